@@ -1,0 +1,107 @@
+// Package report is the schema of what a device says of itself: the events of
+// a run as JSON lines, and the final report. The console, syslog, metrics,
+// the status file, the pages and the lab all read these types.
+//
+// What lives here: the schema and the reason codes. What must not: how an
+// event is written, sent or stored, and any decision.
+package report
+
+// Schema is the version of Event and Final. It is raised when a field changes
+// its meaning or goes; new fields do not raise it.
+const Schema = 1
+
+// Kinds of events, in the order in which a run meets them.
+const (
+	KindStart     = "start"     // the run of one file begins; URL, File
+	KindListening = "listening" // the peer ports are open; Address
+	KindElection  = "election"  // a decision of the election; Reason, Message
+	KindRole      = "role"      // the role changed; Role, Root, Reason
+	KindParent    = "parent"    // the parent changed; Parent, Reason
+	KindChild     = "child"     // a child came or went; Children, Reason
+	KindSource    = "source"    // where the bytes come from changed; Source, Reason
+	KindProgress  = "progress"  // bytes arrived; Bytes, Size, Percent
+	KindFallback  = "fallback"  // peers failed, or the origin did; Reason
+	KindConflict  = "conflict"  // another device carries this device's id
+	KindVerified  = "verified"  // the whole file's digest is right
+	KindCommitted = "committed" // the file has its name
+	KindDone      = "done"      // the final report of one file; Final
+	KindFailed    = "failed"    // the file is not coming; Reason, Message, Final
+	KindLog       = "log"       // a console line; Message
+)
+
+// Roles of a device in one hierarchy.
+const (
+	RoleNone     = "none"     // no hierarchy yet
+	RoleRoot     = "root"     // downloads from the origin, parent of all
+	RoleParent   = "parent"   // has a parent and children
+	RoleLeaf     = "leaf"     // has a parent and no child
+	RoleDetached = "detached" // has lost its parent and waits for a place
+	RoleClassic  = "classic"  // does not share: downloads by itself
+)
+
+// Sources of a file's bytes.
+const (
+	SourceNone   = "none"
+	SourceOrigin = "origin" // the server, over the WAN
+	SourcePeer   = "peer"   // another device
+	SourceCache  = "cache"  // held from before
+)
+
+// Event is one line of a run.
+type Event struct {
+	Schema int    `json:"schema"`
+	Time   string `json:"time"`            // RFC 3339 with microseconds, local clock
+	Event  string `json:"event"`           // a Kind
+	Device string `json:"device"`          // the device's id, 16 hexadecimal digits
+	File   string `json:"file,omitempty"`  // the component's name
+	Model  string `json:"model,omitempty"` // the model, where given
+	URL    string `json:"url,omitempty"`
+
+	Hierarchy string   `json:"hierarchy,omitempty"` // the hierarchy's id, hexadecimal
+	Role      string   `json:"role,omitempty"`
+	Source    string   `json:"source,omitempty"`
+	Root      string   `json:"root,omitempty"`     // the root's address
+	Parent    string   `json:"parent,omitempty"`   // the parent's address
+	Children  []string `json:"children,omitempty"` // the children's addresses
+	Address   string   `json:"address,omitempty"`  // the device's own address and TCP port
+
+	Bytes   int64 `json:"bytes,omitempty"`   // of the file, verified and stored
+	Size    int64 `json:"size,omitempty"`    // of the file; 0 while unknown
+	Percent int   `json:"percent,omitempty"` // 0 to 100
+
+	Reason  string `json:"reason,omitempty"`  // a stable code
+	Message string `json:"message,omitempty"` // the same for people
+
+	Final *Final `json:"final,omitempty"`
+}
+
+// Final is the report of one file, or of a whole load when File names it.
+type Final struct {
+	File            string     `json:"file"`
+	URL             string     `json:"url"`
+	Size            int64      `json:"size"`
+	SHA256          string     `json:"sha256"`
+	Path            string     `json:"path,omitempty"` // where it was committed
+	Source          string     `json:"source"`         // where most of the bytes came from
+	Role            string     `json:"role"`           // the last role held
+	Root            string     `json:"root,omitempty"`
+	Parent          string     `json:"parent,omitempty"`
+	Children        []string   `json:"children,omitempty"` // all that were served
+	BytesFromOrigin int64      `json:"bytes_from_origin"`
+	BytesFromPeers  int64      `json:"bytes_from_peers"`
+	BytesFromCache  int64      `json:"bytes_from_cache"`
+	BytesToPeers    int64      `json:"bytes_to_peers"`
+	Elections       int        `json:"elections"` // claims of this device that were confirmed
+	Fallbacks       []Fallback `json:"fallbacks,omitempty"`
+	FirstByteS      float64    `json:"first_byte_s"` // start to first byte from anywhere, seconds
+	ElapsedS        float64    `json:"elapsed_s"`    // start to commit, seconds
+	Unsigned        bool       `json:"unsigned,omitempty"`
+	Components      []Final    `json:"components,omitempty"`
+}
+
+// Fallback is one departure from "the parent sends": which, when and why.
+type Fallback struct {
+	AtS    float64 `json:"at_s"`   // seconds after start
+	From   string  `json:"from"`   // the address or URL that failed
+	Reason string  `json:"reason"` // a stable code
+}
