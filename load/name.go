@@ -1,0 +1,79 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// ManifestSuffix ends the file name of a manifest: load NAME is described by
+// NAME.load.
+const ManifestSuffix = ".load"
+
+// MaxNameLen bounds the name of a load or component, in bytes. The published
+// tree puts a digest before it and a suffix behind (64 + 1 + 180 + 5 bytes),
+// and file systems take 255.
+const MaxNameLen = 180
+
+// ErrName says that a name cannot be the name of a load or component.
+var ErrName = errors.New("bad name")
+
+// CheckName refuses every name that could leave its directory, hide in it,
+// collide with a manifest, or mean another file on another system. It holds
+// for loads and for components: one file name, 1 to MaxNameLen bytes of valid
+// UTF-8 without control characters, no separator of any system, no leading
+// dot or space, no trailing dot or space, not ending in ".load". Errors match
+// ErrName.
+func CheckName(s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("%w: it is empty", ErrName)
+	case len(s) > MaxNameLen:
+		return fmt.Errorf("%w: %d bytes are more than %d", ErrName, len(s), MaxNameLen)
+	case !utf8.ValidString(s):
+		return fmt.Errorf("%w %q: it is not valid UTF-8", ErrName, s)
+	case s[0] == '.':
+		return fmt.Errorf("%w %q: it begins with a dot", ErrName, s)
+	case s[0] == ' ':
+		return fmt.Errorf("%w %q: it begins with a space", ErrName, s)
+	case s[len(s)-1] == '.' || s[len(s)-1] == ' ':
+		return fmt.Errorf("%w %q: it ends with a dot or a space", ErrName, s)
+	case strings.ContainsAny(s, `/\`):
+		return fmt.Errorf("%w %q: it contains a path separator", ErrName, s)
+	case strings.HasSuffix(fold(s), ManifestSuffix):
+		return fmt.Errorf("%w %q: names that end in %s belong to manifests", ErrName, s, ManifestSuffix)
+	}
+	for _, r := range s {
+		// Format characters (Cf) turn the reading direction or show nothing:
+		// two such names look alike to a person.
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' {
+			return fmt.Errorf("%w %q: it contains the character %U, which cannot be seen", ErrName, s, r)
+		}
+	}
+	return nil
+}
+
+// fold maps names that some file system takes for one to one string.
+func fold(s string) string { return strings.ToLower(strings.ToUpper(s)) }
+
+// checkText bounds a short text for people: version, model.
+func checkText(what, s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("the %s is empty", what)
+	case len(s) > MaxTextLen:
+		return fmt.Errorf("the %s has %d bytes, more than %d", what, len(s), MaxTextLen)
+	case !utf8.ValidString(s):
+		return fmt.Errorf("the %s %q is not valid UTF-8", what, s)
+	case strings.TrimSpace(s) != s:
+		return fmt.Errorf("the %s %q begins or ends with a space", what, s)
+	}
+	for _, r := range s {
+		if !unicode.IsPrint(r) {
+			return fmt.Errorf("the %s %q contains the character %U, which cannot be printed", what, s, r)
+		}
+	}
+	return nil
+}
