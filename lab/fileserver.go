@@ -1,0 +1,202 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// FileServer serves the plain files of one directory over HTTP and counts what
+// it sends. It is read-only and confined to the directory.
+type FileServer struct {
+	// Tally counts what is sent. A server of another protocol that shares the
+	// WAN adds its bytes here.
+	Tally *Tally
+
+	root *os.Root
+	http *http.Server
+	addr net.Addr
+	done chan struct{}
+}
+
+// ServeFiles starts serving dir on ln, whose accepted connections must be TCP.
+// A shaper, if not nil, is the WAN. Close ends it.
+func ServeFiles(ln net.Listener, dir string, wan *Shaper) (*FileServer, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("the file server's directory: %w", err)
+	}
+	s := &FileServer{Tally: NewTally(), root: root, addr: ln.Addr(), done: make(chan struct{})}
+	s.http = &http.Server{
+		Handler:           http.HandlerFunc(s.serve),
+		ReadHeaderTimeout: 30 * time.Second,
+		ErrorLog:          log.New(io.Discard, "", 0),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if u, ok := c.(*shapedConn); ok {
+				c = u.NetConn()
+			}
+			return context.WithValue(ctx, connKey{}, c)
+		},
+	}
+	ln = &countedListener{Listener: ln, tally: s.Tally}
+	if wan != nil {
+		ln = wan.Listener(ln)
+	}
+	go func() {
+		defer close(s.done)
+		// Serve returns when Close has closed the listener.
+		_ = s.http.Serve(ln)
+	}()
+	return s, nil
+}
+
+// URL returns the address of a file of the directory.
+func (s *FileServer) URL(name string) string {
+	return "http://" + s.addr.String() + "/" + name
+}
+
+// Close ends all connections and the server.
+func (s *FileServer) Close() error {
+	err := s.http.Close()
+	<-s.done
+	return errors.Join(err, s.root.Close())
+}
+
+type connKey struct{}
+
+func (s *FileServer) serve(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
+		return
+	}
+	name := strings.TrimPrefix(path.Clean("/"+r.URL.Path), "/")
+	f, err := s.root.Open(name)
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		http.NotFound(w, r)
+		return
+	}
+	c, _ := r.Context().Value(connKey{}).(*countedConn)
+	if c == nil {
+		http.Error(w, "connection not counted", http.StatusInternalServerError)
+		return
+	}
+	s.Tally.request(c.addr)
+	w.Header().Set("ETag", fmt.Sprintf(`"%x-%x"`, st.Size(), st.ModTime().UnixNano()))
+	if w.Header().Get("Content-Type") == "" {
+		// Else net/http reads the file's start to guess.
+		w.Header().Set("Content-Type", "application/octet-stream")
+	}
+	http.ServeContent(&countedResponse{w, c}, r, name, st.ModTime(), f)
+}
+
+// countedResponse tells the connection how many of the bytes to come are
+// payload. It offers no ReadFrom, so that every byte passes Write.
+type countedResponse struct {
+	http.ResponseWriter
+	conn *countedConn
+}
+
+func (w *countedResponse) Write(b []byte) (int, error) {
+	w.conn.body.Add(int64(len(b)))
+	return w.ResponseWriter.Write(b)
+}
+
+type countedListener struct {
+	net.Listener
+	tally *Tally
+}
+
+func (l *countedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	cc := &countedConn{Conn: c, tally: l.tally}
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		cc.addr = a.AddrPort().Addr().Unmap()
+	}
+	l.tally.mu.Lock()
+	l.tally.open[cc] = struct{}{}
+	l.tally.mu.Unlock()
+	return cc, nil
+}
+
+// countedConn counts the payload of one connection. net/http hands body bytes
+// to the response first and to the connection a little later, with headers
+// among them: what is written counts as payload up to what body announced.
+type countedConn struct {
+	net.Conn
+	tally *Tally
+	addr  netip.Addr
+	body  atomic.Int64 // payload that the handler has written, cumulative
+
+	counted int64 // payload that the tally has got; owner: the writer
+	written atomic.Int64
+	once    sync.Once
+}
+
+// Write counts first: who has read the last byte finds it counted.
+func (c *countedConn) Write(b []byte) (int, error) {
+	p := max(0, min(int64(len(b)), c.body.Load()-c.counted))
+	c.counted += p
+	if p > 0 {
+		c.tally.Add(c.addr, p)
+	}
+	n, err := c.Conn.Write(b)
+	c.written.Add(int64(n))
+	if short := min(int64(len(b)-n), p); short > 0 {
+		c.tally.Add(c.addr, -short)
+	}
+	return n, err
+}
+
+// Close takes back what never left the socket's buffer.
+func (c *countedConn) Close() error {
+	c.once.Do(func() {
+		c.tally.mu.Lock()
+		defer c.tally.mu.Unlock()
+		c.tally.flow(c.addr).bytes -= c.unsent()
+		delete(c.tally.open, c)
+	})
+	return c.Conn.Close()
+}
+
+// unsent returns how many written bytes TCP has not sent even once. A
+// connection that was reset keeps these figures.
+func (c *countedConn) unsent() int64 {
+	written := c.written.Load()
+	tc, ok := c.Conn.(*net.TCPConn)
+	if !ok {
+		return 0
+	}
+	raw, err := tc.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	var info *unix.TCPInfo
+	if raw.Control(func(fd uintptr) {
+		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	}) != nil || err != nil {
+		return 0
+	}
+	return max(0, written-int64(info.Bytes_sent-info.Bytes_retrans))
+}

@@ -1,0 +1,342 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+// Addresses of a namespace site. The server stands behind a router, in a
+// subnet of its own, as a server behind a WAN does: it hears no broadcast.
+var (
+	lanGateway = netip.MustParsePrefix("10.77.255.254/16")
+	lanFirst   = netip.MustParseAddr("10.77.0.1")
+	wanGateway = netip.MustParsePrefix("10.78.0.2/30")
+	wanServer  = netip.MustParsePrefix("10.78.0.1/30")
+)
+
+// Names of the links of a namespace site. Every name in the bridge's namespace
+// starts with "pl-".
+const (
+	bridgeName = "pl-lan"
+	wanName    = "pl-wan"
+	portName   = "pl-d%d"
+	seatName   = "eth0"
+)
+
+// tbfQueue is how much a shaped link may hold back, as time at its rate.
+const tbfQueue = 50 * time.Millisecond
+
+// congestion lists the congestion controls for every namespace, best first.
+// Nearly every device and server runs CUBIC; over the short round trips of a
+// site Reno does the same, and BBR, the default of some hosts, does not fill
+// a link of a few packets.
+var congestion = []string{"cubic", "reno"}
+
+// NamespaceConfig describes a namespace site.
+type NamespaceConfig struct {
+	Devices int  // 1 to MaxDevices
+	WAN     Rate // each way between the router and the server
+	LAN     Rate // each way of every device's port
+}
+
+// NamespaceSite is a site of network namespaces: one bridge that is also the
+// router, a namespace for every device and one for the server. None of them
+// has a name: the kernel removes them when the process ends, however it ends.
+type NamespaceSite struct {
+	base   netns.NsHandle
+	server netns.NsHandle
+	seats  []netns.NsHandle
+}
+
+// NewNamespaceSite builds the site around the network namespace of this
+// process, which must be a fresh one: see Isolate.
+func NewNamespaceSite(cfg NamespaceConfig) (_ *NamespaceSite, err error) {
+	if cfg.Devices < 1 || cfg.Devices > MaxDevices {
+		return nil, fmt.Errorf("%d devices are outside 1 to %d", cfg.Devices, MaxDevices)
+	}
+	s := &NamespaceSite{base: netns.None(), server: netns.None()}
+	err = onThread(func() error { return s.build(cfg) })
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the namespace site: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+// onThread runs f on a thread of its own that ends with it, so that f may
+// change the thread's namespace.
+func onThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		// Never unlocked: the thread ends with the goroutine.
+		runtime.LockOSThread()
+		done <- f()
+	}()
+	return <-done
+}
+
+func (s *NamespaceSite) build(cfg NamespaceConfig) (err error) {
+	if s.base, err = netns.Get(); err != nil {
+		return err
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return err
+	}
+	if len(links) > 1 {
+		return errors.New("this network namespace is in use; the site needs a fresh one")
+	}
+	if err := setKernel(map[string]string{"net/ipv4/ip_forward": "1"}); err != nil {
+		return err
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = bridgeName
+	bridge := &netlink.Bridge{LinkAttrs: attrs}
+	if err := netlink.LinkAdd(bridge); err != nil {
+		return fmt.Errorf("the bridge: %w", err)
+	}
+	if err := raise(nil, bridgeName, lanGateway); err != nil {
+		return err
+	}
+	if s.server, err = s.attach(wanName, nil, cfg.WAN, wanServer, wanGateway); err != nil {
+		return fmt.Errorf("the server's link: %w", err)
+	}
+	for i := range cfg.Devices {
+		addr := netip.PrefixFrom(hostAddr(lanFirst, i), lanGateway.Bits())
+		ns, err := s.attach(fmt.Sprintf(portName, i+1), bridge, cfg.LAN, addr, lanGateway)
+		if err != nil {
+			return fmt.Errorf("device %d: %w", i+1, err)
+		}
+		s.seats = append(s.seats, ns)
+	}
+	return nil
+}
+
+// attach makes a namespace whose eth0 has the address and leads, at the given
+// rate each way, to a link of the base namespace: a port of the bridge or, if
+// that is nil, a routed link with the gateway's address.
+func (s *NamespaceSite) attach(name string, bridge netlink.Link, rate Rate, addr, gateway netip.Prefix) (netns.NsHandle, error) {
+	ns, err := netns.New() // and the thread is in it
+	if err != nil {
+		return netns.None(), err
+	}
+	err = setKernel(nil)
+	if err = errors.Join(err, netns.Set(s.base)); err != nil {
+		return ns, err
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	if bridge != nil {
+		attrs.MasterIndex = bridge.Attrs().Index
+	}
+	err = netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: seatName, PeerNamespace: netlink.NsFd(ns)})
+	if err != nil {
+		return ns, err
+	}
+	var own []netip.Prefix
+	if bridge == nil {
+		own = append(own, gateway)
+	}
+	if err := raise(nil, name, own...); err != nil {
+		return ns, err
+	}
+	if err := shape(nil, name, rate); err != nil {
+		return ns, err
+	}
+	h, err := netlink.NewHandleAt(ns)
+	if err != nil {
+		return ns, err
+	}
+	defer h.Close()
+	if err := errors.Join(raise(h, "lo"), raise(h, seatName, addr)); err != nil {
+		return ns, err
+	}
+	if err := shape(h, seatName, rate); err != nil {
+		return ns, err
+	}
+	return ns, h.RouteAdd(&netlink.Route{Gw: gateway.Addr().AsSlice()})
+}
+
+// raise gives a link its addresses and brings it up. A nil handle means the
+// thread's namespace.
+func raise(h *netlink.Handle, name string, addrs ...netip.Prefix) error {
+	if h == nil {
+		h = &netlink.Handle{}
+	}
+	link, err := h.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	for _, a := range addrs {
+		n := &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), 32)}
+		if err := h.AddrAdd(link, &netlink.Addr{IPNet: n}); err != nil {
+			return fmt.Errorf("address %s of %s: %w", a, name, err)
+		}
+	}
+	if err := h.LinkSetUp(link); err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	return nil
+}
+
+// shape limits what leaves through a link. The kernel sends TCP through
+// virtual links in packets of up to 64 KiB; the token bucket cuts those that
+// exceed its burst and counts the headers of all. The burst is 4 ms at the
+// rate but not less than 16 KiB: what a link may send at once after a pause.
+func shape(h *netlink.Handle, name string, rate Rate) error {
+	if h == nil {
+		h = &netlink.Handle{}
+	}
+	link, err := h.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	burst := max(rate.Bytes(4*time.Millisecond), 16<<10)
+	perSecond := uint64(rate / 8)
+	err = h.QdiscAdd(&netlink.Tbf{
+		QdiscAttrs: netlink.QdiscAttrs{
+			LinkIndex: link.Attrs().Index,
+			Handle:    netlink.MakeHandle(1, 0),
+			Parent:    netlink.HANDLE_ROOT,
+		},
+		Rate:   perSecond,
+		Buffer: netlink.Xmittime(perSecond, uint32(burst)),
+		Limit:  uint32(burst + max(rate.Bytes(tbfQueue), 64<<10)),
+	})
+	if err != nil {
+		return fmt.Errorf("token bucket of %s (the kernel needs sch_tbf): %w", name, err)
+	}
+	return nil
+}
+
+// setKernel sets the thread's namespace up: no IPv6, whose router and
+// neighbour discovery is noise on the links, and the congestion control where
+// the kernel lets us choose.
+func setKernel(more map[string]string) error {
+	// The file is absent where the kernel has no IPv6.
+	const noIPv6 = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
+	if err := os.WriteFile(noIPv6, []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, name := range congestion {
+		// Refused where the host does not allow it to all: Congestion tells.
+		if os.WriteFile("/proc/sys/net/ipv4/tcp_congestion_control", []byte(name), 0) == nil {
+			break
+		}
+	}
+	for k, v := range more {
+		if err := os.WriteFile("/proc/sys/"+k, []byte(v), 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Congestion returns the congestion control that the server's namespace uses.
+func (s *NamespaceSite) Congestion() string {
+	var name string
+	_ = s.in(s.server, func() error {
+		b, err := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control")
+		name = strings.TrimSpace(string(b))
+		return err
+	})
+	return name
+}
+
+// in runs f on a thread in the namespace.
+func (s *NamespaceSite) in(ns netns.NsHandle, f func() error) error {
+	return onThread(func() error {
+		if err := netns.Set(ns); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// Listen implements Site: a socket stays in the namespace it was made in.
+func (s *NamespaceSite) Listen() (ln net.Listener, err error) {
+	err = s.in(s.server, func() error {
+		ln, err = net.Listen("tcp4", netip.AddrPortFrom(wanServer.Addr(), 0).String())
+		return err
+	})
+	return ln, err
+}
+
+// Shaper implements Site: the links shape.
+func (s *NamespaceSite) Shaper() *Shaper { return nil }
+
+// Seat implements Site.
+func (s *NamespaceSite) Seat(i int) Seat {
+	ns := s.seats[i]
+	return Seat{
+		Addr: hostAddr(lanFirst, i),
+		Args: []string{"--interface", seatName},
+		Enter: func(f func() error) error {
+			if err := netns.Set(ns); err != nil {
+				return err
+			}
+			return f()
+		},
+	}
+}
+
+// Wire implements Site with the counters of the two token buckets.
+func (s *NamespaceSite) Wire() (Wire, bool) {
+	down, err1 := sentBytes(s.server, seatName)
+	up, err2 := sentBytes(s.base, wanName)
+	return Wire{Down: down, Up: up}, err1 == nil && err2 == nil
+}
+
+func sentBytes(ns netns.NsHandle, name string) (uint64, error) {
+	h, err := netlink.NewHandleAt(ns)
+	if err != nil {
+		return 0, err
+	}
+	defer h.Close()
+	link, err := h.LinkByName(name)
+	if err != nil {
+		return 0, err
+	}
+	qdiscs, err := h.QdiscList(link)
+	if err != nil {
+		return 0, err
+	}
+	for _, q := range qdiscs {
+		if _, ok := q.(*netlink.Tbf); ok && q.Attrs().Statistics != nil && q.Attrs().Statistics.Basic != nil {
+			return q.Attrs().Statistics.Basic.Bytes, nil
+		}
+	}
+	return 0, fmt.Errorf("no token bucket on %s", name)
+}
+
+// Close implements Site: it removes the links of the base namespace and lets
+// go of the others, which the kernel then removes.
+func (s *NamespaceSite) Close() error {
+	var err error
+	if s.base.IsOpen() {
+		err = s.in(s.base, func() error {
+			links, err := netlink.LinkList()
+			for _, l := range links {
+				if strings.HasPrefix(l.Attrs().Name, "pl-") {
+					err = errors.Join(err, netlink.LinkDel(l))
+				}
+			}
+			return err
+		})
+	}
+	for _, ns := range append(s.seats, s.server, s.base) {
+		if ns.IsOpen() {
+			err = errors.Join(err, ns.Close())
+		}
+	}
+	s.seats = nil
+	return err
+}

@@ -1,0 +1,101 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+)
+
+// Kinds of sites.
+const (
+	KindLoopback  = "loopback"
+	KindNamespace = "netns"
+)
+
+// MaxDevices bounds the devices of one site.
+const MaxDevices = 1000
+
+// Site is a place with room for devices and one file server.
+type Site interface {
+	// Listen opens the file server's TCP socket, on a free port.
+	Listen() (net.Listener, error)
+	// Shaper is the WAN where the file server has to shape itself; nil where
+	// the site's links do.
+	Shaper() *Shaper
+	// Seat returns where device i lives, 0 to the number of devices less one.
+	Seat(i int) Seat
+	// Wire returns the bytes that the WAN link has carried so far, with all
+	// headers; false where there is no link to count on.
+	Wire() (Wire, bool)
+	// Close removes the site. Processes on it must have ended.
+	Close() error
+}
+
+// Wire counts the bytes on the WAN link in frames without preamble and
+// checksum: Down from the server to the site, Up from the site to the server.
+type Wire struct {
+	Down, Up uint64
+}
+
+// Seat is where one device lives.
+type Seat struct {
+	Addr netip.Addr
+	// Args tells `peerload get` its address or interface.
+	Args []string
+	// Enter runs f so that sockets and processes made by it belong to the
+	// seat. It must be called with the goroutine locked to its thread.
+	Enter func(f func() error) error
+}
+
+// LoopbackSite is a site on addresses of 127.0.0.0/8, whose WAN is shaped by
+// the file server's writes and whose LAN is not shaped.
+type LoopbackSite struct {
+	wan    *Shaper
+	server netip.Addr
+	first  netip.Addr
+}
+
+// NewLoopbackSite returns a site whose file server is at 127.0.0.1 and whose
+// devices stand from 127.X.0.1 on, where X comes from this process's id: two
+// labs on one machine seldom meet on an address.
+func NewLoopbackSite(wan Rate) *LoopbackSite {
+	return &LoopbackSite{
+		wan:    NewShaper(wan),
+		server: netip.AddrFrom4([4]byte{127, 0, 0, 1}),
+		first:  netip.AddrFrom4([4]byte{127, byte(1 + os.Getpid()%250), 0, 1}),
+	}
+}
+
+// Listen implements Site.
+func (s *LoopbackSite) Listen() (net.Listener, error) {
+	return net.Listen("tcp4", netip.AddrPortFrom(s.server, 0).String())
+}
+
+// Shaper implements Site.
+func (s *LoopbackSite) Shaper() *Shaper { return s.wan }
+
+// Seat implements Site.
+func (s *LoopbackSite) Seat(i int) Seat {
+	a := hostAddr(s.first, i)
+	return Seat{
+		Addr:  a,
+		Args:  []string{"--address", fmt.Sprintf("%s/8", a)},
+		Enter: func(f func() error) error { return f() },
+	}
+}
+
+// Wire implements Site: loopback has no link to count on.
+func (s *LoopbackSite) Wire() (Wire, bool) { return Wire{}, false }
+
+// Close implements Site.
+func (s *LoopbackSite) Close() error { return nil }
+
+// hostAddr returns the i-th address from first, 250 to each value of the third
+// octet: none ends in 0 or 255, which some take for network or broadcast.
+func hostAddr(first netip.Addr, i int) netip.Addr {
+	b := first.As4()
+	b[2] += byte(i / 250)
+	b[3] += byte(i % 250)
+	return netip.AddrFrom4(b)
+}

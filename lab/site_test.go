@@ -1,0 +1,294 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+// isolate runs the calling test again inside Isolate and reports whether this
+// is the inner run. Where the system allows no namespaces the test is skipped.
+func isolate(t *testing.T) bool {
+	t.Helper()
+	if Isolated() {
+		return true
+	}
+	args := []string{"-test.run=^" + t.Name() + "$"}
+	if testing.Verbose() {
+		args = append(args, "-test.v")
+	}
+	status, err := Isolate(context.Background(), args...)
+	if err != nil {
+		t.Skip(err)
+	}
+	if status != 0 {
+		t.Errorf("the isolated run ended with status %d", status)
+	}
+	return false
+}
+
+// fetch gets url from a seat and returns the body and the time it took.
+func fetch(t *testing.T, seat Seat, url string, header ...string) ([]byte, time.Duration) {
+	t.Helper()
+	client := &http.Client{
+		Timeout: 30 * time.Second,
+		Transport: &http.Transport{DialContext: func(_ context.Context, network, addr string) (c net.Conn, err error) {
+			err = onThread(func() error {
+				return seat.Enter(func() error {
+					d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(seat.Addr, 0))}
+					c, err = d.Dial(network, addr)
+					return err
+				})
+			})
+			return c, err
+		}},
+	}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequest("GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	start := time.Now()
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b, time.Since(start)
+}
+
+// checkWAN has two devices of the site fetch a file at once, and checks what
+// arrives, the share of each, the rate of both and what was counted.
+func checkWAN(t *testing.T, site Site, wan Rate, lowest float64) {
+	t.Helper()
+	dir := t.TempDir()
+	want := bytes.Repeat([]byte("0123456789abcdef"), 1_000_000/16)
+	if err := os.WriteFile(filepath.Join(dir, "f"), want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := site.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := ServeFiles(ln, dir, site.Shaper())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	before, counted := site.Wire()
+	start := time.Now()
+	took := make(chan time.Duration, 2)
+	for i := range 2 {
+		go func() {
+			b, d := fetch(t, site.Seat(i), srv.URL("f"))
+			if !bytes.Equal(b, want) {
+				t.Errorf("device %d got %d wrong bytes", i, len(b))
+			}
+			took <- d
+		}()
+	}
+	d1, d2 := <-took, <-took
+	total := time.Since(start)
+	if r := float64(d1) / float64(d2); r < 0.7 || r > 1.4 {
+		t.Errorf("unfair: %v and %v", d1, d2)
+	}
+	got := Rate(float64(8*2*len(want)) / total.Seconds())
+	t.Logf("payload rate %v of %v (%.3f)", got, wan, float64(got)/float64(wan))
+	if f := float64(got) / float64(wan); f < lowest || f > 1.03 {
+		t.Errorf("payload rate %v is %.3f of %v, want %.3f to 1.03", got, f, wan, lowest)
+	}
+	for i := range 2 {
+		if n := srv.Tally.Bytes(site.Seat(i).Addr); n != int64(len(want)) {
+			t.Errorf("device %d: %d payload bytes counted, want %d", i, n, len(want))
+		}
+	}
+	if at, to, ok := srv.Tally.First(start, netip.Addr{}); !ok || at.After(start.Add(100*time.Millisecond)) {
+		t.Errorf("first byte at %v to %v", at.Sub(start), to)
+	}
+	if counted {
+		after, _ := site.Wire()
+		down := float64(after.Down - before.Down)
+		if f := down / float64(2*len(want)); f < 1.04 || f > 1.06 {
+			t.Errorf("the link carried %.0f bytes, %.3f of the payload; frame headers are 4.6 %%", down, f)
+		}
+		t.Logf("on the wire %.4f of the payload", down/float64(2*len(want)))
+	}
+}
+
+func TestLoopbackWAN(t *testing.T) {
+	const wan = 16 * Mbit
+	site := NewLoopbackSite(wan)
+	defer site.Close()
+	checkWAN(t, site, wan, 0.9)
+}
+
+func TestNamespaceWAN(t *testing.T) {
+	if !isolate(t) {
+		return
+	}
+	const wan = 16 * Mbit
+	site, err := NewNamespaceSite(NamespaceConfig{Devices: 2, WAN: wan, LAN: 100 * Mbit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("congestion control %s", site.Congestion())
+	// 1448 payload bytes in frames of 1514.
+	checkWAN(t, site, wan, 0.956*0.97)
+	if err := site.Close(); err != nil {
+		t.Error(err)
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range links {
+		if l.Attrs().Name != "lo" {
+			t.Errorf("link %s was left", l.Attrs().Name)
+		}
+	}
+}
+
+// TestNamespaceLAN checks a device's port each way: what one device sends
+// another passes two shaped links and reaches their rate.
+func TestNamespaceLAN(t *testing.T) {
+	if !isolate(t) {
+		return
+	}
+	const lan = 40 * Mbit
+	site, err := NewNamespaceSite(NamespaceConfig{Devices: 2, WAN: Mbit, LAN: lan})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer site.Close()
+	dir := t.TempDir()
+	want := make([]byte, 2_000_000)
+	if err := os.WriteFile(filepath.Join(dir, "f"), want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var ln net.Listener
+	err = onThread(func() error {
+		return site.Seat(0).Enter(func() error {
+			ln, err = net.Listen("tcp4", netip.AddrPortFrom(site.Seat(0).Addr, 0).String())
+			return err
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := ServeFiles(ln, dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	_, d := fetch(t, site.Seat(1), srv.URL("f"))
+	got := float64(8*len(want)) / d.Seconds() / float64(lan)
+	t.Logf("payload rate %.3f of %v", got, lan)
+	if got < 0.956*0.97 || got > 1.02 {
+		t.Errorf("payload rate is %.3f of %v, want %.3f to 1.02", got, lan, 0.956*0.97)
+	}
+}
+
+func TestFileServer(t *testing.T) {
+	site := NewLoopbackSite(Gbit)
+	ln, err := site.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "f"), []byte("0123456789"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	srv, err := ServeFiles(ln, dir, site.Shaper())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	seat := site.Seat(0)
+	if b, _ := fetch(t, seat, srv.URL("f"), "Range", "bytes=4-"); string(b) != "456789" {
+		t.Errorf("range: %q", b)
+	}
+	for _, name := range []string{"../site_test.go", "%2e%2e/site_test.go", "/etc/passwd", "", "."} {
+		if b, _ := fetch(t, seat, srv.URL(name)); string(b) != "404 page not found\n" {
+			t.Errorf("%q: %q", name, b)
+		}
+	}
+	if n := srv.Tally.Total(); n != 6 {
+		t.Errorf("%d payload bytes counted, want 6", n)
+	}
+	if n := srv.Tally.Requests(); n != 1 {
+		t.Errorf("%d requests counted, want 1", n)
+	}
+}
+
+// TestTallyCutShort checks that bytes which a dead device never took are not
+// counted as sent.
+func TestTallyCutShort(t *testing.T) {
+	site := NewLoopbackSite(Gbit)
+	ln, err := site.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "f"), make([]byte, 32<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	srv, err := ServeFiles(ln, dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	c, err := net.Dial("tcp4", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(c, "GET /f HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	const take = 1 << 20
+	if _, err := io.ReadFull(c, make([]byte, take)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.(*net.TCPConn).SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	deadline := time.Now().Add(5 * time.Second)
+	for len(openConns(srv.Tally)) > 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("the server kept the dead connection")
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+	if n := srv.Tally.Total(); n < take-4096 || n > take+(1<<20) {
+		t.Errorf("%d payload bytes counted; %d were read and at most 1 MiB was on its way", n, take)
+	}
+}
+
+func openConns(t *Tally) map[*countedConn]struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := map[*countedConn]struct{}{}
+	for c := range t.open {
+		out[c] = struct{}{}
+	}
+	return out
+}

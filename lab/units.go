@@ -1,0 +1,141 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Rate is a link's speed in bits per second.
+type Rate int64
+
+// Common rates.
+const (
+	Kbit Rate = 1000
+	Mbit Rate = 1000 * Kbit
+	Gbit Rate = 1000 * Mbit
+)
+
+// maxRate keeps every product of a rate and a buffer inside 64 bits.
+const maxRate = 100 * Gbit
+
+var errUnit = errors.New("unknown unit")
+
+// ParseRate reads a rate as tc writes it: a number and one of bit, kbit, mbit,
+// gbit, in any case, with or without "/s" or "ps" behind it. Units are powers
+// of 1000. The rate must lie between 8 kbit and 100 Gbit.
+func ParseRate(s string) (Rate, error) {
+	t := strings.ToLower(strings.TrimSpace(s))
+	t = strings.TrimSuffix(strings.TrimSuffix(t, "/s"), "ps")
+	n, err := parseUnit(t, map[string]float64{"bit": 1, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9})
+	if err != nil {
+		return 0, fmt.Errorf("rate %q: %w; write for example 20mbit", s, err)
+	}
+	r := Rate(math.Round(n))
+	if r < 8*Kbit || r > maxRate {
+		return 0, fmt.Errorf("rate %q is outside 8kbit to 100gbit", s)
+	}
+	return r, nil
+}
+
+// String returns the rate in the largest unit that keeps it exact to three
+// decimals, such as "20 Mbit/s".
+func (r Rate) String() string {
+	for _, u := range []struct {
+		name string
+		r    Rate
+	}{{"Gbit/s", Gbit}, {"Mbit/s", Mbit}, {"kbit/s", Kbit}} {
+		if r >= u.r {
+			return strconv.FormatFloat(math.Round(float64(r)/float64(u.r)*1000)/1000, 'f', -1, 64) + " " + u.name
+		}
+	}
+	return strconv.FormatInt(int64(r), 10) + " bit/s"
+}
+
+// Time returns how long n bytes take at the rate.
+func (r Rate) Time(n int64) time.Duration {
+	return time.Duration(float64(n) * 8 / float64(r) * float64(time.Second))
+}
+
+// Bytes returns how many bytes the rate carries in d.
+func (r Rate) Bytes(d time.Duration) int64 {
+	return int64(float64(r) / 8 * d.Seconds())
+}
+
+// Set and Type make *Rate a flag of the command line.
+func (r *Rate) Set(s string) error {
+	v, err := ParseRate(s)
+	if err == nil {
+		*r = v
+	}
+	return err
+}
+
+// Type names the flag's value in the help text.
+func (r *Rate) Type() string { return "RATE" }
+
+// Size is a number of bytes.
+type Size int64
+
+// maxSize bounds the files of the lab (16 GiB, the largest file of a load).
+const maxSize Size = 16 << 30
+
+// ParseSize reads a number of bytes: a number and, if wanted, one of B, kB,
+// MB, GB (powers of 1000), KiB, MiB, GiB (powers of 1024), in any case. The
+// size must lie between 1 byte and 16 GiB.
+func ParseSize(s string) (Size, error) {
+	n, err := parseUnit(strings.ToLower(strings.TrimSpace(s)), map[string]float64{
+		"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("size %q: %w; write for example 20MB", s, err)
+	}
+	v := Size(math.Round(n))
+	if v < 1 || v > maxSize {
+		return 0, fmt.Errorf("size %q is outside 1 byte to 16 GiB", s)
+	}
+	return v, nil
+}
+
+// String returns the size in MB, kB or bytes.
+func (z Size) String() string {
+	switch {
+	case z >= 1e6:
+		return strconv.FormatFloat(math.Round(float64(z)/1e4)/100, 'f', -1, 64) + " MB"
+	case z >= 1e3:
+		return strconv.FormatFloat(math.Round(float64(z)/10)/100, 'f', -1, 64) + " kB"
+	}
+	return strconv.FormatInt(int64(z), 10) + " bytes"
+}
+
+// Set makes *Size a flag of the command line.
+func (z *Size) Set(s string) error {
+	v, err := ParseSize(s)
+	if err == nil {
+		*z = v
+	}
+	return err
+}
+
+// Type names the flag's value in the help text.
+func (z *Size) Type() string { return "SIZE" }
+
+// parseUnit reads a decimal number followed by one of the units.
+func parseUnit(s string, units map[string]float64) (float64, error) {
+	i := 0
+	for i < len(s) && (s[i] >= '0' && s[i] <= '9' || s[i] == '.') {
+		i++
+	}
+	n, err := strconv.ParseFloat(s[:i], 64)
+	if err != nil {
+		return 0, errors.New("not a number")
+	}
+	f, ok := units[strings.TrimSpace(s[i:])]
+	if !ok {
+		return 0, fmt.Errorf("%w %q", errUnit, s[i:])
+	}
+	return n * f, nil
+}
