@@ -1,0 +1,176 @@
+package slot
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// OS is the real file system.
+type OS struct{}
+
+var _ FS = OS{}
+
+// OpenFile implements FS.
+func (OS) OpenFile(name string, flag int, perm iofs.FileMode) (File, error) {
+	f, err := os.OpenFile(name, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, perm)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = &iofs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+// Rename implements FS.
+func (OS) Rename(oldname, newname string) error { return os.Rename(oldname, newname) }
+
+// Link implements FS.
+func (OS) Link(oldname, newname string) error { return os.Link(oldname, newname) }
+
+// Remove implements FS.
+func (OS) Remove(name string) error { return os.Remove(name) }
+
+// Mkdir implements FS.
+func (OS) Mkdir(name string, perm iofs.FileMode) error { return os.Mkdir(name, perm) }
+
+// ReadDir implements FS.
+func (OS) ReadDir(name string) ([]iofs.DirEntry, error) { return os.ReadDir(name) }
+
+// SyncDir implements FS.
+func (OS) SyncDir(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	// Some network file systems cannot sync a directory; there is nothing
+	// better to be had on them.
+	if unsupported(err) {
+		err = nil
+	}
+	return errors.Join(err, d.Close())
+}
+
+// Symlink implements FS.
+func (OS) Symlink(target, name string) error { return os.Symlink(target, name) }
+
+// Readlink implements FS.
+func (OS) Readlink(name string) (string, error) { return os.Readlink(name) }
+
+// Lstat implements FS.
+func (OS) Lstat(name string) (iofs.FileInfo, error) { return os.Lstat(name) }
+
+// SameFile implements FS.
+func (OS) SameFile(a, b iofs.FileInfo) bool { return os.SameFile(a, b) }
+
+// StatFree implements FS.
+func (OS) StatFree(name string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(name, &st); err != nil {
+		return 0, &iofs.PathError{Op: "statfs", Path: name, Err: err}
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil
+}
+
+// lockTries bounds how often Lock starts again because the holder removed the
+// lock file between our open and our flock.
+const lockTries = 100
+
+// Lock implements FS by flock(2).
+func (OS) Lock(name string) (io.Closer, error) {
+	for range lockTries {
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			pid := lockHolder(f)
+			f.Close()
+			return nil, &LockedError{Name: name, PID: pid}
+		}
+		if err != nil {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", name, err)
+		}
+		if !stillThere(f, name) {
+			f.Close()
+			continue
+		}
+		if err := writePID(f); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", name, err)
+		}
+		return &osLock{f: f, name: name}, nil
+	}
+	return nil, &LockedError{Name: name}
+}
+
+// stillThere reports whether name still is the open file: a lock on a file
+// that was removed meanwhile keeps no one out.
+func stillThere(f *os.File, name string) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Lstat(name)
+	return err == nil && os.SameFile(a, b)
+}
+
+func writePID(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	// On a full medium the lock holds without the number in it.
+	if isFull(err) {
+		return nil
+	}
+	return err
+}
+
+func lockHolder(f *os.File) int {
+	var b [16]byte
+	n, _ := f.ReadAt(b[:], 0)
+	pid, err := strconv.Atoi(string(bytes.TrimSpace(b[:n])))
+	if err != nil || pid < 0 {
+		return 0
+	}
+	return pid
+}
+
+type osLock struct {
+	f    *os.File
+	name string
+}
+
+// Close removes the file before it releases the lock: no one else can hold it
+// yet, so it is ours to remove.
+func (l *osLock) Close() error {
+	err := os.Remove(l.name)
+	if errors.Is(err, iofs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, l.f.Close())
+}
+
+// osFile is *os.File with the two operations that every system spells in its
+// own way: Flush and Reserve.
+type osFile struct{ *os.File }
+
+func unsupported(err error) bool {
+	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, unix.EINVAL)
+}

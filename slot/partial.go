@@ -1,0 +1,510 @@
+package slot
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	iofs "io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/peerload/peerload/load"
+)
+
+// Spec says which content a partial file holds.
+type Spec struct {
+	// Key names the content: the digest of a signed or pinned file, the hash
+	// of URL, length and validator of an unsigned one. Not zero.
+	Key load.Digest
+	// Epoch tells two downloads of one key apart where the origin gives no
+	// strong validator: a partial of another epoch is discarded. 0 for
+	// content that its digest names.
+	Epoch uint64
+	// Geometry of the file; the size may be load.UnknownSize.
+	Geometry load.Geometry
+	// Table is the signed chunk table, nil while chunks are provisional. It
+	// needs a known size.
+	Table load.Table
+	// Digest of the whole file, zero if no one has told.
+	Digest load.Digest
+}
+
+// Validate refuses a Spec that names no content or contradicts itself.
+func (s Spec) Validate() error {
+	if err := s.Geometry.Validate(); err != nil {
+		return err
+	}
+	if s.Key.IsZero() {
+		return errors.New("a partial file needs a key that names its content")
+	}
+	return checkTable(s.Table, s.Geometry)
+}
+
+func checkTable(t load.Table, g load.Geometry) error {
+	if t == nil {
+		return nil
+	}
+	if !g.Known() {
+		return errors.New("a chunk table needs a known size")
+	}
+	if len(t) != g.Chunks() {
+		return fmt.Errorf("a chunk table of %d digests for a file of %d chunks", len(t), g.Chunks())
+	}
+	return nil
+}
+
+// Config says how carefully and how often a partial file is settled. The zero
+// Config is right for devices.
+type Config struct {
+	// Window is how many bytes Settle writes out, reads back and hashes at a
+	// time, and so about how many are left when the last byte arrives. 0
+	// means 4 MiB.
+	Window int64
+	// SyncEvery is after how many written bytes Settle makes all of them
+	// durable: what a power cut can cost. 0 means 16 MiB.
+	SyncEvery int64
+	// NoSync leaves out every fsync and reads back from memory. It is for
+	// laboratories that run many devices on one disk: a power cut may then
+	// leave a damaged file under its final name.
+	NoSync bool
+}
+
+// Defaults of Config, in bytes.
+const (
+	DefaultWindow    = 4 << 20
+	DefaultSyncEvery = 16 << 20
+)
+
+// Validate refuses negative sizes.
+func (c Config) Validate() error {
+	if c.Window < 0 || c.SyncEvery < 0 {
+		return fmt.Errorf("window %d and sync distance %d must not be negative", c.Window, c.SyncEvery)
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.Window == 0 {
+		c.Window = DefaultWindow
+	}
+	if c.SyncEvery == 0 {
+		c.SyncEvery = DefaultSyncEvery
+	}
+	return c
+}
+
+// Partial is one component while it arrives: .NAME.part beside the target
+// NAME, and .NAME.part.idx with the digest of each chunk held. All methods may
+// be called concurrently; Settle and Finish wait for the medium, so one
+// goroutine that may wait should call them.
+type Partial struct {
+	fs     FS
+	cfg    Config
+	target string
+	dir    string
+	want   load.Digest // whole file, zero if unknown
+	data   File
+	idx    File
+
+	// Lock order: settling, writing, mu. No one waits for the medium with mu
+	// held.
+
+	settling sync.Mutex // holder reads back; owns these three
+	sum      hash.Hash  // SHA-256 of the first x.settled chunks
+	state    []byte     // of sum, before the chunk being read back
+	buf      []byte
+
+	writing sync.Mutex // holder changes data and idx; owns these
+	lock    io.Closer  // nil after commit or close
+	named   bool       // the names of data and idx are durable
+	renamed bool       // data has the target's name
+	closed  bool
+
+	mu       sync.Mutex // guards these
+	x        index
+	crc      []uint32 // CRC-32C per held chunk: a cheap check on read-back
+	table    load.Table
+	prefix   int   // chunks held without a gap from the start
+	held     int   // chunks held
+	settled  int   // chunks in sum
+	rehash   bool  // sum must start again: a chunk in it was dropped
+	unsynced int64 // bytes written since the last sync
+	done     bool  // the whole file is verified and durable
+}
+
+func partName(target string) string {
+	return filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".part")
+}
+
+func indexName(target string) string { return partName(target) + ".idx" }
+func lockName(target string) string  { return partName(target) + ".lock" }
+
+// OpenPartial opens the partial file of target, or makes one. Chunks that an
+// earlier process left are read and hashed again and count only if they are
+// what the signed table, or without one the index, says; a partial of another
+// content is discarded. The caller owns target until Commit, Discard or Close:
+// another process gets ErrLocked. A known size that does not fit the medium is
+// ErrNoSpace at once.
+func OpenPartial(fs FS, target string, spec Spec, cfg Config) (*Partial, error) {
+	if err := errors.Join(spec.Validate(), cfg.Validate()); err != nil {
+		return nil, err
+	}
+	if b := filepath.Base(target); b == "." || b == ".." || b == string(filepath.Separator) {
+		return nil, fmt.Errorf("%q is not the name of a file", target)
+	}
+	lock, err := fs.Lock(lockName(target))
+	if err != nil {
+		return nil, spaceError(fs, filepath.Dir(target), max(spec.Geometry.Size, 0), err)
+	}
+	p := &Partial{
+		fs: fs, cfg: cfg.withDefaults(), target: target, dir: filepath.Dir(target),
+		want: spec.Digest, table: spec.Table, lock: lock,
+		sum: sha256.New(), buf: make([]byte, bufSize),
+	}
+	if err := p.open(spec); err != nil {
+		return nil, errors.Join(err, p.abandon())
+	}
+	return p, nil
+}
+
+// open fills p from the medium and fits it to spec.
+func (p *Partial) open(spec Spec) error {
+	x := p.leftover(spec)
+	if x == nil {
+		if err := p.create(spec); err != nil {
+			return spaceError(p.fs, p.dir, max(spec.Geometry.Size, 0), err)
+		}
+		x = &index{key: spec.Key, epoch: spec.Epoch, g: spec.Geometry}
+	}
+	p.setIndex(*x)
+	listed := p.held
+	if p.x.g == spec.Geometry {
+		p.filter(p.table)
+	}
+	if err := p.recheck(); err != nil {
+		return err
+	}
+	if p.held < listed {
+		if err := p.rewriteIndex(p.x); err != nil {
+			return err
+		}
+	}
+	if spec.Geometry.Known() && !p.x.g.Known() {
+		return p.SetSize(spec.Geometry.Size)
+	}
+	return p.reserve(p.x.g)
+}
+
+// leftover opens the files of an earlier process and returns their index, or
+// nil if there are none of this content.
+func (p *Partial) leftover(spec Spec) *index {
+	b, err := readBounded(p.fs, indexName(p.target), int64(maxIndex))
+	if err != nil {
+		return nil
+	}
+	x, err := parseIndex(b)
+	if err != nil || x.key != spec.Key || x.epoch != spec.Epoch {
+		return nil
+	}
+	if spec.Geometry.Known() && x.g.Known() && x.g != spec.Geometry {
+		return nil
+	}
+	if p.idx, err = p.fs.OpenFile(indexName(p.target), os.O_RDWR, 0); err != nil {
+		return nil
+	}
+	if p.data, err = p.fs.OpenFile(partName(p.target), os.O_RDWR, 0); err != nil {
+		return nil
+	}
+	return x
+}
+
+// create makes empty files in place of whatever is there. They are new files:
+// no power cut can pair this key with bytes of an older content.
+func (p *Partial) create(spec Spec) error {
+	err := errors.Join(p.closeFiles(), p.removeFiles())
+	p.data, p.idx = nil, nil
+	if err != nil {
+		return err
+	}
+	const flag = os.O_RDWR | os.O_CREATE | os.O_EXCL
+	if p.data, err = p.fs.OpenFile(partName(p.target), flag, filePerm); err != nil {
+		return err
+	}
+	if p.idx, err = p.fs.OpenFile(indexName(p.target), flag, filePerm); err != nil {
+		return err
+	}
+	x := index{key: spec.Key, epoch: spec.Epoch, g: spec.Geometry}
+	_, err = p.idx.WriteAt(x.header(), 0)
+	return err
+}
+
+// setIndex takes over an index of which nothing is verified yet.
+func (p *Partial) setIndex(x index) {
+	if x.digests == nil {
+		x.digests = make([]load.Digest, x.g.Chunks())
+	}
+	p.x = x
+	p.crc = make([]uint32, len(x.digests))
+	p.count()
+	// The file itself, be it empty, must be synced once.
+	p.unsynced = 1
+}
+
+// count finds held and prefix again.
+func (p *Partial) count() {
+	p.prefix, p.held = 0, 0
+	for i, d := range p.x.digests {
+		if d.IsZero() {
+			continue
+		}
+		if p.prefix == i {
+			p.prefix++
+		}
+		p.held++
+	}
+}
+
+// filter drops, in memory, each held chunk that differs from t, and returns
+// how many. A nil t fits everything.
+func (p *Partial) filter(t load.Table) int {
+	dropped := 0
+	for i := range p.x.digests {
+		if t != nil && !p.x.digests[i].IsZero() && p.x.digests[i] != t[i] {
+			p.x.digests[i] = load.Digest{}
+			dropped++
+		}
+	}
+	if dropped > 0 {
+		p.count()
+		p.done = false
+		if p.prefix < p.settled {
+			p.rehash = true
+		}
+	}
+	return dropped
+}
+
+// recheck hashes what an earlier process left, and keeps what is right. It
+// reads what the medium holds, so it counts as the read-back too.
+func (p *Partial) recheck() error {
+	if p.held == 0 {
+		return nil
+	}
+	fi, err := p.data.Stat()
+	if err != nil {
+		return err
+	}
+	if !p.cfg.NoSync {
+		if err := p.data.Flush(0, fi.Size()); err != nil {
+			return err
+		}
+	}
+	whole, chunk, crc := p.sum, sha256.New(), crc32.New(castagnoli)
+	for i, d := range p.x.digests {
+		off, n := p.x.g.Span(i)
+		if d.IsZero() {
+			continue
+		}
+		chunk.Reset()
+		crc.Reset()
+		sinks := []io.Writer{chunk, crc}
+		inOrder := p.settled == i
+		if inOrder {
+			p.saveSum()
+			sinks = append(sinks, whole)
+		}
+		if off+int64(n) > fi.Size() || p.scan(off, n, sinks...) != nil || load.Digest(chunk.Sum(nil)) != d {
+			if inOrder {
+				p.restoreSum()
+			}
+			p.x.digests[i] = load.Digest{}
+			continue
+		}
+		p.crc[i] = crc.Sum32()
+		if inOrder {
+			p.settled = i + 1
+		}
+	}
+	p.count()
+	// An earlier process may have synced nothing of it.
+	p.unsynced += fi.Size()
+	return nil
+}
+
+// scan reads n bytes from off through the buffer into every sink.
+func (p *Partial) scan(off int64, n int, sinks ...io.Writer) error {
+	for n > 0 {
+		b := p.buf[:min(n, len(p.buf))]
+		if _, err := p.data.ReadAt(b, off); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+		for _, w := range sinks {
+			// A hash never fails.
+			_, _ = w.Write(b)
+		}
+		off += int64(len(b))
+		n -= len(b)
+	}
+	return nil
+}
+
+// rewriteIndex puts x on the medium in place. Torn by a power cut it is
+// harmless: no digest in it is believed before the data has been hashed.
+func (p *Partial) rewriteIndex(x index) error {
+	b := x.marshal()
+	if _, err := p.idx.WriteAt(b, 0); err != nil {
+		return spaceError(p.fs, p.dir, int64(len(b)), err)
+	}
+	return p.idx.Truncate(int64(len(b)))
+}
+
+// reserve takes room for the whole file, so that a full medium shows before
+// the transfer. What it took in vain it gives back.
+func (p *Partial) reserve(g load.Geometry) error {
+	if !g.Known() {
+		return nil
+	}
+	fi, err := p.data.Stat()
+	if err != nil {
+		return err
+	}
+	need := g.Size - fi.Size()
+	err = p.data.Reserve(g.Size)
+	switch {
+	case err == nil || need <= 0:
+		return nil
+	case errors.Is(err, errors.ErrUnsupported):
+		free, ferr := p.fs.StatFree(p.dir)
+		if ferr == nil && free < need {
+			return &NoSpaceError{Dir: p.dir, Need: need, Free: free}
+		}
+		return nil
+	}
+	return errors.Join(p.data.Truncate(fi.Size()), spaceError(p.fs, p.dir, need, err))
+}
+
+// Target returns the name that the file will have after Commit.
+func (p *Partial) Target() string { return p.target }
+
+// Geometry returns the geometry as known now.
+func (p *Partial) Geometry() load.Geometry {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.x.g
+}
+
+// Prefix returns how many chunks are held from the start without a gap.
+func (p *Partial) Prefix() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.prefix
+}
+
+// Has reports whether chunk i is held.
+func (p *Partial) Has(i int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.has(i)
+}
+
+func (p *Partial) has(i int) bool {
+	return i >= 0 && i < len(p.x.digests) && !p.x.digests[i].IsZero()
+}
+
+// Complete reports whether the size is known and every chunk is held.
+func (p *Partial) Complete() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.complete()
+}
+
+func (p *Partial) complete() bool { return p.x.g.Known() && p.held == len(p.x.digests) }
+
+// Digests returns a copy of the digests of the chunks held, zero where one is
+// not. While the size is unknown it ends with the last chunk held.
+func (p *Partial) Digests() load.Table {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.x.digests)
+	for !p.x.g.Known() && n > 0 && p.x.digests[n-1].IsZero() {
+		n--
+	}
+	return append(load.Table{}, p.x.digests[:n]...)
+}
+
+// Close gives the partial up for now and keeps its files; after Commit it
+// ends the reading of the committed file.
+func (p *Partial) Close() error {
+	p.settling.Lock()
+	defer p.settling.Unlock()
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	return p.close()
+}
+
+func (p *Partial) close() error {
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	return errors.Join(p.closeFiles(), p.unlock())
+}
+
+// Discard closes the partial and removes its files. After Commit it leaves
+// the committed file alone.
+func (p *Partial) Discard() error {
+	p.settling.Lock()
+	defer p.settling.Unlock()
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	if p.lock == nil {
+		return p.close()
+	}
+	return errors.Join(p.removeFiles(), p.close())
+}
+
+// abandon closes what a failed open left, and keeps nothing that is empty.
+func (p *Partial) abandon() error {
+	if p.held == 0 && p.data != nil {
+		return p.Discard()
+	}
+	return p.Close()
+}
+
+func (p *Partial) closeFiles() error {
+	var err error
+	for _, f := range []File{p.data, p.idx} {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}
+	return err
+}
+
+func (p *Partial) removeFiles() error {
+	return errors.Join(removeAny(p.fs, indexName(p.target)), removeAny(p.fs, partName(p.target)))
+}
+
+func (p *Partial) unlock() error {
+	if p.lock == nil {
+		return nil
+	}
+	l := p.lock
+	p.lock = nil
+	return l.Close()
+}
+
+// usable is an error once the partial is closed. The caller holds writing.
+func (p *Partial) usable() error {
+	if p.closed {
+		return fmt.Errorf("partial file of %s: %w", p.target, iofs.ErrClosed)
+	}
+	return nil
+}
