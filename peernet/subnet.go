@@ -1,0 +1,149 @@
+package peernet
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// maxBroadcastBits is the longest IPv4 prefix that has a broadcast address
+// (RFC 3021: a /31 has none).
+const maxBroadcastBits = 30
+
+var loopback4 = netip.MustParsePrefix("127.0.0.0/8")
+
+// subnet is what a device is on.
+type subnet struct {
+	iface string
+	addr  netip.Addr
+	// prefix is masked.
+	prefix netip.Prefix
+	// broadcast is invalid where there is none: point to point, /31, /32.
+	broadcast netip.Addr
+}
+
+func (s subnet) onLink(a netip.Addr) bool { return s.prefix.Contains(a.Unmap()) }
+
+// hostAddr is one IPv4 address of this host.
+type hostAddr struct {
+	subnet
+	up, loopback bool
+}
+
+// choose finds the subnet that cfg asks for among the host's addresses.
+// defaultAddr gives the address that the default route would send from, or an
+// invalid one.
+func choose(cfg Config, host []hostAddr, defaultAddr func() netip.Addr) (subnet, []string, error) {
+	switch {
+	case cfg.Address.IsValid():
+		return chooseAddress(cfg, host)
+	case cfg.Interface != "":
+		return chooseInterface(cfg.Interface, host)
+	}
+	if a := defaultAddr(); a.IsValid() {
+		for _, h := range host {
+			if h.addr == a && !h.loopback {
+				return h.subnet, nil, nil
+			}
+		}
+	}
+	// No default route: a site without a way out still has its subnet.
+	var found []hostAddr
+	for _, h := range host {
+		if h.up && !h.loopback {
+			found = append(found, h)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return subnet{}, nil, fmt.Errorf("%w: no interface that is up has an IPv4 address", ErrNoAddress)
+	case 1:
+		return found[0].subnet, nil, nil
+	}
+	return subnet{}, nil, fmt.Errorf("%w: there is no default route and several addresses: choose one of %s",
+		ErrNoAddress, list(found))
+}
+
+func chooseAddress(cfg Config, host []hostAddr) (subnet, []string, error) {
+	a := cfg.Address.Addr().Unmap()
+	if !a.Is4() {
+		return subnet{}, nil, fmt.Errorf("%w: %s is not an IPv4 address", ErrNoAddress, a)
+	}
+	var s subnet
+	if loopback4.Contains(a) {
+		// Every address of 127/8 is this host's, listed or not.
+		s = subnet{iface: "lo", addr: a, prefix: loopback4, broadcast: lastOf(loopback4)}
+	} else {
+		i := slices.IndexFunc(host, func(h hostAddr) bool {
+			return h.addr == a && (cfg.Interface == "" || h.iface == cfg.Interface)
+		})
+		if i < 0 {
+			where := "any interface of this host"
+			if cfg.Interface != "" {
+				where = "interface " + cfg.Interface
+			}
+			return subnet{}, nil, fmt.Errorf("%w: %s is not on %s: choose one of %s", ErrNoAddress, a, where, list(host))
+		}
+		s = host[i].subnet
+	}
+	var warnings []string
+	if b := cfg.Address.Bits(); b != s.prefix.Bits() && b != a.BitLen() {
+		warnings = append(warnings, fmt.Sprintf("%s was asked for, but interface %s has %s/%d: %s is used",
+			cfg.Address, s.iface, a, s.prefix.Bits(), s.prefix))
+	}
+	return s, warnings, nil
+}
+
+func chooseInterface(name string, host []hostAddr) (subnet, []string, error) {
+	var found []hostAddr
+	for _, h := range host {
+		if h.iface == name {
+			found = append(found, h)
+		}
+	}
+	if len(found) == 0 {
+		return subnet{}, nil, fmt.Errorf("%w: interface %s is missing or has no IPv4 address: choose one of %s",
+			ErrNoAddress, name, list(host))
+	}
+	// A link-local address beside a real one is a leftover of a late DHCP.
+	i := slices.IndexFunc(found, func(h hostAddr) bool { return !h.addr.IsLinkLocalUnicast() })
+	return found[max(i, 0)].subnet, nil, nil
+}
+
+// list names addresses as a person may type them.
+func list(host []hostAddr) string {
+	if len(host) == 0 {
+		return "none"
+	}
+	var b strings.Builder
+	for i, h := range host {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%s/%d (%s)", h.addr, h.prefix.Bits(), h.iface)
+	}
+	return b.String()
+}
+
+// lastOf returns the last address of an IPv4 prefix.
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(b)
+}
+
+// defaultAddr asks the kernel which address it would send from to a far host.
+// Connecting a UDP socket sends nothing; the far host is a documentation
+// address (RFC 5737).
+func defaultAddr() netip.Addr {
+	c, err := net.Dial("udp4", "192.0.2.1:9")
+	if err != nil {
+		return netip.Addr{}
+	}
+	defer c.Close()
+	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+}
