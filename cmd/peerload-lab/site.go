@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/lab"
+)
+
+// siteFlags are the flags of `site`.
+type siteFlags struct {
+	cfg    lab.MeasureConfig
+	mode   string
+	repeat int
+	json   bool
+	logs   string
+}
+
+func siteCommand() *cobra.Command {
+	f := &siteFlags{cfg: lab.MeasureConfig{WAN: 20 * lab.Mbit, LAN: 100 * lab.Mbit, Size: 20e6}}
+	cmd := &cobra.Command{
+		Use:   "site",
+		Short: "Measure a site whose devices all fetch one file",
+		Long: `Measure a site whose devices all start at the same moment and fetch one random
+file, each a real peerload process. Every device's file is read again at the end.
+
+The kind netns makes network namespaces, as root or in a user namespace, and
+shapes every port; loopback needs no rights and shapes the server only.`,
+		Example: `  peerload-lab site --devices 16 --wan 20mbit --lan 100mbit --size 20MB
+  peerload-lab site --kind loopback --devices 12 --kill-root 33
+  peerload-lab site --mode classic --devices 16`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), cmd.OutOrStdout()) },
+	}
+	fl := cmd.Flags()
+	fl.IntVar(&f.cfg.Devices, "devices", 16, "number of devices")
+	fl.Var(&f.cfg.WAN, "wan", "rate of the file server's link")
+	fl.Var(&f.cfg.LAN, "lan", "rate of every device's port (netns only)")
+	fl.Var(&f.cfg.Size, "size", "size of the file")
+	fl.StringVar(&f.cfg.Kind, "kind", lab.KindNamespace, "netns or loopback")
+	fl.StringVar(&f.mode, "mode", "peers", "peers, or classic: every device downloads by itself")
+	fl.IntVar(&f.repeat, "repeat", 1, "number of runs")
+	fl.IntSliceVar(&f.cfg.KillRoot, "kill-root", nil, "kill the root when it has so many percent; several: 25,50,75")
+	fl.BoolVar(&f.cfg.Restart, "restart", false, "start a killed device again at once")
+	fl.DurationVar(&f.cfg.Linger, "linger", 0, "how long a device serves on (0: the product's default)")
+	fl.DurationVar(&f.cfg.Timeout, "timeout", 0, "end of a run (0: a minute and ten times the ideal)")
+	fl.StringVar(&f.cfg.Base, "state", "", "where the devices keep their files (default: tmpfs if it has the room)")
+	fl.StringVar(&f.logs, "keep-logs", "", "directory for the devices' output")
+	fl.StringSliceVar(&f.cfg.Args, "device-arg", nil, "a further argument for every device")
+	fl.StringVar(&f.cfg.Product, "peerload", "", "the program peerload (default: beside this one, else built)")
+	fl.BoolVar(&f.json, "json", false, "one JSON object for every run")
+	return cmd
+}
+
+func (f *siteFlags) run(ctx context.Context, out io.Writer) error {
+	switch f.mode {
+	case "peers":
+		f.cfg.Peers = true
+	case "classic":
+	default:
+		return fmt.Errorf("unknown mode %q: peers or classic", f.mode)
+	}
+	if err := f.cfg.Validate(); err != nil {
+		return err
+	}
+	if f.repeat < 1 {
+		return fmt.Errorf("--repeat %d: at least 1", f.repeat)
+	}
+	tmp, err := lab.NewRunDir(os.TempDir(), 0)
+	if err != nil {
+		return err
+	}
+	defer tmp.Close()
+	// Built out here: in the namespace there is no network to get modules by.
+	if f.cfg.Product, err = lab.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
+		return err
+	}
+	if f.cfg.Kind == lab.KindNamespace && !lab.Isolated() {
+		status, err := lab.Isolate(ctx, append(slices.Clone(os.Args[1:]), "--peerload", f.cfg.Product)...)
+		if err == nil && status != 0 {
+			err = &statusError{status: status}
+		}
+		return err
+	}
+	return f.measure(ctx, out)
+}
+
+func (f *siteFlags) measure(ctx context.Context, out io.Writer) error {
+	var results []*lab.Result
+	ok := true
+	for i := range f.repeat {
+		cfg := f.cfg
+		if f.logs != "" {
+			cfg.Logs = filepath.Join(f.logs, fmt.Sprintf("run%d", i+1))
+		}
+		r, err := lab.Measure(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		results, ok = append(results, r), ok && r.OK()
+		if f.json {
+			if err := json.NewEncoder(out).Encode(r); err != nil {
+				return err
+			}
+		} else {
+			r.Text(out)
+		}
+	}
+	if f.repeat > 1 && !f.json {
+		lab.TextOfAll(out, results)
+	}
+	if !ok {
+		return &statusError{status: exitIncomplete}
+	}
+	return nil
+}

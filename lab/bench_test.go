@@ -1,0 +1,31 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"testing"
+)
+
+// BenchmarkNamespaceSite measures building and removing a site of 100 devices.
+func BenchmarkNamespaceSite(b *testing.B) {
+	if !Isolated() {
+		status, err := Isolate(b.Context(), "-test.run=^$", "-test.bench=^"+b.Name()+"$", fmt.Sprintf("-test.benchtime=%dx", 3))
+		if err != nil {
+			b.Skip(err)
+		}
+		if status != 0 {
+			b.Fatalf("the isolated run ended with status %d", status)
+		}
+		return
+	}
+	for b.Loop() {
+		site, err := NewNamespaceSite(NamespaceConfig{Devices: 100, WAN: 20 * Mbit, LAN: 100 * Mbit})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := site.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	fmt.Fprintln(os.Stderr)
+}

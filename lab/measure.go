@@ -1,0 +1,426 @@
+package lab
+
+import (
+	"context"
+	crand "crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/peerload/peerload/report"
+)
+
+// MeasureConfig describes one measurement: devices that fetch one random file
+// at the same moment.
+type MeasureConfig struct {
+	Devices int    // 1 to MaxDevices
+	WAN     Rate   // the file server's link
+	LAN     Rate   // a device's port; namespace sites only
+	Size    Size   // of the file
+	Kind    string // KindLoopback or KindNamespace
+	Peers   bool   // false: every device downloads by itself
+	// KillRoot lists percentages, rising: when the root of the moment has so
+	// much of the file, it is killed.
+	KillRoot []int
+	Restart  bool // a killed device starts again at once
+	// Product is the path of the program peerload.
+	Product string
+	// Base is where the run's directory is made; empty: see NewRunDir.
+	Base string
+	// Logs is a directory that gets the devices' output; empty: none.
+	Logs string
+	// Timeout ends a run; 0 means a minute and ten times the ideal time, or
+	// for every device by itself a minute and twice the time of all copies.
+	Timeout time.Duration
+	// Linger is what every device serves on for; 0 leaves it to the product.
+	Linger time.Duration
+	// Args are further arguments for every device.
+	Args []string
+}
+
+// Validate refuses what cannot be run.
+func (c MeasureConfig) Validate() error {
+	switch {
+	case c.Devices < 1 || c.Devices > MaxDevices:
+		return fmt.Errorf("%d devices are outside 1 to %d", c.Devices, MaxDevices)
+	case c.Kind != KindLoopback && c.Kind != KindNamespace:
+		return fmt.Errorf("unknown kind of site %q: %s or %s", c.Kind, KindLoopback, KindNamespace)
+	case c.Size < 1 || c.WAN < 1 || c.LAN < 1:
+		return errors.New("size, WAN and LAN must be set")
+	case !c.Peers && len(c.KillRoot) > 0:
+		return errors.New("without peers there is no root to kill")
+	}
+	last := 0
+	for _, p := range c.KillRoot {
+		if p <= last || p > 99 {
+			return fmt.Errorf("kill at %v: percentages rise from 1 to 99", c.KillRoot)
+		}
+		last = p
+	}
+	return nil
+}
+
+// Bound is the shortest time in which the last device can have the file.
+func (c MeasureConfig) Bound() time.Duration {
+	b := c.WAN.Time(int64(c.Size))
+	if c.Kind == KindNamespace {
+		b = max(b, c.LAN.Time(int64(c.Size)))
+	}
+	return b
+}
+
+func (c MeasureConfig) timeout() time.Duration {
+	switch {
+	case c.Timeout > 0:
+		return c.Timeout
+	case c.Peers:
+		return time.Minute + 10*c.Bound()
+	}
+	return time.Minute + 2*c.Bound() + 2*c.WAN.Time(int64(c.Size))*time.Duration(c.Devices)
+}
+
+// fileName is the name of the random file.
+const fileName = "file.bin"
+
+// measurement is one run under way.
+type measurement struct {
+	cfg    MeasureConfig
+	dir    *RunDir
+	site   Site
+	server *FileServer
+	sum    string // SHA-256 of the file, hexadecimal
+	base   Wire   // the link's counters before the start
+
+	zero  time.Time // just before the processes were started
+	procs []*Proc   // by device
+	tails []*tail
+	logs  []*os.File
+
+	mu    sync.Mutex
+	dead  []*Proc // killed and replaced
+	kills []*Kill
+	left  map[int]bool // killed and left dead
+}
+
+// Measure runs one measurement. An error means that it could not be run; a
+// device that fails is part of the result.
+func Measure(ctx context.Context, cfg MeasureConfig) (_ *Result, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	m := &measurement{cfg: cfg, left: map[int]bool{}}
+	defer func() { err = errors.Join(err, m.close()) }()
+	if err := m.prepare(ctx); err != nil {
+		return nil, err
+	}
+	runCtx, cancel := context.WithTimeout(ctx, cfg.timeout())
+	defer cancel()
+	if err := m.start(runCtx); err != nil {
+		cancel()
+		m.wait()
+		return nil, err
+	}
+	var helpers sync.WaitGroup
+	watch, stop := context.WithCancel(runCtx)
+	helpers.Go(func() { m.sample(watch) })
+	if len(cfg.KillRoot) > 0 {
+		helpers.Go(func() { m.killRoots(watch, runCtx) })
+	}
+	m.wait()
+	stop()
+	helpers.Wait()
+	m.wait() // a device that was started again meanwhile
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return m.result(runCtx.Err() != nil), nil
+}
+
+func (m *measurement) prepare(ctx context.Context) (err error) {
+	need := int64(m.cfg.Size)*int64(m.cfg.Devices+1)*21/20 + int64(m.cfg.Devices)<<20
+	if m.dir, err = NewRunDir(m.cfg.Base, need); err != nil {
+		return err
+	}
+	pub := filepath.Join(m.dir.Path, "server")
+	if err := os.Mkdir(pub, 0o755); err != nil {
+		return err
+	}
+	if m.sum, err = randomFile(ctx, filepath.Join(pub, fileName), int64(m.cfg.Size)); err != nil {
+		return err
+	}
+	if m.cfg.Logs != "" {
+		if err := os.MkdirAll(m.cfg.Logs, 0o755); err != nil {
+			return err
+		}
+	}
+	if m.cfg.Kind == KindNamespace {
+		m.site, err = newNamespaces(NamespaceConfig{Devices: m.cfg.Devices, WAN: m.cfg.WAN, LAN: m.cfg.LAN})
+	} else {
+		m.site = NewLoopbackSite(m.cfg.WAN)
+	}
+	if err != nil {
+		return err
+	}
+	ln, err := m.site.Listen()
+	if err != nil {
+		return err
+	}
+	m.server, err = ServeFiles(ln, pub, m.site.Shaper())
+	return err
+}
+
+// newNamespaces keeps a nil *NamespaceSite out of the interface.
+func newNamespaces(cfg NamespaceConfig) (Site, error) {
+	s, err := NewNamespaceSite(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// randomFile writes n random bytes, which no link can compress and no earlier
+// run has left anywhere, and returns their SHA-256.
+func randomFile(ctx context.Context, path string, n int64) (string, error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	var seed [32]byte
+	if _, err := crand.Read(seed[:]); err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	src := rand.NewChaCha8(seed)
+	for n > 0 && ctx.Err() == nil {
+		k := min(n, 1<<20)
+		if _, err := io.CopyN(io.MultiWriter(f, h), src, k); err != nil {
+			return "", err
+		}
+		n -= k
+	}
+	return hex.EncodeToString(h.Sum(nil)), errors.Join(ctx.Err(), f.Close())
+}
+
+func (m *measurement) deviceDir(i int) string {
+	return filepath.Join(m.dir.Path, fmt.Sprintf("d%04d", i+1))
+}
+
+// command returns the command of device i. A device that is started again
+// gets the same one, so that it finds its state.
+func (m *measurement) command(i int) (Command, error) {
+	dir := m.deviceDir(i)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return Command{}, err
+	}
+	seat := m.site.Seat(i)
+	peers := "on"
+	if !m.cfg.Peers {
+		peers = "off"
+	}
+	args := []string{
+		"get", m.server.URL(fileName), "-o", filepath.Join(dir, fileName), "--sha256", m.sum,
+		"--state", filepath.Join(dir, "state"), "--peers", peers, "--json",
+	}
+	if m.cfg.Linger > 0 {
+		args = append(args, "--linger", m.cfg.Linger.String())
+	}
+	c := Command{Seat: seat, Path: m.cfg.Product, Args: append(append(args, seat.Args...), m.cfg.Args...)}
+	for len(m.tails) <= i {
+		m.tails = append(m.tails, &tail{})
+	}
+	c.Stderr = m.tails[i]
+	if m.cfg.Logs != "" {
+		out, err := m.logFile(i, "jsonl")
+		if err != nil {
+			return Command{}, err
+		}
+		errs, err := m.logFile(i, "log")
+		if err != nil {
+			return Command{}, err
+		}
+		c.Stdout, c.Stderr = out, io.MultiWriter(errs, m.tails[i])
+	}
+	return c, nil
+}
+
+// logFile opens a log of device i; a second process of the device appends.
+func (m *measurement) logFile(i int, ext string) (*os.File, error) {
+	flags := os.O_CREATE | os.O_WRONLY | os.O_APPEND
+	if m.procs == nil {
+		flags |= os.O_TRUNC
+	}
+	f, err := os.OpenFile(filepath.Join(m.cfg.Logs, fmt.Sprintf("d%04d.%s", i+1, ext)), flags, 0o644)
+	if err == nil {
+		m.logs = append(m.logs, f)
+	}
+	return f, err
+}
+
+func (m *measurement) start(ctx context.Context) error {
+	commands := make([]Command, m.cfg.Devices)
+	for i := range commands {
+		c, err := m.command(i)
+		if err != nil {
+			return err
+		}
+		commands[i] = c
+	}
+	m.base, _ = m.site.Wire()
+	m.zero = time.Now()
+	procs, err := StartAll(ctx, commands)
+	m.mu.Lock()
+	m.procs = procs
+	m.mu.Unlock()
+	return err
+}
+
+// running returns the processes of the moment, by device.
+func (m *measurement) running() []*Proc {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]*Proc(nil), m.procs...)
+}
+
+func (m *measurement) wait() {
+	for _, p := range m.running() {
+		// How each ended is in the result.
+		_ = p.Wait()
+	}
+}
+
+// sample reads the memory of all devices until ctx ends.
+func (m *measurement) sample(ctx context.Context) {
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		for _, p := range m.running() {
+			p.Sample()
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// killRoots kills roots as configured until ctx ends; what it starts again
+// lives until life ends.
+func (m *measurement) killRoots(ctx, life context.Context) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for _, percent := range m.cfg.KillRoot {
+		for killed := false; !killed; {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			killed = m.killRoot(life, percent)
+		}
+	}
+}
+
+// killRoot kills the root if it has the percentage. Its word counts and, where
+// it downloaded from the start, so do the bytes that the server sent it.
+func (m *measurement) killRoot(life context.Context, percent int) bool {
+	sent := m.server.Tally.ByAddress()
+	for i, p := range m.running() {
+		v := p.File()
+		if v.Role != report.RoleRoot || !p.Running() || !v.Committed.IsZero() {
+			continue
+		}
+		has := max(v.Percent, int(100*sent[p.Seat.Addr]/int64(m.cfg.Size)))
+		if has < percent {
+			continue
+		}
+		k := &Kill{Percent: has, Device: p.Seat.Addr, at: time.Now()}
+		if p.Kill() != nil {
+			continue
+		}
+		_ = p.Wait()
+		m.mu.Lock()
+		m.kills = append(m.kills, k)
+		m.mu.Unlock()
+		m.replace(life, i)
+		return true
+	}
+	return false
+}
+
+// replace starts device i again or leaves it dead.
+func (m *measurement) replace(life context.Context, i int) {
+	var again []*Proc
+	if m.cfg.Restart {
+		if c, err := m.command(i); err == nil {
+			again, _ = StartAll(life, []Command{c})
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(again) == 0 {
+		m.left[i] = true
+		return
+	}
+	m.dead = append(m.dead, m.procs[i])
+	m.procs[i] = again[0]
+}
+
+// intact reports whether device i has the file under its name with the right
+// bytes; it reads the file itself.
+func (m *measurement) intact(i int) bool {
+	f, err := os.Open(filepath.Join(m.deviceDir(i), fileName))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	return err == nil && n == int64(m.cfg.Size) && hex.EncodeToString(h.Sum(nil)) == m.sum
+}
+
+func (m *measurement) close() error {
+	var err error
+	if m.server != nil {
+		err = errors.Join(err, m.server.Close())
+	}
+	if m.site != nil {
+		err = errors.Join(err, m.site.Close())
+	}
+	for _, f := range m.logs {
+		err = errors.Join(err, f.Close())
+	}
+	if m.dir != nil {
+		err = errors.Join(err, m.dir.Close())
+	}
+	return err
+}
+
+// resumed finds when bytes flowed again after each kill, and to whom.
+func (m *measurement) resumed() []Kill {
+	out := []Kill{}
+	for _, k := range m.kills {
+		v := *k
+		v.AtS = v.at.Sub(m.zero).Seconds()
+		// Not to the killed device, unless nobody else ever got a byte: then
+		// it was started again and became root itself.
+		at, to, ok := m.server.Tally.First(v.at, v.Device)
+		if !ok && m.cfg.Restart {
+			at, to, ok = m.server.Tally.First(v.at.Add(cell), netip.Addr{})
+		}
+		if ok {
+			v.NewRoot, v.ResumeS = to, at.Sub(v.at).Seconds()
+		}
+		out = append(out, v)
+	}
+	return out
+}

@@ -1,0 +1,204 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/report"
+)
+
+// deviceEnv makes this test program play a device that downloads by itself:
+// the lab is then measured with a device whose behaviour is known.
+const deviceEnv = "PEERLOAD_LAB_TEST_DEVICE"
+
+func TestMain(m *testing.M) {
+	if how := os.Getenv(deviceEnv); how != "" && len(os.Args) > 2 && os.Args[1] == "get" {
+		if err := playDevice(how, os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "device:", err)
+			os.Exit(4)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// playDevice knows these ways: "good" downloads and says so; "wrong" alters
+// one byte of the file; "absent" fails; "root" says that it is root first.
+func playDevice(how string, args []string) error {
+	flag := func(name string) string {
+		if i := slices.Index(args, name); i >= 0 {
+			return args[i+1]
+		}
+		return ""
+	}
+	out := json.NewEncoder(os.Stdout)
+	say := func(ev report.Event) {
+		ev.Schema, ev.File, ev.Time = report.Schema, fileName, time.Now().Format(time.RFC3339Nano)
+		_ = out.Encode(ev)
+	}
+	say(report.Event{Event: report.KindStart, URL: args[0]})
+	if how == "absent" {
+		return fmt.Errorf("no server at %s", args[0])
+	}
+	if how == "root" {
+		say(report.Event{Event: report.KindRole, Role: report.RoleRoot})
+	}
+	dialer := net.Dialer{}
+	if p, err := netip.ParsePrefix(flag("--address")); err == nil {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.Addr(), 0))
+	}
+	client := http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
+	resp, err := client.Get(args[0])
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if how == "wrong" {
+		b[len(b)/2] ^= 1
+	}
+	if err := os.WriteFile(flag("-o"), b, 0o600); err != nil {
+		return err
+	}
+	say(report.Event{Event: report.KindCommitted, Bytes: int64(len(b))})
+	say(report.Event{Event: report.KindDone, Final: &report.Final{BytesFromOrigin: int64(len(b)), Elections: 1}})
+	return nil
+}
+
+// testMeasure measures a loopback site of three devices that play as told.
+func testMeasure(t *testing.T, how string, change func(*MeasureConfig)) *Result {
+	t.Helper()
+	t.Setenv(deviceEnv, how)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := MeasureConfig{
+		Devices: 3, WAN: 16 * Mbit, LAN: 100 * Mbit, Size: 500_000, Kind: KindLoopback,
+		Product: self, Base: t.TempDir(), Logs: t.TempDir(), Timeout: 20 * time.Second,
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	r, err := Measure(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	r.Text(&text)
+	t.Log(text.String())
+	if left, _ := filepath.Glob(filepath.Join(cfg.Base, "*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	return r
+}
+
+func TestMeasureGood(t *testing.T) {
+	r := testMeasure(t, "good", nil)
+	if !r.OK() || r.Complete != 3 || len(r.Failures) != 0 || r.TimedOut {
+		t.Errorf("complete %d, failures %v", r.Complete, r.Failures)
+	}
+	if r.WANBytes != 1_500_000 || r.WANRatio != 3 || r.Requests != 3 {
+		t.Errorf("payload %d, ratio %v, %d requests", r.WANBytes, r.WANRatio, r.Requests)
+	}
+	// Three copies through a WAN that carries one in 0.25 s.
+	if r.BoundS != 0.25 || r.Ratio < 2.8 || r.Ratio > 8 {
+		t.Errorf("bound %v, ratio %v", r.BoundS, r.Ratio)
+	}
+	if r.PeakRSS < 1<<20 || r.CPUS <= 0 || r.Elections != 3 || r.WakeS <= 0 || r.FirstOriginS < r.WakeS {
+		t.Errorf("memory %d, processor %v, elections %d, wake %v of %v", r.PeakRSS, r.CPUS, r.Elections, r.WakeS, r.FirstOriginS)
+	}
+}
+
+func TestMeasureSeesWrongFile(t *testing.T) {
+	r := testMeasure(t, "wrong", nil)
+	if r.OK() || r.Complete != 0 || len(r.Failures) != 3 {
+		t.Errorf("complete %d, failures %v", r.Complete, r.Failures)
+	}
+}
+
+func TestMeasureSeesFailure(t *testing.T) {
+	r := testMeasure(t, "absent", nil)
+	if r.OK() || r.Complete != 0 || len(r.Failures) != 3 || r.WANBytes != 0 || r.Ratio != 0 {
+		t.Fatalf("%+v", r)
+	}
+	if f := r.Failures[0]; f.Exit != "exit status 4" || !strings.Contains(f.Log, "no server at") {
+		t.Errorf("failure %+v", f)
+	}
+}
+
+func TestMeasureTimesOut(t *testing.T) {
+	r := testMeasure(t, "good", func(c *MeasureConfig) { c.Timeout = 200 * time.Millisecond })
+	if r.OK() || !r.TimedOut || r.Complete != 0 {
+		t.Errorf("complete %d, timed out %v", r.Complete, r.TimedOut)
+	}
+}
+
+func TestMeasureKillsRoot(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		r := testMeasure(t, "root", func(c *MeasureConfig) {
+			c.Peers, c.KillRoot, c.Restart = true, []int{30}, restart
+		})
+		want := 2
+		if restart {
+			want = 3
+		}
+		if !r.OK() || r.Complete != want || r.Expected != want {
+			t.Errorf("restart %v: complete %d of %d, failures %v", restart, r.Complete, r.Expected, r.Failures)
+		}
+		if len(r.Kills) != 1 || r.Kills[0].Percent < 30 || r.Kills[0].Percent > 60 || r.Kills[0].NewRoot == r.Kills[0].Device {
+			t.Errorf("restart %v: kills %+v", restart, r.Kills)
+		}
+	}
+}
+
+// TestMeasureNamespaces runs the same in namespaces, in a user namespace when
+// the test is not root.
+func TestMeasureNamespaces(t *testing.T) {
+	if !isolate(t) {
+		return
+	}
+	r := testMeasure(t, "good", func(c *MeasureConfig) { c.Kind = KindNamespace })
+	if !r.OK() || r.Complete != 3 || r.WANBytes != 1_500_000 {
+		t.Errorf("complete %d, payload %d, failures %v", r.Complete, r.WANBytes, r.Failures)
+	}
+	if f := float64(r.WireDown) / float64(r.WANBytes); f < 1.04 || f > 1.06 {
+		t.Errorf("%d bytes on the wire, %.3f of the payload", r.WireDown, f)
+	}
+}
+
+func TestMeasureConfigValidate(t *testing.T) {
+	good := MeasureConfig{Devices: 1, WAN: Mbit, LAN: Mbit, Size: 1, Kind: KindLoopback, Peers: true}
+	if err := good.Validate(); err != nil {
+		t.Error(err)
+	}
+	for name, change := range map[string]func(*MeasureConfig){
+		"no device":       func(c *MeasureConfig) { c.Devices = 0 },
+		"too many":        func(c *MeasureConfig) { c.Devices = MaxDevices + 1 },
+		"kind":            func(c *MeasureConfig) { c.Kind = "moon" },
+		"no rate":         func(c *MeasureConfig) { c.WAN = 0 },
+		"kill classic":    func(c *MeasureConfig) { c.Peers, c.KillRoot = false, []int{3} },
+		"kill at 100":     func(c *MeasureConfig) { c.KillRoot = []int{100} },
+		"kill falls back": func(c *MeasureConfig) { c.KillRoot = []int{50, 50} },
+	} {
+		c := good
+		change(&c)
+		if c.Validate() == nil {
+			t.Errorf("%s: not refused", name)
+		}
+	}
+}

@@ -1,0 +1,362 @@
+package lab
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/peerload/peerload/report"
+)
+
+// maxLine bounds one line of a device's output, in bytes.
+const maxLine = 1 << 20
+
+// stopGrace is what a device has to end by itself when the lab stops it.
+const stopGrace = 3 * time.Second
+
+// Command is what one device process is started with.
+type Command struct {
+	Seat Seat
+	Path string
+	Args []string
+	// Stdout and Stderr, if not nil, get copies of what the device writes.
+	Stdout, Stderr io.Writer
+	// OnEvent, if not nil, is called for every event, one at a time.
+	OnEvent func(report.Event)
+}
+
+// Proc is one device process. Its methods may be called at any time.
+type Proc struct {
+	// Seat is where the process lives.
+	Seat Seat
+
+	cmd  *exec.Cmd
+	done chan struct{}
+
+	peak atomic.Int64 // highest resident set seen, bytes
+
+	mu      sync.Mutex
+	started time.Time
+	err     error
+	garbage int // lines of the output that are no events
+	files   map[string]*FileView
+	order   []string
+}
+
+// FileView is what a device said about one of its files.
+type FileView struct {
+	File    string
+	Role    string
+	Source  string
+	Root    string
+	Parent  string // the last that it had
+	Bytes   int64
+	Size    int64
+	Percent int
+
+	Started   time.Time
+	RootSince time.Time // when it first became root; zero if never
+	Committed time.Time // when the file got its name; zero while it has not
+	Reason    string    // why it failed, if it did
+	Final     *report.Final
+}
+
+// StartAll starts the commands as nearly at once as the machine can. It
+// returns when all have been started; the error is that of the first that
+// could not be. When ctx ends the processes get SIGTERM and, after a grace of
+// three seconds, are killed; if this program dies, they are killed with it.
+func StartAll(ctx context.Context, commands []Command) ([]*Proc, error) {
+	procs := make([]*Proc, len(commands))
+	results := make(chan error, len(commands))
+	ready, gate := make(chan struct{}), make(chan struct{})
+	for i, c := range commands {
+		procs[i] = newProc(ctx, c)
+		go procs[i].run(ready, gate, results)
+	}
+	for range procs {
+		<-ready
+	}
+	close(gate)
+	var err error
+	for range procs {
+		if e := <-results; e != nil && err == nil {
+			err = e
+		}
+	}
+	return procs, err
+}
+
+func newProc(ctx context.Context, c Command) *Proc {
+	p := &Proc{Seat: c.Seat, done: make(chan struct{}), files: map[string]*FileView{}}
+	p.cmd = exec.CommandContext(ctx, c.Path, c.Args...)
+	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
+	p.cmd.WaitDelay = stopGrace
+	p.cmd.Stderr = c.Stderr
+	lines := &lineWriter{line: func(b []byte) { p.line(b, c.OnEvent) }}
+	p.cmd.Stdout = lines
+	if c.Stdout != nil {
+		p.cmd.Stdout = io.MultiWriter(c.Stdout, lines)
+	}
+	// A group of its own: an interrupt from the keyboard reaches the lab, and
+	// the lab ends its devices.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	return p
+}
+
+// run starts the process in its seat and waits for its end, on one thread: a
+// thread's end would kill what it started.
+func (p *Proc) run(ready chan<- struct{}, gate <-chan struct{}, result chan<- error) {
+	defer close(p.done)
+	err := onThread(func() error {
+		return p.Seat.Enter(func() error {
+			ready <- struct{}{}
+			<-gate
+			err := p.cmd.Start()
+			p.mu.Lock()
+			p.started = time.Now()
+			p.mu.Unlock()
+			result <- err
+			if err != nil {
+				return err
+			}
+			return p.cmd.Wait()
+		})
+	})
+	p.mu.Lock()
+	p.err = err
+	entered := !p.started.IsZero()
+	p.mu.Unlock()
+	if !entered {
+		ready <- struct{}{}
+		result <- err
+	}
+}
+
+// Kill ends the process as a lost power supply would end it, as far as a
+// process can be: SIGKILL.
+func (p *Proc) Kill() error { return p.cmd.Process.Kill() }
+
+// Wait blocks until the process has ended and all its output has been read.
+// The error is that of its exit status.
+func (p *Proc) Wait() error {
+	<-p.done
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// Running reports whether the process has not ended.
+func (p *Proc) Running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Started returns when the process was started.
+func (p *Proc) Started() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.started
+}
+
+// CPU returns the processor time of an ended process, user and system.
+func (p *Proc) CPU() time.Duration {
+	if p.Running() || p.cmd.ProcessState == nil {
+		return 0
+	}
+	return p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
+}
+
+// Peak returns the highest resident set that Sample has seen, in bytes.
+func (p *Proc) Peak() int64 { return p.peak.Load() }
+
+// Sample reads the peak of the resident set from the kernel. The figure that
+// the kernel returns when a process ends is of no use: it counts the memory
+// of the lab, which the process shared until it became another program.
+func (p *Proc) Sample() {
+	if p.cmd.Process == nil || !p.Running() {
+		return
+	}
+	if n, ok := procField("/proc/"+strconv.Itoa(p.cmd.Process.Pid)+"/status", "VmHWM:"); ok && n > p.peak.Load() {
+		p.peak.Store(n)
+	}
+}
+
+// Files returns what the device said of its files, in the order of the first
+// word about each.
+func (p *Proc) Files() []FileView {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]FileView, 0, len(p.order))
+	for _, name := range p.order {
+		out = append(out, *p.files[name])
+	}
+	return out
+}
+
+// File returns what the device said of the first of its files; the zero
+// FileView if it has said nothing.
+func (p *Proc) File() FileView {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.order) == 0 {
+		return FileView{}
+	}
+	return *p.files[p.order[0]]
+}
+
+// line takes one line of the device's output.
+func (p *Proc) line(b []byte, onEvent func(report.Event)) {
+	var ev report.Event
+	if err := json.Unmarshal(b, &ev); err != nil || ev.Event == "" {
+		p.mu.Lock()
+		p.garbage++
+		p.mu.Unlock()
+		return
+	}
+	if ev.Event == report.KindDone || ev.Event == report.KindVerified {
+		p.Sample()
+	}
+	p.mu.Lock()
+	p.note(ev)
+	p.mu.Unlock()
+	if onEvent != nil {
+		onEvent(ev)
+	}
+}
+
+// note files an event. The device's clock is this machine's; an event without
+// a readable time counts as of now.
+func (p *Proc) note(ev report.Event) {
+	if ev.File == "" {
+		return
+	}
+	at, err := time.Parse(time.RFC3339Nano, ev.Time)
+	if err != nil {
+		at = time.Now()
+	}
+	v := p.files[ev.File]
+	if v == nil {
+		v = &FileView{File: ev.File, Started: at}
+		p.files[ev.File] = v
+		p.order = append(p.order, ev.File)
+	}
+	if ev.Role != "" {
+		v.Role = ev.Role
+		if ev.Role == report.RoleRoot && v.RootSince.IsZero() {
+			v.RootSince = at
+		}
+	}
+	set(&v.Source, ev.Source)
+	set(&v.Root, ev.Root)
+	set(&v.Parent, ev.Parent)
+	set(&v.Bytes, ev.Bytes)
+	set(&v.Size, ev.Size)
+	set(&v.Percent, ev.Percent)
+	set(&v.Final, ev.Final)
+	switch ev.Event {
+	case report.KindCommitted:
+		v.Committed = at
+	case report.KindFailed:
+		v.Reason = strings.TrimSpace(ev.Reason + " " + ev.Message)
+	}
+}
+
+// set takes over a value that an event carries.
+func set[T comparable](to *T, v T) {
+	var none T
+	if v != none {
+		*to = v
+	}
+}
+
+// lineWriter calls line for every whole line written; longer lines than
+// maxLine are cut.
+type lineWriter struct {
+	line func([]byte)
+	rest []byte
+}
+
+func (w *lineWriter) Write(b []byte) (int, error) {
+	n := len(b)
+	for {
+		head, tail, found := bytes.Cut(b, []byte("\n"))
+		if keep := maxLine - len(w.rest); keep > 0 {
+			w.rest = append(w.rest, head[:min(len(head), keep)]...)
+		}
+		if !found {
+			return n, nil
+		}
+		w.line(w.rest)
+		w.rest = w.rest[:0]
+		b = tail
+	}
+}
+
+// procField reads a field such as "VmHWM:" of a file of /proc, given there in
+// kB, and returns it in bytes.
+func procField(path, field string) (int64, bool) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, false
+	}
+	for sc := bufio.NewScanner(bytes.NewReader(b)); sc.Scan(); {
+		f := strings.Fields(sc.Text())
+		if len(f) >= 2 && f[0] == field {
+			n, err := strconv.ParseInt(f[1], 10, 64)
+			return n << 10, err == nil
+		}
+	}
+	return 0, false
+}
+
+// tail keeps the last bytes of what is written to it.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (t *tail) Write(b []byte) (int, error) {
+	const keep = 4 << 10
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, b...)
+	if len(t.b) > keep {
+		t.b = append(t.b[:0], t.b[len(t.b)-keep:]...)
+	}
+	return len(b), nil
+}
+
+// String returns the last lines, indented.
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.ReplaceAll(strings.TrimSpace(string(t.b)), "\n", "\n    ")
+}
+
+// exitText says how a process ended.
+func exitText(err error) string {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return "exit status 0"
+	case errors.As(err, &exit):
+		return exit.Error()
+	}
+	return fmt.Sprintf("not run: %v", err)
+}

@@ -1,0 +1,322 @@
+package lab
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Result is what one measurement found. Times are in seconds from just before
+// the first process was started, sizes in bytes.
+type Result struct {
+	Event   string `json:"event"` // "result"
+	Kind    string `json:"kind"`
+	Mode    string `json:"mode"` // "peers" or "classic"
+	Devices int    `json:"devices"`
+	Size    int64  `json:"size"`
+	WAN     Rate   `json:"wan_bits_per_s"`
+	LAN     Rate   `json:"lan_bits_per_s,omitempty"`
+	State   string `json:"state"` // "tmpfs" or "disk"
+	// Congestion is the congestion control of the namespaces.
+	Congestion string `json:"congestion,omitempty"`
+
+	Complete   int       `json:"complete"` // devices whose file the lab has read and found right
+	Expected   int       `json:"expected"` // devices less those killed and left dead
+	TimedOut   bool      `json:"timed_out,omitempty"`
+	Failures   []Failure `json:"failures,omitempty"`
+	BoundS     float64   `json:"bound_s"`
+	LastS      float64   `json:"last_device_s"` // commit of the last device
+	MedianS    float64   `json:"median_s"`
+	P99OverP50 float64   `json:"p99_over_p50"`
+	Ratio      float64   `json:"ratio_to_bound"` // LastS / BoundS; 0 if a device is missing
+	EndS       float64   `json:"end_s"`          // the last process has ended
+
+	WANBytes int64   `json:"wan_bytes"` // payload that the server sent
+	WANRatio float64 `json:"wan_ratio"` // WANBytes / Size
+	WireDown uint64  `json:"wire_down_bytes,omitempty"`
+	WireUp   uint64  `json:"wire_up_bytes,omitempty"`
+	Requests int     `json:"requests"`
+
+	SpawnS       float64        `json:"spawn_s"`        // until all processes were started
+	FirstOriginS float64        `json:"first_origin_s"` // until the first payload byte left the server
+	WakeS        float64        `json:"wake_s"`         // the same from the first device's first word on
+	Roots        []Root         `json:"roots"`
+	Elections    int            `json:"elections"`
+	Fallbacks    int            `json:"fallbacks"`
+	Reasons      map[string]int `json:"fallback_reasons,omitempty"`
+	Depth        int            `json:"depth"` // of the last tree; -1 if not all places are known
+	Kills        []Kill         `json:"kills,omitempty"`
+
+	PeakRSS int64   `json:"peak_rss_bytes"` // of the largest device
+	CPUS    float64 `json:"cpu_s"`          // of all devices
+}
+
+// Root is a device that was root, or that the server sent payload.
+type Root struct {
+	Device  netip.Addr `json:"device"`
+	SinceS  float64    `json:"since_s"` // 0 if it never called itself root
+	Payload int64      `json:"wan_bytes"`
+}
+
+// Kill is a root that was killed.
+type Kill struct {
+	Percent int        `json:"percent"` // of the file, at its death
+	Device  netip.Addr `json:"device"`
+	AtS     float64    `json:"at_s"`
+	NewRoot netip.Addr `json:"new_root"`
+	ResumeS float64    `json:"resume_s"` // from the kill to the next root's first payload byte
+
+	at time.Time
+}
+
+// Failure is a device that did not end with the right file and exit status 0.
+type Failure struct {
+	Device netip.Addr `json:"device"`
+	Exit   string     `json:"exit"`
+	Reason string     `json:"reason,omitempty"`
+	Log    string     `json:"log,omitempty"` // the end of its standard error
+}
+
+// OK reports whether every device that was to end well did.
+func (r *Result) OK() bool { return len(r.Failures) == 0 && r.Complete >= r.Expected }
+
+func (m *measurement) result(timedOut bool) *Result {
+	c := m.cfg
+	r := &Result{
+		Event: "result", Kind: c.Kind, Mode: "peers", Devices: c.Devices, Size: int64(c.Size), WAN: c.WAN,
+		State: m.dir.Filesystem, TimedOut: timedOut, BoundS: c.Bound().Seconds(), EndS: time.Since(m.zero).Seconds(),
+		Expected: c.Devices - len(m.left), Kills: m.resumed(), Depth: m.depth(), Reasons: map[string]int{},
+	}
+	if !c.Peers {
+		r.Mode = "classic"
+	}
+	if s, ok := m.site.(*NamespaceSite); ok {
+		r.LAN, r.Congestion = c.LAN, s.Congestion()
+	}
+	if w, ok := m.site.Wire(); ok {
+		r.WireDown, r.WireUp = w.Down-m.base.Down, w.Up-m.base.Up
+	}
+	r.WANBytes, r.Requests = m.server.Tally.Total(), m.server.Tally.Requests()
+	r.WANRatio = float64(r.WANBytes) / float64(r.Size)
+	m.addTimes(r)
+	m.addDevices(r)
+	m.addRoots(r)
+	return r
+}
+
+// addTimes fills in what the clocks say.
+func (m *measurement) addTimes(r *Result) {
+	var commits []float64
+	var wake time.Time
+	for i, p := range m.procs {
+		r.SpawnS = max(r.SpawnS, p.Started().Sub(m.zero).Seconds())
+		v := p.File()
+		if !v.Started.IsZero() && (wake.IsZero() || v.Started.Before(wake)) {
+			wake = v.Started
+		}
+		if !m.left[i] && !v.Committed.IsZero() {
+			commits = append(commits, v.Committed.Sub(m.zero).Seconds())
+		}
+	}
+	if at, _, ok := m.server.Tally.First(m.zero, netip.Addr{}); ok {
+		r.FirstOriginS = at.Sub(m.zero).Seconds()
+		if !wake.IsZero() {
+			r.WakeS = at.Sub(wake).Seconds()
+		}
+	}
+	if len(commits) == 0 {
+		return
+	}
+	slices.Sort(commits)
+	r.LastS = commits[len(commits)-1]
+	r.MedianS = quantile(commits, 0.5)
+	r.P99OverP50 = quantile(commits, 0.99) / r.MedianS
+	if len(commits) >= r.Expected {
+		r.Ratio = r.LastS / r.BoundS
+	}
+}
+
+// quantile returns the nearest-rank quantile of sorted values.
+func quantile(sorted []float64, q float64) float64 {
+	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
+}
+
+// addDevices fills in what each device cost and whether it has its file.
+func (m *measurement) addDevices(r *Result) {
+	for _, p := range append(slices.Clone(m.procs), m.dead...) {
+		r.CPUS += p.CPU().Seconds()
+		r.PeakRSS = max(r.PeakRSS, p.Peak())
+	}
+	for i, p := range m.procs {
+		if m.left[i] {
+			continue
+		}
+		v := p.File()
+		if v.Final != nil {
+			r.Elections += v.Final.Elections
+			r.Fallbacks += len(v.Final.Fallbacks)
+			for _, f := range v.Final.Fallbacks {
+				r.Reasons[f.Reason]++
+			}
+		}
+		intact, err := m.intact(i), p.Wait()
+		if intact {
+			r.Complete++
+		}
+		if !intact || err != nil {
+			r.Failures = append(r.Failures, Failure{p.Seat.Addr, exitText(err), v.Reason, m.tails[i].String()})
+		}
+	}
+}
+
+// addRoots lists who was root and who got payload from the server.
+func (m *measurement) addRoots(r *Result) {
+	sent := m.server.Tally.ByAddress()
+	seen := map[netip.Addr]int{}
+	r.Roots = []Root{}
+	for _, p := range append(slices.Clone(m.dead), m.procs...) {
+		a, since := p.Seat.Addr, p.File().RootSince
+		root := Root{Device: a, Payload: sent[a]}
+		if !since.IsZero() {
+			root.SinceS = since.Sub(m.zero).Seconds()
+		} else if root.Payload == 0 {
+			continue
+		}
+		if _, ok := seen[a]; !ok {
+			seen[a] = len(r.Roots)
+			r.Roots = append(r.Roots, root)
+		}
+	}
+	slices.SortFunc(r.Roots, func(a, b Root) int { return cmp.Compare(a.SinceS, b.SinceS) })
+}
+
+// depth follows every device's last parent to a root. The depth of a root is 0.
+func (m *measurement) depth() int {
+	parents := map[netip.Addr]netip.Addr{}
+	for i, p := range m.procs {
+		if m.left[i] {
+			continue
+		}
+		v := p.File()
+		parents[p.Seat.Addr] = netip.Addr{}
+		if a, err := parseHost(v.Parent); err == nil && v.RootSince.IsZero() {
+			parents[p.Seat.Addr] = a
+		} else if v.RootSince.IsZero() {
+			return -1
+		}
+	}
+	deepest := 0
+	for a := range parents {
+		d := 0
+		for next := parents[a]; next.IsValid(); next = parents[next] {
+			if d++; d > len(parents) {
+				return -1
+			}
+		}
+		deepest = max(deepest, d)
+	}
+	return deepest
+}
+
+// parseHost reads an address with or without a port.
+func parseHost(s string) (netip.Addr, error) {
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr(), nil
+	}
+	return netip.ParseAddr(s)
+}
+
+// Text writes the result for people.
+func (r *Result) Text(w io.Writer) {
+	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	p("%d devices, %s, %s, %s; WAN %s%s; state on %s", r.Devices, r.Kind, r.Mode, Size(r.Size), r.WAN, r.lanText(), r.State)
+	p("  last device      %8.3f s   bound %.3f s   ratio %.3f", r.LastS, r.BoundS, r.Ratio)
+	p("  median           %8.3f s   p99/p50 %.3f   last process ended %.3f s", r.MedianS, r.P99OverP50, r.EndS)
+	p("  WAN payload      %8.3f × size (%d bytes, %d requests)%s", r.WANRatio, r.WANBytes, r.Requests, r.wireText())
+	p("  first origin byte %7.3f s after the first word of a device, %.3f s after the first start; all started in %.3f s",
+		r.WakeS, r.FirstOriginS, r.SpawnS)
+	var roots []string
+	for _, x := range r.Roots {
+		roots = append(roots, fmt.Sprintf("%s at %.3f s (%d bytes)", x.Device, x.SinceS, x.Payload))
+	}
+	p("  from the server  %s", orNone(strings.Join(roots, ", ")))
+	p("  elections %d, fallbacks %d %s, depth %s", r.Elections, r.Fallbacks, reasonText(r.Reasons), depthText(r.Depth))
+	for _, k := range r.Kills {
+		p("  root %s killed at %d %%, %.3f s; bytes to %s %.3f s later", k.Device, k.Percent, k.AtS, k.NewRoot, k.ResumeS)
+	}
+	p("  peak memory      %8.1f MiB; processor time of all devices %.2f s", float64(r.PeakRSS)/(1<<20), r.CPUS)
+	p("  complete         %d of %d", r.Complete, r.Expected)
+	if r.TimedOut {
+		p("  TIMED OUT")
+	}
+	for i, f := range r.Failures {
+		if i == 3 {
+			p("  and %d more failures", len(r.Failures)-i)
+			break
+		}
+		p("  FAILED %s: %s %s\n    %s", f.Device, f.Exit, f.Reason, f.Log)
+	}
+}
+
+func (r *Result) lanText() string {
+	if r.LAN == 0 {
+		return ", LAN not shaped"
+	}
+	return ", LAN " + r.LAN.String() + ", " + r.Congestion
+}
+
+func (r *Result) wireText() string {
+	if r.WireDown == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; on the wire %.3f × size down, %s up", float64(r.WireDown)/float64(r.Size), Size(r.WireUp))
+}
+
+func depthText(d int) string {
+	if d < 0 {
+		return "unknown"
+	}
+	return fmt.Sprint(d)
+}
+
+func reasonText(reasons map[string]int) string {
+	if len(reasons) == 0 {
+		return ""
+	}
+	return fmt.Sprint(reasons)
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "nobody"
+	}
+	return s
+}
+
+// TextOfAll writes the middle and the worst of several runs.
+func TextOfAll(w io.Writer, runs []*Result) {
+	figures := []struct {
+		name string
+		of   func(*Result) float64
+	}{
+		{"ratio to bound", func(r *Result) float64 { return r.Ratio }},
+		{"WAN payload / size", func(r *Result) float64 { return r.WANRatio }},
+		{"first origin byte, s", func(r *Result) float64 { return r.WakeS }},
+		{"p99/p50", func(r *Result) float64 { return r.P99OverP50 }},
+		{"peak memory, MiB", func(r *Result) float64 { return float64(r.PeakRSS) / (1 << 20) }},
+	}
+	fmt.Fprintf(w, "%d runs             median    worst\n", len(runs))
+	for _, f := range figures {
+		var values []float64
+		for _, r := range runs {
+			values = append(values, f.of(r))
+		}
+		slices.Sort(values)
+		fmt.Fprintf(w, "  %-20s %7.3f  %7.3f\n", f.name, quantile(values, 0.5), values[len(values)-1])
+	}
+}
