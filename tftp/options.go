@@ -1,0 +1,150 @@
+package tftp
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Names of the options.
+const (
+	optBlockSize  = "blksize"
+	optTimeout    = "timeout"
+	optSize       = "tsize"
+	optWindowSize = "windowsize"
+	optOffset     = "offset"
+)
+
+// Ranges of the options (RFC 2348, 2349, 7440) and what holds without them.
+const (
+	defaultBlock = 512
+	minBlock     = 8
+	maxBlock     = 65464
+	// maxWindow is below half the block numbers, so that old and new blocks
+	// cannot be confused; RFC 7440 allows 65535.
+	maxWindow = 4096
+	// maxWindowBytes bounds what one transfer has under way.
+	maxWindowBytes = 4 << 20
+	maxTimeout     = 255 // seconds
+)
+
+// params are what both sides agreed on.
+type params struct {
+	blockSize int
+	window    int
+	timeout   time.Duration // 0: not agreed
+	size      int64         // -1: not told
+	offset    int64
+}
+
+func defaultParams() params { return params{blockSize: defaultBlock, window: 1, size: -1} }
+
+// number reads a decimal number without sign. It refuses what does not fit.
+func number(s string) (int64, bool) {
+	if s == "" || len(s) > 19 || strings.Trim(s, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil
+}
+
+func formatOption(name string, n int64) option {
+	return option{name, strconv.FormatInt(n, 10)}
+}
+
+// negotiate is the server's part: it reads the options of a read request and
+// returns what holds and the OACK's options. An option with a value out of
+// reach is lowered where its RFC allows that; one with a senseless value is
+// ignored as if unknown. size is the whole file's, -1 when it cannot be told.
+func negotiate(req *packet, size int64, octet bool, blockLimit, windowLimit int) (params, []option) {
+	p, granted := defaultParams(), []option(nil)
+	for _, o := range req.options {
+		n, ok := number(o.value)
+		if !ok {
+			continue
+		}
+		switch strings.ToLower(o.name) {
+		case optBlockSize:
+			if n < minBlock {
+				continue
+			}
+			p.blockSize = int(min(n, int64(blockLimit)))
+			n = int64(p.blockSize)
+		case optTimeout:
+			if n < 1 || n > maxTimeout {
+				continue
+			}
+			p.timeout = time.Duration(n) * time.Second
+		case optSize:
+			if size < 0 {
+				continue
+			}
+			p.size, n = size, size
+		case optWindowSize:
+			if n < 1 {
+				continue
+			}
+			p.window = int(min(n, int64(windowLimit)))
+			n = int64(p.window)
+		case optOffset:
+			if !octet || size < 0 || n > size {
+				continue
+			}
+			p.offset = n
+		default:
+			continue
+		}
+		granted = append(granted, formatOption(strings.ToLower(o.name), n))
+	}
+	boundWindow(&p, granted)
+	return p, granted
+}
+
+// boundWindow lowers the window of large blocks to maxWindowBytes.
+func boundWindow(p *params, granted []option) {
+	if most := max(1, maxWindowBytes/p.blockSize); p.window > most {
+		p.window = most
+		for i := range granted {
+			if granted[i].name == optWindowSize {
+				granted[i] = formatOption(optWindowSize, int64(most))
+			}
+		}
+	}
+}
+
+// accept is the client's part: it reads an OACK to the request req. A server
+// may grant less than was asked, never more and nothing else.
+func accept(req, oack *packet) (params, error) {
+	p := defaultParams()
+	for _, o := range oack.options {
+		asked, ok := req.option(o.name)
+		if !ok {
+			return p, fmt.Errorf("%w: option %q was not asked for", ErrProtocol, o.name)
+		}
+		want, _ := number(asked)
+		n, ok := number(o.value)
+		if !ok {
+			return p, fmt.Errorf("%w: option %q has the value %q", ErrProtocol, o.name, o.value)
+		}
+		name := strings.ToLower(o.name)
+		switch {
+		case name == optBlockSize && n >= minBlock && n <= want:
+			p.blockSize = int(n)
+		case name == optWindowSize && n >= 1 && n <= want:
+			p.window = int(n)
+		case name == optTimeout && n == want:
+			p.timeout = time.Duration(n) * time.Second
+		case name == optSize:
+			p.size = n
+		case name == optOffset && n == want:
+			p.offset = n
+		default:
+			return p, fmt.Errorf("%w: option %q was granted as %d where %s was asked", ErrProtocol, name, n, asked)
+		}
+	}
+	if p.size >= 0 && p.offset > p.size {
+		return p, fmt.Errorf("%w: offset %d in a file of %d bytes", ErrProtocol, p.offset, p.size)
+	}
+	return p, nil
+}

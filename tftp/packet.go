@@ -1,0 +1,180 @@
+package tftp
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"strings"
+)
+
+// op is the operation of a packet (RFC 1350 section 5, RFC 2347).
+type op uint16
+
+const (
+	opRead  op = 1
+	opWrite op = 2
+	opData  op = 3
+	opAck   op = 4
+	opError op = 5
+	opOAck  op = 6
+)
+
+// Limits of packets. RFC 2347 gives a request 512 octets; real clients send
+// a little more when the name is long.
+const (
+	headerSize = 4
+	maxRequest = 1024
+	maxName    = 512
+	maxMode    = 16
+	maxOptions = 16
+	// maxOptionText bounds the name and the value of one option.
+	maxOptionText = 64
+)
+
+// option is one option as it stands in a packet. Names are compared without
+// regard to case.
+type option struct{ name, value string }
+
+// packet is any TFTP packet; which fields count depends on op.
+type packet struct {
+	op      op
+	name    string    // opRead, opWrite
+	mode    string    // opRead, opWrite
+	options []option  // opRead, opWrite, opOAck
+	block   uint16    // opData, opAck
+	data    []byte    // opData; part of the parsed bytes, not a copy
+	code    ErrorCode // opError
+	message string    // opError
+}
+
+// parse reads one packet. It takes no memory for bytes beyond the limits.
+func parse(b []byte) (packet, error) {
+	if len(b) < 2 {
+		return packet{}, fmt.Errorf("%w: packet of %d bytes", ErrProtocol, len(b))
+	}
+	p := packet{op: op(binary.BigEndian.Uint16(b))}
+	if p.op >= opData && p.op <= opError && len(b) < headerSize {
+		return packet{}, fmt.Errorf("%w: packet of %d bytes", ErrProtocol, len(b))
+	}
+	switch p.op {
+	case opRead, opWrite:
+		err := p.parseRequest(b[2:])
+		return p, err
+	case opData:
+		p.block, p.data = binary.BigEndian.Uint16(b[2:]), b[headerSize:]
+	case opAck:
+		p.block = binary.BigEndian.Uint16(b[2:])
+	case opError:
+		p.code = ErrorCode(binary.BigEndian.Uint16(b[2:]))
+		p.message = cleanMessage(b[headerSize:])
+	case opOAck:
+		err := p.parseOptions(b[2:])
+		return p, err
+	default:
+		return packet{}, fmt.Errorf("%w: operation %d", ErrProtocol, p.op)
+	}
+	return p, nil
+}
+
+func (p *packet) parseRequest(b []byte) error {
+	if len(b)+2 > maxRequest {
+		return fmt.Errorf("%w: a request of %d bytes, the limit is %d", ErrProtocol, len(b)+2, maxRequest)
+	}
+	var err error
+	if p.name, b, err = cutText(b, maxName); err != nil {
+		return err
+	}
+	if p.mode, b, err = cutText(b, maxMode); err != nil {
+		return err
+	}
+	if p.name == "" || p.mode == "" {
+		return fmt.Errorf("%w: a request without a name or a mode", ErrProtocol)
+	}
+	return p.parseOptions(b)
+}
+
+func (p *packet) parseOptions(b []byte) error {
+	if len(b)+2 > maxRequest {
+		return fmt.Errorf("%w: options of %d bytes, the limit is %d", ErrProtocol, len(b), maxRequest)
+	}
+	for len(b) > 0 {
+		if len(p.options) == maxOptions {
+			return fmt.Errorf("%w: more than %d options", ErrProtocol, maxOptions)
+		}
+		var o option
+		var err error
+		if o.name, b, err = cutText(b, maxOptionText); err != nil {
+			return err
+		}
+		if o.value, b, err = cutText(b, maxOptionText); err != nil {
+			return err
+		}
+		if o.name == "" {
+			return fmt.Errorf("%w: an option without a name", ErrProtocol)
+		}
+		if _, twice := p.option(o.name); twice {
+			return fmt.Errorf("%w: option %q twice", ErrProtocol, o.name)
+		}
+		p.options = append(p.options, o)
+	}
+	return nil
+}
+
+// option returns the value of the named option.
+func (p *packet) option(name string) (string, bool) {
+	for _, o := range p.options {
+		if strings.EqualFold(o.name, name) {
+			return o.value, true
+		}
+	}
+	return "", false
+}
+
+// append adds the packet's wire form to b.
+func (p *packet) append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(p.op))
+	switch p.op {
+	case opRead, opWrite:
+		b = appendText(appendText(b, p.name), p.mode)
+	case opData:
+		b = append(binary.BigEndian.AppendUint16(b, p.block), p.data...)
+	case opAck:
+		b = binary.BigEndian.AppendUint16(b, p.block)
+	case opError:
+		b = binary.BigEndian.AppendUint16(b, uint16(p.code))
+		b = appendText(b, p.message)
+	}
+	for _, o := range p.options {
+		b = appendText(appendText(b, o.name), o.value)
+	}
+	return b
+}
+
+func appendText(b []byte, s string) []byte { return append(append(b, s...), 0) }
+
+// cutText takes one text that ends with NUL off b.
+func cutText(b []byte, limit int) (string, []byte, error) {
+	i := bytes.IndexByte(b, 0)
+	if i < 0 {
+		return "", nil, fmt.Errorf("%w: a text without its end", ErrProtocol)
+	}
+	if i > limit {
+		return "", nil, fmt.Errorf("%w: a text of %d bytes, the limit is %d", ErrProtocol, i, limit)
+	}
+	return string(b[:i]), b[i+1:], nil
+}
+
+// cleanMessage makes an ERROR packet's text fit for logs and terminals. The
+// NUL at its end is often missing in the wild.
+func cleanMessage(b []byte) string {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	b = b[:min(len(b), maxErrorMessage)]
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(string(b), "?"))
+}

@@ -1,0 +1,259 @@
+package tftp
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+)
+
+// Reader is the body of a file under way. One goroutine reads; Close may be
+// called from another. It holds one packet, or what the system hands over in
+// one read, however large the file is; the rest waits at the server.
+type Reader struct {
+	socket *socket
+	peer   netip.AddrPort
+	params params
+	most   int64 // Client.MaxSize
+	state  *receiver
+	text   *netasciiDecoder // nil in octet mode
+
+	owed    bool   // the OACK is not acknowledged yet
+	held    packet // the first DATA, when no OACK came
+	hasHeld bool
+
+	payload  []byte // received and not yet read
+	decoded  []byte // memory for netascii
+	received int64  // bytes of DATA taken
+	err      error  // what Read returns when payload is empty
+
+	closing  sync.Mutex // guards closed and finished
+	closed   bool
+	finished bool // the last block was acknowledged
+}
+
+// Size is the size of the whole file in bytes as the server told it, -1 if it
+// did not.
+func (r *Reader) Size() int64 { return r.params.size }
+
+// Offset is where in the file Read starts, in bytes: 0 if the server does not
+// know the offset option or the file is shorter now.
+func (r *Reader) Offset() int64 { return r.params.offset }
+
+// BlockSize is the agreed size of a block in bytes.
+func (r *Reader) BlockSize() int { return r.params.blockSize }
+
+// WindowSize is the agreed window in blocks.
+func (r *Reader) WindowSize() int { return r.params.window }
+
+// Remote is the server's address and its port for this transfer.
+func (r *Reader) Remote() netip.AddrPort { return r.peer }
+
+// Read implements io.Reader. It returns io.EOF after the last byte only if the
+// body has the announced size.
+func (r *Reader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for len(r.payload) == 0 {
+		if r.err != nil {
+			return 0, r.err
+		}
+		r.next()
+	}
+	n := copy(p, r.payload)
+	r.payload = r.payload[n:]
+	return n, nil
+}
+
+// WriteTo implements io.WriterTo without a copy between.
+func (r *Reader) WriteTo(w io.Writer) (int64, error) {
+	var total int64
+	for {
+		for len(r.payload) == 0 {
+			if r.err == io.EOF {
+				return total, nil
+			}
+			if r.err != nil {
+				return total, r.err
+			}
+			r.next()
+		}
+		n, err := w.Write(r.payload)
+		r.payload = r.payload[n:]
+		total += int64(n)
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// next takes packets until there is a payload or an end.
+func (r *Reader) next() {
+	if r.owed {
+		r.owed = false
+		r.acknowledge()
+	}
+	if r.hasHeld {
+		r.hasHeld = false
+		r.take(time.Now(), r.held.block, r.held.data)
+		return
+	}
+	r.state.resume(time.Now())
+	for len(r.payload) == 0 && r.err == nil {
+		b, from, err := r.socket.read(r.state.deadline())
+		now := time.Now()
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			r.timeout(now)
+		case errors.Is(err, net.ErrClosed):
+			r.err = ErrClosed
+		case err != nil:
+			r.fail(err, nil)
+		case from != r.peer:
+			r.socket.turnAway(b, from)
+		default:
+			r.packet(now, b)
+		}
+	}
+}
+
+func (r *Reader) timeout(now time.Time) {
+	switch {
+	case now.Before(r.state.deadline()):
+	case !r.state.timeout(now):
+		r.fail(fmt.Errorf("%w: %s sent no block %d", ErrTimeout, r.peer, r.state.next), &Error{Message: "timeout"})
+	default:
+		r.acknowledge()
+	}
+}
+
+func (r *Reader) packet(now time.Time, b []byte) {
+	p, err := parse(b)
+	switch {
+	case err != nil:
+		// A broken packet counts as lost.
+	case p.op == opData && len(p.data) > r.params.blockSize:
+		r.fail(fmt.Errorf("%w: a block of more than %d bytes", ErrProtocol, r.params.blockSize), &Error{Code: CodeIllegal})
+	case p.op == opData:
+		r.take(now, p.block, p.data)
+	case p.op == opOAck:
+		if r.state.again() {
+			r.acknowledge()
+		}
+	case p.op == opError:
+		r.fail(&Error{Code: p.code, Message: p.message}, nil)
+	default:
+		r.fail(fmt.Errorf("%w: operation %d from a server", ErrProtocol, p.op), &Error{Code: CodeIllegal})
+	}
+}
+
+// take is given the content of one DATA packet.
+func (r *Reader) take(now time.Time, block uint16, data []byte) {
+	accept, ack := r.state.data(now, block, len(data))
+	if accept {
+		r.received += int64(len(data))
+		if err := r.checkSize(); err != nil {
+			r.fail(err, &Error{Message: "the size is wrong"})
+			return
+		}
+	}
+	if ack {
+		r.acknowledge()
+	}
+	if !accept || r.err != nil {
+		return
+	}
+	r.payload = data
+	if r.text != nil {
+		r.decoded = r.text.decode(r.decoded[:0], data, r.state.finished)
+		r.payload = r.decoded
+	}
+	if r.state.finished {
+		r.err = io.EOF
+		r.closing.Lock()
+		r.finished = true
+		r.closing.Unlock()
+	}
+}
+
+// checkSize holds the body against its announced size.
+func (r *Reader) checkSize() error {
+	at := r.params.offset + r.received
+	switch size := r.params.size; {
+	case size >= 0 && at > size:
+		return fmt.Errorf("%w: the size is %d", ErrTooMuch, size)
+	case r.most > 0 && at > r.most:
+		return fmt.Errorf("%w: the limit is %d", ErrTooMuch, r.most)
+	case size >= 0 && r.state.finished && at < size:
+		return fmt.Errorf("%w: %d of %d", ErrTruncated, at, size)
+	}
+	return nil
+}
+
+func (r *Reader) acknowledge() {
+	p := packet{op: opAck, block: r.state.ack()}
+	var b [headerSize]byte
+	if err := r.socket.write(p.append(b[:0]), r.peer); err != nil && r.err == nil && !r.state.finished {
+		r.fail(err, nil)
+	}
+}
+
+// fail ends the transfer with err and tells the server why, if there is
+// something to tell.
+func (r *Reader) fail(err error, tell *Error) {
+	r.err = err
+	if tell != nil {
+		r.socket.sendError(tell, r.peer)
+	}
+	r.closing.Lock()
+	defer r.closing.Unlock()
+	if !r.closed {
+		r.closed = true
+		r.socket.close()
+	}
+}
+
+// Close ends the transfer. If the body was not read to its end, the server is
+// told. If it was, the socket stays a moment longer to answer a server that
+// missed the last ACK.
+func (r *Reader) Close() error {
+	r.closing.Lock()
+	defer r.closing.Unlock()
+	if r.closed {
+		return nil
+	}
+	r.closed = true
+	if r.finished {
+		go r.dally()
+		return nil
+	}
+	r.socket.sendError(&Error{Message: "the client stops"}, r.peer)
+	r.socket.close()
+	return nil
+}
+
+// dally repeats the last ACK when the last block comes again (RFC 1350
+// section 6). That the caller's context ends is no reason to stop.
+func (r *Reader) dally() {
+	defer r.socket.close()
+	r.socket.forgetContext()
+	end := time.Now().Add(2 * r.state.first)
+	for range maxSegments {
+		b, from, err := r.socket.read(end)
+		if errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(end) {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		if p, err := parse(b); err != nil || from != r.peer || p.op != opData {
+			continue
+		}
+		r.acknowledge()
+	}
+}

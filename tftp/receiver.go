@@ -1,0 +1,104 @@
+package tftp
+
+import "time"
+
+// receiver is the state of the side that receives DATA: which block comes
+// next and when to acknowledge. It is pure, like sender.
+//
+// It acknowledges when a window is full or the file ends. A gap is told once,
+// by an ACK of the last block before it (RFC 7440 section 4); blocks after the
+// gap are dropped, for the sender starts again there. A duplicate is answered
+// only if it is the very block that was acknowledged last: then that ACK was
+// lost.
+//
+// The sender's timer does the work. The receiver's own is slow, because an ACK
+// amid a window makes the sender repeat what may only be late.
+type receiver struct {
+	window  int64
+	block   int           // bytes of a full block
+	retries int           // waits in vain in a row before it gives up
+	idle    time.Duration // time without progress before it gives up
+	first   time.Duration // shortest wait
+
+	next     int64 // block that comes next
+	acked    int64 // block acknowledged last
+	gapTold  bool
+	finished bool
+
+	pace     time.Duration // decaying maximum of the time between steps
+	wait     time.Duration // time to wait for the next block
+	heard    time.Time     // last progress or repeated ACK
+	progress time.Time
+	waits    int
+}
+
+func newReceiver(now time.Time, p params, first, idle time.Duration, retries int) *receiver {
+	return &receiver{
+		window: int64(p.window), block: p.blockSize, retries: retries, idle: idle, first: max(first, p.timeout),
+		next: 1, wait: max(first, p.timeout), heard: now, progress: now,
+	}
+}
+
+// data takes a block number and the number of bytes that came with it. It
+// reports whether the bytes are the next ones and whether to send an ACK now.
+func (r *receiver) data(now time.Time, wire uint16, n int) (accept, ack bool) {
+	switch ahead := int64(int16(wire - uint16(r.next))); {
+	case ahead == 0 && !r.finished:
+		r.step(now)
+		r.next++
+		r.gapTold = false
+		r.finished = n < r.block
+		return true, r.finished || r.next-1-r.acked >= r.window
+	case ahead > 0 && ahead < r.window && !r.finished:
+		ack = !r.gapTold
+		r.gapTold = true
+		return false, ack
+	case ahead == -1:
+		return false, r.acked == r.next-1
+	}
+	return false, false
+}
+
+// again takes a repeated OACK and reports whether to acknowledge it again.
+func (r *receiver) again() bool { return r.next == 1 }
+
+// ack notes that the ACK went out and returns its block number.
+func (r *receiver) ack() uint16 {
+	r.acked = r.next - 1
+	return uint16(r.acked)
+}
+
+// resume notes that the caller is back and waits from now on: the time it was
+// away says nothing about the sender.
+func (r *receiver) resume(now time.Time) { r.heard, r.progress = now, now }
+
+func (r *receiver) step(now time.Time) {
+	r.pace = max(r.pace-r.pace/8, now.Sub(r.progress))
+	r.wait = min(max(r.first, 2*r.pace), max(maxRetransmit, r.first))
+	r.heard, r.progress, r.waits = now, now, 0
+}
+
+// deadline is when timeout must be called, unless the next block comes before.
+func (r *receiver) deadline() time.Time {
+	at := r.heard.Add(r.wait)
+	if end := r.progress.Add(r.idle); end.Before(at) {
+		return end
+	}
+	return at
+}
+
+// timeout asks for an ACK to be sent again. It reports false when it is time
+// to give up.
+func (r *receiver) timeout(now time.Time) bool {
+	if now.Before(r.deadline()) {
+		return true
+	}
+	r.waits++
+	if r.waits > r.retries || !now.Before(r.progress.Add(r.idle)) {
+		return false
+	}
+	r.wait = min(2*r.wait, max(maxRetransmit, r.first))
+	r.heard = now
+	r.gapTold = false
+	return true
+}

@@ -1,0 +1,144 @@
+package tftp
+
+import "time"
+
+// Retransmission. The first wait is the agreed or the configured timeout;
+// then it follows the measured round trip, as TCP does (RFC 6298), and doubles
+// with every wait in vain.
+const (
+	minRetransmit = 200 * time.Millisecond
+	maxRetransmit = 8 * time.Second
+)
+
+// sender is the state of the side that sends DATA: which blocks are under way,
+// what to send next, when to send again. It is pure: the caller tells it the
+// time and moves the bytes.
+//
+// Blocks are counted from 1 without end; block 0 stands for the OACK, which
+// the receiver acknowledges with ACK 0. On the wire the count is taken modulo
+// 65536, so that 65535 is followed by 0.
+//
+// A duplicate of the last ACK is never answered with data: that is the
+// Sorcerer's Apprentice (RFC 1123 section 4.2.3.1). Data is sent again when
+// the timer says so, or when an ACK for a part of the window tells of a gap
+// (RFC 7440 section 4).
+type sender struct {
+	window  int64
+	retries int           // waits in vain in a row before it gives up
+	idle    time.Duration // time without progress before it gives up
+	floor   time.Duration // shortest wait
+
+	base int64 // first block without an ACK
+	next int64 // next block to send
+	high int64 // first block never sent
+	last int64 // the last block, -1 while unknown
+
+	rto, srtt, rttvar time.Duration
+	timed             int64 // block whose ACK gives a sample, -1: none
+	timedAt           time.Time
+
+	sentAt   time.Time // of the latest block
+	progress time.Time // when base last moved or a new block went out
+	waits    int
+}
+
+// newSender returns the state before anything was sent. withOAck says that
+// block 0, the OACK, comes first.
+func newSender(now time.Time, p params, withOAck bool, first, idle time.Duration, retries int) *sender {
+	s := &sender{
+		window: int64(p.window), retries: retries, idle: idle, floor: min(minRetransmit, first),
+		last: -1, timed: -1, rto: first, sentAt: now, progress: now,
+	}
+	if p.timeout > 0 {
+		s.rto, s.floor = p.timeout, p.timeout
+	}
+	if !withOAck {
+		s.base, s.next, s.high = 1, 1, 1
+	}
+	return s
+}
+
+// wantsToSend reports whether block s.next may be sent now.
+func (s *sender) wantsToSend() bool {
+	if s.base == 0 {
+		return s.next == 0
+	}
+	return s.next < s.base+s.window && (s.last < 0 || s.next <= s.last)
+}
+
+// sent notes that block s.next went out, and whether it was the last one. It
+// reports whether it went out for the first time.
+func (s *sender) sent(now time.Time, isLast bool) (fresh bool) {
+	n := s.next
+	if isLast {
+		s.last = n
+	}
+	fresh = n == s.high
+	if fresh {
+		s.high++
+		s.progress = now // a paced window may take longer than idle
+		s.timed, s.timedAt = n, now
+	} else if n == s.timed {
+		s.timed = -1 // an ACK could mean either copy (Karn)
+	}
+	s.next++
+	s.sentAt = now
+	return fresh
+}
+
+// acked takes the block number of an ACK and reports whether it brought
+// progress and whether all is done.
+func (s *sender) acked(now time.Time, wire uint16) (progress, done bool) {
+	ahead := int64(wire - uint16(s.base-1))
+	if ahead == 0 || ahead > s.high-s.base {
+		return false, false // a duplicate, or nothing that is under way
+	}
+	n := s.base + ahead - 1
+	if n == s.timed {
+		s.sample(now.Sub(s.timedAt))
+	}
+	if s.timed <= n {
+		s.timed = -1
+	}
+	s.base, s.progress, s.waits = n+1, now, 0
+	// What was sent beyond the ACK is sent again: the receiver has a gap there.
+	s.next = s.base
+	return true, s.last >= 0 && s.base > s.last
+}
+
+// sample takes one measured round trip.
+func (s *sender) sample(rtt time.Duration) {
+	if s.srtt == 0 {
+		s.srtt, s.rttvar = rtt, rtt/2
+	} else {
+		s.rttvar += ((s.srtt - rtt).Abs() - s.rttvar) / 4
+		s.srtt += (rtt - s.srtt) / 8
+	}
+	s.rto = min(max(s.srtt+4*s.rttvar, s.floor), max(maxRetransmit, s.floor))
+}
+
+// deadline is when timeout must be called, unless an ACK comes before.
+func (s *sender) deadline() time.Time {
+	at := s.sentAt.Add(s.rto)
+	if end := s.progress.Add(s.idle); end.Before(at) {
+		return end
+	}
+	return at
+}
+
+// timeout starts the window again. It reports false when it is time to give
+// up.
+func (s *sender) timeout(now time.Time) bool {
+	if now.Before(s.deadline()) {
+		return true
+	}
+	s.waits++
+	if s.waits > s.retries || !now.Before(s.progress.Add(s.idle)) {
+		return false
+	}
+	s.rto = min(2*s.rto, max(maxRetransmit, s.floor))
+	s.next = s.base
+	s.timed = -1
+	s.sentAt = now
+	return true
+}

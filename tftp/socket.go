@@ -1,0 +1,206 @@
+package tftp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Sizes of what goes through a socket in one call. Where the system can, many
+// packets of one size go or come at once (UDP_SEGMENT and UDP_GRO on Linux).
+const (
+	maxDatagram = 65507
+	maxSegments = 64
+)
+
+// socket is one side's UDP socket of one transfer.
+type socket struct {
+	conn *net.UDPConn
+	ctx  context.Context
+	stop func() bool // ends the watch over ctx
+	// segment is the size by which the system cuts what is written, 0 if it
+	// does not.
+	segment int
+	// merges says that the system may hand over several packets at once.
+	merges bool
+	// metStranger: a packet went to somebody who is no party, so that a
+	// refusal may be his and not the other side's.
+	metStranger bool
+
+	in       []byte
+	oob      [64]byte
+	rest     []byte // packets read and not yet taken
+	restSize int    // size of each but the last
+	restFrom netip.AddrPort
+	armed    time.Time // read deadline as set
+}
+
+// listen opens a socket on a free port of the address local. A cancelled ctx
+// ends every read. blockSize is the largest block that will be read, 0 if only
+// small packets come.
+func listen(ctx context.Context, local netip.Addr, blockSize int) (*socket, error) {
+	network := "udp4"
+	if local.Is6() && !local.Is4In6() {
+		network = "udp6"
+	}
+	conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(local.Unmap(), 0)))
+	if err != nil {
+		return nil, err
+	}
+	s := &socket{conn: conn, ctx: ctx, in: make([]byte, maxRequest)}
+	reportErrors(conn)
+	if blockSize > 0 {
+		s.merges = mergePackets(conn)
+		// A byte more than the largest packet, so that a longer one is seen.
+		s.in = make([]byte, max(maxRequest, headerSize+blockSize+1))
+		if s.merges {
+			s.in = make([]byte, maxDatagram)
+		}
+	}
+	// read looks at ctx after it has set its deadline, so that neither order of
+	// the two loses the cancel.
+	s.stop = context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) }) //nolint:errcheck // closed already
+	return s, nil
+}
+
+// forgetContext makes later reads independent of the context given to listen.
+func (s *socket) forgetContext() {
+	s.stop()
+	s.ctx, s.stop, s.armed = context.Background(), func() bool { return true }, time.Time{}
+}
+
+func (s *socket) close() {
+	s.stop()
+	s.conn.Close()
+}
+
+// cut makes the system cut what write sends into packets of size bytes.
+func (s *socket) cut(size int) {
+	if size >= headerSize+defaultBlock && size <= maxDatagram/2 && segmentPackets(s.conn, size) {
+		s.segment = size
+	}
+}
+
+// batch is how many packets of size bytes write takes at once.
+func (s *socket) batch() int {
+	if s.segment == 0 {
+		return 1
+	}
+	return min(maxSegments, maxDatagram/s.segment)
+}
+
+// write sends b: one packet, or several of the size given to cut, of which the
+// last may be shorter.
+func (s *socket) write(b []byte, to netip.AddrPort) error {
+	_, err := s.conn.WriteToUDPAddrPort(b, to)
+	if err == nil || s.segment == 0 || len(b) <= s.segment {
+		return s.refusal(err)
+	}
+	// The path or the device cannot: one by one from now on.
+	size := s.segment
+	segmentPackets(s.conn, 0)
+	s.segment = 0
+	for len(b) > 0 {
+		n := min(size, len(b))
+		if _, err := s.conn.WriteToUDPAddrPort(b[:n], to); s.refusal(err) != nil {
+			return s.refusal(err)
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// read returns the next packet; it is valid until the next call. The error is
+// os.ErrDeadlineExceeded when nothing came by then, ErrRefused when the other
+// side's port is closed, the cause when ctx was cancelled.
+func (s *socket) read(by time.Time) ([]byte, netip.AddrPort, error) {
+	if len(s.rest) == 0 {
+		// Moving a deadline is dear, so one that is too early stays: the
+		// caller looks at his clock and comes again.
+		if s.armed.IsZero() || s.armed.After(by) || !time.Now().Before(s.armed) {
+			if err := s.conn.SetReadDeadline(by); err != nil {
+				return nil, netip.AddrPort{}, err
+			}
+			s.armed = by
+		}
+		if s.ctx.Err() != nil {
+			return nil, netip.AddrPort{}, context.Cause(s.ctx)
+		}
+		if err := s.fill(); err != nil {
+			if s.ctx.Err() != nil {
+				err = context.Cause(s.ctx)
+			}
+			return nil, netip.AddrPort{}, err
+		}
+	}
+	n := min(s.restSize, len(s.rest))
+	b := s.rest[:n]
+	s.rest = s.rest[n:]
+	return b, s.restFrom, nil
+}
+
+func (s *socket) fill() error {
+	for {
+		n, oobn, _, from, err := s.conn.ReadMsgUDPAddrPort(s.in, s.oob[:])
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		if err != nil {
+			if err = s.refusal(err); err != nil {
+				return err
+			}
+			continue
+		}
+		s.rest, s.restSize = s.in[:n], n
+		s.restFrom = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+		if s.merges {
+			if size := mergedSize(s.oob[:oobn]); size > 0 {
+				s.restSize = size
+			}
+		}
+		if n > 0 {
+			return nil
+		}
+	}
+}
+
+// refusal keeps of a socket's errors those that end a transfer. The network's
+// other complaints are what retransmission is for.
+func (s *socket) refusal(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.ECONNREFUSED):
+		if s.metStranger {
+			return nil
+		}
+		return ErrRefused
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EMSGSIZE), errors.Is(err, syscall.ENOBUFS),
+		errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EPERM):
+		return nil
+	}
+	return err
+}
+
+// sendError tells to why the transfer ends; a loss is of no matter.
+func (s *socket) sendError(e *Error, to netip.AddrPort) {
+	message := e.Message
+	if message == "" {
+		message = e.Code.String()
+	}
+	p := packet{op: opError, code: e.Code, message: message[:min(len(message), 200)]}
+	s.conn.WriteToUDPAddrPort(p.append(nil), to) //nolint:errcheck // see above
+}
+
+// turnAway answers a packet of somebody who is no party with ERROR 5, unless
+// it is itself an ERROR.
+func (s *socket) turnAway(b []byte, from netip.AddrPort) {
+	if p, err := parse(b); err == nil && p.op != opError {
+		s.metStranger = true
+		s.sendError(&Error{Code: CodeUnknownTID}, from)
+	}
+}

@@ -1,0 +1,23 @@
+//go:build !linux
+
+package tftp
+
+import (
+	"net"
+	"net/netip"
+)
+
+// Elsewhere every packet goes by itself, and a closed port is known only by
+// its silence.
+
+func reportErrors(*net.UDPConn) {}
+
+func segmentPackets(*net.UDPConn, int) bool { return false }
+
+func mergePackets(*net.UDPConn) bool { return false }
+
+func mergedSize([]byte) int { return 0 }
+
+func reportDestination(*net.UDPConn) {}
+
+func destination([]byte) netip.Addr { return netip.Addr{} }
