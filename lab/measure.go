@@ -99,10 +99,11 @@ type measurement struct {
 	sum    string // SHA-256 of the file, hexadecimal
 	base   Wire   // the link's counters before the start
 
-	zero  time.Time // just before the processes were started
-	procs []*Proc   // by device
-	tails []*tail
-	logs  []*os.File
+	zero    time.Time // just before the processes were started
+	spawned time.Time // all had been started
+	procs   []*Proc   // by device
+	tails   []*tail
+	logs    []*os.File
 
 	mu    sync.Mutex
 	dead  []*Proc // killed and replaced
@@ -277,6 +278,7 @@ func (m *measurement) start(ctx context.Context) error {
 	m.base, _ = m.site.Wire()
 	m.zero = time.Now()
 	procs, err := StartAll(ctx, commands)
+	m.spawned = time.Now()
 	m.mu.Lock()
 	m.procs = procs
 	m.mu.Unlock()

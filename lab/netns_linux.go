@@ -23,7 +23,7 @@ var (
 	wanServer  = netip.MustParsePrefix("10.78.0.1/30")
 )
 
-// Names of the links of a namespace site. Every name in the bridge's namespace
+// Names of the links of a namespace site. Every name in the router's namespace
 // starts with "pl-".
 const (
 	bridgeName = "pl-lan"
@@ -48,22 +48,23 @@ type NamespaceConfig struct {
 	LAN     Rate // each way of every device's port
 }
 
-// NamespaceSite is a site of network namespaces: one bridge that is also the
-// router, a namespace for every device and one for the server. None of them
-// has a name: the kernel removes them when the process ends, however it ends.
+// NamespaceSite is a site of network namespaces: one for the bridge, which is
+// also the router, and one for every device. The file server stays in the
+// namespace of this process. None has a name: the kernel removes them when
+// the process ends, however it ends.
 type NamespaceSite struct {
-	base   netns.NsHandle
-	server netns.NsHandle
+	server netns.NsHandle // of this process
+	router netns.NsHandle
 	seats  []netns.NsHandle
 }
 
-// NewNamespaceSite builds the site around the network namespace of this
+// NewNamespaceSite builds the site beside the network namespace of this
 // process, which must be a fresh one: see Isolate.
 func NewNamespaceSite(cfg NamespaceConfig) (_ *NamespaceSite, err error) {
 	if cfg.Devices < 1 || cfg.Devices > MaxDevices {
 		return nil, fmt.Errorf("%d devices are outside 1 to %d", cfg.Devices, MaxDevices)
 	}
-	s := &NamespaceSite{base: netns.None(), server: netns.None()}
+	s := &NamespaceSite{server: netns.None(), router: netns.None()}
 	err = onThread(func() error { return s.build(cfg) })
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("the namespace site: %w", err), s.Close())
@@ -84,7 +85,7 @@ func onThread(f func() error) error {
 }
 
 func (s *NamespaceSite) build(cfg NamespaceConfig) (err error) {
-	if s.base, err = netns.Get(); err != nil {
+	if s.server, err = netns.Get(); err != nil {
 		return err
 	}
 	links, err := netlink.LinkList()
@@ -94,83 +95,94 @@ func (s *NamespaceSite) build(cfg NamespaceConfig) (err error) {
 	if len(links) > 1 {
 		return errors.New("this network namespace is in use; the site needs a fresh one")
 	}
-	if err := setKernel(map[string]string{"net/ipv4/ip_forward": "1"}); err != nil {
+	if err := setKernel(); err != nil {
 		return err
 	}
+	if s.router, err = s.fresh(func() error {
+		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
+	}); err != nil {
+		return err
+	}
+	h, err := netlink.NewHandleAt(s.router)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = bridgeName
 	bridge := &netlink.Bridge{LinkAttrs: attrs}
-	if err := netlink.LinkAdd(bridge); err != nil {
+	if err := h.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("the bridge: %w", err)
 	}
-	if err := raise(nil, bridgeName, lanGateway); err != nil {
+	if err := raise(h, bridgeName, lanGateway); err != nil {
 		return err
 	}
-	if s.server, err = s.attach(wanName, nil, cfg.WAN, wanServer, wanGateway); err != nil {
+	if err := attach(h, wanName, 0, s.server, cfg.WAN, wanServer, wanGateway); err != nil {
 		return fmt.Errorf("the server's link: %w", err)
 	}
 	for i := range cfg.Devices {
-		addr := netip.PrefixFrom(hostAddr(lanFirst, i), lanGateway.Bits())
-		ns, err := s.attach(fmt.Sprintf(portName, i+1), bridge, cfg.LAN, addr, lanGateway)
+		seat, err := s.fresh(nil)
 		if err != nil {
+			return err
+		}
+		s.seats = append(s.seats, seat)
+		addr := netip.PrefixFrom(hostAddr(lanFirst, i), lanGateway.Bits())
+		if err := attach(h, fmt.Sprintf(portName, i+1), bridge.Index, seat, cfg.LAN, addr, lanGateway); err != nil {
 			return fmt.Errorf("device %d: %w", i+1, err)
 		}
-		s.seats = append(s.seats, ns)
 	}
 	return nil
 }
 
-// attach makes a namespace whose eth0 has the address and leads, at the given
-// rate each way, to a link of the base namespace: a port of the bridge or, if
-// that is nil, a routed link with the gateway's address.
-func (s *NamespaceSite) attach(name string, bridge netlink.Link, rate Rate, addr, gateway netip.Prefix) (netns.NsHandle, error) {
+// fresh makes a namespace, sets it up, and returns the thread to the server's.
+func (s *NamespaceSite) fresh(more func() error) (netns.NsHandle, error) {
 	ns, err := netns.New() // and the thread is in it
 	if err != nil {
 		return netns.None(), err
 	}
-	err = setKernel(nil)
-	if err = errors.Join(err, netns.Set(s.base)); err != nil {
-		return ns, err
+	err = setKernel()
+	if err == nil && more != nil {
+		err = more()
 	}
+	return ns, errors.Join(err, netns.Set(s.server))
+}
+
+// attach gives the namespace ns an eth0 with the address, which leads, at the
+// given rate each way, to a link of the router: a port of the bridge with that
+// index or, if that is 0, a routed link with the gateway's address.
+func attach(router *netlink.Handle, name string, bridge int, ns netns.NsHandle, rate Rate, addr, gateway netip.Prefix) error {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = name
-	if bridge != nil {
-		attrs.MasterIndex = bridge.Attrs().Index
-	}
-	err = netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: seatName, PeerNamespace: netlink.NsFd(ns)})
+	attrs.Name, attrs.MasterIndex = name, bridge
+	err := router.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: seatName, PeerNamespace: netlink.NsFd(ns)})
 	if err != nil {
-		return ns, err
+		return err
 	}
 	var own []netip.Prefix
-	if bridge == nil {
+	if bridge == 0 {
 		own = append(own, gateway)
 	}
-	if err := raise(nil, name, own...); err != nil {
-		return ns, err
+	if err := raise(router, name, own...); err != nil {
+		return err
 	}
-	if err := shape(nil, name, rate); err != nil {
-		return ns, err
+	if err := shape(router, name, rate); err != nil {
+		return err
 	}
 	h, err := netlink.NewHandleAt(ns)
 	if err != nil {
-		return ns, err
+		return err
 	}
 	defer h.Close()
 	if err := errors.Join(raise(h, "lo"), raise(h, seatName, addr)); err != nil {
-		return ns, err
+		return err
 	}
 	if err := shape(h, seatName, rate); err != nil {
-		return ns, err
+		return err
 	}
-	return ns, h.RouteAdd(&netlink.Route{Gw: gateway.Addr().AsSlice()})
+	return h.RouteAdd(&netlink.Route{Gw: gateway.Addr().AsSlice()})
 }
 
-// raise gives a link its addresses and brings it up. A nil handle means the
-// thread's namespace.
+// raise gives a link its addresses and brings it up.
 func raise(h *netlink.Handle, name string, addrs ...netip.Prefix) error {
-	if h == nil {
-		h = &netlink.Handle{}
-	}
 	link, err := h.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("link %s: %w", name, err)
@@ -192,9 +204,6 @@ func raise(h *netlink.Handle, name string, addrs ...netip.Prefix) error {
 // exceed its burst and counts the headers of all. The burst is 4 ms at the
 // rate but not less than 16 KiB: what a link may send at once after a pause.
 func shape(h *netlink.Handle, name string, rate Rate) error {
-	if h == nil {
-		h = &netlink.Handle{}
-	}
 	link, err := h.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("link %s: %w", name, err)
@@ -220,7 +229,7 @@ func shape(h *netlink.Handle, name string, rate Rate) error {
 // setKernel sets the thread's namespace up: no IPv6, whose router and
 // neighbour discovery is noise on the links, and the congestion control where
 // the kernel lets us choose.
-func setKernel(more map[string]string) error {
+func setKernel() error {
 	// The file is absent where the kernel has no IPv6.
 	const noIPv6 = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
 	if err := os.WriteFile(noIPv6, []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -232,42 +241,21 @@ func setKernel(more map[string]string) error {
 			break
 		}
 	}
-	for k, v := range more {
-		if err := os.WriteFile("/proc/sys/"+k, []byte(v), 0); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
-// Congestion returns the congestion control that the server's namespace uses.
+// Congestion returns the congestion control that the server uses.
 func (s *NamespaceSite) Congestion() string {
-	var name string
-	_ = s.in(s.server, func() error {
-		b, err := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control")
-		name = strings.TrimSpace(string(b))
-		return err
-	})
-	return name
+	b, err := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(b))
 }
 
-// in runs f on a thread in the namespace.
-func (s *NamespaceSite) in(ns netns.NsHandle, f func() error) error {
-	return onThread(func() error {
-		if err := netns.Set(ns); err != nil {
-			return err
-		}
-		return f()
-	})
-}
-
-// Listen implements Site: a socket stays in the namespace it was made in.
-func (s *NamespaceSite) Listen() (ln net.Listener, err error) {
-	err = s.in(s.server, func() error {
-		ln, err = net.Listen("tcp4", netip.AddrPortFrom(wanServer.Addr(), 0).String())
-		return err
-	})
-	return ln, err
+// Listen implements Site.
+func (s *NamespaceSite) Listen() (net.Listener, error) {
+	return net.Listen("tcp4", netip.AddrPortFrom(wanServer.Addr(), 0).String())
 }
 
 // Shaper implements Site: the links shape.
@@ -291,7 +279,7 @@ func (s *NamespaceSite) Seat(i int) Seat {
 // Wire implements Site with the counters of the two token buckets.
 func (s *NamespaceSite) Wire() (Wire, bool) {
 	down, err1 := sentBytes(s.server, seatName)
-	up, err2 := sentBytes(s.base, wanName)
+	up, err2 := sentBytes(s.router, wanName)
 	return Wire{Down: down, Up: up}, err1 == nil && err2 == nil
 }
 
@@ -317,26 +305,33 @@ func sentBytes(ns netns.NsHandle, name string) (uint64, error) {
 	return 0, fmt.Errorf("no token bucket on %s", name)
 }
 
-// Close implements Site: it removes the links of the base namespace and lets
-// go of the others, which the kernel then removes.
+// Close implements Site: it removes the router's links, and with them their
+// other ends, and lets go of the namespaces, which the kernel then removes.
 func (s *NamespaceSite) Close() error {
 	var err error
-	if s.base.IsOpen() {
-		err = s.in(s.base, func() error {
-			links, err := netlink.LinkList()
-			for _, l := range links {
-				if strings.HasPrefix(l.Attrs().Name, "pl-") {
-					err = errors.Join(err, netlink.LinkDel(l))
-				}
-			}
-			return err
-		})
+	if s.router.IsOpen() {
+		err = removeLinks(s.router)
 	}
-	for _, ns := range append(s.seats, s.server, s.base) {
+	for _, ns := range append(s.seats, s.router, s.server) {
 		if ns.IsOpen() {
 			err = errors.Join(err, ns.Close())
 		}
 	}
-	s.seats = nil
+	s.seats, s.router, s.server = nil, netns.None(), netns.None()
+	return err
+}
+
+func removeLinks(ns netns.NsHandle) error {
+	h, err := netlink.NewHandleAt(ns)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	links, err := h.LinkList()
+	for _, l := range links {
+		if strings.HasPrefix(l.Attrs().Name, "pl-") {
+			err = errors.Join(err, h.LinkDel(l))
+		}
+	}
 	return err
 }

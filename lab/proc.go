@@ -48,7 +48,7 @@ type Proc struct {
 	peak atomic.Int64 // highest resident set seen, bytes
 
 	mu      sync.Mutex
-	started time.Time
+	started bool
 	err     error
 	garbage int // lines of the output that are no events
 	files   map[string]*FileView
@@ -125,7 +125,7 @@ func (p *Proc) run(ready chan<- struct{}, gate <-chan struct{}, result chan<- er
 			<-gate
 			err := p.cmd.Start()
 			p.mu.Lock()
-			p.started = time.Now()
+			p.started = true
 			p.mu.Unlock()
 			result <- err
 			if err != nil {
@@ -136,7 +136,7 @@ func (p *Proc) run(ready chan<- struct{}, gate <-chan struct{}, result chan<- er
 	})
 	p.mu.Lock()
 	p.err = err
-	entered := !p.started.IsZero()
+	entered := p.started
 	p.mu.Unlock()
 	if !entered {
 		ready <- struct{}{}
@@ -165,13 +165,6 @@ func (p *Proc) Running() bool {
 	default:
 		return true
 	}
-}
-
-// Started returns when the process was started.
-func (p *Proc) Started() time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.started
 }
 
 // CPU returns the processor time of an ended process, user and system.
@@ -342,11 +335,11 @@ func (t *tail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// String returns the last lines, indented.
+// String returns the last lines.
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return strings.ReplaceAll(strings.TrimSpace(string(t.b)), "\n", "\n    ")
+	return strings.TrimSpace(string(t.b))
 }
 
 // exitText says how a process ended.

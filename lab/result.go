@@ -89,7 +89,8 @@ func (m *measurement) result(timedOut bool) *Result {
 	c := m.cfg
 	r := &Result{
 		Event: "result", Kind: c.Kind, Mode: "peers", Devices: c.Devices, Size: int64(c.Size), WAN: c.WAN,
-		State: m.dir.Filesystem, TimedOut: timedOut, BoundS: c.Bound().Seconds(), EndS: time.Since(m.zero).Seconds(),
+		State: m.dir.Filesystem, TimedOut: timedOut, BoundS: c.Bound().Seconds(),
+		SpawnS: m.spawned.Sub(m.zero).Seconds(), EndS: time.Since(m.zero).Seconds(),
 		Expected: c.Devices - len(m.left), Kills: m.resumed(), Depth: m.depth(), Reasons: map[string]int{},
 	}
 	if !c.Peers {
@@ -113,13 +114,14 @@ func (m *measurement) result(timedOut bool) *Result {
 func (m *measurement) addTimes(r *Result) {
 	var commits []float64
 	var wake time.Time
-	for i, p := range m.procs {
-		r.SpawnS = max(r.SpawnS, p.Started().Sub(m.zero).Seconds())
+	for _, p := range append(slices.Clone(m.procs), m.dead...) {
 		v := p.File()
 		if !v.Started.IsZero() && (wake.IsZero() || v.Started.Before(wake)) {
 			wake = v.Started
 		}
-		if !m.left[i] && !v.Committed.IsZero() {
+	}
+	for i, p := range m.procs {
+		if v := p.File(); !m.left[i] && !v.Committed.IsZero() {
 			commits = append(commits, v.Committed.Sub(m.zero).Seconds())
 		}
 	}
@@ -168,8 +170,12 @@ func (m *measurement) addDevices(r *Result) {
 		if intact {
 			r.Complete++
 		}
+		reason := v.Reason
+		if reason == "" && !intact {
+			reason = "its file is missing or wrong"
+		}
 		if !intact || err != nil {
-			r.Failures = append(r.Failures, Failure{p.Seat.Addr, exitText(err), v.Reason, m.tails[i].String()})
+			r.Failures = append(r.Failures, Failure{p.Seat.Addr, exitText(err), reason, m.tails[i].String()})
 		}
 	}
 }
@@ -259,7 +265,10 @@ func (r *Result) Text(w io.Writer) {
 			p("  and %d more failures", len(r.Failures)-i)
 			break
 		}
-		p("  FAILED %s: %s %s\n    %s", f.Device, f.Exit, f.Reason, f.Log)
+		p("  FAILED %s: %s; %s", f.Device, f.Exit, f.Reason)
+		if f.Log != "" {
+			p("    %s", strings.ReplaceAll(f.Log, "\n", "\n    "))
+		}
 	}
 }
 
