@@ -7,6 +7,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -125,7 +126,10 @@ func CommitSet(fs FS, dir string, parts []*Partial) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	for _, p := range parts {
+	for n, p := range parts {
+		if slices.Contains(parts[:n], p) {
+			return fmt.Errorf("%s is in the set twice", p.target)
+		}
 		p.settling.Lock()
 		defer p.settling.Unlock()
 		p.writing.Lock()
@@ -177,13 +181,20 @@ func entriesOf(dir string, parts []*Partial) (es []Entry, noSync bool, err error
 	return es, noSync, validateEntries(es)
 }
 
-// endJournal makes the renames durable, then forgets the journal. That it is
-// gone need not be durable: rolling it forward again finds all done.
+// endJournal makes the renames durable, then the end of the journal: one that
+// came back after a later commit would call that commit damaged.
 func endJournal(fs FS, dir string) error {
-	if err := fs.SyncDir(dir); err != nil {
+	err := fs.SyncDir(dir)
+	if err == nil {
+		err = removeAny(fs, filepath.Join(dir, journalName))
+	}
+	if err == nil {
+		err = fs.SyncDir(dir)
+	}
+	if err != nil {
 		return fmt.Errorf("commit to %s: %w", dir, err)
 	}
-	return removeAny(fs, filepath.Join(dir, journalName))
+	return nil
 }
 
 // Recover finishes a commit to dir that a crash interrupted, and reports
@@ -258,7 +269,12 @@ func rollForward(fs FS, dir string, es []Entry) (did bool, err error) {
 		return false, err
 	}
 	for _, e := range es {
-		if err := removeAny(fs, indexName(filepath.Join(dir, e.Name))); err != nil {
+		target := filepath.Join(dir, e.Name)
+		// A partial that is there still is of a later content.
+		if _, err := fs.Lstat(partName(target)); !errors.Is(err, iofs.ErrNotExist) {
+			continue
+		}
+		if err := removeAny(fs, indexName(target)); err != nil {
 			return false, err
 		}
 	}

@@ -1,7 +1,6 @@
 package slot
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -96,8 +95,7 @@ func parseState(b []byte) (Info, error) {
 		return Info{}, fmt.Errorf("a slot's state of more than %d bytes", maxState)
 	}
 	var f stateFile
-	d := json.NewDecoder(bytes.NewReader(b))
-	if err := d.Decode(&f); err != nil {
+	if err := json.Unmarshal(b, &f); err != nil {
 		return Info{}, fmt.Errorf("a slot's state: %w", err)
 	}
 	if f.Format != stateFormat {

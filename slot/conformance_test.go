@@ -1,0 +1,23 @@
+package slot_test
+
+import (
+	"testing"
+
+	"github.com/peerload/peerload/slot"
+	"github.com/peerload/peerload/slot/slottest"
+)
+
+func TestConformance(t *testing.T) {
+	t.Run("os", func(t *testing.T) {
+		slottest.Conformance(t, func(t *testing.T) (slot.FS, string) { return slot.OS{}, t.TempDir() })
+	})
+	t.Run("twin", func(t *testing.T) {
+		slottest.Conformance(t, func(t *testing.T) (slot.FS, string) {
+			d := slottest.New(1)
+			if err := d.Mkdir("/d", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			return d, "/d"
+		})
+	})
+}
