@@ -103,6 +103,9 @@ type Claim struct {
 	Bytes  int64
 	// Complete: the claimant holds the whole file now.
 	Complete bool
+	// Waiting: the claimant is root and waits for its turn at the origin,
+	// because another file of the load is being downloaded.
+	Waiting bool
 	// Map has a bit for each 1/32 of the file that is held.
 	Map uint32
 	// Spread is the time over which followers spread their asks, in
@@ -118,6 +121,7 @@ const (
 	claimConfirmed = 1 << iota
 	claimRankComplete
 	claimComplete
+	claimWaiting
 )
 
 func (*Claim) kind() kind { return kindClaim }
@@ -127,7 +131,7 @@ func (c *Claim) put(w *writer) {
 	for _, f := range []struct {
 		set bool
 		bit uint8
-	}{{c.Rank.Confirmed, claimConfirmed}, {c.Rank.Complete, claimRankComplete}, {c.Complete, claimComplete}} {
+	}{{c.Rank.Confirmed, claimConfirmed}, {c.Rank.Complete, claimRankComplete}, {c.Complete, claimComplete}, {c.Waiting, claimWaiting}} {
 		if f.set {
 			flags |= f.bit
 		}
@@ -150,6 +154,7 @@ func (c *Claim) get(r *reader) (err error) {
 	c.Rank.Confirmed = flags&claimConfirmed != 0
 	c.Rank.Complete = flags&claimRankComplete != 0
 	c.Complete = flags&claimComplete != 0
+	c.Waiting = flags&claimWaiting != 0
 	c.Reason = Reason(r.u8())
 	c.Spread = r.u16()
 	c.Rank.Strength = r.u32()
@@ -177,7 +182,9 @@ type Ask struct {
 	// Attached: the asker has the parent named in Parent and wants no place.
 	Attached bool
 	// Move: the asker has a parent that serves it badly, the one in Failed.
-	Move   bool
+	Move bool
+	// Done: the asker holds the whole file and needs nothing any more.
+	Done   bool
 	Stripe uint8
 	// Free is the number of child slots that are free, Children those taken.
 	Free, Children uint8
@@ -201,6 +208,9 @@ func (a *Ask) put(w *writer) {
 	if a.Move {
 		flags |= 2
 	}
+	if a.Done {
+		flags |= 4
+	}
 	w.u8(flags)
 	w.u8(a.Stripe)
 	w.u8(a.Free)
@@ -215,7 +225,7 @@ func (a *Ask) put(w *writer) {
 
 func (a *Ask) get(r *reader) (err error) {
 	flags := r.u8()
-	a.Attached, a.Move = flags&1 != 0, flags&2 != 0
+	a.Attached, a.Move, a.Done = flags&1 != 0, flags&2 != 0, flags&4 != 0
 	a.Stripe = r.u8()
 	a.Free = r.u8()
 	a.Children = r.u8()

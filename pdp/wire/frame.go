@@ -141,8 +141,6 @@ type Progress struct {
 	// RootBytes counts what the root has received from the origin, in bytes:
 	// on a slow link it moves where chunks do not yet.
 	RootBytes int64
-	// Size of the file, or load.UnknownSize while nobody knows it.
-	Size int64
 	// Detached: the parent has no parent at present.
 	Detached bool
 }
@@ -158,7 +156,6 @@ func (m *Progress) put(w *writer) {
 	w.u32(uint32(m.Prefix))
 	w.u32(uint32(m.RootPrefix))
 	w.u64(uint64(m.RootBytes))
-	w.u64(uint64(m.Size))
 }
 
 func (m *Progress) get(r *reader) (err error) {
@@ -170,9 +167,6 @@ func (m *Progress) get(r *reader) (err error) {
 		return err
 	}
 	if m.RootBytes, err = r.size(); err != nil {
-		return err
-	}
-	if m.Size, err = r.size(); err != nil {
 		return err
 	}
 	return r.err()

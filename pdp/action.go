@@ -1,0 +1,88 @@
+package pdp
+
+import (
+	"net/netip"
+
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+// Action is what the machine wants done. Actions are carried out in order:
+// what must be on disk before a message leaves stands before it.
+type Action interface{ action() }
+
+type (
+	// Broadcast sends a datagram to the subnet.
+	Broadcast struct{ Msg wire.Message }
+	// Send sends a datagram to one peer.
+	Send struct {
+		To  netip.AddrPort
+		Msg wire.Message
+	}
+	// Dial opens a link; Opened or Closed follows.
+	Dial struct {
+		Link Link
+		Addr netip.AddrPort
+	}
+	// SendFrame sends a control frame over a link.
+	SendFrame struct {
+		Link  Link
+		Frame wire.Frame
+	}
+	// SendChunk sends a chunk that is on disk over a link; Sent follows.
+	SendChunk struct {
+		Link  Link
+		Index int
+	}
+	// Close closes a link once what was sent before is out. No Closed
+	// follows.
+	Close struct {
+		Link   Link
+		Reason wire.Reason
+	}
+	// Prepare connects to the origin without asking for a body.
+	Prepare struct{}
+	// OpenOrigin asks the origin for the body from chunk From on.
+	// OriginOpened, then Stored for each chunk, then OriginEnded follow.
+	OpenOrigin struct{ From int }
+	// StopOrigin ends the download; no OriginEnded follows.
+	StopOrigin struct{}
+	// Reset drops everything stored: the content is another one.
+	Reset struct {
+		Epoch uint64
+		Size  int64
+	}
+	// SetSize tells the store the file's size.
+	SetSize struct{ Size int64 }
+	// Verify reads the whole file back; Verified follows.
+	Verify struct{}
+	// Complete: the file is whole and right; it may be committed.
+	Complete struct{}
+	// Fail: the file is not coming.
+	Fail struct{ Reason wire.Reason }
+	// Note explains a decision.
+	Note struct {
+		// Kind is one of the kinds of package report.
+		Kind   string
+		Reason wire.Reason
+		// Text is the console line, in the original's words where it has them.
+		Text string
+		// Peer is the address that it is about, if any.
+		Peer netip.AddrPort
+	}
+)
+
+func (Broadcast) action()  {}
+func (Send) action()       {}
+func (Dial) action()       {}
+func (SendFrame) action()  {}
+func (SendChunk) action()  {}
+func (Close) action()      {}
+func (Prepare) action()    {}
+func (OpenOrigin) action() {}
+func (StopOrigin) action() {}
+func (Reset) action()      {}
+func (SetSize) action()    {}
+func (Verify) action()     {}
+func (Complete) action()   {}
+func (Fail) action()       {}
+func (Note) action()       {}

@@ -1,0 +1,254 @@
+package pdp
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/transfer"
+	"github.com/peerload/peerload/pdp/tree"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/report"
+)
+
+// tree gives the follower's side of the tree an input and carries out what
+// follows.
+func (m *Machine) tree(f func(*tree.MemberOutput)) {
+	var o tree.MemberOutput
+	f(&o)
+	if o.Close != 0 {
+		if o.CloseReason != wire.ReasonNone {
+			m.act(SendFrame{o.Close, &wire.Bye{Reason: o.CloseReason}})
+		}
+		m.act(Close{o.Close, o.CloseReason})
+	}
+	if o.Detached {
+		m.watch = nil
+		m.parentPrefix = 0
+		kind := report.KindParent
+		if o.Reason != wire.ReasonDone && o.Reason != wire.ReasonRootOfFile && o.Reason != wire.ReasonStopped {
+			kind = report.KindFallback
+		}
+		m.note(kind, o.Reason, netip.AddrPort{}, "parent=-1: left %s: %s", o.From, o.Reason)
+		m.pathChanged()
+	}
+	if o.Ask != nil {
+		m.act(Send{o.AskTo, o.Ask})
+	}
+	if o.Dial.IsValid() {
+		m.act(Dial{o.Link, o.Dial})
+	}
+	if o.RootGone {
+		m.rootGone()
+	}
+}
+
+// me is what an ask tells of this device.
+func (m *Machine) me() tree.Self {
+	return tree.Self{Prefix: m.prefix, Epoch: m.epoch, Free: m.feed.Free(0), Children: len(m.feed.Children()), Done: m.complete}
+}
+
+// rootGone: the root answers no ask. One that never placed this device is not
+// believed again for a while; one that did is mourned.
+func (m *Machine) rootGone() {
+	r := m.el.Root()
+	if r == nil {
+		return
+	}
+	if m.goneRoot == r.Peer {
+		m.distrustRoot(wire.ReasonRootSilent)
+		return
+	}
+	m.goneRoot = r.Peer
+	m.elect(func(o *election.Output) { m.el.RootLost(m.now, wire.ReasonRootLost, o) })
+}
+
+// distrustRoot turns from a root that does not do what it says.
+func (m *Machine) distrustRoot(why wire.Reason) {
+	r := m.el.Root()
+	if r == nil {
+		return
+	}
+	m.note(report.KindFallback, why, r.Addr, "XID%s root %s is not believed for %v: %s",
+		m.file.Hierarchy, r.Addr.Addr(), m.cfg.Election.Distrust, why)
+	addr := r.Addr.Addr()
+	if p, a, _ := m.member.Parent(); !p.IsZero() && a.Addr() == addr {
+		m.tree(func(o *tree.MemberOutput) { m.member.Fail(m.now, why, o) })
+	}
+	m.elect(func(o *election.Output) { m.el.Distrust(m.now, addr, why, o) })
+}
+
+// openedLink: the link to the parent is up.
+func (m *Machine) openedLink(l Link) {
+	if _, _, mine := m.member.Parent(); l != mine {
+		m.act(Close{l, wire.ReasonNone})
+		return
+	}
+	m.act(SendFrame{l, &wire.Hello{
+		Hierarchy: m.file.Hierarchy, From: m.self.Peer, TCPPort: m.self.Addr.Port(), Epoch: m.epoch, Prefix: m.prefix,
+	}})
+}
+
+// framed takes a control frame from the parent or from a child.
+func (m *Machine) framed(e Framed) {
+	if e.Link > 0 {
+		m.fromChild(e)
+		return
+	}
+	_, _, mine := m.member.Parent()
+	if e.Link != mine {
+		return
+	}
+	if m.watch != nil {
+		m.watch.Active(m.now)
+	}
+	switch f := e.Frame.(type) {
+	case *wire.Welcome:
+		m.welcomed(e.Link, f)
+	case *wire.Refuse:
+		m.failParent(f.Reason)
+	case *wire.Bye:
+		m.failParent(f.Reason)
+	case *wire.Path:
+		if !m.member.SetPath(f.Peers) {
+			m.failParent(wire.ReasonLoop)
+			return
+		}
+		m.pathChanged()
+	case *wire.Progress:
+		m.parentProgress(f)
+	case *wire.End:
+		if m.geo.Known() && m.geo.Size != f.Size {
+			m.failParent(wire.ReasonWrongEpoch)
+			return
+		}
+		m.setSize(f.Size)
+	}
+}
+
+func (m *Machine) failParent(why wire.Reason) {
+	m.tree(func(o *tree.MemberOutput) { m.member.Fail(m.now, why, o) })
+}
+
+func (m *Machine) welcomed(l Link, f *wire.Welcome) {
+	if !m.member.Welcome(m.now, l, f.From) {
+		return
+	}
+	if f.Epoch != m.epoch && !m.file.Keyed {
+		m.forget(f.Epoch, load.UnknownSize)
+	}
+	if f.Size >= 0 && m.geo.Known() && f.Size != m.geo.Size {
+		m.failParent(wire.ReasonWrongEpoch)
+		return
+	}
+	m.setSize(f.Size)
+	m.goneRoot = wire.Peer{}
+	m.watch = transfer.NewWatch(m.cfg.Transfer, m.now, m.prefix)
+	m.parentPrefix = 0
+	m.reportAt = m.now
+	_, addr, _ := m.member.Parent()
+	m.note(report.KindParent, wire.ReasonRootPlaced, addr, "parent=%s", addr.Addr())
+	m.pathChanged()
+}
+
+func (m *Machine) parentProgress(f *wire.Progress) {
+	if m.watch == nil {
+		return
+	}
+	m.watch.Parent(m.now, f.Prefix)
+	m.parentPrefix = f.Prefix
+	if m.rootWat != nil {
+		m.rootWat.Root(m.now, f.RootPrefix, f.RootBytes)
+	}
+}
+
+// stored takes a chunk that is on disk.
+func (m *Machine) stored(e Stored) {
+	if e.Link != 0 {
+		m.clean = false
+	}
+	if !m.mark(e.Index) {
+		return
+	}
+	m.gained = m.now
+	if m.rootWat != nil {
+		m.rootWat.Gain(m.now)
+	}
+	if e.Link == 0 {
+		m.origin.Progress()
+		return
+	}
+	m.member.Served()
+	m.budget.Cancel()
+	m.budgetDone()
+	if m.watch != nil {
+		m.watch.Mine(m.now, m.prefix)
+	}
+}
+
+// bad takes a chunk that failed its digest.
+func (m *Machine) bad(e Bad) {
+	if e.Link == 0 {
+		m.wrong++
+		if m.wrong >= 2 {
+			m.giveUp(wire.ReasonOriginWrong)
+			return
+		}
+		m.originFailed(wire.ReasonOriginWrong)
+		return
+	}
+	p, addr, mine := m.member.Parent()
+	if e.Link != mine {
+		return
+	}
+	m.note(report.KindFallback, wire.ReasonBadChunk, addr, "parent %s sent a wrong chunk %d: dropped", addr.Addr(), e.Index)
+	if r := m.el.Root(); r != nil && r.Peer == p {
+		m.distrustRoot(wire.ReasonBadChunk)
+		return
+	}
+	m.failParent(wire.ReasonBadChunk)
+}
+
+// closed takes the end of a link.
+func (m *Machine) closed(e Closed) {
+	if e.Link > 0 {
+		m.childGone(e.Link, e.Reason)
+		return
+	}
+	m.tree(func(o *tree.MemberOutput) { m.member.Closed(m.now, e.Link, e.Reason, o) })
+}
+
+// settleChild judges parent and root, and keeps the parent informed.
+func (m *Machine) settleChild() {
+	if m.complete {
+		return
+	}
+	_, _, l := m.member.Parent()
+	if m.watch != nil {
+		if why := m.watch.Check(m.now); why != wire.ReasonNone {
+			m.failParent(why)
+		} else if m.now >= m.reportAt {
+			m.act(SendFrame{l, &wire.Report{Prefix: m.prefix}})
+			m.reportAt = m.now + 4*m.cfg.Transfer.KeepAlive
+		}
+	}
+	if m.rootWat != nil && m.el.Root() != nil && !m.budget.Active() && m.rootWat.Stalled(m.now) {
+		m.distrustRoot(wire.ReasonRootStalled)
+	}
+}
+
+func (m *Machine) childDeadline() (at time.Duration, ok bool) {
+	if m.complete {
+		return 0, false
+	}
+	if m.watch != nil {
+		at, ok = min(m.watch.Deadline(), m.reportAt), true
+	}
+	if m.rootWat != nil && m.el.Root() != nil && !m.budget.Active() {
+		if d := m.rootWat.Deadline(); !ok || d < at {
+			at, ok = d, true
+		}
+	}
+	return at, ok
+}

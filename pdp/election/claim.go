@@ -1,0 +1,233 @@
+package election
+
+import (
+	"time"
+
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+// Claim takes a claim that was heard.
+func (e *Election) Claim(now time.Duration, c Candidate, out *Output) {
+	if e.state == Idle || c.Peer == e.self || e.Distrusted(now, c.Addr.Addr()) {
+		return
+	}
+	c.Heard = now
+	if e.state == Following && c.Peer == e.root.Peer {
+		e.heardRoot(now, c, out)
+		return
+	}
+	if e.holding.Complete && !c.Claim.Complete {
+		e.holderHears(now, c, out)
+		return
+	}
+	if c.Claim.Complete {
+		e.answering = false
+	}
+	if c.Claim.Rank.Confirmed {
+		e.hearConfirmed(now, c, out)
+	} else {
+		e.hearTentative(now, c, out)
+	}
+}
+
+// heardRoot refreshes the root that is followed.
+func (e *Election) heardRoot(now time.Duration, c Candidate, out *Output) {
+	if !c.Claim.Rank.Confirmed {
+		// It has started over and holds the file no more than anybody else.
+		e.RootLost(now, wire.ReasonRootLost, out)
+		return
+	}
+	// The rank was frozen at its confirmation; a root cannot raise it later.
+	c.Claim.Rank = e.root.Claim.Rank
+	e.root = c
+	if !e.challenge.Peer.IsZero() {
+		e.challenge = Candidate{}
+		e.awake = false
+	}
+	if c.Claim.Complete {
+		e.answering = false
+	}
+}
+
+// holderHears is how a device that holds the whole file takes the claim of
+// one that does not: it answers, unless somebody is quicker.
+func (e *Election) holderHears(now time.Duration, c Candidate, out *Output) {
+	switch {
+	case e.state == Root:
+		e.answerClaim(now, out)
+	case !e.answering:
+		e.answering, e.answer = true, now+e.early(e.cfg.Holder)
+	}
+}
+
+func (e *Election) hearConfirmed(now time.Duration, c Candidate, out *Output) {
+	switch e.state {
+	case Root:
+		if e.frozen.Outranks(e.self, c.Claim.Rank, c.Peer) {
+			e.answerClaim(now, out)
+			return
+		}
+		e.follow(c, wire.ReasonOutranked, out)
+	case Following:
+		if c.Claim.Rank.Outranks(c.Peer, e.root.Claim.Rank, e.root.Peer) {
+			e.follow(c, wire.ReasonOutranked, out)
+			return
+		}
+		if e.challenge.Peer.IsZero() {
+			e.challenge = c
+			e.wake, e.awake = now+e.cfg.Challenge, true
+		}
+	case Holding:
+		// Another holder is root; this one need not be.
+	default:
+		e.follow(c, followReason(c.Claim), out)
+	}
+}
+
+// followReason says why a confirmed root is followed by one who has none.
+func followReason(c wire.Claim) wire.Reason {
+	if c.Complete {
+		return wire.ReasonHolder
+	}
+	return wire.ReasonConfirmedFirst
+}
+
+func (e *Election) hearTentative(now time.Duration, c Candidate, out *Output) {
+	mine, _ := e.Rank()
+	switch e.state {
+	case Root:
+		e.answerClaim(now, out)
+	case Tentative:
+		if c.Claim.Rank.Outranks(c.Peer, mine, e.self) {
+			e.deferTo(now, c, out)
+		} else if now-e.lastClaim >= e.cfg.Answer/2 {
+			e.broadcast(now, out)
+		}
+	case Listening, Orphan:
+		// Whoever claims first is as good as any, unless this device holds
+		// more: strength only decides between claims already made.
+		if c.Claim.Rank.CompareHolding(mine) >= 0 {
+			e.deferTo(now, c, out)
+		}
+	case Deferring:
+		if c.Peer == e.root.Peer || c.Claim.Rank.Outranks(c.Peer, e.root.Claim.Rank, e.root.Peer) {
+			e.deferTo(now, c, out)
+		}
+	}
+}
+
+// deferTo leaves the root to a tentative claimant for as long as it needs to
+// confirm, and a random while more.
+func (e *Election) deferTo(now time.Duration, c Candidate, out *Output) {
+	e.root = c
+	e.enter(Deferring, wire.ReasonStrongest, out)
+	e.wake = now + time.Duration(e.cfg.Claims+1)*e.cfg.ClaimEvery + e.early(e.cfg.Listen)
+	e.awake = true
+}
+
+func (e *Election) follow(c Candidate, why wire.Reason, out *Output) {
+	e.enter(Following, why, out)
+	e.root = c
+	e.awake = false
+}
+
+// Resign takes a root's resignation. Needed says whether this device needs a
+// root now.
+func (e *Election) Resign(now time.Duration, p wire.Peer, r *wire.Resign, needed bool, out *Output) {
+	if (e.state != Following && e.state != Deferring) || e.root.Peer != p {
+		return
+	}
+	switch {
+	case e.holding.Complete:
+		e.Start(now, wire.ReasonRootResigned, out)
+	case r.Successor == e.self:
+		e.listen(now, 0, wire.ReasonHandover, out)
+		e.Tick(now, out)
+	case !r.Successor.IsZero():
+		e.listen(now, e.cfg.Listen, wire.ReasonRootResigned, out)
+		e.wake += e.cfg.HeadStart
+	case !needed:
+		e.enter(Orphan, wire.ReasonRootResigned, out)
+		e.awake = false
+	default:
+		e.listen(now, e.cfg.Listen, wire.ReasonRootResigned, out)
+	}
+}
+
+// Tick does what is due.
+func (e *Election) Tick(now time.Duration, out *Output) {
+	if e.answering && e.answer <= now {
+		e.confirm(now, wire.ReasonHolder, out)
+		return
+	}
+	if !e.awake || e.wake > now {
+		return
+	}
+	switch e.state {
+	case Listening:
+		e.enter(Tentative, wire.ReasonNone, out)
+		e.sent = 0
+		e.reason = wire.ReasonNone
+		e.claimAgain(now, out)
+	case Tentative:
+		if e.sent < e.cfg.Claims {
+			e.claimAgain(now, out)
+			return
+		}
+		e.confirm(now, wire.ReasonAlone, out)
+	case Deferring, Resting:
+		e.listen(now, e.cfg.Listen, wire.ReasonRootSilent, out)
+	case Root:
+		e.broadcast(now, out)
+		e.wake = now + e.cfg.Announce
+	case Following:
+		c := e.challenge
+		if c.Peer.IsZero() {
+			e.awake = false
+			return
+		}
+		e.follow(c, wire.ReasonRootSilent, out)
+	default:
+		e.awake = false
+	}
+}
+
+func (e *Election) claimAgain(now time.Duration, out *Output) {
+	e.broadcast(now, out)
+	e.sent++
+	e.wake, e.awake = now+e.cfg.ClaimEvery, true
+}
+
+// confirm makes the device root: the rank is frozen, the strength bumped.
+func (e *Election) confirm(now time.Duration, why wire.Reason, out *Output) {
+	if e.strength == 0 {
+		e.strength = e.rnd.Uint32() >> 1
+	}
+	r := e.holding
+	r.Strength = e.strength
+	e.frozen = r.Confirm()
+	e.reason = why
+	e.enter(Root, why, out)
+	e.broadcast(now, out)
+	e.wake, e.awake = now+e.cfg.Announce, true
+}
+
+func (e *Election) broadcast(now time.Duration, out *Output) {
+	out.Broadcast = true
+	e.lastClaim, e.claimed = now, true
+}
+
+// answerClaim lets a weaker claimant hear the root, but not more often than
+// cfg.Answer: a storm of claims gets no storm of answers.
+func (e *Election) answerClaim(now time.Duration, out *Output) {
+	if e.claimed && now-e.lastClaim < e.cfg.Answer {
+		// The claim just sent answers this one too, unless it came before the
+		// claimant listened: then the next announcement is brought forward.
+		if soon := e.lastClaim + e.cfg.Answer; e.wake > soon {
+			e.wake, e.awake = soon, true
+		}
+		return
+	}
+	out.Answer = true
+	e.broadcast(now, out)
+}

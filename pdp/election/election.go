@@ -1,0 +1,290 @@
+// Package election decides who is root of one file on one subnet, from one
+// device's view: listen, claim tentatively, repeat, confirm, bump the strength
+// (FACTS §1), with suppression so that a thousand devices woken together send
+// a handful of claims.
+//
+// What lives here: the states of a claim, the comparison of claims, who is
+// distrusted. What must not: messages of the tree or the transfer, sockets,
+// clocks, goroutines. Time is an argument: the monotonic time since the driver
+// started.
+package election
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+// Config holds the times of an election. Zero values are refused; take a
+// preset and change it.
+type Config struct {
+	// Listen is the longest wait before the first claim. The wait is drawn
+	// from an exponential that is dense at its end, so that the first of many
+	// devices comes early and few follow it before they hear it.
+	Listen time.Duration
+	// ClaimEvery is the distance between tentative claims, Claims their
+	// number; one ClaimEvery after the last the claim is confirmed.
+	ClaimEvery time.Duration
+	Claims     int
+	// Announce is the distance between a confirmed root's claims.
+	Announce time.Duration
+	// Answer is the least distance between a root's answers to weaker claims.
+	Answer time.Duration
+	// Challenge is how long a root may leave a weaker confirmed claim
+	// unanswered before its followers go over.
+	Challenge time.Duration
+	// Holder is the longest wait before a complete holder answers a claim.
+	Holder time.Duration
+	// HeadStart is what the others leave to the successor that a root named.
+	HeadStart time.Duration
+	// Distrust is how long claims of a root that failed are not heard.
+	Distrust time.Duration
+}
+
+// LAN is the preset for wired subnets, where a broadcast reaches everybody
+// within a few milliseconds.
+func LAN() Config {
+	return Config{
+		Listen: 40 * time.Millisecond, ClaimEvery: 15 * time.Millisecond, Claims: 3,
+		Announce: 500 * time.Millisecond, Answer: 20 * time.Millisecond,
+		Challenge: 200 * time.Millisecond, Holder: 30 * time.Millisecond,
+		HeadStart: 150 * time.Millisecond, Distrust: time.Minute,
+	}
+}
+
+// Classic is the original's timing: half a second of listening, five claims
+// 250 ms apart (FACTS §1).
+func Classic() Config {
+	c := LAN()
+	c.Listen, c.ClaimEvery, c.Claims = 500*time.Millisecond, 250*time.Millisecond, 5
+	c.Challenge, c.Holder, c.HeadStart = time.Second, 200*time.Millisecond, 500*time.Millisecond
+	return c
+}
+
+// Validate refuses times that cannot work.
+func (c Config) Validate() error {
+	for _, d := range []time.Duration{c.Listen, c.ClaimEvery, c.Announce, c.Answer, c.Challenge, c.Holder, c.HeadStart, c.Distrust} {
+		if d <= 0 {
+			return errors.New("election: every time must be positive")
+		}
+	}
+	if c.Claims < 1 {
+		return errors.New("election: at least one claim is needed")
+	}
+	if c.Holder >= time.Duration(c.Claims)*c.ClaimEvery {
+		return errors.New("election: holders must be able to answer before a claim is confirmed")
+	}
+	return nil
+}
+
+// State of a device in the election of one file.
+type State uint8
+
+// The states. A device that holds the complete file and is not asked rests in
+// Holding; one whose root left and which needs none rests in Orphan.
+const (
+	Idle      State = iota // not started
+	Listening              // waiting before the first claim
+	Deferring              // heard a tentative claim that is not weaker
+	Tentative              // claiming
+	Root                   // confirmed
+	Following              // somebody else is root
+	Holding                // complete, silent until somebody claims
+	Resting                // stepped down, leaves it to the others for a while
+	Orphan                 // the root left; nothing is needed from one now
+)
+
+var stateNames = [...]string{"idle", "listening", "deferring", "ClaimRoot(tent)", "root", "following", "holding", "resting", "orphan"}
+
+// String returns the state's name; a claim has the original's.
+func (s State) String() string { return stateNames[s] }
+
+// Candidate is a peer that claims to be root.
+type Candidate struct {
+	Peer wire.Peer
+	// Addr is the source of its datagrams, TCPPort where it takes links.
+	Addr    netip.AddrPort
+	TCPPort uint16
+	// Claim is the last one heard, at Heard.
+	Claim wire.Claim
+	Heard time.Duration
+}
+
+// Link returns where the candidate takes children.
+func (c *Candidate) Link() netip.AddrPort { return netip.AddrPortFrom(c.Addr.Addr(), c.TCPPort) }
+
+// Output collects what follows from one input.
+type Output struct {
+	// Broadcast is set when a claim is to be broadcast now.
+	Broadcast bool
+	// Answer tells that the broadcast answers somebody.
+	Answer bool
+	// Resign is broadcast when the device stops being root.
+	Resign *wire.Resign
+	// Changed is set when State or Root changed, and Reason says why.
+	Changed bool
+	Reason  wire.Reason
+}
+
+// Election is the state of one device. Use New.
+type Election struct {
+	cfg  Config
+	self wire.Peer
+	rnd  *rand.Rand
+
+	state    State
+	holding  wire.Rank // Complete and Prefix as they are now
+	strength uint32
+	frozen   wire.Rank // of this device's confirmed claim
+	reason   wire.Reason
+
+	root      Candidate // valid in Following; in Deferring the candidate deferred to
+	challenge Candidate // a weaker confirmed root that the root has not answered
+	sent      int       // tentative claims sent
+	wake      time.Duration
+	awake     bool
+	lastClaim time.Duration
+	claimed   bool
+	answer    time.Duration // when a holder's answer is due
+	answering bool
+	distrust  map[netip.Addr]time.Duration
+}
+
+// New returns the election of one file for the device self.
+func New(cfg Config, self wire.Peer, rnd *rand.Rand) *Election {
+	return &Election{cfg: cfg, self: self, rnd: rnd, distrust: map[netip.Addr]time.Duration{}}
+}
+
+// State returns the device's state.
+func (e *Election) State() State { return e.state }
+
+// Root returns whom the device follows, nil if it follows nobody.
+func (e *Election) Root() *Candidate {
+	if e.state != Following {
+		return nil
+	}
+	return &e.root
+}
+
+// Hold tells what the device holds now; claims carry it until confirmed.
+func (e *Election) Hold(prefix int, complete bool) {
+	e.holding.Prefix, e.holding.Complete = prefix, complete
+}
+
+// Rank returns the rank that a claim sent now carries, and why it is made.
+func (e *Election) Rank() (wire.Rank, wire.Reason) {
+	if e.state == Root {
+		return e.frozen, e.reason
+	}
+	r := e.holding
+	r.Strength = e.strength
+	return r, e.reason
+}
+
+// Deadline returns when Tick is due.
+func (e *Election) Deadline() (time.Duration, bool) {
+	at, ok := e.wake, e.awake
+	if e.answering && (!ok || e.answer < at) {
+		at, ok = e.answer, true
+	}
+	return at, ok
+}
+
+// Start begins the election, or a new one, for the given reason. A complete
+// holder only waits to be asked.
+func (e *Election) Start(now time.Duration, why wire.Reason, out *Output) {
+	if e.holding.Complete {
+		e.enter(Holding, why, out)
+		e.awake = false
+		return
+	}
+	e.listen(now, e.cfg.Listen, why, out)
+}
+
+// Rest leaves the election to others until the given time; whoever claims is
+// followed.
+func (e *Election) Rest(until time.Duration, why wire.Reason, out *Output) {
+	e.enter(Resting, why, out)
+	e.wake, e.awake = until, true
+}
+
+// StepDown resigns as root and rests. A named successor claims first.
+func (e *Election) StepDown(now time.Duration, r wire.Resign, rest time.Duration, out *Output) {
+	out.Resign = &r
+	e.Rest(now+rest, r.Reason, out)
+}
+
+// Quiet ends the announcements of a root that holds the complete file and
+// whom nobody needs any more.
+func (e *Election) Quiet(out *Output) {
+	if e.state == Root && e.holding.Complete {
+		e.enter(Holding, wire.ReasonDone, out)
+		e.awake = false
+	}
+}
+
+// RootLost tells that the root does not answer, or needs replacing.
+func (e *Election) RootLost(now time.Duration, why wire.Reason, out *Output) {
+	if e.state != Following && e.state != Orphan {
+		return
+	}
+	if e.holding.Complete {
+		e.Start(now, why, out)
+		return
+	}
+	// Those who notice hold the longest prefixes: no need to wait long.
+	e.listen(now, e.cfg.Listen/4, why, out)
+}
+
+// Distrust stops listening to claims from an address for a while: its root
+// failed. If it is the root, the election starts again.
+func (e *Election) Distrust(now time.Duration, a netip.Addr, why wire.Reason, out *Output) {
+	const most = 64 // a subnet full of liars must not fill the memory
+	for k, until := range e.distrust {
+		if until <= now || len(e.distrust) >= most {
+			delete(e.distrust, k)
+		}
+	}
+	e.distrust[a] = now + e.cfg.Distrust
+	if (e.state == Following || e.state == Deferring) && e.root.Addr.Addr() == a {
+		e.state = Following
+		e.RootLost(now, why, out)
+	}
+}
+
+// Distrusted reports whether claims from an address are not heard now.
+func (e *Election) Distrusted(now time.Duration, a netip.Addr) bool {
+	return e.distrust[a] > now
+}
+
+// listen waits a random part of most before claiming.
+func (e *Election) listen(now, most time.Duration, why wire.Reason, out *Output) {
+	e.enter(Listening, why, out)
+	e.strength = e.rnd.Uint32() >> 1
+	e.wake, e.awake = now+e.early(most), true
+}
+
+// early draws from an exponential truncated at most and dense at its end: of
+// n devices that draw, the first comes at about most·(1 − ln(n)/8) and the
+// next ones follow it far enough apart to hear it (Nonnenmacher and Biersack
+// 1999, with a density for up to some thousand devices).
+func (e *Election) early(most time.Duration) time.Duration {
+	const density = 8
+	u := e.rnd.Float64()
+	return time.Duration(float64(most) / density * math.Log1p(u*math.Expm1(density)))
+}
+
+// enter changes the state.
+func (e *Election) enter(s State, why wire.Reason, out *Output) {
+	if s == e.state && s != Following {
+		return
+	}
+	e.state = s
+	e.answering = false
+	e.challenge = Candidate{}
+	out.Changed, out.Reason = true, why
+}

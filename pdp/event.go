@@ -1,0 +1,112 @@
+package pdp
+
+import (
+	"net/netip"
+
+	"github.com/peerload/peerload/pdp/tree"
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+// Link names a connection to a parent (negative, numbered by the machine when
+// it dials) or to a child (positive, numbered by the driver when it accepts).
+type Link = tree.Link
+
+// Event is what a driver tells the machine. A nil Event means that a deadline
+// has come.
+type Event interface{ event() }
+
+type (
+	// Start begins the run. Held tells what the store found and verified.
+	Start struct {
+		Prefix   int
+		Complete bool
+		Epoch    uint64
+	}
+	// Datagram arrived from an on-link sender, for this hierarchy.
+	Datagram struct {
+		From netip.AddrPort
+		Env  wire.Envelope
+		Msg  wire.Message
+	}
+	// Accepted: a child opened a link and said hello.
+	Accepted struct {
+		Link  Link
+		From  netip.AddrPort
+		Hello *wire.Hello
+	}
+	// Opened: a link that Dial asked for is up.
+	Opened struct{ Link Link }
+	// Framed: a control frame came over a link.
+	Framed struct {
+		Link  Link
+		Frame wire.Frame
+	}
+	// Active: bytes of a chunk are coming over a link. It is enough to tell
+	// this a few times a second.
+	Active struct{ Link Link }
+	// Stored: chunk Index came over a link, or from the origin (Link 0),
+	// passed its check and is on disk.
+	Stored struct {
+		Link  Link
+		Index int
+	}
+	// Bad: chunk Index came over a link or from the origin and failed its
+	// digest. Nothing was stored.
+	Bad struct {
+		Link  Link
+		Index int
+	}
+	// Sent: a chunk has left for a child.
+	Sent struct{ Link Link }
+	// Closed: a link is gone, or could not be opened.
+	Closed struct {
+		Link   Link
+		Reason wire.Reason
+	}
+	// OriginOpened: the origin answered. The body starts with chunk From,
+	// which is not beyond the one asked for.
+	OriginOpened struct {
+		Size  int64
+		Epoch uint64
+		From  int
+	}
+	// OriginBytes: so many bytes have come in this download.
+	OriginBytes struct{ Bytes int64 }
+	// OriginEnded: the body is complete (ReasonNone) or failed. Size is the
+	// file's.
+	OriginEnded struct {
+		Reason wire.Reason
+		Size   int64
+	}
+	// Verified: the whole file was read back. Dropped are chunks that the
+	// medium did not keep.
+	Verified struct {
+		OK      bool
+		Dropped []int
+	}
+	// DiskFailed: the device cannot write.
+	DiskFailed struct{}
+	// Gate opens or closes the way to the origin: a load's files are
+	// downloaded one at a time.
+	Gate struct{ Open bool }
+	// Stop ends the run; the machine says goodbye.
+	Stop struct{}
+)
+
+func (Start) event()        {}
+func (Datagram) event()     {}
+func (Accepted) event()     {}
+func (Opened) event()       {}
+func (Framed) event()       {}
+func (Active) event()       {}
+func (Stored) event()       {}
+func (Bad) event()          {}
+func (Sent) event()         {}
+func (Closed) event()       {}
+func (OriginOpened) event() {}
+func (OriginBytes) event()  {}
+func (OriginEnded) event()  {}
+func (Verified) event()     {}
+func (DiskFailed) event()   {}
+func (Gate) event()         {}
+func (Stop) event()         {}

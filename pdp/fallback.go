@@ -1,0 +1,87 @@
+package pdp
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/tree"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/report"
+)
+
+// heardDirect takes another's claim on the subnet's budget.
+func (m *Machine) heardDirect(c election.Candidate, d *wire.Direct) {
+	if m.el.Distrusted(m.now, c.Addr.Addr()) {
+		return
+	}
+	if m.budget.Heard(m.now, m.self.Peer, c.Peer, c.Link(), d) {
+		m.stopOrigin()
+		m.budget.Entitle(m.now)
+	}
+	// Who waits for its turn can have what the other has already.
+	if m.budget.Waiting() && m.member.State() != tree.Attached && m.member.State() != tree.Dialing && !m.complete {
+		if p, link, has := m.budget.Other(); has > m.prefix && m.member.Failures() <= m.cfg.Transfer.FailedPeers+1 {
+			m.tree(func(o *tree.MemberOutput) { m.member.DialTo(m.now, p, link, o) })
+		}
+	}
+}
+
+// settleFallback entitles this device to the server where peers failed it, and
+// goes there when it is its turn.
+func (m *Machine) settleFallback() {
+	if m.complete || m.verifying || m.placer != nil || m.el.State() == election.Idle {
+		return
+	}
+	t := m.cfg.Transfer
+	if !m.budget.Active() && !m.budget.Waiting() &&
+		(m.member.Failures() >= t.FailedPeers || m.now-m.gained > t.Fallback && m.hungry()) {
+		m.budget.Entitle(m.now)
+		m.gained = m.now
+	}
+	if m.gate && m.now >= m.origin.NotBefore() && m.budget.Ready(m.now) {
+		why := wire.ReasonNoProgress
+		if m.member.Failures() >= t.FailedPeers {
+			why = wire.ReasonPeersFailed
+		}
+		m.note(report.KindFallback, why, netip.AddrPort{}, "%s: to the server, within the subnet's budget: %s", m.file.Name, why)
+		m.act(Broadcast{&wire.Direct{Reason: why, Prefix: m.prefix}})
+		m.directAt = m.now + m.cfg.Election.Announce
+		m.openOrigin(m.now)
+	}
+	if m.budget.Active() && m.now >= m.directAt {
+		m.act(Broadcast{&wire.Direct{Reason: wire.ReasonPeersFailed, Prefix: m.prefix, Bytes: m.originBytes}})
+		m.directAt = m.now + m.cfg.Election.Announce
+	}
+}
+
+// hungry reports whether bytes are to be had that do not come: the root has
+// them, or there is no root.
+func (m *Machine) hungry() bool {
+	return m.rootWat == nil || m.el.Root() == nil || m.rootWat.Prefix() > m.prefix
+}
+
+// budgetDone gives the budget back.
+func (m *Machine) budgetDone() {
+	if m.budget.Active() {
+		m.budget.Done()
+		m.stopOrigin()
+		m.act(Broadcast{&wire.Direct{Done: true, Prefix: m.prefix, Bytes: m.originBytes}})
+	}
+}
+
+func (m *Machine) fallbackDeadline() (at time.Duration, ok bool) {
+	if m.complete || m.verifying || m.placer != nil {
+		return 0, false
+	}
+	if m.budget.Active() {
+		return m.directAt, true
+	}
+	if d, waiting := m.budget.Deadline(m.now); waiting {
+		if !m.gate {
+			return 0, false
+		}
+		return max(d, m.origin.NotBefore()), true
+	}
+	return m.gained + m.cfg.Transfer.Fallback + 1, m.hungry()
+}

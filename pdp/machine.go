@@ -1,0 +1,390 @@
+package pdp
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/transfer"
+	"github.com/peerload/peerload/pdp/tree"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/report"
+)
+
+// File is the file that a machine is for.
+type File struct {
+	Hierarchy wire.Hierarchy
+	// Name and Model are for people.
+	Name, Model string
+	// Size in bytes, or load.UnknownSize; then the root or the origin tells.
+	Size int64
+	// Signed: each chunk is checked against a signed table.
+	Signed bool
+	// Keyed: the hierarchy's key is the content's digest, so that all peers
+	// speak of the same bytes whatever their epoch.
+	Keyed bool
+}
+
+// Self is the device.
+type Self struct {
+	Peer wire.Peer
+	// Addr is where it takes datagrams, for people; TCPPort where it takes
+	// children.
+	Addr netip.AddrPort
+}
+
+// Machine is one hierarchy seen from one device. Use New.
+type Machine struct {
+	cfg  Config
+	self Self
+	file File
+	rnd  *rand.Rand
+
+	el      *election.Election
+	member  *tree.Member
+	placer  *tree.Placer // while root
+	feed    *transfer.Feed
+	watch   *transfer.Watch // while a parent is attached
+	rootWat *transfer.RootWatch
+	origin  *transfer.Patience
+	budget  *transfer.Budget
+
+	// What is held.
+	epoch     uint64
+	geo       load.Geometry
+	have      []uint64
+	held      int
+	prefix    int
+	verifying bool
+	complete  bool
+
+	// The origin as this device uses it.
+	prepared    bool
+	open        bool // a download is under way
+	opened      bool // and the origin has answered
+	originBytes int64
+	originAt    time.Duration // not before
+	clean       bool          // everything held came from the origin in one download
+	wrong       int           // whole files from the origin with the wrong digest
+	gate        bool
+
+	parentPrefix int
+	quietAt      time.Duration
+	keepAlive    time.Duration
+	reportAt     time.Duration
+	gained       time.Duration // last chunk from anywhere
+	directAt     time.Duration // next announcement of a direct download
+	goneRoot     wire.Peer     // answered no ask once already
+	conflicts    map[wire.Peer]bool
+	banned       map[netip.Addr]time.Duration // children that took no bytes
+
+	started, ended bool
+	now            time.Duration
+	out            []Action
+}
+
+// New returns the machine of a file. The configuration must be valid.
+func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
+	m := &Machine{
+		cfg: cfg, self: self, file: file, rnd: rnd,
+		el:     election.New(cfg.Election, self.Peer, rnd),
+		member: tree.NewMember(cfg.Tree, self.Peer, rnd),
+		feed:   transfer.NewFeed(cfg.Transfer),
+		origin: transfer.NewPatience(cfg.Transfer),
+		budget: transfer.NewBudget(cfg.Transfer, rnd),
+		geo:    load.Geometry{Size: file.Size},
+		have:   make([]uint64, (load.MaxChunks+63)/64),
+		gate:   true, clean: true,
+		conflicts: map[wire.Peer]bool{}, banned: map[netip.Addr]time.Duration{},
+	}
+	return m
+}
+
+// Step takes an event, or nil when a deadline came, and appends the actions
+// that follow to out.
+func (m *Machine) Step(now time.Duration, in Event, out []Action) []Action {
+	m.now, m.out = now, out
+	if !m.ended && (m.started || isStart(in)) {
+		if in != nil {
+			m.take(in)
+		}
+		m.settle()
+	}
+	out, m.out = m.out, nil
+	return out
+}
+
+func isStart(in Event) bool { _, ok := in.(Start); return ok }
+
+// take dispatches an event.
+func (m *Machine) take(in Event) {
+	switch e := in.(type) {
+	case Start:
+		m.start(e)
+	case Datagram:
+		m.datagram(e)
+	case Accepted:
+		m.accepted(e)
+	case Opened:
+		m.openedLink(e.Link)
+	case Framed:
+		m.framed(e)
+	case Active:
+		if m.watch != nil && e.Link < 0 {
+			m.watch.Active(m.now)
+		}
+	case Stored:
+		m.stored(e)
+	case Bad:
+		m.bad(e)
+	case Sent:
+		m.feed.Sent(m.now, e.Link)
+	case Closed:
+		m.closed(e)
+	case OriginOpened:
+		m.originOpened(e)
+	case OriginBytes:
+		m.originBytes = e.Bytes
+		m.origin.Progress()
+	case OriginEnded:
+		m.originEnded(e)
+	case Verified:
+		m.verified(e)
+	case DiskFailed:
+		m.giveUp(wire.ReasonDisk)
+	case Gate:
+		m.gate = e.Open
+	case Stop:
+		m.stop()
+	}
+}
+
+func (m *Machine) start(e Start) {
+	m.started = true
+	m.gained, m.epoch = m.now, e.Epoch
+	for i := range e.Prefix {
+		m.mark(i)
+	}
+	m.complete = e.Complete
+	m.el.Hold(m.prefix, m.complete)
+	m.elect(func(o *election.Output) { m.el.Start(m.now, wire.ReasonNone, o) })
+}
+
+// settle does what is due and what has become possible.
+func (m *Machine) settle() {
+	if m.ended {
+		return
+	}
+	m.el.Hold(m.prefix, m.complete)
+	if at, ok := m.el.Deadline(); ok && at <= m.now {
+		m.elect(func(o *election.Output) { m.el.Tick(m.now, o) })
+	}
+	if at, ok := m.member.Deadline(); ok && at <= m.now {
+		m.tree(func(o *tree.MemberOutput) { m.member.Tick(m.now, m.me(), o) })
+	}
+	m.settleChild()
+	m.settleRoot()
+	m.settleFallback()
+	m.settleParent()
+	m.settleWhole()
+}
+
+// Deadline returns when Step(at, nil) is due; ok is false if only an event
+// can change anything.
+func (m *Machine) Deadline() (at time.Duration, ok bool) {
+	if !m.started || m.ended {
+		return 0, false
+	}
+	earliest := func(t time.Duration, due bool) {
+		if due && (!ok || t < at) {
+			at, ok = t, true
+		}
+	}
+	earliest(m.el.Deadline())
+	earliest(m.member.Deadline())
+	earliest(m.childDeadline())
+	earliest(m.rootDeadline())
+	earliest(m.fallbackDeadline())
+	earliest(m.parentDeadline())
+	return at, ok
+}
+
+// datagram takes a message of this hierarchy.
+func (m *Machine) datagram(e Datagram) {
+	from := e.Env.From
+	if from == m.self.Peer {
+		return
+	}
+	if from.ID == m.self.Peer.ID && !m.conflicts[from] && len(m.conflicts) < 16 {
+		m.conflicts[from] = true
+		m.note(report.KindConflict, wire.ReasonDuplicateID, e.From,
+			"another device carries the id %016x: give one of them its own", from.ID)
+	}
+	c := election.Candidate{Peer: from, Addr: e.From, TCPPort: e.Env.TCPPort}
+	switch msg := e.Msg.(type) {
+	case *wire.Claim:
+		c.Claim = *msg
+		m.heardClaim(c)
+	case *wire.Ask:
+		m.heardAsk(e, msg)
+	case *wire.Place:
+		m.tree(func(o *tree.MemberOutput) { m.member.Place(m.now, from, msg, o) })
+	case *wire.Resign:
+		m.heardResign(e, msg)
+	case *wire.Direct:
+		m.heardDirect(c, msg)
+	}
+}
+
+// mark notes that a chunk is held and moves the prefix.
+func (m *Machine) mark(i int) bool {
+	if i < 0 || i >= m.geo.Chunks() || m.has(i) {
+		return false
+	}
+	m.have[i/64] |= 1 << (i % 64)
+	m.held++
+	for m.prefix < m.geo.Chunks() && m.has(m.prefix) {
+		m.prefix++
+	}
+	return true
+}
+
+func (m *Machine) has(i int) bool { return m.have[i/64]&(1<<(i%64)) != 0 }
+
+// drop forgets a chunk.
+func (m *Machine) drop(i int) {
+	if i >= 0 && i < m.geo.Chunks() && m.has(i) {
+		m.have[i/64] &^= 1 << (i % 64)
+		m.held--
+		m.prefix = min(m.prefix, i)
+	}
+}
+
+// forget drops everything: the content is another one, or was wrong.
+func (m *Machine) forget(epoch uint64, size int64) {
+	clear(m.have)
+	m.held, m.prefix, m.verifying, m.complete = 0, 0, false, false
+	m.clean = true
+	m.epoch = epoch
+	if !m.file.Signed {
+		m.geo.Size = size
+	}
+	m.act(Reset{Epoch: epoch, Size: m.geo.Size})
+	for _, c := range append([]*transfer.Child(nil), m.feed.Children()...) {
+		m.dismiss(c.Link, wire.ReasonWrongEpoch)
+	}
+	m.el.Hold(0, false)
+}
+
+// setSize takes the file's size from whoever knew it.
+func (m *Machine) setSize(n int64) {
+	if m.geo.Known() || n < 0 {
+		return
+	}
+	m.geo.Size = n
+	m.act(SetSize{Size: n})
+	for _, c := range m.feed.Children() {
+		m.act(SendFrame{c.Link, &wire.End{Size: n}})
+	}
+}
+
+// settleWhole starts the reading back once every chunk is held.
+func (m *Machine) settleWhole() {
+	if m.geo.Known() && m.held == m.geo.Chunks() && !m.verifying && !m.complete {
+		m.verifying = true
+		m.act(Verify{})
+	}
+}
+
+// verified takes the verdict on the whole file.
+func (m *Machine) verified(e Verified) {
+	if !m.verifying {
+		return
+	}
+	m.verifying = false
+	switch {
+	case len(e.Dropped) > 0:
+		for _, i := range e.Dropped {
+			m.drop(i)
+		}
+		m.refetch()
+	case e.OK:
+		m.becomeComplete()
+	default:
+		m.wholeFileWrong()
+	}
+}
+
+func (m *Machine) becomeComplete() {
+	m.complete = true
+	m.el.Hold(m.prefix, true)
+	m.note(report.KindVerified, wire.ReasonNone, netip.AddrPort{}, "%s: whole file verified, %d bytes", m.file.Name, m.geo.Size)
+	m.act(Complete{})
+	m.budgetDone()
+	m.budget.Cancel()
+	if _, _, l := m.member.Parent(); l != 0 {
+		m.act(SendFrame{l, &wire.Report{Prefix: m.prefix, Complete: true}})
+	}
+	if m.el.State() != election.Root {
+		m.tree(func(o *tree.MemberOutput) { m.member.Done(m.me(), o) })
+		m.tree(func(o *tree.MemberOutput) { m.member.Leave(wire.ReasonDone, o) })
+		if m.el.Root() == nil {
+			m.elect(func(o *election.Output) { m.el.Start(m.now, wire.ReasonDone, o) })
+		}
+	}
+	m.quietAt = m.now + 2*m.cfg.Election.Announce
+}
+
+// giveUp ends the run: the file is not coming.
+func (m *Machine) giveUp(why wire.Reason) {
+	m.goodbye(why, wire.Peer{}, 0)
+	m.act(Fail{Reason: why})
+	m.ended = true
+}
+
+// stop ends the run on request.
+func (m *Machine) stop() {
+	var next wire.Peer
+	best := -1
+	for _, c := range m.feed.Children() {
+		if !c.Complete && c.Prefix > best {
+			next, best = c.Peer, c.Prefix
+		}
+	}
+	if m.complete {
+		next = wire.Peer{}
+	}
+	m.goodbye(wire.ReasonStopped, next, 0)
+	m.ended = true
+}
+
+// goodbye leaves the hierarchy: the root resigns, links are closed.
+func (m *Machine) goodbye(why wire.Reason, next wire.Peer, backoff time.Duration) {
+	m.stopOrigin()
+	m.budgetDone()
+	if m.el.State() == election.Root {
+		m.act(Broadcast{&wire.Resign{Reason: why, Successor: next, Backoff: uint32(backoff / time.Millisecond)}})
+	}
+	for _, c := range append([]*transfer.Child(nil), m.feed.Children()...) {
+		m.dismiss(c.Link, why)
+	}
+	m.tree(func(o *tree.MemberOutput) { m.member.Leave(why, o) })
+}
+
+// Idle reports whether nobody needs this device: it is complete, its children
+// are, and as root it knows of nobody who waits.
+func (m *Machine) Idle() bool {
+	if !m.complete || m.feed.Busy() {
+		return false
+	}
+	return m.placer == nil || m.placer.Waiting(m.now) == 0
+}
+
+func (m *Machine) act(a Action) { m.out = append(m.out, a) }
+
+func (m *Machine) note(kind string, why wire.Reason, peer netip.AddrPort, format string, args ...any) {
+	m.act(Note{Kind: kind, Reason: why, Peer: peer, Text: fmt.Sprintf(format, args...)})
+}

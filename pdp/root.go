@@ -1,0 +1,326 @@
+package pdp
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/transfer"
+	"github.com/peerload/peerload/pdp/tree"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/report"
+)
+
+// elect gives the election an input and carries out what follows.
+func (m *Machine) elect(f func(*election.Output)) {
+	var o election.Output
+	f(&o)
+	if o.Changed {
+		m.electionChanged(o.Reason)
+	}
+	if o.Broadcast {
+		m.claim(o.Answer)
+	}
+	if o.Resign != nil {
+		m.act(Broadcast{o.Resign})
+	}
+}
+
+// claim broadcasts a claim with what is held now.
+func (m *Machine) claim(answer bool) {
+	rank, why := m.el.Rank()
+	c := &wire.Claim{
+		Rank: rank, Epoch: m.epoch, Size: m.geo.Size, Prefix: m.servable(), Complete: m.complete,
+		Bytes: m.originBytes, Map: m.bitmap(), Reason: why, Spread: m.spread(),
+	}
+	if m.placer != nil {
+		c.Members = uint16(min(m.placer.Members(), 65535))
+		c.Waiting = !m.gate && !m.complete
+	}
+	m.act(Broadcast{c})
+	state := "ClaimRoot(tent)"
+	if rank.Confirmed {
+		state = "ClaimRoot"
+	}
+	what := "TxBdcst"
+	if answer {
+		what = "TxBdcst answer"
+	}
+	m.note(report.KindLog, why, netip.AddrPort{}, "XID%s %s %s: map=%08x strength=%08x",
+		m.file.Hierarchy, what, state, c.Map, rank.Strength)
+}
+
+// spread is over which time followers spread their first ask, in
+// milliseconds: the more a root knows of, the longer.
+func (m *Machine) spread() uint16 {
+	n := 10
+	if m.placer != nil {
+		n = max(n, m.placer.Members()/4)
+	}
+	return uint16(min(n, 2000))
+}
+
+// bitmap has a bit for each 1/32 of the file that is held.
+func (m *Machine) bitmap() uint32 {
+	n := m.geo.Chunks()
+	if m.complete {
+		return ^uint32(0)
+	}
+	if !m.geo.Known() || n == 0 {
+		return 0
+	}
+	var b uint32
+	for i := range 32 {
+		if m.prefix >= (i+1)*n/32 && m.prefix > 0 {
+			b |= 1 << i
+		}
+	}
+	return b
+}
+
+// electionChanged carries a new state of the election into tree and transfer.
+func (m *Machine) electionChanged(why wire.Reason) {
+	s := m.el.State()
+	if s != election.Root && m.placer != nil {
+		m.unroot()
+	}
+	switch s {
+	case election.Root:
+		m.becomeRoot(why)
+	case election.Following:
+		m.followRoot(why)
+	case election.Tentative:
+		m.note(report.KindElection, why, netip.AddrPort{}, "XID%s hier=%s: nobody heard, claiming", m.file.Hierarchy, s)
+		if !m.prepared {
+			m.prepared = true
+			m.act(Prepare{})
+		}
+		m.member.NoRoot()
+	default:
+		m.member.NoRoot()
+		if s == election.Holding || s == election.Orphan {
+			break
+		}
+		m.note(report.KindElection, why, netip.AddrPort{}, "XID%s hier=%s: %s", m.file.Hierarchy, s, why)
+	}
+}
+
+func (m *Machine) becomeRoot(why wire.Reason) {
+	m.placer = tree.NewPlacer(m.cfg.Tree, m.self.Peer)
+	m.tree(func(o *tree.MemberOutput) { m.member.Leave(wire.ReasonRootOfFile, o) })
+	m.rootWat = nil
+	m.quietAt = m.now + 2*m.cfg.Election.Announce
+	m.originAt = max(m.now+m.cfg.Transfer.RootWait, m.origin.NotBefore())
+	m.budgetDone()
+	m.budget.Cancel()
+	m.note(report.KindElection, why, m.self.Addr, "UT:Confirmed root bumping strength")
+	m.note(report.KindRole, why, m.self.Addr, "@@@HROOT:XID%s H=%s m=%s ROOT=%s %s",
+		m.file.Hierarchy, m.file.Hierarchy, m.file.Model, m.self.Addr.Addr(), m.file.Name)
+	m.pathChanged()
+}
+
+// unroot stops being root; children stay.
+func (m *Machine) unroot() {
+	m.placer = nil
+	m.stopOrigin()
+}
+
+// followRoot turns to the root that the election found.
+func (m *Machine) followRoot(why wire.Reason) {
+	r := m.el.Root()
+	m.rootWat = transfer.NewRootWatch(m.cfg.Transfer, m.now)
+	m.rootWat.Root(m.now, r.Claim.Prefix, r.Claim.Bytes)
+	m.note(report.KindRole, why, r.Addr, "XID%s following root %s (%s, strength=%08x, prefix %d)",
+		m.file.Hierarchy, r.Addr.Addr(), why, r.Claim.Rank.Strength, r.Claim.Rank.Prefix)
+	if m.complete {
+		return
+	}
+	m.member.Spread(int(r.Claim.Members))
+	m.member.Root(m.now, r.Peer, r.Addr, r.Link(), time.Duration(r.Claim.Spread)*time.Millisecond)
+}
+
+func (m *Machine) heardClaim(c election.Candidate) {
+	m.elect(func(o *election.Output) { m.el.Claim(m.now, c, o) })
+	r := m.el.Root()
+	if r == nil || r.Peer != c.Peer || m.rootWat == nil {
+		return
+	}
+	m.rootWat.Root(m.now, c.Claim.Prefix, c.Claim.Bytes)
+	if c.Claim.Waiting {
+		m.rootWat.Wait(m.now)
+	}
+	m.member.Spread(int(c.Claim.Members))
+	m.member.Root(m.now, c.Peer, c.Addr, c.Link(), 0)
+}
+
+func (m *Machine) heardAsk(e Datagram, a *wire.Ask) {
+	if m.placer == nil {
+		return
+	}
+	p := m.placer.Ask(m.now, tree.Asker{Peer: e.Env.From, Addr: e.From, TCPPort: e.Env.TCPPort}, a)
+	if a.Failed == m.self.Peer && a.Reason != wire.ReasonFull {
+		// It left this root's own link; the slot is free whatever TCP thinks.
+		if c := m.feed.FindPeer(e.Env.From, a.Stripe); c != nil {
+			m.dismiss(c.Link, wire.ReasonParentLost)
+		}
+	}
+	if p != nil {
+		m.act(Send{e.From, p})
+	}
+}
+
+func (m *Machine) heardResign(e Datagram, r *wire.Resign) {
+	if r.Reason.Origin() {
+		m.origin.Heard(m.now, time.Duration(r.Backoff)*time.Millisecond, r.Reason)
+	}
+	if root := m.el.Root(); root != nil && root.Peer == e.Env.From {
+		m.note(report.KindElection, r.Reason, e.From, "XID%s root %s stepped down: %s", m.file.Hierarchy, e.From.Addr(), r.Reason)
+	}
+	needed := !m.complete && m.member.State() != tree.Attached
+	m.elect(func(o *election.Output) { m.el.Resign(m.now, e.Env.From, r, needed, o) })
+}
+
+// settleRoot starts the download when it is time.
+func (m *Machine) settleRoot() {
+	if m.placer == nil {
+		return
+	}
+	if m.complete {
+		if m.Idle() && m.now >= m.quietAt {
+			m.elect(func(o *election.Output) { m.el.Quiet(o) })
+		}
+		return
+	}
+	m.openOrigin(max(m.originAt, m.origin.NotBefore()))
+}
+
+// openOrigin asks for the body once at has come, the way is free and chunks
+// are missing.
+func (m *Machine) openOrigin(at time.Duration) {
+	if m.open || !m.gate || m.verifying || m.now < at || m.geo.Known() && m.held == m.geo.Chunks() {
+		return
+	}
+	if m.placer != nil && m.cfg.Transfer.RootWait > 0 {
+		m.note(report.KindLog, wire.ReasonRootOfFile, netip.AddrPort{}, "XID%s Root sending TFTP XfrCmd on ROOT_WAITING TO", m.file.Hierarchy)
+	} else {
+		m.note(report.KindLog, wire.ReasonRootOfFile, netip.AddrPort{}, "XID%s Root sending XfrCmd from chunk %d", m.file.Hierarchy, m.prefix)
+	}
+	m.open, m.opened, m.originBytes = true, false, 0
+	m.act(OpenOrigin{From: m.prefix})
+}
+
+func (m *Machine) stopOrigin() {
+	if m.open {
+		m.open, m.opened = false, false
+		m.act(StopOrigin{})
+	}
+}
+
+func (m *Machine) originOpened(e OriginOpened) {
+	if !m.open {
+		return
+	}
+	m.opened = true
+	changed := !m.file.Keyed && (e.Epoch != m.epoch && m.held > 0 || m.geo.Known() && e.Size >= 0 && e.Size != m.geo.Size)
+	wrongSize := m.geo.Known() && e.Size >= 0 && e.Size != m.geo.Size
+	switch {
+	case wrongSize && m.file.Signed:
+		m.originFailed(wire.ReasonOriginWrong)
+		return
+	case changed || wrongSize:
+		m.forget(e.Epoch, e.Size)
+	case m.held == 0:
+		m.epoch = e.Epoch
+	}
+	m.setSize(e.Size)
+	why := wire.ReasonRootOfFile
+	if m.placer == nil {
+		why = wire.ReasonPeersFailed
+	}
+	m.note(report.KindSource, why, netip.AddrPort{}, "%s: from the server, chunk %d on: %s", m.file.Name, e.From, why)
+}
+
+func (m *Machine) originEnded(e OriginEnded) {
+	if !m.open {
+		return
+	}
+	if e.Reason != wire.ReasonNone {
+		m.originFailed(e.Reason)
+		return
+	}
+	m.open, m.opened = false, false
+	m.setSize(e.Size)
+	m.origin.Progress()
+	if m.held < m.geo.Chunks() {
+		// The body ended before the file did.
+		m.open = true
+		m.originFailed(wire.ReasonOriginTruncated)
+	}
+}
+
+// originFailed counts the failure, and hands the file to somebody else or
+// tries again later.
+func (m *Machine) originFailed(why wire.Reason) {
+	m.stopOrigin()
+	backoff := m.origin.Failed(m.now, why)
+	m.note(report.KindFallback, why, netip.AddrPort{}, "%s: the server failed: %s; left alone for %v", m.file.Name, why, backoff)
+	m.budgetDone()
+	if m.origin.Spent() {
+		m.goodbye(why, wire.Peer{}, backoff)
+		m.act(Fail{Reason: why})
+		m.ended = true
+		return
+	}
+	if m.placer != nil {
+		m.elect(func(o *election.Output) {
+			m.el.StepDown(m.now, wire.Resign{Reason: why, Backoff: uint32(backoff / time.Millisecond)}, backoff, o)
+		})
+	}
+}
+
+// wholeFileWrong: every chunk is there and the whole is not what was asked
+// for. With a signed table this cannot happen but by a wrong table.
+func (m *Machine) wholeFileWrong() {
+	m.note(report.KindFallback, wire.ReasonDigestMismatch, netip.AddrPort{}, "%s: the whole file has the wrong digest", m.file.Name)
+	fromOrigin := m.clean
+	size := m.geo.Size
+	if !m.file.Signed {
+		size = load.UnknownSize
+	}
+	m.forget(m.epoch, size)
+	if fromOrigin {
+		m.wrong++
+		if m.wrong >= 2 || m.file.Signed {
+			m.giveUp(wire.ReasonOriginWrong)
+			return
+		}
+	}
+	if m.placer != nil {
+		m.originAt = m.now
+		return
+	}
+	// Nobody can say which peer altered it: one direct download decides.
+	m.tree(func(o *tree.MemberOutput) { m.member.Fail(m.now, wire.ReasonDigestMismatch, o) })
+	m.budget.Entitle(m.now)
+}
+
+// refetch makes sure that chunks which the medium lost come again.
+func (m *Machine) refetch() {
+	if m.placer == nil {
+		m.tree(func(o *tree.MemberOutput) { m.member.Fail(m.now, wire.ReasonDisk, o) })
+	}
+}
+
+func (m *Machine) rootDeadline() (time.Duration, bool) {
+	if m.placer == nil {
+		return 0, false
+	}
+	if m.complete {
+		return m.quietAt, m.Idle()
+	}
+	if m.open || !m.gate || m.verifying {
+		return 0, false
+	}
+	return max(m.originAt, m.origin.NotBefore()), true
+}

@@ -1,0 +1,92 @@
+// Package transfer decides which chunk goes where and when: what a parent
+// sends to its children, when a child leaves a parent that does not serve,
+// when a root gives its origin up, and when a follower may go to the server
+// itself.
+//
+// What lives here: chunk numbers, windows, progress and deadlines. What must
+// not: bytes, digests, who is root, who is placed where, sockets, clocks,
+// goroutines.
+package transfer
+
+import (
+	"errors"
+	"time"
+)
+
+// Config holds the windows and deadlines of the transfer. Take a preset.
+type Config struct {
+	// Window is how many chunks may be on their way to one child.
+	Window int
+	// KeepAlive is the distance between keep-alives on a link, Silence after
+	// how long without a byte the parent is gone.
+	KeepAlive, Silence time.Duration
+	// Stall is how long a parent may hold chunks that its child lacks without
+	// delivering one, and a child leave a chunk unread.
+	Stall time.Duration
+	// SlowWindow is over which time a parent that falls behind is measured,
+	// SlowLag how many chunks behind it must be.
+	SlowWindow time.Duration
+	SlowLag    int
+	// Progress is how long a root may fail to advance by RootBytes before its
+	// followers turn from it. It must exceed the root's own patience with the
+	// origin.
+	Progress  time.Duration
+	RootBytes int64
+	// Turn is how long a root may wait for its turn at the origin.
+	Turn time.Duration
+	// Fallback is after how long without a chunk a follower is entitled to
+	// the server, FallbackJitter the random wait before it goes, Lapse after
+	// how long without bytes another's direct download no longer counts.
+	Fallback, FallbackJitter, Lapse time.Duration
+	// FailedPeers is how many failed peers entitle a follower to the server.
+	FailedPeers int
+	// Backoff is how long an origin is left alone after its first failure; it
+	// doubles to BackoffMax. Attempts is how often a device tries itself
+	// before it gives up.
+	Backoff, BackoffMax time.Duration
+	Attempts            int
+	// RootWait is how long a confirmed root waits for children before it
+	// downloads.
+	RootWait time.Duration
+	// WholeFiles makes a parent serve only what it holds completely, as the
+	// original does (store-and-forward).
+	WholeFiles bool
+}
+
+// LAN is the preset for wired subnets.
+func LAN() Config {
+	return Config{
+		Window: 3, KeepAlive: 250 * time.Millisecond, Silence: 1500 * time.Millisecond,
+		Stall: 5 * time.Second, SlowWindow: 4 * time.Second, SlowLag: 16,
+		Progress: 8 * time.Second, RootBytes: 16 << 10, Turn: 2 * time.Hour,
+		Fallback: 10 * time.Second, FallbackJitter: time.Second, Lapse: 10 * time.Second, FailedPeers: 2,
+		Backoff: time.Second, BackoffMax: time.Minute, Attempts: 3,
+	}
+}
+
+// Classic is the original's way: ten seconds of waiting for children, whole
+// components only.
+func Classic() Config {
+	c := LAN()
+	c.RootWait, c.WholeFiles = 10*time.Second, true
+	c.Progress, c.Fallback = 30*time.Second, 60*time.Second
+	return c
+}
+
+// Validate refuses values that cannot work.
+func (c Config) Validate() error {
+	for _, d := range []time.Duration{c.KeepAlive, c.Stall, c.SlowWindow, c.Progress, c.Turn, c.Fallback, c.FallbackJitter, c.Lapse, c.Backoff} {
+		if d <= 0 {
+			return errors.New("transfer: every time must be positive")
+		}
+	}
+	switch {
+	case c.Window < 1 || c.SlowLag < 1 || c.FailedPeers < 1 || c.Attempts < 1:
+		return errors.New("transfer: every count must be at least 1")
+	case c.Silence < 2*c.KeepAlive:
+		return errors.New("transfer: silence must be longer than two keep-alives")
+	case c.BackoffMax < c.Backoff || c.RootWait < 0:
+		return errors.New("transfer: the longest back-off must not be shorter than the first, nor the wait negative")
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+package transfer
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+// Patience counts an origin's failures, this device's and the subnet's, and
+// says how long to leave it alone and when to give up. Use NewPatience.
+type Patience struct {
+	cfg    Config
+	own    int // failed attempts of this device without progress
+	others int // failures that peers told
+	before time.Duration
+	last   wire.Reason
+}
+
+// NewPatience returns a patience that nothing has tried yet.
+func NewPatience(cfg Config) *Patience { return &Patience{cfg: cfg} }
+
+// Progress tells that bytes came from the origin: it works.
+func (p *Patience) Progress() { p.own, p.others = 0, 0 }
+
+// Failed counts an attempt of this device and returns for how long the whole
+// subnet leaves the origin alone.
+func (p *Patience) Failed(now time.Duration, why wire.Reason) time.Duration {
+	p.own++
+	p.last = why
+	return p.hold(now)
+}
+
+// Heard counts a failure that a peer told.
+func (p *Patience) Heard(now, backoff time.Duration, why wire.Reason) {
+	p.others++
+	p.last = why
+	p.before = max(p.before, now+min(backoff, p.cfg.BackoffMax))
+}
+
+func (p *Patience) hold(now time.Duration) time.Duration {
+	d := p.cfg.Backoff
+	for range min(p.own+p.others-1, 16) {
+		d *= 2
+	}
+	d = min(d, p.cfg.BackoffMax)
+	p.before = now + d
+	return d
+}
+
+// NotBefore returns when the origin may be tried again.
+func (p *Patience) NotBefore() time.Duration { return p.before }
+
+// Spent reports whether this device has tried enough: it never gives up on
+// peers' word alone.
+func (p *Patience) Spent() bool {
+	if p.own > 0 && (p.last == wire.ReasonOriginNotFound || p.last == wire.ReasonOriginForbidden) {
+		return true
+	}
+	return p.own >= p.cfg.Attempts || p.own > 0 && p.own+p.others > p.cfg.Attempts
+}
+
+// Doubtful reports whether peers told so many failures that this device
+// should see for itself whether the origin answers.
+func (p *Patience) Doubtful() bool { return p.own == 0 && p.others >= p.cfg.Attempts }
+
+// Last returns why the origin failed last.
+func (p *Patience) Last() wire.Reason { return p.last }
+
+// Budget is the subnet's budget of direct downloads for one file, as far as
+// this device hears it: one at a time. Use NewBudget.
+type Budget struct {
+	cfg Config
+	rnd *rand.Rand
+
+	waiting bool
+	due     time.Duration
+	active  bool
+	// other is who downloads directly, until it is done or its claim lapses.
+	other      wire.Peer
+	otherAddr  netip.AddrPort
+	otherBytes int64
+	otherMoved time.Duration
+	otherHas   int
+}
+
+// NewBudget returns a budget that nobody uses.
+func NewBudget(cfg Config, rnd *rand.Rand) *Budget { return &Budget{cfg: cfg, rnd: rnd} }
+
+// Entitle starts the jittered wait for a direct download.
+func (b *Budget) Entitle(now time.Duration) {
+	if !b.waiting && !b.active {
+		b.waiting, b.due = true, now+time.Duration(b.rnd.Int64N(int64(b.cfg.FallbackJitter)))
+	}
+}
+
+// Cancel ends the wait: a peer serves after all.
+func (b *Budget) Cancel() { b.waiting = false }
+
+// Ready reports whether the wait is over and nobody else downloads; it then
+// makes this device the one that does.
+func (b *Budget) Ready(now time.Duration) bool {
+	if !b.waiting || now < b.due || b.Taken(now) {
+		return false
+	}
+	b.waiting, b.active = false, true
+	return true
+}
+
+// Active reports whether this device downloads directly.
+func (b *Budget) Active() bool { return b.active }
+
+// Done ends this device's direct download.
+func (b *Budget) Done() { b.active = false }
+
+// Heard takes another's announcement. Where two began at once, the one with
+// the lower id goes on; Heard reports whether this device must stop.
+func (b *Budget) Heard(now time.Duration, self, p wire.Peer, link netip.AddrPort, d *wire.Direct) (stop bool) {
+	if d.Done {
+		if b.other == p {
+			b.other = wire.Peer{}
+		}
+		return false
+	}
+	if b.other != p && b.Taken(now) && b.other.Less(p) {
+		return false
+	}
+	if b.other != p || d.Bytes > b.otherBytes {
+		b.otherMoved = now
+	}
+	b.other, b.otherAddr, b.otherBytes, b.otherHas = p, link, d.Bytes, d.Prefix
+	if b.active && p.Less(self) {
+		b.active = false
+		return true
+	}
+	return false
+}
+
+// Taken reports whether somebody else uses the budget.
+func (b *Budget) Taken(now time.Duration) bool {
+	return !b.other.IsZero() && now-b.otherMoved <= b.cfg.Lapse
+}
+
+// Other returns who downloads directly, where it takes children, and how many
+// chunks it holds.
+func (b *Budget) Other() (wire.Peer, netip.AddrPort, int) { return b.other, b.otherAddr, b.otherHas }
+
+// Waiting reports whether this device waits for its turn.
+func (b *Budget) Waiting() bool { return b.waiting }
+
+// Deadline returns when Ready may become true.
+func (b *Budget) Deadline(now time.Duration) (time.Duration, bool) {
+	if !b.waiting {
+		return 0, false
+	}
+	if b.Taken(now) {
+		return max(b.due, b.otherMoved+b.cfg.Lapse+1), true
+	}
+	return b.due, true
+}

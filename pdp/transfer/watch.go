@@ -1,0 +1,144 @@
+package transfer
+
+import (
+	"time"
+
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+// Watch judges a parent. A parent may be silent for a while and may lack
+// chunks; it may not be gone, nor hold bytes and keep them, nor fall ever
+// further behind. That the root gets nothing from the origin is no parent's
+// fault. Use NewWatch at each new parent.
+type Watch struct {
+	cfg    Config
+	active time.Duration // last byte from the parent
+	behind bool          // the parent holds what this device lacks
+	gained time.Duration // last chunk, or since when behind
+	parent int           // the parent's prefix
+	mine   int
+
+	from       time.Duration // start of the slow window
+	fromParent int
+	fromMine   int
+}
+
+// NewWatch starts to watch a parent while holding prefix chunks.
+func NewWatch(cfg Config, now time.Duration, prefix int) *Watch {
+	return &Watch{cfg: cfg, active: now, gained: now, mine: prefix, from: now, fromMine: prefix}
+}
+
+// Active tells that bytes came over the link.
+func (w *Watch) Active(now time.Duration) { w.active = now }
+
+// Parent takes the parent's keep-alive.
+func (w *Watch) Parent(now time.Duration, prefix int) {
+	w.active = now
+	if w.fromParent == 0 {
+		w.fromParent = prefix
+	}
+	w.parent = prefix
+	w.update(now)
+}
+
+// Mine tells what the device holds after a chunk came.
+func (w *Watch) Mine(now time.Duration, prefix int) {
+	if prefix > w.mine {
+		w.gained = now
+	}
+	w.mine = prefix
+	w.update(now)
+}
+
+func (w *Watch) update(now time.Duration) {
+	behind := w.parent > w.mine
+	if behind && !w.behind {
+		w.gained = now
+	}
+	w.behind = behind
+}
+
+// Check returns why the parent is to be left, ReasonNone if it is not.
+func (w *Watch) Check(now time.Duration) wire.Reason {
+	switch {
+	case now-w.active > w.cfg.Silence:
+		return wire.ReasonParentSilent
+	case w.behind && now-w.gained > w.cfg.Stall:
+		return wire.ReasonParentStalled
+	case now-w.from > w.cfg.SlowWindow:
+		return w.slow(now)
+	}
+	return wire.ReasonNone
+}
+
+// slow ends a window: a parent that advanced more than three times as far as
+// it passed on, and is well ahead, is too slow for this child.
+func (w *Watch) slow(now time.Duration) wire.Reason {
+	ahead, sent := w.parent-w.fromParent, w.mine-w.fromMine
+	lag := w.parent - w.mine
+	w.from, w.fromParent, w.fromMine = now, w.parent, w.mine
+	if lag >= w.cfg.SlowLag && ahead > 3*sent {
+		return wire.ReasonParentSlow
+	}
+	return wire.ReasonNone
+}
+
+// Deadline returns when Check may find a reason.
+func (w *Watch) Deadline() time.Duration {
+	at := min(w.active+w.cfg.Silence, w.from+w.cfg.SlowWindow)
+	if w.behind {
+		at = min(at, w.gained+w.cfg.Stall)
+	}
+	return at + 1
+}
+
+// RootWatch judges a root by what comes of it: bytes that it claims to
+// receive, and chunks that arrive here. Use NewRootWatch at each new root.
+type RootWatch struct {
+	cfg    Config
+	began  time.Duration
+	since  time.Duration // start of the present patience
+	bytes  int64         // the root's bytes then
+	latest int64
+	prefix int
+}
+
+// NewRootWatch starts to watch a root.
+func NewRootWatch(cfg Config, now time.Duration) *RootWatch {
+	return &RootWatch{cfg: cfg, began: now, since: now, bytes: -1}
+}
+
+// Root takes how far the root says it is.
+func (w *RootWatch) Root(now time.Duration, prefix int, bytes int64) {
+	w.prefix = max(w.prefix, prefix)
+	w.latest = max(w.latest, bytes)
+	if w.bytes < 0 {
+		w.bytes = w.latest
+	}
+	if w.latest-w.bytes >= w.cfg.RootBytes {
+		w.since, w.bytes = now, w.latest
+	}
+}
+
+// Wait tells that the root waits for its turn at the origin, which is no
+// fault of it for as long as cfg.Turn.
+func (w *RootWatch) Wait(now time.Duration) {
+	if now-w.began <= w.cfg.Turn {
+		w.since = now
+	}
+}
+
+// Gain tells that a chunk arrived here.
+func (w *RootWatch) Gain(now time.Duration) { w.since = now }
+
+// Prefix returns how far the root is, in chunks.
+func (w *RootWatch) Prefix() int { return w.prefix }
+
+// Bytes returns how many bytes the root said it received.
+func (w *RootWatch) Bytes() int64 { return w.latest }
+
+// Stalled reports whether the root is to be turned from.
+func (w *RootWatch) Stalled(now time.Duration) bool { return now-w.since > w.cfg.Progress }
+
+// Deadline returns when Stalled may become true.
+func (w *RootWatch) Deadline() time.Duration { return w.since + w.cfg.Progress + 1 }

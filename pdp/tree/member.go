@@ -1,0 +1,307 @@
+package tree
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+// Link names a connection. The driver numbers those that it accepts, the
+// machine those that it dials; 0 is none.
+type Link int32
+
+// MemberState is where a follower stands with its parent.
+type MemberState uint8
+
+// The states of a follower.
+const (
+	Alone    MemberState = iota // follows nobody
+	Asking                      // waits for a place
+	Dialing                     // waits for a parent's welcome
+	Attached                    // has a parent
+)
+
+var memberNames = [...]string{"alone", "asking", "dialing", "attached"}
+
+// String returns the state's name.
+func (s MemberState) String() string { return memberNames[s] }
+
+// MemberOutput collects what follows from one input.
+type MemberOutput struct {
+	// Ask is sent to AskTo.
+	Ask   *wire.Ask
+	AskTo netip.AddrPort
+	// Dial is the address to open Link to.
+	Dial netip.AddrPort
+	Link Link
+	// Close is a link to be closed, for CloseReason.
+	Close       Link
+	CloseReason wire.Reason
+	// RootGone: the root answers no ask.
+	RootGone bool
+	// Detached or Attached tells of a change; Reason says why, From names
+	// the parent that was left.
+	Detached bool
+	Reason   wire.Reason
+	From     wire.Peer
+}
+
+// Self is what an ask says of the follower.
+type Self struct {
+	Prefix         int
+	Epoch          uint64
+	Free, Children int
+	Done           bool
+}
+
+// Member is the follower's side of the tree. Use NewMember.
+type Member struct {
+	cfg  Config
+	self wire.Peer
+	rnd  *rand.Rand
+
+	state    MemberState
+	root     wire.Peer
+	rootAddr netip.AddrPort // its datagrams
+	rootLink netip.AddrPort // its children's connections
+	period   time.Duration  // between reports
+
+	parent     wire.Peer
+	parentAddr netip.AddrPort
+	link       Link
+	nextLink   Link
+	path       []wire.Peer // root … parent
+	failed     wire.Peer
+	reason     wire.Reason
+	move       bool
+	unanswered int
+	due        time.Duration
+	// failures counts parents that failed since bytes last came.
+	failures int
+}
+
+// NewMember returns the follower's side for the device self.
+func NewMember(cfg Config, self wire.Peer, rnd *rand.Rand) *Member {
+	return &Member{cfg: cfg, self: self, rnd: rnd, nextLink: -1}
+}
+
+// State returns where the follower stands.
+func (t *Member) State() MemberState { return t.state }
+
+// Parent returns the parent, its address and the link to it.
+func (t *Member) Parent() (wire.Peer, netip.AddrPort, Link) { return t.parent, t.parentAddr, t.link }
+
+// Failures returns how many parents failed since bytes last came.
+func (t *Member) Failures() int { return t.failures }
+
+// Served tells that a parent sent a chunk.
+func (t *Member) Served() { t.failures = 0 }
+
+// Path returns the peers from the root to this device's parent.
+func (t *Member) Path() []wire.Peer { return t.path }
+
+// Depth returns how deep the device stands below the root; 0 if unknown.
+func (t *Member) Depth() int { return len(t.path) }
+
+// Root tells whom to ask, and over which time to spread the first ask. An
+// attached follower keeps its parent and reports to the new root.
+func (t *Member) Root(now time.Duration, p wire.Peer, addr, link netip.AddrPort, spread time.Duration) {
+	if t.root == p {
+		t.rootAddr, t.rootLink = addr, link
+		return
+	}
+	t.root, t.rootAddr, t.rootLink = p, addr, link
+	t.unanswered, t.failures = 0, 0
+	t.due = now + t.jitter(spread)
+	if t.state == Alone {
+		t.state = Asking
+	}
+}
+
+// Spread stretches the distance between reports to what the root advertises.
+func (t *Member) Spread(members int) {
+	t.period = ReportPeriod(t.cfg, members)
+}
+
+// NoRoot tells that there is nobody to ask at present; a parent is kept.
+func (t *Member) NoRoot() {
+	t.root = wire.Peer{}
+	if t.state == Asking || t.state == Dialing && t.parent.IsZero() {
+		t.state = Alone
+	}
+}
+
+// Leave closes the link to the parent for good: the device is root, or done.
+func (t *Member) Leave(why wire.Reason, out *MemberOutput) {
+	if t.link != 0 {
+		out.Close, out.CloseReason = t.link, why
+		out.Detached, out.Reason, out.From = true, why, t.parent
+	}
+	t.clearParent()
+	t.state, t.root, t.failures = Alone, wire.Peer{}, 0
+}
+
+func (t *Member) clearParent() {
+	t.parent, t.parentAddr, t.link, t.path = wire.Peer{}, netip.AddrPort{}, 0, nil
+}
+
+// Fail leaves the parent because it failed, and asks for another.
+func (t *Member) Fail(now time.Duration, why wire.Reason, out *MemberOutput) {
+	if t.state != Attached && t.state != Dialing {
+		return
+	}
+	out.Close, out.CloseReason = t.link, why
+	t.lost(now, why, out)
+}
+
+// lost is Fail for a link that is closed already.
+func (t *Member) lost(now time.Duration, why wire.Reason, out *MemberOutput) {
+	t.failed, t.reason, t.move = t.parent, why, why == wire.ReasonParentSlow
+	out.Detached, out.Reason, out.From = true, why, t.parent
+	t.failures++
+	t.clearParent()
+	t.state, t.unanswered, t.due = Alone, 0, now
+	if !t.root.IsZero() {
+		t.state = Asking
+	}
+}
+
+// Closed tells that a link broke.
+func (t *Member) Closed(now time.Duration, l Link, why wire.Reason, out *MemberOutput) {
+	if l != t.link || l == 0 {
+		return
+	}
+	t.lost(now, why, out)
+}
+
+// Place takes the root's answer.
+func (t *Member) Place(now time.Duration, from wire.Peer, p *wire.Place, out *MemberOutput) {
+	if from != t.root || t.state != Asking {
+		return
+	}
+	t.unanswered = 0
+	if p.Parent.IsZero() {
+		wait := min(time.Duration(p.Wait)*time.Millisecond, t.cfg.AskAgain)
+		t.due = now + max(wait, t.cfg.AskFirst/4) + t.jitter(t.cfg.AskFirst/4)
+		return
+	}
+	addr := p.Addr
+	if p.Parent == t.root {
+		addr = t.rootLink
+	}
+	if p.Parent == t.self || !addr.IsValid() || addr.Port() == 0 {
+		t.due = now + t.cfg.AskAgain
+		return
+	}
+	t.DialTo(now, p.Parent, addr, out)
+}
+
+// DialTo opens a link to a parent of the follower's own choice.
+func (t *Member) DialTo(now time.Duration, p wire.Peer, addr netip.AddrPort, out *MemberOutput) {
+	t.parent, t.parentAddr, t.link = p, addr, t.nextLink
+	t.nextLink--
+	t.state, t.due = Dialing, now+t.cfg.Dial
+	out.Dial, out.Link = addr, t.link
+}
+
+// Welcome tells that the parent accepted. The parent may be another running
+// device at the same address than the root knew.
+func (t *Member) Welcome(now time.Duration, l Link, from wire.Peer) bool {
+	if l != t.link || t.state != Dialing {
+		return false
+	}
+	t.state, t.parent, t.due = Attached, from, now
+	t.failed, t.reason, t.move = wire.Peer{}, wire.ReasonNone, false
+	return true
+}
+
+// SetPath takes the path that the parent announces; false if this device
+// stands in it: a loop.
+func (t *Member) SetPath(path []wire.Peer) bool {
+	for _, p := range path {
+		if p == t.self {
+			return false
+		}
+	}
+	t.path = path
+	return true
+}
+
+// ReportSoon brings the next report to the root forward.
+func (t *Member) ReportSoon(now time.Duration) {
+	if t.state == Attached && t.due > now+t.cfg.AskFirst {
+		t.due = now + t.cfg.AskFirst
+	}
+}
+
+// Deadline returns when Tick is due.
+func (t *Member) Deadline() (time.Duration, bool) {
+	switch t.state {
+	case Asking, Dialing:
+		return t.due, true
+	case Attached:
+		return t.due, !t.root.IsZero()
+	}
+	return 0, false
+}
+
+// Tick does what is due.
+func (t *Member) Tick(now time.Duration, me Self, out *MemberOutput) {
+	if at, ok := t.Deadline(); !ok || at > now {
+		return
+	}
+	switch t.state {
+	case Dialing:
+		t.Fail(now, wire.ReasonUnreachable, out)
+	case Asking:
+		if t.unanswered >= t.cfg.Asks {
+			t.unanswered = 0
+			t.due = now + t.cfg.AskAgain
+			out.RootGone = true
+			return
+		}
+		t.ask(me, out)
+		t.unanswered++
+		t.due = now + t.backoff()
+	case Attached:
+		t.ask(me, out)
+		t.due = now + max(t.period, t.cfg.Report) + t.jitter(t.cfg.Report/4)
+	}
+}
+
+// backoff is the wait for an answer to the ask just sent.
+func (t *Member) backoff() time.Duration {
+	d := t.cfg.AskFirst
+	for range t.unanswered - 1 {
+		d += d / 2
+	}
+	return min(d, t.cfg.AskAgain)
+}
+
+func (t *Member) ask(me Self, out *MemberOutput) {
+	a := &wire.Ask{
+		Attached: t.state == Attached, Free: uint8(me.Free), Children: uint8(me.Children),
+		Prefix: me.Prefix, Epoch: me.Epoch, Depth: uint8(min(len(t.path), 255)),
+		Failed: t.failed, Reason: t.reason, Move: t.move, Done: me.Done,
+	}
+	if t.state == Attached {
+		a.Parent = t.parent
+	}
+	out.Ask, out.AskTo = a, t.rootAddr
+}
+
+// Done returns the last report to the root: this device is complete.
+func (t *Member) Done(me Self, out *MemberOutput) {
+	if !t.root.IsZero() {
+		t.ask(me, out)
+	}
+}
+
+func (t *Member) jitter(most time.Duration) time.Duration {
+	if most <= 0 {
+		return 0
+	}
+	return time.Duration(t.rnd.Int64N(int64(most)))
+}
