@@ -1,0 +1,311 @@
+package trust
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"github.com/peerload/peerload/load"
+)
+
+// PinName is the file of the trust directory that holds the pinned root.
+const PinName = "root.json"
+
+// Config configures a Client.
+type Config struct {
+	// Dir is the trust directory. Whoever provisions the device puts root.json
+	// there, and the client never changes that file; beside it the client
+	// keeps what it has accepted.
+	Dir string
+	// Now returns the reference time for expiry. nil means time.Now.
+	Now func() time.Time
+}
+
+// Validate says what is missing.
+func (c Config) Validate() error {
+	if c.Dir == "" {
+		return errors.New("trust: no directory given")
+	}
+	return nil
+}
+
+// Client verifies loads for a device. It may be used by several goroutines,
+// and several processes may share its directory.
+type Client struct {
+	dir string
+	now func() time.Time
+
+	mu      sync.Mutex
+	current *walk // nil until a refresh has succeeded
+}
+
+// New opens a trust directory. An error matches ErrNoRoot if there is no
+// usable root.json in it, or ErrStore if it cannot be read.
+func New(cfg Config) (*Client, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	c := &Client{dir: cfg.Dir, now: cfg.Now}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	before, err := c.load()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := newWalk(before, nil, c.now()); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Refresh runs the TUF client workflow over f and keeps what it accepts. f is
+// the origin or a Bundle; a Bundle older than what this device has accepted
+// gives ErrRolledBack, one that has expired ErrExpired, and the caller then
+// turns to the origin. After an error what was trusted before is unchanged,
+// except that a verified part is kept for telling what is older.
+func (c *Client) Refresh(ctx context.Context, f Fetcher) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.refresh(ctx, f)
+}
+
+func (c *Client) refresh(ctx context.Context, f Fetcher) error {
+	const tries = 3
+	for range tries {
+		before, err := c.load()
+		if err != nil {
+			return err
+		}
+		w, err := newWalk(before, f, c.now())
+		if err != nil {
+			return err
+		}
+		refused := w.run(ctx)
+		committed, err := c.commit(before, w.got)
+		if err != nil {
+			return errors.Join(refused, err)
+		}
+		if !committed {
+			continue
+		}
+		if refused == nil {
+			c.current = w
+		}
+		return refused
+	}
+	return fmt.Errorf("%w %s: other processes changed it during each of %d tries", ErrStore, c.dir, tries)
+}
+
+// Manifest returns the verified manifest of load NAME and its text. name is
+// NAME or NAME.load. It relies on the last Refresh, and refreshes over f first
+// if there was none in this process or if it has expired since. Whether the
+// load is for this device's model is for the caller, by Manifest.Models.
+func (c *Client) Manifest(ctx context.Context, f Fetcher, name string) (*load.Manifest, []byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.ensure(ctx, f); err != nil {
+		return nil, nil, err
+	}
+	m, raw, _, err := c.current.manifest(ctx, f, name)
+	return m, raw, err
+}
+
+// ensure refreshes unless the last refresh still holds.
+func (c *Client) ensure(ctx context.Context, f Fetcher) error {
+	if c.current != nil && c.current.current(c.now()) == nil {
+		return nil
+	}
+	return c.refresh(ctx, f)
+}
+
+// Loads returns the names of the loads that the last Refresh found, sorted.
+func (c *Client) Loads() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current == nil {
+		return nil
+	}
+	return c.current.loads()
+}
+
+func (w *walk) loads() []string {
+	var names []string
+	for target := range w.set.Targets[metadata.TARGETS].Signed.Targets {
+		if name, ok := strings.CutSuffix(target, load.ManifestSuffix); ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// manifest fetches and verifies NAME.load; at is where it was found.
+func (w *walk) manifest(ctx context.Context, f Fetcher, name string) (m *load.Manifest, raw []byte, at string, err error) {
+	name = strings.TrimSuffix(name, load.ManifestSuffix)
+	if err := load.CheckName(name); err != nil {
+		return nil, nil, "", fmt.Errorf("the load's name: %w", err)
+	}
+	file := name + load.ManifestSuffix
+	target := w.set.Targets[metadata.TARGETS].Signed.Targets[file]
+	if target == nil {
+		return nil, nil, "", fmt.Errorf("%w: %q; it has %s", ErrUnknownTarget, name, some(w.loads()))
+	}
+	digest, ok := target.Hashes["sha256"]
+	if !ok || len(digest) != sha256.Size {
+		return nil, nil, "", fmt.Errorf("%w: %s has no SHA-256", ErrMalformed, file)
+	}
+	if target.Length < 1 || target.Length > load.MaxManifestSize {
+		return nil, nil, "", fmt.Errorf("%w: %s is said to have %d bytes", ErrWrongLength, file, target.Length)
+	}
+	// The copy under its digest never changes; NAME.load is the only one in a
+	// tree that another tool has laid out without consistent snapshots.
+	at = ComponentPath(load.Digest(digest).String(), file)
+	raw, err = fetch(ctx, f, at, target.Length)
+	if errors.Is(err, ErrNotFound) {
+		at = file
+		raw, err = fetch(ctx, f, at, target.Length)
+	}
+	if errors.Is(err, ErrTooLarge) {
+		err = fmt.Errorf("%w: %w", ErrWrongLength, err)
+	}
+	if err != nil {
+		return nil, nil, "", err
+	}
+	if int64(len(raw)) != target.Length {
+		return nil, nil, "", fmt.Errorf("%w: %s has %d bytes, %d are signed", ErrWrongLength, file, len(raw), target.Length)
+	}
+	if err := guard(func() error { return target.VerifyLengthHashes(raw) }); err != nil {
+		return nil, nil, "", fmt.Errorf("%w: %s", ErrWrongHash, file)
+	}
+	m, err = load.ParseManifest(raw)
+	if err != nil {
+		return nil, nil, "", fmt.Errorf("%w: %s: %w", ErrMalformed, file, err)
+	}
+	if m.Name != name {
+		return nil, nil, "", fmt.Errorf("%w: %s describes load %q", ErrMalformed, file, m.Name)
+	}
+	return m, raw, at, nil
+}
+
+// some lists a few names for an error message.
+func some(names []string) string {
+	const few = 5
+	switch {
+	case len(names) == 0:
+		return "none"
+	case len(names) > few:
+		return strings.Join(names[:few], ", ") + fmt.Sprintf(" and %d more", len(names)-few)
+	}
+	return strings.Join(names, ", ")
+}
+
+// load reads the trust directory.
+func (c *Client) load() (accepted, error) {
+	a := accepted{roots: make(map[int64][]byte)}
+	var err error
+	read := func(name string, max int64) (b []byte) {
+		if err == nil {
+			b, err = readFile(filepath.Join(c.dir, name), max)
+		}
+		return b
+	}
+	a.pin = read(PinName, MaxRootSize)
+	if err != nil {
+		return accepted{}, fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	if a.pin == nil {
+		return accepted{}, fmt.Errorf("%w: %s is missing; put the root.json there that the publisher gives out "+
+			"(peerload-server trust export)", ErrNoRoot, filepath.Join(c.dir, PinName))
+	}
+	versions, err := c.rootVersions()
+	for _, v := range versions {
+		a.roots[v] = read(strconv.FormatInt(v, 10)+".root.json", MaxRootSize)
+	}
+	a.timestamp = read("timestamp.json", MaxTimestampSize)
+	a.snapshot = read("snapshot.json", MaxSnapshotSize)
+	a.targets = read("targets.json", MaxTargetsSize)
+	if err != nil {
+		return accepted{}, fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	return a, nil
+}
+
+// rootVersions lists the roots kept beside the pin, the newest at most.
+func (c *Client) rootVersions() ([]int64, error) {
+	entries, err := os.ReadDir(c.dir)
+	if err != nil {
+		return nil, err
+	}
+	var versions []int64
+	for _, e := range entries {
+		s, ok := strings.CutSuffix(e.Name(), ".root.json")
+		v, err := strconv.ParseInt(s, 10, 64)
+		if ok && err == nil && v > 0 && strconv.FormatInt(v, 10) == s {
+			versions = append(versions, v)
+		}
+	}
+	slices.Sort(versions)
+	if n := len(versions) - MaxRootRotations; n > 0 {
+		versions = versions[n:]
+	}
+	return versions, nil
+}
+
+// commit writes what is new. It reports false, and writes nothing, if another
+// process has changed the directory since before was read: then what was
+// verified may be older than what is there now. Each file is replaced whole;
+// a power cut between two leaves a set that the next refresh completes.
+func (c *Client) commit(before, after accepted) (bool, error) {
+	type change struct {
+		name string
+		data []byte
+	}
+	var changes []change
+	add := func(name string, was, is []byte) {
+		if is != nil && !bytes.Equal(was, is) {
+			changes = append(changes, change{name, is})
+		}
+	}
+	for _, v := range slices.Sorted(maps.Keys(after.roots)) {
+		if !bytes.Equal(after.roots[v], after.pin) {
+			add(strconv.FormatInt(v, 10)+".root.json", before.roots[v], after.roots[v])
+		}
+	}
+	add("timestamp.json", before.timestamp, after.timestamp)
+	add("snapshot.json", before.snapshot, after.snapshot)
+	add("targets.json", before.targets, after.targets)
+	if len(changes) == 0 {
+		return true, nil // and a directory that cannot be written is enough
+	}
+	unlock, err := lock(c.dir)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	defer unlock()
+	now, err := c.load()
+	if err != nil {
+		return false, err
+	}
+	if !now.same(before) {
+		return false, nil
+	}
+	for _, ch := range changes {
+		if err := writeFile(filepath.Join(c.dir, ch.name), ch.data, 0o644); err != nil {
+			return false, fmt.Errorf("%w: %w", ErrStore, err)
+		}
+	}
+	return true, nil
+}

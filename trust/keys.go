@@ -1,0 +1,194 @@
+package trust
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+)
+
+// ErrKeys says that a signing key is missing, unusable or not kept secret.
+var ErrKeys = errors.New("signing keys")
+
+const (
+	keySuffix  = ".pem"
+	pemType    = "PRIVATE KEY"
+	maxKeySize = 4 << 10
+	// keyIDShown is how much of a key's id stands in its file name.
+	keyIDShown = 16
+)
+
+// key is one ed25519 signing key.
+type key struct {
+	id      string
+	public  *metadata.Key
+	private ed25519.PrivateKey
+}
+
+func newKey(private ed25519.PrivateKey) (*key, error) {
+	public, err := metadata.KeyFromPublicKey(private.Public())
+	if err != nil {
+		return nil, err
+	}
+	id, err := public.ID()
+	if err != nil {
+		return nil, err
+	}
+	return &key{id: id, public: public, private: private}, nil
+}
+
+// signer is what go-tuf signs with.
+func (k *key) signer() (signature.Signer, error) {
+	return signature.LoadSigner(k.private, crypto.Hash(0))
+}
+
+// keyring is the keys directory: one file ROLE.ID.pem (PKCS #8) per key. Which
+// of several keys of a role is in force is said by the root alone, so that a
+// rotation may be interrupted anywhere.
+type keyring string
+
+// open makes the directory if it is missing, and refuses one that others can
+// read.
+func (r keyring) open() error {
+	if err := os.MkdirAll(string(r), 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(string(r))
+	if err != nil {
+		return err
+	}
+	return private(string(r), info, 0o700)
+}
+
+// private refuses what group or others may touch.
+func private(path string, info fs.FileInfo, want fs.FileMode) error {
+	if m := info.Mode().Perm(); m&0o077 != 0 {
+		return fmt.Errorf("%w: %s can be reached by others (mode %04o); if nobody has copied it, run chmod %04o %s",
+			ErrKeys, path, m, want, path)
+	}
+	return nil
+}
+
+// create makes a new key for a role and stores it.
+func (r keyring) create(role string) (*key, error) {
+	_, priv, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, err
+	}
+	k, err := newKey(priv)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(priv)
+	if err != nil {
+		return nil, err
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der})
+	return k, writeFile(r.path(role, k.id), text, 0o600)
+}
+
+func (r keyring) path(role, id string) string {
+	return filepath.Join(string(r), role+"."+id[:keyIDShown]+keySuffix)
+}
+
+// list reads the keys of a role.
+func (r keyring) list(role string) ([]*key, error) {
+	entries, err := os.ReadDir(string(r))
+	if err != nil {
+		return nil, err
+	}
+	var keys []*key
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), role+".") || !strings.HasSuffix(e.Name(), keySuffix) {
+			continue
+		}
+		k, err := r.read(filepath.Join(string(r), e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
+}
+
+func (r keyring) read(path string) (*key, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := private(path, info, 0o600); err != nil {
+		return nil, err
+	}
+	text, err := readBounded(f, path, maxKeySize)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != pemType {
+		return nil, fmt.Errorf("%w: %s is no private key in PEM form", ErrKeys, path)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrKeys, path, err)
+	}
+	priv, ok := parsed.(ed25519.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("%w: %s is no ed25519 key", ErrKeys, path)
+	}
+	return newKey(priv)
+}
+
+// find returns the key of a role that the root names.
+func (r keyring) find(root *metadata.Metadata[metadata.RootType], role string) (*key, error) {
+	keys, err := r.list(role)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		if names(root, role, k) {
+			return k, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %s has no key for role %s that the repository's root names; "+
+		"give the directory in which this repository's keys were made", ErrKeys, string(r), role)
+}
+
+// names reports whether the root gives the role to the key.
+func names(root *metadata.Metadata[metadata.RootType], role string, k *key) bool {
+	for _, id := range root.Signed.Roles[role].KeyIDs {
+		if id == k.id {
+			return true
+		}
+	}
+	return false
+}
+
+// retire removes the keys of a role that the root does not name.
+func (r keyring) retire(root *metadata.Metadata[metadata.RootType], role string) error {
+	keys, err := r.list(role)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if !names(root, role, k) {
+			if err := os.Remove(r.path(role, k.id)); err != nil {
+				return err
+			}
+		}
+	}
+	return syncDir(string(r))
+}

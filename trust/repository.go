@@ -1,0 +1,408 @@
+package trust
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"github.com/peerload/peerload/load"
+)
+
+// Errors of the publisher's side, for errors.Is.
+var (
+	// ErrNoRepository says that a directory holds no repository yet.
+	ErrNoRepository = errors.New("no repository")
+	// ErrChanged says that a file is not what its manifest says it is.
+	ErrChanged = errors.New("the file is not what its manifest says")
+)
+
+// Expiry says how long signatures hold, from the moment of signing. A field
+// that is 0 takes the default.
+type Expiry struct {
+	// Root: default a year. The key may be kept offline.
+	Root time.Duration
+	// Targets: default a year. A load does not go bad; the freshness of what
+	// is offered is the timestamp's matter.
+	Targets time.Duration
+	// Snapshot: default 90 days.
+	Snapshot time.Duration
+	// Timestamp: default 30 days. It bounds how long a thief on the path can
+	// hold devices at an old state. Shorter is safer where something refreshes
+	// by itself; a bare file server that a person refreshes needs this long.
+	Timestamp time.Duration
+}
+
+const day = 24 * time.Hour
+
+// withDefaults fills in what is 0.
+func (e Expiry) withDefaults() Expiry {
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{{&e.Root, 365 * day}, {&e.Targets, 365 * day}, {&e.Snapshot, 90 * day}, {&e.Timestamp, 30 * day}} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	return e
+}
+
+// RepositoryConfig configures a Repository.
+type RepositoryConfig struct {
+	// Dir is BASE, the directory that file servers offer. It is made if missing.
+	Dir string
+	// Keys is the directory of the private keys, outside Dir. It may be empty
+	// for a repository that is only read. It is made if missing, readable by
+	// the owner only.
+	Keys string
+	// Now returns the time of signing. nil means time.Now.
+	Now func() time.Time
+	// Expiry of what is signed.
+	Expiry Expiry
+}
+
+// Validate refuses keys that a file server would offer.
+func (c RepositoryConfig) Validate() error {
+	if c.Dir == "" {
+		return errors.New("no directory given for the repository")
+	}
+	if c.Keys == "" {
+		return nil
+	}
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return err
+	}
+	keys, err := filepath.Abs(c.Keys)
+	if err != nil {
+		return err
+	}
+	if rel, err := filepath.Rel(dir, keys); err == nil && filepath.IsLocal(rel) {
+		return fmt.Errorf("%w: %s is inside %s, which is offered to everyone", ErrKeys, c.Keys, c.Dir)
+	}
+	return nil
+}
+
+// Repository signs loads and lays them out. All that it knows it reads from
+// its directories each time, so that several processes may use them; they are
+// serialized by a lock in Keys. Every publication writes components, then the
+// manifest, targets, snapshot, and the timestamp last, each by temporary file,
+// fsync and rename: a reader never sees a timestamp that names missing files.
+type Repository struct {
+	dir    string
+	keys   keyring
+	now    func() time.Time
+	expiry Expiry
+}
+
+// OpenRepository returns the repository in cfg.Dir, which need not exist yet.
+func OpenRepository(cfg RepositoryConfig) (*Repository, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	r := &Repository{dir: cfg.Dir, keys: keyring(cfg.Keys), now: cfg.Now, expiry: cfg.Expiry.withDefaults()}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	return r, nil
+}
+
+// roles are the four roles of a repository.
+var roles = []string{metadata.ROOT, metadata.TARGETS, metadata.SNAPSHOT, metadata.TIMESTAMP}
+
+// catalog is the signed state of the repository, parsed. Targets, snapshot and
+// timestamp are nil where an interrupted Init has not made them yet.
+type catalog struct {
+	root      *metadata.Metadata[metadata.RootType]
+	targets   *metadata.Metadata[metadata.TargetsType]
+	snapshot  *metadata.Metadata[metadata.SnapshotType]
+	timestamp *metadata.Metadata[metadata.TimestampType]
+
+	// newTargets is set once targets were signed that no snapshot names yet.
+	newTargets *metadata.MetaFiles
+	// incoming keys sign beside the role's key while it is rotated.
+	incoming map[string]*key
+}
+
+// begin takes the lock and reads the state.
+func (r *Repository) begin() (c *catalog, unlock func(), err error) {
+	if r.keys == "" {
+		return nil, nil, fmt.Errorf("%w: no directory of keys given", ErrKeys)
+	}
+	if err := r.keys.open(); err != nil {
+		return nil, nil, err
+	}
+	unlock, err = lock(string(r.keys))
+	if err != nil {
+		return nil, nil, err
+	}
+	if c, err = r.read(); err != nil {
+		unlock()
+		return nil, nil, err
+	}
+	for _, d := range []string{"", metadataDir, componentsDir} {
+		removeTemps(filepath.Join(r.dir, d))
+	}
+	return c, unlock, nil
+}
+
+// Init makes the repository if there is none: keys, root, and an empty list of
+// loads. If it is there already Init changes nothing; half of one, left by an
+// interruption, it completes.
+func (r *Repository) Init() error {
+	if r.keys == "" {
+		return fmt.Errorf("%w: no directory of keys given", ErrKeys)
+	}
+	for _, d := range []string{"", metadataDir, componentsDir} {
+		if err := os.MkdirAll(filepath.Join(r.dir, d), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := r.keys.open(); err != nil {
+		return err
+	}
+	unlock, err := lock(string(r.keys))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	c, err := r.read()
+	if errors.Is(err, ErrNoRepository) {
+		c, err = r.firstRoot()
+	}
+	if err != nil || c.timestamp != nil {
+		return err
+	}
+	return r.publish(c)
+}
+
+// firstRoot makes the first root with a key for each role.
+func (r *Repository) firstRoot() (*catalog, error) {
+	root := metadata.Root(r.expires(r.expiry.Root))
+	for _, role := range roles {
+		k, err := r.firstKey(role)
+		if err != nil {
+			return nil, err
+		}
+		if err := root.Signed.AddKey(k.public, role); err != nil {
+			return nil, err
+		}
+	}
+	return &catalog{root: root}, r.writeRoot(root)
+}
+
+// firstKey takes the key that an interrupted Init left, or makes one.
+func (r *Repository) firstKey(role string) (*key, error) {
+	keys, err := r.keys.list(role)
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) > 0 {
+		return keys[0], nil
+	}
+	return r.keys.create(role)
+}
+
+func (r *Repository) expires(d time.Duration) time.Time {
+	return r.now().Add(d).UTC().Truncate(time.Second)
+}
+
+// read reads the newest signed state. It does not verify: Verify does.
+func (r *Repository) read() (*catalog, error) {
+	c := &catalog{}
+	version, err := r.newest(metadata.ROOT)
+	if err != nil {
+		return nil, err
+	}
+	if version == 0 {
+		return nil, fmt.Errorf("%w in %s", ErrNoRepository, r.dir)
+	}
+	if err := readRole(r, &c.root, metadataPath(metadata.ROOT, version), MaxRootSize); err != nil {
+		return nil, err
+	}
+	// The timestamp says what is published; files it does not reach were left
+	// by an interrupted publication and are written anew.
+	if err := readRole(r, &c.timestamp, metadataPath(metadata.TIMESTAMP, 0), MaxTimestampSize); err != nil || c.timestamp == nil {
+		return c, err
+	}
+	meta := c.timestamp.Signed.Meta["snapshot.json"]
+	if meta == nil {
+		return nil, fmt.Errorf("%w: timestamp.json names no snapshot", ErrMalformed)
+	}
+	if err := readRole(r, &c.snapshot, metadataPath(metadata.SNAPSHOT, meta.Version), MaxSnapshotSize); err != nil {
+		return nil, err
+	}
+	if c.snapshot == nil || c.snapshot.Signed.Meta["targets.json"] == nil {
+		return nil, fmt.Errorf("%w: there is no snapshot version %d", ErrMalformed, meta.Version)
+	}
+	version = c.snapshot.Signed.Meta["targets.json"].Version
+	if err := readRole(r, &c.targets, metadataPath(metadata.TARGETS, version), MaxTargetsSize); err != nil {
+		return nil, err
+	}
+	if c.targets == nil {
+		return nil, fmt.Errorf("%w: there are no targets version %d", ErrMalformed, version)
+	}
+	return c, nil
+}
+
+// readRole reads one metadata file; a missing one leaves nil.
+func readRole[T metadata.Roles](r *Repository, into **metadata.Metadata[T], path string, max int64) error {
+	raw, err := readFile(filepath.Join(r.dir, path), max)
+	if err != nil || raw == nil {
+		return err
+	}
+	return guard(func() error {
+		m, err := new(metadata.Metadata[T]).FromBytes(raw)
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrMalformed, path, err)
+		}
+		*into = m
+		return nil
+	})
+}
+
+// newest returns the highest version of a role's files, 0 if there is none.
+func (r *Repository) newest(role string) (int64, error) {
+	versions, err := r.versions(role)
+	if err != nil || len(versions) == 0 {
+		return 0, err
+	}
+	return versions[len(versions)-1], nil
+}
+
+// versions lists the versions of a role's files in ascending order.
+func (r *Repository) versions(role string) ([]int64, error) {
+	entries, err := os.ReadDir(filepath.Join(r.dir, metadataDir))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var versions []int64
+	for _, e := range entries {
+		s, ok := strings.CutSuffix(e.Name(), "."+role+".json")
+		if v, err := strconv.ParseInt(s, 10, 64); ok && err == nil && v > 0 {
+			versions = append(versions, v)
+		}
+	}
+	slices.Sort(versions)
+	return versions, nil
+}
+
+// Loads returns the manifests of all loads, sorted by name. It reads without
+// verifying; Verify verifies.
+func (r *Repository) Loads() ([]*load.Manifest, error) {
+	c, err := r.read()
+	if err != nil {
+		return nil, err
+	}
+	if c.targets == nil {
+		return nil, nil
+	}
+	var all []*load.Manifest
+	for _, file := range slices.Sorted(maps.Keys(c.targets.Signed.Targets)) {
+		raw, err := DirFetcher(r.dir).Fetch(context.Background(),
+			ComponentPath(fmt.Sprintf("%x", []byte(c.targets.Signed.Targets[file].Hashes["sha256"])), file), load.MaxManifestSize)
+		if err != nil {
+			return nil, err
+		}
+		m, err := load.ParseManifest(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+// Add publishes a load, in the place of one of the same name. open returns a
+// component's bytes; they are compared with the manifest while they are
+// copied, so that a file that has changed since it was described gives
+// ErrChanged and publishes nothing.
+func (r *Repository) Add(m *load.Manifest, open func(name string) (io.ReadCloser, error)) error {
+	text, err := m.Marshal()
+	if err != nil {
+		return err
+	}
+	c, unlock, err := r.begin()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for i := range m.Components {
+		if err := r.addComponent(&m.Components[i], open); err != nil {
+			return err
+		}
+	}
+	copyOf := ComponentPath(load.DigestOf(text).String(), m.FileName())
+	for _, p := range []string{copyOf, m.FileName()} {
+		if err := writeFile(filepath.Join(r.dir, p), text, 0o644); err != nil {
+			return err
+		}
+	}
+	target, err := metadata.TargetFile().FromBytes(m.FileName(), text, "sha256")
+	if err != nil {
+		return err
+	}
+	if c.targets == nil {
+		return fmt.Errorf("%w in %s: it was not completed", ErrNoRepository, r.dir)
+	}
+	c.targets.Signed.Targets[m.FileName()] = target
+	if err := r.signTargets(c); err != nil {
+		return err
+	}
+	return r.publish(c)
+}
+
+// addComponent copies one component into the tree and checks it on the way.
+func (r *Repository) addComponent(c *load.Component, open func(string) (io.ReadCloser, error)) error {
+	src, err := open(c.Name)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	path := filepath.Join(r.dir, ComponentPath(c.Digest.String(), c.Name))
+	return writeFileFrom(path, 0o644, func(w io.Writer) error {
+		got, err := load.Describe(c.Name, io.TeeReader(src, w), c.Size)
+		if errors.Is(err, load.ErrShort) || errors.Is(err, load.ErrLong) {
+			return fmt.Errorf("%w: %w", ErrChanged, err)
+		}
+		if err != nil {
+			return err
+		}
+		if !equalComponent(got, *c) {
+			return fmt.Errorf("%w: %s has the digest %s, the manifest says %s", ErrChanged, c.Name, got.Digest, c.Digest)
+		}
+		return nil
+	})
+}
+
+func equalComponent(a, b load.Component) bool {
+	return a.Name == b.Name && a.Size == b.Size && a.Digest == b.Digest && slices.Equal(a.Table, b.Table)
+}
+
+// ExportRoot returns the newest root, which devices get as their pin, and its
+// version.
+func (r *Repository) ExportRoot() ([]byte, int64, error) {
+	version, err := r.newest(metadata.ROOT)
+	if err != nil {
+		return nil, 0, err
+	}
+	if version == 0 {
+		return nil, 0, fmt.Errorf("%w in %s", ErrNoRepository, r.dir)
+	}
+	raw, err := readFile(filepath.Join(r.dir, metadataPath(metadata.ROOT, version)), MaxRootSize)
+	return bytes.Clone(raw), version, err
+}

@@ -1,0 +1,98 @@
+package trust
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"github.com/peerload/peerload/load"
+)
+
+// ErrNoComponent says that a published component is missing.
+var ErrNoComponent = errors.New("component is missing")
+
+// Checked is what Verify found of one load.
+type Checked struct {
+	// Name of the load.
+	Name string
+	// Manifest is nil if it could not be verified.
+	Manifest *load.Manifest
+	// Problem is nil if every component is as signed.
+	Problem error
+}
+
+// Verify checks the whole tree as a new device would that starts at the first
+// root: every root, the metadata, each load's manifest and all bytes of each
+// component. The error is about the metadata, and the loads, sorted by name,
+// say for themselves.
+func (r *Repository) Verify(ctx context.Context) ([]Checked, error) {
+	versions, err := r.versions(metadata.ROOT)
+	if err != nil {
+		return nil, err
+	}
+	if len(versions) == 0 {
+		return nil, fmt.Errorf("%w in %s", ErrNoRepository, r.dir)
+	}
+	f := DirFetcher(r.dir)
+	pin, err := f.Fetch(ctx, metadataPath(metadata.ROOT, versions[0]), MaxRootSize)
+	if err != nil {
+		return nil, err
+	}
+	w, err := newWalk(accepted{pin: pin}, f, r.now())
+	if err != nil {
+		return nil, err
+	}
+	if err := w.run(ctx); err != nil {
+		return nil, err
+	}
+	var all []Checked
+	for _, name := range w.loads() {
+		c := Checked{Name: name}
+		c.Manifest, _, _, c.Problem = w.manifest(ctx, f, name)
+		if c.Problem == nil {
+			c.Problem = r.verifyComponents(ctx, c.Manifest)
+		}
+		all = append(all, c)
+	}
+	return all, ctx.Err()
+}
+
+// verifyComponents reads every component of a load.
+func (r *Repository) verifyComponents(ctx context.Context, m *load.Manifest) error {
+	for i := range m.Components {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := r.verifyComponent(&m.Components[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Repository) verifyComponent(c *load.Component) error {
+	p := ComponentPath(c.Digest.String(), c.Name)
+	f, err := os.OpenInRoot(r.dir, p)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s", ErrNoComponent, p)
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	got, err := load.Describe(c.Name, f, c.Size)
+	if errors.Is(err, load.ErrShort) || errors.Is(err, load.ErrLong) {
+		return fmt.Errorf("%w: %s: %w", ErrChanged, p, err)
+	}
+	if err != nil {
+		return err
+	}
+	if !equalComponent(got, *c) {
+		return fmt.Errorf("%w: %s", ErrChanged, p)
+	}
+	return nil
+}
