@@ -220,9 +220,13 @@ func (e *end) write(p []byte) (n int, wake time.Time, err error) {
 	}
 	to := e.peer
 	if to.closed && e.link.cut.IsZero() {
-		// Nobody reads this; the reset is on its way back.
+		// Nobody reads this. What is written first is answered with a reset,
+		// the rest waits for it.
+		if e.failure != nil {
+			return 0, wake, nil
+		}
 		e.fail(syscall.ECONNRESET, now.Add(2*e.link.f.cfg.Latency))
-		return len(p), wake, nil
+		return min(len(p), segmentBytes), wake, nil
 	}
 	n = min(len(p), e.link.f.cfg.Buffer-to.bytes, segmentBytes)
 	if n <= 0 {

@@ -89,7 +89,11 @@ func chooseAddress(cfg Config, host []hostAddr) (subnet, []string, error) {
 		s = host[i].subnet
 	}
 	var warnings []string
-	if b := cfg.Address.Bits(); b != s.prefix.Bits() && b != a.BitLen() {
+	b := cfg.Address.Bits()
+	if cfg.Address.Addr().Is4In6() {
+		b -= 96
+	}
+	if b != s.prefix.Bits() && b != a.BitLen() {
 		warnings = append(warnings, fmt.Sprintf("%s was asked for, but interface %s has %s/%d: %s is used",
 			cfg.Address, s.iface, a, s.prefix.Bits(), s.prefix))
 	}
