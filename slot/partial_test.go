@@ -537,6 +537,7 @@ func TestSpecRefused(t *testing.T) {
 
 func BenchmarkPartial(bench *testing.B) {
 	b := random(32<<20, 20)
+	spec := signed(b)
 	for _, c := range []struct {
 		name string
 		cfg  slot.Config
@@ -546,7 +547,7 @@ func BenchmarkPartial(bench *testing.B) {
 			bench.SetBytes(int64(len(b)))
 			bench.ReportAllocs()
 			for bench.Loop() {
-				must(bench, fetch(slot.OS{}, dir+"/x", signed(b), c.cfg, b))
+				must(bench, fetch(slot.OS{}, dir+"/x", spec, c.cfg, b))
 			}
 		})
 	}

@@ -131,8 +131,9 @@ func (s *Slots) Inactive() Info {
 // Begin makes the inactive slot ready for load l and returns the components
 // still to be committed into its directory. Files of an earlier load are
 // removed, except those that l has too; files of the active slot that l has
-// too get a second name here. What is kept has been verified. While a trial
-// is not confirmed the other slot is the way back: ErrTrial.
+// too get a second name here, and so are on the medium once: nothing may write
+// to a committed file. What is kept has been verified. While a trial is not
+// confirmed the other slot is the way back: ErrTrial.
 func (s *Slots) Begin(l Load) (missing []Entry, err error) {
 	if err := l.Validate(); err != nil {
 		return nil, err

@@ -1,0 +1,384 @@
+package slot_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/slot"
+	"github.com/peerload/peerload/slot/slottest"
+)
+
+// powerSeeds is how many ways to lose what was not synced are tried at each
+// operation.
+const powerSeeds = 5
+
+// cutEverywhere runs a story on a copy of the durable disk start, once for
+// every changing operation in it, cuts the power there, and lets check judge
+// what is found afterwards.
+func cutEverywhere(t *testing.T, start *slottest.Disk, story func(fs slot.FS) error, check func(t *testing.T, d *slottest.Disk)) {
+	t.Helper()
+	whole := start.Reboot(0)
+	must(t, story(whole))
+	ops := whole.Ops()
+	if ops < 10 {
+		t.Fatalf("the story has only %d changing operations: %v", ops, whole.Log())
+	}
+	t.Logf("%d changing operations, %d seeds each", ops, powerSeeds)
+	for n := 1; n <= ops; n++ {
+		for seed := range uint64(powerSeeds) {
+			d := start.Reboot(seed)
+			d.CutAt(n)
+			err := story(d)
+			// Cleaning up at the end may be cut without harm to the story,
+			// but no story may go on without power.
+			if err != nil && !errors.Is(err, slottest.ErrPowerCut) {
+				t.Fatalf("cut at %d of %d, seed %d: %v", n, ops, seed, err)
+			}
+			after := d.Reboot(seed)
+			t.Run(fmt.Sprintf("cut=%d,seed=%d", n, seed), func(t *testing.T) {
+				check(t, after)
+				if t.Failed() {
+					t.Logf("operations before the cut: %q", d.Log())
+				}
+			})
+		}
+	}
+}
+
+func TestPowerCutOfOneFile(t *testing.T) {
+	old, b := random(chunk+500, 1), random(5*chunk+777, 2)
+	unknown := slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: load.UnknownSize}}
+	cfg := slot.Config{Window: chunk, SyncEvery: 2 * chunk}
+	for name, spec := range map[string]slot.Spec{"signed": signed(b), "provisional": provisional(b), "unknown": unknown} {
+		t.Run(name, func(t *testing.T) {
+			start := newDisk(t)
+			put(t, start, "/d/x", old)
+			promised, committed := 0, false
+			story := func(fs slot.FS) error {
+				promised, committed = 0, false
+				p, err := slot.OpenPartial(fs, "/d/x", spec, cfg)
+				if err != nil {
+					return err
+				}
+				for _, i := range []int{1, 0, 3, 2, 4} {
+					if err := errors.Join(p.WriteChunk(i, piece(b, i)), p.Settle(i == 2)); err != nil {
+						return err
+					}
+					if i == 2 {
+						promised = 4
+					}
+				}
+				if err := p.SetSize(int64(len(b))); err != nil {
+					return err
+				}
+				if err := p.WriteChunk(5, piece(b, 5)); err != nil {
+					return err
+				}
+				if _, err := p.Finish(); err != nil {
+					return err
+				}
+				promised = 6
+				if err := p.Commit(); err != nil {
+					return err
+				}
+				committed = true
+				return p.Close()
+			}
+			cutEverywhere(t, start, story, func(t *testing.T, d *slottest.Disk) {
+				got := get(t, d, "/d/x")
+				isNew := bytes.Equal(got, b)
+				if !isNew && !bytes.Equal(got, old) {
+					t.Fatalf("the target is neither old nor new: %d bytes", len(got))
+				}
+				if committed && !isNew {
+					t.Fatal("a committed file is lost")
+				}
+				p := open(t, d, "/d/x", spec, cfg)
+				wantHeld(t, p, b)
+				if !isNew && p.Prefix() < promised {
+					t.Fatalf("prefix %d after the cut, %d chunks had been made durable", p.Prefix(), promised)
+				}
+				must(t, p.SetSize(int64(len(b))))
+				must(t, fill(p, b))
+				_, err := p.Finish()
+				must(t, err)
+				must(t, p.Commit())
+				must(t, p.Close())
+				if !bytes.Equal(get(t, d, "/d/x"), b) || !slices.Equal(names(t, d, "/d"), []string{"x"}) {
+					t.Fatalf("going on did not complete: %v", names(t, d, "/d"))
+				}
+			})
+		})
+	}
+}
+
+// TestPowerCutOfAnotherContent: a partial of one content is replaced by
+// another; never are the bytes of the first taken for the second.
+func TestPowerCutOfAnotherContent(t *testing.T) {
+	a, b := random(3*chunk, 1), random(3*chunk, 2)
+	start := newDisk(t)
+	p := open(t, start, "/d/x", provisional(a), slot.Config{})
+	must(t, p.WriteChunk(0, piece(a, 0)))
+	must(t, p.WriteChunk(1, piece(a, 1)))
+	must(t, p.Settle(true))
+	must(t, p.Close())
+	story := func(fs slot.FS) error {
+		p, err := slot.OpenPartial(fs, "/d/x", provisional(b), slot.Config{Window: chunk, SyncEvery: chunk})
+		if err != nil {
+			return err
+		}
+		return errors.Join(p.WriteChunk(0, piece(b, 0)), p.Settle(true), p.WriteChunk(2, piece(b, 2)), p.Close())
+	}
+	cutEverywhere(t, start, story, func(t *testing.T, d *slottest.Disk) {
+		p := open(t, d, "/d/x", provisional(b), slot.Config{})
+		wantHeld(t, p, b)
+	})
+}
+
+// set is three files of one load, with sizes that differ.
+func set(version uint64) map[string][]byte {
+	return map[string][]byte{
+		"boot": random(chunk+int(version), version),
+		"conf": random(100, 10+version),
+		"root": random(2*chunk+1, 20+version),
+	}
+}
+
+var setNames = []string{"boot", "conf", "root"}
+
+func putSet(t *testing.T, fs slot.FS, dir string, s map[string][]byte) {
+	t.Helper()
+	for _, n := range setNames {
+		put(t, fs, filepath.Join(dir, n), s[n])
+	}
+}
+
+// whichSet returns the version of the set in dir, 0 for a mixture.
+func whichSet(t *testing.T, fs slot.FS, dir string, versions ...uint64) uint64 {
+	t.Helper()
+	for _, v := range versions {
+		same := true
+		for n, b := range set(v) {
+			same = same && bytes.Equal(get(t, fs, filepath.Join(dir, n)), b)
+		}
+		if same {
+			return v
+		}
+	}
+	return 0
+}
+
+// fetchSet brings the set into dir and commits it.
+func fetchSet(fs slot.FS, dir string, s map[string][]byte, cfg slot.Config) (err error) {
+	var parts []*slot.Partial
+	defer func() {
+		for _, p := range parts {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	for _, n := range setNames {
+		p, err := slot.OpenPartial(fs, filepath.Join(dir, n), signed(s[n]), cfg)
+		if err != nil {
+			return err
+		}
+		parts = append(parts, p)
+		if err := fill(p, s[n]); err != nil {
+			return err
+		}
+		if _, err := p.Finish(); err != nil {
+			return err
+		}
+	}
+	return slot.CommitSet(fs, dir, parts)
+}
+
+func TestPowerCutOfASet(t *testing.T) {
+	start := newDisk(t)
+	putSet(t, start, "/d", set(1))
+	committed := false
+	cfg := slot.Config{Window: chunk}
+	story := func(fs slot.FS) error {
+		committed = false
+		err := fetchSet(fs, "/d", set(2), cfg)
+		committed = err == nil
+		return err
+	}
+	cutEverywhere(t, start, story, func(t *testing.T, d *slottest.Disk) {
+		_, err := slot.Recover(d, "/d")
+		must(t, err)
+		v := whichSet(t, d, "/d", 1, 2)
+		if v == 0 || (committed && v != 2) {
+			t.Fatalf("after recovery the directory holds set %d (0 = a mixture), committed = %v", v, committed)
+		}
+		must(t, fetchSet(d, "/d", set(2), cfg))
+		did, err := slot.Recover(d, "/d")
+		must(t, err)
+		if did || whichSet(t, d, "/d", 2) != 2 || !slices.Equal(names(t, d, "/d"), setNames) {
+			t.Fatalf("going on did not complete: %v", names(t, d, "/d"))
+		}
+	})
+}
+
+// TestPowerCutOfARecovery cuts the power while a cut commit is rolled
+// forward, too.
+func TestPowerCutOfARecovery(t *testing.T) {
+	start := newDisk(t)
+	putSet(t, start, "/d", set(1))
+	found := 0
+	for n := 1; n < 200 && found < 3; n++ {
+		d := start.Reboot(1)
+		d.CutAt(n)
+		if fetchSet(d, "/d", set(2), slot.Config{}) == nil {
+			break
+		}
+		cut := d.Reboot(uint64(n))
+		if get(t, cut, "/d/.peerload-commit") == nil || whichSet(t, cut, "/d", 2) == 2 {
+			continue
+		}
+		found++
+		ops := 0
+		for at := 1; ; at++ {
+			d := cut.Reboot(0)
+			d.CutAt(at)
+			if _, err := slot.Recover(d, "/d"); err == nil {
+				ops = at
+				break
+			}
+			for seed := range uint64(powerSeeds) {
+				after := d.Reboot(seed)
+				if _, err := slot.Recover(after, "/d"); err != nil || whichSet(t, after, "/d", 2) != 2 {
+					t.Fatalf("commit cut at %d, recovery cut at %d, seed %d: %v, %v", n, at, seed, err, names(t, after, "/d"))
+				}
+			}
+		}
+		t.Logf("commit cut at %d: recovery cut at each of %d operations", n, ops-1)
+	}
+	if found == 0 {
+		t.Fatal("no cut left a journal to roll forward")
+	}
+}
+
+func slotLoad(version uint64) slot.Load {
+	l := slot.Load{Name: "phone", Version: fmt.Sprint(version)}
+	for _, n := range setNames {
+		b := set(version)[n]
+		l.Components = append(l.Components, slot.Entry{Name: n, Size: int64(len(b)), Digest: load.DigestOf(b)})
+	}
+	return l
+}
+
+// install fetches a load into the inactive slot.
+func install(fs slot.FS, s *slot.Slots, version uint64) error {
+	missing, err := s.Begin(slotLoad(version))
+	if err != nil {
+		return err
+	}
+	for _, e := range missing {
+		b := set(version)[e.Name]
+		target := filepath.Join(s.Dir(s.Inactive().Slot), e.Name)
+		if err := fetch(fs, target, signed(b), slot.Config{Window: chunk}, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// upgrade does it all: install, trial, boot, confirm.
+func upgrade(fs slot.FS, version uint64) (err error) {
+	s, err := slot.OpenSlots(fs, "/d")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := install(fs, s, version); err != nil {
+		return err
+	}
+	if err := s.SwitchTrial(); err != nil {
+		return err
+	}
+	if _, err := s.Boot(); err != nil {
+		return err
+	}
+	return s.Confirm()
+}
+
+func TestPowerCutOfASlotSwitch(t *testing.T) {
+	start := newDisk(t)
+	must(t, upgrade(start, 1))
+	must(t, upgrade(start, 2))
+	done := false
+	story := func(fs slot.FS) error {
+		done = false
+		err := upgrade(fs, 3)
+		done = err == nil
+		return err
+	}
+	cutEverywhere(t, start, story, func(t *testing.T, d *slottest.Disk) {
+		v := whichSet(t, d, "/d/current", 2, 3)
+		if v == 0 || (done && v != 3) {
+			t.Fatalf("the active slot holds load %d (0 = a mixture), done = %v", v, done)
+		}
+		s, err := slot.OpenSlots(d, "/d")
+		must(t, err)
+		i, ok := s.Active()
+		if !ok || i.Version != fmt.Sprint(v) || (i.State != slot.StateConfirmed && i.State != slot.StateTrial) {
+			t.Fatalf("the active slot is described as %v and holds load %d", i, v)
+		}
+		if other := s.Inactive(); other.State == slot.StateTrial {
+			t.Fatalf("the inactive slot is %v", other)
+		}
+		if i.State == slot.StateTrial {
+			// The device starts again and again and no one confirms.
+			for range 2 {
+				_, err := s.Boot()
+				must(t, err)
+			}
+			if whichSet(t, d, "/d/current", 2) != 2 {
+				t.Fatal("an unconfirmed trial was not rolled back")
+			}
+		}
+		must(t, s.Close())
+		must(t, upgrade(d, 3))
+		if whichSet(t, d, "/d/current", 3) != 3 {
+			t.Fatal("going on did not complete")
+		}
+	})
+}
+
+func TestPowerCutOfARollback(t *testing.T) {
+	start := newDisk(t)
+	must(t, upgrade(start, 1))
+	s, err := slot.OpenSlots(start, "/d")
+	must(t, err)
+	must(t, install(start, s, 2))
+	must(t, s.SwitchTrial())
+	_, err = s.Boot()
+	must(t, err)
+	must(t, s.Close())
+	story := func(fs slot.FS) error {
+		s, err := slot.OpenSlots(fs, "/d")
+		if err != nil {
+			return err
+		}
+		_, err = s.Boot()
+		return errors.Join(err, s.Close())
+	}
+	cutEverywhere(t, start, story, func(t *testing.T, d *slottest.Disk) {
+		if whichSet(t, d, "/d/current", 1, 2) == 0 {
+			t.Fatal("a mixture")
+		}
+		s, err := slot.OpenSlots(d, "/d")
+		must(t, err)
+		_, err = s.Boot()
+		must(t, err)
+		i, _ := s.Active()
+		if i.Version != "1" || i.State != slot.StateConfirmed || s.Inactive().State != slot.StateFailed {
+			t.Fatalf("active %v, inactive %v", i, s.Inactive())
+		}
+	})
+}
