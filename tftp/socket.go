@@ -131,6 +131,7 @@ func (s *socket) read(by time.Time) ([]byte, netip.AddrPort, error) {
 			return nil, netip.AddrPort{}, context.Cause(s.ctx)
 		}
 		if err := s.fill(); err != nil {
+			s.armed = time.Time{}
 			if s.ctx.Err() != nil {
 				err = context.Cause(s.ctx)
 			}
