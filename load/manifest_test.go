@@ -194,7 +194,7 @@ func TestCheckName(t *testing.T) {
 			t.Errorf("%q is refused: %v", s, err)
 		}
 	}
-	for _, s := range []string{"", ".", "..", "...", ".hidden", "/etc/passwd", "a/b", `a\b`, `..\b`, "....//x", "a\x00", "a\nb", "a\x7f",
+	for _, s := range []string{"", ".", "..", "...", ".hidden", "/etc/passwd", "a/b", `a\b`, `..\b`, "c:x", "....//x", "a\x00", "a\nb", "a\x7f",
 		"a\u0085", "a.", "a ", " a", "x.load", "X.LOAD", "\xff", "a\u202eb", "a\u200b", "a\u2028b", strings.Repeat("x", MaxNameLen+1)} {
 		if err := CheckName(s); !errors.Is(err, ErrName) {
 			t.Errorf("%q: got %v, want %v", s, err, ErrName)

@@ -23,7 +23,7 @@ var ErrName = errors.New("bad name")
 // CheckName refuses every name that could leave its directory, hide in it,
 // collide with a manifest, or mean another file on another system. It holds
 // for loads and for components: one file name, 1 to MaxNameLen bytes of valid
-// UTF-8 without control characters, no separator of any system, no leading
+// UTF-8 without control characters, no separator of any system (/ \ :), no leading
 // dot or space, no trailing dot or space, not ending in ".load". Errors match
 // ErrName.
 func CheckName(s string) error {
@@ -40,7 +40,7 @@ func CheckName(s string) error {
 		return fmt.Errorf("%w %q: it begins with a space", ErrName, s)
 	case s[len(s)-1] == '.' || s[len(s)-1] == ' ':
 		return fmt.Errorf("%w %q: it ends with a dot or a space", ErrName, s)
-	case strings.ContainsAny(s, `/\`):
+	case strings.ContainsAny(s, `/\:`):
 		return fmt.Errorf("%w %q: it contains a path separator", ErrName, s)
 	case strings.HasSuffix(fold(s), ManifestSuffix):
 		return fmt.Errorf("%w %q: names that end in %s belong to manifests", ErrName, s, ManifestSuffix)
