@@ -14,20 +14,22 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// Addresses of a namespace site. The server stands behind a router, in a
+// Addresses of a namespace site. The server stands behind two routers, in a
 // subnet of its own, as a server behind a WAN does: it hears no broadcast.
 var (
 	lanGateway = netip.MustParsePrefix("10.77.255.254/16")
 	lanFirst   = netip.MustParseAddr("10.77.0.1")
-	wanGateway = netip.MustParsePrefix("10.78.0.2/30")
-	wanServer  = netip.MustParsePrefix("10.78.0.1/30")
+	wanNear    = netip.MustParsePrefix("10.78.0.1/30")
+	wanFar     = netip.MustParsePrefix("10.78.0.2/30")
+	farGateway = netip.MustParsePrefix("10.79.0.1/30")
+	serverAddr = netip.MustParsePrefix("10.79.0.2/30")
 )
 
-// Names of the links of a namespace site. Every name in the router's namespace
-// starts with "pl-".
+// Names of links. In the two routers every name starts with "pl-".
 const (
 	bridgeName = "pl-lan"
 	wanName    = "pl-wan"
+	serverName = "pl-srv"
 	portName   = "pl-d%d"
 	seatName   = "eth0"
 )
@@ -48,13 +50,17 @@ type NamespaceConfig struct {
 	LAN     Rate // each way of every device's port
 }
 
-// NamespaceSite is a site of network namespaces: one for the bridge, which is
-// also the router, and one for every device. The file server stays in the
-// namespace of this process. None has a name: the kernel removes them when
-// the process ends, however it ends.
+// NamespaceSite is a site of network namespaces: one for every device, a near
+// router whose bridge is the LAN, and a far router at the other end of the
+// WAN. The file server stays in the namespace of this process. None has a
+// name: the kernel removes them when the process ends, however it ends.
+//
+// The WAN lies between the routers, so that what it drops is lost on the way
+// and not refused to the server's own TCP.
 type NamespaceSite struct {
 	server netns.NsHandle // of this process
-	router netns.NsHandle
+	near   netns.NsHandle
+	far    netns.NsHandle
 	seats  []netns.NsHandle
 }
 
@@ -64,7 +70,7 @@ func NewNamespaceSite(cfg NamespaceConfig) (_ *NamespaceSite, err error) {
 	if cfg.Devices < 1 || cfg.Devices > MaxDevices {
 		return nil, fmt.Errorf("%d devices are outside 1 to %d", cfg.Devices, MaxDevices)
 	}
-	s := &NamespaceSite{server: netns.None(), router: netns.None()}
+	s := &NamespaceSite{server: netns.None(), near: netns.None(), far: netns.None()}
 	err = onThread(func() error { return s.build(cfg) })
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("the namespace site: %w", err), s.Close())
@@ -98,12 +104,29 @@ func (s *NamespaceSite) build(cfg NamespaceConfig) (err error) {
 	if err := setKernel(); err != nil {
 		return err
 	}
-	if s.router, err = s.fresh(func() error {
-		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
-	}); err != nil {
+	if s.near, err = s.fresh(forward); err != nil {
 		return err
 	}
-	h, err := netlink.NewHandleAt(s.router)
+	if s.far, err = s.fresh(forward); err != nil {
+		return err
+	}
+	err = errors.Join(
+		connect(0,
+			end{ns: s.far, name: serverName, addr: farGateway},
+			end{ns: s.server, name: seatName, addr: serverAddr, route: farGateway}),
+		connect(cfg.WAN,
+			end{ns: s.near, name: wanName, addr: wanNear, route: wanFar},
+			end{ns: s.far, name: wanName, addr: wanFar, route: wanNear}),
+	)
+	if err != nil {
+		return fmt.Errorf("the WAN: %w", err)
+	}
+	return s.buildLAN(cfg)
+}
+
+// buildLAN makes the bridge and the devices' namespaces and ports.
+func (s *NamespaceSite) buildLAN(cfg NamespaceConfig) error {
+	h, err := netlink.NewHandleAt(s.near)
 	if err != nil {
 		return err
 	}
@@ -117,21 +140,25 @@ func (s *NamespaceSite) build(cfg NamespaceConfig) (err error) {
 	if err := raise(h, bridgeName, lanGateway); err != nil {
 		return err
 	}
-	if err := attach(h, wanName, 0, s.server, cfg.WAN, wanServer, wanGateway); err != nil {
-		return fmt.Errorf("the server's link: %w", err)
-	}
 	for i := range cfg.Devices {
 		seat, err := s.fresh(nil)
 		if err != nil {
 			return err
 		}
 		s.seats = append(s.seats, seat)
-		addr := netip.PrefixFrom(hostAddr(lanFirst, i), lanGateway.Bits())
-		if err := attach(h, fmt.Sprintf(portName, i+1), bridge.Index, seat, cfg.LAN, addr, lanGateway); err != nil {
+		err = connect(cfg.LAN,
+			end{ns: s.near, name: fmt.Sprintf(portName, i+1), bridge: bridge.Index},
+			end{ns: seat, name: seatName, addr: netip.PrefixFrom(hostAddr(lanFirst, i), lanGateway.Bits()), route: lanGateway})
+		if err != nil {
 			return fmt.Errorf("device %d: %w", i+1, err)
 		}
 	}
 	return nil
+}
+
+// forward makes the thread's namespace a router.
+func forward() error {
+	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
 }
 
 // fresh makes a namespace, sets it up, and returns the thread to the server's.
@@ -147,38 +174,61 @@ func (s *NamespaceSite) fresh(more func() error) (netns.NsHandle, error) {
 	return ns, errors.Join(err, netns.Set(s.server))
 }
 
-// attach gives the namespace ns an eth0 with the address, which leads, at the
-// given rate each way, to a link of the router: a port of the bridge with that
-// index or, if that is 0, a routed link with the gateway's address.
-func attach(router *netlink.Handle, name string, bridge int, ns netns.NsHandle, rate Rate, addr, gateway netip.Prefix) error {
+// end is one end of a link.
+type end struct {
+	ns     netns.NsHandle
+	name   string
+	addr   netip.Prefix // none if not valid
+	bridge int          // index of the bridge whose port it is; 0 for none
+	route  netip.Prefix // the next hop of the default route; none if not valid
+}
+
+// connect joins two namespaces by a link of the given rate each way; 0 does
+// not shape it.
+func connect(rate Rate, a, b end) error {
+	ha, err := netlink.NewHandleAt(a.ns)
+	if err != nil {
+		return err
+	}
+	defer ha.Close()
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MasterIndex = name, bridge
-	err := router.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: seatName, PeerNamespace: netlink.NsFd(ns)})
+	attrs.Name, attrs.MasterIndex = a.name, a.bridge
+	err = ha.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: b.name, PeerNamespace: netlink.NsFd(b.ns)})
+	if err != nil {
+		return fmt.Errorf("link %s: %w", a.name, err)
+	}
+	hb, err := netlink.NewHandleAt(b.ns)
 	if err != nil {
 		return err
 	}
-	var own []netip.Prefix
-	if bridge == 0 {
-		own = append(own, gateway)
-	}
-	if err := raise(router, name, own...); err != nil {
+	defer hb.Close()
+	return errors.Join(a.settle(ha, rate), b.settle(hb, rate))
+}
+
+// settle sets this end up, through a handle of its namespace.
+func (e end) settle(h *netlink.Handle, rate Rate) error {
+	if err := raise(h, "lo"); err != nil {
 		return err
 	}
-	if err := shape(router, name, rate); err != nil {
+	var addrs []netip.Prefix
+	if e.addr.IsValid() {
+		addrs = append(addrs, e.addr)
+	}
+	if err := raise(h, e.name, addrs...); err != nil {
 		return err
 	}
-	h, err := netlink.NewHandleAt(ns)
-	if err != nil {
-		return err
+	if rate > 0 {
+		if err := shape(h, e.name, rate); err != nil {
+			return err
+		}
 	}
-	defer h.Close()
-	if err := errors.Join(raise(h, "lo"), raise(h, seatName, addr)); err != nil {
-		return err
+	if !e.route.IsValid() {
+		return nil
 	}
-	if err := shape(h, seatName, rate); err != nil {
-		return err
+	if err := h.RouteAdd(&netlink.Route{Gw: e.route.Addr().AsSlice()}); err != nil {
+		return fmt.Errorf("route by %s: %w", e.route.Addr(), err)
 	}
-	return h.RouteAdd(&netlink.Route{Gw: gateway.Addr().AsSlice()})
+	return nil
 }
 
 // raise gives a link its addresses and brings it up.
@@ -255,7 +305,7 @@ func (s *NamespaceSite) Congestion() string {
 
 // Listen implements Site.
 func (s *NamespaceSite) Listen() (net.Listener, error) {
-	return net.Listen("tcp4", netip.AddrPortFrom(wanServer.Addr(), 0).String())
+	return net.Listen("tcp4", netip.AddrPortFrom(serverAddr.Addr(), 0).String())
 }
 
 // Shaper implements Site: the links shape.
@@ -278,8 +328,8 @@ func (s *NamespaceSite) Seat(i int) Seat {
 
 // Wire implements Site with the counters of the two token buckets.
 func (s *NamespaceSite) Wire() (Wire, bool) {
-	down, err1 := sentBytes(s.server, seatName)
-	up, err2 := sentBytes(s.router, wanName)
+	down, err1 := sentBytes(s.far, wanName)
+	up, err2 := sentBytes(s.near, wanName)
 	return Wire{Down: down, Up: up}, err1 == nil && err2 == nil
 }
 
@@ -305,19 +355,21 @@ func sentBytes(ns netns.NsHandle, name string) (uint64, error) {
 	return 0, fmt.Errorf("no token bucket on %s", name)
 }
 
-// Close implements Site: it removes the router's links, and with them their
+// Close implements Site: it removes the routers' links, and with them their
 // other ends, and lets go of the namespaces, which the kernel then removes.
 func (s *NamespaceSite) Close() error {
 	var err error
-	if s.router.IsOpen() {
-		err = removeLinks(s.router)
+	for _, ns := range []netns.NsHandle{s.near, s.far} {
+		if ns.IsOpen() {
+			err = errors.Join(err, removeLinks(ns))
+		}
 	}
-	for _, ns := range append(s.seats, s.router, s.server) {
+	for _, ns := range append(s.seats, s.near, s.far, s.server) {
 		if ns.IsOpen() {
 			err = errors.Join(err, ns.Close())
 		}
 	}
-	s.seats, s.router, s.server = nil, netns.None(), netns.None()
+	s.seats, s.near, s.far, s.server = nil, netns.None(), netns.None(), netns.None()
 	return err
 }
 

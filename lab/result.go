@@ -247,7 +247,11 @@ func (r *Result) Text(w io.Writer) {
 	p("  first origin byte %7.3f s after the first word of a device, %.3f s after the first start; all started in %.3f s",
 		r.WakeS, r.FirstOriginS, r.SpawnS)
 	var roots []string
-	for _, x := range r.Roots {
+	for i, x := range r.Roots {
+		if i == 8 {
+			roots = append(roots, fmt.Sprintf("%d more", len(r.Roots)-i))
+			break
+		}
 		roots = append(roots, fmt.Sprintf("%s at %.3f s (%d bytes)", x.Device, x.SinceS, x.Payload))
 	}
 	p("  from the server  %s", orNone(strings.Join(roots, ", ")))
