@@ -98,6 +98,15 @@ func (r *reader) size() (int64, error) {
 	return v, nil
 }
 
+// count reads a count of bytes that is known.
+func (r *reader) count() (int64, error) {
+	v, err := r.size()
+	if err == nil && v == load.UnknownSize {
+		err = fmt.Errorf("%w: no byte count", ErrMalformed)
+	}
+	return v, err
+}
+
 // chunks reads a count of chunks.
 func (r *reader) chunks() (int, error) {
 	v := r.u32()

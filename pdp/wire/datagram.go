@@ -3,8 +3,6 @@ package wire
 import (
 	"fmt"
 	"net/netip"
-
-	"github.com/peerload/peerload/load"
 )
 
 // Message is one of Claim, Ask, Place, Resign and Direct (datagrams).
@@ -169,7 +167,7 @@ func (c *Claim) get(r *reader) (err error) {
 	if c.Size, err = r.size(); err != nil {
 		return err
 	}
-	if c.Bytes, err = r.size(); err != nil {
+	if c.Bytes, err = r.count(); err != nil {
 		return err
 	}
 	c.Members = r.u16()
@@ -331,11 +329,8 @@ func (d *Direct) get(r *reader) (err error) {
 	if d.Prefix, err = r.chunks(); err != nil {
 		return err
 	}
-	if d.Bytes, err = r.size(); err != nil {
+	if d.Bytes, err = r.count(); err != nil {
 		return err
-	}
-	if d.Bytes == load.UnknownSize {
-		return fmt.Errorf("%w: no byte count", ErrMalformed)
 	}
 	return r.err()
 }

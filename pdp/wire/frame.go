@@ -166,7 +166,7 @@ func (m *Progress) get(r *reader) (err error) {
 	if m.RootPrefix, err = r.chunks(); err != nil {
 		return err
 	}
-	if m.RootBytes, err = r.size(); err != nil {
+	if m.RootBytes, err = r.count(); err != nil {
 		return err
 	}
 	return r.err()
@@ -234,11 +234,8 @@ type End struct{ Size int64 }
 func (*End) frameKind() kind { return kindEnd }
 func (m *End) put(w *writer) { w.u64(uint64(m.Size)) }
 func (m *End) get(r *reader) (err error) {
-	if m.Size, err = r.size(); err != nil {
+	if m.Size, err = r.count(); err != nil {
 		return err
-	}
-	if m.Size == load.UnknownSize {
-		return fmt.Errorf("%w: an end without a size", ErrMalformed)
 	}
 	return r.err()
 }
@@ -342,7 +339,8 @@ func ChunkFrameHeader(index, length int, provisional bool) []byte {
 // ReadFrame reads one frame from r. Control frames are bounded by MaxFrame; a
 // chunk's bytes are read into the buffer that buf returns for their length,
 // which may refuse by returning nil. A type that this version does not know is
-// skipped and gives a nil Frame.
+// skipped and gives a nil Frame. A stream that ends between frames gives
+// io.EOF, within one io.ErrUnexpectedEOF.
 func ReadFrame(r io.Reader, buf func(length int) []byte) (Frame, error) {
 	var head [5]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -357,7 +355,7 @@ func ReadFrame(r io.Reader, buf func(length int) []byte) (Frame, error) {
 		return nil, fmt.Errorf("%w: a frame of %d bytes, at most %d", ErrMalformed, n, MaxFrame)
 	}
 	body := make([]byte, n)
-	if _, err := io.ReadFull(r, body); err != nil {
+	if err := readRest(r, body); err != nil {
 		return nil, err
 	}
 	return DecodeFrame(uint8(k), body)
@@ -386,7 +384,7 @@ func readChunk(r io.Reader, n int64, buf func(int) []byte) (Frame, error) {
 		return nil, fmt.Errorf("%w: a chunk of %d bytes, at most %d", ErrMalformed, n, load.MaxChunkSize)
 	}
 	var head [ChunkHeader]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
+	if err := readRest(r, head[:]); err != nil {
 		return nil, err
 	}
 	m := new(Chunk)
@@ -398,6 +396,18 @@ func readChunk(r io.Reader, n int64, buf func(int) []byte) (Frame, error) {
 		return nil, fmt.Errorf("%w: a chunk of %d bytes is not expected", ErrMalformed, n)
 	}
 	m.Bytes = b[:n]
-	_, err := io.ReadFull(r, m.Bytes)
-	return m, err
+	if err := readRest(r, m.Bytes); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// readRest fills b with what a header has promised: a stream that ends there
+// is torn.
+func readRest(r io.Reader, b []byte) error {
+	_, err := io.ReadFull(r, b)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }
