@@ -19,17 +19,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FileServer serves the plain files of one directory over HTTP and counts what
-// it sends. It is read-only and confined to the directory.
+// FileServer serves the plain files of one directory over HTTP, and TFTP if
+// wanted, and counts what it sends. It is read-only and confined to the
+// directory.
 type FileServer struct {
-	// Tally counts what is sent. A server of another protocol that shares the
-	// WAN adds its bytes here.
+	// Tally counts what is sent.
 	Tally *Tally
 
 	root *os.Root
 	http *http.Server
 	addr net.Addr
 	done chan struct{}
+	tftp *tftpServer // nil without TFTP
 }
 
 // ServeFiles starts serving dir on ln, whose accepted connections must be TCP.
@@ -72,6 +73,9 @@ func (s *FileServer) URL(name string) string {
 func (s *FileServer) Close() error {
 	err := s.http.Close()
 	<-s.done
+	if s.tftp != nil {
+		err = errors.Join(err, s.tftp.close())
+	}
 	return errors.Join(err, s.root.Close())
 }
 

@@ -26,6 +26,7 @@ type MeasureConfig struct {
 	LAN     Rate   // a device's port; namespace sites only
 	Size    Size   // of the file
 	Kind    string // KindLoopback or KindNamespace
+	TFTP    bool   // the origin is TFTP instead of HTTP
 	Peers   bool   // false: every device downloads by itself
 	// KillRoot lists percentages, rising: when the root of the moment has so
 	// much of the file, it is killed.
@@ -174,8 +175,14 @@ func (m *measurement) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	m.server, err = ServeFiles(ln, pub, m.site.Shaper())
-	return err
+	if m.server, err = ServeFiles(ln, pub, m.site.Shaper()); err != nil || !m.cfg.TFTP {
+		return err
+	}
+	pc, err := m.site.ListenPacket()
+	if err != nil {
+		return err
+	}
+	return m.server.ServeTFTP(pc, m.site.Shaper())
 }
 
 // newNamespaces keeps a nil *NamespaceSite out of the interface.
@@ -227,8 +234,12 @@ func (m *measurement) command(i int) (Command, error) {
 	if !m.cfg.Peers {
 		peers = "off"
 	}
+	url := m.server.URL(fileName)
+	if m.cfg.TFTP {
+		url = m.server.TFTPURL(fileName)
+	}
 	args := []string{
-		"get", m.server.URL(fileName), "-o", filepath.Join(dir, fileName), "--sha256", m.sum,
+		"get", url, "-o", filepath.Join(dir, fileName), "--sha256", m.sum,
 		"--state", filepath.Join(dir, "state"), "--peers", peers, "--json",
 	}
 	if m.cfg.Linger > 0 {

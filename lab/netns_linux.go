@@ -308,6 +308,11 @@ func (s *NamespaceSite) Listen() (net.Listener, error) {
 	return net.Listen("tcp4", netip.AddrPortFrom(serverAddr.Addr(), 0).String())
 }
 
+// ListenPacket implements Site.
+func (s *NamespaceSite) ListenPacket() (net.PacketConn, error) {
+	return net.ListenPacket("udp4", netip.AddrPortFrom(serverAddr.Addr(), 0).String())
+}
+
 // Shaper implements Site: the links shape.
 func (s *NamespaceSite) Shaper() *Shaper { return nil }
 

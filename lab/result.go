@@ -16,7 +16,8 @@ import (
 type Result struct {
 	Event   string `json:"event"` // "result"
 	Kind    string `json:"kind"`
-	Mode    string `json:"mode"` // "peers" or "classic"
+	Mode    string `json:"mode"`   // "peers" or "classic"
+	Origin  string `json:"origin"` // "http" or "tftp"
 	Devices int    `json:"devices"`
 	Size    int64  `json:"size"`
 	WAN     Rate   `json:"wan_bits_per_s"`
@@ -88,13 +89,16 @@ func (r *Result) OK() bool { return len(r.Failures) == 0 && r.Complete >= r.Expe
 func (m *measurement) result(timedOut bool) *Result {
 	c := m.cfg
 	r := &Result{
-		Event: "result", Kind: c.Kind, Mode: "peers", Devices: c.Devices, Size: int64(c.Size), WAN: c.WAN,
+		Event: "result", Kind: c.Kind, Mode: "peers", Origin: "http", Devices: c.Devices, Size: int64(c.Size), WAN: c.WAN,
 		State: m.dir.Filesystem, TimedOut: timedOut, BoundS: c.Bound().Seconds(),
 		SpawnS: m.spawned.Sub(m.zero).Seconds(), EndS: time.Since(m.zero).Seconds(),
 		Expected: c.Devices - len(m.left), Kills: m.resumed(), Depth: m.depth(), Reasons: map[string]int{},
 	}
 	if !c.Peers {
 		r.Mode = "classic"
+	}
+	if c.TFTP {
+		r.Origin = "tftp"
 	}
 	if s, ok := m.site.(*NamespaceSite); ok {
 		r.LAN, r.Congestion = c.LAN, s.Congestion()
@@ -240,7 +244,8 @@ func parseHost(s string) (netip.Addr, error) {
 // Text writes the result for people.
 func (r *Result) Text(w io.Writer) {
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
-	p("%d devices, %s, %s, %s; WAN %s%s; state on %s", r.Devices, r.Kind, r.Mode, Size(r.Size), r.WAN, r.lanText(), r.State)
+	p("%d devices, %s, %s, %s by %s; WAN %s%s; state on %s",
+		r.Devices, r.Kind, r.Mode, Size(r.Size), r.Origin, r.WAN, r.lanText(), r.State)
 	p("  last device      %8.3f s   bound %.3f s   ratio %.3f", r.LastS, r.BoundS, r.Ratio)
 	p("  median           %8.3f s   p99/p50 %.3f   last process ended %.3f s", r.MedianS, r.P99OverP50, r.EndS)
 	p("  WAN payload      %8.3f × size (%d bytes, %d requests)%s", r.WANRatio, r.WANBytes, r.Requests, r.wireText())

@@ -28,6 +28,9 @@ func NewShaper(rate Rate) *Shaper {
 	return &Shaper{rate: rate, burst: rate.Time(2 * piece)}
 }
 
+// Rate returns the shaper's rate.
+func (s *Shaper) Rate() Rate { return s.rate }
+
 // Wait blocks until n bytes may leave, or until ctx ends, whose error it then
 // returns. The turn is used up either way.
 func (s *Shaper) Wait(ctx context.Context, n int) error {

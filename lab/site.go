@@ -20,6 +20,8 @@ const MaxDevices = 1000
 type Site interface {
 	// Listen opens the file server's TCP socket, on a free port.
 	Listen() (net.Listener, error)
+	// ListenPacket opens the file server's UDP socket, on a free port.
+	ListenPacket() (net.PacketConn, error)
 	// Shaper is the WAN where the file server has to shape itself; nil where
 	// the site's links do.
 	Shaper() *Shaper
@@ -70,6 +72,11 @@ func NewLoopbackSite(wan Rate) *LoopbackSite {
 // Listen implements Site.
 func (s *LoopbackSite) Listen() (net.Listener, error) {
 	return net.Listen("tcp4", netip.AddrPortFrom(s.server, 0).String())
+}
+
+// ListenPacket implements Site.
+func (s *LoopbackSite) ListenPacket() (net.PacketConn, error) {
+	return net.ListenPacket("udp4", netip.AddrPortFrom(s.server, 0).String())
 }
 
 // Shaper implements Site.

@@ -46,6 +46,7 @@ shapes every port; loopback needs no rights and shapes the server only.`,
 	fl.Var(&f.cfg.Size, "size", "size of the file")
 	fl.StringVar(&f.cfg.Kind, "kind", lab.KindNamespace, "netns or loopback")
 	fl.StringVar(&f.mode, "mode", "peers", "peers, or classic: every device downloads by itself")
+	fl.BoolVar(&f.cfg.TFTP, "tftp", false, "the origin is TFTP instead of HTTP")
 	fl.IntVar(&f.repeat, "repeat", 1, "number of runs")
 	fl.IntSliceVar(&f.cfg.KillRoot, "kill-root", nil, "kill the root when it has so many percent; several: 25,50,75")
 	fl.BoolVar(&f.cfg.Restart, "restart", false, "start a killed device again at once")

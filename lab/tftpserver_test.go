@@ -1,0 +1,57 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/tftp"
+)
+
+func TestTFTPWAN(t *testing.T) {
+	const wan = 8 * Mbit
+	site := NewLoopbackSite(wan)
+	dir := t.TempDir()
+	want := bytes.Repeat([]byte("0123456789abcdef"), 500_000/16)
+	if err := os.WriteFile(filepath.Join(dir, "f"), want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := site.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := ServeFiles(ln, dir, site.Shaper())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	pc, err := site.ListenPacket()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.ServeTFTP(pc, site.Shaper()); err != nil {
+		t.Fatal(err)
+	}
+	seat := site.Seat(0)
+	client := &tftp.Client{LocalAddr: seat.Addr}
+	start := time.Now()
+	r, err := client.Get(context.Background(), pc.LocalAddr().String(), "f", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(r)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	r.Close()
+	if f := wan.Time(int64(len(want))).Seconds() / time.Since(start).Seconds(); f < 0.8 || f > 1.1 {
+		t.Errorf("%.3f of the rate", f)
+	}
+	if n := srv.Tally.Bytes(seat.Addr); n != int64(len(want)) {
+		t.Errorf("%d payload bytes counted, want %d", n, len(want))
+	}
+}
