@@ -213,9 +213,11 @@ func TestServerNegotiates(t *testing.T) {
 
 // The server's half of the Sorcerer's Apprentice and of the TID check.
 func TestServerIgnoresDuplicatesAndStrangers(t *testing.T) {
-	server := serveDir(t, dirWith(t, content(2000)), &Server{Timeout: 10 * time.Second})
+	server := serveDir(t, dirWith(t, content(2000)), &Server{})
 	p := newProbe(t, server)
-	p.get("f")
+	p.get("f", option{"timeout", "10"}) // no timer of the server takes part
+	p.want(opOAck, 0)
+	p.ack(0)
 	p.want(opData, 1)
 	p.ack(1)
 	p.want(opData, 2)
@@ -276,9 +278,9 @@ func TestServerSendsAgain(t *testing.T) {
 
 // A gap inside a window starts the window again after it.
 func TestServerRollsBack(t *testing.T) {
-	server := serveDir(t, dirWith(t, content(512*7)), &Server{Timeout: 10 * time.Second})
+	server := serveDir(t, dirWith(t, content(512*7)), &Server{})
 	p := newProbe(t, server)
-	p.get("f", option{"windowsize", "4"})
+	p.get("f", option{"windowsize", "4"}, option{"timeout", "10"})
 	p.want(opOAck, 0)
 	p.ack(0)
 	for n := uint16(1); n <= 4; n++ {
