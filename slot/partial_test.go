@@ -188,6 +188,27 @@ func TestWrongProvisionalChunkIsFoundAndReplaced(t *testing.T) {
 	}
 }
 
+// TestDropReplaces: what replaces a chunk that was hashed already counts.
+func TestDropReplaces(t *testing.T) {
+	d := newDisk(t)
+	b, c := random(4*chunk, 21), random(4*chunk, 21)
+	copy(c[chunk:], random(chunk, 22))
+	p := open(t, d, "/d/x", provisional(b), slot.Config{Window: chunk})
+	must(t, fill(p, c))
+	if got, err := p.Finish(); err != nil || got != load.DigestOf(c) {
+		t.Fatalf("digest %s, %v", got, err)
+	}
+	must(t, p.Drop(1))
+	must(t, p.Drop(1))
+	if p.Complete() || p.Prefix() != 1 {
+		t.Fatalf("prefix %d after dropping chunk 1", p.Prefix())
+	}
+	must(t, p.WriteChunk(1, piece(b, 1)))
+	if got, err := p.Finish(); err != nil || got != load.DigestOf(b) || !p.Complete() {
+		t.Fatalf("digest %s, %v", got, err)
+	}
+}
+
 func TestReadBackFindsALyingMedium(t *testing.T) {
 	b := random(6*chunk, 7)
 	for _, when := range []string{"settle", "finish", "read"} {

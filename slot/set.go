@@ -140,10 +140,7 @@ func CommitSet(fs FS, dir string, parts []*Partial) (err error) {
 		return err
 	}
 	if !noSync {
-		// The journal must not be durable before the names that it speaks of.
-		if err := fs.SyncDir(dir); err != nil {
-			return fmt.Errorf("commit to %s: %w", dir, err)
-		}
+		// The names that it speaks of are durable since Finish.
 		if err := writeAtomic(fs, filepath.Join(dir, journalName), marshalJournal(es)); err != nil {
 			return fmt.Errorf("commit to %s: %w", dir, err)
 		}

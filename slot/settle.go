@@ -174,7 +174,8 @@ func (p *Partial) readBack(i int) (next int, err error) {
 	return 0, err
 }
 
-// Finish settles what is left, makes the file durable and returns its digest.
+// Finish settles what is left, makes the file and the partial's name durable
+// and returns the digest of the whole file.
 // Missing chunks are ErrIncomplete; a digest other than the Spec's is ErrDigest,
 // and every chunk is kept: ask for a table, SetTable or Drop, fetch, and call
 // Finish again. A chunk that the medium lost is ErrReadBack and is fetched

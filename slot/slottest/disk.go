@@ -9,6 +9,7 @@
 package slottest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -62,7 +63,8 @@ type node struct {
 	links int
 
 	data     []byte         // as processes see it
-	stable   []byte         // as of the last sync
+	stable   []byte         // as of the last sync, never changed in place
+	shared   bool           // data is stable: copy before changing it
 	dirty    map[int64]bool // pages that differ; true: already on the medium
 	reserved int64
 
@@ -178,8 +180,10 @@ func (d *Disk) Rot(name string, off int64) error {
 	if off >= int64(len(n.data)) {
 		return fmt.Errorf("rot %s: no byte %d", name, off)
 	}
+	n.own()
 	n.data[off] ^= 1
 	if off < int64(len(n.stable)) {
+		n.stable = bytes.Clone(n.stable)
 		n.stable[off] ^= 1
 	}
 	return nil

@@ -1,8 +1,10 @@
 package slottest
 
 import (
+	"bytes"
 	"io"
 	iofs "io/fs"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -95,6 +97,7 @@ func (f *file) WriteAt(b []byte, off int64) (int, error) {
 		}
 	}
 	if n > 0 {
+		f.n.own()
 		copy(f.n.data[off:], b[:n])
 		f.n.touch(off, off+n)
 	}
@@ -117,6 +120,13 @@ func (d *Disk) roomFor(n *node) int64 {
 	return n.room() + max(0, d.capacity-d.used)/pageSize*pageSize
 }
 
+// own makes data a copy of its own, which may be changed.
+func (n *node) own() {
+	if n.shared {
+		n.data, n.shared = bytes.Clone(n.data), false
+	}
+}
+
 // touch marks the pages of a range as changed since the last sync.
 func (n *node) touch(from, to int64) {
 	for p := from / pageSize; p*pageSize < to; p++ {
@@ -127,12 +137,14 @@ func (n *node) touch(from, to int64) {
 // resize changes the length of a file and accounts for its room.
 func (d *Disk) resize(n *node, size int64) {
 	before, old := n.room(), int64(len(n.data))
+	n.own()
 	if size <= old {
-		n.data = append([]byte{}, n.data[:size]...)
+		n.data = n.data[:size]
 		n.reserved = 0
 		n.touch(size, old)
 	} else {
-		n.data = append(n.data, make([]byte, size-old)...)
+		n.data = slices.Grow(n.data, int(size-old))[:size]
+		clear(n.data[old:])
 		n.touch(old, size)
 	}
 	if n.links > 0 {
@@ -217,7 +229,7 @@ func (f *file) Sync() error {
 				f.d.flushed += pageSize
 			}
 		}
-		f.n.stable = append([]byte{}, f.n.data...)
+		f.n.stable, f.n.shared = f.n.data, true
 		clear(f.n.dirty)
 	}
 	return f.failUnlessCut("sync", err)

@@ -80,7 +80,7 @@ func (r *reboot) copyDir(from, to *node) {
 				r.copyDir(old, n)
 			case old.mode.IsRegular():
 				n.data = r.content(old)
-				n.stable = append([]byte{}, n.data...)
+				n.stable, n.shared = n.data, true
 			}
 			r.to.used += n.room()
 		}
@@ -101,7 +101,7 @@ func sortedNames(m map[string]*node) []string {
 // content decides what survives of a file.
 func (r *reboot) content(n *node) []byte {
 	if len(n.dirty) == 0 {
-		return append([]byte{}, n.stable...)
+		return n.stable
 	}
 	// The length before, after, or somewhere between.
 	short, long := min(len(n.stable), len(n.data)), max(len(n.stable), len(n.data))
