@@ -111,3 +111,7 @@ func removeTemps(dir string) {
 		}
 	}
 }
+
+// WriteFile writes a public file: it appears under its name whole or not at
+// all, also over a power cut.
+func WriteFile(path string, data []byte) error { return writeFile(path, data, 0o644) }
