@@ -1,0 +1,163 @@
+// Command peerload-server publishes loads and serves them to devices. This
+// directory holds wiring only: flags, output and exit statuses. What the
+// commands do is in packages publish, trust and fileserver.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/publish"
+	"github.com/peerload/peerload/trust"
+)
+
+// Exit statuses, as those of peerload.
+const (
+	exitUsage     = 2   // wrong arguments, or refused
+	exitVerify    = 3   // a published file is not what is signed
+	exitDisk      = 5   // a file cannot be read or written
+	exitTrust     = 6   // keys, signatures, expiry
+	exitInterrupt = 130 // stopped by a signal
+)
+
+// jsonSchema is the version of every object that --json prints.
+const jsonSchema = 1
+
+// errDamaged ends "load verify" after its findings are printed.
+var errDamaged = errors.New("published files are not what is signed")
+
+// errSocket says that an address cannot be listened at.
+var errSocket = errors.New("cannot listen")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "peerload-server:", err)
+	}
+	os.Exit(status(err))
+}
+
+// run runs one command line.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	root := &cobra.Command{
+		Use:   "peerload-server",
+		Short: "Publish loads and serve them to devices",
+		Long: `Publish loads and serve them to devices.
+
+A load is a set of files for some models. It is signed (TUF) and laid out as
+plain files, which this command serves, or any other HTTP or TFTP server.
+
+Exit status: 0 ok; 2 wrong arguments or refused; 3 a published file is not what
+is signed; 5 a file cannot be read or written; 6 keys, signatures or expiry.`,
+		Example: `  peerload-server load add --repo /srv/firmware --name SIP41.9-4-2 --version '9.4(2)' \
+      --model CP-7941G,CP-7961G apps41.sbn dsp41.sbn cnu41.sbn
+  peerload-server trust export --repo /srv/firmware --out /etc/peerload/trust
+  peerload-server serve --repo /srv/firmware --http :6970 --tftp :69`,
+		Args:          cobra.NoArgs,
+		RunE:          help,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.AddCommand(loadCommand(), trustCommand(), serveCommand())
+	return root.ExecuteContext(ctx)
+}
+
+// help is what a command does that only groups others. Being runnable, it also
+// refuses a word that is none of them.
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
+// status is the exit status that tells of err.
+func status(err error) int {
+	is := func(targets ...error) bool {
+		for _, t := range targets {
+			if errors.Is(err, t) {
+				return true
+			}
+		}
+		return false
+	}
+	var onDisk *fs.PathError
+	var number syscall.Errno
+	switch {
+	case err == nil:
+		return 0
+	case is(context.Canceled):
+		return exitInterrupt
+	case is(errDamaged):
+		return exitVerify
+	case is(publish.ErrRefused, publish.ErrExists, trust.ErrNoRepository, trust.ErrChanged, load.ErrManifest, load.ErrName, errSocket):
+		return exitUsage
+	case is(trust.ErrKeys, trust.ErrExpired, trust.ErrRolledBack, trust.ErrMixed, trust.ErrBadSignature, trust.ErrMalformed,
+		trust.ErrNoRoot, trust.ErrNotFound, trust.ErrTooLarge, trust.ErrWrongHash, trust.ErrWrongLength):
+		return exitTrust
+	case errors.As(err, &onDisk), errors.As(err, &number), is(fs.ErrPermission):
+		return exitDisk
+	}
+	return exitUsage
+}
+
+// where are the flags that say which repository.
+type where struct {
+	repo, keys string
+	json       bool
+}
+
+// flags adds the flags; the keys only where something is signed.
+func (w *where) flags(cmd *cobra.Command, signs bool) {
+	f := cmd.Flags()
+	f.StringVar(&w.repo, "repo", "", "the directory that is served, with the loads in it (required)")
+	if signs {
+		f.StringVar(&w.keys, "keys", "", "the directory of the private keys, outside --repo (default: the name of --repo with .keys behind it)")
+	}
+	f.BoolVar(&w.json, "json", false, "print one JSON object a line")
+	if err := cmd.MarkFlagRequired("repo"); err != nil {
+		panic(err) // the flag is defined three lines above
+	}
+}
+
+// open opens the repository for reading, or for signing.
+func (w *where) open(signs bool) (*trust.Repository, error) {
+	cfg := trust.RepositoryConfig{Dir: w.repo}
+	if signs {
+		cfg.Keys = w.keysDir()
+	}
+	return trust.OpenRepository(cfg)
+}
+
+func (w *where) keysDir() string {
+	if w.keys != "" {
+		return w.keys
+	}
+	return trimSlashes(w.repo) + ".keys"
+}
+
+func trimSlashes(s string) string {
+	for len(s) > 1 && os.IsPathSeparator(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// print prints an object with --json, else the text.
+func (w *where) print(cmd *cobra.Command, object any, format string, args ...any) error {
+	if w.json {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(object)
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), format, args...)
+	return err
+}
