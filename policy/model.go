@@ -1,0 +1,167 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ErrModel says that a model table is not valid.
+var ErrModel = errors.New("bad model table")
+
+// Family is a line of models that are built alike.
+type Family string
+
+// The families of the built-in table.
+const (
+	// SecondGeneration phones cannot share (FACTS section 1, point 10).
+	SecondGeneration Family = "second-generation phone"
+	// ThirdGeneration phones and their successors can.
+	ThirdGeneration Family = "third-generation phone"
+	// OEM devices are made by others and cannot share.
+	OEM Family = "OEM device"
+	// Generic is any Linux device of an architecture.
+	Generic Family = "Linux device"
+	// Unknown is the family of a model that no table has.
+	Unknown Family = "unknown"
+)
+
+// Model is one row of the model table, where all that depends on the model
+// stands: what is in the row holds everywhere.
+type Model struct {
+	// Name as this program writes it, for example "CP-7961G". Unique.
+	Name string
+	// Aliases are other names of the same model, unique in the table. Case,
+	// and the words that Lookup ignores, make no difference.
+	Aliases []string
+	// Family of the model, for people.
+	Family Family
+	// CanShare says whether the model can take part in a hierarchy. One that
+	// cannot upgrades from the server, as every device did classically.
+	CanShare bool
+	// Group names the models that form hierarchies together. "" stands for
+	// the model's own name: one model, one group, as in the original.
+	Group string
+	// Defaults are the settings' values where no level sets them. A setting
+	// that is missing here has its own default.
+	Defaults Values
+}
+
+// GroupName returns the group.
+func (m Model) GroupName() string {
+	if m.Group != "" {
+		return m.Group
+	}
+	return m.Name
+}
+
+// Known reports whether a table has the model.
+func (m Model) Known() bool { return m.Family != Unknown }
+
+// builtin is the table of FACTS section 1, point 10, and the generic models.
+// Provisioning and manifests write the number with and without its suffixes.
+func builtin() []Model {
+	phone := func(family Family, can bool, name string, aliases ...string) Model {
+		return Model{Name: name, Aliases: aliases, Family: family, CanShare: can}
+	}
+	able := func(name string, aliases ...string) Model { return phone(ThirdGeneration, true, name, aliases...) }
+	generic := func(name string) Model { return Model{Name: name, Family: Generic, CanShare: true} }
+	return []Model{
+		able("CP-7906G", "7906"), able("CP-7911G", "7911"), able("CP-7931G", "7931"),
+		able("CP-7941G", "7941"), able("CP-7941G-GE", "7941-GE", "7941GE", "7941G GE"),
+		able("CP-7961G", "7961"), able("CP-7961G-GE", "7961-GE", "7961GE", "7961G GE"),
+		able("CP-7970G", "7970"), able("CP-7971G-GE", "7971", "7971G", "7971-GE", "7971GE", "7971G GE"),
+		able("CP-7942G", "7942"), able("CP-7945G", "7945"), able("CP-7962G", "7962"),
+		able("CP-7965G", "7965"), able("CP-7975G", "7975"),
+		phone(SecondGeneration, false, "CP-7940G", "7940"), phone(SecondGeneration, false, "CP-7960G", "7960"),
+		phone(OEM, false, "OEM"),
+		generic("linux-arm"), generic("linux-arm64"), generic("linux-mipsle"), generic("linux-amd64"),
+	}
+}
+
+// Table is a model table. It does not change and may be shared.
+type Table struct {
+	models []Model
+	byKey  map[string]int
+}
+
+// Builtin returns the table that this program ships with.
+func Builtin() *Table {
+	t, err := new(Table).Extend(builtin())
+	if err != nil {
+		panic(err) // a test builds the table: it cannot be wrong at run time
+	}
+	return t
+}
+
+// Extend returns a table with further models. A model whose name is in the
+// table takes the place of that row. Errors match ErrModel.
+func (t *Table) Extend(models []Model) (*Table, error) {
+	n := &Table{models: slices.Clone(t.models)}
+	for _, m := range models {
+		if i := slices.IndexFunc(n.models, func(o Model) bool { return key(o.Name) == key(m.Name) }); i >= 0 {
+			n.models[i] = m
+		} else {
+			n.models = append(n.models, m)
+		}
+	}
+	n.byKey = make(map[string]int)
+	for i, m := range n.models {
+		if m.Family == "" || m.Family == Unknown {
+			return nil, fmt.Errorf("%w: model %q has no family", ErrModel, m.Name)
+		}
+		if err := m.Defaults.Validate(); err != nil {
+			return nil, fmt.Errorf("%w: model %q: %w", ErrModel, m.Name, err)
+		}
+		own := make(map[string]bool)
+		for _, name := range append([]string{m.Name}, m.Aliases...) {
+			k := key(name)
+			if k == "" {
+				return nil, fmt.Errorf("%w: model %q has an empty name", ErrModel, m.Name)
+			}
+			if other, ok := n.byKey[k]; ok && !own[k] {
+				return nil, fmt.Errorf("%w: %q names both %s and %s", ErrModel, name, n.models[other].Name, m.Name)
+			}
+			own[k], n.byKey[k] = true, i
+		}
+	}
+	return n, nil
+}
+
+// Models returns all rows.
+func (t *Table) Models() []Model { return slices.Clone(t.models) }
+
+// Lookup finds a model by any way of writing it: "CP-7961G", "Cisco IP Phone
+// 7961", "Cisco 7961", "7961". A model that no row has is Unknown, can share,
+// and is a group of its own: a new model must not wait for a table. The name
+// of an unknown model is written as one writes it, but for spaces around it.
+func (t *Table) Lookup(name string) Model {
+	if i, ok := t.byKey[key(name)]; ok {
+		return t.models[i]
+	}
+	name = strings.TrimSpace(name)
+	return Model{Name: name, Family: Unknown, CanShare: true, Group: key(name)}
+}
+
+// Group returns the group of a model: the models that share with each other.
+func (t *Table) Group(name string) string { return t.Lookup(name).GroupName() }
+
+// Fits reports whether a load that is for these models is for that model,
+// whichever way each is written.
+func (t *Table) Fits(models []string, model string) bool {
+	want := t.Lookup(model)
+	return slices.ContainsFunc(models, func(m string) bool {
+		have := t.Lookup(m)
+		return have.Known() == want.Known() && key(have.Name) == key(want.Name)
+	})
+}
+
+// key is what all ways of writing a model's name have in common.
+func key(name string) string {
+	k := strings.Join(strings.Fields(strings.ToLower(name)), " ")
+	for _, ignored := range []string{"cisco ", "unified ", "ip phone ", "cp-"} {
+		k = strings.TrimPrefix(k, ignored)
+	}
+	return k
+}

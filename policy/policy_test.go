@@ -1,0 +1,148 @@
+package policy
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// TestBuiltin has the phones of FACTS section 1, point 10, one by one.
+func TestBuiltin(t *testing.T) {
+	table := Builtin()
+	groups := map[string]string{}
+	for _, name := range []string{"7906", "7911", "7931", "7941", "7941G-GE", "7961", "7961G-GE", "7970", "7971", "7942", "7945",
+		"7962", "7965", "7975", "linux-arm", "linux-arm64", "linux-mipsle", "linux-amd64"} {
+		m := table.Lookup(name)
+		if !m.Known() || !m.CanShare {
+			t.Errorf("%s: %+v", name, m)
+		}
+		if other, ok := groups[m.GroupName()]; ok {
+			t.Errorf("%s and %s are one group", name, other)
+		}
+		groups[m.GroupName()] = name
+	}
+	for _, name := range []string{"7940", "7960", "OEM"} {
+		if m := table.Lookup(name); !m.Known() || m.CanShare {
+			t.Errorf("%s: %+v", name, m)
+		}
+	}
+	if n := len(table.Models()); n != len(groups)+3 {
+		t.Errorf("%d models", n)
+	}
+}
+
+func TestLookup(t *testing.T) {
+	table := Builtin()
+	for want, names := range map[string][]string{
+		"CP-7961G":    {"CP-7961G", "cp-7961g", "7961G", "7961", "Cisco 7961", "Cisco IP Phone 7961", "Cisco Unified IP Phone 7961G", " Cisco  IP Phone  7961 "},
+		"CP-7961G-GE": {"CP-7961G-GE", "Cisco 7961G-GE", "7961G-GE", "Cisco IP Phone 7961G-GE"},
+		"CP-7971G-GE": {"7971", "CP-7971G-GE", "Cisco 7971"},
+		"linux-arm":   {"linux-arm", "Linux-ARM"},
+	} {
+		for _, name := range names {
+			if m := table.Lookup(name); m.Name != want {
+				t.Errorf("%q is %+v, want %s", name, m, want)
+			}
+		}
+	}
+	m := table.Lookup(" Sensor 9 ")
+	if m.Known() || !m.CanShare || m.Name != "Sensor 9" || m.GroupName() == "" {
+		t.Errorf("unknown model: %+v", m)
+	}
+	if table.Group("Sensor 9") != table.Group("sensor  9") || table.Group("Sensor 9") == table.Group("Sensor 8") {
+		t.Error("groups of unknown models")
+	}
+	if !table.Fits([]string{"linux-arm", "Cisco 7961"}, "CP-7961G") || table.Fits([]string{"CP-7961G-GE"}, "CP-7961G") ||
+		!table.Fits([]string{"sensor 9"}, "Sensor 9") || table.Fits(nil, "CP-7961G") {
+		t.Error("Fits")
+	}
+}
+
+func TestExtend(t *testing.T) {
+	base := Builtin()
+	more, err := base.Extend([]Model{
+		{Name: "Camera 1", Family: Generic, CanShare: true, Group: "cameras", Defaults: Values{PeerSharing: On}},
+		{Name: "Camera 2", Family: Generic, CanShare: true, Group: "cameras"},
+		{Name: "CP-7960G", Aliases: []string{"7960"}, Family: SecondGeneration, CanShare: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if more.Group("camera 1") != "cameras" || more.Group("Camera 2") != "cameras" || !more.Lookup("7960").CanShare {
+		t.Error("the new rows do not hold")
+	}
+	if base.Lookup("Camera 1").Known() || base.Lookup("7960").CanShare {
+		t.Error("Extend has changed the table it began with")
+	}
+	for name, m := range map[string]Model{
+		"taken alias": {Name: "X", Aliases: []string{"Cisco 7961"}, Family: Generic},
+		"no name":     {Family: Generic},
+		"no family":   {Name: "X"},
+		"bad default": {Name: "X", Family: Generic, Defaults: Values{PeerSharing: "maybe"}},
+		"no setting":  {Name: "X", Family: Generic, Defaults: Values{"colour": "red"}},
+	} {
+		if _, err := base.Extend([]Model{m}); !errors.Is(err, ErrModel) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestEffective(t *testing.T) {
+	able, unable := Builtin().Lookup("7961"), Builtin().Lookup("7960")
+	on, off := Values{PeerSharing: On}, Values{PeerSharing: Off}
+	wants := able
+	wants.Defaults = on
+	for _, c := range []struct {
+		name   string
+		model  Model
+		levels Levels
+		want   Answer
+	}{
+		{"nothing set", able, Levels{}, Answer{At: At{LevelDefault, Off}, Others: []At{}}},
+		{"model", wants, Levels{}, Answer{At: At{LevelModel, On}, Others: []At{{LevelDefault, Off}}}},
+		{"enterprise", able, Levels{Enterprise: on}, Answer{At: At{LevelEnterprise, On}, Others: []At{{LevelDefault, Off}}}},
+		{"profile over enterprise", able, Levels{Enterprise: off, Profile: on},
+			Answer{At: At{LevelProfile, On}, Others: []At{{LevelEnterprise, Off}, {LevelDefault, Off}}}},
+		{"device over all", wants, Levels{Enterprise: on, Profile: on, Device: off},
+			Answer{At: At{LevelDevice, Off}, Others: []At{{LevelProfile, On}, {LevelEnterprise, On}, {LevelModel, On}, {LevelDefault, Off}}}},
+		{"cannot share", unable, Levels{Device: on},
+			Answer{At: At{LevelModel, Off}, Others: []At{{LevelDevice, On}}, Reason: "model CP-7960G cannot share"}},
+	} {
+		c.want.Setting = PeerSharing
+		got, err := Effective(PeerSharing, c.model, c.levels)
+		if err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v, %v; want %+v", c.name, got, err, c.want)
+		}
+	}
+	if _, err := Effective("colour", able, Levels{}); !errors.Is(err, ErrSetting) {
+		t.Errorf("unknown setting: %v", err)
+	}
+	if _, err := Effective(PeerSharing, able, Levels{Enterprise: Values{PeerSharing: "1"}, Device: on}); !errors.Is(err, ErrSetting) ||
+		!strings.Contains(err.Error(), "enterprise") {
+		t.Errorf("a value that means nothing: %v", err)
+	}
+}
+
+// TestEveryModelHasEverySetting: none may be missing for a model (CSCso40251,
+// CSCtb49726), and what is in effect always says where it comes from.
+func TestEveryModelHasEverySetting(t *testing.T) {
+	models := append(Builtin().Models(), Builtin().Lookup("new model"))
+	rapid.Check(t, func(t *rapid.T) {
+		level := rapid.SampledFrom([]Values{nil, {}, {PeerSharing: On}, {PeerSharing: Off}})
+		l := Levels{level.Draw(t, "enterprise"), level.Draw(t, "profile"), level.Draw(t, "device")}
+		for _, m := range models {
+			for _, s := range Settings() {
+				a, err := Effective(s.Name, m, l)
+				if err != nil || s.Check(a.Value) != nil || strings.Contains(a.Level.String(), "level ") || s.Label == "" {
+					t.Fatalf("%s of %s: %+v, %v", s.Name, m.Name, a, err)
+				}
+				if v, set := l.Device[s.Name]; set && m.CanShare && a.At != (At{LevelDevice, v}) {
+					t.Fatalf("%s: the device does not win: %+v", m.Name, a)
+				}
+			}
+		}
+	})
+}
