@@ -1,0 +1,56 @@
+package pdp
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/tree"
+)
+
+// Status is where a machine stands, for people and for checks.
+type Status struct {
+	// Election is the state of the election, Member that of the place in the
+	// tree.
+	Election election.State
+	Member   tree.MemberState
+	// Root and Parent are the addresses of the root that is followed and of
+	// the parent; invalid if there is none.
+	Root, Parent netip.AddrPort
+	// Children is the number of children, Members of the followers that this
+	// root knows.
+	Children, Members int
+	// Prefix is the number of chunks held from the start, Held of all.
+	Prefix, Held int
+	// Complete: the whole file is verified. Origin: this device downloads
+	// from the server. Direct: and is not root. Waiting: it waits for its turn.
+	Complete, Origin, Direct, Waiting bool
+	// Ended: the machine takes no more events.
+	Ended bool
+}
+
+// Status returns where the machine stands.
+func (m *Machine) Status() Status {
+	s := Status{
+		Election: m.el.State(), Member: m.member.State(), Children: len(m.feed.Children()),
+		Prefix: m.prefix, Held: m.held, Complete: m.complete, Origin: m.open,
+		Direct: m.budget.Active(), Waiting: m.budget.Waiting(), Ended: m.ended,
+	}
+	if r := m.el.Root(); r != nil {
+		s.Root = r.Addr
+	}
+	_, s.Parent, _ = m.member.Parent()
+	if m.placer != nil {
+		s.Members = m.placer.Members()
+	}
+	return s
+}
+
+// IsRoot reports whether this device is the confirmed root.
+func (m *Machine) IsRoot() bool { return m.el.State() == election.Root }
+
+// String tells it in one line.
+func (s Status) String() string {
+	return fmt.Sprintf("%s/%s root %v parent %v children %d prefix %d origin %v direct %v waiting %v",
+		s.Election, s.Member, s.Root, s.Parent, s.Children, s.Prefix, s.Origin, s.Direct, s.Waiting)
+}

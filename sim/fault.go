@@ -1,0 +1,112 @@
+package sim
+
+import "github.com/peerload/peerload/pdp/wire"
+
+// Filter is one fault of the network. Filters stack: a datagram or a link
+// passes only if all let it pass.
+type Filter struct {
+	// Cut says that nothing passes from one device to another; nil cuts
+	// nothing.
+	Cut func(from, to *Device) bool
+	// Loss is the chance that a datagram is lost on its way; nil loses none.
+	Loss func(from, to *Device) float64
+}
+
+// AddFilter stacks a fault and returns what takes it away again.
+func (sub *Subnet) AddFilter(f Filter) (remove func()) {
+	sub.filters = append(sub.filters, f)
+	at := len(sub.filters) - 1
+	return func() {
+		sub.filters[at] = Filter{}
+		for _, d := range sub.devices {
+			d.kick()
+		}
+	}
+}
+
+func (sub *Subnet) cut(from, to *Device) bool {
+	for _, f := range sub.filters {
+		if f.Cut != nil && f.Cut(from, to) {
+			return true
+		}
+	}
+	return false
+}
+
+func (sub *Subnet) loss(from, to *Device) float64 {
+	pass := 1 - sub.cfg.Loss
+	for _, f := range sub.filters {
+		if f.Loss != nil {
+			pass *= 1 - f.Loss(from, to)
+		}
+	}
+	return 1 - pass
+}
+
+// Partition cuts the devices for which side says true from the others.
+func (sub *Subnet) Partition(side func(*Device) bool) (heal func()) {
+	return sub.AddFilter(Filter{Cut: func(a, b *Device) bool { return side(a) != side(b) }})
+}
+
+// Deafen loses the datagrams that reach a device with a chance.
+func (sub *Subnet) Deafen(d *Device, p float64) (heal func()) {
+	return sub.AddFilter(Filter{Loss: func(_, to *Device) float64 {
+		if to == d {
+			return p
+		}
+		return 0
+	}})
+}
+
+// Crash ends the process: its links are reset.
+func (d *Device) Crash() {
+	if !d.on {
+		return
+	}
+	d.off()
+	for _, e := range d.ends {
+		e.reset()
+	}
+	d.ends = nil
+}
+
+// PowerOff takes the power: nobody is told.
+func (d *Device) PowerOff() {
+	if !d.on {
+		return
+	}
+	d.off()
+	d.dark = true
+	for _, e := range d.ends {
+		e.silence()
+	}
+	d.ends = nil
+}
+
+// off stops what the device does.
+func (d *Device) off() {
+	d.sub.s.fold(uint64(d.sub.s.now), uint64(d.number), 0xdead)
+	d.on = false
+	d.sub.s.trace(d, "off")
+	for _, t := range d.order {
+		t.stopOrigin()
+		t.actor = nil
+	}
+}
+
+// Restart starts the device again under a new nonce, with what its disk held
+// or with nothing.
+func (d *Device) Restart(keepDisk bool) {
+	if d.on {
+		d.Crash()
+	}
+	d.Peer.Nonce++
+	for _, t := range d.order {
+		if !keepDisk {
+			t.store.clear()
+		}
+		t.ended, t.failed = false, wire.ReasonNone
+		t.complete = t.complete && keepDisk
+	}
+	d.Start()
+}

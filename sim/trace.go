@@ -1,0 +1,198 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+// trace writes a line about a device.
+func (s *Sim) trace(d *Device, what string) {
+	if s.cfg.Trace != nil {
+		fmt.Fprintf(s.cfg.Trace, "%s %s %s\n", stamp(s), d, what)
+	}
+}
+
+func stamp(s *Sim) string { return fmt.Sprintf("%10.4f", s.now.Seconds()) }
+
+// traceStep writes an event and its actions. What comes many times a second
+// and changes nothing is left out.
+func (s *Sim) traceStep(t *Task, in pdp.Event, out []pdp.Action) {
+	if s.cfg.Trace == nil {
+		return
+	}
+	event := s.event(in)
+	var acts []string
+	for _, a := range out {
+		if line := s.action(a); line != "" {
+			acts = append(acts, line)
+		}
+	}
+	if event == "" && len(acts) == 0 {
+		return
+	}
+	if event == "" {
+		event = "..."
+	}
+	fmt.Fprintf(s.cfg.Trace, "%s %s %s\n", stamp(s), t.dev, event)
+	for _, a := range acts {
+		fmt.Fprintf(s.cfg.Trace, "           => %s\n", a)
+	}
+}
+
+func typeName(v any) string {
+	n := fmt.Sprintf("%T", v)
+	return n[strings.LastIndexByte(n, '.')+1:]
+}
+
+// event tells an event in a few words; "" leaves it out if nothing follows.
+func (s *Sim) event(in pdp.Event) string {
+	switch e := in.(type) {
+	case nil:
+		return "deadline"
+	case pdp.Start:
+		return fmt.Sprintf("start, holds %d chunks, complete %v", e.Prefix, e.Complete)
+	case pdp.Datagram:
+		return fmt.Sprintf("heard from %s: %s", s.name(e.From.Addr()), s.message(e.Msg))
+	case pdp.Accepted:
+		return fmt.Sprintf("link %d from %s: hello, holds %d", e.Link, s.name(e.From.Addr()), e.Hello.Prefix)
+	case pdp.Framed:
+		if f := s.frame(e.Frame); f != "" {
+			return fmt.Sprintf("link %d: %s", e.Link, f)
+		}
+		return ""
+	case pdp.Stored, pdp.Sent, pdp.OriginBytes, pdp.Active:
+		return ""
+	case pdp.Bad:
+		return fmt.Sprintf("link %d: wrong chunk %d", e.Link, e.Index)
+	case pdp.Closed:
+		return fmt.Sprintf("link %d closed: %s", e.Link, e.Reason)
+	case pdp.Opened:
+		return fmt.Sprintf("link %d open", e.Link)
+	case pdp.OriginOpened:
+		return fmt.Sprintf("origin answers: %d bytes, from chunk %d", e.Size, e.From)
+	case pdp.OriginEnded:
+		return fmt.Sprintf("origin ends: %s", e.Reason)
+	case pdp.Verified:
+		return fmt.Sprintf("verified: %v", e.OK)
+	case pdp.Gate:
+		return fmt.Sprintf("gate open: %v", e.Open)
+	}
+	return typeName(in)
+}
+
+// action tells an action in a few words; "" leaves it out.
+func (s *Sim) action(a pdp.Action) string {
+	switch a := a.(type) {
+	case pdp.Broadcast:
+		return "broadcast " + s.message(a.Msg)
+	case pdp.Send:
+		return fmt.Sprintf("to %s: %s", s.name(a.To.Addr()), s.message(a.Msg))
+	case pdp.Dial:
+		return fmt.Sprintf("dial %s as link %d", s.name(a.Addr.Addr()), a.Link)
+	case pdp.SendFrame:
+		if f := s.frame(a.Frame); f != "" {
+			return fmt.Sprintf("link %d: send %s", a.Link, f)
+		}
+		return ""
+	case pdp.SendChunk:
+		return ""
+	case pdp.Close:
+		return fmt.Sprintf("close link %d: %s", a.Link, a.Reason)
+	case pdp.OpenOrigin:
+		return fmt.Sprintf("open origin from chunk %d", a.From)
+	case pdp.Reset:
+		return fmt.Sprintf("reset, epoch %d", a.Epoch)
+	case pdp.SetSize:
+		return fmt.Sprintf("size %d", a.Size)
+	case pdp.Fail:
+		return fmt.Sprintf("FAIL: %s", a.Reason)
+	case pdp.Complete:
+		return "COMPLETE"
+	case pdp.Note:
+		return fmt.Sprintf("[%s] %s", a.Kind, a.Text)
+	}
+	return strings.ToLower(typeName(a))
+}
+
+func (s *Sim) frame(f wire.Frame) string {
+	switch f := f.(type) {
+	case *wire.Progress, *wire.Report:
+		return ""
+	case *wire.Welcome:
+		return "Welcome"
+	case *wire.Path:
+		return fmt.Sprintf("Path of %d", len(f.Peers))
+	case *wire.Refuse:
+		return "Refuse: " + f.Reason.String()
+	case *wire.Bye:
+		return "Bye: " + f.Reason.String()
+	case *wire.Hello:
+		return fmt.Sprintf("Hello, holds %d", f.Prefix)
+	}
+	return typeName(f)
+}
+
+func (s *Sim) message(m wire.Message) string {
+	switch m := m.(type) {
+	case *wire.Claim:
+		kind := "tentative"
+		if m.Rank.Confirmed {
+			kind = "confirmed"
+		}
+		return fmt.Sprintf("Claim %s strength=%08x rank %d now %d complete %v members %d (%s)",
+			kind, m.Rank.Strength, m.Rank.Prefix, m.Prefix, m.Complete, m.Members, m.Reason)
+	case *wire.Ask:
+		what := "Ask"
+		if m.Attached {
+			what = "Report, parent " + s.peer(m.Parent)
+		}
+		if m.Done {
+			what = "Done"
+		}
+		if !m.Failed.IsZero() {
+			what += fmt.Sprintf(", not %s (%s)", s.peer(m.Failed), m.Reason)
+		}
+		return fmt.Sprintf("%s: holds %d, %d free", what, m.Prefix, m.Free)
+	case *wire.Place:
+		if m.Parent.IsZero() {
+			return fmt.Sprintf("Place: wait %d ms", m.Wait)
+		}
+		return fmt.Sprintf("Place below %s, depth %d", s.peer(m.Parent), m.Depth)
+	case *wire.Resign:
+		return fmt.Sprintf("Resign: %s, successor %s, back-off %d ms", m.Reason, s.peer(m.Successor), m.Backoff)
+	case *wire.Direct:
+		return fmt.Sprintf("Direct: %s, done %v, %d bytes", m.Reason, m.Done, m.Bytes)
+	}
+	return typeName(m)
+}
+
+func (s *Sim) name(a interface{ String() string }) string {
+	for addr, d := range s.byAddr {
+		if addr.String() == a.String() {
+			return d.String()
+		}
+	}
+	return a.String()
+}
+
+func (s *Sim) peer(p wire.Peer) string {
+	for _, sub := range s.subnets {
+		for _, d := range sub.devices {
+			if d.Peer == p {
+				return d.String()
+			}
+		}
+	}
+	return p.String()
+}
+
+// String tells where a task stands.
+func (t *Task) String() string {
+	if t.m == nil || t.actor == nil {
+		return fmt.Sprintf("complete %v, ended %v (%s)", t.complete, t.ended, t.failed)
+	}
+	return fmt.Sprintf("%s, %d of %d chunks", t.m.Status(), t.store.n, t.file.Chunks())
+}

@@ -1,0 +1,122 @@
+package sim
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+// SubnetConfig describes a subnet and its way to the server.
+type SubnetConfig struct {
+	// LAN is the rate of each device's port in each direction, WAN the rate
+	// towards the server, shared by all; bits per second, 0 is no limit.
+	LAN, WAN float64
+	// RTT is the round trip to the server.
+	RTT time.Duration
+	// Latency is one way within the subnet; up to Jitter comes on top.
+	// Latency 0 means 200 µs.
+	Latency, Jitter time.Duration
+	// Loss and Duplicate are chances of a datagram.
+	Loss, Duplicate float64
+	// Disk is how long a chunk of 64 KiB takes to check and store; 0 means
+	// 500 µs.
+	Disk time.Duration
+}
+
+// Subnet is a broadcast domain.
+type Subnet struct {
+	s       *Sim
+	cfg     SubnetConfig
+	index   int
+	devices []*Device
+	filters []Filter
+	Server  Server
+	// Counts of what went over the subnet.
+	Broadcasts []Sent
+	Unicasts   int
+	// Opened are the downloads from the server.
+	Opened []Download
+}
+
+// Sent is a broadcast that was sent.
+type Sent struct {
+	At   time.Duration
+	From *Device
+	Msg  wire.Message
+}
+
+// Subnet adds a subnet.
+func (s *Sim) Subnet(cfg SubnetConfig) *Subnet {
+	if cfg.Latency == 0 {
+		cfg.Latency = 200 * time.Microsecond
+	}
+	if cfg.Disk == 0 {
+		cfg.Disk = 500 * time.Microsecond
+	}
+	sub := &Subnet{s: s, cfg: cfg, index: len(s.subnets)}
+	sub.Server.init(sub)
+	s.subnets = append(s.subnets, sub)
+	return sub
+}
+
+// Devices returns the devices in order of their addition.
+func (sub *Subnet) Devices() []*Device { return sub.devices }
+
+// broadcast sends a datagram to all others.
+func (sub *Subnet) broadcast(t *Task, m wire.Message) {
+	sub.Broadcasts = append(sub.Broadcasts, Sent{sub.s.now, t.dev, m})
+	env, msg := sub.code(t, m)
+	for _, d := range sub.devices {
+		if d != t.dev {
+			sub.deliver(t.dev, d, env, msg)
+		}
+	}
+}
+
+// unicast sends a datagram to one address.
+func (sub *Subnet) unicast(t *Task, to netip.AddrPort, m wire.Message) {
+	sub.Unicasts++
+	env, msg := sub.code(t, m)
+	if d := sub.s.byAddr[to.Addr()]; d != nil && d.sub == sub {
+		sub.deliver(t.dev, d, env, msg)
+	}
+}
+
+// code sends a message through its encoding.
+func (sub *Subnet) code(t *Task, m wire.Message) (wire.Envelope, wire.Message) {
+	b := wire.Marshal(wire.Envelope{Hierarchy: t.file.hier, From: t.dev.Peer, TCPPort: wire.Port}, m)
+	sub.s.foldBytes(b)
+	if len(b) > wire.MaxDatagram {
+		sub.s.violate("%s: a datagram of %d bytes", t.dev, len(b))
+	}
+	env, msg, err := wire.Unmarshal(b)
+	if err != nil || msg == nil {
+		sub.s.violate("%s sent what cannot be read: %v", t.dev, err)
+	}
+	return env, msg
+}
+
+func (sub *Subnet) deliver(from, to *Device, env wire.Envelope, m wire.Message) {
+	s := sub.s
+	if m == nil || sub.cut(from, to) || s.chance(sub.loss(from, to)) {
+		return
+	}
+	n := 1
+	if s.chance(sub.cfg.Duplicate) {
+		n = 2
+	}
+	for range n {
+		s.After(s.between(sub.cfg.Latency, sub.cfg.Jitter)+to.lag(), func() { to.datagram(from, env, m) })
+	}
+}
+
+func (s *Sim) chance(p float64) bool { return p > 0 && s.rnd.Float64() < p }
+
+// datagram hands a datagram to the task that it is for.
+func (d *Device) datagram(from *Device, env wire.Envelope, m wire.Message) {
+	if t := d.tasks[env.Hierarchy]; d.on && t != nil {
+		t.step(pdp.Datagram{From: netip.AddrPortFrom(from.Addr, wire.Port), Env: env, Msg: m})
+	}
+}

@@ -1,0 +1,247 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+// Server is the server behind a subnet's WAN, and what is wrong with it.
+type Server struct {
+	// Down refuses connections; Dark does not answer at all.
+	Down, Dark bool
+	// Missing answers that there is no such file.
+	Missing bool
+	// Stalled sends no more bytes.
+	Stalled bool
+	// TruncateAt, if positive, ends bodies after so many chunks of the file.
+	TruncateAt int
+	// NoRange starts every body at chunk 0.
+	NoRange bool
+	// Altered serves wrong bytes.
+	Altered func(index int) bool
+	// Bytes counts what crossed the WAN, payload only.
+	Bytes int64
+
+	sub       *Subnet
+	epoch     uint64
+	right     uint64
+	busy      bool
+	turn      int
+	downloads []*Download
+}
+
+func (v *Server) init(sub *Subnet) { v.sub, v.epoch, v.right = sub, 1, 1 }
+
+// Replace puts another content under the file's name.
+func (v *Server) Replace() {
+	v.epoch++
+	v.right = v.epoch
+}
+
+// Wake goes on after Stalled was taken back.
+func (v *Server) Wake() { v.kick() }
+
+// Download is one body from the server.
+type Download struct {
+	Task     *Task
+	At, Ends time.Duration // Ends is -1 while it lasts
+	Root     bool          // asked for as root
+	Bytes    int64
+
+	index  int // chunk being sent
+	off    int // bytes of it sent
+	flying int
+	moved  time.Duration
+	live   bool
+	body   bool // the answer has come
+}
+
+const (
+	// quantum is what the WAN sends of one download before the next one's turn.
+	quantum = 16 << 10
+	// wanWindow is how many bytes may wait on a device's port and disk.
+	wanWindow = 128 << 10
+)
+
+// openOrigin asks the server for the body from a chunk on.
+func (t *Task) openOrigin(from int) {
+	s, v := t.dev.sub.s, &t.dev.sub.Server
+	if t.dl != nil {
+		s.violate("%s opens the origin twice", t.dev)
+		return
+	}
+	if v.NoRange {
+		from = 0
+	}
+	dl := &Download{Task: t, At: s.now, Ends: -1, index: from, live: true, moved: s.now, Root: t.m == nil || t.m.IsRoot()}
+	t.dl = dl
+	t.Asked++
+	if t.OriginAsked < 0 {
+		t.OriginAsked = s.now
+	}
+	v.sub.Opened = append(v.sub.Opened, *dl)
+	v.downloads = append(v.downloads, dl)
+	t.checkBudget(dl)
+	ready := s.now + t.dev.sub.cfg.RTT
+	if t.prepared {
+		ready = max(s.now, t.ready)
+	}
+	t.prepared = false
+	switch {
+	case v.Dark:
+		s.At(s.now+s.cfg.OriginStall, func() { dl.fail(wire.ReasonOriginUnreachable) })
+	case v.Down:
+		s.At(ready, func() { dl.fail(wire.ReasonOriginUnreachable) })
+	case v.Missing:
+		s.At(ready+t.dev.sub.cfg.RTT, func() { dl.fail(wire.ReasonOriginNotFound) })
+	default:
+		s.At(ready+t.dev.sub.cfg.RTT, func() {
+			if !dl.live {
+				return
+			}
+			dl.body, dl.moved = true, s.now
+			t.step(pdp.OriginOpened{Size: t.file.Size, Epoch: v.epoch, From: dl.index})
+			dl.watch()
+			if dl.live && dl.index >= t.file.Chunks() {
+				dl.finished(wire.ReasonNone)
+			}
+			v.kick()
+		})
+	}
+}
+
+func (t *Task) stopOrigin() {
+	if t.dl != nil {
+		t.dl.remove()
+	}
+}
+
+// remove takes the download off the WAN.
+func (dl *Download) remove() {
+	v := &dl.Task.dev.sub.Server
+	dl.live = false
+	dl.Ends = v.sub.s.now
+	if dl.Task.dl == dl {
+		dl.Task.dl = nil
+	}
+	for i, x := range v.downloads {
+		if x == dl {
+			v.downloads = append(v.downloads[:i], v.downloads[i+1:]...)
+			break
+		}
+	}
+}
+
+func (dl *Download) fail(why wire.Reason) {
+	if dl.live {
+		dl.finished(why)
+	}
+}
+
+func (dl *Download) finished(why wire.Reason) {
+	t := dl.Task
+	dl.remove()
+	t.step(pdp.OriginEnded{Reason: why, Size: t.file.Size})
+}
+
+// watch is the driver's patience with the server.
+func (dl *Download) watch() {
+	s := dl.Task.dev.sub.s
+	s.At(dl.moved+s.cfg.OriginStall, func() {
+		if !dl.live {
+			return
+		}
+		if s.now-dl.moved >= s.cfg.OriginStall {
+			dl.fail(wire.ReasonOriginStalled)
+			return
+		}
+		dl.watch()
+	})
+}
+
+// kick sends the next piece over the WAN; the downloads take turns.
+func (v *Server) kick() {
+	if v.busy || v.Stalled || v.Dark || v.Down {
+		return
+	}
+	s := v.sub.s
+	for i := range v.downloads {
+		k := (v.turn + 1 + i) % len(v.downloads)
+		dl := v.downloads[k]
+		if !dl.body || dl.flying >= wanWindow || dl.index >= dl.Task.file.Chunks() {
+			continue
+		}
+		if v.TruncateAt > 0 && dl.index >= v.TruncateAt {
+			s.After(0, func() { dl.fail(wire.ReasonOriginTruncated) })
+			continue
+		}
+		v.turn = k
+		v.send(dl)
+		return
+	}
+}
+
+// send carries a piece of a body over the WAN, the device's port and its disk.
+func (v *Server) send(dl *Download) {
+	s, t := v.sub.s, dl.Task
+	_, size := t.file.geo.Span(dl.index)
+	n := min(quantum, size-dl.off)
+	index, last := dl.index, dl.off+n == size
+	dl.off += n
+	if last {
+		dl.index, dl.off = dl.index+1, 0
+	}
+	dl.flying += n
+	v.busy = true
+	wireBytes := int(float64(n) * (1 + s.cfg.Overhead))
+	s.After(span(wireBytes, v.sub.cfg.WAN), func() {
+		v.busy = false
+		v.Bytes += int64(n)
+		if dl.live {
+			v.arrive(dl, index, n, size, last)
+		}
+		v.kick()
+	})
+}
+
+func (v *Server) arrive(dl *Download, index, n, size int, last bool) {
+	s, t := v.sub.s, dl.Task
+	d := t.dev
+	d.downFree = max(s.now, d.downFree+span(n, d.Down))
+	s.At(d.downFree, func() {
+		if !dl.live {
+			return
+		}
+		dl.Bytes += int64(n)
+		dl.moved = s.now
+		t.step(pdp.OriginBytes{Bytes: dl.Bytes})
+		at := s.now
+		if last {
+			d.diskFree = max(s.now, d.diskFree) + d.disk(size)
+			at = d.diskFree
+		}
+		s.At(at, func() { v.stored(dl, index, n, last) })
+	})
+}
+
+// stored ends a piece's way: it is on disk.
+func (v *Server) stored(dl *Download, index, n int, last bool) {
+	if !dl.live {
+		return
+	}
+	dl.flying -= n
+	t := dl.Task
+	if last {
+		tok := token(v.epoch)
+		if v.Altered != nil && v.Altered(index) {
+			tok |= wrong
+		}
+		t.chunk(0, index, tok)
+		if dl.live && index == t.file.Chunks()-1 {
+			dl.finished(wire.ReasonNone)
+		}
+	}
+	v.kick()
+}
