@@ -166,7 +166,7 @@ func OpenPartial(fs FS, target string, spec Spec, cfg Config) (*Partial, error) 
 		sum: sha256.New(), buf: make([]byte, bufSize),
 	}
 	if err := p.open(spec); err != nil {
-		return nil, errors.Join(err, p.abandon())
+		return nil, errors.Join(fmt.Errorf("open the partial file of %s: %w", target, err), p.abandon())
 	}
 	return p, nil
 }
