@@ -1,0 +1,58 @@
+package slot
+
+import (
+	"bytes"
+	"errors"
+	iofs "io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/peerload/peerload/load"
+)
+
+// A file that was committed before is served chunk by chunk, and only if it is
+// what it should be.
+func TestOpenHeld(t *testing.T) {
+	content := bytes.Repeat([]byte("held "), 40_000)
+	table := load.TableOf(content)
+	spec := Spec{Key: load.DigestOf(content), Digest: load.DigestOf(content), Geometry: load.Geometry{Size: load.UnknownSize}}
+	name := filepath.Join(t.TempDir(), "app.bin")
+	if _, err := OpenHeld(OS{}, name, spec, Config{}); !errors.Is(err, iofs.ErrNotExist) {
+		t.Fatalf("a missing file: %v", err)
+	}
+	if err := os.WriteFile(name, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	signed := spec
+	signed.Geometry.Size, signed.Table = int64(len(content)), table
+	for _, s := range []Spec{spec, signed} {
+		p, err := OpenHeld(OS{}, name, s, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !p.Complete() || p.Prefix() != len(table) {
+			t.Fatalf("complete %v, prefix %d of %d", p.Complete(), p.Prefix(), len(table))
+		}
+		for i := range table {
+			b, err := p.ReadChunk(i, nil)
+			if err != nil || !table.Check(i, b) {
+				t.Fatalf("chunk %d: %v", i, err)
+			}
+		}
+		if err := p.Discard(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	content[70_000] ^= 1
+	if err := os.WriteFile(name, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenHeld(OS{}, name, signed, Config{}); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("another content: %v", err)
+	}
+	spec.Digest = load.Digest{}
+	if _, err := OpenHeld(OS{}, name, spec, Config{}); err == nil {
+		t.Fatal("a file without a digest was held")
+	}
+}
