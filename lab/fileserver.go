@@ -10,18 +10,17 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"path"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/peerload/peerload/fileserver"
 )
 
-// FileServer serves the plain files of one directory over HTTP, and TFTP if
-// wanted, and counts what it sends. It is read-only and confined to the
-// directory.
+// FileServer serves the plain files of one directory over HTTP as the product's
+// file server does, and over TFTP if wanted, and counts what it sends.
 type FileServer struct {
 	// Tally counts what is sent.
 	Tally *Tally
@@ -42,7 +41,7 @@ func ServeFiles(ln net.Listener, dir string, wan *Shaper) (*FileServer, error) {
 	}
 	s := &FileServer{Tally: NewTally(), root: root, addr: ln.Addr(), done: make(chan struct{})}
 	s.http = &http.Server{
-		Handler:           http.HandlerFunc(s.serve),
+		Handler:           s.countRequests(fileserver.Handler(root)),
 		ReadHeaderTimeout: 30 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -81,46 +80,48 @@ func (s *FileServer) Close() error {
 
 type connKey struct{}
 
-func (s *FileServer) serve(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
-		return
-	}
-	name := strings.TrimPrefix(path.Clean("/"+r.URL.Path), "/")
-	f, err := s.root.Open(name)
-	if err != nil {
-		http.NotFound(w, r)
-		return
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil || !st.Mode().IsRegular() {
-		http.NotFound(w, r)
-		return
-	}
-	c, _ := r.Context().Value(connKey{}).(*countedConn)
-	if c == nil {
-		http.Error(w, "connection not counted", http.StatusInternalServerError)
-		return
-	}
-	s.Tally.request(c.addr)
-	w.Header().Set("ETag", fmt.Sprintf(`"%x-%x"`, st.Size(), st.ModTime().UnixNano()))
-	if w.Header().Get("Content-Type") == "" {
-		// Else net/http reads the file's start to guess.
-		w.Header().Set("Content-Type", "application/octet-stream")
-	}
-	http.ServeContent(&countedResponse{w, c}, r, name, st.ModTime(), f)
+// countRequests has h count its payload on the connection of the request.
+func (s *FileServer) countRequests(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, _ := r.Context().Value(connKey{}).(*countedConn)
+		if c == nil {
+			http.Error(w, "connection not counted", http.StatusInternalServerError)
+			return
+		}
+		h.ServeHTTP(&countedResponse{ResponseWriter: w, conn: c}, r)
+	})
 }
 
 // countedResponse tells the connection how many of the bytes to come are
-// payload. It offers no ReadFrom, so that every byte passes Write.
+// payload: the body of an answer that carries a file. It offers no ReadFrom,
+// so that every byte passes Write.
 type countedResponse struct {
 	http.ResponseWriter
-	conn *countedConn
+	conn   *countedConn
+	status int
+}
+
+func (w *countedResponse) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+		if w.carriesFile() {
+			w.conn.tally.request(w.conn.addr)
+		}
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *countedResponse) carriesFile() bool {
+	return w.status == http.StatusOK || w.status == http.StatusPartialContent
 }
 
 func (w *countedResponse) Write(b []byte) (int, error) {
-	w.conn.body.Add(int64(len(b)))
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.carriesFile() {
+		w.conn.body.Add(int64(len(b)))
+	}
 	return w.ResponseWriter.Write(b)
 }
 

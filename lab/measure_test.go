@@ -15,7 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/trust"
 )
 
 // deviceEnv makes this test program play a device that downloads by itself:
@@ -44,8 +46,14 @@ func playDevice(how string, args []string) error {
 	}
 	out := json.NewEncoder(os.Stdout)
 	say := func(ev report.Event) {
-		ev.Schema, ev.File, ev.Time = report.Schema, fileName, time.Now().Format(time.RFC3339Nano)
+		if ev.File == "" {
+			ev.File = fileName
+		}
+		ev.Schema, ev.Time = report.Schema, time.Now().Format(time.RFC3339Nano)
 		_ = out.Encode(ev)
+	}
+	if base, ok := strings.CutSuffix(args[0], load.ManifestSuffix); ok {
+		return playLoad(how, args[0], base[:strings.LastIndex(base, "/")], flag("-o"), say)
 	}
 	say(report.Event{Event: report.KindStart, URL: args[0]})
 	if how == "absent" {
@@ -76,6 +84,48 @@ func playDevice(how string, args []string) error {
 	}
 	say(report.Event{Event: report.KindCommitted, Bytes: int64(len(b))})
 	say(report.Event{Event: report.KindDone, Final: &report.Final{BytesFromOrigin: int64(len(b)), Elections: 1}})
+	return nil
+}
+
+// playLoad downloads a whole load; as "root" it says so of every component.
+func playLoad(how, url, base, dir string, say func(report.Event)) error {
+	get := func(url string) ([]byte, error) {
+		resp, err := http.Get(url)
+		if err != nil {
+			return nil, err
+		}
+		defer resp.Body.Close()
+		return io.ReadAll(resp.Body)
+	}
+	text, err := get(url)
+	if err != nil {
+		return err
+	}
+	m, err := load.ParseManifest(text)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, c := range m.Components {
+		role := report.RoleClassic
+		if how == "root" {
+			role = report.RoleRoot
+		}
+		say(report.Event{Event: report.KindRole, File: c.Name, Role: role, Source: report.SourceOrigin, Percent: 50})
+		b, err := get(base + "/" + trust.ComponentPath(c.Digest.String(), c.Name))
+		if err != nil {
+			return err
+		}
+		if how == "wrong" {
+			b[0] ^= 1
+		}
+		if err := os.WriteFile(filepath.Join(dir, c.Name), b, 0o600); err != nil {
+			return err
+		}
+		say(report.Event{Event: report.KindCommitted, File: c.Name, Percent: 100})
+	}
 	return nil
 }
 

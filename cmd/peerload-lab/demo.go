@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/peerload/peerload/lab"
+	"github.com/peerload/peerload/report"
+)
+
+// frame is how often the live picture is drawn.
+const frame = 100 * time.Millisecond
+
+// demoFlags are the flags of `demo`.
+type demoFlags struct {
+	cfg   lab.DemoConfig
+	peers string
+	json  bool
+	plain bool
+}
+
+func demoCommand() *cobra.Command {
+	f := &demoFlags{cfg: lab.DemoConfig{WAN: 8 * lab.Mbit}}
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "See a site upgrade through one download",
+		Long: `See a site of three models upgrade. Two models share, each its own load of real
+boot firmware; one device of a third model is not supported and upgrades the
+classic way. Every device is a real peerload process on an address of its own,
+behind one slow link. It needs no rights and leaves nothing behind.`,
+		Example: `  peerload-lab demo
+  peerload-lab demo --peers off
+  peerload-lab demo --kill-root 50
+  peerload-lab demo --json | tail -n 1`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), cmd.OutOrStdout()) },
+	}
+	fl := cmd.Flags()
+	fl.IntVar(&f.cfg.Devices, "devices", 13, "number of devices; the last one is the classic one")
+	fl.Var(&f.cfg.WAN, "wan", "rate of the file server's link")
+	fl.StringVar(&f.peers, "peers", "on", "off: every device downloads for itself")
+	fl.IntVar(&f.cfg.KillRoot, "kill-root", 0, "kill the first model's root when it has so many percent of the largest file")
+	fl.BoolVar(&f.json, "json", false, "every event as a line of JSON, the summary last")
+	fl.BoolVar(&f.plain, "plain", false, "lines instead of the live picture")
+	fl.StringVar(&f.cfg.Firmware, "firmware", "", "directory of the firmware (default: the module's, by the go tool)")
+	fl.StringVar(&f.cfg.Product, "peerload", "", "the program peerload (default: beside this one, else built)")
+	fl.StringVar(&f.cfg.Base, "state", "", "where the devices keep their files (default: tmpfs if it has the room)")
+	fl.DurationVar(&f.cfg.Timeout, "timeout", 0, "end of the demo (0: a minute and three times the ideal)")
+	return cmd
+}
+
+// run shows the demo. Whatever happens, the summary comes last.
+func (f *demoFlags) run(ctx context.Context, out io.Writer) error {
+	summary, err := f.show(ctx, out)
+	if summary == nil {
+		summary = lab.FailedSummary(f.cfg, err)
+	}
+	if f.json {
+		if e := json.NewEncoder(out).Encode(summary); e != nil {
+			return e
+		}
+	} else if err == nil || summary.WANBytes > 0 {
+		summary.Text(out)
+	}
+	switch {
+	case err != nil:
+		return &statusError{status: exitUsage, err: err}
+	case !summary.OK():
+		return &statusError{status: exitIncomplete}
+	}
+	return nil
+}
+
+func (f *demoFlags) show(ctx context.Context, out io.Writer) (_ *lab.Summary, err error) {
+	switch f.peers {
+	case "on":
+		f.cfg.Peers = true
+	case "off":
+	default:
+		return nil, fmt.Errorf("--peers %q: on or off", f.peers)
+	}
+	if err := f.cfg.Validate(); err != nil {
+		return nil, err
+	}
+	tmp, err := lab.NewRunDir(os.TempDir(), 0)
+	if err != nil {
+		return nil, err
+	}
+	defer tmp.Close()
+	f.say(out, "Preparing: the program peerload, real firmware, a signed load for each model.")
+	if f.cfg.Product, err = lab.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
+		return nil, err
+	}
+	if f.cfg.Firmware, err = lab.FirmwareDir(ctx, f.cfg.Firmware); err != nil {
+		return nil, err
+	}
+	screen := f.screen()
+	switch {
+	case f.json:
+		enc := json.NewEncoder(out)
+		f.cfg.OnEvent = func(ev lab.DemoEvent) {
+			if ev.Event.Event != report.KindLog {
+				_ = enc.Encode(ev)
+			}
+		}
+	case screen == nil:
+		f.cfg.OnEvent = func(ev lab.DemoEvent) {
+			if line := lab.Line(ev); line != "" {
+				fmt.Fprintln(out, line)
+			}
+		}
+	}
+	demo, err := lab.NewDemo(f.cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if e := demo.Close(); err == nil {
+			err = e
+		}
+	}()
+	f.say(out, demo.Story())
+	if screen != nil {
+		defer f.draw(screen, demo)()
+	}
+	return demo.Run(ctx)
+}
+
+// say tells people what happens; machines get events only.
+func (f *demoFlags) say(out io.Writer, text string) {
+	if !f.json {
+		fmt.Fprintln(out, text)
+	}
+}
+
+// screen returns the terminal for the live picture; nil if there is none or
+// none is wanted.
+func (f *demoFlags) screen() *os.File {
+	t := os.Getenv("TERM")
+	if f.json || f.plain || t == "" || t == "dumb" || !term.IsTerminal(int(os.Stdout.Fd())) {
+		return nil
+	}
+	return os.Stdout
+}
+
+// draw draws the picture until the returned function is called.
+func (f *demoFlags) draw(screen *os.File, demo *lab.Demo) (stop func()) {
+	pic := &lab.Picture{
+		Demo: demo, Out: screen, Color: os.Getenv("NO_COLOR") == "",
+		Size: func() (cols, rows int) {
+			cols, rows, err := term.GetSize(int(screen.Fd()))
+			if err != nil {
+				return 80, 24
+			}
+			return cols, rows
+		},
+	}
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		pic.Start()
+		defer pic.Stop()
+		tick := time.NewTicker(frame)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				pic.Draw()
+			case <-quit:
+				return
+			}
+		}
+	}()
+	return func() { close(quit); <-done }
+}

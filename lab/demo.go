@@ -1,0 +1,383 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/publish"
+	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/trust"
+)
+
+// MinDemoDevices is two devices of one model, one of the other and a classic one.
+const MinDemoDevices = 4
+
+// MaxDemoDevices keeps a demo inside what a screen shows.
+const MaxDemoDevices = 100
+
+// restartAfter is how long a device that the demo killed stays dead.
+const restartAfter = time.Second
+
+// DemoConfig describes a demo: two models that share and one device of a third
+// that does not, on loopback addresses.
+type DemoConfig struct {
+	Devices  int  // MinDemoDevices to MaxDemoDevices, the classic one included
+	WAN      Rate // of the file server
+	Peers    bool // false: all devices upgrade the classic way
+	KillRoot int  // percent of the first load's largest component; 0: nobody dies
+	// Product is the path of the program peerload, Firmware the directory of
+	// the components.
+	Product, Firmware string
+	// Base is where the run's directory is made; empty: see NewRunDir.
+	Base string
+	// Timeout ends the demo; 0 means a minute and three times the time of what
+	// is expected to cross the WAN.
+	Timeout time.Duration
+	// OnEvent, if not nil, is called for every event of a device, one at a time.
+	OnEvent func(DemoEvent)
+}
+
+// Validate refuses what cannot be shown.
+func (c DemoConfig) Validate() error {
+	switch {
+	case c.Devices < MinDemoDevices || c.Devices > MaxDemoDevices:
+		return fmt.Errorf("%d devices are outside %d to %d", c.Devices, MinDemoDevices, MaxDemoDevices)
+	case c.WAN < 1:
+		return errors.New("the WAN's rate must be set")
+	case c.KillRoot < 0 || c.KillRoot > 99:
+		return fmt.Errorf("kill at %d %%: 1 to 99", c.KillRoot)
+	case c.KillRoot > 0 && !c.Peers:
+		return errors.New("without peers there is no root to kill")
+	}
+	return nil
+}
+
+// KindKilled is the kind of the event by which the demo itself tells that it
+// has killed a device.
+const KindKilled = "killed"
+
+// DemoEvent is a device's event, for people and machines.
+type DemoEvent struct {
+	report.Event
+	At     float64 `json:"t_s"`    // seconds since the devices were started
+	Device string  `json:"device"` // the device's address
+	Model  string  `json:"model"`
+}
+
+// Demo is a demo under way.
+type Demo struct {
+	cfg     DemoConfig
+	dir     *RunDir
+	site    Site
+	server  *FileServer
+	loads   [2]*load.Manifest
+	zero    time.Time
+	devices []*demoDevice
+
+	events sync.Mutex // held while OnEvent runs
+
+	mu      sync.Mutex
+	kills   []Kill
+	expired bool
+}
+
+// demoDevice is one device and the processes that it has had.
+type demoDevice struct {
+	number  int // from 1
+	seat    Seat
+	model   string
+	load    *load.Manifest
+	classic bool
+	stderr  *tail
+
+	mu    sync.Mutex
+	procs []*Proc // the last one is of now
+}
+
+// NewDemo publishes the loads and starts the file server. The devices are
+// started by Run; Close must be called in any case.
+func NewDemo(cfg DemoConfig) (_ *Demo, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	d := &Demo{cfg: cfg}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	const perDevice = 16 << 20
+	if d.dir, err = NewRunDir(cfg.Base, int64(cfg.Devices+2)*perDevice); err != nil {
+		return nil, err
+	}
+	root, err := d.publish()
+	if err != nil {
+		return nil, fmt.Errorf("publish the loads: %w", err)
+	}
+	d.site = NewLoopbackSite(cfg.WAN)
+	ln, err := d.site.Listen()
+	if err != nil {
+		return nil, err
+	}
+	if d.server, err = ServeFiles(ln, d.public(), d.site.Shaper()); err != nil {
+		return nil, err
+	}
+	for i := range cfg.Devices {
+		dev := &demoDevice{number: i + 1, seat: d.site.Seat(i), classic: !cfg.Peers, stderr: &tail{}}
+		switch {
+		case i == cfg.Devices-1:
+			dev.model, dev.load, dev.classic = DemoClassicModel, d.loads[0], true
+		case i < cfg.Devices/2:
+			dev.model, dev.load = DemoLoads[0].Model, d.loads[0]
+		default:
+			dev.model, dev.load = DemoLoads[1].Model, d.loads[1]
+		}
+		pin := filepath.Join(d.deviceDir(dev), "trust")
+		if err := os.MkdirAll(pin, 0o700); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(filepath.Join(pin, trust.PinName), root, 0o600); err != nil {
+			return nil, err
+		}
+		d.devices = append(d.devices, dev)
+	}
+	return d, nil
+}
+
+func (d *Demo) public() string { return filepath.Join(d.dir.Path, "server") }
+
+func (d *Demo) deviceDir(dev *demoDevice) string {
+	return filepath.Join(d.dir.Path, fmt.Sprintf("d%04d", dev.number))
+}
+
+// publish signs both loads and returns the root that devices pin.
+func (d *Demo) publish() ([]byte, error) {
+	repo, err := trust.OpenRepository(trust.RepositoryConfig{Dir: d.public(), Keys: filepath.Join(d.dir.Path, "keys")})
+	if err != nil {
+		return nil, err
+	}
+	for i, l := range DemoLoads {
+		req := publish.Request{Name: l.Name, Version: "demo", Models: []string{l.Model}}
+		if i == 0 {
+			req.Models = append(req.Models, DemoClassicModel)
+		}
+		for _, f := range l.Files {
+			req.Files = append(req.Files, filepath.Join(d.cfg.Firmware, f))
+		}
+		res, err := publish.Add(repo, req)
+		if err != nil {
+			return nil, err
+		}
+		d.loads[i] = res.Manifest
+	}
+	root, _, err := repo.ExportRoot()
+	return root, err
+}
+
+// Run starts the devices and waits for their end. The summary is complete in
+// any case; the error says why the demo could not be run to its end.
+func (d *Demo) Run(ctx context.Context) (*Summary, error) {
+	life, cancel := context.WithTimeout(ctx, d.timeout())
+	defer cancel()
+	commands := make([]Command, len(d.devices))
+	for i, dev := range d.devices {
+		commands[i] = d.command(dev)
+	}
+	d.mu.Lock()
+	d.zero = time.Now()
+	d.mu.Unlock()
+	procs, err := StartAll(life, commands)
+	for i, dev := range d.devices {
+		dev.add(procs[i])
+	}
+	if err != nil {
+		cancel()
+	}
+	var killer sync.WaitGroup
+	watch, stop := context.WithCancel(life)
+	if d.cfg.KillRoot > 0 {
+		killer.Go(func() { d.killRoot(watch, life) })
+	}
+	d.wait()
+	stop()
+	killer.Wait()
+	d.wait() // a device that was started again meanwhile
+	d.mu.Lock()
+	d.expired = life.Err() != nil && ctx.Err() == nil && err == nil
+	d.mu.Unlock()
+	err = errors.Join(err, ctx.Err())
+	return d.summary(err), err
+}
+
+func (d *Demo) timeout() time.Duration {
+	if d.cfg.Timeout > 0 {
+		return d.cfg.Timeout
+	}
+	n := d.loadBytes()
+	if !d.cfg.Peers {
+		n = d.classicBytes()
+	}
+	return time.Minute + 3*d.cfg.WAN.Time(n)
+}
+
+func (d *Demo) command(dev *demoDevice) Command {
+	peers := "on"
+	if dev.classic {
+		peers = "off"
+	}
+	dir := d.deviceDir(dev)
+	args := []string{
+		"get", d.server.URL(dev.load.Name + load.ManifestSuffix), "--trust", filepath.Join(dir, "trust"),
+		"--model", dev.model, "-o", filepath.Join(dir, "load") + "/", "--state", filepath.Join(dir, "state"),
+		"--peers", peers, "--json",
+	}
+	return Command{
+		Seat: dev.seat, Path: d.cfg.Product, Args: append(args, dev.seat.Args...), Stderr: dev.stderr,
+		OnEvent: func(ev report.Event) { d.event(dev, ev) },
+	}
+}
+
+func (d *Demo) event(dev *demoDevice, ev report.Event) {
+	if d.cfg.OnEvent == nil {
+		return
+	}
+	d.events.Lock()
+	defer d.events.Unlock()
+	d.cfg.OnEvent(DemoEvent{Event: ev, At: d.Elapsed().Seconds(), Device: dev.seat.Addr.String(), Model: dev.model})
+}
+
+// Elapsed returns the time since the devices were started; 0 before.
+func (d *Demo) Elapsed() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.zero.IsZero() {
+		return 0
+	}
+	return time.Since(d.zero)
+}
+
+func (d *Demo) wait() {
+	for _, dev := range d.devices {
+		// How each ended is in the summary.
+		_ = dev.now().Wait()
+	}
+}
+
+// killRoot kills the root of the first load's largest component when it has
+// the configured part of it, and starts it again a moment later.
+func (d *Demo) killRoot(ctx, life context.Context) {
+	file := largest(d.loads[0])
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		for _, dev := range d.devices {
+			v := dev.view(file)
+			if v.Role != report.RoleRoot || v.Percent < d.cfg.KillRoot || !v.Committed.IsZero() {
+				continue
+			}
+			if dev.now().Kill() != nil {
+				continue
+			}
+			d.killed(life, dev, v)
+			return
+		}
+	}
+}
+
+func (d *Demo) killed(life context.Context, dev *demoDevice, v FileView) {
+	at := d.Elapsed().Seconds()
+	d.event(dev, report.Event{
+		Schema: report.Schema, Time: time.Now().Format(time.RFC3339Nano), Event: KindKilled, File: v.File,
+		Percent: v.Percent, Message: fmt.Sprintf("killed, as root with %d %%", v.Percent),
+	})
+	_ = dev.now().Wait()
+	d.mu.Lock()
+	d.kills = append(d.kills, Kill{Percent: v.Percent, Device: dev.seat.Addr, AtS: at, at: time.Now()})
+	d.mu.Unlock()
+	select {
+	case <-time.After(restartAfter):
+	case <-life.Done():
+		return
+	}
+	again, err := StartAll(life, []Command{d.command(dev)})
+	if err == nil {
+		dev.add(again[0])
+	}
+}
+
+// largest returns the name of a load's largest component.
+func largest(m *load.Manifest) string {
+	best := m.Components[0]
+	for _, c := range m.Components {
+		if c.Size > best.Size {
+			best = c
+		}
+	}
+	return best.Name
+}
+
+// Close removes all that the demo has made.
+func (d *Demo) Close() error {
+	var err error
+	if d.server != nil {
+		err = errors.Join(err, d.server.Close())
+	}
+	if d.dir != nil {
+		err = errors.Join(err, d.dir.Close())
+	}
+	return err
+}
+
+func (dev *demoDevice) add(p *Proc) {
+	dev.mu.Lock()
+	defer dev.mu.Unlock()
+	dev.procs = append(dev.procs, p)
+}
+
+// all returns the device's processes, the present one last; none before Run.
+func (dev *demoDevice) all() []*Proc {
+	dev.mu.Lock()
+	defer dev.mu.Unlock()
+	return append([]*Proc(nil), dev.procs...)
+}
+
+func (dev *demoDevice) now() *Proc {
+	procs := dev.all()
+	return procs[len(procs)-1]
+}
+
+// view returns what the device's present process said of a file; the zero
+// FileView if nothing.
+func (dev *demoDevice) view(file string) FileView {
+	procs := dev.all()
+	if len(procs) == 0 {
+		return FileView{}
+	}
+	for _, v := range procs[len(procs)-1].Files() {
+		if v.File == file {
+			return v
+		}
+	}
+	return FileView{}
+}
+
+// addrOf returns the host part of an address in an event.
+func addrOf(s string) netip.Addr {
+	a, err := parseHost(s)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a
+}

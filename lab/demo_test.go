@@ -1,0 +1,205 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/report"
+)
+
+// testDemo runs a demo of four devices that play as told, on small files with
+// the names of the firmware.
+func testDemo(t *testing.T, how string, draw func(*Demo)) (*Summary, []DemoEvent) {
+	t.Helper()
+	t.Setenv(deviceEnv, how)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	firmware := t.TempDir()
+	for _, l := range DemoLoads {
+		for i, name := range l.Files {
+			b := bytes.Repeat([]byte{byte(i), byte(len(name))}, 15_000)
+			if err := os.WriteFile(filepath.Join(firmware, name), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	base := t.TempDir()
+	var events []DemoEvent
+	demo, err := NewDemo(DemoConfig{
+		Devices: MinDemoDevices, WAN: 16 * Mbit, Peers: true, Product: self, Firmware: firmware, Base: base,
+		Timeout: 20 * time.Second, OnEvent: func(ev DemoEvent) { events = append(events, ev) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := demo.Run(context.Background())
+	if err != nil {
+		t.Error(err)
+	}
+	if draw != nil {
+		draw(demo)
+	}
+	if err := demo.Close(); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(base, "*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	var text strings.Builder
+	s.Text(&text)
+	t.Log(text.String())
+	return s, events
+}
+
+func TestDemo(t *testing.T) {
+	var picture strings.Builder
+	s, events := testDemo(t, "root", func(d *Demo) {
+		p := Picture{Demo: d, Out: &picture, Size: func() (int, int) { return 80, 24 }}
+		p.Start()
+		p.Draw()
+		p.Stop()
+	})
+	if !s.OK() || s.Complete != 4 || s.Devices != 4 || len(s.Failures) != 0 {
+		t.Errorf("%+v", s)
+	}
+	// Three devices have load A of five files, one has load B of four.
+	const file = 30_000
+	if s.ClassicBytes != (2*5+4+5)*file || s.LoadBytes != (5+4+5)*file {
+		t.Errorf("classic %d, load %d", s.ClassicBytes, s.LoadBytes)
+	}
+	if extra := s.WANBytes - s.ClassicBytes; extra < 1000 || extra > 40_000 {
+		t.Errorf("%d payload bytes for files of %d and four manifests", s.WANBytes, s.ClassicBytes)
+	}
+	if s.LastS <= 0 || s.RatioToBound != s.LastS/s.BoundS || s.WANRatio != float64(s.WANBytes)/float64(s.LoadBytes) {
+		t.Errorf("last %v, bound %v, ratio %v", s.LastS, s.BoundS, s.RatioToBound)
+	}
+	if len(s.Roots) != 2*5+4+5 {
+		t.Errorf("%d roots", len(s.Roots))
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(b, &fields); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		"event", "devices", "complete", "wan_bytes", "load_bytes", "wan_ratio", "last_device_s", "bound_s", "ratio_to_bound", "roots",
+	} {
+		if _, ok := fields[name]; !ok {
+			t.Errorf("the summary lacks %s", name)
+		}
+	}
+	if len(events) < 2*19 || events[0].Device == "" || events[0].Model == "" || Line(events[0]) == "" {
+		t.Errorf("%d events, first %+v", len(events), events[0])
+	}
+	for _, want := range []string{"tree of", "holds all 5 components", "holds all 4 components", "classic", "raspi0"} {
+		if !strings.Contains(picture.String(), want) {
+			t.Errorf("the picture lacks %q:\n%s", want, picture.String())
+		}
+	}
+}
+
+func TestDemoSeesWrongFile(t *testing.T) {
+	s, _ := testDemo(t, "wrong", nil)
+	if s.OK() || s.Complete != 0 || len(s.Failures) != 4 || !strings.Contains(s.Failures[0].Reason, "not what the manifest says") {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestDemoConfigValidate(t *testing.T) {
+	good := DemoConfig{Devices: 13, WAN: 8 * Mbit, Peers: true, KillRoot: 50}
+	if err := good.Validate(); err != nil {
+		t.Error(err)
+	}
+	for _, change := range []func(*DemoConfig){
+		func(c *DemoConfig) { c.Devices = MinDemoDevices - 1 },
+		func(c *DemoConfig) { c.Devices = MaxDemoDevices + 1 },
+		func(c *DemoConfig) { c.WAN = 0 },
+		func(c *DemoConfig) { c.KillRoot = 100 },
+		func(c *DemoConfig) { c.Peers = false },
+	} {
+		c := good
+		change(&c)
+		if c.Validate() == nil {
+			t.Errorf("not refused: %+v", c)
+		}
+	}
+}
+
+func TestFirmware(t *testing.T) {
+	dir, err := FirmwareDir(context.Background(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var total int64
+	for _, l := range DemoLoads {
+		for _, name := range l.Files {
+			st, err := os.Stat(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			total += st.Size()
+		}
+	}
+	if total > 25_000_000 {
+		t.Errorf("the loads have %d bytes", total)
+	}
+}
+
+// TestTree draws two models' trees from what devices said.
+func TestTree(t *testing.T) {
+	m := &load.Manifest{Name: "l", Components: []load.Component{{Name: "a", Size: 10}, {Name: "b", Size: 20}}}
+	at := time.Unix(1000, 0)
+	device := func(i byte, views ...FileView) *demoDevice {
+		p := &Proc{files: map[string]*FileView{}, done: make(chan struct{})}
+		for _, v := range views {
+			p.files[v.File], p.order = &v, append(p.order, v.File)
+		}
+		return &demoDevice{
+			number: int(i), seat: Seat{Addr: netip.AddrFrom4([4]byte{127, 0, 0, i})}, model: "m", load: m, procs: []*Proc{p},
+		}
+	}
+	group := []*demoDevice{
+		device(1, FileView{File: "a", Role: report.RoleParent, Parent: "127.0.0.2:4051", Percent: 40, Source: report.SourcePeer}),
+		device(2, FileView{File: "a", Role: report.RoleRoot, RootSince: at, Percent: 50, Source: report.SourceOrigin}),
+		device(3, FileView{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.1:4051", Percent: 30, Source: report.SourcePeer}),
+		device(4),
+		device(5, FileView{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.2:4051", Percent: 100, Committed: at},
+			FileView{File: "b", Role: report.RoleRoot, RootSince: at.Add(-time.Second), Percent: 1, Source: report.SourceOrigin}),
+		// Two that name each other must not hang the picture.
+		device(6, FileView{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.7:4051"}),
+		device(7, FileView{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.6:4051"}),
+	}
+	var got strings.Builder
+	p := Picture{}
+	for _, l := range tree("m", m, group) {
+		got.WriteString(strings.TrimRight(p.render(l, 81), " ") + "\n")
+	}
+	want := `m l, 30 bytes: tree of a
+  127.0.0.2          root     a            ██████░░░░░░  50 % from the server
+  ├ 127.0.0.1        parent   a            ████░░░░░░░░  40 % from 127.0.0.2
+  │ └ 127.0.0.3      leaf     a            ███░░░░░░░░░  30 % from 127.0.0.1
+  └ 127.0.0.5        root     b            ░░░░░░░░░░░░   1 % from the server
+  127.0.0.4                   waiting
+  127.0.0.6          leaf     a            ░░░░░░░░░░░░   0 %
+  └ 127.0.0.7        leaf     a            ░░░░░░░░░░░░   0 %
+`
+	if got.String() != want {
+		t.Errorf("got\n%swant\n%s", got.String(), want)
+	}
+	if c := (&Picture{Color: true}).render([]span{{"ab", red}, {"cd", plain}}, 4); c != "\x1b[31mab\x1b[0mc" {
+		t.Errorf("cut to %q", c)
+	}
+}
