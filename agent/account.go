@@ -1,0 +1,221 @@
+package agent
+
+import (
+	"net/netip"
+	"sort"
+	"time"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/tree"
+	"github.com/peerload/peerload/report"
+)
+
+// progressEvery is the distance between progress events of one file.
+const progressEvery = 250 * time.Millisecond
+
+// counters is what the final report tells. job.mu guards it.
+type counters struct {
+	start      time.Time
+	firstByte  time.Time
+	end        time.Time
+	fromOrigin int64
+	fromPeers  int64
+	fromCache  int64
+	toPeers    int64
+	elections  int
+	fallbacks  []report.Fallback
+	children   map[string]bool
+	parent     string
+	root       string
+	role       string
+	digest     load.Digest
+}
+
+func (j *job) originBytes(n int) { j.received(n, &j.count.fromOrigin) }
+func (j *job) peerBytes(n int)   { j.received(n, &j.count.fromPeers) }
+
+func (j *job) received(n int, counter *int64) {
+	j.mu.Lock()
+	if j.count.firstByte.IsZero() && n > 0 {
+		j.count.firstByte = time.Now()
+	}
+	*counter += int64(n)
+	j.mu.Unlock()
+}
+
+func (j *job) servedBytes(peer string, n int) {
+	j.mu.Lock()
+	j.count.toPeers += int64(n)
+	j.count.children[peer] = true
+	j.mu.Unlock()
+}
+
+func (j *job) currentEpoch() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.epoch
+}
+
+// statusEvent describes where the job stands.
+func (j *job) statusEvent() report.Event {
+	s := j.machine.Status()
+	e := report.Event{
+		File: j.spec.Name, Model: j.spec.Model, Hierarchy: j.spec.Hierarchy().String(), URL: j.url(),
+		Role: j.roleOf(s), Source: sourceOf(s), Root: text(s.Root),
+	}
+	switch {
+	case e.Role == report.RoleRoot:
+		e.Root = j.dev.self.Addr.String()
+	case s.Member == tree.Attached:
+		e.Parent = text(s.Parent)
+	}
+	for id, l := range j.links {
+		if id > 0 {
+			e.Children = append(e.Children, l.peer)
+		}
+	}
+	sort.Strings(e.Children)
+	if g := (load.Geometry{Size: j.machine.Size()}); g.Size > 0 {
+		e.Size = g.Size
+		e.Bytes = min(int64(s.Held)*int64(g.ChunkSize()), g.Size)
+		e.Percent = int(e.Bytes * 100 / g.Size)
+	}
+	return e
+}
+
+// roleOf says what the device is in the hierarchy.
+func (j *job) roleOf(s pdp.Status) string {
+	_, alone := j.dev.cfg.Net.(Alone)
+	switch {
+	case s.Election == election.Root && alone:
+		return report.RoleClassic
+	case s.Election == election.Root:
+		return report.RoleRoot
+	case s.Member == tree.Attached && s.Children > 0:
+		return report.RoleParent
+	case s.Member == tree.Attached:
+		return report.RoleLeaf
+	case s.Children > 0 || s.Member != tree.Alone:
+		return report.RoleDetached
+	}
+	return report.RoleNone
+}
+
+// sourceOf says where bytes come from now.
+func sourceOf(s pdp.Status) string {
+	switch {
+	case s.Origin:
+		return report.SourceOrigin
+	case s.Member == tree.Attached:
+		return report.SourcePeer
+	case s.Complete:
+		return report.SourceCache
+	}
+	return report.SourceNone
+}
+
+func text(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// note reports a decision of the machine.
+func (j *job) note(n pdp.Note) {
+	e := j.statusEvent()
+	e.Event, e.Reason, e.Message = n.Kind, n.Reason.String(), n.Text
+	j.mu.Lock()
+	switch n.Kind {
+	case report.KindRole:
+		if e.Role == report.RoleRoot && j.count.role != report.RoleRoot {
+			j.count.elections++
+		}
+	case report.KindFallback:
+		if len(j.count.fallbacks) < 32 {
+			from := text(n.Peer)
+			if from == "" {
+				from = j.url()
+			}
+			j.count.fallbacks = append(j.count.fallbacks, report.Fallback{
+				AtS: time.Since(j.count.start).Seconds(), From: from, Reason: n.Reason.String()})
+		}
+	}
+	if e.Role != report.RoleNone && e.Role != report.RoleDetached {
+		j.count.role = e.Role
+	}
+	if e.Parent != "" {
+		j.count.parent = e.Parent
+	}
+	if e.Root != "" {
+		j.count.root = e.Root
+	}
+	j.mu.Unlock()
+	j.dev.event(e)
+}
+
+// reportStatus tells progress, now and then.
+func (j *job) reportStatus(now time.Duration) {
+	j.mu.Lock()
+	j.children = 0
+	for id := range j.links {
+		if id > 0 {
+			j.children++
+		}
+	}
+	j.mu.Unlock()
+	if now < j.progress {
+		return
+	}
+	if held := j.machine.Status().Held; held != j.told {
+		j.told, j.progress = held, now+progressEvery
+		e := j.statusEvent()
+		e.Event = report.KindProgress
+		j.dev.event(e)
+	}
+}
+
+// final returns the report of the file as it stands.
+func (j *job) final() *report.Final {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	c := &j.count
+	f := &report.Final{
+		File: j.spec.Name, URL: j.url(), Role: c.role, Root: c.root, Parent: c.parent,
+		BytesFromOrigin: c.fromOrigin, BytesFromPeers: c.fromPeers, BytesFromCache: c.fromCache, BytesToPeers: c.toPeers,
+		Elections: c.elections, Fallbacks: c.fallbacks, Unsigned: j.spec.Digest.IsZero(),
+		Source: report.SourceCache,
+	}
+	if f.Role == "" {
+		f.Role = report.RoleNone
+	}
+	if j.part != nil && j.part.Geometry().Known() {
+		f.Size = j.part.Geometry().Size
+	}
+	if !c.digest.IsZero() {
+		f.SHA256 = c.digest.String()
+	}
+	if j.complete {
+		f.Path = j.spec.Target
+	}
+	if c.fromOrigin > c.fromCache && c.fromOrigin >= c.fromPeers {
+		f.Source = report.SourceOrigin
+	} else if c.fromPeers > c.fromCache {
+		f.Source = report.SourcePeer
+	}
+	for a := range c.children {
+		f.Children = append(f.Children, a)
+	}
+	sort.Strings(f.Children)
+	if !c.firstByte.IsZero() {
+		f.FirstByteS = c.firstByte.Sub(c.start).Seconds()
+	}
+	end := c.end
+	if end.IsZero() {
+		end = time.Now()
+	}
+	f.ElapsedS = end.Sub(c.start).Seconds()
+	return f
+}

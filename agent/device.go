@@ -1,0 +1,244 @@
+package agent
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"net/url"
+	"time"
+
+	crand "crypto/rand"
+
+	"github.com/peerload/peerload/origin"
+	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/peernet"
+	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/slot"
+)
+
+// Config is what a device needs to take part.
+type Config struct {
+	// ID is the device's id, kept over restarts; not zero.
+	ID uint64
+	// Net is the device's place on the subnet.
+	Net peernet.Net
+	// Origin downloads from servers.
+	Origin Origin
+	// Protocol holds the protocol's times. The zero value is refused: take
+	// pdp.LAN().
+	Protocol pdp.Config
+	// Files is the file system; nil means the real one. Slot says how
+	// carefully files are settled.
+	Files slot.FS
+	Slot  slot.Config
+	// Report takes every event, from one goroutine at a time; it must not
+	// block. nil drops them.
+	Report func(report.Event)
+}
+
+// Origin is where a root downloads.
+type Origin interface {
+	origin.Origin
+	// Prepare connects without asking for a body.
+	Prepare(ctx context.Context, u *url.URL) error
+}
+
+// Validate says what is missing.
+func (c Config) Validate() error {
+	if c.ID == 0 || c.Net == nil || c.Origin == nil {
+		return errors.New("agent: a device needs an id, a net and an origin")
+	}
+	if err := c.Slot.Validate(); err != nil {
+		return err
+	}
+	return c.Protocol.Validate()
+}
+
+// Device is this process as a peer of its subnet. Use NewDevice, then Run.
+type Device struct {
+	cfg   Config
+	self  pdp.Self
+	start time.Time
+	rnd   *rand.Rand
+	inbox chan item
+	done  chan struct{} // closed when Run returns
+
+	// Owned by the loop.
+	jobs map[wire.Hierarchy]*job
+}
+
+// item is something for the loop to do.
+type item struct {
+	do   func(now time.Duration)
+	done chan struct{} // closed when done and all that follows is carried out
+}
+
+// NewDevice returns a device that takes part once Run runs.
+func NewDevice(cfg Config) (*Device, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Files == nil {
+		cfg.Files = slot.OS{}
+	}
+	if cfg.Report == nil {
+		cfg.Report = func(report.Event) {}
+	}
+	var seed [36]byte
+	if _, err := crand.Read(seed[:]); err != nil {
+		return nil, err
+	}
+	nonce := binary.BigEndian.Uint32(seed[32:]) | 1
+	addr := cfg.Net.Addr().Addr()
+	return &Device{
+		cfg:   cfg,
+		self:  pdp.Self{Peer: wire.Peer{ID: cfg.ID, Nonce: nonce}, Addr: netip.AddrPortFrom(addr, cfg.Net.TCPPort())},
+		start: time.Now(),
+		rnd:   rand.New(rand.NewChaCha8([32]byte(seed[:32]))),
+		inbox: make(chan item, 256),
+		done:  make(chan struct{}),
+		jobs:  map[wire.Hierarchy]*job{},
+	}, nil
+}
+
+// Run takes part until ctx ends. It runs once.
+func (d *Device) Run(ctx context.Context) error {
+	defer close(d.done)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	served := make(chan error, 1)
+	go func() {
+		served <- d.cfg.Net.Serve(ctx, peernet.Handler{
+			Datagram: d.hear,
+			Accept:   func(c net.Conn) { go d.accept(c) },
+		})
+	}()
+	d.event(report.Event{Event: report.KindListening, Address: d.self.Addr.String(),
+		Message: fmt.Sprintf("Listening on peer TCP port %d", d.self.Addr.Port())})
+	err := d.loop(ctx, served)
+	for _, j := range d.jobs {
+		j.release()
+	}
+	return err
+}
+
+// loop is the only place where machines step.
+func (d *Device) loop(ctx context.Context, served <-chan error) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		if at, ok := d.deadline(); ok {
+			timer.Reset(max(0, at-d.now()))
+		}
+		select {
+		case it := <-d.inbox:
+			it.do(d.now())
+			if it.done != nil {
+				close(it.done)
+			}
+		case <-timer.C:
+			now := d.now()
+			for _, j := range d.jobs {
+				if at, ok := j.deadline(); ok && at <= now {
+					j.step(now, nil)
+				}
+			}
+		case err := <-served:
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("the peer ports closed: %w", err)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (d *Device) now() time.Duration { return time.Since(d.start) }
+
+func (d *Device) deadline() (at time.Duration, ok bool) {
+	for _, j := range d.jobs {
+		if t, due := j.deadline(); due && (!ok || t < at) {
+			at, ok = t, true
+		}
+	}
+	return at, ok
+}
+
+// post hands something to the loop; it is dropped once the device stopped.
+func (d *Device) post(do func(now time.Duration)) {
+	select {
+	case d.inbox <- item{do: do}:
+	case <-d.done:
+	}
+}
+
+// call is post that waits until it is done.
+func (d *Device) call(do func(now time.Duration)) {
+	it := item{do: do, done: make(chan struct{})}
+	select {
+	case d.inbox <- it:
+		select {
+		case <-it.done:
+		case <-d.done:
+		}
+	case <-d.done:
+	}
+}
+
+// hear takes a datagram off the net.
+func (d *Device) hear(from netip.AddrPort, b []byte) {
+	env, msg, err := wire.Unmarshal(b)
+	if err != nil || msg == nil {
+		return // foreign, newer or torn: the original's phones use this port too
+	}
+	d.post(func(now time.Duration) {
+		if j := d.jobs[env.Hierarchy]; j != nil {
+			j.step(now, pdp.Datagram{From: from, Env: env, Msg: msg})
+		}
+	})
+}
+
+// helloWait is how long a device that opened a link may take to say hello.
+const helloWait = 2 * time.Second
+
+// accept takes a link: its hello says which hierarchy it is for.
+func (d *Device) accept(c net.Conn) {
+	_ = c.SetReadDeadline(time.Now().Add(helloWait))
+	f, err := wire.ReadFrame(c, func(int) []byte { return nil })
+	hello, ok := f.(*wire.Hello)
+	if err != nil || !ok {
+		c.Close()
+		return
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	from, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+	d.post(func(now time.Duration) {
+		j := d.jobs[hello.Hierarchy]
+		if j == nil || j.ended {
+			go refuse(c, wire.ReasonUnknownFile)
+			return
+		}
+		j.acceptLink(now, c, from, hello)
+	})
+}
+
+// refuse turns a link away.
+func refuse(c net.Conn, why wire.Reason) {
+	_ = c.SetWriteDeadline(time.Now().Add(helloWait))
+	_, _ = c.Write(wire.AppendFrame(nil, &wire.Refuse{Reason: why}))
+	c.Close()
+}
+
+// event fills in what all events have and reports it.
+func (d *Device) event(e report.Event) {
+	e.Schema = report.Schema
+	e.Time = Stamp(time.Now())
+	e.Device = fmt.Sprintf("%016x", d.cfg.ID)
+	d.cfg.Report(e)
+}

@@ -1,0 +1,161 @@
+package agent
+
+import (
+	"errors"
+
+	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/slot"
+)
+
+// disk settles the file behind the write position and verifies it at the end,
+// so that the loop never waits for the medium.
+func (j *job) disk() {
+	for {
+		select {
+		case <-j.ctx.Done():
+			return
+		case <-j.settle:
+			part, gen := j.content()
+			if err := part.Settle(false); err != nil && !errors.Is(err, slot.ErrReadBack) {
+				// A chunk read back wrong is dropped; verify finds the hole.
+				j.diskFailed(gen, err)
+			}
+		case <-j.verify:
+			j.verifyWhole()
+		}
+	}
+}
+
+func (j *job) verifyWhole() {
+	part, gen := j.content()
+	digest, err := part.Finish()
+	switch {
+	case err == nil:
+		j.mu.Lock()
+		j.count.digest = digest
+		j.mu.Unlock()
+		j.postAt(gen, pdp.Verified{OK: true})
+	case errors.Is(err, slot.ErrDigest):
+		j.postAt(gen, pdp.Verified{})
+	case errors.Is(err, slot.ErrReadBack), errors.Is(err, slot.ErrIncomplete):
+		var lost []int
+		for i := range part.Geometry().Chunks() {
+			if !part.Has(i) {
+				lost = append(lost, i)
+			}
+		}
+		j.postAt(gen, pdp.Verified{Dropped: lost})
+	default:
+		j.diskFailed(gen, err)
+	}
+}
+
+// recentBytes bounds the chunks kept in memory for children that are about to
+// be sent them. Larger chunks than half of it are read from disk.
+const recentBytes = 512 << 10
+
+// recent keeps the last chunks that came, so that a child which follows
+// closely costs no read from disk. The zero value is empty; job.mu guards it.
+type recent struct {
+	held []*shared
+	free []*shared
+}
+
+// shared is a chunk in memory with its readers.
+type shared struct {
+	index, readers int
+	kept           bool
+	b              []byte
+}
+
+// add copies a chunk in, and the oldest out.
+func (r *recent) add(index int, b []byte) {
+	if len(b) > recentBytes/2 {
+		return
+	}
+	for len(r.held) > 0 && (len(r.held)+1)*len(b) > recentBytes {
+		old := r.held[0]
+		r.held = append(r.held[:0], r.held[1:]...)
+		old.kept = false
+		r.recycle(old)
+	}
+	s := new(shared)
+	if n := len(r.free); n > 0 {
+		s, r.free = r.free[n-1], r.free[:n-1]
+	}
+	s.index, s.kept, s.readers = index, true, 0
+	s.b = append(s.b[:0], b...)
+	r.held = append(r.held, s)
+}
+
+// get returns a chunk and counts its reader, nil if it is not kept.
+func (r *recent) get(index int) *shared {
+	for _, s := range r.held {
+		if s.index == index {
+			s.readers++
+			return s
+		}
+	}
+	return nil
+}
+
+// put takes a reader back.
+func (r *recent) put(s *shared) {
+	s.readers--
+	r.recycle(s)
+}
+
+func (r *recent) recycle(s *shared) {
+	if !s.kept && s.readers == 0 && len(r.free) < 4 {
+		r.free = append(r.free, s)
+	}
+}
+
+func (r *recent) clear() {
+	for _, s := range r.held {
+		s.kept = false
+	}
+	r.held = nil
+}
+
+// keep remembers a chunk that was just stored, if there is a child to send it
+// to, and lets the disk goroutine follow.
+func (j *job) keep(gen uint64, index int, b []byte) {
+	j.mu.Lock()
+	if gen == j.gen && j.children > 0 {
+		j.recent.add(index, b)
+	}
+	j.mu.Unlock()
+	signal(j.settle)
+}
+
+// chunkBytes returns the bytes of a chunk to be sent and what to call after.
+func (l *link) chunkBytes(o outgoing) ([]byte, func(), error) {
+	j := l.job
+	j.mu.Lock()
+	part, gen := j.part, j.gen
+	s := j.recent.get(o.chunk)
+	j.mu.Unlock()
+	if s != nil {
+		release := func() {
+			j.mu.Lock()
+			j.recent.put(s)
+			j.mu.Unlock()
+		}
+		if gen == o.gen {
+			return s.b, release, nil
+		}
+		release()
+	}
+	if gen != o.gen {
+		return nil, nil, errStale
+	}
+	b, err := part.ReadChunk(o.chunk, l.buf)
+	if err != nil {
+		return nil, nil, err
+	}
+	l.buf = b
+	return b, func() {}, nil
+}
+
+var errStale = errors.New("the content was replaced meanwhile")

@@ -1,0 +1,233 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/slot"
+)
+
+// File is a file that is being fetched, or that was and is served to others.
+type File struct{ j *job }
+
+// ErrTwice says that this device fetches the same content already.
+var ErrTwice = errors.New("this device fetches the same content already")
+
+// Fetch begins to fetch a file through the peers and returns at once; Wait
+// tells the end. Run must be running. A partial file that an earlier run left
+// is continued.
+func (d *Device) Fetch(spec Spec) (*File, error) {
+	f, err := d.open(spec)
+	if err != nil {
+		return nil, err
+	}
+	return f, d.begin(f, true)
+}
+
+// open prepares the content and the machine of a file.
+func (d *Device) open(spec Spec) (*File, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	j := &job{
+		dev: d, spec: spec, ctx: ctx, stop: cancel, links: map[pdp.Link]*link{},
+		finished: make(chan struct{}), settle: make(chan struct{}, 1), verify: make(chan struct{}, 1),
+	}
+	j.count.start, j.count.children = time.Now(), map[string]bool{}
+	part, held, err := j.openContent()
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	j.part = part
+	j.held = held
+	j.machine = pdp.New(d.cfg.Protocol, d.self, pdp.File{
+		Hierarchy: spec.Hierarchy(), Name: spec.Name, Model: spec.Model, Size: spec.Size,
+		Signed: spec.signed(), Keyed: !spec.Digest.IsZero(),
+	}, rand.New(rand.NewPCG(d.rnd.Uint64(), d.rnd.Uint64())))
+	return &File{j}, nil
+}
+
+// openContent opens the file that is in place already, if its digest is right,
+// else the partial file.
+func (j *job) openContent() (part *slot.Partial, held bool, err error) {
+	s, cfg := j.slotSpec(0, j.spec.Size), j.dev.cfg
+	if !s.Digest.IsZero() {
+		if part, err = slot.OpenHeld(cfg.Files, j.spec.Target, s, cfg.Slot); err == nil {
+			return part, true, nil
+		}
+	}
+	part, err = slot.OpenPartial(cfg.Files, j.spec.Target, s, cfg.Slot)
+	return part, false, err
+}
+
+// begin hands a file to the loop. Without gate it waits for its turn at the
+// origin.
+func (d *Device) begin(f *File, gate bool) error {
+	j := f.j
+	var err error
+	d.call(func(now time.Duration) {
+		h := j.spec.Hierarchy()
+		if d.jobs[h] != nil {
+			err = fmt.Errorf("%s: %w", j.spec.Name, ErrTwice)
+			return
+		}
+		d.jobs[h] = j
+		part, _ := j.content()
+		prefix := 0
+		if part.Geometry().Known() {
+			// Without a size nothing can be continued yet.
+			prefix = part.Prefix()
+		}
+		j.mu.Lock()
+		for i := range prefix {
+			_, n := part.Geometry().Span(i)
+			j.count.fromCache += int64(n)
+		}
+		j.mu.Unlock()
+		go j.disk()
+		e := j.statusEvent()
+		e.Event = report.KindStart
+		d.event(e)
+		if j.held {
+			j.mu.Lock()
+			j.complete, j.count.digest, j.count.end = true, j.spec.Digest, time.Now()
+			j.mu.Unlock()
+			close(j.finished)
+		}
+		j.step(now, pdp.Start{Prefix: prefix, Complete: j.held})
+		if !gate {
+			j.step(now, pdp.Gate{})
+		}
+	})
+	return err
+}
+
+// Wait returns once every byte is verified, or why the file is not coming.
+// Nothing has its name yet: see Commit.
+func (f *File) Wait(ctx context.Context) error {
+	select {
+	case <-f.j.finished:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-f.j.dev.done:
+		return context.Canceled
+	}
+	f.j.mu.Lock()
+	defer f.j.mu.Unlock()
+	if f.j.complete {
+		return nil
+	}
+	return f.j.failure()
+}
+
+// Commit puts the verified file in place.
+func (f *File) Commit() error {
+	part, _ := f.j.content()
+	if !f.j.held {
+		if err := part.Commit(); err != nil {
+			return err
+		}
+	}
+	f.Committed()
+	return nil
+}
+
+// Committed reports that the file is in place, by Commit or as part of a set.
+func (f *File) Committed() {
+	f.j.mu.Lock()
+	f.j.count.end = time.Now()
+	f.j.mu.Unlock()
+	fin := f.Final()
+	f.j.dev.event(report.Event{Event: report.KindCommitted, File: fin.File, URL: fin.URL, Bytes: fin.Size, Size: fin.Size, Percent: 100,
+		Role: fin.Role, Source: fin.Source, Hierarchy: f.j.spec.Hierarchy().String(), Message: fin.Path})
+}
+
+// Final returns the report of the file.
+func (f *File) Final() *report.Final { return f.j.final() }
+
+// Held reports whether the file was in place, verified, before.
+func (f *File) Held() bool { return f.j.held }
+
+// Partial returns where the file's bytes are, for a commit of several.
+func (f *File) Partial() *slot.Partial { part, _ := f.j.content(); return part }
+
+// ReadAll returns the verified content of a small file.
+func (f *File) ReadAll(most int64) ([]byte, error) {
+	part, _ := f.j.content()
+	g := part.Geometry()
+	if !g.Known() || g.Size > most {
+		return nil, fmt.Errorf("%s has %d bytes, at most %d were expected", f.j.spec.Name, g.Size, most)
+	}
+	out := make([]byte, 0, g.Size)
+	for i := range g.Chunks() {
+		b, err := part.ReadChunk(i, nil)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, b...)
+	}
+	return out, nil
+}
+
+// Close says goodbye to the peers and lets the file go. A partial file stays
+// for the next run.
+func (f *File) Close() error {
+	j := f.j
+	j.dev.call(func(now time.Duration) {
+		j.step(now, pdp.Stop{})
+		j.release()
+		if j.dev.jobs[j.spec.Hierarchy()] == j {
+			delete(j.dev.jobs, j.spec.Hierarchy())
+		}
+	})
+	j.stop()
+	part, _ := j.content()
+	return part.Close()
+}
+
+// Linger serves until nobody of the subnet needs these files from this
+// device, at most for the given time.
+func (d *Device) Linger(ctx context.Context, files []*File, most time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		idle := true
+		d.call(func(time.Duration) {
+			for _, f := range files {
+				idle = idle && (f.j.ended || f.j.machine.Idle())
+			}
+		})
+		if idle {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		case <-d.done:
+			return
+		}
+	}
+}
+
+// failure returns the error of a job that failed, with what the origin said.
+// The caller holds mu.
+func (j *job) failure() error {
+	var e *Error
+	if errors.As(j.err, &e) && e.Err == nil && e.Reason.Origin() {
+		e.Err = j.originErr
+	}
+	return j.err
+}
+
+// discard removes the partial file.
+func (f *File) discard() error {
+	part, _ := f.j.content()
+	return part.Discard()
+}

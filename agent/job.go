@@ -1,0 +1,337 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/slot"
+)
+
+// Spec says which file to fetch and how to know that it is right.
+type Spec struct {
+	// Name is the file's name for people; Model the device's model, if any.
+	Name, Model string
+	// Group is the model group, empty for files that belong to no model.
+	Group string
+	// Sources are the URLs that the file may be downloaded from, the one to
+	// be tried first first.
+	Sources []*url.URL
+	// Target is the path that the file will have.
+	Target string
+	// Size in bytes, or load.UnknownSize.
+	Size int64
+	// Digest of the whole file, zero if nobody has told (unsigned content).
+	Digest load.Digest
+	// Table is the signed chunk table, nil if there is none.
+	Table load.Table
+	// Key names the content where Digest is zero: what was asked for.
+	Key string
+	// Fetch replaces the download from Sources for content that this device
+	// makes itself, such as a bundle of metadata.
+	Fetch func(ctx context.Context) ([]byte, error)
+}
+
+func (s Spec) signed() bool { return s.Table != nil }
+
+// key returns the key of the hierarchy and of the partial file.
+func (s Spec) key() load.Digest {
+	if !s.Digest.IsZero() {
+		return s.Digest
+	}
+	return load.DigestOf([]byte("peerload unsigned 1\x00" + s.Key))
+}
+
+// Hierarchy returns the hierarchy that the file is shared in.
+func (s Spec) Hierarchy() wire.Hierarchy {
+	k := s.key()
+	return wire.HierarchyOf(s.Group, k[:])
+}
+
+// job is one file on its way: a machine, its content, its links, its download.
+type job struct {
+	dev  *Device
+	spec Spec
+	ctx  context.Context
+	stop context.CancelFunc
+
+	// Owned by the loop.
+	machine  *pdp.Machine
+	links    map[pdp.Link]*link
+	nextLink pdp.Link
+	actions  []pdp.Action
+	dl       context.CancelFunc // ends the download under way
+	source   int                // of spec.Sources, the one in use
+	ended    bool
+	progress time.Duration // when progress was last reported
+	told     int           // chunks held then
+	next     *job          // may use the origin once this one needs it no more
+
+	held bool // the file was in place from the start
+
+	finished chan struct{} // closed when complete or failed
+	settle   chan struct{} // wakes the disk goroutine
+	verify   chan struct{}
+
+	mu        sync.Mutex
+	part      *slot.Partial
+	gen       uint64 // of the content: another one after each reset
+	epoch     uint64
+	validator string // of the origin, for that epoch
+	recent    recent
+	children  int // links to children, as of the last step
+	err       error
+	originErr error // what the origin said last
+	complete  bool
+	count     counters
+}
+
+// post and call hand an event to the machine.
+func (j *job) post(e pdp.Event) { j.dev.post(func(now time.Duration) { j.step(now, e) }) }
+func (j *job) call(e pdp.Event) { j.dev.call(func(now time.Duration) { j.step(now, e) }) }
+
+// postAt is post for an event about content of generation gen; it is dropped
+// if the content has been reset since.
+func (j *job) postAt(gen uint64, e pdp.Event) {
+	j.dev.post(func(now time.Duration) {
+		if _, g := j.content(); g == gen {
+			j.step(now, e)
+		}
+	})
+}
+
+// content returns what is stored, nil after release, and its generation.
+func (j *job) content() (*slot.Partial, uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.part, j.gen
+}
+
+func (j *job) chunkSize() int {
+	if part, _ := j.content(); part != nil {
+		return part.Geometry().ChunkSize()
+	}
+	return 0
+}
+
+func (j *job) deadline() (time.Duration, bool) {
+	if j.ended {
+		return 0, false
+	}
+	return j.machine.Deadline()
+}
+
+// step gives the machine an event and carries out what follows.
+func (j *job) step(now time.Duration, e pdp.Event) {
+	if j.ended {
+		return
+	}
+	j.actions = j.machine.Step(now, e, j.actions[:0])
+	for i, a := range j.actions {
+		j.carryOut(a)
+		j.actions[i] = nil
+	}
+	j.reportStatus(now)
+	if j.machine.Status().Ended {
+		j.release()
+	}
+	j.openNext(now)
+}
+
+// openNext lets the next file of the load have the origin.
+func (j *job) openNext(now time.Duration) {
+	if n := j.next; n != nil && j.machine.OriginDone() {
+		j.next = nil
+		n.step(now, pdp.Gate{Open: true})
+	}
+}
+
+// carryOut does one action. It must not block.
+func (j *job) carryOut(a pdp.Action) {
+	switch a := a.(type) {
+	case pdp.Broadcast:
+		_ = j.dev.cfg.Net.Broadcast(wire.Marshal(j.envelope(), a.Msg))
+	case pdp.Send:
+		_ = j.dev.cfg.Net.Send(a.To, wire.Marshal(j.envelope(), a.Msg))
+	case pdp.Dial:
+		j.dial(a)
+	case pdp.SendFrame:
+		if l := j.links[a.Link]; l != nil {
+			l.send(outgoing{frame: a.Frame})
+		}
+	case pdp.SendChunk:
+		if l := j.links[a.Link]; l != nil {
+			_, gen := j.content()
+			l.send(outgoing{chunk: a.Index, gen: gen})
+		}
+	case pdp.Close:
+		if l := j.links[a.Link]; l != nil {
+			j.dropLink(l)
+		}
+	case pdp.Prepare:
+		j.prepare()
+	case pdp.OpenOrigin:
+		j.download(a.From)
+	case pdp.StopOrigin:
+		j.stopDownload()
+	case pdp.Reset:
+		j.reset(a)
+	case pdp.SetSize:
+		part, gen := j.content()
+		if err := part.SetSize(a.Size); err != nil {
+			j.diskFailed(gen, err)
+		}
+	case pdp.Verify:
+		signal(j.verify)
+	case pdp.Complete:
+		j.mu.Lock()
+		j.complete = true
+		j.mu.Unlock()
+		close(j.finished)
+	case pdp.Fail:
+		j.fail(a.Reason)
+	case pdp.Note:
+		j.note(a)
+	}
+}
+
+func (j *job) envelope() wire.Envelope {
+	return wire.Envelope{Hierarchy: j.spec.Hierarchy(), From: j.dev.self.Peer, TCPPort: j.dev.self.Addr.Port()}
+}
+
+// dropLink forgets a link and closes it once what was queued is sent.
+func (j *job) dropLink(l *link) {
+	delete(j.links, l.id)
+	close(l.dropped)
+}
+
+// fail ends the job without the file.
+func (j *job) fail(why wire.Reason) {
+	j.mu.Lock()
+	if j.err == nil {
+		j.err = &Error{File: j.spec.Name, URL: j.url(), Reason: why}
+	} else if e := (*Error)(nil); !errors.As(j.err, &e) {
+		j.err = &Error{File: j.spec.Name, URL: j.url(), Reason: why, Err: j.err}
+	}
+	done := j.complete
+	j.mu.Unlock()
+	if !done {
+		close(j.finished)
+	}
+}
+
+// release ends everything that belongs to the job but the file itself.
+func (j *job) release() {
+	if j.ended {
+		return
+	}
+	j.ended = true
+	j.stopDownload()
+	for _, l := range j.links {
+		j.dropLink(l)
+	}
+	j.stop()
+}
+
+// diskFailed keeps the error and tells the machine.
+func (j *job) diskFailed(gen uint64, err error) {
+	j.mu.Lock()
+	stale := gen != j.gen
+	if j.err == nil && !stale {
+		j.err = err
+	}
+	j.mu.Unlock()
+	if !stale {
+		j.post(pdp.DiskFailed{})
+	}
+}
+
+// reset drops the content and begins another one.
+func (j *job) reset(a pdp.Reset) {
+	part, gen := j.content()
+	fresh, err := func() (*slot.Partial, error) {
+		if err := part.Discard(); err != nil {
+			return nil, err
+		}
+		return slot.OpenPartial(j.dev.cfg.Files, j.spec.Target, j.slotSpec(a.Epoch, a.Size), j.dev.cfg.Slot)
+	}()
+	if err != nil {
+		j.diskFailed(gen, err)
+		return
+	}
+	j.mu.Lock()
+	j.part, j.epoch = fresh, a.Epoch
+	j.gen++
+	j.recent.clear()
+	j.mu.Unlock()
+}
+
+func (j *job) slotSpec(epoch uint64, size int64) slot.Spec {
+	return slot.Spec{Key: j.spec.key(), Epoch: epoch, Geometry: load.Geometry{Size: size}, Table: j.spec.Table, Digest: j.spec.Digest}
+}
+
+// url returns the source in use, for people.
+func (j *job) url() string {
+	if len(j.spec.Sources) == 0 {
+		return ""
+	}
+	return j.spec.Sources[j.source].Redacted()
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Error says why a file is not coming.
+type Error struct {
+	File, URL string
+	Reason    wire.Reason
+	// Err is what the disk or the server said, if anything did.
+	Err error
+}
+
+// Error says what happened and what to do.
+func (e *Error) Error() string {
+	s := fmt.Sprintf("%s: %s", e.File, explain(e.Reason, e.URL))
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns what the disk or the server said.
+func (e *Error) Unwrap() error { return e.Err }
+
+// explain says what a reason means and what to do.
+func explain(why wire.Reason, u string) string {
+	switch why {
+	case wire.ReasonDisk:
+		return "this device cannot store it"
+	case wire.ReasonOriginUnreachable:
+		return "cannot reach " + u + ": check the address and that the server runs, then run the same command again; it continues where it stood"
+	case wire.ReasonOriginNotFound:
+		return u + " does not exist on the server"
+	case wire.ReasonOriginForbidden:
+		return "the server refuses " + u
+	case wire.ReasonOriginStalled:
+		return u + " stopped sending; run the same command again, it continues where it stood"
+	case wire.ReasonOriginTruncated:
+		return u + " ends before its announced length"
+	case wire.ReasonOriginTooMuch:
+		return u + " sends more than its announced length"
+	case wire.ReasonOriginBusy:
+		return u + " is busy; try again later"
+	case wire.ReasonOriginWrong:
+		return u + " is not the file that was asked for (wrong digest or size)"
+	}
+	return why.String()
+}

@@ -1,0 +1,236 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/slot"
+)
+
+// activeEvery is how often a link that carries a chunk says so.
+const activeEvery = 200 * time.Millisecond
+
+// goodbyeWait is how long a dropped link may take to send its last frames.
+const goodbyeWait = time.Second
+
+// linkQueue bounds what waits to be sent over a link: a window of chunks and
+// the keep-alives of a child that does not read, until it is dropped.
+const linkQueue = 64
+
+// link is one connection to a parent or a child.
+type link struct {
+	id   pdp.Link
+	job  *job
+	conn net.Conn
+	peer string // the other device's address, for reports
+	out  chan outgoing
+	// dropped is closed when the machine has closed the link.
+	dropped chan struct{}
+	// buf holds a chunk read from disk; the writer's own.
+	buf []byte
+}
+
+// outgoing is a frame, or without one a chunk of a generation of the content.
+type outgoing struct {
+	frame wire.Frame
+	chunk int
+	gen   uint64
+}
+
+// dial opens a link to a parent.
+func (j *job) dial(a pdp.Dial) {
+	l := &link{id: a.Link, job: j, peer: a.Addr.String(), out: make(chan outgoing, linkQueue), dropped: make(chan struct{})}
+	j.links[a.Link] = l
+	go func() {
+		ctx, cancel := context.WithTimeout(j.ctx, j.dev.cfg.Protocol.Tree.Dial)
+		defer cancel()
+		c, err := j.dev.cfg.Net.Dial(ctx, a.Addr)
+		if err != nil {
+			j.post(pdp.Closed{Link: a.Link, Reason: wire.ReasonUnreachable})
+			return
+		}
+		j.dev.post(func(now time.Duration) {
+			if j.links[a.Link] != l {
+				c.Close()
+				return
+			}
+			l.conn = c
+			l.run()
+			j.step(now, pdp.Opened{Link: a.Link})
+		})
+	}()
+}
+
+// acceptLink takes a child's link.
+func (j *job) acceptLink(now time.Duration, c net.Conn, from netip.AddrPort, h *wire.Hello) {
+	j.nextLink++
+	l := &link{id: j.nextLink, job: j, conn: c, peer: from.String(), out: make(chan outgoing, linkQueue), dropped: make(chan struct{})}
+	j.links[l.id] = l
+	l.run()
+	j.step(now, pdp.Accepted{Link: l.id, From: from, Hello: h})
+}
+
+func (l *link) run() {
+	go l.read()
+	go l.write()
+}
+
+// send queues something; a link whose queue is full is broken.
+func (l *link) send(o outgoing) {
+	select {
+	case l.out <- o:
+	default:
+		if l.conn != nil {
+			l.conn.Close()
+		}
+	}
+}
+
+// read takes frames until the link ends.
+func (l *link) read() {
+	j := l.job
+	src := &activeReader{link: l, r: l.conn}
+	r := bufio.NewReaderSize(src, 32<<10)
+	var buf []byte
+	for {
+		f, err := wire.ReadFrame(r, func(n int) []byte {
+			if l.id > 0 || n > j.chunkSize() {
+				return nil // children send no chunks, nobody sends larger ones
+			}
+			if cap(buf) < n {
+				buf = make([]byte, n)
+			}
+			return buf[:n]
+		})
+		if err != nil {
+			l.gone(err)
+			return
+		}
+		switch f := f.(type) {
+		case nil:
+		case *wire.Chunk:
+			l.chunk(f)
+		case *wire.End, *wire.Welcome:
+			// The store must know before the next chunk comes.
+			j.call(pdp.Framed{Link: l.id, Frame: f})
+		default:
+			j.post(pdp.Framed{Link: l.id, Frame: f})
+		}
+	}
+}
+
+// chunk verifies and stores a chunk from the parent, then tells.
+func (l *link) chunk(f *wire.Chunk) {
+	j := l.job
+	part, gen := j.content()
+	if part == nil || part.Has(f.Index) {
+		j.peerBytes(len(f.Bytes))
+		return
+	}
+	err := part.WriteChunk(f.Index, f.Bytes)
+	j.peerBytes(len(f.Bytes))
+	switch {
+	case err == nil:
+		j.keep(gen, f.Index, f.Bytes)
+		j.postAt(gen, pdp.Stored{Link: l.id, Index: f.Index})
+	case errors.Is(err, slot.ErrBadChunk), errors.Is(err, slot.ErrSize):
+		j.postAt(gen, pdp.Bad{Link: l.id, Index: f.Index})
+	default:
+		j.diskFailed(gen, err)
+	}
+}
+
+// gone tells the machine that the link ended.
+func (l *link) gone(err error) {
+	why := wire.ReasonParentLost
+	if errors.Is(err, wire.ErrMalformed) || errors.Is(err, wire.ErrForeign) {
+		why = wire.ReasonProtocol
+	}
+	l.conn.Close()
+	l.job.dev.post(func(now time.Duration) {
+		if l.job.links[l.id] == l {
+			l.job.dropLink(l)
+			l.job.step(now, pdp.Closed{Link: l.id, Reason: why})
+		}
+	})
+}
+
+// write sends what is queued, in order, until the link is dropped; what was
+// queued before that still leaves, for as long as goodbyeWait.
+func (l *link) write() {
+	defer l.conn.Close()
+	var buf []byte
+	send := func(o outgoing) error {
+		if o.frame == nil {
+			return l.writeChunk(o)
+		}
+		buf = wire.AppendFrame(buf[:0], o.frame)
+		_, err := l.conn.Write(buf)
+		return err
+	}
+	for {
+		select {
+		case o := <-l.out:
+			if send(o) != nil {
+				return // closing the connection makes the reader tell
+			}
+		case <-l.dropped:
+			_ = l.conn.SetWriteDeadline(time.Now().Add(goodbyeWait))
+			for {
+				select {
+				case o := <-l.out:
+					if send(o) != nil {
+						return
+					}
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// writeChunk sends a chunk from memory if it came a moment ago, else from
+// disk.
+func (l *link) writeChunk(o outgoing) error {
+	j := l.job
+	b, release, err := l.chunkBytes(o)
+	if err != nil {
+		return err
+	}
+	head := wire.ChunkFrameHeader(o.chunk, len(b), !j.spec.signed())
+	bufs := net.Buffers{head, b}
+	_, err = bufs.WriteTo(l.conn)
+	release()
+	if err != nil {
+		return err
+	}
+	j.servedBytes(l.peer, len(b))
+	j.post(pdp.Sent{Link: l.id})
+	return nil
+}
+
+// activeReader tells that bytes come, now and then.
+type activeReader struct {
+	link *link
+	r    io.Reader
+	told time.Time
+}
+
+func (a *activeReader) Read(b []byte) (int, error) {
+	n, err := a.r.Read(b)
+	if n > 0 && a.link.id < 0 {
+		if now := time.Now(); now.Sub(a.told) >= activeEvery {
+			a.told = now
+			a.link.job.post(pdp.Active{Link: a.link.id})
+		}
+	}
+	return n, err
+}

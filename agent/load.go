@@ -1,0 +1,352 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/origin"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/slot"
+	"github.com/peerload/peerload/trust"
+)
+
+// ErrModel says that a load is not for this device's model.
+var ErrModel = errors.New("the load is not for this model")
+
+// TrustError is a refusal of the signed metadata or the manifest.
+type TrustError struct{ Err error }
+
+// Error implements error.
+func (e *TrustError) Error() string { return "not trusted: " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *TrustError) Unwrap() error { return e.Err }
+
+// LoadSpec says which load to fetch.
+type LoadSpec struct {
+	// URL of the manifest, BASE/NAME.load.
+	URL *url.URL
+	// Trust is the directory with the pinned root.
+	Trust string
+	// Model of this device, empty if not told; Group its model group.
+	Model, Group string
+	// Dir is where the components go.
+	Dir string
+	// Slots keeps the load in two slots below Dir.
+	Slots bool
+	// Scratch is a directory for what is not part of the load.
+	Scratch string
+}
+
+// ahead is how many components have their elections before their turn at the
+// origin comes: a load of eight files costs one election.
+const ahead = 3
+
+// maxManifest bounds the bundle of metadata and manifest.
+const maxManifest = trust.MaxBundleSize
+
+// LoadRun is a load on its way.
+type LoadRun struct {
+	// Manifest is set once it is verified.
+	Manifest *load.Manifest
+	// Files are what this device serves to others, in order of the manifest;
+	// the first is the bundle of metadata.
+	Files []*File
+	start time.Time
+	spec  LoadSpec
+	dev   *Device
+	name  string
+	base  *url.URL
+	held  []report.Final
+}
+
+// FetchLoad fetches a load: first the signed metadata and the manifest, then
+// every component, each in a hierarchy of its own. It returns once all are
+// verified and committed; Close ends the serving.
+func (d *Device) FetchLoad(ctx context.Context, s LoadSpec) (*LoadRun, error) {
+	base := *s.URL
+	base.Path = path.Dir(s.URL.Path) + "/"
+	if base.Path == "//" {
+		base.Path = "/"
+	}
+	base.RawPath, base.RawQuery = "", ""
+	r := &LoadRun{spec: s, dev: d, start: time.Now(), base: &base, name: strings.TrimSuffix(path.Base(s.URL.Path), load.ManifestSuffix)}
+	if err := r.manifest(ctx); err != nil {
+		return r, err
+	}
+	if s.Model != "" && !policy.Builtin().Fits(r.Manifest.Models, s.Model) {
+		return r, fmt.Errorf("%w: %s %s is for %s, this device is a %s", ErrModel,
+			r.Manifest.Name, r.Manifest.Version, strings.Join(r.Manifest.Models, ", "), s.Model)
+	}
+	if s.Slots {
+		return r, r.intoSlots(ctx)
+	}
+	return r, r.intoDir(ctx)
+}
+
+// manifest fetches metadata and manifest, once per subnet: the root makes a
+// bundle of what it took from the server, and every device verifies it for
+// itself.
+func (r *LoadRun) manifest(ctx context.Context) error {
+	client, err := trust.New(trust.Config{Dir: r.spec.Trust})
+	if err != nil {
+		return &TrustError{err}
+	}
+	far := &originFetcher{dev: r.dev, base: r.base}
+	var refused error // why this device, as root, believes the server not
+	name := r.name + load.ManifestSuffix
+	f, err := r.dev.Fetch(Spec{
+		Name: name, Model: r.spec.Model, Sources: []*url.URL{r.spec.URL}, Size: load.UnknownSize,
+		Key:    "bundle\x00" + r.base.Redacted() + "\x00" + r.name,
+		Target: filepath.Join(r.spec.Scratch, fmt.Sprintf("bundle-%d-%s", os.Getpid(), r.name)),
+		Fetch: func(ctx context.Context) ([]byte, error) {
+			b, _, err := client.BuildBundle(ctx, far, r.name)
+			if err != nil {
+				if refused = err; !far.failed(err) {
+					// Asking again would not make it trustworthy.
+					err = fmt.Errorf("%w: %w", origin.ErrForbidden, err)
+				}
+				return nil, err
+			}
+			return trust.PackBundle(b), nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	r.Files = append(r.Files, f)
+	if err := f.Wait(ctx); err != nil {
+		if refused != nil && !far.failed(refused) {
+			return &TrustError{refused}
+		}
+		return err
+	}
+	raw, err := f.ReadAll(maxManifest)
+	if err != nil {
+		return err
+	}
+	b, err := trust.ParseBundle(raw)
+	if err == nil {
+		r.Manifest, _, err = client.Manifest(ctx, b, r.name)
+	}
+	if err != nil && f.Final().BytesFromOrigin == 0 {
+		// A peer's copy counts only if it is genuine, unexpired and not older.
+		r.dev.event(report.Event{Event: report.KindFallback, File: name, Reason: "metadata-refused",
+			Message: fmt.Sprintf("the peers' copy of the metadata is refused: %v; asking the server", err)})
+		r.Manifest, _, err = client.Manifest(ctx, far, r.name)
+	}
+	if err != nil {
+		return &TrustError{err}
+	}
+	return nil
+}
+
+// specs returns what to fetch of the components that are not in place.
+func (r *LoadRun) specOf(c load.Component, dir string) Spec {
+	u := *r.base
+	u.Path += trust.ComponentPath(c.Digest.String(), c.Name)
+	return Spec{
+		Name: c.Name, Model: r.spec.Model, Group: r.spec.Group, Sources: []*url.URL{&u},
+		Target: filepath.Join(dir, c.Name), Size: c.Size, Digest: c.Digest, Table: c.Table,
+	}
+}
+
+// intoDir fetches into one directory; the names appear together.
+func (r *LoadRun) intoDir(ctx context.Context) error {
+	fs := r.dev.cfg.Files
+	if _, err := slot.Recover(fs, r.spec.Dir); err != nil {
+		return err
+	}
+	files, err := r.components(ctx, r.Manifest.Components, r.spec.Dir)
+	if err != nil {
+		return err
+	}
+	var parts []*slot.Partial
+	for _, f := range files {
+		if !f.Held() {
+			parts = append(parts, f.Partial())
+		}
+	}
+	if len(parts) > 0 {
+		if err := slot.CommitSet(fs, r.spec.Dir, parts); err != nil {
+			return err
+		}
+	}
+	for _, f := range files {
+		f.Committed()
+	}
+	return nil
+}
+
+// intoSlots fetches into the slot that is not active, and switches to it once
+// every component is verified.
+func (r *LoadRun) intoSlots(ctx context.Context) error {
+	s, err := slot.OpenSlots(r.dev.cfg.Files, r.spec.Dir)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	l := slot.Load{Name: r.Manifest.Name, Version: r.Manifest.Version}
+	byName := map[string]load.Component{}
+	for _, c := range r.Manifest.Components {
+		l.Components = append(l.Components, slot.Entry{Name: c.Name, Size: c.Size, Digest: c.Digest})
+		byName[c.Name] = c
+	}
+	missing, err := s.Begin(l)
+	if err != nil {
+		return err
+	}
+	var want []load.Component
+	for _, e := range missing {
+		want = append(want, byName[e.Name])
+		delete(byName, e.Name)
+	}
+	for _, c := range r.Manifest.Components {
+		if _, kept := byName[c.Name]; kept {
+			r.cached(c, filepath.Join(s.Dir(s.Inactive().Slot), c.Name))
+		}
+	}
+	files, err := r.components(ctx, want, s.Dir(s.Inactive().Slot))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := f.Commit(); err != nil {
+			return err
+		}
+	}
+	return s.Switch()
+}
+
+// cached notes a component that was there before.
+func (r *LoadRun) cached(c load.Component, at string) {
+	r.held = append(r.held, report.Final{File: c.Name, Size: c.Size, SHA256: c.Digest.String(), Path: at,
+		Source: report.SourceCache, Role: report.RoleNone, BytesFromCache: c.Size})
+}
+
+// components fetches files one after the other from the origin, with their
+// elections ahead of their turn.
+func (r *LoadRun) components(ctx context.Context, cs []load.Component, dir string) ([]*File, error) {
+	var files []*File
+	begin := func() error {
+		f, err := r.dev.open(r.specOf(cs[len(files)], dir))
+		if err != nil {
+			return err
+		}
+		first := len(files) == 0
+		files = append(files, f)
+		r.Files = append(r.Files, f)
+		if err := r.dev.begin(f, first); err != nil {
+			return err
+		}
+		if !first {
+			r.dev.chain(files[len(files)-2], f)
+		}
+		return nil
+	}
+	for i := range cs {
+		for len(files) < len(cs) && len(files) <= i+ahead {
+			if err := begin(); err != nil {
+				return files, err
+			}
+		}
+		if err := files[i].Wait(ctx); err != nil {
+			return files, err
+		}
+	}
+	return files, nil
+}
+
+// chain opens the way to the origin for b once a needs it no more.
+func (d *Device) chain(a, b *File) {
+	d.call(func(now time.Duration) {
+		a.j.next = b.j
+		a.j.openNext(now)
+	})
+}
+
+// Final returns the report of the whole load.
+func (r *LoadRun) Final() *report.Final {
+	t := &report.Final{File: r.name + load.ManifestSuffix, URL: r.spec.URL.Redacted(), Path: r.spec.Dir,
+		Role: report.RoleNone, Source: report.SourceCache, ElapsedS: time.Since(r.start).Seconds()}
+	t.Components = append(t.Components, r.held...)
+	for i, f := range r.Files {
+		c := f.Final()
+		if i == 0 {
+			c.File = "metadata"
+			c.Path = ""
+		}
+		t.Components = append(t.Components, *c)
+	}
+	for i, c := range t.Components {
+		t.Size += c.Size
+		t.BytesFromOrigin += c.BytesFromOrigin
+		t.BytesFromPeers += c.BytesFromPeers
+		t.BytesFromCache += c.BytesFromCache
+		t.BytesToPeers += c.BytesToPeers
+		t.Elections += c.Elections
+		t.Fallbacks = append(t.Fallbacks, c.Fallbacks...)
+		if c.Role == report.RoleRoot || i == 0 {
+			t.Role = c.Role
+		}
+		if t.FirstByteS == 0 || c.FirstByteS > 0 && c.FirstByteS < t.FirstByteS {
+			t.FirstByteS = c.FirstByteS
+		}
+	}
+	if t.BytesFromOrigin > t.BytesFromCache && t.BytesFromOrigin >= t.BytesFromPeers {
+		t.Source = report.SourceOrigin
+	} else if t.BytesFromPeers > t.BytesFromCache {
+		t.Source = report.SourcePeer
+	}
+	return t
+}
+
+// Close says goodbye and lets all files go. The bundle is removed.
+func (r *LoadRun) Close() {
+	for i, f := range r.Files {
+		_ = f.Close()
+		if i == 0 {
+			_ = f.discard()
+		}
+	}
+}
+
+// originFetcher gives a trust.Client the files of a repository.
+type originFetcher struct {
+	dev  *Device
+	base *url.URL
+	last error
+}
+
+// Fetch implements trust.Fetcher.
+func (o *originFetcher) Fetch(ctx context.Context, p string, most int64) ([]byte, error) {
+	u := *o.base
+	u.Path += p
+	b, err := o.dev.cfg.Origin.Open(ctx, origin.Request{URL: &u, Size: load.UnknownSize})
+	if err != nil {
+		if errors.Is(err, origin.ErrNotFound) {
+			return nil, fmt.Errorf("%s: %w", u.Redacted(), trust.ErrNotFound)
+		}
+		o.last = err
+		return nil, err
+	}
+	defer b.Close()
+	raw, err := readBounded(b, most)
+	if err != nil {
+		o.last = err
+	}
+	return raw, err
+}
+
+// failed reports whether an error of the trust client is in truth that the
+// server could not be asked.
+func (o *originFetcher) failed(err error) bool { return o.last != nil && errors.Is(err, o.last) }

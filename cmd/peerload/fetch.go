@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/url"
+
+	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/report"
+)
+
+// errTrust marks errors of the signed metadata for the exit code.
+var errTrust = errors.New("trust")
+
+// trustFailure is an error of the signed metadata.
+type trustFailure struct{ error }
+
+func (e trustFailure) Is(target error) bool { return target == errTrust }
+func (e trustFailure) Unwrap() error        { return e.error }
+
+// getter runs what was asked for on a device.
+type getter struct {
+	f     *getFlags
+	r     *request
+	dev   *agent.Device
+	out   *output
+	state *agent.State
+}
+
+func (g *getter) fetch(ctx context.Context) error {
+	if g.r.load {
+		return g.fetchLoad(ctx)
+	}
+	return g.fetchFiles(ctx)
+}
+
+// fetchFiles fetches one file after the other, with their elections together.
+func (g *getter) fetchFiles(ctx context.Context) error {
+	var files []*agent.File
+	defer func() {
+		for _, f := range files {
+			_ = f.Close()
+		}
+	}()
+	for _, u := range g.r.urls {
+		target, err := g.r.target(u)
+		if err != nil {
+			return err
+		}
+		f, err := g.dev.Fetch(agent.Spec{
+			Name: nameOf(u), Model: g.f.model, Group: g.group(), Sources: []*url.URL{u}, Target: target,
+			Size: load.UnknownSize, Digest: g.r.digest, Key: u.Redacted(),
+		})
+		if err != nil {
+			return g.failed(nameOf(u), err, nil)
+		}
+		files = append(files, f)
+	}
+	for _, f := range files {
+		err := f.Wait(ctx)
+		if err == nil {
+			err = f.Commit()
+		}
+		if err != nil {
+			return g.failed(f.Final().File, err, f.Final())
+		}
+		g.out.done(f.Final())
+	}
+	g.dev.Linger(ctx, files, g.f.linger)
+	for _, f := range files {
+		g.out.result(f.Final())
+	}
+	return nil
+}
+
+func (g *getter) fetchLoad(ctx context.Context) error {
+	u := g.r.urls[0]
+	run, err := g.dev.FetchLoad(ctx, agent.LoadSpec{
+		URL: u, Trust: g.f.trust, Model: g.f.model, Group: g.group(), Dir: g.r.output, Slots: g.f.slots, Scratch: g.state.Dir(),
+	})
+	defer run.Close()
+	if err != nil {
+		var t *agent.TrustError
+		switch {
+		case errors.As(err, &t):
+			err = trustFailure{err}
+		case errors.Is(err, agent.ErrModel):
+			err = usageError{err}
+		}
+		return g.failed(nameOf(u), err, run.Final())
+	}
+	g.out.done(run.Final())
+	g.dev.Linger(ctx, run.Files, g.f.linger)
+	g.out.result(run.Final())
+	return nil
+}
+
+// group is the model group that this device shares with.
+func (g *getter) group() string {
+	if g.f.model == "" {
+		return ""
+	}
+	return policy.Builtin().Group(g.f.model)
+}
+
+func (g *getter) failed(name string, err error, fin *report.Final) error {
+	g.out.failed(name, err, fin)
+	return err
+}

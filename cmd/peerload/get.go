@@ -1,0 +1,285 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/peernet"
+	"github.com/peerload/peerload/policy"
+)
+
+// getFlags is what `peerload get` takes.
+type getFlags struct {
+	output, sha256, trust, model, peers, address, iface, state, profile string
+	unsigned, json, slots, noSync                                       bool
+	verbose                                                             int
+	port                                                                uint16
+	linger, maxTime                                                     time.Duration
+	origin                                                              originFlags
+}
+
+const getLong = `Get downloads files, or a whole signed load, through the peers of the subnet: of
+all devices that ask for the same content at about the same time one downloads it from
+the server, the others get it from each other.
+
+What is right is said by one of three: --sha256 HEX for one file, --trust DIR for a
+load published as NAME.load with signed metadata, or --unsigned, which believes the
+network. A file fetched with credentials is shared with the subnet like any other;
+--peers off keeps it to this device.
+
+Exit status: 0 done and verified; 2 usage, or refused; 3 verification failed;
+4 server unreachable; 5 disk; 6 trust; 130 interrupted.`
+
+const getExample = `  peerload get http://10.0.0.5/fw/app.bin --sha256 9f86d08… -o /tmp/app.bin
+  peerload get tftp://10.0.0.5/app.bin --unsigned -o firmware/
+  peerload get http://10.0.0.5/fw/phone.load --trust /etc/peerload/trust --model 7961 -o /var/lib/phone/`
+
+func getCommand() *cobra.Command {
+	f := &getFlags{}
+	cmd := &cobra.Command{
+		Use: "get URL...", Short: "Download files or a load through the peers",
+		Long: getLong, Example: getExample,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("get needs at least one URL")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), args) },
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&f.output, "output", "o", "", "file to write; a directory if it exists, ends in /, or several files come (default: the URL's last part, here)")
+	fl.StringVar(&f.sha256, "sha256", "", "the file's SHA-256, 64 hexadecimal digits")
+	fl.StringVar(&f.trust, "trust", "", "directory with the pinned root.json of the publisher of a load")
+	fl.BoolVar(&f.unsigned, "unsigned", false, "believe what the server and the peers send")
+	fl.StringVar(&f.model, "model", "", "this device's model; devices of one model group share")
+	fl.StringVar(&f.peers, "peers", "on", "share with the peers of the subnet: on or off")
+	fl.StringVar(&f.address, "address", "", "own address as IP/PREFIX (default: that of the interface)")
+	fl.StringVar(&f.iface, "interface", "", "interface to take the address from (default: that of the default route)")
+	fl.Uint16Var(&f.port, "port", 0, "peer port, UDP and TCP (default 4051)")
+	fl.StringVar(&f.state, "state", "", "state directory (default /var/lib/peerload, or $XDG_STATE_HOME/peerload)")
+	fl.StringVar(&f.profile, "profile", "lan", "timing: lan, or classic as the original")
+	fl.DurationVar(&f.linger, "linger", time.Minute, "serve the peers that still need it for at most this long after the end; 0s exits at once")
+	fl.DurationVar(&f.maxTime, "max-time", 0, "give up after this long (default: never)")
+	fl.BoolVar(&f.slots, "slots", false, "keep a load in two slots below the output directory, and switch DIR/current at the end")
+	fl.BoolVar(&f.noSync, "no-sync", false, "do not wait for the disk: for laboratories, a power cut may damage files")
+	fl.BoolVar(&f.json, "json", false, "events and the final report as JSON lines on standard output")
+	fl.CountVarP(&f.verbose, "verbose", "v", "show the log of the election and the tree")
+	f.origin.register(fl)
+	return cmd
+}
+
+// request is what was asked for, understood.
+type request struct {
+	urls   []*url.URL
+	digest load.Digest
+	dir    bool // output is a directory
+	load   bool // a signed load
+	output string
+}
+
+// parse understands what was typed, or says what is wrong with it.
+func (f *getFlags) parse(args []string) (*request, error) {
+	r := &request{output: f.output}
+	for _, a := range args {
+		u, err := url.Parse(a)
+		if err != nil {
+			return nil, usagef("%s is not a URL: %v", a, err)
+		}
+		switch {
+		case u.Scheme == "":
+			return nil, usagef("%s has no scheme: write http://, https://, tftp:// or file://", a)
+		case strings.HasSuffix(u.Path, "/") || u.Path == "":
+			return nil, usagef("%s names no file", a)
+		}
+		r.load = r.load || strings.HasSuffix(u.Path, load.ManifestSuffix)
+		r.urls = append(r.urls, u)
+	}
+	if err := f.parseTrust(r); err != nil {
+		return nil, err
+	}
+	if f.peers != "on" && f.peers != "off" {
+		return nil, usagef("--peers is on or off, not %q", f.peers)
+	}
+	if f.linger < 0 || f.maxTime < 0 {
+		return nil, usagef("--linger and --max-time must not be negative")
+	}
+	r.dir = r.load || len(r.urls) > 1 || strings.HasSuffix(f.output, "/")
+	if st, err := os.Stat(f.output); err == nil && st.IsDir() {
+		r.dir = true
+	}
+	if r.output == "" {
+		r.output, r.dir = ".", true
+	}
+	return r, nil
+}
+
+// parseTrust wants exactly one word on what is right.
+func (f *getFlags) parseTrust(r *request) error {
+	n := 0
+	for _, set := range []bool{f.sha256 != "", f.trust != "", f.unsigned} {
+		if set {
+			n++
+		}
+	}
+	switch {
+	case n == 0:
+		return usagef("nothing says which bytes are right: give --sha256 HEX (one file), --trust DIR (a signed load), or --unsigned to believe the network")
+	case n > 1:
+		return usagef("--sha256, --trust and --unsigned exclude each other")
+	case f.sha256 != "" && len(r.urls) > 1:
+		return usagef("--sha256 speaks of one file, %d were asked for", len(r.urls))
+	case f.trust != "" && (!r.load || len(r.urls) > 1):
+		return usagef("--trust fetches one load: give the URL of its NAME%s", load.ManifestSuffix)
+	case f.slots && !r.load:
+		return usagef("--slots is for a load, NAME%s", load.ManifestSuffix)
+	}
+	if r.load = f.trust != ""; f.sha256 != "" {
+		d, err := load.ParseDigest(f.sha256)
+		if err != nil {
+			return usagef("--sha256: %v", err)
+		}
+		r.digest = d
+	}
+	return nil
+}
+
+// run does what was asked for.
+func (f *getFlags) run(ctx context.Context, args []string) error {
+	r, err := f.parse(args)
+	if err != nil {
+		return err
+	}
+	if f.maxTime > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, f.maxTime, fmt.Errorf("not done after --max-time %v", f.maxTime))
+		defer cancel()
+	}
+	if r.dir {
+		if err := os.MkdirAll(r.output, 0o755); err != nil {
+			return err
+		}
+	}
+	dir, err := stateDir(f.state)
+	if err != nil {
+		return err
+	}
+	state, err := agent.OpenState(dir)
+	if err != nil {
+		return err
+	}
+	out := newOutput(f, state.Record(strings.Join(os.Args, " ")))
+	defer out.close()
+	d, err := f.device(state, out)
+	if err != nil {
+		return err
+	}
+	run := make(chan error, 1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() { run <- d.Run(context.WithoutCancel(ctx)) }()
+	g := &getter{f: f, r: r, dev: d, out: out, state: state}
+	err = g.fetch(ctx)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
+// device opens the peer ports and the way to servers.
+func (f *getFlags) device(state *agent.State, out *output) (*agent.Device, error) {
+	proto, err := pdp.Preset(f.profile)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if f.model != "" && f.peers == "on" && !policy.Builtin().Lookup(f.model).CanShare {
+		out.warn("model " + f.model + " cannot share: downloading the classic way")
+		f.peers = "off"
+	}
+	if f.peers == "off" {
+		proto = pdp.Alone()
+	}
+	if f.origin.retry >= 0 {
+		proto.Transfer.Attempts = f.origin.retry + 1
+	}
+	id, err := state.ID()
+	if err != nil {
+		return nil, err
+	}
+	net, err := f.listen(out)
+	if err != nil {
+		return nil, err
+	}
+	src, err := f.origin.open(net.Addr().Addr())
+	if err != nil {
+		return nil, err
+	}
+	cfg := agent.Config{ID: id, Net: net, Origin: src, Protocol: proto, Report: out.event}
+	cfg.Slot.NoSync = f.noSync
+	return agent.NewDevice(cfg)
+}
+
+func (f *getFlags) listen(out *output) (peernet.Net, error) {
+	if f.peers == "off" {
+		return agent.Alone{}, nil
+	}
+	cfg := peernet.Config{Interface: f.iface, Port: f.port}
+	if f.address != "" {
+		p, err := netip.ParsePrefix(f.address)
+		if err != nil {
+			return nil, usagef("--address wants IP/PREFIX, such as 10.0.0.7/24: %v", err)
+		}
+		cfg.Address = p
+	}
+	s, err := peernet.Listen(cfg)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	for _, w := range s.Warnings() {
+		out.warn(w)
+	}
+	return s, nil
+}
+
+// stateDir returns the state directory to use.
+func stateDir(flag string) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	if os.Geteuid() == 0 {
+		return "/var/lib/peerload", nil
+	}
+	if d := os.Getenv("XDG_STATE_HOME"); d != "" {
+		return filepath.Join(d, "peerload"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", usagef("no place for the state: give --state DIR")
+	}
+	return filepath.Join(home, ".local", "state", "peerload"), nil
+}
+
+// target returns the path that the file of a URL gets.
+func (r *request) target(u *url.URL) (string, error) {
+	if !r.dir {
+		return r.output, nil
+	}
+	name := path.Base(u.Path)
+	if err := load.CheckName(name); err != nil {
+		return "", usagef("%s: %v; name the file with -o", u.Redacted(), err)
+	}
+	return filepath.Join(r.output, name), nil
+}

@@ -1,0 +1,102 @@
+// Command peerload is Peerload on a device: it fetches firmware through the
+// peers of the subnet and tells what it does. It is wiring only; the path
+// itself is in package agent.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/slot"
+	"github.com/peerload/peerload/trust"
+)
+
+// Exit codes, documented in `peerload get --help`.
+const (
+	exitOK          = 0
+	exitUsage       = 2
+	exitVerify      = 3
+	exitUnreachable = 4
+	exitDisk        = 5
+	exitTrust       = 6
+	exitInterrupted = 130
+)
+
+// usageError is bad input: what was typed, or what the host cannot do.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use:   "peerload",
+		Short: "Fetch firmware once per site and share it with the peers of the subnet",
+		Long: `Peerload fetches a firmware file or a whole load across a thin WAN link once per
+subnet: the devices elect a root, the root alone downloads from the server, and a
+tree of connections passes the file on while it arrives.`,
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(getCommand(), statusCommand(), explainCommand())
+	err := root.ExecuteContext(ctx)
+	code := exitCode(err, ctx.Err() != nil)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "peerload:", err)
+		if code == exitUsage {
+			fmt.Fprintln(os.Stderr, "Try 'peerload --help'.")
+		}
+	}
+	os.Exit(code)
+}
+
+// exitCode tells a script what kind of error it was.
+func exitCode(err error, interrupted bool) int {
+	var job *agent.Error
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case interrupted:
+		return exitInterrupted
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, errTrust):
+		return exitTrust
+	case errors.Is(err, slot.ErrNoSpace), errors.Is(err, trust.ErrStore), errors.Is(err, slot.ErrLocked):
+		return exitDisk
+	case errors.As(err, &job):
+		return jobExit(job.Reason)
+	case errors.Is(err, slot.ErrDigest), errors.Is(err, slot.ErrDamaged):
+		return exitVerify
+	case isDisk(err):
+		return exitDisk
+	}
+	return exitUsage
+}
+
+func jobExit(why wire.Reason) int {
+	switch why {
+	case wire.ReasonDisk:
+		return exitDisk
+	case wire.ReasonOriginWrong, wire.ReasonDigestMismatch:
+		return exitVerify
+	}
+	return exitUnreachable
+}
+
+// isDisk reports whether the operating system refused a file operation.
+func isDisk(err error) bool {
+	var path *os.PathError
+	var link *os.LinkError
+	return errors.As(err, &path) || errors.As(err, &link)
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peerload/peerload/origin"
+)
+
+// originFlags is how servers are reached, named as curl names it.
+type originFlags struct {
+	headers           []string
+	cacert, cert, key string
+	limitRate         string
+	retry, window     int
+	connectTimeout    time.Duration
+}
+
+// stallTimeout is a root's patience with its server. It is shorter than the
+// patience of its followers with it, so that the root gives up first and says
+// why.
+const stallTimeout = 5 * time.Second
+
+func (o *originFlags) register(fl *pflag.FlagSet) {
+	fl.StringArrayVarP(&o.headers, "header", "H", nil, "HTTP header for the server, as 'Name: value'; may be repeated")
+	fl.StringVar(&o.cacert, "cacert", "", "file with the CA certificates that HTTPS servers are verified against (PEM)")
+	fl.StringVar(&o.cert, "cert", "", "file with the client certificate (PEM)")
+	fl.StringVar(&o.key, "key", "", "file with the client certificate's key (PEM; default: the --cert file)")
+	fl.StringVar(&o.limitRate, "limit-rate", "", "most bytes a second from the server, such as 200k or 2M")
+	fl.IntVar(&o.retry, "retry", 2, "how often to try the server again when it fails")
+	fl.DurationVar(&o.connectTimeout, "connect-timeout", 0, "how long the server may take to accept a connection (default 5s)")
+	fl.IntVar(&o.window, "tftp-window", 0, "TFTP window in blocks (default 16)")
+}
+
+// open returns the way to servers, connecting from the device's own address.
+func (o *originFlags) open(from netip.Addr) (*origin.Mux, error) {
+	if o.retry < 0 {
+		return nil, usagef("--retry must not be negative")
+	}
+	cfg := origin.Config{StallTimeout: stallTimeout, ConnectTimeout: o.connectTimeout, WindowSize: o.window, Headers: http.Header{}}
+	if from.IsValid() && !from.IsUnspecified() {
+		cfg.LocalAddr = from
+	}
+	for _, h := range o.headers {
+		name, value, ok := strings.Cut(h, ":")
+		if !ok || strings.TrimSpace(name) == "" {
+			return nil, usagef("--header wants 'Name: value', not %q", h)
+		}
+		cfg.Headers.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	var err error
+	if cfg.LimitRate, err = parseRate(o.limitRate); err != nil {
+		return nil, err
+	}
+	if err := o.certificates(&cfg); err != nil {
+		return nil, err
+	}
+	m, err := origin.New(cfg)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return m, nil
+}
+
+func (o *originFlags) certificates(cfg *origin.Config) error {
+	if o.cacert != "" {
+		pem, err := os.ReadFile(o.cacert)
+		if err != nil {
+			return usagef("--cacert: %v", err)
+		}
+		cfg.CACert = x509.NewCertPool()
+		if !cfg.CACert.AppendCertsFromPEM(pem) {
+			return usagef("--cacert: %s holds no certificate in PEM", o.cacert)
+		}
+	}
+	switch {
+	case o.cert == "" && o.key != "":
+		return usagef("--key needs --cert")
+	case o.cert != "":
+		key := o.key
+		if key == "" {
+			key = o.cert
+		}
+		c, err := tls.LoadX509KeyPair(o.cert, key)
+		if err != nil {
+			return usagef("--cert: %v", err)
+		}
+		cfg.ClientCert = &c
+	}
+	return nil
+}
+
+// parseRate reads bytes a second with curl's suffixes k, M and G (powers of
+// 1024).
+func parseRate(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	unit := int64(1)
+	digits := s
+	switch s[len(s)-1] {
+	case 'k', 'K':
+		unit = 1 << 10
+	case 'm', 'M':
+		unit = 1 << 20
+	case 'g', 'G':
+		unit = 1 << 30
+	}
+	if unit > 1 {
+		digits = s[:len(s)-1]
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n <= 0 || n > (1<<62)/unit {
+		return 0, usagef("--limit-rate wants a number of bytes such as 200k or 2M, not %q", s)
+	}
+	return n * unit, nil
+}

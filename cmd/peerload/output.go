@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/report"
+)
+
+// output writes what a run tells: the result on standard output, everything
+// else on standard error, and the status file.
+type output struct {
+	f      *getFlags
+	rec    *agent.Recorder
+	mu     sync.Mutex
+	out    *bufio.Writer
+	bar    bool // standard error is a terminal
+	barred bool // a bar stands in the present line
+	wide   int
+	queue  chan report.Event
+	ended  chan struct{}
+}
+
+// queued bounds the events that wait for a slow reader; progress is dropped
+// when it is full.
+const queued = 1024
+
+func newOutput(f *getFlags, rec *agent.Recorder) *output {
+	o := &output{f: f, rec: rec, out: bufio.NewWriter(os.Stdout), queue: make(chan report.Event, queued), ended: make(chan struct{})}
+	if fd := int(os.Stderr.Fd()); term.IsTerminal(fd) && os.Getenv("TERM") != "dumb" && !f.json {
+		o.bar = true
+		if w, _, err := term.GetSize(fd); err == nil {
+			o.wide = w
+		}
+	}
+	go o.write()
+	return o
+}
+
+// event takes an event from the device; it does not block on progress.
+func (o *output) event(e report.Event) {
+	if e.Event == report.KindProgress {
+		select {
+		case o.queue <- e:
+		default:
+		}
+		return
+	}
+	o.queue <- e
+}
+
+func (o *output) write() {
+	defer close(o.ended)
+	for e := range o.queue {
+		o.rec.Take(e)
+		o.mu.Lock()
+		o.show(e)
+		o.mu.Unlock()
+	}
+}
+
+// close writes what is left.
+func (o *output) close() {
+	close(o.queue)
+	<-o.ended
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.clearBar(os.Stderr)
+	_ = o.out.Flush()
+	o.rec.Close()
+}
+
+func (o *output) show(e report.Event) {
+	if o.f.json {
+		_ = json.NewEncoder(o.out).Encode(e)
+		if len(o.queue) == 0 || e.Event != report.KindProgress {
+			_ = o.out.Flush()
+		}
+		if o.f.verbose == 0 {
+			return
+		}
+	}
+	switch {
+	case e.Event == report.KindProgress:
+		o.showBar(e)
+	case o.f.verbose > 0 && e.Message != "":
+		o.line("%s %-9s %s", clock(e.Time), e.Event, e.Message)
+	case e.Event == report.KindFallback || e.Event == report.KindConflict:
+		o.line("peerload: %s", e.Message)
+	}
+}
+
+// clock is the time of day of an event.
+func clock(t string) string {
+	if v, err := time.Parse("2006-01-02T15:04:05.000000Z07:00", t); err == nil {
+		return v.Format("15:04:05.000000")
+	}
+	return t
+}
+
+func (o *output) line(format string, args ...any) {
+	o.clearBar(os.Stderr)
+	fmt.Fprintf(os.Stderr, format+"\n", args...)
+}
+
+func (o *output) clearBar(w io.Writer) {
+	if o.barred {
+		fmt.Fprint(w, "\r\x1b[K")
+		o.barred = false
+	}
+}
+
+// showBar draws the progress of one file in the present line.
+func (o *output) showBar(e report.Event) {
+	if !o.bar || e.Size == 0 {
+		return
+	}
+	from := e.Source
+	switch e.Source {
+	case report.SourcePeer:
+		from = "from " + e.Parent
+	case report.SourceOrigin:
+		from = "from the server, root of " + fmt.Sprint(len(e.Children)) + " children"
+	}
+	text := fmt.Sprintf("%s %3d %% %s of %s, %s", e.File, e.Percent, bytesText(e.Bytes), bytesText(e.Size), from)
+	if width := o.wide - len(text) - 4; width >= 10 {
+		width = min(width, 40)
+		full := width * e.Percent / 100
+		text = "[" + strings.Repeat("#", full) + strings.Repeat(" ", width-full) + "] " + text
+	} else if o.wide > 0 && len(text) >= o.wide {
+		text = text[:o.wide-1]
+	}
+	fmt.Fprint(os.Stderr, "\r\x1b[K"+text)
+	o.barred = true
+}
+
+// bytesText is a number of bytes for people.
+func bytesText(n int64) string {
+	switch {
+	case n >= 10<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	case n >= 10<<10:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
+// warn tells of something that does not stop the run.
+func (o *output) warn(s string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.line("peerload: warning: %s", s)
+}
+
+// done reports a file or load that is in place; its serving may go on.
+func (o *output) done(f *report.Final) {
+	o.event(report.Event{Schema: report.Schema, Time: agent.Stamp(time.Now()), Event: report.KindDone, File: f.File, URL: f.URL,
+		Role: f.Role, Source: f.Source, Bytes: f.Size, Size: f.Size, Percent: 100, Final: f, Message: summary(f)})
+}
+
+// failed reports a file that is not coming.
+func (o *output) failed(name string, err error, f *report.Final) {
+	o.event(report.Event{Schema: report.Schema, Time: agent.Stamp(time.Now()), Event: report.KindFailed, File: name,
+		Reason: reasonOf(err), Message: err.Error(), Final: f})
+}
+
+// result prints the last report of a file, after the serving.
+func (o *output) result(f *report.Final) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.clearBar(os.Stderr)
+	if !o.f.json {
+		fmt.Fprintln(o.out, summary(f))
+	}
+}
+
+// summary is the result in one line.
+func summary(f *report.Final) string {
+	s := fmt.Sprintf("%s: %s in %.1f s", f.Path, bytesText(f.Size), f.ElapsedS)
+	var parts []string
+	for _, p := range []struct {
+		n    int64
+		what string
+	}{{f.BytesFromPeers, "from peers"}, {f.BytesFromOrigin, "from the server"}, {f.BytesFromCache, "held before"}, {f.BytesToPeers, "passed on"}} {
+		if p.n > 0 {
+			parts = append(parts, bytesText(p.n)+" "+p.what)
+		}
+	}
+	if len(parts) > 0 {
+		s += " (" + strings.Join(parts, ", ") + ")"
+	}
+	if f.Unsigned {
+		s += ", unsigned"
+	}
+	return s
+}
