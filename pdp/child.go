@@ -131,6 +131,17 @@ func (m *Machine) failParent(why wire.Reason) {
 	m.tree(func(o *tree.MemberOutput) { m.member.Fail(m.now, why, o) })
 }
 
+// leaveParent turns from a parent that does not serve. If it is the root, what
+// it claims is not believed either.
+func (m *Machine) leaveParent(why wire.Reason) {
+	p, _, _ := m.member.Parent()
+	if r := m.el.Root(); r != nil && r.Peer == p && (why == wire.ReasonParentStalled || why == wire.ReasonBadChunk) {
+		m.distrustRoot(why)
+		return
+	}
+	m.failParent(why)
+}
+
 func (m *Machine) welcomed(l Link, f *wire.Welcome) {
 	if !m.member.Welcome(m.now, l, f.From) {
 		return
@@ -175,8 +186,8 @@ func (m *Machine) stored(e Stored) {
 	if m.rootWat != nil {
 		m.rootWat.Gain(m.now)
 	}
+	m.origin.Progress() // whoever sent it had it from there
 	if e.Link == 0 {
-		m.origin.Progress()
 		return
 	}
 	m.member.Served()
@@ -198,16 +209,12 @@ func (m *Machine) bad(e Bad) {
 		m.originFailed(wire.ReasonOriginWrong)
 		return
 	}
-	p, addr, mine := m.member.Parent()
+	_, addr, mine := m.member.Parent()
 	if e.Link != mine {
 		return
 	}
 	m.note(report.KindFallback, wire.ReasonBadChunk, addr, "parent %s sent a wrong chunk %d: dropped", addr.Addr(), e.Index)
-	if r := m.el.Root(); r != nil && r.Peer == p {
-		m.distrustRoot(wire.ReasonBadChunk)
-		return
-	}
-	m.failParent(wire.ReasonBadChunk)
+	m.leaveParent(wire.ReasonBadChunk)
 }
 
 // closed takes the end of a link.
@@ -227,7 +234,7 @@ func (m *Machine) settleChild() {
 	_, _, l := m.member.Parent()
 	if m.watch != nil {
 		if why := m.watch.Check(m.now); why != wire.ReasonNone {
-			m.failParent(why)
+			m.leaveParent(why)
 		} else if m.now >= m.reportAt {
 			m.act(SendFrame{l, &wire.Report{Prefix: m.prefix}})
 			m.reportAt = m.now + 4*m.cfg.Transfer.KeepAlive

@@ -33,9 +33,10 @@ func (m *Machine) settleFallback() {
 	if m.complete || m.verifying || m.placer != nil || m.el.State() == election.Idle {
 		return
 	}
+	m.settleProbe()
 	t := m.cfg.Transfer
-	if !m.budget.Active() && !m.budget.Waiting() &&
-		(m.member.Failures() >= t.FailedPeers || m.now-m.gained > t.Fallback && m.hungry()) {
+	if m.gate && !m.open && !m.budget.Waiting() && !m.origin.Failing() &&
+		(m.member.Failures() >= t.FailedPeers || m.starved()) {
 		m.budget.Entitle(m.now)
 		m.gained = m.now
 	}
@@ -53,6 +54,42 @@ func (m *Machine) settleFallback() {
 		m.act(Broadcast{&wire.Direct{Reason: wire.ReasonPeersFailed, Prefix: m.prefix, Bytes: m.originBytes}})
 		m.directAt = m.now + m.cfg.Election.Announce
 	}
+}
+
+// starved reports whether bytes that are to be had have not come for long.
+func (m *Machine) starved() bool {
+	return m.now-m.gained > m.cfg.Transfer.Fallback && m.hungry()
+}
+
+// settleProbe sees for itself whether the origin answers, once peers have told
+// of failures for long enough. All devices of the subnet do so at about the
+// same time and end with their own word for it, not one after another; if one
+// finds the origin well, it is as if nobody had told anything.
+func (m *Machine) settleProbe() {
+	doubt := m.origin.Doubtful() || m.origin.Failing() && m.now-m.gained > m.cfg.Transfer.Fallback
+	if m.open || !m.gate || !doubt {
+		m.probeAt = 0
+		return
+	}
+	if m.probeAt == 0 {
+		m.probeAt = m.now + 1 + time.Duration(m.rnd.Int64N(int64(m.cfg.Transfer.FallbackJitter)))
+	}
+	if m.now < m.probeAt {
+		return
+	}
+	m.probeAt, m.probing = 0, true
+	m.open, m.opened, m.originBytes = true, false, 0
+	m.note(report.KindFallback, m.origin.Last(), netip.AddrPort{}, "%s: peers say that the server failed: %s; asking it once", m.file.Name, m.origin.Last())
+	m.act(OpenOrigin{From: m.prefix})
+}
+
+// probed: the origin answers. Its bytes are not wanted now: the root, or the
+// subnet's budget, will fetch them.
+func (m *Machine) probed() {
+	m.probing = false
+	m.stopOrigin()
+	m.origin.Progress()
+	m.gained = m.now - m.cfg.Transfer.Fallback
 }
 
 // hungry reports whether bytes are to be had that do not come: the root has
@@ -77,11 +114,14 @@ func (m *Machine) fallbackDeadline() (at time.Duration, ok bool) {
 	if m.budget.Active() {
 		return m.directAt, true
 	}
-	if d, waiting := m.budget.Deadline(m.now); waiting {
-		if !m.gate {
-			return 0, false
-		}
+	if m.probeAt != 0 {
+		return m.probeAt, true
+	}
+	if m.open || !m.gate {
+		return 0, false
+	}
+	if d, waiting := m.budget.Deadline(); waiting {
 		return max(d, m.origin.NotBefore()), true
 	}
-	return m.gained + m.cfg.Transfer.Fallback + 1, m.hungry()
+	return m.gained + m.cfg.Transfer.Fallback + 1, m.hungry() || m.origin.Failing()
 }

@@ -70,6 +70,8 @@ type Machine struct {
 	clean       bool          // everything held came from the origin in one download
 	wrong       int           // whole files from the origin with the wrong digest
 	gate        bool
+	probing     bool          // the download under way only asks whether the origin answers
+	probeAt     time.Duration // when to do that; 0: not planned
 
 	parentPrefix int
 	quietAt      time.Duration
@@ -112,6 +114,14 @@ func (m *Machine) Step(now time.Duration, in Event, out []Action) []Action {
 			m.take(in)
 		}
 		m.settle()
+		// What was settled may make more due at once: leaving a parent makes
+		// the ask for another due. It ends after a few rounds.
+		for range 8 {
+			if at, ok := m.Deadline(); !ok || at > now {
+				break
+			}
+			m.settle()
+		}
 	}
 	out, m.out = m.out, nil
 	return out
@@ -148,7 +158,6 @@ func (m *Machine) take(in Event) {
 		m.originOpened(e)
 	case OriginBytes:
 		m.originBytes = e.Bytes
-		m.origin.Progress()
 	case OriginEnded:
 		m.originEnded(e)
 	case Verified:

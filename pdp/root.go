@@ -170,15 +170,21 @@ func (m *Machine) heardAsk(e Datagram, a *wire.Ask) {
 	}
 }
 
+// heardResign takes the resignation of the root that is followed or expected;
+// anybody else has nothing to say about the origin.
 func (m *Machine) heardResign(e Datagram, r *wire.Resign) {
+	if m.el.Expected() != e.Env.From {
+		return
+	}
 	if r.Reason.Origin() {
 		m.origin.Heard(m.now, time.Duration(r.Backoff)*time.Millisecond, r.Reason)
 	}
-	if root := m.el.Root(); root != nil && root.Peer == e.Env.From {
-		m.note(report.KindElection, r.Reason, e.From, "XID%s root %s stepped down: %s", m.file.Hierarchy, e.From.Addr(), r.Reason)
-	}
+	m.note(report.KindElection, r.Reason, e.From, "XID%s root %s stepped down: %s", m.file.Hierarchy, e.From.Addr(), r.Reason)
 	needed := !m.complete && m.member.State() != tree.Attached
 	m.elect(func(o *election.Output) { m.el.Resign(m.now, e.Env.From, r, needed, o) })
+	if m.origin.Spent() && !m.complete {
+		m.giveUp(r.Reason)
+	}
 }
 
 // settleRoot starts the download when it is time.
@@ -222,6 +228,10 @@ func (m *Machine) originOpened(e OriginOpened) {
 		return
 	}
 	m.opened = true
+	if m.probing {
+		m.probed()
+		return
+	}
 	changed := !m.file.Keyed && (e.Epoch != m.epoch && m.held > 0 || m.geo.Known() && e.Size >= 0 && e.Size != m.geo.Size)
 	wrongSize := m.geo.Known() && e.Size >= 0 && e.Size != m.geo.Size
 	switch {
@@ -266,7 +276,9 @@ func (m *Machine) originFailed(why wire.Reason) {
 	backoff := m.origin.Failed(m.now, why)
 	m.note(report.KindFallback, why, netip.AddrPort{}, "%s: the server failed: %s; left alone for %v", m.file.Name, why, backoff)
 	m.budgetDone()
-	if m.origin.Spent() {
+	probed := m.probing && m.placer == nil
+	m.probing = false
+	if m.origin.Spent() || probed {
 		m.goodbye(why, wire.Peer{}, backoff)
 		m.act(Fail{Reason: why})
 		m.ended = true

@@ -10,6 +10,9 @@ import (
 
 // checkChildren: a device never has more children than the protocol allows.
 func (t *Task) checkChildren() {
+	if t.m == nil {
+		return // a liar may
+	}
 	n := 0
 	for l, e := range t.links {
 		if l > 0 && e.welcomed {
@@ -25,7 +28,7 @@ func (t *Task) checkChildren() {
 // for longer than it takes to hear each other.
 func (t *Task) checkBudget(dl *Download) {
 	s := t.dev.sub.s
-	if dl.Root || s.cfg.AllowBudgetOverlap {
+	if !dl.Direct || s.cfg.AllowBudgetOverlap {
 		return
 	}
 	s.After(time.Second, func() {
@@ -34,7 +37,7 @@ func (t *Task) checkBudget(dl *Download) {
 		}
 		n := 0
 		for _, x := range t.dev.sub.Server.downloads {
-			if x.live && !x.Root && x.Task.file == t.file && s.now-x.At >= time.Second {
+			if x.live && x.Direct && x.Task.file == t.file && s.now-x.At >= time.Second {
 				n++
 			}
 		}

@@ -202,7 +202,7 @@ func TestStories(t *testing.T) {
 			}
 			_ = lastFail
 			for _, o := range sub.Opened {
-				if !o.Root {
+				if o.Direct {
 					direct++
 				}
 			}

@@ -47,7 +47,9 @@ func (v *Server) Wake() { v.kick() }
 type Download struct {
 	Task     *Task
 	At, Ends time.Duration // Ends is -1 while it lasts
-	Root     bool          // asked for as root
+	// Root: asked for as root; Direct: within the subnet's budget; neither:
+	// only to see whether the server answers.
+	Root, Direct bool
 	Bytes    int64
 
 	index  int // chunk being sent
@@ -75,7 +77,10 @@ func (t *Task) openOrigin(from int) {
 	if v.NoRange {
 		from = 0
 	}
-	dl := &Download{Task: t, At: s.now, Ends: -1, index: from, live: true, moved: s.now, Root: t.m == nil || t.m.IsRoot()}
+	dl := &Download{Task: t, At: s.now, Ends: -1, index: from, live: true, moved: s.now}
+	if t.m != nil {
+		dl.Root, dl.Direct = t.m.IsRoot(), t.m.Status().Direct
+	}
 	t.dl = dl
 	t.Asked++
 	if t.OriginAsked < 0 {
@@ -174,7 +179,9 @@ func (v *Server) kick() {
 			continue
 		}
 		if v.TruncateAt > 0 && dl.index >= v.TruncateAt {
-			s.After(0, func() { dl.fail(wire.ReasonOriginTruncated) })
+			if dl.flying == 0 {
+				s.After(0, func() { dl.fail(wire.ReasonOriginTruncated) })
+			}
 			continue
 		}
 		v.turn = k

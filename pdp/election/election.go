@@ -170,6 +170,15 @@ func (e *Election) Root() *Candidate {
 	return &e.root
 }
 
+// Expected returns whom the device follows or leaves the root to; nobody if
+// there is none.
+func (e *Election) Expected() wire.Peer {
+	if e.state != Following && e.state != Deferring {
+		return wire.Peer{}
+	}
+	return e.root.Peer
+}
+
 // Hold tells what the device holds now; claims carry it until confirmed.
 func (e *Election) Hold(prefix int, complete bool) {
 	e.holding.Prefix, e.holding.Complete = prefix, complete
@@ -244,10 +253,16 @@ func (e *Election) RootLost(now time.Duration, why wire.Reason, out *Output) {
 // failed. If it is the root, the election starts again.
 func (e *Election) Distrust(now time.Duration, a netip.Addr, why wire.Reason, out *Output) {
 	const most = 64 // a subnet full of liars must not fill the memory
+	var oldest netip.Addr
 	for k, until := range e.distrust {
-		if until <= now || len(e.distrust) >= most {
+		if until <= now {
 			delete(e.distrust, k)
+		} else if o := e.distrust[oldest]; o == 0 || until < o || until == o && k.Less(oldest) {
+			oldest = k
 		}
+	}
+	if len(e.distrust) >= most {
+		delete(e.distrust, oldest)
 	}
 	e.distrust[a] = now + e.cfg.Distrust
 	if (e.state == Following || e.state == Deferring) && e.root.Addr.Addr() == a {

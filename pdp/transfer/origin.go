@@ -55,15 +55,25 @@ func (p *Patience) NotBefore() time.Duration { return p.before }
 // Spent reports whether this device has tried enough: it never gives up on
 // peers' word alone.
 func (p *Patience) Spent() bool {
-	if p.own > 0 && (p.last == wire.ReasonOriginNotFound || p.last == wire.ReasonOriginForbidden) {
+	if p.own > 0 && lasting(p.last) {
 		return true
 	}
 	return p.own >= p.cfg.Attempts || p.own > 0 && p.own+p.others > p.cfg.Attempts
 }
 
-// Doubtful reports whether peers told so many failures that this device
-// should see for itself whether the origin answers.
-func (p *Patience) Doubtful() bool { return p.own == 0 && p.others >= p.cfg.Attempts }
+// Failing reports whether the origin failed since it last gave a byte.
+func (p *Patience) Failing() bool { return p.own+p.others > 0 }
+
+// Doubtful reports whether peers told so many failures, or such that do not
+// pass, that this device should see for itself whether the origin answers.
+func (p *Patience) Doubtful() bool {
+	return p.own == 0 && (p.others >= p.cfg.Attempts || p.others > 0 && lasting(p.last))
+}
+
+// lasting reports whether trying again is no use.
+func lasting(why wire.Reason) bool {
+	return why == wire.ReasonOriginNotFound || why == wire.ReasonOriginForbidden
+}
 
 // Last returns why the origin failed last.
 func (p *Patience) Last() wire.Reason { return p.last }
@@ -75,7 +85,8 @@ type Budget struct {
 	rnd *rand.Rand
 
 	waiting bool
-	due     time.Duration
+	due     time.Duration // not before
+	turn    time.Duration // own random wait, so that not all begin at once
 	active  bool
 	// other is who downloads directly, until it is done or its claim lapses.
 	other      wire.Peer
@@ -91,7 +102,8 @@ func NewBudget(cfg Config, rnd *rand.Rand) *Budget { return &Budget{cfg: cfg, rn
 // Entitle starts the jittered wait for a direct download.
 func (b *Budget) Entitle(now time.Duration) {
 	if !b.waiting && !b.active {
-		b.waiting, b.due = true, now+time.Duration(b.rnd.Int64N(int64(b.cfg.FallbackJitter)))
+		b.turn = time.Duration(b.rnd.Int64N(int64(b.cfg.FallbackJitter)))
+		b.waiting, b.due = true, now+b.turn
 	}
 }
 
@@ -101,7 +113,7 @@ func (b *Budget) Cancel() { b.waiting = false }
 // Ready reports whether the wait is over and nobody else downloads; it then
 // makes this device the one that does.
 func (b *Budget) Ready(now time.Duration) bool {
-	if !b.waiting || now < b.due || b.Taken(now) {
+	if at, waiting := b.Deadline(); !waiting || now < at {
 		return false
 	}
 	b.waiting, b.active = false, true
@@ -120,6 +132,7 @@ func (b *Budget) Heard(now time.Duration, self, p wire.Peer, link netip.AddrPort
 	if d.Done {
 		if b.other == p {
 			b.other = wire.Peer{}
+			b.due = max(b.due, now+b.turn)
 		}
 		return false
 	}
@@ -149,13 +162,13 @@ func (b *Budget) Other() (wire.Peer, netip.AddrPort, int) { return b.other, b.ot
 // Waiting reports whether this device waits for its turn.
 func (b *Budget) Waiting() bool { return b.waiting }
 
-// Deadline returns when Ready may become true.
-func (b *Budget) Deadline(now time.Duration) (time.Duration, bool) {
+// Deadline returns when Ready becomes true, as far as is known.
+func (b *Budget) Deadline() (time.Duration, bool) {
 	if !b.waiting {
 		return 0, false
 	}
-	if b.Taken(now) {
-		return max(b.due, b.otherMoved+b.cfg.Lapse+1), true
+	if !b.other.IsZero() {
+		return max(b.due, b.otherMoved+b.cfg.Lapse+1+b.turn), true
 	}
 	return b.due, true
 }

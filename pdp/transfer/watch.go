@@ -72,12 +72,16 @@ func (w *Watch) Check(now time.Duration) wire.Reason {
 }
 
 // slow ends a window: a parent that advanced more than three times as far as
-// it passed on, and is well ahead, is too slow for this child.
+// it passed on, and is well ahead, is too slow for this child. One that passed
+// on nothing at all keeps it.
 func (w *Watch) slow(now time.Duration) wire.Reason {
 	ahead, sent := w.parent-w.fromParent, w.mine-w.fromMine
 	lag := w.parent - w.mine
 	w.from, w.fromParent, w.fromMine = now, w.parent, w.mine
 	if lag >= w.cfg.SlowLag && ahead > 3*sent {
+		if sent == 0 {
+			return wire.ReasonParentStalled
+		}
 		return wire.ReasonParentSlow
 	}
 	return wire.ReasonNone
