@@ -55,12 +55,13 @@ func (c ErrorCode) String() string {
 	return "unknown code"
 }
 
-// Sentinels for errors.Is. The first four match every Error of their code.
+// Sentinels for errors.Is. The first five match every Error of their code.
 var (
 	ErrNotFound  error = &Error{Code: CodeNotFound}
 	ErrAccess    error = &Error{Code: CodeAccess}
 	ErrIllegal   error = &Error{Code: CodeIllegal}
 	ErrBadOption error = &Error{Code: CodeBadOption}
+	ErrUndefined error = &Error{Code: CodeUndefined}
 
 	// ErrTimeout: the other side was silent, or made no progress, for too long.
 	ErrTimeout = errors.New("tftp: no answer in time")

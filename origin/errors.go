@@ -1,0 +1,136 @@
+package origin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/peerload/peerload/tftp"
+)
+
+// Why a download failed, for errors.Is.
+var (
+	// ErrNotFound: the server has no such file (HTTP 404 and 410, TFTP 1).
+	ErrNotFound = errors.New("not found")
+	// ErrForbidden: the server does not give it to us (HTTP 401, 403 and 407,
+	// TFTP 2).
+	ErrForbidden = errors.New("forbidden")
+	// ErrUnreachable: no server answers there.
+	ErrUnreachable = errors.New("unreachable")
+	// ErrStalled: a server is there and no byte came for Config.StallTimeout.
+	ErrStalled = errors.New("stalled")
+	// ErrTruncated: the body ended, or the file is, before the size.
+	ErrTruncated = errors.New("truncated")
+	// ErrTooMuch: the body or the file is larger than announced or allowed.
+	ErrTooMuch = errors.New("too many bytes")
+	// ErrBusy: the server asks for patience (HTTP 503 and 429). See BusyError.
+	ErrBusy = errors.New("busy")
+	// ErrWrong: the bytes are not those of the file. This package does not know
+	// that; whoever verifies them says so.
+	ErrWrong = errors.New("wrong bytes")
+)
+
+// BusyError is ErrBusy with the server's own word on when to come again.
+type BusyError struct {
+	// RetryAfter is 0 if the server did not say, a day at most.
+	RetryAfter time.Duration
+}
+
+// Error implements error.
+func (e *BusyError) Error() string {
+	if e.RetryAfter == 0 {
+		return "the server is busy"
+	}
+	return fmt.Sprintf("the server is busy, try again in %v", e.RetryAfter)
+}
+
+// Is makes a BusyError an ErrBusy.
+func (e *BusyError) Is(target error) bool { return target == ErrBusy }
+
+// Reason returns the stable code of an error: "not-found", "forbidden",
+// "unreachable", "stalled", "truncated", "too-much", "busy", "wrong", or
+// "other". It is "" for nil.
+func Reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	for _, r := range []struct {
+		is   error
+		code string
+	}{
+		{ErrNotFound, "not-found"},
+		{ErrForbidden, "forbidden"},
+		{ErrUnreachable, "unreachable"},
+		{ErrStalled, "stalled"},
+		{ErrTruncated, "truncated"},
+		{ErrTooMuch, "too-much"},
+		{ErrBusy, "busy"},
+		{ErrWrong, "wrong"},
+	} {
+		if errors.Is(err, r.is) {
+			return r.code
+		}
+	}
+	return "other"
+}
+
+// stage is how far a download had come when something went wrong.
+type stage int
+
+const (
+	connecting stage = iota // nobody has answered
+	waiting                 // connected, no answer yet
+	reading                 // the body is under way
+)
+
+// classify finds the meaning of an error of the protocols.
+func classify(ctx context.Context, err error, at stage) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if Reason(err) != "other" {
+		return err
+	}
+	if is := meaning(err, at); is != nil {
+		return fmt.Errorf("%w: %w", is, err)
+	}
+	return err
+}
+
+func meaning(err error, at stage) error {
+	var netErr net.Error
+	var opErr *net.OpError
+	var dnsErr *net.DNSError
+	switch {
+	case errors.Is(err, tftp.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+		return ErrNotFound
+	case errors.Is(err, tftp.ErrAccess), errors.Is(err, fs.ErrPermission):
+		return ErrForbidden
+	case errors.Is(err, tftp.ErrTooMuch):
+		return ErrTooMuch
+	case errors.Is(err, tftp.ErrTruncated):
+		return ErrTruncated
+	case errors.Is(err, tftp.ErrTimeout), errors.As(err, &netErr) && netErr.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
+		if at == connecting {
+			return ErrUnreachable
+		}
+		return ErrStalled
+	case errors.As(err, &dnsErr), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return ErrUnreachable
+	case errors.Is(err, tftp.ErrRefused), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &opErr):
+		if at == reading {
+			return ErrTruncated
+		}
+		return ErrUnreachable
+	}
+	return nil
+}

@@ -1,0 +1,299 @@
+package origin
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/peerload/peerload/load"
+)
+
+// httpOrigin asks HTTP and HTTPS servers.
+type httpOrigin struct {
+	cfg    Config
+	client *http.Client
+	conns  *connections
+}
+
+func newHTTP(cfg Config) *httpOrigin {
+	conns := newConnections(cfg)
+	return &httpOrigin{
+		cfg: cfg, conns: conns,
+		client: &http.Client{Transport: conns, CheckRedirect: (&redirects{cfg}).check},
+	}
+}
+
+func (h *httpOrigin) close() { h.conns.close() }
+
+// firstHost is the context's key of the host of the URL asked for.
+type firstHost struct{}
+
+// redirects decides on redirects.
+type redirects struct{ cfg Config }
+
+func (r *redirects) check(req *http.Request, via []*http.Request) error {
+	if len(via) > max(0, r.cfg.MaxRedirects) {
+		return fmt.Errorf("more than %d redirects", max(0, r.cfg.MaxRedirects))
+	}
+	if s := req.URL.Scheme; s != "http" && s != "https" {
+		return fmt.Errorf("a redirect to the scheme %q is not followed", s)
+	}
+	if req.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "https" {
+		return errors.New("a redirect from https to http is not followed")
+	}
+	req.Header.Del("Referer")
+	left := req.URL.Host != via[0].URL.Host
+	for _, v := range via {
+		left = left || v.URL.Host != via[0].URL.Host
+	}
+	if left {
+		for name := range r.cfg.Headers {
+			req.Header.Del(name)
+		}
+		req.Header.Del("Authorization")
+		req.Header.Del("Cookie")
+	}
+	return nil
+}
+
+// open asks for a body, from the start if the resume is out of range there.
+func (h *httpOrigin) open(ctx context.Context, r Request) (*Body, error) {
+	if r.Validator != "" && strongValidator(r.Validator) == "" {
+		r.Offset = 0 // nothing that a server could compare
+	}
+	b, err := h.ask(ctx, r)
+	if errors.Is(err, errRange) {
+		r.Offset = 0
+		b, err = h.ask(ctx, r)
+	}
+	return b, err
+}
+
+var errRange = errors.New("the server has no such range")
+
+func (h *httpOrigin) ask(ctx context.Context, r Request) (*Body, error) {
+	inner, cancel := context.WithCancelCause(ctx)
+	var connected atomic.Bool
+	traced := httptrace.WithClientTrace(inner, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	})
+	traced = context.WithValue(traced, firstHost{}, r.URL.Host)
+	req, err := http.NewRequestWithContext(traced, http.MethodGet, r.URL.String(), nil)
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	h.setHeaders(req, r)
+	resp, err := h.client.Do(req)
+	if err != nil {
+		at := connecting
+		if connected.Load() {
+			at = waiting
+		}
+		err = classify(ctx, withoutURL(err), at)
+		cancel(nil)
+		return nil, err
+	}
+	b, err := answer(r, resp)
+	if err != nil {
+		resp.Body.Close()
+		cancel(nil)
+		return nil, err
+	}
+	b.ReadCloser = &httpBody{ReadCloser: resp.Body, ctx: inner, cancel: cancel}
+	return b, nil
+}
+
+func (h *httpOrigin) setHeaders(req *http.Request, r Request) {
+	for name, values := range h.cfg.Headers {
+		req.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	req.Header.Set("User-Agent", h.cfg.UserAgent)
+	// A body in another coding has other offsets; this also keeps the
+	// transport from asking for one.
+	req.Header.Set("Accept-Encoding", "identity")
+	if r.Offset > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", r.Offset))
+		if r.Validator != "" {
+			req.Header.Set("If-Range", r.Validator)
+		}
+	}
+}
+
+// httpBody is a response's body whose Read can be ended.
+type httpBody struct {
+	io.ReadCloser
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+}
+
+// Read implements io.Reader.
+func (b *httpBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF && b.ctx.Err() != nil {
+		err = context.Cause(b.ctx)
+	}
+	return n, err
+}
+
+func (b *httpBody) giveUp(why error) { b.cancel(why) }
+
+// Close ends the connection if bytes are under way: to drain them would cost
+// what the caller wanted to save.
+func (b *httpBody) Close() error {
+	b.cancel(context.Canceled)
+	return b.ReadCloser.Close()
+}
+
+// answer reads a response's status and headers.
+func answer(r Request, resp *http.Response) (*Body, error) {
+	if c := resp.Header.Get("Content-Encoding"); c != "" && !strings.EqualFold(c, "identity") {
+		return nil, fmt.Errorf("the server sends the content coding %q though identity was asked", c)
+	}
+	b := &Body{
+		Size: load.UnknownSize, Scheme: resp.Request.URL.Scheme,
+		Validator: strongValidator(resp.Header.Get("ETag")),
+	}
+	switch resp.StatusCode {
+	case http.StatusOK:
+		if resp.ContentLength >= 0 {
+			b.Size = resp.ContentLength
+		}
+		return b, nil
+	case http.StatusPartialContent:
+		return b, resumed(r, resp, b)
+	case http.StatusRequestedRangeNotSatisfiable:
+		if r.Offset == 0 {
+			return nil, statusError(resp)
+		}
+		// "bytes */SIZE": all of it is here already, or the file is shorter now.
+		size, err := strconv.ParseUint(strings.TrimPrefix(resp.Header.Get("Content-Range"), "bytes */"), 10, 62)
+		if err != nil || int64(size) != r.Offset || r.Validator != "" && b.Validator != "" && b.Validator != r.Validator {
+			return nil, errRange
+		}
+		resp.Body.Close()
+		resp.Body = http.NoBody
+		b.Offset, b.Size = r.Offset, int64(size)
+		return b, nil
+	}
+	return nil, statusError(resp)
+}
+
+// resumed holds a 206 against the request: it must go from the offset to the
+// end of the same content.
+func resumed(r Request, resp *http.Response, b *Body) error {
+	text := resp.Header.Get("Content-Range")
+	first, last, size, ok := contentRange(text)
+	switch {
+	case r.Offset == 0 || !ok || first != r.Offset || last != size-1:
+		return fmt.Errorf("the server answers Content-Range %q to bytes=%d-", text, r.Offset)
+	case resp.ContentLength >= 0 && resp.ContentLength != size-first:
+		return fmt.Errorf("the server answers Content-Range %q with %d bytes", text, resp.ContentLength)
+	case r.Validator != "" && b.Validator != "" && b.Validator != r.Validator:
+		return fmt.Errorf("the server resumes %s where %s was asked", b.Validator, r.Validator)
+	}
+	b.Offset, b.Size = first, size
+	return nil
+}
+
+// contentRange reads "bytes FIRST-LAST/SIZE".
+func contentRange(s string) (first, last, size int64, ok bool) {
+	s, unit := strings.CutPrefix(s, "bytes ")
+	span, total, slash := strings.Cut(s, "/")
+	from, to, dash := strings.Cut(span, "-")
+	a, err1 := strconv.ParseUint(from, 10, 62)
+	b, err2 := strconv.ParseUint(to, 10, 62)
+	n, err3 := strconv.ParseUint(total, 10, 62)
+	ok = unit && slash && dash && err1 == nil && err2 == nil && err3 == nil && a <= b && b < n
+	return int64(a), int64(b), int64(n), ok
+}
+
+// strongValidator returns an entity tag that promises the same bytes, or "".
+// Weak tags and dates do not (RFC 9110 section 8.8).
+func strongValidator(tag string) string {
+	if len(tag) < 2 || len(tag) > 256 || tag[0] != '"' || tag[len(tag)-1] != '"' {
+		return ""
+	}
+	for _, c := range []byte(tag[1 : len(tag)-1]) {
+		if c <= ' ' || c == '"' || c >= 0x7f {
+			return ""
+		}
+	}
+	return tag
+}
+
+// statusError gives a status that brings no body its meaning.
+func statusError(resp *http.Response) error {
+	status := fmt.Errorf("the server answers %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	switch resp.StatusCode {
+	case http.StatusNotFound, http.StatusGone:
+		return fmt.Errorf("%w: %w", ErrNotFound, status)
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
+		return fmt.Errorf("%w: %w", ErrForbidden, status)
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		return &BusyError{RetryAfter: retryAfter(resp.Header)}
+	}
+	return status
+}
+
+// retryAfter reads seconds or a date, which is held against the server's own
+// clock.
+func retryAfter(h http.Header) time.Duration {
+	const most = 24 * time.Hour
+	text := h.Get("Retry-After")
+	if s, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return min(time.Duration(s)*time.Second, most)
+	}
+	at, err := http.ParseTime(text)
+	now, err2 := http.ParseTime(h.Get("Date"))
+	if err != nil || err2 != nil {
+		return 0
+	}
+	return min(max(0, at.Sub(now)), most)
+}
+
+// withoutURL drops the URL that net/http puts before its errors: Open names it.
+func withoutURL(err error) error {
+	if e, ok := err.(*url.Error); ok {
+		return e.Err
+	}
+	return err
+}
+
+// tlsConfig is the configuration with or without the client's certificate.
+func (c *Config) tlsConfig(withCert bool) *tls.Config {
+	t := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.CACert}
+	if withCert && c.ClientCert != nil {
+		t.Certificates = []tls.Certificate{*c.ClientCert}
+	}
+	return t
+}
+
+// transport returns net/http's transport in our configuration.
+func (c *Config) transport(withCert bool) *http.Transport {
+	dialer := &net.Dialer{Timeout: c.ConnectTimeout}
+	if c.LocalAddr.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netipPort(c.LocalAddr))
+	}
+	var one http.Protocols
+	one.SetHTTP1(true) // one body at a time needs no streams
+	t := &http.Transport{
+		DialContext: dialer.DialContext, TLSClientConfig: c.tlsConfig(withCert), TLSHandshakeTimeout: c.ConnectTimeout,
+		DisableCompression: true, MaxIdleConns: 4, MaxIdleConnsPerHost: 2, IdleConnTimeout: idleConnection,
+		ResponseHeaderTimeout: c.StallTimeout, MaxResponseHeaderBytes: 64 << 10, Protocols: &one,
+	}
+	if !c.NoProxyEnv {
+		t.Proxy = http.ProxyFromEnvironment
+	}
+	return t
+}

@@ -1,0 +1,258 @@
+// Package origin is where a root downloads: HTTP and HTTPS, TFTP, and files of
+// this host, behind one interface, with resume where the protocol can.
+//
+// What lives here: how to ask a server for one body, and what its refusals
+// mean. What must not: what the bytes should be (chunks, digests, signatures),
+// which server to ask when one fails, and when to ask again.
+package origin
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/peerload/peerload/load"
+)
+
+// Request asks for one body.
+type Request struct {
+	// URL of the file: http, https, tftp or file.
+	URL *url.URL
+	// Offset to start from, in bytes. Where the server cannot, the body starts
+	// at 0 and says so.
+	Offset int64
+	// Validator is the strong validator of the copy that is resumed: the server
+	// resumes only if it still has that content. "": resume whatever it has; the
+	// caller must then know the content by other means.
+	Validator string
+	// Size is the expected size of the whole file in bytes, or
+	// load.UnknownSize. A server that tells another is refused.
+	Size int64
+}
+
+// Body is an open body. It is read once, and closed by whoever opened it. Read
+// returns io.EOF only if all bytes came; else ErrTruncated, ErrTooMuch,
+// ErrStalled, or the cause with which the context was cancelled.
+type Body struct {
+	io.ReadCloser
+	// Offset is where in the file Read really starts: Request.Offset, or 0 if
+	// the server ignored the resume or has another content now.
+	Offset int64
+	// Size of the whole file in bytes, load.UnknownSize if nobody tells.
+	Size int64
+	// Validator is the content's strong validator, "" if it has none.
+	Validator string
+	// Scheme that the bytes come by; a redirect may have changed it.
+	Scheme string
+}
+
+// Origin opens bodies.
+type Origin interface {
+	// Open asks for one body. Cancelling ctx ends the body too.
+	Open(ctx context.Context, r Request) (*Body, error)
+}
+
+// Defaults of Config.
+const (
+	DefaultMaxRedirects   = 10
+	DefaultConnectTimeout = 5 * time.Second
+	DefaultStallTimeout   = 8 * time.Second
+	DefaultUserAgent      = "peerload"
+)
+
+// Config is how to reach servers. The zero Config works.
+type Config struct {
+	// Headers go with every HTTP request to the URL's own host and to no other.
+	Headers http.Header
+	// UserAgent of HTTP requests. "": DefaultUserAgent.
+	UserAgent string
+	// CACert holds the roots that HTTPS servers are verified against. nil: the
+	// system's.
+	CACert *x509.CertPool
+	// ClientCert is shown to the URL's own host if it asks. nil: none.
+	ClientCert *tls.Certificate
+	// NoProxyEnv ignores HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+	NoProxyEnv bool
+	// MaxRedirects that are followed. 0: 10; negative: none.
+	MaxRedirects int
+	// ConnectTimeout of TCP, and again of TLS. 0: 5 s.
+	ConnectTimeout time.Duration
+	// StallTimeout within which bytes must arrive, the first ones too. 0: 8 s.
+	StallTimeout time.Duration
+	// LimitRate is the most bytes in a second, all bodies together. 0: no limit.
+	LimitRate int64
+	// LocalAddr to connect from. Zero: the system's choice.
+	LocalAddr netip.Addr
+	// WindowSize of TFTP in blocks. 0: the client's default.
+	WindowSize int
+}
+
+// Validate refuses values out of range.
+func (c *Config) Validate() error {
+	if c.ConnectTimeout < 0 || c.StallTimeout < 0 || c.LimitRate < 0 {
+		return errors.New("origin: ConnectTimeout, StallTimeout and LimitRate must not be negative")
+	}
+	ours := []string{"Range", "If-Range", "Accept-Encoding", "Content-Length", "Transfer-Encoding", "Connection"}
+	for name, values := range c.Headers {
+		if slices.Contains(ours, textproto.CanonicalMIMEHeaderKey(name)) {
+			return fmt.Errorf("origin: the header %s is set by the protocol", name)
+		}
+		for _, v := range append(values, name) {
+			if strings.ContainsAny(v, "\r\n\x00") {
+				return fmt.Errorf("origin: the header %q holds a line end", name)
+			}
+		}
+	}
+	client := c.tftpClient()
+	return client.Validate()
+}
+
+// Mux opens bodies by the scheme of their URL. It is safe for use by several
+// goroutines.
+type Mux struct {
+	cfg   Config
+	http  *httpOrigin
+	pacer *pacer
+}
+
+// New returns an origin for http, https, tftp and file.
+func New(cfg Config) (*Mux, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = DefaultUserAgent
+	}
+	if cfg.MaxRedirects == 0 {
+		cfg.MaxRedirects = DefaultMaxRedirects
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = DefaultConnectTimeout
+	}
+	if cfg.StallTimeout == 0 {
+		cfg.StallTimeout = DefaultStallTimeout
+	}
+	m := &Mux{cfg: cfg, http: newHTTP(cfg)}
+	if cfg.LimitRate > 0 {
+		m.pacer = &pacer{rate: cfg.LimitRate}
+	}
+	return m, nil
+}
+
+// Open implements Origin.
+func (m *Mux) Open(ctx context.Context, r Request) (*Body, error) {
+	if err := r.validate(); err != nil {
+		return nil, err
+	}
+	var b *Body
+	var err error
+	switch strings.ToLower(r.URL.Scheme) {
+	case "http", "https":
+		b, err = m.http.open(ctx, r)
+	case "tftp":
+		b, err = m.openTFTP(ctx, r)
+	case "file":
+		b, err = openFile(r)
+	default:
+		return nil, fmt.Errorf("origin: %q is none of the schemes http, https, tftp and file", r.URL.Scheme)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.URL.Redacted(), err)
+	}
+	if err := m.bound(ctx, r, b); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("%s: %w", r.URL.Redacted(), err)
+	}
+	return b, nil
+}
+
+// Prepare connects to the server of u, with TLS where the scheme says so, and
+// asks for nothing: the next Open finds the connection made. Where there is
+// nothing to connect it does nothing.
+func (m *Mux) Prepare(ctx context.Context, u *url.URL) error {
+	switch strings.ToLower(u.Scheme) {
+	case "http", "https":
+		return m.http.prepare(ctx, u)
+	}
+	return nil
+}
+
+// Close gives up idle connections. Open bodies stay open.
+func (m *Mux) Close() { m.http.close() }
+
+func (r *Request) validate() error {
+	if r.URL == nil {
+		return errors.New("origin: a request needs a URL")
+	}
+	if err := (load.Geometry{Size: r.Size}).Validate(); err != nil {
+		return fmt.Errorf("origin: %w", err)
+	}
+	if r.Offset < 0 || r.Offset > load.MaxFileSize || r.Size >= 0 && r.Offset > r.Size {
+		return fmt.Errorf("origin: offset %d in a file of %d bytes", r.Offset, r.Size)
+	}
+	return nil
+}
+
+// bound holds what the server told against what is expected, and puts the
+// reader that enforces it around the body.
+func (m *Mux) bound(ctx context.Context, r Request, b *Body) error {
+	switch {
+	case b.Size > load.MaxFileSize:
+		return fmt.Errorf("%w: %d bytes, the largest file has %d", ErrTooMuch, b.Size, int64(load.MaxFileSize))
+	case r.Size >= 0 && b.Size > r.Size:
+		return fmt.Errorf("%w: %d bytes, expected are %d", ErrTooMuch, b.Size, r.Size)
+	case r.Size >= 0 && b.Size >= 0 && b.Size < r.Size:
+		return fmt.Errorf("%w: %d bytes, expected are %d", ErrTruncated, b.Size, r.Size)
+	case b.Size < 0:
+		b.Size = r.Size
+	}
+	want := int64(-1)
+	if b.Size >= 0 {
+		want = b.Size - b.Offset
+	}
+	b.ReadCloser = &reader{
+		body: b.ReadCloser, ctx: ctx, pacer: m.pacer, stall: m.cfg.StallTimeout,
+		left: load.MaxFileSize - b.Offset, want: want,
+	}
+	return nil
+}
+
+// Candidates returns the URLs to try, in order. A text with a scheme is one
+// URL. A bare host/path is tried as devices do it: HTTP on port 6970, or on
+// the port given, then TFTP on port 69 (FACTS section 2).
+func Candidates(text string) ([]*url.URL, error) {
+	if strings.Contains(text, "://") {
+		u, err := url.Parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("origin: %w", err)
+		}
+		if u.Host == "" && u.Scheme != "file" {
+			return nil, fmt.Errorf("origin: %q names no host", text)
+		}
+		return []*url.URL{u}, nil
+	}
+	u, err := url.Parse("http://" + text)
+	if err != nil {
+		return nil, fmt.Errorf("origin: %w", err)
+	}
+	if u.Hostname() == "" || strings.Trim(u.Path, "/") == "" {
+		return nil, fmt.Errorf("origin: %q is neither a URL nor host/path", text)
+	}
+	t := *u
+	t.Scheme, t.User = "tftp", nil
+	t.Host = strings.TrimSuffix(u.Host, ":"+u.Port())
+	if u.Port() == "" {
+		u.Host = t.Host + ":6970"
+	}
+	return []*url.URL{u, &t}, nil
+}
