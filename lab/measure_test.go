@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	// Under the race detector every process that ends would sleep for a second.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	os.Exit(m.Run())
 }
 

@@ -34,6 +34,9 @@ const (
 	seatName   = "eth0"
 )
 
+// peerPort is the port to which devices broadcast.
+const peerPort = 4051
+
 // tbfQueue is how much a shaped link may hold back, as time at its rate.
 const tbfQueue = 50 * time.Millisecond
 
@@ -62,6 +65,7 @@ type NamespaceSite struct {
 	near   netns.NsHandle
 	far    netns.NsHandle
 	seats  []netns.NsHandle
+	ears   *listener
 }
 
 // NewNamespaceSite builds the site beside the network namespace of this
@@ -139,6 +143,13 @@ func (s *NamespaceSite) buildLAN(cfg NamespaceConfig) error {
 	}
 	if err := raise(h, bridgeName, lanGateway); err != nil {
 		return err
+	}
+	if err := netns.Set(s.near); err != nil {
+		return err
+	}
+	s.ears, err = listen(bridge)
+	if err = errors.Join(err, netns.Set(s.server)); err != nil {
+		return fmt.Errorf("listen on the LAN: %w", err)
 	}
 	for i := range cfg.Devices {
 		seat, err := s.fresh(nil)
@@ -360,10 +371,16 @@ func sentBytes(ns netns.NsHandle, name string) (uint64, error) {
 	return 0, fmt.Errorf("no token bucket on %s", name)
 }
 
+// Broadcasts returns when devices sent broadcasts to the peers' port.
+func (s *NamespaceSite) Broadcasts() []time.Time { return s.ears.times() }
+
 // Close implements Site: it removes the routers' links, and with them their
 // other ends, and lets go of the namespaces, which the kernel then removes.
 func (s *NamespaceSite) Close() error {
 	var err error
+	if s.ears != nil {
+		err, s.ears = s.ears.close(), nil
+	}
 	for _, ns := range []netns.NsHandle{s.near, s.far} {
 		if ns.IsOpen() {
 			err = errors.Join(err, removeLinks(ns))

@@ -107,8 +107,8 @@ func (p *Picture) lines() [][]span {
 	}
 	lines := [][]span{{
 		{fmt.Sprintf("%5.1f s", t.Seconds()), bold},
-		{fmt.Sprintf("  WAN %s: %s sent, %.2f Mbit/s on average; %d classic upgrades take %s",
-			d.cfg.WAN, Size(sent), float64(rate)/1e6, len(d.devices), Size(d.classicBytes())), plain},
+		{fmt.Sprintf("  WAN: %s at %.2f of %s; %d classic upgrades: %s",
+			Size(sent), float64(rate)/1e6, d.cfg.WAN, len(d.devices), Size(d.classicBytes())), plain},
 	}}
 	var classic []*demoDevice
 	for i, m := range d.loads {

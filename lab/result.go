@@ -52,6 +52,11 @@ type Result struct {
 	Reasons      map[string]int `json:"fallback_reasons,omitempty"`
 	Depth        int            `json:"depth"` // of the last tree; -1 if not all places are known
 	Kills        []Kill         `json:"kills,omitempty"`
+	// Broadcasts by the devices, on namespace sites: until one second after
+	// the first payload byte left the server, and those after it.
+	BroadcastsElection int     `json:"broadcasts_election,omitempty"`
+	BroadcastsLater    int     `json:"broadcasts_later,omitempty"`
+	BroadcastsPerS     float64 `json:"broadcasts_later_per_s,omitempty"`
 
 	PeakRSS int64   `json:"peak_rss_bytes"` // of the largest device
 	CPUS    float64 `json:"cpu_s"`          // of all devices
@@ -109,6 +114,7 @@ func (m *measurement) result(timedOut bool) *Result {
 	r.WANBytes, r.Requests = m.server.Tally.Total(), m.server.Tally.Requests()
 	r.WANRatio = float64(r.WANBytes) / float64(r.Size)
 	m.addTimes(r)
+	m.addBroadcasts(r)
 	m.addDevices(r)
 	m.addRoots(r)
 	return r
@@ -144,6 +150,25 @@ func (m *measurement) addTimes(r *Result) {
 	r.P99OverP50 = quantile(commits, 0.99) / r.MedianS
 	if len(commits) >= r.Expected {
 		r.Ratio = r.LastS / r.BoundS
+	}
+}
+
+// addBroadcasts counts what the devices sent to all.
+func (m *measurement) addBroadcasts(r *Result) {
+	s, ok := m.site.(*NamespaceSite)
+	if !ok {
+		return
+	}
+	settled := m.zero.Add(time.Duration((r.FirstOriginS + 1) * float64(time.Second)))
+	for _, t := range s.Broadcasts() {
+		if t.Before(settled) {
+			r.BroadcastsElection++
+		} else {
+			r.BroadcastsLater++
+		}
+	}
+	if rest := r.EndS - r.FirstOriginS - 1; rest > 0 {
+		r.BroadcastsPerS = float64(r.BroadcastsLater) / rest
 	}
 }
 
@@ -261,6 +286,9 @@ func (r *Result) Text(w io.Writer) {
 	}
 	p("  from the server  %s", orNone(strings.Join(roots, ", ")))
 	p("  elections %d, fallbacks %d %s, depth %s", r.Elections, r.Fallbacks, reasonText(r.Reasons), depthText(r.Depth))
+	if r.Kind == KindNamespace {
+		p("  broadcasts %d until a second after the first origin byte, then %.2f a second", r.BroadcastsElection, r.BroadcastsPerS)
+	}
 	for _, k := range r.Kills {
 		p("  root %s killed at %d %%, %.3f s; bytes to %s %.3f s later", k.Device, k.Percent, k.AtS, k.NewRoot, k.ResumeS)
 	}

@@ -306,3 +306,49 @@ func openConns(t *Tally) map[*countedConn]struct{} {
 	}
 	return out
 }
+
+// TestNamespaceBroadcasts checks that a broadcast reaches another device and is
+// counted, and that other ports are not.
+func TestNamespaceBroadcasts(t *testing.T) {
+	if !isolate(t) {
+		return
+	}
+	site, err := NewNamespaceSite(NamespaceConfig{Devices: 2, WAN: Mbit, LAN: 10 * Mbit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer site.Close()
+	all := netip.MustParseAddr("10.77.255.255")
+	var conns [2]net.PacketConn
+	for i, local := range []netip.Addr{site.Seat(0).Addr, all} {
+		err := onThread(func() error {
+			return site.Seat(i).Enter(func() error {
+				conns[i], err = net.ListenPacket("udp4", netip.AddrPortFrom(local, peerPort).String())
+				return err
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conns[i].Close()
+	}
+	for _, port := range []uint16{9, peerPort, peerPort} {
+		if _, err := conns[0].WriteTo([]byte("hello"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(all, port))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := conns[1].SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 10)
+	if n, from, err := conns[1].ReadFrom(b); err != nil || string(b[:n]) != "hello" {
+		t.Fatalf("%q from %v: %v", b[:n], from, err)
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for len(site.Broadcasts()) < 2 && time.Now().Before(deadline) {
+		<-time.After(5 * time.Millisecond)
+	}
+	if n := len(site.Broadcasts()); n != 2 {
+		t.Errorf("%d broadcasts heard, want 2", n)
+	}
+}
