@@ -49,19 +49,25 @@ func (m *Machine) me() tree.Self {
 	return tree.Self{Prefix: m.prefix, Epoch: m.epoch, Free: m.feed.Free(0), Children: len(m.feed.Children()), Done: m.complete}
 }
 
-// rootGone: the root answers no ask. One that never placed this device is not
-// believed again for a while; one that did is mourned.
+// rootGone: the root answers no ask. One that was heard meanwhile lives, but
+// is not believed for ever. One that was not is mourned; if it was only hard
+// to hear it says so during the election that begins.
 func (m *Machine) rootGone() {
 	r := m.el.Root()
 	if r == nil {
 		return
 	}
-	if m.goneRoot == r.Peer {
-		m.distrustRoot(wire.ReasonRootSilent)
-		return
+	if m.deafRoot != r.Peer {
+		m.deafRoot, m.deaf = r.Peer, 0
 	}
-	m.goneRoot = r.Peer
-	m.elect(func(o *election.Output) { m.el.RootLost(m.now, wire.ReasonRootLost, o) })
+	m.deaf++
+	switch {
+	case m.deaf >= m.cfg.Tree.Deaf:
+		m.deaf = 0
+		m.distrustRoot(wire.ReasonRootSilent)
+	case r.Heard < m.member.AskedSince():
+		m.elect(func(o *election.Output) { m.el.RootLost(m.now, wire.ReasonRootLost, o) })
+	}
 }
 
 // distrustRoot turns from a root that does not do what it says.
@@ -154,7 +160,7 @@ func (m *Machine) welcomed(l Link, f *wire.Welcome) {
 		return
 	}
 	m.setSize(f.Size)
-	m.goneRoot = wire.Peer{}
+	m.deaf = 0
 	m.watch = transfer.NewWatch(m.cfg.Transfer, m.now, m.prefix)
 	m.parentPrefix = 0
 	m.reportAt = m.now

@@ -79,7 +79,8 @@ type Machine struct {
 	reportAt     time.Duration
 	gained       time.Duration // last chunk from anywhere
 	directAt     time.Duration // next announcement of a direct download
-	goneRoot     wire.Peer     // answered no ask once already
+	deafRoot     wire.Peer     // answered no asks
+	deaf         int           // so many times in a row
 	conflicts    map[wire.Peer]bool
 	banned       map[netip.Addr]time.Duration // children that took no bytes
 

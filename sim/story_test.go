@@ -124,7 +124,10 @@ func TestStories(t *testing.T) {
 			c.sub.Server.NoRange = true
 			c.s.At(3*time.Second, func() { c.sub.root(c.f).Crash() })
 		}},
-		{"isolated", 8, func(c *ctx) { c.s.cfg.AllowBudgetOverlap = true; c.sub.AddFilter(Filter{Cut: func(a, b *Device) bool { return true }}) }},
+		{"isolated", 8, func(c *ctx) {
+			c.s.cfg.AllowBudgetOverlap = true
+			c.sub.AddFilter(Filter{Cut: func(a, b *Device) bool { return true }})
+		}},
 		{"udp only", 8, func(c *ctx) {
 			for _, d := range c.sub.devices {
 				d.Up = 1 // no bytes get through a link
@@ -171,7 +174,7 @@ func TestStories(t *testing.T) {
 	for _, st := range stories {
 		for seed := range uint64(2) {
 			s, sub, f := site(seed, st.n)
-			if os.Getenv("TRACE") == st.name && seed == 0 {
+			if os.Getenv("TRACE") == fmt.Sprint(st.name, seed) {
 				s.cfg.Trace = os.Stderr
 			}
 			c := &ctx{s, sub, f}

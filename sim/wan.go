@@ -50,7 +50,7 @@ type Download struct {
 	// Root: asked for as root; Direct: within the subnet's budget; neither:
 	// only to see whether the server answers.
 	Root, Direct bool
-	Bytes    int64
+	Bytes        int64
 
 	index  int // chunk being sent
 	off    int // bytes of it sent

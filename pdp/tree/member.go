@@ -77,6 +77,7 @@ type Member struct {
 	reason     wire.Reason
 	move       bool
 	unanswered int
+	asked      time.Duration // first of the unanswered asks
 	due        time.Duration
 	// failures counts parents that failed since bytes last came.
 	failures int
@@ -95,6 +96,9 @@ func (t *Member) Parent() (wire.Peer, netip.AddrPort, Link) { return t.parent, t
 
 // Failures returns how many parents failed since bytes last came.
 func (t *Member) Failures() int { return t.failures }
+
+// AskedSince returns when the first ask was sent that has had no answer.
+func (t *Member) AskedSince() time.Duration { return t.asked }
 
 // Served tells that a parent sent a chunk.
 func (t *Member) Served() { t.failures = 0 }
@@ -258,9 +262,12 @@ func (t *Member) Tick(now time.Duration, me Self, out *MemberOutput) {
 	case Asking:
 		if t.unanswered >= t.cfg.Asks {
 			t.unanswered = 0
-			t.due = now + t.cfg.AskAgain
+			t.due = now + t.cfg.AskFirst
 			out.RootGone = true
 			return
+		}
+		if t.unanswered == 0 {
+			t.asked = now
 		}
 		t.ask(me, out)
 		t.unanswered++

@@ -214,10 +214,11 @@ func (t *Placer) answer(x, parent *member, stripe uint8) *wire.Place {
 
 func (t *Placer) waitMillis() uint16 { return uint16(t.cfg.AskFirst / time.Millisecond) }
 
-// open reports whether y may take x as a child.
+// open reports whether y may take x as a child. A member that is about to take
+// its own place takes children already: a tree stands after one round of asks.
 func (t *Placer) open(now time.Duration, y, x *member) bool {
 	return y != x && y.depth > -1 && y.depth < wire.MaxPath-1 && y.children < wire.MaxChildren &&
-		(y == t.root || y.attached && y.free > 0 && y.shut <= now && y.link.Port() != 0) &&
+		(y == t.root || y.free > 0 && y.shut <= now && y.link.Port() != 0) &&
 		!x.avoids(now, y.peer) && !t.below(y, x)
 }
 
