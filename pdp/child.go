@@ -46,7 +46,11 @@ func (m *Machine) tree(f func(*tree.MemberOutput)) {
 
 // me is what an ask tells of this device.
 func (m *Machine) me() tree.Self {
-	return tree.Self{Prefix: m.prefix, Epoch: m.epoch, Free: m.feed.Free(0), Children: len(m.feed.Children()), Done: m.complete}
+	free := m.feed.Free(0)
+	if m.leaf {
+		free = 0
+	}
+	return tree.Self{Prefix: m.prefix, Epoch: m.epoch, Free: free, Children: len(m.feed.Children()), Done: m.complete}
 }
 
 // rootGone: the root answers no ask. One that was heard meanwhile lives, but
@@ -141,11 +145,46 @@ func (m *Machine) failParent(why wire.Reason) {
 // it claims is not believed either.
 func (m *Machine) leaveParent(why wire.Reason) {
 	p, _, _ := m.member.Parent()
+	if why == wire.ReasonParentSlow && m.slow(p) {
+		return
+	}
 	if r := m.el.Root(); r != nil && r.Peer == p && (why == wire.ReasonParentStalled || why == wire.ReasonBadChunk) {
 		m.distrustRoot(why)
 		return
 	}
 	m.failParent(why)
+}
+
+// slow judges a parent found slow; it reports whether to stay with it. Where
+// two parents in a row are slow it is more likely this device that is: it
+// becomes a leaf, blames nobody, and tries others less and less often.
+func (m *Machine) slow(parent wire.Peer) (stay bool) {
+	switch {
+	case m.leaf && m.now < m.moveAt:
+		return true
+	case m.leaf:
+		m.moveWait *= 2
+		m.moveAt = m.now + m.moveWait
+		m.failParent(wire.ReasonNoProgress)
+		return true
+	case m.slowParent.IsZero() || m.slowParent == parent:
+		m.slowParent = parent
+		return false
+	}
+	m.becomeLeaf(wire.ReasonParentSlow)
+	return true
+}
+
+// becomeLeaf sends the children away: others serve them better.
+func (m *Machine) becomeLeaf(why wire.Reason) {
+	m.leaf = true
+	m.moveWait = 2 * m.cfg.Transfer.SlowWindow
+	m.moveAt = m.now + m.moveWait
+	m.note(report.KindChild, why, netip.AddrPort{}, "this device is slow: it takes no children")
+	for _, c := range append([]*transfer.Child(nil), m.feed.Children()...) {
+		m.dismiss(c.Link, wire.ReasonParentSlow)
+	}
+	m.member.ReportSoon(m.now)
 }
 
 func (m *Machine) welcomed(l Link, f *wire.Welcome) {
@@ -173,7 +212,7 @@ func (m *Machine) parentProgress(f *wire.Progress) {
 	if m.watch == nil {
 		return
 	}
-	m.watch.Parent(m.now, f.Prefix)
+	m.watch.Parent(m.now, f.Prefix, f.RootPrefix)
 	m.parentPrefix = f.Prefix
 	if m.rootWat != nil {
 		m.rootWat.Root(m.now, f.RootPrefix, f.RootBytes)
@@ -239,7 +278,7 @@ func (m *Machine) settleChild() {
 	}
 	_, _, l := m.member.Parent()
 	if m.watch != nil {
-		if why := m.watch.Check(m.now); why != wire.ReasonNone {
+		if why := m.watch.Check(m.now, m.member.Depth()); why != wire.ReasonNone {
 			m.leaveParent(why)
 		} else if m.now >= m.reportAt {
 			m.act(SendFrame{l, &wire.Report{Prefix: m.prefix}})

@@ -81,6 +81,11 @@ type Machine struct {
 	directAt     time.Duration // next announcement of a direct download
 	deafRoot     wire.Peer     // answered no asks
 	deaf         int           // so many times in a row
+	slowParent   wire.Peer     // the first that was too slow
+	leaf         bool          // this device is slow itself: no children
+	moveAt       time.Duration // as a leaf: when it may try another parent
+	moveWait     time.Duration
+	complaints   []wire.Peer // children that find this root too slow
 	conflicts    map[wire.Peer]bool
 	banned       map[netip.Addr]time.Duration // children that took no bytes
 

@@ -1,6 +1,7 @@
 package pdp
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/peerload/peerload/pdp/election"
@@ -48,7 +49,7 @@ func (m *Machine) accepted(e Accepted) {
 	if e.Hello.Epoch != m.epoch && !m.file.Keyed {
 		prefix = 0
 	}
-	m.feed.Add(m.now, e.Link, e.Hello.From, e.Hello.Stripe, prefix)
+	m.feed.Add(m.now, e.Link, e.Hello.From, e.From.Addr(), e.Hello.Stripe, prefix)
 	m.act(SendFrame{e.Link, &wire.Welcome{From: m.self.Peer, Epoch: m.epoch, Size: m.geo.Size}})
 	if p := m.path(); len(p) <= wire.MaxPath {
 		m.act(SendFrame{e.Link, &wire.Path{Peers: p}})
@@ -61,7 +62,7 @@ func (m *Machine) accepted(e Accepted) {
 // refuses says why a child is not taken, ReasonNone if it is.
 func (m *Machine) refuses(e Accepted) wire.Reason {
 	p := e.Hello.From
-	if m.feed.FindPeer(p, e.Hello.Stripe) == nil && m.feed.Full(e.Hello.Stripe) {
+	if m.leaf || m.feed.FindPeer(p, e.Hello.Stripe) == nil && m.feed.Full(e.Hello.Stripe) {
 		return wire.ReasonFull
 	}
 	if m.banned[e.From.Addr()] > m.now {
@@ -139,6 +140,7 @@ func (m *Machine) servable() int {
 // settleParent feeds the children, keeps them informed, and reclaims slots.
 func (m *Machine) settleParent() {
 	for c := m.feed.Lagging(m.now); c != nil; c = m.feed.Lagging(m.now) {
+		m.ban(c.From)
 		m.dismiss(c.Link, wire.ReasonChildSlow)
 	}
 	if len(m.feed.Children()) == 0 {
@@ -150,6 +152,19 @@ func (m *Machine) settleParent() {
 			m.sendProgress(c.Link)
 		}
 		m.keepAlive = m.now + m.cfg.Transfer.KeepAlive
+	}
+}
+
+// ban keeps the slots from an address whose device took no bytes.
+func (m *Machine) ban(a netip.Addr) {
+	const most = 64 // more are not remembered
+	for k, until := range m.banned {
+		if until <= m.now {
+			delete(m.banned, k)
+		}
+	}
+	if len(m.banned) < most {
+		m.banned[a] = m.now + m.cfg.Tree.Avoid
 	}
 }
 

@@ -110,6 +110,7 @@ func (m *Machine) becomeRoot(why wire.Reason) {
 	m.placer = tree.NewPlacer(m.cfg.Tree, m.self.Peer)
 	m.tree(func(o *tree.MemberOutput) { m.member.Leave(wire.ReasonRootOfFile, o) })
 	m.rootWat = nil
+	m.complaints = nil
 	m.quietAt = m.now + 2*m.cfg.Election.Announce
 	m.originAt = max(m.now+m.cfg.Transfer.RootWait, m.origin.NotBefore())
 	m.budgetDone()
@@ -165,9 +166,34 @@ func (m *Machine) heardAsk(e Datagram, a *wire.Ask) {
 			m.dismiss(c.Link, wire.ReasonParentLost)
 		}
 	}
+	if a.Failed == m.self.Peer && a.Reason == wire.ReasonParentSlow && m.tooSlow(e.Env.From) {
+		return
+	}
 	if p != nil {
 		m.act(Send{e.From, p})
 	}
+}
+
+// tooSlow takes a child's complaint that this root passes too little on. When
+// all who were placed directly below it say so, and not one of them alone, it
+// names the one who complained last as successor and becomes a leaf: that the
+// server sends some bytes again costs less than a site that waits.
+func (m *Machine) tooSlow(from wire.Peer) bool {
+	for _, p := range m.complaints {
+		if p == from {
+			return false
+		}
+	}
+	m.complaints = append(m.complaints, from)
+	if len(m.complaints) < min(wire.MaxChildren, m.placer.Members()) {
+		return false
+	}
+	m.note(report.KindElection, wire.ReasonChildSlow, netip.AddrPort{}, "XID%s hands over to %s: too slow for the others", m.file.Hierarchy, from)
+	m.elect(func(o *election.Output) {
+		m.el.StepDown(m.now, wire.Resign{Reason: wire.ReasonParentSlow, Successor: from}, m.cfg.Election.Distrust, o)
+	})
+	m.becomeLeaf(wire.ReasonHandover)
+	return true
 }
 
 // heardResign takes the resignation of the root that is followed or expected;

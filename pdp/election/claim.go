@@ -55,6 +55,7 @@ func (e *Election) holderHears(now time.Duration, c Candidate, out *Output) {
 	switch {
 	case e.state == Root:
 		e.answerClaim(now, out)
+	case e.state == Resting: // it stepped down for a reason
 	case !e.answering:
 		e.answering, e.answer = true, now+e.early(e.cfg.Holder)
 	}
@@ -176,6 +177,10 @@ func (e *Election) Tick(now time.Duration, out *Output) {
 		}
 		e.confirm(now, wire.ReasonAlone, out)
 	case Deferring, Resting:
+		if e.holding.Complete {
+			e.Start(now, wire.ReasonDone, out)
+			return
+		}
 		e.listen(now, e.cfg.Listen, wire.ReasonRootSilent, out)
 	case Root:
 		e.broadcast(now, out)

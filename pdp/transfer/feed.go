@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/peerload/peerload/pdp/tree"
@@ -11,6 +12,7 @@ import (
 type Child struct {
 	Link   tree.Link
 	Peer   wire.Peer
+	From   netip.Addr // where its link comes from
 	Stripe uint8
 	// Prefix is what the child said it holds; Complete that it is done.
 	Prefix   int
@@ -72,8 +74,8 @@ func (f *Feed) FindPeer(p wire.Peer, stripe uint8) *Child {
 }
 
 // Add takes a child that holds prefix chunks.
-func (f *Feed) Add(now time.Duration, l tree.Link, p wire.Peer, stripe uint8, prefix int) {
-	f.children = append(f.children, &Child{Link: l, Peer: p, Stripe: stripe, Prefix: prefix, next: prefix, moved: now, heard: now})
+func (f *Feed) Add(now time.Duration, l tree.Link, p wire.Peer, from netip.Addr, stripe uint8, prefix int) {
+	f.children = append(f.children, &Child{Link: l, Peer: p, From: from, Stripe: stripe, Prefix: prefix, next: prefix, moved: now, heard: now})
 }
 
 // Remove drops the child of a link and returns it, nil if it is none.

@@ -21,6 +21,10 @@ type Watch struct {
 	from       time.Duration // start of the slow window
 	fromParent int
 	fromMine   int
+	pace       int // chunks that the parent gained in its best windows, fading
+	root       int // the root's prefix as the parent knows it
+	fromRoot   int
+	waited     int // windows in a row in which the parent fell behind the root
 }
 
 // NewWatch starts to watch a parent while holding prefix chunks.
@@ -31,13 +35,16 @@ func NewWatch(cfg Config, now time.Duration, prefix int) *Watch {
 // Active tells that bytes came over the link.
 func (w *Watch) Active(now time.Duration) { w.active = now }
 
-// Parent takes the parent's keep-alive.
-func (w *Watch) Parent(now time.Duration, prefix int) {
+// Parent takes the parent's keep-alive: its own prefix and the root's.
+func (w *Watch) Parent(now time.Duration, prefix, root int) {
 	w.active = now
 	if w.fromParent == 0 {
 		w.fromParent = prefix
 	}
-	w.parent = prefix
+	if w.fromRoot == 0 {
+		w.fromRoot = root
+	}
+	w.parent, w.root = prefix, root
 	w.update(now)
 }
 
@@ -58,30 +65,39 @@ func (w *Watch) update(now time.Duration) {
 	w.behind = behind
 }
 
-// Check returns why the parent is to be left, ReasonNone if it is not.
-func (w *Watch) Check(now time.Duration) wire.Reason {
+// Check returns why the parent is to be left, ReasonNone if it is not. Depth is
+// how deep below the root this device stands.
+func (w *Watch) Check(now time.Duration, depth int) wire.Reason {
 	switch {
 	case now-w.active > w.cfg.Silence:
 		return wire.ReasonParentSilent
 	case w.behind && now-w.gained > w.cfg.Stall:
 		return wire.ReasonParentStalled
 	case now-w.from > w.cfg.SlowWindow:
-		return w.slow(now)
+		return w.slow(now, depth)
 	}
 	return wire.ReasonNone
 }
 
-// slow ends a window: a parent that advanced more than three times as far as
-// it passed on, and is well ahead, is too slow for this child. One that passed
-// on nothing at all keeps it.
-func (w *Watch) slow(now time.Duration) wire.Reason {
+// slow ends a window. A parent that is well ahead and advanced, lately or in
+// its best time, more than three times as far as it passed on is too slow for
+// this child; if it passed on nothing, it keeps it. A parent that itself falls
+// behind the root is given time to help itself: the more the deeper the child
+// stands, so that of a whole subtree only its upmost devices move.
+func (w *Watch) slow(now time.Duration, depth int) wire.Reason {
 	ahead, sent := w.parent-w.fromParent, w.mine-w.fromMine
 	lag := w.parent - w.mine
-	w.from, w.fromParent, w.fromMine = now, w.parent, w.mine
-	if lag >= w.cfg.SlowLag && ahead > 3*sent {
-		if sent == 0 {
-			return wire.ReasonParentStalled
-		}
+	w.pace = max(ahead, w.pace*3/4)
+	if w.root-w.parent >= w.cfg.SlowLag && w.root-w.fromRoot > 3*ahead {
+		w.waited++
+	} else {
+		w.waited = 0
+	}
+	w.from, w.fromParent, w.fromMine, w.fromRoot = now, w.parent, w.mine, w.root
+	switch {
+	case lag >= w.cfg.SlowLag && ahead > 0 && sent == 0:
+		return wire.ReasonParentStalled
+	case lag >= w.cfg.SlowLag && w.pace > 3*sent, w.waited > depth+1:
 		return wire.ReasonParentSlow
 	}
 	return wire.ReasonNone

@@ -162,7 +162,7 @@ func (t *Member) Fail(now time.Duration, why wire.Reason, out *MemberOutput) {
 
 // lost is Fail for a link that is closed already.
 func (t *Member) lost(now time.Duration, why wire.Reason, out *MemberOutput) {
-	t.failed, t.reason, t.move = t.parent, why, why == wire.ReasonParentSlow
+	t.failed, t.reason, t.move = t.parent, why, why == wire.ReasonParentSlow || why == wire.ReasonNoProgress
 	out.Detached, out.Reason, out.From = true, why, t.parent
 	t.failures++
 	t.clearParent()
