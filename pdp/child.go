@@ -232,15 +232,16 @@ func (m *Machine) stored(e Stored) {
 		m.rootWat.Gain(m.now)
 	}
 	m.origin.Progress() // whoever sent it had it from there
+	if m.watch != nil {
+		m.watch.Mine(m.now, m.prefix)
+	}
 	if e.Link == 0 {
+		m.probed()
 		return
 	}
 	m.member.Served()
 	m.budget.Cancel()
 	m.budgetDone()
-	if m.watch != nil {
-		m.watch.Mine(m.now, m.prefix)
-	}
 }
 
 // bad takes a chunk that failed its digest.

@@ -15,6 +15,9 @@ func (m *Machine) heardDirect(c election.Candidate, d *wire.Direct) {
 	if m.el.Distrusted(m.now, c.Addr.Addr()) {
 		return
 	}
+	if d.Bytes > 0 {
+		m.origin.Well()
+	}
 	if m.budget.Heard(m.now, m.self.Peer, c.Peer, c.Link(), d) {
 		m.stopOrigin()
 		m.budget.Entitle(m.now)
@@ -40,7 +43,7 @@ func (m *Machine) settleFallback() {
 		m.budget.Entitle(m.now)
 		m.gained = m.now
 	}
-	if m.gate && m.now >= m.origin.NotBefore() && m.budget.Ready(m.now) {
+	if m.gate && !m.open && m.budget.Ready(m.now, m.origin.NotBefore()) {
 		why := wire.ReasonNoProgress
 		if m.member.Failures() >= t.FailedPeers {
 			why = wire.ReasonPeersFailed
@@ -83,13 +86,23 @@ func (m *Machine) settleProbe() {
 	m.act(OpenOrigin{From: m.prefix})
 }
 
-// probed: the origin answers. Its bytes are not wanted now: the root, or the
-// subnet's budget, will fetch them.
+// probed: the origin gave a chunk to a device that only asked whether it would.
+// Without a root this device claims, holding more than the others; else it
+// takes its turn.
 func (m *Machine) probed() {
+	if !m.probing {
+		return
+	}
 	m.probing = false
+	if m.placer != nil {
+		return // and has become root meanwhile: it goes on
+	}
 	m.stopOrigin()
-	m.origin.Progress()
-	m.gained = m.now - m.cfg.Transfer.Fallback
+	if m.el.Root() == nil {
+		m.elect(func(o *election.Output) { m.el.Claimable(m.now, o) })
+		return
+	}
+	m.budget.Entitle(m.now)
 }
 
 // hungry reports whether bytes are to be had that do not come: the root has
@@ -120,8 +133,8 @@ func (m *Machine) fallbackDeadline() (at time.Duration, ok bool) {
 	if m.open || !m.gate {
 		return 0, false
 	}
-	if d, waiting := m.budget.Deadline(); waiting {
-		return max(d, m.origin.NotBefore()), true
+	if d, waiting := m.budget.Deadline(m.origin.NotBefore()); waiting {
+		return d, true
 	}
 	return m.gained + m.cfg.Transfer.Fallback + 1, m.hungry() || m.origin.Failing()
 }

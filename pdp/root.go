@@ -131,6 +131,8 @@ func (m *Machine) unroot() {
 func (m *Machine) followRoot(why wire.Reason) {
 	r := m.el.Root()
 	m.rootWat = transfer.NewRootWatch(m.cfg.Transfer, m.now)
+	m.budgetDone() // the root is to serve now
+	m.budget.Cancel()
 	m.rootWat.Root(m.now, r.Claim.Prefix, r.Claim.Bytes)
 	m.note(report.KindRole, why, r.Addr, "XID%s following root %s (%s, strength=%08x, prefix %d)",
 		m.file.Hierarchy, r.Addr.Addr(), why, r.Claim.Rank.Strength, r.Claim.Rank.Prefix)
@@ -147,7 +149,9 @@ func (m *Machine) heardClaim(c election.Candidate) {
 	if r == nil || r.Peer != c.Peer || m.rootWat == nil {
 		return
 	}
-	m.rootWat.Root(m.now, c.Claim.Prefix, c.Claim.Bytes)
+	if m.rootWat.Root(m.now, c.Claim.Prefix, c.Claim.Bytes) {
+		m.origin.Well()
+	}
 	if c.Claim.Waiting {
 		m.rootWat.Wait(m.now)
 	}
@@ -254,10 +258,6 @@ func (m *Machine) originOpened(e OriginOpened) {
 		return
 	}
 	m.opened = true
-	if m.probing {
-		m.probed()
-		return
-	}
 	changed := !m.file.Keyed && (e.Epoch != m.epoch && m.held > 0 || m.geo.Known() && e.Size >= 0 && e.Size != m.geo.Size)
 	wrongSize := m.geo.Known() && e.Size >= 0 && e.Size != m.geo.Size
 	switch {

@@ -214,6 +214,14 @@ func (e *Election) Start(now time.Duration, why wire.Reason, out *Output) {
 	e.listen(now, e.cfg.Listen, why, out)
 }
 
+// Claimable makes a device that follows nobody claim soon: it has found what a
+// root needs.
+func (e *Election) Claimable(now time.Duration, out *Output) {
+	if e.state == Orphan || e.state == Resting {
+		e.listen(now, e.cfg.Listen/4, wire.ReasonLongestPrefix, out)
+	}
+}
+
 // Rest leaves the election to others until the given time; whoever claims is
 // followed.
 func (e *Election) Rest(until time.Duration, why wire.Reason, out *Output) {

@@ -24,6 +24,9 @@ func NewPatience(cfg Config) *Patience { return &Patience{cfg: cfg} }
 // Progress tells that bytes came from the origin: it works.
 func (p *Patience) Progress() { p.own, p.others = 0, 0 }
 
+// Well tells that the origin serves somebody else.
+func (p *Patience) Well() { p.others = 0 }
+
 // Failed counts an attempt of this device and returns for how long the whole
 // subnet leaves the origin alone.
 func (p *Patience) Failed(now time.Duration, why wire.Reason) time.Duration {
@@ -111,9 +114,10 @@ func (b *Budget) Entitle(now time.Duration) {
 func (b *Budget) Cancel() { b.waiting = false }
 
 // Ready reports whether the wait is over and nobody else downloads; it then
-// makes this device the one that does.
-func (b *Budget) Ready(now time.Duration) bool {
-	if at, waiting := b.Deadline(); !waiting || now < at {
+// makes this device the one that does. The origin is left alone before the
+// given time.
+func (b *Budget) Ready(now, before time.Duration) bool {
+	if at, waiting := b.Deadline(before); !waiting || now < at {
 		return false
 	}
 	b.waiting, b.active = false, true
@@ -162,13 +166,15 @@ func (b *Budget) Other() (wire.Peer, netip.AddrPort, int) { return b.other, b.ot
 // Waiting reports whether this device waits for its turn.
 func (b *Budget) Waiting() bool { return b.waiting }
 
-// Deadline returns when Ready becomes true, as far as is known.
-func (b *Budget) Deadline() (time.Duration, bool) {
+// Deadline returns when Ready becomes true, as far as is known. The origin is
+// left alone before the given time.
+func (b *Budget) Deadline(before time.Duration) (time.Duration, bool) {
 	if !b.waiting {
 		return 0, false
 	}
+	at := max(b.due, before+b.turn)
 	if !b.other.IsZero() {
-		return max(b.due, b.otherMoved+b.cfg.Lapse+1+b.turn), true
+		at = max(at, b.otherMoved+b.cfg.Lapse+1+b.turn)
 	}
-	return b.due, true
+	return at, true
 }

@@ -128,8 +128,10 @@ func NewRootWatch(cfg Config, now time.Duration) *RootWatch {
 	return &RootWatch{cfg: cfg, began: now, since: now, bytes: -1}
 }
 
-// Root takes how far the root says it is.
-func (w *RootWatch) Root(now time.Duration, prefix int, bytes int64) {
+// Root takes how far the root says it is, and reports whether it received
+// bytes since it said so last.
+func (w *RootWatch) Root(now time.Duration, prefix int, bytes int64) (moved bool) {
+	moved = w.bytes >= 0 && bytes > w.latest
 	w.prefix = max(w.prefix, prefix)
 	w.latest = max(w.latest, bytes)
 	if w.bytes < 0 {
@@ -138,6 +140,7 @@ func (w *RootWatch) Root(now time.Duration, prefix int, bytes int64) {
 	if w.latest-w.bytes >= w.cfg.RootBytes {
 		w.since, w.bytes = now, w.latest
 	}
+	return moved
 }
 
 // Wait tells that the root waits for its turn at the origin, which is no
