@@ -20,6 +20,9 @@ const activeEvery = 200 * time.Millisecond
 // goodbyeWait is how long a dropped link may take to send its last frames.
 const goodbyeWait = time.Second
 
+// readBuffer is the read-ahead of a link, in bytes.
+const readBuffer = 4 << 10
+
 // linkQueue bounds what waits to be sent over a link: a window of chunks and
 // the keep-alives of a child that does not read, until it is dropped.
 const linkQueue = 64
@@ -96,8 +99,8 @@ func (l *link) send(o outgoing) {
 // read takes frames until the link ends.
 func (l *link) read() {
 	j := l.job
-	src := &activeReader{link: l, r: l.conn}
-	r := bufio.NewReaderSize(src, 32<<10)
+	src := &activeReader{link: l, r: l.conn, low: newLowWater(l.conn)}
+	r := bufio.NewReaderSize(src, readBuffer)
 	var buf []byte
 	for {
 		f, err := wire.ReadFrame(r, func(n int) []byte {
@@ -107,6 +110,7 @@ func (l *link) read() {
 			if cap(buf) < n {
 				buf = make([]byte, n)
 			}
+			src.begin(n - r.Buffered())
 			return buf[:n]
 		})
 		if err != nil {
@@ -116,6 +120,7 @@ func (l *link) read() {
 		switch f := f.(type) {
 		case nil:
 		case *wire.Chunk:
+			src.end(len(f.Bytes))
 			l.chunk(f)
 		case *wire.End, *wire.Welcome:
 			// The store must know before the next chunk comes.
@@ -222,10 +227,25 @@ type activeReader struct {
 	link *link
 	r    io.Reader
 	told time.Time
+	low  *lowWater
+	// left of the chunk that is coming, and since when.
+	left  int
+	since time.Time
+}
+
+// begin tells that the next n bytes are those of a chunk.
+func (a *activeReader) begin(n int) { a.left, a.since = n, time.Now() }
+
+// end tells that a chunk of n bytes has come.
+func (a *activeReader) end(n int) {
+	a.low.pace(n, time.Since(a.since))
+	a.left = 0
 }
 
 func (a *activeReader) Read(b []byte) (int, error) {
+	a.low.want(max(0, a.left))
 	n, err := a.r.Read(b)
+	a.left -= n
 	if n > 0 && a.link.id < 0 {
 		if now := time.Now(); now.Sub(a.told) >= activeEvery {
 			a.told = now

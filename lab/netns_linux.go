@@ -37,6 +37,9 @@ const (
 // peerPort is the port to which devices broadcast.
 const peerPort = 4051
 
+// wholePackets is the rate from which a link passes packets of 64 KiB whole.
+const wholePackets Rate = 50_000_000
+
 // tbfQueue is how much a shaped link may hold back, as time at its rate.
 const tbfQueue = 50 * time.Millisecond
 
@@ -262,14 +265,19 @@ func raise(h *netlink.Handle, name string, addrs ...netip.Prefix) error {
 
 // shape limits what leaves through a link. The kernel sends TCP through
 // virtual links in packets of up to 64 KiB; the token bucket cuts those that
-// exceed its burst and counts the headers of all. The burst is 4 ms at the
-// rate but not less than 16 KiB: what a link may send at once after a pause.
+// exceed its burst and counts the headers of all. The burst is what a link may
+// send at once after a pause: 4 ms at the rate and 16 KiB at least; at the
+// rates of a LAN port it takes a whole packet of 64 KiB, because cutting the
+// packets of a hundred ports would cost more processor than the devices do.
 func shape(h *netlink.Handle, name string, rate Rate) error {
 	link, err := h.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("link %s: %w", name, err)
 	}
 	burst := max(rate.Bytes(4*time.Millisecond), 16<<10)
+	if rate >= wholePackets {
+		burst = max(burst, 68<<10)
+	}
 	perSecond := uint64(rate / 8)
 	err = h.QdiscAdd(&netlink.Tbf{
 		QdiscAttrs: netlink.QdiscAttrs{

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package agent
+
+import (
+	"net"
+	"time"
+)
+
+// lowWater is a Linux matter; elsewhere every packet wakes the reader.
+type lowWater struct{}
+
+func newLowWater(net.Conn) *lowWater      { return nil }
+func (*lowWater) want(int)                {}
+func (*lowWater) pace(int, time.Duration) {}
