@@ -192,6 +192,10 @@ func (m *Machine) welcomed(l Link, f *wire.Welcome) {
 		return
 	}
 	if f.Epoch != m.epoch && !m.file.Keyed {
+		if r := m.el.Root(); r != nil && r.Claim.Epoch != 0 && r.Claim.Epoch != f.Epoch {
+			m.failParent(wire.ReasonWrongEpoch)
+			return
+		}
 		m.forget(f.Epoch, load.UnknownSize)
 	}
 	if f.Size >= 0 && m.geo.Known() && f.Size != m.geo.Size {

@@ -152,11 +152,22 @@ func (m *Machine) heardClaim(c election.Candidate) {
 	if m.rootWat.Root(m.now, c.Claim.Prefix, c.Claim.Bytes) {
 		m.origin.Well()
 	}
+	if m.outdated(c.Claim) {
+		m.note(report.KindSource, wire.ReasonWrongEpoch, c.Addr, "%s: the root has another content: starting over", m.file.Name)
+		m.failParent(wire.ReasonWrongEpoch)
+		m.forget(c.Claim.Epoch, c.Claim.Size)
+	}
 	if c.Claim.Waiting {
 		m.rootWat.Wait(m.now)
 	}
 	m.member.Spread(int(c.Claim.Members))
 	m.member.Root(m.now, c.Peer, c.Addr, c.Link(), 0)
+}
+
+// outdated reports whether what is held is of another content than the root's.
+// A root that has no content yet says nothing of it.
+func (m *Machine) outdated(c wire.Claim) bool {
+	return !m.file.Keyed && !m.complete && m.held > 0 && c.Epoch != 0 && c.Epoch != m.epoch
 }
 
 func (m *Machine) heardAsk(e Datagram, a *wire.Ask) {
@@ -266,6 +277,9 @@ func (m *Machine) originOpened(e OriginOpened) {
 		return
 	case changed || wrongSize:
 		m.forget(e.Epoch, e.Size)
+		if m.placer != nil {
+			m.claim(true) // the others' bytes are of no use either
+		}
 	case m.held == 0:
 		m.epoch = e.Epoch
 	}

@@ -74,8 +74,8 @@ func (t *Task) openOrigin(from int) {
 		s.violate("%s opens the origin twice", t.dev)
 		return
 	}
-	if v.NoRange {
-		from = 0
+	if v.NoRange || t.store.n > 0 && t.store.epoch != v.epoch {
+		from = 0 // If-Range sees another content
 	}
 	dl := &Download{Task: t, At: s.now, Ends: -1, index: from, live: true, moved: s.now}
 	if t.m != nil {
@@ -107,6 +107,9 @@ func (t *Task) openOrigin(from int) {
 				return
 			}
 			dl.body, dl.moved = true, s.now
+			if t.store.n == 0 {
+				t.store.epoch = v.epoch
+			}
 			t.step(pdp.OriginOpened{Size: t.file.Size, Epoch: v.epoch, From: dl.index})
 			dl.watch()
 			if dl.live && dl.index >= t.file.Chunks() {

@@ -165,6 +165,9 @@ func (t *Member) lost(now time.Duration, why wire.Reason, out *MemberOutput) {
 	t.failed, t.reason, t.move = t.parent, why, why == wire.ReasonParentSlow || why == wire.ReasonNoProgress
 	out.Detached, out.Reason, out.From = true, why, t.parent
 	t.failures++
+	if why == wire.ReasonWrongEpoch {
+		t.failed = wire.Peer{} // no fault of it
+	}
 	t.clearParent()
 	t.state, t.unanswered, t.due = Alone, 0, now
 	if !t.root.IsZero() {
