@@ -93,8 +93,9 @@ type Config struct {
 	LimitRate int64
 	// LocalAddr to connect from. Zero: the system's choice.
 	LocalAddr netip.Addr
-	// WindowSize of TFTP in blocks. 0: the client's default.
-	WindowSize int
+	// WindowSize and Slide of TFTP in blocks: see tftp.Client. 0: the client's
+	// defaults, or less where LimitRate is low.
+	WindowSize, Slide int
 }
 
 // Validate refuses values out of range.

@@ -12,11 +12,18 @@ import (
 
 // tftpClient is the client that the configuration asks for.
 func (c *Config) tftpClient() tftp.Client {
-	t := tftp.Client{Idle: c.StallTimeout, MaxSize: load.MaxFileSize, LocalAddr: c.LocalAddr, WindowSize: c.WindowSize}
-	if c.LimitRate > 0 && t.WindowSize == 0 {
-		// A window that is paced must be over before the server's timer.
-		blocks := c.LimitRate / 4 / tftp.DefaultBlockSize
-		t.WindowSize = int(min(max(1, blocks), tftp.DefaultWindowSize))
+	t := tftp.Client{
+		Idle: c.StallTimeout, MaxSize: load.MaxFileSize, LocalAddr: c.LocalAddr, WindowSize: c.WindowSize, Slide: c.Slide,
+	}
+	if c.LimitRate > 0 {
+		// What is under way must come in before the server's timer ends.
+		blocks := int(max(1, min(c.LimitRate/4/tftp.DefaultBlockSize, tftp.DefaultSlide)))
+		if t.WindowSize == 0 {
+			t.WindowSize = min(blocks, tftp.DefaultWindowSize)
+		}
+		if t.Slide == 0 {
+			t.Slide = blocks
+		}
 	}
 	return t
 }

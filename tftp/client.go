@@ -21,6 +21,9 @@ const (
 	// DefaultWindowSize in blocks: enough for 10 Mbit/s at 18 ms, little
 	// enough for the smallest socket buffer.
 	DefaultWindowSize = 16
+	// DefaultSlide in blocks: 10 Mbit/s at 200 ms, and what a socket buffer of
+	// the usual size holds.
+	DefaultSlide = 192
 
 	defaultTimeout = time.Second
 	defaultRetries = 5
@@ -45,6 +48,10 @@ type Client struct {
 	// WindowSize to ask for, in blocks, 1 to 4096, 4 MiB at most together with
 	// BlockSize. 0: DefaultWindowSize.
 	WindowSize int
+	// Slide is the number of blocks that a server which knows the slide option
+	// may have under way, up to 4096 and, with BlockSize, 4 MiB; windowsize then
+	// only says how often it hears of us. 0: DefaultSlide; negative: none.
+	Slide int
 	// MaxSize is the largest body in bytes. 0: no limit of its own; the size
 	// that the server announces always is one.
 	MaxSize int64
@@ -68,6 +75,9 @@ func (c *Client) Validate() error {
 	if c.WindowSize < 0 || c.WindowSize > maxWindow {
 		return fmt.Errorf("tftp: WindowSize %d is outside 1 to %d", c.WindowSize, maxWindow)
 	}
+	if c.Slide > maxWindow {
+		return fmt.Errorf("tftp: Slide %d is beyond %d", c.Slide, maxWindow)
+	}
 	if d := c.withDefaults(); d.WindowSize > 1 && d.BlockSize*d.WindowSize > maxWindowBytes {
 		return fmt.Errorf("tftp: BlockSize times WindowSize is beyond %d bytes", maxWindowBytes)
 	}
@@ -81,6 +91,7 @@ func (c *Client) withDefaults() Client {
 	d.Idle = orElse(d.Idle, defaultIdle)
 	d.BlockSize = orElse(d.BlockSize, DefaultBlockSize)
 	d.WindowSize = orElse(d.WindowSize, DefaultWindowSize)
+	d.Slide = min(orElse(d.Slide, DefaultSlide), maxWindowBytes/d.BlockSize)
 	return d
 }
 
@@ -189,6 +200,9 @@ func (c *Client) options(offset int64) []option {
 	}
 	if s := c.Timeout / time.Second; c.Timeout != defaultTimeout && c.Timeout%time.Second == 0 && s <= maxTimeout {
 		o = append(o, formatOption(optTimeout, int64(s)))
+	}
+	if c.WindowSize > 1 && c.Slide > c.WindowSize && !c.NetASCII {
+		o = append(o, formatOption(optSlide, int64(c.Slide)))
 	}
 	if offset > 0 && !c.NetASCII {
 		o = append(o, formatOption(optOffset, offset))

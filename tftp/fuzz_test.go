@@ -52,6 +52,7 @@ func FuzzPacket(f *testing.F) {
 // accepts.
 func FuzzNegotiate(f *testing.F) {
 	f.Add("blksize", "1428", "windowsize", "64", int64(1000))
+	f.Add("windowsize", "16", "slide", "4097", int64(1000))
 	f.Add("offset", "1000", "tsize", "0", int64(1000))
 	f.Add("timeout", "255", "BLKSIZE", "99999999", int64(-1))
 	f.Fuzz(func(t *testing.T, n1, v1, n2, v2 string, size int64) {
@@ -62,9 +63,9 @@ func FuzzNegotiate(f *testing.F) {
 		if err != nil {
 			return
 		}
-		p, granted := negotiate(&req, size, true, maxBlock, maxWindow)
+		p, granted := negotiate(&req, size, true, limits{maxBlock, maxWindow, maxWindow})
 		if p.blockSize < minBlock || p.blockSize > maxBlock || p.window < 1 || p.window > maxWindow || p.offset < 0 ||
-			p.offset > max(0, size) || p.timeout < 0 || p.window > 1 && p.window*p.blockSize > maxWindowBytes {
+			p.offset > max(0, size) || p.timeout < 0 || p.slide != 0 && (p.slide <= p.window || p.slide > maxWindow) || p.window > 1 && p.window*p.blockSize > maxWindowBytes {
 			t.Fatalf("%+v", p)
 		}
 		got, err := accept(&req, &packet{op: opOAck, options: granted})

@@ -14,6 +14,7 @@ const (
 	optSize       = "tsize"
 	optWindowSize = "windowsize"
 	optOffset     = "offset"
+	optSlide      = "slide"
 )
 
 // Ranges of the options (RFC 2348, 2349, 7440) and what holds without them.
@@ -33,6 +34,7 @@ const (
 type params struct {
 	blockSize int
 	window    int
+	slide     int           // 0: not agreed
 	timeout   time.Duration // 0: not agreed
 	size      int64         // -1: not told
 	offset    int64
@@ -53,11 +55,14 @@ func formatOption(name string, n int64) option {
 	return option{name, strconv.FormatInt(n, 10)}
 }
 
+// limits are the most that a server grants.
+type limits struct{ block, window, slide int }
+
 // negotiate is the server's part: it reads the options of a read request and
 // returns what holds and the OACK's options. An option with a value out of
 // reach is lowered where its RFC allows that; one with a senseless value is
 // ignored as if unknown. size is the whole file's, -1 when it cannot be told.
-func negotiate(req *packet, size int64, octet bool, blockLimit, windowLimit int) (params, []option) {
+func negotiate(req *packet, size int64, octet bool, limit limits) (params, []option) {
 	p, granted := defaultParams(), []option(nil)
 	for _, o := range req.options {
 		n, ok := number(o.value)
@@ -69,7 +74,7 @@ func negotiate(req *packet, size int64, octet bool, blockLimit, windowLimit int)
 			if n < minBlock {
 				continue
 			}
-			p.blockSize = int(min(n, int64(blockLimit)))
+			p.blockSize = int(min(n, int64(limit.block)))
 			n = int64(p.blockSize)
 		case optTimeout:
 			if n < 1 || n > maxTimeout {
@@ -85,7 +90,7 @@ func negotiate(req *packet, size int64, octet bool, blockLimit, windowLimit int)
 			if n < 1 {
 				continue
 			}
-			p.window = int(min(n, int64(windowLimit)))
+			p.window = int(min(n, int64(limit.window)))
 			n = int64(p.window)
 		case optOffset:
 			if !octet || size < 0 || n > size {
@@ -98,6 +103,15 @@ func negotiate(req *packet, size int64, octet bool, blockLimit, windowLimit int)
 		granted = append(granted, formatOption(strings.ToLower(o.name), n))
 	}
 	boundWindow(&p, granted)
+	// slide means something only beside a window that is smaller.
+	text, _ := req.option(optSlide)
+	if n, ok := number(text); ok && octet && p.window > 1 {
+		n = min(n, int64(limit.slide), int64(maxWindowBytes/p.blockSize))
+		if n > int64(p.window) {
+			p.slide = int(n)
+			granted = append(granted, formatOption(optSlide, n))
+		}
+	}
 	return p, granted
 }
 
@@ -133,6 +147,8 @@ func accept(req, oack *packet) (params, error) {
 			p.blockSize = int(n)
 		case name == optWindowSize && n >= 1 && n <= want:
 			p.window = int(n)
+		case name == optSlide && n <= want:
+			p.slide = int(n)
 		case name == optTimeout && n == want:
 			p.timeout = time.Duration(n) * time.Second
 		case name == optSize:
@@ -142,6 +158,9 @@ func accept(req, oack *packet) (params, error) {
 		default:
 			return p, fmt.Errorf("%w: option %q was granted as %d where %s was asked", ErrProtocol, name, n, asked)
 		}
+	}
+	if p.slide != 0 && p.slide <= p.window {
+		return p, fmt.Errorf("%w: slide %d beside a window of %d", ErrProtocol, p.slide, p.window)
 	}
 	if p.size >= 0 && p.offset > p.size {
 		return p, fmt.Errorf("%w: offset %d in a file of %d bytes", ErrProtocol, p.offset, p.size)

@@ -50,6 +50,10 @@ func (r *Reader) BlockSize() int { return r.params.blockSize }
 // WindowSize is the agreed window in blocks.
 func (r *Reader) WindowSize() int { return r.params.window }
 
+// Slide is the agreed number of blocks that may be under way, 0 if the server
+// does not know the option.
+func (r *Reader) Slide() int { return r.params.slide }
+
 // Remote is the server's address and its port for this transfer.
 func (r *Reader) Remote() netip.AddrPort { return r.peer }
 

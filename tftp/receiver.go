@@ -11,10 +11,14 @@ import "time"
 // only if it is the very block that was acknowledged last: then that ACK was
 // lost.
 //
+// With slide agreed on, a window ends at every multiple of its size, whatever
+// was acknowledged between.
+//
 // The sender's timer does the work. The receiver's own is slow, because an ACK
 // amid a window makes the sender repeat what may only be late.
 type receiver struct {
 	window  int64
+	slide   int64         // 0: not agreed
 	block   int           // bytes of a full block
 	retries int           // waits in vain in a row before it gives up
 	idle    time.Duration // time without progress before it gives up
@@ -24,6 +28,7 @@ type receiver struct {
 	acked    int64 // block acknowledged last
 	gapTold  bool
 	finished bool
+	behind   bool // the next ACK is that of the latest window's end
 
 	pace     time.Duration // decaying maximum of the time between steps
 	wait     time.Duration // time to wait for the next block
@@ -34,7 +39,7 @@ type receiver struct {
 
 func newReceiver(now time.Time, p params, first, idle time.Duration, retries int) *receiver {
 	return &receiver{
-		window: int64(p.window), block: p.blockSize, retries: retries, idle: idle, first: max(first, p.timeout),
+		window: int64(p.window), slide: int64(p.slide), block: p.blockSize, retries: retries, idle: idle, first: max(first, p.timeout),
 		next: 1, wait: max(first, p.timeout), heard: now, progress: now,
 	}
 }
@@ -48,15 +53,28 @@ func (r *receiver) data(now time.Time, wire uint16, n int) (accept, ack bool) {
 		r.next++
 		r.gapTold = false
 		r.finished = n < r.block
-		return true, r.finished || r.next-1-r.acked >= r.window
-	case ahead > 0 && ahead < r.window && !r.finished:
+		return true, r.finished || r.windowEnds()
+	case ahead > 0 && ahead < max(r.window, r.slide) && !r.finished:
 		ack = !r.gapTold
 		r.gapTold = true
 		return false, ack
+	case ahead < 0 && r.slide > 0:
+		// The sender lost an ACK that ends a window: it gets the latest of these,
+		// which cannot make it repeat anything.
+		n := r.next + ahead
+		r.behind = !r.finished && n%r.window == 0
+		return false, r.finished || r.behind
 	case ahead == -1:
 		return false, r.acked == r.next-1
 	}
 	return false, false
+}
+
+func (r *receiver) windowEnds() bool {
+	if r.slide > 0 {
+		return (r.next-1)%r.window == 0
+	}
+	return r.next-1-r.acked >= r.window
 }
 
 // again takes a repeated OACK and reports whether to acknowledge it again.
@@ -64,6 +82,10 @@ func (r *receiver) again() bool { return r.next == 1 }
 
 // ack notes that the ACK went out and returns its block number.
 func (r *receiver) ack() uint16 {
+	if r.behind {
+		r.behind = false
+		return uint16((r.next - 1) / r.window * r.window)
+	}
 	r.acked = r.next - 1
 	return uint16(r.acked)
 }

@@ -8,6 +8,12 @@ import "time"
 const (
 	minRetransmit = 200 * time.Millisecond
 	maxRetransmit = 8 * time.Second
+	// holdBackoff is after how many ACKs that are no sample a doubled wait is
+	// taken back: first a sample gets its chance (Karn).
+	holdBackoff = 2
+	// slowGrowth is how many blocks more may be under way after a round trip
+	// that brought no loss, once doubling has ended.
+	slowGrowth = 4
 )
 
 // sender is the state of the side that sends DATA: which blocks are under way,
@@ -22,8 +28,20 @@ const (
 // Sorcerer's Apprentice (RFC 1123 section 4.2.3.1). Data is sent again when
 // the timer says so, or when an ACK for a part of the window tells of a gap
 // (RFC 7440 section 4).
+//
+// With slide agreed on, up to that many blocks are under way. ACKs come for
+// every block whose number is a multiple of the window, and such an ACK is
+// progress and nothing else; any other ACK tells of a gap. How many blocks are
+// used of it follows what the path bears: twice as many each round trip at
+// first, then a few more; one window again after a gap or a timeout, since what
+// was under way is lost with them. It stops growing once about a window waits in
+// queues, which the round trip tells, and so leaves room for other traffic.
 type sender struct {
 	window  int64
+	slide   int64         // 0: not agreed
+	flight  int64         // blocks that may be under way now
+	thresh  int64         // flight from which on it grows slowly
+	credit  int64         // blocks acknowledged since it last grew slowly
 	retries int           // waits in vain in a row before it gives up
 	idle    time.Duration // time without progress before it gives up
 	floor   time.Duration // shortest wait
@@ -34,19 +52,21 @@ type sender struct {
 	last int64 // the last block, -1 while unknown
 
 	rto, srtt, rttvar time.Duration
-	timed             int64 // block whose ACK gives a sample, -1: none
+	rtt, bestRTT      time.Duration // the latest and the shortest sample
+	timed             int64         // block whose ACK gives a sample, -1: none
 	timedAt           time.Time
 
-	sentAt   time.Time // of the latest block
-	progress time.Time // when base last moved or a new block went out
-	waits    int
+	sentAt    time.Time // of the latest block
+	progress  time.Time // when base last moved or a new block went out
+	waits     int
+	unsampled int // ACKs since the wait was last set
 }
 
 // newSender returns the state before anything was sent. withOAck says that
 // block 0, the OACK, comes first.
 func newSender(now time.Time, p params, withOAck bool, first, idle time.Duration, retries int) *sender {
 	s := &sender{
-		window: int64(p.window), retries: retries, idle: idle, floor: min(minRetransmit, first),
+		window: int64(p.window), slide: int64(p.slide), flight: int64(p.window), thresh: int64(p.slide), retries: retries, idle: idle, floor: min(minRetransmit, first),
 		last: -1, timed: -1, rto: first, sentAt: now, progress: now,
 	}
 	if p.timeout > 0 {
@@ -63,7 +83,7 @@ func (s *sender) wantsToSend() bool {
 	if s.base == 0 {
 		return s.next == 0
 	}
-	return s.next < s.base+s.window && (s.last < 0 || s.next <= s.last)
+	return s.next < s.base+s.flight && (s.last < 0 || s.next <= s.last)
 }
 
 // sent notes that block s.next went out, and whether it was the last one. It
@@ -77,7 +97,9 @@ func (s *sender) sent(now time.Time, isLast bool) (fresh bool) {
 	if fresh {
 		s.high++
 		s.progress = now // a paced window may take longer than idle
-		s.timed, s.timedAt = n, now
+		if s.slide == 0 || s.timed < 0 && s.ackable(n) {
+			s.timed, s.timedAt = n, now
+		}
 	} else if n == s.timed {
 		s.timed = -1 // an ACK could mean either copy (Karn)
 	}
@@ -85,6 +107,9 @@ func (s *sender) sent(now time.Time, isLast bool) (fresh bool) {
 	s.sentAt = now
 	return fresh
 }
+
+// ackable reports whether block n is acknowledged though nothing is missing.
+func (s *sender) ackable(n int64) bool { return n%s.window == 0 || n == s.last }
 
 // acked takes the block number of an ACK and reports whether it brought
 // progress and whether all is done.
@@ -96,30 +121,75 @@ func (s *sender) acked(now time.Time, wire uint16) (progress, done bool) {
 	n := s.base + ahead - 1
 	if n == s.timed {
 		s.sample(now.Sub(s.timedAt))
+	} else if s.unsampled++; s.unsampled > holdBackoff && s.srtt > 0 {
+		s.setWait() // no sample in sight: what made it wait longer is over
 	}
 	if s.timed <= n {
 		s.timed = -1
 	}
 	s.base, s.progress, s.waits = n+1, now, 0
-	// What was sent beyond the ACK is sent again: the receiver has a gap there.
-	s.next = s.base
+	if s.slide > 0 && s.ackable(n) {
+		s.next = max(s.next, s.base)
+		s.grow(ahead)
+	} else {
+		// What was sent beyond the ACK is sent again: the receiver has a gap there.
+		s.next = s.base
+		s.shrink()
+	}
 	return true, s.last >= 0 && s.base > s.last
+}
+
+// grow lets more blocks be under way after n were acknowledged.
+func (s *sender) grow(n int64) {
+	if s.rtt > 0 {
+		waiting := s.flight - int64(float64(s.flight)*float64(s.bestRTT)/float64(s.rtt))
+		if waiting >= s.window {
+			return
+		}
+	}
+	if s.flight >= s.thresh {
+		s.credit += n * slowGrowth
+		n = s.credit / s.flight
+		s.credit -= n * s.flight
+	}
+	s.flight = min(s.flight+n, s.slide)
+}
+
+// shrink goes back to one window, and to half of what was too much before it
+// goes slowly.
+func (s *sender) shrink() {
+	if s.slide > 0 {
+		s.thresh, s.flight, s.credit = max(s.flight/2, s.window), s.window, 0
+	}
 }
 
 // sample takes one measured round trip.
 func (s *sender) sample(rtt time.Duration) {
+	s.rtt = rtt
+	if s.bestRTT == 0 || rtt < s.bestRTT {
+		s.bestRTT = rtt
+	}
 	if s.srtt == 0 {
 		s.srtt, s.rttvar = rtt, rtt/2
 	} else {
 		s.rttvar += ((s.srtt - rtt).Abs() - s.rttvar) / 4
 		s.srtt += (rtt - s.srtt) / 8
 	}
+	s.setWait()
+}
+
+func (s *sender) setWait() {
 	s.rto = min(max(s.srtt+4*s.rttvar, s.floor), max(maxRetransmit, s.floor))
+	s.unsampled = 0
 }
 
 // deadline is when timeout must be called, unless an ACK comes before.
 func (s *sender) deadline() time.Time {
-	at := s.sentAt.Add(s.rto)
+	at := s.sentAt
+	if s.progress.After(at) {
+		at = s.progress
+	}
+	at = at.Add(s.rto)
 	if end := s.progress.Add(s.idle); end.Before(at) {
 		return end
 	}
@@ -137,7 +207,9 @@ func (s *sender) timeout(now time.Time) bool {
 		return false
 	}
 	s.rto = min(2*s.rto, max(maxRetransmit, s.floor))
+	s.unsampled = 0
 	s.next = s.base
+	s.shrink()
 	s.timed = -1
 	s.sentAt = now
 	return true

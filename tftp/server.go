@@ -15,6 +15,7 @@ import (
 // Defaults and limits of Server.
 const (
 	defaultMaxWindow    = 64
+	defaultMaxSlide     = 1024
 	defaultMaxTransfers = 256
 	defaultServerIdle   = 30 * time.Second
 )
@@ -29,6 +30,9 @@ type Server struct {
 	// MaxWindow is the largest window granted, in blocks, 1 to 4096. 0: 64.
 	// Window and block together stay below 4 MiB.
 	MaxWindow int
+	// MaxSlide is the largest number of blocks under way that is granted to a
+	// client that knows the slide option, up to 4096. 0: 1024; negative: none.
+	MaxSlide int
 	// MaxTransfers is the number of transfers at one time. A request beyond it
 	// is dropped: the client asks again, and the queue costs nothing. 0: 256.
 	MaxTransfers int
@@ -65,8 +69,9 @@ type Transfer struct {
 	// Offset where it was sent from and Size of the whole file, in bytes. Size
 	// is -1 if no file was opened.
 	Offset, Size int64
-	// BlockSize in bytes and WindowSize in blocks, as agreed.
-	BlockSize, WindowSize int
+	// BlockSize in bytes, WindowSize and Slide in blocks, as agreed; Slide is 0
+	// if it was not.
+	BlockSize, WindowSize, Slide int
 	// NetASCII says that line ends were translated.
 	NetASCII bool
 	// Sent is the payload sent for the first time, Resent the payload sent
@@ -92,10 +97,20 @@ func (s *Server) Validate() error {
 	if s.MaxWindow < 0 || s.MaxWindow > maxWindow {
 		return fmt.Errorf("tftp: MaxWindow %d is outside 1 to %d", s.MaxWindow, maxWindow)
 	}
+	if s.MaxSlide > maxWindow {
+		return fmt.Errorf("tftp: MaxSlide %d is beyond %d", s.MaxSlide, maxWindow)
+	}
 	if s.MaxTransfers < 0 || s.Timeout < 0 || s.Retries < 0 || s.Idle < 0 || s.Rate < 0 {
 		return errors.New("tftp: MaxTransfers, Timeout, Retries, Idle and Rate must not be negative")
 	}
 	return nil
+}
+
+func (s *Server) limits() limits {
+	return limits{
+		block: orElse(s.MaxBlockSize, maxBlock), window: orElse(s.MaxWindow, defaultMaxWindow),
+		slide: orElse(s.MaxSlide, defaultMaxSlide),
+	}
 }
 
 // Sent returns the payload of all transfers so far: sent for the first time,

@@ -186,6 +186,11 @@ func TestServerNegotiates(t *testing.T) {
 		{"offset=1001", ""},
 		{"offset=-1", ""},
 		{"multicast=", ""},
+		{"slide=100", ""},
+		{"windowsize=16 slide=16", "windowsize=16"},
+		{"windowsize=16 slide=-1", "windowsize=16"},
+		{"slide=100 windowsize=16", "windowsize=16 slide=100"},
+		{"windowsize=16 slide=9999999", "windowsize=16 slide=1024"},
 		{"tsize=0 offset=10 blksize=600 windowsize=4 timeout=3", "tsize=1000 offset=10 blksize=600 windowsize=4 timeout=3"},
 	} {
 		var o []option
@@ -205,7 +210,7 @@ func TestServerNegotiates(t *testing.T) {
 		}
 		p.send(packet{op: opError})
 	}
-	p, granted := negotiate(&packet{options: []option{{"blksize", "65464"}, {"windowsize", "4096"}}}, 1, true, maxBlock, maxWindow)
+	p, granted := negotiate(&packet{options: []option{{"blksize", "65464"}, {"windowsize", "4096"}}}, 1, true, limits{maxBlock, maxWindow, maxWindow})
 	if p.blockSize*p.window > maxWindowBytes || granted[1].value != fmt.Sprint(p.window) {
 		t.Errorf("%+v, %v", p, granted)
 	}

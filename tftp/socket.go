@@ -15,6 +15,8 @@ import (
 const (
 	maxDatagram = 65507
 	maxSegments = 64
+	// readBuffer holds what is under way while the reader does something else.
+	readBuffer = 1 << 20
 )
 
 // socket is one side's UDP socket of one transfer.
@@ -55,6 +57,7 @@ func listen(ctx context.Context, local netip.Addr, blockSize int) (*socket, erro
 	reportErrors(conn)
 	if blockSize > 0 {
 		s.merges = mergePackets(conn)
+		conn.SetReadBuffer(readBuffer) //nolint:errcheck // as much as the system gives
 		// A byte more than the largest packet, so that a longer one is seen.
 		s.in = make([]byte, max(maxRequest, headerSize+blockSize+1))
 		if s.merges {

@@ -110,9 +110,9 @@ func (t *transfer) serve(ctx context.Context) error {
 	if !octet {
 		size = -1
 	}
-	p, granted := negotiate(&t.req, size, octet, orElse(t.MaxBlockSize, maxBlock), orElse(t.MaxWindow, defaultMaxWindow))
+	p, granted := negotiate(&t.req, size, octet, t.limits())
 	t.report.Size, t.report.Offset, t.report.NetASCII = file.Size(), p.offset, !octet
-	t.report.BlockSize, t.report.WindowSize = p.blockSize, p.window
+	t.report.BlockSize, t.report.WindowSize, t.report.Slide = p.blockSize, p.window, p.slide
 	if octet {
 		t.blocks = newOctetBlocks(file, p)
 	} else {
