@@ -284,7 +284,7 @@ func (d *Demo) killRoot(ctx, life context.Context) {
 		}
 		for _, dev := range d.devices {
 			v := dev.view(file)
-			if v.Role != report.RoleRoot || v.Percent < d.cfg.KillRoot || !v.Committed.IsZero() {
+			if v.Role != report.RoleRoot || v.Percent < d.cfg.KillRoot || v.Held() {
 				continue
 			}
 			if dev.now().Kill() != nil {

@@ -176,7 +176,7 @@ func TestTree(t *testing.T) {
 		device(2, FileView{File: "a", Role: report.RoleRoot, RootSince: at, Percent: 50, Source: report.SourceOrigin}),
 		device(3, FileView{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.1:4051", Percent: 30, Source: report.SourcePeer}),
 		device(4),
-		device(5, FileView{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.2:4051", Percent: 100, Committed: at},
+		device(5, FileView{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.2:4051", Percent: 100, Verified: at},
 			FileView{File: "b", Role: report.RoleRoot, RootSince: at.Add(-time.Second), Percent: 1, Source: report.SourceOrigin}),
 		// Two that name each other must not hang the picture.
 		device(6, FileView{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.7:4051"}),

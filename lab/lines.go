@@ -20,33 +20,56 @@ func (d *Demo) Story() string {
 
 // Line returns an event as a line for people, "" for one not worth a line.
 func Line(ev DemoEvent) string {
-	var text string
+	text := ""
 	switch ev.Event.Event {
 	case report.KindRole:
-		text = ev.Role + becauseOf(ev.Reason)
+		text = roleText(ev)
 	case report.KindParent:
 		if a := addrOf(ev.Parent); a.IsValid() {
 			text = "child of " + a.String()
 		}
-	case report.KindSource:
-		text = sourceText(FileView{Source: ev.Source, Parent: ev.Parent})
 	case report.KindFallback:
 		text = "fallback" + becauseOf(ev.Reason)
-	case report.KindCommitted:
-		text = "verified and in place"
+	case report.KindVerified:
+		text = "verified"
 	case report.KindFailed:
 		text = strings.TrimSpace("failed" + becauseOf(ev.Reason) + " " + ev.Message)
+	case report.KindDone:
+		text = doneText(ev.Final)
 	case KindKilled:
 		text = ev.Message
 	}
 	if text == "" {
 		return ""
 	}
-	return fmt.Sprintf("%7.2f s  %-16s %-7s %-14s %s", ev.At, ev.Device, ev.Model, ev.File, text)
+	return fmt.Sprintf("%7.2f s  %-14s %-7s %-14s %s", ev.At, ev.Device, ev.Model, ev.File, text)
+}
+
+func roleText(ev DemoEvent) string {
+	switch ev.Role {
+	case report.RoleRoot:
+		return "root" + becauseOf(ev.Reason)
+	case report.RoleClassic:
+		return "classic: downloads for itself"
+	case report.RoleDetached:
+		if a := addrOf(ev.Root); a.IsValid() {
+			return "follows root " + a.String() + becauseOf(ev.Reason)
+		}
+	}
+	return ""
+}
+
+// doneText says what a device has and where it came from.
+func doneText(f *report.Final) string {
+	if f == nil {
+		return ""
+	}
+	return fmt.Sprintf("done in %.1f s: %s from the server, %s from peers, %s passed on",
+		f.ElapsedS, Size(f.BytesFromOrigin), Size(f.BytesFromPeers), Size(f.BytesToPeers))
 }
 
 func becauseOf(reason string) string {
-	if reason == "" {
+	if reason == "" || reason == "none" {
 		return ""
 	}
 	return " (" + reason + ")"

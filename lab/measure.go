@@ -349,7 +349,7 @@ func (m *measurement) killRoot(life context.Context, percent int) bool {
 	sent := m.server.Tally.ByAddress()
 	for i, p := range m.running() {
 		v := p.File()
-		if v.Role != report.RoleRoot || !p.Running() || !v.Committed.IsZero() {
+		if v.Role != report.RoleRoot || !p.Running() || v.Held() {
 			continue
 		}
 		has := max(v.Percent, int(100*sent[p.Seat.Addr]/int64(m.cfg.Size)))

@@ -187,26 +187,20 @@ func tree(model string, m *load.Manifest, group []*demoDevice) [][]span {
 	return lines
 }
 
-// present returns the component whose tree is worth seeing: the one whose root
-// came last, of those that not all devices hold; "" before the first root.
+// present returns the component whose tree is worth seeing: the one that most
+// devices are at, else the last that had a root; "" before the first root.
 func present(m *load.Manifest, group []*demoDevice) string {
-	best, bestDone := "", true
-	var latest time.Time
+	best, most := "", 0
 	for _, c := range m.Components {
-		done := true
-		var rooted time.Time
+		count, rooted := 0, false
 		for _, dev := range group {
-			v := dev.view(c.Name)
-			done = done && !v.Committed.IsZero()
-			if v.RootSince.After(rooted) {
-				rooted = v.RootSince
+			if v, _, state := dev.current(); state == "" && v.File == c.Name {
+				count++
 			}
+			rooted = rooted || !dev.view(c.Name).RootSince.IsZero()
 		}
-		if rooted.IsZero() {
-			continue
-		}
-		if best == "" || bestDone && !done || bestDone == done && rooted.After(latest) {
-			best, bestDone, latest = c.Name, done, rooted
+		if rooted && count >= most {
+			best, most = c.Name, count
 		}
 	}
 	return best
@@ -283,7 +277,7 @@ func (dev *demoDevice) current() (v FileView, held int, state string) {
 			continue
 		}
 		last = w
-		if !w.Committed.IsZero() {
+		if w.Held() {
 			held++
 			continue
 		}

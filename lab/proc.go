@@ -68,6 +68,8 @@ type FileView struct {
 
 	Started   time.Time
 	RootSince time.Time // when it first became root; zero if never
+	Claims    int       // how often it became root
+	Verified  time.Time // when the whole file was found right; zero while not
 	Committed time.Time // when the file got its name; zero while it has not
 	Reason    string    // why it failed, if it did
 	Final     *report.Final
@@ -249,13 +251,15 @@ func (p *Proc) note(ev report.Event) {
 		p.files[ev.File] = v
 		p.order = append(p.order, ev.File)
 	}
-	if ev.Role != "" {
-		v.Role = ev.Role
-		if ev.Role == report.RoleRoot && v.RootSince.IsZero() {
-			v.RootSince = at
-		}
+	if ev.Event == report.KindVerified && v.Verified.IsZero() {
+		v.Verified = at
 	}
-	set(&v.Source, ev.Source)
+	// Whoever has all bytes leaves the tree and holds a cached copy. What is
+	// worth knowing is how they came.
+	if v.Verified.IsZero() && ev.Percent < 100 && v.Percent < 100 {
+		v.role(ev.Role, at)
+		set(&v.Source, ev.Source)
+	}
 	set(&v.Root, ev.Root)
 	set(&v.Parent, ev.Parent)
 	set(&v.Bytes, ev.Bytes)
@@ -269,6 +273,20 @@ func (p *Proc) note(ev report.Event) {
 		v.Reason = strings.TrimSpace(ev.Reason + " " + ev.Message)
 	}
 }
+
+// role notes the role that an event carries.
+func (v *FileView) role(role string, at time.Time) {
+	if role == report.RoleRoot && v.Role != role {
+		v.Claims++
+		if v.RootSince.IsZero() {
+			v.RootSince = at
+		}
+	}
+	set(&v.Role, role)
+}
+
+// Held reports whether the device has the whole file, verified.
+func (v FileView) Held() bool { return !v.Verified.IsZero() || !v.Committed.IsZero() }
 
 // set takes over a value that an event carries.
 func set[T comparable](to *T, v T) {

@@ -47,7 +47,7 @@ type Result struct {
 	FirstOriginS float64        `json:"first_origin_s"` // until the first payload byte left the server
 	WakeS        float64        `json:"wake_s"`         // the same from the first device's first word on
 	Roots        []Root         `json:"roots"`
-	Elections    int            `json:"elections"`
+	Elections    int            `json:"elections"` // times that a device became root
 	Fallbacks    int            `json:"fallbacks"`
 	Reasons      map[string]int `json:"fallback_reasons,omitempty"`
 	Depth        int            `json:"depth"` // of the last tree; -1 if not all places are known
@@ -180,6 +180,7 @@ func quantile(sorted []float64, q float64) float64 {
 // addDevices fills in what each device cost and whether it has its file.
 func (m *measurement) addDevices(r *Result) {
 	for _, p := range append(slices.Clone(m.procs), m.dead...) {
+		r.Elections += p.File().Claims
 		r.CPUS += p.CPU().Seconds()
 		r.PeakRSS = max(r.PeakRSS, p.Peak())
 	}
@@ -189,7 +190,6 @@ func (m *measurement) addDevices(r *Result) {
 		}
 		v := p.File()
 		if v.Final != nil {
-			r.Elections += v.Final.Elections
 			r.Fallbacks += len(v.Final.Fallbacks)
 			for _, f := range v.Final.Fallbacks {
 				r.Reasons[f.Reason]++
