@@ -51,6 +51,11 @@ type (
 		Epoch uint64
 		Size  int64
 	}
+	// Drop forgets chunks that were stored: they are wrong and come again.
+	Drop struct{ Indices []int }
+	// SendTable sends the digests of all chunks over a link, in TablePart
+	// frames.
+	SendTable struct{ Link Link }
 	// SetSize tells the store the file's size.
 	SetSize struct{ Size int64 }
 	// Verify reads the whole file back; Verified follows.
@@ -81,6 +86,8 @@ func (Prepare) action()    {}
 func (OpenOrigin) action() {}
 func (StopOrigin) action() {}
 func (Reset) action()      {}
+func (Drop) action()       {}
+func (SendTable) action()  {}
 func (SetSize) action()    {}
 func (Verify) action()     {}
 func (Complete) action()   {}

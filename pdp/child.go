@@ -209,6 +209,7 @@ func (m *Machine) welcomed(l Link, f *wire.Welcome) {
 	m.reportAt = m.now
 	_, addr, _ := m.member.Parent()
 	m.note(report.KindParent, wire.ReasonRootPlaced, addr, "parent=%s", addr.Addr())
+	m.askTable(l)
 	m.pathChanged()
 }
 

@@ -84,6 +84,13 @@ type (
 		OK      bool
 		Dropped []int
 	}
+	// Compared: the table that came over a link in TablePart frames (which the
+	// driver keeps to itself) was compared with what is held; Differ are the
+	// chunks that are not the same, in order.
+	Compared struct {
+		Link   Link
+		Differ []int
+	}
 	// DiskFailed: the device cannot write.
 	DiskFailed struct{}
 	// Gate opens or closes the way to the origin: a load's files are
@@ -107,6 +114,7 @@ func (OriginOpened) event() {}
 func (OriginBytes) event()  {}
 func (OriginEnded) event()  {}
 func (Verified) event()     {}
+func (Compared) event()     {}
 func (DiskFailed) event()   {}
 func (Gate) event()         {}
 func (Stop) event()         {}

@@ -38,7 +38,7 @@ func (m *Machine) settleFallback() {
 	}
 	m.settleProbe()
 	t := m.cfg.Transfer
-	if m.gate && !m.open && !m.budget.Waiting() && !m.origin.Failing() &&
+	if m.gate && !m.open && !m.budget.Waiting() && !m.origin.Failing() && !m.suspect &&
 		(m.member.Failures() >= t.FailedPeers || m.starved()) {
 		m.budget.Entitle(m.now)
 		m.gained = m.now
@@ -136,5 +136,5 @@ func (m *Machine) fallbackDeadline() (at time.Duration, ok bool) {
 	if d, waiting := m.budget.Deadline(m.origin.NotBefore()); waiting {
 		return d, true
 	}
-	return m.gained + m.cfg.Transfer.Fallback + 1, m.hungry() || m.origin.Failing()
+	return m.gained + m.cfg.Transfer.Fallback + 1, !m.suspect && m.hungry() || m.origin.Failing()
 }

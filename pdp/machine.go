@@ -68,10 +68,18 @@ type Machine struct {
 	originBytes int64
 	originAt    time.Duration // not before
 	clean       bool          // everything held came from the origin in one download
-	wrong       int           // whole files from the origin with the wrong digest
+	wrong       int           // files or chunks from the origin with the wrong digest
+	wrongRoots  int           // roots that resigned for that, while this device
+	mismatches  int           // saw so many wrong files itself
 	gate        bool
 	probing     bool          // the download under way only asks whether the origin answers
 	probeAt     time.Duration // when to do that; 0: not planned
+
+	// Without a signed table: the whole was wrong, and the root is asked.
+	suspect   bool
+	mended    bool          // its table told what was wrong
+	suspectAt time.Duration // not longer than this
+	tableFor  []Link        // children that wait for this device's table
 
 	parentPrefix int
 	quietAt      time.Duration
@@ -168,6 +176,8 @@ func (m *Machine) take(in Event) {
 		m.originEnded(e)
 	case Verified:
 		m.verified(e)
+	case Compared:
+		m.compared(e)
 	case DiskFailed:
 		m.giveUp(wire.ReasonDisk)
 	case Gate:
@@ -205,6 +215,8 @@ func (m *Machine) settle() {
 	m.settleFallback()
 	m.settleParent()
 	m.settleWhole()
+	m.settleTable()
+	m.settleTables()
 }
 
 // Deadline returns when Step(at, nil) is due; ok is false if only an event
@@ -224,6 +236,7 @@ func (m *Machine) Deadline() (at time.Duration, ok bool) {
 	earliest(m.rootDeadline())
 	earliest(m.fallbackDeadline())
 	earliest(m.parentDeadline())
+	earliest(m.suspectAt, m.suspect && !m.complete)
 	return at, ok
 }
 
@@ -308,7 +321,8 @@ func (m *Machine) setSize(n int64) {
 
 // settleWhole starts the reading back once every chunk is held.
 func (m *Machine) settleWhole() {
-	if m.geo.Known() && m.held == m.geo.Chunks() && !m.verifying && !m.complete {
+	wait := m.suspect && !m.mended
+	if m.geo.Known() && m.held == m.geo.Chunks() && !m.verifying && !m.complete && !wait {
 		m.verifying = true
 		m.act(Verify{})
 	}

@@ -103,6 +103,8 @@ func (m *Machine) fromChild(e Framed) {
 	switch f := e.Frame.(type) {
 	case *wire.Report:
 		m.feed.Report(m.now, e.Link, f.Prefix, f.Complete)
+	case *wire.TableAsk:
+		m.tableAsked(e.Link)
 	case *wire.Bye:
 		m.childGone(e.Link, f.Reason)
 		m.act(Close{e.Link, wire.ReasonNone})

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/tree"
@@ -223,7 +222,10 @@ func (m *Machine) heardResign(e Datagram, r *wire.Resign) {
 	m.note(report.KindElection, r.Reason, e.From, "XID%s root %s stepped down: %s", m.file.Hierarchy, e.From.Addr(), r.Reason)
 	needed := !m.complete && m.member.State() != tree.Attached
 	m.elect(func(o *election.Output) { m.el.Resign(m.now, e.Env.From, r, needed, o) })
-	if m.origin.Spent() && !m.complete {
+	if r.Reason == wire.ReasonOriginWrong && m.mismatches > 0 {
+		m.wrongRoots++
+	}
+	if !m.complete && (m.origin.Spent() || m.wrongRoots >= 2) {
 		m.giveUp(r.Reason)
 	}
 }
@@ -329,32 +331,6 @@ func (m *Machine) originFailed(why wire.Reason) {
 			m.el.StepDown(m.now, wire.Resign{Reason: why, Backoff: uint32(backoff / time.Millisecond)}, backoff, o)
 		})
 	}
-}
-
-// wholeFileWrong: every chunk is there and the whole is not what was asked
-// for. With a signed table this cannot happen but by a wrong table.
-func (m *Machine) wholeFileWrong() {
-	m.note(report.KindFallback, wire.ReasonDigestMismatch, netip.AddrPort{}, "%s: the whole file has the wrong digest", m.file.Name)
-	fromOrigin := m.clean
-	size := m.geo.Size
-	if !m.file.Signed {
-		size = load.UnknownSize
-	}
-	m.forget(m.epoch, size)
-	if fromOrigin {
-		m.wrong++
-		if m.wrong >= 2 || m.file.Signed {
-			m.giveUp(wire.ReasonOriginWrong)
-			return
-		}
-	}
-	if m.placer != nil {
-		m.originAt = m.now
-		return
-	}
-	// Nobody can say which peer altered it: one direct download decides.
-	m.tree(func(o *tree.MemberOutput) { m.member.Fail(m.now, wire.ReasonDigestMismatch, o) })
-	m.budget.Entitle(m.now)
 }
 
 // refetch makes sure that chunks which the medium lost come again.

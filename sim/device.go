@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -73,6 +74,7 @@ type Task struct {
 	instant  time.Duration
 	steps    int // at this instant
 	idleAt   time.Duration
+	differ   []int // chunks that differ from a table on its way
 
 	complete, ended bool
 	failed          wire.Reason
@@ -301,6 +303,12 @@ func (t *Task) do(a pdp.Action) {
 	case pdp.Reset:
 		t.store.clear()
 		t.store.epoch = a.Epoch
+	case pdp.Drop:
+		for _, i := range a.Indices {
+			t.store.drop(i)
+		}
+	case pdp.SendTable:
+		t.sendTable(a.Link)
 	case pdp.Verify:
 		t.verify()
 	case pdp.Complete:
@@ -345,6 +353,36 @@ func (t *Task) sendChunk(a pdp.SendChunk) {
 	}
 	_, n := t.file.geo.Span(a.Index)
 	e.send(chunkPacket(a.Index, n, !t.file.Signed, v))
+}
+
+// sendTable sends the digests of what is held: its tokens.
+func (t *Task) sendTable(l pdp.Link) {
+	total := t.file.Chunks()
+	for first := 0; first < total; first += wire.MaxTablePart {
+		p := &wire.TablePart{First: first, Total: total}
+		for i := first; i < min(total, first+wire.MaxTablePart); i++ {
+			var d load.Digest
+			binary.BigEndian.PutUint64(d[:], uint64(t.store.tokens[i]))
+			p.Digests = append(p.Digests, d)
+		}
+		t.sendFrame(pdp.SendFrame{Link: l, Frame: p})
+	}
+}
+
+// tablePart compares a part of another's table with what is held; the last
+// part brings the verdict.
+func (t *Task) tablePart(l pdp.Link, p *wire.TablePart) {
+	if p.First == 0 {
+		t.differ = nil
+	}
+	for k, d := range p.Digests {
+		if i := p.First + k; t.store.holds(i) && token(binary.BigEndian.Uint64(d[:])) != t.store.tokens[i] {
+			t.differ = append(t.differ, i)
+		}
+	}
+	if p.First+len(p.Digests) == p.Total {
+		t.step(pdp.Compared{Link: l, Differ: t.differ})
+	}
 }
 
 // chunk takes a chunk from a link or, as link 0, from the server. It is

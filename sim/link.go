@@ -265,6 +265,8 @@ func (e *end) read(p packet) {
 	switch f := f.(type) {
 	case *wire.Chunk:
 		e.task.chunk(e.id, f.Index, token(binary.BigEndian.Uint64(f.Bytes)))
+	case *wire.TablePart:
+		e.task.tablePart(e.id, f)
 	default:
 		if _, ok := f.(*wire.Welcome); ok {
 			e.welcomed = true

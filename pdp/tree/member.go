@@ -100,6 +100,10 @@ func (t *Member) Failures() int { return t.failures }
 // AskedSince returns when the first ask was sent that has had no answer.
 func (t *Member) AskedSince() time.Duration { return t.asked }
 
+// Forgive forgets which parent failed and why: it has nothing to do with what
+// is wanted now.
+func (t *Member) Forgive() { t.failed, t.reason, t.move = wire.Peer{}, wire.ReasonNone, false }
+
 // Served tells that a parent sent a chunk.
 func (t *Member) Served() { t.failures = 0 }
 
@@ -220,7 +224,7 @@ func (t *Member) Welcome(now time.Duration, l Link, from wire.Peer) bool {
 		return false
 	}
 	t.state, t.parent, t.due = Attached, from, now
-	t.failed, t.reason, t.move = wire.Peer{}, wire.ReasonNone, false
+	t.Forgive()
 	return true
 }
 

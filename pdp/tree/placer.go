@@ -44,6 +44,7 @@ type member struct {
 	depth    int
 	children int
 	done     bool
+	atRoot   bool // is placed directly below the root or not at all
 	// avoid holds the last parents that failed this member.
 	avoid      [4]wire.Peer
 	avoidUntil time.Duration
@@ -112,11 +113,16 @@ func (t *Placer) Ask(now time.Duration, a Asker, m *wire.Ask) *wire.Place {
 	if m.Move || x.parent.IsZero() || now-x.since > t.cfg.AskFirst/2 || x.avoids(now, x.parent) {
 		x.parent = wire.Peer{}
 	}
+	// Who was sent altered chunks wants them from the root itself.
+	x.atRoot = m.Reason == wire.ReasonDigestMismatch
 	return t.place(now, x, m.Stripe)
 }
 
 // complain takes what a member says of a parent that failed it.
 func (t *Placer) complain(now time.Duration, x *member, m *wire.Ask) {
+	if m.Failed == t.self && m.Reason == wire.ReasonDigestMismatch {
+		return // it comes back for what was altered on its way
+	}
 	if !x.avoids(now, m.Failed) {
 		x.avoid[x.avoidNext%len(x.avoid)] = m.Failed
 		x.avoidNext++
@@ -179,7 +185,7 @@ func (t *Placer) forget(now time.Duration) {
 // for the same asks.
 func (t *Placer) place(now time.Duration, x *member, stripe uint8) *wire.Place {
 	t.measure(now)
-	if p := t.members[x.parent]; !x.parent.IsZero() && (p != nil || x.parent == t.self) {
+	if p := t.members[x.parent]; !x.parent.IsZero() && !(x.atRoot && p != nil) && (p != nil || x.parent == t.self) {
 		// Placed a moment ago; the answer was lost or the ask sent twice.
 		if p == nil {
 			p = t.root
@@ -190,7 +196,7 @@ func (t *Placer) place(now time.Duration, x *member, stripe uint8) *wire.Place {
 	var best *member
 	if t.open(now, t.root, x) {
 		best = t.root
-	} else {
+	} else if !x.atRoot {
 		for _, y := range t.order {
 			if (best == nil || y.depth < best.depth) && t.open(now, y, x) {
 				best = y

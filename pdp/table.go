@@ -1,0 +1,137 @@
+package pdp
+
+import (
+	"net/netip"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/tree"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/report"
+)
+
+// wholeFileWrong: every chunk is there and the whole is not what was asked
+// for. With a signed table this cannot happen but by a wrong table; without
+// one somebody altered a chunk, or the origin is wrong.
+//
+// Bytes of the origin alone are dropped and fetched once more. Bytes that came
+// through peers are kept, and the root, which has the file from the origin, is
+// asked for its chunk table: what differs was altered on its way and is fetched
+// again from the root itself.
+func (m *Machine) wholeFileWrong() {
+	m.note(report.KindFallback, wire.ReasonDigestMismatch, netip.AddrPort{}, "%s: the whole file has the wrong digest", m.file.Name)
+	m.mismatches++
+	if m.clean || m.file.Signed {
+		fromOrigin := m.clean
+		m.startOver()
+		if m.wrong++; fromOrigin && (m.wrong >= 2 || m.wrongRoots > 0 || m.file.Signed) {
+			m.giveUp(wire.ReasonOriginWrong)
+		} else if m.placer != nil {
+			m.originAt = m.now
+			m.claim(true) // the others' bytes are wrong too
+		}
+		return
+	}
+	if m.placer != nil || m.suspect {
+		// A root has nobody to ask. Who has asked already was told wrong.
+		m.startOver()
+		m.originAt = m.now
+		if m.placer == nil {
+			m.distrustRoot(wire.ReasonDigestMismatch)
+			m.budget.Entitle(m.now)
+		}
+		return
+	}
+	m.suspect, m.mended = true, false
+	m.suspectAt = m.now + m.cfg.Tree.Forget
+	m.tree(func(o *tree.MemberOutput) { m.member.Fail(m.now, wire.ReasonDigestMismatch, o) })
+}
+
+// startOver drops what is held of the content.
+func (m *Machine) startOver() {
+	size := m.geo.Size
+	if !m.file.Signed {
+		size = load.UnknownSize
+	}
+	m.suspect = false
+	m.forget(m.epoch, size)
+}
+
+// askTable asks a new parent for its table if it is the root, as the ask for a
+// place wanted it.
+func (m *Machine) askTable(l Link) {
+	p, _, _ := m.member.Parent()
+	if r := m.el.Root(); m.suspect && !m.mended && r != nil && r.Peer == p {
+		m.act(SendFrame{l, &wire.TableAsk{}})
+	}
+}
+
+// settleTable gives up waiting for the table after a while, or when the root
+// has found that its own file is wrong: then all start over.
+func (m *Machine) settleTable() {
+	if !m.suspect || m.complete {
+		return
+	}
+	r := m.el.Root()
+	over := r != nil && !r.Claim.Complete && r.Claim.Prefix < m.geo.Chunks() && r.Heard > m.suspectAt-m.cfg.Tree.Forget
+	switch {
+	case m.placer != nil:
+		m.startOver()
+		m.originAt = m.now
+	case over:
+		m.startOver()
+		m.failParent(wire.ReasonDigestMismatch)
+		m.member.Forgive()
+	case m.now >= m.suspectAt:
+		m.startOver()
+		m.failParent(wire.ReasonDigestMismatch)
+		m.member.Forgive()
+		m.budget.Entitle(m.now)
+	}
+}
+
+// compared takes the verdict on the root's table: which chunks differ.
+func (m *Machine) compared(e Compared) {
+	_, addr, mine := m.member.Parent()
+	if !m.suspect || e.Link != mine {
+		return
+	}
+	if len(e.Differ) == 0 {
+		m.note(report.KindFallback, wire.ReasonDigestMismatch, addr, "root %s has the same bytes, and they are wrong", addr.Addr())
+		m.startOver()
+		m.distrustRoot(wire.ReasonDigestMismatch)
+		m.budget.Entitle(m.now)
+		return
+	}
+	m.note(report.KindFallback, wire.ReasonBadChunk, addr, "%d chunks were altered on their way, the first is %d", len(e.Differ), e.Differ[0])
+	for _, i := range e.Differ {
+		m.drop(i)
+	}
+	m.mended = true
+	m.suspectAt = m.now + m.cfg.Tree.Forget
+	m.el.Hold(m.prefix, false)
+	m.act(Drop{Indices: e.Differ})
+	m.failParent(wire.ReasonDigestMismatch) // and back to it, from the first of them on
+}
+
+// tableAsked answers a child that wants this device's table, once it is sure
+// of its own bytes.
+func (m *Machine) tableAsked(l Link) {
+	if m.feed.Find(l) == nil {
+		return
+	}
+	if !m.complete {
+		m.tableFor = append(m.tableFor, l)
+		return
+	}
+	m.act(SendTable{Link: l})
+}
+
+// settleTables answers those who waited.
+func (m *Machine) settleTables() {
+	if m.complete {
+		for _, l := range m.tableFor {
+			m.tableAsked(l)
+		}
+		m.tableFor = nil
+	}
+}
