@@ -150,26 +150,34 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 	return nil
 }
 
-// specs returns what to fetch of the components that are not in place.
-func (r *LoadRun) specOf(c load.Component, dir string) Spec {
-	u := *r.base
-	u.Path += trust.ComponentPath(c.Digest.String(), c.Name)
-	return Spec{
-		Name: c.Name, Model: r.spec.Model, Group: r.spec.Group, Sources: []*url.URL{&u},
-		Target: filepath.Join(dir, c.Name), Size: c.Size, Digest: c.Digest, Table: c.Table,
+// specsOf returns what to fetch for components of a signed load.
+func (r *LoadRun) specsOf(cs []load.Component, dir string) []Spec {
+	var out []Spec
+	for _, c := range cs {
+		u := *r.base
+		u.Path += trust.ComponentPath(c.Digest.String(), c.Name)
+		out = append(out, Spec{
+			Name: c.Name, Model: r.spec.Model, Group: r.spec.Group, Sources: []*url.URL{&u},
+			Target: filepath.Join(dir, c.Name), Size: c.Size, Digest: c.Digest, Table: c.Table,
+		})
 	}
+	return out
 }
 
 // intoDir fetches into one directory; the names appear together.
 func (r *LoadRun) intoDir(ctx context.Context) error {
-	fs := r.dev.cfg.Files
-	if _, err := slot.Recover(fs, r.spec.Dir); err != nil {
+	if _, err := slot.Recover(r.dev.cfg.Files, r.spec.Dir); err != nil {
 		return err
 	}
-	files, err := r.components(ctx, r.Manifest.Components, r.spec.Dir)
+	files, err := r.fetchAll(ctx, r.specsOf(r.Manifest.Components, r.spec.Dir))
 	if err != nil {
 		return err
 	}
+	return r.commitSet(files)
+}
+
+// commitSet gives all files their names, or none.
+func (r *LoadRun) commitSet(files []*File) error {
 	var parts []*slot.Partial
 	for _, f := range files {
 		if !f.Held() {
@@ -177,7 +185,7 @@ func (r *LoadRun) intoDir(ctx context.Context) error {
 		}
 	}
 	if len(parts) > 0 {
-		if err := slot.CommitSet(fs, r.spec.Dir, parts); err != nil {
+		if err := slot.CommitSet(r.dev.cfg.Files, r.spec.Dir, parts); err != nil {
 			return err
 		}
 	}
@@ -215,7 +223,7 @@ func (r *LoadRun) intoSlots(ctx context.Context) error {
 			r.cached(c, filepath.Join(s.Dir(s.Inactive().Slot), c.Name))
 		}
 	}
-	files, err := r.components(ctx, want, s.Dir(s.Inactive().Slot))
+	files, err := r.fetchAll(ctx, r.specsOf(want, s.Dir(s.Inactive().Slot)))
 	if err != nil {
 		return err
 	}
@@ -233,12 +241,12 @@ func (r *LoadRun) cached(c load.Component, at string) {
 		Source: report.SourceCache, Role: report.RoleNone, BytesFromCache: c.Size})
 }
 
-// components fetches files one after the other from the origin, with their
+// fetchAll fetches files one after the other from the origin, with their
 // elections ahead of their turn.
-func (r *LoadRun) components(ctx context.Context, cs []load.Component, dir string) ([]*File, error) {
+func (r *LoadRun) fetchAll(ctx context.Context, specs []Spec) ([]*File, error) {
 	var files []*File
 	begin := func() error {
-		f, err := r.dev.open(r.specOf(cs[len(files)], dir))
+		f, err := r.dev.open(specs[len(files)])
 		if err != nil {
 			return err
 		}
@@ -253,8 +261,8 @@ func (r *LoadRun) components(ctx context.Context, cs []load.Component, dir strin
 		}
 		return nil
 	}
-	for i := range cs {
-		for len(files) < len(cs) && len(files) <= i+ahead {
+	for i := range specs {
+		for len(files) < len(specs) && len(files) <= i+ahead {
 			if err := begin(); err != nil {
 				return files, err
 			}
@@ -276,14 +284,13 @@ func (d *Device) chain(a, b *File) {
 
 // Final returns the report of the whole load.
 func (r *LoadRun) Final() *report.Final {
-	t := &report.Final{File: r.name + load.ManifestSuffix, URL: r.spec.URL.Redacted(), Path: r.spec.Dir,
+	t := &report.Final{File: path.Base(r.spec.URL.Path), URL: r.spec.URL.Redacted(), Path: r.spec.Dir,
 		Role: report.RoleNone, Source: report.SourceCache, ElapsedS: time.Since(r.start).Seconds()}
 	t.Components = append(t.Components, r.held...)
 	for i, f := range r.Files {
 		c := f.Final()
-		if i == 0 {
-			c.File = "metadata"
-			c.Path = ""
+		if i == 0 && r.Manifest != nil {
+			c.File, c.Path = "metadata", ""
 		}
 		t.Components = append(t.Components, *c)
 	}
@@ -314,7 +321,7 @@ func (r *LoadRun) Final() *report.Final {
 func (r *LoadRun) Close() {
 	for i, f := range r.Files {
 		_ = f.Close()
-		if i == 0 {
+		if i == 0 && r.spec.Trust != "" {
 			_ = f.discard()
 		}
 	}

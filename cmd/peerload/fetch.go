@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net/url"
 
 	"github.com/peerload/peerload/agent"
 	"github.com/peerload/peerload/load"
@@ -44,13 +43,14 @@ func (g *getter) fetchFiles(ctx context.Context) error {
 			_ = f.Close()
 		}
 	}()
-	for _, u := range g.r.urls {
+	for _, sources := range g.r.urls {
+		u := sources[0]
 		target, err := g.r.target(u)
 		if err != nil {
 			return err
 		}
 		f, err := g.dev.Fetch(agent.Spec{
-			Name: nameOf(u), Model: g.f.model, Group: g.group(), Sources: []*url.URL{u}, Target: target,
+			Name: nameOf(u), Model: g.f.model, Group: g.group(), Sources: sources, Target: target,
 			Size: load.UnknownSize, Digest: g.r.digest, Key: u.Redacted(),
 		})
 		if err != nil {
@@ -76,8 +76,12 @@ func (g *getter) fetchFiles(ctx context.Context) error {
 }
 
 func (g *getter) fetchLoad(ctx context.Context) error {
-	u := g.r.urls[0]
-	run, err := g.dev.FetchLoad(ctx, agent.LoadSpec{
+	u := g.r.urls[0][0]
+	fetch := g.dev.FetchLoad
+	if g.f.trust == "" {
+		fetch = g.dev.FetchClassic
+	}
+	run, err := fetch(ctx, agent.LoadSpec{
 		URL: u, Trust: g.f.trust, Model: g.f.model, Group: g.group(), Dir: g.r.output, Slots: g.f.slots, Scratch: g.state.Dir(),
 	})
 	defer run.Close()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"github.com/peerload/peerload/agent"
 	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/origin"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/peernet"
 	"github.com/peerload/peerload/policy"
@@ -40,11 +42,15 @@ load published as NAME.load with signed metadata, or --unsigned, which believes 
 network. A file fetched with credentials is shared with the subnet like any other;
 --peers off keeps it to this device.
 
+A URL without a scheme, HOST/PATH, is tried as phones do it: HTTP on port 6970, then
+TFTP.
+
 Exit status: 0 done and verified; 2 usage, or refused; 3 verification failed;
 4 server unreachable; 5 disk; 6 trust; 130 interrupted.`
 
 const getExample = `  peerload get http://10.0.0.5/fw/app.bin --sha256 9f86d08… -o /tmp/app.bin
   peerload get tftp://10.0.0.5/app.bin --unsigned -o firmware/
+  peerload get tftp://10.0.0.5/SCCP41.9-4-2SR2-2S.loads --unsigned --model 7961 -o firmware/
   peerload get http://10.0.0.5/fw/phone.load --trust /etc/peerload/trust --model 7961 -o /var/lib/phone/`
 
 func getCommand() *cobra.Command {
@@ -84,29 +90,32 @@ func getCommand() *cobra.Command {
 
 // request is what was asked for, understood.
 type request struct {
-	urls   []*url.URL
-	digest load.Digest
-	dir    bool // output is a directory
-	load   bool // a signed load
-	output string
+	urls    [][]*url.URL // per file, in the order to try
+	digest  load.Digest
+	dir     bool // output is a directory
+	load    bool // a load: several files, one directory
+	classic bool // a load as NAME.loads, unsigned
+	output  string
 }
 
 // parse understands what was typed, or says what is wrong with it.
 func (f *getFlags) parse(args []string) (*request, error) {
 	r := &request{output: f.output}
 	for _, a := range args {
-		u, err := url.Parse(a)
+		sources, err := origin.Candidates(a)
 		if err != nil {
-			return nil, usagef("%s is not a URL: %v", a, err)
+			return nil, usageError{err}
 		}
+		u := sources[0]
 		switch {
-		case u.Scheme == "":
-			return nil, usagef("%s has no scheme: write http://, https://, tftp:// or file://", a)
+		case !slices.Contains([]string{"http", "https", "tftp", "file"}, u.Scheme):
+			return nil, usagef("%s: the scheme is http, https, tftp or file", a)
 		case strings.HasSuffix(u.Path, "/") || u.Path == "":
 			return nil, usagef("%s names no file", a)
 		}
 		r.load = r.load || strings.HasSuffix(u.Path, load.ManifestSuffix)
-		r.urls = append(r.urls, u)
+		r.classic = len(args) == 1 && f.unsigned && strings.HasSuffix(u.Path, ".loads")
+		r.urls = append(r.urls, sources)
 	}
 	if err := f.parseTrust(r); err != nil {
 		return nil, err
@@ -144,10 +153,12 @@ func (f *getFlags) parseTrust(r *request) error {
 		return usagef("--sha256 speaks of one file, %d were asked for", len(r.urls))
 	case f.trust != "" && (!r.load || len(r.urls) > 1):
 		return usagef("--trust fetches one load: give the URL of its NAME%s", load.ManifestSuffix)
-	case f.slots && !r.load:
-		return usagef("--slots is for a load, NAME%s", load.ManifestSuffix)
+	case f.slots && f.trust == "":
+		return usagef("--slots is for a signed load, NAME%s with --trust", load.ManifestSuffix)
+	case r.load && f.unsigned:
+		return usagef("a NAME%s is signed: give --trust DIR, or fetch its components by their own names", load.ManifestSuffix)
 	}
-	if r.load = f.trust != ""; f.sha256 != "" {
+	if r.load = f.trust != "" || r.classic; f.sha256 != "" {
 		d, err := load.ParseDigest(f.sha256)
 		if err != nil {
 			return usagef("--sha256: %v", err)

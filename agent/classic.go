@@ -1,0 +1,55 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/peerload/peerload/load"
+)
+
+// FetchClassic fetches an unsigned load as the original's servers hold it: the
+// text NAME.loads, and beside it on the server the components that it lists.
+// It has neither sizes nor digests, so everything is believed: the caller must
+// have the user's word for that. LoadSpec.Trust and Slots are not used.
+func (d *Device) FetchClassic(ctx context.Context, s LoadSpec) (*LoadRun, error) {
+	name := path.Base(s.URL.Path)
+	r := &LoadRun{spec: s, dev: d, start: time.Now(), name: name}
+	f, err := d.Fetch(r.classicSpec(s.URL, name))
+	if err != nil {
+		return r, err
+	}
+	r.Files = append(r.Files, f)
+	if err := f.Wait(ctx); err != nil {
+		return r, err
+	}
+	raw, err := f.ReadAll(load.MaxLoadsSize)
+	if err != nil {
+		return r, err
+	}
+	l, err := load.ParseLoads(raw)
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", name, err)
+	}
+	var specs []Spec
+	for _, c := range l.Components {
+		u := *s.URL
+		u.Path, u.RawPath = path.Dir(s.URL.Path)+"/"+c, ""
+		specs = append(specs, r.classicSpec(&u, c))
+	}
+	files, err := r.fetchAll(ctx, specs)
+	if err != nil {
+		return r, err
+	}
+	return r, r.commitSet(append(files, f))
+}
+
+func (r *LoadRun) classicSpec(u *url.URL, name string) Spec {
+	return Spec{
+		Name: name, Model: r.spec.Model, Group: r.spec.Group, Sources: []*url.URL{u},
+		Target: filepath.Join(r.spec.Dir, name), Size: load.UnknownSize, Key: u.Redacted(),
+	}
+}
