@@ -176,6 +176,20 @@ func (f *File) ReadAll(most int64) ([]byte, error) {
 // Close says goodbye to the peers and lets the file go. A partial file stays
 // for the next run.
 func (f *File) Close() error {
+	f.leave()
+	part, _ := f.j.content()
+	return part.Close()
+}
+
+// Discard is Close for a file that nobody wants any more: nothing of it stays.
+func (f *File) Discard() error {
+	f.leave()
+	part, _ := f.j.content()
+	return part.Discard()
+}
+
+// leave takes the file out of the loop.
+func (f *File) leave() {
 	j := f.j
 	j.dev.call(func(now time.Duration) {
 		j.step(now, pdp.Stop{})
@@ -185,8 +199,6 @@ func (f *File) Close() error {
 		}
 	})
 	j.stop()
-	part, _ := j.content()
-	return part.Close()
 }
 
 // Linger serves until nobody of the subnet needs these files from this
@@ -224,10 +236,4 @@ func (j *job) failure() error {
 		e.Err = j.originErr
 	}
 	return j.err
-}
-
-// discard removes the partial file.
-func (f *File) discard() error {
-	part, _ := f.j.content()
-	return part.Discard()
 }

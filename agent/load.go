@@ -49,7 +49,7 @@ type LoadSpec struct {
 
 // ahead is how many components have their elections before their turn at the
 // origin comes: a load of eight files costs one election.
-const ahead = 3
+const ahead = 8
 
 // maxManifest bounds the bundle of metadata and manifest.
 const maxManifest = trust.MaxBundleSize
@@ -320,9 +320,10 @@ func (r *LoadRun) Final() *report.Final {
 // Close says goodbye and lets all files go. The bundle is removed.
 func (r *LoadRun) Close() {
 	for i, f := range r.Files {
-		_ = f.Close()
 		if i == 0 && r.spec.Trust != "" {
-			_ = f.discard()
+			_ = f.Discard()
+		} else {
+			_ = f.Close()
 		}
 	}
 }
