@@ -182,6 +182,12 @@ func (j *job) carryOut(a pdp.Action) {
 		j.stopDownload()
 	case pdp.Reset:
 		j.reset(a)
+	case pdp.Drop:
+		j.drop(a.Indices)
+	case pdp.SendTable:
+		if l := j.links[a.Link]; l != nil {
+			j.sendTable(l)
+		}
 	case pdp.SetSize:
 		part, gen := j.content()
 		if err := part.SetSize(a.Size); err != nil {

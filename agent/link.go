@@ -102,6 +102,7 @@ func (l *link) read() {
 	src := &activeReader{link: l, r: l.conn, low: newLowWater(l.conn)}
 	r := bufio.NewReaderSize(src, readBuffer)
 	var buf []byte
+	var table theirTable
 	for {
 		f, err := wire.ReadFrame(r, func(n int) []byte {
 			if l.id > 0 || n > j.chunkSize() {
@@ -122,6 +123,10 @@ func (l *link) read() {
 		case *wire.Chunk:
 			src.end(len(f.Bytes))
 			l.chunk(f)
+		case *wire.TablePart:
+			if l.id < 0 && table.add(f) {
+				j.compare(l.id, table.digests)
+			}
 		case *wire.End, *wire.Welcome:
 			// The store must know before the next chunk comes.
 			j.call(pdp.Framed{Link: l.id, Frame: f})
