@@ -32,6 +32,10 @@ func (m *Machine) tree(f func(*tree.MemberOutput)) {
 		}
 		m.note(kind, o.Reason, netip.AddrPort{}, "parent=-1: left %s: %s", o.From, o.Reason)
 		m.pathChanged()
+		if m.el.State() == election.Orphan && !m.complete {
+			// The root left while this device needed none; now it does.
+			m.elect(func(o *election.Output) { m.el.RootLost(m.now, wire.ReasonRootResigned, o) })
+		}
 	}
 	if o.Ask != nil {
 		m.act(Send{o.AskTo, o.Ask})
@@ -229,7 +233,9 @@ func (m *Machine) stored(e Stored) {
 	if e.Link != 0 {
 		m.clean = false
 	}
-	if !m.mark(e.Index) {
+	fresh := m.mark(e.Index)
+	m.probed(e.Link == 0) // a chunk that is held already answers it as well
+	if !fresh {
 		return
 	}
 	m.gained = m.now
@@ -241,7 +247,6 @@ func (m *Machine) stored(e Stored) {
 		m.watch.Mine(m.now, m.prefix)
 	}
 	if e.Link == 0 {
-		m.probed()
 		return
 	}
 	m.member.Served()

@@ -86,23 +86,26 @@ func (m *Machine) settleProbe() {
 	m.act(OpenOrigin{From: m.prefix})
 }
 
-// probed: the origin gave a chunk to a device that only asked whether it would.
-// Without a root this device claims, holding more than the others; else it
-// takes its turn.
-func (m *Machine) probed() {
+// probed: a chunk came to a device that only asked whether the origin gives one.
+// If it is the origin's and there is no root this device claims, holding more
+// than the others; if there is one it takes its turn.
+func (m *Machine) probed(origin bool) {
 	if !m.probing {
 		return
 	}
 	m.probing = false
+	m.origin.Progress()
 	if m.placer != nil {
 		return // and has become root meanwhile: it goes on
 	}
 	m.stopOrigin()
-	if m.el.Root() == nil {
+	switch {
+	case !origin:
+	case m.el.Root() == nil:
 		m.elect(func(o *election.Output) { m.el.Claimable(m.now, o) })
-		return
+	default:
+		m.budget.Entitle(m.now)
 	}
-	m.budget.Entitle(m.now)
 }
 
 // hungry reports whether bytes are to be had that do not come: the root has

@@ -220,7 +220,8 @@ func (m *Machine) heardResign(e Datagram, r *wire.Resign) {
 		m.origin.Heard(m.now, time.Duration(r.Backoff)*time.Millisecond, r.Reason)
 	}
 	m.note(report.KindElection, r.Reason, e.From, "XID%s root %s stepped down: %s", m.file.Hierarchy, e.From.Addr(), r.Reason)
-	needed := !m.complete && m.member.State() != tree.Attached
+	// If the origin failed it, somebody else is to try, parent or not.
+	needed := !m.complete && (r.Reason.Origin() || m.member.State() != tree.Attached)
 	m.elect(func(o *election.Output) { m.el.Resign(m.now, e.Env.From, r, needed, o) })
 	if r.Reason == wire.ReasonOriginWrong && m.mismatches > 0 {
 		m.wrongRoots++

@@ -74,7 +74,7 @@ func (t *Task) openOrigin(from int) {
 		s.violate("%s opens the origin twice", t.dev)
 		return
 	}
-	if v.NoRange || t.store.n > 0 && t.store.epoch != v.epoch {
+	if v.NoRange || !t.file.Keyed && t.store.n > 0 && t.store.epoch != v.epoch {
 		from = 0 // If-Range sees another content
 	}
 	dl := &Download{Task: t, At: s.now, Ends: -1, index: from, live: true, moved: s.now}
