@@ -99,6 +99,7 @@ var house = []room{
 	{dir: "cmd/peerload", floor: 3, side: outside, libraries: commandLibraries},
 	{dir: "cmd/peerload-server", floor: 3, side: outside, libraries: commandLibraries},
 	{dir: "cmd/peerload-lab", floor: 3, side: outside, libraries: commandLibraries},
+	{dir: "e2e", floor: 3, side: outside, only: nothing},
 }
 
 var commandLibraries = []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"}
@@ -500,14 +501,41 @@ func TestHouseIsInOrder(t *testing.T) {
 		}
 		seen[r.dir], floor = true, r.floor
 	}
-	text, err := os.ReadFile("ARCHITECTURE.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for dir := range seen {
-		_, err := os.Stat(filepath.FromSlash(dir))
-		if err == nil && !strings.Contains(string(text), "`"+dir+"`") {
+		if _, err := os.Stat(filepath.FromSlash(dir)); err == nil && !strings.Contains(architecture(t), "`"+dir+"`") {
 			t.Errorf("ARCHITECTURE.md does not speak of `%s`", dir)
 		}
 	}
+}
+
+// TestNamedTestsExist: what ARCHITECTURE.md says to hold a law must be there.
+func TestNamedTestsExist(t *testing.T) {
+	var all strings.Builder
+	for name, text := range tree(t) {
+		if strings.HasSuffix(name, "_test.go") {
+			all.WriteString(text)
+		}
+	}
+	names := regexp.MustCompile("`(Test[A-Za-z]+)(…?)`").FindAllStringSubmatch(architecture(t), -1)
+	if len(names) < 10 {
+		t.Fatalf("ARCHITECTURE.md names only %d tests", len(names))
+	}
+	for _, m := range names {
+		decl := "\nfunc " + m[1]
+		if m[2] == "" {
+			decl += "("
+		}
+		if !strings.Contains(all.String(), decl) {
+			t.Errorf("ARCHITECTURE.md names %s%s, which no package has", m[1], m[2])
+		}
+	}
+}
+
+func architecture(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
