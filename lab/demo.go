@@ -75,7 +75,7 @@ type DemoEvent struct {
 type Demo struct {
 	cfg     DemoConfig
 	dir     *RunDir
-	site    Site
+	site    *LoopbackSite
 	server  *FileServer
 	loads   [2]*load.Manifest
 	zero    time.Time
@@ -121,7 +121,9 @@ func NewDemo(cfg DemoConfig) (_ *Demo, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("publish the loads: %w", err)
 	}
-	d.site = NewLoopbackSite(cfg.WAN)
+	if d.site, err = NewLoopbackSite(cfg.WAN); err != nil {
+		return nil, err
+	}
 	ln, err := d.site.Listen()
 	if err != nil {
 		return nil, err
@@ -304,7 +306,7 @@ func (d *Demo) killed(life context.Context, dev *demoDevice, v FileView) {
 	})
 	_ = dev.now().Wait()
 	d.mu.Lock()
-	d.kills = append(d.kills, Kill{Percent: v.Percent, Device: dev.seat.Addr, AtS: at, at: time.Now()})
+	d.kills = append(d.kills, Kill{Percent: v.Percent, Device: dev.seat.Addr, AtS: at, at: time.Now(), file: v.File})
 	d.mu.Unlock()
 	select {
 	case <-time.After(restartAfter):
@@ -333,6 +335,9 @@ func (d *Demo) Close() error {
 	var err error
 	if d.server != nil {
 		err = errors.Join(err, d.server.Close())
+	}
+	if d.site != nil {
+		err = errors.Join(err, d.site.Close())
 	}
 	if d.dir != nil {
 		err = errors.Join(err, d.dir.Close())

@@ -7,13 +7,16 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// Story says in a sentence what a demo is about to show.
+// Story says what a demo is about to show.
 func (d *Demo) Story() string {
-	how := "the devices of one model share, one downloads"
+	how := "One device of a model downloads, the others copy from each other."
 	if !d.cfg.Peers {
-		how = "every device downloads for itself"
+		how = "Every device downloads for itself."
 	}
-	return fmt.Sprintf("%d devices behind %s; %s %s and %s %s; %s.",
+	if p := d.site.Port(); p != peerPort {
+		how += fmt.Sprintf("\nThey meet on port %d: others on this machine use %d.", p, peerPort)
+	}
+	return fmt.Sprintf("%d devices behind a WAN of %s. Loads: %s, %s, and %s, %s.\n%s",
 		len(d.devices), d.cfg.WAN, d.loads[0].Name, Size(bytesOf(d.loads[0])),
 		d.loads[1].Name, Size(bytesOf(d.loads[1])), how)
 }

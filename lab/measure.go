@@ -163,12 +163,7 @@ func (m *measurement) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if m.cfg.Kind == KindNamespace {
-		m.site, err = newNamespaces(NamespaceConfig{Devices: m.cfg.Devices, WAN: m.cfg.WAN, LAN: m.cfg.LAN})
-	} else {
-		m.site = NewLoopbackSite(m.cfg.WAN)
-	}
-	if err != nil {
+	if m.site, err = newSite(m.cfg); err != nil {
 		return err
 	}
 	ln, err := m.site.Listen()
@@ -185,9 +180,16 @@ func (m *measurement) prepare(ctx context.Context) (err error) {
 	return m.server.ServeTFTP(pc, m.site.Shaper())
 }
 
-// newNamespaces keeps a nil *NamespaceSite out of the interface.
-func newNamespaces(cfg NamespaceConfig) (Site, error) {
-	s, err := NewNamespaceSite(cfg)
+// newSite keeps nil pointers out of the interface.
+func newSite(cfg MeasureConfig) (Site, error) {
+	if cfg.Kind == KindNamespace {
+		s, err := NewNamespaceSite(NamespaceConfig{Devices: cfg.Devices, WAN: cfg.WAN, LAN: cfg.LAN})
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+	s, err := NewLoopbackSite(cfg.WAN)
 	if err != nil {
 		return nil, err
 	}
@@ -426,9 +428,9 @@ func (m *measurement) resumed() []Kill {
 		v.AtS = v.at.Sub(m.zero).Seconds()
 		// Not to the killed device, unless nobody else ever got a byte: then
 		// it was started again and became root itself.
-		at, to, ok := m.server.Tally.First(v.at, v.Device)
+		at, to, ok := m.server.Tally.First(v.at, func(a netip.Addr) bool { return a != v.Device })
 		if !ok && m.cfg.Restart {
-			at, to, ok = m.server.Tally.First(v.at.Add(cell), netip.Addr{})
+			at, to, ok = m.server.Tally.First(v.at.Add(cell), nil)
 		}
 		if ok {
 			v.NewRoot, v.ResumeS = to, at.Sub(v.at).Seconds()

@@ -34,9 +34,6 @@ const (
 	seatName   = "eth0"
 )
 
-// peerPort is the port to which devices broadcast.
-const peerPort = 4051
-
 // wholePackets is the rate from which a link passes packets of 64 KiB whole.
 const wholePackets Rate = 50_000_000
 

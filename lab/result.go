@@ -77,7 +77,8 @@ type Kill struct {
 	NewRoot netip.Addr `json:"new_root"`
 	ResumeS float64    `json:"resume_s"` // from the kill to the next root's first payload byte
 
-	at time.Time
+	at   time.Time
+	file string // that it was root of
 }
 
 // Failure is a device that did not end with the right file and exit status 0.
@@ -135,7 +136,7 @@ func (m *measurement) addTimes(r *Result) {
 			commits = append(commits, v.Committed.Sub(m.zero).Seconds())
 		}
 	}
-	if at, _, ok := m.server.Tally.First(m.zero, netip.Addr{}); ok {
+	if at, _, ok := m.server.Tally.First(m.zero, nil); ok {
 		r.FirstOriginS = at.Sub(m.zero).Seconds()
 		if !wake.IsZero() {
 			r.WakeS = at.Sub(wake).Seconds()

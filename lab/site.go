@@ -2,9 +2,11 @@ package lab
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 )
 
 // Kinds of sites.
@@ -50,24 +52,59 @@ type Seat struct {
 	Enter func(f func() error) error
 }
 
+// peerPort is the port on which devices meet.
+const peerPort = 4051
+
 // LoopbackSite is a site on addresses of 127.0.0.0/8, whose WAN is shaped by
 // the file server's writes and whose LAN is not shaped.
 type LoopbackSite struct {
 	wan    *Shaper
 	server netip.Addr
 	first  netip.Addr
+	port   int
+	held   io.Closer
 }
 
 // NewLoopbackSite returns a site whose file server is at 127.0.0.1 and whose
 // devices stand from 127.X.0.1 on, where X comes from this process's id: two
-// labs on one machine seldom meet on an address.
-func NewLoopbackSite(wan Rate) *LoopbackSite {
-	return &LoopbackSite{
+// labs on one machine seldom meet on an address. All of 127.0.0.0/8 is one
+// subnet, so devices of another run would share with this one's: the site
+// takes the peers' port if nobody has it, else one of the next hundred.
+func NewLoopbackSite(wan Rate) (*LoopbackSite, error) {
+	s := &LoopbackSite{
 		wan:    NewShaper(wan),
 		server: netip.AddrFrom4([4]byte{127, 0, 0, 1}),
 		first:  netip.AddrFrom4([4]byte{127, byte(1 + os.Getpid()%250), 0, 1}),
 	}
+	for port := peerPort; port <= peerPort+100; port++ {
+		if held := reservePort(port); held != nil {
+			s.port, s.held = port, held
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("no quiet port from %d to %d for the devices", peerPort, peerPort+100)
 }
+
+// reservePort holds a port against other labs of this machine by a name in
+// the abstract namespace of Unix sockets, if no device listens on it; else it
+// returns nil.
+func reservePort(port int) io.Closer {
+	held, err := net.Listen("unix", fmt.Sprintf("@peerload-lab-%d", port))
+	if err != nil {
+		return nil
+	}
+	broadcast := netip.AddrFrom4([4]byte{127, 255, 255, 255})
+	udp, err := net.ListenPacket("udp4", netip.AddrPortFrom(broadcast, uint16(port)).String())
+	if err != nil {
+		held.Close()
+		return nil
+	}
+	udp.Close()
+	return held
+}
+
+// Port returns the port on which the devices meet.
+func (s *LoopbackSite) Port() int { return s.port }
 
 // Listen implements Site.
 func (s *LoopbackSite) Listen() (net.Listener, error) {
@@ -87,7 +124,7 @@ func (s *LoopbackSite) Seat(i int) Seat {
 	a := hostAddr(s.first, i)
 	return Seat{
 		Addr:  a,
-		Args:  []string{"--address", fmt.Sprintf("%s/8", a)},
+		Args:  []string{"--address", fmt.Sprintf("%s/8", a), "--port", strconv.Itoa(s.port)},
 		Enter: func(f func() error) error { return f() },
 	}
 }
@@ -96,7 +133,7 @@ func (s *LoopbackSite) Seat(i int) Seat {
 func (s *LoopbackSite) Wire() (Wire, bool) { return Wire{}, false }
 
 // Close implements Site.
-func (s *LoopbackSite) Close() error { return nil }
+func (s *LoopbackSite) Close() error { return s.held.Close() }
 
 // hostAddr returns the i-th address from first, 250 to each value of the third
 // octet: none ends in 0 or 255, which some take for network or broadcast.

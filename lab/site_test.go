@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -34,6 +35,17 @@ func isolate(t *testing.T) bool {
 		t.Errorf("the isolated run ended with status %d", status)
 	}
 	return false
+}
+
+// loopback returns a loopback site that the test's end closes.
+func loopback(t *testing.T, wan Rate) *LoopbackSite {
+	t.Helper()
+	site, err := NewLoopbackSite(wan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { site.Close() })
+	return site
 }
 
 // fetch gets url from a seat and returns the body and the time it took.
@@ -131,7 +143,7 @@ func tryWAN(t *testing.T, site Site, dir string, want []byte) Rate {
 			t.Errorf("device %d: %d payload bytes counted, want %d", i, n, len(want))
 		}
 	}
-	if at, to, ok := srv.Tally.First(start, netip.Addr{}); !ok || at.After(start.Add(total/2)) {
+	if at, to, ok := srv.Tally.First(start, nil); !ok || at.After(start.Add(total/2)) {
 		t.Errorf("first byte at %v to %v", at.Sub(start), to)
 	}
 	if counted {
@@ -147,8 +159,7 @@ func tryWAN(t *testing.T, site Site, dir string, want []byte) Rate {
 
 func TestLoopbackWAN(t *testing.T) {
 	const wan = 16 * Mbit
-	site := NewLoopbackSite(wan)
-	defer site.Close()
+	site := loopback(t, wan)
 	checkWAN(t, site, wan, 0.9)
 }
 
@@ -219,7 +230,7 @@ func TestNamespaceLAN(t *testing.T) {
 }
 
 func TestFileServer(t *testing.T) {
-	site := NewLoopbackSite(Gbit)
+	site := loopback(t, Gbit)
 	ln, err := site.Listen()
 	if err != nil {
 		t.Fatal(err)
@@ -253,7 +264,7 @@ func TestFileServer(t *testing.T) {
 // TestTallyCutShort checks that bytes which a dead device never took are not
 // counted as sent.
 func TestTallyCutShort(t *testing.T) {
-	site := NewLoopbackSite(Gbit)
+	site := loopback(t, Gbit)
 	ln, err := site.Listen()
 	if err != nil {
 		t.Fatal(err)
@@ -350,5 +361,26 @@ func TestNamespaceBroadcasts(t *testing.T) {
 	}
 	if n := len(site.Broadcasts()); n != 2 {
 		t.Errorf("%d broadcasts heard, want 2", n)
+	}
+}
+
+// TestLoopbackPorts checks that two runs, and a run and a device that is there
+// already, do not meet.
+func TestLoopbackPorts(t *testing.T) {
+	a, b := loopback(t, Mbit), loopback(t, Mbit)
+	if a.Port() == b.Port() {
+		t.Errorf("two sites meet on port %d", a.Port())
+	}
+	port := b.Port()
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	pc, err := net.ListenPacket("udp4", fmt.Sprintf("127.255.255.255:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	if c := loopback(t, Mbit); c.Port() == port {
+		t.Errorf("a site took port %d of a device", port)
 	}
 }

@@ -127,10 +127,7 @@ func (d *Demo) summary(err error) *Summary {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, k := range d.kills {
-		if at, to, ok := d.server.Tally.First(k.at, k.Device); ok {
-			k.NewRoot, k.ResumeS = to, at.Sub(k.at).Seconds()
-		}
-		s.Kills = append(s.Kills, k)
+		s.Kills = append(s.Kills, d.resumed(k))
 	}
 	if d.expired {
 		s.Error = errors.Join(err, fmt.Errorf("not done after %v", d.timeout())).Error()
@@ -139,6 +136,26 @@ func (d *Demo) summary(err error) *Summary {
 		s.Error = "interrupted"
 	}
 	return s
+}
+
+// resumed finds the root that came after a kill and its first payload byte.
+func (d *Demo) resumed(k Kill) Kill {
+	var next *demoDevice
+	var claimed time.Time
+	for _, dev := range d.devices {
+		t := dev.view(k.file).RootSince
+		if t.After(k.at) && (next == nil || t.Before(claimed)) {
+			next, claimed = dev, t
+		}
+	}
+	if next == nil {
+		return k
+	}
+	at, to, ok := d.server.Tally.First(claimed, func(a netip.Addr) bool { return a == next.seat.Addr })
+	if ok {
+		k.NewRoot, k.ResumeS = to, at.Sub(k.at).Seconds()
+	}
+	return k
 }
 
 // verify reads every component of a device and compares it with the manifest.
@@ -192,6 +209,10 @@ func (s *Summary) Text(w io.Writer) {
 		p("%-9s %-16s %s", f[0], f[1], f[2])
 	}
 	for _, k := range s.Kills {
+		if !k.NewRoot.IsValid() {
+			p("%s was killed at %.1f s as root; nobody needed the server after it", k.Device, k.AtS)
+			continue
+		}
 		p("%s was killed at %.1f s as root; the server sent to %s %.2f s later", k.Device, k.AtS, k.NewRoot, k.ResumeS)
 	}
 	for i, f := range s.Failures {

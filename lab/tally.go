@@ -109,20 +109,20 @@ func (t *Tally) Requests() int {
 }
 
 // First returns when, at or after the given time, the first payload byte left
-// for a device other than except, and for which; false if none has yet. The
-// zero except excludes nobody.
-func (t *Tally) First(after time.Time, except netip.Addr) (time.Time, netip.Addr, bool) {
+// for a device that want accepts, and for which; false if none has yet. A nil
+// want accepts all.
+func (t *Tally) First(after time.Time, want func(netip.Addr) bool) (time.Time, netip.Addr, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var at time.Time
 	var to netip.Addr
 	for a, f := range t.flows {
-		if a == except {
+		if want != nil && !want(a) {
 			continue
 		}
 		for _, b := range f.log {
 			if b.bytes > 0 && !b.at.Before(after) {
-				if to == (netip.Addr{}) || b.at.Before(at) {
+				if !to.IsValid() || b.at.Before(at) {
 					at, to = b.at, a
 				}
 				break

@@ -14,7 +14,7 @@ import (
 
 func TestTFTPWAN(t *testing.T) {
 	const wan = 8 * Mbit
-	site := NewLoopbackSite(wan)
+	site := loopback(t, wan)
 	dir := t.TempDir()
 	want := bytes.Repeat([]byte("0123456789abcdef"), 500_000/16)
 	if err := os.WriteFile(filepath.Join(dir, "f"), want, 0o600); err != nil {
