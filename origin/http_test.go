@@ -348,9 +348,10 @@ func TestUnreachable(t *testing.T) {
 
 // A server without end is left at the largest file, or at the size known.
 func TestEndlessBody(t *testing.T) {
-	r := &reader{body: io.NopCloser(endless{}), ctx: context.Background(), left: 1000, want: -1}
-	if got, err := io.ReadAll(r); !errors.Is(err, ErrTooMuch) || len(got) != 1000 {
-		t.Errorf("%d bytes, %v", len(got), err)
+	source := &endless{}
+	r := &reader{body: io.NopCloser(source), ctx: context.Background(), left: 1000, want: -1}
+	if got, err := io.ReadAll(r); !errors.Is(err, ErrTooMuch) || len(got) != 1000 || source.read != 1001 {
+		t.Errorf("%d bytes of %d read, %v", len(got), source.read, err)
 	}
 	base := answering(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(int64(load.MaxFileSize)+1))
@@ -360,9 +361,27 @@ func TestEndlessBody(t *testing.T) {
 	}
 }
 
-type endless struct{}
+type endless struct{ read int }
 
-func (endless) Read(p []byte) (int, error) { return len(p), nil }
+func (e *endless) Read(p []byte) (int, error) {
+	e.read += len(p)
+	return len(p), nil
+}
+
+// Without a length only the expected size tells that the body is short.
+func TestShortBodyWithoutLength(t *testing.T) {
+	base := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "01234")
+		w.(http.Flusher).Flush()
+	})
+	m := newMux(t, Config{})
+	if got, _, err := get(m, Request{URL: parseURL(t, base), Size: 10}); !errors.Is(err, ErrTruncated) || len(got) != 5 {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, b, err := get(m, Request{URL: parseURL(t, base), Size: load.UnknownSize}); err != nil || b.Size != load.UnknownSize || len(got) != 5 {
+		t.Errorf("%q, %+v, %v", got, b, err)
+	}
+}
 
 func TestLocalAddrAndNoProxy(t *testing.T) {
 	base := answering(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.RemoteAddr) })
@@ -379,7 +398,7 @@ func TestPacer(t *testing.T) {
 		c := &pacer{rate: 1000}
 		start := time.Now()
 		for range 2 {
-			r := &reader{body: io.NopCloser(io.LimitReader(endless{}, 2500)), ctx: t.Context(), pacer: c, left: 1 << 20, want: 2500}
+			r := &reader{body: io.NopCloser(io.LimitReader(&endless{}, 2500)), ctx: t.Context(), pacer: c, left: 1 << 20, want: 2500}
 			if n, err := io.Copy(io.Discard, r); n != 2500 || err != nil {
 				t.Error(n, err)
 			}

@@ -60,6 +60,9 @@ func TestGet(t *testing.T) {
 			if err != nil || !bytes.Equal(got, want) {
 				t.Fatalf("size %d, %+v: %d bytes, error %v", size, c, len(got), err)
 			}
+			if c.WindowSize == 0 && !c.NoOptions && r.Slide() != DefaultSlide || c.NoOptions && r.Slide() != 0 {
+				t.Errorf("size %d, %+v: Slide is %d", size, c, r.Slide())
+			}
 			if wantSize := int64(size); r.Size() != wantSize && !(c.NoOptions && r.Size() == -1) {
 				t.Errorf("size %d, %+v: Size is %d", size, c, r.Size())
 			}
@@ -316,7 +319,7 @@ func TestStrangerDoesNotDisturb(t *testing.T) {
 				return
 			}
 			stranger.WriteToUDPAddrPort(p.append(nil), s.peer)
-			if p.op == opError { // and is gone
+			if p.op == opError {
 				stranger.Close()
 				continue
 			}
@@ -328,6 +331,14 @@ func TestStrangerDoesNotDisturb(t *testing.T) {
 			}
 			stranger.Close()
 		}
+		gone, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		gone.WriteToUDPAddrPort((&packet{op: opAck}).append(nil), s.peer)
+		gone.Close() // so that the answer to it is refused
+		s.read(short)
 		s.data(2, 512)
 		s.read(patience)
 		s.data(3, 0)

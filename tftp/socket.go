@@ -100,7 +100,7 @@ func (s *socket) batch() int {
 // last may be shorter.
 func (s *socket) write(b []byte, to netip.AddrPort) error {
 	_, err := s.conn.WriteToUDPAddrPort(b, to)
-	if err == nil || s.segment == 0 || len(b) <= s.segment {
+	if err == nil || s.segment == 0 || len(b) <= s.segment || errors.Is(err, syscall.ECONNREFUSED) {
 		return s.refusal(err)
 	}
 	// The path or the device cannot: one by one from now on.
