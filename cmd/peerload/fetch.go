@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/peerload/peerload/agent"
 	"github.com/peerload/peerload/load"
@@ -68,7 +69,7 @@ func (g *getter) fetchFiles(ctx context.Context) error {
 		}
 		g.out.done(f.Final())
 	}
-	g.dev.Linger(ctx, files, g.f.linger)
+	g.linger(ctx, files)
 	for _, f := range files {
 		g.out.result(f.Final())
 	}
@@ -96,9 +97,28 @@ func (g *getter) fetchLoad(ctx context.Context) error {
 		return g.failed(nameOf(u), err, run.Final())
 	}
 	g.out.done(run.Final())
-	g.dev.Linger(ctx, run.Files, g.f.linger)
+	g.linger(ctx, run.Files)
 	g.out.result(run.Final())
 	return nil
+}
+
+// lingerMost is how long a device serves those that wait for it, unless it was
+// told.
+const lingerMost = time.Minute
+
+// linger serves the peers: for the time that was asked for, so that a late
+// device finds somebody, else until nobody waits.
+func (g *getter) linger(ctx context.Context, files []*agent.File) {
+	if !g.f.stay {
+		g.dev.Linger(ctx, files, lingerMost)
+		return
+	}
+	timer := time.NewTimer(g.f.linger)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // group is the model group that this device shares with.

@@ -27,6 +27,7 @@ import (
 type getFlags struct {
 	output, sha256, trust, model, peers, address, iface, state, profile string
 	unsigned, json, slots, noSync                                       bool
+	stay                                                                bool // linger was given
 	verbose                                                             int
 	port                                                                uint16
 	linger, maxTime                                                     time.Duration
@@ -64,7 +65,10 @@ func getCommand() *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.stay = cmd.Flags().Changed("linger")
+			return f.run(cmd.Context(), args)
+		},
 	}
 	fl := cmd.Flags()
 	fl.StringVarP(&f.output, "output", "o", "", "file to write; a directory if it exists, ends in /, or several files come (default: the URL's last part, here)")
@@ -78,7 +82,7 @@ func getCommand() *cobra.Command {
 	fl.Uint16Var(&f.port, "port", 0, "peer port, UDP and TCP (default 4051)")
 	fl.StringVar(&f.state, "state", "", "state directory (default /var/lib/peerload, or $XDG_STATE_HOME/peerload)")
 	fl.StringVar(&f.profile, "profile", "lan", "timing: lan, or classic as the original")
-	fl.DurationVar(&f.linger, "linger", time.Minute, "serve the peers that still need it for at most this long after the end; 0s exits at once")
+	fl.DurationVar(&f.linger, "linger", 0, "serve the peers for this long after the end; 0s exits at once (default: until those that wait are done, 1m at most)")
 	fl.DurationVar(&f.maxTime, "max-time", 0, "give up after this long (default: never)")
 	fl.BoolVar(&f.slots, "slots", false, "keep a load in two slots below the output directory, and switch DIR/current at the end")
 	fl.BoolVar(&f.noSync, "no-sync", false, "do not wait for the disk: for laboratories, a power cut may damage files")
@@ -198,16 +202,33 @@ func (f *getFlags) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	run := make(chan error, 1)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go func() { run <- d.Run(context.WithoutCancel(ctx)) }()
+	stop := serve(ctx, d, cancel)
+	defer stop() // before out closes: the device reports until it stands still
 	g := &getter{f: f, r: r, dev: d, out: out, state: state}
 	err = g.fetch(ctx)
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		err = context.Cause(ctx)
 	}
 	return err
+}
+
+// serve runs the device until stop is called, longer than ctx, so that it can
+// say goodbye. If it ends by itself, what waits for it is cancelled.
+func serve(ctx context.Context, d *agent.Device, cancel context.CancelCauseFunc) (stop func()) {
+	own, end := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := d.Run(own); err != nil {
+			cancel(err)
+		}
+	}()
+	return func() {
+		end()
+		<-ended
+	}
 }
 
 // device opens the peer ports and the way to servers.
