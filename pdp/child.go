@@ -192,15 +192,26 @@ func (m *Machine) becomeLeaf(why wire.Reason) {
 }
 
 func (m *Machine) welcomed(l Link, f *wire.Welcome) {
-	if !m.member.Welcome(m.now, l, f.From) {
-		return
+	_, _, mine := m.member.Parent()
+	fresh := m.member.Welcome(m.now, l, f.From)
+	if !fresh && (l != mine || m.watch == nil || m.file.Keyed) {
+		return // only news of the epoch come twice
 	}
 	if f.Epoch != m.epoch && !m.file.Keyed {
 		if r := m.el.Root(); r != nil && r.Claim.Epoch != 0 && r.Claim.Epoch != f.Epoch {
 			m.failParent(wire.ReasonWrongEpoch)
 			return
 		}
-		m.forget(f.Epoch, load.UnknownSize)
+		if m.held > 0 {
+			m.forget(f.Epoch, load.UnknownSize)
+		} else {
+			m.act(Reset{Epoch: f.Epoch, Size: m.geo.Size})
+			m.adopt(f.Epoch)
+		}
+	}
+	if !fresh {
+		m.setSize(f.Size)
+		return
 	}
 	if f.Size >= 0 && m.geo.Known() && f.Size != m.geo.Size {
 		m.failParent(wire.ReasonWrongEpoch)
@@ -239,8 +250,8 @@ func (m *Machine) stored(e Stored) {
 		return
 	}
 	m.gained = m.now
-	if m.rootWat != nil {
-		m.rootWat.Gain(m.now)
+	for _, w := range m.watched {
+		w.watch.Gain(m.now)
 	}
 	m.origin.Progress() // whoever sent it had it from there
 	if m.watch != nil {

@@ -49,6 +49,7 @@ type Machine struct {
 	feed    *transfer.Feed
 	watch   *transfer.Watch // while a parent is attached
 	rootWat *transfer.RootWatch
+	watched []*watched // the roots followed lately
 	origin  *transfer.Patience
 	budget  *transfer.Budget
 
@@ -305,6 +306,18 @@ func (m *Machine) forget(epoch uint64, size int64) {
 		m.dismiss(c.Link, wire.ReasonWrongEpoch)
 	}
 	m.el.Hold(0, false)
+}
+
+// adopt takes the content's epoch while nothing is held yet, and tells the
+// children, who hold nothing either.
+func (m *Machine) adopt(epoch uint64) {
+	if epoch == m.epoch {
+		return
+	}
+	m.epoch = epoch
+	for _, c := range m.feed.Children() {
+		m.act(SendFrame{c.Link, &wire.Welcome{From: m.self.Peer, Epoch: epoch, Size: m.geo.Size}})
+	}
 }
 
 // setSize takes the file's size from whoever knew it.

@@ -129,9 +129,10 @@ func (m *Machine) unroot() {
 // followRoot turns to the root that the election found.
 func (m *Machine) followRoot(why wire.Reason) {
 	r := m.el.Root()
-	m.rootWat = transfer.NewRootWatch(m.cfg.Transfer, m.now)
-	m.budgetDone() // the root is to serve now
-	m.budget.Cancel()
+	if m.watchRoot(r.Peer) {
+		m.budgetDone() // the root is to serve now
+		m.budget.Cancel()
+	}
 	m.rootWat.Root(m.now, r.Claim.Prefix, r.Claim.Bytes)
 	m.note(report.KindRole, why, r.Addr, "XID%s following root %s (%s, strength=%08x, prefix %d)",
 		m.file.Hierarchy, r.Addr.Addr(), why, r.Claim.Rank.Strength, r.Claim.Rank.Prefix)
@@ -140,6 +141,42 @@ func (m *Machine) followRoot(why wire.Reason) {
 	}
 	m.member.Spread(int(r.Claim.Members))
 	m.member.Root(m.now, r.Peer, r.Addr, r.Link(), time.Duration(r.Claim.Spread)*time.Millisecond)
+}
+
+// watched is a root that was followed, until left.
+type watched struct {
+	root  wire.Peer
+	watch *transfer.RootWatch
+	left  time.Duration
+}
+
+// watchRoot begins to watch a root, and reports whether that is new. Where two
+// contradict each other the one that was left a moment ago goes on to be
+// watched as before: else none would ever be found to stall.
+func (m *Machine) watchRoot(p wire.Peer) (fresh bool) {
+	for _, w := range m.watched {
+		if w.watch == m.rootWat {
+			w.left = m.now
+		}
+	}
+	kept := m.watched[:0]
+	var found *watched
+	for _, w := range m.watched {
+		if m.now-w.left < m.cfg.Transfer.Progress/2 && len(kept) < 8 {
+			kept = append(kept, w)
+			if w.root == p {
+				found = w
+			}
+		}
+	}
+	m.watched = kept
+	if found == nil {
+		found = &watched{root: p, watch: transfer.NewRootWatch(m.cfg.Transfer, m.now), left: m.now}
+		m.watched = append(m.watched, found)
+		fresh = true
+	}
+	m.rootWat = found.watch
+	return fresh
 }
 
 func (m *Machine) heardClaim(c election.Candidate) {
@@ -170,6 +207,10 @@ func (m *Machine) outdated(c wire.Claim) bool {
 }
 
 func (m *Machine) heardAsk(e Datagram, a *wire.Ask) {
+	if m.complete && !a.Done && m.el.State() == election.Holding {
+		// Somebody takes this silent holder for the root still: so it is.
+		m.elect(func(o *election.Output) { m.el.Serve(m.now, o) })
+	}
 	if m.placer == nil {
 		return
 	}
@@ -284,7 +325,7 @@ func (m *Machine) originOpened(e OriginOpened) {
 			m.claim(true) // the others' bytes are of no use either
 		}
 	case m.held == 0:
-		m.epoch = e.Epoch
+		m.adopt(e.Epoch)
 	}
 	m.setSize(e.Size)
 	why := wire.ReasonRootOfFile

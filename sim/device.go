@@ -214,11 +214,8 @@ func (t *Task) start(s *Sim, index int) {
 		t.m = pdp.New(s.cfg.Profile, pdp.Self{Peer: d.Peer, Addr: addr}, f, rnd)
 		t.actor = t.m
 	}
-	if d.Serial && index > 0 && !d.order[index-1].complete {
-		t.step(pdp.Gate{Open: false})
-	}
 	t.step(pdp.Start{Prefix: t.store.prefix(), Complete: t.complete, Epoch: t.store.epoch})
-	if d.Serial && index > 0 && !d.order[index-1].complete {
+	if d.Serial && index > 0 && !d.order[index-1].complete && !d.order[index-1].ended {
 		t.step(pdp.Gate{Open: false})
 	}
 }
@@ -316,6 +313,7 @@ func (t *Task) do(a pdp.Action) {
 	case pdp.Fail:
 		t.failed = a.Reason
 		t.end()
+		t.openNext()
 	case pdp.Note:
 		t.Notes = append(t.Notes, a)
 	}
@@ -437,15 +435,20 @@ func (t *Task) completed() {
 			break
 		}
 	}
-	for i, u := range d.order {
-		if d.Serial && i > 0 && d.order[i-1] == t {
-			next := u
-			s.After(0, func() { next.step(pdp.Gate{Open: true}) })
-		}
-	}
+	t.openNext()
 	if d.Leaves {
 		t.idleAt = s.now + max(d.Linger, time.Second)
 		t.leave()
+	}
+}
+
+// openNext opens the way to the origin for the file after this one.
+func (t *Task) openNext() {
+	d := t.dev
+	for i, u := range d.order {
+		if d.Serial && i > 0 && d.order[i-1] == t {
+			d.sub.s.After(0, func() { u.step(pdp.Gate{Open: true}) })
+		}
 	}
 }
 

@@ -197,6 +197,13 @@ func (e *Election) Tick(now time.Duration, out *Output) {
 	}
 }
 
+// Serve makes a silent holder root again: it is asked for a place.
+func (e *Election) Serve(now time.Duration, out *Output) {
+	if e.state == Holding {
+		e.confirm(now, wire.ReasonHolder, out)
+	}
+}
+
 func (e *Election) claimAgain(now time.Duration, out *Output) {
 	e.broadcast(now, out)
 	e.sent++

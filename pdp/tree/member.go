@@ -168,9 +168,12 @@ func (t *Member) Fail(now time.Duration, why wire.Reason, out *MemberOutput) {
 func (t *Member) lost(now time.Duration, why wire.Reason, out *MemberOutput) {
 	t.failed, t.reason, t.move = t.parent, why, why == wire.ReasonParentSlow || why == wire.ReasonNoProgress
 	out.Detached, out.Reason, out.From = true, why, t.parent
-	t.failures++
-	if why == wire.ReasonWrongEpoch {
-		t.failed = wire.Peer{} // no fault of it
+	switch why {
+	case wire.ReasonWrongEpoch:
+		t.failed = wire.Peer{}
+	case wire.ReasonFull, wire.ReasonLoop, wire.ReasonNotYet, wire.ReasonDone, wire.ReasonStopped, wire.ReasonRootOfFile:
+	default:
+		t.failures++ // the others are no fault of the parent
 	}
 	t.clearParent()
 	t.state, t.unanswered, t.due = Alone, 0, now
