@@ -195,7 +195,7 @@ func (d *Demo) Run(ctx context.Context) (*Summary, error) {
 	d.mu.Lock()
 	d.zero = time.Now()
 	d.mu.Unlock()
-	procs, err := StartAll(life, commands)
+	procs, _, err := StartAll(life, commands)
 	for i, dev := range d.devices {
 		dev.add(procs[i])
 	}
@@ -313,7 +313,7 @@ func (d *Demo) killed(life context.Context, dev *demoDevice, v FileView) {
 	case <-life.Done():
 		return
 	}
-	again, err := StartAll(life, []Command{d.command(dev)})
+	again, _, err := StartAll(life, []Command{d.command(dev)})
 	if err == nil {
 		dev.add(again[0])
 	}

@@ -289,8 +289,8 @@ func (m *measurement) start(ctx context.Context) error {
 		commands[i] = c
 	}
 	m.base, _ = m.site.Wire()
-	m.zero = time.Now()
-	procs, err := StartAll(ctx, commands)
+	procs, zero, err := StartAll(ctx, commands)
+	m.zero = zero
 	m.spawned = time.Now()
 	m.mu.Lock()
 	m.procs = procs
@@ -377,7 +377,7 @@ func (m *measurement) replace(life context.Context, i int) {
 	var again []*Proc
 	if m.cfg.Restart {
 		if c, err := m.command(i); err == nil {
-			again, _ = StartAll(life, []Command{c})
+			again, _, _ = StartAll(life, []Command{c})
 		}
 	}
 	m.mu.Lock()

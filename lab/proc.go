@@ -76,10 +76,10 @@ type FileView struct {
 }
 
 // StartAll starts the commands as nearly at once as the machine can. It
-// returns when all have been started; the error is that of the first that
-// could not be. When ctx ends the processes get SIGTERM and, after a grace of
+// returns when all have been started, with the time just before the first was;
+// the error is that of the first that could not be. When ctx ends the processes get SIGTERM and, after a grace of
 // three seconds, are killed; if this program dies, they are killed with it.
-func StartAll(ctx context.Context, commands []Command) ([]*Proc, error) {
+func StartAll(ctx context.Context, commands []Command) ([]*Proc, time.Time, error) {
 	procs := make([]*Proc, len(commands))
 	results := make(chan error, len(commands))
 	ready, gate := make(chan struct{}), make(chan struct{})
@@ -90,6 +90,7 @@ func StartAll(ctx context.Context, commands []Command) ([]*Proc, error) {
 	for range procs {
 		<-ready
 	}
+	zero := time.Now()
 	close(gate)
 	var err error
 	for range procs {
@@ -97,7 +98,7 @@ func StartAll(ctx context.Context, commands []Command) ([]*Proc, error) {
 			err = e
 		}
 	}
-	return procs, err
+	return procs, zero, err
 }
 
 func newProc(ctx context.Context, c Command) *Proc {
