@@ -14,6 +14,9 @@ import (
 // taken them: what socket buffers hold. A chunk may exceed it.
 const window = 256 << 10
 
+// trickle is how often a driver tells that bytes of a chunk are coming.
+const trickle = 250 * time.Millisecond
+
 // end is one side of a link: an ordered, reliable pipe towards the other.
 type end struct {
 	dev    *Device
@@ -178,8 +181,10 @@ func (e *end) transmit() {
 	start, dur := s.now, span(n, d.Up)
 	d.upBusy = true
 	e.flying += p.size
-	for at := start + 250*time.Millisecond; p.chunk && at < start+dur; at += 250 * time.Millisecond {
-		s.At(at, func() { e.peer.active() })
+	if dur > trickle {
+		for at := start + trickle; at < start+dur; at += trickle {
+			s.At(at, e.peer.active)
+		}
 	}
 	s.After(dur, func() {
 		d.upBusy = false
@@ -210,6 +215,9 @@ func (e *end) arrive(p packet, n int, start time.Duration) {
 	s, to := e.dev.sub.s, e.peer
 	lat := s.between(e.dev.sub.cfg.Latency, e.dev.sub.cfg.Jitter)
 	at := max(s.now+lat, max(start+lat, to.dev.downFree)+span(n, to.dev.Down), e.lastArrival)
+	for t := s.now + trickle; t < at; t += trickle {
+		s.At(t, to.active)
+	}
 	to.dev.downFree, e.lastArrival = at, at
 	s.At(at, func() {
 		switch {

@@ -26,7 +26,7 @@ type randomSite struct {
 	told  []string
 	// What the faults allow: the server failed for a while, peers lied, a
 	// network that loses or splits.
-	badServer, liars, badNet, crashes, leaves bool
+	badServer, liars, badNet, crashes, leaves, slow bool
 }
 
 func newRandomSite(seed uint64, trace bool) *randomSite {
@@ -143,7 +143,7 @@ func (r *randomSite) fault() {
 		x.Liar = NewRogueRoot(adv)
 		r.s.At(at, x.Start)
 	case 9:
-		d.Up, d.Down = 3e6, 3e6
+		d.Up, d.Down, r.slow = 3e6, 3e6, true
 		r.tell("%s is slow", d)
 	case 10:
 		long := r.ms(8000)
@@ -197,7 +197,7 @@ func (r *randomSite) play() []string {
 			}
 		}
 	}
-	if !r.badNet && !r.badServer && !r.liars && !r.crashes && !r.leaves && !r.sub.Server.NoRange {
+	if !r.badNet && !r.badServer && !r.liars && !r.crashes && !r.leaves && !r.slow && !r.sub.Server.NoRange {
 		var size int64
 		for _, f := range r.files {
 			size += f.Size

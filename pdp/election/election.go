@@ -35,8 +35,9 @@ type Config struct {
 	// Answer is the least distance between a root's answers to weaker claims.
 	Answer time.Duration
 	// Challenge is how long a root may leave a weaker confirmed claim
-	// unanswered before its followers go over.
-	Challenge time.Duration
+	// unanswered before its followers go over, and Deaf how long they do not
+	// come back to it.
+	Challenge, Deaf time.Duration
 	// Holder is the longest wait before a complete holder answers a claim.
 	Holder time.Duration
 	// HeadStart is what the others leave to the successor that a root named.
@@ -51,7 +52,7 @@ func LAN() Config {
 	return Config{
 		Listen: 40 * time.Millisecond, ClaimEvery: 15 * time.Millisecond, Claims: 3,
 		Announce: 500 * time.Millisecond, Answer: 20 * time.Millisecond,
-		Challenge: 200 * time.Millisecond, Holder: 30 * time.Millisecond,
+		Challenge: 200 * time.Millisecond, Deaf: 5 * time.Second, Holder: 30 * time.Millisecond,
 		HeadStart: 150 * time.Millisecond, Distrust: time.Minute,
 	}
 }
@@ -67,7 +68,7 @@ func Classic() Config {
 
 // Validate refuses times that cannot work.
 func (c Config) Validate() error {
-	for _, d := range []time.Duration{c.Listen, c.ClaimEvery, c.Announce, c.Answer, c.Challenge, c.Holder, c.HeadStart, c.Distrust} {
+	for _, d := range []time.Duration{c.Listen, c.ClaimEvery, c.Announce, c.Answer, c.Challenge, c.Deaf, c.Holder, c.HeadStart, c.Distrust} {
 		if d <= 0 {
 			return errors.New("election: every time must be positive")
 		}
@@ -260,7 +261,17 @@ func (e *Election) RootLost(now time.Duration, why wire.Reason, out *Output) {
 // Distrust stops listening to claims from an address for a while: its root
 // failed. If it is the root, the election starts again.
 func (e *Election) Distrust(now time.Duration, a netip.Addr, why wire.Reason, out *Output) {
-	const most = 64 // a subnet full of liars must not fill the memory
+	e.ignore(now, a, e.cfg.Distrust)
+	if (e.state == Following || e.state == Deferring) && e.root.Addr.Addr() == a {
+		e.state = Following
+		e.RootLost(now, why, out)
+	}
+}
+
+// ignore does not hear claims from an address for some time. A subnet full of
+// liars must not fill the memory: the one forgiven soonest is forgotten.
+func (e *Election) ignore(now time.Duration, a netip.Addr, d time.Duration) {
+	const most = 64
 	var oldest netip.Addr
 	for k, until := range e.distrust {
 		if until <= now {
@@ -272,11 +283,7 @@ func (e *Election) Distrust(now time.Duration, a netip.Addr, why wire.Reason, ou
 	if len(e.distrust) >= most {
 		delete(e.distrust, oldest)
 	}
-	e.distrust[a] = now + e.cfg.Distrust
-	if (e.state == Following || e.state == Deferring) && e.root.Addr.Addr() == a {
-		e.state = Following
-		e.RootLost(now, why, out)
-	}
+	e.distrust[a] = max(e.distrust[a], now+d)
 }
 
 // Distrusted reports whether claims from an address are not heard now.

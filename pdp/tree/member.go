@@ -122,6 +122,9 @@ func (t *Member) Root(now time.Duration, p wire.Peer, addr, link netip.AddrPort,
 	}
 	t.root, t.rootAddr, t.rootLink = p, addr, link
 	t.unanswered, t.failures = 0, 0
+	if t.state == Dialing {
+		return // the parent may still answer
+	}
 	t.due = now + t.jitter(spread)
 	if t.state == Alone {
 		t.state = Asking
