@@ -44,8 +44,12 @@ func (d *Device) open(spec Spec) (*File, error) {
 	}
 	j.part = part
 	j.held = held
+	size := spec.Size
+	if g := part.Geometry(); g.Known() {
+		size = g.Size // learned by an earlier run
+	}
 	j.machine = pdp.New(d.cfg.Protocol, d.self, pdp.File{
-		Hierarchy: spec.Hierarchy(), Name: spec.Name, Model: spec.Model, Size: spec.Size,
+		Hierarchy: spec.Hierarchy(), Name: spec.Name, Model: spec.Model, Size: size,
 		Signed: spec.signed(), Keyed: !spec.Digest.IsZero(),
 	}, rand.New(rand.NewPCG(d.rnd.Uint64(), d.rnd.Uint64())))
 	return &File{j}, nil

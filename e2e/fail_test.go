@@ -1,0 +1,169 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/report"
+)
+
+// crash runs n devices, does something to one of them when a third of the file
+// is there, and wants all others to finish. It returns how long the server was
+// silent after the blow.
+func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, blow syscall.Signal, setup func(*server)) (*server, *device) {
+	t.Helper()
+	body := content(9, 6*mib)
+	srv := newServer(t, body)
+	srv.rate = 2 * mib
+	if setup != nil {
+		setup(srv)
+	}
+	s := newSite(t)
+	ds := s.start(n, srv.url(), "--sha256", shaOf(body))
+	srv.waitBytes(int64(len(body)/3), 10*time.Second)
+	v := victim(s, ds)
+	v.signal(blow)
+	at := time.Now()
+	before := srv.sentOf(appPath)
+	var flows time.Time
+	poll(t, 30*time.Second, "progress of another device", func() bool {
+		for _, d := range ds {
+			d.mu.Lock()
+			for i, e := range d.events {
+				if d != v && d.heard[i].After(at.Add(100*time.Millisecond)) && isProgress(40)(e) && (flows.IsZero() || d.heard[i].Before(flows)) {
+					flows = d.heard[i]
+				}
+			}
+			d.mu.Unlock()
+		}
+		return !flows.IsZero()
+	})
+	t.Logf("%v of %s at %d bytes: progress beyond 40 %% %v later", blow, v.addr, before, flows.Sub(at))
+	for _, d := range ds {
+		if d == v {
+			continue
+		}
+		d.wait(40*time.Second, 0)
+		d.holds(body)
+	}
+	var last float64
+	for _, d := range ds {
+		if d != v {
+			last = max(last, d.final().ElapsedS)
+		}
+	}
+	t.Logf("last device after %.2f s, the server's pace alone takes 3 s", last)
+	return srv, v
+}
+
+func theRoot(s *site, ds []*device) *device { return s.rootOf(ds, 5*time.Second) }
+
+func TestRootKilledAtAThird(t *testing.T) {
+	t.Parallel()
+	srv, v := crash(t, 8, theRoot, syscall.SIGKILL, nil)
+	srv.once(1.10)
+	// Kill to flow: the first request of another device for the rest.
+	for _, r := range srv.asked(appPath) {
+		if r.client != v.addr && r.ranged == "" {
+			t.Errorf("the new root %s asked for the whole file", r.client)
+		}
+	}
+}
+
+func TestRootKilledWithoutRange(t *testing.T) {
+	t.Parallel()
+	srv, _ := crash(t, 5, theRoot, syscall.SIGKILL, func(s *server) { s.noRange = true })
+	srv.once(1.50)
+}
+
+func TestRootStopped(t *testing.T) {
+	t.Parallel()
+	srv, _ := crash(t, 6, theRoot, syscall.SIGSTOP, nil)
+	// The server goes on sending into the buffers of the stopped root.
+	srv.once(2.0)
+}
+
+func TestInteriorParentKilled(t *testing.T) {
+	t.Parallel()
+	srv, _ := crash(t, 9, func(s *site, ds []*device) (v *device) {
+		s.poll(5*time.Second, "an interior parent", func() bool {
+			for _, d := range ds {
+				if e := d.last(); e.Role == report.RoleParent && len(e.Children) > 0 {
+					v = d
+				}
+			}
+			return v != nil
+		})
+		return v
+	}, syscall.SIGKILL, nil)
+	srv.once(1.01)
+}
+
+// TestRootInterrupted: a root that is told to stop says goodbye.
+func TestRootInterrupted(t *testing.T) {
+	t.Parallel()
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		t.Run(sig.String(), func(t *testing.T) {
+			t.Parallel()
+			srv, v := crash(t, 5, theRoot, sig, nil)
+			v.wait(5*time.Second, 130)
+			srv.once(1.10)
+		})
+	}
+}
+
+// TestContinueAfterKill: the same command again continues where it stood.
+func TestContinueAfterKill(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"--sha256", "--unsigned"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			body := content(10, 4*mib)
+			srv := newServer(t, body)
+			srv.rate = 2 * mib
+			s := newSite(t)
+			args := []string{srv.url(), how}
+			if how == "--sha256" {
+				args = append(args, shaOf(body))
+			}
+			a := s.get(addrOf(0), args...)
+			a.until(10*time.Second, "half", isProgress(50))
+			a.signal(syscall.SIGKILL)
+			<-a.ended
+			b := s.get(addrOf(0), args...)
+			b.wait(15*time.Second, 0)
+			b.holds(body)
+			rs := srv.asked(appPath)
+			last := rs[len(rs)-1]
+			var from int
+			if _, err := fmt.Sscanf(last.ranged, "bytes=%d-", &from); err != nil || from < len(body)*4/10 {
+				t.Errorf("the rerun asked for %q", last.ranged)
+			}
+			f := b.final()
+			t.Logf("continued at byte %d of %d; %d bytes from the cache", from, len(body), f.BytesFromCache)
+			if f.BytesFromCache < int64(from) {
+				t.Errorf("the rerun reports %d bytes held before", f.BytesFromCache)
+			}
+			srv.once(1.10)
+		})
+	}
+}
+
+// TestChildOfAnInterruptedRoot is told why.
+func TestFailureOfTheOriginReachesAll(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, content(11, mib))
+	s := newSite(t)
+	ds := s.start(6, strings.TrimSuffix(srv.url(), "app.bin")+"missing.bin", "--unsigned")
+	for _, d := range ds {
+		d.wait(30*time.Second, 4)
+		if !strings.Contains(d.lastError(), "does not exist") {
+			t.Errorf("%s says %q", d.addr, d.lastError())
+		}
+		d.holdsNothing()
+	}
+	t.Logf("%d requests of 6 devices for a file that is missing", len(srv.asked("/fw/missing.bin")))
+}

@@ -1,0 +1,83 @@
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+)
+
+// Binaries under test, built once: with the race detector where the test has
+// it, and without it for what measures memory.
+var peerload, peerloadPlain string
+
+// atOnce is how many tests run at a time: they wait more than they work.
+const atOnce = "8"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	set := false
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
+	if !set {
+		_ = flag.Set("test.parallel", atOnce)
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "peerload-e2e-")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		peerloadPlain, err = build(filepath.Join(dir, "peerload"))
+		if peerload = peerloadPlain; err == nil && raceEnabled {
+			peerload, err = build(filepath.Join(dir, "peerload-race"), "-race")
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+func build(out string, flags ...string) (string, error) {
+	args := append([]string{"build", "-o", out}, flags...)
+	b, err := exec.Command("go", append(args, "github.com/peerload/peerload/cmd/peerload")...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, b)
+	}
+	return out, nil
+}
+
+// Peer ports below those that the system gives to outgoing connections.
+const firstPort, ports = 18000, 12000
+
+var nextPort atomic.Uint32
+
+func init() { nextPort.Store(rand.Uint32N(ports)) }
+
+// freePort returns a port that nobody uses, another one at each call.
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	for range 100 {
+		p := firstPort + uint16(nextPort.Add(1)%ports)
+		l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(p)})
+		if err != nil {
+			continue
+		}
+		l.Close()
+		u, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 255, 255, 255), Port: int(p)})
+		if err != nil {
+			continue
+		}
+		u.Close()
+		return p
+	}
+	t.Fatal("no free port")
+	return 0
+}

@@ -1,0 +1,207 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/report"
+)
+
+const mib = 1 << 20
+
+func TestTwelveShareOneDownload(t *testing.T) {
+	t.Parallel()
+	body := content(1, 4*mib)
+	srv := newServer(t, body)
+	srv.rate = 4 * mib
+	s := newSite(t)
+	ds := s.start(12, srv.url(), "--sha256", shaOf(body))
+	roots := 0
+	var last time.Duration
+	for _, d := range ds {
+		d.wait(20*time.Second, 0)
+		d.holds(body)
+		f := d.final()
+		if f.Role == report.RoleRoot {
+			roots++
+			if f.BytesFromOrigin != int64(len(body)) || f.Source != report.SourceOrigin {
+				t.Errorf("the root reports %d bytes from %s", f.BytesFromOrigin, f.Source)
+			}
+		} else if f.Source != report.SourcePeer || f.BytesFromPeers < int64(len(body)) || f.Parent == "" {
+			t.Errorf("%s reports source %s, %d bytes from peers, parent %q", d.addr, f.Source, f.BytesFromPeers, f.Parent)
+		}
+		if f.SHA256 != shaOf(body) || f.Size != int64(len(body)) {
+			t.Errorf("%s reports %s, %d bytes", d.addr, f.SHA256, f.Size)
+		}
+		last = max(last, time.Duration(f.ElapsedS*float64(time.Second)))
+	}
+	if roots != 1 {
+		t.Errorf("%d roots", roots)
+	}
+	srv.once(1.0)
+	t.Logf("last device after %v, the server's pace alone takes 1 s", last)
+}
+
+// plainDownload is how long the same download takes without peers, and the
+// time to the first request.
+func TestAloneLosesLittle(t *testing.T) {
+	t.Parallel()
+	body := content(2, 2*mib)
+	first := map[string]time.Duration{}
+	for _, peers := range []string{"off", "on"} {
+		srv := newServer(t, body)
+		s := newSite(t)
+		d := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body), "--peers", peers)
+		d.wait(10*time.Second, 0)
+		d.holds(body)
+		first[peers] = srv.asked(appPath)[0].at.Sub(d.began)
+		srv.once(1)
+		want := report.RoleClassic
+		if peers == "on" {
+			want = report.RoleRoot
+		}
+		if f := d.final(); f.Role != want || f.Source != report.SourceOrigin {
+			t.Errorf("--peers %s: role %s, source %s", peers, f.Role, f.Source)
+		}
+	}
+	lost := first["on"] - first["off"]
+	t.Logf("start to first request: %v with peers, %v without: %v lost, aim 500ms", first["on"], first["off"], lost)
+	if lost > 2*time.Second {
+		t.Errorf("%v lost", lost)
+	}
+}
+
+func TestTwoAtOneAddress(t *testing.T) {
+	t.Parallel()
+	body := content(3, 2*mib)
+	srv := newServer(t, body)
+	srv.rate = 2 * mib
+	s := newSite(t)
+	var ds []*device
+	for _, n := range []string{"a", "b"} {
+		ds = append(ds, s.getAs(startup{state: s.dir + "/" + n + "/state", out: s.dir + "/" + n + "/file"},
+			addrOf(0), srv.url(), "--sha256", shaOf(body)))
+	}
+	ports := map[string]bool{}
+	for _, d := range ds {
+		d.wait(15*time.Second, 0)
+		d.holds(body)
+		e, _ := d.until(time.Second, "listening", func(e report.Event) bool { return e.Event == report.KindListening })
+		ports[e.Address] = true
+	}
+	if len(ports) != 2 {
+		t.Errorf("both listen at %v", ports)
+	}
+	srv.once(1.0)
+}
+
+// TestTwoForOneName: two processes of one device want to write one name.
+func TestTwoForOneName(t *testing.T) {
+	t.Parallel()
+	body := content(4, 2*mib)
+	srv := newServer(t, body)
+	srv.rate = mib
+	s := newSite(t)
+	a := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
+	srv.waitBytes(128<<10, 5*time.Second)
+	b := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
+	b.wait(5*time.Second, 5)
+	t.Logf("the second says: %s", b.lastError())
+	a.wait(15*time.Second, 0)
+	a.holds(body)
+}
+
+func TestLateDeviceAndRerun(t *testing.T) {
+	t.Parallel()
+	body := content(5, 2*mib+12345)
+	srv := newServer(t, body)
+	s := newSite(t)
+	early := s.start(4, srv.url(), "--sha256", shaOf(body), "--linger", "1ms")
+	keeper := s.get(addrOf(4), srv.url(), "--sha256", shaOf(body))
+	for _, d := range append(early, keeper) {
+		d.wait(15*time.Second, 0)
+	}
+	// A device that has the file offers it: the rerun takes it from its disk.
+	sent := srv.sentOf(appPath)
+	again := s.get(addrOf(4), srv.url(), "--sha256", shaOf(body), "--linger", "20s")
+	f := again.done(5 * time.Second)
+	t.Logf("rerun with the file in place: %.3f s, source %s", f.ElapsedS, f.Source)
+	if f.Source != report.SourceCache || f.BytesFromOrigin+f.BytesFromPeers != 0 {
+		t.Errorf("the rerun took %d and %d bytes, source %s", f.BytesFromOrigin, f.BytesFromPeers, f.Source)
+	}
+	if !again.running() {
+		t.Fatal("a complete device that was told to linger has gone")
+	}
+	late := s.get(addrOf(9), srv.url(), "--sha256", shaOf(body))
+	late.wait(10*time.Second, 0)
+	late.holds(body)
+	if f := late.final(); f.Source != report.SourcePeer {
+		t.Errorf("the late device's source is %s", f.Source)
+	}
+	t.Logf("late device: %d bytes of the file from the server, %.3f s", srv.sentOf(appPath)-sent, late.final().ElapsedS)
+	if n := srv.sentOf(appPath); n != sent {
+		t.Errorf("rerun and late device took %d bytes from the server", n-sent)
+	}
+}
+
+// TestTwoDevicesWithOneID: a copied image carries the id of the first device.
+func TestTwoDevicesWithOneID(t *testing.T) {
+	t.Parallel()
+	body := content(6, 2*mib)
+	srv := newServer(t, body)
+	srv.rate = mib
+	s := newSite(t)
+	var ds []*device
+	for i := range 3 {
+		st := startup{state: s.dir + "/" + addrOf(i) + "/state"}
+		if i < 2 {
+			writeFile(t, st.state+"/id", "00000000deadbeef\n")
+		}
+		ds = append(ds, s.getAs(st, addrOf(i), srv.url(), "--sha256", shaOf(body)))
+	}
+	conflicts := 0
+	for _, d := range ds {
+		d.wait(20*time.Second, 0)
+		d.holds(body)
+		conflicts += d.count(func(e report.Event) bool { return e.Event == report.KindConflict })
+	}
+	if conflicts == 0 {
+		t.Error("nobody reports the conflict")
+	}
+	srv.once(1.10)
+}
+
+func TestPeersOff(t *testing.T) {
+	t.Parallel()
+	body := content(7, mib)
+	srv := newServer(t, body)
+	s := newSite(t)
+	for _, d := range s.start(3, srv.url(), "--sha256", shaOf(body), "--peers", "off") {
+		d.wait(10*time.Second, 0)
+		d.holds(body)
+	}
+	if n := srv.sentOf(appPath); n != 3*int64(len(body)) {
+		t.Errorf("the server sent %d bytes, want 3 times %d", n, len(body))
+	}
+}
+
+func TestUnsigned(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, etag string }{{"with ETag", `"abc"`}, {"without", ""}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			body := content(8, 2*mib)
+			srv := newServer(t, body)
+			srv.etag, srv.rate = c.etag, 2*mib
+			s := newSite(t)
+			for _, d := range s.start(5, srv.url(), "--unsigned") {
+				d.wait(20*time.Second, 0)
+				d.holds(body)
+				if !d.final().Unsigned {
+					t.Errorf("%s does not say that the file is unsigned", d.addr)
+				}
+			}
+			srv.once(1.05)
+		})
+	}
+}
