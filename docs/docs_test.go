@@ -9,6 +9,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -71,21 +72,33 @@ func (d document) table(t *testing.T, name string) [][]string {
 	return d.tables[name]
 }
 
-// compare holds the first cells of a table against what the code says.
+// compare holds the first cells of a table against what the code says. Rows
+// are known by their first cell.
 func compare(t testing.TB, have [][]string, want []string) {
 	t.Helper()
-	for i := range max(len(have), len(want)) {
-		switch {
-		case i >= len(have):
-			t.Errorf("PROTOCOL.md lacks: %s", want[i])
-		case i >= len(want):
-			t.Errorf("PROTOCOL.md has too much: %s", strings.Join(have[i], " | "))
-		default:
-			n := strings.Count(want[i], " | ") + 1
-			if h := strings.Join(have[i][:min(n, len(have[i]))], " | "); h != want[i] {
-				t.Errorf("PROTOCOL.md says %q, the code %q", h, want[i])
-			}
+	said := map[string]string{}
+	var order, due []string
+	for _, row := range have {
+		said[row[0]] = strings.Join(row, " | ") + " | "
+		order = append(order, row[0])
+	}
+	for _, w := range want {
+		key, _, _ := strings.Cut(w, " | ")
+		due = append(due, key)
+		if h, ok := said[key]; !ok {
+			t.Errorf("PROTOCOL.md lacks: %s", w)
+		} else if !strings.HasPrefix(h, w+" | ") {
+			t.Errorf("PROTOCOL.md says %q, the code %q", h, w)
 		}
+	}
+	for _, key := range order {
+		if !slices.Contains(due, key) {
+			t.Errorf("PROTOCOL.md has too much: %s", said[key])
+		}
+	}
+	slices.Sort(order)
+	if len(slices.Compact(order)) != len(have) {
+		t.Errorf("PROTOCOL.md says something twice: %q", order)
 	}
 }
 
