@@ -125,7 +125,52 @@ func (s *NamespaceSite) build(cfg NamespaceConfig) (err error) {
 	if err != nil {
 		return fmt.Errorf("the WAN: %w", err)
 	}
-	return s.buildLAN(cfg)
+	if err := s.buildLAN(cfg); err != nil {
+		return err
+	}
+	return s.settled()
+}
+
+// settled waits until all links carry packets: the kernel brings a link up a
+// moment after its second end, and what is sent before is lost.
+func (s *NamespaceSite) settled() error {
+	deadline := time.Now().Add(10 * time.Second)
+	for _, ns := range append([]netns.NsHandle{s.near, s.far, s.server}, s.seats...) {
+		h, err := netlink.NewHandleAt(ns)
+		if err != nil {
+			return err
+		}
+		err = carry(h, deadline)
+		h.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// carry polls until every link of a namespace is up.
+func carry(h *netlink.Handle, deadline time.Time) error {
+	for {
+		links, err := h.LinkList()
+		if err != nil {
+			return err
+		}
+		down := ""
+		for _, l := range links {
+			a := l.Attrs()
+			if a.Flags&net.FlagLoopback == 0 && a.OperState != netlink.OperUp {
+				down = a.Name
+			}
+		}
+		if down == "" {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("link %s does not come up", down)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
 }
 
 // buildLAN makes the bridge and the devices' namespaces and ports.

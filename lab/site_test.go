@@ -87,7 +87,7 @@ func fetch(t *testing.T, seat Seat, url string, header ...string) ([]byte, time.
 
 // checkWAN has two devices of the site fetch a file at once, and checks what
 // arrives, the rate of both together and what was counted. A machine that does
-// other work loses time now and then: the best of three tries counts.
+// other work loses time now and then: the best of five tries counts.
 func checkWAN(t *testing.T, site Site, wan Rate, lowest float64) {
 	t.Helper()
 	dir := t.TempDir()
@@ -96,7 +96,7 @@ func checkWAN(t *testing.T, site Site, wan Rate, lowest float64) {
 		t.Fatal(err)
 	}
 	best := 0.0
-	for try := 0; try < 3 && best < lowest; try++ {
+	for try := 0; try < 5 && best < lowest; try++ {
 		f := float64(tryWAN(t, site, dir, want)) / float64(wan)
 		t.Logf("payload rate %.3f of %v", f, wan)
 		if f > 1.03 {
@@ -221,11 +221,18 @@ func TestNamespaceLAN(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer srv.Close()
-	_, d := fetch(t, site.Seat(1), srv.URL("f"))
-	got := float64(8*len(want)) / d.Seconds() / float64(lan)
-	t.Logf("payload rate %.3f of %v", got, lan)
-	if got < 0.956*0.97 || got > 1.02 {
-		t.Errorf("payload rate is %.3f of %v, want %.3f to 1.02", got, lan, 0.956*0.97)
+	best := 0.0
+	for try := 0; try < 5 && best < 0.956*0.97; try++ {
+		_, d := fetch(t, site.Seat(1), srv.URL("f"))
+		got := float64(8*len(want)) / d.Seconds() / float64(lan)
+		t.Logf("payload rate %.3f of %v", got, lan)
+		if got > 1.02 {
+			t.Errorf("payload rate %.3f of %v is too high", got, lan)
+		}
+		best = max(best, got)
+	}
+	if best < 0.956*0.97 {
+		t.Errorf("payload rate is at best %.3f of %v, want %.3f", best, lan, 0.956*0.97)
 	}
 }
 
