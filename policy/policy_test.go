@@ -146,3 +146,39 @@ func TestEveryModelHasEverySetting(t *testing.T) {
 		}
 	})
 }
+
+// TestChecks has for each setting what it takes and what it refuses.
+func TestChecks(t *testing.T) {
+	good := map[string][]string{
+		PeerSharing: {On, Off}, Unsigned: {On, Off}, Timing: {TimingLAN, TimingClassic},
+		LoadServer: {"", "10.0.0.5", "10.0.0.5:8080", "fw.example/loads", "https://fw.example/loads/", "tftp://10.0.0.5"},
+		LogServer:  {"", "10.0.0.5", "log.example:5514", "[2001:db8::1]", "[2001:db8::1]:514"},
+		WANLimit:   {"0", "200k", "2M", "1G", "4611686018427387904"},
+		LANLimit:   {"0", "5m"}, Retention: {"0", "512M"},
+	}
+	bad := map[string][]string{
+		PeerSharing: {"", "1", "ON"}, Unsigned: {"yes"}, Timing: {"", "wan"},
+		LoadServer: {"ftp://10.0.0.5", "http://", "/loads", "a b", "a\nb", strings.Repeat("a", maxAddress+1)},
+		LogServer:  {"log.example:0", "log.example:port", ":514", "udp://log.example", "a b"},
+		WANLimit:   {"", "-1", "+1", "k", "1.5M", "9223372036854775808", "8589934592G"},
+		LANLimit:   {"fast"}, Retention: {"all"},
+	}
+	for _, s := range Settings() {
+		if s.Label == "" || len(good[s.Name]) == 0 || len(bad[s.Name]) == 0 {
+			t.Errorf("%s: no label, or not in this test", s.Name)
+		}
+		for _, v := range append(good[s.Name], s.Default) {
+			if err := s.Check(v); err != nil {
+				t.Errorf("%s refuses %q: %v", s.Name, v, err)
+			}
+		}
+		for _, v := range bad[s.Name] {
+			if s.Check(v) == nil {
+				t.Errorf("%s takes %q", s.Name, v)
+			}
+		}
+	}
+	if n, err := ParseSize("200k"); n != 200<<10 || err != nil {
+		t.Errorf("200k is %d, %v", n, err)
+	}
+}

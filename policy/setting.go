@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // ErrSetting says that a setting or its value is not valid.
@@ -57,6 +59,32 @@ const (
 	// PeerSharing turns sharing on for a device. It is off by default, as in
 	// the original; "on" and "off" are its values.
 	PeerSharing = "peer-sharing"
+	// LoadServer is where loads are fetched, as HOST, HOST:PORT, HOST/PATH or a
+	// URL. "" stands for the server that provisions the device.
+	LoadServer = "load-server"
+	// LogServer takes the device's events as syslog over UDP, as HOST or
+	// HOST:PORT (FACTS section 2). "" stands for none.
+	LogServer = "log-server"
+	// WANLimit is the most bytes a second that a device downloads from servers;
+	// suffixes k, M and G are powers of 1,024. "0" stands for no limit.
+	WANLimit = "wan-limit"
+	// LANLimit is the most bytes a second that a device sends to its peers,
+	// written likewise.
+	LANLimit = "lan-limit"
+	// Timing is the profile of the protocol's times: "lan", or "classic" as the
+	// original's.
+	Timing = "timing"
+	// Retention is the most bytes of loads that a device keeps, written
+	// likewise. "0" stands for no limit.
+	Retention = "retention"
+	// Unsigned allows classic loads, which nothing protects: "on" and "off".
+	Unsigned = "unsigned"
+)
+
+// The values of Timing.
+const (
+	TimingLAN     = "lan"
+	TimingClassic = "classic"
 )
 
 // The values of a switch.
@@ -69,6 +97,13 @@ const (
 func Settings() []Setting {
 	return []Setting{
 		{Name: PeerSharing, Label: "Peer firmware sharing", Default: Off, Check: checkSwitch, NeedsSharing: true},
+		{Name: LoadServer, Label: "Load server", Check: checkAddress},
+		{Name: LogServer, Label: "Log server", Check: checkHostPort},
+		{Name: WANLimit, Label: "WAN limit", Default: "0", Check: checkSize},
+		{Name: LANLimit, Label: "LAN limit", Default: "0", Check: checkSize, NeedsSharing: true},
+		{Name: Timing, Label: "Timing profile", Default: TimingLAN, Check: checkTiming, NeedsSharing: true},
+		{Name: Retention, Label: "Disk for loads", Default: "0", Check: checkSize},
+		{Name: Unsigned, Label: "Unsigned loads allowed", Default: Off, Check: checkSwitch},
 	}
 }
 
@@ -77,6 +112,85 @@ func checkSwitch(v string) error {
 		return fmt.Errorf("%q is neither %s nor %s", v, On, Off)
 	}
 	return nil
+}
+
+func checkTiming(v string) error {
+	if v != TimingLAN && v != TimingClassic {
+		return fmt.Errorf("%q is neither %s nor %s", v, TimingLAN, TimingClassic)
+	}
+	return nil
+}
+
+// maxAddress bounds the text of a server's address, in bytes.
+const maxAddress = 1000
+
+// checkAddress takes HOST, HOST:PORT, HOST/PATH or a URL that loads can be
+// fetched from. Whether it answers is found out by whoever asks it.
+func checkAddress(v string) error {
+	scheme, rest, ok := strings.Cut(v, "://")
+	if !ok {
+		scheme, rest = "http", v
+	}
+	if v != "" && scheme != "http" && scheme != "https" && scheme != "tftp" {
+		return fmt.Errorf("%q: the scheme is http, https or tftp", v)
+	}
+	host, _, _ := strings.Cut(rest, "/")
+	if v != "" && host == "" {
+		return fmt.Errorf("%q names no host", v)
+	}
+	return checkLine(v)
+}
+
+// checkHostPort takes HOST or HOST:PORT.
+func checkHostPort(v string) error {
+	if strings.ContainsAny(v, "/@?#") {
+		return fmt.Errorf("%q is not HOST or HOST:PORT", v)
+	}
+	if i := strings.LastIndexByte(v, ':'); i >= 0 && !strings.HasSuffix(v, "]") {
+		if n, err := strconv.ParseUint(v[i+1:], 10, 16); i == 0 || err != nil || n == 0 {
+			return fmt.Errorf("%q is not HOST or HOST:PORT", v)
+		}
+	}
+	return checkLine(v)
+}
+
+func checkLine(v string) error {
+	if len(v) > maxAddress {
+		return fmt.Errorf("%d bytes are more than %d", len(v), maxAddress)
+	}
+	if strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return fmt.Errorf("%q holds a space or a control character", v)
+	}
+	return nil
+}
+
+func checkSize(v string) error {
+	_, err := ParseSize(v)
+	return err
+}
+
+// ParseSize reads a number of bytes, 0 to 2^62, with the suffixes k, M and G
+// in either case, which are powers of 1,024.
+func ParseSize(v string) (int64, error) {
+	digits, unit := v, int64(1)
+	if n := len(v); n > 0 {
+		switch v[n-1] {
+		case 'k', 'K':
+			unit = 1 << 10
+		case 'm', 'M':
+			unit = 1 << 20
+		case 'g', 'G':
+			unit = 1 << 30
+		}
+		if unit > 1 {
+			digits = v[:n-1]
+		}
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < 0 || n > (1<<62)/unit || digits[0] == '+' || digits[0] == '-' {
+		return 0, fmt.Errorf("%q is not a number of bytes such as 200k, 2M or 0", v)
+	}
+	return n * unit, nil
 }
 
 // setting finds a setting by its name.
