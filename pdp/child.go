@@ -261,6 +261,7 @@ func (m *Machine) stored(e Stored) {
 		return
 	}
 	m.member.Served()
+	m.starving = false
 	m.budget.Cancel()
 	m.budgetDone()
 }

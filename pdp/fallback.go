@@ -41,7 +41,7 @@ func (m *Machine) settleFallback() {
 	if m.gate && !m.open && !m.budget.Waiting() && !m.origin.Failing() && !m.suspect &&
 		(m.member.Failures() >= t.FailedPeers || m.starved()) {
 		m.budget.Entitle(m.now)
-		m.gained = m.now
+		m.gained, m.starving = m.now, true
 	}
 	if m.gate && !m.open && m.budget.Ready(m.now, m.origin.NotBefore()) {
 		why := wire.ReasonNoProgress

@@ -87,6 +87,7 @@ type Machine struct {
 	keepAlive    time.Duration
 	reportAt     time.Duration
 	gained       time.Duration // last chunk from anywhere
+	starving     bool          // entitled to the server since no peer served
 	directAt     time.Duration // next announcement of a direct download
 	deafRoot     wire.Peer     // answered no asks
 	deaf         int           // so many times in a row
@@ -237,7 +238,7 @@ func (m *Machine) Deadline() (at time.Duration, ok bool) {
 	earliest(m.rootDeadline())
 	earliest(m.fallbackDeadline())
 	earliest(m.parentDeadline())
-	earliest(m.suspectAt, m.suspect && !m.complete)
+	earliest(m.suspectUntil(), m.suspect && !m.complete)
 	return at, ok
 }
 

@@ -129,7 +129,7 @@ func (m *Machine) unroot() {
 // followRoot turns to the root that the election found.
 func (m *Machine) followRoot(why wire.Reason) {
 	r := m.el.Root()
-	if m.watchRoot(r.Peer) {
+	if m.watchRoot(r.Peer) && !m.starving {
 		m.budgetDone() // the root is to serve now
 		m.budget.Cancel()
 	}
@@ -192,6 +192,9 @@ func (m *Machine) heardClaim(c election.Candidate) {
 		m.note(report.KindSource, wire.ReasonWrongEpoch, c.Addr, "%s: the root has another content: starting over", m.file.Name)
 		m.failParent(wire.ReasonWrongEpoch)
 		m.forget(c.Claim.Epoch, c.Claim.Size)
+	}
+	if p, _, _ := m.member.Parent(); m.watch != nil && p != c.Peer {
+		m.watch.Root(c.Claim.Prefix)
 	}
 	if c.Claim.Waiting {
 		m.rootWat.Wait(m.now)

@@ -2,6 +2,7 @@ package pdp
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/tree"
@@ -37,7 +38,6 @@ func (m *Machine) wholeFileWrong() {
 		m.originAt = m.now
 		if m.placer == nil {
 			m.distrustRoot(wire.ReasonDigestMismatch)
-			m.budget.Entitle(m.now)
 		}
 		return
 	}
@@ -81,12 +81,21 @@ func (m *Machine) settleTable() {
 		m.startOver()
 		m.failParent(wire.ReasonDigestMismatch)
 		m.member.Forgive()
-	case m.now >= m.suspectAt:
+	case m.now >= m.suspectUntil():
 		m.startOver()
 		m.failParent(wire.ReasonDigestMismatch)
 		m.member.Forgive()
 		m.budget.Entitle(m.now)
 	}
+}
+
+// suspectUntil is when it is no use any more to wait for the table or for what
+// it said was altered.
+func (m *Machine) suspectUntil() time.Duration {
+	if m.mended {
+		return max(m.suspectAt, m.gained+m.cfg.Tree.Forget)
+	}
+	return m.suspectAt
 }
 
 // compared takes the verdict on the root's table: which chunks differ.
@@ -99,7 +108,6 @@ func (m *Machine) compared(e Compared) {
 		m.note(report.KindFallback, wire.ReasonDigestMismatch, addr, "root %s has the same bytes, and they are wrong", addr.Addr())
 		m.startOver()
 		m.distrustRoot(wire.ReasonDigestMismatch)
-		m.budget.Entitle(m.now)
 		return
 	}
 	m.note(report.KindFallback, wire.ReasonBadChunk, addr, "%d chunks were altered on their way, the first is %d", len(e.Differ), e.Differ[0])

@@ -69,6 +69,7 @@ func LAN() Config {
 func Classic() Config {
 	c := LAN()
 	c.RootWait, c.WholeFiles = 10*time.Second, true
+	c.SlowWindow = 10 * time.Minute // all stand still while one file is passed down a level
 	c.Progress, c.Fallback = 30*time.Second, 60*time.Second
 	return c
 }

@@ -44,9 +44,13 @@ func (w *Watch) Parent(now time.Duration, prefix, root int) {
 	if w.fromRoot == 0 {
 		w.fromRoot = root
 	}
-	w.parent, w.root = prefix, root
+	w.parent, w.root = prefix, max(w.root, root)
 	w.update(now)
 }
+
+// Root takes the root's prefix from the root itself, where that is not the
+// parent: a parent may say less.
+func (w *Watch) Root(prefix int) { w.root = max(w.root, prefix) }
 
 // Mine tells what the device holds after a chunk came.
 func (w *Watch) Mine(now time.Duration, prefix int) {
@@ -88,7 +92,7 @@ func (w *Watch) slow(now time.Duration, depth int) wire.Reason {
 	ahead, sent := w.parent-w.fromParent, w.mine-w.fromMine
 	lag := w.parent - w.mine
 	w.pace = max(ahead, w.pace*3/4)
-	if w.root-w.parent >= w.cfg.SlowLag && w.root-w.fromRoot > 3*ahead {
+	if w.root-w.parent >= w.cfg.SlowLag && w.root-w.fromRoot > 3*ahead || w.root > w.parent && w.parent <= w.mine && ahead == 0 {
 		w.waited++
 	} else {
 		w.waited = 0
