@@ -111,7 +111,7 @@ func room(path string) int64 {
 	if unix.Statfs(path, &st) != nil {
 		return 0
 	}
-	return int64(st.Bavail) * st.Bsize
+	return int64(st.Bavail) * int64(st.Bsize)
 }
 
 // freeMemory returns the bytes of memory that programs can still get.

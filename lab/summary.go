@@ -51,6 +51,9 @@ type DemoRoot struct {
 	SinceS float64    `json:"since_s"`
 }
 
+// interrupted is the error of a demo that was stopped by hand.
+const interrupted = "interrupted"
+
 // OK reports whether every device holds every component.
 func (s *Summary) OK() bool { return s.Error == "" && s.Devices > 0 && s.Complete == s.Devices }
 
@@ -133,7 +136,7 @@ func (d *Demo) summary(err error) *Summary {
 		s.Error = errors.Join(err, fmt.Errorf("not done after %v", d.timeout())).Error()
 	}
 	if errors.Is(err, context.Canceled) {
-		s.Error = "interrupted"
+		s.Error = interrupted
 	}
 	return s
 }
@@ -194,7 +197,7 @@ func (s *Summary) Text(w io.Writer) {
 	p("")
 	p("%-22s %12s   %s", "", "this site", fmt.Sprintf("%d classic upgrades", s.Devices))
 	saved := ""
-	if s.WANBytes > 0 && s.WANBytes < s.ClassicBytes {
+	if s.OK() && s.WANBytes < s.ClassicBytes {
 		saved = fmt.Sprintf("   %.1f times as much", float64(s.ClassicBytes)/float64(s.WANBytes))
 	}
 	p("%-22s %12s   %s%s", "bytes over the WAN", Size(s.WANBytes), Size(s.ClassicBytes), saved)
@@ -216,6 +219,9 @@ func (s *Summary) Text(w io.Writer) {
 		p("%s was killed at %.1f s as root; the server sent to %s %.2f s later", k.Device, k.AtS, k.NewRoot, k.ResumeS)
 	}
 	for i, f := range s.Failures {
+		if s.Error == interrupted {
+			break // they were all stopped
+		}
 		if i == 3 {
 			p("and %d more failures", len(s.Failures)-i)
 			break
