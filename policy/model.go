@@ -5,10 +5,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // ErrModel says that a model table is not valid.
 var ErrModel = errors.New("bad model table")
+
+// MaxModelText bounds each text of a model's row, in bytes.
+const MaxModelText = 180
 
 // Family is a line of models that are built alike.
 type Family string
@@ -35,6 +40,11 @@ type Model struct {
 	// Aliases are other names of the same model, unique in the table. Case,
 	// and the words that Lookup ignores, make no difference.
 	Aliases []string
+	// Provision is the name in provisioning files, "" for Name itself.
+	Provision string
+	// TypeNumber is the number of the model's element in XMLDefault.cnf.xml
+	// (115 in loadInformation00115, FACTS section 2); 0 for none.
+	TypeNumber int
 	// Family of the model, for people.
 	Family Family
 	// CanShare says whether the model can take part in a hierarchy. One that
@@ -46,6 +56,12 @@ type Model struct {
 	// Defaults are the settings' values where no level sets them. A setting
 	// that is missing here has its own default.
 	Defaults Values
+	// DefaultLoad is the load of devices to which nothing else assigns one, ""
+	// for none.
+	DefaultLoad string
+	// Lacks are the names of settings that the model does not have. All others
+	// it has.
+	Lacks []string
 }
 
 // GroupName returns the group.
@@ -56,26 +72,51 @@ func (m Model) GroupName() string {
 	return m.Name
 }
 
+// ProvisionName returns the name in provisioning files.
+func (m Model) ProvisionName() string {
+	if m.Provision != "" {
+		return m.Provision
+	}
+	return m.Name
+}
+
+// Lacking returns why a setting has no meaning for the model, "" if it has.
+func (m Model) Lacking(s Setting) string {
+	switch {
+	case s.NeedsSharing && !m.CanShare:
+		return fmt.Sprintf("model %s cannot share", m.Name)
+	case slices.Contains(m.Lacks, s.Name):
+		return fmt.Sprintf("model %s does not have this setting", m.Name)
+	}
+	return ""
+}
+
 // Known reports whether a table has the model.
 func (m Model) Known() bool { return m.Family != Unknown }
 
 // builtin is the table of FACTS section 1, point 10, and the generic models.
 // Provisioning and manifests write the number with and without its suffixes.
 func builtin() []Model {
-	phone := func(family Family, can bool, name string, aliases ...string) Model {
-		return Model{Name: name, Aliases: aliases, Family: family, CanShare: can}
+	phone := func(family Family, can bool, number int, name, digits string, more ...string) Model {
+		return Model{Name: name, Aliases: append([]string{digits}, more...), Provision: "Cisco IP Phone " + digits,
+			TypeNumber: number, Family: family, CanShare: can}
 	}
-	able := func(name string, aliases ...string) Model { return phone(ThirdGeneration, true, name, aliases...) }
+	able := func(number int, name, digits string, more ...string) Model {
+		return phone(ThirdGeneration, true, number, name, digits, more...)
+	}
+	old := func(number int, name, digits string) Model {
+		return phone(SecondGeneration, false, number, name, digits)
+	}
 	generic := func(name string) Model { return Model{Name: name, Family: Generic, CanShare: true} }
 	return []Model{
-		able("CP-7906G", "7906"), able("CP-7911G", "7911"), able("CP-7931G", "7931"),
-		able("CP-7941G", "7941"), able("CP-7941G-GE", "7941-GE", "7941GE", "7941G GE"),
-		able("CP-7961G", "7961"), able("CP-7961G-GE", "7961-GE", "7961GE", "7961G GE"),
-		able("CP-7970G", "7970"), able("CP-7971G-GE", "7971", "7971G", "7971-GE", "7971GE", "7971G GE"),
-		able("CP-7942G", "7942"), able("CP-7945G", "7945"), able("CP-7962G", "7962"),
-		able("CP-7965G", "7965"), able("CP-7975G", "7975"),
-		phone(SecondGeneration, false, "CP-7940G", "7940"), phone(SecondGeneration, false, "CP-7960G", "7960"),
-		phone(OEM, false, "OEM"),
+		able(369, "CP-7906G", "7906"), able(307, "CP-7911G", "7911"), able(348, "CP-7931G", "7931"),
+		able(115, "CP-7941G", "7941"), able(309, "CP-7941G-GE", "7941G-GE", "7941-GE", "7941GE", "7941G GE"),
+		able(30018, "CP-7961G", "7961"), able(308, "CP-7961G-GE", "7961G-GE", "7961-GE", "7961GE", "7961G GE"),
+		able(30006, "CP-7970G", "7970"), able(119, "CP-7971G-GE", "7971", "7971G", "7971-GE", "7971GE", "7971G GE"),
+		able(434, "CP-7942G", "7942"), able(435, "CP-7945G", "7945"), able(404, "CP-7962G", "7962"),
+		able(436, "CP-7965G", "7965"), able(437, "CP-7975G", "7975"),
+		old(8, "CP-7940G", "7940"), old(7, "CP-7960G", "7960"),
+		{Name: "OEM", Family: OEM},
 		generic("linux-arm"), generic("linux-arm64"), generic("linux-mipsle"), generic("linux-amd64"),
 	}
 }
@@ -107,15 +148,17 @@ func (t *Table) Extend(models []Model) (*Table, error) {
 		}
 	}
 	n.byKey = make(map[string]int)
+	numbers := make(map[int]string)
 	for i, m := range n.models {
-		if m.Family == "" || m.Family == Unknown {
-			return nil, fmt.Errorf("%w: model %q has no family", ErrModel, m.Name)
+		if err := m.check(); err != nil {
+			return nil, err
 		}
-		if err := m.Defaults.Validate(); err != nil {
-			return nil, fmt.Errorf("%w: model %q: %w", ErrModel, m.Name, err)
+		if other, ok := numbers[m.TypeNumber]; ok && m.TypeNumber != 0 {
+			return nil, fmt.Errorf("%w: type number %d is that of %s and of %s", ErrModel, m.TypeNumber, other, m.Name)
 		}
+		numbers[m.TypeNumber] = m.Name
 		own := make(map[string]bool)
-		for _, name := range append([]string{m.Name}, m.Aliases...) {
+		for _, name := range append([]string{m.Name, m.ProvisionName()}, m.Aliases...) {
 			k := key(name)
 			if k == "" {
 				return nil, fmt.Errorf("%w: model %q has an empty name", ErrModel, m.Name)
@@ -127,6 +170,33 @@ func (t *Table) Extend(models []Model) (*Table, error) {
 		}
 	}
 	return n, nil
+}
+
+// check holds what one row must be by itself.
+func (m Model) check() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: model %q %w", ErrModel, m.Name, fmt.Errorf(format, args...))
+	}
+	for _, text := range append([]string{m.Name, m.Provision, m.Group, string(m.Family), m.DefaultLoad}, m.Aliases...) {
+		if len(text) > MaxModelText || strings.ContainsFunc(text, unicode.IsControl) || !utf8.ValidString(text) {
+			return bad("has a text that is too long (over %d bytes) or not plain text", MaxModelText)
+		}
+	}
+	if m.Family == "" || m.Family == Unknown {
+		return bad("has no family")
+	}
+	if m.TypeNumber < 0 || m.TypeNumber > 99999 {
+		return bad("has a type number outside 0 to 99999")
+	}
+	for _, name := range m.Lacks {
+		if _, err := Lookup(name); err != nil {
+			return bad("lacks: %w", err)
+		}
+	}
+	if err := m.Defaults.Validate(); err != nil {
+		return bad("has a default: %w", err)
+	}
+	return nil
 }
 
 // Models returns all rows.

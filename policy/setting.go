@@ -5,50 +5,31 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 )
 
 // ErrSetting says that a setting or its value is not valid.
 var ErrSetting = errors.New("bad setting")
 
-// Level is where a setting can be set. A later level wins.
-type Level int
-
-// The levels, the weakest first (FACTS section 1, point 3).
-const (
-	// LevelDefault is the setting's own default.
-	LevelDefault Level = iota
-	// LevelModel is the model's default, from the model table.
-	LevelModel
-	// LevelEnterprise holds for all devices.
-	LevelEnterprise
-	// LevelProfile holds for the devices of a common profile.
-	LevelProfile
-	// LevelDevice holds for one device.
-	LevelDevice
-)
-
-// String names the level as people see it.
-func (l Level) String() string {
-	names := [...]string{"default", "model", "enterprise", "profile", "device"}
-	if l < 0 || int(l) >= len(names) {
-		return fmt.Sprintf("level %d", int(l))
-	}
-	return names[l]
-}
-
 // Setting is one thing that can be set. All settings are in Settings, and
-// what is known of one stands in its row.
+// what is known of one stands in its row: whoever shows, stores or provisions
+// settings walks the table, so that none can be missing somewhere.
 type Setting struct {
 	// Name as files and the API write it.
 	Name string
-	// Label for people, in English.
-	Label string
+	// Kind says how values are written.
+	Kind Kind
+	// Choices are the values of a KindChoice.
+	Choices []string
+	// Label and LabelJA are for people, in English and Japanese.
+	Label, LabelJA string
+	// Help and HelpJA say in a sentence what the value does, with its unit.
+	Help, HelpJA string
 	// Default where nothing else sets it.
 	Default string
-	// Check refuses values that mean nothing.
-	Check func(value string) error
+	// Element is the setting's name in provisioning files. The elements of
+	// peer sharing, load server and log server are those that real phones read.
+	Element string
 	// NeedsSharing says that the setting has no meaning for a model that
 	// cannot share; there its value in effect is Default whatever is set.
 	NeedsSharing bool
@@ -87,114 +68,46 @@ const (
 	TimingClassic = "classic"
 )
 
-// The values of a switch.
-const (
-	On  = "on"
-	Off = "off"
-)
-
-// Settings returns every setting there is.
+// Settings returns every setting there is, in the order in which people see
+// them.
 func Settings() []Setting {
 	return []Setting{
-		{Name: PeerSharing, Label: "Peer firmware sharing", Default: Off, Check: checkSwitch, NeedsSharing: true},
-		{Name: LoadServer, Label: "Load server", Check: checkAddress},
-		{Name: LogServer, Label: "Log server", Check: checkHostPort},
-		{Name: WANLimit, Label: "WAN limit", Default: "0", Check: checkSize},
-		{Name: LANLimit, Label: "LAN limit", Default: "0", Check: checkSize, NeedsSharing: true},
-		{Name: Timing, Label: "Timing profile", Default: TimingLAN, Check: checkTiming, NeedsSharing: true},
-		{Name: Retention, Label: "Disk for loads", Default: "0", Check: checkSize},
-		{Name: Unsigned, Label: "Unsigned loads allowed", Default: Off, Check: checkSwitch},
+		{Name: PeerSharing, Kind: KindSwitch, Default: Off, Element: "peerFirmwareSharing", NeedsSharing: true,
+			Label: "Peer firmware sharing", LabelJA: "ピアファームウェア共有",
+			Help: "Devices of one subnet copy loads from each other.", HelpJA: "同じサブネットの機器どうしでロードをコピーします。"},
+		{Name: LoadServer, Kind: KindAddress, Default: "", Element: "loadServer",
+			Label: "Load server", LabelJA: "ロードサーバ",
+			Help:   "Where loads are fetched: host, host:port, host/path or a URL. Empty: the server that provisions the device.",
+			HelpJA: "ロードの取得先(ホスト、ホスト:ポート、ホスト/パス、または URL)。空欄の場合はプロビジョニング元のサーバから取得します。"},
+		{Name: LogServer, Kind: KindHostPort, Default: "", Element: "logServer",
+			Label: "Log server", LabelJA: "ログサーバ",
+			Help:   "Takes events as syslog over UDP: host or host:port, port 514 unless given. Empty: none.",
+			HelpJA: "イベントの syslog(UDP)送信先(ホスト、またはホスト:ポート)。ポートの既定値は 514。空欄の場合は送信しません。"},
+		{Name: WANLimit, Kind: KindSize, Default: "0", Element: "wanLimit",
+			Label: "WAN limit", LabelJA: "WAN 帯域上限",
+			Help:   "Most bytes a second that a device downloads from servers: 48k, 2M; 0 for no limit.",
+			HelpJA: "サーバからのダウンロード速度の上限(バイト/秒)。例: 48k、2M。0 は無制限。"},
+		{Name: LANLimit, Kind: KindSize, Default: "0", Element: "lanLimit", NeedsSharing: true,
+			Label: "LAN limit", LabelJA: "LAN 帯域上限",
+			Help:   "Most bytes a second that a device sends to its peers: 2M; 0 for no limit.",
+			HelpJA: "ピアへの送信速度の上限(バイト/秒)。例: 2M。0 は無制限。"},
+		{Name: Timing, Kind: KindChoice, Choices: []string{TimingLAN, TimingClassic}, Default: TimingLAN, Element: "peerTiming", NeedsSharing: true,
+			Label: "Timing profile", LabelJA: "タイミングプロファイル",
+			Help:   "Times of the election: lan for wired subnets, classic as in the original.",
+			HelpJA: "ルート選出の待ち時間。有線 LAN には lan、従来と同じ動作には classic。"},
+		{Name: Retention, Kind: KindSize, Default: "0", Element: "loadRetention",
+			Label: "Disk for loads", LabelJA: "ロード用ディスク容量",
+			Help:   "Most bytes of loads that a device keeps: 64M, 1G; 0 for no limit.",
+			HelpJA: "機器が保持するロードの合計上限(バイト)。例: 64M、1G。0 は無制限。"},
+		{Name: Unsigned, Kind: KindSwitch, Default: Off, Element: "allowUnsigned",
+			Label: "Unsigned loads allowed", LabelJA: "署名なしロードの許可",
+			Help:   "Lets the device run classic loads, which nothing protects.",
+			HelpJA: "保護されていない、署名なしのロードの使用を許可します。"},
 	}
 }
 
-func checkSwitch(v string) error {
-	if v != On && v != Off {
-		return fmt.Errorf("%q is neither %s nor %s", v, On, Off)
-	}
-	return nil
-}
-
-func checkTiming(v string) error {
-	if v != TimingLAN && v != TimingClassic {
-		return fmt.Errorf("%q is neither %s nor %s", v, TimingLAN, TimingClassic)
-	}
-	return nil
-}
-
-// maxAddress bounds the text of a server's address, in bytes.
-const maxAddress = 1000
-
-// checkAddress takes HOST, HOST:PORT, HOST/PATH or a URL that loads can be
-// fetched from. Whether it answers is found out by whoever asks it.
-func checkAddress(v string) error {
-	scheme, rest, ok := strings.Cut(v, "://")
-	if !ok {
-		scheme, rest = "http", v
-	}
-	if v != "" && scheme != "http" && scheme != "https" && scheme != "tftp" {
-		return fmt.Errorf("%q: the scheme is http, https or tftp", v)
-	}
-	host, _, _ := strings.Cut(rest, "/")
-	if v != "" && host == "" {
-		return fmt.Errorf("%q names no host", v)
-	}
-	return checkLine(v)
-}
-
-// checkHostPort takes HOST or HOST:PORT.
-func checkHostPort(v string) error {
-	if strings.ContainsAny(v, "/@?#") {
-		return fmt.Errorf("%q is not HOST or HOST:PORT", v)
-	}
-	if i := strings.LastIndexByte(v, ':'); i >= 0 && !strings.HasSuffix(v, "]") {
-		if n, err := strconv.ParseUint(v[i+1:], 10, 16); i == 0 || err != nil || n == 0 {
-			return fmt.Errorf("%q is not HOST or HOST:PORT", v)
-		}
-	}
-	return checkLine(v)
-}
-
-func checkLine(v string) error {
-	if len(v) > maxAddress {
-		return fmt.Errorf("%d bytes are more than %d", len(v), maxAddress)
-	}
-	if strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return fmt.Errorf("%q holds a space or a control character", v)
-	}
-	return nil
-}
-
-func checkSize(v string) error {
-	_, err := ParseSize(v)
-	return err
-}
-
-// ParseSize reads a number of bytes, 0 to 2^62, with the suffixes k, M and G
-// in either case, which are powers of 1,024.
-func ParseSize(v string) (int64, error) {
-	digits, unit := v, int64(1)
-	if n := len(v); n > 0 {
-		switch v[n-1] {
-		case 'k', 'K':
-			unit = 1 << 10
-		case 'm', 'M':
-			unit = 1 << 20
-		case 'g', 'G':
-			unit = 1 << 30
-		}
-		if unit > 1 {
-			digits = v[:n-1]
-		}
-	}
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n < 0 || n > (1<<62)/unit || digits[0] == '+' || digits[0] == '-' {
-		return 0, fmt.Errorf("%q is not a number of bytes such as 200k, 2M or 0", v)
-	}
-	return n * unit, nil
-}
-
-// setting finds a setting by its name.
-func setting(name string) (Setting, error) {
+// Lookup finds a setting by its name. Errors match ErrSetting.
+func Lookup(name string) (Setting, error) {
 	for _, s := range Settings() {
 		if s.Name == name {
 			return s, nil
@@ -202,6 +115,74 @@ func setting(name string) (Setting, error) {
 	}
 	return Setting{}, fmt.Errorf("%w: there is no setting %q", ErrSetting, name)
 }
+
+// ByElement finds a setting by its element in provisioning files. Elements are
+// told apart by upper and lower case, as XML does.
+func ByElement(element string) (Setting, bool) {
+	for _, s := range Settings() {
+		if s.Element == element {
+			return s, true
+		}
+	}
+	return Setting{}, false
+}
+
+// Normalise reads a value as people write it and returns the one way in which
+// it is stored and compared. Errors match ErrSetting.
+func (s Setting) Normalise(value string) (string, error) {
+	v := strings.TrimSpace(value)
+	switch s.Kind {
+	case KindSwitch:
+		v = normaliseSwitch(v)
+	case KindChoice:
+		if i := slices.IndexFunc(s.Choices, func(c string) bool { return strings.EqualFold(c, v) }); i >= 0 {
+			v = s.Choices[i]
+		}
+	case KindSize:
+		v = normaliseSize(v)
+	}
+	return v, s.Check(v)
+}
+
+// Check refuses values that mean nothing. Switches and choices it takes only
+// as Normalise writes them. Errors match ErrSetting.
+func (s Setting) Check(value string) error {
+	var err error
+	switch s.Kind {
+	case KindSwitch:
+		err = checkWord(value, []string{On, Off})
+	case KindChoice:
+		err = checkWord(value, s.Choices)
+	case KindAddress:
+		err = checkAddress(value)
+	case KindHostPort:
+		err = checkHostPort(value)
+	case KindSize:
+		_, err = ParseSize(value)
+	default:
+		err = fmt.Errorf("kind %q is unknown", s.Kind)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrSetting, s.Name, err)
+	}
+	return nil
+}
+
+// ElementText returns a value as provisioning files write it: switches as 0
+// and 1, all others as they are.
+func (s Setting) ElementText(value string) string {
+	switch {
+	case s.Kind != KindSwitch:
+		return value
+	case value == On:
+		return "1"
+	default:
+		return "0"
+	}
+}
+
+// FromElement reads the text of the setting's element. Errors match ErrSetting.
+func (s Setting) FromElement(text string) (string, error) { return s.Normalise(text) }
 
 // Values are what one level sets, by the settings' names. What is not in it is
 // unset: there is no tick box beside a value.
@@ -211,71 +192,29 @@ type Values map[string]string
 // ErrSetting.
 func (v Values) Validate() error {
 	for _, name := range slices.Sorted(maps.Keys(v)) {
-		s, err := setting(name)
+		s, err := Lookup(name)
 		if err != nil {
 			return err
 		}
 		if err := s.Check(v[name]); err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrSetting, name, err)
+			return err
 		}
 	}
 	return nil
 }
 
-// Levels are the values of the three levels that an administrator sets.
-type Levels struct {
-	Enterprise, Profile, Device Values
-}
-
-// At is a value and the level that says so.
-type At struct {
-	Level Level
-	Value string
-}
-
-// Answer is the value in effect, and why.
-type Answer struct {
-	// Setting asked for.
-	Setting string
-	// Value in effect and Level it comes from.
-	At
-	// Others are what the other levels say, the strongest first.
-	Others []At
-	// Reason explains where the level alone does not, "" otherwise.
-	Reason string
-}
-
-// Effective answers which value holds for a device of that model, and why:
-// the device's own, else its profile's, else the enterprise's, else the
-// model's, else the setting's default. Errors match ErrSetting, also when a
-// level holds a value that means nothing: it is not passed over in silence.
-func Effective(name string, m Model, l Levels) (Answer, error) {
-	s, err := setting(name)
-	if err != nil {
-		return Answer{}, err
-	}
-	a := Answer{Setting: name}
-	said := []At{{LevelDefault, s.Default}}
-	for _, from := range []struct {
-		level  Level
-		values Values
-	}{{LevelModel, m.Defaults}, {LevelEnterprise, l.Enterprise}, {LevelProfile, l.Profile}, {LevelDevice, l.Device}} {
-		v, ok := from.values[name]
-		if !ok {
-			continue
+// Normalise returns the values each written in its one way. Errors match
+// ErrSetting.
+func (v Values) Normalise() (Values, error) {
+	n := make(Values, len(v))
+	for _, name := range slices.Sorted(maps.Keys(v)) {
+		s, err := Lookup(name)
+		if err != nil {
+			return nil, err
 		}
-		if err := s.Check(v); err != nil {
-			return Answer{}, fmt.Errorf("%w: %s at level %s: %w", ErrSetting, name, from.level, err)
+		if n[name], err = s.Normalise(v[name]); err != nil {
+			return nil, err
 		}
-		said = append(said, At{from.level, v})
 	}
-	slices.Reverse(said)
-	if s.NeedsSharing && !m.CanShare {
-		a.At = At{LevelModel, s.Default}
-		a.Reason = fmt.Sprintf("model %s cannot share", m.Name)
-		a.Others = slices.DeleteFunc(said, func(x At) bool { return x.Level <= LevelModel })
-		return a, nil
-	}
-	a.At, a.Others = said[0], said[1:]
-	return a, nil
+	return n, nil
 }

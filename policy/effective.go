@@ -1,0 +1,127 @@
+package policy
+
+import (
+	"encoding"
+	"fmt"
+	"slices"
+)
+
+// Level is where a setting can be set. A later level wins.
+type Level int
+
+// The levels, the weakest first (FACTS section 1, point 3).
+const (
+	// LevelDefault is the setting's own default.
+	LevelDefault Level = iota
+	// LevelModel is the model's default, from the model table.
+	LevelModel
+	// LevelEnterprise holds for all devices.
+	LevelEnterprise
+	// LevelProfile holds for the devices of a common profile.
+	LevelProfile
+	// LevelDevice holds for one device.
+	LevelDevice
+)
+
+var levelNames = [...]string{"default", "model", "enterprise", "profile", "device"}
+
+// String names the level as people see it.
+func (l Level) String() string {
+	if l < 0 || int(l) >= len(levelNames) {
+		return fmt.Sprintf("level %d", int(l))
+	}
+	return levelNames[l]
+}
+
+// ParseLevel reads what String writes. Errors match ErrSetting.
+func ParseLevel(s string) (Level, error) {
+	if i := slices.Index(levelNames[:], s); i >= 0 {
+		return Level(i), nil
+	}
+	return 0, fmt.Errorf("%w: there is no level %q", ErrSetting, s)
+}
+
+var (
+	_ encoding.TextMarshaler   = Level(0)
+	_ encoding.TextUnmarshaler = (*Level)(nil)
+)
+
+// MarshalText implements encoding.TextMarshaler.
+func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (l *Level) UnmarshalText(b []byte) (err error) {
+	*l, err = ParseLevel(string(b))
+	return err
+}
+
+// Levels are the values of the three levels that an administrator sets.
+type Levels struct {
+	Enterprise, Profile, Device Values
+}
+
+// At is a value and the level that says so.
+type At struct {
+	Level Level  `json:"level"`
+	Value string `json:"value"`
+}
+
+// Answer is the value in effect, and why.
+type Answer struct {
+	// Setting asked for.
+	Setting string `json:"setting"`
+	// Value in effect and Level it comes from.
+	At
+	// Others are what the other levels say, the strongest first.
+	Others []At `json:"others"`
+	// Reason explains where the level alone does not, "" otherwise.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Effective answers which value holds for a device of that model, and why:
+// the device's own, else its profile's, else the enterprise's, else the
+// model's, else the setting's default. Errors match ErrSetting, also when a
+// level holds a value that means nothing: it is not passed over in silence.
+func Effective(name string, m Model, l Levels) (Answer, error) {
+	s, err := Lookup(name)
+	if err != nil {
+		return Answer{}, err
+	}
+	a := Answer{Setting: name}
+	said := []At{{LevelDefault, s.Default}}
+	for _, from := range []struct {
+		level  Level
+		values Values
+	}{{LevelModel, m.Defaults}, {LevelEnterprise, l.Enterprise}, {LevelProfile, l.Profile}, {LevelDevice, l.Device}} {
+		v, ok := from.values[name]
+		if !ok {
+			continue
+		}
+		if err := s.Check(v); err != nil {
+			return Answer{}, fmt.Errorf("at level %s: %w", from.level, err)
+		}
+		said = append(said, At{from.level, v})
+	}
+	slices.Reverse(said)
+	if why := m.Lacking(s); why != "" {
+		a.At, a.Reason = At{LevelModel, s.Default}, why
+		a.Others = slices.DeleteFunc(said, func(x At) bool { return x.Level <= LevelModel })
+		return a, nil
+	}
+	a.At, a.Others = said[0], said[1:]
+	return a, nil
+}
+
+// EffectiveAll answers for every setting, in the order of Settings. Errors
+// match ErrSetting.
+func EffectiveAll(m Model, l Levels) ([]Answer, error) {
+	var all []Answer
+	for _, s := range Settings() {
+		a, err := Effective(s.Name, m, l)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}
