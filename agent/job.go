@@ -336,6 +336,8 @@ func explain(why wire.Reason, u string) string {
 		return u + " sends more than its announced length"
 	case wire.ReasonOriginBusy:
 		return u + " is busy; try again later"
+	case wire.ReasonOriginOther:
+		return "cannot fetch " + u
 	case wire.ReasonOriginWrong:
 		return u + " is not the file that was asked for (wrong digest or size)"
 	}

@@ -49,13 +49,14 @@ func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, blow
 		d.wait(40*time.Second, 0)
 		d.holds(body)
 	}
-	var last float64
+	var last, exit float64
 	for _, d := range ds {
 		if d != v {
 			last = max(last, d.final().ElapsedS)
+			exit = max(exit, d.took.Seconds())
 		}
 	}
-	t.Logf("last device after %.2f s, the server's pace alone takes 3 s", last)
+	t.Logf("last device after %.2f s, the server's pace alone takes 3 s; last process gone after %.2f s", last, exit)
 	return srv, v
 }
 

@@ -17,7 +17,7 @@ import (
 var peerload, peerloadPlain string
 
 // atOnce is how many tests run at a time: they wait more than they work.
-const atOnce = "8"
+const atOnce = "16"
 
 func TestMain(m *testing.M) {
 	flag.Parse()

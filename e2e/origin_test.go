@@ -1,0 +1,179 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// raw answers with bytes of the test's own and keeps or closes the connection.
+func raw(w http.ResponseWriter, head string, body []byte, hold time.Duration, r *http.Request) {
+	cw := w.(*countingWriter)
+	conn := cw.hijack()
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "HTTP/1.1 "+head+"\r\n\r\n"); err != nil {
+		return
+	}
+	for len(body) > 0 {
+		n := min(len(body), serverPiece)
+		if cw.s.pace(r.Context(), n) != nil {
+			return
+		}
+		if _, err := conn.Write(body[:n]); err != nil {
+			return
+		}
+		cw.s.sent(r.URL.Path, n)
+		body = body[n:]
+	}
+	if hold > 0 {
+		_ = conn.SetReadDeadline(time.Now().Add(hold))
+		_, _ = conn.Read(make([]byte, 1))
+	}
+}
+
+// fault is one way in which a server is bad.
+type fault struct {
+	name string
+	// wrong answers request number n of a path; false: serve as usual.
+	wrong func(w http.ResponseWriter, r *http.Request, n int) bool
+	code  int
+	says  string
+	// most is how many seconds until the last device has ended.
+	most float64
+	// bytes bounds the payload from the server in multiples of the file, for
+	// six devices.
+	bytes float64
+}
+
+var faultBody = content(20, mib)
+
+func faults() []fault {
+	always := func(f func(w http.ResponseWriter, r *http.Request)) func(http.ResponseWriter, *http.Request, int) bool {
+		return func(w http.ResponseWriter, r *http.Request, _ int) bool { f(w, r); return true }
+	}
+	first := func(k int, f func(w http.ResponseWriter, r *http.Request)) func(http.ResponseWriter, *http.Request, int) bool {
+		return func(w http.ResponseWriter, r *http.Request, n int) bool {
+			if n < k {
+				f(w, r)
+			}
+			return n < k
+		}
+	}
+	length := fmt.Sprintf("200 OK\r\nContent-Length: %d", len(faultBody))
+	status := func(code int, header ...string) func(w http.ResponseWriter, r *http.Request) {
+		return func(w http.ResponseWriter, r *http.Request) {
+			for i := 0; i+1 < len(header); i += 2 {
+				w.Header().Set(header[i], header[i+1])
+			}
+			w.WriteHeader(code)
+			fmt.Fprintln(w, "no")
+		}
+	}
+	wrong := append([]byte{^faultBody[0]}, faultBody[1:]...)
+	return []fault{
+		{"never answers", always(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), 4, "stopped sending", 60, 0},
+		{"stalls in the middle", always(func(w http.ResponseWriter, r *http.Request) {
+			raw(w, length, faultBody[:len(faultBody)/2], time.Minute, r)
+		}), 4, "stopped sending", 40, 30},
+		{"stalls once", first(1, func(w http.ResponseWriter, r *http.Request) {
+			raw(w, length+"\r\nETag: \"1\"\r\nAccept-Ranges: bytes", faultBody[:len(faultBody)/2], time.Minute, r)
+		}), 0, "", 20, 1.1},
+		{"truncates once", first(1, func(w http.ResponseWriter, r *http.Request) {
+			raw(w, length+"\r\nETag: \"1\"\r\nAccept-Ranges: bytes", faultBody[:len(faultBody)/2], 0, r)
+		}), 0, "", 20, 1.1},
+		{"truncates always", always(func(w http.ResponseWriter, r *http.Request) {
+			raw(w, length, faultBody[:len(faultBody)/2], 0, r)
+		}), 4, "before its announced length", 30, 30},
+		{"closes without length", always(func(w http.ResponseWriter, r *http.Request) {
+			raw(w, "200 OK\r\nConnection: close", faultBody, 0, r)
+		}), 0, "", 20, 1.1},
+		{"sends more than announced", always(func(w http.ResponseWriter, r *http.Request) {
+			raw(w, length, append(faultBody[:len(faultBody):len(faultBody)], "more"...), 0, r)
+		}), 0, "", 20, 1.1},
+		{"404", always(status(404)), 4, "does not exist", 20, 0},
+		{"403", always(status(403)), 4, "refuses", 20, 0},
+		{"410", always(status(410)), 4, "", 20, 0},
+		{"500", always(status(500)), 4, "cannot fetch", 40, 0},
+		{"503 for ever", always(status(503, "Retry-After", "1")), 4, "busy", 40, 0},
+		{"503 once", first(1, status(503, "Retry-After", "1")), 0, "", 20, 1.1},
+		{"redirects in a circle", always(status(302, "Location", appPath)), 4, "", 40, 0},
+		{"redirects to a file", always(status(302, "Location", "file:///etc/passwd")), 4, "", 40, 0},
+		{"wrong content", always(func(w http.ResponseWriter, r *http.Request) {
+			raw(w, length, wrong, 0, r)
+		}), 3, "not the file", 40, 30},
+		{"wrong content once", first(1, func(w http.ResponseWriter, r *http.Request) { raw(w, length, wrong, 0, r) }), 0, "", 20, 2.1},
+		{"shorter", always(func(w http.ResponseWriter, r *http.Request) {
+			raw(w, fmt.Sprintf("200 OK\r\nContent-Length: %d", mib/2), faultBody[:mib/2], 0, r)
+		}), 3, "not the file", 40, 30},
+		{"empty", always(func(w http.ResponseWriter, r *http.Request) { raw(w, "200 OK\r\nContent-Length: 0", nil, 0, r) }), 3, "not the file", 40, 0},
+	}
+}
+
+// TestFaultyOrigin runs each fault with one device and with six.
+func TestFaultyOrigin(t *testing.T) {
+	t.Parallel()
+	for _, f := range faults() {
+		for _, n := range []int{1, 6} {
+			t.Run(fmt.Sprintf("%s, %d devices", f.name, n), func(t *testing.T) {
+				t.Parallel()
+				srv := newServer(t, faultBody)
+				srv.fault, srv.rate = f.wrong, 8*mib
+				s := newSite(t)
+				outcome(t, s.start(n, srv.url(), "--sha256", shaOf(faultBody)), f)
+				ratio := float64(srv.sentOf(appPath)) / mib
+				t.Logf("%d requests, %.2f times the file from the server", len(srv.asked(appPath)), ratio)
+				if ratio > f.bytes {
+					t.Errorf("the server sent %.2f times the file, bound %.1f: %v", ratio, f.bytes, srv.ranges())
+				}
+			})
+		}
+	}
+}
+
+// outcome waits for all devices and checks how they ended.
+func outcome(t *testing.T, ds []*device, f fault) {
+	t.Helper()
+	var last float64
+	for _, d := range ds {
+		d.wait(90*time.Second, f.code)
+		if f.code == 0 {
+			d.holds(faultBody)
+			last = max(last, d.final().ElapsedS)
+		} else {
+			d.holdsNothing()
+			last = max(last, d.took.Seconds())
+			if !strings.Contains(d.lastError(), f.says) {
+				t.Errorf("%s says %q, want %q in it", d.addr, d.lastError(), f.says)
+			}
+		}
+	}
+	t.Logf("last of %d ended after %.2f s, bound %.0f s: %s", len(ds), last, f.most, ds[0].lastError())
+	if last > f.most {
+		t.Errorf("the last ended after %.1f s, bound %.0f s", last, f.most)
+	}
+}
+
+// TestServerAbsent: nobody listens there.
+func TestServerAbsent(t *testing.T) {
+	t.Parallel()
+	for _, scheme := range []string{"http", "tftp"} {
+		for _, n := range []int{1, 6} {
+			t.Run(fmt.Sprintf("%s, %d devices", scheme, n), func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t)
+				outcome(t, s.start(n, fmt.Sprintf("%s://%s/app.bin", scheme, deadAddress(t)), "--sha256", shaOf(faultBody)),
+					fault{code: 4, says: "check the address", most: 20})
+			})
+		}
+	}
+}
+
+// deadAddress is one where nobody listens.
+func deadAddress(t *testing.T) string {
+	t.Helper()
+	return net.JoinHostPort("127.9.0.2", fmt.Sprint(freePort(t)))
+}
