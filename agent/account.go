@@ -130,7 +130,7 @@ func (j *job) note(n pdp.Note) {
 	j.mu.Lock()
 	switch n.Kind {
 	case report.KindRole:
-		if e.Role == report.RoleRoot && j.count.role != report.RoleRoot {
+		if e.Role == report.RoleRoot {
 			j.count.elections++
 		}
 	case report.KindFallback:

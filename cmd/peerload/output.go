@@ -60,7 +60,12 @@ func (o *output) event(e report.Event) {
 
 func (o *output) write() {
 	defer close(o.ended)
+	device := ""
 	for e := range o.queue {
+		if e.Device == "" {
+			e.Device = device
+		}
+		device = e.Device
 		o.rec.Take(e)
 		o.mu.Lock()
 		o.show(e)
