@@ -54,7 +54,7 @@ func (m *Machine) me() tree.Self {
 	if m.leaf {
 		free = 0
 	}
-	return tree.Self{Prefix: m.prefix, Epoch: m.epoch, Free: free, Children: len(m.feed.Children()), Done: m.complete}
+	return tree.Self{Prefix: m.prefix, Epoch: m.epoch, Free: free, Children: len(m.feed.Children()), Done: m.complete, AtRoot: m.suspect}
 }
 
 // rootGone: the root answers no ask. One that was heard meanwhile lives, but

@@ -117,7 +117,7 @@ func (m *Machine) childGone(l Link, why wire.Reason) {
 	if c == nil {
 		return
 	}
-	if m.placer != nil && !c.Complete && why != wire.ReasonDone {
+	if m.placer != nil {
 		m.placer.Left(c.Peer)
 	}
 	m.member.ReportSoon(m.now)

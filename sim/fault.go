@@ -1,6 +1,10 @@
 package sim
 
-import "github.com/peerload/peerload/pdp/wire"
+import (
+	"time"
+
+	"github.com/peerload/peerload/pdp/wire"
+)
 
 // Filter is one fault of the network. Filters stack: a datagram or a link
 // passes only if all let it pass.
@@ -109,4 +113,13 @@ func (d *Device) Restart(keepDisk bool) {
 		t.complete = t.complete && keepDisk
 	}
 	d.Start()
+}
+
+// Replay sends every broadcast of the subnet once more after a while, as from
+// its sender: an attacker who has recorded them.
+func (sub *Subnet) Replay(after time.Duration) { sub.replay = after }
+
+// Side returns the devices of one residue by their number, for Partition.
+func Side(mod int) func(*Device) bool {
+	return func(d *Device) bool { return d.number%mod == 0 }
 }

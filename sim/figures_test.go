@@ -1,22 +1,25 @@
 package sim
 
 import (
-	"fmt"
-	"os"
+	"flag"
+	"runtime"
 	"testing"
 	"time"
 
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// site is WAN 20 Mbit/s, LAN 100 Mbit/s, n devices that want a 20 MB file.
+// site is n devices that want a 20 MB file: WAN 20 Mbit/s, LAN 100 Mbit/s.
 func site(seed uint64, n int) (*Sim, *Subnet, *File) {
-	s := New(Config{Seed: seed, Overhead: 0.048})
+	s := New(Config{Seed: seed, Overhead: overhead})
 	sub := s.Subnet(SubnetConfig{LAN: 100e6, WAN: 20e6, RTT: 20 * time.Millisecond, Jitter: 300 * time.Microsecond})
 	f := NewFile("fw", 20_000_000)
 	sub.Fill(n, f)
 	return s, sub, f
 }
+
+// overhead of Ethernet with TCP over IPv4.
+const overhead = 0.048
 
 func startAll(sub *Subnet) {
 	for _, d := range sub.devices {
@@ -24,7 +27,7 @@ func startAll(sub *Subnet) {
 	}
 }
 
-func claims(sub *Subnet, until time.Duration) (n int) {
+func (sub *Subnet) claims(until time.Duration) (n int) {
 	for _, b := range sub.Broadcasts {
 		if _, ok := b.Msg.(*wire.Claim); ok && b.At <= until {
 			n++
@@ -33,33 +36,170 @@ func claims(sub *Subnet, until time.Duration) (n int) {
 	return n
 }
 
-func TestScratch(t *testing.T) {
-	for _, n := range []int{1, 2, 16, 48, 100, 1000} {
-		for seed := range uint64(2) {
+// opened returns when the first device asked the server for a body.
+func (sub *Subnet) opened() time.Duration {
+	if len(sub.Opened) == 0 {
+		return -1
+	}
+	return sub.Opened[0].At
+}
+
+func (sub *Subnet) last(f *File) (last time.Duration) {
+	for _, d := range sub.devices {
+		last = max(last, d.Task(f).Done)
+	}
+	return last
+}
+
+// figure prints a figure beside its bound and holds it.
+func figure(t *testing.T, what string, got, bound float64, unit string) {
+	t.Helper()
+	t.Logf("%-52s %9.3f   reach <= %.3f %s", what, got, bound, unit)
+	if got > bound {
+		t.Errorf("%s: %.3f, bound %.3f %s", what, got, bound, unit)
+	}
+}
+
+// TestFigures prints the figures of a site beside their bounds.
+func TestFigures(t *testing.T) {
+	for _, n := range []int{1, 16, 48, 100, 1000} {
+		seeds := uint64(3)
+		for seed := range seeds {
 			s, sub, f := site(seed, n)
-			if n == 2 && seed == 0 && os.Getenv("TRACE") != "" {
-				s.cfg.Trace = os.Stderr
-			}
 			startAll(sub)
-			w := time.Now()
-			ok := s.RunToEnd(60 * time.Second)
-			var first, last time.Duration = 1 << 60, 0
 			depth := 0
-			direct := 0
-			for _, d := range sub.devices {
-				x := d.Task(f)
-				last = max(last, x.Done)
-				if x.OriginAsked >= 0 {
-					first = min(first, x.OriginAsked)
+			s.At(4*time.Second, func() {
+				for _, d := range sub.devices {
+					depth = max(depth, d.Task(f).Depth())
 				}
+			})
+			if !s.RunToEnd(time.Minute) {
+				t.Fatalf("%d devices, seed %d: not all ended", n, seed)
 			}
-			for _, o := range sub.Opened {
-				if !o.Root {
-					direct++
-				}
+			end := s.Now()
+			s.Run(end + 5*time.Second)
+			for _, v := range s.CheckEnd() {
+				t.Errorf("%d devices, seed %d: %s", n, seed, v)
 			}
-			fmt.Printf("n=%d ok=%v open=%v last=%v ratio=%.3f beyond=%.3f wan=%.3f claims=%d/%d bc=%d uni=%d direct=%d depth=%d events=%d wall=%v %v\n", n, ok, first, last,
-				last.Seconds()/8, last.Seconds()/8/1.048, float64(sub.Server.Bytes)/20e6, claims(sub, first), claims(sub, time.Hour), len(sub.Broadcasts), sub.Unicasts, direct, depth, s.events, time.Since(w).Round(time.Millisecond), s.CheckEnd())
+			open := sub.opened()
+			last := sub.last(f).Seconds()
+			size := float64(f.Size)
+			t.Logf("-- %d devices, seed %d", n, seed)
+			figure(t, "wake to the request to the server", open.Seconds(), 0.1, "s")
+			figure(t, "wake to the server's answer, round trip of 20 ms", sub.Opened[0].Answered.Seconds(), 0.1, "s")
+			figure(t, "broadcasts of the election", float64(sub.claims(open)), 100, "")
+			figure(t, "broadcasts per second after it", float64(len(sub.Broadcasts)-sub.claims(open))/(end-open).Seconds(), 2, "")
+			figure(t, "requests to the server", float64(len(sub.Opened)), 1, "")
+			figure(t, "depth of the tree", float64(depth), 10, "")
+			figure(t, "WAN bytes / size", float64(sub.Server.Bytes)/size, 1.02, "")
+			figure(t, "last device / (size/WAN)", last/(size*8/20e6), 1.08, "")
+			figure(t, "last device / (size/WAN with headers)", last/(size*8*(1+overhead)/20e6), 1.02, "")
+			if n < 1000 {
+				continue
+			}
+			t.Logf("%-52s %9d   %d unicasts", "events played", s.Events(), sub.Unicasts)
 		}
+	}
+}
+
+// TestFigureRootKilled measures from the kill of a root at a third to the
+// first byte that the server sends to the next one.
+func TestFigureRootKilled(t *testing.T) {
+	for _, how := range []struct {
+		name string
+		kill func(*Device)
+		most float64
+	}{{"crash", (*Device).Crash, 1}, {"power loss", (*Device).PowerOff, 3}} {
+		for _, n := range []int{16, 100, 1000} {
+			s, sub, f := site(7, n)
+			startAll(sub)
+			at := 2900 * time.Millisecond
+			s.At(at, func() { how.kill(sub.root(f)) })
+			s.Run(at)
+			before := sub.Server.Bytes
+			s.RunWhile(time.Minute, func() bool { return sub.Server.Bytes <= before+wanWindow })
+			flowing := s.Now() - at
+			s.RunToEnd(time.Minute)
+			s.Run(s.Now() + 3*time.Second)
+			for _, v := range s.CheckEnd() {
+				t.Error(v)
+			}
+			t.Logf("-- %s, %d devices", how.name, n)
+			figure(t, "root killed to bytes from the server", flowing.Seconds(), how.most, "s")
+			figure(t, "WAN bytes / size", float64(sub.Server.Bytes)/float64(f.Size), 1.02, "")
+		}
+	}
+}
+
+// TestFigureLANBound: where the LAN is the bottleneck one tree takes about
+// twice the bound, because inner devices send everything twice.
+func TestFigureLANBound(t *testing.T) {
+	s := New(Config{Seed: 3, Overhead: overhead})
+	sub := s.Subnet(SubnetConfig{LAN: 50e6, WAN: 200e6, RTT: 20 * time.Millisecond, Jitter: 300 * time.Microsecond})
+	f := NewFile("fw", 50_000_000)
+	sub.Fill(16, f)
+	startAll(sub)
+	if !s.RunToEnd(5 * time.Minute) {
+		t.Fatal("not all ended")
+	}
+	figure(t, "last device / (size/LAN), 16 devices", sub.last(f).Seconds()/8, 2.3, "")
+	figure(t, "last device / (size/LAN with headers)", sub.last(f).Seconds()/8/(1+overhead), 2.15, "")
+	figure(t, "WAN bytes / size", float64(sub.Server.Bytes)/50e6, 1.02, "")
+}
+
+// TestFigureLate: a device that starts when all others are done takes the
+// file from them.
+func TestFigureLate(t *testing.T) {
+	s, sub, f := site(5, 16)
+	startAll(sub)
+	s.RunToEnd(time.Minute)
+	s.Run(s.Now() + 10*time.Second)
+	before, quiet := sub.Server.Bytes, len(sub.Broadcasts)
+	s.Run(s.Now() + 10*time.Second)
+	figure(t, "broadcasts in 10 s when all are complete", float64(len(sub.Broadcasts)-quiet), 0, "")
+	at := s.Now()
+	sub.Device(f).Start()
+	s.RunToEnd(at + time.Minute)
+	figure(t, "late device: WAN bytes", float64(sub.Server.Bytes-before), 0, "")
+	figure(t, "late device: time / (size/LAN with headers)", (s.Now()-at).Seconds()/(1.6*(1+overhead)), 1.15, "")
+}
+
+// TestReplayIsExact: the same seed gives the same run, another seed another.
+func TestReplayIsExact(t *testing.T) {
+	run := func(seed uint64) uint64 {
+		s, sub, f := site(seed, 40)
+		sub.cfg.Loss = 0.05
+		sub.Device(f).Liar = NewRogueRoot(true)
+		startAll(sub)
+		s.At(3*time.Second, func() { sub.devices[3].PowerOff() })
+		s.RunToEnd(2 * time.Minute)
+		return s.Hash()
+	}
+	if a, b := run(1), run(1); a != b {
+		t.Errorf("one seed, two runs: %x and %x", a, b)
+	}
+	if a, b := run(1), run(2); a == b {
+		t.Errorf("two seeds, one run: %x", a)
+	}
+}
+
+var simDevices = flag.Int("sim.devices", 1000, "devices in subnets of 1,000, for BenchmarkSubnets")
+
+// BenchmarkSubnets plays many subnets of 1,000 devices, 112 chunks each.
+func BenchmarkSubnets(b *testing.B) {
+	for range b.N {
+		s := New(Config{Seed: 1, Overhead: overhead})
+		for range max(1, *simDevices/1000) {
+			sub := s.Subnet(SubnetConfig{LAN: 100e6, WAN: 20e6, RTT: 20 * time.Millisecond})
+			sub.Fill(min(1000, *simDevices), NewFile("fw", 112<<16))
+			startAll(sub)
+		}
+		if !s.RunToEnd(time.Minute) {
+			b.Fatal("not all ended")
+		}
+		b.ReportMetric(float64(s.Events()), "events/op")
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		b.ReportMetric(float64(m.Sys)/1e6, "MB")
 	}
 }

@@ -100,7 +100,7 @@ func (r *randomSite) any() *Device { return r.sub.devices[r.rnd.IntN(len(r.sub.d
 
 func (r *randomSite) fault() {
 	at, d := r.ms(6000), r.any()
-	switch k := r.rnd.IntN(12); k {
+	switch r.rnd.IntN(13) {
 	case 0, 1:
 		r.tell("%v crash %s", at, d)
 		r.crashes = true
@@ -125,7 +125,7 @@ func (r *randomSite) fault() {
 		long, mod := r.ms(8000), 2+r.rnd.IntN(3)
 		r.tell("%v partition by %d for %v", at, mod, long)
 		r.badNet = true
-		r.s.At(at, func() { r.s.At(at+long, r.sub.Partition(func(d *Device) bool { return d.number%mod == 0 })) })
+		r.s.At(at, func() { r.s.At(at+long, r.sub.Partition(Side(mod))) })
 	case 6:
 		long := r.ms(8000)
 		r.tell("%v server fails for %v", at, long)
@@ -150,6 +150,11 @@ func (r *randomSite) fault() {
 		r.tell("%v %s is deaf for %v", at, d, long)
 		r.badNet = true
 		r.s.At(at, func() { r.s.At(at+long, r.sub.Deafen(d, 0.9)) })
+	case 12:
+		after := r.ms(5000)
+		r.tell("everything is replayed after %v", after)
+		r.liars = true
+		r.sub.Replay(after)
 	case 11:
 		e := r.any()
 		e.Peer.ID = d.Peer.ID

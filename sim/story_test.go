@@ -1,12 +1,14 @@
 package sim
 
 import (
-	"fmt"
-	"os"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/pdp/wire"
 )
 
+// root returns the device that is root of a file, nil if there is none.
 func (sub *Subnet) root(f *File) *Device {
 	for _, d := range sub.devices {
 		if x := d.Task(f); d.on && x.m != nil && x.actor != nil && x.m.IsRoot() {
@@ -16,201 +18,194 @@ func (sub *Subnet) root(f *File) *Device {
 	return nil
 }
 
+// belowRoot returns a device whose parent is the root and which has children.
+func (sub *Subnet) belowRoot(f *File) *Device {
+	r := sub.root(f)
+	for _, d := range sub.devices {
+		if x := d.Task(f); d.on && x.parent() == r.Task(f) && x.m.Status().Children > 0 {
+			return d
+		}
+	}
+	return nil
+}
+
+// atRoot does something to whoever is root at a time.
+func (c *story) atRoot(at time.Duration, f func(*Device)) {
+	c.s.At(at, func() {
+		if r := c.sub.root(c.f); r != nil {
+			f(r)
+		}
+	})
+}
+
+// story is a site of n devices, WAN 20 and LAN 100 Mbit/s, that want 20 MB:
+// 8.39 s with headers. What happens to it, and what must come of it.
+type story struct {
+	name string
+	n    int
+	do   func(c *story)
+	// last is when every device must have ended, wan the most WAN bytes per
+	// byte of the file; fail the reason with which all must end instead.
+	last time.Duration
+	wan  float64
+	fail wire.Reason
+
+	s   *Sim
+	sub *Subnet
+	f   *File
+}
+
+func sec(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+var stories = []story{
+	{name: "nothing happens", n: 12, do: func(*story) {}, last: sec(8.6), wan: 1.001},
+	{name: "root crashes", n: 16, last: sec(9.3), wan: 1.02, do: func(c *story) { c.atRoot(sec(3), (*Device).Crash) }},
+	{name: "root loses power", n: 16, last: sec(11), wan: 1.02, do: func(c *story) { c.atRoot(sec(3), (*Device).PowerOff) }},
+	{name: "three roots crash", n: 16, last: sec(10.6), wan: 1.05, do: func(c *story) {
+		for i := range 3 {
+			c.atRoot(sec(2+2*float64(i)), (*Device).Crash)
+		}
+	}},
+	{name: "three roots lose power", n: 16, last: sec(15), wan: 1.05, do: func(c *story) {
+		for i := range 3 {
+			c.atRoot(sec(2+3*float64(i)), (*Device).PowerOff)
+		}
+	}},
+	{name: "no ranges, root crashes", n: 16, last: sec(12.3), wan: 1.36, do: func(c *story) {
+		c.sub.Server.NoRange = true
+		c.atRoot(sec(3), (*Device).Crash)
+	}},
+	{name: "interior parent crashes", n: 16, last: sec(8.8), wan: 1.001, do: func(c *story) {
+		c.s.At(sec(3), func() { c.sub.belowRoot(c.f).Crash() })
+	}},
+	{name: "interior parent loses power", n: 16, last: sec(8.8), wan: 1.001, do: func(c *story) {
+		c.s.At(sec(3), func() { c.sub.belowRoot(c.f).PowerOff() })
+	}},
+	{name: "all restart with their disks", n: 8, last: sec(11), wan: 1.02, do: func(c *story) {
+		c.s.At(sec(3), func() {
+			for _, d := range c.sub.devices {
+				d.PowerOff()
+			}
+		})
+		c.s.At(sec(5), func() {
+			for _, d := range c.sub.devices {
+				d.Restart(true)
+			}
+		})
+	}},
+	{name: "late device", n: 8, last: sec(21.9), wan: 1.0001, do: func(c *story) { c.s.At(sec(20), c.sub.Device(c.f).Start) }},
+	{name: "device joins half way", n: 8, last: sec(8.6), wan: 1.001, do: func(c *story) { c.s.At(sec(4), c.sub.Device(c.f).Start) }},
+	{name: "two halves meet", n: 8, last: sec(10.5), wan: 1.2, do: func(c *story) { c.s.At(sec(3), c.sub.Partition(Side(2))) }},
+	{name: "split half way", n: 8, last: sec(12), wan: 1.45, do: func(c *story) {
+		c.s.At(sec(2), func() { c.s.At(sec(6), c.sub.Partition(Side(2))) })
+	}},
+	{name: "parents send wrong chunks", n: 8, last: sec(8.8), wan: 1.02, do: func(c *story) {
+		for i := range 3 {
+			c.sub.devices[i].Lies = func(i int) bool { return i > 20 }
+		}
+	}},
+	{name: "rogue root", n: 8, last: sec(17), wan: 1.02, do: func(c *story) { c.rogue(false) }},
+	{name: "rogue root that claims to advance", n: 8, last: sec(13), wan: 1.02, do: func(c *story) { c.rogue(true) }},
+	{name: "claims are replayed", n: 8, last: sec(11.5), wan: 1.1, do: func(c *story) {
+		c.sub.Replay(sec(2))
+		c.atRoot(sec(3), (*Device).Crash)
+	}},
+	{name: "one id twice", n: 8, last: sec(8.6), wan: 1.001, do: func(c *story) { c.sub.devices[3].Peer.ID = c.sub.devices[4].Peer.ID }},
+	{name: "a fifth of all datagrams lost", n: 32, last: sec(9.2), wan: 1.05, do: func(c *story) { c.sub.cfg.Loss = 0.2 }},
+	{name: "slow device", n: 16, last: sec(36), wan: 1.001, do: func(c *story) { c.sub.devices[5].Up, c.sub.devices[5].Down = 5e6, 5e6 }},
+	{name: "slow uplinks", n: 16, last: sec(15), wan: 1.6, do: func(c *story) {
+		for _, i := range []int{3, 5, 7} {
+			c.sub.devices[i].Up = 1e6
+		}
+	}},
+	{name: "nobody hears another", n: 8, last: sec(68), wan: 8.01, do: func(c *story) {
+		c.sub.AddFilter(Filter{Cut: func(a, b *Device) bool { return true }})
+	}},
+	{name: "links do not work", n: 8, last: sec(90), wan: 8.1, do: func(c *story) {
+		for _, d := range c.sub.devices {
+			d.Up = 1
+		}
+	}},
+	{name: "server absent", n: 100, last: sec(15), fail: wire.ReasonOriginUnreachable, do: func(c *story) { c.sub.Server.Down = true }},
+	{name: "server silent", n: 100, last: sec(20), fail: wire.ReasonOriginUnreachable, do: func(c *story) { c.sub.Server.Dark = true }},
+	{name: "no such file", n: 100, last: sec(15), fail: wire.ReasonOriginNotFound, do: func(c *story) { c.sub.Server.Missing = true }},
+	{name: "server's file is wrong", n: 8, last: sec(15), wan: 0.4, fail: wire.ReasonOriginWrong, do: func(c *story) {
+		c.sub.Server.Altered = func(i int) bool { return i == 50 }
+	}},
+	{name: "server truncates", n: 8, last: sec(15), wan: 0.4, fail: wire.ReasonOriginTruncated, do: func(c *story) { c.sub.Server.TruncateAt = 100 }},
+	{name: "server stalls for 3 s", n: 8, last: sec(12), wan: 1.001, do: func(c *story) { c.stall(3) }},
+	{name: "server stalls for 12 s", n: 8, last: sec(22), wan: 1.05, do: func(c *story) { c.stall(12) }},
+	{name: "unsigned, size unknown", n: 16, last: sec(8.6), wan: 1.001, do: func(c *story) { c.f.Signed, c.f.Unsized = false, true }},
+	{name: "unsigned, parents alter", n: 16, last: sec(9.2), wan: 1.001, do: func(c *story) {
+		c.f.Signed = false
+		c.sub.devices[4].Lies = func(i int) bool { return i == 50 }
+		c.sub.devices[5].Lies = func(i int) bool { return i == 50 }
+	}},
+	{name: "unsigned, server's file is wrong", n: 12, last: sec(36), wan: 4.01, fail: wire.ReasonOriginWrong, do: func(c *story) {
+		c.f.Signed = false
+		c.sub.Server.Altered = func(i int) bool { return i == 50 }
+	}},
+	{name: "another content under the name", n: 8, last: sec(12.4), wan: 1.36, do: func(c *story) {
+		c.f.Signed, c.f.Keyed, c.f.Unsized = false, false, true
+		c.s.At(sec(3), func() { c.sub.Server.Replace(); c.sub.root(c.f).Crash() })
+	}},
+	{name: "all leave when idle", n: 16, last: sec(8.7), wan: 1.001, do: func(c *story) {
+		for _, d := range c.sub.devices {
+			d.Leaves, d.Linger = true, time.Minute
+		}
+	}},
+	{name: "classic profile", n: 12, last: sec(33), wan: 1.001, do: func(c *story) { c.s.cfg.Profile = pdp.Classic() }},
+}
+
+func (c *story) rogue(advancing bool) {
+	d := c.sub.Device(c.f)
+	d.Liar = NewRogueRoot(advancing)
+	d.Start()
+}
+
+func (c *story) stall(seconds float64) {
+	c.s.At(sec(3), func() { c.sub.Server.Stalled = true })
+	c.s.At(sec(3+seconds), func() { c.sub.Server.Stalled = false; c.sub.Server.Wake() })
+}
+
 func TestStories(t *testing.T) {
-	type ctx struct {
-		s   *Sim
-		sub *Subnet
-		f   *File
-	}
-	stories := []struct {
-		name string
-		n    int
-		do   func(c *ctx)
-	}{
-		{"plain", 12, func(c *ctx) {}},
-		{"root crash", 16, func(c *ctx) { c.s.At(3*time.Second, func() { c.sub.root(c.f).Crash() }) }},
-		{"root power", 16, func(c *ctx) { c.s.At(3*time.Second, func() { c.sub.root(c.f).PowerOff() }) }},
-		{"root crash x3", 16, func(c *ctx) {
-			for i := range 3 {
-				c.s.At(time.Duration(2+2*i)*time.Second, func() {
-					if r := c.sub.root(c.f); r != nil {
-						r.Crash()
-					}
-				})
-			}
-		}},
-		{"root power x3", 16, func(c *ctx) {
-			for i := range 3 {
-				c.s.At(time.Duration(2+3*i)*time.Second, func() {
-					if r := c.sub.root(c.f); r != nil {
-						r.PowerOff()
-					}
-				})
-			}
-		}},
-		{"late", 8, func(c *ctx) {
-			d := c.sub.Device(c.f)
-			c.s.At(20*time.Second, d.Start)
-		}},
-		{"late mid", 8, func(c *ctx) {
-			d := c.sub.Device(c.f)
-			c.s.At(4*time.Second, d.Start)
-		}},
-		{"partition", 8, func(c *ctx) {
-			heal := c.sub.Partition(func(d *Device) bool { return d.number%2 == 0 })
-			c.s.At(3*time.Second, heal)
-		}},
-		{"partition mid", 8, func(c *ctx) {
-			c.s.At(2*time.Second, func() {
-				heal := c.sub.Partition(func(d *Device) bool { return d.number%2 == 0 })
-				c.s.At(6*time.Second, heal)
-			})
-		}},
-		{"liar parent", 8, func(c *ctx) {
-			for i := range 3 {
-				c.sub.devices[i].Lies = func(i int) bool { return i > 20 }
-			}
-		}},
-		{"rogue root", 8, func(c *ctx) { c.sub.Device(c.f).Liar = NewRogueRoot(false) }},
-		{"rogue root adv", 8, func(c *ctx) { c.sub.Device(c.f).Liar = NewRogueRoot(true) }},
-		{"origin down", 8, func(c *ctx) { c.sub.Server.Down = true }},
-		{"origin dark", 8, func(c *ctx) { c.sub.Server.Dark = true }},
-		{"origin missing", 8, func(c *ctx) { c.sub.Server.Missing = true }},
-		{"origin down 100", 100, func(c *ctx) { c.sub.Server.Down = true }},
-		{"origin dark 100", 100, func(c *ctx) { c.sub.Server.Dark = true }},
-		{"origin missing 100", 100, func(c *ctx) { c.sub.Server.Missing = true }},
-		{"origin altered", 8, func(c *ctx) { c.sub.Server.Altered = func(i int) bool { return i == 50 } }},
-		{"origin truncates", 8, func(c *ctx) { c.sub.Server.TruncateAt = 100 }},
-		{"origin stalls 3s", 8, func(c *ctx) {
-			c.s.At(3*time.Second, func() { c.sub.Server.Stalled = true })
-			c.s.At(6*time.Second, func() { c.sub.Server.Stalled = false; c.sub.Server.Wake() })
-		}},
-		{"origin stalls 12s", 8, func(c *ctx) {
-			c.s.At(3*time.Second, func() { c.sub.Server.Stalled = true })
-			c.s.At(15*time.Second, func() { c.sub.Server.Stalled = false; c.sub.Server.Wake() })
-		}},
-		{"dup ids", 8, func(c *ctx) { c.sub.devices[3].Peer.ID = c.sub.devices[4].Peer.ID }},
-		{"interior crash", 16, func(c *ctx) {
-			c.s.At(3*time.Second, func() {
-				r := c.sub.root(c.f)
-				for _, d := range c.sub.devices {
-					if d.Task(c.f).parent() == r.Task(c.f) {
-						d.Crash()
-						return
-					}
-				}
-			})
-		}},
-		{"interior power", 16, func(c *ctx) {
-			c.s.At(3*time.Second, func() {
-				r := c.sub.root(c.f)
-				for _, d := range c.sub.devices {
-					if d.Task(c.f).parent() == r.Task(c.f) {
-						d.PowerOff()
-						return
-					}
-				}
-			})
-		}},
-		{"loss 20%", 32, func(c *ctx) { c.sub.cfg.Loss = 0.2 }},
-		{"slow device", 16, func(c *ctx) { c.sub.devices[5].Up, c.sub.devices[5].Down = 5e6, 5e6 }},
-		{"slow uplink", 16, func(c *ctx) {
-			for _, i := range []int{3, 5, 7} {
-				c.sub.devices[i].Up = 1e6
-			}
-		}},
-		{"slow disk", 16, func(c *ctx) { c.sub.devices[5].Slow = 400 }},
-		{"no range kill", 16, func(c *ctx) {
-			c.sub.Server.NoRange = true
-			c.s.At(3*time.Second, func() { c.sub.root(c.f).Crash() })
-		}},
-		{"isolated", 8, func(c *ctx) {
-			c.s.cfg.AllowBudgetOverlap = true
-			c.sub.AddFilter(Filter{Cut: func(a, b *Device) bool { return true }})
-		}},
-		{"udp only", 8, func(c *ctx) {
-			for _, d := range c.sub.devices {
-				d.Up = 1 // no bytes get through a link
-			}
-		}},
-		{"lan bound", 16, func(c *ctx) {
-			c.sub.cfg.WAN = 200e6
-			for _, d := range c.sub.devices {
-				d.Up, d.Down = 50e6, 50e6
-			}
-		}},
-		{"unsigned", 16, func(c *ctx) { c.f.Signed = false; c.f.Unsized = true }},
-		{"unsigned liar", 16, func(c *ctx) {
-			c.f.Signed = false
-			c.sub.devices[4].Lies = func(i int) bool { return i == 50 }
-			c.sub.devices[5].Lies = func(i int) bool { return i == 50 }
-		}},
-		{"unsigned altered", 4, func(c *ctx) {
-			c.f.Signed = false
-			c.sub.Server.Altered = func(i int) bool { return i == 50 }
-		}},
-		{"unkeyed replaced", 8, func(c *ctx) {
-			c.f.Signed, c.f.Keyed, c.f.Unsized = false, false, true
-			c.s.At(3*time.Second, func() { c.sub.Server.Replace(); c.sub.root(c.f).Crash() })
-		}},
-		{"restart all", 8, func(c *ctx) {
-			c.s.At(3*time.Second, func() {
-				for _, d := range c.sub.devices {
-					d.Crash()
-				}
-			})
-			c.s.At(5*time.Second, func() {
-				for _, d := range c.sub.devices {
-					d.Restart(true)
-				}
-			})
-		}},
-		{"leaves", 16, func(c *ctx) {
-			for _, d := range c.sub.devices {
-				d.Leaves, d.Linger = true, 60*time.Second
-			}
-		}},
-	}
 	for _, st := range stories {
-		for seed := range uint64(2) {
-			s, sub, f := site(seed, st.n)
-			if os.Getenv("TRACE") == fmt.Sprint(st.name, seed) {
-				s.cfg.Trace = os.Stderr
+		t.Run(st.name, func(t *testing.T) {
+			for seed := range uint64(3) {
+				c := st
+				c.s, c.sub, c.f = site(seed, c.n)
+				c.s.cfg.AllowBudgetOverlap = true // two that begin at once are told in the random sites
+				c.play(t, seed)
 			}
-			c := &ctx{s, sub, f}
-			st.do(c)
-			for _, d := range sub.devices[:st.n] {
-				d.Start()
+		})
+	}
+}
+
+func (c *story) play(t *testing.T, seed uint64) {
+	first := c.sub.devices[:c.n]
+	c.do(c)
+	for _, d := range first {
+		d.Start()
+	}
+	c.s.Run(c.last)
+	if !c.s.RunToEnd(c.last) {
+		t.Errorf("seed %d: not all have ended after %v", seed, c.last)
+		for _, d := range c.sub.devices {
+			if x := d.Task(c.f); d.on && !x.complete && !x.ended {
+				t.Logf("%s: %s", d, x)
 			}
-			for _, d := range sub.devices[st.n:] {
-				if d.Liar != nil {
-					d.Start()
-				}
-			}
-			if st.name[0] == 'l' && st.name[1] == 'a' {
-				s.Run(21 * time.Second)
-			}
-			s.Run(7 * time.Second)
-			ok := s.RunToEnd(300 * time.Second)
-			end := s.now
-			s.Run(s.now + 5*time.Second)
-			var last, lastFail time.Duration
-			direct, fails := 0, 0
-			for _, d := range sub.devices {
-				x := d.Task(f)
-				if x.failed != 0 {
-					fails++
-				}
-				last = max(last, x.Done)
-			}
-			_ = lastFail
-			for _, o := range sub.Opened {
-				if o.Direct {
-					direct++
-				}
-			}
-			fmt.Printf("%-18s ok=%v end=%.2f last=%.3f fails=%d wan=%.3f bc=%d uni=%d opens=%d direct=%d %v\n", st.name, ok, end.Seconds(), last.Seconds(), fails,
-				float64(sub.Server.Bytes)/20e6, len(sub.Broadcasts), sub.Unicasts, len(sub.Opened), direct, s.CheckEnd())
+		}
+	}
+	c.s.Run(c.last + 5*time.Second)
+	for _, v := range c.s.CheckEnd() {
+		t.Errorf("seed %d: %s", seed, v)
+	}
+	if ratio := float64(c.sub.Server.Bytes) / float64(c.f.Size); ratio > max(c.wan, 0.001) {
+		t.Errorf("seed %d: %.3f of the file over the WAN, bound %.3f", seed, ratio, c.wan)
+	}
+	for _, d := range c.sub.devices {
+		if x := d.Task(c.f); d.on && d.Liar == nil && x.failed != c.fail {
+			t.Errorf("seed %d: %s ends with %s, not %s", seed, d, x.failed, c.fail)
 		}
 	}
 }

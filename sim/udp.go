@@ -32,12 +32,13 @@ type Subnet struct {
 	index   int
 	devices []*Device
 	filters []Filter
+	replay  time.Duration
 	Server  Server
 	// Counts of what went over the subnet.
 	Broadcasts []Sent
 	Unicasts   int
 	// Opened are the downloads from the server.
-	Opened []Download
+	Opened []*Download
 }
 
 // Sent is a broadcast that was sent.
@@ -68,9 +69,16 @@ func (sub *Subnet) Devices() []*Device { return sub.devices }
 func (sub *Subnet) broadcast(t *Task, m wire.Message) {
 	sub.Broadcasts = append(sub.Broadcasts, Sent{sub.s.now, t.dev, m})
 	env, msg := sub.code(t, m)
+	sub.spread(t.dev, env, msg)
+	if sub.replay > 0 {
+		sub.s.After(sub.replay, func() { sub.spread(t.dev, env, msg) })
+	}
+}
+
+func (sub *Subnet) spread(from *Device, env wire.Envelope, m wire.Message) {
 	for _, d := range sub.devices {
-		if d != t.dev {
-			sub.deliver(t.dev, d, env, msg)
+		if d != from {
+			sub.deliver(from, d, env, m)
 		}
 	}
 }

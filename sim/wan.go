@@ -45,8 +45,10 @@ func (v *Server) Wake() { v.kick() }
 
 // Download is one body from the server.
 type Download struct {
-	Task     *Task
-	At, Ends time.Duration // Ends is -1 while it lasts
+	Task *Task
+	// At is when it was asked for, Answered and Ends when the answer came and
+	// when it was over: -1 before that.
+	At, Answered, Ends time.Duration
 	// Root: asked for as root; Direct: within the subnet's budget; neither:
 	// only to see whether the server answers.
 	Root, Direct bool
@@ -77,7 +79,7 @@ func (t *Task) openOrigin(from int) {
 	if v.NoRange || !t.file.Keyed && t.store.n > 0 && t.store.epoch != v.epoch {
 		from = 0 // If-Range sees another content
 	}
-	dl := &Download{Task: t, At: s.now, Ends: -1, index: from, live: true, moved: s.now}
+	dl := &Download{Task: t, At: s.now, Answered: -1, Ends: -1, index: from, live: true, moved: s.now}
 	if t.m != nil {
 		dl.Root, dl.Direct = t.m.IsRoot(), t.m.Status().Direct
 	}
@@ -86,7 +88,7 @@ func (t *Task) openOrigin(from int) {
 	if t.OriginAsked < 0 {
 		t.OriginAsked = s.now
 	}
-	v.sub.Opened = append(v.sub.Opened, *dl)
+	v.sub.Opened = append(v.sub.Opened, dl)
 	v.downloads = append(v.downloads, dl)
 	t.checkBudget(dl)
 	ready := s.now + t.dev.sub.cfg.RTT
@@ -106,7 +108,7 @@ func (t *Task) openOrigin(from int) {
 			if !dl.live {
 				return
 			}
-			dl.body, dl.moved = true, s.now
+			dl.body, dl.moved, dl.Answered = true, s.now, s.now
 			if t.store.n == 0 {
 				t.store.epoch = v.epoch
 			}

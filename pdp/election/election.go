@@ -50,9 +50,9 @@ type Config struct {
 // within a few milliseconds.
 func LAN() Config {
 	return Config{
-		Listen: 40 * time.Millisecond, ClaimEvery: 15 * time.Millisecond, Claims: 3,
-		Announce: 500 * time.Millisecond, Answer: 20 * time.Millisecond,
-		Challenge: 200 * time.Millisecond, Deaf: 5 * time.Second, Holder: 30 * time.Millisecond,
+		Listen: 32 * time.Millisecond, ClaimEvery: 12 * time.Millisecond, Claims: 3,
+		Announce: 600 * time.Millisecond, Answer: 20 * time.Millisecond,
+		Challenge: 200 * time.Millisecond, Deaf: 5 * time.Second, Holder: 24 * time.Millisecond,
 		HeadStart: 150 * time.Millisecond, Distrust: time.Minute,
 	}
 }

@@ -54,6 +54,8 @@ type Self struct {
 	Epoch          uint64
 	Free, Children int
 	Done           bool
+	// AtRoot: it holds altered chunks and wants the root itself as parent.
+	AtRoot bool
 }
 
 // Member is the follower's side of the tree. Use NewMember.
@@ -308,6 +310,9 @@ func (t *Member) ask(me Self, out *MemberOutput) {
 	}
 	if t.state == Attached {
 		a.Parent = t.parent
+	}
+	if me.AtRoot {
+		a.Reason = wire.ReasonDigestMismatch
 	}
 	out.Ask, out.AskTo = a, t.rootAddr
 }

@@ -105,7 +105,11 @@ func (t *Placer) Ask(now time.Duration, a Asker, m *wire.Ask) *wire.Place {
 	if !m.Failed.IsZero() {
 		t.complain(now, x, m)
 	}
-	if m.Attached || m.Done {
+	if m.Done {
+		x.parent, x.attached = wire.Peer{}, true // it has left its parent
+		return nil
+	}
+	if m.Attached {
 		x.parent, x.attached, x.since = m.Parent, true, now
 		return nil
 	}
@@ -224,7 +228,7 @@ func (t *Placer) waitMillis() uint16 { return uint16(t.cfg.AskFirst / time.Milli
 // its own place takes children already: a tree stands after one round of asks.
 func (t *Placer) open(now time.Duration, y, x *member) bool {
 	return y != x && y.depth > -1 && y.depth < wire.MaxPath-1 && y.children < wire.MaxChildren &&
-		(y == t.root || y.free > 0 && y.shut <= now && y.link.Port() != 0) &&
+		(y == t.root || y.free > 0 && y.shut <= now && y.link.Port() != 0 && now-y.heard < t.forgetAfter()) &&
 		!x.avoids(now, y.peer) && !t.below(y, x)
 }
 
@@ -246,7 +250,7 @@ func (t *Placer) below(y, x *member) bool {
 }
 
 // measure counts the children of each member and its depth; -1 for members
-// that do not hang on the root. Reservations that nobody took up are freed.
+// that neither hang on the root nor are done. Reservations that nobody took up are freed.
 func (t *Placer) measure(now time.Duration) {
 	t.root.children, t.root.depth = 0, 0
 	for _, y := range t.order {
@@ -275,6 +279,10 @@ func (t *Placer) at(p wire.Peer) *member {
 // depthOf sets and returns the depth of y: 1 below the root, -1 detached.
 func (t *Placer) depthOf(y *member, steps int) int {
 	if y.depth != -2 {
+		return y.depth
+	}
+	if y.done {
+		y.depth = 1 // it holds the whole file and needs no parent
 		return y.depth
 	}
 	p := t.at(y.parent)
