@@ -72,16 +72,19 @@ var house = []room{
 	{dir: "trust", floor: 2, only: []string{"load"},
 		libraries: []string{"github.com/theupdateframework/go-tuf/v2", "github.com/sigstore/sigstore"}},
 
+	{dir: "provision", floor: 2, side: both, still: true, only: []string{"load", "policy"}, libraries: []string{"github.com/BurntSushi/toml"}},
+
 	// Floor 2: the device.
 	{dir: "origin", floor: 2, side: device, only: []string{"load", "tftp"}},
 	{dir: "peernet", floor: 2, side: device, only: []string{"pdp/wire"}, libraries: []string{"golang.org/x/sys"}},
 	{dir: "slot", floor: 2, side: device, still: true, only: []string{"load"}, libraries: []string{"golang.org/x/sys"}},
 	{dir: "slot/slottest", floor: 2, side: device, still: true, only: []string{"load", "slot"}},
-	{dir: "provision", floor: 2, side: device},
 	{dir: "agent", floor: 2, side: device, libraries: []string{"golang.org/x/sys"}},
+	{dir: "daemon", floor: 2, side: device, libraries: []string{"golang.org/x/sys", "github.com/BurntSushi/toml"}},
 
 	// Floor 2: the controller.
 	{dir: "publish", floor: 2, side: controller, only: []string{"load", "trust"}},
+	{dir: "provision/template", floor: 2, side: controller, only: []string{"policy", "provision"}},
 	{dir: "control", floor: 2, side: controller},
 	{dir: "store/storetest", floor: 2, side: controller},
 	{dir: "store/sqlite", floor: 2, side: controller, libraries: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3"}},

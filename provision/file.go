@@ -1,0 +1,165 @@
+package provision
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/policy"
+)
+
+// Limits of a provisioning file.
+const (
+	// MaxSize bounds the text, in bytes.
+	MaxSize = 512 << 10
+	// MaxElements bounds the elements of a file; real ones have a few hundred.
+	MaxElements = 8192
+	// MaxDepth bounds how deep elements stand in each other.
+	MaxDepth = 32
+	// MaxLoads bounds the loads that a file names, one for each model.
+	MaxLoads = 1024
+)
+
+// ErrFile says that a text is no provisioning file. The error is an *Error.
+var ErrFile = errors.New("bad provisioning file")
+
+// ErrModel says that a file has a load for another model only.
+var ErrModel = errors.New("the load is for another model")
+
+// Error says what is wrong with a file, and where.
+type Error struct {
+	// Line, from 1; 0 if it cannot be told.
+	Line int
+	// Err is what is wrong there.
+	Err error
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	if e.Line > 0 {
+		return fmt.Sprintf("line %d: %v", e.Line, e.Err)
+	}
+	return e.Err.Error()
+}
+
+// Unwrap makes it an ErrFile.
+func (e *Error) Unwrap() []error { return []error{ErrFile, e.Err} }
+
+func badLine(line int, format string, args ...any) *Error {
+	return &Error{Line: line, Err: fmt.Errorf(format, args...)}
+}
+
+// File is what a provisioning file says.
+type File struct {
+	// Default says that it is for all devices (XMLDefault.cnf.xml), not for one.
+	Default bool
+	// Loads that it names, at most MaxLoads, in the order of the text.
+	Loads []Assignment
+	// Levels are the settings: enterpriseConfig, commonConfig (the profile) and
+	// vendorConfig (the device).
+	Levels policy.Levels
+	// Others are all other elements, kept as they stand for whoever wants to
+	// see them. They change nothing.
+	Others []Element
+}
+
+// Assignment names a load, for one model or for the device of the file.
+type Assignment struct {
+	// Load is its name, without .loads or .load. "": none is assigned, the
+	// device keeps what it has.
+	Load string
+	// Model as the text writes it, "" for the device of the file.
+	Model string
+	// Type is the number that stands in the element's name, such as "00115",
+	// "" if there is none.
+	Type string
+	// Line of the element, 0 in a file that was not read from XML.
+	Line int
+}
+
+// Element is one element of the text that has no others in it.
+type Element struct {
+	// Path is the names from the root on, with slashes between.
+	Path string
+	// Value is its text without spaces around it.
+	Value string
+	// Line where it begins.
+	Line int
+}
+
+// Assigned returns the load for a device of that model, "" if the file assigns
+// none. A load that stands there for another model only is ErrModel in the
+// file of one device; the file for all has loads for others.
+func (f *File) Assigned(t *policy.Table, model string) (string, error) {
+	for _, a := range f.Loads {
+		if a.Model != "" && t.Fits([]string{a.Model}, model) {
+			return a.Load, nil
+		}
+	}
+	var other string
+	for _, a := range f.Loads {
+		switch {
+		case a.Model == "" && (a.Type == "" || !f.Default):
+			return a.Load, nil
+		case a.Load != "":
+			other = a.Load + " is for " + a.Model
+		}
+	}
+	if !f.Default && other != "" {
+		return "", fmt.Errorf("%w: %s, this device is a %s", ErrModel, other, model)
+	}
+	return "", nil
+}
+
+// Validate refuses what could not be written and read back: errors match
+// ErrFile.
+func (f *File) Validate() error {
+	if len(f.Loads) > MaxLoads {
+		return badLine(0, "%d loads are more than %d", len(f.Loads), MaxLoads)
+	}
+	for _, a := range f.Loads {
+		if err := a.validate(); err != nil {
+			return &Error{Line: a.Line, Err: err}
+		}
+	}
+	for _, s := range sections {
+		if err := s.of(&f.Levels).Validate(); err != nil {
+			return badLine(0, "%s: %w", s.element, err)
+		}
+	}
+	return nil
+}
+
+// maxType bounds the number of a model.
+const maxType = 8
+
+func (a Assignment) validate() error {
+	if a.Load != "" {
+		if err := load.CheckName(a.Load); err != nil {
+			return fmt.Errorf("the load's name: %w", err)
+		}
+	}
+	if len(a.Type) > maxType || strings.Trim(a.Type, "0123456789") != "" {
+		return fmt.Errorf("%q is not the number of a model", a.Type)
+	}
+	if len(a.Model) > load.MaxTextLen {
+		return fmt.Errorf("a model's name of %d bytes, more than %d", len(a.Model), load.MaxTextLen)
+	}
+	return checkText(a.Model)
+}
+
+// checkText refuses what XML or TOML cannot carry on one line.
+func checkText(s string) error {
+	if s != strings.TrimSpace(s) || strings.ToValidUTF8(s, "") != s ||
+		strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0xfffe || r == 0xffff }) {
+		return fmt.Errorf("%q holds spaces around it or characters that cannot be printed", s)
+	}
+	return nil
+}
+
+// loadName takes a load's name as people write it.
+func loadName(s string) string {
+	s = strings.TrimSpace(s)
+	return strings.TrimSuffix(strings.TrimSuffix(s, ".loads"), load.ManifestSuffix)
+}

@@ -1,0 +1,218 @@
+package provision
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/peerload/peerload/policy"
+)
+
+// ParseTOML reads the native form: the same as in XML, with the settings by
+// their own names. It is strict. Errors match ErrFile.
+//
+//	load = "SCCP41.9-4-2SR3-1S"     # for the device of the file, or:
+//	[[loads]]                       # for all devices of a model
+//	model = "CP-7941G"
+//	load = "SCCP41.9-4-2SR3-1S"
+//	[enterprise]                    # and [profile], [device]: later wins
+//	peer-sharing = true
+//	wan-limit = "200k"
+func ParseTOML(b []byte) (*File, error) {
+	if len(b) > MaxSize {
+		return nil, badLine(0, "%d bytes are more than %d", len(b), MaxSize)
+	}
+	var m map[string]any
+	if _, err := toml.Decode(string(b), &m); err != nil {
+		var at toml.ParseError
+		if errors.As(err, &at) {
+			return nil, badLine(at.Position.Line, "%s", at.Message)
+		}
+		return nil, badLine(0, "%w", err)
+	}
+	return fromNative(m)
+}
+
+// ParseJSON reads the native form as JSON.
+func ParseJSON(b []byte) (*File, error) {
+	if len(b) > MaxSize {
+		return nil, badLine(0, "%d bytes are more than %d", len(b), MaxSize)
+	}
+	var m map[string]any
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	err := d.Decode(&m)
+	if err == nil {
+		if _, more := d.Token(); more != io.EOF {
+			err = errors.New("something follows the JSON object")
+		}
+	}
+	if err != nil {
+		at := d.InputOffset()
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			at = syntax.Offset
+		}
+		line := 1 + bytes.Count(b[:min(int64(len(b)), at)], []byte("\n"))
+		return nil, badLine(line, "%w", err)
+	}
+	return fromNative(m)
+}
+
+func fromNative(m map[string]any) (*File, error) {
+	f := &File{}
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		var err error
+		switch v := m[key]; key {
+		case "load":
+			var a Assignment
+			if a.Load, err = asText(v); err == nil {
+				f.Loads = append(f.Loads, a)
+			}
+		case "loads":
+			err = f.nativeLoads(v)
+		case "default":
+			ok := false
+			if f.Default, ok = v.(bool); !ok {
+				err = errors.New("it is true or false")
+			}
+		default:
+			err = f.nativeSection(key, v)
+		}
+		if err != nil {
+			return nil, badLine(0, "%s: %w", key, err)
+		}
+	}
+	for i := range f.Loads {
+		f.Loads[i].Load = loadName(f.Loads[i].Load)
+	}
+	return f, f.Validate()
+}
+
+func (f *File) nativeLoads(v any) error {
+	var rows []map[string]any
+	switch v := v.(type) {
+	case []map[string]any:
+		rows = v
+	case []any:
+		for _, r := range v {
+			row, ok := r.(map[string]any)
+			if !ok {
+				return errors.New("it is a list of tables")
+			}
+			rows = append(rows, row)
+		}
+	default:
+		return errors.New("it is a list of tables")
+	}
+	if len(rows) > MaxLoads {
+		return fmt.Errorf("%d loads are more than %d", len(rows), MaxLoads)
+	}
+	for _, row := range rows {
+		var a Assignment
+		for _, key := range slices.Sorted(maps.Keys(row)) {
+			text, err := asText(row[key])
+			switch key {
+			case "load":
+				a.Load = text
+			case "model":
+				a.Model = text
+			case "type":
+				a.Type = text
+			default:
+				err = errors.New("there is no such key; there are load, model and type")
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", key, err)
+			}
+		}
+		f.Loads = append(f.Loads, a)
+	}
+	return nil
+}
+
+func (f *File) nativeSection(key string, v any) error {
+	i := slices.IndexFunc(sections, func(s section) bool { return s.key == key })
+	if i < 0 {
+		return errors.New("there is no such key; there are load, loads, default, enterprise, profile and device")
+	}
+	table, ok := v.(map[string]any)
+	if !ok {
+		return errors.New("it is a table of settings")
+	}
+	values := policy.Values{}
+	for name, raw := range table {
+		text, err := asText(raw)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if text == "" {
+			continue
+		}
+		values[name] = text
+	}
+	if len(values) > 0 {
+		*sections[i].of(&f.Levels) = values
+	}
+	return values.Validate()
+}
+
+// asText takes a value as a setting writes it.
+func asText(v any) (string, error) {
+	switch v := v.(type) {
+	case string:
+		return v, nil
+	case bool:
+		if v {
+			return policy.On, nil
+		}
+		return policy.Off, nil
+	case int64:
+		return strconv.FormatInt(v, 10), nil
+	case json.Number:
+		return v.String(), nil
+	}
+	return "", fmt.Errorf("%v is neither text, a number nor true or false", v)
+}
+
+// MarshalTOML returns the native form. ParseTOML reads it back.
+func (f *File) MarshalTOML() ([]byte, error) {
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
+	// A string of JSON is one of TOML.
+	quote := func(s string) string { b, _ := json.Marshal(s); return string(b) }
+	var b bytes.Buffer
+	if f.Default {
+		fmt.Fprintln(&b, "default = true")
+	}
+	for _, a := range f.Loads {
+		fmt.Fprintf(&b, "[[loads]]\nload = %s\n", quote(a.Load))
+		if a.Model != "" {
+			fmt.Fprintf(&b, "model = %s\n", quote(a.Model))
+		}
+		if a.Type != "" {
+			fmt.Fprintf(&b, "type = %s\n", quote(a.Type))
+		}
+	}
+	for _, s := range sections {
+		values := *s.of(&f.Levels)
+		if len(values) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "[%s]\n", s.key)
+		for _, name := range slices.Sorted(maps.Keys(values)) {
+			if values[name] != "" {
+				fmt.Fprintf(&b, "%s = %s\n", name, quote(values[name]))
+			}
+		}
+	}
+	return b.Bytes(), nil
+}

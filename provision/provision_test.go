@@ -1,0 +1,345 @@
+package provision
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/peerload/peerload/policy"
+)
+
+// sep has the shape of a real phone's file: unknown elements, comments, empty
+// elements, CRLF, a byte order mark, attributes, entities.
+const sep = "\xef\xbb\xbf<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n" + `<device  xsi:type="axl:XIPPhone" ctiid="94" uuid="{8e8d4c6f}">
+<fullConfig>true</fullConfig>
+<deviceProtocol>SCCP</deviceProtocol>
+<devicePool uuid="{1b1b9eb6}">
+ <name>Default</name>
+ <dateTimeSetting><dateTemplate>D/M/YA</dateTemplate></dateTimeSetting>
+ <callManagerGroup><members><member priority="0"><callManager><name>cm1</name></callManager></member></members></callManagerGroup>
+</devicePool>
+<!-- <loadInformation>SCCP41.8-0-1S</loadInformation> -->
+<loadInformation>SCCP41.9-4-2SR3-1S</loadInformation>
+<commonProfile><phonePassword></phonePassword><callLogBlfEnabled>2</callLogBlfEnabled></commonProfile>
+<vendorConfig>
+ <disableSpeaker>false</disableSpeaker>
+ <webAccess>0</webAccess>
+ <peerFirmwareSharing>0</peerFirmwareSharing>
+ <loadServer></loadServer>
+ <logServer>10.1.1.9:5514</logServer>
+</vendorConfig>
+<commonConfig>
+ <loadServer>loads.example&#46;net</loadServer>
+ <peerFirmwareSharing>1</peerFirmwareSharing>
+</commonConfig>
+<enterpriseConfig>
+ <peerFirmwareSharing>1</peerFirmwareSharing>
+ <loadServer> 10.0.0.7 </loadServer>
+ <logServer>10.1.1.8</logServer>
+</enterpriseConfig>
+<addOnModules></addOnModules>
+<vendorX><vendorConfig><peerFirmwareSharing>7</peerFirmwareSharing></vendorConfig></vendorX>
+</device>
+`
+
+const xmlDefault = `<Default>
+<callManagerGroup><members><member priority="0"/></members></callManagerGroup>
+<loadInformation30018  model="IP Phone 7961">SCCP41.9-4-2SR3-1S</loadInformation30018>
+<loadInformation00115 model="Cisco IP Phone 7941">SCCP41.9-4-2SR3-1S</loadInformation00115>
+<loadInformation8 model="Cisco IP Phone 7940">P00308010200</loadInformation8>
+<loadInformation436 model="IP Phone 7965"></loadInformation436>
+<authenticationURL></authenticationURL>
+</Default>`
+
+func crlf(s string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\n", "\r\n")
+}
+
+func TestRealShapes(t *testing.T) {
+	for _, text := range []string{sep, crlf(sep), strings.TrimPrefix(sep, "\xef\xbb\xbf")} {
+		f, err := Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := policy.Levels{
+			Enterprise: policy.Values{policy.PeerSharing: policy.On, policy.LoadServer: "10.0.0.7", policy.LogServer: "10.1.1.8"},
+			Profile:    policy.Values{policy.PeerSharing: policy.On, policy.LoadServer: "loads.example.net"},
+			Device:     policy.Values{policy.PeerSharing: policy.Off, policy.LogServer: "10.1.1.9:5514"},
+		}
+		if f.Default || !reflect.DeepEqual(f.Levels, want) {
+			t.Errorf("levels %+v, want %+v", f.Levels, want)
+		}
+		if len(f.Loads) != 1 || f.Loads[0].Load != "SCCP41.9-4-2SR3-1S" || f.Loads[0].Line != 11 {
+			t.Errorf("loads %+v", f.Loads)
+		}
+		kept := map[string]string{}
+		for _, o := range f.Others {
+			kept[o.Path] = o.Value
+		}
+		for path, v := range map[string]string{"device/fullConfig": "true", "device/vendorConfig/webAccess": "0",
+			"device/vendorX/vendorConfig/peerFirmwareSharing": "7", "device/commonProfile/callLogBlfEnabled": "2"} {
+			if kept[path] != v {
+				t.Errorf("%s was kept as %q, want %q", path, kept[path], v)
+			}
+		}
+		if load, err := f.Assigned(policy.Builtin(), "CP-7941G"); load != "SCCP41.9-4-2SR3-1S" || err != nil {
+			t.Errorf("assigned %q, %v", load, err)
+		}
+	}
+}
+
+func TestDefaultFile(t *testing.T) {
+	f, err := Parse([]byte(xmlDefault))
+	if err != nil || !f.Default || len(f.Loads) != 4 {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	for model, want := range map[string]string{"7961": "SCCP41.9-4-2SR3-1S", "CP-7941G": "SCCP41.9-4-2SR3-1S",
+		"Cisco 7940": "P00308010200", "CP-7965G": "", "CP-7975G": "", "linux-arm": ""} {
+		if got, err := f.Assigned(policy.Builtin(), model); got != want || err != nil {
+			t.Errorf("%s gets %q, %v; want %q", model, got, err, want)
+		}
+	}
+}
+
+func TestAssignedToAnotherModel(t *testing.T) {
+	f, err := Parse([]byte(`<device><loadInformation model="Cisco IP Phone 7961">A</loadInformation></device>`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Assigned(policy.Builtin(), "7941"); !errors.Is(err, ErrModel) {
+		t.Errorf("%v, want ErrModel", err)
+	}
+}
+
+func TestErrorsTellTheLine(t *testing.T) {
+	deep := strings.Repeat("<a>", MaxDepth) + strings.Repeat("</a>", MaxDepth)
+	for name, c := range map[string]struct {
+		text string
+		line int
+		says string
+	}{
+		"empty":           {"", 0, "no element"},
+		"a page":          {"\n<html><body>404</body></html>", 2, "<html>"},
+		"torn":            {"<device>\n<vendorConfig>\n", 3, "well-formed"},
+		"crossed":         {"<device>\n<a></b></device>", 2, "well-formed"},
+		"unknown entity":  {"<device>\n\n<a>&evil;</a></device>", 3, "evil"},
+		"document type":   {"<!DOCTYPE device [<!ENTITY a SYSTEM \"file:///etc/passwd\">]>\n<device>&a;</device>", 1, "document type"},
+		"a value":         {"<device>\n<vendorConfig>\n<peerFirmwareSharing>yes</peerFirmwareSharing></vendorConfig></device>", 3, "0 or 1"},
+		"a server":        {"<device>\n<commonConfig><loadServer>ftp://x</loadServer></commonConfig></device>", 2, "scheme"},
+		"a load":          {"<device>\n<loadInformation>../x</loadInformation></device>", 2, "name"},
+		"UTF-16":          {"\xff\xfe<\x00d\x00", 1, "UTF-16"},
+		"another charset": {"<?xml version=\"1.0\" encoding=\"Shift_JIS\"?><device/>", 1, "Shift_JIS"},
+		"two roots":       {"<device/>\n<device/>", 2, "second root"},
+		"deep":            {"<device>\n" + deep + "</device>", 2, "deep"},
+		"many":            {"<device>" + strings.Repeat("<a/>", MaxElements) + "</device>", 1, "elements"},
+		"large":           {"<device>" + strings.Repeat(" ", MaxSize) + "</device>", 0, "bytes"},
+		"a broken text":   {"<device>\n\xff</device>", 2, "UTF-8"},
+	} {
+		f, err := Parse([]byte(c.text))
+		var e *Error
+		if !errors.As(err, &e) || !errors.Is(err, ErrFile) || f != nil || !strings.Contains(err.Error(), c.says) || c.line > 0 && e.Line != c.line {
+			t.Errorf("%s: %v, want line %d and %q", name, err, c.line, c.says)
+		}
+	}
+}
+
+func TestEncodings(t *testing.T) {
+	f, err := Parse([]byte("<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><device><loadInformation model=\"T\xe9l\">A</loadInformation></device>"))
+	if err != nil || f.Loads[0].Model != "Tél" {
+		t.Errorf("%+v, %v", f, err)
+	}
+}
+
+// TestStrict: what is written is read by the strict reader, which refuses what
+// the other passes over.
+func TestStrict(t *testing.T) {
+	for _, text := range []string{sep, "<device><vendorConfig><webAccess>0</webAccess></vendorConfig></device>",
+		"<device>text</device>", "<device><vendorConfig/><vendorConfig/></device>",
+		"<device><vendorConfig><logServer>a</logServer><logServer>b</logServer></vendorConfig></device>"} {
+		if _, err := Parse([]byte(text)); err != nil {
+			t.Errorf("%.40q: %v", text, err)
+		}
+		if _, err := ParseStrict([]byte(text)); !errors.Is(err, ErrFile) {
+			t.Errorf("%.40q is taken by the strict reader: %v", text, err)
+		}
+	}
+}
+
+// TestTableIsWhole: every setting that policy knows stands in every form. A
+// setting that is missing in one place is how CSCso40251 and CSCtb49726 look.
+func TestTableIsWhole(t *testing.T) {
+	values := policy.Values{}
+	for _, s := range policy.Settings() {
+		if ElementOf(s.Name) == "" {
+			t.Errorf("%s has no element", s.Name)
+		}
+		v := s.Default
+		if v == "" {
+			v = "10.0.0.5"
+		}
+		values[s.Name] = v
+	}
+	if len(elements) != len(values) {
+		t.Errorf("%d elements for %d settings", len(elements), len(values))
+	}
+	f := &File{Levels: policy.Levels{Enterprise: values, Profile: values, Device: values}}
+	roundTrip(t, f)
+}
+
+// TestCSCso40251_CSCtb49726_EveryModelHasTheField: the setting of any model of
+// the table survives writing and reading, in both forms, at every level.
+func TestCSCso40251_CSCtb49726_EveryModelHasTheField(t *testing.T) {
+	for _, m := range policy.Builtin().Models() {
+		for _, s := range sections {
+			f := &File{Loads: []Assignment{{Load: "L1", Model: m.Name}}}
+			*s.of(&f.Levels) = policy.Values{policy.PeerSharing: policy.On}
+			back := roundTrip(t, f)
+			a, err := policy.Effective(policy.PeerSharing, m, back.Levels)
+			if err != nil || m.CanShare && (a.Value != policy.On || a.Level != s.level) || !m.CanShare && a.Value != policy.Off {
+				t.Errorf("%s at %s: %+v, %v", m.Name, s.key, a, err)
+			}
+		}
+	}
+}
+
+func roundTrip(t *testing.T, f *File) *File {
+	t.Helper()
+	b, err := f.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := ParseStrict(b)
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, b)
+	}
+	native, err := f.MarshalTOML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromTOML, err := ParseTOML(native)
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, native)
+	}
+	for form, got := range map[string]*File{"XML": back, "TOML": fromTOML} {
+		if g, w := plain(got), plain(f); g != w {
+			t.Errorf("%s: %s, want %s", form, g, w)
+		}
+	}
+	return back
+}
+
+// plain is what a file says, without lines and without what is unset.
+func plain(f *File) string {
+	s := fmt.Sprint(f.Default)
+	for _, a := range f.Loads {
+		s += fmt.Sprintf(" %q/%q/%q", a.Load, a.Model, a.Type)
+	}
+	return s + fmt.Sprint(Written(f))
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(sep))
+	f.Add([]byte(xmlDefault))
+	f.Add([]byte("<device><vendorConfig><peerloadWanLimit>2M</peerloadWanLimit></vendorConfig></device>"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := Parse(b)
+		if err != nil {
+			if !errors.Is(err, ErrFile) {
+				t.Fatalf("%v is no ErrFile", err)
+			}
+			return
+		}
+		roundTrip(t, p)
+	})
+}
+
+func FuzzNative(f *testing.F) {
+	f.Add([]byte("load = \"A.loads\"\n[enterprise]\npeer-sharing = true\nwan-limit = \"2M\"\n"))
+	f.Add([]byte("default = true\n[[loads]]\nmodel = \"CP-7941G\"\nload = \"A\"\ntype = 115\n"))
+	f.Add([]byte(`{"load": "A", "device": {"peer-sharing": "on", "retention": 5}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, parse := range []func([]byte) (*File, error){ParseTOML, ParseJSON} {
+			p, err := parse(b)
+			if err == nil {
+				roundTrip(t, p)
+			} else if !errors.Is(err, ErrFile) {
+				t.Fatalf("%v is no ErrFile", err)
+			}
+		}
+	})
+}
+
+func TestNative(t *testing.T) {
+	want := &File{Loads: []Assignment{{Load: "A"}}, Levels: policy.Levels{
+		Enterprise: policy.Values{policy.PeerSharing: policy.On, policy.WANLimit: "5"}}}
+	a, err := ParseTOML([]byte("load = \"A.loads\"\n[enterprise]\npeer-sharing = true\nwan-limit = 5\nlog-server = \"\"\n"))
+	if err != nil || plain(a) != plain(want) {
+		t.Errorf("%+v, %v", a, err)
+	}
+	b, err := ParseJSON([]byte(`{"load": "A", "enterprise": {"peer-sharing": true, "wan-limit": 5}}`))
+	if err != nil || plain(b) != plain(want) {
+		t.Errorf("%+v, %v", b, err)
+	}
+	for text, says := range map[string]string{
+		"load = 5.5":                   "load",
+		"loads = 5":                    "loads",
+		"\n\nload = ":                  "line 3",
+		"[enterprise]\npeer = true":    "peer",
+		"[enterprise]\ntiming = \"x\"": "timing",
+		"[site]\n":                     "site",
+		"default = 1":                  "default",
+		"[[loads]]\nlod = \"A\"":       "lod",
+	} {
+		if _, err := ParseTOML([]byte(text)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v, want %q in it", text, err, says)
+		}
+	}
+	if _, err := ParseJSON([]byte("{\n\"load\": }")); err == nil || !strings.Contains(err.Error(), "line 2") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestLease(t *testing.T) {
+	five, six := netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("10.0.0.6")
+	both := []netip.Addr{five, six}
+	for name, c := range map[string]struct {
+		text string
+		want Lease
+	}{
+		"dhclient, the last lease": {"lease {\n  option unknown-150 1:2:3:4;\n}\nlease {\n  interface \"eth0\";\n  option routers 10.0.0.1;\n" +
+			"  option unknown-150 a:0:0:5:a:0:0:6;\n  option tftp-server-name \"fw.example\";\n}\n", Lease{both, "fw.example"}},
+		"dhclient, a named option": {"lease {\n option voip-tftp-server 10.0.0.5, 10.0.0.6;\n}\n", Lease{both, ""}},
+		"systemd-networkd":         {"# This is private data.\nADDRESS=10.0.0.77\nOPTION_150=0a0000050a000006\n", Lease{both, ""}},
+		"udhcpc":                   {"ip=10.0.0.77\nsiaddr=10.0.0.1\nopt150=0a000005\ntftp=10.0.0.6\n", Lease{[]netip.Addr{five}, "10.0.0.6"}},
+		"udhcpc, only 66":          {"tftp=fw-1.example\n", Lease{nil, "fw-1.example"}},
+		"dhclient-script":          {"new_unknown_150='a:0:0:5'\n", Lease{[]netip.Addr{five}, ""}},
+		"dhcpcd":                   {"new_tftp_server_name=10.0.0.5\n", Lease{nil, "10.0.0.5"}},
+		"66 as bytes":              {"OPTION_66=66772e6578616d706c65\n", Lease{nil, "fw.example"}},
+	} {
+		got, err := ParseLease([]byte(c.text))
+		if err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
+		}
+	}
+	for _, text := range []string{"", "ip=10.0.0.1\n", "opt150=0a0000\n", "tftp=a b;rm\n", strings.Repeat("x", MaxLeaseSize+1)} {
+		if got, err := ParseLease([]byte(text)); !errors.Is(err, ErrLease) {
+			t.Errorf("%.20q: %+v, %v", text, got, err)
+		}
+	}
+	if h := (Lease{both, "fw"}).Hosts(); !reflect.DeepEqual(h, []string{"10.0.0.5", "10.0.0.6"}) {
+		t.Errorf("%v", h)
+	}
+}
+
+func FuzzLease(f *testing.F) {
+	f.Add([]byte("lease {\n option unknown-150 a:0:0:5;\n}\nopt150=0a000005\ntftp=x"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l, err := ParseLease(b)
+		if err == nil && (len(l.Hosts()) == 0 || len(l.Hosts()) > maxServers) {
+			t.Fatalf("%+v", l)
+		}
+	})
+}

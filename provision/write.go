@@ -1,0 +1,76 @@
+package provision
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
+
+// escaper writes text so that it can stand in an element or in an attribute.
+var escaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;")
+
+// Escape returns text that can stand in an element or a quoted attribute.
+func Escape(s string) string { return escaper.Replace(s) }
+
+// Marshal returns the file as XML, with the elements that phones read. Others
+// are not written. The same file gives the same bytes, and ParseStrict reads
+// them back. Errors match ErrFile.
+func (f *File) Marshal() ([]byte, error) {
+	if err := f.Validate(); err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	root := rootDevice
+	if f.Default {
+		root = rootDefault
+	}
+	fmt.Fprintf(&b, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<%s>\n", root)
+	for _, a := range f.Loads {
+		name, model := loadElement+a.Type, ""
+		if a.Model != "" {
+			model = ` model="` + Escape(a.Model) + `"`
+		}
+		fmt.Fprintf(&b, "  <%s%s>%s</%s>\n", name, model, Escape(a.Load), name)
+	}
+	for _, s := range Written(f) {
+		fmt.Fprintf(&b, "  <%s>\n", s.Element)
+		for _, e := range s.Settings {
+			fmt.Fprintf(&b, "    <%s>%s</%s>\n", e.Element, Escape(e.Text), e.Element)
+		}
+		fmt.Fprintf(&b, "  </%s>\n", s.Element)
+	}
+	fmt.Fprintf(&b, "</%s>\n", root)
+	if b.Len() > MaxSize {
+		return nil, badLine(0, "its text has %d bytes, more than %d", b.Len(), MaxSize)
+	}
+	return b.Bytes(), nil
+}
+
+// Section is a level as it stands in XML.
+type Section struct {
+	Element  string
+	Settings []Setting
+}
+
+// Setting is a setting as it stands in XML; Text is not escaped.
+type Setting struct{ Element, Text string }
+
+// Written returns the levels of a file that set something, as they stand in
+// XML: the weakest first, settings in the order of the table. An empty value
+// cannot be written: in these files it is none.
+func Written(f *File) []Section {
+	var out []Section
+	for _, s := range sections {
+		values := *s.of(&f.Levels)
+		w := Section{Element: s.element}
+		for _, e := range elements {
+			if v := values[e.setting]; v != "" {
+				w.Settings = append(w.Settings, Setting{e.name, e.text(v)})
+			}
+		}
+		if len(w.Settings) > 0 {
+			out = append(out, w)
+		}
+	}
+	return out
+}
