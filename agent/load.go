@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -209,6 +210,11 @@ func (r *LoadRun) intoSlots(ctx context.Context) error {
 		l.Components = append(l.Components, slot.Entry{Name: c.Name, Size: c.Size, Digest: c.Digest})
 		byName[c.Name] = c
 	}
+	if a, ok := s.Active(); ok && r.holds(s.Dir(a.Slot), a.Load, l) {
+		// Nothing to do: the other slot keeps the way back.
+		_, err := r.fetchAll(ctx, r.specsOf(r.Manifest.Components, s.Dir(a.Slot)))
+		return err
+	}
 	missing, err := s.Begin(l)
 	if err != nil {
 		return err
@@ -233,6 +239,23 @@ func (r *LoadRun) intoSlots(ctx context.Context) error {
 		}
 	}
 	return s.Switch()
+}
+
+// holds reports whether a slot has the very load, with every component as it
+// should be.
+func (r *LoadRun) holds(dir string, has, want slot.Load) bool {
+	if has.Name != want.Name || has.Version != want.Version || !slices.Equal(has.Components, want.Components) {
+		return false
+	}
+	for _, c := range r.Manifest.Components {
+		spec := slot.Spec{Key: c.Digest, Geometry: load.Geometry{Size: c.Size}, Table: c.Table, Digest: c.Digest}
+		p, err := slot.OpenHeld(r.dev.cfg.Files, filepath.Join(dir, c.Name), spec, r.dev.cfg.Slot)
+		if err != nil {
+			return false
+		}
+		_ = p.Close()
+	}
+	return true
 }
 
 // cached notes a component that was there before.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
@@ -157,6 +158,9 @@ func (r *Recorder) file(e report.Event) {
 	if e.Event == report.KindDone || e.Event == report.KindCommitted || e.Event == report.KindFailed {
 		// These tell the end; where the bytes came from stands in Final.
 		f.Event.Root, f.Event.Parent, f.Event.Children = old.Root, old.Parent, old.Children
+		if e.Final != nil {
+			f.Event.Root, f.Event.Parent = cmp.Or(old.Root, e.Final.Root), cmp.Or(old.Parent, e.Final.Parent)
+		}
 		f.Done = f.Done || e.Event != report.KindFailed
 		f.Failed = e.Event == report.KindFailed
 	}

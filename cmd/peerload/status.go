@@ -163,17 +163,21 @@ func because(f *agent.FileStatus) string {
 			why = d.Reason
 		}
 	}
+	comes := "comes"
+	if f.Done {
+		comes = "came"
+	}
 	switch {
 	case f.Failed:
 		return "It failed: " + f.Message
 	case f.Role == report.RoleClassic:
-		return "It comes from the server because sharing is off for this run (peers-off)."
+		return "It " + comes + " from the server because sharing is off for this run (peers-off)."
 	case f.Source == report.SourceOrigin && f.Role == report.RoleRoot:
-		return "It comes from the server because this device is the root of the file: it downloads once for the whole subnet (" + rootWhy(f) + ")."
+		return "It " + comes + " from the server because this device is the root of the file: it downloads once for the whole subnet (" + rootWhy(f) + ")."
 	case f.Source == report.SourceOrigin:
-		return "It comes from the server, within the subnet's budget, because the peers failed (" + why + ")."
+		return "It " + comes + " from the server, within the subnet's budget, because the peers failed (" + why + ")."
 	case f.Source == report.SourcePeer:
-		return fmt.Sprintf("It comes from a peer, %s, placed there by the root %s.", orDash(f.Parent), orDash(f.Root))
+		return fmt.Sprintf("It %s from a peer, %s, placed there by the root %s.", comes, orDash(f.Parent), orDash(f.Root))
 	case f.Source == report.SourceCache && f.Done:
 		return "It was held before."
 	}
