@@ -316,6 +316,9 @@ func (m *Machine) adopt(epoch uint64) {
 		return
 	}
 	m.epoch = epoch
+	if m.file.Keyed {
+		return // they speak of the same bytes anyway
+	}
 	for _, c := range m.feed.Children() {
 		m.act(SendFrame{c.Link, &wire.Welcome{From: m.self.Peer, Epoch: epoch, Size: m.geo.Size}})
 	}

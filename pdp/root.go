@@ -199,6 +199,9 @@ func (m *Machine) heardClaim(c election.Candidate) {
 	if c.Claim.Waiting {
 		m.rootWat.Wait(m.now)
 	}
+	if m.complete {
+		return // and asks for nothing more
+	}
 	m.member.Spread(int(c.Claim.Members))
 	m.member.Root(m.now, c.Peer, c.Addr, c.Link(), 0)
 }

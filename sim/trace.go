@@ -6,6 +6,7 @@ import (
 
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/report"
 )
 
 // trace writes a line about a device.
@@ -30,7 +31,7 @@ func (s *Sim) traceStep(t *Task, in pdp.Event, out []pdp.Action) {
 			acts = append(acts, line)
 		}
 	}
-	if event == "" && len(acts) == 0 {
+	if len(acts) == 0 && (event == "" || quiet(in)) {
 		return
 	}
 	if event == "" {
@@ -40,6 +41,22 @@ func (s *Sim) traceStep(t *Task, in pdp.Event, out []pdp.Action) {
 	for _, a := range acts {
 		fmt.Fprintf(s.cfg.Trace, "           => %s\n", a)
 	}
+}
+
+// quiet events are left out where nothing follows that is told.
+func quiet(in pdp.Event) bool {
+	switch e := in.(type) {
+	case nil:
+		return true
+	case pdp.Datagram:
+		_, claim := e.Msg.(*wire.Claim)
+		_, ask := e.Msg.(*wire.Ask)
+		return claim || ask
+	case pdp.Framed:
+		_, path := e.Frame.(*wire.Path)
+		return path
+	}
+	return false
 }
 
 func typeName(v any) string {
@@ -112,6 +129,9 @@ func (s *Sim) action(a pdp.Action) string {
 	case pdp.Complete:
 		return "COMPLETE"
 	case pdp.Note:
+		if a.Kind == report.KindLog && strings.Contains(a.Text, "TxBdcst") && s.cfg.Profile.Profile != "classic" {
+			return "" // the broadcast stands beside it
+		}
 		return fmt.Sprintf("[%s] %s", a.Kind, a.Text)
 	}
 	return strings.ToLower(typeName(a))

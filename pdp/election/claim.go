@@ -138,6 +138,7 @@ func (e *Election) Resign(now time.Duration, p wire.Peer, r *wire.Resign, needed
 	if (e.state != Following && e.state != Deferring) || e.root.Peer != p {
 		return
 	}
+	e.ignore(now, e.root.Addr.Addr(), e.cfg.HeadStart) // an older claim may still be on its way
 	switch {
 	case e.holding.Complete:
 		e.Start(now, wire.ReasonRootResigned, out)

@@ -79,6 +79,7 @@ type Member struct {
 	reason     wire.Reason
 	move       bool
 	unanswered int
+	waits      int           // answers in a row that there is no place yet
 	asked      time.Duration // first of the unanswered asks
 	due        time.Duration
 	// failures counts parents that failed since bytes last came.
@@ -202,10 +203,12 @@ func (t *Member) Place(now time.Duration, from wire.Peer, p *wire.Place, out *Me
 	}
 	t.unanswered = 0
 	if p.Parent.IsZero() {
-		wait := min(time.Duration(p.Wait)*time.Millisecond, t.cfg.AskAgain)
-		t.due = now + max(wait, t.cfg.AskFirst/4) + t.jitter(t.cfg.AskFirst/4)
+		wait := max(time.Duration(p.Wait)*time.Millisecond, t.cfg.AskFirst/4) << min(t.waits, 8)
+		t.waits++
+		t.due = now + min(wait, t.cfg.AskAgain) + t.jitter(t.cfg.AskFirst/4)
 		return
 	}
+	t.waits = 0
 	addr := p.Addr
 	if p.Parent == t.root {
 		addr = t.rootLink

@@ -47,6 +47,7 @@ type member struct {
 	atRoot   bool // is placed directly below the root or not at all
 	// avoid holds the last parents that failed this member.
 	avoid      [4]wire.Peer
+	avoidSince time.Duration // of the first of them
 	avoidUntil time.Duration
 	avoidNext  int
 	shut       time.Duration // takes no new children until then
@@ -127,6 +128,9 @@ func (t *Placer) complain(now time.Duration, x *member, m *wire.Ask) {
 	if m.Failed == t.self && m.Reason == wire.ReasonDigestMismatch {
 		return // it comes back for what was altered on its way
 	}
+	if now >= x.avoidUntil {
+		x.avoid, x.avoidSince = [4]wire.Peer{}, now
+	}
 	if !x.avoids(now, m.Failed) {
 		x.avoid[x.avoidNext%len(x.avoid)] = m.Failed
 		x.avoidNext++
@@ -151,7 +155,7 @@ func (t *Placer) complain(now time.Duration, x *member, m *wire.Ask) {
 }
 
 func (x *member) avoids(now time.Duration, p wire.Peer) bool {
-	if now > x.avoidUntil || p.IsZero() {
+	if now >= x.avoidUntil || p.IsZero() {
 		return false
 	}
 	for _, a := range x.avoid {
@@ -184,9 +188,7 @@ func (t *Placer) forget(now time.Duration) {
 	t.order = kept
 }
 
-// place finds the shallowest free slot that is not below x itself. Of those of
-// one depth it takes the member that came first, so that the tree is the same
-// for the same asks.
+// place finds the shallowest free slot that is not below x itself.
 func (t *Placer) place(now time.Duration, x *member, stripe uint8) *wire.Place {
 	t.measure(now)
 	if p := t.members[x.parent]; !x.parent.IsZero() && !(x.atRoot && p != nil) && (p != nil || x.parent == t.self) {
@@ -197,21 +199,35 @@ func (t *Placer) place(now time.Duration, x *member, stripe uint8) *wire.Place {
 		x.since = now
 		return t.answer(x, p, stripe)
 	}
-	var best *member
-	if t.open(now, t.root, x) {
-		best = t.root
-	} else if !x.atRoot {
-		for _, y := range t.order {
-			if (best == nil || y.depth < best.depth) && t.open(now, y, x) {
-				best = y
-			}
-		}
+	best := t.shallowest(now, x)
+	if best == nil && now-x.avoidSince > t.cfg.Lease {
+		// Nobody else: one that failed it may have been unlucky.
+		x.avoidUntil = now
+		best = t.shallowest(now, x)
 	}
 	if best == nil {
 		return &wire.Place{Stripe: stripe, Wait: t.waitMillis()}
 	}
 	x.parent, x.since = best.peer, now
 	return t.answer(x, best, stripe)
+}
+
+// shallowest returns the member of least depth that may take x, nil if none
+// may; of one depth the one that came first.
+func (t *Placer) shallowest(now time.Duration, x *member) *member {
+	if t.open(now, t.root, x) {
+		return t.root
+	}
+	if x.atRoot {
+		return nil
+	}
+	var best *member
+	for _, y := range t.order {
+		if (best == nil || y.depth < best.depth) && t.open(now, y, x) {
+			best = y
+		}
+	}
+	return best
 }
 
 func (t *Placer) answer(x, parent *member, stripe uint8) *wire.Place {
