@@ -112,7 +112,11 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 		Fetch: func(ctx context.Context) ([]byte, error) {
 			b, _, err := client.BuildBundle(ctx, far, r.name)
 			if err != nil {
-				if refused = err; !far.failed(err) {
+				switch refused = err; {
+				case errors.Is(err, trust.ErrNotFound):
+					// Nothing to be believed or not: it is not there.
+					refused, err = nil, fmt.Errorf("no signed load there: %w: %w", origin.ErrNotFound, err)
+				case !far.failed(err):
 					// Asking again would not make it trustworthy.
 					err = fmt.Errorf("%w: %w", origin.ErrForbidden, err)
 				}

@@ -154,15 +154,21 @@ func (r *Recorder) file(e report.Event) {
 		r.st.Files = append(r.st.Files, f)
 	}
 	old := f.Event
-	f.Event = e
-	if e.Event == report.KindDone || e.Event == report.KindCommitted || e.Event == report.KindFailed {
+	switch {
+	case e.Event == report.KindDone || e.Event == report.KindCommitted || e.Event == report.KindFailed:
 		// These tell the end; where the bytes came from stands in Final.
+		f.Event = e
 		f.Event.Root, f.Event.Parent, f.Event.Children = old.Root, old.Parent, old.Children
 		if e.Final != nil {
 			f.Event.Root, f.Event.Parent = cmp.Or(old.Root, e.Final.Root), cmp.Or(old.Parent, e.Final.Parent)
 		}
 		f.Done = f.Done || e.Event != report.KindFailed
 		f.Failed = e.Event == report.KindFailed
+	case f.Done:
+		// It serves on, and where its own bytes came from stays true.
+		f.Event.Time, f.Event.Children = e.Time, e.Children
+	default:
+		f.Event = e
 	}
 	if e.Event == report.KindProgress || e.Message == "" {
 		return
