@@ -36,6 +36,9 @@ type Config struct {
 	// carefully files are settled.
 	Files slot.FS
 	Slot  slot.Config
+	// SendRate is the most bytes of files that are sent to peers in a second,
+	// all links together. 0: no limit.
+	SendRate int64
 	// Report takes every event, from one goroutine at a time; it must not
 	// block. nil drops them.
 	Report func(report.Event)
@@ -53,6 +56,9 @@ func (c Config) Validate() error {
 	if c.ID == 0 || c.Net == nil || c.Origin == nil {
 		return errors.New("agent: a device needs an id, a net and an origin")
 	}
+	if c.SendRate < 0 {
+		return errors.New("agent: SendRate must not be negative")
+	}
 	if err := c.Slot.Validate(); err != nil {
 		return err
 	}
@@ -67,6 +73,7 @@ type Device struct {
 	rnd   *rand.Rand
 	inbox chan item
 	done  chan struct{} // closed when Run returns
+	pace  pace
 
 	// Owned by the loop.
 	jobs map[wire.Hierarchy]*job
@@ -102,6 +109,7 @@ func NewDevice(cfg Config) (*Device, error) {
 		rnd:   rand.New(rand.NewChaCha8([32]byte(seed[:32]))),
 		inbox: make(chan item, 256),
 		done:  make(chan struct{}),
+		pace:  pace{rate: cfg.SendRate},
 		jobs:  map[wire.Hierarchy]*job{},
 	}, nil
 }

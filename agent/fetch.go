@@ -31,19 +31,22 @@ func (d *Device) Fetch(spec Spec) (*File, error) {
 
 // open prepares the content and the machine of a file.
 func (d *Device) open(spec Spec) (*File, error) {
+	j := &job{dev: d, spec: spec}
+	part, held, err := j.openContent()
+	if err != nil {
+		return nil, err
+	}
+	return d.newFile(spec, part, held), nil
+}
+
+// newFile makes the job and the machine of content that is open.
+func (d *Device) newFile(spec Spec, part *slot.Partial, held bool) *File {
 	ctx, cancel := context.WithCancel(context.Background())
 	j := &job{
-		dev: d, spec: spec, ctx: ctx, stop: cancel, links: map[pdp.Link]*link{},
+		dev: d, spec: spec, ctx: ctx, stop: cancel, links: map[pdp.Link]*link{}, part: part, held: held,
 		finished: make(chan struct{}), settle: make(chan struct{}, 1), verify: make(chan struct{}, 1),
 	}
 	j.count.start, j.count.children = time.Now(), map[string]bool{}
-	part, held, err := j.openContent()
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	j.part = part
-	j.held = held
 	size := spec.Size
 	if g := part.Geometry(); g.Known() {
 		size = g.Size // learned by an earlier run
@@ -52,7 +55,7 @@ func (d *Device) open(spec Spec) (*File, error) {
 		Hierarchy: spec.Hierarchy(), Name: spec.Name, Model: spec.Model, Size: size,
 		Signed: spec.signed(), Keyed: !spec.Digest.IsZero(),
 	}, rand.New(rand.NewPCG(d.rnd.Uint64(), d.rnd.Uint64())))
-	return &File{j}, nil
+	return &File{j}
 }
 
 // openContent opens the file that is in place already, if its digest is right,

@@ -215,6 +215,7 @@ func (l *link) writeChunk(o outgoing) error {
 	if err != nil {
 		return err
 	}
+	l.wait(len(b))
 	head := wire.ChunkFrameHeader(o.chunk, len(b), !j.spec.signed())
 	bufs := net.Buffers{head, b}
 	_, err = bufs.WriteTo(l.conn)

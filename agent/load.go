@@ -74,6 +74,18 @@ type LoadRun struct {
 // every component, each in a hierarchy of its own. It returns once all are
 // verified and committed; Close ends the serving.
 func (d *Device) FetchLoad(ctx context.Context, s LoadSpec) (*LoadRun, error) {
+	r, err := d.verifiedRun(ctx, s)
+	switch {
+	case err != nil:
+		return r, err
+	case s.Slots:
+		return r, r.intoSlots(ctx)
+	}
+	return r, r.intoDir(ctx)
+}
+
+// verifiedRun begins a load: its manifest is verified and for this model.
+func (d *Device) verifiedRun(ctx context.Context, s LoadSpec) (*LoadRun, error) {
 	base := *s.URL
 	base.Path = path.Dir(s.URL.Path) + "/"
 	if base.Path == "//" {
@@ -88,10 +100,7 @@ func (d *Device) FetchLoad(ctx context.Context, s LoadSpec) (*LoadRun, error) {
 		return r, fmt.Errorf("%w: %s %s is for %s, this device is a %s", ErrModel,
 			r.Manifest.Name, r.Manifest.Version, strings.Join(r.Manifest.Models, ", "), s.Model)
 	}
-	if s.Slots {
-		return r, r.intoSlots(ctx)
-	}
-	return r, r.intoDir(ctx)
+	return r, nil
 }
 
 // manifest fetches metadata and manifest, once per subnet: the root makes a

@@ -149,6 +149,10 @@ func (r *Recorder) Take(e report.Event) {
 func (r *Recorder) file(e report.Event) {
 	f := r.files[e.File]
 	if f == nil {
+		if len(r.files) >= keepFiles {
+			oldest := r.st.Files[0]
+			r.forget(func(f *FileStatus) bool { return f == oldest })
+		}
 		f = &FileStatus{Since: e.Time}
 		r.files[e.File] = f
 		r.st.Files = append(r.st.Files, f)

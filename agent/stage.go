@@ -1,0 +1,109 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/slot"
+)
+
+// ErrActive says that the active slot holds the very load already.
+var ErrActive = errors.New("the active slot holds this load already")
+
+// ErrNotHeld says that a file is not in place, or not what it should be.
+var ErrNotHeld = errors.New("not held")
+
+// StageLoad fetches a load into the inactive slot of s and marks it complete;
+// switching is left to the caller, who keeps s open. accept may refuse a load
+// once its manifest is verified; nil takes all. LoadSpec.Dir and Slots are not
+// used. If the active slot holds the load already, nothing is changed and the
+// error is ErrActive.
+func (d *Device) StageLoad(ctx context.Context, spec LoadSpec, s *slot.Slots, accept func(*load.Manifest) error) (*LoadRun, error) {
+	r, err := d.verifiedRun(ctx, spec)
+	if err != nil {
+		return r, err
+	}
+	if accept != nil {
+		if err := accept(r.Manifest); err != nil {
+			return r, err
+		}
+	}
+	l := slot.Load{Name: r.Manifest.Name, Version: r.Manifest.Version}
+	for _, c := range r.Manifest.Components {
+		l.Components = append(l.Components, slot.Entry{Name: c.Name, Size: c.Size, Digest: c.Digest})
+	}
+	if a, ok := s.Active(); ok && a.Name == l.Name && a.Version == l.Version && slices.Equal(a.Components, l.Components) {
+		return r, ErrActive
+	}
+	if err := r.fill(ctx, s, l); err != nil {
+		return r, err
+	}
+	return r, s.Complete()
+}
+
+// fill fetches into the inactive slot what it and the active one do not have.
+func (r *LoadRun) fill(ctx context.Context, s *slot.Slots, l slot.Load) error {
+	missing, err := s.Begin(l)
+	if err != nil {
+		return err
+	}
+	dir := s.Dir(s.Inactive().Slot)
+	var want []load.Component
+	for _, c := range r.Manifest.Components {
+		if slices.ContainsFunc(missing, func(e slot.Entry) bool { return e.Name == c.Name }) {
+			want = append(want, c)
+		} else {
+			r.cached(c, filepath.Join(dir, c.Name))
+		}
+	}
+	files, err := r.fetchAll(ctx, r.specsOf(want, dir))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := f.Commit(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Hold offers a file that is in place to the peers, until Close. Unlike Fetch
+// it never downloads: a file that is missing or not what Spec.Digest says is
+// ErrNotHeld.
+func (d *Device) Hold(spec Spec) (*File, error) {
+	s := slot.Spec{Key: spec.key(), Geometry: load.Geometry{Size: spec.Size}, Table: spec.Table, Digest: spec.Digest}
+	p, err := slot.OpenHeld(d.cfg.Files, spec.Target, s, d.cfg.Slot)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, slot.ErrDamaged) {
+		return nil, fmt.Errorf("%w: %w", ErrNotHeld, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f := d.newFile(spec, p, true)
+	if err := d.begin(f, true); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return f, nil
+}
+
+// Alive reports whether the loop answers before ctx ends.
+func (d *Device) Alive(ctx context.Context) bool {
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		d.call(func(time.Duration) {})
+	}()
+	select {
+	case <-answered:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
