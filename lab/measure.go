@@ -24,6 +24,10 @@ type MeasureConfig struct {
 	Devices int    // 1 to MaxDevices
 	WAN     Rate   // the file server's link
 	LAN     Rate   // a device's port; namespace sites only
+	// RTT, Jitter and Loss make the WAN a long link: see LinkConfig;
+	// namespace sites only.
+	RTT, Jitter time.Duration
+	Loss        Fraction
 	Size    Size   // of the file
 	Kind    string // KindLoopback or KindNamespace
 	TFTP    bool   // the origin is TFTP instead of HTTP
@@ -45,6 +49,12 @@ type MeasureConfig struct {
 	Linger time.Duration
 	// Args are further arguments for every device.
 	Args []string
+	// Procs is GOMAXPROCS of a device: 0 means 1, -1 leaves it to the device.
+	Procs int
+	// Late is how many further devices start when all others have the file.
+	Late int
+	// Client, if not nil, fetches in the place of peerload.
+	Client *Client
 }
 
 // Validate refuses what cannot be run.
@@ -56,8 +66,16 @@ func (c MeasureConfig) Validate() error {
 		return fmt.Errorf("unknown kind of site %q: %s or %s", c.Kind, KindLoopback, KindNamespace)
 	case c.Size < 1 || c.WAN < 1 || c.LAN < 1:
 		return errors.New("size, WAN and LAN must be set")
+	case c.link().Long() && c.Kind != KindNamespace:
+		return errors.New("only a namespace site has a WAN with a round trip or loss")
 	case !c.Peers && len(c.KillRoot) > 0:
 		return errors.New("without peers there is no root to kill")
+	case c.Client != nil && (c.Peers || c.Late > 0):
+		return errKillForeign
+	case c.Late < 0 || c.Devices+c.Late > MaxDevices:
+		return fmt.Errorf("%d late devices are outside 0 to %d", c.Late, MaxDevices-c.Devices)
+	case c.Procs < -1:
+		return fmt.Errorf("GOMAXPROCS %d of a device: 1 at least, or -1 to leave it", c.Procs)
 	}
 	last := 0
 	for _, p := range c.KillRoot {
@@ -67,6 +85,10 @@ func (c MeasureConfig) Validate() error {
 		last = p
 	}
 	return nil
+}
+
+func (c MeasureConfig) link() LinkConfig {
+	return LinkConfig{Rate: c.WAN, RTT: c.RTT, Jitter: c.Jitter, Loss: c.Loss}
 }
 
 // Bound is the shortest time in which the last device can have the file.
@@ -106,6 +128,10 @@ type measurement struct {
 	tails   []*tail
 	logs    []*os.File
 
+	helper   *Proc     // of a foreign client; nil if none
+	lateZero time.Time // the late devices were started
+	lateFrom int64     // payload that the server had sent then
+
 	mu    sync.Mutex
 	dead  []*Proc // killed and replaced
 	kills []*Kill
@@ -125,8 +151,10 @@ func Measure(ctx context.Context, cfg MeasureConfig) (_ *Result, err error) {
 	}
 	runCtx, cancel := context.WithTimeout(ctx, cfg.timeout())
 	defer cancel()
-	if err := m.start(runCtx); err != nil {
-		cancel()
+	life, end := context.WithCancel(runCtx)
+	defer end()
+	if err := m.start(life); err != nil {
+		end()
 		m.wait()
 		return nil, err
 	}
@@ -134,12 +162,22 @@ func Measure(ctx context.Context, cfg MeasureConfig) (_ *Result, err error) {
 	watch, stop := context.WithCancel(runCtx)
 	helpers.Go(func() { m.sample(watch) })
 	if len(cfg.KillRoot) > 0 {
-		helpers.Go(func() { m.killRoots(watch, runCtx) })
+		helpers.Go(func() { m.killRoots(watch, life) })
+	}
+	if cfg.Late > 0 {
+		helpers.Go(func() { m.startLate(watch, life) })
+	}
+	if cfg.Client != nil && cfg.Client.Done != nil {
+		helpers.Go(func() { m.endClients(watch, end) })
 	}
 	m.wait()
 	stop()
 	helpers.Wait()
-	m.wait() // a device that was started again meanwhile
+	m.wait() // a device that was started meanwhile
+	if m.helper != nil {
+		end()
+		_ = m.helper.Wait() // it was ended, whatever it says of it
+	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -147,11 +185,12 @@ func Measure(ctx context.Context, cfg MeasureConfig) (_ *Result, err error) {
 }
 
 func (m *measurement) prepare(ctx context.Context) (err error) {
-	need := int64(m.cfg.Size)*int64(m.cfg.Devices+1)*21/20 + int64(m.cfg.Devices)<<20
+	devices := m.cfg.Devices + m.cfg.Late
+	need := int64(m.cfg.Size)*int64(devices+2)*21/20 + int64(devices)<<20
 	if m.dir, err = NewRunDir(m.cfg.Base, need); err != nil {
 		return err
 	}
-	pub := filepath.Join(m.dir.Path, "server")
+	pub := filepath.Join(m.dir.Path, publicDir)
 	if err := os.Mkdir(pub, 0o755); err != nil {
 		return err
 	}
@@ -170,20 +209,27 @@ func (m *measurement) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if m.server, err = ServeFiles(ln, pub, m.site.Shaper()); err != nil || !m.cfg.TFTP {
+	if m.server, err = ServeFiles(ln, pub, m.site.Shaper()); err != nil {
 		return err
 	}
-	pc, err := m.site.ListenPacket()
-	if err != nil {
-		return err
+	if m.cfg.TFTP {
+		pc, err := m.site.ListenPacket()
+		if err != nil {
+			return err
+		}
+		if err := m.server.ServeTFTP(pc, m.site.Shaper()); err != nil {
+			return err
+		}
 	}
-	return m.server.ServeTFTP(pc, m.site.Shaper())
+	return m.prepareClient()
 }
 
 // newSite keeps nil pointers out of the interface.
 func newSite(cfg MeasureConfig) (Site, error) {
 	if cfg.Kind == KindNamespace {
-		s, err := NewNamespaceSite(NamespaceConfig{Devices: cfg.Devices, WAN: cfg.WAN, LAN: cfg.LAN})
+		s, err := NewNamespaceSite(NamespaceConfig{
+			Devices: cfg.Devices + cfg.Late, WAN: cfg.WAN, LAN: cfg.LAN, RTT: cfg.RTT, Jitter: cfg.Jitter, Loss: cfg.Loss,
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -236,18 +282,21 @@ func (m *measurement) command(i int) (Command, error) {
 	if !m.cfg.Peers {
 		peers = "off"
 	}
-	url := m.server.URL(fileName)
-	if m.cfg.TFTP {
-		url = m.server.TFTPURL(fileName)
-	}
 	args := []string{
-		"get", url, "-o", filepath.Join(dir, fileName), "--sha256", m.sum,
+		"get", m.url(), "-o", filepath.Join(dir, fileName), "--sha256", m.sum,
 		"--state", filepath.Join(dir, "state"), "--peers", peers, "--json",
 	}
-	if m.cfg.Linger > 0 {
-		args = append(args, "--linger", m.cfg.Linger.String())
+	linger := m.cfg.Linger
+	if m.cfg.Late > 0 && linger == 0 {
+		linger = m.cfg.lateLinger()
 	}
-	c := Command{Seat: seat, Path: m.cfg.Product, Args: append(append(args, seat.Args...), m.cfg.Args...)}
+	if linger > 0 {
+		args = append(args, "--linger", linger.String())
+	}
+	c := Command{Seat: seat, Path: m.cfg.Product, Args: append(append(args, seat.Args...), m.cfg.Args...), Procs: m.cfg.Procs}
+	if m.cfg.Client != nil {
+		c = m.foreign(c, i)
+	}
 	for len(m.tails) <= i {
 		m.tails = append(m.tails, &tail{})
 	}
@@ -287,6 +336,9 @@ func (m *measurement) start(ctx context.Context) error {
 			return err
 		}
 		commands[i] = c
+	}
+	if err := m.startHelper(ctx); err != nil {
+		return err
 	}
 	m.base, _ = m.site.Wire()
 	procs, zero, err := StartAll(ctx, commands)

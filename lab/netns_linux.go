@@ -16,18 +16,28 @@ import (
 
 // Addresses of a namespace site. The server stands behind two routers, in a
 // subnet of its own, as a server behind a WAN does: it hears no broadcast.
+// Subnet k of the devices is 10.(77+k).0.0/16: see lanGateway.
 var (
-	lanGateway = netip.MustParsePrefix("10.77.255.254/16")
-	lanFirst   = netip.MustParseAddr("10.77.0.1")
-	wanNear    = netip.MustParsePrefix("10.78.0.1/30")
-	wanFar     = netip.MustParsePrefix("10.78.0.2/30")
-	farGateway = netip.MustParsePrefix("10.79.0.1/30")
-	serverAddr = netip.MustParsePrefix("10.79.0.2/30")
+	wanNear    = netip.MustParsePrefix("172.30.0.1/30")
+	wanFar     = netip.MustParsePrefix("172.30.0.2/30")
+	farGateway = netip.MustParsePrefix("172.31.0.1/30")
+	serverAddr = netip.MustParsePrefix("172.31.0.2/30")
 )
+
+// MaxSubnets bounds the subnets of one site.
+const MaxSubnets = 100
+
+// lanGateway returns the router's address in subnet k.
+func lanGateway(k int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(77 + k), 255, 254}), 16)
+}
+
+// lanFirst returns the address of the first device in subnet k.
+func lanFirst(k int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(77 + k), 0, 1}) }
 
 // Names of links. In the two routers every name starts with "pl-".
 const (
-	bridgeName = "pl-lan"
+	bridgeName = "pl-lan%d"
 	wanName    = "pl-wan"
 	serverName = "pl-srv"
 	portName   = "pl-d%d"
@@ -51,10 +61,35 @@ type NamespaceConfig struct {
 	Devices int  // 1 to MaxDevices
 	WAN     Rate // each way between the router and the server
 	LAN     Rate // each way of every device's port
+	// Subnets is the number of subnets among which the devices are divided,
+	// the first ones first; 0 means 1. At most MaxSubnets and Devices.
+	Subnets int
+	// RTT, Jitter and Loss make the WAN a long link: see LinkConfig. If all
+	// are 0 the kernel carries the WAN and shapes it.
+	RTT, Jitter time.Duration
+	Loss        Fraction
 }
 
+// Validate refuses what cannot be built.
+func (c NamespaceConfig) Validate() error {
+	if c.Devices < 1 || c.Devices > MaxDevices {
+		return fmt.Errorf("%d devices are outside 1 to %d", c.Devices, MaxDevices)
+	}
+	if c.Subnets < 0 || c.Subnets > min(MaxSubnets, c.Devices) {
+		return fmt.Errorf("%d subnets are outside 1 to %d", c.Subnets, min(MaxSubnets, c.Devices))
+	}
+	return c.link().Validate()
+}
+
+func (c NamespaceConfig) link() LinkConfig {
+	return LinkConfig{Rate: c.WAN, RTT: c.RTT, Jitter: c.Jitter, Loss: c.Loss, Seed: 1}
+}
+
+// subnet returns in which subnet device i is.
+func (c NamespaceConfig) subnet(i int) int { return i * max(c.Subnets, 1) / c.Devices }
+
 // NamespaceSite is a site of network namespaces: one for every device, a near
-// router whose bridge is the LAN, and a far router at the other end of the
+// router with a bridge for every subnet, and a far router at the other end of the
 // WAN. The file server stays in the namespace of this process. None has a
 // name: the kernel removes them when the process ends, however it ends.
 //
@@ -65,16 +100,19 @@ type NamespaceSite struct {
 	near   netns.NsHandle
 	far    netns.NsHandle
 	seats  []netns.NsHandle
-	ears   *listener
+	addrs  []netip.Addr // of the devices
+	config NamespaceConfig
+	ears   []*listener // one for every subnet
+	long   *longLink   // the WAN, if it is a long link
 }
 
 // NewNamespaceSite builds the site beside the network namespace of this
 // process, which must be a fresh one: see Isolate.
 func NewNamespaceSite(cfg NamespaceConfig) (_ *NamespaceSite, err error) {
-	if cfg.Devices < 1 || cfg.Devices > MaxDevices {
-		return nil, fmt.Errorf("%d devices are outside 1 to %d", cfg.Devices, MaxDevices)
+	if err := cfg.Validate(); err != nil {
+		return nil, err
 	}
-	s := &NamespaceSite{server: netns.None(), near: netns.None(), far: netns.None()}
+	s := &NamespaceSite{server: netns.None(), near: netns.None(), far: netns.None(), config: cfg}
 	err = onThread(func() error { return s.build(cfg) })
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("the namespace site: %w", err), s.Close())
@@ -114,21 +152,29 @@ func (s *NamespaceSite) build(cfg NamespaceConfig) (err error) {
 	if s.far, err = s.fresh(forward); err != nil {
 		return err
 	}
-	err = errors.Join(
-		connect(0,
-			end{ns: s.far, name: serverName, addr: farGateway},
-			end{ns: s.server, name: seatName, addr: serverAddr, route: farGateway}),
-		connect(cfg.WAN,
-			end{ns: s.near, name: wanName, addr: wanNear, route: wanFar},
-			end{ns: s.far, name: wanName, addr: wanFar, route: wanNear}),
-	)
-	if err != nil {
+	if err := s.buildWAN(cfg); err != nil {
 		return fmt.Errorf("the WAN: %w", err)
 	}
 	if err := s.buildLAN(cfg); err != nil {
 		return err
 	}
 	return s.settled()
+}
+
+// buildWAN joins the server to the far router and the far one to the near.
+func (s *NamespaceSite) buildWAN(cfg NamespaceConfig) error {
+	err := connect(0,
+		end{ns: s.far, name: serverName, addr: farGateway},
+		end{ns: s.server, name: seatName, addr: serverAddr, route: farGateway})
+	if err != nil {
+		return err
+	}
+	near := end{ns: s.near, name: wanName, addr: wanNear, route: wanFar}
+	far := end{ns: s.far, name: wanName, addr: wanFar, route: wanNear}
+	if cfg.link().Long() {
+		return s.joinLong(cfg.link(), near, far)
+	}
+	return connect(cfg.WAN, near, far)
 }
 
 // settled waits until all links carry packets: the kernel brings a link up a
@@ -159,7 +205,8 @@ func carry(h *netlink.Handle, deadline time.Time) error {
 		down := ""
 		for _, l := range links {
 			a := l.Attrs()
-			if a.Flags&net.FlagLoopback == 0 && a.OperState != netlink.OperUp {
+			// A TUN device does not tell its state: it carries from the start.
+			if a.Flags&net.FlagLoopback == 0 && a.OperState != netlink.OperUp && l.Type() != "tuntap" {
 				down = a.Name
 			}
 		}
@@ -173,43 +220,68 @@ func carry(h *netlink.Handle, deadline time.Time) error {
 	}
 }
 
-// buildLAN makes the bridge and the devices' namespaces and ports.
+// buildLAN makes the bridges and the devices' namespaces and ports.
 func (s *NamespaceSite) buildLAN(cfg NamespaceConfig) error {
-	h, err := netlink.NewHandleAt(s.near)
-	if err != nil {
-		return err
+	var bridges []int
+	for k := range max(cfg.Subnets, 1) {
+		index, err := s.bridge(k)
+		if err != nil {
+			return fmt.Errorf("subnet %d: %w", k+1, err)
+		}
+		bridges = append(bridges, index)
 	}
-	defer h.Close()
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = bridgeName
-	bridge := &netlink.Bridge{LinkAttrs: attrs}
-	if err := h.LinkAdd(bridge); err != nil {
-		return fmt.Errorf("the bridge: %w", err)
-	}
-	if err := raise(h, bridgeName, lanGateway); err != nil {
-		return err
-	}
-	if err := netns.Set(s.near); err != nil {
-		return err
-	}
-	s.ears, err = listen(bridge)
-	if err = errors.Join(err, netns.Set(s.server)); err != nil {
-		return fmt.Errorf("listen on the LAN: %w", err)
-	}
+	places := make([]int, len(bridges))
 	for i := range cfg.Devices {
 		seat, err := s.fresh(nil)
 		if err != nil {
 			return err
 		}
-		s.seats = append(s.seats, seat)
+		k := cfg.subnet(i)
+		addr := hostAddr(lanFirst(k), places[k])
+		places[k]++
+		s.seats, s.addrs = append(s.seats, seat), append(s.addrs, addr)
 		err = connect(cfg.LAN,
-			end{ns: s.near, name: fmt.Sprintf(portName, i+1), bridge: bridge.Index},
-			end{ns: seat, name: seatName, addr: netip.PrefixFrom(hostAddr(lanFirst, i), lanGateway.Bits()), route: lanGateway})
+			end{ns: s.near, name: fmt.Sprintf(portName, i+1), bridge: bridges[k]},
+			end{ns: seat, name: seatName, addr: netip.PrefixFrom(addr, lanGateway(k).Bits()), route: lanGateway(k)})
 		if err != nil {
 			return fmt.Errorf("device %d: %w", i+1, err)
 		}
 	}
 	return nil
+}
+
+// bridge makes the bridge of a subnet, listens on it and returns its index.
+func (s *NamespaceSite) bridge(k int) (int, error) {
+	h, err := netlink.NewHandleAt(s.near)
+	if err != nil {
+		return 0, err
+	}
+	defer h.Close()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = fmt.Sprintf(bridgeName, k+1)
+	bridge := &netlink.Bridge{LinkAttrs: attrs}
+	if err := h.LinkAdd(bridge); err != nil {
+		return 0, err
+	}
+	if err := raise(h, attrs.Name, lanGateway(k)); err != nil {
+		return 0, err
+	}
+	return bridge.Index, s.within(s.near, func() error {
+		ears, err := listen(bridge)
+		if err == nil {
+			s.ears = append(s.ears, ears)
+		}
+		return err
+	})
+}
+
+// within runs f in a namespace, on the calling thread, which it returns to the
+// server's.
+func (s *NamespaceSite) within(ns netns.NsHandle, f func() error) error {
+	if err := netns.Set(ns); err != nil {
+		return err
+	}
+	return errors.Join(f(), netns.Set(s.server))
 }
 
 // forward makes the thread's namespace a router.
@@ -381,7 +453,7 @@ func (s *NamespaceSite) Shaper() *Shaper { return nil }
 func (s *NamespaceSite) Seat(i int) Seat {
 	ns := s.seats[i]
 	return Seat{
-		Addr: hostAddr(lanFirst, i),
+		Addr: s.addrs[i],
 		Args: []string{"--interface", seatName},
 		Enter: func(f func() error) error {
 			if err := netns.Set(ns); err != nil {
@@ -392,8 +464,12 @@ func (s *NamespaceSite) Seat(i int) Seat {
 	}
 }
 
-// Wire implements Site with the counters of the two token buckets.
+// Wire implements Site with the counters of the two token buckets or of the
+// long link.
 func (s *NamespaceSite) Wire() (Wire, bool) {
+	if s.long != nil {
+		return Wire{Down: s.long.down.Count().Bytes, Up: s.long.up.Count().Bytes}, true
+	}
 	down, err1 := sentBytes(s.far, wanName)
 	up, err2 := sentBytes(s.near, wanName)
 	return Wire{Down: down, Up: up}, err1 == nil && err2 == nil
@@ -421,16 +497,39 @@ func sentBytes(ns netns.NsHandle, name string) (uint64, error) {
 	return 0, fmt.Errorf("no token bucket on %s", name)
 }
 
+// busiest returns the bytes, with all headers, that the first n devices'
+// busiest has sent.
+func (s *NamespaceSite) busiest(n int) uint64 {
+	most := uint64(0)
+	for _, ns := range s.seats[:n] {
+		if sent, err := sentBytes(ns, seatName); err == nil {
+			most = max(most, sent)
+		}
+	}
+	return most
+}
+
 // Broadcasts returns when devices sent broadcasts to the peers' port.
-func (s *NamespaceSite) Broadcasts() []time.Time { return s.ears.times() }
+// They are in order within a subnet.
+func (s *NamespaceSite) Broadcasts() []time.Time {
+	var all []time.Time
+	for _, e := range s.ears {
+		all = append(all, e.times()...)
+	}
+	return all
+}
 
 // Close implements Site: it removes the routers' links, and with them their
 // other ends, and lets go of the namespaces, which the kernel then removes.
 func (s *NamespaceSite) Close() error {
 	var err error
-	if s.ears != nil {
-		err, s.ears = s.ears.close(), nil
+	for _, e := range s.ears {
+		err = errors.Join(err, e.close())
 	}
+	if s.long != nil {
+		err = errors.Join(err, s.long.close())
+	}
+	s.ears, s.long = nil, nil
 	for _, ns := range []netns.NsHandle{s.near, s.far} {
 		if ns.IsOpen() {
 			err = errors.Join(err, removeLinks(ns))

@@ -31,6 +31,14 @@ type Command struct {
 	Seat Seat
 	Path string
 	Args []string
+	// Procs is GOMAXPROCS of the device: 0 means 1, as a phone has one core and
+	// a hundred devices share this machine's; -1 leaves it to the device.
+	Procs int
+	// Done makes the command a foreign program, whose lines are no events: it
+	// tells from a line that the device has its file. EndsDone is for programs
+	// that have it when they end well.
+	Done     func(line []byte) bool
+	EndsDone bool
 	// Stdout and Stderr, if not nil, get copies of what the device writes.
 	Stdout, Stderr io.Writer
 	// OnEvent, if not nil, is called for every event, one at a time.
@@ -42,10 +50,12 @@ type Proc struct {
 	// Seat is where the process lives.
 	Seat Seat
 
-	cmd  *exec.Cmd
-	done chan struct{}
+	cmd      *exec.Cmd
+	done     chan struct{}
+	endsDone bool
 
-	peak atomic.Int64 // highest resident set seen, bytes
+	peak    atomic.Int64 // highest resident set seen, bytes
+	written atomic.Int64 // bytes written to a disk, when last seen
 
 	mu      sync.Mutex
 	started bool
@@ -104,10 +114,22 @@ func StartAll(ctx context.Context, commands []Command) ([]*Proc, time.Time, erro
 func newProc(ctx context.Context, c Command) *Proc {
 	p := &Proc{Seat: c.Seat, done: make(chan struct{}), files: map[string]*FileView{}}
 	p.cmd = exec.CommandContext(ctx, c.Path, c.Args...)
+	if c.Procs >= 0 {
+		p.cmd.Env = append(os.Environ(), "GOMAXPROCS="+strconv.Itoa(max(1, c.Procs)))
+	}
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = stopGrace
 	p.cmd.Stderr = c.Stderr
-	lines := &lineWriter{line: func(b []byte) { p.line(b, c.OnEvent) }}
+	p.endsDone = c.EndsDone
+	lines := &lineWriter{line: func(b []byte) {
+		switch {
+		case c.EndsDone:
+		case c.Done == nil:
+			p.line(b, c.OnEvent)
+		case c.Done(b):
+			p.held()
+		}
+	}}
 	p.cmd.Stdout = lines
 	if c.Stdout != nil {
 		p.cmd.Stdout = io.MultiWriter(c.Stdout, lines)
@@ -134,7 +156,10 @@ func (p *Proc) run(ready chan<- struct{}, gate <-chan struct{}, result chan<- er
 			if err != nil {
 				return err
 			}
-			return p.cmd.Wait()
+			if err = p.cmd.Wait(); err == nil && p.endsDone {
+				p.held()
+			}
+			return err
 		})
 	})
 	p.mu.Lock()
@@ -181,15 +206,40 @@ func (p *Proc) CPU() time.Duration {
 // Peak returns the highest resident set that Sample has seen, in bytes.
 func (p *Proc) Peak() int64 { return p.peak.Load() }
 
-// Sample reads the peak of the resident set from the kernel. The figure that
-// the kernel returns when a process ends is of no use: it counts the memory
-// of the lab, which the process shared until it became another program.
+// Written returns the bytes that the process has sent to a disk, as Sample has
+// last seen it: pages made dirty, so a page that is written twice before it
+// goes to the disk counts once. On tmpfs it is 0.
+func (p *Proc) Written() int64 { return p.written.Load() }
+
+// Sample reads the peak of the resident set and the bytes written from the
+// kernel. The peak that the kernel returns when a process ends is of no use: it
+// counts the memory of the lab, which the process shared until it became
+// another program.
 func (p *Proc) Sample() {
 	if p.cmd.Process == nil || !p.Running() {
 		return
 	}
-	if n, ok := procField("/proc/"+strconv.Itoa(p.cmd.Process.Pid)+"/status", "VmHWM:"); ok && n > p.peak.Load() {
+	proc := "/proc/" + strconv.Itoa(p.cmd.Process.Pid)
+	if n, ok := procField(proc+"/status", "VmHWM:"); ok && n > p.peak.Load() {
 		p.peak.Store(n)
+	}
+	if n, ok := procField(proc+"/io", "write_bytes:"); ok && n > p.written.Load() {
+		p.written.Store(n)
+	}
+}
+
+// held notes that a foreign program has its file.
+func (p *Proc) held() {
+	p.Sample()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	v := p.files[fileName]
+	if v == nil {
+		v = &FileView{File: fileName}
+		p.files[fileName], p.order = v, append(p.order, fileName)
+	}
+	if v.Committed.IsZero() {
+		v.Committed = time.Now()
 	}
 }
 
@@ -321,7 +371,7 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 }
 
 // procField reads a field such as "VmHWM:" of a file of /proc, given there in
-// kB, and returns it in bytes.
+// bytes or in kB, and returns it in bytes.
 func procField(path, field string) (int64, bool) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -331,7 +381,10 @@ func procField(path, field string) (int64, bool) {
 		f := strings.Fields(sc.Text())
 		if len(f) >= 2 && f[0] == field {
 			n, err := strconv.ParseInt(f[1], 10, 64)
-			return n << 10, err == nil
+			if len(f) > 2 && f[2] == "kB" {
+				n <<= 10
+			}
+			return n, err == nil
 		}
 	}
 	return 0, false

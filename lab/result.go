@@ -33,9 +33,12 @@ type Result struct {
 	BoundS     float64   `json:"bound_s"`
 	LastS      float64   `json:"last_device_s"` // commit of the last device
 	MedianS    float64   `json:"median_s"`
+	P99S       float64   `json:"p99_s"`
 	P99OverP50 float64   `json:"p99_over_p50"`
-	Ratio      float64   `json:"ratio_to_bound"` // LastS / BoundS; 0 if a device is missing
-	EndS       float64   `json:"end_s"`          // the last process has ended
+	// P999OverP50 is the last device's time over the median up to 1,000 devices.
+	P999OverP50 float64 `json:"p999_over_p50"`
+	Ratio       float64 `json:"ratio_to_bound"` // LastS / BoundS; 0 if a device is missing
+	EndS        float64 `json:"end_s"`          // the last process has ended
 
 	WANBytes int64   `json:"wan_bytes"` // payload that the server sent
 	WANRatio float64 `json:"wan_ratio"` // WANBytes / Size
@@ -58,8 +61,15 @@ type Result struct {
 	BroadcastsLater    int     `json:"broadcasts_later,omitempty"`
 	BroadcastsPerS     float64 `json:"broadcasts_later_per_s,omitempty"`
 
-	PeakRSS int64   `json:"peak_rss_bytes"` // of the largest device
-	CPUS    float64 `json:"cpu_s"`          // of all devices
+	Late *LateDevice `json:"late,omitempty"`
+
+	// BusiestSent is what the busiest device sent, with all headers; on
+	// namespace sites only.
+	BusiestSent uint64  `json:"busiest_sent_bytes,omitempty"`
+	Procs       int     `json:"device_procs"`            // GOMAXPROCS of a device; -1: its own choice
+	Written     int64   `json:"written_bytes,omitempty"` // to a disk, by the device that wrote most
+	PeakRSS     int64   `json:"peak_rss_bytes"`          // of the largest device
+	CPUS        float64 `json:"cpu_s"`                   // of all devices
 }
 
 // Root is a device that was root, or that the server sent payload.
@@ -98,16 +108,23 @@ func (m *measurement) result(timedOut bool) *Result {
 		Event: "result", Kind: c.Kind, Mode: "peers", Origin: "http", Devices: c.Devices, Size: int64(c.Size), WAN: c.WAN,
 		State: m.dir.Filesystem, TimedOut: timedOut, BoundS: c.Bound().Seconds(),
 		SpawnS: m.spawned.Sub(m.zero).Seconds(), EndS: time.Since(m.zero).Seconds(),
-		Expected: c.Devices - len(m.left), Kills: m.resumed(), Depth: m.depth(), Reasons: map[string]int{},
+		Expected: c.Devices + c.Late - len(m.left), Kills: m.resumed(), Depth: m.depth(), Reasons: map[string]int{},
+		Procs: c.Procs, Late: m.late(),
 	}
-	if !c.Peers {
+	if r.Procs == 0 {
+		r.Procs = 1
+	}
+	switch {
+	case c.Client != nil:
+		r.Mode = c.Client.Name
+	case !c.Peers:
 		r.Mode = "classic"
 	}
 	if c.TFTP {
 		r.Origin = "tftp"
 	}
 	if s, ok := m.site.(*NamespaceSite); ok {
-		r.LAN, r.Congestion = c.LAN, s.Congestion()
+		r.LAN, r.Congestion, r.BusiestSent = c.LAN, s.Congestion(), s.busiest(c.Devices)
 	}
 	if w, ok := m.site.Wire(); ok {
 		r.WireDown, r.WireUp = w.Down-m.base.Down, w.Up-m.base.Up
@@ -131,7 +148,7 @@ func (m *measurement) addTimes(r *Result) {
 			wake = v.Started
 		}
 	}
-	for i, p := range m.procs {
+	for i, p := range m.procs[:m.cfg.Devices] {
 		if v := p.File(); !m.left[i] && !v.Committed.IsZero() {
 			commits = append(commits, v.Committed.Sub(m.zero).Seconds())
 		}
@@ -148,8 +165,9 @@ func (m *measurement) addTimes(r *Result) {
 	slices.Sort(commits)
 	r.LastS = commits[len(commits)-1]
 	r.MedianS = quantile(commits, 0.5)
-	r.P99OverP50 = quantile(commits, 0.99) / r.MedianS
-	if len(commits) >= r.Expected {
+	r.P99S = quantile(commits, 0.99)
+	r.P99OverP50, r.P999OverP50 = r.P99S/r.MedianS, quantile(commits, 0.999)/r.MedianS
+	if len(commits) >= r.Expected-m.cfg.Late {
 		r.Ratio = r.LastS / r.BoundS
 	}
 }
@@ -183,7 +201,7 @@ func (m *measurement) addDevices(r *Result) {
 	for _, p := range append(slices.Clone(m.procs), m.dead...) {
 		r.Elections += p.File().Claims
 		r.CPUS += p.CPU().Seconds()
-		r.PeakRSS = max(r.PeakRSS, p.Peak())
+		r.PeakRSS, r.Written = max(r.PeakRSS, p.Peak()), max(r.Written, p.Written())
 	}
 	for i, p := range m.procs {
 		if m.left[i] {
@@ -203,6 +221,9 @@ func (m *measurement) addDevices(r *Result) {
 		reason := v.Reason
 		if reason == "" && !intact {
 			reason = "its file is missing or wrong"
+		}
+		if m.cfg.Client != nil && m.cfg.Client.Done != nil && intact {
+			err = nil // the lab has ended it
 		}
 		if !intact || err != nil {
 			r.Failures = append(r.Failures, Failure{p.Seat.Addr, exitText(err), reason, m.tails[i].String()})
@@ -270,8 +291,8 @@ func parseHost(s string) (netip.Addr, error) {
 // Text writes the result for people.
 func (r *Result) Text(w io.Writer) {
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
-	p("%d devices, %s, %s, %s by %s; WAN %s%s; state on %s",
-		r.Devices, r.Kind, r.Mode, Size(r.Size), r.Origin, r.WAN, r.lanText(), r.State)
+	p("%d devices, %s, %s, %s by %s; WAN %s%s; state on %s; %s",
+		r.Devices, r.Kind, r.Mode, Size(r.Size), r.Origin, r.WAN, r.lanText(), r.State, procsText(r.Procs))
 	p("  last device      %8.3f s   bound %.3f s   ratio %.3f", r.LastS, r.BoundS, r.Ratio)
 	p("  median           %8.3f s   p99/p50 %.3f   last process ended %.3f s", r.MedianS, r.P99OverP50, r.EndS)
 	p("  WAN payload      %8.3f × size (%d bytes, %d requests)%s", r.WANRatio, r.WANBytes, r.Requests, r.wireText())
@@ -294,6 +315,12 @@ func (r *Result) Text(w io.Writer) {
 		p("  root %s killed at %d %%, %.3f s; bytes to %s %.3f s later", k.Device, k.Percent, k.AtS, k.NewRoot, k.ResumeS)
 	}
 	p("  peak memory      %8.1f MiB; processor time of all devices %.2f s", float64(r.PeakRSS)/(1<<20), r.CPUS)
+	if r.BusiestSent > 0 {
+		p("  busiest device   sent %s on the wire, %.3f × size", Size(r.BusiestSent), float64(r.BusiestSent)/float64(r.Size))
+	}
+	if l := r.Late; l != nil {
+		p("  late             %8.3f s from the start, size/LAN %.3f s; %d bytes of payload over the WAN", l.TookS, l.BoundS, l.WANBytes)
+	}
 	p("  complete         %d of %d", r.Complete, r.Expected)
 	if r.TimedOut {
 		p("  TIMED OUT")
@@ -322,6 +349,14 @@ func (r *Result) wireText() string {
 		return ""
 	}
 	return fmt.Sprintf("; on the wire %.3f × size down, %s up", float64(r.WireDown)/float64(r.Size), Size(r.WireUp))
+}
+
+// procsText says how many processors a device of the lab may use at once.
+func procsText(n int) string {
+	if n < 0 {
+		return "GOMAXPROCS left to the devices"
+	}
+	return fmt.Sprintf("devices with GOMAXPROCS=%d", max(1, n))
 }
 
 func depthText(d int) string {

@@ -43,6 +43,7 @@ shapes every port; loopback needs no rights and shapes the server only.`,
 	fl.IntVar(&f.cfg.Devices, "devices", 16, "number of devices")
 	fl.Var(&f.cfg.WAN, "wan", "rate of the file server's link")
 	fl.Var(&f.cfg.LAN, "lan", "rate of every device's port (netns only)")
+	longLinkFlags(fl, &f.cfg.RTT, &f.cfg.Jitter, &f.cfg.Loss)
 	fl.Var(&f.cfg.Size, "size", "size of the file")
 	fl.StringVar(&f.cfg.Kind, "kind", lab.KindNamespace, "netns or loopback")
 	fl.StringVar(&f.mode, "mode", "peers", "peers, or classic: every device downloads by itself")
@@ -55,6 +56,8 @@ shapes every port; loopback needs no rights and shapes the server only.`,
 	fl.StringVar(&f.cfg.Base, "state", "", "where the devices keep their files (default: tmpfs if it has the room)")
 	fl.StringVar(&f.logs, "keep-logs", "", "directory for the devices' output")
 	fl.StringSliceVar(&f.cfg.Args, "device-arg", nil, "a further argument for every device")
+	fl.IntVar(&f.cfg.Procs, "device-procs", 1, "GOMAXPROCS of a device; -1 leaves it to the device")
+	fl.IntVar(&f.cfg.Late, "late", 0, "further devices that start when all others have the file")
 	fl.StringVar(&f.cfg.Product, "peerload", "", "the program peerload (default: beside this one, else built)")
 	fl.BoolVar(&f.json, "json", false, "one JSON object for every run")
 	return cmd

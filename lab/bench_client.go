@@ -1,0 +1,203 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+)
+
+// Client is a program that fetches the file in the place of `peerload get`: a
+// neighbour to compare with.
+type Client struct {
+	Name string
+	// Prepare makes what the client needs before the start; nil if nothing.
+	Prepare func(*Fetch) error
+	// Helper is a program that runs in the seat of the first device beside its
+	// client, and the address that it listens on; nil if there is none.
+	Helper func(*Fetch) (argv []string, listens string)
+	// Device is the command of device i.
+	Device func(f *Fetch, i int) (argv []string)
+	// Done tells from a line of output that the device has the file, and that
+	// it serves on until all have it. Nil: it has the file when it ends.
+	Done func(line []byte) bool
+}
+
+// Fetch is what a client is told of the run.
+type Fetch struct {
+	URL     string
+	Source  string // path of the server's file, to prepare from
+	Dir     string // for what the client prepares
+	Size    int64
+	Devices int
+	seat    func(i int) Seat
+	dir     func(i int) string
+}
+
+// Seat returns where device i lives.
+func (f *Fetch) Seat(i int) Seat { return f.seat(i) }
+
+// DeviceDir returns the directory in which device i puts the file, under the
+// name of the server's.
+func (f *Fetch) DeviceDir(i int) string { return f.dir(i) }
+
+func (m *measurement) fetch() *Fetch {
+	return &Fetch{
+		URL: m.url(), Source: m.public(), Dir: m.dir.Path, Size: int64(m.cfg.Size), Devices: m.cfg.Devices,
+		seat: m.site.Seat, dir: m.deviceDir,
+	}
+}
+
+// foreign turns the command of a device into that of the client.
+func (m *measurement) foreign(c Command, i int) Command {
+	argv := m.cfg.Client.Device(m.fetch(), i)
+	c.Path, c.Args = argv[0], argv[1:]
+	c.Done, c.EndsDone = m.cfg.Client.Done, m.cfg.Client.Done == nil
+	return c
+}
+
+// startHelper starts the client's helper, which lives until ctx ends, and
+// waits until it listens.
+func (m *measurement) startHelper(ctx context.Context) error {
+	if m.cfg.Client == nil || m.cfg.Client.Helper == nil {
+		return nil
+	}
+	argv, listens := m.cfg.Client.Helper(m.fetch())
+	log := &tail{}
+	procs, _, err := StartAll(ctx, []Command{{
+		Seat: m.site.Seat(0), Path: argv[0], Args: argv[1:], EndsDone: true, Stdout: log, Stderr: log,
+	}})
+	if err != nil {
+		return err
+	}
+	m.helper = procs[0]
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		err := onThread(func() error {
+			return m.helper.Seat.Enter(func() error {
+				c, err := net.Dial("tcp4", listens)
+				if err == nil {
+					err = c.Close()
+				}
+				return err
+			})
+		})
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !m.helper.Running() || time.Now().After(deadline):
+			return fmt.Errorf("%s does not listen on %s: %w\n%s", argv[0], listens, err, log)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// endClients ends the processes, by end, when all devices have their file:
+// clients that serve on do not know when that is.
+func (m *measurement) endClients(ctx context.Context, end func()) {
+	if m.allHeld(ctx) {
+		end()
+	}
+}
+
+// allHeld waits until all devices have the file, or until ctx ends: then it
+// returns false. Those that the lab left dead do not count.
+func (m *measurement) allHeld(ctx context.Context) bool {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+		m.mu.Lock()
+		held := true
+		for i, p := range m.procs {
+			held = held && (m.left[i] || !p.File().Committed.IsZero())
+		}
+		m.mu.Unlock()
+		if held {
+			return true
+		}
+	}
+}
+
+// LateDevice is a device that was started when all others had the file.
+type LateDevice struct {
+	TookS  float64 `json:"took_s"`
+	BoundS float64 `json:"bound_s"` // size / LAN; 0 where the LAN is not shaped
+	// WANBytes is the payload that the server sent to anyone from then on.
+	WANBytes int64 `json:"wan_bytes"`
+}
+
+// startLate starts the late devices when all others have the file; they live
+// until life ends.
+func (m *measurement) startLate(ctx, life context.Context) {
+	if !m.allHeld(ctx) {
+		return
+	}
+	var commands []Command
+	for i := range m.cfg.Late {
+		c, err := m.command(m.cfg.Devices + i)
+		if err != nil {
+			return // the missing device is told in the result
+		}
+		commands = append(commands, c)
+	}
+	m.lateFrom = m.server.Tally.Total()
+	procs, zero, _ := StartAll(life, commands)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lateZero = zero
+	m.procs = append(m.procs, procs...)
+}
+
+// late returns what became of the last of the late devices.
+func (m *measurement) late() *LateDevice {
+	if len(m.procs) <= m.cfg.Devices {
+		return nil
+	}
+	l := &LateDevice{WANBytes: m.server.Tally.Total() - m.lateFrom}
+	if m.cfg.Kind == KindNamespace {
+		l.BoundS = m.cfg.LAN.Time(int64(m.cfg.Size)).Seconds()
+	}
+	for _, p := range m.procs[m.cfg.Devices:] {
+		if v := p.File(); !v.Committed.IsZero() {
+			l.TookS = max(l.TookS, v.Committed.Sub(m.lateZero).Seconds())
+		}
+	}
+	return l
+}
+
+// lateLinger is how long the others serve on where late devices are expected.
+func (c MeasureConfig) lateLinger() time.Duration {
+	return 5*time.Second + 3*c.LAN.Time(int64(c.Size))
+}
+
+// prepareClient lets a foreign client prepare.
+func (m *measurement) prepareClient() error {
+	if m.cfg.Client == nil || m.cfg.Client.Prepare == nil {
+		return nil
+	}
+	return m.cfg.Client.Prepare(m.fetch())
+}
+
+var errKillForeign = errors.New("only roots of peerload can be killed")
+
+// publicDir is where the server's files lie below the run's directory.
+const publicDir = "server"
+
+func (m *measurement) public() string {
+	return m.dir.Path + string(os.PathSeparator) + publicDir + string(os.PathSeparator) + fileName
+}
+
+func (m *measurement) url() string {
+	if m.cfg.TFTP {
+		return m.server.TFTPURL(fileName)
+	}
+	return m.server.URL(fileName)
+}
