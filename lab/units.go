@@ -123,6 +123,38 @@ func (z *Size) Set(s string) error {
 // Type names the flag's value in the help text.
 func (z *Size) Type() string { return "SIZE" }
 
+// Fraction is a part of a whole, 0 to 1.
+type Fraction float64
+
+// ParseFraction reads a percentage such as "0.5%" or "0.5": 0 to 100.
+func ParseFraction(s string) (Fraction, error) {
+	n, err := parseUnit(strings.TrimSpace(s), map[string]float64{"": 1, "%": 1})
+	if err != nil {
+		return 0, fmt.Errorf("%q: %w; write for example 0.5%%", s, err)
+	}
+	if n > 100 {
+		return 0, fmt.Errorf("%q is outside 0%% to 100%%", s)
+	}
+	return Fraction(n / 100), nil
+}
+
+// String returns the fraction in percent.
+func (f Fraction) String() string {
+	return strconv.FormatFloat(math.Round(float64(f)*1e8)/1e6, 'f', -1, 64) + "%"
+}
+
+// Set and Type make *Fraction a flag of the command line.
+func (f *Fraction) Set(s string) error {
+	v, err := ParseFraction(s)
+	if err == nil {
+		*f = v
+	}
+	return err
+}
+
+// Type names the flag's value in the help text.
+func (f *Fraction) Type() string { return "PERCENT" }
+
 // parseUnit reads a decimal number followed by one of the units.
 func parseUnit(s string, units map[string]float64) (float64, error) {
 	i := 0

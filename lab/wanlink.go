@@ -1,0 +1,138 @@
+package lab
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// Bounds of a long link.
+const (
+	maxRTT = 10 * time.Second
+	// extraQueue is what a long link queues beside one round trip, as time at
+	// its rate: a queue of a round trip keeps one TCP connection at full rate.
+	extraQueue = 50 * time.Millisecond
+	// linkPacket is the most that a link carries in one packet of IP, in bytes.
+	linkPacket = 1500
+	// frameHeader is what a packet has around it on Ethernet, in bytes. A long
+	// link counts it, so that its rate means what that of other links does.
+	frameHeader = 14
+	// smallestQueue takes a burst of a few packets at any rate, in bytes.
+	smallestQueue = 16 << 10
+)
+
+// LinkConfig describes a long link: the WAN of a site whose server is far away.
+type LinkConfig struct {
+	// Rate is that of each way.
+	Rate Rate
+	// RTT is the round trip of the idle link, half of it each way; 0 to 10 s.
+	RTT time.Duration
+	// Jitter is how much later than that a packet may come, each way; how much
+	// is random for every packet. Packets keep their order. At most RTT/2.
+	Jitter time.Duration
+	// Loss is the part of the packets that is lost, each way; 0 to 0.5.
+	Loss Fraction
+	// Seed makes jitter and loss repeat for the same packets.
+	Seed uint64
+}
+
+// Long reports whether the link needs more than a rate.
+func (c LinkConfig) Long() bool { return c.RTT > 0 || c.Jitter > 0 || c.Loss > 0 }
+
+// Validate refuses what the link cannot be.
+func (c LinkConfig) Validate() error {
+	switch {
+	case c.Rate < 1:
+		return fmt.Errorf("the WAN's rate must be set")
+	case c.RTT < 0 || c.RTT > maxRTT:
+		return fmt.Errorf("a round trip of %v is outside 0 to %v", c.RTT, maxRTT)
+	case c.Jitter < 0 || c.Jitter > c.RTT/2:
+		return fmt.Errorf("a jitter of %v is outside 0 to half the round trip of %v", c.Jitter, c.RTT)
+	case c.Loss < 0 || c.Loss > 0.5:
+		return fmt.Errorf("a loss of %v is outside 0 %% to 50 %%", c.Loss)
+	}
+	return nil
+}
+
+// text says what the link is beside its rate, as a part of a sentence; "" for
+// one that is not long.
+func (c LinkConfig) text() string {
+	s := ""
+	if c.RTT > 0 {
+		s += fmt.Sprintf(", round trip %v", c.RTT)
+	}
+	if c.Jitter > 0 {
+		s += fmt.Sprintf(", jitter %v", c.Jitter)
+	}
+	if c.Loss > 0 {
+		s += fmt.Sprintf(", loss %v", c.Loss)
+	}
+	return s
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// queue is what one way holds back at most while the link is busy, in bytes.
+func (c LinkConfig) queue() int64 {
+	return max(c.Rate.Bytes(c.RTT+extraQueue), smallestQueue)
+}
+
+// LaneCount is what one way of a long link has done so far. Bytes are those of
+// frames, as Wire counts them.
+type LaneCount struct {
+	Packets uint64 // that the link took
+	Bytes   uint64 // of those
+	Lost    uint64 // of those, lost on the way
+	Full    uint64 // that the queue had no room for
+}
+
+// lane decides for one way of a long link when a packet arrives. It reads no
+// clock: times are durations on any steady clock.
+type lane struct {
+	cfg  LinkConfig
+	rng  *rand.Rand
+	free time.Duration // when the link is free of all that it took
+	last time.Duration // when the last packet that is not lost arrives
+
+	mu    sync.Mutex // of count: others read it
+	count LaneCount
+}
+
+func newLane(cfg LinkConfig, way uint64) *lane {
+	return &lane{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, way))}
+}
+
+// admit takes a packet of n bytes of IP at a time not before that of the last
+// call, and returns when it arrives; false if it never does.
+func (l *lane) admit(now time.Duration, n int) (due time.Duration, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	frame := int64(n + frameHeader)
+	l.free = max(l.free, now)
+	if l.cfg.Rate.Bytes(l.free-now)+frame > l.cfg.queue() {
+		l.count.Full++
+		return 0, false
+	}
+	l.free += l.cfg.Rate.Time(frame)
+	l.count.Packets++
+	l.count.Bytes += uint64(frame)
+	// A lost packet has used the link: it is lost behind it.
+	if l.cfg.Loss > 0 && l.rng.Float64() < float64(l.cfg.Loss) {
+		l.count.Lost++
+		return 0, false
+	}
+	due = l.free + l.cfg.RTT/2
+	if l.cfg.Jitter > 0 {
+		due += time.Duration(l.rng.Int64N(int64(l.cfg.Jitter) + 1))
+	}
+	l.last = max(l.last, due)
+	return l.last, true
+}
+
+// Count returns what the lane has done so far.
+func (l *lane) Count() LaneCount {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.count
+}

@@ -1,0 +1,217 @@
+package lab
+
+import (
+	"encoding/binary"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestLane(t *testing.T) {
+	const ms = time.Millisecond
+	// 1000 bytes in frames of 1014 take 8.112 ms at 1 Mbit/s.
+	l := newLane(LinkConfig{Rate: Mbit, RTT: 100 * ms}, 1)
+	frame := Mbit.Time(1014)
+	for i := range 3 {
+		due, ok := l.admit(5*ms, 1000)
+		if want := 5*ms + time.Duration(i+1)*frame + 50*ms; !ok || due != want {
+			t.Errorf("packet %d: due %v, %v; want %v", i, due, ok, want)
+		}
+	}
+	// The queue takes a round trip and 50 ms at the rate: 18,750 bytes.
+	taken := 3
+	for range 100 {
+		if _, ok := l.admit(5*ms, 1000); ok {
+			taken++
+		}
+	}
+	if taken != 18750/1014 {
+		t.Errorf("%d packets taken at once, want %d", taken, 18750/1014)
+	}
+	c := l.Count()
+	if c.Packets != uint64(taken) || c.Bytes != uint64(taken)*1014 || c.Full != uint64(103-taken) || c.Lost != 0 {
+		t.Errorf("%+v", c)
+	}
+	if due, ok := l.admit(time.Second, 1000); !ok || due != time.Second+frame+50*ms {
+		t.Errorf("after a pause: %v, %v", due, ok)
+	}
+}
+
+func TestLaneJitterAndLoss(t *testing.T) {
+	const n, loss = 20_000, 0.02
+	cfg := LinkConfig{Rate: 100 * Mbit, RTT: 20 * time.Millisecond, Jitter: 5 * time.Millisecond, Loss: loss, Seed: 7}
+	a, b := newLane(cfg, 1), newLane(cfg, 1)
+	var last time.Duration
+	for i := range n {
+		now := time.Duration(i) * time.Millisecond
+		due, ok := a.admit(now, 500)
+		if due2, ok2 := b.admit(now, 500); due != due2 || ok != ok2 {
+			t.Fatalf("packet %d: two lanes of one seed differ", i)
+		}
+		if !ok {
+			continue
+		}
+		if late := due - now - cfg.Rate.Time(514) - cfg.RTT/2; late < 0 || late > cfg.Jitter || due < last {
+			t.Fatalf("packet %d: %v late, due %v after %v", i, late, due, last)
+		}
+		last = due
+	}
+	if lost := float64(a.Count().Lost); math.Abs(lost-n*loss) > 4*math.Sqrt(n*loss) {
+		t.Errorf("seed %d: %v of %d packets lost, want about %v", cfg.Seed, lost, n, n*loss)
+	}
+}
+
+func TestLinkConfigValidate(t *testing.T) {
+	good := LinkConfig{Rate: Mbit, RTT: time.Second, Jitter: time.Millisecond, Loss: 0.1}
+	if err := good.Validate(); err != nil || !good.Long() {
+		t.Error(err)
+	}
+	for _, change := range []func(*LinkConfig){
+		func(c *LinkConfig) { c.Rate = 0 },
+		func(c *LinkConfig) { c.RTT = -1 },
+		func(c *LinkConfig) { c.RTT = maxRTT + 1 },
+		func(c *LinkConfig) { c.Jitter = time.Second },
+		func(c *LinkConfig) { c.Loss = 0.6 },
+		func(c *LinkConfig) { c.Loss = -0.1 },
+	} {
+		c := good
+		if change(&c); c.Validate() == nil {
+			t.Errorf("not refused: %+v", c)
+		}
+	}
+}
+
+func TestParseFraction(t *testing.T) {
+	for in, want := range map[string]Fraction{"0.5%": 0.005, "2": 0.02, "0%": 0, "100 %": 1, "101%": -1, "-1%": -1, "": -1, "x": -1, "nan%": -1} {
+		got, err := ParseFraction(in)
+		if (err == nil) != (want >= 0) || err == nil && got != want {
+			t.Errorf("%q: %v, %v", in, got, err)
+		}
+	}
+	if s := Fraction(0.005).String(); s != "0.5%" {
+		t.Error(s)
+	}
+}
+
+// longSite builds a site of two devices behind a long link.
+func longSite(t *testing.T, cfg NamespaceConfig) *NamespaceSite {
+	t.Helper()
+	cfg.Devices, cfg.LAN = 2, 100*Mbit
+	site, err := NewNamespaceSite(cfg)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() {
+		if err := site.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return site
+}
+
+// echo sends n numbered datagrams from a device to the server, one every gap,
+// has the server send them back, and returns the round trips of those that
+// came.
+func echo(t *testing.T, site *NamespaceSite, n int, gap time.Duration) []time.Duration {
+	t.Helper()
+	server, err := site.ListenPacket()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	var device net.PacketConn
+	err = onThread(func() error {
+		return site.Seat(0).Enter(func() error {
+			device, err = net.ListenPacket("udp4", netip.AddrPortFrom(site.Seat(0).Addr, 0).String())
+			return err
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	go func() {
+		b := make([]byte, 100)
+		for {
+			k, from, err := server.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			_, _ = server.WriteTo(b[:k], from)
+		}
+	}()
+	go func() {
+		tick := time.NewTicker(gap)
+		defer tick.Stop()
+		for i := range n {
+			<-tick.C
+			b := make([]byte, 100)
+			binary.BigEndian.PutUint32(b, uint32(i))
+			binary.BigEndian.PutUint64(b[4:], uint64(steadyClock()))
+			_, _ = device.WriteTo(b, server.LocalAddr())
+		}
+	}()
+	var trips []time.Duration
+	b := make([]byte, 100)
+	for len(trips) < n {
+		if err := device.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := device.ReadFrom(b); err != nil {
+			break
+		}
+		trips = append(trips, steadyClock()-time.Duration(binary.BigEndian.Uint64(b[4:])))
+	}
+	return trips
+}
+
+// TestLongLinkRTT measures the round trip with real datagrams: a machine that
+// does other work delays some, so the median counts.
+func TestLongLinkRTT(t *testing.T) {
+	if !isolate(t) {
+		return
+	}
+	const rtt = 60 * time.Millisecond
+	site := longSite(t, NamespaceConfig{WAN: 20 * Mbit, RTT: rtt})
+	trips := echo(t, site, 40, 10*time.Millisecond)
+	if len(trips) < 38 {
+		t.Fatalf("%d of 40 came back through a link without loss", len(trips))
+	}
+	slices.Sort(trips)
+	t.Logf("round trips from %v to %v, median %v", trips[0], trips[len(trips)-1], trips[len(trips)/2])
+	if d := trips[len(trips)/2] - rtt; trips[0] < rtt || d > 2*time.Millisecond {
+		t.Errorf("the median round trip is %v more than %v, the least %v", d, rtt, trips[0])
+	}
+}
+
+func TestLongLinkLoss(t *testing.T) {
+	if !isolate(t) {
+		return
+	}
+	const n, loss = 2000, 0.05
+	site := longSite(t, NamespaceConfig{WAN: 20 * Mbit, RTT: 10 * time.Millisecond, Loss: loss})
+	before := site.long.up.Count()
+	came := len(echo(t, site, n, time.Millisecond))
+	up, down := site.long.up.Count(), site.long.down.Count()
+	if up.Full != 0 || down.Full != 0 || up.Packets-before.Packets < n {
+		t.Fatalf("up %+v, down %+v", up, down)
+	}
+	// Both ways may lose it.
+	const p = 1 - (1-loss)*(1-loss)
+	if got := float64(n - came); math.Abs(got-n*p) > 5*math.Sqrt(n*p) {
+		t.Errorf("%v of %d lost, want about %.0f; up %+v, down %+v", got, n, n*p, up, down)
+	}
+}
+
+// TestLongLinkTCP checks that the link has its rate for TCP.
+func TestLongLinkTCP(t *testing.T) {
+	if !isolate(t) {
+		return
+	}
+	const wan = 16 * Mbit
+	site := longSite(t, NamespaceConfig{WAN: wan, RTT: 10 * time.Millisecond})
+	checkWAN(t, site, wan, 0.956*0.93)
+}
