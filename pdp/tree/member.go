@@ -141,7 +141,7 @@ func (t *Member) Spread(members int) {
 
 // NoRoot tells that there is nobody to ask at present; a parent is kept.
 func (t *Member) NoRoot() {
-	t.root = wire.Peer{}
+	t.root, t.failures = wire.Peer{}, 0 // they were those of the root's places
 	if t.state == Asking || t.state == Dialing && t.parent.IsZero() {
 		t.state = Alone
 	}
