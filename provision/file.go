@@ -3,6 +3,7 @@ package provision
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/peerload/peerload/load"
@@ -92,8 +93,10 @@ type Element struct {
 // none. A load that stands there for another model only is ErrModel in the
 // file of one device; the file for all has loads for others.
 func (f *File) Assigned(t *policy.Table, model string) (string, error) {
+	number := t.Lookup(model).TypeNumber
 	for _, a := range f.Loads {
-		if a.Model != "" && t.Fits([]string{a.Model}, model) {
+		n, err := strconv.Atoi(a.Type)
+		if a.Model != "" && t.Fits([]string{a.Model}, model) || a.Model == "" && err == nil && n == number && n > 0 {
 			return a.Load, nil
 		}
 	}

@@ -158,10 +158,12 @@ func (f *File) nativeSection(key string, v any) error {
 		}
 		values[name] = text
 	}
-	if len(values) > 0 {
-		*sections[i].of(&f.Levels) = values
+	if len(values) == 0 {
+		return nil
 	}
-	return values.Validate()
+	values, err := values.Normalise()
+	*sections[i].of(&f.Levels) = values
+	return err
 }
 
 // asText takes a value as a setting writes it.

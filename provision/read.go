@@ -171,10 +171,8 @@ func (r *reader) element(o *xmlOpen, e Element) (known bool, err error) {
 	case len(r.path) == 2 && s != nil:
 		return true, r.once(e, r.bare(o, e))
 	case len(r.path) == 3 && s != nil:
-		for _, known := range elements {
-			if known.name == name && !o.inner {
-				return true, r.once(e, r.setting(s, known, e.Value))
-			}
+		if known, ok := policy.ByElement(name); ok && !o.inner {
+			return true, r.once(e, r.setting(s, known, e.Value))
 		}
 	case len(r.path) == 2 && strings.HasPrefix(name, loadElement) && strings.Trim(name[len(loadElement):], "0123456789") == "":
 		a := Assignment{Load: loadName(e.Value), Model: o.model, Type: name[len(loadElement):], Line: e.Line}
@@ -223,19 +221,19 @@ func (r *reader) section() *section {
 	return nil
 }
 
-func (r *reader) setting(s *section, e element, text string) error {
+func (r *reader) setting(sec *section, s policy.Setting, text string) error {
 	if text == "" {
 		return nil // unset: nothing else says so in these files
 	}
-	v, err := e.value(text)
+	v, err := s.FromElement(text)
 	if err != nil {
-		return err
+		return fmt.Errorf("<%s>: %w", s.Element, err)
 	}
-	values := s.of(&r.file.Levels)
+	values := sec.of(&r.file.Levels)
 	if *values == nil {
 		*values = policy.Values{}
 	}
-	(*values)[e.setting] = v
+	(*values)[s.Name] = v
 	return nil
 }
 

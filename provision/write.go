@@ -45,32 +45,3 @@ func (f *File) Marshal() ([]byte, error) {
 	}
 	return b.Bytes(), nil
 }
-
-// Section is a level as it stands in XML.
-type Section struct {
-	Element  string
-	Settings []Setting
-}
-
-// Setting is a setting as it stands in XML; Text is not escaped.
-type Setting struct{ Element, Text string }
-
-// Written returns the levels of a file that set something, as they stand in
-// XML: the weakest first, settings in the order of the table. An empty value
-// cannot be written: in these files it is none.
-func Written(f *File) []Section {
-	var out []Section
-	for _, s := range sections {
-		values := *s.of(&f.Levels)
-		w := Section{Element: s.element}
-		for _, e := range elements {
-			if v := values[e.setting]; v != "" {
-				w.Settings = append(w.Settings, Setting{e.name, e.text(v)})
-			}
-		}
-		if len(w.Settings) > 0 {
-			out = append(out, w)
-		}
-	}
-	return out
-}

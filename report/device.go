@@ -1,0 +1,65 @@
+package report
+
+// States of a device as a whole, in the order in which an upgrade meets them.
+const (
+	StateIdle        = "idle"        // it runs what it should
+	StateDownloading = "downloading" // it fetches a load
+	StateInstalling  = "installing"  // its installer is at work
+	StateRebooting   = "rebooting"   // it starts the new load
+	StateTrial       = "trial"       // the new load runs and is not confirmed yet
+	StateRolledBack  = "rolled-back" // the old load runs again
+	StateFailed      = "failed"      // the upgrade failed; Reason says why
+)
+
+// Device is what a device says of itself to its controller: the body of a
+// check-in.
+type Device struct {
+	// Schema of this text.
+	Schema int `json:"schema"`
+	// Time is the device's clock, for people only; RFC 3339.
+	Time string `json:"time"`
+	// Model as the device states it; "" says nothing.
+	Model string `json:"model,omitempty"`
+	// Program is the name and version of the device's program.
+	Program string `json:"program,omitempty"`
+	// Address of the device, as it sees it.
+	Address string `json:"address,omitempty"`
+	// State is one of the State words.
+	State string `json:"state"`
+	// Active is the load that runs, Inactive the one in the other slot, Wanted
+	// the one that the device was told to run.
+	Active   string `json:"active,omitempty"`
+	Inactive string `json:"inactive,omitempty"`
+	Wanted   string `json:"wanted,omitempty"`
+	// Sharing is the effective value of peer sharing, "on" or "off", and
+	// SharingFrom the level that it comes from.
+	Sharing     string `json:"sharing,omitempty"`
+	SharingFrom string `json:"sharing_from,omitempty"`
+	// Role, Root, Parent and Children are those of the hierarchy of the file
+	// under way, or of the last one.
+	Role     string   `json:"role,omitempty"`
+	Root     string   `json:"root,omitempty"`
+	Parent   string   `json:"parent,omitempty"`
+	Children []string `json:"children,omitempty"`
+	// Percent of the load that is there, 0 to 100.
+	Percent int `json:"percent,omitempty"`
+	// Reason is a stable code of why the state is what it is, Message the same
+	// for people.
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+	// Boot tells runs of the device apart: a changed one means a restart.
+	Boot string `json:"boot,omitempty"`
+	// Files are the final reports of files and loads that ended since the last
+	// report that was accepted.
+	Files []Final `json:"files,omitempty"`
+	// Failures are what went wrong since then.
+	Failures []Failure `json:"failures,omitempty"`
+}
+
+// Failure is one thing that went wrong on a device.
+type Failure struct {
+	Load    string `json:"load,omitempty"`
+	File    string `json:"file,omitempty"`
+	Reason  string `json:"reason"`
+	Message string `json:"message,omitempty"`
+}
