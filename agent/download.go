@@ -112,8 +112,17 @@ func (d *download) body() (int64, error) {
 
 func (d *download) opened(b *origin.Body, epoch uint64) {
 	first := int(b.Offset / int64((load.Geometry{Size: b.Size}).ChunkSize()))
-	d.tell(pdp.OriginOpened{Size: b.Size, Epoch: epoch, From: first})
 	j := d.job
+	j.dev.call(func(now time.Duration) {
+		if d.ctx.Err() != nil {
+			return
+		}
+		if part, _ := j.content(); j.spec.Digest.IsZero() && part.Prefix() == 0 && part.Epoch() != epoch {
+			// So that the next run knows which content it has a part of.
+			j.reset(pdp.Reset{Epoch: epoch, Size: part.Geometry().Size})
+		}
+		j.step(now, pdp.OriginOpened{Size: b.Size, Epoch: epoch, From: first})
+	})
 	// The machine may have begun another content for it.
 	d.part, d.gen = j.content()
 	j.mu.Lock()

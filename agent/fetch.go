@@ -43,7 +43,7 @@ func (d *Device) open(spec Spec) (*File, error) {
 func (d *Device) newFile(spec Spec, part *slot.Partial, held bool) *File {
 	ctx, cancel := context.WithCancel(context.Background())
 	j := &job{
-		dev: d, spec: spec, ctx: ctx, stop: cancel, links: map[pdp.Link]*link{}, part: part, held: held,
+		dev: d, spec: spec, ctx: ctx, stop: cancel, links: map[pdp.Link]*link{}, part: part, epoch: part.Epoch(), held: held,
 		finished: make(chan struct{}), settle: make(chan struct{}, 1), verify: make(chan struct{}, 1),
 	}
 	j.count.start, j.count.children = time.Now(), map[string]bool{}
@@ -67,6 +67,7 @@ func (j *job) openContent() (part *slot.Partial, held bool, err error) {
 			return part, true, nil
 		}
 	}
+	s.AnyEpoch = s.Digest.IsZero() // the server tells whether it is still that
 	part, err = slot.OpenPartial(cfg.Files, j.spec.Target, s, cfg.Slot)
 	return part, false, err
 }
@@ -105,7 +106,7 @@ func (d *Device) begin(f *File, gate bool) error {
 			j.mu.Unlock()
 			close(j.finished)
 		}
-		j.step(now, pdp.Start{Prefix: prefix, Complete: j.held})
+		j.step(now, pdp.Start{Prefix: prefix, Complete: j.held, Epoch: part.Epoch()})
 		if !gate {
 			j.step(now, pdp.Gate{})
 		}

@@ -131,7 +131,7 @@ func TestDiskFullBesidePeers(t *testing.T) {
 	t.Parallel()
 	body := content(17, 4*mib)
 	srv := newServer(t, body)
-	srv.rate = 4 * mib
+	srv.set(func(s *server) { s.rate = 4 * mib })
 	s := newSite(t)
 	full := s.getAs(startup{shell: `ulimit -f 1024; exec "$@"`}, addrOf(0), srv.url(), "--sha256", shaOf(body))
 	s.rootOf([]*device{full}, 5*time.Second)
@@ -148,7 +148,7 @@ func TestStatusAndExplain(t *testing.T) {
 	t.Parallel()
 	body := content(18, 4*mib)
 	srv := newServer(t, body)
-	srv.rate = 2 * mib
+	srv.set(func(s *server) { s.rate = 2 * mib })
 	s := newSite(t)
 	ds := s.start(2, srv.url(), "--sha256", shaOf(body))
 	root := s.rootOf(ds, 5*time.Second)
@@ -214,7 +214,7 @@ func TestInterruptedAlone(t *testing.T) {
 	body := content(19, 4*mib)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		srv := newServer(t, body)
-		srv.rate = mib
+		srv.set(func(s *server) { s.rate = mib })
 		s := newSite(t)
 		d := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
 		d.until(10*time.Second, "a quarter", isProgress(25))

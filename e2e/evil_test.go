@@ -32,7 +32,7 @@ func TestRootThatLies(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			srv := newServer(t, body)
-			srv.rate = 4 * mib
+			srv.set(func(s *server) { s.rate = 4 * mib })
 			s := newSite(t)
 			if c.liar.size == 0 {
 				c.liar.size = int64(len(body))
@@ -64,7 +64,7 @@ func TestChildrenThatHoldSlots(t *testing.T) {
 	body := content(13, 4*mib)
 	digest := load.DigestOf(body)
 	srv := newServer(t, body)
-	srv.rate = 2 * mib
+	srv.set(func(s *server) { s.rate = 2 * mib })
 	s := newSite(t)
 	ds := s.start(1, srv.url(), "--sha256", digest.String())
 	root := s.rootOf(ds, 5*time.Second)

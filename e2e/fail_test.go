@@ -17,9 +17,9 @@ func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, blow
 	t.Helper()
 	body := content(9, 6*mib)
 	srv := newServer(t, body)
-	srv.rate = 2 * mib
+	srv.set(func(s *server) { s.rate = 2 * mib })
 	if setup != nil {
-		setup(srv)
+		srv.set(setup)
 	}
 	s := newSite(t)
 	ds := s.start(n, srv.url(), "--sha256", shaOf(body))
@@ -124,7 +124,7 @@ func TestContinueAfterKill(t *testing.T) {
 			t.Parallel()
 			body := content(10, 4*mib)
 			srv := newServer(t, body)
-			srv.rate = 2 * mib
+			srv.set(func(s *server) { s.rate = 2 * mib })
 			s := newSite(t)
 			args := []string{srv.url(), how}
 			if how == "--sha256" {

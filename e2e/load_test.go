@@ -74,7 +74,7 @@ func (v *vendor) trustDir() string {
 // serve offers the tree over HTTP.
 func (v *vendor) serve() *server {
 	s := newServer(v.t, nil)
-	s.handler = http.FileServer(http.Dir(v.base))
+	s.set(func(s *server) { s.handler = http.FileServer(http.Dir(v.base)) })
 	return s
 }
 
@@ -137,7 +137,7 @@ func TestLoadOverHTTP(t *testing.T) {
 	files := firmware(30)
 	m := v.add("1", files)
 	srv := v.serve()
-	srv.rate = 4 * mib
+	srv.set(func(s *server) { s.rate = 4 * mib })
 	s := newSite(t)
 	var ds []*device
 	for i := range 6 {
@@ -379,7 +379,7 @@ func TestLoadWithALiar(t *testing.T) {
 	files := firmware(90)
 	m := v.add("1", files)
 	srv := v.serve()
-	srv.rate = 4 * mib
+	srv.set(func(s *server) { s.rate = 4 * mib })
 	s := newSite(t)
 	var app load.Component
 	for _, c := range m.Components {
@@ -410,7 +410,8 @@ func TestLoadWithALiar(t *testing.T) {
 func TestPathTraversal(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, content(1, 1000))
-	srv.handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "evil") })
+	evil := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "evil") })
+	srv.set(func(s *server) { s.handler = evil })
 	s := newSite(t)
 	for _, u := range []string{"/..%2f..%2fevil", "/a/%2e%2e", "/..%5cevil", "/fw/%00evil", "/.hidden", "/%2e%2e%2fevil%2f"} {
 		out := filepath.Join(s.dir, "in") + "/"

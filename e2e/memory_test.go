@@ -73,10 +73,11 @@ func TestMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		srv := newServer(t, nil)
-		srv.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		big := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("ETag", `"big"`)
 			http.ServeContent(w, r, "app.bin", time.Time{}, io.NewSectionReader(file, 0, size))
 		})
+		srv.set(func(s *server) { s.handler = big })
 		s := newSite(t)
 		s.bin = peerloadPlain
 		digest := hex.EncodeToString(sum.Sum(nil))

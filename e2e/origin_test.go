@@ -121,7 +121,7 @@ func TestFaultyOrigin(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, %d devices", f.name, n), func(t *testing.T) {
 				t.Parallel()
 				srv := newServer(t, faultBody)
-				srv.fault, srv.rate = f.wrong, 8*mib
+				srv.set(func(s *server) { s.fault, s.rate = f.wrong, 8*mib })
 				s := newSite(t)
 				outcome(t, s.start(n, srv.url(), "--sha256", shaOf(faultBody)), f)
 				ratio := float64(srv.sentOf(appPath)) / mib

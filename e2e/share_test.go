@@ -13,7 +13,7 @@ func TestTwelveShareOneDownload(t *testing.T) {
 	t.Parallel()
 	body := content(1, 4*mib)
 	srv := newServer(t, body)
-	srv.rate = 4 * mib
+	srv.set(func(s *server) { s.rate = 4 * mib })
 	s := newSite(t)
 	ds := s.start(12, srv.url(), "--sha256", shaOf(body))
 	roots := 0
@@ -75,7 +75,7 @@ func TestTwoAtOneAddress(t *testing.T) {
 	t.Parallel()
 	body := content(3, 2*mib)
 	srv := newServer(t, body)
-	srv.rate = 2 * mib
+	srv.set(func(s *server) { s.rate = 2 * mib })
 	s := newSite(t)
 	var ds []*device
 	for _, n := range []string{"a", "b"} {
@@ -100,7 +100,7 @@ func TestTwoForOneName(t *testing.T) {
 	t.Parallel()
 	body := content(4, 2*mib)
 	srv := newServer(t, body)
-	srv.rate = mib
+	srv.set(func(s *server) { s.rate = mib })
 	s := newSite(t)
 	a := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
 	srv.waitBytes(128<<10, 5*time.Second)
@@ -149,7 +149,7 @@ func TestTwoDevicesWithOneID(t *testing.T) {
 	t.Parallel()
 	body := content(6, 2*mib)
 	srv := newServer(t, body)
-	srv.rate = mib
+	srv.set(func(s *server) { s.rate = mib })
 	s := newSite(t)
 	var ds []*device
 	for i := range 3 {
@@ -192,7 +192,7 @@ func TestUnsigned(t *testing.T) {
 			t.Parallel()
 			body := content(8, 2*mib)
 			srv := newServer(t, body)
-			srv.etag, srv.rate = c.etag, 2*mib
+			srv.set(func(s *server) { s.etag, s.rate = c.etag, 2*mib })
 			s := newSite(t)
 			for _, d := range s.start(5, srv.url(), "--unsigned") {
 				d.wait(20*time.Second, 0)

@@ -24,6 +24,9 @@ type Spec struct {
 	// strong validator: a partial of another epoch is discarded. 0 for
 	// content that its digest names.
 	Epoch uint64
+	// AnyEpoch takes what an earlier process left, whatever its epoch; see
+	// Partial.Epoch. Epoch is then that of a partial begun anew.
+	AnyEpoch bool
 	// Geometry of the file; the size may be load.UnknownSize.
 	Geometry load.Geometry
 	// Table is the signed chunk table, nil while chunks are provisional. It
@@ -207,7 +210,7 @@ func (p *Partial) leftover(spec Spec) *index {
 		return nil
 	}
 	x, err := parseIndex(b)
-	if err != nil || x.key != spec.Key || x.epoch != spec.Epoch {
+	if err != nil || x.key != spec.Key || x.epoch != spec.Epoch && !spec.AnyEpoch {
 		return nil
 	}
 	if spec.Geometry.Known() && x.g.Known() && x.g != spec.Geometry {
@@ -240,6 +243,13 @@ func (p *Partial) create(spec Spec) error {
 	x := index{key: spec.Key, epoch: spec.Epoch, g: spec.Geometry}
 	_, err = p.idx.WriteAt(x.header(), 0)
 	return err
+}
+
+// Epoch returns the epoch of the content.
+func (p *Partial) Epoch() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.x.epoch
 }
 
 // setIndex takes over an index of which nothing is verified yet.

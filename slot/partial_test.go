@@ -135,6 +135,27 @@ func TestResume(t *testing.T) {
 	}
 }
 
+func TestResumeWhateverTheEpoch(t *testing.T) {
+	d := newDisk(t)
+	b := random(3*chunk, 6)
+	spec := provisional(b)
+	spec.Epoch = 7
+	p := open(t, d, "/d/x", spec, slot.Config{})
+	must(t, p.WriteChunk(0, piece(b, 0)))
+	must(t, p.Close())
+	spec.Epoch, spec.AnyEpoch = 0, true
+	p = open(t, d, "/d/x", spec, slot.Config{})
+	if p.Epoch() != 7 || p.Prefix() != 1 {
+		t.Errorf("resumed epoch %d with prefix %d, want 7 and 1", p.Epoch(), p.Prefix())
+	}
+	must(t, p.Discard())
+	spec.Epoch = 8
+	if p = open(t, d, "/d/x", spec, slot.Config{}); p.Epoch() != 8 || p.Prefix() != 0 {
+		t.Errorf("begun anew with epoch %d and prefix %d, want 8 and 0", p.Epoch(), p.Prefix())
+	}
+	must(t, p.Close())
+}
+
 func TestResumeDropsWhatTheSignedTableRefuses(t *testing.T) {
 	d := newDisk(t)
 	b := random(3*chunk, 5)
