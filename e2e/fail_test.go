@@ -168,3 +168,43 @@ func TestFailureOfTheOriginReachesAll(t *testing.T) {
 	}
 	t.Logf("%d requests of 6 devices for a file that is missing", len(srv.asked("/fw/missing.bin")))
 }
+
+// TestContentChanges: between two runs, or between two roots, the server gets
+// another file under the same name. What comes out is one of the two, whole.
+func TestContentChanges(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, etag string // of the first content
+		n          int
+	}{{"restart with ETag", `"1"`, 1}, {"restart without", "", 1}, {"root killed with ETag", `"1"`, 4}, {"root killed without", "", 4}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			old, fresh := content(22, 4*mib), content(23, 4*mib+99)
+			srv := newServer(t, old)
+			srv.set(func(s *server) { s.etag, s.rate = c.etag, 2*mib })
+			s := newSite(t)
+			ds := s.start(c.n, srv.url(), "--unsigned")
+			root := s.rootOf(ds, 5*time.Second)
+			root.until(10*time.Second, "half", isProgress(50))
+			root.signal(syscall.SIGKILL)
+			srv.set(func(s *server) {
+				s.files[appPath] = fresh
+				if c.etag != "" {
+					s.etag = `"2"`
+				}
+			})
+			<-root.ended
+			if c.n == 1 {
+				root = nil
+				ds[0] = s.get(addrOf(0), srv.url(), "--unsigned")
+			}
+			for _, d := range ds {
+				if d != root {
+					d.wait(30*time.Second, 0)
+					d.holds(fresh)
+				}
+			}
+			t.Log(srv.ranges())
+		})
+	}
+}
