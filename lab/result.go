@@ -21,8 +21,12 @@ type Result struct {
 	Devices int    `json:"devices"`
 	Size    int64  `json:"size"`
 	WAN     Rate   `json:"wan_bits_per_s"`
-	LAN     Rate   `json:"lan_bits_per_s,omitempty"`
-	State   string `json:"state"` // "tmpfs" or "disk"
+	// RTTS, JitterS and Loss are those of a long WAN.
+	RTTS    float64  `json:"wan_rtt_s,omitempty"`
+	JitterS float64  `json:"wan_jitter_s,omitempty"`
+	Loss    Fraction `json:"wan_loss,omitempty"`
+	LAN     Rate     `json:"lan_bits_per_s,omitempty"`
+	State   string   `json:"state"` // "tmpfs" or "disk"
 	// Congestion is the congestion control of the namespaces.
 	Congestion string `json:"congestion,omitempty"`
 
@@ -125,6 +129,7 @@ func (m *measurement) result(timedOut bool) *Result {
 	}
 	if s, ok := m.site.(*NamespaceSite); ok {
 		r.LAN, r.Congestion, r.BusiestSent = c.LAN, s.Congestion(), s.busiest(c.Devices)
+		r.RTTS, r.JitterS, r.Loss = c.RTT.Seconds(), c.Jitter.Seconds(), c.Loss
 	}
 	if w, ok := m.site.Wire(); ok {
 		r.WireDown, r.WireUp = w.Down-m.base.Down, w.Up-m.base.Up
@@ -341,7 +346,8 @@ func (r *Result) lanText() string {
 	if r.LAN == 0 {
 		return ", LAN not shaped"
 	}
-	return ", LAN " + r.LAN.String() + ", " + r.Congestion
+	link := LinkConfig{RTT: seconds(r.RTTS), Jitter: seconds(r.JitterS), Loss: r.Loss}
+	return link.text() + ", LAN " + r.LAN.String() + ", " + r.Congestion
 }
 
 func (r *Result) wireText() string {
