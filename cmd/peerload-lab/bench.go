@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/lab"
+)
+
+// benchFlags are the flags of both benches.
+type benchFlags struct {
+	cfg       lab.BenchConfig
+	json      bool
+	short     bool
+	scenarios []string
+	devices   []int
+	// What the run outside of the namespace tells the one inside.
+	binaries string
+	note     string
+}
+
+func benchCommand() *cobra.Command {
+	cmd := figuresCommand()
+	cmd.Use = "bench"
+	cmd.Short = "Measure the figures that are to be reached, or compare with other ways"
+	cmd.Args = cobra.NoArgs
+	cmd.AddCommand(figuresCommand(), compareCommand())
+	return cmd
+}
+
+func figuresCommand() *cobra.Command {
+	f := &benchFlags{}
+	cmd := &cobra.Command{
+		Use:   "figures",
+		Short: "Measure every figure beside its bound and the figure to reach",
+		Long: `Measure sites of real processes and print every figure beside its bound, or a
+neighbour's figure, and the figure to reach. It takes about five minutes.
+
+The exit status is 0 also where a figure falls short, which its row says; it is 1
+if a device of a run failed.`,
+		Example: `  peerload-lab bench
+  peerload-lab bench figures --runs 1 --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.run(cmd.Context(), cmd.OutOrStdout(), "figures", f.figures)
+		},
+	}
+	f.register(cmd, 3)
+	return cmd
+}
+
+func compareCommand() *cobra.Command {
+	f := &benchFlags{}
+	var names []string
+	for _, s := range lab.Scenarios() {
+		names = append(names, s.Name)
+	}
+	cmd := &cobra.Command{
+		Use:   "compare",
+		Short: "Compare with every device by itself, a cache and BitTorrent",
+		Long: `Bring one file to all devices of a site in several ways and print them side by
+side. Ways in which every device downloads by itself are measured with up to 16
+devices and computed above it, marked with "~". Other programs take part where
+they are installed: nginx and curl, aria2. It takes less than half an hour.`,
+		Example: `  peerload-lab bench compare
+  peerload-lab bench compare --scenario lan
+  peerload-lab bench compare --short`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.run(cmd.Context(), cmd.OutOrStdout(), "compare", f.compare)
+		},
+	}
+	f.register(cmd, 1)
+	cmd.Flags().BoolVar(&f.short, "short", false, "small files on small sites: three minutes")
+	cmd.Flags().StringSliceVar(&f.scenarios, "scenario", nil, "only these: "+strings.Join(names, ", "))
+	cmd.Flags().IntSliceVar(&f.devices, "devices", nil, "sizes of the sites (default: 16, 48 and 100)")
+	return cmd
+}
+
+func (f *benchFlags) register(cmd *cobra.Command, runs int) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.cfg.Kind, "kind", lab.KindNamespace, "netns or loopback; where netns cannot be made loopback is taken")
+	fl.IntVar(&f.cfg.Runs, "runs", runs, "how often each figure is measured; the median counts")
+	fl.IntVar(&f.cfg.Procs, "device-procs", 1, "GOMAXPROCS of a device; -1 leaves it to the device")
+	fl.StringVar(&f.cfg.Product, "peerload", "", "the program peerload (default: beside this one, else built)")
+	fl.StringVar(&f.cfg.Base, "state", "", "where the devices keep their files (default: tmpfs if it has the room)")
+	fl.StringVar(&f.cfg.Disk, "disk", "", "a directory on a disk, to measure what is written to it (default: that for temporary files)")
+	fl.BoolVar(&f.json, "json", false, "one JSON object for every figure")
+	fl.StringVar(&f.binaries, "binaries", "", "")
+	fl.StringVar(&f.note, "note", "", "")
+	for _, hidden := range []string{"binaries", "note"} {
+		if err := fl.MarkHidden(hidden); err != nil {
+			panic(err) // the flag was defined two lines above
+		}
+	}
+}
+
+// run prepares outside of the namespaces, where there is a network to get
+// modules by, and runs the bench inside.
+func (f *benchFlags) run(ctx context.Context, out io.Writer, name string, bench func(context.Context, io.Writer) error) error {
+	if err := f.cfg.Validate(); err != nil {
+		return err
+	}
+	if lab.Isolated() {
+		return bench(ctx, out)
+	}
+	tmp, err := lab.NewRunDir(os.TempDir(), 0)
+	if err != nil {
+		return err
+	}
+	defer tmp.Close()
+	if f.cfg.Product, err = lab.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
+		return err
+	}
+	if name == "figures" {
+		f.cfg.Binaries = lab.BuildBinaries(ctx, tmp.Path)
+	}
+	if f.cfg.Kind != lab.KindNamespace {
+		return bench(ctx, out)
+	}
+	binaries, err := json.Marshal(f.cfg.Binaries)
+	if err != nil {
+		return err
+	}
+	args := append(slices.Clone(os.Args[1:]), "--peerload", f.cfg.Product, "--binaries", string(binaries))
+	status, err := lab.Isolate(ctx, args...)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		f.cfg.Kind, f.note = lab.KindLoopback, "NOT IN NAMESPACES: "+err.Error()
+		return bench(ctx, out)
+	case err == nil && status != 0:
+		err = &statusError{status: status}
+	}
+	return err
+}
+
+// begin tells of the machine.
+func (f *benchFlags) begin(out io.Writer) {
+	if f.binaries != "" {
+		// It comes from this program; nonsense leaves the figure out.
+		_ = json.Unmarshal([]byte(f.binaries), &f.cfg.Binaries)
+	}
+	m := f.cfg.Describe()
+	m.Note = f.note
+	f.tell(out, m)
+	f.cfg.OnSkip = func(what, why string) {
+		f.tell(out, skipped{Event: "skipped", What: what, Why: why})
+	}
+}
+
+// tell writes a thing as JSON or for people.
+func (f *benchFlags) tell(out io.Writer, thing interface{ Text(io.Writer) }) {
+	if f.json {
+		// What cannot be written is missed by nobody who still reads.
+		_ = json.NewEncoder(out).Encode(thing)
+		return
+	}
+	thing.Text(out)
+}
+
+// skipped says what is not measured here, and why.
+type skipped struct {
+	Event string `json:"event"` // "skipped"
+	What  string `json:"what"`
+	Why   string `json:"why"`
+}
+
+// Text writes it for people.
+func (s skipped) Text(w io.Writer) { fmt.Fprintf(w, "not measured: %s: %s\n", s.What, s.Why) }
+
+func (f *benchFlags) figures(ctx context.Context, out io.Writer) error {
+	f.begin(out)
+	if !f.json {
+		lab.FiguresHead(out)
+	}
+	f.cfg.OnFigure = func(row lab.Figure) { f.tell(out, row) }
+	all, err := lab.Figures(ctx, f.cfg)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(all, func(row lab.Figure) bool { return row.Failed != "" }) {
+		return &statusError{status: exitIncomplete}
+	}
+	return nil
+}
+
+func (f *benchFlags) compare(ctx context.Context, out io.Writer) error {
+	all := lab.Scenarios()
+	if f.short {
+		all = lab.ShortScenarios()
+	}
+	chosen, err := lab.SelectScenarios(all, f.scenarios, f.devices)
+	if err != nil {
+		return err
+	}
+	f.begin(out)
+	if !f.json {
+		for _, s := range chosen {
+			s.Text(out)
+		}
+		lab.RowsHead(out)
+	}
+	f.cfg.OnRow = func(row lab.Row) { f.tell(out, row) }
+	rows, err := lab.Compare(ctx, f.cfg, chosen)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(rows, func(row lab.Row) bool { return row.Failed != "" }) {
+		return &statusError{status: exitIncomplete}
+	}
+	return nil
+}

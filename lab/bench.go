@@ -1,0 +1,168 @@
+package lab
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// BenchConfig is what all measurements of a bench share.
+type BenchConfig struct {
+	Kind string // KindNamespace or KindLoopback
+	// Runs is how often each figure is measured; 0 means 3.
+	Runs    int
+	Product string // path of the program peerload
+	Base    string // where the runs' directories are made; empty: see NewRunDir
+	Disk    string // a directory on a disk, for what is written to it; empty: the one for temporary files
+	Procs   int    // GOMAXPROCS of a device: 0 means 1, -1 leaves it to the device
+	// Binaries are the product's programs for devices, whose size is a figure.
+	Binaries []Binary
+	// OnFigure and OnRow, if not nil, get every figure and row when it is known.
+	OnFigure func(Figure)
+	OnRow    func(Row)
+	// OnSkip, if not nil, is told what is not measured here, and why.
+	OnSkip func(what, why string)
+}
+
+// Validate refuses what cannot be run.
+func (c BenchConfig) Validate() error {
+	switch {
+	case c.Runs < 0 || c.Runs > 100:
+		return fmt.Errorf("%d runs are outside 1 to 100", c.Runs)
+	case c.Kind != KindLoopback && c.Kind != KindNamespace:
+		return fmt.Errorf("unknown kind of site %q: %s or %s", c.Kind, KindLoopback, KindNamespace)
+	}
+	return nil
+}
+
+func (c BenchConfig) runs() int {
+	if c.Runs == 0 {
+		return 3
+	}
+	return c.Runs
+}
+
+// Binary is a program built for a device.
+type Binary struct {
+	Arch  string // such as "linux/arm"
+	Bytes int64
+	Err   string // why it could not be built; empty if it could
+}
+
+// Figure is one row of the table of figures: what was measured, beside its
+// bound or a neighbour and the figure to reach.
+type Figure struct {
+	Event  string    `json:"event"` // "figure"
+	Name   string    `json:"name"`
+	Site   string    `json:"site"`
+	Unit   string    `json:"unit,omitempty"`
+	Values []float64 `json:"values"` // one for each run, in order
+	Median float64   `json:"median"`
+	Worst  float64   `json:"worst"`
+	Reach  float64   `json:"reach"`
+	// AtLeast is true where more is better: Reach is then the least.
+	AtLeast   bool   `json:"at_least,omitempty"`
+	Reached   bool   `json:"reached"` // by the median
+	Neighbour string `json:"bound_or_neighbour"`
+	// Failed says which run failed and how; such a figure says nothing.
+	Failed string `json:"failed,omitempty"`
+}
+
+// settle computes what follows from the values.
+func (f *Figure) settle() {
+	f.Event = "figure"
+	if len(f.Values) == 0 {
+		f.Values = []float64{}
+		return
+	}
+	sorted := slices.Sorted(slices.Values(f.Values))
+	f.Median, f.Worst = quantile(sorted, 0.5), sorted[len(sorted)-1]
+	f.Reached = f.Median <= f.Reach
+	if f.AtLeast {
+		f.Worst, f.Reached = sorted[0], f.Median >= f.Reach
+	}
+	f.Reached = f.Reached && f.Failed == ""
+}
+
+// FiguresHead writes the head of the table of figures.
+func FiguresHead(w io.Writer) {
+	fmt.Fprintf(w, "%-38s %-26s %9s %9s %11s\n", "figure", "site", "median", "worst", "to reach")
+}
+
+// Text writes the figure as a row of the table for people, with its bound or
+// neighbour below it.
+func (f Figure) Text(w io.Writer) {
+	sign, verdict := "≤", "reached"
+	if f.AtLeast {
+		sign = "≥"
+	}
+	if !f.Reached {
+		verdict = "FALLS SHORT"
+	}
+	name := f.Name
+	if f.Unit != "" {
+		name += ", " + f.Unit
+	}
+	if f.Failed != "" {
+		fmt.Fprintf(w, "%-38s %-26s FAILED: %s\n", name, f.Site, strings.ReplaceAll(f.Failed, "\n", "\n    "))
+		return
+	}
+	fmt.Fprintf(w, "%-38s %-26s %9s %9s %11s  %s\n", name, f.Site, number(f.Median), number(f.Worst), sign+" "+number(f.Reach), verdict)
+	if f.Neighbour != "" {
+		fmt.Fprintf(w, "%38s %s\n", "", f.Neighbour)
+	}
+}
+
+// number writes a figure with the digits that it is worth.
+func number(v float64) string {
+	switch {
+	case v == float64(int64(v)):
+		return fmt.Sprintf("%d", int64(v))
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.3f", v)
+}
+
+// Machine describes where the bench runs: it is the first line of its output.
+type Machine struct {
+	Event      string `json:"event"` // "machine"
+	Processors int    `json:"processors"`
+	Memory     int64  `json:"memory_bytes"`
+	// Load is the number of processes that wanted a processor in the last
+	// minute before the bench: above the number of processors the figures of
+	// many devices tell of the machine too.
+	Load  string `json:"load"`
+	Kind  string `json:"kind"`
+	Procs int    `json:"device_procs"`
+	Runs  int    `json:"runs"`
+	// Note says why the site is not of the kind that was wanted.
+	Note string `json:"note,omitempty"`
+}
+
+// Describe returns the machine as it is now.
+func (c BenchConfig) Describe() Machine {
+	m := Machine{Event: "machine", Processors: runtime.NumCPU(), Kind: c.Kind, Procs: c.Procs, Runs: c.runs()}
+	m.Memory, _ = procField("/proc/meminfo", "MemTotal:")
+	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
+		m.Load, _, _ = strings.Cut(string(b), " ")
+	}
+	if m.Procs == 0 {
+		m.Procs = 1
+	}
+	return m
+}
+
+// Text writes the machine for people.
+func (m Machine) Text(w io.Writer) {
+	fmt.Fprintf(w, "%d processors, %.0f GiB of memory, load %s before the start; sites of kind %s; %s\n",
+		m.Processors, float64(m.Memory)/(1<<30), m.Load, m.Kind, procsText(m.Procs))
+	if m.Note != "" {
+		fmt.Fprintln(w, m.Note)
+	}
+}

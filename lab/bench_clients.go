@@ -1,0 +1,156 @@
+package lab
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+)
+
+// Curl returns the client curl: every device downloads by itself.
+func Curl() (*Client, error) {
+	path, err := exec.LookPath("curl")
+	if err != nil {
+		return nil, fmt.Errorf("curl is not installed")
+	}
+	return &Client{
+		Name: "curl",
+		Device: func(f *Fetch, i int) []string {
+			return []string{path, "-sSf", "--noproxy", "*", "-o", filepath.Join(f.DeviceDir(i), fileName), f.URL}
+		},
+	}, nil
+}
+
+// cachePort is where the cache of a site listens.
+const cachePort = 8080
+
+// Cache returns nginx as a cache in the first device's seat, from which every
+// device downloads by curl. Of several that ask for a file that it does not
+// have, nginx lets one through and has the others wait for the whole file.
+func Cache() (*Client, error) {
+	curl, err := Curl()
+	if err != nil {
+		return nil, err
+	}
+	nginx, err := lookSystem("nginx")
+	if err != nil {
+		return nil, err
+	}
+	addr := func(f *Fetch) string { return netip.AddrPortFrom(f.Seat(0).Addr, cachePort).String() }
+	c := &Client{Name: "nginx cache on site"}
+	c.Helper = func(f *Fetch) ([]string, string) {
+		return []string{nginx, "-p", f.Dir, "-c", filepath.Join(f.Dir, "nginx.conf")}, addr(f)
+	}
+	c.Prepare = func(f *Fetch) error {
+		conf := fmt.Sprintf(`daemon off; master_process off; worker_processes 1;
+pid nginx.pid; error_log stderr;
+events { worker_connections 4096; }
+http {
+	access_log off; sendfile on;
+	client_body_temp_path body; proxy_temp_path temp; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
+	proxy_cache_path cache keys_zone=c:1m use_temp_path=off;
+	server {
+		listen %s;
+		location / {
+			proxy_pass http://%s; proxy_cache c; proxy_cache_valid 200 1h;
+			proxy_cache_lock on; proxy_cache_lock_timeout 1h; proxy_cache_lock_age 1h;
+		}
+	}
+}
+`, addr(f), hostOf(f.URL))
+		return os.WriteFile(filepath.Join(f.Dir, "nginx.conf"), []byte(conf), 0o600)
+	}
+	c.Device = func(f *Fetch, i int) []string {
+		own := *f
+		own.URL = "http://" + addr(f) + "/" + fileName
+		return curl.Device(&own, i)
+	}
+	return c, nil
+}
+
+// hostOf returns the host and port of a URL of the lab's server.
+func hostOf(url string) string {
+	_, rest, _ := bytes.Cut([]byte(url), []byte("://"))
+	host, _, _ := bytes.Cut(rest, []byte("/"))
+	return string(host)
+}
+
+// lookSystem finds a program that may lie where only root's path looks.
+func lookSystem(name string) (string, error) {
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
+	}
+	path, err := exec.LookPath("/usr/sbin/" + name)
+	if err != nil {
+		return "", fmt.Errorf("%s is not installed", name)
+	}
+	return path, nil
+}
+
+// aria2Port is where aria2 listens for other peers.
+const aria2Port = 6881
+
+// Aria2 returns aria2 with BitTorrent: the torrent names the file server as a
+// web seed, and the peers find each other by local service discovery.
+func Aria2() (*Client, error) {
+	path, err := exec.LookPath("aria2c")
+	if err != nil {
+		return nil, fmt.Errorf("aria2 is not installed")
+	}
+	torrent := func(f *Fetch) string { return filepath.Join(f.Dir, "file.torrent") }
+	complete := []byte("Download complete")
+	return &Client{
+		Name: "aria2, local discovery",
+		Prepare: func(f *Fetch) error {
+			src, err := os.Open(f.Source)
+			if err != nil {
+				return err
+			}
+			defer src.Close()
+			meta, err := metainfo(src, f.Size, f.URL)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(torrent(f), meta, 0o600)
+		},
+		Device: func(f *Fetch, i int) []string {
+			return []string{
+				path, "--no-conf", "--dir=" + f.DeviceDir(i), "--listen-port=" + strconv.Itoa(aria2Port),
+				"--enable-dht=false", "--enable-dht6=false", "--disable-ipv6=true",
+				"--bt-enable-lpd=true", "--bt-lpd-interface=" + f.Seat(i).Addr.String(),
+				"--seed-time=600", "--seed-ratio=0", "--file-allocation=none",
+				"--on-bt-download-complete=/bin/true", "--console-log-level=info", "--show-console-readout=false",
+				torrent(f),
+			}
+		},
+		Done: func(line []byte) bool { return bytes.Contains(line, complete) },
+	}, nil
+}
+
+// torrentPiece is the length of a piece of a torrent: small, so that a device
+// can pass on early what it has.
+const torrentPiece = 64 << 10
+
+// metainfo writes the torrent of one file (BEP 3) with a web seed (BEP 19).
+func metainfo(src io.Reader, size int64, url string) ([]byte, error) {
+	var pieces bytes.Buffer
+	for left := size; left > 0; {
+		n := min(left, torrentPiece)
+		h := sha1.New()
+		if _, err := io.CopyN(h, src, n); err != nil {
+			return nil, err
+		}
+		pieces.Write(h.Sum(nil))
+		left -= n
+	}
+	var t bytes.Buffer
+	fmt.Fprintf(&t, "d4:infod6:lengthi%de4:name%d:%s12:piece lengthi%de6:pieces%d:", size, len(fileName), fileName, torrentPiece, pieces.Len())
+	t.Write(pieces.Bytes())
+	fmt.Fprintf(&t, "e8:url-list%d:%se", len(url), url)
+	return t.Bytes(), nil
+}

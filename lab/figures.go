@@ -1,0 +1,354 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// figures is a bench of figures under way.
+type figures struct{ cfg BenchConfig }
+
+// Figures measures every figure that the product is to reach, one after the
+// other, and returns them. An error means that a measurement could not be
+// made; a device that failed is told in its figure.
+func Figures(ctx context.Context, cfg BenchConfig) ([]Figure, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	b := &figures{cfg: cfg}
+	var all []Figure
+	for _, measure := range []func(context.Context) ([]Figure, error){
+		b.wanBound, b.lanBound, b.wake, b.alone, b.killed, b.late, b.memory, b.flash, b.binaries,
+	} {
+		found, err := measure(ctx)
+		for i := range found {
+			found[i].settle()
+			if cfg.OnFigure != nil {
+				cfg.OnFigure(found[i])
+			}
+		}
+		if all = append(all, found...); err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// wanSite is the site of most figures: the WAN is the bottleneck.
+func (b *figures) wanSite(devices int, size Size) MeasureConfig {
+	return MeasureConfig{
+		Devices: devices, WAN: 20 * Mbit, LAN: 100 * Mbit, Size: size, Kind: b.cfg.Kind, Peers: true,
+		Product: b.cfg.Product, Base: b.cfg.Base, Procs: b.cfg.Procs,
+	}
+}
+
+// run measures a site as often as configured. The text is that of the runs
+// that failed.
+func (b *figures) run(ctx context.Context, cfg MeasureConfig, times int) (results []*Result, failed string, err error) {
+	for range times {
+		r, err := Measure(ctx, cfg)
+		if err != nil {
+			return nil, "", err
+		}
+		results = append(results, r)
+		if !r.OK() {
+			failed = r.failureText()
+		}
+	}
+	return results, failed, nil
+}
+
+// failureText says in a line or a few what went wrong in a run.
+func (r *Result) failureText() string {
+	var t strings.Builder
+	fmt.Fprintf(&t, "%d of %d devices have the file", r.Complete, r.Expected)
+	if r.TimedOut {
+		t.WriteString(", and the time was up")
+	}
+	if len(r.Failures) > 0 {
+		f := r.Failures[0]
+		fmt.Fprintf(&t, "; %s: %s; %s\n%s", f.Device, f.Exit, f.Reason, f.Log)
+	}
+	return t.String()
+}
+
+// of makes a figure from the results of runs.
+func of(results []*Result, failed string, f Figure, value func(*Result) float64) Figure {
+	f.Failed = failed
+	for _, r := range results {
+		f.Values = append(f.Values, value(r))
+	}
+	return f
+}
+
+// lastNeighbours are figures of others for the last device over the bound,
+// measured on sites of the same rates and size.
+var lastNeighbours = map[int]string{
+	16:  "bound 1.00, with frame headers 1.05; classic 16.7, one cache 3.4, Kraken 5.7, aria2 2.0, libtorrent 1.9, udpcast 1.6, uftp 1.4",
+	48:  "bound 1.00, with frame headers 1.05; classic 50, one cache 10, Kraken 6.0, aria2 2.4, libtorrent 3.5, udpcast 1.9, uftp 2.0",
+	100: "bound 1.00, with frame headers 1.05; one cache 21, Kraken 7.2, aria2 2.6, libtorrent 5.0, udpcast 2.6, uftp 3.0",
+}
+
+// wanNeighbours are figures of others for the bytes over the WAN.
+var wanNeighbours = map[int]string{
+	16:  "bound 1.00; libtorrent 1.2, aria2 1.8, Kraken 5.6",
+	48:  "bound 1.00; libtorrent 1.6, aria2 2.1, Kraken 5.8",
+	100: "bound 1.00; libtorrent 3.1, aria2 2.0, Kraken 6.8",
+}
+
+// lastReach is the last device over the bound that is to be reached.
+var lastReach = map[int]float64{16: 1.08, 48: 1.10, 100: 1.15}
+
+// wanBound measures sites of three sizes behind a slow WAN.
+func (b *figures) wanBound(ctx context.Context) (all []Figure, err error) {
+	for _, n := range []int{16, 48, 100} {
+		cfg := b.wanSite(n, 20e6)
+		results, failed, err := b.run(ctx, cfg, b.cfg.runs())
+		if err != nil {
+			return all, err
+		}
+		site := fmt.Sprintf("%d devices, WAN-bound", n)
+		row := func(name, unit, neighbour string, reach float64, value func(*Result) float64) {
+			all = append(all, of(results, failed, Figure{Name: name, Unit: unit, Site: site, Neighbour: neighbour, Reach: reach}, value))
+		}
+		row("WAN bytes / size", "", wanNeighbours[n], 1.02, func(r *Result) float64 { return r.WANRatio })
+		row("last device / bound", "", lastNeighbours[n], lastReach[n], func(r *Result) float64 { return r.Ratio })
+		row("p99.9 / p50 of the devices", "", "bound 1.00; Kraken 2.2", 1.2, func(r *Result) float64 { return r.P999OverP50 })
+		if b.cfg.Kind != KindNamespace {
+			continue
+		}
+		row("broadcasts of the election", "", "until 1 s after the first origin byte; 1,000 devices are to send 100", 100,
+			func(r *Result) float64 { return float64(r.BroadcastsElection) })
+		row("broadcasts after it", "1/s", "", 2, func(r *Result) float64 { return r.BroadcastsPerS })
+	}
+	return all, nil
+}
+
+// lanBound measures a site behind a fast WAN.
+func (b *figures) lanBound(ctx context.Context) ([]Figure, error) {
+	if b.cfg.Kind != KindNamespace {
+		b.skip("LAN-bound", "a loopback site has no LAN to shape")
+		return nil, nil
+	}
+	cfg := b.wanSite(16, 50e6)
+	cfg.WAN, cfg.LAN = 200*Mbit, 50*Mbit
+	results, failed, err := b.run(ctx, cfg, b.cfg.runs())
+	if err != nil {
+		return nil, err
+	}
+	const site = "16 devices, LAN-bound"
+	return []Figure{
+		of(results, failed, Figure{Name: "WAN bytes / size", Site: site, Reach: 1.02, Neighbour: "bound 1.00; libtorrent 4.3"},
+			func(r *Result) float64 { return r.WANRatio }),
+		of(results, failed, Figure{
+			Name: "last device / bound, one tree", Site: site, Reach: 2.15,
+			Neighbour: "bound 1.00; one binary tree about 2, a fixed one 2.12; libtorrent 1.26, uftp 2.3",
+		}, func(r *Result) float64 { return r.Ratio }),
+	}, nil
+}
+
+// wake measures how soon the server sends, alone and with others.
+func (b *figures) wake(ctx context.Context) (all []Figure, err error) {
+	for _, n := range []int{1, 16} {
+		results, failed, err := b.run(ctx, b.wanSite(n, 500e3), 2*b.cfg.runs()+1)
+		if err != nil {
+			return all, err
+		}
+		site := fmt.Sprintf("%d devices", n)
+		if n == 1 {
+			site = "alone"
+		}
+		all = append(all, of(results, failed, Figure{
+			Name: "wake to first origin byte", Unit: "s", Site: site, Reach: 0.1, Neighbour: "limit 0.3; original 11.8",
+		}, func(r *Result) float64 { return r.WakeS }))
+	}
+	return all, nil
+}
+
+// alone measures what the election costs a device that has nobody to share
+// with, against the same program without peers and against curl.
+func (b *figures) alone(ctx context.Context) (all []Figure, err error) {
+	with, failed, err := b.run(ctx, b.wanSite(1, 2.5e6), b.cfg.runs())
+	if err != nil {
+		return nil, err
+	}
+	plain := b.wanSite(1, 2.5e6)
+	plain.Peers = false
+	compare := []struct {
+		name   string
+		client *Client
+	}{{"--peers off", nil}}
+	if c, err := Curl(); err == nil {
+		compare = append(compare, struct {
+			name   string
+			client *Client
+		}{"curl", c})
+	} else {
+		b.skip("alone against curl", err.Error())
+	}
+	for _, c := range compare {
+		plain.Client = c.client
+		without, broken, err := b.run(ctx, plain, b.cfg.runs())
+		if err != nil {
+			return all, err
+		}
+		f := Figure{
+			Name: "alone less a plain download", Unit: "s", Site: "alone, against " + c.name, Reach: 0.5,
+			Failed: failed + broken, Neighbour: "bound 0; the file takes 1 s",
+		}
+		for i, r := range with {
+			f.Values = append(f.Values, r.LastS-without[i].LastS)
+		}
+		all = append(all, f)
+	}
+	return all, nil
+}
+
+// killed measures what the death of roots costs.
+func (b *figures) killed(ctx context.Context) (all []Figure, err error) {
+	for _, at := range [][]int{{33}, {25, 50, 75}} {
+		cfg := b.wanSite(16, 20e6)
+		cfg.KillRoot = at
+		results, failed, err := b.run(ctx, cfg, b.cfg.runs())
+		if err != nil {
+			return all, err
+		}
+		site := fmt.Sprintf("16 devices, killed at %s", strings.Trim(strings.ReplaceAll(fmt.Sprint(at), " ", ", "), "[]"))
+		for _, r := range results {
+			if len(r.Kills) != len(at) {
+				failed += fmt.Sprintf("%d roots were killed, not %d", len(r.Kills), len(at))
+			}
+		}
+		resume := Figure{Name: "root killed to bytes from the server", Unit: "s", Site: site, Reach: 3, Neighbour: "none published"}
+		all = append(all,
+			of(results, failed, resume, func(r *Result) (most float64) {
+				for _, k := range r.Kills {
+					most = max(most, k.ResumeS)
+				}
+				return most
+			}),
+			of(results, failed, Figure{Name: "WAN bytes / size", Site: site, Reach: 1.05, Neighbour: "bound 1.00"},
+				func(r *Result) float64 { return r.WANRatio }),
+			of(results, failed, Figure{Name: "last device / bound", Site: site, Reach: 1.08 + 3*float64(len(at))/8, Neighbour: "that of a quiet site and 3 s for every death"},
+				func(r *Result) float64 { return r.Ratio }))
+	}
+	return all, nil
+}
+
+// late measures a device that starts when all others are done.
+func (b *figures) late(ctx context.Context) ([]Figure, error) {
+	cfg := b.wanSite(16, 5e6)
+	cfg.Late = 1
+	results, failed, err := b.run(ctx, cfg, b.cfg.runs())
+	if err != nil {
+		return nil, err
+	}
+	lateOf := func(value func(*LateDevice) float64) func(*Result) float64 {
+		return func(r *Result) float64 {
+			if r.Late == nil {
+				return 0 // a run that failed
+			}
+			return value(r.Late)
+		}
+	}
+	all := []Figure{of(results, failed, Figure{
+		Name: "late device: WAN bytes of the file", Site: "16 devices and a late one", Reach: 0, Neighbour: "original: impossible",
+	}, lateOf(func(l *LateDevice) float64 { return float64(l.WANBytes) }))}
+	if cfg.Kind == KindNamespace {
+		all = append(all, of(results, failed, Figure{
+			Name: "late device: time / (size/LAN)", Site: "16 devices and a late one", Reach: 1.5, Neighbour: "bound 1.00; 5 MB take 0.4 s, the start included",
+		}, lateOf(func(l *LateDevice) float64 { return l.TookS / l.BoundS })))
+	}
+	return all, nil
+}
+
+// memory measures a device's memory with a small and a large file.
+func (b *figures) memory(ctx context.Context) (all []Figure, err error) {
+	for _, size := range []Size{5e6, 500e6} {
+		cfg := b.wanSite(3, size)
+		cfg.WAN, cfg.LAN = 800*Mbit, Gbit
+		results, failed, err := b.run(ctx, cfg, 1)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, of(results, failed, Figure{
+			Name: "peak memory of a device", Unit: "MiB", Site: "3 devices, " + size.String(), Reach: 24, Neighbour: "devices of 64 MB",
+		}, func(r *Result) float64 { return float64(r.PeakRSS) / (1 << 20) }))
+	}
+	return all, nil
+}
+
+// flash measures what a device writes to a disk.
+func (b *figures) flash(ctx context.Context) ([]Figure, error) {
+	cfg := b.wanSite(4, 20e6)
+	cfg.WAN, cfg.Linger = 100*Mbit, time.Second // longer than the time between two looks at the counters
+	if cfg.Base = b.cfg.Disk; cfg.Base == "" {
+		cfg.Base = os.TempDir()
+	}
+	results, failed, err := b.run(ctx, cfg, b.cfg.runs())
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range results {
+		if r.State != "disk" || r.Written == 0 {
+			b.skip("flash written / size", cfg.Base+" is not on a disk whose writes the kernel counts; name one with --disk")
+			return nil, nil
+		}
+	}
+	return []Figure{of(results, failed, Figure{
+		Name: "flash written / size", Site: "4 devices, state on a disk", Reach: 1.05, Neighbour: "bound 1.00; by the kernel's write_bytes of the process",
+	}, func(r *Result) float64 { return float64(r.Written) / float64(r.Size) })}, nil
+}
+
+// binaries gives the sizes of the programs for devices.
+func (b *figures) binaries(context.Context) (all []Figure, err error) {
+	for _, bin := range b.cfg.Binaries {
+		if bin.Err != "" {
+			b.skip("size of the program for "+bin.Arch, bin.Err)
+			continue
+		}
+		all = append(all, Figure{
+			Name: "program peerload, stripped", Unit: "MiB", Site: bin.Arch, Reach: 12, Values: []float64{float64(bin.Bytes) / (1 << 20)},
+		})
+	}
+	return all, nil
+}
+
+func (b *figures) skip(what, why string) {
+	if b.cfg.OnSkip != nil {
+		b.cfg.OnSkip(what, why)
+	}
+}
+
+// BuildBinaries builds the program peerload, stripped, for the devices'
+// processors with the go tool, in dir, and returns the sizes.
+func BuildBinaries(ctx context.Context, dir string) []Binary {
+	var all []Binary
+	for _, arch := range []string{"arm", "mipsle"} {
+		bin := Binary{Arch: "linux/" + arch}
+		path := filepath.Join(dir, "peerload-"+arch)
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, module+"/cmd/peerload")
+		cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0", "GOMIPS=softfloat")
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			var st os.FileInfo
+			if st, err = os.Stat(path); err == nil {
+				bin.Bytes = st.Size()
+			}
+		}
+		switch {
+		case errors.Is(err, exec.ErrNotFound):
+			bin.Err = "there is no go tool"
+		case err != nil:
+			bin.Err = fmt.Sprintf("%v: %s", err, out)
+		}
+		all = append(all, bin)
+	}
+	return all
+}
