@@ -1,0 +1,209 @@
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/trust"
+)
+
+// Config configures a Controller.
+type Config struct {
+	// Store keeps what the controller knows. Required. New does not close it.
+	Store Store
+	// Repository signs and holds loads. nil: only unsigned loads can be
+	// registered, and what needs signing fails with ErrUnavailable.
+	Repository *trust.Repository
+	// Table is the model table that the database's rows extend. nil means
+	// policy.Builtin.
+	Table *policy.Table
+	// Now tells the time. nil means time.Now.
+	Now func() time.Time
+	// Random makes secrets. nil means crypto/rand.
+	Random io.Reader
+	// Password says how expensive a guess at a password is. The zero value
+	// means DefaultPassword.
+	Password PasswordCost
+	// SessionLife ends a session, SessionIdle one that nobody uses. 0 means
+	// 12 hours and 1 hour.
+	SessionLife, SessionIdle time.Duration
+	// SetupLife is how long a set-up link is good. 0 means 24 hours.
+	SetupLife time.Duration
+	// HistoryLife and AuditLife are how long entries are kept; HistoryPerDevice
+	// bounds those of one device. 0 means 90 days, 2 years and 1,000.
+	HistoryLife, AuditLife time.Duration
+	HistoryPerDevice       int
+	// MaxDevices bounds the devices that register or enrol by themselves, so
+	// that invented names cannot fill the disk. 0 means 100,000.
+	MaxDevices int
+}
+
+// Validate says what is missing or out of range.
+func (c Config) Validate() error {
+	if c.Store == nil {
+		return errors.New("control: no store")
+	}
+	if c.SessionLife < 0 || c.SessionIdle < 0 || c.SetupLife < 0 || c.HistoryLife < 0 || c.AuditLife < 0 ||
+		c.HistoryPerDevice < 0 || c.MaxDevices < 0 {
+		return errors.New("control: a time or limit is negative")
+	}
+	return c.Password.withDefaults().validate()
+}
+
+func (c Config) withDefaults() Config {
+	if c.Table == nil {
+		c.Table = policy.Builtin()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	c.Password = c.Password.withDefaults()
+	day := 24 * time.Hour
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{{&c.SessionLife, 12 * time.Hour}, {&c.SessionIdle, time.Hour}, {&c.SetupLife, day},
+		{&c.HistoryLife, 90 * day}, {&c.AuditLife, 730 * day}} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	if c.HistoryPerDevice == 0 {
+		c.HistoryPerDevice = 1000
+	}
+	if c.MaxDevices == 0 {
+		c.MaxDevices = 100_000
+	}
+	return c
+}
+
+// Controller has the use cases. Its methods may be called by several
+// goroutines, and several controllers may share one PostgreSQL database.
+type Controller struct {
+	cfg   Config
+	store Store
+	// hashing bounds the memory that password hashes take at the same time.
+	hashing chan struct{}
+	// publishing keeps two changes of the repository's loads apart.
+	publishing sync.Mutex
+	ids        struct {
+		sync.Mutex
+		last int64
+	}
+	decoy string // a hash that no password has, made at the first need
+	once  sync.Once
+}
+
+// New returns a controller.
+func New(cfg Config) (*Controller, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	return &Controller{cfg: cfg, store: cfg.Store, hashing: make(chan struct{}, maxHashing)}, nil
+}
+
+// now is the time as the store keeps it: UTC, to the microsecond.
+func (c *Controller) now() time.Time { return c.cfg.Now().UTC().Truncate(time.Microsecond) }
+
+// id returns an identifier that orders by time: microseconds, raised so that
+// no two of a process are equal, and 32 random bits for other processes.
+func (c *Controller) id() string {
+	c.ids.Lock()
+	defer c.ids.Unlock()
+	c.ids.last = max(c.now().UnixMicro(), c.ids.last+1)
+	return fmt.Sprintf("%016x%s", c.ids.last, c.random(4))
+}
+
+// random returns n random bytes as hexadecimal digits. A system that cannot
+// give any must not go on.
+func (c *Controller) random(n int) string {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(c.cfg.Random, b); err != nil {
+		panic(fmt.Sprintf("control: no random numbers: %v", err))
+	}
+	return hex.EncodeToString(b)
+}
+
+// stamp notes the change of a thing.
+func (c *Controller) stamp(m *Meta) {
+	m.Changed = c.now()
+	if m.Created.IsZero() {
+		m.Created = m.Changed
+	}
+}
+
+// view runs fn in a read-only transaction.
+func (c *Controller) view(ctx context.Context, fn func(Tx) error) error {
+	return c.store.View(ctx, fn)
+}
+
+// update runs fn in a transaction and appends to the audit log, in the same
+// transaction, what fn has noted in the journal.
+func (c *Controller) update(ctx context.Context, a Actor, fn func(Tx, *journal) error) error {
+	return c.store.Update(ctx, func(tx Tx) error {
+		j := &journal{}
+		if err := fn(tx, j); err != nil {
+			return err
+		}
+		return c.append(ctx, tx, a, j)
+	})
+}
+
+func (c *Controller) append(ctx context.Context, tx Tx, a Actor, j *journal) error {
+	for _, e := range j.entries {
+		e.ID, e.At = c.id(), c.now()
+		e.Actor, e.Kind, e.From = a.Name, a.Kind, a.From
+		if err := tx.Audit().Append(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkVersion compares the stored version with the one that the caller has
+// read; 0 means that the caller does not care.
+func checkVersion(m Meta, want int64) error {
+	if want != 0 && want != m.Version {
+		return fmt.Errorf("%w: it is at version %d, not %d", ErrConflict, m.Version, want)
+	}
+	return nil
+}
+
+// find reads a thing and names it in the error if it is not there.
+func find[T, F any](ctx context.Context, t Table[T, F], what, key string) (T, error) {
+	v, err := t.Get(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return v, notFound(what, key)
+	}
+	return v, err
+}
+
+// lookup reads a thing that need not be there.
+func lookup[T, F any](ctx context.Context, t Table[T, F], key string) (T, bool, error) {
+	v, err := t.Get(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		var zero T
+		return zero, false, nil
+	}
+	return v, err == nil, err
+}
+
+// create puts a new thing and names it in the error if it is there already.
+func create[T, F any](ctx context.Context, t Table[T, F], v *T, what, key string) error {
+	err := t.Put(ctx, v)
+	if errors.Is(err, ErrExists) {
+		return fmt.Errorf("%w: %s %q", ErrExists, what, key)
+	}
+	return err
+}

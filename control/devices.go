@@ -1,0 +1,350 @@
+package control
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/peerload/peerload/policy"
+)
+
+// DeviceChange changes a device; what is nil stays.
+type DeviceChange struct {
+	Description *string `json:"description,omitempty"`
+	Model       *string `json:"model,omitempty"`
+	// Profile "" takes the device out of its profile.
+	Profile *string `json:"profile,omitempty"`
+	Site    *string `json:"site,omitempty"`
+	// Settings at the level of the device.
+	Settings SettingsChange `json:"settings,omitzero"`
+	// Load to assign at the level of the device; "" assigns none.
+	Load *string `json:"load,omitempty"`
+}
+
+// DeviceRow is a device in a list, with the last that is known of it.
+type DeviceRow struct {
+	Device
+	// State is nil if the device has never asked nor reported.
+	State *DeviceState `json:"state,omitempty"`
+}
+
+// CreateDevice makes a device known. name is any way of writing the device's
+// name or MAC address; the change must name the model.
+func (c *Controller) CreateDevice(ctx context.Context, a Actor, name string, change DeviceChange) (d Device, err error) {
+	if err := a.may(mayDevices); err != nil {
+		return d, err
+	}
+	if name, err = DeviceName(name); err != nil {
+		return d, err
+	}
+	if change.Model == nil || *change.Model == "" {
+		return d, invalid("a device needs a model")
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		d = Device{Name: name, Origin: OriginAdministrator}
+		w, err := c.world(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := c.change(ctx, w, &d, change); err != nil {
+			return err
+		}
+		if err := create(ctx, tx.Devices(), &d, "device", name); err != nil {
+			return err
+		}
+		j.note("device.create", DeviceTarget(name).String(), nil, d)
+		return nil
+	})
+	return d, err
+}
+
+// UpdateDevice changes a device. version is that which the caller has read, 0
+// for any.
+func (c *Controller) UpdateDevice(ctx context.Context, a Actor, name string, change DeviceChange, version int64) (d Device, err error) {
+	if err := a.may(mayDevices); err != nil {
+		return d, err
+	}
+	if name, err = DeviceName(name); err != nil {
+		return d, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		if d, err = find(ctx, tx.Devices(), "device", name); err != nil {
+			return err
+		}
+		if err := checkVersion(d.Meta, version); err != nil {
+			return err
+		}
+		w, err := c.world(ctx, tx)
+		if err != nil {
+			return err
+		}
+		before := d
+		if err := c.change(ctx, w, &d, change); err != nil {
+			return err
+		}
+		if err := tx.Devices().Put(ctx, &d); err != nil {
+			return err
+		}
+		j.note("device.update", DeviceTarget(name).String(), before, d)
+		return nil
+	})
+	return d, err
+}
+
+// change applies a change to a device and refuses what must not come of it.
+func (c *Controller) change(ctx context.Context, w *world, d *Device, change DeviceChange) error {
+	for _, f := range []struct {
+		what string
+		from *string
+		to   *string
+		most int
+	}{{"description", change.Description, &d.Description, MaxDescriptionLen}, {"model", change.Model, &d.Model, policy.MaxModelText},
+		{"profile", change.Profile, &d.Profile, MaxNameLen}, {"site", change.Site, &d.Site, MaxNameLen}} {
+		if f.from == nil {
+			continue
+		}
+		if err := checkText(f.what, *f.from, f.most); err != nil {
+			return err
+		}
+		*f.to = *f.from
+	}
+	d.Model = w.table.Lookup(d.Model).Name
+	if p, err := w.profile(ctx, d.Profile); err != nil {
+		return err
+	} else if p == nil && d.Profile != "" {
+		return notFound("profile", d.Profile)
+	}
+	var err error
+	if d.Settings, err = change.Settings.apply(d.Settings); err != nil {
+		return err
+	}
+	if change.Load != nil {
+		if err := w.assign(ctx, &d.Load, *change.Load); err != nil {
+			return err
+		}
+	}
+	c.stamp(&d.Meta)
+	return w.checkFit(ctx, *d)
+}
+
+// DeleteDevice forgets a device, its state, its secret and its history.
+func (c *Controller) DeleteDevice(ctx context.Context, a Actor, name string, version int64) error {
+	if err := a.may(mayDevices); err != nil {
+		return err
+	}
+	name, err := DeviceName(name)
+	if err != nil {
+		return err
+	}
+	return c.update(ctx, a, func(tx Tx, j *journal) error {
+		d, err := find(ctx, tx.Devices(), "device", name)
+		if err != nil {
+			return err
+		}
+		if err := checkVersion(d.Meta, version); err != nil {
+			return err
+		}
+		if err := tx.Devices().Delete(ctx, name, d.Version); err != nil {
+			return err
+		}
+		if _, ok, err := lookup(ctx, tx.States(), name); err != nil {
+			return err
+		} else if ok {
+			if err := tx.States().Delete(ctx, name, 0); err != nil {
+				return err
+			}
+		}
+		if err := dropCredentials(ctx, tx, CredentialFilter{Kind: CredentialDevice, Subject: name}); err != nil {
+			return err
+		}
+		if _, err := tx.History().TrimOf(ctx, name, 0); err != nil {
+			return err
+		}
+		j.note("device.delete", DeviceTarget(name).String(), d, nil)
+		return nil
+	})
+}
+
+// Device returns a device and the last that is known of it. A device may ask
+// for itself.
+func (c *Controller) Device(ctx context.Context, a Actor, name string) (row DeviceRow, err error) {
+	if name, err = DeviceName(name); err != nil {
+		return row, err
+	}
+	if err := a.mayOf(mayRead, name); err != nil {
+		return row, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		d, err := find(ctx, tx.Devices(), "device", name)
+		if err != nil {
+			return err
+		}
+		row, err = rowOf(ctx, tx, d)
+		return err
+	})
+	return row, err
+}
+
+func rowOf(ctx context.Context, tx Tx, d Device) (DeviceRow, error) {
+	row := DeviceRow{Device: d}
+	s, ok, err := lookup(ctx, tx.States(), d.Name)
+	if ok {
+		row.State = &s
+	}
+	return row, err
+}
+
+// Devices lists devices by name, each with the last that is known of it.
+func (c *Controller) Devices(ctx context.Context, a Actor, f DeviceFilter, p Page) (l List[DeviceRow], err error) {
+	if err := a.may(mayRead); err != nil {
+		return l, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		if f.Model != "" { // by any way of writing it
+			w, err := c.world(ctx, tx)
+			if err != nil {
+				return err
+			}
+			f.Model = w.table.Lookup(f.Model).Name
+		}
+		devices, err := tx.Devices().List(ctx, f, p)
+		if err != nil {
+			return err
+		}
+		l = List[DeviceRow]{Items: []DeviceRow{}, Next: devices.Next, Total: devices.Total}
+		for _, d := range devices.Items {
+			row, err := rowOf(ctx, tx, d)
+			if err != nil {
+				return err
+			}
+			l.Items = append(l.Items, row)
+		}
+		return nil
+	})
+	return l, err
+}
+
+// BulkRow is one row of a bulk write.
+type BulkRow struct {
+	// Device by any way of writing its name or MAC address.
+	Device string `json:"device"`
+	// Create makes the device if it is not known; the change must then name
+	// its model.
+	Create bool `json:"create,omitempty"`
+	// Change to make.
+	Change DeviceChange `json:"change"`
+}
+
+// BulkResult says what became of one row.
+type BulkResult struct {
+	// Row counts from 0.
+	Row    int    `json:"row"`
+	Device string `json:"device"`
+	// OK says that the row was written, read back, and found as asked.
+	OK bool `json:"ok"`
+	// Created says that the device was not known before.
+	Created bool `json:"created,omitempty"`
+	// Err is why the row was not written, or what was read back differs.
+	Err error `json:"-"`
+	// Error is the text of Err.
+	Error string `json:"error,omitempty"`
+	// Stored is the device as it was read back, nil if it could not be.
+	Stored *Device `json:"stored,omitempty"`
+	// Settings are the effective values as they were read back.
+	Settings []EffectiveSetting `json:"settings,omitempty"`
+	Load     *LoadAnswer        `json:"load,omitempty"`
+}
+
+// MaxBulkRows bounds a bulk write.
+const MaxBulkRows = 10_000
+
+// Bulk writes rows one by one, each in a transaction of its own, and reads
+// each back in another one: a row is OK only if what is stored is what was
+// asked for (CSCsh98792). One row that fails does not stop the others. The
+// error is about the whole; failures of rows stand in the results.
+func (c *Controller) Bulk(ctx context.Context, a Actor, rows []BulkRow) ([]BulkResult, error) {
+	if err := a.may(mayDevices); err != nil {
+		return nil, err
+	}
+	if len(rows) > MaxBulkRows {
+		return nil, invalid("%d rows, at most %d at a time", len(rows), MaxBulkRows)
+	}
+	results := make([]BulkResult, 0, len(rows))
+	for i, row := range rows {
+		if err := ctx.Err(); err != nil {
+			return results, err
+		}
+		r := BulkResult{Row: i, Device: row.Device}
+		if err := c.bulkRow(ctx, a, row, &r); err != nil {
+			r.Err, r.Error = err, err.Error()
+		}
+		r.OK = r.Err == nil
+		results = append(results, r)
+	}
+	return results, nil
+}
+
+func (c *Controller) bulkRow(ctx context.Context, a Actor, row BulkRow, r *BulkResult) error {
+	name, err := DeviceName(row.Device)
+	if err != nil {
+		return err
+	}
+	r.Device = name
+	known := true
+	if row.Create {
+		err := c.view(ctx, func(tx Tx) (err error) {
+			_, known, err = lookup(ctx, tx.Devices(), name)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if known {
+		_, err = c.UpdateDevice(ctx, a, name, row.Change, 0)
+	} else {
+		_, err = c.CreateDevice(ctx, a, name, row.Change)
+		r.Created = err == nil
+	}
+	if err != nil {
+		return err
+	}
+	return c.readBack(ctx, a, name, row.Change, r)
+}
+
+// readBack reads what is stored and compares it with what was asked for.
+func (c *Controller) readBack(ctx context.Context, a Actor, name string, change DeviceChange, r *BulkResult) error {
+	got, err := c.Desired(ctx, a, name)
+	if err != nil {
+		return fmt.Errorf("written, but not read back: %w", err)
+	}
+	r.Stored, r.Settings, r.Load = &got.Device, got.Settings, &got.Load
+	differs := func(what, want, have string) error {
+		return fmt.Errorf("%w: written and read back, %s is %q, not %q", ErrConflict, what, have, want)
+	}
+	d := got.Device
+	for _, f := range []struct {
+		what string
+		want *string
+		have string
+	}{{"description", change.Description, d.Description}, {"profile", change.Profile, d.Profile}, {"site", change.Site, d.Site},
+		{"load", change.Load, d.Load.Load}} {
+		if f.want != nil && *f.want != f.have {
+			return differs(f.what, *f.want, f.have)
+		}
+	}
+	set, err := change.Settings.Set.Normalise()
+	if err != nil {
+		return err
+	}
+	for name, want := range set {
+		if have, ok := d.Settings[name]; !ok || have != want {
+			return differs(name, want, have)
+		}
+	}
+	for _, name := range change.Settings.Unset {
+		if have, ok := d.Settings[name]; ok {
+			return differs(name, "unset", have)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,258 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// CreateEnrolment makes an enrolment token or a site key.
+func (c *Controller) CreateEnrolment(ctx context.Context, a Actor, req EnrolmentRequest) (out NewEnrolmentToken, err error) {
+	if err := a.may(mayAccess); err != nil {
+		return out, err
+	}
+	if err := checkEnrolment(&req); err != nil {
+		return out, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		if req.Profile != "" {
+			if _, err := find(ctx, tx.Profiles(), "profile", req.Profile); err != nil {
+				return err
+			}
+		}
+		cred := Credential{Kind: CredentialEnrolment, Name: req.Name, Uses: req.Uses, Profile: req.Profile, Site: req.Site, Networks: req.Networks}
+		prefix := "ple_"
+		if req.SiteKey {
+			cred.Kind, prefix = CredentialSiteKey, "plk_"
+		}
+		if req.Life > 0 {
+			cred.Expires = c.now().Add(req.Life)
+		}
+		if out.Secret, err = c.issue(ctx, tx, &cred, prefix); err != nil {
+			return err
+		}
+		out.EnrolmentToken = enrolmentOf(cred)
+		j.note("enrolment.create", "enrolment "+cred.ID, nil, out.EnrolmentToken)
+		return nil
+	})
+	return out, err
+}
+
+func checkEnrolment(req *EnrolmentRequest) error {
+	if req.Name == "" {
+		return invalid("an enrolment token needs a name")
+	}
+	for _, f := range [][2]string{{"name", req.Name}, {"profile", req.Profile}, {"site", req.Site}} {
+		if err := checkText(f[0], f[1], MaxNameLen); err != nil {
+			return err
+		}
+	}
+	if req.SiteKey && req.Uses != 0 {
+		return invalid("a site key has no number of uses")
+	}
+	if !req.SiteKey && req.Uses == 0 {
+		req.Uses = 1
+	}
+	if !req.SiteKey && req.Life == 0 {
+		req.Life = week
+	}
+	if req.Uses < 0 || req.Uses > MaxEnrolmentUses || req.Life < 0 || req.Life > MaxTokenLife || len(req.Networks) > MaxNetworks {
+		return invalid("an enrolment token has up to %d uses and %d networks and lives for %s at most", MaxEnrolmentUses, MaxNetworks, MaxTokenLife)
+	}
+	networks := make([]string, 0, len(req.Networks))
+	for _, n := range req.Networks {
+		p, err := netip.ParsePrefix(n)
+		if err != nil {
+			return invalid("%.60q is not a network such as 10.1.0.0/16", n)
+		}
+		networks = append(networks, p.Masked().String())
+	}
+	req.Networks = networks
+	return nil
+}
+
+func enrolmentOf(cred Credential) EnrolmentToken {
+	return EnrolmentToken{ID: cred.ID, Name: cred.Name, SiteKey: cred.Kind == CredentialSiteKey, Uses: cred.Uses, Profile: cred.Profile,
+		Site: cred.Site, Networks: cred.Networks, Created: cred.Created, Expires: cred.Expires}
+}
+
+// Enrolments lists enrolment tokens and site keys.
+func (c *Controller) Enrolments(ctx context.Context, a Actor) (all []EnrolmentToken, err error) {
+	if err := a.may(mayAccess); err != nil {
+		return nil, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		all = []EnrolmentToken{}
+		for _, kind := range []CredentialKind{CredentialEnrolment, CredentialSiteKey} {
+			creds, err := collect(ctx, tx.Credentials(), CredentialFilter{Kind: kind})
+			if err != nil {
+				return err
+			}
+			for _, cred := range creds {
+				all = append(all, enrolmentOf(cred))
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// RevokeEnrolment ends an enrolment token or site key. Devices that have
+// enrolled with it stay enrolled.
+func (c *Controller) RevokeEnrolment(ctx context.Context, a Actor, id string) error {
+	if err := a.may(mayAccess); err != nil {
+		return err
+	}
+	return c.update(ctx, a, func(tx Tx, j *journal) error {
+		cred, err := find(ctx, tx.Credentials(), "enrolment token", id)
+		if err != nil {
+			return err
+		}
+		if cred.Kind != CredentialEnrolment && cred.Kind != CredentialSiteKey {
+			return notFound("enrolment token", id)
+		}
+		j.note("enrolment.revoke", "enrolment "+id, enrolmentOf(cred), nil)
+		return tx.Credentials().Delete(ctx, id, 0)
+	})
+}
+
+// enrolLimits slow down guesses at enrolment tokens from one address. A whole
+// site may be behind one, so successes are forgiven and the first are free.
+func enrolLimits(from string) []limit { return []limit{{"enrol from " + network(from), 100, time.Minute}} }
+
+// Enrol gives a device an identity: its own secret, in exchange for an
+// enrolment token or a site key. A device that has an identity keeps it, so
+// that a key of the site is not a key to others' names: to enrol anew an
+// administrator resets it. Errors match ErrUnauthenticated, ErrForbidden,
+// ErrThrottled, ErrInvalid or ErrRefused.
+func (c *Controller) Enrol(ctx context.Context, req EnrolRequest) (Desired, error) {
+	name, err := DeviceName(req.Device)
+	if err != nil {
+		return Desired{}, err
+	}
+	if len(req.Secret) < 32 || len(req.Secret) > 128 || strings.ContainsFunc(req.Secret, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) }) {
+		return Desired{}, invalid("a device's secret has 32 to 128 bytes of plain text")
+	}
+	limits := enrolLimits(req.From)
+	if err := c.throttle(ctx, limits); err != nil {
+		return Desired{}, err
+	}
+	var out Desired
+	who := Actor{Kind: ActorDevice, Name: name, From: req.From, Role: RoleDevice}
+	err = c.update(ctx, who, func(tx Tx, j *journal) error {
+		out, err = c.enrolIn(ctx, tx, j, name, req)
+		return err
+	})
+	if err != nil {
+		return Desired{}, err
+	}
+	return out, c.forgive(ctx, limits)
+}
+
+func (c *Controller) enrolIn(ctx context.Context, tx Tx, j *journal, name string, req EnrolRequest) (Desired, error) {
+	w, err := c.world(ctx, tx)
+	if err != nil {
+		return Desired{}, err
+	}
+	has, err := tx.Credentials().List(ctx, CredentialFilter{Kind: CredentialDevice, Subject: name}, Page{Limit: 1})
+	if err != nil {
+		return Desired{}, err
+	}
+	d, known, err := lookup(ctx, tx.Devices(), name)
+	if err != nil {
+		return Desired{}, err
+	}
+	if len(has.Items) > 0 && known && has.Items[0].Hash == hashSecret(req.Secret) {
+		return w.desired(ctx, d) // it asks again: the answer was lost
+	}
+	key, err := c.byHash(ctx, tx, req.Token, CredentialEnrolment, CredentialSiteKey)
+	if err != nil {
+		return Desired{}, err
+	}
+	if err := inNetworks(key.Networks, req.From); err != nil {
+		return Desired{}, err
+	}
+	if len(has.Items) > 0 {
+		return Desired{}, refused("%s has an identity: an administrator must reset it before it enrols anew", name)
+	}
+	if key.Kind == CredentialEnrolment {
+		if key.Uses--; key.Uses <= 0 {
+			err = tx.Credentials().Delete(ctx, key.ID, 0)
+		} else {
+			err = tx.Credentials().Put(ctx, &key)
+		}
+		if err != nil {
+			return Desired{}, err
+		}
+	}
+	if !known {
+		d = Device{Name: name, Model: req.Model, Profile: key.Profile, Site: key.Site, Origin: OriginEnrolled}
+		if err := c.admit(ctx, w, j, &d, req.From); err != nil {
+			return Desired{}, err
+		}
+	}
+	if same, err := tx.Credentials().List(ctx, CredentialFilter{Hash: hashSecret(req.Secret)}, Page{Limit: 1}); err != nil {
+		return Desired{}, err
+	} else if len(same.Items) > 0 {
+		return Desired{}, refused("the secret is in use: a device must make its own at random")
+	}
+	cred := Credential{ID: c.random(8), Kind: CredentialDevice, Subject: name, Hash: hashSecret(req.Secret), Name: key.Name, From: req.From}
+	c.stamp(&cred.Meta)
+	if err := tx.Credentials().Put(ctx, &cred); err != nil {
+		return Desired{}, err
+	}
+	j.event("device.enrol", DeviceTarget(name).String())
+	return w.desired(ctx, d)
+}
+
+// inNetworks refuses an address outside of all networks, if there are any.
+func inNetworks(networks []string, from string) error {
+	if len(networks) == 0 {
+		return nil
+	}
+	if a, err := netip.ParseAddr(from); err == nil {
+		for _, n := range networks {
+			if p, err := netip.ParsePrefix(n); err == nil && p.Contains(a.Unmap()) {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%w: the token is not for devices from %s", ErrForbidden, from)
+}
+
+// ResetIdentity takes a device's secret away: it must enrol anew.
+func (c *Controller) ResetIdentity(ctx context.Context, a Actor, device string) error {
+	if err := a.may(mayAccess); err != nil {
+		return err
+	}
+	name, err := DeviceName(device)
+	if err != nil {
+		return err
+	}
+	return c.update(ctx, a, func(tx Tx, j *journal) error {
+		if _, err := find(ctx, tx.Devices(), "device", name); err != nil {
+			return err
+		}
+		j.event("device.reset-identity", DeviceTarget(name).String())
+		return dropCredentials(ctx, tx, CredentialFilter{Kind: CredentialDevice, Subject: name})
+	})
+}
+
+// ActorByDevice returns the device whose secret it is. device is what the
+// device says its name is, "" if it says nothing. An error matches
+// ErrUnauthenticated.
+func (c *Controller) ActorByDevice(ctx context.Context, device, secret, from string) (Actor, error) {
+	cred, err := c.authenticate(ctx, secret, CredentialDevice)
+	if err != nil {
+		return Actor{}, err
+	}
+	if device != "" {
+		if name, err := DeviceName(device); err != nil || name != cred.Subject {
+			return Actor{}, ErrUnauthenticated
+		}
+	}
+	return Actor{Kind: ActorDevice, Name: cred.Subject, From: from, Role: RoleDevice}, nil
+}

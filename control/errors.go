@@ -1,0 +1,56 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Why a use case did not do what it was asked, for errors.Is.
+var (
+	// ErrNotFound says that there is no such thing.
+	ErrNotFound = errors.New("not found")
+	// ErrExists says that there is one of that name already.
+	ErrExists = errors.New("exists already")
+	// ErrConflict says that somebody else has changed it since it was read:
+	// read it again.
+	ErrConflict = errors.New("changed by somebody else meanwhile")
+	// ErrInvalid says that a value cannot be.
+	ErrInvalid = errors.New("invalid")
+	// ErrRefused says that the change would break a rule.
+	ErrRefused = errors.New("refused")
+	// ErrUnfit says that a load is not for the model. It matches ErrRefused too.
+	ErrUnfit = fmt.Errorf("%w: the load does not fit the model", ErrRefused)
+	// ErrUnauthenticated says that credentials are missing, wrong or expired.
+	ErrUnauthenticated = errors.New("not authenticated")
+	// ErrForbidden says that the actor may not do this.
+	ErrForbidden = errors.New("forbidden")
+	// ErrThrottled says that there were too many attempts: see ThrottledError.
+	ErrThrottled = errors.New("too many attempts")
+	// ErrUnavailable says that the controller runs without what this needs.
+	ErrUnavailable = errors.New("not available")
+)
+
+// ThrottledError says how long to wait. It matches ErrThrottled.
+type ThrottledError struct {
+	// RetryAfter is the time until an attempt counts again.
+	RetryAfter time.Duration
+}
+
+// Error implements error.
+func (e *ThrottledError) Error() string {
+	return fmt.Sprintf("%v: try again in %s", ErrThrottled, e.RetryAfter.Round(time.Second))
+}
+
+// Is implements the interface of errors.Is.
+func (e *ThrottledError) Is(target error) bool { return target == ErrThrottled }
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrInvalid, fmt.Errorf(format, args...))
+}
+
+func refused(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrRefused, fmt.Errorf(format, args...))
+}
+
+func notFound(what, name string) error { return fmt.Errorf("%w: %s %q", ErrNotFound, what, name) }

@@ -1,0 +1,472 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/publish"
+	"github.com/peerload/peerload/trust"
+)
+
+// assign sets an assignment and remembers the one before. A load that is not
+// known or retired is refused.
+func (w *world) assign(ctx context.Context, at *Assignment, name string) error {
+	if name == at.Load {
+		return nil
+	}
+	if name != "" {
+		l, err := w.load(ctx, name)
+		switch {
+		case err != nil:
+			return err
+		case l == nil:
+			return notFound("load", name)
+		case l.Retired:
+			return refused("load %q is retired", name)
+		case l.Missing:
+			return refused("the repository no longer has load %q", name)
+		}
+	}
+	*at = Assignment{Load: name, Previous: at.Load, HasPrevious: true}
+	return nil
+}
+
+// Assigned is a load that was assigned.
+type Assigned struct {
+	Target  Target `json:"target"`
+	Version int64  `json:"version"`
+	Assignment
+}
+
+// AssignLoad assigns a load to the enterprise (the default for all), a model,
+// a profile or a device; "" assigns none there. It is refused with ErrUnfit
+// if a device would get it for whose model it is not. version is that which
+// the caller has read, 0 for any.
+func (c *Controller) AssignLoad(ctx context.Context, a Actor, t Target, name string, version int64) (Assigned, error) {
+	return c.reassign(ctx, a, t, version, "load.assign", func(w *world, at *Assignment) error { return w.assign(ctx, at, name) })
+}
+
+// RollBackLoad assigns the load that was assigned before.
+func (c *Controller) RollBackLoad(ctx context.Context, a Actor, t Target, version int64) (Assigned, error) {
+	return c.reassign(ctx, a, t, version, "load.roll-back", func(w *world, at *Assignment) error {
+		if !at.HasPrevious {
+			return refused("nothing was assigned to %s before", t)
+		}
+		return w.assign(ctx, at, at.Previous)
+	})
+}
+
+func (c *Controller) reassign(ctx context.Context, a Actor, t Target, version int64, action string,
+	change func(*world, *Assignment) error) (out Assigned, err error) {
+	if err := a.may(t.permission()); err != nil {
+		return out, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		h, err := c.holder(ctx, tx, t)
+		if err != nil {
+			return err
+		}
+		if err := checkVersion(*h.meta, version); err != nil {
+			return err
+		}
+		w, err := c.world(ctx, tx)
+		if err != nil {
+			return err
+		}
+		before := *h.load
+		if err := change(w, h.load); err != nil {
+			return err
+		}
+		c.stamp(h.meta)
+		if err := h.put(); err != nil {
+			return err
+		}
+		if err := c.checkAssigned(ctx, tx, h); err != nil {
+			return err
+		}
+		j.note(action, h.target.String(), before, *h.load)
+		out = Assigned{h.target, h.meta.Version, *h.load}
+		return nil
+	})
+	return out, err
+}
+
+// checkAssigned refuses what has been assigned if a device would get it for
+// whose model it is not.
+func (c *Controller) checkAssigned(ctx context.Context, tx Tx, h *holder) error {
+	w, err := c.world(ctx, tx) // sees what was put
+	if err != nil || h.load.Load == "" {
+		return err
+	}
+	var devices []Device
+	switch h.target.Level {
+	case policy.LevelDevice:
+		devices = []Device{*h.device}
+	case policy.LevelModel:
+		devices = []Device{{Name: "every device", Model: h.target.Name}}
+	case policy.LevelProfile:
+		devices, err = collect(ctx, tx.Devices(), DeviceFilter{Profile: h.target.Name})
+	default:
+		devices, err = collect(ctx, tx.Devices(), DeviceFilter{})
+	}
+	if err != nil {
+		return err
+	}
+	var unfit []string
+	for _, d := range devices {
+		if d.Model == "" {
+			continue // registered by itself and silent on its model: it is passed over until that is known
+		}
+		answer, err := w.loadFor(ctx, d)
+		if err != nil {
+			return err
+		}
+		for _, o := range answer.Others {
+			// What a stronger level passes by gets nowhere.
+			if o.Level == h.target.Level && o.Skipped != "" && loadRank(o.Level) > loadRank(answer.Level) {
+				unfit = append(unfit, fmt.Sprintf("%s (%s)", d.Name, d.Model))
+			}
+		}
+	}
+	if len(unfit) == 0 {
+		return nil
+	}
+	l, err := w.load(ctx, h.load.Load)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s is for %s, which %s not: %s", ErrUnfit, l.Name, strings.Join(l.Models, ", "),
+		plural(len(unfit), "device is", "devices are"), strings.Join(unfit[:min(len(unfit), 5)], ", "))
+}
+
+func plural(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
+}
+
+// Load returns a load.
+func (c *Controller) Load(ctx context.Context, a Actor, name string) (l Load, err error) {
+	if err := a.may(mayRead); err != nil {
+		return l, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		l, err = find(ctx, tx.Loads(), "load", name)
+		return err
+	})
+	return l, err
+}
+
+// Loads lists loads by name.
+func (c *Controller) Loads(ctx context.Context, a Actor, f LoadFilter, p Page) (l List[Load], err error) {
+	if err := a.may(mayRead); err != nil {
+		return l, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		l, err = tx.Loads().List(ctx, f, p)
+		return err
+	})
+	return l, err
+}
+
+// repository returns the repository, or an error that matches ErrUnavailable.
+func (c *Controller) repository() (*trust.Repository, error) {
+	if c.cfg.Repository == nil {
+		return nil, fmt.Errorf("%w: this controller has no repository", ErrUnavailable)
+	}
+	return c.cfg.Repository, nil
+}
+
+// AddLoad publishes files of the controller's disk as a signed load. The same
+// request again changes nothing. Errors match those of package publish, or
+// ErrInvalid for what it refuses.
+func (c *Controller) AddLoad(ctx context.Context, a Actor, req publish.Request) (l Load, err error) {
+	if err := a.may(mayLoads); err != nil {
+		return l, err
+	}
+	repo, err := c.repository()
+	if err != nil {
+		return l, err
+	}
+	c.publishing.Lock()
+	defer c.publishing.Unlock()
+	if req.Created.IsZero() {
+		req.Created = c.now()
+	}
+	res, err := publish.Add(repo, req)
+	switch {
+	case errors.Is(err, publish.ErrRefused):
+		return l, invalid("%w", err)
+	case errors.Is(err, publish.ErrExists):
+		return l, fmt.Errorf("%w: %w", ErrExists, err)
+	case err != nil:
+		return l, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		l, err = c.record(ctx, tx, j, res.Manifest)
+		return err
+	})
+	return l, err
+}
+
+// record writes what a manifest says into the database.
+func (c *Controller) record(ctx context.Context, tx Tx, j *journal, m *load.Manifest) (Load, error) {
+	w, err := c.world(ctx, tx)
+	if err != nil {
+		return Load{}, err
+	}
+	l, _, err := lookup(ctx, tx.Loads(), m.Name)
+	if err != nil {
+		return l, err
+	}
+	before := l
+	l.Name, l.Release, l.Signed, l.Missing = m.Name, m.Version, true, false
+	l.Models, l.Components, l.Size = w.modelNames(m.Models), nil, 0
+	for _, comp := range m.Components {
+		l.Components = append(l.Components, LoadComponent{comp.Name, comp.Size, comp.Digest.String()})
+		l.Size += comp.Size
+	}
+	if len(diff(before, l)) == 0 {
+		return l, nil
+	}
+	c.stamp(&l.Meta)
+	j.note("load.record", "load "+l.Name, before, l)
+	return l, tx.Loads().Put(ctx, &l)
+}
+
+func (w *world) modelNames(models []string) []string {
+	names := make([]string, 0, len(models))
+	for _, m := range models {
+		names = append(names, w.table.Lookup(m).Name)
+	}
+	return names
+}
+
+// SyncLoads reads which loads the repository has and notes it: new ones, and
+// those that are gone. The server calls it at its start; somebody may have
+// used the repository meanwhile.
+func (c *Controller) SyncLoads(ctx context.Context, a Actor) error {
+	if err := a.may(mayLoads); err != nil {
+		return err
+	}
+	repo, err := c.repository()
+	if err != nil {
+		return err
+	}
+	c.publishing.Lock()
+	defer c.publishing.Unlock()
+	manifests, err := repo.Loads()
+	if err != nil && !errors.Is(err, trust.ErrNoRepository) {
+		return err
+	}
+	return c.update(ctx, a, func(tx Tx, j *journal) error {
+		has := make(map[string]bool, len(manifests))
+		for _, m := range manifests {
+			has[m.Name] = true
+			if _, err := c.record(ctx, tx, j, m); err != nil {
+				return err
+			}
+		}
+		known, err := collect(ctx, tx.Loads(), LoadFilter{Retired: true})
+		if err != nil {
+			return err
+		}
+		for _, l := range known {
+			if !l.Signed || l.Missing || has[l.Name] {
+				continue
+			}
+			before := l
+			l.Missing = true
+			c.stamp(&l.Meta)
+			j.note("load.record", "load "+l.Name, before, l)
+			if err := tx.Loads().Put(ctx, &l); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// UnsignedLoad is a classic load that the file server offers and nobody signs.
+type UnsignedLoad struct {
+	// Name without .loads.
+	Name string `json:"name"`
+	// Models that it is for, at least one.
+	Models []string `json:"models"`
+	// Components are file names, in the order of the .loads file; may be empty.
+	Components []string `json:"components,omitempty"`
+}
+
+// RegisterLoad makes an unsigned classic load known, so that it can be
+// assigned. Devices run it only where the setting "unsigned" is on.
+func (c *Controller) RegisterLoad(ctx context.Context, a Actor, u UnsignedLoad) (l Load, err error) {
+	if err := a.may(mayLoads); err != nil {
+		return l, err
+	}
+	if err := load.CheckName(u.Name); err != nil {
+		return l, invalid("%w", err)
+	}
+	if len(u.Models) == 0 || len(u.Models) > load.MaxModels || len(u.Components) > load.MaxComponents {
+		return l, invalid("a load is for 1 to %d models and has at most %d components", load.MaxModels, load.MaxComponents)
+	}
+	for _, m := range u.Models {
+		if err := checkText("model", m, load.MaxTextLen); err != nil {
+			return l, err
+		}
+	}
+	for _, name := range u.Components {
+		if err := load.CheckName(name); err != nil {
+			return l, invalid("%w", err)
+		}
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		w, err := c.world(ctx, tx)
+		if err != nil {
+			return err
+		}
+		l = Load{Name: u.Name, Models: w.modelNames(u.Models)}
+		for _, name := range u.Components {
+			l.Components = append(l.Components, LoadComponent{Name: name})
+		}
+		c.stamp(&l.Meta)
+		if err := create(ctx, tx.Loads(), &l, "load", u.Name); err != nil {
+			return err
+		}
+		j.note("load.register", "load "+l.Name, nil, l)
+		return nil
+	})
+	return l, err
+}
+
+// RetireLoad takes a load out of use, or back: a retired one cannot be
+// assigned any more. One that is still assigned somewhere is refused.
+func (c *Controller) RetireLoad(ctx context.Context, a Actor, name string, retired bool, version int64) (l Load, err error) {
+	if err := a.may(mayLoads); err != nil {
+		return l, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		if l, err = find(ctx, tx.Loads(), "load", name); err != nil {
+			return err
+		}
+		if err := checkVersion(l.Meta, version); err != nil {
+			return err
+		}
+		if l.Retired == retired {
+			return nil
+		}
+		if retired {
+			if err := c.checkUnassigned(ctx, tx, name); err != nil {
+				return err
+			}
+		}
+		before := l
+		l.Retired = retired
+		c.stamp(&l.Meta)
+		j.note("load.retire", "load "+name, before, l)
+		return tx.Loads().Put(ctx, &l)
+	})
+	return l, err
+}
+
+// checkUnassigned refuses if a load is assigned anywhere.
+func (c *Controller) checkUnassigned(ctx context.Context, tx Tx, name string) error {
+	w, err := c.world(ctx, tx)
+	if err != nil {
+		return err
+	}
+	var at []string
+	if w.enterprise.Load.Load == name {
+		at = append(at, EnterpriseTarget().String())
+	}
+	for _, m := range w.table.Models() {
+		if w.modelLoad(m) == name {
+			at = append(at, ModelTarget(m.Name).String())
+		}
+	}
+	profiles, err := collect(ctx, tx.Profiles(), TextFilter{})
+	if err != nil {
+		return err
+	}
+	for _, p := range profiles {
+		if p.Load.Load == name {
+			at = append(at, ProfileTarget(p.Name).String())
+		}
+	}
+	devices, err := tx.Devices().List(ctx, DeviceFilter{Load: name}, Page{Limit: 5})
+	if err != nil {
+		return err
+	}
+	for _, d := range devices.Items {
+		at = append(at, DeviceTarget(d.Name).String())
+	}
+	if len(at) > 0 {
+		return refused("load %q is assigned to %s", name, strings.Join(at[:min(len(at), 5)], ", "))
+	}
+	return nil
+}
+
+// CheckedLoad is what VerifyLoads found of one load.
+type CheckedLoad struct {
+	Name string `json:"name"`
+	// Problem is "" if every component is as signed.
+	Problem string `json:"problem,omitempty"`
+}
+
+// VerifyLoads checks the whole repository as a new device would: every
+// signature and every byte. The error is about the signatures of the
+// repository itself; the loads say for themselves.
+func (c *Controller) VerifyLoads(ctx context.Context, a Actor) ([]CheckedLoad, error) {
+	if err := a.may(mayLoads); err != nil {
+		return nil, err
+	}
+	repo, err := c.repository()
+	if err != nil {
+		return nil, err
+	}
+	checked, err := repo.Verify(ctx)
+	all := make([]CheckedLoad, 0, len(checked))
+	for _, k := range checked {
+		l := CheckedLoad{Name: k.Name}
+		if k.Problem != nil {
+			l.Problem = k.Problem.Error()
+		}
+		all = append(all, l)
+	}
+	return all, err
+}
+
+// RotateKeys gives a role of the repository ("root", "targets", "snapshot" or
+// "timestamp") a new key.
+func (c *Controller) RotateKeys(ctx context.Context, a Actor, role string) error {
+	if err := a.may(mayAccess); err != nil {
+		return err
+	}
+	repo, err := c.repository()
+	if err != nil {
+		return err
+	}
+	c.publishing.Lock()
+	defer c.publishing.Unlock()
+	if err := repo.RotateKeys(role); err != nil {
+		return err
+	}
+	return c.update(ctx, a, func(_ Tx, j *journal) error {
+		j.event("keys.rotate", "repository "+cleanText(role, MaxNameLen))
+		return nil
+	})
+}
+
+// Root returns the repository's newest root, which devices get as their pin,
+// and its version. It is public.
+func (c *Controller) Root() ([]byte, int64, error) {
+	repo, err := c.repository()
+	if err != nil {
+		return nil, 0, err
+	}
+	return repo.ExportRoot()
+}

@@ -1,0 +1,184 @@
+package control
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/peerload/peerload/policy"
+)
+
+// modelOf is a model as people see it.
+func (w *world) modelOf(m policy.Model) Model {
+	e := w.models[m.Name]
+	out := Model{ModelRow: policy.ToRow(m), GroupName: m.GroupName(), Known: m.Known(), Custom: e.Row != nil, Load: e.Load, Version: e.Version}
+	for _, s := range policy.Settings() {
+		v, ok := m.Defaults[s.Name]
+		if !ok {
+			v = s.Default
+		}
+		out.Settings = append(out.Settings, ModelSetting{s.Name, v, m.Lacking(s)})
+	}
+	return out
+}
+
+// Models returns the whole model table.
+func (c *Controller) Models(ctx context.Context, a Actor) (all []Model, err error) {
+	if err := a.may(mayRead); err != nil {
+		return nil, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		w, err := c.world(ctx, tx)
+		if err != nil {
+			return err
+		}
+		all = nil
+		for _, m := range w.table.Models() {
+			all = append(all, w.modelOf(m))
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Model returns a model by any way of writing its name, also one that no
+// table has.
+func (c *Controller) Model(ctx context.Context, a Actor, name string) (m Model, err error) {
+	if err := a.may(mayRead); err != nil {
+		return m, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		w, err := c.world(ctx, tx)
+		if err != nil {
+			return err
+		}
+		m = w.modelOf(w.table.Lookup(name))
+		return nil
+	})
+	return m, err
+}
+
+// Table returns the model table in effect: for file servers and tools that
+// ask what shares with what. It holds no secret.
+func (c *Controller) Table(ctx context.Context) (t *policy.Table, err error) {
+	err = c.view(ctx, func(tx Tx) error {
+		w, err := c.world(ctx, tx)
+		if err == nil {
+			t = w.table
+		}
+		return err
+	})
+	return t, err
+}
+
+// PutModels adds rows to the model table, or replaces rows of the same name,
+// all or none. A device whose load would not fit any more stops it.
+func (c *Controller) PutModels(ctx context.Context, a Actor, rows []policy.ModelRow) ([]Model, error) {
+	if err := a.may(mayEnterprise); err != nil {
+		return nil, err
+	}
+	if _, err := (policy.ModelFile{Model: rows}).Models(); err != nil {
+		return nil, invalid("%w", err)
+	}
+	var out []Model
+	err := c.update(ctx, a, func(tx Tx, j *journal) error {
+		w, err := c.world(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			m, err := r.Row()
+			if err != nil {
+				return invalid("%w", err)
+			}
+			if r.DefaultLoad != "" {
+				if _, err := find(ctx, tx.Loads(), "load", r.DefaultLoad); err != nil {
+					return err
+				}
+			}
+			if err := c.putModel(ctx, w, j, m); err != nil {
+				return err
+			}
+		}
+		// The table is built anew as every later reader will.
+		if w, err = c.world(ctx, tx); err != nil {
+			return invalid("%w", err)
+		}
+		out = nil
+		for _, r := range rows {
+			out = append(out, w.modelOf(w.table.Lookup(r.Name)))
+		}
+		return w.renameDevices(ctx, c)
+	})
+	return out, err
+}
+
+func (c *Controller) putModel(ctx context.Context, w *world, j *journal, m policy.Model) error {
+	if _, err := w.table.Extend([]policy.Model{m}); err != nil {
+		return invalid("%w", err)
+	}
+	if old := w.table.Lookup(m.Name); old.Known() && old.Name != m.Name {
+		return refused("%q is another name of model %s: change the row of that name", m.Name, old.Name)
+	}
+	e := w.models[m.Name]
+	before := e
+	row := policy.ToRow(m)
+	e.Name, e.Row = m.Name, &row
+	c.stamp(&e.Meta)
+	if err := w.tx.Models().Put(ctx, &e); err != nil {
+		return err
+	}
+	w.models[m.Name] = e
+	j.note("model.put", ModelTarget(m.Name).String(), before, e)
+	return nil
+}
+
+// renameDevices gives devices the name of their model as the new table writes
+// it, and refuses a table by which somebody's load would not fit.
+func (w *world) renameDevices(ctx context.Context, c *Controller) error {
+	all, err := collect(ctx, w.tx.Devices(), DeviceFilter{})
+	if err != nil {
+		return err
+	}
+	for _, d := range all {
+		if err := w.checkFit(ctx, d); err != nil {
+			return err
+		}
+		name := w.table.Lookup(d.Model).Name
+		if name == d.Model {
+			continue
+		}
+		d.Model = name
+		c.stamp(&d.Meta)
+		if err := w.tx.Devices().Put(ctx, &d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DeleteModel removes a row that was added, or brings the built-in row back.
+// Devices of a model that no table has go on as an unknown model.
+func (c *Controller) DeleteModel(ctx context.Context, a Actor, name string) error {
+	if err := a.may(mayEnterprise); err != nil {
+		return err
+	}
+	return c.update(ctx, a, func(tx Tx, j *journal) error {
+		w, err := c.world(ctx, tx)
+		if err != nil {
+			return err
+		}
+		m := w.table.Lookup(name)
+		e, ok := w.models[m.Name]
+		if !ok || e.Row == nil {
+			return fmt.Errorf("%w: no row was added for model %q", ErrNotFound, name)
+		}
+		j.note("model.delete", ModelTarget(m.Name).String(), e, nil)
+		if err := tx.Models().Delete(ctx, m.Name, e.Version); err != nil {
+			return err
+		}
+		if w, err = c.world(ctx, tx); err != nil {
+			return err
+		}
+		return w.renameDevices(ctx, c)
+	})
+}

@@ -1,0 +1,105 @@
+package control
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/peerload/peerload/policy"
+)
+
+// Limits of texts, in bytes.
+const (
+	MaxNameLen        = 64
+	MaxDescriptionLen = 500
+)
+
+// DeviceName returns a device's name, SEP001122334455, from any way of writing
+// it or its MAC address. Errors match ErrInvalid.
+func DeviceName(s string) (string, error) {
+	bad := invalid("%.40q is not a device: write SEP and 12 hexadecimal digits, or the MAC address", s)
+	if len(s) > 40 {
+		return "", bad
+	}
+	digits := strings.ToUpper(strings.TrimSpace(s))
+	digits = strings.TrimPrefix(digits, "SEP")
+	digits = strings.NewReplacer(":", "", "-", "", ".", "").Replace(digits)
+	if len(digits) != 12 || strings.Trim(digits, "0123456789ABCDEF") != "" {
+		return "", bad
+	}
+	return "SEP" + digits, nil
+}
+
+// checkName refuses names that are empty, long, or trouble in a path or a
+// terminal.
+func checkName(what, name string) error {
+	if name == "" || len(name) > MaxNameLen || strings.TrimSpace(name) != name || name == "." || name == ".." {
+		return invalid("a %s's name has 1 to %d bytes and no space at its ends", what, MaxNameLen)
+	}
+	if strings.ContainsAny(name, `/\?#%*"<>|`) {
+		return invalid(`a %s's name has none of / \ ? # %% * " < > |`, what)
+	}
+	return checkText("name", name, MaxNameLen)
+}
+
+// checkText refuses what is too long or no plain text.
+func checkText(what, text string, most int) error {
+	if len(text) > most {
+		return invalid("the %s has %d bytes, at most %d", what, len(text), most)
+	}
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+		return invalid("the %s is not plain text", what)
+	}
+	return nil
+}
+
+// cleanText makes a bounded plain text of what a device says.
+func cleanText(text string, most int) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "\uFFFD"))
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") // the cut may split a letter
+	}
+	return text
+}
+
+// Target is where settings and loads are assigned.
+type Target struct {
+	// Level is LevelEnterprise, LevelModel (loads only), LevelProfile or
+	// LevelDevice.
+	Level policy.Level `json:"level"`
+	// Name of the model, profile or device; "" of the enterprise.
+	Name string `json:"name"`
+}
+
+// EnterpriseTarget is the enterprise.
+func EnterpriseTarget() Target { return Target{Level: policy.LevelEnterprise} }
+
+// ModelTarget is a model.
+func ModelTarget(name string) Target { return Target{policy.LevelModel, name} }
+
+// ProfileTarget is a profile.
+func ProfileTarget(name string) Target { return Target{policy.LevelProfile, name} }
+
+// DeviceTarget is a device, by any way of writing its name.
+func DeviceTarget(name string) Target { return Target{policy.LevelDevice, name} }
+
+// String writes the target as the audit log does.
+func (t Target) String() string {
+	if t.Name == "" {
+		return t.Level.String()
+	}
+	return t.Level.String() + " " + t.Name
+}
+
+// permission is what changing something there needs.
+func (t Target) permission() permission {
+	if t.Level == policy.LevelDevice || t.Level == policy.LevelProfile {
+		return mayDevices
+	}
+	return mayEnterprise
+}

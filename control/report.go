@@ -1,0 +1,325 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/report"
+)
+
+// Limits of what a device says. What is beyond them is cut off, not refused: a
+// device in trouble must be heard.
+const (
+	MaxReportFiles    = 64  // final reports in one device report
+	MaxReportFailures = 64  // failures in one device report
+	MaxStateFiles     = 64  // last reports of files kept with the state
+	MaxStateFailures  = 16  // last failures kept with the state
+	MaxReportText     = 300 // bytes of each text
+	MaxReportPeers    = 16  // children and fallbacks of one report
+	// MaxReportBytes bounds a number of bytes: what is beyond cannot be true.
+	MaxReportBytes = 1 << 60
+)
+
+// states are the words that a device may report.
+var states = []string{StateIdle, StateDownloading, StateVerifying, StateInstalling, StateRebooting, StateTrial, StateCommitted,
+	StateRolledBack, StateFailed, StateYielding}
+
+// Report takes what a device says of itself, and answers what it should do
+// now. A device reports itself only; nobody else reports for it.
+func (c *Controller) Report(ctx context.Context, a Actor, r DeviceReport) (out Desired, err error) {
+	switch {
+	case a.Kind == ActorNobody:
+		return out, ErrUnauthenticated
+	case a.Kind != ActorDevice || a.Role != RoleDevice:
+		return out, fmt.Errorf("%w: only a device reports, and only for itself", ErrForbidden)
+	case r.Schema > report.Schema:
+		return out, invalid("report of schema %d: this controller knows %d", r.Schema, report.Schema)
+	case !slices.Contains(states, r.State):
+		return out, invalid("there is no state %.40q", r.State)
+	}
+	clean(&r)
+	err = c.store.Update(ctx, func(tx Tx) error {
+		d, err := find(ctx, tx.Devices(), "device", a.Name)
+		if err != nil {
+			return err
+		}
+		w, err := c.world(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if d.Model == "" && r.Model != "" { // it registered without a word on its model
+			d.Model = w.table.Lookup(r.Model).Name
+			c.stamp(&d.Meta)
+			if err := tx.Devices().Put(ctx, &d); err != nil {
+				return err
+			}
+		}
+		if err := c.take(ctx, tx, d.Name, a.From, r); err != nil {
+			return err
+		}
+		out, err = w.desired(ctx, d)
+		return err
+	})
+	return out, err
+}
+
+// take writes a report into the state and the history of a device.
+func (c *Controller) take(ctx context.Context, tx Tx, device, from string, r DeviceReport) error {
+	now := c.now()
+	s, ok, err := lookup(ctx, tx.States(), device)
+	if err != nil {
+		return err
+	}
+	if !ok || s.Reported.IsZero() {
+		s.Device, s.Since, s.Last.State = device, now, StateUnknown
+	}
+	entries := c.story(s, from, r)
+	if s.Last.State != r.State {
+		s.Since = now
+	}
+	for _, f := range r.Files {
+		s.Traffic.FromOrigin += f.BytesFromOrigin
+		s.Traffic.FromPeers += f.BytesFromPeers
+		s.Traffic.FromCache += f.BytesFromCache
+		s.Traffic.ToPeers += f.BytesToPeers
+		s.Files = slices.DeleteFunc(s.Files, func(o report.Final) bool { return o.File == f.File })
+		s.Files = slices.Insert(s.Files, 0, f)
+	}
+	for _, f := range r.Failures {
+		s.Failures = slices.Insert(s.Failures, 0, FailureAt{now, f})
+	}
+	s.Files = s.Files[:min(len(s.Files), MaxStateFiles)]
+	s.Failures = s.Failures[:min(len(s.Failures), MaxStateFailures)]
+	r.Files, r.Failures = nil, nil
+	s.Last, s.From, s.LastSeen, s.Reported = r, from, now, now
+	c.stamp(&s.Meta)
+	if err := tx.States().Put(ctx, &s); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		e.ID, e.At, e.Device = c.id(), now, device
+		if err := tx.History().Append(ctx, e); err != nil {
+			return err
+		}
+	}
+	if len(entries) > 0 {
+		_, err = tx.History().TrimOf(ctx, device, c.cfg.HistoryPerDevice)
+	}
+	return err
+}
+
+// story is what of a report belongs into the history: what has changed.
+func (c *Controller) story(s DeviceState, from string, r DeviceReport) []HistoryEntry {
+	var all []HistoryEntry
+	known := !s.Reported.IsZero()
+	if known && s.Last.Boot != r.Boot && r.Boot != "" {
+		all = append(all, HistoryEntry{Kind: HistoryRestart, Old: s.Last.Boot, New: r.Boot})
+	}
+	if known && s.From != from {
+		all = append(all, HistoryEntry{Kind: HistoryAddress, Old: s.From, New: from})
+	}
+	if s.Last.State != r.State {
+		all = append(all, HistoryEntry{Kind: HistoryState, Old: s.Last.State, New: r.State, Load: r.Wanted, Reason: r.Reason, Message: r.Message})
+	}
+	if s.Last.Active != r.Active {
+		all = append(all, HistoryEntry{Kind: HistoryLoad, Old: s.Last.Active, New: r.Active, Load: r.Active})
+	}
+	for _, f := range r.Files {
+		all = append(all, HistoryEntry{Kind: HistoryFile, Load: r.Wanted, File: f.File, New: f.Source, Final: &f})
+	}
+	for _, f := range r.Failures {
+		all = append(all, HistoryEntry{Kind: HistoryFailure, Load: f.Load, File: f.File, Reason: f.Reason, Message: f.Message})
+	}
+	return all
+}
+
+// clean bounds all that a device says.
+func clean(r *DeviceReport) {
+	for _, t := range []*string{&r.Time, &r.Model, &r.Program, &r.Address, &r.Active, &r.Inactive, &r.Wanted, &r.Sharing, &r.SharingFrom,
+		&r.Role, &r.Root, &r.Parent, &r.Reason, &r.Message, &r.Boot} {
+		*t = cleanText(*t, MaxReportText)
+	}
+	r.Model = cleanText(r.Model, policy.MaxModelText)
+	r.Children = cleanTexts(r.Children)
+	r.Percent = min(max(r.Percent, 0), 100)
+	r.Files = slices.Clone(r.Files[:min(len(r.Files), MaxReportFiles)])
+	for i := range r.Files {
+		cleanFinal(&r.Files[i], 1)
+	}
+	r.Failures = slices.Clone(r.Failures[:min(len(r.Failures), MaxReportFailures)])
+	for i := range r.Failures {
+		f := &r.Failures[i]
+		for _, t := range []*string{&f.Load, &f.File, &f.Reason, &f.Message} {
+			*t = cleanText(*t, MaxReportText)
+		}
+	}
+}
+
+func cleanTexts(all []string) []string {
+	all = slices.Clone(all[:min(len(all), MaxReportPeers)])
+	for i := range all {
+		all[i] = cleanText(all[i], MaxReportText)
+	}
+	return all
+}
+
+// cleanFinal bounds a final report; a load's has those of its components, which
+// have none.
+func cleanFinal(f *report.Final, depth int) {
+	for _, t := range []*string{&f.File, &f.URL, &f.SHA256, &f.Path, &f.Source, &f.Role, &f.Root, &f.Parent} {
+		*t = cleanText(*t, MaxReportText)
+	}
+	for _, n := range []*int64{&f.Size, &f.BytesFromOrigin, &f.BytesFromPeers, &f.BytesFromCache, &f.BytesToPeers} {
+		*n = min(max(*n, 0), MaxReportBytes)
+	}
+	f.Children = cleanTexts(f.Children)
+	f.Fallbacks = slices.Clone(f.Fallbacks[:min(len(f.Fallbacks), MaxReportPeers)])
+	for i := range f.Fallbacks {
+		f.Fallbacks[i].From = cleanText(f.Fallbacks[i].From, MaxReportText)
+		f.Fallbacks[i].Reason = cleanText(f.Fallbacks[i].Reason, MaxReportText)
+	}
+	if depth == 0 {
+		f.Components = nil
+		return
+	}
+	f.Components = slices.Clone(f.Components[:min(len(f.Components), MaxReportFiles)])
+	for i := range f.Components {
+		cleanFinal(&f.Components[i], depth-1)
+	}
+}
+
+// Seen notes that a device has asked for something, though it does not report:
+// real phones fetch their provisioning file and say no more. It is to the
+// minute; an unknown device is passed over.
+func (c *Controller) Seen(ctx context.Context, device, from string) error {
+	name, err := DeviceName(device)
+	if err != nil {
+		return err
+	}
+	now := c.now()
+	fresh := false
+	err = c.view(ctx, func(tx Tx) error {
+		s, ok, err := lookup(ctx, tx.States(), name)
+		fresh = ok && now.Sub(s.LastSeen) < touchEvery && (s.From == from || !s.Reported.IsZero())
+		return err
+	})
+	if err != nil || fresh {
+		return err
+	}
+	return c.store.Update(ctx, func(tx Tx) error {
+		if _, known, err := lookup(ctx, tx.Devices(), name); err != nil || !known {
+			return err
+		}
+		s, ok, err := lookup(ctx, tx.States(), name)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			s = DeviceState{Device: name, Since: now, Last: DeviceReport{State: StateUnknown}}
+		}
+		if s.Reported.IsZero() {
+			s.From = from // of a device that reports, only its own word counts
+		}
+		s.LastSeen = now
+		c.stamp(&s.Meta)
+		return tx.States().Put(ctx, &s)
+	})
+}
+
+// History returns what happened to devices, the latest first. A device may ask
+// for its own.
+func (c *Controller) History(ctx context.Context, a Actor, f HistoryFilter, p Page) (l List[HistoryEntry], err error) {
+	if f.Device != "" {
+		if f.Device, err = DeviceName(f.Device); err != nil {
+			return l, err
+		}
+	}
+	if err := a.mayOf(mayRead, f.Device); err != nil {
+		return l, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		l, err = tx.History().List(ctx, f, p)
+		return err
+	})
+	return l, err
+}
+
+// Overview counts devices and bytes.
+type Overview struct {
+	Devices int `json:"devices"`
+	// ByState, ByModel, ByActive (the load that runs) and ByRole count devices.
+	ByState  map[string]int `json:"by_state"`
+	ByModel  map[string]int `json:"by_model"`
+	ByActive map[string]int `json:"by_active"`
+	ByRole   map[string]int `json:"by_role"`
+	// Silent are devices not seen for as long as the caller asked.
+	Silent int `json:"silent"`
+	// Pending are devices that do not run the load they should.
+	Pending int     `json:"pending"`
+	Traffic Traffic `json:"traffic"`
+}
+
+// Overview counts over all devices. silent is how long a device must have been
+// silent to be counted so.
+func (c *Controller) Overview(ctx context.Context, a Actor, silent time.Duration) (o Overview, err error) {
+	if err := a.may(mayRead); err != nil {
+		return o, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		o = Overview{ByState: map[string]int{}, ByModel: map[string]int{}, ByActive: map[string]int{}, ByRole: map[string]int{}}
+		w, err := c.world(ctx, tx)
+		if err != nil {
+			return err
+		}
+		devices, err := collect(ctx, tx.Devices(), DeviceFilter{})
+		if err != nil {
+			return err
+		}
+		states, err := collect(ctx, tx.States(), StateFilter{})
+		if err != nil {
+			return err
+		}
+		by := make(map[string]DeviceState, len(states))
+		for _, s := range states {
+			by[s.Device] = s
+		}
+		for _, d := range devices {
+			want, err := w.loadFor(ctx, d)
+			if err != nil {
+				return err
+			}
+			o.count(d, by[d.Name], want.Load, c.now().Add(-silent))
+		}
+		return nil
+	})
+	return o, err
+}
+
+func (o *Overview) count(d Device, s DeviceState, want string, silent time.Time) {
+	o.Devices++
+	o.ByModel[d.Model]++
+	state := s.Last.State
+	if state == "" {
+		state = StateUnknown
+	}
+	o.ByState[state]++
+	if s.Last.Active != "" {
+		o.ByActive[s.Last.Active]++
+	}
+	if s.Last.Role != "" {
+		o.ByRole[s.Last.Role]++
+	}
+	if s.LastSeen.Before(silent) {
+		o.Silent++
+	}
+	if want != "" && want != s.Last.Active {
+		o.Pending++
+	}
+	o.Traffic.FromOrigin += s.Traffic.FromOrigin
+	o.Traffic.FromPeers += s.Traffic.FromPeers
+	o.Traffic.FromCache += s.Traffic.FromCache
+	o.Traffic.ToPeers += s.Traffic.ToPeers
+}

@@ -1,0 +1,365 @@
+package control
+
+import (
+	"context"
+	"maps"
+
+	"github.com/peerload/peerload/policy"
+)
+
+// SettingsChange changes the settings of one level: what is set becomes a
+// value there, what is unset is left to the other levels.
+type SettingsChange struct {
+	Set   policy.Values `json:"set,omitempty"`
+	Unset []string      `json:"unset,omitempty"`
+}
+
+// apply returns the values after the change, or an error that matches
+// ErrInvalid and policy.ErrSetting.
+func (s SettingsChange) apply(v policy.Values) (policy.Values, error) {
+	set, err := s.Set.Normalise()
+	if err != nil {
+		return nil, invalid("%w", err)
+	}
+	n := maps.Clone(v)
+	if n == nil {
+		n = policy.Values{}
+	}
+	for _, name := range s.Unset {
+		if _, err := policy.Lookup(name); err != nil {
+			return nil, invalid("%w", err)
+		}
+		if _, both := set[name]; both {
+			return nil, invalid("%s is both set and unset", name)
+		}
+		delete(n, name)
+	}
+	maps.Copy(n, set)
+	return n, nil
+}
+
+// LevelSettings are the settings of one level.
+type LevelSettings struct {
+	Target  Target `json:"target"`
+	Version int64  `json:"version"`
+	// Settings are all settings in the order of policy.Settings, set or not.
+	Settings []LevelSetting `json:"settings"`
+}
+
+// LevelSetting is one setting at one level.
+type LevelSetting struct {
+	Name    string      `json:"name"`
+	Kind    policy.Kind `json:"kind"`
+	Choices []string    `json:"choices,omitempty"`
+	Label   string      `json:"label"`
+	LabelJA string      `json:"label_ja"`
+	Help    string      `json:"help"`
+	HelpJA  string      `json:"help_ja"`
+	// Value at this level, nil if it is unset there.
+	Value *string `json:"value"`
+	// Effective is the answer for a device, nil at other levels.
+	Effective *policy.Answer `json:"effective,omitempty"`
+}
+
+// Settings returns the settings of a level: the enterprise, a profile, or a
+// device, which comes with the effective values.
+func (c *Controller) Settings(ctx context.Context, a Actor, t Target) (out LevelSettings, err error) {
+	if err := a.may(mayRead); err != nil {
+		return out, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		out, err = c.settingsOf(ctx, tx, t)
+		return err
+	})
+	return out, err
+}
+
+func (c *Controller) settingsOf(ctx context.Context, tx Tx, t Target) (out LevelSettings, err error) {
+	h, err := c.holder(ctx, tx, t)
+	if err != nil {
+		return out, err
+	}
+	if h.settings == nil {
+		return out, invalid("there are no settings at level %s: a model's defaults stand in its row", t.Level)
+	}
+	out = LevelSettings{Target: h.target, Version: h.meta.Version}
+	var answers []policy.Answer
+	if h.device != nil {
+		w, err := c.world(ctx, tx)
+		if err != nil {
+			return out, err
+		}
+		levels, err := w.levels(ctx, *h.device)
+		if err != nil {
+			return out, err
+		}
+		if answers, err = policy.EffectiveAll(w.table.Lookup(h.device.Model), levels); err != nil {
+			return out, err
+		}
+	}
+	for i, s := range policy.Settings() {
+		l := LevelSetting{Name: s.Name, Kind: s.Kind, Choices: s.Choices, Label: s.Label, LabelJA: s.LabelJA, Help: s.Help, HelpJA: s.HelpJA}
+		if v, ok := (*h.settings)[s.Name]; ok {
+			l.Value = &v
+		}
+		if answers != nil {
+			l.Effective = &answers[i]
+		}
+		out.Settings = append(out.Settings, l)
+	}
+	return out, nil
+}
+
+// ChangeSettings changes the settings of a level and returns them as they were
+// read back. version is that which the caller has read, 0 for any.
+func (c *Controller) ChangeSettings(ctx context.Context, a Actor, t Target, change SettingsChange, version int64) (LevelSettings, error) {
+	if err := a.may(t.permission()); err != nil {
+		return LevelSettings{}, err
+	}
+	err := c.update(ctx, a, func(tx Tx, j *journal) error {
+		h, err := c.holder(ctx, tx, t)
+		if err != nil {
+			return err
+		}
+		if h.settings == nil {
+			return invalid("there are no settings at level %s: a model's defaults stand in its row", t.Level)
+		}
+		if err := checkVersion(*h.meta, version); err != nil {
+			return err
+		}
+		before := struct {
+			S policy.Values `json:"settings"`
+		}{*h.settings}
+		after := before
+		if after.S, err = change.apply(*h.settings); err != nil {
+			return err
+		}
+		*h.settings = after.S
+		c.stamp(h.meta)
+		j.note("settings.change", h.target.String(), before, after)
+		return h.put()
+	})
+	if err != nil {
+		return LevelSettings{}, err
+	}
+	var out LevelSettings
+	err = c.view(ctx, func(tx Tx) error {
+		out, err = c.settingsOf(ctx, tx, t)
+		return err
+	})
+	return out, err
+}
+
+// holder is what a target names, to read and to write.
+type holder struct {
+	target   Target
+	meta     *Meta
+	settings *policy.Values // nil: the level has none
+	load     *Assignment
+	device   *Device // of a device
+	put      func() error
+}
+
+// holder finds what a target names. The enterprise always is, and a model
+// needs no entry.
+func (c *Controller) holder(ctx context.Context, tx Tx, t Target) (*holder, error) {
+	switch t.Level {
+	case policy.LevelEnterprise:
+		if t.Name != "" {
+			return nil, invalid("the enterprise has no name")
+		}
+		e, _, err := lookup(ctx, tx.Enterprises(), Enterprise{}.Key())
+		return &holder{target: t, meta: &e.Meta, settings: &e.Settings, load: &e.Load,
+			put: func() error { return tx.Enterprises().Put(ctx, &e) }}, err
+	case policy.LevelModel:
+		return c.modelHolder(ctx, tx, t)
+	case policy.LevelProfile:
+		p, err := find(ctx, tx.Profiles(), "profile", t.Name)
+		return &holder{target: t, meta: &p.Meta, settings: &p.Settings, load: &p.Load,
+			put: func() error { return tx.Profiles().Put(ctx, &p) }}, err
+	case policy.LevelDevice:
+		name, err := DeviceName(t.Name)
+		if err != nil {
+			return nil, err
+		}
+		d, err := find(ctx, tx.Devices(), "device", name)
+		return &holder{target: DeviceTarget(name), meta: &d.Meta, settings: &d.Settings, load: &d.Load, device: &d,
+			put: func() error { return tx.Devices().Put(ctx, &d) }}, err
+	}
+	return nil, invalid("nothing can be set at level %s", t.Level)
+}
+
+func (c *Controller) modelHolder(ctx context.Context, tx Tx, t Target) (*holder, error) {
+	w, err := c.world(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	m := w.table.Lookup(t.Name)
+	if !m.Known() {
+		return nil, notFound("model", t.Name)
+	}
+	e := w.models[m.Name]
+	e.Name = m.Name
+	return &holder{target: ModelTarget(m.Name), meta: &e.Meta, load: &e.Load,
+		put: func() error { return tx.Models().Put(ctx, &e) }}, nil
+}
+
+// EnterpriseChange changes the switches of the controller; what is nil stays.
+type EnterpriseChange struct {
+	AutoRegistration *bool   `json:"auto_registration,omitempty"`
+	RegisterProfile  *string `json:"register_profile,omitempty"`
+}
+
+// Enterprise returns what holds for all devices, and the switches.
+func (c *Controller) Enterprise(ctx context.Context, a Actor) (e Enterprise, err error) {
+	if err := a.may(mayRead); err != nil {
+		return e, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		e, _, err = lookup(ctx, tx.Enterprises(), Enterprise{}.Key())
+		return err
+	})
+	return e, err
+}
+
+// UpdateEnterprise changes the switches.
+func (c *Controller) UpdateEnterprise(ctx context.Context, a Actor, change EnterpriseChange, version int64) (e Enterprise, err error) {
+	if err := a.may(mayEnterprise); err != nil {
+		return e, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		if e, _, err = lookup(ctx, tx.Enterprises(), Enterprise{}.Key()); err != nil {
+			return err
+		}
+		if err := checkVersion(e.Meta, version); err != nil {
+			return err
+		}
+		before := e
+		if change.AutoRegistration != nil {
+			e.AutoRegistration = *change.AutoRegistration
+		}
+		if p := change.RegisterProfile; p != nil {
+			if *p != "" {
+				if _, err := find(ctx, tx.Profiles(), "profile", *p); err != nil {
+					return err
+				}
+			}
+			e.RegisterProfile = *p
+		}
+		c.stamp(&e.Meta)
+		j.note("enterprise.update", EnterpriseTarget().String(), before, e)
+		return tx.Enterprises().Put(ctx, &e)
+	})
+	return e, err
+}
+
+// ProfileChange changes a profile; what is nil stays.
+type ProfileChange struct {
+	Description *string        `json:"description,omitempty"`
+	Settings    SettingsChange `json:"settings,omitzero"`
+}
+
+// CreateProfile makes a common profile.
+func (c *Controller) CreateProfile(ctx context.Context, a Actor, name string, change ProfileChange) (p Profile, err error) {
+	if err := a.may(mayDevices); err != nil {
+		return p, err
+	}
+	if err := checkName("profile", name); err != nil {
+		return p, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		p = Profile{Name: name}
+		if err := c.changeProfile(&p, change); err != nil {
+			return err
+		}
+		if err := create(ctx, tx.Profiles(), &p, "profile", name); err != nil {
+			return err
+		}
+		j.note("profile.create", ProfileTarget(name).String(), nil, p)
+		return nil
+	})
+	return p, err
+}
+
+func (c *Controller) changeProfile(p *Profile, change ProfileChange) (err error) {
+	if d := change.Description; d != nil {
+		if err := checkText("description", *d, MaxDescriptionLen); err != nil {
+			return err
+		}
+		p.Description = *d
+	}
+	c.stamp(&p.Meta)
+	p.Settings, err = change.Settings.apply(p.Settings)
+	return err
+}
+
+// UpdateProfile changes a profile.
+func (c *Controller) UpdateProfile(ctx context.Context, a Actor, name string, change ProfileChange, version int64) (p Profile, err error) {
+	if err := a.may(mayDevices); err != nil {
+		return p, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		if p, err = find(ctx, tx.Profiles(), "profile", name); err != nil {
+			return err
+		}
+		if err := checkVersion(p.Meta, version); err != nil {
+			return err
+		}
+		before := p
+		if err := c.changeProfile(&p, change); err != nil {
+			return err
+		}
+		j.note("profile.update", ProfileTarget(name).String(), before, p)
+		return tx.Profiles().Put(ctx, &p)
+	})
+	return p, err
+}
+
+// DeleteProfile removes a profile that no device has any more.
+func (c *Controller) DeleteProfile(ctx context.Context, a Actor, name string, version int64) error {
+	if err := a.may(mayDevices); err != nil {
+		return err
+	}
+	return c.update(ctx, a, func(tx Tx, j *journal) error {
+		p, err := find(ctx, tx.Profiles(), "profile", name)
+		if err != nil {
+			return err
+		}
+		if err := checkVersion(p.Meta, version); err != nil {
+			return err
+		}
+		used, err := tx.Devices().List(ctx, DeviceFilter{Profile: name}, Page{Limit: 1})
+		if err != nil {
+			return err
+		}
+		if used.Total > 0 {
+			return refused("profile %q is that of %d devices, %s among them: give them another first", name, used.Total, used.Items[0].Name)
+		}
+		j.note("profile.delete", ProfileTarget(name).String(), p, nil)
+		return tx.Profiles().Delete(ctx, name, p.Version)
+	})
+}
+
+// Profile returns a profile.
+func (c *Controller) Profile(ctx context.Context, a Actor, name string) (p Profile, err error) {
+	if err := a.may(mayRead); err != nil {
+		return p, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		p, err = find(ctx, tx.Profiles(), "profile", name)
+		return err
+	})
+	return p, err
+}
+
+// Profiles lists profiles by name.
+func (c *Controller) Profiles(ctx context.Context, a Actor, f TextFilter, p Page) (l List[Profile], err error) {
+	if err := a.may(mayRead); err != nil {
+		return l, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		l, err = tx.Profiles().List(ctx, f, p)
+		return err
+	})
+	return l, err
+}

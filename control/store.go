@@ -1,0 +1,185 @@
+package control
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Store keeps what the controller knows. Both databases pass one conformance
+// suite (store/storetest).
+type Store interface {
+	// View runs fn on one consistent state of the database, read-only.
+	View(ctx context.Context, fn func(Tx) error) error
+	// Update runs fn in a transaction, as if no other ran at the same time.
+	// When it returns nil, what fn has written survives the death of the
+	// process and of the machine; when fn returns an error nothing of it is
+	// written. fn may be run more than once and must not keep what it has
+	// read in a run before.
+	Update(ctx context.Context, fn func(Tx) error) error
+	// Export writes everything as JSON lines, one consistent state, in a form
+	// that every kind of store can import.
+	Export(ctx context.Context, w io.Writer) error
+	// Import reads what Export wrote into an empty store; into one that is not
+	// empty it fails and changes nothing.
+	Import(ctx context.Context, r io.Reader) error
+	// Close ends the use of the store.
+	Close() error
+}
+
+// Tx is a transaction. It ends when fn returns.
+type Tx interface {
+	Devices() Table[Device, DeviceFilter]
+	Profiles() Table[Profile, TextFilter]
+	Enterprises() Table[Enterprise, None]
+	Models() Table[ModelEntry, None]
+	Loads() Table[Load, LoadFilter]
+	States() Table[DeviceState, StateFilter]
+	Accounts() Table[Account, TextFilter]
+	Credentials() Table[Credential, CredentialFilter]
+	Throttles() Table[Throttle, None]
+	History() Log[HistoryEntry, HistoryFilter]
+	Audit() Log[AuditEntry, AuditFilter]
+}
+
+// Table holds things of one kind by their key, each with a version.
+type Table[T, F any] interface {
+	// Get returns the thing with that key. An error matches ErrNotFound if
+	// there is none.
+	Get(ctx context.Context, key string) (T, error)
+	// Put writes the thing. Its version must be that of the stored one, or 0
+	// for a new one, else the error matches ErrConflict, or ErrExists for a new
+	// one; after it the version is one higher.
+	Put(ctx context.Context, t *T) error
+	// Delete removes the thing if it has that version; 0 means any. An error
+	// matches ErrNotFound or ErrConflict.
+	Delete(ctx context.Context, key string, version int64) error
+	// List returns the things that match, in ascending order of their keys,
+	// byte by byte.
+	List(ctx context.Context, f F, p Page) (List[T], error)
+}
+
+// Log holds entries in the order of their keys. Entries do not change.
+type Log[T, F any] interface {
+	// Append adds an entry.
+	Append(ctx context.Context, t T) error
+	// List returns the entries that match, the latest first.
+	List(ctx context.Context, f F, p Page) (List[T], error)
+	// Trim removes the entries from before that time and returns how many.
+	Trim(ctx context.Context, before time.Time) (int64, error)
+	// TrimOf keeps the latest entries of one subject (a device of the history,
+	// an actor of the audit log) and removes the others.
+	TrimOf(ctx context.Context, subject string, keep int) (int64, error)
+}
+
+// Limits of pages.
+const (
+	DefaultPage = 100
+	MaxPage     = 1000
+)
+
+// Page asks for a part of a list.
+type Page struct {
+	// After is the Next of the page before, "" for the first.
+	After string
+	// Limit of things on a page, 1 to MaxPage; 0 means DefaultPage, more than
+	// MaxPage means MaxPage.
+	Limit int
+}
+
+// Size returns the limit in effect.
+func (p Page) Size() int {
+	if p.Limit <= 0 {
+		return DefaultPage
+	}
+	return min(p.Limit, MaxPage)
+}
+
+// List is a page of things.
+type List[T any] struct {
+	Items []T `json:"items"`
+	// Next is what to ask for next, "" at the end.
+	Next string `json:"next,omitempty"`
+	// Total counts all that match, on all pages.
+	Total int `json:"total"`
+}
+
+// None filters nothing.
+type None struct{}
+
+// TextFilter finds by a part of the name or description.
+type TextFilter struct {
+	// Text must be part of them, in either case; "" means all.
+	Text string
+}
+
+// DeviceFilter finds devices. Fields that are "" mean all; all others must
+// match.
+type DeviceFilter struct {
+	// Text is part of name or description, in either case.
+	Text string
+	// Model, Profile, Site and Origin are exact. NoProfile finds devices that
+	// have none.
+	Model, Profile, Site, Origin string
+	NoProfile                    bool
+	// Load is the load assigned at the level of the device.
+	Load string
+	// State and Active are what the device has last reported.
+	State, Active string
+}
+
+// LoadFilter finds loads.
+type LoadFilter struct {
+	// Text is part of the name, in either case.
+	Text string
+	// Retired finds retired loads too.
+	Retired bool
+}
+
+// StateFilter finds states of devices.
+type StateFilter struct {
+	State, Active, Role string
+	// SeenBefore finds devices last seen before; the zero time means all.
+	SeenBefore time.Time
+}
+
+// HistoryFilter finds entries of the history.
+type HistoryFilter struct {
+	Device, Kind  string
+	Since, Before time.Time
+}
+
+// AuditFilter finds entries of the audit log.
+type AuditFilter struct {
+	Actor, Action, Target string
+	Since, Before         time.Time
+}
+
+// CredentialFilter finds credentials.
+type CredentialFilter struct {
+	Kind    CredentialKind
+	Subject string
+	// Hash is that of the secret.
+	Hash string
+	// ExpiredBy finds those that expire then or before; the zero time means all.
+	ExpiredBy time.Time
+}
+
+// collect reads all pages of a list.
+func collect[T, F any](ctx context.Context, t interface {
+	List(context.Context, F, Page) (List[T], error)
+}, f F) ([]T, error) {
+	var all []T
+	p := Page{Limit: MaxPage}
+	for {
+		l, err := t.List(ctx, f, p)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, l.Items...)
+		if l.Next == "" {
+			return all, nil
+		}
+		p.After = l.Next
+	}
+}

@@ -1,0 +1,332 @@
+package control
+
+import (
+	"time"
+
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/report"
+)
+
+// Meta is what every stored thing has.
+type Meta struct {
+	// Version counts the changes, from 1. A write that names the version it
+	// has read fails with ErrConflict if it is no longer the stored one.
+	Version int64 `json:"version"`
+	// Created and Changed are when, in UTC.
+	Created time.Time `json:"created"`
+	Changed time.Time `json:"changed"`
+}
+
+// Stamp returns the meta data, for the store.
+func (m *Meta) Stamp() *Meta { return m }
+
+// Assignment is a load that is assigned at one level.
+type Assignment struct {
+	// Load is the name of the load, "" for none at this level.
+	Load string `json:"load"`
+	// Previous is the load that was assigned before, which RollBack returns to.
+	Previous string `json:"previous,omitempty"`
+	// HasPrevious says that there was an assignment, or none, before: Previous
+	// "" is then a state to return to as well.
+	HasPrevious bool `json:"has_previous,omitempty"`
+}
+
+// How a device came to be known.
+const (
+	OriginAdministrator = "administrator"
+	OriginRegistered    = "auto-registered"
+	OriginEnrolled      = "enrolled"
+)
+
+// Device is one device.
+type Device struct {
+	Meta
+	// Name is SEP and the MAC address as 12 upper-case hexadecimal digits, as
+	// provisioning files have it; DeviceName makes it.
+	Name string `json:"name"`
+	// Description for people.
+	Description string `json:"description"`
+	// Model as the model table writes it, or as the device says where the
+	// table has no such model.
+	Model string `json:"model"`
+	// Profile is the common profile's name, "" for none.
+	Profile string `json:"profile"`
+	// Site is a free word for where the device is, "" for unknown.
+	Site string `json:"site"`
+	// Origin is how the device came to be known: one of the Origin words.
+	Origin string `json:"origin"`
+	// Settings at the level of the device.
+	Settings policy.Values `json:"settings"`
+	// Load at the level of the device.
+	Load Assignment `json:"load"`
+}
+
+// Key is the device's name.
+func (d Device) Key() string { return d.Name }
+
+// Profile is a common profile: settings and a load for many devices.
+type Profile struct {
+	Meta
+	Name        string        `json:"name"`
+	Description string        `json:"description"`
+	Settings    policy.Values `json:"settings"`
+	Load        Assignment    `json:"load"`
+}
+
+// Key is the profile's name.
+func (p Profile) Key() string { return p.Name }
+
+// Enterprise is what holds for all devices, and the controller's own switches.
+// There is one.
+type Enterprise struct {
+	Meta
+	Settings policy.Values `json:"settings"`
+	// Load is the default load of devices to which nothing else assigns one.
+	Load Assignment `json:"load"`
+	// AutoRegistration lets unknown devices that ask for provisioning become
+	// known. Off by default.
+	AutoRegistration bool `json:"auto_registration"`
+	// RegisterProfile is the profile that such devices get, "" for none.
+	RegisterProfile string `json:"register_profile"`
+}
+
+// Key is constant: there is one enterprise.
+func (Enterprise) Key() string { return "enterprise" }
+
+// ModelEntry is what the database knows of a model beyond the built-in table.
+type ModelEntry struct {
+	Meta
+	Name string `json:"name"`
+	// Row is the model's row if it was added or takes the place of a built-in
+	// one, nil otherwise.
+	Row *policy.ModelRow `json:"row,omitempty"`
+	// Load is the default load of the model.
+	Load Assignment `json:"load"`
+}
+
+// Key is the model's name.
+func (m ModelEntry) Key() string { return m.Name }
+
+// Model is a model as people see it: its row, its load, and every setting.
+type Model struct {
+	policy.ModelRow
+	// GroupName is the group in effect.
+	GroupName string `json:"group_name"`
+	// Known is false for a model that no table has.
+	Known bool `json:"known"`
+	// Custom is true if the row is not the built-in one.
+	Custom bool `json:"custom"`
+	// Load is the default load of the model.
+	Load Assignment `json:"load"`
+	// Version of the model's entry, 0 if there is none.
+	Version int64 `json:"version"`
+	// Settings are all settings: a model shows each of them.
+	Settings []ModelSetting `json:"settings"`
+}
+
+// ModelSetting is one setting as a model has it.
+type ModelSetting struct {
+	Name string `json:"name"`
+	// Default of this model.
+	Default string `json:"default"`
+	// Lacking is why it has no meaning for the model, "" if it has.
+	Lacking string `json:"lacking,omitempty"`
+}
+
+// Load is a load that the controller knows.
+type Load struct {
+	Meta
+	Name string `json:"name"`
+	// Release is the version of the load, as its manifest states it.
+	Release string `json:"release"`
+	// Models that the load is for, as the model table writes them.
+	Models []string `json:"models"`
+	// Size of all components in bytes.
+	Size       int64           `json:"size"`
+	Components []LoadComponent `json:"components"`
+	// Signed says that the load has a signed manifest.
+	Signed bool `json:"signed"`
+	// Retired loads cannot be assigned any more.
+	Retired bool `json:"retired"`
+	// Missing says that the repository no longer has it.
+	Missing bool `json:"missing,omitempty"`
+}
+
+// Key is the load's name.
+func (l Load) Key() string { return l.Name }
+
+// LoadComponent is one file of a load. Of an unsigned load only the name is
+// known.
+type LoadComponent struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size,omitempty"`
+	SHA256 string `json:"sha256,omitempty"`
+}
+
+// States of a device.
+const (
+	StateUnknown     = "unknown"     // it has never reported
+	StateIdle        = "idle"        // it runs what it should
+	StateDownloading = "downloading" // it fetches a load
+	StateVerifying   = "verifying"   // it checks a load
+	StateInstalling  = "installing"  // its installer is at work
+	StateRebooting   = "rebooting"   // it starts the new load
+	StateTrial       = "trial"       // the new load runs and is not confirmed yet
+	StateCommitted   = "committed"   // the new load is confirmed
+	StateRolledBack  = "rolled-back" // the old load runs again
+	StateFailed      = "failed"      // the upgrade failed; Reason says why
+	StateYielding    = "yielding"    // it waits because it is busy
+)
+
+// DeviceReport is what a device says of itself. Lengths and counts are bounded
+// by the limits in report.go.
+type DeviceReport struct {
+	// Schema is report.Schema of the device's program; 0 is read as 1.
+	Schema int `json:"schema,omitempty"`
+	// Time is the device's clock, for people only; RFC 3339.
+	Time string `json:"time,omitempty"`
+	// Model as the device states it; "" says nothing.
+	Model string `json:"model,omitempty"`
+	// Program is the name and version of the device's program.
+	Program string `json:"program,omitempty"`
+	// Address of the device, as it sees it.
+	Address string `json:"address,omitempty"`
+	// State is one of the State words.
+	State string `json:"state"`
+	// Active is the load that runs, Inactive the one in the other slot.
+	Active   string `json:"active,omitempty"`
+	Inactive string `json:"inactive,omitempty"`
+	// Wanted is the load that the device was told to run when it reported.
+	Wanted string `json:"wanted,omitempty"`
+	// Sharing is the effective value of peer sharing on the device, "on" or
+	// "off", and SharingFrom the level it came from.
+	Sharing     string `json:"sharing,omitempty"`
+	SharingFrom string `json:"sharing_from,omitempty"`
+	// Role, Root, Parent and Children are those of the hierarchy of the file
+	// under way, or of the last one. Role is one of package report's.
+	Role     string   `json:"role,omitempty"`
+	Root     string   `json:"root,omitempty"`
+	Parent   string   `json:"parent,omitempty"`
+	Children []string `json:"children,omitempty"`
+	// Percent of the load that is there, 0 to 100.
+	Percent int `json:"percent,omitempty"`
+	// Reason is a stable code of why the state is what it is, Message the same
+	// for people.
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+	// Boot tells runs of the device apart: a changed one means a restart.
+	Boot string `json:"boot,omitempty"`
+	// Files are the final reports of files or loads that ended since the last
+	// report that was accepted: source, bytes, fallbacks with reasons.
+	Files []report.Final `json:"files,omitempty"`
+	// Failures are what went wrong since the last report that was accepted.
+	Failures []Failure `json:"failures,omitempty"`
+}
+
+// Failure is one thing that went wrong on a device.
+type Failure struct {
+	Load    string `json:"load,omitempty"`
+	File    string `json:"file,omitempty"`
+	Reason  string `json:"reason"`
+	Message string `json:"message,omitempty"`
+}
+
+// Traffic sums where the bytes of a device came from.
+type Traffic struct {
+	FromOrigin int64 `json:"from_origin"`
+	FromPeers  int64 `json:"from_peers"`
+	FromCache  int64 `json:"from_cache"`
+	ToPeers    int64 `json:"to_peers"`
+}
+
+// DeviceState is the last that is known of a device.
+type DeviceState struct {
+	Meta
+	Device string `json:"device"`
+	// Last is the last report, its Files and Failures left out.
+	Last DeviceReport `json:"last"`
+	// From is the address that the last report came from.
+	From string `json:"from"`
+	// LastSeen is when the device last asked or reported.
+	LastSeen time.Time `json:"last_seen"`
+	// Reported is when it last reported; zero if never.
+	Reported time.Time `json:"reported"`
+	// Since is when the device came into its state.
+	Since time.Time `json:"since"`
+	// Files are the last final report of each file, the latest first, bounded
+	// by MaxStateFiles.
+	Files []report.Final `json:"files"`
+	// Failures are the last ones, the latest first, bounded by MaxStateFailures.
+	Failures []FailureAt `json:"failures"`
+	// Traffic of all that was ever reported.
+	Traffic Traffic `json:"traffic"`
+}
+
+// Key is the device's name.
+func (s DeviceState) Key() string { return s.Device }
+
+// FailureAt is a failure and when the controller heard of it.
+type FailureAt struct {
+	At time.Time `json:"at"`
+	Failure
+}
+
+// Kinds of history entries.
+const (
+	HistoryState   = "state"   // the state changed
+	HistoryLoad    = "load"    // the active load changed
+	HistoryFile    = "file"    // a file or load ended; Final
+	HistoryFailure = "failure" // something went wrong
+	HistoryRestart = "restart" // the device restarted
+	HistoryAddress = "address" // it reports from another address
+	HistoryKnown   = "known"   // it became known: registered or enrolled
+)
+
+// HistoryEntry is one thing that happened to a device.
+type HistoryEntry struct {
+	// ID orders entries by time; later ones are greater.
+	ID     string    `json:"id"`
+	At     time.Time `json:"at"`
+	Device string    `json:"device"`
+	// Kind is one of the History words.
+	Kind string `json:"kind"`
+	// Old and New are what changed, where something did.
+	Old string `json:"old,omitempty"`
+	New string `json:"new,omitempty"`
+	// Load and File are what it was about.
+	Load    string        `json:"load,omitempty"`
+	File    string        `json:"file,omitempty"`
+	Reason  string        `json:"reason,omitempty"`
+	Message string        `json:"message,omitempty"`
+	Final   *report.Final `json:"final,omitempty"`
+}
+
+// Key is the entry's id.
+func (h HistoryEntry) Key() string { return h.ID }
+
+// AuditEntry says who changed what, when and from where.
+type AuditEntry struct {
+	// ID orders entries by time; later ones are greater.
+	ID string    `json:"id"`
+	At time.Time `json:"at"`
+	// Actor is who, Kind what kind of actor, From from which address.
+	Actor string    `json:"actor"`
+	Kind  ActorKind `json:"kind"`
+	From  string    `json:"from"`
+	// Action is what was done: "device.create", "settings.change" …
+	Action string `json:"action"`
+	// Target is what it was done to: "device SEP001122334455" …
+	Target string `json:"target"`
+	// Changes are the fields that changed; secrets never stand here.
+	Changes []FieldChange `json:"changes,omitempty"`
+}
+
+// Key is the entry's id.
+func (a AuditEntry) Key() string { return a.ID }
+
+// FieldChange is the old and the new value of a field; nil stands for unset.
+type FieldChange struct {
+	Field string  `json:"field"`
+	Old   *string `json:"old"`
+	New   *string `json:"new"`
+}

@@ -1,0 +1,417 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/peerload/peerload/policy"
+)
+
+// world is what one transaction sees of all that decides for a device.
+type world struct {
+	tx         Tx
+	enterprise Enterprise
+	table      *policy.Table
+	models     map[string]ModelEntry // by the model's name
+	profiles   map[string]*Profile   // nil: there is none
+	loads      map[string]*Load
+}
+
+func (c *Controller) world(ctx context.Context, tx Tx) (*world, error) {
+	w := &world{tx: tx, models: map[string]ModelEntry{}, profiles: map[string]*Profile{}, loads: map[string]*Load{}}
+	var err error
+	if w.enterprise, _, err = lookup(ctx, tx.Enterprises(), Enterprise{}.Key()); err != nil {
+		return nil, err
+	}
+	entries, err := collect(ctx, tx.Models(), None{})
+	if err != nil {
+		return nil, err
+	}
+	var rows []policy.Model
+	for _, e := range entries {
+		w.models[e.Name] = e
+		if e.Row == nil {
+			continue
+		}
+		m, err := e.Row.Row()
+		if err != nil {
+			return nil, fmt.Errorf("the stored model %s: %w", e.Name, err)
+		}
+		rows = append(rows, m)
+	}
+	if w.table, err = c.cfg.Table.Extend(rows); err != nil {
+		return nil, fmt.Errorf("the stored models do not extend the table: %w", err)
+	}
+	return w, nil
+}
+
+// profile returns a profile, nil if name is "" or there is none of that name.
+func (w *world) profile(ctx context.Context, name string) (*Profile, error) {
+	if p, ok := w.profiles[name]; ok || name == "" {
+		return p, nil
+	}
+	p, ok, err := lookup(ctx, w.tx.Profiles(), name)
+	if err != nil {
+		return nil, err
+	}
+	w.profiles[name] = nil
+	if ok {
+		w.profiles[name] = &p
+	}
+	return w.profiles[name], nil
+}
+
+// load returns a load, nil if there is none of that name.
+func (w *world) load(ctx context.Context, name string) (*Load, error) {
+	if l, ok := w.loads[name]; ok || name == "" {
+		return l, nil
+	}
+	l, ok, err := lookup(ctx, w.tx.Loads(), name)
+	if err != nil {
+		return nil, err
+	}
+	w.loads[name] = nil
+	if ok {
+		w.loads[name] = &l
+	}
+	return w.loads[name], nil
+}
+
+// LoadAt is a load and the level that assigns it.
+type LoadAt struct {
+	Level policy.Level `json:"level"`
+	Load  string       `json:"load"`
+	// Skipped is why the load is passed over, "" if it is not.
+	Skipped string `json:"skipped,omitempty"`
+}
+
+// LoadAnswer is the load that a device should run, and why.
+type LoadAnswer struct {
+	// Load is "" if no level assigns one that fits: the device keeps what it has.
+	Load string `json:"load"`
+	// Level that assigns it; LevelDefault if none does.
+	Level policy.Level `json:"level"`
+	// Others are what the other levels say, the strongest first.
+	Others []LoadAt `json:"others"`
+	// Warning is what stands against it, "" if nothing does.
+	Warning string `json:"warning,omitempty"`
+}
+
+// loadFor answers which load a device should run: its own, else its
+// profile's, else its model's, else the enterprise's. A model's wins over the
+// enterprise's, for hardly a load is for all models. A load that does not fit
+// is refused when it is assigned; what has come to not fit since is passed
+// over, with the reason.
+func (w *world) loadFor(ctx context.Context, d Device) (LoadAnswer, error) {
+	said, err := w.assigned(ctx, d)
+	if err != nil {
+		return LoadAnswer{}, err
+	}
+	a := LoadAnswer{Others: []LoadAt{}}
+	for _, s := range said {
+		l, err := w.load(ctx, s.Load)
+		if err != nil {
+			return LoadAnswer{}, err
+		}
+		s.Skipped = w.misfit(l, d.Model)
+		if s.Skipped == "" && a.Load == "" {
+			a.Load, a.Level, a.Warning = s.Load, s.Level, warning(l)
+			continue
+		}
+		a.Others = append(a.Others, s)
+	}
+	return a, nil
+}
+
+// assigned lists what the levels assign, the strongest first.
+func (w *world) assigned(ctx context.Context, d Device) ([]LoadAt, error) {
+	p, err := w.profile(ctx, d.Profile)
+	if err != nil {
+		return nil, err
+	}
+	said := []LoadAt{{Level: policy.LevelDevice, Load: d.Load.Load}}
+	if p != nil {
+		said = append(said, LoadAt{Level: policy.LevelProfile, Load: p.Load.Load})
+	}
+	said = append(said, LoadAt{Level: policy.LevelModel, Load: w.modelLoad(w.table.Lookup(d.Model))},
+		LoadAt{Level: policy.LevelEnterprise, Load: w.enterprise.Load.Load})
+	return slices.DeleteFunc(said, func(s LoadAt) bool { return s.Load == "" }), nil
+}
+
+// loadRank orders the levels for loads, the weakest first.
+func loadRank(l policy.Level) int {
+	return slices.Index([]policy.Level{policy.LevelDefault, policy.LevelEnterprise, policy.LevelModel, policy.LevelProfile, policy.LevelDevice}, l)
+}
+
+// modelLoad is what was assigned to the model, else what its row says.
+func (w *world) modelLoad(m policy.Model) string {
+	if l := w.models[m.Name].Load; l.Load != "" {
+		return l.Load
+	}
+	return m.DefaultLoad
+}
+
+// misfit says why a model cannot take a load, "" if it can.
+func (w *world) misfit(l *Load, model string) string {
+	switch {
+	case l == nil:
+		return "there is no such load"
+	case !w.table.Fits(l.Models, model):
+		return fmt.Sprintf("it is not for model %s", model)
+	}
+	return ""
+}
+
+func warning(l *Load) string {
+	switch {
+	case l.Missing:
+		return "the repository does not have it"
+	case l.Retired:
+		return "it is retired"
+	}
+	return ""
+}
+
+// checkFit refuses a device whose own or whose profile's load is not for its
+// model. The error matches ErrUnfit.
+func (w *world) checkFit(ctx context.Context, d Device) error {
+	a, err := w.loadFor(ctx, d)
+	if err != nil {
+		return err
+	}
+	for _, o := range a.Others {
+		if o.Skipped != "" && loadRank(o.Level) > max(loadRank(a.Level), loadRank(policy.LevelModel)) {
+			return fmt.Errorf("%w: %s at level %s of %s: %s", ErrUnfit, o.Load, o.Level, d.Name, o.Skipped)
+		}
+	}
+	return nil
+}
+
+// levels are the settings of the three levels for a device.
+func (w *world) levels(ctx context.Context, d Device) (policy.Levels, error) {
+	p, err := w.profile(ctx, d.Profile)
+	if err != nil {
+		return policy.Levels{}, err
+	}
+	l := policy.Levels{Enterprise: w.enterprise.Settings, Device: d.Settings}
+	if p != nil {
+		l.Profile = p.Settings
+	}
+	return l, nil
+}
+
+// EffectiveSetting is a setting of a device: the value in effect, its level,
+// and what the other levels say.
+type EffectiveSetting struct {
+	policy.Answer
+	Label   string `json:"label"`
+	LabelJA string `json:"label_ja"`
+	Element string `json:"element"`
+}
+
+// Desired is what a device should be and do now.
+type Desired struct {
+	Device Device `json:"device"`
+	// Model is the row of the device's model.
+	Model policy.ModelRow `json:"model"`
+	// Known is false if no table has the model.
+	Known bool `json:"known"`
+	// Group of models that share with each other.
+	Group string `json:"group"`
+	// Levels are what the three levels set, as provisioning files tell them.
+	Levels policy.Levels `json:"levels"`
+	// Settings are all settings, in the order of policy.Settings.
+	Settings []EffectiveSetting `json:"settings"`
+	Load     LoadAnswer         `json:"load"`
+	// LoadInfo is the load, nil if there is none.
+	LoadInfo *Load `json:"load_info,omitempty"`
+}
+
+// Setting returns the effective value of a setting, "" if there is no such.
+func (d Desired) Setting(name string) string {
+	for _, s := range d.Settings {
+		if s.Setting == name {
+			return s.Value
+		}
+	}
+	return ""
+}
+
+// desired answers for one device.
+func (w *world) desired(ctx context.Context, d Device) (Desired, error) {
+	m := w.table.Lookup(d.Model)
+	out := Desired{Device: d, Model: policy.ToRow(m), Known: m.Known(), Group: m.GroupName()}
+	var err error
+	if out.Levels, err = w.levels(ctx, d); err != nil {
+		return out, err
+	}
+	answers, err := policy.EffectiveAll(m, out.Levels)
+	if err != nil {
+		return out, err
+	}
+	for i, s := range policy.Settings() {
+		out.Settings = append(out.Settings, EffectiveSetting{answers[i], s.Label, s.LabelJA, s.Element})
+	}
+	if out.Load, err = w.loadFor(ctx, d); err != nil {
+		return out, err
+	}
+	if out.LoadInfo, err = w.load(ctx, out.Load.Load); err != nil {
+		return out, err
+	}
+	if l := out.LoadInfo; l != nil && !l.Signed && out.Setting(policy.Unsigned) != policy.On {
+		out.Load.Warning = "it is unsigned, and the device allows signed loads only"
+	}
+	return out, nil
+}
+
+// Desired returns what a device should be and do now, with every effective
+// value and the level it comes from. A device may ask for itself.
+func (c *Controller) Desired(ctx context.Context, a Actor, device string) (out Desired, err error) {
+	name, err := DeviceName(device)
+	if err != nil {
+		return out, err
+	}
+	if err := a.mayOf(mayRead, name); err != nil {
+		return out, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		d, err := find(ctx, tx.Devices(), "device", name)
+		if err != nil {
+			return err
+		}
+		out, err = c.desiredIn(ctx, tx, d)
+		return err
+	})
+	return out, err
+}
+
+func (c *Controller) desiredIn(ctx context.Context, tx Tx, d Device) (Desired, error) {
+	w, err := c.world(ctx, tx)
+	if err != nil {
+		return Desired{}, err
+	}
+	return w.desired(ctx, d)
+}
+
+// ModelDefault is the load that an unknown device of a model gets.
+type ModelDefault struct {
+	Model policy.ModelRow `json:"model"`
+	Load  string          `json:"load"`
+}
+
+// Defaults are what holds for devices that are not known: what
+// XMLDefault.cnf.xml says.
+type Defaults struct {
+	Models     []ModelDefault `json:"models"`
+	Enterprise policy.Values  `json:"enterprise"`
+	// Registration says whether unknown devices become known by asking.
+	Registration bool `json:"registration"`
+}
+
+// Defaults returns what holds for devices that are not known. Like all that
+// provisions, it needs no credentials: it holds no secret.
+func (c *Controller) Defaults(ctx context.Context) (out Defaults, err error) {
+	err = c.view(ctx, func(tx Tx) error {
+		w, err := c.world(ctx, tx)
+		if err != nil {
+			return err
+		}
+		out = Defaults{Enterprise: w.enterprise.Settings, Registration: w.enterprise.AutoRegistration}
+		for _, m := range w.table.Models() {
+			a, err := w.loadFor(ctx, Device{Model: m.Name})
+			if err != nil {
+				return err
+			}
+			out.Models = append(out.Models, ModelDefault{policy.ToRow(m), a.Load})
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Provision returns what a device that asks for its provisioning file should
+// be. It needs no credentials, as for every file that devices fetch. An
+// unknown device gets an error that matches ErrNotFound, and then
+// XMLDefault.cnf.xml; if auto-registration is on it becomes known instead.
+// model is what the device says of itself, "" if it says nothing.
+func (c *Controller) Provision(ctx context.Context, device, model, from string) (out Desired, err error) {
+	name, err := DeviceName(device)
+	if err != nil {
+		return out, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		d, err := find(ctx, tx.Devices(), "device", name)
+		if err != nil {
+			return err
+		}
+		out, err = c.desiredIn(ctx, tx, d)
+		return err
+	})
+	if !errors.Is(err, ErrNotFound) {
+		return out, err
+	}
+	return c.register(ctx, name, model, from)
+}
+
+// register makes an unknown device known if auto-registration is on.
+func (c *Controller) register(ctx context.Context, name, model, from string) (out Desired, err error) {
+	who := Actor{Kind: ActorSystem, Name: "auto-registration", From: from}
+	err = c.view(ctx, func(tx Tx) error { // most devices end here, without a write
+		e, _, err := lookup(ctx, tx.Enterprises(), Enterprise{}.Key())
+		if err == nil && !e.AutoRegistration {
+			err = notFound("device", name)
+		}
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	err = c.update(ctx, who, func(tx Tx, j *journal) error {
+		w, err := c.world(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if !w.enterprise.AutoRegistration {
+			return notFound("device", name)
+		}
+		d, ok, err := lookup(ctx, tx.Devices(), name)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			d = Device{Name: name, Model: model, Profile: w.enterprise.RegisterProfile, Origin: OriginRegistered}
+			if err := c.admit(ctx, w, j, &d, from); err != nil {
+				return err
+			}
+		}
+		out, err = w.desired(ctx, d)
+		return err
+	})
+	return out, err
+}
+
+// admit makes a device known that comes by itself: within the limit, with a
+// profile that exists and a model that is a plain text.
+func (c *Controller) admit(ctx context.Context, w *world, j *journal, d *Device, from string) error {
+	all, err := w.tx.Devices().List(ctx, DeviceFilter{}, Page{Limit: 1})
+	if err != nil {
+		return err
+	}
+	if all.Total >= c.cfg.MaxDevices {
+		return refused("there are %d devices already: an administrator must add further ones", all.Total)
+	}
+	d.Model = w.table.Lookup(cleanText(d.Model, policy.MaxModelText)).Name
+	if p, err := w.profile(ctx, d.Profile); err != nil {
+		return err
+	} else if p == nil {
+		d.Profile = ""
+	}
+	c.stamp(&d.Meta)
+	if err := w.tx.Devices().Put(ctx, d); err != nil {
+		return err
+	}
+	j.note("device.register", DeviceTarget(d.Name).String(), nil, d)
+	return w.tx.History().Append(ctx, HistoryEntry{ID: c.id(), At: c.now(), Device: d.Name, Kind: HistoryKnown, New: d.Origin, Message: from})
+}
