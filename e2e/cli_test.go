@@ -15,9 +15,9 @@ import (
 )
 
 // ask runs another command of peerload for a device's state.
-func (d *device) ask(bin string, args ...string) []byte {
+func (d *device) ask(args ...string) []byte {
 	d.t.Helper()
-	cmd := exec.Command(bin, append(args, "--state", d.state)...)
+	cmd := exec.Command(peerloadPlain, append(args, "--state", d.state)...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	b, err := cmd.Output()
@@ -148,7 +148,7 @@ func TestStatusAndExplain(t *testing.T) {
 	t.Parallel()
 	body := content(18, 4*mib)
 	srv := newServer(t, body)
-	srv.set(func(s *server) { s.rate = 2 * mib })
+	srv.set(func(s *server) { s.rate = mib })
 	s := newSite(t)
 	ds := s.start(2, srv.url(), "--sha256", shaOf(body))
 	root := s.rootOf(ds, 5*time.Second)
@@ -181,10 +181,10 @@ func TestStatusAndExplain(t *testing.T) {
 			if f["role"] != want.role || f["file"] != "app.bin" {
 				t.Errorf("%s: %s: role %v of %v, want %s", when, d.addr, f["role"], f["file"], want.role)
 			}
-			if text := string(d.ask(peerload, "explain", "app.bin")); !strings.Contains(text, want.why) {
+			if text := string(d.ask("explain", "app.bin")); !strings.Contains(text, want.why) {
 				t.Errorf("%s: %s explains:\n%s", when, d.addr, text)
 			}
-			if text := string(d.ask(peerload, "status")); !strings.Contains(text, "app.bin") || !strings.Contains(text, want.role) {
+			if text := string(d.ask("status")); !strings.Contains(text, "app.bin") || !strings.Contains(text, want.role) {
 				t.Errorf("%s: %s shows:\n%s", when, d.addr, text)
 			}
 		}
@@ -202,7 +202,7 @@ func (d *device) processes() (ps []map[string]any) {
 		Schema    int              `json:"schema"`
 		Processes []map[string]any `json:"processes"`
 	}
-	if err := json.Unmarshal(d.ask(peerload, "status", "--json"), &v); err != nil || v.Schema != report.Schema {
+	if err := json.Unmarshal(d.ask("status", "--json"), &v); err != nil || v.Schema != report.Schema {
 		d.t.Fatal(v.Schema, err)
 	}
 	return v.Processes

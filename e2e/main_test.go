@@ -17,15 +17,20 @@ import (
 // it, and without it for what measures memory.
 var peerload, peerloadPlain string
 
-// atOnce is how many tests run at a time: they wait more than they work.
-const atOnce = "16"
+// How many tests run at a time: they wait more than they work, but with the
+// race detector.
+const atOnce, atOnceRace = "16", "8"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	set := false
 	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
 	if !set {
-		_ = flag.Set("test.parallel", atOnce)
+		n := atOnce
+		if raceEnabled {
+			n = atOnceRace
+		}
+		_ = flag.Set("test.parallel", n)
 	}
 	os.Exit(run(m))
 }

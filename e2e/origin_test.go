@@ -75,7 +75,7 @@ func faults() []fault {
 	}
 	wrong := append([]byte{^faultBody[0]}, faultBody[1:]...)
 	return []fault{
-		{"never answers", always(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), 4, "stopped sending", 60, 0},
+		{"never answers", always(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), 4, "stopped sending", 75, 0},
 		{"stalls in the middle", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, length, faultBody[:len(faultBody)/2], time.Minute, r)
 		}), 4, "stopped sending", 40, 30},
