@@ -64,7 +64,7 @@ func testDemo(t *testing.T, how string, draw func(*Demo)) (*Summary, []DemoEvent
 func TestDemo(t *testing.T) {
 	var picture strings.Builder
 	s, events := testDemo(t, "root", func(d *Demo) {
-		p := Picture{Demo: d, Out: &picture, Size: func() (int, int) { return 80, 24 }}
+		p := Picture{Scene: d, Out: &picture, Size: func() (int, int) { return 80, 24 }}
 		p.Start()
 		p.Draw()
 		p.Stop()

@@ -17,7 +17,7 @@ const isolated = "PEERLOAD_LAB_ISOLATED"
 func Isolated() bool { return os.Getenv(isolated) == "1" }
 
 // Isolate runs this program again with the given arguments in a new network
-// namespace and, without root, in a new user namespace in which it is root.
+// namespace, with mounts of its own and, without root, in a new user namespace in which it is root.
 // It passes standard input, output and error through, waits, and returns the
 // exit status. When ctx ends the process gets SIGTERM and, if it stays, is
 // killed after ten seconds; when this process dies it is killed at once, and
@@ -48,7 +48,9 @@ func Isolate(ctx context.Context, args ...string) (status int, err error) {
 func isolation() *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET,
-		Pdeathsig:  syscall.SIGKILL,
+		// Mounts of its own: small disks for devices go when it goes.
+		Unshareflags: syscall.CLONE_NEWNS,
+		Pdeathsig:    syscall.SIGKILL,
 	}
 	if os.Getuid() != 0 {
 		a.Cloneflags |= syscall.CLONE_NEWUSER

@@ -284,10 +284,11 @@ func (s *NamespaceSite) within(ns netns.NsHandle, f func() error) error {
 	return errors.Join(f(), netns.Set(s.server))
 }
 
+// forwarding is where a namespace is made a router.
+const forwarding = "/proc/sys/net/ipv4/ip_forward"
+
 // forward makes the thread's namespace a router.
-func forward() error {
-	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
-}
+func forward() error { return os.WriteFile(forwarding, []byte("1"), 0) }
 
 // fresh makes a namespace, sets it up, and returns the thread to the server's.
 func (s *NamespaceSite) fresh(more func() error) (netns.NsHandle, error) {
@@ -393,7 +394,7 @@ func shape(h *netlink.Handle, name string, rate Rate) error {
 		burst = max(burst, 68<<10)
 	}
 	perSecond := uint64(rate / 8)
-	err = h.QdiscAdd(&netlink.Tbf{
+	err = h.QdiscReplace(&netlink.Tbf{
 		QdiscAttrs: netlink.QdiscAttrs{
 			LinkIndex: link.Attrs().Index,
 			Handle:    netlink.MakeHandle(1, 0),

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,12 +12,17 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// Picture draws a demo on a terminal, in place: the devices of each model as
-// the tree of the component that is on its way, each with its role, component,
-// percent and source.
+// Scene is what a Picture shows: a Demo, or an Up.
+type Scene interface {
+	// lines are the lines of now, on a screen of so many rows.
+	lines(rows int) [][]span
+}
+
+// Picture draws a scene on a terminal, in place: devices as the tree of the
+// file that is on its way, each with its role, percent and source.
 type Picture struct {
-	Demo *Demo
-	Out  io.Writer
+	Scene Scene
+	Out   io.Writer
 	// Size returns the terminal's columns and rows.
 	Size func() (cols, rows int)
 	// Color allows colours; cursor movement is used in any case.
@@ -60,7 +66,7 @@ func (p *Picture) Stop() {
 // Draw draws the state of now over the last picture.
 func (p *Picture) Draw() {
 	cols, rows := p.Size()
-	lines := p.lines()
+	lines := p.Scene.lines(rows)
 	if rows > 1 && len(lines) > rows-1 {
 		lines = lines[:rows-1]
 	}
@@ -97,8 +103,8 @@ func (p *Picture) render(line []span, cols int) string {
 	return b.String()
 }
 
-func (p *Picture) lines() [][]span {
-	d := p.Demo
+// lines implements Scene.
+func (d *Demo) lines(int) [][]span {
 	t := d.Elapsed()
 	sent := d.server.Tally.Total()
 	rate := Rate(0)
@@ -145,33 +151,52 @@ func tree(model string, m *load.Manifest, group []*demoDevice) [][]span {
 		head = append(head, span{": tree of " + file, plain})
 	}
 	lines := [][]span{head}
-	children := map[netip.Addr][]*demoDevice{}
-	var tops, others []*demoDevice
-	inGroup := map[netip.Addr]bool{}
-	for _, dev := range group {
-		inGroup[dev.seat.Addr] = true
-	}
-	for _, dev := range group {
+	nodes := make([]treeNode, len(group))
+	for i, dev := range group {
 		v := dev.view(file)
-		parent := addrOf(v.Parent)
+		nodes[i] = treeNode{
+			addr: dev.seat.Addr, parent: addrOf(v.Parent), root: v.Role == report.RoleRoot,
+			line: func(lead string) []span { return deviceLine(dev, lead, "") },
+		}
+	}
+	return append(lines, drawTree(nodes)...)
+}
+
+// treeNode is one device in the picture of a tree.
+type treeNode struct {
+	addr, parent netip.Addr
+	root         bool
+	line         func(lead string) []span
+}
+
+// drawTree draws each device below its parent: roots first, then those whose
+// parent is not there.
+func drawTree(nodes []treeNode) (lines [][]span) {
+	known := map[netip.Addr]bool{}
+	for _, n := range nodes {
+		known[n.addr] = true
+	}
+	children := map[netip.Addr][]treeNode{}
+	var tops, others []treeNode
+	for _, n := range nodes {
 		switch {
-		case v.Role == report.RoleRoot:
-			tops = append(tops, dev)
-		case parent != dev.seat.Addr && inGroup[parent]:
-			children[parent] = append(children[parent], dev)
+		case n.root:
+			tops = append(tops, n)
+		case n.parent != n.addr && known[n.parent]:
+			children[n.parent] = append(children[n.parent], n)
 		default:
-			others = append(others, dev)
+			others = append(others, n)
 		}
 	}
 	seen := map[netip.Addr]bool{}
-	var walk func(dev *demoDevice, lead, below string)
-	walk = func(dev *demoDevice, lead, below string) {
-		if seen[dev.seat.Addr] {
+	var walk func(n treeNode, lead, below string)
+	walk = func(n treeNode, lead, below string) {
+		if seen[n.addr] {
 			return
 		}
-		seen[dev.seat.Addr] = true
-		lines = append(lines, deviceLine(dev, lead, ""))
-		kids := children[dev.seat.Addr]
+		seen[n.addr] = true
+		lines = append(lines, n.line(lead))
+		kids := children[n.addr]
 		for i, kid := range kids {
 			if i == len(kids)-1 {
 				walk(kid, below+"└ ", below+"  ")
@@ -180,9 +205,9 @@ func tree(model string, m *load.Manifest, group []*demoDevice) [][]span {
 			}
 		}
 	}
-	for _, dev := range append(append(tops, others...), group...) {
-		// The group last: whoever hangs on a parent that hangs on nobody.
-		walk(dev, "  ", "  ")
+	for _, n := range slices.Concat(tops, others, nodes) {
+		// All of them last: whoever hangs on a parent that hangs on nobody.
+		walk(n, "  ", "  ")
 	}
 	return lines
 }

@@ -153,7 +153,7 @@ func (f *demoFlags) screen() *os.File {
 // draw draws the picture until the returned function is called.
 func (f *demoFlags) draw(screen *os.File, demo *lab.Demo) (stop func()) {
 	pic := &lab.Picture{
-		Demo: demo, Out: screen, Color: os.Getenv("NO_COLOR") == "",
+		Scene: demo, Out: screen, Color: os.Getenv("NO_COLOR") == "",
 		Size: func() (cols, rows int) {
 			cols, rows, err := term.GetSize(int(screen.Fd()))
 			if err != nil {
