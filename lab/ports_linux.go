@@ -1,0 +1,83 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/vishvananda/netlink"
+)
+
+// What happens to the links of a namespace site while it runs.
+
+// Subnet returns in which subnet device i is, from 0.
+func (s *NamespaceSite) Subnet(i int) int { return s.config.subnet(i) }
+
+// SetPortRate gives the port of device i another rate, each way.
+func (s *NamespaceSite) SetPortRate(i int, rate Rate) error {
+	near, err := netlink.NewHandleAt(s.near)
+	if err != nil {
+		return err
+	}
+	defer near.Close()
+	seat, err := netlink.NewHandleAt(s.seats[i])
+	if err != nil {
+		return err
+	}
+	defer seat.Close()
+	return errors.Join(shape(near, fmt.Sprintf(portName, i+1), rate), shape(seat, seatName, rate))
+}
+
+// IsolatePort cuts the port of device i off from all other isolated ports of
+// its bridge; it still hears those that are not isolated, and the router.
+func (s *NamespaceSite) IsolatePort(i int, on bool) error {
+	h, err := netlink.NewHandleAt(s.near)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	link, err := h.LinkByName(fmt.Sprintf(portName, i+1))
+	if err != nil {
+		return err
+	}
+	if err := h.LinkSetIsolated(link, on); err != nil {
+		return fmt.Errorf("isolate the port of device %d: %w", i+1, err)
+	}
+	return nil
+}
+
+// CutWAN has the far router drop all packets in silence, or forward again.
+func (s *NamespaceSite) CutWAN(on bool) error {
+	value := "1"
+	if on {
+		value = "0"
+	}
+	return onThread(func() error {
+		return s.within(s.far, func() error {
+			return os.WriteFile(forwarding, []byte(value), 0)
+		})
+	})
+}
+
+// Ports returns what each device's port has carried so far: Up is what the
+// device sent, Down what it was sent.
+func (s *NamespaceSite) Ports() ([]Wire, error) {
+	h, err := netlink.NewHandleAt(s.near)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	links, err := h.LinkList()
+	if err != nil {
+		return nil, err
+	}
+	ports := make([]Wire, len(s.seats))
+	for _, l := range links {
+		a := l.Attrs()
+		var n int
+		if _, err := fmt.Sscanf(a.Name, portName, &n); err == nil && n >= 1 && n <= len(ports) && a.Statistics != nil {
+			ports[n-1] = Wire{Down: a.Statistics.TxBytes, Up: a.Statistics.RxBytes}
+		}
+	}
+	return ports, nil
+}

@@ -1,0 +1,344 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Deeds are what a story does to a site.
+const (
+	DeedKill    = "kill"    // end a process as a power cut would
+	DeedCut     = "cut"     // no packet passes the WAN
+	DeedIsolate = "isolate" // the ports hear the switch's other ports no more among each other
+	DeedFill    = "fill"    // no room on the disk
+	DeedSlow    = "slow"    // a port gets another rate
+	DeedStart   = "start"   // devices that were switched off until then
+	DeedWake    = "wake"    // how the devices start
+)
+
+// Targets of a deed, where it is not one device.
+const (
+	TargetRoot   = "root"          // the root that has the most of the file
+	TargetRoots  = "roots"         // those of all subnets
+	TargetParent = "random-parent" // one that has children and is no root
+	TargetRandom = "random"        // any that runs
+	TargetHalf   = "half"          // every second one
+	TargetAll    = "all"
+)
+
+// Defaults and bounds of stories.
+const (
+	// killFor is how long a killed device stays off, unless told.
+	killFor    = time.Second
+	maxStories = 100
+	maxStory   = 200       // bytes of one line
+	maxMoment  = time.Hour // of anything in a story
+)
+
+// errStory is wrapped by the errors of ParseStory.
+var errStory = errors.New("story not understood")
+
+// Story is one thing that happens to a site: see ParseStory for how it is
+// written. Its moment is At, Percent or Every, else the start.
+type Story struct {
+	At      time.Duration // after the start of the devices
+	Percent int           // of the file, at the root that has the most; 100: all that were started are through
+	Every   time.Duration // again and again
+
+	Deed   string        // one of the deeds
+	Target string        // one of the targets; "" if Device or Count says it
+	Device int           // from 1
+	Count  int           // of devices, of DeedStart
+	Rate   Rate          // of DeedSlow
+	For    time.Duration // then it is undone; 0: it stays
+	Over   time.Duration // of DeedWake: the time from the first to the last
+}
+
+// ParseStory reads one line:
+//
+//	[at 30% | at 10s | every 5s] DEED [for 20s | for good]
+//
+// where DEED is one of
+//
+//	kill root | kill roots | kill random-parent | kill random | kill device 3
+//	cut wan
+//	isolate half | isolate all | isolate device 3
+//	fill disk of 3
+//	slow device 4 to 1mbit
+//	start 5 devices late at 100%
+//	wake at once | wake over 60s
+//
+// A killed device starts again after a second, unless told. Words may be in
+// any case; "device" and "devices" may be left out.
+func ParseStory(line string) (Story, error) {
+	if len(line) > maxStory {
+		return Story{}, fmt.Errorf("%w: longer than %d bytes", errStory, maxStory)
+	}
+	p := &storyParser{words: strings.Fields(strings.ToLower(line))}
+	s, err := p.story()
+	if err == nil && len(p.words) > 0 {
+		err = fmt.Errorf("%q is too much", strings.Join(p.words, " "))
+	}
+	if err == nil {
+		err = s.check()
+	}
+	if err != nil {
+		return Story{}, fmt.Errorf("%w: %q: %w", errStory, line, err)
+	}
+	return s, nil
+}
+
+// ReadStories reads one story a line; empty lines and what follows a # do not
+// count.
+func ReadStories(r io.Reader) ([]Story, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxStories*maxStory*2))
+	if err != nil {
+		return nil, err
+	}
+	var all []Story
+	for i, line := range strings.Split(string(text), "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		s, err := ParseStory(line)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", i+1, err)
+		}
+		if all = append(all, s); len(all) > maxStories {
+			return nil, fmt.Errorf("more than %d stories", maxStories)
+		}
+	}
+	return all, nil
+}
+
+// String writes the story as ParseStory reads it.
+func (s Story) String() string {
+	var b strings.Builder
+	moment := func() string {
+		switch {
+		case s.Percent > 0:
+			return fmt.Sprintf("at %d%%", s.Percent)
+		case s.At > 0:
+			return fmt.Sprintf("at %v", s.At)
+		case s.Every > 0:
+			return fmt.Sprintf("every %v", s.Every)
+		}
+		return ""
+	}()
+	if moment != "" && s.Deed != DeedStart {
+		b.WriteString(moment + " ")
+	}
+	target := s.Target
+	if s.Device > 0 {
+		target = fmt.Sprintf("device %d", s.Device)
+	}
+	switch s.Deed {
+	case DeedCut:
+		target = "wan"
+	case DeedFill:
+		target = "disk of " + strings.TrimPrefix(target, "device ")
+	case DeedSlow:
+		rate := strings.TrimSuffix(strings.ReplaceAll(strings.ToLower(s.Rate.String()), " ", ""), "/s")
+		target += " to " + rate
+	case DeedStart:
+		target = fmt.Sprintf("%d devices late %s", s.Count, moment)
+	case DeedWake:
+		target = "at once"
+		if s.Over > 0 {
+			target = fmt.Sprintf("over %v", s.Over)
+		}
+	}
+	b.WriteString(s.Deed + " " + target)
+	switch {
+	case s.Deed == DeedKill && s.For == 0:
+		b.WriteString(" for good")
+	case s.For > 0 && !(s.Deed == DeedKill && s.For == killFor):
+		fmt.Fprintf(&b, " for %v", s.For)
+	}
+	return b.String()
+}
+
+// check refuses what makes no sense.
+func (s Story) check() error {
+	for _, d := range []time.Duration{s.At, s.Every, s.For, s.Over} {
+		if d < 0 || d > maxMoment {
+			return fmt.Errorf("%v is outside 0 to %v", d, maxMoment)
+		}
+	}
+	switch {
+	case s.Percent < 0 || s.Percent > 100:
+		return fmt.Errorf("%d%% is outside 0%% to 100%%", s.Percent)
+	case s.Every > 0 && s.Every < 100*time.Millisecond:
+		return errors.New("every 100ms at the most")
+	case s.Every > 0 && s.Deed != DeedKill:
+		return errors.New("only a kill can happen every so often")
+	case s.Device < 0 || s.Device > MaxDevices || s.Count < 0 || s.Count > MaxDevices:
+		return fmt.Errorf("devices are numbered from 1 to %d", MaxDevices)
+	case s.Deed == DeedWake && (s.At > 0 || s.Percent > 0 || s.For > 0):
+		return errors.New("devices wake at the start")
+	case s.Deed == DeedStart && (s.At == 0 && s.Percent == 0 || s.For > 0):
+		return errors.New("write for example: start 5 devices late at 100%")
+	}
+	return nil
+}
+
+// storyParser takes words from the front.
+type storyParser struct{ words []string }
+
+// take takes the next word if it is one of those.
+func (p *storyParser) take(any ...string) bool {
+	for _, w := range any {
+		if len(p.words) > 0 && p.words[0] == w {
+			p.words = p.words[1:]
+			return true
+		}
+	}
+	return false
+}
+
+func (p *storyParser) word() string {
+	if len(p.words) == 0 {
+		return ""
+	}
+	w := p.words[0]
+	p.words = p.words[1:]
+	return w
+}
+
+func (p *storyParser) duration() (time.Duration, error) {
+	d, err := time.ParseDuration(p.word())
+	if err != nil || d <= 0 {
+		return 0, errors.New("a time is written like 500ms, 20s or 1m")
+	}
+	return d, nil
+}
+
+func (p *storyParser) number() (int, error) {
+	n, err := strconv.Atoi(p.word())
+	if err != nil || n < 1 {
+		return 0, errors.New("a number from 1 on is missing")
+	}
+	return n, nil
+}
+
+// moment takes what comes after "at".
+func (p *storyParser) moment(s *Story) (err error) {
+	w := p.word()
+	if percent, ok := strings.CutSuffix(w, "%"); ok {
+		if s.Percent, err = strconv.Atoi(percent); err != nil || s.Percent < 1 {
+			return errors.New("a part of the file is 1% to 100%")
+		}
+		return nil
+	}
+	p.words = append([]string{w}, p.words...)
+	s.At, err = p.duration()
+	return err
+}
+
+func (p *storyParser) story() (s Story, err error) {
+	switch {
+	case p.take("at"):
+		err = p.moment(&s)
+	case p.take("every"):
+		s.Every, err = p.duration()
+	}
+	if err == nil {
+		s.Deed = p.word()
+		err = p.deed(&s)
+	}
+	if err != nil || !p.take("for") {
+		return s, err
+	}
+	if p.take("good") {
+		s.For = 0
+		return s, nil
+	}
+	s.For, err = p.duration()
+	return s, err
+}
+
+func (p *storyParser) deed(s *Story) error {
+	switch s.Deed {
+	case DeedKill:
+		s.For = killFor
+		return p.target(s, TargetRoot, TargetRoots, TargetParent, TargetRandom)
+	case DeedCut:
+		if !p.take("wan") {
+			return errors.New("cut what? The WAN")
+		}
+		return nil
+	case DeedIsolate:
+		return p.target(s, TargetHalf, TargetAll)
+	case DeedFill:
+		if !p.take("disk") || !p.take("of") {
+			return errors.New("write for example: fill disk of 3")
+		}
+		return p.target(s)
+	case DeedSlow:
+		return p.slow(s)
+	case DeedStart:
+		return p.start(s)
+	case DeedWake:
+		return p.wake(s)
+	}
+	return fmt.Errorf("no deed: %s, %s wan, %s, %s disk, %s, %s or %s",
+		DeedKill, DeedCut, DeedIsolate, DeedFill, DeedSlow, DeedStart, DeedWake)
+}
+
+// target takes a device or one of the names.
+func (p *storyParser) target(s *Story, names ...string) (err error) {
+	for _, name := range names {
+		if p.take(name) {
+			s.Target = name
+			return nil
+		}
+	}
+	p.take("device")
+	if s.Device, err = p.number(); err != nil {
+		return fmt.Errorf("which device? %s", strings.Join(append(names, "device 3"), ", "))
+	}
+	return nil
+}
+
+func (p *storyParser) slow(s *Story) error {
+	if err := p.target(s, TargetAll, TargetHalf); err != nil {
+		return err
+	}
+	if !p.take("to") {
+		return errors.New("to which rate?")
+	}
+	r, err := ParseRate(p.word())
+	s.Rate = r
+	return err
+}
+
+func (p *storyParser) start(s *Story) (err error) {
+	if s.Count, err = p.number(); err != nil {
+		return err
+	}
+	p.take("devices", "device")
+	p.take("late")
+	if p.take("at") {
+		return p.moment(s)
+	}
+	return nil
+}
+
+func (p *storyParser) wake(s *Story) (err error) {
+	if p.take("at") {
+		if !p.take("once") {
+			return errors.New("at once, or over a time")
+		}
+		return nil
+	}
+	if !p.take("over") {
+		return errors.New("at once, or over a time")
+	}
+	s.Over, err = p.duration()
+	return err
+}
