@@ -174,8 +174,8 @@ func (r *Recorder) file(e report.Event) {
 	default:
 		f.Event = e
 	}
-	if e.Event == report.KindProgress || e.Message == "" {
-		return
+	if e.Event == report.KindProgress || e.Event == report.KindLog || e.Message == "" {
+		return // the console log repeats itself; decisions do not
 	}
 	f.Decisions = append(f.Decisions, Decision{e.Time, e.Event, e.Reason, e.Message})
 	if len(f.Decisions) > keepDecisions {

@@ -134,7 +134,10 @@ func (o *output) showBar(e report.Event) {
 	case report.SourcePeer:
 		from = "from " + e.Parent
 	case report.SourceOrigin:
-		from = "from the server, root of " + fmt.Sprint(len(e.Children)) + " children"
+		from = "from the server"
+		if n := len(e.Children); n > 0 {
+			from = fmt.Sprintf("from the server for %d children", n)
+		}
 	}
 	text := fmt.Sprintf("%s %3d %% %s of %s, %s", e.File, e.Percent, bytesText(e.Bytes), bytesText(e.Size), from)
 	if width := o.wide - len(text) - 4; width >= 10 {
