@@ -126,7 +126,8 @@ func TestSizes(t *testing.T) {
 				body := content(103, size)
 				srv := newServer(t, body)
 				s := newSite(t)
-				args := []string{srv.url(), how}
+				// A device may start when the others are done with so little.
+				args := []string{srv.url(), "--linger", "3s", how}
 				if how == "--sha256" {
 					args = append(args, shaOf(body))
 				}

@@ -47,7 +47,7 @@ A URL without a scheme, HOST/PATH, is tried as phones do it: HTTP on port 6970, 
 TFTP.
 
 Exit status: 0 done and verified; 2 usage, or refused; 3 verification failed;
-4 server unreachable; 5 disk; 6 trust; 130 interrupted.`
+4 server unreachable, or --max-time over; 5 disk; 6 trust; 130 interrupted.`
 
 const getExample = `  peerload get http://10.0.0.5/fw/app.bin --sha256 9f86d08… -o /tmp/app.bin
   peerload get tftp://10.0.0.5/app.bin --unsigned -o firmware/
@@ -180,7 +180,7 @@ func (f *getFlags) run(ctx context.Context, args []string) error {
 	}
 	if f.maxTime > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, f.maxTime, fmt.Errorf("not done after --max-time %v", f.maxTime))
+		ctx, cancel = context.WithTimeoutCause(ctx, f.maxTime, fmt.Errorf("%w %v", errMaxTime, f.maxTime))
 		defer cancel()
 	}
 	if r.dir {

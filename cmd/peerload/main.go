@@ -35,6 +35,10 @@ type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// errMaxTime ends a run that took too long. Trying again later is the advice,
+// as with a server that cannot be reached.
+var errMaxTime = errors.New("not done after --max-time")
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -70,6 +74,8 @@ func exitCode(err error, interrupted bool) int {
 		return exitInterrupted
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.Is(err, errMaxTime):
+		return exitUnreachable
 	case errors.Is(err, errTrust):
 		return exitTrust
 	case errors.Is(err, slot.ErrNoSpace), errors.Is(err, trust.ErrStore), errors.Is(err, slot.ErrLocked):
