@@ -145,22 +145,31 @@ func (m *Machine) failParent(why wire.Reason) {
 	m.tree(func(o *tree.MemberOutput) { m.member.Fail(m.now, why, o) })
 }
 
-// leaveParent turns from a parent that does not serve. If it is the root, what
-// it claims is not believed either.
+// leaveParent turns from a parent that does not serve. What a root claims is
+// not believed any more if it sends wrong bytes, or keeps them twice.
 func (m *Machine) leaveParent(why wire.Reason) {
 	p, _, _ := m.member.Parent()
-	if why == wire.ReasonParentSlow && m.slow(p) {
-		return
+	r := m.el.Root()
+	isRoot := r != nil && r.Peer == p
+	twice := p == m.slowParent
+	switch why {
+	case wire.ReasonParentSlow, wire.ReasonParentStalled:
+		if m.slow(p) {
+			if m.watch != nil {
+				m.watch.Stay(m.now)
+			}
+			return
+		}
 	}
-	if r := m.el.Root(); r != nil && r.Peer == p && (why == wire.ReasonParentStalled || why == wire.ReasonBadChunk) {
+	if isRoot && (why == wire.ReasonBadChunk || why == wire.ReasonParentStalled && twice) {
 		m.distrustRoot(why)
 		return
 	}
 	m.failParent(why)
 }
 
-// slow judges a parent found slow; it reports whether to stay with it. Where
-// two parents in a row are slow it is more likely this device that is: it
+// slow judges a parent that sends little or nothing; it reports whether to stay
+// with it. Where two of them do it is more likely this device that is slow: it
 // becomes a leaf, blames nobody, and tries others less and less often.
 func (m *Machine) slow(parent wire.Peer) (stay bool) {
 	switch {

@@ -2,6 +2,7 @@ package pdp
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/peerload/peerload/pdp/election"
@@ -117,6 +118,7 @@ func (m *Machine) childGone(l Link, why wire.Reason) {
 	if c == nil {
 		return
 	}
+	m.tableFor = slices.DeleteFunc(m.tableFor, func(x Link) bool { return x == l })
 	if m.placer != nil {
 		m.placer.Left(c.Peer)
 	}

@@ -220,6 +220,11 @@ func (m *Machine) heardAsk(e Datagram, a *wire.Ask) {
 	if m.placer == nil {
 		return
 	}
+	if a.Attached && a.Parent == m.self.Peer && m.feed.FindPeer(e.Env.From, a.Stripe) == nil {
+		// It has not noticed yet that its link here is closed.
+		gone := *a
+		gone.Parent, a = wire.Peer{}, &gone
+	}
 	p := m.placer.Ask(m.now, tree.Asker{Peer: e.Env.From, Addr: e.From, TCPPort: e.Env.TCPPort}, a)
 	if a.Failed == m.self.Peer && a.Reason != wire.ReasonFull {
 		// It left this root's own link; the slot is free whatever TCP thinks.
@@ -236,9 +241,10 @@ func (m *Machine) heardAsk(e Datagram, a *wire.Ask) {
 }
 
 // tooSlow takes a child's complaint that this root passes too little on. When
-// all who were placed directly below it say so, and not one of them alone, it
-// names the one who complained last as successor and becomes a leaf: that the
-// server sends some bytes again costs less than a site that waits.
+// as many say so as it has slots, and not one of them alone, it leaves the root
+// to the others and becomes a leaf: that the server sends some bytes again
+// costs less than a site that waits. Who got nothing at all is not counted: it
+// may not be reading.
 func (m *Machine) tooSlow(from wire.Peer) bool {
 	for _, p := range m.complaints {
 		if p == from {
@@ -249,9 +255,9 @@ func (m *Machine) tooSlow(from wire.Peer) bool {
 	if len(m.complaints) < min(wire.MaxChildren, m.placer.Members()) {
 		return false
 	}
-	m.note(report.KindElection, wire.ReasonChildSlow, netip.AddrPort{}, "XID%s hands over to %s: too slow for the others", m.file.Hierarchy, from)
+	m.note(report.KindElection, wire.ReasonChildSlow, netip.AddrPort{}, "XID%s hands over: too slow for the others", m.file.Hierarchy)
 	m.elect(func(o *election.Output) {
-		m.el.StepDown(m.now, wire.Resign{Reason: wire.ReasonParentSlow, Successor: from}, m.cfg.Election.Distrust, o)
+		m.el.StepDown(m.now, wire.Resign{Reason: wire.ReasonParentSlow}, m.cfg.Election.Distrust, o)
 	})
 	m.becomeLeaf(wire.ReasonHandover)
 	return true

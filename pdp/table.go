@@ -2,6 +2,7 @@ package pdp
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/peerload/peerload/load"
@@ -128,7 +129,9 @@ func (m *Machine) tableAsked(l Link) {
 		return
 	}
 	if !m.complete {
-		m.tableFor = append(m.tableFor, l)
+		if !slices.Contains(m.tableFor, l) && len(m.tableFor) < wire.MaxChildren {
+			m.tableFor = append(m.tableFor, l)
+		}
 		return
 	}
 	m.act(SendTable{Link: l})

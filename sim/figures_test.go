@@ -64,6 +64,9 @@ func figure(t *testing.T, what string, got, bound float64, unit string) {
 func TestFigures(t *testing.T) {
 	for _, n := range []int{1, 16, 48, 100, 1000} {
 		seeds := uint64(3)
+		if underRace {
+			seeds = 1
+		}
 		for seed := range seeds {
 			s, sub, f := site(seed, n)
 			startAll(sub)
@@ -111,6 +114,9 @@ func TestFigureRootKilled(t *testing.T) {
 		most float64
 	}{{"crash", (*Device).Crash, 1}, {"power loss", (*Device).PowerOff, 3}} {
 		for _, n := range []int{16, 100, 1000} {
+			if underRace && n > 100 {
+				continue
+			}
 			s, sub, f := site(7, n)
 			startAll(sub)
 			at := 2900 * time.Millisecond

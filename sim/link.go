@@ -181,11 +181,7 @@ func (e *end) transmit() {
 	start, dur := s.now, span(n, d.Up)
 	d.upBusy = true
 	e.flying += p.size
-	if dur > trickle {
-		for at := start + trickle; at < start+dur; at += trickle {
-			s.At(at, e.peer.active)
-		}
-	}
+	e.peer.trickle(start+trickle, start+dur)
 	s.After(dur, func() {
 		d.upBusy = false
 		if e.open {
@@ -204,10 +200,21 @@ func (e *end) transmit() {
 	})
 }
 
-func (e *end) active() {
-	if e.open && e.task != nil && e.task.links[e.id] == e {
-		e.task.step(pdp.Active{Link: e.id})
+// trickle tells now and then that bytes of a chunk are coming, from a time
+// until another.
+func (e *end) trickle(at, until time.Duration) {
+	if at >= until {
+		return
 	}
+	e.dev.sub.s.At(at, func() {
+		if !e.open {
+			return
+		}
+		if e.task != nil && e.task.links[e.id] == e {
+			e.task.step(pdp.Active{Link: e.id})
+		}
+		e.trickle(at+trickle, until)
+	})
 }
 
 // arrive carries a packet that has left over the other side's port.
@@ -215,9 +222,7 @@ func (e *end) arrive(p packet, n int, start time.Duration) {
 	s, to := e.dev.sub.s, e.peer
 	lat := s.between(e.dev.sub.cfg.Latency, e.dev.sub.cfg.Jitter)
 	at := max(s.now+lat, max(start+lat, to.dev.downFree)+span(n, to.dev.Down), e.lastArrival)
-	for t := s.now + trickle; t < at; t += trickle {
-		s.At(t, to.active)
-	}
+	to.trickle(s.now+trickle, at)
 	to.dev.downFree, e.lastArrival = at, at
 	s.At(at, func() {
 		switch {

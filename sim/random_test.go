@@ -216,6 +216,9 @@ func (r *randomSite) play() []string {
 
 func TestRandomSites(t *testing.T) {
 	from, to := uint64(1), uint64(*simRuns)
+	if underRace {
+		to = min(to, 60)
+	}
 	if *simSeed != 0 {
 		from, to = *simSeed, *simSeed
 	}

@@ -107,6 +107,9 @@ func (w *Watch) slow(now time.Duration, depth int) wire.Reason {
 	return wire.ReasonNone
 }
 
+// Stay begins the patience anew: the parent is kept though it was found slow.
+func (w *Watch) Stay(now time.Duration) { w.gained, w.from, w.waited = now, now, 0 }
+
 // Deadline returns when Check may find a reason.
 func (w *Watch) Deadline() time.Duration {
 	at := min(w.active+w.cfg.Silence, w.from+w.cfg.SlowWindow)

@@ -1,0 +1,286 @@
+package election
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+func peer(i int) wire.Peer { return wire.Peer{ID: uint64(i) + 1, Nonce: 1} }
+
+func addr(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 4051)
+}
+
+// claim is what device i says.
+func claim(i int, r wire.Rank) Candidate {
+	return Candidate{Peer: peer(i), Addr: addr(i), TCPPort: 4051, Claim: wire.Claim{Rank: r, Prefix: r.Prefix, Complete: r.Complete}}
+}
+
+func started(cfg Config, prefix int, complete bool) *Election {
+	e := New(cfg, peer(0), rand.New(rand.NewPCG(3, 4)))
+	e.Hold(prefix, complete)
+	var o Output
+	e.Start(0, wire.ReasonNone, &o)
+	return e
+}
+
+// until ticks to a state and returns when it is reached and how many claims
+// were broadcast on the way.
+func until(t *testing.T, e *Election, s State) (now time.Duration, claims int) {
+	t.Helper()
+	for range 50 {
+		if e.State() == s {
+			return now, claims
+		}
+		at, ok := e.Deadline()
+		if !ok {
+			break
+		}
+		now = at
+		var o Output
+		e.Tick(now, &o)
+		if o.Broadcast {
+			claims++
+		}
+	}
+	t.Fatalf("stays %v, want %v", e.State(), s)
+	return
+}
+
+func TestAloneBecomesRoot(t *testing.T) {
+	for _, cfg := range []Config{LAN(), Classic()} {
+		if err := cfg.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		e := started(cfg, 0, false)
+		at, claims := until(t, e, Root)
+		least := time.Duration(cfg.Claims) * cfg.ClaimEvery
+		if at < least || at > least+cfg.Listen {
+			t.Errorf("root after %v, want %v to %v", at, least, least+cfg.Listen)
+		}
+		if claims != cfg.Claims+1 {
+			t.Errorf("%d claims, want %d and the confirmed one", claims, cfg.Claims)
+		}
+		if r, _ := e.Rank(); !r.Confirmed || r.Strength>>31 != 1 {
+			t.Errorf("the strength was not bumped: %+v", r)
+		}
+	}
+}
+
+// TestMeets says what a device does that hears a claim: whom it follows, and
+// whether it answers.
+func TestMeets(t *testing.T) {
+	weak, strong := wire.Rank{Strength: 1}, wire.Rank{Strength: 1<<31 - 1}
+	for _, x := range []struct {
+		name   string
+		state  State
+		prefix int
+		heard  wire.Rank
+		want   State
+		answer bool
+	}{
+		{"listening hears a claim", Listening, 0, weak, Deferring, false},
+		{"listening holds more than the claimant", Listening, 5, weak, Listening, false},
+		{"listening hears a root", Listening, 5, weak.Confirm(), Following, false},
+		{"claiming hears a stronger claim", Tentative, 0, strong, Deferring, false},
+		{"claiming hears a weaker claim", Tentative, 0, wire.Rank{}, Tentative, false},
+		{"claiming hears one that holds more", Tentative, 0, wire.Rank{Prefix: 1}, Deferring, false},
+		{"claiming hears a root", Tentative, 0, wire.Rank{}.Confirm(), Following, false},
+		{"root hears a claim that holds more", Root, 0, wire.Rank{Prefix: 9, Strength: 1}, Root, true},
+		{"root hears a root that holds more", Root, 0, wire.Rank{Prefix: 9}.Confirm(), Following, false},
+		{"root hears a root that holds less", Root, 3, wire.Rank{Prefix: 2, Strength: 1<<31 - 1}.Confirm(), Root, true},
+		{"root hears a complete holder", Root, 3, wire.Rank{Complete: true}.Confirm(), Following, false},
+	} {
+		e := started(LAN(), x.prefix, false)
+		now, _ := until(t, e, x.state)
+		now += 100 * time.Millisecond // past the distance between answers
+		var o Output
+		e.Claim(now, claim(1, x.heard), &o)
+		if e.State() != x.want || o.Answer != x.answer {
+			t.Errorf("%s: %v, answers %v; want %v, %v", x.name, e.State(), o.Answer, x.want, x.answer)
+		}
+	}
+}
+
+func TestRankIsFrozen(t *testing.T) {
+	e := started(LAN(), 3, false)
+	now, _ := until(t, e, Root)
+	e.Hold(100, false)
+	if r, _ := e.Rank(); r.Prefix != 3 {
+		t.Errorf("the rank grew to %d after confirmation", r.Prefix)
+	}
+	f := started(LAN(), 0, false)
+	var o Output
+	f.Claim(now, claim(1, wire.Rank{Prefix: 3}.Confirm()), &o)
+	f.Claim(now, claim(1, wire.Rank{Prefix: 99}.Confirm()), &o)
+	if got := f.Root().Claim.Rank.Prefix; got != 3 {
+		t.Errorf("a root raised its rank to %d", got)
+	}
+}
+
+func TestHolderAnswersLateAndOnce(t *testing.T) {
+	e := started(LAN(), 9, true)
+	if e.State() != Holding {
+		t.Fatalf("a complete device is %v", e.State())
+	}
+	if _, ok := e.Deadline(); ok {
+		t.Error("a silent holder has a deadline")
+	}
+	var o Output
+	e.Claim(0, claim(1, wire.Rank{}), &o)
+	at, ok := e.Deadline()
+	if o.Broadcast || !ok || at > LAN().Holder {
+		t.Fatalf("broadcast %v, deadline %v %v", o.Broadcast, at, ok)
+	}
+	// Another holder is quicker.
+	e.Claim(at/2, claim(2, wire.Rank{Complete: true}.Confirm()), &o)
+	if at, ok := e.Deadline(); ok {
+		t.Errorf("answers at %v though another did", at)
+	}
+	e.Claim(at, claim(1, wire.Rank{}), &o)
+	at, _ = e.Deadline()
+	e.Tick(at, &o)
+	if e.State() != Root || !o.Broadcast {
+		t.Errorf("did not answer: %v", e.State())
+	}
+}
+
+func TestStormOfClaimsGetsNoStormOfAnswers(t *testing.T) {
+	cfg := LAN()
+	e := started(cfg, 5, false)
+	now, _ := until(t, e, Root)
+	answers := 0
+	const storm = time.Second
+	for i := range 10000 {
+		var o Output
+		at := now + time.Duration(i)*storm/10000
+		e.Claim(at, claim(1+i%500, wire.Rank{Strength: 1}.Confirm()), &o)
+		if o.Broadcast {
+			answers++
+		}
+	}
+	if most := int(storm/cfg.Answer) + 1; answers > most {
+		t.Errorf("%d answers in a second, at most %d", answers, most)
+	}
+}
+
+func TestChallengeOfADeafRoot(t *testing.T) {
+	cfg := LAN()
+	e := started(cfg, 0, false)
+	var o Output
+	strong := claim(1, wire.Rank{Prefix: 9}.Confirm())
+	e.Claim(0, strong, &o)
+	e.Claim(1, claim(2, wire.Rank{}.Confirm()), &o)
+	if e.Root().Peer != peer(1) {
+		t.Fatal("left a stronger root at once")
+	}
+	e.Tick(1+cfg.Challenge, &o)
+	if e.Root() == nil || e.Root().Peer != peer(2) {
+		t.Fatal("stays with a root that does not answer a weaker one")
+	}
+	e.Claim(2+cfg.Challenge, strong, &o)
+	if e.Root().Peer != peer(2) {
+		t.Error("went back to the deaf root at once")
+	}
+	e.Claim(2+cfg.Challenge+cfg.Deaf, strong, &o)
+	if e.Root().Peer != peer(1) {
+		t.Error("never goes back to the stronger root")
+	}
+}
+
+func TestSuccessorClaimsFirst(t *testing.T) {
+	follow := func() *Election {
+		e := started(LAN(), 0, false)
+		var o Output
+		e.Claim(0, claim(1, wire.Rank{}.Confirm()), &o)
+		return e
+	}
+	var o Output
+	named := follow()
+	named.Resign(time.Second, peer(1), &wire.Resign{Successor: peer(0)}, true, &o)
+	if named.State() != Tentative && !o.Broadcast {
+		if at, ok := named.Deadline(); !ok || at > time.Second {
+			t.Errorf("the successor waits: %v", named.State())
+		}
+	}
+	other := follow()
+	other.Resign(time.Second, peer(1), &wire.Resign{Successor: peer(5)}, true, &o)
+	if at, _ := other.Deadline(); at < time.Second+LAN().HeadStart {
+		t.Errorf("another claims %v after the resignation", at-time.Second)
+	}
+	stranger := follow()
+	stranger.Resign(time.Second, peer(7), &wire.Resign{}, true, &o)
+	if stranger.State() != Following {
+		t.Error("a stranger's resignation counts")
+	}
+}
+
+func TestDistrustIsBounded(t *testing.T) {
+	e := started(LAN(), 0, false)
+	var o Output
+	for i := range 1000 {
+		e.Distrust(time.Duration(i), addr(i).Addr(), wire.ReasonRootStalled, &o)
+	}
+	if n := len(e.distrust); n > 64 {
+		t.Errorf("%d distrusted addresses are kept", n)
+	}
+	if !e.Distrusted(1000, addr(999).Addr()) {
+		t.Error("the last one is believed")
+	}
+	e.Claim(1000, claim(999, wire.Rank{}.Confirm()), &o)
+	if e.State() == Following {
+		t.Error("follows a distrusted root")
+	}
+	if e.Distrusted(LAN().Distrust+time.Second, addr(999).Addr()) {
+		t.Error("distrusted for ever")
+	}
+}
+
+// TestElectionProperties: after any events a tick at the deadline moves the
+// deadline on, and a follower's root is never itself.
+func TestElectionProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		e := New(LAN(), peer(0), rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1)))
+		var now time.Duration
+		var o Output
+		e.Start(0, wire.ReasonNone, &o)
+		for range rapid.IntRange(1, 100).Draw(t, "steps") {
+			now += time.Duration(rapid.IntRange(0, 50).Draw(t, "ms")) * time.Millisecond
+			i := rapid.IntRange(1, 5).Draw(t, "i")
+			r := wire.Rank{Prefix: rapid.IntRange(0, 3).Draw(t, "prefix"), Strength: rapid.Uint32().Draw(t, "strength"),
+				Complete: rapid.IntRange(0, 9).Draw(t, "complete") == 0, Confirmed: rapid.Bool().Draw(t, "confirmed")}
+			o = Output{}
+			switch rapid.IntRange(0, 7).Draw(t, "what") {
+			case 0:
+				e.Resign(now, peer(i), &wire.Resign{Successor: peer(rapid.IntRange(0, 3).Draw(t, "next"))}, rapid.Bool().Draw(t, "needed"), &o)
+			case 1:
+				e.RootLost(now, wire.ReasonRootLost, &o)
+			case 2:
+				e.Distrust(now, addr(i).Addr(), wire.ReasonRootStalled, &o)
+			case 3:
+				e.Hold(rapid.IntRange(0, 3).Draw(t, "held"), rapid.IntRange(0, 5).Draw(t, "whole") == 0)
+			default:
+				e.Claim(now, claim(i, r), &o)
+			}
+			for range 10 {
+				at, ok := e.Deadline()
+				if !ok || at > now {
+					break
+				}
+				e.Tick(now, &o)
+			}
+			if at, ok := e.Deadline(); ok && at <= now {
+				t.Fatalf("%v: the deadline %v stays in the past at %v", e.State(), at, now)
+			}
+			if r := e.Root(); r != nil && r.Peer == peer(0) {
+				t.Fatal("follows itself")
+			}
+		}
+	})
+}

@@ -1,0 +1,260 @@
+package pdp
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+func peer(i int) wire.Peer { return wire.Peer{ID: uint64(i) + 1, Nonce: 1} }
+
+func addr(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), wire.Port)
+}
+
+func newMachine(f File, seed uint64) *Machine {
+	return New(LAN(), Self{Peer: peer(0), Addr: addr(0)}, f, rand.New(rand.NewPCG(seed, 1)))
+}
+
+func TestNothingBeforeStartNorAfterStop(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	if out := m.Step(0, OriginBytes{Bytes: 1}, nil); len(out) != 0 {
+		t.Errorf("before the start: %v", out)
+	}
+	if _, ok := m.Deadline(); ok {
+		t.Error("a deadline before the start")
+	}
+	m.Step(0, Start{}, nil)
+	m.Step(time.Second, Stop{}, nil)
+	if out := m.Step(2*time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1)}, Msg: &wire.Claim{}}, nil); len(out) != 0 {
+		t.Errorf("after the stop: %v", out)
+	}
+	if _, ok := m.Deadline(); ok || !m.Status().Ended {
+		t.Error("a deadline after the stop")
+	}
+}
+
+// TestTentativeRootAsksForNoBody: connecting is allowed before confirmation,
+// a body is not.
+func TestTentativeRootAsksForNoBody(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	out := m.Step(0, Start{}, nil)
+	prepared, confirmed := false, false
+	for range 20 {
+		for _, a := range out {
+			switch a.(type) {
+			case Prepare:
+				prepared = true
+			case OpenOrigin:
+				if !m.IsRoot() || !confirmed {
+					t.Fatal("a body is asked for before the confirmed claim is out")
+				}
+				if !prepared {
+					t.Error("the connection was not prepared during the election")
+				}
+				return
+			case Broadcast:
+				confirmed = m.IsRoot()
+			}
+		}
+		at, ok := m.Deadline()
+		if !ok {
+			break
+		}
+		out = m.Step(at, nil, out[:0])
+	}
+	t.Fatal("no body is asked for")
+}
+
+// TestCorruptedParentIsNamed: a chunk that fails its digest is not relayed and
+// its sender is left.
+func TestCorruptedParentIsNamed(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	link := attach(t, m)
+	out := m.Step(time.Second, Bad{Link: link, Index: 0}, nil)
+	var closed, named bool
+	for _, a := range out {
+		switch a := a.(type) {
+		case Close:
+			closed = closed || a.Link == link && a.Reason == wire.ReasonBadChunk
+		case Note:
+			named = named || a.Peer.Addr() == addr(1).Addr() && a.Reason == wire.ReasonBadChunk
+		case SendChunk:
+			t.Error("something is relayed")
+		}
+	}
+	if !closed || !named {
+		t.Errorf("closed %v, named %v: %v", closed, named, out)
+	}
+}
+
+// attach makes peer 1 root and parent of the machine and returns the link.
+func attach(t *testing.T, m *Machine) Link {
+	t.Helper()
+	m.Step(0, Start{}, nil)
+	env := wire.Envelope{From: peer(1), TCPPort: wire.Port}
+	m.Step(1, Datagram{From: addr(1), Env: env, Msg: &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20}}, nil)
+	for range 10 {
+		at, _ := m.Deadline()
+		m.Step(at, nil, nil)
+		out := m.Step(at, Datagram{From: addr(1), Env: env, Msg: &wire.Place{Parent: peer(1), Depth: 1}}, nil)
+		for _, a := range out {
+			if d, ok := a.(Dial); ok {
+				m.Step(at+1, Opened{Link: d.Link}, nil)
+				m.Step(at+2, Framed{Link: d.Link, Frame: &wire.Welcome{From: peer(1), Size: 1 << 20}}, nil)
+				return d.Link
+			}
+		}
+	}
+	t.Fatal("not attached")
+	return 0
+}
+
+// TestAnyInput throws anything at a machine: it neither panics nor spins, has
+// at most two children, and relays only what it holds.
+func TestAnyInput(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := File{Size: []int64{0, 1, 1 << 20, load.UnknownSize}[rapid.IntRange(0, 3).Draw(t, "size")],
+			Signed: rapid.Bool().Draw(t, "signed"), Keyed: rapid.Bool().Draw(t, "keyed")}
+		m := newMachine(f, rapid.Uint64().Draw(t, "seed"))
+		c := &chaos{t: t, m: m, held: map[int]bool{}, children: map[Link]bool{}}
+		c.step(Start{})
+		for range rapid.IntRange(1, 150).Draw(t, "steps") {
+			c.now += time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond
+			c.step(c.event())
+			for range 20 {
+				at, ok := m.Deadline()
+				if !ok || at > c.now {
+					break
+				}
+				c.step(nil)
+			}
+			if at, ok := m.Deadline(); ok && at <= c.now {
+				t.Fatalf("the deadline %v stays in the past at %v: %v", at, c.now, m.Status())
+			}
+		}
+	})
+}
+
+type chaos struct {
+	t        *rapid.T
+	m        *Machine
+	now      time.Duration
+	held     map[int]bool
+	children map[Link]bool
+}
+
+func (c *chaos) step(in Event) {
+	if s, ok := in.(Stored); ok {
+		c.held[s.Index] = true
+	}
+	for _, a := range c.m.Step(c.now, in, nil) {
+		switch a := a.(type) {
+		case Reset:
+			clear(c.held)
+		case Drop:
+			for _, i := range a.Indices {
+				delete(c.held, i)
+			}
+		case SendFrame:
+			if _, ok := a.Frame.(*wire.Welcome); ok {
+				c.children[a.Link] = true
+			}
+		case Close:
+			delete(c.children, a.Link)
+		case SendChunk:
+			if !c.held[a.Index] {
+				c.t.Fatalf("relays chunk %d, which was never stored", a.Index)
+			}
+		}
+	}
+	if cl, ok := in.(Closed); ok {
+		delete(c.children, cl.Link)
+	}
+	if len(c.children) > wire.MaxChildren {
+		c.t.Fatalf("%d children", len(c.children))
+	}
+}
+
+func (c *chaos) event() Event {
+	t := c.t
+	i := rapid.IntRange(0, 4).Draw(t, "peer")
+	link := Link(rapid.IntRange(-6, 6).Draw(t, "link"))
+	n := rapid.IntRange(0, 20).Draw(t, "n")
+	flag := rapid.Bool().Draw(t, "flag")
+	why := wire.Reason(rapid.IntRange(0, 60).Draw(t, "why"))
+	size := []int64{load.UnknownSize, 0, 1, 1 << 20, 1 << 30}[rapid.IntRange(0, 4).Draw(t, "bytes")]
+	switch rapid.IntRange(0, 17).Draw(t, "what") {
+	case 0, 1, 2, 3:
+		return Datagram{From: addr(i), Env: wire.Envelope{From: peer(i), TCPPort: wire.Port}, Msg: c.message(i, n, size, flag, why)}
+	case 4:
+		return Accepted{Link: Link(rapid.IntRange(1, 6).Draw(t, "child")), From: addr(i), Hello: &wire.Hello{From: peer(i), Prefix: n, Epoch: uint64(n)}}
+	case 5:
+		return Opened{Link: link}
+	case 6, 7:
+		return Framed{Link: link, Frame: c.frame(i, n, size, flag, why)}
+	case 8:
+		return Stored{Link: link, Index: n}
+	case 9:
+		return Bad{Link: link, Index: n}
+	case 10:
+		return Sent{Link: link}
+	case 11:
+		return Closed{Link: link, Reason: why}
+	case 12:
+		return OriginOpened{Size: size, Epoch: uint64(n), From: n}
+	case 13:
+		return OriginBytes{Bytes: int64(n)}
+	case 14:
+		return OriginEnded{Reason: why, Size: size}
+	case 15:
+		return Verified{OK: flag}
+	case 16:
+		return Compared{Link: link, Differ: []int{n}}
+	}
+	return Gate{Open: flag}
+}
+
+func (c *chaos) message(i, n int, size int64, flag bool, why wire.Reason) wire.Message {
+	switch rapid.IntRange(0, 4).Draw(c.t, "message") {
+	case 0:
+		r := wire.Rank{Prefix: n, Strength: uint32(n), Complete: n == 7}
+		if flag {
+			r = r.Confirm()
+		}
+		return &wire.Claim{Rank: r, Prefix: n, Bytes: int64(n), Size: size, Complete: n == 9, Epoch: uint64(n % 3), Spread: uint16(n)}
+	case 1:
+		return &wire.Ask{Attached: flag, Done: n == 5, Free: 2, Prefix: n, Failed: peer(n % 5), Reason: why, Parent: peer(n % 4)}
+	case 2:
+		return &wire.Place{Parent: peer(n % 5), Addr: addr(n % 5), Wait: uint16(n)}
+	case 3:
+		return &wire.Resign{Reason: why, Successor: peer(n % 3), Backoff: uint32(n) * 1000}
+	}
+	return &wire.Direct{Reason: why, Done: flag, Prefix: n, Bytes: int64(n)}
+}
+
+func (c *chaos) frame(i, n int, size int64, flag bool, why wire.Reason) wire.Frame {
+	switch rapid.IntRange(0, 7).Draw(c.t, "frame") {
+	case 0:
+		return &wire.Welcome{From: peer(i), Size: size, Epoch: uint64(n % 3)}
+	case 1:
+		return &wire.Refuse{Reason: why}
+	case 2:
+		return &wire.Progress{Prefix: n, RootPrefix: 2 * n, RootBytes: int64(n)}
+	case 3:
+		return &wire.Path{Peers: []wire.Peer{peer(n % 5), peer(i)}}
+	case 4:
+		return &wire.End{Size: max(size, 0)}
+	case 5:
+		return &wire.Report{Prefix: n, Complete: flag}
+	case 6:
+		return &wire.TableAsk{}
+	}
+	return &wire.Bye{Reason: why}
+}

@@ -1,0 +1,123 @@
+package tree
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+var rootAddr = netip.MustParseAddrPort("10.0.0.1:4051")
+
+func following(t *testing.T) (*Member, wire.Peer) {
+	t.Helper()
+	m := NewMember(LAN(), peer(1), rand.New(rand.NewPCG(1, 2)))
+	root := peer(0)
+	m.Root(0, root, rootAddr, rootAddr, 0)
+	return m, root
+}
+
+func tick(m *Member, now time.Duration) MemberOutput {
+	var o MemberOutput
+	m.Tick(now, Self{Free: 2}, &o)
+	return o
+}
+
+func TestAsksUntilTheRootIsGone(t *testing.T) {
+	m, _ := following(t)
+	asks := 0
+	for range 10 {
+		at, ok := m.Deadline()
+		if !ok {
+			t.Fatal("no deadline while asking")
+		}
+		o := tick(m, at)
+		if o.RootGone {
+			if asks != LAN().Asks {
+				t.Errorf("gone after %d asks, want %d", asks, LAN().Asks)
+			}
+			if at > time.Second/2 {
+				t.Errorf("a root that is gone is noticed after %v only", at)
+			}
+			return
+		}
+		if o.Ask == nil || o.AskTo != rootAddr {
+			t.Fatalf("at %v: %+v", at, o)
+		}
+		asks++
+	}
+	t.Fatal("asks for ever")
+}
+
+func TestWaitingAsksLessAndLessOften(t *testing.T) {
+	m, root := following(t)
+	var now, last time.Duration
+	for i := range 8 {
+		now, _ = m.Deadline()
+		if o := tick(m, now); o.Ask == nil {
+			t.Fatalf("ask %d is missing", i)
+		}
+		var o MemberOutput
+		m.Place(now, root, &wire.Place{Wait: 100}, &o)
+		next, _ := m.Deadline()
+		if d := next - now; i > 0 && d < last && last < LAN().AskAgain {
+			t.Errorf("waits %v after %v", d, last)
+		} else {
+			last = d
+		}
+	}
+	if most := LAN().AskAgain + LAN().AskFirst; last > most {
+		t.Errorf("waits %v, at most %v", last, most)
+	}
+}
+
+func TestDialSurvivesAChangeOfRoot(t *testing.T) {
+	m, root := following(t)
+	now, _ := m.Deadline()
+	tick(m, now)
+	var o MemberOutput
+	m.Place(now, root, &wire.Place{Parent: root, Depth: 1}, &o)
+	if o.Dial != rootAddr || o.Link >= 0 {
+		t.Fatalf("dials %v as link %d", o.Dial, o.Link)
+	}
+	m.Root(now, peer(9), rootAddr, rootAddr, 0)
+	if out := tick(m, now+time.Millisecond); out.Detached {
+		t.Error("a new root broke the dial")
+	}
+	if !m.Welcome(now+2*time.Millisecond, o.Link, root) || m.State() != Attached {
+		t.Errorf("welcomed, but %v", m.State())
+	}
+	if m.SetPath([]wire.Peer{peer(9), peer(1)}) {
+		t.Error("stands in its own path and does not mind")
+	}
+}
+
+func TestUnansweredDialFails(t *testing.T) {
+	m, root := following(t)
+	now, _ := m.Deadline()
+	tick(m, now)
+	var o MemberOutput
+	m.Place(now, root, &wire.Place{Parent: root}, &o)
+	out := tick(m, now+LAN().Dial)
+	if out.Close != o.Link || out.Reason != wire.ReasonUnreachable || m.Failures() != 1 || m.State() != Asking {
+		t.Errorf("%+v, %d failures, %v", out, m.Failures(), m.State())
+	}
+	if a := tick(m, now+LAN().Dial); a.Ask == nil || a.Ask.Failed != root {
+		t.Errorf("does not say which parent failed: %+v", a.Ask)
+	}
+}
+
+func TestFullIsNoFailure(t *testing.T) {
+	m, root := following(t)
+	now, _ := m.Deadline()
+	tick(m, now)
+	var o MemberOutput
+	m.Place(now, root, &wire.Place{Parent: root}, &o)
+	var f MemberOutput
+	m.Fail(now, wire.ReasonFull, &f)
+	if m.Failures() != 0 {
+		t.Error("a parent without a free slot counts as failed")
+	}
+}

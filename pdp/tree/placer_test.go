@@ -1,0 +1,206 @@
+package tree
+
+import (
+	"math/bits"
+	"net/netip"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+func peer(i int) wire.Peer { return wire.Peer{ID: uint64(i) + 1, Nonce: 7} }
+
+func asker(i int) Asker {
+	a := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+	return Asker{Peer: peer(i), Addr: netip.AddrPortFrom(a, 4051), TCPPort: 4051}
+}
+
+// place asks for device i and returns where it was placed.
+func place(t interface{ Fatalf(string, ...any) }, p *Placer, now time.Duration, i int) *wire.Place {
+	got := p.Ask(now, asker(i), &wire.Ask{Free: 2})
+	if got == nil || got.Parent.IsZero() {
+		t.Fatalf("device %d is not placed: %v", i, got)
+	}
+	return got
+}
+
+func TestPlacesBalanced(t *testing.T) {
+	root := wire.Peer{ID: 1 << 40}
+	p := NewPlacer(LAN(), root)
+	const n = 1000
+	children := map[wire.Peer]int{}
+	for i := range n {
+		got := place(t, p, time.Duration(i)*time.Microsecond, i)
+		children[got.Parent]++
+		if most := bits.Len(uint(i + 2)); int(got.Depth) > most {
+			t.Fatalf("device %d stands at depth %d, at most %d", i, got.Depth, most)
+		}
+	}
+	for q, c := range children {
+		if c > wire.MaxChildren {
+			t.Errorf("%v has %d children", q, c)
+		}
+	}
+	if p.Members() != n {
+		t.Errorf("%d members, want %d", p.Members(), n)
+	}
+}
+
+func TestPlaceKeepsAPlaceJustGiven(t *testing.T) {
+	p := NewPlacer(LAN(), wire.Peer{ID: 1 << 40})
+	first := place(t, p, 0, 0)
+	again := place(t, p, 10*time.Millisecond, 0)
+	if first.Parent != again.Parent {
+		t.Errorf("a repeated ask moved the asker from %v to %v", first.Parent, again.Parent)
+	}
+	place(t, p, 11*time.Millisecond, 1)
+	if third := place(t, p, 12*time.Millisecond, 2); third.Depth != 2 {
+		t.Errorf("the third stands at depth %d: the repeated ask took a slot", third.Depth)
+	}
+}
+
+func TestPlaceAvoidsAParentThatFailed(t *testing.T) {
+	cfg := LAN()
+	root := wire.Peer{ID: 1 << 40}
+	p := NewPlacer(cfg, root)
+	for i := range 3 {
+		place(t, p, 0, i)
+		p.Ask(time.Millisecond, asker(i), &wire.Ask{Attached: true, Parent: p.members[peer(i)].parent, Free: 2})
+	}
+	now := 2 * time.Millisecond
+	got := p.Ask(now, asker(2), &wire.Ask{Free: 2, Failed: peer(0), Reason: wire.ReasonBadChunk})
+	if got.Parent != peer(1) {
+		t.Errorf("placed below %v after device 0 failed it", got.Parent)
+	}
+	// A bad word of the only parent there is holds for a while only.
+	alone := NewPlacer(cfg, root)
+	place(t, alone, 0, 0)
+	ask := &wire.Ask{Free: 2, Failed: root, Reason: wire.ReasonUnreachable}
+	if got := alone.Ask(now, asker(0), ask); !got.Parent.IsZero() {
+		t.Error("offered the root at once again")
+	}
+	if got := alone.Ask(now+cfg.Lease+1, asker(0), ask); got.Parent != root {
+		t.Error("the root is not offered again though there is nobody else")
+	}
+}
+
+func TestPlaceAltered(t *testing.T) {
+	root := wire.Peer{ID: 1 << 40}
+	p := NewPlacer(LAN(), root)
+	for i := range 2 {
+		place(t, p, 0, i)
+	}
+	ask := &wire.Ask{Free: 2, Failed: peer(0), Reason: wire.ReasonDigestMismatch}
+	if got := p.Ask(1, asker(2), ask); !got.Parent.IsZero() {
+		t.Errorf("who was sent altered chunks is placed below %v, not at the root", got.Parent)
+	}
+	p.Left(peer(0))
+	if got := p.Ask(2, asker(2), ask); got.Parent != root {
+		t.Errorf("placed below %v though the root has a free slot", got.Parent)
+	}
+}
+
+func TestDoneMembersFreeTheirSlotAndServe(t *testing.T) {
+	root := wire.Peer{ID: 1 << 40}
+	p := NewPlacer(LAN(), root)
+	for i := range 2 {
+		place(t, p, 0, i)
+		p.Ask(1, asker(i), &wire.Ask{Attached: true, Parent: root, Free: 2})
+	}
+	p.Ask(2, asker(0), &wire.Ask{Attached: true, Parent: root, Free: 2, Done: true})
+	if got := place(t, p, 3, 2); got.Parent != root {
+		t.Errorf("placed below %v, the slot at the root is free", got.Parent)
+	}
+	if p.Waiting(3) != 2 {
+		t.Errorf("%d wait, want 2", p.Waiting(3))
+	}
+	if got := place(t, p, 4, 3); got.Depth != 2 {
+		t.Errorf("depth %d below a member that is done, want 2", got.Depth)
+	}
+}
+
+// TestPlacerProperties: whatever members say, nobody is placed below itself
+// or without end deep, and every ask has an answer.
+func TestPlacerProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		root := wire.Peer{ID: 1 << 40}
+		p := NewPlacer(LAN(), root)
+		parent := map[wire.Peer]wire.Peer{} // as the members hold it
+		var now time.Duration
+		n := rapid.IntRange(1, 40).Draw(t, "n")
+		for range rapid.IntRange(1, 200).Draw(t, "steps") {
+			now += time.Duration(rapid.IntRange(0, 300).Draw(t, "ms")) * time.Millisecond
+			i := rapid.IntRange(0, n-1).Draw(t, "i")
+			me := peer(i)
+			switch rapid.IntRange(0, 5).Draw(t, "what") {
+			case 0: // reports
+				if q, ok := parent[me]; ok {
+					p.Ask(now, asker(i), &wire.Ask{Attached: true, Parent: q, Free: 2})
+				}
+			case 1: // done
+				p.Ask(now, asker(i), &wire.Ask{Done: true, Free: 2})
+				delete(parent, me)
+			case 2: // complains
+				failed := parent[me]
+				delete(parent, me)
+				ask(t, p, parent, now, i, &wire.Ask{Free: 2, Failed: failed, Reason: wire.Reason(rapid.IntRange(0, 40).Draw(t, "why"))})
+			case 3: // lies
+				ask(t, p, parent, now, i, &wire.Ask{Free: 2, Failed: peer(rapid.IntRange(0, n-1).Draw(t, "victim")), Reason: wire.ReasonParentLost})
+			default:
+				ask(t, p, parent, now, i, &wire.Ask{Free: 2})
+			}
+			p.measure(now)
+			for _, m := range p.order {
+				if m.depth > wire.MaxPath {
+					t.Fatalf("%v stands at depth %d", m.peer, m.depth)
+				}
+			}
+		}
+		if p.Members() > n {
+			t.Fatalf("%d members of %d", p.Members(), n)
+		}
+	})
+}
+
+// ask asks and checks the answer.
+func ask(t *rapid.T, p *Placer, parent map[wire.Peer]wire.Peer, now time.Duration, i int, a *wire.Ask) {
+	got := p.Ask(now, asker(i), a)
+	if got == nil {
+		t.Fatalf("no answer to an ask")
+	}
+	if got.Parent.IsZero() {
+		return
+	}
+	for q, steps := got.Parent, 0; !q.IsZero() && steps < 100; steps++ {
+		if q == peer(i) {
+			t.Fatalf("%v is placed below itself", q)
+		}
+		m := p.members[q]
+		if m == nil {
+			break
+		}
+		q = m.parent
+	}
+	parent[peer(i)] = got.Parent
+}
+
+func TestMembersAreBounded(t *testing.T) {
+	p := NewPlacer(LAN(), wire.Peer{ID: 1 << 40})
+	for i := range MaxMembers + 100 {
+		p.Ask(0, asker(i), &wire.Ask{Attached: true, Parent: peer(i + 1), Free: 2})
+	}
+	if p.Members() > MaxMembers {
+		t.Errorf("%d members, at most %d", p.Members(), MaxMembers)
+	}
+	if got := p.Ask(1, asker(MaxMembers+200), &wire.Ask{Free: 2}); got == nil || !got.Parent.IsZero() || got.Wait == 0 {
+		t.Errorf("a full root answers %v", got)
+	}
+	// Who is silent for long makes room.
+	late := p.forgetAfter() + time.Second
+	if got := p.Ask(late, asker(MaxMembers+200), &wire.Ask{Free: 2}); got.Parent.IsZero() || p.Members() != 1 {
+		t.Errorf("after a long silence: %v, %d members", got, p.Members())
+	}
+}
