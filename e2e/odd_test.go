@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,25 +74,34 @@ func TestRottenDisk(t *testing.T) {
 			})
 		}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			srv := newServer(t, body)
-			srv.set(func(s *server) { s.rate = 2 * mib })
-			s := newSite(t)
-			a := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
-			a.until(10*time.Second, "half", isProgress(50))
-			a.signal(syscall.SIGKILL)
-			<-a.ended
-			c.rot(t, a.out)
-			srv.set(func(s *server) { s.rate = 0 })
-			b := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
-			b.wait(15*time.Second, 0)
-			if st, err := os.Stat(b.out); err == nil && st.IsDir() {
-				b.out = filepath.Join(b.out, "app.bin")
-			}
-			b.holds(body)
-			t.Log(srv.ranges())
-		})
+		for _, keeper := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, a peer has the file: %v", c.name, keeper), func(t *testing.T) {
+				t.Parallel()
+				srv := newServer(t, body)
+				srv.set(func(s *server) { s.rate = 2 * mib })
+				s := newSite(t)
+				a := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
+				a.until(10*time.Second, "half", isProgress(50))
+				a.signal(syscall.SIGKILL)
+				<-a.ended
+				c.rot(t, a.out)
+				srv.set(func(s *server) { s.rate = 0 })
+				if keeper {
+					k := s.get(addrOf(1), srv.url(), "--sha256", shaOf(body), "--linger", "20s")
+					k.done(10 * time.Second)
+				}
+				b := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
+				b.wait(15*time.Second, 0)
+				if st, err := os.Stat(b.out); err == nil && st.IsDir() {
+					b.out = filepath.Join(b.out, "app.bin")
+				}
+				b.holds(body)
+				t.Log(srv.ranges())
+				if f := b.final(); keeper {
+					t.Logf("%d bytes from the server while a peer has the file, aim 0", f.BytesFromOrigin)
+				}
+			})
+		}
 	}
 }
 
