@@ -121,7 +121,9 @@ func (c *Controller) RevokeEnrolment(ctx context.Context, a Actor, id string) er
 
 // enrolLimits slow down guesses at enrolment tokens from one address. A whole
 // site may be behind one, so successes are forgiven and the first are free.
-func enrolLimits(from string) []limit { return []limit{{"enrol from " + network(from), 100, time.Minute}} }
+func enrolLimits(from string) []limit {
+	return []limit{{"enrol from " + network(from), 100, time.Minute}}
+}
 
 // Enrol gives a device an identity: its own secret, in exchange for an
 // enrolment token or a site key. A device that has an identity keeps it, so

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -13,14 +14,14 @@ import (
 // Limits of what a device says. What is beyond them is cut off, not refused: a
 // device in trouble must be heard.
 const (
-	MaxReportFiles    = 64  // final reports in one device report
+	MaxReportFiles    = 128 // final reports in one device report, components counted
 	MaxReportFailures = 64  // failures in one device report
-	MaxStateFiles     = 64  // last reports of files kept with the state
+	MaxStateFiles     = 128 // last reports of files kept with the state
 	MaxStateFailures  = 16  // last failures kept with the state
 	MaxReportText     = 300 // bytes of each text
-	MaxReportPeers    = 16  // children and fallbacks of one report
+	MaxReportPeers    = 8   // children and fallbacks of one final report
 	// MaxReportBytes bounds a number of bytes: what is beyond cannot be true.
-	MaxReportBytes = 1 << 60
+	MaxReportBytes = 1 << 50
 )
 
 // states are the words that a device may report.
@@ -40,7 +41,7 @@ func (c *Controller) Report(ctx context.Context, a Actor, r DeviceReport) (out D
 	case !slices.Contains(states, r.State):
 		return out, invalid("there is no state %.40q", r.State)
 	}
-	clean(&r)
+	sum := clean(&r)
 	err = c.store.Update(ctx, func(tx Tx) error {
 		d, err := find(ctx, tx.Devices(), "device", a.Name)
 		if err != nil {
@@ -57,7 +58,7 @@ func (c *Controller) Report(ctx context.Context, a Actor, r DeviceReport) (out D
 				return err
 			}
 		}
-		if err := c.take(ctx, tx, d.Name, a.From, r); err != nil {
+		if err := c.take(ctx, tx, d.Name, a.From, r, sum); err != nil {
 			return err
 		}
 		out, err = w.desired(ctx, d)
@@ -67,7 +68,7 @@ func (c *Controller) Report(ctx context.Context, a Actor, r DeviceReport) (out D
 }
 
 // take writes a report into the state and the history of a device.
-func (c *Controller) take(ctx context.Context, tx Tx, device, from string, r DeviceReport) error {
+func (c *Controller) take(ctx context.Context, tx Tx, device, from string, r DeviceReport, sum Traffic) error {
 	now := c.now()
 	s, ok, err := lookup(ctx, tx.States(), device)
 	if err != nil {
@@ -80,11 +81,8 @@ func (c *Controller) take(ctx context.Context, tx Tx, device, from string, r Dev
 	if s.Last.State != r.State {
 		s.Since = now
 	}
-	for _, f := range r.Files {
-		s.Traffic.FromOrigin += f.BytesFromOrigin
-		s.Traffic.FromPeers += f.BytesFromPeers
-		s.Traffic.FromCache += f.BytesFromCache
-		s.Traffic.ToPeers += f.BytesToPeers
+	s.Traffic.add(sum)
+	for _, f := range slices.Backward(r.Files) {
 		s.Files = slices.DeleteFunc(s.Files, func(o report.Final) bool { return o.File == f.File })
 		s.Files = slices.Insert(s.Files, 0, f)
 	}
@@ -136,19 +134,38 @@ func (c *Controller) story(s DeviceState, from string, r DeviceReport) []History
 	return all
 }
 
-// clean bounds all that a device says.
-func clean(r *DeviceReport) {
-	for _, t := range []*string{&r.Time, &r.Model, &r.Program, &r.Address, &r.Active, &r.Inactive, &r.Wanted, &r.Sharing, &r.SharingFrom,
+// add sums, and stays at the top where a sum would run over.
+func (t *Traffic) add(o Traffic) {
+	for _, n := range []struct {
+		to *int64
+		by int64
+	}{{&t.FromOrigin, o.FromOrigin}, {&t.FromPeers, o.FromPeers}, {&t.FromCache, o.FromCache}, {&t.ToPeers, o.ToPeers}} {
+		*n.to += min(n.by, math.MaxInt64-*n.to)
+	}
+}
+
+// clean bounds all that a device says, puts components beside their load, and
+// returns the sum of the bytes, in which components do not count again.
+func clean(r *DeviceReport) Traffic {
+	for _, t := range []*string{&r.Time, &r.Program, &r.Address, &r.Active, &r.Inactive, &r.Wanted, &r.Sharing, &r.SharingFrom,
 		&r.Role, &r.Root, &r.Parent, &r.Reason, &r.Message, &r.Boot} {
 		*t = cleanText(*t, MaxReportText)
 	}
 	r.Model = cleanText(r.Model, policy.MaxModelText)
 	r.Children = cleanTexts(r.Children)
 	r.Percent = min(max(r.Percent, 0), 100)
-	r.Files = slices.Clone(r.Files[:min(len(r.Files), MaxReportFiles)])
-	for i := range r.Files {
-		cleanFinal(&r.Files[i], 1)
+	var sum Traffic
+	var files []report.Final
+	for _, f := range r.Files[:min(len(r.Files), MaxReportFiles)] {
+		parts := f.Components
+		f = cleanFinal(f)
+		sum.add(Traffic{f.BytesFromOrigin, f.BytesFromPeers, f.BytesFromCache, f.BytesToPeers})
+		files = append(files, f)
+		for _, p := range parts[:min(len(parts), MaxReportFiles)] {
+			files = append(files, cleanFinal(p))
+		}
 	}
+	r.Files = files[:min(len(files), MaxReportFiles)]
 	r.Failures = slices.Clone(r.Failures[:min(len(r.Failures), MaxReportFailures)])
 	for i := range r.Failures {
 		f := &r.Failures[i]
@@ -156,6 +173,7 @@ func clean(r *DeviceReport) {
 			*t = cleanText(*t, MaxReportText)
 		}
 	}
+	return sum
 }
 
 func cleanTexts(all []string) []string {
@@ -166,9 +184,8 @@ func cleanTexts(all []string) []string {
 	return all
 }
 
-// cleanFinal bounds a final report; a load's has those of its components, which
-// have none.
-func cleanFinal(f *report.Final, depth int) {
+// cleanFinal bounds a final report and leaves its components out.
+func cleanFinal(f report.Final) report.Final {
 	for _, t := range []*string{&f.File, &f.URL, &f.SHA256, &f.Path, &f.Source, &f.Role, &f.Root, &f.Parent} {
 		*t = cleanText(*t, MaxReportText)
 	}
@@ -181,14 +198,8 @@ func cleanFinal(f *report.Final, depth int) {
 		f.Fallbacks[i].From = cleanText(f.Fallbacks[i].From, MaxReportText)
 		f.Fallbacks[i].Reason = cleanText(f.Fallbacks[i].Reason, MaxReportText)
 	}
-	if depth == 0 {
-		f.Components = nil
-		return
-	}
-	f.Components = slices.Clone(f.Components[:min(len(f.Components), MaxReportFiles)])
-	for i := range f.Components {
-		cleanFinal(&f.Components[i], depth-1)
-	}
+	f.Components = nil
+	return f
 }
 
 // Seen notes that a device has asked for something, though it does not report:
@@ -318,8 +329,5 @@ func (o *Overview) count(d Device, s DeviceState, want string, silent time.Time)
 	if want != "" && want != s.Last.Active {
 		o.Pending++
 	}
-	o.Traffic.FromOrigin += s.Traffic.FromOrigin
-	o.Traffic.FromPeers += s.Traffic.FromPeers
-	o.Traffic.FromCache += s.Traffic.FromCache
-	o.Traffic.ToPeers += s.Traffic.ToPeers
+	o.Traffic.add(s.Traffic)
 }

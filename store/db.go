@@ -1,0 +1,195 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/peerload/peerload/control"
+)
+
+// Dialect is what the two databases do differently.
+type Dialect struct {
+	// Name for errors.
+	Name string
+	// Dollar says that arguments are written $1, $2 instead of ?.
+	Dollar bool
+	// Lock is the statement that makes an update the only one, "" if its
+	// beginning does.
+	Lock string
+	// ReadOnly are the options of a transaction that only reads.
+	ReadOnly *sql.TxOptions
+}
+
+// bind writes arguments as the dialect does. No statement of ours has a
+// question mark of another meaning.
+func (d Dialect) bind(query string) string {
+	if !d.Dollar {
+		return query
+	}
+	var b strings.Builder
+	n := 0
+	for _, r := range query {
+		if r != '?' {
+			b.WriteRune(r)
+			continue
+		}
+		n++
+		b.WriteString("$" + strconv.Itoa(n))
+	}
+	return b.String()
+}
+
+// DB is a control.Store in an SQL database.
+type DB struct {
+	// Writes and Reads are the pools; they may be one. Required.
+	Writes, Reads *sql.DB
+	Dialect       Dialect
+}
+
+var _ control.Store = (*DB)(nil)
+
+// View implements control.Store.
+func (d *DB) View(ctx context.Context, fn func(control.Tx) error) error {
+	t, err := d.Reads.BeginTx(ctx, d.Dialect.ReadOnly)
+	if err != nil {
+		return d.wrap(err)
+	}
+	defer t.Rollback() // a transaction that only reads has nothing to commit
+	return d.wrap(fn(&tx{t, d.Dialect}))
+}
+
+// Update implements control.Store. There is one writer at a time in either
+// database, so none ever has to give way to another.
+func (d *DB) Update(ctx context.Context, fn func(control.Tx) error) error {
+	t, err := d.Writes.BeginTx(ctx, nil)
+	if err != nil {
+		return d.wrap(err)
+	}
+	defer t.Rollback() // does nothing after a commit
+	if d.Dialect.Lock != "" {
+		if _, err := t.ExecContext(ctx, d.Dialect.Lock); err != nil {
+			return d.wrap(err)
+		}
+	}
+	if err := fn(&tx{t, d.Dialect}); err != nil {
+		return d.wrap(err)
+	}
+	return d.wrap(t.Commit())
+}
+
+// Close implements control.Store.
+func (d *DB) Close() error {
+	err := d.Writes.Close()
+	if d.Reads != d.Writes {
+		err = errors.Join(err, d.Reads.Close())
+	}
+	return err
+}
+
+// wrap says which database an error comes from, unless it is the domain's own.
+func (d *DB) wrap(err error) error {
+	var s *sqlError
+	if errors.As(err, &s) || err == nil {
+		return err
+	}
+	for _, own := range []error{sql.ErrTxDone, sql.ErrConnDone} {
+		if errors.Is(err, own) {
+			return fmt.Errorf("%s: %w", d.Dialect.Name, err)
+		}
+	}
+	return err
+}
+
+// sqlError is an error of a statement.
+type sqlError struct {
+	what string
+	err  error
+}
+
+func (e *sqlError) Error() string { return e.what + ": " + e.err.Error() }
+func (e *sqlError) Unwrap() error { return e.err }
+
+// tx implements control.Tx.
+type tx struct {
+	*sql.Tx
+	dialect Dialect
+}
+
+func (t *tx) exec(ctx context.Context, what, query string, args ...any) (int64, error) {
+	res, err := t.ExecContext(ctx, t.dialect.bind(query), args...)
+	if err != nil {
+		return 0, &sqlError{t.dialect.Name + ": " + what, err}
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return 0, &sqlError{t.dialect.Name + ": " + what, err}
+	}
+	return n, nil
+}
+
+// rows runs a query and hands each row to scan.
+func (t *tx) rows(ctx context.Context, what, query string, args []any, scan func(*sql.Rows) error) error {
+	fail := func(err error) error { return &sqlError{t.dialect.Name + ": " + what, err} }
+	rows, err := t.QueryContext(ctx, t.dialect.bind(query), args...)
+	if err != nil {
+		return fail(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return fail(err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+func (t *tx) Devices() control.Table[control.Device, control.DeviceFilter] {
+	return &table[control.Device, control.DeviceFilter, *control.Device]{t, devices}
+}
+
+func (t *tx) Profiles() control.Table[control.Profile, control.TextFilter] {
+	return &table[control.Profile, control.TextFilter, *control.Profile]{t, profiles}
+}
+
+func (t *tx) Enterprises() control.Table[control.Enterprise, control.None] {
+	return &table[control.Enterprise, control.None, *control.Enterprise]{t, enterprises}
+}
+
+func (t *tx) Models() control.Table[control.ModelEntry, control.None] {
+	return &table[control.ModelEntry, control.None, *control.ModelEntry]{t, models}
+}
+
+func (t *tx) Loads() control.Table[control.Load, control.LoadFilter] {
+	return &table[control.Load, control.LoadFilter, *control.Load]{t, loads}
+}
+
+func (t *tx) States() control.Table[control.DeviceState, control.StateFilter] {
+	return &table[control.DeviceState, control.StateFilter, *control.DeviceState]{t, states}
+}
+
+func (t *tx) Accounts() control.Table[control.Account, control.TextFilter] {
+	return &table[control.Account, control.TextFilter, *control.Account]{t, accounts}
+}
+
+func (t *tx) Credentials() control.Table[control.Credential, control.CredentialFilter] {
+	return &table[control.Credential, control.CredentialFilter, *control.Credential]{t, credentials}
+}
+
+func (t *tx) Throttles() control.Table[control.Throttle, control.None] {
+	return &table[control.Throttle, control.None, *control.Throttle]{t, throttles}
+}
+
+func (t *tx) History() control.Log[control.HistoryEntry, control.HistoryFilter] {
+	return &log[control.HistoryEntry, control.HistoryFilter]{t, history}
+}
+
+func (t *tx) Audit() control.Log[control.AuditEntry, control.AuditFilter] {
+	return &log[control.AuditEntry, control.AuditFilter]{t, audit}
+}

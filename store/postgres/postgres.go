@@ -1,0 +1,75 @@
+// Package postgres is the control.Store in a PostgreSQL database, for sites
+// that have one and back it up. Several controllers may share it.
+//
+// What lives here: opening, and what PostgreSQL does in its own way. What must
+// not: statements, which are in package store for both databases.
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/peerload/peerload/store"
+)
+
+// Config configures a Store.
+type Config struct {
+	// URL of the database as libpq takes it: postgres://user@host/name, or
+	// "host=/run/postgresql dbname=peerload". Required. The password is better
+	// in ~/.pgpass or PGPASSWORD than here.
+	URL string
+	// Connections are the most at a time. 0 means 16; at least 2.
+	Connections int
+}
+
+// Validate says what is missing or out of range.
+func (c Config) Validate() error {
+	if c.URL == "" {
+		return errors.New("postgres: no URL")
+	}
+	if c.Connections < 0 || c.Connections == 1 {
+		return errors.New("postgres: fewer than 2 connections")
+	}
+	return nil
+}
+
+// updateLock makes one update at a time of all controllers of the database:
+// then none can fail because of another, which it could as a serializable
+// transaction. Readers do not wait. The number is ours alone by being random.
+const updateLock = "SELECT pg_advisory_xact_lock(7018141438172451)"
+
+// Store is a control.Store in a PostgreSQL database.
+type Store struct{ *store.DB }
+
+// Open connects to the database, which must exist, and brings it to the newest
+// version. Errors match store.ErrNewer if a newer program has written it.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Connections == 0 {
+		cfg.Connections = 16
+	}
+	db, err := sql.Open("pgx", cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	db.SetMaxOpenConns(cfg.Connections)
+	db.SetMaxIdleConns(cfg.Connections / 2)
+	locker, err := lock.NewPostgresSessionLocker()
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	if err := store.Migrate(ctx, "postgres", db, 0, goose.WithSessionLocker(locker)); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	dialect := store.Dialect{Name: "postgres", Dollar: true, Lock: updateLock,
+		ReadOnly: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}}
+	return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect}}, nil
+}

@@ -1,0 +1,222 @@
+package store
+
+import (
+	"strings"
+	"time"
+
+	"github.com/peerload/peerload/control"
+)
+
+// column is one by which rows are found.
+type column[T any] struct {
+	name  string
+	value func(T) any
+}
+
+// condition is a part of a WHERE; one without arguments stands by itself.
+type condition struct {
+	sql  string
+	args []any
+}
+
+// schema says how things of one kind are rows. The migrations make its tables;
+// TestSchemaMatchesMigrations compares them.
+type schema[T, F any] struct {
+	name    string
+	columns []column[T]
+	where   func(F) []condition
+}
+
+func nothing(control.None) []condition { return nil }
+
+// equal is a condition if the value is one, and none for "".
+func equal(conds []condition, column, value string) []condition {
+	if value == "" {
+		return conds
+	}
+	return append(conds, condition{column + " = ?", []any{value}})
+}
+
+// within is a condition on a time, none for the zero time.
+func within(conds []condition, sql string, t time.Time) []condition {
+	if t.IsZero() {
+		return conds
+	}
+	return append(conds, condition{sql, []any{t.UnixMicro()}})
+}
+
+// contains finds a part of the search column, which is in lower case.
+func contains(conds []condition, text string) []condition {
+	if text == "" {
+		return conds
+	}
+	text = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(strings.ToLower(text))
+	return append(conds, condition{`search LIKE ? ESCAPE '\'`, []any{"%" + text + "%"}})
+}
+
+func search(texts ...string) string { return strings.ToLower(strings.Join(texts, "\n")) }
+
+// nullable is NULL for "": a reference to nothing.
+func nullable(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// micros is 0 for the zero time.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func textFilter(f control.TextFilter) []condition { return contains(nil, f.Text) }
+
+var devices = schema[control.Device, control.DeviceFilter]{
+	name: "devices",
+	columns: []column[control.Device]{
+		{"model", func(d control.Device) any { return d.Model }},
+		{"profile", func(d control.Device) any { return nullable(d.Profile) }},
+		{"site", func(d control.Device) any { return d.Site }},
+		{"origin", func(d control.Device) any { return d.Origin }},
+		{"assigned", func(d control.Device) any { return d.Load.Load }},
+		{"search", func(d control.Device) any { return search(d.Name, d.Description) }},
+	},
+	where: func(f control.DeviceFilter) []condition {
+		c := contains(nil, f.Text)
+		c = equal(c, "model", f.Model)
+		c = equal(c, "profile", f.Profile)
+		c = equal(c, "site", f.Site)
+		c = equal(c, "origin", f.Origin)
+		c = equal(c, "assigned", f.Load)
+		if f.NoProfile {
+			c = append(c, condition{sql: "profile IS NULL"})
+		}
+		switch f.State {
+		case "":
+		case control.StateUnknown: // also those without any row
+			c = append(c, condition{"id NOT IN (SELECT id FROM states WHERE state <> ?)", []any{f.State}})
+		default:
+			c = append(c, condition{"id IN (SELECT id FROM states WHERE state = ?)", []any{f.State}})
+		}
+		if f.Active != "" {
+			c = append(c, condition{"id IN (SELECT id FROM states WHERE active = ?)", []any{f.Active}})
+		}
+		return c
+	},
+}
+
+var profiles = schema[control.Profile, control.TextFilter]{
+	name:    "profiles",
+	columns: []column[control.Profile]{{"search", func(p control.Profile) any { return search(p.Name, p.Description) }}},
+	where:   textFilter,
+}
+
+var enterprises = schema[control.Enterprise, control.None]{name: "enterprises", where: nothing}
+
+var models = schema[control.ModelEntry, control.None]{name: "models", where: nothing}
+
+var loads = schema[control.Load, control.LoadFilter]{
+	name: "loads",
+	columns: []column[control.Load]{
+		{"retired", func(l control.Load) any {
+			if l.Retired {
+				return 1
+			}
+			return 0
+		}},
+		{"search", func(l control.Load) any { return search(l.Name) }},
+	},
+	where: func(f control.LoadFilter) []condition {
+		c := contains(nil, f.Text)
+		if !f.Retired {
+			c = append(c, condition{sql: "retired = 0"})
+		}
+		return c
+	},
+}
+
+var states = schema[control.DeviceState, control.StateFilter]{
+	name: "states",
+	columns: []column[control.DeviceState]{
+		{"state", func(s control.DeviceState) any { return s.Last.State }},
+		{"active", func(s control.DeviceState) any { return s.Last.Active }},
+		{"role", func(s control.DeviceState) any { return s.Last.Role }},
+		{"last_seen", func(s control.DeviceState) any { return micros(s.LastSeen) }},
+	},
+	where: func(f control.StateFilter) []condition {
+		c := equal(nil, "state", f.State)
+		c = equal(c, "active", f.Active)
+		c = equal(c, "role", f.Role)
+		return within(c, "last_seen < ?", f.SeenBefore)
+	},
+}
+
+var accounts = schema[control.Account, control.TextFilter]{
+	name:    "accounts",
+	columns: []column[control.Account]{{"search", func(a control.Account) any { return search(a.Name, a.FullName) }}},
+	where:   textFilter,
+}
+
+var credentials = schema[control.Credential, control.CredentialFilter]{
+	name: "credentials",
+	columns: []column[control.Credential]{
+		{"kind", func(c control.Credential) any { return string(c.Kind) }},
+		{"subject", func(c control.Credential) any { return c.Subject }},
+		{"hash", func(c control.Credential) any { return c.Hash }},
+		{"ends", func(c control.Credential) any { return ends(c) }},
+	},
+	where: func(f control.CredentialFilter) []condition {
+		c := equal(nil, "kind", string(f.Kind))
+		c = equal(c, "subject", f.Subject)
+		c = equal(c, "hash", f.Hash)
+		return within(c, "ends > 0 AND ends <= ?", f.ExpiredBy)
+	},
+}
+
+// ends is when a credential expires, by age or by idleness; 0 is never.
+func ends(c control.Credential) int64 {
+	at, idle := micros(c.Expires), micros(c.Idle)
+	if at == 0 || idle != 0 && idle < at {
+		return idle
+	}
+	return at
+}
+
+var throttles = schema[control.Throttle, control.None]{name: "throttles", where: nothing}
+
+// A log has the columns at and subject, by which it is trimmed.
+
+var history = schema[control.HistoryEntry, control.HistoryFilter]{
+	name: "history",
+	columns: []column[control.HistoryEntry]{
+		{"at", func(h control.HistoryEntry) any { return micros(h.At) }},
+		{"subject", func(h control.HistoryEntry) any { return h.Device }},
+		{"kind", func(h control.HistoryEntry) any { return h.Kind }},
+	},
+	where: func(f control.HistoryFilter) []condition {
+		c := equal(nil, "subject", f.Device)
+		c = equal(c, "kind", f.Kind)
+		c = within(c, "at >= ?", f.Since)
+		return within(c, "at < ?", f.Before)
+	},
+}
+
+var audit = schema[control.AuditEntry, control.AuditFilter]{
+	name: "audit",
+	columns: []column[control.AuditEntry]{
+		{"at", func(a control.AuditEntry) any { return micros(a.At) }},
+		{"subject", func(a control.AuditEntry) any { return a.Actor }},
+		{"action", func(a control.AuditEntry) any { return a.Action }},
+		{"target", func(a control.AuditEntry) any { return a.Target }},
+	},
+	where: func(f control.AuditFilter) []condition {
+		c := equal(nil, "subject", f.Actor)
+		c = equal(c, "action", f.Action)
+		c = equal(c, "target", f.Target)
+		c = within(c, "at >= ?", f.Since)
+		return within(c, "at < ?", f.Before)
+	},
+}
