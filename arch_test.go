@@ -89,8 +89,9 @@ var house = []room{
 	{dir: "store/storetest", floor: 2, side: controller},
 	{dir: "store/sqlite", floor: 2, side: controller, libraries: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3"}},
 	{dir: "store/postgres", floor: 2, side: controller, libraries: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
-	{dir: "fileserver", floor: 2, side: controller},
-	{dir: "web", floor: 2, side: controller, only: []string{"load", "policy", "report", "control"},
+	{dir: "fileserver", floor: 2, side: controller, only: []string{"tftp"}, libraries: []string{"github.com/prometheus/client_golang"}},
+	{dir: "fileserver/cnf", floor: 2, side: controller, only: []string{"policy", "provision", "provision/template", "control"}},
+	{dir: "web", floor: 2, side: controller, only: []string{"load", "policy", "report", "publish", "control"},
 		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
 
 	// Floor 3: the product from outside. The simulator is as pure as what it

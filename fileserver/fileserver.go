@@ -1,17 +1,21 @@
 // Package fileserver offers one directory of plain files to devices, over HTTP
-// and TFTP. What it offers is everything in the directory but hidden files,
-// read-only; what it offers is right because devices verify it, not because
-// of who serves it.
+// and TFTP, and files that its caller makes on the fly. What it offers is
+// everything in the directory but hidden files, read-only; what it offers is
+// right because devices verify it, not because of who serves it. A budget
+// bounds what one site downloads at the same time.
 //
 // What must not be here: knowledge of loads beyond their file names, the
 // database, pages for people.
 package fileserver
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,6 +23,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -34,11 +39,19 @@ type Config struct {
 	HTTP net.Listener
 	// TFTP is a UDP socket. nil: no TFTP.
 	TFTP *net.UDPConn
+	// Generate makes a file on the fly; it is asked before the directory, with
+	// a clean name and the client's address. An error that matches
+	// fs.ErrNotExist sends the request to the directory. nil: no such files.
+	Generate func(ctx context.Context, name string, client netip.Addr) ([]byte, error)
+	// Budget bounds what devices of one site download at the same time.
+	Budget Budget
+	// Metrics counts what is served. nil: nothing is counted.
+	Metrics *Metrics
 	// Log is told of requests that fail. nil: nothing is logged.
 	Log *slog.Logger
 }
 
-// Validate says what is missing.
+// Validate says what is missing or out of range.
 func (c Config) Validate() error {
 	if c.Root == nil {
 		return errors.New("fileserver: no directory given")
@@ -46,11 +59,24 @@ func (c Config) Validate() error {
 	if c.HTTP == nil && c.TFTP == nil {
 		return errors.New("fileserver: neither HTTP nor TFTP to serve")
 	}
-	return nil
+	return c.Budget.Validate()
 }
 
 // shutdownGrace is how long transfers may go on after the end was asked for.
 const shutdownGrace = 2 * time.Second
+
+// server is one call of Serve.
+type server struct {
+	cfg  Config
+	gate *gate
+}
+
+func newServer(cfg Config) *server {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &server{cfg: cfg, gate: newGate(cfg.Budget)}
+}
 
 // Serve serves until ctx is cancelled, closes the sockets and returns nil. If
 // one of the two protocols fails, the other ends too.
@@ -58,11 +84,9 @@ func Serve(ctx context.Context, cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s := newServer(cfg)
 	var running int
 	ended := make(chan error, 2)
 	start := func(f func() error) {
@@ -70,11 +94,11 @@ func Serve(ctx context.Context, cfg Config) error {
 		go func() { ended <- f(); cancel() }()
 	}
 	if cfg.HTTP != nil {
-		start(func() error { return serveHTTP(ctx, cfg) })
+		start(func() error { return s.serveHTTP(ctx) })
 	}
 	if cfg.TFTP != nil {
-		s := &tftp.Server{Files: visible{tftp.Dir(cfg.Root)}, Log: cfg.Log}
-		start(func() error { return s.Serve(ctx, cfg.TFTP) })
+		t := &tftp.Server{Files: opener{s, ctx, tftp.Dir(cfg.Root)}, Log: s.cfg.Log, OnTransfer: s.onTransfer}
+		start(func() error { return t.Serve(ctx, cfg.TFTP) })
 	}
 	var errs []error
 	for range running {
@@ -83,19 +107,41 @@ func Serve(ctx context.Context, cfg Config) error {
 	return errors.Join(errs...)
 }
 
-func serveHTTP(ctx context.Context, cfg Config) error {
-	s := &http.Server{Handler: Handler(cfg.Root), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
-		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn)}
+// onTransfer counts TFTP transfers.
+func (s *server) onTransfer(t tftp.Transfer) {
+	m := s.cfg.Metrics
+	if t.Size < 0 { // no file was opened
+		if t.Ended {
+			m.request(protoTFTP, "missing")
+		}
+		return
+	}
+	if !t.Ended {
+		m.begin(protoTFTP, 1)
+		return
+	}
+	m.begin(protoTFTP, -1)
+	m.sent(protoTFTP, t.Sent)
+	if t.Err != nil {
+		m.request(protoTFTP, "failed")
+	} else {
+		m.request(protoTFTP, "ok")
+	}
+}
+
+func (s *server) serveHTTP(ctx context.Context) error {
+	h := &http.Server{Handler: http.HandlerFunc(s.answer), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
+		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn)}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
 		grace, cancel := context.WithTimeout(context.Background(), shutdownGrace)
 		defer cancel()
-		if s.Shutdown(grace) != nil {
-			s.Close()
+		if h.Shutdown(grace) != nil {
+			h.Close()
 		}
 	})
-	err := s.Serve(cfg.HTTP)
+	err := h.Serve(s.cfg.HTTP)
 	if !stop() {
 		<-stopped
 	}
@@ -103,16 +149,6 @@ func serveHTTP(ctx context.Context, cfg Config) error {
 		return nil
 	}
 	return err
-}
-
-// visible hides what Handler hides.
-type visible struct{ files tftp.Opener }
-
-func (v visible) Open(name string, client netip.AddrPort) (tftp.File, error) {
-	if hidden(name) {
-		return nil, os.ErrNotExist
-	}
-	return v.files.Open(name, client)
 }
 
 // hidden reports whether an element begins with a dot: files that are being
@@ -123,37 +159,156 @@ func hidden(name string) bool {
 
 // Handler offers the regular files below root: GET and HEAD, with Range,
 // conditions, and a strong ETag so that an interrupted download resumes. It
-// lists no directories.
+// lists no directories, and sets no limits.
 func Handler(root *os.Root) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, "only GET and HEAD are served", http.StatusMethodNotAllowed)
+	return http.HandlerFunc(newServer(Config{Root: root}).answer)
+}
+
+// answer answers one HTTP request.
+func (s *server) answer(rw http.ResponseWriter, r *http.Request) {
+	w := &writer{ResponseWriter: rw, ctx: r.Context()}
+	defer func() {
+		s.cfg.Metrics.status(orElse(w.status, http.StatusOK))
+		s.cfg.Metrics.sent(protoHTTP, w.body)
+	}()
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "only GET and HEAD are served", http.StatusMethodNotAllowed)
+		return
+	}
+	name, err := tftp.CleanName(r.URL.Path) // the same names over both protocols
+	if err != nil || hidden(name) {
+		http.NotFound(w, r)
+		return
+	}
+	client := clientOf(r)
+	c, err := s.find(r.Context(), name, client)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		// Why a file cannot be read is not for the network to know.
+		http.NotFound(w, r)
+		return
+	case err != nil:
+		s.cfg.Log.Error("a file could not be made", "file", name, "error", err)
+		http.Error(w, "the file cannot be made now", http.StatusInternalServerError)
+		return
+	}
+	defer c.Close()
+	if r.Method == http.MethodGet && r.Header.Get("If-None-Match") != c.etag {
+		p := &place{}
+		defer p.leave()
+		if ok, _ := s.gate.enter(p, client, c.size); !ok {
+			s.cfg.Metrics.refusal(protoHTTP)
+			w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter().Seconds())))
+			http.Error(w, "the site's budget is used up, try again later", http.StatusServiceUnavailable)
 			return
 		}
-		name, err := tftp.CleanName(r.URL.Path) // the same names over both protocols
-		if err != nil || hidden(name) {
-			http.NotFound(w, r)
-			return
+		w.place = p
+	}
+	h := w.Header()
+	h.Set("ETag", c.etag)
+	h.Set("Content-Type", c.contentType)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", c.cache)
+	s.cfg.Metrics.begin(protoHTTP, 1)
+	defer s.cfg.Metrics.begin(protoHTTP, -1)
+	w.counts = true
+	http.ServeContent(w, r, path.Base(name), c.changed, c)
+}
+
+// clientOf is the address that a request came from.
+func clientOf(r *http.Request) netip.Addr {
+	a, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Addr().Unmap()
+}
+
+// content is a file that is found.
+type content struct {
+	io.ReadSeekCloser
+	size                     int64
+	changed                  time.Time // zero for what is made on the fly
+	etag, contentType, cache string
+}
+
+type nopCloser struct{ io.ReadSeeker }
+
+// Close implements io.Closer.
+func (nopCloser) Close() error { return nil }
+
+// find finds a file: made on the fly, or of the directory. An error matches
+// fs.ErrNotExist, or is why a file could not be made.
+func (s *server) find(ctx context.Context, name string, client netip.Addr) (content, error) {
+	if s.cfg.Generate != nil {
+		body, err := s.cfg.Generate(ctx, name, client)
+		if err == nil {
+			return content{ReadSeekCloser: nopCloser{bytes.NewReader(body)}, size: int64(len(body)),
+				etag: fmt.Sprintf(`"%x"`, sha256.Sum256(body)), contentType: "text/xml; charset=utf-8", cache: "no-cache"}, nil
 		}
-		f, info, err := open(root, name)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return content{}, err
+		}
+	}
+	f, info, err := open(s.cfg.Root, name)
+	if err != nil {
+		return content{}, fs.ErrNotExist
+	}
+	c := content{ReadSeekCloser: f, size: info.Size(), changed: info.ModTime(), etag: etag(name, info),
+		contentType: "application/octet-stream", cache: "no-cache"}
+	if immutable.MatchString(name) {
+		c.cache = "public, max-age=31536000, immutable"
+	}
+	return c, nil
+}
+
+// writer counts what is sent, and sends no faster than the site's budget.
+type writer struct {
+	http.ResponseWriter
+	ctx    context.Context //nolint:containedctx // that of the request
+	place  *place
+	status int
+	counts bool // the body is a file
+	body   int64
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *writer) WriteHeader(code int) {
+	w.status = code
+	w.ResponseWriter.WriteHeader(code)
+}
+
+// Write implements http.ResponseWriter.
+func (w *writer) Write(b []byte) (n int, err error) {
+	for len(b) > 0 {
+		part := b[:min(len(b), slice)]
+		if err := pause(w.ctx, w.place.pace(len(part))); err != nil {
+			return n, err
+		}
+		k, err := w.ResponseWriter.Write(part)
+		n += k
+		if w.counts {
+			w.body += int64(k)
+		}
 		if err != nil {
-			// Why a file cannot be read is not for the network to know.
-			http.NotFound(w, r)
-			return
+			return n, err
 		}
-		defer f.Close()
-		h := w.Header()
-		h.Set("ETag", etag(name, info))
-		h.Set("Content-Type", "application/octet-stream")
-		h.Set("X-Content-Type-Options", "nosniff")
-		if immutable.MatchString(name) {
-			h.Set("Cache-Control", "public, max-age=31536000, immutable")
-		} else {
-			h.Set("Cache-Control", "no-cache")
-		}
-		http.ServeContent(w, r, path.Base(name), info.ModTime(), f)
-	})
+		b = b[len(part):]
+	}
+	return n, nil
+}
+
+// ReadFrom implements io.ReaderFrom: without a limit the system copies.
+func (w *writer) ReadFrom(r io.Reader) (int64, error) {
+	if w.place != nil && w.place.gate.budget.Rate > 0 {
+		return io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, slice))
+	}
+	n, err := io.Copy(w.ResponseWriter, r)
+	if w.counts {
+		w.body += n
+	}
+	return n, err
 }
 
 // open opens a regular file; it is looked at before, because opening a pipe

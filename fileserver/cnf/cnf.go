@@ -1,0 +1,143 @@
+// Package cnf makes the provisioning files that phones ask for,
+// SEP<MAC>.cnf.xml and XMLDefault.cnf.xml, from what the controller knows, at
+// the moment they are asked for.
+//
+// What lives here: names of files, and which answer of package control stands
+// in which. What must not: how XML is written (package provision), sockets,
+// which value wins (package policy).
+package cnf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/provision"
+	"github.com/peerload/peerload/provision/template"
+)
+
+const (
+	suffix = ".cnf.xml"
+	// DefaultName is the file for devices that are not known.
+	DefaultName = "XMLDefault" + suffix
+	// DeviceTemplate and DefaultTemplate are the files of Maker.Templates.
+	DeviceTemplate, DefaultTemplate = "device" + suffix, "default" + suffix
+)
+
+// Maker makes files. Its method Make is what fileserver.Config.Generate wants.
+type Maker struct {
+	// Control answers. Required.
+	Control *control.Controller
+	// Templates is a directory in which an administrator may put templates
+	// under the names DeviceTemplate and DefaultTemplate; they are read at each
+	// request. "": none. A template that leaves something out makes no file,
+	// and devices keep the one they have.
+	Templates string
+}
+
+// Make makes the file of that name for a device at that address. An error
+// matches fs.ErrNotExist for other names, and for a device that is not known
+// and may not become so.
+func (m Maker) Make(ctx context.Context, name string, client netip.Addr) ([]byte, error) {
+	stem, ok := strings.CutSuffix(name, suffix)
+	switch {
+	case !ok:
+		return nil, fs.ErrNotExist
+	case name == DefaultName:
+		return m.forAll(ctx)
+	case !strings.HasPrefix(strings.ToUpper(stem), "SEP"):
+		return nil, fs.ErrNotExist
+	}
+	device, err := control.DeviceName(stem)
+	if err != nil {
+		return nil, fs.ErrNotExist
+	}
+	d, err := m.Control.Provision(ctx, device, "", client.String())
+	if errors.Is(err, control.ErrNotFound) || errors.Is(err, control.ErrRefused) {
+		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Control.Seen(ctx, device, client.String()); err != nil {
+		return nil, err
+	}
+	return m.render(DeviceTemplate, fileOf(d))
+}
+
+// fileOf is what the file of one device says. Its load stands there with the
+// model: a device of another model with the same address refuses it.
+func fileOf(d control.Desired) *provision.File {
+	f := &provision.File{Levels: d.Levels}
+	if d.Load.Load != "" {
+		a := provision.Assignment{Load: d.Load.Load}
+		if d.Known {
+			a.Model = provisionName(d.Model)
+		}
+		f.Loads = []provision.Assignment{a}
+	}
+	return f
+}
+
+func provisionName(r policy.ModelRow) string {
+	if r.Provision != "" {
+		return r.Provision
+	}
+	return r.Name
+}
+
+// forAll is the file for devices that are not known: the default load of each
+// model, and the enterprise's settings.
+func (m Maker) forAll(ctx context.Context) ([]byte, error) {
+	d, err := m.Control.Defaults(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f := &provision.File{Default: true, Levels: policy.Levels{Enterprise: d.Enterprise}}
+	for _, row := range d.Models {
+		if row.Load == "" {
+			continue
+		}
+		a := provision.Assignment{Load: row.Load, Model: provisionName(row.Model)}
+		if n := row.Model.TypeNumber; n > 0 {
+			a.Type = fmt.Sprintf("%05d", n)
+		}
+		f.Loads = append(f.Loads, a)
+	}
+	return m.render(DefaultTemplate, f)
+}
+
+// render writes a file, by the administrator's template if there is one.
+func (m Maker) render(name string, f *provision.File) ([]byte, error) {
+	if m.Templates == "" {
+		return f.Marshal()
+	}
+	path := filepath.Join(m.Templates, name)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f.Marshal()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the template: %w", hide(err))
+	}
+	t, err := template.New(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("the template %s: %w", path, err)
+	}
+	b, err := t.Render(f)
+	if err != nil {
+		return nil, fmt.Errorf("the template %s: %w", path, err)
+	}
+	return b, nil
+}
+
+// hide keeps a template that cannot be read from looking like a file that is
+// not there.
+func hide(err error) error { return errors.New(err.Error()) }
