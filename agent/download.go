@@ -247,8 +247,6 @@ func (d *download) chunk(i int, b []byte) error {
 		return d.ctx.Err()
 	}
 	if d.part.Has(i) {
-		// The machine may not know: an earlier run may have left it behind a hole.
-		d.job.postAt(d.gen, pdp.Stored{Index: i})
 		return nil
 	}
 	err := d.part.WriteChunk(i, b)

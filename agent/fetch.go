@@ -107,11 +107,26 @@ func (d *Device) begin(f *File, gate bool) error {
 			close(j.finished)
 		}
 		j.step(now, pdp.Start{Prefix: prefix, Complete: j.held, Epoch: part.Epoch()})
+		j.tellRest(now, prefix)
 		if !gate {
 			j.step(now, pdp.Gate{})
 		}
 	})
 	return err
+}
+
+// tellRest tells the machine of chunks that an earlier run left behind a hole:
+// they will not be stored again.
+func (j *job) tellRest(now time.Duration, prefix int) {
+	part, _ := j.content()
+	if j.held || !part.Geometry().Known() {
+		return
+	}
+	for i := prefix; i < part.Geometry().Chunks(); i++ {
+		if part.Has(i) {
+			j.step(now, pdp.Stored{Index: i})
+		}
+	}
 }
 
 // Wait returns once every byte is verified, or why the file is not coming.

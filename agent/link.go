@@ -140,13 +140,8 @@ func (l *link) read() {
 func (l *link) chunk(f *wire.Chunk) {
 	j := l.job
 	part, gen := j.content()
-	if part == nil {
-		return
-	}
-	if part.Has(f.Index) {
-		// The machine may not know: an earlier run may have left it behind a hole.
+	if part == nil || part.Has(f.Index) {
 		j.peerBytes(len(f.Bytes))
-		j.postAt(gen, pdp.Stored{Link: l.id, Index: f.Index})
 		return
 	}
 	err := part.WriteChunk(f.Index, f.Bytes)

@@ -99,5 +99,5 @@ func TestChildrenThatHoldSlots(t *testing.T) {
 	for _, d := range ds {
 		t.Logf("%s: %.2f s, process %v", d.addr, d.final().ElapsedS, d.took)
 	}
-	srv.once(1.10)
+	srv.once(1.60)
 }
