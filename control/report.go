@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/peerload/peerload/policy"
@@ -24,13 +25,9 @@ const (
 	MaxReportBytes = 1 << 50
 )
 
-// states are the words that a device may report.
-var states = []string{StateIdle, StateDownloading, StateVerifying, StateInstalling, StateRebooting, StateTrial, StateCommitted,
-	StateRolledBack, StateFailed, StateYielding}
-
 // Report takes what a device says of itself, and answers what it should do
 // now. A device reports itself only; nobody else reports for it.
-func (c *Controller) Report(ctx context.Context, a Actor, r DeviceReport) (out Desired, err error) {
+func (c *Controller) Report(ctx context.Context, a Actor, r report.Device) (out Desired, err error) {
 	switch {
 	case a.Kind == ActorNobody:
 		return out, ErrUnauthenticated
@@ -38,8 +35,10 @@ func (c *Controller) Report(ctx context.Context, a Actor, r DeviceReport) (out D
 		return out, fmt.Errorf("%w: only a device reports, and only for itself", ErrForbidden)
 	case r.Schema > report.Schema:
 		return out, invalid("report of schema %d: this controller knows %d", r.Schema, report.Schema)
-	case !slices.Contains(states, r.State):
-		return out, invalid("there is no state %.40q", r.State)
+	case r.State == "" || len(r.State) > MaxNameLen || strings.Trim(r.State, "abcdefghijklmnopqrstuvwxyz-") != "":
+		// Which states there are is the device's matter: a newer program may
+		// know more than this one.
+		return out, invalid("%.40q is no state", r.State)
 	}
 	sum := clean(&r)
 	err = c.store.Update(ctx, func(tx Tx) error {
@@ -68,7 +67,7 @@ func (c *Controller) Report(ctx context.Context, a Actor, r DeviceReport) (out D
 }
 
 // take writes a report into the state and the history of a device.
-func (c *Controller) take(ctx context.Context, tx Tx, device, from string, r DeviceReport, sum Traffic) error {
+func (c *Controller) take(ctx context.Context, tx Tx, device, from string, r report.Device, sum Traffic) error {
 	now := c.now()
 	s, ok, err := lookup(ctx, tx.States(), device)
 	if err != nil {
@@ -110,7 +109,7 @@ func (c *Controller) take(ctx context.Context, tx Tx, device, from string, r Dev
 }
 
 // story is what of a report belongs into the history: what has changed.
-func (c *Controller) story(s DeviceState, from string, r DeviceReport) []HistoryEntry {
+func (c *Controller) story(s DeviceState, from string, r report.Device) []HistoryEntry {
 	var all []HistoryEntry
 	known := !s.Reported.IsZero()
 	if known && s.Last.Boot != r.Boot && r.Boot != "" {
@@ -146,7 +145,7 @@ func (t *Traffic) add(o Traffic) {
 
 // clean bounds all that a device says, puts components beside their load, and
 // returns the sum of the bytes, in which components do not count again.
-func clean(r *DeviceReport) Traffic {
+func clean(r *report.Device) Traffic {
 	for _, t := range []*string{&r.Time, &r.Program, &r.Address, &r.Active, &r.Inactive, &r.Wanted, &r.Sharing, &r.SharingFrom,
 		&r.Role, &r.Root, &r.Parent, &r.Reason, &r.Message, &r.Boot} {
 		*t = cleanText(*t, MaxReportText)
@@ -229,7 +228,7 @@ func (c *Controller) Seen(ctx context.Context, device, from string) error {
 			return err
 		}
 		if !ok {
-			s = DeviceState{Device: name, Since: now, Last: DeviceReport{State: StateUnknown}}
+			s = DeviceState{Device: name, Since: now, Last: report.Device{State: StateUnknown}}
 		}
 		if s.Reported.IsZero() {
 			s.From = from // of a device that reports, only its own word counts

@@ -163,73 +163,9 @@ type LoadComponent struct {
 	SHA256 string `json:"sha256,omitempty"`
 }
 
-// States of a device.
-const (
-	StateUnknown     = "unknown"     // it has never reported
-	StateIdle        = "idle"        // it runs what it should
-	StateDownloading = "downloading" // it fetches a load
-	StateVerifying   = "verifying"   // it checks a load
-	StateInstalling  = "installing"  // its installer is at work
-	StateRebooting   = "rebooting"   // it starts the new load
-	StateTrial       = "trial"       // the new load runs and is not confirmed yet
-	StateCommitted   = "committed"   // the new load is confirmed
-	StateRolledBack  = "rolled-back" // the old load runs again
-	StateFailed      = "failed"      // the upgrade failed; Reason says why
-	StateYielding    = "yielding"    // it waits because it is busy
-)
-
-// DeviceReport is what a device says of itself. Lengths and counts are bounded
-// by the limits in report.go.
-type DeviceReport struct {
-	// Schema is report.Schema of the device's program; 0 is read as 1.
-	Schema int `json:"schema,omitempty"`
-	// Time is the device's clock, for people only; RFC 3339.
-	Time string `json:"time,omitempty"`
-	// Model as the device states it; "" says nothing.
-	Model string `json:"model,omitempty"`
-	// Program is the name and version of the device's program.
-	Program string `json:"program,omitempty"`
-	// Address of the device, as it sees it.
-	Address string `json:"address,omitempty"`
-	// State is one of the State words.
-	State string `json:"state"`
-	// Active is the load that runs, Inactive the one in the other slot.
-	Active   string `json:"active,omitempty"`
-	Inactive string `json:"inactive,omitempty"`
-	// Wanted is the load that the device was told to run when it reported.
-	Wanted string `json:"wanted,omitempty"`
-	// Sharing is the effective value of peer sharing on the device, "on" or
-	// "off", and SharingFrom the level it came from.
-	Sharing     string `json:"sharing,omitempty"`
-	SharingFrom string `json:"sharing_from,omitempty"`
-	// Role, Root, Parent and Children are those of the hierarchy of the file
-	// under way, or of the last one. Role is one of package report's.
-	Role     string   `json:"role,omitempty"`
-	Root     string   `json:"root,omitempty"`
-	Parent   string   `json:"parent,omitempty"`
-	Children []string `json:"children,omitempty"`
-	// Percent of the load that is there, 0 to 100.
-	Percent int `json:"percent,omitempty"`
-	// Reason is a stable code of why the state is what it is, Message the same
-	// for people.
-	Reason  string `json:"reason,omitempty"`
-	Message string `json:"message,omitempty"`
-	// Boot tells runs of the device apart: a changed one means a restart.
-	Boot string `json:"boot,omitempty"`
-	// Files are the final reports of files or loads that ended since the last
-	// report that was accepted: source, bytes, fallbacks with reasons.
-	Files []report.Final `json:"files,omitempty"`
-	// Failures are what went wrong since the last report that was accepted.
-	Failures []Failure `json:"failures,omitempty"`
-}
-
-// Failure is one thing that went wrong on a device.
-type Failure struct {
-	Load    string `json:"load,omitempty"`
-	File    string `json:"file,omitempty"`
-	Reason  string `json:"reason"`
-	Message string `json:"message,omitempty"`
-}
+// StateUnknown is the state of a device that has never reported; the others are
+// those of package report.
+const StateUnknown = "unknown"
 
 // Traffic sums where the bytes of a device came from.
 type Traffic struct {
@@ -244,7 +180,7 @@ type DeviceState struct {
 	Meta
 	Device string `json:"device"`
 	// Last is the last report, its Files and Failures left out.
-	Last DeviceReport `json:"last"`
+	Last report.Device `json:"last"`
 	// From is the address that the last report came from.
 	From string `json:"from"`
 	// LastSeen is when the device last asked or reported.
@@ -268,7 +204,7 @@ func (s DeviceState) Key() string { return s.Device }
 // FailureAt is a failure and when the controller heard of it.
 type FailureAt struct {
 	At time.Time `json:"at"`
-	Failure
+	report.Failure
 }
 
 // Kinds of history entries.
