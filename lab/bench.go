@@ -20,6 +20,9 @@ type BenchConfig struct {
 	Procs   int    // GOMAXPROCS of a device: 0 means 1, -1 leaves it to the device
 	// Binaries are the product's programs for devices, whose size is a figure.
 	Binaries []Binary
+	// Methods are parts of the names of the methods that are compared; none
+	// means all.
+	Methods []string
 	// OnFigure and OnRow, if not nil, get every figure and row when it is known.
 	OnFigure func(Figure)
 	OnRow    func(Row)

@@ -103,27 +103,30 @@ func (m *measurement) endClients(ctx context.Context, end func()) {
 	}
 }
 
-// allHeld waits until all devices have the file, or until ctx ends: then it
-// returns false. Those that the lab left dead do not count.
+// allHeld waits until all devices have the file, or until ctx ends, and
+// reports whether they have it. Those that the lab left dead do not count.
 func (m *measurement) allHeld(ctx context.Context) bool {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for !m.held() {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return false
-		}
-		m.mu.Lock()
-		held := true
-		for i, p := range m.procs {
-			held = held && (m.left[i] || !p.File().Committed.IsZero())
-		}
-		m.mu.Unlock()
-		if held {
-			return true
+			return m.held()
 		}
 	}
+	return true
+}
+
+func (m *measurement) held() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, p := range m.procs {
+		if !m.left[i] && p.File().Committed.IsZero() {
+			return false
+		}
+	}
+	return true
 }
 
 // LateDevice is a device that was started when all others had the file.

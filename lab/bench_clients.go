@@ -57,7 +57,9 @@ http {
 	server {
 		listen %s;
 		location / {
-			proxy_pass http://%s; proxy_cache c; proxy_cache_valid 200 1h;
+			proxy_pass http://%s; proxy_http_version 1.1; proxy_set_header Connection "";
+			proxy_cache c; proxy_cache_valid 200 1h;
+			proxy_ignore_headers Cache-Control Expires;
 			proxy_cache_lock on; proxy_cache_lock_timeout 1h; proxy_cache_lock_age 1h;
 		}
 	}
@@ -96,14 +98,21 @@ func lookSystem(name string) (string, error) {
 const aria2Port = 6881
 
 // Aria2 returns aria2 with BitTorrent: the torrent names the file server as a
-// web seed, and the peers find each other by local service discovery.
+// web seed, of which each device takes other pieces first, and the peers find
+// each other by local service discovery.
 func Aria2() (*Client, error) {
 	path, err := exec.LookPath("aria2c")
 	if err != nil {
 		return nil, fmt.Errorf("aria2 is not installed")
 	}
 	torrent := func(f *Fetch) string { return filepath.Join(f.Dir, "file.torrent") }
-	complete := []byte("Download complete")
+	// aria2 calls a program when it has the file and goes on serving; the
+	// program gets the download's number, the count of files and the path.
+	echo, err := exec.LookPath("echo")
+	if err != nil {
+		return nil, err
+	}
+	complete := []byte(string(filepath.Separator) + fileName)
 	return &Client{
 		Name: "aria2, local discovery",
 		Prepare: func(f *Fetch) error {
@@ -124,11 +133,11 @@ func Aria2() (*Client, error) {
 				"--enable-dht=false", "--enable-dht6=false", "--disable-ipv6=true",
 				"--bt-enable-lpd=true", "--bt-lpd-interface=" + f.Seat(i).Addr.String(),
 				"--seed-time=600", "--seed-ratio=0", "--file-allocation=none",
-				"--on-bt-download-complete=/bin/true", "--console-log-level=info", "--show-console-readout=false",
-				torrent(f),
+				"--stream-piece-selector=random", "--show-console-readout=false",
+				"--on-bt-download-complete=" + echo, torrent(f),
 			}
 		},
-		Done: func(line []byte) bool { return bytes.Contains(line, complete) },
+		Done: func(line []byte) bool { return len(bytes.Fields(line)) == 3 && bytes.HasSuffix(line, complete) },
 	}, nil
 }
 

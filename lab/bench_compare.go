@@ -12,8 +12,10 @@ import (
 
 // Scenario is a site and a file that all methods are compared on.
 type Scenario struct {
-	Name     string `json:"name"`
+	Name     string
 	WAN, LAN Rate
+	RTT      time.Duration // of the WAN
+	Loss     Fraction      // of the WAN
 	Size     Size
 	Devices  []int // sizes of the site
 }
@@ -24,9 +26,15 @@ func Scenarios() []Scenario {
 	return []Scenario{
 		{Name: "wan20", WAN: 20 * Mbit, LAN: 100 * Mbit, Size: 10e6, Devices: []int{16, 48, 100}},
 		{Name: "wan2", WAN: 2 * Mbit, LAN: 100 * Mbit, Size: 1e6, Devices: []int{16, 48, 100}},
-		{Name: "lan", WAN: 200 * Mbit, LAN: 50 * Mbit, Size: 50e6, Devices: []int{16}},
+		{Name: "lan", WAN: 200 * Mbit, LAN: 50 * Mbit, Size: 30e6, Devices: []int{16}},
+		{Name: "far20", WAN: 20 * Mbit, LAN: 100 * Mbit, RTT: 200 * time.Millisecond, Size: 10e6, Devices: []int{16}},
+		{Name: "far2", WAN: 2 * Mbit, LAN: 100 * Mbit, RTT: 200 * time.Millisecond, Size: 1e6, Devices: []int{16}},
+		{Name: "lossy", WAN: 20 * Mbit, LAN: 100 * Mbit, RTT: 20 * time.Millisecond, Loss: 0.01, Size: 5e6, Devices: []int{16}},
 	}
 }
+
+// link returns the scenario's WAN.
+func (s Scenario) link() LinkConfig { return LinkConfig{Rate: s.WAN, RTT: s.RTT, Loss: s.Loss} }
 
 // ShortScenarios are one small site behind a slow and behind a fast WAN.
 func ShortScenarios() []Scenario {
@@ -70,13 +78,17 @@ type Row struct {
 	Scenario string `json:"scenario"`
 	Devices  int    `json:"devices"`
 	Method   string `json:"method"`
-	// Computed is the number of devices from whose measurement the row was
-	// computed; 0 if it was measured.
-	Computed int `json:"computed_from,omitempty"`
+	// Computed is true where times and bytes were computed from a measurement
+	// with MeasuredDevices and MeasuredSize.
+	Computed        bool  `json:"computed,omitempty"`
+	MeasuredDevices int   `json:"measured_devices"`
+	MeasuredSize    int64 `json:"measured_size"`
 
-	WAN   Rate  `json:"wan_bits_per_s"`
-	LAN   Rate  `json:"lan_bits_per_s"`
-	Bytes int64 `json:"size"`
+	WAN  Rate     `json:"wan_bits_per_s"`
+	LAN  Rate     `json:"lan_bits_per_s"`
+	RTTS float64  `json:"wan_rtt_s,omitempty"`
+	Loss Fraction `json:"wan_loss,omitempty"`
+	Size int64    `json:"size"`
 
 	BoundS  float64 `json:"bound_s"`
 	LastS   float64 `json:"last_device_s"`
@@ -100,7 +112,13 @@ type method struct {
 	each bool
 	// netns is true where the method needs a subnet of its own.
 	netns bool
+	// lockStep is true where a device gets a block in a round trip: over a
+	// long link that is measured with a small file, and computed for the whole.
+	lockStep bool
 }
+
+// lockStepSize is the file for lock step over a long link: 70 round trips.
+const lockStepSize Size = 100e3
 
 // eachUpTo is how many devices may download by themselves in the bench.
 const eachUpTo = 16
@@ -108,7 +126,7 @@ const eachUpTo = 16
 // methods are the product's and, as far as they are installed, the others.
 func methods(skip func(what, why string)) []method {
 	all := []method{
-		{name: "TFTP per device", each: true, change: func(c *MeasureConfig) {
+		{name: "TFTP per device", each: true, lockStep: true, change: func(c *MeasureConfig) {
 			// Lock step, as phones do it: one block, one acknowledgement.
 			c.TFTP, c.Args = true, []string{"--tftp-window", "1"}
 		}},
@@ -146,8 +164,8 @@ func Compare(ctx context.Context, cfg BenchConfig, scenarios []Scenario) ([]Row,
 	}
 	var all []Row
 	for _, s := range scenarios {
-		if cfg.Kind != KindNamespace && s.WAN > s.LAN {
-			skip("scenario "+s.Name, "a loopback site has no LAN to shape")
+		if cfg.Kind != KindNamespace && (s.WAN > s.LAN || s.link().Long()) {
+			skip("site "+s.Name, "a loopback site has neither a LAN to shape nor a long link")
 			continue
 		}
 		rows, err := compare(ctx, cfg, s, skip)
@@ -167,6 +185,11 @@ func compare(ctx context.Context, cfg BenchConfig, s Scenario, skip func(what, w
 		silent = skip // once is enough
 	}
 	list := methods(silent)
+	list = slices.DeleteFunc(list, func(m method) bool {
+		return len(cfg.Methods) > 0 && !slices.ContainsFunc(cfg.Methods, func(part string) bool {
+			return strings.Contains(strings.ToLower(m.name), strings.ToLower(part))
+		})
+	})
 	measured := map[string]Row{} // of methods without sharing, by name
 	for _, n := range s.Devices {
 		for _, how := range list {
@@ -186,7 +209,7 @@ func compare(ctx context.Context, cfg BenchConfig, s Scenario, skip func(what, w
 					measured[how.name] = row
 				}
 			}
-			row = row.grown(n)
+			row = row.grown(n, s)
 			if cfg.OnRow != nil {
 				cfg.OnRow(row)
 			}
@@ -199,10 +222,13 @@ func compare(ctx context.Context, cfg BenchConfig, s Scenario, skip func(what, w
 // row measures one method; of several runs the one in the middle counts.
 func (c BenchConfig) row(ctx context.Context, s Scenario, devices int, how method) (Row, error) {
 	cfg := MeasureConfig{
-		Devices: devices, WAN: s.WAN, LAN: s.LAN, Size: s.Size, Kind: c.Kind,
+		Devices: devices, WAN: s.WAN, LAN: s.LAN, RTT: s.RTT, Loss: s.Loss, Size: s.Size, Kind: c.Kind,
 		Product: c.Product, Base: c.Base, Procs: c.Procs,
 	}
 	how.change(&cfg)
+	if how.lockStep && s.link().Long() {
+		cfg.Size = min(cfg.Size, lockStepSize)
+	}
 	if !cfg.Peers {
 		cfg.Timeout = time.Minute + 4*s.WAN.Time(int64(s.Size))*time.Duration(devices)
 	}
@@ -226,8 +252,8 @@ func (c BenchConfig) row(ctx context.Context, s Scenario, devices int, how metho
 	})
 	r := results[(len(results)-1)/2]
 	row := Row{
-		Event: "row", Scenario: s.Name, Devices: devices, Method: how.name,
-		WAN: s.WAN, LAN: s.LAN, Bytes: r.Size,
+		Event: "row", Scenario: s.Name, Devices: devices, Method: how.name, MeasuredDevices: devices, MeasuredSize: r.Size,
+		WAN: s.WAN, LAN: s.LAN, RTTS: s.RTT.Seconds(), Loss: s.Loss, Size: r.Size,
 		BoundS: r.BoundS, LastS: r.LastS, MedianS: r.MedianS, P99S: r.P99S, Ratio: r.Ratio,
 		WANRatio: r.WANRatio, BusiestRatio: float64(r.BusiestSent) / float64(r.Size), CPUS: r.CPUS,
 	}
@@ -238,16 +264,27 @@ func (c BenchConfig) row(ctx context.Context, s Scenario, devices int, how metho
 }
 
 // grown returns the row for a larger site on which every device downloads by
-// itself: the WAN is all that they share, so time and bytes grow with them.
-func (r Row) grown(devices int) Row {
-	if devices <= r.Devices {
+// itself, and for the scenario's file. The WAN is all that the devices share,
+// so bytes grow with them, and time where the WAN is full; blocks in lock step
+// take the same time each until it is.
+func (r Row) grown(devices int, s Scenario) Row {
+	if devices <= r.Devices && int64(s.Size) == r.Size {
 		return r
 	}
-	f := float64(devices) / float64(r.Devices)
-	r.Computed, r.Devices = r.Devices, devices
-	for _, v := range []*float64{&r.LastS, &r.MedianS, &r.P99S, &r.Ratio, &r.WANRatio, &r.CPUS} {
-		*v *= f
+	more, larger := float64(devices)/float64(r.Devices), float64(s.Size)/float64(r.Size)
+	r.Computed, r.Devices, r.Size = true, devices, int64(s.Size)
+	full := s.WAN.Time(r.Size).Seconds() * float64(devices)
+	for _, t := range []*float64{&r.LastS, &r.MedianS, &r.P99S} {
+		if larger > 1 {
+			*t = max(*t*larger, full)
+		} else {
+			*t *= more
+		}
 	}
+	r.WANRatio *= more
+	r.CPUS *= more * larger
+	r.BoundS = max(s.WAN.Time(r.Size), s.LAN.Time(r.Size)).Seconds()
+	r.Ratio = r.LastS / r.BoundS
 	return r
 }
 
@@ -264,7 +301,7 @@ func (r Row) Text(w io.Writer) {
 		return
 	}
 	about, busiest := "", "–"
-	if r.Computed > 0 {
+	if r.Computed {
 		about = "~"
 	}
 	if r.BusiestRatio > 0 {
@@ -277,6 +314,6 @@ func (r Row) Text(w io.Writer) {
 
 // Text writes the scenario for people.
 func (s Scenario) Text(w io.Writer) {
-	fmt.Fprintf(w, "%s: WAN %s, LAN %s, %s; bound %.1f s\n", s.Name, s.WAN, s.LAN, s.Size,
+	fmt.Fprintf(w, "%s: WAN %s%s, LAN %s, %s; bound %.1f s\n", s.Name, s.WAN, s.link().text(), s.LAN, s.Size,
 		max(s.WAN.Time(int64(s.Size)), s.LAN.Time(int64(s.Size))).Seconds())
 }

@@ -80,6 +80,7 @@ they are installed: nginx and curl, aria2. It takes less than half an hour.`,
 	f.register(cmd, 1)
 	cmd.Flags().BoolVar(&f.short, "short", false, "small files on small sites: three minutes")
 	cmd.Flags().StringSliceVar(&f.scenarios, "scenario", nil, "only these: "+strings.Join(names, ", "))
+	cmd.Flags().StringSliceVar(&f.cfg.Methods, "method", nil, "only methods whose names contain one of these, such as peerload")
 	cmd.Flags().IntSliceVar(&f.devices, "devices", nil, "sizes of the sites (default: 16, 48 and 100)")
 	return cmd
 }

@@ -1,0 +1,195 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// benchConfig is a bench whose devices this test program plays.
+func benchConfig(t *testing.T, how string) BenchConfig {
+	t.Helper()
+	t.Setenv(deviceEnv, how)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return BenchConfig{Kind: KindLoopback, Runs: 1, Product: self, Base: t.TempDir()}
+}
+
+func TestFigureSettles(t *testing.T) {
+	for _, c := range []struct {
+		f             Figure
+		median, worst float64
+		reached       bool
+	}{
+		{Figure{Values: []float64{3, 1, 2}, Reach: 2}, 2, 3, true},
+		{Figure{Values: []float64{3, 1, 2}, Reach: 1.9}, 2, 3, false},
+		{Figure{Values: []float64{0.8, 0.95, 0.9}, Reach: 0.9, AtLeast: true}, 0.9, 0.8, true},
+		{Figure{Values: []float64{0.8}, Reach: 0.9, AtLeast: true}, 0.8, 0.8, false},
+		{Figure{Values: []float64{1}, Reach: 2, Failed: "a device failed"}, 1, 1, false},
+		{Figure{Reach: 2}, 0, 0, false},
+	} {
+		c.f.settle()
+		if c.f.Median != c.median || c.f.Worst != c.worst || c.f.Reached != c.reached {
+			t.Errorf("%+v", c.f)
+		}
+		var text strings.Builder
+		c.f.Text(&text)
+		for word, want := range map[string]bool{
+			"FALLS SHORT": !c.reached && c.f.Failed == "", "FAILED": c.f.Failed != "",
+		} {
+			if strings.Contains(text.String(), word) != want {
+				t.Errorf("%q in %q", word, text.String())
+			}
+		}
+	}
+}
+
+// TestCompareLoopback compares what goes without a subnet, with devices that
+// are played: large sites are computed, and failures are told.
+func TestCompareLoopback(t *testing.T) {
+	site := Scenario{Name: "tiny", WAN: 16 * Mbit, LAN: 100 * Mbit, Size: 50_000, Devices: []int{2, 20}}
+	var skipped, rows []string
+	cfg := benchConfig(t, "good")
+	cfg.Methods = []string{"http", "cut-through", "nginx"}
+	cfg.OnSkip = func(what, _ string) { skipped = append(skipped, what) }
+	cfg.OnRow = func(r Row) { rows = append(rows, r.Method) }
+	fast := site
+	fast.Name, fast.WAN = "fast", Gbit
+	all, err := Compare(context.Background(), cfg, []Scenario{site, fast})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != 4 || len(rows) != 4 || !slices.Contains(skipped, "site fast") {
+		t.Fatalf("%d rows, told %v, skipped %v", len(all), rows, skipped)
+	}
+	for i, r := range all {
+		if r.Failed != "" || r.WANRatio != float64(r.Devices) || r.Size != 50_000 || r.LastS < r.MedianS {
+			t.Errorf("row %d: %+v", i, r)
+		}
+	}
+	if r := all[2]; !r.Computed || r.MeasuredDevices != eachUpTo || r.Devices != 20 {
+		t.Errorf("a large site: %+v", r)
+	}
+	if all[0].Computed || all[3].Computed {
+		t.Error("what was measured is marked as computed")
+	}
+}
+
+func TestCompareTellsFailures(t *testing.T) {
+	cfg := benchConfig(t, "wrong")
+	cfg.Methods = []string{"http"}
+	all, err := Compare(context.Background(), cfg, []Scenario{{Name: "x", WAN: Gbit, LAN: Gbit, Size: 1000, Devices: []int{1}}})
+	if err != nil || len(all) != 1 || !strings.Contains(all[0].Failed, "0 of 1") {
+		t.Fatalf("%v %+v", err, all)
+	}
+}
+
+func TestRowGrows(t *testing.T) {
+	s := Scenario{WAN: 8 * Mbit, LAN: 80 * Mbit, Size: 1e6}
+	base := Row{Devices: 16, Size: 1e6, LastS: 17, MedianS: 16, P99S: 17, WANRatio: 16, CPUS: 2, BoundS: 1, Ratio: 17}
+	if r := base.grown(16, s); r != base {
+		t.Errorf("the same site: %+v", r)
+	}
+	r := base.grown(48, s)
+	if r.LastS != 51 || r.WANRatio != 48 || r.CPUS != 6 || r.Ratio != 51 || !r.Computed {
+		t.Errorf("three times the devices: %+v", r)
+	}
+	// Lock step over a long link, measured with a tenth of the file: its time
+	// grows with the file, and with the devices only where the WAN is full.
+	slow := base
+	slow.Size, slow.LastS, slow.WANRatio = 1e5, 10, 16
+	if r := slow.grown(16, s); r.LastS != 100 || r.WANRatio != 16 || math.Abs(r.Ratio-100) > 1e-9 || r.Size != 1e6 {
+		t.Errorf("ten times the file: %+v", r)
+	}
+	if r := slow.grown(160, s); r.LastS != 160 {
+		t.Errorf("with a full WAN: %+v", r)
+	}
+}
+
+func TestSelectScenarios(t *testing.T) {
+	all := Scenarios()
+	if got, err := SelectScenarios(all, nil, nil); err != nil || len(got) != len(all) {
+		t.Errorf("all: %d, %v", len(got), err)
+	}
+	got, err := SelectScenarios(all, []string{"lan"}, []int{3})
+	if err != nil || len(got) != 1 || got[0].Name != "lan" || !slices.Equal(got[0].Devices, []int{3}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := SelectScenarios(all, []string{"moon"}, nil); err == nil {
+		t.Error("a scenario of the moon was not refused")
+	}
+	if _, err := SelectScenarios(all, nil, []int{0}); err == nil {
+		t.Error("a site of no device was not refused")
+	}
+}
+
+func TestMetainfo(t *testing.T) {
+	content := bytes.Repeat([]byte("x"), torrentPiece+1)
+	meta, err := metainfo(bytes.NewReader(content), int64(len(content)), "http://h/f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := sha1.Sum(content[:torrentPiece]), sha1.Sum(content[torrentPiece:])
+	want := "d4:infod6:lengthi65537e4:name8:file.bin12:piece lengthi65536e6:pieces40:" +
+		string(a[:]) + string(b[:]) + "e8:url-list10:http://h/fe"
+	if string(meta) != want {
+		t.Errorf("%q", meta)
+	}
+	if _, err := metainfo(bytes.NewReader(content), int64(len(content)+1), "u"); err == nil {
+		t.Error("a file that is too short was not noticed")
+	}
+}
+
+// TestForeignClients runs each neighbour that is installed on a site of three
+// devices in namespaces.
+func TestForeignClients(t *testing.T) {
+	if !isolate(t) {
+		return
+	}
+	for name, find := range map[string]func() (*Client, error){"curl": Curl, "nginx": Cache, "aria2": Aria2} {
+		t.Run(name, func(t *testing.T) {
+			c, err := find()
+			if err != nil && os.Getenv("PEERLOAD_FOREIGN") == "1" {
+				t.Fatal(err)
+			} else if err != nil {
+				t.Skip(err)
+			}
+			r, err := Measure(context.Background(), MeasureConfig{
+				Devices: 3, WAN: 16 * Mbit, LAN: 100 * Mbit, Size: 1e6, Kind: KindNamespace, Client: c,
+				Base: t.TempDir(), Timeout: 20 * time.Second,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !r.OK() || r.Complete != 3 || r.TimedOut || r.Mode != c.Name {
+				t.Errorf("complete %d, timed out %v, failures %+v", r.Complete, r.TimedOut, r.Failures)
+			}
+			if most := map[string]float64{"curl": 3, "nginx": 1, "aria2": 3.1}[name]; r.WANRatio > most || r.WANRatio < 0.99 {
+				t.Errorf("WAN payload %.3f of the file, want at most %v", r.WANRatio, most)
+			}
+			if r.LastS < 0.5 || r.MedianS > r.LastS || r.BusiestSent == 0 {
+				t.Errorf("last %v, median %v, busiest %d", r.LastS, r.MedianS, r.BusiestSent)
+			}
+		})
+	}
+}
+
+// TestMeasureLate starts a device when the others are done; being played, it
+// costs the WAN a copy, which must be seen.
+func TestMeasureLate(t *testing.T) {
+	r := testMeasure(t, "good", func(c *MeasureConfig) { c.Late = 1 })
+	if !r.OK() || r.Complete != 4 || r.Expected != 4 || r.Late == nil {
+		t.Fatalf("complete %d of %d, late %+v", r.Complete, r.Expected, r.Late)
+	}
+	if r.Late.WANBytes != 500_000 || r.Late.TookS < 0.2 || r.LastS > r.EndS-r.Late.TookS+0.1 {
+		t.Errorf("late %+v; last %v, end %v", r.Late, r.LastS, r.EndS)
+	}
+}
