@@ -23,7 +23,7 @@ const (
 // Targets of a deed, where it is not one device.
 const (
 	TargetRoot   = "root"          // the root that has the most of the file
-	TargetRoots  = "roots"         // those of all subnets
+	TargetRoots  = "roots"         // that of each subnet, each at its moment
 	TargetParent = "random-parent" // one that has children and is no root
 	TargetRandom = "random"        // any that runs
 	TargetHalf   = "half"          // every second one

@@ -6,17 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/peerload/peerload/lab"
 	"github.com/peerload/peerload/report"
 )
-
-// frame is how often the live picture is drawn.
-const frame = 100 * time.Millisecond
 
 // demoFlags are the flags of `demo`.
 type demoFlags struct {
@@ -101,7 +96,7 @@ func (f *demoFlags) show(ctx context.Context, out io.Writer) (_ *lab.Summary, er
 	if f.cfg.Firmware, err = lab.FirmwareDir(ctx, f.cfg.Firmware); err != nil {
 		return nil, err
 	}
-	screen := f.screen()
+	screen := screen(f.json || f.plain)
 	switch {
 	case f.json:
 		enc := json.NewEncoder(out)
@@ -128,7 +123,7 @@ func (f *demoFlags) show(ctx context.Context, out io.Writer) (_ *lab.Summary, er
 	}()
 	f.say(out, demo.Story())
 	if screen != nil {
-		defer f.draw(screen, demo)()
+		defer draw(screen, demo)()
 	}
 	return demo.Run(ctx)
 }
@@ -138,45 +133,4 @@ func (f *demoFlags) say(out io.Writer, text string) {
 	if !f.json {
 		fmt.Fprintln(out, text)
 	}
-}
-
-// screen returns the terminal for the live picture; nil if there is none or
-// none is wanted.
-func (f *demoFlags) screen() *os.File {
-	t := os.Getenv("TERM")
-	if f.json || f.plain || t == "" || t == "dumb" || !term.IsTerminal(int(os.Stdout.Fd())) {
-		return nil
-	}
-	return os.Stdout
-}
-
-// draw draws the picture until the returned function is called.
-func (f *demoFlags) draw(screen *os.File, demo *lab.Demo) (stop func()) {
-	pic := &lab.Picture{
-		Scene: demo, Out: screen, Color: os.Getenv("NO_COLOR") == "",
-		Size: func() (cols, rows int) {
-			cols, rows, err := term.GetSize(int(screen.Fd()))
-			if err != nil {
-				return 80, 24
-			}
-			return cols, rows
-		},
-	}
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		pic.Start()
-		defer pic.Stop()
-		tick := time.NewTicker(frame)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				pic.Draw()
-			case <-quit:
-				return
-			}
-		}
-	}()
-	return func() { close(quit); <-done }
 }
