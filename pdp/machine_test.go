@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -114,6 +115,120 @@ func attach(t *testing.T, m *Machine) Link {
 	}
 	t.Fatal("not attached")
 	return 0
+}
+
+// open returns the chunk from which the actions ask the origin, -1 if they do
+// not.
+func open(out []Action) int {
+	for _, a := range out {
+		if o, ok := a.(OpenOrigin); ok {
+			return o.From
+		}
+	}
+	return -1
+}
+
+// TestStrangersDoNotSpeakForTheRoot: only the root that is followed may say
+// that the origin failed.
+func TestStrangersDoNotSpeakForTheRoot(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	for range 20 {
+		at, _ := m.Deadline()
+		r := &wire.Resign{Reason: wire.ReasonOriginNotFound, Backoff: 3600_000}
+		m.Step(at-1, Datagram{From: addr(3), Env: wire.Envelope{From: peer(3)}, Msg: r}, nil)
+		if open(m.Step(at, nil, nil)) == 0 {
+			return
+		}
+	}
+	t.Error("a stranger keeps the device from the origin")
+}
+
+// TestOrphanElectsWhenItsParentGoes: a device that needed no root when the
+// root left needs one once its parent has left too.
+func TestOrphanElectsWhenItsParentGoes(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	link := attach(t, m)
+	m.Step(time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1)}, Msg: &wire.Resign{Reason: wire.ReasonStopped}}, nil)
+	if got := m.Status().Election; got != election.Orphan {
+		t.Fatalf("attached, and the root has left: %v", got)
+	}
+	m.Step(2*time.Second, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+	if got := m.Status().Election; got != election.Listening {
+		t.Errorf("without parent and root: %v", got)
+	}
+}
+
+// TestSlowReaderIsKeptAway: a child that took no bytes loses its slot and gets
+// none from here for a while.
+func TestSlowReaderIsKeptAway(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{Prefix: 16, Complete: true}, nil)
+	hello := Accepted{Link: 1, From: addr(1), Hello: &wire.Hello{From: peer(1)}}
+	m.Step(time.Second, hello, nil)
+	at, _ := m.Deadline()
+	for at < 10*time.Second && m.Status().Children == 1 {
+		m.Step(at, nil, nil)
+		at, _ = m.Deadline()
+	}
+	if m.Status().Children != 0 {
+		t.Fatal("a child that takes no bytes keeps its slot")
+	}
+	hello.Link = 2
+	for _, a := range m.Step(11*time.Second, hello, nil) {
+		if f, ok := a.(SendFrame); ok {
+			if r, ok := f.Frame.(*wire.Refuse); !ok || r.Reason != wire.ReasonChildSlow {
+				t.Errorf("answered %T", f.Frame)
+			}
+		}
+	}
+	hello.Link = 3
+	m.Step(time.Minute, hello, nil)
+	if m.Status().Children != 1 {
+		t.Error("kept away for ever")
+	}
+}
+
+// TestRootHasAnotherContent: what is held under a name is dropped as soon as
+// the root says that the content is another one.
+func TestRootHasAnotherContent(t *testing.T) {
+	for _, keyed := range []bool{false, true} {
+		m := newMachine(File{Size: load.UnknownSize, Keyed: keyed}, 1)
+		link := attach(t, m)
+		m.Step(time.Second, Stored{Link: link, Index: 0}, nil)
+		claim := &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 2 << 20, Epoch: 2, Prefix: 1}
+		out := m.Step(2*time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1), TCPPort: wire.Port}, Msg: claim}, nil)
+		reset := false
+		for _, a := range out {
+			if r, ok := a.(Reset); ok && r.Epoch == 2 {
+				reset = true
+			}
+		}
+		if reset == keyed {
+			t.Errorf("keyed by its digest %v: reset %v", keyed, reset)
+		}
+	}
+}
+
+// TestSilentHolderServesWhoAsks: a device that was root and fell silent is
+// asked for a place by one who did not hear that.
+func TestSilentHolderServesWhoAsks(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{Prefix: 16, Complete: true}, nil)
+	ask := Datagram{From: addr(1), Env: wire.Envelope{From: peer(1), TCPPort: wire.Port}, Msg: &wire.Ask{Free: 2}}
+	claimed, placed := false, false
+	for _, a := range m.Step(time.Second, ask, nil) {
+		switch a := a.(type) {
+		case Broadcast:
+			claimed = true
+		case Send:
+			p, ok := a.Msg.(*wire.Place)
+			placed = ok && p.Parent == peer(0)
+		}
+	}
+	if !claimed || !placed {
+		t.Errorf("claimed %v, placed %v", claimed, placed)
+	}
 }
 
 // TestAnyInput throws anything at a machine: it neither panics nor spins, has

@@ -3,6 +3,7 @@ package sim
 import (
 	"time"
 
+	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -72,6 +73,15 @@ func (d *Device) Crash() {
 		e.reset()
 	}
 	d.ends = nil
+}
+
+// Quit ends the process on request: it says goodbye first.
+func (d *Device) Quit() {
+	for _, t := range d.order {
+		t.step(pdp.Stop{})
+		t.end()
+	}
+	d.sub.s.After(time.Second, d.Crash)
 }
 
 // PowerOff takes the power: nobody is told.

@@ -217,7 +217,7 @@ func (r *randomSite) play() []string {
 func TestRandomSites(t *testing.T) {
 	from, to := uint64(1), uint64(*simRuns)
 	if underRace {
-		to = min(to, 60)
+		to = min(to, 30)
 	}
 	if *simSeed != 0 {
 		from, to = *simSeed, *simSeed

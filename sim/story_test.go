@@ -71,6 +71,7 @@ var stories = []story{
 			c.atRoot(sec(2+3*float64(i)), (*Device).PowerOff)
 		}
 	}},
+	{name: "root quits half way", n: 16, last: sec(9), wan: 1.02, do: func(c *story) { c.atRoot(sec(3), (*Device).Quit) }},
 	{name: "no ranges, root crashes", n: 16, last: sec(12.3), wan: 1.36, do: func(c *story) {
 		c.sub.Server.NoRange = true
 		c.atRoot(sec(3), (*Device).Crash)
@@ -156,7 +157,7 @@ var stories = []story{
 		c.f.Signed = false
 		c.sub.Server.Altered = func(i int) bool { return i == 50 }
 	}},
-	{name: "another content under the name", n: 8, last: sec(12.4), wan: 1.36, do: func(c *story) {
+	{name: "another content under the name", n: 24, last: sec(12.4), wan: 1.36, do: func(c *story) {
 		c.f.Signed, c.f.Keyed, c.f.Unsized = false, false, true
 		c.s.At(sec(3), func() { c.sub.Server.Replace(); c.sub.root(c.f).Crash() })
 	}},

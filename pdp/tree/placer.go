@@ -240,29 +240,13 @@ func (t *Placer) answer(x, parent *member, stripe uint8) *wire.Place {
 
 func (t *Placer) waitMillis() uint16 { return uint16(t.cfg.AskFirst / time.Millisecond) }
 
-// open reports whether y may take x as a child. A member that is about to take
+// open reports whether y may take x, which hangs on nobody, as a child: what is
+// below x hangs on nobody either, and has no depth. A member that is about to take
 // its own place takes children already: a tree stands after one round of asks.
 func (t *Placer) open(now time.Duration, y, x *member) bool {
 	return y != x && y.depth > -1 && y.depth < wire.MaxPath-1 && y.children < wire.MaxChildren &&
 		(y == t.root || y.free > 0 && y.shut <= now && y.link.Port() != 0 && now-y.heard < t.forgetAfter()) &&
-		!x.avoids(now, y.peer) && !t.below(y, x)
-}
-
-// below reports whether y is in the subtree of x.
-func (t *Placer) below(y, x *member) bool {
-	if x.children == 0 {
-		return false
-	}
-	for range wire.MaxPath {
-		if y == nil || y == t.root {
-			return false
-		}
-		if y.parent == x.peer {
-			return true
-		}
-		y = t.members[y.parent]
-	}
-	return true // a chain without end is no place for anybody
+		!x.avoids(now, y.peer)
 }
 
 // measure counts the children of each member and its depth; -1 for members
