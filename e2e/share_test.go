@@ -156,6 +156,9 @@ func TestTwoDevicesWithOneID(t *testing.T) {
 		st := startup{state: s.dir + "/" + addrOf(i) + "/state"}
 		if i < 2 {
 			writeFile(t, st.state+"/id", "00000000deadbeef\n")
+		} else {
+			// One of the two is root: the other hears it.
+			s.rootOf(ds, 5*time.Second)
 		}
 		ds = append(ds, s.getAs(st, addrOf(i), srv.url(), "--sha256", shaOf(body)))
 	}
