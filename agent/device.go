@@ -126,8 +126,9 @@ func (d *Device) Run(ctx context.Context) error {
 			Accept:   func(c net.Conn) { go d.accept(c) },
 		})
 	}()
-	d.event(report.Event{Event: report.KindListening, Address: d.self.Addr.String(),
-		Message: fmt.Sprintf("Listening on peer TCP port %d", d.self.Addr.Port())})
+	if port := d.self.Addr.Port(); port != 0 { // a device alone has none
+		d.event(report.Event{Event: report.KindListening, Address: d.self.Addr.String(), Message: fmt.Sprintf("Listening on peer TCP port %d", port)})
+	}
 	err := d.loop(ctx, served)
 	for _, j := range d.jobs {
 		j.release()

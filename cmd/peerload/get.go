@@ -196,6 +196,9 @@ func (f *getFlags) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if done, err := f.viaAgent(ctx, r, state); done || err != nil {
+		return err
+	}
 	out := newOutput(f, state.Record(strings.Join(os.Args, " ")))
 	defer out.close()
 	d, err := f.device(state, out)

@@ -51,7 +51,7 @@ tree of connections passes the file on while it arrives.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(getCommand(), statusCommand(), explainCommand())
+	root.AddCommand(getCommand(), agentCommand(), statusCommand(), screenCommand(), explainCommand(), doctorCommand(), configCommand())
 	err := root.ExecuteContext(ctx)
 	code := exitCode(err, ctx.Err() != nil)
 	if err != nil {
@@ -67,6 +67,7 @@ tree of connections passes the file on while it arrives.`,
 func exitCode(err error, interrupted bool) int {
 	var job *agent.Error
 	var usage usageError
+	var asked *agentError
 	switch {
 	case err == nil:
 		return exitOK
@@ -74,6 +75,8 @@ func exitCode(err error, interrupted bool) int {
 		return exitInterrupted
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.As(err, &asked):
+		return asked.exit
 	case errors.Is(err, errMaxTime):
 		return exitUnreachable
 	case errors.Is(err, errTrust):

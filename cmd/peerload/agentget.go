@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/daemon"
+)
+
+// agentError is what the agent of this device said went wrong.
+type agentError struct {
+	text string
+	exit int
+}
+
+func (e *agentError) Error() string { return e.text }
+
+// viaAgent lets the agent of this device fetch, if one runs with this state
+// directory: two programs on one device would compete for its ports and its
+// place. It reports false if the fetching is left to this process: no agent
+// runs, it declines, or the command line asks for another way to the network.
+func (f *getFlags) viaAgent(ctx context.Context, r *request, state *agent.State) (done bool, err error) {
+	if _, err := os.Stat(filepath.Join(state.Dir(), daemon.SocketName)); err != nil || !f.usual() {
+		return false, nil
+	}
+	req, err := f.agentRequest(r)
+	if err != nil {
+		return false, err
+	}
+	var failed *agentError
+	var declined string
+	out := newOutput(f, state.Record(strings.Join(os.Args, " ")))
+	defer out.close()
+	err = daemon.Ask(ctx, state.Dir(), daemon.Request{Op: "get", Get: req}, func(p daemon.Reply) {
+		switch {
+		case p.Event != nil:
+			out.event(*p.Event)
+		case p.Final != nil:
+			out.done(p.Final)
+			out.result(p.Final)
+		case p.Declined != "":
+			declined = p.Declined
+		case p.Error != "":
+			failed = &agentError{p.Error, p.Exit}
+		}
+	})
+	switch {
+	case errors.Is(err, daemon.ErrNoDaemon):
+		return false, nil
+	case err != nil:
+		return true, err
+	case declined != "":
+		out.warn("the agent of this device leaves it to this command: " + declined)
+		return false, nil
+	case failed != nil:
+		return true, failed
+	}
+	return true, nil
+}
+
+// usual reports whether nothing was asked for that the agent has settled for
+// the whole device.
+func (f *getFlags) usual() bool {
+	o := &f.origin
+	return f.peers == "on" && f.address == "" && f.iface == "" && f.port == 0 && f.profile == "lan" && !f.noSync &&
+		len(o.headers) == 0 && o.cacert == "" && o.cert == "" && o.key == "" && o.limitRate == "" && o.window == 0 && o.connectTimeout == 0
+}
+
+// agentRequest says the same to the agent, whose directory is another.
+func (f *getFlags) agentRequest(r *request) (*daemon.GetRequest, error) {
+	req := &daemon.GetRequest{SHA256: f.sha256, Load: r.load, Slots: f.slots, Model: f.model, Linger: -1}
+	if f.stay {
+		req.Linger = f.linger
+	}
+	for _, sources := range r.urls {
+		var texts []string
+		for _, u := range sources {
+			texts = append(texts, u.String())
+		}
+		req.URLs = append(req.URLs, texts)
+		target := r.output
+		if !r.load {
+			var err error
+			if target, err = r.target(sources[0]); err != nil {
+				return nil, err
+			}
+		}
+		target, err := filepath.Abs(target)
+		if err != nil {
+			return nil, err
+		}
+		req.Targets = append(req.Targets, target)
+	}
+	if f.trust != "" {
+		trust, err := filepath.Abs(f.trust)
+		if err != nil {
+			return nil, err
+		}
+		req.Trust = trust
+	}
+	return req, nil
+}

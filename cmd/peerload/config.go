@@ -1,0 +1,60 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func configCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Look at the configuration of the agent", Args: cobra.NoArgs}
+	cmd.AddCommand(configShowCommand())
+	return cmd
+}
+
+func configShowCommand() *cobra.Command {
+	var c configFlags
+	var origin, asJSON bool
+	cmd := &cobra.Command{
+		Use: "show", Short: "Show every option with the value that holds",
+		Long: "Show prints the configuration in the form of a file. With --origin each value is\nfollowed by where it comes from: a flag, the environment, a file, or the default.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, origins, err := c.load(cmd.Flags())
+			if asJSON {
+				if jerr := json.NewEncoder(os.Stdout).Encode(origins); jerr != nil {
+					return jerr
+				}
+				return err
+			}
+			for _, o := range origins {
+				line := o.Name + " = " + tomlValue(o.Value)
+				if origin {
+					line = fmt.Sprintf("%-50s # %s", line, o.From)
+				}
+				fmt.Println(line)
+			}
+			return err
+		},
+	}
+	c.register(cmd.Flags())
+	cmd.Flags().BoolVar(&origin, "origin", false, "say where each value comes from")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return cmd
+}
+
+// tomlValue writes a value as a file has it; a string of JSON is one of TOML.
+func tomlValue(v []string) string {
+	quoted := make([]string, len(v))
+	for i, s := range v {
+		b, _ := json.Marshal(s)
+		quoted[i] = string(b)
+	}
+	if len(v) == 1 {
+		return quoted[0]
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}

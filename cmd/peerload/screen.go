@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/report"
+)
+
+// screenEvery is how often a terminal is drawn anew.
+const screenEvery = 250 * time.Millisecond
+
+// screenWidth is the width of the picture, as small as a phone's.
+const screenWidth = 44
+
+func screenCommand() *cobra.Command {
+	var state string
+	var once bool
+	cmd := &cobra.Command{
+		Use: "screen", Short: "Show what a phone's screen would show",
+		Long: `Screen draws what the screen of an upgrading phone shows: in the top right corner an
+icon while the device shares (the box stays empty with the classic upgrade), and
+below it the component. A parent shows 100 %, a child the KB that it has.
+
+On a terminal it is drawn anew until Ctrl-C; NO_COLOR turns colours off. Otherwise it
+is printed once.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			fd := int(os.Stdout.Fd())
+			live := !once && term.IsTerminal(fd) && os.Getenv("TERM") != "dumb"
+			colour := term.IsTerminal(fd) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+			if !live {
+				p, err := newest(state)
+				if err == nil {
+					drawScreen(os.Stdout, p, colour)
+				}
+				return err
+			}
+			return liveScreen(cmd.Context(), state, colour)
+		},
+	}
+	cmd.Flags().StringVar(&state, "state", "", "state directory")
+	cmd.Flags().BoolVar(&once, "once", false, "draw once, also on a terminal")
+	return cmd
+}
+
+// newest is the process that runs, or else the last one that did.
+func newest(state string) (agent.ProcessStatus, error) {
+	ps, err := processes(state)
+	if err != nil {
+		return agent.ProcessStatus{}, err
+	}
+	for _, p := range ps {
+		if p.Running {
+			return p, nil
+		}
+	}
+	if len(ps) == 0 {
+		return agent.ProcessStatus{}, usagef("nothing has run with this state directory yet")
+	}
+	return ps[0], nil
+}
+
+func liveScreen(ctx context.Context, state string, colour bool) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
+	defer stop()
+	fmt.Print("\x1b[2J\x1b[?25l")
+	defer fmt.Print("\x1b[?25h")
+	tick := time.NewTicker(screenEvery)
+	defer tick.Stop()
+	for {
+		p, err := newest(state)
+		if err != nil {
+			return err
+		}
+		var b strings.Builder
+		drawScreen(&b, p, colour)
+		// Line by line, so that nothing flickers.
+		fmt.Print("\x1b[H" + strings.ReplaceAll(b.String(), "\n", "\x1b[K\r\n") + "\x1b[J")
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// drawScreen draws the picture.
+func drawScreen(w io.Writer, p agent.ProcessStatus, colour bool) {
+	paint := func(code, s string) string {
+		if !colour {
+			return s
+		}
+		return "\x1b[" + code + "m" + s + "\x1b[0m"
+	}
+	line := func(s string) string {
+		r := []rune(s)
+		if len(r) > screenWidth {
+			r = r[:screenWidth]
+		}
+		return string(r) + strings.Repeat(" ", screenWidth-len(r))
+	}
+	icon, name := screenIcon(p), "peerload"
+	for _, f := range p.Files {
+		if f.Model != "" {
+			name = f.Model
+		}
+	}
+	edge := "+" + strings.Repeat("-", screenWidth+2) + "+"
+	fmt.Fprintln(w, edge)
+	head := line(name)
+	head = strings.TrimRight(head, " ")
+	pad := max(1, screenWidth-len([]rune(head))-len(icon))
+	fmt.Fprintf(w, "| %s%s%s |\n", paint("1", head), strings.Repeat(" ", pad), paint("32", icon))
+	fmt.Fprintln(w, edge)
+	for _, l := range screenLines(p) {
+		fmt.Fprintf(w, "| %s |\n", line(l))
+	}
+	fmt.Fprintln(w, edge)
+}
+
+// screenIcon is the box in the top right corner: full while the device shares.
+func screenIcon(p agent.ProcessStatus) string {
+	for _, f := range p.Files {
+		switch f.Role {
+		case report.RoleRoot, report.RoleParent, report.RoleLeaf, report.RoleDetached:
+			return "[<=>]"
+		}
+	}
+	return "[   ]"
+}
+
+// screenLines says what the device does.
+func screenLines(p agent.ProcessStatus) []string {
+	n, total := 0, 0
+	var now *agent.FileStatus
+	for _, f := range p.Files {
+		if f.Final != nil && len(f.Final.Components) > 0 {
+			continue // the load as a whole
+		}
+		total++
+		if now == nil && !f.Done && !f.Failed {
+			now, n = f, total
+		}
+	}
+	switch {
+	case now == nil && total == 0:
+		return []string{"", "Nothing to upgrade", ""}
+	case now == nil:
+		for _, f := range p.Files {
+			if f.Failed {
+				return []string{"Upgrade failed", f.File + ": " + f.Reason, ""}
+			}
+		}
+		return []string{"", fmt.Sprintf("%d of %d components held", total, total), ""}
+	}
+	out := []string{"Upgrading", fmt.Sprintf("Component %d of %d: %s", n, total, now.File)}
+	// A parent has what it passes on; a child tells how far it is. The classic
+	// upgrade looks the same on every device.
+	switch now.Role {
+	case report.RoleRoot, report.RoleParent:
+		out = append(out, fmt.Sprintf("100 %%   %d children", len(now.Children)))
+	default:
+		out = append(out, fmt.Sprintf("%d KB", now.Bytes/1024))
+	}
+	return out
+}

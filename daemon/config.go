@@ -1,0 +1,130 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/origin"
+)
+
+// Config is what a device is told on the device itself. What is provisioned
+// over the network stands in policy.
+type Config struct {
+	// Servers that provision the device, in the order to ask: HOST, HOST:PORT,
+	// HOST/PATH or a URL. Empty: those of Leases.
+	Servers []string
+	// Leases are the files in which a DHCP client leaves options 150 and 66; a
+	// pattern stands for all files that match. The first that names a server
+	// counts.
+	Leases []string
+	// Provision is a provisioning file on this host, used instead of asking
+	// servers for one: .xml, .toml or .json. "": ask the servers.
+	Provision string
+	// Controller is the URL of the controller that check-ins go to. "": none.
+	Controller string
+	// TokenFile holds the token that the controller knows this device by.
+	TokenFile string
+	// CACert is a file of CA certificates that HTTPS servers are verified
+	// against, PEM. "": the system's.
+	CACert string
+	// State is the directory of everything that survives a restart.
+	State string
+	// Trust is the directory with the publisher's root.json. "": no signed
+	// load can be verified.
+	Trust string
+	// Model of this device, as any table of models writes it.
+	Model string
+	// MAC address, which names the provisioning file. "": that of the
+	// interface of Address.
+	MAC string
+	// Address of this device with its prefix, and Interface to take it from.
+	// Zero and "": as the default route says.
+	Address   netip.Prefix
+	Interface string
+	// Port of the peers, UDP and TCP. 0: 4051.
+	Port uint16
+	// CheckIn is the time between two check-ins, plus or minus a tenth.
+	CheckIn time.Duration
+	// Hook is the program that installs loads: see Installer. "": the slots
+	// are all there is to switch.
+	Hook string
+	// HookTimeout bounds one call of Hook, RebootCommand or ConfirmCommand.
+	HookTimeout time.Duration
+	// RebootCommand restarts the device into the active slot. "": switching
+	// the slot is enough.
+	RebootCommand string
+	// ConfirmCommand says with exit status 0 that the new load works. "": it
+	// works once the device was provisioned again.
+	ConfirmCommand string
+	// ConfirmTimeout is how long a new load has to be confirmed before the
+	// device goes back.
+	ConfirmTimeout time.Duration
+	// BootID is a file whose content changes with each start of the device.
+	BootID string
+	// MetricsAddress and PageAddress are where metrics and the device's page
+	// are served, as IP:PORT. "": nowhere.
+	MetricsAddress, PageAddress string
+	// LogLevel is debug, info, warn or error; LogFormat text or json.
+	LogLevel, LogFormat string
+	// NoSync leaves out every fsync of files, for laboratories.
+	NoSync bool
+}
+
+// Validate says what is wrong and what to do. It asks nobody.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	for _, s := range c.Servers {
+		if _, err := candidates(s, "x"); err != nil {
+			bad("server: %w", err)
+		}
+	}
+	if c.Controller != "" {
+		if u, err := url.Parse(c.Controller); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			bad("controller: %q is not an http or https URL", c.Controller)
+		}
+	}
+	if c.State == "" {
+		bad("state: name a directory")
+	}
+	if c.Model == "" || len(c.Model) > load.MaxTextLen {
+		bad("model: say what this device is, for example CP-7961G or linux-arm")
+	}
+	if c.MAC != "" {
+		if _, err := ParseMAC(c.MAC); err != nil {
+			bad("mac: %w", err)
+		}
+	}
+	if c.CheckIn < time.Second {
+		bad("check-in: %v is less than a second", c.CheckIn)
+	}
+	if c.HookTimeout <= 0 || c.ConfirmTimeout <= 0 {
+		bad("hook-timeout and confirm-timeout must be positive")
+	}
+	for name, a := range map[string]string{"metrics-address": c.MetricsAddress, "page-address": c.PageAddress} {
+		if _, err := netip.ParseAddrPort(a); a != "" && err != nil {
+			bad("%s: %q is not IP:PORT", name, a)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ParseMAC reads a MAC address with or without separators and returns its 12
+// upper-case hexadecimal digits.
+func ParseMAC(s string) (string, error) {
+	d := strings.ToUpper(strings.NewReplacer(":", "", "-", "", ".", "").Replace(strings.TrimSpace(s)))
+	if len(d) != 12 || strings.Trim(d, "0123456789ABCDEF") != "" {
+		return "", fmt.Errorf("%q is not a MAC address of 12 hexadecimal digits", s)
+	}
+	return d, nil
+}
+
+// candidates returns the URLs of a file on a server, in the order to try.
+func candidates(server, file string) ([]*url.URL, error) {
+	return origin.Candidates(strings.TrimSuffix(server, "/") + "/" + file)
+}

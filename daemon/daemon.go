@@ -1,0 +1,512 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/origin"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/provision"
+	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/slot"
+)
+
+// Daemon is a device that looks after itself. Use New, then Run once.
+type Daemon struct {
+	log     *slog.Logger
+	program string
+	exitOf  func(error) int
+	started time.Time
+
+	state     *agent.State
+	id        uint64
+	mac       string
+	boot      string
+	rec       *agent.Recorder
+	slots     *slot.Slots
+	lock      io.Closer
+	installer Installer
+	control   Controller
+	origin    *origin.Mux // for provisioning; the site has its own for loads
+	sink      *sink
+	notify    *notifier
+
+	kick     chan struct{} // asks for a check-in now
+	reload   chan Config
+	asked    chan error // a check-in ended
+	upgraded chan struct{}
+
+	mu      sync.Mutex
+	cfg     Config
+	record_ record
+	set     settings
+	file    *provision.File
+	told    told
+	site    *site
+	working bool               // an upgrade is under way
+	stop    context.CancelFunc // ends it
+	step    progress
+	pending pending
+	moved   traffic // by files that no site serves any more
+	soft    int     // check-ins in a row that ended badly
+}
+
+// told is what is known of the last provisioning.
+type told struct {
+	From    string    // the file in force
+	At      time.Time // when a server last gave one
+	Contact time.Time // when one was last understood
+	Err     string    // why the last try gave none
+}
+
+// progress is how far the present phase is.
+type progress struct {
+	Percent int
+	Text    string
+}
+
+// pending are reports that the controller has not taken yet.
+type pending struct {
+	files    []report.Final
+	failures []report.Failure
+}
+
+// maxPending bounds what waits for the controller.
+const maxPending = 64
+
+// Setup is what a Daemon needs beside its configuration.
+type Setup struct {
+	// Log takes what happens; nil drops it.
+	Log *slog.Logger
+	// Program is the name and version of this program.
+	Program string
+	// ExitOf gives the exit status that an error has for whoever asked for a
+	// file; nil gives 1 to all.
+	ExitOf func(error) int
+	// Controller that check-ins go to. nil: that of Config.Controller.
+	Controller Controller
+	// Notify is the socket of the service manager, as NOTIFY_SOCKET has it,
+	// and Watchdog the time within which it wants a sign of life. "" and 0:
+	// nobody waits.
+	Notify   string
+	Watchdog time.Duration
+}
+
+// New opens everything that survives a restart. One daemon at a time has a
+// state directory: slot.ErrLocked.
+func New(cfg Config, s Setup) (d *Daemon, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	d = &Daemon{log: s.Log, program: s.Program, exitOf: s.ExitOf, control: s.Controller, cfg: cfg, started: time.Now(),
+		kick: make(chan struct{}, 1), reload: make(chan Config), asked: make(chan error, 1), upgraded: make(chan struct{}, 1)}
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+	if d.exitOf == nil {
+		d.exitOf = func(error) int { return 1 }
+	}
+	if d.control == nil && cfg.Controller != "" {
+		d.control = &httpController{daemon: d}
+	}
+	d.notify = newNotifier(s.Notify, s.Watchdog)
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	if d.mac, err = findMAC(cfg); err != nil {
+		return d, err
+	}
+	if d.boot, err = bootID(cfg.BootID); err != nil {
+		return d, err
+	}
+	if d.state, err = agent.OpenState(cfg.State); err != nil {
+		return d, err
+	}
+	return d, d.open()
+}
+
+// open takes the state directory and reads what is in it.
+func (d *Daemon) open() (err error) {
+	dir := d.cfg.State
+	if d.lock, err = (slot.OS{}).Lock(filepath.Join(dir, lockName)); err != nil {
+		return err
+	}
+	// What a killed daemon was fetching beside loads is of no use.
+	if err := os.RemoveAll(filepath.Join(dir, scratchName)); err != nil {
+		return err
+	}
+	for _, n := range []string{scratchName, slotsName, classicName} {
+		if err := os.MkdirAll(filepath.Join(dir, n), 0o755); err != nil {
+			return err
+		}
+	}
+	if d.id, err = d.state.ID(); err != nil {
+		return err
+	}
+	if d.record_, err = readRecord(dir); err != nil {
+		return err
+	}
+	if d.slots, err = slot.OpenSlots(slot.OS{}, filepath.Join(dir, slotsName)); err != nil {
+		return err
+	}
+	if d.origin, err = newOrigin(siteKey{address: d.cfg.Address, cacert: d.cfg.CACert}); err != nil {
+		return err
+	}
+	d.installer = newInstaller(d.cfg, d.log)
+	d.rec = d.state.Record("agent")
+	d.sink = newSink(d.log, d.rec)
+	if d.set, err = effective(d.cfg.Model, policy.Levels{}); err != nil {
+		return err
+	}
+	d.lastGood()
+	return d.booted()
+}
+
+// close gives back what open took.
+func (d *Daemon) close() {
+	if d.sink != nil {
+		d.sink.close()
+	}
+	if d.rec != nil {
+		d.rec.Close()
+	}
+	if d.slots != nil {
+		_ = d.slots.Close()
+	}
+	if d.lock != nil {
+		_ = d.lock.Close()
+	}
+}
+
+// Run looks after the device until ctx ends.
+func (d *Daemon) Run(ctx context.Context) error {
+	defer d.close()
+	windows, err := d.openWindows()
+	if err != nil {
+		return err
+	}
+	defer windows.close()
+	ctx, cancel := context.WithCancel(ctx)
+	var busy sync.WaitGroup
+	defer func() {
+		d.notify.send("STOPPING=1")
+		cancel()
+		busy.Wait()
+		if s := d.currentSite(); s != nil {
+			s.close()
+		}
+	}()
+	windows.serve(ctx, &busy)
+	d.place(ctx)
+	d.notify.send("READY=1")
+	d.resume(ctx, &busy)
+	return d.loop(ctx, &busy)
+}
+
+// loop is the only place that starts check-ins and upgrades.
+func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
+	next := time.NewTimer(0)
+	defer next.Stop()
+	beat := time.NewTicker(d.notify.every())
+	defer beat.Stop()
+	asking, again := false, false
+	for {
+		var lost <-chan struct{}
+		if s := d.currentSite(); s != nil {
+			lost = s.gone
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-next.C:
+			again = asking
+			if !asking {
+				asking = true
+				busy.Go(func() { d.asked <- d.checkIn(ctx) })
+			}
+		case <-d.kick:
+			next.Reset(0)
+		case c := <-d.reload:
+			d.reconfigure(c)
+			next.Reset(0)
+		case err := <-d.asked:
+			asking = false
+			next.Reset(d.wait(err))
+			d.place(ctx)
+			d.resume(ctx, busy)
+		case <-d.upgraded:
+			d.mu.Lock()
+			d.working = false
+			d.mu.Unlock()
+			d.place(ctx)
+			next.Reset(d.wait(nil))
+			d.tellSoon(next)
+		case <-lost:
+			d.log.Error("the peers' ports closed", "error", d.currentSite().err)
+			d.mu.Lock()
+			d.site = nil
+			d.mu.Unlock()
+			next.Reset(firstRetry)
+		case <-beat.C:
+			d.beat(ctx)
+		}
+		if again && !asking {
+			again = false
+			next.Reset(0)
+		}
+	}
+}
+
+// firstRetry is the wait after the first check-in that failed; it doubles up
+// to the time between check-ins.
+const firstRetry = 5 * time.Second
+
+// wait returns the time to the next check-in, with jitter: a whole site that
+// was switched on together must not ask together for ever.
+func (d *Daemon) wait(err error) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	every := d.cfg.CheckIn
+	if err == nil {
+		err = d.unfinished()
+	}
+	if err == nil {
+		d.soft = 0
+		return every - every/10 + rand.N(every/5)
+	}
+	back := min(firstRetry<<min(d.soft, 16), every)
+	d.soft++
+	var slow *origin.BusyError
+	if errors.As(err, &slow) {
+		back = max(back, min(slow.RetryAfter, every))
+	}
+	return back/2 + rand.N(back/2+1)
+}
+
+// unfinished reports an upgrade that failed and is to be tried again. The
+// caller holds mu.
+func (d *Daemon) unfinished() error {
+	if d.record_.Phase == phaseIdle && !d.working && d.wanted() != "" {
+		return errors.New("the load that is assigned does not run yet")
+	}
+	return nil
+}
+
+// tellSoon brings the next check-in forward when there is a controller that
+// waits to hear how an upgrade ended.
+func (d *Daemon) tellSoon(next *time.Timer) {
+	if d.control != nil {
+		next.Reset(rand.N(time.Second))
+	}
+}
+
+// beat tells the service manager that the device is alive.
+func (d *Daemon) beat(ctx context.Context) {
+	if s := d.currentSite(); s != nil {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if !s.dev.Alive(ctx) {
+			return
+		}
+	}
+	d.notify.send("WATCHDOG=1")
+}
+
+// Reload puts another configuration in force. What cannot change while the
+// daemon runs is named in the log.
+func (d *Daemon) Reload(ctx context.Context, c Config) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	select {
+	case d.reload <- c:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (d *Daemon) reconfigure(c Config) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := d.cfg
+	fixed := map[string]bool{"state": c.State != old.State, "mac": c.MAC != old.MAC, "boot-id": c.BootID != old.BootID,
+		"page-address": c.PageAddress != old.PageAddress, "metrics-address": c.MetricsAddress != old.MetricsAddress,
+		"controller": (c.Controller == "") != (old.Controller == ""), "log-level": c.LogLevel != old.LogLevel, "log-format": c.LogFormat != old.LogFormat}
+	for name, differs := range fixed {
+		if differs {
+			d.log.Warn("takes effect at the next start", "option", name)
+		}
+	}
+	c.State, c.MAC, c.BootID = old.State, old.MAC, old.BootID
+	d.cfg = c
+	if m, err := newOrigin(siteKey{address: c.Address, cacert: c.CACert}); err == nil {
+		d.origin.Close()
+		d.origin = m
+	} else {
+		d.log.Error("the configuration is not in force as a whole", "error", err)
+	}
+	d.installer = newInstaller(c, d.log)
+	// Whoever reloads may have mended what made a load fail.
+	d.record_.Failed = nil
+	if set, err := effective(c.Model, d.levels()); err == nil {
+		d.set = set
+	}
+	d.log.Info("configuration reloaded")
+}
+
+func (d *Daemon) levels() policy.Levels {
+	if d.file == nil {
+		return policy.Levels{}
+	}
+	return d.file.Levels
+}
+
+// place takes the place among the peers that the settings ask for, unless it
+// stands there already. An upgrade that is fetching is taken along: it begins
+// its phase again and finds what it has.
+func (d *Daemon) place(ctx context.Context) {
+	d.mu.Lock()
+	key, old := keyOf(d.cfg, d.set), d.site
+	if old != nil && old.key == key && !old.moved() {
+		d.mu.Unlock()
+		return
+	}
+	stop, working := d.stop, d.working
+	if working && d.record_.Phase != phaseDownload {
+		// Installers and trials are not disturbed; their end comes here again.
+		d.mu.Unlock()
+		return
+	}
+	d.site = nil
+	d.mu.Unlock()
+	if working {
+		stop()
+		select {
+		case <-d.upgraded:
+		case <-ctx.Done():
+			return
+		}
+		d.mu.Lock()
+		d.working = false
+		d.mu.Unlock()
+	}
+	if old != nil {
+		old.close()
+		d.mu.Lock()
+		d.moved.join(old.past)
+		d.mu.Unlock()
+	}
+	c := siteConfig{id: d.id, noSync: d.config().NoSync, report: d.sink.take}
+	s, warnings, err := openSite(key, c)
+	if err != nil {
+		d.log.Error("this device cannot share: it downloads by itself until it can", "error", err)
+		d.failure("", "", "no-address", err)
+		key.sharing = false
+		if s, warnings, err = openSite(key, c); err != nil {
+			d.log.Error("no place on the network", "error", err)
+			return
+		}
+	}
+	for _, w := range warnings {
+		d.log.Warn(w)
+	}
+	d.mu.Lock()
+	d.site = s
+	d.mu.Unlock()
+	d.offer(s)
+}
+
+// offer serves what the slots hold.
+func (d *Daemon) offer(s *site) {
+	group := policy.Builtin().Group(s.key.model)
+	active, ok := d.slots.Active()
+	for _, i := range []slot.Info{active, d.slots.Inactive()} {
+		if ok && (i.State == slot.StateComplete || i.State == slot.StateConfirmed || i.State == slot.StateTrial) {
+			if err := s.hold(d.slots.Dir(i.Slot), i, group); err != nil {
+				d.log.Error("a component that should be there is not offered", "load", i.Name, "error", err)
+				d.failure(i.Name, "", "damaged", err)
+			}
+		}
+	}
+}
+
+// Wake asks for a check-in now.
+func (d *Daemon) Wake() {
+	select {
+	case d.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (d *Daemon) config() Config {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.cfg
+}
+
+func (d *Daemon) installs() Installer {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.installer
+}
+
+func (d *Daemon) asks() *origin.Mux {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.origin
+}
+
+func (d *Daemon) record() record {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.record_
+}
+
+func (d *Daemon) setting(name string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.set.value(name)
+}
+
+func (d *Daemon) currentSite() *site {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.site
+}
+
+// change alters the record and makes it durable before anything follows from
+// it.
+func (d *Daemon) change(do func(*record)) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.record_
+	do(&r)
+	if err := writeRecord(d.cfg.State, r); err != nil {
+		return fmt.Errorf("the state of the device: %w", err)
+	}
+	d.record_ = r
+	return nil
+}
+
+// failure notes something that went wrong, for the controller and the page.
+func (d *Daemon) failure(load, file, reason string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := &d.pending
+	p.failures = append(p.failures, report.Failure{Load: load, File: file, Reason: reason, Message: err.Error()})
+	if n := len(p.failures) - maxPending; n > 0 {
+		p.failures = p.failures[n:]
+	}
+}

@@ -1,0 +1,15 @@
+// Package daemon is a device that looks after itself: it asks how it is
+// provisioned, fetches the load that it is told to run through the peers, puts
+// it in the inactive slot, tries it, confirms it or goes back, keeps serving
+// what it holds, and tells all that to whoever asks. It is the path as a
+// daemon; package agent runs the path once.
+//
+// What lives here: when to ask, what to do with the answer, what must survive a
+// restart, and the ways to look at it: socket, page, metrics, syslog. What must
+// not: the protocol, the bytes of files, and what a provisioning file means.
+//
+// Read config.go (what it is told on the device), daemon.go (the loop),
+// upgrade.go (the phases of an upgrade), installer.go (the contract with
+// installers), site.go (its place among the peers), then the windows: socket.go,
+// page.go, metrics.go, syslog.go, notify.go.
+package daemon

@@ -1,0 +1,215 @@
+package daemon
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Step is what an installer is asked to do. They come in this order; Rollback
+// instead of Commit, or after an Install that failed.
+type Step string
+
+// The steps of an upgrade.
+const (
+	// StepDownload: the load is about to be fetched. Failing puts it off to
+	// the next check-in.
+	StepDownload Step = "Download"
+	// StepInstall: the load is complete and verified in Job.Dir. Afterwards its
+	// slot becomes active on trial.
+	StepInstall Step = "Install"
+	// StepReboot: restart the device into the active slot.
+	StepReboot Step = "Reboot"
+	// StepCommit: the new load works; nothing of the old one is needed to boot.
+	StepCommit Step = "Commit"
+	// StepRollback: the old slot is active again; undo what Install did.
+	StepRollback Step = "Rollback"
+)
+
+// Job is what a step is about.
+type Job struct {
+	// Load and Version as the manifest names them.
+	Load, Version string
+	// Dir holds the components of the load, Previous those of the load to go
+	// back to, "" if there is none.
+	Dir, Previous string
+	// Progress takes what the installer tells: percent 0 to 100 and text for
+	// people.
+	Progress func(percent int, text string)
+}
+
+// Installer makes a load run. A step may be asked for again after a power cut:
+// doing it twice must do no harm.
+//
+// A hook is a program that is called as HOOK STEP, with PEERLOAD_LOAD,
+// PEERLOAD_VERSION, PEERLOAD_MODEL, PEERLOAD_DIR, PEERLOAD_PREVIOUS and
+// PEERLOAD_STATE in its environment. Exit status 0: done. 4: done, and the device
+// must be restarted (Install and Rollback only). Any other: failed. Lines on its
+// standard output are logged; "progress N TEXT" tells how far it is, 0 to 100.
+// A hook that takes longer than hook-timeout is killed with all it started.
+type Installer interface {
+	Do(ctx context.Context, s Step, j Job) (reboot bool, err error)
+}
+
+// exitReboot is the exit status of a hook that wants a restart.
+const exitReboot = 4
+
+// StepError says which step of the installer failed, and how.
+type StepError struct {
+	Step Step
+	Err  error
+}
+
+// Error implements error.
+func (e *StepError) Error() string { return fmt.Sprintf("installer, %s: %v", e.Step, e.Err) }
+
+// Unwrap returns how it failed.
+func (e *StepError) Unwrap() error { return e.Err }
+
+// newInstaller returns the hook of the configuration, or the built-in
+// installer, for which switching slots is all there is to do but a restart.
+func newInstaller(c Config, log *slog.Logger) Installer {
+	if c.Hook != "" {
+		return &hook{cfg: c, log: log}
+	}
+	return &switcher{cfg: c, log: log}
+}
+
+// switcher is the built-in installer.
+type switcher struct {
+	cfg Config
+	log *slog.Logger
+}
+
+// Do implements Installer.
+func (s *switcher) Do(ctx context.Context, step Step, j Job) (bool, error) {
+	switch step {
+	case StepInstall, StepRollback:
+		return s.cfg.RebootCommand != "", nil
+	case StepReboot:
+		if s.cfg.RebootCommand == "" {
+			return false, nil
+		}
+		status, err := run(ctx, s.cfg, s.log, environment(s.cfg, j), j.Progress, "/bin/sh", "-c", s.cfg.RebootCommand)
+		if err == nil && status != 0 {
+			err = fmt.Errorf("exit status %d", status)
+		}
+		if err != nil {
+			return false, &StepError{step, err}
+		}
+	}
+	return false, nil
+}
+
+// hook is an installer that others have written.
+type hook struct {
+	cfg Config
+	log *slog.Logger
+}
+
+// Do implements Installer.
+func (h *hook) Do(ctx context.Context, step Step, j Job) (bool, error) {
+	status, err := run(ctx, h.cfg, h.log, environment(h.cfg, j), j.Progress, h.cfg.Hook, string(step))
+	switch {
+	case err != nil:
+		return false, &StepError{step, err}
+	case status == exitReboot && (step == StepInstall || step == StepRollback):
+		return true, nil
+	case status != 0:
+		return false, &StepError{step, fmt.Errorf("exit status %d", status)}
+	}
+	return false, nil
+}
+
+func environment(c Config, j Job) []string {
+	return []string{
+		"PEERLOAD_LOAD=" + j.Load, "PEERLOAD_VERSION=" + j.Version, "PEERLOAD_MODEL=" + c.Model,
+		"PEERLOAD_DIR=" + j.Dir, "PEERLOAD_PREVIOUS=" + j.Previous, "PEERLOAD_STATE=" + c.State,
+	}
+}
+
+// killDelay is how long a killed program may keep its output open.
+const killDelay = 2 * time.Second
+
+// run runs a program and returns its exit status. Its standard output is read
+// line by line, its standard error goes to the log.
+func run(ctx context.Context, c Config, log *slog.Logger, env []string, progress func(int, string), name string, args ...string) (int, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.HookTimeout, fmt.Errorf("killed: it took longer than %v", c.HookTimeout))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = killDelay
+	if progress == nil {
+		progress = func(int, string) {}
+	}
+	tell := func(line string) {
+		if percent, text, ok := parseProgress(line); ok {
+			progress(percent, text)
+		} else if line != "" {
+			log.Info(line, "program", name)
+		}
+	}
+	cmd.Stdout = &lineWriter{line: tell}
+	cmd.Stderr = &lineWriter{line: func(s string) { log.Warn(s, "program", name) }}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return 0, context.Cause(ctx)
+	case errors.As(err, &exit) && exit.ExitCode() >= 0:
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// parseProgress reads "progress N TEXT".
+func parseProgress(line string) (percent int, text string, ok bool) {
+	rest, ok := strings.CutPrefix(line, "progress ")
+	if !ok {
+		return 0, "", false
+	}
+	number, text, _ := strings.Cut(rest, " ")
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 0 || n > 100 {
+		return 0, "", false
+	}
+	return n, text, true
+}
+
+// maxLine bounds a line of a program, in bytes; the rest of it is dropped.
+const maxLine = 1000
+
+// lineWriter hands out whole lines.
+type lineWriter struct {
+	line func(string)
+	rest []byte
+}
+
+var _ io.Writer = (*lineWriter)(nil)
+
+// Write implements io.Writer.
+func (w *lineWriter) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		adv, tok, _ := bufio.ScanLines(p, false)
+		if adv == 0 {
+			w.rest = append(w.rest, p[:min(len(p), maxLine-min(maxLine, len(w.rest)))]...)
+			break
+		}
+		all := append(w.rest, tok...)
+		w.line(strings.ToValidUTF8(string(all[:min(len(all), maxLine)]), "?"))
+		w.rest, p = w.rest[:0], p[adv:]
+	}
+	return n, nil
+}

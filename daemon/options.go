@@ -1,0 +1,276 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// DefaultConfigPath is the directory whose *.toml are read where no other is
+// named.
+const DefaultConfigPath = "/etc/peerload"
+
+// maxConfig bounds a file, in bytes.
+const maxConfig = 64 << 10
+
+// Option is one thing that can be configured: as --NAME, as PEERLOAD_NAME, as
+// NAME in a file. All options are in Options, and what is known of one stands
+// in its row.
+type Option struct {
+	// Name as files and flags write it.
+	Name string
+	// Default as text; a list is separated by commas.
+	Default string
+	// List says that several values are allowed.
+	List bool
+	// Help is one line for people.
+	Help string
+
+	set func(c *Config, v []string) error
+}
+
+// Env returns the name of the option's environment variable.
+func (o Option) Env() string {
+	return "PEERLOAD_" + strings.ToUpper(strings.ReplaceAll(o.Name, "-", "_"))
+}
+
+// defaultLeases are where DHCP clients leave their leases.
+const defaultLeases = "/run/peerload/dhcp.env,/run/systemd/netif/leases/*,/var/lib/dhcp/dhclient*.leases,/var/lib/NetworkManager/*.lease"
+
+// Options returns every option, in the order in which people see them.
+func Options() []Option {
+	text := func(to func(*Config) *string) func(*Config, []string) error {
+		return func(c *Config, v []string) error { *to(c) = v[0]; return nil }
+	}
+	list := func(to func(*Config) *[]string) func(*Config, []string) error {
+		return func(c *Config, v []string) error { *to(c) = v; return nil }
+	}
+	span := func(to func(*Config) *time.Duration) func(*Config, []string) error {
+		return func(c *Config, v []string) (err error) { *to(c), err = time.ParseDuration(v[0]); return err }
+	}
+	return []Option{
+		{"server", "", true, "servers that provision this device: host, host:port, host/path or URL (default: DHCP options 150 and 66)", list(func(c *Config) *[]string { return &c.Servers })},
+		{"dhcp-lease", defaultLeases, true, "files where the DHCP client leaves its lease or its environment", list(func(c *Config) *[]string { return &c.Leases })},
+		{"provision", "", false, "provisioning file on this host instead of asking servers: .xml, .toml or .json", text(func(c *Config) *string { return &c.Provision })},
+		{"controller", "", false, "URL of the controller to check in with", text(func(c *Config) *string { return &c.Controller })},
+		{"token-file", "", false, "file with the token that the controller knows this device by", text(func(c *Config) *string { return &c.TokenFile })},
+		{"cacert", "", false, "file with the CA certificates that HTTPS servers are verified against (PEM)", text(func(c *Config) *string { return &c.CACert })},
+		{"state", "/var/lib/peerload", false, "directory of all that survives a restart", text(func(c *Config) *string { return &c.State })},
+		{"trust", "/etc/peerload/trust", false, "directory with the publisher's root.json", text(func(c *Config) *string { return &c.Trust })},
+		{"model", "", false, "model of this device, such as CP-7961G or linux-arm", text(func(c *Config) *string { return &c.Model })},
+		{"mac", "", false, "MAC address that names the provisioning file (default: that of the interface)", text(func(c *Config) *string { return &c.MAC })},
+		{"address", "", false, "own address as IP/PREFIX (default: that of the interface)", setAddress},
+		{"interface", "", false, "interface to take the address from (default: that of the default route)", text(func(c *Config) *string { return &c.Interface })},
+		{"port", "4051", false, "port of the peers, UDP and TCP", setPort},
+		{"check-in", "15m", false, "time between two check-ins, plus or minus a tenth", span(func(c *Config) *time.Duration { return &c.CheckIn })},
+		{"hook", "", false, "program that installs loads", text(func(c *Config) *string { return &c.Hook })},
+		{"hook-timeout", "10m", false, "how long a hook or command may take", span(func(c *Config) *time.Duration { return &c.HookTimeout })},
+		{"reboot-command", "", false, "command that restarts the device into the active slot (default: switching is enough)", text(func(c *Config) *string { return &c.RebootCommand })},
+		{"confirm-command", "", false, "command that ends with 0 once the new load works (default: it was provisioned again)", text(func(c *Config) *string { return &c.ConfirmCommand })},
+		{"confirm-timeout", "5m", false, "how long a new load has to be confirmed before the device goes back", span(func(c *Config) *time.Duration { return &c.ConfirmTimeout })},
+		{"boot-id", "/proc/sys/kernel/random/boot_id", false, "file whose content changes with each start of the device", text(func(c *Config) *string { return &c.BootID })},
+		{"metrics-address", "", false, "IP:PORT where Prometheus finds metrics (default: nowhere)", text(func(c *Config) *string { return &c.MetricsAddress })},
+		{"page-address", "", false, "IP:PORT of the device's page (default: nowhere)", text(func(c *Config) *string { return &c.PageAddress })},
+		{"log-level", "info", false, "debug, info, warn or error", word(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
+		{"log-format", "text", false, "text or json", word(func(c *Config) *string { return &c.LogFormat }, "text", "json")},
+		{"no-sync", "false", false, "do not wait for the disk: for laboratories", setNoSync},
+	}
+}
+
+func word(to func(*Config) *string, words ...string) func(*Config, []string) error {
+	return func(c *Config, v []string) error {
+		if !slices.Contains(words, v[0]) {
+			return fmt.Errorf("%q is none of %s", v[0], strings.Join(words, ", "))
+		}
+		*to(c) = v[0]
+		return nil
+	}
+}
+
+func setAddress(c *Config, v []string) (err error) {
+	c.Address = netip.Prefix{}
+	if v[0] != "" {
+		if c.Address, err = netip.ParsePrefix(v[0]); err != nil {
+			return fmt.Errorf("%q is not IP/PREFIX, such as 10.0.0.7/24", v[0])
+		}
+	}
+	return nil
+}
+
+func setPort(c *Config, v []string) error {
+	n, err := strconv.ParseUint(v[0], 10, 16)
+	if err != nil {
+		return fmt.Errorf("%q is not a port", v[0])
+	}
+	c.Port = uint16(n)
+	return nil
+}
+
+func setNoSync(c *Config, v []string) (err error) {
+	c.NoSync, err = strconv.ParseBool(v[0])
+	return err
+}
+
+// Origin is where a value of the configuration comes from.
+type Origin struct {
+	// Name of the option, and Value that holds.
+	Name  string   `json:"name"`
+	Value []string `json:"value"`
+	// From is "default", a file, PEERLOAD_NAME or --name.
+	From string `json:"from"`
+}
+
+// Sources are where configuration is read, the strongest first: flags, the
+// environment, files, defaults.
+type Sources struct {
+	// Flags that were given, by the options' names.
+	Flags map[string][]string
+	// Env returns a variable of the environment, as os.LookupEnv.
+	Env func(string) (string, bool)
+	// Path is a file, or a directory whose *.toml are read in order of their
+	// names, a later one counting more. "": DefaultConfigPath, which may be
+	// missing.
+	Path string
+}
+
+// Load reads the configuration and says where each value is from. What it
+// returns is valid. Origins are returned with an error too, as far as they are
+// known.
+func Load(src Sources) (Config, []Origin, error) {
+	var c Config
+	files, err := readFiles(src.Path)
+	if err != nil {
+		return c, nil, err
+	}
+	var origins []Origin
+	var errs []error
+	for _, o := range Options() {
+		at := Origin{Name: o.Name, Value: split(o, o.Default), From: "default"}
+		for _, f := range files {
+			if v, ok := f.values[o.Name]; ok {
+				at.Value, at.From = v, f.name
+			}
+		}
+		if v, ok := src.Env(o.Env()); ok {
+			at.Value, at.From = split(o, v), o.Env()
+		}
+		if v, ok := src.Flags[o.Name]; ok {
+			at.Value, at.From = v, "--"+o.Name
+		}
+		v := at.Value
+		if !o.List && len(v) == 0 {
+			v = []string{""}
+		}
+		if !o.List && len(v) > 1 {
+			errs = append(errs, fmt.Errorf("%s (from %s): one value is wanted, not %d", o.Name, at.From, len(v)))
+		} else if err := o.set(&c, v); err != nil {
+			errs = append(errs, fmt.Errorf("%s (from %s): %w", o.Name, at.From, err))
+		}
+		origins = append(origins, at)
+	}
+	if len(errs) == 0 {
+		errs = append(errs, c.Validate())
+	}
+	return c, origins, errors.Join(errs...)
+}
+
+// split takes the text of one value, or of a list, apart.
+func split(o Option, v string) []string {
+	if !o.List {
+		return []string{v}
+	}
+	return slices.DeleteFunc(strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' }), func(s string) bool { return s == "" })
+}
+
+// configFile is a file that was read.
+type configFile struct {
+	name   string
+	values map[string][]string
+}
+
+func readFiles(path string) ([]configFile, error) {
+	names := []string{path}
+	if path == "" {
+		path = DefaultConfigPath
+		names = nil
+	}
+	st, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && names == nil:
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("configuration: %w", err)
+	case st.IsDir():
+		if names, err = filepath.Glob(filepath.Join(path, "*.toml")); err != nil {
+			return nil, fmt.Errorf("configuration: %w", err)
+		}
+	}
+	var files []configFile
+	for _, n := range names {
+		f, err := readFile(n)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", n, err)
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+func readFile(name string) (configFile, error) {
+	f := configFile{name: name, values: map[string][]string{}}
+	b, err := readBounded(name, maxConfig)
+	if err != nil {
+		return f, err
+	}
+	var m map[string]any
+	if _, err := toml.Decode(string(b), &m); err != nil {
+		var at toml.ParseError
+		if errors.As(err, &at) {
+			return f, fmt.Errorf("line %d: %s", at.Position.Line, at.Message)
+		}
+		return f, err
+	}
+	all := Options()
+	for key, v := range m {
+		i := slices.IndexFunc(all, func(o Option) bool { return o.Name == key })
+		if i < 0 {
+			return f, fmt.Errorf("there is no option %q: peerload config show lists them", key)
+		}
+		if f.values[key], err = texts(v); err != nil {
+			return f, fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	return f, nil
+}
+
+// texts turns a value of TOML into text.
+func texts(v any) ([]string, error) {
+	switch v := v.(type) {
+	case string:
+		return []string{v}, nil
+	case bool:
+		return []string{strconv.FormatBool(v)}, nil
+	case int64:
+		return []string{strconv.FormatInt(v, 10)}, nil
+	case []any:
+		out := []string{}
+		for _, e := range v {
+			s, ok := e.(string)
+			if !ok {
+				return nil, fmt.Errorf("a list holds text, not %v", e)
+			}
+			out = append(out, s)
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("%v is neither text, a number, true, false nor a list of texts", v)
+}

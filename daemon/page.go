@@ -1,0 +1,274 @@
+package daemon
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/slot"
+)
+
+// words are the texts of the page, in English and Japanese.
+var words = map[string][2]string{
+	"title":    {"Device", "機器"},
+	"model":    {"Model", "モデル"},
+	"mac":      {"MAC address", "MAC アドレス"},
+	"address":  {"Address", "アドレス"},
+	"state":    {"State", "状態"},
+	"why":      {"Reason", "理由"},
+	"program":  {"Program", "プログラム"},
+	"from":     {"Provisioned from", "プロビジョニング元"},
+	"problem":  {"Provisioning problem", "プロビジョニングの問題"},
+	"loads":    {"Loads", "ロード"},
+	"active":   {"Active load", "アクティブロード"},
+	"inactive": {"Inactive load", "非アクティブロード"},
+	"wanted":   {"Assigned load", "割り当てロード"},
+	"peers":    {"Peers", "ピア"},
+	"role":     {"Role", "役割"},
+	"source":   {"Source", "取得元"},
+	"root":     {"Root", "ルート"},
+	"parent":   {"Parent", "親"},
+	"children": {"Children", "子"},
+	"settings": {"Settings", "設定"},
+	"setting":  {"Setting", "設定項目"},
+	"value":    {"Value in effect", "有効な値"},
+	"level":    {"Comes from", "設定元"},
+	"others":   {"Other levels", "他のレベル"},
+	"files":    {"Files", "ファイル"},
+	"file":     {"File", "ファイル"},
+	"progress": {"Progress", "進捗"},
+	"none":     {"none", "なし"},
+	"never":    {"not provisioned yet", "未プロビジョニング"},
+
+	"level default":    {"default", "既定値"},
+	"level model":      {"model", "モデル"},
+	"level enterprise": {"enterprise phone configuration", "エンタープライズ電話の設定"},
+	"level profile":    {"common phone profile", "共通の電話プロファイル"},
+	"level device":     {"device", "機器"},
+
+	"state " + report.StateIdle:        {"idle", "待機中"},
+	"state " + report.StateDownloading: {"downloading", "ダウンロード中"},
+	"state " + report.StateInstalling:  {"installing", "インストール中"},
+	"state " + report.StateRebooting:   {"rebooting", "再起動中"},
+	"state " + report.StateTrial:       {"trial", "試行中"},
+	"state " + report.StateRolledBack:  {"rolled back", "ロールバック済み"},
+	"state " + report.StateFailed:      {"failed", "失敗"},
+
+	"role " + report.RoleNone:     {"none", "なし"},
+	"role " + report.RoleRoot:     {"root", "ルート"},
+	"role " + report.RoleParent:   {"parent", "親"},
+	"role " + report.RoleLeaf:     {"leaf", "末端"},
+	"role " + report.RoleDetached: {"detached", "切断"},
+	"role " + report.RoleClassic:  {"classic (does not share)", "従来方式(共有なし)"},
+
+	"source " + report.SourceNone:   {"none", "なし"},
+	"source " + report.SourceOrigin: {"server", "サーバ"},
+	"source " + report.SourcePeer:   {"peer", "ピア"},
+	"source " + report.SourceCache:  {"held before", "保持済み"},
+
+	"slot " + string(slot.StateEmpty):     {"empty", "空"},
+	"slot " + string(slot.StateFilling):   {"upgrade in progress", "アップグレード中"},
+	"slot " + string(slot.StateComplete):  {"complete", "完全"},
+	"slot " + string(slot.StateTrial):     {"on trial", "試行中"},
+	"slot " + string(slot.StateConfirmed): {"confirmed", "確認済み"},
+	"slot " + string(slot.StateFailed):    {"upgrade failed", "アップグレード失敗"},
+}
+
+// html is a page on its way, in one language.
+type html struct {
+	b  bytes.Buffer
+	ja bool
+}
+
+// say is the text for a key; a key without one is shown as it is.
+func (h *html) say(key string) string {
+	w, ok := words[key]
+	switch {
+	case !ok:
+		_, after, _ := strings.Cut(key, " ")
+		return after
+	case h.ja:
+		return w[1]
+	}
+	return w[0]
+}
+
+func (h *html) raw(format string, args ...any) { fmt.Fprintf(&h.b, format, args...) }
+
+func (h *html) begin(key string, columns ...string) {
+	h.raw("<h2>%s</h2>\n<table>\n", escape(h.say(key)))
+	if len(columns) > 0 {
+		h.raw("<tr>")
+		for _, c := range columns {
+			h.raw("<th>%s</th>", escape(h.say(c)))
+		}
+		h.raw("</tr>\n")
+	}
+}
+
+// row writes cells as they are: text that came from outside must be escaped.
+func (h *html) row(cells ...string) {
+	h.raw("<tr>")
+	for _, c := range cells {
+		h.raw("<td>%s</td>", c)
+	}
+	h.raw("</tr>\n")
+}
+
+func (h *html) fact(key, text string) {
+	if text == "" {
+		text = "–"
+	}
+	h.row(escape(h.say(key)), escape(text))
+}
+
+func (h *html) end() { h.raw("</table>\n") }
+
+// pages answers the visits to the device's page.
+func (d *Daemon) pages(v visit) page {
+	switch v.path {
+	case "/":
+		lang := v.query.Get("lang")
+		return page{200, "text/html", d.devicePage(lang == "ja" || lang == "" && strings.HasPrefix(strings.ToLower(v.accept), "ja"))}
+	case "/status.json":
+		b, err := json.Marshal(d.Status())
+		if err == nil {
+			return page{200, "application/json", append(b, '\n')}
+		}
+	}
+	return page{404, "text/plain", []byte("see / and /status.json\n")}
+}
+
+// devicePage is what stands on the device's page.
+func (d *Daemon) devicePage(ja bool) []byte {
+	st := d.Status()
+	files := d.rec.Status().Files
+	d.mu.Lock()
+	told, set, mac := d.told, d.set, d.mac
+	d.mu.Unlock()
+	h := &html{ja: ja}
+	lang, other, name := "en", "ja", "日本語"
+	if ja {
+		lang, other, name = "ja", "en", "English"
+	}
+	h.raw("<!DOCTYPE html>\n<html lang=\"%s\"><head><meta charset=\"utf-8\"><title>SEP%s</title>\n<style>body{font-family:sans-serif;margin:1em}"+
+		"table{border-collapse:collapse}td,th{border:1px solid #999;padding:.2em .6em;text-align:left;vertical-align:top}</style></head>\n"+
+		"<body><h1>%s SEP%s</h1><p><a href=\"/?lang=%s\" lang=\"%s\">%s</a></p>\n", lang, mac, escape(h.say("title")), mac, other, other, name)
+	h.raw("<table>\n")
+	h.fact("model", st.Model)
+	h.fact("mac", mac)
+	h.fact("address", st.Address)
+	h.fact("state", h.say("state "+st.State))
+	h.fact("why", st.Message)
+	h.fact("program", st.Program)
+	if told.From == "" {
+		told.From = h.say("never")
+	}
+	h.fact("from", told.From)
+	if told.Err != "" {
+		h.fact("problem", told.Err)
+	}
+	h.end()
+	h.loads(st, d.slots)
+	h.begin("peers")
+	h.fact("role", h.say("role "+orNone(st.Role)))
+	h.fact("root", st.Root)
+	h.fact("parent", st.Parent)
+	h.fact("children", strings.Join(st.Children, ", "))
+	h.end()
+	h.settings(set)
+	h.files(files)
+	h.raw("</body></html>\n")
+	return h.b.Bytes()
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return report.RoleNone
+	}
+	return s
+}
+
+func (h *html) loads(st report.Device, s *slot.Slots) {
+	h.begin("loads")
+	show := func(key string, i slot.Info, ok bool) {
+		text := h.say("none")
+		if ok && i.State != slot.StateEmpty {
+			text = i.Name + " " + i.Version + " (" + h.say("slot "+string(i.State)) + ")"
+		}
+		h.fact(key, text)
+	}
+	a, ok := s.Active()
+	show("active", a, ok)
+	show("inactive", s.Inactive(), true)
+	h.fact("wanted", st.Wanted)
+	h.end()
+}
+
+// settings shows every value in effect, where it comes from, and what the
+// other levels say.
+func (h *html) settings(set settings) {
+	h.begin("settings", "setting", "value", "level", "others")
+	for _, a := range set {
+		s, err := policy.Lookup(a.Setting)
+		if err != nil {
+			continue
+		}
+		label := s.Label
+		if h.ja {
+			label = s.LabelJA
+		}
+		from := h.say("level " + a.Level.String())
+		if a.Reason != "" {
+			from += ": " + a.Reason
+		}
+		var others []string
+		for _, o := range a.Others {
+			others = append(others, h.say("level "+o.Level.String())+": "+dash(o.Value))
+		}
+		h.row(escape(label), escape(dash(a.Value)), escape(from), escape(strings.Join(others, ", ")))
+	}
+	h.end()
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "–"
+	}
+	return s
+}
+
+// files shows for each file where its bytes come from, and why.
+func (h *html) files(files []*agent.FileStatus) {
+	h.begin("files", "file", "progress", "role", "source", "root", "parent", "children", "why")
+	for _, f := range files {
+		why := whyOf(f)
+		h.row(escape(f.File), fmt.Sprintf("%d %%", f.Percent), escape(h.say("role "+orNone(f.Role))), escape(h.say("source "+orNone(f.Source))),
+			escape(dash(f.Root)), escape(dash(f.Parent)), escape(dash(strings.Join(f.Children, ", "))), escape(why))
+	}
+	h.end()
+}
+
+// whyOf is the last decision about where the bytes of a file come from. That a
+// child is done with its parent is none.
+func whyOf(f *agent.FileStatus) string {
+	why := ""
+	for _, d := range f.Decisions {
+		switch d.Event {
+		case report.KindRole, report.KindSource, report.KindParent, report.KindFallback, report.KindFailed:
+			if d.Reason == wire.ReasonDone.String() {
+				continue
+			}
+			why = d.Message
+			if d.Reason != "" && d.Reason != wire.ReasonNone.String() {
+				why = d.Reason + ": " + why
+			}
+		}
+	}
+	return why
+}

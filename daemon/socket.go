@@ -1,0 +1,347 @@
+package daemon
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/origin"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/report"
+)
+
+// Request is one line that a program sends to the daemon of its device.
+type Request struct {
+	// Op is "get", "status" or "check-in".
+	Op string `json:"op"`
+	// Get says what to fetch.
+	Get *GetRequest `json:"get,omitempty"`
+}
+
+// GetRequest asks for files or for a load.
+type GetRequest struct {
+	// URLs of the files, for each the places to try in order.
+	URLs [][]string `json:"urls"`
+	// Targets are the absolute paths that the files get; for a load one, its
+	// directory.
+	Targets []string `json:"targets"`
+	// SHA256 of the one file, "" if nobody has told.
+	SHA256 string `json:"sha256,omitempty"`
+	// Load says that the one URL is that of a load; it is signed if Trust
+	// names the publisher's directory, else classic.
+	Load  bool   `json:"load,omitempty"`
+	Trust string `json:"trust,omitempty"`
+	Slots bool   `json:"slots,omitempty"`
+	// Model that the files are for, "" if not told.
+	Model string `json:"model,omitempty"`
+	// Linger is how long to serve the files afterwards; negative: until
+	// nobody waits for them.
+	Linger time.Duration `json:"linger"`
+}
+
+// Reply is one line that the daemon sends back. The last one of a
+// conversation has End.
+type Reply struct {
+	// Event is something that happened meanwhile.
+	Event *report.Event `json:"event,omitempty"`
+	// Final is the report of a file or load that is in place.
+	Final *report.Final `json:"final,omitempty"`
+	// Device answers "status".
+	Device *report.Device `json:"device,omitempty"`
+	// Declined says that the daemon does not do this, and why: whoever asked
+	// does it by himself.
+	Declined string `json:"declined,omitempty"`
+	// Error says what went wrong, Exit the exit status for it.
+	Error string `json:"error,omitempty"`
+	Exit  int    `json:"exit,omitempty"`
+	// End marks the last line.
+	End bool `json:"end,omitempty"`
+}
+
+// maxLineJSON bounds a line of a conversation, in bytes.
+const maxLineJSON = 4 << 20
+
+// ErrNoDaemon says that no daemon runs with a state directory, or that it
+// serves another user.
+var ErrNoDaemon = errors.New("no agent runs here")
+
+// Ask sends a request to the daemon of a state directory and hands its replies
+// to each until the last.
+func Ask(ctx context.Context, state string, r Request, each func(Reply)) error {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", filepath.Join(state, SocketName))
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrPermission) {
+			return ErrNoDaemon
+		}
+		return err
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	if err := json.NewEncoder(c).Encode(r); err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(c)
+	lines.Buffer(nil, maxLineJSON)
+	for lines.Scan() {
+		var p Reply
+		if err := json.Unmarshal(lines.Bytes(), &p); err != nil {
+			return err
+		}
+		each(p)
+		if p.End {
+			return nil
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errors.Join(errors.New("the agent ended in the middle of its answer"), lines.Err())
+}
+
+// talk is a conversation at the socket.
+type talk struct {
+	out    *json.Encoder
+	conn   net.Conn
+	daemon *Daemon
+}
+
+// replyTime is how long a program may take to read a reply.
+const replyTime = 10 * time.Second
+
+func (t *talk) say(p Reply) {
+	_ = t.conn.SetWriteDeadline(time.Now().Add(replyTime))
+	_ = t.out.Encode(p)
+}
+
+// converse answers one request.
+func (d *Daemon) converse(ctx context.Context, c net.Conn) {
+	t := &talk{json.NewEncoder(c), c, d}
+	if !sameUser(c) {
+		t.say(Reply{Declined: "the agent runs for another user", End: true})
+		return
+	}
+	_ = c.SetReadDeadline(time.Now().Add(requestTime))
+	lines := bufio.NewReader(io.LimitReader(c, maxLineJSON))
+	line, err := lines.ReadBytes('\n')
+	var r Request
+	if err != nil || json.Unmarshal(line, &r) != nil {
+		t.say(Reply{Declined: "the request cannot be read", End: true})
+		return
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	switch {
+	case r.Op == "status":
+		s := d.Status()
+		t.say(Reply{Device: &s, End: true})
+	case r.Op == "check-in":
+		d.Wake()
+		t.say(Reply{End: true})
+	case r.Op == "get" && r.Get != nil:
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		go func() {
+			_, _ = io.Copy(io.Discard, c) // ends when the other side goes away
+			cancel()
+		}()
+		t.get(ctx, r.Get)
+	default:
+		t.say(Reply{Declined: "this agent does not know " + r.Op, End: true})
+	}
+}
+
+// sameUser reports whether the other side is this user or root: what is
+// fetched is written with this process's rights.
+func sameUser(c net.Conn) bool {
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return false
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var cred *unix.Ucred
+	cerr := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return cerr == nil && err == nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid())
+}
+
+// get fetches for another program.
+func (t *talk) get(ctx context.Context, r *GetRequest) {
+	s := t.daemon.currentSite()
+	if s == nil || !s.key.sharing {
+		t.say(Reply{Declined: "this device does not share by its settings", End: true})
+		return
+	}
+	end := t.daemon.sink.subscribe(func(e report.Event) {
+		if r.about(e) {
+			t.say(Reply{Event: &e})
+		}
+	})
+	defer end()
+	fetch := t.getFiles
+	if r.Load {
+		fetch = t.getLoad
+	}
+	g, err := fetch(ctx, s, r)
+	defer t.daemon.letGo(g)
+	switch {
+	case errors.Is(err, agent.ErrTwice):
+		t.say(Reply{Declined: err.Error(), End: true})
+	case err != nil:
+		t.say(Reply{Error: err.Error(), Exit: t.daemon.exitOf(err), End: true})
+	default:
+		t.linger(ctx, s, g.files, r.Linger)
+		for _, f := range g.finals() {
+			t.say(Reply{Final: f})
+		}
+		t.say(Reply{End: true})
+	}
+}
+
+// about reports whether an event is about what was asked for.
+func (r *GetRequest) about(e report.Event) bool {
+	for _, us := range r.URLs {
+		for _, u := range us {
+			if e.URL == u || r.Load && e.URL != "" && strings.HasPrefix(e.URL, u[:strings.LastIndexByte(u, '/')+1]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// linger serves what was fetched for those that wait for it.
+func (t *talk) linger(ctx context.Context, s *site, files []*agent.File, d time.Duration) {
+	if d < 0 {
+		s.dev.Linger(ctx, files, time.Minute)
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// got is what was fetched for another program.
+type got struct {
+	files  []*agent.File
+	finals func() []*report.Final
+	close  func()
+}
+
+// letGo closes what was fetched for another program.
+func (d *Daemon) letGo(g got) {
+	d.mu.Lock()
+	for _, f := range g.files {
+		d.moved.add(f.Final())
+	}
+	d.mu.Unlock()
+	if g.close != nil {
+		g.close()
+	}
+}
+
+var errRequest = errors.New("the request contradicts itself")
+
+func (t *talk) getFiles(ctx context.Context, s *site, r *GetRequest) (g got, err error) {
+	var digest load.Digest
+	if r.SHA256 != "" {
+		if digest, err = load.ParseDigest(r.SHA256); err != nil {
+			return g, err
+		}
+	}
+	if len(r.Targets) != len(r.URLs) || len(r.URLs) == 0 || r.SHA256 != "" && len(r.URLs) > 1 {
+		return g, errRequest
+	}
+	g.close = func() {
+		for _, f := range g.files {
+			_ = f.Close()
+		}
+	}
+	g.finals = func() (out []*report.Final) {
+		for _, f := range g.files {
+			out = append(out, f.Final())
+		}
+		return out
+	}
+	for i, us := range r.URLs {
+		sources, err := parseURLs(us)
+		if err != nil {
+			return g, err
+		}
+		f, err := s.dev.Fetch(agent.Spec{Name: path.Base(sources[0].Path), Model: r.Model, Group: groupOf(r.Model), Sources: sources,
+			Target: r.Targets[i], Size: load.UnknownSize, Digest: digest, Key: sources[0].Redacted()})
+		if err != nil {
+			return g, err
+		}
+		g.files = append(g.files, f)
+	}
+	for _, f := range g.files {
+		err := f.Wait(ctx)
+		if err == nil {
+			err = f.Commit()
+		}
+		if err != nil {
+			return g, err
+		}
+	}
+	return g, nil
+}
+
+func (t *talk) getLoad(ctx context.Context, s *site, r *GetRequest) (got, error) {
+	if len(r.URLs) != 1 || len(r.Targets) != 1 {
+		return got{}, errRequest
+	}
+	urls, err := parseURLs(r.URLs[0])
+	if err != nil {
+		return got{}, err
+	}
+	fetch := s.dev.FetchLoad
+	if r.Trust == "" {
+		fetch = s.dev.FetchClassic
+	}
+	run, err := fetch(ctx, agent.LoadSpec{URL: urls[0], Trust: r.Trust, Model: r.Model, Group: groupOf(r.Model), Dir: r.Targets[0],
+		Slots: r.Slots, Scratch: filepath.Join(t.daemon.config().State, scratchName)})
+	return got{run.Files, func() []*report.Final { return []*report.Final{run.Final()} }, run.Close}, err
+}
+
+func parseURLs(texts []string) ([]*url.URL, error) {
+	var out []*url.URL
+	for _, s := range texts {
+		us, err := origin.Candidates(s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, us[0])
+	}
+	if len(out) == 0 {
+		return nil, errRequest
+	}
+	return out, nil
+}
+
+// groupOf is the model group that a model shares with, "" for no model.
+func groupOf(model string) string {
+	if model == "" {
+		return ""
+	}
+	return policy.Builtin().Group(model)
+}

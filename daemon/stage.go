@@ -1,0 +1,245 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/origin"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/slot"
+	"github.com/peerload/peerload/trust"
+)
+
+// Refusals of a load.
+var (
+	// ErrBudget says that a load and the one that runs are more than the device
+	// may keep.
+	ErrBudget = errors.New("the load does not fit into the disk budget")
+	// ErrUnsigned says that only an unsigned load of that name can be had.
+	ErrUnsigned = errors.New("unsigned loads are not allowed on this device")
+)
+
+// stage fetches a load into the inactive slot and returns its version: signed
+// where a publisher is trusted, else the classic way if the settings allow it.
+func (d *Daemon) stage(ctx context.Context, name string) (version string, err error) {
+	s := d.currentSite()
+	if s == nil {
+		return "", errors.New("no place on the network")
+	}
+	dir := d.slots.Dir(d.slots.Inactive().Slot)
+	s.linger(ctx, dir)
+	s.release(dir)
+	c := d.config()
+	_, pin := os.Stat(filepath.Join(c.Trust, trust.PinName))
+	allowed := d.setting(policy.Unsigned) == policy.On
+	if pin != nil && !allowed {
+		return "", &agent.TrustError{Err: fmt.Errorf("%w: put the publisher's %s into %s, or allow unsigned loads", trust.ErrNoRoot, trust.PinName, c.Trust)}
+	}
+	var errs []error
+	if pin == nil {
+		version, err = d.try(ctx, name+load.ManifestSuffix, func(u *url.URL) (string, error) { return d.stageSigned(ctx, s, dir, u) })
+		if err == nil || !allowed || !missing(err) || ctx.Err() != nil {
+			return version, err
+		}
+		errs = append(errs, err)
+	}
+	version, err = d.try(ctx, name+".loads", func(u *url.URL) (string, error) { return d.stageClassic(ctx, s, dir, u, name) })
+	if err != nil {
+		return "", errors.Join(append(errs, err)...)
+	}
+	return version, nil
+}
+
+// missing reports whether a server was asked and has no such load.
+func missing(err error) bool {
+	var e *agent.Error
+	return errors.Is(err, origin.ErrNotFound) || errors.As(err, &e) && e.Reason == wire.ReasonOriginNotFound
+}
+
+// try asks one place after the other until one has what is wanted, or has
+// something that must not be.
+func (d *Daemon) try(ctx context.Context, file string, fetch func(*url.URL) (string, error)) (string, error) {
+	urls, err := d.loadURLs(file)
+	if err != nil {
+		return "", err
+	}
+	var errs []error
+	for _, u := range urls {
+		version, err := fetch(u)
+		var e *agent.Error
+		if err == nil || ctx.Err() != nil || !errors.As(err, &e) || !e.Reason.Origin() {
+			return version, err
+		}
+		errs = append(errs, err)
+	}
+	return "", errors.Join(errs...)
+}
+
+// loadSpec says what all loads have in common.
+func (d *Daemon) loadSpec(u *url.URL, s *site) agent.LoadSpec {
+	c := d.config()
+	return agent.LoadSpec{URL: u, Trust: c.Trust, Model: c.Model, Group: policy.Builtin().Group(s.key.model),
+		Scratch: filepath.Join(c.State, scratchName)}
+}
+
+func (d *Daemon) stageSigned(ctx context.Context, s *site, dir string, u *url.URL) (string, error) {
+	d.rec.Forget(func(f *agent.FileStatus) bool { return f.Done || f.Failed })
+	run, err := s.dev.StageLoad(ctx, d.loadSpec(u, s), d.slots, func(m *load.Manifest) error { return d.affords(m.Size()) })
+	d.finished(run, err)
+	if err != nil {
+		run.Close()
+		return "", err
+	}
+	s.keep(dir, run.Files, run.Close)
+	return run.Manifest.Version, nil
+}
+
+// affords refuses a load that does not fit beside the one that runs. What both
+// have in common counts twice: it is the administrator's bound, not the disk's.
+func (d *Daemon) affords(size int64) error {
+	budget, err := policy.ParseSize(d.setting(policy.Retention))
+	if err != nil || budget == 0 {
+		return err
+	}
+	held := int64(0)
+	a, ok := d.slots.Active()
+	for _, c := range a.Components {
+		if ok {
+			held += c.Size
+		}
+	}
+	if held+size > budget {
+		return fmt.Errorf("%w: %d bytes beside the %d of %s are more than %d", ErrBudget, size, held, a.Name, budget)
+	}
+	return nil
+}
+
+// unsignedVersion is the version of a load that states none.
+const unsignedVersion = "unsigned"
+
+// stageClassic fetches a load that nothing protects: first into a directory of
+// its own, then, once its bytes are known, into the slot.
+func (d *Daemon) stageClassic(ctx context.Context, s *site, dir string, u *url.URL, name string) (string, error) {
+	spec := d.loadSpec(u, s)
+	spec.Dir = filepath.Join(d.config().State, classicName, name)
+	if err := d.onlyClassic(name); err != nil {
+		return "", err
+	}
+	d.rec.Forget(func(f *agent.FileStatus) bool { return f.Done || f.Failed })
+	run, err := s.dev.FetchClassic(ctx, spec)
+	if err == nil {
+		err = d.adopt(run, spec.Dir, dir, name)
+	}
+	d.finished(run, err)
+	if err != nil {
+		run.Close()
+		return "", err
+	}
+	s.keep(dir, run.Files, run.Close)
+	return unsignedVersion, nil
+}
+
+// onlyClassic makes the directory of a classic load and removes those of
+// others.
+func (d *Daemon) onlyClassic(name string) error {
+	root := filepath.Join(d.config().State, classicName)
+	others, err := os.ReadDir(root)
+	if err != nil {
+		return err
+	}
+	for _, o := range others {
+		if o.Name() != name {
+			if err := os.RemoveAll(filepath.Join(root, o.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return os.MkdirAll(filepath.Join(root, name), 0o755)
+}
+
+// adopt takes a classic load into the slot.
+func (d *Daemon) adopt(run *agent.LoadRun, from, dir, name string) error {
+	l := slot.Load{Name: name, Version: unsignedVersion}
+	size := int64(0)
+	for _, f := range run.Files {
+		fin := f.Final()
+		digest, err := load.ParseDigest(fin.SHA256)
+		if err != nil {
+			return err
+		}
+		size += fin.Size
+		l.Components = append(l.Components, slot.Entry{Name: fin.File, Size: fin.Size, Digest: digest})
+	}
+	if err := d.affords(size); err != nil {
+		return err
+	}
+	if a, ok := d.slots.Active(); ok && a.Name == l.Name && slices.Equal(a.Components, l.Components) {
+		return agent.ErrActive
+	}
+	lacking, err := d.slots.Begin(l)
+	if err != nil {
+		return err
+	}
+	for _, e := range lacking {
+		// The name may be there with other bytes, of a start that was cut off.
+		to := filepath.Join(dir, e.Name)
+		if err := os.Remove(to); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		if err := os.Rename(filepath.Join(from, e.Name), to); err != nil {
+			return err
+		}
+	}
+	return d.slots.Complete()
+}
+
+// finished reports how the fetching of a load ended.
+func (d *Daemon) finished(run *agent.LoadRun, err error) {
+	fin := run.Final()
+	e := report.Event{File: fin.File, URL: fin.URL, Role: fin.Role, Source: fin.Source, Size: fin.Size, Final: fin}
+	if err != nil {
+		e.Event, e.Reason, e.Message = report.KindFailed, reasonOf(err), err.Error()
+	} else {
+		e.Event, e.Bytes, e.Percent = report.KindDone, fin.Size, 100
+		e.Message = fmt.Sprintf("%s: %d bytes, %d from peers, %d from the server, %d held before", fin.File, fin.Size,
+			fin.BytesFromPeers, fin.BytesFromOrigin, fin.BytesFromCache)
+	}
+	d.event(e)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := &d.pending
+	p.files = append(p.files, *fin)
+	if n := len(p.files) - maxPending; n > 0 {
+		p.files = p.files[n:]
+	}
+}
+
+// reasonOf is the stable code of why a load was not fetched.
+func reasonOf(err error) string {
+	var e *agent.Error
+	var t *agent.TrustError
+	switch {
+	case errors.As(err, &e):
+		return e.Reason.String()
+	case errors.As(err, &t):
+		return "trust"
+	case errors.Is(err, agent.ErrModel):
+		return "wrong-model"
+	case errors.Is(err, ErrBudget):
+		return "disk-budget"
+	case errors.Is(err, slot.ErrNoSpace):
+		return "disk"
+	case errors.Is(err, slot.ErrDigest), errors.Is(err, slot.ErrDamaged), errors.Is(err, slot.ErrIncomplete):
+		return "digest-mismatch"
+	}
+	return "refused"
+}

@@ -1,0 +1,108 @@
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/peerload/peerload/report"
+)
+
+// Syslog over UDP, RFC 5424 and RFC 5426.
+const (
+	syslogPort = "514"
+	facility   = 16 // local use 0
+	// maxSyslog bounds a message, in bytes: it fits one packet of an Ethernet.
+	maxSyslog = 1400
+	// enterprise is the number for documentation (RFC 5612): this project has
+	// none of its own.
+	enterprise = "32473"
+)
+
+// syslogWriter sends events to a log server. What is lost is lost.
+type syslogWriter struct {
+	conn net.Conn
+	host string
+}
+
+// newSyslog opens the way to HOST or HOST:PORT.
+func newSyslog(server, host string, from netip.Addr) (*syslogWriter, error) {
+	if _, _, err := net.SplitHostPort(server); err != nil {
+		server = net.JoinHostPort(strings.Trim(server, "[]"), syslogPort)
+	}
+	d := net.Dialer{Timeout: time.Second}
+	if from.IsValid() {
+		d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+	}
+	c, err := d.Dial("udp", server)
+	if err != nil {
+		return nil, err
+	}
+	return &syslogWriter{c, host}, nil
+}
+
+func (w *syslogWriter) close() { _ = w.conn.Close() }
+
+func (w *syslogWriter) event(e report.Event, l slog.Level) {
+	_, _ = w.conn.Write(syslogMessage(w.host, time.Now(), e, l))
+}
+
+// syslogMessage is an event in the format of RFC 5424.
+func syslogMessage(host string, now time.Time, e report.Event, l slog.Level) []byte {
+	severity := 6
+	switch {
+	case l >= slog.LevelError:
+		severity = 3
+	case l >= slog.LevelWarn:
+		severity = 4
+	}
+	var sd strings.Builder
+	for _, p := range [][2]string{{"device", e.Device}, {"file", e.File}, {"model", e.Model}, {"role", e.Role},
+		{"source", e.Source}, {"root", e.Root}, {"parent", e.Parent}, {"reason", e.Reason}} {
+		if p[1] != "" {
+			fmt.Fprintf(&sd, " %s=\"%s\"", p[0], param(p[1]))
+		}
+	}
+	s := fmt.Sprintf("<%d>1 %s %s peerload %d %s [peerload@%s%s] \xef\xbb\xbf%s", facility*8+severity,
+		now.Format("2006-01-02T15:04:05.000000Z07:00"), printable(host, 255), os.Getpid(), printable(e.Event, 32), enterprise, sd.String(),
+		strings.ReplaceAll(strings.ToValidUTF8(e.Message, "?"), "\n", " "))
+	if len(s) > maxSyslog {
+		s = s[:maxSyslog]
+		for !utf8.ValidString(s) {
+			s = s[:len(s)-1]
+		}
+	}
+	return []byte(s)
+}
+
+// maxParam bounds a parameter, in bytes, so that all fit beside a message.
+const maxParam = 100
+
+// param escapes a value (RFC 5424 section 6.3.3).
+func param(s string) string {
+	s = strings.ToValidUTF8(s, "?")
+	for len(s) > maxParam {
+		_, n := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-n]
+	}
+	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, `]`, `\]`).Replace(s)
+}
+
+// printable keeps what a header field may hold, "-" if nothing is left.
+func printable(s string, most int) string {
+	s = strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, s)
+	if s == "" {
+		return "-"
+	}
+	return s[:min(len(s), most)]
+}
