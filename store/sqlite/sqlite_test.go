@@ -1,0 +1,184 @@
+package sqlite
+
+import (
+	"database/sql"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/store"
+	"github.com/peerload/peerload/store/storetest"
+)
+
+func openAt(t *testing.T, path string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) (control.Store, func(*testing.T) control.Store) {
+		path := filepath.Join(t.TempDir(), "peerload?100%.db") // names that a URL would misread
+		return openAt(t, path), func(t *testing.T) control.Store { return openAt(t, path) }
+	})
+}
+
+// TestFileIsPrivate: the database and the files beside it are their owner's.
+func TestFileIsPrivate(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, filepath.Join(dir, "a.db"))
+	defer s.Close()
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) < 2 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s is %v, %v", f.Name(), info.Mode(), err)
+		}
+	}
+}
+
+// put writes one profile.
+func put(t *testing.T, s control.Store, name string) {
+	t.Helper()
+	err := s.Update(t.Context(), func(tx control.Tx) error { return tx.Profiles().Put(t.Context(), &control.Profile{Name: name}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// total counts profiles.
+func total(t *testing.T, s control.Store) (n int) {
+	t.Helper()
+	err := s.View(t.Context(), func(tx control.Tx) error {
+		l, err := tx.Profiles().List(t.Context(), control.TextFilter{}, control.Page{Limit: 1})
+		n = l.Total
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestBackupAndRestore: a backup of a store in use is the store at that
+// moment; nothing is ever overwritten, and what is no backup is not restored.
+func TestBackupAndRestore(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, filepath.Join(dir, "a.db"))
+	defer s.Close()
+	put(t, s, "one")
+	backup := filepath.Join(dir, "backup.db")
+	if err := s.Backup(t.Context(), backup); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "two")
+	if err := s.Backup(t.Context(), backup); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("backup over a backup: %v", err)
+	}
+	if err := Restore(t.Context(), backup, filepath.Join(dir, "a.db")); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("restore over a database: %v", err)
+	}
+	restored := filepath.Join(dir, "b.db")
+	if err := Restore(t.Context(), backup, restored); err != nil {
+		t.Fatal(err)
+	}
+	r := openAt(t, restored)
+	defer r.Close()
+	if a, b := total(t, s), total(t, r); a != 2 || b != 1 {
+		t.Errorf("%d in the store and %d in the backup", a, b)
+	}
+	junk := filepath.Join(dir, "junk")
+	good, err := os.ReadFile(backup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string][]byte{"text": []byte("this is no database at all"), "half": good[:len(good)/2]} {
+		if err := os.WriteFile(junk, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		target := filepath.Join(dir, name+".db")
+		if err := Restore(t.Context(), junk, target); err == nil {
+			t.Errorf("%s was restored", name)
+		}
+		if left, _ := filepath.Glob(target + "*"); len(left) > 0 {
+			t.Errorf("%s left %v", name, left)
+		}
+	}
+}
+
+// TestNewerDatabase: a program does not touch what a newer one has written.
+func TestNewerDatabase(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	s := openAt(t, path)
+	if _, err := s.Writes.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(t.Context(), Config{Path: path}); !errors.Is(err, store.ErrNewer) {
+		if err == nil {
+			s.Close()
+		}
+		t.Errorf("a newer database: %v", err)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	for _, c := range []Config{{}, {Path: "x", Busy: -1}, {Path: "x", Readers: -1}, {Path: "/nowhere/at/all.db"}} {
+		if s, err := Open(t.Context(), c); err == nil {
+			s.Close()
+			t.Errorf("%+v was opened", c)
+		}
+	}
+}
+
+func TestMigrations(t *testing.T) {
+	empty := func(t *testing.T) *sql.DB {
+		path := filepath.Join(t.TempDir(), "a.db")
+		db, err := connect(Config{Path: path}, "immediate", "foreign_keys(1)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return db
+	}
+	storetest.Migrations(t, "sqlite", empty, func(db *sql.DB) control.Store {
+		return &store.DB{Writes: db, Reads: db, Dialect: store.Dialect{Name: "sqlite"}}
+	})
+}
+
+// TestTwoProcesses: a second connection, as the command line has beside the
+// server, waits for its turn instead of failing.
+func TestTwoProcesses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	a, b := openAt(t, path), openAt(t, path)
+	defer a.Close()
+	defer b.Close()
+	done := make(chan error, 1)
+	err := a.Update(t.Context(), func(tx control.Tx) error {
+		started := make(chan struct{})
+		go func() {
+			close(started)
+			done <- b.Update(t.Context(), func(tx control.Tx) error {
+				p, err := tx.Profiles().Get(t.Context(), "p")
+				if err != nil {
+					return err
+				}
+				return tx.Profiles().Put(t.Context(), &p)
+			})
+		}()
+		<-started
+		return tx.Profiles().Put(t.Context(), &control.Profile{Name: "p"})
+	})
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,147 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/peerload/peerload/control"
+)
+
+// names of the columns that a schema writes.
+func names[T, F any](s schema[T, F]) (string, []string) {
+	all := []string{"id", "version", "doc"}
+	for _, c := range s.columns {
+		all = append(all, c.name)
+	}
+	slices.Sort(all)
+	return s.name, all
+}
+
+// TestSchemaMatchesMigrations: each schema has exactly the columns of its
+// table, and each table its schema.
+func TestSchemaMatchesMigrations(t *testing.T) {
+	db, err := sql.Open("sqlite", filepath.Join(t.TempDir(), "a.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := Migrate(t.Context(), "sqlite", db, 0); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{}
+	add := func(name string, columns []string) { want[name] = columns }
+	add(names(devices))
+	add(names(profiles))
+	add(names(enterprises))
+	add(names(models))
+	add(names(loads))
+	add(names(states))
+	add(names(accounts))
+	add(names(credentials))
+	add(names(throttles))
+	add(names(history))
+	add(names(audit))
+	if len(dumpers()) != len(want) {
+		t.Errorf("an export has %d tables of %d", len(dumpers()), len(want))
+	}
+	for name, columns := range want {
+		rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := rows.Columns()
+		rows.Close()
+		slices.Sort(got)
+		if err != nil || !slices.Equal(got, columns) {
+			t.Errorf("%s has %v, %v; the schema says %v", name, got, err, columns)
+		}
+	}
+	var tables int
+	err = db.QueryRowContext(t.Context(), "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'goose%' AND name NOT LIKE 'sqlite%'").Scan(&tables)
+	if err != nil || tables != len(want) {
+		t.Errorf("%d tables, %v; schemas of %d", tables, err, len(want))
+	}
+}
+
+// TestDialectsMigrateAlike: but for the names of types, the migrations of both
+// databases are the same text.
+func TestDialectsMigrateAlike(t *testing.T) {
+	plain := func(dialect, file string) string {
+		b, err := migrations.ReadFile("migrations/" + dialect + "/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.ReplaceAll(strings.ReplaceAll(string(b), ` COLLATE "C"`, ""), " JSON ", " TEXT ")
+		return regexp.MustCompile(` +`).ReplaceAllString(text, " ")
+	}
+	files, err := migrations.ReadDir("migrations/sqlite")
+	others, err2 := migrations.ReadDir("migrations/postgres")
+	if err != nil || err2 != nil || len(files) == 0 || len(files) != len(others) {
+		t.Fatalf("%d and %d migrations, %v, %v", len(files), len(others), err, err2)
+	}
+	for _, f := range files {
+		if a, b := plain("sqlite", f.Name()), plain("postgres", f.Name()); a != b {
+			t.Errorf("%s differs:\n%s\n%s", f.Name(), a, b)
+		}
+	}
+}
+
+func TestBind(t *testing.T) {
+	const q = "a = ? AND b = ?"
+	if got := (Dialect{Dollar: true}).bind(q); got != "a = $1 AND b = $2" {
+		t.Error(got)
+	}
+	if got := (Dialect{}).bind(q); got != q {
+		t.Error(got)
+	}
+}
+
+// FuzzImport: no text makes an import panic or leave something behind.
+func FuzzImport(f *testing.F) {
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(f.TempDir(), "a.db")+"?_txlock=immediate")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { db.Close() })
+	if err := Migrate(context.Background(), "sqlite", db, 0); err != nil {
+		f.Fatal(err)
+	}
+	d := &DB{Writes: db, Reads: db, Dialect: Dialect{Name: "sqlite"}}
+	f.Add("")
+	f.Add(`{"format":"peerload-store","schema":1}` + "\n" + `{"table":"profiles","row":{"version":1,"name":"p"}}` + "\n" + `{"end":2}`)
+	f.Add(`{"format":"peerload-store","schema":1}` + "\n" + `{"table":"history","row":{"id":"1"}}` + "\n" + `{"end":9}` + "\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		err := d.Import(t.Context(), strings.NewReader(text))
+		rows := 0
+		view := d.View(t.Context(), func(v control.Tx) error {
+			for _, s := range dumpers() {
+				n, err := s.count(t.Context(), v.(*tx))
+				if err != nil {
+					return err
+				}
+				rows += n
+			}
+			return nil
+		})
+		if view != nil {
+			t.Fatal(view)
+		}
+		if err != nil && rows > 0 {
+			t.Fatalf("refused with %v, yet %d rows", err, rows)
+		}
+		if rows > 0 {
+			for _, s := range slices.Backward(dumpers()) {
+				if _, err := db.Exec("DELETE FROM " + s.title()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+}

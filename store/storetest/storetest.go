@@ -1,0 +1,59 @@
+// Package storetest is the suite that every control.Store passes: what package
+// control relies on, said once for all databases.
+//
+// What must not be here: anything that only one database does.
+package storetest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/peerload/peerload/control"
+)
+
+// Open returns a new, empty store, which the test closes; Reopen opens the
+// same one again.
+type Open func(t *testing.T) (s control.Store, reopen func(t *testing.T) control.Store)
+
+// Run runs the suite.
+func Run(t *testing.T, open Open) {
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, Open)
+	}{
+		{"Versions", versions}, {"RollBack", rollBack}, {"Devices", devices}, {"Pages", pages}, {"Text", text},
+		{"Loads", loads}, {"States", states}, {"Credentials", credentials}, {"Logs", logs}, {"Everything", everything},
+		{"OneWriter", oneWriter}, {"Snapshot", snapshot}, {"ReadOnly", readOnly}, {"Reopen", reopens},
+		{"Export", export}, {"ImportRefuses", importRefuses}, {"Cancelled", cancelled}, {"Model", model},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
+	}
+}
+
+// fresh opens a store for the time of the test.
+func fresh(t *testing.T, open Open) control.Store {
+	t.Helper()
+	s, _ := open(t)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// update fails the test if the transaction does.
+func update(t *testing.T, s control.Store, fn func(ctx context.Context, tx control.Tx) error) {
+	t.Helper()
+	if err := s.Update(t.Context(), func(tx control.Tx) error { return fn(t.Context(), tx) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// view likewise.
+func view(t *testing.T, s control.Store, fn func(ctx context.Context, tx control.Tx) error) {
+	t.Helper()
+	if err := s.View(t.Context(), func(tx control.Tx) error { return fn(t.Context(), tx) }); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,267 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/peerload/peerload/control"
+)
+
+// oneWriter: updates that run at the same time lose nothing of each other.
+func oneWriter(t *testing.T, open Open) {
+	s := fresh(t, open)
+	update(t, s, func(ctx context.Context, tx control.Tx) error {
+		return tx.Throttles().Put(ctx, &control.Throttle{Name: "n"})
+	})
+	const writers, each = 8, 10
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for range each {
+				err := s.Update(t.Context(), func(tx control.Tx) error {
+					n, err := tx.Throttles().Get(t.Context(), "n")
+					if err != nil {
+						return err
+					}
+					n.Failures++
+					return tx.Throttles().Put(t.Context(), &n)
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	view(t, s, func(ctx context.Context, tx control.Tx) error {
+		n, err := tx.Throttles().Get(ctx, "n")
+		if n.Failures != writers*each {
+			t.Errorf("counted %d, not %d", n.Failures, writers*each)
+		}
+		return err
+	})
+}
+
+// snapshot: a reader sees one state, also while somebody writes.
+func snapshot(t *testing.T, open Open) {
+	s := fresh(t, open)
+	view(t, s, func(ctx context.Context, tx control.Tx) error {
+		before := keys(t, ctx, tx.Loads(), control.LoadFilter{})
+		update(t, s, func(ctx context.Context, tx control.Tx) error { return tx.Loads().Put(ctx, &control.Load{Name: "l"}) })
+		if after := keys(t, ctx, tx.Loads(), control.LoadFilter{}); !slices.Equal(before, after) {
+			t.Errorf("a reader saw %v and then %v", before, after)
+		}
+		return nil
+	})
+	view(t, s, func(ctx context.Context, tx control.Tx) error {
+		if got := keys(t, ctx, tx.Loads(), control.LoadFilter{}); len(got) != 1 {
+			t.Errorf("the next reader sees %v", got)
+		}
+		return nil
+	})
+}
+
+func readOnly(t *testing.T, open Open) {
+	s := fresh(t, open)
+	if err := s.View(t.Context(), func(tx control.Tx) error { return tx.Loads().Put(t.Context(), &control.Load{Name: "l"}) }); err == nil {
+		t.Error("a view has written")
+	}
+}
+
+func reopens(t *testing.T, open Open) {
+	s, reopen := open(t)
+	fill(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = reopen(t)
+	defer s.Close()
+	view(t, s, func(ctx context.Context, tx control.Tx) error {
+		same(t, ctx, tx.Devices(), sampleDevice, 1)
+		return nil
+	})
+}
+
+// export: what was exported and imported is exported as the same.
+func export(t *testing.T, open Open) {
+	s := fresh(t, open)
+	fill(t, s)
+	update(t, s, func(ctx context.Context, tx control.Tx) error {
+		p, err := tx.Profiles().Get(ctx, sampleProfile.Name)
+		if err != nil {
+			return err
+		}
+		return tx.Profiles().Put(ctx, &p) // version 2
+	})
+	var first, second bytes.Buffer
+	if err := s.Export(t.Context(), &first); err != nil {
+		t.Fatal(err)
+	}
+	other := fresh(t, open)
+	if err := other.Import(t.Context(), bytes.NewReader(first.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Export(t.Context(), &second); err != nil {
+		t.Fatal(err)
+	}
+	if first.String() != second.String() {
+		t.Errorf("exported\n%s\nimported and exported again\n%s", &first, &second)
+	}
+	view(t, other, func(ctx context.Context, tx control.Tx) error {
+		same(t, ctx, tx.Profiles(), sampleProfile, 2)
+		same(t, ctx, tx.Devices(), sampleDevice, 1)
+		return nil
+	})
+	if err := other.Import(t.Context(), bytes.NewReader(first.Bytes())); !errors.Is(err, control.ErrRefused) {
+		t.Errorf("import into a store that is not empty: %v", err)
+	}
+}
+
+// importRefuses: a part of an export, or another text, changes nothing.
+func importRefuses(t *testing.T, open Open) {
+	s := fresh(t, open)
+	fill(t, s)
+	var all bytes.Buffer
+	if err := s.Export(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(strings.TrimSuffix(all.String(), "\n"), "\n")
+	other := fresh(t, open)
+	for name, text := range map[string]string{
+		"nothing":        "",
+		"another text":   "hello\n",
+		"no header":      strings.Join(lines[1:], ""),
+		"no end":         strings.Join(lines[:len(lines)-1], ""),
+		"a row less":     strings.Join(slices.Delete(slices.Clone(lines), 3, 4), ""),
+		"a row twice":    strings.Join(slices.Insert(slices.Clone(lines), 3, lines[3]), ""),
+		"a cut line":     all.String()[:all.Len()/2],
+		"a newer schema": strings.Replace(all.String(), `"schema":1`, `"schema":99`, 1),
+		"unknown table":  strings.Replace(all.String(), `"table":"loads"`, `"table":"roads"`, 1),
+		"unknown field":  strings.Replace(all.String(), `"release"`, `"colour"`, 1),
+		"text behind":    all.String() + "\n{}\n",
+	} {
+		if err := other.Import(t.Context(), strings.NewReader(text)); err == nil {
+			t.Errorf("%s was imported", name)
+		}
+	}
+	if err := other.Import(t.Context(), &all); err != nil {
+		t.Errorf("after all that, the whole: %v", err)
+	}
+}
+
+// cancelled: who gives up leaves nothing behind, and blocks nobody.
+func cancelled(t *testing.T, open Open) {
+	s := fresh(t, open)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := s.Update(ctx, func(tx control.Tx) error {
+		if err := tx.Loads().Put(ctx, &control.Load{Name: "l"}); err != nil {
+			return err
+		}
+		cancel()
+		return ctx.Err()
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	update(t, s, func(ctx context.Context, tx control.Tx) error {
+		if got := keys(t, ctx, tx.Loads(), control.LoadFilter{}); len(got) > 0 {
+			t.Errorf("%v stayed", got)
+		}
+		return nil
+	})
+}
+
+// model compares the store with a map over random histories.
+func model(t *testing.T, open Open) {
+	s := fresh(t, open)
+	rapid.Check(t, func(r *rapid.T) {
+		want := map[string]int64{} // versions
+		ctx := t.Context()
+		err := s.Update(ctx, func(tx control.Tx) error {
+			for _, k := range keys(t, ctx, tx.Profiles(), control.TextFilter{}) {
+				if err := tx.Profiles().Delete(ctx, k, 0); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			r.Fatal(err)
+		}
+		for range rapid.IntRange(1, 6).Draw(r, "transactions") {
+			next, fails := maps.Clone(want), rapid.Bool().Draw(r, "fails")
+			err := s.Update(ctx, func(tx control.Tx) error {
+				for range rapid.IntRange(1, 5).Draw(r, "steps") {
+					step(r, ctx, tx, next)
+				}
+				if fails {
+					return errors.New("on purpose")
+				}
+				return nil
+			})
+			if (err != nil) != fails {
+				r.Fatal(err)
+			}
+			if !fails {
+				want = next
+			}
+			got := map[string]int64{}
+			err = s.View(ctx, func(tx control.Tx) error {
+				l, err := tx.Profiles().List(ctx, control.TextFilter{}, control.Page{})
+				for _, p := range l.Items {
+					got[p.Name] = p.Version
+				}
+				return err
+			})
+			if err != nil || !maps.Equal(got, want) {
+				r.Fatalf("the store has %v, %v; want %v", got, err, want)
+			}
+		}
+	})
+}
+
+// step does one thing to the store and to the map.
+func step(r *rapid.T, ctx context.Context, tx control.Tx, want map[string]int64) {
+	name := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(r, "name")
+	version := rapid.Int64Range(0, 3).Draw(r, "version")
+	if rapid.Bool().Draw(r, "delete") {
+		err := tx.Profiles().Delete(ctx, name, version)
+		stored, there := want[name]
+		wantErr := error(nil)
+		switch {
+		case !there:
+			wantErr = control.ErrNotFound
+		case version != 0 && version != stored:
+			wantErr = control.ErrConflict
+		default:
+			delete(want, name)
+		}
+		if !errors.Is(err, wantErr) {
+			r.Fatalf("delete %s at %d of %d: %v, want %v", name, version, stored, err, wantErr)
+		}
+		return
+	}
+	err := tx.Profiles().Put(ctx, &control.Profile{Name: name, Meta: control.Meta{Version: version}, Description: fmt.Sprint(version)})
+	stored, there := want[name]
+	wantErr := error(nil)
+	switch {
+	case version == 0 && there:
+		wantErr = control.ErrExists
+	case version != stored:
+		wantErr = control.ErrConflict
+	default:
+		want[name] = version + 1
+	}
+	if !errors.Is(err, wantErr) {
+		r.Fatalf("put %s at %d of %d: %v, want %v", name, version, stored, err, wantErr)
+	}
+}
