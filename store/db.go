@@ -54,9 +54,9 @@ var _ control.Store = (*DB)(nil)
 
 // View implements control.Store.
 func (d *DB) View(ctx context.Context, fn func(control.Tx) error) error {
-	t, err := d.Reads.BeginTx(ctx, d.Dialect.ReadOnly)
+	t, err := d.begin(ctx, d.Reads, d.Dialect.ReadOnly)
 	if err != nil {
-		return d.wrap(err)
+		return err
 	}
 	defer t.Rollback() // a transaction that only reads has nothing to commit
 	return d.wrap(fn(&tx{t, d.Dialect}))
@@ -65,9 +65,9 @@ func (d *DB) View(ctx context.Context, fn func(control.Tx) error) error {
 // Update implements control.Store. There is one writer at a time in either
 // database, so none ever has to give way to another.
 func (d *DB) Update(ctx context.Context, fn func(control.Tx) error) error {
-	t, err := d.Writes.BeginTx(ctx, nil)
+	t, err := d.begin(ctx, d.Writes, nil)
 	if err != nil {
-		return d.wrap(err)
+		return err
 	}
 	defer t.Rollback() // does nothing after a commit
 	if d.Dialect.Lock != "" {
@@ -79,6 +79,19 @@ func (d *DB) Update(ctx context.Context, fn func(control.Tx) error) error {
 		return d.wrap(err)
 	}
 	return d.wrap(t.Commit())
+}
+
+// begin begins a transaction. After a restart of the database server the pool
+// is full of connections that have ended; each failure takes one out, and to
+// begin anew is always safe.
+func (d *DB) begin(ctx context.Context, pool *sql.DB, opts *sql.TxOptions) (*sql.Tx, error) {
+	tries := 2 + pool.Stats().Idle
+	for {
+		t, err := pool.BeginTx(ctx, opts)
+		if tries--; err == nil || tries == 0 || ctx.Err() != nil {
+			return t, d.wrap(err)
+		}
+	}
 }
 
 // Close implements control.Store.

@@ -22,7 +22,7 @@ var ErrNewer = errors.New("the database is of a newer version than this program"
 
 // migrator returns goose over the migrations of one dialect: "sqlite" or
 // "postgres".
-func migrator(name string, db *sql.DB, opts ...goose.ProviderOption) (*goose.Provider, error) {
+func migrator(name string, db *sql.DB) (*goose.Provider, error) {
 	dir, err := fs.Sub(migrations, "migrations/"+name)
 	if err != nil {
 		return nil, err
@@ -31,13 +31,13 @@ func migrator(name string, db *sql.DB, opts ...goose.ProviderOption) (*goose.Pro
 	if name == "postgres" {
 		dialect = goose.DialectPostgres
 	}
-	return goose.NewProvider(dialect, db, dir, append(opts, goose.WithLogger(goose.NopLogger()))...)
+	return goose.NewProvider(dialect, db, dir, goose.WithLogger(goose.NopLogger()))
 }
 
 // Migrate brings a database to the newest version, or to version target if
 // that is not 0. Errors match ErrNewer if it is beyond what this program knows.
-func Migrate(ctx context.Context, name string, db *sql.DB, target int64, opts ...goose.ProviderOption) error {
-	p, err := migrator(name, db, opts...)
+func Migrate(ctx context.Context, name string, db *sql.DB, target int64) error {
+	p, err := migrator(name, db)
 	if err != nil {
 		return fmt.Errorf("migrations of %s: %w", name, err)
 	}

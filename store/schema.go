@@ -3,6 +3,7 @@ package store
 import (
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/peerload/peerload/control"
 )
@@ -34,8 +35,18 @@ func equal(conds []condition, column, value string) []condition {
 	if value == "" {
 		return conds
 	}
+	if !storable(value) {
+		return append(conds, never)
+	}
 	return append(conds, condition{column + " = ?", []any{value}})
 }
+
+// never is the condition of what no row can match.
+var never = condition{sql: "1 = 0"}
+
+// storable reports whether a column can hold a text: PostgreSQL's take neither
+// NUL nor what is no UTF-8, which somebody may ask for all the same.
+func storable(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
 
 // within is a condition on a time, none for the zero time.
 func within(conds []condition, sql string, t time.Time) []condition {
@@ -45,10 +56,17 @@ func within(conds []condition, sql string, t time.Time) []condition {
 	return append(conds, condition{sql, []any{t.UnixMicro()}})
 }
 
+// maxSearch bounds what to search for, in bytes: nothing that is searched has
+// so much text, and SQLite takes no pattern of more than 50,000.
+const maxSearch = 1000
+
 // contains finds a part of the search column, which is in lower case.
 func contains(conds []condition, text string) []condition {
 	if text == "" {
 		return conds
+	}
+	if !storable(text) || len(text) > maxSearch {
+		return append(conds, never)
 	}
 	text = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(strings.ToLower(text))
 	return append(conds, condition{`search LIKE ? ESCAPE '\'`, []any{"%" + text + "%"}})
@@ -94,18 +112,23 @@ var devices = schema[control.Device, control.DeviceFilter]{
 		if f.NoProfile {
 			c = append(c, condition{sql: "profile IS NULL"})
 		}
-		switch f.State {
-		case "":
-		case control.StateUnknown: // also those without any row
+		if f.State == control.StateUnknown { // also those without any row
 			c = append(c, condition{"id NOT IN (SELECT id FROM states WHERE state <> ?)", []any{f.State}})
-		default:
-			c = append(c, condition{"id IN (SELECT id FROM states WHERE state = ?)", []any{f.State}})
+		} else {
+			c = inStates(c, "state", f.State)
 		}
-		if f.Active != "" {
-			c = append(c, condition{"id IN (SELECT id FROM states WHERE active = ?)", []any{f.Active}})
-		}
+		c = inStates(c, "active", f.Active)
 		return c
 	},
+}
+
+// inStates is equal, of a device's state.
+func inStates(conds []condition, column, value string) []condition {
+	inner := equal(nil, column, value)
+	if len(inner) == 0 {
+		return conds
+	}
+	return append(conds, condition{"id IN (SELECT id FROM states WHERE " + inner[0].sql + ")", inner[0].args})
 }
 
 var profiles = schema[control.Profile, control.TextFilter]{

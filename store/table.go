@@ -29,7 +29,10 @@ type table[T, F any, P interface {
 // Get implements control.Table.
 func (t *table[T, F, P]) Get(ctx context.Context, key string) (T, error) {
 	var found []T
-	err := t.rows(ctx, "read "+t.name, "SELECT version, doc FROM "+t.name+" WHERE id = ?", []any{key}, t.scan(&found))
+	var err error
+	if storable(key) {
+		err = t.rows(ctx, "read "+t.name, "SELECT version, doc FROM "+t.name+" WHERE id = ?", []any{key}, t.scan(&found))
+	}
 	if err == nil && len(found) == 0 {
 		err = fmt.Errorf("%w: %s %q", control.ErrNotFound, t.name, key)
 	}
@@ -116,6 +119,9 @@ func (t *table[T, F, P]) update(ctx context.Context, v *T, old int64) (int64, er
 
 // Delete implements control.Table.
 func (t *table[T, F, P]) Delete(ctx context.Context, key string, version int64) error {
+	if !storable(key) {
+		return fmt.Errorf("%w: %s %q", control.ErrNotFound, t.name, key)
+	}
 	query, args := "DELETE FROM "+t.name+" WHERE id = ?", []any{key}
 	if version != 0 {
 		query, args = query+" AND version = ?", append(args, version)
@@ -151,7 +157,11 @@ func list[T any](ctx context.Context, t *tx, name, columns, after, order string,
 		return nil, 0, err
 	}
 	if p.After != "" {
-		where, args = clause(append(conds, condition{after, []any{p.After}}))
+		from := never // no list ends at what no column holds
+		if storable(p.After) {
+			from = condition{after, []any{p.After}}
+		}
+		where, args = clause(append(conds, from))
 	}
 	items = []T{}
 	query := fmt.Sprintf("SELECT %s FROM %s%s ORDER BY %s LIMIT %d", columns, name, where, order, p.Size()+1)

@@ -12,8 +12,6 @@ import (
 	"fmt"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
-	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"github.com/peerload/peerload/store"
 )
@@ -39,9 +37,13 @@ func (c Config) Validate() error {
 	return nil
 }
 
+// migrateLock is the number of the lock for migrations. The numbers of both
+// locks are ours alone by being random.
+const migrateLock = "2745193350186642"
+
 // updateLock makes one update at a time of all controllers of the database:
 // then none can fail because of another, which it could as a serializable
-// transaction. Readers do not wait. The number is ours alone by being random.
+// transaction. Readers do not wait.
 const updateLock = "SELECT pg_advisory_xact_lock(7018141438172451)"
 
 // Store is a control.Store in a PostgreSQL database.
@@ -62,14 +64,31 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	db.SetMaxOpenConns(cfg.Connections)
 	db.SetMaxIdleConns(cfg.Connections / 2)
-	locker, err := lock.NewPostgresSessionLocker()
+	if err := migrate(ctx, db); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect()}}, nil
+}
+
+// migrate lets one controller migrate and the others wait: the lock is that of
+// its connection, and ends with it.
+func migrate(ctx context.Context, db *sql.DB) error {
+	conn, err := db.Conn(ctx)
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return fmt.Errorf("postgres: %w", err)
 	}
-	if err := store.Migrate(ctx, "postgres", db, 0, goose.WithSessionLocker(locker)); err != nil {
-		return nil, errors.Join(err, db.Close())
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock("+migrateLock+")"); err != nil {
+		return fmt.Errorf("postgres: %w", err)
 	}
-	dialect := store.Dialect{Name: "postgres", Dollar: true, Lock: updateLock,
+	err = store.Migrate(ctx, "postgres", db, 0)
+	if _, e := conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock("+migrateLock+")"); e != nil {
+		err = errors.Join(err, fmt.Errorf("postgres: %w", e))
+	}
+	return err
+}
+
+func dialect() store.Dialect {
+	return store.Dialect{Name: "postgres", Dollar: true, Lock: updateLock,
 		ReadOnly: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}}
-	return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect}}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -232,6 +233,31 @@ func text(t *testing.T, open Open) {
 			return err
 		})
 	}
+}
+
+// oddKeys: what no column can hold is not found, which is no error.
+func oddKeys(t *testing.T, open Open) {
+	s := fresh(t, open)
+	fill(t, s)
+	update(t, s, func(ctx context.Context, tx control.Tx) error {
+		for _, odd := range []string{"a\x00b", "\xff", "'; DROP TABLE devices; --", strings.Repeat("x", 100_000)} {
+			if _, err := tx.Devices().Get(ctx, odd); !errors.Is(err, control.ErrNotFound) {
+				t.Errorf("get %.20q: %v", odd, err)
+			}
+			if err := tx.Devices().Delete(ctx, odd, 0); !errors.Is(err, control.ErrNotFound) {
+				t.Errorf("delete %.20q: %v", odd, err)
+			}
+			for _, f := range []control.DeviceFilter{{Text: odd}, {Model: odd}, {Profile: odd}, {State: odd}, {Active: odd}} {
+				if got := keys(t, ctx, tx.Devices(), f); len(got) > 0 {
+					t.Errorf("%.20q finds %v", odd, got)
+				}
+			}
+			if _, err := tx.Devices().List(ctx, control.DeviceFilter{}, control.Page{After: odd}); err != nil {
+				t.Errorf("after %.20q: %v", odd, err)
+			}
+		}
+		return nil
+	})
 }
 
 func loads(t *testing.T, open Open) {
