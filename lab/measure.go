@@ -122,11 +122,10 @@ type measurement struct {
 	sum    string // SHA-256 of the file, hexadecimal
 	base   Wire   // the link's counters before the start
 
-	zero    time.Time // just before the processes were started
-	spawned time.Time // all had been started
-	procs   []*Proc   // by device
-	tails   []*tail
-	logs    []*os.File
+	zero  time.Time // the devices were started
+	procs []*Proc   // by device
+	tails []*tail
+	logs  []*os.File
 
 	helper   *Proc     // of a foreign client; nil if none
 	lateZero time.Time // the late devices were started
@@ -343,7 +342,6 @@ func (m *measurement) start(ctx context.Context) error {
 	m.base, _ = m.site.Wire()
 	procs, zero, err := StartAll(ctx, commands)
 	m.zero = zero
-	m.spawned = time.Now()
 	m.mu.Lock()
 	m.procs = procs
 	m.mu.Unlock()

@@ -247,6 +247,17 @@ func (s *NamespaceSite) buildLAN(cfg NamespaceConfig) error {
 			return fmt.Errorf("device %d: %w", i+1, err)
 		}
 	}
+	for k := range bridges {
+		known := []neighbour{{ns: s.near, link: fmt.Sprintf(bridgeName, k+1), ip: lanGateway(k).Addr()}}
+		for i, seat := range s.seats {
+			if cfg.subnet(i) == k {
+				known = append(known, neighbour{ns: seat, link: seatName, ip: s.addrs[i]})
+			}
+		}
+		if err := introduce(known); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

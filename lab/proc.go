@@ -58,7 +58,6 @@ type Proc struct {
 	written atomic.Int64 // bytes written to a disk, when last seen
 
 	mu      sync.Mutex
-	started bool
 	err     error
 	garbage int // lines of the output that are no events
 	files   map[string]*FileView
@@ -85,35 +84,43 @@ type FileView struct {
 	Final     *report.Final
 }
 
-// StartAll starts the commands as nearly at once as the machine can. It
-// returns when all have been started, with the time just before the first was;
-// the error is that of the first that could not be. When ctx ends the processes get SIGTERM and, after a grace of
-// three seconds, are killed; if this program dies, they are killed with it.
+// StartAll starts the commands at one moment, which it returns. Each is first
+// made a process that waits at a gate and becomes the program when the gate
+// opens: to make a hundred processes takes much longer than to wake them. The
+// error is that of the first that could not be made. When ctx ends the
+// processes get SIGTERM and, after a grace of three seconds, are killed; if
+// this program dies, they are killed with it.
 func StartAll(ctx context.Context, commands []Command) ([]*Proc, time.Time, error) {
+	gate, open, err := os.Pipe()
+	if err != nil {
+		return nil, time.Time{}, err
+	}
 	procs := make([]*Proc, len(commands))
 	results := make(chan error, len(commands))
-	ready, gate := make(chan struct{}), make(chan struct{})
 	for i, c := range commands {
 		procs[i] = newProc(ctx, c)
-		go procs[i].run(ready, gate, results)
+		procs[i].cmd.Stdin = gate
+		go procs[i].run(results)
 	}
-	for range procs {
-		<-ready
-	}
-	zero := time.Now()
-	close(gate)
-	var err error
 	for range procs {
 		if e := <-results; e != nil && err == nil {
 			err = e
 		}
 	}
-	return procs, zero, err
+	zero := time.Now()
+	// All read the same pipe: with its last writer gone, all go on.
+	return procs, zero, errors.Join(err, gate.Close(), open.Close())
 }
+
+// gateScript waits until standard input ends and becomes the command.
+const gateScript = `read _; exec "$0" "$@"`
 
 func newProc(ctx context.Context, c Command) *Proc {
 	p := &Proc{Seat: c.Seat, done: make(chan struct{}), files: map[string]*FileView{}}
-	p.cmd = exec.CommandContext(ctx, c.Path, c.Args...)
+	p.cmd = exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", gateScript, c.Path}, c.Args...)...)
+	if _, err := exec.LookPath(c.Path); err != nil {
+		p.cmd.Err = err // else the shell would say it, too late
+	}
 	if c.Procs >= 0 {
 		p.cmd.Env = append(os.Environ(), "GOMAXPROCS="+strconv.Itoa(max(1, c.Procs)))
 	}
@@ -140,18 +147,15 @@ func newProc(ctx context.Context, c Command) *Proc {
 	return p
 }
 
-// run starts the process in its seat and waits for its end, on one thread: a
+// run makes the process in its seat and waits for its end, on one thread: a
 // thread's end would kill what it started.
-func (p *Proc) run(ready chan<- struct{}, gate <-chan struct{}, result chan<- error) {
+func (p *Proc) run(result chan<- error) {
 	defer close(p.done)
+	made := false
 	err := onThread(func() error {
 		return p.Seat.Enter(func() error {
-			ready <- struct{}{}
-			<-gate
 			err := p.cmd.Start()
-			p.mu.Lock()
-			p.started = true
-			p.mu.Unlock()
+			made = true
 			result <- err
 			if err != nil {
 				return err
@@ -164,10 +168,8 @@ func (p *Proc) run(ready chan<- struct{}, gate <-chan struct{}, result chan<- er
 	})
 	p.mu.Lock()
 	p.err = err
-	entered := p.started
 	p.mu.Unlock()
-	if !entered {
-		ready <- struct{}{}
+	if !made {
 		result <- err
 	}
 }

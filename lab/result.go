@@ -50,7 +50,7 @@ type Result struct {
 	WireUp   uint64  `json:"wire_up_bytes,omitempty"`
 	Requests int     `json:"requests"`
 
-	SpawnS       float64        `json:"spawn_s"`        // until all processes were started
+	AwakeS       float64        `json:"awake_s"`        // until the last device's first word
 	FirstOriginS float64        `json:"first_origin_s"` // until the first payload byte left the server
 	WakeS        float64        `json:"wake_s"`         // the same from the first device's first word on
 	Roots        []Root         `json:"roots"`
@@ -111,7 +111,7 @@ func (m *measurement) result(timedOut bool) *Result {
 	r := &Result{
 		Event: "result", Kind: c.Kind, Mode: "peers", Origin: "http", Devices: c.Devices, Size: int64(c.Size), WAN: c.WAN,
 		State: m.dir.Filesystem, TimedOut: timedOut, BoundS: c.Bound().Seconds(),
-		SpawnS: m.spawned.Sub(m.zero).Seconds(), EndS: time.Since(m.zero).Seconds(),
+		EndS:     time.Since(m.zero).Seconds(),
 		Expected: c.Devices + c.Late - len(m.left), Kills: m.resumed(), Depth: m.depth(), Reasons: map[string]int{},
 		Procs: c.Procs, Late: m.late(),
 	}
@@ -154,6 +154,9 @@ func (m *measurement) addTimes(r *Result) {
 		}
 	}
 	for i, p := range m.procs[:m.cfg.Devices] {
+		if v := p.File(); !v.Started.IsZero() {
+			r.AwakeS = max(r.AwakeS, v.Started.Sub(m.zero).Seconds())
+		}
 		if v := p.File(); !m.left[i] && !v.Committed.IsZero() {
 			commits = append(commits, v.Committed.Sub(m.zero).Seconds())
 		}
@@ -301,8 +304,8 @@ func (r *Result) Text(w io.Writer) {
 	p("  last device      %8.3f s   bound %.3f s   ratio %.3f", r.LastS, r.BoundS, r.Ratio)
 	p("  median           %8.3f s   p99/p50 %.3f   last process ended %.3f s", r.MedianS, r.P99OverP50, r.EndS)
 	p("  WAN payload      %8.3f × size (%d bytes, %d requests)%s", r.WANRatio, r.WANBytes, r.Requests, r.wireText())
-	p("  first origin byte %7.3f s after the first word of a device, %.3f s after the first start; all started in %.3f s",
-		r.WakeS, r.FirstOriginS, r.SpawnS)
+	p("  first origin byte %7.3f s after the first word of a device, %.3f s after the start; the last device's first word after %.3f s",
+		r.WakeS, r.FirstOriginS, r.AwakeS)
 	var roots []string
 	for i, x := range r.Roots {
 		if i == 8 {
