@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the foreign programs that the tests speak with: tftpd-hpa, tftp-hpa,
-# atftp, dnsmasq, nginx and curl from the distribution, and atftpd, which
-# conflicts with tftpd-hpa, unpacked into a directory of its own.
+# atftp, dnsmasq, nginx, curl and PostgreSQL from the distribution, and atftpd,
+# which conflicts with tftpd-hpa, unpacked into a directory of its own.
 #
 #   .ci/foreign.sh [DIR]
 #
@@ -34,6 +34,15 @@ as_root() {
 # tftp is also the name of other packages' clients.
 have_tftp_hpa() { have tftp && tftp -V 2>/dev/null | grep -q tftp-hpa; }
 
+# The tests run a server of their own with these; Debian keeps them out of PATH.
+have_postgres() {
+	for program in initdb postgres; do
+		have "$program" && continue
+		set -- /usr/lib/postgresql/*/bin/"$program"
+		[ -x "$1" ] || return 1
+	done
+}
+
 missing() {
 	have in.tftpd || echo tftpd-hpa
 	have_tftp_hpa || echo tftp-hpa
@@ -41,6 +50,7 @@ missing() {
 	have dnsmasq || echo dnsmasq-base
 	have nginx || echo nginx-light
 	have curl || echo curl
+	have_postgres || echo postgresql
 }
 
 updated=
