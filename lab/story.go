@@ -179,6 +179,8 @@ func (s Story) check() error {
 		return errors.New("only a kill can happen every so often")
 	case s.Device < 0 || s.Device > MaxDevices || s.Count < 0 || s.Count > MaxDevices:
 		return fmt.Errorf("devices are numbered from 1 to %d", MaxDevices)
+	case s.Percent == 100 && (s.Target == TargetRoot || s.Target == TargetRoots):
+		return errors.New("a root that has all is none: 99% at the most")
 	case s.Deed == DeedWake && (s.At > 0 || s.Percent > 0 || s.For > 0):
 		return errors.New("devices wake at the start")
 	case s.Deed == DeedStart && (s.At == 0 && s.Percent == 0 || s.For > 0):
