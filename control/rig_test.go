@@ -1,0 +1,138 @@
+package control_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/store/sqlite"
+	"github.com/peerload/peerload/trust"
+)
+
+const (
+	phone1, phone2, phone3 = "SEP000000000001", "SEP000000000002", "SEP000000000003"
+	password               = "correct horse battery"
+)
+
+// rig is a controller on a real store, with a clock that stands until moved.
+type rig struct {
+	*control.Controller
+	t     *testing.T
+	ctx   context.Context
+	store control.Store
+	now   time.Time
+	admin control.Actor
+}
+
+func newRig(t *testing.T, change ...func(*control.Config)) *rig {
+	t.Helper()
+	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "a.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	r := &rig{t: t, ctx: t.Context(), store: s, now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), admin: control.Local("root")}
+	cfg := control.Config{Store: s, Now: func() time.Time { return r.now }, Password: control.PasswordCost{Memory: 8, Time: 1, Threads: 1}}
+	for _, c := range change {
+		c(&cfg)
+	}
+	if r.Controller, err = control.New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// withRepository gives the controller a repository of signed loads.
+func withRepository(t *testing.T) func(*control.Config) {
+	t.Helper()
+	dir := t.TempDir()
+	repo, err := trust.OpenRepository(trust.RepositoryConfig{Dir: filepath.Join(dir, "pub"), Keys: filepath.Join(dir, "keys")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(c *control.Config) { c.Repository = repo }
+}
+
+// ok fails the test unless the error is nil.
+func (r *rig) ok(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// is fails the test unless the error is that one.
+func (r *rig) is(err, want error) {
+	r.t.Helper()
+	if !errors.Is(err, want) {
+		r.t.Fatalf("the error is %v, not %v", err, want)
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func set(name, value string) control.SettingsChange {
+	return control.SettingsChange{Set: policy.Values{name: value}}
+}
+
+func (r *rig) device(name, model string) control.Device {
+	r.t.Helper()
+	d, err := r.CreateDevice(r.ctx, r.admin, name, control.DeviceChange{Model: &model})
+	r.ok(err)
+	return d
+}
+
+func (r *rig) unsigned(name string, models ...string) {
+	r.t.Helper()
+	_, err := r.RegisterLoad(r.ctx, r.admin, control.UnsignedLoad{Name: name, Models: models})
+	r.ok(err)
+}
+
+func (r *rig) user(name string, role control.Role) {
+	r.t.Helper()
+	_, err := r.CreateUser(r.ctx, r.admin, name, control.UserChange{Role: &role, Password: ptr(password)})
+	r.ok(err)
+}
+
+func (r *rig) login(name string) (control.NewSession, control.Actor) {
+	r.t.Helper()
+	s, err := r.Login(r.ctx, name, password, "10.0.0.1")
+	r.ok(err)
+	a, _, err := r.ActorBySession(r.ctx, s.Secret, "10.0.0.1")
+	r.ok(err)
+	return s, a
+}
+
+// enrol gives a device an identity.
+func (r *rig) enrol(name string) control.Actor {
+	r.t.Helper()
+	e, err := r.CreateEnrolment(r.ctx, r.admin, control.EnrolmentRequest{Name: "e"})
+	r.ok(err)
+	secret := strings.Repeat("s", 20) + name
+	_, err = r.Enrol(r.ctx, control.EnrolRequest{Device: name, Model: "7961", Token: e.Secret, Secret: secret, From: "10.0.0.9"})
+	r.ok(err)
+	a, err := r.ActorByDevice(r.ctx, name, secret, "10.0.0.9")
+	r.ok(err)
+	return a
+}
+
+func (r *rig) desired(name string) control.Desired {
+	r.t.Helper()
+	d, err := r.Desired(r.ctx, r.admin, name)
+	r.ok(err)
+	return d
+}
+
+// export is all that the store holds, as text.
+func (r *rig) export() string {
+	r.t.Helper()
+	var b bytes.Buffer
+	r.ok(r.store.Export(r.ctx, &b))
+	return b.String()
+}
