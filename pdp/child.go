@@ -36,6 +36,9 @@ func (m *Machine) tree(f func(*tree.MemberOutput)) {
 			// The root left while this device needed none; now it does.
 			m.elect(func(o *election.Output) { m.el.RootLost(m.now, wire.ReasonRootResigned, o) })
 		}
+		if o.Reason == wire.ReasonUnreachable {
+			m.unwelcome(o.From)
+		}
 	}
 	if o.Ask != nil {
 		m.act(Send{o.AskTo, o.Ask})
@@ -75,6 +78,22 @@ func (m *Machine) rootGone() {
 		m.distrustRoot(wire.ReasonRootSilent)
 	case r.Heard < m.member.AskedSince():
 		m.elect(func(o *election.Output) { m.el.RootLost(m.now, wire.ReasonRootLost, o) })
+	}
+}
+
+// unwelcome counts a root that takes no link, or takes it and never welcomes:
+// it is not believed for ever either.
+func (m *Machine) unwelcome(p wire.Peer) {
+	r := m.el.Root()
+	if r == nil || r.Peer != p {
+		return
+	}
+	if m.deafRoot != p {
+		m.deafRoot, m.deaf = p, 0
+	}
+	if m.deaf++; m.deaf >= m.cfg.Transfer.FailedPeers {
+		m.deaf = 0
+		m.distrustRoot(wire.ReasonUnreachable)
 	}
 }
 

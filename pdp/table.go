@@ -25,7 +25,7 @@ func (m *Machine) wholeFileWrong() {
 	if m.clean || m.file.Signed {
 		fromOrigin := m.clean
 		m.startOver()
-		if m.wrong++; fromOrigin && (m.wrong >= 2 || m.wrongRoots > 0 || m.file.Signed) {
+		if m.wrong++; m.wrong >= 2 && (fromOrigin || m.file.Signed) || fromOrigin && (m.wrongRoots > 0 || m.file.Signed) {
 			m.giveUp(wire.ReasonOriginWrong)
 		} else if m.placer != nil {
 			m.originAt = m.now

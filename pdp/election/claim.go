@@ -37,8 +37,11 @@ func (e *Election) heardRoot(now time.Duration, c Candidate, out *Output) {
 		e.RootLost(now, wire.ReasonRootLost, out)
 		return
 	}
-	// The rank was frozen at its confirmation; a root cannot raise it later.
-	c.Claim.Rank = e.root.Claim.Rank
+	// The rank was frozen at its confirmation; a root cannot raise it later,
+	// but by holding the whole file.
+	if !c.Claim.Rank.Complete || !c.Claim.Complete {
+		c.Claim.Rank = e.root.Claim.Rank
+	}
 	e.root = c
 	if !e.challenge.Peer.IsZero() {
 		e.challenge = Candidate{}

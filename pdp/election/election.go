@@ -183,6 +183,11 @@ func (e *Election) Expected() wire.Peer {
 // Hold tells what the device holds now; claims carry it until confirmed.
 func (e *Election) Hold(prefix int, complete bool) {
 	e.holding.Prefix, e.holding.Complete = prefix, complete
+	if e.state == Root && complete && !e.frozen.Complete {
+		// The one thing that raises a frozen rank: nobody who holds less may
+		// unseat a root that holds all.
+		e.frozen.Prefix, e.frozen.Complete = prefix, true
+	}
 }
 
 // Rank returns the rank that a claim sent now carries, and why it is made.

@@ -166,6 +166,17 @@ func (x *member) avoids(now time.Duration, p wire.Peer) bool {
 	return false
 }
 
+// Twin returns the address of another member that carries the asker's id, if
+// it was heard lately: not the same device before its restart.
+func (t *Placer) Twin(now time.Duration, a Asker) (netip.AddrPort, bool) {
+	for _, x := range t.order {
+		if x.peer.ID == a.Peer.ID && x.peer != a.Peer && x.addr.Addr() != a.Addr.Addr() && now-x.heard < t.forgetAfter() {
+			return x.addr, true
+		}
+	}
+	return netip.AddrPort{}, false
+}
+
 // Left tells that a child of the root left its link: its slot is free, and
 // nobody is placed below it before it says where it stands.
 func (t *Placer) Left(p wire.Peer) {
