@@ -85,8 +85,9 @@ var house = []room{
 	// Floor 2: the controller.
 	{dir: "publish", floor: 2, side: controller, only: []string{"load", "trust"}},
 	{dir: "provision/template", floor: 2, side: controller, only: []string{"policy", "provision"}},
-	{dir: "control", floor: 2, side: controller},
-	{dir: "store/storetest", floor: 2, side: controller},
+	{dir: "control", floor: 2, side: controller, only: []string{"load", "policy", "report", "trust", "publish"}, libraries: []string{"golang.org/x/crypto"}},
+	{dir: "store", floor: 2, side: controller, only: []string{"load", "policy", "report", "control"}, libraries: []string{"github.com/pressly/goose/v3"}},
+	{dir: "store/storetest", floor: 2, side: controller, libraries: []string{"pgregory.net/rapid"}},
 	{dir: "store/sqlite", floor: 2, side: controller, libraries: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3"}},
 	{dir: "store/postgres", floor: 2, side: controller, libraries: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
 	{dir: "fileserver", floor: 2, side: controller, only: []string{"tftp"}, libraries: []string{"github.com/prometheus/client_golang"}},

@@ -1,0 +1,114 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/peerload/peerload/control"
+)
+
+// ProblemPrefix begins the type of each problem (RFC 9457); after it stands a
+// stable word.
+const ProblemPrefix = "urn:peerload:problem:"
+
+// kinds are the problems, the narrower before the wider.
+var kinds = []struct {
+	err    error
+	status int
+	word   string
+}{
+	{control.ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated"},
+	{control.ErrForbidden, http.StatusForbidden, "forbidden"},
+	{control.ErrThrottled, http.StatusTooManyRequests, "throttled"},
+	{control.ErrUnfit, http.StatusConflict, "unfit"},
+	{control.ErrRefused, http.StatusConflict, "refused"},
+	{control.ErrInvalid, http.StatusUnprocessableEntity, "invalid"},
+	{control.ErrNotFound, http.StatusNotFound, "not-found"},
+	{control.ErrExists, http.StatusConflict, "exists"},
+	{control.ErrConflict, http.StatusConflict, "conflict"},
+	{control.ErrUnavailable, http.StatusServiceUnavailable, "unavailable"},
+}
+
+// ErrorOf returns the error of package control that a problem's type stands
+// for, nil if there is none: a client tells errors apart as a local caller
+// does.
+func ErrorOf(problemType string) error {
+	for _, k := range kinds {
+		if ProblemPrefix+k.word == problemType {
+			return k.err
+		}
+	}
+	return nil
+}
+
+// problem makes an answer that is an error.
+func problem(status int, word, detail string) *huma.ErrorModel {
+	return &huma.ErrorModel{Type: ProblemPrefix + word, Title: http.StatusText(status), Status: status, Detail: detail}
+}
+
+// fail makes the problem of a use case's error. asked is the version that the
+// caller has named: a conflict is then a failed precondition. What is no error
+// of the domain is logged, and the caller learns only that there was one.
+func (s *Server) fail(ctx context.Context, err error, asked int64) error {
+	for _, k := range kinds {
+		if !errors.Is(err, k.err) {
+			continue
+		}
+		status := k.status
+		if k.err == control.ErrConflict && asked != 0 {
+			status = http.StatusPreconditionFailed
+		}
+		p := problem(status, k.word, err.Error())
+		switch status {
+		case http.StatusUnauthorized:
+			return huma.ErrorWithHeaders(p, http.Header{"Www-Authenticate": {"Bearer"}})
+		case http.StatusTooManyRequests:
+			var t *control.ThrottledError
+			if errors.As(err, &t) {
+				return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {strconv.Itoa(int(math.Ceil(t.RetryAfter.Seconds())))}})
+			}
+		}
+		return p
+	}
+	if ctx.Err() == nil {
+		s.cfg.Log.Error("a request failed", "error", err)
+	}
+	return problem(http.StatusInternalServerError, "internal", "the controller could not do it; its log says why")
+}
+
+// refuse writes a problem before any handler has run.
+func refuse(ctx huma.Context, err error) {
+	var h huma.HeadersError
+	if errors.As(err, &h) {
+		for k, vs := range h.GetHeaders() {
+			for _, v := range vs {
+				ctx.SetHeader(k, v)
+			}
+		}
+	}
+	var p *huma.ErrorModel
+	if !errors.As(err, &p) {
+		p = problem(http.StatusInternalServerError, "internal", "")
+	}
+	ctx.SetHeader("Content-Type", "application/problem+json")
+	ctx.SetStatus(p.Status)
+	// A client that is gone learns nothing, and nobody else needs to.
+	_ = huma.DefaultJSONFormat.Marshal(ctx.BodyWriter(), p)
+}
+
+// text joins what a problem says for people.
+func text(p *huma.ErrorModel) string {
+	parts := []string{p.Detail}
+	for _, e := range p.Errors {
+		if e != nil {
+			parts = append(parts, strings.TrimSpace(e.Location+" "+e.Message))
+		}
+	}
+	return strings.Join(parts, ": ")
+}
