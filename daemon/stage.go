@@ -62,7 +62,7 @@ func (d *Daemon) stage(ctx context.Context, name string) (version string, err er
 // missing reports whether a server was asked and has no such load.
 func missing(err error) bool {
 	var e *agent.Error
-	return errors.Is(err, origin.ErrNotFound) || errors.As(err, &e) && e.Reason == wire.ReasonOriginNotFound
+	return errors.Is(err, trust.ErrUnknownTarget) || errors.Is(err, origin.ErrNotFound) || errors.As(err, &e) && e.Reason == wire.ReasonOriginNotFound
 }
 
 // try asks one place after the other until one has what is wanted, or has
@@ -94,7 +94,7 @@ func (d *Daemon) loadSpec(u *url.URL, s *site) agent.LoadSpec {
 func (d *Daemon) stageSigned(ctx context.Context, s *site, dir string, u *url.URL) (string, error) {
 	d.rec.Forget(func(f *agent.FileStatus) bool { return f.Done || f.Failed })
 	run, err := s.dev.StageLoad(ctx, d.loadSpec(u, s), d.slots, func(m *load.Manifest) error { return d.affords(m.Size()) })
-	d.finished(run, err)
+	d.finished(ctx, run, err)
 	if err != nil {
 		run.Close()
 		return "", err
@@ -139,7 +139,7 @@ func (d *Daemon) stageClassic(ctx context.Context, s *site, dir string, u *url.U
 	if err == nil {
 		err = d.adopt(run, spec.Dir, dir, name)
 	}
-	d.finished(run, err)
+	d.finished(ctx, run, err)
 	if err != nil {
 		run.Close()
 		return "", err
@@ -202,8 +202,12 @@ func (d *Daemon) adopt(run *agent.LoadRun, from, dir, name string) error {
 	return d.slots.Complete()
 }
 
-// finished reports how the fetching of a load ended.
-func (d *Daemon) finished(run *agent.LoadRun, err error) {
+// finished reports how the fetching of a load ended, unless it was only
+// interrupted.
+func (d *Daemon) finished(ctx context.Context, run *agent.LoadRun, err error) {
+	if ctx.Err() != nil {
+		return
+	}
 	fin := run.Final()
 	e := report.Event{File: fin.File, URL: fin.URL, Role: fin.Role, Source: fin.Source, Size: fin.Size, Final: fin}
 	if err != nil {
@@ -230,6 +234,8 @@ func reasonOf(err error) string {
 	switch {
 	case errors.As(err, &e):
 		return e.Reason.String()
+	case errors.Is(err, trust.ErrUnknownTarget):
+		return "no-such-load"
 	case errors.As(err, &t):
 		return "trust"
 	case errors.Is(err, agent.ErrModel):

@@ -15,8 +15,9 @@ import (
 // Times of an upgrade.
 const (
 	// confirmEvery is the distance between two questions whether the new load
-	// works.
+	// works, lookEvery where nobody but this process has to be asked.
 	confirmEvery = 2 * time.Second
+	lookEvery    = 100 * time.Millisecond
 	// rebootWait is how long the device may take to go down.
 	rebootWait = 10 * time.Minute
 	// maxStarts is how often the daemon may be started during one trial before
@@ -287,12 +288,14 @@ func (d *Daemon) trial(ctx context.Context, r record) error {
 	}
 	c := d.config()
 	began := time.Now()
+	every := confirmEvery
 	if c.ConfirmCommand == "" {
+		every = lookEvery
 		d.Wake() // being provisioned is what confirms it
 	}
 	deadline := time.NewTimer(c.ConfirmTimeout)
 	defer deadline.Stop()
-	tick := time.NewTicker(min(confirmEvery, max(c.ConfirmTimeout/4, time.Millisecond)))
+	tick := time.NewTicker(min(every, max(c.ConfirmTimeout/4, time.Millisecond)))
 	defer tick.Stop()
 	why := errors.New("the device was not provisioned during the trial")
 	for {

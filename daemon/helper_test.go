@@ -1,0 +1,329 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/publish"
+	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/trust"
+)
+
+// childConfig is the variable that makes this test program a daemon.
+const childConfig = "PEERLOAD_TEST_CONFIG"
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(childConfig); name != "" {
+		os.Exit(child(name))
+	}
+	os.Exit(m.Run())
+}
+
+// child runs a daemon until it is told to end.
+func child(name string) int {
+	var cfg Config
+	b, err := os.ReadFile(name)
+	if err == nil {
+		err = json.Unmarshal(b, &cfg)
+	}
+	var d *Daemon
+	if err == nil {
+		d, err = New(cfg, Setup{Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Program: "test"})
+	}
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		err = d.Run(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// depot is a publisher with a server.
+type depot struct {
+	t     *testing.T
+	dir   string // served
+	repo  *trust.Repository
+	pin   []byte
+	url   string
+	rnd   *rand.Rand
+	bytes atomic.Int64 // of components
+	down  atomic.Bool
+}
+
+func newDepot(t *testing.T) *depot {
+	t.Helper()
+	base := t.TempDir()
+	d := &depot{t: t, dir: filepath.Join(base, "srv"), rnd: rand.New(rand.NewPCG(1, 2))}
+	var err error
+	if d.repo, err = trust.OpenRepository(trust.RepositoryConfig{Dir: d.dir, Keys: filepath.Join(base, "keys")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.repo.Init(); err != nil {
+		t.Fatal(err)
+	}
+	if d.pin, _, err = d.repo.ExportRoot(); err != nil {
+		t.Fatal(err)
+	}
+	files := http.FileServer(http.Dir(d.dir))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if d.down.Load() {
+			http.Error(w, "down", http.StatusServiceUnavailable)
+			return
+		}
+		if strings.Contains(r.URL.Path, "/components/") && !strings.HasSuffix(r.URL.Path, ".load") {
+			w = &counting{w, &d.bytes}
+		}
+		files.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	d.url = s.URL
+	return d
+}
+
+type counting struct {
+	http.ResponseWriter
+	n *atomic.Int64
+}
+
+func (c *counting) Write(b []byte) (int, error) {
+	c.n.Add(int64(len(b)))
+	return c.ResponseWriter.Write(b)
+}
+
+// load publishes a load; text is the content of its component "health".
+func (d *depot) load(name, text string, size int, models ...string) {
+	d.t.Helper()
+	src := d.t.TempDir()
+	app := make([]byte, size)
+	for i := range app {
+		app[i] = byte(d.rnd.Uint32())
+	}
+	paths := []string{filepath.Join(src, "app.bin"), filepath.Join(src, "health")}
+	for i, b := range [][]byte{app, []byte(text)} {
+		if err := os.WriteFile(paths[i], b, 0o644); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+	if _, err := publish.Add(d.repo, publish.Request{Name: name, Version: "1", Models: models, Files: paths}); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// provision writes the file for all devices.
+func (d *depot) provision(text string) { d.write("XMLDefault.cnf.xml", text) }
+
+func (d *depot) write(name, text string) {
+	d.t.Helper()
+	tmp := filepath.Join(d.dir, "."+name)
+	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := os.Rename(tmp, filepath.Join(d.dir, name)); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// sharing is a file for all devices of the two test models.
+func sharing(load61, load41 string) string {
+	return `<Default><loadInformation model="CP-7961G">` + load61 + `</loadInformation><loadInformation model="7941">` + load41 +
+		`</loadInformation><enterpriseConfig><peerFirmwareSharing>1</peerFirmwareSharing></enterpriseConfig></Default>`
+}
+
+var hosts atomic.Int32
+
+// site is a subnet of its own on loopback: a port that nobody else has.
+type testSite struct {
+	t    *testing.T
+	port uint16
+}
+
+func newSite(t *testing.T) *testSite {
+	t.Helper()
+	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return &testSite{t, c.LocalAddr().(*net.UDPAddr).AddrPort().Port()}
+}
+
+// config is that of another device of the site.
+func (s *testSite) config(d *depot, model string) Config {
+	s.t.Helper()
+	n := hosts.Add(1)
+	dir := s.t.TempDir()
+	c := Config{Servers: []string{d.url}, State: filepath.Join(dir, "state"), Trust: filepath.Join(dir, "trust"), Model: model,
+		MAC: fmt.Sprintf("0011223344%02X", n), Address: netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 77, byte(n)}), 8), Port: s.port,
+		CheckIn: time.Hour, HookTimeout: time.Minute, ConfirmTimeout: 20 * time.Second, BootID: filepath.Join(dir, "boot"), NoSync: true}
+	write(s.t, c.BootID, "boot 1")
+	if err := os.MkdirAll(c.Trust, 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	write(s.t, filepath.Join(c.Trust, trust.PinName), string(d.pin))
+	return c
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// runner is a daemon that runs in this process.
+type runner struct {
+	*Daemon
+	t    *testing.T
+	log  lockedBuffer
+	stop func()
+}
+
+// lockedBuffer takes a log from several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func start(t *testing.T, c Config) *runner { return startWith(t, c, Setup{}) }
+
+func startWith(t *testing.T, c Config, s Setup) *runner {
+	t.Helper()
+	r := &runner{t: t}
+	s.Log = slog.New(slog.NewTextHandler(&r.log, nil))
+	s.Program = "test 1"
+	d, err := New(c, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Daemon = d
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	var once sync.Once
+	r.stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("the daemon ended: %v", err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		r.stop()
+		if t.Failed() {
+			t.Logf("%s:\n%s", c.MAC, r.log.String())
+		}
+	})
+	return r
+}
+
+// patience bounds how long a test waits for anything.
+const patience = 30 * time.Second
+
+// until polls for a condition.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("after %v still not: %s", patience, what)
+		}
+	}
+}
+
+// runs waits until the device runs a load and has nothing to do.
+func (r *runner) runs(load string) {
+	r.t.Helper()
+	until(r.t, "runs "+load, func() bool {
+		st := r.Status()
+		return st.Active == load && st.State == report.StateIdle && r.record().Phase == phaseIdle
+	})
+}
+
+// rolledBack waits until the device has gone back from a load to another.
+func (r *runner) rolledBack(from, to string) {
+	r.t.Helper()
+	until(r.t, "rolled back from "+from, func() bool {
+		st, rec := r.Status(), r.record()
+		_, failed := rec.failedBefore(from)
+		return st.State == report.StateRolledBack && failed && st.Active == to
+	})
+}
+
+// process is a daemon in a process of its own, to be killed.
+type process struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	errs lockedBuffer
+	once sync.Once
+}
+
+func spawn(t *testing.T, c Config) *process {
+	t.Helper()
+	b, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "config.json")
+	write(t, name, string(b))
+	p := &process{t: t, cmd: exec.Command(os.Args[0])}
+	p.cmd.Env = append(os.Environ(), childConfig+"="+name)
+	p.cmd.Stderr = &p.errs
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("a process:\n%s", p.errs.String())
+		}
+	})
+	return p
+}
+
+// kill ends it like a power cut ends a process.
+func (p *process) kill() {
+	p.once.Do(func() {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+	})
+}

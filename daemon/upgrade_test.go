@@ -1,0 +1,425 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/slot"
+)
+
+// healthy is a confirm-command that looks into the new load.
+const healthy = `grep -q good "$PEERLOAD_DIR/health"`
+
+// TestSiteUpgrade: devices of two models share an upgrade; then a load that
+// does not work is tried by all and rolled back by all; then a good one again.
+func TestSiteUpgrade(t *testing.T) {
+	const size = 2_000_000
+	d := newDepot(t)
+	d.load("L61-1", "good", size, "CP-7961G")
+	d.load("L41-1", "good", size, "CP-7941G")
+	d.provision(sharing("L61-1", "L41-1"))
+	s := newSite(t)
+	var all []*runner
+	for _, model := range []string{"CP-7961G", "7961", "CP-7941G"} {
+		c := s.config(d, model)
+		c.ConfirmCommand, c.ConfirmTimeout = healthy, 300*time.Millisecond
+		all = append(all, start(t, c))
+	}
+	for i, r := range all {
+		r.runs([]string{"L61-1", "L61-1", "L41-1"}[i])
+		if _, why := d.wants(r); why != "" {
+			t.Error(why)
+		}
+	}
+	// Two models: two copies over the WAN, and little more.
+	if n := d.bytes.Load(); n > 2*size*105/100 {
+		t.Errorf("%d bytes came from the server, %d are two loads", n, 2*size)
+	}
+
+	d.load("L61-2", "bad", size, "CP-7961G")
+	d.provision(sharing("L61-2", "L41-1"))
+	for _, r := range all {
+		r.Wake()
+	}
+	for _, r := range all[:2] {
+		r.rolledBack("L61-2", "L61-1")
+		if b, err := os.ReadFile(filepath.Join(r.cfg.State, slotsName, "current", "health")); err != nil || string(b) != "good" {
+			t.Errorf("the device boots %q, %v", b, err)
+		}
+	}
+	all[2].runs("L41-1")
+	// It is not tried again, unless another is assigned between.
+	all[0].Wake()
+	until(t, "checked in again", func() bool { return strings.Count(all[0].log.String(), "upgrade phase=download") == 2 })
+
+	d.load("L61-3", "good", size, "CP-7961G")
+	d.provision(sharing("L61-3", "L41-1"))
+	for _, r := range all {
+		r.Wake()
+	}
+	for _, r := range all[:2] {
+		r.runs("L61-3")
+	}
+}
+
+// wants says what a device was told, and complains if its slots disagree.
+func (d *depot) wants(r *runner) (string, string) {
+	a, ok := r.slots.Active()
+	rec := r.record()
+	if !ok || a.Name != rec.Assigned || a.State != slot.StateConfirmed {
+		return rec.Assigned, fmt.Sprintf("%s is assigned and %+v active", rec.Assigned, a)
+	}
+	return rec.Assigned, ""
+}
+
+// TestLateDevice: what the site holds does not come from the server again,
+// also after its devices were started anew.
+func TestLateDevice(t *testing.T) {
+	d := newDepot(t)
+	d.load("L1", "good", 1_000_000, "CP-7961G")
+	d.provision(sharing("L1", ""))
+	s := newSite(t)
+	c := s.config(d, "CP-7961G")
+	first := start(t, c)
+	first.runs("L1")
+	first.stop()
+	again := start(t, c)
+	until(t, "serves again", func() bool {
+		if st := again.currentSite(); st != nil {
+			_, files, _ := st.tally()
+			return st.key.sharing && files == 2
+		}
+		return false
+	})
+	before := d.bytes.Load()
+	start(t, s.config(d, "CP-7961G")).runs("L1")
+	if n := d.bytes.Load() - before; n != 0 {
+		t.Errorf("the late device took %d bytes from the server", n)
+	}
+}
+
+// TestCSCtg96408_DevicesBootAfterAnUpgrade: the load is verified as a whole
+// before it is switched to, the old slot stays bootable, and without a
+// confirmation the device goes back: at the time limit, at the next start, and
+// when it cannot stay up.
+func TestCSCtg96408_DevicesBootAfterAnUpgrade(t *testing.T) {
+	for name, c := range map[string]struct {
+		confirm string
+		timeout time.Duration
+		reboot  string
+		again   func(t *testing.T, cfg Config, r *runner) *runner
+	}{
+		"not confirmed in time": {"false", 200 * time.Millisecond, "", nil},
+		"hangs":                 {"exec tail -f /dev/null", 200 * time.Millisecond, "", nil},
+		"started again":         {"false", time.Hour, "true", reboots(2)},
+		"does not stay up":      {"false", time.Hour, "", restarts(maxStarts + 1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDepot(t)
+			d.load("L1", "good", 100_000, "CP-7961G")
+			d.provision(sharing("L1", ""))
+			cfg := newSite(t).config(d, "CP-7961G")
+			r := start(t, cfg)
+			r.runs("L1")
+			r.stop()
+			d.load("L2", "bad", 100_000, "CP-7961G")
+			d.provision(sharing("L2", ""))
+			cfg.ConfirmCommand, cfg.ConfirmTimeout, cfg.RebootCommand = c.confirm, c.timeout, c.reboot
+			r = start(t, cfg)
+			if c.again != nil {
+				r = c.again(t, cfg, r)
+			}
+			r.rolledBack("L2", "L1")
+			if a, _ := r.slots.Active(); a.State != slot.StateConfirmed {
+				t.Errorf("the slot it went back to is %s", a.State)
+			}
+			if i := r.slots.Inactive(); i.State != slot.StateFailed {
+				t.Errorf("the slot it left is %s", i.State)
+			}
+			if st := r.Status(); st.Reason != "not-confirmed" || st.Message == "" {
+				t.Errorf("it does not say why: %+v", st)
+			}
+		})
+	}
+}
+
+// reboots starts the device anew when it asks for it, n times in all.
+func reboots(n int) func(*testing.T, Config, *runner) *runner {
+	return func(t *testing.T, cfg Config, r *runner) *runner {
+		for i := range n {
+			until(t, "asks for a start, or is on trial", func() bool {
+				p := r.record().Phase
+				a, _ := r.slots.Active() // the phase is written before its work begins
+				return a.Name == "L2" && (p == phaseReboot && i == 0 || p == phaseTrial && i > 0)
+			})
+			r.stop()
+			write(t, cfg.BootID, fmt.Sprint("boot ", i+2))
+			r = start(t, cfg)
+		}
+		return r
+	}
+}
+
+// restarts ends the daemon during the trial, n times.
+func restarts(n int) func(*testing.T, Config, *runner) *runner {
+	return func(t *testing.T, cfg Config, r *runner) *runner {
+		for range n {
+			until(t, "on trial", func() bool {
+				p := r.record().Phase
+				a, _ := r.slots.Active()
+				return p == phaseTrial && a.Name == "L2" || r.Status().State == report.StateRolledBack
+			})
+			r.stop()
+			r = start(t, cfg)
+		}
+		return r
+	}
+}
+
+// TestRebootConfirms: a load that needs a restart is confirmed after it.
+func TestRebootConfirms(t *testing.T) {
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	d.provision(sharing("L1", ""))
+	cfg := newSite(t).config(d, "CP-7961G")
+	cfg.RebootCommand, cfg.ConfirmCommand = "true", healthy
+	r := start(t, cfg)
+	until(t, "asks for a start", func() bool { return r.record().Phase == phaseReboot })
+	// A daemon that is only started again goes on asking.
+	r.stop()
+	r = start(t, cfg)
+	until(t, "asks again", func() bool { return strings.Contains(r.log.String(), "phase=reboot") })
+	if p := r.record().Phase; p != phaseReboot {
+		t.Fatalf("phase %s", p)
+	}
+	r.stop()
+	write(t, cfg.BootID, "boot 2")
+	r = start(t, cfg)
+	r.runs("L1")
+
+}
+
+// TestHookContract: the steps come in order with what they need to know.
+func TestHookContract(t *testing.T) {
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	d.load("L2", "good", 100_000, "CP-7961G")
+	d.provision(sharing("L1", ""))
+	cfg := newSite(t).config(d, "CP-7961G")
+	dir := t.TempDir()
+	cfg.Hook = filepath.Join(dir, "hook")
+	hook := func(more string) {
+		write(t, cfg.Hook, "#!/bin/sh\necho \"$1 $PEERLOAD_LOAD $PEERLOAD_VERSION $PEERLOAD_MODEL $(cat \"$PEERLOAD_DIR/health\" 2>/dev/null)\" >> "+dir+"/calls\n"+
+			"echo progress 40 half way\necho and a line\n"+more+"\nexit 0\n")
+	}
+	hook("")
+	r := start(t, cfg)
+	r.runs("L1")
+	calls := func() string { b, _ := os.ReadFile(dir + "/calls"); return string(b) }
+	if want := "Download L1  CP-7961G \nInstall L1 1 CP-7961G good\nCommit L1 1 CP-7961G good\n"; calls() != want {
+		t.Errorf("the hook was called with\n%s, want\n%s", calls(), want)
+	}
+	if !strings.Contains(r.log.String(), `"and a line"`) {
+		t.Error("what the hook says is not logged")
+	}
+	// An Install that fails is undone, and the old load stays.
+	hook(`[ "$1" != Install ] || exit 1`)
+	d.provision(sharing("L2", ""))
+	r.Wake()
+	until(t, "failed", func() bool { return r.Status().State == report.StateFailed })
+	if st := r.Status(); st.Active != "L1" || st.Reason != "installer" || !strings.HasSuffix(calls(), "Rollback L2 1 CP-7961G good\n") {
+		t.Errorf("%+v\n%s", st, calls())
+	}
+	// Exit status 4 asks for a restart, which the hook does.
+	hook(`[ "$1" != Install ] || exit 4`)
+	d.provision(sharing("L1", ""))
+	r.Wake()
+	until(t, "idle", func() bool { return r.record().Assigned == "L1" })
+	d.provision(sharing("L2", ""))
+	r.Wake()
+	until(t, "asks for a start", func() bool { return strings.HasSuffix(calls(), "Reboot L2 1 CP-7961G good\n") })
+	r.stop()
+	write(t, cfg.BootID, "boot 2")
+	start(t, cfg).runs("L2")
+}
+
+// TestKilledAnywhere: a daemon that is killed in any phase goes on where it
+// was, and ends with the load that works.
+func TestKilledAnywhere(t *testing.T) {
+	for _, step := range []Step{StepDownload, StepInstall, StepReboot, StepCommit, StepRollback} {
+		t.Run(string(step), func(t *testing.T) {
+			t.Parallel()
+			d := newDepot(t)
+			d.load("L1", "good", 300_000, "CP-7961G")
+			health, active := "good", "L2"
+			if step == StepRollback {
+				health, active = "bad", "L1"
+			}
+			d.load("L2", health, 300_000, "CP-7961G")
+			d.provision(sharing("L1", ""))
+			cfg := newSite(t).config(d, "CP-7961G")
+			cfg.ConfirmCommand, cfg.ConfirmTimeout = healthy, 500*time.Millisecond
+			r := start(t, cfg)
+			r.runs("L1")
+			r.stop()
+			d.provision(sharing("L2", ""))
+			dir := t.TempDir()
+			cfg.Hook = filepath.Join(dir, "hook")
+			restart := ""
+			if step == StepReboot {
+				restart = `[ "$1" != Install ] || exit 4`
+			}
+			// In the step it waits to be killed, the first time.
+			write(t, cfg.Hook, "#!/bin/sh\nif [ \"$1\" = "+string(step)+" ] && mkdir "+dir+"/once 2>/dev/null; then\n  touch "+dir+"/there\n  exec tail -f /dev/null --pid=$PPID\nfi\n"+restart+"\nexit 0\n")
+			p := spawn(t, cfg)
+			until(t, "in "+string(step), func() bool { _, err := os.Stat(dir + "/there"); return err == nil })
+			p.kill()
+			if step == StepReboot {
+				write(t, cfg.BootID, "boot 2")
+			}
+			last := start(t, cfg)
+			if step == StepRollback {
+				last.rolledBack("L2", "L1")
+			} else {
+				last.runs(active)
+			}
+			if a, _ := last.slots.Active(); a.Name != active || a.State != slot.StateConfirmed {
+				t.Errorf("%+v", a)
+			}
+		})
+	}
+}
+
+// TestKilledInTransfer: what came before the end is not fetched again.
+func TestKilledInTransfer(t *testing.T) {
+	const size = 6 << 20
+	d := newDepot(t)
+	d.load("L1", "good", size, "CP-7961G")
+	d.provision(`<Default><loadInformation model="CP-7961G">L1</loadInformation><vendorConfig><wanLimit>2M</wanLimit></vendorConfig></Default>`)
+	cfg := newSite(t).config(d, "CP-7961G")
+	p := spawn(t, cfg)
+	until(t, "some bytes came", func() bool { return d.bytes.Load() >= size/2 && fileSize(cfg) > 1<<20 })
+	p.kill()
+	r := start(t, cfg)
+	r.runs("L1")
+	fin := r.Status().Files[0]
+	if fin.BytesFromCache == 0 || fin.BytesFromOrigin+fin.BytesFromCache < size {
+		t.Errorf("%d bytes of %d were held before, %d came again", fin.BytesFromCache, size, fin.BytesFromOrigin)
+	}
+}
+
+// TestRefusedLoads: each refusal is told and leaves the old load alone.
+func TestRefusedLoads(t *testing.T) {
+	for name, c := range map[string]struct {
+		cnf                     string
+		reason                  string
+		untrusted, unsignedOnly bool
+	}{
+		"wrong model":   {sharing("L41", ""), "wrong-model", false, false},
+		"not there":     {sharing("L9", ""), "no-such-load", false, false},
+		"too large":     {`<Default><loadInformation model="7961">L2</loadInformation><vendorConfig><loadRetention>150k</loadRetention></vendorConfig></Default>`, "disk-budget", false, false},
+		"no publisher":  {sharing("L2", ""), "trust", true, false},
+		"unsigned only": {sharing("CLASSIC", ""), "no-such-load", false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDepot(t)
+			d.load("L1", "good", 100_000, "CP-7961G")
+			d.load("L2", "good", 100_000, "CP-7961G")
+			d.load("L41", "good", 100_000, "CP-7941G")
+			d.write("CLASSIC.loads", "app.sbn\r\n")
+			d.provision(sharing("L1", ""))
+			cfg := newSite(t).config(d, "CP-7961G")
+			r := start(t, cfg)
+			r.runs("L1")
+			r.stop()
+			if c.untrusted {
+				cfg.Trust = t.TempDir()
+			}
+			d.provision(c.cnf)
+			r = start(t, cfg)
+			until(t, "refused", func() bool { return r.Status().State == report.StateFailed })
+			if st := r.Status(); st.Reason != c.reason || st.Active != "L1" || st.Message == "" {
+				t.Errorf("%+v, want reason %s", st, c.reason)
+			}
+		})
+	}
+}
+
+// TestUnsignedOnlyWithTheSetting: a classic load runs where it is allowed, and
+// the device says so.
+func TestUnsignedOnlyWithTheSetting(t *testing.T) {
+	d := newDepot(t)
+	d.write("CLASSIC.loads", "# a classic load\r\napp.sbn\r\ndsp.sbn\r\n")
+	d.write("app.sbn", strings.Repeat("app", 50_000))
+	d.write("dsp.sbn", "dsp")
+	allow := `<enterpriseConfig><peerFirmwareSharing>1</peerFirmwareSharing><allowUnsigned>1</allowUnsigned></enterpriseConfig>`
+	d.provision(`<Default><loadInformation model="7961">CLASSIC</loadInformation>` + allow + `</Default>`)
+	s := newSite(t)
+	one, two := start(t, s.config(d, "7961")), start(t, s.config(d, "7961"))
+	for _, r := range []*runner{one, two} {
+		r.runs("CLASSIC")
+		a, _ := r.slots.Active()
+		if a.Version != unsignedVersion || len(a.Components) != 3 {
+			t.Errorf("%+v", a)
+		}
+		if b, err := os.ReadFile(filepath.Join(r.slots.Dir(a.Slot), "dsp.sbn")); string(b) != "dsp" || err != nil {
+			t.Errorf("%q, %v", b, err)
+		}
+		if got := r.setting(policy.Unsigned); got != policy.On {
+			t.Errorf("unsigned is %s", got)
+		}
+	}
+}
+
+// TestLastGoodStays: a bad file, and no server at all, change nothing.
+func TestLastGoodStays(t *testing.T) {
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	d.provision(sharing("L1", ""))
+	cfg := newSite(t).config(d, "CP-7961G")
+	r := start(t, cfg)
+	r.runs("L1")
+	d.provision("<Default>\n<enterpriseConfig><peerFirmwareSharing>maybe</peerFirmwareSharing></enterpriseConfig></Default>")
+	r.Wake()
+	until(t, "told that it is bad", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return strings.Contains(r.told.Err, "line 2") })
+	if st := r.Status(); st.Sharing != policy.On || st.SharingFrom != "enterprise" || st.Wanted != "L1" {
+		t.Errorf("%+v", st)
+	}
+	r.stop()
+	d.down.Store(true)
+	r = start(t, cfg)
+	until(t, "tried in vain", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.told.Err != "" })
+	if st := r.Status(); st.Sharing != policy.On || st.Active != "L1" {
+		t.Errorf("without its server: %+v", st)
+	}
+}
+
+// TestOneDaemon: a second daemon on one state directory is refused.
+func TestOneDaemon(t *testing.T) {
+	d := newDepot(t)
+	cfg := newSite(t).config(d, "CP-7961G")
+	start(t, cfg)
+	if _, err := New(cfg, Setup{}); !errors.Is(err, slot.ErrLocked) {
+		t.Errorf("%v, want ErrLocked", err)
+	}
+}
+
+// fileSize is how long the partial file of the one large component is.
+func fileSize(c Config) int64 {
+	names, _ := filepath.Glob(filepath.Join(c.State, slotsName, "*", ".app.bin.part"))
+	if len(names) == 0 {
+		return 0
+	}
+	st, err := os.Stat(names[0])
+	if err != nil {
+		return 0
+	}
+	return st.Size()
+}
