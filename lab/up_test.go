@@ -87,13 +87,20 @@ func runUp(t *testing.T, ctx context.Context, cfg UpConfig) (*UpResult, string) 
 	return r, html.String()
 }
 
-// TestStories lets each story happen once. The bounds of the bytes over the
-// WAN are copies of the file; each says where it comes from.
-func TestStories(t *testing.T) {
+// TestUp tries `up` with real devices.
+func TestUp(t *testing.T) {
 	product := isolateProduct(t)
 	if product == "" {
 		return
 	}
+	t.Run("stories", func(t *testing.T) { testStories(t, product) })
+	t.Run("reports", func(t *testing.T) { testReports(t, product) })
+	t.Run("scene", func(t *testing.T) { testScene(t, product) })
+}
+
+// testStories lets each story happen once. The bounds of the bytes over the
+// WAN are copies of the file; each says where it comes from.
+func testStories(t *testing.T, product string) {
 	for _, c := range []struct {
 		name    string
 		stories []string
@@ -194,13 +201,9 @@ func TestStories(t *testing.T) {
 	}
 }
 
-// TestUpReports runs a site to its end and checks what it tells, and another
+// testReports runs a site to its end and checks what it tells, and another
 // that is interrupted.
-func TestUpReports(t *testing.T) {
-	product := isolateProduct(t)
-	if product == "" {
-		return
-	}
+func testReports(t *testing.T, product string) {
 	var timeline bytes.Buffer
 	cfg := upSite(t, product, "at 50% slow all to 50mbit for 100ms")
 	cfg.Site.Devices, cfg.Size, cfg.Timeline, cfg.Logs = 3, 600_000, &timeline, t.TempDir()
@@ -243,12 +246,8 @@ func TestUpReports(t *testing.T) {
 	}
 }
 
-// TestUpScene draws a site that has not been started and one that is through.
-func TestUpScene(t *testing.T) {
-	product := isolateProduct(t)
-	if product == "" {
-		return
-	}
+// testScene draws a site that has not been started and one that is through.
+func testScene(t *testing.T, product string) {
 	cfg := upSite(t, product)
 	cfg.Site.Devices, cfg.Size = 4, 100_000
 	up, err := NewUp(cfg)
