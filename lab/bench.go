@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 )
 
 // BenchConfig is what all measurements of a bench share.
@@ -20,6 +21,8 @@ type BenchConfig struct {
 	Procs   int    // GOMAXPROCS of a device: 0 means 1, -1 leaves it to the device
 	// Binaries are the product's programs for devices, whose size is a figure.
 	Binaries []Binary
+	// Patience is how long each run may wait for quiet processors.
+	Patience time.Duration
 	// Methods are parts of the names of the methods that are compared; none
 	// means all.
 	Methods []string
@@ -67,9 +70,12 @@ type Figure struct {
 	Worst  float64   `json:"worst"`
 	Reach  float64   `json:"reach"`
 	// AtLeast is true where more is better: Reach is then the least.
-	AtLeast   bool   `json:"at_least,omitempty"`
-	Reached   bool   `json:"reached"` // by the median
-	Neighbour string `json:"bound_or_neighbour"`
+	AtLeast bool `json:"at_least,omitempty"`
+	Reached bool `json:"reached"` // by the median
+	// Busy is the share of the processors that others used in the second
+	// before each run, on average.
+	Busy      float64 `json:"busy_before"`
+	Neighbour string  `json:"bound_or_neighbour"`
 	// Failed says which run failed and how; such a figure says nothing.
 	Failed string `json:"failed,omitempty"`
 }
@@ -92,7 +98,7 @@ func (f *Figure) settle() {
 
 // FiguresHead writes the head of the table of figures.
 func FiguresHead(w io.Writer) {
-	fmt.Fprintf(w, "%-38s %-26s %9s %9s %11s\n", "figure", "site", "median", "worst", "to reach")
+	fmt.Fprintf(w, "%-38s %-30s %9s %9s %11s  busy before\n", "figure", "site", "median", "worst", "to reach")
 }
 
 // Text writes the figure as a row of the table for people, with its bound or
@@ -110,10 +116,11 @@ func (f Figure) Text(w io.Writer) {
 		name += ", " + f.Unit
 	}
 	if f.Failed != "" {
-		fmt.Fprintf(w, "%-38s %-26s FAILED: %s\n", name, f.Site, strings.ReplaceAll(f.Failed, "\n", "\n    "))
+		fmt.Fprintf(w, "%-38s %-30s FAILED: %s\n", name, f.Site, strings.ReplaceAll(f.Failed, "\n", "\n    "))
 		return
 	}
-	fmt.Fprintf(w, "%-38s %-26s %9s %9s %11s  %s\n", name, f.Site, number(f.Median), number(f.Worst), sign+" "+number(f.Reach), verdict)
+	fmt.Fprintf(w, "%-38s %-30s %9s %9s %11s  %3.0f %%  %s\n",
+		name, f.Site, number(f.Median), number(f.Worst), sign+" "+number(f.Reach), 100*f.Busy, verdict)
 	if f.Neighbour != "" {
 		fmt.Fprintf(w, "%38s %s\n", "", f.Neighbour)
 	}

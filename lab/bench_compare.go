@@ -238,6 +238,7 @@ func (c BenchConfig) row(ctx context.Context, s Scenario, devices int, how metho
 	}
 	var results []*Result
 	for range runs {
+		waitQuiet(ctx, c.Patience)
 		r, err := Measure(ctx, cfg)
 		if err != nil {
 			return Row{}, fmt.Errorf("%s, %d devices, %s: %w", s.Name, devices, how.name, err)

@@ -52,10 +52,12 @@ func (b *figures) wanSite(devices int, size Size) MeasureConfig {
 // that failed.
 func (b *figures) run(ctx context.Context, cfg MeasureConfig, times int) (results []*Result, failed string, err error) {
 	for range times {
+		busy := waitQuiet(ctx, b.cfg.Patience)
 		r, err := Measure(ctx, cfg)
 		if err != nil {
 			return nil, "", err
 		}
+		r.Busy = busy
 		results = append(results, r)
 		if !r.OK() {
 			failed = r.failureText()
@@ -83,6 +85,7 @@ func of(results []*Result, failed string, f Figure, value func(*Result) float64)
 	f.Failed = failed
 	for _, r := range results {
 		f.Values = append(f.Values, value(r))
+		f.Busy += r.Busy / float64(len(results))
 	}
 	return f
 }
@@ -204,6 +207,7 @@ func (b *figures) alone(ctx context.Context) (all []Figure, err error) {
 		}
 		for i, r := range with {
 			f.Values = append(f.Values, r.LastS-without[i].LastS)
+			f.Busy += (r.Busy + without[i].Busy) / 2 / float64(len(with))
 		}
 		all = append(all, f)
 	}

@@ -69,11 +69,14 @@ type Result struct {
 
 	// BusiestSent is what the busiest device sent, with all headers; on
 	// namespace sites only.
-	BusiestSent uint64  `json:"busiest_sent_bytes,omitempty"`
-	Procs       int     `json:"device_procs"`            // GOMAXPROCS of a device; -1: its own choice
-	Written     int64   `json:"written_bytes,omitempty"` // to a disk, by the device that wrote most
-	PeakRSS     int64   `json:"peak_rss_bytes"`          // of the largest device
-	CPUS        float64 `json:"cpu_s"`                   // of all devices
+	BusiestSent uint64 `json:"busiest_sent_bytes,omitempty"`
+	Procs       int    `json:"device_procs"`            // GOMAXPROCS of a device; -1: its own choice
+	Written     int64  `json:"written_bytes,omitempty"` // to a disk, by the device that wrote most
+	// Busy is the share of the processors that others used before the run;
+	// known to a bench only.
+	Busy    float64 `json:"busy_before,omitempty"`
+	PeakRSS int64   `json:"peak_rss_bytes"` // of the largest device
+	CPUS    float64 `json:"cpu_s"`          // of all devices
 }
 
 // Root is a device that was root, or that the server sent payload.
