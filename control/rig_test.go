@@ -51,12 +51,19 @@ func newRig(t *testing.T, change ...func(*control.Config)) *rig {
 // withRepository gives the controller a repository of signed loads.
 func withRepository(t *testing.T) func(*control.Config) {
 	t.Helper()
+	repo := elsewhere(t)
+	return func(c *control.Config) { c.Repository = repo }
+}
+
+// elsewhere is a new repository.
+func elsewhere(t *testing.T) *trust.Repository {
+	t.Helper()
 	dir := t.TempDir()
 	repo, err := trust.OpenRepository(trust.RepositoryConfig{Dir: filepath.Join(dir, "pub"), Keys: filepath.Join(dir, "keys")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(c *control.Config) { c.Repository = repo }
+	return repo
 }
 
 // ok fails the test unless the error is nil.

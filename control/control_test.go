@@ -1,0 +1,312 @@
+package control_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/publish"
+	"github.com/peerload/peerload/report"
+)
+
+// TestLoadMustFit: at each level a load is refused that a device would get for
+// whose model it is not, and whoever would come to such a load is refused too.
+func TestLoadMustFit(t *testing.T) {
+	r := newRig(t)
+	r.unsigned("for61", "7961")
+	r.unsigned("for41", "7941")
+	r.unsigned("both", "7941", "7961")
+	assign := func(target control.Target, load string) error {
+		return drop(r.AssignLoad(r.ctx, r.admin, target, load, 0))
+	}
+	_, err := r.CreateProfile(r.ctx, r.admin, "p", control.ProfileChange{})
+	r.ok(err)
+	r.device(phone1, "7961")
+	r.is(assign(control.DeviceTarget(phone1), "for41"), control.ErrUnfit)
+	r.is(assign(control.ModelTarget("Cisco 7961"), "for41"), control.ErrUnfit)
+	r.is(assign(control.EnterpriseTarget(), "for41"), control.ErrUnfit)
+	r.is(assign(control.DeviceTarget(phone1), "nothing"), control.ErrNotFound)
+	r.ok(assign(control.ProfileTarget("p"), "for41")) // nobody has it yet
+	r.is(drop(r.UpdateDevice(r.ctx, r.admin, phone1, control.DeviceChange{Profile: ptr("p")}, 0)), control.ErrUnfit)
+	r.ok(assign(control.ProfileTarget("p"), "for61"))
+	r.ok(drop(r.UpdateDevice(r.ctx, r.admin, phone1, control.DeviceChange{Profile: ptr("p")}, 0)))
+	r.is(assign(control.ProfileTarget("p"), "for41"), control.ErrUnfit)
+	r.is(drop(r.UpdateDevice(r.ctx, r.admin, phone1, control.DeviceChange{Model: ptr("7941")}, 0)), control.ErrUnfit)
+	r.ok(assign(control.EnterpriseTarget(), "for41")) // phone1 has its profile's
+	r.ok(assign(control.ModelTarget("7961"), "both"))
+	r.ok(assign(control.DeviceTarget(phone1), "both"))
+	expect := func(load string, level policy.Level, others ...policy.Level) {
+		t.Helper()
+		a := r.desired(phone1).Load
+		var got []policy.Level
+		for _, o := range a.Others {
+			got = append(got, o.Level)
+		}
+		if a.Load != load || a.Level != level || !slices.Equal(got, others) {
+			t.Errorf("%+v, want %s from %s, others %v", a, load, level, others)
+		}
+	}
+	expect("both", policy.LevelDevice, policy.LevelProfile, policy.LevelModel, policy.LevelEnterprise)
+	r.ok(assign(control.DeviceTarget(phone1), ""))
+	expect("for61", policy.LevelProfile, policy.LevelModel, policy.LevelEnterprise)
+	r.ok(assign(control.ProfileTarget("p"), ""))
+	expect("both", policy.LevelModel, policy.LevelEnterprise)
+	r.is(assign(control.ModelTarget("7961"), ""), nil)
+	expect("", policy.LevelDefault, policy.LevelEnterprise) // passed over, and said so
+	if o := r.desired(phone1).Load.Others[0]; o.Skipped == "" {
+		t.Errorf("no reason: %+v", o)
+	}
+	if w := r.desired(phone1).Load.Warning; w != "" {
+		t.Errorf("warning %q without a load", w)
+	}
+	r.ok(assign(control.DeviceTarget(phone1), "for61"))
+	if w := r.desired(phone1).Load.Warning; !strings.Contains(w, "unsigned") {
+		t.Errorf("an unsigned load: %q", w)
+	}
+	r.is(drop(r.RetireLoad(r.ctx, r.admin, "for61", true, 0)), control.ErrRefused)
+	r.is(drop(r.RollBackLoad(r.ctx, r.admin, control.ModelTarget("7941"), 0)), control.ErrRefused)
+	r.ok(assign(control.DeviceTarget(phone1), "both"))
+	r.ok(drop(r.RetireLoad(r.ctx, r.admin, "for61", true, 0)))
+	r.is(assign(control.DeviceTarget(phone1), "for61"), control.ErrRefused)
+	r.is(drop(r.RollBackLoad(r.ctx, r.admin, control.DeviceTarget(phone1), 0)), control.ErrRefused)
+}
+
+// TestSignedLoads: what is published is known, and what is gone is noticed.
+func TestSignedLoads(t *testing.T) {
+	r := newRig(t, withRepository(t))
+	file := filepath.Join(t.TempDir(), "app.sbn")
+	r.ok(os.WriteFile(file, []byte("firmware"), 0o600))
+	req := publish.Request{Name: "new", Version: "1", Models: []string{"7961"}, Files: []string{file}}
+	l, err := r.AddLoad(r.ctx, r.admin, req)
+	r.ok(err)
+	if !l.Signed || l.Size != 8 || !slices.Equal(l.Models, []string{"CP-7961G"}) || len(l.Components) != 1 || len(l.Components[0].SHA256) != 64 {
+		t.Errorf("published %+v", l)
+	}
+	again, err := r.AddLoad(r.ctx, r.admin, req)
+	if err != nil || again.Version != l.Version {
+		t.Errorf("the same again: %+v, %v", again, err)
+	}
+	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "x", Version: "1", Models: []string{"7961"}, Files: []string{"/nowhere"}})), control.ErrInvalid)
+	r.ok(os.WriteFile(file, []byte("altered!"), 0o600))
+	r.is(drop(r.AddLoad(r.ctx, r.admin, req)), control.ErrExists)
+	checked, err := r.VerifyLoads(r.ctx, r.admin)
+	if err != nil || len(checked) != 1 || checked[0].Problem != "" {
+		t.Errorf("verified %+v, %v", checked, err)
+	}
+	if root, version, err := r.Root(); err != nil || version != 1 || len(root) == 0 {
+		t.Errorf("root %d, %v", version, err)
+	}
+	r.ok(r.SyncLoads(r.ctx, r.admin))
+	// Another repository does not have it.
+	other, err := control.New(control.Config{Store: r.store, Repository: elsewhere(t), Now: func() time.Time { return r.now }})
+	r.ok(err)
+	r.ok(other.SyncLoads(r.ctx, r.admin))
+	if l, err = r.Load(r.ctx, r.admin, "new"); err != nil || !l.Missing {
+		t.Errorf("a load that is gone: %+v, %v", l, err)
+	}
+	r.device(phone1, "7961")
+	r.is(drop(r.AssignLoad(r.ctx, r.admin, control.DeviceTarget(phone1), "new", 0)), control.ErrRefused)
+	r.ok(r.SyncLoads(r.ctx, r.admin))
+	r.ok(drop(r.AssignLoad(r.ctx, r.admin, control.DeviceTarget(phone1), "new", 0)))
+	none := newRig(t)
+	none.is(none.SyncLoads(none.ctx, none.admin), control.ErrUnavailable)
+}
+
+// TestAutoRegistration: off, an unknown device stays unknown; on, it becomes
+// known, within the limit.
+func TestAutoRegistration(t *testing.T) {
+	r := newRig(t, func(c *control.Config) { c.MaxDevices = 1 })
+	r.is(drop(r.Provision(r.ctx, phone1, "7961", "10.0.0.1")), control.ErrNotFound)
+	_, err := r.CreateProfile(r.ctx, r.admin, "new", control.ProfileChange{})
+	r.ok(err)
+	r.is(drop(r.UpdateEnterprise(r.ctx, r.admin, control.EnterpriseChange{RegisterProfile: ptr("nothing")}, 0)), control.ErrNotFound)
+	_, err = r.UpdateEnterprise(r.ctx, r.admin, control.EnterpriseChange{AutoRegistration: ptr(true), RegisterProfile: ptr("new")}, 0)
+	r.ok(err)
+	d, err := r.Provision(r.ctx, phone1, "Cisco IP Phone 7961", "10.0.0.1")
+	r.ok(err)
+	if d.Device.Origin != control.OriginRegistered || d.Device.Profile != "new" || d.Device.Model != "CP-7961G" {
+		t.Errorf("registered %+v", d.Device)
+	}
+	if again, err := r.Provision(r.ctx, "00:00:00:00:00:01", "7941", "10.0.0.2"); err != nil || again.Device.Version != d.Device.Version {
+		t.Errorf("it asks again: %+v, %v", again.Device, err)
+	}
+	r.is(drop(r.Provision(r.ctx, phone2, "7961", "10.0.0.1")), control.ErrRefused)
+	r.is(drop(r.Provision(r.ctx, "SEP../../etc", "", "")), control.ErrInvalid)
+	r.ok(r.Seen(r.ctx, phone1, "10.0.0.1"))
+	r.ok(r.Seen(r.ctx, phone3, "10.0.0.1"))
+	if row, err := r.Device(r.ctx, r.admin, phone1); err != nil || row.State == nil || !row.State.LastSeen.Equal(r.now) || row.State.Last.State != control.StateUnknown {
+		t.Errorf("seen: %+v, %v", row.State, err)
+	}
+	defaults, err := r.Defaults(r.ctx)
+	if err != nil || len(defaults.Models) != 21 || !defaults.Registration {
+		t.Errorf("defaults: %d models, %v", len(defaults.Models), err)
+	}
+}
+
+// TestLostUpdates: who has read an older version is told, and changes nothing.
+func TestLostUpdates(t *testing.T) {
+	r := newRig(t)
+	d := r.device(phone1, "7961")
+	d2, err := r.UpdateDevice(r.ctx, r.admin, phone1, control.DeviceChange{Description: ptr("one")}, d.Version)
+	r.ok(err)
+	r.is(drop(r.UpdateDevice(r.ctx, r.admin, phone1, control.DeviceChange{Description: ptr("two")}, d.Version)), control.ErrConflict)
+	r.is(drop(r.ChangeSettings(r.ctx, r.admin, control.DeviceTarget(phone1), set(policy.PeerSharing, "on"), d.Version)), control.ErrConflict)
+	r.is(r.DeleteDevice(r.ctx, r.admin, phone1, d.Version), control.ErrConflict)
+	if got := r.desired(phone1).Device; got.Description != "one" || got.Version != d2.Version || len(got.Settings) != 0 {
+		t.Errorf("%+v", got)
+	}
+	r.is(drop(r.CreateDevice(r.ctx, r.admin, phone1, control.DeviceChange{Model: ptr("7961")})), control.ErrExists)
+}
+
+// TestAudit: who, what, when, from where, old and new value; a change that is
+// refused, or changes nothing, leaves no entry.
+func TestAudit(t *testing.T) {
+	r := newRig(t)
+	r.user("ann", control.RoleAdmin)
+	_, ann := r.login("ann")
+	for _, v := range []string{"off", "on"} {
+		_, err := r.ChangeSettings(r.ctx, ann, control.EnterpriseTarget(), set(policy.PeerSharing, v), 0)
+		r.ok(err)
+	}
+	for _, v := range []string{"on", "perhaps"} {
+		r.ChangeSettings(r.ctx, ann, control.EnterpriseTarget(), set(policy.PeerSharing, v), 0)
+	}
+	l, err := r.Audit(r.ctx, ann, control.AuditFilter{Action: "settings.change"}, control.Page{})
+	r.ok(err)
+	if l.Total != 2 {
+		t.Fatalf("%+v", l)
+	}
+	e := l.Items[0]
+	if e.Actor != "ann" || e.Kind != control.ActorUser || e.From != "10.0.0.1" || !e.At.Equal(r.now) || e.Target != "enterprise" || len(e.Changes) != 1 {
+		t.Errorf("%+v", e)
+	}
+	if c := e.Changes[0]; c.Field != "settings.peer-sharing" || *c.Old != "off" || *c.New != "on" {
+		t.Errorf("%+v", c)
+	}
+	if c := l.Items[1].Changes[0]; c.Old != nil || *c.New != "off" {
+		t.Errorf("from unset: %+v", c)
+	}
+	r.now = r.now.Add(3 * 365 * 24 * time.Hour)
+	if n, err := r.Prune(r.ctx); err != nil || n.Audit == 0 {
+		t.Errorf("pruned %+v, %v", n, err)
+	}
+}
+
+// TestReportsAreBounded: a device that says too much is cut, not believed and
+// not refused; its history stays within the limits.
+func TestReportsAreBounded(t *testing.T) {
+	r := newRig(t, func(c *control.Config) { c.HistoryPerDevice = 20 })
+	device := r.enrol(phone1)
+	long := strings.Repeat("あ\x00\xff", 1000)
+	big := report.Final{File: long, Source: long, BytesFromOrigin: 1 << 62, BytesToPeers: -5, Children: slices.Repeat([]string{long}, 100)}
+	rep := report.Device{State: "failed", Message: long, Children: big.Children, Percent: 900, Files: slices.Repeat([]report.Final{big}, 500),
+		Failures: slices.Repeat([]report.Failure{{Reason: long}}, 500)}
+	for i := range 3 {
+		rep.Boot = fmt.Sprint(i)
+		r.ok(drop(r.Report(r.ctx, device, rep)))
+	}
+	row, err := r.Device(r.ctx, r.admin, phone1)
+	r.ok(err)
+	s := row.State
+	if len(s.Last.Message) > control.MaxReportText || len(s.Files) > control.MaxStateFiles || len(s.Failures) > control.MaxStateFailures || s.Last.Percent != 100 {
+		t.Errorf("kept %d bytes, %d files, %d failures", len(s.Last.Message), len(s.Files), len(s.Failures))
+	}
+	if s.Traffic.FromOrigin <= 0 || s.Traffic.ToPeers != 0 {
+		t.Errorf("sums %+v", s.Traffic)
+	}
+	h, err := r.History(r.ctx, device, control.HistoryFilter{Device: phone1}, control.Page{})
+	if err != nil || h.Total != 20 {
+		t.Errorf("%d entries, %v", h.Total, err)
+	}
+	for _, bad := range []report.Device{{}, {State: "Bad State"}, {State: "idle", Schema: 99}} {
+		r.is(drop(r.Report(r.ctx, device, bad)), control.ErrInvalid)
+	}
+	r.now = r.now.Add(91 * 24 * time.Hour)
+	if n, err := r.Prune(r.ctx); err != nil || n.History != 20 {
+		t.Errorf("pruned %+v, %v", n, err)
+	}
+	o, err := r.Overview(r.ctx, r.admin, time.Hour)
+	if err != nil || o.Devices != 1 || o.Silent != 1 || o.ByState["failed"] != 1 {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// TestModels: rows are added, take the place of built-in ones, and go again;
+// devices follow.
+func TestModels(t *testing.T) {
+	r := newRig(t)
+	r.device(phone1, "camera  1")
+	_, err := r.PutModels(r.ctx, r.admin, []policy.ModelRow{{Name: "Camera 1", Family: "camera", CanShare: true, Group: "cameras", Defaults: map[string]string{policy.PeerSharing: "1"}}})
+	r.ok(err)
+	d := r.desired(phone1)
+	if d.Device.Model != "Camera 1" || d.Group != "cameras" || d.Setting(policy.PeerSharing) != "on" || d.Settings[0].Level != policy.LevelModel {
+		t.Errorf("%+v", d)
+	}
+	for _, bad := range []policy.ModelRow{{Name: "x"}, {Name: "7961", Family: "f"}, {Name: "x", Family: "f", Defaults: map[string]string{"colour": "red"}}, {Name: "x", Family: "f", DefaultLoad: "nothing"}} {
+		if _, err := r.PutModels(r.ctx, r.admin, []policy.ModelRow{{Name: "Good", Family: "f"}, bad}); err == nil {
+			t.Errorf("%+v was taken", bad)
+		}
+	}
+	if m, err := r.Model(r.ctx, r.admin, "Good"); err != nil || m.Known {
+		t.Errorf("of a request that failed a row stayed: %v", err)
+	}
+	r.ok(r.DeleteModel(r.ctx, r.admin, "camera 1"))
+	if d := r.desired(phone1); d.Known || d.Setting(policy.PeerSharing) != "off" {
+		t.Errorf("%+v", d)
+	}
+	r.is(r.DeleteModel(r.ctx, r.admin, "7961"), control.ErrNotFound)
+}
+
+// TestProfiles: one that somebody has stays.
+func TestProfiles(t *testing.T) {
+	r := newRig(t)
+	for _, bad := range []string{"", " p", "a/b", "a\x00", strings.Repeat("x", 65), ".."} {
+		r.is(drop(r.CreateProfile(r.ctx, r.admin, bad, control.ProfileChange{})), control.ErrInvalid)
+	}
+	_, err := r.CreateProfile(r.ctx, r.admin, "会議室", control.ProfileChange{Settings: set(policy.Timing, "Classic")})
+	r.ok(err)
+	_, err = r.CreateDevice(r.ctx, r.admin, phone1, control.DeviceChange{Model: ptr("7961"), Profile: ptr("会議室")})
+	r.ok(err)
+	if d := r.desired(phone1); d.Setting(policy.Timing) != policy.TimingClassic {
+		t.Errorf("%+v", d.Settings)
+	}
+	r.is(r.DeleteProfile(r.ctx, r.admin, "会議室", 0), control.ErrRefused)
+	r.ok(r.DeleteDevice(r.ctx, r.admin, phone1, 0))
+	r.ok(r.DeleteProfile(r.ctx, r.admin, "会議室", 0))
+}
+
+func TestConfig(t *testing.T) {
+	s := newRig(t).store
+	for _, c := range []control.Config{{}, {Store: s, SessionLife: -1}, {Store: s, Password: control.PasswordCost{Memory: 1 << 30}}, {Store: s, Password: control.PasswordCost{Threads: 200}}} {
+		if _, err := control.New(c); err == nil {
+			t.Errorf("%+v was taken", c)
+		}
+	}
+}
+
+// FuzzDeviceName: a name is refused, or is one that cannot leave its place and
+// stays as it is.
+func FuzzDeviceName(f *testing.F) {
+	for _, s := range []string{"SEP001122334455", "00:11:22:aa:bb:cc", "0011.22aa.bbcc", "sep00-11-22-33-44-55 ", "SEPSEP001122334455", "../x", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		name, err := control.DeviceName(s)
+		if err != nil {
+			if !errors.Is(err, control.ErrInvalid) || name != "" {
+				t.Fatalf("%q: %q, %v", s, name, err)
+			}
+			return
+		}
+		if again, err := control.DeviceName(name); err != nil || again != name || len(name) != 15 || strings.Trim(name, "SEP0123456789ABCDF") != "" {
+			t.Fatalf("%q is %q, and that %q, %v", s, name, again, err)
+		}
+	})
+}
