@@ -40,6 +40,7 @@ type reportDevice struct {
 	Subnet  int     `json:"subnet"`
 	State   string  `json:"state"`
 	Done    float64 `json:"done"`
+	Origin  int64   `json:"origin"` // bytes that the server sent it
 }
 
 // reportView is what the page's text is made of.
@@ -60,7 +61,7 @@ func (u *Up) WriteHTML(w io.Writer, r *UpResult) error {
 	data := u.line.reportData()
 	data.Subnets, data.WAN, data.Size = r.Subnets, r.WAN, r.Size
 	for _, row := range r.Rows {
-		data.Devices = append(data.Devices, reportDevice{row.Device.String(), row.Subnet, row.State, row.DoneS})
+		data.Devices = append(data.Devices, reportDevice{row.Device.String(), row.Subnet, row.State, row.DoneS, row.FromOrigin})
 	}
 	text, err := json.Marshal(data) // escapes what could end a script
 	if err != nil {

@@ -45,13 +45,16 @@
       el(svg, "text", { x: L - 7, y: y(v) + 4, "text-anchor": "end" }, v + unit);
     }
     for (const t of steps(end, 10)) el(svg, "text", { x: x(t), y: H - 9, "text-anchor": "middle" }, t + " s");
-    let last = -99, row = 0;
+    // Where events crowd, a number stands for those behind it too.
+    const taken = [-99, -99];
     shown.forEach((o, n) => {
       const px = x(o.m.t_s);
       el(svg, "line", { class: "mark " + o.m.kind, x1: px, x2: px, y1: T, y2: H - B });
-      row = px - last < 14 ? (row + 1) % 2 : 0;
-      last = px;
-      el(svg, "text", { class: "no", x: px, y: T - 4 - 10 * row, "text-anchor": "middle" }, n + 1);
+      const row = taken.findIndex(at => px - at >= 16);
+      if (row >= 0) {
+        taken[row] = px;
+        el(svg, "text", { class: "no", x: px, y: T - 4 - 10 * row, "text-anchor": "middle" }, n + 1);
+      }
       const text = (n + 1) + ": " + o.m.t_s.toFixed(2) + " s " + (o.m.devices || []).slice(0, 3).join(", ") + " " + o.m.text;
       const hit = el(svg, "line", { x1: px, x2: px, y1: 0, y2: H - B, stroke: "transparent", "stroke-width": 7 });
       hit.addEventListener("mousemove", ev => show(ev, text));
@@ -82,8 +85,8 @@
     el(wan.svg, "polyline", { class: "rate", points: pts.join(" ") });
   }
 
-  // Progress, roots on top.
-  const wasRoot = new Set(d.changes.filter(c => c.role === "root").map(c => c.device));
+  // Progress; on top those that the server sent something.
+  const wasRoot = new Set(d.devices.map((_, i) => i).filter(i => d.devices[i].origin > 0));
   const bad = v => v.state === "failed" || v.state === "not started";
   const prog = frame("progress", 100, "progress of each device over time", " %");
   const order = d.devices.map((_, i) => i).sort((a, b) => wasRoot.has(a) - wasRoot.has(b));
