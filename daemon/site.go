@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/peerload/peerload/agent"
@@ -43,6 +44,8 @@ type site struct {
 	end  context.CancelFunc
 	gone chan struct{} // closed when the device stands still
 	err  error         // why, once gone is closed
+
+	leaving atomic.Bool
 
 	mu    sync.Mutex
 	files map[string][]served // by the directory that they are in
@@ -133,6 +136,7 @@ func newOrigin(key siteKey) (*origin.Mux, error) {
 
 // close says goodbye and stands still.
 func (s *site) close() {
+	s.leaving.Store(true)
 	for _, dir := range s.dirs() {
 		s.release(dir)
 	}
@@ -140,6 +144,16 @@ func (s *site) close() {
 	<-s.gone
 	_ = s.net.Close()
 	s.mux.Close()
+}
+
+// left reports whether the device stands here no more.
+func (s *site) left() bool {
+	select {
+	case <-s.gone:
+		return true
+	default:
+		return s.leaving.Load()
+	}
 }
 
 func (s *site) dirs() []string {

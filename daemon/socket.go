@@ -203,6 +203,8 @@ func (t *talk) get(ctx context.Context, r *GetRequest) {
 	switch {
 	case errors.Is(err, agent.ErrTwice):
 		t.say(Reply{Declined: err.Error(), End: true})
+	case err != nil && ctx.Err() == nil && s.left():
+		t.say(Reply{Declined: "the settings of this device changed meanwhile", End: true})
 	case err != nil:
 		t.say(Reply{Error: err.Error(), Exit: t.daemon.exitOf(err), End: true})
 	default:
@@ -318,9 +320,18 @@ func (t *talk) getLoad(ctx context.Context, s *site, r *GetRequest) (got, error)
 	if r.Trust == "" {
 		fetch = s.dev.FetchClassic
 	}
+	// Not where an upgrade to the same load has its scratch files.
+	scratch, err := os.MkdirTemp(filepath.Join(t.daemon.config().State, scratchName), "get-")
+	if err != nil {
+		return got{}, err
+	}
 	run, err := fetch(ctx, agent.LoadSpec{URL: urls[0], Trust: r.Trust, Model: r.Model, Group: groupOf(r.Model), Dir: r.Targets[0],
-		Slots: r.Slots, Scratch: filepath.Join(t.daemon.config().State, scratchName)})
-	return got{run.Files, func() []*report.Final { return []*report.Final{run.Final()} }, run.Close}, err
+		Slots: r.Slots, Scratch: scratch})
+	return got{
+		files:  run.Files,
+		finals: func() []*report.Final { return []*report.Final{run.Final()} },
+		close:  func() { run.Close(); _ = os.RemoveAll(scratch) },
+	}, err
 }
 
 func parseURLs(texts []string) ([]*url.URL, error) {

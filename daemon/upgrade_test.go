@@ -20,6 +20,7 @@ const healthy = `grep -q good "$PEERLOAD_DIR/health"`
 // TestSiteUpgrade: devices of two models share an upgrade; then a load that
 // does not work is tried by all and rolled back by all; then a good one again.
 func TestSiteUpgrade(t *testing.T) {
+	t.Parallel()
 	const size = 2_000_000
 	d := newDepot(t)
 	d.load("L61-1", "good", size, "CP-7961G")
@@ -82,6 +83,7 @@ func (d *depot) wants(r *runner) (string, string) {
 // TestLateDevice: what the site holds does not come from the server again,
 // also after its devices were started anew.
 func TestLateDevice(t *testing.T) {
+	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 1_000_000, "CP-7961G")
 	d.provision(sharing("L1", ""))
@@ -110,6 +112,7 @@ func TestLateDevice(t *testing.T) {
 // confirmation the device goes back: at the time limit, at the next start, and
 // when it cannot stay up.
 func TestCSCtg96408_DevicesBootAfterAnUpgrade(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		confirm string
 		timeout time.Duration
@@ -185,6 +188,7 @@ func restarts(n int) func(*testing.T, Config, *runner) *runner {
 
 // TestRebootConfirms: a load that needs a restart is confirmed after it.
 func TestRebootConfirms(t *testing.T) {
+	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
 	d.provision(sharing("L1", ""))
@@ -208,6 +212,7 @@ func TestRebootConfirms(t *testing.T) {
 
 // TestHookContract: the steps come in order with what they need to know.
 func TestHookContract(t *testing.T) {
+	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
 	d.load("L2", "good", 100_000, "CP-7961G")
@@ -299,6 +304,7 @@ func TestKilledAnywhere(t *testing.T) {
 
 // TestKilledInTransfer: what came before the end is not fetched again.
 func TestKilledInTransfer(t *testing.T) {
+	t.Parallel()
 	const size = 6 << 20
 	d := newDepot(t)
 	d.load("L1", "good", size, "CP-7961G")
@@ -317,6 +323,7 @@ func TestKilledInTransfer(t *testing.T) {
 
 // TestRefusedLoads: each refusal is told and leaves the old load alone.
 func TestRefusedLoads(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		cnf                     string
 		reason                  string
@@ -355,6 +362,7 @@ func TestRefusedLoads(t *testing.T) {
 // TestUnsignedOnlyWithTheSetting: a classic load runs where it is allowed, and
 // the device says so.
 func TestUnsignedOnlyWithTheSetting(t *testing.T) {
+	t.Parallel()
 	d := newDepot(t)
 	d.write("CLASSIC.loads", "# a classic load\r\napp.sbn\r\ndsp.sbn\r\n")
 	d.write("app.sbn", strings.Repeat("app", 50_000))
@@ -380,6 +388,7 @@ func TestUnsignedOnlyWithTheSetting(t *testing.T) {
 
 // TestLastGoodStays: a bad file, and no server at all, change nothing.
 func TestLastGoodStays(t *testing.T) {
+	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
 	d.provision(sharing("L1", ""))
@@ -403,6 +412,7 @@ func TestLastGoodStays(t *testing.T) {
 
 // TestOneDaemon: a second daemon on one state directory is refused.
 func TestOneDaemon(t *testing.T) {
+	t.Parallel()
 	d := newDepot(t)
 	cfg := newSite(t).config(d, "CP-7961G")
 	start(t, cfg)

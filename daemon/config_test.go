@@ -1,0 +1,174 @@
+package daemon
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestPrecedence: a flag counts before the environment, that before files, a
+// later file before an earlier one, and those before the default; and the
+// origin is told.
+func TestPrecedence(t *testing.T) {
+	dir := t.TempDir()
+	first, second := filepath.Join(dir, "10.toml"), filepath.Join(dir, "20.toml")
+	write(t, first, "model = \"from-first\"\ncheck-in = \"1h\"\nserver = [\"a\", \"b\"]\nport = 5000\n")
+	write(t, second, "model = \"from-second\"\n")
+	write(t, filepath.Join(dir, "note.txt"), "not = read")
+	env := map[string]string{}
+	flags := map[string][]string{}
+	load := func() (Config, map[string]Origin) {
+		t.Helper()
+		c, origins, err := Load(Sources{Flags: flags, Path: dir, Env: func(n string) (string, bool) { v, ok := env[n]; return v, ok }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := map[string]Origin{}
+		for _, o := range origins {
+			at[o.Name] = o
+		}
+		if len(at) != len(Options()) {
+			t.Errorf("%d origins for %d options", len(at), len(Options()))
+		}
+		return c, at
+	}
+	for _, c := range []struct {
+		do          func()
+		model, from string
+	}{
+		{func() {}, "from-second", second},
+		{func() { env["PEERLOAD_MODEL"] = "from-env" }, "from-env", "PEERLOAD_MODEL"},
+		{func() { flags["model"] = []string{"from-flag"} }, "from-flag", "--model"},
+	} {
+		c.do()
+		cfg, at := load()
+		if cfg.Model != c.model || at["model"].From != c.from {
+			t.Errorf("model %q from %q, want %q from %q", cfg.Model, at["model"].From, c.model, c.from)
+		}
+		if cfg.CheckIn != time.Hour || at["check-in"].From != first || cfg.Port != 5000 || cfg.ConfirmTimeout != 5*time.Minute || at["confirm-timeout"].From != "default" {
+			t.Errorf("%+v", cfg)
+		}
+		if !reflect.DeepEqual(cfg.Servers, []string{"a", "b"}) {
+			t.Errorf("servers %q", cfg.Servers)
+		}
+	}
+	env["PEERLOAD_SERVER"] = "c, d"
+	if cfg, _ := load(); !reflect.DeepEqual(cfg.Servers, []string{"c", "d"}) {
+		t.Errorf("servers %q", cfg.Servers)
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	none := func(string) (string, bool) { return "", false }
+	for text, says := range map[string]string{
+		"model = ":                                 "line 1",
+		"modle = \"x\"":                            "modle",
+		"model = \"x\"\nport = 70000":              "port",
+		"model = \"x\"\ncheck-in = \"soon\"":       "check-in",
+		"model = \"x\"\ncheck-in = \"1ms\"":        "check-in",
+		"model = \"x\"\nmac = \"12\"":              "mac",
+		"model = \"x\"\naddress = \"10.0.0.1\"":    "IP/PREFIX",
+		"model = \"x\"\nlog-level = \"loud\"":      "loud",
+		"model = [\"x\", \"y\"]":                   "one value",
+		"model = 5.5":                              "model",
+		"model = \"x\"\nserver = [1]":              "list",
+		"model = \"x\"\ncontroller = \"tftp://x\"": "controller",
+		"model = \"x\"\npage-address = \"8080\"":   "page-address",
+		"port = 1":                                 "model: say what this device is",
+	} {
+		name := filepath.Join(t.TempDir(), "a.toml")
+		write(t, name, text)
+		if _, _, err := Load(Sources{Path: name, Env: none}); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v, want %q in it", text, err, says)
+		}
+	}
+	if _, _, err := Load(Sources{Path: filepath.Join(t.TempDir(), "gone"), Env: none}); !os.IsNotExist(err) && err == nil {
+		t.Error("a file that was named and is missing is passed over")
+	}
+}
+
+func TestParseMAC(t *testing.T) {
+	for in, want := range map[string]string{"00:1a:2b:3c:4d:5e": "001A2B3C4D5E", "001A2B3C4D5E": "001A2B3C4D5E", "001a.2b3c.4d5e": "001A2B3C4D5E"} {
+		if got, err := ParseMAC(in); got != want || err != nil {
+			t.Errorf("%q is %q, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{"", "00:1a", "001A2B3C4D5G", "001A2B3C4D5E00"} {
+		if _, err := ParseMAC(in); err == nil {
+			t.Errorf("%q was taken", in)
+		}
+	}
+}
+
+// TestRecordDamaged: a record that cannot be read stops the daemon: guessing
+// could boot a load that failed.
+func TestRecordDamaged(t *testing.T) {
+	dir := t.TempDir()
+	if r, err := readRecord(dir); err != nil || r.Phase != phaseIdle {
+		t.Errorf("%+v, %v", r, err)
+	}
+	r := record{Format: recordFormat, Phase: phaseTrial, Load: "L"}
+	for i := range maxFailed + 3 {
+		r.fail(string(rune('a'+i)), "why", time.Now())
+	}
+	if err := writeRecord(dir, r); err != nil {
+		t.Fatal(err)
+	}
+	back, err := readRecord(dir)
+	if err != nil || !reflect.DeepEqual(back, r) || len(back.Failed) != maxFailed {
+		t.Errorf("%+v, %v", back, err)
+	}
+	for _, text := range []string{"{", `{"format": 9, "phase": "idle"}`, `{"format": 1, "phase": "dance"}`, strings.Repeat(" ", maxRecord+1)} {
+		write(t, filepath.Join(dir, recordName), text)
+		if _, err := readRecord(dir); err == nil {
+			t.Errorf("%.30q was read", text)
+		}
+	}
+}
+
+func TestProgressLines(t *testing.T) {
+	for line, want := range map[string]struct {
+		percent int
+		text    string
+		ok      bool
+	}{
+		"progress 40 half way": {40, "half way", true}, "progress 100": {100, "", true},
+		"progress 101 x": {}, "progress -1": {}, "progress x": {}, "progress": {}, "Progress 4": {},
+	} {
+		if p, text, ok := parseProgress(line); p != want.percent || text != want.text || ok != want.ok {
+			t.Errorf("%q is %d, %q, %v", line, p, text, ok)
+		}
+	}
+}
+
+// FuzzLines: however output is cut, the lines are the same.
+func FuzzLines(f *testing.F) {
+	f.Add([]byte("one\ntwo\r\nthree"), uint8(2))
+	f.Fuzz(func(t *testing.T, b []byte, cut uint8) {
+		var whole, parts []string
+		w := &lineWriter{line: func(s string) { whole = append(whole, s) }}
+		_, _ = w.Write(b)
+		p := &lineWriter{line: func(s string) { parts = append(parts, s) }}
+		for at := 0; at < len(b); {
+			n := min(len(b)-at, int(cut)+1)
+			_, _ = p.Write(b[at : at+n])
+			at += n
+		}
+		for _, s := range whole {
+			if len(s) > maxLine*3 {
+				t.Fatalf("a line of %d bytes", len(s))
+			}
+		}
+		long := false
+		for l := range strings.SplitSeq(string(b), "\n") {
+			long = long || len(l) >= maxLine
+		}
+		// A carriage return that is cut from its line feed stays.
+		if !long && !strings.Contains(string(b), "\r") && !reflect.DeepEqual(whole, parts) {
+			t.Fatalf("%q and %q", whole, parts)
+		}
+	})
+}
