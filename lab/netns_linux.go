@@ -480,7 +480,8 @@ func (s *NamespaceSite) Seat(i int) Seat {
 // long link.
 func (s *NamespaceSite) Wire() (Wire, bool) {
 	if s.long != nil {
-		return Wire{Down: s.long.down.Count().Bytes, Up: s.long.up.Count().Bytes}, true
+		now := steadyClock()
+		return Wire{Down: s.long.down.Carried(now), Up: s.long.up.Carried(now)}, true
 	}
 	down, err1 := sentBytes(s.far, wanName)
 	up, err2 := sentBytes(s.near, wanName)

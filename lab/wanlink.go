@@ -95,7 +95,7 @@ type lane struct {
 	free time.Duration // when the link is free of all that it took
 	last time.Duration // when the last packet that is not lost arrives
 
-	mu    sync.Mutex // of count: others read it
+	mu    sync.Mutex // of free and count: others read them
 	count LaneCount
 }
 
@@ -135,4 +135,11 @@ func (l *lane) Count() LaneCount {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.count
+}
+
+// Carried returns the bytes of frames that have left the queue until now.
+func (l *lane) Carried(now time.Duration) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.count.Bytes - min(l.count.Bytes, uint64(l.cfg.Rate.Bytes(max(0, l.free-now))))
 }

@@ -35,6 +35,12 @@ func TestLane(t *testing.T) {
 	if c.Packets != uint64(taken) || c.Bytes != uint64(taken)*1014 || c.Full != uint64(103-taken) || c.Lost != 0 {
 		t.Errorf("%+v", c)
 	}
+	if n := l.Carried(5*ms + 2*frame); n < 2*1014-2 || n > 2*1014+2 {
+		t.Errorf("%d bytes carried in the time of two frames of 1014", n)
+	}
+	if n := l.Carried(time.Second); n != c.Bytes {
+		t.Errorf("%d bytes carried at last, want %d", n, c.Bytes)
+	}
 	if due, ok := l.admit(time.Second, 1000); !ok || due != time.Second+frame+50*ms {
 		t.Errorf("after a pause: %v, %v", due, ok)
 	}
