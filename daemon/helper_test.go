@@ -181,7 +181,9 @@ func (s *testSite) config(d *depot, model string) Config {
 	if err := os.MkdirAll(c.Trust, 0o755); err != nil {
 		s.t.Fatal(err)
 	}
-	write(s.t, filepath.Join(c.Trust, trust.PinName), string(d.pin))
+	if d.pin != nil {
+		write(s.t, filepath.Join(c.Trust, trust.PinName), string(d.pin))
+	}
 	return c
 }
 
