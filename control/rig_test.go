@@ -23,14 +23,14 @@ const (
 // rig is a controller on a real store, with a clock that stands until moved.
 type rig struct {
 	*control.Controller
-	t     *testing.T
+	t     testing.TB
 	ctx   context.Context
 	store control.Store
 	now   time.Time
 	admin control.Actor
 }
 
-func newRig(t *testing.T, change ...func(*control.Config)) *rig {
+func newRig(t testing.TB, change ...func(*control.Config)) *rig {
 	t.Helper()
 	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "a.db")})
 	if err != nil {
