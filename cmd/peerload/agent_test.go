@@ -1,0 +1,272 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/report"
+)
+
+// asCommand is the variable that makes this test program the command.
+const asCommand = "PEERLOAD_TEST_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// command is the command with arguments, in an environment of its own.
+func command(env []string, args ...string) *exec.Cmd {
+	c := exec.Command(os.Args[0], args...)
+	c.Env = append([]string{asCommand + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
+	return c
+}
+
+// run runs the command and returns what it printed and its exit status.
+func run(t *testing.T, env []string, args ...string) (out string, code int) {
+	t.Helper()
+	c := command(env, args...)
+	b, err := c.CombinedOutput()
+	if _, ok := err.(*exec.ExitError); err != nil && !ok {
+		t.Fatal(err)
+	}
+	return string(b), c.ProcessState.ExitCode()
+}
+
+func write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestConfigShow(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "agent.toml")
+	write(t, file, "model = \"CP-7961G\"\nserver = [\"10.0.0.5\", \"10.0.0.6\"]\n")
+	out, code := run(t, []string{"PEERLOAD_CHECK_IN=1h"}, "config", "show", "--origin", "--config", file, "--port", "5000")
+	if code != 0 {
+		t.Fatalf("%d: %s", code, out)
+	}
+	for _, want := range []string{
+		`model = "CP-7961G" +# ` + regexp.QuoteMeta(file), `server = \["10.0.0.5", "10.0.0.6"\] +# `, `check-in = "1h" +# PEERLOAD_CHECK_IN`,
+		`port = "5000" +# --port`, `log-level = "info" +# default`,
+	} {
+		if !regexp.MustCompile(`(?m)^` + want).MatchString(out) {
+			t.Errorf("%s is not in\n%s", want, out)
+		}
+	}
+	// What is shown is a file that says the same.
+	plain, _ := run(t, nil, "config", "show", "--config", file)
+	again := filepath.Join(t.TempDir(), "again.toml")
+	write(t, again, plain)
+	if back, code := run(t, nil, "config", "show", "--config", again); code != 0 || back != plain {
+		t.Errorf("%d:\n%s\n%s", code, plain, back)
+	}
+	if out, code := run(t, nil, "agent", "--check-config", "--config", file); code != 0 || !strings.Contains(out, "good") {
+		t.Errorf("%d: %s", code, out)
+	}
+	write(t, file, "modle = \"CP-7961G\"\n")
+	if out, code := run(t, nil, "agent", "--check-config", "--config", file); code != exitUsage || !strings.Contains(out, "modle") {
+		t.Errorf("%d: %s", code, out)
+	}
+}
+
+// TestGetAsksTheAgent: get on a device with an agent leaves the work to it;
+// SIGHUP makes it ask its server; SIGTERM ends it.
+func TestGetAsksTheAgent(t *testing.T) {
+	var asked atomic.Int64
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/XMLDefault.cnf.xml":
+			asked.Add(1)
+			fmt.Fprint(w, "<Default><enterpriseConfig><peerFirmwareSharing>1</peerFirmwareSharing></enterpriseConfig></Default>")
+		case "/tool.bin":
+			fmt.Fprint(w, "the tool")
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	defer srv.Close()
+	dir := t.TempDir()
+	state := filepath.Join(dir, "state")
+	boot := filepath.Join(dir, "boot")
+	write(t, boot, "1")
+	port := freeUDP(t)
+	args := []string{"agent", "--server", srv.URL, "--model", "CP-7961G", "--mac", "001122334455", "--address", "127.0.78.1/8",
+		"--port", port, "--state", state, "--boot-id", boot, "--config", noConfig(t, dir)}
+	c := command(nil, args...)
+	var log bytes.Buffer
+	c.Stderr = &log
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	}()
+	until(t, "the agent shares", func() bool {
+		out, _ := run(t, nil, "get", srv.URL+"/tool.bin", "--unsigned", "--state", state, "-o", filepath.Join(dir, "tool.bin"))
+		return !strings.Contains(out, "leaves it") && asked.Load() > 0
+	})
+	out, code := run(t, nil, "get", srv.URL+"/tool.bin", "--unsigned", "--state", state, "-o", filepath.Join(dir, "again.bin"), "--json")
+	if b, err := os.ReadFile(filepath.Join(dir, "again.bin")); code != 0 || string(b) != "the tool" || err != nil {
+		t.Errorf("%d: %s; %q, %v", code, out, b, err)
+	}
+	// The agent's address is in the events: it was the agent that fetched.
+	if !strings.Contains(out, `"root":"127.0.78.1:`) || !strings.Contains(out, `"event":"done"`) {
+		t.Errorf("not by the agent: %s", out)
+	}
+	if out, code := run(t, nil, "get", srv.URL+"/gone", "--unsigned", "--state", state, "-o", filepath.Join(dir, "gone")); code != exitUnreachable {
+		t.Errorf("a missing file: %d, %s", code, out)
+	}
+	before := asked.Load()
+	if err := c.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "asks again", func() bool { return asked.Load() > before })
+	if out, code := run(t, nil, "doctor", "--server", srv.URL, "--model", "CP-7961G", "--state", state, "--port", port); code != 0 || !strings.Contains(out, "an agent runs here") {
+		t.Errorf("%d: %s", code, out)
+	}
+	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err != nil {
+		t.Errorf("the end: %v", err)
+	}
+}
+
+// noConfig makes an empty configuration, so that none of this host is read.
+func noConfig(t *testing.T, dir string) string {
+	t.Helper()
+	name := filepath.Join(dir, "empty.toml")
+	write(t, name, "")
+	return name
+}
+
+func freeUDP(t *testing.T) string {
+	t.Helper()
+	c, err := net.ListenPacket("udp4", "127.0.78.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, port, _ := net.SplitHostPort(c.LocalAddr().String())
+	return port
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("still not: %s", what)
+		}
+	}
+}
+
+func TestDoctor(t *testing.T) {
+	srv := httptest.NewServer(http.NotFoundHandler())
+	defer srv.Close()
+	dir := t.TempDir()
+	port := freeUDP(t)
+	base := []string{"doctor", "--config", noConfig(t, dir), "--model", "CP-7961G", "--address", "127.0.78.1/8", "--port", port,
+		"--state", filepath.Join(dir, "state"), "--trust", filepath.Join(dir, "trust"), "--dhcp-lease", filepath.Join(dir, "none")}
+	out, code := run(t, nil, append(base, "--server", srv.URL)...)
+	if code != 0 {
+		t.Errorf("a healthy device: %d", code)
+	}
+	for _, want := range []string{"ok    model CP-7961G", "ok    address 127.0.78.1", "ok    port " + port + " is free", "ok    broadcasts are sent and heard",
+		"ok    state directory", "ok    the clock", "warn  no publisher is trusted", "ok    server " + srv.URL + " answers by http"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	// Another program has the port, a file stands where the state should be,
+	// nobody answers, no lease is there.
+	taken, err := net.Listen("tcp", "127.0.78.1:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	write(t, filepath.Join(dir, "state2"), "")
+	out, code = run(t, nil, append(base, "--state", filepath.Join(dir, "state2", "x"), "--server", "http://127.0.78.1:1")...)
+	if code != exitUsage {
+		t.Errorf("a sick device: %d", code)
+	}
+	for _, want := range []string{"warn  port " + port + " is taken", "fail  state directory", "fail  server http://127.0.78.1:1 does not answer", "      -> "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	if out, code := run(t, nil, base...); code != exitUsage || !strings.Contains(out, "fail  no server is known") {
+		t.Errorf("%d: %s", code, out)
+	}
+}
+
+// TestScreen: FACTS section 1, point 11: an icon while the device shares; a
+// parent shows 100 %, a child the KB it has; the classic upgrade looks the same
+// everywhere, with an empty box.
+func TestScreen(t *testing.T) {
+	file := func(role string, bytes int64, children ...string) *agent.FileStatus {
+		return &agent.FileStatus{Event: report.Event{File: "apps41.sbn", Model: "CP-7961G", Role: role, Bytes: bytes, Size: 5 << 20, Children: children}}
+	}
+	done := &agent.FileStatus{Event: report.Event{File: "dsp.sbn"}, Done: true}
+	for name, c := range map[string]struct {
+		files []*agent.FileStatus
+		want  []string
+	}{
+		"parent":  {[]*agent.FileStatus{done, file(report.RoleRoot, 1<<20, "a", "b")}, []string{"CP-7961G", "[<=>]", "Component 2 of 2: apps41.sbn", "100 %   2 children"}},
+		"child":   {[]*agent.FileStatus{file(report.RoleLeaf, 3<<20)}, []string{"[<=>]", "Component 1 of 1", "3072 KB"}},
+		"classic": {[]*agent.FileStatus{file(report.RoleClassic, 3<<20)}, []string{"[   ]", "3072 KB"}},
+		"done":    {[]*agent.FileStatus{done}, []string{"1 of 1 components held"}},
+		"nothing": {nil, []string{"[   ]", "Nothing to upgrade"}},
+	} {
+		var plain, coloured bytes.Buffer
+		drawScreen(&plain, agent.ProcessStatus{Files: c.files}, false)
+		drawScreen(&coloured, agent.ProcessStatus{Files: c.files}, true)
+		for _, w := range c.want {
+			if !strings.Contains(plain.String(), w) {
+				t.Errorf("%s: %q is not on\n%s", name, w, plain.String())
+			}
+		}
+		lines := strings.Split(strings.TrimSpace(plain.String()), "\n")
+		for _, l := range lines {
+			if len([]rune(l)) != len([]rune(lines[0])) {
+				t.Errorf("%s: not a box:\n%s", name, plain.String())
+			}
+		}
+		if strings.Contains(plain.String(), "\x1b") || regexp.MustCompile("\x1b\\[[0-9]*m").ReplaceAllString(coloured.String(), "") != plain.String() {
+			t.Errorf("%s: colours change the picture", name)
+		}
+	}
+	state := t.TempDir()
+	if out, code := run(t, []string{"TERM=xterm"}, "screen", "--state", state); code != exitUsage || !strings.Contains(out, "nothing has run") {
+		t.Errorf("%d: %s", code, out)
+	}
+}
