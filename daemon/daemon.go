@@ -238,7 +238,9 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 		case <-d.kick:
 			next.Reset(0)
 		case c := <-d.reload:
+			d.notify.reloading()
 			d.reconfigure(c)
+			d.notify.send("READY=1")
 			next.Reset(0)
 		case err := <-d.asked:
 			asking = false

@@ -110,25 +110,26 @@ func (s *sink) subscribe(f func(report.Event)) (end func()) {
 // logTo sends events to a log server from now on, to none if it is "".
 func (s *sink) logTo(server, host string, from netip.Addr) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if server == s.target {
+	same := server == s.target
+	s.mu.Unlock()
+	if same {
 		return nil
 	}
+	var w *syslogWriter
+	var err error
+	if server != "" {
+		// Finding its address may take a while: not with the lock held.
+		if w, err = newSyslog(server, host, from); err != nil {
+			server, err = "", fmt.Errorf("log server %s: %w", server, err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.syslog != nil {
 		s.syslog.close()
-		s.syslog = nil
 	}
-	s.target = server
-	if server == "" {
-		return nil
-	}
-	w, err := newSyslog(server, host, from)
-	if err != nil {
-		s.target = ""
-		return fmt.Errorf("log server %s: %w", server, err)
-	}
-	s.syslog = w
-	return nil
+	s.syslog, s.target = w, server
+	return err
 }
 
 func (s *sink) close() {

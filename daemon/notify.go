@@ -1,9 +1,12 @@
 package daemon
 
 import (
+	"fmt"
 	"net"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // notifier tells a service manager how the daemon is, by datagrams to a Unix
@@ -33,6 +36,15 @@ func (n *notifier) every() time.Duration {
 		return idleBeat
 	}
 	return max(n.watchdog/2, time.Millisecond)
+}
+
+// reloading says that another configuration is being put in force; READY=1
+// ends it.
+func (n *notifier) reloading() {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err == nil {
+		n.send(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", ts.Nano()/1000))
+	}
 }
 
 func (n *notifier) send(state string) {

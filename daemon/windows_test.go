@@ -325,7 +325,8 @@ func TestNotify(t *testing.T) {
 	_ = l.SetReadDeadline(time.Now().Add(patience))
 	d := newDepot(t)
 	d.provision(sharing("", ""))
-	r := startWith(t, newSite(t).config(d, "CP-7961G"), Setup{Notify: name, Watchdog: 100 * time.Millisecond})
+	cfg := newSite(t).config(d, "CP-7961G")
+	r := startWith(t, cfg, Setup{Notify: name, Watchdog: 100 * time.Millisecond})
 	hear := func(want string) {
 		t.Helper()
 		buf := make([]byte, 256)
@@ -334,7 +335,7 @@ func TestNotify(t *testing.T) {
 			if err != nil {
 				t.Fatalf("waiting for %s: %v", want, err)
 			}
-			if string(buf[:n]) == want {
+			if strings.HasPrefix(string(buf[:n]), want) {
 				return
 			}
 		}
@@ -342,6 +343,11 @@ func TestNotify(t *testing.T) {
 	hear("READY=1")
 	hear("WATCHDOG=1")
 	hear("WATCHDOG=1")
+	if err := r.Reload(context.Background(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	hear("RELOADING=1\nMONOTONIC_USEC=")
+	hear("READY=1")
 	r.stop()
 	hear("STOPPING=1")
 }
