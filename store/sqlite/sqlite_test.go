@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/peerload/peerload/control"
@@ -156,29 +157,40 @@ func TestMigrations(t *testing.T) {
 }
 
 // TestTwoProcesses: a second connection, as the command line has beside the
-// server, waits for its turn instead of failing.
+// server, waits for its turn instead of failing, and loses nothing.
 func TestTwoProcesses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.db")
 	a, b := openAt(t, path), openAt(t, path)
 	defer a.Close()
 	defer b.Close()
-	done := make(chan error, 1)
-	err := a.Update(t.Context(), func(tx control.Tx) error {
-		started := make(chan struct{})
-		go func() {
-			close(started)
-			done <- b.Update(t.Context(), func(tx control.Tx) error {
-				p, err := tx.Profiles().Get(t.Context(), "p")
+	put(t, a, "p")
+	const each = 25
+	var wg sync.WaitGroup
+	for _, s := range []*Store{a, b} {
+		wg.Go(func() {
+			for range each {
+				err := s.Update(t.Context(), func(tx control.Tx) error {
+					p, err := tx.Profiles().Get(t.Context(), "p")
+					if err != nil {
+						return err
+					}
+					return tx.Profiles().Put(t.Context(), &p)
+				})
 				if err != nil {
-					return err
+					t.Error(err)
 				}
-				return tx.Profiles().Put(t.Context(), &p)
-			})
-		}()
-		<-started
-		return tx.Profiles().Put(t.Context(), &control.Profile{Name: "p"})
+			}
+		})
+	}
+	wg.Wait()
+	err := a.View(t.Context(), func(tx control.Tx) error {
+		p, err := tx.Profiles().Get(t.Context(), "p")
+		if p.Version != 1+2*each {
+			t.Errorf("version %d after %d changes", p.Version, 2*each)
+		}
+		return err
 	})
-	if err := errors.Join(err, <-done); err != nil {
-		t.Fatal(err)
+	if err != nil {
+		t.Error(err)
 	}
 }
