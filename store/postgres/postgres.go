@@ -1,5 +1,6 @@
 // Package postgres is the control.Store in a PostgreSQL database, for sites
-// that have one and back it up. Several controllers may share it.
+// that have one and back it up. Several controllers may share it. A backup while
+// it is in use is pg_dump's matter, or Export's, which SQLite can import.
 //
 // What lives here: opening, and what PostgreSQL does in its own way. What must
 // not: statements, which are in package store for both databases.
