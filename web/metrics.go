@@ -158,3 +158,6 @@ func (f *fleet) overview() (control.Overview, error) {
 	}
 	return o, err
 }
+
+// Register adds metrics of other parts of the program to /metrics.
+func (s *Server) Register(c prometheus.Collector) error { return s.cfg.Registry.Register(c) }

@@ -44,12 +44,13 @@ func objectOf(event string, m *load.Manifest) loadObject {
 }
 
 func loadCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "load", Short: "Add, list, verify and refresh loads", Args: cobra.NoArgs, RunE: help}
-	cmd.AddCommand(loadAdd(), loadList(), loadVerify(), loadRefresh())
-	return cmd
+	return group("load", "Add, list, assign, verify and retire loads", func(r *reach) []*cobra.Command {
+		return []*cobra.Command{loadAdd(r), loadList(r), loadShow(r), loadRegister(r), loadAssign(r), loadRollBack(r), loadRetire(r, true),
+			loadRetire(r, false), loadVerify(r), loadRefresh(r)}
+	})
 }
 
-func loadAdd() *cobra.Command {
+func loadAdd(r *reach) *cobra.Command {
 	var w where
 	var req publish.Request
 	cmd := &cobra.Command{
@@ -61,10 +62,15 @@ Devices fetch the files in the order given. On first use the keys are made, in a
 directory that only you can read: keep a copy of it, without the keys nothing
 can be published that your devices accept. The same command again changes
 nothing. Other content needs another --version, or --replace.`,
-		Example: `  peerload-server load add --repo /srv/firmware --name pi-boot --version 2026-11 \
+		Example: `  peerload-server load add --name pi-boot --version 2026-11 \
       --model linux-arm,linux-arm64 bootcode.bin start.elf fixup.dat`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			req.Files = args
+			if w.repo == "" {
+				return r.with(func(cmd *cobra.Command, _ []string, c *client) error { return uploadLoad(r, cmd, c, req) })(cmd, args)
+			}
+			w.json = r.json
 			repo, err := w.open(true)
 			if err != nil {
 				return err
@@ -102,14 +108,19 @@ nothing. Other content needs another --version, or --replace.`,
 	return cmd
 }
 
-func loadList() *cobra.Command {
+func loadList(r *reach) *cobra.Command {
 	var w where
+	var retired bool
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List the loads that are published",
 		Example: "  peerload-server load list --repo /srv/firmware",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if w.repo == "" {
+				return r.with(func(cmd *cobra.Command, _ []string, c *client) error { return listLoads(r, cmd, c, retired) })(cmd, args)
+			}
+			w.json = r.json
 			repo, err := w.open(false)
 			if err != nil {
 				return err
@@ -128,10 +139,11 @@ func loadList() *cobra.Command {
 		},
 	}
 	w.flags(cmd, false)
+	cmd.Flags().BoolVar(&retired, "retired", false, "retired loads too")
 	return cmd
 }
 
-func loadVerify() *cobra.Command {
+func loadVerify(r *reach) *cobra.Command {
 	var w where
 	cmd := &cobra.Command{
 		Use:   "verify",
@@ -140,7 +152,11 @@ func loadVerify() *cobra.Command {
 and their expiry, each manifest, and every byte of each file. Needs no keys.`,
 		Example: "  peerload-server load verify --repo /srv/firmware",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if w.repo == "" {
+				return r.with(func(cmd *cobra.Command, _ []string, c *client) error { return verifyLoads(r, cmd, c) })(cmd, args)
+			}
+			w.json = r.json
 			repo, err := w.open(false)
 			if err != nil {
 				return err
@@ -183,17 +199,23 @@ type done struct {
 	Path   string `json:"path,omitempty"`
 }
 
-func loadRefresh() *cobra.Command {
+func loadRefresh(r *reach) *cobra.Command {
 	var w where
 	cmd := &cobra.Command{
 		Use:   "refresh",
 		Short: "Sign anew what is published, before it expires",
 		Long: `Sign anew what is published, before it expires. Devices refuse what nobody has
 signed for 30 days: run this weekly, from cron for example, or let
-"peerload-server serve --keys" do it daily.`,
+"peerload-server serve" do it daily. It needs the keys: on a controller's host
+those of --data, or those of --repo.`,
 		Example: "  peerload-server load refresh --repo /srv/firmware",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if w.repo == "" { // the controller does it daily; this does it now, where its keys are
+				d := dataDir(r.data)
+				w.repo, w.keys = d.repository(), d.keys()
+			}
+			w.json = r.json
 			repo, err := w.open(true)
 			if err != nil {
 				return err

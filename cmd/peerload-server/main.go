@@ -1,6 +1,8 @@
-// Command peerload-server publishes loads and serves them to devices. This
-// directory holds wiring only: flags, output and exit statuses. What the
-// commands do is in packages publish, trust and fileserver.
+// Command peerload-server is the controller: it publishes loads, provisions
+// devices, and serves both to them. This directory holds wiring only: flags,
+// output and exit statuses. What the commands do is in packages control, web,
+// publish, trust and fileserver; commands on a controller are clients of its
+// API, remote or in their own process.
 package main
 
 import (
@@ -24,7 +26,8 @@ import (
 // Exit statuses, as those of peerload.
 const (
 	exitUsage     = 2   // wrong arguments, or refused
-	exitVerify    = 3   // a published file is not what is signed
+	exitVerify    = 3   // a published file is not what is signed, or a row not as asked
+	exitReach     = 4   // a remote controller does not answer
 	exitDisk      = 5   // a file cannot be read or written
 	exitTrust     = 6   // keys, signatures, expiry
 	exitInterrupt = 130 // stopped by a signal
@@ -51,29 +54,40 @@ func main() {
 
 // run runs one command line.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	serve := serveCommand()
 	root := &cobra.Command{
 		Use:   "peerload-server",
-		Short: "Publish loads and serve them to devices",
-		Long: `Publish loads and serve them to devices.
+		Short: "The controller: publish loads, provision devices, serve both",
+		Long: `The controller: publish loads, provision devices, serve both.
+
+Without a command it runs as "peerload-server serve" does, on the data directory
+/var/lib/peerload-server. All other commands work on that directory, whether the
+controller runs or not, or with --server and a token on a remote controller.
 
 A load is a set of files for some models. It is signed (TUF) and laid out as
 plain files, which this command serves, or any other HTTP or TFTP server.
 
 Exit status: 0 ok; 2 wrong arguments or refused; 3 a published file is not what
-is signed; 5 a file cannot be read or written; 6 keys, signatures or expiry.`,
-		Example: `  peerload-server load add --repo /srv/firmware --name SIP41.9-4-2 --version '9.4(2)' \
+is signed, or a row not as asked; 4 the controller cannot be reached; 5 a file
+cannot be read or written; 6 keys, signatures or expiry.`,
+		Example: `  peerload-server serve --data /var/lib/peerload-server
+  peerload-server load add --name SIP41.9-4-2 --version '9.4(2)' \
       --model CP-7941G,CP-7961G apps41.sbn dsp41.sbn cnu41.sbn
-  peerload-server trust export --repo /srv/firmware --out /etc/peerload/trust
-  peerload-server serve --repo /srv/firmware --http :6970 --tftp :69`,
-		Args:          cobra.NoArgs,
-		RunE:          help,
+  peerload-server load assign SIP41.9-4-2 --model 7941
+  peerload-server enterprise set peer-sharing=on`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			serve.SetContext(cmd.Context())
+			return serve.RunE(serve, nil)
+		},
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(loadCommand(), trustCommand(), serveCommand())
+	root.AddCommand(serve, deviceCommand(), profileCommand(), enterpriseCommand(), modelCommand(), loadCommand(), reportCommand(), bulkCommand(),
+		userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), backupCommand(), restoreCommand())
 	return root.ExecuteContext(ctx)
 }
 
@@ -98,8 +112,10 @@ func status(err error) int {
 		return 0
 	case is(context.Canceled):
 		return exitInterrupt
-	case is(errDamaged):
+	case is(errDamaged, errRows):
 		return exitVerify
+	case is(errUnreachable):
+		return exitReach
 	case is(publish.ErrRefused, publish.ErrExists, trust.ErrNoRepository, trust.ErrChanged, load.ErrManifest, load.ErrName, errSocket):
 		return exitUsage
 	case is(trust.ErrKeys, trust.ErrExpired, trust.ErrRolledBack, trust.ErrMixed, trust.ErrBadSignature, trust.ErrMalformed,
@@ -120,13 +136,9 @@ type where struct {
 // flags adds the flags; the keys only where something is signed.
 func (w *where) flags(cmd *cobra.Command, signs bool) {
 	f := cmd.Flags()
-	f.StringVar(&w.repo, "repo", "", "the directory that is served, with the loads in it (required)")
+	f.StringVar(&w.repo, "repo", "", "a bare repository, without a controller: the directory that is served, with the loads in it")
 	if signs {
 		f.StringVar(&w.keys, "keys", "", "the directory of the private keys, outside --repo (default: the name of --repo with .keys behind it)")
-	}
-	f.BoolVar(&w.json, "json", false, "print one JSON object a line")
-	if err := cmd.MarkFlagRequired("repo"); err != nil {
-		panic(err) // the flag is defined three lines above
 	}
 }
 

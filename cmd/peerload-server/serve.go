@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -18,66 +19,119 @@ import (
 type listening struct {
 	Schema int    `json:"schema"`
 	Event  string `json:"event"`
-	HTTP   string `json:"http,omitempty"`
-	TFTP   string `json:"tftp,omitempty"`
+	// HTTP and TFTP are where devices fetch files, as IP:PORT.
+	HTTP string `json:"http,omitempty"`
+	TFTP string `json:"tftp,omitempty"`
+	// API is the URL of the controller, Fingerprint the SHA-256 of its
+	// certificate, and Setup the link that makes the first administrator. The
+	// bare file server has none of them.
+	API         string `json:"api,omitempty"`
+	Fingerprint string `json:"fingerprint,omitempty"`
+	Setup       string `json:"setup,omitempty"`
 }
 
 func serveCommand() *cobra.Command {
 	var w where
-	var httpAddr, tftpAddr string
+	s := &service{}
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve the repository over HTTP and TFTP",
-		Long: `Serve the files of the repository, read-only, over HTTP (with Range), over TFTP
-(with windowsize and offset), or both. It prints the addresses and runs until
-it is interrupted. With --keys it also keeps the signatures from expiring.`,
-		Example: `  peerload-server serve --repo /srv/firmware --http :6970 --tftp :69
-  peerload-server serve --repo ./firmware --http 127.0.0.1:0`,
+		Short: "Run the controller, or serve a bare repository",
+		Long: `Run the controller: one process, one data directory. It serves the API (with
+TLS), and to devices their provisioning files and loads, over HTTP and TFTP. At
+the first start it prints a link that makes the first administrator. It prints
+the addresses and runs until it is interrupted.
+
+With --repo it is a file server only: it serves the files of that repository,
+read-only, over HTTP (with Range), over TFTP (with windowsize and offset), or
+both; with --keys it also keeps the signatures from expiring.`,
+		Example: `  peerload-server serve --data /var/lib/peerload-server
+  peerload-server serve --data ./data --listen 127.0.0.1:0 --http 127.0.0.1:0 --tftp off
+  peerload-server serve --repo /srv/firmware --http :6970 --tftp :69`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if httpAddr == "" && tftpAddr == "" {
-				return errors.New("say where to serve: --http ADDR, --tftp ADDR, or both")
-			}
-			root, err := os.OpenRoot(w.repo)
-			if err != nil {
-				return err
-			}
-			defer root.Close()
-			cfg := fileserver.Config{Root: root, Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))}
-			if err := listen(&cfg, httpAddr, tftpAddr); err != nil {
-				return err
-			}
-			l := listening{Schema: jsonSchema, Event: "listening"}
-			text := ""
-			if cfg.HTTP != nil {
-				l.HTTP = cfg.HTTP.Addr().String()
-				text += "http://" + l.HTTP + "/\n"
-			}
-			if cfg.TFTP != nil {
-				l.TFTP = cfg.TFTP.LocalAddr().String()
-				text += "tftp://" + l.TFTP + "/\n"
-			}
-			if err := w.print(cmd, l, "%s", text); err != nil {
-				return err
-			}
-			if w.keys != "" {
-				repo, err := w.open(true)
-				if err != nil {
-					return err
+			if w.repo == "" {
+				if w.keys != "" {
+					return errors.New("--keys belongs to --repo: the controller's keys are in its data directory")
 				}
-				fresh, stop := context.WithCancel(cmd.Context())
-				ended := make(chan struct{})
-				go func() { defer close(ended); publish.KeepFresh(fresh, repo, cfg.Log) }()
-				defer func() { stop(); <-ended }()
+				return s.run(cmd)
 			}
-			return fileserver.Serve(cmd.Context(), cfg)
+			w.json = s.json
+			return serveBare(cmd, &w, bare(cmd, "http", s.http), bare(cmd, "tftp", s.tftp))
 		},
 	}
-	w.flags(cmd, true)
-	cmd.Flags().Lookup("keys").Usage = "the directory of the private keys; if given, signatures are refreshed daily"
-	cmd.Flags().StringVar(&httpAddr, "http", "", "address for HTTP, for example :6970")
-	cmd.Flags().StringVar(&tftpAddr, "tftp", "", "address for TFTP, for example :69")
+	f := cmd.Flags()
+	f.StringVar(&w.repo, "repo", "", "serve this repository only, without a controller")
+	f.StringVar(&w.keys, "keys", "", "with --repo: the directory of the private keys; if given, signatures are refreshed daily")
+	f.BoolVar(&s.json, "json", false, "print one JSON object a line")
+	f.StringVar(&s.http, "http", ":6970", "address of the files over HTTP; off for none")
+	f.StringVar(&s.tftp, "tftp", ":69", "address of the files over TFTP; off for none")
+	s.flags(cmd)
 	return cmd
+}
+
+// bare is the address if it was given: a bare server listens only where it is
+// told to.
+func bare(cmd *cobra.Command, flag, addr string) string {
+	if !cmd.Flags().Changed(flag) {
+		return ""
+	}
+	return on(addr)
+}
+
+// flags adds those of the controller.
+func (s *service) flags(cmd *cobra.Command) {
+	s.dataFlags(cmd.Flags())
+	f := cmd.Flags()
+	f.StringVar(&s.api, "listen", ":8443", "address of the API")
+	f.StringVar(&s.tls, "tls", tlsGenerated, "generated: TLS, with a certificate that is made and kept unless --tls-cert names one; off: no TLS, behind a proxy that has it")
+	f.StringVar(&s.tlsCert, "tls-cert", "", "PEM file of the certificate and its chain")
+	f.StringVar(&s.tlsKey, "tls-key", "", "PEM file of its private key")
+	f.StringSliceVar(&s.names, "name", nil, "host names or addresses of this controller, for the generated certificate and the set-up link")
+	f.IntVar(&s.transfers, "site-transfers", 0, "files under way to one site at the same time; beyond it HTTP answers 503 and TFTP waits; 0: no limit")
+	f.Int64Var(&s.rate, "site-rate", 0, "bytes a second to one site; 0: no limit")
+	f.StringSliceVar(&s.sites, "site", nil, "networks that are one site each, for example 10.1.0.0/16")
+	f.IntVar(&s.prefixV4, "site-prefix-v4", 24, "bits that cut all other IPv4 addresses into sites")
+	f.IntVar(&s.prefixV6, "site-prefix-v6", 64, "bits that cut all other IPv6 addresses into sites")
+}
+
+// serveBare serves one repository.
+func serveBare(cmd *cobra.Command, w *where, httpAddr, tftpAddr string) error {
+	if httpAddr == "" && tftpAddr == "" {
+		return errors.New("say where to serve: --http ADDR, --tftp ADDR, or both")
+	}
+	root, err := os.OpenRoot(w.repo)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	cfg := fileserver.Config{Root: root, Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))}
+	if err := listen(&cfg, httpAddr, tftpAddr); err != nil {
+		return err
+	}
+	l := listening{Schema: jsonSchema, Event: "listening"}
+	text := ""
+	if cfg.HTTP != nil {
+		l.HTTP = cfg.HTTP.Addr().String()
+		text += "http://" + l.HTTP + "/\n"
+	}
+	if cfg.TFTP != nil {
+		l.TFTP = cfg.TFTP.LocalAddr().String()
+		text += "tftp://" + l.TFTP + "/\n"
+	}
+	if err := w.print(cmd, l, "%s", text); err != nil {
+		return err
+	}
+	if w.keys != "" {
+		repo, err := w.open(true)
+		if err != nil {
+			return err
+		}
+		fresh, stop := context.WithCancel(cmd.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); publish.KeepFresh(fresh, repo, cfg.Log) }()
+		defer func() { stop(); <-ended }()
+	}
+	return fileserver.Serve(cmd.Context(), cfg)
 }
 
 // listen opens the sockets asked for.
@@ -88,6 +142,9 @@ func listen(cfg *fileserver.Config, httpAddr, tftpAddr string) error {
 			return fmt.Errorf("%w: --tftp: %w", errSocket, err)
 		}
 		if cfg.TFTP, err = net.ListenUDP("udp", a); err != nil {
+			if errors.Is(err, fs.ErrPermission) {
+				err = fmt.Errorf("%w; ports below 1024 need rights (CAP_NET_BIND_SERVICE): take another port, or --tftp off", err)
+			}
 			return fmt.Errorf("%w: %w", errSocket, err)
 		}
 	}

@@ -2,21 +2,23 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/trust"
+	"github.com/peerload/peerload/web"
 )
 
 func trustCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "trust", Short: "Give out the root of trust, and change keys", Args: cobra.NoArgs, RunE: help}
-	cmd.AddCommand(trustExport(), trustRotate())
-	return cmd
+	return group("trust", "Give out the root of trust, and change keys", func(r *reach) []*cobra.Command {
+		return []*cobra.Command{trustExport(r), trustRotate(r)}
+	})
 }
 
-func trustExport() *cobra.Command {
+func trustExport(r *reach) *cobra.Command {
 	var w where
 	var out string
 	cmd := &cobra.Command{
@@ -25,14 +27,11 @@ func trustExport() *cobra.Command {
 		Long: `Write the root.json that devices need, into a directory that becomes their
 --trust DIR. Carry it to the devices on a way that you trust: all that they
 believe later comes from this file. A later root reaches them by itself.`,
-		Example: "  peerload-server trust export --repo /srv/firmware --out /etc/peerload/trust",
+		Example: "  peerload-server trust export --out /etc/peerload/trust",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			repo, err := w.open(false)
-			if err != nil {
-				return err
-			}
-			raw, version, err := repo.ExportRoot()
+			w.json = r.json
+			raw, version, err := w.root(cmd, r)
 			if err != nil {
 				return err
 			}
@@ -55,17 +54,42 @@ believe later comes from this file. A later root reaches them by itself.`,
 	return cmd
 }
 
-func trustRotate() *cobra.Command {
+// root returns the newest root.json, of the controller or of a bare repository.
+func (w *where) root(cmd *cobra.Command, r *reach) (raw []byte, version int64, err error) {
+	if w.repo != "" {
+		repo, err := w.open(false)
+		if err != nil {
+			return nil, 0, err
+		}
+		return repo.ExportRoot()
+	}
+	var root web.Root
+	err = r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+		return c.call(cmd.Context(), http.MethodGet, "/trust/root", nil, &root)
+	})(cmd, nil)
+	return root.Root, root.Version, err
+}
+
+func trustRotate(r *reach) *cobra.Command {
 	var w where
 	cmd := &cobra.Command{
 		Use:   "rotate ROLE",
 		Short: "Replace the key of a role",
 		Long: `Replace the key of a role: root, targets, snapshot or timestamp. Devices follow
 by themselves. Do it when somebody leaves who had the keys, or after a theft.`,
-		Example:   "  peerload-server trust rotate --repo /srv/firmware targets",
+		Example:   "  peerload-server trust rotate targets",
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: []string{"root", "targets", "snapshot", "timestamp"},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if w.repo == "" {
+				return r.with(func(cmd *cobra.Command, args []string, c *client) error {
+					if err := c.call(cmd.Context(), http.MethodPost, "/trust/keys"+part(args[0])+"/rotate", nil, nil); err != nil {
+						return err
+					}
+					return r.show(cmd, "key_rotated", args[0], "the %s key is replaced\n", args[0])
+				})(cmd, args)
+			}
+			w.json = r.json
 			repo, err := w.open(true)
 			if err != nil {
 				return err

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/web"
+)
+
+func userCommand() *cobra.Command {
+	return group("user", "Users and their roles", func(r *reach) []*cobra.Command {
+		return []*cobra.Command{userList(r), userAdd(r), userSet(r),
+			remover(r, "delete USER", "Remove a user with all sessions and tokens", http.MethodDelete, "/users", "", "user_deleted")}
+	})
+}
+
+func userRow(u control.User) []string {
+	return []string{u.Name, string(u.Role), u.FullName, onOff(u.Disabled), when(u.LastLogin)}
+}
+
+const userHeader = "USER ROLE FULL-NAME DISABLED LAST-LOGIN"
+
+func userList(r *reach) *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "List users", Args: cobra.NoArgs, RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+		items, err := all[control.User](cmd.Context(), c, "/users", nil)
+		if err != nil {
+			return err
+		}
+		return list(r, cmd, "user", items, userHeader, userRow)
+	})}
+}
+
+func userFlags(cmd *cobra.Command) {
+	cmd.Flags().String("role", "", "viewer, operator or admin")
+	cmd.Flags().String("full-name", "", "for people")
+	cmd.Flags().String("password-file", "", `file that holds the password in its first line; "-" is the standard input`)
+}
+
+func userChange(cmd *cobra.Command) (change control.UserChange, err error) {
+	change.FullName = optional(cmd, "full-name")
+	if v := optional(cmd, "role"); v != nil {
+		role := control.Role(*v)
+		change.Role = &role
+	}
+	if v := optional(cmd, "password-file"); v != nil {
+		b, err := readInput(cmd, *v, 4096)
+		if err != nil {
+			return change, err
+		}
+		line, _, _ := strings.Cut(string(b), "\n")
+		line = strings.TrimSuffix(line, "\r")
+		change.Password = &line
+	}
+	return change, nil
+}
+
+// askPassword asks twice on a terminal.
+func askPassword(cmd *cobra.Command) (string, error) {
+	in, ok := cmd.InOrStdin().(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return "", errors.New("no terminal to ask for the password on: give --password-file")
+	}
+	ask := func(what string) (string, error) {
+		fmt.Fprint(cmd.ErrOrStderr(), what)
+		b, err := term.ReadPassword(int(in.Fd()))
+		fmt.Fprintln(cmd.ErrOrStderr())
+		if err == io.EOF {
+			err = errors.New("no password was given")
+		}
+		return string(b), err
+	}
+	first, err := ask("password: ")
+	if err != nil {
+		return "", err
+	}
+	second, err := ask("once more: ")
+	if err == nil && first != second {
+		err = errors.New("the two passwords differ")
+	}
+	return first, err
+}
+
+func userAdd(r *reach) *cobra.Command {
+	cmd := &cobra.Command{Use: "add USER --role ROLE", Short: "Make a user", Args: cobra.ExactArgs(1),
+		Example: "  peerload-server user add alice --role operator --password-file /run/secrets/alice",
+		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+			change, err := userChange(cmd)
+			if err != nil {
+				return err
+			}
+			if change.Password == nil {
+				p, err := askPassword(cmd)
+				if err != nil {
+					return err
+				}
+				change.Password = &p
+			}
+			var u control.User
+			if err := c.call(cmd.Context(), http.MethodPost, "/users", web.NewUser{Name: args[0], UserChange: change}, &u); err != nil {
+				return err
+			}
+			return r.show(cmd, "user_added", u, "%s added: %s\n", u.Name, u.Role)
+		})}
+	userFlags(cmd)
+	if err := cmd.MarkFlagRequired("role"); err != nil {
+		panic(err) // the flag is defined one line above
+	}
+	return cmd
+}
+
+func userSet(r *reach) *cobra.Command {
+	var askNew, disable, enable bool
+	cmd := &cobra.Command{Use: "set USER", Short: "Change a user's role, name, password, or disable it", Args: cobra.ExactArgs(1),
+		Example: "  peerload-server user set alice --role viewer\n  peerload-server user set alice --disable",
+		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+			change, err := userChange(cmd)
+			if err != nil {
+				return err
+			}
+			if askNew {
+				p, err := askPassword(cmd)
+				if err != nil {
+					return err
+				}
+				change.Password = &p
+			}
+			if disable || enable {
+				change.Disabled = &disable
+			}
+			var u control.User
+			if err := c.call(cmd.Context(), http.MethodPatch, "/users"+part(args[0]), change, &u); err != nil {
+				return err
+			}
+			return r.show(cmd, "user_changed", u, "%s changed: %s, disabled %s\n", u.Name, u.Role, onOff(u.Disabled))
+		})}
+	userFlags(cmd)
+	cmd.Flags().BoolVar(&askNew, "password", false, "ask for a new password")
+	cmd.Flags().BoolVar(&disable, "disable", false, "refuse logins and tokens")
+	cmd.Flags().BoolVar(&enable, "enable", false, "allow them again")
+	cmd.MarkFlagsMutuallyExclusive("disable", "enable")
+	cmd.MarkFlagsMutuallyExclusive("password", "password-file")
+	return cmd
+}
+
+func tokenCommand() *cobra.Command {
+	return group("token", "API tokens", func(r *reach) []*cobra.Command {
+		return []*cobra.Command{tokenList(r), tokenAdd(r),
+			remover(r, "revoke ID", "End a token at once", http.MethodDelete, "/tokens", "", "token_revoked")}
+	})
+}
+
+func tokenList(r *reach) *cobra.Command {
+	var user string
+	cmd := &cobra.Command{Use: "list", Short: "List tokens, without their secrets", Args: cobra.NoArgs,
+		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+			items, err := all[control.Token](cmd.Context(), c, "/tokens", url.Values{"user": {user}})
+			if err != nil {
+				return err
+			}
+			return list(r, cmd, "token", items, "ID NAME USER ROLE SCOPES EXPIRES LAST-USED FROM", func(t control.Token) []string {
+				return []string{t.ID, t.Name, t.User, string(t.Role), joinScopes(t.Scopes), when(t.Expires), when(t.LastUsed), t.From}
+			})
+		})}
+	cmd.Flags().StringVar(&user, "user", "", `whose; empty means one's own, "*" all`)
+	return cmd
+}
+
+func joinScopes(all []control.Scope) string {
+	var words []string
+	for _, s := range all {
+		words = append(words, string(s))
+	}
+	return strings.Join(words, ",")
+}
+
+func tokenAdd(r *reach) *cobra.Command {
+	var in web.TokenOrder
+	var role string
+	var scopes []string
+	var life time.Duration
+	cmd := &cobra.Command{Use: "add NAME --role ROLE --scope SCOPE", Short: "Make a token; its secret is printed once", Args: cobra.ExactArgs(1),
+		Example: "  peerload-server token add backup --user alice --role viewer --scope read",
+		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+			in.Name, in.Role, in.LifeS = args[0], control.Role(role), int64(life/time.Second)
+			for _, s := range scopes {
+				in.Scopes = append(in.Scopes, control.Scope(s))
+			}
+			var t control.NewToken
+			if err := c.call(cmd.Context(), http.MethodPost, "/tokens", in, &t); err != nil {
+				return err
+			}
+			return r.show(cmd, "token_added", t, "%s\n", t.Secret)
+		})}
+	f := cmd.Flags()
+	f.StringVar(&in.User, "user", "", "whose token, for a shell on the data directory; others make tokens for themselves")
+	f.StringVar(&role, "role", string(control.RoleViewer), "viewer, operator or admin; never more than the user's")
+	f.StringSliceVar(&scopes, "scope", []string{string(control.ScopeRead)}, "read, devices, loads, enterprise, access; repeated or with commas")
+	f.DurationVar(&life, "life", 0, "until it expires, for example 720h; 0 means 90 days")
+	return cmd
+}
+
+func enrolmentCommand() *cobra.Command {
+	return group("enrolment", "Tokens and site keys with which devices get an identity", func(r *reach) []*cobra.Command {
+		return []*cobra.Command{enrolmentList(r), enrolmentAdd(r),
+			remover(r, "revoke ID", "End one; devices that have enrolled stay", http.MethodDelete, "/enrolments", "", "enrolment_revoked")}
+	})
+}
+
+func enrolmentList(r *reach) *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "List them, without their secrets", Args: cobra.NoArgs,
+		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+			var l web.EnrolmentList
+			if err := c.call(cmd.Context(), http.MethodGet, "/enrolments", nil, &l); err != nil {
+				return err
+			}
+			return list(r, cmd, "enrolment", l.Items, "ID NAME SITE-KEY USES PROFILE SITE NETWORKS EXPIRES", func(e control.EnrolmentToken) []string {
+				return []string{e.ID, e.Name, onOff(e.SiteKey), fmt.Sprint(e.Uses), e.Profile, e.Site, strings.Join(e.Networks, ","), when(e.Expires)}
+			})
+		})}
+}
+
+func enrolmentAdd(r *reach) *cobra.Command {
+	var in web.NewEnrolment
+	var life time.Duration
+	cmd := &cobra.Command{Use: "add NAME", Short: "Make an enrolment token or a site key; its secret is printed once", Args: cobra.ExactArgs(1),
+		Example: "  peerload-server enrolment add kyoto --site-key --site Kyoto --network 10.1.0.0/16",
+		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+			in.Name, in.LifeS = args[0], int64(life/time.Second)
+			var t control.NewEnrolmentToken
+			if err := c.call(cmd.Context(), http.MethodPost, "/enrolments", in, &t); err != nil {
+				return err
+			}
+			return r.show(cmd, "enrolment_added", t, "%s\n", t.Secret)
+		})}
+	f := cmd.Flags()
+	f.BoolVar(&in.SiteKey, "site-key", false, "for any number of devices, until it is revoked")
+	f.IntVar(&in.Uses, "uses", 0, "how many devices may enrol with it; 0 means 1")
+	f.StringVar(&in.Profile, "profile", "", "the profile that they get")
+	f.StringVar(&in.Site, "site", "", "the site that they get")
+	f.StringSliceVar(&in.Networks, "network", nil, "prefixes that they must come from")
+	f.DurationVar(&life, "life", 0, "until it expires; 0 means a week, never for a site key")
+	return cmd
+}

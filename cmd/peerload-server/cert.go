@@ -1,0 +1,107 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Lives of a generated certificate: it is made anew at a start in its last
+// months.
+const (
+	certLife  = 2 * 365 * 24 * time.Hour
+	certRenew = 60 * 24 * time.Hour
+)
+
+// certificate returns the certificate to serve with: the administrator's, or
+// one that is generated in dir and kept there. names are host names and
+// addresses that a generated one is for.
+func certificate(certFile, keyFile, dir string, names []string, now time.Time) (tls.Certificate, error) {
+	if certFile != "" || keyFile != "" {
+		if certFile == "" || keyFile == "" {
+			return tls.Certificate{}, errors.New("--tls-cert and --tls-key belong together")
+		}
+		return tls.LoadX509KeyPair(certFile, keyFile)
+	}
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	c, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err == nil && usable(c.Leaf, names, now) {
+		return c, nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return c, fmt.Errorf("the generated certificate: %w; remove %s to have a new one", err, certFile)
+	}
+	if err := generate(certFile, keyFile, names, now); err != nil {
+		return c, err
+	}
+	return tls.LoadX509KeyPair(certFile, keyFile)
+}
+
+func usable(leaf *x509.Certificate, names []string, now time.Time) bool {
+	return now.Add(certRenew).Before(leaf.NotAfter) && !slices.ContainsFunc(names, func(n string) bool { return leaf.VerifyHostname(n) != nil })
+}
+
+// generate makes a certificate that signs itself: clients trust it by having
+// its file.
+func generate(certFile, keyFile string, names []string, now time.Time) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return err
+	}
+	c := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: "Peerload controller " + names[0]},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(certLife), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	for _, n := range names {
+		if ip := net.ParseIP(n); ip != nil {
+			c.IPAddresses = append(c.IPAddresses, ip)
+		} else {
+			c.DNSNames = append(c.DNSNames, n)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		return err
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	// The certificate last: without it both are made anew.
+	if err := os.Remove(certFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := writePEM(keyFile, "PRIVATE KEY", raw, 0o600); err != nil {
+		return err
+	}
+	return writePEM(certFile, "CERTIFICATE", der, 0o644)
+}
+
+// writePEM replaces a file by rename.
+func writePEM(path, kind string, der []byte, mode fs.FileMode) error {
+	part := path + ".part"
+	if err := os.WriteFile(part, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode); err != nil {
+		return err
+	}
+	return os.Rename(part, path)
+}
+
+// fingerprint is the SHA-256 of a certificate, as browsers show it.
+func fingerprint(c tls.Certificate) string { return fmt.Sprintf("%X", sha256.Sum256(c.Certificate[0])) }

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/web"
+)
+
+// Environment variables that stand in for flags.
+const (
+	envData     = "PEERLOAD_DATA"
+	envDatabase = "PEERLOAD_DATABASE"
+	envServer   = "PEERLOAD_SERVER"
+	envToken    = "PEERLOAD_TOKEN"
+	envCA       = "PEERLOAD_CA"
+)
+
+// errUnreachable says that a remote controller does not answer.
+var errUnreachable = errors.New("the controller cannot be reached")
+
+// reach are the flags that say which controller a command is for.
+type reach struct {
+	data, database                string
+	server, token, tokenFile, caf string
+	ifVersion                     int64
+	json                          bool
+}
+
+// flags adds the flags.
+func (r *reach) flags(f *pflag.FlagSet) {
+	r.dataFlags(f)
+	f.StringVar(&r.server, "server", os.Getenv(envServer), "URL of a remote controller, instead of --data (environment: "+envServer+")")
+	f.StringVar(&r.token, "token", "", "API token for --server; better in the environment, "+envToken+", which other users cannot see")
+	f.StringVar(&r.tokenFile, "token-file", "", "file that holds the token")
+	f.StringVar(&r.caf, "ca", os.Getenv(envCA), "PEM file of the certificate that --server has, or of who signed it (environment: "+envCA+")")
+	f.Int64Var(&r.ifVersion, "if-version", 0, "change it only if it is still at this version")
+	f.BoolVar(&r.json, "json", false, "print one JSON object a line")
+}
+
+// dataFlags adds those of the data directory only.
+func (r *reach) dataFlags(f *pflag.FlagSet) {
+	data := defaultData
+	if v := os.Getenv(envData); v != "" {
+		data = v
+	}
+	f.StringVar(&r.data, "data", data, "the controller's data directory (environment: "+envData+")")
+	f.StringVar(&r.database, "database", os.Getenv(envDatabase), "URL of a PostgreSQL database, instead of SQLite in the data directory (environment: "+envDatabase+")")
+}
+
+// client calls the API: that of a remote controller, or in this process on the
+// data directory. Both ways are one: the same requests, the same answers.
+type client struct {
+	base      string
+	http      *http.Client
+	token     string
+	ifVersion int64
+	close     func() error
+}
+
+// timeout bounds a call without files.
+const timeout = 2 * time.Minute
+
+// client opens the way to the controller.
+func (r *reach) client(ctx context.Context) (*client, error) {
+	if r.server != "" {
+		return r.remote()
+	}
+	d := dataDir(r.data)
+	if err := requireData(d, r.database); err != nil {
+		return nil, err
+	}
+	if err := d.prepare(); err != nil {
+		return nil, err
+	}
+	c, err := openController(ctx, d, r.database, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	if err != nil {
+		return nil, err
+	}
+	return &client{base: "http://local", http: &http.Client{Transport: c.web.Local(shellActor())}, ifVersion: r.ifVersion, close: c.store.Close}, nil
+}
+
+func (r *reach) remote() (*client, error) {
+	u, err := url.Parse(r.server)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("--server %q is not a URL such as https://controller:8443", r.server)
+	}
+	c := &client{base: strings.TrimSuffix(u.String(), "/"), token: r.token, ifVersion: r.ifVersion, close: func() error { return nil }}
+	if c.token == "" && r.tokenFile != "" {
+		b, err := os.ReadFile(r.tokenFile)
+		if err != nil {
+			return nil, err
+		}
+		c.token = strings.TrimSpace(string(b))
+	}
+	if c.token == "" {
+		c.token = os.Getenv(envToken)
+	}
+	if c.token == "" {
+		return nil, fmt.Errorf("--server needs a token: set %s, or give --token-file or --token; \"peerload-server token add\" makes one", envToken)
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	if r.caf != "" {
+		pem, err := os.ReadFile(r.caf)
+		if err != nil {
+			return nil, err
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no certificate", r.caf)
+		}
+		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
+	c.http = &http.Client{Transport: t}
+	return c, nil
+}
+
+// problem is an error as the API tells it.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Detail string `json:"detail"`
+	Errors []struct {
+		Location string `json:"location"`
+		Message  string `json:"message"`
+	} `json:"errors"`
+	status string
+}
+
+// Error implements error.
+func (p *problem) Error() string {
+	text := p.Detail
+	if text == "" {
+		text = p.status
+	}
+	for _, e := range p.Errors {
+		text += "; " + strings.TrimSpace(e.Location+" "+e.Message)
+	}
+	return text
+}
+
+// Unwrap returns the error of package control that it stands for.
+func (p *problem) Unwrap() error { return web.ErrorOf(p.Type) }
+
+// call sends a request with a JSON body, nil for none, and reads the answer
+// into out, nil for none.
+func (c *client) call(ctx context.Context, method, path string, in, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var body io.Reader
+	contentType := ""
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body, contentType = bytes.NewReader(b), "application/json"
+	}
+	return c.send(ctx, method, path, contentType, body, out)
+}
+
+func (c *client) send(ctx context.Context, method, path, contentType string, body io.Reader, out any) error {
+	r, err := http.NewRequestWithContext(ctx, method, c.base+web.Prefix+path, body)
+	if err != nil {
+		return err
+	}
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if c.ifVersion > 0 && method != http.MethodGet {
+		r.Header.Set("If-Match", strconv.Quote(strconv.FormatInt(c.ifVersion, 10)))
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		p := &problem{status: fmt.Sprintf("%s answered %d", c.base, resp.StatusCode)}
+		// What is no problem of ours keeps the status as its text.
+		_ = json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(p)
+		return p
+	}
+	if out == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(out)
+}
+
+// all reads all pages of a list.
+func all[T any](ctx context.Context, c *client, path string, q url.Values) ([]T, error) {
+	return some[T](ctx, c, path, q, 0)
+}
+
+// some reads at most most things of a list, 0 for all.
+func some[T any](ctx context.Context, c *client, path string, q url.Values, most int) ([]T, error) {
+	var items []T
+	if q == nil {
+		q = url.Values{}
+	}
+	for {
+		size := control.MaxPage
+		if most > 0 {
+			size = min(size, most-len(items))
+		}
+		q.Set("limit", strconv.Itoa(size))
+		var l control.List[T]
+		if err := c.call(ctx, http.MethodGet, path+"?"+q.Encode(), nil, &l); err != nil {
+			return nil, err
+		}
+		items = append(items, l.Items...)
+		if l.Next == "" || most > 0 && len(items) >= most {
+			return items, nil
+		}
+		q.Set("after", l.Next)
+	}
+}
+
+// with runs a command with a client.
+func (r *reach) with(run func(cmd *cobra.Command, args []string, c *client) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) (err error) {
+		c, err := r.client(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, c.close()) }()
+		return run(cmd, args, c)
+	}
+}
+
+// part escapes a name for a path.
+func part(name string) string { return "/" + url.PathEscape(name) }

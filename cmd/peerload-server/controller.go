@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/fileserver"
+	"github.com/peerload/peerload/fileserver/cnf"
+	"github.com/peerload/peerload/publish"
+	"github.com/peerload/peerload/trust"
+)
+
+// Ways of --tls.
+const (
+	tlsGenerated = "generated"
+	tlsOff       = "off"
+	addrOff      = "off"
+)
+
+const (
+	pruneEvery = time.Hour
+	// apiGrace is how long requests may go on after the end was asked for.
+	apiGrace = 5 * time.Second
+)
+
+// service is what "serve" was asked for.
+type service struct {
+	reach
+	api, http, tftp      string
+	tls, tlsCert, tlsKey string
+	names                []string
+	transfers            int
+	rate                 int64
+	sites                []string
+	prefixV4, prefixV6   int
+}
+
+// version of the program, as it was built.
+func version() string {
+	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
+		return b.Main.Version
+	}
+	return "devel"
+}
+
+// run serves the controller until ctx ends.
+func (s *service) run(cmd *cobra.Command) (err error) {
+	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+	d := dataDir(s.data)
+	if err := d.prepare(); err != nil {
+		return err
+	}
+	unlock, err := d.lock()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if err := d.sweep(); err != nil {
+		return err
+	}
+	c, err := openController(cmd.Context(), d, s.database, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.store.Close()) }()
+	root, err := os.OpenRoot(d.repository())
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	files := fileserver.Config{Root: root, Log: log, Metrics: fileserver.NewMetrics(), Generate: cnf.Maker{Control: c.ctl, Templates: d.templates()}.Make}
+	if files.Budget, err = s.budget(); err != nil {
+		return err
+	}
+	if err := c.web.Register(files.Metrics); err != nil {
+		return err
+	}
+	api, err := s.listenAPI(d)
+	if err != nil {
+		return err
+	}
+	if err := listen(&files, on(s.http), on(s.tftp)); err != nil {
+		return errors.Join(err, api.Close())
+	}
+	if err := s.announce(cmd, c.ctl, api, files); err != nil {
+		return err
+	}
+	return serveAll(cmd.Context(), c, api, files, log)
+}
+
+// on is the address to listen at, "" for off.
+func on(addr string) string {
+	if addr == addrOff {
+		return ""
+	}
+	return addr
+}
+
+func (s *service) budget() (b fileserver.Budget, err error) {
+	b = fileserver.Budget{Transfers: s.transfers, Rate: s.rate, PrefixV4: s.prefixV4, PrefixV6: s.prefixV6}
+	for _, text := range s.sites {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return b, fmt.Errorf("--site %q is not a network such as 10.1.0.0/16", text)
+		}
+		b.Sites = append(b.Sites, p)
+	}
+	return b, b.Validate()
+}
+
+// apiListener is where the API listens.
+type apiListener struct {
+	net.Listener
+	scheme, host, print string
+}
+
+// listenAPI opens the socket of the API, with TLS unless it is off.
+func (s *service) listenAPI(d dataDir) (*apiListener, error) {
+	ln, err := net.Listen("tcp", s.api)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errSocket, err)
+	}
+	a := &apiListener{Listener: ln, scheme: "http", host: s.host(ln)}
+	switch s.tls {
+	case tlsOff:
+		return a, nil
+	case tlsGenerated:
+	default:
+		return nil, errors.Join(fmt.Errorf("--tls is %s or %s, not %q", tlsGenerated, tlsOff, s.tls), ln.Close())
+	}
+	host, _, err := net.SplitHostPort(a.host)
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	names := append([]string{host, "localhost", "127.0.0.1", "::1"}, s.names...)
+	cert, err := certificate(s.tlsCert, s.tlsKey, d.tls(), names, time.Now())
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	a.scheme, a.print = "https", fingerprint(cert)
+	a.Listener = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
+	return a, nil
+}
+
+// host is how others reach the listener, with its port: the first --name, else
+// its address, else the name of this host.
+func (s *service) host(ln net.Listener) string {
+	at := ln.Addr().(*net.TCPAddr)
+	name := at.IP.String()
+	if at.IP.IsUnspecified() {
+		if h, err := os.Hostname(); err == nil {
+			name = h
+		} else {
+			name = "localhost"
+		}
+	}
+	if len(s.names) > 0 {
+		name = s.names[0]
+	}
+	return net.JoinHostPort(name, fmt.Sprint(at.Port))
+}
+
+// announce prints where everything is, and the set-up link if nobody can log
+// in yet.
+func (s *service) announce(cmd *cobra.Command, ctl *control.Controller, api *apiListener, files fileserver.Config) error {
+	l := listening{Schema: jsonSchema, Event: "listening", API: api.scheme + "://" + api.host, Fingerprint: api.print}
+	text := l.API + "/\n"
+	if api.print != "" {
+		text += "certificate SHA-256 " + api.print + "\n"
+	}
+	if files.HTTP != nil {
+		l.HTTP = files.HTTP.Addr().String()
+		text += "http://" + l.HTTP + "/\n"
+	}
+	if files.TFTP != nil {
+		l.TFTP = files.TFTP.LocalAddr().String()
+		text += "tftp://" + l.TFTP + "/\n"
+	}
+	secret, err := ctl.BeginSetup(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if secret != "" {
+		l.Setup = l.API + "/setup?" + url.Values{"secret": {secret}}.Encode()
+		text += "set up the first administrator, once, within 24 hours:\n" + l.Setup + "\n"
+	}
+	w := where{json: s.json}
+	return w.print(cmd, l, "%s", text)
+}
+
+// serveAll runs the API, the file server and the upkeep until ctx ends, or one
+// of them fails.
+func serveAll(ctx context.Context, c *controller, api *apiListener, files fileserver.Config, log *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	ended := make(chan error, 2)
+	if files.HTTP != nil || files.TFTP != nil {
+		wg.Go(func() { ended <- fileserver.Serve(ctx, files); cancel() })
+	} else {
+		ended <- nil
+	}
+	wg.Go(func() { ended <- serveAPI(ctx, c, api, log); cancel() })
+	wg.Go(func() { upkeep(ctx, c, log) })
+	wg.Wait()
+	return errors.Join(<-ended, <-ended)
+}
+
+func serveAPI(ctx context.Context, c *controller, api *apiListener, log *slog.Logger) error {
+	h := &http.Server{Handler: c.web, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 30 * time.Minute,
+		IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), apiGrace)
+		defer cancel()
+		if h.Shutdown(grace) != nil {
+			h.Close()
+		}
+	})
+	err := h.Serve(api)
+	if !stop() {
+		<-stopped
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// upkeep notes at the start what the repository has, and does from then on
+// what must be done now and then: signatures are refreshed, old entries go.
+func upkeep(ctx context.Context, c *controller, log *slog.Logger) {
+	who := control.Actor{Kind: control.ActorSystem, Name: "upkeep", From: "local", Role: control.RoleAdmin}
+	if err := c.ctl.SyncLoads(ctx, who); err != nil && ctx.Err() == nil {
+		log.Error("the repository's loads were not read", "error", err)
+	}
+	prune, fresh := time.NewTicker(pruneEvery), time.NewTicker(publish.FreshEvery)
+	defer prune.Stop()
+	defer fresh.Stop()
+	refresh(c.repo, log)
+	pruneOnce(ctx, c.ctl, log)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-prune.C:
+			pruneOnce(ctx, c.ctl, log)
+		case <-fresh.C:
+			refresh(c.repo, log)
+		}
+	}
+}
+
+func pruneOnce(ctx context.Context, ctl *control.Controller, log *slog.Logger) {
+	if _, err := ctl.Prune(ctx); err != nil && ctx.Err() == nil {
+		log.Error("old entries were not removed", "error", err)
+	}
+}
+
+func refresh(repo *trust.Repository, log *slog.Logger) {
+	if _, err := repo.Loads(); errors.Is(err, trust.ErrNoRepository) {
+		return // nothing was published yet
+	}
+	if err := repo.Refresh(); err != nil {
+		log.Error("the repository's signatures were not refreshed", "error", err)
+	}
+}

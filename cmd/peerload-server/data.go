@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/store/postgres"
+	"github.com/peerload/peerload/store/sqlite"
+	"github.com/peerload/peerload/trust"
+	"github.com/peerload/peerload/web"
+)
+
+// defaultData is the data directory if none is named.
+const defaultData = "/var/lib/peerload-server"
+
+// dataDir is the data directory: all that the controller keeps.
+type dataDir string
+
+func (d dataDir) database() string   { return filepath.Join(string(d), "controller.db") }
+func (d dataDir) repository() string { return filepath.Join(string(d), "repository") }
+func (d dataDir) keys() string       { return filepath.Join(string(d), "keys") }
+func (d dataDir) spool() string      { return filepath.Join(string(d), "spool") }
+func (d dataDir) tls() string        { return filepath.Join(string(d), "tls") }
+func (d dataDir) templates() string  { return filepath.Join(string(d), "templates") }
+
+// errData says that the data directory cannot be used.
+var errData = errors.New("the data directory cannot be used")
+
+// prepare makes the directories that are missing, for the owner alone.
+func (d dataDir) prepare() error {
+	for _, p := range []string{string(d), d.repository(), d.spool(), d.tls(), d.templates()} {
+		if err := os.MkdirAll(p, 0o700); err != nil {
+			return fmt.Errorf("%w: %w; name another with --data", errData, err)
+		}
+	}
+	return nil
+}
+
+// sweep removes what an interrupted upload has left. Only who holds the lock
+// may do it.
+func (d dataDir) sweep() error {
+	left, err := filepath.Glob(filepath.Join(d.spool(), "upload-*"))
+	if err != nil {
+		return err
+	}
+	for _, p := range left {
+		if err := os.RemoveAll(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lock keeps a second server away. It ends with the process, however that ends.
+func (d dataDir) lock() (unlock func() error, err error) {
+	f, err := os.OpenFile(filepath.Join(string(d), "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%w: another peerload-server serves %s", errData, d)
+	}
+	return f.Close, nil
+}
+
+// openStore opens the database: PostgreSQL by its URL, else SQLite in the data
+// directory.
+func openStore(ctx context.Context, d dataDir, database string) (control.Store, error) {
+	switch {
+	case database == "":
+		return sqlite.Open(ctx, sqlite.Config{Path: d.database()})
+	case strings.HasPrefix(database, "postgres://"), strings.HasPrefix(database, "postgresql://"):
+		return postgres.Open(ctx, postgres.Config{URL: database})
+	}
+	return nil, errors.New("--database is a URL such as postgres://user@host/name, or nothing for SQLite")
+}
+
+// controller is an opened data directory.
+type controller struct {
+	store control.Store
+	repo  *trust.Repository
+	ctl   *control.Controller
+	web   *web.Server
+}
+
+// openController opens all that the API needs.
+func openController(ctx context.Context, d dataDir, database string, log *slog.Logger) (*controller, error) {
+	c := &controller{}
+	var err error
+	if c.store, err = openStore(ctx, d, database); err != nil {
+		return nil, err
+	}
+	if err := c.assemble(d, log); err != nil {
+		return nil, errors.Join(err, c.store.Close())
+	}
+	return c, nil
+}
+
+func (c *controller) assemble(d dataDir, log *slog.Logger) (err error) {
+	if c.repo, err = trust.OpenRepository(trust.RepositoryConfig{Dir: d.repository(), Keys: d.keys()}); err != nil {
+		return err
+	}
+	if c.ctl, err = control.New(control.Config{Store: c.store, Repository: c.repo}); err != nil {
+		return err
+	}
+	c.web, err = web.New(web.Config{Control: c.ctl, Spool: d.spool(), Version: version(), Log: log})
+	return err
+}
+
+// requireData refuses a directory without a controller's database: a typing
+// error must not make an empty controller.
+func requireData(d dataDir, database string) error {
+	if database != "" {
+		return nil
+	}
+	if _, err := os.Stat(d.database()); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s holds no controller's data: start \"peerload-server serve --data %s\" once, name another directory with --data, or a controller with --server",
+			errData, d, d)
+	} else if err != nil {
+		return fmt.Errorf("%w: %w", errData, err)
+	}
+	return nil
+}
+
+// shellActor is whoever has the data directory.
+func shellActor() control.Actor {
+	name := fmt.Sprint("uid ", os.Getuid())
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		name = u.Username
+	}
+	return control.Local(name)
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/web"
+)
+
+// group is a command that groups others, with the flags that all of them have.
+func group(use, short string, make func(r *reach) []*cobra.Command) *cobra.Command {
+	r := &reach{}
+	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: help}
+	r.flags(cmd.PersistentFlags())
+	cmd.AddCommand(make(r)...)
+	return cmd
+}
+
+func deviceCommand() *cobra.Command {
+	return group("device", "List, show, add, change and remove devices", func(r *reach) []*cobra.Command {
+		return []*cobra.Command{deviceList(r), deviceShow(r), deviceAdd(r), deviceSet(r), deviceDelete(r), deviceHistory(r), deviceReset(r)}
+	})
+}
+
+func deviceList(r *reach) *cobra.Command {
+	q := map[string]*string{}
+	cmd := &cobra.Command{Use: "list", Short: "List devices", Args: cobra.NoArgs, Example: "  peerload-server device list --model 7941 --site Kyoto",
+		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+			v := url.Values{}
+			for name, value := range q {
+				if *value != "" {
+					v.Set(name, *value)
+				}
+			}
+			items, err := all[control.DeviceRow](cmd.Context(), c, "/devices", v)
+			if err != nil {
+				return err
+			}
+			return list(r, cmd, "device", items, "DEVICE MODEL PROFILE SITE STATE ACTIVE LAST-SEEN", func(d control.DeviceRow) []string {
+				row := []string{d.Name, d.Model, d.Profile, d.Site, control.StateUnknown, "", ""}
+				if s := d.State; s != nil {
+					row[4], row[5], row[6] = s.Last.State, s.Last.Active, when(s.LastSeen)
+				}
+				return row
+			})
+		})}
+	for name, usage := range map[string]string{"text": "part of the name or description", "model": "of this model", "profile": "of this profile",
+		"site": "at this site", "state": "in this state", "active": "that run this load"} {
+		q[name] = cmd.Flags().String(name, "", "devices: "+usage)
+	}
+	return cmd
+}
+
+func deviceShow(r *reach) *cobra.Command {
+	return &cobra.Command{Use: "show DEVICE", Short: "Show a device: what it should do and why, and what it last said", Args: cobra.ExactArgs(1),
+		Example: "  peerload-server device show 00:11:22:33:44:55",
+		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+			var row control.DeviceRow
+			if err := c.call(cmd.Context(), http.MethodGet, "/devices"+part(args[0]), nil, &row); err != nil {
+				return err
+			}
+			var d control.Desired
+			if err := c.call(cmd.Context(), http.MethodGet, "/devices"+part(args[0])+"/desired", nil, &d); err != nil {
+				return err
+			}
+			if r.json {
+				return r.show(cmd, "device", struct {
+					control.DeviceRow
+					Desired control.Desired `json:"desired"`
+				}{row, d}, "")
+			}
+			out := cmd.OutOrStdout()
+			fmt.Fprintf(out, "%s  %s  version %d\n", row.Name, printable(row.Description), row.Version)
+			fmt.Fprintf(out, "model    %s (group %s)\nprofile  %s\nsite     %s\n", d.Model.Name, d.Group, row.Profile, printable(row.Site))
+			fmt.Fprintf(out, "load     %s (%s) %s\n", d.Load.Load, d.Load.Level, d.Load.Warning)
+			if s := row.State; s != nil {
+				fmt.Fprintf(out, "state    %s since %s, runs %s, last seen %s from %s\n", printable(s.Last.State), when(s.Since), printable(s.Last.Active), when(s.LastSeen), s.From)
+				fmt.Fprintf(out, "peers    role %s, parent %s, %d children\n", printable(s.Last.Role), printable(s.Last.Parent), len(s.Last.Children))
+				fmt.Fprintf(out, "bytes    %d from the server, %d from peers, %d to peers\n", s.Traffic.FromOrigin, s.Traffic.FromPeers, s.Traffic.ToPeers)
+				for _, f := range s.Failures {
+					fmt.Fprintf(out, "failure  %s %s %s\n", when(f.At), printable(f.Reason), printable(f.Message))
+				}
+			}
+			return effective(r, cmd, d.Settings)
+		})}
+}
+
+// change are the flags that change a device.
+func changeFlags(cmd *cobra.Command, unset *[]string) {
+	f := cmd.Flags()
+	f.String("model", "", "the model, by any way of writing it")
+	f.String("profile", "", "the common profile; empty for none")
+	f.String("site", "", "where the device is, a free word")
+	f.String("description", "", "for people")
+	f.String("load", "", "the load to assign at the level of the device; empty for none")
+	f.StringSliceVar(unset, "unset", nil, "settings to leave to the other levels")
+}
+
+func changeOf(cmd *cobra.Command, args, unset []string) (control.DeviceChange, error) {
+	settings, err := parseSettings(args, unset)
+	return control.DeviceChange{Description: optional(cmd, "description"), Model: optional(cmd, "model"), Profile: optional(cmd, "profile"),
+		Site: optional(cmd, "site"), Load: optional(cmd, "load"), Settings: settings}, err
+}
+
+func (r *reach) showDevice(cmd *cobra.Command, did string, d control.Device) error {
+	return r.show(cmd, "device_"+did, d, "%s %s: version %d, model %s, profile %q, site %q, load %q, %s\n", d.Name, did, d.Version, d.Model,
+		d.Profile, d.Site, d.Load.Load, settingsText(d.Settings))
+}
+
+func deviceAdd(r *reach) *cobra.Command {
+	var unset []string
+	cmd := &cobra.Command{Use: "add DEVICE --model MODEL [NAME=VALUE...]", Short: "Make a device known", Args: cobra.MinimumNArgs(1),
+		Example: "  peerload-server device add 00:11:22:33:44:55 --model 7941 --site Kyoto peer-sharing=on",
+		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+			change, err := changeOf(cmd, args[1:], nil)
+			if err != nil {
+				return err
+			}
+			var d control.Device
+			if err := c.call(cmd.Context(), http.MethodPost, "/devices", web.NewDevice{Name: args[0], DeviceChange: change}, &d); err != nil {
+				return err
+			}
+			return r.showDevice(cmd, "added", d)
+		})}
+	changeFlags(cmd, &unset)
+	return cmd
+}
+
+func deviceSet(r *reach) *cobra.Command {
+	var unset []string
+	cmd := &cobra.Command{Use: "set DEVICE [NAME=VALUE...]", Short: "Change a device or its settings", Args: cobra.MinimumNArgs(1),
+		Example: "  peerload-server device set SEP001122334455 peer-sharing=off --unset wan-limit --load fw2",
+		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+			change, err := changeOf(cmd, args[1:], unset)
+			if err != nil {
+				return err
+			}
+			var d control.Device
+			if err := c.call(cmd.Context(), http.MethodPatch, "/devices"+part(args[0]), change, &d); err != nil {
+				return err
+			}
+			return r.showDevice(cmd, "changed", d)
+		})}
+	changeFlags(cmd, &unset)
+	return cmd
+}
+
+// remover is a command that removes or ends one thing.
+func remover(r *reach, use, short, method, path, tail, event string) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		if err := c.call(cmd.Context(), method, path+part(args[0])+tail, nil, nil); err != nil {
+			return err
+		}
+		return r.show(cmd, event, args[0], "%s: done\n", printable(args[0]))
+	})}
+}
+
+func deviceDelete(r *reach) *cobra.Command {
+	return remover(r, "delete DEVICE", "Forget a device, its secret and its history", http.MethodDelete, "/devices", "", "device_deleted")
+}
+
+func deviceReset(r *reach) *cobra.Command {
+	return remover(r, "reset-identity DEVICE", "Take a device's secret away: it must enrol anew", http.MethodPost, "/devices", "/reset-identity", "identity_reset")
+}
+
+func deviceHistory(r *reach) *cobra.Command {
+	var most int
+	cmd := &cobra.Command{Use: "history DEVICE", Short: "What happened to a device, the latest first", Args: cobra.ExactArgs(1),
+		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+			items, err := some[control.HistoryEntry](cmd.Context(), c, "/devices"+part(args[0])+"/history", nil, most)
+			if err != nil {
+				return err
+			}
+			return printHistory(r, cmd, items)
+		})}
+	cmd.Flags().IntVar(&most, "last", 50, "how many entries, 0 for all")
+	return cmd
+}
+
+func printHistory(r *reach, cmd *cobra.Command, items []control.HistoryEntry) error {
+	return list(r, cmd, "history", items, "TIME DEVICE WHAT OLD NEW FILE REASON BYTES", func(h control.HistoryEntry) []string {
+		bytes := ""
+		if f := h.Final; f != nil {
+			bytes = strconv.FormatInt(f.Size, 10)
+		}
+		return []string{when(h.At), h.Device, h.Kind, h.Old, h.New, h.File, h.Reason, bytes}
+	})
+}
+
+// levelTarget are the flags that say at which level a load is assigned.
+type levelTarget struct {
+	enterprise             bool
+	model, profile, device string
+}
+
+func (t *levelTarget) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVar(&t.enterprise, "enterprise", false, "for all devices")
+	f.StringVar(&t.model, "model", "", "for the devices of this model")
+	f.StringVar(&t.profile, "profile", "", "for the devices of this profile")
+	f.StringVar(&t.device, "device", "", "for this device")
+	cmd.MarkFlagsMutuallyExclusive("enterprise", "model", "profile", "device")
+	cmd.MarkFlagsOneRequired("enterprise", "model", "profile", "device")
+}
+
+// path is where the API has the level.
+func (t *levelTarget) path() string {
+	switch {
+	case t.enterprise:
+		return "/" + policy.LevelEnterprise.String()
+	case t.model != "":
+		return "/models" + part(t.model)
+	case t.profile != "":
+		return "/profiles" + part(t.profile)
+	}
+	return "/devices" + part(t.device)
+}

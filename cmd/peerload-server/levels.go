@@ -1,0 +1,257 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/web"
+)
+
+func profileCommand() *cobra.Command {
+	return group("profile", "Common profiles: settings and a load for many devices", func(r *reach) []*cobra.Command {
+		return []*cobra.Command{profileList(r), profileShow(r), profileAdd(r), profileSet(r),
+			remover(r, "delete PROFILE", "Remove a profile that no device has", http.MethodDelete, "/profiles", "", "profile_deleted")}
+	})
+}
+
+func profileList(r *reach) *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "List profiles", Args: cobra.NoArgs, RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+		items, err := all[control.Profile](cmd.Context(), c, "/profiles", nil)
+		if err != nil {
+			return err
+		}
+		return list(r, cmd, "profile", items, "PROFILE LOAD SETTINGS DESCRIPTION", func(p control.Profile) []string {
+			return []string{p.Name, p.Load.Load, settingsText(p.Settings), p.Description}
+		})
+	})}
+}
+
+// levelSettings prints the settings of a level, set or not.
+func levelSettings(r *reach, cmd *cobra.Command, c *client, path string) error {
+	var l control.LevelSettings
+	if err := c.call(cmd.Context(), http.MethodGet, path+"/settings", nil, &l); err != nil {
+		return err
+	}
+	return list(r, cmd, "setting", l.Settings, "SETTING VALUE MEANING", func(s control.LevelSetting) []string {
+		value := ""
+		if s.Value != nil {
+			value = *s.Value
+		}
+		return []string{s.Name, value, s.Help}
+	})
+}
+
+func profileShow(r *reach) *cobra.Command {
+	return &cobra.Command{Use: "show PROFILE", Short: "Show the settings of a profile", Args: cobra.ExactArgs(1),
+		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+			var p control.Profile
+			if err := c.call(cmd.Context(), http.MethodGet, "/profiles"+part(args[0]), nil, &p); err != nil {
+				return err
+			}
+			if err := r.show(cmd, "profile", p, "%s  %s  load %q  version %d\n", p.Name, printable(p.Description), p.Load.Load, p.Version); err != nil {
+				return err
+			}
+			return levelSettings(r, cmd, c, "/profiles"+part(args[0]))
+		})}
+}
+
+func (r *reach) showProfile(cmd *cobra.Command, did string, p control.Profile) error {
+	return r.show(cmd, "profile_"+did, p, "%s %s: version %d, %s\n", p.Name, did, p.Version, settingsText(p.Settings))
+}
+
+func profileAdd(r *reach) *cobra.Command {
+	cmd := &cobra.Command{Use: "add PROFILE [NAME=VALUE...]", Short: "Make a profile", Args: cobra.MinimumNArgs(1),
+		Example: "  peerload-server profile add lobby peer-sharing=on",
+		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+			settings, err := parseSettings(args[1:], nil)
+			if err != nil {
+				return err
+			}
+			var p control.Profile
+			in := web.NewProfile{Name: args[0], ProfileChange: control.ProfileChange{Description: optional(cmd, "description"), Settings: settings}}
+			if err := c.call(cmd.Context(), http.MethodPost, "/profiles", in, &p); err != nil {
+				return err
+			}
+			return r.showProfile(cmd, "added", p)
+		})}
+	cmd.Flags().String("description", "", "for people")
+	return cmd
+}
+
+func profileSet(r *reach) *cobra.Command {
+	var unset []string
+	cmd := &cobra.Command{Use: "set PROFILE [NAME=VALUE...]", Short: "Change a profile", Args: cobra.MinimumNArgs(1),
+		Example: "  peerload-server profile set lobby wan-limit=200k --unset log-server",
+		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+			settings, err := parseSettings(args[1:], unset)
+			if err != nil {
+				return err
+			}
+			var p control.Profile
+			in := control.ProfileChange{Description: optional(cmd, "description"), Settings: settings}
+			if err := c.call(cmd.Context(), http.MethodPatch, "/profiles"+part(args[0]), in, &p); err != nil {
+				return err
+			}
+			return r.showProfile(cmd, "changed", p)
+		})}
+	cmd.Flags().String("description", "", "for people")
+	cmd.Flags().StringSliceVar(&unset, "unset", nil, "settings to leave to the other levels")
+	return cmd
+}
+
+func enterpriseCommand() *cobra.Command {
+	return group("enterprise", "What holds for all devices, and the controller's switches", func(r *reach) []*cobra.Command {
+		return []*cobra.Command{enterpriseShow(r), enterpriseSet(r)}
+	})
+}
+
+func (r *reach) showEnterprise(cmd *cobra.Command, event string, e control.Enterprise) error {
+	return r.show(cmd, event, e, "auto-registration %s, profile %q; default load %q; version %d\n", onOff(e.AutoRegistration), e.RegisterProfile, e.Load.Load, e.Version)
+}
+
+func enterpriseShow(r *reach) *cobra.Command {
+	return &cobra.Command{Use: "show", Short: "Show the switches and the settings for all devices", Args: cobra.NoArgs,
+		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+			var e control.Enterprise
+			if err := c.call(cmd.Context(), http.MethodGet, "/enterprise", nil, &e); err != nil {
+				return err
+			}
+			if err := r.showEnterprise(cmd, "enterprise", e); err != nil {
+				return err
+			}
+			return levelSettings(r, cmd, c, "/enterprise")
+		})}
+}
+
+func enterpriseSet(r *reach) *cobra.Command {
+	var unset []string
+	cmd := &cobra.Command{Use: "set [NAME=VALUE...]", Short: "Change the switches or the settings for all devices",
+		Example: "  peerload-server enterprise set peer-sharing=on\n  peerload-server enterprise set --auto-registration on --register-profile lobby",
+		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+			settings, err := parseSettings(args, unset)
+			if err != nil {
+				return err
+			}
+			change := control.EnterpriseChange{RegisterProfile: optional(cmd, "register-profile")}
+			if v := optional(cmd, "auto-registration"); v != nil {
+				if *v != policy.On && *v != policy.Off {
+					return fmt.Errorf("--auto-registration is on or off, not %q", *v)
+				}
+				on := *v == policy.On
+				change.AutoRegistration = &on
+			}
+			if len(args)+len(unset) > 0 {
+				if err := c.call(cmd.Context(), http.MethodPatch, "/enterprise/settings", settings, nil); err != nil {
+					return err
+				}
+				c.ifVersion = 0 // it was compared, and has changed
+			}
+			var e control.Enterprise
+			if given(cmd, "auto-registration", "register-profile") {
+				err = c.call(cmd.Context(), http.MethodPatch, "/enterprise", change, &e)
+			} else {
+				err = c.call(cmd.Context(), http.MethodGet, "/enterprise", nil, &e)
+			}
+			if err != nil {
+				return err
+			}
+			if !r.json {
+				fmt.Fprintln(cmd.OutOrStdout(), settingsText(e.Settings))
+			}
+			return r.showEnterprise(cmd, "enterprise_changed", e)
+		})}
+	cmd.Flags().String("auto-registration", "", "on: unknown devices become known by asking for provisioning")
+	cmd.Flags().String("register-profile", "", "the profile that they get; empty for none")
+	cmd.Flags().StringSliceVar(&unset, "unset", nil, "settings to leave to the models' defaults")
+	return cmd
+}
+
+func modelCommand() *cobra.Command {
+	return group("model", "The model table", func(r *reach) []*cobra.Command {
+		return []*cobra.Command{modelList(r), modelShow(r), modelAdd(r),
+			remover(r, "delete MODEL", "Remove an added row, or bring the built-in one back", http.MethodDelete, "/models", "", "model_deleted")}
+	})
+}
+
+func modelRow(m control.Model) []string {
+	return []string{m.Name, m.Family, onOff(m.CanShare), m.GroupName, m.Load.Load, onOff(m.Custom)}
+}
+
+const modelHeader = "MODEL FAMILY CAN-SHARE GROUP LOAD CUSTOM"
+
+func modelList(r *reach) *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "List models", Args: cobra.NoArgs, RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+		var l web.ModelList
+		if err := c.call(cmd.Context(), http.MethodGet, "/models", nil, &l); err != nil {
+			return err
+		}
+		return list(r, cmd, "model", l.Items, modelHeader, modelRow)
+	})}
+}
+
+func modelShow(r *reach) *cobra.Command {
+	return &cobra.Command{Use: "show MODEL", Short: "Show a model with all its settings", Args: cobra.ExactArgs(1),
+		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+			var m control.Model
+			if err := c.call(cmd.Context(), http.MethodGet, "/models"+part(args[0]), nil, &m); err != nil {
+				return err
+			}
+			if err := list(r, cmd, "model", []control.Model{m}, modelHeader, modelRow); err != nil || r.json {
+				return err
+			}
+			return list(r, cmd, "setting", m.Settings, "SETTING DEFAULT LACKING", func(s control.ModelSetting) []string {
+				return []string{s.Name, s.Default, s.Lacking}
+			})
+		})}
+}
+
+func modelAdd(r *reach) *cobra.Command {
+	return &cobra.Command{Use: "add FILE", Short: "Add or replace rows of the model table, from a JSON file", Args: cobra.ExactArgs(1),
+		Long: `Add or replace rows of the model table, all or none, from a JSON file ("-" is
+the standard input): {"model": [{"name": "Camera 1", "family": "camera",
+"can_share": true, "group": "cameras", "defaults": {"peer-sharing": "on"}}]}`,
+		Example: "  peerload-server model add models.json",
+		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+			b, err := readInput(cmd, args[0], 16<<20)
+			if err != nil {
+				return err
+			}
+			var f policy.ModelFile
+			d := json.NewDecoder(strings.NewReader(string(b)))
+			d.DisallowUnknownFields()
+			if err := d.Decode(&f); err != nil {
+				return fmt.Errorf("%s is no file of models: %w", args[0], err)
+			}
+			var l web.ModelList
+			if err := c.call(cmd.Context(), http.MethodPost, "/models", web.ModelRows{Models: f.Model}, &l); err != nil {
+				return err
+			}
+			return list(r, cmd, "model", l.Items, modelHeader, modelRow)
+		})}
+}
+
+// readInput reads a file of at most most bytes, "-" for the standard input.
+func readInput(cmd *cobra.Command, path string, most int64) ([]byte, error) {
+	from := cmd.InOrStdin()
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		from = f
+	}
+	b, err := io.ReadAll(io.LimitReader(from, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = fmt.Errorf("%s has more than %d bytes", path, most)
+	}
+	return b, err
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/policy"
+)
+
+// object is what --json prints for one thing: the thing as the API has it.
+type object struct {
+	Schema int    `json:"schema"`
+	Event  string `json:"event"`
+	Item   any    `json:"item,omitempty"`
+}
+
+// show prints one thing: an object, or a text.
+func (r *reach) show(cmd *cobra.Command, event string, item any, format string, args ...any) error {
+	if r.json {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(object{jsonSchema, event, item})
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), format, args...)
+	return err
+}
+
+// list prints things: an object a line, or a table.
+func list[T any](r *reach, cmd *cobra.Command, event string, items []T, header string, row func(T) []string) error {
+	if r.json {
+		e := json.NewEncoder(cmd.OutOrStdout())
+		for _, it := range items {
+			if err := e.Encode(object{jsonSchema, event, it}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, strings.ReplaceAll(header, " ", "\t"))
+	for _, it := range items {
+		cells := row(it)
+		for i, c := range cells {
+			if cells[i] = printable(c); c == "" {
+				cells[i] = "-"
+			}
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
+	}
+	return w.Flush()
+}
+
+// printable keeps what others have written from moving the cursor.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func when(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format("2006-01-02 15:04:05")
+}
+
+func onOff(b bool) string {
+	if b {
+		return policy.On
+	}
+	return policy.Off
+}
+
+// settingsText writes values as NAME=VALUE.
+func settingsText(v policy.Values) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(v)) {
+		all = append(all, name+"="+v[name])
+	}
+	return strings.Join(all, " ")
+}
+
+// effective prints every effective value, its level, and what the others say.
+func effective(r *reach, cmd *cobra.Command, settings []control.EffectiveSetting) error {
+	return list(r, cmd, "setting", settings, "SETTING VALUE LEVEL OTHERS", func(s control.EffectiveSetting) []string {
+		var others []string
+		for _, o := range s.Others {
+			others = append(others, fmt.Sprintf("%s: %q", o.Level, o.Value))
+		}
+		if s.Reason != "" {
+			others = append(others, s.Reason)
+		}
+		return []string{s.Setting, s.Value, s.Level.String(), strings.Join(others, ", ")}
+	})
+}
+
+// parseSettings reads NAME=VALUE arguments.
+func parseSettings(args, unset []string) (control.SettingsChange, error) {
+	c := control.SettingsChange{Unset: unset}
+	for _, a := range args {
+		name, value, ok := strings.Cut(a, "=")
+		if !ok {
+			return c, fmt.Errorf("%q is not NAME=VALUE, for example peer-sharing=on", a)
+		}
+		if c.Set == nil {
+			c.Set = policy.Values{}
+		}
+		c.Set[name] = value
+	}
+	return c, nil
+}
+
+// optional is a flag's value if it was given, else nil.
+func optional(cmd *cobra.Command, name string) *string {
+	if f := cmd.Flags().Lookup(name); f != nil && f.Changed {
+		v := f.Value.String()
+		return &v
+	}
+	return nil
+}
+
+// given reports whether any of these flags was given.
+func given(cmd *cobra.Command, names ...string) bool {
+	return slices.ContainsFunc(names, func(n string) bool { return cmd.Flags().Changed(n) })
+}

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/web"
+)
+
+func reportCommand() *cobra.Command {
+	return group("report", "What devices say, and who changed what", func(r *reach) []*cobra.Command {
+		return []*cobra.Command{reportOverview(r), reportHistory(r), reportAudit(r)}
+	})
+}
+
+func reportOverview(r *reach) *cobra.Command {
+	var silent time.Duration
+	cmd := &cobra.Command{Use: "overview", Short: "Count devices, states and bytes", Args: cobra.NoArgs,
+		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+			var o control.Overview
+			q := url.Values{"silent_s": {fmt.Sprint(int64(silent / time.Second))}}
+			if err := c.call(cmd.Context(), http.MethodGet, "/overview?"+q.Encode(), nil, &o); err != nil {
+				return err
+			}
+			if r.json {
+				return r.show(cmd, "overview", o, "")
+			}
+			out := cmd.OutOrStdout()
+			fmt.Fprintf(out, "%d devices, %d silent for %s, %d do not run the load they should\n", o.Devices, o.Silent, silent, o.Pending)
+			for _, part := range []struct {
+				what string
+				n    map[string]int
+			}{{"state", o.ByState}, {"model", o.ByModel}, {"runs", o.ByActive}, {"role", o.ByRole}} {
+				for _, k := range slices.Sorted(maps.Keys(part.n)) {
+					fmt.Fprintf(out, "%-6s %6d  %s\n", part.what, part.n[k], printable(k))
+				}
+			}
+			_, err := fmt.Fprintf(out, "bytes: %d from the server, %d from peers, %d held before, %d sent to peers\n", o.Traffic.FromOrigin,
+				o.Traffic.FromPeers, o.Traffic.FromCache, o.Traffic.ToPeers)
+			return err
+		})}
+	cmd.Flags().DurationVar(&silent, "silent", time.Hour, "after which time a device counts as silent")
+	return cmd
+}
+
+func reportHistory(r *reach) *cobra.Command {
+	var most int
+	var kind string
+	cmd := &cobra.Command{Use: "history", Short: "What happened to all devices, the latest first", Args: cobra.NoArgs,
+		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+			q := url.Values{}
+			if kind != "" {
+				q.Set("kind", kind)
+			}
+			items, err := some[control.HistoryEntry](cmd.Context(), c, "/history", q, most)
+			if err != nil {
+				return err
+			}
+			return printHistory(r, cmd, items)
+		})}
+	cmd.Flags().IntVar(&most, "last", 50, "how many entries, 0 for all")
+	cmd.Flags().StringVar(&kind, "kind", "", "state, load, file, failure, restart, address or known")
+	return cmd
+}
+
+func reportAudit(r *reach) *cobra.Command {
+	var most int
+	cmd := &cobra.Command{Use: "audit", Short: "Who changed what, when and from where, the latest first", Args: cobra.NoArgs,
+		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+			items, err := some[control.AuditEntry](cmd.Context(), c, "/audit", nil, most)
+			if err != nil {
+				return err
+			}
+			return list(r, cmd, "audit", items, "TIME WHO FROM ACTION TARGET CHANGES", func(a control.AuditEntry) []string {
+				var changes []string
+				for _, f := range a.Changes {
+					changes = append(changes, fmt.Sprintf("%s: %s → %s", f.Field, valueOr(f.Old), valueOr(f.New)))
+				}
+				return []string{when(a.At), a.Actor, a.From, a.Action, a.Target, strings.Join(changes, "; ")}
+			})
+		})}
+	cmd.Flags().IntVar(&most, "last", 50, "how many entries, 0 for all")
+	return cmd
+}
+
+func valueOr(v *string) string {
+	if v == nil {
+		return "unset"
+	}
+	return *v
+}
+
+// errRows ends a bulk write of which some rows failed, after they are printed.
+var errRows = errors.New("rows were not written as asked")
+
+func bulkCommand() *cobra.Command {
+	r := &reach{}
+	var create, dry bool
+	cmd := &cobra.Command{Use: "bulk FILE.csv", Short: "Write many devices from a table; each row is read back", Args: cobra.ExactArgs(1),
+		Long: `Write many devices from a CSV table ("-" is the standard input). The first line
+names the columns: device, and any of model, profile, site, description, load
+and the names of settings. An empty cell changes nothing, a hyphen unsets a
+setting or empties a field. Each row is written, read back and compared by
+itself; one that fails does not stop the others, and the exit status tells.`,
+		Example: "  peerload-server bulk phones.csv --create",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, err := readInput(cmd, args[0], 16<<20)
+			if err != nil {
+				return err
+			}
+			rows, err := bulkRows(b, create)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			if dry {
+				return r.show(cmd, "bulk_read", len(rows), "%d rows can be read; nothing was written\n", len(rows))
+			}
+			return r.with(func(cmd *cobra.Command, _ []string, c *client) error { return sendBulk(r, cmd, c, rows) })(cmd, args)
+		}}
+	r.flags(cmd.Flags())
+	cmd.Flags().BoolVar(&create, "create", false, "make devices that are not known")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only read the table")
+	return cmd
+}
+
+func sendBulk(r *reach, cmd *cobra.Command, c *client, rows []control.BulkRow) error {
+	failed := 0
+	for batch := range slices.Chunk(rows, 500) { // so that one call does not take minutes
+		var a web.BulkAnswer
+		if err := c.call(cmd.Context(), http.MethodPost, "/bulk", web.BulkRequest{Rows: batch}, &a); err != nil {
+			return err
+		}
+		failed += a.Failed
+		if err := list(r, cmd, "bulk_row", a.Results, "DEVICE OK CREATED PROBLEM", func(b control.BulkResult) []string {
+			return []string{b.Device, onOff(b.OK), onOff(b.Created), b.Error}
+		}); err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d %w", failed, len(rows), errRows)
+	}
+	return nil
+}
+
+// bulkRows reads the table.
+func bulkRows(b []byte, create bool) ([]control.BulkRow, error) {
+	t := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))))
+	header, err := t.Read()
+	if err != nil {
+		return nil, fmt.Errorf("it has no first line with the columns: %w", err)
+	}
+	if !slices.Contains(header, "device") {
+		return nil, errors.New(`it has no column "device"`)
+	}
+	var rows []control.BulkRow
+	for {
+		cells, err := t.Read()
+		if err == io.EOF {
+			return rows, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		row := control.BulkRow{Create: create}
+		for i, name := range header {
+			if err := bulkCell(&row, name, cells[i]); err != nil {
+				return nil, err
+			}
+		}
+		rows = append(rows, row)
+	}
+}
+
+func bulkCell(row *control.BulkRow, name, cell string) error {
+	value := cell
+	if cell == "-" {
+		value = ""
+	}
+	field, ok := map[string]**string{"model": &row.Change.Model, "profile": &row.Change.Profile, "site": &row.Change.Site,
+		"description": &row.Change.Description, "load": &row.Change.Load}[name]
+	switch {
+	case name == "device":
+		row.Device = cell
+	case cell == "":
+	case ok:
+		*field = &value
+	default:
+		if _, err := policy.Lookup(name); err != nil {
+			return err
+		}
+		if s := &row.Change.Settings; cell == "-" {
+			s.Unset = append(s.Unset, name)
+		} else {
+			if s.Set == nil {
+				s.Set = policy.Values{}
+			}
+			s.Set[name] = value
+		}
+	}
+	return nil
+}
+
+func backupCommand() *cobra.Command {
+	r := &reach{}
+	cmd := &cobra.Command{Use: "backup FILE", Short: "Write the whole database into a file, while the controller runs", Args: cobra.ExactArgs(1),
+		Long: `Write the whole database into a new file, as JSON lines that every kind of
+database can restore. Signing keys and published loads are not in it: copy the
+directories keys and repository too.`,
+		Example: "  peerload-server backup /backup/controller.jsonl",
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			d := dataDir(r.data)
+			if err := requireData(d, r.database); err != nil {
+				return err
+			}
+			s, err := openStore(cmd.Context(), d, r.database)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, s.Close()) }()
+			part := args[0] + ".part"
+			f, err := os.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+			if err != nil {
+				return err
+			}
+			defer os.Remove(part) // there no more after a success
+			if err := errors.Join(s.Export(cmd.Context(), f), f.Sync(), f.Close()); err != nil {
+				return err
+			}
+			if err := os.Link(part, args[0]); err != nil { // unlike a rename it replaces nothing
+				return err
+			}
+			return r.show(cmd, "backup_written", args[0], "%s written\n", args[0])
+		}}
+	r.dataFlags(cmd.Flags())
+	cmd.Flags().BoolVar(&r.json, "json", false, "print one JSON object a line")
+	return cmd
+}
+
+func restoreCommand() *cobra.Command {
+	r := &reach{}
+	cmd := &cobra.Command{Use: "restore FILE", Short: "Read a backup into an empty database", Args: cobra.ExactArgs(1),
+		Long: `Read what "backup" has written into an empty database: that of a data directory
+without one, or an empty PostgreSQL. One that holds something is left alone.`,
+		Example: "  peerload-server restore /backup/controller.jsonl --data /var/lib/peerload-server",
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			f, err := os.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			d := dataDir(r.data)
+			if err := d.prepare(); err != nil {
+				return err
+			}
+			s, err := openStore(cmd.Context(), d, r.database)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, s.Close()) }()
+			if err := s.Import(cmd.Context(), f); err != nil {
+				return err
+			}
+			return r.show(cmd, "restored", args[0], "%s restored\n", args[0])
+		}}
+	r.dataFlags(cmd.Flags())
+	cmd.Flags().BoolVar(&r.json, "json", false, "print one JSON object a line")
+	return cmd
+}
