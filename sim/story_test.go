@@ -96,6 +96,18 @@ var stories = []story{
 	}},
 	{name: "late device", n: 8, last: sec(21.9), wan: 1.0001, do: func(c *story) { c.s.At(sec(20), c.sub.Device(c.f).Start) }},
 	{name: "device joins half way", n: 8, last: sec(8.6), wan: 1.001, do: func(c *story) { c.s.At(sec(4), c.sub.Device(c.f).Start) }},
+	{name: "newcomers while the root is dead", n: 16, last: sec(11.5), wan: 1.05, do: func(c *story) {
+		c.atRoot(sec(3), (*Device).PowerOff)
+		for i := range 12 {
+			c.s.At(sec(3.02+float64(i)/6), c.sub.Device(c.f).Start)
+		}
+	}},
+	{name: "newcomers while the root crashes", n: 16, last: sec(9.4), wan: 1.05, do: func(c *story) {
+		c.atRoot(sec(3), (*Device).Crash)
+		for i := range 20 {
+			c.s.At(sec(2.9+float64(i)/40), c.sub.Device(c.f).Start)
+		}
+	}},
 	{name: "two halves meet", n: 8, last: sec(10.5), wan: 1.2, do: func(c *story) { c.s.At(sec(3), c.sub.Partition(Side(2))) }},
 	{name: "split half way", n: 8, last: sec(12), wan: 1.45, do: func(c *story) {
 		c.s.At(sec(2), func() { c.s.At(sec(6), c.sub.Partition(Side(2))) })

@@ -23,6 +23,9 @@ func (e *Election) Claim(now time.Duration, c Candidate, out *Output) {
 	if c.Claim.Complete {
 		e.answering = false
 	}
+	if c.Claim.Rank.CompareHolding(e.holding) >= 0 {
+		e.objecting = false
+	}
 	if c.Claim.Rank.Confirmed {
 		e.hearConfirmed(now, c, out)
 	} else {
@@ -43,6 +46,7 @@ func (e *Election) heardRoot(now time.Duration, c Candidate, out *Output) {
 		c.Claim.Rank = e.root.Claim.Rank
 	}
 	e.root = c
+	e.objecting = false
 	if !e.challenge.Peer.IsZero() {
 		e.challenge = Candidate{}
 		e.awake = false
@@ -113,6 +117,13 @@ func (e *Election) hearTentative(now time.Duration, c Candidate, out *Output) {
 		if c.Claim.Rank.CompareHolding(mine) >= 0 {
 			e.deferTo(now, c, out)
 		}
+	case Following:
+		// The root answers at once if it lives. If it does not, whoever holds
+		// more claims too before this one is confirmed: the newcomer would
+		// begin the file again.
+		if !e.objecting && c.Claim.Rank.CompareHolding(e.holding) < 0 {
+			e.objecting, e.object = true, now+e.cfg.Answer+e.early(e.cfg.ClaimEvery)
+		}
 	case Deferring:
 		if c.Peer == e.root.Peer || c.Claim.Rank.Outranks(c.Peer, e.root.Claim.Rank, e.root.Peer) {
 			e.deferTo(now, c, out)
@@ -164,6 +175,9 @@ func (e *Election) Tick(now time.Duration, out *Output) {
 	if e.answering && e.answer <= now {
 		e.confirm(now, wire.ReasonHolder, out)
 		return
+	}
+	if e.objecting && e.object <= now {
+		e.listen(now, 0, wire.ReasonLongestPrefix, out)
 	}
 	if !e.awake || e.wake > now {
 		return

@@ -152,6 +152,8 @@ type Election struct {
 	claimed   bool
 	answer    time.Duration // when a holder's answer is due
 	answering bool
+	object    time.Duration // when a follower that holds more than a claimant
+	objecting bool          // claims too, unless the root lives
 	distrust  map[netip.Addr]time.Duration
 }
 
@@ -205,6 +207,9 @@ func (e *Election) Deadline() (time.Duration, bool) {
 	at, ok := e.wake, e.awake
 	if e.answering && (!ok || e.answer < at) {
 		at, ok = e.answer, true
+	}
+	if e.objecting && (!ok || e.object < at) {
+		at, ok = e.object, true
 	}
 	return at, ok
 }
@@ -319,7 +324,7 @@ func (e *Election) enter(s State, why wire.Reason, out *Output) {
 		return
 	}
 	e.state = s
-	e.answering = false
+	e.answering, e.objecting = false, false
 	e.challenge = Candidate{}
 	out.Changed, out.Reason = true, why
 }
