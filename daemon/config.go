@@ -27,7 +27,8 @@ type Config struct {
 	Provision string
 	// Controller is the URL of the controller that check-ins go to. "": none.
 	Controller string
-	// TokenFile holds the token that the controller knows this device by.
+	// TokenFile holds the enrolment token or site key that makes the device
+	// known to the controller; afterwards it has a secret of its own.
 	TokenFile string
 	// CACert is a file of CA certificates that HTTPS servers are verified
 	// against, PEM. "": the system's.

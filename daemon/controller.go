@@ -3,10 +3,16 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -22,42 +28,74 @@ type Controller interface {
 	Report(ctx context.Context, name string, r report.Device) error
 }
 
-// reportPath is where a controller takes reports, below its URL.
-const reportPath = "api/v1/devices/%s/report"
+// The controller's API, below its URL.
+const (
+	checkInPath = "api/v1/devices/%s/check-in"
+	enrolPath   = "api/v1/enrol"
+)
 
-// httpController is a controller that is reached over HTTP.
+// httpController is a controller that is reached over HTTP. A device makes a
+// secret of its own, and enrols it with the token that it was given; from then
+// on it needs the token no more.
 type httpController struct{ daemon *Daemon }
 
 // reportTimeout bounds one report.
 const reportTimeout = 20 * time.Second
 
+// errUnknown says that the controller does not know the device's secret.
+var errUnknown = errors.New("the controller does not know this device")
+
 // Report implements Controller.
 func (h *httpController) Report(ctx context.Context, name string, r report.Device) error {
-	c := h.daemon.config()
-	b, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	u := strings.TrimSuffix(c.Controller, "/") + "/" + fmt.Sprintf(reportPath, name)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u, bytes.NewReader(b))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if c.TokenFile != "" {
-		token, err := readBounded(c.TokenFile, 4096)
-		if err != nil {
-			return fmt.Errorf("token-file: %w", err)
-		}
-		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
-	}
+	c := h.daemon.config()
 	client, err := h.client(c)
 	if err != nil {
 		return err
 	}
 	defer client.CloseIdleConnections()
+	secret, err := identity(c.State)
+	if err != nil {
+		return err
+	}
+	path := fmt.Sprintf(checkInPath, name)
+	if err = post(ctx, client, c, path, secret, r); !errors.Is(err, errUnknown) {
+		return err
+	}
+	if c.TokenFile == "" {
+		return fmt.Errorf("%w: give it an enrolment token or the site key with --token-file", err)
+	}
+	token, err := readBounded(c.TokenFile, maxToken)
+	if err != nil {
+		return fmt.Errorf("token-file: %w", err)
+	}
+	if err := post(ctx, client, c, enrolPath, strings.TrimSpace(string(token)), enrolment{name, c.Model, secret}); err != nil {
+		return fmt.Errorf("enrol: %w", err)
+	}
+	h.daemon.log.Info("enrolled with the controller", "controller", c.Controller)
+	return post(ctx, client, c, path, secret, r)
+}
+
+// enrolment is how a device introduces itself.
+type enrolment struct {
+	Device string `json:"device"`
+	Model  string `json:"model"`
+	Secret string `json:"secret"`
+}
+
+// post sends a text with a bearer's token.
+func post(ctx context.Context, client *http.Client, c Config, path, bearer string, body any) error {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.Controller, "/")+"/"+path, bytes.NewReader(b))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+bearer)
 	res, err := client.Do(req)
 	if err != nil {
 		return err
@@ -66,11 +104,41 @@ func (h *httpController) Report(ctx context.Context, name string, r report.Devic
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 1000))
 	switch {
 	case res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden:
-		return fmt.Errorf("the controller does not know this device (%s): give it a token with --token-file", res.Status)
+		return fmt.Errorf("%w (%s)", errUnknown, res.Status)
 	case res.StatusCode >= 300:
 		return fmt.Errorf("the controller answers %s: %.200s", res.Status, text)
 	}
 	return nil
+}
+
+// maxToken bounds a token or secret in a file, in bytes.
+const maxToken = 4096
+
+// identity returns the device's secret, which it makes at its first use. Only
+// the owner may read it.
+func identity(state string) (string, error) {
+	name := filepath.Join(state, identityName)
+	b, err := readBounded(name, maxToken)
+	if err == nil && len(b) > 0 {
+		return strings.TrimSpace(string(b)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	raw := make([]byte, 32)
+	if _, err := rand.Read(raw); err != nil {
+		return "", err
+	}
+	secret := hex.EncodeToString(raw)
+	f, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(secret + "\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return "", err
+	}
+	return secret, os.Rename(name+".new", name)
 }
 
 func (h *httpController) client(c Config) (*http.Client, error) {
@@ -113,7 +181,7 @@ func (d *Daemon) Status() report.Device {
 		Schema: report.Schema, Time: stamp(), Model: d.cfg.Model, Program: d.program, State: d.record_.State,
 		Wanted: d.record_.Assigned, Sharing: sharing.Value, SharingFrom: sharing.Level.String(), Percent: d.step.Percent,
 		Reason: d.record_.Reason, Message: d.record_.Message, Boot: strings.TrimSpace(d.boot),
-		Files: append([]report.Final(nil), d.pending.files...), Failures: append([]report.Failure(nil), d.pending.failures...),
+		Files: d.pending.some(), Failures: append([]report.Failure(nil), d.pending.failures...),
 	}
 	if r.State == "" {
 		r.State = report.StateIdle
@@ -132,6 +200,22 @@ func (d *Daemon) Status() report.Device {
 		}
 	}
 	return r
+}
+
+// maxReported bounds the final reports in one report, components counted: what
+// a controller takes at most. The rest follows with the next.
+const maxReported = 128
+
+// some are the first reports that wait, as many as one report may hold.
+func (p *pending) some() (out []report.Final) {
+	n := 0
+	for _, f := range p.files {
+		if n += 1 + len(f.Components); n > maxReported && len(out) > 0 {
+			break
+		}
+		out = append(out, f)
+	}
+	return out
 }
 
 // currentFile is the file under way, or else the last one of a load.

@@ -22,6 +22,7 @@ const (
 	classicName   = "classic"
 	scratchName   = "scratch"
 	lockName      = "daemon.lock"
+	identityName  = "identity"
 	// SocketName is the socket of a running daemon.
 	SocketName = "agent.sock"
 )

@@ -62,7 +62,7 @@ func Options() []Option {
 		{"dhcp-lease", defaultLeases, true, "files where the DHCP client leaves its lease or its environment", list(func(c *Config) *[]string { return &c.Leases })},
 		{"provision", "", false, "provisioning file on this host instead of asking servers: .xml, .toml or .json", text(func(c *Config) *string { return &c.Provision })},
 		{"controller", "", false, "URL of the controller to check in with", text(func(c *Config) *string { return &c.Controller })},
-		{"token-file", "", false, "file with the token that the controller knows this device by", text(func(c *Config) *string { return &c.TokenFile })},
+		{"token-file", "", false, "file with the enrolment token or site key that makes this device known to the controller", text(func(c *Config) *string { return &c.TokenFile })},
 		{"cacert", "", false, "file with the CA certificates that HTTPS servers are verified against (PEM)", text(func(c *Config) *string { return &c.CACert })},
 		{"state", "/var/lib/peerload", false, "directory of all that survives a restart", text(func(c *Config) *string { return &c.State })},
 		{"trust", "/etc/peerload/trust", false, "directory with the publisher's root.json", text(func(c *Config) *string { return &c.Trust })},

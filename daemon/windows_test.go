@@ -352,32 +352,45 @@ func TestNotify(t *testing.T) {
 	hear("STOPPING=1")
 }
 
-// fake is a controller that may be away.
+// fake is a controller that may be away, with the API of the real one.
 type fake struct {
 	mu      sync.Mutex
 	away    bool
+	known   map[string]string // secrets by device
 	reports []report.Device
-	path    string
-	auth    string
 }
 
+// ServeHTTP implements http.Handler.
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	bearer := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	name, _ := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/api/v1/devices/"), "/check-in")
+	var e enrolment
 	var d report.Device
-	if f.away || json.NewDecoder(r.Body).Decode(&d) != nil {
+	switch {
+	case f.away:
 		http.Error(w, "away", http.StatusBadGateway)
-		return
+	case r.URL.Path == "/api/v1/enrol" && bearer == "site-key" && json.NewDecoder(r.Body).Decode(&e) == nil && len(e.Secret) >= 32:
+		f.known[e.Device] = e.Secret
+	case f.known[name] != "" && f.known[name] == bearer && json.NewDecoder(r.Body).Decode(&d) == nil:
+		f.reports = append(f.reports, d)
+	default:
+		http.Error(w, "who is there?", http.StatusUnauthorized)
 	}
-	f.path, f.auth = r.URL.Path, r.Header.Get("Authorization")
-	f.reports = append(f.reports, d)
 }
 
-// TestController: reports reach the controller, and what it does not take
-// comes again.
+func (f *fake) heard() []report.Device {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.reports
+}
+
+// TestController: a device enrols, its reports reach the controller, and what
+// it does not take comes again.
 func TestController(t *testing.T) {
 	t.Parallel()
-	f := &fake{away: true}
+	f := &fake{away: true, known: map[string]string{}}
 	srv := httptest.NewServer(f)
 	defer srv.Close()
 	d := newDepot(t)
@@ -385,7 +398,7 @@ func TestController(t *testing.T) {
 	d.provision(sharing("L1", ""))
 	cfg := newSite(t).config(d, "CP-7961G")
 	cfg.Controller, cfg.TokenFile = srv.URL, filepath.Join(t.TempDir(), "token")
-	write(t, cfg.TokenFile, "secret\n")
+	write(t, cfg.TokenFile, "wrong-key\n")
 	r := start(t, cfg)
 	r.runs("L1")
 	until(t, "a report in vain", func() bool { return strings.Contains(r.log.String(), "took no report") })
@@ -393,19 +406,24 @@ func TestController(t *testing.T) {
 	f.away = false
 	f.mu.Unlock()
 	r.Wake()
-	until(t, "a report", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.reports) > 0 })
-	f.mu.Lock()
-	if got := f.reports[0]; f.path != "/api/v1/devices/SEP"+cfg.MAC+"/report" || f.auth != "Bearer secret" || got.Active != "L1" ||
-		len(got.Files) == 0 || got.Files[len(got.Files)-1].File != "L1.load" || got.Sharing != policy.On || got.Program != "test 1" {
-		t.Errorf("%s %s %+v", f.path, f.auth, got)
-	}
-	n := len(f.reports)
-	f.mu.Unlock()
+	until(t, "refused", func() bool { return strings.Contains(r.log.String(), "does not know this device") })
+	write(t, cfg.TokenFile, "site-key\n")
 	r.Wake()
-	until(t, "another report", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.reports) > n })
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if got := f.reports[len(f.reports)-1]; len(got.Files) != 0 {
+	until(t, "a report", func() bool { return len(f.heard()) > 0 })
+	if got := f.heard()[0]; got.Active != "L1" || len(got.Files) == 0 || got.Files[len(got.Files)-1].File != "L1.load" ||
+		got.Sharing != policy.On || got.Program != "test 1" {
+		t.Errorf("%+v", got)
+	}
+	if st, err := os.Stat(filepath.Join(cfg.State, identityName)); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("the secret: %v, %v", st, err)
+	}
+	// Its own secret is enough from now on, also after a start.
+	r.stop()
+	cfg.TokenFile = ""
+	n := len(f.heard())
+	start(t, cfg)
+	until(t, "another report", func() bool { return len(f.heard()) > n })
+	if got := f.heard()[n]; len(got.Files) != 0 {
 		t.Errorf("what was taken comes again: %+v", got.Files)
 	}
 }
