@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// free returns a free address of this host.
+func free(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// TestAdministratorsGuide runs every command of docs/ADMIN.md in one shell.
+func TestAdministratorsGuide(t *testing.T) {
+	for _, program := range []string{"sh", "curl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			if os.Getenv("PEERLOAD_FOREIGN") != "" {
+				t.Fatal(err)
+			}
+			t.Skip(err)
+		}
+	}
+	text, err := os.ReadFile("../../docs/ADMIN.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	guide := strings.NewReplacer("127.0.0.1:8443", free(t), "127.0.0.1:6970", free(t)).Replace(string(text))
+	var lines []string
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(guide, -1) {
+		lines = append(lines, strings.Split(strings.TrimSpace(block[1]), "\n")...)
+	}
+	if len(lines) < 40 {
+		t.Fatalf("only %d commands were found", len(lines))
+	}
+	var script strings.Builder
+	for i, line := range lines {
+		if strings.HasPrefix(line, "peerload-server serve") {
+			line += " > serve.out & server=$!; trap 'kill $server; wait $server' EXIT\n" +
+				"n=0; until grep -q setup serve.out; do n=$((n+1)); [ $n -lt 200 ] || exit 99; sleep 0.05; done"
+		}
+		fmt.Fprintf(&script, "echo '== %d' >&2\n%s\n", i, line)
+	}
+	dir := t.TempDir()
+	bin := filepath.Join(dir, "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	self, err := filepath.Abs(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(self, filepath.Join(bin, "peerload-server")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-e", "-u", "-c", script.String())
+	cmd.Dir, cmd.WaitDelay = dir, 10*time.Second
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that its trap ends the server
+	cmd.Env = append(os.Environ(), envMain+"=1", "PATH="+bin+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		last := ""
+		for i, line := range lines {
+			if strings.Contains(string(out), fmt.Sprintf("== %d\n", i)) {
+				last = line
+			}
+		}
+		t.Fatalf("%v at: %s\n%s", err, last, out)
+	}
+	for _, want := range []string{"peer-sharing  off    device", "<loadInformation model=\"Cisco IP Phone 7941\">fw-1</loadInformation>",
+		"SEP001122334466  on  on", "peerload_build_info", "loadInformation00115"} {
+		if !strings.Contains(strings.Join(strings.Fields(string(out)), " "), strings.Join(strings.Fields(want), " ")) {
+			t.Errorf("the guide's commands do not print %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s", out)
+	}
+}
