@@ -61,7 +61,8 @@ type caller struct {
 	// secret and name are the credentials of needLogin, needEnrol, needSetup.
 	secret, name string
 	from         string
-	// secure says that the request came over TLS.
+	// secure says that the request came over TLS, to this server or, by its own
+	// word, to a proxy before it: it decides only how the cookie is marked.
 	secure bool
 	// path returns what stands in the path.
 	path func(name string) string
@@ -118,7 +119,7 @@ func (s *Server) authenticate(ctx huma.Context, next func(huma.Context)) {
 // identify reads the credentials of a request. An error matches
 // control.ErrUnauthenticated, or ErrForbidden for a missing CSRF token.
 func (s *Server) identify(r *http.Request, n need) (c caller, err error) {
-	c.from, c.secure, c.path = fromOf(r), r.TLS != nil, r.PathValue
+	c.from, c.secure, c.path = fromOf(r), r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https", r.PathValue
 	if local, ok := r.Context().Value(localKey{}).(control.Actor); ok {
 		c.actor = local
 		return c, nil

@@ -41,6 +41,9 @@ type BulkAnswer struct {
 	Results []control.BulkResult `json:"results"`
 }
 
+// checkInBytes bounds what a device says at a time.
+const checkInBytes = 4 << 20
+
 // bulkBytes bounds the body of a bulk write.
 const bulkBytes = 16 << 20
 
@@ -124,7 +127,7 @@ func (s *Server) deviceSide() {
 	checkIn := does(op(http.MethodPost, "/devices/{device}/check-in", "check-in", "A device reports itself, and is told what it should do", needDevice))
 	// A device of a newer version says more than this one knows: it must be
 	// heard all the same. Package control bounds what it says.
-	checkIn.SkipValidateBody = true
+	checkIn.SkipValidateBody, checkIn.MaxBodyBytes = true, checkInBytes
 	schemas := s.api.OpenAPI().Components.Schemas
 	checkIn.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 		"application/json": {Schema: huma.SchemaFromType(schemas, typeOf[report.Device]())}}}

@@ -33,6 +33,8 @@ const (
 
 const (
 	pruneEvery = time.Hour
+	// answerTimeout bounds the longest answers: uploads, and checks of all loads.
+	answerTimeout = 3 * time.Hour
 	// apiGrace is how long requests may go on after the end was asked for.
 	apiGrace = 5 * time.Second
 )
@@ -221,7 +223,7 @@ func serveAll(ctx context.Context, c *controller, api *apiListener, files filese
 }
 
 func serveAPI(ctx context.Context, c *controller, api *apiListener, log *slog.Logger) error {
-	h := &http.Server{Handler: c.web, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 30 * time.Minute,
+	h := &http.Server{Handler: c.web, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: answerTimeout,
 		IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

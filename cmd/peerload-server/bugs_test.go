@@ -1,0 +1,176 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/provision"
+	"github.com/peerload/peerload/web"
+)
+
+// The bugs of the original that are the controller's matter, each as an
+// administrator meets it: in the shell, and in what phones are given.
+
+// told is what a device's provisioning file says.
+func (o *office) told(t *testing.T, device string) *provision.File {
+	t.Helper()
+	code, text, _ := o.fetch(device + ".cnf.xml")
+	if code != 200 {
+		t.Fatalf("%s: %d %s", device, code, text)
+	}
+	f, err := provision.ParseStrict([]byte(text))
+	if err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	return f
+}
+
+// effectiveIn returns a device's effective setting as the shell shows it.
+func (o *office) effectiveIn(t *testing.T, device, setting string) control.EffectiveSetting {
+	t.Helper()
+	d := item[struct {
+		Desired control.Desired `json:"desired"`
+	}](t, o.ok("device show "+device+" --json")).Desired
+	for _, s := range d.Settings {
+		if s.Setting == setting {
+			return s
+		}
+	}
+	t.Fatalf("%s does not show %s", device, setting)
+	return control.EffectiveSetting{}
+}
+
+// TestCSCso40251 and CSCtb49726: the field was missing for some models. Every
+// model shows every setting, and the models of the bugs share once told to.
+func TestCSCso40251CSCtb49726(t *testing.T) {
+	o := newOffice(t)
+	o.start()
+	for line := range strings.Lines(o.ok("model list --json")) {
+		m := item[control.Model](t, line)
+		if len(m.Settings) != len(policy.Settings()) {
+			t.Errorf("%s shows %d settings of %d", m.Name, len(m.Settings), len(policy.Settings()))
+		}
+	}
+	for _, c := range [][2]string{{"7975", "SEP000000007975"}, {"7965", "SEP000000007965"}, {"7942", "SEP000000007942"}, {"7962", "SEP000000007962"}} {
+		o.ok("device add " + c[1] + " --model " + c[0] + " peer-sharing=on")
+		if v := o.told(t, c[1]).Levels.Device[policy.PeerSharing]; v != policy.On {
+			t.Errorf("model %s is told %q", c[0], v)
+		}
+	}
+}
+
+// TestCSCsh98792: the bulk tool could not set product-specific parameters, and
+// did not say so. Each row is read back, and reaches the phone.
+func TestCSCsh98792(t *testing.T) {
+	o := newOffice(t)
+	o.start()
+	o.file("phones.csv", "device,model,peer-sharing,load-server\nSEP000000000001,7941,on,http://10.0.0.5:6970\nSEP000000000002,7941,maybe,\nSEP000000000003,7961,1,\n")
+	out, code, errs := o.sh("bulk", "@phones.csv", "--create", "--json")
+	if code != exitVerify || !strings.Contains(errs, "1 of 3") {
+		t.Errorf("status %d: %s", code, errs)
+	}
+	var okay []bool
+	for line := range strings.Lines(out) {
+		r := item[control.BulkResult](t, line)
+		okay = append(okay, r.OK)
+		if r.OK && (r.Stored == nil || r.Stored.Settings[policy.PeerSharing] != policy.On) {
+			t.Errorf("not read back: %s", line)
+		}
+	}
+	if len(okay) != 3 || !okay[0] || okay[1] || !okay[2] {
+		t.Errorf("rows: %v", okay)
+	}
+	f := o.told(t, "SEP000000000001")
+	if f.Levels.Device[policy.PeerSharing] != policy.On || f.Levels.Device[policy.LoadServer] != "http://10.0.0.5:6970" {
+		t.Errorf("the phone is told %v", f.Levels.Device)
+	}
+}
+
+// TestCSCud66570: sharing was always off on the 7931, and nobody could see
+// why. The value in effect and its level are shown.
+func TestCSCud66570(t *testing.T) {
+	o := newOffice(t)
+	o.start()
+	o.ok("device add SEP000000007931 --model 7931")
+	o.ok("device add SEP000000007960 --model 7960")
+	if s := o.effectiveIn(t, "SEP000000007931", policy.PeerSharing); s.Value != policy.Off || s.Level != policy.LevelDefault {
+		t.Errorf("at first %+v", s)
+	}
+	o.ok("enterprise set peer-sharing=on")
+	if s := o.effectiveIn(t, "SEP000000007931", policy.PeerSharing); s.Value != policy.On || s.Level != policy.LevelEnterprise {
+		t.Errorf("on for all: %+v", s)
+	}
+	if s := o.effectiveIn(t, "SEP000000007960", policy.PeerSharing); s.Value != policy.Off || !strings.Contains(s.Reason, "cannot share") {
+		t.Errorf("a model that cannot share: %+v", s)
+	}
+	o.ok("profile add quiet peer-sharing=off")
+	o.ok("device set SEP000000007931 --profile quiet")
+	if s := o.effectiveIn(t, "SEP000000007931", policy.PeerSharing); s.Value != policy.Off || s.Level != policy.LevelProfile || len(s.Others) != 2 {
+		t.Errorf("by profile: %+v", s)
+	}
+	o.ok("device set SEP000000007931 peer-sharing=on")
+	if s := o.effectiveIn(t, "SEP000000007931", policy.PeerSharing); s.Value != policy.On || s.Level != policy.LevelDevice {
+		t.Errorf("by device: %+v", s)
+	}
+}
+
+// TestCSCus67416: a phone downloaded from the server although sharing was on,
+// and nothing said why. Per file, source and reason come back.
+func TestCSCus67416(t *testing.T) {
+	o := newOffice(t)
+	o.start("--tls", "off")
+	key := strings.TrimSpace(o.ok("enrolment add site --site-key"))
+	const device, secret = "SEP00000000000B", "0123456789abcdef0123456789abcdef"
+	post := func(path, bearer, body string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), "POST", o.at.API+web.Prefix+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+bearer)
+		r.Header.Set("Content-Type", "application/json")
+		resp, err := o.http.Do(r)
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatal(resp, err)
+		}
+		defer resp.Body.Close()
+		var d control.Desired
+		if err := json.NewDecoder(resp.Body).Decode(&d); err != nil || d.Device.Name != device {
+			t.Fatal(d, err)
+		}
+	}
+	post("/enrol", key, `{"device":"`+device+`","model":"linux-arm","secret":"`+secret+`"}`)
+	post("/devices/"+device+"/check-in", secret, `{"schema":1,"state":"idle","sharing":"on","sharing_from":"enterprise","role":"root","files":[
+		{"file":"app.bin","source":"origin","role":"root","size":9,"bytes_from_origin":9,"fallbacks":[{"at_s":3,"from":"10.0.0.7","reason":"peer-too-slow"}]}]}`)
+	d := item[control.DeviceRow](t, o.ok("device show "+device+" --json"))
+	if len(d.State.Files) != 1 || d.State.Files[0].Source != "origin" || d.State.Files[0].Fallbacks[0].Reason != "peer-too-slow" {
+		t.Errorf("files: %+v", d.State.Files)
+	}
+	if out := o.ok("device history " + device); !strings.Contains(out, "app.bin") || !strings.Contains(out, "origin") {
+		t.Errorf("history: %s", out)
+	}
+}
+
+// TestCSCsh20977: the field was new everywhere, and named in English only.
+func TestCSCsh20977(t *testing.T) {
+	o := newOffice(t)
+	o.start()
+	n := 0
+	for line := range strings.Lines(o.ok("enterprise show --json")) {
+		if !strings.Contains(line, `"event":"setting"`) {
+			continue
+		}
+		n++
+		s := item[control.LevelSetting](t, line)
+		if s.Label == "" || s.LabelJA == "" || s.Label == s.LabelJA || s.Help == "" || s.HelpJA == "" {
+			t.Errorf("%s: %+v", s.Name, s)
+		}
+	}
+	if n != len(policy.Settings()) {
+		t.Errorf("%d settings are shown", n)
+	}
+}
