@@ -30,7 +30,7 @@ func TestSiteUpgrade(t *testing.T) {
 	var all []*runner
 	for _, model := range []string{"CP-7961G", "7961", "CP-7941G"} {
 		c := s.config(d, model)
-		c.ConfirmCommand, c.ConfirmTimeout = healthy, 300*time.Millisecond
+		c.ConfirmCommand, c.ConfirmTimeout = healthy, 2*time.Second
 		all = append(all, start(t, c))
 	}
 	for i, r := range all {
@@ -270,7 +270,10 @@ func TestKilledAnywhere(t *testing.T) {
 			d.load("L2", health, 300_000, "CP-7961G")
 			d.provision(sharing("L1", ""))
 			cfg := newSite(t).config(d, "CP-7961G")
-			cfg.ConfirmCommand, cfg.ConfirmTimeout = healthy, 500*time.Millisecond
+			cfg.ConfirmCommand = healthy
+			if step == StepRollback {
+				cfg.ConfirmTimeout = time.Second
+			}
 			r := start(t, cfg)
 			r.runs("L1")
 			r.stop()
