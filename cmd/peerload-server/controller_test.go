@@ -119,7 +119,7 @@ func (o *office) stop(signal os.Signal) error {
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		o.t.Fatal("the controller does not end")
 		return nil
 	}

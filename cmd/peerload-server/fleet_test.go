@@ -148,7 +148,7 @@ func (o *office) phone(agent string, p *phone, i int, port string) {
 func (o *office) await(phones []*phone, state string) map[string]control.DeviceRow {
 	o.t.Helper()
 	rows := map[string]control.DeviceRow{}
-	deadline := time.Now().Add(90 * time.Second)
+	deadline := time.Now().Add(3 * time.Minute)
 	for {
 		missing := []string{}
 		for line := range strings.Lines(o.ok("device list --json")) {

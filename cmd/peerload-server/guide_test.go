@@ -66,7 +66,7 @@ func TestAdministratorsGuide(t *testing.T) {
 	if err := os.Symlink(self, filepath.Join(bin, "peerload-server")); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-e", "-u", "-c", script.String())
 	cmd.Dir, cmd.WaitDelay = dir, 10*time.Second
