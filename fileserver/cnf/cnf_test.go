@@ -1,0 +1,101 @@
+package cnf
+
+import (
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/provision"
+	"github.com/peerload/peerload/provision/template"
+	"github.com/peerload/peerload/store/sqlite"
+)
+
+const device = "SEP001122334455"
+
+var client = netip.MustParseAddr("10.0.0.7")
+
+func newMaker(t *testing.T) Maker {
+	t.Helper()
+	dir := t.TempDir()
+	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	ctl, err := control.New(control.Config{Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, model, name := control.Local("root"), "7941", "SCCP41.9-4-2SR3-1S"
+	if _, err := ctl.RegisterLoad(t.Context(), root, control.UnsignedLoad{Name: name, Models: []string{model}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ctl.CreateDevice(t.Context(), root, device, control.DeviceChange{Model: &model, Load: &name,
+		Settings: control.SettingsChange{Set: policy.Values{policy.PeerSharing: policy.On, policy.LoadServer: "http://a/?b&<c>"}}}); err != nil {
+		t.Fatal(err)
+	}
+	return Maker{Control: ctl, Templates: dir}
+}
+
+// TestMake: a device gets its own file, by any case of its name, and is seen;
+// other names are not there.
+func TestMake(t *testing.T) {
+	m := newMaker(t)
+	for _, name := range []string{device + ".cnf.xml", "sep001122334455.cnf.xml"} {
+		b, err := m.Make(t.Context(), name, client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := provision.ParseStrict(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, err := f.Assigned(policy.Builtin(), "CP-7941G"); err != nil || l != "SCCP41.9-4-2SR3-1S" || f.Levels.Device[policy.LoadServer] != "http://a/?b&<c>" {
+			t.Errorf("%q, %v, %+v", l, err, f.Levels)
+		}
+		if _, err := f.Assigned(policy.Builtin(), "CP-7961G"); !errors.Is(err, provision.ErrModel) {
+			t.Errorf("a device of another model takes it: %v", err)
+		}
+	}
+	row, err := m.Control.Device(t.Context(), control.Local("root"), device)
+	if err != nil || row.State == nil || row.State.From != client.String() {
+		t.Errorf("not seen: %+v, %v", row.State, err)
+	}
+	for _, name := range []string{"SEP001122334466.cnf.xml", "SEPnonsense.cnf.xml", "fw.load", "SEP001122334455.cnf.xml.sgn", ".cnf.xml", "a/" + device + ".cnf.xml"} {
+		if _, err := m.Make(t.Context(), name, client); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestTemplates: an administrator adds elements; a template that loses what
+// devices read makes no file, and does not look like one that is not there.
+func TestTemplates(t *testing.T) {
+	m := newMaker(t)
+	put := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(m.Templates, DeviceTemplate), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(strings.Replace(template.Default, "<{{.Root}}>", "<{{.Root}}><webAccess>0</webAccess>", 1))
+	b, err := m.Make(t.Context(), device+".cnf.xml", client)
+	if err != nil || !strings.Contains(string(b), "<webAccess>0</webAccess>") {
+		t.Errorf("%s, %v", b, err)
+	}
+	for name, text := range map[string]string{"empty": "<device/>", "torn": "{{"} {
+		put(text)
+		if _, err := m.Make(t.Context(), device+".cnf.xml", client); err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := m.Make(t.Context(), DefaultName, client); err != nil {
+		t.Errorf("the other file has its own template: %v", err)
+	}
+}
