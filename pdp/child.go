@@ -12,9 +12,9 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// tree gives the follower's side of the tree an input and carries out what
+// tree gives the follower's side of a tree an input and carries out what
 // follows.
-func (m *Machine) tree(f func(*tree.MemberOutput)) {
+func (m *Machine) tree(s *side, f func(*tree.MemberOutput)) {
 	var o tree.MemberOutput
 	f(&o)
 	if o.Close != 0 {
@@ -24,14 +24,13 @@ func (m *Machine) tree(f func(*tree.MemberOutput)) {
 		m.act(Close{o.Close, o.CloseReason})
 	}
 	if o.Detached {
-		m.watch = nil
-		m.parentPrefix = 0
+		s.watch = nil
 		kind := report.KindParent
 		if o.Reason != wire.ReasonDone && o.Reason != wire.ReasonRootOfFile && o.Reason != wire.ReasonStopped {
 			kind = report.KindFallback
 		}
 		m.note(kind, o.Reason, netip.AddrPort{}, "parent=-1: left %s: %s", o.From, o.Reason)
-		m.pathChanged()
+		m.pathChanged(m.set(s))
 		if m.el.State() == election.Orphan && !m.complete {
 			// The root left while this device needed none; now it does.
 			m.elect(func(o *election.Output) { m.el.RootLost(m.now, wire.ReasonRootResigned, o) })
@@ -46,24 +45,28 @@ func (m *Machine) tree(f func(*tree.MemberOutput)) {
 	if o.Dial.IsValid() {
 		m.act(Dial{o.Link, o.Dial})
 	}
-	if o.RootGone {
-		m.rootGone()
+	if o.RootGone && (s == m.all[0] || m.all[0].member.State() != tree.Asking) {
+		m.rootGone(s) // it is counted once if both ask in vain
 	}
 }
 
-// me is what an ask tells of this device.
-func (m *Machine) me() tree.Self {
-	free := m.feed.Free(0)
+// me is what an ask about a tree tells of this device.
+func (m *Machine) me(s *side) tree.Self {
+	set := m.set(s)
+	free := m.feed.Free(set)
 	if m.leaf {
 		free = 0
 	}
-	return tree.Self{Prefix: m.prefix, Epoch: m.epoch, Free: free, Children: len(m.feed.Children()), Done: m.complete, AtRoot: m.suspect}
+	return tree.Self{
+		Prefix: m.prefix, Epoch: m.epoch, Free: free, Children: min(m.feed.Taken(set), wire.MaxChildren),
+		Done: m.complete, Trees: m.trees, AtRoot: m.suspect,
+	}
 }
 
 // rootGone: the root answers no ask. One that was heard meanwhile lives, but
 // is not believed for ever. One that was not is mourned; if it was only hard
 // to hear it says so during the election that begins.
-func (m *Machine) rootGone() {
+func (m *Machine) rootGone(s *side) {
 	r := m.el.Root()
 	if r == nil {
 		return
@@ -76,7 +79,7 @@ func (m *Machine) rootGone() {
 	case m.deaf >= m.cfg.Tree.Deaf:
 		m.deaf = 0
 		m.distrustRoot(wire.ReasonRootSilent)
-	case r.Heard < m.member.AskedSince():
+	case r.Heard < s.member.AskedSince():
 		m.elect(func(o *election.Output) { m.el.RootLost(m.now, wire.ReasonRootLost, o) })
 	}
 }
@@ -106,20 +109,24 @@ func (m *Machine) distrustRoot(why wire.Reason) {
 	m.note(report.KindFallback, why, r.Addr, "XID%s root %s is not believed for %v: %s",
 		m.file.Hierarchy, r.Addr.Addr(), m.cfg.Election.Distrust, why)
 	addr := r.Addr.Addr()
-	if p, a, _ := m.member.Parent(); !p.IsZero() && a.Addr() == addr {
-		m.tree(func(o *tree.MemberOutput) { m.member.Fail(m.now, why, o) })
+	for _, s := range m.sides() {
+		if p, a, _ := s.member.Parent(); !p.IsZero() && a.Addr() == addr {
+			m.failParent(s, why)
+		}
 	}
 	m.elect(func(o *election.Output) { m.el.Distrust(m.now, addr, why, o) })
 }
 
 // openedLink: the link to the parent is up.
 func (m *Machine) openedLink(l Link) {
-	if _, _, mine := m.member.Parent(); l != mine {
+	s := m.of(l)
+	if s == nil {
 		m.act(Close{l, wire.ReasonNone})
 		return
 	}
 	m.act(SendFrame{l, &wire.Hello{
-		Hierarchy: m.file.Hierarchy, From: m.self.Peer, TCPPort: m.self.Addr.Port(), Epoch: m.epoch, Prefix: m.prefix,
+		Hierarchy: m.file.Hierarchy, From: m.self.Peer, TCPPort: m.self.Addr.Port(), Epoch: m.epoch,
+		Stripe: s.stripe, Trees: m.trees, Prefix: m.holds(m.set(s)),
 	}})
 }
 
@@ -129,53 +136,53 @@ func (m *Machine) framed(e Framed) {
 		m.fromChild(e)
 		return
 	}
-	_, _, mine := m.member.Parent()
-	if e.Link != mine {
+	s := m.of(e.Link)
+	if s == nil {
 		return
 	}
-	if m.watch != nil {
-		m.watch.Active(m.now)
+	if s.watch != nil {
+		s.watch.Active(m.now)
 	}
 	switch f := e.Frame.(type) {
 	case *wire.Welcome:
-		m.welcomed(e.Link, f)
+		m.welcomed(s, e.Link, f)
 	case *wire.Refuse:
-		m.failParent(f.Reason)
+		m.failParent(s, f.Reason)
 	case *wire.Bye:
-		m.failParent(f.Reason)
+		m.failParent(s, f.Reason)
 	case *wire.Path:
-		if !m.member.SetPath(f.Peers) {
-			m.failParent(wire.ReasonLoop)
+		if !s.member.SetPath(f.Peers) {
+			m.failParent(s, wire.ReasonLoop)
 			return
 		}
-		m.pathChanged()
+		m.pathChanged(m.set(s))
 	case *wire.Progress:
-		m.parentProgress(f)
+		m.parentProgress(s, f)
 	case *wire.End:
 		if m.geo.Known() && m.geo.Size != f.Size {
-			m.failParent(wire.ReasonWrongEpoch)
+			m.failParent(s, wire.ReasonWrongEpoch)
 			return
 		}
 		m.setSize(f.Size)
 	}
 }
 
-func (m *Machine) failParent(why wire.Reason) {
-	m.tree(func(o *tree.MemberOutput) { m.member.Fail(m.now, why, o) })
+func (m *Machine) failParent(s *side, why wire.Reason) {
+	m.tree(s, func(o *tree.MemberOutput) { s.member.Fail(m.now, why, o) })
 }
 
 // leaveParent turns from a parent that does not serve. What a root claims is
 // not believed any more if it sends wrong bytes, or keeps them twice.
-func (m *Machine) leaveParent(why wire.Reason) {
-	p, _, _ := m.member.Parent()
+func (m *Machine) leaveParent(s *side, why wire.Reason) {
+	p, _, _ := s.member.Parent()
 	r := m.el.Root()
 	isRoot := r != nil && r.Peer == p
 	twice := p == m.slowParent
 	switch why {
 	case wire.ReasonParentSlow, wire.ReasonParentStalled:
-		if m.slow(p) {
-			if m.watch != nil {
-				m.watch.Stay(m.now)
+		if m.slow(s, p) {
+			if s.watch != nil {
+				s.watch.Stay(m.now)
 			}
 			return
 		}
@@ -184,20 +191,20 @@ func (m *Machine) leaveParent(why wire.Reason) {
 		m.distrustRoot(why)
 		return
 	}
-	m.failParent(why)
+	m.failParent(s, why)
 }
 
 // slow judges a parent that sends little or nothing; it reports whether to stay
 // with it. Where two of them do it is more likely this device that is slow: it
 // becomes a leaf, blames nobody, and tries others less and less often.
-func (m *Machine) slow(parent wire.Peer) (stay bool) {
+func (m *Machine) slow(s *side, parent wire.Peer) (stay bool) {
 	switch {
 	case m.leaf && m.now < m.moveAt:
 		return true
 	case m.leaf:
 		m.moveWait *= 2
 		m.moveAt = m.now + m.moveWait
-		m.failParent(wire.ReasonNoProgress)
+		m.failParent(s, wire.ReasonNoProgress)
 		return true
 	case m.slowParent.IsZero() || m.slowParent == parent:
 		m.slowParent = parent
@@ -216,18 +223,25 @@ func (m *Machine) becomeLeaf(why wire.Reason) {
 	for _, c := range append([]*transfer.Child(nil), m.feed.Children()...) {
 		m.dismiss(c.Link, wire.ReasonParentSlow)
 	}
-	m.member.ReportSoon(m.now)
+	m.reportSoon()
 }
 
-func (m *Machine) welcomed(l Link, f *wire.Welcome) {
-	_, _, mine := m.member.Parent()
-	fresh := m.member.Welcome(m.now, l, f.From)
-	if !fresh && (l != mine || m.watch == nil || m.file.Keyed) {
+// reportSoon brings the next reports to the root forward.
+func (m *Machine) reportSoon() {
+	for _, s := range m.sides() {
+		s.member.ReportSoon(m.now)
+	}
+}
+
+func (m *Machine) welcomed(s *side, l Link, f *wire.Welcome) {
+	fresh := s.member.Welcome(m.now, l, f.From)
+	if !fresh && (s.watch == nil || m.file.Keyed) {
 		return // only news of the epoch come twice
 	}
-	if f.Epoch != m.epoch && !m.file.Keyed {
+	s.epoch = f.Epoch
+	if f.Epoch != m.epoch && !m.file.Keyed && (f.Epoch != 0 || m.trees != 2) {
 		if r := m.el.Root(); r != nil && r.Claim.Epoch != 0 && r.Claim.Epoch != f.Epoch {
-			m.failParent(wire.ReasonWrongEpoch)
+			m.failParent(s, wire.ReasonWrongEpoch)
 			return
 		}
 		if m.held > 0 {
@@ -242,26 +256,24 @@ func (m *Machine) welcomed(l Link, f *wire.Welcome) {
 		return
 	}
 	if f.Size >= 0 && m.geo.Known() && f.Size != m.geo.Size {
-		m.failParent(wire.ReasonWrongEpoch)
+		m.failParent(s, wire.ReasonWrongEpoch)
 		return
 	}
 	m.setSize(f.Size)
 	m.deaf = 0
-	m.watch = transfer.NewWatch(m.cfg.Transfer, m.now, m.prefix)
-	m.parentPrefix = 0
-	m.reportAt = m.now
-	_, addr, _ := m.member.Parent()
+	s.watch = transfer.NewWatch(m.cfg.Transfer, m.now, m.holds(m.set(s)))
+	s.reportAt = m.now
+	_, addr, _ := s.member.Parent()
 	m.note(report.KindParent, wire.ReasonRootPlaced, addr, "parent=%s", addr.Addr())
-	m.askTable(l)
-	m.pathChanged()
+	m.askTable(s, l)
+	m.pathChanged(m.set(s))
 }
 
-func (m *Machine) parentProgress(f *wire.Progress) {
-	if m.watch == nil {
+func (m *Machine) parentProgress(s *side, f *wire.Progress) {
+	if s.watch == nil {
 		return
 	}
-	m.watch.Parent(m.now, f.Prefix, f.RootPrefix)
-	m.parentPrefix = f.Prefix
+	s.watch.Parent(m.now, f.Prefix, f.RootPrefix)
 	if m.rootWat != nil {
 		m.rootWat.Root(m.now, f.RootPrefix, f.RootBytes)
 	}
@@ -281,14 +293,22 @@ func (m *Machine) stored(e Stored) {
 	for _, w := range m.watched {
 		w.watch.Gain(m.now)
 	}
-	m.origin.Progress() // whoever sent it had it from there
-	if m.watch != nil {
-		m.watch.Mine(m.now, m.prefix)
-	}
 	if e.Link == 0 {
-		return
+		m.origin.Progress()
+	} else {
+		m.origin.Served(m.now)
 	}
-	m.member.Served()
+	for _, s := range m.sides() {
+		if s.watch != nil {
+			s.watch.Mine(m.now, m.holds(m.set(s)))
+		}
+	}
+	if s := m.of(e.Link); s != nil {
+		s.member.Served()
+	}
+	if e.Link == 0 || m.failures() >= m.cfg.Transfer.FailedPeers {
+		return // in the other tree nobody serves still
+	}
 	m.starving = false
 	m.budget.Cancel()
 	m.budgetDone()
@@ -305,12 +325,13 @@ func (m *Machine) bad(e Bad) {
 		m.originFailed(wire.ReasonOriginWrong)
 		return
 	}
-	_, addr, mine := m.member.Parent()
-	if e.Link != mine {
+	s := m.of(e.Link)
+	if s == nil {
 		return
 	}
+	_, addr, _ := s.member.Parent()
 	m.note(report.KindFallback, wire.ReasonBadChunk, addr, "parent %s sent a wrong chunk %d: dropped", addr.Addr(), e.Index)
-	m.leaveParent(wire.ReasonBadChunk)
+	m.leaveParent(s, wire.ReasonBadChunk)
 }
 
 // closed takes the end of a link.
@@ -319,21 +340,31 @@ func (m *Machine) closed(e Closed) {
 		m.childGone(e.Link, e.Reason)
 		return
 	}
-	m.tree(func(o *tree.MemberOutput) { m.member.Closed(m.now, e.Link, e.Reason, o) })
+	if s := m.of(e.Link); s != nil {
+		m.tree(s, func(o *tree.MemberOutput) { s.member.Closed(m.now, e.Link, e.Reason, o) })
+	}
 }
 
-// settleChild judges parent and root, and keeps the parent informed.
+// settleChild judges parents and root, and keeps the parents informed.
 func (m *Machine) settleChild() {
 	if m.complete {
 		return
 	}
-	_, _, l := m.member.Parent()
-	if m.watch != nil {
-		if why := m.watch.Check(m.now, m.member.Depth()); why != wire.ReasonNone {
-			m.leaveParent(why)
-		} else if m.now >= m.reportAt {
-			m.act(SendFrame{l, &wire.Report{Prefix: m.prefix}})
-			m.reportAt = m.now + 4*m.cfg.Transfer.KeepAlive
+	for _, s := range m.sides() {
+		if s.watch == nil {
+			continue
+		}
+		if !m.file.Keyed && s.epoch != 0 && s.epoch != m.epoch {
+			// The parent in the other tree, or the server, has another content.
+			m.failParent(s, wire.ReasonWrongEpoch)
+			continue
+		}
+		_, _, l := s.member.Parent()
+		if why := s.watch.Check(m.now, s.member.Depth()); why != wire.ReasonNone {
+			m.leaveParent(s, why)
+		} else if m.now >= s.reportAt {
+			m.act(SendFrame{l, &wire.Report{Prefix: m.holds(m.set(s))}})
+			s.reportAt = m.now + 4*m.cfg.Transfer.KeepAlive
 		}
 	}
 	if m.rootWat != nil && m.el.Root() != nil && !m.budget.Active() && m.rootWat.Stalled(m.now) {
@@ -345,8 +376,13 @@ func (m *Machine) childDeadline() (at time.Duration, ok bool) {
 	if m.complete {
 		return 0, false
 	}
-	if m.watch != nil {
-		at, ok = min(m.watch.Deadline(), m.reportAt), true
+	for _, s := range m.sides() {
+		if s.watch == nil {
+			continue
+		}
+		if d := min(s.watch.Deadline(), s.reportAt); !ok || d < at {
+			at, ok = d, true
+		}
 	}
 	if m.rootWat != nil && m.el.Root() != nil && !m.budget.Active() {
 		if d := m.rootWat.Deadline(); !ok || d < at {

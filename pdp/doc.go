@@ -18,6 +18,6 @@
 // What lives here: the composition, the events and the actions. What must
 // not: sockets, files, clocks, goroutines, digests.
 //
-// Read machine.go first, then root.go (being root), child.go (having a
-// parent), parent.go (having children) and fallback.go (when peers fail).
+// Read machine.go first, then root.go (being root), side.go (the device's place
+// in each tree), child.go (having a parent), parent.go (having children) and fallback.go (when peers fail).
 package pdp

@@ -23,9 +23,12 @@ func (m *Machine) heardDirect(c election.Candidate, d *wire.Direct) {
 		m.budget.Entitle(m.now)
 	}
 	// Who waits for its turn can have what the other has already.
-	if m.budget.Waiting() && m.member.State() != tree.Attached && m.member.State() != tree.Dialing && !m.complete {
-		if p, link, has := m.budget.Other(); has > m.prefix && m.member.Failures() <= m.cfg.Transfer.FailedPeers+1 {
-			m.tree(func(o *tree.MemberOutput) { m.member.DialTo(m.now, p, link, o) })
+	for _, s := range m.sides() {
+		if !m.budget.Waiting() || m.complete || m.waits(s) || s.member.State() == tree.Attached || s.member.State() == tree.Dialing {
+			continue
+		}
+		if p, link, has := m.budget.Other(); has > m.holds(m.set(s)) && s.member.Failures() <= m.cfg.Transfer.FailedPeers+1 {
+			m.tree(s, func(o *tree.MemberOutput) { s.member.DialTo(m.now, p, link, o) })
 		}
 	}
 }
@@ -39,13 +42,13 @@ func (m *Machine) settleFallback() {
 	m.settleProbe()
 	t := m.cfg.Transfer
 	if m.gate && !m.open && !m.budget.Waiting() && !m.origin.Failing() && !m.suspect &&
-		(m.member.Failures() >= t.FailedPeers || m.starved()) {
+		(m.failures() >= t.FailedPeers || m.starved()) {
 		m.budget.Entitle(m.now)
 		m.gained, m.starving = m.now, true
 	}
 	if m.gate && !m.open && m.budget.Ready(m.now, m.origin.NotBefore()) {
 		why := wire.ReasonNoProgress
-		if m.member.Failures() >= t.FailedPeers {
+		if m.failures() >= t.FailedPeers {
 			why = wire.ReasonPeersFailed
 		}
 		m.note(report.KindFallback, why, netip.AddrPort{}, "%s: to the server, within the subnet's budget: %s", m.file.Name, why)

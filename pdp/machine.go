@@ -44,10 +44,10 @@ type Machine struct {
 	rnd  *rand.Rand
 
 	el      *election.Election
-	member  *tree.Member
-	placer  *tree.Placer // while root
+	all     [wire.MaxStripes]*side // of the trees, by stripe
+	trees   uint8                  // that the file takes; 0: nobody has told it yet
+	placer  *tree.Placer           // while root
 	feed    *transfer.Feed
-	watch   *transfer.Watch // while a parent is attached
 	rootWat *transfer.RootWatch
 	watched []*watched // the roots followed lately
 	origin  *transfer.Patience
@@ -59,6 +59,7 @@ type Machine struct {
 	have      []uint64
 	held      int
 	prefix    int
+	first     [wire.MaxStripes]int // of each stripe, the first chunk that is not held
 	verifying bool
 	complete  bool
 
@@ -82,22 +83,20 @@ type Machine struct {
 	suspectAt time.Duration // not longer than this
 	tableFor  []Link        // children that wait for this device's table
 
-	parentPrefix int
-	quietAt      time.Duration
-	keepAlive    time.Duration
-	reportAt     time.Duration
-	gained       time.Duration // last chunk from anywhere
-	starving     bool          // entitled to the server since no peer served
-	directAt     time.Duration // next announcement of a direct download
-	deafRoot     wire.Peer     // answered no asks
-	deaf         int           // so many times in a row
-	slowParent   wire.Peer     // the first that was too slow
-	leaf         bool          // this device is slow itself: no children
-	moveAt       time.Duration // as a leaf: when it may try another parent
-	moveWait     time.Duration
-	complaints   []wire.Peer // children that find this root too slow
-	conflicts    map[wire.Peer]bool
-	banned       map[netip.Addr]time.Duration // children that took no bytes
+	quietAt    time.Duration
+	keepAlive  time.Duration
+	gained     time.Duration // last chunk from anywhere
+	starving   bool          // entitled to the server since no peer served
+	directAt   time.Duration // next announcement of a direct download
+	deafRoot   wire.Peer     // answered no asks
+	deaf       int           // so many times in a row
+	slowParent wire.Peer     // the first that was too slow
+	leaf       bool          // this device is slow itself: no children
+	moveAt     time.Duration // as a leaf: when it may try another parent
+	moveWait   time.Duration
+	complaints []wire.Peer // children that find this root too slow
+	conflicts  map[wire.Peer]bool
+	banned     map[netip.Addr]time.Duration // children that took no bytes
 
 	started, ended bool
 	now            time.Duration
@@ -109,7 +108,6 @@ func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
 	m := &Machine{
 		cfg: cfg, self: self, file: file, rnd: rnd,
 		el:     election.New(cfg.Election, self.Peer, rnd),
-		member: tree.NewMember(cfg.Tree, self.Peer, rnd),
 		feed:   transfer.NewFeed(cfg.Transfer),
 		origin: transfer.NewPatience(cfg.Transfer),
 		budget: transfer.NewBudget(cfg.Transfer, rnd),
@@ -117,6 +115,11 @@ func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
 		have:   make([]uint64, (load.MaxChunks+63)/64),
 		gate:   true, clean: true,
 		conflicts: map[wire.Peer]bool{}, banned: map[netip.Addr]time.Duration{},
+	}
+	links := new(tree.Links)
+	for s := range m.all {
+		m.all[s] = &side{stripe: uint8(s), member: tree.NewMember(cfg.Tree, self.Peer, uint8(s), links, rnd)}
+		m.first[s] = s
 	}
 	return m
 }
@@ -159,8 +162,8 @@ func (m *Machine) take(in Event) {
 	case Framed:
 		m.framed(e)
 	case Active:
-		if m.watch != nil && e.Link < 0 {
-			m.watch.Active(m.now)
+		if s := m.of(e.Link); s != nil && s.watch != nil {
+			s.watch.Active(m.now)
 		}
 	case Stored:
 		m.stored(e)
@@ -209,8 +212,10 @@ func (m *Machine) settle() {
 	if at, ok := m.el.Deadline(); ok && at <= m.now {
 		m.elect(func(o *election.Output) { m.el.Tick(m.now, o) })
 	}
-	if at, ok := m.member.Deadline(); ok && at <= m.now {
-		m.tree(func(o *tree.MemberOutput) { m.member.Tick(m.now, m.me(), o) })
+	for _, s := range m.sides() {
+		if at, ok := s.member.Deadline(); ok && at <= m.now && !m.waits(s) {
+			m.tree(s, func(o *tree.MemberOutput) { s.member.Tick(m.now, m.me(s), o) })
+		}
 	}
 	m.settleChild()
 	m.settleRoot()
@@ -233,7 +238,11 @@ func (m *Machine) Deadline() (at time.Duration, ok bool) {
 		}
 	}
 	earliest(m.el.Deadline())
-	earliest(m.member.Deadline())
+	for _, s := range m.sides() {
+		if at, ok := s.member.Deadline(); !m.waits(s) {
+			earliest(at, ok)
+		}
+	}
 	earliest(m.childDeadline())
 	earliest(m.rootDeadline())
 	earliest(m.fallbackDeadline())
@@ -261,7 +270,7 @@ func (m *Machine) datagram(e Datagram) {
 	case *wire.Ask:
 		m.heardAsk(e, msg)
 	case *wire.Place:
-		m.tree(func(o *tree.MemberOutput) { m.member.Place(m.now, from, msg, o) })
+		m.placed(from, msg)
 	case *wire.Resign:
 		m.heardResign(e, msg)
 	case *wire.Direct:
@@ -276,9 +285,11 @@ func (m *Machine) mark(i int) bool {
 	}
 	m.have[i/64] |= 1 << (i % 64)
 	m.held++
-	for m.prefix < m.geo.Chunks() && m.has(m.prefix) {
-		m.prefix++
+	s := i % wire.MaxStripes
+	for m.first[s] < m.geo.Chunks() && m.has(m.first[s]) {
+		m.first[s] += wire.MaxStripes
 	}
+	m.prefix = m.holds(transfer.All)
 	return true
 }
 
@@ -289,6 +300,7 @@ func (m *Machine) drop(i int) {
 	if i >= 0 && i < m.geo.Chunks() && m.has(i) {
 		m.have[i/64] &^= 1 << (i % 64)
 		m.held--
+		m.first[i%wire.MaxStripes] = min(m.first[i%wire.MaxStripes], i)
 		m.prefix = min(m.prefix, i)
 	}
 }
@@ -297,6 +309,9 @@ func (m *Machine) drop(i int) {
 func (m *Machine) forget(epoch uint64, size int64) {
 	clear(m.have)
 	m.held, m.prefix, m.verifying, m.complete = 0, 0, false, false
+	for s := range m.first {
+		m.first[s] = s
+	}
 	m.clean = true
 	m.epoch = epoch
 	if !m.file.Signed {
@@ -371,12 +386,15 @@ func (m *Machine) becomeComplete() {
 	m.act(Complete{})
 	m.budgetDone()
 	m.budget.Cancel()
-	if _, _, l := m.member.Parent(); l != 0 {
-		m.act(SendFrame{l, &wire.Report{Prefix: m.prefix, Complete: true}})
+	for _, s := range m.sides() {
+		if _, _, l := s.member.Parent(); l != 0 {
+			m.act(SendFrame{l, &wire.Report{Prefix: m.prefix, Complete: true}})
+		}
 	}
 	if m.el.State() != election.Root {
-		m.tree(func(o *tree.MemberOutput) { m.member.Done(m.me(), o) })
-		m.tree(func(o *tree.MemberOutput) { m.member.Leave(wire.ReasonDone, o) })
+		first := m.all[0]
+		m.tree(first, func(o *tree.MemberOutput) { first.member.Done(m.me(first), o) })
+		m.leaveAll(wire.ReasonDone)
 		if m.el.Root() == nil {
 			m.elect(func(o *election.Output) { m.el.Start(m.now, wire.ReasonDone, o) })
 		}
@@ -417,7 +435,7 @@ func (m *Machine) goodbye(why wire.Reason, next wire.Peer, backoff time.Duration
 	for _, c := range append([]*transfer.Child(nil), m.feed.Children()...) {
 		m.dismiss(c.Link, why)
 	}
-	m.tree(func(o *tree.MemberOutput) { m.member.Leave(why, o) })
+	m.leaveAll(why)
 }
 
 // Idle reports whether nobody needs this device: it is complete, its children

@@ -1,8 +1,10 @@
 package pdp
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/peerload/peerload/pdp/election"
@@ -12,26 +14,34 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// path returns the peers from the root down to this device.
-func (m *Machine) path() []wire.Peer {
-	p := append([]wire.Peer(nil), m.member.Path()...)
+// path returns the peers from the root down to this device in the trees of a
+// set: where that is more than one, the peers of all.
+func (m *Machine) path(set transfer.Set) []wire.Peer {
+	var p []wire.Peer
+	for _, s := range m.sides() {
+		if m.set(s)&set == 0 {
+			continue
+		}
+		for _, q := range s.member.Path() {
+			if !slices.Contains(p, q) {
+				p = append(p, q)
+			}
+		}
+	}
 	return append(p, m.self.Peer)
 }
 
-// pathChanged tells the children where they stand.
-func (m *Machine) pathChanged() {
-	if len(m.feed.Children()) == 0 {
-		return
-	}
-	p := m.path()
-	if len(p) > wire.MaxPath {
-		for _, c := range append([]*transfer.Child(nil), m.feed.Children()...) {
-			m.dismiss(c.Link, wire.ReasonLoop)
+// pathChanged tells the children in the trees of a set where they stand.
+func (m *Machine) pathChanged(set transfer.Set) {
+	for _, c := range append([]*transfer.Child(nil), m.feed.Children()...) {
+		if c.Set&set == 0 {
+			continue
 		}
-		return
-	}
-	for _, c := range m.feed.Children() {
-		m.act(SendFrame{c.Link, &wire.Path{Peers: p}})
+		if p := m.path(c.Set); len(p) > wire.MaxPath {
+			m.dismiss(c.Link, wire.ReasonLoop)
+		} else {
+			m.act(SendFrame{c.Link, &wire.Path{Peers: p}})
+		}
 	}
 }
 
@@ -42,7 +52,8 @@ func (m *Machine) accepted(e Accepted) {
 		m.act(Close{e.Link, why})
 		return
 	}
-	if old := m.feed.FindPeer(e.Hello.From, e.Hello.Stripe); old != nil {
+	set := transfer.SetOf(e.Hello.Stripe, e.Hello.Trees)
+	for old := m.feed.FindPeer(e.Hello.From, set); old != nil; old = m.feed.FindPeer(e.Hello.From, set) {
 		// It lost the link before this device noticed.
 		m.dismiss(old.Link, wire.ReasonParentLost)
 	}
@@ -50,53 +61,52 @@ func (m *Machine) accepted(e Accepted) {
 	if e.Hello.Epoch != m.epoch && !m.file.Keyed {
 		prefix = 0
 	}
-	m.feed.Add(m.now, e.Link, e.Hello.From, e.From.Addr(), e.Hello.Stripe, prefix)
+	m.feed.Add(m.now, e.Link, e.Hello.From, e.From.Addr(), set, prefix)
 	m.act(SendFrame{e.Link, &wire.Welcome{From: m.self.Peer, Epoch: m.epoch, Size: m.geo.Size}})
-	if p := m.path(); len(p) <= wire.MaxPath {
+	if p := m.path(set); len(p) <= wire.MaxPath {
 		m.act(SendFrame{e.Link, &wire.Path{Peers: p}})
 	}
-	m.sendProgress(e.Link)
-	m.member.ReportSoon(m.now)
+	m.sendProgress(e.Link, set)
+	m.reportSoon()
 	m.noteChildren(wire.ReasonNone)
 }
 
 // refuses says why a child is not taken, ReasonNone if it is.
 func (m *Machine) refuses(e Accepted) wire.Reason {
-	p := e.Hello.From
-	if m.leaf || m.feed.FindPeer(p, e.Hello.Stripe) == nil && m.feed.Full(e.Hello.Stripe) {
+	p, set := e.Hello.From, transfer.SetOf(e.Hello.Stripe, e.Hello.Trees)
+	if m.leaf || m.feed.FindPeer(p, set) == nil && m.feed.Full(set) {
 		return wire.ReasonFull
 	}
 	if m.banned[e.From.Addr()] > m.now {
 		return wire.ReasonChildSlow
 	}
-	for _, q := range m.path() {
+	for _, q := range m.path(set) {
 		if q == p {
 			return wire.ReasonLoop
 		}
-	}
-	if e.Hello.Stripe != 0 {
-		return wire.ReasonProtocol
 	}
 	return wire.ReasonNone
 }
 
 // noteChildren tells who the children are, as the original's slots.
 func (m *Machine) noteChildren(why wire.Reason) {
-	fd := [wire.MaxChildren]Link{-1, -1}
-	for i, c := range m.feed.Children() {
-		if i < len(fd) {
-			fd[i] = c.Link
+	var slots strings.Builder
+	for i := range max(wire.MaxChildren, len(m.feed.Children())) {
+		l := Link(-1)
+		if i < len(m.feed.Children()) {
+			l = m.feed.Children()[i].Link
 		}
+		fmt.Fprintf(&slots, "fd[%d]==%d ", i, l)
 	}
 	full := 0
-	if m.feed.Full(0) {
+	if m.feed.Full(transfer.All) {
 		full = 1
 	}
-	_, addr, l := m.member.Parent()
+	_, addr, l := m.all[0].member.Parent()
 	if l == 0 {
 		l = -1
 	}
-	m.note(report.KindChild, why, addr, "|parent=%d><fd[0]==%d fd[1]==%d FULL=%d", l, fd[0], fd[1], full)
+	m.note(report.KindChild, why, addr, "|parent=%d><%sFULL=%d", l, slots.String(), full)
 }
 
 // fromChild takes a control frame of a child.
@@ -120,9 +130,13 @@ func (m *Machine) childGone(l Link, why wire.Reason) {
 	}
 	m.tableFor = slices.DeleteFunc(m.tableFor, func(x Link) bool { return x == l })
 	if m.placer != nil {
-		m.placer.Left(c.Peer)
+		for s := range uint8(wire.MaxStripes) {
+			if c.Set.Has(s) {
+				m.placer.Left(c.Peer, s)
+			}
+		}
 	}
-	m.member.ReportSoon(m.now)
+	m.reportSoon()
 	m.noteChildren(why)
 }
 
@@ -133,12 +147,12 @@ func (m *Machine) dismiss(l Link, why wire.Reason) {
 	m.childGone(l, why)
 }
 
-// servable is how many chunks children may have.
-func (m *Machine) servable() int {
+// servable is up to which chunk of a set children may have all.
+func (m *Machine) servable(set transfer.Set) int {
 	if m.cfg.Transfer.WholeFiles && !m.complete {
 		return 0
 	}
-	return m.prefix
+	return m.holds(set)
 }
 
 // settleParent feeds the children, keeps them informed, and reclaims slots.
@@ -150,10 +164,10 @@ func (m *Machine) settleParent() {
 	if len(m.feed.Children()) == 0 {
 		return
 	}
-	m.feed.Next(m.now, m.servable(), func(l tree.Link, i int) { m.act(SendChunk{l, i}) })
+	m.feed.Next(m.now, m.servable, func(l tree.Link, i int) { m.act(SendChunk{l, i}) })
 	if m.now >= m.keepAlive {
 		for _, c := range m.feed.Children() {
-			m.sendProgress(c.Link)
+			m.sendProgress(c.Link, c.Set)
 		}
 		m.keepAlive = m.now + m.cfg.Transfer.KeepAlive
 	}
@@ -172,14 +186,14 @@ func (m *Machine) ban(a netip.Addr) {
 	}
 }
 
-func (m *Machine) sendProgress(l Link) {
-	p := &wire.Progress{Prefix: m.servable()}
+func (m *Machine) sendProgress(l Link, set transfer.Set) {
+	p := &wire.Progress{Prefix: m.servable(set)}
 	switch {
 	case m.el.State() == election.Root:
-		p.RootPrefix, p.RootBytes = m.servable(), m.originBytes
+		p.RootPrefix, p.RootBytes = m.servable(transfer.All), m.originBytes
 	case m.rootWat != nil:
 		p.RootPrefix, p.RootBytes = m.rootWat.Prefix(), m.rootWat.Bytes()
-		p.Detached = m.member.State() != tree.Attached && !m.complete
+		p.Detached = !m.attached() && !m.complete
 	}
 	m.act(SendFrame{l, p})
 }

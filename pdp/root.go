@@ -30,7 +30,7 @@ func (m *Machine) elect(f func(*election.Output)) {
 func (m *Machine) claim(answer bool) {
 	rank, why := m.el.Rank()
 	c := &wire.Claim{
-		Rank: rank, Epoch: m.epoch, Size: m.geo.Size, Prefix: m.servable(), Complete: m.complete,
+		Rank: rank, Epoch: m.epoch, Size: m.geo.Size, Prefix: m.servable(transfer.All), Complete: m.complete,
 		Bytes: m.originBytes, Map: m.bitmap(), Reason: why, Spread: m.spread(),
 	}
 	if m.placer != nil {
@@ -95,9 +95,9 @@ func (m *Machine) electionChanged(why wire.Reason) {
 			m.prepared = true
 			m.act(Prepare{})
 		}
-		m.member.NoRoot()
+		m.noRoot()
 	default:
-		m.member.NoRoot()
+		m.noRoot()
 		if s == election.Holding || s == election.Orphan {
 			break
 		}
@@ -107,7 +107,7 @@ func (m *Machine) electionChanged(why wire.Reason) {
 
 func (m *Machine) becomeRoot(why wire.Reason) {
 	m.placer = tree.NewPlacer(m.cfg.Tree, m.self.Peer)
-	m.tree(func(o *tree.MemberOutput) { m.member.Leave(wire.ReasonRootOfFile, o) })
+	m.leaveAll(wire.ReasonRootOfFile)
 	m.rootWat = nil
 	m.complaints = nil
 	m.quietAt = m.now + 2*m.cfg.Election.Announce
@@ -117,7 +117,7 @@ func (m *Machine) becomeRoot(why wire.Reason) {
 	m.note(report.KindElection, why, m.self.Addr, "UT:Confirmed root bumping strength")
 	m.note(report.KindRole, why, m.self.Addr, "@@@HROOT:XID%s H=%s m=%s ROOT=%s %s",
 		m.file.Hierarchy, m.file.Hierarchy, m.file.Model, m.self.Addr.Addr(), m.file.Name)
-	m.pathChanged()
+	m.pathChanged(transfer.All)
 }
 
 // unroot stops being root; children stay.
@@ -139,8 +139,7 @@ func (m *Machine) followRoot(why wire.Reason) {
 	if m.complete {
 		return
 	}
-	m.member.Spread(int(r.Claim.Members))
-	m.member.Root(m.now, r.Peer, r.Addr, r.Link(), time.Duration(r.Claim.Spread)*time.Millisecond)
+	m.askRoot(time.Duration(r.Claim.Spread) * time.Millisecond)
 }
 
 // watched is a root that was followed, until left.
@@ -190,11 +189,13 @@ func (m *Machine) heardClaim(c election.Candidate) {
 	}
 	if m.outdated(c.Claim) {
 		m.note(report.KindSource, wire.ReasonWrongEpoch, c.Addr, "%s: the root has another content: starting over", m.file.Name)
-		m.failParent(wire.ReasonWrongEpoch)
+		m.failAll(wire.ReasonWrongEpoch)
 		m.forget(c.Claim.Epoch, c.Claim.Size)
 	}
-	if p, _, _ := m.member.Parent(); m.watch != nil && p != c.Peer {
-		m.watch.Root(c.Claim.Prefix)
+	for _, s := range m.sides() {
+		if p, _, _ := s.member.Parent(); s.watch != nil && p != c.Peer {
+			s.watch.Root(c.Claim.Prefix)
+		}
 	}
 	if c.Claim.Waiting {
 		m.rootWat.Wait(m.now)
@@ -202,8 +203,7 @@ func (m *Machine) heardClaim(c election.Candidate) {
 	if m.complete {
 		return // and asks for nothing more
 	}
-	m.member.Spread(int(c.Claim.Members))
-	m.member.Root(m.now, c.Peer, c.Addr, c.Link(), 0)
+	m.askRoot(0)
 }
 
 // outdated reports whether what is held is of another content than the root's.
@@ -220,7 +220,8 @@ func (m *Machine) heardAsk(e Datagram, a *wire.Ask) {
 	if m.placer == nil {
 		return
 	}
-	if a.Attached && a.Parent == m.self.Peer && m.feed.FindPeer(e.Env.From, a.Stripe) == nil {
+	m.tellTrees()
+	if a.Attached && a.Parent == m.self.Peer && m.feed.FindPeer(e.Env.From, transfer.SetOf(a.Stripe, a.Trees)) == nil {
 		// It has not noticed yet that its link here is closed.
 		gone := *a
 		gone.Parent, a = wire.Peer{}, &gone
@@ -234,7 +235,7 @@ func (m *Machine) heardAsk(e Datagram, a *wire.Ask) {
 	p := m.placer.Ask(m.now, asker, a)
 	if a.Failed == m.self.Peer && a.Reason != wire.ReasonFull {
 		// It left this root's own link; the slot is free whatever TCP thinks.
-		if c := m.feed.FindPeer(e.Env.From, a.Stripe); c != nil {
+		if c := m.feed.FindPeer(e.Env.From, transfer.SetOf(a.Stripe, a.Trees)); c != nil {
 			m.dismiss(c.Link, wire.ReasonParentLost)
 		}
 	}
@@ -243,6 +244,18 @@ func (m *Machine) heardAsk(e Datagram, a *wire.Ask) {
 	}
 	if p != nil {
 		m.act(Send{e.From, p})
+	}
+}
+
+// tellTrees decides how many trees the file takes, as soon as it can be known:
+// before the origin has told the size it cannot.
+func (m *Machine) tellTrees() {
+	if m.geo.Known() || m.opened || m.cfg.Transfer.Stripes == 1 {
+		n := 0
+		if m.geo.Known() {
+			n = m.geo.Chunks()
+		}
+		m.placer.Trees(m.cfg.Transfer.Trees(n))
 	}
 }
 
@@ -280,7 +293,7 @@ func (m *Machine) heardResign(e Datagram, r *wire.Resign) {
 	}
 	m.note(report.KindElection, r.Reason, e.From, "XID%s root %s stepped down: %s", m.file.Hierarchy, e.From.Addr(), r.Reason)
 	// If the origin failed it, somebody else is to try, parent or not.
-	needed := !m.complete && (r.Reason.Origin() || m.member.State() != tree.Attached)
+	needed := !m.complete && (r.Reason.Origin() || !m.attached())
 	m.elect(func(o *election.Output) { m.el.Resign(m.now, e.Env.From, r, needed, o) })
 	if r.Reason == wire.ReasonOriginWrong && m.mismatches > 0 {
 		m.wrongRoots++
@@ -396,7 +409,7 @@ func (m *Machine) originFailed(why wire.Reason) {
 // refetch makes sure that chunks which the medium lost come again.
 func (m *Machine) refetch() {
 	if m.placer == nil {
-		m.tree(func(o *tree.MemberOutput) { m.member.Fail(m.now, wire.ReasonDisk, o) })
+		m.failAll(wire.ReasonDisk)
 	}
 }
 

@@ -3,6 +3,7 @@ package pdp
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/tree"
@@ -11,13 +12,17 @@ import (
 // Status is where a machine stands, for people and for checks.
 type Status struct {
 	// Election is the state of the election, Member that of the place in the
-	// tree.
+	// tree, with two trees in the one where it is further.
 	Election election.State
 	Member   tree.MemberState
 	// Root and Parent are the addresses of the root that is followed and of
-	// the parent; invalid if there is none.
+	// the first parent; invalid if there is none.
 	Root, Parent netip.AddrPort
-	// Children is the number of children, Members of the followers that this
+	// Parents are those that a link is open to, of all trees, each once.
+	Parents []netip.AddrPort
+	// Trees is the number of trees that the file takes, 0 while unknown.
+	Trees int
+	// Children is the number of children in all trees, Members of the followers that this
 	// root knows.
 	Children, Members int
 	// Prefix is the number of chunks held from the start, Held of all.
@@ -32,14 +37,22 @@ type Status struct {
 // Status returns where the machine stands.
 func (m *Machine) Status() Status {
 	s := Status{
-		Election: m.el.State(), Member: m.member.State(), Children: len(m.feed.Children()),
+		Election: m.el.State(), Member: tree.Alone, Children: len(m.feed.Children()), Trees: int(m.trees),
 		Prefix: m.prefix, Held: m.held, Complete: m.complete, Origin: m.open,
 		Direct: m.budget.Active(), Waiting: m.budget.Waiting(), Ended: m.ended,
 	}
 	if r := m.el.Root(); r != nil {
 		s.Root = r.Addr
 	}
-	_, s.Parent, _ = m.member.Parent()
+	for _, x := range m.sides() {
+		_, addr, _ := x.member.Parent()
+		if state := x.member.State(); state > s.Member || !s.Parent.IsValid() {
+			s.Member, s.Parent = max(state, s.Member), addr
+		}
+		if x.member.State() == tree.Attached && !slices.Contains(s.Parents, addr) {
+			s.Parents = append(s.Parents, addr)
+		}
+	}
 	if m.placer != nil {
 		s.Members = m.placer.Members()
 	}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/pdp/tree"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
@@ -44,7 +43,7 @@ func (m *Machine) wholeFileWrong() {
 	}
 	m.suspect, m.mended = true, false
 	m.suspectAt = m.now + m.cfg.Tree.Forget
-	m.tree(func(o *tree.MemberOutput) { m.member.Fail(m.now, wire.ReasonDigestMismatch, o) })
+	m.failAll(wire.ReasonDigestMismatch)
 }
 
 // startOver drops what is held of the content.
@@ -59,8 +58,8 @@ func (m *Machine) startOver() {
 
 // askTable asks a new parent for its table if it is the root, as the ask for a
 // place wanted it.
-func (m *Machine) askTable(l Link) {
-	p, _, _ := m.member.Parent()
+func (m *Machine) askTable(s *side, l Link) {
+	p, _, _ := s.member.Parent()
 	if r := m.el.Root(); m.suspect && !m.mended && r != nil && r.Peer == p {
 		m.act(SendFrame{l, &wire.TableAsk{}})
 	}
@@ -80,13 +79,20 @@ func (m *Machine) settleTable() {
 		m.originAt = m.now
 	case over:
 		m.startOver()
-		m.failParent(wire.ReasonDigestMismatch)
-		m.member.Forgive()
+		m.failAll(wire.ReasonDigestMismatch)
+		m.forgive()
 	case m.now >= m.suspectUntil():
 		m.startOver()
-		m.failParent(wire.ReasonDigestMismatch)
-		m.member.Forgive()
+		m.failAll(wire.ReasonDigestMismatch)
+		m.forgive()
 		m.budget.Entitle(m.now)
+	}
+}
+
+// forgive forgets which parents failed.
+func (m *Machine) forgive() {
+	for _, s := range m.sides() {
+		s.member.Forgive()
 	}
 }
 
@@ -101,10 +107,11 @@ func (m *Machine) suspectUntil() time.Duration {
 
 // compared takes the verdict on the root's table: which chunks differ.
 func (m *Machine) compared(e Compared) {
-	_, addr, mine := m.member.Parent()
-	if !m.suspect || e.Link != mine {
+	s := m.of(e.Link)
+	if !m.suspect || m.mended || s == nil {
 		return
 	}
+	_, addr, _ := s.member.Parent()
 	if len(e.Differ) == 0 {
 		m.note(report.KindFallback, wire.ReasonDigestMismatch, addr, "root %s has the same bytes, and they are wrong", addr.Addr())
 		m.startOver()
@@ -119,7 +126,7 @@ func (m *Machine) compared(e Compared) {
 	m.suspectAt = m.now + m.cfg.Tree.Forget
 	m.el.Hold(m.prefix, false)
 	m.act(Drop{Indices: e.Differ})
-	m.failParent(wire.ReasonDigestMismatch) // and back to it, from the first of them on
+	m.failAll(wire.ReasonDigestMismatch) // and back to it, from the first of them on
 }
 
 // tableAsked answers a child that wants this device's table, once it is sure

@@ -8,20 +8,51 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// checkChildren: a device never has more children than the protocol allows.
+// checkChildren: a device never has more children in a tree than the protocol
+// allows.
 func (t *Task) checkChildren() {
 	if t.m == nil {
 		return // a liar may
 	}
-	n := 0
+	for s := range uint8(wire.MaxStripes) {
+		if n := t.childrenIn(s); n > wire.MaxChildren {
+			t.dev.sub.s.violate("%s has %d children in tree %d", t.dev, n, s)
+		}
+	}
+}
+
+func (t *Task) childrenIn(stripe uint8) (n int) {
 	for l, e := range t.links {
-		if l > 0 && e.welcomed {
+		if l > 0 && e.welcomed && e.set.Has(stripe) {
 			n++
 		}
 	}
-	if n > wire.MaxChildren {
-		t.dev.sub.s.violate("%s has %d children", t.dev, n)
+	return n
+}
+
+// InnerInBoth returns how many live devices that are not root have children in
+// both trees of a file, and how many have any. With two trees that share no
+// inner node the first is 0.
+func (sub *Subnet) InnerInBoth(f *File) (both, inner int) {
+	for _, d := range sub.devices {
+		t := d.tasks[f.hier]
+		if !d.on || t == nil || t.m == nil || t.actor == nil || t.m.IsRoot() {
+			continue
+		}
+		n := 0
+		for s := range uint8(wire.MaxStripes) {
+			if t.childrenIn(s) > 0 {
+				n++
+			}
+		}
+		if n > 0 {
+			inner++
+		}
+		if n == wire.MaxStripes {
+			both++
+		}
 	}
+	return both, inner
 }
 
 // checkBudget: two devices that are not root do not download one file at once
@@ -56,26 +87,31 @@ func (t *Task) linksInOrder() []pdp.Link {
 	return ls
 }
 
-// parent returns the task that this one is attached to, nil if none.
-func (t *Task) parent() *Task {
+// parent returns the task that this one is attached to in the tree of a
+// stripe, nil if none.
+func (t *Task) parent(stripe uint8) *Task {
 	for l, e := range t.links {
-		if l < 0 && e.welcomed && e.peer != nil && e.open {
+		if l < 0 && e.welcomed && e.peer != nil && e.open && e.set.Has(stripe) {
 			return e.peer.task
 		}
 	}
 	return nil
 }
 
-// Depth returns how deep a task stands below a task without a parent, -1 for
-// a loop.
+// Depth returns how deep a task stands below a task without a parent in the
+// tree in which it stands deepest, -1 for a loop.
 func (t *Task) Depth() int {
-	n := 0
-	for p := t.parent(); p != nil; p = p.parent() {
-		if n++; n > 4096 {
-			return -1
+	most := 0
+	for s := range uint8(wire.MaxStripes) {
+		n := 0
+		for p := t.parent(s); p != nil; p = p.parent(s) {
+			if n++; n > 4096 {
+				return -1
+			}
 		}
+		most = max(most, n)
 	}
-	return n
+	return most
 }
 
 // watchLoops: no loop lasts longer than it takes to notice.
@@ -107,15 +143,17 @@ func (s *Sim) watchLoops() {
 }
 
 func (t *Task) inLoop() bool {
-	p := t.parent()
-	for range 64 {
-		if p == nil {
-			return false
+	for s := range uint8(wire.MaxStripes) {
+		p := t.parent(s)
+		for range 64 {
+			if p == nil {
+				break
+			}
+			if p == t {
+				return true
+			}
+			p = p.parent(s)
 		}
-		if p == t {
-			return true
-		}
-		p = p.parent()
 	}
 	return false
 }

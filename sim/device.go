@@ -9,6 +9,7 @@ import (
 
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -327,6 +328,9 @@ func (t *Task) sendFrame(a pdp.SendFrame) {
 	if _, ok := a.Frame.(*wire.Welcome); ok {
 		e.welcomed = true
 		t.checkChildren()
+	}
+	if h, ok := a.Frame.(*wire.Hello); ok {
+		e.set = transfer.SetOf(h.Stripe, h.Trees)
 	}
 	p := control(a.Frame)
 	t.dev.sub.s.foldBytes(p.b)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -33,6 +34,7 @@ type end struct {
 	lastArrival   time.Duration
 	readFree      time.Duration // when the reader has done what came before
 	welcomed      bool          // accepted as a child, or by a parent
+	set           transfer.Set  // the chunks that it carries
 }
 
 // packet is one frame, encoded.
@@ -304,6 +306,7 @@ func (e *end) hello(f wire.Frame) {
 	t.nextLink++
 	e.task, e.id = t, t.nextLink
 	t.links[e.id] = e
+	e.set = transfer.SetOf(h.Stripe, h.Trees)
 	from := netip.AddrPortFrom(e.peer.dev.Addr, 32768)
 	t.step(pdp.Accepted{Link: e.id, From: from, Hello: h})
 }

@@ -35,6 +35,10 @@ func newRandomSite(seed uint64, trace bool) *randomSite {
 	if r.rnd.IntN(12) == 0 {
 		cfg.Profile = pdp.Classic()
 		r.tell("classic")
+	} else if seed%2 == 0 {
+		cfg.Profile = pdp.LAN()
+		cfg.Profile.Transfer.Stripes = 2
+		r.tell("two trees")
 	}
 	if trace {
 		cfg.Trace = os.Stderr

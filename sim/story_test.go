@@ -22,7 +22,7 @@ func (sub *Subnet) root(f *File) *Device {
 func (sub *Subnet) belowRoot(f *File) *Device {
 	r := sub.root(f)
 	for _, d := range sub.devices {
-		if x := d.Task(f); d.on && x.parent() == r.Task(f) && x.m.Status().Children > 0 {
+		if x := d.Task(f); d.on && (x.parent(0) == r.Task(f) || x.parent(1) == r.Task(f)) && x.m.Status().Children > 0 {
 			return d
 		}
 	}
@@ -135,7 +135,7 @@ var stories = []story{
 		c.s.At(sec(0.5), func() {
 			r := c.sub.root(c.f)
 			for _, d := range c.sub.devices {
-				if d.Task(c.f).parent() == r.Task(c.f) {
+				if x := d.Task(c.f); x.parent(0) == r.Task(c.f) || x.parent(1) == r.Task(c.f) {
 					d.Down = 1
 					c.s.At(sec(14.9), d.PowerOff)
 				}

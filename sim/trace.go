@@ -150,7 +150,7 @@ func (s *Sim) frame(f wire.Frame) string {
 	case *wire.Bye:
 		return "Bye: " + f.Reason.String()
 	case *wire.Hello:
-		return fmt.Sprintf("Hello, holds %d", f.Prefix)
+		return fmt.Sprintf("Hello, holds %d", f.Prefix) + inTree(f.Stripe, f.Trees)
 	}
 	return typeName(f)
 }
@@ -175,18 +175,26 @@ func (s *Sim) message(m wire.Message) string {
 		if !m.Failed.IsZero() {
 			what += fmt.Sprintf(", not %s (%s)", s.peer(m.Failed), m.Reason)
 		}
-		return fmt.Sprintf("%s: holds %d, %d free", what, m.Prefix, m.Free)
+		return fmt.Sprintf("%s: holds %d, %d free", what, m.Prefix, m.Free) + inTree(m.Stripe, m.Trees)
 	case *wire.Place:
 		if m.Parent.IsZero() {
-			return fmt.Sprintf("Place: wait %d ms", m.Wait)
+			return fmt.Sprintf("Place: wait %d ms", m.Wait) + inTree(m.Stripe, m.Trees)
 		}
-		return fmt.Sprintf("Place below %s, depth %d", s.peer(m.Parent), m.Depth)
+		return fmt.Sprintf("Place below %s, depth %d", s.peer(m.Parent), m.Depth) + inTree(m.Stripe, m.Trees)
 	case *wire.Resign:
 		return fmt.Sprintf("Resign: %s, successor %s, back-off %d ms", m.Reason, s.peer(m.Successor), m.Backoff)
 	case *wire.Direct:
 		return fmt.Sprintf("Direct: %s, done %v, %d bytes", m.Reason, m.Done, m.Bytes)
 	}
 	return typeName(m)
+}
+
+// inTree names the tree where there are two.
+func inTree(stripe, trees uint8) string {
+	if trees < 2 {
+		return ""
+	}
+	return fmt.Sprintf(", tree %d", stripe)
 }
 
 func (s *Sim) name(a interface{ String() string }) string {

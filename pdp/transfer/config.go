@@ -11,11 +11,14 @@ package transfer
 import (
 	"errors"
 	"time"
+
+	"github.com/peerload/peerload/pdp/wire"
 )
 
 // Config holds the windows and deadlines of the transfer. Take a preset.
 type Config struct {
-	// Window is how many chunks may be on their way to one child.
+	// Window is how many chunks may be on their way to one child, half of
+	// them, rounded up, where it takes the others from another parent.
 	Window int
 	// KeepAlive is the distance between keep-alives on a link, Silence after
 	// how long without a byte the parent is gone.
@@ -51,6 +54,9 @@ type Config struct {
 	// WholeFiles makes a parent serve only what it holds completely, as the
 	// original does (store-and-forward).
 	WholeFiles bool
+	// Stripes is how many trees a file takes: 1, 2, or 0 for two where the file
+	// has at least StripeChunks chunks. The root's word counts.
+	Stripes, StripeChunks int
 }
 
 // LAN is the preset for wired subnets.
@@ -61,6 +67,7 @@ func LAN() Config {
 		Progress: 8 * time.Second, RootBytes: 16 << 10, Turn: 2 * time.Hour,
 		Fallback: 10 * time.Second, FallbackJitter: time.Second, Lapse: 10 * time.Second, FailedPeers: 2,
 		Backoff: time.Second, BackoffMax: time.Minute, Attempts: 3,
+		StripeChunks: 64,
 	}
 }
 
@@ -69,6 +76,7 @@ func LAN() Config {
 func Classic() Config {
 	c := LAN()
 	c.RootWait, c.WholeFiles = 10*time.Second, true
+	c.Stripes = 1
 	c.SlowWindow = 10 * time.Minute // all stand still while one file is passed down a level
 	c.Progress, c.Fallback = 30*time.Second, 60*time.Second
 	return c
@@ -88,6 +96,8 @@ func (c Config) Validate() error {
 		return errors.New("transfer: silence must be longer than two keep-alives")
 	case c.BackoffMax < c.Backoff || c.RootWait < 0:
 		return errors.New("transfer: the longest back-off must not be shorter than the first, nor the wait negative")
+	case c.Stripes < 0 || c.Stripes > wire.MaxStripes || c.StripeChunks < 0:
+		return errors.New("transfer: a file takes one tree or two")
 	}
 	return nil
 }

@@ -10,10 +10,10 @@ import (
 
 // Child is one child as its parent knows it.
 type Child struct {
-	Link   tree.Link
-	Peer   wire.Peer
-	From   netip.Addr // where its link comes from
-	Stripe uint8
+	Link tree.Link
+	Peer wire.Peer
+	From netip.Addr // where its link comes from
+	Set  Set        // the chunks that it wants
 	// Prefix is what the child said it holds; Complete that it is done.
 	Prefix   int
 	Complete bool
@@ -24,7 +24,7 @@ type Child struct {
 	heard    time.Duration // when it last said something
 }
 
-// Feed is the parent's side: at most wire.MaxChildren children per stripe, a
+// Feed is the parent's side: at most wire.MaxChildren children per tree, a
 // window of chunks on the way to each, each at its own pace. Use NewFeed.
 type Feed struct {
 	cfg      Config
@@ -37,20 +37,26 @@ func NewFeed(cfg Config) *Feed { return &Feed{cfg: cfg} }
 // Children returns the children in the order in which they came.
 func (f *Feed) Children() []*Child { return f.children }
 
-// Full reports whether no slot of a stripe is free.
-func (f *Feed) Full(stripe uint8) bool { return f.count(stripe) >= wire.MaxChildren }
+// Full reports whether no slot is free in a tree of the set.
+func (f *Feed) Full(set Set) bool { return f.Free(set) == 0 }
 
-// Free returns the number of free slots of a stripe.
-func (f *Feed) Free(stripe uint8) int { return max(0, wire.MaxChildren-f.count(stripe)) }
+// Free returns the number of slots that are free in every tree of the set.
+func (f *Feed) Free(set Set) int { return max(0, wire.MaxChildren-f.Taken(set)) }
 
-func (f *Feed) count(stripe uint8) int {
-	n := 0
-	for _, c := range f.children {
-		if c.Stripe == stripe {
-			n++
+// Taken returns how many children the tree of the set has that has most. A
+// child that takes all chunks counts in every tree.
+func (f *Feed) Taken(set Set) int {
+	most := 0
+	for s := range uint8(wire.MaxStripes) {
+		n := 0
+		for _, c := range f.children {
+			if set.Has(s) && c.Set.Has(s) {
+				n++
+			}
 		}
+		most = max(most, n)
 	}
-	return n
+	return most
 }
 
 // Find returns the child of a link, or nil.
@@ -63,19 +69,20 @@ func (f *Feed) Find(l tree.Link) *Child {
 	return nil
 }
 
-// FindPeer returns the link of a peer that is a child already, or nil.
-func (f *Feed) FindPeer(p wire.Peer, stripe uint8) *Child {
+// FindPeer returns a link of a peer that is a child in a tree of the set
+// already, or nil.
+func (f *Feed) FindPeer(p wire.Peer, set Set) *Child {
 	for _, c := range f.children {
-		if c.Peer == p && c.Stripe == stripe {
+		if c.Peer == p && c.Set&set != 0 {
 			return c
 		}
 	}
 	return nil
 }
 
-// Add takes a child that holds prefix chunks.
-func (f *Feed) Add(now time.Duration, l tree.Link, p wire.Peer, from netip.Addr, stripe uint8, prefix int) {
-	f.children = append(f.children, &Child{Link: l, Peer: p, From: from, Stripe: stripe, Prefix: prefix, next: prefix, moved: now, heard: now})
+// Add takes a child that wants the chunks of a set from prefix on.
+func (f *Feed) Add(now time.Duration, l tree.Link, p wire.Peer, from netip.Addr, set Set, prefix int) {
+	f.children = append(f.children, &Child{Link: l, Peer: p, From: from, Set: set, Prefix: prefix, next: set.From(prefix), moved: now, heard: now})
 }
 
 // Remove drops the child of a link and returns it, nil if it is none.
@@ -104,23 +111,20 @@ func (f *Feed) Report(now time.Duration, l tree.Link, prefix int, complete bool)
 	}
 }
 
-// Rewind makes every child be sent again from the start: the content changed.
-func (f *Feed) Rewind() {
+// Next calls send for each chunk that may leave now, given the prefix of each
+// set that may be served.
+func (f *Feed) Next(now time.Duration, prefix func(Set) int, send func(tree.Link, int)) {
 	for _, c := range f.children {
-		c.next, c.Prefix, c.Complete = 0, 0, false
-	}
-}
-
-// Next calls send for each chunk that may leave now, given the prefix that may
-// be served.
-func (f *Feed) Next(now time.Duration, prefix int, send func(tree.Link, int)) {
-	for _, c := range f.children {
-		for c.next < prefix && c.inFlight < f.cfg.Window && !c.Complete {
+		window := f.cfg.Window
+		if c.Set != All {
+			window = (window + 1) / wire.MaxStripes // the child has another parent
+		}
+		for c.next < prefix(c.Set) && c.inFlight < window && !c.Complete {
 			if c.inFlight == 0 {
 				c.moved = now
 			}
 			send(c.Link, c.next)
-			c.next++
+			c.next = c.Set.From(c.next + 1)
 			c.inFlight++
 		}
 	}

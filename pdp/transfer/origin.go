@@ -24,6 +24,15 @@ func NewPatience(cfg Config) *Patience { return &Patience{cfg: cfg} }
 // Progress tells that bytes came from the origin: it works.
 func (p *Patience) Progress() { p.own, p.others = 0, 0 }
 
+// Served tells that a peer sent a chunk. It had it from the origin; while that
+// is left alone, from before it failed.
+func (p *Patience) Served(now time.Duration) {
+	p.own = 0
+	if now >= p.before {
+		p.others = 0
+	}
+}
+
 // Well tells that the origin serves somebody else.
 func (p *Patience) Well() { p.others = 0 }
 

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -17,11 +18,11 @@ func peer(i int) wire.Peer { return wire.Peer{ID: uint64(i) + 1} }
 func TestFeedKeepsAWindowForEachChild(t *testing.T) {
 	cfg := LAN()
 	f := NewFeed(cfg)
-	f.Add(0, 1, peer(1), netip.Addr{}, 0, 0)
-	f.Add(0, 2, peer(2), netip.Addr{}, 0, 4)
+	f.Add(0, 1, peer(1), netip.Addr{}, All, 0)
+	f.Add(0, 2, peer(2), netip.Addr{}, All, 4)
 	sent := map[tree.Link][]int{}
 	next := func(now time.Duration, prefix int) {
-		f.Next(now, prefix, func(l tree.Link, i int) { sent[l] = append(sent[l], i) })
+		f.Next(now, func(Set) int { return prefix }, func(l tree.Link, i int) { sent[l] = append(sent[l], i) })
 	}
 	next(0, 6)
 	if len(sent[1]) != cfg.Window || len(sent[2]) != 2 || sent[2][0] != 4 {
@@ -32,7 +33,7 @@ func TestFeedKeepsAWindowForEachChild(t *testing.T) {
 	if got := sent[1]; got[len(got)-1] != 3 {
 		t.Errorf("after one has left comes %v", got)
 	}
-	if !f.Full(0) || f.Free(0) != 0 || f.Free(1) != wire.MaxChildren {
+	if !f.Full(All) || f.Free(1) != 0 {
 		t.Error("two children, and a slot is free")
 	}
 	f.Report(ms, 2, 6, true)
@@ -48,8 +49,8 @@ func TestFeedKeepsAWindowForEachChild(t *testing.T) {
 func TestFeedReclaimsSlots(t *testing.T) {
 	cfg := LAN()
 	f := NewFeed(cfg)
-	f.Add(0, 1, peer(1), netip.Addr{}, 0, 0)
-	f.Next(0, 1, func(tree.Link, int) {})
+	f.Add(0, 1, peer(1), netip.Addr{}, All, 0)
+	f.Next(0, func(Set) int { return 1 }, func(tree.Link, int) {})
 	if at, ok := f.Deadline(); !ok || at <= 0 || f.Lagging(at-1) != nil || f.Lagging(at) == nil {
 		t.Errorf("a child that takes no bytes: deadline %v, lagging then %v", at, f.Lagging(at))
 	}
@@ -233,5 +234,44 @@ func TestPresets(t *testing.T) {
 	bad.Silence = bad.KeepAlive
 	if bad.Validate() == nil {
 		t.Error("a silence shorter than two keep-alives is accepted")
+	}
+}
+
+func TestFeedSendsEachChildItsStripe(t *testing.T) {
+	f := NewFeed(LAN())
+	even, odd := SetOf(0, 2), SetOf(1, 2)
+	f.Add(0, 1, peer(1), netip.Addr{}, even, 0)
+	f.Add(0, 2, peer(2), netip.Addr{}, odd, 0)
+	f.Add(0, 3, peer(3), netip.Addr{}, All, 2)
+	sent := map[tree.Link][]int{}
+	f.Next(0, func(s Set) int { return map[Set]int{even: 6, odd: 3, All: 3}[s] }, func(l tree.Link, i int) { sent[l] = append(sent[l], i) })
+	if got := fmt.Sprint(sent); got != "map[1:[0 2] 2:[1] 3:[2]]" {
+		t.Errorf("sent %v", got)
+	}
+	if f.Free(even) != 0 || f.Free(odd) != 0 || f.Free(All) != 0 || f.Taken(All) != 2 {
+		t.Error("a child that takes all chunks has a slot in each tree")
+	}
+	if f.FindPeer(peer(1), odd) != nil || f.FindPeer(peer(1), All) == nil || f.FindPeer(peer(3), odd) == nil {
+		t.Error("a child is found in the wrong tree")
+	}
+	f.Remove(3)
+	if f.Free(even) != 1 || f.Free(odd) != 1 || f.Taken(All) != 1 {
+		t.Error("one child in each tree, and not one slot free")
+	}
+}
+
+func TestTrees(t *testing.T) {
+	for _, c := range []struct {
+		stripes, chunks int
+		want            uint8
+	}{{0, 63, 1}, {0, 64, 2}, {1, 1000, 1}, {2, 1, 2}} {
+		cfg := LAN()
+		cfg.Stripes = c.stripes
+		if got := cfg.Trees(c.chunks); got != c.want {
+			t.Errorf("%+v: %d", c, got)
+		}
+	}
+	if Classic().Trees(1000) != 1 {
+		t.Error("the classic profile takes two trees")
 	}
 }

@@ -27,6 +27,10 @@ type Config struct {
 	Forget time.Duration
 	// Avoid is how long a parent that failed a child is not offered to it.
 	Avoid time.Duration
+	// Gather is how long a new follower waits for its place in the tree in
+	// which it is a leaf, so that those who will have children there come
+	// first.
+	Gather time.Duration
 }
 
 // LAN is the preset for wired subnets.
@@ -34,13 +38,13 @@ func LAN() Config {
 	return Config{
 		AskFirst: 100 * time.Millisecond, AskAgain: time.Second, Asks: 3, Deaf: 4,
 		Dial: time.Second, Lease: 2 * time.Second, Report: 2 * time.Second,
-		Forget: 8 * time.Second, Avoid: 20 * time.Second,
+		Forget: 8 * time.Second, Avoid: 20 * time.Second, Gather: 100 * time.Millisecond,
 	}
 }
 
 // Validate refuses times that cannot work.
 func (c Config) Validate() error {
-	for _, d := range []time.Duration{c.AskFirst, c.AskAgain, c.Dial, c.Lease, c.Report, c.Forget, c.Avoid} {
+	for _, d := range []time.Duration{c.AskFirst, c.AskAgain, c.Dial, c.Lease, c.Report, c.Forget, c.Avoid, c.Gather} {
 		if d <= 0 {
 			return errors.New("tree: every time must be positive")
 		}

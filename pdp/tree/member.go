@@ -12,6 +12,15 @@ import (
 // machine those that it dials; 0 is none.
 type Link int32
 
+// Links numbers the links that a device dials: -1, -2, … The zero value is
+// ready.
+type Links struct{ dialled Link }
+
+func (l *Links) next() Link {
+	l.dialled--
+	return l.dialled
+}
+
 // MemberState is where a follower stands with its parent.
 type MemberState uint8
 
@@ -54,15 +63,20 @@ type Self struct {
 	Epoch          uint64
 	Free, Children int
 	Done           bool
+	// Trees is how many trees the device takes the file through, 0 if nobody
+	// has told it yet.
+	Trees uint8
 	// AtRoot: it holds altered chunks and wants the root itself as parent.
 	AtRoot bool
 }
 
-// Member is the follower's side of the tree. Use NewMember.
+// Member is the follower's side of one tree. Use NewMember.
 type Member struct {
-	cfg  Config
-	self wire.Peer
-	rnd  *rand.Rand
+	cfg    Config
+	self   wire.Peer
+	stripe uint8
+	rnd    *rand.Rand
+	links  *Links
 
 	state    MemberState
 	root     wire.Peer
@@ -73,7 +87,6 @@ type Member struct {
 	parent     wire.Peer
 	parentAddr netip.AddrPort
 	link       Link
-	nextLink   Link
 	path       []wire.Peer // root … parent
 	failed     wire.Peer
 	reason     wire.Reason
@@ -86,9 +99,10 @@ type Member struct {
 	failures int
 }
 
-// NewMember returns the follower's side for the device self.
-func NewMember(cfg Config, self wire.Peer, rnd *rand.Rand) *Member {
-	return &Member{cfg: cfg, self: self, rnd: rnd, nextLink: -1}
+// NewMember returns the follower's side of the tree of a stripe for the device
+// self. Links is the device's own for all its trees.
+func NewMember(cfg Config, self wire.Peer, stripe uint8, links *Links, rnd *rand.Rand) *Member {
+	return &Member{cfg: cfg, self: self, stripe: stripe, links: links, rnd: rnd}
 }
 
 // State returns where the follower stands.
@@ -222,9 +236,10 @@ func (t *Member) Place(now time.Duration, from wire.Peer, p *wire.Place, out *Me
 
 // DialTo opens a link to a parent of the follower's own choice.
 func (t *Member) DialTo(now time.Duration, p wire.Peer, addr netip.AddrPort, out *MemberOutput) {
-	t.parent, t.parentAddr, t.link = p, addr, t.nextLink
-	t.nextLink--
-	t.state, t.due = Dialing, now+t.cfg.Dial
+	t.parent, t.parentAddr, t.link = p, addr, t.links.next()
+	// Where one parent after another cannot be reached it may be this device's
+	// own port that is full.
+	t.state, t.due = Dialing, now+t.cfg.Dial<<min(t.failures, 2)
 	out.Dial, out.Link = addr, t.link
 }
 
@@ -307,6 +322,7 @@ func (t *Member) backoff() time.Duration {
 
 func (t *Member) ask(me Self, out *MemberOutput) {
 	a := &wire.Ask{
+		Stripe: t.stripe, Trees: me.Trees,
 		Attached: t.state == Attached, Free: uint8(me.Free), Children: uint8(me.Children),
 		Prefix: me.Prefix, Epoch: me.Epoch, Depth: uint8(min(len(t.path), 255)),
 		Failed: t.failed, Reason: t.reason, Move: t.move, Done: me.Done,

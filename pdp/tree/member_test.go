@@ -13,7 +13,7 @@ var rootAddr = netip.MustParseAddrPort("10.0.0.1:4051")
 
 func following(t *testing.T) (*Member, wire.Peer) {
 	t.Helper()
-	m := NewMember(LAN(), peer(1), rand.New(rand.NewPCG(1, 2)))
+	m := NewMember(LAN(), peer(1), 0, new(Links), rand.New(rand.NewPCG(1, 2)))
 	root := peer(0)
 	m.Root(0, root, rootAddr, rootAddr, 0)
 	return m, root

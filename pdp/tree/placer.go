@@ -1,12 +1,14 @@
 // Package tree decides who is whose parent in the hierarchy of one file: the
-// root's side, which places followers in a balanced binary tree, and the
-// follower's side, which asks, dials, attaches, and repairs.
+// root's side, which places followers in one balanced binary tree or in two
+// with different inner nodes, and the follower's side of one tree, which asks,
+// dials, attaches, and repairs.
 //
 // What lives here: members, slots, paths, and when to ask again. What must
 // not: who is root, which chunk goes where, sockets, clocks, goroutines.
 package tree
 
 import (
+	"math/bits"
 	"net/netip"
 	"time"
 
@@ -16,11 +18,12 @@ import (
 // MaxMembers bounds what a root remembers. Devices beyond it are told to wait.
 const MaxMembers = 8192
 
-// Placer is the root's side: it knows the members of its tree from their asks
+// Placer is the root's side: it knows the members of its trees from their asks
 // and reports, and places those who have no parent. Use NewPlacer.
 type Placer struct {
 	cfg     Config
 	self    wire.Peer
+	trees   uint8 // 0: not known yet
 	members map[wire.Peer]*member
 	// order is the members by arrival: the tree must not depend on how a map
 	// is walked.
@@ -33,18 +36,13 @@ type member struct {
 	peer   wire.Peer
 	addr   netip.AddrPort // source of its datagrams
 	link   netip.AddrPort // where it takes children
-	parent wire.Peer
-	// since is when the parent was last said: by the root (a reservation) or
-	// by the member itself (attached).
-	since    time.Duration
-	attached bool
-	heard    time.Duration
-	free     int // slots that it says are free
-	prefix   int
-	depth    int
-	children int
-	done     bool
-	atRoot   bool // is placed directly below the root or not at all
+	joined time.Duration
+	heard  time.Duration
+	done   bool
+	atRoot bool // is placed directly below the root or not at all
+	// home is the tree in which it takes children; noHome until it needs one.
+	home  uint8
+	seats [wire.MaxStripes]seat
 	// avoid holds the last parents that failed this member.
 	avoid      [4]wire.Peer
 	avoidSince time.Duration // of the first of them
@@ -53,10 +51,32 @@ type member struct {
 	shut       time.Duration // takes no new children until then
 }
 
-// NewPlacer returns the placer of a tree whose root is self.
+// noHome is the home of a member that may take children in any tree.
+const noHome = wire.MaxStripes
+
+// seat is a member's place in one tree.
+type seat struct {
+	parent wire.Peer
+	// since is when the parent was last said: by the root (a reservation) or
+	// by the member itself (attached).
+	since    time.Duration
+	attached bool
+	free     int // slots that it says are free
+	children int // that the root counts
+	depth    int
+}
+
+// NewPlacer returns the placer of trees whose root is self.
 func NewPlacer(cfg Config, self wire.Peer) *Placer {
-	root := &member{peer: self, free: wire.MaxChildren, attached: true}
-	return &Placer{cfg: cfg, self: self, root: root, members: map[wire.Peer]*member{}}
+	return &Placer{cfg: cfg, self: self, root: &member{peer: self, home: noHome}, members: map[wire.Peer]*member{}}
+}
+
+// Trees tells how many trees the file takes. Until then nobody is placed; once
+// it is told it stays.
+func (t *Placer) Trees(n uint8) {
+	if t.trees == 0 {
+		t.trees = n
+	}
 }
 
 // Members returns how many followers are known.
@@ -65,7 +85,7 @@ func (t *Placer) Members() int { return len(t.order) }
 // forgetAfter is the silence after which a member no longer counts; where
 // there are many they report less often.
 func (t *Placer) forgetAfter() time.Duration {
-	return max(t.cfg.Forget, 4*ReportPeriod(t.cfg, len(t.order)))
+	return max(t.cfg.Forget, 4*ReportPeriod(t.cfg, len(t.order)*int(max(t.trees, 1))))
 }
 
 // Waiting returns how many known followers are not known to be done.
@@ -95,32 +115,49 @@ func (t *Placer) Ask(now time.Duration, a Asker, m *wire.Ask) *wire.Place {
 			t.forget(now)
 		}
 		if len(t.order) >= MaxMembers {
-			return &wire.Place{Stripe: m.Stripe, Wait: t.waitMillis()}
+			return t.wait(m.Stripe, t.cfg.AskFirst)
 		}
-		x = &member{peer: a.Peer}
+		x = &member{peer: a.Peer, joined: now, home: noHome}
 		t.members[a.Peer] = x
 		t.order = append(t.order, x)
 	}
 	x.addr, x.link = a.Addr, netip.AddrPortFrom(a.Addr.Addr(), a.TCPPort)
-	x.heard, x.free, x.prefix, x.done = now, int(m.Free), m.Prefix, m.Done
+	x.heard, x.done = now, m.Done
 	if !m.Failed.IsZero() {
 		t.complain(now, x, m)
 	}
-	if m.Done {
-		x.parent, x.attached = wire.Peer{}, true // it has left its parent
-		return nil
+	for _, s := range concerned(m) {
+		y := &x.seats[s]
+		y.free = int(m.Free)
+		switch {
+		case m.Done:
+			y.parent, y.attached = wire.Peer{}, true // it has left its parent
+		case m.Attached:
+			y.parent, y.attached, y.since = m.Parent, true, now
+			if m.Trees == 2 && m.Children > 0 && x.home == noHome {
+				x.home = s // an earlier root made it so
+			}
+		default:
+			y.attached = false
+			if m.Move || now-y.since > t.cfg.AskFirst/2 || x.avoids(now, y.parent) {
+				y.parent = wire.Peer{}
+			}
+		}
 	}
-	if m.Attached {
-		x.parent, x.attached, x.since = m.Parent, true, now
+	if m.Done || m.Attached {
 		return nil
-	}
-	x.attached = false
-	if m.Move || x.parent.IsZero() || now-x.since > t.cfg.AskFirst/2 || x.avoids(now, x.parent) {
-		x.parent = wire.Peer{}
 	}
 	// Who was sent altered chunks wants them from the root itself.
 	x.atRoot = m.Reason == wire.ReasonDigestMismatch
 	return t.place(now, x, m.Stripe)
+}
+
+// concerned lists the trees that an ask is about: with a single parent, all.
+func concerned(m *wire.Ask) []uint8 {
+	if m.Trees == 2 {
+		return []uint8{m.Stripe}
+	}
+	return []uint8{0, 1}
 }
 
 // complain takes what a member says of a parent that failed it.
@@ -145,7 +182,9 @@ func (t *Placer) complain(now time.Duration, x *member, m *wire.Ask) {
 		// If it still lives, its next report opens it again.
 		bad.shut = now + t.cfg.Report
 		if m.Reason != wire.ReasonUnreachable {
-			bad.attached = false
+			for _, s := range concerned(m) {
+				bad.seats[s].attached = false
+			}
 		}
 	case wire.ReasonFull:
 		bad.shut = now + t.cfg.Lease
@@ -177,11 +216,11 @@ func (t *Placer) Twin(now time.Duration, a Asker) (netip.AddrPort, bool) {
 	return netip.AddrPort{}, false
 }
 
-// Left tells that a child of the root left its link: its slot is free, and
+// Left tells that a child of the root in a tree left its link: its slot is free, and
 // nobody is placed below it before it says where it stands.
-func (t *Placer) Left(p wire.Peer) {
-	if x := t.members[p]; x != nil && x.parent == t.self {
-		x.parent, x.attached = wire.Peer{}, false
+func (t *Placer) Left(p wire.Peer, stripe uint8) {
+	if x := t.members[p]; x != nil && x.seats[stripe].parent == t.self {
+		x.seats[stripe].parent, x.seats[stripe].attached = wire.Peer{}, false
 	}
 }
 
@@ -201,32 +240,87 @@ func (t *Placer) forget(now time.Duration) {
 
 // place finds the shallowest free slot that is not below x itself.
 func (t *Placer) place(now time.Duration, x *member, stripe uint8) *wire.Place {
-	t.measure(now)
-	if p := t.members[x.parent]; !x.parent.IsZero() && !(x.atRoot && p != nil) && (p != nil || x.parent == t.self) {
+	switch {
+	case t.trees == 0:
+		return t.wait(stripe, t.cfg.AskFirst/4)
+	case stripe >= t.trees:
+		return t.wait(stripe, t.cfg.AskFirst) // there is no such tree: it says so
+	case t.trees == 2:
+		t.settle(x)
+		if stripe != x.home && now < x.joined+t.cfg.Gather && !x.atRoot {
+			return t.wait(stripe, t.cfg.Gather)
+		}
+	}
+	t.measure(now, stripe)
+	seat := &x.seats[stripe]
+	if p := t.members[seat.parent]; !seat.parent.IsZero() && !(x.atRoot && p != nil) && (p != nil || seat.parent == t.self) {
 		// Placed a moment ago; the answer was lost or the ask sent twice.
 		if p == nil {
 			p = t.root
 		}
-		x.since = now
-		return t.answer(x, p, stripe)
+		seat.since = now
+		return t.answer(p, stripe)
 	}
-	best := t.shallowest(now, x)
+	best := t.best(now, x, stripe)
 	if best == nil && now-x.avoidSince > t.cfg.Lease {
 		// Nobody else: one that failed it may have been unlucky.
 		x.avoidUntil = now
-		best = t.shallowest(now, x)
+		best = t.best(now, x, stripe)
 	}
 	if best == nil {
-		return &wire.Place{Stripe: stripe, Wait: t.waitMillis()}
+		return t.wait(stripe, t.cfg.AskFirst)
 	}
-	x.parent, x.since = best.peer, now
-	return t.answer(x, best, stripe)
+	seat.parent, seat.since = best.peer, now
+	return t.answer(best, stripe)
+}
+
+// settle gives a member a home: the tree that fewer have.
+func (t *Placer) settle(x *member) {
+	if x.home != noHome {
+		return
+	}
+	var n [noHome + 1]int
+	for _, y := range t.order {
+		if !y.done {
+			n[y.home]++
+		}
+	}
+	x.home = 0
+	if n[1] < n[0] {
+		x.home = 1
+	}
+}
+
+// demand is what a parent must still have to be offered.
+type demand uint8
+
+// The demands, the strictest first.
+const (
+	atHome demand = iota // a slot in its home tree, and its uplink carries the file at most once
+	spare                // an uplink that carries the file less than once
+	busy                 // one that carries it less than one and a half times, and is not the root's
+	slot                 // a slot
+)
+
+// best returns the parent to offer to x, nil if there is none. With two trees
+// it is one whose uplink has not to carry the file more than once, if there is
+// any: inner in its home tree alone, if there is such a one.
+func (t *Placer) best(now time.Duration, x *member, stripe uint8) *member {
+	if t.trees < 2 || x.atRoot {
+		return t.shallowest(now, x, stripe, slot)
+	}
+	for d := atHome; d <= slot; d++ {
+		if y := t.shallowest(now, x, stripe, d); y != nil {
+			return y
+		}
+	}
+	return nil
 }
 
 // shallowest returns the member of least depth that may take x, nil if none
 // may; of one depth the one that came first.
-func (t *Placer) shallowest(now time.Duration, x *member) *member {
-	if t.open(now, t.root, x) {
+func (t *Placer) shallowest(now time.Duration, x *member, stripe uint8, d demand) *member {
+	if t.open(now, t.root, x, stripe, d) {
 		return t.root
 	}
 	if x.atRoot {
@@ -234,49 +328,85 @@ func (t *Placer) shallowest(now time.Duration, x *member) *member {
 	}
 	var best *member
 	for _, y := range t.order {
-		if (best == nil || y.depth < best.depth) && t.open(now, y, x) {
+		if (best == nil || y.seats[stripe].depth < best.seats[stripe].depth) && t.open(now, y, x, stripe, d) {
 			best = y
 		}
 	}
 	return best
 }
 
-func (t *Placer) answer(x, parent *member, stripe uint8) *wire.Place {
-	p := &wire.Place{Stripe: stripe, Depth: uint8(min(parent.depth+1, 255)), Parent: parent.peer}
+func (t *Placer) answer(parent *member, stripe uint8) *wire.Place {
+	p := &wire.Place{Stripe: stripe, Trees: t.trees, Depth: uint8(min(parent.seats[stripe].depth+1, 255)), Parent: parent.peer}
 	if parent != t.root {
 		p.Addr = parent.link
 	}
 	return p
 }
 
-func (t *Placer) waitMillis() uint16 { return uint16(t.cfg.AskFirst / time.Millisecond) }
+func (t *Placer) wait(stripe uint8, d time.Duration) *wire.Place {
+	return &wire.Place{Stripe: stripe, Trees: t.trees, Wait: uint16(d / time.Millisecond)}
+}
 
 // open reports whether y may take x, which hangs on nobody, as a child: what is
 // below x hangs on nobody either, and has no depth. A member that is about to take
 // its own place takes children already: a tree stands after one round of asks.
-func (t *Placer) open(now time.Duration, y, x *member) bool {
-	return y != x && y.depth > -1 && y.depth < wire.MaxPath-1 && y.children < wire.MaxChildren &&
-		(y == t.root || y.free > 0 && y.shut <= now && y.link.Port() != 0 && now-y.heard < t.forgetAfter()) &&
+func (t *Placer) open(now time.Duration, y, x *member, stripe uint8, d demand) bool {
+	s := &y.seats[stripe]
+	return y != x && s.depth > -1 && s.depth < wire.MaxPath-1 && s.children < wire.MaxChildren && t.meets(y, stripe, d) &&
+		(y == t.root || s.free > 0 && y.shut <= now && y.link.Port() != 0 && now-y.heard < t.forgetAfter()) &&
 		!x.avoids(now, y.peer)
 }
 
-// measure counts the children of each member and its depth; -1 for members
-// that neither hang on the root nor are done. Reservations that nobody took up are freed.
-func (t *Placer) measure(now time.Duration) {
-	t.root.children, t.root.depth = 0, 0
+// meets reports whether y has what is demanded. The root and complete holders
+// have no home: their uplink carries the file once if they have one child in
+// each tree.
+func (t *Placer) meets(y *member, stripe uint8, d demand) bool {
+	holder := y == t.root || y.done
+	load := 0
+	for s := range y.seats {
+		load += y.seats[s].children
+	}
+	// Who comes late would make a chain: only the last has an uplink to spare.
+	if d < slot && y.seats[stripe].depth > bits.Len(uint(len(t.order)))+1 {
+		return false
+	}
+	switch d {
+	case atHome:
+		return holder && y.seats[stripe].children == 0 || !holder && y.home == stripe && load < wire.MaxChildren
+	case spare:
+		return !holder && load < wire.MaxChildren
+	case busy:
+		return y != t.root && load <= wire.MaxChildren
+	}
+	return true
+}
+
+// measure counts the children of each member in each tree, and its depth in one
+// of them; -1 for members that neither hang on the root nor are done.
+// Reservations that nobody took up are freed.
+func (t *Placer) measure(now time.Duration, stripe uint8) {
+	t.root.seats = [wire.MaxStripes]seat{}
 	for _, y := range t.order {
-		y.children, y.depth = 0, -2
-		if !y.parent.IsZero() && !y.attached && now-y.since > t.cfg.Lease {
-			y.parent = wire.Peer{}
+		for s := range y.seats {
+			x := &y.seats[s]
+			x.children, x.depth = 0, -2
+			if !x.parent.IsZero() && !x.attached && now-x.since > t.cfg.Lease {
+				x.parent = wire.Peer{}
+			}
 		}
 	}
 	for _, y := range t.order {
-		if p := t.at(y.parent); p != nil && now-y.heard < t.forgetAfter() {
-			p.children++
+		if now-y.heard >= t.forgetAfter() {
+			continue
+		}
+		for s := range y.seats {
+			if p := t.at(y.seats[s].parent); p != nil {
+				p.seats[s].children++
+			}
 		}
 	}
 	for _, y := range t.order {
-		t.depthOf(y, 0)
+		t.depthOf(y, stripe, 0)
 	}
 }
 
@@ -287,24 +417,26 @@ func (t *Placer) at(p wire.Peer) *member {
 	return t.members[p]
 }
 
-// depthOf sets and returns the depth of y: 1 below the root, -1 detached.
-func (t *Placer) depthOf(y *member, steps int) int {
-	if y.depth != -2 {
-		return y.depth
+// depthOf sets and returns the depth of y in a tree: 1 below the root, -1
+// detached.
+func (t *Placer) depthOf(y *member, stripe uint8, steps int) int {
+	x := &y.seats[stripe]
+	if y == t.root || x.depth != -2 {
+		return x.depth
 	}
 	if y.done {
-		y.depth = 1 // it holds the whole file and needs no parent
-		return y.depth
+		x.depth = 1 // it holds the whole file and needs no parent
+		return x.depth
 	}
-	p := t.at(y.parent)
+	p := t.at(x.parent)
 	if p == nil || steps > wire.MaxPath {
-		y.depth = -1
+		x.depth = -1
 		return -1
 	}
-	d := t.depthOf(p, steps+1)
+	d := t.depthOf(p, stripe, steps+1)
 	if d >= 0 {
 		d++
 	}
-	y.depth = d
+	x.depth = d
 	return d
 }

@@ -18,6 +18,13 @@ func asker(i int) Asker {
 	return Asker{Peer: peer(i), Addr: netip.AddrPortFrom(a, 4051), TCPPort: 4051}
 }
 
+// onePlacer is a placer of a file that takes one tree.
+func onePlacer(cfg Config, root wire.Peer) *Placer {
+	p := NewPlacer(cfg, root)
+	p.Trees(1)
+	return p
+}
+
 // place asks for device i and returns where it was placed.
 func place(t interface{ Fatalf(string, ...any) }, p *Placer, now time.Duration, i int) *wire.Place {
 	got := p.Ask(now, asker(i), &wire.Ask{Free: 2})
@@ -29,7 +36,7 @@ func place(t interface{ Fatalf(string, ...any) }, p *Placer, now time.Duration, 
 
 func TestPlacesBalanced(t *testing.T) {
 	root := wire.Peer{ID: 1 << 40}
-	p := NewPlacer(LAN(), root)
+	p := onePlacer(LAN(), root)
 	const n = 1000
 	children := map[wire.Peer]int{}
 	for i := range n {
@@ -50,7 +57,7 @@ func TestPlacesBalanced(t *testing.T) {
 }
 
 func TestPlaceKeepsAPlaceJustGiven(t *testing.T) {
-	p := NewPlacer(LAN(), wire.Peer{ID: 1 << 40})
+	p := onePlacer(LAN(), wire.Peer{ID: 1 << 40})
 	first := place(t, p, 0, 0)
 	again := place(t, p, 10*time.Millisecond, 0)
 	if first.Parent != again.Parent {
@@ -65,10 +72,10 @@ func TestPlaceKeepsAPlaceJustGiven(t *testing.T) {
 func TestPlaceAvoidsAParentThatFailed(t *testing.T) {
 	cfg := LAN()
 	root := wire.Peer{ID: 1 << 40}
-	p := NewPlacer(cfg, root)
+	p := onePlacer(cfg, root)
 	for i := range 3 {
 		place(t, p, 0, i)
-		p.Ask(time.Millisecond, asker(i), &wire.Ask{Attached: true, Parent: p.members[peer(i)].parent, Free: 2})
+		p.Ask(time.Millisecond, asker(i), &wire.Ask{Attached: true, Parent: p.members[peer(i)].seats[0].parent, Free: 2})
 	}
 	now := 2 * time.Millisecond
 	got := p.Ask(now, asker(2), &wire.Ask{Free: 2, Failed: peer(0), Reason: wire.ReasonBadChunk})
@@ -76,7 +83,7 @@ func TestPlaceAvoidsAParentThatFailed(t *testing.T) {
 		t.Errorf("placed below %v after device 0 failed it", got.Parent)
 	}
 	// A bad word of the only parent there is holds for a while only.
-	alone := NewPlacer(cfg, root)
+	alone := onePlacer(cfg, root)
 	place(t, alone, 0, 0)
 	ask := &wire.Ask{Free: 2, Failed: root, Reason: wire.ReasonUnreachable}
 	if got := alone.Ask(now, asker(0), ask); !got.Parent.IsZero() {
@@ -89,7 +96,7 @@ func TestPlaceAvoidsAParentThatFailed(t *testing.T) {
 
 func TestPlaceAltered(t *testing.T) {
 	root := wire.Peer{ID: 1 << 40}
-	p := NewPlacer(LAN(), root)
+	p := onePlacer(LAN(), root)
 	for i := range 2 {
 		place(t, p, 0, i)
 	}
@@ -97,7 +104,7 @@ func TestPlaceAltered(t *testing.T) {
 	if got := p.Ask(1, asker(2), ask); !got.Parent.IsZero() {
 		t.Errorf("who was sent altered chunks is placed below %v, not at the root", got.Parent)
 	}
-	p.Left(peer(0))
+	p.Left(peer(0), 0)
 	if got := p.Ask(2, asker(2), ask); got.Parent != root {
 		t.Errorf("placed below %v though the root has a free slot", got.Parent)
 	}
@@ -105,7 +112,7 @@ func TestPlaceAltered(t *testing.T) {
 
 func TestDoneMembersFreeTheirSlotAndServe(t *testing.T) {
 	root := wire.Peer{ID: 1 << 40}
-	p := NewPlacer(LAN(), root)
+	p := onePlacer(LAN(), root)
 	for i := range 2 {
 		place(t, p, 0, i)
 		p.Ask(1, asker(i), &wire.Ask{Attached: true, Parent: root, Free: 2})
@@ -127,7 +134,7 @@ func TestDoneMembersFreeTheirSlotAndServe(t *testing.T) {
 func TestPlacerProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		root := wire.Peer{ID: 1 << 40}
-		p := NewPlacer(LAN(), root)
+		p := onePlacer(LAN(), root)
 		parent := map[wire.Peer]wire.Peer{} // as the members hold it
 		var now time.Duration
 		n := rapid.IntRange(1, 40).Draw(t, "n")
@@ -152,10 +159,10 @@ func TestPlacerProperties(t *testing.T) {
 			default:
 				ask(t, p, parent, now, i, &wire.Ask{Free: 2})
 			}
-			p.measure(now)
+			p.measure(now, 0)
 			for _, m := range p.order {
-				if m.depth > wire.MaxPath {
-					t.Fatalf("%v stands at depth %d", m.peer, m.depth)
+				if m.seats[0].depth > wire.MaxPath {
+					t.Fatalf("%v stands at depth %d", m.peer, m.seats[0].depth)
 				}
 			}
 		}
@@ -182,13 +189,13 @@ func ask(t *rapid.T, p *Placer, parent map[wire.Peer]wire.Peer, now time.Duratio
 		if m == nil {
 			break
 		}
-		q = m.parent
+		q = m.seats[0].parent
 	}
 	parent[peer(i)] = got.Parent
 }
 
 func TestMembersAreBounded(t *testing.T) {
-	p := NewPlacer(LAN(), wire.Peer{ID: 1 << 40})
+	p := onePlacer(LAN(), wire.Peer{ID: 1 << 40})
 	for i := range MaxMembers + 100 {
 		p.Ask(0, asker(i), &wire.Ask{Attached: true, Parent: peer(i + 1), Free: 2})
 	}
@@ -202,5 +209,93 @@ func TestMembersAreBounded(t *testing.T) {
 	late := p.forgetAfter() + time.Second
 	if got := p.Ask(late, asker(MaxMembers+200), &wire.Ask{Free: 2}); got.Parent.IsZero() || p.Members() != 1 {
 		t.Errorf("after a long silence: %v, %d members", got, p.Members())
+	}
+}
+
+// gather plays n followers of a file of two trees that ask again when they are
+// told to wait, as Member does, and returns the placer.
+func gather(t *testing.T, n int, spread time.Duration) *Placer {
+	t.Helper()
+	p := NewPlacer(LAN(), wire.Peer{ID: 1 << 40})
+	p.Trees(2)
+	type due struct {
+		at     time.Duration
+		i      int
+		stripe uint8
+	}
+	var queue []due
+	for i := range n {
+		at := time.Duration(i) * spread / time.Duration(n)
+		queue = append(queue, due{at, i, 0}, due{at + time.Millisecond, i, 1})
+	}
+	for steps := 0; len(queue) > 0; steps++ {
+		if steps > 100*n {
+			t.Fatal("asks without end")
+		}
+		k := 0
+		for j := range queue {
+			if queue[j].at < queue[k].at {
+				k = j
+			}
+		}
+		q := queue[k]
+		queue = append(queue[:k], queue[k+1:]...)
+		got := p.Ask(q.at, asker(q.i), &wire.Ask{Free: 2, Stripe: q.stripe, Trees: 2})
+		if got.Trees != 2 || got.Stripe != q.stripe {
+			t.Fatalf("device %d asks for tree %d and is told %+v", q.i, q.stripe, got)
+		}
+		if got.Parent.IsZero() {
+			queue = append(queue, due{q.at + time.Duration(got.Wait)*time.Millisecond, q.i, q.stripe})
+			continue
+		}
+		p.Ask(q.at, asker(q.i), &wire.Ask{Attached: true, Parent: got.Parent, Free: 2, Stripe: q.stripe, Trees: 2})
+	}
+	for s := range uint8(2) {
+		p.measure(4*time.Second, s)
+		for _, m := range p.order {
+			most := bits.Len(uint(n + 1))
+			if spread > 0 {
+				most += 3
+			}
+			if m.seats[s].depth < 1 || m.seats[s].depth > most {
+				t.Errorf("%d devices: %v stands at depth %d of tree %d, at most %d", n, m.peer, m.seats[s].depth, s, most)
+			}
+		}
+	}
+	return p
+}
+
+// TestTwoTreesShareNoInnerNode: of followers that come together none has
+// children in both trees. Where they come one by one this cannot be, but
+// neither is there a chain.
+func TestTwoTreesShareNoInnerNode(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 7, 8, 15, 16, 31, 32, 99, 100, 999} {
+		for _, spread := range []time.Duration{0, 3 * time.Second} {
+			p := gather(t, n, spread)
+			for _, m := range p.order {
+				a, b := m.seats[0].children, m.seats[1].children
+				if spread == 0 && (a+b > wire.MaxChildren || a > 0 && b > 0) {
+					t.Errorf("%d devices over %v: %v has %d and %d children", n, spread, m.peer, a, b)
+				}
+			}
+			if r := p.root; spread == 0 && (r.seats[0].children != 1 || r.seats[1].children != 1) {
+				t.Errorf("%d devices over %v: the root has %d and %d children", n, spread, r.seats[0].children, r.seats[1].children)
+			}
+		}
+	}
+}
+
+func TestNobodyIsPlacedBeforeTheNumberOfTreesIsKnown(t *testing.T) {
+	p := NewPlacer(LAN(), wire.Peer{ID: 1 << 40})
+	if got := p.Ask(0, asker(0), &wire.Ask{Free: 2}); !got.Parent.IsZero() || got.Trees != 0 || got.Wait == 0 {
+		t.Errorf("told %+v", got)
+	}
+	p.Trees(1)
+	p.Trees(2) // it stays
+	if got := p.Ask(1, asker(0), &wire.Ask{Free: 2}); got.Parent.IsZero() || got.Trees != 1 {
+		t.Errorf("told %+v", got)
+	}
+	if got := p.Ask(2, asker(0), &wire.Ask{Free: 2, Stripe: 1, Trees: 2}); !got.Parent.IsZero() || got.Trees != 1 {
+		t.Errorf("who takes the file for one of two trees is told %+v", got)
 	}
 }

@@ -55,6 +55,14 @@ func (r *reader) u8() uint8 {
 	return 0
 }
 
+// tail8 reads a field that older senders end before: 0 where it is missing.
+func (r *reader) tail8() uint8 {
+	if r.short || len(r.b) == 0 {
+		return 0
+	}
+	return r.u8()
+}
+
 func (r *reader) u16() uint16 {
 	if b := r.take(2); b != nil {
 		return binary.BigEndian.Uint16(b)

@@ -194,6 +194,10 @@ type Ask struct {
 	// Failed is a parent that did not serve, and Reason why.
 	Failed Peer
 	Reason Reason
+	// Trees is how many trees the asker takes the file through: with 2 the
+	// ask is about the tree of Stripe alone, with 1 one parent sends all
+	// chunks; 0: nobody has told it yet.
+	Trees uint8
 }
 
 func (*Ask) kind() kind { return kindAsk }
@@ -219,6 +223,7 @@ func (a *Ask) put(w *writer) {
 	w.u64(a.Epoch)
 	w.peer(a.Parent)
 	w.peer(a.Failed)
+	w.u8(a.Trees)
 }
 
 func (a *Ask) get(r *reader) (err error) {
@@ -235,10 +240,14 @@ func (a *Ask) get(r *reader) (err error) {
 	a.Epoch = r.u64()
 	a.Parent = r.peer()
 	a.Failed = r.peer()
-	if a.Stripe >= MaxStripes || a.Free > MaxChildren || a.Children > MaxChildren {
-		return fmt.Errorf("%w: stripe %d, %d free and %d taken slots", ErrMalformed, a.Stripe, a.Free, a.Children)
+	if err := r.err(); err != nil {
+		return err
 	}
-	return r.err()
+	a.Trees = r.tail8()
+	if a.Free > MaxChildren || a.Children > MaxChildren {
+		return fmt.Errorf("%w: %d free and %d taken slots", ErrMalformed, a.Free, a.Children)
+	}
+	return checkTrees(a.Stripe, a.Trees)
 }
 
 // Place answers an Ask: which parent to open a connection to. A zero Parent
@@ -250,6 +259,17 @@ type Place struct {
 	Wait   uint16
 	Parent Peer
 	Addr   netip.AddrPort
+	// Trees is how many trees the file takes; 0: the root does not know yet,
+	// or is older than this field and has one.
+	Trees uint8
+}
+
+// checkTrees refuses stripes and numbers of trees that there are not.
+func checkTrees(stripe, trees uint8) error {
+	if stripe >= MaxStripes || trees > MaxStripes {
+		return fmt.Errorf("%w: stripe %d of %d trees", ErrMalformed, stripe, trees)
+	}
+	return nil
 }
 
 func (*Place) kind() kind { return kindPlace }
@@ -260,6 +280,7 @@ func (p *Place) put(w *writer) {
 	w.u16(p.Wait)
 	w.peer(p.Parent)
 	w.addr(p.Addr)
+	w.u8(p.Trees)
 }
 
 func (p *Place) get(r *reader) error {
@@ -268,10 +289,11 @@ func (p *Place) get(r *reader) error {
 	p.Wait = r.u16()
 	p.Parent = r.peer()
 	p.Addr = r.addr()
-	if p.Stripe >= MaxStripes {
-		return fmt.Errorf("%w: stripe %d", ErrMalformed, p.Stripe)
+	if err := r.err(); err != nil {
+		return err
 	}
-	return r.err()
+	p.Trees = r.tail8()
+	return checkTrees(p.Stripe, p.Trees)
 }
 
 // Resign is broadcast by a root that steps down.

@@ -63,7 +63,12 @@ type Hello struct {
 	TCPPort   uint16
 	Stripe    uint8
 	Epoch     uint64
-	Prefix    int
+	// Prefix is the first chunk that the child lacks: with two trees, the
+	// first of its stripe.
+	Prefix int
+	// Trees is how many trees the child takes the file through: with 2 it
+	// wants the chunks of Stripe alone, else all.
+	Trees uint8
 }
 
 func (*Hello) frameKind() kind { return kindHello }
@@ -77,6 +82,7 @@ func (h *Hello) put(w *writer) {
 	w.u8(h.Stripe)
 	w.u64(h.Epoch)
 	w.u32(uint32(h.Prefix))
+	w.u8(h.Trees)
 }
 
 func (h *Hello) get(r *reader) (err error) {
@@ -93,10 +99,14 @@ func (h *Hello) get(r *reader) (err error) {
 	if h.Prefix, err = r.chunks(); err != nil {
 		return err
 	}
-	if h.Stripe >= MaxStripes || h.From.IsZero() {
-		return fmt.Errorf("%w: stripe %d of peer %v", ErrMalformed, h.Stripe, h.From)
+	if err := r.err(); err != nil {
+		return err
 	}
-	return r.err()
+	if h.From.IsZero() {
+		return fmt.Errorf("%w: hello from nobody", ErrMalformed)
+	}
+	h.Trees = r.tail8()
+	return checkTrees(h.Stripe, h.Trees)
 }
 
 // Welcome accepts a child. The path follows in a Path frame.

@@ -39,10 +39,10 @@ func samples() map[string]Message {
 		},
 		"ask": &Ask{
 			Attached: true, Move: true, Done: true, Stripe: 1, Free: 2, Children: 1, Depth: 3, Prefix: 12,
-			Epoch: 0x0102030405060708, Parent: peerA, Failed: peerB, Reason: ReasonParentSlow,
+			Epoch: 0x0102030405060708, Parent: peerA, Failed: peerB, Reason: ReasonParentSlow, Trees: 2,
 		},
 		"place": &Place{
-			Stripe: 1, Depth: 4, Wait: 200, Parent: peerA, Addr: netip.MustParseAddrPort("10.106.117.68:4051"),
+			Stripe: 1, Depth: 4, Wait: 200, Parent: peerA, Addr: netip.MustParseAddrPort("10.106.117.68:4051"), Trees: 2,
 		},
 		"resign": &Resign{Reason: ReasonOriginStalled, Successor: peerB, Backoff: 60_000},
 		"direct": &Direct{Reason: ReasonPeersFailed, Done: true, Prefix: 9, Bytes: 589_824},
@@ -54,7 +54,7 @@ func frames() map[string]Frame {
 	return map[string]Frame{
 		"hello": &Hello{
 			Hierarchy: envelope.Hierarchy, From: peerA, TCPPort: Port, Stripe: 1,
-			Epoch: 0x0102030405060708, Prefix: 12,
+			Epoch: 0x0102030405060708, Prefix: 12, Trees: 2,
 		},
 		"welcome":    &Welcome{From: peerB, Epoch: 0x0102030405060708, Size: 5_000_000},
 		"refuse":     &Refuse{Reason: ReasonFull},

@@ -28,6 +28,9 @@ func withBody(k kind, body, extensions []byte) []byte {
 
 func bodyOf(name string) []byte { return Marshal(envelope, samples()[name])[headerLength:] }
 
+// tail is how many bytes at the end of a body older senders leave out.
+var tail = map[string]int{"ask": 1, "place": 1, "hello": 1}
+
 func TestForeignDatagrams(t *testing.T) {
 	for what, b := range map[string][]byte{
 		"nothing":            nil,
@@ -72,7 +75,7 @@ func TestMalformedDatagrams(t *testing.T) {
 	}
 	for name, m := range samples() {
 		body := bodyOf(name)
-		for n := range body {
+		for n := range len(body) - tail[name] {
 			if _, _, err := Unmarshal(withBody(m.kind(), body[:n], nil)); !errors.Is(err, ErrMalformed) {
 				t.Errorf("%s with %d of %d bytes: %v", name, n, len(body), err)
 			}
@@ -173,7 +176,7 @@ func TestMalformedFrames(t *testing.T) {
 			continue
 		}
 		whole := body(name)
-		for n := range whole {
+		for n := range len(whole) - tail[name] {
 			_, err := ReadFrame(bytes.NewReader(framed(m.frameKind(), whole[:n])), makeBuf)
 			if err == nil {
 				t.Errorf("%s with %d of %d bytes was taken", name, n, len(whole))
@@ -256,5 +259,23 @@ func TestBoundedMemory(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
 		t.Errorf("%d bytes taken for frames of which nothing came", n)
+	}
+}
+
+// TestOlderSenders: a body that ends before the number of trees is read as one
+// that does not tell it.
+func TestOlderSenders(t *testing.T) {
+	for name, m := range map[string]Message{"ask": samples()["ask"], "place": samples()["place"]} {
+		b := bodyOf(name)
+		_, have, err := Unmarshal(withBody(m.kind(), b[:len(b)-1], nil))
+		if err != nil || have == nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if a, ok := have.(*Ask); ok && a.Trees != 0 {
+			t.Errorf("%+v", a)
+		}
+		if p, ok := have.(*Place); ok && p.Trees != 0 {
+			t.Errorf("%+v", p)
+		}
 	}
 }

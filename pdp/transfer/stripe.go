@@ -1,0 +1,38 @@
+package transfer
+
+import "github.com/peerload/peerload/pdp/wire"
+
+// Set is a set of stripes: which chunks a link carries. Stripe s holds the
+// chunks i with i mod wire.MaxStripes = s.
+type Set uint8
+
+// All is the set of all stripes.
+const All Set = 1<<wire.MaxStripes - 1
+
+// SetOf returns what a link in the tree of a stripe carries where the file
+// takes so many trees: all chunks where it takes one.
+func SetOf(stripe, trees uint8) Set {
+	if trees < 2 {
+		return All
+	}
+	return 1 << stripe
+}
+
+// Has reports whether a stripe is in the set.
+func (s Set) Has(stripe uint8) bool { return s&(1<<stripe) != 0 }
+
+// From returns the first chunk of the set that is not before i.
+func (s Set) From(i int) int {
+	for s != 0 && !s.Has(uint8(i%wire.MaxStripes)) {
+		i++
+	}
+	return i
+}
+
+// Trees returns how many trees a file of so many chunks takes.
+func (c Config) Trees(chunks int) uint8 {
+	if c.Stripes == 2 || c.Stripes == 0 && chunks >= c.StripeChunks {
+		return 2
+	}
+	return 1
+}
