@@ -70,6 +70,11 @@ func (j *job) statusEvent() report.Event {
 		e.Root = j.dev.self.Addr.String()
 	case s.Member == tree.Attached:
 		e.Parent = text(s.Parent)
+		for _, p := range s.Parents {
+			if len(s.Parents) > 1 {
+				e.Parents = append(e.Parents, text(p))
+			}
+		}
 	}
 	for id, l := range j.links {
 		if id > 0 {
@@ -159,11 +164,9 @@ func (j *job) note(n pdp.Note) {
 // reportStatus tells progress, now and then.
 func (j *job) reportStatus(now time.Duration) {
 	j.mu.Lock()
-	j.children = 0
-	for id := range j.links {
-		if id > 0 {
-			j.children++
-		}
+	j.wanted = 0
+	for _, l := range j.links {
+		j.wanted |= l.wants
 	}
 	j.mu.Unlock()
 	if now < j.progress {

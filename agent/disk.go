@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/slot"
 )
 
@@ -118,11 +119,11 @@ func (r *recent) clear() {
 	r.held = nil
 }
 
-// keep remembers a chunk that was just stored, if there is a child to send it
-// to, and lets the disk goroutine follow.
+// keep remembers a chunk that was just stored, if there is a child that wants
+// it, and lets the disk goroutine follow.
 func (j *job) keep(gen uint64, index int, b []byte) {
 	j.mu.Lock()
-	if gen == j.gen && j.children > 0 {
+	if gen == j.gen && j.wanted.Has(uint8(index%wire.MaxStripes)) {
 		j.recent.add(index, b)
 	}
 	j.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/slot"
 )
@@ -85,7 +86,7 @@ type job struct {
 	epoch     uint64
 	validator string // of the origin, for that epoch
 	recent    recent
-	children  int // links to children, as of the last step
+	wanted    transfer.Set // what children want, as of the last step
 	err       error
 	originErr error // what the origin said last
 	complete  bool

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/slot"
 )
@@ -34,6 +35,8 @@ type link struct {
 	conn net.Conn
 	peer string // the other device's address, for reports
 	out  chan outgoing
+	// wants is what a child wants of the file.
+	wants transfer.Set
 	// dropped is closed when the machine has closed the link.
 	dropped chan struct{}
 	// buf holds a chunk read from disk; the writer's own.
@@ -75,6 +78,7 @@ func (j *job) dial(a pdp.Dial) {
 func (j *job) acceptLink(now time.Duration, c net.Conn, from netip.AddrPort, h *wire.Hello) {
 	j.nextLink++
 	l := &link{id: j.nextLink, job: j, conn: c, peer: from.String(), out: make(chan outgoing, linkQueue), dropped: make(chan struct{})}
+	l.wants = transfer.SetOf(h.Stripe, h.Trees)
 	j.links[l.id] = l
 	l.run()
 	j.step(now, pdp.Accepted{Link: l.id, From: from, Hello: h})

@@ -62,6 +62,7 @@ type Event struct {
 	Source    string   `json:"source,omitempty"`
 	Root      string   `json:"root,omitempty"`     // the root's address
 	Parent    string   `json:"parent,omitempty"`   // the parent's address
+	Parents   []string `json:"parents,omitempty"`  // all of them, where the file comes from several
 	Children  []string `json:"children,omitempty"` // the children's addresses
 	Address   string   `json:"address,omitempty"`  // the device's own address and TCP port
 
