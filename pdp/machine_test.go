@@ -10,6 +10,7 @@ import (
 
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -232,13 +233,14 @@ func TestSilentHolderServesWhoAsks(t *testing.T) {
 }
 
 // TestAnyInput throws anything at a machine: it neither panics nor spins, has
-// at most two children, and relays only what it holds.
+// at most two children in a tree, and relays only what it holds and the child
+// wants.
 func TestAnyInput(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := File{Size: []int64{0, 1, 1 << 20, load.UnknownSize}[rapid.IntRange(0, 3).Draw(t, "size")],
 			Signed: rapid.Bool().Draw(t, "signed"), Keyed: rapid.Bool().Draw(t, "keyed")}
 		m := newMachine(f, rapid.Uint64().Draw(t, "seed"))
-		c := &chaos{t: t, m: m, held: map[int]bool{}, children: map[Link]bool{}}
+		c := &chaos{t: t, m: m, held: map[int]bool{}, children: map[Link]transfer.Set{}}
 		c.step(Start{})
 		for range rapid.IntRange(1, 150).Draw(t, "steps") {
 			c.now += time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond
@@ -262,7 +264,8 @@ type chaos struct {
 	m        *Machine
 	now      time.Duration
 	held     map[int]bool
-	children map[Link]bool
+	children map[Link]transfer.Set
+	accepted Link
 }
 
 func (c *chaos) step(in Event) {
@@ -279,7 +282,9 @@ func (c *chaos) step(in Event) {
 			}
 		case SendFrame:
 			if _, ok := a.Frame.(*wire.Welcome); ok {
-				c.children[a.Link] = true
+				if acc, ok := in.(Accepted); ok && acc.Link == a.Link {
+					c.children[a.Link] = transfer.SetOf(acc.Hello.Stripe, acc.Hello.Trees)
+				}
 			}
 		case Close:
 			delete(c.children, a.Link)
@@ -287,13 +292,24 @@ func (c *chaos) step(in Event) {
 			if !c.held[a.Index] {
 				c.t.Fatalf("relays chunk %d, which was never stored", a.Index)
 			}
+			if set, open := c.children[a.Link]; open && !set.Has(uint8(a.Index % wire.MaxStripes)) {
+				c.t.Fatalf("relays chunk %d to a child that wants the stripes %b", a.Index, set)
+			}
 		}
 	}
 	if cl, ok := in.(Closed); ok {
 		delete(c.children, cl.Link)
 	}
-	if len(c.children) > wire.MaxChildren {
-		c.t.Fatalf("%d children", len(c.children))
+	for s := range uint8(wire.MaxStripes) {
+		n := 0
+		for _, set := range c.children {
+			if set.Has(s) {
+				n++
+			}
+		}
+		if n > wire.MaxChildren {
+			c.t.Fatalf("%d children in tree %d", n, s)
+		}
 	}
 }
 
@@ -309,7 +325,9 @@ func (c *chaos) event() Event {
 	case 0, 1, 2, 3:
 		return Datagram{From: addr(i), Env: wire.Envelope{From: peer(i), TCPPort: wire.Port}, Msg: c.message(i, n, size, flag, why)}
 	case 4:
-		return Accepted{Link: Link(rapid.IntRange(1, 6).Draw(t, "child")), From: addr(i), Hello: &wire.Hello{From: peer(i), Prefix: n, Epoch: uint64(n)}}
+		c.accepted++ // drivers use no number twice
+		return Accepted{Link: c.accepted, From: addr(i), Hello: &wire.Hello{
+			From: peer(i), Prefix: n, Epoch: uint64(n), Stripe: c.stripe(), Trees: c.trees()}}
 	case 5:
 		return Opened{Link: link}
 	case 6, 7:
@@ -336,6 +354,11 @@ func (c *chaos) event() Event {
 	return Gate{Open: flag}
 }
 
+func (c *chaos) stripe() uint8 {
+	return uint8(rapid.IntRange(0, wire.MaxStripes-1).Draw(c.t, "stripe"))
+}
+func (c *chaos) trees() uint8 { return uint8(rapid.IntRange(0, wire.MaxStripes).Draw(c.t, "trees")) }
+
 func (c *chaos) message(i, n int, size int64, flag bool, why wire.Reason) wire.Message {
 	switch rapid.IntRange(0, 4).Draw(c.t, "message") {
 	case 0:
@@ -345,9 +368,9 @@ func (c *chaos) message(i, n int, size int64, flag bool, why wire.Reason) wire.M
 		}
 		return &wire.Claim{Rank: r, Prefix: n, Bytes: int64(n), Size: size, Complete: n == 9, Epoch: uint64(n % 3), Spread: uint16(n)}
 	case 1:
-		return &wire.Ask{Attached: flag, Done: n == 5, Free: 2, Prefix: n, Failed: peer(n % 5), Reason: why, Parent: peer(n % 4)}
+		return &wire.Ask{Stripe: c.stripe(), Trees: c.trees(), Attached: flag, Done: n == 5, Free: 2, Prefix: n, Failed: peer(n % 5), Reason: why, Parent: peer(n % 4)}
 	case 2:
-		return &wire.Place{Parent: peer(n % 5), Addr: addr(n % 5), Wait: uint16(n)}
+		return &wire.Place{Stripe: c.stripe(), Trees: c.trees(), Parent: peer(n % 5), Addr: addr(n % 5), Wait: uint16(n)}
 	case 3:
 		return &wire.Resign{Reason: why, Successor: peer(n % 3), Backoff: uint32(n) * 1000}
 	}
