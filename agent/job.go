@@ -216,6 +216,10 @@ func (j *job) envelope() wire.Envelope {
 func (j *job) dropLink(l *link) {
 	delete(j.links, l.id)
 	close(l.dropped)
+	if l.conn != nil {
+		// The writer may wait for a device that is gone.
+		_ = l.conn.SetWriteDeadline(time.Now().Add(goodbyeWait))
+	}
 }
 
 // fail ends the job without the file.

@@ -292,7 +292,7 @@ func (c *chaos) step(in Event) {
 			if !c.held[a.Index] {
 				c.t.Fatalf("relays chunk %d, which was never stored", a.Index)
 			}
-			if set, open := c.children[a.Link]; open && !set.Has(uint8(a.Index % wire.MaxStripes)) {
+			if set, open := c.children[a.Link]; open && !set.Has(uint8(a.Index%wire.MaxStripes)) {
 				c.t.Fatalf("relays chunk %d to a child that wants the stripes %b", a.Index, set)
 			}
 		}
