@@ -213,7 +213,7 @@ func (s *server) answer(rw http.ResponseWriter, r *http.Request) {
 	s.cfg.Metrics.begin(protoHTTP, 1)
 	defer s.cfg.Metrics.begin(protoHTTP, -1)
 	w.counts = true
-	http.ServeContent(w, r, path.Base(name), c.changed, c)
+	http.ServeContent(w, r, path.Base(name), c.changed, c.ReadSeekCloser) // a plain file: the system copies it
 }
 
 // clientOf is the address that a request came from.
