@@ -38,7 +38,7 @@ var errUnreachable = errors.New("the controller cannot be reached")
 
 // reach are the flags that say which controller a command is for.
 type reach struct {
-	data, database                string
+	data, databaseFlag            string
 	server, token, tokenFile, caf string
 	ifVersion                     int64
 	json                          bool
@@ -62,7 +62,17 @@ func (r *reach) dataFlags(f *pflag.FlagSet) {
 		data = v
 	}
 	f.StringVar(&r.data, "data", data, "the controller's data directory (environment: "+envData+")")
-	f.StringVar(&r.database, "database", os.Getenv(envDatabase), "URL of a PostgreSQL database, instead of SQLite in the data directory (environment: "+envDatabase+")")
+	// Its environment is read later: a default is printed with the help, and a
+	// URL may hold a password.
+	f.StringVar(&r.databaseFlag, "database", "", "URL of a PostgreSQL database, instead of SQLite in the data directory (environment: "+envDatabase+")")
+}
+
+// database is the URL of the database, "" for SQLite.
+func (r *reach) database() string {
+	if r.databaseFlag != "" {
+		return r.databaseFlag
+	}
+	return os.Getenv(envDatabase)
 }
 
 // client calls the API: that of a remote controller, or in this process on the
@@ -84,13 +94,13 @@ func (r *reach) client(ctx context.Context) (*client, error) {
 		return r.remote()
 	}
 	d := dataDir(r.data)
-	if err := requireData(d, r.database); err != nil {
+	if err := requireData(d, r.database()); err != nil {
 		return nil, err
 	}
 	if err := d.prepare(); err != nil {
 		return nil, err
 	}
-	c, err := openController(ctx, d, r.database, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	c, err := openController(ctx, d, r.database(), slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if err != nil {
 		return nil, err
 	}

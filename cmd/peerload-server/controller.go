@@ -74,7 +74,7 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	if err := d.sweep(); err != nil {
 		return err
 	}
-	c, err := openController(cmd.Context(), d, s.database, log)
+	c, err := openController(cmd.Context(), d, s.database(), log)
 	if err != nil {
 		return err
 	}

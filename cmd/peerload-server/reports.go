@@ -224,10 +224,10 @@ directories keys and repository too.`,
 		Example: "  peerload-server backup /backup/controller.jsonl",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			d := dataDir(r.data)
-			if err := requireData(d, r.database); err != nil {
+			if err := requireData(d, r.database()); err != nil {
 				return err
 			}
-			s, err := openStore(cmd.Context(), d, r.database)
+			s, err := openStore(cmd.Context(), d, r.database())
 			if err != nil {
 				return err
 			}
@@ -267,7 +267,7 @@ without one, or an empty PostgreSQL. One that holds something is left alone.`,
 			if err := d.prepare(); err != nil {
 				return err
 			}
-			s, err := openStore(cmd.Context(), d, r.database)
+			s, err := openStore(cmd.Context(), d, r.database())
 			if err != nil {
 				return err
 			}
