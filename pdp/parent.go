@@ -74,7 +74,7 @@ func (m *Machine) accepted(e Accepted) {
 // refuses says why a child is not taken, ReasonNone if it is.
 func (m *Machine) refuses(e Accepted) wire.Reason {
 	p, set := e.Hello.From, transfer.SetOf(e.Hello.Stripe, e.Hello.Trees)
-	if m.leaf || m.feed.FindPeer(p, set) == nil && m.feed.Full(set) {
+	if m.leaf || m.feed.FullBut(set, p) {
 		return wire.ReasonFull
 	}
 	if m.banned[e.From.Addr()] > m.now {

@@ -40,17 +40,25 @@ func (f *Feed) Children() []*Child { return f.children }
 // Full reports whether no slot is free in a tree of the set.
 func (f *Feed) Full(set Set) bool { return f.Free(set) == 0 }
 
+// FullBut is Full once the links of a peer that overlap the set are gone: the
+// peer comes again, for other chunks than before perhaps.
+func (f *Feed) FullBut(set Set, p wire.Peer) bool {
+	return f.taken(set, func(c *Child) bool { return c.Peer != p || c.Set&set == 0 }) >= wire.MaxChildren
+}
+
 // Free returns the number of slots that are free in every tree of the set.
 func (f *Feed) Free(set Set) int { return max(0, wire.MaxChildren-f.Taken(set)) }
 
 // Taken returns how many children the tree of the set has that has most. A
 // child that takes all chunks counts in every tree.
-func (f *Feed) Taken(set Set) int {
+func (f *Feed) Taken(set Set) int { return f.taken(set, func(*Child) bool { return true }) }
+
+func (f *Feed) taken(set Set, counts func(*Child) bool) int {
 	most := 0
 	for s := range uint8(wire.MaxStripes) {
 		n := 0
 		for _, c := range f.children {
-			if set.Has(s) && c.Set.Has(s) {
+			if set.Has(s) && c.Set.Has(s) && counts(c) {
 				n++
 			}
 		}
