@@ -235,7 +235,13 @@ func (m Match) version() (int64, error) {
 	return v, nil
 }
 
-func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }
+// etag is the version as a header; what nobody has written yet has none.
+func etag(version int64) string {
+	if version == 0 {
+		return ""
+	}
+	return `"` + strconv.FormatInt(version, 10) + `"`
+}
 
 // versioned is an answer with an ETag.
 type versioned[T any] struct {

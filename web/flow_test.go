@@ -40,11 +40,13 @@ func TestLostUpdate(t *testing.T) {
 		t.Errorf("the site is %q", d.Site)
 	}
 	s.want(200, "PATCH", "/devices/"+one, object{"site": "Osaka"}, "If-Match", "*")
-	_, h = s.want(200, "GET", "/enterprise", nil)
+	if _, h = s.want(200, "GET", "/enterprise", nil); h.Values("ETag") != nil {
+		t.Errorf("what nobody has written has the ETag %q", h.Get("ETag"))
+	}
+	_, h = s.want(200, "PATCH", "/enterprise", object{"auto_registration": true})
 	tag = h.Get("ETag")
-	s.want(200, "PATCH", "/enterprise", object{"auto_registration": true})
-	s.want(412, "PATCH", "/enterprise/settings", object{"set": object{"peer-sharing": "on"}}, "If-Match", `"99"`)
-	_ = tag
+	s.want(200, "PATCH", "/enterprise/settings", object{"set": object{"peer-sharing": "on"}}, "If-Match", tag)
+	s.want(412, "PATCH", "/enterprise/settings", object{"set": object{"peer-sharing": "off"}}, "If-Match", tag)
 	s.want(201, "POST", "/profiles", object{"name": "Lobby phones"})
 	s.want(200, "GET", "/profiles/Lobby%20phones", nil)
 }
