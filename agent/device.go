@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"runtime"
 	"time"
 
 	crand "crypto/rand"
@@ -146,11 +147,9 @@ func (d *Device) loop(ctx context.Context, served <-chan error) error {
 		}
 		select {
 		case it := <-d.inbox:
-			it.do(d.now())
-			if it.done != nil {
-				close(it.done)
-			}
+			d.take(it)
 		case <-timer.C:
+			d.catchUp()
 			now := d.now()
 			for _, j := range d.jobs {
 				if at, ok := j.deadline(); ok && at <= now {
@@ -164,6 +163,27 @@ func (d *Device) loop(ctx context.Context, served <-chan error) error {
 			return fmt.Errorf("the peer ports closed: %w", err)
 		case <-ctx.Done():
 			return nil
+		}
+	}
+}
+
+func (d *Device) take(it item) {
+	it.do(d.now())
+	if it.done != nil {
+		close(it.done)
+	}
+}
+
+// catchUp takes what has arrived before a deadline is acted upon: on a busy
+// device a claim may lie in the socket that the deadline would overlook.
+func (d *Device) catchUp() {
+	runtime.Gosched() // the readers of the sockets go first
+	for range cap(d.inbox) {
+		select {
+		case it := <-d.inbox:
+			d.take(it)
+		default:
+			return
 		}
 	}
 }

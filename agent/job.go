@@ -265,22 +265,24 @@ func (j *job) diskFailed(gen uint64, err error) {
 
 // reset drops the content and begins another one.
 func (j *job) reset(a pdp.Reset) {
-	part, gen := j.content()
-	fresh, err := func() (*slot.Partial, error) {
-		if err := part.Discard(); err != nil {
-			return nil, err
+	// Whoever still writes to the old content fails, with its old generation;
+	// nobody gets the old content with the new one.
+	j.mu.Lock()
+	j.gen++
+	gen := j.gen
+	j.epoch = a.Epoch
+	j.recent.clear()
+	err := j.part.Discard()
+	if err == nil {
+		var fresh *slot.Partial
+		if fresh, err = slot.OpenPartial(j.dev.cfg.Files, j.spec.Target, j.slotSpec(a.Epoch, a.Size), j.dev.cfg.Slot); err == nil {
+			j.part = fresh
 		}
-		return slot.OpenPartial(j.dev.cfg.Files, j.spec.Target, j.slotSpec(a.Epoch, a.Size), j.dev.cfg.Slot)
-	}()
+	}
+	j.mu.Unlock()
 	if err != nil {
 		j.diskFailed(gen, err)
-		return
 	}
-	j.mu.Lock()
-	j.part, j.epoch = fresh, a.Epoch
-	j.gen++
-	j.recent.clear()
-	j.mu.Unlock()
 }
 
 func (j *job) slotSpec(epoch uint64, size int64) slot.Spec {

@@ -209,6 +209,7 @@ func (m *Machine) settle() {
 		return
 	}
 	m.el.Hold(m.prefix, m.complete)
+	m.el.Serving(m.originBytes > 0)
 	if at, ok := m.el.Deadline(); ok && at <= m.now {
 		m.elect(func(o *election.Output) { m.el.Tick(m.now, o) })
 	}

@@ -110,6 +110,7 @@ func (m *Machine) becomeRoot(why wire.Reason) {
 	m.leaveAll(wire.ReasonRootOfFile)
 	m.rootWat = nil
 	m.complaints = nil
+	m.originBytes = 0 // of an earlier download
 	m.quietAt = m.now + 2*m.cfg.Election.Announce
 	m.originAt = max(m.now+m.cfg.Transfer.RootWait, m.origin.NotBefore())
 	m.budgetDone()

@@ -6,6 +6,10 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
+// maxLate bounds how often a device that is too busy to keep its times puts
+// its confirmation off.
+const maxLate = 5
+
 // Claim takes a claim that was heard.
 func (e *Election) Claim(now time.Duration, c Candidate, out *Output) {
 	if e.state == Idle || c.Peer == e.self || e.Distrusted(now, c.Addr.Addr()) {
@@ -71,13 +75,13 @@ func (e *Election) holderHears(now time.Duration, c Candidate, out *Output) {
 func (e *Election) hearConfirmed(now time.Duration, c Candidate, out *Output) {
 	switch e.state {
 	case Root:
-		if e.frozen.Outranks(e.self, c.Claim.Rank, c.Peer) {
+		if e.stays(&c) {
 			e.answerClaim(now, out)
 			return
 		}
 		e.follow(c, wire.ReasonOutranked, out)
 	case Following:
-		if c.Claim.Rank.Outranks(c.Peer, e.root.Claim.Rank, e.root.Peer) {
+		if c.Claim.Rank.Outranks(c.Peer, e.root.Claim.Rank, e.root.Peer) && !yields(&c.Claim, &e.root.Claim) {
 			e.follow(c, wire.ReasonOutranked, out)
 			return
 		}
@@ -90,6 +94,22 @@ func (e *Election) hearConfirmed(now time.Duration, c Candidate, out *Output) {
 	default:
 		e.follow(c, followReason(c.Claim), out)
 	}
+}
+
+// stays reports whether this root remains root against another confirmed one.
+// Of two that held the same, the one to which bytes have come stays: to change
+// now would fetch them again. Else the frozen ranks decide.
+func (e *Election) stays(c *Candidate) bool {
+	if theirs := c.Claim.Bytes > 0; theirs != e.serving && c.Claim.Rank.CompareHolding(e.frozen) == 0 {
+		return e.serving
+	}
+	return e.frozen.Outranks(e.self, c.Claim.Rank, c.Peer)
+}
+
+// yields reports whether a root that claims c will give way to the one that
+// claims d although its rank is higher; see stays.
+func yields(c, d *wire.Claim) bool {
+	return c.Bytes == 0 && d.Bytes > 0 && c.Rank.CompareHolding(d.Rank) == 0
 }
 
 // followReason says why a confirmed root is followed by one who has none.
@@ -185,11 +205,18 @@ func (e *Election) Tick(now time.Duration, out *Output) {
 	switch e.state {
 	case Listening:
 		e.enter(Tentative, wire.ReasonNone, out)
-		e.sent = 0
+		e.sent, e.late = 0, 0
 		e.reason = wire.ReasonNone
 		e.claimAgain(now, out)
 	case Tentative:
 		if e.sent < e.cfg.Claims {
+			e.claimAgain(now, out)
+			return
+		}
+		if now-e.wake >= e.cfg.ClaimEvery && e.late < maxLate {
+			// This device was held up, and others may have been: an answer
+			// would not have been heard. It claims and listens once more.
+			e.late++
 			e.claimAgain(now, out)
 			return
 		}

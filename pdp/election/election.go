@@ -139,6 +139,7 @@ type Election struct {
 
 	state    State
 	holding  wire.Rank // Complete and Prefix as they are now
+	serving  bool      // as root: bytes have come from the origin
 	strength uint32
 	frozen   wire.Rank // of this device's confirmed claim
 	reason   wire.Reason
@@ -146,6 +147,7 @@ type Election struct {
 	root      Candidate // valid in Following; in Deferring the candidate deferred to
 	challenge Candidate // a weaker confirmed root that the root has not answered
 	sent      int       // tentative claims sent
+	late      int       // how often the confirmation was put off
 	wake      time.Duration
 	awake     bool
 	lastClaim time.Duration
@@ -191,6 +193,9 @@ func (e *Election) Hold(prefix int, complete bool) {
 		e.frozen.Prefix, e.frozen.Complete = prefix, true
 	}
 }
+
+// Serving tells whether bytes of the file come to this device from the origin.
+func (e *Election) Serving(yes bool) { e.serving = yes }
 
 // Rank returns the rank that a claim sent now carries, and why it is made.
 func (e *Election) Rank() (wire.Rank, wire.Reason) {
