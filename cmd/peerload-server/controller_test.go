@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,21 +26,44 @@ import (
 	"github.com/peerload/peerload/web"
 )
 
-// envMain makes the test binary the program itself.
-const envMain = "PEERLOAD_TEST_IS_THE_PROGRAM"
+// binaries is where the programs are built, without the race detector: what
+// they race over is tested with it in their packages.
+var binaries struct {
+	sync.Once
+	dir string
+	err error
+}
 
 func TestMain(m *testing.M) {
-	if os.Getenv(envMain) != "" {
-		main()
-		return
+	code := m.Run()
+	if binaries.dir != "" {
+		os.RemoveAll(binaries.dir)
 	}
-	os.Exit(m.Run())
+	os.Exit(code)
+}
+
+// program returns the path of peerload-server or peerload.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	binaries.Do(func() {
+		if binaries.dir, binaries.err = os.MkdirTemp("", "peerload-programs-"); binaries.err != nil {
+			return
+		}
+		if out, err := exec.Command("go", "build", "-o", binaries.dir, ".", "../peerload").CombinedOutput(); err != nil {
+			binaries.err = fmt.Errorf("%w: %s", err, out)
+		}
+	})
+	if binaries.err != nil {
+		t.Fatal(binaries.err)
+	}
+	return filepath.Join(binaries.dir, name)
 }
 
 // office is a controller in a process of its own, on one data directory.
 type office struct {
 	t    *testing.T
 	dir  string // with data in it
+	bin  string
 	cmd  *exec.Cmd
 	at   listening
 	http *http.Client
@@ -48,8 +72,8 @@ type office struct {
 
 func newOffice(t *testing.T) *office {
 	t.Helper()
-	o := &office{t: t, dir: t.TempDir()}
-	o.env = append(os.Environ(), envMain+"=1", envData+"="+filepath.Join(o.dir, "data"), envServer+"=", envToken+"=", envCA+"=", envDatabase+"=")
+	o := &office{t: t, dir: t.TempDir(), bin: program(t, "peerload-server")}
+	o.env = append(os.Environ(), envData+"="+filepath.Join(o.dir, "data"), envServer+"=", envToken+"=", envCA+"=", envDatabase+"=")
 	o.file("password", "correct horse battery\n")
 	o.file("app.bin", strings.Repeat("application ", 1000))
 	o.file("dsp.bin", "signal processor")
@@ -69,7 +93,7 @@ func (o *office) file(name, content string) {
 func (o *office) start(args ...string) {
 	o.t.Helper()
 	args = append([]string{"serve", "--json", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0"}, args...)
-	o.cmd = exec.Command(os.Args[0], args...)
+	o.cmd = exec.Command(o.bin, args...)
 	o.cmd.Env = o.env
 	var log bytes.Buffer
 	o.cmd.Stderr = &log
@@ -134,7 +158,7 @@ func (o *office) sh(args ...string) (stdout string, code int, stderr string) {
 	for i := range args {
 		args[i] = strings.ReplaceAll(args[i], "@", o.dir+"/")
 	}
-	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	cmd := exec.CommandContext(ctx, o.bin, args...)
 	cmd.Env = o.env
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

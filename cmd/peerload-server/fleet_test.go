@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,10 +28,7 @@ func TestFleet(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a dozen processes")
 	}
-	agent := filepath.Join(t.TempDir(), "peerload")
-	if out, err := exec.Command("go", "build", "-o", agent, "../peerload").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	agent := program(t, "peerload")
 	o := newOffice(t)
 	o.start()
 	for _, model := range []string{"linux-arm", "7941", "7961"} {

@@ -55,23 +55,13 @@ func TestAdministratorsGuide(t *testing.T) {
 		fmt.Fprintf(&script, "echo '== %d' >&2\n%s\n", i, line)
 	}
 	dir := t.TempDir()
-	bin := filepath.Join(dir, "bin")
-	if err := os.Mkdir(bin, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	self, err := filepath.Abs(os.Args[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(self, filepath.Join(bin, "peerload-server")); err != nil {
-		t.Fatal(err)
-	}
+	bin := filepath.Dir(program(t, "peerload-server"))
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-e", "-u", "-c", script.String())
 	cmd.Dir, cmd.WaitDelay = dir, 10*time.Second
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that its trap ends the server
-	cmd.Env = append(os.Environ(), envMain+"=1", "PATH="+bin+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		last := ""
