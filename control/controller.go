@@ -171,9 +171,19 @@ func (c *Controller) append(ctx context.Context, tx Tx, a Actor, j *journal) err
 	return nil
 }
 
+// Unwritten is the version that a caller names who has read what nobody has
+// written yet, whose own version is 0: 0 as a caller's means any.
+const Unwritten int64 = -1
+
 // checkVersion compares the stored version with the one that the caller has
 // read; 0 means that the caller does not care.
 func checkVersion(m Meta, want int64) error {
+	if want == Unwritten && m.Version == 0 {
+		return nil
+	}
+	if want == Unwritten {
+		return fmt.Errorf("%w: it is at version %d, and was not written before", ErrConflict, m.Version)
+	}
 	if want != 0 && want != m.Version {
 		return fmt.Errorf("%w: it is at version %d, not %d", ErrConflict, m.Version, want)
 	}

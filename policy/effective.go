@@ -57,7 +57,9 @@ func (l *Level) UnmarshalText(b []byte) (err error) {
 
 // Levels are the values of the three levels that an administrator sets.
 type Levels struct {
-	Enterprise, Profile, Device Values
+	Enterprise Values `json:"enterprise"`
+	Profile    Values `json:"profile"`
+	Device     Values `json:"device"`
 }
 
 // At is a value and the level that says so.

@@ -223,25 +223,25 @@ type Match struct {
 	IfMatch string `header:"If-Match" doc:"the ETag of what was read; the request fails with 412 if it was changed meanwhile"`
 }
 
-// version returns the version, 0 for any. An error is a 412.
+// version returns the version, 0 for any, control.Unwritten for what nobody has
+// written yet. An error is a 412.
 func (m Match) version() (int64, error) {
 	if m.IfMatch == "" || m.IfMatch == "*" {
 		return 0, nil
 	}
 	v, err := strconv.ParseInt(strings.Trim(m.IfMatch, `"`), 10, 64)
-	if err != nil || v <= 0 || m.IfMatch != etag(v) {
+	if err != nil || v < 0 || m.IfMatch != etag(v) {
 		return 0, problem(http.StatusPreconditionFailed, "conflict", "If-Match names no version of this thing")
+	}
+	if v == 0 {
+		return control.Unwritten, nil
 	}
 	return v, nil
 }
 
-// etag is the version as a header; what nobody has written yet has none.
-func etag(version int64) string {
-	if version == 0 {
-		return ""
-	}
-	return `"` + strconv.FormatInt(version, 10) + `"`
-}
+// etag is the version as a header; 0 is that of what nobody has written yet, so
+// that the first write can be guarded, too.
+func etag(version int64) string { return strconv.Quote(strconv.FormatInt(version, 10)) }
 
 // versioned is an answer with an ETag.
 type versioned[T any] struct {

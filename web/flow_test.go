@@ -40,11 +40,17 @@ func TestLostUpdate(t *testing.T) {
 		t.Errorf("the site is %q", d.Site)
 	}
 	s.want(200, "PATCH", "/devices/"+one, object{"site": "Osaka"}, "If-Match", "*")
-	if _, h = s.want(200, "GET", "/enterprise", nil); h.Values("ETag") != nil {
-		t.Errorf("what nobody has written has the ETag %q", h.Get("ETag"))
-	}
-	_, h = s.want(200, "PATCH", "/enterprise", object{"auto_registration": true})
+	// Of two who have read what nobody has written, one is the first to write.
+	_, h = s.want(200, "GET", "/enterprise", nil)
+	unwritten := h.Get("ETag")
+	s.want(412, "PATCH", "/enterprise", object{"auto_registration": true}, "If-Match", `"1"`)
+	_, h = s.want(200, "PATCH", "/enterprise", object{"auto_registration": true}, "If-Match", unwritten)
 	tag = h.Get("ETag")
+	if unwritten == "" || tag == unwritten {
+		t.Errorf("the ETag is %q before the first write and %q after it", unwritten, tag)
+	}
+	s.want(412, "PATCH", "/enterprise", object{"auto_registration": false}, "If-Match", unwritten)
+	s.want(412, "PATCH", "/enterprise/settings", object{"set": object{"peer-sharing": "off"}}, "If-Match", unwritten)
 	s.want(200, "PATCH", "/enterprise/settings", object{"set": object{"peer-sharing": "on"}}, "If-Match", tag)
 	s.want(412, "PATCH", "/enterprise/settings", object{"set": object{"peer-sharing": "off"}}, "If-Match", tag)
 	s.want(201, "POST", "/profiles", object{"name": "Lobby phones"})

@@ -33,6 +33,9 @@ const (
 	envCA       = "PEERLOAD_CA"
 )
 
+// anyVersion as --if-version compares nothing.
+const anyVersion = -1
+
 // errUnreachable says that a remote controller does not answer.
 var errUnreachable = errors.New("the controller cannot be reached")
 
@@ -51,7 +54,7 @@ func (r *reach) flags(f *pflag.FlagSet) {
 	f.StringVar(&r.token, "token", "", "API token for --server; better in the environment, "+envToken+", which other users cannot see")
 	f.StringVar(&r.tokenFile, "token-file", "", "file that holds the token")
 	f.StringVar(&r.caf, "ca", os.Getenv(envCA), "PEM file of the certificate that --server has, or of who signed it (environment: "+envCA+")")
-	f.Int64Var(&r.ifVersion, "if-version", 0, "change it only if it is still at this version")
+	f.Int64Var(&r.ifVersion, "if-version", anyVersion, "change it only if it is still at this version; 0 is that of what nobody has written yet, -1 any")
 	f.BoolVar(&r.json, "json", false, "print one JSON object a line")
 }
 
@@ -197,7 +200,7 @@ func (c *client) send(ctx context.Context, method, path, contentType string, bod
 	if c.token != "" {
 		r.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	if c.ifVersion > 0 && method != http.MethodGet {
+	if c.ifVersion != anyVersion && method != http.MethodGet {
 		r.Header.Set("If-Match", strconv.Quote(strconv.FormatInt(c.ifVersion, 10)))
 	}
 	resp, err := c.http.Do(r)

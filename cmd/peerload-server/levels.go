@@ -152,7 +152,7 @@ func enterpriseSet(r *reach) *cobra.Command {
 				if err := c.call(cmd.Context(), http.MethodPatch, "/enterprise/settings", settings, nil); err != nil {
 					return err
 				}
-				c.ifVersion = 0 // it was compared, and has changed
+				c.ifVersion = anyVersion // it was compared, and has changed
 			}
 			var e control.Enterprise
 			if given(cmd, "auto-registration", "register-profile") {
