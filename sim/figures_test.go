@@ -19,15 +19,6 @@ func site(seed uint64, n int) (*Sim, *Subnet, *File) {
 	return s, sub, f
 }
 
-// overhead of Ethernet with TCP over IPv4.
-const overhead = 0.048
-
-func startAll(sub *Subnet) {
-	for _, d := range sub.devices {
-		d.Start()
-	}
-}
-
 func (sub *Subnet) claims(until time.Duration) (n int) {
 	for _, b := range sub.Broadcasts {
 		if _, ok := b.Msg.(*wire.Claim); ok && b.At <= until {

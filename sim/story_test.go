@@ -8,27 +8,6 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// root returns the device that is root of a file, nil if there is none.
-func (sub *Subnet) root(f *File) *Device {
-	for _, d := range sub.devices {
-		if x := d.Task(f); d.on && x.m != nil && x.actor != nil && x.m.IsRoot() {
-			return d
-		}
-	}
-	return nil
-}
-
-// belowRoot returns a device whose parent is the root and which has children.
-func (sub *Subnet) belowRoot(f *File) *Device {
-	r := sub.root(f)
-	for _, d := range sub.devices {
-		if x := d.Task(f); d.on && (x.parent(0) == r.Task(f) || x.parent(1) == r.Task(f)) && x.m.Status().Children > 0 {
-			return d
-		}
-	}
-	return nil
-}
-
 // atRoot does something to whoever is root at a time.
 func (c *story) atRoot(at time.Duration, f func(*Device)) {
 	c.s.At(at, func() {

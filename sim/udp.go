@@ -20,6 +20,9 @@ type SubnetConfig struct {
 	Latency, Jitter time.Duration
 	// Loss and Duplicate are chances of a datagram.
 	Loss, Duplicate float64
+	// SlowStart makes downloads begin as TCP does: their window doubles with
+	// each round trip. Without it the WAN is full from the first byte.
+	SlowStart bool
 	// Disk is how long a chunk of 64 KiB takes to check and store; 0 means
 	// 500 µs.
 	Disk time.Duration

@@ -57,9 +57,11 @@ type Download struct {
 	index  int // chunk being sent
 	off    int // bytes of it sent
 	flying int
-	moved  time.Duration
-	live   bool
-	body   bool // the answer has come
+	// unacked is what the WAN carries and cwnd what it may, with SlowStart.
+	unacked, cwnd int
+	moved         time.Duration
+	live          bool
+	body          bool // the answer has come
 }
 
 const (
@@ -67,6 +69,11 @@ const (
 	quantum = 16 << 10
 	// wanWindow is how many bytes may wait on a device's port and disk.
 	wanWindow = 128 << 10
+	// initialWindow is how many bytes TCP sends before the first
+	// acknowledgement: ten segments (RFC 6928).
+	initialWindow = 14600
+	// maxWindow bounds the window of a WAN's connection: usual socket buffers.
+	maxWindow = 4 << 20
 )
 
 // openOrigin asks the server for the body from a chunk on.
@@ -79,7 +86,7 @@ func (t *Task) openOrigin(from int) {
 	if v.NoRange || !t.file.Keyed && t.store.n > 0 && t.store.epoch != v.epoch {
 		from = 0 // If-Range sees another content
 	}
-	dl := &Download{Task: t, At: s.now, Answered: -1, Ends: -1, index: from, live: true, moved: s.now}
+	dl := &Download{Task: t, At: s.now, Answered: -1, Ends: -1, index: from, live: true, moved: s.now, cwnd: initialWindow}
 	if t.m != nil {
 		dl.Root, dl.Direct = t.m.IsRoot(), t.m.Status().Direct
 	}
@@ -183,6 +190,9 @@ func (v *Server) kick() {
 		if !dl.body || dl.flying >= wanWindow || dl.index >= dl.Task.file.Chunks() {
 			continue
 		}
+		if v.sub.cfg.SlowStart && dl.unacked > 0 && dl.unacked+quantum > dl.cwnd {
+			continue
+		}
 		if v.TruncateAt > 0 && dl.index >= v.TruncateAt {
 			if dl.flying == 0 {
 				s.After(0, func() { dl.fail(wire.ReasonOriginTruncated) })
@@ -206,16 +216,30 @@ func (v *Server) send(dl *Download) {
 		dl.index, dl.off = dl.index+1, 0
 	}
 	dl.flying += n
+	dl.unacked += n
 	v.busy = true
 	wireBytes := int(float64(n) * (1 + s.cfg.Overhead))
 	s.After(span(wireBytes, v.sub.cfg.WAN), func() {
 		v.busy = false
 		v.Bytes += int64(n)
+		if v.sub.cfg.SlowStart {
+			s.After(v.sub.cfg.RTT, func() { v.acked(dl, n) })
+		}
 		if dl.live {
 			v.arrive(dl, index, n, size, last)
 		}
 		v.kick()
 	})
+}
+
+// acked opens the window by what was acknowledged, as slow start does (RFC 5681
+// section 3.1).
+func (v *Server) acked(dl *Download, n int) {
+	dl.unacked -= n
+	dl.cwnd = min(dl.cwnd+n, maxWindow)
+	if dl.live {
+		v.kick()
+	}
 }
 
 func (v *Server) arrive(dl *Download, index, n, size int, last bool) {

@@ -1,0 +1,387 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/peerload/peerload/lab"
+	"github.com/peerload/peerload/sim"
+)
+
+// maxSubnets bounds the subnets of one run.
+const maxSubnets = 10_000
+
+// simFlags are the flags of `sim`.
+type simFlags struct {
+	siteShape
+	subnets int
+	seed    uint64
+	faults  []string
+	loss    lab.Fraction
+	runs    int
+	json    bool
+	trace   bool
+}
+
+// siteShape are the flags that sim and plan share.
+type siteShape struct {
+	devices  int
+	wan, lan lab.Rate
+	size     lab.Size
+	rtt      time.Duration
+	spread   time.Duration
+}
+
+func (f *siteShape) register(fl *pflag.FlagSet) {
+	fl.IntVar(&f.devices, "devices", f.devices, "number of devices")
+	fl.Var(&f.wan, "wan", "rate of a subnet's way to the server")
+	fl.Var(&f.lan, "lan", "rate of every device's port")
+	fl.Var(&f.size, "size", "size of the file")
+	fl.DurationVar(&f.rtt, "rtt", f.rtt, "round trip to the server")
+	fl.DurationVar(&f.spread, "spread", f.spread, "time over which the devices start")
+}
+
+func (f *siteShape) site(seed uint64) sim.Site {
+	return sim.Site{
+		Seed: seed, Devices: f.devices, Sizes: []int64{int64(f.size)},
+		WAN: float64(f.wan), LAN: float64(f.lan), RTT: f.rtt, Spread: f.spread,
+	}
+}
+
+func simCommand() *cobra.Command {
+	f := &simFlags{siteShape: siteShape{
+		devices: 1000, wan: 20 * lab.Mbit, lan: 100 * lab.Mbit, size: 7340032,
+		rtt: 20 * time.Millisecond, spread: 80 * time.Millisecond,
+	}}
+	cmd := &cobra.Command{
+		Use:   "sim",
+		Short: "Play sites in virtual time, with the protocol's own machines",
+		Long: `Play sites in virtual time: the protocol's own machines on modelled networks,
+with the invariants checked throughout. Subnets are independent, each has its own
+WAN, and as many as there are processors are played at once.
+
+With --runs random sites with random faults are played, one for each seed; a
+failure prints its seed and the end of its trace. --runs 1 --seed S replays one.
+
+The exit status is 1 if an invariant was broken or a device did not end.
+
+Faults are NAME or NAME@PERCENT of the bytes:
+  ` + strings.Join(sim.FaultNames(), ", "),
+		Example: `  peerload-lab sim --devices 100000 --subnets 100
+  peerload-lab sim --devices 100 --fault poweroff-root@50 --seed 7 --trace
+  peerload-lab sim --runs 10000`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.runs > 0 {
+				return f.campaign(cmd.Context(), cmd.OutOrStdout())
+			}
+			return f.play(cmd.Context(), cmd.OutOrStdout())
+		},
+	}
+	fl := cmd.Flags()
+	f.register(fl)
+	fl.IntVar(&f.subnets, "subnets", 1, "subnets that share the devices, each with its own WAN")
+	fl.Uint64Var(&f.seed, "seed", 1, "decides every chance; with --runs, that of the first site")
+	fl.StringArrayVar(&f.faults, "fault", nil, "a fault in every subnet, such as crash-root@50; repeatable")
+	fl.Var(&f.loss, "loss", "datagrams that the LAN loses")
+	fl.IntVar(&f.runs, "runs", 0, "play so many random sites instead")
+	fl.BoolVar(&f.json, "json", false, "one JSON object")
+	fl.BoolVar(&f.trace, "trace", false, "write every event of the first subnet, or of the site, on stderr")
+	return cmd
+}
+
+// simResult is what all subnets came to.
+type simResult struct {
+	Event      string   `json:"event"` // "sim"
+	Devices    int      `json:"devices"`
+	Subnets    int      `json:"subnets"`
+	Size       int64    `json:"size"`
+	Seed       uint64   `json:"seed"`
+	Expected   int      `json:"expected"`
+	Complete   int      `json:"complete"`
+	BoundS     float64  `json:"bound_s"`
+	LastS      float64  `json:"last_device_s"`
+	MedianS    float64  `json:"median_s"` // of the slowest subnet
+	Ratio      float64  `json:"ratio_to_bound"`
+	WANBytes   int64    `json:"wan_bytes"`
+	WANRatio   float64  `json:"wan_ratio"` // of the mean subnet
+	Elections  int      `json:"elections"`
+	Requests   int      `json:"requests"`
+	Broadcasts int      `json:"broadcasts"`
+	Events     uint64   `json:"events"`
+	Hash       string   `json:"hash"`
+	WallS      float64  `json:"wall_s"`
+	MemoryMB   float64  `json:"memory_mb"`
+	Violations []string `json:"violations,omitempty"`
+	hash       uint64
+}
+
+func (r *simResult) add(o sim.Outcome) {
+	r.Expected += o.Expected
+	r.Complete += o.Complete
+	r.BoundS = max(r.BoundS, o.Bound.Seconds())
+	r.LastS = max(r.LastS, o.Last.Seconds())
+	r.MedianS = max(r.MedianS, o.Median.Seconds())
+	r.WANBytes += o.WANBytes
+	r.Elections += o.Elections
+	r.Requests += o.Requests
+	r.Broadcasts += o.Broadcasts
+	r.Events += o.Events
+	r.hash ^= o.Hash // any order of the subnets gives the same
+	r.Violations = append(r.Violations, o.Violations...)
+}
+
+func (r *simResult) text(w io.Writer) {
+	fmt.Fprintf(w, "%d devices in %d subnets, %s, seed %d\n", r.Devices, r.Subnets, lab.Size(r.Size), r.Seed)
+	fmt.Fprintf(w, "  last device   %.3f s   bound %.3f s   ratio %.3f   median %.3f s\n", r.LastS, r.BoundS, r.Ratio, r.MedianS)
+	fmt.Fprintf(w, "  WAN payload   %.3f x size in each subnet, %d bytes in all, %d requests\n", r.WANRatio, r.WANBytes, r.Requests)
+	fmt.Fprintf(w, "  elections %d, broadcasts %d\n", r.Elections, r.Broadcasts)
+	fmt.Fprintf(w, "  complete      %d of %d\n", r.Complete, r.Expected)
+	fmt.Fprintf(w, "  played        %d events in %.1f s, %.0f MB, hash %s\n", r.Events, r.WallS, r.MemoryMB, r.Hash)
+	for _, v := range r.Violations {
+		fmt.Fprintf(w, "  WRONG         %s\n", v)
+	}
+}
+
+// play plays the subnets of one site.
+func (f *simFlags) play(ctx context.Context, out io.Writer) error {
+	sites, err := f.sites()
+	if err != nil {
+		return err
+	}
+	r := &simResult{Event: "sim", Devices: f.devices, Subnets: f.subnets, Size: int64(f.size), Seed: f.seed}
+	began := time.Now()
+	bar := newProgress(out, len(sites), "subnets", !f.json)
+	err = shard(ctx, len(sites), func(i int) (sim.Outcome, error) { return sites[i].Play() },
+		func(i int, o sim.Outcome) bool {
+			for k, v := range o.Violations {
+				o.Violations[k] = fmt.Sprintf("subnet %d, seed %d: %s", i, sites[i].Seed, v)
+			}
+			r.add(o)
+			bar.step()
+			return true
+		})
+	bar.end()
+	if err != nil {
+		return err
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	r.WallS, r.MemoryMB, r.Hash = time.Since(began).Seconds(), float64(m.Sys)/1e6, fmt.Sprintf("%016x", r.hash)
+	if r.BoundS > 0 {
+		r.Ratio = r.LastS / r.BoundS
+	}
+	if r.Size > 0 {
+		r.WANRatio = float64(r.WANBytes) / float64(r.Size) / float64(r.Subnets)
+	}
+	if f.json {
+		err = json.NewEncoder(out).Encode(r)
+	} else {
+		r.text(out)
+	}
+	if err == nil && len(r.Violations) > 0 {
+		err = &statusError{status: exitIncomplete}
+	}
+	return err
+}
+
+// sites shares the devices out to the subnets.
+func (f *simFlags) sites() ([]sim.Site, error) {
+	if f.subnets < 1 || f.subnets > maxSubnets || f.devices < f.subnets {
+		return nil, fmt.Errorf("--subnets %d: 1 to %d, and not more than the %d devices", f.subnets, maxSubnets, f.devices)
+	}
+	var faults []sim.Fault
+	for _, s := range f.faults {
+		x, err := sim.ParseFault(s)
+		if err != nil {
+			return nil, err
+		}
+		faults = append(faults, x)
+	}
+	var all []sim.Site
+	for i := range f.subnets {
+		c := f.site(f.seed + uint64(i))
+		c.Devices = f.devices*(i+1)/f.subnets - f.devices*i/f.subnets
+		c.Faults, c.Loss = faults, float64(f.loss)
+		if f.trace && i == 0 {
+			c.Trace = os.Stderr
+		}
+		if err := c.Validate(); err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// campaign plays random sites until one is wrong.
+func (f *simFlags) campaign(ctx context.Context, out io.Writer) error {
+	type run struct {
+		seed uint64
+		bad  []string
+	}
+	bar := newProgress(out, f.runs, "sites", true)
+	var wrong *run
+	err := shard(ctx, f.runs, func(i int) (run, error) {
+		seed := f.seed + uint64(i)
+		var trace io.Writer
+		if f.trace && f.runs == 1 {
+			trace = os.Stderr
+		}
+		return run{seed, sim.NewRandomSite(seed, trace).Play()}, nil
+	}, func(_ int, r run) bool {
+		bar.step()
+		if len(r.bad) > 0 && (wrong == nil || r.seed < wrong.seed) {
+			wrong = &r
+		}
+		return wrong == nil
+	})
+	bar.end()
+	if err != nil {
+		return err
+	}
+	if wrong == nil {
+		fmt.Fprintf(out, "%d random sites, seeds %d to %d: all invariants hold; %.1f s\n",
+			f.runs, f.seed, f.seed+uint64(f.runs)-1, time.Since(bar.began).Seconds())
+		return nil
+	}
+	tail := &tailWriter{lines: 40}
+	site := sim.NewRandomSite(wrong.seed, tail)
+	site.Play()
+	fmt.Fprintf(out, "seed %d: %s\n", wrong.seed, site)
+	for _, b := range wrong.bad {
+		fmt.Fprintf(out, "  WRONG  %s\n", b)
+	}
+	fmt.Fprintf(out, "the end of its trace:\n")
+	tail.dump(out)
+	fmt.Fprintf(out, "replay it: peerload-lab sim --runs 1 --seed %d --trace\n", wrong.seed)
+	return &statusError{status: exitIncomplete}
+}
+
+// shard does n pieces of work, as many at once as there are processors, and
+// hands over each result in the order of their ends, one at a time. A take
+// that returns false ends it early; the first error too.
+func shard[T any](ctx context.Context, n int, work func(int) (T, error), take func(int, T) bool) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var (
+		mu    sync.Mutex
+		wg    sync.WaitGroup
+		next  int
+		first error
+		early bool
+	)
+	for range min(n, runtime.NumCPU()) {
+		wg.Go(func() {
+			for {
+				mu.Lock()
+				i := next
+				next++
+				mu.Unlock()
+				if i >= n || ctx.Err() != nil {
+					return
+				}
+				v, err := work(i)
+				mu.Lock()
+				switch {
+				case err != nil && first == nil:
+					first = err
+					stop()
+				case err == nil && !take(i, v):
+					early = true
+					stop()
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if first == nil && !early {
+		first = ctx.Err()
+	}
+	return first
+}
+
+// tailWriter keeps the last lines.
+type tailWriter struct {
+	lines int
+	kept  [][]byte
+	cut   int
+}
+
+func (t *tailWriter) Write(p []byte) (int, error) {
+	t.kept = append(t.kept, bytes.Clone(p))
+	if len(t.kept) > 2*t.lines {
+		t.cut += t.lines
+		t.kept = append(t.kept[:0], t.kept[t.lines:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tailWriter) dump(w io.Writer) {
+	b := bufio.NewWriter(w)
+	from := max(0, len(t.kept)-t.lines)
+	if n := t.cut + from; n > 0 {
+		fmt.Fprintf(b, "  ... %d lines before\n", n)
+	}
+	for _, l := range t.kept[from:] {
+		_, _ = b.Write(l) // Flush tells of its error
+	}
+	_ = b.Flush() // nobody reads any more
+}
+
+// progress tells how far a long run is: a bar on a terminal, else a line for
+// each tenth.
+type progress struct {
+	out   io.Writer
+	what  string
+	n, of int
+	bar   bool
+	quiet bool
+	began time.Time
+	drawn time.Time
+}
+
+func newProgress(out io.Writer, of int, what string, show bool) *progress {
+	p := &progress{out: out, what: what, of: of, quiet: !show || of < 2, began: time.Now()}
+	if f, ok := out.(*os.File); ok && os.Getenv("TERM") != "dumb" {
+		p.bar = term.IsTerminal(int(f.Fd()))
+	}
+	return p
+}
+
+func (p *progress) step() {
+	p.n++
+	switch now := time.Now(); {
+	case p.quiet:
+	case p.bar:
+		if now.Sub(p.drawn) >= frame || p.n == p.of {
+			p.drawn = now
+			const width = 40
+			full := width * p.n / p.of
+			fmt.Fprintf(p.out, "\r[%s%s] %d of %d %s, %.0f s ", strings.Repeat("#", full), strings.Repeat(".", width-full),
+				p.n, p.of, p.what, now.Sub(p.began).Seconds())
+		}
+	case p.n*10/p.of != (p.n-1)*10/p.of:
+		fmt.Fprintf(p.out, "%d of %d %s, %.1f s\n", p.n, p.of, p.what, now.Sub(p.began).Seconds())
+	}
+}
+
+func (p *progress) end() {
+	if p.bar && !p.quiet {
+		fmt.Fprintln(p.out)
+	}
+}

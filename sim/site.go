@@ -1,0 +1,320 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/report"
+)
+
+// overhead of Ethernet with TCP over IPv4.
+const overhead = 0.048
+
+// MaxSiteDevices bounds the devices of a subnet: beyond it, broadcasts are no
+// longer a sensible way to meet.
+const MaxSiteDevices = 10_000
+
+// Site is one subnet of equal devices that all start within Spread and fetch
+// the same files. A plain value: the same Site always plays the same.
+type Site struct {
+	// Seed decides every chance.
+	Seed uint64
+	// Devices, 1 to MaxSiteDevices.
+	Devices int
+	// Sizes of the files in bytes, fetched one after the other.
+	Sizes []int64
+	// WAN is the rate towards the server, LAN that of each port; bits per
+	// second, above 0.
+	WAN, LAN float64
+	// RTT is the round trip to the server.
+	RTT time.Duration
+	// Spread is the time over which the devices start; 0: all at once.
+	Spread time.Duration
+	// Loss is the chance that a datagram within the subnet is lost, 0 to 0.5.
+	Loss float64
+	// Faults that happen, each as ParseFault reads it.
+	Faults []Fault
+	// Trace, if not nil, gets a line for each event.
+	Trace io.Writer
+}
+
+// Outcome is what came of a Site.
+type Outcome struct {
+	// Devices that were to end complete, and how many did.
+	Expected, Complete int
+	// Last and Median are when devices were complete, from the first start.
+	Last, Median time.Duration
+	// Bound is the time that no way can beat: the files over the slower of
+	// WAN and LAN, without headers.
+	Bound time.Duration
+	Size  int64
+	// WANBytes is the payload that the server sent.
+	WANBytes int64
+	// Elections counts how often a device became root, Requests what the
+	// server was asked, Broadcasts what was sent to all.
+	Elections, Requests, Broadcasts int
+	Events                          uint64
+	// Hash is equal for equal runs.
+	Hash uint64
+	// Violations of invariants; empty is right.
+	Violations []string
+}
+
+// Fault is something that happens to a site.
+type Fault struct {
+	// Name is one of FaultNames.
+	Name string
+	// At is how much of all bytes the server has sent when it happens, 0 to
+	// 1.
+	At float64
+}
+
+// faults are the faults by name; each gets the subnet when its time has come.
+// The network's and the liars' switch the check of the budget off.
+var faults = map[string]struct {
+	do   func(sub *Subnet, f *File)
+	deaf bool
+}{
+	"crash-root":    {do: func(sub *Subnet, f *File) { withRoot(sub, f, (*Device).Crash) }},
+	"poweroff-root": {do: func(sub *Subnet, f *File) { withRoot(sub, f, (*Device).PowerOff) }},
+	"restart-root": {do: func(sub *Subnet, f *File) {
+		withRoot(sub, f, func(d *Device) { restart(d, true) })
+	}},
+	"erase-root": {do: func(sub *Subnet, f *File) {
+		withRoot(sub, f, func(d *Device) { restart(d, false) })
+	}},
+	"crash-inner": {do: func(sub *Subnet, f *File) {
+		if d := sub.belowRoot(f); d != nil {
+			d.Crash()
+		}
+	}},
+	"wan-outage": {do: func(sub *Subnet, _ *File) {
+		sub.Server.Dark = true
+		sub.s.After(10*time.Second, func() { sub.Server.Dark = false; sub.Server.Wake() })
+	}},
+	"partition": {deaf: true, do: func(sub *Subnet, _ *File) {
+		sub.s.After(10*time.Second, sub.Partition(Side(2)))
+	}},
+	"deaf": {deaf: true, do: func(sub *Subnet, _ *File) {
+		sub.s.After(10*time.Second, sub.Deafen(sub.devices[len(sub.devices)-1], 0.9))
+	}},
+	"slow": {do: func(sub *Subnet, _ *File) {
+		d := sub.devices[len(sub.devices)-1]
+		d.Up, d.Down = 1e6, 1e6
+	}},
+	"liar-parent": {deaf: true, do: func(sub *Subnet, f *File) {
+		withRoot(sub, f, func(d *Device) { d.Lies = func(i int) bool { return i%7 == 3 } })
+	}},
+	"liar-root": {deaf: true, do: func(sub *Subnet, f *File) {
+		x := sub.Device(f)
+		x.Liar = NewRogueRoot(true)
+		x.Start()
+	}},
+	"replay": {deaf: true, do: func(sub *Subnet, _ *File) { sub.Replay(time.Second) }},
+}
+
+// FaultNames returns the names of all faults in order.
+func FaultNames() []string {
+	var names []string
+	for n := range faults {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// ParseFault reads NAME or NAME@PERCENT, such as crash-root@50; without a
+// percentage it is 30.
+func ParseFault(s string) (Fault, error) {
+	name, at, given := strings.Cut(s, "@")
+	f := Fault{Name: name, At: 0.3}
+	if _, ok := faults[name]; !ok {
+		return f, fmt.Errorf("unknown fault %q: one of %s", name, strings.Join(FaultNames(), ", "))
+	}
+	if given {
+		p, err := strconv.ParseFloat(strings.TrimSuffix(at, "%"), 64)
+		if err != nil || !(p >= 0 && p <= 99) {
+			return f, fmt.Errorf("fault %q: write a percentage of 0 to 99 behind the @", s)
+		}
+		f.At = p / 100
+	}
+	return f, nil
+}
+
+// Validate says what cannot be played.
+func (c Site) Validate() error {
+	switch {
+	case c.Devices < 1 || c.Devices > MaxSiteDevices:
+		return fmt.Errorf("%d devices in a subnet: 1 to %d", c.Devices, MaxSiteDevices)
+	case len(c.Sizes) == 0 || len(c.Sizes) > load.MaxComponents:
+		return fmt.Errorf("%d files: 1 to %d", len(c.Sizes), load.MaxComponents)
+	case !(c.WAN > 0) || !(c.LAN > 0):
+		return fmt.Errorf("the rates of WAN and LAN must be above 0")
+	case c.RTT < 0 || c.RTT > 10*time.Second:
+		return fmt.Errorf("round trip %v: 0 to 10 s", c.RTT)
+	case c.Spread < 0:
+		return fmt.Errorf("start over %v: at least 0", c.Spread)
+	case !(c.Loss >= 0 && c.Loss <= 0.5):
+		return fmt.Errorf("loss %v: 0 to 0.5", c.Loss)
+	}
+	for _, n := range c.Sizes {
+		if n < 0 || n > load.MaxFileSize {
+			return fmt.Errorf("a file of %d bytes: 0 to %d", n, int64(load.MaxFileSize))
+		}
+	}
+	for _, f := range c.Faults {
+		if _, ok := faults[f.Name]; !ok {
+			return fmt.Errorf("unknown fault %q", f.Name)
+		}
+	}
+	return nil
+}
+
+// Size returns the bytes of all files.
+func (c Site) Size() (n int64) {
+	for _, x := range c.Sizes {
+		n += x
+	}
+	return n
+}
+
+// Bound returns the time that no way can beat.
+func (c Site) Bound() time.Duration {
+	return time.Duration(float64(c.Size()) * 8 / min(c.WAN, c.LAN) * float64(time.Second))
+}
+
+// Play runs the site until every device has ended and, to see that the subnet
+// is quiet, 5 s longer.
+func (c Site) Play() (Outcome, error) {
+	if err := c.Validate(); err != nil {
+		return Outcome{}, err
+	}
+	cfg := Config{Seed: c.Seed, Overhead: overhead, Trace: c.Trace}
+	for _, f := range c.Faults {
+		cfg.AllowBudgetOverlap = cfg.AllowBudgetOverlap || faults[f.Name].deaf
+	}
+	s := New(cfg)
+	sub := s.Subnet(SubnetConfig{LAN: c.LAN, WAN: c.WAN, RTT: c.RTT, Jitter: 300 * time.Microsecond, Loss: c.Loss, SlowStart: true})
+	var files []*File
+	for i, n := range c.Sizes {
+		files = append(files, NewFile(fmt.Sprintf("f%d", i), n))
+	}
+	sub.Fill(c.Devices, files...)
+	for _, d := range sub.devices {
+		d.Serial = len(files) > 1
+		s.At(time.Duration(s.rnd.Int64N(int64(c.Spread)+1)), d.Start)
+	}
+	for _, f := range c.Faults {
+		sub.when(int64(f.At*float64(c.Size())), func() { faults[f.Name].do(sub, sub.current(files)) })
+	}
+	limit := 5*time.Minute + 20*c.Bound() + c.Spread
+	s.Run(c.Spread)
+	ended := s.RunToEnd(limit)
+	if !ended {
+		s.violate("not all devices have ended")
+	}
+	s.Run(s.now + 5*time.Second)
+	s.CheckEnd()
+	return c.outcome(s, sub), nil
+}
+
+// when does something as soon as the server has sent so many bytes and there
+// is a root.
+func (sub *Subnet) when(bytes int64, do func()) {
+	s := sub.s
+	var look func()
+	look = func() {
+		if sub.Server.Bytes >= bytes && len(sub.Opened) > 0 {
+			do()
+			return
+		}
+		s.After(10*time.Millisecond, look)
+	}
+	s.After(0, look)
+}
+
+// current returns the file that the server sends.
+func (sub *Subnet) current(files []*File) *File {
+	if n := len(sub.Opened); n > 0 {
+		return sub.Opened[n-1].Task.file
+	}
+	return files[0]
+}
+
+func (c Site) outcome(s *Sim, sub *Subnet) Outcome {
+	o := Outcome{
+		Bound: c.Bound(), Size: c.Size(), WANBytes: sub.Server.Bytes, Requests: len(sub.Opened),
+		Broadcasts: len(sub.Broadcasts), Events: s.events, Hash: s.hash, Violations: s.faults,
+	}
+	var done []time.Duration
+	for _, d := range sub.devices {
+		last, complete := time.Duration(0), true
+		for _, t := range d.order {
+			last, complete = max(last, t.Done), complete && t.complete
+			for _, n := range t.Notes {
+				if n.Kind == report.KindRole && n.Peer.Addr() == d.Addr {
+					o.Elections++
+				}
+			}
+		}
+		if !d.on || d.Liar != nil {
+			continue
+		}
+		o.Expected++
+		if complete {
+			o.Complete++
+			done = append(done, last)
+		}
+	}
+	if slices.Sort(done); len(done) > 0 {
+		o.Last, o.Median = done[len(done)-1], done[(len(done)-1)/2]
+	}
+	return o
+}
+
+// startAll switches all devices on.
+func startAll(sub *Subnet) {
+	for _, d := range sub.devices {
+		d.Start()
+	}
+}
+
+func withRoot(sub *Subnet, f *File, do func(*Device)) {
+	if d := sub.root(f); d != nil {
+		do(d)
+	}
+}
+
+func restart(d *Device, keep bool) {
+	d.Crash()
+	d.sub.s.After(2*time.Second, func() { d.Restart(keep) })
+}
+
+// root returns the device that is root of a file, nil if there is none.
+func (sub *Subnet) root(f *File) *Device {
+	for _, d := range sub.devices {
+		if x := d.Task(f); d.on && x.m != nil && x.actor != nil && x.m.IsRoot() {
+			return d
+		}
+	}
+	return nil
+}
+
+// belowRoot returns a device whose parent is the root and which has children.
+func (sub *Subnet) belowRoot(f *File) *Device {
+	r := sub.root(f)
+	if r == nil {
+		return nil
+	}
+	for _, d := range sub.devices {
+		if x := d.Task(f); d.on && x.m != nil && (x.parent(0) == r.Task(f) || x.parent(1) == r.Task(f)) && x.m.Status().Children > 0 {
+			return d
+		}
+	}
+	return nil
+}

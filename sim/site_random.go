@@ -1,0 +1,218 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/peerload/peerload/pdp"
+)
+
+// RandomSite is a site of up to twenty devices with up to three faults, drawn
+// from a seed.
+type RandomSite struct {
+	s     *Sim
+	sub   *Subnet
+	files []*File
+	rnd   *rand.Rand
+	told  []string
+	// What the faults allow: the server failed for a while, peers lied, a
+	// network that loses or splits.
+	badServer, liars, badNet, crashes, leaves, slow bool
+}
+
+// NewRandomSite draws a site and its faults. Trace, if not nil, gets a line for
+// each event.
+func NewRandomSite(seed uint64, trace io.Writer) *RandomSite {
+	r := &RandomSite{rnd: rand.New(rand.NewPCG(seed, 0x73697465))}
+	cfg := Config{Seed: seed, Overhead: overhead, Trace: trace}
+	if r.rnd.IntN(12) == 0 {
+		cfg.Profile = pdp.Classic()
+		r.tell("classic")
+	} else if seed%2 == 0 {
+		cfg.Profile = pdp.LAN()
+		cfg.Profile.Transfer.Stripes = 2
+		r.tell("two trees")
+	}
+	r.s = New(cfg)
+	r.sub = r.s.Subnet(SubnetConfig{
+		LAN: 100e6, WAN: []float64{2e6, 20e6, 200e6}[r.rnd.IntN(3)], RTT: r.ms(200),
+		Latency: 100*time.Microsecond + r.ms(2), Jitter: r.ms(3),
+	})
+	if r.rnd.IntN(3) == 0 {
+		r.sub.cfg.Loss = r.rnd.Float64() * 0.15
+		r.sub.cfg.Duplicate = r.rnd.Float64() * 0.1
+		r.badNet = true
+		r.tell("loss %.2f", r.sub.cfg.Loss)
+	}
+	r.files = append(r.files, r.file(0))
+	if r.rnd.IntN(4) == 0 {
+		r.files = append(r.files, r.file(1))
+	}
+	r.devices(1 + r.rnd.IntN(20))
+	for range r.rnd.IntN(4) {
+		r.fault()
+	}
+	return r
+}
+
+func (r *RandomSite) ms(most int) time.Duration {
+	return time.Duration(r.rnd.Int64N(int64(most)*int64(time.Millisecond))) + 1
+}
+
+func (r *RandomSite) tell(format string, args ...any) {
+	r.told = append(r.told, fmt.Sprintf(format, args...))
+}
+
+func (r *RandomSite) file(i int) *File {
+	f := NewFile(fmt.Sprintf("f%d", i), r.rnd.Int64N(6_000_000))
+	switch r.rnd.IntN(5) {
+	case 0:
+		f.Signed = false
+	case 1:
+		f.Signed, f.Keyed, f.Unsized = false, false, true
+	}
+	r.tell("%s %d bytes signed %v keyed %v", f.Name, f.Size, f.Signed, f.Keyed)
+	return f
+}
+
+func (r *RandomSite) devices(n int) {
+	r.sub.Fill(n, r.files...)
+	spread := r.ms(1)
+	if r.rnd.IntN(2) == 0 {
+		spread = r.ms(4000)
+	}
+	r.leaves = r.rnd.IntN(3) == 0
+	for _, d := range r.sub.devices {
+		d.Serial = len(r.files) > 1
+		d.Leaves, d.Linger = r.leaves, 20*time.Second
+		r.s.At(time.Duration(r.rnd.Int64N(int64(spread))), d.Start)
+	}
+	r.tell("%d devices over %v, leaves %v, %v", n, spread, r.leaves, r.sub.cfg)
+}
+
+func (r *RandomSite) any() *Device { return r.sub.devices[r.rnd.IntN(len(r.sub.devices))] }
+
+func (r *RandomSite) fault() {
+	at, d := r.ms(6000), r.any()
+	switch r.rnd.IntN(13) {
+	case 0, 1:
+		r.tell("%v crash %s", at, d)
+		r.crashes = true
+		r.s.At(at, d.Crash)
+	case 2, 3:
+		r.tell("%v power off %s", at, d)
+		r.crashes = true
+		r.s.At(at, d.PowerOff)
+	case 4:
+		keep, power := r.rnd.IntN(2) == 0, r.rnd.IntN(2) == 0
+		r.tell("%v restart %s, disk kept %v, power %v", at, d, keep, power)
+		r.crashes = true
+		r.s.At(at, func() {
+			if power {
+				d.PowerOff()
+			} else {
+				d.Crash()
+			}
+		})
+		r.s.At(at+r.ms(3000), func() { d.Restart(keep) })
+	case 5:
+		long, mod := r.ms(8000), 2+r.rnd.IntN(3)
+		r.tell("%v partition by %d for %v", at, mod, long)
+		r.badNet = true
+		r.s.At(at, func() { r.s.At(at+long, r.sub.Partition(Side(mod))) })
+	case 6:
+		long := r.ms(8000)
+		r.tell("%v server fails for %v", at, long)
+		r.badServer = true
+		r.serverFault(at, long)
+	case 7:
+		r.tell("%s lies", d)
+		r.liars = true
+		d.Lies = func(i int) bool { return i%7 == 3 }
+	case 8:
+		adv := r.rnd.IntN(2) == 0
+		r.tell("rogue root, advancing %v", adv)
+		r.liars = true
+		x := r.sub.Device(r.files...)
+		x.Liar = NewRogueRoot(adv)
+		r.s.At(at, x.Start)
+	case 9:
+		d.Up, d.Down, r.slow = 3e6, 3e6, true
+		r.tell("%s is slow", d)
+	case 10:
+		long := r.ms(8000)
+		r.tell("%v %s is deaf for %v", at, d, long)
+		r.badNet = true
+		r.s.At(at, func() { r.s.At(at+long, r.sub.Deafen(d, 0.9)) })
+	case 12:
+		after := r.ms(5000)
+		r.tell("everything is replayed after %v", after)
+		r.liars = true
+		r.sub.Replay(after)
+	case 11:
+		e := r.any()
+		e.Peer.ID = d.Peer.ID
+		r.sub.Server.NoRange = r.rnd.IntN(2) == 0
+		r.tell("%s and %s carry one id, ranges ignored %v", d, e, r.sub.Server.NoRange)
+	}
+}
+
+func (r *RandomSite) serverFault(at, long time.Duration) {
+	v := &r.sub.Server
+	set := func(on bool) {}
+	switch r.rnd.IntN(4) {
+	case 0:
+		set = func(on bool) { v.Down = on }
+	case 1:
+		set = func(on bool) { v.Dark = on }
+	case 2:
+		set = func(on bool) { v.Stalled = on }
+	case 3:
+		set = func(on bool) {
+			v.TruncateAt = 0
+			if on {
+				v.TruncateAt = 5
+			}
+		}
+	}
+	r.s.At(at, func() { set(true) })
+	r.s.At(at+long, func() { set(false); v.Wake() })
+}
+
+// String tells the site and its faults.
+func (r *RandomSite) String() string { return strings.Join(r.told, "; ") }
+
+// Events returns how many events were played.
+func (r *RandomSite) Events() uint64 { return r.s.events }
+
+// Play runs the site to its end and returns what is wrong; nothing is right.
+func (r *RandomSite) Play() []string {
+	r.s.cfg.AllowBudgetOverlap = r.badNet || r.liars
+	r.s.Run(20 * time.Second)
+	var bad []string
+	if !r.s.RunToEnd(15 * time.Minute) {
+		bad = append(bad, "not all ended")
+	}
+	r.s.Run(r.s.now + 20*time.Second)
+	bad = append(bad, r.s.CheckEnd()...)
+	for _, d := range r.sub.devices {
+		for _, t := range d.order {
+			if d.On() && d.Liar == nil && t.failed != 0 && !r.badServer {
+				bad = append(bad, fmt.Sprintf("%s failed %s: %s", d, t.file.Name, t.failed))
+			}
+		}
+	}
+	if !r.badNet && !r.badServer && !r.liars && !r.crashes && !r.leaves && !r.slow && !r.sub.Server.NoRange {
+		var size int64
+		for _, f := range r.files {
+			size += f.Size
+		}
+		if r.sub.Server.Bytes > size+size/50+256<<10 {
+			bad = append(bad, fmt.Sprintf("%d bytes over the WAN for %d", r.sub.Server.Bytes, size))
+		}
+	}
+	return bad
+}
