@@ -100,6 +100,15 @@ func TestLevels(t *testing.T) {
 	if _, err := ParseLevel("nowhere"); !errors.Is(err, ErrSetting) {
 		t.Error(err)
 	}
+	// The levels' own names are those in JSON.
+	b, err := json.Marshal(Levels{Enterprise: Values{LoadServer: "e"}, Profile: Values{LoadServer: "p"}, Device: Values{LoadServer: "d"}})
+	var of map[Level]Values
+	if err == nil {
+		err = json.Unmarshal(b, &of)
+	}
+	if err != nil || len(of) != 3 || of[LevelEnterprise][LoadServer] != "e" || of[LevelProfile][LoadServer] != "p" || of[LevelDevice][LoadServer] != "d" {
+		t.Errorf("%s: %v, %v", b, of, err)
+	}
 }
 
 // TestModelFile: rows of a file and rows of the table are the same.
