@@ -124,7 +124,9 @@ func (s *Sim) watchLoops() {
 			for _, d := range sub.devices {
 				for _, t := range d.order {
 					if t.actor == nil || t.inLoop() == false {
-						delete(since, t)
+						if len(since) > 0 {
+							delete(since, t)
+						}
 						continue
 					}
 					if _, ok := since[t]; !ok {

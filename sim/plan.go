@@ -36,7 +36,7 @@ func (c Site) LockStep(block int) time.Duration {
 
 // planChunks is how many chunks of all devices together are played; what is
 // larger is played at two smaller sizes and drawn out.
-const planChunks = 1_500_000
+const planChunks = 400_000
 
 // Predict plays the site, and returns what came of it. A file too large to be
 // played in seconds is played at two smaller sizes: once the trees stand, time

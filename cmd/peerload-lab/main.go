@@ -45,7 +45,7 @@ func main() {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(demoCommand(), siteCommand(), upCommand(), benchCommand(), simCommand(), downCommand())
+	root.AddCommand(demoCommand(), siteCommand(), upCommand(), benchCommand(), simCommand(), planCommand(), downCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return

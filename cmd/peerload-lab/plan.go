@@ -1,0 +1,341 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/lab"
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/sim"
+)
+
+// planFlags are the flags of `plan`.
+type planFlags struct {
+	siteShape
+	load  string
+	seed  uint64
+	json  bool
+	check bool
+	runs  int
+}
+
+func planCommand() *cobra.Command {
+	f := &planFlags{siteShape: siteShape{
+		devices: 1000, wan: 2 * lab.Mbit, lan: 100 * lab.Mbit, size: 7340032,
+		rtt: 250 * time.Millisecond, spread: 80 * time.Millisecond,
+	}}
+	cmd := &cobra.Command{
+		Use:   "plan",
+		Short: "Predict how long an upgrade of a site takes, before anyone starts it",
+		Long: `Predict how long the upgrade of one subnet takes and what it costs on the WAN, from
+the simulator: the protocol's own machines in virtual time. Beside it stand what
+the same takes without peers, computed, and what happens if the WAN has half the
+rate, the root dies half way, or there are twice as many devices.
+
+With --check four sites are predicted and then measured with real processes, as
+"peerload-lab site" does, in about two minutes; the exit status is 1 if one
+differs by more than 15 %.`,
+		Example: `  peerload-lab plan --devices 1000 --wan 2mbit --rtt 250ms --lan 100mbit --size 7MB
+  peerload-lab plan --devices 400 --wan 10mbit --load releases/sip9-4-2
+  peerload-lab plan --check`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.check {
+				return f.measure(cmd.Context(), cmd.OutOrStdout())
+			}
+			return f.plan(cmd.Context(), cmd.OutOrStdout())
+		},
+	}
+	fl := cmd.Flags()
+	f.register(fl)
+	fl.StringVar(&f.load, "load", "", "directory of a load: its manifest or else its files say the sizes")
+	fl.Uint64Var(&f.seed, "seed", 1, "decides every chance")
+	fl.BoolVar(&f.json, "json", false, "JSON")
+	fl.BoolVar(&f.check, "check", false, "compare the prediction with real processes on four sites")
+	fl.IntVar(&f.runs, "check-runs", 1, "with --check: measurements of each site; the median counts")
+	cmd.MarkFlagsMutuallyExclusive("load", "size")
+	return cmd
+}
+
+// planCase is a row of the plan.
+type planCase struct {
+	Case     string   `json:"case"`
+	How      string   `json:"how"` // "simulated", "drawn out" or "computed"
+	LastS    float64  `json:"last_device_s"`
+	WANBytes int64    `json:"wan_bytes"`
+	WANRatio float64  `json:"wan_ratio"`
+	Wrong    []string `json:"violations,omitempty"`
+	Missing  int      `json:"missing,omitempty"` // devices that did not end complete
+}
+
+// planResult is the plan.
+type planResult struct {
+	Event   string     `json:"event"` // "plan"
+	Devices int        `json:"devices"`
+	WAN     lab.Rate   `json:"wan_bits_per_s"`
+	LAN     lab.Rate   `json:"lan_bits_per_s"`
+	RTTS    float64    `json:"wan_rtt_s"`
+	Files   int        `json:"files"`
+	Size    int64      `json:"size"`
+	BoundS  float64    `json:"bound_s"`
+	Cases   []planCase `json:"cases"`
+	WallS   float64    `json:"wall_s"`
+}
+
+func (f *planFlags) plan(ctx context.Context, out io.Writer) error {
+	c := f.site(f.seed)
+	if f.load != "" {
+		var err error
+		if c.Sizes, err = loadSizes(f.load); err != nil {
+			return err
+		}
+	}
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	half, dead, twice := c, c, c
+	half.WAN /= 2
+	dead.Faults = []sim.Fault{{Name: "poweroff-root", At: 0.5}}
+	twice.Devices *= 2
+	sites := []sim.Site{c, half, dead, twice}
+	names := []string{"Peerload", "half the WAN", "the root loses power at half", "twice the devices"}
+	if twice.Devices > sim.MaxSiteDevices {
+		sites, names = sites[:3], names[:3]
+	}
+	began := time.Now()
+	cases := make([]planCase, len(sites))
+	err := shard(ctx, len(sites), func(i int) (planCase, error) { return predict(names[i], sites[i]) },
+		func(i int, x planCase) bool { cases[i] = x; return true })
+	if err != nil {
+		return err
+	}
+	r := planResult{
+		Event: "plan", Devices: c.Devices, WAN: f.wan, LAN: f.lan, RTTS: c.RTT.Seconds(),
+		Files: len(c.Sizes), Size: c.Size(), BoundS: c.Bound().Seconds(),
+	}
+	r.Cases = append(append(append(r.Cases, cases[0]), classic(c)...), cases[1:]...)
+	r.WallS = time.Since(began).Seconds()
+	if f.json {
+		return json.NewEncoder(out).Encode(r)
+	}
+	r.text(out)
+	return nil
+}
+
+func predict(name string, c sim.Site) (planCase, error) {
+	o, drawn, err := c.Predict()
+	x := planCase{
+		Case: name, How: "simulated", LastS: o.Last.Seconds(), WANBytes: o.WANBytes,
+		WANRatio: float64(o.WANBytes) / float64(max(1, o.Size)), Wrong: o.Violations, Missing: o.Expected - o.Complete,
+	}
+	if drawn {
+		x.How = "drawn out"
+	}
+	return x, err
+}
+
+// classic is what the devices take without each other.
+func classic(c sim.Site) []planCase {
+	n := int64(c.Devices) * c.Size()
+	row := func(name string, d time.Duration) planCase {
+		return planCase{Case: name, How: "computed", LastS: d.Seconds(), WANBytes: n, WANRatio: float64(c.Devices)}
+	}
+	return []planCase{
+		row("every device by HTTP", c.CopiesOverWAN()),
+		row(fmt.Sprintf("every device by TFTP, %d B", sim.LargeBlock), c.LockStep(sim.LargeBlock)),
+		row(fmt.Sprintf("every device by TFTP, %d B", sim.ClassicBlock), c.LockStep(sim.ClassicBlock)),
+	}
+}
+
+func (r planResult) text(w io.Writer) {
+	fmt.Fprintf(w, "%d devices, %d files of %s in all; WAN %s, round trip %v, LAN %s\n",
+		r.Devices, r.Files, lab.Size(r.Size), r.WAN, time.Duration(r.RTTS*float64(time.Second)), r.LAN)
+	fmt.Fprintf(w, "no way is faster than %s\n\n", longTime(r.BoundS))
+	fmt.Fprintf(w, "  %-30s %14s %12s %10s  %s\n", "", "last device", "WAN", "copies", "")
+	for _, c := range r.Cases {
+		fmt.Fprintf(w, "  %-30s %14s %12s %10.3f  %s\n", c.Case, longTime(c.LastS), longSize(c.WANBytes), c.WANRatio, c.How)
+		if c.Missing > 0 {
+			fmt.Fprintf(w, "      %d devices fall short of the whole\n", c.Missing)
+		}
+		for _, v := range c.Wrong {
+			fmt.Fprintf(w, "      WRONG %s\n", v)
+		}
+	}
+	fmt.Fprintf(w, "\npredicted in %.1f s\n", r.WallS)
+}
+
+// longTime writes seconds for people: to three places, or in hours.
+func longTime(s float64) string {
+	switch {
+	case s < 100:
+		return strconv.FormatFloat(s, 'f', 2, 64) + " s"
+	case s < 3600:
+		return (time.Duration(math.Round(s)) * time.Second).String()
+	}
+	return strconv.FormatFloat(s/3600, 'f', 1, 64) + " h"
+}
+
+func longSize(n int64) string {
+	if n >= 1e9 {
+		return strconv.FormatFloat(float64(n)/1e9, 'f', 2, 64) + " GB"
+	}
+	return lab.Size(n).String()
+}
+
+// maxManifest bounds a manifest that is read.
+const maxManifest = 64 << 20
+
+// loadSizes returns the sizes of a load's components in order: from the one
+// manifest of the directory or, without one, of all its files.
+func loadSizes(dir string) ([]int64, error) {
+	manifests, err := filepath.Glob(filepath.Join(escapeGlob(dir), "*"+load.ManifestSuffix))
+	if err != nil {
+		return nil, err
+	}
+	if len(manifests) > 1 {
+		return nil, fmt.Errorf("%s has %d manifests: name a directory with one load", dir, len(manifests))
+	}
+	var sizes []int64
+	if len(manifests) == 1 {
+		f, err := os.Open(manifests[0])
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		b, err := io.ReadAll(io.LimitReader(f, maxManifest))
+		if err != nil {
+			return nil, err
+		}
+		m, err := load.ParseManifest(b)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", manifests[0], err)
+		}
+		for _, c := range m.Components {
+			sizes = append(sizes, c.Size)
+		}
+		return sizes, nil
+	}
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range all {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			sizes = append(sizes, info.Size())
+		}
+	}
+	if len(sizes) == 0 {
+		return nil, fmt.Errorf("%s has no files", dir)
+	}
+	return sizes, nil
+}
+
+func escapeGlob(s string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(s)
+}
+
+// checkSites are measured by plan --check: bound by the WAN, by a slow WAN, by
+// the LAN, and a long way.
+var checkSites = []siteShape{
+	{devices: 16, wan: 20 * lab.Mbit, lan: 100 * lab.Mbit, size: 20e6},
+	{devices: 32, wan: 8 * lab.Mbit, lan: 100 * lab.Mbit, size: 8e6},
+	{devices: 16, wan: 200 * lab.Mbit, lan: 50 * lab.Mbit, size: 50e6},
+	{devices: 24, wan: 10 * lab.Mbit, lan: 100 * lab.Mbit, size: 8e6, rtt: 100 * time.Millisecond},
+}
+
+// checkMost is how far a prediction may be from what is measured.
+const checkMost = 0.15
+
+// checkRow is a site predicted and measured.
+type checkRow struct {
+	Event      string   `json:"event"` // "check"
+	Devices    int      `json:"devices"`
+	WAN        lab.Rate `json:"wan_bits_per_s"`
+	LAN        lab.Rate `json:"lan_bits_per_s"`
+	RTTS       float64  `json:"wan_rtt_s"`
+	Size       int64    `json:"size"`
+	PredictedS float64  `json:"predicted_s"`
+	MeasuredS  float64  `json:"measured_s"`
+	Difference float64  `json:"difference"` // predicted / measured - 1
+}
+
+// measure predicts and measures the four sites.
+func (f *planFlags) measure(ctx context.Context, out io.Writer) error {
+	if f.runs < 1 || f.runs > 99 {
+		return fmt.Errorf("--check-runs %d: 1 to 99", f.runs)
+	}
+	if !f.json {
+		fmt.Fprintf(out, "| devices | WAN | round trip | LAN | size | predicted | measured | difference |\n|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	}
+	far := false
+	for _, x := range checkSites {
+		x.spread = f.spread
+		o, _, err := x.site(f.seed).Predict()
+		if err != nil {
+			return err
+		}
+		last, err := measured(ctx, x, f.runs)
+		if err != nil {
+			return err
+		}
+		row := checkRow{
+			Event: "check", Devices: x.devices, WAN: x.wan, LAN: x.lan, RTTS: x.rtt.Seconds(), Size: int64(x.size),
+			PredictedS: o.Last.Seconds(), MeasuredS: last, Difference: o.Last.Seconds()/last - 1,
+		}
+		far = far || math.Abs(row.Difference) > checkMost
+		if f.json {
+			if err := json.NewEncoder(out).Encode(row); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintf(out, "| %d | %s | %v | %s | %s | %.2f s | %.2f s | %+.1f %% |\n",
+			x.devices, x.wan, x.rtt, x.lan, x.size, row.PredictedS, last, 100*row.Difference)
+	}
+	if far {
+		return &statusError{status: exitIncomplete, err: errors.New("a prediction is more than 15 % off")}
+	}
+	return nil
+}
+
+// measured runs `site` in a process of its own, as it needs namespaces of its
+// own, and returns the median of the last devices' times in seconds.
+func measured(ctx context.Context, x siteShape, runs int) (float64, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	var all []float64
+	for range runs {
+		cmd := exec.CommandContext(ctx, self, "site", "--json", "--devices", strconv.Itoa(x.devices),
+			"--wan", fmt.Sprintf("%dbit", int64(x.wan)), "--lan", fmt.Sprintf("%dbit", int64(x.lan)),
+			"--size", strconv.FormatInt(int64(x.size), 10), "--rtt", x.rtt.String())
+		cmd.Stderr = os.Stderr
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it has things to take away
+		cmd.WaitDelay = 20 * time.Second
+		b, err := cmd.Output()
+		if err != nil {
+			return 0, fmt.Errorf("measure %d devices: %w", x.devices, err)
+		}
+		var r lab.Result
+		if err := json.Unmarshal(b, &r); err != nil {
+			return 0, fmt.Errorf("measure %d devices: %w", x.devices, err)
+		}
+		all = append(all, r.LastS)
+	}
+	slices.Sort(all)
+	return all[len(all)/2], nil
+}
