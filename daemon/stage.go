@@ -11,8 +11,6 @@ import (
 
 	"github.com/peerload/peerload/agent"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/origin"
-	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/slot"
@@ -24,12 +22,10 @@ var (
 	// ErrBudget says that a load and the one that runs are more than the device
 	// may keep.
 	ErrBudget = errors.New("the load does not fit into the disk budget")
-	// ErrUnsigned says that only an unsigned load of that name can be had.
-	ErrUnsigned = errors.New("unsigned loads are not allowed on this device")
 )
 
 // stage fetches a load into the inactive slot and returns its version: signed
-// where a publisher is trusted, else the classic way if the settings allow it.
+// where a publisher is pinned, else the classic way if the settings allow it.
 func (d *Daemon) stage(ctx context.Context, name string) (version string, err error) {
 	s := d.currentSite()
 	if s == nil {
@@ -40,29 +36,15 @@ func (d *Daemon) stage(ctx context.Context, name string) (version string, err er
 	s.release(dir)
 	c := d.config()
 	_, pin := os.Stat(filepath.Join(c.Trust, trust.PinName))
-	allowed := d.setting(policy.Unsigned) == policy.On
-	if pin != nil && !allowed {
+	if pin == nil {
+		// Who pinned a publisher wants signatures: the setting, which comes over
+		// the network unsigned itself, cannot take that back.
+		return d.try(ctx, name+load.ManifestSuffix, func(u *url.URL) (string, error) { return d.stageSigned(ctx, s, dir, u) })
+	}
+	if d.setting(policy.Unsigned) != policy.On {
 		return "", &agent.TrustError{Err: fmt.Errorf("%w: put the publisher's %s into %s, or allow unsigned loads", trust.ErrNoRoot, trust.PinName, c.Trust)}
 	}
-	var errs []error
-	if pin == nil {
-		version, err = d.try(ctx, name+load.ManifestSuffix, func(u *url.URL) (string, error) { return d.stageSigned(ctx, s, dir, u) })
-		if err == nil || !allowed || !missing(err) || ctx.Err() != nil {
-			return version, err
-		}
-		errs = append(errs, err)
-	}
-	version, err = d.try(ctx, name+".loads", func(u *url.URL) (string, error) { return d.stageClassic(ctx, s, dir, u, name) })
-	if err != nil {
-		return "", errors.Join(append(errs, err)...)
-	}
-	return version, nil
-}
-
-// missing reports whether a server was asked and has no such load.
-func missing(err error) bool {
-	var e *agent.Error
-	return errors.Is(err, trust.ErrUnknownTarget) || errors.Is(err, origin.ErrNotFound) || errors.As(err, &e) && e.Reason == wire.ReasonOriginNotFound
+	return d.try(ctx, name+".loads", func(u *url.URL) (string, error) { return d.stageClassic(ctx, s, dir, u, name) })
 }
 
 // try asks one place after the other until one has what is wanted, or has

@@ -41,7 +41,7 @@ func bare(t *testing.T, mac string) string {
 // one that gets the file for all.
 func fromBare(t *testing.T, s *testSite, cfg Config, server string) {
 	t.Helper()
-	cfg.Servers = []string{server}
+	cfg.Servers, cfg.Trust = []string{server}, t.TempDir()
 	r := start(t, cfg)
 	r.runs("SCCP41")
 	if b, err := os.ReadFile(filepath.Join(cfg.State, slotsName, "current", "apps41.sbn")); err != nil || len(b) != 400_000 {

@@ -337,6 +337,8 @@ func TestRefusedLoads(t *testing.T) {
 		"too large":     {`<Default><loadInformation model="7961">L2</loadInformation><vendorConfig><loadRetention>150k</loadRetention></vendorConfig></Default>`, "disk-budget", false, false},
 		"no publisher":  {sharing("L2", ""), "trust", true, false},
 		"unsigned only": {sharing("CLASSIC", ""), "no-such-load", false, true},
+		"unsigned allowed against the pin": {`<Default><loadInformation model="7961">CLASSIC</loadInformation><enterpriseConfig><allowUnsigned>1</allowUnsigned></enterpriseConfig></Default>`,
+			"no-such-load", false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDepot(t)
@@ -373,8 +375,13 @@ func TestUnsignedOnlyWithTheSetting(t *testing.T) {
 	allow := `<enterpriseConfig><peerFirmwareSharing>1</peerFirmwareSharing><allowUnsigned>1</allowUnsigned></enterpriseConfig>`
 	d.provision(`<Default><loadInformation model="7961">CLASSIC</loadInformation>` + allow + `</Default>`)
 	s := newSite(t)
-	one, two := start(t, s.config(d, "7961")), start(t, s.config(d, "7961"))
-	for _, r := range []*runner{one, two} {
+	var devices []*runner
+	for range 2 {
+		cfg := s.config(d, "7961")
+		cfg.Trust = t.TempDir() // no publisher is pinned
+		devices = append(devices, start(t, cfg))
+	}
+	for _, r := range devices {
 		r.runs("CLASSIC")
 		a, _ := r.slots.Active()
 		if a.Version != unsignedVersion || len(a.Components) != 3 {
