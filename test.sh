@@ -22,6 +22,4 @@ done
 # Whole processes are tested without the race detector: what they race over is
 # tested with it in their packages.
 go test -race -timeout 15m "$@" $(go list ./... | grep -v '/e2e$')
-# They also meet a machine that is busy with something else; a failure is shown,
-# and counts if it comes twice.
-go test -timeout 8m "$@" ./e2e || { echo "once more, because it failed:" >&2; go test -count=1 -timeout 8m "$@" ./e2e; }
+go test -timeout 15m "$@" ./e2e
