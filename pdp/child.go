@@ -102,13 +102,17 @@ func (m *Machine) unwelcome(p wire.Peer) {
 
 // distrustRoot turns from a root that does not do what it says.
 func (m *Machine) distrustRoot(why wire.Reason) {
-	r := m.el.Root()
-	if r == nil {
-		return
+	if r := m.el.Root(); r != nil {
+		m.distrust(r.Addr, why)
 	}
-	m.note(report.KindFallback, why, r.Addr, "XID%s root %s is not believed for %v: %s",
-		m.file.Hierarchy, r.Addr.Addr(), m.cfg.Election.Distrust, why)
-	addr := r.Addr.Addr()
+}
+
+// distrust turns from a device that was root, whether it is followed at this
+// moment or an election is under way.
+func (m *Machine) distrust(a netip.AddrPort, why wire.Reason) {
+	addr := a.Addr()
+	m.note(report.KindFallback, why, a, "XID%s root %s is not believed for %v: %s",
+		m.file.Hierarchy, addr, m.cfg.Election.Distrust, why)
 	for _, s := range m.sides() {
 		if p, a, _ := s.member.Parent(); !p.IsZero() && a.Addr() == addr {
 			m.failParent(s, why)

@@ -115,7 +115,7 @@ func (m *Machine) compared(e Compared) {
 	if len(e.Differ) == 0 {
 		m.note(report.KindFallback, wire.ReasonDigestMismatch, addr, "root %s has the same bytes, and they are wrong", addr.Addr())
 		m.startOver()
-		m.distrustRoot(wire.ReasonDigestMismatch)
+		m.distrust(addr, wire.ReasonDigestMismatch)
 		return
 	}
 	m.note(report.KindFallback, wire.ReasonBadChunk, addr, "%d chunks were altered on their way, the first is %d", len(e.Differ), e.Differ[0])
