@@ -208,7 +208,11 @@ func (m *Machine) settle() {
 	if m.ended {
 		return
 	}
-	m.el.Hold(m.prefix, m.complete)
+	if m.suspect {
+		m.el.Hold(0, false) // what may be wrong is no claim to anything
+	} else {
+		m.el.Hold(m.prefix, m.complete)
+	}
 	m.el.Serving(m.originBytes > 0)
 	if at, ok := m.el.Deadline(); ok && at <= m.now {
 		m.elect(func(o *election.Output) { m.el.Tick(m.now, o) })
