@@ -220,7 +220,9 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 	defer next.Stop()
 	beat := time.NewTicker(d.notify.every())
 	defer beat.Stop()
-	asking, again := false, false
+	// due outlives the timer: a check-in that is asked for while another runs,
+	// or just before an upgrade ends and sets the timer, is not forgotten.
+	asking, due := false, false
 	for {
 		var lost <-chan struct{}
 		if s := d.currentSite(); s != nil {
@@ -230,18 +232,14 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 		case <-ctx.Done():
 			return nil
 		case <-next.C:
-			again = asking
-			if !asking {
-				asking = true
-				busy.Go(func() { d.asked <- d.checkIn(ctx) })
-			}
+			due = true
 		case <-d.kick:
-			next.Reset(0)
+			due = true
 		case c := <-d.reload:
 			d.notify.reloading()
 			d.reconfigure(c)
 			d.notify.send("READY=1")
-			next.Reset(0)
+			due = true
 		case err := <-d.asked:
 			asking = false
 			next.Reset(d.wait(err))
@@ -263,9 +261,9 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 		case <-beat.C:
 			d.beat(ctx)
 		}
-		if again && !asking {
-			again = false
-			next.Reset(0)
+		if due && !asking {
+			due, asking = false, true
+			busy.Go(func() { d.asked <- d.checkIn(ctx) })
 		}
 	}
 }
