@@ -90,6 +90,24 @@ func TestConfigShow(t *testing.T) {
 	}
 }
 
+// TestTreesFlag refuses a number of trees that there is not, and does not ask
+// the agent for a number, which is the agent's own affair.
+func TestTreesFlag(t *testing.T) {
+	for _, n := range []string{"3", "-1"} {
+		out, code := run(t, nil, "get", "http://127.0.0.1:1/f", "--unsigned", "--trees="+n, "--state", t.TempDir())
+		if code != exitUsage || !strings.Contains(out, "--trees") {
+			t.Errorf("--trees %s: status %d, %s", n, code, out)
+		}
+	}
+	f := getFlags{peers: "on", profile: "lan"}
+	if !f.usual() {
+		t.Error("without flags the agent is not asked")
+	}
+	if f.trees = 1; f.usual() {
+		t.Error("with --trees 1 the agent is asked, which does not know of it")
+	}
+}
+
 // TestGetAsksTheAgent: get on a device with an agent leaves the work to it;
 // SIGHUP makes it ask its server; SIGTERM ends it.
 func TestGetAsksTheAgent(t *testing.T) {

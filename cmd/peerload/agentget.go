@@ -66,7 +66,7 @@ func (f *getFlags) viaAgent(ctx context.Context, r *request, state *agent.State)
 // the whole device.
 func (f *getFlags) usual() bool {
 	o := &f.origin
-	return f.peers == "on" && f.address == "" && f.iface == "" && f.port == 0 && f.profile == "lan" && !f.noSync &&
+	return f.peers == "on" && f.address == "" && f.iface == "" && f.port == 0 && f.profile == "lan" && f.trees == 0 && !f.noSync &&
 		len(o.headers) == 0 && o.cacert == "" && o.cert == "" && o.key == "" && o.limitRate == "" && o.window == 0 && o.connectTimeout == 0
 }
 

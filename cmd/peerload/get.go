@@ -28,7 +28,7 @@ type getFlags struct {
 	output, sha256, trust, model, peers, address, iface, state, profile string
 	unsigned, json, slots, noSync                                       bool
 	stay                                                                bool // linger was given
-	verbose                                                             int
+	verbose, trees                                                      int
 	port                                                                uint16
 	linger, maxTime                                                     time.Duration
 	origin                                                              originFlags
@@ -82,6 +82,7 @@ func getCommand() *cobra.Command {
 	fl.Uint16Var(&f.port, "port", 0, "peer port, UDP and TCP (default 4051)")
 	fl.StringVar(&f.state, "state", "", "state directory (default /var/lib/peerload, or $XDG_STATE_HOME/peerload)")
 	fl.StringVar(&f.profile, "profile", "lan", "timing: lan, or classic as the original")
+	fl.IntVar(&f.trees, "trees", 0, "how many trees a file takes: 1, 2, or 0 for two if it has 64 chunks or more; the root's word counts")
 	fl.DurationVar(&f.linger, "linger", 0, "serve the peers for this long after the end; 0s exits at once (default: until those that wait are done, 1m at most)")
 	fl.DurationVar(&f.maxTime, "max-time", 0, "give up after this long (default: never)")
 	fl.BoolVar(&f.slots, "slots", false, "keep a load in two slots below the output directory, and switch DIR/current at the end")
@@ -129,6 +130,9 @@ func (f *getFlags) parse(args []string) (*request, error) {
 	}
 	if f.linger < 0 || f.maxTime < 0 {
 		return nil, usagef("--linger and --max-time must not be negative")
+	}
+	if f.trees < 0 || f.trees > 2 {
+		return nil, usagef("--trees is 0, 1 or 2, not %d", f.trees)
 	}
 	r.dir = r.load || len(r.urls) > 1 || strings.HasSuffix(f.output, "/")
 	if st, err := os.Stat(f.output); err == nil && st.IsDir() {
@@ -239,6 +243,9 @@ func (f *getFlags) device(state *agent.State, out *output) (*agent.Device, error
 	proto, err := pdp.Preset(f.profile)
 	if err != nil {
 		return nil, usageError{err}
+	}
+	if f.trees > 0 {
+		proto.Transfer.Stripes = f.trees
 	}
 	if f.model != "" && f.peers == "on" && !policy.Builtin().Lookup(f.model).CanShare {
 		out.warn("model " + f.model + " cannot share: downloading the classic way")
