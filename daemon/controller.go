@@ -157,6 +157,8 @@ func (h *httpController) client(c Config) (*http.Client, error) {
 // report tells the controller how the device is. What it does not take waits
 // for the next time.
 func (d *Daemon) report(ctx context.Context) {
+	d.telling.Lock()
+	defer d.telling.Unlock()
 	r := d.Status()
 	err := d.control.Report(ctx, "SEP"+d.mac, r)
 	if err != nil {

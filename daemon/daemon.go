@@ -45,6 +45,10 @@ type Daemon struct {
 	asked    chan error // a check-in ended
 	upgraded chan struct{}
 
+	// telling is held while a report is on its way: two at a time would both
+	// take what they have told from pending.
+	telling sync.Mutex
+
 	mu      sync.Mutex
 	cfg     Config
 	record_ record
@@ -251,7 +255,7 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 			d.mu.Unlock()
 			d.place(ctx)
 			next.Reset(d.wait(nil))
-			d.tellSoon(next)
+			d.tell(ctx, busy)
 		case <-lost:
 			d.log.Error("the peers' ports closed", "error", d.currentSite().err)
 			d.mu.Lock()
@@ -303,12 +307,23 @@ func (d *Daemon) unfinished() error {
 	return nil
 }
 
-// tellSoon brings the next check-in forward when there is a controller that
-// waits to hear how an upgrade ended.
-func (d *Daemon) tellSoon(next *time.Timer) {
-	if d.control != nil {
-		next.Reset(rand.N(time.Second))
+// tell reports how an upgrade ended to a controller that waits to hear it, soon
+// and not in step with a whole site. It is no check-in: that would begin an
+// upgrade that failed again at once, and the pause before the next try would
+// come to nothing.
+func (d *Daemon) tell(ctx context.Context, busy *sync.WaitGroup) {
+	if d.control == nil {
+		return
 	}
+	busy.Go(func() {
+		soon := time.NewTimer(rand.N(time.Second))
+		defer soon.Stop()
+		select {
+		case <-ctx.Done():
+		case <-soon.C:
+			d.report(ctx)
+		}
+	})
 }
 
 // beat tells the service manager that the device is alive.

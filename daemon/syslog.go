@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/peerload/peerload/report"
@@ -70,7 +71,7 @@ func syslogMessage(host string, now time.Time, e report.Event, l slog.Level) []b
 	}
 	s := fmt.Sprintf("<%d>1 %s %s peerload %d %s [peerload@%s%s] \xef\xbb\xbf%s", facility*8+severity,
 		now.Format("2006-01-02T15:04:05.000000Z07:00"), printable(host, 255), os.Getpid(), printable(e.Event, 32), enterprise, sd.String(),
-		strings.ReplaceAll(strings.ToValidUTF8(e.Message, "?"), "\n", " "))
+		oneLine(e.Message))
 	if len(s) > maxSyslog {
 		s = s[:maxSyslog]
 		for !utf8.ValidString(s) {
@@ -83,9 +84,20 @@ func syslogMessage(host string, now time.Time, e report.Event, l slog.Level) []b
 // maxParam bounds a parameter, in bytes, so that all fit beside a message.
 const maxParam = 100
 
+// oneLine keeps text from beginning a line of its own in a log: what servers
+// and peers say stands in it.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+}
+
 // param escapes a value (RFC 5424 section 6.3.3).
 func param(s string) string {
-	s = strings.ToValidUTF8(s, "?")
+	s = oneLine(s)
 	for len(s) > maxParam {
 		_, n := utf8.DecodeLastRuneInString(s)
 		s = s[:len(s)-n]

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/leodido/go-syslog/v4/rfc5424"
 
@@ -300,6 +301,7 @@ func TestSyslog(t *testing.T) {
 
 func FuzzSyslog(f *testing.F) {
 	f.Add("a \"file\"]", "why\n", "日本語", int64(0))
+	f.Add("a\r\n<11>1 forged", "why\x00", "a\rb\u0085c\u2028<11>1 forged", int64(0))
 	f.Fuzz(func(t *testing.T, file, reason, message string, at int64) {
 		e := report.Event{Event: report.KindFailed, Device: "0000000000000001", File: file, Reason: reason, Message: message}
 		b := syslogMessage("SEP001122334455", time.Unix(at%(1<<33), 0).UTC(), e, slog.LevelError)
@@ -309,6 +311,9 @@ func FuzzSyslog(f *testing.F) {
 		}
 		if len(b) > maxSyslog {
 			t.Fatalf("%d bytes", len(b))
+		}
+		if i := strings.IndexFunc(string(b), func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }); i >= 0 {
+			t.Fatalf("a collector would begin a new line at byte %d of %q", i, b)
 		}
 	})
 }
@@ -425,6 +430,44 @@ func TestController(t *testing.T) {
 	until(t, "another report", func() bool { return len(f.heard()) > n })
 	if got := f.heard()[n]; len(got.Files) != 0 {
 		t.Errorf("what was taken comes again: %+v", got.Files)
+	}
+}
+
+// TestFailedUpgradeKeepsItsDistance: a load that its server does not have
+// whole is not asked for again at once, though a controller waits to hear of it.
+func TestFailedUpgradeKeepsItsDistance(t *testing.T) {
+	t.Parallel()
+	f := &fake{known: map[string]string{}}
+	srv := httptest.NewServer(f)
+	defer srv.Close()
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	gone, err := filepath.Glob(filepath.Join(d.dir, "components", "*.app.bin"))
+	if err != nil || len(gone) != 1 {
+		t.Fatal(gone, err)
+	}
+	if err := os.Remove(gone[0]); err != nil {
+		t.Fatal(err)
+	}
+	d.provision(sharing("L1", ""))
+	cfg := newSite(t).config(d, "CP-7961G")
+	cfg.Controller, cfg.TokenFile = srv.URL, filepath.Join(t.TempDir(), "token")
+	write(t, cfg.TokenFile, "site-key\n")
+	r := start(t, cfg)
+	failed := func() int64 {
+		r.sink.count.mu.Lock()
+		defer r.sink.count.mu.Unlock()
+		return r.sink.count.upgrades["failed"]
+	}
+	until(t, "the controller knows of the failure", func() bool {
+		all := f.heard()
+		return len(all) > 0 && all[len(all)-1].State == report.StateFailed
+	})
+	// The second try is at least half of firstRetry away.
+	quiet := time.Now().Add(firstRetry / 4)
+	until(t, "the time is over", func() bool { return failed() > 1 || time.Now().After(quiet) })
+	if n := failed(); n != 1 {
+		t.Errorf("%d tries within %v", n, firstRetry/4)
 	}
 }
 
