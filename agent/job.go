@@ -134,9 +134,15 @@ func (j *job) step(now time.Duration, e pdp.Event) {
 		return
 	}
 	j.actions = j.machine.Step(now, e, j.actions[:0])
+	_, before := j.content()
 	for i, a := range j.actions {
 		j.carryOut(a)
 		j.actions[i] = nil
+	}
+	if _, gen := j.content(); gen != before {
+		for _, l := range j.links {
+			l.gen.Store(gen) // the machine kept it: it goes on with the new content
+		}
 	}
 	j.reportStatus(now)
 	if j.machine.Status().Ended {

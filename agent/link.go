@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/peerload/peerload/pdp"
@@ -41,6 +42,10 @@ type link struct {
 	dropped chan struct{}
 	// buf holds a chunk read from disk; the writer's own.
 	buf []byte
+	// gen is the generation of the content that the parent's chunks belong to.
+	// What is still read when the machine has turned from the parent and begun
+	// the content anew is of no use.
+	gen atomic.Uint64
 }
 
 // outgoing is a frame, or without one a chunk of a generation of the content.
@@ -68,6 +73,8 @@ func (j *job) dial(a pdp.Dial) {
 				return
 			}
 			l.conn = c
+			_, gen := j.content()
+			l.gen.Store(gen)
 			l.run()
 			j.step(now, pdp.Opened{Link: a.Link})
 		})
@@ -144,7 +151,7 @@ func (l *link) read() {
 func (l *link) chunk(f *wire.Chunk) {
 	j := l.job
 	part, gen := j.content()
-	if part == nil || part.Has(f.Index) {
+	if part == nil || gen != l.gen.Load() || part.Has(f.Index) {
 		j.peerBytes(len(f.Bytes))
 		return
 	}

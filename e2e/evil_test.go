@@ -24,6 +24,7 @@ func TestRootThatLies(t *testing.T) {
 	}{
 		{"one wrong byte", &liar{chunk: flipped(body, 17)}, 1.2},
 		{"all wrong", &liar{chunk: flipped(body, -1)}, 1.2},
+		{"never stops", &liar{endless: true, chunk: flipped(body, -1)}, 1.2},
 		{"no bytes", &liar{}, 1.01},
 		// A root that is deaf to one may serve the others: nobody disbelieves
 		// it for that, and one after the other goes to the server.

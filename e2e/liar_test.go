@@ -24,6 +24,8 @@ type liar struct {
 	chunk func(i int) []byte
 	// mute: it does not even welcome.
 	mute bool
+	// endless: it sends the chunks again and again, wanted or not.
+	endless bool
 	// claims and children count what happened.
 	children, chunks atomic.Int64
 }
@@ -128,7 +130,7 @@ func (l *liar) serve(ctx context.Context, c net.Conn) {
 			}
 		}
 	}()
-	if l.chunk != nil {
+	for again := l.chunk != nil; again; again = l.endless {
 		for i := range n {
 			b := l.chunk(i)
 			if _, err := c.Write(append(wire.ChunkFrameHeader(i, len(b), false), b...)); err != nil {
