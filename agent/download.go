@@ -141,8 +141,8 @@ func (d *download) open() (*origin.Body, error) {
 		return &origin.Body{ReadCloser: io.NopCloser(bytes.NewReader(raw)), Size: int64(len(raw))}, nil
 	}
 	off := int64(0)
-	if d.from > 0 {
-		off, _ = d.part.Geometry().Span(d.from)
+	if g := d.part.Geometry(); d.from > 0 && d.from < g.Chunks() {
+		off, _ = g.Span(d.from)
 	}
 	j.mu.Lock()
 	validator := j.validator

@@ -163,12 +163,37 @@ func (m *Machine) framed(e Framed) {
 	case *wire.Progress:
 		m.parentProgress(s, f)
 	case *wire.End:
-		if m.geo.Known() && m.geo.Size != f.Size {
-			m.failParent(s, wire.ReasonWrongEpoch)
-			return
-		}
-		m.setSize(f.Size)
+		m.sizeSaid(s, f.Size)
 	}
+}
+
+// sizeSaid takes the size that a parent tells, and reports whether the two
+// agree; if not the parent is left. A device that has its own size from another
+// peer goes with the root's, or it could have no parent any more after one that
+// lied.
+func (m *Machine) sizeSaid(s *side, size int64) bool {
+	if size < 0 || !m.geo.Known() || size == m.geo.Size {
+		m.setSize(size)
+		return true
+	}
+	p, addr, _ := s.member.Parent()
+	r := m.el.Root()
+	if m.sizeSure || r == nil || r.Peer != p && r.Claim.Size != size {
+		m.failParent(s, wire.ReasonWrongEpoch)
+		return false
+	}
+	m.note(report.KindFallback, wire.ReasonWrongEpoch, addr, "%s: %d bytes, says the root, not %d: starting over", m.file.Name, size, m.geo.Size)
+	m.suspect = false
+	m.failAll(wire.ReasonWrongEpoch) // it would go on where this device said it stood
+	m.forget(m.epoch, size)
+	return false
+}
+
+// contradicted reports whether the root claims another size than this device
+// knows for certain, of bytes that are the same by their key.
+func (m *Machine) contradicted() bool {
+	r := m.el.Root()
+	return r != nil && m.sizeSure && m.file.Keyed && r.Claim.Size >= 0 && r.Claim.Size != m.geo.Size
 }
 
 func (m *Machine) failParent(s *side, why wire.Reason) {
@@ -259,11 +284,9 @@ func (m *Machine) welcomed(s *side, l Link, f *wire.Welcome) {
 		m.setSize(f.Size)
 		return
 	}
-	if f.Size >= 0 && m.geo.Known() && f.Size != m.geo.Size {
-		m.failParent(s, wire.ReasonWrongEpoch)
+	if !m.sizeSaid(s, f.Size) {
 		return
 	}
-	m.setSize(f.Size)
 	m.deaf = 0
 	s.watch = transfer.NewWatch(m.cfg.Transfer, m.now, m.holds(m.set(s)))
 	s.reportAt = m.now
@@ -353,6 +376,9 @@ func (m *Machine) closed(e Closed) {
 func (m *Machine) settleChild() {
 	if m.complete {
 		return
+	}
+	if m.contradicted() {
+		m.distrustRoot(wire.ReasonWrongEpoch)
 	}
 	for _, s := range m.sides() {
 		if s.watch == nil {

@@ -56,8 +56,10 @@ type Machine struct {
 	// What is held.
 	epoch     uint64
 	geo       load.Geometry
+	sizeSure  bool // the size is signed, or the origin told it
 	have      []uint64
 	held      int
+	last      int // highest chunk that was held, -1 if none
 	prefix    int
 	first     [wire.MaxStripes]int // of each stripe, the first chunk that is not held
 	verifying bool
@@ -111,9 +113,9 @@ func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
 		feed:   transfer.NewFeed(cfg.Transfer),
 		origin: transfer.NewPatience(cfg.Transfer),
 		budget: transfer.NewBudget(cfg.Transfer, rnd),
-		geo:    load.Geometry{Size: file.Size},
-		have:   make([]uint64, (load.MaxChunks+63)/64),
-		gate:   true, clean: true,
+		geo:    load.Geometry{Size: file.Size}, sizeSure: file.Signed,
+		have: make([]uint64, (load.MaxChunks+63)/64),
+		gate: true, clean: true,
 		conflicts: map[wire.Peer]bool{}, banned: map[netip.Addr]time.Duration{},
 	}
 	links := new(tree.Links)
@@ -290,6 +292,7 @@ func (m *Machine) mark(i int) bool {
 	}
 	m.have[i/64] |= 1 << (i % 64)
 	m.held++
+	m.last = max(m.last, i)
 	s := i % wire.MaxStripes
 	for m.first[s] < m.geo.Chunks() && m.has(m.first[s]) {
 		m.first[s] += wire.MaxStripes
@@ -313,14 +316,14 @@ func (m *Machine) drop(i int) {
 // forget drops everything: the content is another one, or was wrong.
 func (m *Machine) forget(epoch uint64, size int64) {
 	clear(m.have)
-	m.held, m.prefix, m.verifying, m.complete = 0, 0, false, false
+	m.held, m.last, m.prefix, m.verifying, m.complete = 0, -1, 0, false, false
 	for s := range m.first {
 		m.first[s] = s
 	}
 	m.clean = true
 	m.epoch = epoch
 	if !m.file.Signed {
-		m.geo.Size = size
+		m.geo.Size, m.sizeSure = size, false
 	}
 	m.act(Reset{Epoch: epoch, Size: m.geo.Size})
 	for _, c := range append([]*transfer.Child(nil), m.feed.Children()...) {
@@ -347,6 +350,12 @@ func (m *Machine) adopt(epoch uint64) {
 // setSize takes the file's size from whoever knew it.
 func (m *Machine) setSize(n int64) {
 	if m.geo.Known() || n < 0 {
+		return
+	}
+	if m.last >= (load.Geometry{Size: n}).Chunks() {
+		// Some of what is held lies behind the end: it is of something else.
+		m.failAll(wire.ReasonWrongEpoch)
+		m.forget(m.epoch, n)
 		return
 	}
 	m.geo.Size = n

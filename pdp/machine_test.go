@@ -99,9 +99,15 @@ func TestCorruptedParentIsNamed(t *testing.T) {
 // attach makes peer 1 root and parent of the machine and returns the link.
 func attach(t *testing.T, m *Machine) Link {
 	t.Helper()
+	return attachTo(t, m, 1<<20)
+}
+
+// attachTo is attach to a peer that knows the size given.
+func attachTo(t *testing.T, m *Machine, size int64) Link {
+	t.Helper()
 	m.Step(0, Start{}, nil)
 	env := wire.Envelope{From: peer(1), TCPPort: wire.Port}
-	m.Step(1, Datagram{From: addr(1), Env: env, Msg: &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20}}, nil)
+	m.Step(1, Datagram{From: addr(1), Env: env, Msg: &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: size}}, nil)
 	for range 10 {
 		at, _ := m.Deadline()
 		m.Step(at, nil, nil)
@@ -109,7 +115,7 @@ func attach(t *testing.T, m *Machine) Link {
 		for _, a := range out {
 			if d, ok := a.(Dial); ok {
 				m.Step(at+1, Opened{Link: d.Link}, nil)
-				m.Step(at+2, Framed{Link: d.Link, Frame: &wire.Welcome{From: peer(1), Size: 1 << 20}}, nil)
+				m.Step(at+2, Framed{Link: d.Link, Frame: &wire.Welcome{From: peer(1), Size: size}}, nil)
 				return d.Link
 			}
 		}

@@ -352,6 +352,7 @@ func (m *Machine) originOpened(e OriginOpened) {
 		m.originFailed(wire.ReasonOriginWrong)
 		return
 	case changed || wrongSize:
+		m.failAll(wire.ReasonWrongEpoch)
 		m.forget(e.Epoch, e.Size)
 		if m.placer != nil {
 			m.claim(true) // the others' bytes are of no use either
@@ -360,6 +361,7 @@ func (m *Machine) originOpened(e OriginOpened) {
 		m.adopt(e.Epoch)
 	}
 	m.setSize(e.Size)
+	m.sizeSure = m.geo.Known() && e.Size == m.geo.Size
 	why := wire.ReasonRootOfFile
 	if m.placer == nil {
 		why = wire.ReasonPeersFailed
@@ -377,6 +379,7 @@ func (m *Machine) originEnded(e OriginEnded) {
 	}
 	m.open, m.opened = false, false
 	m.setSize(e.Size)
+	m.sizeSure = e.Size == m.geo.Size
 	m.origin.Progress()
 	if m.held < m.geo.Chunks() {
 		// The body ended before the file did.

@@ -53,6 +53,7 @@ func (m *Machine) startOver() {
 		size = load.UnknownSize
 	}
 	m.suspect = false
+	m.failAll(wire.ReasonDigestMismatch) // they have sent it all
 	m.forget(m.epoch, size)
 }
 
@@ -79,11 +80,9 @@ func (m *Machine) settleTable() {
 		m.originAt = m.now
 	case over:
 		m.startOver()
-		m.failAll(wire.ReasonDigestMismatch)
 		m.forgive()
 	case m.now >= m.suspectUntil():
 		m.startOver()
-		m.failAll(wire.ReasonDigestMismatch)
 		m.forgive()
 		m.budget.Entitle(m.now)
 	}

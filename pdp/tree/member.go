@@ -97,6 +97,9 @@ type Member struct {
 	due        time.Duration
 	// failures counts parents that failed since bytes last came.
 	failures int
+	// fruitless counts links in a row that ended without a byte, whosever
+	// fault it was.
+	fruitless int
 }
 
 // NewMember returns the follower's side of the tree of a stripe for the device
@@ -122,7 +125,7 @@ func (t *Member) AskedSince() time.Duration { return t.asked }
 func (t *Member) Forgive() { t.failed, t.reason, t.move = wire.Peer{}, wire.ReasonNone, false }
 
 // Served tells that a parent sent a chunk.
-func (t *Member) Served() { t.failures = 0 }
+func (t *Member) Served() { t.failures, t.fruitless = 0, 0 }
 
 // Path returns the peers from the root to this device's parent.
 func (t *Member) Path() []wire.Peer { return t.path }
@@ -138,7 +141,7 @@ func (t *Member) Root(now time.Duration, p wire.Peer, addr, link netip.AddrPort,
 		return
 	}
 	t.root, t.rootAddr, t.rootLink = p, addr, link
-	t.unanswered, t.failures = 0, 0
+	t.unanswered, t.failures, t.fruitless = 0, 0, 0
 	if t.state == Dialing {
 		return // the parent may still answer
 	}
@@ -196,10 +199,22 @@ func (t *Member) lost(now time.Duration, why wire.Reason, out *MemberOutput) {
 		t.failures++ // the others are no fault of the parent
 	}
 	t.clearParent()
-	t.state, t.unanswered, t.due = Alone, 0, now
+	t.state, t.unanswered, t.due = Alone, 0, now+t.pause()
 	if !t.root.IsZero() {
 		t.state = Asking
 	}
+}
+
+// pause is the wait before the next ask after a link was lost: none, unless
+// link after link ends without a byte. Who is refused for ever must not ask a
+// thousand times a second.
+func (t *Member) pause() time.Duration {
+	const atOnce = 4
+	t.fruitless++
+	if t.fruitless <= atOnce {
+		return 0
+	}
+	return min(t.cfg.AskFirst<<min(t.fruitless-atOnce-1, 8), t.cfg.AskAgain)
 }
 
 // Closed tells that a link broke.

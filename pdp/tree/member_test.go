@@ -121,3 +121,33 @@ func TestFullIsNoFailure(t *testing.T) {
 		t.Error("a parent without a free slot counts as failed")
 	}
 }
+
+// TestRefusedForEver: who is refused by whomever it is sent to asks less and
+// less often, and at once again after a chunk has come.
+func TestRefusedForEver(t *testing.T) {
+	m, root := following(t)
+	asks := 0
+	for {
+		now, _ := m.Deadline()
+		if now > 10*time.Second {
+			break
+		}
+		asks++
+		tick(m, now)
+		var o MemberOutput
+		m.Place(now, root, &wire.Place{Parent: root}, &o)
+		m.Fail(now, wire.ReasonWrongEpoch, &o)
+	}
+	if asks < 10 || asks > 20 {
+		t.Errorf("%d asks in 10 s", asks)
+	}
+	m.Served()
+	var o MemberOutput
+	now, _ := m.Deadline()
+	tick(m, now)
+	m.Place(now, root, &wire.Place{Parent: root}, &o)
+	m.Fail(now, wire.ReasonWrongEpoch, &o)
+	if at, _ := m.Deadline(); at != now {
+		t.Errorf("asks again after %v though a chunk had come", at-now)
+	}
+}
