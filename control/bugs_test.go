@@ -165,7 +165,7 @@ func TestCSCsh98792_BulkIsReadBackPerRow(t *testing.T) {
 func TestCSCui49910_CSCus67416_DeviceShowsSharingAndSources(t *testing.T) {
 	r := newRig(t)
 	device := r.enrol(phone1)
-	_, err := r.Report(r.ctx, device, report.Device{State: report.StateDownloading, Sharing: "on", SharingFrom: "enterprise", Role: report.RoleParent,
+	err := r.Report(r.ctx, device, report.Device{State: report.StateDownloading, Sharing: "on", SharingFrom: "enterprise", Role: report.RoleParent,
 		Root: "10.0.0.1", Parent: "10.0.0.2", Children: []string{"10.0.0.3", "10.0.0.4"}, Active: "old", Wanted: "new",
 		Files: []report.Final{{File: "new", BytesFromOrigin: 10, BytesFromPeers: 90, Components: []report.Final{
 			{File: "a.sbn", Source: report.SourcePeer, BytesFromPeers: 90, Parent: "10.0.0.2"},
@@ -202,7 +202,7 @@ func TestCSCtg96408_RollBack(t *testing.T) {
 		r.ok(err)
 	}
 	for _, state := range []string{report.StateTrial, report.StateRolledBack} {
-		_, err := r.Report(r.ctx, device, report.Device{State: state, Active: map[string]string{"trial": "new", "rolled-back": "old"}[state], Wanted: "new", Reason: "not-confirmed"})
+		err := r.Report(r.ctx, device, report.Device{State: state, Active: map[string]string{"trial": "new", "rolled-back": "old"}[state], Wanted: "new", Reason: "not-confirmed"})
 		r.ok(err)
 	}
 	h, err := r.History(r.ctx, r.admin, control.HistoryFilter{Device: phone1, Kind: control.HistoryState}, control.Page{})

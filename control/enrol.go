@@ -130,55 +130,53 @@ func enrolLimits(from string) []limit {
 // that a key of the site is not a key to others' names: to enrol anew an
 // administrator resets it. Errors match ErrUnauthenticated, ErrForbidden,
 // ErrThrottled, ErrInvalid or ErrRefused.
-func (c *Controller) Enrol(ctx context.Context, req EnrolRequest) (Desired, error) {
+func (c *Controller) Enrol(ctx context.Context, req EnrolRequest) error {
 	name, err := DeviceName(req.Device)
 	if err != nil {
-		return Desired{}, err
+		return err
 	}
 	if len(req.Secret) < 32 || len(req.Secret) > 128 || strings.ContainsFunc(req.Secret, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) }) {
-		return Desired{}, invalid("a device's secret has 32 to 128 bytes of plain text")
+		return invalid("a device's secret has 32 to 128 bytes of plain text")
 	}
 	limits := enrolLimits(req.From)
 	if err := c.throttle(ctx, limits); err != nil {
-		return Desired{}, err
+		return err
 	}
-	var out Desired
 	who := Actor{Kind: ActorDevice, Name: name, From: req.From, Role: RoleDevice}
 	err = c.update(ctx, who, func(tx Tx, j *journal) error {
-		out, err = c.enrolIn(ctx, tx, j, name, req)
-		return err
+		return c.enrolIn(ctx, tx, j, name, req)
 	})
 	if err != nil {
-		return Desired{}, err
+		return err
 	}
-	return out, c.forgive(ctx, limits)
+	return c.forgive(ctx, limits)
 }
 
-func (c *Controller) enrolIn(ctx context.Context, tx Tx, j *journal, name string, req EnrolRequest) (Desired, error) {
+func (c *Controller) enrolIn(ctx context.Context, tx Tx, j *journal, name string, req EnrolRequest) error {
 	w, err := c.world(ctx, tx)
 	if err != nil {
-		return Desired{}, err
+		return err
 	}
 	has, err := tx.Credentials().List(ctx, CredentialFilter{Kind: CredentialDevice, Subject: name}, Page{Limit: 1})
 	if err != nil {
-		return Desired{}, err
+		return err
 	}
 	d, known, err := lookup(ctx, tx.Devices(), name)
 	if err != nil {
-		return Desired{}, err
+		return err
 	}
 	if len(has.Items) > 0 && known && has.Items[0].Hash == hashSecret(req.Secret) {
-		return w.desired(ctx, d) // it asks again: the answer was lost
+		return nil // it asks again: the answer was lost
 	}
 	key, err := c.byHash(ctx, tx, req.Token, CredentialEnrolment, CredentialSiteKey)
 	if err != nil {
-		return Desired{}, err
+		return err
 	}
 	if err := inNetworks(key.Networks, req.From); err != nil {
-		return Desired{}, err
+		return err
 	}
 	if len(has.Items) > 0 {
-		return Desired{}, refused("%s has an identity: an administrator must reset it before it enrols anew", name)
+		return refused("%s has an identity: an administrator must reset it before it enrols anew", name)
 	}
 	if key.Kind == CredentialEnrolment {
 		if key.Uses--; key.Uses <= 0 {
@@ -187,27 +185,27 @@ func (c *Controller) enrolIn(ctx context.Context, tx Tx, j *journal, name string
 			err = tx.Credentials().Put(ctx, &key)
 		}
 		if err != nil {
-			return Desired{}, err
+			return err
 		}
 	}
 	if !known {
 		d = Device{Name: name, Model: req.Model, Profile: key.Profile, Site: key.Site, Origin: OriginEnrolled}
 		if err := c.admit(ctx, w, j, &d, req.From); err != nil {
-			return Desired{}, err
+			return err
 		}
 	}
 	if same, err := tx.Credentials().List(ctx, CredentialFilter{Hash: hashSecret(req.Secret)}, Page{Limit: 1}); err != nil {
-		return Desired{}, err
+		return err
 	} else if len(same.Items) > 0 {
-		return Desired{}, refused("the secret is in use: a device must make its own at random")
+		return refused("the secret is in use: a device must make its own at random")
 	}
 	cred := Credential{ID: c.random(8), Kind: CredentialDevice, Subject: name, Hash: hashSecret(req.Secret), Name: key.Name, From: req.From}
 	c.stamp(&cred.Meta)
 	if err := tx.Credentials().Put(ctx, &cred); err != nil {
-		return Desired{}, err
+		return err
 	}
 	j.event("device.enrol", DeviceTarget(name).String())
-	return w.desired(ctx, d)
+	return nil
 }
 
 // inNetworks refuses an address outside of all networks, if there are any.

@@ -25,45 +25,41 @@ const (
 	MaxReportBytes = 1 << 50
 )
 
-// Report takes what a device says of itself, and answers what it should do
-// now. A device reports itself only; nobody else reports for it.
-func (c *Controller) Report(ctx context.Context, a Actor, r report.Device) (out Desired, err error) {
+// Report takes what a device says of itself. What it should do stands in its
+// provisioning file, and only there: a report is not answered with it. A device
+// reports itself only; nobody else reports for it.
+func (c *Controller) Report(ctx context.Context, a Actor, r report.Device) error {
 	switch {
 	case a.Kind == ActorNobody:
-		return out, ErrUnauthenticated
+		return ErrUnauthenticated
 	case a.Kind != ActorDevice || a.Role != RoleDevice:
-		return out, fmt.Errorf("%w: only a device reports, and only for itself", ErrForbidden)
+		return fmt.Errorf("%w: only a device reports, and only for itself", ErrForbidden)
 	case r.Schema > report.Schema:
-		return out, invalid("report of schema %d: this controller knows %d", r.Schema, report.Schema)
+		return invalid("report of schema %d: this controller knows %d", r.Schema, report.Schema)
 	case r.State == "" || len(r.State) > MaxNameLen || strings.Trim(r.State, "abcdefghijklmnopqrstuvwxyz-") != "":
 		// Which states there are is the device's matter: a newer program may
 		// know more than this one.
-		return out, invalid("%.40q is no state", r.State)
+		return invalid("%.40q is no state", r.State)
 	}
 	sum := clean(&r)
-	err = c.store.Update(ctx, func(tx Tx) error {
+	return c.store.Update(ctx, func(tx Tx) error {
 		d, err := find(ctx, tx.Devices(), "device", a.Name)
 		if err != nil {
 			return err
 		}
-		w, err := c.world(ctx, tx)
-		if err != nil {
-			return err
-		}
 		if d.Model == "" && r.Model != "" { // it registered without a word on its model
+			w, err := c.world(ctx, tx)
+			if err != nil {
+				return err
+			}
 			d.Model = w.table.Lookup(r.Model).Name
 			c.stamp(&d.Meta)
 			if err := tx.Devices().Put(ctx, &d); err != nil {
 				return err
 			}
 		}
-		if err := c.take(ctx, tx, d.Name, a.From, r, sum); err != nil {
-			return err
-		}
-		out, err = w.desired(ctx, d)
-		return err
+		return c.take(ctx, tx, d.Name, a.From, r, sum)
 	})
-	return out, err
 }
 
 // take writes a report into the state and the history of a device.

@@ -113,18 +113,17 @@ func (s *Server) devices() {
 
 // deviceSide is what devices themselves call.
 func (s *Server) deviceSide() {
-	huma.Register(s.api, does(op(http.MethodPost, "/enrol", "enrol", "Give a device its identity", needEnrol)),
-		func(ctx context.Context, in *struct{ Body Enrolment }) (*plain[control.Desired], error) {
+	huma.Register(s.api, quiet(op(http.MethodPost, "/enrol", "enrol", "Give a device its identity", needEnrol)),
+		func(ctx context.Context, in *struct{ Body Enrolment }) (*struct{}, error) {
 			c := callerOf(ctx)
-			d, err := s.ctl.Enrol(ctx, control.EnrolRequest{Device: in.Body.Device, Model: in.Body.Model, Secret: in.Body.Secret, Token: c.secret, From: c.from})
-			return answer(s, ctx, d, err)
+			return nothing(s, ctx, 0, s.ctl.Enrol(ctx, control.EnrolRequest{Device: in.Body.Device, Model: in.Body.Model, Secret: in.Body.Secret, Token: c.secret, From: c.from}))
 		})
 	huma.Register(s.api, op(http.MethodGet, "/devices/{device}/desired", "get-desired", "What a device should be and do, and why", needSelf),
 		func(ctx context.Context, _ *struct{}) (*plain[control.Desired], error) {
 			d, err := s.ctl.Desired(ctx, actor(ctx), at(ctx, "device"))
 			return answer(s, ctx, d, err)
 		})
-	checkIn := does(op(http.MethodPost, "/devices/{device}/check-in", "check-in", "A device reports itself, and is told what it should do", needDevice))
+	checkIn := quiet(op(http.MethodPost, "/devices/{device}/check-in", "check-in", "A device reports itself", needDevice))
 	// A device of a newer version says more than this one knows: it must be
 	// heard all the same. Package control bounds what it says.
 	checkIn.SkipValidateBody, checkIn.MaxBodyBytes = true, checkInBytes
@@ -134,13 +133,12 @@ func (s *Server) deviceSide() {
 	schemas.Map()[schemaName(typeOf[report.Device](), "")].AdditionalProperties = true
 	huma.Register(s.api, checkIn, func(ctx context.Context, in *struct {
 		RawBody []byte `contentType:"application/json"`
-	}) (*plain[control.Desired], error) {
+	}) (*struct{}, error) {
 		var r report.Device
 		if err := json.Unmarshal(in.RawBody, &r); err != nil {
 			return nil, s.fail(ctx, errors.Join(control.ErrInvalid, err), 0)
 		}
-		d, err := s.ctl.Report(ctx, actor(ctx), r)
-		return answer(s, ctx, d, err)
+		return nothing(s, ctx, 0, s.ctl.Report(ctx, actor(ctx), r))
 	})
 	huma.Register(s.api, quiet(op(http.MethodPost, "/devices/{device}/reset-identity", "reset-identity", "Take a device's secret away: it must enrol anew", needAccess)),
 		func(ctx context.Context, _ *struct{}) (*struct{}, error) {

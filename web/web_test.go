@@ -81,7 +81,7 @@ func newSite(t *testing.T) *site {
 	for _, name := range []string{one, two} {
 		s.devices[name] = "secret-of-" + name + "-0123456789abcdef"
 		code, body, _ := s.call("POST", Prefix+"/enrol", key.Secret, map[string]string{"device": name, "model": "linux-arm", "secret": s.devices[name]})
-		if code != 200 {
+		if code != 204 {
 			t.Fatalf("enrol: %d %s", code, body)
 		}
 	}
