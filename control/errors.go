@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/peerload/peerload/trust"
 )
 
 // Why a use case did not do what it was asked, for errors.Is.
@@ -29,6 +31,9 @@ var (
 	ErrThrottled = errors.New("too many attempts")
 	// ErrUnavailable says that the controller runs without what this needs.
 	ErrUnavailable = errors.New("not available")
+	// ErrKeys says that a key to sign with is not there, or not kept secret: the
+	// error says which, and what to do.
+	ErrKeys = trust.ErrKeys
 )
 
 // ThrottledError says how long to wait. It matches ErrThrottled.

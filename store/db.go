@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/peerload/peerload/control"
 )
@@ -22,6 +23,9 @@ type Dialect struct {
 	Lock string
 	// ReadOnly are the options of a transaction that only reads.
 	ReadOnly *sql.TxOptions
+	// Full says that an error tells of a full disk; nil: none does. Such errors
+	// match syscall.ENOSPC.
+	Full func(error) bool
 }
 
 // bind writes arguments as the dialect does. No statement of ours has a
@@ -105,6 +109,9 @@ func (d *DB) Close() error {
 
 // wrap says which database an error comes from, unless it is the domain's own.
 func (d *DB) wrap(err error) error {
+	if err != nil && d.Dialect.Full != nil && d.Dialect.Full(err) {
+		return fmt.Errorf("%w: %w", syscall.ENOSPC, err)
+	}
 	var s *sqlError
 	if errors.As(err, &s) || err == nil {
 		return err

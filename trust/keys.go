@@ -163,6 +163,10 @@ func (r keyring) find(root *metadata.Metadata[metadata.RootType], role string) (
 			return k, nil
 		}
 	}
+	if role == metadata.ROOT {
+		return nil, fmt.Errorf("%w: %s has no key for role root that the repository's root names; "+
+			"if it is kept offline, put its file root.*.pem back there for as long as this takes", ErrKeys, string(r))
+	}
 	return nil, fmt.Errorf("%w: %s has no key for role %s that the repository's root names; "+
 		"give the directory in which this repository's keys were made", ErrKeys, string(r), role)
 }

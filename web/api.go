@@ -87,7 +87,7 @@ func New(cfg Config) (*Server, error) {
 	mux.HandleFunc("GET /setup", s.setupPage)
 	mux.HandleFunc("POST /setup", s.setupForm)
 	mux.Handle("GET /metrics", s.metricsHandler())
-	s.handler = s.metrics.count(headers(mux))
+	s.handler = s.metrics.count(headers(orProblem(mux)))
 	return s, nil
 }
 
@@ -103,6 +103,27 @@ func headers(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'")
 		next.ServeHTTP(w, r)
+	})
+}
+
+// orProblem answers what no route takes as the API answers all errors.
+func orProblem(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, pattern := mux.Handler(r)
+		if pattern != "" || !strings.HasPrefix(r.URL.Path, Prefix+"/") {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		said := &recorder{header: w.Header()}
+		h.ServeHTTP(said, r)
+		p := problem(said.code, "not-found", "there is nothing at "+r.URL.Path)
+		if said.code == http.StatusMethodNotAllowed {
+			p = problem(said.code, "method", "it takes "+w.Header().Get("Allow"))
+		}
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(said.code)
+		// A client that is gone learns nothing, and nobody else needs to.
+		_ = huma.DefaultJSONFormat.Marshal(w, p)
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -33,9 +34,11 @@ var kinds = []struct {
 	{control.ErrExists, http.StatusConflict, "exists"},
 	{control.ErrConflict, http.StatusConflict, "conflict"},
 	{control.ErrUnavailable, http.StatusServiceUnavailable, "unavailable"},
+	{control.ErrKeys, http.StatusConflict, "keys"},
+	{syscall.ENOSPC, http.StatusInsufficientStorage, "disk-full"},
 }
 
-// ErrorOf returns the error of package control that a problem's type stands
+// ErrorOf returns the error of package control, or syscall.ENOSPC, that a problem's type stands
 // for, nil if there is none: a client tells errors apart as a local caller
 // does.
 func ErrorOf(problemType string) error {
@@ -64,7 +67,12 @@ func (s *Server) fail(ctx context.Context, err error, asked int64) error {
 		if k.err == control.ErrConflict && asked != 0 {
 			status = http.StatusPreconditionFailed
 		}
-		p := problem(status, k.word, err.Error())
+		detail := err.Error()
+		if k.err == syscall.ENOSPC {
+			detail = "the controller's disk is full; nothing was changed" // where, is not the caller's matter
+			s.cfg.Log.Error("the disk is full", "error", err)
+		}
+		p := problem(status, k.word, detail)
 		switch status {
 		case http.StatusUnauthorized:
 			return huma.ErrorWithHeaders(p, http.Header{"Www-Authenticate": {"Bearer"}})

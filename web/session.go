@@ -5,6 +5,7 @@ import (
 	"errors"
 	"html/template"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -83,27 +84,55 @@ func (s *Server) sessions() {
 // setup is the page behind the set-up link. The secret stands in the form as
 // in the link: whoever has it may make the first admin.
 var setup = template.Must(template.New("setup").Parse(`<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Peerload: set-up</title>
+<html lang="{{.T.Lang}}"><head><meta charset="utf-8"><title>{{.T.Title}}</title>
 <style>body{font:1rem/1.5 sans-serif;max-width:30rem;margin:3rem auto;padding:0 1rem}label{display:block;margin:1rem 0}input{display:block;width:100%;font:inherit}</style>
-</head><body><h1>Set up Peerload</h1>
-{{if .Done}}<p role="status">{{.Done}} is the first administrator. This link is void now.</p>
+</head><body><h1>{{.T.Title}}</h1>
+{{if .Done}}<p role="status">{{.Done}}: {{.T.Done}}</p>
 {{else}}{{with .Problem}}<p role="alert">{{.}}</p>{{end}}
-<form method="post" action="/setup"><input type="hidden" name="secret" value="{{.Secret}}">
-<label>Name of the first administrator <input name="name" required autocomplete="username" maxlength="64" value="{{.Name}}"></label>
-<label>Password, at least 10 characters <input name="password" type="password" required minlength="10" maxlength="256" autocomplete="new-password"></label>
-<button>Make the administrator</button></form>{{end}}
+<form method="post" action="/setup"><input type="hidden" name="secret" value="{{.Secret}}"><input type="hidden" name="lang" value="{{.T.Lang}}">
+<label>{{.T.Name}} <input name="name" required autocomplete="username" maxlength="64" value="{{.Name}}"></label>
+<label>{{.T.Password}} <input name="password" type="password" required minlength="10" maxlength="256" autocomplete="new-password"></label>
+<button>{{.T.Button}}</button></form>{{end}}
 </body></html>
 `))
 
-type setupView struct{ Secret, Name, Problem, Done string }
+// setupText is what the page says.
+type setupText struct{ Lang, Title, Name, Password, Button, Done, Incomplete string }
+
+var setupTexts = map[string]setupText{
+	"en": {"en", "Set up Peerload", "Name of the first administrator", "Password, at least 10 characters", "Make the administrator",
+		"this is the first administrator. The link is void now.", "The set-up link is incomplete."},
+	"ja": {"ja", "Peerload の初期設定", "最初の管理者の名前", "パスワード (10 文字以上)", "管理者を作成",
+		"最初の管理者です。このリンクはもう使えません。", "初期設定のリンクが不完全です。"},
+}
+
+// setupIn returns the page's text in the language that is asked for, or else
+// that the browser prefers: Japanese if it comes before English.
+func setupIn(r *http.Request, asked string) setupText {
+	if t, ok := setupTexts[asked]; ok {
+		return t
+	}
+	for _, l := range strings.Split(strings.ToLower(r.Header.Get("Accept-Language")), ",") {
+		l = strings.TrimSpace(l)
+		if t, ok := setupTexts[l[:min(len(l), 2)]]; ok {
+			return t
+		}
+	}
+	return setupTexts["en"]
+}
+
+type setupView struct {
+	T                           setupText
+	Secret, Name, Problem, Done string
+}
 
 func (s *Server) setupPage(w http.ResponseWriter, r *http.Request) {
-	secret := r.URL.Query().Get("secret")
-	if secret == "" {
-		http.Error(w, "the set-up link is incomplete", http.StatusUnauthorized)
+	v := setupView{T: setupIn(r, r.URL.Query().Get("lang")), Secret: r.URL.Query().Get("secret")}
+	if v.Secret == "" {
+		http.Error(w, v.T.Incomplete, http.StatusUnauthorized)
 		return
 	}
-	s.showSetup(w, http.StatusOK, setupView{Secret: secret})
+	s.showSetup(w, http.StatusOK, v)
 }
 
 func (s *Server) showSetup(w http.ResponseWriter, code int, v setupView) {
@@ -116,7 +145,7 @@ func (s *Server) showSetup(w http.ResponseWriter, code int, v setupView) {
 
 func (s *Server) setupForm(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
-	v := setupView{Secret: r.PostFormValue("secret"), Name: r.PostFormValue("name")}
+	v := setupView{T: setupIn(r, r.PostFormValue("lang")), Secret: r.PostFormValue("secret"), Name: r.PostFormValue("name")}
 	u, err := s.ctl.CompleteSetup(r.Context(), v.Secret, v.Name, r.PostFormValue("password"), fromOf(r))
 	code := http.StatusOK
 	if err != nil {
@@ -124,7 +153,7 @@ func (s *Server) setupForm(w http.ResponseWriter, r *http.Request) {
 		errors.As(s.fail(r.Context(), err, 0), &p)
 		code, v.Problem = p.Status, text(p)
 	} else {
-		v = setupView{Done: u.Name}
+		v = setupView{T: v.T, Done: u.Name}
 	}
 	s.showSetup(w, code, v)
 }

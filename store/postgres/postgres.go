@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 
 	"github.com/peerload/peerload/store"
@@ -91,5 +92,12 @@ func migrate(ctx context.Context, db *sql.DB) error {
 
 func dialect() store.Dialect {
 	return store.Dialect{Name: "postgres", Dollar: true, Lock: updateLock,
-		ReadOnly: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}}
+		ReadOnly: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, Full: full}
+}
+
+// full reports whether the server found no room for what was to be written:
+// disk_full of class 53, insufficient resources.
+func full(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == "53100"
 }

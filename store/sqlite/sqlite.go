@@ -17,7 +17,8 @@ import (
 	"path/filepath"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	driver "modernc.org/sqlite" // the driver "sqlite"
+	lib "modernc.org/sqlite/lib"
 
 	"github.com/peerload/peerload/store"
 )
@@ -82,7 +83,13 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	reads.SetMaxOpenConns(cfg.Readers)
 	reads.SetMaxIdleConns(cfg.Readers)
-	return &Store{&store.DB{Writes: writes, Reads: reads, Dialect: store.Dialect{Name: "sqlite"}}, cfg.Path}, nil
+	return &Store{&store.DB{Writes: writes, Reads: reads, Dialect: store.Dialect{Name: "sqlite", Full: full}}, cfg.Path}, nil
+}
+
+// full reports whether SQLite found no room for what was to be written.
+func full(err error) bool {
+	var e *driver.Error
+	return errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_FULL
 }
 
 // create makes an empty file for its owner alone; SQLite gives the files beside

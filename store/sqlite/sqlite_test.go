@@ -3,10 +3,13 @@ package sqlite
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/peerload/peerload/control"
@@ -192,5 +195,35 @@ func TestTwoProcesses(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// TestFullDisk: a write that finds no room is told apart, changes nothing, and
+// the store goes on once there is room.
+func TestFullDisk(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "a.db"))
+	defer s.Close()
+	pages := func(statement string) {
+		t.Helper()
+		if _, err := s.Writes.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pages("PRAGMA max_page_count=1") // which SQLite raises to what is in use
+	long := strings.Repeat("x", 500)
+	var err error
+	for i := 0; err == nil && i < 1000; i++ {
+		err = s.Update(t.Context(), func(tx control.Tx) error {
+			return tx.Profiles().Put(t.Context(), &control.Profile{Name: fmt.Sprint(i), Description: long})
+		})
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("the error is %v", err)
+	}
+	n := total(t, s)
+	pages("PRAGMA max_page_count=100000")
+	put(t, s, "afterwards")
+	if got := total(t, s); got != n+1 {
+		t.Errorf("%d profiles, then %d", n, got)
 	}
 }
