@@ -115,6 +115,11 @@ func TestSignedLoads(t *testing.T) {
 	r.is(drop(r.AssignLoad(r.ctx, r.admin, control.DeviceTarget(phone1), "new", 0)), control.ErrRefused)
 	r.ok(r.SyncLoads(r.ctx, r.admin))
 	r.ok(drop(r.AssignLoad(r.ctx, r.admin, control.DeviceTarget(phone1), "new", 0)))
+	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "2", Models: req.Models, Files: req.Files})), control.ErrRefused)
+	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "2", Models: []string{"7941"}, Files: req.Files, Replace: true})), control.ErrUnfit)
+	r.ok(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "2", Models: []string{"7941", "7961"}, Files: req.Files, Replace: true})))
+	r.ok(drop(r.AssignLoad(r.ctx, r.admin, control.ModelTarget("7941"), "new", 0)))
+	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "3", Models: []string{"7961"}, Files: req.Files, Replace: true})), control.ErrUnfit)
 	none := newRig(t)
 	none.is(none.SyncLoads(none.ctx, none.admin), control.ErrUnavailable)
 }
@@ -210,7 +215,7 @@ func TestReportsAreBounded(t *testing.T) {
 		Failures: slices.Repeat([]report.Failure{{Reason: long}}, 500)}
 	for i := range 3 {
 		rep.Boot = fmt.Sprint(i)
-		r.ok(drop(r.Report(r.ctx, device, rep)))
+		r.ok(r.Report(r.ctx, device, rep))
 	}
 	row, err := r.Device(r.ctx, r.admin, phone1)
 	r.ok(err)
@@ -226,7 +231,7 @@ func TestReportsAreBounded(t *testing.T) {
 		t.Errorf("%d entries, %v", h.Total, err)
 	}
 	for _, bad := range []report.Device{{}, {State: "Bad State"}, {State: "idle", Schema: 99}} {
-		r.is(drop(r.Report(r.ctx, device, bad)), control.ErrInvalid)
+		r.is(r.Report(r.ctx, device, bad), control.ErrInvalid)
 	}
 	r.now = r.now.Add(91 * 24 * time.Hour)
 	if n, err := r.Prune(r.ctx); err != nil || n.History != 20 {

@@ -184,7 +184,9 @@ func (c *Controller) repository() (*trust.Repository, error) {
 
 // AddLoad publishes files of the controller's disk as a signed load. The same
 // request again changes nothing. Errors match those of package publish, or
-// ErrInvalid for what it refuses.
+// ErrInvalid for what it refuses. A load that is assigned is not changed by the
+// way: a new version of it is ErrRefused unless req.Replace is set, and one that
+// is no longer for the model of a device that has it is ErrUnfit.
 func (c *Controller) AddLoad(ctx context.Context, a Actor, req publish.Request) (l Load, err error) {
 	if err := a.may(mayLoads); err != nil {
 		return l, err
@@ -195,6 +197,9 @@ func (c *Controller) AddLoad(ctx context.Context, a Actor, req publish.Request) 
 	}
 	c.publishing.Lock()
 	defer c.publishing.Unlock()
+	if err := c.view(ctx, func(tx Tx) error { return c.checkAssignedBefore(ctx, tx, req) }); err != nil {
+		return l, err
+	}
 	if req.Created.IsZero() {
 		req.Created = c.now()
 	}
@@ -212,6 +217,53 @@ func (c *Controller) AddLoad(ctx context.Context, a Actor, req publish.Request) 
 		return err
 	})
 	return l, err
+}
+
+// checkAssignedBefore refuses what would change a load under those that it is
+// assigned to. Devices know a load by its name: those that run it would keep
+// what they have, and others would get something else.
+func (c *Controller) checkAssignedBefore(ctx context.Context, tx Tx, req publish.Request) error {
+	name := req.Name
+	w, err := c.world(ctx, tx)
+	if err != nil {
+		return err
+	}
+	old, err := w.load(ctx, name)
+	if err != nil || old == nil {
+		return err
+	}
+	if old.Release != req.Version && !req.Replace {
+		if err := c.checkUnassigned(ctx, tx, name); err != nil {
+			return fmt.Errorf("%w, in version %s; devices that run it would not take another version of the same name: "+
+				"publish it under a new name, or replace it all the same with --replace", err, old.Release)
+		}
+	}
+	devices, err := collect(ctx, tx.Devices(), DeviceFilter{})
+	if err != nil {
+		return err
+	}
+	for _, m := range w.table.Models() {
+		if w.modelLoad(m) == name {
+			devices = append(devices, Device{Name: ModelTarget(m.Name).String(), Model: m.Name})
+		}
+	}
+	next := *old
+	next.Models = w.modelNames(req.Models)
+	var unfit []string
+	for _, d := range devices {
+		a, err := w.loadFor(ctx, d)
+		if err != nil {
+			return err
+		}
+		if a.Load == name && w.misfit(&next, d.Model) != "" {
+			unfit = append(unfit, fmt.Sprintf("%s (%s)", d.Name, d.Model))
+		}
+	}
+	if len(unfit) > 0 {
+		return fmt.Errorf("%w: %s is assigned and would no longer be for %s; publish it under another name, or assign another load first",
+			ErrUnfit, name, strings.Join(unfit[:min(len(unfit), 5)], ", "))
+	}
+	return nil
 }
 
 // record writes what a manifest says into the database.
