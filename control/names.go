@@ -27,6 +27,11 @@ func DeviceName(s string) (string, error) {
 	if len(digits) != 12 || strings.Trim(digits, "0123456789ABCDEF") != "" {
 		return "", bad
 	}
+	// The lowest bit of the first byte marks groups (IEEE 802): nobody sends from
+	// such an address, nor from the one of zeros.
+	if strings.ContainsRune("13579BDF", rune(digits[1])) || strings.Trim(digits, "0") == "" {
+		return "", invalid("%.40q is an address of a group, or of nobody: no device has it", s)
+	}
 	return "SEP" + digits, nil
 }
 

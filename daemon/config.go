@@ -122,6 +122,9 @@ func ParseMAC(s string) (string, error) {
 	if len(d) != 12 || strings.Trim(d, "0123456789ABCDEF") != "" {
 		return "", fmt.Errorf("%q is not a MAC address of 12 hexadecimal digits", s)
 	}
+	if strings.ContainsRune("13579BDF", rune(d[1])) || strings.Trim(d, "0") == "" {
+		return "", fmt.Errorf("%q is a MAC address of a group, or of nobody: no device has it", s)
+	}
 	return d, nil
 }
 

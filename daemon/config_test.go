@@ -96,7 +96,7 @@ func TestParseMAC(t *testing.T) {
 			t.Errorf("%q is %q, %v", in, got, err)
 		}
 	}
-	for _, in := range []string{"", "00:1a", "001A2B3C4D5G", "001A2B3C4D5E00"} {
+	for _, in := range []string{"", "00:1a", "001A2B3C4D5G", "001A2B3C4D5E00", "01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"} {
 		if _, err := ParseMAC(in); err == nil {
 			t.Errorf("%q was taken", in)
 		}
