@@ -122,7 +122,7 @@ func (r *rig) enrol(name string) control.Actor {
 	e, err := r.CreateEnrolment(r.ctx, r.admin, control.EnrolmentRequest{Name: "e"})
 	r.ok(err)
 	secret := strings.Repeat("s", 20) + name
-	_, err = r.Enrol(r.ctx, control.EnrolRequest{Device: name, Model: "7961", Token: e.Secret, Secret: secret, From: "10.0.0.9"})
+	err = r.Enrol(r.ctx, control.EnrolRequest{Device: name, Model: "7961", Token: e.Secret, Secret: secret, From: "10.0.0.9"})
 	r.ok(err)
 	a, err := r.ActorByDevice(r.ctx, name, secret, "10.0.0.9")
 	r.ok(err)
