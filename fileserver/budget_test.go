@@ -104,6 +104,49 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// TestStalledClient: who asks and does not read loses the connection, and the
+// next of the site gets the place. A slow one that reads keeps it.
+func TestStalledClient(t *testing.T) {
+	const huge = 64 << 20 // more than the buffers of both ends
+	for _, rate := range []int64{0, huge} {
+		s := serve(t, Config{Budget: Budget{Transfers: 1, Rate: rate}, Stall: 200 * time.Millisecond, Generate: func(_ context.Context, name string, _ netip.Addr) ([]byte, error) {
+			if name != "huge" {
+				return nil, fs.ErrNotExist
+			}
+			return make([]byte, huge), nil
+		}})
+		conn, err := net.Dial("tcp", strings.Trim(strings.TrimPrefix(s.http, "http:"), "/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, "GET /huge HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+		deadline := time.Now().Add(20 * time.Second)
+		for {
+			resp, err := http.Get(s.http + "big.bin")
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode == 200 {
+				if n != big || err != nil {
+					t.Errorf("the next one got %d bytes, %v", n, err)
+				}
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the place is still taken, at a rate of %d", rate)
+			}
+		}
+	}
+}
+
 // TestBudgetTFTP: a client waits until the one before it has ended.
 func TestBudgetTFTP(t *testing.T) {
 	s := serve(t, Config{Budget: Budget{Transfers: 1, Rate: 4 * big}})

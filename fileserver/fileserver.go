@@ -17,6 +17,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -45,6 +46,10 @@ type Config struct {
 	Generate func(ctx context.Context, name string, client netip.Addr) ([]byte, error)
 	// Budget bounds what devices of one site download at the same time.
 	Budget Budget
+	// Stall is how long an HTTP client may take to receive 256 KiB; one that takes
+	// longer is cut off, so that it does not keep its site's place for good. 0: 2
+	// minutes, which is less than 20 kbit/s. TFTP has timeouts of its own.
+	Stall time.Duration
 	// Metrics counts what is served. nil: nothing is counted.
 	Metrics *Metrics
 	// Log is told of requests that fail. nil: nothing is logged.
@@ -59,8 +64,17 @@ func (c Config) Validate() error {
 	if c.HTTP == nil && c.TFTP == nil {
 		return errors.New("fileserver: neither HTTP nor TFTP to serve")
 	}
+	if c.Stall < 0 {
+		return errors.New("fileserver: Stall is negative")
+	}
 	return c.Budget.Validate()
 }
+
+// defaultStall and stallSlice: see Config.Stall.
+const (
+	defaultStall = 2 * time.Minute
+	stallSlice   = 256 << 10
+)
 
 // shutdownGrace is how long transfers may go on after the end was asked for.
 const shutdownGrace = 2 * time.Second
@@ -74,6 +88,9 @@ type server struct {
 func newServer(cfg Config) *server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Stall == 0 {
+		cfg.Stall = defaultStall
 	}
 	return &server{cfg: cfg, gate: newGate(cfg.Budget)}
 }
@@ -166,7 +183,8 @@ func Handler(root *os.Root) http.Handler {
 
 // answer answers one HTTP request.
 func (s *server) answer(rw http.ResponseWriter, r *http.Request) {
-	w := &writer{ResponseWriter: rw, ctx: r.Context()}
+	w := &writer{ResponseWriter: rw, ctx: r.Context(), stall: s.cfg.Stall}
+	w.patient() // for what is not a file, too
 	defer func() {
 		s.cfg.Metrics.status(orElse(w.status, http.StatusOK))
 		s.cfg.Metrics.sent(protoHTTP, w.body)
@@ -268,6 +286,7 @@ type writer struct {
 	http.ResponseWriter
 	ctx    context.Context //nolint:containedctx // that of the request
 	place  *place
+	stall  time.Duration
 	status int
 	counts bool // the body is a file
 	body   int64
@@ -279,6 +298,12 @@ func (w *writer) WriteHeader(code int) {
 	w.ResponseWriter.WriteHeader(code)
 }
 
+// patient gives the client time for another piece.
+func (w *writer) patient() {
+	// A connection that knows no deadlines has no client that could stall it.
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.stall))
+}
+
 // Write implements http.ResponseWriter.
 func (w *writer) Write(b []byte) (n int, err error) {
 	for len(b) > 0 {
@@ -286,6 +311,7 @@ func (w *writer) Write(b []byte) (n int, err error) {
 		if err := pause(w.ctx, w.place.pace(len(part))); err != nil {
 			return n, err
 		}
+		w.patient()
 		k, err := w.ResponseWriter.Write(part)
 		n += k
 		if w.counts {
@@ -300,15 +326,28 @@ func (w *writer) Write(b []byte) (n int, err error) {
 }
 
 // ReadFrom implements io.ReaderFrom: without a limit the system copies.
-func (w *writer) ReadFrom(r io.Reader) (int64, error) {
+func (w *writer) ReadFrom(r io.Reader) (n int64, err error) {
 	if w.place != nil && w.place.gate.budget.Rate > 0 {
 		return io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, slice))
 	}
-	n, err := io.Copy(w.ResponseWriter, r)
-	if w.counts {
-		w.body += n
+	all, ok := r.(*io.LimitedReader)
+	if !ok {
+		all = &io.LimitedReader{R: r, N: math.MaxInt64}
 	}
-	return n, err
+	for {
+		w.patient()
+		// One limit around the file and not two, or the system does not copy.
+		part := &io.LimitedReader{R: all.R, N: min(all.N, stallSlice)}
+		asked := part.N
+		k, err := io.Copy(w.ResponseWriter, part)
+		n, all.N = n+k, all.N-k
+		if w.counts {
+			w.body += k
+		}
+		if err != nil || k < asked || all.N == 0 {
+			return n, err
+		}
+	}
 }
 
 // open opens a regular file; it is looked at before, because opening a pipe
