@@ -321,7 +321,7 @@ func (m *Machine) stored(e Stored) {
 		w.watch.Gain(m.now)
 	}
 	if e.Link == 0 {
-		m.origin.Progress()
+		m.origin.Progress(m.now)
 	} else {
 		m.origin.Served(m.now)
 	}

@@ -16,7 +16,7 @@ func (m *Machine) heardDirect(c election.Candidate, d *wire.Direct) {
 		return
 	}
 	if d.Bytes > 0 {
-		m.origin.Well()
+		m.origin.Well(m.now)
 	}
 	if m.budget.Heard(m.now, m.self.Peer, c.Peer, c.Link(), d) {
 		m.stopOrigin()
@@ -72,7 +72,7 @@ func (m *Machine) starved() bool {
 // same time and end with their own word for it, not one after another; if one
 // finds the origin well, it is as if nobody had told anything.
 func (m *Machine) settleProbe() {
-	doubt := m.origin.Doubtful() || m.origin.Failing() && m.now-m.gained > m.cfg.Transfer.Fallback
+	doubt := m.origin.Doubtful(m.now) || m.origin.Failing() && m.now-m.gained > m.cfg.Transfer.Fallback && !m.origin.Outage(m.now)
 	if m.open || !m.gate || !doubt {
 		m.probeAt = 0
 		return
@@ -97,7 +97,7 @@ func (m *Machine) probed(origin bool) {
 		return
 	}
 	m.probing = false
-	m.origin.Progress()
+	m.origin.Progress(m.now)
 	if m.placer != nil {
 		return // and has become root meanwhile: it goes on
 	}
@@ -142,5 +142,6 @@ func (m *Machine) fallbackDeadline() (at time.Duration, ok bool) {
 	if d, waiting := m.budget.Deadline(m.origin.NotBefore()); waiting {
 		return d, true
 	}
-	return m.gained + m.cfg.Transfer.Fallback + 1, !m.suspect && m.hungry() || m.origin.Failing()
+	at = max(m.gained+m.cfg.Transfer.Fallback+1, m.origin.OutageEnds(m.now))
+	return at, !m.suspect && m.hungry() || m.origin.Failing()
 }

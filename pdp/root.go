@@ -186,7 +186,7 @@ func (m *Machine) heardClaim(c election.Candidate) {
 		return
 	}
 	if m.rootWat.Root(m.now, c.Claim.Prefix, c.Claim.Bytes) {
-		m.origin.Well()
+		m.origin.Well(m.now)
 	}
 	if m.outdated(c.Claim) {
 		m.note(report.KindSource, wire.ReasonWrongEpoch, c.Addr, "%s: the root has another content: starting over", m.file.Name)
@@ -299,7 +299,7 @@ func (m *Machine) heardResign(e Datagram, r *wire.Resign) {
 	if r.Reason == wire.ReasonOriginWrong && m.mismatches > 0 {
 		m.wrongRoots++
 	}
-	if !m.complete && (m.origin.Spent() || m.wrongRoots >= 2) {
+	if !m.complete && (m.origin.Spent(m.now) || m.wrongRoots >= 2) {
 		m.giveUp(r.Reason)
 	}
 }
@@ -380,7 +380,7 @@ func (m *Machine) originEnded(e OriginEnded) {
 	m.open, m.opened = false, false
 	m.setSize(e.Size)
 	m.sizeSure = e.Size == m.geo.Size
-	m.origin.Progress()
+	m.origin.Progress(m.now)
 	if m.held < m.geo.Chunks() {
 		// The body ended before the file did.
 		m.open = true
@@ -397,7 +397,7 @@ func (m *Machine) originFailed(why wire.Reason) {
 	m.budgetDone()
 	probed := m.probing && m.placer == nil
 	m.probing = false
-	if m.origin.Spent() || probed {
+	if m.origin.Spent(m.now) || probed {
 		m.goodbye(why, wire.Peer{}, backoff)
 		m.act(Fail{Reason: why})
 		m.ended = true

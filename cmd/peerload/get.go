@@ -254,9 +254,7 @@ func (f *getFlags) device(state *agent.State, out *output) (*agent.Device, error
 	if f.peers == "off" {
 		proto = pdp.Alone()
 	}
-	if f.origin.retry >= 0 {
-		proto.Transfer.Attempts = f.origin.retry + 1
-	}
+	f.origin.patience(&proto.Transfer)
 	id, err := state.ID()
 	if err != nil {
 		return nil, err

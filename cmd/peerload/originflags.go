@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peerload/peerload/origin"
+	"github.com/peerload/peerload/pdp/transfer"
 )
 
 // originFlags is how servers are reached, named as curl names it.
@@ -22,6 +23,7 @@ type originFlags struct {
 	limitRate         string
 	retry, window     int
 	connectTimeout    time.Duration
+	given             func(flag string) bool // on the command line
 }
 
 // stallTimeout is a root's patience with its server. It is shorter than the
@@ -30,14 +32,24 @@ type originFlags struct {
 const stallTimeout = 5 * time.Second
 
 func (o *originFlags) register(fl *pflag.FlagSet) {
+	o.given = fl.Changed
 	fl.StringArrayVarP(&o.headers, "header", "H", nil, "HTTP header for the server, as 'Name: value'; may be repeated")
 	fl.StringVar(&o.cacert, "cacert", "", "file with the CA certificates that HTTPS servers are verified against (PEM)")
 	fl.StringVar(&o.cert, "cert", "", "file with the client certificate (PEM)")
 	fl.StringVar(&o.key, "key", "", "file with the client certificate's key (PEM; default: the --cert file)")
 	fl.StringVar(&o.limitRate, "limit-rate", "", "most bytes a second from the server, such as 200k or 2M")
-	fl.IntVar(&o.retry, "retry", 2, "how often to try the server again when it fails")
+	fl.IntVar(&o.retry, "retry", 2, "how often to try the server again when it fails; without it, one that has served is also tried for a minute")
 	fl.DurationVar(&o.connectTimeout, "connect-timeout", 0, "how long the server may take to accept a connection (default 5s)")
 	fl.IntVar(&o.window, "tftp-window", 0, "TFTP window in blocks (default 16)")
+}
+
+// patience puts into the protocol's configuration how long to bear with a
+// server that fails.
+func (o *originFlags) patience(c *transfer.Config) {
+	c.Attempts = o.retry + 1
+	if o.given("retry") {
+		c.Outage = 0 // who counts the attempts means them
+	}
 }
 
 // open returns the way to servers, connecting from the device's own address.

@@ -48,6 +48,10 @@ type Config struct {
 	// before it gives up.
 	Backoff, BackoffMax time.Duration
 	Attempts            int
+	// Outage is for how long after the origin's last byte nobody gives up
+	// because it cannot be reached or stalls, whatever Attempts says. 0: not
+	// at all.
+	Outage time.Duration
 	// RootWait is how long a confirmed root waits for children before it
 	// downloads.
 	RootWait time.Duration
@@ -66,7 +70,7 @@ func LAN() Config {
 		Stall: 5 * time.Second, SlowWindow: 2 * time.Second, SlowLag: 16,
 		Progress: 8 * time.Second, RootBytes: 16 << 10, Turn: 2 * time.Hour,
 		Fallback: 10 * time.Second, FallbackJitter: time.Second, Lapse: 10 * time.Second, FailedPeers: 2,
-		Backoff: time.Second, BackoffMax: time.Minute, Attempts: 3,
+		Backoff: time.Second, BackoffMax: time.Minute, Attempts: 3, Outage: time.Minute,
 		StripeChunks: 64,
 	}
 }
@@ -94,8 +98,8 @@ func (c Config) Validate() error {
 		return errors.New("transfer: every count must be at least 1")
 	case c.Silence < 2*c.KeepAlive:
 		return errors.New("transfer: silence must be longer than two keep-alives")
-	case c.BackoffMax < c.Backoff || c.RootWait < 0:
-		return errors.New("transfer: the longest back-off must not be shorter than the first, nor the wait negative")
+	case c.BackoffMax < c.Backoff || c.RootWait < 0 || c.Outage < 0:
+		return errors.New("transfer: the longest back-off must not be shorter than the first, nor a wait negative")
 	case c.Stripes < 0 || c.Stripes > wire.MaxStripes || c.StripeChunks < 0:
 		return errors.New("transfer: a file takes one tree or two")
 	}

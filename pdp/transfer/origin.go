@@ -16,13 +16,18 @@ type Patience struct {
 	others int // failures that peers told
 	before time.Duration
 	last   wire.Reason
+	fed    time.Duration // when it last gave a byte, to whomever
+	ever   bool          // it has
 }
 
 // NewPatience returns a patience that nothing has tried yet.
 func NewPatience(cfg Config) *Patience { return &Patience{cfg: cfg} }
 
 // Progress tells that bytes came from the origin: it works.
-func (p *Patience) Progress() { p.own, p.others = 0, 0 }
+func (p *Patience) Progress(now time.Duration) {
+	p.own, p.others = 0, 0
+	p.fed, p.ever = now, true
+}
 
 // Served tells that a peer sent a chunk. It had it from the origin; while that
 // is left alone, from before it failed.
@@ -30,11 +35,15 @@ func (p *Patience) Served(now time.Duration) {
 	p.own = 0
 	if now >= p.before {
 		p.others = 0
+		p.fed, p.ever = now, true
 	}
 }
 
 // Well tells that the origin serves somebody else.
-func (p *Patience) Well() { p.others = 0 }
+func (p *Patience) Well(now time.Duration) {
+	p.others = 0
+	p.fed, p.ever = now, true
+}
 
 // Failed counts an attempt of this device and returns for how long the whole
 // subnet leaves the origin alone.
@@ -57,8 +66,30 @@ func (p *Patience) hold(now time.Duration) time.Duration {
 		d *= 2
 	}
 	d = min(d, p.cfg.BackoffMax)
+	if p.Outage(now) {
+		d = min(d, 2*p.cfg.Backoff)
+	}
 	p.before = now + d
 	return d
+}
+
+// Outage reports whether the origin served a while ago and cannot be reached,
+// or sends nothing: the way to it may be cut, and come back. Nobody gives up
+// then, and somebody tries again and again.
+func (p *Patience) Outage(now time.Duration) bool {
+	switch p.last {
+	case wire.ReasonOriginUnreachable, wire.ReasonOriginStalled:
+		return p.Failing() && p.ever && now-p.fed <= p.cfg.Outage
+	}
+	return false
+}
+
+// OutageEnds returns when Outage is over if nothing comes, 0 if there is none.
+func (p *Patience) OutageEnds(now time.Duration) time.Duration {
+	if !p.Outage(now) {
+		return 0
+	}
+	return p.fed + p.cfg.Outage + 1
 }
 
 // NotBefore returns when the origin may be tried again.
@@ -66,9 +97,12 @@ func (p *Patience) NotBefore() time.Duration { return p.before }
 
 // Spent reports whether this device has tried enough: it never gives up on
 // peers' word alone.
-func (p *Patience) Spent() bool {
+func (p *Patience) Spent(now time.Duration) bool {
 	if p.own > 0 && lasting(p.last) {
 		return true
+	}
+	if p.Outage(now) {
+		return false
 	}
 	return p.own >= p.cfg.Attempts || p.own > 0 && p.own+p.others > p.cfg.Attempts
 }
@@ -78,8 +112,8 @@ func (p *Patience) Failing() bool { return p.own+p.others > 0 }
 
 // Doubtful reports whether peers told so many failures, or such that do not
 // pass, that this device should see for itself whether the origin answers.
-func (p *Patience) Doubtful() bool {
-	return p.own == 0 && (p.others >= p.cfg.Attempts || p.others > 0 && lasting(p.last))
+func (p *Patience) Doubtful(now time.Duration) bool {
+	return !p.Outage(now) && p.own == 0 && (p.others >= p.cfg.Attempts || p.others > 0 && lasting(p.last))
 }
 
 // lasting reports whether trying again is no use.

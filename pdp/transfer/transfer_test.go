@@ -138,7 +138,7 @@ func TestPatience(t *testing.T) {
 	p := NewPatience(cfg)
 	var last time.Duration
 	for i := range cfg.Attempts {
-		if p.Spent() {
+		if p.Spent(0) {
 			t.Fatalf("gives up after %d attempts", i)
 		}
 		if d := p.Failed(0, wire.ReasonOriginUnreachable); d <= last {
@@ -147,7 +147,7 @@ func TestPatience(t *testing.T) {
 			last = d
 		}
 	}
-	if !p.Spent() {
+	if !p.Spent(0) {
 		t.Error("never gives up")
 	}
 	for range 40 {
@@ -159,24 +159,58 @@ func TestPatience(t *testing.T) {
 	for range 10 {
 		q.Heard(0, time.Hour, wire.ReasonOriginStalled)
 	}
-	if q.Spent() {
+	if q.Spent(0) {
 		t.Error("gives up on peers' word alone")
 	}
-	if !q.Doubtful() || q.NotBefore() > cfg.BackoffMax {
-		t.Errorf("doubtful %v, not before %v", q.Doubtful(), q.NotBefore())
+	if !q.Doubtful(0) || q.NotBefore() > cfg.BackoffMax {
+		t.Errorf("doubtful %v, not before %v", q.Doubtful(0), q.NotBefore())
 	}
-	q.Progress()
-	if q.Doubtful() || q.Failing() {
+	q.Progress(0)
+	if q.Doubtful(0) || q.Failing() {
 		t.Error("bytes do not restore the trust")
 	}
 	n := NewPatience(cfg)
 	n.Heard(0, 0, wire.ReasonOriginNotFound)
-	if !n.Doubtful() || n.Spent() {
+	if !n.Doubtful(0) || n.Spent(0) {
 		t.Error("a missing file is not looked for once")
 	}
 	n.Failed(0, wire.ReasonOriginNotFound)
-	if !n.Spent() {
+	if !n.Spent(0) {
 		t.Error("a missing file is asked for again")
+	}
+}
+
+// TestOutage: an origin that served a while ago and is gone is waited for, and
+// tried more often than one that never was there.
+func TestOutage(t *testing.T) {
+	cfg := LAN()
+	served := func() *Patience {
+		p := NewPatience(cfg)
+		p.Progress(time.Second)
+		return p
+	}
+	p := served()
+	for range 20 {
+		if d := p.Failed(2*time.Second, wire.ReasonOriginStalled); d > 2*cfg.Backoff {
+			t.Fatalf("left alone for %v", d)
+		}
+		p.Heard(2*time.Second, time.Second, wire.ReasonOriginUnreachable)
+		if p.Spent(2*time.Second) || p.Doubtful(2*time.Second) {
+			t.Fatal("gives up a second after the last byte")
+		}
+	}
+	end := p.OutageEnds(2 * time.Second)
+	if end <= cfg.Outage || p.Spent(end-1) || !p.Spent(end) || p.OutageEnds(end) != 0 {
+		t.Errorf("the outage ends at %v: before %v, then %v", end, p.Spent(end-1), p.Spent(end))
+	}
+	for _, why := range []wire.Reason{wire.ReasonOriginNotFound, wire.ReasonOriginForbidden, wire.ReasonOriginTruncated, wire.ReasonOriginOther} {
+		p := served()
+		for range cfg.Attempts {
+			p.Failed(2*time.Second, why)
+		}
+		if !p.Spent(2 * time.Second) {
+			t.Errorf("%v is waited for", why)
+		}
 	}
 }
 
