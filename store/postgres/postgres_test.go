@@ -101,7 +101,7 @@ func TestConnectionLost(t *testing.T) {
 			return interrupt()
 		})
 	}
-	if err := put(func() error { return shared.kill(name) }); err == nil {
+	if err := put(func() error { return shared.Kill(name) }); err == nil {
 		t.Error("an update without a connection succeeded")
 	}
 	if err := put(func() error { return nil }); err != nil {

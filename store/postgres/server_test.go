@@ -1,32 +1,17 @@
 package postgres
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
+
+	"github.com/peerload/peerload/store/storetest"
 )
 
-// server is a PostgreSQL server of our own in a temporary directory, which
-// listens on a Unix socket there and nowhere else. Tests share it, each with a
-// database of its own.
-type server struct {
-	dir   string
-	cmd   *exec.Cmd
-	names int
-}
-
 var (
-	shared     *server
+	shared     *storetest.Postgres
 	sharedErr  error
 	sharedOnce sync.Once
 )
@@ -34,7 +19,7 @@ var (
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if shared != nil {
-		if err := shared.stop(); err != nil {
+		if err := shared.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
@@ -42,140 +27,20 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-var errMissing = errors.New("initdb or postgres is not installed: .ci/foreign.sh installs them")
-
 // newDatabase returns the URL of a new, empty database. Without the server's
 // programs the test is skipped, or fails where they must be there.
 func newDatabase(t *testing.T) string {
 	t.Helper()
-	sharedOnce.Do(func() { shared, sharedErr = start() })
-	if errors.Is(sharedErr, errMissing) && os.Getenv("PEERLOAD_FOREIGN") != "1" {
+	sharedOnce.Do(func() { shared, sharedErr = storetest.StartPostgres() })
+	if errors.Is(sharedErr, storetest.ErrNoPostgres) && os.Getenv("PEERLOAD_FOREIGN") != "1" {
 		t.Skip(sharedErr)
 	}
 	if sharedErr != nil {
 		t.Fatal(sharedErr)
 	}
-	shared.names++
-	name := fmt.Sprintf("t%d", shared.names)
-	if err := shared.sql("CREATE DATABASE " + name); err != nil {
+	at, _, err := shared.NewDatabase()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return shared.url(name)
-}
-
-func (s *server) url(database string) string {
-	return fmt.Sprintf("host=%s user=peerload dbname=%s", s.dir, database)
-}
-
-// program finds initdb or postgres in PATH or where Debian has them.
-func program(name string) (string, error) {
-	if p, err := exec.LookPath(name); err == nil {
-		return p, nil
-	}
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
-	if err != nil || len(found) == 0 {
-		return "", fmt.Errorf("%w (no %s)", errMissing, name)
-	}
-	return found[len(found)-1], nil
-}
-
-// unprivileged is who runs the server: it refuses to be root.
-func unprivileged() (*syscall.SysProcAttr, int, error) {
-	if os.Getuid() != 0 {
-		return nil, os.Getuid(), nil
-	}
-	u, err := user.Lookup("nobody")
-	if err != nil {
-		return nil, 0, err
-	}
-	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil {
-		return nil, 0, err
-	}
-	gid, err := strconv.ParseUint(u.Gid, 10, 32)
-	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, int(uid), err
-}
-
-func start() (*server, error) {
-	initdb, err := program("initdb")
-	if err != nil {
-		return nil, err
-	}
-	postgres, err := program("postgres")
-	if err != nil {
-		return nil, err
-	}
-	attr, uid, err := unprivileged()
-	if err != nil {
-		return nil, err
-	}
-	// The path of a Unix socket must be short, and every directory above open.
-	s := &server{}
-	if s.dir, err = os.MkdirTemp("/tmp", "peerload-pg"); err != nil {
-		return nil, err
-	}
-	if err := os.Chown(s.dir, uid, -1); err != nil {
-		return nil, err
-	}
-	data := filepath.Join(s.dir, "data")
-	init := exec.Command(initdb, "-D", data, "-U", "peerload", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8")
-	init.Dir, init.SysProcAttr = s.dir, attr
-	if out, err := init.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(s.dir))
-	}
-	s.cmd = exec.Command(postgres, "-D", data, "-k", s.dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200")
-	s.cmd.Dir, s.cmd.SysProcAttr = s.dir, attr
-	log, err := os.Create(filepath.Join(s.dir, "log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	if err := s.cmd.Start(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(s.dir))
-	}
-	for deadline := time.Now().Add(30 * time.Second); ; {
-		err := s.sql("SELECT 1")
-		if err == nil {
-			return s, nil
-		}
-		if time.Now().After(deadline) {
-			said, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-			return nil, errors.Join(fmt.Errorf("the server does not start: %w: %s", err, said), s.stop())
-		}
-		<-time.After(20 * time.Millisecond)
-	}
-}
-
-// sql runs one statement in the server's own database.
-func (s *server) sql(statement string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	db, err := connect(s.url("postgres"))
-	if err != nil {
-		return err
-	}
-	_, err = db.ExecContext(ctx, statement)
-	return errors.Join(err, db.Close())
-}
-
-// stop asks the server to end at once, and waits for it.
-func (s *server) stop() error {
-	if err := s.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
-		return err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.cmd.Wait() }()
-	select {
-	case <-ended:
-	case <-time.After(20 * time.Second):
-		s.cmd.Process.Kill()
-		<-ended
-	}
-	return os.RemoveAll(s.dir)
-}
-
-// kill ends one connection to a database from the server's side.
-func (s *server) kill(database string) error {
-	return s.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + strings.ReplaceAll(database, "'", "''") + "'")
+	return at
 }

@@ -1,7 +1,8 @@
 // Package storetest is the suite that every control.Store passes: what package
-// control relies on, said once for all databases.
+// control relies on, said once for all databases; and a PostgreSQL server for
+// the tests that need a real one.
 //
-// What must not be here: anything that only one database does.
+// What must not be here: claims about what only one database does.
 package storetest
 
 import (
