@@ -301,6 +301,17 @@ func (r *Repository) versions(role string) ([]int64, error) {
 	return versions, nil
 }
 
+// RootLife returns how long the newest root is still good. Refresh renews it in
+// the second half of its life, but only where its key is: with the key offline
+// somebody has to bring it.
+func (r *Repository) RootLife() (time.Duration, error) {
+	c, err := r.read()
+	if err != nil {
+		return 0, err
+	}
+	return c.root.Signed.Expires.Sub(r.now()), nil
+}
+
 // Loads returns the manifests of all loads, sorted by name. It reads without
 // verifying; Verify verifies.
 func (r *Repository) Loads() ([]*load.Manifest, error) {
