@@ -95,24 +95,13 @@ func describe(req Request) (*load.Manifest, map[string]string, error) {
 	if !req.Created.IsZero() {
 		m.Created = req.Created.UTC().Format(time.RFC3339)
 	}
-	if len(req.Files) == 0 {
-		return nil, nil, fmt.Errorf("%w: a load needs at least one file", ErrRefused)
-	}
 	// What costs nothing to check is checked before gigabytes are read.
+	if err := CheckFiles(req.Files); err != nil {
+		return nil, nil, err
+	}
 	paths := make(map[string]string, len(req.Files))
-	folded := make(map[string]string, len(req.Files))
 	for _, p := range req.Files {
-		name := filepath.Base(p)
-		if err := load.CheckName(name); err != nil {
-			return nil, nil, fmt.Errorf("%w: %s: %w", ErrRefused, p, err)
-		}
-		if other, ok := folded[strings.ToLower(name)]; ok {
-			return nil, nil, fmt.Errorf("%w: %s and %s would have the same name in the load", ErrRefused, other, p)
-		}
-		folded[strings.ToLower(name)], paths[name] = p, p
-		if err := usable(p); err != nil {
-			return nil, nil, err
-		}
+		paths[filepath.Base(p)] = p
 	}
 	for _, p := range req.Files {
 		c, err := describeFile(p)
@@ -125,6 +114,29 @@ func describe(req Request) (*load.Manifest, map[string]string, error) {
 		return nil, nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return m, paths, nil
+}
+
+// CheckFiles refuses paths that make no load, without reading the files. An
+// error matches ErrRefused, or is that of the disk.
+func CheckFiles(files []string) error {
+	if len(files) == 0 {
+		return fmt.Errorf("%w: a load needs at least one file", ErrRefused)
+	}
+	folded := make(map[string]string, len(files))
+	for _, p := range files {
+		name := filepath.Base(p)
+		if err := load.CheckName(name); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrRefused, p, err)
+		}
+		if other, ok := folded[strings.ToLower(name)]; ok {
+			return fmt.Errorf("%w: %s and %s would have the same name in the load", ErrRefused, other, p)
+		}
+		folded[strings.ToLower(name)] = p
+		if err := usable(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // usable refuses what cannot be a component.

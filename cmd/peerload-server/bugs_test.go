@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -134,14 +133,10 @@ func TestCSCus67416(t *testing.T) {
 		r.Header.Set("Authorization", "Bearer "+bearer)
 		r.Header.Set("Content-Type", "application/json")
 		resp, err := o.http.Do(r)
-		if err != nil || resp.StatusCode != 200 {
+		if err != nil || resp.StatusCode != http.StatusNoContent {
 			t.Fatal(resp, err)
 		}
-		defer resp.Body.Close()
-		var d control.Desired
-		if err := json.NewDecoder(resp.Body).Decode(&d); err != nil || d.Device.Name != device {
-			t.Fatal(d, err)
-		}
+		resp.Body.Close()
 	}
 	post("/enrol", key, `{"device":"`+device+`","model":"linux-arm","secret":"`+secret+`"}`)
 	post("/devices/"+device+"/check-in", secret, `{"schema":1,"state":"idle","sharing":"on","sharing_from":"enterprise","role":"root","files":[

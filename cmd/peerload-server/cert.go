@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,6 +27,33 @@ const (
 	certLife  = 2 * 365 * 24 * time.Hour
 	certRenew = 60 * 24 * time.Hour
 )
+
+// certs is the certificate that is served, which may be replaced while it is.
+type certs struct {
+	load func() (tls.Certificate, error)
+	now  atomic.Pointer[tls.Certificate]
+}
+
+// newCerts loads the certificate for the first time.
+func newCerts(load func() (tls.Certificate, error)) (*certs, error) {
+	c := &certs{load: load}
+	_, err := c.reload()
+	return c, err
+}
+
+// reload loads the certificate again and reports whether it is another one.
+// After an error the one before is served on.
+func (c *certs) reload() (changed bool, err error) {
+	next, err := c.load()
+	if err != nil {
+		return false, err
+	}
+	before := c.now.Swap(&next)
+	return before != nil && fingerprint(*before) != fingerprint(next), nil
+}
+
+// get is for tls.Config.
+func (c *certs) get(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.now.Load(), nil }
 
 // certificate returns the certificate to serve with: the administrator's, or
 // one that is generated in dir and kept there. names are host names and

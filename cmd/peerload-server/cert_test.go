@@ -1,11 +1,20 @@
 package main
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/trust"
 )
 
 // TestCertificate: a generated certificate is kept while it is good, and made
@@ -53,6 +62,100 @@ func TestCertificate(t *testing.T) {
 	}
 }
 
+// TestHangup: the service manager hears how the controller is, and a renewed
+// certificate is served after SIGHUP, a damaged one not.
+func TestHangup(t *testing.T) {
+	o := newOffice(t)
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: o.path("notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	told := func(want string) {
+		t.Helper()
+		b := make([]byte, 1000)
+		if err := socket.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := socket.Read(b); err != nil || string(b[:n]) != want {
+			t.Fatalf("told %q, %v; want %q", b[:n], err, want)
+		}
+	}
+	o.env = append(o.env, "NOTIFY_SOCKET="+o.path("notify"))
+	renew := func() {
+		t.Helper()
+		if err := generate(o.path("cert"), o.path("key"), []string{"127.0.0.1"}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	renew()
+	o.start("--tls-cert", o.path("cert"), "--tls-key", o.path("key"))
+	told(nowReady)
+	served := func() string {
+		t.Helper()
+		c, err := tls.Dial("tcp", strings.TrimPrefix(o.at.API, "https://"), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		return fmt.Sprintf("%X", sha256.Sum256(c.ConnectionState().PeerCertificates[0].Raw))
+	}
+	hangup := func() {
+		t.Helper()
+		if err := o.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		told(nowReloading)
+		told(nowReady)
+	}
+	first := served()
+	if first != o.at.Fingerprint {
+		t.Errorf("%s is served and %s was printed", first, o.at.Fingerprint)
+	}
+	renew()
+	if served() != first {
+		t.Error("a certificate is served that nobody asked for")
+	}
+	hangup()
+	second := served()
+	if second == first {
+		t.Error("the old certificate is served after SIGHUP")
+	}
+	o.file("cert", "torn")
+	hangup()
+	if served() != second {
+		t.Error("a damaged file is served")
+	}
+	if err := o.stop(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	told(nowStopping)
+}
+
+// TestTemplate: what is printed makes the same files as none, also with what an
+// administrator adds; one that loses something makes none.
+func TestTemplate(t *testing.T) {
+	o := newOffice(t)
+	o.start()
+	o.ok("device add " + mac + " --model 7941 peer-sharing=on")
+	_, plain, _ := o.fetch(sep + ".cnf.xml")
+	text := o.ok("template")
+	o.file("data/templates/device.cnf.xml", text)
+	if code, got, _ := o.fetch(sep + ".cnf.xml"); code != 200 || strings.Join(strings.Fields(got), "") != strings.Join(strings.Fields(plain), "") {
+		t.Errorf("%d %s\nwithout a template\n%s", code, got, plain)
+	}
+	o.file("data/templates/device.cnf.xml", strings.Replace(text, "</{{.Root}}>", "<ntp>10.0.0.1</ntp></{{.Root}}>", 1))
+	if code, got, _ := o.fetch(sep + ".cnf.xml"); code != 200 || !strings.Contains(got, "<ntp>10.0.0.1</ntp>") {
+		t.Errorf("%d %s", code, got)
+	}
+	for _, bad := range []string{"<device></device>", "{{.Nothing}}", "<!DOCTYPE d [<!ENTITY a \"aaaaaaaaaa\">]>" + text} {
+		o.file("data/templates/device.cnf.xml", bad)
+		if code, got, _ := o.fetch(sep + ".cnf.xml"); code != 500 || strings.Contains(got, "template") {
+			t.Errorf("%s: %d %s", bad, code, got)
+		}
+	}
+}
+
 // TestRefusedStarts: what a controller does not start with, and what commands
 // do without one.
 func TestRefusedStarts(t *testing.T) {
@@ -72,6 +175,10 @@ func TestRefusedStarts(t *testing.T) {
 		{"device add nonsense --model 7941", "MAC address"},
 		{"device add " + mac + " --model 7941 colour=red", "colour"},
 		{"device add " + mac + " --model 7941 word", "NAME=VALUE"},
+		{"device add ff:ff:ff:ff:ff:ff --model 7941", "group"},
+		{"report audit --last -1", "--last"},
+		{"load add --name x --version 1 --model 7941 @gone.bin", "does not exist"},
+		{"load add --name x --version 1 --model 7941 @app.bin @app.bin", "same name"},
 		{"load assign fw", "at least one of the flags"},
 		{"load assign fw --enterprise", "not found"},
 		{"user add bob --role admin", "--password-file"},
@@ -83,7 +190,19 @@ func TestRefusedStarts(t *testing.T) {
 			t.Errorf("%s: %d %s", c.line, code, errs)
 		}
 	}
-	o.ok("device add " + mac + " --model 7941")
+	o.file("all.jsonl", "")
+	if _, code, errs := o.sh("backup", "@all.jsonl"); code != exitDisk || !strings.Contains(errs, "is there already") {
+		t.Errorf("a backup over a file: %d %s", code, errs)
+	}
+	if _, code, errs := o.sh("device", "list", "--server", o.at.API, "--token", "t"); code != exitReach || !strings.Contains(errs, "--ca") {
+		t.Errorf("an unknown certificate: %d %s", code, errs)
+	}
+	if out, code, errs := o.sh("device", "add", "02:00:00:00:00:09", "--model", "7491"); code != 0 || !strings.Contains(errs, "no table has the model 7491") || strings.Contains(out, "note") {
+		t.Errorf("a model that nobody knows: %d %s %s", code, out, errs)
+	}
+	if _, code, errs := o.sh("device", "add", mac, "--model", "7941"); code != 0 || errs != "" {
+		t.Errorf("a model that is known: %d %s", code, errs)
+	}
 	if _, code, errs := o.sh("device", "set", sep, "--site", "x", "--if-version", "7"); code != exitUsage || !strings.Contains(errs, "changed by somebody else") {
 		t.Errorf("an older version: %d %s", code, errs)
 	}
@@ -91,5 +210,48 @@ func TestRefusedStarts(t *testing.T) {
 	o.ok("enterprise set peer-sharing=on --auto-registration on --if-version 0")
 	if _, code, errs := o.sh("enterprise", "set", "peer-sharing=off", "--if-version", "0"); code != exitUsage || !strings.Contains(errs, "changed by somebody else") {
 		t.Errorf("a second first write: %d %s", code, errs)
+	}
+}
+
+// TestRootWarning: a root whose key is offline is not renewed, and that is told
+// in time; with its key it is renewed and nothing is told.
+func TestRootWarning(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	repo, err := trust.OpenRepository(trust.RepositoryConfig{Dir: dir + "/pub", Keys: dir + "/keys", Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := repo.Init(); err != nil {
+		t.Fatal(err)
+	}
+	warned := func() bool {
+		var said bytes.Buffer
+		refresh(repo, slog.New(slog.NewTextHandler(&said, nil)))
+		return strings.Contains(said.String(), "root key")
+	}
+	now = now.Add(300 * 24 * time.Hour)
+	if warned() {
+		t.Error("a root that could be renewed is told of")
+	}
+	key, err := filepath.Glob(dir + "/keys/root.*.pem")
+	if err != nil || len(key) != 1 {
+		t.Fatal(key, err)
+	}
+	if err := os.Rename(key[0], dir+"/offline"); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(200 * 24 * time.Hour)
+	if warned() {
+		t.Error("told more than half a year before")
+	}
+	now = now.Add(100 * 24 * time.Hour)
+	if !warned() {
+		t.Error("a root that is about to expire is not told of")
+	}
+	if err := os.Rename(dir+"/offline", key[0]); err != nil {
+		t.Fatal(err)
+	}
+	if warned() {
+		t.Error("the key came back, and the root is not renewed")
 	}
 }

@@ -28,9 +28,11 @@ import (
 const (
 	envData     = "PEERLOAD_DATA"
 	envDatabase = "PEERLOAD_DATABASE"
-	envServer   = "PEERLOAD_SERVER"
-	envToken    = "PEERLOAD_TOKEN"
-	envCA       = "PEERLOAD_CA"
+	// envController has the meaning that it has for the agent: the URL of the
+	// controller. (PEERLOAD_SERVER is where an agent is provisioned.)
+	envController = "PEERLOAD_CONTROLLER"
+	envToken      = "PEERLOAD_TOKEN"
+	envCA         = "PEERLOAD_CA"
 )
 
 // anyVersion as --if-version compares nothing.
@@ -50,7 +52,7 @@ type reach struct {
 // flags adds the flags.
 func (r *reach) flags(f *pflag.FlagSet) {
 	r.dataFlags(f)
-	f.StringVar(&r.server, "server", os.Getenv(envServer), "URL of a remote controller, instead of --data (environment: "+envServer+")")
+	f.StringVar(&r.server, "server", os.Getenv(envController), "URL of a remote controller, instead of --data (environment: "+envController+")")
 	f.StringVar(&r.token, "token", "", "API token for --server; better in the environment, "+envToken+", which other users cannot see")
 	f.StringVar(&r.tokenFile, "token-file", "", "file that holds the token")
 	f.StringVar(&r.caf, "ca", os.Getenv(envCA), "PEM file of the certificate that --server has, or of who signed it (environment: "+envCA+")")
@@ -208,6 +210,11 @@ func (c *client) send(ctx context.Context, method, path, contentType string, bod
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		var unknown x509.UnknownAuthorityError
+		if errors.As(err, &unknown) {
+			return fmt.Errorf("%w: nobody that this host trusts vouches for its certificate: name its copy with --ca; "+
+				"a generated one is tls/cert.pem in the controller's data directory: %w", errUnreachable, err)
+		}
 		return fmt.Errorf("%w: %w", errUnreachable, err)
 	}
 	defer resp.Body.Close()
@@ -250,6 +257,14 @@ func some[T any](ctx context.Context, c *client, path string, q url.Values, most
 		}
 		q.Set("after", l.Next)
 	}
+}
+
+// last reads the latest entries of a log, as many as --last says.
+func last[T any](ctx context.Context, c *client, path string, q url.Values, most int) ([]T, error) {
+	if most < 0 {
+		return nil, fmt.Errorf("--last is a number of entries, or 0 for all, not %d", most)
+	}
+	return some[T](ctx, c, path, q, most)
 }
 
 // with runs a command with a client.

@@ -11,8 +11,10 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +35,9 @@ const (
 
 const (
 	pruneEvery = time.Hour
+	// rootWarning is how long before the end of the root it is told daily: its
+	// key may be offline, and then it is not renewed by itself.
+	rootWarning = 90 * 24 * time.Hour
 	// answerTimeout bounds the longest answers: uploads, and checks of all loads.
 	answerTimeout = 3 * time.Hour
 	// apiGrace is how long requests may go on after the end was asked for.
@@ -98,10 +103,16 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	if err := listen(&files, on(s.http), on(s.tftp)); err != nil {
 		return errors.Join(err, api.Close())
 	}
+	// From here on a hangup ends nobody: whoever has read the addresses may send one.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	if err := s.announce(cmd, c.ctl, api, files); err != nil {
 		return err
 	}
-	return serveAll(cmd.Context(), c, api, files, log)
+	notify(nowReady)
+	defer notify(nowStopping)
+	return serveAll(cmd.Context(), c, api, files, hup, log)
 }
 
 // on is the address to listen at, "" for off.
@@ -128,6 +139,8 @@ func (s *service) budget() (b fileserver.Budget, err error) {
 type apiListener struct {
 	net.Listener
 	scheme, host, print string
+	// certs is nil without TLS.
+	certs *certs
 }
 
 // listenAPI opens the socket of the API, with TLS unless it is off.
@@ -149,12 +162,12 @@ func (s *service) listenAPI(d dataDir) (*apiListener, error) {
 		return nil, errors.Join(err, ln.Close())
 	}
 	names := append([]string{host, "localhost", "127.0.0.1", "::1"}, s.names...)
-	cert, err := certificate(s.tlsCert, s.tlsKey, d.tls(), names, time.Now())
+	a.certs, err = newCerts(func() (tls.Certificate, error) { return certificate(s.tlsCert, s.tlsKey, d.tls(), names, time.Now()) })
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	a.scheme, a.print = "https", fingerprint(cert)
-	a.Listener = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
+	a.scheme, a.print = "https", fingerprint(*a.certs.now.Load())
+	a.Listener = tls.NewListener(ln, &tls.Config{GetCertificate: a.certs.get, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
 	return a, nil
 }
 
@@ -206,7 +219,7 @@ func (s *service) announce(cmd *cobra.Command, ctl *control.Controller, api *api
 
 // serveAll runs the API, the file server and the upkeep until ctx ends, or one
 // of them fails.
-func serveAll(ctx context.Context, c *controller, api *apiListener, files fileserver.Config, log *slog.Logger) error {
+func serveAll(ctx context.Context, c *controller, api *apiListener, files fileserver.Config, hup <-chan os.Signal, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -217,7 +230,8 @@ func serveAll(ctx context.Context, c *controller, api *apiListener, files filese
 		ended <- nil
 	}
 	wg.Go(func() { ended <- serveAPI(ctx, c, api, log); cancel() })
-	wg.Go(func() { upkeep(ctx, c, log) })
+	wg.Go(func() { upkeep(ctx, c, api.certs, log) })
+	wg.Go(func() { reloadOnHangup(ctx, hup, api.certs, log) })
 	wg.Wait()
 	return errors.Join(<-ended, <-ended)
 }
@@ -244,9 +258,38 @@ func serveAPI(ctx context.Context, c *controller, api *apiListener, log *slog.Lo
 	return err
 }
 
+// reloadOnHangup reads the certificate again at each SIGHUP, as after another
+// program has renewed it.
+func reloadOnHangup(ctx context.Context, hup <-chan os.Signal, c *certs, log *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			notify(nowReloading)
+			reloadCert(c, log)
+			notify(nowReady)
+		}
+	}
+}
+
+func reloadCert(c *certs, log *slog.Logger) {
+	if c == nil {
+		return // a proxy has it
+	}
+	changed, err := c.reload()
+	switch {
+	case err != nil:
+		log.Error("the certificate from before is served on", "error", err)
+	case changed:
+		log.Info("another certificate is served", "sha256", fingerprint(*c.now.Load()))
+	}
+}
+
 // upkeep notes at the start what the repository has, and does from then on
-// what must be done now and then: signatures are refreshed, old entries go.
-func upkeep(ctx context.Context, c *controller, log *slog.Logger) {
+// what must be done now and then: signatures are refreshed, old entries go, a
+// generated certificate is made anew before its end.
+func upkeep(ctx context.Context, c *controller, certs *certs, log *slog.Logger) {
 	who := control.Actor{Kind: control.ActorSystem, Name: "upkeep", From: "local", Role: control.RoleAdmin}
 	if err := c.ctl.SyncLoads(ctx, who); err != nil && ctx.Err() == nil {
 		log.Error("the repository's loads were not read", "error", err)
@@ -264,6 +307,7 @@ func upkeep(ctx context.Context, c *controller, log *slog.Logger) {
 			pruneOnce(ctx, c.ctl, log)
 		case <-fresh.C:
 			refresh(c.repo, log)
+			reloadCert(certs, log)
 		}
 	}
 }
@@ -280,5 +324,9 @@ func refresh(repo *trust.Repository, log *slog.Logger) {
 	}
 	if err := repo.Refresh(); err != nil {
 		log.Error("the repository's signatures were not refreshed", "error", err)
+	}
+	if left, err := repo.RootLife(); err == nil && left < rootWarning {
+		log.Warn("devices will soon refuse the repository, for its root expires: put the root key back into the directory keys and run \"peerload-server load refresh\"",
+			"days", int(left.Hours()/24))
 	}
 }

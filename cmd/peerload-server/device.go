@@ -77,11 +77,17 @@ func deviceShow(r *reach) *cobra.Command {
 			}
 			out := cmd.OutOrStdout()
 			fmt.Fprintf(out, "%s  %s  version %d\n", row.Name, printable(row.Description), row.Version)
-			fmt.Fprintf(out, "model    %s (group %s)\nprofile  %s\nsite     %s\n", d.Model.Name, d.Group, row.Profile, printable(row.Site))
-			fmt.Fprintf(out, "load     %s (%s) %s\n", d.Load.Load, d.Load.Level, d.Load.Warning)
-			if s := row.State; s != nil {
-				fmt.Fprintf(out, "state    %s since %s, runs %s, last seen %s from %s\n", printable(s.Last.State), when(s.Since), printable(s.Last.Active), when(s.LastSeen), s.From)
-				fmt.Fprintf(out, "peers    role %s, parent %s, %d children\n", printable(s.Last.Role), printable(s.Last.Parent), len(s.Last.Children))
+			unknown := ""
+			if !d.Known {
+				unknown = ", in no table"
+			}
+			fmt.Fprintf(out, "model    %s (group %s%s)\nprofile  %s\nsite     %s\n", orNone(d.Model.Name), orNone(d.Group), unknown, orNone(row.Profile), orNone(row.Site))
+			fmt.Fprintf(out, "load     %s (%s) %s\n", orNone(d.Load.Load), d.Load.Level, d.Load.Warning)
+			if s := row.State; s != nil && s.Reported.IsZero() {
+				fmt.Fprintf(out, "state    has not reported; last seen %s from %s\n", when(s.LastSeen), s.From)
+			} else if s != nil {
+				fmt.Fprintf(out, "state    %s since %s, runs %s, last seen %s from %s\n", printable(s.Last.State), when(s.Since), orNone(s.Last.Active), when(s.LastSeen), s.From)
+				fmt.Fprintf(out, "peers    role %s, parent %s, %d children\n", orNone(s.Last.Role), orNone(s.Last.Parent), len(s.Last.Children))
 				fmt.Fprintf(out, "bytes    %d from the server, %d from peers, %d to peers\n", s.Traffic.FromOrigin, s.Traffic.FromPeers, s.Traffic.ToPeers)
 				for _, f := range s.Failures {
 					fmt.Fprintf(out, "failure  %s %s %s\n", when(f.At), printable(f.Reason), printable(f.Message))
@@ -109,8 +115,11 @@ func changeOf(cmd *cobra.Command, args, unset []string) (control.DeviceChange, e
 }
 
 func (r *reach) showDevice(cmd *cobra.Command, did string, d control.Device) error {
-	return r.show(cmd, "device_"+did, d, "%s %s: version %d, model %s, profile %q, site %q, load %q, %s\n", d.Name, did, d.Version, d.Model,
-		d.Profile, d.Site, d.Load.Load, settingsText(d.Settings))
+	text := fmt.Sprintf("%s %s: version %d, model %s, profile %q, site %q, load %q", d.Name, did, d.Version, d.Model, d.Profile, d.Site, d.Load.Load)
+	if s := settingsText(d.Settings); s != "" {
+		text += ", " + s
+	}
+	return r.show(cmd, "device_"+did, d, "%s\n", text)
 }
 
 func deviceAdd(r *reach) *cobra.Command {
@@ -126,10 +135,29 @@ func deviceAdd(r *reach) *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodPost, "/devices", web.NewDevice{Name: args[0], DeviceChange: change}, &d); err != nil {
 				return err
 			}
-			return r.showDevice(cmd, "added", d)
+			if err := r.showDevice(cmd, "added", d); err != nil {
+				return err
+			}
+			return warnModel(cmd, c, d.Model)
 		})}
 	changeFlags(cmd, &unset)
 	return cmd
+}
+
+// warnModel says on standard error that no table has a model: a device of a new
+// one must not wait for a table, and a typing error must not stay unseen.
+func warnModel(cmd *cobra.Command, c *client, model string) error {
+	var m control.Model
+	if model == "" {
+		return nil
+	}
+	if err := c.call(cmd.Context(), http.MethodGet, "/models"+part(model), nil, &m); err != nil {
+		return err
+	}
+	if !m.Known {
+		fmt.Fprintf(cmd.ErrOrStderr(), "note: no table has the model %s; \"peerload-server model list\" shows those it has, \"model add\" adds one\n", printable(model))
+	}
+	return nil
 }
 
 func deviceSet(r *reach) *cobra.Command {
@@ -145,7 +173,10 @@ func deviceSet(r *reach) *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodPatch, "/devices"+part(args[0]), change, &d); err != nil {
 				return err
 			}
-			return r.showDevice(cmd, "changed", d)
+			if err := r.showDevice(cmd, "changed", d); err != nil || change.Model == nil {
+				return err
+			}
+			return warnModel(cmd, c, d.Model)
 		})}
 	changeFlags(cmd, &unset)
 	return cmd
@@ -173,7 +204,7 @@ func deviceHistory(r *reach) *cobra.Command {
 	var most int
 	cmd := &cobra.Command{Use: "history DEVICE", Short: "What happened to a device, the latest first", Args: cobra.ExactArgs(1),
 		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
-			items, err := some[control.HistoryEntry](cmd.Context(), c, "/devices"+part(args[0])+"/history", nil, most)
+			items, err := last[control.HistoryEntry](cmd.Context(), c, "/devices"+part(args[0])+"/history", nil, most)
 			if err != nil {
 				return err
 			}

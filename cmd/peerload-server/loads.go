@@ -22,6 +22,9 @@ import (
 
 // uploadLoad sends the files of a load to the controller, as they are read.
 func uploadLoad(r *reach, cmd *cobra.Command, c *client, req publish.Request) error {
+	if err := publish.CheckFiles(req.Files); err != nil {
+		return err
+	}
 	out, in := io.Pipe()
 	form := multipart.NewWriter(in)
 	go func() { in.CloseWithError(writeForm(form, req)) }()

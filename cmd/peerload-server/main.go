@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -27,7 +28,7 @@ import (
 const (
 	exitUsage     = 2   // wrong arguments, or refused
 	exitVerify    = 3   // a published file is not what is signed, or a row not as asked
-	exitReach     = 4   // a remote controller does not answer
+	exitReach     = 4   // a remote controller, or the database's server, does not answer
 	exitDisk      = 5   // a file cannot be read or written
 	exitTrust     = 6   // keys, signatures, expiry
 	exitInterrupt = 130 // stopped by a signal
@@ -68,8 +69,9 @@ A load is a set of files for some models. It is signed (TUF) and laid out as
 plain files, which this command serves, or any other HTTP or TFTP server.
 
 Exit status: 0 ok; 2 wrong arguments or refused; 3 a published file is not what
-is signed, or a row not as asked; 4 the controller cannot be reached; 5 a file
-cannot be read or written; 6 keys, signatures or expiry.`,
+is signed, or a row not as asked; 4 the controller or its database cannot be
+reached; 5 a file cannot be read or written, or a disk is full; 6 keys,
+signatures or expiry.`,
 		Example: `  peerload-server serve --data /var/lib/peerload-server
   peerload-server load add --name SIP41.9-4-2 --version '9.4(2)' \
       --model CP-7941G,CP-7961G apps41.sbn dsp41.sbn cnu41.sbn
@@ -87,7 +89,7 @@ cannot be read or written; 6 keys, signatures or expiry.`,
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(serve, deviceCommand(), profileCommand(), enterpriseCommand(), modelCommand(), loadCommand(), reportCommand(), bulkCommand(),
-		userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), backupCommand(), restoreCommand())
+		userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), templateCommand(), backupCommand(), restoreCommand())
 	return root.ExecuteContext(ctx)
 }
 
@@ -107,6 +109,8 @@ func status(err error) int {
 	}
 	var onDisk *fs.PathError
 	var number syscall.Errno
+	var network *net.OpError // of what listens here, errSocket tells
+	var name *net.DNSError
 	switch {
 	case err == nil:
 		return 0
@@ -118,6 +122,8 @@ func status(err error) int {
 		return exitReach
 	case is(publish.ErrRefused, publish.ErrExists, trust.ErrNoRepository, trust.ErrChanged, load.ErrManifest, load.ErrName, errSocket):
 		return exitUsage
+	case errors.As(err, &network), errors.As(err, &name):
+		return exitReach
 	case is(trust.ErrKeys, trust.ErrExpired, trust.ErrRolledBack, trust.ErrMixed, trust.ErrBadSignature, trust.ErrMalformed,
 		trust.ErrNoRoot, trust.ErrNotFound, trust.ErrTooLarge, trust.ErrWrongHash, trust.ErrWrongLength):
 		return exitTrust

@@ -66,6 +66,14 @@ func printable(s string) string {
 	}, s)
 }
 
+// orNone is a text of others, or a hyphen for none.
+func orNone(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return printable(s)
+}
+
 func when(t time.Time) string {
 	if t.IsZero() {
 		return ""

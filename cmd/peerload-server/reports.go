@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net/http"
 	"net/url"
@@ -66,7 +67,7 @@ func reportHistory(r *reach) *cobra.Command {
 			if kind != "" {
 				q.Set("kind", kind)
 			}
-			items, err := some[control.HistoryEntry](cmd.Context(), c, "/history", q, most)
+			items, err := last[control.HistoryEntry](cmd.Context(), c, "/history", q, most)
 			if err != nil {
 				return err
 			}
@@ -81,7 +82,7 @@ func reportAudit(r *reach) *cobra.Command {
 	var most int
 	cmd := &cobra.Command{Use: "audit", Short: "Who changed what, when and from where, the latest first", Args: cobra.NoArgs,
 		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
-			items, err := some[control.AuditEntry](cmd.Context(), c, "/audit", nil, most)
+			items, err := last[control.AuditEntry](cmd.Context(), c, "/audit", nil, most)
 			if err != nil {
 				return err
 			}
@@ -241,7 +242,9 @@ directories keys and repository too.`,
 			if err := errors.Join(s.Export(cmd.Context(), f), f.Sync(), f.Close()); err != nil {
 				return err
 			}
-			if err := os.Link(part, args[0]); err != nil { // unlike a rename it replaces nothing
+			if err := os.Link(part, args[0]); errors.Is(err, fs.ErrExist) { // unlike a rename it replaces nothing
+				return fmt.Errorf("%s is there already, and a backup replaces nothing: name another file: %w", args[0], err)
+			} else if err != nil {
 				return err
 			}
 			return r.show(cmd, "backup_written", args[0], "%s written\n", args[0])

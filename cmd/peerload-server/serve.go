@@ -39,7 +39,8 @@ func serveCommand() *cobra.Command {
 		Long: `Run the controller: one process, one data directory. It serves the API (with
 TLS), and to devices their provisioning files and loads, over HTTP and TFTP. At
 the first start it prints a link that makes the first administrator. It prints
-the addresses and runs until it is interrupted.
+the addresses and runs until it is interrupted. SIGHUP reads the certificate
+again; a service manager is told when it is ready (sd_notify).
 
 With --repo it is a file server only: it serves the files of that repository,
 read-only, over HTTP (with Range), over TFTP (with windowsize and offset), or
@@ -131,6 +132,8 @@ func serveBare(cmd *cobra.Command, w *where, httpAddr, tftpAddr string) error {
 		go func() { defer close(ended); publish.KeepFresh(fresh, repo, cfg.Log) }()
 		defer func() { stop(); <-ended }()
 	}
+	notify(nowReady)
+	defer notify(nowStopping)
 	return fileserver.Serve(cmd.Context(), cfg)
 }
 
