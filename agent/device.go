@@ -75,6 +75,7 @@ type Device struct {
 	inbox chan item
 	done  chan struct{} // closed when Run returns
 	pace  pace
+	lobby lobby
 
 	// Owned by the loop.
 	jobs map[wire.Hierarchy]*job
@@ -124,7 +125,10 @@ func (d *Device) Run(ctx context.Context) error {
 	go func() {
 		served <- d.cfg.Net.Serve(ctx, peernet.Handler{
 			Datagram: d.hear,
-			Accept:   func(c net.Conn) { go d.accept(c) },
+			Accept: func(c net.Conn) {
+				d.lobby.enter(c)
+				go d.accept(c)
+			},
 		})
 	}()
 	if port := d.self.Addr.Port(); port != 0 { // a device alone has none
@@ -240,6 +244,7 @@ const helloWait = 2 * time.Second
 func (d *Device) accept(c net.Conn) {
 	_ = c.SetReadDeadline(time.Now().Add(helloWait))
 	f, err := wire.ReadFrame(c, func(int) []byte { return nil })
+	d.lobby.leave(c)
 	hello, ok := f.(*wire.Hello)
 	if err != nil || !ok {
 		c.Close()
