@@ -72,6 +72,9 @@ type File interface {
 var (
 	// ErrLocked: another process works on the same file.
 	ErrLocked = errors.New("in use by another process")
+	// ErrNotFile: something else than a file has the name, such as a
+	// directory or a device.
+	ErrNotFile = errors.New("it exists and is not a regular file: choose another name")
 	// ErrNoSpace: the medium is full. The error is a *NoSpaceError.
 	ErrNoSpace = errors.New("no space left")
 	// ErrBadChunk: the bytes are not the chunk that they are said to be.

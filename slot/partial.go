@@ -159,7 +159,14 @@ func OpenPartial(fs FS, target string, spec Spec, cfg Config) (*Partial, error) 
 	if b := filepath.Base(target); b == "." || b == ".." || b == string(filepath.Separator) {
 		return nil, fmt.Errorf("%q is not the name of a file", target)
 	}
+	// The name would replace whatever has it, a device as well as a file.
+	if fi, err := fs.Lstat(target); err == nil && !fi.Mode().IsRegular() && fi.Mode().Type() != os.ModeSymlink {
+		return nil, fmt.Errorf("%s: %w", target, ErrNotFile)
+	}
 	lock, err := fs.Lock(lockName(target))
+	if err != nil && !errors.Is(err, ErrLocked) {
+		err = fmt.Errorf("nothing can be written in %s: %w", filepath.Dir(target), err)
+	}
 	if err != nil {
 		return nil, spaceError(fs, filepath.Dir(target), max(spec.Geometry.Size, 0), err)
 	}

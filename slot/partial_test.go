@@ -401,6 +401,22 @@ func TestLocked(t *testing.T) {
 	wantErr(t, p.WriteChunk(0, b), iofs.ErrClosed)
 }
 
+// What is no file keeps its name, and nothing is made beside it: a commit
+// would replace a device as readily as a file.
+func TestNameOfSomethingElse(t *testing.T) {
+	dir := t.TempDir()
+	must(t, syscall.Mkfifo(dir+"/pipe", 0o600))
+	must(t, slot.OS{}.Mkdir(dir+"/dir", 0o700))
+	b := random(chunk, 21)
+	for _, name := range []string{"pipe", "dir"} {
+		_, err := slot.OpenPartial(slot.OS{}, dir+"/"+name, signed(b), slot.Config{})
+		wantErr(t, err, slot.ErrNotFile)
+	}
+	if got := names(t, slot.OS{}, dir); !slices.Equal(got, []string{"dir", "pipe"}) {
+		t.Errorf("the directory holds %v", got)
+	}
+}
+
 func TestNoSpace(t *testing.T) {
 	old, b := random(2*chunk, 14), random(8*chunk, 15)
 	wantFull := func(t *testing.T, err error) {

@@ -81,7 +81,7 @@ func exitCode(err error, interrupted bool) int {
 		return exitUnreachable
 	case errors.Is(err, errTrust):
 		return exitTrust
-	case errors.Is(err, slot.ErrNoSpace), errors.Is(err, trust.ErrStore), errors.Is(err, slot.ErrLocked):
+	case errors.Is(err, slot.ErrNoSpace), errors.Is(err, trust.ErrStore), errors.Is(err, slot.ErrLocked), errors.Is(err, slot.ErrNotFile):
 		return exitDisk
 	case errors.As(err, &job):
 		return jobExit(job.Reason)
