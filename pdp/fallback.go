@@ -85,7 +85,11 @@ func (m *Machine) settleProbe() {
 	}
 	m.probeAt, m.probing = 0, true
 	m.open, m.opened, m.originBytes = true, false, 0
-	m.note(report.KindFallback, m.origin.Last(), netip.AddrPort{}, "%s: peers say that the server failed: %s; asking it once", m.file.Name, m.origin.Last())
+	who := "peers say that"
+	if m.origin.Tried() {
+		who = "so far"
+	}
+	m.note(report.KindFallback, m.origin.Last(), netip.AddrPort{}, "%s: %s the server failed: %s; asking it once", m.file.Name, who, m.origin.Last())
 	m.act(OpenOrigin{From: m.prefix})
 }
 

@@ -215,7 +215,7 @@ func (m *Machine) settle() {
 	} else {
 		m.el.Hold(m.prefix, m.complete)
 	}
-	m.el.Serving(m.originBytes > 0)
+	m.el.Served(m.originBytes)
 	if at, ok := m.el.Deadline(); ok && at <= m.now {
 		m.elect(func(o *election.Output) { m.el.Tick(m.now, o) })
 	}

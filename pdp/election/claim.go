@@ -85,6 +85,7 @@ func (e *Election) hearConfirmed(now time.Duration, c Candidate, out *Output) {
 			e.follow(c, wire.ReasonOutranked, out)
 			return
 		}
+		e.other = c
 		if e.challenge.Peer.IsZero() {
 			e.challenge = c
 			e.wake, e.awake = now+e.cfg.Challenge, true
@@ -97,11 +98,17 @@ func (e *Election) hearConfirmed(now time.Duration, c Candidate, out *Output) {
 }
 
 // stays reports whether this root remains root against another confirmed one.
-// Of two that held the same, the one to which bytes have come stays: to change
-// now would fetch them again. Else the frozen ranks decide.
+// Of two that held the same when they were confirmed, the one to which clearly
+// more bytes have come stays: to change now would fetch them again. Else the
+// frozen ranks decide.
 func (e *Election) stays(c *Candidate) bool {
-	if theirs := c.Claim.Bytes > 0; theirs != e.serving && c.Claim.Rank.CompareHolding(e.frozen) == 0 {
-		return e.serving
+	if c.Claim.Rank.CompareHolding(e.frozen) == 0 {
+		if ahead(e.served, c.Claim.Bytes) {
+			return true
+		}
+		if ahead(c.Claim.Bytes, e.served) {
+			return false
+		}
 	}
 	return e.frozen.Outranks(e.self, c.Claim.Rank, c.Peer)
 }
@@ -109,7 +116,15 @@ func (e *Election) stays(c *Candidate) bool {
 // yields reports whether a root that claims c will give way to the one that
 // claims d although its rank is higher; see stays.
 func yields(c, d *wire.Claim) bool {
-	return c.Bytes == 0 && d.Bytes > 0 && c.Rank.CompareHolding(d.Rank) == 0
+	return c.Rank.CompareHolding(d.Rank) == 0 && ahead(d.Bytes, c.Bytes)
+}
+
+// ahead reports whether a root that received a bytes is clearly ahead of one
+// that received b. What they know of each other may be an announcement old:
+// with less of a difference they could disagree.
+func ahead(a, b int64) bool {
+	const clear = 256 << 10
+	return a > 0 && (b == 0 || a > 2*b+clear)
 }
 
 // followReason says why a confirmed root is followed by one who has none.

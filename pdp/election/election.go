@@ -139,13 +139,14 @@ type Election struct {
 
 	state    State
 	holding  wire.Rank // Complete and Prefix as they are now
-	serving  bool      // as root: bytes have come from the origin
+	served   int64     // bytes that came to this device from the origin
 	strength uint32
 	frozen   wire.Rank // of this device's confirmed claim
 	reason   wire.Reason
 
 	root      Candidate // valid in Following; in Deferring the candidate deferred to
 	challenge Candidate // a weaker confirmed root that the root has not answered
+	other     Candidate // the last weaker confirmed root heard of while following
 	sent      int       // tentative claims sent
 	late      int       // how often the confirmation was put off
 	wake      time.Duration
@@ -194,8 +195,9 @@ func (e *Election) Hold(prefix int, complete bool) {
 	}
 }
 
-// Serving tells whether bytes of the file come to this device from the origin.
-func (e *Election) Serving(yes bool) { e.serving = yes }
+// Served tells how many bytes of the file came to this device from the origin
+// in its present download.
+func (e *Election) Served(bytes int64) { e.served = bytes }
 
 // Rank returns the rank that a claim sent now carries, and why it is made.
 func (e *Election) Rank() (wire.Rank, wire.Reason) {
@@ -274,13 +276,20 @@ func (e *Election) RootLost(now time.Duration, why wire.Reason, out *Output) {
 }
 
 // Distrust stops listening to claims from an address for a while: its root
-// failed. If it is the root, the election starts again.
+// failed. If it is the root, another one that was heard a moment ago is
+// followed, whom the others may never have left, or the election starts again.
 func (e *Election) Distrust(now time.Duration, a netip.Addr, why wire.Reason, out *Output) {
 	e.ignore(now, a, e.cfg.Distrust)
-	if (e.state == Following || e.state == Deferring) && e.root.Addr.Addr() == a {
-		e.state = Following
-		e.RootLost(now, why, out)
+	if (e.state != Following && e.state != Deferring) || e.root.Addr.Addr() != a {
+		return
 	}
+	e.state = Following
+	if o := e.other; !o.Peer.IsZero() && now-o.Heard <= 2*e.cfg.Announce && !e.Distrusted(now, o.Addr.Addr()) {
+		e.other = Candidate{}
+		e.follow(o, why, out)
+		return
+	}
+	e.RootLost(now, why, out)
 }
 
 // ignore does not hear claims from an address for some time. A subnet full of

@@ -284,3 +284,70 @@ func TestElectionProperties(t *testing.T) {
 		}
 	})
 }
+
+// TestClearlyMoreBytesStay: of two roots that held the same when they were
+// confirmed the one that has received clearly more stays, and both see it so
+// though each knows of the other what it said a while ago.
+func TestClearlyMoreBytesStay(t *testing.T) {
+	const kib = 1 << 10
+	for _, x := range []struct {
+		mine, theirs int64
+		stays        bool // whose rank is lower
+	}{
+		{0, 0, false}, {1, 0, true}, {0, 1, false}, {64 * kib, 1, false}, {300 * kib, 1, true},
+		{4096 * kib, 64 * kib, true}, {4096 * kib, 2048 * kib, false}, {64 * kib, 4096 * kib, false},
+	} {
+		e := started(LAN(), 0, false)
+		now, _ := until(t, e, Root)
+		e.Served(x.mine)
+		r := claim(1, wire.Rank{Strength: 1<<31 - 1}.Confirm())
+		r.Claim.Bytes = x.theirs
+		var o Output
+		e.Claim(now+time.Second, r, &o)
+		if stays := e.State() == Root; stays != x.stays {
+			t.Errorf("%d bytes against %d of a higher rank: stays %v", x.mine, x.theirs, stays)
+		}
+		// Who follows the one hears the other.
+		f := started(LAN(), 0, false)
+		mine := claim(2, wire.Rank{Strength: 1}.Confirm())
+		mine.Claim.Bytes = x.mine
+		f.Claim(1, mine, &o)
+		f.Claim(2, r, &o)
+		if stays := f.Root().Peer == mine.Peer; stays != x.stays {
+			t.Errorf("%d bytes against %d of a higher rank: a follower stays %v", x.mine, x.theirs, stays)
+		}
+	}
+}
+
+// TestTheOtherRoot: who finds that its root lies follows the root that the
+// others never left, if it was heard a moment ago.
+func TestTheOtherRoot(t *testing.T) {
+	weak, strong := claim(1, wire.Rank{Strength: 1}.Confirm()), claim(2, wire.Rank{Strength: 2}.Confirm())
+	for _, x := range []struct {
+		later time.Duration
+		want  State
+	}{{time.Second, Following}, {2 * time.Second, Listening}} {
+		e := started(LAN(), 0, false)
+		var o Output
+		e.Claim(1, strong, &o)
+		e.Claim(2, weak, &o)
+		e.Claim(3, strong, &o) // it lives
+		e.Distrust(x.later, strong.Addr.Addr(), wire.ReasonDigestMismatch, &o)
+		if e.State() != x.want {
+			t.Errorf("%v later: %v, want %v", x.later, e.State(), x.want)
+		}
+		if r := e.Root(); r != nil && r.Peer != weak.Peer {
+			t.Errorf("follows %v", r.Peer)
+		}
+	}
+	// Of two that are found to lie, neither is followed again.
+	e := started(LAN(), 0, false)
+	var o Output
+	e.Claim(1, strong, &o)
+	e.Claim(2, weak, &o)
+	e.Distrust(3, weak.Addr.Addr(), wire.ReasonDigestMismatch, &o)
+	e.Distrust(4, strong.Addr.Addr(), wire.ReasonDigestMismatch, &o)
+	if e.State() != Listening {
+		t.Errorf("%v, want a new election", e.State())
+	}
+}

@@ -121,6 +121,9 @@ func lasting(why wire.Reason) bool {
 	return why == wire.ReasonOriginNotFound || why == wire.ReasonOriginForbidden
 }
 
+// Tried reports whether an attempt of this device's own has failed.
+func (p *Patience) Tried() bool { return p.own > 0 }
+
 // Last returns why the origin failed last.
 func (p *Patience) Last() wire.Reason { return p.last }
 
