@@ -213,6 +213,26 @@ func TestRefusedStarts(t *testing.T) {
 	}
 }
 
+// TestOthersData: the data of another account is left alone, also by root.
+func TestOthersData(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give a directory away")
+	}
+	o := newOffice(t)
+	o.start()
+	if err := o.stop(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(o.path("data"), 65534, -1); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"device list", "serve --listen 127.0.0.1:0 --http off --tftp off", "load list", "load refresh"} {
+		if _, code, errs := o.sh(strings.Fields(line)...); code != exitUsage || !strings.Contains(errs, "belongs to") {
+			t.Errorf("%s: %d %s", line, code, errs)
+		}
+	}
+}
+
 // TestRootWarning: a root whose key is offline is not renewed, and that is told
 // in time; with its key it is renewed and nothing is told.
 func TestRootWarning(t *testing.T) {

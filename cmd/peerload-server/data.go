@@ -42,7 +42,25 @@ func (d dataDir) prepare() error {
 			return fmt.Errorf("%w: %w; name another with --data", errData, err)
 		}
 	}
-	return nil
+	return d.owned()
+}
+
+// owned refuses the data of another account, also to root: files that this
+// account makes there, such as keys, that one could not use.
+func (d dataDir) owned() error {
+	info, err := os.Stat(string(d))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errData, err)
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(s.Uid) == os.Getuid() {
+		return nil
+	}
+	owner := "uid " + fmt.Sprint(s.Uid)
+	if u, err := user.LookupId(fmt.Sprint(s.Uid)); err == nil {
+		owner = u.Username
+	}
+	return fmt.Errorf("%w: %s belongs to %s: run this as that user, for example with sudo -u", errData, d, owner)
 }
 
 // sweep removes what an interrupted upload has left. Only who holds the lock

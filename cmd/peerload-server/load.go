@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -213,6 +214,9 @@ those of --data, or those of --repo.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if w.repo == "" { // the controller does it daily; this does it now, where its keys are
 				d := dataDir(r.data)
+				if err := errors.Join(requireData(d, r.database()), d.owned()); err != nil {
+					return err
+				}
 				w.repo, w.keys = d.repository(), d.keys()
 			}
 			w.json = r.json
