@@ -18,6 +18,9 @@ type Client struct {
 	// Helper is a program that runs in the seat of the first device beside its
 	// client, and the address that it listens on; nil if there is none.
 	Helper func(*Fetch) (argv []string, listens string)
+	// Sender is a program that starts with the devices, beside the file server,
+	// and sends the file to all of them by multicast; nil if there is none.
+	Sender func(*Fetch) (argv []string)
 	// Device is the command of device i.
 	Device func(f *Fetch, i int) (argv []string)
 	// Done tells from a line of output that the device has the file, and that
@@ -32,6 +35,8 @@ type Fetch struct {
 	Dir     string // for what the client prepares
 	Size    int64
 	Devices int
+	WAN     Rate
+	LAN     Rate
 	seat    func(i int) Seat
 	dir     func(i int) string
 }
@@ -46,7 +51,7 @@ func (f *Fetch) DeviceDir(i int) string { return f.dir(i) }
 func (m *measurement) fetch() *Fetch {
 	return &Fetch{
 		URL: m.url(), Source: m.public(), Dir: m.dir.Path, Size: int64(m.cfg.Size), Devices: m.cfg.Devices,
-		seat: m.site.Seat, dir: m.deviceDir,
+		WAN: m.cfg.WAN, LAN: m.cfg.LAN, seat: m.site.Seat, dir: m.deviceDir,
 	}
 }
 
@@ -92,6 +97,34 @@ func (m *measurement) startHelper(ctx context.Context) error {
 			return fmt.Errorf("%s does not listen on %s: %w\n%s", argv[0], listens, err, log)
 		}
 		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// sends reports whether the client has a sender beside the server.
+func (c MeasureConfig) sends() bool { return c.Client != nil && c.Client.Sender != nil }
+
+// sender returns the command of the client's sender.
+func (m *measurement) sender() Command {
+	argv := m.cfg.Client.Sender(m.fetch())
+	return Command{
+		// The server's side is where this process is.
+		Seat: Seat{Enter: func(f func() error) error { return f() }},
+		Path: argv[0], Args: argv[1:], EndsDone: true, Stdout: &m.sent, Stderr: &m.sent,
+	}
+}
+
+// watchSender ends the devices, by end, when the sender has ended and a device
+// still has not the file some time later: nobody will send it any more.
+func (m *measurement) watchSender(ctx context.Context, p *Proc, end func()) {
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopGrace)
+	defer cancel()
+	if !m.allHeld(ctx) {
+		end()
 	}
 }
 

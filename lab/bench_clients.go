@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"crypto/sha1"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // Curl returns the client curl: every device downloads by itself.
@@ -92,6 +94,54 @@ func lookSystem(name string) (string, error) {
 		return "", fmt.Errorf("%s is not installed", name)
 	}
 	return path, nil
+}
+
+// uftpShare is the part of the narrowest link that uftp is told to fill. It sends
+// at one fixed rate that a person has to set, without what Ethernet, IP and UDP
+// add; what does not fit is lost and sent again.
+const uftpShare = 0.9
+
+// UFTP returns uftp, which sends the file once, by multicast, from the server's
+// side to all devices: the site's routers pass it on, which a real WAN seldom
+// does. The sender is told who the devices are, so that it can begin as soon as
+// all have answered.
+func UFTP() (*Client, error) {
+	sender, err := exec.LookPath("uftp")
+	if err != nil {
+		return nil, fmt.Errorf("uftp is not installed")
+	}
+	receiver, err := exec.LookPath("uftpd")
+	if err != nil {
+		return nil, fmt.Errorf("uftpd is not installed")
+	}
+	id := func(f *Fetch, i int) string {
+		a := f.Seat(i).Addr.As4()
+		return fmt.Sprintf("0x%08X", binary.BigEndian.Uint32(a[:]))
+	}
+	const result = "RESULT;"
+	return &Client{
+		Name: "uftp, multicast over the WAN",
+		Sender: func(f *Fetch) []string {
+			rate := uftpShare * float64(min(f.WAN, f.LAN)) / float64(Kbit)
+			ids := make([]string, f.Devices)
+			for i := range ids {
+				ids[i] = id(f, i)
+			}
+			return []string{
+				sender, "-R", strconv.Itoa(int(rate)), "-M", announceGroup.String(), "-P", dataGroup.String(),
+				"-I", seatName, "-t", "8", "-H", strings.Join(ids, ","), f.Source,
+			}
+		},
+		Device: func(f *Fetch, i int) []string {
+			return []string{
+				receiver, "-d", "-q", "-U", id(f, i), "-D", f.DeviceDir(i), "-I", seatName,
+				"-M", announceGroup.String(), "-F", "/dev/stdout",
+			}
+		},
+		Done: func(line []byte) bool {
+			return bytes.HasPrefix(line, []byte(result)) && bytes.HasSuffix(line, []byte(";copied"))
+		},
+	}, nil
 }
 
 // aria2Port is where aria2 listens for other peers.

@@ -58,7 +58,7 @@ func TestCompareLoopback(t *testing.T) {
 	site := Scenario{Name: "tiny", WAN: 16 * Mbit, LAN: 100 * Mbit, Size: 50_000, Devices: []int{2, 20}}
 	var skipped, rows []string
 	cfg := benchConfig(t, "good")
-	cfg.Methods = []string{"http", "cut-through", "nginx"}
+	cfg.Methods = []string{"http", "one tree", "nginx"}
 	cfg.OnSkip = func(what, _ string) { skipped = append(skipped, what) }
 	cfg.OnRow = func(r Row) { rows = append(rows, r.Method) }
 	fast := site
@@ -94,23 +94,62 @@ func TestCompareTellsFailures(t *testing.T) {
 
 func TestRowGrows(t *testing.T) {
 	s := Scenario{WAN: 8 * Mbit, LAN: 80 * Mbit, Size: 1e6}
-	base := Row{Devices: 16, Size: 1e6, LastS: 17, MedianS: 16, P99S: 17, WANRatio: 16, CPUS: 2, BoundS: 1, Ratio: 17}
-	if r := base.grown(16, s); r != base {
+	base := Row{Devices: 16, Size: 1e6, LastS: 17, MedianS: 16, P99S: 17, WANRatio: 16, CPUS: 2, BoundS: 1, Ratio: 17, BusiestRatio: 15}
+	if r := base.grown(16, s, sharedWAN); r != base {
 		t.Errorf("the same site: %+v", r)
 	}
-	r := base.grown(48, s)
-	if r.LastS != 51 || r.WANRatio != 48 || r.CPUS != 6 || r.Ratio != 51 || !r.Computed {
+	r := base.grown(48, s, sharedWAN)
+	if r.LastS != 51 || r.MedianS != 48 || r.WANRatio != 48 || r.CPUS != 6 || r.Ratio != 51 || !r.Computed {
 		t.Errorf("three times the devices: %+v", r)
+	}
+	// Measured with half of the file, behind a full WAN: both count.
+	half := base
+	half.Size, half.LastS = 5e5, 8.5
+	if r := half.grown(16, s, sharedWAN); r.LastS != 17 || r.CPUS != 4 || !r.Computed || r.BoundS != 1 {
+		t.Errorf("twice the file: %+v", r)
+	}
+	if r := half.grown(32, s, sharedWAN); r.LastS != 34 {
+		t.Errorf("twice the file, twice the devices: %+v", r)
 	}
 	// Lock step over a long link, measured with a tenth of the file: its time
 	// grows with the file, and with the devices only where the WAN is full.
 	slow := base
 	slow.Size, slow.LastS, slow.WANRatio = 1e5, 10, 16
-	if r := slow.grown(16, s); r.LastS != 100 || r.WANRatio != 16 || math.Abs(r.Ratio-100) > 1e-9 || r.Size != 1e6 {
+	if r := slow.grown(16, s, sharedWAN); r.LastS != 100 || r.WANRatio != 16 || math.Abs(r.Ratio-100) > 1e-9 || r.Size != 1e6 {
 		t.Errorf("ten times the file: %+v", r)
 	}
-	if r := slow.grown(160, s); r.LastS != 160 {
+	if r := slow.grown(160, s, sharedWAN); r.LastS != 160 {
 		t.Errorf("with a full WAN: %+v", r)
+	}
+	// A cache: one copy over the WAN, and 0.1 s for each device after the 16th.
+	cache := base
+	cache.WANRatio, cache.LastS = 1, 2.5
+	if r := cache.grown(46, s, sharedPort); math.Abs(r.LastS-5.5) > 1e-9 || r.WANRatio != 1 || r.BusiestRatio != 45 || r.CPUS != 5.75 {
+		t.Errorf("a cache of 46 devices: %+v", r)
+	}
+}
+
+// TestScenarios holds what the issue of the bench asks for: the sites, and that
+// the lock step of a long link is measured with a part of the file.
+func TestScenarios(t *testing.T) {
+	all := Scenarios()
+	short := ShortScenarios()
+	for i, s := range all {
+		if !slices.Equal(s.Devices, []int{16, 48, 100}) || short[i].Name != s.Name || short[i].Size*5 != s.Size || short[i].Sample*5 != s.Sample {
+			t.Errorf("%+v, short %+v", s, short[i])
+		}
+		if bound := max(s.WAN.Time(int64(s.Size)), s.LAN.Time(int64(s.Size))).Seconds(); bound < 2 || bound > 8 {
+			t.Errorf("%s: a bound of %v s is too short to measure or too long to wait for", s.Name, bound)
+		}
+		classic := way{grow: sharedWAN, lockStep: true, change: func(*MeasureConfig) {}}
+		size := BenchConfig{}.measureConfig(s, 16, classic).Size
+		if most := (14 * time.Second).Seconds(); s.RTT > 0 && float64(size)/1428*s.RTT.Seconds() > most+0.1 || size > s.Size {
+			t.Errorf("%s: lock step is measured with %s", s.Name, size)
+		}
+	}
+	names := []string{"wan20", "wan2", "lan", "far20", "far2", "lossy"}
+	if !slices.EqualFunc(all, names, func(s Scenario, name string) bool { return s.Name == name }) {
+		t.Errorf("%+v", all)
 	}
 }
 
@@ -154,7 +193,7 @@ func TestForeignClients(t *testing.T) {
 	if !isolate(t) {
 		return
 	}
-	for name, find := range map[string]func() (*Client, error){"curl": Curl, "nginx": Cache, "aria2": Aria2} {
+	for name, find := range map[string]func() (*Client, error){"curl": Curl, "nginx": Cache, "aria2": Aria2, "uftp": UFTP} {
 		t.Run(name, func(t *testing.T) {
 			c, err := find()
 			if err != nil && os.Getenv("PEERLOAD_FOREIGN") == "1" {
@@ -172,10 +211,10 @@ func TestForeignClients(t *testing.T) {
 			if !r.OK() || r.Complete != 3 || r.TimedOut || r.Mode != c.Name {
 				t.Errorf("complete %d, timed out %v, failures %+v", r.Complete, r.TimedOut, r.Failures)
 			}
-			if most := map[string]float64{"curl": 3, "nginx": 1, "aria2": 3.1}[name]; r.WANRatio > most || r.WANRatio < 0.99 {
+			if most := map[string]float64{"curl": 3, "nginx": 1, "aria2": 3.1, "uftp": 1.2}[name]; r.WANRatio > most || r.WANRatio < 0.99 {
 				t.Errorf("WAN payload %.3f of the file, want at most %v", r.WANRatio, most)
 			}
-			if r.LastS < 0.5 || r.MedianS > r.LastS || r.BusiestSent == 0 {
+			if r.LastS < 0.5 || r.MedianS > r.LastS || r.BusiestSent == 0 || r.WANHeaders != (name == "uftp") {
 				t.Errorf("last %v, median %v, busiest %d", r.LastS, r.MedianS, r.BusiestSent)
 			}
 		})

@@ -72,6 +72,8 @@ func (c MeasureConfig) Validate() error {
 		return errors.New("without peers there is no root to kill")
 	case c.Client != nil && (c.Peers || c.Late > 0):
 		return errKillForeign
+	case c.sends() && c.Kind != KindNamespace:
+		return errors.New("only a namespace site carries multicast from the server")
 	case c.Late < 0 || c.Devices+c.Late > MaxDevices:
 		return fmt.Errorf("%d late devices are outside 0 to %d", c.Late, MaxDevices-c.Devices)
 	case c.Procs < -1:
@@ -128,6 +130,8 @@ type measurement struct {
 	logs  []*os.File
 
 	helper   *Proc     // of a foreign client; nil if none
+	sending  *Proc     // a foreign client's sender; nil if none
+	sent     tail      // what it said
 	lateZero time.Time // the late devices were started
 	lateFrom int64     // payload that the server had sent then
 
@@ -169,13 +173,18 @@ func Measure(ctx context.Context, cfg MeasureConfig) (_ *Result, err error) {
 	if cfg.Client != nil && cfg.Client.Done != nil {
 		helpers.Go(func() { m.endClients(watch, end) })
 	}
+	if m.sending != nil {
+		helpers.Go(func() { m.watchSender(watch, m.sending, end) })
+	}
 	m.wait()
 	stop()
 	helpers.Wait()
 	m.wait() // a device that was started meanwhile
-	if m.helper != nil {
-		end()
-		_ = m.helper.Wait() // it was ended, whatever it says of it
+	for _, p := range []*Proc{m.helper, m.sending} {
+		if p != nil {
+			end()
+			_ = p.Wait() // it was ended, whatever it says of it
+		}
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -228,6 +237,7 @@ func newSite(cfg MeasureConfig) (Site, error) {
 	if cfg.Kind == KindNamespace {
 		s, err := NewNamespaceSite(NamespaceConfig{
 			Devices: cfg.Devices + cfg.Late, WAN: cfg.WAN, LAN: cfg.LAN, RTT: cfg.RTT, Jitter: cfg.Jitter, Loss: cfg.Loss,
+			Multicast: cfg.sends(),
 		})
 		if err != nil {
 			return nil, err
@@ -339,11 +349,17 @@ func (m *measurement) start(ctx context.Context) error {
 	if err := m.startHelper(ctx); err != nil {
 		return err
 	}
+	if m.cfg.sends() {
+		commands = append(commands, m.sender())
+	}
 	m.base, _ = m.site.Wire()
 	procs, zero, err := StartAll(ctx, commands)
 	m.zero = zero
+	if m.cfg.sends() {
+		m.sending = procs[m.cfg.Devices]
+	}
 	m.mu.Lock()
-	m.procs = procs
+	m.procs = procs[:m.cfg.Devices]
 	m.mu.Unlock()
 	return err
 }

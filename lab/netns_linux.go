@@ -68,6 +68,9 @@ type NamespaceConfig struct {
 	// are 0 the kernel carries the WAN and shapes it.
 	RTT, Jitter time.Duration
 	Loss        Fraction
+	// Multicast makes the routers pass on what the server's side sends to the
+	// groups announceGroup and dataGroup.
+	Multicast bool
 }
 
 // Validate refuses what cannot be built.
@@ -77,6 +80,9 @@ func (c NamespaceConfig) Validate() error {
 	}
 	if c.Subnets < 0 || c.Subnets > min(MaxSubnets, c.Devices) {
 		return fmt.Errorf("%d subnets are outside 1 to %d", c.Subnets, min(MaxSubnets, c.Devices))
+	}
+	if c.Multicast && c.Subnets > forwardedLinks {
+		return fmt.Errorf("multicast reaches %d subnets at most, not %d", forwardedLinks, c.Subnets)
 	}
 	return c.link().Validate()
 }
@@ -104,6 +110,7 @@ type NamespaceSite struct {
 	config NamespaceConfig
 	ears   []*listener // one for every subnet
 	long   *longLink   // the WAN, if it is a long link
+	groups []*os.File  // multicast routes, while open
 }
 
 // NewNamespaceSite builds the site beside the network namespace of this
@@ -157,6 +164,11 @@ func (s *NamespaceSite) build(cfg NamespaceConfig) (err error) {
 	}
 	if err := s.buildLAN(cfg); err != nil {
 		return err
+	}
+	if cfg.Multicast {
+		if err := s.forwardGroups(); err != nil {
+			return err
+		}
 	}
 	return s.settled()
 }
@@ -542,7 +554,10 @@ func (s *NamespaceSite) Close() error {
 	if s.long != nil {
 		err = errors.Join(err, s.long.close())
 	}
-	s.ears, s.long = nil, nil
+	for _, g := range s.groups {
+		err = errors.Join(err, g.Close())
+	}
+	s.ears, s.long, s.groups = nil, nil, nil
 	for _, ns := range []netns.NsHandle{s.near, s.far} {
 		if ns.IsOpen() {
 			err = errors.Join(err, removeLinks(ns))

@@ -46,9 +46,12 @@ type Result struct {
 
 	WANBytes int64   `json:"wan_bytes"` // payload that the server sent
 	WANRatio float64 `json:"wan_ratio"` // WANBytes / Size
-	WireDown uint64  `json:"wire_down_bytes,omitempty"`
-	WireUp   uint64  `json:"wire_up_bytes,omitempty"`
-	Requests int     `json:"requests"`
+	// WANHeaders is true where a foreign sender beside the server sends: its
+	// bytes are counted on the WAN, with all headers.
+	WANHeaders bool   `json:"wan_bytes_with_headers,omitempty"`
+	WireDown   uint64 `json:"wire_down_bytes,omitempty"`
+	WireUp     uint64 `json:"wire_up_bytes,omitempty"`
+	Requests   int    `json:"requests"`
 
 	AwakeS       float64        `json:"awake_s"`        // until the last device's first word
 	FirstOriginS float64        `json:"first_origin_s"` // until the first payload byte left the server
@@ -138,6 +141,9 @@ func (m *measurement) result(timedOut bool) *Result {
 		r.WireDown, r.WireUp = w.Down-m.base.Down, w.Up-m.base.Up
 	}
 	r.WANBytes, r.Requests = m.server.Tally.Total(), m.server.Tally.Requests()
+	if c.sends() {
+		r.WANBytes, r.WANHeaders = int64(r.WireDown), true
+	}
 	r.WANRatio = float64(r.WANBytes) / float64(r.Size)
 	m.addTimes(r)
 	m.addBroadcasts(r)
@@ -209,6 +215,9 @@ func quantile(sorted []float64, q float64) float64 {
 
 // addDevices fills in what each device cost and whether it has its file.
 func (m *measurement) addDevices(r *Result) {
+	if m.helper != nil {
+		r.CPUS += m.helper.CPU().Seconds() // it runs on a device
+	}
 	for _, p := range append(slices.Clone(m.procs), m.dead...) {
 		r.Elections += p.File().Claims
 		r.CPUS += p.CPU().Seconds()
@@ -233,10 +242,14 @@ func (m *measurement) addDevices(r *Result) {
 		if reason == "" && !intact {
 			reason = "its file is missing or wrong"
 		}
+		silent := intact && v.Committed.IsZero()
+		if silent {
+			reason = "it did not say when it had the file"
+		}
 		if m.cfg.Client != nil && m.cfg.Client.Done != nil && intact {
 			err = nil // the lab has ended it
 		}
-		if !intact || err != nil {
+		if !intact || silent || err != nil {
 			r.Failures = append(r.Failures, Failure{p.Seat.Addr, exitText(err), reason, m.tails[i].String()})
 		}
 	}

@@ -211,6 +211,9 @@ func (f *benchFlags) compare(ctx context.Context, out io.Writer) error {
 	}
 	f.cfg.OnRow = func(row lab.Row) { f.tell(out, row) }
 	rows, err := lab.Compare(ctx, f.cfg, chosen)
+	if !f.json {
+		lab.RowsFoot(out)
+	}
 	if err != nil {
 		return err
 	}

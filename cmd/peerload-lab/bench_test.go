@@ -42,7 +42,7 @@ func TestBenchCompareShort(t *testing.T) {
 			last[row.Method] = row.LastS
 		}
 	}
-	if ours, plain := last["Peerload, cut-through"], last["HTTP per device"]; ours == 0 || ours > plain/4 {
+	if ours, plain := last["Peerload, two trees"], last["HTTP per device"]; ours == 0 || ours > plain/4 {
 		t.Errorf("16 devices took %.2f s through the peers and %.2f s without", ours, plain)
 	}
 }

@@ -1,0 +1,108 @@
+package lab
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// way is a way to bring the file to all devices.
+type way struct {
+	name   string
+	change func(*MeasureConfig)
+	ours   bool // the product
+	// each is true where every device downloads by itself.
+	each bool
+	// grow, if not nil, computes rows of more than eachUpTo devices, and of the
+	// scenario's file from those of its sample.
+	grow growth
+	// netns is true where the way needs a subnet of its own.
+	netns bool
+	// lockStep is true where a device gets a block in a round trip: over a long
+	// link that is measured for a while, and computed for the whole file.
+	lockStep bool
+}
+
+// growth computes from a measured row what a larger site of the scenario
+// takes, for the scenario's file: times, bytes and processor time.
+type growth func(r Row, devices int, s Scenario) Row
+
+// lockStepBlock is what the product's TFTP client moves in a round trip if it may
+// send nothing ahead, and lockStepTime is for how long that is looked at.
+const (
+	lockStepBlock = 1428
+	lockStepTime  = 14 * time.Second
+)
+
+// eachUpTo is how many devices are measured where a rule says the rest.
+const eachUpTo = 16
+
+// ways are the neighbours', as far as they are installed, and the product's.
+func (c BenchConfig) ways(skip func(what, why string)) []way {
+	all := []way{
+		{name: "TFTP per device", each: true, grow: sharedWAN, lockStep: true, change: func(c *MeasureConfig) {
+			// Lock step, as phones do it: one block, one acknowledgement.
+			c.TFTP, c.Args = true, []string{"--tftp-window", "1"}
+		}},
+		{name: "HTTP per device", each: true, grow: sharedWAN, change: func(*MeasureConfig) {}},
+	}
+	for _, f := range []struct {
+		name string
+		find func() (*Client, error)
+		grow growth
+	}{{"nginx cache", Cache, sharedPort}, {"aria2", Aria2, nil}, {"uftp", UFTP, nil}} {
+		client, err := f.find()
+		if err != nil {
+			skip(f.name, err.Error())
+			continue
+		}
+		all = append(all, way{name: client.Name, netns: true, grow: f.grow, change: func(m *MeasureConfig) { m.Client = client }})
+	}
+	for _, p := range []struct{ name, flag, value string }{
+		{"Peerload, store and forward", "--profile", "classic"},
+		{"Peerload, one tree", "--trees", "1"},
+		{"Peerload, two trees", "--trees", "2"},
+	} {
+		all = append(all, way{name: p.name, ours: true, change: func(m *MeasureConfig) {
+			m.Peers, m.Args = true, []string{p.flag, p.value}
+		}})
+	}
+	return slices.DeleteFunc(all, func(w way) bool {
+		return len(c.Methods) > 0 && !slices.ContainsFunc(c.Methods, func(part string) bool {
+			return strings.Contains(strings.ToLower(w.name), strings.ToLower(part))
+		})
+	})
+}
+
+// sharedWAN grows a row of devices that each download by themselves. The WAN is
+// all that they share, so bytes grow with them, and time where the WAN is full.
+// Where the way sets the pace, as blocks in lock step do over a long link, a
+// device takes the same time until the WAN is full.
+func sharedWAN(r Row, devices int, s Scenario) Row {
+	more, larger := float64(devices)/float64(r.Devices), float64(s.Size)/float64(r.Size)
+	full := s.WAN.Time(int64(s.Size)).Seconds() * float64(devices)
+	paced := r.LastS > 2*s.WAN.Time(r.Size).Seconds()*float64(r.Devices)
+	for _, t := range []*float64{&r.LastS, &r.MedianS, &r.P99S} {
+		if *t *= larger; paced {
+			*t = max(*t, full)
+		} else {
+			*t *= more
+		}
+	}
+	r.WANRatio *= more
+	r.CPUS *= more * larger
+	return r
+}
+
+// sharedPort grows a row of devices that all get the file through the port of
+// one of them: each further device costs a copy through that port at least.
+func sharedPort(r Row, devices int, s Scenario) Row {
+	more, larger := float64(devices)/float64(r.Devices), float64(s.Size)/float64(r.Size)
+	copies := s.LAN.Time(int64(s.Size)).Seconds() * float64(devices-r.Devices)
+	for _, t := range []*float64{&r.LastS, &r.MedianS, &r.P99S} {
+		*t = *t*larger + copies
+	}
+	r.BusiestRatio *= float64(devices-1) / float64(r.Devices-1)
+	r.CPUS *= more * larger
+	return r
+}
