@@ -279,16 +279,30 @@ func (c *Config) tlsConfig(withCert bool) *tls.Config {
 	return t
 }
 
+// dial connects from LocalAddr. A server that has no address of its family is
+// reached from an address that the system chooses: peers speak IPv4, servers
+// need not.
+func (c *Config) dial(ctx context.Context, network, to string) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: c.ConnectTimeout}
+	if !c.LocalAddr.IsValid() {
+		return dialer.DialContext(ctx, network, to)
+	}
+	dialer.LocalAddr = net.TCPAddrFromAddrPort(netipPort(c.LocalAddr))
+	conn, err := dialer.DialContext(ctx, network, to)
+	var family *net.AddrError
+	if errors.As(err, &family) {
+		dialer.LocalAddr = nil
+		return dialer.DialContext(ctx, network, to)
+	}
+	return conn, err
+}
+
 // transport returns net/http's transport in our configuration.
 func (c *Config) transport(withCert bool) *http.Transport {
-	dialer := &net.Dialer{Timeout: c.ConnectTimeout}
-	if c.LocalAddr.IsValid() {
-		dialer.LocalAddr = net.TCPAddrFromAddrPort(netipPort(c.LocalAddr))
-	}
 	var one http.Protocols
 	one.SetHTTP1(true) // one body at a time needs no streams
 	t := &http.Transport{
-		DialContext: dialer.DialContext, TLSClientConfig: c.tlsConfig(withCert), TLSHandshakeTimeout: c.ConnectTimeout,
+		DialContext: c.dial, TLSClientConfig: c.tlsConfig(withCert), TLSHandshakeTimeout: c.ConnectTimeout,
 		DisableCompression: true, MaxIdleConns: 4, MaxIdleConnsPerHost: 2, IdleConnTimeout: idleConnection,
 		ResponseHeaderTimeout: c.StallTimeout, MaxResponseHeaderBytes: 64 << 10, Protocols: &one,
 	}

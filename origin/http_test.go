@@ -392,6 +392,23 @@ func TestLocalAddrAndNoProxy(t *testing.T) {
 	}
 }
 
+// A server without an address of the own family is reached nevertheless.
+func TestServerOfAnotherFamily(t *testing.T) {
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skip("no IPv6 here:", err)
+	}
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }))
+	s.Listener.Close()
+	s.Listener = l
+	s.Start()
+	defer s.Close()
+	m := newMux(t, Config{LocalAddr: netip.MustParseAddr("127.0.0.88")})
+	if got, _, err := get(m, Request{URL: parseURL(t, s.URL), Size: load.UnknownSize}); err != nil || string(got) != "hello" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // The rate holds for all bodies together, to the microsecond in virtual time.
 func TestPacer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -91,7 +91,8 @@ type Config struct {
 	StallTimeout time.Duration
 	// LimitRate is the most bytes in a second, all bodies together. 0: no limit.
 	LimitRate int64
-	// LocalAddr to connect from. Zero: the system's choice.
+	// LocalAddr to connect from, to servers that have an address of its family.
+	// Zero: the system's choice.
 	LocalAddr netip.Addr
 	// WindowSize and Slide of TFTP in blocks: see tftp.Client. 0: the client's
 	// defaults, or less where LimitRate is low.

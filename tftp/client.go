@@ -55,7 +55,8 @@ type Client struct {
 	// MaxSize is the largest body in bytes. 0: no limit of its own; the size
 	// that the server announces always is one.
 	MaxSize int64
-	// LocalAddr to send from. Zero: the system's choice.
+	// LocalAddr to send from, to servers that have an address of its family.
+	// Zero: the system's choice.
 	LocalAddr netip.Addr
 	// NetASCII asks for the netascii mode: line ends are translated, and
 	// neither size nor offset exist. False: octet.
@@ -139,7 +140,8 @@ func (c *Client) Get(ctx context.Context, server, file string, offset int64) (*R
 	return nil, fmt.Errorf("%s from %s: %w", file, server, err)
 }
 
-// resolve returns the addresses to try, those of LocalAddr's family only.
+// resolve returns the addresses to try: those of LocalAddr's family, if there
+// are any.
 func (c *Client) resolve(ctx context.Context, server string) ([]netip.AddrPort, error) {
 	host, portText, err := net.SplitHostPort(server)
 	port := uint64(DefaultPort)
@@ -154,18 +156,26 @@ func (c *Client) resolve(ctx context.Context, server string) ([]netip.AddrPort, 
 	} else if found, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host); err != nil {
 		return nil, err
 	}
-	var addresses []netip.AddrPort
+	var own, other []netip.AddrPort
 	for _, a := range found {
-		a = a.Unmap()
-		if c.LocalAddr.IsValid() && c.LocalAddr.Unmap().Is4() != a.Is4() || len(addresses) == maxAddresses {
-			continue
+		if at := netip.AddrPortFrom(a.Unmap(), uint16(port)); c.from(at).IsValid() {
+			own = append(own, at)
+		} else {
+			other = append(other, at)
 		}
-		addresses = append(addresses, netip.AddrPortFrom(a, uint16(port)))
 	}
-	if len(addresses) == 0 {
-		return nil, fmt.Errorf("tftp: %s has no address that %s can reach", host, c.LocalAddr)
+	if len(own) == 0 {
+		own = other
 	}
-	return addresses, nil
+	return own[:min(len(own), maxAddresses)], nil
+}
+
+// from returns LocalAddr where it is of the server's family, else nothing.
+func (c *Client) from(server netip.AddrPort) netip.Addr {
+	if local := c.LocalAddr.Unmap(); local.IsValid() && local.Is4() == server.Addr().Is4() {
+		return local
+	}
+	return netip.Addr{}
 }
 
 // ask sends the request, and once more without options if these are the
@@ -214,7 +224,7 @@ var errBadOAck = errors.New("the server granted what was not asked")
 
 // open sends one form of the request until the server answers.
 func (c *Client) open(ctx context.Context, server netip.AddrPort, req packet) (_ *Reader, err error) {
-	local := c.LocalAddr
+	local := c.from(server)
 	if !local.IsValid() {
 		local = netip.IPv4Unspecified()
 		if server.Addr().Is6() {

@@ -45,6 +45,28 @@ func fetch(c *Client, server, file string, offset int64) ([]byte, *Reader, error
 	return b, r, err
 }
 
+// A server without an address of the own family is reached nevertheless.
+func TestServerOfAnotherFamily(t *testing.T) {
+	pc, err := net.ListenPacket("udp6", "[::1]:0")
+	if err != nil {
+		t.Skip("no IPv6 here:", err)
+	}
+	root, err := os.OpenRoot(dirWith(t, []byte("hello")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- (&Server{Files: Dir(root)}).Serve(ctx, pc) }()
+	got, _, err := fetch(&Client{LocalAddr: netip.MustParseAddr("127.0.0.77")}, pc.LocalAddr().String(), "f", 0)
+	if err != nil || string(got) != "hello" {
+		t.Errorf("%q, %v", got, err)
+	}
+	cancel()
+	<-done
+}
+
 func TestGet(t *testing.T) {
 	for _, size := range []int{0, 1, 511, 512, 513, 1427, 1428, 1429, 1428 * 16, 1428*16 + 1, 300_000} {
 		want := content(size)
