@@ -130,6 +130,9 @@ func text(a netip.AddrPort) string {
 
 // note reports a decision of the machine.
 func (j *job) note(n pdp.Note) {
+	if n.Kind == report.KindConflict && n.Peer.Addr() == j.dev.self.Addr.Addr() {
+		return // another process of this device, which rightly has its id
+	}
 	e := j.statusEvent()
 	e.Event, e.Reason, e.Message = n.Kind, n.Reason.String(), n.Text
 	j.mu.Lock()

@@ -95,6 +95,28 @@ func TestTwoAtOneAddress(t *testing.T) {
 	srv.once(nearlyOnce)
 }
 
+// TestTwoOfOneDevice: two processes of one device have its id and its address,
+// which is no conflict.
+func TestTwoOfOneDevice(t *testing.T) {
+	t.Parallel()
+	body := content(3, 2*mib)
+	srv := newServer(t, body)
+	srv.set(func(s *server) { s.rate = 2 * mib })
+	s := newSite(t)
+	var ds []*device
+	for _, n := range []string{"a", "b"} {
+		ds = append(ds, s.getAs(startup{state: s.dir + "/state", out: s.dir + "/" + n}, addrOf(0), srv.url(), "--sha256", shaOf(body)))
+	}
+	for _, d := range ds {
+		d.wait(15*time.Second, 0)
+		d.holds(body)
+		if n := d.count(func(e report.Event) bool { return e.Event == report.KindConflict }); n > 0 {
+			t.Errorf("%d conflicts of a device with itself", n)
+		}
+	}
+	srv.once(nearlyOnce)
+}
+
 // TestTwoForOneName: two processes of one device want to write one name.
 func TestTwoForOneName(t *testing.T) {
 	t.Parallel()
