@@ -48,7 +48,7 @@ func (d *Daemon) checkIn(ctx context.Context) error {
 		return ctx.Err()
 	case errors.Is(err, provision.ErrFile):
 		d.log.Error("bad provisioning file: the last good one stays in force", "from", a.from, "error", err)
-		d.failure("", "", "bad-provisioning", err)
+		d.failure("", "", reasonProvisioning, err)
 	case err != nil:
 		d.log.Warn("not provisioned", "error", err)
 	default:
@@ -69,7 +69,7 @@ func (d *Daemon) accept(a answer) error {
 	}
 	assigned, err := a.file.Assigned(policy.Builtin(), d.config().Model)
 	if err != nil {
-		d.failure("", "", "wrong-model", err)
+		d.failure("", "", reasonModel, err)
 		return err
 	}
 	kept := filepath.Join(d.config().State, provisionName)

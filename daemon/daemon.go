@@ -427,7 +427,7 @@ func (d *Daemon) place(ctx context.Context) {
 	s, warnings, err := openSite(key, c)
 	if err != nil {
 		d.log.Error("this device cannot share: it downloads by itself until it can", "error", err)
-		d.failure("", "", "no-address", err)
+		d.failure("", "", reasonNoAddress, err)
 		key.sharing = false
 		if s, warnings, err = openSite(key, c); err != nil {
 			d.log.Error("no place on the network", "error", err)
@@ -451,7 +451,7 @@ func (d *Daemon) offer(s *site) {
 		if ok && (i.State == slot.StateComplete || i.State == slot.StateConfirmed || i.State == slot.StateTrial) {
 			if err := s.hold(d.slots.Dir(i.Slot), i, group); err != nil {
 				d.log.Error("a component that should be there is not offered", "load", i.Name, "error", err)
-				d.failure(i.Name, "", "damaged", err)
+				d.failure(i.Name, "", reasonDamaged, err)
 			}
 		}
 	}

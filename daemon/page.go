@@ -164,7 +164,7 @@ func (d *Daemon) devicePage(ja bool) []byte {
 	h.fact("mac", mac)
 	h.fact("address", st.Address)
 	h.fact("state", h.say("state "+st.State))
-	h.fact("why", st.Message)
+	h.fact("why", h.why(st.Reason, st.Message))
 	h.fact("program", st.Program)
 	if told.From == "" {
 		told.From = h.say("never")
@@ -224,7 +224,10 @@ func (h *html) settings(set settings) {
 			label = s.LabelJA
 		}
 		from := h.say("level " + a.Level.String())
-		if a.Reason != "" {
+		switch {
+		case a.Reason != "" && h.ja:
+			from += ": このモデルでは使えません"
+		case a.Reason != "":
 			from += ": " + a.Reason
 		}
 		var others []string
@@ -247,7 +250,7 @@ func dash(s string) string {
 func (h *html) files(files []*agent.FileStatus) {
 	h.begin("files", "file", "progress", "role", "source", "root", "parent", "children", "why")
 	for _, f := range files {
-		why := whyOf(f)
+		why := h.why(whyOf(f))
 		h.row(escape(f.File), fmt.Sprintf("%d %%", f.Percent), escape(h.say("role "+orNone(f.Role))), escape(h.say("source "+orNone(f.Source))),
 			escape(dash(f.Root)), escape(dash(f.Parent)), escape(dash(strings.Join(f.Children, ", "))), escape(why))
 	}
@@ -256,19 +259,15 @@ func (h *html) files(files []*agent.FileStatus) {
 
 // whyOf is the last decision about where the bytes of a file come from. That a
 // child is done with its parent is none.
-func whyOf(f *agent.FileStatus) string {
-	why := ""
+func whyOf(f *agent.FileStatus) (code, message string) {
 	for _, d := range f.Decisions {
 		switch d.Event {
 		case report.KindRole, report.KindSource, report.KindParent, report.KindFallback, report.KindFailed:
 			if d.Reason == wire.ReasonDone.String() {
 				continue
 			}
-			why = d.Message
-			if d.Reason != "" && d.Reason != wire.ReasonNone.String() {
-				why = d.Reason + ": " + why
-			}
+			code, message = d.Reason, d.Message
 		}
 	}
-	return why
+	return code, message
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/peerload/peerload/agent"
 	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/slot"
@@ -217,17 +218,17 @@ func reasonOf(err error) string {
 	case errors.As(err, &e):
 		return e.Reason.String()
 	case errors.Is(err, trust.ErrUnknownTarget):
-		return "no-such-load"
+		return reasonNoLoad
 	case errors.As(err, &t):
-		return "trust"
+		return reasonTrust
 	case errors.Is(err, agent.ErrModel):
-		return "wrong-model"
+		return reasonModel
 	case errors.Is(err, ErrBudget):
-		return "disk-budget"
+		return reasonBudget
 	case errors.Is(err, slot.ErrNoSpace):
-		return "disk"
+		return wire.ReasonDisk.String()
 	case errors.Is(err, slot.ErrDigest), errors.Is(err, slot.ErrDamaged), errors.Is(err, slot.ErrIncomplete):
-		return "digest-mismatch"
+		return wire.ReasonDigestMismatch.String()
 	}
-	return "refused"
+	return reasonRefused
 }

@@ -39,11 +39,11 @@ func (d *Daemon) booted() error {
 		rolled, err := d.slots.Boot()
 		if err != nil {
 			d.log.Error("the load on trial was not confirmed, and there is no way back", "error", err)
-			d.failure(r.Load, "", "no-way-back", err)
+			d.failure(r.Load, "", reasonNoWayBack, err)
 		}
 		if rolled {
 			return d.change(func(r *record) {
-				r.Phase, r.Reason, r.Message = phaseRollback, "not-confirmed", "the device was started again before the load was confirmed"
+				r.Phase, r.Reason, r.Message = phaseRollback, reasonNotConfirmed, "the device was started again before the load was confirmed"
 			})
 		}
 	}
@@ -61,7 +61,7 @@ func (d *Daemon) booted() error {
 		case !trial && r.Phase == phaseTrial && ok && a.Name == r.Load && a.State == slot.StateConfirmed:
 			r.Phase, r.State, r.Reason, r.Message = phaseIdle, report.StateIdle, "", ""
 		case !trial && r.Phase == phaseTrial && d.slots.Inactive().State == slot.StateFailed:
-			r.Phase, r.Reason = phaseRollback, "not-confirmed"
+			r.Phase, r.Reason = phaseRollback, reasonNotConfirmed
 		}
 	})
 }
@@ -212,7 +212,7 @@ func (d *Daemon) download(ctx context.Context, r record) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return d.giveUp(r, "installer", err, false)
+		return d.giveUp(r, reasonInstaller, err, false)
 	}
 	version, err := d.stage(ctx, r.Load)
 	switch {
@@ -237,7 +237,7 @@ func (d *Daemon) install(ctx context.Context, r record) error {
 		if _, undo := d.installs().Do(ctx, StepRollback, d.job(r)); undo != nil {
 			d.log.Error("the installer could not undo its work", "error", undo)
 		}
-		return d.giveUp(r, "installer", err, true)
+		return d.giveUp(r, reasonInstaller, err, true)
 	}
 	// The slot is switched in the next phase: a power cut between finds what
 	// is still to be done.
@@ -260,13 +260,13 @@ func (d *Daemon) switched(r record) error {
 
 func (d *Daemon) reboot(ctx context.Context, r record) error {
 	if err := d.switched(r); err != nil {
-		return d.giveUp(r, "switch", err, false)
+		return d.giveUp(r, reasonSwitch, err, false)
 	}
 	if _, err := d.installs().Do(ctx, StepReboot, d.job(r)); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
-		return d.back("reboot", err)
+		return d.back(reasonReboot, err)
 	}
 	timer := time.NewTimer(rebootWait)
 	defer timer.Stop()
@@ -274,17 +274,17 @@ func (d *Daemon) reboot(ctx context.Context, r record) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
-		return d.back("reboot", fmt.Errorf("the device is still up %v after it was told to restart", rebootWait))
+		return d.back(reasonReboot, fmt.Errorf("the device is still up %v after it was told to restart", rebootWait))
 	}
 }
 
 // trial waits for the new load to be confirmed, and goes back if it is not.
 func (d *Daemon) trial(ctx context.Context, r record) error {
 	if err := d.switched(r); err != nil {
-		return d.giveUp(r, "switch", err, false)
+		return d.giveUp(r, reasonSwitch, err, false)
 	}
 	if r.Starts > maxStarts {
-		return d.back("not-confirmed", fmt.Errorf("the daemon was started %d times during the trial", r.Starts))
+		return d.back(reasonNotConfirmed, fmt.Errorf("the daemon was started %d times during the trial", r.Starts))
 	}
 	c := d.config()
 	began := time.Now()
@@ -307,7 +307,7 @@ func (d *Daemon) trial(ctx context.Context, r record) error {
 			return ctx.Err()
 		case <-tick.C:
 		case <-deadline.C:
-			return d.back("not-confirmed", fmt.Errorf("the load was not confirmed within %v: %w", c.ConfirmTimeout, why))
+			return d.back(reasonNotConfirmed, fmt.Errorf("the load was not confirmed within %v: %w", c.ConfirmTimeout, why))
 		}
 	}
 }
@@ -335,7 +335,7 @@ func (d *Daemon) commit(ctx context.Context, r record) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return d.back("installer", err)
+		return d.back(reasonInstaller, err)
 	}
 	if err := d.slots.Confirm(); err != nil {
 		return err
@@ -365,7 +365,7 @@ func (d *Daemon) rollback(ctx context.Context, r record) error {
 			// A load that does not work, and no other: it ends its trial so that
 			// the other slot can take the next load, and stays known as failed.
 			d.log.Error("there is no load to go back to", "load", r.Load, "error", err)
-			d.failure(r.Load, "", "no-way-back", err)
+			d.failure(r.Load, "", reasonNoWayBack, err)
 			state, err = report.StateFailed, d.slots.Confirm()
 		}
 		if err != nil {
@@ -378,7 +378,7 @@ func (d *Daemon) rollback(ctx context.Context, r record) error {
 	}
 	if err != nil {
 		d.log.Error("the installer could not go back", "error", err)
-		d.failure(r.Load, "", "installer", err)
+		d.failure(r.Load, "", reasonInstaller, err)
 	}
 	d.failure(r.Load, "", r.Reason, errors.New(r.Message))
 	d.sink.count.upgrade("rolled-back")

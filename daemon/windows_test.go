@@ -23,6 +23,7 @@ import (
 
 	"github.com/leodido/go-syslog/v4/rfc5424"
 
+	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -123,6 +124,23 @@ func TestCSCsh20977_LabelsInTwoLanguages(t *testing.T) {
 			t.Errorf("%s is missing in a language", key)
 		}
 	}
+	for code, w := range reasons {
+		if w[0] == "" || w[1] == "" || code != wire.ReasonNone.String() && w[0] == w[1] {
+			t.Errorf("reason %s is missing in a language", code)
+		}
+	}
+	n := 0
+	for ; !strings.HasPrefix(wire.Reason(n).String(), "reason-"); n++ {
+		if _, ok := reasons[wire.Reason(n).String()]; !ok {
+			t.Errorf("the page has no text for the reason %s", wire.Reason(n))
+		}
+	}
+	if n < 40 {
+		t.Errorf("only %d reasons are looked at", n)
+	}
+	if p := get(t, base, "ja"); !strings.Contains(p, "この機器がファイルのルート (root-of-file: ") {
+		t.Errorf("why a file comes from the server is not told in Japanese:\n%s", p)
+	}
 	for _, s := range policy.Settings() {
 		if s.Label == "" || s.LabelJA == "" {
 			t.Errorf("%s is missing in a language", s.Name)
@@ -166,7 +184,8 @@ func TestCSCus67416_WhyFromTheServer(t *testing.T) {
 	source := func(r *runner) (string, string) {
 		for _, f := range r.rec.Status().Files {
 			if f.File == "app.bin" {
-				return f.Source, whyOf(f)
+				code, message := whyOf(f)
+				return f.Source, (&html{}).why(code, message)
 			}
 		}
 		return "", ""
