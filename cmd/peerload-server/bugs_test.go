@@ -168,4 +168,10 @@ func TestCSCsh20977(t *testing.T) {
 	if n != len(policy.Settings()) {
 		t.Errorf("%d settings are shown", n)
 	}
+	for locale, want := range map[string]string{"ja_JP.UTF-8": "ピアファームウェア共有", "C": "Peer firmware sharing: "} {
+		o.env = append(o.env, "LC_ALL="+locale)
+		if out := o.ok("enterprise show"); !strings.Contains(out, want) {
+			t.Errorf("in %s: %s", locale, out)
+		}
+	}
 }

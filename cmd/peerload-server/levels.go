@@ -45,7 +45,10 @@ func levelSettings(r *reach, cmd *cobra.Command, c *client, path string) error {
 		if s.Value != nil {
 			value = *s.Value
 		}
-		return []string{s.Name, value, s.Help}
+		if japanese() {
+			return []string{s.Name, value, s.LabelJA + ": " + s.HelpJA}
+		}
+		return []string{s.Name, value, s.Label + ": " + s.Help}
 	})
 }
 

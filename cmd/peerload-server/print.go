@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -54,6 +55,18 @@ func list[T any](r *reach, cmd *cobra.Command, event string, items []T, header s
 		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 	return w.Flush()
+}
+
+// japanese reports whether the locale asks for Japanese (POSIX: the first of the
+// three that is set counts). What settings are for is then told so, as the API
+// and the pages tell it; names and words that commands take stay as they are.
+func japanese() bool {
+	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+		if v := os.Getenv(name); v != "" {
+			return strings.HasPrefix(v, "ja")
+		}
+	}
+	return false
 }
 
 // printable keeps what others have written from moving the cursor.
