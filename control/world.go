@@ -49,34 +49,29 @@ func (c *Controller) world(ctx context.Context, tx Tx) (*world, error) {
 
 // profile returns a profile, nil if name is "" or there is none of that name.
 func (w *world) profile(ctx context.Context, name string) (*Profile, error) {
-	if p, ok := w.profiles[name]; ok || name == "" {
-		return p, nil
-	}
-	p, ok, err := lookup(ctx, w.tx.Profiles(), name)
-	if err != nil {
-		return nil, err
-	}
-	w.profiles[name] = nil
-	if ok {
-		w.profiles[name] = &p
-	}
-	return w.profiles[name], nil
+	return once(ctx, w.profiles, w.tx.Profiles(), name)
 }
 
-// load returns a load, nil if there is none of that name.
+// load returns a load, nil if name is "" or there is none of that name.
 func (w *world) load(ctx context.Context, name string) (*Load, error) {
-	if l, ok := w.loads[name]; ok || name == "" {
-		return l, nil
+	return once(ctx, w.loads, w.tx.Loads(), name)
+}
+
+// once looks a thing up in the store the first time that it is asked for; nil
+// says that there is none.
+func once[T, F any](ctx context.Context, seen map[string]*T, t Table[T, F], name string) (*T, error) {
+	if v, ok := seen[name]; ok || name == "" {
+		return v, nil
 	}
-	l, ok, err := lookup(ctx, w.tx.Loads(), name)
+	v, ok, err := lookup(ctx, t, name)
 	if err != nil {
 		return nil, err
 	}
-	w.loads[name] = nil
+	seen[name] = nil
 	if ok {
-		w.loads[name] = &l
+		seen[name] = &v
 	}
-	return w.loads[name], nil
+	return seen[name], nil
 }
 
 // LoadAt is a load and the level that assigns it.

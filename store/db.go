@@ -170,41 +170,25 @@ func (t *tx) rows(ctx context.Context, what, query string, args []any, scan func
 	return nil
 }
 
-func (t *tx) Devices() control.Table[control.Device, control.DeviceFilter] {
-	return &table[control.Device, control.DeviceFilter, *control.Device]{t, devices}
+// in opens a table.
+func in[T, F any, P interface {
+	*T
+	thing
+}](t *tx, of schema[T, F]) control.Table[T, F] {
+	return &table[T, F, P]{t, of}
 }
 
-func (t *tx) Profiles() control.Table[control.Profile, control.TextFilter] {
-	return &table[control.Profile, control.TextFilter, *control.Profile]{t, profiles}
-}
-
-func (t *tx) Enterprises() control.Table[control.Enterprise, control.None] {
-	return &table[control.Enterprise, control.None, *control.Enterprise]{t, enterprises}
-}
-
-func (t *tx) Models() control.Table[control.ModelEntry, control.None] {
-	return &table[control.ModelEntry, control.None, *control.ModelEntry]{t, models}
-}
-
-func (t *tx) Loads() control.Table[control.Load, control.LoadFilter] {
-	return &table[control.Load, control.LoadFilter, *control.Load]{t, loads}
-}
-
-func (t *tx) States() control.Table[control.DeviceState, control.StateFilter] {
-	return &table[control.DeviceState, control.StateFilter, *control.DeviceState]{t, states}
-}
-
-func (t *tx) Accounts() control.Table[control.Account, control.TextFilter] {
-	return &table[control.Account, control.TextFilter, *control.Account]{t, accounts}
-}
-
+func (t *tx) Devices() control.Table[control.Device, control.DeviceFilter]    { return in(t, devices) }
+func (t *tx) Profiles() control.Table[control.Profile, control.TextFilter]    { return in(t, profiles) }
+func (t *tx) Enterprises() control.Table[control.Enterprise, control.None]    { return in(t, enterprises) }
+func (t *tx) Models() control.Table[control.ModelEntry, control.None]         { return in(t, models) }
+func (t *tx) Loads() control.Table[control.Load, control.LoadFilter]          { return in(t, loads) }
+func (t *tx) States() control.Table[control.DeviceState, control.StateFilter] { return in(t, states) }
+func (t *tx) Accounts() control.Table[control.Account, control.TextFilter]    { return in(t, accounts) }
 func (t *tx) Credentials() control.Table[control.Credential, control.CredentialFilter] {
-	return &table[control.Credential, control.CredentialFilter, *control.Credential]{t, credentials}
+	return in(t, credentials)
 }
-
-func (t *tx) Throttles() control.Table[control.Throttle, control.None] {
-	return &table[control.Throttle, control.None, *control.Throttle]{t, throttles}
-}
+func (t *tx) Throttles() control.Table[control.Throttle, control.None] { return in(t, throttles) }
 
 func (t *tx) History() control.Log[control.HistoryEntry, control.HistoryFilter] {
 	return &log[control.HistoryEntry, control.HistoryFilter]{t, history}
