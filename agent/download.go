@@ -19,10 +19,10 @@ import (
 
 // prepare connects to the origin without asking for a body.
 func (j *job) prepare() {
-	if j.spec.Fetch != nil || len(j.spec.Sources) == 0 {
+	u := j.origin()
+	if j.spec.Fetch != nil || u == nil {
 		return
 	}
-	u := j.spec.Sources[j.source]
 	go func() { _ = j.dev.cfg.Origin.Prepare(j.ctx, u) }()
 }
 
@@ -70,10 +70,10 @@ func (d *download) run() {
 		why = originReason(err)
 		d.job.mu.Lock()
 		d.job.originErr = err
-		if n := len(d.job.spec.Sources); n > 1 && why != wire.ReasonOriginWrong {
-			d.job.source = (d.job.source + 1) % n
-		}
 		d.job.mu.Unlock()
+		if n := uint32(len(d.job.spec.Sources)); n > 1 && why != wire.ReasonOriginWrong {
+			d.job.source.Store((d.job.source.Load() + 1) % n)
+		}
 	}
 	d.tell(pdp.OriginEnded{Reason: why, Size: size})
 }
@@ -127,6 +127,7 @@ func (d *download) opened(b *origin.Body, epoch uint64) {
 	d.part, d.gen = j.content()
 	j.mu.Lock()
 	j.epoch, j.validator = epoch, b.Validator
+	j.originErr = nil // it answers again: what it said before is over
 	j.mu.Unlock()
 }
 
@@ -148,7 +149,7 @@ func (d *download) open() (*origin.Body, error) {
 	validator := j.validator
 	j.mu.Unlock()
 	b, err := j.dev.cfg.Origin.Open(d.ctx, origin.Request{
-		URL: j.spec.Sources[j.source], Offset: off, Validator: validator, Size: j.spec.Size,
+		URL: j.origin(), Offset: off, Validator: validator, Size: j.spec.Size,
 	})
 	if err == nil && b.Offset != off && b.Offset != 0 {
 		b.Close()

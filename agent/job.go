@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/peerload/peerload/load"
@@ -68,13 +69,13 @@ type job struct {
 	nextLink pdp.Link
 	actions  []pdp.Action
 	dl       context.CancelFunc // ends the download under way
-	source   int                // of spec.Sources, the one in use
 	ended    bool
 	progress time.Duration // when progress was last reported
 	told     int           // chunks held then
 	next     *job          // may use the origin once this one needs it no more
 
-	held bool // the file was in place from the start
+	held   bool          // the file was in place from the start
+	source atomic.Uint32 // of spec.Sources, the one in use
 
 	finished chan struct{} // closed when complete or failed
 	settle   chan struct{} // wakes the disk goroutine
@@ -295,12 +296,21 @@ func (j *job) slotSpec(epoch uint64, size int64) slot.Spec {
 	return slot.Spec{Key: j.spec.key(), Epoch: epoch, Geometry: load.Geometry{Size: size}, Table: j.spec.Table, Digest: j.spec.Digest}
 }
 
+// origin returns the source in use, nil if there is none.
+func (j *job) origin() *url.URL {
+	if len(j.spec.Sources) == 0 {
+		return nil
+	}
+	return j.spec.Sources[j.source.Load()]
+}
+
 // url returns the source in use, for people.
 func (j *job) url() string {
-	if len(j.spec.Sources) == 0 {
+	u := j.origin()
+	if u == nil {
 		return ""
 	}
-	return j.spec.Sources[j.source].Redacted()
+	return u.Redacted()
 }
 
 func signal(c chan struct{}) {
@@ -346,7 +356,7 @@ func explain(why wire.Reason, u string) string {
 	case wire.ReasonOriginTruncated:
 		return u + " ends before its announced length"
 	case wire.ReasonOriginTooMuch:
-		return u + " sends more than its announced length"
+		return u + " sends more than was announced, or than a file may have"
 	case wire.ReasonOriginBusy:
 		return u + " is busy; try again later"
 	case wire.ReasonOriginOther:

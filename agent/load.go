@@ -26,8 +26,25 @@ var ErrModel = errors.New("the load is not for this model")
 // TrustError is a refusal of the signed metadata or the manifest.
 type TrustError struct{ Err error }
 
-// Error implements error.
-func (e *TrustError) Error() string { return "not trusted: " + e.Err.Error() }
+// Error says what was refused and what to do.
+func (e *TrustError) Error() string {
+	s := "not trusted: " + e.Err.Error()
+	for _, a := range []struct {
+		err  error
+		does string
+	}{
+		{trust.ErrClock, "set this device's clock"},
+		{trust.ErrExpired, "the publisher has to sign again; check this device's clock as well"},
+		{trust.ErrRolledBack, "the server, or somebody on the way, gives out an old state: tell the publisher"},
+		{trust.ErrMixed, "the server may just be changing: try again, then tell the publisher"},
+		{trust.ErrBadSignature, "check the URL; if the publisher has begun anew, get the new root.json from him, and not from this server"},
+	} {
+		if errors.Is(e.Err, a.err) {
+			return s + "; " + a.does
+		}
+	}
+	return s
+}
 
 // Unwrap returns the reason.
 func (e *TrustError) Unwrap() error { return e.Err }

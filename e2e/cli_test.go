@@ -39,6 +39,7 @@ func TestRefusals(t *testing.T) {
 		{"get", "at least one URL"},
 		{"get http://127.9.0.1:1/x --sha256 " + sum + " --unsigned", "exclude"},
 		{"get http://127.9.0.1:1/x http://127.9.0.1:1/y --sha256 " + sum, "one file"},
+		{"get http://127.9.0.1:1/x http://127.9.0.1:1/d/x --unsigned", "the name x"},
 		{"get http://127.9.0.1:1/x --sha256 abc", "--sha256"},
 		{"get http://127.9.0.1:1/x --sha256 " + sum[1:] + "g", "--sha256"},
 		{"get http://127.9.0.1:1/x --trust DIR", "NAME.load"},
@@ -208,6 +209,35 @@ func (d *device) processes() (ps []map[string]any) {
 	return v.Processes
 }
 
+// lastLine returns the last line of JSON of a process that ended.
+func (d *device) lastLine() report.Event {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.events) == 0 {
+		return report.Event{}
+	}
+	return d.events[len(d.events)-1]
+}
+
+// TestLastWords: what a device passed on while it lingered stands in its last
+// line.
+func TestLastWords(t *testing.T) {
+	t.Parallel()
+	body := content(23, 2*mib)
+	srv := newServer(t, body)
+	srv.set(func(s *server) { s.rate = 4 * mib })
+	s := newSite(t)
+	a := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body), "--linger", "2s")
+	if f := a.done(10 * time.Second); f.BytesToPeers != 0 {
+		t.Fatalf("alone, it passed on %d bytes", f.BytesToPeers)
+	}
+	s.get(addrOf(1), srv.url(), "--sha256", shaOf(body)).wait(10*time.Second, 0)
+	a.wait(10*time.Second, 0)
+	if e := a.lastLine(); e.Event != report.KindReport || e.Final == nil || e.Final.BytesToPeers < int64(len(body)) || e.Device == "" {
+		t.Errorf("its last words are %+v", e)
+	}
+}
+
 // TestInterruptedAlone: it ends at once, says so, and keeps what it has.
 func TestInterruptedAlone(t *testing.T) {
 	t.Parallel()
@@ -222,6 +252,9 @@ func TestInterruptedAlone(t *testing.T) {
 		at := time.Now()
 		d.wait(5*time.Second, 130)
 		t.Logf("%v: gone after %v: %s", sig, time.Since(at), d.lastError())
+		if e := d.lastLine(); e.Event != report.KindReport || e.Reason != "stopped" || !strings.Contains(e.Message, "continues") || "peerload: "+e.Message != d.lastError() {
+			t.Errorf("%v: its last words are %+v and %q", sig, e, d.lastError())
+		}
 		d.holdsNothing()
 		srv.set(func(s *server) { s.rate = 0 })
 		d = s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))

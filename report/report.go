@@ -27,6 +27,7 @@ const (
 	KindDone      = "done"      // the final report of one file; Final
 	KindFailed    = "failed"    // the file is not coming; Reason, Message, Final
 	KindLog       = "log"       // a console line; Message
+	KindReport    = "report"    // the last word on one file or load, after the serving; Final; if it failed, Reason and Message
 )
 
 // Roles of a device in one hierarchy.

@@ -57,6 +57,7 @@ func (f *getFlags) viaAgent(ctx context.Context, r *request, state *agent.State)
 		out.warn("the agent of this device leaves it to this command: " + declined)
 		return false, nil
 	case failed != nil:
+		out.failed(nameOf(r.urls[0][0]), failed, nil)
 		return true, failed
 	}
 	return true, nil

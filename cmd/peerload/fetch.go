@@ -55,7 +55,7 @@ func (g *getter) fetchFiles(ctx context.Context) error {
 			Size: load.UnknownSize, Digest: g.r.digest, Key: u.Redacted(),
 		})
 		if err != nil {
-			return g.failed(nameOf(u), err, nil)
+			return g.failed(ctx, nameOf(u), err, nil)
 		}
 		files = append(files, f)
 	}
@@ -65,7 +65,7 @@ func (g *getter) fetchFiles(ctx context.Context) error {
 			err = f.Commit()
 		}
 		if err != nil {
-			return g.failed(f.Final().File, err, f.Final())
+			return g.failed(ctx, f.Final().File, err, f.Final())
 		}
 		g.out.done(f.Final())
 	}
@@ -94,7 +94,7 @@ func (g *getter) fetchLoad(ctx context.Context) error {
 		case errors.Is(err, agent.ErrModel):
 			err = usageError{err}
 		}
-		return g.failed(nameOf(u), err, run.Final())
+		return g.failed(ctx, nameOf(u), err, run.Final())
 	}
 	g.out.done(run.Final())
 	g.linger(ctx, run.Files)
@@ -129,7 +129,20 @@ func (g *getter) group() string {
 	return policy.Builtin().Group(g.f.model)
 }
 
-func (g *getter) failed(name string, err error, fin *report.Final) error {
+// stopped is a run that ended before its file: the user, the system or
+// --max-time would not have it longer.
+type stopped struct{ cause error }
+
+func (e stopped) Error() string {
+	return e.cause.Error() + "; the same command continues where it stood"
+}
+func (e stopped) Unwrap() error { return e.cause }
+
+// failed reports and returns why a file is not coming.
+func (g *getter) failed(ctx context.Context, name string, err error, fin *report.Final) error {
+	if ctx.Err() != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+		err = stopped{context.Cause(ctx)}
+	}
 	g.out.failed(name, err, fin)
 	return err
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -47,7 +46,9 @@ A URL without a scheme, HOST/PATH, is tried as phones do it: HTTP on port 6970, 
 TFTP.
 
 Exit status: 0 done and verified; 2 usage, or refused; 3 verification failed;
-4 server unreachable, or --max-time over; 5 disk; 6 trust; 130 interrupted.`
+4 server unreachable, or --max-time over; 5 disk; 6 trust; 130 interrupted. Run the same
+command again after any of 4, 5 and 130: it continues where it stood. With --json the last
+lines are the reports, one for each file or load, with "event":"report".`
 
 const getExample = `  peerload get http://10.0.0.5/fw/app.bin --sha256 9f86d08… -o /tmp/app.bin
   peerload get tftp://10.0.0.5/app.bin --unsigned -o firmware/
@@ -141,6 +142,14 @@ func (f *getFlags) parse(args []string) (*request, error) {
 	if r.output == "" {
 		r.output, r.dir = ".", true
 	}
+	names := map[string]bool{}
+	for _, sources := range r.urls {
+		name := nameOf(sources[0])
+		if names[name] {
+			return nil, usagef("two of the files would get the name %s: fetch them one by one, each with its own -o", name)
+		}
+		names[name] = true
+	}
 	return r, nil
 }
 
@@ -214,11 +223,7 @@ func (f *getFlags) run(ctx context.Context, args []string) error {
 	stop := serve(ctx, d, cancel)
 	defer stop() // before out closes: the device reports until it stands still
 	g := &getter{f: f, r: r, dev: d, out: out, state: state}
-	err = g.fetch(ctx)
-	if ctx.Err() != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
-		err = context.Cause(ctx)
-	}
-	return err
+	return g.fetch(ctx)
 }
 
 // serve runs the device until stop is called, longer than ctx, so that it can

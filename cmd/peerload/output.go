@@ -28,6 +28,9 @@ type output struct {
 	wide   int
 	queue  chan report.Event
 	ended  chan struct{}
+	device string // the id that events tell
+	// results are the last words, for the end of the run.
+	results []report.Event
 }
 
 // queued bounds the events that wait for a slow reader; progress is dropped
@@ -60,12 +63,11 @@ func (o *output) event(e report.Event) {
 
 func (o *output) write() {
 	defer close(o.ended)
-	device := ""
 	for e := range o.queue {
 		if e.Device == "" {
-			e.Device = device
+			e.Device = o.device
 		}
-		device = e.Device
+		o.device = e.Device
 		o.rec.Take(e)
 		o.mu.Lock()
 		o.show(e)
@@ -80,6 +82,7 @@ func (o *output) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.clearBar(os.Stderr)
+	o.printResults()
 	_ = o.out.Flush()
 	o.rec.Close()
 }
@@ -171,23 +174,39 @@ func (o *output) warn(s string) {
 
 // done reports a file or load that is in place; its serving may go on.
 func (o *output) done(f *report.Final) {
-	o.event(report.Event{Schema: report.Schema, Time: agent.Stamp(time.Now()), Event: report.KindDone, File: f.File, URL: f.URL,
-		Role: f.Role, Source: f.Source, Bytes: f.Size, Size: f.Size, Percent: 100, Final: f, Message: summary(f)})
+	o.event(finished(report.KindDone, f))
 }
 
 // failed reports a file that is not coming.
 func (o *output) failed(name string, err error, f *report.Final) {
-	o.event(report.Event{Schema: report.Schema, Time: agent.Stamp(time.Now()), Event: report.KindFailed, File: name,
-		Reason: reasonOf(err), Message: err.Error(), Final: f})
+	e := report.Event{Schema: report.Schema, Time: agent.Stamp(time.Now()), Event: report.KindFailed, File: name,
+		Reason: reasonOf(err), Message: err.Error(), Final: f}
+	o.event(e)
+	e.Event = report.KindReport
+	o.results = append(o.results, e)
 }
 
-// result prints the last report of a file, after the serving.
+// result is the last word on a file that is in place, after the serving.
 func (o *output) result(f *report.Final) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.clearBar(os.Stderr)
-	if !o.f.json {
-		fmt.Fprintln(o.out, summary(f))
+	o.results = append(o.results, finished(report.KindReport, f))
+}
+
+// finished is an event that tells of a file in place.
+func finished(kind string, f *report.Final) report.Event {
+	return report.Event{Schema: report.Schema, Time: agent.Stamp(time.Now()), Event: kind, File: f.File, URL: f.URL,
+		Role: f.Role, Source: f.Source, Bytes: f.Size, Size: f.Size, Percent: 100, Final: f, Message: summary(f)}
+}
+
+// printResults ends what is on standard output: nothing comes after it.
+func (o *output) printResults() {
+	for _, e := range o.results {
+		switch {
+		case o.f.json:
+			e.Device = o.device
+			_ = json.NewEncoder(o.out).Encode(e)
+		case e.Final != nil && e.Reason == "":
+			fmt.Fprintln(o.out, summary(e.Final))
+		}
 	}
 }
 

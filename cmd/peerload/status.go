@@ -25,6 +25,9 @@ func reasonOf(err error) string {
 	if errors.As(err, &e) {
 		return e.Reason.String()
 	}
+	if errors.As(err, new(stopped)) {
+		return "stopped"
+	}
 	switch exitCode(err, false) {
 	case exitTrust:
 		return "trust"
