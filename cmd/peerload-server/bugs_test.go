@@ -145,6 +145,9 @@ func TestCSCus67416(t *testing.T) {
 	if len(d.State.Files) != 1 || d.State.Files[0].Source != "origin" || d.State.Files[0].Fallbacks[0].Reason != "peer-too-slow" {
 		t.Errorf("files: %+v", d.State.Files)
 	}
+	if out := o.ok("device show " + device); !strings.Contains(out, "peer-too-slow") || !strings.Contains(out, "role root") {
+		t.Errorf("shown: %s", out)
+	}
 	if out := o.ok("device history " + device); !strings.Contains(out, "app.bin") || !strings.Contains(out, "origin") {
 		t.Errorf("history: %s", out)
 	}

@@ -5,11 +5,13 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/control"
 	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/web"
 )
 
@@ -86,14 +88,25 @@ func deviceShow(r *reach) *cobra.Command {
 			if s := row.State; s != nil && s.Reported.IsZero() {
 				fmt.Fprintf(out, "state    has not reported; last seen %s from %s\n", when(s.LastSeen), s.From)
 			} else if s != nil {
-				fmt.Fprintf(out, "state    %s since %s, runs %s, last seen %s from %s\n", printable(s.Last.State), when(s.Since), orNone(s.Last.Active), when(s.LastSeen), s.From)
-				fmt.Fprintf(out, "peers    role %s, parent %s, %d children\n", orNone(s.Last.Role), orNone(s.Last.Parent), len(s.Last.Children))
+				fmt.Fprintf(out, "state    %s since %s, last seen %s from %s\n", printable(s.Last.State), when(s.Since), when(s.LastSeen), s.From)
+				fmt.Fprintf(out, "runs     %s, holds %s, wants %s\n", orNone(s.Last.Active), orNone(s.Last.Inactive), orNone(s.Last.Wanted))
+				fmt.Fprintf(out, "peers    role %s, root %s, parent %s, children %s\n", orNone(s.Last.Role), orNone(s.Last.Root), orNone(s.Last.Parent),
+					orNone(strings.Join(s.Last.Children, ", ")))
 				fmt.Fprintf(out, "bytes    %d from the server, %d from peers, %d to peers\n", s.Traffic.FromOrigin, s.Traffic.FromPeers, s.Traffic.ToPeers)
 				for _, f := range s.Failures {
 					fmt.Fprintf(out, "failure  %s %s %s\n", when(f.At), printable(f.Reason), printable(f.Message))
 				}
 			}
-			return effective(r, cmd, d.Settings)
+			if err := effective(r, cmd, d.Settings); err != nil || row.State == nil || len(row.State.Files) == 0 {
+				return err
+			}
+			return list(r, cmd, "file", row.State.Files, "FILE SOURCE FROM-SERVER FROM-PEERS HELD-BEFORE PARENT WHY", func(f report.Final) []string {
+				var why []string
+				for _, b := range f.Fallbacks {
+					why = append(why, b.Reason)
+				}
+				return []string{f.File, f.Source, count(f.BytesFromOrigin), count(f.BytesFromPeers), count(f.BytesFromCache), f.Parent, strings.Join(why, ", ")}
+			})
 		})}
 }
 

@@ -82,3 +82,44 @@ func TestAdministratorsGuide(t *testing.T) {
 		t.Logf("%s", out)
 	}
 }
+
+// TestReadme runs the commands of the README's section on a controller and an
+// agent in one shell, until the agent runs the load and tells on its page.
+func TestReadme(t *testing.T) {
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip(err)
+	}
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)## A controller and one agent, by hand\n\n```\n(.*?)```").FindStringSubmatch(string(text))
+	if block == nil {
+		t.Fatal("the section is not there")
+	}
+	page := free(t)
+	port := 20000 + os.Getpid()%20000
+	script := strings.NewReplacer("127.0.0.1:8443", free(t), "127.0.0.1:6970", free(t), "127.0.0.1:8090", page,
+		"--tftp off &", "--tftp off > serve.out & server=$!\nn=0; until grep -q setup serve.out; do n=$((n+1)); [ $n -lt 200 ] || exit 99; sleep 0.05; done",
+		"peerload agent", fmt.Sprintf("peerload agent --port %d", port)).Replace(block[1])
+	begins := strings.Index(script, "peerload agent")
+	if begins < 0 {
+		t.Fatal("no agent is started")
+	}
+	script = "trap 'kill $server $agent 2>/dev/null; wait' EXIT\n" + script[:begins] + strings.TrimSpace(script[begins:]) + " 2> agent.out & agent=$!\n" +
+		"n=0; until [ -e device/slots/current/app.bin ] && curl --fail --silent http://" + page + "/ | grep -q edge-1; do n=$((n+1)); [ $n -lt 400 ] || exit 98; sleep 0.05; done\n"
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "app.bin"), []byte(strings.Repeat("app", 10_000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-e", "-u", "-c", script)
+	cmd.Dir, cmd.WaitDelay = dir, 10*time.Second
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that its trap ends the others
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program(t, "peerload-server"))+":"+os.Getenv("PATH"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		told, _ := os.ReadFile(filepath.Join(dir, "agent.out"))
+		t.Fatalf("%v: %s\nthe agent: %s", err, out, told)
+	}
+}

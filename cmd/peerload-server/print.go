@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -86,6 +87,8 @@ func orNone(s string) string {
 	}
 	return printable(s)
 }
+
+func count(n int64) string { return strconv.FormatInt(n, 10) }
 
 func when(t time.Time) string {
 	if t.IsZero() {
