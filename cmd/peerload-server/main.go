@@ -77,7 +77,8 @@ signatures or expiry.`,
       --model CP-7941G,CP-7961G apps41.sbn dsp41.sbn cnu41.sbn
   peerload-server load assign SIP41.9-4-2 --model 7941
   peerload-server enterprise set peer-sharing=on`,
-		Args: cobra.NoArgs,
+		Version: version(),
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			serve.SetContext(cmd.Context())
 			return serve.RunE(serve, nil)

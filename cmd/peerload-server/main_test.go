@@ -87,6 +87,9 @@ func TestPublishing(t *testing.T) {
 		t.Errorf("verify: %s", out)
 	}
 	d.ok("load refresh --repo @base")
+	if out := d.ok("--version"); !strings.Contains(out, version()) {
+		t.Errorf("version: %s", out)
+	}
 	if out := d.ok("trust rotate --repo @base targets"); !strings.Contains(out, "root version 2") {
 		t.Errorf("rotate: %s", out)
 	}
