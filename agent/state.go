@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/rand"
 	"encoding/binary"
@@ -34,38 +35,50 @@ func OpenState(dir string) (*State, error) {
 // Dir returns the directory.
 func (s *State) Dir() string { return s.dir }
 
-// ID returns the device's id, drawn at its first use.
+// ID returns the device's id, drawn at its first use, and again if the file is
+// damaged: a power cut must not keep a device from its upgrades for good.
 func (s *State) ID() (uint64, error) {
 	name := filepath.Join(s.dir, "id")
-	for range 2 {
+	for range 3 {
 		b, err := os.ReadFile(name)
-		if err == nil {
-			var id uint64
-			if _, err := fmt.Sscanf(strings.TrimSpace(string(b)), "%016x", &id); err != nil || id == 0 {
-				return 0, fmt.Errorf("%s does not hold a device id of 16 hexadecimal digits: remove it to draw a new one", name)
-			}
+		missing := errors.Is(err, fs.ErrNotExist)
+		if err != nil && !missing {
+			return 0, err
+		}
+		var id uint64
+		if _, err := fmt.Sscanf(strings.TrimSpace(string(b)), "%016x", &id); err == nil && id != 0 {
 			return id, nil
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return 0, err
-		}
-		var raw [8]byte
-		if _, err := rand.Read(raw[:]); err != nil {
-			return 0, err
-		}
-		id := binary.BigEndian.Uint64(raw[:]) | 1
-		// Link is atomic and fails if another process was quicker.
-		tmp := fmt.Sprintf("%s.%d", name, os.Getpid())
-		if err := os.WriteFile(tmp, fmt.Appendf(nil, "%016x\n", id), 0o644); err != nil {
-			return 0, err
-		}
-		err = os.Link(tmp, name)
-		os.Remove(tmp)
-		if err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := drawID(name, missing); err != nil {
 			return 0, err
 		}
 	}
 	return 0, fmt.Errorf("%s: cannot be read", name)
+}
+
+// drawID writes a new id under a name. If that was missing, another process
+// that is quicker wins.
+func drawID(name string, missing bool) error {
+	var raw [8]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(fmt.Sprintf("%s.%d", name, os.Getpid()), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = fmt.Fprintf(f, "%016x\n", binary.BigEndian.Uint64(raw[:])|1)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if !missing {
+		return os.Rename(f.Name(), name)
+	}
+	if err = os.Link(f.Name(), name); errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 // Limits of what a status keeps.
@@ -97,6 +110,7 @@ type FileStatus struct {
 type ProcessStatus struct {
 	Schema  int           `json:"schema"`
 	PID     int           `json:"pid"`
+	Born    string        `json:"born,omitempty"` // the process's start by the kernel's clock: numbers come again
 	Device  string        `json:"device"`
 	Address string        `json:"address,omitempty"`
 	Started string        `json:"started"`
@@ -123,7 +137,7 @@ func (s *State) Record(command string) *Recorder {
 	return &Recorder{
 		name:  filepath.Join(s.dir, "status", fmt.Sprintf("%d.json", os.Getpid())),
 		files: map[string]*FileStatus{},
-		st:    ProcessStatus{Schema: report.Schema, PID: os.Getpid(), Command: command, Started: now},
+		st:    ProcessStatus{Schema: report.Schema, PID: os.Getpid(), Born: born(os.Getpid()), Command: command, Started: now},
 	}
 }
 
@@ -227,7 +241,7 @@ func (s *State) Processes() ([]ProcessStatus, error) {
 		if err != nil || json.Unmarshal(b, &p) != nil {
 			continue
 		}
-		p.Running = !p.Ended && alive(p.PID)
+		p.Running = !p.Ended && alive(p.PID) && p.Born == born(p.PID)
 		out = append(out, p)
 	}
 	slices.SortFunc(out, func(a, b ProcessStatus) int { return strings.Compare(b.Updated, a.Updated) })
@@ -249,6 +263,21 @@ func (s *State) sweep() {
 			_ = os.Remove(filepath.Join(s.dir, "status", fmt.Sprintf("%d.json", p.PID)))
 		}
 	}
+}
+
+// born returns when a process started, in the kernel's ticks since it booted
+// (field 22 of proc_pid_stat(5)), empty where that cannot be read.
+func born(pid int) string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+	// The second field, the program's name in parentheses, may hold spaces.
+	rest := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(rest) < 20 {
+		return ""
+	}
+	return rest[19]
 }
 
 func alive(pid int) bool {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/peerload/peerload/agent"
 	"github.com/peerload/peerload/daemon"
@@ -33,7 +32,7 @@ func (f *getFlags) viaAgent(ctx context.Context, r *request, state *agent.State)
 	}
 	var failed *agentError
 	var declined string
-	out := newOutput(f, state.Record(strings.Join(os.Args, " ")))
+	out := newOutput(f, state.Record(f.commandLine(os.Args)))
 	defer out.close()
 	err = daemon.Ask(ctx, state.Dir(), daemon.Request{Op: "get", Get: req}, func(p daemon.Reply) {
 		switch {

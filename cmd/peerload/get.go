@@ -212,7 +212,7 @@ func (f *getFlags) run(ctx context.Context, args []string) error {
 	if done, err := f.viaAgent(ctx, r, state); done || err != nil {
 		return err
 	}
-	out := newOutput(f, state.Record(strings.Join(os.Args, " ")))
+	out := newOutput(f, state.Record(f.commandLine(os.Args)))
 	defer out.close()
 	d, err := f.device(state, out)
 	if err != nil {
@@ -224,6 +224,24 @@ func (f *getFlags) run(ctx context.Context, args []string) error {
 	defer stop() // before out closes: the device reports until it stands still
 	g := &getter{f: f, r: r, dev: d, out: out, state: state}
 	return g.fetch(ctx)
+}
+
+// commandLine is what was typed, without what is secret in it: the status file
+// is for everybody on this host.
+func (f *getFlags) commandLine(args []string) string {
+	var words []string
+	for _, w := range args {
+		for _, h := range f.origin.headers {
+			if name, value, ok := strings.Cut(h, ":"); ok && value != "" {
+				w = strings.ReplaceAll(w, h, name+": xxxxx")
+			}
+		}
+		if sources, err := origin.Candidates(w); err == nil && sources[0].User != nil {
+			w = sources[0].Redacted()
+		}
+		words = append(words, w)
+	}
+	return strings.Join(words, " ")
 }
 
 // serve runs the device until stop is called, longer than ctx, so that it can

@@ -52,7 +52,11 @@ func processes(flag string) ([]agent.ProcessStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.Processes()
+	ps, err := s.Processes()
+	if err == nil && len(ps) == 0 {
+		return nil, usagef("nothing is on record in the state directory %s: no run has told of itself, or its status files are damaged", dir)
+	}
+	return ps, err
 }
 
 func statusCommand() *cobra.Command {
