@@ -233,6 +233,31 @@ func TestOthersData(t *testing.T) {
 	}
 }
 
+// TestSweep: what an interrupted upload has left goes, what is under way stays.
+func TestSweep(t *testing.T) {
+	d := dataDir(t.TempDir())
+	if err := d.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for name, age := range map[string]time.Duration{"upload-1": 0, "upload-2": spoolLife + time.Minute, "mine": 2 * spoolLife} {
+		p := filepath.Join(d.spool(), name)
+		if err := os.Mkdir(p, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(p, now.Add(-age), now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.sweep(now); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(d.spool())
+	if err != nil || len(left) != 2 || left[0].Name() != "mine" || left[1].Name() != "upload-1" {
+		t.Errorf("%v, %v", left, err)
+	}
+}
+
 // TestRootWarning: a root whose key is offline is not renewed, and that is told
 // in time; with its key it is renewed and nothing is told.
 func TestRootWarning(t *testing.T) {

@@ -76,9 +76,6 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	if err := d.sweep(); err != nil {
-		return err
-	}
 	c, err := openController(cmd.Context(), d, s.database(), log)
 	if err != nil {
 		return err
@@ -112,7 +109,7 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	}
 	notify(nowReady)
 	defer notify(nowStopping)
-	return serveAll(cmd.Context(), c, api, files, hup, log)
+	return serveAll(cmd.Context(), d, c, api, files, hup, log)
 }
 
 // on is the address to listen at, "" for off.
@@ -219,7 +216,7 @@ func (s *service) announce(cmd *cobra.Command, ctl *control.Controller, api *api
 
 // serveAll runs the API, the file server and the upkeep until ctx ends, or one
 // of them fails.
-func serveAll(ctx context.Context, c *controller, api *apiListener, files fileserver.Config, hup <-chan os.Signal, log *slog.Logger) error {
+func serveAll(ctx context.Context, d dataDir, c *controller, api *apiListener, files fileserver.Config, hup <-chan os.Signal, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -230,7 +227,7 @@ func serveAll(ctx context.Context, c *controller, api *apiListener, files filese
 		ended <- nil
 	}
 	wg.Go(func() { ended <- serveAPI(ctx, c, api, log); cancel() })
-	wg.Go(func() { upkeep(ctx, c, api.certs, log) })
+	wg.Go(func() { upkeep(ctx, d, c, api.certs, log) })
 	wg.Go(func() { reloadOnHangup(ctx, hup, api.certs, log) })
 	wg.Wait()
 	return errors.Join(<-ended, <-ended)
@@ -289,7 +286,7 @@ func reloadCert(c *certs, log *slog.Logger) {
 // upkeep notes at the start what the repository has, and does from then on
 // what must be done now and then: signatures are refreshed, old entries go, a
 // generated certificate is made anew before its end.
-func upkeep(ctx context.Context, c *controller, certs *certs, log *slog.Logger) {
+func upkeep(ctx context.Context, d dataDir, c *controller, certs *certs, log *slog.Logger) {
 	who := control.Actor{Kind: control.ActorSystem, Name: "upkeep", From: "local", Role: control.RoleAdmin}
 	if err := c.ctl.SyncLoads(ctx, who); err != nil && ctx.Err() == nil {
 		log.Error("the repository's loads were not read", "error", err)
@@ -298,13 +295,13 @@ func upkeep(ctx context.Context, c *controller, certs *certs, log *slog.Logger) 
 	defer prune.Stop()
 	defer fresh.Stop()
 	refresh(c.repo, log)
-	pruneOnce(ctx, c.ctl, log)
+	pruneOnce(ctx, d, c.ctl, log)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-prune.C:
-			pruneOnce(ctx, c.ctl, log)
+			pruneOnce(ctx, d, c.ctl, log)
 		case <-fresh.C:
 			refresh(c.repo, log)
 			reloadCert(certs, log)
@@ -312,7 +309,10 @@ func upkeep(ctx context.Context, c *controller, certs *certs, log *slog.Logger) 
 	}
 }
 
-func pruneOnce(ctx context.Context, ctl *control.Controller, log *slog.Logger) {
+func pruneOnce(ctx context.Context, d dataDir, ctl *control.Controller, log *slog.Logger) {
+	if err := d.sweep(time.Now()); err != nil {
+		log.Error("what interrupted uploads have left was not removed", "error", err)
+	}
 	if _, err := ctl.Prune(ctx); err != nil && ctx.Err() == nil {
 		log.Error("old entries were not removed", "error", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/peerload/peerload/control"
 	"github.com/peerload/peerload/store/postgres"
@@ -63,14 +64,21 @@ func (d dataDir) owned() error {
 	return fmt.Errorf("%w: %s belongs to %s: run this as that user, for example with sudo -u", errData, d, owner)
 }
 
-// sweep removes what an interrupted upload has left. Only who holds the lock
-// may do it.
-func (d dataDir) sweep() error {
+// spoolLife is how old an upload must be to have been interrupted: longer than
+// any may take.
+const spoolLife = 3 * time.Hour
+
+// sweep removes what an interrupted upload has left. A younger one may be under
+// way: that of a command in the shell, beside a server that starts.
+func (d dataDir) sweep(now time.Time) error {
 	left, err := filepath.Glob(filepath.Join(d.spool(), "upload-*"))
 	if err != nil {
 		return err
 	}
 	for _, p := range left {
+		if info, err := os.Stat(p); err != nil || now.Sub(info.ModTime()) < spoolLife {
+			continue
+		}
 		if err := os.RemoveAll(p); err != nil {
 			return err
 		}
