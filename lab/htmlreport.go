@@ -18,6 +18,8 @@ var (
 	reportStyle string
 	//go:embed assets/report.js
 	reportScript string
+	//go:embed assets/draw.js
+	drawScript string // for every page
 )
 
 // reportData is what the page draws from. Rates are in bits per second, times
@@ -77,7 +79,7 @@ func (u *Up) WriteHTML(w io.Writer, r *UpResult) error {
 	}
 	view := r.view()
 	view.Marks = data.Marks
-	view.Style, view.Script, view.Data = template.CSS(reportStyle), template.JS(reportScript), template.JS(text)
+	view.Style, view.Script, view.Data = template.CSS(reportStyle), template.JS(drawScript+reportScript), template.JS(text)
 	return page.Execute(w, view)
 }
 

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,11 +21,13 @@ type benchFlags struct {
 	cfg       lab.BenchConfig
 	json      bool
 	short     bool
+	html      string
 	scenarios []string
 	devices   []int
 	// What the run outside of the namespace tells the one inside.
 	binaries string
 	note     string
+	skipped  [][2]string
 }
 
 func benchCommand() *cobra.Command {
@@ -64,13 +68,14 @@ func compareCommand() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "compare",
-		Short: "Compare with every device by itself, a cache and BitTorrent",
+		Short: "Compare with every device by itself, a cache, BitTorrent and multicast",
 		Long: `Bring one file to all devices of a site in several ways and print them side by
-side. Ways in which every device downloads by itself are measured with up to 16
-devices and computed above it, marked with "~". Other programs take part where
-they are installed: nginx and curl, aria2. It takes less than half an hour.`,
-		Example: `  peerload-lab bench compare
-  peerload-lab bench compare --scenario lan
+side. Ways in which every device downloads by itself, or from one cache, are
+measured with up to 16 devices and computed above it and for the whole file,
+marked with "~". Other programs take part where they are installed: nginx and
+curl, aria2, uftp. It takes about half an hour.`,
+		Example: `  peerload-lab bench compare --html bench.html
+  peerload-lab bench compare --scenario lan --devices 16
   peerload-lab bench compare --short`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -78,9 +83,10 @@ they are installed: nginx and curl, aria2. It takes less than half an hour.`,
 		},
 	}
 	f.register(cmd, 1)
-	cmd.Flags().BoolVar(&f.short, "short", false, "small files on small sites: three minutes")
+	cmd.Flags().BoolVar(&f.short, "short", false, "small files and 16 devices: five minutes")
+	cmd.Flags().StringVar(&f.html, "html", "", "write a report to this file, for a browser")
 	cmd.Flags().StringSliceVar(&f.scenarios, "scenario", nil, "only these: "+strings.Join(names, ", "))
-	cmd.Flags().StringSliceVar(&f.cfg.Methods, "method", nil, "only methods whose names contain one of these, such as peerload")
+	cmd.Flags().StringSliceVar(&f.cfg.Methods, "method", nil, "only ways whose names contain one of these, such as peerload")
 	cmd.Flags().IntSliceVar(&f.devices, "devices", nil, "sizes of the sites (default: 16, 48 and 100)")
 	return cmd
 }
@@ -144,7 +150,7 @@ func (f *benchFlags) run(ctx context.Context, out io.Writer, name string, bench 
 }
 
 // begin tells of the machine.
-func (f *benchFlags) begin(out io.Writer) {
+func (f *benchFlags) begin(out io.Writer) lab.Machine {
 	if f.binaries != "" {
 		// It comes from this program; nonsense leaves the figure out.
 		_ = json.Unmarshal([]byte(f.binaries), &f.cfg.Binaries)
@@ -153,8 +159,10 @@ func (f *benchFlags) begin(out io.Writer) {
 	m.Note = f.note
 	f.tell(out, m)
 	f.cfg.OnSkip = func(what, why string) {
+		f.skipped = append(f.skipped, [2]string{what, why})
 		f.tell(out, skipped{Event: "skipped", What: what, Why: why})
 	}
+	return m
 }
 
 // tell writes a thing as JSON or for people.
@@ -193,7 +201,7 @@ func (f *benchFlags) figures(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-func (f *benchFlags) compare(ctx context.Context, out io.Writer) error {
+func (f *benchFlags) compare(ctx context.Context, out io.Writer) (err error) {
 	all := lab.Scenarios()
 	if f.short {
 		all = lab.ShortScenarios()
@@ -202,23 +210,44 @@ func (f *benchFlags) compare(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	f.begin(out)
+	report := lab.BenchReport{Scenarios: chosen, Command: f.command()}
+	if f.html != "" {
+		// First: what cannot be written is better known now.
+		file, failed := os.Create(f.html)
+		if failed != nil {
+			return failed
+		}
+		defer func() { err = errors.Join(err, report.WriteHTML(file), file.Close()) }()
+	}
+	report.Machine = f.begin(out)
 	if !f.json {
 		for _, s := range chosen {
 			s.Text(out)
 		}
 		lab.RowsHead(out)
 	}
+	start := time.Now()
 	f.cfg.OnRow = func(row lab.Row) { f.tell(out, row) }
-	rows, err := lab.Compare(ctx, f.cfg, chosen)
+	report.Rows, err = lab.Compare(ctx, f.cfg, chosen)
+	report.Took, report.Skipped = time.Since(start), f.skipped
 	if !f.json {
 		lab.RowsFoot(out)
+		fmt.Fprintf(out, "measured in %v\n", report.Took.Round(time.Second))
 	}
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(rows, func(row lab.Row) bool { return row.Failed != "" }) {
+	if slices.ContainsFunc(report.Rows, func(row lab.Row) bool { return row.Failed != "" }) {
 		return &statusError{status: exitIncomplete}
 	}
 	return nil
+}
+
+// command is what was typed, without what this program told itself.
+func (f *benchFlags) command() string {
+	args := os.Args[1:]
+	if lab.Isolated() && len(args) > 4 {
+		args = args[:len(args)-4]
+	}
+	return "peerload-lab " + strings.Join(args, " ")
 }

@@ -11,32 +11,62 @@ import (
 	"github.com/peerload/peerload/lab"
 )
 
-// TestBenchCompareShort runs the short comparison with the product itself. It
-// takes minutes, so it must be asked for by PEERLOAD_BENCH=1.
-func TestBenchCompareShort(t *testing.T) {
-	if os.Getenv("PEERLOAD_BENCH") != "1" {
-		t.Skip("it takes three minutes: set PEERLOAD_BENCH=1")
-	}
+// compareRows builds the programs, runs a comparison and returns its rows.
+func compareRows(t *testing.T, args ...string) (rows []lab.Row) {
+	t.Helper()
 	dir := t.TempDir()
 	build := exec.Command("go", "build", "-o", dir, "github.com/peerload/peerload/cmd/peerload", "github.com/peerload/peerload/cmd/peerload-lab")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	cmd := exec.Command(filepath.Join(dir, "peerload-lab"), "bench", "compare", "--short", "--json")
+	cmd := exec.Command(filepath.Join(dir, "peerload-lab"), append([]string{"bench", "compare", "--json"}, args...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	last := map[string]float64{} // of the site behind a slow WAN
 	for _, line := range bytes.Split(bytes.TrimSpace(out), []byte("\n")) {
 		var row lab.Row
 		if err := json.Unmarshal(line, &row); err != nil {
 			t.Fatalf("%v in %s", err, line)
 		}
-		if row.Event != "row" {
-			continue
+		if row.Event == "row" {
+			rows = append(rows, row)
 		}
+	}
+	return rows
+}
+
+// TestBenchCompare brings a small file to two devices on loopback addresses,
+// each by itself, and finds the same in the report.
+func TestBenchCompare(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds programs and runs devices")
+	}
+	page := filepath.Join(t.TempDir(), "bench.html")
+	rows := compareRows(t, "--short", "--kind", "loopback", "--scenario", "wan20", "--devices", "2", "--method", "http", "--html", page)
+	if len(rows) != 1 || rows[0].Devices != 2 || rows[0].WANRatio != 2 || rows[0].Failed != "" {
+		t.Fatalf("%+v", rows)
+	}
+	html, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"HTTP per device", "--kind loopback --scenario wan20", "measured in"} {
+		if !bytes.Contains(html, []byte(want)) {
+			t.Errorf("the report has no %q", want)
+		}
+	}
+}
+
+// TestBenchCompareShort runs the short comparison with the product itself. It
+// takes minutes, so it must be asked for by PEERLOAD_BENCH=1.
+func TestBenchCompareShort(t *testing.T) {
+	if os.Getenv("PEERLOAD_BENCH") != "1" {
+		t.Skip("it takes five minutes: set PEERLOAD_BENCH=1")
+	}
+	last := map[string]float64{} // of the site behind a slow WAN
+	for _, row := range compareRows(t, "--short") {
 		t.Logf("%s, %s: %.2f s, %.2f of the bound, %.2f copies over the WAN", row.Scenario, row.Method, row.LastS, row.Ratio, row.WANRatio)
 		if row.Scenario == "wan20" {
 			last[row.Method] = row.LastS

@@ -4,30 +4,12 @@
   const end = Math.max(d.end, 0.1);
   const W = 1040, H = 230, L = 52, R = 14, T = 24, B = 28;
   const x = t => L + (W - L - R) * Math.min(t, end) / end;
-  const tip = document.getElementById("tip");
-  const NS = "http://www.w3.org/2000/svg";
-
-  function el(parent, name, attrs, text) {
-    const e = document.createElementNS(NS, name);
-    for (const k in attrs) e.setAttribute(k, attrs[k]);
-    if (text !== undefined) e.textContent = text;
-    if (parent) parent.appendChild(e);
-    return e;
-  }
   function steps(max, n) {
     const raw = max / n, p = Math.pow(10, Math.floor(Math.log10(raw)));
     const s = [1, 2, 5, 10].find(m => m * p >= raw) * p, out = [];
     for (let v = 0; v <= max * 1.0001; v += s) out.push(+v.toPrecision(6));
     return out;
   }
-  function show(ev, text) {
-    tip.hidden = false;
-    tip.textContent = text;
-    const w = tip.offsetWidth;
-    tip.style.left = Math.max(4, Math.min(ev.clientX + 12, innerWidth - w - 8)) + "px";
-    tip.style.top = (ev.clientY + 14) + "px";
-  }
-  const hide = () => { tip.hidden = true; };
 
   // Numbers are for what explains a curve: stories first, then new roots.
   const shown = d.marks.map((m, i) => ({ m, i })).filter(o => o.m.kind !== "fallback").slice(0, 60);

@@ -1,0 +1,252 @@
+package lab
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"io"
+	"slices"
+	"time"
+)
+
+// The page of the comparison; it has the looks of the report of a run.
+var (
+	//go:embed assets/bench.html
+	benchPage string
+	//go:embed assets/bench.css
+	benchStyle string
+	//go:embed assets/bench.js
+	benchScript string
+)
+
+// BenchReport is what the page of a comparison tells.
+type BenchReport struct {
+	Machine   Machine
+	Command   string // what was typed
+	Scenarios []Scenario
+	Rows      []Row       // of Compare
+	Skipped   [][2]string // what was not measured, and why
+	Took      time.Duration
+}
+
+// benchView is what the page's text is made of.
+type benchView struct {
+	Tiles    [][3]string // name, value, note
+	Glance   glance
+	Measured int
+	Sites    []benchSite
+	Facts    [][2]string
+	Style    template.CSS
+	Script   template.JS
+	Data     template.JS
+}
+
+type benchSite struct {
+	Name, Words, Short string
+	Rows               []benchRow
+}
+
+type benchRow struct {
+	Row   Row
+	Cells rowCells
+}
+
+// glance is one table of all sites, for one number of devices.
+type glance struct {
+	Devices int
+	Sites   []benchSite
+	Rows    []glanceRow
+}
+
+type glanceRow struct {
+	Way   string
+	Ours  bool
+	Cells []glanceCell
+}
+
+type glanceCell struct {
+	Text string
+	Heat int
+}
+
+// The data of the page's charts.
+type chartSite struct {
+	Name string     `json:"name"`
+	Ways []chartWay `json:"ways"`
+}
+
+type chartWay struct {
+	Name string     `json:"name"`
+	Ours bool       `json:"ours"`
+	Rows []chartRow `json:"rows"`
+}
+
+type chartRow struct {
+	Devices   int     `json:"devices"`
+	Ratio     float64 `json:"ratio"`
+	RatioText string  `json:"ratioText"`
+	WAN       float64 `json:"wan"`
+	WANText   string  `json:"wanText"`
+	Computed  bool    `json:"computed"`
+	Failed    bool    `json:"failed"`
+	Tip       string  `json:"tip"`
+}
+
+// WriteHTML writes the page: one file that needs no network.
+func (b BenchReport) WriteHTML(w io.Writer) error {
+	v := benchView{
+		Tiles: b.tiles(), Measured: eachUpTo, Style: template.CSS(reportStyle + benchStyle), Script: template.JS(drawScript + benchScript),
+	}
+	var charts []chartSite
+	for _, s := range b.Scenarios {
+		site := benchSite{Name: s.Name, Words: s.words(), Short: s.short()}
+		for _, r := range b.Rows {
+			if r.Scenario == s.Name {
+				site.Rows = append(site.Rows, benchRow{r, r.cells()})
+			}
+		}
+		if len(site.Rows) > 0 {
+			v.Sites = append(v.Sites, site)
+			charts = append(charts, site.chart())
+		}
+	}
+	v.Glance, v.Facts = b.glance(v.Sites), b.facts()
+	data, err := json.Marshal(charts) // escapes what could end a script
+	if err != nil {
+		return err
+	}
+	v.Data = template.JS(data)
+	page, err := template.New("bench").Parse(benchPage)
+	if err != nil {
+		return err
+	}
+	return page.Execute(w, v)
+}
+
+// short says what makes the scenario's site what it is.
+func (s Scenario) short() string {
+	if s.WAN > s.LAN {
+		return "LAN " + s.LAN.String()
+	}
+	return "WAN " + s.WAN.String() + s.link().text()
+}
+
+// chart orders a site's rows by way.
+func (s benchSite) chart() chartSite {
+	c := chartSite{Name: s.Name}
+	for _, r := range s.Rows {
+		i := slices.IndexFunc(c.Ways, func(w chartWay) bool { return w.Name == r.Row.Method })
+		if i < 0 {
+			i = len(c.Ways)
+			c.Ways = append(c.Ways, chartWay{Name: r.Row.Method, Ours: r.Row.Ours})
+		}
+		c.Ways[i].Rows = append(c.Ways[i].Rows, r.chart())
+	}
+	return c
+}
+
+func (b benchRow) chart() chartRow {
+	r, c := b.Row, b.Cells
+	row := chartRow{
+		Devices: r.Devices, Ratio: r.Ratio, RatioText: c.Ratio, WAN: r.WANRatio, WANText: c.WAN,
+		Computed: r.Computed, Failed: r.Failed != "", Tip: fmt.Sprintf("%s, %d devices\n", r.Method, r.Devices),
+	}
+	if row.Failed {
+		row.Tip += r.Failed
+		return row
+	}
+	row.Tip += fmt.Sprintf("last %s s, median %s s, p99 %s s\n%s × bound, %s copies over the WAN\nbusiest device sent %s × size, processor time %s s",
+		c.Last, c.Median, c.P99, c.Ratio, c.WAN, c.Busiest, c.CPU)
+	return row
+}
+
+// glance returns the table of the largest sites.
+func (b BenchReport) glance(sites []benchSite) glance {
+	g := glance{Sites: sites}
+	for _, r := range b.Rows {
+		g.Devices = max(g.Devices, r.Devices)
+	}
+	for _, r := range b.Rows {
+		if slices.ContainsFunc(g.Rows, func(have glanceRow) bool { return have.Way == r.Method }) {
+			continue
+		}
+		row := glanceRow{Way: r.Method, Ours: r.Ours}
+		for _, s := range sites {
+			row.Cells = append(row.Cells, s.cell(r.Method, g.Devices))
+		}
+		g.Rows = append(g.Rows, row)
+	}
+	return g
+}
+
+func (s benchSite) cell(way string, devices int) glanceCell {
+	for _, r := range s.Rows {
+		switch {
+		case r.Row.Method != way || r.Row.Devices != devices:
+		case r.Row.Failed != "":
+			return glanceCell{"failed", 5}
+		default:
+			return glanceCell{r.Cells.Ratio, heat(r.Row.Ratio)}
+		}
+	}
+	return glanceCell{Text: "–"}
+}
+
+// heat classes how many times the bound is: 1 at it, 5 far away, 0 between.
+func heat(ratio float64) int {
+	for _, c := range []struct {
+		most float64
+		heat int
+	}{{1.25, 1}, {2, 2}, {5, 0}, {15, 3}, {50, 4}} {
+		if ratio <= c.most {
+			return c.heat
+		}
+	}
+	return 5
+}
+
+// tiles sets the product beside devices that download by themselves, on the
+// largest site of the first scenario that has both.
+func (b BenchReport) tiles() [][3]string {
+	tiles := [][3]string{}
+	best := [2]Row{}
+	for _, r := range b.Rows {
+		i := slices.Index([]string{twoTrees, httpEach}, r.Method)
+		if i < 0 || r.Failed != "" || r.Scenario != b.Rows[0].Scenario || r.Devices < best[i].Devices {
+			continue
+		}
+		best[i] = r
+	}
+	for i, name := range []string{"last device, through the peers", "last device, each by itself"} {
+		if r := best[i]; r.Devices > 0 {
+			c := r.cells()
+			tiles = append(tiles, [3]string{name, c.Last + " s", fmt.Sprintf("%s × bound; %s, %d devices", c.Ratio, r.Scenario, r.Devices)})
+		}
+	}
+	if ours, each := best[0], best[1]; ours.Devices > 0 && each.Devices > 0 {
+		tiles = append(tiles, [3]string{"copies over the WAN", ours.cells().WAN, "each by itself: " + each.cells().WAN})
+	}
+	return append(tiles, [3]string{
+		"measured in", b.Took.Round(time.Second).String(), fmt.Sprintf("%d rows on %d processors, load %s before", len(b.Rows), b.Machine.Processors, b.Machine.Load),
+	})
+}
+
+// facts says under which conditions the figures came about.
+func (b BenchReport) facts() [][2]string {
+	m := b.Machine
+	out := [][2]string{
+		{"command", b.Command},
+		{"machine", fmt.Sprintf("%d processors, %.0f GiB of memory, load %s before the start", m.Processors, float64(m.Memory)/(1<<30), m.Load)},
+		{"sites", fmt.Sprintf("%s; %s; each figure is the median of %d run(s)", m.Kind, procsText(m.Procs), m.Runs)},
+		{"bound", "the file once over the WAN or once over a port, whichever is longer, without headers and round trips"},
+		{"others", "the share of the processors that was in use in the second before the run; above a few percent times tell of the machine too"},
+	}
+	if m.Note != "" {
+		out = append(out, [2]string{"note", m.Note})
+	}
+	for _, s := range b.Skipped {
+		out = append(out, [2]string{"not measured: " + s[0], s[1]})
+	}
+	return out
+}
