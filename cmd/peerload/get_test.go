@@ -20,3 +20,9 @@ func TestCommandLine(t *testing.T) {
 		}
 	}
 }
+
+func TestVersion(t *testing.T) {
+	if out, code := run(t, nil, "--version"); code != 0 || out != program()+"\n" {
+		t.Errorf("%d: %q", code, out)
+	}
+}

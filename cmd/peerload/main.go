@@ -48,8 +48,10 @@ func main() {
 		Long: `Peerload fetches a firmware file or a whole load across a thin WAN link once per
 subnet: the devices elect a root, the root alone downloads from the server, and a
 tree of connections passes the file on while it arrives.`,
+		Version:      program(),
 		SilenceUsage: true, SilenceErrors: true,
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(getCommand(), agentCommand(), statusCommand(), screenCommand(), explainCommand(), doctorCommand(), configCommand())
 	err := root.ExecuteContext(ctx)

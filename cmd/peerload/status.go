@@ -79,7 +79,7 @@ func statusCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&state, "state", "", "state directory")
+	cmd.Flags().StringVar(&state, "state", "", "state directory (default: that of get)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	return cmd
 }
@@ -145,7 +145,7 @@ func explainCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&state, "state", "", "state directory")
+	cmd.Flags().StringVar(&state, "state", "", "state directory (default: that of get)")
 	return cmd
 }
 
