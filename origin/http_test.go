@@ -449,6 +449,15 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
+// What is wrong with a URL is said without the password in it.
+func TestCandidatesKeepSecrets(t *testing.T) {
+	for _, text := range []string{"http://me:secret@[::1/f", "http://me:secret@h:port/f", "http://me:secret@/f", "me:secret@h:port/f", "me:secret@h", "ht tp://me:secret@h/f"} {
+		if _, err := Candidates(text); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 // Memory does not grow with the file.
 func TestMemoryIsFlat(t *testing.T) {
 	dir := t.TempDir()

@@ -229,6 +229,16 @@ func (m *Mux) bound(ctx context.Context, r Request, b *Body) error {
 	return nil
 }
 
+// badURL says what is wrong with a URL without repeating it: there may be a
+// password in it.
+func badURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return fmt.Errorf("origin: that is no URL: %w", err)
+}
+
 // Candidates returns the URLs to try, in order. A text with a scheme is one
 // URL. A bare host/path is tried as devices do it: HTTP on port 6970, or on
 // the port given, then TFTP on port 69 (FACTS section 2).
@@ -236,19 +246,19 @@ func Candidates(text string) ([]*url.URL, error) {
 	if strings.Contains(text, "://") {
 		u, err := url.Parse(text)
 		if err != nil {
-			return nil, fmt.Errorf("origin: %w", err)
+			return nil, badURL(err)
 		}
 		if u.Host == "" && u.Scheme != "file" {
-			return nil, fmt.Errorf("origin: %q names no host", text)
+			return nil, fmt.Errorf("origin: %q names no host", u.Redacted())
 		}
 		return []*url.URL{u}, nil
 	}
 	u, err := url.Parse("http://" + text)
 	if err != nil {
-		return nil, fmt.Errorf("origin: %w", err)
+		return nil, badURL(err)
 	}
 	if u.Hostname() == "" || strings.Trim(u.Path, "/") == "" {
-		return nil, fmt.Errorf("origin: %q is neither a URL nor host/path", text)
+		return nil, fmt.Errorf("origin: %q is neither a URL nor host/path", strings.TrimPrefix(u.Redacted(), "http://"))
 	}
 	t := *u
 	t.Scheme, t.User = "tftp", nil

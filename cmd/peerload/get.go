@@ -115,9 +115,9 @@ func (f *getFlags) parse(args []string) (*request, error) {
 		u := sources[0]
 		switch {
 		case !slices.Contains([]string{"http", "https", "tftp", "file"}, u.Scheme):
-			return nil, usagef("%s: the scheme is http, https, tftp or file", a)
+			return nil, usagef("%s: the scheme is http, https, tftp or file", u.Redacted())
 		case strings.HasSuffix(u.Path, "/") || u.Path == "":
-			return nil, usagef("%s names no file", a)
+			return nil, usagef("%s names no file", u.Redacted())
 		}
 		r.load = r.load || strings.HasSuffix(u.Path, load.ManifestSuffix)
 		r.classic = len(args) == 1 && f.unsigned && strings.HasSuffix(u.Path, ".loads")
