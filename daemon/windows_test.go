@@ -179,8 +179,6 @@ func TestCSCus67416_WhyFromTheServer(t *testing.T) {
 	s := newSite(t)
 	one := start(t, s.config(d, "CP-7961G"))
 	one.runs("L1")
-	two := start(t, s.config(d, "CP-7961G"))
-	two.runs("L1")
 	source := func(r *runner) (string, string) {
 		for _, f := range r.rec.Status().Files {
 			if f.File == "app.bin" {
@@ -192,6 +190,16 @@ func TestCSCus67416_WhyFromTheServer(t *testing.T) {
 	}
 	if from, why := source(one); from != report.SourceOrigin || !strings.Contains(why, "root-of-file") {
 		t.Errorf("the first: %s, %q", from, why)
+	}
+	// Where much else runs, an election of milliseconds may be over before the
+	// first one answers; then another device is to come late.
+	var two *runner
+	for range 5 {
+		two = start(t, s.config(d, "CP-7961G"))
+		two.runs("L1")
+		if from, _ := source(two); from == report.SourcePeer {
+			break
+		}
 	}
 	if from, why := source(two); from != report.SourcePeer || why == "" {
 		t.Errorf("the second: %s, %q", from, why)
