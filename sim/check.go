@@ -114,34 +114,120 @@ func (t *Task) Depth() int {
 	return most
 }
 
-// watchLoops: no loop lasts longer than it takes to notice.
-func (s *Sim) watchLoops() {
-	const every, most = 250 * time.Millisecond, 3 * time.Second
-	since := map[*Task]time.Duration{}
+// watch looks, all the time, for what may be wrong for a moment, but not for
+// long: loops, several roots of one file, none where somebody needs one.
+func (s *Sim) watch() {
+	const every = 250 * time.Millisecond
+	since := map[any]time.Duration{}
+	lasts := func(what any, is bool, most time.Duration) bool {
+		if !is {
+			if len(since) > 0 {
+				delete(since, what)
+			}
+			return false
+		}
+		if _, ok := since[what]; !ok {
+			since[what] = s.now
+		}
+		return s.now-since[what] > most
+	}
 	var look func()
 	look = func() {
 		for _, sub := range s.subnets {
-			for _, d := range sub.devices {
-				for _, t := range d.order {
-					if t.actor == nil || t.inLoop() == false {
-						if len(since) > 0 {
-							delete(since, t)
-						}
-						continue
-					}
-					if _, ok := since[t]; !ok {
-						since[t] = s.now
-					}
-					if s.now-since[t] > most {
-						s.violate("%s stands in a loop since %v", d, since[t])
-						return
-					}
-				}
+			if sub.wrong(lasts) {
+				return
 			}
 		}
 		s.After(every, look)
 	}
 	s.After(every, look)
+}
+
+// How long something may be wrong: a loop; two roots, once nothing disturbs the
+// subnet, since who could not reach a root does not believe it for a minute; no
+// root, once nothing disturbs the server either.
+const (
+	loopLasts  = 3 * time.Second
+	rootsLast  = 75 * time.Second
+	noRootLast = 90 * time.Second
+)
+
+// needed is what watch counts of one file in one subnet.
+type needed struct {
+	roots, waiting int
+}
+
+// rootsOf and noRoot name what lasts.
+type (
+	rootsOf struct {
+		sub *Subnet
+		f   *File
+	}
+	noRoot rootsOf
+)
+
+// wrong reports whether something has lasted for too long.
+func (sub *Subnet) wrong(lasts func(what any, is bool, most time.Duration) bool) bool {
+	s := sub.s
+	count := make(map[*File]*needed, 2)
+	var files []*File
+	for _, d := range sub.devices {
+		for _, t := range d.order {
+			if lasts(t, t.actor != nil && t.inLoop(), loopLasts) {
+				s.violate("%s stands in a loop since %v", d, s.now-loopLasts)
+				return true
+			}
+			if t.m == nil || t.actor == nil || d.asleep {
+				continue
+			}
+			if st := t.m.Status(); st.Held > t.store.n {
+				s.violate("%s counts %d chunks and holds %d", d, st.Held, t.store.n)
+				return true
+			}
+			n := count[t.file]
+			if n == nil {
+				n = new(needed)
+				count[t.file] = n
+				files = append(files, t.file)
+			}
+			if t.m.IsRoot() {
+				n.roots++
+			} else if !t.complete {
+				n.waiting++
+			}
+		}
+	}
+	for _, f := range files {
+		n := count[f]
+		switch quiet := sub.quiet(); {
+		case lasts(rootsOf{sub, f}, quiet && n.roots > 1, rootsLast):
+			s.violate("%d roots of %s for %v", n.roots, f.Name, rootsLast)
+			return true
+		case lasts(noRoot{sub, f}, quiet && sub.Server.well() && n.roots == 0 && n.waiting > 0, noRootLast):
+			s.violate("no root of %s for %v, and %d devices wait", f.Name, noRootLast, n.waiting)
+			return true
+		}
+	}
+	return false
+}
+
+// quiet reports whether nothing disturbs the subnet: no liar, no fault of the
+// network, nobody who sleeps or is too slow to answer.
+func (sub *Subnet) quiet() bool {
+	if sub.replay > 0 || sub.cfg.Corrupt > 0 {
+		return false
+	}
+	for _, f := range sub.filters {
+		if f.Cut != nil || f.Loss != nil {
+			return false
+		}
+	}
+	for _, d := range sub.devices {
+		if d.on && (d.Liar != nil || d.Lies != nil || d.asleep) {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *Task) inLoop() bool {
@@ -180,6 +266,7 @@ func (s *Sim) CheckEnd() []string {
 	for _, sub := range s.subnets {
 		liars := 0
 		roots := map[*File]int{}
+		var files []*File
 		for _, d := range sub.devices {
 			for _, t := range d.order {
 				if d.Liar != nil {
@@ -192,12 +279,14 @@ func (s *Sim) CheckEnd() []string {
 					s.violate("%s ends neither complete nor failed: %s", d, t)
 				}
 				if t.m != nil && t.actor != nil && t.m.IsRoot() {
-					roots[t.file]++
+					if roots[t.file]++; roots[t.file] == 1 {
+						files = append(files, t.file)
+					}
 				}
 			}
 		}
-		for f, n := range roots {
-			if n > 1 && liars == 0 {
+		for _, f := range files {
+			if n := roots[f]; n > 1 && liars == 0 {
 				s.violate("%d roots of %s", n, f.Name)
 			}
 		}

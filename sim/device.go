@@ -1,13 +1,11 @@
 package sim
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"time"
 
-	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
@@ -44,9 +42,20 @@ type Device struct {
 	// Serial opens the gate of a file only when the one before it is complete.
 	Serial bool
 
+	// Full: the disk takes no more bytes. Rots says which chunks the medium
+	// does not keep; each is found missing once when the file is read back.
+	Full bool
+	Rots func(index int) bool
+
 	sub      *Subnet
 	number   int
 	on, dark bool // dark: without power
+	asleep   bool // stopped or suspended: see sleep.go
+	parked   []parked
+	skew     time.Duration // of the device's clock
+	// bend puts something between driver and machine, to see that what is wrong
+	// is found.
+	bend     func(*Task, Actor) Actor
 	started  time.Duration
 	tasks    map[wire.Hierarchy]*Task
 	order    []*Task
@@ -76,6 +85,8 @@ type Task struct {
 	steps    int // at this instant
 	idleAt   time.Duration
 	differ   []int // chunks that differ from a table on its way
+	full     bool  // a write failed since the start
+	gen      int   // of the content: another one after each reset
 
 	complete, ended bool
 	failed          wire.Reason
@@ -85,45 +96,6 @@ type Task struct {
 	Asked                           int
 	FromOrigin, FromPeers           int // chunks
 	Notes                           []pdp.Note
-}
-
-// store is a device's disk for one file.
-type store struct {
-	has    []bool
-	tokens []token
-	n      int
-	epoch  uint64
-}
-
-func (st *store) clear() { *st = store{} }
-
-func (st *store) put(i int, v token) {
-	for len(st.has) <= i {
-		st.has = append(st.has, false)
-		st.tokens = append(st.tokens, 0)
-	}
-	if !st.has[i] {
-		st.has[i] = true
-		st.n++
-	}
-	st.tokens[i] = v
-}
-
-func (st *store) drop(i int) {
-	if i < len(st.has) && st.has[i] {
-		st.has[i] = false
-		st.n--
-	}
-}
-
-func (st *store) holds(i int) bool { return i < len(st.has) && st.has[i] }
-
-func (st *store) prefix() int {
-	n := 0
-	for n < len(st.has) && st.has[n] {
-		n++
-	}
-	return n
 }
 
 // Device adds a device that wants the given files, switched off.
@@ -162,14 +134,6 @@ func (d *Device) On() bool { return d.on }
 
 func (d *Device) powerless() bool { return !d.on && d.dark }
 
-func (d *Device) disk(n int) time.Duration {
-	t := time.Duration(float64(d.sub.cfg.Disk) * float64(n) / load.MinChunkSize)
-	if d.Slow > 1 {
-		t = time.Duration(float64(t) * d.Slow)
-	}
-	return t
-}
-
 func (d *Device) lag() time.Duration {
 	if d.Slow > 1 {
 		return d.sub.s.between(0, time.Duration(d.Slow)*time.Millisecond)
@@ -189,7 +153,7 @@ func (d *Device) dropEnd(e *end) {
 // Start switches the device on.
 func (d *Device) Start() {
 	s := d.sub.s
-	d.on, d.dark, d.started = true, false, s.now
+	d.on, d.dark, d.asleep, d.parked, d.started = true, false, false, nil, s.now
 	d.upBusy, d.downFree, d.diskFree, d.turn = false, s.now, s.now, 0
 	s.trace(d, "on")
 	for i, t := range d.order {
@@ -206,16 +170,23 @@ func (t *Task) start(s *Sim, index int) {
 	t.Asked, t.FromOrigin, t.FromPeers, t.Notes = 0, 0, 0, nil
 	if d.Liar != nil {
 		t.m, t.actor = nil, d.Liar(t, rnd)
+	} else if !t.openContent() {
+		return
 	} else {
-		f := pdp.File{Hierarchy: t.file.hier, Name: t.file.Name, Model: t.file.Model, Size: t.file.Size, Signed: t.file.Signed, Keyed: t.file.Keyed}
-		if t.file.Unsized {
-			f.Size = load.UnknownSize
-		}
+		f := pdp.File{Hierarchy: t.file.hier, Name: t.file.Name, Model: t.file.Model, Size: t.store.geo.Size, Signed: t.file.Signed, Keyed: t.file.Keyed}
 		addr := netip.AddrPortFrom(d.Addr, wire.Port)
 		t.m = pdp.New(s.cfg.Profile, pdp.Self{Peer: d.Peer, Addr: addr}, f, rnd)
 		t.actor = t.m
+		if d.bend != nil {
+			t.actor = d.bend(t, t.m)
+		}
 	}
-	t.step(pdp.Start{Prefix: t.store.prefix(), Complete: t.complete, Epoch: t.store.epoch})
+	prefix := 0
+	if t.store.geo.Known() {
+		prefix = t.store.prefix() // without a size nothing can be continued yet
+	}
+	t.step(pdp.Start{Prefix: prefix, Complete: t.complete, Epoch: t.store.epoch})
+	t.tellRest(prefix)
 	if d.Serial && index > 0 && !d.order[index-1].complete && !d.order[index-1].ended {
 		t.step(pdp.Gate{Open: false})
 	}
@@ -231,6 +202,9 @@ func (t *Task) step(in pdp.Event) {
 		return
 	}
 	s := t.dev.sub.s
+	if t.dev.asleep {
+		s.violate("%s steps in its sleep: %T", t.dev, in)
+	}
 	if t.instant != s.now {
 		t.instant, t.steps = s.now, 0
 	}
@@ -239,7 +213,7 @@ func (t *Task) step(in pdp.Event) {
 		t.actor = nil
 		return
 	}
-	out := t.actor.Step(s.now, in, nil)
+	out := t.actor.Step(t.dev.clock(), in, nil)
 	s.fold(uint64(s.now), uint64(t.dev.sub.index)<<32|uint64(t.dev.number), uint64(len(out)))
 	s.traceStep(t, in, out)
 	for _, a := range out {
@@ -258,21 +232,25 @@ func (t *Task) arm() {
 		return
 	}
 	s, actor := t.dev.sub.s, t.actor
-	at = max(at, s.now)
+	at = max(at, t.dev.clock())
 	t.armed, t.isArmed = at, true
-	s.At(at, func() {
-		if t.actor != actor || !t.isArmed || t.armed != at {
-			return
+	s.At(at-t.dev.skew, func() { t.dev.wakes(timer, func() { t.due(actor, at) }) })
+}
+
+// due steps the actor because a deadline has come.
+func (t *Task) due(actor Actor, at time.Duration) {
+	if t.actor != actor || !t.isArmed || t.armed != at {
+		return
+	}
+	s := t.dev.sub.s
+	t.isArmed = false
+	if due, ok := actor.Deadline(); ok && due <= t.dev.clock() {
+		t.step(nil)
+		if again, ok := actor.Deadline(); ok && t.actor == actor && again <= due && again <= t.dev.clock() {
+			s.violate("%s: its deadline %v stays in the past", t.dev, again)
 		}
-		t.isArmed = false
-		if due, ok := actor.Deadline(); ok && due <= s.now {
-			t.step(nil)
-			if again, ok := actor.Deadline(); ok && t.actor == actor && again <= due && again <= s.now {
-				s.violate("%s: its deadline %v stays in the past", t.dev, again)
-			}
-		}
-		t.arm()
-	})
+	}
+	t.arm()
 }
 
 // do carries out one action.
@@ -298,9 +276,10 @@ func (t *Task) do(a pdp.Action) {
 		t.openOrigin(a.From)
 	case pdp.StopOrigin:
 		t.stopOrigin()
+	case pdp.SetSize:
+		t.setSize(a.Size)
 	case pdp.Reset:
-		t.store.clear()
-		t.store.epoch = a.Epoch
+		t.reset(a)
 	case pdp.Drop:
 		for _, i := range a.Indices {
 			t.store.drop(i)
@@ -344,7 +323,7 @@ func (t *Task) sendChunk(a pdp.SendChunk) {
 		return
 	}
 	v := t.store.tokens[a.Index]
-	if t.file.Signed && v&wrong != 0 {
+	if t.file.Signed && v&wrong != 0 && d.Liar == nil {
 		d.sub.s.violate("%s relays chunk %d that is wrong", d, a.Index)
 	}
 	if d.Lies != nil && d.Lies(a.Index) {
@@ -353,77 +332,8 @@ func (t *Task) sendChunk(a pdp.SendChunk) {
 	if e == nil {
 		return
 	}
-	_, n := t.file.geo.Span(a.Index)
+	_, n := t.store.geo.Span(a.Index)
 	e.send(chunkPacket(a.Index, n, !t.file.Signed, v))
-}
-
-// sendTable sends the digests of what is held: its tokens.
-func (t *Task) sendTable(l pdp.Link) {
-	total := t.file.Chunks()
-	for first := 0; first < total; first += wire.MaxTablePart {
-		p := &wire.TablePart{First: first, Total: total}
-		for i := first; i < min(total, first+wire.MaxTablePart); i++ {
-			var d load.Digest
-			binary.BigEndian.PutUint64(d[:], uint64(t.store.tokens[i]))
-			p.Digests = append(p.Digests, d)
-		}
-		t.sendFrame(pdp.SendFrame{Link: l, Frame: p})
-	}
-}
-
-// tablePart compares a part of another's table with what is held; the last
-// part brings the verdict.
-func (t *Task) tablePart(l pdp.Link, p *wire.TablePart) {
-	if p.First == 0 {
-		t.differ = nil
-	}
-	for k, d := range p.Digests {
-		if i := p.First + k; t.store.holds(i) && token(binary.BigEndian.Uint64(d[:])) != t.store.tokens[i] {
-			t.differ = append(t.differ, i)
-		}
-	}
-	if p.First+len(p.Digests) == p.Total {
-		t.step(pdp.Compared{Link: l, Differ: t.differ})
-	}
-}
-
-// chunk takes a chunk from a link or, as link 0, from the server. It is
-// checked and on disk by now.
-func (t *Task) chunk(l pdp.Link, i int, v token) {
-	if t.First < 0 {
-		t.First = t.dev.sub.s.now
-	}
-	if t.file.Signed && v != t.rightToken() {
-		t.step(pdp.Bad{Link: l, Index: i})
-		return
-	}
-	if !t.store.holds(i) {
-		t.store.put(i, v)
-		if l == 0 {
-			t.FromOrigin++
-		} else {
-			t.FromPeers++
-		}
-	}
-	t.step(pdp.Stored{Link: l, Index: i})
-}
-
-// rightToken is what the signed table, or the digest that the user gave, says.
-func (t *Task) rightToken() token { return token(t.dev.sub.Server.right) }
-
-// verify reads the whole file back: only the last window is left to read.
-func (t *Task) verify() {
-	s, actor := t.dev.sub.s, t.actor
-	s.After(2*t.dev.disk(load.MinChunkSize), func() {
-		if t.actor != actor {
-			return
-		}
-		ok := t.store.n == t.file.Chunks()
-		for _, v := range t.store.tokens {
-			ok = ok && v == t.rightToken()
-		}
-		t.step(pdp.Verified{OK: ok})
-	})
 }
 
 func (t *Task) completed() {
@@ -451,7 +361,7 @@ func (t *Task) openNext() {
 	d := t.dev
 	for i, u := range d.order {
 		if d.Serial && i > 0 && d.order[i-1] == t {
-			d.sub.s.After(0, func() { u.step(pdp.Gate{Open: true}) })
+			d.sub.s.After(0, func() { d.wakes(input, func() { u.step(pdp.Gate{Open: true}) }) })
 		}
 	}
 }
@@ -460,15 +370,17 @@ func (t *Task) openNext() {
 func (t *Task) leave() {
 	s, actor := t.dev.sub.s, t.actor
 	s.After(100*time.Millisecond, func() {
-		if t.actor != actor || t.m == nil {
-			return
-		}
-		if !t.m.Idle() && s.now < t.idleAt {
-			t.leave()
-			return
-		}
-		t.step(pdp.Stop{})
-		t.end()
+		t.dev.wakes(timer, func() {
+			if t.actor != actor || t.m == nil {
+				return
+			}
+			if !t.m.Idle() && s.now < t.idleAt {
+				t.leave()
+				return
+			}
+			t.step(pdp.Stop{})
+			t.end()
+		})
 	})
 }
 

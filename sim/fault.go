@@ -63,6 +63,16 @@ func (sub *Subnet) Deafen(d *Device, p float64) (heal func()) {
 	}})
 }
 
+// Mute loses the datagrams that a device sends with a chance.
+func (sub *Subnet) Mute(d *Device, p float64) (heal func()) {
+	return sub.AddFilter(Filter{Loss: func(from, _ *Device) float64 {
+		if from == d {
+			return p
+		}
+		return 0
+	}})
+}
+
 // Crash ends the process: its links are reset.
 func (d *Device) Crash() {
 	if !d.on {
@@ -100,7 +110,7 @@ func (d *Device) PowerOff() {
 // off stops what the device does.
 func (d *Device) off() {
 	d.sub.s.fold(uint64(d.sub.s.now), uint64(d.number), 0xdead)
-	d.on = false
+	d.on, d.asleep, d.parked = false, false, nil
 	d.sub.s.trace(d, "off")
 	for _, t := range d.order {
 		t.stopOrigin()

@@ -2,8 +2,10 @@ package sim
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"time"
 
+	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
 )
@@ -54,4 +56,103 @@ func (r *RogueRoot) Step(now time.Duration, in pdp.Event, out []pdp.Action) []pd
 		Rank: wire.Rank{Confirmed: true, Complete: true, Prefix: r.t.file.Chunks(), Strength: ^uint32(0)},
 		Size: r.t.file.Size, Prefix: r.prefix, Bytes: r.bytes, Members: 1,
 	}})
+}
+
+// FalseHolder is a device that claims the highest rank and to hold the whole
+// file, places everybody below itself, and sends what it holds: chunks that
+// may be wrong, of a file that may have another size, with a table that fits
+// them.
+type FalseHolder struct {
+	t    *Task
+	next time.Duration // claim
+	said time.Duration // the last one
+	sent map[pdp.Link]int
+}
+
+const (
+	falseClaims  = 100 * time.Millisecond // between claims
+	falseAnswers = 10 * time.Millisecond  // between claims that answer others
+)
+
+// NewFalseHolder is for Device.Liar: size is what it claims, 0 for the file's
+// own; altered says which of its chunks are wrong.
+func NewFalseHolder(size int64, altered func(index int) bool) func(*Task, *rand.Rand) Actor {
+	return func(t *Task, _ *rand.Rand) Actor {
+		if size > 0 {
+			f := *t.file
+			f.Size, f.geo = size, load.Geometry{Size: size}
+			t.file = &f
+		}
+		t.store.clear()
+		t.store.geo = t.file.geo
+		for i := range t.file.Chunks() {
+			v := t.rightToken()
+			if altered(i) {
+				v |= wrong
+			}
+			t.store.put(i, v)
+		}
+		return &FalseHolder{t: t, sent: map[pdp.Link]int{}}
+	}
+}
+
+// Deadline returns the next claim.
+func (r *FalseHolder) Deadline() (time.Duration, bool) { return r.next, true }
+
+func (r *FalseHolder) claim() pdp.Action {
+	n, size := r.t.file.Chunks(), r.t.file.Size
+	return pdp.Broadcast{Msg: &wire.Claim{
+		Rank: wire.Rank{Confirmed: true, Complete: true, Prefix: n, Strength: ^uint32(0)},
+		Size: size, Prefix: n, Bytes: size, Complete: true, Map: ^uint32(0), Spread: 10,
+	}}
+}
+
+// Step claims, also whenever another does, places whoever asks below itself,
+// and serves every child.
+func (r *FalseHolder) Step(now time.Duration, in pdp.Event, out []pdp.Action) []pdp.Action {
+	me, n := r.t.dev.Peer, r.t.file.Chunks()
+	progress := &wire.Progress{Prefix: n, RootPrefix: n, RootBytes: r.t.file.Size}
+	switch e := in.(type) {
+	case pdp.Datagram:
+		switch e.Msg.(type) {
+		case *wire.Ask:
+			out = append(out, pdp.Send{To: e.From, Msg: &wire.Place{Depth: 1, Parent: me, Addr: netip.AddrPortFrom(r.t.dev.Addr, wire.Port)}})
+		case *wire.Claim:
+			if now-r.said >= falseAnswers {
+				r.said = now
+				out = append(out, r.claim())
+			}
+		}
+	case pdp.Accepted:
+		out = append(out,
+			pdp.SendFrame{Link: e.Link, Frame: &wire.Welcome{From: me, Size: r.t.file.Size}},
+			pdp.SendFrame{Link: e.Link, Frame: &wire.Path{Peers: []wire.Peer{me}}},
+			pdp.SendFrame{Link: e.Link, Frame: progress})
+		r.sent[e.Link] = 0
+		out = r.serve(e.Link, out)
+	case pdp.Sent:
+		out = r.serve(e.Link, out)
+	case pdp.Closed:
+		delete(r.sent, e.Link)
+	case pdp.Framed:
+		if _, ok := e.Frame.(*wire.TableAsk); ok {
+			out = append(out, pdp.SendTable{Link: e.Link})
+		}
+	}
+	if now < r.next {
+		return out
+	}
+	for _, l := range r.t.linksInOrder() {
+		out = append(out, pdp.SendFrame{Link: l, Frame: progress})
+	}
+	r.next, r.said = now+falseClaims, now
+	return append(out, r.claim())
+}
+
+func (r *FalseHolder) serve(l pdp.Link, out []pdp.Action) []pdp.Action {
+	if i, ok := r.sent[l]; ok && i < r.t.file.Chunks() {
+		r.sent[l]++
+		out = append(out, pdp.SendChunk{Link: l, Index: i})
+	}
+	return out
 }

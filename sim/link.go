@@ -30,6 +30,7 @@ type end struct {
 	// while what was sent before is on its way.
 	open, closing bool
 	silent        bool          // the power is gone
+	gone          bool          // given up: whoever sends here still is told so
 	moved         time.Duration // last byte acknowledged, or first queued
 	lastArrival   time.Duration
 	readFree      time.Duration // when the reader has done what came before
@@ -73,7 +74,11 @@ func (t *Task) dial(id pdp.Link, to netip.AddrPort) {
 				a.broken(wire.ReasonParentLost)
 				return
 			}
-			t.step(pdp.Opened{Link: id})
+			d.wakes(input, func() {
+				if a.open && t.links[id] == a {
+					t.step(pdp.Opened{Link: id})
+				}
+			})
 		})
 	})
 }
@@ -116,6 +121,10 @@ func (e *end) links() map[pdp.Link]*end {
 // broken tells this side that the link is gone.
 func (e *end) broken(why wire.Reason) {
 	if !e.open || e.silent {
+		return
+	}
+	if e.dev.asleep {
+		e.dev.wakes(input, func() { e.broken(why) })
 		return
 	}
 	e.open, e.queue = false, nil
@@ -170,6 +179,7 @@ func (e *end) watch() {
 	s, moved := e.dev.sub.s, e.moved
 	s.At(max(moved+s.cfg.UserTimeout, s.now+1), func() {
 		if e.open && e.moved == moved && (len(e.queue) > 0 || e.flying > 0) {
+			e.gone = true
 			e.broken(wire.ReasonParentLost)
 		}
 	})
@@ -188,8 +198,8 @@ func (e *end) transmit() {
 		d.upBusy = false
 		if e.open {
 			e.arrive(p, n, start)
-			if p.chunk && e.task != nil && e.task.links[e.id] == e {
-				e.task.step(pdp.Sent{Link: e.id})
+			if p.chunk {
+				d.wakes(input, e.sent)
 			}
 			if p.fin {
 				e.open = false
@@ -202,6 +212,13 @@ func (e *end) transmit() {
 	})
 }
 
+// sent tells that a chunk has left.
+func (e *end) sent() {
+	if e.task != nil && e.task.links[e.id] == e {
+		e.task.step(pdp.Sent{Link: e.id})
+	}
+}
+
 // trickle tells now and then that bytes of a chunk are coming, from a time
 // until another.
 func (e *end) trickle(at, until time.Duration) {
@@ -212,7 +229,7 @@ func (e *end) trickle(at, until time.Duration) {
 		if !e.open {
 			return
 		}
-		if e.task != nil && e.task.links[e.id] == e {
+		if e.task != nil && e.task.links[e.id] == e && !e.dev.asleep {
 			e.task.step(pdp.Active{Link: e.id})
 		}
 		e.trickle(at+trickle, until)
@@ -230,6 +247,8 @@ func (e *end) arrive(p packet, n int, start time.Duration) {
 		switch {
 		case to.silent:
 			e.watch()
+		case to.gone:
+			s.After(e.dev.sub.cfg.Latency, func() { e.broken(wire.ReasonParentLost) })
 		case !to.open:
 		default:
 			to.receive(e, p)
@@ -246,20 +265,23 @@ func (e *end) receive(from *end, p packet) {
 		e.dev.diskFree = done
 	}
 	e.readFree = done
-	s.At(done, func() {
-		from.flying -= p.size
-		from.moved = s.now
-		switch {
-		case !e.open:
-		case p.fin:
-			e.broken(wire.ReasonParentLost)
-		default:
-			e.read(p)
-		}
-		if from.open {
-			from.dev.kick()
-		}
-	})
+	s.At(done, func() { e.dev.wakes(input, func() { e.take(from, p) }) })
+}
+
+// take hands over a frame that was read, and makes room for the next.
+func (e *end) take(from *end, p packet) {
+	from.flying -= p.size
+	from.moved = e.dev.sub.s.now
+	switch {
+	case !e.open:
+	case p.fin:
+		e.broken(wire.ReasonParentLost)
+	default:
+		e.read(p)
+	}
+	if from.open {
+		from.dev.kick()
+	}
 }
 
 // read decodes a frame and hands it over.
@@ -279,7 +301,7 @@ func (e *end) read(p packet) {
 	}
 	switch f := f.(type) {
 	case *wire.Chunk:
-		e.task.chunk(e.id, f.Index, token(binary.BigEndian.Uint64(f.Bytes)))
+		e.task.chunk(e.id, f.Index, p.size-5-wire.ChunkHeader, token(binary.BigEndian.Uint64(f.Bytes)))
 	case *wire.TablePart:
 		e.task.tablePart(e.id, f)
 	default:

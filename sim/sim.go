@@ -73,7 +73,7 @@ func New(cfg Config) *Sim {
 		cfg: cfg, rnd: rand.New(rand.NewPCG(cfg.Seed, 0x5045455253494d)), hash: fnvOffset,
 		byAddr: map[netip.Addr]*Device{},
 	}
-	s.watchLoops()
+	s.watch()
 	return s
 }
 

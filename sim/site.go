@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/peerload/peerload/load"
@@ -37,6 +35,9 @@ type Site struct {
 	Spread time.Duration
 	// Loss is the chance that a datagram within the subnet is lost, 0 to 0.5.
 	Loss float64
+	// Untabled: nobody has a chunk table, only the digest of each file, and
+	// nobody knows its size beforehand.
+	Untabled bool
 	// Faults that happen, each as ParseFault reads it.
 	Faults []Fault
 	// Trace, if not nil, gets a line for each event.
@@ -63,87 +64,6 @@ type Outcome struct {
 	Hash uint64
 	// Violations of invariants; empty is right.
 	Violations []string
-}
-
-// Fault is something that happens to a site.
-type Fault struct {
-	// Name is one of FaultNames.
-	Name string
-	// At is how much of all bytes the server has sent when it happens, 0 to
-	// 1.
-	At float64
-}
-
-// faults are the faults by name; each gets the subnet when its time has come.
-// The network's and the liars' switch the check of the budget off.
-var faults = map[string]struct {
-	do   func(sub *Subnet, f *File)
-	deaf bool
-}{
-	"crash-root":    {do: func(sub *Subnet, f *File) { withRoot(sub, f, (*Device).Crash) }},
-	"poweroff-root": {do: func(sub *Subnet, f *File) { withRoot(sub, f, (*Device).PowerOff) }},
-	"restart-root": {do: func(sub *Subnet, f *File) {
-		withRoot(sub, f, func(d *Device) { restart(d, true) })
-	}},
-	"erase-root": {do: func(sub *Subnet, f *File) {
-		withRoot(sub, f, func(d *Device) { restart(d, false) })
-	}},
-	"crash-inner": {do: func(sub *Subnet, f *File) {
-		if d := sub.belowRoot(f); d != nil {
-			d.Crash()
-		}
-	}},
-	"wan-outage": {do: func(sub *Subnet, _ *File) {
-		sub.Server.Dark = true
-		sub.s.After(10*time.Second, func() { sub.Server.Dark = false; sub.Server.Wake() })
-	}},
-	"partition": {deaf: true, do: func(sub *Subnet, _ *File) {
-		sub.s.After(10*time.Second, sub.Partition(Side(2)))
-	}},
-	"deaf": {deaf: true, do: func(sub *Subnet, _ *File) {
-		sub.s.After(10*time.Second, sub.Deafen(sub.devices[len(sub.devices)-1], 0.9))
-	}},
-	"slow": {do: func(sub *Subnet, _ *File) {
-		d := sub.devices[len(sub.devices)-1]
-		d.Up, d.Down = 1e6, 1e6
-	}},
-	"liar-parent": {deaf: true, do: func(sub *Subnet, f *File) {
-		withRoot(sub, f, func(d *Device) { d.Lies = func(i int) bool { return i%7 == 3 } })
-	}},
-	"liar-root": {deaf: true, do: func(sub *Subnet, f *File) {
-		x := sub.Device(f)
-		x.Liar = NewRogueRoot(true)
-		x.Start()
-	}},
-	"replay": {deaf: true, do: func(sub *Subnet, _ *File) { sub.Replay(time.Second) }},
-}
-
-// FaultNames returns the names of all faults in order.
-func FaultNames() []string {
-	var names []string
-	for n := range faults {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// ParseFault reads NAME or NAME@PERCENT, such as crash-root@50; without a
-// percentage it is 30.
-func ParseFault(s string) (Fault, error) {
-	name, at, given := strings.Cut(s, "@")
-	f := Fault{Name: name, At: 0.3}
-	if _, ok := faults[name]; !ok {
-		return f, fmt.Errorf("unknown fault %q: one of %s", name, strings.Join(FaultNames(), ", "))
-	}
-	if given {
-		p, err := strconv.ParseFloat(strings.TrimSuffix(at, "%"), 64)
-		if err != nil || !(p >= 0 && p <= 99) {
-			return f, fmt.Errorf("fault %q: write a percentage of 0 to 99 behind the @", s)
-		}
-		f.At = p / 100
-	}
-	return f, nil
 }
 
 // Validate says what cannot be played.
@@ -202,7 +122,9 @@ func (c Site) Play() (Outcome, error) {
 	sub := s.Subnet(SubnetConfig{LAN: c.LAN, WAN: c.WAN, RTT: c.RTT, Jitter: 300 * time.Microsecond, Loss: c.Loss, SlowStart: true})
 	var files []*File
 	for i, n := range c.Sizes {
-		files = append(files, NewFile(fmt.Sprintf("f%d", i), n))
+		f := NewFile(fmt.Sprintf("f%d", i), n)
+		f.Signed, f.Unsized = !c.Untabled, c.Untabled
+		files = append(files, f)
 	}
 	sub.Fill(c.Devices, files...)
 	for _, d := range sub.devices {
@@ -253,16 +175,16 @@ func (c Site) outcome(s *Sim, sub *Subnet) Outcome {
 	}
 	var done []time.Duration
 	for _, d := range sub.devices {
-		last, complete := time.Duration(0), true
+		last, complete, full := time.Duration(0), true, false
 		for _, t := range d.order {
-			last, complete = max(last, t.Done), complete && t.complete
+			last, complete, full = max(last, t.Done), complete && t.complete, full || t.full
 			for _, n := range t.Notes {
 				if n.Kind == report.KindRole && n.Peer.Addr() == d.Addr {
 					o.Elections++
 				}
 			}
 		}
-		if !d.on || d.Liar != nil {
+		if !d.on || d.Liar != nil || full {
 			continue
 		}
 		o.Expected++
@@ -282,39 +204,4 @@ func startAll(sub *Subnet) {
 	for _, d := range sub.devices {
 		d.Start()
 	}
-}
-
-func withRoot(sub *Subnet, f *File, do func(*Device)) {
-	if d := sub.root(f); d != nil {
-		do(d)
-	}
-}
-
-func restart(d *Device, keep bool) {
-	d.Crash()
-	d.sub.s.After(2*time.Second, func() { d.Restart(keep) })
-}
-
-// root returns the device that is root of a file, nil if there is none.
-func (sub *Subnet) root(f *File) *Device {
-	for _, d := range sub.devices {
-		if x := d.Task(f); d.on && x.m != nil && x.actor != nil && x.m.IsRoot() {
-			return d
-		}
-	}
-	return nil
-}
-
-// belowRoot returns a device whose parent is the root and which has children.
-func (sub *Subnet) belowRoot(f *File) *Device {
-	r := sub.root(f)
-	if r == nil {
-		return nil
-	}
-	for _, d := range sub.devices {
-		if x := d.Task(f); d.on && x.m != nil && (x.parent(0) == r.Task(f) || x.parent(1) == r.Task(f)) && x.m.Status().Children > 0 {
-			return d
-		}
-	}
-	return nil
 }

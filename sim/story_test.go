@@ -152,6 +152,93 @@ var stories = []story{
 		c.f.Signed, c.f.Keyed, c.f.Unsized = false, false, true
 		c.s.At(sec(3), func() { c.sub.Server.Replace(); c.sub.root(c.f).Crash() })
 	}},
+	{name: "root's disk is full", n: 16, last: sec(9), wan: 1.02, do: func(c *story) { c.atRoot(sec(3), fill) }},
+	{name: "an inner device's disk is full", n: 16, last: sec(8.8), wan: 1.001, do: func(c *story) {
+		c.s.At(sec(3), func() { fill(c.sub.belowRoot(c.f)) })
+	}},
+	{name: "all disks are full", n: 8, last: sec(6), wan: 0.4, fail: wire.ReasonDisk, do: func(c *story) {
+		c.s.At(sec(3), func() {
+			for _, d := range c.sub.devices {
+				d.Full = true
+			}
+		})
+	}},
+	{name: "a full disk has room again", n: 8, last: sec(14), wan: 1.02, do: func(c *story) {
+		d := c.sub.devices[5]
+		c.s.At(sec(3), func() { d.Full = true })
+		c.s.At(sec(12), func() {
+			if !d.Task(c.f).full || d.Task(c.f).store.n == 0 {
+				c.s.violate("%s ran on, or lost what it held", d)
+			}
+			d.Full = false
+			d.Restart(true)
+		})
+	}},
+	{name: "no room from the start", n: 8, last: sec(8.8), wan: 1.001, do: func(c *story) { c.sub.devices[2].Full = true }},
+	{name: "a medium that loses chunks", n: 8, last: sec(11), wan: 1.02, do: func(c *story) {
+		c.s.At(sec(3), func() { c.sub.belowRoot(c.f).Rots = func(i int) bool { return i%50 == 7 } })
+	}},
+	{name: "the root's medium loses chunks", n: 8, last: sec(18), wan: 2, do: func(c *story) {
+		c.atRoot(sec(3), func(d *Device) { d.Rots = func(i int) bool { return i%50 == 7 } })
+	}},
+	{name: "root is stopped for 20 s", n: 16, last: sec(26), wan: 1.3, do: func(c *story) {
+		c.atRoot(sec(3), func(d *Device) { d.Stop(20 * time.Second) })
+	}},
+	{name: "all are stopped for an hour", n: 8, last: sec(3620), wan: 1.1, do: func(c *story) {
+		c.s.At(sec(3), func() {
+			for _, d := range c.sub.devices {
+				d.Stop(time.Hour)
+			}
+		})
+	}},
+	{name: "half are suspended for an hour", n: 8, last: sec(3620), wan: 1.1, do: func(c *story) {
+		c.s.At(sec(3), func() {
+			for _, d := range c.sub.devices[:4] {
+				d.Suspend(time.Hour)
+			}
+		})
+	}},
+	{name: "clocks leap by an hour", n: 16, last: sec(12), wan: 1.1, do: func(c *story) {
+		c.s.At(sec(3), func() {
+			for _, d := range c.sub.devices[:8] {
+				d.Jump(time.Hour)
+			}
+		})
+	}},
+	{name: "clocks go back", n: 16, last: sec(14), wan: 1.3, do: func(c *story) {
+		c.s.At(sec(3), func() {
+			for _, d := range c.sub.devices[:8] {
+				d.Jump(-2 * time.Second)
+			}
+		})
+	}},
+	{name: "no table, a liar claims to hold all", n: 8, last: sec(28), wan: 1.02, do: func(c *story) {
+		c.f.Signed, c.f.Unsized = false, true
+		c.falseHolder(0, 0, 50)
+	}},
+	{name: "no table, a liar claims all and a smaller size", n: 3, last: sec(14), wan: 1.02, do: func(c *story) {
+		c.f.Signed, c.f.Unsized = false, true
+		c.falseHolder(0, c.f.Size/2, -1)
+	}},
+	{name: "no table, a liar claims all and a larger size", n: 3, last: sec(18), wan: 1.02, do: func(c *story) {
+		c.f.Signed, c.f.Unsized = false, true
+		c.falseHolder(0, c.f.Size*3/2, -1)
+	}},
+	{name: "no table, a liar comes later", n: 3, last: sec(20), wan: 1.4, do: func(c *story) {
+		c.f.Signed, c.f.Unsized = false, true
+		c.falseHolder(sec(3), c.f.Size*3/2, -1)
+	}},
+	{name: "signed, a liar claims all and another size", n: 8, last: sec(9.5), wan: 1.02, do: func(c *story) {
+		c.falseHolder(sec(3), c.f.Size/2, -1)
+	}},
+	{name: "no table, the server tells no length", n: 16, last: sec(8.8), wan: 1.001, do: func(c *story) {
+		c.f.Signed, c.f.Unsized = false, true
+		c.sub.Server.NoLength = true
+	}},
+	{name: "datagrams are altered", n: 8, last: sec(20), wan: 1.5, do: func(c *story) {
+		c.sub.cfg.Corrupt = 0.05
+		c.s.At(sec(6), func() { c.sub.cfg.Corrupt = 0 })
+	}},
 	{name: "all leave when idle", n: 16, last: sec(8.7), wan: 1.001, do: func(c *story) {
 		for _, d := range c.sub.devices {
 			d.Leaves, d.Linger = true, time.Minute
@@ -164,6 +251,14 @@ func (c *story) rogue(advancing bool) {
 	d := c.sub.Device(c.f)
 	d.Liar = NewRogueRoot(advancing)
 	d.Start()
+}
+
+// falseHolder starts a liar that claims to hold everything; altered is its wrong
+// chunk, all of them if negative.
+func (c *story) falseHolder(at time.Duration, size int64, altered int) {
+	d := c.sub.Device(c.f)
+	d.Liar = NewFalseHolder(size, func(i int) bool { return altered < 0 || i == altered })
+	c.s.At(at, d.Start)
 }
 
 func (c *story) stall(seconds float64) {
@@ -211,7 +306,7 @@ func (c *story) play(t *testing.T, seed uint64) {
 		t.Errorf("seed %d: %.3f of the file over the WAN, bound %.3f", seed, ratio, c.wan)
 	}
 	for _, d := range c.sub.devices {
-		if x := d.Task(c.f); d.on && d.Liar == nil && x.failed != c.fail {
+		if x := d.Task(c.f); d.on && d.Liar == nil && x.failed != c.fail && !(x.full && x.failed == wire.ReasonDisk) {
 			t.Errorf("seed %d: %s ends with %s, not %s", seed, d, x.failed, c.fail)
 		}
 	}

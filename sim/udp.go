@@ -20,6 +20,9 @@ type SubnetConfig struct {
 	Latency, Jitter time.Duration
 	// Loss and Duplicate are chances of a datagram.
 	Loss, Duplicate float64
+	// Corrupt is the chance that a byte of a datagram is altered and the
+	// checksum does not tell.
+	Corrupt float64
 	// SlowStart makes downloads begin as TCP does: their window doubles with
 	// each round trip. Without it the WAN is full from the first byte.
 	SlowStart bool
@@ -114,13 +117,29 @@ func (sub *Subnet) deliver(from, to *Device, env wire.Envelope, m wire.Message) 
 	if m == nil || sub.cut(from, to) || s.chance(sub.loss(from, to)) {
 		return
 	}
+	if s.chance(sub.cfg.Corrupt) {
+		if env, m = s.corrupt(env, m); m == nil {
+			return // it cannot be read
+		}
+	}
 	n := 1
 	if s.chance(sub.cfg.Duplicate) {
 		n = 2
 	}
 	for range n {
-		s.After(s.between(sub.cfg.Latency, sub.cfg.Jitter)+to.lag(), func() { to.datagram(from, env, m) })
+		s.After(s.between(sub.cfg.Latency, sub.cfg.Jitter)+to.lag(), func() { to.wakes(datagram, func() { to.datagram(from, env, m) }) })
 	}
+}
+
+// corrupt alters a byte of a datagram.
+func (s *Sim) corrupt(env wire.Envelope, m wire.Message) (wire.Envelope, wire.Message) {
+	b := wire.Marshal(env, m)
+	b[s.rnd.IntN(len(b))] ^= 1 << s.rnd.IntN(8)
+	env, m, err := wire.Unmarshal(b)
+	if err != nil {
+		return env, nil
+	}
+	return env, m
 }
 
 func (s *Sim) chance(p float64) bool { return p > 0 && s.rnd.Float64() < p }

@@ -3,6 +3,7 @@ package sim
 import (
 	"time"
 
+	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
 )
@@ -19,6 +20,8 @@ type Server struct {
 	TruncateAt int
 	// NoRange starts every body at chunk 0.
 	NoRange bool
+	// NoLength tells a body's length only at its end.
+	NoLength bool
 	// Altered serves wrong bytes.
 	Altered func(index int) bool
 	// Bytes counts what crossed the WAN, payload only.
@@ -38,6 +41,11 @@ func (v *Server) init(sub *Subnet) { v.sub, v.epoch, v.right = sub, 1, 1 }
 func (v *Server) Replace() {
 	v.epoch++
 	v.right = v.epoch
+}
+
+// well reports whether nothing is wrong with the server.
+func (v *Server) well() bool {
+	return !v.Down && !v.Dark && !v.Missing && !v.Stalled && v.TruncateAt == 0 && v.Altered == nil
 }
 
 // Wake goes on after Stalled was taken back.
@@ -62,6 +70,7 @@ type Download struct {
 	moved         time.Duration
 	live          bool
 	body          bool // the answer has come
+	gen           int  // of the content that it is for
 }
 
 const (
@@ -105,27 +114,47 @@ func (t *Task) openOrigin(from int) {
 	t.prepared = false
 	switch {
 	case v.Dark:
-		s.At(s.now+s.cfg.OriginStall, func() { dl.fail(wire.ReasonOriginUnreachable) })
+		s.At(s.now+s.cfg.OriginStall, func() { dl.end(wire.ReasonOriginUnreachable) })
 	case v.Down:
-		s.At(ready, func() { dl.fail(wire.ReasonOriginUnreachable) })
+		s.At(ready, func() { dl.end(wire.ReasonOriginUnreachable) })
 	case v.Missing:
-		s.At(ready+t.dev.sub.cfg.RTT, func() { dl.fail(wire.ReasonOriginNotFound) })
+		s.At(ready+t.dev.sub.cfg.RTT, func() { dl.end(wire.ReasonOriginNotFound) })
 	default:
-		s.At(ready+t.dev.sub.cfg.RTT, func() {
-			if !dl.live {
-				return
-			}
-			dl.body, dl.moved, dl.Answered = true, s.now, s.now
-			if t.store.n == 0 {
-				t.store.epoch = v.epoch
-			}
-			t.step(pdp.OriginOpened{Size: t.file.Size, Epoch: v.epoch, From: dl.index})
-			dl.watch()
-			if dl.live && dl.index >= t.file.Chunks() {
-				dl.finished(wire.ReasonNone)
-			}
-			v.kick()
-		})
+		s.At(ready+t.dev.sub.cfg.RTT, func() { t.dev.wakes(input, dl.answered) })
+	}
+}
+
+// answered is the head of the answer: a body follows.
+func (dl *Download) answered() {
+	if !dl.live {
+		return
+	}
+	t := dl.Task
+	s, v := t.dev.sub.s, &t.dev.sub.Server
+	dl.body, dl.moved, dl.Answered = true, s.now, s.now
+	if t.store.n == 0 {
+		t.store.epoch = v.epoch
+	}
+	size := t.file.Size
+	if v.NoLength {
+		size = load.UnknownSize
+	}
+	t.step(pdp.OriginOpened{Size: size, Epoch: v.epoch, From: dl.index})
+	dl.gen = t.gen // the machine may have begun another content for it
+	dl.watch()
+	if dl.live && dl.index >= t.file.Chunks() {
+		dl.tellLength(dl.index)
+		dl.end(wire.ReasonNone)
+	}
+	v.kick()
+}
+
+// tellLength tells the length of a body that has come to its end, if it is not
+// known yet.
+func (dl *Download) tellLength(from int) {
+	v := &dl.Task.dev.sub.Server
+	if dl.live && v.NoLength {
+		dl.Task.step(pdp.OriginOpened{Size: dl.Task.file.Size, Epoch: v.epoch, From: from})
 	}
 }
 
@@ -151,30 +180,31 @@ func (dl *Download) remove() {
 	}
 }
 
-func (dl *Download) fail(why wire.Reason) {
-	if dl.live {
-		dl.finished(why)
-	}
-}
-
-func (dl *Download) finished(why wire.Reason) {
+// end ends a download, if it has not ended yet; without a reason it has
+// brought everything.
+func (dl *Download) end(why wire.Reason) {
 	t := dl.Task
-	dl.remove()
-	t.step(pdp.OriginEnded{Reason: why, Size: t.file.Size})
+	t.dev.wakes(input, func() {
+		if dl.live {
+			dl.remove()
+			t.step(pdp.OriginEnded{Reason: why, Size: t.file.Size})
+		}
+	})
 }
 
 // watch is the driver's patience with the server.
 func (dl *Download) watch() {
 	s := dl.Task.dev.sub.s
 	s.At(dl.moved+s.cfg.OriginStall, func() {
-		if !dl.live {
-			return
-		}
-		if s.now-dl.moved >= s.cfg.OriginStall {
-			dl.fail(wire.ReasonOriginStalled)
-			return
-		}
-		dl.watch()
+		dl.Task.dev.wakes(timer, func() {
+			switch {
+			case !dl.live:
+			case s.now-dl.moved >= s.cfg.OriginStall:
+				dl.end(wire.ReasonOriginStalled)
+			default:
+				dl.watch()
+			}
+		})
 	})
 }
 
@@ -195,7 +225,7 @@ func (v *Server) kick() {
 		}
 		if v.TruncateAt > 0 && dl.index >= v.TruncateAt {
 			if dl.flying == 0 {
-				s.After(0, func() { dl.fail(wire.ReasonOriginTruncated) })
+				s.After(0, func() { dl.end(wire.ReasonOriginTruncated) })
 			}
 			continue
 		}
@@ -247,37 +277,61 @@ func (v *Server) arrive(dl *Download, index, n, size int, last bool) {
 	d := t.dev
 	d.downFree = max(s.now, d.downFree+span(n, d.Down))
 	s.At(d.downFree, func() {
-		if !dl.live {
-			return
-		}
-		dl.Bytes += int64(n)
-		dl.moved = s.now
-		t.step(pdp.OriginBytes{Bytes: dl.Bytes})
-		at := s.now
-		if last {
-			d.diskFree = max(s.now, d.diskFree) + d.disk(size)
-			at = d.diskFree
-		}
-		s.At(at, func() { v.stored(dl, index, n, last) })
+		d.wakes(input, func() {
+			if !dl.live {
+				return
+			}
+			dl.Bytes += int64(n)
+			dl.moved = s.now
+			t.step(pdp.OriginBytes{Bytes: dl.Bytes})
+			at := s.now
+			if last {
+				d.diskFree = max(s.now, d.diskFree) + d.disk(size)
+				at = d.diskFree
+			}
+			s.At(at, func() { d.wakes(input, func() { v.stored(dl, index, n, size, last) }) })
+		})
 	})
 }
 
 // stored ends a piece's way: it is on disk.
-func (v *Server) stored(dl *Download, index, n int, last bool) {
+func (v *Server) stored(dl *Download, index, n, size int, last bool) {
 	if !dl.live {
 		return
 	}
 	dl.flying -= n
-	t := dl.Task
 	if last {
-		tok := token(v.epoch)
-		if v.Altered != nil && v.Altered(index) {
-			tok |= wrong
-		}
-		t.chunk(0, index, tok)
-		if dl.live && index == t.file.Chunks()-1 {
-			dl.finished(wire.ReasonNone)
-		}
+		v.whole(dl, index, size)
 	}
 	v.kick()
+}
+
+// whole hands over a chunk of a body.
+func (v *Server) whole(dl *Download, index, size int) {
+	t := dl.Task
+	tok := token(v.epoch)
+	if v.Altered != nil && v.Altered(index) {
+		tok |= wrong
+	}
+	end := index == t.file.Chunks()-1
+	short := size < t.file.geo.ChunkSize()
+	if end && short {
+		dl.tellLength(index)
+	}
+	switch {
+	case !dl.live:
+	case dl.gen != t.gen:
+		dl.remove() // the driver cannot write, and says nothing
+	case t.chunk(0, index, size, tok):
+	case t.full:
+		dl.remove()
+	default:
+		dl.end(wire.ReasonOriginWrong)
+	}
+	if end && !short {
+		dl.tellLength(index + 1)
+	}
+	if end {
+		dl.end(wire.ReasonNone)
+	}
 }
