@@ -90,6 +90,21 @@ func (s *Server) fail(ctx context.Context, err error, asked int64) error {
 	return problem(http.StatusInternalServerError, "internal", "the controller could not do it; its log says why")
 }
 
+// finish is a huma.Transformer for what is wrong with a request before a use
+// case sees it. Its type is that of all invalid things, and it says where
+// something is wrong without repeating it: it may be a password, or a megabyte.
+func finish(_ huma.Context, _ string, v any) (any, error) {
+	if p, ok := v.(*huma.ErrorModel); ok {
+		if p.Type == "" && p.Status < http.StatusInternalServerError {
+			p.Type = ProblemPrefix + "invalid"
+		}
+		for _, e := range p.Errors {
+			e.Value = nil
+		}
+	}
+	return v, nil
+}
+
 // refuse writes a problem before any handler has run.
 func refuse(ctx huma.Context, err error) {
 	var h huma.HeadersError

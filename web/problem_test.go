@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/peerload/peerload/control"
 )
 
 // TestUnknownPaths: what no route takes is answered as all errors are.
@@ -64,5 +66,19 @@ func TestFullDisk(t *testing.T) {
 	var p *huma.ErrorModel
 	if !errors.As(err, &p) || p.Status != 507 || strings.Contains(p.Detail, "place") || !errors.Is(ErrorOf(p.Type), syscall.ENOSPC) {
 		t.Errorf("%+v", err)
+	}
+}
+
+// TestProblemsRepeatNothing: what was wrong may be a password.
+func TestProblemsRepeatNothing(t *testing.T) {
+	s := newSite(t)
+	for _, body := range []any{object{"name": "bob", "role": "viewer", "password": []string{"hunter2"}}, object{"name": "bob", "pass": "hunter2"}, []string{"hunter2"}} {
+		if text, _ := s.want(422, "POST", "/users", body); strings.Contains(text, "hunter2") || !strings.Contains(text, "location") ||
+			decode[huma.ErrorModel](t, text).Type != ProblemPrefix+"invalid" {
+			t.Error(text)
+		}
+	}
+	if code, text, _ := s.call("POST", Prefix+"/users", s.tokens[control.RoleAdmin], "hunter2", "Content-Type", "text/plain"); code != 415 || strings.Contains(text, "hunter2") {
+		t.Error(code, text)
 	}
 }
