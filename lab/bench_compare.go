@@ -29,11 +29,11 @@ type Scenario struct {
 func Scenarios() []Scenario {
 	const ms = time.Millisecond
 	all := []Scenario{
-		{Name: "wan20", WAN: 20 * Mbit, LAN: 100 * Mbit, Size: 10e6, Sample: 5e6},
-		{Name: "wan2", WAN: 2 * Mbit, LAN: 100 * Mbit, Size: 1e6, Sample: 300e3},
-		{Name: "lan", WAN: 50 * Mbit, LAN: 10 * Mbit, Size: 5e6, Sample: 2e6},
-		{Name: "far20", WAN: 20 * Mbit, LAN: 100 * Mbit, RTT: 200 * ms, Size: 10e6, Sample: 3e6},
-		{Name: "far2", WAN: 2 * Mbit, LAN: 100 * Mbit, RTT: 200 * ms, Size: 1e6, Sample: 300e3},
+		{Name: "wan20", WAN: 20 * Mbit, LAN: 100 * Mbit, Size: 10e6, Sample: 3e6},
+		{Name: "wan2", WAN: 2 * Mbit, LAN: 100 * Mbit, Size: 800e3, Sample: 200e3},
+		{Name: "lan", WAN: 50 * Mbit, LAN: 10 * Mbit, Size: 4.5e6, Sample: 1.5e6},
+		{Name: "far20", WAN: 20 * Mbit, LAN: 100 * Mbit, RTT: 200 * ms, Size: 10e6, Sample: 2e6},
+		{Name: "far2", WAN: 2 * Mbit, LAN: 100 * Mbit, RTT: 200 * ms, Size: 800e3, Sample: 200e3},
 		{Name: "lossy", WAN: 20 * Mbit, LAN: 100 * Mbit, RTT: 20 * ms, Loss: 0.01, Size: 5e6, Sample: 2e6},
 	}
 	for i := range all {
