@@ -69,6 +69,9 @@ type LoadSpec struct {
 // origin comes: a load of eight files costs one election.
 const ahead = 8
 
+// bundlePrefix begins the names of bundles of metadata in LoadSpec.Scratch.
+const bundlePrefix = "bundle-"
+
 // maxManifest bounds the bundle of metadata and manifest.
 const maxManifest = trust.MaxBundleSize
 
@@ -128,13 +131,16 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 	if err != nil {
 		return &TrustError{err}
 	}
+	// What processes that were killed left would stay for good: the next one
+	// makes its bundle under a name of its own.
+	_ = slot.Sweep(r.dev.cfg.Files, r.spec.Scratch, func(name string) bool { return strings.HasPrefix(name, bundlePrefix) })
 	far := &originFetcher{dev: r.dev, base: r.base}
 	var refused error // why this device, as root, believes the server not
 	name := r.name + load.ManifestSuffix
 	f, err := r.dev.Fetch(Spec{
 		Name: name, Model: r.spec.Model, Sources: []*url.URL{r.spec.URL}, Size: load.UnknownSize,
 		Key:    "bundle\x00" + r.base.Redacted() + "\x00" + r.name,
-		Target: filepath.Join(r.spec.Scratch, fmt.Sprintf("bundle-%d-%s", os.Getpid(), r.name)),
+		Target: filepath.Join(r.spec.Scratch, fmt.Sprintf("%s%d-%s", bundlePrefix, os.Getpid(), r.name)),
 		Fetch: func(ctx context.Context) ([]byte, error) {
 			b, _, err := client.BuildBundle(ctx, far, r.name)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -329,6 +330,28 @@ func TestRolledBack(t *testing.T) {
 		t.Errorf("it says %q", b.lastError())
 	}
 	inDir(t, a.out, second)
+}
+
+// TestBundlesLeft: metadata that a killed process left goes with the next run.
+func TestBundlesLeft(t *testing.T) {
+	t.Parallel()
+	v := newVendor(t, nil)
+	v.add("1", firmware(80))
+	srv := v.serve()
+	s := newSite(t)
+	url := "http://" + srv.host + "/fw.load"
+	d := s.getLoad(v.trustDir(), 0, url, "--limit-rate", "1M")
+	d.until(10*time.Second, "a quarter of a file", isProgress(25))
+	d.signal(syscall.SIGKILL)
+	<-d.ended
+	left := filepath.Join(d.state, ".bundle-*")
+	if found, _ := filepath.Glob(left); len(found) == 0 {
+		t.Fatal("the killed process left nothing")
+	}
+	s.getLoad(v.trustDir(), 0, url).wait(20*time.Second, 0)
+	if found, _ := filepath.Glob(left); len(found) > 0 {
+		t.Errorf("still there: %v", found)
+	}
 }
 
 func TestSlots(t *testing.T) {
