@@ -35,6 +35,11 @@ func TestAgentsGuide(t *testing.T) {
 	o.ok("load assign fw1 --model 7961")
 	o.ok("trust export --out @etc/trust")
 	o.file("etc/site-key", o.ok("enrolment add site --site-key"))
+	cert, err := os.ReadFile(o.path("data/tls/cert.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.file("etc/controller.pem", string(cert))
 	o.file("selftest", "#!/bin/sh\nexit 0\n")
 	if err := os.Chmod(o.path("selftest"), 0o700); err != nil {
 		t.Fatal(err)
@@ -52,7 +57,7 @@ func TestAgentsGuide(t *testing.T) {
 	d := &guideDevice{office: o, bin: program(t, "peerload"), page: page}
 	d.env = append(o.env, "PEERLOAD_STATE="+o.path("state"), "PEERLOAD_MAC="+mac, "PEERLOAD_ADDRESS=127.67."+fmt.Sprint(os.Getpid()%250)+".1/8",
 		"PEERLOAD_PORT="+fmt.Sprint(20000+os.Getpid()%20000), "PEERLOAD_TRUST="+o.path("etc/trust"), "PEERLOAD_BOOT_ID="+o.path("boot"),
-		"PEERLOAD_CACERT="+o.path("data/tls/cert.pem"), "PEERLOAD_CHECK_IN=1s")
+		"PEERLOAD_CHECK_IN=1s")
 	t.Cleanup(d.end)
 	for _, c := range commands {
 		args := strings.Fields(c[1])
