@@ -56,6 +56,8 @@ type Sim struct {
 	subnets []*Subnet
 	byAddr  map[netip.Addr]*Device
 	faults  []string // violations of invariants
+	// cancelled, if not nil, ends runs early.
+	cancelled func() bool
 }
 
 // New returns an empty site at time 0.
@@ -101,8 +103,12 @@ func (s *Sim) Hash() uint64 { return s.hash }
 func (s *Sim) Violations() []string { return s.faults }
 
 func (s *Sim) violate(format string, args ...any) {
+	what := fmt.Sprintf(format, args...)
+	if s.cfg.Trace != nil {
+		fmt.Fprintf(s.cfg.Trace, "%s WRONG %s\n", stamp(s), what)
+	}
 	if len(s.faults) < 20 {
-		s.faults = append(s.faults, fmt.Sprintf("%v: ", s.now)+fmt.Sprintf(format, args...))
+		s.faults = append(s.faults, fmt.Sprintf("%v: %s", s.now, what))
 	}
 }
 
@@ -122,6 +128,9 @@ func (s *Sim) Run(until time.Duration) { s.RunWhile(until, func() bool { return 
 // event.
 func (s *Sim) RunWhile(until time.Duration, more func() bool) {
 	for len(s.heap) > 0 && s.heap[0].at <= until {
+		if s.events%4096 == 0 && s.cancelled != nil && s.cancelled() {
+			return
+		}
 		it := s.pop()
 		s.now = it.at
 		s.events++

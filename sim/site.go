@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -42,12 +43,19 @@ type Site struct {
 	Faults []Fault
 	// Trace, if not nil, gets a line for each event.
 	Trace io.Writer
+	// Cancelled, if not nil, is asked now and then; when it says yes Play
+	// returns ErrCancelled.
+	Cancelled func() bool
 }
+
+// ErrCancelled is what Play returns if it was cancelled.
+var ErrCancelled = errors.New("sim: cancelled")
 
 // Outcome is what came of a Site.
 type Outcome struct {
-	// Devices that were to end complete, and how many did.
-	Expected, Complete int
+	// Devices that were to end complete, how many did, and how many others
+	// ended with a reason.
+	Expected, Complete, Failed int
 	// Last and Median are when devices were complete, from the first start.
 	Last, Median time.Duration
 	// Bound is the time that no way can beat: the files over the slower of
@@ -134,6 +142,7 @@ func (c Site) Play() (Outcome, error) {
 	for _, f := range c.Faults {
 		sub.when(int64(f.At*float64(c.Size())), func() { faults[f.Name].do(sub, sub.current(files)) })
 	}
+	s.cancelled = c.Cancelled
 	limit := 5*time.Minute + 20*c.Bound() + c.Spread
 	s.Run(c.Spread)
 	ended := s.RunToEnd(limit)
@@ -141,6 +150,9 @@ func (c Site) Play() (Outcome, error) {
 		s.violate("not all devices have ended")
 	}
 	s.Run(s.now + 5*time.Second)
+	if c.Cancelled != nil && c.Cancelled() {
+		return Outcome{}, ErrCancelled
+	}
 	s.CheckEnd()
 	return c.outcome(s, sub), nil
 }
@@ -184,7 +196,11 @@ func (c Site) outcome(s *Sim, sub *Subnet) Outcome {
 				}
 			}
 		}
-		if !d.on || d.Liar != nil || full {
+		switch {
+		case !d.on || d.Liar != nil:
+			continue
+		case full:
+			o.Failed++
 			continue
 		}
 		o.Expected++

@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,66 +65,5 @@ func TestLoadSizes(t *testing.T) {
 	}
 	if got, err := loadSizes(dir); err == nil {
 		t.Errorf("nonsense as manifest: %v", got)
-	}
-}
-
-// TestSimSubnets: the result does not hang on the order in which subnets end.
-func TestSimSubnets(t *testing.T) {
-	play := func() (r simResult) {
-		var out bytes.Buffer
-		f := simFlags{siteShape: siteShape{devices: 61, wan: 20 * lab.Mbit, lan: 100 * lab.Mbit, size: 1e6}, subnets: 6, seed: 5, json: true, faults: []string{"crash-root@50"}}
-		if err := f.play(t.Context(), &out); err != nil {
-			t.Fatal(err)
-		}
-		if err := json.Unmarshal(out.Bytes(), &r); err != nil {
-			t.Fatal(err)
-		}
-		return r
-	}
-	a, b := play(), play()
-	if a.Hash != b.Hash || a.Complete != 55 || a.Expected != 55 || a.Elections != 12 {
-		t.Errorf("%+v\n%+v", a, b)
-	}
-}
-
-func TestSimCampaign(t *testing.T) {
-	var out bytes.Buffer
-	f := simFlags{seed: 1, runs: 20}
-	if err := f.campaign(t.Context(), &out); err != nil {
-		t.Fatalf("%v\n%s", err, out.Bytes())
-	}
-	if !bytes.Contains(out.Bytes(), []byte("20 of 20 sites")) {
-		t.Errorf("%s", out.Bytes())
-	}
-}
-
-func TestShard(t *testing.T) {
-	sum := 0
-	if err := shard(t.Context(), 100, func(i int) (int, error) { return i, nil }, func(_, v int) bool { sum += v; return true }); err != nil || sum != 4950 {
-		t.Errorf("%d, %v", sum, err)
-	}
-	bad := errors.New("bad")
-	if err := shard(t.Context(), 100, func(i int) (int, error) { return 0, bad }, func(int, int) bool { return true }); !errors.Is(err, bad) {
-		t.Errorf("%v", err)
-	}
-	taken := 0
-	if err := shard(t.Context(), 100, func(i int) (int, error) { return 0, nil }, func(int, int) bool { taken++; return false }); err != nil || taken > 16 {
-		t.Errorf("%v after %d", err, taken)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := shard(ctx, 3, func(i int) (int, error) { return 0, nil }, func(int, int) bool { return true }); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v", err)
-	}
-}
-
-func TestTail(t *testing.T) {
-	w := &tailWriter{lines: 2}
-	for _, s := range []string{"a\n", "b\n", "c\n", "d\n", "e\n", "f\n", "g\n"} {
-		_, _ = w.Write([]byte(s))
-	}
-	var out bytes.Buffer
-	if w.dump(&out); out.String() != "  ... 5 lines before\nf\ng\n" {
-		t.Errorf("%q", out.String())
 	}
 }

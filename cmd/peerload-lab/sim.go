@@ -1,10 +1,9 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"github.com/peerload/peerload/lab"
 	"github.com/peerload/peerload/sim"
@@ -30,6 +28,7 @@ type simFlags struct {
 	subnets int
 	seed    uint64
 	faults  []string
+	noTable bool
 	loss    lab.Fraction
 	runs    int
 	json    bool
@@ -74,7 +73,7 @@ with the invariants checked throughout. Subnets are independent, each has its ow
 WAN, and as many as there are processors are played at once.
 
 With --runs random sites with random faults are played, one for each seed; a
-failure prints its seed and the end of its trace. --runs 1 --seed S replays one.
+failure prints its seed and a shortened trace. --runs 1 --seed S replays one.
 
 The exit status is 1 if an invariant was broken or a device did not end.
 
@@ -85,7 +84,7 @@ Faults are NAME or NAME@PERCENT of the bytes:
   peerload-lab sim --runs 10000`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if f.runs > 0 {
+			if cmd.Flags().Changed("runs") {
 				return f.campaign(cmd.Context(), cmd.OutOrStdout())
 			}
 			return f.play(cmd.Context(), cmd.OutOrStdout())
@@ -96,10 +95,14 @@ Faults are NAME or NAME@PERCENT of the bytes:
 	fl.IntVar(&f.subnets, "subnets", 1, "subnets that share the devices, each with its own WAN")
 	fl.Uint64Var(&f.seed, "seed", 1, "decides every chance; with --runs, that of the first site")
 	fl.StringArrayVar(&f.faults, "fault", nil, "a fault in every subnet, such as crash-root@50; repeatable")
+	fl.BoolVar(&f.noTable, "no-table", false, "nobody knows more of the file than its digest: no signed chunk table, no size")
 	fl.Var(&f.loss, "loss", "datagrams that the LAN loses")
 	fl.IntVar(&f.runs, "runs", 0, "play so many random sites instead")
 	fl.BoolVar(&f.json, "json", false, "one JSON object")
-	fl.BoolVar(&f.trace, "trace", false, "write every event of the first subnet, or of the site, on stderr")
+	fl.BoolVar(&f.trace, "trace", false, "write every event of the first subnet, or of the one site of --runs 1, on stderr")
+	for _, own := range []string{"devices", "wan", "lan", "size", "rtt", "spread", "subnets", "fault", "no-table", "loss"} {
+		cmd.MarkFlagsMutuallyExclusive("runs", own) // a random site draws it
+	}
 	return cmd
 }
 
@@ -112,6 +115,7 @@ type simResult struct {
 	Seed       uint64   `json:"seed"`
 	Expected   int      `json:"expected"`
 	Complete   int      `json:"complete"`
+	Failed     int      `json:"failed"` // ended with a reason
 	BoundS     float64  `json:"bound_s"`
 	LastS      float64  `json:"last_device_s"`
 	MedianS    float64  `json:"median_s"` // of the slowest subnet
@@ -132,6 +136,7 @@ type simResult struct {
 func (r *simResult) add(o sim.Outcome) {
 	r.Expected += o.Expected
 	r.Complete += o.Complete
+	r.Failed += o.Failed
 	r.BoundS = max(r.BoundS, o.Bound.Seconds())
 	r.LastS = max(r.LastS, o.Last.Seconds())
 	r.MedianS = max(r.MedianS, o.Median.Seconds())
@@ -145,11 +150,14 @@ func (r *simResult) add(o sim.Outcome) {
 }
 
 func (r *simResult) text(w io.Writer) {
-	fmt.Fprintf(w, "%d devices in %d subnets, %s, seed %d\n", r.Devices, r.Subnets, lab.Size(r.Size), r.Seed)
+	fmt.Fprintf(w, "%s in %s, %s, seed %d\n", count(r.Devices, "device"), count(r.Subnets, "subnet"), lab.Size(r.Size), r.Seed)
 	fmt.Fprintf(w, "  last device   %.3f s   bound %.3f s   ratio %.3f   median %.3f s\n", r.LastS, r.BoundS, r.Ratio, r.MedianS)
 	fmt.Fprintf(w, "  WAN payload   %.3f x size in each subnet, %d bytes in all, %d requests\n", r.WANRatio, r.WANBytes, r.Requests)
 	fmt.Fprintf(w, "  elections %d, broadcasts %d\n", r.Elections, r.Broadcasts)
 	fmt.Fprintf(w, "  complete      %d of %d\n", r.Complete, r.Expected)
+	if r.Failed > 0 {
+		fmt.Fprintf(w, "  failed        %d, with a reason\n", r.Failed)
+	}
 	fmt.Fprintf(w, "  played        %d events in %.1f s, %.0f MB, hash %s\n", r.Events, r.WallS, r.MemoryMB, r.Hash)
 	for _, v := range r.Violations {
 		fmt.Fprintf(w, "  WRONG         %s\n", v)
@@ -165,7 +173,10 @@ func (f *simFlags) play(ctx context.Context, out io.Writer) error {
 	r := &simResult{Event: "sim", Devices: f.devices, Subnets: f.subnets, Size: int64(f.size), Seed: f.seed}
 	began := time.Now()
 	bar := newProgress(out, len(sites), "subnets", !f.json)
-	err = shard(ctx, len(sites), func(i int) (sim.Outcome, error) { return sites[i].Play() },
+	err = shard(ctx, len(sites), func(i int) (sim.Outcome, error) {
+		sites[i].Cancelled = func() bool { return ctx.Err() != nil }
+		return sites[i].Play()
+	},
 		func(i int, o sim.Outcome) bool {
 			for k, v := range o.Violations {
 				o.Violations[k] = fmt.Sprintf("subnet %d, seed %d: %s", i, sites[i].Seed, v)
@@ -215,7 +226,7 @@ func (f *simFlags) sites() ([]sim.Site, error) {
 	for i := range f.subnets {
 		c := f.site(f.seed + uint64(i))
 		c.Devices = f.devices*(i+1)/f.subnets - f.devices*i/f.subnets
-		c.Faults, c.Loss = faults, float64(f.loss)
+		c.Faults, c.Loss, c.Untabled = faults, float64(f.loss), f.noTable
 		if f.trace && i == 0 {
 			c.Trace = os.Stderr
 		}
@@ -225,50 +236,6 @@ func (f *simFlags) sites() ([]sim.Site, error) {
 		all = append(all, c)
 	}
 	return all, nil
-}
-
-// campaign plays random sites until one is wrong.
-func (f *simFlags) campaign(ctx context.Context, out io.Writer) error {
-	type run struct {
-		seed uint64
-		bad  []string
-	}
-	bar := newProgress(out, f.runs, "sites", true)
-	var wrong *run
-	err := shard(ctx, f.runs, func(i int) (run, error) {
-		seed := f.seed + uint64(i)
-		var trace io.Writer
-		if f.trace && f.runs == 1 {
-			trace = os.Stderr
-		}
-		return run{seed, sim.NewRandomSite(seed, trace).Play()}, nil
-	}, func(_ int, r run) bool {
-		bar.step()
-		if len(r.bad) > 0 && (wrong == nil || r.seed < wrong.seed) {
-			wrong = &r
-		}
-		return wrong == nil
-	})
-	bar.end()
-	if err != nil {
-		return err
-	}
-	if wrong == nil {
-		fmt.Fprintf(out, "%d random sites, seeds %d to %d: all invariants hold; %.1f s\n",
-			f.runs, f.seed, f.seed+uint64(f.runs)-1, time.Since(bar.began).Seconds())
-		return nil
-	}
-	tail := &tailWriter{lines: 40}
-	site := sim.NewRandomSite(wrong.seed, tail)
-	site.Play()
-	fmt.Fprintf(out, "seed %d: %s\n", wrong.seed, site)
-	for _, b := range wrong.bad {
-		fmt.Fprintf(out, "  WRONG  %s\n", b)
-	}
-	fmt.Fprintf(out, "the end of its trace:\n")
-	tail.dump(out)
-	fmt.Fprintf(out, "replay it: peerload-lab sim --runs 1 --seed %d --trace\n", wrong.seed)
-	return &statusError{status: exitIncomplete}
 }
 
 // shard does n pieces of work, as many at once as there are processors, and
@@ -297,6 +264,7 @@ func shard[T any](ctx context.Context, n int, work func(int) (T, error), take fu
 				v, err := work(i)
 				mu.Lock()
 				switch {
+				case errors.Is(err, sim.ErrCancelled):
 				case err != nil && first == nil:
 					first = err
 					stop()
@@ -315,73 +283,10 @@ func shard[T any](ctx context.Context, n int, work func(int) (T, error), take fu
 	return first
 }
 
-// tailWriter keeps the last lines.
-type tailWriter struct {
-	lines int
-	kept  [][]byte
-	cut   int
-}
-
-func (t *tailWriter) Write(p []byte) (int, error) {
-	t.kept = append(t.kept, bytes.Clone(p))
-	if len(t.kept) > 2*t.lines {
-		t.cut += t.lines
-		t.kept = append(t.kept[:0], t.kept[t.lines:]...)
+// count writes a number of things.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
 	}
-	return len(p), nil
-}
-
-func (t *tailWriter) dump(w io.Writer) {
-	b := bufio.NewWriter(w)
-	from := max(0, len(t.kept)-t.lines)
-	if n := t.cut + from; n > 0 {
-		fmt.Fprintf(b, "  ... %d lines before\n", n)
-	}
-	for _, l := range t.kept[from:] {
-		_, _ = b.Write(l) // Flush tells of its error
-	}
-	_ = b.Flush() // nobody reads any more
-}
-
-// progress tells how far a long run is: a bar on a terminal, else a line for
-// each tenth.
-type progress struct {
-	out   io.Writer
-	what  string
-	n, of int
-	bar   bool
-	quiet bool
-	began time.Time
-	drawn time.Time
-}
-
-func newProgress(out io.Writer, of int, what string, show bool) *progress {
-	p := &progress{out: out, what: what, of: of, quiet: !show || of < 2, began: time.Now()}
-	if f, ok := out.(*os.File); ok && os.Getenv("TERM") != "dumb" {
-		p.bar = term.IsTerminal(int(f.Fd()))
-	}
-	return p
-}
-
-func (p *progress) step() {
-	p.n++
-	switch now := time.Now(); {
-	case p.quiet:
-	case p.bar:
-		if now.Sub(p.drawn) >= frame || p.n == p.of {
-			p.drawn = now
-			const width = 40
-			full := width * p.n / p.of
-			fmt.Fprintf(p.out, "\r[%s%s] %d of %d %s, %.0f s ", strings.Repeat("#", full), strings.Repeat(".", width-full),
-				p.n, p.of, p.what, now.Sub(p.began).Seconds())
-		}
-	case p.n*10/p.of != (p.n-1)*10/p.of:
-		fmt.Fprintf(p.out, "%d of %d %s, %.1f s\n", p.n, p.of, p.what, now.Sub(p.began).Seconds())
-	}
-}
-
-func (p *progress) end() {
-	if p.bar && !p.quiet {
-		fmt.Fprintln(p.out)
-	}
+	return fmt.Sprintf("%d %s", n, thing)
 }

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/peerload/peerload/sim"
+)
+
+// maxRuns bounds the sites of a campaign.
+const maxRuns = 100_000_000
+
+// traceRecords is how much of a trace is shown.
+const traceRecords = 25
+
+// campaignResult is what random sites came to.
+type campaignResult struct {
+	Event string  `json:"event"` // "campaign"
+	Seed  uint64  `json:"seed"`  // of the first
+	Runs  int     `json:"runs"`  // played
+	WallS float64 `json:"wall_s"`
+	// Failed is the seed that broke something, with its site and what it broke.
+	Failed     *uint64  `json:"failed_seed,omitempty"`
+	Site       string   `json:"site,omitempty"`
+	Violations []string `json:"violations,omitempty"`
+	played     int
+}
+
+// campaign plays random sites until one is wrong.
+func (f *simFlags) campaign(ctx context.Context, out io.Writer) error {
+	if f.runs < 1 || f.runs > maxRuns {
+		return fmt.Errorf("--runs %d: 1 to %d", f.runs, maxRuns)
+	}
+	if f.trace && f.runs > 1 {
+		return fmt.Errorf("--trace with --runs %d: it writes one site only; give --runs 1 and --seed", f.runs)
+	}
+	type run struct {
+		seed uint64
+		bad  []string
+	}
+	bar := newProgress(out, f.runs, "sites", !f.json)
+	r := campaignResult{Event: "campaign", Seed: f.seed}
+	err := shard(ctx, f.runs, func(i int) (run, error) {
+		seed := f.seed + uint64(i)
+		var trace io.Writer
+		if f.trace {
+			trace = os.Stderr
+		}
+		return run{seed, sim.NewRandomSite(seed, trace).Play()}, nil
+	}, func(_ int, x run) bool {
+		bar.step()
+		r.Runs++
+		if len(x.bad) > 0 && (r.Failed == nil || x.seed < *r.Failed) {
+			r.Failed, r.Violations = &x.seed, x.bad
+		}
+		return r.Failed == nil
+	})
+	bar.end()
+	if err != nil {
+		return err
+	}
+	r.WallS = time.Since(bar.began).Seconds()
+	if err := f.report(out, &r); err != nil || r.Failed == nil {
+		return err
+	}
+	return &statusError{status: exitIncomplete}
+}
+
+func (f *simFlags) report(out io.Writer, r *campaignResult) error {
+	var tail traceTail
+	if r.Failed != nil {
+		site := sim.NewRandomSite(*r.Failed, &tail)
+		r.Site = site.String()
+		if !f.json {
+			site.Play()
+		}
+	}
+	switch {
+	case f.json:
+		return json.NewEncoder(out).Encode(r)
+	case r.Failed == nil:
+		fmt.Fprintf(out, "%s, seeds %d to %d: all invariants hold; %.1f s\n",
+			count(f.runs, "random site"), f.seed, f.seed+uint64(f.runs)-1, r.WallS)
+		return nil
+	}
+	fmt.Fprintf(out, "seed %d: %s\n", *r.Failed, r.Site)
+	for _, b := range r.Violations {
+		fmt.Fprintf(out, "  WRONG  %s\n", b)
+	}
+	fmt.Fprintf(out, "what was new last, repetitions left out:\n")
+	tail.dump(out)
+	fmt.Fprintf(out, "replay it: peerload-lab sim --runs 1 --seed %d --trace\n", *r.Failed)
+	return nil
+}
+
+// traceTail keeps the last records of a trace. A record is an event with the
+// actions below it. One that has come a few times, but for its numbers, is left
+// out: a site that does not end says the same for minutes. What comes after the
+// first that breaks an invariant is left out as well.
+type traceTail struct {
+	now   []byte // the record that is being written
+	kept  [][]byte
+	cut   int
+	wrong bool // an invariant is broken
+	seen  map[string]int
+}
+
+const (
+	traceRepeats = 3     // of a record are shown
+	traceKinds   = 10000 // of records are told apart
+)
+
+// Write takes a line.
+func (t *traceTail) Write(line []byte) (int, error) {
+	if !bytes.HasPrefix(line, []byte("           =>")) {
+		t.record()
+	}
+	t.now = append(t.now, line...)
+	return len(line), nil
+}
+
+// record ends a record.
+func (t *traceTail) record() {
+	if len(t.now) == 0 {
+		return
+	}
+	if t.seen == nil {
+		t.seen = map[string]int{}
+	}
+	kind := string(bytes.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' || r == ' ' {
+			return -1
+		}
+		return r
+	}, t.now))
+	if len(t.seen) < traceKinds || t.seen[kind] > 0 {
+		t.seen[kind]++
+	}
+	if t.wrong || t.seen[kind] > traceRepeats {
+		t.cut++
+	} else {
+		t.kept = append(t.kept, bytes.Clone(t.now))
+	}
+	if len(t.kept) > 2*traceRecords {
+		t.cut += traceRecords
+		t.kept = append(t.kept[:0], t.kept[traceRecords:]...)
+	}
+	t.wrong = t.wrong || bytes.Contains(t.now, []byte(" WRONG "))
+	t.now = t.now[:0]
+}
+
+func (t *traceTail) dump(w io.Writer) {
+	t.record()
+	b := bufio.NewWriter(w)
+	from := max(0, len(t.kept)-traceRecords)
+	if n := t.cut + from; n > 0 {
+		fmt.Fprintf(b, "  ... %s left out\n", count(n, "event"))
+	}
+	for _, l := range t.kept[from:] {
+		_, _ = b.Write(l) // Flush tells of its error
+	}
+	_ = b.Flush() // nobody reads any more
+}
