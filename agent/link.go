@@ -188,9 +188,10 @@ func (l *link) gone(err error) {
 func (l *link) write() {
 	defer l.conn.Close()
 	var buf []byte
+	rate := sendRate(l.conn)
 	send := func(o outgoing) error {
 		if o.frame == nil {
-			return l.writeChunk(o)
+			return l.writeChunk(o, rate)
 		}
 		buf = wire.AppendFrame(buf[:0], o.frame)
 		_, err := l.conn.Write(buf)
@@ -220,7 +221,7 @@ func (l *link) write() {
 
 // writeChunk sends a chunk from memory if it came a moment ago, else from
 // disk.
-func (l *link) writeChunk(o outgoing) error {
+func (l *link) writeChunk(o outgoing, rate func() int64) error {
 	j := l.job
 	b, release, err := l.chunkBytes(o)
 	if err != nil {
@@ -235,7 +236,7 @@ func (l *link) writeChunk(o outgoing) error {
 		return err
 	}
 	j.servedBytes(l.peer, len(b))
-	j.post(pdp.Sent{Link: l.id})
+	j.post(pdp.Sent{Link: l.id, Rate: rate()})
 	return nil
 }
 

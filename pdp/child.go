@@ -1,6 +1,7 @@
 package pdp
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
@@ -59,7 +60,7 @@ func (m *Machine) me(s *side) tree.Self {
 	}
 	return tree.Self{
 		Prefix: m.prefix, Epoch: m.epoch, Free: free, Children: min(m.feed.Taken(set), wire.MaxChildren),
-		Done: m.complete, Trees: m.trees, AtRoot: m.suspect,
+		Done: m.complete, Trees: m.trees, Speed: uint32(min(m.port.rate(m.now)/1000, math.MaxUint32)), AtRoot: m.suspect,
 	}
 }
 

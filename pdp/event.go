@@ -56,8 +56,12 @@ type (
 		Link  Link
 		Index int
 	}
-	// Sent: a chunk has left for a child.
-	Sent struct{ Link Link }
+	// Sent: a chunk has left for a child. Rate is how fast the link carried
+	// bytes lately, in bytes per second; 0 if the driver cannot tell.
+	Sent struct {
+		Link Link
+		Rate int64
+	}
 	// Closed: a link is gone, or could not be opened.
 	Closed struct {
 		Link   Link

@@ -97,6 +97,9 @@ type Machine struct {
 	moveAt     time.Duration // as a leaf: when it may try another parent
 	moveWait   time.Duration
 	complaints []wire.Peer // children that find this root too slow
+	port       speedometer // of what this device sends
+	gauge      gauge       // of what it receives as root
+	tries      int         // handovers to a faster port that were made or heard of
 	conflicts  map[wire.Peer]bool
 	banned     map[netip.Addr]time.Duration // children that took no bytes
 
@@ -173,6 +176,7 @@ func (m *Machine) take(in Event) {
 		m.bad(e)
 	case Sent:
 		m.feed.Sent(m.now, e.Link)
+		m.port.seen(m.now, e.Rate)
 	case Closed:
 		m.closed(e)
 	case OriginOpened:
@@ -425,13 +429,7 @@ func (m *Machine) giveUp(why wire.Reason) {
 
 // stop ends the run on request.
 func (m *Machine) stop() {
-	var next wire.Peer
-	best := -1
-	for _, c := range m.feed.Children() {
-		if !c.Complete && c.Prefix > best {
-			next, best = c.Peer, c.Prefix
-		}
-	}
+	next := m.heir()
 	if m.complete {
 		next = wire.Peer{}
 	}

@@ -111,6 +111,7 @@ func (m *Machine) becomeRoot(why wire.Reason) {
 	m.rootWat = nil
 	m.complaints = nil
 	m.originBytes = 0 // of an earlier download
+	m.gauge = gauge{}
 	m.quietAt = m.now + 2*m.cfg.Election.Announce
 	m.originAt = max(m.now+m.cfg.Transfer.RootWait, m.origin.NotBefore())
 	m.budgetDone()
@@ -276,10 +277,7 @@ func (m *Machine) tooSlow(from wire.Peer) bool {
 		return false
 	}
 	m.note(report.KindElection, wire.ReasonChildSlow, netip.AddrPort{}, "XID%s hands over: too slow for the others", m.file.Hierarchy)
-	m.elect(func(o *election.Output) {
-		m.el.StepDown(m.now, wire.Resign{Reason: wire.ReasonParentSlow}, m.cfg.Election.Distrust, o)
-	})
-	m.becomeLeaf(wire.ReasonHandover)
+	m.stepAside(wire.Peer{}) // the best of them is the one that claims first
 	return true
 }
 
@@ -293,6 +291,9 @@ func (m *Machine) heardResign(e Datagram, r *wire.Resign) {
 		m.origin.Heard(m.now, time.Duration(r.Backoff)*time.Millisecond, r.Reason)
 	}
 	m.note(report.KindElection, r.Reason, e.From, "XID%s root %s stepped down: %s", m.file.Hierarchy, e.From.Addr(), r.Reason)
+	if r.Reason == wire.ReasonParentSlow {
+		m.tries++
+	}
 	// If the origin failed it, somebody else is to try, parent or not.
 	needed := !m.complete && (r.Reason.Origin() || !m.attached())
 	m.elect(func(o *election.Output) { m.el.Resign(m.now, e.Env.From, r, needed, o) })
@@ -315,7 +316,10 @@ func (m *Machine) settleRoot() {
 		}
 		return
 	}
-	m.openOrigin(max(m.originAt, m.origin.NotBefore()))
+	m.settleHandover()
+	if m.placer != nil {
+		m.openOrigin(max(m.originAt, m.origin.NotBefore()))
+	}
 }
 
 // openOrigin asks for the body once at has come, the way is free and chunks

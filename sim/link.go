@@ -199,7 +199,8 @@ func (e *end) transmit() {
 		if e.open {
 			e.arrive(p, n, start)
 			if p.chunk {
-				d.wakes(input, e.sent)
+				rate := int64(float64(n) / dur.Seconds())
+				d.wakes(input, func() { e.sent(rate) })
 			}
 			if p.fin {
 				e.open = false
@@ -212,10 +213,10 @@ func (e *end) transmit() {
 	})
 }
 
-// sent tells that a chunk has left.
-func (e *end) sent() {
+// sent tells that a chunk has left, and how fast.
+func (e *end) sent(rate int64) {
 	if e.task != nil && e.task.links[e.id] == e {
-		e.task.step(pdp.Sent{Link: e.id})
+		e.task.step(pdp.Sent{Link: e.id, Rate: rate})
 	}
 }
 

@@ -66,6 +66,8 @@ type Self struct {
 	// Trees is how many trees the device takes the file through, 0 if nobody
 	// has told it yet.
 	Trees uint8
+	// Speed is how fast its port sends, in kilobytes per second; 0 if unknown.
+	Speed uint32
 	// AtRoot: it holds altered chunks and wants the root itself as parent.
 	AtRoot bool
 }
@@ -337,7 +339,7 @@ func (t *Member) backoff() time.Duration {
 
 func (t *Member) ask(me Self, out *MemberOutput) {
 	a := &wire.Ask{
-		Stripe: t.stripe, Trees: me.Trees,
+		Stripe: t.stripe, Trees: me.Trees, Speed: me.Speed,
 		Attached: t.state == Attached, Free: uint8(me.Free), Children: uint8(me.Children),
 		Prefix: me.Prefix, Epoch: me.Epoch, Depth: uint8(min(len(t.path), 255)),
 		Failed: t.failed, Reason: t.reason, Move: t.move, Done: me.Done,

@@ -39,7 +39,8 @@ type member struct {
 	joined time.Duration
 	heard  time.Duration
 	done   bool
-	atRoot bool // is placed directly below the root or not at all
+	speed  uint32 // kilobytes per second that its port sends, by its own word
+	atRoot bool   // is placed directly below the root or not at all
 	// home is the tree in which it takes children; noHome until it needs one.
 	home  uint8
 	seats [wire.MaxStripes]seat
@@ -122,7 +123,7 @@ func (t *Placer) Ask(now time.Duration, a Asker, m *wire.Ask) *wire.Place {
 		t.order = append(t.order, x)
 	}
 	x.addr, x.link = a.Addr, netip.AddrPortFrom(a.Addr.Addr(), a.TCPPort)
-	x.heard, x.done = now, m.Done
+	x.heard, x.done, x.speed = now, m.Done, m.Speed
 	if !m.Failed.IsZero() {
 		t.complain(now, x, m)
 	}
@@ -214,6 +215,17 @@ func (t *Placer) Twin(now time.Duration, a Asker) (netip.AddrPort, bool) {
 		}
 	}
 	return netip.AddrPort{}, false
+}
+
+// Fastest returns the member that needs the file still and whose port sends
+// fastest, by its own word in kilobytes per second; nobody if none told.
+func (t *Placer) Fastest() (p wire.Peer, speed uint32) {
+	for _, x := range t.order {
+		if !x.done && x.speed > speed {
+			p, speed = x.peer, x.speed
+		}
+	}
+	return p, speed
 }
 
 // Left tells that a child of the root in a tree left its link: its slot is free, and

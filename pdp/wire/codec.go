@@ -63,6 +63,14 @@ func (r *reader) tail8() uint8 {
 	return r.u8()
 }
 
+// tail32 is tail8 for four bytes.
+func (r *reader) tail32() uint32 {
+	if r.short || len(r.b) == 0 {
+		return 0
+	}
+	return r.u32()
+}
+
 func (r *reader) u16() uint16 {
 	if b := r.take(2); b != nil {
 		return binary.BigEndian.Uint16(b)

@@ -198,6 +198,9 @@ type Ask struct {
 	// ask is about the tree of Stripe alone, with 1 one parent sends all
 	// chunks; 0: nobody has told it yet.
 	Trees uint8
+	// Speed is how fast the asker's port was seen to send lately, in kilobytes
+	// (1,000 bytes) per second; 0: not known.
+	Speed uint32
 }
 
 func (*Ask) kind() kind { return kindAsk }
@@ -224,6 +227,7 @@ func (a *Ask) put(w *writer) {
 	w.peer(a.Parent)
 	w.peer(a.Failed)
 	w.u8(a.Trees)
+	w.u32(a.Speed)
 }
 
 func (a *Ask) get(r *reader) (err error) {
@@ -243,7 +247,10 @@ func (a *Ask) get(r *reader) (err error) {
 	if err := r.err(); err != nil {
 		return err
 	}
-	a.Trees = r.tail8()
+	a.Trees, a.Speed = r.tail8(), r.tail32()
+	if err := r.err(); err != nil {
+		return err
+	}
 	if a.Free > MaxChildren || a.Children > MaxChildren {
 		return fmt.Errorf("%w: %d free and %d taken slots", ErrMalformed, a.Free, a.Children)
 	}

@@ -39,7 +39,7 @@ func samples() map[string]Message {
 		},
 		"ask": &Ask{
 			Attached: true, Move: true, Done: true, Stripe: 1, Free: 2, Children: 1, Depth: 3, Prefix: 12,
-			Epoch: 0x0102030405060708, Parent: peerA, Failed: peerB, Reason: ReasonParentSlow, Trees: 2,
+			Epoch: 0x0102030405060708, Parent: peerA, Failed: peerB, Reason: ReasonParentSlow, Trees: 2, Speed: 11_900,
 		},
 		"place": &Place{
 			Stripe: 1, Depth: 4, Wait: 200, Parent: peerA, Addr: netip.MustParseAddrPort("10.106.117.68:4051"), Trees: 2,
