@@ -315,3 +315,33 @@ func FuzzDeviceName(f *testing.F) {
 		}
 	})
 }
+
+// TestNothingChanged: a write that changes nothing is no new version, so that
+// the same table written again is in nobody's way.
+func TestNothingChanged(t *testing.T) {
+	r := newRig(t)
+	r.device(phone1, "7961")
+	site := control.DeviceChange{Site: ptr("Kyoto"), Settings: set(policy.PeerSharing, policy.On)}
+	first, err := r.UpdateDevice(r.ctx, r.admin, phone1, site, 0)
+	r.ok(err)
+	r.now = r.now.Add(time.Hour)
+	again, err := r.UpdateDevice(r.ctx, r.admin, phone1, site, first.Version)
+	r.ok(err)
+	if again.Version != first.Version || !again.Changed.Equal(first.Changed) {
+		t.Errorf("version %d, then %d", first.Version, again.Version)
+	}
+	l, err := r.ChangeSettings(r.ctx, r.admin, control.DeviceTarget(phone1), set(policy.PeerSharing, "1"), 0)
+	r.ok(err)
+	if l.Version != first.Version {
+		t.Errorf("the same settings make version %d", l.Version)
+	}
+	l, err = r.ChangeSettings(r.ctx, r.admin, control.DeviceTarget(phone1), set(policy.PeerSharing, policy.Off), first.Version)
+	r.ok(err)
+	if l.Version != first.Version+1 {
+		t.Errorf("other settings make version %d", l.Version)
+	}
+	entries, err := r.Audit(r.ctx, r.admin, control.AuditFilter{Target: control.DeviceTarget(phone1).String()}, control.Page{})
+	if err != nil || entries.Total != 3 {
+		t.Errorf("%d entries of the audit log, %v", entries.Total, err)
+	}
+}

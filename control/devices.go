@@ -81,6 +81,10 @@ func (c *Controller) UpdateDevice(ctx context.Context, a Actor, name string, cha
 		if err := c.change(ctx, w, &d, change); err != nil {
 			return err
 		}
+		if len(diff(before, d)) == 0 {
+			d = before // what changes nothing is nobody's conflict
+			return nil
+		}
 		if err := tx.Devices().Put(ctx, &d); err != nil {
 			return err
 		}

@@ -134,6 +134,9 @@ func (c *Controller) ChangeSettings(ctx context.Context, a Actor, t Target, chan
 		if after.S, err = change.apply(*h.settings); err != nil {
 			return err
 		}
+		if len(diff(before, after)) == 0 {
+			return nil
+		}
 		*h.settings = after.S
 		c.stamp(h.meta)
 		j.note("settings.change", h.target.String(), before, after)
@@ -308,6 +311,10 @@ func (c *Controller) UpdateProfile(ctx context.Context, a Actor, name string, ch
 		before := p
 		if err := c.changeProfile(&p, change); err != nil {
 			return err
+		}
+		if len(diff(before, p)) == 0 {
+			p = before
+			return nil
 		}
 		j.note("profile.update", ProfileTarget(name).String(), before, p)
 		return tx.Profiles().Put(ctx, &p)

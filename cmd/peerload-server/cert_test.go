@@ -175,6 +175,7 @@ func TestRefusedStarts(t *testing.T) {
 		{"device add nonsense --model 7941", "MAC address"},
 		{"device add " + mac + " --model 7941 colour=red", "colour"},
 		{"device add " + mac + " --model 7941 word", "NAME=VALUE"},
+		{"device set " + mac, "what to change"},
 		{"device add ff:ff:ff:ff:ff:ff --model 7941", "group"},
 		{"report audit --last -1", "--last"},
 		{"load add --name x --version 1 --model 7941 @gone.bin", "does not exist"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -181,6 +182,9 @@ func deviceSet(r *reach) *cobra.Command {
 			change, err := changeOf(cmd, args[1:], unset)
 			if err != nil {
 				return err
+			}
+			if len(args) == 1 && !given(cmd, "model", "profile", "site", "description", "load", "unset") {
+				return errors.New("say what to change: NAME=VALUE, --unset, --model, --profile, --site, --description or --load")
 			}
 			var d control.Device
 			if err := c.call(cmd.Context(), http.MethodPatch, "/devices"+part(args[0]), change, &d); err != nil {
