@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -46,7 +47,7 @@ A URL without a scheme, HOST/PATH, is tried as phones do it: HTTP on port 6970, 
 TFTP.
 
 Exit status: 0 done and verified; 2 usage, or refused; 3 verification failed;
-4 server unreachable, or --max-time over; 5 disk; 6 trust; 130 interrupted. Run the same
+4 server unreachable, no network yet, or --max-time over; 5 disk; 6 trust; 130 interrupted. Run the same
 command again after any of 4, 5 and 130: it continues where it stood. With --json the last
 lines are the reports, one for each file or load, with "event":"report".`
 
@@ -308,6 +309,10 @@ func (f *getFlags) listen(out *output) (peernet.Net, error) {
 		cfg.Address = p
 	}
 	s, err := peernet.Listen(cfg)
+	if errors.Is(err, peernet.ErrNoAddress) && f.address == "" && f.iface == "" {
+		// Not what was typed is wrong: a device that starts has no address yet.
+		return nil, fmt.Errorf("%w: %w; try again when the network is up, or fetch without the peers by --peers off", errNoNetwork, err)
+	}
 	if err != nil {
 		return nil, usageError{err}
 	}

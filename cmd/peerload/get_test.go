@@ -1,8 +1,13 @@
 package main
 
 import (
+	"os"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/peerload/peerload/report"
 )
 
 // What is recorded of a command shows no secret of it, however it was typed.
@@ -18,6 +23,40 @@ func TestCommandLine(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in %q", want, got)
 		}
+	}
+}
+
+// A reader that does not read stops no device.
+func TestEventsDoNotBlock(t *testing.T) {
+	o := &output{queue: make(chan report.Event, 1)}
+	for _, kind := range []string{report.KindLog, report.KindProgress, report.KindLog} {
+		taken := make(chan struct{})
+		go func() {
+			o.event(report.Event{Event: kind})
+			close(taken)
+		}()
+		select {
+		case <-taken:
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%s blocks", kind)
+		}
+	}
+}
+
+// A host without an address yet is told to try again, which is not what a
+// mistake in the command is told.
+func TestNoNetworkYet(t *testing.T) {
+	c := command(nil, "get", "http://192.0.2.1/x", "--unsigned", "--state", t.TempDir(), "-o", t.TempDir()+"/x")
+	c.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+	}
+	out, err := c.CombinedOutput()
+	if c.ProcessState == nil {
+		t.Skip("no namespaces here:", err)
+	}
+	if code := c.ProcessState.ExitCode(); code != exitUnreachable || !strings.Contains(string(out), "try again") {
+		t.Errorf("%d: %s", code, out)
 	}
 }
 

@@ -39,6 +39,9 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 // as with a server that cannot be reached.
 var errMaxTime = errors.New("not done after --max-time")
 
+// errNoNetwork says that this host has no address to meet its peers with.
+var errNoNetwork = errors.New("no network")
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -79,7 +82,7 @@ func exitCode(err error, interrupted bool) int {
 		return exitUsage
 	case errors.As(err, &asked):
 		return asked.exit
-	case errors.Is(err, errMaxTime):
+	case errors.Is(err, errMaxTime), errors.Is(err, errNoNetwork):
 		return exitUnreachable
 	case errors.Is(err, errTrust):
 		return exitTrust

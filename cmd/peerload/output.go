@@ -33,8 +33,8 @@ type output struct {
 	results []report.Event
 }
 
-// queued bounds the events that wait for a slow reader; progress is dropped
-// when it is full.
+// queued bounds the events that wait for a slow reader; progress and the
+// console log are dropped when it is full.
 const queued = 1024
 
 func newOutput(f *getFlags, rec *agent.Recorder) *output {
@@ -49,9 +49,10 @@ func newOutput(f *getFlags, rec *agent.Recorder) *output {
 	return o
 }
 
-// event takes an event from the device; it does not block on progress.
+// event takes an event from the device; it does not block on those that come
+// as long as the device runs: whoever does not read must not stop it.
 func (o *output) event(e report.Event) {
-	if e.Event == report.KindProgress {
+	if e.Event == report.KindProgress || e.Event == report.KindLog {
 		select {
 		case o.queue <- e:
 		default:
