@@ -197,7 +197,13 @@ func (c *Controller) AddLoad(ctx context.Context, a Actor, req publish.Request) 
 	}
 	c.publishing.Lock()
 	defer c.publishing.Unlock()
-	if err := c.view(ctx, func(tx Tx) error { return c.checkAssignedBefore(ctx, tx, req) }); err != nil {
+	err = c.view(ctx, func(tx Tx) error {
+		if err := c.nameModels(ctx, tx, &req); err != nil {
+			return err
+		}
+		return c.checkAssignedBefore(ctx, tx, req)
+	})
+	if err != nil {
 		return l, err
 	}
 	if req.Created.IsZero() {
@@ -217,6 +223,24 @@ func (c *Controller) AddLoad(ctx context.Context, a Actor, req publish.Request) 
 		return err
 	})
 	return l, err
+}
+
+// nameModels writes models by the names of their rows where devices, which have
+// the built-in table only, could not know other names of them.
+func (c *Controller) nameModels(ctx context.Context, tx Tx, req *publish.Request) error {
+	w, err := c.world(ctx, tx)
+	if err != nil {
+		return err
+	}
+	names := make([]string, 0, len(req.Models))
+	for _, m := range req.Models {
+		if known := w.table.Lookup(m); known.Known() && !policy.Builtin().Lookup(m).Known() {
+			m = known.Name
+		}
+		names = append(names, m)
+	}
+	req.Models = names
+	return nil
 }
 
 // checkAssignedBefore refuses what would change a load under those that it is

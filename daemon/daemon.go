@@ -388,12 +388,21 @@ func (d *Daemon) levels() policy.Levels {
 	return d.file.Levels
 }
 
+// group is that of the provisioning file, "" for what the model table says.
+// The caller holds mu.
+func (d *Daemon) group() string {
+	if d.file == nil {
+		return ""
+	}
+	return d.file.Group
+}
+
 // place takes the place among the peers that the settings ask for, unless it
 // stands there already. An upgrade that is fetching is taken along: it begins
 // its phase again and finds what it has.
 func (d *Daemon) place(ctx context.Context) {
 	d.mu.Lock()
-	key, old := keyOf(d.cfg, d.set), d.site
+	key, old := keyOf(d.cfg, d.set, d.group()), d.site
 	if old != nil && old.key == key && !old.moved() {
 		d.mu.Unlock()
 		return
@@ -445,11 +454,10 @@ func (d *Daemon) place(ctx context.Context) {
 
 // offer serves what the slots hold.
 func (d *Daemon) offer(s *site) {
-	group := policy.Builtin().Group(s.key.model)
 	active, ok := d.slots.Active()
 	for _, i := range []slot.Info{active, d.slots.Inactive()} {
 		if ok && (i.State == slot.StateComplete || i.State == slot.StateConfirmed || i.State == slot.StateTrial) {
-			if err := s.hold(d.slots.Dir(i.Slot), i, group); err != nil {
+			if err := s.hold(d.slots.Dir(i.Slot), i); err != nil {
 				d.log.Error("a component that should be there is not offered", "load", i.Name, "error", err)
 				d.failure(i.Name, "", reasonDamaged, err)
 			}

@@ -32,6 +32,7 @@ type siteKey struct {
 	port     uint16
 	cacert   string
 	model    string
+	group    string // of the models that it shares with
 }
 
 // site is the device's place among the peers, or alone where it does not
@@ -207,13 +208,13 @@ func (s *site) release(dir string) {
 
 // hold offers the components of a slot to the peers: those that it does not
 // serve yet. What is damaged is returned as an error and not offered.
-func (s *site) hold(dir string, i slot.Info, group string) error {
+func (s *site) hold(dir string, i slot.Info) error {
 	if !s.key.sharing {
 		return nil
 	}
 	var errs []error
 	for _, c := range i.Components {
-		f, err := s.dev.Hold(agent.Spec{Name: c.Name, Model: s.key.model, Group: group,
+		f, err := s.dev.Hold(agent.Spec{Name: c.Name, Model: s.key.model, Group: s.key.group,
 			Target: filepath.Join(dir, c.Name), Size: c.Size, Digest: c.Digest})
 		switch {
 		case errors.Is(err, agent.ErrTwice):
@@ -260,8 +261,11 @@ func (s *site) moved() bool {
 }
 
 // keyOf returns the place that configuration and settings ask for.
-func keyOf(c Config, set settings) siteKey {
-	k := siteKey{sharing: set.value(policy.PeerSharing) == policy.On, timing: set.value(policy.Timing), address: c.Address,
+func keyOf(c Config, set settings, group string) siteKey {
+	if group == "" {
+		group = policy.Builtin().Group(c.Model)
+	}
+	k := siteKey{group: group, sharing: set.value(policy.PeerSharing) == policy.On, timing: set.value(policy.Timing), address: c.Address,
 		iface: c.Interface, port: c.Port, cacert: c.CACert, model: c.Model}
 	k.wan, _ = policy.ParseSize(set.value(policy.WANLimit))
 	k.lan, _ = policy.ParseSize(set.value(policy.LANLimit))

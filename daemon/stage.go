@@ -70,7 +70,7 @@ func (d *Daemon) try(ctx context.Context, file string, fetch func(*url.URL) (str
 // loadSpec says what all loads have in common.
 func (d *Daemon) loadSpec(u *url.URL, s *site) agent.LoadSpec {
 	c := d.config()
-	return agent.LoadSpec{URL: u, Trust: c.Trust, Model: c.Model, Group: policy.Builtin().Group(s.key.model),
+	return agent.LoadSpec{URL: u, Trust: c.Trust, Model: c.Model, Group: s.key.group,
 		Scratch: filepath.Join(c.State, scratchName)}
 }
 

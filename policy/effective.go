@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -57,6 +58,9 @@ func (l *Level) UnmarshalText(b []byte) (err error) {
 
 // Levels are the values of the three levels that an administrator sets.
 type Levels struct {
+	// Model is what the controller's model table says beyond that of whoever
+	// asks: a device has the table that its program came with.
+	Model      Values `json:"model,omitempty"`
 	Enterprise Values `json:"enterprise"`
 	Profile    Values `json:"profile"`
 	Device     Values `json:"device"`
@@ -94,7 +98,7 @@ func Effective(name string, m Model, l Levels) (Answer, error) {
 	for _, from := range []struct {
 		level  Level
 		values Values
-	}{{LevelModel, m.Defaults}, {LevelEnterprise, l.Enterprise}, {LevelProfile, l.Profile}, {LevelDevice, l.Device}} {
+	}{{LevelModel, m.defaults(l.Model)}, {LevelEnterprise, l.Enterprise}, {LevelProfile, l.Profile}, {LevelDevice, l.Device}} {
 		v, ok := from.values[name]
 		if !ok {
 			continue
@@ -112,6 +116,17 @@ func Effective(name string, m Model, l Levels) (Answer, error) {
 	}
 	a.At, a.Others = said[0], said[1:]
 	return a, nil
+}
+
+// defaults are the model's, and before them those of another table.
+func (m Model) defaults(other Values) Values {
+	if len(other) == 0 {
+		return m.Defaults
+	}
+	all := Values{}
+	maps.Copy(all, m.Defaults)
+	maps.Copy(all, other)
+	return all
 }
 
 // EffectiveAll answers for every setting, in the order of Settings. Errors

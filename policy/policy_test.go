@@ -103,6 +103,9 @@ func TestEffective(t *testing.T) {
 	}{
 		{"nothing set", able, Levels{}, Answer{At: At{LevelDefault, Off}, Others: []At{}}},
 		{"model", wants, Levels{}, Answer{At: At{LevelModel, On}, Others: []At{{LevelDefault, Off}}}},
+		{"the controller's table", able, Levels{Model: on}, Answer{At: At{LevelModel, On}, Others: []At{{LevelDefault, Off}}}},
+		{"it counts before the model's own", wants, Levels{Model: off}, Answer{At: At{LevelModel, Off}, Others: []At{{LevelDefault, Off}}}},
+		{"and after the enterprise", able, Levels{Model: on, Enterprise: off}, Answer{At: At{LevelEnterprise, Off}, Others: []At{{LevelModel, On}, {LevelDefault, Off}}}},
 		{"enterprise", able, Levels{Enterprise: on}, Answer{At: At{LevelEnterprise, On}, Others: []At{{LevelDefault, Off}}}},
 		{"profile over enterprise", able, Levels{Enterprise: off, Profile: on},
 			Answer{At: At{LevelProfile, On}, Others: []At{{LevelEnterprise, Off}, {LevelDefault, Off}}}},
@@ -132,7 +135,7 @@ func TestEveryModelHasEverySetting(t *testing.T) {
 	models := append(Builtin().Models(), Builtin().Lookup("new model"))
 	rapid.Check(t, func(t *rapid.T) {
 		level := rapid.SampledFrom([]Values{nil, {}, {PeerSharing: On}, {PeerSharing: Off}})
-		l := Levels{level.Draw(t, "enterprise"), level.Draw(t, "profile"), level.Draw(t, "device")}
+		l := Levels{level.Draw(t, "model"), level.Draw(t, "enterprise"), level.Draw(t, "profile"), level.Draw(t, "device")}
 		for _, m := range models {
 			for _, s := range Settings() {
 				a, err := Effective(s.Name, m, l)

@@ -11,9 +11,18 @@ type section struct {
 	of      func(*policy.Levels) *policy.Values
 }
 
+// modelElement holds what the controller's model table says beyond the one that
+// devices come with: the model's defaults, and in groupElement its group. Real
+// phones pass it over.
+const (
+	modelElement = "modelConfig"
+	groupElement = "peerGroup"
+)
+
 // sections, the weakest level first: a later one wins (FACTS section 2). Which
 // elements stand in them is said by the table of package policy.
 var sections = []section{
+	{modelElement, "model", func(l *policy.Levels) *policy.Values { return &l.Model }},
 	{"enterpriseConfig", "enterprise", func(l *policy.Levels) *policy.Values { return &l.Enterprise }},
 	{"commonConfig", "profile", func(l *policy.Levels) *policy.Values { return &l.Profile }},
 	{"vendorConfig", "device", func(l *policy.Levels) *policy.Values { return &l.Device }},
@@ -36,6 +45,9 @@ func Written(f *File) []Section {
 	for _, sec := range sections {
 		values := *sec.of(&f.Levels)
 		w := Section{Element: sec.element}
+		if sec.element == modelElement && f.Group != "" {
+			w.Settings = append(w.Settings, Setting{groupElement, f.Group})
+		}
 		for _, s := range policy.Settings() {
 			if v := values[s.Name]; v != "" {
 				w.Settings = append(w.Settings, Setting{s.Element, s.ElementText(v)})

@@ -58,8 +58,12 @@ type File struct {
 	// Loads that it names, at most MaxLoads, in the order of the text.
 	Loads []Assignment
 	// Levels are the settings: enterpriseConfig, commonConfig (the profile) and
-	// vendorConfig (the device).
+	// vendorConfig (the device); before them modelConfig, the model's defaults
+	// where the device's own table does not have them.
 	Levels policy.Levels
+	// Group of the models that share with the device's, "" for what the device's
+	// own table says.
+	Group string
 	// Others are all other elements, kept as they stand for whoever wants to
 	// see them. They change nothing.
 	Others []Element
@@ -126,12 +130,22 @@ func (f *File) Validate() error {
 			return &Error{Line: a.Line, Err: err}
 		}
 	}
+	if err := checkGroup(f.Group); err != nil {
+		return &Error{Err: err}
+	}
 	for _, s := range sections {
 		if err := s.of(&f.Levels).Validate(); err != nil {
 			return badLine(0, "%s: %w", s.element, err)
 		}
 	}
 	return nil
+}
+
+func checkGroup(s string) error {
+	if len(s) > policy.MaxModelText {
+		return fmt.Errorf("a group's name of %d bytes, more than %d", len(s), policy.MaxModelText)
+	}
+	return checkText(s)
 }
 
 // maxType bounds the number of a model.

@@ -22,7 +22,7 @@ import (
 //	[[loads]]                       # for all devices of a model
 //	model = "CP-7941G"
 //	load = "SCCP41.9-4-2SR3-1S"
-//	[enterprise]                    # and [profile], [device]: later wins
+//	[enterprise]                    # and [profile], [device]: later wins; before them [model]
 //	peer-sharing = true
 //	wan-limit = "200k"
 func ParseTOML(b []byte) (*File, error) {
@@ -78,6 +78,8 @@ func fromNative(m map[string]any) (*File, error) {
 			}
 		case "loads":
 			err = f.nativeLoads(v)
+		case "group":
+			f.Group, err = asText(v)
 		case "default":
 			ok := false
 			if f.Default, ok = v.(bool); !ok {
@@ -141,7 +143,7 @@ func (f *File) nativeLoads(v any) error {
 func (f *File) nativeSection(key string, v any) error {
 	i := slices.IndexFunc(sections, func(s section) bool { return s.key == key })
 	if i < 0 {
-		return errors.New("there is no such key; there are load, loads, default, enterprise, profile and device")
+		return errors.New("there is no such key; there are load, loads, default, group, model, enterprise, profile and device")
 	}
 	table, ok := v.(map[string]any)
 	if !ok {
@@ -194,6 +196,9 @@ func (f *File) MarshalTOML() ([]byte, error) {
 	var b bytes.Buffer
 	if f.Default {
 		fmt.Fprintln(&b, "default = true")
+	}
+	if f.Group != "" {
+		fmt.Fprintf(&b, "group = %s\n", quote(f.Group))
 	}
 	for _, a := range f.Loads {
 		fmt.Fprintf(&b, "[[loads]]\nload = %s\n", quote(a.Load))

@@ -183,7 +183,7 @@ func TestTableIsWhole(t *testing.T) {
 		}
 		values[s.Name] = v
 	}
-	f := &File{Levels: policy.Levels{Enterprise: values, Profile: values, Device: values}}
+	f := &File{Group: "cameras", Levels: policy.Levels{Model: values, Enterprise: values, Profile: values, Device: values}}
 	roundTrip(t, f)
 }
 
@@ -196,7 +196,7 @@ func TestCSCso40251_CSCtb49726_EveryModelHasTheField(t *testing.T) {
 			*s.of(&f.Levels) = policy.Values{policy.PeerSharing: policy.On}
 			back := roundTrip(t, f)
 			a, err := policy.Effective(policy.PeerSharing, m, back.Levels)
-			if err != nil || m.CanShare && (a.Value != policy.On || a.Level != policy.LevelEnterprise+policy.Level(i)) || !m.CanShare && a.Value != policy.Off {
+			if err != nil || m.CanShare && (a.Value != policy.On || a.Level != policy.LevelModel+policy.Level(i)) || !m.CanShare && a.Value != policy.Off {
 				t.Errorf("%s at %s: %+v, %v", m.Name, s.key, a, err)
 			}
 		}
@@ -235,7 +235,7 @@ func plain(f *File) string {
 	for _, a := range f.Loads {
 		s += fmt.Sprintf(" %q/%q/%q", a.Load, a.Model, a.Type)
 	}
-	return s + fmt.Sprint(Written(f))
+	return s + fmt.Sprint(f.Group, Written(f))
 }
 
 func FuzzParse(f *testing.F) {

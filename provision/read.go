@@ -170,6 +170,9 @@ func (r *reader) element(o *xmlOpen, e Element) (known bool, err error) {
 		return true, r.bare(o, e)
 	case len(r.path) == 2 && s != nil:
 		return true, r.once(e, r.bare(o, e))
+	case len(r.path) == 3 && s != nil && s.element == modelElement && name == groupElement && !o.inner:
+		r.file.Group = e.Value
+		return true, r.once(e, checkGroup(e.Value))
 	case len(r.path) == 3 && s != nil:
 		if known, ok := policy.ByElement(name); ok && !o.inner {
 			return true, r.once(e, r.setting(s, known, e.Value))

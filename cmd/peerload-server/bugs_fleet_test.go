@@ -153,3 +153,41 @@ func (o *office) pageOf(p *phone) string {
 	}
 	return string(b)
 }
+
+// TestExtendedModel: models that an administrator adds are to devices what they
+// are to the controller: their defaults hold there, two of one group share, and
+// a load that was published under another name of the model is theirs.
+func TestExtendedModel(t *testing.T) {
+	o, agent, port := sharers(t)
+	o.file("models.json", `{"model": [
+		{"name": "Camera 1", "aliases": ["C1"], "family": "camera", "can_share": true, "group": "cameras", "defaults": {"peer-sharing": "on"}},
+		{"name": "Camera 2", "family": "camera", "can_share": true, "group": "cameras"},
+		{"name": "Camera 0", "family": "camera"}]}`)
+	o.ok("model add @models.json")
+	o.ok("enterprise set --unset peer-sharing")
+	o.ok("profile add sharing peer-sharing=on")
+	if _, code, errs := o.sh("load", "add", "--name", "cam", "--version", "1", "--model", "C1,Camera 2,Camera 0", "@big.bin", "@dsp.bin"); code != 0 {
+		t.Fatal(errs)
+	}
+	o.ok("load assign cam --enterprise")
+	var phones []*phone
+	for i, model := range []string{"Camera 1", "Camera 2", "Camera 0"} {
+		p := &phone{name: fmt.Sprintf("SEP0000000000C%d", i+1), model: model, load: "cam", log: &bytes.Buffer{}}
+		if _, code, errs := o.sh("device", "add", p.name, "--model", model, "--profile", map[bool]string{true: "sharing"}[i > 0]); code != 0 {
+			t.Fatal(errs)
+		}
+		phones = append(phones, p)
+		o.phone(agent, p, 120+i, port)
+	}
+	rows := o.await(phones, report.StateIdle)
+	for i, want := range []string{"on model", "on profile", "off default"} {
+		last := rows[phones[i].name].State.Last
+		if got := last.Sharing + " " + last.SharingFrom; got != want {
+			t.Errorf("%s shares %s, want %s", phones[i].model, got, want)
+		}
+	}
+	a, b := rows[phones[0].name].State.Traffic, rows[phones[1].name].State.Traffic
+	if a.FromPeers+b.FromPeers == 0 {
+		t.Errorf("two models of one group do not share: %+v, %+v", a, b)
+	}
+}

@@ -12,9 +12,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/peerload/peerload/control"
@@ -76,6 +78,7 @@ func (m Maker) Make(ctx context.Context, name string, client netip.Addr) ([]byte
 // model: a device of another model with the same address refuses it.
 func fileOf(d control.Desired) *provision.File {
 	f := &provision.File{Levels: d.Levels}
+	tellModel(f, d)
 	if d.Load.Load != "" {
 		a := provision.Assignment{Load: d.Load.Load}
 		if d.Known {
@@ -84,6 +87,32 @@ func fileOf(d control.Desired) *provision.File {
 		f.Loads = []provision.Assignment{a}
 	}
 	return f
+}
+
+// tellModel tells a device what the controller's model table says beyond the
+// one that its program came with: defaults, the group, and of settings that the
+// model lacks nothing, so that both come to the same values.
+func tellModel(f *provision.File, d control.Desired) {
+	own := policy.Builtin().Lookup(d.Model.Name)
+	f.Levels.Model = maps.Clone(d.Model.Defaults)
+	if d.Known && d.Group != own.GroupName() {
+		f.Group = d.Group
+	}
+	l := &f.Levels
+	for _, values := range []*policy.Values{&l.Model, &l.Enterprise, &l.Profile, &l.Device} {
+		*values = maps.Clone(*values) // they are the controller's
+		maps.DeleteFunc(*values, func(name, _ string) bool {
+			return slices.ContainsFunc(d.Settings, func(s control.EffectiveSetting) bool {
+				return s.Setting == name && s.Reason != "" && !lacks(own, name)
+			})
+		})
+	}
+}
+
+// lacks reports whether a device knows by itself that its model lacks a setting.
+func lacks(m policy.Model, name string) bool {
+	s, err := policy.Lookup(name)
+	return err == nil && m.Lacking(s) != ""
 }
 
 func provisionName(r policy.ModelRow) string {

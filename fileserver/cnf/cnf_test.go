@@ -74,6 +74,54 @@ func TestMake(t *testing.T) {
 	}
 }
 
+// TestExtendedModel: what the controller's table says of a model reaches the
+// device, which comes with a table of its own: both come to the same values.
+func TestExtendedModel(t *testing.T) {
+	m := newMaker(t)
+	root := control.Local("root")
+	rows := []policy.ModelRow{
+		{Name: "Camera 1", Family: "camera", CanShare: true, Group: "cameras", Defaults: policy.Values{policy.PeerSharing: policy.On}, Lacks: []string{policy.LogServer}},
+		{Name: "Camera 0", Family: "camera"},
+	}
+	if _, err := m.Control.PutModels(t.Context(), root, rows); err != nil {
+		t.Fatal(err)
+	}
+	change := control.SettingsChange{Set: policy.Values{policy.LogServer: "10.0.0.9", policy.WANLimit: "2M", policy.LANLimit: "1M"}}
+	if _, err := m.Control.ChangeSettings(t.Context(), root, control.EnterpriseTarget(), change, 0); err != nil {
+		t.Fatal(err)
+	}
+	for name, model := range map[string]string{"SEP0000000000C1": "Camera 1", "SEP0000000000C0": "Camera 0", "SEP000000007941": "7941", "SEP000000007940": "7940"} {
+		if _, err := m.Control.CreateDevice(t.Context(), root, name, control.DeviceChange{Model: &model}); err != nil {
+			t.Fatal(err)
+		}
+		b, err := m.Make(t.Context(), name+".cnf.xml", client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := provision.ParseStrict(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := m.Control.Desired(t.Context(), root, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := policy.Builtin().Lookup(d.Model.Name)
+		got, err := policy.EffectiveAll(own, f.Levels)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range d.Settings {
+			if got[i].Value != want.Value || want.Reason == "" && got[i].Level != want.Level {
+				t.Errorf("%s: %s is %q from %s on the device, %q from %s for the controller", model, want.Setting, got[i].Value, got[i].Level, want.Value, want.Level)
+			}
+		}
+		if group := f.Group; group != "" && group != d.Group || group == "" && own.GroupName() != d.Group {
+			t.Errorf("%s: the group %q reaches the device as %q", model, d.Group, group)
+		}
+	}
+}
+
 // TestTemplates: an administrator adds elements; a template that loses what
 // devices read makes no file, and does not look like one that is not there.
 func TestTemplates(t *testing.T) {

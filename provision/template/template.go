@@ -130,6 +130,9 @@ func same(want, got *provision.File) error {
 		}
 		return out
 	}
+	if want.Group != got.Group {
+		return fmt.Errorf("the model's group is %q, not %q", got.Group, want.Group)
+	}
 	if !slices.Equal(plain(want), plain(got)) {
 		return fmt.Errorf("it assigns the loads %v, not %v", plain(got), plain(want))
 	}
@@ -137,6 +140,7 @@ func same(want, got *provision.File) error {
 		level     policy.Level
 		want, got policy.Values
 	}{
+		{policy.LevelModel, want.Levels.Model, got.Levels.Model},
 		{policy.LevelEnterprise, want.Levels.Enterprise, got.Levels.Enterprise},
 		{policy.LevelProfile, want.Levels.Profile, got.Levels.Profile},
 		{policy.LevelDevice, want.Levels.Device, got.Levels.Device},

@@ -12,7 +12,9 @@ import (
 func sample() *provision.File {
 	return &provision.File{
 		Loads: []provision.Assignment{{Load: "SCCP41.9-4-2SR3-1S", Model: `7941 "<&>"`}},
+		Group: "cameras",
 		Levels: policy.Levels{
+			Model:      policy.Values{policy.WANLimit: "2M"},
 			Enterprise: policy.Values{policy.PeerSharing: policy.On},
 			Device:     policy.Values{policy.LoadServer: "http://10.0.0.5/a?b&c", policy.LogServer: ""},
 		},
