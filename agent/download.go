@@ -69,7 +69,7 @@ func (d *download) run() {
 		}
 		why = originReason(err)
 		d.job.mu.Lock()
-		d.job.originErr = err
+		d.job.originErr, d.job.originURL = err, d.job.url()
 		d.job.mu.Unlock()
 		if n := uint32(len(d.job.spec.Sources)); n > 1 && why != wire.ReasonOriginWrong {
 			d.job.source.Store((d.job.source.Load() + 1) % n)

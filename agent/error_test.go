@@ -68,6 +68,29 @@ func TestSourcesByTurns(t *testing.T) {
 	})
 }
 
+// An error names the source that failed, not the one whose turn is next.
+func TestErrorNamesTheSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, 200_000, 0)
+		defer s.end()
+		d := s.join()
+		spec := s.spec(d, false)
+		spec.Sources = nil
+		for _, name := range []string{"one", "two"} {
+			spec.Sources = append(spec.Sources, &url.URL{Scheme: "file", Path: "/nonexistent/" + name})
+		}
+		f, err := d.Fetch(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.file = f
+		var e *Error
+		if err := f.Wait(t.Context()); !errors.As(err, &e) || e.Err == nil || !strings.Contains(e.Err.Error(), e.URL) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
 // A refusal of metadata says what to do.
 func TestTrustAdvice(t *testing.T) {
 	for err, says := range map[error]string{

@@ -255,8 +255,8 @@ func (d *Device) Linger(ctx context.Context, files []*File, most time.Duration) 
 // The caller holds mu.
 func (j *job) failure() error {
 	var e *Error
-	if errors.As(j.err, &e) && e.Err == nil && e.Reason.Origin() {
-		e.Err = j.originErr
+	if errors.As(j.err, &e) && e.Err == nil && e.Reason.Origin() && j.originErr != nil {
+		e.Err, e.URL = j.originErr, j.originURL // the next one may be in use already
 	}
 	return j.err
 }

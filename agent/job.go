@@ -89,7 +89,8 @@ type job struct {
 	recent    recent
 	wanted    transfer.Set // what children want, as of the last step
 	err       error
-	originErr error // what the origin said last
+	originErr error  // what the origin said last
+	originURL string // which source said it
 	complete  bool
 	count     counters
 }
