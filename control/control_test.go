@@ -345,3 +345,21 @@ func TestNothingChanged(t *testing.T) {
 		t.Errorf("%d entries of the audit log, %v", entries.Total, err)
 	}
 }
+
+// TestModelKeepsItsLoad: bringing a built-in row back leaves the load that is
+// assigned to the model.
+func TestModelKeepsItsLoad(t *testing.T) {
+	r := newRig(t)
+	r.unsigned("one", "7961")
+	_, err := r.PutModels(r.ctx, r.admin, []policy.ModelRow{{Name: "CP-7961G", Aliases: []string{"7961"}, Family: "phone", CanShare: true}})
+	r.ok(err)
+	r.ok(drop(r.AssignLoad(r.ctx, r.admin, control.ModelTarget("7961"), "one", 0)))
+	r.ok(r.DeleteModel(r.ctx, r.admin, "7961"))
+	m, err := r.Model(r.ctx, r.admin, "7961")
+	r.ok(err)
+	if m.Custom || m.Load.Load != "one" {
+		t.Errorf("%+v", m)
+	}
+	r.is(r.DeleteModel(r.ctx, r.admin, "7961"), control.ErrNotFound)
+	r.is(drop(r.RetireLoad(r.ctx, r.admin, "one", true, 0)), control.ErrRefused)
+}

@@ -172,8 +172,17 @@ func (c *Controller) DeleteModel(ctx context.Context, a Actor, name string) erro
 		if !ok || e.Row == nil {
 			return fmt.Errorf("%w: no row was added for model %q", ErrNotFound, name)
 		}
-		j.note("model.delete", ModelTarget(m.Name).String(), e, nil)
-		if err := tx.Models().Delete(ctx, m.Name, e.Version); err != nil {
+		if c.cfg.Table.Lookup(m.Name).Known() && e.Load != (Assignment{}) {
+			before := e
+			e.Row = nil // and keep the load that is assigned
+			c.stamp(&e.Meta)
+			j.note("model.delete", ModelTarget(m.Name).String(), before, e)
+			err = tx.Models().Put(ctx, &e)
+		} else {
+			j.note("model.delete", ModelTarget(m.Name).String(), e, nil)
+			err = tx.Models().Delete(ctx, m.Name, e.Version)
+		}
+		if err != nil {
 			return err
 		}
 		if w, err = c.world(ctx, tx); err != nil {
