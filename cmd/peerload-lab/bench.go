@@ -73,7 +73,7 @@ func compareCommand() *cobra.Command {
 side. Ways in which every device downloads by itself, or from one cache, are
 measured with up to 16 devices and computed above it and for the whole file,
 marked with "~". Other programs take part where they are installed: nginx and
-curl, aria2, uftp. It takes about half an hour.`,
+curl, aria2, uftp. It takes less than half an hour.`,
 		Example: `  peerload-lab bench compare --html bench.html
   peerload-lab bench compare --scenario lan --devices 16
   peerload-lab bench compare --short`,
@@ -83,7 +83,7 @@ curl, aria2, uftp. It takes about half an hour.`,
 		},
 	}
 	f.register(cmd, 1)
-	cmd.Flags().BoolVar(&f.short, "short", false, "small files and 16 devices: five minutes")
+	cmd.Flags().BoolVar(&f.short, "short", false, "three sites, 16 devices, half of the file: less than five minutes")
 	cmd.Flags().StringVar(&f.html, "html", "", "write a report to this file, for a browser")
 	cmd.Flags().StringSliceVar(&f.scenarios, "scenario", nil, "only these: "+strings.Join(names, ", "))
 	cmd.Flags().StringSliceVar(&f.cfg.Methods, "method", nil, "only ways whose names contain one of these, such as peerload")
