@@ -194,7 +194,9 @@ func (s *server) answer(rw http.ResponseWriter, r *http.Request) {
 		http.Error(w, "only GET and HEAD are served", http.StatusMethodNotAllowed)
 		return
 	}
-	name, err := tftp.CleanName(r.URL.Path) // the same names over both protocols
+	// The same names over both protocols. Several slashes count as one, as they
+	// do for other HTTP servers: clients that join a base and a name rely on it.
+	name, err := tftp.CleanName(slashes.ReplaceAllString(r.URL.Path, "/"))
 	if err != nil || hidden(name) {
 		http.NotFound(w, r)
 		return
@@ -372,6 +374,7 @@ func open(root *os.Root, name string) (io.ReadSeekCloser, os.FileInfo, error) {
 }
 
 var (
+	slashes   = regexp.MustCompile(`//+`)
 	component = regexp.MustCompile(`^components/([0-9a-f]{64})\.[^/]+$`)
 	// immutable are the names of a published tree whose content never changes.
 	immutable = regexp.MustCompile(`^(components/[0-9a-f]{64}\.[^/]+|metadata/[0-9]+\.(root|targets|snapshot)\.json)$`)

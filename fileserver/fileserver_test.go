@@ -100,6 +100,11 @@ func TestHTTP(t *testing.T) {
 	if resp, body = ask(t, "GET", base, file, "Range", "bytes=4-", "If-Range", `"other"`); resp.StatusCode != 200 || body != "0123456789" {
 		t.Errorf("range of another file: %v %q", resp, body)
 	}
+	for _, p := range []string{"/" + file, "//components//" + digest + ".a.bin"} {
+		if resp, body = ask(t, "GET", base, p); resp.StatusCode != 200 || body != "0123456789" {
+			t.Errorf("GET %s: %v %q", p, resp.Status, body)
+		}
+	}
 	if resp, body = ask(t, "HEAD", base, file); resp.StatusCode != 200 || body != "" || resp.ContentLength != 10 {
 		t.Errorf("HEAD: %v %q", resp, body)
 	}
@@ -126,7 +131,7 @@ func TestHTTP(t *testing.T) {
 		}
 	}
 	for _, p := range []string{"/", "/metadata", "/metadata/", "/none", "/.tmp-1", "/sub/.git/config", "/link", "/../../etc/hostname",
-		"/..%2f..%2fetc/hostname", "/%2e%2e/etc/hostname", "/..%5c..%5cetc", "/....//etc/hostname", "//etc/hostname", "/fw.load%00", "/./fw.load"} {
+		"/..%2f..%2fetc/hostname", "/%2e%2e/etc/hostname", "/..%5c..%5cetc", "/....//etc/hostname", "//etc/hostname", "//../etc/hostname", "/.//tmp-1", "//.tmp-1", "/sub//.git//config", "/fw.load%00", "/./fw.load"} {
 		if resp, body = ask(t, "GET", base, p); resp.StatusCode != 404 || strings.Contains(body, "half") {
 			t.Errorf("GET %s: %v %q", p, resp.Status, body)
 		}

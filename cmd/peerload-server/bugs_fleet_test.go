@@ -191,3 +191,27 @@ func TestExtendedModel(t *testing.T) {
 		t.Errorf("two models of one group do not share: %+v, %+v", a, b)
 	}
 }
+
+// TestClassicLoad: a load that nobody signs, put into the controller's
+// directory by hand, made known, and assigned, runs where the setting allows it.
+func TestClassicLoad(t *testing.T) {
+	o, agent, port := sharers(t)
+	o.file("data/repository/SCCP41.loads", "# classic\r\napp.sbn\r\ndsp.sbn\r\n")
+	o.file("data/repository/app.sbn", strings.Repeat("app ", 50_000))
+	o.file("data/repository/dsp.sbn", "dsp")
+	o.ok("load register SCCP41 --model 7961 app.sbn dsp.sbn")
+	p := &phone{name: "SEP000000007961", model: "7961", load: "SCCP41", log: &bytes.Buffer{}}
+	o.ok("device add " + p.name + " --model " + p.model + " --load SCCP41")
+	if out := o.ok("device show " + p.name); !strings.Contains(out, "it is unsigned") {
+		t.Errorf("nothing warns of a load that the device will not run: %s", out)
+	}
+	o.ok("device set " + p.name + " unsigned=on")
+	if err := os.Remove(o.path("trust/root.json")); err != nil { // whoever pins a publisher runs nothing unsigned
+		t.Fatal(err)
+	}
+	o.phone(agent, p, 130, port)
+	o.await([]*phone{p}, report.StateIdle)
+	if b, err := os.ReadFile(o.path("state-" + p.name + "/slots/current/dsp.sbn")); string(b) != "dsp" || err != nil {
+		t.Errorf("%q, %v", b, err)
+	}
+}
