@@ -58,6 +58,7 @@ type Machine struct {
 	geo       load.Geometry
 	sizeSure  bool // the size is signed, or the origin told it
 	have      []uint64
+	mine      []uint64 // those of them that this device had from the origin itself
 	held      int
 	last      int // highest chunk that was held, -1 if none
 	prefix    int
@@ -118,6 +119,7 @@ func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
 		budget: transfer.NewBudget(cfg.Transfer, rnd),
 		geo:    load.Geometry{Size: file.Size}, sizeSure: file.Signed,
 		have: make([]uint64, (load.MaxChunks+63)/64),
+		mine: make([]uint64, (load.MaxChunks+63)/64),
 		gate: true, clean: true,
 		conflicts: map[wire.Peer]bool{}, banned: map[netip.Addr]time.Duration{},
 	}
@@ -311,6 +313,7 @@ func (m *Machine) has(i int) bool { return m.have[i/64]&(1<<(i%64)) != 0 }
 func (m *Machine) drop(i int) {
 	if i >= 0 && i < m.geo.Chunks() && m.has(i) {
 		m.have[i/64] &^= 1 << (i % 64)
+		m.mine[i/64] &^= 1 << (i % 64)
 		m.held--
 		m.first[i%wire.MaxStripes] = min(m.first[i%wire.MaxStripes], i)
 		m.prefix = min(m.prefix, i)
@@ -320,6 +323,7 @@ func (m *Machine) drop(i int) {
 // forget drops everything: the content is another one, or was wrong.
 func (m *Machine) forget(epoch uint64, size int64) {
 	clear(m.have)
+	clear(m.mine)
 	m.held, m.last, m.prefix, m.verifying, m.complete = 0, -1, 0, false, false
 	for s := range m.first {
 		m.first[s] = s

@@ -106,8 +106,14 @@ func attach(t *testing.T, m *Machine) Link {
 func attachTo(t *testing.T, m *Machine, size int64) Link {
 	t.Helper()
 	m.Step(0, Start{}, nil)
+	return follow(t, m, 1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: size})
+}
+
+// follow lets peer 1 claim to be root and makes it the machine's parent.
+func follow(t *testing.T, m *Machine, now time.Duration, c *wire.Claim) Link {
+	t.Helper()
 	env := wire.Envelope{From: peer(1), TCPPort: wire.Port}
-	m.Step(1, Datagram{From: addr(1), Env: env, Msg: &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: size}}, nil)
+	m.Step(now, Datagram{From: addr(1), Env: env, Msg: c}, nil)
 	for range 10 {
 		at, _ := m.Deadline()
 		m.Step(at, nil, nil)
@@ -115,7 +121,7 @@ func attachTo(t *testing.T, m *Machine, size int64) Link {
 		for _, a := range out {
 			if d, ok := a.(Dial); ok {
 				m.Step(at+1, Opened{Link: d.Link}, nil)
-				m.Step(at+2, Framed{Link: d.Link, Frame: &wire.Welcome{From: peer(1), Size: size}}, nil)
+				m.Step(at+2, Framed{Link: d.Link, Frame: &wire.Welcome{From: peer(1), Size: c.Size}}, nil)
 				return d.Link
 			}
 		}

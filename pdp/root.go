@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/tree"
@@ -361,6 +362,11 @@ func (m *Machine) originOpened(e OriginOpened) {
 		if m.placer != nil {
 			m.claim(true) // the others' bytes are of no use either
 		}
+		if e.From > 0 {
+			m.stopOrigin() // what comes is the rest of something else
+			m.openOrigin(m.now)
+			return
+		}
 	case m.held == 0:
 		m.adopt(e.Epoch)
 	}
@@ -377,6 +383,10 @@ func (m *Machine) originEnded(e OriginEnded) {
 	if !m.open {
 		return
 	}
+	if e.Reason == wire.ReasonOriginTruncated && m.geo.Known() && !m.sizeSure {
+		m.doubtSize()
+		return
+	}
 	if e.Reason != wire.ReasonNone {
 		m.originFailed(e.Reason)
 		return
@@ -390,6 +400,17 @@ func (m *Machine) originEnded(e OriginEnded) {
 		m.open = true
 		m.originFailed(wire.ReasonOriginTruncated)
 	}
+}
+
+// doubtSize starts over where the origin ended before a size that only a peer
+// told: the peer may have been wrong.
+func (m *Machine) doubtSize() {
+	m.note(report.KindFallback, wire.ReasonOriginTruncated, netip.AddrPort{}, "%s: the server sends less than the %d bytes that a peer told: starting over", m.file.Name, m.geo.Size)
+	m.stopOrigin()
+	m.budgetDone()
+	m.failAll(wire.ReasonWrongEpoch)
+	m.forget(m.epoch, load.UnknownSize)
+	m.probing, m.originAt = false, m.now
 }
 
 // originFailed counts the failure, and hands the file to somebody else or

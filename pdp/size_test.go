@@ -82,3 +82,85 @@ func untilRoot(t *testing.T, m *Machine) time.Duration {
 	t.Fatal("does not become root")
 	return 0
 }
+
+// halfFromOrigin is a machine that was root, had the first half of 1 MiB from
+// the origin, and has the other half from peer 1, which claims to hold it all.
+// The whole is wrong, and peer 1 is its parent again, to be asked for its table.
+func halfFromOrigin(t *testing.T) (*Machine, time.Duration, Link) {
+	m := newMachine(unsigned(), 1)
+	m.Step(0, Start{}, nil)
+	now := untilRoot(t, m)
+	m.Step(now, OriginOpened{Size: 1 << 20}, nil)
+	for i := range 8 {
+		m.Step(now, Stored{Index: i}, nil)
+	}
+	holder := &wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 16}.Confirm(), Size: 1 << 20, Prefix: 16, Complete: true}
+	link := follow(t, m, now+time.Millisecond, holder)
+	now += time.Second
+	for i := 8; i < 16; i++ {
+		m.Step(now, Stored{Link: link, Index: i}, nil)
+	}
+	m.Step(now, Verified{}, nil)
+	link = follow(t, m, now, holder)
+	if !m.suspect || m.held != 16 {
+		t.Fatalf("suspect %v, holds %d", m.suspect, m.held)
+	}
+	return m, now, link
+}
+
+// TestBytesOfTheOriginAreKept: a root whose table contradicts what the origin
+// itself sent is the one that is wrong. What it sent is dropped, the rest kept.
+func TestBytesOfTheOriginAreKept(t *testing.T) {
+	for name, differ := range map[string][]int{"all differ": {0, 1, 2, 9}, "none differs": nil} {
+		m, now, link := halfFromOrigin(t)
+		m.Step(now, Compared{Link: link, Differ: differ}, nil)
+		if m.held != 8 || m.prefix != 8 {
+			t.Errorf("%s: holds %d, the first %d of them", name, m.held, m.prefix)
+		}
+		if !m.el.Distrusted(now, addr(1).Addr()) {
+			t.Errorf("%s: the root is still believed", name)
+		}
+	}
+	m, now, link := halfFromOrigin(t)
+	m.Step(now, Compared{Link: link, Differ: []int{9, 12}}, nil)
+	if m.held != 14 || m.el.Distrusted(now, addr(1).Addr()) {
+		t.Errorf("what was altered on its way is not all that is asked for again: holds %d", m.held)
+	}
+}
+
+// TestRestOfAnotherFile: a device that resumes with a size that a peer told,
+// and hears another from the origin, asks for the file from the start.
+func TestRestOfAnotherFile(t *testing.T) {
+	m := newMachine(unsigned(), 1)
+	link := attach(t, m)
+	m.Step(time.Second, Stored{Link: link, Index: 0}, nil)
+	m.Step(time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1)}, Msg: &wire.Resign{Reason: wire.ReasonStopped}}, nil)
+	m.Step(time.Second, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+	now := untilRoot(t, m)
+	out := m.Step(now, OriginOpened{Size: 2 << 20, From: 1}, nil)
+	if open(out) != 0 || m.held != 0 || m.Size() != 2<<20 {
+		t.Errorf("asks for %d, holds %d of %d bytes", open(out), m.held, m.Size())
+	}
+}
+
+// TestOriginEndsBeforeThePeersSize: where the origin tells no size and ends
+// early, the size that a peer told is doubted, not the origin.
+func TestOriginEndsBeforeThePeersSize(t *testing.T) {
+	m := newMachine(unsigned(), 1)
+	link := attach(t, m)
+	m.Step(time.Second, Stored{Link: link, Index: 0}, nil)
+	m.Step(time.Second, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+	m.Step(time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1)}, Msg: &wire.Resign{Reason: wire.ReasonStopped}}, nil)
+	now := untilRoot(t, m)
+	m.Step(now, OriginOpened{Size: load.UnknownSize, From: 1}, nil)
+	out := m.Step(now, OriginEnded{Reason: wire.ReasonOriginTruncated}, nil)
+	if m.Size() != load.UnknownSize || open(out) != 0 {
+		t.Errorf("%d bytes, asks for %d", m.Size(), open(out))
+	}
+	// The second time there is nothing to be doubted but the origin.
+	m.Step(now, OriginOpened{Size: 1 << 20}, nil)
+	m.Step(now, OriginEnded{Reason: wire.ReasonOriginTruncated}, nil)
+	if !m.origin.Failing() || m.Size() != 1<<20 {
+		t.Errorf("failing %v, %d bytes", m.origin.Failing(), m.Size())
+	}
+}

@@ -34,7 +34,7 @@ func (m *Machine) wholeFileWrong() {
 	}
 	if m.placer != nil || m.suspect {
 		// A root has nobody to ask. Who has asked already was told wrong.
-		m.startOver()
+		m.keepMine()
 		m.originAt = m.now
 		if m.placer == nil {
 			m.distrustRoot(wire.ReasonDigestMismatch)
@@ -76,7 +76,7 @@ func (m *Machine) settleTable() {
 	over := r != nil && !r.Claim.Complete && r.Claim.Prefix < m.geo.Chunks() && r.Heard > m.suspectAt-m.cfg.Tree.Forget
 	switch {
 	case m.placer != nil:
-		m.startOver()
+		m.keepMine()
 		m.originAt = m.now
 	case over:
 		m.startOver()
@@ -111,21 +111,60 @@ func (m *Machine) compared(e Compared) {
 		return
 	}
 	_, addr, _ := s.member.Parent()
-	if len(e.Differ) == 0 {
+	switch {
+	case slices.ContainsFunc(e.Differ, m.isMine):
+		m.note(report.KindFallback, wire.ReasonDigestMismatch, addr, "root %s has other bytes than the server sent to this device", addr.Addr())
+	case len(e.Differ) == 0:
 		m.note(report.KindFallback, wire.ReasonDigestMismatch, addr, "root %s has the same bytes, and they are wrong", addr.Addr())
-		m.startOver()
-		m.distrust(addr, wire.ReasonDigestMismatch)
+	default:
+		m.mend(addr, e.Differ)
 		return
 	}
-	m.note(report.KindFallback, wire.ReasonBadChunk, addr, "%d chunks were altered on their way, the first is %d", len(e.Differ), e.Differ[0])
-	for _, i := range e.Differ {
-		m.drop(i)
+	m.keepMine()
+	m.distrust(addr, wire.ReasonDigestMismatch)
+}
+
+// isMine reports whether this device holds a chunk that it had from the origin
+// itself.
+func (m *Machine) isMine(i int) bool {
+	return i >= 0 && i < m.geo.Chunks() && m.mine[i/64]&(1<<(i%64)) != 0
+}
+
+// keepMine drops what peers sent and keeps what this device had from the
+// origin: if that were wrong, nobody else's would be right. A device that had
+// nothing from there, or its size from a peer, starts over, size and all.
+func (m *Machine) keepMine() {
+	var foreign []int
+	for i := range m.geo.Chunks() {
+		if m.has(i) && !m.isMine(i) {
+			foreign = append(foreign, i)
+		}
 	}
+	if !m.sizeSure || m.held == len(foreign) || len(foreign) == 0 {
+		m.startOver()
+		return
+	}
+	m.suspect = false
+	m.dropAll(foreign)
+	m.failAll(wire.ReasonDigestMismatch)
+}
+
+// mend drops the chunks that the root has otherwise, and has them sent again.
+func (m *Machine) mend(addr netip.AddrPort, differ []int) {
+	m.note(report.KindFallback, wire.ReasonBadChunk, addr, "%d chunks were altered on their way, the first is %d", len(differ), differ[0])
 	m.mended = true
 	m.suspectAt = m.now + m.cfg.Tree.Forget
-	m.el.Hold(m.prefix, false)
-	m.act(Drop{Indices: e.Differ})
+	m.dropAll(differ)
 	m.failAll(wire.ReasonDigestMismatch) // and back to it, from the first of them on
+}
+
+// dropAll forgets chunks, here and in the store.
+func (m *Machine) dropAll(indices []int) {
+	for _, i := range indices {
+		m.drop(i)
+	}
+	m.el.Hold(m.prefix, false)
+	m.act(Drop{Indices: indices})
 }
 
 // tableAsked answers a child that wants this device's table, once it is sure
