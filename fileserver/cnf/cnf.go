@@ -81,8 +81,9 @@ func fileOf(d control.Desired) *provision.File {
 	tellModel(f, d)
 	if d.Load.Load != "" {
 		a := provision.Assignment{Load: d.Load.Load}
-		if d.Known {
-			a.Model = provisionName(d.Model)
+		// A name that the device could not know as its own would make it refuse.
+		if name := provisionName(d.Model); d.Known && policy.Builtin().Fits([]string{name}, d.Model.Name) {
+			a.Model = name
 		}
 		f.Loads = []provision.Assignment{a}
 	}

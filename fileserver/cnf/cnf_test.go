@@ -80,11 +80,19 @@ func TestExtendedModel(t *testing.T) {
 	m := newMaker(t)
 	root := control.Local("root")
 	rows := []policy.ModelRow{
-		{Name: "Camera 1", Family: "camera", CanShare: true, Group: "cameras", Defaults: policy.Values{policy.PeerSharing: policy.On}, Lacks: []string{policy.LogServer}},
+		{Name: "Camera 1", Provision: "Vendor's Camera", Family: "camera", CanShare: true, Group: "cameras", Defaults: policy.Values{policy.PeerSharing: policy.On}, Lacks: []string{policy.LogServer}},
 		{Name: "Camera 0", Family: "camera"},
 	}
 	if _, err := m.Control.PutModels(t.Context(), root, rows); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := m.Control.RegisterLoad(t.Context(), root, control.UnsignedLoad{Name: "cam", Models: []string{"Camera 1", "Camera 0"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, model := range []string{"Camera 1", "Camera 0"} {
+		if _, err := m.Control.AssignLoad(t.Context(), root, control.ModelTarget(model), "cam", 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 	change := control.SettingsChange{Set: policy.Values{policy.LogServer: "10.0.0.9", policy.WANLimit: "2M", policy.LANLimit: "1M"}}
 	if _, err := m.Control.ChangeSettings(t.Context(), root, control.EnterpriseTarget(), change, 0); err != nil {
@@ -107,6 +115,9 @@ func TestExtendedModel(t *testing.T) {
 			t.Fatal(err)
 		}
 		own := policy.Builtin().Lookup(d.Model.Name)
+		if l, err := f.Assigned(policy.Builtin(), model); l != d.Load.Load || err != nil {
+			t.Errorf("%s is told the load %q, %v; want %q", model, l, err, d.Load.Load)
+		}
 		got, err := policy.EffectiveAll(own, f.Levels)
 		if err != nil {
 			t.Fatal(err)
