@@ -55,6 +55,11 @@ func formatOption(name string, n int64) option {
 	return option{name, strconv.FormatInt(n, 10)}
 }
 
+// slideWindow is the window that is granted beside slide, in blocks. It is
+// also what is under way at least, before and after a loss: with more of it a
+// slow link, whose queue holds a few packets, loses a part of every window.
+const slideWindow = 4
+
 // limits are the most that a server grants.
 type limits struct{ block, window, slide int }
 
@@ -109,6 +114,7 @@ func negotiate(req *packet, size int64, octet bool, limit limits) (params, []opt
 		n = min(n, int64(limit.slide), int64(maxWindowBytes/p.blockSize))
 		if n > int64(p.window) {
 			p.slide = int(n)
+			lowerWindow(&p, granted, slideWindow)
 			granted = append(granted, formatOption(optSlide, n))
 		}
 	}
@@ -117,12 +123,18 @@ func negotiate(req *packet, size int64, octet bool, limit limits) (params, []opt
 
 // boundWindow lowers the window of large blocks to maxWindowBytes.
 func boundWindow(p *params, granted []option) {
-	if most := max(1, maxWindowBytes/p.blockSize); p.window > most {
-		p.window = most
-		for i := range granted {
-			if granted[i].name == optWindowSize {
-				granted[i] = formatOption(optWindowSize, int64(most))
-			}
+	lowerWindow(p, granted, max(1, maxWindowBytes/p.blockSize))
+}
+
+// lowerWindow grants a window of at most that many blocks.
+func lowerWindow(p *params, granted []option, most int) {
+	if p.window <= most {
+		return
+	}
+	p.window = most
+	for i := range granted {
+		if granted[i].name == optWindowSize {
+			granted[i] = formatOption(optWindowSize, int64(most))
 		}
 	}
 }
