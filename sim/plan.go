@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/peerload/peerload/load"
@@ -35,28 +36,32 @@ func (c Site) LockStep(block int) time.Duration {
 }
 
 // planChunks is how many chunks of all devices together are played; what is
-// larger is played at two smaller sizes and drawn out.
-const planChunks = 400_000
+// larger is drawn out.
+const planChunks = 160_000
 
-// Predict plays the site, and returns what came of it. A file too large to be
-// played in seconds is played at two smaller sizes: once the trees stand, time
-// grows with the bytes. Drawn reports whether that was so; then Last, Median
-// and WANBytes are drawn out, and the rest is of the larger of the two.
+// What is played of a large file: at least drawnChunks, half of them the second
+// time. That is enough for the trees to stand, and for two of them.
+const drawnChunks = 200
+
+// Predict plays the site, and returns what came of it. Of very many devices some
+// are played, and files too large to be played in seconds at two smaller sizes:
+// once the trees stand, time grows with the bytes. Drawn reports whether that
+// was so; then Last, Median and WANBytes are drawn out, and the rest is of what
+// was played last.
 func (c Site) Predict() (o Outcome, drawn bool, err error) {
-	chunks := 0
-	for _, n := range c.Sizes {
-		chunks += load.Geometry{Size: n}.Chunks()
+	b := c.shrink(planChunks / max(1, c.Devices))
+	if b.Size() == c.Size() {
+		o, err = b.Play()
+		return o, b.Devices < c.Devices, err
 	}
-	most := planChunks / max(1, c.Devices)
-	if chunks <= max(most, 200) || len(c.Sizes) != 1 {
-		o, err = c.Play()
-		return o, false, err
+	a := b
+	a.Sizes = nil
+	for i, n := range b.Sizes {
+		if n < c.Sizes[i] {
+			n /= 2
+		}
+		a.Sizes = append(a.Sizes, n)
 	}
-	// Two sizes that are cut as the whole is: the same bytes for each chunk
-	// matter less than that the trees have time to stand.
-	a, b := c, c
-	b.Sizes = []int64{int64(max(most, 200)) * load.MinChunkSize}
-	a.Sizes = []int64{b.Sizes[0] / 2}
 	x, err := a.Play()
 	if err != nil {
 		return x, true, err
@@ -64,13 +69,53 @@ func (c Site) Predict() (o Outcome, drawn bool, err error) {
 	if o, err = b.Play(); err != nil {
 		return o, true, err
 	}
-	k := float64(c.Size()-b.Sizes[0]) / float64(b.Sizes[0]-a.Sizes[0])
+	k := float64(c.Size()-b.Size()) / float64(b.Size()-a.Size())
 	more := func(p, q time.Duration) time.Duration { return q + time.Duration(k*float64(q-p)) }
 	o.Last, o.Median = more(x.Last, o.Last), more(x.Median, o.Median)
 	o.WANBytes += int64(k * float64(o.WANBytes-x.WANBytes))
 	o.Size, o.Bound = c.Size(), c.Bound()
 	o.Violations = append(x.Violations, o.Violations...)
 	return o, true, nil
+}
+
+// fewest devices stand for more where many large files are played: each further
+// level of the trees takes as long as one chunk does.
+const fewest = 100
+
+// mostPlanned is how many devices of a subnet are played at most, since every
+// one of them hears every broadcast.
+const mostPlanned = 2000
+
+// shrink returns the site with its large files cut down, in proportion, so that
+// all have most chunks together if that can be; if not, with fewer devices.
+func (c Site) shrink(most int) Site {
+	b := c
+	b.Devices = min(c.Devices, mostPlanned)
+	chunks, large := 0, 0
+	for _, n := range c.Sizes {
+		k := load.Geometry{Size: n}.Chunks()
+		if chunks += k; k > drawnChunks {
+			large += k
+		}
+	}
+	if chunks <= most || large == 0 {
+		return b
+	}
+	part := max(0, float64(most-(chunks-large))/float64(large))
+	b.Sizes = slices.Clone(c.Sizes)
+	left := 0
+	for i, n := range c.Sizes {
+		k := load.Geometry{Size: n}.Chunks()
+		if k > drawnChunks {
+			b.Sizes[i] = min(int64(max(drawnChunks, part*float64(k)))*load.MinChunkSize, n)
+			k = load.Geometry{Size: b.Sizes[i]}.Chunks()
+		}
+		left += k
+	}
+	if fit := planChunks / left; fit < c.Devices {
+		b.Devices = min(b.Devices, max(fit, fewest))
+	}
+	return b
 }
 
 func seconds(x float64) time.Duration { return time.Duration(x * float64(time.Second)) }

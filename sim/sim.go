@@ -40,8 +40,11 @@ type File struct {
 	Size        int64
 	// Signed, Keyed and Unsized are what the devices know of it beforehand.
 	Signed, Keyed, Unsized bool
-	hier                   wire.Hierarchy
-	geo                    load.Geometry
+	// Requests is how many requests the server is asked one after the other
+	// before the content stands; 0 means 1.
+	Requests int
+	hier     wire.Hierarchy
+	geo      load.Geometry
 }
 
 // Sim is one run. Use New, then Subnet and its Device; then Run.

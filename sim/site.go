@@ -14,6 +14,13 @@ import (
 // overhead of Ethernet with TCP over IPv4.
 const overhead = 0.048
 
+// metadataRequests is how many requests make a bundle of metadata: whether there
+// is a newer root, timestamp, snapshot, targets, manifest.
+const metadataRequests = 5
+
+// maxMetadata bounds it, as package trust does.
+const maxMetadata = 4 << 20
+
 // MaxSiteDevices bounds the devices of a subnet: beyond it, broadcasts are no
 // longer a sensible way to meet.
 const MaxSiteDevices = 10_000
@@ -27,6 +34,9 @@ type Site struct {
 	Devices int
 	// Sizes of the files in bytes, fetched one after the other.
 	Sizes []int64
+	// Metadata is how many bytes of signed metadata and manifest are fetched
+	// before them; 0: the files are not signed.
+	Metadata int64
 	// WAN is the rate towards the server, LAN that of each port; bits per
 	// second, above 0.
 	WAN, LAN float64
@@ -90,6 +100,9 @@ func (c Site) Validate() error {
 	case !(c.Loss >= 0 && c.Loss <= 0.5):
 		return fmt.Errorf("loss %v: 0 to 0.5", c.Loss)
 	}
+	if c.Metadata < 0 || c.Metadata > maxMetadata {
+		return fmt.Errorf("metadata of %d bytes: 0 to %d", c.Metadata, maxMetadata)
+	}
 	for _, n := range c.Sizes {
 		if n < 0 || n > load.MaxFileSize {
 			return fmt.Errorf("a file of %d bytes: 0 to %d", n, int64(load.MaxFileSize))
@@ -105,6 +118,7 @@ func (c Site) Validate() error {
 
 // Size returns the bytes of all files.
 func (c Site) Size() (n int64) {
+	n = c.Metadata
 	for _, x := range c.Sizes {
 		n += x
 	}
@@ -129,6 +143,11 @@ func (c Site) Play() (Outcome, error) {
 	s := New(cfg)
 	sub := s.Subnet(SubnetConfig{LAN: c.LAN, WAN: c.WAN, RTT: c.RTT, Jitter: 300 * time.Microsecond, Loss: c.Loss, SlowStart: true})
 	var files []*File
+	if c.Metadata > 0 {
+		f := NewFile("metadata", c.Metadata)
+		f.Signed, f.Keyed, f.Unsized, f.Requests = false, false, true, metadataRequests
+		files = append(files, f)
+	}
 	for i, n := range c.Sizes {
 		f := NewFile(fmt.Sprintf("f%d", i), n)
 		f.Signed, f.Unsized = !c.Untabled, c.Untabled

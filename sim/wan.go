@@ -112,6 +112,7 @@ func (t *Task) openOrigin(from int) {
 		ready = max(s.now, t.ready)
 	}
 	t.prepared = false
+	ready += time.Duration(max(t.file.Requests, 1)-1) * t.dev.sub.cfg.RTT
 	switch {
 	case v.Dark:
 		s.At(s.now+s.cfg.OriginStall, func() { dl.end(wire.ReasonOriginUnreachable) })

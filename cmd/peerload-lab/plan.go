@@ -49,7 +49,7 @@ With --check four sites are predicted and then measured with real processes, as
 "peerload-lab site" does, in about two minutes; the exit status is 1 if one
 differs by more than 15 %.`,
 		Example: `  peerload-lab plan --devices 1000 --wan 2mbit --rtt 250ms --lan 100mbit --size 7MB
-  peerload-lab plan --devices 400 --wan 10mbit --load releases/sip9-4-2
+  peerload-lab plan --devices 400 --wan 10mbit --load firmware/SIP41.9-4-2.load
   peerload-lab plan --check`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -61,7 +61,7 @@ differs by more than 15 %.`,
 	}
 	fl := cmd.Flags()
 	f.register(fl)
-	fl.StringVar(&f.load, "load", "", "directory of a load: its manifest or else its files say the sizes")
+	fl.StringVar(&f.load, "load", "", "a manifest (NAME.load), a directory with one, or one with the files of a load that nobody signs")
 	fl.Uint64Var(&f.seed, "seed", 1, "decides every chance")
 	fl.BoolVar(&f.json, "json", false, "JSON")
 	fl.BoolVar(&f.check, "check", false, "compare the prediction with real processes on four sites")
@@ -89,6 +89,7 @@ type planResult struct {
 	LAN     lab.Rate   `json:"lan_bits_per_s"`
 	RTTS    float64    `json:"wan_rtt_s"`
 	Files   int        `json:"files"`
+	Signed  int64      `json:"metadata_bytes"` // fetched first; 0 if nothing is signed
 	Size    int64      `json:"size"`
 	BoundS  float64    `json:"bound_s"`
 	Cases   []planCase `json:"cases"`
@@ -99,7 +100,7 @@ func (f *planFlags) plan(ctx context.Context, out io.Writer) error {
 	c := f.site(f.seed)
 	if f.load != "" {
 		var err error
-		if c.Sizes, err = loadSizes(f.load); err != nil {
+		if c.Sizes, c.Metadata, err = loadSizes(f.load); err != nil {
 			return err
 		}
 	}
@@ -124,7 +125,7 @@ func (f *planFlags) plan(ctx context.Context, out io.Writer) error {
 	}
 	r := planResult{
 		Event: "plan", Devices: c.Devices, WAN: f.wan, LAN: f.lan, RTTS: c.RTT.Seconds(),
-		Files: len(c.Sizes), Size: c.Size(), BoundS: c.Bound().Seconds(),
+		Files: len(c.Sizes), Signed: c.Metadata, Size: c.Size(), BoundS: c.Bound().Seconds(),
 	}
 	r.Cases = append(append(append(r.Cases, cases[0]), classic(c)...), cases[1:]...)
 	r.WallS = time.Since(began).Seconds()
@@ -161,8 +162,12 @@ func classic(c sim.Site) []planCase {
 }
 
 func (r planResult) text(w io.Writer) {
-	fmt.Fprintf(w, "%d devices, %d files of %s in all; WAN %s, round trip %v, LAN %s\n",
-		r.Devices, r.Files, lab.Size(r.Size), r.WAN, time.Duration(r.RTTS*float64(time.Second)), r.LAN)
+	what := ""
+	if r.Signed > 0 {
+		what = fmt.Sprintf(" with %s of signed metadata", lab.Size(r.Signed))
+	}
+	fmt.Fprintf(w, "%s, %s of %s in all%s; WAN %s, round trip %v, LAN %s\n",
+		count(r.Devices, "device"), count(r.Files, "file"), lab.Size(r.Size), what, r.WAN, time.Duration(r.RTTS*float64(time.Second)), r.LAN)
 	fmt.Fprintf(w, "no way is faster than %s\n\n", longTime(r.BoundS))
 	fmt.Fprintf(w, "  %-30s %14s %12s %10s  %s\n", "", "last device", "WAN", "copies", "")
 	for _, c := range r.Cases {
@@ -195,52 +200,90 @@ func longSize(n int64) string {
 	return lab.Size(n).String()
 }
 
-// maxManifest bounds a manifest that is read.
-const maxManifest = 64 << 20
-
-// loadSizes returns the sizes of a load's components in order: from the one
-// manifest of the directory or, without one, of all its files.
-func loadSizes(dir string) ([]int64, error) {
-	manifests, err := filepath.Glob(filepath.Join(escapeGlob(dir), "*"+load.ManifestSuffix))
+// loadSizes returns the sizes of a load's files in the order in which devices
+// fetch them, and the bytes of its signed metadata: as the manifest says at a
+// path, in a directory or in a controller's data directory; where there is none
+// all files of the directory count.
+func loadSizes(at string) (sizes []int64, metadata int64, err error) {
+	info, err := os.Stat(at)
 	if err != nil {
-		return nil, err
+		return nil, 0, fmt.Errorf("--load: %w", err)
 	}
-	if len(manifests) > 1 {
-		return nil, fmt.Errorf("%s has %d manifests: name a directory with one load", dir, len(manifests))
+	if !info.IsDir() {
+		return manifestSizes(at)
 	}
-	var sizes []int64
-	if len(manifests) == 1 {
-		f, err := os.Open(manifests[0])
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		b, err := io.ReadAll(io.LimitReader(f, maxManifest))
-		if err != nil {
-			return nil, err
-		}
-		m, err := load.ParseManifest(b)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", manifests[0], err)
-		}
-		for _, c := range m.Components {
-			sizes = append(sizes, c.Size)
-		}
-		return sizes, nil
+	if _, err := os.Stat(filepath.Join(at, "controller.db")); err == nil {
+		at = filepath.Join(at, "repository")
 	}
-	all, err := os.ReadDir(dir)
+	manifests, err := filepath.Glob(filepath.Join(escapeGlob(at), "*"+load.ManifestSuffix))
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case len(manifests) > 1:
+		return nil, 0, fmt.Errorf("--load: %s has %d loads: name one, such as --load %s", at, len(manifests), manifests[0])
+	case len(manifests) == 1:
+		return manifestSizes(manifests[0])
+	}
+	all, err := os.ReadDir(at)
 	if err != nil {
-		return nil, err
+		return nil, 0, fmt.Errorf("--load: %w", err)
 	}
 	for _, e := range all {
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && !strings.HasPrefix(e.Name(), ".") {
 			sizes = append(sizes, info.Size())
 		}
 	}
 	if len(sizes) == 0 {
-		return nil, fmt.Errorf("%s has no files", dir)
+		return nil, 0, fmt.Errorf("--load: %s has no files", at)
 	}
-	return sizes, nil
+	return sizes, 0, nil
+}
+
+// manifestSizes returns the sizes that a manifest names, and what it takes with
+// the TUF metadata beside it.
+func manifestSizes(path string) (sizes []int64, metadata int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, fmt.Errorf("--load: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, load.MaxManifestSize+1))
+	if err != nil {
+		return nil, 0, fmt.Errorf("--load: %w", err)
+	}
+	m, err := load.ParseManifest(b)
+	if err != nil {
+		return nil, 0, fmt.Errorf("--load: %s is no manifest of a load: %w", path, err)
+	}
+	for _, c := range m.Components {
+		sizes = append(sizes, c.Size)
+	}
+	metadata = int64(len(b))
+	for _, role := range []string{"timestamp.json", "snapshot.json", "targets.json"} {
+		metadata += newest(filepath.Join(filepath.Dir(path), "metadata"), role)
+	}
+	return sizes, metadata, nil
+}
+
+// newest returns the size of a role's metadata of the highest version in a
+// directory, 0 if there is none.
+func newest(dir, role string) (size int64) {
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		return 0 // a manifest by itself
+	}
+	best := -1
+	for _, e := range all {
+		number, rest, _ := strings.Cut(e.Name(), ".")
+		version, err := strconv.Atoi(number)
+		if e.Name() == role {
+			version, rest, err = 0, role, nil
+		}
+		if info, ierr := e.Info(); err == nil && ierr == nil && rest == role && version > best {
+			best, size = version, info.Size()
+		}
+	}
+	return size
 }
 
 func escapeGlob(s string) string {
