@@ -1,12 +1,14 @@
 package e2e
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"regexp"
 	"strconv"
 	"syscall"
@@ -97,5 +99,18 @@ func TestMemory(t *testing.T) {
 	}
 	if len(sizes) > 1 && peaks[sizes[1]] > peaks[sizes[0]]+16*mib {
 		t.Errorf("the peak grows with the file: %v", peaks)
+	}
+}
+
+// TestSmallProgram: text/template keeps the linker from leaving out methods
+// that nobody calls, which costs a device 2 MB of its flash.
+func TestSmallProgram(t *testing.T) {
+	t.Parallel()
+	b, err := exec.Command("go", "tool", "nm", peerloadPlain).Output()
+	if err != nil || len(b) == 0 {
+		t.Fatal(err)
+	}
+	if bytes.Contains(b, []byte("text/template.(*Template).Execute")) {
+		t.Error("the program contains text/template")
 	}
 }

@@ -61,7 +61,7 @@ func TestNoNetworkYet(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	if out, code := run(t, nil, "--version"); code != 0 || out != program()+"\n" {
+	if out, code := run(t, nil, "--version"); code != 0 || !strings.HasPrefix(program(), "peerload ") || out != "peerload version "+program()[len("peerload "):]+"\n" {
 		t.Errorf("%d: %q", code, out)
 	}
 }

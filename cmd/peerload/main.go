@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -51,10 +52,9 @@ func main() {
 		Long: `Peerload fetches a firmware file or a whole load across a thin WAN link once per
 subnet: the devices elect a root, the root alone downloads from the server, and a
 tree of connections passes the file on while it arrives.`,
-		Version:      program(),
+		Version:      strings.TrimPrefix(program(), "peerload "),
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(getCommand(), agentCommand(), statusCommand(), screenCommand(), explainCommand(), doctorCommand(), configCommand())
 	err := root.ExecuteContext(ctx)
