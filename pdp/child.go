@@ -205,8 +205,7 @@ func (m *Machine) failParent(s *side, why wire.Reason) {
 // not believed any more if it sends wrong bytes, or keeps them twice.
 func (m *Machine) leaveParent(s *side, why wire.Reason) {
 	p, _, _ := s.member.Parent()
-	r := m.el.Root()
-	isRoot := r != nil && r.Peer == p
+	isRoot := m.fromRoot(s)
 	twice := p == m.slowParent
 	switch why {
 	case wire.ReasonParentSlow, wire.ReasonParentStalled:
@@ -293,6 +292,11 @@ func (m *Machine) welcomed(s *side, l Link, f *wire.Welcome) {
 	s.reportAt = m.now
 	_, addr, _ := s.member.Parent()
 	m.note(report.KindParent, wire.ReasonRootPlaced, addr, "parent=%s", addr.Addr())
+	if m.suspect && !m.mended && !m.fromRoot(s) {
+		// It was asked for before this device knew that it needs the root.
+		m.failParent(s, wire.ReasonDigestMismatch)
+		return
+	}
 	m.askTable(s, l)
 	m.pathChanged(m.set(s))
 }

@@ -164,3 +164,40 @@ func TestOriginEndsBeforeThePeersSize(t *testing.T) {
 		t.Errorf("failing %v, %d bytes", m.origin.Failing(), m.Size())
 	}
 }
+
+// TestSuspectTurnsToTheRoot: a parent that was asked for before the whole was
+// found to be wrong is of no use: only the root is asked for its table.
+func TestSuspectTurnsToTheRoot(t *testing.T) {
+	m := newMachine(unsigned(), 1)
+	link := attach(t, m)
+	now := time.Second
+	for i := range 16 {
+		m.Step(now, Stored{Link: link, Index: i}, nil)
+	}
+	m.Step(now, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+	m.Step(now, Verified{}, nil) // while the ask is under way
+	env := wire.Envelope{From: peer(1), TCPPort: wire.Port}
+	dialled := Link(0)
+	for _, a := range m.Step(now, Datagram{From: addr(1), Env: env, Msg: &wire.Place{Parent: peer(2), Addr: addr(2), Depth: 2}}, nil) {
+		if d, ok := a.(Dial); ok {
+			dialled = d.Link
+		}
+	}
+	if !m.suspect || dialled == 0 {
+		t.Fatalf("suspect %v, dials %d", m.suspect, dialled)
+	}
+	m.Step(now, Opened{Link: dialled}, nil)
+	var left, asks bool
+	for _, a := range m.Step(now, Framed{Link: dialled, Frame: &wire.Welcome{From: peer(2), Size: 1 << 20}}, nil) {
+		switch a := a.(type) {
+		case Close:
+			left = left || a.Link == dialled
+		case Send:
+			ask, ok := a.Msg.(*wire.Ask)
+			asks = asks || ok && ask.Reason == wire.ReasonDigestMismatch
+		}
+	}
+	if !left || !asks {
+		t.Errorf("left %v, asks for the root %v", left, asks)
+	}
+}

@@ -60,10 +60,16 @@ func (m *Machine) startOver() {
 // askTable asks a new parent for its table if it is the root, as the ask for a
 // place wanted it.
 func (m *Machine) askTable(s *side, l Link) {
-	p, _, _ := s.member.Parent()
-	if r := m.el.Root(); m.suspect && !m.mended && r != nil && r.Peer == p {
+	if m.suspect && !m.mended && m.fromRoot(s) {
 		m.act(SendFrame{l, &wire.TableAsk{}})
 	}
+}
+
+// fromRoot reports whether the parent in a tree is the root itself.
+func (m *Machine) fromRoot(s *side) bool {
+	p, _, _ := s.member.Parent()
+	r := m.el.Root()
+	return r != nil && r.Peer == p
 }
 
 // settleTable gives up waiting for the table after a while, or when the root
