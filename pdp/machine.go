@@ -88,6 +88,7 @@ type Machine struct {
 
 	quietAt    time.Duration
 	keepAlive  time.Duration
+	stayUntil  time.Duration // not idle before
 	gained     time.Duration // last chunk from anywhere
 	starving   bool          // entitled to the server since no peer served
 	directAt   time.Duration // next announcement of a direct download
@@ -261,6 +262,7 @@ func (m *Machine) Deadline() (at time.Duration, ok bool) {
 	earliest(m.fallbackDeadline())
 	earliest(m.parentDeadline())
 	earliest(m.suspectUntil(), m.suspect && !m.complete)
+	earliest(m.stayUntil, m.stayUntil > m.now)
 	return at, ok
 }
 
@@ -455,9 +457,10 @@ func (m *Machine) goodbye(why wire.Reason, next wire.Peer, backoff time.Duration
 }
 
 // Idle reports whether nobody needs this device: it is complete, its children
-// are, and as root it knows of nobody who waits.
+// are, and as root it knows of nobody who waits, nor did when it ceased to be
+// root a while ago.
 func (m *Machine) Idle() bool {
-	if !m.complete || m.feed.Busy() {
+	if !m.complete || m.feed.Busy() || m.now < m.stayUntil {
 		return false
 	}
 	return m.placer == nil || m.placer.Waiting(m.now) == 0

@@ -123,8 +123,12 @@ func (m *Machine) becomeRoot(why wire.Reason) {
 	m.pathChanged(transfer.All)
 }
 
-// unroot stops being root; children stay.
+// unroot stops being root; children stay. Who holds the file and knows of
+// others that need it stays for a while: the new root may not serve them.
 func (m *Machine) unroot() {
+	if m.complete && m.placer.Waiting(m.now) > 0 {
+		m.stayUntil = m.now + m.cfg.Tree.Forget
+	}
 	m.placer = nil
 	m.stopOrigin()
 }
