@@ -30,6 +30,9 @@ func (d *device) ask(args ...string) []byte {
 // TestRefusals: what is typed wrong ends with 2, says why and touches nothing.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
+	if err := sources(); err != nil {
+		t.Fatal(err)
+	}
 	const sum = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 	for _, c := range []struct {
 		args string

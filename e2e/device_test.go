@@ -31,6 +31,9 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
+	if err := sources(); err != nil {
+		t.Fatal(err)
+	}
 	return &site{t: t, port: freePort(t), dir: t.TempDir(), bin: peerload}
 }
 

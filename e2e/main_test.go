@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 )
@@ -38,9 +39,6 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "peerload-e2e-")
 	if err == nil {
-		err = seeSources("..")
-	}
-	if err == nil {
 		defer os.RemoveAll(dir)
 		peerloadPlain, err = build(filepath.Join(dir, "peerload"))
 		if peerload = peerloadPlain; err == nil && raceEnabled {
@@ -54,9 +52,12 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// seeSources looks at every source file of the module, so that the go command
-// knows that a result does not hold for others: the binaries are not linked
-// into the test.
+// sources looks at every source file of the module, once, so that the go
+// command knows that a result does not hold for others: the binaries are not
+// linked into the test. It must be called by a test: what happens before them
+// the go command does not see.
+var sources = sync.OnceValue(func() error { return seeSources("..") })
+
 func seeSources(root string) error {
 	return filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {

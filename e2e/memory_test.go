@@ -106,6 +106,9 @@ func TestMemory(t *testing.T) {
 // that nobody calls, which costs a device 2 MB of its flash.
 func TestSmallProgram(t *testing.T) {
 	t.Parallel()
+	if err := sources(); err != nil {
+		t.Fatal(err)
+	}
 	b, err := exec.Command("go", "tool", "nm", peerloadPlain).Output()
 	if err != nil || len(b) == 0 {
 		t.Fatal(err)
