@@ -37,7 +37,7 @@ func (d *Device) FetchClassic(ctx context.Context, s LoadSpec) (*LoadRun, error)
 	var specs []Spec
 	for _, c := range l.Components {
 		u := *s.URL
-		u.Path, u.RawPath = path.Dir(s.URL.Path)+"/"+c, ""
+		u.Path, u.RawPath = path.Join(path.Dir(s.URL.Path), c), ""
 		specs = append(specs, r.classicSpec(&u, c))
 	}
 	files, err := r.fetchAll(ctx, specs)

@@ -1,0 +1,78 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/origin"
+	"github.com/peerload/peerload/pdp"
+)
+
+// strict serves files by their exact paths; any other path, be it only spelled
+// otherwise, is not found.
+func strict(t *testing.T, files map[string]string) *httptest.Server {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, ok := files[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprint(w, text)
+	}))
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+// single is a device without neighbours, which takes part until the test ends.
+func single(t *testing.T) *Device {
+	src, err := origin.New(origin.Config{StallTimeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	proto := pdp.Alone()
+	proto.Transfer.Attempts = 1
+	d, err := NewDevice(Config{ID: 1, Net: Alone{}, Origin: src, Protocol: proto})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { _ = d.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-d.done
+		src.Close()
+	})
+	return d
+}
+
+// A classic load may stand at a server's top or anywhere below.
+func TestClassicPaths(t *testing.T) {
+	for _, dir := range []string{"/", "/fw/", "/a%20b/"} {
+		t.Run(dir, func(t *testing.T) {
+			at, _ := url.PathUnescape(dir)
+			srv := strict(t, map[string]string{at + "L.loads": "app.sbn\r\ndsp.sbn\r\n", at + "app.sbn": "app", at + "dsp.sbn": "dsp"})
+			u, err := url.Parse(srv.URL + dir + "L.loads")
+			if err != nil {
+				t.Fatal(err)
+			}
+			to := t.TempDir()
+			run, err := single(t).FetchClassic(t.Context(), LoadSpec{URL: u, Dir: to})
+			defer run.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{"app", "dsp"} {
+				if b, err := os.ReadFile(filepath.Join(to, name+".sbn")); err != nil || string(b) != name {
+					t.Errorf("%s: %q, %v", name, b, err)
+				}
+			}
+		})
+	}
+}
