@@ -82,7 +82,7 @@ func getCommand() *cobra.Command {
 	fl.StringVar(&f.address, "address", "", "own address as IP/PREFIX (default: that of the interface)")
 	fl.StringVar(&f.iface, "interface", "", "interface to take the address from (default: that of the default route)")
 	fl.Uint16Var(&f.port, "port", 0, "peer port, UDP and TCP (default 4051)")
-	fl.StringVar(&f.state, "state", "", "state directory (default /var/lib/peerload, or $XDG_STATE_HOME/peerload)")
+	stateFlag(fl, &f.state)
 	fl.StringVar(&f.profile, "profile", "lan", "timing: lan, or classic as the original")
 	fl.IntVar(&f.trees, "trees", 0, "how many trees a file takes: 1, 2, or 0 for two if it has 64 chunks or more; the root's word counts")
 	fl.DurationVar(&f.linger, "linger", 0, "serve the peers for this long after the end; 0s exits at once (default: until those that wait are done, 1m at most)")
@@ -320,24 +320,6 @@ func (f *getFlags) listen(out *output) (peernet.Net, error) {
 		out.warn(w)
 	}
 	return s, nil
-}
-
-// stateDir returns the state directory to use.
-func stateDir(flag string) (string, error) {
-	if flag != "" {
-		return flag, nil
-	}
-	if os.Geteuid() == 0 {
-		return "/var/lib/peerload", nil
-	}
-	if d := os.Getenv("XDG_STATE_HOME"); d != "" {
-		return filepath.Join(d, "peerload"), nil
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", usagef("no place for the state: give --state DIR")
-	}
-	return filepath.Join(home, ".local", "state", "peerload"), nil
 }
 
 // target returns the path that the file of a URL gets.

@@ -49,7 +49,7 @@ is printed once.`,
 			return liveScreen(cmd.Context(), state, colour)
 		},
 	}
-	cmd.Flags().StringVar(&state, "state", "", "state directory")
+	stateFlag(cmd.Flags(), &state)
 	cmd.Flags().BoolVar(&once, "once", false, "draw once, also on a terminal")
 	return cmd
 }

@@ -79,7 +79,7 @@ func statusCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&state, "state", "", "state directory (default: that of get)")
+	stateFlag(cmd.Flags(), &state)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	return cmd
 }
@@ -145,7 +145,7 @@ func explainCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&state, "state", "", "state directory (default: that of get)")
+	stateFlag(cmd.Flags(), &state)
 	return cmd
 }
 
