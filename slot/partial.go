@@ -176,7 +176,7 @@ func OpenPartial(fs FS, target string, spec Spec, cfg Config) (*Partial, error) 
 		sum: sha256.New(), buf: make([]byte, bufSize),
 	}
 	if err := p.open(spec); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the partial file of %s: %w", target, err), p.abandon())
+		return nil, errors.Join(fmt.Errorf("open the partial file of %s: %w", target, err), p.Close())
 	}
 	return p, nil
 }
@@ -456,14 +456,26 @@ func (p *Partial) Digests() load.Table {
 	return append(load.Table{}, p.x.digests[:n]...)
 }
 
-// Close gives the partial up for now and keeps its files; after Commit it
-// ends the reading of the committed file.
+// Close gives the partial up for now and keeps its files, if they hold
+// anything; after Commit it ends the reading of the committed file.
 func (p *Partial) Close() error {
 	p.settling.Lock()
 	defer p.settling.Unlock()
 	p.writing.Lock()
 	defer p.writing.Unlock()
+	if p.worthless() {
+		return errors.Join(p.removeFiles(), p.close())
+	}
 	return p.close()
+}
+
+// worthless reports whether the files are this partial's own and hold no
+// chunk. A file that is verified as a whole may be empty, and in a set that is
+// about to be committed. The caller holds writing.
+func (p *Partial) worthless() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lock != nil && p.data != nil && p.held == 0 && !p.done && !p.renamed
 }
 
 func (p *Partial) close() error {
@@ -485,14 +497,6 @@ func (p *Partial) Discard() error {
 		return p.close()
 	}
 	return errors.Join(p.removeFiles(), p.close())
-}
-
-// abandon closes what a failed open left, and keeps nothing that is empty.
-func (p *Partial) abandon() error {
-	if p.held == 0 && p.data != nil {
-		return p.Discard()
-	}
-	return p.Close()
 }
 
 func (p *Partial) closeFiles() error {

@@ -453,6 +453,16 @@ func TestNoSpace(t *testing.T) {
 		d.SetCapacity(9 * chunk)
 		must(t, p.SetSize(int64(len(b))))
 	})
+	t.Run("size of nothing", func(t *testing.T) {
+		d := newDisk(t)
+		d.SetCapacity(6 * chunk)
+		p := open(t, d, "/d/x", slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: load.UnknownSize}}, slot.Config{})
+		wantFull(t, p.SetSize(int64(len(b))))
+		must(t, p.Close())
+		if left := names(t, d, "/d"); len(left) > 0 {
+			t.Fatalf("a refused size left %v where nothing was fetched", left)
+		}
+	})
 	t.Run("write", func(t *testing.T) {
 		d := newDisk(t)
 		put(t, d, "/d/x", old)
