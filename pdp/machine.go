@@ -70,6 +70,7 @@ type Machine struct {
 	prepared    bool
 	open        bool // a download is under way
 	opened      bool // and the origin has answered
+	answering   bool // its answer is being taken
 	originBytes int64
 	originAt    time.Duration // not before
 	clean       bool          // everything held came from the origin in one download
@@ -335,11 +336,22 @@ func (m *Machine) forget(epoch uint64, size int64) {
 	if !m.file.Signed {
 		m.geo.Size, m.sizeSure = size, false
 	}
-	m.act(Reset{Epoch: epoch, Size: m.geo.Size})
+	m.reset(epoch)
 	for _, c := range append([]*transfer.Child(nil), m.feed.Children()...) {
 		m.dismiss(c.Link, wire.ReasonWrongEpoch)
 	}
 	m.el.Hold(0, false)
+}
+
+// reset drops the content in the store. A download under way belongs to the old
+// one, into which nothing can be written any more: it ends, unless its own
+// answer is the cause.
+func (m *Machine) reset(epoch uint64) {
+	if !m.answering {
+		m.budgetDone()
+		m.stopOrigin()
+	}
+	m.act(Reset{Epoch: epoch, Size: m.geo.Size})
 }
 
 // adopt takes the content's epoch while nothing is held yet, and tells the

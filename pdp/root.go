@@ -353,7 +353,8 @@ func (m *Machine) originOpened(e OriginOpened) {
 	if !m.open {
 		return
 	}
-	m.opened = true
+	m.opened, m.answering = true, true
+	defer func() { m.answering = false }()
 	changed := !m.file.Keyed && (e.Epoch != m.epoch && m.held > 0 || m.geo.Known() && e.Size >= 0 && e.Size != m.geo.Size)
 	wrongSize := m.geo.Known() && e.Size >= 0 && e.Size != m.geo.Size
 	switch {
@@ -421,6 +422,12 @@ func (m *Machine) doubtSize() {
 // tries again later.
 func (m *Machine) originFailed(why wire.Reason) {
 	m.stopOrigin()
+	if why == wire.ReasonOriginWrong {
+		if m.wrong++; m.wrong >= 2 {
+			m.giveUp(why)
+			return
+		}
+	}
 	backoff := m.origin.Failed(m.now, why)
 	m.note(report.KindFallback, why, netip.AddrPort{}, "%s: the server failed: %s; left alone for %v", m.file.Name, why, backoff)
 	m.budgetDone()

@@ -201,3 +201,44 @@ func TestSuspectTurnsToTheRoot(t *testing.T) {
 		t.Errorf("left %v, asks for the root %v", left, asks)
 	}
 }
+
+// TestDownloadOfDroppedContent: a download that is under way when the content
+// is dropped for another reason than its own answer is ended, and begun anew.
+func TestDownloadOfDroppedContent(t *testing.T) {
+	m := newMachine(unsigned(), 1)
+	m.Step(0, Start{}, nil)
+	now := untilRoot(t, m)
+	m.Step(now, OriginOpened{Size: 1 << 20}, nil)
+	for i := range 16 {
+		m.Step(now, Stored{Index: i}, nil)
+	}
+	out := m.Step(now, Verified{}, nil) // and the body has not ended yet
+	stopped := -1
+	for i, a := range out {
+		switch a.(type) {
+		case StopOrigin:
+			stopped = i
+		case Reset:
+			if stopped < 0 {
+				t.Error("the content is dropped below a download")
+			}
+		}
+	}
+	if stopped < 0 || open(out) != 0 {
+		t.Errorf("stopped %v, asks for %d", stopped >= 0, open(out))
+	}
+}
+
+// TestWrongTwice: what the origin sends is wrong once more and that is all.
+func TestWrongTwice(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	for range 2 {
+		now := untilRoot(t, m)
+		m.Step(now, OriginOpened{Size: 1 << 20}, nil)
+		m.Step(now, OriginEnded{Reason: wire.ReasonOriginWrong}, nil)
+	}
+	if !m.ended {
+		t.Error("a wrong file is asked for a third time")
+	}
+}
