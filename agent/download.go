@@ -248,6 +248,7 @@ func (d *download) chunk(i int, b []byte) error {
 		return d.ctx.Err()
 	}
 	if d.part.Has(i) {
+		d.job.postAt(d.gen, pdp.Stored{Index: i}) // it may not know, see link.chunk
 		return nil
 	}
 	err := d.part.WriteChunk(i, b)

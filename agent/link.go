@@ -151,12 +151,17 @@ func (l *link) read() {
 func (l *link) chunk(f *wire.Chunk) {
 	j := l.job
 	part, gen := j.content()
-	if part == nil || gen != l.gen.Load() || part.Has(f.Index) {
-		j.peerBytes(len(f.Bytes))
+	j.peerBytes(len(f.Bytes))
+	if part == nil || gen != l.gen.Load() {
+		return
+	}
+	if part.Has(f.Index) {
+		// The machine may not know of it, where the size was not known at the
+		// start.
+		j.postAt(gen, pdp.Stored{Link: l.id, Index: f.Index})
 		return
 	}
 	err := part.WriteChunk(f.Index, f.Bytes)
-	j.peerBytes(len(f.Bytes))
 	switch {
 	case err == nil:
 		j.keep(gen, f.Index, f.Bytes)

@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -151,7 +154,33 @@ func TestContinueAfterKill(t *testing.T) {
 	}
 }
 
-// TestChildOfAnInterruptedRoot is told why.
+// TestContinueWithoutLength: the server tells no length, so the rerun does not
+// know how long the file is of which it has a part. It ends all the same, and
+// downloads it once.
+func TestContinueWithoutLength(t *testing.T) {
+	t.Parallel()
+	body := content(24, 2*mib)
+	srv := newServer(t, body)
+	srv.set(func(s *server) {
+		s.rate = 2 * mib
+		s.fault = func(w http.ResponseWriter, _ *http.Request, _ int) bool {
+			_, _ = io.Copy(onlyWriter{w}, bytes.NewReader(body))
+			return true
+		}
+	})
+	s := newSite(t)
+	args := []string{srv.url(), "--sha256", shaOf(body)}
+	a := s.get(addrOf(0), args...)
+	srv.waitBytes(mib, 10*time.Second)
+	a.signal(syscall.SIGKILL)
+	<-a.ended
+	b := s.get(addrOf(0), args...)
+	b.wait(20*time.Second, 0)
+	b.holds(body)
+	srv.once(1.9)
+}
+
+// TestFailureOfTheOriginReachesAll: they are told why.
 func TestFailureOfTheOriginReachesAll(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t, content(11, mib))

@@ -113,7 +113,7 @@ func (m *Machine) distrustRoot(why wire.Reason) {
 func (m *Machine) distrust(a netip.AddrPort, why wire.Reason) {
 	addr := a.Addr()
 	m.note(report.KindFallback, why, a, "XID%s root %s is not believed for %v: %s",
-		m.file.Hierarchy, addr, m.cfg.Election.Distrust, why)
+		m.file.Hierarchy, addr, m.el.Grudge(addr, why), why)
 	for _, s := range m.sides() {
 		if p, a, _ := s.member.Parent(); !p.IsZero() && a.Addr() == addr {
 			m.failParent(s, why)
@@ -276,7 +276,7 @@ func (m *Machine) welcomed(s *side, l Link, f *wire.Welcome) {
 		if m.held > 0 {
 			m.forget(f.Epoch, load.UnknownSize)
 		} else {
-			m.act(Reset{Epoch: f.Epoch, Size: m.geo.Size})
+			m.reset(f.Epoch)
 			m.adopt(f.Epoch)
 		}
 	}
@@ -313,13 +313,12 @@ func (m *Machine) parentProgress(s *side, f *wire.Progress) {
 
 // stored takes a chunk that is on disk.
 func (m *Machine) stored(e Stored) {
+	if !m.mark(e.Index) {
+		return // nothing new: a server that begins again and again gets no further
+	}
+	m.probed(e.Link == 0)
 	if e.Link != 0 {
 		m.clean = false
-	}
-	fresh := m.mark(e.Index)
-	m.probed(e.Link == 0) // a chunk that is held already answers it as well
-	if !fresh {
-		return
 	}
 	m.gained = m.now
 	for _, w := range m.watched {
@@ -350,11 +349,6 @@ func (m *Machine) stored(e Stored) {
 // bad takes a chunk that failed its digest.
 func (m *Machine) bad(e Bad) {
 	if e.Link == 0 {
-		m.wrong++
-		if m.wrong >= 2 {
-			m.giveUp(wire.ReasonOriginWrong)
-			return
-		}
 		m.originFailed(wire.ReasonOriginWrong)
 		return
 	}
