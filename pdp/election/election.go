@@ -158,11 +158,12 @@ type Election struct {
 	object    time.Duration // when a follower that holds more than a claimant
 	objecting bool          // claims too, unless the root lives
 	distrust  map[netip.Addr]time.Duration
+	grudges   map[netip.Addr]uint // how often a root there was distrusted
 }
 
 // New returns the election of one file for the device self.
 func New(cfg Config, self wire.Peer, rnd *rand.Rand) *Election {
-	return &Election{cfg: cfg, self: self, rnd: rnd, distrust: map[netip.Addr]time.Duration{}}
+	return &Election{cfg: cfg, self: self, rnd: rnd, distrust: map[netip.Addr]time.Duration{}, grudges: map[netip.Addr]uint{}}
 }
 
 // State returns the device's state.
@@ -275,11 +276,28 @@ func (e *Election) RootLost(now time.Duration, why wire.Reason, out *Output) {
 	e.listen(now, e.cfg.Listen/4, why, out)
 }
 
+// mostAddresses bounds of how many addresses something is remembered.
+const mostAddresses = 64
+
+// Grudge returns for how long the root at an address will not be heard if it
+// fails now: what is proven counts for longer than silence, and twice as long
+// each time, or a site with one that lies would start over every minute.
+func (e *Election) Grudge(a netip.Addr, why wire.Reason) time.Duration {
+	d := e.cfg.Distrust
+	if why == wire.ReasonRootSilent || why == wire.ReasonUnreachable {
+		d = e.cfg.Deaf
+	}
+	return d << min(e.grudges[a], 6)
+}
+
 // Distrust stops listening to claims from an address for a while: its root
 // failed. If it is the root, another one that was heard a moment ago is
 // followed, whom the others may never have left, or the election starts again.
 func (e *Election) Distrust(now time.Duration, a netip.Addr, why wire.Reason, out *Output) {
-	e.ignore(now, a, e.cfg.Distrust)
+	e.ignore(now, a, e.Grudge(a, why))
+	if len(e.grudges) < mostAddresses || e.grudges[a] > 0 {
+		e.grudges[a]++
+	}
 	if (e.state != Following && e.state != Deferring) || e.root.Addr.Addr() != a {
 		return
 	}
@@ -295,7 +313,6 @@ func (e *Election) Distrust(now time.Duration, a netip.Addr, why wire.Reason, ou
 // ignore does not hear claims from an address for some time. A subnet full of
 // liars must not fill the memory: the one forgiven soonest is forgotten.
 func (e *Election) ignore(now time.Duration, a netip.Addr, d time.Duration) {
-	const most = 64
 	var oldest netip.Addr
 	for k, until := range e.distrust {
 		if until <= now {
@@ -304,7 +321,7 @@ func (e *Election) ignore(now time.Duration, a netip.Addr, d time.Duration) {
 			oldest = k
 		}
 	}
-	if len(e.distrust) >= most {
+	if len(e.distrust) >= mostAddresses {
 		delete(e.distrust, oldest)
 	}
 	e.distrust[a] = max(e.distrust[a], now+d)

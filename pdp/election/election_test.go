@@ -319,6 +319,38 @@ func TestClearlyMoreBytesStay(t *testing.T) {
 	}
 }
 
+// TestGrudges: what is proven is remembered for longer than silence, and for
+// longer each time.
+func TestGrudges(t *testing.T) {
+	cfg := LAN()
+	e := started(cfg, 0, false)
+	a, now := addr(1).Addr(), time.Duration(1)
+	for i, x := range []struct {
+		why  wire.Reason
+		want time.Duration
+	}{
+		{wire.ReasonRootSilent, cfg.Deaf}, {wire.ReasonUnreachable, 2 * cfg.Deaf}, {wire.ReasonDigestMismatch, 4 * cfg.Distrust},
+		{wire.ReasonBadChunk, 8 * cfg.Distrust},
+	} {
+		if d := e.Grudge(a, x.why); d != x.want {
+			t.Errorf("time %d: %v, want %v", i+1, d, x.want)
+		}
+		var o Output
+		e.Distrust(now, a, x.why, &o)
+		if !e.Distrusted(now+x.want-1, a) || e.Distrusted(now+x.want, a) {
+			t.Errorf("time %d: not distrusted for %v", i+1, x.want)
+		}
+		now += x.want
+	}
+	for i := range 1000 {
+		var o Output
+		e.Distrust(now, addr(i).Addr(), wire.ReasonBadChunk, &o)
+	}
+	if len(e.grudges) > mostAddresses || e.Grudge(a, wire.ReasonBadChunk) > 64*cfg.Distrust {
+		t.Errorf("remembers %d addresses, %v", len(e.grudges), e.Grudge(a, wire.ReasonBadChunk))
+	}
+}
+
 // TestTheOtherRoot: who finds that its root lies follows the root that the
 // others never left, if it was heard a moment ago.
 func TestTheOtherRoot(t *testing.T) {

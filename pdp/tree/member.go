@@ -347,8 +347,11 @@ func (t *Member) ask(me Self, out *MemberOutput) {
 	if t.state == Attached {
 		a.Parent = t.parent
 	}
-	if me.AtRoot {
+	switch {
+	case me.AtRoot:
 		a.Reason = wire.ReasonDigestMismatch
+	case a.Reason == wire.ReasonDigestMismatch:
+		a.Reason = wire.ReasonBadChunk // it asks for the root, which is not meant
 	}
 	out.Ask, out.AskTo = a, t.rootAddr
 }

@@ -122,6 +122,24 @@ func TestFullIsNoFailure(t *testing.T) {
 	}
 }
 
+// TestOnlyASuspectAsksForTheRoot: who left a parent for its wrong bytes and has
+// begun anew takes any place.
+func TestOnlyASuspectAsksForTheRoot(t *testing.T) {
+	for _, suspect := range []bool{false, true} {
+		m, root := following(t)
+		now, _ := m.Deadline()
+		tick(m, now)
+		var o MemberOutput
+		m.Place(now, root, &wire.Place{Parent: peer(5), Addr: rootAddr}, &o)
+		m.Fail(now, wire.ReasonDigestMismatch, &o)
+		var out MemberOutput
+		m.Tick(now, Self{Free: 2, AtRoot: suspect}, &out)
+		if out.Ask == nil || out.Ask.Failed != peer(5) || (out.Ask.Reason == wire.ReasonDigestMismatch) != suspect {
+			t.Errorf("suspect %v: %+v", suspect, out.Ask)
+		}
+	}
+}
+
 // TestRefusedForEver: who is refused by whomever it is sent to asks less and
 // less often, and at once again after a chunk has come.
 func TestRefusedForEver(t *testing.T) {
