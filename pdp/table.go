@@ -54,6 +54,7 @@ func (m *Machine) startOver() {
 	}
 	m.suspect = false
 	m.failAll(wire.ReasonDigestMismatch) // they have sent it all
+	m.forgive()
 	m.forget(m.epoch, size)
 }
 
@@ -86,10 +87,8 @@ func (m *Machine) settleTable() {
 		m.originAt = m.now
 	case over:
 		m.startOver()
-		m.forgive()
 	case m.now >= m.suspectUntil():
 		m.startOver()
-		m.forgive()
 		m.budget.Entitle(m.now)
 	}
 }

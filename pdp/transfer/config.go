@@ -68,7 +68,7 @@ func LAN() Config {
 	return Config{
 		Window: 3, KeepAlive: 250 * time.Millisecond, Silence: 1500 * time.Millisecond,
 		Stall: 5 * time.Second, SlowWindow: 2 * time.Second, SlowLag: 16,
-		Progress: 8 * time.Second, RootBytes: 16 << 10, Turn: 2 * time.Hour,
+		Progress: 8 * time.Second, RootBytes: 1 << 10, Turn: 2 * time.Hour,
 		Fallback: 10 * time.Second, FallbackJitter: time.Second, Lapse: 10 * time.Second, FailedPeers: 2,
 		Backoff: time.Second, BackoffMax: time.Minute, Attempts: 3, Outage: time.Minute,
 		StripeChunks: 64,
