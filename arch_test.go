@@ -59,6 +59,7 @@ var house = []room{
 	{dir: "load", floor: 0, pure: true, only: nothing},
 	{dir: "policy", floor: 0, pure: true, only: nothing},
 	{dir: "report", floor: 0, pure: true, only: nothing},
+	{dir: "terminal", floor: 0, pure: true, only: nothing},
 
 	// Floor 1: the protocol.
 	{dir: "pdp/wire", floor: 1, pure: true, only: []string{"load"}},

@@ -97,9 +97,9 @@ func examine(ctx context.Context, w io.Writer, cfg daemon.Config) error {
 }
 
 func printFinding(w io.Writer, f finding) {
-	fmt.Fprintf(w, "%-4s  %s\n", f.verdict, f.what)
+	tell(w, "%-4s  %s", f.verdict, f.what)
 	if f.do != "" {
-		fmt.Fprintf(w, "      -> %s\n", f.do)
+		tell(w, "      -> %s", f.do)
 	}
 }
 

@@ -60,7 +60,7 @@ tree of connections passes the file on while it arrives.`,
 	err := root.ExecuteContext(ctx)
 	code := exitCode(err, ctx.Err() != nil)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "peerload:", err)
+		tell(os.Stderr, "peerload: %v", err)
 		if code == exitUsage {
 			fmt.Fprintln(os.Stderr, "Try 'peerload --help'.")
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/peerload/peerload/agent"
 	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/terminal"
 )
 
 // output writes what a run tells: the result on standard output, everything
@@ -118,7 +119,7 @@ func clock(t string) string {
 
 func (o *output) line(format string, args ...any) {
 	o.clearBar(os.Stderr)
-	fmt.Fprintf(os.Stderr, format+"\n", args...)
+	tell(os.Stderr, format, args...)
 }
 
 func (o *output) clearBar(w io.Writer) {
@@ -143,13 +144,13 @@ func (o *output) showBar(e report.Event) {
 			from = fmt.Sprintf("from the server for %d children", n)
 		}
 	}
-	text := fmt.Sprintf("%s %3d %% %s of %s, %s", e.File, e.Percent, bytesText(e.Bytes), bytesText(e.Size), from)
-	if width := o.wide - len(text) - 4; width >= 10 {
+	text := terminal.Printable(fmt.Sprintf("%s %3d %% %s of %s, %s", e.File, e.Percent, bytesText(e.Bytes), bytesText(e.Size), from))
+	if width := o.wide - terminal.Width(text) - 4; width >= 10 {
 		width = min(width, 40)
 		full := width * e.Percent / 100
 		text = "[" + strings.Repeat("#", full) + strings.Repeat(" ", width-full) + "] " + text
-	} else if o.wide > 0 && len(text) >= o.wide {
-		text = text[:o.wide-1]
+	} else if o.wide > 0 && terminal.Width(text) >= o.wide {
+		text = terminal.Fit(text, o.wide-1)
 	}
 	fmt.Fprint(os.Stderr, "\r\x1b[K"+text)
 	o.barred = true
@@ -206,7 +207,7 @@ func (o *output) printResults() {
 			e.Device = o.device
 			_ = json.NewEncoder(o.out).Encode(e)
 		case e.Final != nil && e.Reason == "":
-			fmt.Fprintln(o.out, summary(e.Final))
+			tell(o.out, "%s", summary(e.Final))
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/peerload/peerload/agent"
 	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/terminal"
 )
 
 // screenEvery is how often a terminal is drawn anew.
@@ -103,13 +104,7 @@ func drawScreen(w io.Writer, p agent.ProcessStatus, colour bool) {
 		}
 		return "\x1b[" + code + "m" + s + "\x1b[0m"
 	}
-	line := func(s string) string {
-		r := []rune(s)
-		if len(r) > screenWidth {
-			r = r[:screenWidth]
-		}
-		return string(r) + strings.Repeat(" ", screenWidth-len(r))
-	}
+	line := func(s string) string { return terminal.Fit(terminal.Printable(s), screenWidth) }
 	icon, name := screenIcon(p), "peerload"
 	for _, f := range p.Files {
 		if f.Model != "" {
@@ -118,10 +113,8 @@ func drawScreen(w io.Writer, p agent.ProcessStatus, colour bool) {
 	}
 	edge := "+" + strings.Repeat("-", screenWidth+2) + "+"
 	fmt.Fprintln(w, edge)
-	head := line(name)
-	head = strings.TrimRight(head, " ")
-	pad := max(1, screenWidth-len([]rune(head))-len(icon))
-	fmt.Fprintf(w, "| %s%s%s |\n", paint("1", head), strings.Repeat(" ", pad), paint("32", icon))
+	head := terminal.Fit(terminal.Printable(name), screenWidth-len(icon))
+	fmt.Fprintf(w, "| %s%s |\n", paint("1", head), paint("32", icon))
 	fmt.Fprintln(w, edge)
 	for _, l := range screenLines(p) {
 		fmt.Fprintf(w, "| %s |\n", line(l))

@@ -91,7 +91,7 @@ func printProcess(p agent.ProcessStatus) {
 	} else if !p.Ended {
 		state = "died"
 	}
-	fmt.Printf("process %d %s, device %s at %s, since %s\n", p.PID, state, p.Device, orDash(p.Address), clock(p.Started))
+	tell(os.Stdout, "process %d %s, device %s at %s, since %s", p.PID, state, p.Device, orDash(p.Address), clock(p.Started))
 	for _, f := range p.Files {
 		what := fmt.Sprintf("%3d %%", f.Percent)
 		switch {
@@ -100,7 +100,7 @@ func printProcess(p agent.ProcessStatus) {
 		case f.Done:
 			what = "done"
 		}
-		fmt.Printf("  %-24s %-8s role %-8s source %-7s parent %-21s root %-21s children %d\n",
+		tell(os.Stdout, "  %-24s %-8s role %-8s source %-7s parent %-21s root %-21s children %d",
 			f.File, what, orDash(f.Role), orDash(f.Source), orDash(f.Parent), orDash(f.Root), len(f.Children))
 	}
 }
@@ -151,13 +151,14 @@ func explainCommand() *cobra.Command {
 
 // explainFile answers the question of whoever stands before the device.
 func explainFile(f *agent.FileStatus) {
-	fmt.Printf("%s\n  %s\n", f.File, because(f))
+	tell(os.Stdout, "%s", f.File)
+	tell(os.Stdout, "  %s", because(f))
 	for _, d := range f.Decisions {
 		reason := ""
 		if d.Reason != "" && d.Reason != "none" {
 			reason = " [" + d.Reason + "]"
 		}
-		fmt.Printf("  %s %-9s%s %s\n", clock(d.Time), d.Event, reason, d.Message)
+		tell(os.Stdout, "  %s %-9s%s %s", clock(d.Time), d.Event, reason, d.Message)
 	}
 }
 

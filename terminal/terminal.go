@@ -1,0 +1,101 @@
+// Package terminal prepares text for people before a terminal: which language
+// they read, how wide a text is, and that nothing in it moves the cursor.
+//
+// What lives here: what all commands need to know of a terminal. What must not:
+// the texts themselves, and any writing.
+package terminal
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Japanese reports whether the locale asks for Japanese, by the environment
+// that getenv reads. Of LC_ALL, LC_MESSAGES and LANG the first that is set
+// counts (POSIX.1-2017, XBD 8.2).
+func Japanese(getenv func(string) string) bool {
+	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+		if v := getenv(name); v != "" {
+			language, _, _ := strings.Cut(v, "_")
+			language, _, _ = strings.Cut(language, ".")
+			return language == "ja"
+		}
+	}
+	return false
+}
+
+// Printable makes one line of text that may come from anywhere harmless: line
+// ends become "; ", and whatever else is no letter, mark, number, sign or space
+// is escaped as Go writes it, so that it is seen and does nothing. That goes
+// for terminal escapes, for what turns the direction of writing around, and for
+// bytes that are not UTF-8.
+func Printable(s string) string {
+	if !strings.ContainsFunc(s, harmful) && utf8.ValidString(s) {
+		return s
+	}
+	var b strings.Builder
+	s = strings.TrimRight(s, "\r\n")
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		switch {
+		case r == '\n':
+			b.WriteString("; ")
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		case harmful(r):
+			q := fmt.Sprintf("%+q", r)
+			b.WriteString(q[1 : len(q)-1])
+		default:
+			b.WriteRune(r)
+		}
+		s = s[n:]
+	}
+	return b.String()
+}
+
+func harmful(r rune) bool { return !unicode.IsGraphic(r) }
+
+// wide are the first and last runes of the blocks that take two cells: those
+// that Unicode calls wide or full-width (UAX 11), as far as file names and
+// Japanese text have them.
+var wide = [...][2]rune{
+	{0x1100, 0x115f}, {0x2e80, 0x303e}, {0x3041, 0xa4cf}, {0xac00, 0xd7a3}, {0xf900, 0xfaff}, {0xfe30, 0xfe6f},
+	{0xff01, 0xff60}, {0xffe0, 0xffe6}, {0x1f300, 0x1f64f}, {0x1f900, 0x1f9ff}, {0x20000, 0x3fffd},
+}
+
+func cells(r rune) int {
+	if unicode.In(r, unicode.Mn, unicode.Me) {
+		return 0
+	}
+	for _, w := range wide {
+		if w[0] <= r && r <= w[1] {
+			return 2
+		}
+	}
+	return 1
+}
+
+// Width is how many cells a printable text takes.
+func Width(s string) int {
+	n := 0
+	for _, r := range s {
+		n += cells(r)
+	}
+	return n
+}
+
+// Fit makes a printable text exactly width cells wide: it is cut, or filled
+// with spaces.
+func Fit(s string, width int) string {
+	n := 0
+	for i, r := range s {
+		if n += cells(r); n > width {
+			n -= cells(r)
+			s = s[:i]
+			break
+		}
+	}
+	return s + strings.Repeat(" ", max(width-n, 0))
+}
