@@ -388,7 +388,8 @@ func (m *Machine) originEnded(e OriginEnded) {
 	if !m.open {
 		return
 	}
-	if e.Reason == wire.ReasonOriginTruncated && m.geo.Known() && !m.sizeSure {
+	ended := e.Reason == wire.ReasonOriginTruncated || e.Reason == wire.ReasonOriginWrong
+	if ended && m.geo.Known() && !m.sizeSure {
 		m.doubtSize()
 		return
 	}
@@ -407,10 +408,10 @@ func (m *Machine) originEnded(e OriginEnded) {
 	}
 }
 
-// doubtSize starts over where the origin ended before a size that only a peer
-// told: the peer may have been wrong.
+// doubtSize starts over where the origin's bytes do not fit a size that only a
+// peer told: the peer may have been wrong.
 func (m *Machine) doubtSize() {
-	m.note(report.KindFallback, wire.ReasonOriginTruncated, netip.AddrPort{}, "%s: the server sends less than the %d bytes that a peer told: starting over", m.file.Name, m.geo.Size)
+	m.note(report.KindFallback, wire.ReasonOriginTruncated, netip.AddrPort{}, "%s: the server does not send the %d bytes that a peer told: starting over", m.file.Name, m.geo.Size)
 	m.stopOrigin()
 	m.budgetDone()
 	m.failAll(wire.ReasonWrongEpoch)

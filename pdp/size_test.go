@@ -143,9 +143,16 @@ func TestRestOfAnotherFile(t *testing.T) {
 	}
 }
 
-// TestOriginEndsBeforeThePeersSize: where the origin tells no size and ends
-// early, the size that a peer told is doubted, not the origin.
-func TestOriginEndsBeforeThePeersSize(t *testing.T) {
+// TestOriginContradictsThePeersSize: where the origin tells no size and ends
+// early, or sends other chunks, the size that a peer told is doubted, not the
+// origin.
+func TestOriginContradictsThePeersSize(t *testing.T) {
+	for _, why := range []wire.Reason{wire.ReasonOriginTruncated, wire.ReasonOriginWrong} {
+		t.Run(why.String(), func(t *testing.T) { contradict(t, why) })
+	}
+}
+
+func contradict(t *testing.T, why wire.Reason) {
 	m := newMachine(unsigned(), 1)
 	link := attach(t, m)
 	m.Step(time.Second, Stored{Link: link, Index: 0}, nil)
@@ -153,7 +160,7 @@ func TestOriginEndsBeforeThePeersSize(t *testing.T) {
 	m.Step(time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1)}, Msg: &wire.Resign{Reason: wire.ReasonStopped}}, nil)
 	now := untilRoot(t, m)
 	m.Step(now, OriginOpened{Size: load.UnknownSize, From: 1}, nil)
-	out := m.Step(now, OriginEnded{Reason: wire.ReasonOriginTruncated}, nil)
+	out := m.Step(now, OriginEnded{Reason: why}, nil)
 	if m.Size() != load.UnknownSize || open(out) != 0 {
 		t.Errorf("%d bytes, asks for %d", m.Size(), open(out))
 	}
