@@ -72,6 +72,10 @@ const ahead = 8
 // bundlePrefix begins the names of bundles of metadata in LoadSpec.Scratch.
 const bundlePrefix = "bundle-"
 
+// ReasonMetadataRefused is the code of a fallback to the server: the peers' copy
+// of the metadata was not to be trusted.
+const ReasonMetadataRefused = "metadata-refused"
+
 // maxManifest bounds the bundle of metadata and manifest.
 const maxManifest = trust.MaxBundleSize
 
@@ -177,7 +181,7 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 	}
 	if err != nil && f.Final().BytesFromOrigin == 0 {
 		// A peer's copy counts only if it is genuine, unexpired and not older.
-		r.dev.event(report.Event{Event: report.KindFallback, File: name, Reason: "metadata-refused",
+		r.dev.event(report.Event{Event: report.KindFallback, File: name, Reason: ReasonMetadataRefused,
 			Message: fmt.Sprintf("the peers' copy of the metadata is refused: %v; asking the server", err)})
 		r.Manifest, _, err = client.Manifest(ctx, far, r.name)
 	}

@@ -13,90 +13,14 @@ import (
 	"github.com/peerload/peerload/slot"
 )
 
-// words are the texts of the page, in English and Japanese.
-var words = map[string][2]string{
-	"title":    {"Device", "機器"},
-	"model":    {"Model", "モデル"},
-	"mac":      {"MAC address", "MAC アドレス"},
-	"address":  {"Address", "アドレス"},
-	"state":    {"State", "状態"},
-	"why":      {"Reason", "理由"},
-	"program":  {"Program", "プログラム"},
-	"from":     {"Provisioned from", "プロビジョニング元"},
-	"problem":  {"Provisioning problem", "プロビジョニングの問題"},
-	"loads":    {"Loads", "ロード"},
-	"active":   {"Active load", "アクティブロード"},
-	"inactive": {"Inactive load", "非アクティブロード"},
-	"wanted":   {"Assigned load", "割り当てロード"},
-	"peers":    {"Peers", "ピア"},
-	"role":     {"Role", "役割"},
-	"source":   {"Source", "取得元"},
-	"root":     {"Root", "ルート"},
-	"parent":   {"Parent", "親"},
-	"children": {"Children", "子"},
-	"settings": {"Settings", "設定"},
-	"setting":  {"Setting", "設定項目"},
-	"value":    {"Value in effect", "有効な値"},
-	"level":    {"Comes from", "設定元"},
-	"others":   {"Other levels", "他のレベル"},
-	"files":    {"Files", "ファイル"},
-	"file":     {"File", "ファイル"},
-	"progress": {"Progress", "進捗"},
-	"none":     {"none", "なし"},
-	"never":    {"not provisioned yet", "未プロビジョニング"},
-
-	"level default":    {"default", "既定値"},
-	"level model":      {"model", "モデル"},
-	"level enterprise": {"enterprise phone configuration", "エンタープライズ電話の設定"},
-	"level profile":    {"common phone profile", "共通の電話プロファイル"},
-	"level device":     {"device", "機器"},
-
-	"state " + report.StateIdle:        {"idle", "待機中"},
-	"state " + report.StateDownloading: {"downloading", "ダウンロード中"},
-	"state " + report.StateInstalling:  {"installing", "インストール中"},
-	"state " + report.StateRebooting:   {"rebooting", "再起動中"},
-	"state " + report.StateTrial:       {"trial", "試行中"},
-	"state " + report.StateRolledBack:  {"rolled back", "ロールバック済み"},
-	"state " + report.StateFailed:      {"failed", "失敗"},
-
-	"role " + report.RoleNone:     {"none", "なし"},
-	"role " + report.RoleRoot:     {"root", "ルート"},
-	"role " + report.RoleParent:   {"parent", "親"},
-	"role " + report.RoleLeaf:     {"leaf", "末端"},
-	"role " + report.RoleDetached: {"detached", "切断"},
-	"role " + report.RoleClassic:  {"classic (does not share)", "従来方式(共有なし)"},
-
-	"source " + report.SourceNone:   {"none", "なし"},
-	"source " + report.SourceOrigin: {"server", "サーバ"},
-	"source " + report.SourcePeer:   {"peer", "ピア"},
-	"source " + report.SourceCache:  {"held before", "保持済み"},
-
-	"slot " + string(slot.StateEmpty):     {"empty", "空"},
-	"slot " + string(slot.StateFilling):   {"upgrade in progress", "アップグレード中"},
-	"slot " + string(slot.StateComplete):  {"complete", "完全"},
-	"slot " + string(slot.StateTrial):     {"on trial", "試行中"},
-	"slot " + string(slot.StateConfirmed): {"confirmed", "確認済み"},
-	"slot " + string(slot.StateFailed):    {"upgrade failed", "アップグレード失敗"},
-}
-
 // html is a page on its way, in one language.
 type html struct {
 	b  bytes.Buffer
 	ja bool
 }
 
-// say is the text for a key; a key without one is shown as it is.
-func (h *html) say(key string) string {
-	w, ok := words[key]
-	switch {
-	case !ok:
-		_, after, _ := strings.Cut(key, " ")
-		return after
-	case h.ja:
-		return w[1]
-	}
-	return w[0]
-}
+func (h *html) say(key string) string           { return Say(h.ja, key) }
+func (h *html) why(code, message string) string { return Why(h.ja, code, message) }
 
 func (h *html) raw(format string, args ...any) { fmt.Fprintf(&h.b, format, args...) }
 
@@ -251,7 +175,11 @@ func (h *html) files(files []*agent.FileStatus) {
 	h.begin("files", "file", "progress", "role", "source", "root", "parent", "children", "why")
 	for _, f := range files {
 		why := h.why(whyOf(f))
-		h.row(escape(f.File), fmt.Sprintf("%d %%", f.Percent), escape(h.say("role "+orNone(f.Role))), escape(h.say("source "+orNone(f.Source))),
+		percent := fmt.Sprintf("%d %%", f.Percent)
+		if f.Final != nil && f.Final.Unsigned {
+			percent += " (" + h.say("unsigned") + ")"
+		}
+		h.row(escape(f.File), escape(percent), escape(h.say("role "+orNone(f.Role))), escape(h.say("source "+orNone(f.Source))),
 			escape(dash(f.Root)), escape(dash(f.Parent)), escape(dash(strings.Join(f.Children, ", "))), escape(why))
 	}
 	h.end()

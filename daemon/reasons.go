@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"github.com/peerload/peerload/agent"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -60,6 +61,8 @@ var reasons = map[string][2]string{
 	wire.ReasonRootPlaced.String():  {"the root chose the parent", "ルートが親を指定"},
 	wire.ReasonDuplicateID.String(): {"another device has the same id", "ID の重複"},
 
+	agent.ReasonMetadataRefused: {"the peers' copy of the metadata is refused", "ピアのメタデータを拒否"},
+
 	reasonNoLoad:       {"the publisher has no such load", "該当するロードがない"},
 	reasonTrust:        {"the signatures are not good", "署名を検証できない"},
 	reasonModel:        {"the load is for another model", "モデルが異なる"},
@@ -92,8 +95,9 @@ const (
 	reasonProvisioning = "bad-provisioning"
 )
 
-// why writes a reason for people: its text, then the code and the message.
-func (h *html) why(code, message string) string {
+// Why writes a reason for people, in English or Japanese: its text, then the
+// code and the message.
+func Why(ja bool, code, message string) string {
 	if code == "" || code == wire.ReasonNone.String() {
 		return message
 	}
@@ -105,7 +109,7 @@ func (h *html) why(code, message string) string {
 	switch {
 	case !ok:
 		return said
-	case h.ja:
+	case ja:
 		return w[1] + " (" + said + ")"
 	}
 	return w[0] + " (" + said + ")"

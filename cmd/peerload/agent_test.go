@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 // command is the command with arguments, in an environment of its own.
 func command(env []string, args ...string) *exec.Cmd {
 	c := exec.Command(os.Args[0], args...)
-	c.Env = append([]string{asCommand + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
+	c.Env = append([]string{asCommand + "=1", "GORACE=atexit_sleep_ms=0", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
 	return c
 }
 
@@ -266,8 +266,8 @@ func TestScreen(t *testing.T) {
 		"nothing": {nil, []string{"[   ]", "Nothing to upgrade"}},
 	} {
 		var plain, coloured bytes.Buffer
-		drawScreen(&plain, agent.ProcessStatus{Files: c.files}, false)
-		drawScreen(&coloured, agent.ProcessStatus{Files: c.files}, true)
+		drawScreen(&plain, speech{}, agent.ProcessStatus{Files: c.files}, false)
+		drawScreen(&coloured, speech{}, agent.ProcessStatus{Files: c.files}, true)
 		for _, w := range c.want {
 			if !strings.Contains(plain.String(), w) {
 				t.Errorf("%s: %q is not on\n%s", name, w, plain.String())

@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 
+	"github.com/peerload/peerload/daemon"
 	"github.com/peerload/peerload/terminal"
 )
 
@@ -13,3 +15,24 @@ import (
 func tell(w io.Writer, format string, args ...any) {
 	fmt.Fprintln(w, terminal.Printable(fmt.Sprintf(format, args...)))
 }
+
+// speech is the language that status, screen and explain speak. Words that the
+// device's page has too are the page's.
+type speech struct{ ja bool }
+
+// locale is the language of whoever runs this command.
+func locale() speech { return speech{terminal.Japanese(os.Getenv)} }
+
+// of chooses between English and Japanese.
+func (s speech) of(en, ja string) string {
+	if s.ja {
+		return ja
+	}
+	return en
+}
+
+// word is a text of the page by its key, "-" for a word that is not set.
+func (s speech) word(key string) string { return orDash(daemon.Say(s.ja, key)) }
+
+// why is a reason: its text, then its code and, where there is one, a message.
+func (s speech) why(code, message string) string { return daemon.Why(s.ja, code, message) }

@@ -31,7 +31,8 @@ func screenCommand() *cobra.Command {
 		Use: "screen", Short: "Show what a phone's screen would show",
 		Long: `Screen draws what the screen of an upgrading phone shows: in the top right corner an
 icon while the device shares (the box stays empty with the classic upgrade), and
-below it the component. A parent shows 100 %, a child the KB that it has.
+below it the component. A parent shows 100 %, a child the KB that it has. It speaks
+English, or Japanese where LC_ALL, LC_MESSAGES or LANG say so.
 
 On a terminal it is drawn anew until Ctrl-C; NO_COLOR turns colours off. Otherwise it
 is printed once.`,
@@ -43,7 +44,7 @@ is printed once.`,
 			if !live {
 				p, err := newest(state)
 				if err == nil {
-					drawScreen(os.Stdout, p, colour)
+					drawScreen(os.Stdout, locale(), p, colour)
 				}
 				return err
 			}
@@ -85,7 +86,7 @@ func liveScreen(ctx context.Context, state string, colour bool) error {
 			return err
 		}
 		var b strings.Builder
-		drawScreen(&b, p, colour)
+		drawScreen(&b, locale(), p, colour)
 		// Line by line, so that nothing flickers.
 		fmt.Print("\x1b[H" + strings.ReplaceAll(b.String(), "\n", "\x1b[K\r\n") + "\x1b[J")
 		select {
@@ -97,7 +98,7 @@ func liveScreen(ctx context.Context, state string, colour bool) error {
 }
 
 // drawScreen draws the picture.
-func drawScreen(w io.Writer, p agent.ProcessStatus, colour bool) {
+func drawScreen(w io.Writer, say speech, p agent.ProcessStatus, colour bool) {
 	paint := func(code, s string) string {
 		if !colour {
 			return s
@@ -116,7 +117,7 @@ func drawScreen(w io.Writer, p agent.ProcessStatus, colour bool) {
 	head := terminal.Fit(terminal.Printable(name), screenWidth-len(icon))
 	fmt.Fprintf(w, "| %s%s |\n", paint("1", head), paint("32", icon))
 	fmt.Fprintln(w, edge)
-	for _, l := range screenLines(p) {
+	for _, l := range screenLines(say, p) {
 		fmt.Fprintf(w, "| %s |\n", line(l))
 	}
 	fmt.Fprintln(w, edge)
@@ -134,7 +135,7 @@ func screenIcon(p agent.ProcessStatus) string {
 }
 
 // screenLines says what the device does.
-func screenLines(p agent.ProcessStatus) []string {
+func screenLines(say speech, p agent.ProcessStatus) []string {
 	n, total := 0, 0
 	var now *agent.FileStatus
 	for _, f := range p.Files {
@@ -148,21 +149,21 @@ func screenLines(p agent.ProcessStatus) []string {
 	}
 	switch {
 	case now == nil && total == 0:
-		return []string{"", "Nothing to upgrade", ""}
+		return []string{"", say.of("Nothing to upgrade", "アップグレード対象なし"), ""}
 	case now == nil:
 		for _, f := range p.Files {
 			if f.Failed {
-				return []string{"Upgrade failed", f.File + ": " + f.Reason, ""}
+				return []string{say.of("Upgrade failed", "アップグレード失敗"), f.File, say.why(f.Reason, "")}
 			}
 		}
-		return []string{"", fmt.Sprintf("%d of %d components held", total, total), ""}
+		return []string{"", fmt.Sprintf(say.of("%d of %d components held", "コンポーネント %d/%d 保持済み"), total, total), ""}
 	}
-	out := []string{"Upgrading", fmt.Sprintf("Component %d of %d: %s", n, total, now.File)}
+	out := []string{say.of("Upgrading", "アップグレード中"), fmt.Sprintf(say.of("Component %d of %d: %s", "コンポーネント %d/%d: %s"), n, total, now.File)}
 	// A parent has what it passes on; a child tells how far it is. The classic
 	// upgrade looks the same on every device.
 	switch now.Role {
 	case report.RoleRoot, report.RoleParent:
-		out = append(out, fmt.Sprintf("100 %%   %d children", len(now.Children)))
+		out = append(out, fmt.Sprintf(say.of("100 %%   %d children", "100 %%   子 %d"), len(now.Children)))
 	default:
 		out = append(out, fmt.Sprintf("%d KB", now.Bytes/1024))
 	}

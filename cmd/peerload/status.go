@@ -9,11 +9,15 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/terminal"
 )
 
 // nameOf is a file's name for people: the URL's last part.
@@ -64,6 +68,7 @@ func statusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show what this device does now, per file",
+		Long: "Status shows what each process on this device does, per file. It speaks English, or\nJapanese where LC_ALL, LC_MESSAGES or LANG say so.",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			ps, err := processes(state)
@@ -74,7 +79,7 @@ func statusCommand() *cobra.Command {
 				return json.NewEncoder(os.Stdout).Encode(map[string]any{"schema": report.Schema, "processes": ps})
 			}
 			for _, p := range ps {
-				printProcess(p)
+				printProcess(locale(), p)
 			}
 			return nil
 		},
@@ -84,25 +89,70 @@ func statusCommand() *cobra.Command {
 	return cmd
 }
 
-func printProcess(p agent.ProcessStatus) {
-	state := "ended"
+// printProcess shows what a process does: a line on itself, then a table of its
+// files. Why a file failed stands below it.
+func printProcess(say speech, p agent.ProcessStatus) {
+	state := say.of("ended", "終了")
 	if p.Running {
-		state = "running"
+		state = say.of("running", "実行中")
 	} else if !p.Ended {
-		state = "died"
+		state = say.of("died", "異常終了")
 	}
-	tell(os.Stdout, "process %d %s, device %s at %s, since %s", p.PID, state, p.Device, orDash(p.Address), clock(p.Started))
+	tell(os.Stdout, say.of("process %d %s, device %s at %s, since %s", "プロセス %d: %s、機器 %s、アドレス %s、開始 %s"),
+		p.PID, state, orDash(p.Device), orDash(p.Address), clock(p.Started))
+	if len(p.Files) == 0 {
+		return
+	}
+	var rows [][]string
+	var head []string
+	for _, key := range []string{"file", "progress", "role", "source", "parent", "root", "children"} {
+		head = append(head, say.word(key))
+	}
+	rows = append(rows, head)
 	for _, f := range p.Files {
-		what := fmt.Sprintf("%3d %%", f.Percent)
-		switch {
-		case f.Failed:
-			what = "failed: " + f.Reason
-		case f.Done:
-			what = "done"
-		}
-		tell(os.Stdout, "  %-24s %-8s role %-8s source %-7s parent %-21s root %-21s children %d",
-			f.File, what, orDash(f.Role), orDash(f.Source), orDash(f.Parent), orDash(f.Root), len(f.Children))
+		rows = append(rows, []string{f.File, progress(say, f), say.word("role " + f.Role), say.word("source " + f.Source),
+			orDash(f.Parent), orDash(f.Root), strconv.Itoa(len(f.Children))})
 	}
+	for i, line := range table(rows) {
+		tell(os.Stdout, "  %s", line)
+		if i > 0 && p.Files[i-1].Failed {
+			tell(os.Stdout, "    %s", say.why(p.Files[i-1].Reason, p.Files[i-1].Message))
+		}
+	}
+}
+
+// progress is how far a file is, and whether nothing says that it is right.
+func progress(say speech, f *agent.FileStatus) string {
+	switch {
+	case f.Failed:
+		return say.word("event " + report.KindFailed)
+	case f.Done && f.Final != nil && f.Final.Unsigned:
+		return say.word("event "+report.KindDone) + " (" + say.word("unsigned") + ")"
+	case f.Done:
+		return say.word("event " + report.KindDone)
+	}
+	return fmt.Sprintf("%d %%", f.Percent)
+}
+
+// table makes lines of rows of cells, in columns that are as wide as their
+// widest cell.
+func table(rows [][]string) []string {
+	wide := make([]int, len(rows[0]))
+	for _, r := range rows {
+		for i := range r {
+			r[i] = terminal.Printable(r[i])
+			wide[i] = max(wide[i], terminal.Width(r[i]))
+		}
+	}
+	var lines []string
+	for _, r := range rows {
+		line := ""
+		for i, c := range r {
+			line += terminal.Fit(c, wide[i]) + "  "
+		}
+		lines = append(lines, strings.TrimRight(line, " "))
+	}
+	return lines
 }
 
 func orDash(s string) string {
@@ -116,7 +166,7 @@ func explainCommand() *cobra.Command {
 	var state, file string
 	cmd := &cobra.Command{
 		Use: "explain [FILE]", Short: "Say why: this root, this parent, this source",
-		Long: "Explain tells, for each file of the last run, where its bytes come from and every\ndecision that led there.",
+		Long: "Explain tells, for each file of the last run, where its bytes come from and every\ndecision that led there. It speaks English, or Japanese where LC_ALL, LC_MESSAGES or\nLANG say so, and tells the log in its own words.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -129,7 +179,7 @@ func explainCommand() *cobra.Command {
 			for _, p := range ps {
 				for _, f := range p.Files {
 					if file == "" || f.File == file {
-						explainFile(f)
+						explainFile(locale(), f)
 						if file != "" {
 							return nil
 						}
@@ -150,46 +200,53 @@ func explainCommand() *cobra.Command {
 }
 
 // explainFile answers the question of whoever stands before the device.
-func explainFile(f *agent.FileStatus) {
+func explainFile(say speech, f *agent.FileStatus) {
 	tell(os.Stdout, "%s", f.File)
-	tell(os.Stdout, "  %s", because(f))
+	tell(os.Stdout, "  %s", because(say, f))
+	var rows [][]string
 	for _, d := range f.Decisions {
-		reason := ""
-		if d.Reason != "" && d.Reason != "none" {
-			reason = " [" + d.Reason + "]"
-		}
-		tell(os.Stdout, "  %s %-9s%s %s", clock(d.Time), d.Event, reason, d.Message)
+		rows = append(rows, []string{clock(d.Time), say.word("event " + d.Event), say.why(d.Reason, d.Message)})
+	}
+	if len(rows) == 0 {
+		return
+	}
+	for _, line := range table(rows) {
+		tell(os.Stdout, "  %s", line)
 	}
 }
 
 // because says in one sentence where the bytes come from and why.
-func because(f *agent.FileStatus) string {
-	why := ""
+func because(say speech, f *agent.FileStatus) string {
+	last := ""
 	for _, d := range f.Decisions {
 		switch d.Event {
 		case report.KindRole, report.KindSource, report.KindParent, report.KindFallback:
-			why = d.Reason
+			last = d.Reason
 		}
 	}
-	comes := "comes"
+	comes := say.of("comes", "取得しています")
 	if f.Done {
-		comes = "came"
+		comes = say.of("came", "取得しました")
 	}
 	switch {
 	case f.Failed:
-		return "It failed: " + f.Message
+		return fmt.Sprintf(say.of("It failed: %s", "取得に失敗しました: %s"), say.why(f.Reason, f.Message))
 	case f.Role == report.RoleClassic:
-		return "It " + comes + " from the server because sharing is off for this run (peers-off)."
+		return fmt.Sprintf(say.of("It %s from the server because sharing is off for this run (%s).",
+			"この実行では共有が無効なため、サーバから%s (%s)。"), comes, wire.ReasonPeersOff)
 	case f.Source == report.SourceOrigin && f.Role == report.RoleRoot:
-		return "It " + comes + " from the server because this device is the root of the file: it downloads once for the whole subnet (" + rootWhy(f) + ")."
+		return fmt.Sprintf(say.of("It %s from the server because this device is the root of the file: it downloads once for the whole subnet. Why it is the root: %s.",
+			"この機器がファイルのルートで、サブネット全体のために 1 回だけサーバから%s。ルートになった理由: %s。"), comes, say.why(rootWhy(f), ""))
 	case f.Source == report.SourceOrigin:
-		return "It " + comes + " from the server, within the subnet's budget, because the peers failed (" + why + ")."
+		return fmt.Sprintf(say.of("It %s from the server, within the subnet's budget, because the peers failed: %s.",
+			"ピアからの取得に失敗したため、サブネットの許容範囲内でサーバから%s: %s。"), comes, orDash(say.why(last, "")))
 	case f.Source == report.SourcePeer:
-		return fmt.Sprintf("It %s from a peer, %s, placed there by the root %s.", comes, orDash(f.Parent), orDash(f.Root))
+		return fmt.Sprintf(say.of("It %s from a peer, %s, placed there by the root %s.",
+			"ピア %[2]s から%[1]s (ルート %[3]s による割り当て)。"), comes, orDash(f.Parent), orDash(f.Root))
 	case f.Source == report.SourceCache && f.Done:
-		return "It was held before."
+		return say.of("It was held before.", "以前から保持していました。")
 	}
-	return "No byte has come yet; the last decision was " + orDash(why) + "."
+	return fmt.Sprintf(say.of("No byte has come yet; the last decision was: %s.", "まだデータを受信していません。最後の決定: %s。"), orDash(say.why(last, "")))
 }
 
 // rootWhy is the reason of the last election that this device won.
@@ -199,5 +256,5 @@ func rootWhy(f *agent.FileStatus) string {
 			return d.Reason
 		}
 	}
-	return "alone"
+	return wire.ReasonAlone.String()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/peerload/peerload/agent"
 	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/terminal"
 )
 
 // Every command finds the state directory in the same way.
@@ -93,6 +95,98 @@ func harmless(t *testing.T, args []string, out string) {
 		if r != '\n' && !unicode.IsGraphic(r) {
 			t.Errorf("%v: %q passes through: %q", args, r, out)
 			return
+		}
+	}
+}
+
+// recorded is a status with a file of each kind.
+func recorded() agent.ProcessStatus {
+	file := func(name, role, source string, set func(*agent.FileStatus), why ...string) *agent.FileStatus {
+		f := &agent.FileStatus{Event: report.Event{File: name, Role: role, Source: source, Parent: "10.0.0.2:4051", Root: "10.0.0.1:4051", Percent: 50}}
+		for _, w := range why {
+			f.Decisions = append(f.Decisions, agent.Decision{Time: "t", Event: report.KindRole, Reason: w, Message: "@@@HROOT:XID1"})
+		}
+		set(f)
+		return f
+	}
+	going := func(*agent.FileStatus) {}
+	return agent.ProcessStatus{PID: 1, Device: "d", Ended: true, Started: "t", Files: []*agent.FileStatus{
+		file("root.bin", report.RoleRoot, report.SourceOrigin, going, "alone"),
+		file("leaf.bin", report.RoleLeaf, report.SourcePeer, going, "root-placed"),
+		file("budget.bin", report.RoleDetached, report.SourceOrigin, going, "no-progress"),
+		file("日本.bin", report.RoleClassic, report.SourceOrigin, func(f *agent.FileStatus) { f.Done, f.Final = true, &report.Final{Unsigned: true} }),
+		file("held.bin", report.RoleNone, report.SourceCache, func(f *agent.FileStatus) { f.Done = true }),
+		file("none.bin", "", "", going, "root-lost"),
+		file("failed.bin", report.RoleRoot, report.SourceOrigin, func(f *agent.FileStatus) {
+			f.Failed, f.Reason, f.Message = true, "origin-not-found", "404"
+		}),
+	}}
+}
+
+// What a device shows its people is in English and Japanese, in the words of
+// its page.
+func TestTwoLanguages(t *testing.T) {
+	dir := t.TempDir()
+	p := recorded()
+	record(t, dir, p)
+	for _, c := range []struct {
+		locale, args string
+		want         []string
+	}{
+		{"C", "status", []string{"process 1 ended, device d at -", "File ", "Role ", "root.bin    50 %", "classic (does not share)", "done (unsigned)",
+			"the server does not have the file (origin-not-found: 404)"}},
+		{"ja_JP.UTF-8", "status", []string{"プロセス 1: 終了、機器 d", "ファイル ", "役割 ", "末端", "従来方式", "完了 (署名なし)", "サーバにファイルがない (origin-not-found: 404)"}},
+		{"C", "explain root.bin", []string{"It comes from the server because this device is the root of the file: it downloads once for the whole subnet",
+			"no other device answered (alone: @@@HROOT:XID1)", "role"}},
+		{"ja_JP.UTF-8", "explain root.bin", []string{"この機器がファイルのルートで、サブネット全体のために 1 回だけサーバから取得しています。", "他の機器から応答なし (alone: @@@HROOT:XID1)", "役割"}},
+		{"C", "explain leaf.bin", []string{"It comes from a peer, 10.0.0.2:4051, placed there by the root 10.0.0.1:4051."}},
+		{"ja_JP.UTF-8", "explain leaf.bin", []string{"ピア 10.0.0.2:4051 から取得しています (ルート 10.0.0.1:4051 による割り当て)。"}},
+		{"C", "explain budget.bin", []string{"because the peers failed: nothing came for too long (no-progress)."}},
+		{"ja_JP.UTF-8", "explain budget.bin", []string{"サーバから取得しています: データが届かない (no-progress)。"}},
+		{"C", "explain 日本.bin", []string{"It came from the server because sharing is off for this run (peers-off)."}},
+		{"ja_JP.UTF-8", "explain 日本.bin", []string{"この実行では共有が無効なため、サーバから取得しました (peers-off)。"}},
+		{"C", "explain held.bin", []string{"It was held before."}},
+		{"ja_JP.UTF-8", "explain held.bin", []string{"以前から保持していました。"}},
+		{"C", "explain none.bin", []string{"No byte has come yet; the last decision was: the root is gone (root-lost)."}},
+		{"ja_JP.UTF-8", "explain none.bin", []string{"最後の決定: ルートが離脱 (root-lost)。"}},
+		{"C", "explain failed.bin", []string{"It failed: the server does not have the file (origin-not-found: 404)"}},
+		{"ja_JP.UTF-8", "explain failed.bin", []string{"取得に失敗しました: サーバにファイルがない (origin-not-found: 404)"}},
+		{"C", "screen", []string{"| Upgrading  ", "| Component 1 of 7: root.bin  ", "0 children"}},
+		{"ja_JP.UTF-8", "screen", []string{"| アップグレード中  ", "| コンポーネント 1/7: root.bin  ", "子 0"}},
+	} {
+		out, code := run(t, []string{"LANG=" + c.locale}, append(strings.Fields(c.args), "--state", dir)...)
+		for _, want := range c.want {
+			if code != 0 || !strings.Contains(out, want) {
+				t.Errorf("LANG=%s %s: %d, %q is not in\n%s", c.locale, c.args, code, want, out)
+			}
+		}
+	}
+	english, _ := run(t, []string{"LANG=C"}, "status", "--json", "--state", dir)
+	if japanese, _ := run(t, []string{"LANG=ja_JP.UTF-8"}, "status", "--json", "--state", dir); japanese != english {
+		t.Errorf("JSON depends on the language:\n%s%s", english, japanese)
+	}
+}
+
+// Columns stand below each other, also where the characters are wide, and every
+// line of the picture is as wide as its frame.
+func TestColumns(t *testing.T) {
+	for _, line := range table([][]string{{"モデル", "x"}, {"ab", "x"}, {"ﾓ\u3099ab", "x"}}) {
+		if at := terminal.Width(line[:strings.Index(line, "x")]); at != 8 {
+			t.Errorf("%q begins in column %d", line, at)
+		}
+	}
+	none, held, failed := recorded(), recorded(), recorded()
+	none.Files, held.Files, failed.Files = nil, held.Files[4:5], failed.Files[6:]
+	failed.Files[0].File = strings.Repeat("長い名前", 20)
+	for _, p := range []agent.ProcessStatus{recorded(), none, held, failed} {
+		for _, say := range []speech{{}, {ja: true}} {
+			var b bytes.Buffer
+			drawScreen(&b, say, p, false)
+			for _, line := range strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n") {
+				if terminal.Width(line) != screenWidth+4 {
+					t.Errorf("%d cells: %s", terminal.Width(line), line)
+				}
+			}
 		}
 	}
 }
