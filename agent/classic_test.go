@@ -68,6 +68,9 @@ func TestClassicPaths(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if !run.Final().Unsigned {
+				t.Error("the report does not say that nothing protects the load")
+			}
 			for _, name := range []string{"app", "dsp"} {
 				if b, err := os.ReadFile(filepath.Join(to, name+".sbn")); err != nil || string(b) != name {
 					t.Errorf("%s: %q, %v", name, b, err)

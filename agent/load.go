@@ -90,7 +90,7 @@ type LoadRun struct {
 	spec  LoadSpec
 	dev   *Device
 	name  string
-	base  *url.URL
+	base  *url.URL // of the signed repository, nil for a classic load
 	held  []report.Final
 }
 
@@ -348,12 +348,12 @@ func (d *Device) chain(a, b *File) {
 // Final returns the report of the whole load.
 func (r *LoadRun) Final() *report.Final {
 	t := &report.Final{File: path.Base(r.spec.URL.Path), URL: r.spec.URL.Redacted(), Path: r.spec.Dir,
-		Role: report.RoleNone, Source: report.SourceCache, ElapsedS: time.Since(r.start).Seconds()}
+		Role: report.RoleNone, Source: report.SourceCache, ElapsedS: time.Since(r.start).Seconds(), Unsigned: r.base == nil}
 	t.Components = append(t.Components, r.held...)
 	for i, f := range r.Files {
 		c := f.Final()
 		if i == 0 && r.Manifest != nil {
-			c.File, c.Path = "metadata", ""
+			c.File, c.Path, c.Unsigned = "metadata", "", false // it brought its signatures
 		}
 		t.Components = append(t.Components, *c)
 	}
