@@ -280,14 +280,14 @@ func (e *Election) RootLost(now time.Duration, why wire.Reason, out *Output) {
 const mostAddresses = 64
 
 // Grudge returns for how long the root at an address will not be heard if it
-// fails now: what is proven counts for longer than silence, and twice as long
-// each time, or a site with one that lies would start over every minute.
+// fails now: twice as long each time, or a site with one that lies would start
+// over every minute. That it is silent once may be an accident.
 func (e *Election) Grudge(a netip.Addr, why wire.Reason) time.Duration {
-	d := e.cfg.Distrust
-	if why == wire.ReasonRootSilent || why == wire.ReasonUnreachable {
-		d = e.cfg.Deaf
+	n := e.grudges[a]
+	if n == 0 && (why == wire.ReasonRootSilent || why == wire.ReasonUnreachable) {
+		return e.cfg.Deaf
 	}
-	return d << min(e.grudges[a], 6)
+	return e.cfg.Distrust << min(n, 6)
 }
 
 // Distrust stops listening to claims from an address for a while: its root

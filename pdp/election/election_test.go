@@ -319,8 +319,8 @@ func TestClearlyMoreBytesStay(t *testing.T) {
 	}
 }
 
-// TestGrudges: what is proven is remembered for longer than silence, and for
-// longer each time.
+// TestGrudges: silence is forgiven soon the first time; what fails again is
+// remembered for longer each time.
 func TestGrudges(t *testing.T) {
 	cfg := LAN()
 	e := started(cfg, 0, false)
@@ -329,7 +329,7 @@ func TestGrudges(t *testing.T) {
 		why  wire.Reason
 		want time.Duration
 	}{
-		{wire.ReasonRootSilent, cfg.Deaf}, {wire.ReasonUnreachable, 2 * cfg.Deaf}, {wire.ReasonDigestMismatch, 4 * cfg.Distrust},
+		{wire.ReasonRootSilent, cfg.Deaf}, {wire.ReasonUnreachable, 2 * cfg.Distrust}, {wire.ReasonDigestMismatch, 4 * cfg.Distrust},
 		{wire.ReasonBadChunk, 8 * cfg.Distrust},
 	} {
 		if d := e.Grudge(a, x.why); d != x.want {
