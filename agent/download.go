@@ -52,11 +52,13 @@ type download struct {
 	gen  uint64
 	got  int64
 	told time.Time
+	// begun says that the source in use has answered with a body.
+	begun bool
 }
 
 // run downloads and tells how it ended, unless it was stopped.
 func (d *download) run() {
-	size, err := d.body()
+	size, err := d.attempt()
 	if d.ctx.Err() != nil {
 		return
 	}
@@ -68,14 +70,37 @@ func (d *download) run() {
 			return
 		}
 		why = originReason(err)
-		d.job.mu.Lock()
-		d.job.originErr, d.job.originURL = err, d.job.url()
-		d.job.mu.Unlock()
-		if n := uint32(len(d.job.spec.Sources)); n > 1 && why != wire.ReasonOriginWrong {
-			d.job.source.Store((d.job.source.Load() + 1) % n)
-		}
 	}
 	d.tell(pdp.OriginEnded{Reason: why, Size: size})
+}
+
+// attempt asks the sources one after the other, beginning with the one in use,
+// until one has a body: another source is not a retry. Only then, or when none
+// has, the attempt is over. Of the errors counts the last one that a server
+// gave, not that another could not be reached.
+func (d *download) attempt() (size int64, err error) {
+	j := d.job
+	for range max(len(j.spec.Sources), 1) {
+		var failed error
+		var disk diskError
+		if size, failed = d.body(); failed == nil || d.ctx.Err() != nil || errors.As(failed, &disk) {
+			return size, failed
+		}
+		why := originReason(failed)
+		if err == nil || why != wire.ReasonOriginUnreachable {
+			err = failed
+			j.mu.Lock()
+			j.originErr, j.originURL = failed, j.url()
+			j.mu.Unlock()
+		}
+		if n := uint32(len(j.spec.Sources)); n > 1 && why != wire.ReasonOriginWrong {
+			j.source.Store((j.source.Load() + 1) % n)
+		}
+		if d.begun || why == wire.ReasonOriginBusy { // it asks for patience, which another door must not get around
+			break
+		}
+	}
+	return size, err
 }
 
 // tell hands an event to the machine unless this download was stopped, and
@@ -106,6 +131,7 @@ func (d *download) body() (int64, error) {
 		defer b.Close()
 		epoch = d.epoch(b)
 	}
+	d.begun = true
 	d.opened(b, epoch)
 	return d.store(b, epoch)
 }

@@ -4,12 +4,17 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 
+	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/origin"
 	"github.com/peerload/peerload/trust"
 )
@@ -104,3 +109,55 @@ func TestTrustAdvice(t *testing.T) {
 }
 
 var _ Origin = (*tornThenWrong)(nil)
+
+// Every source is asked before an attempt has failed, whatever the number of
+// attempts: another source is not a retry. Patience that a server asks for is
+// for all of them.
+func TestEverySourceIsAsked(t *testing.T) {
+	gone := func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
+	fine := func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "the file") }
+	busy := func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
+	for name, c := range map[string]struct {
+		sources []http.HandlerFunc // nil: nobody is there
+		reason  string             // "": it comes
+		names   int                // the source that the error is about
+	}{
+		"the first is gone":       {[]http.HandlerFunc{nil, fine}, "", 0},
+		"the first has it not":    {[]http.HandlerFunc{gone, fine}, "", 0},
+		"nobody is there":         {[]http.HandlerFunc{nil, nil}, "origin-unreachable", 0},
+		"only the first answers":  {[]http.HandlerFunc{gone, nil}, "origin-not-found", 0},
+		"only the second answers": {[]http.HandlerFunc{nil, gone}, "origin-not-found", 1},
+		"the first is busy":       {[]http.HandlerFunc{busy, fine}, "origin-busy", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := Spec{Name: "f", Target: filepath.Join(t.TempDir(), "f"), Size: load.UnknownSize, Key: "f"}
+			for _, h := range c.sources {
+				srv := httptest.NewServer(h)
+				u, err := url.Parse(srv.URL + "/f")
+				if err != nil {
+					t.Fatal(err)
+				}
+				spec.Sources = append(spec.Sources, u)
+				if h == nil {
+					srv.Close()
+				}
+				t.Cleanup(srv.Close)
+			}
+			f, err := single(t).Fetch(spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			err = f.Wait(t.Context())
+			var e *Error
+			switch {
+			case c.reason == "":
+				if err != nil || f.Final().URL != spec.Sources[1].String() {
+					t.Errorf("%v, from %s", err, f.Final().URL)
+				}
+			case !errors.As(err, &e) || e.Reason.String() != c.reason || e.URL != spec.Sources[c.names].String():
+				t.Errorf("%v, want %s of source %d", err, c.reason, c.names)
+			}
+		})
+	}
+}
