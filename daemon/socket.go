@@ -325,8 +325,14 @@ func (t *talk) getLoad(ctx context.Context, s *site, r *GetRequest) (got, error)
 	if err != nil {
 		return got{}, err
 	}
-	run, err := fetch(ctx, agent.LoadSpec{URL: urls[0], Trust: r.Trust, Model: r.Model, Group: groupOf(r.Model), Dir: r.Targets[0],
-		Slots: r.Slots, Scratch: scratch})
+	run, err := agent.FirstOf(ctx, urls, func(u *url.URL) (*agent.LoadRun, error) {
+		run, err := fetch(ctx, agent.LoadSpec{URL: u, Trust: r.Trust, Model: r.Model, Group: groupOf(r.Model), Dir: r.Targets[0],
+			Slots: r.Slots, Scratch: scratch})
+		if err != nil {
+			run.Close()
+		}
+		return run, err
+	})
 	return got{
 		files:  run.Files,
 		finals: func() []*report.Final { return []*report.Final{run.Final()} },

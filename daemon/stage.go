@@ -48,23 +48,13 @@ func (d *Daemon) stage(ctx context.Context, name string) (version string, err er
 	return d.try(ctx, name+".loads", func(u *url.URL) (string, error) { return d.stageClassic(ctx, s, dir, u, name) })
 }
 
-// try asks one place after the other until one has what is wanted, or has
-// something that must not be.
+// try asks the servers for a file one after the other.
 func (d *Daemon) try(ctx context.Context, file string, fetch func(*url.URL) (string, error)) (string, error) {
 	urls, err := d.loadURLs(file)
 	if err != nil {
 		return "", err
 	}
-	var errs []error
-	for _, u := range urls {
-		version, err := fetch(u)
-		var e *agent.Error
-		if err == nil || ctx.Err() != nil || !errors.As(err, &e) || !e.Reason.Origin() {
-			return version, err
-		}
-		errs = append(errs, err)
-	}
-	return "", errors.Join(errs...)
+	return agent.FirstOf(ctx, urls, fetch)
 }
 
 // loadSpec says what all loads have in common.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/url"
 	"time"
 
 	"github.com/peerload/peerload/agent"
@@ -77,13 +78,19 @@ func (g *getter) fetchFiles(ctx context.Context) error {
 }
 
 func (g *getter) fetchLoad(ctx context.Context) error {
-	u := g.r.urls[0][0]
+	sources := g.r.urls[0]
 	fetch := g.dev.FetchLoad
 	if g.f.trust == "" {
 		fetch = g.dev.FetchClassic
 	}
-	run, err := fetch(ctx, agent.LoadSpec{
-		URL: u, Trust: g.f.trust, Model: g.f.model, Group: g.group(), Dir: g.r.output, Slots: g.f.slots, Scratch: g.state.Dir(),
+	run, err := agent.FirstOf(ctx, sources, func(u *url.URL) (*agent.LoadRun, error) {
+		run, err := fetch(ctx, agent.LoadSpec{
+			URL: u, Trust: g.f.trust, Model: g.f.model, Group: g.group(), Dir: g.r.output, Slots: g.f.slots, Scratch: g.state.Dir(),
+		})
+		if err != nil {
+			run.Close()
+		}
+		return run, err
 	})
 	defer run.Close()
 	if err != nil {
@@ -94,7 +101,7 @@ func (g *getter) fetchLoad(ctx context.Context) error {
 		case errors.Is(err, agent.ErrModel):
 			err = usageError{err}
 		}
-		return g.failed(ctx, nameOf(u), err, run.Final())
+		return g.failed(ctx, nameOf(sources[0]), err, run.Final())
 	}
 	g.out.done(run.Final())
 	g.linger(ctx, run.Files)
