@@ -393,9 +393,7 @@ func TestUnsignedOnlyWithTheSetting(t *testing.T) {
 		if got := r.setting(policy.Unsigned); got != policy.On {
 			t.Errorf("unsigned is %s", got)
 		}
-		if page := string(r.devicePage(false)); !strings.Contains(page, "100 % (unsigned)") {
-			t.Errorf("the page does not say that nothing protects the load:\n%s", page)
-		}
+		until(t, "the page says that nothing protects the load", func() bool { return strings.Contains(string(r.devicePage(false)), "100 % (unsigned)") })
 	}
 }
 
