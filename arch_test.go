@@ -105,6 +105,7 @@ var house = []room{
 	{dir: "cmd/peerload", floor: 3, side: outside, libraries: commandLibraries},
 	{dir: "cmd/peerload-server", floor: 3, side: outside, libraries: commandLibraries},
 	{dir: "cmd/peerload-lab", floor: 3, side: outside, libraries: commandLibraries},
+	{dir: "nginxtest", floor: 3, side: outside, only: nothing},
 	{dir: "e2e", floor: 3, side: outside, only: nothing},
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/nginxtest"
 	"github.com/peerload/peerload/tftp"
 )
 
@@ -115,35 +116,11 @@ func benchOurs(b *testing.B, dir string) (base, at string) {
 
 // benchNginx starts nginx and returns its URL.
 func benchNginx(b *testing.B, dir string) string {
-	program := benchProgram(b, "nginx")
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
+	base, ok := nginxtest.Start(b, dir, "access_log off; sendfile on;")
+	if !ok {
+		b.SkipNow()
 	}
-	at := ln.Addr().String()
-	ln.Close()
-	home := b.TempDir()
-	conf := filepath.Join(home, "nginx.conf")
-	text := fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log %[1]s/error.log;
-events {}
-http {
-  access_log off; sendfile on; default_type application/octet-stream;
-  client_body_temp_path %[1]s/a; proxy_temp_path %[1]s/b; fastcgi_temp_path %[1]s/c; uwsgi_temp_path %[1]s/d; scgi_temp_path %[1]s/e;
-  server { listen %[2]s; root %[3]s; }
-}
-`, home, at, dir)
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
-		b.Fatal(err)
-	}
-	benchStart(b, program, "-p", home, "-e", filepath.Join(home, "error.log"), "-c", conf)
-	benchAwait(b, "nginx", func() error {
-		resp, err := http.Head("http://" + at + "/f")
-		if err == nil {
-			resp.Body.Close()
-		}
-		return err
-	})
-	return "http://" + at
+	return base
 }
 
 // benchHPA starts tftpd-hpa and returns its address.
