@@ -338,7 +338,10 @@ func (m *Machine) stored(e Stored) {
 	if s := m.of(e.Link); s != nil {
 		s.member.Served()
 	}
-	if e.Link == 0 || m.failures() >= m.cfg.Transfer.FailedPeers {
+	if e.Link == 0 {
+		return
+	}
+	if m.failures() >= m.cfg.Transfer.FailedPeers && m.budget.Active() {
 		return // in the other tree nobody serves still
 	}
 	m.starving = false

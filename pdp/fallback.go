@@ -2,6 +2,7 @@ package pdp
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/peerload/peerload/pdp/election"
@@ -42,7 +43,7 @@ func (m *Machine) settleFallback() {
 	m.settleProbe()
 	t := m.cfg.Transfer
 	if m.gate && !m.open && !m.budget.Waiting() && !m.origin.Failing() && !m.suspect &&
-		(m.failures() >= t.FailedPeers || m.starved()) {
+		(m.failures() >= t.FailedPeers && !m.served() || m.starved()) {
 		m.budget.Entitle(m.now)
 		m.gained, m.starving = m.now, true
 	}
@@ -65,6 +66,17 @@ func (m *Machine) settleFallback() {
 // starved reports whether bytes that are to be had have not come for long.
 func (m *Machine) starved() bool {
 	return m.now-m.gained > m.cfg.Transfer.Fallback && m.hungry()
+}
+
+// served reports whether a parent in one of the trees has sent something
+// lately: then the other tree can be waited for.
+func (m *Machine) served() bool {
+	if m.now-m.gained > m.cfg.Transfer.Stall {
+		return false
+	}
+	return slices.ContainsFunc(m.sides(), func(s *side) bool {
+		return s.member.State() == tree.Attached && s.member.Failures() == 0
+	})
 }
 
 // settleProbe sees for itself whether the origin answers, once peers have told
