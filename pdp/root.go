@@ -376,7 +376,7 @@ func (m *Machine) originOpened(e OriginOpened) {
 		m.adopt(e.Epoch)
 	}
 	m.setSize(e.Size)
-	m.sizeSure = m.geo.Known() && e.Size == m.geo.Size
+	m.sizeSure = m.sizeSure || m.geo.Known() && e.Size == m.geo.Size
 	why := wire.ReasonRootOfFile
 	if m.placer == nil {
 		why = wire.ReasonPeersFailed
@@ -399,7 +399,7 @@ func (m *Machine) originEnded(e OriginEnded) {
 	}
 	m.open, m.opened = false, false
 	m.setSize(e.Size)
-	m.sizeSure = e.Size == m.geo.Size
+	m.sizeSure = m.sizeSure || e.Size == m.geo.Size
 	m.origin.Progress(m.now)
 	if m.held < m.geo.Chunks() {
 		// The body ended before the file did.

@@ -249,3 +249,17 @@ func TestWrongTwice(t *testing.T) {
 		t.Error("a wrong file is asked for a third time")
 	}
 }
+
+// TestSignedSizeIsNotDoubted: what is signed stays certain when the origin
+// tells no size, and an origin that ends early has failed.
+func TestSignedSizeIsNotDoubted(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	now := untilRoot(t, m)
+	m.Step(now, OriginOpened{Size: load.UnknownSize}, nil)
+	m.Step(now, Stored{Index: 0}, nil)
+	out := m.Step(now, OriginEnded{Reason: wire.ReasonOriginTruncated}, nil)
+	if !m.origin.Failing() || m.held != 1 || open(out) >= 0 {
+		t.Errorf("failing %v, holds %d, asks again at once %v", m.origin.Failing(), m.held, open(out) >= 0)
+	}
+}

@@ -68,7 +68,7 @@ func TestAgentsGuide(t *testing.T) {
 		if args[0] == "config" { // which reads /etc/peerload
 			args = append(args, "--config", o.path("etc"))
 		}
-		if args[0] == "status" || args[0] == "screen" || args[0] == "explain" { // which have no environment
+		if args[0] == "status" || args[0] == "screen" || args[0] == "explain" { // whose state is the test's
 			args = append(args, "--state", o.path("state"))
 		}
 		cmd := exec.CommandContext(t.Context(), d.bin, args...)
