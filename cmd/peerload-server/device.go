@@ -13,6 +13,7 @@ import (
 	"github.com/peerload/peerload/control"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/terminal"
 	"github.com/peerload/peerload/web"
 )
 
@@ -79,7 +80,7 @@ func deviceShow(r *reach) *cobra.Command {
 				}{row, d}, "")
 			}
 			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%s  %s  version %d\n", row.Name, printable(row.Description), row.Version)
+			fmt.Fprintf(out, "%s  %s  version %d\n", row.Name, terminal.Printable(row.Description), row.Version)
 			unknown := ""
 			if !d.Known {
 				unknown = ", in no table"
@@ -89,13 +90,13 @@ func deviceShow(r *reach) *cobra.Command {
 			if s := row.State; s != nil && s.Reported.IsZero() {
 				fmt.Fprintf(out, "state    has not reported; last seen %s from %s\n", when(s.LastSeen), s.From)
 			} else if s != nil {
-				fmt.Fprintf(out, "state    %s since %s, last seen %s from %s\n", printable(s.Last.State), when(s.Since), when(s.LastSeen), s.From)
+				fmt.Fprintf(out, "state    %s since %s, last seen %s from %s\n", terminal.Printable(s.Last.State), when(s.Since), when(s.LastSeen), s.From)
 				fmt.Fprintf(out, "runs     %s, holds %s, wants %s\n", orNone(s.Last.Active), orNone(s.Last.Inactive), orNone(s.Last.Wanted))
 				fmt.Fprintf(out, "peers    role %s, root %s, parent %s, children %s\n", orNone(s.Last.Role), orNone(s.Last.Root), orNone(s.Last.Parent),
 					orNone(strings.Join(s.Last.Children, ", ")))
 				fmt.Fprintf(out, "bytes    %d from the server, %d from peers, %d to peers\n", s.Traffic.FromOrigin, s.Traffic.FromPeers, s.Traffic.ToPeers)
 				for _, f := range s.Failures {
-					fmt.Fprintf(out, "failure  %s %s %s\n", when(f.At), printable(f.Reason), printable(f.Message))
+					fmt.Fprintf(out, "failure  %s %s %s\n", when(f.At), terminal.Printable(f.Reason), terminal.Printable(f.Message))
 				}
 			}
 			if err := effective(r, cmd, d.Settings); err != nil || row.State == nil || len(row.State.Files) == 0 {
@@ -169,7 +170,7 @@ func warnModel(cmd *cobra.Command, c *client, model string) error {
 		return err
 	}
 	if !m.Known {
-		fmt.Fprintf(cmd.ErrOrStderr(), "note: no table has the model %s; \"peerload-server model list\" shows those it has, \"model add\" adds one\n", printable(model))
+		fmt.Fprintf(cmd.ErrOrStderr(), "note: no table has the model %s; \"peerload-server model list\" shows those it has, \"model add\" adds one\n", terminal.Printable(model))
 	}
 	return nil
 }
@@ -205,7 +206,7 @@ func remover(r *reach, use, short, method, path, tail, event string) *cobra.Comm
 		if err := c.call(cmd.Context(), method, path+part(args[0])+tail, nil, nil); err != nil {
 			return err
 		}
-		return r.show(cmd, event, args[0], "%s: done\n", printable(args[0]))
+		return r.show(cmd, event, args[0], "%s: done\n", terminal.Printable(args[0]))
 	})}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peerload/peerload/control"
 	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/terminal"
 	"github.com/peerload/peerload/web"
 )
 
@@ -45,7 +46,7 @@ func levelSettings(r *reach, cmd *cobra.Command, c *client, path string) error {
 		if s.Value != nil {
 			value = *s.Value
 		}
-		if japanese() {
+		if terminal.Japanese(os.Getenv) {
 			return []string{s.Name, value, s.LabelJA + ": " + s.HelpJA}
 		}
 		return []string{s.Name, value, s.Label + ": " + s.Help}
@@ -59,7 +60,7 @@ func profileShow(r *reach) *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodGet, "/profiles"+part(args[0]), nil, &p); err != nil {
 				return err
 			}
-			if err := r.show(cmd, "profile", p, "%s  %s  load %q  version %d\n", p.Name, printable(p.Description), p.Load.Load, p.Version); err != nil {
+			if err := r.show(cmd, "profile", p, "%s  %s  load %q  version %d\n", p.Name, terminal.Printable(p.Description), p.Load.Load, p.Version); err != nil {
 				return err
 			}
 			return levelSettings(r, cmd, c, "/profiles"+part(args[0]))

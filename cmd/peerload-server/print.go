@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/peerload/peerload/control"
 	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/terminal"
 )
 
 // object is what --json prints for one thing: the thing as the API has it.
@@ -49,7 +49,7 @@ func list[T any](r *reach, cmd *cobra.Command, event string, items []T, header s
 	for _, it := range items {
 		cells := row(it)
 		for i, c := range cells {
-			if cells[i] = printable(c); c == "" {
+			if cells[i] = terminal.Printable(c); c == "" {
 				cells[i] = "-"
 			}
 		}
@@ -58,34 +58,12 @@ func list[T any](r *reach, cmd *cobra.Command, event string, items []T, header s
 	return w.Flush()
 }
 
-// japanese reports whether the locale asks for Japanese (POSIX: the first of the
-// three that is set counts). What settings are for is then told so, as the API
-// and the pages tell it; names and words that commands take stay as they are.
-func japanese() bool {
-	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
-		if v := os.Getenv(name); v != "" {
-			return strings.HasPrefix(v, "ja")
-		}
-	}
-	return false
-}
-
-// printable keeps what others have written from moving the cursor.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
-}
-
 // orNone is a text of others, or a hyphen for none.
 func orNone(s string) string {
 	if s == "" {
 		return "-"
 	}
-	return printable(s)
+	return terminal.Printable(s)
 }
 
 func count(n int64) string { return strconv.FormatInt(n, 10) }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/peerload/peerload/control"
 	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/terminal"
 	"github.com/peerload/peerload/web"
 )
 
@@ -47,7 +48,7 @@ func reportOverview(r *reach) *cobra.Command {
 				n    map[string]int
 			}{{"state", o.ByState}, {"model", o.ByModel}, {"runs", o.ByActive}, {"role", o.ByRole}} {
 				for _, k := range slices.Sorted(maps.Keys(part.n)) {
-					fmt.Fprintf(out, "%-6s %6d  %s\n", part.what, part.n[k], printable(k))
+					fmt.Fprintf(out, "%-6s %6d  %s\n", part.what, part.n[k], terminal.Printable(k))
 				}
 			}
 			_, err := fmt.Fprintf(out, "bytes: %d from the server, %d from peers, %d held before, %d sent to peers\n", o.Traffic.FromOrigin,
