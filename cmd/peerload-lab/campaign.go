@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"time"
@@ -29,7 +32,9 @@ type campaignResult struct {
 	Failed     *uint64  `json:"failed_seed,omitempty"`
 	Site       string   `json:"site,omitempty"`
 	Violations []string `json:"violations,omitempty"`
-	played     int
+	// Digest, if it was asked for and all sites were played: see digestOf.
+	Digest string `json:"digest,omitempty"`
+	traces [][sha256.Size]byte
 }
 
 // campaign plays random sites until one is wrong.
@@ -41,21 +46,29 @@ func (f *simFlags) campaign(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("--trace with --runs %d: it writes one site only; give --runs 1 and --seed", f.runs)
 	}
 	type run struct {
-		seed uint64
-		bad  []string
+		seed   uint64
+		bad    []string
+		digest [sha256.Size]byte
 	}
 	bar := newProgress(out, f.runs, "sites", !f.json)
 	r := campaignResult{Event: "campaign", Seed: f.seed}
+	if f.digest {
+		r.traces = make([][sha256.Size]byte, f.runs)
+	}
 	err := shard(ctx, f.runs, func(i int) (run, error) {
-		seed := f.seed + uint64(i)
-		var trace io.Writer
-		if f.trace {
-			trace = os.Stderr
+		x := run{seed: f.seed + uint64(i)}
+		traces, digest := f.traces()
+		x.bad = sim.NewRandomSite(x.seed, traces).Play()
+		if digest != nil {
+			digest.Sum(x.digest[:0])
 		}
-		return run{seed, sim.NewRandomSite(seed, trace).Play()}, nil
-	}, func(_ int, x run) bool {
+		return x, nil
+	}, func(i int, x run) bool {
 		bar.step()
 		r.Runs++
+		if f.digest {
+			r.traces[i] = x.digest
+		}
 		if len(x.bad) > 0 && (r.Failed == nil || x.seed < *r.Failed) {
 			r.Failed, r.Violations = &x.seed, x.bad
 		}
@@ -66,10 +79,40 @@ func (f *simFlags) campaign(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	r.WallS = time.Since(bar.began).Seconds()
+	if f.digest && r.Failed == nil {
+		r.Digest = digestOf(r.traces)
+	}
 	if err := f.report(out, &r); err != nil || r.Failed == nil {
 		return err
 	}
 	return &statusError{status: exitIncomplete}
+}
+
+// traces returns where a site's trace goes, nil for nowhere, and what takes its
+// digest, nil if nobody asked.
+func (f *simFlags) traces() (io.Writer, hash.Hash) {
+	var all []io.Writer
+	if f.trace {
+		all = append(all, os.Stderr)
+	}
+	if !f.digest {
+		if len(all) == 0 {
+			return nil, nil
+		}
+		return all[0], nil
+	}
+	h := sha256.New()
+	return io.MultiWriter(append(all, h)...), h
+}
+
+// digestOf is the SHA-256 over the SHA-256 of each trace, in the order of the
+// seeds: sites end in any order, and their traces are too large to keep.
+func digestOf(traces [][sha256.Size]byte) string {
+	h := sha256.New()
+	for _, t := range traces {
+		h.Write(t[:])
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 func (f *simFlags) report(out io.Writer, r *campaignResult) error {
@@ -87,6 +130,9 @@ func (f *simFlags) report(out io.Writer, r *campaignResult) error {
 	case r.Failed == nil:
 		fmt.Fprintf(out, "%s, seeds %d to %d: all invariants hold; %.1f s\n",
 			count(f.runs, "random site"), f.seed, f.seed+uint64(f.runs)-1, r.WallS)
+		if r.Digest != "" {
+			fmt.Fprintf(out, "digest of the traces: %s\n", r.Digest)
+		}
 		return nil
 	}
 	fmt.Fprintf(out, "seed %d: %s\n", *r.Failed, r.Site)

@@ -31,6 +31,7 @@ type simFlags struct {
 	noTable bool
 	loss    lab.Fraction
 	runs    int
+	digest  bool
 	json    bool
 	trace   bool
 }
@@ -74,6 +75,8 @@ WAN, and as many as there are processors are played at once.
 
 With --runs random sites with random faults are played, one for each seed; a
 failure prints its seed and a shortened trace. --runs 1 --seed S replays one.
+--digest adds one SHA-256 over the traces of all these sites: equal digests of two
+versions mean that every device did the same at the same time.
 
 The exit status is 1 if an invariant was broken or a device did not end.
 
@@ -81,11 +84,14 @@ Faults are NAME or NAME@PERCENT of the bytes:
   ` + strings.Join(sim.FaultNames(), ", "),
 		Example: `  peerload-lab sim --devices 100000 --subnets 100
   peerload-lab sim --devices 100 --fault poweroff-root@50 --seed 7 --trace
-  peerload-lab sim --runs 10000`,
+  peerload-lab sim --runs 10000 --digest`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("runs") {
 				return f.campaign(cmd.Context(), cmd.OutOrStdout())
+			}
+			if f.digest {
+				return errors.New("--digest is of the random sites of --runs: give --runs too; without, the result has a hash")
 			}
 			return f.play(cmd.Context(), cmd.OutOrStdout())
 		},
@@ -98,6 +104,7 @@ Faults are NAME or NAME@PERCENT of the bytes:
 	fl.BoolVar(&f.noTable, "no-table", false, "nobody knows more of the file than its digest: no signed chunk table, no size")
 	fl.Var(&f.loss, "loss", "datagrams that the LAN loses")
 	fl.IntVar(&f.runs, "runs", 0, "play so many random sites instead")
+	fl.BoolVar(&f.digest, "digest", false, "with --runs: one SHA-256 over the traces of all sites")
 	fl.BoolVar(&f.json, "json", false, "one JSON object")
 	fl.BoolVar(&f.trace, "trace", false, "write every event of the first subnet, or of the one site of --runs 1, on stderr")
 	for _, own := range []string{"devices", "wan", "lan", "size", "rtt", "spread", "subnets", "fault", "no-table", "loss"} {

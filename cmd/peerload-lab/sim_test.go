@@ -44,6 +44,33 @@ func TestSimCampaign(t *testing.T) {
 	}
 }
 
+// TestSimDigest: the digest does not hang on the order in which sites end, and
+// another site gives another one.
+func TestSimDigest(t *testing.T) {
+	digest := func(seed uint64, runs int) string {
+		var out bytes.Buffer
+		f := simFlags{seed: seed, runs: runs, digest: true, json: true}
+		if err := f.campaign(t.Context(), &out); err != nil {
+			t.Fatalf("%v\n%s", err, out.Bytes())
+		}
+		var r campaignResult
+		if err := json.Unmarshal(out.Bytes(), &r); err != nil || len(r.Digest) != 64 {
+			t.Fatalf("%v\n%s", err, out.Bytes())
+		}
+		return r.Digest
+	}
+	first := digest(1, 12)
+	if again := digest(1, 12); again != first {
+		t.Errorf("the same sites gave %s and %s", first, again)
+	}
+	if other := digest(2, 12); other == first {
+		t.Error("other sites gave the same digest")
+	}
+	if fewer := digest(1, 11); fewer == first {
+		t.Error("fewer sites gave the same digest")
+	}
+}
+
 func TestShard(t *testing.T) {
 	sum := 0
 	if err := shard(t.Context(), 100, func(i int) (int, error) { return i, nil }, func(_, v int) bool { sum += v; return true }); err != nil || sum != 4950 {
@@ -68,7 +95,7 @@ func TestShard(t *testing.T) {
 func TestSimRefuses(t *testing.T) {
 	for _, args := range [][]string{
 		{"--runs", "0"}, {"--runs", "-3"}, {"--runs", "x"}, {"--runs", "5", "--devices", "3"}, {"--runs", "5", "--fault", "slow"},
-		{"--runs", "5", "--trace"}, {"--devices", "0"}, {"--devices", "3", "--subnets", "4"}, {"--subnets", "0"}, {"--fault", "rain"},
+		{"--runs", "5", "--trace"}, {"--digest"}, {"--devices", "0"}, {"--devices", "3", "--subnets", "4"}, {"--subnets", "0"}, {"--fault", "rain"},
 		{"--fault", "slow@200"}, {"--wan", "0"}, {"--wan", "fast"}, {"--rtt", "-1s"}, {"--loss", "90%"}, {"--size", "-1"}, {"extra"},
 	} {
 		c := simCommand()
