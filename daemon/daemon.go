@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/origin"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/provision"
@@ -27,11 +27,11 @@ type Daemon struct {
 	exitOf  func(error) int
 	started time.Time
 
-	state     *agent.State
+	state     *engine.State
 	id        uint64
 	mac       string
 	boot      string
-	rec       *agent.Recorder
+	rec       *engine.Recorder
 	slots     *slot.Slots
 	lock      io.Closer
 	installer Installer
@@ -134,7 +134,7 @@ func New(cfg Config, s Setup) (d *Daemon, err error) {
 	if d.boot, err = bootID(cfg.BootID); err != nil {
 		return d, err
 	}
-	if d.state, err = agent.OpenState(cfg.State); err != nil {
+	if d.state, err = engine.OpenState(cfg.State); err != nil {
 		return d, err
 	}
 	return d, d.open()

@@ -2,7 +2,7 @@
 // provisioned, fetches the load that it is told to run through the peers, puts
 // it in the inactive slot, tries it, confirms it or goes back, keeps serving
 // what it holds, and tells all that to whoever asks. It is the path as a
-// daemon; package agent runs the path once.
+// daemon; package engine runs the path once.
 //
 // What lives here: when to ask, what to do with the answer, what must survive a
 // restart, and the ways to look at it: socket, page, metrics, syslog. What must

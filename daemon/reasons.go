@@ -1,7 +1,7 @@
 package daemon
 
 import (
-	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -61,7 +61,7 @@ var reasons = map[string][2]string{
 	wire.ReasonRootPlaced.String():  {"the root chose the parent", "ルートが親を指定"},
 	wire.ReasonDuplicateID.String(): {"another device has the same id", "ID の重複"},
 
-	agent.ReasonMetadataRefused: {"the peers' copy of the metadata is refused", "ピアのメタデータを拒否"},
+	engine.ReasonMetadataRefused: {"the peers' copy of the metadata is refused", "ピアのメタデータを拒否"},
 
 	reasonNoLoad:       {"the publisher has no such load", "該当するロードがない"},
 	reasonTrust:        {"the signatures are not good", "署名を検証できない"},

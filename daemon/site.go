@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/origin"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/peernet"
@@ -39,7 +39,7 @@ type siteKey struct {
 // share, with the files that it serves there.
 type site struct {
 	key  siteKey
-	dev  *agent.Device
+	dev  *engine.Device
 	net  peernet.Net
 	mux  *origin.Mux
 	end  context.CancelFunc
@@ -55,7 +55,7 @@ type site struct {
 
 // served is a file, or a whole load, that can be let go.
 type served struct {
-	files []*agent.File
+	files []*engine.File
 	close func()
 }
 
@@ -87,7 +87,7 @@ type siteConfig struct {
 // stays alone, and says so: it must be able to ask servers before the network
 // is whole.
 func openSite(key siteKey, c siteConfig) (s *site, warnings []string, err error) {
-	s = &site{key: key, net: agent.Alone{}, files: map[string][]served{}, gone: make(chan struct{})}
+	s = &site{key: key, net: engine.Alone{}, files: map[string][]served{}, gone: make(chan struct{})}
 	proto := pdp.Alone()
 	if key.sharing {
 		sock, err := peernet.Listen(peernet.Config{Address: key.address, Interface: key.iface, Port: key.port})
@@ -104,9 +104,9 @@ func openSite(key siteKey, c siteConfig) (s *site, warnings []string, err error)
 		s.net.Close()
 		return nil, nil, err
 	}
-	cfg := agent.Config{ID: c.id, Net: s.net, Origin: s.mux, Protocol: proto, Report: c.report, SendRate: key.lan}
+	cfg := engine.Config{ID: c.id, Net: s.net, Origin: s.mux, Protocol: proto, Report: c.report, SendRate: key.lan}
 	cfg.Slot.NoSync = c.noSync
-	if s.dev, err = agent.NewDevice(cfg); err != nil {
+	if s.dev, err = engine.NewDevice(cfg); err != nil {
 		s.net.Close()
 		return nil, nil, err
 	}
@@ -168,7 +168,7 @@ func (s *site) dirs() []string {
 }
 
 // keep goes on serving what was fetched into a directory.
-func (s *site) keep(dir string, files []*agent.File, close func()) {
+func (s *site) keep(dir string, files []*engine.File, close func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.files[dir] = append(s.files[dir], served{files, close})
@@ -180,7 +180,7 @@ const lingerMost = 30 * time.Second
 // linger waits until nobody takes the files of a directory from this device.
 func (s *site) linger(ctx context.Context, dir string) {
 	s.mu.Lock()
-	var files []*agent.File
+	var files []*engine.File
 	for _, k := range s.files[dir] {
 		files = append(files, k.files...)
 	}
@@ -214,14 +214,14 @@ func (s *site) hold(dir string, i slot.Info) error {
 	}
 	var errs []error
 	for _, c := range i.Components {
-		f, err := s.dev.Hold(agent.Spec{Name: c.Name, Model: s.key.model, Group: s.key.group,
+		f, err := s.dev.Hold(engine.Spec{Name: c.Name, Model: s.key.model, Group: s.key.group,
 			Target: filepath.Join(dir, c.Name), Size: c.Size, Digest: c.Digest})
 		switch {
-		case errors.Is(err, agent.ErrTwice):
+		case errors.Is(err, engine.ErrTwice):
 		case err != nil:
 			errs = append(errs, err)
 		default:
-			s.keep(dir, []*agent.File{f}, func() { _ = f.Close() })
+			s.keep(dir, []*engine.File{f}, func() { _ = f.Close() })
 		}
 	}
 	return errors.Join(errs...)

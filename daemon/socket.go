@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/origin"
 	"github.com/peerload/peerload/policy"
@@ -201,7 +201,7 @@ func (t *talk) get(ctx context.Context, r *GetRequest) {
 	g, err := fetch(ctx, s, r)
 	defer t.daemon.letGo(g)
 	switch {
-	case errors.Is(err, agent.ErrTwice):
+	case errors.Is(err, engine.ErrTwice):
 		t.say(Reply{Declined: err.Error(), End: true})
 	case err != nil && ctx.Err() == nil && s.left():
 		t.say(Reply{Declined: "the settings of this device changed meanwhile", End: true})
@@ -229,7 +229,7 @@ func (r *GetRequest) about(e report.Event) bool {
 }
 
 // linger serves what was fetched for those that wait for it.
-func (t *talk) linger(ctx context.Context, s *site, files []*agent.File, d time.Duration) {
+func (t *talk) linger(ctx context.Context, s *site, files []*engine.File, d time.Duration) {
 	if d < 0 {
 		s.dev.Linger(ctx, files, time.Minute)
 		return
@@ -244,7 +244,7 @@ func (t *talk) linger(ctx context.Context, s *site, files []*agent.File, d time.
 
 // got is what was fetched for another program.
 type got struct {
-	files  []*agent.File
+	files  []*engine.File
 	finals func() []*report.Final
 	close  func()
 }
@@ -289,7 +289,7 @@ func (t *talk) getFiles(ctx context.Context, s *site, r *GetRequest) (g got, err
 		if err != nil {
 			return g, err
 		}
-		f, err := s.dev.Fetch(agent.Spec{Name: path.Base(sources[0].Path), Model: r.Model, Group: groupOf(r.Model), Sources: sources,
+		f, err := s.dev.Fetch(engine.Spec{Name: path.Base(sources[0].Path), Model: r.Model, Group: groupOf(r.Model), Sources: sources,
 			Target: r.Targets[i], Size: load.UnknownSize, Digest: digest, Key: sources[0].Redacted()})
 		if err != nil {
 			return g, err
@@ -325,8 +325,8 @@ func (t *talk) getLoad(ctx context.Context, s *site, r *GetRequest) (got, error)
 	if err != nil {
 		return got{}, err
 	}
-	run, err := agent.FirstOf(ctx, urls, func(u *url.URL) (*agent.LoadRun, error) {
-		run, err := fetch(ctx, agent.LoadSpec{URL: u, Trust: r.Trust, Model: r.Model, Group: groupOf(r.Model), Dir: r.Targets[0],
+	run, err := engine.FirstOf(ctx, urls, func(u *url.URL) (*engine.LoadRun, error) {
+		run, err := fetch(ctx, engine.LoadSpec{URL: u, Trust: r.Trust, Model: r.Model, Group: groupOf(r.Model), Dir: r.Targets[0],
 			Slots: r.Slots, Scratch: scratch})
 		if err != nil {
 			run.Close()

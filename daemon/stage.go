@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/policy"
@@ -43,7 +43,7 @@ func (d *Daemon) stage(ctx context.Context, name string) (version string, err er
 		return d.try(ctx, name+load.ManifestSuffix, func(u *url.URL) (string, error) { return d.stageSigned(ctx, s, dir, u) })
 	}
 	if d.setting(policy.Unsigned) != policy.On {
-		return "", &agent.TrustError{Err: fmt.Errorf("%w: put the publisher's %s into %s, or allow unsigned loads", trust.ErrNoRoot, trust.PinName, c.Trust)}
+		return "", &engine.TrustError{Err: fmt.Errorf("%w: put the publisher's %s into %s, or allow unsigned loads", trust.ErrNoRoot, trust.PinName, c.Trust)}
 	}
 	return d.try(ctx, name+".loads", func(u *url.URL) (string, error) { return d.stageClassic(ctx, s, dir, u, name) })
 }
@@ -54,18 +54,18 @@ func (d *Daemon) try(ctx context.Context, file string, fetch func(*url.URL) (str
 	if err != nil {
 		return "", err
 	}
-	return agent.FirstOf(ctx, urls, fetch)
+	return engine.FirstOf(ctx, urls, fetch)
 }
 
 // loadSpec says what all loads have in common.
-func (d *Daemon) loadSpec(u *url.URL, s *site) agent.LoadSpec {
+func (d *Daemon) loadSpec(u *url.URL, s *site) engine.LoadSpec {
 	c := d.config()
-	return agent.LoadSpec{URL: u, Trust: c.Trust, Model: c.Model, Group: s.key.group,
+	return engine.LoadSpec{URL: u, Trust: c.Trust, Model: c.Model, Group: s.key.group,
 		Scratch: filepath.Join(c.State, scratchName)}
 }
 
 func (d *Daemon) stageSigned(ctx context.Context, s *site, dir string, u *url.URL) (string, error) {
-	d.rec.Forget(func(f *agent.FileStatus) bool { return f.Done || f.Failed })
+	d.rec.Forget(func(f *engine.FileStatus) bool { return f.Done || f.Failed })
 	run, err := s.dev.StageLoad(ctx, d.loadSpec(u, s), d.slots, func(m *load.Manifest) error { return d.affords(m.Size()) })
 	d.finished(ctx, run, err)
 	if err != nil {
@@ -107,7 +107,7 @@ func (d *Daemon) stageClassic(ctx context.Context, s *site, dir string, u *url.U
 	if err := d.onlyClassic(name); err != nil {
 		return "", err
 	}
-	d.rec.Forget(func(f *agent.FileStatus) bool { return f.Done || f.Failed })
+	d.rec.Forget(func(f *engine.FileStatus) bool { return f.Done || f.Failed })
 	run, err := s.dev.FetchClassic(ctx, spec)
 	if err == nil {
 		err = d.adopt(run, spec.Dir, dir, name)
@@ -140,7 +140,7 @@ func (d *Daemon) onlyClassic(name string) error {
 }
 
 // adopt takes a classic load into the slot.
-func (d *Daemon) adopt(run *agent.LoadRun, from, dir, name string) error {
+func (d *Daemon) adopt(run *engine.LoadRun, from, dir, name string) error {
 	l := slot.Load{Name: name, Version: unsignedVersion}
 	size := int64(0)
 	for _, f := range run.Files {
@@ -156,7 +156,7 @@ func (d *Daemon) adopt(run *agent.LoadRun, from, dir, name string) error {
 		return err
 	}
 	if a, ok := d.slots.Active(); ok && a.Name == l.Name && slices.Equal(a.Components, l.Components) {
-		return agent.ErrActive
+		return engine.ErrActive
 	}
 	lacking, err := d.slots.Begin(l)
 	if err != nil {
@@ -177,7 +177,7 @@ func (d *Daemon) adopt(run *agent.LoadRun, from, dir, name string) error {
 
 // finished reports how the fetching of a load ended, unless it was only
 // interrupted.
-func (d *Daemon) finished(ctx context.Context, run *agent.LoadRun, err error) {
+func (d *Daemon) finished(ctx context.Context, run *engine.LoadRun, err error) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -202,8 +202,8 @@ func (d *Daemon) finished(ctx context.Context, run *agent.LoadRun, err error) {
 
 // reasonOf is the stable code of why a load was not fetched.
 func reasonOf(err error) string {
-	var e *agent.Error
-	var t *agent.TrustError
+	var e *engine.Error
+	var t *engine.TrustError
 	switch {
 	case errors.As(err, &e):
 		return e.Reason.String()
@@ -211,7 +211,7 @@ func reasonOf(err error) string {
 		return reasonNoLoad
 	case errors.As(err, &t):
 		return reasonTrust
-	case errors.Is(err, agent.ErrModel):
+	case errors.Is(err, engine.ErrModel):
 		return reasonModel
 	case errors.Is(err, ErrBudget):
 		return reasonBudget

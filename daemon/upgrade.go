@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/slot"
 )
@@ -218,10 +218,10 @@ func (d *Daemon) download(ctx context.Context, r record) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, agent.ErrActive):
+	case errors.Is(err, engine.ErrActive):
 		return d.next(phaseIdle, report.StateIdle)
 	case err != nil:
-		return d.giveUp(r, reasonOf(err), err, errors.Is(err, agent.ErrModel))
+		return d.giveUp(r, reasonOf(err), err, errors.Is(err, engine.ErrModel))
 	}
 	return d.change(func(r *record) {
 		r.Phase, r.Version, r.State, r.Since = phaseInstall, version, report.StateInstalling, stamp()

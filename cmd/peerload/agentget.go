@@ -6,8 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/peerload/peerload/agent"
 	"github.com/peerload/peerload/daemon"
+	"github.com/peerload/peerload/internal/device/engine"
 )
 
 // agentError is what the agent of this device said went wrong.
@@ -22,7 +22,7 @@ func (e *agentError) Error() string { return e.text }
 // directory: two programs on one device would compete for its ports and its
 // place. It reports false if the fetching is left to this process: no agent
 // runs, it declines, or the command line asks for another way to the network.
-func (f *getFlags) viaAgent(ctx context.Context, r *request, state *agent.State) (done bool, err error) {
+func (f *getFlags) viaAgent(ctx context.Context, r *request, state *engine.State) (done bool, err error) {
 	if _, err := os.Stat(filepath.Join(state.Dir(), daemon.SocketName)); err != nil || !f.usual() {
 		return false, nil
 	}

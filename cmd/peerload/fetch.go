@@ -6,7 +6,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
@@ -25,9 +25,9 @@ func (e trustFailure) Unwrap() error        { return e.error }
 type getter struct {
 	f     *getFlags
 	r     *request
-	dev   *agent.Device
+	dev   *engine.Device
 	out   *output
-	state *agent.State
+	state *engine.State
 }
 
 func (g *getter) fetch(ctx context.Context) error {
@@ -39,7 +39,7 @@ func (g *getter) fetch(ctx context.Context) error {
 
 // fetchFiles fetches one file after the other, with their elections together.
 func (g *getter) fetchFiles(ctx context.Context) error {
-	var files []*agent.File
+	var files []*engine.File
 	defer func() {
 		for _, f := range files {
 			_ = f.Close()
@@ -51,7 +51,7 @@ func (g *getter) fetchFiles(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		f, err := g.dev.Fetch(agent.Spec{
+		f, err := g.dev.Fetch(engine.Spec{
 			Name: nameOf(u), Model: g.f.model, Group: g.group(), Sources: sources, Target: target,
 			Size: load.UnknownSize, Digest: g.r.digest, Key: u.Redacted(),
 		})
@@ -83,8 +83,8 @@ func (g *getter) fetchLoad(ctx context.Context) error {
 	if g.f.trust == "" {
 		fetch = g.dev.FetchClassic
 	}
-	run, err := agent.FirstOf(ctx, sources, func(u *url.URL) (*agent.LoadRun, error) {
-		run, err := fetch(ctx, agent.LoadSpec{
+	run, err := engine.FirstOf(ctx, sources, func(u *url.URL) (*engine.LoadRun, error) {
+		run, err := fetch(ctx, engine.LoadSpec{
 			URL: u, Trust: g.f.trust, Model: g.f.model, Group: g.group(), Dir: g.r.output, Slots: g.f.slots, Scratch: g.state.Dir(),
 		})
 		if err != nil {
@@ -94,11 +94,11 @@ func (g *getter) fetchLoad(ctx context.Context) error {
 	})
 	defer run.Close()
 	if err != nil {
-		var t *agent.TrustError
+		var t *engine.TrustError
 		switch {
 		case errors.As(err, &t):
 			err = trustFailure{err}
-		case errors.Is(err, agent.ErrModel):
+		case errors.Is(err, engine.ErrModel):
 			err = usageError{err}
 		}
 		return g.failed(ctx, nameOf(sources[0]), err, run.Final())
@@ -115,7 +115,7 @@ const lingerMost = time.Minute
 
 // linger serves the peers: for the time that was asked for, so that a late
 // device finds somebody, else until nobody waits.
-func (g *getter) linger(ctx context.Context, files []*agent.File) {
+func (g *getter) linger(ctx context.Context, files []*engine.File) {
 	if !g.f.stay {
 		g.dev.Linger(ctx, files, lingerMost)
 		return

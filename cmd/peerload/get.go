@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/origin"
 	"github.com/peerload/peerload/pdp"
@@ -206,7 +206,7 @@ func (f *getFlags) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	state, err := agent.OpenState(dir)
+	state, err := engine.OpenState(dir)
 	if err != nil {
 		return err
 	}
@@ -247,7 +247,7 @@ func (f *getFlags) commandLine(args []string) string {
 
 // serve runs the device until stop is called, longer than ctx, so that it can
 // say goodbye. If it ends by itself, what waits for it is cancelled.
-func serve(ctx context.Context, d *agent.Device, cancel context.CancelCauseFunc) (stop func()) {
+func serve(ctx context.Context, d *engine.Device, cancel context.CancelCauseFunc) (stop func()) {
 	own, end := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {
@@ -263,7 +263,7 @@ func serve(ctx context.Context, d *agent.Device, cancel context.CancelCauseFunc)
 }
 
 // device opens the peer ports and the way to servers.
-func (f *getFlags) device(state *agent.State, out *output) (*agent.Device, error) {
+func (f *getFlags) device(state *engine.State, out *output) (*engine.Device, error) {
 	proto, err := pdp.Preset(f.profile)
 	if err != nil {
 		return nil, usageError{err}
@@ -291,14 +291,14 @@ func (f *getFlags) device(state *agent.State, out *output) (*agent.Device, error
 	if err != nil {
 		return nil, err
 	}
-	cfg := agent.Config{ID: id, Net: net, Origin: src, Protocol: proto, Report: out.event}
+	cfg := engine.Config{ID: id, Net: net, Origin: src, Protocol: proto, Report: out.event}
 	cfg.Slot.NoSync = f.noSync
-	return agent.NewDevice(cfg)
+	return engine.NewDevice(cfg)
 }
 
 func (f *getFlags) listen(out *output) (peernet.Net, error) {
 	if f.peers == "off" {
-		return agent.Alone{}, nil
+		return engine.Alone{}, nil
 	}
 	cfg := peernet.Config{Interface: f.iface, Port: f.port}
 	if f.address != "" {

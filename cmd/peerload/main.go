@@ -1,6 +1,6 @@
 // Command peerload is Peerload on a device: it fetches firmware through the
 // peers of the subnet and tells what it does. It is wiring only; the path
-// itself is in package agent.
+// itself is in package engine.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/slot"
 	"github.com/peerload/peerload/trust"
@@ -70,7 +70,7 @@ tree of connections passes the file on while it arrives.`,
 
 // exitCode tells a script what kind of error it was.
 func exitCode(err error, interrupted bool) int {
-	var job *agent.Error
+	var job *engine.Error
 	var usage usageError
 	var asked *agentError
 	switch {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/agent"
+	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/terminal"
@@ -25,7 +25,7 @@ func nameOf(u *url.URL) string { return path.Base(u.Path) }
 
 // reasonOf is the code of an error in a report.
 func reasonOf(err error) string {
-	var e *agent.Error
+	var e *engine.Error
 	if errors.As(err, &e) {
 		return e.Reason.String()
 	}
@@ -44,7 +44,7 @@ func reasonOf(err error) string {
 }
 
 // processes reads what this device's processes told.
-func processes(flag string) ([]agent.ProcessStatus, error) {
+func processes(flag string) ([]engine.ProcessStatus, error) {
 	dir, err := stateDir(flag)
 	if err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func processes(flag string) ([]agent.ProcessStatus, error) {
 	if _, err := os.Stat(filepath.Join(dir, "status")); errors.Is(err, fs.ErrNotExist) {
 		return nil, usagef("nothing has run with the state directory %s: name the right one with --state", dir)
 	}
-	s, err := agent.OpenState(dir)
+	s, err := engine.OpenState(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func statusCommand() *cobra.Command {
 
 // printProcess shows what a process does: a line on itself, then a table of its
 // files. Why a file failed stands below it.
-func printProcess(say speech, p agent.ProcessStatus) {
+func printProcess(say speech, p engine.ProcessStatus) {
 	state := say.of("ended", "終了")
 	if p.Running {
 		state = say.of("running", "実行中")
@@ -122,7 +122,7 @@ func printProcess(say speech, p agent.ProcessStatus) {
 }
 
 // progress is how far a file is, and whether nothing says that it is right.
-func progress(say speech, f *agent.FileStatus) string {
+func progress(say speech, f *engine.FileStatus) string {
 	switch {
 	case f.Failed:
 		return say.word("event " + report.KindFailed)
@@ -200,7 +200,7 @@ func explainCommand() *cobra.Command {
 }
 
 // explainFile answers the question of whoever stands before the device.
-func explainFile(say speech, f *agent.FileStatus) {
+func explainFile(say speech, f *engine.FileStatus) {
 	tell(os.Stdout, "%s", f.File)
 	tell(os.Stdout, "  %s", because(say, f))
 	var rows [][]string
@@ -216,7 +216,7 @@ func explainFile(say speech, f *agent.FileStatus) {
 }
 
 // because says in one sentence where the bytes come from and why.
-func because(say speech, f *agent.FileStatus) string {
+func because(say speech, f *engine.FileStatus) string {
 	last := ""
 	for _, d := range f.Decisions {
 		switch d.Event {
@@ -250,7 +250,7 @@ func because(say speech, f *agent.FileStatus) string {
 }
 
 // rootWhy is the reason of the last election that this device won.
-func rootWhy(f *agent.FileStatus) string {
+func rootWhy(f *engine.FileStatus) string {
 	for i := len(f.Decisions) - 1; i >= 0; i-- {
 		if d := f.Decisions[i]; d.Event == report.KindRole {
 			return d.Reason

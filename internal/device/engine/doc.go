@@ -1,4 +1,4 @@
-// Package agent is the loop that runs the path on a device: election,
+// Package engine is the loop that runs the path on a device: election,
 // transfer, verify, commit, report. It drives the pure machines of pdp with
 // the sockets of peernet, the files of slot and the downloads of origin.
 //
@@ -10,4 +10,4 @@
 // Read device.go (the loop), job.go (one file: actions carried out), then
 // link.go, download.go and disk.go (where the bytes move), and load.go (a
 // whole load: the files of one release, one after the other).
-package agent
+package engine

@@ -1,4 +1,4 @@
-package agent
+package engine
 
 import (
 	"context"
@@ -55,10 +55,10 @@ type Origin interface {
 // Validate says what is missing.
 func (c Config) Validate() error {
 	if c.ID == 0 || c.Net == nil || c.Origin == nil {
-		return errors.New("agent: a device needs an id, a net and an origin")
+		return errors.New("engine: a device needs an id, a net and an origin")
 	}
 	if c.SendRate < 0 {
-		return errors.New("agent: SendRate must not be negative")
+		return errors.New("engine: SendRate must not be negative")
 	}
 	if err := c.Slot.Validate(); err != nil {
 		return err
