@@ -81,7 +81,7 @@ var house = []room{
 	{dir: "slot", floor: 2, side: device, still: true, only: []string{"load"}, libraries: []string{"golang.org/x/sys"}},
 	{dir: "slot/slottest", floor: 2, side: device, still: true, only: []string{"load", "slot"}},
 	{dir: "internal/device/engine", floor: 2, side: device, libraries: []string{"golang.org/x/sys"}},
-	{dir: "daemon", floor: 2, side: device, libraries: []string{"golang.org/x/sys", "github.com/BurntSushi/toml"}},
+	{dir: "internal/device/agent", floor: 2, side: device, libraries: []string{"golang.org/x/sys", "github.com/BurntSushi/toml"}},
 
 	// Floor 2: the controller.
 	{dir: "publish", floor: 2, side: controller, only: []string{"load", "trust"}},

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/peerload/peerload/daemon"
+	"github.com/peerload/peerload/internal/device/agent"
 )
 
 const agentLong = `Agent looks after this device: it asks its server how it is provisioned, fetches the
@@ -36,8 +36,8 @@ how far it is. A step may come twice after a power cut.`
 type configFlags struct{ path string }
 
 func (c *configFlags) register(fl *pflag.FlagSet) {
-	fl.StringVar(&c.path, "config", "", "configuration file, or directory of *.toml (default "+daemon.DefaultConfigPath+")")
-	for _, o := range daemon.Options() {
+	fl.StringVar(&c.path, "config", "", "configuration file, or directory of *.toml (default "+agent.DefaultConfigPath+")")
+	for _, o := range agent.Options() {
 		switch {
 		case o.List:
 			fl.StringSlice(o.Name, nil, o.Help)
@@ -55,9 +55,9 @@ func (c *configFlags) register(fl *pflag.FlagSet) {
 }
 
 // load reads the configuration from everywhere.
-func (c *configFlags) load(fl *pflag.FlagSet) (daemon.Config, []daemon.Origin, error) {
+func (c *configFlags) load(fl *pflag.FlagSet) (agent.Config, []agent.Origin, error) {
 	given := map[string][]string{}
-	for _, o := range daemon.Options() {
+	for _, o := range agent.Options() {
 		f := fl.Lookup(o.Name)
 		switch {
 		case !f.Changed:
@@ -67,7 +67,7 @@ func (c *configFlags) load(fl *pflag.FlagSet) (daemon.Config, []daemon.Origin, e
 			given[o.Name] = []string{f.Value.String()}
 		}
 	}
-	cfg, origins, err := daemon.Load(daemon.Sources{Flags: given, Env: os.LookupEnv, Path: c.path})
+	cfg, origins, err := agent.Load(agent.Sources{Flags: given, Env: os.LookupEnv, Path: c.path})
 	if err != nil {
 		err = usageError{err}
 	}
@@ -91,7 +91,7 @@ func agentCommand() *cobra.Command {
 				fmt.Println("the configuration is good")
 				return nil
 			}
-			return runAgent(cmd.Context(), cfg, func() (daemon.Config, error) {
+			return runAgent(cmd.Context(), cfg, func() (agent.Config, error) {
 				cfg, _, err := c.load(cmd.Flags())
 				return cfg, err
 			})
@@ -102,9 +102,9 @@ func agentCommand() *cobra.Command {
 	return cmd
 }
 
-func runAgent(ctx context.Context, cfg daemon.Config, reload func() (daemon.Config, error)) error {
+func runAgent(ctx context.Context, cfg agent.Config, reload func() (agent.Config, error)) error {
 	log := newLog(cfg)
-	d, err := daemon.New(cfg, daemon.Setup{Log: log, Program: program(), ExitOf: func(err error) int { return exitCode(err, false) },
+	d, err := agent.New(cfg, agent.Setup{Log: log, Program: program(), ExitOf: func(err error) int { return exitCode(err, false) },
 		Notify: os.Getenv("NOTIFY_SOCKET"), Watchdog: watchdog()})
 	if err != nil {
 		return err
@@ -132,7 +132,7 @@ func runAgent(ctx context.Context, cfg daemon.Config, reload func() (daemon.Conf
 }
 
 // newLog is the log on standard error.
-func newLog(cfg daemon.Config) *slog.Logger {
+func newLog(cfg agent.Config) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(cfg.LogLevel)) // one of four words
 	opts := &slog.HandlerOptions{Level: level}

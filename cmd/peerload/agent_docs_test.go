@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/peerload/peerload/daemon"
+	"github.com/peerload/peerload/internal/device/agent"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/provision"
 )
@@ -39,7 +39,7 @@ func TestAgentGuide(t *testing.T) {
 	toml := blocks("toml")
 	name := filepath.Join(t.TempDir(), "agent.toml")
 	write(t, name, toml[0])
-	if _, _, err := daemon.Load(daemon.Sources{Path: name, Env: func(string) (string, bool) { return "", false }}); err != nil {
+	if _, _, err := agent.Load(agent.Sources{Path: name, Env: func(string) (string, bool) { return "", false }}); err != nil {
 		t.Error(err)
 	}
 	if f, err := provision.ParseTOML([]byte(toml[1])); err != nil || f.Levels.Device[policy.PeerSharing] != policy.On {

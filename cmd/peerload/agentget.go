@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/peerload/peerload/daemon"
+	"github.com/peerload/peerload/internal/device/agent"
 	"github.com/peerload/peerload/internal/device/engine"
 )
 
@@ -23,7 +23,7 @@ func (e *agentError) Error() string { return e.text }
 // place. It reports false if the fetching is left to this process: no agent
 // runs, it declines, or the command line asks for another way to the network.
 func (f *getFlags) viaAgent(ctx context.Context, r *request, state *engine.State) (done bool, err error) {
-	if _, err := os.Stat(filepath.Join(state.Dir(), daemon.SocketName)); err != nil || !f.usual() {
+	if _, err := os.Stat(filepath.Join(state.Dir(), agent.SocketName)); err != nil || !f.usual() {
 		return false, nil
 	}
 	req, err := f.agentRequest(r)
@@ -34,7 +34,7 @@ func (f *getFlags) viaAgent(ctx context.Context, r *request, state *engine.State
 	var declined string
 	out := newOutput(f, state.Record(f.commandLine(os.Args)))
 	defer out.close()
-	err = daemon.Ask(ctx, state.Dir(), daemon.Request{Op: "get", Get: req}, func(p daemon.Reply) {
+	err = agent.Ask(ctx, state.Dir(), agent.Request{Op: "get", Get: req}, func(p agent.Reply) {
 		switch {
 		case p.Event != nil:
 			out.event(*p.Event)
@@ -48,7 +48,7 @@ func (f *getFlags) viaAgent(ctx context.Context, r *request, state *engine.State
 		}
 	})
 	switch {
-	case errors.Is(err, daemon.ErrNoDaemon):
+	case errors.Is(err, agent.ErrNoDaemon):
 		return false, nil
 	case err != nil:
 		return true, err
@@ -71,8 +71,8 @@ func (f *getFlags) usual() bool {
 }
 
 // agentRequest says the same to the agent, whose directory is another.
-func (f *getFlags) agentRequest(r *request) (*daemon.GetRequest, error) {
-	req := &daemon.GetRequest{SHA256: f.sha256, Load: r.load, Slots: f.slots, Model: f.model, Linger: -1}
+func (f *getFlags) agentRequest(r *request) (*agent.GetRequest, error) {
+	req := &agent.GetRequest{SHA256: f.sha256, Load: r.load, Slots: f.slots, Model: f.model, Linger: -1}
 	if f.stay {
 		req.Linger = f.linger
 	}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/daemon"
+	"github.com/peerload/peerload/internal/device/agent"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/origin"
 	"github.com/peerload/peerload/pdp/wire"
@@ -78,11 +78,11 @@ Each line says ok, warn or fail, and what to do. Exit status: 0 if nothing faile
 }
 
 // examine runs all checks, each whatever the others found.
-func examine(ctx context.Context, w io.Writer, cfg daemon.Config) error {
+func examine(ctx context.Context, w io.Writer, cfg agent.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	sick := false
-	for _, check := range []func(context.Context, daemon.Config) []finding{
+	for _, check := range []func(context.Context, agent.Config) []finding{
 		checkModel, checkNet, checkState, checkClock, checkPin, checkLease, checkServers,
 	} {
 		for _, f := range check(ctx, cfg) {
@@ -103,7 +103,7 @@ func printFinding(w io.Writer, f finding) {
 	}
 }
 
-func checkModel(_ context.Context, cfg daemon.Config) []finding {
+func checkModel(_ context.Context, cfg agent.Config) []finding {
 	m := policy.Builtin().Lookup(cfg.Model)
 	switch {
 	case !m.CanShare:
@@ -118,7 +118,7 @@ func checkModel(_ context.Context, cfg daemon.Config) []finding {
 const hearWait = time.Second
 
 // checkNet takes the device's place on the subnet for a moment.
-func checkNet(ctx context.Context, cfg daemon.Config) []finding {
+func checkNet(ctx context.Context, cfg agent.Config) []finding {
 	port := cfg.Port
 	if port == 0 {
 		port = wire.Port
@@ -146,7 +146,7 @@ func checkNet(ctx context.Context, cfg daemon.Config) []finding {
 
 // checkBroadcast sends from a second socket, since a device does not hear
 // itself.
-func checkBroadcast(ctx context.Context, cfg daemon.Config, s *peernet.Sockets) finding {
+func checkBroadcast(ctx context.Context, cfg agent.Config, s *peernet.Sockets) finding {
 	other, err := peernet.Listen(peernet.Config{Address: cfg.Address, Interface: cfg.Interface, Port: cfg.Port})
 	if err != nil {
 		return warnThat("try again", "broadcast: no second socket: %v", err)
@@ -178,7 +178,7 @@ func checkBroadcast(ctx context.Context, cfg daemon.Config, s *peernet.Sockets) 
 	}
 }
 
-func checkState(_ context.Context, cfg daemon.Config) []finding {
+func checkState(_ context.Context, cfg agent.Config) []finding {
 	if err := os.MkdirAll(cfg.State, 0o755); err != nil {
 		return []finding{failThat("run as root, or choose another with --state", "state directory: %v", err)}
 	}
@@ -202,7 +202,7 @@ func checkState(_ context.Context, cfg daemon.Config) []finding {
 // oldest is a time that no clock that was set is before.
 var oldest = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func checkClock(context.Context, daemon.Config) []finding {
+func checkClock(context.Context, agent.Config) []finding {
 	now := time.Now()
 	if now.Before(oldest) {
 		return []finding{failThat("set the clock, for example by NTP: signed metadata expires", "the clock says %s", now.Format(time.RFC3339))}
@@ -210,7 +210,7 @@ func checkClock(context.Context, daemon.Config) []finding {
 	return []finding{fine("the clock says %s", now.Format(time.RFC3339))}
 }
 
-func checkPin(_ context.Context, cfg daemon.Config) []finding {
+func checkPin(_ context.Context, cfg agent.Config) []finding {
 	_, err := trust.New(trust.Config{Dir: cfg.Trust})
 	switch {
 	case errors.Is(err, trust.ErrNoRoot):
@@ -221,8 +221,8 @@ func checkPin(_ context.Context, cfg daemon.Config) []finding {
 	return []finding{fine("the publisher's root in %s is usable", cfg.Trust)}
 }
 
-func checkLease(_ context.Context, cfg daemon.Config) []finding {
-	hosts, from := daemon.LeaseServers(cfg.Leases)
+func checkLease(_ context.Context, cfg agent.Config) []finding {
+	hosts, from := agent.LeaseServers(cfg.Leases)
 	switch {
 	case from != "":
 		return []finding{fine("DHCP names the servers %s (%s)", strings.Join(hosts, ", "), from)}
@@ -234,10 +234,10 @@ func checkLease(_ context.Context, cfg daemon.Config) []finding {
 }
 
 // checkServers asks each server for the file for all devices.
-func checkServers(ctx context.Context, cfg daemon.Config) []finding {
+func checkServers(ctx context.Context, cfg agent.Config) []finding {
 	servers := cfg.Servers
 	if len(servers) == 0 {
-		servers, _ = daemon.LeaseServers(cfg.Leases)
+		servers, _ = agent.LeaseServers(cfg.Leases)
 	}
 	m, err := origin.New(origin.Config{ConnectTimeout: 3 * time.Second, StallTimeout: 3 * time.Second, LocalAddr: cfg.Address.Addr()})
 	if err != nil {
@@ -271,11 +271,11 @@ func checkServers(ctx context.Context, cfg daemon.Config) []finding {
 
 // daemonStatus asks the agent of a state directory, if one runs.
 func daemonStatus(ctx context.Context, state string) (string, error) {
-	if _, err := os.Stat(filepath.Join(state, daemon.SocketName)); err != nil {
+	if _, err := os.Stat(filepath.Join(state, agent.SocketName)); err != nil {
 		return "", err
 	}
 	text := ""
-	err := daemon.Ask(ctx, state, daemon.Request{Op: "status"}, func(p daemon.Reply) {
+	err := agent.Ask(ctx, state, agent.Request{Op: "status"}, func(p agent.Reply) {
 		if p.Device != nil {
 			text = p.Device.State
 		}

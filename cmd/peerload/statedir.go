@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/peerload/peerload/daemon"
+	"github.com/peerload/peerload/internal/device/agent"
 )
 
 // stateFlag gives --state to a command that is not the agent's own.
@@ -18,9 +18,9 @@ func stateFlag(fl *pflag.FlagSet, dir *string) {
 
 // stateOption is the agent's option for the same directory: its environment
 // variable and its default count for every command.
-func stateOption() daemon.Option {
-	all := daemon.Options()
-	return all[slices.IndexFunc(all, func(o daemon.Option) bool { return o.Name == "state" })]
+func stateOption() agent.Option {
+	all := agent.Options()
+	return all[slices.IndexFunc(all, func(o agent.Option) bool { return o.Name == "state" })]
 }
 
 // stateDir returns the state directory to use.

@@ -1,4 +1,4 @@
-// Package daemon is a device that looks after itself: it asks how it is
+// Package agent is a device that looks after itself: it asks how it is
 // provisioned, fetches the load that it is told to run through the peers, puts
 // it in the inactive slot, tries it, confirms it or goes back, keeps serving
 // what it holds, and tells all that to whoever asks. It is the path as a
@@ -12,4 +12,4 @@
 // upgrade.go (the phases of an upgrade), installer.go (the contract with
 // installers), site.go (its place among the peers), then the windows: socket.go,
 // page.go, metrics.go, syslog.go, notify.go.
-package daemon
+package agent
