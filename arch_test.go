@@ -76,10 +76,10 @@ var house = []room{
 	{dir: "provision", floor: 2, side: both, still: true, only: []string{"load", "policy"}, libraries: []string{"github.com/BurntSushi/toml"}},
 
 	// Floor 2: the device.
-	{dir: "origin", floor: 2, side: device, only: []string{"load", "tftp"}},
-	{dir: "peernet", floor: 2, side: device, only: []string{"pdp/wire"}, libraries: []string{"golang.org/x/sys"}},
-	{dir: "slot", floor: 2, side: device, still: true, only: []string{"load"}, libraries: []string{"golang.org/x/sys"}},
-	{dir: "slot/slottest", floor: 2, side: device, still: true, only: []string{"load", "slot"}},
+	{dir: "internal/device/origin", floor: 2, side: device, only: []string{"load", "tftp"}},
+	{dir: "internal/device/peernet", floor: 2, side: device, only: []string{"pdp/wire"}, libraries: []string{"golang.org/x/sys"}},
+	{dir: "internal/device/slot", floor: 2, side: device, still: true, only: []string{"load"}, libraries: []string{"golang.org/x/sys"}},
+	{dir: "internal/device/slot/slottest", floor: 2, side: device, still: true, only: []string{"load", "internal/device/slot"}},
 	{dir: "internal/device/engine", floor: 2, side: device, libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/device/agent", floor: 2, side: device, libraries: []string{"golang.org/x/sys", "github.com/BurntSushi/toml"}},
 
@@ -312,7 +312,7 @@ func (in *inspector) imports(at string, r *room, p string) {
 	if r.pure && listed(impure, p) && !listed(harmless, p) {
 		in.add(at, "purity", "%s may not import %s", r.dir, p)
 	}
-	if (r.side == device || r.side == both) && r.dir != "slot/slottest" && listed(heavy, p) {
+	if (r.side == device || r.side == both) && r.dir != "internal/device/slot/slottest" && listed(heavy, p) {
 		in.add(at, "lightness", "%s is on a device and may not import %s", r.dir, p)
 	}
 }
@@ -428,12 +428,12 @@ func TestLawsCanBeBroken(t *testing.T) {
 		{"no place", "elsewhere/a.go", doc + "package p\n", "place"},
 		{"imports what has no place", "internal/device/engine/a.go", head(`"` + module + `/elsewhere"`), "place"},
 		{"a higher floor", "load/a.go", head(`"` + module + `/pdp/wire"`), "floors"},
-		{"protocol knows the device", "pdp/a.go", head(`"` + module + `/peernet"`), "floors"},
+		{"protocol knows the device", "pdp/a.go", head(`"` + module + `/internal/device/peernet"`), "floors"},
 		{"a room below", "pdp/wire/a.go", head(`"` + module + `/pdp/tree"`), "order"},
 		{"a command", "cmd/peerload-lab/a.go", head(`"` + module + `/cmd/peerload"`), "order"},
-		{"a test helper", "internal/device/engine/a.go", head(`"` + module + `/slot/slottest"`), "order"},
-		{"device knows the controller", "origin/a.go", head(`"` + module + `/publish"`), "order"},
-		{"controller knows the device", "fileserver/a.go", head(`"` + module + `/origin"`), "sides"},
+		{"a test helper", "internal/device/engine/a.go", head(`"` + module + `/internal/device/slot/slottest"`), "order"},
+		{"device knows the controller", "internal/device/origin/a.go", head(`"` + module + `/publish"`), "order"},
+		{"controller knows the device", "fileserver/a.go", head(`"` + module + `/internal/device/origin"`), "sides"},
 		{"shared by both sides", "fileserver/a.go", head(`"` + module + `/tftp"`), ""},
 		{"pages know the store", "web/a.go", head(`"` + module + `/store/sqlite"`), "acquaintances"},
 		{"laboratory knows a device's inside", "lab/a.go", head(`"` + module + `/internal/device/engine"`), "acquaintances"},
@@ -448,7 +448,7 @@ func TestLawsCanBeBroken(t *testing.T) {
 		{"templates on a device", "trust/a.go", head(`"html/template"`), "lightness"},
 		{"a database in the controller", "control/a.go", head(`"database/sql"`), ""},
 		{"clock", "pdp/a.go", head(`"time"`) + "var a = time.Now\n", "clock"},
-		{"clock by another name", "slot/a.go", head(`clock "time"`) + "func f() { clock.Sleep(1) }\n", "clock"},
+		{"clock by another name", "internal/device/slot/a.go", head(`clock "time"`) + "func f() { clock.Sleep(1) }\n", "clock"},
 		{"clock in the simulator", "sim/a.go", head(`"time"`) + "func f() { <-time.After(1) }\n", "clock"},
 		{"clock on the device", "internal/device/engine/a.go", head(`"time"`) + "var a = time.Now\n", ""},
 		{"clock hidden", "load/a.go", head(`. "time"`), "dot imports"},

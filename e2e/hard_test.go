@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/peernet"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/trust"
 )

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/peernet"
 )
 
 // liar is a peer that claims to be the root of a file and to hold all of it.

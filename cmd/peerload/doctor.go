@@ -18,12 +18,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/device/agent"
+	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/peernet"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/origin"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/peernet"
 	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/slot"
 	"github.com/peerload/peerload/trust"
 )
 

@@ -16,10 +16,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/origin"
 	"github.com/peerload/peerload/pdp"
-	"github.com/peerload/peerload/peernet"
 	"github.com/peerload/peerload/policy"
 )
 

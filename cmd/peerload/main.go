@@ -15,8 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/slot"
 	"github.com/peerload/peerload/trust"
 )
 

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/peerload/peerload/origin"
+	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/pdp/transfer"
 )
 

@@ -12,8 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/origin"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/provision"
 )

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/origin"
 )
 
 // Config is what a device is told on the device itself. What is provisioned

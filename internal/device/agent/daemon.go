@@ -13,11 +13,11 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/engine"
-	"github.com/peerload/peerload/origin"
+	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/provision"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/slot"
 )
 
 // Daemon is a device that looks after itself. Use New, then Run once.

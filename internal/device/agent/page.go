@@ -7,10 +7,10 @@ import (
 	"strings"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/slot"
 )
 
 // html is a page on its way, in one language.

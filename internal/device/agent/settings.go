@@ -6,7 +6,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/peerload/peerload/origin"
+	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/policy"
 )
 

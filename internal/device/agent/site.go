@@ -13,12 +13,12 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/engine"
-	"github.com/peerload/peerload/origin"
+	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/peernet"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/pdp"
-	"github.com/peerload/peerload/peernet"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/slot"
 )
 
 // siteKey is what a place among the peers depends on: when it changes, the

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/origin"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 )

@@ -10,11 +10,11 @@ import (
 	"slices"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/slot"
 	"github.com/peerload/peerload/trust"
 )
 

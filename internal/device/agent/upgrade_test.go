@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/slot"
 )
 
 // healthy is a confirm-command that looks into the new load.

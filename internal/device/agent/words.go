@@ -3,8 +3,8 @@ package agent
 import (
 	"strings"
 
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/slot"
 )
 
 // words are the texts of the page, in English and Japanese; the commands that

@@ -5,7 +5,7 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/peerload/peerload/peernet"
+	"github.com/peerload/peerload/internal/device/peernet"
 )
 
 // Alone is the net of a device that does not share: nobody hears it and it

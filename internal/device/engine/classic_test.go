@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/origin"
+	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/pdp"
 )
 

@@ -14,12 +14,12 @@ import (
 
 	crand "crypto/rand"
 
-	"github.com/peerload/peerload/origin"
+	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/peernet"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/peernet"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/slot"
 )
 
 // Config is what a device needs to take part.

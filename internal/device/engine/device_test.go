@@ -14,11 +14,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/origin"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/peernet"
 	"github.com/peerload/peerload/report"
 )
 

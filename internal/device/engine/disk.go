@@ -3,9 +3,9 @@ package engine
 import (
 	"errors"
 
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/slot"
 )
 
 // disk settles the file behind the write position and verifies it at the end,

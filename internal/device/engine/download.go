@@ -10,11 +10,11 @@ import (
 
 	crand "crypto/rand"
 
+	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/origin"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/slot"
 )
 
 // prepare connects to the origin without asking for a body.

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/origin"
 	"github.com/peerload/peerload/trust"
 )
 

@@ -7,9 +7,9 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/slot"
 )
 
 // File is a file that is being fetched, or that was and is served to others.

@@ -9,11 +9,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/slot"
 )
 
 // Spec says which file to fetch and how to know that it is right.

@@ -10,10 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/slot"
 )
 
 // activeEvery is how often a link that carries a chunk says so.

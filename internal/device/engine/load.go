@@ -12,11 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/origin"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/slot"
 	"github.com/peerload/peerload/trust"
 )
 

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/slot"
 )
 
 // ErrActive says that the active slot holds the very load already.

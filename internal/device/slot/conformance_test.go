@@ -3,8 +3,8 @@ package slot_test
 import (
 	"testing"
 
-	"github.com/peerload/peerload/slot"
-	"github.com/peerload/peerload/slot/slottest"
+	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/device/slot/slottest"
 )
 
 func TestConformance(t *testing.T) {

@@ -10,9 +10,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/device/slot/slottest"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/slot"
-	"github.com/peerload/peerload/slot/slottest"
 )
 
 // powerSeeds is how many ways to lose what was not synced are tried at each

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/peerload/peerload/slot"
+	"github.com/peerload/peerload/internal/device/slot"
 )
 
 // What nobody works on goes, what somebody works on and all else stays.

@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/device/slot/slottest"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/slot"
-	"github.com/peerload/peerload/slot/slottest"
 )
 
 const chunk = load.MinChunkSize

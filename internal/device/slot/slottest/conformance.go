@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/peerload/peerload/slot"
+	"github.com/peerload/peerload/internal/device/slot"
 )
 
 // Conformance checks that a file system behaves as slot.FS says. make returns

@@ -22,7 +22,7 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/peerload/peerload/slot"
+	"github.com/peerload/peerload/internal/device/slot"
 )
 
 // ErrPowerCut is what every operation returns once the power is cut.

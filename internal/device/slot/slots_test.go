@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/peerload/peerload/slot"
-	"github.com/peerload/peerload/slot/slottest"
+	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/device/slot/slottest"
 )
 
 // eachFS runs a test on the real file system and on the twin; dir is a path

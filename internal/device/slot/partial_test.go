@@ -9,8 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/slot"
 )
 
 func TestPartialOnARealDisk(t *testing.T) {
