@@ -86,14 +86,14 @@ var house = []room{
 	// Floor 2: the controller.
 	{dir: "publish", floor: 2, side: controller, only: []string{"load", "trust"}},
 	{dir: "provision/template", floor: 2, side: controller, only: []string{"policy", "provision"}},
-	{dir: "control", floor: 2, side: controller, only: []string{"load", "policy", "report", "trust", "publish"}, libraries: []string{"golang.org/x/crypto"}},
-	{dir: "store", floor: 2, side: controller, only: []string{"load", "policy", "report", "control"}, libraries: []string{"github.com/pressly/goose/v3"}},
+	{dir: "internal/controller/domain", floor: 2, side: controller, only: []string{"load", "policy", "report", "trust", "publish"}, libraries: []string{"golang.org/x/crypto"}},
+	{dir: "store", floor: 2, side: controller, only: []string{"load", "policy", "report", "internal/controller/domain"}, libraries: []string{"github.com/pressly/goose/v3"}},
 	{dir: "store/storetest", floor: 2, side: controller, libraries: []string{"pgregory.net/rapid"}},
 	{dir: "store/sqlite", floor: 2, side: controller, libraries: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3"}},
 	{dir: "store/postgres", floor: 2, side: controller, libraries: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
 	{dir: "fileserver", floor: 2, side: controller, only: []string{"tftp"}, libraries: []string{"github.com/prometheus/client_golang"}},
-	{dir: "fileserver/cnf", floor: 2, side: controller, only: []string{"policy", "provision", "provision/template", "control"}},
-	{dir: "web", floor: 2, side: controller, only: []string{"load", "policy", "report", "publish", "control"},
+	{dir: "fileserver/cnf", floor: 2, side: controller, only: []string{"policy", "provision", "provision/template", "internal/controller/domain"}},
+	{dir: "web", floor: 2, side: controller, only: []string{"load", "policy", "report", "publish", "internal/controller/domain"},
 		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
 
 	// Floor 3: the product from outside. The simulator is as pure as what it
@@ -446,7 +446,7 @@ func TestLawsCanBeBroken(t *testing.T) {
 		{"old chance", "pdp/wire/a.go", head(`"math/rand"`), "purity"},
 		{"a database on a device", "internal/device/engine/a.go", head(`"database/sql"`), "lightness"},
 		{"templates on a device", "trust/a.go", head(`"html/template"`), "lightness"},
-		{"a database in the controller", "control/a.go", head(`"database/sql"`), ""},
+		{"a database in the controller", "internal/controller/domain/a.go", head(`"database/sql"`), ""},
 		{"clock", "pdp/a.go", head(`"time"`) + "var a = time.Now\n", "clock"},
 		{"clock by another name", "internal/device/slot/a.go", head(`clock "time"`) + "func f() { clock.Sleep(1) }\n", "clock"},
 		{"clock in the simulator", "sim/a.go", head(`"time"`) + "func f() { <-time.After(1) }\n", "clock"},

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // Dialect is what the two databases do differently.
@@ -54,10 +54,10 @@ type DB struct {
 	Dialect       Dialect
 }
 
-var _ control.Store = (*DB)(nil)
+var _ domain.Store = (*DB)(nil)
 
 // View implements control.Store.
-func (d *DB) View(ctx context.Context, fn func(control.Tx) error) error {
+func (d *DB) View(ctx context.Context, fn func(domain.Tx) error) error {
 	t, err := d.begin(ctx, d.Reads, d.Dialect.ReadOnly)
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func (d *DB) View(ctx context.Context, fn func(control.Tx) error) error {
 
 // Update implements control.Store. There is one writer at a time in either
 // database, so none ever has to give way to another.
-func (d *DB) Update(ctx context.Context, fn func(control.Tx) error) error {
+func (d *DB) Update(ctx context.Context, fn func(domain.Tx) error) error {
 	t, err := d.begin(ctx, d.Writes, nil)
 	if err != nil {
 		return err
@@ -174,26 +174,26 @@ func (t *tx) rows(ctx context.Context, what, query string, args []any, scan func
 func in[T, F any, P interface {
 	*T
 	thing
-}](t *tx, of schema[T, F]) control.Table[T, F] {
+}](t *tx, of schema[T, F]) domain.Table[T, F] {
 	return &table[T, F, P]{t, of}
 }
 
-func (t *tx) Devices() control.Table[control.Device, control.DeviceFilter]    { return in(t, devices) }
-func (t *tx) Profiles() control.Table[control.Profile, control.TextFilter]    { return in(t, profiles) }
-func (t *tx) Enterprises() control.Table[control.Enterprise, control.None]    { return in(t, enterprises) }
-func (t *tx) Models() control.Table[control.ModelEntry, control.None]         { return in(t, models) }
-func (t *tx) Loads() control.Table[control.Load, control.LoadFilter]          { return in(t, loads) }
-func (t *tx) States() control.Table[control.DeviceState, control.StateFilter] { return in(t, states) }
-func (t *tx) Accounts() control.Table[control.Account, control.TextFilter]    { return in(t, accounts) }
-func (t *tx) Credentials() control.Table[control.Credential, control.CredentialFilter] {
+func (t *tx) Devices() domain.Table[domain.Device, domain.DeviceFilter]    { return in(t, devices) }
+func (t *tx) Profiles() domain.Table[domain.Profile, domain.TextFilter]    { return in(t, profiles) }
+func (t *tx) Enterprises() domain.Table[domain.Enterprise, domain.None]    { return in(t, enterprises) }
+func (t *tx) Models() domain.Table[domain.ModelEntry, domain.None]         { return in(t, models) }
+func (t *tx) Loads() domain.Table[domain.Load, domain.LoadFilter]          { return in(t, loads) }
+func (t *tx) States() domain.Table[domain.DeviceState, domain.StateFilter] { return in(t, states) }
+func (t *tx) Accounts() domain.Table[domain.Account, domain.TextFilter]    { return in(t, accounts) }
+func (t *tx) Credentials() domain.Table[domain.Credential, domain.CredentialFilter] {
 	return in(t, credentials)
 }
-func (t *tx) Throttles() control.Table[control.Throttle, control.None] { return in(t, throttles) }
+func (t *tx) Throttles() domain.Table[domain.Throttle, domain.None] { return in(t, throttles) }
 
-func (t *tx) History() control.Log[control.HistoryEntry, control.HistoryFilter] {
-	return &log[control.HistoryEntry, control.HistoryFilter]{t, history}
+func (t *tx) History() domain.Log[domain.HistoryEntry, domain.HistoryFilter] {
+	return &log[domain.HistoryEntry, domain.HistoryFilter]{t, history}
 }
 
-func (t *tx) Audit() control.Log[control.AuditEntry, control.AuditFilter] {
-	return &log[control.AuditEntry, control.AuditFilter]{t, audit}
+func (t *tx) Audit() domain.Log[domain.AuditEntry, domain.AuditFilter] {
+	return &log[domain.AuditEntry, domain.AuditFilter]{t, audit}
 }

@@ -1,4 +1,4 @@
-// Package store keeps what package control knows in an SQL database: one code
+// Package store keeps what package domain knows in an SQL database: one code
 // path through database/sql, and a Dialect for what SQLite and PostgreSQL do
 // differently.
 //

@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // The form of an export: a header, a line for each thing, and a line that
@@ -44,17 +44,17 @@ type dumper interface {
 // dumpers are all tables, those that others refer to first.
 func dumpers() []dumper {
 	return []dumper{
-		dumpTable[control.Enterprise, control.None, *control.Enterprise]{enterprises},
-		dumpTable[control.ModelEntry, control.None, *control.ModelEntry]{models},
-		dumpTable[control.Load, control.LoadFilter, *control.Load]{loads},
-		dumpTable[control.Profile, control.TextFilter, *control.Profile]{profiles},
-		dumpTable[control.Device, control.DeviceFilter, *control.Device]{devices},
-		dumpTable[control.DeviceState, control.StateFilter, *control.DeviceState]{states},
-		dumpTable[control.Account, control.TextFilter, *control.Account]{accounts},
-		dumpTable[control.Credential, control.CredentialFilter, *control.Credential]{credentials},
-		dumpTable[control.Throttle, control.None, *control.Throttle]{throttles},
-		dumpLog[control.HistoryEntry, control.HistoryFilter]{history},
-		dumpLog[control.AuditEntry, control.AuditFilter]{audit},
+		dumpTable[domain.Enterprise, domain.None, *domain.Enterprise]{enterprises},
+		dumpTable[domain.ModelEntry, domain.None, *domain.ModelEntry]{models},
+		dumpTable[domain.Load, domain.LoadFilter, *domain.Load]{loads},
+		dumpTable[domain.Profile, domain.TextFilter, *domain.Profile]{profiles},
+		dumpTable[domain.Device, domain.DeviceFilter, *domain.Device]{devices},
+		dumpTable[domain.DeviceState, domain.StateFilter, *domain.DeviceState]{states},
+		dumpTable[domain.Account, domain.TextFilter, *domain.Account]{accounts},
+		dumpTable[domain.Credential, domain.CredentialFilter, *domain.Credential]{credentials},
+		dumpTable[domain.Throttle, domain.None, *domain.Throttle]{throttles},
+		dumpLog[domain.HistoryEntry, domain.HistoryFilter]{history},
+		dumpLog[domain.AuditEntry, domain.AuditFilter]{audit},
 	}
 }
 
@@ -124,7 +124,7 @@ func strict(b []byte, v any) error {
 func (d *DB) Export(ctx context.Context, w io.Writer) error {
 	out := bufio.NewWriterSize(w, 64<<10)
 	enc := json.NewEncoder(out)
-	err := d.View(ctx, func(v control.Tx) error {
+	err := d.View(ctx, func(v domain.Tx) error {
 		if err := enc.Encode(line{Format: exportFormat, Schema: exportSchema}); err != nil {
 			return err
 		}
@@ -155,13 +155,13 @@ func (d *DB) Import(ctx context.Context, r io.Reader) error {
 	for _, s := range dumpers() {
 		by[s.title()] = s
 	}
-	return d.Update(ctx, func(v control.Tx) error {
+	return d.Update(ctx, func(v domain.Tx) error {
 		t := v.(*tx)
 		for name, s := range by {
 			if n, err := s.count(ctx, t); err != nil {
 				return err
 			} else if n > 0 {
-				return fmt.Errorf("%w: table %s has %d rows: an import needs an empty database", control.ErrRefused, name, n)
+				return fmt.Errorf("%w: table %s has %d rows: an import needs an empty database", domain.ErrRefused, name, n)
 			}
 		}
 		return importLines(ctx, t, in, by)

@@ -5,7 +5,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // column is one by which rows are found.
@@ -28,7 +28,7 @@ type schema[T, F any] struct {
 	where   func(F) []condition
 }
 
-func nothing(control.None) []condition { return nil }
+func nothing(domain.None) []condition { return nil }
 
 // equal is a condition if the value is one, and none for "".
 func equal(conds []condition, column, value string) []condition {
@@ -90,19 +90,19 @@ func micros(t time.Time) int64 {
 	return t.UnixMicro()
 }
 
-func textFilter(f control.TextFilter) []condition { return contains(nil, f.Text) }
+func textFilter(f domain.TextFilter) []condition { return contains(nil, f.Text) }
 
-var devices = schema[control.Device, control.DeviceFilter]{
+var devices = schema[domain.Device, domain.DeviceFilter]{
 	name: "devices",
-	columns: []column[control.Device]{
-		{"model", func(d control.Device) any { return d.Model }},
-		{"profile", func(d control.Device) any { return nullable(d.Profile) }},
-		{"site", func(d control.Device) any { return d.Site }},
-		{"origin", func(d control.Device) any { return d.Origin }},
-		{"assigned", func(d control.Device) any { return d.Load.Load }},
-		{"search", func(d control.Device) any { return search(d.Name, d.Description) }},
+	columns: []column[domain.Device]{
+		{"model", func(d domain.Device) any { return d.Model }},
+		{"profile", func(d domain.Device) any { return nullable(d.Profile) }},
+		{"site", func(d domain.Device) any { return d.Site }},
+		{"origin", func(d domain.Device) any { return d.Origin }},
+		{"assigned", func(d domain.Device) any { return d.Load.Load }},
+		{"search", func(d domain.Device) any { return search(d.Name, d.Description) }},
 	},
-	where: func(f control.DeviceFilter) []condition {
+	where: func(f domain.DeviceFilter) []condition {
 		c := contains(nil, f.Text)
 		c = equal(c, "model", f.Model)
 		c = equal(c, "profile", f.Profile)
@@ -112,7 +112,7 @@ var devices = schema[control.Device, control.DeviceFilter]{
 		if f.NoProfile {
 			c = append(c, condition{sql: "profile IS NULL"})
 		}
-		if f.State == control.StateUnknown { // also those without any row
+		if f.State == domain.StateUnknown { // also those without any row
 			c = append(c, condition{"id NOT IN (SELECT id FROM states WHERE state <> ?)", []any{f.State}})
 		} else {
 			c = inStates(c, "state", f.State)
@@ -131,28 +131,28 @@ func inStates(conds []condition, column, value string) []condition {
 	return append(conds, condition{"id IN (SELECT id FROM states WHERE " + inner[0].sql + ")", inner[0].args})
 }
 
-var profiles = schema[control.Profile, control.TextFilter]{
+var profiles = schema[domain.Profile, domain.TextFilter]{
 	name:    "profiles",
-	columns: []column[control.Profile]{{"search", func(p control.Profile) any { return search(p.Name, p.Description) }}},
+	columns: []column[domain.Profile]{{"search", func(p domain.Profile) any { return search(p.Name, p.Description) }}},
 	where:   textFilter,
 }
 
-var enterprises = schema[control.Enterprise, control.None]{name: "enterprises", where: nothing}
+var enterprises = schema[domain.Enterprise, domain.None]{name: "enterprises", where: nothing}
 
-var models = schema[control.ModelEntry, control.None]{name: "models", where: nothing}
+var models = schema[domain.ModelEntry, domain.None]{name: "models", where: nothing}
 
-var loads = schema[control.Load, control.LoadFilter]{
+var loads = schema[domain.Load, domain.LoadFilter]{
 	name: "loads",
-	columns: []column[control.Load]{
-		{"retired", func(l control.Load) any {
+	columns: []column[domain.Load]{
+		{"retired", func(l domain.Load) any {
 			if l.Retired {
 				return 1
 			}
 			return 0
 		}},
-		{"search", func(l control.Load) any { return search(l.Name) }},
+		{"search", func(l domain.Load) any { return search(l.Name) }},
 	},
-	where: func(f control.LoadFilter) []condition {
+	where: func(f domain.LoadFilter) []condition {
 		c := contains(nil, f.Text)
 		if !f.Retired {
 			c = append(c, condition{sql: "retired = 0"})
@@ -161,15 +161,15 @@ var loads = schema[control.Load, control.LoadFilter]{
 	},
 }
 
-var states = schema[control.DeviceState, control.StateFilter]{
+var states = schema[domain.DeviceState, domain.StateFilter]{
 	name: "states",
-	columns: []column[control.DeviceState]{
-		{"state", func(s control.DeviceState) any { return s.Last.State }},
-		{"active", func(s control.DeviceState) any { return s.Last.Active }},
-		{"role", func(s control.DeviceState) any { return s.Last.Role }},
-		{"last_seen", func(s control.DeviceState) any { return micros(s.LastSeen) }},
+	columns: []column[domain.DeviceState]{
+		{"state", func(s domain.DeviceState) any { return s.Last.State }},
+		{"active", func(s domain.DeviceState) any { return s.Last.Active }},
+		{"role", func(s domain.DeviceState) any { return s.Last.Role }},
+		{"last_seen", func(s domain.DeviceState) any { return micros(s.LastSeen) }},
 	},
-	where: func(f control.StateFilter) []condition {
+	where: func(f domain.StateFilter) []condition {
 		c := equal(nil, "state", f.State)
 		c = equal(c, "active", f.Active)
 		c = equal(c, "role", f.Role)
@@ -177,21 +177,21 @@ var states = schema[control.DeviceState, control.StateFilter]{
 	},
 }
 
-var accounts = schema[control.Account, control.TextFilter]{
+var accounts = schema[domain.Account, domain.TextFilter]{
 	name:    "accounts",
-	columns: []column[control.Account]{{"search", func(a control.Account) any { return search(a.Name, a.FullName) }}},
+	columns: []column[domain.Account]{{"search", func(a domain.Account) any { return search(a.Name, a.FullName) }}},
 	where:   textFilter,
 }
 
-var credentials = schema[control.Credential, control.CredentialFilter]{
+var credentials = schema[domain.Credential, domain.CredentialFilter]{
 	name: "credentials",
-	columns: []column[control.Credential]{
-		{"kind", func(c control.Credential) any { return string(c.Kind) }},
-		{"subject", func(c control.Credential) any { return c.Subject }},
-		{"hash", func(c control.Credential) any { return c.Hash }},
-		{"ends", func(c control.Credential) any { return ends(c) }},
+	columns: []column[domain.Credential]{
+		{"kind", func(c domain.Credential) any { return string(c.Kind) }},
+		{"subject", func(c domain.Credential) any { return c.Subject }},
+		{"hash", func(c domain.Credential) any { return c.Hash }},
+		{"ends", func(c domain.Credential) any { return ends(c) }},
 	},
-	where: func(f control.CredentialFilter) []condition {
+	where: func(f domain.CredentialFilter) []condition {
 		c := equal(nil, "kind", string(f.Kind))
 		c = equal(c, "subject", f.Subject)
 		c = equal(c, "hash", f.Hash)
@@ -200,7 +200,7 @@ var credentials = schema[control.Credential, control.CredentialFilter]{
 }
 
 // ends is when a credential expires, by age or by idleness; 0 is never.
-func ends(c control.Credential) int64 {
+func ends(c domain.Credential) int64 {
 	at, idle := micros(c.Expires), micros(c.Idle)
 	if at == 0 || idle != 0 && idle < at {
 		return idle
@@ -208,18 +208,18 @@ func ends(c control.Credential) int64 {
 	return at
 }
 
-var throttles = schema[control.Throttle, control.None]{name: "throttles", where: nothing}
+var throttles = schema[domain.Throttle, domain.None]{name: "throttles", where: nothing}
 
 // A log has the columns at and subject, by which it is trimmed.
 
-var history = schema[control.HistoryEntry, control.HistoryFilter]{
+var history = schema[domain.HistoryEntry, domain.HistoryFilter]{
 	name: "history",
-	columns: []column[control.HistoryEntry]{
-		{"at", func(h control.HistoryEntry) any { return micros(h.At) }},
-		{"subject", func(h control.HistoryEntry) any { return h.Device }},
-		{"kind", func(h control.HistoryEntry) any { return h.Kind }},
+	columns: []column[domain.HistoryEntry]{
+		{"at", func(h domain.HistoryEntry) any { return micros(h.At) }},
+		{"subject", func(h domain.HistoryEntry) any { return h.Device }},
+		{"kind", func(h domain.HistoryEntry) any { return h.Kind }},
 	},
-	where: func(f control.HistoryFilter) []condition {
+	where: func(f domain.HistoryFilter) []condition {
 		c := equal(nil, "subject", f.Device)
 		c = equal(c, "kind", f.Kind)
 		c = within(c, "at >= ?", f.Since)
@@ -227,15 +227,15 @@ var history = schema[control.HistoryEntry, control.HistoryFilter]{
 	},
 }
 
-var audit = schema[control.AuditEntry, control.AuditFilter]{
+var audit = schema[domain.AuditEntry, domain.AuditFilter]{
 	name: "audit",
-	columns: []column[control.AuditEntry]{
-		{"at", func(a control.AuditEntry) any { return micros(a.At) }},
-		{"subject", func(a control.AuditEntry) any { return a.Actor }},
-		{"action", func(a control.AuditEntry) any { return a.Action }},
-		{"target", func(a control.AuditEntry) any { return a.Target }},
+	columns: []column[domain.AuditEntry]{
+		{"at", func(a domain.AuditEntry) any { return micros(a.At) }},
+		{"subject", func(a domain.AuditEntry) any { return a.Actor }},
+		{"action", func(a domain.AuditEntry) any { return a.Action }},
+		{"target", func(a domain.AuditEntry) any { return a.Target }},
 	},
-	where: func(f control.AuditFilter) []condition {
+	where: func(f domain.AuditFilter) []condition {
 		c := equal(nil, "subject", f.Actor)
 		c = equal(c, "action", f.Action)
 		c = equal(c, "target", f.Target)

@@ -11,7 +11,7 @@ import (
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // names of the columns that a schema writes.
@@ -120,7 +120,7 @@ func FuzzImport(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		err := d.Import(t.Context(), strings.NewReader(text))
 		rows := 0
-		view := d.View(t.Context(), func(v control.Tx) error {
+		view := d.View(t.Context(), func(v domain.Tx) error {
 			for _, s := range dumpers() {
 				n, err := s.count(t.Context(), v.(*tx))
 				if err != nil {

@@ -8,13 +8,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // thing is what a table holds.
 type thing interface {
 	Key() string
-	Stamp() *control.Meta
+	Stamp() *domain.Meta
 }
 
 // table implements control.Table.
@@ -34,7 +34,7 @@ func (t *table[T, F, P]) Get(ctx context.Context, key string) (T, error) {
 		err = t.rows(ctx, "read "+t.name, "SELECT version, doc FROM "+t.name+" WHERE id = ?", []any{key}, t.scan(&found))
 	}
 	if err == nil && len(found) == 0 {
-		err = fmt.Errorf("%w: %s %q", control.ErrNotFound, t.name, key)
+		err = fmt.Errorf("%w: %s %q", domain.ErrNotFound, t.name, key)
 	}
 	if err != nil {
 		var zero T
@@ -73,9 +73,9 @@ func (t *table[T, F, P]) Put(ctx context.Context, v *T) error {
 		n, err = t.update(ctx, v, old)
 	}
 	if err == nil && n == 0 {
-		err = control.ErrConflict
+		err = domain.ErrConflict
 		if old == 0 {
-			err = control.ErrExists
+			err = domain.ErrExists
 		}
 		err = fmt.Errorf("%w: %s %q", err, t.name, P(v).Key())
 	}
@@ -120,7 +120,7 @@ func (t *table[T, F, P]) update(ctx context.Context, v *T, old int64) (int64, er
 // Delete implements control.Table.
 func (t *table[T, F, P]) Delete(ctx context.Context, key string, version int64) error {
 	if !storable(key) {
-		return fmt.Errorf("%w: %s %q", control.ErrNotFound, t.name, key)
+		return fmt.Errorf("%w: %s %q", domain.ErrNotFound, t.name, key)
 	}
 	query, args := "DELETE FROM "+t.name+" WHERE id = ?", []any{key}
 	if version != 0 {
@@ -133,12 +133,12 @@ func (t *table[T, F, P]) Delete(ctx context.Context, key string, version int64) 
 	if _, err := t.Get(ctx, key); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %s %q", control.ErrConflict, t.name, key)
+	return fmt.Errorf("%w: %s %q", domain.ErrConflict, t.name, key)
 }
 
 // List implements control.Table.
-func (t *table[T, F, P]) List(ctx context.Context, f F, p control.Page) (control.List[T], error) {
-	var l control.List[T]
+func (t *table[T, F, P]) List(ctx context.Context, f F, p domain.Page) (domain.List[T], error) {
+	var l domain.List[T]
 	var err error
 	l.Items, l.Total, err = list(ctx, t.tx, t.name, "version, doc", "id > ?", "id", t.where(f), p, t.scan)
 	if len(l.Items) > p.Size() {
@@ -149,7 +149,7 @@ func (t *table[T, F, P]) List(ctx context.Context, f F, p control.Page) (control
 }
 
 // list reads one more than a page of rows, and counts all that match.
-func list[T any](ctx context.Context, t *tx, name, columns, after, order string, conds []condition, p control.Page,
+func list[T any](ctx context.Context, t *tx, name, columns, after, order string, conds []condition, p domain.Page,
 	scan func(*[]T) func(*sql.Rows) error) (items []T, total int, err error) {
 	where, args := clause(conds)
 	err = t.rows(ctx, "count "+name, "SELECT count(*) FROM "+name+where, args, func(r *sql.Rows) error { return r.Scan(&total) })
@@ -200,7 +200,7 @@ func (l *log[T, F]) Append(ctx context.Context, v T) error {
 }
 
 // List implements control.Log.
-func (l *log[T, F]) List(ctx context.Context, f F, p control.Page) (out control.List[T], err error) {
+func (l *log[T, F]) List(ctx context.Context, f F, p domain.Page) (out domain.List[T], err error) {
 	out.Items, out.Total, err = list(ctx, l.tx, l.name, "doc", "id < ?", "id DESC", l.where(f), p, scanDoc[T])
 	if len(out.Items) > p.Size() {
 		out.Items = out.Items[:p.Size()]

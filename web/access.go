@@ -7,22 +7,22 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // NewUser is a user to make.
 type NewUser struct {
 	Name string `json:"name"`
-	control.UserChange
+	domain.UserChange
 }
 
 // TokenOrder asks for an API token.
 type TokenOrder struct {
-	Name   string          `json:"name" doc:"for people"`
-	User   string          `json:"user,omitempty" doc:"whose token; only a shell on the data directory may name others than itself"`
-	Role   control.Role    `json:"role" enum:"viewer,operator,admin"`
-	Scopes []control.Scope `json:"scopes" minItems:"1" maxItems:"5"`
-	LifeS  int64           `json:"life_s,omitempty" minimum:"0" maximum:"157680000" doc:"seconds until it expires; 0 means 90 days"`
+	Name   string         `json:"name" doc:"for people"`
+	User   string         `json:"user,omitempty" doc:"whose token; only a shell on the data directory may name others than itself"`
+	Role   domain.Role    `json:"role" enum:"viewer,operator,admin"`
+	Scopes []domain.Scope `json:"scopes" minItems:"1" maxItems:"5"`
+	LifeS  int64          `json:"life_s,omitempty" minimum:"0" maximum:"157680000" doc:"seconds until it expires; 0 means 90 days"`
 }
 
 // NewEnrolment asks for an enrolment token or a site key.
@@ -38,7 +38,7 @@ type NewEnrolment struct {
 
 // EnrolmentList are all enrolment tokens and site keys.
 type EnrolmentList struct {
-	Items []control.EnrolmentToken `json:"items"`
+	Items []domain.EnrolmentToken `json:"items"`
 }
 
 func (s *Server) access() {
@@ -49,22 +49,22 @@ func (s *Server) access() {
 
 func (s *Server) users() {
 	huma.Register(s.api, op(http.MethodGet, "/users", "list-users", "List users", needAccess),
-		func(ctx context.Context, in *textQuery) (*plain[control.List[control.User]], error) {
-			l, err := s.ctl.Users(ctx, actor(ctx), control.TextFilter{Text: in.Text}, in.page())
+		func(ctx context.Context, in *textQuery) (*plain[domain.List[domain.User]], error) {
+			l, err := s.ctl.Users(ctx, actor(ctx), domain.TextFilter{Text: in.Text}, in.page())
 			return answer(s, ctx, l, err)
 		})
 	huma.Register(s.api, op(http.MethodPost, "/users", "create-user", "Make a user", needAccess),
-		func(ctx context.Context, in *struct{ Body NewUser }) (*versioned[control.User], error) {
+		func(ctx context.Context, in *struct{ Body NewUser }) (*versioned[domain.User], error) {
 			u, err := s.ctl.CreateUser(ctx, actor(ctx), in.Body.Name, in.Body.UserChange)
 			return answerVersion(s, ctx, u, u.Version, 0, err)
 		})
 	huma.Register(s.api, op(http.MethodGet, "/users/{user}", "get-user", "A user", needAccess),
-		func(ctx context.Context, _ *struct{}) (*versioned[control.User], error) {
+		func(ctx context.Context, _ *struct{}) (*versioned[domain.User], error) {
 			u, err := s.ctl.User(ctx, actor(ctx), at(ctx, "user"))
 			return answerVersion(s, ctx, u, u.Version, 0, err)
 		})
 	huma.Register(s.api, op(http.MethodPatch, "/users/{user}", "update-user", "Change a user", needAccess),
-		func(ctx context.Context, in *Changing[control.UserChange]) (*versioned[control.User], error) {
+		func(ctx context.Context, in *Changing[domain.UserChange]) (*versioned[domain.User], error) {
 			v, err := in.version()
 			if err != nil {
 				return nil, err
@@ -87,14 +87,14 @@ func (s *Server) tokens() {
 		func(ctx context.Context, in *struct {
 			Paged
 			User string `query:"user" maxLength:"64" doc:"whose; empty means one's own, * all, which only an admin may ask"`
-		}) (*plain[control.List[control.Token]], error) {
+		}) (*plain[domain.List[domain.Token]], error) {
 			l, err := s.ctl.Tokens(ctx, actor(ctx), in.User, in.page())
 			return answer(s, ctx, l, err)
 		})
 	huma.Register(s.api, op(http.MethodPost, "/tokens", "create-token", "Make an API token; its secret is shown once", needRead),
-		func(ctx context.Context, in *struct{ Body TokenOrder }) (*plain[control.NewToken], error) {
+		func(ctx context.Context, in *struct{ Body TokenOrder }) (*plain[domain.NewToken], error) {
 			b := in.Body
-			t, err := s.ctl.CreateToken(ctx, actor(ctx), b.User, control.TokenRequest{Name: b.Name, Role: b.Role, Scopes: b.Scopes,
+			t, err := s.ctl.CreateToken(ctx, actor(ctx), b.User, domain.TokenRequest{Name: b.Name, Role: b.Role, Scopes: b.Scopes,
 				Life: time.Duration(b.LifeS) * time.Second})
 			return answer(s, ctx, t, err)
 		})
@@ -111,9 +111,9 @@ func (s *Server) enrolments() {
 			return answer(s, ctx, EnrolmentList{all}, err)
 		})
 	huma.Register(s.api, op(http.MethodPost, "/enrolments", "create-enrolment", "Make an enrolment token or site key; its secret is shown once", needAccess),
-		func(ctx context.Context, in *struct{ Body NewEnrolment }) (*plain[control.NewEnrolmentToken], error) {
+		func(ctx context.Context, in *struct{ Body NewEnrolment }) (*plain[domain.NewEnrolmentToken], error) {
 			b := in.Body
-			t, err := s.ctl.CreateEnrolment(ctx, actor(ctx), control.EnrolmentRequest{Name: b.Name, SiteKey: b.SiteKey, Uses: b.Uses, Profile: b.Profile,
+			t, err := s.ctl.CreateEnrolment(ctx, actor(ctx), domain.EnrolmentRequest{Name: b.Name, SiteKey: b.SiteKey, Uses: b.Uses, Profile: b.Profile,
 				Site: b.Site, Networks: b.Networks, Life: time.Duration(b.LifeS) * time.Second})
 			return answer(s, ctx, t, err)
 		})

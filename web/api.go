@@ -13,7 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/report"
 )
 
@@ -23,7 +23,7 @@ const Prefix = "/api/v1"
 // Config configures a Server.
 type Config struct {
 	// Control has the use cases. Required.
-	Control *control.Controller
+	Control *domain.Controller
 	// Spool is a directory in which uploaded files stand until they are
 	// published. Required.
 	Spool string
@@ -52,7 +52,7 @@ func (c Config) Validate() error {
 // Server answers the requests of the API.
 type Server struct {
 	cfg     Config
-	ctl     *control.Controller
+	ctl     *domain.Controller
 	api     huma.API
 	metrics *metrics
 	handler http.Handler
@@ -228,7 +228,7 @@ type Paged struct {
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"things on a page"`
 }
 
-func (p Paged) page() control.Page { return control.Page{After: p.After, Limit: p.Limit} }
+func (p Paged) page() domain.Page { return domain.Page{After: p.After, Limit: p.Limit} }
 
 // Matched is a request that changes a thing and says nothing more; Changing has
 // a body.
@@ -256,7 +256,7 @@ func (m Match) version() (int64, error) {
 		return 0, problem(http.StatusPreconditionFailed, "conflict", "If-Match names no version of this thing")
 	}
 	if v == 0 {
-		return control.Unwritten, nil
+		return domain.Unwritten, nil
 	}
 	return v, nil
 }

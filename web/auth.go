@@ -9,7 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // need is who may call an operation. Package control holds the rights; these
@@ -18,11 +18,11 @@ import (
 type need string
 
 const (
-	needRead       need = need(control.ScopeRead)
-	needDevices    need = need(control.ScopeDevices)
-	needLoads      need = need(control.ScopeLoads)
-	needEnterprise need = need(control.ScopeEnterprise)
-	needAccess     need = need(control.ScopeAccess)
+	needRead       need = need(domain.ScopeRead)
+	needDevices    need = need(domain.ScopeDevices)
+	needLoads      need = need(domain.ScopeLoads)
+	needEnterprise need = need(domain.ScopeEnterprise)
+	needAccess     need = need(domain.ScopeAccess)
 	// needSelf is needRead, or the device of the path.
 	needSelf need = "read, or the device itself"
 	// needDevice is the device of the path only.
@@ -56,8 +56,8 @@ func security(n need) []map[string][]string {
 
 // caller is who asks, in the context of a request.
 type caller struct {
-	actor   control.Actor
-	session *control.Session
+	actor   domain.Actor
+	session *domain.Session
 	// secret and name are the credentials of needLogin, needEnrol, needSetup.
 	secret, name string
 	from         string
@@ -87,7 +87,7 @@ func at(ctx context.Context, name string) string {
 }
 
 // actor is who asks.
-func actor(ctx context.Context) control.Actor { return callerOf(ctx).actor }
+func actor(ctx context.Context) domain.Actor { return callerOf(ctx).actor }
 
 // fromOf is the address that a request came from, without a port.
 func fromOf(r *http.Request) string {
@@ -120,7 +120,7 @@ func (s *Server) authenticate(ctx huma.Context, next func(huma.Context)) {
 // control.ErrUnauthenticated, or ErrForbidden for a missing CSRF token.
 func (s *Server) identify(r *http.Request, n need) (c caller, err error) {
 	c.from, c.secure, c.path = fromOf(r), r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https", r.PathValue
-	if local, ok := r.Context().Value(localKey{}).(control.Actor); ok {
+	if local, ok := r.Context().Value(localKey{}).(domain.Actor); ok {
 		c.actor = local
 		return c, nil
 	}
@@ -129,12 +129,12 @@ func (s *Server) identify(r *http.Request, n need) (c caller, err error) {
 	case needLogin:
 		var ok bool
 		if c.name, c.secret, ok = r.BasicAuth(); !ok {
-			return c, control.ErrUnauthenticated
+			return c, domain.ErrUnauthenticated
 		}
 		return c, nil
 	case needEnrol, needSetup:
 		if c.secret = bearer; bearer == "" {
-			return c, control.ErrUnauthenticated
+			return c, domain.ErrUnauthenticated
 		}
 		return c, nil
 	}
@@ -150,7 +150,7 @@ func (s *Server) identify(r *http.Request, n need) (c caller, err error) {
 	}
 	cookie, err := r.Cookie(cookieName)
 	if err != nil {
-		return c, control.ErrUnauthenticated
+		return c, domain.ErrUnauthenticated
 	}
 	a, session, err := s.ctl.ActorBySession(r.Context(), cookie.Value, c.from)
 	if err != nil {
@@ -158,7 +158,7 @@ func (s *Server) identify(r *http.Request, n need) (c caller, err error) {
 	}
 	c.actor, c.session = a, &session
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		err = control.CheckCSRF(session, r.Header.Get(csrfHeader))
+		err = domain.CheckCSRF(session, r.Header.Get(csrfHeader))
 	}
 	return c, err
 }
@@ -170,25 +170,25 @@ func (c caller) may(n need, device string) error {
 	case needLogin, needEnrol, needSetup:
 		return nil
 	case needAnybody:
-		if a.Kind == control.ActorDevice {
-			return control.ErrForbidden
+		if a.Kind == domain.ActorDevice {
+			return domain.ErrForbidden
 		}
 		return nil
 	case needSelf, needDevice:
-		if a.Kind == control.ActorDevice {
-			name, err := control.DeviceName(device)
+		if a.Kind == domain.ActorDevice {
+			name, err := domain.DeviceName(device)
 			if err != nil || name != a.Name {
-				return control.ErrForbidden
+				return domain.ErrForbidden
 			}
 			return nil
 		}
-		if n == needDevice || !a.Can(control.ScopeRead) {
-			return control.ErrForbidden
+		if n == needDevice || !a.Can(domain.ScopeRead) {
+			return domain.ErrForbidden
 		}
 		return nil
 	}
-	if !a.Can(control.Scope(n)) {
-		return control.ErrForbidden
+	if !a.Can(domain.Scope(n)) {
+		return domain.ErrForbidden
 	}
 	return nil
 }
@@ -196,4 +196,4 @@ func (c caller) may(n need, device string) error {
 // Local returns a way to call the API in this process as an actor that needs
 // no credentials: the shell of whoever has the data directory. No request from
 // outside can take it.
-func (s *Server) Local(a control.Actor) http.RoundTripper { return local{s, a} }
+func (s *Server) Local(a domain.Actor) http.RoundTripper { return local{s, a} }

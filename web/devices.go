@@ -9,7 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/report"
 )
 
@@ -17,7 +17,7 @@ import (
 type NewDevice struct {
 	// Name by any way of writing the name or the MAC address.
 	Name string `json:"name"`
-	control.DeviceChange
+	domain.DeviceChange
 }
 
 // Enrolment is what a device says to enrol; its enrolment token or site key
@@ -30,15 +30,15 @@ type Enrolment struct {
 
 // BulkRequest are rows to write.
 type BulkRequest struct {
-	Rows []control.BulkRow `json:"rows" maxItems:"10000"`
+	Rows []domain.BulkRow `json:"rows" maxItems:"10000"`
 }
 
 // BulkAnswer says what became of each row.
 type BulkAnswer struct {
 	// OK counts the rows that were written, read back and found as asked.
-	OK      int                  `json:"ok"`
-	Failed  int                  `json:"failed"`
-	Results []control.BulkResult `json:"results"`
+	OK      int                 `json:"ok"`
+	Failed  int                 `json:"failed"`
+	Results []domain.BulkResult `json:"results"`
 }
 
 // checkInBytes bounds what a device says at a time.
@@ -62,23 +62,23 @@ type deviceQuery struct {
 
 func (s *Server) devices() {
 	huma.Register(s.api, op(http.MethodGet, "/devices", "list-devices", "List devices", needRead),
-		func(ctx context.Context, in *deviceQuery) (*plain[control.List[control.DeviceRow]], error) {
-			l, err := s.ctl.Devices(ctx, actor(ctx), control.DeviceFilter{Text: in.Text, Model: in.Model, Profile: in.Profile, NoProfile: in.NoProfile,
+		func(ctx context.Context, in *deviceQuery) (*plain[domain.List[domain.DeviceRow]], error) {
+			l, err := s.ctl.Devices(ctx, actor(ctx), domain.DeviceFilter{Text: in.Text, Model: in.Model, Profile: in.Profile, NoProfile: in.NoProfile,
 				Site: in.Site, Origin: in.Origin, Load: in.Load, State: in.State, Active: in.Active}, in.page())
 			return answer(s, ctx, l, err)
 		})
 	huma.Register(s.api, op(http.MethodPost, "/devices", "create-device", "Make a device known", needDevices),
-		func(ctx context.Context, in *struct{ Body NewDevice }) (*versioned[control.Device], error) {
+		func(ctx context.Context, in *struct{ Body NewDevice }) (*versioned[domain.Device], error) {
 			d, err := s.ctl.CreateDevice(ctx, actor(ctx), in.Body.Name, in.Body.DeviceChange)
 			return answerVersion(s, ctx, d, d.Version, 0, err)
 		})
 	huma.Register(s.api, op(http.MethodGet, "/devices/{device}", "get-device", "A device and the last that is known of it", needSelf),
-		func(ctx context.Context, _ *struct{}) (*versioned[control.DeviceRow], error) {
+		func(ctx context.Context, _ *struct{}) (*versioned[domain.DeviceRow], error) {
 			d, err := s.ctl.Device(ctx, actor(ctx), at(ctx, "device"))
 			return answerVersion(s, ctx, d, d.Version, 0, err)
 		})
 	huma.Register(s.api, op(http.MethodPatch, "/devices/{device}", "update-device", "Change a device", needDevices),
-		func(ctx context.Context, in *Changing[control.DeviceChange]) (*versioned[control.Device], error) {
+		func(ctx context.Context, in *Changing[domain.DeviceChange]) (*versioned[domain.Device], error) {
 			v, err := in.version()
 			if err != nil {
 				return nil, err
@@ -116,10 +116,10 @@ func (s *Server) deviceSide() {
 	huma.Register(s.api, quiet(op(http.MethodPost, "/enrol", "enrol", "Give a device its identity", needEnrol)),
 		func(ctx context.Context, in *struct{ Body Enrolment }) (*struct{}, error) {
 			c := callerOf(ctx)
-			return nothing(s, ctx, 0, s.ctl.Enrol(ctx, control.EnrolRequest{Device: in.Body.Device, Model: in.Body.Model, Secret: in.Body.Secret, Token: c.secret, From: c.from}))
+			return nothing(s, ctx, 0, s.ctl.Enrol(ctx, domain.EnrolRequest{Device: in.Body.Device, Model: in.Body.Model, Secret: in.Body.Secret, Token: c.secret, From: c.from}))
 		})
 	huma.Register(s.api, op(http.MethodGet, "/devices/{device}/desired", "get-desired", "What a device should be and do, and why", needSelf),
-		func(ctx context.Context, _ *struct{}) (*plain[control.Desired], error) {
+		func(ctx context.Context, _ *struct{}) (*plain[domain.Desired], error) {
 			d, err := s.ctl.Desired(ctx, actor(ctx), at(ctx, "device"))
 			return answer(s, ctx, d, err)
 		})
@@ -136,7 +136,7 @@ func (s *Server) deviceSide() {
 	}) (*struct{}, error) {
 		var r report.Device
 		if err := json.Unmarshal(in.RawBody, &r); err != nil {
-			return nil, s.fail(ctx, errors.Join(control.ErrInvalid, err), 0)
+			return nil, s.fail(ctx, errors.Join(domain.ErrInvalid, err), 0)
 		}
 		return nothing(s, ctx, 0, s.ctl.Report(ctx, actor(ctx), r))
 	})

@@ -4,7 +4,7 @@
 // from the types that the handlers use.
 //
 // What lives here: who asks (auth.go), what a request and an answer look like,
-// and which use case of package control it means. What must not: rules of the
+// and which use case of package domain it means. What must not: rules of the
 // domain and rights, which are control's; the database; files for devices,
 // which package fileserver serves without credentials.
 //

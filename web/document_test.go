@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // TestDocument: what stands in a path is described, every reference leads
@@ -62,7 +62,7 @@ func TestDocument(t *testing.T) {
 func TestScopes(t *testing.T) {
 	s := newSite(t)
 	text, _ := s.want(201, "POST", "/tokens", object{"name": "reader", "role": "admin", "scopes": []string{"read"}})
-	tok := decode[control.NewToken](t, text)
+	tok := decode[domain.NewToken](t, text)
 	if code, _, _ := s.call("GET", Prefix+"/devices", tok.Secret, nil); code != 200 {
 		t.Errorf("reading: %d", code)
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // decode reads a JSON answer.
@@ -36,7 +36,7 @@ func TestLostUpdate(t *testing.T) {
 	s.want(412, "DELETE", "/devices/"+one, nil, "If-Match", tag)
 	s.want(412, "DELETE", "/devices/"+one, nil, "If-Match", "W/nonsense")
 	text, _ = s.want(200, "GET", "/devices/"+one, nil)
-	if d := decode[control.DeviceRow](t, text); d.Site != "Kyoto" {
+	if d := decode[domain.DeviceRow](t, text); d.Site != "Kyoto" {
 		t.Errorf("the site is %q", d.Site)
 	}
 	s.want(200, "PATCH", "/devices/"+one, object{"site": "Osaka"}, "If-Match", "*")
@@ -66,7 +66,7 @@ func TestListing(t *testing.T) {
 	var names []string
 	for after, n := "", 0; n < 10; n++ {
 		text, _ := s.want(200, "GET", "/devices?limit=2&model=CP-7941G&after="+after, nil)
-		l := decode[control.List[control.DeviceRow]](t, text)
+		l := decode[domain.List[domain.DeviceRow]](t, text)
 		if l.Total != 7 || len(l.Items) > 2 {
 			t.Fatalf("%d of %d", len(l.Items), l.Total)
 		}
@@ -81,7 +81,7 @@ func TestListing(t *testing.T) {
 		t.Error(names)
 	}
 	text, _ := s.want(200, "GET", "/devices?site=A&model=7941", nil)
-	if l := decode[control.List[control.DeviceRow]](t, text); l.Total != 4 {
+	if l := decode[domain.List[domain.DeviceRow]](t, text); l.Total != 4 {
 		t.Errorf("%d in A", l.Total)
 	}
 	for path, says := range map[string]string{"/devices?colour=red": "colour", "/devices?limit=100000": "limit"} {
@@ -108,19 +108,19 @@ func TestDeviceChecksIn(t *testing.T) {
 	if code != 204 || text != "" { // what it should do stands in its provisioning file
 		t.Fatal(code, text)
 	}
-	if code, text, _ := s.call("GET", Prefix+"/devices/"+one+"/desired", s.devices[one], nil); code != 200 || decode[control.Desired](t, text).Setting("peer-sharing") != "off" {
+	if code, text, _ := s.call("GET", Prefix+"/devices/"+one+"/desired", s.devices[one], nil); code != 200 || decode[domain.Desired](t, text).Setting("peer-sharing") != "off" {
 		t.Errorf("its settings, for people: %d %s", code, text)
 	}
 	if code, text, _ := s.call("GET", Prefix+"/devices/"+two+"/desired", s.devices[two], nil); code != 200 || !strings.Contains(text, `"value":"on"`) {
 		t.Errorf("the other device: %d %s", code, text)
 	}
 	text, _ = s.want(200, "GET", "/devices/"+one, nil)
-	row := decode[control.DeviceRow](t, text)
+	row := decode[domain.DeviceRow](t, text)
 	if row.State == nil || row.State.Last.State != "downloading" || row.State.Traffic.FromPeers != 1000 {
 		t.Errorf("read back: %s", text)
 	}
 	text, _ = s.want(200, "GET", "/devices/"+one+"/history?kind=file", nil)
-	if l := decode[control.List[control.HistoryEntry]](t, text); l.Total != 1 {
+	if l := decode[domain.List[domain.HistoryEntry]](t, text); l.Total != 1 {
 		t.Errorf("history: %s", text)
 	}
 	if code, _, _ := s.call("POST", Prefix+"/devices/"+one+"/check-in", s.devices[one], []string{"nonsense"}); code != 422 {
@@ -147,7 +147,7 @@ func TestSession(t *testing.T) {
 	if err != nil || resp.StatusCode != 201 {
 		t.Fatal(resp, err)
 	}
-	var session control.Session
+	var session domain.Session
 	if err := json.NewDecoder(resp.Body).Decode(&session); err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func (s *site) upload(fields [][2]string, files ...string) (int, string) {
 		s.t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", ct)
-	r.Header.Set("Authorization", "Bearer "+s.tokens[control.RoleOperator])
+	r.Header.Set("Authorization", "Bearer "+s.tokens[domain.RoleOperator])
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		s.t.Fatal(err)
@@ -272,14 +272,14 @@ func TestLoads(t *testing.T) {
 		t.Errorf("an unknown field: %d %s", code, text)
 	}
 	text, _ := s.want(200, "PUT", "/devices/"+one+"/load", object{"load": "fw1"})
-	if a := decode[control.Assigned](t, text); a.Load != "fw1" {
+	if a := decode[domain.Assigned](t, text); a.Load != "fw1" {
 		t.Error(text)
 	}
 	s.want(200, "PUT", "/devices/"+one+"/load", object{"load": "fw2"})
 	s.want(409, "PATCH", "/loads/fw2", object{"retired": true})
 	s.want(200, "POST", "/devices/"+one+"/load/roll-back", nil)
 	text, _ = s.want(200, "GET", "/devices/"+one+"/desired", nil)
-	if d := decode[control.Desired](t, text); d.Load.Load != "fw1" || d.LoadInfo == nil || !d.LoadInfo.Signed {
+	if d := decode[domain.Desired](t, text); d.Load.Load != "fw1" || d.LoadInfo == nil || !d.LoadInfo.Signed {
 		t.Error(text)
 	}
 	s.want(201, "POST", "/devices", object{"name": "SEP00000000000A", "model": "7960"})
@@ -296,7 +296,7 @@ func TestLoads(t *testing.T) {
 		t.Error(text)
 	}
 	text, _ = s.want(200, "GET", "/audit?action=load.assign", nil)
-	if l := decode[control.List[control.AuditEntry]](t, text); l.Total != 2 || l.Items[0].Actor != "token t of admin" {
+	if l := decode[domain.List[domain.AuditEntry]](t, text); l.Total != 2 || l.Items[0].Actor != "token t of admin" {
 		t.Error(text)
 	}
 }
@@ -329,7 +329,7 @@ func TestSetup(t *testing.T) {
 // TestMetrics: base units, no device, and the build.
 func TestMetrics(t *testing.T) {
 	s := newSite(t)
-	code, text, _ := s.call("GET", "/metrics", s.tokens[control.RoleViewer], nil)
+	code, text, _ := s.call("GET", "/metrics", s.tokens[domain.RoleViewer], nil)
 	if code != 200 || !strings.Contains(text, `peerload_build_info{`) || !strings.Contains(text, `peerload_devices{state="unknown"} 2`) ||
 		!strings.Contains(text, "peerload_devices_received_bytes_total") {
 		t.Errorf("%d %s", code, text)

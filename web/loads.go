@@ -16,7 +16,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/publish"
 )
@@ -29,8 +29,8 @@ type Retired struct {
 // Verified is what was found of all loads.
 type Verified struct {
 	// Problem of the repository as a whole, "" if there is none.
-	Problem string                `json:"problem,omitempty"`
-	Loads   []control.CheckedLoad `json:"loads"`
+	Problem string               `json:"problem,omitempty"`
+	Loads   []domain.CheckedLoad `json:"loads"`
 }
 
 // Root is the repository's newest root of trust.
@@ -50,13 +50,13 @@ func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
 func (s *Server) loads() {
 	huma.Register(s.api, op(http.MethodGet, "/loads", "list-loads", "List loads", needRead),
-		func(ctx context.Context, in *loadQuery) (*plain[control.List[control.Load]], error) {
-			l, err := s.ctl.Loads(ctx, actor(ctx), control.LoadFilter{Text: in.Text, Retired: in.Retired}, in.page())
+		func(ctx context.Context, in *loadQuery) (*plain[domain.List[domain.Load]], error) {
+			l, err := s.ctl.Loads(ctx, actor(ctx), domain.LoadFilter{Text: in.Text, Retired: in.Retired}, in.page())
 			return answer(s, ctx, l, err)
 		})
 	s.addLoad()
 	huma.Register(s.api, op(http.MethodPost, "/loads/unsigned", "register-load", "Make a classic load known that nobody signs", needLoads),
-		func(ctx context.Context, in *struct{ Body control.UnsignedLoad }) (*versioned[control.Load], error) {
+		func(ctx context.Context, in *struct{ Body domain.UnsignedLoad }) (*versioned[domain.Load], error) {
 			l, err := s.ctl.RegisterLoad(ctx, actor(ctx), in.Body)
 			return answerVersion(s, ctx, l, l.Version, 0, err)
 		})
@@ -64,18 +64,18 @@ func (s *Server) loads() {
 		func(ctx context.Context, _ *struct{}) (*plain[Verified], error) {
 			all, err := s.ctl.VerifyLoads(ctx, actor(ctx))
 			v := Verified{Loads: all}
-			if err != nil && ctx.Err() == nil && !errors.Is(err, control.ErrUnavailable) && !errors.Is(err, control.ErrForbidden) {
+			if err != nil && ctx.Err() == nil && !errors.Is(err, domain.ErrUnavailable) && !errors.Is(err, domain.ErrForbidden) {
 				v.Problem, err = err.Error(), nil
 			}
 			return answer(s, ctx, v, err)
 		})
 	huma.Register(s.api, op(http.MethodGet, "/loads/{load}", "get-load", "A load", needRead),
-		func(ctx context.Context, _ *struct{}) (*versioned[control.Load], error) {
+		func(ctx context.Context, _ *struct{}) (*versioned[domain.Load], error) {
 			l, err := s.ctl.Load(ctx, actor(ctx), at(ctx, "load"))
 			return answerVersion(s, ctx, l, l.Version, 0, err)
 		})
 	huma.Register(s.api, op(http.MethodPatch, "/loads/{load}", "retire-load", "Take a load out of use, or back", needLoads),
-		func(ctx context.Context, in *Changing[Retired]) (*versioned[control.Load], error) {
+		func(ctx context.Context, in *Changing[Retired]) (*versioned[domain.Load], error) {
 			v, err := in.version()
 			if err != nil {
 				return nil, err
@@ -102,7 +102,7 @@ func (s *Server) loads() {
 func (s *Server) addLoad() {
 	add := op(http.MethodPost, "/loads", "add-load", "Sign files as a load and publish it", needLoads)
 	add.Description = "The fields stand before the files: name, version, model (repeated), replace (true). Then the files, in the order in which devices fetch them."
-	huma.Register(s.api, add, func(ctx context.Context, in *upload) (*versioned[control.Load], error) {
+	huma.Register(s.api, add, func(ctx context.Context, in *upload) (*versioned[domain.Load], error) {
 		dir, err := os.MkdirTemp(s.cfg.Spool, "upload-")
 		if err != nil {
 			return nil, s.fail(ctx, err, 0)
@@ -147,7 +147,7 @@ const maxField = 4096
 // receive writes the files into dir.
 func (u *upload) receive(dir string, most int64) (req publish.Request, err error) {
 	bad := func(format string, args ...any) error {
-		return fmt.Errorf("%w: %w", control.ErrInvalid, fmt.Errorf(format, args...))
+		return fmt.Errorf("%w: %w", domain.ErrInvalid, fmt.Errorf(format, args...))
 	}
 	kind, params, err := mime.ParseMediaType(u.contentType)
 	if err != nil || kind != "multipart/form-data" {
@@ -221,7 +221,7 @@ func save(path string, from io.Reader, most int64) (n int64, err error) {
 	}
 	n, err = io.Copy(f, io.LimitReader(from, most+1))
 	if err != nil && !errors.As(err, new(*os.PathError)) {
-		err = fmt.Errorf("%w: the upload ended early: %w", control.ErrInvalid, err)
+		err = fmt.Errorf("%w: the upload ended early: %w", domain.ErrInvalid, err)
 	}
 	return n, errors.Join(err, f.Close())
 }

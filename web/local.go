@@ -6,13 +6,13 @@ import (
 	"io"
 	"net/http"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // local calls a server in this process.
 type local struct {
 	server *Server
-	actor  control.Actor
+	actor  domain.Actor
 }
 
 // RoundTrip implements http.RoundTripper.

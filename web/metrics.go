@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/report"
 )
 
@@ -71,7 +71,7 @@ func (s *Server) metricsHandler() http.Handler {
 		}
 		if err != nil {
 			code := http.StatusUnauthorized
-			if c.actor.Kind != control.ActorNobody {
+			if c.actor.Kind != domain.ActorNobody {
 				code = http.StatusForbidden
 			}
 			w.Header().Set("WWW-Authenticate", "Bearer")
@@ -84,10 +84,10 @@ func (s *Server) metricsHandler() http.Handler {
 
 // fleet counts what the controller knows, when it is asked.
 type fleet struct {
-	ctl  *control.Controller
+	ctl  *domain.Controller
 	mu   sync.Mutex
 	at   time.Time
-	last control.Overview
+	last domain.Overview
 }
 
 // fleetEvery is how old counts may be, and fleetSilent after which time a
@@ -144,7 +144,7 @@ func (f *fleet) Collect(ch chan<- prometheus.Metric) {
 	counter(toPeersDesc, o.Traffic.ToPeers)
 }
 
-func (f *fleet) overview() (control.Overview, error) {
+func (f *fleet) overview() (domain.Overview, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if time.Since(f.at) < fleetEvery {
@@ -152,7 +152,7 @@ func (f *fleet) overview() (control.Overview, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), fleetEvery)
 	defer cancel()
-	o, err := f.ctl.Overview(ctx, control.Local("metrics"), fleetSilent)
+	o, err := f.ctl.Overview(ctx, domain.Local("metrics"), fleetSilent)
 	if err == nil {
 		f.at, f.last = time.Now(), o
 	}

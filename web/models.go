@@ -6,7 +6,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 )
 
@@ -17,7 +17,7 @@ type ModelRows struct {
 
 // ModelList is the whole table.
 type ModelList struct {
-	Items []control.Model `json:"items"`
+	Items []domain.Model `json:"items"`
 }
 
 func (s *Server) models() {
@@ -33,7 +33,7 @@ func (s *Server) models() {
 		return answer(s, ctx, ModelList{all}, err)
 	})
 	huma.Register(s.api, op(http.MethodGet, "/models/{model}", "get-model", "A model with all its settings", needRead),
-		func(ctx context.Context, _ *struct{}) (*plain[control.Model], error) {
+		func(ctx context.Context, _ *struct{}) (*plain[domain.Model], error) {
 			m, err := s.ctl.Model(ctx, actor(ctx), at(ctx, "model"))
 			return answer(s, ctx, m, err)
 		})

@@ -11,7 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // ProblemPrefix begins the type of each problem (RFC 9457); after it stands a
@@ -24,21 +24,21 @@ var kinds = []struct {
 	status int
 	word   string
 }{
-	{control.ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated"},
-	{control.ErrForbidden, http.StatusForbidden, "forbidden"},
-	{control.ErrThrottled, http.StatusTooManyRequests, "throttled"},
-	{control.ErrUnfit, http.StatusConflict, "unfit"},
-	{control.ErrRefused, http.StatusConflict, "refused"},
-	{control.ErrInvalid, http.StatusUnprocessableEntity, "invalid"},
-	{control.ErrNotFound, http.StatusNotFound, "not-found"},
-	{control.ErrExists, http.StatusConflict, "exists"},
-	{control.ErrConflict, http.StatusConflict, "conflict"},
-	{control.ErrUnavailable, http.StatusServiceUnavailable, "unavailable"},
-	{control.ErrKeys, http.StatusConflict, "keys"},
+	{domain.ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated"},
+	{domain.ErrForbidden, http.StatusForbidden, "forbidden"},
+	{domain.ErrThrottled, http.StatusTooManyRequests, "throttled"},
+	{domain.ErrUnfit, http.StatusConflict, "unfit"},
+	{domain.ErrRefused, http.StatusConflict, "refused"},
+	{domain.ErrInvalid, http.StatusUnprocessableEntity, "invalid"},
+	{domain.ErrNotFound, http.StatusNotFound, "not-found"},
+	{domain.ErrExists, http.StatusConflict, "exists"},
+	{domain.ErrConflict, http.StatusConflict, "conflict"},
+	{domain.ErrUnavailable, http.StatusServiceUnavailable, "unavailable"},
+	{domain.ErrKeys, http.StatusConflict, "keys"},
 	{syscall.ENOSPC, http.StatusInsufficientStorage, "disk-full"},
 }
 
-// ErrorOf returns the error of package control, or syscall.ENOSPC, that a problem's type stands
+// ErrorOf returns the error of package domain, or syscall.ENOSPC, that a problem's type stands
 // for, nil if there is none: a client tells errors apart as a local caller
 // does.
 func ErrorOf(problemType string) error {
@@ -64,7 +64,7 @@ func (s *Server) fail(ctx context.Context, err error, asked int64) error {
 			continue
 		}
 		status := k.status
-		if k.err == control.ErrConflict && asked != 0 {
+		if k.err == domain.ErrConflict && asked != 0 {
 			status = http.StatusPreconditionFailed
 		}
 		detail := err.Error()
@@ -77,7 +77,7 @@ func (s *Server) fail(ctx context.Context, err error, asked int64) error {
 		case http.StatusUnauthorized:
 			return huma.ErrorWithHeaders(p, http.Header{"Www-Authenticate": {"Bearer"}})
 		case http.StatusTooManyRequests:
-			var t *control.ThrottledError
+			var t *domain.ThrottledError
 			if errors.As(err, &t) {
 				return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {strconv.Itoa(int(math.Ceil(t.RetryAfter.Seconds())))}})
 			}

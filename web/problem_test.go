@@ -11,7 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // TestUnknownPaths: what no route takes is answered as all errors are.
@@ -78,7 +78,7 @@ func TestProblemsRepeatNothing(t *testing.T) {
 			t.Error(text)
 		}
 	}
-	if code, text, _ := s.call("POST", Prefix+"/users", s.tokens[control.RoleAdmin], "hunter2", "Content-Type", "text/plain"); code != 415 || strings.Contains(text, "hunter2") {
+	if code, text, _ := s.call("POST", Prefix+"/users", s.tokens[domain.RoleAdmin], "hunter2", "Content-Type", "text/plain"); code != 415 || strings.Contains(text, "hunter2") {
 		t.Error(code, text)
 	}
 }

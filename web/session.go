@@ -9,17 +9,17 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // Who is who asks.
 type Who struct {
-	Name   string            `json:"name"`
-	Kind   control.ActorKind `json:"kind"`
-	Role   control.Role      `json:"role"`
-	Scopes []control.Scope   `json:"scopes" doc:"null: all that the role may"`
+	Name   string           `json:"name"`
+	Kind   domain.ActorKind `json:"kind"`
+	Role   domain.Role      `json:"role"`
+	Scopes []domain.Scope   `json:"scopes" doc:"null: all that the role may"`
 	// Session is nil without one.
-	Session *control.Session `json:"session,omitempty"`
+	Session *domain.Session `json:"session,omitempty"`
 }
 
 // NewPassword changes one's own password.
@@ -36,7 +36,7 @@ type FirstAdmin struct {
 
 type opened struct {
 	SetCookie http.Cookie `header:"Set-Cookie"`
-	Body      control.Session
+	Body      domain.Session
 }
 
 type closed struct {
@@ -74,7 +74,7 @@ func (s *Server) sessions() {
 		return nothing(s, ctx, 0, s.ctl.ChangeOwnPassword(ctx, actor(ctx), in.Body.Old, in.Body.New))
 	})
 	huma.Register(s.api, op(http.MethodPost, "/setup", "set-up", "Make the first admin", needSetup),
-		func(ctx context.Context, in *struct{ Body FirstAdmin }) (*versioned[control.User], error) {
+		func(ctx context.Context, in *struct{ Body FirstAdmin }) (*versioned[domain.User], error) {
 			c := callerOf(ctx)
 			u, err := s.ctl.CompleteSetup(ctx, c.secret, in.Body.Name, in.Body.Password, c.from)
 			return answerVersion(s, ctx, u, u.Version, 0, err)

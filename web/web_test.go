@@ -13,7 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/store/sqlite"
 	"github.com/peerload/peerload/trust"
 )
@@ -21,11 +21,11 @@ import (
 // site is a controller behind real HTTP, on a real database.
 type site struct {
 	t   *testing.T
-	ctl *control.Controller
+	ctl *domain.Controller
 	srv *Server
 	url string
 	// tokens by role; every scope.
-	tokens map[control.Role]string
+	tokens map[domain.Role]string
 	// devices by name, their secrets.
 	devices map[string]string
 }
@@ -47,7 +47,7 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctl, err := control.New(control.Config{Store: store, Repository: repo, Password: control.PasswordCost{Memory: 64, Time: 1, Threads: 1}})
+	ctl, err := domain.New(domain.Config{Store: store, Repository: repo, Password: domain.PasswordCost{Memory: 64, Time: 1, Threads: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,20 +61,20 @@ func newSite(t *testing.T) *site {
 	}
 	h := httptest.NewServer(srv)
 	t.Cleanup(h.Close)
-	s := &site{t: t, ctl: ctl, srv: srv, url: h.URL, tokens: map[control.Role]string{}, devices: map[string]string{}}
-	root := control.Local("root")
-	for _, role := range []control.Role{control.RoleViewer, control.RoleOperator, control.RoleAdmin} {
+	s := &site{t: t, ctl: ctl, srv: srv, url: h.URL, tokens: map[domain.Role]string{}, devices: map[string]string{}}
+	root := domain.Local("root")
+	for _, role := range []domain.Role{domain.RoleViewer, domain.RoleOperator, domain.RoleAdmin} {
 		pw := password
-		if _, err := ctl.CreateUser(t.Context(), root, string(role), control.UserChange{Role: &role, Password: &pw}); err != nil {
+		if _, err := ctl.CreateUser(t.Context(), root, string(role), domain.UserChange{Role: &role, Password: &pw}); err != nil {
 			t.Fatal(err)
 		}
-		tok, err := ctl.CreateToken(t.Context(), root, string(role), control.TokenRequest{Name: "t", Role: role, Scopes: control.Scopes()})
+		tok, err := ctl.CreateToken(t.Context(), root, string(role), domain.TokenRequest{Name: "t", Role: role, Scopes: domain.Scopes()})
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.tokens[role] = tok.Secret
 	}
-	key, err := ctl.CreateEnrolment(t.Context(), root, control.EnrolmentRequest{Name: "site", SiteKey: true})
+	key, err := ctl.CreateEnrolment(t.Context(), root, domain.EnrolmentRequest{Name: "site", SiteKey: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func (s *site) call(method, path, token string, body any, header ...string) (int
 // want calls as an admin and checks the status.
 func (s *site) want(code int, method, path string, body any, header ...string) (string, http.Header) {
 	s.t.Helper()
-	got, text, h := s.call(method, Prefix+path, s.tokens[control.RoleAdmin], body, header...)
+	got, text, h := s.call(method, Prefix+path, s.tokens[domain.RoleAdmin], body, header...)
 	if got != code {
 		s.t.Fatalf("%s %s: %d, want %d: %s", method, path, got, code, text)
 	}
@@ -202,7 +202,7 @@ func TestEveryEndpoint(t *testing.T) {
 			for role, token := range s.tokens {
 				want := strings.Fields(allowed)[0]
 				may := want != "only" && rank[string(role)] >= rank[want]
-				if may && (role == control.RoleAdmin && method != "GET" || method == "DELETE") {
+				if may && (role == domain.RoleAdmin && method != "GET" || method == "DELETE") {
 					continue // it would be done; other tests do it
 				}
 				code, text, _ := s.call(method, at, token, body)

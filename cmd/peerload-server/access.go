@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/web"
 )
 
@@ -24,7 +24,7 @@ func userCommand() *cobra.Command {
 	})
 }
 
-func userRow(u control.User) []string {
+func userRow(u domain.User) []string {
 	return []string{u.Name, string(u.Role), u.FullName, onOff(u.Disabled), when(u.LastLogin)}
 }
 
@@ -32,7 +32,7 @@ const userHeader = "USER ROLE FULL-NAME DISABLED LAST-LOGIN"
 
 func userList(r *reach) *cobra.Command {
 	return &cobra.Command{Use: "list", Short: "List users", Args: cobra.NoArgs, RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
-		items, err := all[control.User](cmd.Context(), c, "/users", nil)
+		items, err := all[domain.User](cmd.Context(), c, "/users", nil)
 		if err != nil {
 			return err
 		}
@@ -46,10 +46,10 @@ func userFlags(cmd *cobra.Command) {
 	cmd.Flags().String("password-file", "", `file that holds the password in its first line; "-" is the standard input`)
 }
 
-func userChange(cmd *cobra.Command) (change control.UserChange, err error) {
+func userChange(cmd *cobra.Command) (change domain.UserChange, err error) {
 	change.FullName = optional(cmd, "full-name")
 	if v := optional(cmd, "role"); v != nil {
-		role := control.Role(*v)
+		role := domain.Role(*v)
 		change.Role = &role
 	}
 	if v := optional(cmd, "password-file"); v != nil {
@@ -105,7 +105,7 @@ func userAdd(r *reach) *cobra.Command {
 				}
 				change.Password = &p
 			}
-			var u control.User
+			var u domain.User
 			if err := c.call(cmd.Context(), http.MethodPost, "/users", web.NewUser{Name: args[0], UserChange: change}, &u); err != nil {
 				return err
 			}
@@ -137,7 +137,7 @@ func userSet(r *reach) *cobra.Command {
 			if disable || enable {
 				change.Disabled = &disable
 			}
-			var u control.User
+			var u domain.User
 			if err := c.call(cmd.Context(), http.MethodPatch, "/users"+part(args[0]), change, &u); err != nil {
 				return err
 			}
@@ -163,11 +163,11 @@ func tokenList(r *reach) *cobra.Command {
 	var user string
 	cmd := &cobra.Command{Use: "list", Short: "List tokens, without their secrets", Args: cobra.NoArgs,
 		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
-			items, err := all[control.Token](cmd.Context(), c, "/tokens", url.Values{"user": {user}})
+			items, err := all[domain.Token](cmd.Context(), c, "/tokens", url.Values{"user": {user}})
 			if err != nil {
 				return err
 			}
-			return list(r, cmd, "token", items, "ID NAME USER ROLE SCOPES EXPIRES LAST-USED FROM", func(t control.Token) []string {
+			return list(r, cmd, "token", items, "ID NAME USER ROLE SCOPES EXPIRES LAST-USED FROM", func(t domain.Token) []string {
 				return []string{t.ID, t.Name, t.User, string(t.Role), joinScopes(t.Scopes), when(t.Expires), when(t.LastUsed), t.From}
 			})
 		})}
@@ -175,7 +175,7 @@ func tokenList(r *reach) *cobra.Command {
 	return cmd
 }
 
-func joinScopes(all []control.Scope) string {
+func joinScopes(all []domain.Scope) string {
 	var words []string
 	for _, s := range all {
 		words = append(words, string(s))
@@ -191,11 +191,11 @@ func tokenAdd(r *reach) *cobra.Command {
 	cmd := &cobra.Command{Use: "add NAME --role ROLE --scope SCOPE", Short: "Make a token; its secret is printed once", Args: cobra.ExactArgs(1),
 		Example: "  peerload-server token add backup --user alice --role viewer --scope read",
 		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
-			in.Name, in.Role, in.LifeS = args[0], control.Role(role), int64(life/time.Second)
+			in.Name, in.Role, in.LifeS = args[0], domain.Role(role), int64(life/time.Second)
 			for _, s := range scopes {
-				in.Scopes = append(in.Scopes, control.Scope(s))
+				in.Scopes = append(in.Scopes, domain.Scope(s))
 			}
-			var t control.NewToken
+			var t domain.NewToken
 			if err := c.call(cmd.Context(), http.MethodPost, "/tokens", in, &t); err != nil {
 				return err
 			}
@@ -203,8 +203,8 @@ func tokenAdd(r *reach) *cobra.Command {
 		})}
 	f := cmd.Flags()
 	f.StringVar(&in.User, "user", "", "whose token, for a shell on the data directory; others make tokens for themselves")
-	f.StringVar(&role, "role", string(control.RoleViewer), "viewer, operator or admin; never more than the user's")
-	f.StringSliceVar(&scopes, "scope", []string{string(control.ScopeRead)}, "read, devices, loads, enterprise, access; repeated or with commas")
+	f.StringVar(&role, "role", string(domain.RoleViewer), "viewer, operator or admin; never more than the user's")
+	f.StringSliceVar(&scopes, "scope", []string{string(domain.ScopeRead)}, "read, devices, loads, enterprise, access; repeated or with commas")
 	f.DurationVar(&life, "life", 0, "until it expires, for example 720h; 0 means 90 days")
 	return cmd
 }
@@ -223,7 +223,7 @@ func enrolmentList(r *reach) *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodGet, "/enrolments", nil, &l); err != nil {
 				return err
 			}
-			return list(r, cmd, "enrolment", l.Items, "ID NAME SITE-KEY USES PROFILE SITE NETWORKS EXPIRES", func(e control.EnrolmentToken) []string {
+			return list(r, cmd, "enrolment", l.Items, "ID NAME SITE-KEY USES PROFILE SITE NETWORKS EXPIRES", func(e domain.EnrolmentToken) []string {
 				return []string{e.ID, e.Name, onOff(e.SiteKey), fmt.Sprint(e.Uses), e.Profile, e.Site, strings.Join(e.Networks, ","), when(e.Expires)}
 			})
 		})}
@@ -236,7 +236,7 @@ func enrolmentAdd(r *reach) *cobra.Command {
 		Example: "  peerload-server enrolment add kyoto --site-key --site Kyoto --network 10.1.0.0/16",
 		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
 			in.Name, in.LifeS = args[0], int64(life/time.Second)
-			var t control.NewEnrolmentToken
+			var t domain.NewEnrolmentToken
 			if err := c.call(cmd.Context(), http.MethodPost, "/enrolments", in, &t); err != nil {
 				return err
 			}

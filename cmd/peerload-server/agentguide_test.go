@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // TestAgentsGuide runs every command of docs/AGENT.md on a device with a real
@@ -80,7 +80,7 @@ func TestAgentsGuide(t *testing.T) {
 	// The last one told the controller.
 	deadline := time.Now().Add(30 * time.Second)
 	for {
-		row := item[control.DeviceRow](t, o.ok("device show "+sep+" --json"))
+		row := item[domain.DeviceRow](t, o.ok("device show "+sep+" --json"))
 		if row.State != nil && row.State.Last.Active == "fw1" && row.State.Last.Sharing == "on" {
 			break
 		}

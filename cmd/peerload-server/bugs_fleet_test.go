@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -122,7 +122,7 @@ func TestCSCui49910(t *testing.T) {
 				t.Errorf("%q is not shown in\n%s", cells, page)
 			}
 		}
-		s := item[control.DeviceRow](t, o.ok("device show "+p.name+" --json")).State
+		s := item[domain.DeviceRow](t, o.ok("device show "+p.name+" --json")).State
 		if s.Last.Sharing != policy.On || s.Last.SharingFrom != "enterprise" || s.Last.Role != want.role || s.Last.Root != root {
 			t.Errorf("the controller was told %+v", s.Last)
 		}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/provision"
 	"github.com/peerload/peerload/web"
@@ -29,10 +29,10 @@ func (o *office) told(t *testing.T, device string) *provision.File {
 }
 
 // effectiveIn returns a device's effective setting as the shell shows it.
-func (o *office) effectiveIn(t *testing.T, device, setting string) control.EffectiveSetting {
+func (o *office) effectiveIn(t *testing.T, device, setting string) domain.EffectiveSetting {
 	t.Helper()
 	d := item[struct {
-		Desired control.Desired `json:"desired"`
+		Desired domain.Desired `json:"desired"`
 	}](t, o.ok("device show "+device+" --json")).Desired
 	for _, s := range d.Settings {
 		if s.Setting == setting {
@@ -40,7 +40,7 @@ func (o *office) effectiveIn(t *testing.T, device, setting string) control.Effec
 		}
 	}
 	t.Fatalf("%s does not show %s", device, setting)
-	return control.EffectiveSetting{}
+	return domain.EffectiveSetting{}
 }
 
 // TestCSCso40251 and CSCtb49726: the field was missing for some models. Every
@@ -49,7 +49,7 @@ func TestCSCso40251CSCtb49726(t *testing.T) {
 	o := newOffice(t)
 	o.start()
 	for line := range strings.Lines(o.ok("model list --json")) {
-		m := item[control.Model](t, line)
+		m := item[domain.Model](t, line)
 		if len(m.Settings) != len(policy.Settings()) {
 			t.Errorf("%s shows %d settings of %d", m.Name, len(m.Settings), len(policy.Settings()))
 		}
@@ -74,7 +74,7 @@ func TestCSCsh98792(t *testing.T) {
 	}
 	var okay []bool
 	for line := range strings.Lines(out) {
-		r := item[control.BulkResult](t, line)
+		r := item[domain.BulkResult](t, line)
 		okay = append(okay, r.OK)
 		if r.OK && (r.Stored == nil || r.Stored.Settings[policy.PeerSharing] != policy.On) {
 			t.Errorf("not read back: %s", line)
@@ -141,7 +141,7 @@ func TestCSCus67416(t *testing.T) {
 	post("/enrol", key, `{"device":"`+device+`","model":"linux-arm","secret":"`+secret+`"}`)
 	post("/devices/"+device+"/check-in", secret, `{"schema":1,"state":"idle","sharing":"on","sharing_from":"enterprise","role":"root","files":[
 		{"file":"app.bin","source":"origin","role":"root","size":9,"bytes_from_origin":9,"fallbacks":[{"at_s":3,"from":"10.0.0.7","reason":"peer-too-slow"}]}]}`)
-	d := item[control.DeviceRow](t, o.ok("device show "+device+" --json"))
+	d := item[domain.DeviceRow](t, o.ok("device show "+device+" --json"))
 	if len(d.State.Files) != 1 || d.State.Files[0].Source != "origin" || d.State.Files[0].Fallbacks[0].Reason != "peer-too-slow" {
 		t.Errorf("files: %+v", d.State.Files)
 	}
@@ -163,7 +163,7 @@ func TestCSCsh20977(t *testing.T) {
 			continue
 		}
 		n++
-		s := item[control.LevelSetting](t, line)
+		s := item[domain.LevelSetting](t, line)
 		if s.Label == "" || s.LabelJA == "" || s.Label == s.LabelJA || s.Help == "" || s.HelpJA == "" {
 			t.Errorf("%s: %+v", s.Name, s)
 		}

@@ -20,7 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/web"
 )
 
@@ -171,7 +171,7 @@ func (p *problem) Error() string {
 	return text
 }
 
-// Unwrap returns the error of package control that it stands for.
+// Unwrap returns the error of package domain that it stands for.
 func (p *problem) Unwrap() error { return web.ErrorOf(p.Type) }
 
 // call sends a request with a JSON body, nil for none, and reads the answer
@@ -242,12 +242,12 @@ func some[T any](ctx context.Context, c *client, path string, q url.Values, most
 		q = url.Values{}
 	}
 	for {
-		size := control.MaxPage
+		size := domain.MaxPage
 		if most > 0 {
 			size = min(size, most-len(items))
 		}
 		q.Set("limit", strconv.Itoa(size))
-		var l control.List[T]
+		var l domain.List[T]
 		if err := c.call(ctx, http.MethodGet, path+"?"+q.Encode(), nil, &l); err != nil {
 			return nil, err
 		}

@@ -19,9 +19,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/control"
 	"github.com/peerload/peerload/fileserver"
 	"github.com/peerload/peerload/fileserver/cnf"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/publish"
 	"github.com/peerload/peerload/trust"
 )
@@ -188,7 +188,7 @@ func (s *service) host(ln net.Listener) string {
 
 // announce prints where everything is, and the set-up link if nobody can log
 // in yet.
-func (s *service) announce(cmd *cobra.Command, ctl *control.Controller, api *apiListener, files fileserver.Config) error {
+func (s *service) announce(cmd *cobra.Command, ctl *domain.Controller, api *apiListener, files fileserver.Config) error {
 	l := listening{Schema: jsonSchema, Event: "listening", API: api.scheme + "://" + api.host, Fingerprint: api.print}
 	text := l.API + "/\n"
 	if api.print != "" {
@@ -287,7 +287,7 @@ func reloadCert(c *certs, log *slog.Logger) {
 // what must be done now and then: signatures are refreshed, old entries go, a
 // generated certificate is made anew before its end.
 func upkeep(ctx context.Context, d dataDir, c *controller, certs *certs, log *slog.Logger) {
-	who := control.Actor{Kind: control.ActorSystem, Name: "upkeep", From: "local", Role: control.RoleAdmin}
+	who := domain.Actor{Kind: domain.ActorSystem, Name: "upkeep", From: "local", Role: domain.RoleAdmin}
 	if err := c.ctl.SyncLoads(ctx, who); err != nil && ctx.Err() == nil {
 		log.Error("the repository's loads were not read", "error", err)
 	}
@@ -309,7 +309,7 @@ func upkeep(ctx context.Context, d dataDir, c *controller, certs *certs, log *sl
 	}
 }
 
-func pruneOnce(ctx context.Context, d dataDir, ctl *control.Controller, log *slog.Logger) {
+func pruneOnce(ctx context.Context, d dataDir, ctl *domain.Controller, log *slog.Logger) {
 	if err := d.sweep(time.Now()); err != nil {
 		log.Error("what interrupted uploads have left was not removed", "error", err)
 	}

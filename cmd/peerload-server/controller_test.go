@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/provision"
 	"github.com/peerload/peerload/web"
@@ -245,7 +245,7 @@ func TestController(t *testing.T) {
 	}
 	// One code path: the same command gives the same answer both ways.
 	remote("device add " + mac + " --model 7941 --site Kyoto")
-	if l, r := o.ok("device show "+sep+" --json"), remote("device show "+sep+" --json"); l != r || item[control.DeviceRow](t, l).Site != "Kyoto" {
+	if l, r := o.ok("device show "+sep+" --json"), remote("device show "+sep+" --json"); l != r || item[domain.DeviceRow](t, l).Site != "Kyoto" {
 		t.Errorf("locally %s\nremotely %s", l, r)
 	}
 	remote("load add --name fw1 --version 1 --model 7941,linux-arm @app.bin @dsp.bin")
@@ -333,8 +333,8 @@ func (o *office) unknown(t *testing.T) {
 	if code, text, _ := o.fetch(stranger + ".cnf.xml"); code != 200 || !strings.Contains(text, "<commonConfig>") {
 		t.Errorf("with auto-registration: %d %s", code, text)
 	}
-	d := item[control.DeviceRow](t, o.ok("device show "+stranger+" --json"))
-	if d.Origin != control.OriginRegistered || d.Profile != "lobby" || d.State == nil {
+	d := item[domain.DeviceRow](t, o.ok("device show "+stranger+" --json"))
+	if d.Origin != domain.OriginRegistered || d.Profile != "lobby" || d.State == nil {
 		t.Errorf("registered %+v", d)
 	}
 }
@@ -347,12 +347,12 @@ func (o *office) killedWhileWriting(t *testing.T, token string) int {
 	defer kill.Stop()
 	n := 0
 	for ; n < 10_000; n++ {
-		b, err := json.Marshal(web.NewDevice{Name: fmt.Sprintf("SEP0000000000%02X", n%200+1), DeviceChange: control.DeviceChange{Model: ptr("linux-arm")}})
+		b, err := json.Marshal(web.NewDevice{Name: fmt.Sprintf("SEP0000000000%02X", n%200+1), DeviceChange: domain.DeviceChange{Model: ptr("linux-arm")}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if n >= 200 { // enough names: change one, until the end comes
-			if b, err = json.Marshal(control.DeviceChange{Site: ptr(fmt.Sprint(n))}); err != nil {
+			if b, err = json.Marshal(domain.DeviceChange{Site: ptr(fmt.Sprint(n))}); err != nil {
 				t.Fatal(err)
 			}
 		}

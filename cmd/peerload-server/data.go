@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/store/postgres"
 	"github.com/peerload/peerload/store/sqlite"
 	"github.com/peerload/peerload/trust"
@@ -101,7 +101,7 @@ func (d dataDir) lock() (unlock func() error, err error) {
 
 // openStore opens the database: PostgreSQL by its URL, else SQLite in the data
 // directory.
-func openStore(ctx context.Context, d dataDir, database string) (control.Store, error) {
+func openStore(ctx context.Context, d dataDir, database string) (domain.Store, error) {
 	switch {
 	case database == "":
 		return sqlite.Open(ctx, sqlite.Config{Path: d.database()})
@@ -113,9 +113,9 @@ func openStore(ctx context.Context, d dataDir, database string) (control.Store, 
 
 // controller is an opened data directory.
 type controller struct {
-	store control.Store
+	store domain.Store
 	repo  *trust.Repository
-	ctl   *control.Controller
+	ctl   *domain.Controller
 	web   *web.Server
 }
 
@@ -136,7 +136,7 @@ func (c *controller) assemble(d dataDir, log *slog.Logger) (err error) {
 	if c.repo, err = trust.OpenRepository(trust.RepositoryConfig{Dir: d.repository(), Keys: d.keys()}); err != nil {
 		return err
 	}
-	if c.ctl, err = control.New(control.Config{Store: c.store, Repository: c.repo}); err != nil {
+	if c.ctl, err = domain.New(domain.Config{Store: c.store, Repository: c.repo}); err != nil {
 		return err
 	}
 	c.web, err = web.New(web.Config{Control: c.ctl, Spool: d.spool(), Version: version(), Log: log})
@@ -159,10 +159,10 @@ func requireData(d dataDir, database string) error {
 }
 
 // shellActor is whoever has the data directory.
-func shellActor() control.Actor {
+func shellActor() domain.Actor {
 	name := fmt.Sprint("uid ", os.Getuid())
 	if u, err := user.Current(); err == nil && u.Username != "" {
 		name = u.Username
 	}
-	return control.Local(name)
+	return domain.Local(name)
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/terminal"
@@ -42,12 +42,12 @@ func deviceList(r *reach) *cobra.Command {
 					v.Set(name, *value)
 				}
 			}
-			items, err := all[control.DeviceRow](cmd.Context(), c, "/devices", v)
+			items, err := all[domain.DeviceRow](cmd.Context(), c, "/devices", v)
 			if err != nil {
 				return err
 			}
-			return list(r, cmd, "device", items, "DEVICE MODEL PROFILE SITE STATE ACTIVE LAST-SEEN", func(d control.DeviceRow) []string {
-				row := []string{d.Name, d.Model, d.Profile, d.Site, control.StateUnknown, "", ""}
+			return list(r, cmd, "device", items, "DEVICE MODEL PROFILE SITE STATE ACTIVE LAST-SEEN", func(d domain.DeviceRow) []string {
+				row := []string{d.Name, d.Model, d.Profile, d.Site, domain.StateUnknown, "", ""}
 				if s := d.State; s != nil {
 					row[4], row[5], row[6] = s.Last.State, s.Last.Active, when(s.LastSeen)
 				}
@@ -65,18 +65,18 @@ func deviceShow(r *reach) *cobra.Command {
 	return &cobra.Command{Use: "show DEVICE", Short: "Show a device: what it should do and why, and what it last said", Args: cobra.ExactArgs(1),
 		Example: "  peerload-server device show 00:11:22:33:44:55",
 		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
-			var row control.DeviceRow
+			var row domain.DeviceRow
 			if err := c.call(cmd.Context(), http.MethodGet, "/devices"+part(args[0]), nil, &row); err != nil {
 				return err
 			}
-			var d control.Desired
+			var d domain.Desired
 			if err := c.call(cmd.Context(), http.MethodGet, "/devices"+part(args[0])+"/desired", nil, &d); err != nil {
 				return err
 			}
 			if r.json {
 				return r.show(cmd, "device", struct {
-					control.DeviceRow
-					Desired control.Desired `json:"desired"`
+					domain.DeviceRow
+					Desired domain.Desired `json:"desired"`
 				}{row, d}, "")
 			}
 			out := cmd.OutOrStdout()
@@ -123,13 +123,13 @@ func changeFlags(cmd *cobra.Command, unset *[]string) {
 	f.StringSliceVar(unset, "unset", nil, "settings to leave to the other levels")
 }
 
-func changeOf(cmd *cobra.Command, args, unset []string) (control.DeviceChange, error) {
+func changeOf(cmd *cobra.Command, args, unset []string) (domain.DeviceChange, error) {
 	settings, err := parseSettings(args, unset)
-	return control.DeviceChange{Description: optional(cmd, "description"), Model: optional(cmd, "model"), Profile: optional(cmd, "profile"),
+	return domain.DeviceChange{Description: optional(cmd, "description"), Model: optional(cmd, "model"), Profile: optional(cmd, "profile"),
 		Site: optional(cmd, "site"), Load: optional(cmd, "load"), Settings: settings}, err
 }
 
-func (r *reach) showDevice(cmd *cobra.Command, did string, d control.Device) error {
+func (r *reach) showDevice(cmd *cobra.Command, did string, d domain.Device) error {
 	text := fmt.Sprintf("%s %s: version %d, model %s, profile %q, site %q, load %q", d.Name, did, d.Version, d.Model, d.Profile, d.Site, d.Load.Load)
 	if s := settingsText(d.Settings); s != "" {
 		text += ", " + s
@@ -146,7 +146,7 @@ func deviceAdd(r *reach) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var d control.Device
+			var d domain.Device
 			if err := c.call(cmd.Context(), http.MethodPost, "/devices", web.NewDevice{Name: args[0], DeviceChange: change}, &d); err != nil {
 				return err
 			}
@@ -162,7 +162,7 @@ func deviceAdd(r *reach) *cobra.Command {
 // warnModel says on standard error that no table has a model: a device of a new
 // one must not wait for a table, and a typing error must not stay unseen.
 func warnModel(cmd *cobra.Command, c *client, model string) error {
-	var m control.Model
+	var m domain.Model
 	if model == "" {
 		return nil
 	}
@@ -187,7 +187,7 @@ func deviceSet(r *reach) *cobra.Command {
 			if len(args) == 1 && !given(cmd, "model", "profile", "site", "description", "load", "unset") {
 				return errors.New("say what to change: NAME=VALUE, --unset, --model, --profile, --site, --description or --load")
 			}
-			var d control.Device
+			var d domain.Device
 			if err := c.call(cmd.Context(), http.MethodPatch, "/devices"+part(args[0]), change, &d); err != nil {
 				return err
 			}
@@ -222,7 +222,7 @@ func deviceHistory(r *reach) *cobra.Command {
 	var most int
 	cmd := &cobra.Command{Use: "history DEVICE", Short: "What happened to a device, the latest first", Args: cobra.ExactArgs(1),
 		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
-			items, err := last[control.HistoryEntry](cmd.Context(), c, "/devices"+part(args[0])+"/history", nil, most)
+			items, err := last[domain.HistoryEntry](cmd.Context(), c, "/devices"+part(args[0])+"/history", nil, most)
 			if err != nil {
 				return err
 			}
@@ -232,8 +232,8 @@ func deviceHistory(r *reach) *cobra.Command {
 	return cmd
 }
 
-func printHistory(r *reach, cmd *cobra.Command, items []control.HistoryEntry) error {
-	return list(r, cmd, "history", items, "TIME DEVICE WHAT OLD NEW FILE REASON BYTES", func(h control.HistoryEntry) []string {
+func printHistory(r *reach, cmd *cobra.Command, items []domain.HistoryEntry) error {
+	return list(r, cmd, "history", items, "TIME DEVICE WHAT OLD NEW FILE REASON BYTES", func(h domain.HistoryEntry) []string {
 		bytes := ""
 		if f := h.Final; f != nil {
 			bytes = strconv.FormatInt(f.Size, 10)

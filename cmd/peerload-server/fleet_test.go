@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/report"
 )
 
@@ -82,7 +82,7 @@ func TestFleet(t *testing.T) {
 	// and metadata.
 	var loads, again int64
 	for line := range strings.Lines(o.ok("load list --json")) {
-		l := item[control.Load](t, line)
+		l := item[domain.Load](t, line)
 		loads += l.Size
 		if l.Name == alone.load {
 			again = l.Size
@@ -110,7 +110,7 @@ func (o *office) badLoads(phones []*phone) {
 	}
 	o.await(phones, report.StateRolledBack)
 	for _, p := range phones {
-		row := item[control.DeviceRow](o.t, o.ok("device show "+p.name+" --json"))
+		row := item[domain.DeviceRow](o.t, o.ok("device show "+p.name+" --json"))
 		if row.State.Last.Wanted != "bad-"+p.model || row.State.Last.Reason == "" {
 			o.t.Errorf("%s does not say why: %+v", p.name, row.State.Last)
 		}
@@ -142,14 +142,14 @@ func (o *office) phone(agent string, p *phone, i int, port string) {
 }
 
 // await polls until every phone runs its load and is in that state.
-func (o *office) await(phones []*phone, state string) map[string]control.DeviceRow {
+func (o *office) await(phones []*phone, state string) map[string]domain.DeviceRow {
 	o.t.Helper()
-	rows := map[string]control.DeviceRow{}
+	rows := map[string]domain.DeviceRow{}
 	deadline := time.Now().Add(3 * time.Minute)
 	for {
 		missing := []string{}
 		for line := range strings.Lines(o.ok("device list --json")) {
-			row := item[control.DeviceRow](o.t, line)
+			row := item[domain.DeviceRow](o.t, line)
 			rows[row.Name] = row
 		}
 		for _, p := range phones {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/terminal"
 	"github.com/peerload/peerload/web"
@@ -25,11 +25,11 @@ func profileCommand() *cobra.Command {
 
 func profileList(r *reach) *cobra.Command {
 	return &cobra.Command{Use: "list", Short: "List profiles", Args: cobra.NoArgs, RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
-		items, err := all[control.Profile](cmd.Context(), c, "/profiles", nil)
+		items, err := all[domain.Profile](cmd.Context(), c, "/profiles", nil)
 		if err != nil {
 			return err
 		}
-		return list(r, cmd, "profile", items, "PROFILE LOAD SETTINGS DESCRIPTION", func(p control.Profile) []string {
+		return list(r, cmd, "profile", items, "PROFILE LOAD SETTINGS DESCRIPTION", func(p domain.Profile) []string {
 			return []string{p.Name, p.Load.Load, settingsText(p.Settings), p.Description}
 		})
 	})}
@@ -37,11 +37,11 @@ func profileList(r *reach) *cobra.Command {
 
 // levelSettings prints the settings of a level, set or not.
 func levelSettings(r *reach, cmd *cobra.Command, c *client, path string) error {
-	var l control.LevelSettings
+	var l domain.LevelSettings
 	if err := c.call(cmd.Context(), http.MethodGet, path+"/settings", nil, &l); err != nil {
 		return err
 	}
-	return list(r, cmd, "setting", l.Settings, "SETTING VALUE MEANING", func(s control.LevelSetting) []string {
+	return list(r, cmd, "setting", l.Settings, "SETTING VALUE MEANING", func(s domain.LevelSetting) []string {
 		value := ""
 		if s.Value != nil {
 			value = *s.Value
@@ -56,7 +56,7 @@ func levelSettings(r *reach, cmd *cobra.Command, c *client, path string) error {
 func profileShow(r *reach) *cobra.Command {
 	return &cobra.Command{Use: "show PROFILE", Short: "Show the settings of a profile", Args: cobra.ExactArgs(1),
 		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
-			var p control.Profile
+			var p domain.Profile
 			if err := c.call(cmd.Context(), http.MethodGet, "/profiles"+part(args[0]), nil, &p); err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ func profileShow(r *reach) *cobra.Command {
 		})}
 }
 
-func (r *reach) showProfile(cmd *cobra.Command, did string, p control.Profile) error {
+func (r *reach) showProfile(cmd *cobra.Command, did string, p domain.Profile) error {
 	return r.show(cmd, "profile_"+did, p, "%s %s: version %d, %s\n", p.Name, did, p.Version, settingsText(p.Settings))
 }
 
@@ -79,8 +79,8 @@ func profileAdd(r *reach) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var p control.Profile
-			in := web.NewProfile{Name: args[0], ProfileChange: control.ProfileChange{Description: optional(cmd, "description"), Settings: settings}}
+			var p domain.Profile
+			in := web.NewProfile{Name: args[0], ProfileChange: domain.ProfileChange{Description: optional(cmd, "description"), Settings: settings}}
 			if err := c.call(cmd.Context(), http.MethodPost, "/profiles", in, &p); err != nil {
 				return err
 			}
@@ -99,8 +99,8 @@ func profileSet(r *reach) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var p control.Profile
-			in := control.ProfileChange{Description: optional(cmd, "description"), Settings: settings}
+			var p domain.Profile
+			in := domain.ProfileChange{Description: optional(cmd, "description"), Settings: settings}
 			if err := c.call(cmd.Context(), http.MethodPatch, "/profiles"+part(args[0]), in, &p); err != nil {
 				return err
 			}
@@ -117,14 +117,14 @@ func enterpriseCommand() *cobra.Command {
 	})
 }
 
-func (r *reach) showEnterprise(cmd *cobra.Command, event string, e control.Enterprise) error {
+func (r *reach) showEnterprise(cmd *cobra.Command, event string, e domain.Enterprise) error {
 	return r.show(cmd, event, e, "auto-registration %s, profile %q; default load %q; version %d\n", onOff(e.AutoRegistration), e.RegisterProfile, e.Load.Load, e.Version)
 }
 
 func enterpriseShow(r *reach) *cobra.Command {
 	return &cobra.Command{Use: "show", Short: "Show the switches and the settings for all devices", Args: cobra.NoArgs,
 		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
-			var e control.Enterprise
+			var e domain.Enterprise
 			if err := c.call(cmd.Context(), http.MethodGet, "/enterprise", nil, &e); err != nil {
 				return err
 			}
@@ -144,7 +144,7 @@ func enterpriseSet(r *reach) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			change := control.EnterpriseChange{RegisterProfile: optional(cmd, "register-profile")}
+			change := domain.EnterpriseChange{RegisterProfile: optional(cmd, "register-profile")}
 			if v := optional(cmd, "auto-registration"); v != nil {
 				if *v != policy.On && *v != policy.Off {
 					return fmt.Errorf("--auto-registration is on or off, not %q", *v)
@@ -158,7 +158,7 @@ func enterpriseSet(r *reach) *cobra.Command {
 				}
 				c.ifVersion = anyVersion // it was compared, and has changed
 			}
-			var e control.Enterprise
+			var e domain.Enterprise
 			if given(cmd, "auto-registration", "register-profile") {
 				err = c.call(cmd.Context(), http.MethodPatch, "/enterprise", change, &e)
 			} else {
@@ -185,7 +185,7 @@ func modelCommand() *cobra.Command {
 	})
 }
 
-func modelRow(m control.Model) []string {
+func modelRow(m domain.Model) []string {
 	return []string{m.Name, m.Family, onOff(m.CanShare), m.GroupName, m.Load.Load, onOff(m.Custom)}
 }
 
@@ -204,14 +204,14 @@ func modelList(r *reach) *cobra.Command {
 func modelShow(r *reach) *cobra.Command {
 	return &cobra.Command{Use: "show MODEL", Short: "Show a model with all its settings", Args: cobra.ExactArgs(1),
 		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
-			var m control.Model
+			var m domain.Model
 			if err := c.call(cmd.Context(), http.MethodGet, "/models"+part(args[0]), nil, &m); err != nil {
 				return err
 			}
-			if err := list(r, cmd, "model", []control.Model{m}, modelHeader, modelRow); err != nil || r.json {
+			if err := list(r, cmd, "model", []domain.Model{m}, modelHeader, modelRow); err != nil || r.json {
 				return err
 			}
-			return list(r, cmd, "setting", m.Settings, "SETTING DEFAULT LACKING", func(s control.ModelSetting) []string {
+			return list(r, cmd, "setting", m.Settings, "SETTING DEFAULT LACKING", func(s domain.ModelSetting) []string {
 				return []string{s.Name, s.Default, s.Lacking}
 			})
 		})}

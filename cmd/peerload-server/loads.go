@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/publish"
 	"github.com/peerload/peerload/web"
 )
@@ -31,7 +31,7 @@ func uploadLoad(r *reach, cmd *cobra.Command, c *client, req publish.Request) er
 	defer out.Close()
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
-	var l control.Load
+	var l domain.Load
 	if err := c.send(ctx, http.MethodPost, "/loads", form.FormDataContentType(), out, &l); err != nil {
 		return err
 	}
@@ -72,11 +72,11 @@ func writeFile(form *multipart.Writer, path string) error {
 }
 
 func listLoads(r *reach, cmd *cobra.Command, c *client, retired bool) error {
-	items, err := all[control.Load](cmd.Context(), c, "/loads", url.Values{"retired": {strconv.FormatBool(retired)}})
+	items, err := all[domain.Load](cmd.Context(), c, "/loads", url.Values{"retired": {strconv.FormatBool(retired)}})
 	if err != nil {
 		return err
 	}
-	return list(r, cmd, "load", items, "LOAD VERSION MODELS FILES BYTES STATE", func(l control.Load) []string {
+	return list(r, cmd, "load", items, "LOAD VERSION MODELS FILES BYTES STATE", func(l domain.Load) []string {
 		var state []string
 		if !l.Signed {
 			state = append(state, "unsigned")
@@ -94,7 +94,7 @@ func listLoads(r *reach, cmd *cobra.Command, c *client, retired bool) error {
 func loadShow(r *reach) *cobra.Command {
 	return &cobra.Command{Use: "show LOAD", Short: "Show a load and its files", Args: cobra.ExactArgs(1),
 		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
-			var l control.Load
+			var l domain.Load
 			if err := c.call(cmd.Context(), http.MethodGet, "/loads"+part(args[0]), nil, &l); err != nil {
 				return err
 			}
@@ -102,14 +102,14 @@ func loadShow(r *reach) *cobra.Command {
 				return r.show(cmd, "load", l, "")
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s version %s, for %s, signed %s, retired %s\n", l.Name, l.Release, strings.Join(l.Models, ", "), onOff(l.Signed), onOff(l.Retired))
-			return list(r, cmd, "component", l.Components, "FILE BYTES SHA-256", func(k control.LoadComponent) []string {
+			return list(r, cmd, "component", l.Components, "FILE BYTES SHA-256", func(k domain.LoadComponent) []string {
 				return []string{k.Name, strconv.FormatInt(k.Size, 10), k.SHA256}
 			})
 		})}
 }
 
 func loadRegister(r *reach) *cobra.Command {
-	var u control.UnsignedLoad
+	var u domain.UnsignedLoad
 	cmd := &cobra.Command{Use: "register LOAD --model MODEL [FILE...]", Short: "Make a classic load known that nobody signs", Args: cobra.MinimumNArgs(1),
 		Long: `Make a classic load known that nobody signs, so that it can be assigned. Devices
 run it only where the setting "unsigned" is on. Its files are those that you put
@@ -117,7 +117,7 @@ into the directory repository yourself.`,
 		Example: "  peerload-server load register SCCP41.9-4-2SR2-2S --model 7941,7961",
 		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
 			u.Name, u.Components = args[0], args[1:]
-			var l control.Load
+			var l domain.Load
 			if err := c.call(cmd.Context(), http.MethodPost, "/loads/unsigned", u, &l); err != nil {
 				return err
 			}
@@ -127,7 +127,7 @@ into the directory repository yourself.`,
 	return cmd
 }
 
-func (r *reach) showAssigned(cmd *cobra.Command, a control.Assigned) error {
+func (r *reach) showAssigned(cmd *cobra.Command, a domain.Assigned) error {
 	return r.show(cmd, "load_assigned", a, "%s: load %q, before it %q\n", a.Target, a.Load, a.Previous)
 }
 
@@ -136,7 +136,7 @@ func loadAssign(r *reach) *cobra.Command {
 	cmd := &cobra.Command{Use: "assign LOAD --enterprise | --model M | --profile P | --device D", Short: `Assign a load at one level; "" assigns none`,
 		Args: cobra.ExactArgs(1), Example: "  peerload-server load assign fw2 --model linux-arm",
 		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
-			var a control.Assigned
+			var a domain.Assigned
 			if err := c.call(cmd.Context(), http.MethodPut, t.path()+"/load", web.LoadRef{Load: args[0]}, &a); err != nil {
 				return err
 			}
@@ -151,7 +151,7 @@ func loadRollBack(r *reach) *cobra.Command {
 	cmd := &cobra.Command{Use: "roll-back --enterprise | --model M | --profile P | --device D", Short: "Assign the load that was assigned there before",
 		Args: cobra.NoArgs, Example: "  peerload-server load roll-back --model linux-arm",
 		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
-			var a control.Assigned
+			var a domain.Assigned
 			if err := c.call(cmd.Context(), http.MethodPost, t.path()+"/load/roll-back", nil, &a); err != nil {
 				return err
 			}
@@ -167,7 +167,7 @@ func loadRetire(r *reach, retired bool) *cobra.Command {
 		use, short = "restore LOAD", "Take a retired load into use again"
 	}
 	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
-		var l control.Load
+		var l domain.Load
 		if err := c.call(cmd.Context(), http.MethodPatch, "/loads"+part(args[0]), web.Retired{Retired: retired}, &l); err != nil {
 			return err
 		}
@@ -181,7 +181,7 @@ func verifyLoads(r *reach, cmd *cobra.Command, c *client) error {
 		return err
 	}
 	bad := 0
-	err := list(r, cmd, "load_verified", v.Loads, "LOAD PROBLEM", func(l control.CheckedLoad) []string { return []string{l.Name, l.Problem} })
+	err := list(r, cmd, "load_verified", v.Loads, "LOAD PROBLEM", func(l domain.CheckedLoad) []string { return []string{l.Name, l.Problem} })
 	for _, l := range v.Loads {
 		if l.Problem != "" {
 			bad++

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/terminal"
 )
@@ -92,8 +92,8 @@ func settingsText(v policy.Values) string {
 }
 
 // effective prints every effective value, its level, and what the others say.
-func effective(r *reach, cmd *cobra.Command, settings []control.EffectiveSetting) error {
-	return list(r, cmd, "setting", settings, "SETTING VALUE LEVEL OTHERS", func(s control.EffectiveSetting) []string {
+func effective(r *reach, cmd *cobra.Command, settings []domain.EffectiveSetting) error {
+	return list(r, cmd, "setting", settings, "SETTING VALUE LEVEL OTHERS", func(s domain.EffectiveSetting) []string {
 		var others []string
 		for _, o := range s.Others {
 			others = append(others, fmt.Sprintf("%s: %q", o.Level, o.Value))
@@ -106,8 +106,8 @@ func effective(r *reach, cmd *cobra.Command, settings []control.EffectiveSetting
 }
 
 // parseSettings reads NAME=VALUE arguments.
-func parseSettings(args, unset []string) (control.SettingsChange, error) {
-	c := control.SettingsChange{Unset: unset}
+func parseSettings(args, unset []string) (domain.SettingsChange, error) {
+	c := domain.SettingsChange{Unset: unset}
 	for _, a := range args {
 		name, value, ok := strings.Cut(a, "=")
 		if !ok {

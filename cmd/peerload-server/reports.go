@@ -17,7 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/terminal"
 	"github.com/peerload/peerload/web"
@@ -33,7 +33,7 @@ func reportOverview(r *reach) *cobra.Command {
 	var silent time.Duration
 	cmd := &cobra.Command{Use: "overview", Short: "Count devices, states and bytes", Args: cobra.NoArgs,
 		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
-			var o control.Overview
+			var o domain.Overview
 			q := url.Values{"silent_s": {fmt.Sprint(int64(silent / time.Second))}}
 			if err := c.call(cmd.Context(), http.MethodGet, "/overview?"+q.Encode(), nil, &o); err != nil {
 				return err
@@ -68,7 +68,7 @@ func reportHistory(r *reach) *cobra.Command {
 			if kind != "" {
 				q.Set("kind", kind)
 			}
-			items, err := last[control.HistoryEntry](cmd.Context(), c, "/history", q, most)
+			items, err := last[domain.HistoryEntry](cmd.Context(), c, "/history", q, most)
 			if err != nil {
 				return err
 			}
@@ -83,11 +83,11 @@ func reportAudit(r *reach) *cobra.Command {
 	var most int
 	cmd := &cobra.Command{Use: "audit", Short: "Who changed what, when and from where, the latest first", Args: cobra.NoArgs,
 		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
-			items, err := last[control.AuditEntry](cmd.Context(), c, "/audit", nil, most)
+			items, err := last[domain.AuditEntry](cmd.Context(), c, "/audit", nil, most)
 			if err != nil {
 				return err
 			}
-			return list(r, cmd, "audit", items, "TIME WHO FROM ACTION TARGET CHANGES", func(a control.AuditEntry) []string {
+			return list(r, cmd, "audit", items, "TIME WHO FROM ACTION TARGET CHANGES", func(a domain.AuditEntry) []string {
 				var changes []string
 				for _, f := range a.Changes {
 					changes = append(changes, fmt.Sprintf("%s: %s → %s", f.Field, valueOr(f.Old), valueOr(f.New)))
@@ -139,7 +139,7 @@ itself; one that fails does not stop the others, and the exit status tells.`,
 	return cmd
 }
 
-func sendBulk(r *reach, cmd *cobra.Command, c *client, rows []control.BulkRow) error {
+func sendBulk(r *reach, cmd *cobra.Command, c *client, rows []domain.BulkRow) error {
 	failed := 0
 	for batch := range slices.Chunk(rows, 500) { // so that one call does not take minutes
 		var a web.BulkAnswer
@@ -147,7 +147,7 @@ func sendBulk(r *reach, cmd *cobra.Command, c *client, rows []control.BulkRow) e
 			return err
 		}
 		failed += a.Failed
-		if err := list(r, cmd, "bulk_row", a.Results, "DEVICE OK CREATED PROBLEM", func(b control.BulkResult) []string {
+		if err := list(r, cmd, "bulk_row", a.Results, "DEVICE OK CREATED PROBLEM", func(b domain.BulkResult) []string {
 			return []string{b.Device, onOff(b.OK), onOff(b.Created), b.Error}
 		}); err != nil {
 			return err
@@ -160,7 +160,7 @@ func sendBulk(r *reach, cmd *cobra.Command, c *client, rows []control.BulkRow) e
 }
 
 // bulkRows reads the table.
-func bulkRows(b []byte, create bool) ([]control.BulkRow, error) {
+func bulkRows(b []byte, create bool) ([]domain.BulkRow, error) {
 	t := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))))
 	header, err := t.Read()
 	if err != nil {
@@ -169,7 +169,7 @@ func bulkRows(b []byte, create bool) ([]control.BulkRow, error) {
 	if !slices.Contains(header, "device") {
 		return nil, errors.New(`it has no column "device"`)
 	}
-	var rows []control.BulkRow
+	var rows []domain.BulkRow
 	for {
 		cells, err := t.Read()
 		if err == io.EOF {
@@ -178,7 +178,7 @@ func bulkRows(b []byte, create bool) ([]control.BulkRow, error) {
 		if err != nil {
 			return nil, err
 		}
-		row := control.BulkRow{Create: create}
+		row := domain.BulkRow{Create: create}
 		for i, name := range header {
 			if err := bulkCell(&row, name, cells[i]); err != nil {
 				return nil, err
@@ -188,7 +188,7 @@ func bulkRows(b []byte, create bool) ([]control.BulkRow, error) {
 	}
 }
 
-func bulkCell(row *control.BulkRow, name, cell string) error {
+func bulkCell(row *domain.BulkRow, name, cell string) error {
 	value := cell
 	if cell == "-" {
 		value = ""

@@ -2,7 +2,7 @@
 // SEP<MAC>.cnf.xml and XMLDefault.cnf.xml, from what the controller knows, at
 // the moment they are asked for.
 //
-// What lives here: names of files, and which answer of package control stands
+// What lives here: names of files, and which answer of package domain stands
 // in which. What must not: how XML is written (package provision), sockets,
 // which value wins (package policy).
 package cnf
@@ -19,7 +19,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/provision"
 	"github.com/peerload/peerload/provision/template"
@@ -36,7 +36,7 @@ const (
 // Maker makes files. Its method Make is what fileserver.Config.Generate wants.
 type Maker struct {
 	// Control answers. Required.
-	Control *control.Controller
+	Control *domain.Controller
 	// Templates is a directory in which an administrator may put templates
 	// under the names DeviceTemplate and DefaultTemplate; they are read at each
 	// request. "": none. A template that leaves something out makes no file,
@@ -57,12 +57,12 @@ func (m Maker) Make(ctx context.Context, name string, client netip.Addr) ([]byte
 	case !strings.HasPrefix(strings.ToUpper(stem), "SEP"):
 		return nil, fs.ErrNotExist
 	}
-	device, err := control.DeviceName(stem)
+	device, err := domain.DeviceName(stem)
 	if err != nil {
 		return nil, fs.ErrNotExist
 	}
 	d, err := m.Control.Provision(ctx, device, "", client.String())
-	if errors.Is(err, control.ErrNotFound) || errors.Is(err, control.ErrRefused) {
+	if errors.Is(err, domain.ErrNotFound) || errors.Is(err, domain.ErrRefused) {
 		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	}
 	if err != nil {
@@ -76,7 +76,7 @@ func (m Maker) Make(ctx context.Context, name string, client netip.Addr) ([]byte
 
 // fileOf is what the file of one device says. Its load stands there with the
 // model: a device of another model with the same address refuses it.
-func fileOf(d control.Desired) *provision.File {
+func fileOf(d domain.Desired) *provision.File {
 	f := &provision.File{Levels: d.Levels}
 	tellModel(f, d)
 	if d.Load.Load != "" {
@@ -93,7 +93,7 @@ func fileOf(d control.Desired) *provision.File {
 // tellModel tells a device what the controller's model table says beyond the
 // one that its program came with: defaults, the group, and of settings that the
 // model lacks nothing, so that both come to the same values.
-func tellModel(f *provision.File, d control.Desired) {
+func tellModel(f *provision.File, d domain.Desired) {
 	own := policy.Builtin().Lookup(d.Model.Name)
 	f.Levels.Model = maps.Clone(d.Model.Defaults)
 	if d.Known && d.Group != own.GroupName() {
@@ -103,7 +103,7 @@ func tellModel(f *provision.File, d control.Desired) {
 	for _, values := range []*policy.Values{&l.Model, &l.Enterprise, &l.Profile, &l.Device} {
 		*values = maps.Clone(*values) // they are the controller's
 		maps.DeleteFunc(*values, func(name, _ string) bool {
-			return slices.ContainsFunc(d.Settings, func(s control.EffectiveSetting) bool {
+			return slices.ContainsFunc(d.Settings, func(s domain.EffectiveSetting) bool {
 				return s.Setting == name && s.Reason != "" && !lacks(own, name)
 			})
 		})

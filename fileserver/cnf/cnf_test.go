@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/provision"
 	"github.com/peerload/peerload/provision/template"
@@ -28,16 +28,16 @@ func newMaker(t *testing.T) Maker {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	ctl, err := control.New(control.Config{Store: store})
+	ctl, err := domain.New(domain.Config{Store: store})
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, model, name := control.Local("root"), "7941", "SCCP41.9-4-2SR3-1S"
-	if _, err := ctl.RegisterLoad(t.Context(), root, control.UnsignedLoad{Name: name, Models: []string{model}}); err != nil {
+	root, model, name := domain.Local("root"), "7941", "SCCP41.9-4-2SR3-1S"
+	if _, err := ctl.RegisterLoad(t.Context(), root, domain.UnsignedLoad{Name: name, Models: []string{model}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ctl.CreateDevice(t.Context(), root, device, control.DeviceChange{Model: &model, Load: &name,
-		Settings: control.SettingsChange{Set: policy.Values{policy.PeerSharing: policy.On, policy.LoadServer: "http://a/?b&<c>"}}}); err != nil {
+	if _, err := ctl.CreateDevice(t.Context(), root, device, domain.DeviceChange{Model: &model, Load: &name,
+		Settings: domain.SettingsChange{Set: policy.Values{policy.PeerSharing: policy.On, policy.LoadServer: "http://a/?b&<c>"}}}); err != nil {
 		t.Fatal(err)
 	}
 	return Maker{Control: ctl, Templates: dir}
@@ -63,7 +63,7 @@ func TestMake(t *testing.T) {
 			t.Errorf("a device of another model takes it: %v", err)
 		}
 	}
-	row, err := m.Control.Device(t.Context(), control.Local("root"), device)
+	row, err := m.Control.Device(t.Context(), domain.Local("root"), device)
 	if err != nil || row.State == nil || row.State.From != client.String() {
 		t.Errorf("not seen: %+v, %v", row.State, err)
 	}
@@ -78,7 +78,7 @@ func TestMake(t *testing.T) {
 // device, which comes with a table of its own: both come to the same values.
 func TestExtendedModel(t *testing.T) {
 	m := newMaker(t)
-	root := control.Local("root")
+	root := domain.Local("root")
 	rows := []policy.ModelRow{
 		{Name: "Camera 1", Provision: "Vendor's Camera", Family: "camera", CanShare: true, Group: "cameras", Defaults: policy.Values{policy.PeerSharing: policy.On}, Lacks: []string{policy.LogServer}},
 		{Name: "Camera 0", Family: "camera"},
@@ -86,20 +86,20 @@ func TestExtendedModel(t *testing.T) {
 	if _, err := m.Control.PutModels(t.Context(), root, rows); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.Control.RegisterLoad(t.Context(), root, control.UnsignedLoad{Name: "cam", Models: []string{"Camera 1", "Camera 0"}}); err != nil {
+	if _, err := m.Control.RegisterLoad(t.Context(), root, domain.UnsignedLoad{Name: "cam", Models: []string{"Camera 1", "Camera 0"}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, model := range []string{"Camera 1", "Camera 0"} {
-		if _, err := m.Control.AssignLoad(t.Context(), root, control.ModelTarget(model), "cam", 0); err != nil {
+		if _, err := m.Control.AssignLoad(t.Context(), root, domain.ModelTarget(model), "cam", 0); err != nil {
 			t.Fatal(err)
 		}
 	}
-	change := control.SettingsChange{Set: policy.Values{policy.LogServer: "10.0.0.9", policy.WANLimit: "2M", policy.LANLimit: "1M"}}
-	if _, err := m.Control.ChangeSettings(t.Context(), root, control.EnterpriseTarget(), change, 0); err != nil {
+	change := domain.SettingsChange{Set: policy.Values{policy.LogServer: "10.0.0.9", policy.WANLimit: "2M", policy.LANLimit: "1M"}}
+	if _, err := m.Control.ChangeSettings(t.Context(), root, domain.EnterpriseTarget(), change, 0); err != nil {
 		t.Fatal(err)
 	}
 	for name, model := range map[string]string{"SEP0000000000C1": "Camera 1", "SEP0000000000C0": "Camera 0", "SEP000000007941": "7941", "SEP000000007940": "7940"} {
-		if _, err := m.Control.CreateDevice(t.Context(), root, name, control.DeviceChange{Model: &model}); err != nil {
+		if _, err := m.Control.CreateDevice(t.Context(), root, name, domain.DeviceChange{Model: &model}); err != nil {
 			t.Fatal(err)
 		}
 		b, err := m.Make(t.Context(), name+".cnf.xml", client)

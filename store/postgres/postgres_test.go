@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/store"
 	"github.com/peerload/peerload/store/sqlite"
 	"github.com/peerload/peerload/store/storetest"
@@ -28,9 +28,9 @@ func openAt(t *testing.T, url string) *Store {
 }
 
 func TestConformance(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) (control.Store, func(*testing.T) control.Store) {
+	storetest.Run(t, func(t *testing.T) (domain.Store, func(*testing.T) domain.Store) {
 		url := newDatabase(t)
-		return openAt(t, url), func(t *testing.T) control.Store { return openAt(t, url) }
+		return openAt(t, url), func(t *testing.T) domain.Store { return openAt(t, url) }
 	})
 }
 
@@ -42,7 +42,7 @@ func TestMigrations(t *testing.T) {
 		}
 		return db
 	}
-	storetest.Migrations(t, "postgres", empty, func(db *sql.DB) control.Store { return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect()}} })
+	storetest.Migrations(t, "postgres", empty, func(db *sql.DB) domain.Store { return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect()}} })
 }
 
 // TestControllersStartTogether: of several controllers that start on an empty
@@ -60,8 +60,8 @@ func TestControllersStartTogether(t *testing.T) {
 			}
 			defer s.Close()
 			for n := range 10 {
-				err := s.Update(t.Context(), func(tx control.Tx) error {
-					return tx.Profiles().Put(t.Context(), &control.Profile{Name: fmt.Sprintf("%d-%d", i, n)})
+				err := s.Update(t.Context(), func(tx domain.Tx) error {
+					return tx.Profiles().Put(t.Context(), &domain.Profile{Name: fmt.Sprintf("%d-%d", i, n)})
 				})
 				if err != nil {
 					t.Error(err)
@@ -72,8 +72,8 @@ func TestControllersStartTogether(t *testing.T) {
 	wg.Wait()
 	s := openAt(t, url)
 	defer s.Close()
-	err := s.View(t.Context(), func(tx control.Tx) error {
-		l, err := tx.Profiles().List(t.Context(), control.TextFilter{}, control.Page{})
+	err := s.View(t.Context(), func(tx domain.Tx) error {
+		l, err := tx.Profiles().List(t.Context(), domain.TextFilter{}, domain.Page{})
 		if l.Total != controllers*10 {
 			t.Errorf("%d profiles", l.Total)
 		}
@@ -94,8 +94,8 @@ func TestConnectionLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	put := func(interrupt func() error) error {
-		return s.Update(t.Context(), func(tx control.Tx) error {
-			if err := tx.Loads().Put(t.Context(), &control.Load{Name: "l"}); err != nil {
+		return s.Update(t.Context(), func(tx domain.Tx) error {
+			if err := tx.Loads().Put(t.Context(), &domain.Load{Name: "l"}); err != nil {
 				return err
 			}
 			return interrupt()
@@ -119,17 +119,17 @@ func TestMoveBetweenDatabases(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lite.Close()
-	err = lite.Update(t.Context(), func(tx control.Tx) error {
+	err = lite.Update(t.Context(), func(tx domain.Tx) error {
 		ctx := t.Context()
-		return errors.Join(tx.Profiles().Put(ctx, &control.Profile{Name: "Büro \x01"}),
-			tx.Devices().Put(ctx, &control.Device{Name: "SEP1", Profile: "Büro \x01"}),
-			tx.Audit().Append(ctx, control.AuditEntry{ID: "1", Changes: []control.FieldChange{{Field: "a\x00b"}}}))
+		return errors.Join(tx.Profiles().Put(ctx, &domain.Profile{Name: "Büro \x01"}),
+			tx.Devices().Put(ctx, &domain.Device{Name: "SEP1", Profile: "Büro \x01"}),
+			tx.Audit().Append(ctx, domain.AuditEntry{ID: "1", Changes: []domain.FieldChange{{Field: "a\x00b"}}}))
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var first, second bytes.Buffer
-	move := func(from, to control.Store, text *bytes.Buffer) error {
+	move := func(from, to domain.Store, text *bytes.Buffer) error {
 		if err := from.Export(context.Background(), text); err != nil {
 			return err
 		}

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // killChild is the path of the database of a child that writes until killed.
@@ -37,17 +37,17 @@ func writeForever(path string) error {
 	}
 	for {
 		var n int
-		err := s.Update(ctx, func(tx control.Tx) error {
+		err := s.Update(ctx, func(tx domain.Tx) error {
 			count, err := tx.Throttles().Get(ctx, "count")
-			if err != nil && !errors.Is(err, control.ErrNotFound) {
+			if err != nil && !errors.Is(err, domain.ErrNotFound) {
 				return err
 			}
 			count.Name = "count"
 			count.Failures++
 			n = count.Failures
 			name := fmt.Sprintf("%08d", n)
-			return errors.Join(tx.Throttles().Put(ctx, &count), tx.Profiles().Put(ctx, &control.Profile{Name: name}),
-				tx.Audit().Append(ctx, control.AuditEntry{ID: name, At: time.Unix(int64(n), 0)}))
+			return errors.Join(tx.Throttles().Put(ctx, &count), tx.Profiles().Put(ctx, &domain.Profile{Name: name}),
+				tx.Audit().Append(ctx, domain.AuditEntry{ID: name, At: time.Unix(int64(n), 0)}))
 		})
 		if err != nil {
 			return err
@@ -74,16 +74,16 @@ func TestKill9(t *testing.T) {
 		if err := s.Check(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		err := s.View(t.Context(), func(tx control.Tx) error {
+		err := s.View(t.Context(), func(tx domain.Tx) error {
 			count, err := tx.Throttles().Get(t.Context(), "count")
 			if err != nil {
 				return err
 			}
-			a, err := tx.Audit().List(t.Context(), control.AuditFilter{}, control.Page{Limit: 1})
+			a, err := tx.Audit().List(t.Context(), domain.AuditFilter{}, domain.Page{Limit: 1})
 			if err != nil {
 				return err
 			}
-			p, err := tx.Profiles().List(t.Context(), control.TextFilter{}, control.Page{Limit: 1})
+			p, err := tx.Profiles().List(t.Context(), domain.TextFilter{}, domain.Page{Limit: 1})
 			if n := count.Failures; n < acknowledged || a.Total != n || p.Total != n || count.Version != int64(n) {
 				t.Errorf("acknowledged %d; counted %d at version %d, %d entries, %d profiles", acknowledged, n, count.Version, a.Total, p.Total)
 			}

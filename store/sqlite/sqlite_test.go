@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/store"
 	"github.com/peerload/peerload/store/storetest"
 )
@@ -27,9 +27,9 @@ func openAt(t *testing.T, path string) *Store {
 }
 
 func TestConformance(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) (control.Store, func(*testing.T) control.Store) {
+	storetest.Run(t, func(t *testing.T) (domain.Store, func(*testing.T) domain.Store) {
 		path := filepath.Join(t.TempDir(), "peerload?100%.db") // names that a URL would misread
-		return openAt(t, path), func(t *testing.T) control.Store { return openAt(t, path) }
+		return openAt(t, path), func(t *testing.T) domain.Store { return openAt(t, path) }
 	})
 }
 
@@ -50,19 +50,19 @@ func TestFileIsPrivate(t *testing.T) {
 }
 
 // put writes one profile.
-func put(t *testing.T, s control.Store, name string) {
+func put(t *testing.T, s domain.Store, name string) {
 	t.Helper()
-	err := s.Update(t.Context(), func(tx control.Tx) error { return tx.Profiles().Put(t.Context(), &control.Profile{Name: name}) })
+	err := s.Update(t.Context(), func(tx domain.Tx) error { return tx.Profiles().Put(t.Context(), &domain.Profile{Name: name}) })
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
 // total counts profiles.
-func total(t *testing.T, s control.Store) (n int) {
+func total(t *testing.T, s domain.Store) (n int) {
 	t.Helper()
-	err := s.View(t.Context(), func(tx control.Tx) error {
-		l, err := tx.Profiles().List(t.Context(), control.TextFilter{}, control.Page{Limit: 1})
+	err := s.View(t.Context(), func(tx domain.Tx) error {
+		l, err := tx.Profiles().List(t.Context(), domain.TextFilter{}, domain.Page{Limit: 1})
 		n = l.Total
 		return err
 	})
@@ -154,7 +154,7 @@ func TestMigrations(t *testing.T) {
 		}
 		return db
 	}
-	storetest.Migrations(t, "sqlite", empty, func(db *sql.DB) control.Store {
+	storetest.Migrations(t, "sqlite", empty, func(db *sql.DB) domain.Store {
 		return &store.DB{Writes: db, Reads: db, Dialect: store.Dialect{Name: "sqlite"}}
 	})
 }
@@ -172,7 +172,7 @@ func TestTwoProcesses(t *testing.T) {
 	for _, s := range []*Store{a, b} {
 		wg.Go(func() {
 			for range each {
-				err := s.Update(t.Context(), func(tx control.Tx) error {
+				err := s.Update(t.Context(), func(tx domain.Tx) error {
 					p, err := tx.Profiles().Get(t.Context(), "p")
 					if err != nil {
 						return err
@@ -186,7 +186,7 @@ func TestTwoProcesses(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	err := a.View(t.Context(), func(tx control.Tx) error {
+	err := a.View(t.Context(), func(tx domain.Tx) error {
 		p, err := tx.Profiles().Get(t.Context(), "p")
 		if p.Version != 1+2*each {
 			t.Errorf("version %d after %d changes", p.Version, 2*each)
@@ -213,8 +213,8 @@ func TestFullDisk(t *testing.T) {
 	long := strings.Repeat("x", 500)
 	var err error
 	for i := 0; err == nil && i < 1000; i++ {
-		err = s.Update(t.Context(), func(tx control.Tx) error {
-			return tx.Profiles().Put(t.Context(), &control.Profile{Name: fmt.Sprint(i), Description: long})
+		err = s.Update(t.Context(), func(tx domain.Tx) error {
+			return tx.Profiles().Put(t.Context(), &domain.Profile{Name: fmt.Sprint(i), Description: long})
 		})
 	}
 	if !errors.Is(err, syscall.ENOSPC) {

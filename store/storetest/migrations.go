@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/store"
 )
 
@@ -37,7 +37,7 @@ var written = map[int64][]string{
 // that version, with rows in all its tables, comes step by step to the newest
 // one and keeps every row. empty returns an empty database, and open takes it
 // over as a store.
-func Migrations(t *testing.T, name string, empty func(t *testing.T) *sql.DB, open func(db *sql.DB) control.Store) {
+func Migrations(t *testing.T, name string, empty func(t *testing.T) *sql.DB, open func(db *sql.DB) domain.Store) {
 	newest, err := store.Newest(name)
 	if err != nil || int64(len(written)) != newest {
 		t.Fatalf("there are %d versions (%v) and rows of %d: say what a program of the newest version writes", newest, err, len(written))
@@ -67,7 +67,7 @@ func Migrations(t *testing.T, name string, empty func(t *testing.T) *sql.DB, ope
 }
 
 // survived reads what a database of that version held.
-func survived(t *testing.T, s control.Store, from int64) {
+func survived(t *testing.T, s domain.Store, from int64) {
 	t.Helper()
 	defer s.Close()
 	expect := func(what string, got, want []string) {
@@ -82,17 +82,17 @@ func survived(t *testing.T, s control.Store, from int64) {
 		}
 		return []string{key}
 	}
-	view(t, s, func(ctx context.Context, tx control.Tx) error {
-		expect("devices", keys(t, ctx, tx.Devices(), control.DeviceFilter{Profile: "offices", Load: "L"}), since(1, "SEP001122334455"))
-		expect("models", keys(t, ctx, tx.Models(), control.None{}), since(1, "CP-7961G"))
-		expect("loads", keys(t, ctx, tx.Loads(), control.LoadFilter{}), since(1, "L"))
-		expect("states", keys(t, ctx, tx.States(), control.StateFilter{Active: "L"}), since(2, "SEP001122334455"))
-		expect("history", keys(t, ctx, tx.History(), control.HistoryFilter{Device: "SEP001122334455"}), since(2, "1"))
-		expect("audit", keys(t, ctx, tx.Audit(), control.AuditFilter{Actor: "ann"}), since(2, "1"))
-		expect("accounts", keys(t, ctx, tx.Accounts(), control.TextFilter{}), since(3, "ann"))
-		expect("credentials", keys(t, ctx, tx.Credentials(), control.CredentialFilter{Hash: "h"}), since(3, "c"))
-		expect("throttles", keys(t, ctx, tx.Throttles(), control.None{}), since(3, "t"))
-		e, err := tx.Enterprises().Get(ctx, control.Enterprise{}.Key())
+	view(t, s, func(ctx context.Context, tx domain.Tx) error {
+		expect("devices", keys(t, ctx, tx.Devices(), domain.DeviceFilter{Profile: "offices", Load: "L"}), since(1, "SEP001122334455"))
+		expect("models", keys(t, ctx, tx.Models(), domain.None{}), since(1, "CP-7961G"))
+		expect("loads", keys(t, ctx, tx.Loads(), domain.LoadFilter{}), since(1, "L"))
+		expect("states", keys(t, ctx, tx.States(), domain.StateFilter{Active: "L"}), since(2, "SEP001122334455"))
+		expect("history", keys(t, ctx, tx.History(), domain.HistoryFilter{Device: "SEP001122334455"}), since(2, "1"))
+		expect("audit", keys(t, ctx, tx.Audit(), domain.AuditFilter{Actor: "ann"}), since(2, "1"))
+		expect("accounts", keys(t, ctx, tx.Accounts(), domain.TextFilter{}), since(3, "ann"))
+		expect("credentials", keys(t, ctx, tx.Credentials(), domain.CredentialFilter{Hash: "h"}), since(3, "c"))
+		expect("throttles", keys(t, ctx, tx.Throttles(), domain.None{}), since(3, "t"))
+		e, err := tx.Enterprises().Get(ctx, domain.Enterprise{}.Key())
 		if err != nil || e.Version != 5 || !e.AutoRegistration {
 			t.Errorf("from version %d: the enterprise is %+v, %v", from, e, err)
 		}
@@ -103,7 +103,7 @@ func survived(t *testing.T, s control.Store, from int64) {
 		return err
 	})
 	// The newest program can go on from there.
-	update(t, s, func(ctx context.Context, tx control.Tx) error {
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		d, err := tx.Devices().Get(ctx, "SEP001122334455")
 		if err != nil {
 			return err

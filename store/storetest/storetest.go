@@ -9,12 +9,12 @@ import (
 	"context"
 	"testing"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // Open returns a new, empty store, which the test closes; Reopen opens the
 // same one again.
-type Open func(t *testing.T) (s control.Store, reopen func(t *testing.T) control.Store)
+type Open func(t *testing.T) (s domain.Store, reopen func(t *testing.T) domain.Store)
 
 // Run runs the suite.
 func Run(t *testing.T, open Open) {
@@ -32,7 +32,7 @@ func Run(t *testing.T, open Open) {
 }
 
 // fresh opens a store for the time of the test.
-func fresh(t *testing.T, open Open) control.Store {
+func fresh(t *testing.T, open Open) domain.Store {
 	t.Helper()
 	s, _ := open(t)
 	t.Cleanup(func() {
@@ -44,17 +44,17 @@ func fresh(t *testing.T, open Open) control.Store {
 }
 
 // update fails the test if the transaction does.
-func update(t *testing.T, s control.Store, fn func(ctx context.Context, tx control.Tx) error) {
+func update(t *testing.T, s domain.Store, fn func(ctx context.Context, tx domain.Tx) error) {
 	t.Helper()
-	if err := s.Update(t.Context(), func(tx control.Tx) error { return fn(t.Context(), tx) }); err != nil {
+	if err := s.Update(t.Context(), func(tx domain.Tx) error { return fn(t.Context(), tx) }); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // view likewise.
-func view(t *testing.T, s control.Store, fn func(ctx context.Context, tx control.Tx) error) {
+func view(t *testing.T, s domain.Store, fn func(ctx context.Context, tx domain.Tx) error) {
 	t.Helper()
-	if err := s.View(t.Context(), func(tx control.Tx) error { return fn(t.Context(), tx) }); err != nil {
+	if err := s.View(t.Context(), func(tx domain.Tx) error { return fn(t.Context(), tx) }); err != nil {
 		t.Fatal(err)
 	}
 }

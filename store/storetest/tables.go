@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -20,54 +20,54 @@ var at = time.Date(2026, 3, 4, 5, 6, 7, 89000, time.UTC)
 // versions: every write counts, and one that has read something else fails.
 func versions(t *testing.T, open Open) {
 	s := fresh(t, open)
-	update(t, s, func(ctx context.Context, tx control.Tx) error {
-		if _, err := tx.Profiles().Get(ctx, "p"); !errors.Is(err, control.ErrNotFound) {
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
+		if _, err := tx.Profiles().Get(ctx, "p"); !errors.Is(err, domain.ErrNotFound) {
 			t.Errorf("none is there: %v", err)
 		}
-		p := control.Profile{Name: "p", Settings: policy.Values{"peer-sharing": "on"}}
+		p := domain.Profile{Name: "p", Settings: policy.Values{"peer-sharing": "on"}}
 		if err := tx.Profiles().Put(ctx, &p); err != nil || p.Version != 1 {
 			t.Errorf("new: version %d, %v", p.Version, err)
 		}
-		if err := tx.Profiles().Put(ctx, &control.Profile{Name: "p"}); !errors.Is(err, control.ErrExists) {
+		if err := tx.Profiles().Put(ctx, &domain.Profile{Name: "p"}); !errors.Is(err, domain.ErrExists) {
 			t.Errorf("new again: %v", err)
 		}
 		stale := p
 		if err := tx.Profiles().Put(ctx, &p); err != nil || p.Version != 2 {
 			t.Errorf("changed: version %d, %v", p.Version, err)
 		}
-		if err := tx.Profiles().Put(ctx, &stale); !errors.Is(err, control.ErrConflict) || stale.Version != 1 {
+		if err := tx.Profiles().Put(ctx, &stale); !errors.Is(err, domain.ErrConflict) || stale.Version != 1 {
 			t.Errorf("stale: %v, and the version that was read is now %d", err, stale.Version)
 		}
-		if err := tx.Profiles().Put(ctx, &control.Profile{Name: "q", Meta: control.Meta{Version: 3}}); !errors.Is(err, control.ErrConflict) {
+		if err := tx.Profiles().Put(ctx, &domain.Profile{Name: "q", Meta: domain.Meta{Version: 3}}); !errors.Is(err, domain.ErrConflict) {
 			t.Errorf("changed, but it is gone: %v", err)
 		}
-		if err := tx.Profiles().Delete(ctx, "p", 1); !errors.Is(err, control.ErrConflict) {
+		if err := tx.Profiles().Delete(ctx, "p", 1); !errors.Is(err, domain.ErrConflict) {
 			t.Errorf("stale delete: %v", err)
 		}
-		if err := tx.Profiles().Delete(ctx, "q", 0); !errors.Is(err, control.ErrNotFound) {
+		if err := tx.Profiles().Delete(ctx, "q", 0); !errors.Is(err, domain.ErrNotFound) {
 			t.Errorf("delete of nothing: %v", err)
 		}
 		return nil
 	})
-	view(t, s, func(ctx context.Context, tx control.Tx) error {
+	view(t, s, func(ctx context.Context, tx domain.Tx) error {
 		p, err := tx.Profiles().Get(ctx, "p")
 		if p.Version != 2 || p.Settings["peer-sharing"] != "on" {
 			t.Errorf("read back %+v", p)
 		}
 		return err
 	})
-	update(t, s, func(ctx context.Context, tx control.Tx) error { return tx.Profiles().Delete(ctx, "p", 2) })
+	update(t, s, func(ctx context.Context, tx domain.Tx) error { return tx.Profiles().Delete(ctx, "p", 2) })
 }
 
 // rollBack: of a transaction that fails nothing stays.
 func rollBack(t *testing.T, open Open) {
 	s := fresh(t, open)
 	stop := errors.New("stop")
-	err := s.Update(t.Context(), func(tx control.Tx) error {
-		if err := tx.Loads().Put(t.Context(), &control.Load{Name: "l"}); err != nil {
+	err := s.Update(t.Context(), func(tx domain.Tx) error {
+		if err := tx.Loads().Put(t.Context(), &domain.Load{Name: "l"}); err != nil {
 			return err
 		}
-		if err := tx.Audit().Append(t.Context(), control.AuditEntry{ID: "1", At: at}); err != nil {
+		if err := tx.Audit().Append(t.Context(), domain.AuditEntry{ID: "1", At: at}); err != nil {
 			return err
 		}
 		return stop
@@ -75,9 +75,9 @@ func rollBack(t *testing.T, open Open) {
 	if !errors.Is(err, stop) {
 		t.Fatal(err)
 	}
-	view(t, s, func(ctx context.Context, tx control.Tx) error {
-		l, err := tx.Loads().List(ctx, control.LoadFilter{Retired: true}, control.Page{})
-		a, err2 := tx.Audit().List(ctx, control.AuditFilter{}, control.Page{})
+	view(t, s, func(ctx context.Context, tx domain.Tx) error {
+		l, err := tx.Loads().List(ctx, domain.LoadFilter{Retired: true}, domain.Page{})
+		a, err2 := tx.Audit().List(ctx, domain.AuditFilter{}, domain.Page{})
 		if l.Total != 0 || a.Total != 0 {
 			t.Errorf("%d loads and %d entries stayed", l.Total, a.Total)
 		}
@@ -87,10 +87,10 @@ func rollBack(t *testing.T, open Open) {
 
 // keys lists the keys of what matches.
 func keys[T interface{ Key() string }, F any](t *testing.T, ctx context.Context, table interface {
-	List(context.Context, F, control.Page) (control.List[T], error)
+	List(context.Context, F, domain.Page) (domain.List[T], error)
 }, f F) []string {
 	t.Helper()
-	l, err := table.List(ctx, f, control.Page{})
+	l, err := table.List(ctx, f, domain.Page{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,56 +106,56 @@ func keys[T interface{ Key() string }, F any](t *testing.T, ctx context.Context,
 
 func devices(t *testing.T, open Open) {
 	s := fresh(t, open)
-	err := s.Update(t.Context(), func(tx control.Tx) error {
-		return tx.Devices().Put(t.Context(), &control.Device{Name: "X", Profile: "nowhere"})
+	err := s.Update(t.Context(), func(tx domain.Tx) error {
+		return tx.Devices().Put(t.Context(), &domain.Device{Name: "X", Profile: "nowhere"})
 	})
 	if err == nil {
 		t.Error("a device has a profile that does not exist")
 	}
-	update(t, s, func(ctx context.Context, tx control.Tx) error {
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		for _, name := range []string{"attic", "cellar"} {
-			if err := tx.Profiles().Put(ctx, &control.Profile{Name: name}); err != nil {
+			if err := tx.Profiles().Put(ctx, &domain.Profile{Name: name}); err != nil {
 				return err
 			}
 		}
-		for _, d := range []control.Device{
+		for _, d := range []domain.Device{
 			{Name: "SEP1", Model: "A", Profile: "attic", Site: "oslo", Origin: "enrolled", Description: "100% Küche_1"},
-			{Name: "SEP2", Model: "A", Profile: "cellar", Load: control.Assignment{Load: "L1"}, Description: "100 kitchen"},
+			{Name: "SEP2", Model: "A", Profile: "cellar", Load: domain.Assignment{Load: "L1"}, Description: "100 kitchen"},
 			{Name: "SEP3", Model: "B", Site: "oslo"},
 		} {
 			if err := tx.Devices().Put(ctx, &d); err != nil {
 				return err
 			}
 		}
-		for _, st := range []control.DeviceState{{Device: "SEP1", Last: report.Device{State: "idle", Active: "L1"}},
-			{Device: "SEP2", Last: report.Device{State: control.StateUnknown}}} {
+		for _, st := range []domain.DeviceState{{Device: "SEP1", Last: report.Device{State: "idle", Active: "L1"}},
+			{Device: "SEP2", Last: report.Device{State: domain.StateUnknown}}} {
 			if err := tx.States().Put(ctx, &st); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	view(t, s, func(ctx context.Context, tx control.Tx) error {
+	view(t, s, func(ctx context.Context, tx domain.Tx) error {
 		for _, c := range []struct {
-			f    control.DeviceFilter
+			f    domain.DeviceFilter
 			want []string
 		}{
-			{control.DeviceFilter{}, []string{"SEP1", "SEP2", "SEP3"}},
-			{control.DeviceFilter{Model: "A"}, []string{"SEP1", "SEP2"}},
-			{control.DeviceFilter{Model: "A", Site: "oslo"}, []string{"SEP1"}},
-			{control.DeviceFilter{Profile: "cellar"}, []string{"SEP2"}},
-			{control.DeviceFilter{NoProfile: true}, []string{"SEP3"}},
-			{control.DeviceFilter{Origin: "enrolled"}, []string{"SEP1"}},
-			{control.DeviceFilter{Load: "L1"}, []string{"SEP2"}},
-			{control.DeviceFilter{Active: "L1"}, []string{"SEP1"}},
-			{control.DeviceFilter{State: "idle"}, []string{"SEP1"}},
-			{control.DeviceFilter{State: control.StateUnknown}, []string{"SEP2", "SEP3"}},
-			{control.DeviceFilter{Text: "KÜCHE"}, []string{"SEP1"}},
-			{control.DeviceFilter{Text: "100%"}, []string{"SEP1"}},
-			{control.DeviceFilter{Text: "e_1"}, []string{"SEP1"}},
-			{control.DeviceFilter{Text: "100_"}, []string{}},
-			{control.DeviceFilter{Text: "sep3"}, []string{"SEP3"}},
-			{control.DeviceFilter{Text: "' OR 1=1 --"}, []string{}},
+			{domain.DeviceFilter{}, []string{"SEP1", "SEP2", "SEP3"}},
+			{domain.DeviceFilter{Model: "A"}, []string{"SEP1", "SEP2"}},
+			{domain.DeviceFilter{Model: "A", Site: "oslo"}, []string{"SEP1"}},
+			{domain.DeviceFilter{Profile: "cellar"}, []string{"SEP2"}},
+			{domain.DeviceFilter{NoProfile: true}, []string{"SEP3"}},
+			{domain.DeviceFilter{Origin: "enrolled"}, []string{"SEP1"}},
+			{domain.DeviceFilter{Load: "L1"}, []string{"SEP2"}},
+			{domain.DeviceFilter{Active: "L1"}, []string{"SEP1"}},
+			{domain.DeviceFilter{State: "idle"}, []string{"SEP1"}},
+			{domain.DeviceFilter{State: domain.StateUnknown}, []string{"SEP2", "SEP3"}},
+			{domain.DeviceFilter{Text: "KÜCHE"}, []string{"SEP1"}},
+			{domain.DeviceFilter{Text: "100%"}, []string{"SEP1"}},
+			{domain.DeviceFilter{Text: "e_1"}, []string{"SEP1"}},
+			{domain.DeviceFilter{Text: "100_"}, []string{}},
+			{domain.DeviceFilter{Text: "sep3"}, []string{"SEP3"}},
+			{domain.DeviceFilter{Text: "' OR 1=1 --"}, []string{}},
 		} {
 			if got := keys(t, ctx, tx.Devices(), c.f); !slices.Equal(got, c.want) {
 				t.Errorf("%+v finds %v, not %v", c.f, got, c.want)
@@ -163,16 +163,16 @@ func devices(t *testing.T, open Open) {
 		}
 		return nil
 	})
-	update(t, s, func(ctx context.Context, tx control.Tx) error {
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		if err := tx.Devices().Delete(ctx, "SEP1", 0); err != nil {
 			return err
 		}
-		if got := keys(t, ctx, tx.States(), control.StateFilter{}); !slices.Equal(got, []string{"SEP2"}) {
+		if got := keys(t, ctx, tx.States(), domain.StateFilter{}); !slices.Equal(got, []string{"SEP2"}) {
 			t.Errorf("the state of a deleted device stays: %v", got)
 		}
 		return nil
 	})
-	if err := s.Update(t.Context(), func(tx control.Tx) error { return tx.Profiles().Delete(t.Context(), "cellar", 0) }); err == nil {
+	if err := s.Update(t.Context(), func(tx domain.Tx) error { return tx.Profiles().Delete(t.Context(), "cellar", 0) }); err == nil {
 		t.Error("a profile that a device has was deleted")
 	}
 }
@@ -181,21 +181,21 @@ func devices(t *testing.T, open Open) {
 func pages(t *testing.T, open Open) {
 	s := fresh(t, open)
 	names := []string{"A", "B", "Z", "a", "a b", "a-b", "a_b", "b", "z", "Ä", "ä", "あ"}
-	update(t, s, func(ctx context.Context, tx control.Tx) error {
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		for i := range names {
-			if err := tx.Profiles().Put(ctx, &control.Profile{Name: names[(i*5+3)%len(names)]}); err != nil {
+			if err := tx.Profiles().Put(ctx, &domain.Profile{Name: names[(i*5+3)%len(names)]}); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	slices.Sort(names)
-	view(t, s, func(ctx context.Context, tx control.Tx) error {
+	view(t, s, func(ctx context.Context, tx domain.Tx) error {
 		for size := 1; size <= len(names)+1; size++ {
 			var got []string
-			p := control.Page{Limit: size}
+			p := domain.Page{Limit: size}
 			for range len(names) + 1 {
-				l, err := tx.Profiles().List(ctx, control.TextFilter{}, p)
+				l, err := tx.Profiles().List(ctx, domain.TextFilter{}, p)
 				if err != nil {
 					return err
 				}
@@ -222,11 +222,11 @@ func text(t *testing.T, open Open) {
 	s := fresh(t, open)
 	for i, want := range []string{"", "a'b\"c\\d", "日本語 ピア", "<&>\u2028", "a\x00b", "?$1 %s", "\U0001F4DE"} {
 		name := fmt.Sprint(i)
-		update(t, s, func(ctx context.Context, tx control.Tx) error {
-			return tx.Audit().Append(ctx, control.AuditEntry{ID: name, At: at, Changes: []control.FieldChange{{Field: "f", Old: &want}}})
+		update(t, s, func(ctx context.Context, tx domain.Tx) error {
+			return tx.Audit().Append(ctx, domain.AuditEntry{ID: name, At: at, Changes: []domain.FieldChange{{Field: "f", Old: &want}}})
 		})
-		view(t, s, func(ctx context.Context, tx control.Tx) error {
-			l, err := tx.Audit().List(ctx, control.AuditFilter{}, control.Page{Limit: 1})
+		view(t, s, func(ctx context.Context, tx domain.Tx) error {
+			l, err := tx.Audit().List(ctx, domain.AuditFilter{}, domain.Page{Limit: 1})
 			if err == nil && *l.Items[0].Changes[0].Old != want {
 				t.Errorf("%q came back as %q", want, *l.Items[0].Changes[0].Old)
 			}
@@ -239,20 +239,20 @@ func text(t *testing.T, open Open) {
 func oddKeys(t *testing.T, open Open) {
 	s := fresh(t, open)
 	fill(t, s)
-	update(t, s, func(ctx context.Context, tx control.Tx) error {
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		for _, odd := range []string{"a\x00b", "\xff", "'; DROP TABLE devices; --", strings.Repeat("x", 100_000)} {
-			if _, err := tx.Devices().Get(ctx, odd); !errors.Is(err, control.ErrNotFound) {
+			if _, err := tx.Devices().Get(ctx, odd); !errors.Is(err, domain.ErrNotFound) {
 				t.Errorf("get %.20q: %v", odd, err)
 			}
-			if err := tx.Devices().Delete(ctx, odd, 0); !errors.Is(err, control.ErrNotFound) {
+			if err := tx.Devices().Delete(ctx, odd, 0); !errors.Is(err, domain.ErrNotFound) {
 				t.Errorf("delete %.20q: %v", odd, err)
 			}
-			for _, f := range []control.DeviceFilter{{Text: odd}, {Model: odd}, {Profile: odd}, {State: odd}, {Active: odd}} {
+			for _, f := range []domain.DeviceFilter{{Text: odd}, {Model: odd}, {Profile: odd}, {State: odd}, {Active: odd}} {
 				if got := keys(t, ctx, tx.Devices(), f); len(got) > 0 {
 					t.Errorf("%.20q finds %v", odd, got)
 				}
 			}
-			if _, err := tx.Devices().List(ctx, control.DeviceFilter{}, control.Page{After: odd}); err != nil {
+			if _, err := tx.Devices().List(ctx, domain.DeviceFilter{}, domain.Page{After: odd}); err != nil {
 				t.Errorf("after %.20q: %v", odd, err)
 			}
 		}
@@ -262,19 +262,19 @@ func oddKeys(t *testing.T, open Open) {
 
 func loads(t *testing.T, open Open) {
 	s := fresh(t, open)
-	update(t, s, func(ctx context.Context, tx control.Tx) error {
-		for _, l := range []control.Load{{Name: "SCCP41.9-4-2"}, {Name: "SCCP41.9-2-1", Retired: true}} {
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
+		for _, l := range []domain.Load{{Name: "SCCP41.9-4-2"}, {Name: "SCCP41.9-2-1", Retired: true}} {
 			if err := tx.Loads().Put(ctx, &l); err != nil {
 				return err
 			}
 		}
 		for _, c := range []struct {
-			f    control.LoadFilter
+			f    domain.LoadFilter
 			want []string
 		}{
-			{control.LoadFilter{}, []string{"SCCP41.9-4-2"}},
-			{control.LoadFilter{Retired: true}, []string{"SCCP41.9-2-1", "SCCP41.9-4-2"}},
-			{control.LoadFilter{Retired: true, Text: "sccp41.9-2"}, []string{"SCCP41.9-2-1"}},
+			{domain.LoadFilter{}, []string{"SCCP41.9-4-2"}},
+			{domain.LoadFilter{Retired: true}, []string{"SCCP41.9-2-1", "SCCP41.9-4-2"}},
+			{domain.LoadFilter{Retired: true, Text: "sccp41.9-2"}, []string{"SCCP41.9-2-1"}},
 		} {
 			if got := keys(t, ctx, tx.Loads(), c.f); !slices.Equal(got, c.want) {
 				t.Errorf("%+v finds %v, not %v", c.f, got, c.want)
@@ -286,24 +286,24 @@ func loads(t *testing.T, open Open) {
 
 func states(t *testing.T, open Open) {
 	s := fresh(t, open)
-	update(t, s, func(ctx context.Context, tx control.Tx) error {
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		for i, name := range []string{"a", "b", "c"} {
-			if err := tx.Devices().Put(ctx, &control.Device{Name: name}); err != nil {
+			if err := tx.Devices().Put(ctx, &domain.Device{Name: name}); err != nil {
 				return err
 			}
-			st := control.DeviceState{Device: name, LastSeen: at.Add(time.Duration(i) * time.Hour),
+			st := domain.DeviceState{Device: name, LastSeen: at.Add(time.Duration(i) * time.Hour),
 				Last: report.Device{State: "idle", Role: []string{"root", "leaf", "leaf"}[i]}}
 			if err := tx.States().Put(ctx, &st); err != nil {
 				return err
 			}
 		}
 		for _, c := range []struct {
-			f    control.StateFilter
+			f    domain.StateFilter
 			want []string
 		}{
-			{control.StateFilter{Role: "leaf"}, []string{"b", "c"}},
-			{control.StateFilter{SeenBefore: at.Add(time.Hour)}, []string{"a"}},
-			{control.StateFilter{State: "failed"}, []string{}},
+			{domain.StateFilter{Role: "leaf"}, []string{"b", "c"}},
+			{domain.StateFilter{SeenBefore: at.Add(time.Hour)}, []string{"a"}},
+			{domain.StateFilter{State: "failed"}, []string{}},
 		} {
 			if got := keys(t, ctx, tx.States(), c.f); !slices.Equal(got, c.want) {
 				t.Errorf("%+v finds %v, not %v", c.f, got, c.want)
@@ -315,25 +315,25 @@ func states(t *testing.T, open Open) {
 
 func credentials(t *testing.T, open Open) {
 	s := fresh(t, open)
-	update(t, s, func(ctx context.Context, tx control.Tx) error {
-		for _, c := range []control.Credential{
-			{ID: "1", Kind: control.CredentialToken, Subject: "ann", Hash: "h1"},
-			{ID: "2", Kind: control.CredentialSession, Subject: "ann", Hash: "h2", Expires: at.Add(time.Hour), Idle: at},
-			{ID: "3", Kind: control.CredentialToken, Subject: "bob", Hash: "h3", Expires: at.Add(time.Minute)},
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
+		for _, c := range []domain.Credential{
+			{ID: "1", Kind: domain.CredentialToken, Subject: "ann", Hash: "h1"},
+			{ID: "2", Kind: domain.CredentialSession, Subject: "ann", Hash: "h2", Expires: at.Add(time.Hour), Idle: at},
+			{ID: "3", Kind: domain.CredentialToken, Subject: "bob", Hash: "h3", Expires: at.Add(time.Minute)},
 		} {
 			if err := tx.Credentials().Put(ctx, &c); err != nil {
 				return err
 			}
 		}
 		for _, c := range []struct {
-			f    control.CredentialFilter
+			f    domain.CredentialFilter
 			want []string
 		}{
-			{control.CredentialFilter{Kind: control.CredentialToken}, []string{"1", "3"}},
-			{control.CredentialFilter{Kind: control.CredentialToken, Subject: "ann"}, []string{"1"}},
-			{control.CredentialFilter{Hash: "h2"}, []string{"2"}},
-			{control.CredentialFilter{ExpiredBy: at}, []string{"2"}},
-			{control.CredentialFilter{ExpiredBy: at.Add(time.Minute)}, []string{"2", "3"}},
+			{domain.CredentialFilter{Kind: domain.CredentialToken}, []string{"1", "3"}},
+			{domain.CredentialFilter{Kind: domain.CredentialToken, Subject: "ann"}, []string{"1"}},
+			{domain.CredentialFilter{Hash: "h2"}, []string{"2"}},
+			{domain.CredentialFilter{ExpiredBy: at}, []string{"2"}},
+			{domain.CredentialFilter{ExpiredBy: at.Add(time.Minute)}, []string{"2", "3"}},
 		} {
 			if got := keys(t, ctx, tx.Credentials(), c.f); !slices.Equal(got, c.want) {
 				t.Errorf("%+v finds %v, not %v", c.f, got, c.want)
@@ -341,8 +341,8 @@ func credentials(t *testing.T, open Open) {
 		}
 		return nil
 	})
-	err := s.Update(t.Context(), func(tx control.Tx) error {
-		return tx.Credentials().Put(t.Context(), &control.Credential{ID: "4", Kind: control.CredentialDevice, Hash: "h1"})
+	err := s.Update(t.Context(), func(tx domain.Tx) error {
+		return tx.Credentials().Put(t.Context(), &domain.Credential{ID: "4", Kind: domain.CredentialDevice, Hash: "h1"})
 	})
 	if err == nil {
 		t.Error("two credentials have one secret")
@@ -351,23 +351,23 @@ func credentials(t *testing.T, open Open) {
 
 func logs(t *testing.T, open Open) {
 	s := fresh(t, open)
-	update(t, s, func(ctx context.Context, tx control.Tx) error {
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		for i := range 10 {
-			e := control.HistoryEntry{ID: fmt.Sprintf("%02d", i), At: at.Add(time.Duration(i) * time.Minute), Device: []string{"a", "b"}[i%2], Kind: "state"}
+			e := domain.HistoryEntry{ID: fmt.Sprintf("%02d", i), At: at.Add(time.Duration(i) * time.Minute), Device: []string{"a", "b"}[i%2], Kind: "state"}
 			if err := tx.History().Append(ctx, e); err != nil {
 				return err
 			}
 		}
-		expect := func(f control.HistoryFilter, want ...string) {
+		expect := func(f domain.HistoryFilter, want ...string) {
 			t.Helper()
 			if got := keys(t, ctx, tx.History(), f); !slices.Equal(got, want) {
 				t.Errorf("%+v finds %v, not %v", f, got, want)
 			}
 		}
-		expect(control.HistoryFilter{Device: "a"}, "08", "06", "04", "02", "00")
-		expect(control.HistoryFilter{Since: at.Add(8 * time.Minute)}, "09", "08")
-		expect(control.HistoryFilter{Before: at.Add(2 * time.Minute), Kind: "state"}, "01", "00")
-		l, err := tx.History().List(ctx, control.HistoryFilter{}, control.Page{Limit: 4, After: "07"})
+		expect(domain.HistoryFilter{Device: "a"}, "08", "06", "04", "02", "00")
+		expect(domain.HistoryFilter{Since: at.Add(8 * time.Minute)}, "09", "08")
+		expect(domain.HistoryFilter{Before: at.Add(2 * time.Minute), Kind: "state"}, "01", "00")
+		l, err := tx.History().List(ctx, domain.HistoryFilter{}, domain.Page{Limit: 4, After: "07"})
 		if err != nil || len(l.Items) != 4 || l.Items[0].ID != "06" || l.Next != "03" || l.Total != 10 {
 			t.Errorf("a page: %+v, %v", l, err)
 		}
@@ -380,11 +380,11 @@ func logs(t *testing.T, open Open) {
 		if n, err := tx.History().TrimOf(ctx, "a", 5); n != 0 || err != nil {
 			t.Errorf("trimmed %d of a, which has fewer, %v", n, err)
 		}
-		expect(control.HistoryFilter{}, "09", "08", "07", "06", "05", "03")
+		expect(domain.HistoryFilter{}, "09", "08", "07", "06", "05", "03")
 		if n, err := tx.History().TrimOf(ctx, "b", 0); n != 4 || err != nil {
 			t.Errorf("trimmed %d of b, %v", n, err)
 		}
-		expect(control.HistoryFilter{}, "08", "06")
+		expect(domain.HistoryFilter{}, "08", "06")
 		return nil
 	})
 }
@@ -393,7 +393,7 @@ func logs(t *testing.T, open Open) {
 func everything(t *testing.T, open Open) {
 	s := fresh(t, open)
 	fill(t, s)
-	update(t, s, func(ctx context.Context, tx control.Tx) error {
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		same(t, ctx, tx.Profiles(), sampleProfile, 1)
 		same(t, ctx, tx.Devices(), sampleDevice, 1)
 		same(t, ctx, tx.Enterprises(), sampleEnterprise, 1)
@@ -403,12 +403,12 @@ func everything(t *testing.T, open Open) {
 		same(t, ctx, tx.Accounts(), sampleAccount, 1)
 		same(t, ctx, tx.Credentials(), sampleCredential, 1)
 		same(t, ctx, tx.Throttles(), sampleThrottle, 1)
-		h, err := tx.History().List(ctx, control.HistoryFilter{}, control.Page{})
-		if err != nil || !reflect.DeepEqual(h.Items, []control.HistoryEntry{sampleHistory}) {
+		h, err := tx.History().List(ctx, domain.HistoryFilter{}, domain.Page{})
+		if err != nil || !reflect.DeepEqual(h.Items, []domain.HistoryEntry{sampleHistory}) {
 			t.Errorf("history: %+v, %v", h, err)
 		}
-		a, err := tx.Audit().List(ctx, control.AuditFilter{}, control.Page{})
-		if err != nil || !reflect.DeepEqual(a.Items, []control.AuditEntry{sampleAudit}) {
+		a, err := tx.Audit().List(ctx, domain.AuditFilter{}, domain.Page{})
+		if err != nil || !reflect.DeepEqual(a.Items, []domain.AuditEntry{sampleAudit}) {
 			t.Errorf("audit: %+v, %v", a, err)
 		}
 		return nil
@@ -419,8 +419,8 @@ func everything(t *testing.T, open Open) {
 func same[T, F any, P interface {
 	*T
 	Key() string
-	Stamp() *control.Meta
-}](t *testing.T, ctx context.Context, table control.Table[T, F], want T, version int64, _ ...P) {
+	Stamp() *domain.Meta
+}](t *testing.T, ctx context.Context, table domain.Table[T, F], want T, version int64, _ ...P) {
 	t.Helper()
 	P(&want).Stamp().Version = version
 	got, err := table.Get(ctx, P(&want).Key())

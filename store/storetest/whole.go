@@ -13,21 +13,21 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // oneWriter: updates that run at the same time lose nothing of each other.
 func oneWriter(t *testing.T, open Open) {
 	s := fresh(t, open)
-	update(t, s, func(ctx context.Context, tx control.Tx) error {
-		return tx.Throttles().Put(ctx, &control.Throttle{Name: "n"})
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
+		return tx.Throttles().Put(ctx, &domain.Throttle{Name: "n"})
 	})
 	const writers, each = 8, 10
 	var wg sync.WaitGroup
 	for range writers {
 		wg.Go(func() {
 			for range each {
-				err := s.Update(t.Context(), func(tx control.Tx) error {
+				err := s.Update(t.Context(), func(tx domain.Tx) error {
 					n, err := tx.Throttles().Get(t.Context(), "n")
 					if err != nil {
 						return err
@@ -42,7 +42,7 @@ func oneWriter(t *testing.T, open Open) {
 		})
 	}
 	wg.Wait()
-	view(t, s, func(ctx context.Context, tx control.Tx) error {
+	view(t, s, func(ctx context.Context, tx domain.Tx) error {
 		n, err := tx.Throttles().Get(ctx, "n")
 		if n.Failures != writers*each {
 			t.Errorf("counted %d, not %d", n.Failures, writers*each)
@@ -54,16 +54,16 @@ func oneWriter(t *testing.T, open Open) {
 // snapshot: a reader sees one state, also while somebody writes.
 func snapshot(t *testing.T, open Open) {
 	s := fresh(t, open)
-	view(t, s, func(ctx context.Context, tx control.Tx) error {
-		before := keys(t, ctx, tx.Loads(), control.LoadFilter{})
-		update(t, s, func(ctx context.Context, tx control.Tx) error { return tx.Loads().Put(ctx, &control.Load{Name: "l"}) })
-		if after := keys(t, ctx, tx.Loads(), control.LoadFilter{}); !slices.Equal(before, after) {
+	view(t, s, func(ctx context.Context, tx domain.Tx) error {
+		before := keys(t, ctx, tx.Loads(), domain.LoadFilter{})
+		update(t, s, func(ctx context.Context, tx domain.Tx) error { return tx.Loads().Put(ctx, &domain.Load{Name: "l"}) })
+		if after := keys(t, ctx, tx.Loads(), domain.LoadFilter{}); !slices.Equal(before, after) {
 			t.Errorf("a reader saw %v and then %v", before, after)
 		}
 		return nil
 	})
-	view(t, s, func(ctx context.Context, tx control.Tx) error {
-		if got := keys(t, ctx, tx.Loads(), control.LoadFilter{}); len(got) != 1 {
+	view(t, s, func(ctx context.Context, tx domain.Tx) error {
+		if got := keys(t, ctx, tx.Loads(), domain.LoadFilter{}); len(got) != 1 {
 			t.Errorf("the next reader sees %v", got)
 		}
 		return nil
@@ -72,7 +72,7 @@ func snapshot(t *testing.T, open Open) {
 
 func readOnly(t *testing.T, open Open) {
 	s := fresh(t, open)
-	if err := s.View(t.Context(), func(tx control.Tx) error { return tx.Loads().Put(t.Context(), &control.Load{Name: "l"}) }); err == nil {
+	if err := s.View(t.Context(), func(tx domain.Tx) error { return tx.Loads().Put(t.Context(), &domain.Load{Name: "l"}) }); err == nil {
 		t.Error("a view has written")
 	}
 }
@@ -85,7 +85,7 @@ func reopens(t *testing.T, open Open) {
 	}
 	s = reopen(t)
 	defer s.Close()
-	view(t, s, func(ctx context.Context, tx control.Tx) error {
+	view(t, s, func(ctx context.Context, tx domain.Tx) error {
 		same(t, ctx, tx.Devices(), sampleDevice, 1)
 		return nil
 	})
@@ -95,7 +95,7 @@ func reopens(t *testing.T, open Open) {
 func export(t *testing.T, open Open) {
 	s := fresh(t, open)
 	fill(t, s)
-	update(t, s, func(ctx context.Context, tx control.Tx) error {
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		p, err := tx.Profiles().Get(ctx, sampleProfile.Name)
 		if err != nil {
 			return err
@@ -116,12 +116,12 @@ func export(t *testing.T, open Open) {
 	if first.String() != second.String() {
 		t.Errorf("exported\n%s\nimported and exported again\n%s", &first, &second)
 	}
-	view(t, other, func(ctx context.Context, tx control.Tx) error {
+	view(t, other, func(ctx context.Context, tx domain.Tx) error {
 		same(t, ctx, tx.Profiles(), sampleProfile, 2)
 		same(t, ctx, tx.Devices(), sampleDevice, 1)
 		return nil
 	})
-	if err := other.Import(t.Context(), bytes.NewReader(first.Bytes())); !errors.Is(err, control.ErrRefused) {
+	if err := other.Import(t.Context(), bytes.NewReader(first.Bytes())); !errors.Is(err, domain.ErrRefused) {
 		t.Errorf("import into a store that is not empty: %v", err)
 	}
 }
@@ -162,8 +162,8 @@ func importRefuses(t *testing.T, open Open) {
 func cancelled(t *testing.T, open Open) {
 	s := fresh(t, open)
 	ctx, cancel := context.WithCancel(t.Context())
-	err := s.Update(ctx, func(tx control.Tx) error {
-		if err := tx.Loads().Put(ctx, &control.Load{Name: "l"}); err != nil {
+	err := s.Update(ctx, func(tx domain.Tx) error {
+		if err := tx.Loads().Put(ctx, &domain.Load{Name: "l"}); err != nil {
 			return err
 		}
 		cancel()
@@ -172,8 +172,8 @@ func cancelled(t *testing.T, open Open) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	update(t, s, func(ctx context.Context, tx control.Tx) error {
-		if got := keys(t, ctx, tx.Loads(), control.LoadFilter{}); len(got) > 0 {
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
+		if got := keys(t, ctx, tx.Loads(), domain.LoadFilter{}); len(got) > 0 {
 			t.Errorf("%v stayed", got)
 		}
 		return nil
@@ -186,8 +186,8 @@ func model(t *testing.T, open Open) {
 	rapid.Check(t, func(r *rapid.T) {
 		want := map[string]int64{} // versions
 		ctx := t.Context()
-		err := s.Update(ctx, func(tx control.Tx) error {
-			for _, k := range keys(t, ctx, tx.Profiles(), control.TextFilter{}) {
+		err := s.Update(ctx, func(tx domain.Tx) error {
+			for _, k := range keys(t, ctx, tx.Profiles(), domain.TextFilter{}) {
 				if err := tx.Profiles().Delete(ctx, k, 0); err != nil {
 					return err
 				}
@@ -199,7 +199,7 @@ func model(t *testing.T, open Open) {
 		}
 		for range rapid.IntRange(1, 6).Draw(r, "transactions") {
 			next, fails := maps.Clone(want), rapid.Bool().Draw(r, "fails")
-			err := s.Update(ctx, func(tx control.Tx) error {
+			err := s.Update(ctx, func(tx domain.Tx) error {
 				for range rapid.IntRange(1, 5).Draw(r, "steps") {
 					step(r, ctx, tx, next)
 				}
@@ -215,8 +215,8 @@ func model(t *testing.T, open Open) {
 				want = next
 			}
 			got := map[string]int64{}
-			err = s.View(ctx, func(tx control.Tx) error {
-				l, err := tx.Profiles().List(ctx, control.TextFilter{}, control.Page{})
+			err = s.View(ctx, func(tx domain.Tx) error {
+				l, err := tx.Profiles().List(ctx, domain.TextFilter{}, domain.Page{})
 				for _, p := range l.Items {
 					got[p.Name] = p.Version
 				}
@@ -230,7 +230,7 @@ func model(t *testing.T, open Open) {
 }
 
 // step does one thing to the store and to the map.
-func step(r *rapid.T, ctx context.Context, tx control.Tx, want map[string]int64) {
+func step(r *rapid.T, ctx context.Context, tx domain.Tx, want map[string]int64) {
 	name := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(r, "name")
 	version := rapid.Int64Range(0, 3).Draw(r, "version")
 	if rapid.Bool().Draw(r, "delete") {
@@ -239,9 +239,9 @@ func step(r *rapid.T, ctx context.Context, tx control.Tx, want map[string]int64)
 		wantErr := error(nil)
 		switch {
 		case !there:
-			wantErr = control.ErrNotFound
+			wantErr = domain.ErrNotFound
 		case version != 0 && version != stored:
-			wantErr = control.ErrConflict
+			wantErr = domain.ErrConflict
 		default:
 			delete(want, name)
 		}
@@ -250,14 +250,14 @@ func step(r *rapid.T, ctx context.Context, tx control.Tx, want map[string]int64)
 		}
 		return
 	}
-	err := tx.Profiles().Put(ctx, &control.Profile{Name: name, Meta: control.Meta{Version: version}, Description: fmt.Sprint(version)})
+	err := tx.Profiles().Put(ctx, &domain.Profile{Name: name, Meta: domain.Meta{Version: version}, Description: fmt.Sprint(version)})
 	stored, there := want[name]
 	wantErr := error(nil)
 	switch {
 	case version == 0 && there:
-		wantErr = control.ErrExists
+		wantErr = domain.ErrExists
 	case version != stored:
-		wantErr = control.ErrConflict
+		wantErr = domain.ErrConflict
 	default:
 		want[name] = version + 1
 	}

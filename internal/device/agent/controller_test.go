@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/store/sqlite"
 	"github.com/peerload/peerload/web"
@@ -24,7 +24,7 @@ func TestRealController(t *testing.T) {
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
 	d.provision(sharing("L1", ""))
-	ctl, err := control.New(control.Config{Store: store, Repository: d.repo, Password: control.PasswordCost{Memory: 64, Time: 1, Threads: 1}})
+	ctl, err := domain.New(domain.Config{Store: store, Repository: d.repo, Password: domain.PasswordCost{Memory: 64, Time: 1, Threads: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,8 +34,8 @@ func TestRealController(t *testing.T) {
 	}
 	srv := httptest.NewServer(api)
 	defer srv.Close()
-	root := control.Local("root")
-	key, err := ctl.CreateEnrolment(t.Context(), root, control.EnrolmentRequest{Name: "site", SiteKey: true})
+	root := domain.Local("root")
+	key, err := ctl.CreateEnrolment(t.Context(), root, domain.EnrolmentRequest{Name: "site", SiteKey: true})
 	if err != nil {
 		t.Fatal(err)
 	}

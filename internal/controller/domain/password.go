@@ -1,4 +1,4 @@
-package control
+package domain
 
 import (
 	"context"
@@ -42,7 +42,7 @@ func (p PasswordCost) withDefaults() PasswordCost {
 
 func (p PasswordCost) validate() error {
 	if p.Memory < 8*uint32(p.Threads) || p.Memory > 1<<20 || p.Time < 1 || p.Time > 64 || p.Threads < 1 || p.Threads > 16 {
-		return errors.New("control: the cost of passwords is out of range")
+		return errors.New("domain: the cost of passwords is out of range")
 	}
 	return nil
 }
@@ -60,7 +60,7 @@ const (
 )
 
 // errPassword says that a stored hash cannot be read.
-var errPassword = errors.New("control: bad password hash")
+var errPassword = errors.New("domain: bad password hash")
 
 func checkPassword(password string) error {
 	if len(password) < MinPasswordLen || len(password) > MaxPasswordLen || !utf8.ValidString(password) {

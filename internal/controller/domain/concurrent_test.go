@@ -1,4 +1,4 @@
-package control_test
+package domain_test
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -16,7 +16,7 @@ import (
 func TestAtTheSameTime(t *testing.T) {
 	r := newRig(t)
 	const devices, each = 6, 8
-	var actors []control.Actor
+	var actors []domain.Actor
 	for i := range devices {
 		actors = append(actors, r.enrol(fmt.Sprintf("SEP%012X", i+1)))
 	}
@@ -33,10 +33,10 @@ func TestAtTheSameTime(t *testing.T) {
 		wg.Go(func() {
 			for n := range each {
 				value := []string{policy.On, policy.Off}[(n+i)%2]
-				if _, err := r.ChangeSettings(r.ctx, r.admin, control.DeviceTarget(a.Name), set(policy.PeerSharing, value), 0); err != nil {
+				if _, err := r.ChangeSettings(r.ctx, r.admin, domain.DeviceTarget(a.Name), set(policy.PeerSharing, value), 0); err != nil {
 					t.Error(err)
 				}
-				if _, err := r.Devices(r.ctx, r.admin, control.DeviceFilter{}, control.Page{}); err != nil {
+				if _, err := r.Devices(r.ctx, r.admin, domain.DeviceFilter{}, domain.Page{}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -47,7 +47,7 @@ func TestAtTheSameTime(t *testing.T) {
 	if err != nil || o.Traffic.FromPeers != devices*each {
 		t.Errorf("%+v, %v", o, err)
 	}
-	l, err := r.Audit(r.ctx, r.admin, control.AuditFilter{Action: "settings.change"}, control.Page{})
+	l, err := r.Audit(r.ctx, r.admin, domain.AuditFilter{Action: "settings.change"}, domain.Page{})
 	if err != nil || l.Total != devices*each {
 		t.Errorf("%d entries of the audit log, %v", l.Total, err)
 	}

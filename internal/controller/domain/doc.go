@@ -1,4 +1,4 @@
-// Package control is the domain of the controller: devices, profiles, the
+// Package domain is the domain of the controller: devices, profiles, the
 // enterprise, models, loads, what devices report, users and their rights; and
 // the use cases on them, which are the methods of Controller. Each takes the
 // Actor that asks, enforces what that actor may do, and writes what changed
@@ -7,4 +7,4 @@
 // What lives here: the types, the rules, and the Store interface by which a
 // database is seen. What must not: SQL, HTTP, files, the clock (it is
 // injected), flags and output. Read first: types.go, store.go, controller.go.
-package control
+package domain

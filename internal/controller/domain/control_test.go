@@ -1,4 +1,4 @@
-package control_test
+package domain_test
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/publish"
 	"github.com/peerload/peerload/report"
@@ -23,25 +23,25 @@ func TestLoadMustFit(t *testing.T) {
 	r.unsigned("for61", "7961")
 	r.unsigned("for41", "7941")
 	r.unsigned("both", "7941", "7961")
-	assign := func(target control.Target, load string) error {
+	assign := func(target domain.Target, load string) error {
 		return drop(r.AssignLoad(r.ctx, r.admin, target, load, 0))
 	}
-	_, err := r.CreateProfile(r.ctx, r.admin, "p", control.ProfileChange{})
+	_, err := r.CreateProfile(r.ctx, r.admin, "p", domain.ProfileChange{})
 	r.ok(err)
 	r.device(phone1, "7961")
-	r.is(assign(control.DeviceTarget(phone1), "for41"), control.ErrUnfit)
-	r.is(assign(control.ModelTarget("Cisco 7961"), "for41"), control.ErrUnfit)
-	r.is(assign(control.EnterpriseTarget(), "for41"), control.ErrUnfit)
-	r.is(assign(control.DeviceTarget(phone1), "nothing"), control.ErrNotFound)
-	r.ok(assign(control.ProfileTarget("p"), "for41")) // nobody has it yet
-	r.is(drop(r.UpdateDevice(r.ctx, r.admin, phone1, control.DeviceChange{Profile: ptr("p")}, 0)), control.ErrUnfit)
-	r.ok(assign(control.ProfileTarget("p"), "for61"))
-	r.ok(drop(r.UpdateDevice(r.ctx, r.admin, phone1, control.DeviceChange{Profile: ptr("p")}, 0)))
-	r.is(assign(control.ProfileTarget("p"), "for41"), control.ErrUnfit)
-	r.is(drop(r.UpdateDevice(r.ctx, r.admin, phone1, control.DeviceChange{Model: ptr("7941")}, 0)), control.ErrUnfit)
-	r.ok(assign(control.EnterpriseTarget(), "for41")) // phone1 has its profile's
-	r.ok(assign(control.ModelTarget("7961"), "both"))
-	r.ok(assign(control.DeviceTarget(phone1), "both"))
+	r.is(assign(domain.DeviceTarget(phone1), "for41"), domain.ErrUnfit)
+	r.is(assign(domain.ModelTarget("Cisco 7961"), "for41"), domain.ErrUnfit)
+	r.is(assign(domain.EnterpriseTarget(), "for41"), domain.ErrUnfit)
+	r.is(assign(domain.DeviceTarget(phone1), "nothing"), domain.ErrNotFound)
+	r.ok(assign(domain.ProfileTarget("p"), "for41")) // nobody has it yet
+	r.is(drop(r.UpdateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Profile: ptr("p")}, 0)), domain.ErrUnfit)
+	r.ok(assign(domain.ProfileTarget("p"), "for61"))
+	r.ok(drop(r.UpdateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Profile: ptr("p")}, 0)))
+	r.is(assign(domain.ProfileTarget("p"), "for41"), domain.ErrUnfit)
+	r.is(drop(r.UpdateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Model: ptr("7941")}, 0)), domain.ErrUnfit)
+	r.ok(assign(domain.EnterpriseTarget(), "for41")) // phone1 has its profile's
+	r.ok(assign(domain.ModelTarget("7961"), "both"))
+	r.ok(assign(domain.DeviceTarget(phone1), "both"))
 	expect := func(load string, level policy.Level, others ...policy.Level) {
 		t.Helper()
 		a := r.desired(phone1).Load
@@ -54,11 +54,11 @@ func TestLoadMustFit(t *testing.T) {
 		}
 	}
 	expect("both", policy.LevelDevice, policy.LevelProfile, policy.LevelModel, policy.LevelEnterprise)
-	r.ok(assign(control.DeviceTarget(phone1), ""))
+	r.ok(assign(domain.DeviceTarget(phone1), ""))
 	expect("for61", policy.LevelProfile, policy.LevelModel, policy.LevelEnterprise)
-	r.ok(assign(control.ProfileTarget("p"), ""))
+	r.ok(assign(domain.ProfileTarget("p"), ""))
 	expect("both", policy.LevelModel, policy.LevelEnterprise)
-	r.is(assign(control.ModelTarget("7961"), ""), nil)
+	r.is(assign(domain.ModelTarget("7961"), ""), nil)
 	expect("", policy.LevelDefault, policy.LevelEnterprise) // passed over, and said so
 	if o := r.desired(phone1).Load.Others[0]; o.Skipped == "" {
 		t.Errorf("no reason: %+v", o)
@@ -66,16 +66,16 @@ func TestLoadMustFit(t *testing.T) {
 	if w := r.desired(phone1).Load.Warning; w != "" {
 		t.Errorf("warning %q without a load", w)
 	}
-	r.ok(assign(control.DeviceTarget(phone1), "for61"))
+	r.ok(assign(domain.DeviceTarget(phone1), "for61"))
 	if w := r.desired(phone1).Load.Warning; !strings.Contains(w, "unsigned") {
 		t.Errorf("an unsigned load: %q", w)
 	}
-	r.is(drop(r.RetireLoad(r.ctx, r.admin, "for61", true, 0)), control.ErrRefused)
-	r.is(drop(r.RollBackLoad(r.ctx, r.admin, control.ModelTarget("7941"), 0)), control.ErrRefused)
-	r.ok(assign(control.DeviceTarget(phone1), "both"))
+	r.is(drop(r.RetireLoad(r.ctx, r.admin, "for61", true, 0)), domain.ErrRefused)
+	r.is(drop(r.RollBackLoad(r.ctx, r.admin, domain.ModelTarget("7941"), 0)), domain.ErrRefused)
+	r.ok(assign(domain.DeviceTarget(phone1), "both"))
 	r.ok(drop(r.RetireLoad(r.ctx, r.admin, "for61", true, 0)))
-	r.is(assign(control.DeviceTarget(phone1), "for61"), control.ErrRefused)
-	r.is(drop(r.RollBackLoad(r.ctx, r.admin, control.DeviceTarget(phone1), 0)), control.ErrRefused)
+	r.is(assign(domain.DeviceTarget(phone1), "for61"), domain.ErrRefused)
+	r.is(drop(r.RollBackLoad(r.ctx, r.admin, domain.DeviceTarget(phone1), 0)), domain.ErrRefused)
 }
 
 // TestSignedLoads: what is published is known, and what is gone is noticed.
@@ -93,9 +93,9 @@ func TestSignedLoads(t *testing.T) {
 	if err != nil || again.Version != l.Version {
 		t.Errorf("the same again: %+v, %v", again, err)
 	}
-	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "x", Version: "1", Models: []string{"7961"}, Files: []string{"/nowhere"}})), control.ErrInvalid)
+	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "x", Version: "1", Models: []string{"7961"}, Files: []string{"/nowhere"}})), domain.ErrInvalid)
 	r.ok(os.WriteFile(file, []byte("altered!"), 0o600))
-	r.is(drop(r.AddLoad(r.ctx, r.admin, req)), control.ErrExists)
+	r.is(drop(r.AddLoad(r.ctx, r.admin, req)), domain.ErrExists)
 	checked, err := r.VerifyLoads(r.ctx, r.admin)
 	if err != nil || len(checked) != 1 || checked[0].Problem != "" {
 		t.Errorf("verified %+v, %v", checked, err)
@@ -105,48 +105,48 @@ func TestSignedLoads(t *testing.T) {
 	}
 	r.ok(r.SyncLoads(r.ctx, r.admin))
 	// Another repository does not have it.
-	other, err := control.New(control.Config{Store: r.store, Repository: elsewhere(t), Now: func() time.Time { return r.now }})
+	other, err := domain.New(domain.Config{Store: r.store, Repository: elsewhere(t), Now: func() time.Time { return r.now }})
 	r.ok(err)
 	r.ok(other.SyncLoads(r.ctx, r.admin))
 	if l, err = r.Load(r.ctx, r.admin, "new"); err != nil || !l.Missing {
 		t.Errorf("a load that is gone: %+v, %v", l, err)
 	}
 	r.device(phone1, "7961")
-	r.is(drop(r.AssignLoad(r.ctx, r.admin, control.DeviceTarget(phone1), "new", 0)), control.ErrRefused)
+	r.is(drop(r.AssignLoad(r.ctx, r.admin, domain.DeviceTarget(phone1), "new", 0)), domain.ErrRefused)
 	r.ok(r.SyncLoads(r.ctx, r.admin))
-	r.ok(drop(r.AssignLoad(r.ctx, r.admin, control.DeviceTarget(phone1), "new", 0)))
-	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "2", Models: req.Models, Files: req.Files})), control.ErrRefused)
-	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "2", Models: []string{"7941"}, Files: req.Files, Replace: true})), control.ErrUnfit)
+	r.ok(drop(r.AssignLoad(r.ctx, r.admin, domain.DeviceTarget(phone1), "new", 0)))
+	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "2", Models: req.Models, Files: req.Files})), domain.ErrRefused)
+	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "2", Models: []string{"7941"}, Files: req.Files, Replace: true})), domain.ErrUnfit)
 	r.ok(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "2", Models: []string{"7941", "7961"}, Files: req.Files, Replace: true})))
-	r.ok(drop(r.AssignLoad(r.ctx, r.admin, control.ModelTarget("7941"), "new", 0)))
-	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "3", Models: []string{"7961"}, Files: req.Files, Replace: true})), control.ErrUnfit)
+	r.ok(drop(r.AssignLoad(r.ctx, r.admin, domain.ModelTarget("7941"), "new", 0)))
+	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "3", Models: []string{"7961"}, Files: req.Files, Replace: true})), domain.ErrUnfit)
 	none := newRig(t)
-	none.is(none.SyncLoads(none.ctx, none.admin), control.ErrUnavailable)
+	none.is(none.SyncLoads(none.ctx, none.admin), domain.ErrUnavailable)
 }
 
 // TestAutoRegistration: off, an unknown device stays unknown; on, it becomes
 // known, within the limit.
 func TestAutoRegistration(t *testing.T) {
-	r := newRig(t, func(c *control.Config) { c.MaxDevices = 1 })
-	r.is(drop(r.Provision(r.ctx, phone1, "7961", "10.0.0.1")), control.ErrNotFound)
-	_, err := r.CreateProfile(r.ctx, r.admin, "new", control.ProfileChange{})
+	r := newRig(t, func(c *domain.Config) { c.MaxDevices = 1 })
+	r.is(drop(r.Provision(r.ctx, phone1, "7961", "10.0.0.1")), domain.ErrNotFound)
+	_, err := r.CreateProfile(r.ctx, r.admin, "new", domain.ProfileChange{})
 	r.ok(err)
-	r.is(drop(r.UpdateEnterprise(r.ctx, r.admin, control.EnterpriseChange{RegisterProfile: ptr("nothing")}, 0)), control.ErrNotFound)
-	_, err = r.UpdateEnterprise(r.ctx, r.admin, control.EnterpriseChange{AutoRegistration: ptr(true), RegisterProfile: ptr("new")}, 0)
+	r.is(drop(r.UpdateEnterprise(r.ctx, r.admin, domain.EnterpriseChange{RegisterProfile: ptr("nothing")}, 0)), domain.ErrNotFound)
+	_, err = r.UpdateEnterprise(r.ctx, r.admin, domain.EnterpriseChange{AutoRegistration: ptr(true), RegisterProfile: ptr("new")}, 0)
 	r.ok(err)
 	d, err := r.Provision(r.ctx, phone1, "Cisco IP Phone 7961", "10.0.0.1")
 	r.ok(err)
-	if d.Device.Origin != control.OriginRegistered || d.Device.Profile != "new" || d.Device.Model != "CP-7961G" {
+	if d.Device.Origin != domain.OriginRegistered || d.Device.Profile != "new" || d.Device.Model != "CP-7961G" {
 		t.Errorf("registered %+v", d.Device)
 	}
 	if again, err := r.Provision(r.ctx, "00:00:00:00:00:01", "7941", "10.0.0.2"); err != nil || again.Device.Version != d.Device.Version {
 		t.Errorf("it asks again: %+v, %v", again.Device, err)
 	}
-	r.is(drop(r.Provision(r.ctx, phone2, "7961", "10.0.0.1")), control.ErrRefused)
-	r.is(drop(r.Provision(r.ctx, "SEP../../etc", "", "")), control.ErrInvalid)
+	r.is(drop(r.Provision(r.ctx, phone2, "7961", "10.0.0.1")), domain.ErrRefused)
+	r.is(drop(r.Provision(r.ctx, "SEP../../etc", "", "")), domain.ErrInvalid)
 	r.ok(r.Seen(r.ctx, phone1, "10.0.0.1"))
 	r.ok(r.Seen(r.ctx, phone3, "10.0.0.1"))
-	if row, err := r.Device(r.ctx, r.admin, phone1); err != nil || row.State == nil || !row.State.LastSeen.Equal(r.now) || row.State.Last.State != control.StateUnknown {
+	if row, err := r.Device(r.ctx, r.admin, phone1); err != nil || row.State == nil || !row.State.LastSeen.Equal(r.now) || row.State.Last.State != domain.StateUnknown {
 		t.Errorf("seen: %+v, %v", row.State, err)
 	}
 	defaults, err := r.Defaults(r.ctx)
@@ -159,37 +159,37 @@ func TestAutoRegistration(t *testing.T) {
 func TestLostUpdates(t *testing.T) {
 	r := newRig(t)
 	d := r.device(phone1, "7961")
-	d2, err := r.UpdateDevice(r.ctx, r.admin, phone1, control.DeviceChange{Description: ptr("one")}, d.Version)
+	d2, err := r.UpdateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Description: ptr("one")}, d.Version)
 	r.ok(err)
-	r.is(drop(r.UpdateDevice(r.ctx, r.admin, phone1, control.DeviceChange{Description: ptr("two")}, d.Version)), control.ErrConflict)
-	r.is(drop(r.ChangeSettings(r.ctx, r.admin, control.DeviceTarget(phone1), set(policy.PeerSharing, "on"), d.Version)), control.ErrConflict)
-	r.is(r.DeleteDevice(r.ctx, r.admin, phone1, d.Version), control.ErrConflict)
+	r.is(drop(r.UpdateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Description: ptr("two")}, d.Version)), domain.ErrConflict)
+	r.is(drop(r.ChangeSettings(r.ctx, r.admin, domain.DeviceTarget(phone1), set(policy.PeerSharing, "on"), d.Version)), domain.ErrConflict)
+	r.is(r.DeleteDevice(r.ctx, r.admin, phone1, d.Version), domain.ErrConflict)
 	if got := r.desired(phone1).Device; got.Description != "one" || got.Version != d2.Version || len(got.Settings) != 0 {
 		t.Errorf("%+v", got)
 	}
-	r.is(drop(r.CreateDevice(r.ctx, r.admin, phone1, control.DeviceChange{Model: ptr("7961")})), control.ErrExists)
+	r.is(drop(r.CreateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Model: ptr("7961")})), domain.ErrExists)
 }
 
 // TestAudit: who, what, when, from where, old and new value; a change that is
 // refused, or changes nothing, leaves no entry.
 func TestAudit(t *testing.T) {
 	r := newRig(t)
-	r.user("ann", control.RoleAdmin)
+	r.user("ann", domain.RoleAdmin)
 	_, ann := r.login("ann")
 	for _, v := range []string{"off", "on"} {
-		_, err := r.ChangeSettings(r.ctx, ann, control.EnterpriseTarget(), set(policy.PeerSharing, v), 0)
+		_, err := r.ChangeSettings(r.ctx, ann, domain.EnterpriseTarget(), set(policy.PeerSharing, v), 0)
 		r.ok(err)
 	}
 	for _, v := range []string{"on", "perhaps"} {
-		r.ChangeSettings(r.ctx, ann, control.EnterpriseTarget(), set(policy.PeerSharing, v), 0)
+		r.ChangeSettings(r.ctx, ann, domain.EnterpriseTarget(), set(policy.PeerSharing, v), 0)
 	}
-	l, err := r.Audit(r.ctx, ann, control.AuditFilter{Action: "settings.change"}, control.Page{})
+	l, err := r.Audit(r.ctx, ann, domain.AuditFilter{Action: "settings.change"}, domain.Page{})
 	r.ok(err)
 	if l.Total != 2 {
 		t.Fatalf("%+v", l)
 	}
 	e := l.Items[0]
-	if e.Actor != "ann" || e.Kind != control.ActorUser || e.From != "10.0.0.1" || !e.At.Equal(r.now) || e.Target != "enterprise" || len(e.Changes) != 1 {
+	if e.Actor != "ann" || e.Kind != domain.ActorUser || e.From != "10.0.0.1" || !e.At.Equal(r.now) || e.Target != "enterprise" || len(e.Changes) != 1 {
 		t.Errorf("%+v", e)
 	}
 	if c := e.Changes[0]; c.Field != "settings.peer-sharing" || *c.Old != "off" || *c.New != "on" {
@@ -207,7 +207,7 @@ func TestAudit(t *testing.T) {
 // TestReportsAreBounded: a device that says too much is cut, not believed and
 // not refused; its history stays within the limits.
 func TestReportsAreBounded(t *testing.T) {
-	r := newRig(t, func(c *control.Config) { c.HistoryPerDevice = 20 })
+	r := newRig(t, func(c *domain.Config) { c.HistoryPerDevice = 20 })
 	device := r.enrol(phone1)
 	long := strings.Repeat("あ\x00\xff", 1000)
 	big := report.Final{File: long, Source: long, BytesFromOrigin: 1 << 62, BytesToPeers: -5, Children: slices.Repeat([]string{long}, 100)}
@@ -220,18 +220,18 @@ func TestReportsAreBounded(t *testing.T) {
 	row, err := r.Device(r.ctx, r.admin, phone1)
 	r.ok(err)
 	s := row.State
-	if len(s.Last.Message) > control.MaxReportText || len(s.Files) > control.MaxStateFiles || len(s.Failures) > control.MaxStateFailures || s.Last.Percent != 100 {
+	if len(s.Last.Message) > domain.MaxReportText || len(s.Files) > domain.MaxStateFiles || len(s.Failures) > domain.MaxStateFailures || s.Last.Percent != 100 {
 		t.Errorf("kept %d bytes, %d files, %d failures", len(s.Last.Message), len(s.Files), len(s.Failures))
 	}
 	if s.Traffic.FromOrigin <= 0 || s.Traffic.ToPeers != 0 {
 		t.Errorf("sums %+v", s.Traffic)
 	}
-	h, err := r.History(r.ctx, device, control.HistoryFilter{Device: phone1}, control.Page{})
+	h, err := r.History(r.ctx, device, domain.HistoryFilter{Device: phone1}, domain.Page{})
 	if err != nil || h.Total != 20 {
 		t.Errorf("%d entries, %v", h.Total, err)
 	}
 	for _, bad := range []report.Device{{}, {State: "Bad State"}, {State: "idle", Schema: 99}} {
-		r.is(r.Report(r.ctx, device, bad), control.ErrInvalid)
+		r.is(r.Report(r.ctx, device, bad), domain.ErrInvalid)
 	}
 	r.now = r.now.Add(91 * 24 * time.Hour)
 	if n, err := r.Prune(r.ctx); err != nil || n.History != 20 {
@@ -266,31 +266,31 @@ func TestModels(t *testing.T) {
 	if d := r.desired(phone1); d.Known || d.Setting(policy.PeerSharing) != "off" {
 		t.Errorf("%+v", d)
 	}
-	r.is(r.DeleteModel(r.ctx, r.admin, "7961"), control.ErrNotFound)
+	r.is(r.DeleteModel(r.ctx, r.admin, "7961"), domain.ErrNotFound)
 }
 
 // TestProfiles: one that somebody has stays.
 func TestProfiles(t *testing.T) {
 	r := newRig(t)
 	for _, bad := range []string{"", " p", "a/b", "a\x00", strings.Repeat("x", 65), ".."} {
-		r.is(drop(r.CreateProfile(r.ctx, r.admin, bad, control.ProfileChange{})), control.ErrInvalid)
+		r.is(drop(r.CreateProfile(r.ctx, r.admin, bad, domain.ProfileChange{})), domain.ErrInvalid)
 	}
-	_, err := r.CreateProfile(r.ctx, r.admin, "会議室", control.ProfileChange{Settings: set(policy.Timing, "Classic")})
+	_, err := r.CreateProfile(r.ctx, r.admin, "会議室", domain.ProfileChange{Settings: set(policy.Timing, "Classic")})
 	r.ok(err)
-	_, err = r.CreateDevice(r.ctx, r.admin, phone1, control.DeviceChange{Model: ptr("7961"), Profile: ptr("会議室")})
+	_, err = r.CreateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Model: ptr("7961"), Profile: ptr("会議室")})
 	r.ok(err)
 	if d := r.desired(phone1); d.Setting(policy.Timing) != policy.TimingClassic {
 		t.Errorf("%+v", d.Settings)
 	}
-	r.is(r.DeleteProfile(r.ctx, r.admin, "会議室", 0), control.ErrRefused)
+	r.is(r.DeleteProfile(r.ctx, r.admin, "会議室", 0), domain.ErrRefused)
 	r.ok(r.DeleteDevice(r.ctx, r.admin, phone1, 0))
 	r.ok(r.DeleteProfile(r.ctx, r.admin, "会議室", 0))
 }
 
 func TestConfig(t *testing.T) {
 	s := newRig(t).store
-	for _, c := range []control.Config{{}, {Store: s, SessionLife: -1}, {Store: s, Password: control.PasswordCost{Memory: 1 << 30}}, {Store: s, Password: control.PasswordCost{Threads: 200}}} {
-		if _, err := control.New(c); err == nil {
+	for _, c := range []domain.Config{{}, {Store: s, SessionLife: -1}, {Store: s, Password: domain.PasswordCost{Memory: 1 << 30}}, {Store: s, Password: domain.PasswordCost{Threads: 200}}} {
+		if _, err := domain.New(c); err == nil {
 			t.Errorf("%+v was taken", c)
 		}
 	}
@@ -303,14 +303,14 @@ func FuzzDeviceName(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		name, err := control.DeviceName(s)
+		name, err := domain.DeviceName(s)
 		if err != nil {
-			if !errors.Is(err, control.ErrInvalid) || name != "" {
+			if !errors.Is(err, domain.ErrInvalid) || name != "" {
 				t.Fatalf("%q: %q, %v", s, name, err)
 			}
 			return
 		}
-		if again, err := control.DeviceName(name); err != nil || again != name || len(name) != 15 || strings.Trim(name, "SEP0123456789ABCDF") != "" {
+		if again, err := domain.DeviceName(name); err != nil || again != name || len(name) != 15 || strings.Trim(name, "SEP0123456789ABCDF") != "" {
 			t.Fatalf("%q is %q, and that %q, %v", s, name, again, err)
 		}
 	})
@@ -321,7 +321,7 @@ func FuzzDeviceName(f *testing.F) {
 func TestNothingChanged(t *testing.T) {
 	r := newRig(t)
 	r.device(phone1, "7961")
-	site := control.DeviceChange{Site: ptr("Kyoto"), Settings: set(policy.PeerSharing, policy.On)}
+	site := domain.DeviceChange{Site: ptr("Kyoto"), Settings: set(policy.PeerSharing, policy.On)}
 	first, err := r.UpdateDevice(r.ctx, r.admin, phone1, site, 0)
 	r.ok(err)
 	r.now = r.now.Add(time.Hour)
@@ -330,17 +330,17 @@ func TestNothingChanged(t *testing.T) {
 	if again.Version != first.Version || !again.Changed.Equal(first.Changed) {
 		t.Errorf("version %d, then %d", first.Version, again.Version)
 	}
-	l, err := r.ChangeSettings(r.ctx, r.admin, control.DeviceTarget(phone1), set(policy.PeerSharing, "1"), 0)
+	l, err := r.ChangeSettings(r.ctx, r.admin, domain.DeviceTarget(phone1), set(policy.PeerSharing, "1"), 0)
 	r.ok(err)
 	if l.Version != first.Version {
 		t.Errorf("the same settings make version %d", l.Version)
 	}
-	l, err = r.ChangeSettings(r.ctx, r.admin, control.DeviceTarget(phone1), set(policy.PeerSharing, policy.Off), first.Version)
+	l, err = r.ChangeSettings(r.ctx, r.admin, domain.DeviceTarget(phone1), set(policy.PeerSharing, policy.Off), first.Version)
 	r.ok(err)
 	if l.Version != first.Version+1 {
 		t.Errorf("other settings make version %d", l.Version)
 	}
-	entries, err := r.Audit(r.ctx, r.admin, control.AuditFilter{Target: control.DeviceTarget(phone1).String()}, control.Page{})
+	entries, err := r.Audit(r.ctx, r.admin, domain.AuditFilter{Target: domain.DeviceTarget(phone1).String()}, domain.Page{})
 	if err != nil || entries.Total != 3 {
 		t.Errorf("%d entries of the audit log, %v", entries.Total, err)
 	}
@@ -353,13 +353,13 @@ func TestModelKeepsItsLoad(t *testing.T) {
 	r.unsigned("one", "7961")
 	_, err := r.PutModels(r.ctx, r.admin, []policy.ModelRow{{Name: "CP-7961G", Aliases: []string{"7961"}, Family: "phone", CanShare: true}})
 	r.ok(err)
-	r.ok(drop(r.AssignLoad(r.ctx, r.admin, control.ModelTarget("7961"), "one", 0)))
+	r.ok(drop(r.AssignLoad(r.ctx, r.admin, domain.ModelTarget("7961"), "one", 0)))
 	r.ok(r.DeleteModel(r.ctx, r.admin, "7961"))
 	m, err := r.Model(r.ctx, r.admin, "7961")
 	r.ok(err)
 	if m.Custom || m.Load.Load != "one" {
 		t.Errorf("%+v", m)
 	}
-	r.is(r.DeleteModel(r.ctx, r.admin, "7961"), control.ErrNotFound)
-	r.is(drop(r.RetireLoad(r.ctx, r.admin, "one", true, 0)), control.ErrRefused)
+	r.is(r.DeleteModel(r.ctx, r.admin, "7961"), domain.ErrNotFound)
+	r.is(drop(r.RetireLoad(r.ctx, r.admin, "one", true, 0)), domain.ErrRefused)
 }

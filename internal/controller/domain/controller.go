@@ -1,4 +1,4 @@
-package control
+package domain
 
 import (
 	"context"
@@ -48,11 +48,11 @@ type Config struct {
 // Validate says what is missing or out of range.
 func (c Config) Validate() error {
 	if c.Store == nil {
-		return errors.New("control: no store")
+		return errors.New("domain: no store")
 	}
 	if c.SessionLife < 0 || c.SessionIdle < 0 || c.SetupLife < 0 || c.HistoryLife < 0 || c.AuditLife < 0 ||
 		c.HistoryPerDevice < 0 || c.MaxDevices < 0 {
-		return errors.New("control: a time or limit is negative")
+		return errors.New("domain: a time or limit is negative")
 	}
 	return c.Password.withDefaults().validate()
 }
@@ -130,7 +130,7 @@ func (c *Controller) id() string {
 func (c *Controller) random(n int) string {
 	b := make([]byte, n)
 	if _, err := io.ReadFull(c.cfg.Random, b); err != nil {
-		panic(fmt.Sprintf("control: no random numbers: %v", err))
+		panic(fmt.Sprintf("domain: no random numbers: %v", err))
 	}
 	return hex.EncodeToString(b)
 }

@@ -1,4 +1,4 @@
-package control
+package domain
 
 import (
 	"context"
@@ -70,7 +70,7 @@ func fields(v any) map[string]string {
 	}
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic(fmt.Sprintf("control: %T has no JSON form: %v", v, err)) // our own types have one
+		panic(fmt.Sprintf("domain: %T has no JSON form: %v", v, err)) // our own types have one
 	}
 	var m map[string]any
 	if json.Unmarshal(b, &m) == nil {

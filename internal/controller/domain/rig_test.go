@@ -1,4 +1,4 @@
-package control_test
+package domain_test
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/store/sqlite"
 	"github.com/peerload/peerload/trust"
@@ -22,37 +22,37 @@ const (
 
 // rig is a controller on a real store, with a clock that stands until moved.
 type rig struct {
-	*control.Controller
+	*domain.Controller
 	t     testing.TB
 	ctx   context.Context
-	store control.Store
+	store domain.Store
 	now   time.Time
-	admin control.Actor
+	admin domain.Actor
 }
 
-func newRig(t testing.TB, change ...func(*control.Config)) *rig {
+func newRig(t testing.TB, change ...func(*domain.Config)) *rig {
 	t.Helper()
 	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "a.db")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	r := &rig{t: t, ctx: t.Context(), store: s, now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), admin: control.Local("root")}
-	cfg := control.Config{Store: s, Now: func() time.Time { return r.now }, Password: control.PasswordCost{Memory: 8, Time: 1, Threads: 1}}
+	r := &rig{t: t, ctx: t.Context(), store: s, now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), admin: domain.Local("root")}
+	cfg := domain.Config{Store: s, Now: func() time.Time { return r.now }, Password: domain.PasswordCost{Memory: 8, Time: 1, Threads: 1}}
 	for _, c := range change {
 		c(&cfg)
 	}
-	if r.Controller, err = control.New(cfg); err != nil {
+	if r.Controller, err = domain.New(cfg); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
 // withRepository gives the controller a repository of signed loads.
-func withRepository(t *testing.T) func(*control.Config) {
+func withRepository(t *testing.T) func(*domain.Config) {
 	t.Helper()
 	repo := elsewhere(t)
-	return func(c *control.Config) { c.Repository = repo }
+	return func(c *domain.Config) { c.Repository = repo }
 }
 
 // elsewhere is a new repository.
@@ -84,30 +84,30 @@ func (r *rig) is(err, want error) {
 
 func ptr[T any](v T) *T { return &v }
 
-func set(name, value string) control.SettingsChange {
-	return control.SettingsChange{Set: policy.Values{name: value}}
+func set(name, value string) domain.SettingsChange {
+	return domain.SettingsChange{Set: policy.Values{name: value}}
 }
 
-func (r *rig) device(name, model string) control.Device {
+func (r *rig) device(name, model string) domain.Device {
 	r.t.Helper()
-	d, err := r.CreateDevice(r.ctx, r.admin, name, control.DeviceChange{Model: &model})
+	d, err := r.CreateDevice(r.ctx, r.admin, name, domain.DeviceChange{Model: &model})
 	r.ok(err)
 	return d
 }
 
 func (r *rig) unsigned(name string, models ...string) {
 	r.t.Helper()
-	_, err := r.RegisterLoad(r.ctx, r.admin, control.UnsignedLoad{Name: name, Models: models})
+	_, err := r.RegisterLoad(r.ctx, r.admin, domain.UnsignedLoad{Name: name, Models: models})
 	r.ok(err)
 }
 
-func (r *rig) user(name string, role control.Role) {
+func (r *rig) user(name string, role domain.Role) {
 	r.t.Helper()
-	_, err := r.CreateUser(r.ctx, r.admin, name, control.UserChange{Role: &role, Password: ptr(password)})
+	_, err := r.CreateUser(r.ctx, r.admin, name, domain.UserChange{Role: &role, Password: ptr(password)})
 	r.ok(err)
 }
 
-func (r *rig) login(name string) (control.NewSession, control.Actor) {
+func (r *rig) login(name string) (domain.NewSession, domain.Actor) {
 	r.t.Helper()
 	s, err := r.Login(r.ctx, name, password, "10.0.0.1")
 	r.ok(err)
@@ -117,19 +117,19 @@ func (r *rig) login(name string) (control.NewSession, control.Actor) {
 }
 
 // enrol gives a device an identity.
-func (r *rig) enrol(name string) control.Actor {
+func (r *rig) enrol(name string) domain.Actor {
 	r.t.Helper()
-	e, err := r.CreateEnrolment(r.ctx, r.admin, control.EnrolmentRequest{Name: "e"})
+	e, err := r.CreateEnrolment(r.ctx, r.admin, domain.EnrolmentRequest{Name: "e"})
 	r.ok(err)
 	secret := strings.Repeat("s", 20) + name
-	err = r.Enrol(r.ctx, control.EnrolRequest{Device: name, Model: "7961", Token: e.Secret, Secret: secret, From: "10.0.0.9"})
+	err = r.Enrol(r.ctx, domain.EnrolRequest{Device: name, Model: "7961", Token: e.Secret, Secret: secret, From: "10.0.0.9"})
 	r.ok(err)
 	a, err := r.ActorByDevice(r.ctx, name, secret, "10.0.0.9")
 	r.ok(err)
 	return a
 }
 
-func (r *rig) desired(name string) control.Desired {
+func (r *rig) desired(name string) domain.Desired {
 	r.t.Helper()
 	d, err := r.Desired(r.ctx, r.admin, name)
 	r.ok(err)

@@ -1,4 +1,4 @@
-package control_test
+package domain_test
 
 import (
 	"context"
@@ -7,7 +7,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/peerload/peerload/control"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -19,9 +19,9 @@ import (
 // effective value, its level, and what the other levels say, step by step.
 func TestCSCud66570_EffectiveValueAndLevel(t *testing.T) {
 	r := newRig(t)
-	_, err := r.CreateProfile(r.ctx, r.admin, "offices", control.ProfileChange{})
+	_, err := r.CreateProfile(r.ctx, r.admin, "offices", domain.ProfileChange{})
 	r.ok(err)
-	_, err = r.CreateDevice(r.ctx, r.admin, phone1, control.DeviceChange{Model: ptr("Cisco IP Phone 7931"), Profile: ptr("offices")})
+	_, err = r.CreateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Model: ptr("Cisco IP Phone 7931"), Profile: ptr("offices")})
 	r.ok(err)
 	said := []policy.At{{Level: policy.LevelDefault, Value: "off"}}
 	check := func() {
@@ -34,9 +34,9 @@ func TestCSCud66570_EffectiveValueAndLevel(t *testing.T) {
 	}
 	check()
 	for _, step := range []struct {
-		target control.Target
+		target domain.Target
 		value  string
-	}{{control.EnterpriseTarget(), "on"}, {control.ProfileTarget("offices"), "off"}, {control.DeviceTarget("00:00:00:00:00:01"), "on"}} {
+	}{{domain.EnterpriseTarget(), "on"}, {domain.ProfileTarget("offices"), "off"}, {domain.DeviceTarget("00:00:00:00:00:01"), "on"}} {
 		out, err := r.ChangeSettings(r.ctx, r.admin, step.target, set(policy.PeerSharing, step.value), 0)
 		r.ok(err)
 		if v := out.Settings[0].Value; v == nil || *v != step.value {
@@ -45,15 +45,15 @@ func TestCSCud66570_EffectiveValueAndLevel(t *testing.T) {
 		said = slices.Insert(said, 0, policy.At{Level: step.target.Level, Value: step.value})
 		check()
 	}
-	for _, target := range []control.Target{control.DeviceTarget(phone1), control.ProfileTarget("offices"), control.EnterpriseTarget()} {
-		_, err := r.ChangeSettings(r.ctx, r.admin, target, control.SettingsChange{Unset: []string{policy.PeerSharing}}, 0)
+	for _, target := range []domain.Target{domain.DeviceTarget(phone1), domain.ProfileTarget("offices"), domain.EnterpriseTarget()} {
+		_, err := r.ChangeSettings(r.ctx, r.admin, target, domain.SettingsChange{Unset: []string{policy.PeerSharing}}, 0)
 		r.ok(err)
 		said = said[1:]
 		check()
 	}
 	// A model that cannot share says so, whatever is set.
 	r.device(phone2, "7960")
-	_, err = r.ChangeSettings(r.ctx, r.admin, control.DeviceTarget(phone2), set(policy.PeerSharing, "on"), 0)
+	_, err = r.ChangeSettings(r.ctx, r.admin, domain.DeviceTarget(phone2), set(policy.PeerSharing, "on"), 0)
 	r.ok(err)
 	if a := r.desired(phone2).Settings[0]; a.Value != "off" || a.Level != policy.LevelModel || a.Reason == "" {
 		t.Errorf("7960: %+v", a)
@@ -80,10 +80,10 @@ func TestCSCso40251_CSCtb49726_EveryModelShowsEverySetting(t *testing.T) {
 				t.Errorf("%s: %+v", m.Name, m.Settings[k])
 			}
 		}
-		name, err := control.DeviceName("0000000001" + string("0123456789ABCDEF"[i/16]) + string("0123456789ABCDEF"[i%16]))
+		name, err := domain.DeviceName("0000000001" + string("0123456789ABCDEF"[i/16]) + string("0123456789ABCDEF"[i%16]))
 		r.ok(err)
 		r.device(name, m.Name)
-		out, err := r.Settings(r.ctx, r.admin, control.DeviceTarget(name))
+		out, err := r.Settings(r.ctx, r.admin, domain.DeviceTarget(name))
 		r.ok(err)
 		if len(out.Settings) != len(policy.Settings()) || out.Settings[0].Name != policy.PeerSharing || out.Settings[0].Effective == nil {
 			t.Errorf("the page of a %s shows %+v", m.Name, out.Settings)
@@ -92,23 +92,23 @@ func TestCSCso40251_CSCtb49726_EveryModelShowsEverySetting(t *testing.T) {
 }
 
 // forgetful loses the settings of one device on their way into the store.
-type forgetful struct{ control.Store }
+type forgetful struct{ domain.Store }
 
-type forgetfulTx struct{ control.Tx }
+type forgetfulTx struct{ domain.Tx }
 
 type forgetfulTable struct {
-	control.Table[control.Device, control.DeviceFilter]
+	domain.Table[domain.Device, domain.DeviceFilter]
 }
 
-func (f forgetful) Update(ctx context.Context, fn func(control.Tx) error) error {
-	return f.Store.Update(ctx, func(tx control.Tx) error { return fn(forgetfulTx{tx}) })
+func (f forgetful) Update(ctx context.Context, fn func(domain.Tx) error) error {
+	return f.Store.Update(ctx, func(tx domain.Tx) error { return fn(forgetfulTx{tx}) })
 }
 
-func (f forgetfulTx) Devices() control.Table[control.Device, control.DeviceFilter] {
+func (f forgetfulTx) Devices() domain.Table[domain.Device, domain.DeviceFilter] {
 	return forgetfulTable{f.Tx.Devices()}
 }
 
-func (f forgetfulTable) Put(ctx context.Context, d *control.Device) error {
+func (f forgetfulTable) Put(ctx context.Context, d *domain.Device) error {
 	if d.Name == phone2 {
 		lost := *d
 		lost.Settings = nil
@@ -122,18 +122,18 @@ func (f forgetfulTable) Put(ctx context.Context, d *control.Device) error {
 // seen, row by row.
 func TestCSCsh98792_BulkIsReadBackPerRow(t *testing.T) {
 	r := newRig(t)
-	_, err := r.CreateProfile(r.ctx, r.admin, "offices", control.ProfileChange{})
+	_, err := r.CreateProfile(r.ctx, r.admin, "offices", domain.ProfileChange{})
 	r.ok(err)
 	r.device(phone2, "7961")
-	rows := []control.BulkRow{
-		{Device: "00-00-00-00-00-01", Create: true, Change: control.DeviceChange{Model: ptr("7961"), Profile: ptr("offices"), Settings: set(policy.PeerSharing, "1")}},
-		{Device: phone2, Change: control.DeviceChange{Settings: set(policy.WANLimit, "2048k")}},
-		{Device: phone3, Change: control.DeviceChange{Settings: set(policy.PeerSharing, "on")}},
-		{Device: phone2, Change: control.DeviceChange{Settings: set(policy.PeerSharing, "perhaps")}},
-		{Device: "phone", Change: control.DeviceChange{}},
-		{Device: phone2, Change: control.DeviceChange{Settings: control.SettingsChange{Unset: []string{policy.WANLimit}}}},
+	rows := []domain.BulkRow{
+		{Device: "00-00-00-00-00-01", Create: true, Change: domain.DeviceChange{Model: ptr("7961"), Profile: ptr("offices"), Settings: set(policy.PeerSharing, "1")}},
+		{Device: phone2, Change: domain.DeviceChange{Settings: set(policy.WANLimit, "2048k")}},
+		{Device: phone3, Change: domain.DeviceChange{Settings: set(policy.PeerSharing, "on")}},
+		{Device: phone2, Change: domain.DeviceChange{Settings: set(policy.PeerSharing, "perhaps")}},
+		{Device: "phone", Change: domain.DeviceChange{}},
+		{Device: phone2, Change: domain.DeviceChange{Settings: domain.SettingsChange{Unset: []string{policy.WANLimit}}}},
 	}
-	want := []error{nil, nil, control.ErrNotFound, policy.ErrSetting, control.ErrInvalid, nil}
+	want := []error{nil, nil, domain.ErrNotFound, policy.ErrSetting, domain.ErrInvalid, nil}
 	results, err := r.Bulk(r.ctx, r.admin, rows)
 	r.ok(err)
 	for i, res := range results {
@@ -147,13 +147,13 @@ func TestCSCsh98792_BulkIsReadBackPerRow(t *testing.T) {
 	if s := results[1].Stored; s == nil || s.Settings[policy.WANLimit] != "2M" {
 		t.Errorf("row 1 was read back as %+v", s)
 	}
-	liar := newRig(t, func(c *control.Config) { c.Store = forgetful{c.Store} })
+	liar := newRig(t, func(c *domain.Config) { c.Store = forgetful{c.Store} })
 	liar.device(phone1, "7961")
 	liar.device(phone2, "7961")
-	results, err = liar.Bulk(liar.ctx, liar.admin, []control.BulkRow{{Device: phone1, Change: control.DeviceChange{Settings: set(policy.PeerSharing, "on")}},
-		{Device: phone2, Change: control.DeviceChange{Settings: set(policy.PeerSharing, "on")}}})
+	results, err = liar.Bulk(liar.ctx, liar.admin, []domain.BulkRow{{Device: phone1, Change: domain.DeviceChange{Settings: set(policy.PeerSharing, "on")}},
+		{Device: phone2, Change: domain.DeviceChange{Settings: set(policy.PeerSharing, "on")}}})
 	liar.ok(err)
-	if !results[0].OK || results[1].OK || !errors.Is(results[1].Err, control.ErrConflict) {
+	if !results[0].OK || results[1].OK || !errors.Is(results[1].Err, domain.ErrConflict) {
 		t.Errorf("a lost write was not seen: %+v", results)
 	}
 }
@@ -177,7 +177,7 @@ func TestCSCui49910_CSCus67416_DeviceShowsSharingAndSources(t *testing.T) {
 	if s == nil || s.Last.Sharing != "on" || s.Last.SharingFrom != "enterprise" || s.Last.Role != "parent" || s.Last.Parent != "10.0.0.2" || len(s.Last.Children) != 2 {
 		t.Fatalf("the device shows %+v", s)
 	}
-	if s.Traffic != (control.Traffic{FromOrigin: 10, FromPeers: 90}) {
+	if s.Traffic != (domain.Traffic{FromOrigin: 10, FromPeers: 90}) {
 		t.Errorf("bytes: %+v", s.Traffic)
 	}
 	by := map[string]report.Final{}
@@ -196,7 +196,7 @@ func TestCSCtg96408_RollBack(t *testing.T) {
 	device := r.enrol(phone1)
 	r.unsigned("old", "7961")
 	r.unsigned("new", "7961")
-	target := control.EnterpriseTarget()
+	target := domain.EnterpriseTarget()
 	for _, l := range []string{"old", "new"} {
 		_, err := r.AssignLoad(r.ctx, r.admin, target, l, 0)
 		r.ok(err)
@@ -205,7 +205,7 @@ func TestCSCtg96408_RollBack(t *testing.T) {
 		err := r.Report(r.ctx, device, report.Device{State: state, Active: map[string]string{"trial": "new", "rolled-back": "old"}[state], Wanted: "new", Reason: "not-confirmed"})
 		r.ok(err)
 	}
-	h, err := r.History(r.ctx, r.admin, control.HistoryFilter{Device: phone1, Kind: control.HistoryState}, control.Page{})
+	h, err := r.History(r.ctx, r.admin, domain.HistoryFilter{Device: phone1, Kind: domain.HistoryState}, domain.Page{})
 	r.ok(err)
 	if len(h.Items) != 2 || h.Items[0].Old != "trial" || h.Items[0].New != "rolled-back" || h.Items[0].Reason != "not-confirmed" {
 		t.Errorf("history: %+v", h.Items)

@@ -1,0 +1,226 @@
+package domain_test
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/publish"
+	"github.com/peerload/peerload/report"
+)
+
+// useCase is a method of the controller as an actor calls it, and who may.
+type useCase struct {
+	method string
+	scope  domain.Scope
+	roles  string // v, o, a; d: the device itself, D: another device
+	call   func(r *rig, a domain.Actor) error
+}
+
+func drop[T any](_ T, err error) error { return err }
+
+var useCases = []useCase{
+	{"Audit", "read", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.Audit(r.ctx, a, domain.AuditFilter{}, domain.Page{}))
+	}},
+	{"History", "read", "voad", func(r *rig, a domain.Actor) error {
+		return drop(r.History(r.ctx, a, domain.HistoryFilter{Device: phone1}, domain.Page{}))
+	}},
+	{"History", "read", "voa", func(r *rig, a domain.Actor) error {
+		return drop(r.History(r.ctx, a, domain.HistoryFilter{}, domain.Page{}))
+	}},
+	{"Desired", "read", "voad", func(r *rig, a domain.Actor) error { return drop(r.Desired(r.ctx, a, phone1)) }},
+	{"Device", "read", "voad", func(r *rig, a domain.Actor) error { return drop(r.Device(r.ctx, a, phone1)) }},
+	{"Devices", "read", "voa", func(r *rig, a domain.Actor) error {
+		return drop(r.Devices(r.ctx, a, domain.DeviceFilter{}, domain.Page{}))
+	}},
+	{"Overview", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.Overview(r.ctx, a, time.Hour)) }},
+	{"Settings", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.Settings(r.ctx, a, domain.DeviceTarget(phone1))) }},
+	{"Enterprise", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.Enterprise(r.ctx, a)) }},
+	{"Profile", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.Profile(r.ctx, a, "p")) }},
+	{"Profiles", "read", "voa", func(r *rig, a domain.Actor) error {
+		return drop(r.Profiles(r.ctx, a, domain.TextFilter{}, domain.Page{}))
+	}},
+	{"Model", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.Model(r.ctx, a, "7961")) }},
+	{"Models", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.Models(r.ctx, a)) }},
+	{"Load", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.Load(r.ctx, a, "l")) }},
+	{"Loads", "read", "voa", func(r *rig, a domain.Actor) error {
+		return drop(r.Loads(r.ctx, a, domain.LoadFilter{}, domain.Page{}))
+	}},
+	{"CreateDevice", "devices", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.CreateDevice(r.ctx, a, phone3, domain.DeviceChange{Model: ptr("7961")}))
+	}},
+	{"UpdateDevice", "devices", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.UpdateDevice(r.ctx, a, phone1, domain.DeviceChange{}, 0))
+	}},
+	{"DeleteDevice", "devices", "oa", func(r *rig, a domain.Actor) error { return r.DeleteDevice(r.ctx, a, phone1, 0) }},
+	{"Bulk", "devices", "oa", func(r *rig, a domain.Actor) error { return drop(r.Bulk(r.ctx, a, nil)) }},
+	{"CreateProfile", "devices", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.CreateProfile(r.ctx, a, "q", domain.ProfileChange{}))
+	}},
+	{"UpdateProfile", "devices", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.UpdateProfile(r.ctx, a, "p", domain.ProfileChange{}, 0))
+	}},
+	{"DeleteProfile", "devices", "oa", func(r *rig, a domain.Actor) error { return r.DeleteProfile(r.ctx, a, "p", 0) }},
+	{"ChangeSettings", "devices", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.ChangeSettings(r.ctx, a, domain.DeviceTarget(phone1), set(policy.PeerSharing, "on"), 0))
+	}},
+	{"ChangeSettings", "enterprise", "a", func(r *rig, a domain.Actor) error {
+		return drop(r.ChangeSettings(r.ctx, a, domain.EnterpriseTarget(), set(policy.PeerSharing, "on"), 0))
+	}},
+	{"AssignLoad", "devices", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.AssignLoad(r.ctx, a, domain.ProfileTarget("p"), "l", 0))
+	}},
+	{"AssignLoad", "enterprise", "a", func(r *rig, a domain.Actor) error {
+		return drop(r.AssignLoad(r.ctx, a, domain.ModelTarget("7961"), "l", 0))
+	}},
+	{"RollBackLoad", "enterprise", "a", func(r *rig, a domain.Actor) error {
+		return drop(r.RollBackLoad(r.ctx, a, domain.EnterpriseTarget(), 0))
+	}},
+	{"UpdateEnterprise", "enterprise", "a", func(r *rig, a domain.Actor) error {
+		return drop(r.UpdateEnterprise(r.ctx, a, domain.EnterpriseChange{}, 0))
+	}},
+	{"PutModels", "enterprise", "a", func(r *rig, a domain.Actor) error {
+		return drop(r.PutModels(r.ctx, a, []policy.ModelRow{{Name: "C", Family: "f"}}))
+	}},
+	{"DeleteModel", "enterprise", "a", func(r *rig, a domain.Actor) error { return r.DeleteModel(r.ctx, a, "7961") }},
+	{"AddLoad", "loads", "oa", func(r *rig, a domain.Actor) error { return drop(r.AddLoad(r.ctx, a, publish.Request{})) }},
+	{"SyncLoads", "loads", "oa", func(r *rig, a domain.Actor) error { return r.SyncLoads(r.ctx, a) }},
+	{"RegisterLoad", "loads", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.RegisterLoad(r.ctx, a, domain.UnsignedLoad{Name: "m", Models: []string{"7961"}}))
+	}},
+	{"RetireLoad", "loads", "oa", func(r *rig, a domain.Actor) error { return drop(r.RetireLoad(r.ctx, a, "l", false, 0)) }},
+	{"VerifyLoads", "loads", "oa", func(r *rig, a domain.Actor) error { return drop(r.VerifyLoads(r.ctx, a)) }},
+	{"RotateKeys", "access", "a", func(r *rig, a domain.Actor) error { return r.RotateKeys(r.ctx, a, "snapshot") }},
+	{"CreateUser", "access", "a", func(r *rig, a domain.Actor) error {
+		return drop(r.CreateUser(r.ctx, a, "x", domain.UserChange{Role: ptr(domain.RoleViewer), Password: ptr(password)}))
+	}},
+	{"UpdateUser", "access", "a", func(r *rig, a domain.Actor) error {
+		return drop(r.UpdateUser(r.ctx, a, "other", domain.UserChange{FullName: ptr("x")}, 0))
+	}},
+	{"DeleteUser", "access", "a", func(r *rig, a domain.Actor) error { return r.DeleteUser(r.ctx, a, "other", 0) }},
+	{"User", "access", "a", func(r *rig, a domain.Actor) error { return drop(r.User(r.ctx, a, "other")) }},
+	{"Users", "access", "a", func(r *rig, a domain.Actor) error {
+		return drop(r.Users(r.ctx, a, domain.TextFilter{}, domain.Page{}))
+	}},
+	{"Tokens", "access", "a", func(r *rig, a domain.Actor) error { return drop(r.Tokens(r.ctx, a, "other", domain.Page{})) }},
+	{"RevokeToken", "access", "a", func(r *rig, a domain.Actor) error { return r.RevokeToken(r.ctx, a, "nothing") }},
+	{"CreateToken", "access", "", func(r *rig, a domain.Actor) error {
+		return drop(r.CreateToken(r.ctx, a, "other", domain.TokenRequest{Name: "n", Role: domain.RoleViewer, Scopes: []domain.Scope{"read"}}))
+	}},
+	{"CreateEnrolment", "access", "a", func(r *rig, a domain.Actor) error {
+		return drop(r.CreateEnrolment(r.ctx, a, domain.EnrolmentRequest{Name: "n"}))
+	}},
+	{"Enrolments", "access", "a", func(r *rig, a domain.Actor) error { return drop(r.Enrolments(r.ctx, a)) }},
+	{"RevokeEnrolment", "access", "a", func(r *rig, a domain.Actor) error { return r.RevokeEnrolment(r.ctx, a, "nothing") }},
+	{"ResetIdentity", "access", "a", func(r *rig, a domain.Actor) error { return r.ResetIdentity(r.ctx, a, phone1) }},
+	{"Report", "", "dD", func(r *rig, a domain.Actor) error {
+		return r.Report(r.ctx, a, report.Device{State: "idle"})
+	}},
+}
+
+// open are the use cases that take no actor, and why they need none.
+var open = map[string]string{
+	"Defaults": "devices fetch it", "Provision": "devices fetch it", "Seen": "devices fetch something", "Root": "it is public", "Table": "it is public",
+	"Enrol": "takes a token", "Login": "takes a password", "BeginSetup": "the server's own", "CompleteSetup": "takes a one-time secret",
+	"SetupPending": "tells nothing else", "Prune": "the server's own", "ActorByBearer": "makes actors", "ActorByDevice": "makes actors",
+	"ActorBySession": "makes actors", "ActorByToken": "makes actors", "Logout": "of a session", "ChangeOwnPassword": "takes a password",
+}
+
+// TestAccess calls every use case as nobody, in each role, as the device
+// itself and as another device.
+func TestAccess(t *testing.T) {
+	r := accessRig(t) // actors stay who they are, whatever a use case deletes
+	for _, u := range useCases {
+		for _, who := range "-voadD" {
+			err := u.call(r.rig, r.actors[who])
+			refused := errors.Is(err, domain.ErrForbidden) || errors.Is(err, domain.ErrUnauthenticated)
+			if want := !strings.ContainsRune(u.roles, who); refused != want {
+				t.Errorf("%s (%s) as %c: %v, refused should be %v", u.method, u.scope, who, err, want)
+			}
+			if who == '-' && !errors.Is(err, domain.ErrUnauthenticated) {
+				t.Errorf("%s as nobody: %v", u.method, err)
+			}
+		}
+	}
+}
+
+// TestScopes calls every use case with an admin's token of one scope.
+func TestScopes(t *testing.T) {
+	r := accessRig(t)
+	by := map[domain.Scope]domain.Actor{}
+	for _, scope := range domain.Scopes() {
+		tok, err := r.CreateToken(r.ctx, r.admin, "admin", domain.TokenRequest{Name: "n", Role: domain.RoleAdmin, Scopes: []domain.Scope{scope}})
+		r.ok(err)
+		by[scope], err = r.ActorByBearer(r.ctx, tok.Secret, "10.0.0.1")
+		r.ok(err)
+	}
+	for _, u := range useCases {
+		if u.method == "CreateToken" || u.method == "RevokeToken" {
+			continue // one's own need another scope: TestTokens
+		}
+		for scope, a := range by {
+			err := u.call(r.rig, a)
+			if refused, want := errors.Is(err, domain.ErrForbidden), u.scope != scope; refused != want {
+				t.Errorf("%s (%s) with scope %s: %v", u.method, u.scope, scope, err)
+			}
+		}
+	}
+}
+
+// TestEveryUseCaseIsInTheTable: one that is added later must be thought about.
+func TestEveryUseCaseIsInTheTable(t *testing.T) {
+	typ := reflect.TypeFor[*domain.Controller]()
+	for i := range typ.NumMethod() {
+		name := typ.Method(i).Name
+		listed := slices.ContainsFunc(useCases, func(u useCase) bool { return u.method == name })
+		if _, ok := open[name]; ok == listed {
+			t.Errorf("%s: give it a row in the access test, or a reason why it needs no actor", name)
+		}
+	}
+}
+
+type accessSite struct {
+	*rig
+	actors map[rune]domain.Actor
+}
+
+// accessRig has one of everything that the use cases name.
+func accessRig(t *testing.T) accessSite {
+	t.Helper()
+	r := newRig(t, withRepository(t))
+	r.unsigned("l", "7961")
+	_, err := r.CreateProfile(r.ctx, r.admin, "p", domain.ProfileChange{})
+	r.ok(err)
+	s := accessSite{r, map[rune]domain.Actor{'-': {}, 'd': r.enrol(phone1), 'D': r.enrol(phone2)}}
+	r.user("other", domain.RoleAdmin)
+	for key, role := range map[rune]domain.Role{'v': domain.RoleViewer, 'o': domain.RoleOperator, 'a': domain.RoleAdmin} {
+		r.user(string(role), role)
+		_, s.actors[key] = r.login(string(role))
+	}
+	return s
+}
+
+// TestDeviceSeesItselfOnly: nothing of another device, whatever it asks for.
+func TestDeviceSeesItselfOnly(t *testing.T) {
+	r := newRig(t)
+	one, two := r.enrol(phone1), r.enrol(phone2)
+	for _, err := range []error{drop(r.Device(r.ctx, two, phone1)), drop(r.Desired(r.ctx, two, "00:00:00:00:00:01")),
+		drop(r.History(r.ctx, two, domain.HistoryFilter{Device: phone1}, domain.Page{})), drop(r.History(r.ctx, two, domain.HistoryFilter{}, domain.Page{}))} {
+		if !errors.Is(err, domain.ErrForbidden) {
+			t.Errorf("another device: %v", err)
+		}
+	}
+	err := r.Report(r.ctx, one, report.Device{State: "failed", Reason: "mine"})
+	r.ok(err)
+	row, err := r.Device(r.ctx, two, phone2)
+	r.ok(err)
+	if row.State != nil {
+		t.Errorf("a report of one is the state of another: %+v", row.State)
+	}
+}
