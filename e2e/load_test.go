@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/publish"
 	"github.com/peerload/peerload/trust"
 )
 

@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/publish"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/trust"
 )

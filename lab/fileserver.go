@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/peerload/peerload/fileserver"
+	"github.com/peerload/peerload/internal/controller/files"
 )
 
 // FileServer serves the plain files of one directory over HTTP as the product's
@@ -41,7 +41,7 @@ func ServeFiles(ln net.Listener, dir string, wan *Shaper) (*FileServer, error) {
 	}
 	s := &FileServer{Tally: NewTally(), root: root, addr: ln.Addr(), done: make(chan struct{})}
 	s.http = &http.Server{
-		Handler:           s.countRequests(fileserver.Handler(root)),
+		Handler:           s.countRequests(files.Handler(root)),
 		ReadHeaderTimeout: 30 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {

@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/web"
 )
 
 func userCommand() *cobra.Command {
@@ -106,7 +106,7 @@ func userAdd(r *reach) *cobra.Command {
 				change.Password = &p
 			}
 			var u domain.User
-			if err := c.call(cmd.Context(), http.MethodPost, "/users", web.NewUser{Name: args[0], UserChange: change}, &u); err != nil {
+			if err := c.call(cmd.Context(), http.MethodPost, "/users", api.NewUser{Name: args[0], UserChange: change}, &u); err != nil {
 				return err
 			}
 			return r.show(cmd, "user_added", u, "%s added: %s\n", u.Name, u.Role)
@@ -184,7 +184,7 @@ func joinScopes(all []domain.Scope) string {
 }
 
 func tokenAdd(r *reach) *cobra.Command {
-	var in web.TokenOrder
+	var in api.TokenOrder
 	var role string
 	var scopes []string
 	var life time.Duration
@@ -219,7 +219,7 @@ func enrolmentCommand() *cobra.Command {
 func enrolmentList(r *reach) *cobra.Command {
 	return &cobra.Command{Use: "list", Short: "List them, without their secrets", Args: cobra.NoArgs,
 		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
-			var l web.EnrolmentList
+			var l api.EnrolmentList
 			if err := c.call(cmd.Context(), http.MethodGet, "/enrolments", nil, &l); err != nil {
 				return err
 			}
@@ -230,7 +230,7 @@ func enrolmentList(r *reach) *cobra.Command {
 }
 
 func enrolmentAdd(r *reach) *cobra.Command {
-	var in web.NewEnrolment
+	var in api.NewEnrolment
 	var life time.Duration
 	cmd := &cobra.Command{Use: "add NAME", Short: "Make an enrolment token or a site key; its secret is printed once", Args: cobra.ExactArgs(1),
 		Example: "  peerload-server enrolment add kyoto --site-key --site Kyoto --network 10.1.0.0/16",

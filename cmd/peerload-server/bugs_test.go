@@ -5,10 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/provision"
-	"github.com/peerload/peerload/web"
 )
 
 // The bugs of the original that are the controller's matter, each as an
@@ -126,7 +126,7 @@ func TestCSCus67416(t *testing.T) {
 	const device, secret = "SEP00000000000B", "0123456789abcdef0123456789abcdef"
 	post := func(path, bearer, body string) {
 		t.Helper()
-		r, err := http.NewRequestWithContext(t.Context(), "POST", o.at.API+web.Prefix+path, strings.NewReader(body))
+		r, err := http.NewRequestWithContext(t.Context(), "POST", o.at.API+api.Prefix+path, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}

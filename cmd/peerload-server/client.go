@@ -20,8 +20,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/web"
 )
 
 // Environment variables that stand in for flags.
@@ -172,7 +172,7 @@ func (p *problem) Error() string {
 }
 
 // Unwrap returns the error of package domain that it stands for.
-func (p *problem) Unwrap() error { return web.ErrorOf(p.Type) }
+func (p *problem) Unwrap() error { return api.ErrorOf(p.Type) }
 
 // call sends a request with a JSON body, nil for none, and reads the answer
 // into out, nil for none.
@@ -192,7 +192,7 @@ func (c *client) call(ctx context.Context, method, path string, in, out any) err
 }
 
 func (c *client) send(ctx context.Context, method, path, contentType string, body io.Reader, out any) error {
-	r, err := http.NewRequestWithContext(ctx, method, c.base+web.Prefix+path, body)
+	r, err := http.NewRequestWithContext(ctx, method, c.base+api.Prefix+path, body)
 	if err != nil {
 		return err
 	}

@@ -19,10 +19,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/fileserver"
-	"github.com/peerload/peerload/fileserver/cnf"
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/publish"
+	"github.com/peerload/peerload/internal/controller/files"
+	"github.com/peerload/peerload/internal/controller/files/cnf"
+	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/trust"
 )
 
@@ -86,7 +86,7 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer root.Close()
-	files := fileserver.Config{Root: root, Log: log, Metrics: fileserver.NewMetrics(), Generate: cnf.Maker{Control: c.ctl, Templates: d.templates()}.Make}
+	files := files.Config{Root: root, Log: log, Metrics: files.NewMetrics(), Generate: cnf.Maker{Control: c.ctl, Templates: d.templates()}.Make}
 	if files.Budget, err = s.budget(); err != nil {
 		return err
 	}
@@ -120,8 +120,8 @@ func on(addr string) string {
 	return addr
 }
 
-func (s *service) budget() (b fileserver.Budget, err error) {
-	b = fileserver.Budget{Transfers: s.transfers, Rate: s.rate, PrefixV4: s.prefixV4, PrefixV6: s.prefixV6}
+func (s *service) budget() (b files.Budget, err error) {
+	b = files.Budget{Transfers: s.transfers, Rate: s.rate, PrefixV4: s.prefixV4, PrefixV6: s.prefixV6}
 	for _, text := range s.sites {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
@@ -188,18 +188,18 @@ func (s *service) host(ln net.Listener) string {
 
 // announce prints where everything is, and the set-up link if nobody can log
 // in yet.
-func (s *service) announce(cmd *cobra.Command, ctl *domain.Controller, api *apiListener, files fileserver.Config) error {
+func (s *service) announce(cmd *cobra.Command, ctl *domain.Controller, api *apiListener, served files.Config) error {
 	l := listening{Schema: jsonSchema, Event: "listening", API: api.scheme + "://" + api.host, Fingerprint: api.print}
 	text := l.API + "/\n"
 	if api.print != "" {
 		text += "certificate SHA-256 " + api.print + "\n"
 	}
-	if files.HTTP != nil {
-		l.HTTP = files.HTTP.Addr().String()
+	if served.HTTP != nil {
+		l.HTTP = served.HTTP.Addr().String()
 		text += "http://" + l.HTTP + "/\n"
 	}
-	if files.TFTP != nil {
-		l.TFTP = files.TFTP.LocalAddr().String()
+	if served.TFTP != nil {
+		l.TFTP = served.TFTP.LocalAddr().String()
 		text += "tftp://" + l.TFTP + "/\n"
 	}
 	secret, err := ctl.BeginSetup(cmd.Context())
@@ -216,13 +216,13 @@ func (s *service) announce(cmd *cobra.Command, ctl *domain.Controller, api *apiL
 
 // serveAll runs the API, the file server and the upkeep until ctx ends, or one
 // of them fails.
-func serveAll(ctx context.Context, d dataDir, c *controller, api *apiListener, files fileserver.Config, hup <-chan os.Signal, log *slog.Logger) error {
+func serveAll(ctx context.Context, d dataDir, c *controller, api *apiListener, served files.Config, hup <-chan os.Signal, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
 	ended := make(chan error, 2)
-	if files.HTTP != nil || files.TFTP != nil {
-		wg.Go(func() { ended <- fileserver.Serve(ctx, files); cancel() })
+	if served.HTTP != nil || served.TFTP != nil {
+		wg.Go(func() { ended <- files.Serve(ctx, served); cancel() })
 	} else {
 		ended <- nil
 	}

@@ -20,10 +20,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/provision"
-	"github.com/peerload/peerload/web"
 )
 
 // binaries is where the programs are built, without the race detector: what
@@ -347,7 +347,7 @@ func (o *office) killedWhileWriting(t *testing.T, token string) int {
 	defer kill.Stop()
 	n := 0
 	for ; n < 10_000; n++ {
-		b, err := json.Marshal(web.NewDevice{Name: fmt.Sprintf("SEP0000000000%02X", n%200+1), DeviceChange: domain.DeviceChange{Model: ptr("linux-arm")}})
+		b, err := json.Marshal(api.NewDevice{Name: fmt.Sprintf("SEP0000000000%02X", n%200+1), DeviceChange: domain.DeviceChange{Model: ptr("linux-arm")}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -360,7 +360,7 @@ func (o *office) killedWhileWriting(t *testing.T, token string) int {
 		if n >= 200 {
 			method, path = "PATCH", "/devices/SEP000000000001"
 		}
-		r, err := http.NewRequestWithContext(t.Context(), method, o.at.API+web.Prefix+path, bytes.NewReader(b))
+		r, err := http.NewRequestWithContext(t.Context(), method, o.at.API+api.Prefix+path, bytes.NewReader(b))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,11 +13,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/store/postgres"
-	"github.com/peerload/peerload/store/sqlite"
+	"github.com/peerload/peerload/internal/controller/store/postgres"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/trust"
-	"github.com/peerload/peerload/web"
 )
 
 // defaultData is the data directory if none is named.
@@ -116,7 +116,7 @@ type controller struct {
 	store domain.Store
 	repo  *trust.Repository
 	ctl   *domain.Controller
-	web   *web.Server
+	web   *api.Server
 }
 
 // openController opens all that the API needs.
@@ -139,7 +139,7 @@ func (c *controller) assemble(d dataDir, log *slog.Logger) (err error) {
 	if c.ctl, err = domain.New(domain.Config{Store: c.store, Repository: c.repo}); err != nil {
 		return err
 	}
-	c.web, err = web.New(web.Config{Control: c.ctl, Spool: d.spool(), Version: version(), Log: log})
+	c.web, err = api.New(api.Config{Control: c.ctl, Spool: d.spool(), Version: version(), Log: log})
 	return err
 }
 

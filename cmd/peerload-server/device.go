@@ -10,11 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/terminal"
-	"github.com/peerload/peerload/web"
 )
 
 // group is a command that groups others, with the flags that all of them have.
@@ -147,7 +147,7 @@ func deviceAdd(r *reach) *cobra.Command {
 				return err
 			}
 			var d domain.Device
-			if err := c.call(cmd.Context(), http.MethodPost, "/devices", web.NewDevice{Name: args[0], DeviceChange: change}, &d); err != nil {
+			if err := c.call(cmd.Context(), http.MethodPost, "/devices", api.NewDevice{Name: args[0], DeviceChange: change}, &d); err != nil {
 				return err
 			}
 			if err := r.showDevice(cmd, "added", d); err != nil {

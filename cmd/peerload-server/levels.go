@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/terminal"
-	"github.com/peerload/peerload/web"
 )
 
 func profileCommand() *cobra.Command {
@@ -80,7 +80,7 @@ func profileAdd(r *reach) *cobra.Command {
 				return err
 			}
 			var p domain.Profile
-			in := web.NewProfile{Name: args[0], ProfileChange: domain.ProfileChange{Description: optional(cmd, "description"), Settings: settings}}
+			in := api.NewProfile{Name: args[0], ProfileChange: domain.ProfileChange{Description: optional(cmd, "description"), Settings: settings}}
 			if err := c.call(cmd.Context(), http.MethodPost, "/profiles", in, &p); err != nil {
 				return err
 			}
@@ -193,7 +193,7 @@ const modelHeader = "MODEL FAMILY CAN-SHARE GROUP LOAD CUSTOM"
 
 func modelList(r *reach) *cobra.Command {
 	return &cobra.Command{Use: "list", Short: "List models", Args: cobra.NoArgs, RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
-		var l web.ModelList
+		var l api.ModelList
 		if err := c.call(cmd.Context(), http.MethodGet, "/models", nil, &l); err != nil {
 			return err
 		}
@@ -234,8 +234,8 @@ the standard input): {"model": [{"name": "Camera 1", "family": "camera",
 			if err := d.Decode(&f); err != nil {
 				return fmt.Errorf("%s is no file of models: %w", args[0], err)
 			}
-			var l web.ModelList
-			if err := c.call(cmd.Context(), http.MethodPost, "/models", web.ModelRows{Models: f.Model}, &l); err != nil {
+			var l api.ModelList
+			if err := c.call(cmd.Context(), http.MethodPost, "/models", api.ModelRows{Models: f.Model}, &l); err != nil {
 				return err
 			}
 			return list(r, cmd, "model", l.Items, modelHeader, modelRow)

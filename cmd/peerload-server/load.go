@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/publish"
 )
 
 // loadObject is a load in JSON.

@@ -15,9 +15,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/publish"
-	"github.com/peerload/peerload/web"
+	"github.com/peerload/peerload/internal/controller/publish"
 )
 
 // uploadLoad sends the files of a load to the controller, as they are read.
@@ -137,7 +137,7 @@ func loadAssign(r *reach) *cobra.Command {
 		Args: cobra.ExactArgs(1), Example: "  peerload-server load assign fw2 --model linux-arm",
 		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
 			var a domain.Assigned
-			if err := c.call(cmd.Context(), http.MethodPut, t.path()+"/load", web.LoadRef{Load: args[0]}, &a); err != nil {
+			if err := c.call(cmd.Context(), http.MethodPut, t.path()+"/load", api.LoadRef{Load: args[0]}, &a); err != nil {
 				return err
 			}
 			return r.showAssigned(cmd, a)
@@ -168,7 +168,7 @@ func loadRetire(r *reach, retired bool) *cobra.Command {
 	}
 	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
 		var l domain.Load
-		if err := c.call(cmd.Context(), http.MethodPatch, "/loads"+part(args[0]), web.Retired{Retired: retired}, &l); err != nil {
+		if err := c.call(cmd.Context(), http.MethodPatch, "/loads"+part(args[0]), api.Retired{Retired: retired}, &l); err != nil {
 			return err
 		}
 		return r.show(cmd, "load_changed", l, "%s: retired %s\n", l.Name, onOff(l.Retired))
@@ -176,7 +176,7 @@ func loadRetire(r *reach, retired bool) *cobra.Command {
 }
 
 func verifyLoads(r *reach, cmd *cobra.Command, c *client) error {
-	var v web.Verified
+	var v api.Verified
 	if err := c.send(cmd.Context(), http.MethodPost, "/loads/verify", "", nil, &v); err != nil { // takes as long as reading every byte
 		return err
 	}

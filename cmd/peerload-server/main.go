@@ -19,8 +19,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/publish"
 	"github.com/peerload/peerload/trust"
 )
 

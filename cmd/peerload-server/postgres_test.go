@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/peerload/peerload/store/storetest"
+	"github.com/peerload/peerload/internal/controller/store/storetest"
 )
 
 // TestServeOnPostgres: the whole controller on a real PostgreSQL, named by the

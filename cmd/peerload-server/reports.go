@@ -17,10 +17,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/terminal"
-	"github.com/peerload/peerload/web"
 )
 
 func reportCommand() *cobra.Command {
@@ -142,8 +142,8 @@ itself; one that fails does not stop the others, and the exit status tells.`,
 func sendBulk(r *reach, cmd *cobra.Command, c *client, rows []domain.BulkRow) error {
 	failed := 0
 	for batch := range slices.Chunk(rows, 500) { // so that one call does not take minutes
-		var a web.BulkAnswer
-		if err := c.call(cmd.Context(), http.MethodPost, "/bulk", web.BulkRequest{Rows: batch}, &a); err != nil {
+		var a api.BulkAnswer
+		if err := c.call(cmd.Context(), http.MethodPost, "/bulk", api.BulkRequest{Rows: batch}, &a); err != nil {
 			return err
 		}
 		failed += a.Failed

@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/fileserver"
-	"github.com/peerload/peerload/publish"
+	"github.com/peerload/peerload/internal/controller/files"
+	"github.com/peerload/peerload/internal/controller/publish"
 )
 
 // listening is printed once the sockets are open.
@@ -105,7 +105,7 @@ func serveBare(cmd *cobra.Command, w *where, httpAddr, tftpAddr string) error {
 		return err
 	}
 	defer root.Close()
-	cfg := fileserver.Config{Root: root, Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))}
+	cfg := files.Config{Root: root, Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))}
 	if err := listen(&cfg, httpAddr, tftpAddr); err != nil {
 		return err
 	}
@@ -134,11 +134,11 @@ func serveBare(cmd *cobra.Command, w *where, httpAddr, tftpAddr string) error {
 	}
 	notify(nowReady)
 	defer notify(nowStopping)
-	return fileserver.Serve(cmd.Context(), cfg)
+	return files.Serve(cmd.Context(), cfg)
 }
 
 // listen opens the sockets asked for.
-func listen(cfg *fileserver.Config, httpAddr, tftpAddr string) error {
+func listen(cfg *files.Config, httpAddr, tftpAddr string) error {
 	if tftpAddr != "" {
 		a, err := net.ResolveUDPAddr("udp", tftpAddr)
 		if err != nil {

@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/fileserver/cnf"
-	"github.com/peerload/peerload/provision/template"
+	"github.com/peerload/peerload/internal/controller/files/cnf"
+	"github.com/peerload/peerload/internal/controller/template"
 )
 
 func templateCommand() *cobra.Command {

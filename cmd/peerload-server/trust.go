@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/trust"
-	"github.com/peerload/peerload/web"
 )
 
 func trustCommand() *cobra.Command {
@@ -63,7 +63,7 @@ func (w *where) root(cmd *cobra.Command, r *reach) (raw []byte, version int64, e
 		}
 		return repo.ExportRoot()
 	}
-	var root web.Root
+	var root api.Root
 	err = r.with(func(cmd *cobra.Command, _ []string, c *client) error {
 		return c.call(cmd.Context(), http.MethodGet, "/trust/root", nil, &root)
 	})(cmd, nil)

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/publish"
 	"github.com/peerload/peerload/report"
 )
 

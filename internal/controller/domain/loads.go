@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/publish"
 	"github.com/peerload/peerload/trust"
 )
 

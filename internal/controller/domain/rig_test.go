@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/store/sqlite"
 	"github.com/peerload/peerload/trust"
 )
 

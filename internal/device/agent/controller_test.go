@@ -5,10 +5,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/store/sqlite"
-	"github.com/peerload/peerload/web"
 )
 
 // TestRealController: a device enrols with the site key of a real controller,
@@ -28,7 +28,7 @@ func TestRealController(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api, err := web.New(web.Config{Control: ctl, Spool: dir, Version: "test"})
+	api, err := api.New(api.Config{Control: ctl, Spool: dir, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/publish"
+	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/trust"
 )

@@ -1,0 +1,300 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/report"
+)
+
+// Prefix of all paths of the API.
+const Prefix = "/api/v1"
+
+// Config configures a Server.
+type Config struct {
+	// Control has the use cases. Required.
+	Control *domain.Controller
+	// Spool is a directory in which uploaded files stand until they are
+	// published. Required.
+	Spool string
+	// MaxUpload bounds the bytes of one upload, all files together. 0: 4 GiB.
+	MaxUpload int64
+	// Registry takes the API's metrics and is what /metrics shows. nil: a
+	// registry of the server's own.
+	Registry *prometheus.Registry
+	// Version of the program, for the document and the metrics.
+	Version string
+	// Log is told of errors of the controller itself. nil: nothing is logged.
+	Log *slog.Logger
+}
+
+// Validate says what is missing or out of range.
+func (c Config) Validate() error {
+	if c.Control == nil || c.Spool == "" {
+		return errors.New("api: no controller or no directory for uploads")
+	}
+	if c.MaxUpload < 0 {
+		return errors.New("api: MaxUpload is negative")
+	}
+	return nil
+}
+
+// Server answers the requests of the API.
+type Server struct {
+	cfg     Config
+	ctl     *domain.Controller
+	api     huma.API
+	metrics *metrics
+	handler http.Handler
+}
+
+// New returns a server. It may be used by several goroutines.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.MaxUpload == 0 {
+		cfg.MaxUpload = 4 << 30
+	}
+	if cfg.Registry == nil {
+		cfg.Registry = prometheus.NewRegistry()
+	}
+	s := &Server{cfg: cfg, ctl: cfg.Control, metrics: newMetrics(cfg)}
+	mux := http.NewServeMux()
+	s.api = humago.NewWithPrefix(mux, Prefix, s.document())
+	s.api.UseMiddleware(s.authenticate)
+	s.devices()
+	s.levels()
+	s.models()
+	s.loads()
+	s.journal()
+	s.access()
+	s.sessions()
+	s.openAPI()
+	mux.HandleFunc("GET /setup", s.setupPage)
+	mux.HandleFunc("POST /setup", s.setupForm)
+	mux.Handle("GET /metrics", s.metricsHandler())
+	s.handler = s.metrics.count(headers(orProblem(mux)))
+	return s, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// headers sets what holds for every answer.
+func headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// orProblem answers what no route takes as the API answers all errors.
+func orProblem(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, pattern := mux.Handler(r)
+		if pattern != "" || !strings.HasPrefix(r.URL.Path, Prefix+"/") {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		said := &recorder{header: w.Header()}
+		h.ServeHTTP(said, r)
+		p := problem(said.code, "not-found", "there is nothing at "+r.URL.Path)
+		if said.code == http.StatusMethodNotAllowed {
+			p = problem(said.code, "method", "it takes "+w.Header().Get("Allow"))
+		}
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(said.code)
+		// A client that is gone learns nothing, and nobody else needs to.
+		_ = huma.DefaultJSONFormat.Marshal(w, p)
+	})
+}
+
+// document is the frame of the OpenAPI document.
+func (s *Server) document() huma.Config {
+	return huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{Title: "Peerload controller", Version: "1", Description: "The API of the Peerload controller. " +
+				"Writes take the version that was read as If-Match and fail with 412 if somebody else was faster; errors are application/problem+json."},
+			Servers: []*huma.Server{{URL: Prefix}},
+			Components: &huma.Components{
+				Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName),
+				SecuritySchemes: map[string]*huma.SecurityScheme{
+					"token":   {Type: "http", Scheme: "bearer", Description: "An API token, a device's secret, an enrolment token or the set-up secret: each operation says which."},
+					"session": {Type: "apiKey", In: "cookie", Name: cookieName, Description: "A session; what changes something needs its CSRF token in " + csrfHeader + " too."},
+					"login":   {Type: "http", Scheme: "basic", Description: "Name and password, to open a session."},
+				},
+			},
+		},
+		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{finish},
+	}
+}
+
+// schemaName keeps types of equal names apart: what devices say of themselves
+// from what the controller knows of them.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.PkgPath() == reflect.TypeFor[report.Final]().PkgPath() {
+		return "Report" + name
+	}
+	return name
+}
+
+// openAPI serves the document, as it is generated.
+func (s *Server) openAPI() {
+	type document struct {
+		ContentType string `header:"Content-Type"`
+		Body        []byte
+	}
+	huma.Register(s.api, op(http.MethodGet, "/openapi.json", "get-openapi", "This document", needRead),
+		func(context.Context, *struct{}) (*document, error) {
+			b, err := s.api.OpenAPI().MarshalJSON()
+			return &document{"application/vnd.oai.openapi+json;version=3.1", b}, err
+		})
+}
+
+// inPath says what stands in a path.
+var inPath = map[string]string{
+	"device": "SEP and the MAC address, or the MAC address in any way of writing it", "profile": "the profile's name",
+	"model": "the model by any way of writing it", "load": "the load's name", "user": "the user's name", "token": "the token's id",
+	"enrolment": "the enrolment token's id", "role": "root, targets, snapshot or timestamp",
+}
+
+// op describes an operation. Its id is the stable name of it.
+func op(method, path, id, summary string, need need) huma.Operation {
+	o := huma.Operation{Method: method, Path: path, OperationID: id, Summary: summary, Metadata: map[string]any{needKey: need},
+		Extensions: map[string]any{"x-needs": string(need)}, Security: security(need)}
+	o.Tags = []string{strings.SplitN(strings.Trim(path, "/"), "/", 2)[0]}
+	switch method {
+	case http.MethodPost:
+		o.DefaultStatus = http.StatusCreated
+	case http.MethodDelete:
+		o.DefaultStatus = http.StatusNoContent
+	}
+	o.Errors = []int{http.StatusUnauthorized, http.StatusForbidden}
+	for _, part := range strings.Split(path, "/") {
+		if name, ok := strings.CutPrefix(part, "{"); ok {
+			name = strings.TrimSuffix(name, "}")
+			o.Parameters = append(o.Parameters, &huma.Param{Name: name, In: "path", Required: true, Description: inPath[name],
+				Schema: &huma.Schema{Type: huma.TypeString}})
+			o.Errors = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound}
+		}
+	}
+	if method != http.MethodGet {
+		o.Errors = append(o.Errors, http.StatusConflict, http.StatusPreconditionFailed, http.StatusTooManyRequests)
+	}
+	return o
+}
+
+// does marks a POST that makes no new thing.
+func does(o huma.Operation) huma.Operation {
+	o.DefaultStatus = http.StatusOK
+	return o
+}
+
+// quiet marks what answers nothing but that it was done.
+func quiet(o huma.Operation) huma.Operation {
+	o.DefaultStatus = http.StatusNoContent
+	return o
+}
+
+// Paged asks for a part of a list.
+type Paged struct {
+	After string `query:"after" maxLength:"300" doc:"the next of the page before"`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"things on a page"`
+}
+
+func (p Paged) page() domain.Page { return domain.Page{After: p.After, Limit: p.Limit} }
+
+// Matched is a request that changes a thing and says nothing more; Changing has
+// a body.
+type Matched struct{ Match }
+
+// Changing changes a thing.
+type Changing[B any] struct {
+	Match
+	Body B
+}
+
+// Match names the version that the caller has read.
+type Match struct {
+	IfMatch string `header:"If-Match" doc:"the ETag of what was read; the request fails with 412 if it was changed meanwhile"`
+}
+
+// version returns the version, 0 for any, domain.Unwritten for what nobody has
+// written yet. An error is a 412.
+func (m Match) version() (int64, error) {
+	if m.IfMatch == "" || m.IfMatch == "*" {
+		return 0, nil
+	}
+	v, err := strconv.ParseInt(strings.Trim(m.IfMatch, `"`), 10, 64)
+	if err != nil || v < 0 || m.IfMatch != etag(v) {
+		return 0, problem(http.StatusPreconditionFailed, "conflict", "If-Match names no version of this thing")
+	}
+	if v == 0 {
+		return domain.Unwritten, nil
+	}
+	return v, nil
+}
+
+// etag is the version as a header; 0 is that of what nobody has written yet, so
+// that the first write can be guarded, too.
+func etag(version int64) string { return strconv.Quote(strconv.FormatInt(version, 10)) }
+
+// versioned is an answer with an ETag.
+type versioned[T any] struct {
+	ETag string `header:"ETag"`
+	Body T
+}
+
+// plain is an answer without one.
+type plain[T any] struct{ Body T }
+
+// answer makes the answer of a use case, or the problem of its error.
+func answer[T any](s *Server, ctx context.Context, body T, err error) (*plain[T], error) {
+	if err != nil {
+		return nil, s.fail(ctx, err, 0)
+	}
+	return &plain[T]{body}, nil
+}
+
+// answerVersion likewise, with the version of the body as ETag; asked is the
+// version that the caller has named.
+func answerVersion[T any](s *Server, ctx context.Context, body T, version, asked int64, err error) (*versioned[T], error) {
+	if err != nil {
+		return nil, s.fail(ctx, err, asked)
+	}
+	return &versioned[T]{etag(version), body}, nil
+}
+
+// nothing is the answer of what only succeeds.
+func nothing(s *Server, ctx context.Context, asked int64, err error) (*struct{}, error) {
+	if err != nil {
+		return nil, s.fail(ctx, err, asked)
+	}
+	return nil, nil
+}

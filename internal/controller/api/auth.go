@@ -1,0 +1,199 @@
+package api
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+)
+
+// need is who may call an operation. Package control holds the rights; these
+// are asked before a body is read, so that nobody without rights is told what
+// is wrong with his request, or costs memory.
+type need string
+
+const (
+	needRead       need = need(domain.ScopeRead)
+	needDevices    need = need(domain.ScopeDevices)
+	needLoads      need = need(domain.ScopeLoads)
+	needEnterprise need = need(domain.ScopeEnterprise)
+	needAccess     need = need(domain.ScopeAccess)
+	// needSelf is needRead, or the device of the path.
+	needSelf need = "read, or the device itself"
+	// needDevice is the device of the path only.
+	needDevice need = "the device itself"
+	// needAnybody is everybody who has shown who they are.
+	needAnybody need = "any credentials"
+	// needLogin, needEnrol and needSetup bring other credentials, which the
+	// use case checks.
+	needLogin need = "name and password"
+	needEnrol need = "an enrolment token or site key"
+	needSetup need = "the set-up secret"
+)
+
+// needKey is where an operation keeps its need.
+const needKey = "need"
+
+const (
+	cookieName = "peerload_session"
+	csrfHeader = "X-CSRF-Token"
+)
+
+func security(n need) []map[string][]string {
+	switch n {
+	case needLogin:
+		return []map[string][]string{{"login": {}}}
+	case needDevice, needEnrol, needSetup:
+		return []map[string][]string{{"token": {}}}
+	}
+	return []map[string][]string{{"token": {}}, {"session": {}}}
+}
+
+// caller is who asks, in the context of a request.
+type caller struct {
+	actor   domain.Actor
+	session *domain.Session
+	// secret and name are the credentials of needLogin, needEnrol, needSetup.
+	secret, name string
+	from         string
+	// secure says that the request came over TLS, to this server or, by its own
+	// word, to a proxy before it: it decides only how the cookie is marked.
+	secure bool
+	// path returns what stands in the path.
+	path func(name string) string
+}
+
+type (
+	callerKey struct{}
+	localKey  struct{}
+)
+
+func callerOf(ctx context.Context) caller {
+	c, _ := ctx.Value(callerKey{}).(caller)
+	return c
+}
+
+// at is what stands in the path under that name.
+func at(ctx context.Context, name string) string {
+	if c := callerOf(ctx); c.path != nil {
+		return c.path(name)
+	}
+	return ""
+}
+
+// actor is who asks.
+func actor(ctx context.Context) domain.Actor { return callerOf(ctx).actor }
+
+// fromOf is the address that a request came from, without a port.
+func fromOf(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	if i := strings.IndexByte(host, '%'); i >= 0 {
+		host = host[:i]
+	}
+	return strings.TrimPrefix(host, "::ffff:")
+}
+
+// authenticate finds out who asks, before anything else of a request is read.
+func (s *Server) authenticate(ctx huma.Context, next func(huma.Context)) {
+	r, _ := humago.Unwrap(ctx)
+	need, _ := ctx.Operation().Metadata[needKey].(need)
+	c, err := s.identify(r, need)
+	if err == nil {
+		err = c.may(need, r.PathValue("device"))
+	}
+	if err != nil {
+		refuse(ctx, s.fail(r.Context(), err, 0))
+		return
+	}
+	next(huma.WithValue(ctx, callerKey{}, c))
+}
+
+// identify reads the credentials of a request. An error matches
+// domain.ErrUnauthenticated, or ErrForbidden for a missing CSRF token.
+func (s *Server) identify(r *http.Request, n need) (c caller, err error) {
+	c.from, c.secure, c.path = fromOf(r), r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https", r.PathValue
+	if local, ok := r.Context().Value(localKey{}).(domain.Actor); ok {
+		c.actor = local
+		return c, nil
+	}
+	bearer, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	switch n {
+	case needLogin:
+		var ok bool
+		if c.name, c.secret, ok = r.BasicAuth(); !ok {
+			return c, domain.ErrUnauthenticated
+		}
+		return c, nil
+	case needEnrol, needSetup:
+		if c.secret = bearer; bearer == "" {
+			return c, domain.ErrUnauthenticated
+		}
+		return c, nil
+	}
+	if isBearer {
+		// The prefix says what the controller has issued; a device's secret is
+		// its own.
+		if strings.HasPrefix(bearer, "plt_") {
+			c.actor, err = s.ctl.ActorByToken(r.Context(), bearer, c.from)
+		} else {
+			c.actor, err = s.ctl.ActorByDevice(r.Context(), "", bearer, c.from)
+		}
+		return c, err
+	}
+	cookie, err := r.Cookie(cookieName)
+	if err != nil {
+		return c, domain.ErrUnauthenticated
+	}
+	a, session, err := s.ctl.ActorBySession(r.Context(), cookie.Value, c.from)
+	if err != nil {
+		return c, err
+	}
+	c.actor, c.session = a, &session
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		err = domain.CheckCSRF(session, r.Header.Get(csrfHeader))
+	}
+	return c, err
+}
+
+// may refuses whom an operation is not for.
+func (c caller) may(n need, device string) error {
+	a := c.actor
+	switch n {
+	case needLogin, needEnrol, needSetup:
+		return nil
+	case needAnybody:
+		if a.Kind == domain.ActorDevice {
+			return domain.ErrForbidden
+		}
+		return nil
+	case needSelf, needDevice:
+		if a.Kind == domain.ActorDevice {
+			name, err := domain.DeviceName(device)
+			if err != nil || name != a.Name {
+				return domain.ErrForbidden
+			}
+			return nil
+		}
+		if n == needDevice || !a.Can(domain.ScopeRead) {
+			return domain.ErrForbidden
+		}
+		return nil
+	}
+	if !a.Can(domain.Scope(n)) {
+		return domain.ErrForbidden
+	}
+	return nil
+}
+
+// Local returns a way to call the API in this process as an actor that needs
+// no credentials: the shell of whoever has the data directory. No request from
+// outside can take it.
+func (s *Server) Local(a domain.Actor) http.RoundTripper { return local{s, a} }

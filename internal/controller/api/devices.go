@@ -1,0 +1,147 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/report"
+)
+
+// NewDevice is a device to make known.
+type NewDevice struct {
+	// Name by any way of writing the name or the MAC address.
+	Name string `json:"name"`
+	domain.DeviceChange
+}
+
+// Enrolment is what a device says to enrol; its enrolment token or site key
+// comes as the bearer token.
+type Enrolment struct {
+	Device string `json:"device" doc:"the device's name or MAC address"`
+	Model  string `json:"model,omitempty"`
+	Secret string `json:"secret" minLength:"32" maxLength:"128" doc:"made by the device, at random; it is the device's bearer token from then on"`
+}
+
+// BulkRequest are rows to write.
+type BulkRequest struct {
+	Rows []domain.BulkRow `json:"rows" maxItems:"10000"`
+}
+
+// BulkAnswer says what became of each row.
+type BulkAnswer struct {
+	// OK counts the rows that were written, read back and found as asked.
+	OK      int                 `json:"ok"`
+	Failed  int                 `json:"failed"`
+	Results []domain.BulkResult `json:"results"`
+}
+
+// checkInBytes bounds what a device says at a time.
+const checkInBytes = 4 << 20
+
+// bulkBytes bounds the body of a bulk write.
+const bulkBytes = 16 << 20
+
+type deviceQuery struct {
+	Paged
+	Text      string `query:"text" maxLength:"100" doc:"part of the name or description"`
+	Model     string `query:"model" maxLength:"180"`
+	Profile   string `query:"profile" maxLength:"64"`
+	NoProfile bool   `query:"no_profile" doc:"devices that have no profile"`
+	Site      string `query:"site" maxLength:"64"`
+	Origin    string `query:"origin" enum:"administrator,auto-registered,enrolled"`
+	Load      string `query:"load" maxLength:"255" doc:"assigned at the level of the device"`
+	State     string `query:"state" maxLength:"64" doc:"as last reported"`
+	Active    string `query:"active" maxLength:"300" doc:"the load that runs, as last reported"`
+}
+
+func (s *Server) devices() {
+	huma.Register(s.api, op(http.MethodGet, "/devices", "list-devices", "List devices", needRead),
+		func(ctx context.Context, in *deviceQuery) (*plain[domain.List[domain.DeviceRow]], error) {
+			l, err := s.ctl.Devices(ctx, actor(ctx), domain.DeviceFilter{Text: in.Text, Model: in.Model, Profile: in.Profile, NoProfile: in.NoProfile,
+				Site: in.Site, Origin: in.Origin, Load: in.Load, State: in.State, Active: in.Active}, in.page())
+			return answer(s, ctx, l, err)
+		})
+	huma.Register(s.api, op(http.MethodPost, "/devices", "create-device", "Make a device known", needDevices),
+		func(ctx context.Context, in *struct{ Body NewDevice }) (*versioned[domain.Device], error) {
+			d, err := s.ctl.CreateDevice(ctx, actor(ctx), in.Body.Name, in.Body.DeviceChange)
+			return answerVersion(s, ctx, d, d.Version, 0, err)
+		})
+	huma.Register(s.api, op(http.MethodGet, "/devices/{device}", "get-device", "A device and the last that is known of it", needSelf),
+		func(ctx context.Context, _ *struct{}) (*versioned[domain.DeviceRow], error) {
+			d, err := s.ctl.Device(ctx, actor(ctx), at(ctx, "device"))
+			return answerVersion(s, ctx, d, d.Version, 0, err)
+		})
+	huma.Register(s.api, op(http.MethodPatch, "/devices/{device}", "update-device", "Change a device", needDevices),
+		func(ctx context.Context, in *Changing[domain.DeviceChange]) (*versioned[domain.Device], error) {
+			v, err := in.version()
+			if err != nil {
+				return nil, err
+			}
+			d, err := s.ctl.UpdateDevice(ctx, actor(ctx), at(ctx, "device"), in.Body, v)
+			return answerVersion(s, ctx, d, d.Version, v, err)
+		})
+	huma.Register(s.api, op(http.MethodDelete, "/devices/{device}", "delete-device", "Forget a device, its secret and its history", needDevices),
+		func(ctx context.Context, in *Matched) (*struct{}, error) {
+			v, err := in.version()
+			if err != nil {
+				return nil, err
+			}
+			return nothing(s, ctx, v, s.ctl.DeleteDevice(ctx, actor(ctx), at(ctx, "device"), v))
+		})
+	bulk := does(op(http.MethodPost, "/bulk", "bulk-devices", "Write many devices, each read back", needDevices))
+	bulk.MaxBodyBytes, bulk.BodyReadTimeout = bulkBytes, time.Minute
+	huma.Register(s.api, bulk, func(ctx context.Context, in *struct{ Body BulkRequest }) (*plain[BulkAnswer], error) {
+		results, err := s.ctl.Bulk(ctx, actor(ctx), in.Body.Rows)
+		out := BulkAnswer{Results: results}
+		for _, r := range results {
+			if r.OK {
+				out.OK++
+			} else {
+				out.Failed++
+			}
+		}
+		return answer(s, ctx, out, err)
+	})
+	s.deviceSide()
+}
+
+// deviceSide is what devices themselves call.
+func (s *Server) deviceSide() {
+	huma.Register(s.api, quiet(op(http.MethodPost, "/enrol", "enrol", "Give a device its identity", needEnrol)),
+		func(ctx context.Context, in *struct{ Body Enrolment }) (*struct{}, error) {
+			c := callerOf(ctx)
+			return nothing(s, ctx, 0, s.ctl.Enrol(ctx, domain.EnrolRequest{Device: in.Body.Device, Model: in.Body.Model, Secret: in.Body.Secret, Token: c.secret, From: c.from}))
+		})
+	huma.Register(s.api, op(http.MethodGet, "/devices/{device}/desired", "get-desired", "What a device should be and do, and why", needSelf),
+		func(ctx context.Context, _ *struct{}) (*plain[domain.Desired], error) {
+			d, err := s.ctl.Desired(ctx, actor(ctx), at(ctx, "device"))
+			return answer(s, ctx, d, err)
+		})
+	checkIn := quiet(op(http.MethodPost, "/devices/{device}/check-in", "check-in", "A device reports itself", needDevice))
+	// A device of a newer version says more than this one knows: it must be
+	// heard all the same. Package control bounds what it says.
+	checkIn.SkipValidateBody, checkIn.MaxBodyBytes = true, checkInBytes
+	schemas := s.api.OpenAPI().Components.Schemas
+	checkIn.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		"application/json": {Schema: huma.SchemaFromType(schemas, typeOf[report.Device]())}}}
+	schemas.Map()[schemaName(typeOf[report.Device](), "")].AdditionalProperties = true
+	huma.Register(s.api, checkIn, func(ctx context.Context, in *struct {
+		RawBody []byte `contentType:"application/json"`
+	}) (*struct{}, error) {
+		var r report.Device
+		if err := json.Unmarshal(in.RawBody, &r); err != nil {
+			return nil, s.fail(ctx, errors.Join(domain.ErrInvalid, err), 0)
+		}
+		return nothing(s, ctx, 0, s.ctl.Report(ctx, actor(ctx), r))
+	})
+	huma.Register(s.api, quiet(op(http.MethodPost, "/devices/{device}/reset-identity", "reset-identity", "Take a device's secret away: it must enrol anew", needAccess)),
+		func(ctx context.Context, _ *struct{}) (*struct{}, error) {
+			return nothing(s, ctx, 0, s.ctl.ResetIdentity(ctx, actor(ctx), at(ctx, "device")))
+		})
+}

@@ -1,0 +1,227 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/load"
+)
+
+// Retired takes a load out of use, or back.
+type Retired struct {
+	Retired bool `json:"retired"`
+}
+
+// Verified is what was found of all loads.
+type Verified struct {
+	// Problem of the repository as a whole, "" if there is none.
+	Problem string               `json:"problem,omitempty"`
+	Loads   []domain.CheckedLoad `json:"loads"`
+}
+
+// Root is the repository's newest root of trust.
+type Root struct {
+	Version int64 `json:"version"`
+	// Root is the text of root.json.
+	Root []byte `json:"root"`
+}
+
+type loadQuery struct {
+	Paged
+	Text    string `query:"text" maxLength:"100" doc:"part of the name"`
+	Retired bool   `query:"retired" doc:"retired loads too"`
+}
+
+func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
+
+func (s *Server) loads() {
+	huma.Register(s.api, op(http.MethodGet, "/loads", "list-loads", "List loads", needRead),
+		func(ctx context.Context, in *loadQuery) (*plain[domain.List[domain.Load]], error) {
+			l, err := s.ctl.Loads(ctx, actor(ctx), domain.LoadFilter{Text: in.Text, Retired: in.Retired}, in.page())
+			return answer(s, ctx, l, err)
+		})
+	s.addLoad()
+	huma.Register(s.api, op(http.MethodPost, "/loads/unsigned", "register-load", "Make a classic load known that nobody signs", needLoads),
+		func(ctx context.Context, in *struct{ Body domain.UnsignedLoad }) (*versioned[domain.Load], error) {
+			l, err := s.ctl.RegisterLoad(ctx, actor(ctx), in.Body)
+			return answerVersion(s, ctx, l, l.Version, 0, err)
+		})
+	huma.Register(s.api, does(op(http.MethodPost, "/loads/verify", "verify-loads", "Check every signature and every byte", needLoads)),
+		func(ctx context.Context, _ *struct{}) (*plain[Verified], error) {
+			all, err := s.ctl.VerifyLoads(ctx, actor(ctx))
+			v := Verified{Loads: all}
+			if err != nil && ctx.Err() == nil && !errors.Is(err, domain.ErrUnavailable) && !errors.Is(err, domain.ErrForbidden) {
+				v.Problem, err = err.Error(), nil
+			}
+			return answer(s, ctx, v, err)
+		})
+	huma.Register(s.api, op(http.MethodGet, "/loads/{load}", "get-load", "A load", needRead),
+		func(ctx context.Context, _ *struct{}) (*versioned[domain.Load], error) {
+			l, err := s.ctl.Load(ctx, actor(ctx), at(ctx, "load"))
+			return answerVersion(s, ctx, l, l.Version, 0, err)
+		})
+	huma.Register(s.api, op(http.MethodPatch, "/loads/{load}", "retire-load", "Take a load out of use, or back", needLoads),
+		func(ctx context.Context, in *Changing[Retired]) (*versioned[domain.Load], error) {
+			v, err := in.version()
+			if err != nil {
+				return nil, err
+			}
+			l, err := s.ctl.RetireLoad(ctx, actor(ctx), at(ctx, "load"), in.Body.Retired, v)
+			return answerVersion(s, ctx, l, l.Version, v, err)
+		})
+	huma.Register(s.api, op(http.MethodGet, "/trust/root", "get-root", "The root of trust that devices are given", needRead),
+		func(ctx context.Context, _ *struct{}) (*plain[Root], error) {
+			b, v, err := s.ctl.Root()
+			return answer(s, ctx, Root{v, b}, err)
+		})
+	huma.Register(s.api, quiet(op(http.MethodPost, "/trust/keys/{role}/rotate", "rotate-key", "Give a role of the repository a new key", needAccess)),
+		func(ctx context.Context, _ *struct{}) (*struct{}, error) {
+			role := at(ctx, "role")
+			if !slices.Contains([]string{"root", "targets", "snapshot", "timestamp"}, role) {
+				return nil, problem(http.StatusNotFound, "not-found", "there is no such role")
+			}
+			return nothing(s, ctx, 0, s.ctl.RotateKeys(ctx, actor(ctx), role))
+		})
+}
+
+// addLoad publishes uploaded files. The body is read as it comes, into files.
+func (s *Server) addLoad() {
+	add := op(http.MethodPost, "/loads", "add-load", "Sign files as a load and publish it", needLoads)
+	add.Description = "The fields stand before the files: name, version, model (repeated), replace (true). Then the files, in the order in which devices fetch them."
+	huma.Register(s.api, add, func(ctx context.Context, in *upload) (*versioned[domain.Load], error) {
+		dir, err := os.MkdirTemp(s.cfg.Spool, "upload-")
+		if err != nil {
+			return nil, s.fail(ctx, err, 0)
+		}
+		defer os.RemoveAll(dir)
+		req, err := in.receive(dir, s.cfg.MaxUpload)
+		if err != nil {
+			return nil, s.fail(ctx, err, 0)
+		}
+		l, err := s.ctl.AddLoad(ctx, actor(ctx), req)
+		return answerVersion(s, ctx, l, l.Version, 0, err)
+	})
+	// Described after it was registered: huma would read a body that it knows.
+	text := &huma.Schema{Type: huma.TypeString}
+	s.api.OpenAPI().Paths[add.Path].Post.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: &huma.Schema{
+		Type: huma.TypeObject, Required: []string{"name", "version", "model", "file"}, Properties: map[string]*huma.Schema{
+			"name": text, "version": text, "model": {Type: huma.TypeArray, Items: text}, "replace": {Type: huma.TypeBoolean},
+			"file": {Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}}}}
+}
+
+// upload is a request whose body is not read before its handler.
+type upload struct {
+	contentType string
+	body        io.Reader
+}
+
+// uploadTimeout bounds the time of an upload: the server's own read timeout is
+// made for short requests.
+const uploadTimeout = 2 * time.Hour
+
+// Resolve implements huma.Resolver.
+func (u *upload) Resolve(ctx huma.Context) []error {
+	u.contentType, u.body = ctx.Header("Content-Type"), ctx.BodyReader()
+	// A connection that knows no deadlines, as that within this process, needs none.
+	_ = ctx.SetReadDeadline(time.Now().Add(uploadTimeout))
+	return nil
+}
+
+// maxField bounds a field of the form, in bytes.
+const maxField = 4096
+
+// receive writes the files into dir.
+func (u *upload) receive(dir string, most int64) (req publish.Request, err error) {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %w", domain.ErrInvalid, fmt.Errorf(format, args...))
+	}
+	kind, params, err := mime.ParseMediaType(u.contentType)
+	if err != nil || kind != "multipart/form-data" {
+		return req, bad("the body must be multipart/form-data")
+	}
+	parts := multipart.NewReader(u.body, params["boundary"])
+	for n := 0; ; n++ {
+		part, err := parts.NextRawPart()
+		if err == io.EOF {
+			return req, nil
+		}
+		if err != nil {
+			return req, bad("the form is broken: %w", err)
+		}
+		if n > load.MaxComponents+load.MaxModels+8 {
+			return req, bad("the form has too many parts")
+		}
+		if part.FormName() != "file" {
+			if err := field(&req, part); err != nil {
+				return req, bad("field %.40q: %w", part.FormName(), err)
+			}
+			continue
+		}
+		name := part.FileName() // without directories
+		if err := load.CheckName(name); err != nil {
+			return req, bad("%w", err)
+		}
+		sub := filepath.Join(dir, fmt.Sprint(n)) // two of one name are publish's matter
+		if err := os.Mkdir(sub, 0o700); err != nil {
+			return req, err
+		}
+		size, err := save(filepath.Join(sub, name), part, most)
+		if err != nil {
+			return req, err
+		}
+		if most -= size; most < 0 {
+			return req, bad("the files are too large for this controller")
+		}
+		req.Files = append(req.Files, filepath.Join(sub, name))
+	}
+}
+
+func field(req *publish.Request, part *multipart.Part) error {
+	b, err := io.ReadAll(io.LimitReader(part, maxField+1))
+	if err != nil {
+		return err
+	}
+	if len(b) > maxField {
+		return fmt.Errorf("more than %d bytes", maxField)
+	}
+	switch v := string(b); part.FormName() {
+	case "name":
+		req.Name = v
+	case "version":
+		req.Version = v
+	case "model":
+		req.Models = append(req.Models, v)
+	case "replace":
+		req.Replace = v == "true"
+	default:
+		return errors.New("there is no such field")
+	}
+	return nil
+}
+
+// save writes a file of at most most bytes; of a larger one it reads one more.
+func save(path string, from io.Reader, most int64) (n int64, err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	n, err = io.Copy(f, io.LimitReader(from, most+1))
+	if err != nil && !errors.As(err, new(*os.PathError)) {
+		err = fmt.Errorf("%w: the upload ended early: %w", domain.ErrInvalid, err)
+	}
+	return n, errors.Join(err, f.Close())
+}

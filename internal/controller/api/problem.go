@@ -1,0 +1,137 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+)
+
+// ProblemPrefix begins the type of each problem (RFC 9457); after it stands a
+// stable word.
+const ProblemPrefix = "urn:peerload:problem:"
+
+// kinds are the problems, the narrower before the wider.
+var kinds = []struct {
+	err    error
+	status int
+	word   string
+}{
+	{domain.ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated"},
+	{domain.ErrForbidden, http.StatusForbidden, "forbidden"},
+	{domain.ErrThrottled, http.StatusTooManyRequests, "throttled"},
+	{domain.ErrUnfit, http.StatusConflict, "unfit"},
+	{domain.ErrRefused, http.StatusConflict, "refused"},
+	{domain.ErrInvalid, http.StatusUnprocessableEntity, "invalid"},
+	{domain.ErrNotFound, http.StatusNotFound, "not-found"},
+	{domain.ErrExists, http.StatusConflict, "exists"},
+	{domain.ErrConflict, http.StatusConflict, "conflict"},
+	{domain.ErrUnavailable, http.StatusServiceUnavailable, "unavailable"},
+	{domain.ErrKeys, http.StatusConflict, "keys"},
+	{syscall.ENOSPC, http.StatusInsufficientStorage, "disk-full"},
+}
+
+// ErrorOf returns the error of package domain, or syscall.ENOSPC, that a problem's type stands
+// for, nil if there is none: a client tells errors apart as a local caller
+// does.
+func ErrorOf(problemType string) error {
+	for _, k := range kinds {
+		if ProblemPrefix+k.word == problemType {
+			return k.err
+		}
+	}
+	return nil
+}
+
+// problem makes an answer that is an error.
+func problem(status int, word, detail string) *huma.ErrorModel {
+	return &huma.ErrorModel{Type: ProblemPrefix + word, Title: http.StatusText(status), Status: status, Detail: detail}
+}
+
+// fail makes the problem of a use case's error. asked is the version that the
+// caller has named: a conflict is then a failed precondition. What is no error
+// of the domain is logged, and the caller learns only that there was one.
+func (s *Server) fail(ctx context.Context, err error, asked int64) error {
+	for _, k := range kinds {
+		if !errors.Is(err, k.err) {
+			continue
+		}
+		status := k.status
+		if k.err == domain.ErrConflict && asked != 0 {
+			status = http.StatusPreconditionFailed
+		}
+		detail := err.Error()
+		if k.err == syscall.ENOSPC {
+			detail = "the controller's disk is full; nothing was changed" // where, is not the caller's matter
+			s.cfg.Log.Error("the disk is full", "error", err)
+		}
+		p := problem(status, k.word, detail)
+		switch status {
+		case http.StatusUnauthorized:
+			return huma.ErrorWithHeaders(p, http.Header{"Www-Authenticate": {"Bearer"}})
+		case http.StatusTooManyRequests:
+			var t *domain.ThrottledError
+			if errors.As(err, &t) {
+				return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {strconv.Itoa(int(math.Ceil(t.RetryAfter.Seconds())))}})
+			}
+		}
+		return p
+	}
+	if ctx.Err() == nil {
+		s.cfg.Log.Error("a request failed", "error", err)
+	}
+	return problem(http.StatusInternalServerError, "internal", "the controller could not do it; its log says why")
+}
+
+// finish is a huma.Transformer for what is wrong with a request before a use
+// case sees it. Its type is that of all invalid things, and it says where
+// something is wrong without repeating it: it may be a password, or a megabyte.
+func finish(_ huma.Context, _ string, v any) (any, error) {
+	if p, ok := v.(*huma.ErrorModel); ok {
+		if p.Type == "" && p.Status < http.StatusInternalServerError {
+			p.Type = ProblemPrefix + "invalid"
+		}
+		for _, e := range p.Errors {
+			e.Value = nil
+		}
+	}
+	return v, nil
+}
+
+// refuse writes a problem before any handler has run.
+func refuse(ctx huma.Context, err error) {
+	var h huma.HeadersError
+	if errors.As(err, &h) {
+		for k, vs := range h.GetHeaders() {
+			for _, v := range vs {
+				ctx.SetHeader(k, v)
+			}
+		}
+	}
+	var p *huma.ErrorModel
+	if !errors.As(err, &p) {
+		p = problem(http.StatusInternalServerError, "internal", "")
+	}
+	ctx.SetHeader("Content-Type", "application/problem+json")
+	ctx.SetStatus(p.Status)
+	// A client that is gone learns nothing, and nobody else needs to.
+	_ = huma.DefaultJSONFormat.Marshal(ctx.BodyWriter(), p)
+}
+
+// text joins what a problem says for people.
+func text(p *huma.ErrorModel) string {
+	parts := []string{p.Detail}
+	for _, e := range p.Errors {
+		if e != nil {
+			parts = append(parts, strings.TrimSpace(e.Location+" "+e.Message))
+		}
+	}
+	return strings.Join(parts, ": ")
+}

@@ -1,0 +1,172 @@
+package files
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Budget bounds what devices of one site download at the same time: the WAN
+// budget for those that cannot share, or whose peers have failed. The zero
+// value sets no limit.
+type Budget struct {
+	// Transfers is the number of bodies under way to one site. HTTP clients
+	// beyond it are answered with 503 and Retry-After, TFTP clients wait. 0: no
+	// limit.
+	Transfers int
+	// Rate is the bytes a second to one site, all transfers together. 0: no
+	// limit.
+	Rate int64
+	// Free is the size in bytes up to which a file passes without a place, so
+	// that a full budget does not keep anybody from manifests and settings. 0:
+	// 64 KiB.
+	Free int64
+	// Sites are networks that are a site each, whatever their size.
+	Sites []netip.Prefix
+	// PrefixV4 and PrefixV6 cut all other addresses into sites. 0: 24 and 64.
+	PrefixV4, PrefixV6 int
+}
+
+// Validate refuses values out of range.
+func (b Budget) Validate() error {
+	if b.Transfers < 0 || b.Rate < 0 || b.Free < 0 || b.PrefixV4 < 0 || b.PrefixV4 > 32 || b.PrefixV6 < 0 || b.PrefixV6 > 128 {
+		return errors.New("files: a limit of the budget is out of range")
+	}
+	return nil
+}
+
+const (
+	defaultFree     = 64 << 10
+	defaultPrefixV4 = 24
+	defaultPrefixV6 = 64
+	// maxSites bounds the sites that are remembered at the same time.
+	maxSites = 100_000
+	// tftpPatience is how long a TFTP client waits for a place, less than it
+	// takes real ones to give up.
+	tftpPatience = 20 * time.Second
+	// retryLeast and retryMost bound Retry-After; the time between is drawn at
+	// random, so that those refused together do not come back together.
+	retryLeast, retryMost = 2 * time.Second, 12 * time.Second
+	// slice is how much is sent between two looks at the rate.
+	slice = 32 << 10
+)
+
+// gate holds the budget of every site that has transfers under way.
+type gate struct {
+	budget Budget
+	mu     sync.Mutex
+	sites  map[netip.Prefix]*site
+}
+
+// site is one site that has somebody downloading or waiting.
+type site struct {
+	users   int // transfers and waiters; the site is forgotten at 0
+	running int
+	freed   chan struct{} // closed when a place becomes free
+	next    time.Time     // when the rate allows the next byte
+}
+
+func newGate(b Budget) *gate { return &gate{budget: b, sites: map[netip.Prefix]*site{}} }
+
+// siteOf returns the site of an address: the smallest of the named networks
+// that holds it, else its own network.
+func (g *gate) siteOf(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	best := netip.Prefix{}
+	for _, p := range g.budget.Sites {
+		if p.Contains(a) && p.Bits() >= best.Bits() {
+			best = p.Masked()
+		}
+	}
+	if best.IsValid() {
+		return best
+	}
+	bits := orElse(g.budget.PrefixV6, defaultPrefixV6)
+	if a.Is4() {
+		bits = orElse(g.budget.PrefixV4, defaultPrefixV4)
+	}
+	p, _ := a.Prefix(bits) // a zero address gives the zero prefix, a site too
+	return p
+}
+
+func orElse[T int | int64](v, or T) T {
+	if v == 0 {
+		return or
+	}
+	return v
+}
+
+// place is the right of one transfer to send. A nil place has no limits.
+type place struct {
+	gate *gate
+	name netip.Prefix
+	site *site
+	held bool
+}
+
+// enter gives a transfer of size bytes a place. If there is none now it
+// returns false and what to wait for: then enter again, or leave.
+func (g *gate) enter(p *place, client netip.Addr, size int64) (ok bool, freed <-chan struct{}) {
+	limited := g.budget.Transfers > 0 && size > orElse(g.budget.Free, defaultFree)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if p.site == nil {
+		p.gate, p.name = g, g.siteOf(client)
+		if p.site = g.sites[p.name]; p.site == nil {
+			p.site = &site{freed: make(chan struct{})}
+			if len(g.sites) < maxSites { // beyond it nobody shares a limit, and nobody fills the memory
+				g.sites[p.name] = p.site
+			}
+		}
+		p.site.users++
+	}
+	if limited && p.site.running >= g.budget.Transfers {
+		return false, p.site.freed
+	}
+	if limited {
+		p.site.running++
+		p.held = true
+	}
+	return true, nil
+}
+
+// leave gives the place back, once.
+func (p *place) leave() {
+	if p == nil || p.site == nil {
+		return
+	}
+	p.gate.mu.Lock()
+	defer p.gate.mu.Unlock()
+	s := p.site
+	p.site = nil
+	if p.held {
+		s.running--
+		close(s.freed)
+		s.freed = make(chan struct{})
+	}
+	if s.users--; s.users == 0 && p.gate.sites[p.name] == s {
+		delete(p.gate.sites, p.name)
+	}
+}
+
+// pace returns how long to wait before n bytes may be sent.
+func (p *place) pace(n int) time.Duration {
+	if p == nil || p.site == nil || p.gate.budget.Rate == 0 {
+		return 0
+	}
+	p.gate.mu.Lock()
+	defer p.gate.mu.Unlock()
+	now := time.Now()
+	s := p.site
+	if s.next.Before(now) {
+		s.next = now
+	}
+	wait := s.next.Sub(now)
+	s.next = s.next.Add(time.Duration(float64(n) / float64(p.gate.budget.Rate) * float64(time.Second)))
+	return wait
+}
+
+// retryAfter is how long a client that was refused should wait.
+func retryAfter() time.Duration { return retryLeast + rand.N(retryMost-retryLeast) }

@@ -1,0 +1,173 @@
+// Package cnf makes the provisioning files that phones ask for,
+// SEP<MAC>.cnf.xml and XMLDefault.cnf.xml, from what the controller knows, at
+// the moment they are asked for.
+//
+// What lives here: names of files, and which answer of package domain stands
+// in which. What must not: how XML is written (package provision), sockets,
+// which value wins (package policy).
+package cnf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/template"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/provision"
+)
+
+const (
+	suffix = ".cnf.xml"
+	// DefaultName is the file for devices that are not known.
+	DefaultName = "XMLDefault" + suffix
+	// DeviceTemplate and DefaultTemplate are the files of Maker.Templates.
+	DeviceTemplate, DefaultTemplate = "device" + suffix, "default" + suffix
+)
+
+// Maker makes files. Its method Make is what files.Config.Generate wants.
+type Maker struct {
+	// Control answers. Required.
+	Control *domain.Controller
+	// Templates is a directory in which an administrator may put templates
+	// under the names DeviceTemplate and DefaultTemplate; they are read at each
+	// request. "": none. A template that leaves something out makes no file,
+	// and devices keep the one they have.
+	Templates string
+}
+
+// Make makes the file of that name for a device at that address. An error
+// matches fs.ErrNotExist for other names, and for a device that is not known
+// and may not become so.
+func (m Maker) Make(ctx context.Context, name string, client netip.Addr) ([]byte, error) {
+	stem, ok := strings.CutSuffix(name, suffix)
+	switch {
+	case !ok:
+		return nil, fs.ErrNotExist
+	case name == DefaultName:
+		return m.forAll(ctx)
+	case !strings.HasPrefix(strings.ToUpper(stem), "SEP"):
+		return nil, fs.ErrNotExist
+	}
+	device, err := domain.DeviceName(stem)
+	if err != nil {
+		return nil, fs.ErrNotExist
+	}
+	d, err := m.Control.Provision(ctx, device, "", client.String())
+	if errors.Is(err, domain.ErrNotFound) || errors.Is(err, domain.ErrRefused) {
+		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Control.Seen(ctx, device, client.String()); err != nil {
+		return nil, err
+	}
+	return m.render(DeviceTemplate, fileOf(d))
+}
+
+// fileOf is what the file of one device says. Its load stands there with the
+// model: a device of another model with the same address refuses it.
+func fileOf(d domain.Desired) *provision.File {
+	f := &provision.File{Levels: d.Levels}
+	tellModel(f, d)
+	if d.Load.Load != "" {
+		a := provision.Assignment{Load: d.Load.Load}
+		// A name that the device could not know as its own would make it refuse.
+		if name := provisionName(d.Model); d.Known && policy.Builtin().Fits([]string{name}, d.Model.Name) {
+			a.Model = name
+		}
+		f.Loads = []provision.Assignment{a}
+	}
+	return f
+}
+
+// tellModel tells a device what the controller's model table says beyond the
+// one that its program came with: defaults, the group, and of settings that the
+// model lacks nothing, so that both come to the same values.
+func tellModel(f *provision.File, d domain.Desired) {
+	own := policy.Builtin().Lookup(d.Model.Name)
+	f.Levels.Model = maps.Clone(d.Model.Defaults)
+	if d.Known && d.Group != own.GroupName() {
+		f.Group = d.Group
+	}
+	l := &f.Levels
+	for _, values := range []*policy.Values{&l.Model, &l.Enterprise, &l.Profile, &l.Device} {
+		*values = maps.Clone(*values) // they are the controller's
+		maps.DeleteFunc(*values, func(name, _ string) bool {
+			return slices.ContainsFunc(d.Settings, func(s domain.EffectiveSetting) bool {
+				return s.Setting == name && s.Reason != "" && !lacks(own, name)
+			})
+		})
+	}
+}
+
+// lacks reports whether a device knows by itself that its model lacks a setting.
+func lacks(m policy.Model, name string) bool {
+	s, err := policy.Lookup(name)
+	return err == nil && m.Lacking(s) != ""
+}
+
+func provisionName(r policy.ModelRow) string {
+	if r.Provision != "" {
+		return r.Provision
+	}
+	return r.Name
+}
+
+// forAll is the file for devices that are not known: the default load of each
+// model, and the enterprise's settings.
+func (m Maker) forAll(ctx context.Context) ([]byte, error) {
+	d, err := m.Control.Defaults(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f := &provision.File{Default: true, Levels: policy.Levels{Enterprise: d.Enterprise}}
+	for _, row := range d.Models {
+		if row.Load == "" {
+			continue
+		}
+		a := provision.Assignment{Load: row.Load, Model: provisionName(row.Model)}
+		if n := row.Model.TypeNumber; n > 0 {
+			a.Type = fmt.Sprintf("%05d", n)
+		}
+		f.Loads = append(f.Loads, a)
+	}
+	return m.render(DefaultTemplate, f)
+}
+
+// render writes a file, by the administrator's template if there is one.
+func (m Maker) render(name string, f *provision.File) ([]byte, error) {
+	if m.Templates == "" {
+		return f.Marshal()
+	}
+	path := filepath.Join(m.Templates, name)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f.Marshal()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the template: %w", hide(err))
+	}
+	t, err := template.New(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("the template %s: %w", path, err)
+	}
+	b, err := t.Render(f)
+	if err != nil {
+		return nil, fmt.Errorf("the template %s: %w", path, err)
+	}
+	return b, nil
+}
+
+// hide keeps a template that cannot be read from looking like a file that is
+// not there.
+func hide(err error) error { return errors.New(err.Error()) }

@@ -1,0 +1,160 @@
+package cnf
+
+import (
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/controller/template"
+	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/provision"
+)
+
+const device = "SEP001122334455"
+
+var client = netip.MustParseAddr("10.0.0.7")
+
+func newMaker(t *testing.T) Maker {
+	t.Helper()
+	dir := t.TempDir()
+	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	ctl, err := domain.New(domain.Config{Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, model, name := domain.Local("root"), "7941", "SCCP41.9-4-2SR3-1S"
+	if _, err := ctl.RegisterLoad(t.Context(), root, domain.UnsignedLoad{Name: name, Models: []string{model}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ctl.CreateDevice(t.Context(), root, device, domain.DeviceChange{Model: &model, Load: &name,
+		Settings: domain.SettingsChange{Set: policy.Values{policy.PeerSharing: policy.On, policy.LoadServer: "http://a/?b&<c>"}}}); err != nil {
+		t.Fatal(err)
+	}
+	return Maker{Control: ctl, Templates: dir}
+}
+
+// TestMake: a device gets its own file, by any case of its name, and is seen;
+// other names are not there.
+func TestMake(t *testing.T) {
+	m := newMaker(t)
+	for _, name := range []string{device + ".cnf.xml", "sep001122334455.cnf.xml"} {
+		b, err := m.Make(t.Context(), name, client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := provision.ParseStrict(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l, err := f.Assigned(policy.Builtin(), "CP-7941G"); err != nil || l != "SCCP41.9-4-2SR3-1S" || f.Levels.Device[policy.LoadServer] != "http://a/?b&<c>" {
+			t.Errorf("%q, %v, %+v", l, err, f.Levels)
+		}
+		if _, err := f.Assigned(policy.Builtin(), "CP-7961G"); !errors.Is(err, provision.ErrModel) {
+			t.Errorf("a device of another model takes it: %v", err)
+		}
+	}
+	row, err := m.Control.Device(t.Context(), domain.Local("root"), device)
+	if err != nil || row.State == nil || row.State.From != client.String() {
+		t.Errorf("not seen: %+v, %v", row.State, err)
+	}
+	for _, name := range []string{"SEP001122334466.cnf.xml", "SEPnonsense.cnf.xml", "fw.load", "SEP001122334455.cnf.xml.sgn", ".cnf.xml", "a/" + device + ".cnf.xml"} {
+		if _, err := m.Make(t.Context(), name, client); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestExtendedModel: what the controller's table says of a model reaches the
+// device, which comes with a table of its own: both come to the same values.
+func TestExtendedModel(t *testing.T) {
+	m := newMaker(t)
+	root := domain.Local("root")
+	rows := []policy.ModelRow{
+		{Name: "Camera 1", Provision: "Vendor's Camera", Family: "camera", CanShare: true, Group: "cameras", Defaults: policy.Values{policy.PeerSharing: policy.On}, Lacks: []string{policy.LogServer}},
+		{Name: "Camera 0", Family: "camera"},
+	}
+	if _, err := m.Control.PutModels(t.Context(), root, rows); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Control.RegisterLoad(t.Context(), root, domain.UnsignedLoad{Name: "cam", Models: []string{"Camera 1", "Camera 0"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, model := range []string{"Camera 1", "Camera 0"} {
+		if _, err := m.Control.AssignLoad(t.Context(), root, domain.ModelTarget(model), "cam", 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change := domain.SettingsChange{Set: policy.Values{policy.LogServer: "10.0.0.9", policy.WANLimit: "2M", policy.LANLimit: "1M"}}
+	if _, err := m.Control.ChangeSettings(t.Context(), root, domain.EnterpriseTarget(), change, 0); err != nil {
+		t.Fatal(err)
+	}
+	for name, model := range map[string]string{"SEP0000000000C1": "Camera 1", "SEP0000000000C0": "Camera 0", "SEP000000007941": "7941", "SEP000000007940": "7940"} {
+		if _, err := m.Control.CreateDevice(t.Context(), root, name, domain.DeviceChange{Model: &model}); err != nil {
+			t.Fatal(err)
+		}
+		b, err := m.Make(t.Context(), name+".cnf.xml", client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := provision.ParseStrict(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := m.Control.Desired(t.Context(), root, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := policy.Builtin().Lookup(d.Model.Name)
+		if l, err := f.Assigned(policy.Builtin(), model); l != d.Load.Load || err != nil {
+			t.Errorf("%s is told the load %q, %v; want %q", model, l, err, d.Load.Load)
+		}
+		got, err := policy.EffectiveAll(own, f.Levels)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range d.Settings {
+			if got[i].Value != want.Value || want.Reason == "" && got[i].Level != want.Level {
+				t.Errorf("%s: %s is %q from %s on the device, %q from %s for the controller", model, want.Setting, got[i].Value, got[i].Level, want.Value, want.Level)
+			}
+		}
+		if group := f.Group; group != "" && group != d.Group || group == "" && own.GroupName() != d.Group {
+			t.Errorf("%s: the group %q reaches the device as %q", model, d.Group, group)
+		}
+	}
+}
+
+// TestTemplates: an administrator adds elements; a template that loses what
+// devices read makes no file, and does not look like one that is not there.
+func TestTemplates(t *testing.T) {
+	m := newMaker(t)
+	put := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(m.Templates, DeviceTemplate), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(strings.Replace(template.Default, "<{{.Root}}>", "<{{.Root}}><webAccess>0</webAccess>", 1))
+	b, err := m.Make(t.Context(), device+".cnf.xml", client)
+	if err != nil || !strings.Contains(string(b), "<webAccess>0</webAccess>") {
+		t.Errorf("%s, %v", b, err)
+	}
+	for name, text := range map[string]string{"empty": "<device/>", "torn": "{{"} {
+		put(text)
+		if _, err := m.Make(t.Context(), device+".cnf.xml", client); err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := m.Make(t.Context(), DefaultName, client); err != nil {
+		t.Errorf("the other file has its own template: %v", err)
+	}
+}

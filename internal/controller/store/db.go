@@ -1,0 +1,199 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+)
+
+// Dialect is what the two databases do differently.
+type Dialect struct {
+	// Name for errors.
+	Name string
+	// Dollar says that arguments are written $1, $2 instead of ?.
+	Dollar bool
+	// Lock is the statement that makes an update the only one, "" if its
+	// beginning does.
+	Lock string
+	// ReadOnly are the options of a transaction that only reads.
+	ReadOnly *sql.TxOptions
+	// Full says that an error tells of a full disk; nil: none does. Such errors
+	// match syscall.ENOSPC.
+	Full func(error) bool
+}
+
+// bind writes arguments as the dialect does. No statement of ours has a
+// question mark of another meaning.
+func (d Dialect) bind(query string) string {
+	if !d.Dollar {
+		return query
+	}
+	var b strings.Builder
+	n := 0
+	for _, r := range query {
+		if r != '?' {
+			b.WriteRune(r)
+			continue
+		}
+		n++
+		b.WriteString("$" + strconv.Itoa(n))
+	}
+	return b.String()
+}
+
+// DB is a domain.Store in an SQL database.
+type DB struct {
+	// Writes and Reads are the pools; they may be one. Required.
+	Writes, Reads *sql.DB
+	Dialect       Dialect
+}
+
+var _ domain.Store = (*DB)(nil)
+
+// View implements domain.Store.
+func (d *DB) View(ctx context.Context, fn func(domain.Tx) error) error {
+	t, err := d.begin(ctx, d.Reads, d.Dialect.ReadOnly)
+	if err != nil {
+		return err
+	}
+	defer t.Rollback() // a transaction that only reads has nothing to commit
+	return d.wrap(fn(&tx{t, d.Dialect}))
+}
+
+// Update implements domain.Store. There is one writer at a time in either
+// database, so none ever has to give way to another.
+func (d *DB) Update(ctx context.Context, fn func(domain.Tx) error) error {
+	t, err := d.begin(ctx, d.Writes, nil)
+	if err != nil {
+		return err
+	}
+	defer t.Rollback() // does nothing after a commit
+	if d.Dialect.Lock != "" {
+		if _, err := t.ExecContext(ctx, d.Dialect.Lock); err != nil {
+			return d.wrap(err)
+		}
+	}
+	if err := fn(&tx{t, d.Dialect}); err != nil {
+		return d.wrap(err)
+	}
+	return d.wrap(t.Commit())
+}
+
+// begin begins a transaction. After a restart of the database server the pool
+// is full of connections that have ended; each failure takes one out, and to
+// begin anew is always safe.
+func (d *DB) begin(ctx context.Context, pool *sql.DB, opts *sql.TxOptions) (*sql.Tx, error) {
+	tries := 2 + pool.Stats().Idle
+	for {
+		t, err := pool.BeginTx(ctx, opts)
+		if tries--; err == nil || tries == 0 || ctx.Err() != nil {
+			return t, d.wrap(err)
+		}
+	}
+}
+
+// Close implements domain.Store.
+func (d *DB) Close() error {
+	err := d.Writes.Close()
+	if d.Reads != d.Writes {
+		err = errors.Join(err, d.Reads.Close())
+	}
+	return err
+}
+
+// wrap says which database an error comes from, unless it is the domain's own.
+func (d *DB) wrap(err error) error {
+	if err != nil && d.Dialect.Full != nil && d.Dialect.Full(err) {
+		return fmt.Errorf("%w: %w", syscall.ENOSPC, err)
+	}
+	var s *sqlError
+	if errors.As(err, &s) || err == nil {
+		return err
+	}
+	for _, own := range []error{sql.ErrTxDone, sql.ErrConnDone} {
+		if errors.Is(err, own) {
+			return fmt.Errorf("%s: %w", d.Dialect.Name, err)
+		}
+	}
+	return err
+}
+
+// sqlError is an error of a statement.
+type sqlError struct {
+	what string
+	err  error
+}
+
+func (e *sqlError) Error() string { return e.what + ": " + e.err.Error() }
+func (e *sqlError) Unwrap() error { return e.err }
+
+// tx implements domain.Tx.
+type tx struct {
+	*sql.Tx
+	dialect Dialect
+}
+
+func (t *tx) exec(ctx context.Context, what, query string, args ...any) (int64, error) {
+	res, err := t.ExecContext(ctx, t.dialect.bind(query), args...)
+	if err != nil {
+		return 0, &sqlError{t.dialect.Name + ": " + what, err}
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return 0, &sqlError{t.dialect.Name + ": " + what, err}
+	}
+	return n, nil
+}
+
+// rows runs a query and hands each row to scan.
+func (t *tx) rows(ctx context.Context, what, query string, args []any, scan func(*sql.Rows) error) error {
+	fail := func(err error) error { return &sqlError{t.dialect.Name + ": " + what, err} }
+	rows, err := t.QueryContext(ctx, t.dialect.bind(query), args...)
+	if err != nil {
+		return fail(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return fail(err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// in opens a table.
+func in[T, F any, P interface {
+	*T
+	thing
+}](t *tx, of schema[T, F]) domain.Table[T, F] {
+	return &table[T, F, P]{t, of}
+}
+
+func (t *tx) Devices() domain.Table[domain.Device, domain.DeviceFilter]    { return in(t, devices) }
+func (t *tx) Profiles() domain.Table[domain.Profile, domain.TextFilter]    { return in(t, profiles) }
+func (t *tx) Enterprises() domain.Table[domain.Enterprise, domain.None]    { return in(t, enterprises) }
+func (t *tx) Models() domain.Table[domain.ModelEntry, domain.None]         { return in(t, models) }
+func (t *tx) Loads() domain.Table[domain.Load, domain.LoadFilter]          { return in(t, loads) }
+func (t *tx) States() domain.Table[domain.DeviceState, domain.StateFilter] { return in(t, states) }
+func (t *tx) Accounts() domain.Table[domain.Account, domain.TextFilter]    { return in(t, accounts) }
+func (t *tx) Credentials() domain.Table[domain.Credential, domain.CredentialFilter] {
+	return in(t, credentials)
+}
+func (t *tx) Throttles() domain.Table[domain.Throttle, domain.None] { return in(t, throttles) }
+
+func (t *tx) History() domain.Log[domain.HistoryEntry, domain.HistoryFilter] {
+	return &log[domain.HistoryEntry, domain.HistoryFilter]{t, history}
+}
+
+func (t *tx) Audit() domain.Log[domain.AuditEntry, domain.AuditFilter] {
+	return &log[domain.AuditEntry, domain.AuditFilter]{t, audit}
+}

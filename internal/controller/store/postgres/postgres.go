@@ -1,0 +1,103 @@
+// Package postgres is the domain.Store in a PostgreSQL database, for sites
+// that have one and back it up. Several controllers may share it. A backup while
+// it is in use is pg_dump's matter, or Export's, which SQLite can import.
+//
+// What lives here: opening, and what PostgreSQL does in its own way. What must
+// not: statements, which are in package store for both databases.
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+
+	"github.com/peerload/peerload/internal/controller/store"
+)
+
+// Config configures a Store.
+type Config struct {
+	// URL of the database as libpq takes it: postgres://user@host/name, or
+	// "host=/run/postgresql dbname=peerload". Required. The password is better
+	// in ~/.pgpass or PGPASSWORD than here.
+	URL string
+	// Connections are the most at a time. 0 means 16; at least 2.
+	Connections int
+}
+
+// Validate says what is missing or out of range.
+func (c Config) Validate() error {
+	if c.URL == "" {
+		return errors.New("postgres: no URL")
+	}
+	if c.Connections < 0 || c.Connections == 1 {
+		return errors.New("postgres: fewer than 2 connections")
+	}
+	return nil
+}
+
+// migrateLock is the number of the lock for migrations. The numbers of both
+// locks are ours alone by being random.
+const migrateLock = "2745193350186642"
+
+// updateLock makes one update at a time of all controllers of the database:
+// then none can fail because of another, which it could as a serializable
+// transaction. Readers do not wait.
+const updateLock = "SELECT pg_advisory_xact_lock(7018141438172451)"
+
+// Store is a domain.Store in a PostgreSQL database.
+type Store struct{ *store.DB }
+
+// Open connects to the database, which must exist, and brings it to the newest
+// version. Errors match store.ErrNewer if a newer program has written it.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Connections == 0 {
+		cfg.Connections = 16
+	}
+	db, err := sql.Open("pgx", cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	db.SetMaxOpenConns(cfg.Connections)
+	db.SetMaxIdleConns(cfg.Connections / 2)
+	if err := migrate(ctx, db); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect()}}, nil
+}
+
+// migrate lets one controller migrate and the others wait: the lock is that of
+// its connection, and ends with it.
+func migrate(ctx context.Context, db *sql.DB) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock("+migrateLock+")"); err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	err = store.Migrate(ctx, "postgres", db, 0)
+	if _, e := conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock("+migrateLock+")"); e != nil {
+		err = errors.Join(err, fmt.Errorf("postgres: %w", e))
+	}
+	return err
+}
+
+func dialect() store.Dialect {
+	return store.Dialect{Name: "postgres", Dollar: true, Lock: updateLock,
+		ReadOnly: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, Full: full}
+}
+
+// full reports whether the server found no room for what was to be written:
+// disk_full of class 53, insufficient resources.
+func full(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == "53100"
+}

@@ -1,0 +1,171 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/store"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/controller/store/storetest"
+)
+
+func connect(url string) (*sql.DB, error) { return sql.Open("pgx", url) }
+
+func openAt(t *testing.T, url string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), Config{URL: url, Connections: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) (domain.Store, func(*testing.T) domain.Store) {
+		url := newDatabase(t)
+		return openAt(t, url), func(t *testing.T) domain.Store { return openAt(t, url) }
+	})
+}
+
+func TestMigrations(t *testing.T) {
+	empty := func(t *testing.T) *sql.DB {
+		db, err := connect(newDatabase(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return db
+	}
+	storetest.Migrations(t, "postgres", empty, func(db *sql.DB) domain.Store { return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect()}} })
+}
+
+// TestControllersStartTogether: of several controllers that start on an empty
+// database one migrates and the others wait; then they write in turns.
+func TestControllersStartTogether(t *testing.T) {
+	url := newDatabase(t)
+	const controllers = 4
+	var wg sync.WaitGroup
+	for i := range controllers {
+		wg.Go(func() {
+			s, err := Open(t.Context(), Config{URL: url, Connections: 2})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer s.Close()
+			for n := range 10 {
+				err := s.Update(t.Context(), func(tx domain.Tx) error {
+					return tx.Profiles().Put(t.Context(), &domain.Profile{Name: fmt.Sprintf("%d-%d", i, n)})
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	s := openAt(t, url)
+	defer s.Close()
+	err := s.View(t.Context(), func(tx domain.Tx) error {
+		l, err := tx.Profiles().List(t.Context(), domain.TextFilter{}, domain.Page{})
+		if l.Total != controllers*10 {
+			t.Errorf("%d profiles", l.Total)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestConnectionLost: an update whose connection ends is an error and leaves
+// nothing, and the next one connects anew.
+func TestConnectionLost(t *testing.T) {
+	s := openAt(t, newDatabase(t))
+	defer s.Close()
+	var name string
+	if err := s.Reads.QueryRow("SELECT current_database()").Scan(&name); err != nil {
+		t.Fatal(err)
+	}
+	put := func(interrupt func() error) error {
+		return s.Update(t.Context(), func(tx domain.Tx) error {
+			if err := tx.Loads().Put(t.Context(), &domain.Load{Name: "l"}); err != nil {
+				return err
+			}
+			return interrupt()
+		})
+	}
+	if err := put(func() error { return shared.Kill(name) }); err == nil {
+		t.Error("an update without a connection succeeded")
+	}
+	if err := put(func() error { return nil }); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestMoveBetweenDatabases: an export of one kind of store is an import of the
+// other, and comes back as it was.
+func TestMoveBetweenDatabases(t *testing.T) {
+	pg := openAt(t, newDatabase(t))
+	defer pg.Close()
+	lite, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "a.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lite.Close()
+	err = lite.Update(t.Context(), func(tx domain.Tx) error {
+		ctx := t.Context()
+		return errors.Join(tx.Profiles().Put(ctx, &domain.Profile{Name: "Büro \x01"}),
+			tx.Devices().Put(ctx, &domain.Device{Name: "SEP1", Profile: "Büro \x01"}),
+			tx.Audit().Append(ctx, domain.AuditEntry{ID: "1", Changes: []domain.FieldChange{{Field: "a\x00b"}}}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first, second bytes.Buffer
+	move := func(from, to domain.Store, text *bytes.Buffer) error {
+		if err := from.Export(context.Background(), text); err != nil {
+			return err
+		}
+		return to.Import(context.Background(), bytes.NewReader(text.Bytes()))
+	}
+	if err := move(lite, pg, &first); err != nil {
+		t.Fatal(err)
+	}
+	if err := pg.Export(t.Context(), &second); err != nil {
+		t.Fatal(err)
+	}
+	if first.String() != second.String() {
+		t.Errorf("went as\n%s\ncame as\n%s", &first, &second)
+	}
+}
+
+func TestNewerDatabase(t *testing.T) {
+	url := newDatabase(t)
+	s := openAt(t, url)
+	_, err := s.Writes.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)")
+	if err := errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(t.Context(), Config{URL: url}); !errors.Is(err, store.ErrNewer) {
+		if err == nil {
+			s.Close()
+		}
+		t.Errorf("a newer database: %v", err)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	for _, c := range []Config{{}, {URL: "x", Connections: 1}, {URL: "host=/nowhere/at/all dbname=x"}} {
+		if s, err := Open(t.Context(), c); err == nil {
+			s.Close()
+			t.Errorf("%+v was opened", c)
+		}
+	}
+}

@@ -1,0 +1,46 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/peerload/peerload/internal/controller/store/storetest"
+)
+
+var (
+	shared     *storetest.Postgres
+	sharedErr  error
+	sharedOnce sync.Once
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared != nil {
+		if err := shared.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// newDatabase returns the URL of a new, empty database. Without the server's
+// programs the test is skipped, or fails where they must be there.
+func newDatabase(t *testing.T) string {
+	t.Helper()
+	sharedOnce.Do(func() { shared, sharedErr = storetest.StartPostgres() })
+	if errors.Is(sharedErr, storetest.ErrNoPostgres) && os.Getenv("PEERLOAD_FOREIGN") != "1" {
+		t.Skip(sharedErr)
+	}
+	if sharedErr != nil {
+		t.Fatal(sharedErr)
+	}
+	at, _, err := shared.NewDatabase()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}

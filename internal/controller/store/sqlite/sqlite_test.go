@@ -1,0 +1,229 @@
+package sqlite
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/store"
+	"github.com/peerload/peerload/internal/controller/store/storetest"
+)
+
+func openAt(t *testing.T, path string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) (domain.Store, func(*testing.T) domain.Store) {
+		path := filepath.Join(t.TempDir(), "peerload?100%.db") // names that a URL would misread
+		return openAt(t, path), func(t *testing.T) domain.Store { return openAt(t, path) }
+	})
+}
+
+// TestFileIsPrivate: the database and the files beside it are their owner's.
+func TestFileIsPrivate(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, filepath.Join(dir, "a.db"))
+	defer s.Close()
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) < 2 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s is %v, %v", f.Name(), info.Mode(), err)
+		}
+	}
+}
+
+// put writes one profile.
+func put(t *testing.T, s domain.Store, name string) {
+	t.Helper()
+	err := s.Update(t.Context(), func(tx domain.Tx) error { return tx.Profiles().Put(t.Context(), &domain.Profile{Name: name}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// total counts profiles.
+func total(t *testing.T, s domain.Store) (n int) {
+	t.Helper()
+	err := s.View(t.Context(), func(tx domain.Tx) error {
+		l, err := tx.Profiles().List(t.Context(), domain.TextFilter{}, domain.Page{Limit: 1})
+		n = l.Total
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestBackupAndRestore: a backup of a store in use is the store at that
+// moment; nothing is ever overwritten, and what is no backup is not restored.
+func TestBackupAndRestore(t *testing.T) {
+	dir := t.TempDir()
+	s := openAt(t, filepath.Join(dir, "a.db"))
+	defer s.Close()
+	put(t, s, "one")
+	backup := filepath.Join(dir, "backup.db")
+	if err := s.Backup(t.Context(), backup); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "two")
+	if err := s.Backup(t.Context(), backup); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("backup over a backup: %v", err)
+	}
+	if err := Restore(t.Context(), backup, filepath.Join(dir, "a.db")); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("restore over a database: %v", err)
+	}
+	restored := filepath.Join(dir, "b.db")
+	if err := Restore(t.Context(), backup, restored); err != nil {
+		t.Fatal(err)
+	}
+	r := openAt(t, restored)
+	defer r.Close()
+	if a, b := total(t, s), total(t, r); a != 2 || b != 1 {
+		t.Errorf("%d in the store and %d in the backup", a, b)
+	}
+	junk := filepath.Join(dir, "junk")
+	good, err := os.ReadFile(backup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string][]byte{"text": []byte("this is no database at all"), "half": good[:len(good)/2]} {
+		if err := os.WriteFile(junk, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		target := filepath.Join(dir, name+".db")
+		if err := Restore(t.Context(), junk, target); err == nil {
+			t.Errorf("%s was restored", name)
+		}
+		if left, _ := filepath.Glob(target + "*"); len(left) > 0 {
+			t.Errorf("%s left %v", name, left)
+		}
+	}
+}
+
+// TestNewerDatabase: a program does not touch what a newer one has written.
+func TestNewerDatabase(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	s := openAt(t, path)
+	if _, err := s.Writes.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(t.Context(), Config{Path: path}); !errors.Is(err, store.ErrNewer) {
+		if err == nil {
+			s.Close()
+		}
+		t.Errorf("a newer database: %v", err)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	for _, c := range []Config{{}, {Path: "x", Busy: -1}, {Path: "x", Readers: -1}, {Path: "/nowhere/at/all.db"}} {
+		if s, err := Open(t.Context(), c); err == nil {
+			s.Close()
+			t.Errorf("%+v was opened", c)
+		}
+	}
+}
+
+func TestMigrations(t *testing.T) {
+	empty := func(t *testing.T) *sql.DB {
+		path := filepath.Join(t.TempDir(), "a.db")
+		db, err := connect(Config{Path: path}, "immediate", "foreign_keys(1)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return db
+	}
+	storetest.Migrations(t, "sqlite", empty, func(db *sql.DB) domain.Store {
+		return &store.DB{Writes: db, Reads: db, Dialect: store.Dialect{Name: "sqlite"}}
+	})
+}
+
+// TestTwoProcesses: a second connection, as the command line has beside the
+// server, waits for its turn instead of failing, and loses nothing.
+func TestTwoProcesses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	a, b := openAt(t, path), openAt(t, path)
+	defer a.Close()
+	defer b.Close()
+	put(t, a, "p")
+	const each = 25
+	var wg sync.WaitGroup
+	for _, s := range []*Store{a, b} {
+		wg.Go(func() {
+			for range each {
+				err := s.Update(t.Context(), func(tx domain.Tx) error {
+					p, err := tx.Profiles().Get(t.Context(), "p")
+					if err != nil {
+						return err
+					}
+					return tx.Profiles().Put(t.Context(), &p)
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	err := a.View(t.Context(), func(tx domain.Tx) error {
+		p, err := tx.Profiles().Get(t.Context(), "p")
+		if p.Version != 1+2*each {
+			t.Errorf("version %d after %d changes", p.Version, 2*each)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFullDisk: a write that finds no room is told apart, changes nothing, and
+// the store goes on once there is room.
+func TestFullDisk(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "a.db"))
+	defer s.Close()
+	pages := func(statement string) {
+		t.Helper()
+		if _, err := s.Writes.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pages("PRAGMA max_page_count=1") // which SQLite raises to what is in use
+	long := strings.Repeat("x", 500)
+	var err error
+	for i := 0; err == nil && i < 1000; i++ {
+		err = s.Update(t.Context(), func(tx domain.Tx) error {
+			return tx.Profiles().Put(t.Context(), &domain.Profile{Name: fmt.Sprint(i), Description: long})
+		})
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("the error is %v", err)
+	}
+	n := total(t, s)
+	pages("PRAGMA max_page_count=100000")
+	put(t, s, "afterwards")
+	if got := total(t, s); got != n+1 {
+		t.Errorf("%d profiles, then %d", n, got)
+	}
+}

@@ -1,0 +1,113 @@
+package storetest
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+	"testing"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/store"
+)
+
+// written are rows as a program of each version wrote them, by the version of
+// the database that brought their tables.
+var written = map[int64][]string{
+	1: {
+		`INSERT INTO profiles (id, version, doc, search) VALUES ('offices', 3, '{"version":3,"name":"offices","settings":{"peer-sharing":"on"}}', 'offices')`,
+		`INSERT INTO devices (id, version, doc, model, profile, site, origin, assigned, search) VALUES ('SEP001122334455', 2,
+			'{"version":2,"name":"SEP001122334455","model":"CP-7961G","profile":"offices","load":{"load":"L"}}', 'CP-7961G', 'offices', '', '', 'L', 'sep001122334455')`,
+		`INSERT INTO enterprises (id, version, doc) VALUES ('enterprise', 5, '{"version":5,"auto_registration":true}')`,
+		`INSERT INTO models (id, version, doc) VALUES ('CP-7961G', 1, '{"version":1,"name":"CP-7961G","load":{"load":"L"}}')`,
+		`INSERT INTO loads (id, version, doc, retired, search) VALUES ('L', 1, '{"version":1,"name":"L","models":["CP-7961G"],"signed":true}', 0, 'l')`,
+	},
+	2: {
+		`INSERT INTO states (id, version, doc, state, active, role, last_seen) VALUES ('SEP001122334455', 9, '{"version":9,"device":"SEP001122334455","last":{"state":"idle"}}', 'idle', 'L', '', 7)`,
+		`INSERT INTO history (id, version, doc, at, subject, kind) VALUES ('1', 1, '{"id":"1","device":"SEP001122334455","kind":"state"}', 7, 'SEP001122334455', 'state')`,
+		`INSERT INTO audit (id, version, doc, at, subject, action, target) VALUES ('1', 1, '{"id":"1","actor":"ann","action":"login"}', 7, 'ann', 'login', 'user ann')`,
+	},
+	3: {
+		`INSERT INTO accounts (id, version, doc, search) VALUES ('ann', 1, '{"version":1,"name":"ann","role":"admin","password_hash":"x"}', 'ann')`,
+		`INSERT INTO credentials (id, version, doc, kind, subject, hash, ends) VALUES ('c', 1, '{"version":1,"id":"c","kind":"token","subject":"ann","hash":"h"}', 'token', 'ann', 'h', 0)`,
+		`INSERT INTO throttles (id, version, doc) VALUES ('t', 1, '{"version":1,"name":"t","failures":2}')`,
+	},
+}
+
+// Migrations runs over every version that a database may be of: a database of
+// that version, with rows in all its tables, comes step by step to the newest
+// one and keeps every row. empty returns an empty database, and open takes it
+// over as a store.
+func Migrations(t *testing.T, name string, empty func(t *testing.T) *sql.DB, open func(db *sql.DB) domain.Store) {
+	newest, err := store.Newest(name)
+	if err != nil || int64(len(written)) != newest {
+		t.Fatalf("there are %d versions (%v) and rows of %d: say what a program of the newest version writes", newest, err, len(written))
+	}
+	for from := int64(1); from <= newest; from++ {
+		db := empty(t)
+		if err := store.Migrate(t.Context(), name, db, from); err != nil {
+			t.Fatal(err)
+		}
+		for v := int64(1); v <= from; v++ {
+			for _, row := range written[v] {
+				if _, err := db.ExecContext(t.Context(), row); err != nil {
+					t.Fatalf("at version %d: %s: %v", from, row, err)
+				}
+			}
+		}
+		for v := from + 1; v <= newest; v++ {
+			if err := store.Migrate(t.Context(), name, db, v); err != nil {
+				t.Fatalf("from %d to %d: %v", from, v, err)
+			}
+		}
+		if err := store.Migrate(t.Context(), name, db, 0); err != nil {
+			t.Fatalf("the newest again: %v", err)
+		}
+		survived(t, open(db), from)
+	}
+}
+
+// survived reads what a database of that version held.
+func survived(t *testing.T, s domain.Store, from int64) {
+	t.Helper()
+	defer s.Close()
+	expect := func(what string, got, want []string) {
+		t.Helper()
+		if !slices.Equal(got, want) {
+			t.Errorf("from version %d: %s are %v, not %v", from, what, got, want)
+		}
+	}
+	since := func(v int64, key string) []string {
+		if from < v {
+			return []string{}
+		}
+		return []string{key}
+	}
+	view(t, s, func(ctx context.Context, tx domain.Tx) error {
+		expect("devices", keys(t, ctx, tx.Devices(), domain.DeviceFilter{Profile: "offices", Load: "L"}), since(1, "SEP001122334455"))
+		expect("models", keys(t, ctx, tx.Models(), domain.None{}), since(1, "CP-7961G"))
+		expect("loads", keys(t, ctx, tx.Loads(), domain.LoadFilter{}), since(1, "L"))
+		expect("states", keys(t, ctx, tx.States(), domain.StateFilter{Active: "L"}), since(2, "SEP001122334455"))
+		expect("history", keys(t, ctx, tx.History(), domain.HistoryFilter{Device: "SEP001122334455"}), since(2, "1"))
+		expect("audit", keys(t, ctx, tx.Audit(), domain.AuditFilter{Actor: "ann"}), since(2, "1"))
+		expect("accounts", keys(t, ctx, tx.Accounts(), domain.TextFilter{}), since(3, "ann"))
+		expect("credentials", keys(t, ctx, tx.Credentials(), domain.CredentialFilter{Hash: "h"}), since(3, "c"))
+		expect("throttles", keys(t, ctx, tx.Throttles(), domain.None{}), since(3, "t"))
+		e, err := tx.Enterprises().Get(ctx, domain.Enterprise{}.Key())
+		if err != nil || e.Version != 5 || !e.AutoRegistration {
+			t.Errorf("from version %d: the enterprise is %+v, %v", from, e, err)
+		}
+		p, err := tx.Profiles().Get(ctx, "offices")
+		if p.Settings["peer-sharing"] != "on" || p.Version != 3 {
+			t.Errorf("from version %d: the profile is %+v, %v", from, p, err)
+		}
+		return err
+	})
+	// The newest program can go on from there.
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
+		d, err := tx.Devices().Get(ctx, "SEP001122334455")
+		if err != nil {
+			return err
+		}
+		return tx.Devices().Put(ctx, &d)
+	})
+}

@@ -1,0 +1,240 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+)
+
+// thing is what a table holds.
+type thing interface {
+	Key() string
+	Stamp() *domain.Meta
+}
+
+// table implements domain.Table.
+type table[T, F any, P interface {
+	*T
+	thing
+}] struct {
+	*tx
+	schema[T, F]
+}
+
+// Get implements domain.Table.
+func (t *table[T, F, P]) Get(ctx context.Context, key string) (T, error) {
+	var found []T
+	var err error
+	if storable(key) {
+		err = t.rows(ctx, "read "+t.name, "SELECT version, doc FROM "+t.name+" WHERE id = ?", []any{key}, t.scan(&found))
+	}
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("%w: %s %q", domain.ErrNotFound, t.name, key)
+	}
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	return found[0], nil
+}
+
+// scan appends each row to a slice.
+func (t *table[T, F, P]) scan(to *[]T) func(*sql.Rows) error {
+	return func(rows *sql.Rows) error {
+		var version int64
+		var doc []byte
+		if err := rows.Scan(&version, &doc); err != nil {
+			return err
+		}
+		var v T
+		if err := json.Unmarshal(doc, &v); err != nil {
+			return err
+		}
+		P(&v).Stamp().Version = version
+		*to = append(*to, v)
+		return nil
+	}
+}
+
+// Put implements domain.Table.
+func (t *table[T, F, P]) Put(ctx context.Context, v *T) error {
+	m := P(v).Stamp()
+	old := m.Version
+	m.Version++
+	n, err := int64(0), error(nil)
+	if old == 0 {
+		n, err = t.insert(ctx, v)
+	} else {
+		n, err = t.update(ctx, v, old)
+	}
+	if err == nil && n == 0 {
+		err = domain.ErrConflict
+		if old == 0 {
+			err = domain.ErrExists
+		}
+		err = fmt.Errorf("%w: %s %q", err, t.name, P(v).Key())
+	}
+	if err != nil {
+		m.Version = old
+	}
+	return err
+}
+
+// cells are the names and values of all columns but the key.
+func (s schema[T, F]) cells(v *T, version int64) (names []string, values []any, err error) {
+	doc, err := json.Marshal(v)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", s.name, err)
+	}
+	names, values = []string{"version", "doc"}, []any{version, string(doc)}
+	for _, c := range s.columns {
+		names, values = append(names, c.name), append(values, c.value(*v))
+	}
+	return names, values, nil
+}
+
+func (t *table[T, F, P]) insert(ctx context.Context, v *T) (int64, error) {
+	names, values, err := t.cells(v, P(v).Stamp().Version)
+	if err != nil {
+		return 0, err
+	}
+	query := "INSERT INTO " + t.name + " (id, " + strings.Join(names, ", ") + ") VALUES (?" +
+		strings.Repeat(", ?", len(names)) + ") ON CONFLICT (id) DO NOTHING"
+	return t.exec(ctx, "add to "+t.name, query, append([]any{P(v).Key()}, values...)...)
+}
+
+func (t *table[T, F, P]) update(ctx context.Context, v *T, old int64) (int64, error) {
+	names, values, err := t.cells(v, P(v).Stamp().Version)
+	if err != nil {
+		return 0, err
+	}
+	query := "UPDATE " + t.name + " SET " + strings.Join(names, " = ?, ") + " = ? WHERE id = ? AND version = ?"
+	return t.exec(ctx, "change "+t.name, query, append(values, P(v).Key(), old)...)
+}
+
+// Delete implements domain.Table.
+func (t *table[T, F, P]) Delete(ctx context.Context, key string, version int64) error {
+	if !storable(key) {
+		return fmt.Errorf("%w: %s %q", domain.ErrNotFound, t.name, key)
+	}
+	query, args := "DELETE FROM "+t.name+" WHERE id = ?", []any{key}
+	if version != 0 {
+		query, args = query+" AND version = ?", append(args, version)
+	}
+	n, err := t.exec(ctx, "delete from "+t.name, query, args...)
+	if err != nil || n > 0 {
+		return err
+	}
+	if _, err := t.Get(ctx, key); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s %q", domain.ErrConflict, t.name, key)
+}
+
+// List implements domain.Table.
+func (t *table[T, F, P]) List(ctx context.Context, f F, p domain.Page) (domain.List[T], error) {
+	var l domain.List[T]
+	var err error
+	l.Items, l.Total, err = list(ctx, t.tx, t.name, "version, doc", "id > ?", "id", t.where(f), p, t.scan)
+	if len(l.Items) > p.Size() {
+		l.Items = l.Items[:p.Size()]
+		l.Next = P(&l.Items[len(l.Items)-1]).Key()
+	}
+	return l, err
+}
+
+// list reads one more than a page of rows, and counts all that match.
+func list[T any](ctx context.Context, t *tx, name, columns, after, order string, conds []condition, p domain.Page,
+	scan func(*[]T) func(*sql.Rows) error) (items []T, total int, err error) {
+	where, args := clause(conds)
+	err = t.rows(ctx, "count "+name, "SELECT count(*) FROM "+name+where, args, func(r *sql.Rows) error { return r.Scan(&total) })
+	if err != nil {
+		return nil, 0, err
+	}
+	if p.After != "" {
+		from := never // no list ends at what no column holds
+		if storable(p.After) {
+			from = condition{after, []any{p.After}}
+		}
+		where, args = clause(append(conds, from))
+	}
+	items = []T{}
+	query := fmt.Sprintf("SELECT %s FROM %s%s ORDER BY %s LIMIT %d", columns, name, where, order, p.Size()+1)
+	return items, total, t.rows(ctx, "list "+name, query, args, scan(&items))
+}
+
+// clause joins conditions.
+func clause(conds []condition) (where string, args []any) {
+	for i, c := range conds {
+		if i == 0 {
+			where = " WHERE "
+		} else {
+			where += " AND "
+		}
+		where += "(" + c.sql + ")"
+		args = append(args, c.args...)
+	}
+	return where, args
+}
+
+// log implements domain.Log.
+type log[T interface{ Key() string }, F any] struct {
+	*tx
+	schema[T, F]
+}
+
+// Append implements domain.Log.
+func (l *log[T, F]) Append(ctx context.Context, v T) error {
+	names, values, err := l.cells(&v, 1)
+	if err != nil {
+		return err
+	}
+	query := "INSERT INTO " + l.name + " (id, " + strings.Join(names, ", ") + ") VALUES (?" + strings.Repeat(", ?", len(names)) + ")"
+	_, err = l.exec(ctx, "append to "+l.name, query, append([]any{v.Key()}, values...)...)
+	return err
+}
+
+// List implements domain.Log.
+func (l *log[T, F]) List(ctx context.Context, f F, p domain.Page) (out domain.List[T], err error) {
+	out.Items, out.Total, err = list(ctx, l.tx, l.name, "doc", "id < ?", "id DESC", l.where(f), p, scanDoc[T])
+	if len(out.Items) > p.Size() {
+		out.Items = out.Items[:p.Size()]
+		out.Next = out.Items[len(out.Items)-1].Key()
+	}
+	return out, err
+}
+
+func scanDoc[T any](to *[]T) func(*sql.Rows) error {
+	return func(rows *sql.Rows) error {
+		var doc []byte
+		if err := rows.Scan(&doc); err != nil {
+			return err
+		}
+		var v T
+		if err := json.Unmarshal(doc, &v); err != nil {
+			return err
+		}
+		*to = append(*to, v)
+		return nil
+	}
+}
+
+// Trim implements domain.Log.
+func (l *log[T, F]) Trim(ctx context.Context, before time.Time) (int64, error) {
+	return l.exec(ctx, "trim "+l.name, "DELETE FROM "+l.name+" WHERE at < ?", before.UnixMicro())
+}
+
+// TrimOf implements domain.Log.
+func (l *log[T, F]) TrimOf(ctx context.Context, subject string, keep int) (int64, error) {
+	if keep == 0 {
+		return l.exec(ctx, "trim "+l.name, "DELETE FROM "+l.name+" WHERE subject = ?", subject)
+	}
+	// The oldest that stays is found by the index; all before it go.
+	return l.exec(ctx, "trim "+l.name, "DELETE FROM "+l.name+" WHERE subject = ? AND id < (SELECT min(id) FROM (SELECT id FROM "+
+		l.name+" WHERE subject = ? ORDER BY id DESC LIMIT ?) AS kept)", subject, subject, keep)
+}
