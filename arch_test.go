@@ -57,9 +57,9 @@ var nothing = []string{}
 var house = []room{
 	// Floor 0: nouns.
 	{dir: "load", floor: 0, pure: true, only: nothing},
-	{dir: "policy", floor: 0, pure: true, only: nothing},
+	{dir: "internal/policy", floor: 0, pure: true, only: nothing},
 	{dir: "report", floor: 0, pure: true, only: nothing},
-	{dir: "terminal", floor: 0, pure: true, only: nothing},
+	{dir: "internal/terminal", floor: 0, pure: true, only: nothing},
 
 	// Floor 1: the protocol.
 	{dir: "pdp/wire", floor: 1, pure: true, only: []string{"load"}},
@@ -73,39 +73,39 @@ var house = []room{
 	{dir: "trust", floor: 2, only: []string{"load"},
 		libraries: []string{"github.com/theupdateframework/go-tuf/v2", "github.com/sigstore/sigstore"}},
 
-	{dir: "provision", floor: 2, side: both, still: true, only: []string{"load", "policy"}, libraries: []string{"github.com/BurntSushi/toml"}},
+	{dir: "internal/provision", floor: 2, side: both, still: true, only: []string{"load", "internal/policy"}, libraries: []string{"github.com/BurntSushi/toml"}},
 
 	// Floor 2: the device.
 	{dir: "internal/device/origin", floor: 2, side: device, only: []string{"load", "tftp"}},
 	{dir: "internal/device/peernet", floor: 2, side: device, only: []string{"pdp/wire"}, libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/device/slot", floor: 2, side: device, still: true, only: []string{"load"}, libraries: []string{"golang.org/x/sys"}},
-	{dir: "internal/device/slot/slottest", floor: 2, side: device, still: true, only: []string{"load", "internal/device/slot"}},
+	{dir: "internal/testkit/faultdisk", floor: 2, side: device, still: true, only: []string{"load", "internal/device/slot"}},
 	{dir: "internal/device/engine", floor: 2, side: device, libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/device/agent", floor: 2, side: device, libraries: []string{"golang.org/x/sys", "github.com/BurntSushi/toml"}},
 
 	// Floor 2: the controller.
 	{dir: "internal/controller/publish", floor: 2, side: controller, only: []string{"load", "trust"}},
-	{dir: "internal/controller/template", floor: 2, side: controller, only: []string{"policy", "provision"}},
-	{dir: "internal/controller/domain", floor: 2, side: controller, only: []string{"load", "policy", "report", "trust", "internal/controller/publish"}, libraries: []string{"golang.org/x/crypto"}},
-	{dir: "internal/controller/store", floor: 2, side: controller, only: []string{"load", "policy", "report", "internal/controller/domain"}, libraries: []string{"github.com/pressly/goose/v3"}},
-	{dir: "internal/controller/store/storetest", floor: 2, side: controller, libraries: []string{"pgregory.net/rapid"}},
+	{dir: "internal/controller/template", floor: 2, side: controller, only: []string{"internal/policy", "internal/provision"}},
+	{dir: "internal/controller/domain", floor: 2, side: controller, only: []string{"load", "internal/policy", "report", "trust", "internal/controller/publish"}, libraries: []string{"golang.org/x/crypto"}},
+	{dir: "internal/controller/store", floor: 2, side: controller, only: []string{"load", "internal/policy", "report", "internal/controller/domain"}, libraries: []string{"github.com/pressly/goose/v3"}},
+	{dir: "internal/testkit/storesuite", floor: 2, side: controller, libraries: []string{"pgregory.net/rapid"}},
 	{dir: "internal/controller/store/sqlite", floor: 2, side: controller, libraries: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3"}},
 	{dir: "internal/controller/store/postgres", floor: 2, side: controller, libraries: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
 	{dir: "internal/controller/files", floor: 2, side: controller, only: []string{"tftp"}, libraries: []string{"github.com/prometheus/client_golang"}},
-	{dir: "internal/controller/files/cnf", floor: 2, side: controller, only: []string{"policy", "provision", "internal/controller/template", "internal/controller/domain"}},
-	{dir: "internal/controller/api", floor: 2, side: controller, only: []string{"load", "policy", "report", "internal/controller/publish", "internal/controller/domain"},
+	{dir: "internal/controller/files/cnf", floor: 2, side: controller, only: []string{"internal/policy", "internal/provision", "internal/controller/template", "internal/controller/domain"}},
+	{dir: "internal/controller/api", floor: 2, side: controller, only: []string{"load", "internal/policy", "report", "internal/controller/publish", "internal/controller/domain"},
 		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
 
 	// Floor 3: the product from outside. The simulator is as pure as what it
 	// simulates; the laboratory sees a device only as a user does.
-	{dir: "sim", floor: 3, side: outside, pure: true,
+	{dir: "internal/sim", floor: 3, side: outside, pure: true,
 		only: []string{"load", "report", "pdp/wire", "pdp/election", "pdp/tree", "pdp/transfer", "pdp"}},
-	{dir: "lab", floor: 3, side: outside, only: []string{"load", "report", "trust", "tftp", "internal/controller/publish", "internal/controller/files"},
+	{dir: "internal/lab", floor: 3, side: outside, only: []string{"load", "report", "trust", "tftp", "internal/controller/publish", "internal/controller/files"},
 		libraries: []string{"golang.org/x/sys", "github.com/vishvananda/netlink", "github.com/vishvananda/netns", "github.com/gokrazy/firmware"}},
 	{dir: "cmd/peerload", floor: 3, side: outside, libraries: commandLibraries},
 	{dir: "cmd/peerload-server", floor: 3, side: outside, libraries: commandLibraries},
 	{dir: "cmd/peerload-lab", floor: 3, side: outside, libraries: commandLibraries},
-	{dir: "nginxtest", floor: 3, side: outside, only: nothing},
+	{dir: "internal/testkit/nginx", floor: 3, side: outside, only: nothing},
 	{dir: "e2e", floor: 3, side: outside, only: nothing},
 }
 
@@ -312,7 +312,7 @@ func (in *inspector) imports(at string, r *room, p string) {
 	if r.pure && listed(impure, p) && !listed(harmless, p) {
 		in.add(at, "purity", "%s may not import %s", r.dir, p)
 	}
-	if (r.side == device || r.side == both) && r.dir != "internal/device/slot/slottest" && listed(heavy, p) {
+	if (r.side == device || r.side == both) && r.dir != "internal/testkit/faultdisk" && listed(heavy, p) {
 		in.add(at, "lightness", "%s is on a device and may not import %s", r.dir, p)
 	}
 }
@@ -337,7 +337,7 @@ func (in *inspector) inside(at string, r *room, dir string) {
 		in.add(at, "floors", "%s on floor %d imports %s on floor %d", r.dir, r.floor, dir, to.floor)
 	case i >= mine:
 		in.add(at, "order", "%s imports %s, which stands below it", r.dir, dir)
-	case strings.HasPrefix(dir, "cmd/") || strings.HasSuffix(dir, "test"):
+	case strings.HasPrefix(dir, "cmd/") || strings.HasPrefix(dir, "internal/testkit/"):
 		in.add(at, "order", "%s imports %s, which nobody may", r.dir, dir)
 	case r.side != outside && to.side != both && to.side != r.side:
 		in.add(at, "sides", "%s imports %s: device and controller do not know each other", r.dir, dir)
@@ -431,16 +431,16 @@ func TestLawsCanBeBroken(t *testing.T) {
 		{"protocol knows the device", "pdp/a.go", head(`"` + module + `/internal/device/peernet"`), "floors"},
 		{"a room below", "pdp/wire/a.go", head(`"` + module + `/pdp/tree"`), "order"},
 		{"a command", "cmd/peerload-lab/a.go", head(`"` + module + `/cmd/peerload"`), "order"},
-		{"a test helper", "internal/device/engine/a.go", head(`"` + module + `/internal/device/slot/slottest"`), "order"},
+		{"a test helper", "internal/device/engine/a.go", head(`"` + module + `/internal/testkit/faultdisk"`), "order"},
 		{"device knows the controller", "internal/device/origin/a.go", head(`"` + module + `/internal/controller/publish"`), "order"},
 		{"controller knows the device", "internal/controller/files/a.go", head(`"` + module + `/internal/device/origin"`), "sides"},
 		{"shared by both sides", "internal/controller/files/a.go", head(`"` + module + `/tftp"`), ""},
 		{"pages know the store", "internal/controller/api/a.go", head(`"` + module + `/internal/controller/store/sqlite"`), "acquaintances"},
-		{"laboratory knows a device's inside", "lab/a.go", head(`"` + module + `/internal/device/engine"`), "acquaintances"},
+		{"laboratory knows a device's inside", "internal/lab/a.go", head(`"` + module + `/internal/device/engine"`), "acquaintances"},
 		{"a library of others", "load/a.go", head(`"github.com/spf13/cobra"`), "libraries"},
 		{"a library that only sounds right", "tftp/a.go", head(`"golang.org/x/system"`), "libraries"},
-		{"files", "policy/a.go", head(`"os"`), "purity"},
-		{"processes", "policy/a.go", head(`"os/exec"`), "purity"},
+		{"files", "internal/policy/a.go", head(`"os"`), "purity"},
+		{"processes", "internal/policy/a.go", head(`"os/exec"`), "purity"},
 		{"sockets", "pdp/tree/a.go", head(`"net"`), "purity"},
 		{"chance from outside", "pdp/wire/a.go", head(`"crypto/rand"`), "purity"},
 		{"old chance", "pdp/wire/a.go", head(`"math/rand"`), "purity"},
@@ -449,7 +449,7 @@ func TestLawsCanBeBroken(t *testing.T) {
 		{"a database in the controller", "internal/controller/domain/a.go", head(`"database/sql"`), ""},
 		{"clock", "pdp/a.go", head(`"time"`) + "var a = time.Now\n", "clock"},
 		{"clock by another name", "internal/device/slot/a.go", head(`clock "time"`) + "func f() { clock.Sleep(1) }\n", "clock"},
-		{"clock in the simulator", "sim/a.go", head(`"time"`) + "func f() { <-time.After(1) }\n", "clock"},
+		{"clock in the simulator", "internal/sim/a.go", head(`"time"`) + "func f() { <-time.After(1) }\n", "clock"},
 		{"clock on the device", "internal/device/engine/a.go", head(`"time"`) + "var a = time.Now\n", ""},
 		{"clock hidden", "load/a.go", head(`. "time"`), "dot imports"},
 		{"goroutine", "pdp/election/a.go", doc + "package p\nfunc f() { go f() }\n", "goroutines"},

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/peerload/peerload/nginxtest"
+	"github.com/peerload/peerload/internal/testkit/nginx"
 )
 
 func writeFile(t *testing.T, name, text string) {
@@ -18,12 +18,12 @@ func writeFile(t *testing.T, name, text string) {
 	}
 }
 
-// nginx starts the real one for dir, at 2 MiB a second, and returns its access
+// startNginx starts the real one for dir, at 2 MiB a second, and returns its access
 // log.
-func nginx(t *testing.T, dir string) (base, log string) {
+func startNginx(t *testing.T, dir string) (base, log string) {
 	t.Helper()
 	log = filepath.Join(t.TempDir(), "access.log")
-	base, ok := nginxtest.Start(t, dir, "log_format short '$remote_addr $status $http_range $body_bytes_sent'; access_log "+log+" short; limit_rate 2m;")
+	base, ok := nginx.Start(t, dir, "log_format short '$remote_addr $status $http_range $body_bytes_sent'; access_log "+log+" short; limit_rate 2m;")
 	if !ok {
 		t.Skip("without nginx")
 	}

@@ -266,7 +266,7 @@ func TestForeignNginx(t *testing.T) {
 	body := content(107, 6*mib)
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "app.bin"), string(body))
-	base, log := nginx(t, dir)
+	base, log := startNginx(t, dir)
 	s := newSite(t)
 	ds := s.start(6, base+"/app.bin", "--sha256", shaOf(body))
 	root := s.rootOf(ds, 5*time.Second)

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/tftp"
 )
 

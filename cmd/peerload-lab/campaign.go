@@ -13,7 +13,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/peerload/peerload/sim"
+	"github.com/peerload/peerload/internal/sim"
 )
 
 // maxRuns bounds the sites of a campaign.

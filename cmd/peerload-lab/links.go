@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/peerload/peerload/lab"
+	"github.com/peerload/peerload/internal/lab"
 )
 
 // longLinkFlags registers what makes the WAN a long link.

@@ -17,9 +17,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/lab"
+	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/sim"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/sim"
 )
 
 // planFlags are the flags of `plan`.

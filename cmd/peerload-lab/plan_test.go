@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/lab"
+	"github.com/peerload/peerload/internal/lab"
 	"github.com/peerload/peerload/load"
 )
 

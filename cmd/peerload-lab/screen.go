@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/peerload/peerload/lab"
+	"github.com/peerload/peerload/internal/lab"
 )
 
 // frame is how often the live picture is drawn.

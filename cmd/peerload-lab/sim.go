@@ -15,8 +15,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/peerload/peerload/lab"
-	"github.com/peerload/peerload/sim"
+	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/sim"
 )
 
 // maxSubnets bounds the subnets of one run.

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/lab"
-	"github.com/peerload/peerload/sim"
+	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/sim"
 )
 
 // TestSimSubnets: the result does not hang on the order in which subnets end.

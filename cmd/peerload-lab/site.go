@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/lab"
+	"github.com/peerload/peerload/internal/lab"
 )
 
 // siteFlags are the flags of `site`.

@@ -7,8 +7,8 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/provision"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/provision"
 )
 
 // The bugs of the original that are the controller's matter, each as an

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 )
 
 func TestBulkRows(t *testing.T) {

@@ -22,8 +22,8 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/provision"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/provision"
 )
 
 // binaries is where the programs are built, without the race detector: what

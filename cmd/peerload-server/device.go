@@ -12,9 +12,9 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/terminal"
 )
 
 // group is a command that groups others, with the flags that all of them have.

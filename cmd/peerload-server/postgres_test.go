@@ -8,15 +8,15 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/peerload/peerload/internal/controller/store/storetest"
+	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
 // TestServeOnPostgres: the whole controller on a real PostgreSQL, named by the
 // environment: set-up, loads, provisioning, a kill, lost connections, and the
 // way to SQLite and back.
 func TestServeOnPostgres(t *testing.T) {
-	pg, err := storetest.StartPostgres()
-	if errors.Is(err, storetest.ErrNoPostgres) && os.Getenv("PEERLOAD_FOREIGN") != "1" {
+	pg, err := storesuite.StartPostgres()
+	if errors.Is(err, storesuite.ErrNoPostgres) && os.Getenv("PEERLOAD_FOREIGN") != "1" {
 		t.Skip(err)
 	}
 	if err != nil {

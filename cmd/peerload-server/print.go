@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/terminal"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/terminal"
 )
 
 // object is what --json prints for one thing: the thing as the API has it.

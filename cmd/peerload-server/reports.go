@@ -19,8 +19,8 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/terminal"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/terminal"
 )
 
 func reportCommand() *cobra.Command {

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/device/agent"
-	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/provision"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/provision"
 )
 
 // TestAgentGuide: the commands of the guide are understood, its configuration

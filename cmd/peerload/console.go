@@ -6,7 +6,7 @@ import (
 	"os"
 
 	"github.com/peerload/peerload/internal/device/agent"
-	"github.com/peerload/peerload/terminal"
+	"github.com/peerload/peerload/internal/terminal"
 )
 
 // tell writes one line for people. All that this command says to them goes

@@ -21,9 +21,9 @@ import (
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/trust"
 )
 

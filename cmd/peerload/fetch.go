@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 )
 

@@ -18,9 +18,9 @@ import (
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/peernet"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
-	"github.com/peerload/peerload/policy"
 )
 
 // getFlags is what `peerload get` takes.

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/term"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/terminal"
 )
 
 // output writes what a run tells: the result on standard output, everything

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/term"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/terminal"
 )
 
 // screenEvery is how often a terminal is drawn anew.

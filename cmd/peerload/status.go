@@ -15,9 +15,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/terminal"
 )
 
 // nameOf is a file's name for people: the URL's last part.

@@ -13,8 +13,8 @@ import (
 	"unicode"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/terminal"
 )
 
 // Every command finds the state directory in the same way.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/publish"
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
 

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
 

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/trust"
 )
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 )
 
 // DeviceChange changes a device; what is nil stays.

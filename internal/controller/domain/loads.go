@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/trust"
 )
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 )
 
 // modelOf is a model as people see it.

@@ -5,7 +5,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 )
 
 // Limits of texts, in bytes.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
 

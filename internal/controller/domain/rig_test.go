@@ -11,7 +11,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/trust"
 )
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"maps"
 
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 )
 
 // SettingsChange changes the settings of one level: what is set becomes a

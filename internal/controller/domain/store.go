@@ -7,7 +7,7 @@ import (
 )
 
 // Store keeps what the controller knows. Both databases pass one conformance
-// suite (store/storetest).
+// suite (internal/testkit/storesuite).
 type Store interface {
 	// View runs fn on one consistent state of the database, read-only.
 	View(ctx context.Context, fn func(Tx) error) error

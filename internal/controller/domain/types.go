@@ -3,7 +3,7 @@ package domain
 import (
 	"time"
 
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
 

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 )
 
 // world is what one transaction sees of all that decides for a device.

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/nginxtest"
+	"github.com/peerload/peerload/internal/testkit/nginx"
 	"github.com/peerload/peerload/tftp"
 )
 
@@ -116,7 +116,7 @@ func benchOurs(b *testing.B, dir string) (base, at string) {
 
 // benchNginx starts nginx and returns its URL.
 func benchNginx(b *testing.B, dir string) string {
-	base, ok := nginxtest.Start(b, dir, "access_log off; sendfile on;")
+	base, ok := nginx.Start(b, dir, "access_log off; sendfile on;")
 	if !ok {
 		b.SkipNow()
 	}

@@ -15,8 +15,8 @@ import (
 	"slices"
 	"text/template"
 
-	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/provision"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/provision"
 )
 
 // Default is the template to start from. Its data is a Data.

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/provision"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/provision"
 )
 
 func sample() *provision.File {

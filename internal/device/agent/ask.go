@@ -13,9 +13,9 @@ import (
 	"strings"
 
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/provision"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/provision"
 )
 
 // answer is what the device was told, and by whom.

@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/provision"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/provision"
 	"github.com/peerload/peerload/trust"
 )
 

@@ -15,8 +15,8 @@ import (
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/slot"
-	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/provision"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/provision"
 	"github.com/peerload/peerload/report"
 )
 

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/provision"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/provision"
 	"github.com/peerload/peerload/report"
 )
 

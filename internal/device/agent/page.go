@@ -8,8 +8,8 @@ import (
 
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 )
 

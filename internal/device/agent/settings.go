@@ -7,7 +7,7 @@ import (
 	"os"
 
 	"github.com/peerload/peerload/internal/device/origin"
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 )
 
 // settings are the values in effect, with the level that each comes from.

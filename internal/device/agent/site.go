@@ -16,8 +16,8 @@ import (
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/pdp"
-	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 )
 

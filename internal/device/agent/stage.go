@@ -11,9 +11,9 @@ import (
 
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/trust"
 )

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/slot"
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
 

@@ -23,8 +23,8 @@ import (
 
 	"github.com/leodido/go-syslog/v4/rfc5424"
 
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 )
 

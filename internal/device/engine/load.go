@@ -14,8 +14,8 @@ import (
 
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/policy"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/trust"
 )

@@ -18,8 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/testkit/nginx"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/nginxtest"
 	"github.com/peerload/peerload/tftp"
 )
 
@@ -90,7 +90,7 @@ func servers(t *testing.T, dir string) map[string]server {
 	}
 	all["tftp"] = server{base: "tftp://" + serveTFTP(t, dir), resumes: true, faults: true}
 	all["tftp without offset"] = server{base: "tftp://" + dropOffset(t, strings.TrimPrefix(all["tftp"].base, "tftp://"))}
-	if base, ok := nginxtest.Start(t, dir, "access_log off; gzip on; gzip_types *;"); ok {
+	if base, ok := nginx.Start(t, dir, "access_log off; gzip on; gzip_types *;"); ok {
 		all["nginx"] = server{base: base, resumes: true, tagged: true}
 	}
 	return all

@@ -4,16 +4,16 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/device/slot"
-	"github.com/peerload/peerload/internal/device/slot/slottest"
+	"github.com/peerload/peerload/internal/testkit/faultdisk"
 )
 
 func TestConformance(t *testing.T) {
 	t.Run("os", func(t *testing.T) {
-		slottest.Conformance(t, func(t *testing.T) (slot.FS, string) { return slot.OS{}, t.TempDir() })
+		faultdisk.Conformance(t, func(t *testing.T) (slot.FS, string) { return slot.OS{}, t.TempDir() })
 	})
 	t.Run("twin", func(t *testing.T) {
-		slottest.Conformance(t, func(t *testing.T) (slot.FS, string) {
-			d := slottest.New(1)
+		faultdisk.Conformance(t, func(t *testing.T) (slot.FS, string) {
+			d := faultdisk.New(1)
 			if err := d.Mkdir("/d", 0o755); err != nil {
 				t.Fatal(err)
 			}

@@ -6,7 +6,7 @@
 // What lives here: everything whose order matters when the power goes. A name
 // appears only when the bytes behind it are verified and on the medium; after
 // a power cut a load is the old one or the new one, never a mixture. All of it
-// goes through FS, so that slottest can cut the power at any operation.
+// goes through FS, so that faultdisk can cut the power at any operation.
 //
 // What must not: where bytes come from, who is told about them, and when.
 // There is no goroutine and no clock here: the driver calls.

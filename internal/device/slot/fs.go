@@ -9,7 +9,7 @@ import (
 )
 
 // FS is the few operations on a file system that this package needs. OS is
-// the real one; slottest.Disk is the twin that cuts the power. Errors are those
+// the real one; faultdisk.Disk is the twin that cuts the power. Errors are those
 // of package os: errors.Is finds fs.ErrNotExist, fs.ErrExist, syscall.ENOSPC.
 type FS interface {
 	// OpenFile opens a regular file with the flags of package os. It never

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/device/slot"
-	"github.com/peerload/peerload/internal/device/slot/slottest"
+	"github.com/peerload/peerload/internal/testkit/faultdisk"
 	"github.com/peerload/peerload/load"
 )
 
@@ -40,9 +40,9 @@ func provisional(b []byte) slot.Spec {
 }
 
 // newDisk returns a twin with an empty durable directory /d.
-func newDisk(t *testing.T) *slottest.Disk {
+func newDisk(t *testing.T) *faultdisk.Disk {
 	t.Helper()
-	d := slottest.New(1)
+	d := faultdisk.New(1)
 	must(t, d.Mkdir("/d", 0o755))
 	must(t, d.SyncDir("/"))
 	return d

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/device/slot"
-	"github.com/peerload/peerload/internal/device/slot/slottest"
+	"github.com/peerload/peerload/internal/testkit/faultdisk"
 	"github.com/peerload/peerload/load"
 )
 
@@ -22,7 +22,7 @@ const powerSeeds = 3
 // cutEverywhere runs a story on a copy of the durable disk start, once for
 // every changing operation in it, cuts the power there, and lets check judge
 // what is found afterwards.
-func cutEverywhere(t *testing.T, start *slottest.Disk, story func(fs slot.FS) error, check func(t *testing.T, d *slottest.Disk)) {
+func cutEverywhere(t *testing.T, start *faultdisk.Disk, story func(fs slot.FS) error, check func(t *testing.T, d *faultdisk.Disk)) {
 	t.Helper()
 	whole := start.Reboot(0)
 	must(t, story(whole))
@@ -43,7 +43,7 @@ func cutEverywhere(t *testing.T, start *slottest.Disk, story func(fs slot.FS) er
 			err := story(d)
 			// Cleaning up at the end may be cut without harm to the story,
 			// but no story may go on without power.
-			if err != nil && !errors.Is(err, slottest.ErrPowerCut) {
+			if err != nil && !errors.Is(err, faultdisk.ErrPowerCut) {
 				t.Fatalf("cut at %d of %d, seed %d: %v", n, ops, seed, err)
 			}
 			after := d.Reboot(seed)
@@ -96,7 +96,7 @@ func TestPowerCutOfOneFile(t *testing.T) {
 				committed = true
 				return p.Close()
 			}
-			cutEverywhere(t, start, story, func(t *testing.T, d *slottest.Disk) {
+			cutEverywhere(t, start, story, func(t *testing.T, d *faultdisk.Disk) {
 				got := get(t, d, "/d/x")
 				isNew := bytes.Equal(got, b)
 				if !isNew && !bytes.Equal(got, old) {
@@ -141,7 +141,7 @@ func TestPowerCutOfAnotherContent(t *testing.T) {
 		}
 		return errors.Join(p.WriteChunk(0, piece(b, 0)), p.Settle(true), p.WriteChunk(2, piece(b, 2)), p.Close())
 	}
-	cutEverywhere(t, start, story, func(t *testing.T, d *slottest.Disk) {
+	cutEverywhere(t, start, story, func(t *testing.T, d *faultdisk.Disk) {
 		p := open(t, d, "/d/x", provisional(b), slot.Config{})
 		wantHeld(t, p, b)
 	})
@@ -219,7 +219,7 @@ func TestPowerCutOfASet(t *testing.T) {
 		committed = err == nil
 		return err
 	}
-	cutEverywhere(t, start, story, func(t *testing.T, d *slottest.Disk) {
+	cutEverywhere(t, start, story, func(t *testing.T, d *faultdisk.Disk) {
 		_, err := slot.Recover(d, "/d")
 		must(t, err)
 		v := whichSet(t, d, "/d", 1, 2)
@@ -330,7 +330,7 @@ func TestPowerCutOfASlotSwitch(t *testing.T) {
 		done = err == nil
 		return err
 	}
-	cutEverywhere(t, start, story, func(t *testing.T, d *slottest.Disk) {
+	cutEverywhere(t, start, story, func(t *testing.T, d *faultdisk.Disk) {
 		v := whichSet(t, d, "/d/current", 2, 3)
 		if v == 0 || (done && v != 3) {
 			t.Fatalf("the active slot holds load %d (0 = a mixture), done = %v", v, done)
@@ -385,7 +385,7 @@ func TestPowerCutOfARollback(t *testing.T) {
 		_, err = s.Boot()
 		return errors.Join(err, s.Close())
 	}
-	cutEverywhere(t, start, story, func(t *testing.T, d *slottest.Disk) {
+	cutEverywhere(t, start, story, func(t *testing.T, d *faultdisk.Disk) {
 		if whichSet(t, d, "/d/current", 1, 2) == 0 {
 			t.Fatal("a mixture")
 		}

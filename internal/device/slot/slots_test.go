@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/device/slot"
-	"github.com/peerload/peerload/internal/device/slot/slottest"
+	"github.com/peerload/peerload/internal/testkit/faultdisk"
 )
 
 // eachFS runs a test on the real file system and on the twin; dir is a path
@@ -164,7 +164,7 @@ func TestSwitchVerifiesAll(t *testing.T) {
 }
 
 // exchangingFS exchanges a file between the check and the switch.
-type exchangingFS struct{ *slottest.Disk }
+type exchangingFS struct{ *faultdisk.Disk }
 
 func (x exchangingFS) Symlink(target, name string) error {
 	if err := x.Remove("/d/b/boot"); err != nil {

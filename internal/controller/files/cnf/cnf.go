@@ -21,8 +21,8 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/template"
-	"github.com/peerload/peerload/policy"
-	"github.com/peerload/peerload/provision"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/provision"
 )
 
 const (

@@ -13,7 +13,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/store"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
-	"github.com/peerload/peerload/internal/controller/store/storetest"
+	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
 func connect(url string) (*sql.DB, error) { return sql.Open("pgx", url) }
@@ -28,7 +28,7 @@ func openAt(t *testing.T, url string) *Store {
 }
 
 func TestConformance(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) (domain.Store, func(*testing.T) domain.Store) {
+	storesuite.Run(t, func(t *testing.T) (domain.Store, func(*testing.T) domain.Store) {
 		url := newDatabase(t)
 		return openAt(t, url), func(t *testing.T) domain.Store { return openAt(t, url) }
 	})
@@ -42,7 +42,7 @@ func TestMigrations(t *testing.T) {
 		}
 		return db
 	}
-	storetest.Migrations(t, "postgres", empty, func(db *sql.DB) domain.Store { return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect()}} })
+	storesuite.Migrations(t, "postgres", empty, func(db *sql.DB) domain.Store { return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect()}} })
 }
 
 // TestControllersStartTogether: of several controllers that start on an empty

@@ -7,11 +7,11 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/peerload/peerload/internal/controller/store/storetest"
+	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
 var (
-	shared     *storetest.Postgres
+	shared     *storesuite.Postgres
 	sharedErr  error
 	sharedOnce sync.Once
 )
@@ -31,8 +31,8 @@ func TestMain(m *testing.M) {
 // programs the test is skipped, or fails where they must be there.
 func newDatabase(t *testing.T) string {
 	t.Helper()
-	sharedOnce.Do(func() { shared, sharedErr = storetest.StartPostgres() })
-	if errors.Is(sharedErr, storetest.ErrNoPostgres) && os.Getenv("PEERLOAD_FOREIGN") != "1" {
+	sharedOnce.Do(func() { shared, sharedErr = storesuite.StartPostgres() })
+	if errors.Is(sharedErr, storesuite.ErrNoPostgres) && os.Getenv("PEERLOAD_FOREIGN") != "1" {
 		t.Skip(sharedErr)
 	}
 	if sharedErr != nil {

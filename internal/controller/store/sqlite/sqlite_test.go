@@ -14,7 +14,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/store"
-	"github.com/peerload/peerload/internal/controller/store/storetest"
+	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
 func openAt(t *testing.T, path string) *Store {
@@ -27,7 +27,7 @@ func openAt(t *testing.T, path string) *Store {
 }
 
 func TestConformance(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) (domain.Store, func(*testing.T) domain.Store) {
+	storesuite.Run(t, func(t *testing.T) (domain.Store, func(*testing.T) domain.Store) {
 		path := filepath.Join(t.TempDir(), "peerload?100%.db") // names that a URL would misread
 		return openAt(t, path), func(t *testing.T) domain.Store { return openAt(t, path) }
 	})
@@ -154,7 +154,7 @@ func TestMigrations(t *testing.T) {
 		}
 		return db
 	}
-	storetest.Migrations(t, "sqlite", empty, func(db *sql.DB) domain.Store {
+	storesuite.Migrations(t, "sqlite", empty, func(db *sql.DB) domain.Store {
 		return &store.DB{Writes: db, Reads: db, Dialect: store.Dialect{Name: "sqlite"}}
 	})
 }

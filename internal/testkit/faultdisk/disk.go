@@ -1,4 +1,4 @@
-// Package slottest is the twin of a real file system, in memory, for tests
+// Package faultdisk is the twin of a real file system, in memory, for tests
 // and simulations: it knows what is durable and what is not, and it fails on
 // request. It can cut the power at any changing operation, after which what
 // was not synced is there, or not, or torn; fill up; fail with an I/O error;
@@ -6,7 +6,7 @@
 // real file system to one behaviour.
 //
 // What lives here: nothing that a device runs.
-package slottest
+package faultdisk
 
 import (
 	"bytes"

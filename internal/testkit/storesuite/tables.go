@@ -1,4 +1,4 @@
-package storetest
+package storesuite
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
 

@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/policy"
 )
 
 // Limits of a provisioning file.

@@ -1,7 +1,7 @@
 package provision
 
 import (
-	"github.com/peerload/peerload/policy"
+	"github.com/peerload/peerload/internal/policy"
 )
 
 // section is an element that holds the settings of one level.

@@ -1,4 +1,4 @@
-package slottest
+package faultdisk
 
 import (
 	"bytes"

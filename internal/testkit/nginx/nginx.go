@@ -1,8 +1,8 @@
-// Package nginxtest starts the real nginx for tests and benchmarks.
+// Package nginx starts the real nginx for tests and benchmarks.
 //
 // What lives here: how it is found, configured, awaited and ended. What must
 // not: what is asked of it.
-package nginxtest
+package nginx
 
 import (
 	"fmt"
