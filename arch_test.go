@@ -80,6 +80,7 @@ var house = []room{
 	{dir: "internal/device/peernet", floor: 2, side: device, only: []string{"pdp/wire"}, libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/device/slot", floor: 2, side: device, still: true, only: []string{"load"}, libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/testkit/faultdisk", floor: 2, side: device, still: true, only: []string{"load", "internal/device/slot"}},
+	{dir: "internal/device/status", floor: 2, side: device, only: []string{"report"}},
 	{dir: "internal/device/engine", floor: 2, side: device, libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/device/agent", floor: 2, side: device, libraries: []string{"golang.org/x/sys", "github.com/BurntSushi/toml"}},
 

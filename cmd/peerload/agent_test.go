@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/report"
 )
 
@@ -251,23 +251,23 @@ func TestDoctor(t *testing.T) {
 // parent shows 100 %, a child the KB it has; the classic upgrade looks the same
 // everywhere, with an empty box.
 func TestScreen(t *testing.T) {
-	file := func(role string, bytes int64, children ...string) *engine.FileStatus {
-		return &engine.FileStatus{Event: report.Event{File: "apps41.sbn", Model: "CP-7961G", Role: role, Bytes: bytes, Size: 5 << 20, Children: children}}
+	file := func(role string, bytes int64, children ...string) *status.File {
+		return &status.File{Event: report.Event{File: "apps41.sbn", Model: "CP-7961G", Role: role, Bytes: bytes, Size: 5 << 20, Children: children}}
 	}
-	done := &engine.FileStatus{Event: report.Event{File: "dsp.sbn"}, Done: true}
+	done := &status.File{Event: report.Event{File: "dsp.sbn"}, Done: true}
 	for name, c := range map[string]struct {
-		files []*engine.FileStatus
+		files []*status.File
 		want  []string
 	}{
-		"parent":  {[]*engine.FileStatus{done, file(report.RoleRoot, 1<<20, "a", "b")}, []string{"CP-7961G", "[<=>]", "Component 2 of 2: apps41.sbn", "100 %   2 children"}},
-		"child":   {[]*engine.FileStatus{file(report.RoleLeaf, 3<<20)}, []string{"[<=>]", "Component 1 of 1", "3072 KB"}},
-		"classic": {[]*engine.FileStatus{file(report.RoleClassic, 3<<20)}, []string{"[   ]", "3072 KB"}},
-		"done":    {[]*engine.FileStatus{done}, []string{"1 of 1 components held"}},
+		"parent":  {[]*status.File{done, file(report.RoleRoot, 1<<20, "a", "b")}, []string{"CP-7961G", "[<=>]", "Component 2 of 2: apps41.sbn", "100 %   2 children"}},
+		"child":   {[]*status.File{file(report.RoleLeaf, 3<<20)}, []string{"[<=>]", "Component 1 of 1", "3072 KB"}},
+		"classic": {[]*status.File{file(report.RoleClassic, 3<<20)}, []string{"[   ]", "3072 KB"}},
+		"done":    {[]*status.File{done}, []string{"1 of 1 components held"}},
 		"nothing": {nil, []string{"[   ]", "Nothing to upgrade"}},
 	} {
 		var plain, coloured bytes.Buffer
-		drawScreen(&plain, speech{}, engine.ProcessStatus{Files: c.files}, false)
-		drawScreen(&coloured, speech{}, engine.ProcessStatus{Files: c.files}, true)
+		drawScreen(&plain, speech{}, status.Process{Files: c.files}, false)
+		drawScreen(&coloured, speech{}, status.Process{Files: c.files}, true)
 		for _, w := range c.want {
 			if !strings.Contains(plain.String(), w) {
 				t.Errorf("%s: %q is not on\n%s", name, w, plain.String())

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/peerload/peerload/internal/device/agent"
-	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/status"
 )
 
 // agentError is what the agent of this device said went wrong.
@@ -22,8 +22,8 @@ func (e *agentError) Error() string { return e.text }
 // directory: two programs on one device would compete for its ports and its
 // place. It reports false if the fetching is left to this process: no agent
 // runs, it declines, or the command line asks for another way to the network.
-func (f *getFlags) viaAgent(ctx context.Context, r *request, state *engine.State) (done bool, err error) {
-	if _, err := os.Stat(filepath.Join(state.Dir(), agent.SocketName)); err != nil || !f.usual() {
+func (f *getFlags) viaAgent(ctx context.Context, r *request, state *status.Dir) (done bool, err error) {
+	if _, err := os.Stat(filepath.Join(state.Path(), agent.SocketName)); err != nil || !f.usual() {
 		return false, nil
 	}
 	req, err := f.agentRequest(r)
@@ -34,7 +34,7 @@ func (f *getFlags) viaAgent(ctx context.Context, r *request, state *engine.State
 	var declined string
 	out := newOutput(f, state.Record(f.commandLine(os.Args)))
 	defer out.close()
-	err = agent.Ask(ctx, state.Dir(), agent.Request{Op: "get", Get: req}, func(p agent.Reply) {
+	err = agent.Ask(ctx, state.Path(), agent.Request{Op: "get", Get: req}, func(p agent.Reply) {
 		switch {
 		case p.Event != nil:
 			out.event(*p.Event)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
@@ -27,7 +28,7 @@ type getter struct {
 	r     *request
 	dev   *engine.Device
 	out   *output
-	state *engine.State
+	state *status.Dir
 }
 
 func (g *getter) fetch(ctx context.Context) error {
@@ -85,7 +86,7 @@ func (g *getter) fetchLoad(ctx context.Context) error {
 	}
 	run, err := engine.FirstOf(ctx, sources, func(u *url.URL) (*engine.LoadRun, error) {
 		run, err := fetch(ctx, engine.LoadSpec{
-			URL: u, Trust: g.f.trust, Model: g.f.model, Group: g.group(), Dir: g.r.output, Slots: g.f.slots, Scratch: g.state.Dir(),
+			URL: u, Trust: g.f.trust, Model: g.f.model, Group: g.group(), Dir: g.r.output, Slots: g.f.slots, Scratch: g.state.Path(),
 		})
 		if err != nil {
 			run.Close()

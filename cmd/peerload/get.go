@@ -18,6 +18,7 @@ import (
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/peernet"
+	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
@@ -206,7 +207,7 @@ func (f *getFlags) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	state, err := engine.OpenState(dir)
+	state, err := status.Open(dir)
 	if err != nil {
 		return err
 	}
@@ -263,7 +264,7 @@ func serve(ctx context.Context, d *engine.Device, cancel context.CancelCauseFunc
 }
 
 // device opens the peer ports and the way to servers.
-func (f *getFlags) device(state *engine.State, out *output) (*engine.Device, error) {
+func (f *getFlags) device(state *status.Dir, out *output) (*engine.Device, error) {
 	proto, err := pdp.Preset(f.profile)
 	if err != nil {
 		return nil, usageError{err}

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/report"
 )
@@ -21,7 +21,7 @@ import (
 // else on standard error, and the status file.
 type output struct {
 	f      *getFlags
-	rec    *engine.Recorder
+	rec    *status.Recorder
 	mu     sync.Mutex
 	out    *bufio.Writer
 	bar    bool // standard error is a terminal
@@ -38,7 +38,7 @@ type output struct {
 // console log are dropped when it is full.
 const queued = 1024
 
-func newOutput(f *getFlags, rec *engine.Recorder) *output {
+func newOutput(f *getFlags, rec *status.Recorder) *output {
 	o := &output{f: f, rec: rec, out: bufio.NewWriter(os.Stdout), queue: make(chan report.Event, queued), ended: make(chan struct{})}
 	if fd := int(os.Stderr.Fd()); term.IsTerminal(fd) && os.Getenv("TERM") != "dumb" && !f.json {
 		o.bar = true
@@ -181,7 +181,7 @@ func (o *output) done(f *report.Final) {
 
 // failed reports a file that is not coming.
 func (o *output) failed(name string, err error, f *report.Final) {
-	e := report.Event{Schema: report.Schema, Time: engine.Stamp(time.Now()), Event: report.KindFailed, File: name,
+	e := report.Event{Schema: report.Schema, Time: status.Stamp(time.Now()), Event: report.KindFailed, File: name,
 		Reason: reasonOf(err), Message: err.Error(), Final: f}
 	o.event(e)
 	e.Event = report.KindReport
@@ -195,7 +195,7 @@ func (o *output) result(f *report.Final) {
 
 // finished is an event that tells of a file in place.
 func finished(kind string, f *report.Final) report.Event {
-	return report.Event{Schema: report.Schema, Time: engine.Stamp(time.Now()), Event: kind, File: f.File, URL: f.URL,
+	return report.Event{Schema: report.Schema, Time: status.Stamp(time.Now()), Event: kind, File: f.File, URL: f.URL,
 		Role: f.Role, Source: f.Source, Bytes: f.Size, Size: f.Size, Percent: 100, Final: f, Message: summary(f)}
 }
 

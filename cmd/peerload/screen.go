@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/report"
 )
@@ -57,10 +57,10 @@ is printed once.`,
 }
 
 // newest is the process that runs, or else the last one that did.
-func newest(state string) (engine.ProcessStatus, error) {
+func newest(state string) (status.Process, error) {
 	ps, err := processes(state)
 	if err != nil {
-		return engine.ProcessStatus{}, err
+		return status.Process{}, err
 	}
 	for _, p := range ps {
 		if p.Running {
@@ -68,7 +68,7 @@ func newest(state string) (engine.ProcessStatus, error) {
 		}
 	}
 	if len(ps) == 0 {
-		return engine.ProcessStatus{}, usagef("nothing has run with this state directory yet")
+		return status.Process{}, usagef("nothing has run with this state directory yet")
 	}
 	return ps[0], nil
 }
@@ -98,7 +98,7 @@ func liveScreen(ctx context.Context, state string, colour bool) error {
 }
 
 // drawScreen draws the picture.
-func drawScreen(w io.Writer, say speech, p engine.ProcessStatus, colour bool) {
+func drawScreen(w io.Writer, say speech, p status.Process, colour bool) {
 	paint := func(code, s string) string {
 		if !colour {
 			return s
@@ -124,7 +124,7 @@ func drawScreen(w io.Writer, say speech, p engine.ProcessStatus, colour bool) {
 }
 
 // screenIcon is the box in the top right corner: full while the device shares.
-func screenIcon(p engine.ProcessStatus) string {
+func screenIcon(p status.Process) string {
 	for _, f := range p.Files {
 		switch f.Role {
 		case report.RoleRoot, report.RoleParent, report.RoleLeaf, report.RoleDetached:
@@ -135,9 +135,9 @@ func screenIcon(p engine.ProcessStatus) string {
 }
 
 // screenLines says what the device does.
-func screenLines(say speech, p engine.ProcessStatus) []string {
+func screenLines(say speech, p status.Process) []string {
 	n, total := 0, 0
-	var now *engine.FileStatus
+	var now *status.File
 	for _, f := range p.Files {
 		if f.Final != nil && len(f.Final.Components) > 0 {
 			continue // the load as a whole

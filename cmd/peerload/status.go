@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
@@ -44,7 +45,7 @@ func reasonOf(err error) string {
 }
 
 // processes reads what this device's processes told.
-func processes(flag string) ([]engine.ProcessStatus, error) {
+func processes(flag string) ([]status.Process, error) {
 	dir, err := stateDir(flag)
 	if err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func processes(flag string) ([]engine.ProcessStatus, error) {
 	if _, err := os.Stat(filepath.Join(dir, "status")); errors.Is(err, fs.ErrNotExist) {
 		return nil, usagef("nothing has run with the state directory %s: name the right one with --state", dir)
 	}
-	s, err := engine.OpenState(dir)
+	s, err := status.Open(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func statusCommand() *cobra.Command {
 
 // printProcess shows what a process does: a line on itself, then a table of its
 // files. Why a file failed stands below it.
-func printProcess(say speech, p engine.ProcessStatus) {
+func printProcess(say speech, p status.Process) {
 	state := say.of("ended", "終了")
 	if p.Running {
 		state = say.of("running", "実行中")
@@ -122,7 +123,7 @@ func printProcess(say speech, p engine.ProcessStatus) {
 }
 
 // progress is how far a file is, and whether nothing says that it is right.
-func progress(say speech, f *engine.FileStatus) string {
+func progress(say speech, f *status.File) string {
 	switch {
 	case f.Failed:
 		return say.word("event " + report.KindFailed)
@@ -200,7 +201,7 @@ func explainCommand() *cobra.Command {
 }
 
 // explainFile answers the question of whoever stands before the device.
-func explainFile(say speech, f *engine.FileStatus) {
+func explainFile(say speech, f *status.File) {
 	tell(os.Stdout, "%s", f.File)
 	tell(os.Stdout, "  %s", because(say, f))
 	var rows [][]string
@@ -216,7 +217,7 @@ func explainFile(say speech, f *engine.FileStatus) {
 }
 
 // because says in one sentence where the bytes come from and why.
-func because(say speech, f *engine.FileStatus) string {
+func because(say speech, f *status.File) string {
 	last := ""
 	for _, d := range f.Decisions {
 		switch d.Event {
@@ -250,7 +251,7 @@ func because(say speech, f *engine.FileStatus) string {
 }
 
 // rootWhy is the reason of the last election that this device won.
-func rootWhy(f *engine.FileStatus) string {
+func rootWhy(f *status.File) string {
 	for i := len(f.Decisions) - 1; i >= 0; i-- {
 		if d := f.Decisions[i]; d.Event == report.KindRole {
 			return d.Reason

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"unicode"
 
-	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/report"
 )
@@ -52,7 +52,7 @@ func TestStateDirectory(t *testing.T) {
 }
 
 // record writes what a process told into a state directory.
-func record(t *testing.T, dir string, p engine.ProcessStatus) {
+func record(t *testing.T, dir string, p status.Process) {
 	t.Helper()
 	b, err := json.Marshal(p)
 	if err != nil {
@@ -67,10 +67,10 @@ func TestTextOfOthersIsHarmless(t *testing.T) {
 	const shown = `\x1b]0;mine\a\u009b31m\u202e日本`
 	dir := t.TempDir()
 	e := report.Event{Event: evil, File: "f" + evil, Role: evil, Source: report.SourcePeer, Root: evil, Parent: evil, Reason: evil, Message: evil, Model: "m" + evil}
-	going := &engine.FileStatus{Event: e, Decisions: []engine.Decision{{Time: evil, Event: evil, Reason: evil, Message: evil}}}
-	failed := &engine.FileStatus{Event: e, Failed: true}
-	for _, files := range [][]*engine.FileStatus{{going}, {failed}} {
-		record(t, dir, engine.ProcessStatus{PID: 1, Device: evil, Address: evil, Started: evil, Files: files})
+	going := &status.File{Event: e, Decisions: []status.Decision{{Time: evil, Event: evil, Reason: evil, Message: evil}}}
+	failed := &status.File{Event: e, Failed: true}
+	for _, files := range [][]*status.File{{going}, {failed}} {
+		record(t, dir, status.Process{PID: 1, Device: evil, Address: evil, Started: evil, Files: files})
 		for _, args := range [][]string{{"status"}, {"explain"}, {"screen"}, {"screen", "--once"}} {
 			out, code := run(t, nil, append(args, "--state", dir)...)
 			if code != 0 || !strings.Contains(out, shown[:10]) {
@@ -100,24 +100,24 @@ func harmless(t *testing.T, args []string, out string) {
 }
 
 // recorded is a status with a file of each kind.
-func recorded() engine.ProcessStatus {
-	file := func(name, role, source string, set func(*engine.FileStatus), why ...string) *engine.FileStatus {
-		f := &engine.FileStatus{Event: report.Event{File: name, Role: role, Source: source, Parent: "10.0.0.2:4051", Root: "10.0.0.1:4051", Percent: 50}}
+func recorded() status.Process {
+	file := func(name, role, source string, set func(*status.File), why ...string) *status.File {
+		f := &status.File{Event: report.Event{File: name, Role: role, Source: source, Parent: "10.0.0.2:4051", Root: "10.0.0.1:4051", Percent: 50}}
 		for _, w := range why {
-			f.Decisions = append(f.Decisions, engine.Decision{Time: "t", Event: report.KindRole, Reason: w, Message: "@@@HROOT:XID1"})
+			f.Decisions = append(f.Decisions, status.Decision{Time: "t", Event: report.KindRole, Reason: w, Message: "@@@HROOT:XID1"})
 		}
 		set(f)
 		return f
 	}
-	going := func(*engine.FileStatus) {}
-	return engine.ProcessStatus{PID: 1, Device: "d", Ended: true, Started: "t", Files: []*engine.FileStatus{
+	going := func(*status.File) {}
+	return status.Process{PID: 1, Device: "d", Ended: true, Started: "t", Files: []*status.File{
 		file("root.bin", report.RoleRoot, report.SourceOrigin, going, "alone"),
 		file("leaf.bin", report.RoleLeaf, report.SourcePeer, going, "root-placed"),
 		file("budget.bin", report.RoleDetached, report.SourceOrigin, going, "no-progress"),
-		file("日本.bin", report.RoleClassic, report.SourceOrigin, func(f *engine.FileStatus) { f.Done, f.Final = true, &report.Final{Unsigned: true} }),
-		file("held.bin", report.RoleNone, report.SourceCache, func(f *engine.FileStatus) { f.Done = true }),
+		file("日本.bin", report.RoleClassic, report.SourceOrigin, func(f *status.File) { f.Done, f.Final = true, &report.Final{Unsigned: true} }),
+		file("held.bin", report.RoleNone, report.SourceCache, func(f *status.File) { f.Done = true }),
 		file("none.bin", "", "", going, "root-lost"),
-		file("failed.bin", report.RoleRoot, report.SourceOrigin, func(f *engine.FileStatus) {
+		file("failed.bin", report.RoleRoot, report.SourceOrigin, func(f *status.File) {
 			f.Failed, f.Reason, f.Message = true, "origin-not-found", "404"
 		}),
 	}}
@@ -178,7 +178,7 @@ func TestColumns(t *testing.T) {
 	none, held, failed := recorded(), recorded(), recorded()
 	none.Files, held.Files, failed.Files = nil, held.Files[4:5], failed.Files[6:]
 	failed.Files[0].File = strings.Repeat("長い名前", 20)
-	for _, p := range []engine.ProcessStatus{recorded(), none, held, failed} {
+	for _, p := range []status.Process{recorded(), none, held, failed} {
 		for _, say := range []speech{{}, {ja: true}} {
 			var b bytes.Buffer
 			drawScreen(&b, say, p, false)

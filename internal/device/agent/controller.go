@@ -16,7 +16,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -221,8 +221,8 @@ func (p *pending) some() (out []report.Final) {
 }
 
 // currentFile is the file under way, or else the last one of a load.
-func (d *Daemon) currentFile() *engine.FileStatus {
-	var last *engine.FileStatus
+func (d *Daemon) currentFile() *status.File {
+	var last *status.File
 	for _, f := range d.rec.Status().Files {
 		if last == nil || !f.Done && !f.Failed || last.Done {
 			last = f

@@ -12,9 +12,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
 	"github.com/peerload/peerload/report"
@@ -27,11 +27,11 @@ type Daemon struct {
 	exitOf  func(error) int
 	started time.Time
 
-	state     *engine.State
+	state     *status.Dir
 	id        uint64
 	mac       string
 	boot      string
-	rec       *engine.Recorder
+	rec       *status.Recorder
 	slots     *slot.Slots
 	lock      io.Closer
 	installer Installer
@@ -134,7 +134,7 @@ func New(cfg Config, s Setup) (d *Daemon, err error) {
 	if d.boot, err = bootID(cfg.BootID); err != nil {
 		return d, err
 	}
-	if d.state, err = engine.OpenState(cfg.State); err != nil {
+	if d.state, err = status.Open(cfg.State); err != nil {
 		return d, err
 	}
 	return d, d.open()

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/report"
 )
 
@@ -20,7 +20,7 @@ const queued = 1024
 // the log server, the counters, and whoever waits at the socket.
 type sink struct {
 	log   *slog.Logger
-	rec   *engine.Recorder
+	rec   *status.Recorder
 	count counts
 	queue chan report.Event
 	ended chan struct{}
@@ -33,7 +33,7 @@ type sink struct {
 	shut   bool
 }
 
-func newSink(log *slog.Logger, rec *engine.Recorder) *sink {
+func newSink(log *slog.Logger, rec *status.Recorder) *sink {
 	s := &sink{log: log, rec: rec, queue: make(chan report.Event, queued), ended: make(chan struct{}), subs: map[int]func(report.Event){}}
 	s.count.init()
 	go s.write()
@@ -147,7 +147,7 @@ func (s *sink) close() {
 
 // event fills in what all events have and tells it.
 func (d *Daemon) event(e report.Event) {
-	e.Schema, e.Time, e.Device = report.Schema, engine.Stamp(time.Now()), fmt.Sprintf("%016x", d.id)
+	e.Schema, e.Time, e.Device = report.Schema, status.Stamp(time.Now()), fmt.Sprintf("%016x", d.id)
 	d.sink.take(e)
 }
 

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
@@ -171,7 +171,7 @@ func dash(s string) string {
 }
 
 // files shows for each file where its bytes come from, and why.
-func (h *html) files(files []*engine.FileStatus) {
+func (h *html) files(files []*status.File) {
 	h.begin("files", "file", "progress", "role", "source", "root", "parent", "children", "why")
 	for _, f := range files {
 		why := h.why(whyOf(f))
@@ -187,7 +187,7 @@ func (h *html) files(files []*engine.FileStatus) {
 
 // whyOf is the last decision about where the bytes of a file come from. That a
 // child is done with its parent is none.
-func whyOf(f *engine.FileStatus) (code, message string) {
+func whyOf(f *status.File) (code, message string) {
 	for _, d := range f.Decisions {
 		switch d.Event {
 		case report.KindRole, report.KindSource, report.KindParent, report.KindFallback, report.KindFailed:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/wire"
@@ -65,7 +66,7 @@ func (d *Daemon) loadSpec(u *url.URL, s *site) engine.LoadSpec {
 }
 
 func (d *Daemon) stageSigned(ctx context.Context, s *site, dir string, u *url.URL) (string, error) {
-	d.rec.Forget(func(f *engine.FileStatus) bool { return f.Done || f.Failed })
+	d.rec.Forget(func(f *status.File) bool { return f.Done || f.Failed })
 	run, err := s.dev.StageLoad(ctx, d.loadSpec(u, s), d.slots, func(m *load.Manifest) error { return d.affords(m.Size()) })
 	d.finished(ctx, run, err)
 	if err != nil {
@@ -107,7 +108,7 @@ func (d *Daemon) stageClassic(ctx context.Context, s *site, dir string, u *url.U
 	if err := d.onlyClassic(name); err != nil {
 		return "", err
 	}
-	d.rec.Forget(func(f *engine.FileStatus) bool { return f.Done || f.Failed })
+	d.rec.Forget(func(f *status.File) bool { return f.Done || f.Failed })
 	run, err := s.dev.FetchClassic(ctx, spec)
 	if err == nil {
 		err = d.adopt(run, spec.Dir, dir, name)

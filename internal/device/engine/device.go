@@ -17,6 +17,7 @@ import (
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
@@ -272,7 +273,7 @@ func refuse(c net.Conn, why wire.Reason) {
 // event fills in what all events have and reports it.
 func (d *Device) event(e report.Event) {
 	e.Schema = report.Schema
-	e.Time = Stamp(time.Now())
+	e.Time = status.Stamp(time.Now())
 	e.Device = fmt.Sprintf("%016x", d.cfg.ID)
 	d.cfg.Report(e)
 }

@@ -1,4 +1,4 @@
-package engine
+package status
 
 import (
 	"encoding/json"
@@ -12,18 +12,18 @@ import (
 // A file that a power cut left empty, or full of something else, costs a
 // device its id and nothing more.
 func TestDamagedID(t *testing.T) {
-	s, err := OpenState(t.TempDir())
+	d, err := Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(s.Dir(), "id")
+	name := filepath.Join(d.Path(), "id")
 	seen := map[uint64]bool{}
 	for _, content := range []string{"", "\x00\x00\x00\x00", "0000000000000000\n", "junk\n"} {
 		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		id, err := s.ID()
-		again, err2 := s.ID()
+		id, err := d.ID()
+		again, err2 := d.ID()
 		if err != nil || err2 != nil || id == 0 || id != again || seen[id] {
 			t.Errorf("%q: ids %x and %x, %v, %v", content, id, again, err, err2)
 		}
@@ -36,13 +36,13 @@ func TestDamagedID(t *testing.T) {
 
 // A process that died is not taken for the one that has its number now.
 func TestNumberComesAgain(t *testing.T) {
-	s, err := OpenState(t.TempDir())
+	d, err := Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := s.Record("test")
+	r := d.Record("test")
 	r.Take(report.Event{Event: report.KindFailed, File: "f"})
-	ps, err := s.Processes()
+	ps, err := d.Processes()
 	if err != nil || len(ps) != 1 || !ps[0].Running || ps[0].Born == "" {
 		t.Fatalf("this process: %+v, %v", ps, err)
 	}
@@ -54,7 +54,7 @@ func TestNumberComesAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ps, err = s.Processes(); err != nil || len(ps) != 1 || ps[0].Running {
+	if ps, err = d.Processes(); err != nil || len(ps) != 1 || ps[0].Running {
 		t.Errorf("one that was born earlier: %+v, %v", ps, err)
 	}
 }
