@@ -299,7 +299,7 @@ func (f *getFlags) device(state *status.Dir, out *output) (*engine.Device, error
 
 func (f *getFlags) listen(out *output) (peernet.Net, error) {
 	if f.peers == "off" {
-		return engine.Alone{}, nil
+		return engine.NoPeers{}, nil
 	}
 	cfg := peernet.Config{Interface: f.iface, Port: f.port}
 	if f.address != "" {

@@ -87,7 +87,7 @@ type siteConfig struct {
 // stays alone, and says so: it must be able to ask servers before the network
 // is whole.
 func openSite(key siteKey, c siteConfig) (s *site, warnings []string, err error) {
-	s = &site{key: key, net: engine.Alone{}, files: map[string][]served{}, gone: make(chan struct{})}
+	s = &site{key: key, net: engine.NoPeers{}, files: map[string][]served{}, gone: make(chan struct{})}
 	proto := pdp.Alone()
 	if key.sharing {
 		sock, err := peernet.Listen(peernet.Config{Address: key.address, Interface: key.iface, Port: key.port})

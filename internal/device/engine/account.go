@@ -92,9 +92,9 @@ func (j *job) statusEvent() report.Event {
 
 // roleOf says what the device is in the hierarchy.
 func (j *job) roleOf(s pdp.Status) string {
-	_, alone := j.dev.cfg.Net.(Alone)
+	_, noPeers := j.dev.cfg.Net.(NoPeers)
 	switch {
-	case s.Election == election.Root && alone:
+	case s.Election == election.Root && noPeers:
 		return report.RoleClassic
 	case s.Election == election.Root:
 		return report.RoleRoot

@@ -38,7 +38,7 @@ func single(t *testing.T) *Device {
 	}
 	proto := pdp.Alone()
 	proto.Transfer.Attempts = 1
-	d, err := NewDevice(Config{ID: 1, Net: Alone{}, Origin: src, Protocol: proto})
+	d, err := NewDevice(Config{ID: 1, Net: NoPeers{}, Origin: src, Protocol: proto})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,8 +29,8 @@ type Config struct {
 	ID uint64
 	// Net is the device's place on the subnet.
 	Net peernet.Net
-	// Origin downloads from servers.
-	Origin Origin
+	// Origin downloads from servers, where this device is a root.
+	Origin Downloader
 	// Protocol holds the protocol's times. The zero value is refused: take
 	// pdp.LAN().
 	Protocol pdp.Config
@@ -46,9 +46,10 @@ type Config struct {
 	Report func(report.Event)
 }
 
-// Origin is where a root downloads.
-type Origin interface {
-	origin.Origin
+// Downloader asks an origin for bodies. *origin.Mux is one.
+type Downloader interface {
+	// Open asks for one body. Cancelling ctx ends the body too.
+	Open(ctx context.Context, r origin.Request) (*origin.Body, error)
 	// Prepare connects without asking for a body.
 	Prepare(ctx context.Context, u *url.URL) error
 }
@@ -69,14 +70,14 @@ func (c Config) Validate() error {
 
 // Device is this process as a peer of its subnet. Use NewDevice, then Run.
 type Device struct {
-	cfg   Config
-	self  pdp.Self
-	start time.Time
-	rnd   *rand.Rand
-	inbox chan item
-	done  chan struct{} // closed when Run returns
-	pace  pace
-	lobby lobby
+	cfg     Config
+	self    pdp.Self
+	start   time.Time
+	rnd     *rand.Rand
+	inbox   chan item
+	done    chan struct{} // closed when Run returns
+	pace    pace
+	pending pendingLinks
 
 	// Owned by the loop.
 	jobs map[wire.Hierarchy]*job
@@ -125,14 +126,14 @@ func (d *Device) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() {
 		served <- d.cfg.Net.Serve(ctx, peernet.Handler{
-			Datagram: d.hear,
+			Datagram: d.receive,
 			Accept: func(c net.Conn) {
-				d.lobby.enter(c)
+				d.pending.add(c)
 				go d.accept(c)
 			},
 		})
 	}()
-	if port := d.self.Addr.Port(); port != 0 { // a device alone has none
+	if port := d.self.Addr.Port(); port != 0 { // NoPeers has none
 		d.event(report.Event{Event: report.KindListening, Address: d.self.Addr.String(), Message: fmt.Sprintf("Listening on peer TCP port %d", port)})
 	}
 	err := d.loop(ctx, served)
@@ -225,8 +226,8 @@ func (d *Device) call(do func(now time.Duration)) {
 	}
 }
 
-// hear takes a datagram off the net.
-func (d *Device) hear(from netip.AddrPort, b []byte) {
+// receive takes a datagram off the net.
+func (d *Device) receive(from netip.AddrPort, b []byte) {
 	env, msg, err := wire.Unmarshal(b)
 	if err != nil || msg == nil {
 		return // foreign, newer or torn: the original's phones use this port too
@@ -245,7 +246,7 @@ const helloWait = 2 * time.Second
 func (d *Device) accept(c net.Conn) {
 	_ = c.SetReadDeadline(time.Now().Add(helloWait))
 	f, err := wire.ReadFrame(c, func(int) []byte { return nil })
-	d.lobby.leave(c)
+	d.pending.remove(c)
 	hello, ok := f.(*wire.Hello)
 	if err != nil || !ok {
 		c.Close()

@@ -125,7 +125,7 @@ func (s *site) end() {
 		<-d.done
 		_ = d.node.Close()
 	}
-	time.Sleep(2 * goodbyeWait) // links that say goodbye to a device that is gone
+	time.Sleep(2 * lastFramesTimeout) // links whose last frames go to a device that is gone
 }
 
 // A site of eight devices downloads once; all commit the same bytes, and the

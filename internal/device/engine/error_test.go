@@ -108,7 +108,7 @@ func TestTrustAdvice(t *testing.T) {
 	}
 }
 
-var _ Origin = (*tornThenWrong)(nil)
+var _ Downloader = (*tornThenWrong)(nil)
 
 // Every source is asked before an attempt has failed, whatever the number of
 // attempts: another source is not a retry. Patience that a server asks for is

@@ -196,7 +196,7 @@ func (f *File) ReadAll(most int64) ([]byte, error) {
 	return out, nil
 }
 
-// Close says goodbye to the peers and lets the file go. A partial file stays
+// Close tells the peers that this device leaves, and lets the file go. A partial file stays
 // for the next run.
 func (f *File) Close() error {
 	f.leave()

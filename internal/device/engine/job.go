@@ -226,7 +226,7 @@ func (j *job) dropLink(l *link) {
 	close(l.dropped)
 	if l.conn != nil {
 		// The writer may wait for a device that is gone.
-		_ = l.conn.SetWriteDeadline(time.Now().Add(goodbyeWait))
+		_ = l.conn.SetWriteDeadline(time.Now().Add(lastFramesTimeout))
 	}
 }
 

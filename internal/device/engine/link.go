@@ -19,8 +19,8 @@ import (
 // activeEvery is how often a link that carries a chunk says so.
 const activeEvery = 200 * time.Millisecond
 
-// goodbyeWait is how long a dropped link may take to send its last frames.
-const goodbyeWait = time.Second
+// lastFramesTimeout is how long a dropped link may take to send its last frames.
+const lastFramesTimeout = time.Second
 
 // readBuffer is the read-ahead of a link, in bytes.
 const readBuffer = 4 << 10
@@ -189,7 +189,7 @@ func (l *link) gone(err error) {
 }
 
 // write sends what is queued, in order, until the link is dropped; what was
-// queued before that still leaves, for as long as goodbyeWait.
+// queued before that still leaves, for as long as lastFramesTimeout.
 func (l *link) write() {
 	defer l.conn.Close()
 	var buf []byte
@@ -209,7 +209,7 @@ func (l *link) write() {
 				return // closing the connection makes the reader tell
 			}
 		case <-l.dropped:
-			_ = l.conn.SetWriteDeadline(time.Now().Add(goodbyeWait))
+			_ = l.conn.SetWriteDeadline(time.Now().Add(lastFramesTimeout))
 			for {
 				select {
 				case o := <-l.out:

@@ -395,7 +395,7 @@ func (r *LoadRun) Final() *report.Final {
 	return t
 }
 
-// Close says goodbye and lets all files go. The bundle is removed.
+// Close tells the peers that this device leaves, and lets all files go. The bundle is removed.
 func (r *LoadRun) Close() {
 	for i, f := range r.Files {
 		if i == 0 && r.spec.Trust != "" {

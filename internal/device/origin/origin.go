@@ -56,12 +56,6 @@ type Body struct {
 	Scheme string
 }
 
-// Origin opens bodies.
-type Origin interface {
-	// Open asks for one body. Cancelling ctx ends the body too.
-	Open(ctx context.Context, r Request) (*Body, error)
-}
-
 // Defaults of Config.
 const (
 	DefaultMaxRedirects   = 10
@@ -151,7 +145,7 @@ func New(cfg Config) (*Mux, error) {
 	return m, nil
 }
 
-// Open implements Origin.
+// Open asks for one body. Cancelling ctx ends the body too.
 func (m *Mux) Open(ctx context.Context, r Request) (*Body, error) {
 	if err := r.validate(); err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// Links that say nothing take each other's places, and nobody else's: one that
+// Links that say nothing replace each other and nobody else: one that
 // says hello is answered at once.
 func TestSilentLinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -24,7 +24,7 @@ func TestSilentLinks(t *testing.T) {
 		defer stranger.Close()
 		to := netip.AddrPortFrom(d.node.Addr().Addr(), d.node.TCPPort())
 		var silent []net.Conn
-		for range 5 * maxWaiting {
+		for range 5 * maxPending {
 			c, err := stranger.Dial(t.Context(), to)
 			if err != nil {
 				t.Fatal(err)
@@ -52,8 +52,8 @@ func TestSilentLinks(t *testing.T) {
 				open++
 			}
 		}
-		if open > maxWaiting {
-			t.Errorf("%d silent links are held, at most %d should be", open, maxWaiting)
+		if open > maxPending {
+			t.Errorf("%d silent links are held, at most %d should be", open, maxPending)
 		}
 	})
 }
