@@ -12,8 +12,8 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// The known bugs of the original (FACTS section 1), each as what the
-// controller must show instead.
+// The known bugs of the original (docs/ORIGINAL.md, "Known bugs"), each as
+// what the controller must show instead.
 
 // TestCSCud66570_EffectiveValueAndLevel: "7931: PFS always disabled". The
 // effective value, its level, and what the other levels say, step by step.
