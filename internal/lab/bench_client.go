@@ -15,7 +15,7 @@ type Client struct {
 	Name string
 	// Prepare makes what the client needs before the start; nil if nothing.
 	Prepare func(*Fetch) error
-	// Helper is a program that runs in the seat of the first device beside its
+	// Helper is a program that runs on the host of the first device beside its
 	// client, and the address that it listens on; nil if there is none.
 	Helper func(*Fetch) (argv []string, listens string)
 	// Sender is a program that starts with the devices, beside the file server,
@@ -37,12 +37,12 @@ type Fetch struct {
 	Devices int
 	WAN     Rate
 	LAN     Rate
-	seat    func(i int) Seat
+	host    func(i int) Host
 	dir     func(i int) string
 }
 
-// Seat returns where device i lives.
-func (f *Fetch) Seat(i int) Seat { return f.seat(i) }
+// Host returns the host of device i.
+func (f *Fetch) Host(i int) Host { return f.host(i) }
 
 // DeviceDir returns the directory in which device i puts the file, under the
 // name of the server's.
@@ -51,7 +51,7 @@ func (f *Fetch) DeviceDir(i int) string { return f.dir(i) }
 func (m *measurement) fetch() *Fetch {
 	return &Fetch{
 		URL: m.url(), Source: m.public(), Dir: m.dir.Path, Size: int64(m.cfg.Size), Devices: m.cfg.Devices,
-		WAN: m.cfg.WAN, LAN: m.cfg.LAN, seat: m.site.Seat, dir: m.deviceDir,
+		WAN: m.cfg.WAN, LAN: m.cfg.LAN, host: m.site.Host, dir: m.deviceDir,
 	}
 }
 
@@ -72,21 +72,19 @@ func (m *measurement) startHelper(ctx context.Context) error {
 	argv, listens := m.cfg.Client.Helper(m.fetch())
 	log := &tail{}
 	procs, _, err := StartAll(ctx, []Command{{
-		Seat: m.site.Seat(0), Path: argv[0], Args: argv[1:], EndsDone: true, Stdout: log, Stderr: log,
+		Host: m.site.Host(0), Path: argv[0], Args: argv[1:], EndsDone: true, Stdout: log, Stderr: log,
 	}})
 	if err != nil {
 		return err
 	}
 	m.helper = procs[0]
 	for deadline := time.Now().Add(5 * time.Second); ; {
-		err := onThread(func() error {
-			return m.helper.Seat.Enter(func() error {
-				c, err := net.Dial("tcp4", listens)
-				if err == nil {
-					err = c.Close()
-				}
-				return err
-			})
+		err := m.helper.Host.Run(func() error {
+			c, err := net.Dial("tcp4", listens)
+			if err == nil {
+				err = c.Close()
+			}
+			return err
 		})
 		switch {
 		case err == nil:
@@ -107,8 +105,7 @@ func (c MeasureConfig) sends() bool { return c.Client != nil && c.Client.Sender 
 func (m *measurement) sender() Command {
 	argv := m.cfg.Client.Sender(m.fetch())
 	return Command{
-		// The server's side is where this process is.
-		Seat: Seat{Enter: func(f func() error) error { return f() }},
+		// On the server's host, which is this process's.
 		Path: argv[0], Args: argv[1:], EndsDone: true, Stdout: &m.sent, Stderr: &m.sent,
 	}
 }

@@ -31,7 +31,7 @@ func Curl() (*Client, error) {
 // cachePort is where the cache of a site listens.
 const cachePort = 8080
 
-// Cache returns nginx as a cache in the first device's seat, from which every
+// Cache returns nginx as a cache on the first device's host, from which every
 // device downloads by curl. Of several that ask for a file that it does not
 // have, nginx lets one through and has the others wait for the whole file.
 func Cache() (*Client, error) {
@@ -43,7 +43,7 @@ func Cache() (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	addr := func(f *Fetch) string { return netip.AddrPortFrom(f.Seat(0).Addr, cachePort).String() }
+	addr := func(f *Fetch) string { return netip.AddrPortFrom(f.Host(0).Addr, cachePort).String() }
 	c := &Client{Name: "nginx cache on site"}
 	c.Helper = func(f *Fetch) ([]string, string) {
 		return []string{nginx, "-p", f.Dir, "-c", filepath.Join(f.Dir, "nginx.conf")}, addr(f)
@@ -115,7 +115,7 @@ func UFTP() (*Client, error) {
 		return nil, fmt.Errorf("uftpd is not installed")
 	}
 	id := func(f *Fetch, i int) string {
-		a := f.Seat(i).Addr.As4()
+		a := f.Host(i).Addr.As4()
 		return fmt.Sprintf("0x%08X", binary.BigEndian.Uint32(a[:]))
 	}
 	const result = "RESULT;"
@@ -129,12 +129,12 @@ func UFTP() (*Client, error) {
 			}
 			return []string{
 				sender, "-R", strconv.Itoa(int(rate)), "-M", announceGroup.String(), "-P", dataGroup.String(),
-				"-I", seatName, "-t", "8", "-H", strings.Join(ids, ","), f.Source,
+				"-I", interfaceName, "-t", "8", "-H", strings.Join(ids, ","), f.Source,
 			}
 		},
 		Device: func(f *Fetch, i int) []string {
 			return []string{
-				receiver, "-d", "-q", "-U", id(f, i), "-D", f.DeviceDir(i), "-I", seatName,
+				receiver, "-d", "-q", "-U", id(f, i), "-D", f.DeviceDir(i), "-I", interfaceName,
 				"-M", announceGroup.String(), "-F", "/dev/stdout",
 			}
 		},
@@ -181,7 +181,7 @@ func Aria2() (*Client, error) {
 			return []string{
 				path, "--no-conf", "--dir=" + f.DeviceDir(i), "--listen-port=" + strconv.Itoa(aria2Port),
 				"--enable-dht=false", "--enable-dht6=false", "--disable-ipv6=true",
-				"--bt-enable-lpd=true", "--bt-lpd-interface=" + f.Seat(i).Addr.String(),
+				"--bt-enable-lpd=true", "--bt-lpd-interface=" + f.Host(i).Addr.String(),
 				"--seed-time=600", "--seed-ratio=0", "--file-allocation=none",
 				"--stream-piece-selector=random", "--show-console-readout=false",
 				"--on-bt-download-complete=" + echo, torrent(f),

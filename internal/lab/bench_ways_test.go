@@ -99,14 +99,12 @@ func hears(t *testing.T, site *NamespaceSite, i int, group netip.Addr, tries int
 	const port = 7777
 	to := &net.UDPAddr{IP: group.AsSlice(), Port: port}
 	var ear *net.UDPConn
-	err := onThread(func() error {
-		return site.Seat(i).Enter(func() error {
-			link, err := net.InterfaceByName(seatName)
-			if err == nil {
-				ear, err = net.ListenMulticastUDP("udp4", link, to)
-			}
-			return err
-		})
+	err := site.Host(i).Run(func() error {
+		link, err := net.InterfaceByName(interfaceName)
+		if err == nil {
+			ear, err = net.ListenMulticastUDP("udp4", link, to)
+		}
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

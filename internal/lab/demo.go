@@ -91,7 +91,7 @@ type Demo struct {
 // demoDevice is one device and the processes that it has had.
 type demoDevice struct {
 	number  int // from 1
-	seat    Seat
+	host    Host
 	model   string
 	load    *load.Manifest
 	classic bool
@@ -132,7 +132,7 @@ func NewDemo(cfg DemoConfig) (_ *Demo, err error) {
 		return nil, err
 	}
 	for i := range cfg.Devices {
-		dev := &demoDevice{number: i + 1, seat: d.site.Seat(i), classic: !cfg.Peers, stderr: &tail{}}
+		dev := &demoDevice{number: i + 1, host: d.site.Host(i), classic: !cfg.Peers, stderr: &tail{}}
 		switch {
 		case i == cfg.Devices-1:
 			dev.model, dev.load, dev.classic = DemoClassicModel, d.loads[0], true
@@ -241,7 +241,7 @@ func (d *Demo) command(dev *demoDevice) Command {
 		"--peers", peers, "--json",
 	}
 	return Command{
-		Seat: dev.seat, Path: d.cfg.Product, Args: append(args, dev.seat.Args...), Stderr: dev.stderr,
+		Host: dev.host, Path: d.cfg.Product, Args: append(args, dev.host.Args...), Stderr: dev.stderr,
 		OnEvent: func(ev report.Event) { d.event(dev, ev) },
 	}
 }
@@ -252,7 +252,7 @@ func (d *Demo) event(dev *demoDevice, ev report.Event) {
 	}
 	d.events.Lock()
 	defer d.events.Unlock()
-	d.cfg.OnEvent(DemoEvent{Event: ev, At: d.Elapsed().Seconds(), Device: dev.seat.Addr.String(), Model: dev.model})
+	d.cfg.OnEvent(DemoEvent{Event: ev, At: d.Elapsed().Seconds(), Device: dev.host.Addr.String(), Model: dev.model})
 }
 
 // Elapsed returns the time since the devices were started; 0 before.
@@ -306,7 +306,7 @@ func (d *Demo) killed(life context.Context, dev *demoDevice, v FileView) {
 	})
 	_ = dev.now().Wait()
 	d.mu.Lock()
-	d.kills = append(d.kills, Kill{Percent: v.Percent, Device: dev.seat.Addr, AtS: at, at: time.Now(), file: v.File})
+	d.kills = append(d.kills, Kill{Percent: v.Percent, Device: dev.host.Addr, AtS: at, at: time.Now(), file: v.File})
 	d.mu.Unlock()
 	select {
 	case <-time.After(restartAfter):

@@ -168,7 +168,7 @@ func TestTree(t *testing.T) {
 			p.files[v.File], p.order = &v, append(p.order, v.File)
 		}
 		return &demoDevice{
-			number: int(i), seat: Seat{Addr: netip.AddrFrom4([4]byte{127, 0, 0, i})}, model: "m", load: m, procs: []*Proc{p},
+			number: int(i), host: Host{Addr: netip.AddrFrom4([4]byte{127, 0, 0, i})}, model: "m", load: m, procs: []*Proc{p},
 		}
 	}
 	group := []*demoDevice{

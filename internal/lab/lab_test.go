@@ -109,7 +109,7 @@ func TestDepth(t *testing.T) {
 				v.Parent, v.RootSince = "", time.Now()
 			}
 			m.procs = append(m.procs, &Proc{
-				Seat: Seat{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})}, order: []string{"f"}, files: map[string]*FileView{"f": v},
+				Host: Host{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})}, order: []string{"f"}, files: map[string]*FileView{"f": v},
 			})
 		}
 		return m.depth()

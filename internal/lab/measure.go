@@ -286,7 +286,7 @@ func (m *measurement) command(i int) (Command, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return Command{}, err
 	}
-	seat := m.site.Seat(i)
+	host := m.site.Host(i)
 	peers := "on"
 	if !m.cfg.Peers {
 		peers = "off"
@@ -302,7 +302,7 @@ func (m *measurement) command(i int) (Command, error) {
 	if linger > 0 {
 		args = append(args, "--linger", linger.String())
 	}
-	c := Command{Seat: seat, Path: m.cfg.Product, Args: append(append(args, seat.Args...), m.cfg.Args...), Procs: m.cfg.Procs}
+	c := Command{Host: host, Path: m.cfg.Product, Args: append(append(args, host.Args...), m.cfg.Args...), Procs: m.cfg.Procs}
 	if m.cfg.Client != nil {
 		c = m.foreign(c, i)
 	}
@@ -420,11 +420,11 @@ func (m *measurement) killRoot(life context.Context, percent int) bool {
 		if v.Role != report.RoleRoot || !p.Running() || v.Held() {
 			continue
 		}
-		has := max(v.Percent, int(100*sent[p.Seat.Addr]/int64(m.cfg.Size)))
+		has := max(v.Percent, int(100*sent[p.Host.Addr]/int64(m.cfg.Size)))
 		if has < percent {
 			continue
 		}
-		k := &Kill{Percent: has, Device: p.Seat.Addr, at: time.Now()}
+		k := &Kill{Percent: has, Device: p.Host.Addr, at: time.Now()}
 		if p.Kill() != nil {
 			continue
 		}

@@ -9,9 +9,9 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// knownSeats is how many devices of a subnet know each other's hardware
+// knownHosts is how many devices of a subnet know each other's hardware
 // addresses from the start; a larger site would need too many entries.
-const knownSeats = 256
+const knownHosts = 256
 
 // neighbour is one address of a subnet.
 type neighbour struct {
@@ -22,13 +22,13 @@ type neighbour struct {
 	hw net.HardwareAddr // found by introduce
 }
 
-// introduce enters the hardware addresses of a subnet's seats and router in
+// introduce enters the hardware addresses of a subnet's hosts and router in
 // each other's tables for good. All namespaces of a machine share one bound
 // for the entries that they learn (gc_thresh3, 1,024 by default): a hundred
 // devices that all wake at once exceed it, and what is sent is then refused
 // though nothing is wrong with the site. Fixed entries do not count.
 func introduce(all []neighbour) error {
-	if len(all) > knownSeats {
+	if len(all) > knownHosts {
 		return nil
 	}
 	handles := make([]*netlink.Handle, len(all))

@@ -37,11 +37,11 @@ func lanFirst(k int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(77 + k
 
 // Names of links. In the two routers every name starts with "pl-".
 const (
-	bridgeName = "pl-lan%d"
-	wanName    = "pl-wan"
-	serverName = "pl-srv"
-	portName   = "pl-d%d"
-	seatName   = "eth0"
+	bridgeName    = "pl-lan%d"
+	wanName       = "pl-wan"
+	serverName    = "pl-srv"
+	portName      = "pl-d%d"
+	interfaceName = "eth0"
 )
 
 // wholePackets is the rate from which a link passes packets of 64 KiB whole.
@@ -105,7 +105,7 @@ type NamespaceSite struct {
 	server netns.NsHandle // of this process
 	near   netns.NsHandle
 	far    netns.NsHandle
-	seats  []netns.NsHandle
+	hosts  []netns.NsHandle
 	addrs  []netip.Addr // of the devices
 	config NamespaceConfig
 	ears   []*listener // one for every subnet
@@ -177,7 +177,7 @@ func (s *NamespaceSite) build(cfg NamespaceConfig) (err error) {
 func (s *NamespaceSite) buildWAN(cfg NamespaceConfig) error {
 	err := connect(0,
 		end{ns: s.far, name: serverName, addr: farGateway},
-		end{ns: s.server, name: seatName, addr: serverAddr, route: farGateway})
+		end{ns: s.server, name: interfaceName, addr: serverAddr, route: farGateway})
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (s *NamespaceSite) buildWAN(cfg NamespaceConfig) error {
 // moment after its second end, and what is sent before is lost.
 func (s *NamespaceSite) settled() error {
 	deadline := time.Now().Add(10 * time.Second)
-	for _, ns := range append([]netns.NsHandle{s.near, s.far, s.server}, s.seats...) {
+	for _, ns := range append([]netns.NsHandle{s.near, s.far, s.server}, s.hosts...) {
 		h, err := netlink.NewHandleAt(ns)
 		if err != nil {
 			return err
@@ -242,28 +242,28 @@ func (s *NamespaceSite) buildLAN(cfg NamespaceConfig) error {
 		}
 		bridges = append(bridges, index)
 	}
-	places := make([]int, len(bridges))
+	used := make([]int, len(bridges))
 	for i := range cfg.Devices {
-		seat, err := s.fresh(nil)
+		host, err := s.fresh(nil)
 		if err != nil {
 			return err
 		}
 		k := cfg.subnet(i)
-		addr := hostAddr(lanFirst(k), places[k])
-		places[k]++
-		s.seats, s.addrs = append(s.seats, seat), append(s.addrs, addr)
+		addr := hostAddr(lanFirst(k), used[k])
+		used[k]++
+		s.hosts, s.addrs = append(s.hosts, host), append(s.addrs, addr)
 		err = connect(cfg.LAN,
 			end{ns: s.near, name: fmt.Sprintf(portName, i+1), bridge: bridges[k]},
-			end{ns: seat, name: seatName, addr: netip.PrefixFrom(addr, lanGateway(k).Bits()), route: lanGateway(k)})
+			end{ns: host, name: interfaceName, addr: netip.PrefixFrom(addr, lanGateway(k).Bits()), route: lanGateway(k)})
 		if err != nil {
 			return fmt.Errorf("device %d: %w", i+1, err)
 		}
 	}
 	for k := range bridges {
 		known := []neighbour{{ns: s.near, link: fmt.Sprintf(bridgeName, k+1), ip: lanGateway(k).Addr()}}
-		for i, seat := range s.seats {
+		for i, host := range s.hosts {
 			if cfg.subnet(i) == k {
-				known = append(known, neighbour{ns: seat, link: seatName, ip: s.addrs[i]})
+				known = append(known, neighbour{ns: host, link: interfaceName, ip: s.addrs[i]})
 			}
 		}
 		if err := introduce(known); err != nil {
@@ -473,18 +473,13 @@ func (s *NamespaceSite) ListenPacket() (net.PacketConn, error) {
 // Shaper implements Site: the links shape.
 func (s *NamespaceSite) Shaper() *Shaper { return nil }
 
-// Seat implements Site.
-func (s *NamespaceSite) Seat(i int) Seat {
-	ns := s.seats[i]
-	return Seat{
-		Addr: s.addrs[i],
-		Args: []string{"--interface", seatName},
-		Enter: func(f func() error) error {
-			if err := netns.Set(ns); err != nil {
-				return err
-			}
-			return f()
-		},
+// Host implements Site.
+func (s *NamespaceSite) Host(i int) Host {
+	ns := s.hosts[i]
+	return Host{
+		Addr:  s.addrs[i],
+		Args:  []string{"--interface", interfaceName},
+		enter: func() error { return netns.Set(ns) },
 	}
 }
 
@@ -526,8 +521,8 @@ func sentBytes(ns netns.NsHandle, name string) (uint64, error) {
 // busiest has sent.
 func (s *NamespaceSite) busiest(n int) uint64 {
 	most := uint64(0)
-	for _, ns := range s.seats[:n] {
-		if sent, err := sentBytes(ns, seatName); err == nil {
+	for _, ns := range s.hosts[:n] {
+		if sent, err := sentBytes(ns, interfaceName); err == nil {
 			most = max(most, sent)
 		}
 	}
@@ -563,12 +558,12 @@ func (s *NamespaceSite) Close() error {
 			err = errors.Join(err, removeLinks(ns))
 		}
 	}
-	for _, ns := range append(s.seats, s.near, s.far, s.server) {
+	for _, ns := range append(s.hosts, s.near, s.far, s.server) {
 		if ns.IsOpen() {
 			err = errors.Join(err, ns.Close())
 		}
 	}
-	s.seats, s.near, s.far, s.server = nil, netns.None(), netns.None(), netns.None()
+	s.hosts, s.near, s.far, s.server = nil, netns.None(), netns.None(), netns.None()
 	return err
 }
 

@@ -155,7 +155,7 @@ func tree(model string, m *load.Manifest, group []*demoDevice) [][]span {
 	for i, dev := range group {
 		v := dev.view(file)
 		nodes[i] = treeNode{
-			addr: dev.seat.Addr, parent: addrOf(v.Parent), root: v.Role == report.RoleRoot,
+			addr: dev.host.Addr, parent: addrOf(v.Parent), root: v.Role == report.RoleRoot,
 			line: func(lead string) []span { return deviceLine(dev, lead, "") },
 		}
 	}
@@ -234,9 +234,9 @@ func present(m *load.Manifest, group []*demoDevice) string {
 // barWidth is the length of a progress bar, in columns.
 const barWidth = 12
 
-// deviceLine draws one device: place, role, component, percent and source.
+// deviceLine draws one device: address, role, component, percent and source.
 func deviceLine(dev *demoDevice, lead, note string) []span {
-	name := fmt.Sprintf("%-20s ", lead+dev.seat.Addr.String())
+	name := fmt.Sprintf("%-20s ", lead+dev.host.Addr.String())
 	v, held, state := dev.current()
 	if state != "" {
 		style := faint

@@ -20,12 +20,12 @@ func (s *NamespaceSite) SetPortRate(i int, rate Rate) error {
 		return err
 	}
 	defer near.Close()
-	seat, err := netlink.NewHandleAt(s.seats[i])
+	host, err := netlink.NewHandleAt(s.hosts[i])
 	if err != nil {
 		return err
 	}
-	defer seat.Close()
-	return errors.Join(shape(near, fmt.Sprintf(portName, i+1), rate), shape(seat, seatName, rate))
+	defer host.Close()
+	return errors.Join(shape(near, fmt.Sprintf(portName, i+1), rate), shape(host, interfaceName, rate))
 }
 
 // IsolatePort cuts the port of device i off from all other isolated ports of
@@ -71,7 +71,7 @@ func (s *NamespaceSite) Ports() ([]Wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports := make([]Wire, len(s.seats))
+	ports := make([]Wire, len(s.hosts))
 	for _, l := range links {
 		a := l.Attrs()
 		var n int

@@ -28,7 +28,7 @@ const stopGrace = 3 * time.Second
 
 // Command is what one device process is started with.
 type Command struct {
-	Seat Seat
+	Host Host
 	Path string
 	Args []string
 	// Procs is GOMAXPROCS of the device: 0 means 1, as a phone has one core and
@@ -47,8 +47,8 @@ type Command struct {
 
 // Proc is one device process. Its methods may be called at any time.
 type Proc struct {
-	// Seat is where the process lives.
-	Seat Seat
+	// Host is what the process runs on.
+	Host Host
 
 	cmd      *exec.Cmd
 	done     chan struct{}
@@ -116,7 +116,7 @@ func StartAll(ctx context.Context, commands []Command) ([]*Proc, time.Time, erro
 const gateScript = `read _; exec "$0" "$@"`
 
 func newProc(ctx context.Context, c Command) *Proc {
-	p := &Proc{Seat: c.Seat, done: make(chan struct{}), files: map[string]*FileView{}}
+	p := &Proc{Host: c.Host, done: make(chan struct{}), files: map[string]*FileView{}}
 	p.cmd = exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", gateScript, c.Path}, c.Args...)...)
 	if _, err := exec.LookPath(c.Path); err != nil {
 		p.cmd.Err = err // else the shell would say it, too late
@@ -147,24 +147,22 @@ func newProc(ctx context.Context, c Command) *Proc {
 	return p
 }
 
-// run makes the process in its seat and waits for its end, on one thread: a
+// run makes the process on its host and waits for its end, on one thread: a
 // thread's end would kill what it started.
 func (p *Proc) run(result chan<- error) {
 	defer close(p.done)
 	made := false
-	err := onThread(func() error {
-		return p.Seat.Enter(func() error {
-			err := p.cmd.Start()
-			made = true
-			result <- err
-			if err != nil {
-				return err
-			}
-			if err = p.cmd.Wait(); err == nil && p.endsDone {
-				p.held()
-			}
+	err := p.Host.Run(func() error {
+		err := p.cmd.Start()
+		made = true
+		result <- err
+		if err != nil {
 			return err
-		})
+		}
+		if err = p.cmd.Wait(); err == nil && p.endsDone {
+			p.held()
+		}
+		return err
 	})
 	p.mu.Lock()
 	p.err = err

@@ -250,7 +250,7 @@ func (m *measurement) addDevices(r *Result) {
 			err = nil // the lab has ended it
 		}
 		if !intact || silent || err != nil {
-			r.Failures = append(r.Failures, Failure{p.Seat.Addr, exitText(err), reason, m.tails[i].String()})
+			r.Failures = append(r.Failures, Failure{p.Host.Addr, exitText(err), reason, m.tails[i].String()})
 		}
 	}
 }
@@ -261,7 +261,7 @@ func (m *measurement) addRoots(r *Result) {
 	seen := map[netip.Addr]int{}
 	r.Roots = []Root{}
 	for _, p := range append(slices.Clone(m.dead), m.procs...) {
-		a, since := p.Seat.Addr, p.File().RootSince
+		a, since := p.Host.Addr, p.File().RootSince
 		root := Root{Device: a, Payload: sent[a]}
 		if !since.IsZero() {
 			root.SinceS = since.Sub(m.zero).Seconds()
@@ -284,9 +284,9 @@ func (m *measurement) depth() int {
 			continue
 		}
 		v := p.File()
-		parents[p.Seat.Addr] = netip.Addr{}
+		parents[p.Host.Addr] = netip.Addr{}
 		if a, err := parseHost(v.Parent); err == nil && v.RootSince.IsZero() {
-			parents[p.Seat.Addr] = a
+			parents[p.Host.Addr] = a
 		} else if v.RootSince.IsZero() {
 			return -1
 		}

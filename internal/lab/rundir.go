@@ -62,17 +62,17 @@ func (d *RunDir) Close() error {
 	return errors.Join(os.RemoveAll(d.Path), d.lock.Close())
 }
 
-// Sweep removes the directories of runs that died, under the places where
+// Sweep removes the directories of runs that died, under those in which
 // NewRunDir makes them by itself, and under base if that is not empty. It
 // returns the paths. Links, namespaces and processes of a dead run need no
 // sweeping: the kernel has ended them with it.
 func Sweep(base string) (removed []string, err error) {
-	places := []string{memoryDir, os.TempDir()}
+	dirs := []string{memoryDir, os.TempDir()}
 	if base != "" {
-		places = append(places, base)
+		dirs = append(dirs, base)
 	}
-	for _, place := range places {
-		found, _ := filepath.Glob(filepath.Join(place, runPrefix+"*"))
+	for _, dir := range dirs {
+		found, _ := filepath.Glob(filepath.Join(dir, runPrefix+"*"))
 		for _, path := range found {
 			if !dead(path) {
 				continue

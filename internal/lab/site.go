@@ -18,7 +18,8 @@ const (
 // MaxDevices bounds the devices of one site.
 const MaxDevices = 1000
 
-// Site is a place with room for devices and one file server.
+// Site is a customer's site as the lab builds it: hosts for the devices behind
+// one WAN, and at its other end a host for the file server.
 type Site interface {
 	// Listen opens the file server's TCP socket, on a free port.
 	Listen() (net.Listener, error)
@@ -27,8 +28,8 @@ type Site interface {
 	// Shaper is the WAN where the file server has to shape itself; nil where
 	// the site's links do.
 	Shaper() *Shaper
-	// Seat returns where device i lives, 0 to the number of devices less one.
-	Seat(i int) Seat
+	// Host returns the host of device i, 0 to the number of devices less one.
+	Host(i int) Host
 	// Wire returns the bytes that the WAN link has carried so far, with all
 	// headers; false where there is no link to count on.
 	Wire() (Wire, bool)
@@ -42,14 +43,27 @@ type Wire struct {
 	Down, Up uint64
 }
 
-// Seat is where one device lives.
-type Seat struct {
+// Host is what one device runs on. The zero Host is that of this process: the
+// file server's.
+type Host struct {
 	Addr netip.Addr
 	// Args tells `peerload get` its address or interface.
 	Args []string
-	// Enter runs f so that sockets and processes made by it belong to the
-	// seat. It must be called with the goroutine locked to its thread.
-	Enter func(f func() error) error
+	// enter changes the calling thread's namespace; nil where hosts share one.
+	enter func() error
+}
+
+// Run runs f so that sockets and processes made by it belong to the host, on a
+// thread that ends with it.
+func (h Host) Run(f func() error) error {
+	return onThread(func() error {
+		if h.enter != nil {
+			if err := h.enter(); err != nil {
+				return err
+			}
+		}
+		return f()
+	})
 }
 
 // peerPort is the port on which devices meet.
@@ -119,13 +133,12 @@ func (s *LoopbackSite) ListenPacket() (net.PacketConn, error) {
 // Shaper implements Site.
 func (s *LoopbackSite) Shaper() *Shaper { return s.wan }
 
-// Seat implements Site.
-func (s *LoopbackSite) Seat(i int) Seat {
+// Host implements Site.
+func (s *LoopbackSite) Host(i int) Host {
 	a := hostAddr(s.first, i)
-	return Seat{
-		Addr:  a,
-		Args:  []string{"--address", fmt.Sprintf("%s/8", a), "--port", strconv.Itoa(s.port)},
-		Enter: func(f func() error) error { return f() },
+	return Host{
+		Addr: a,
+		Args: []string{"--address", fmt.Sprintf("%s/8", a), "--port", strconv.Itoa(s.port)},
 	}
 }
 

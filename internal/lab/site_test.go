@@ -48,18 +48,16 @@ func loopback(t *testing.T, wan Rate) *LoopbackSite {
 	return site
 }
 
-// fetch gets url from a seat and returns the body and the time it took.
-func fetch(t *testing.T, seat Seat, url string, header ...string) ([]byte, time.Duration) {
+// fetch gets url from a host and returns the body and the time it took.
+func fetch(t *testing.T, host Host, url string, header ...string) ([]byte, time.Duration) {
 	t.Helper()
 	client := &http.Client{
 		Timeout: 30 * time.Second,
 		Transport: &http.Transport{DialContext: func(_ context.Context, network, addr string) (c net.Conn, err error) {
-			err = onThread(func() error {
-				return seat.Enter(func() error {
-					d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(seat.Addr, 0))}
-					c, err = d.Dial(network, addr)
-					return err
-				})
+			err = host.Run(func() error {
+				d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(host.Addr, 0))}
+				c, err = d.Dial(network, addr)
+				return err
 			})
 			return c, err
 		}},
@@ -125,7 +123,7 @@ func tryWAN(t *testing.T, site Site, dir string, want []byte) Rate {
 	took := make(chan time.Duration, 2)
 	for i := range 2 {
 		go func() {
-			b, d := fetch(t, site.Seat(i), srv.URL("f"))
+			b, d := fetch(t, site.Host(i), srv.URL("f"))
 			if !bytes.Equal(b, want) {
 				t.Errorf("device %d got %d wrong bytes", i, len(b))
 			}
@@ -139,7 +137,7 @@ func tryWAN(t *testing.T, site Site, dir string, want []byte) Rate {
 		t.Errorf("unfair: %v and %v", d1, d2)
 	}
 	for i := range 2 {
-		if n := srv.Tally.Bytes(site.Seat(i).Addr); n != int64(len(want)) {
+		if n := srv.Tally.Bytes(site.Host(i).Addr); n != int64(len(want)) {
 			t.Errorf("device %d: %d payload bytes counted, want %d", i, n, len(want))
 		}
 	}
@@ -207,11 +205,9 @@ func TestNamespaceLAN(t *testing.T) {
 		t.Fatal(err)
 	}
 	var ln net.Listener
-	err = onThread(func() error {
-		return site.Seat(0).Enter(func() error {
-			ln, err = net.Listen("tcp4", netip.AddrPortFrom(site.Seat(0).Addr, 0).String())
-			return err
-		})
+	err = site.Host(0).Run(func() error {
+		ln, err = net.Listen("tcp4", netip.AddrPortFrom(site.Host(0).Addr, 0).String())
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -223,7 +219,7 @@ func TestNamespaceLAN(t *testing.T) {
 	defer srv.Close()
 	best := 0.0
 	for try := 0; try < 5 && best < 0.956*0.97; try++ {
-		_, d := fetch(t, site.Seat(1), srv.URL("f"))
+		_, d := fetch(t, site.Host(1), srv.URL("f"))
 		got := float64(8*len(want)) / d.Seconds() / float64(lan)
 		t.Logf("payload rate %.3f of %v", got, lan)
 		if got > 1.02 {
@@ -251,12 +247,12 @@ func TestFileServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer srv.Close()
-	seat := site.Seat(0)
-	if b, _ := fetch(t, seat, srv.URL("f"), "Range", "bytes=4-"); string(b) != "456789" {
+	host := site.Host(0)
+	if b, _ := fetch(t, host, srv.URL("f"), "Range", "bytes=4-"); string(b) != "456789" {
 		t.Errorf("range: %q", b)
 	}
 	for _, name := range []string{"../site_test.go", "%2e%2e/site_test.go", "/etc/passwd", "", "."} {
-		if b, _ := fetch(t, seat, srv.URL(name)); string(b) != "404 page not found\n" {
+		if b, _ := fetch(t, host, srv.URL(name)); string(b) != "404 page not found\n" {
 			t.Errorf("%q: %q", name, b)
 		}
 	}
@@ -338,12 +334,10 @@ func TestNamespaceBroadcasts(t *testing.T) {
 	defer site.Close()
 	all := netip.MustParseAddr("10.77.255.255")
 	var conns [2]net.PacketConn
-	for i, local := range []netip.Addr{site.Seat(0).Addr, all} {
-		err := onThread(func() error {
-			return site.Seat(i).Enter(func() error {
-				conns[i], err = net.ListenPacket("udp4", netip.AddrPortFrom(local, peerPort).String())
-				return err
-			})
+	for i, local := range []netip.Addr{site.Host(0).Addr, all} {
+		err := site.Host(i).Run(func() error {
+			conns[i], err = net.ListenPacket("udp4", netip.AddrPortFrom(local, peerPort).String())
+			return err
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -108,7 +108,7 @@ func (d *Demo) summary(err error) *Summary {
 			s.Complete++
 		}
 		if problem != nil || exit != nil {
-			f := Failure{Device: dev.seat.Addr, Exit: exitText(exit), Log: dev.stderr.String()}
+			f := Failure{Device: dev.host.Addr, Exit: exitText(exit), Log: dev.stderr.String()}
 			if problem != nil {
 				f.Reason = problem.Error()
 			}
@@ -118,7 +118,7 @@ func (d *Demo) summary(err error) *Summary {
 			for _, v := range p.Files() {
 				s.LastS = max(s.LastS, since(d, v.Committed))
 				if !v.RootSince.IsZero() {
-					s.Roots = append(s.Roots, DemoRoot{v.File, dev.model, dev.seat.Addr, since(d, v.RootSince)})
+					s.Roots = append(s.Roots, DemoRoot{v.File, dev.model, dev.host.Addr, since(d, v.RootSince)})
 				}
 			}
 		}
@@ -154,7 +154,7 @@ func (d *Demo) resumed(k Kill) Kill {
 	if next == nil {
 		return k
 	}
-	at, to, ok := d.server.Tally.First(claimed, func(a netip.Addr) bool { return a == next.seat.Addr })
+	at, to, ok := d.server.Tally.First(claimed, func(a netip.Addr) bool { return a == next.host.Addr })
 	if ok {
 		k.NewRoot, k.ResumeS = to, at.Sub(k.at).Seconds()
 	}

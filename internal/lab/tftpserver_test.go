@@ -36,8 +36,8 @@ func TestTFTPWAN(t *testing.T) {
 	if err := srv.ServeTFTP(pc, site.Shaper()); err != nil {
 		t.Fatal(err)
 	}
-	seat := site.Seat(0)
-	client := &tftp.Client{LocalAddr: seat.Addr}
+	host := site.Host(0)
+	client := &tftp.Client{LocalAddr: host.Addr}
 	start := time.Now()
 	r, err := client.Get(context.Background(), pc.LocalAddr().String(), "f", 0)
 	if err != nil {
@@ -51,7 +51,7 @@ func TestTFTPWAN(t *testing.T) {
 	if f := wan.Time(int64(len(want))).Seconds() / time.Since(start).Seconds(); f < 0.8 || f > 1.1 {
 		t.Errorf("%.3f of the rate", f)
 	}
-	if n := srv.Tally.Bytes(seat.Addr); n != int64(len(want)) {
+	if n := srv.Tally.Bytes(host.Addr); n != int64(len(want)) {
 		t.Errorf("%d payload bytes counted, want %d", n, len(want))
 	}
 }

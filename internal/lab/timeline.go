@@ -80,7 +80,7 @@ func newTimeline(cfg UpConfig, u *Up) *timeline {
 	}
 	addrs := make([]string, len(u.devices))
 	for i, d := range u.devices {
-		addrs[i] = d.seat.Addr.String()
+		addrs[i] = d.host.Addr.String()
 	}
 	stories := []string{}
 	for _, s := range cfg.Stories {
@@ -117,7 +117,7 @@ func (t *timeline) flush() error {
 func (t *timeline) mark(u *Up, kind string, whom []*upDevice, text string) {
 	m := Mark{Kind: kind, AtS: u.Elapsed().Seconds(), Text: text}
 	for _, d := range whom {
-		m.Devices = append(m.Devices, d.seat.Addr.String())
+		m.Devices = append(m.Devices, d.host.Addr.String())
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -140,7 +140,7 @@ func (t *timeline) event(u *Up, d *upDevice, ev report.Event) {
 		AtS     float64 `json:"t_s"`
 		Address string  `json:"address"`
 		report.Event
-	}{"event", at, d.seat.Addr.String(), ev})
+	}{"event", at, d.host.Addr.String(), ev})
 	t.place(u, d, ev, at)
 	t.mu.Unlock()
 	switch {

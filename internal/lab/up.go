@@ -205,12 +205,12 @@ func (u *Up) serve(pub string) error {
 
 func (u *Up) addDevice(i int) error {
 	d := &upDevice{subnet: u.site.Subnet(i), dir: filepath.Join(u.dir.Path, fmt.Sprintf("d%04d", i+1))}
-	d.number, d.seat, d.stderr = i+1, u.site.Seat(i), &tail{}
+	d.number, d.host, d.stderr = i+1, u.site.Host(i), &tail{}
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
 		return err
 	}
 	u.devices = append(u.devices, d)
-	u.byAddr[d.seat.Addr] = d
+	u.byAddr[d.host.Addr] = d
 	fills := slices.ContainsFunc(u.cfg.Stories, func(s Story) bool { return s.Deed == DeedFill && s.Device == i+1 })
 	if fills {
 		// Room for the file, its state and as much again.
@@ -300,14 +300,14 @@ func (u *Up) command(d *upDevice) Command {
 		"--state", filepath.Join(d.dir, "state"), "--linger", upLinger.String(), "--json",
 	}
 	c := Command{
-		Seat: d.seat, Path: u.cfg.Product, Stderr: d.stderr,
+		Host: d.host, Path: u.cfg.Product, Stderr: d.stderr,
 		OnEvent: func(ev report.Event) { u.line.event(u, d, ev) },
 	}
 	if len(d.logs) == 2 {
 		args = append(args, "-v")
 		c.Stdout, c.Stderr = d.logs[0], io.MultiWriter(d.logs[1], d.stderr)
 	}
-	c.Args = slices.Concat(args, d.seat.Args, u.cfg.Args)
+	c.Args = slices.Concat(args, d.host.Args, u.cfg.Args)
 	return c
 }
 

@@ -137,7 +137,7 @@ func (u *Up) addRows(r *UpResult, ended map[*upDevice]bool, lasted time.Duration
 	var took []float64
 	for i, d := range u.devices {
 		row := u.row(d, ended[d], lasted)
-		row.FromOrigin, row.Received, row.Sent = sent[d.seat.Addr], ports[i].Down, ports[i].Up
+		row.FromOrigin, row.Received, row.Sent = sent[d.host.Addr], ports[i].Down, ports[i].Up
 		for _, p := range d.all() {
 			r.CPUS += p.CPU().Seconds()
 			r.PeakRSS = max(r.PeakRSS, p.Peak())
@@ -176,7 +176,7 @@ func (u *Up) addRows(r *UpResult, ended map[*upDevice]bool, lasted time.Duration
 // row says what a device came to. Whether it has the file the lab reads
 // itself.
 func (u *Up) row(d *upDevice, ended bool, lasted time.Duration) DeviceRow {
-	row := DeviceRow{Device: d.seat.Addr, Subnet: d.subnet + 1, StartS: d.started.Seconds(), Kills: d.kills}
+	row := DeviceRow{Device: d.host.Addr, Subnet: d.subnet + 1, StartS: d.started.Seconds(), Kills: d.kills}
 	procs := d.all()
 	if len(procs) == 0 {
 		row.State = stateNotStarted

@@ -63,7 +63,7 @@ func (u *Up) subnetLines(k, room int) [][]span {
 			on++
 		}
 		nodes = append(nodes, treeNode{
-			addr: d.seat.Addr, parent: addrOf(v.Parent), root: v.Role == report.RoleRoot,
+			addr: d.host.Addr, parent: addrOf(v.Parent), root: v.Role == report.RoleRoot,
 			line: func(lead string) []span { return d.line(lead) },
 		})
 	}
@@ -78,7 +78,7 @@ func (u *Up) subnetLines(k, room int) [][]span {
 
 // line draws one device.
 func (d *upDevice) line(lead string) []span {
-	name := span{fmt.Sprintf("%-24s ", lead+d.seat.Addr.String()), plain}
+	name := span{fmt.Sprintf("%-24s ", lead+d.host.Addr.String()), plain}
 	v := d.view()
 	switch procs := d.all(); {
 	case len(procs) == 0:

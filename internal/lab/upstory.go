@@ -177,7 +177,7 @@ func (u *Up) percent(d *upDevice, v FileView) int {
 	if len(d.all()) > 1 {
 		return v.Percent // the server sent to an earlier process of it too
 	}
-	return max(v.Percent, int(100*u.server.Tally.Bytes(d.seat.Addr)/int64(u.cfg.Size)))
+	return max(v.Percent, int(100*u.server.Tally.Bytes(d.host.Addr)/int64(u.cfg.Size)))
 }
 
 // tell lets a story happen.
@@ -271,7 +271,7 @@ func (d *upDevice) running() bool { return d.on && !d.waiting && d.now().Running
 func (u *Up) hasChildren(d *upDevice) bool {
 	return slices.ContainsFunc(u.devices, func(o *upDevice) bool {
 		v := o.view()
-		return o != d && o.running() && !v.Held() && addrOf(v.Parent) == d.seat.Addr
+		return o != d && o.running() && !v.Held() && addrOf(v.Parent) == d.host.Addr
 	})
 }
 

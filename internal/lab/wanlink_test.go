@@ -129,11 +129,9 @@ func echo(t *testing.T, site *NamespaceSite, n int, gap time.Duration) []time.Du
 	}
 	defer server.Close()
 	var device net.PacketConn
-	err = onThread(func() error {
-		return site.Seat(0).Enter(func() error {
-			device, err = net.ListenPacket("udp4", netip.AddrPortFrom(site.Seat(0).Addr, 0).String())
-			return err
-		})
+	err = site.Host(0).Run(func() error {
+		device, err = net.ListenPacket("udp4", netip.AddrPortFrom(site.Host(0).Addr, 0).String())
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
