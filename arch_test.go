@@ -101,7 +101,8 @@ var house = []room{
 	// simulates; the laboratory sees a device only as a user does.
 	{dir: "internal/sim", floor: 3, side: outside, pure: true,
 		only: []string{"load", "report", "pdp/wire", "pdp/election", "pdp/tree", "pdp/transfer", "pdp"}},
-	{dir: "internal/lab", floor: 3, side: outside, only: []string{"load", "report", "trust", "tftp", "internal/controller/publish", "internal/controller/files"},
+	{dir: "internal/lab/units", floor: 3, side: outside, pure: true, only: nothing},
+	{dir: "internal/lab", floor: 3, side: outside, only: []string{"internal/lab/units", "load", "report", "trust", "tftp", "internal/controller/publish", "internal/controller/files"},
 		libraries: []string{"golang.org/x/sys", "github.com/vishvananda/netlink", "github.com/vishvananda/netns", "github.com/gokrazy/firmware"}},
 	{dir: "cmd/peerload", floor: 3, side: outside, libraries: commandLibraries},
 	{dir: "cmd/peerload-server", floor: 3, side: outside, libraries: commandLibraries},

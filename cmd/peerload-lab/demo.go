@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
 )
 
@@ -22,7 +23,7 @@ type demoFlags struct {
 }
 
 func demoCommand() *cobra.Command {
-	f := &demoFlags{cfg: lab.DemoConfig{WAN: 8 * lab.Mbit}}
+	f := &demoFlags{cfg: lab.DemoConfig{WAN: 8 * units.Mbit}}
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "See a site upgrade through one download",

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/sim"
 	"github.com/peerload/peerload/load"
 )
@@ -34,7 +35,7 @@ type planFlags struct {
 
 func planCommand() *cobra.Command {
 	f := &planFlags{siteShape: siteShape{
-		devices: 1000, wan: 2 * lab.Mbit, lan: 100 * lab.Mbit, size: 7340032,
+		devices: 1000, wan: 2 * units.Mbit, lan: 100 * units.Mbit, size: 7340032,
 		rtt: 250 * time.Millisecond, spread: 80 * time.Millisecond,
 	}}
 	cmd := &cobra.Command{
@@ -85,8 +86,8 @@ type planCase struct {
 type planResult struct {
 	Event   string     `json:"event"` // "plan"
 	Devices int        `json:"devices"`
-	WAN     lab.Rate   `json:"wan_bits_per_s"`
-	LAN     lab.Rate   `json:"lan_bits_per_s"`
+	WAN     units.Rate `json:"wan_bits_per_s"`
+	LAN     units.Rate `json:"lan_bits_per_s"`
 	RTTS    float64    `json:"wan_rtt_s"`
 	Files   int        `json:"files"`
 	Signed  int64      `json:"metadata_bytes"` // fetched first; 0 if nothing is signed
@@ -164,10 +165,10 @@ func classic(c sim.Site) []planCase {
 func (r planResult) text(w io.Writer) {
 	what := ""
 	if r.Signed > 0 {
-		what = fmt.Sprintf(" with %s of signed metadata", lab.Size(r.Signed))
+		what = fmt.Sprintf(" with %s of signed metadata", units.Size(r.Signed))
 	}
 	fmt.Fprintf(w, "%s, %s of %s in all%s; WAN %s, round trip %v, LAN %s\n",
-		count(r.Devices, "device"), count(r.Files, "file"), lab.Size(r.Size), what, r.WAN, time.Duration(r.RTTS*float64(time.Second)), r.LAN)
+		count(r.Devices, "device"), count(r.Files, "file"), units.Size(r.Size), what, r.WAN, time.Duration(r.RTTS*float64(time.Second)), r.LAN)
 	fmt.Fprintf(w, "no way is faster than %s\n\n", longTime(r.BoundS))
 	fmt.Fprintf(w, "  %-30s %14s %12s %10s  %s\n", "", "last device", "WAN", "copies", "")
 	for _, c := range r.Cases {
@@ -197,7 +198,7 @@ func longSize(n int64) string {
 	if n >= 1e9 {
 		return strconv.FormatFloat(float64(n)/1e9, 'f', 2, 64) + " GB"
 	}
-	return lab.Size(n).String()
+	return units.Size(n).String()
 }
 
 // loadSizes returns the sizes of a load's files in the order in which devices
@@ -293,10 +294,10 @@ func escapeGlob(s string) string {
 // checkSites are measured by plan --check: bound by the WAN, by a slow WAN, by
 // the LAN, and a long way.
 var checkSites = []siteShape{
-	{devices: 16, wan: 20 * lab.Mbit, lan: 100 * lab.Mbit, size: 20e6},
-	{devices: 32, wan: 8 * lab.Mbit, lan: 100 * lab.Mbit, size: 8e6},
-	{devices: 16, wan: 200 * lab.Mbit, lan: 50 * lab.Mbit, size: 50e6},
-	{devices: 24, wan: 10 * lab.Mbit, lan: 100 * lab.Mbit, size: 8e6, rtt: 100 * time.Millisecond},
+	{devices: 16, wan: 20 * units.Mbit, lan: 100 * units.Mbit, size: 20e6},
+	{devices: 32, wan: 8 * units.Mbit, lan: 100 * units.Mbit, size: 8e6},
+	{devices: 16, wan: 200 * units.Mbit, lan: 50 * units.Mbit, size: 50e6},
+	{devices: 24, wan: 10 * units.Mbit, lan: 100 * units.Mbit, size: 8e6, rtt: 100 * time.Millisecond},
 }
 
 // checkMost is how far a prediction may be from what is measured.
@@ -304,15 +305,15 @@ const checkMost = 0.15
 
 // checkRow is a site predicted and measured.
 type checkRow struct {
-	Event      string   `json:"event"` // "check"
-	Devices    int      `json:"devices"`
-	WAN        lab.Rate `json:"wan_bits_per_s"`
-	LAN        lab.Rate `json:"lan_bits_per_s"`
-	RTTS       float64  `json:"wan_rtt_s"`
-	Size       int64    `json:"size"`
-	PredictedS float64  `json:"predicted_s"`
-	MeasuredS  float64  `json:"measured_s"`
-	Difference float64  `json:"difference"` // predicted / measured - 1
+	Event      string     `json:"event"` // "check"
+	Devices    int        `json:"devices"`
+	WAN        units.Rate `json:"wan_bits_per_s"`
+	LAN        units.Rate `json:"lan_bits_per_s"`
+	RTTS       float64    `json:"wan_rtt_s"`
+	Size       int64      `json:"size"`
+	PredictedS float64    `json:"predicted_s"`
+	MeasuredS  float64    `json:"measured_s"`
+	Difference float64    `json:"difference"` // predicted / measured - 1
 }
 
 // measure predicts and measures the four sites.

@@ -12,14 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
 )
 
 // TestPlan: the rows stand in order, and what must be slower is slower.
 func TestPlan(t *testing.T) {
 	var out bytes.Buffer
-	f := planFlags{siteShape: siteShape{devices: 50, wan: 2 * lab.Mbit, lan: 100 * lab.Mbit, size: 2e6, rtt: 250 * time.Millisecond}, seed: 1, json: true}
+	f := planFlags{siteShape: siteShape{devices: 50, wan: 2 * units.Mbit, lan: 100 * units.Mbit, size: 2e6, rtt: 250 * time.Millisecond}, seed: 1, json: true}
 	if err := f.plan(t.Context(), &out); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/sim"
 )
 
@@ -29,7 +29,7 @@ type simFlags struct {
 	seed    uint64
 	faults  []string
 	noTable bool
-	loss    lab.Fraction
+	loss    units.Fraction
 	runs    int
 	digest  bool
 	json    bool
@@ -39,8 +39,8 @@ type simFlags struct {
 // siteShape are the flags that sim and plan share.
 type siteShape struct {
 	devices  int
-	wan, lan lab.Rate
-	size     lab.Size
+	wan, lan units.Rate
+	size     units.Size
 	rtt      time.Duration
 	spread   time.Duration
 }
@@ -63,7 +63,7 @@ func (f *siteShape) site(seed uint64) sim.Site {
 
 func simCommand() *cobra.Command {
 	f := &simFlags{siteShape: siteShape{
-		devices: 1000, wan: 20 * lab.Mbit, lan: 100 * lab.Mbit, size: 7340032,
+		devices: 1000, wan: 20 * units.Mbit, lan: 100 * units.Mbit, size: 7340032,
 		rtt: 20 * time.Millisecond, spread: 80 * time.Millisecond,
 	}}
 	cmd := &cobra.Command{
@@ -157,7 +157,7 @@ func (r *simResult) add(o sim.Outcome) {
 }
 
 func (r *simResult) text(w io.Writer) {
-	fmt.Fprintf(w, "%s in %s, %s, seed %d\n", count(r.Devices, "device"), count(r.Subnets, "subnet"), lab.Size(r.Size), r.Seed)
+	fmt.Fprintf(w, "%s in %s, %s, seed %d\n", count(r.Devices, "device"), count(r.Subnets, "subnet"), units.Size(r.Size), r.Seed)
 	fmt.Fprintf(w, "  last device   %.3f s   bound %.3f s   ratio %.3f   median %.3f s\n", r.LastS, r.BoundS, r.Ratio, r.MedianS)
 	fmt.Fprintf(w, "  WAN payload   %.3f x size in each subnet, %d bytes in all, %d requests\n", r.WANRatio, r.WANBytes, r.Requests)
 	fmt.Fprintf(w, "  elections %d, broadcasts %d\n", r.Elections, r.Broadcasts)

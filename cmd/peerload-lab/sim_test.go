@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/sim"
 )
 
@@ -18,7 +18,7 @@ import (
 func TestSimSubnets(t *testing.T) {
 	play := func() (r simResult) {
 		var out bytes.Buffer
-		f := simFlags{siteShape: siteShape{devices: 61, wan: 20 * lab.Mbit, lan: 100 * lab.Mbit, size: 1e6}, subnets: 6, seed: 5, json: true, faults: []string{"crash-root@50"}}
+		f := simFlags{siteShape: siteShape{devices: 61, wan: 20 * units.Mbit, lan: 100 * units.Mbit, size: 1e6}, subnets: 6, seed: 5, json: true, faults: []string{"crash-root@50"}}
 		if err := f.play(t.Context(), &out); err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +113,7 @@ func TestSimRefuses(t *testing.T) {
 // have ended complete.
 func TestSimEnds(t *testing.T) {
 	var out bytes.Buffer
-	f := simFlags{siteShape: siteShape{devices: 12, wan: 20 * lab.Mbit, lan: 100 * lab.Mbit, size: 3e6}, subnets: 1, noTable: true, faults: []string{"disk-full-root@50"}}
+	f := simFlags{siteShape: siteShape{devices: 12, wan: 20 * units.Mbit, lan: 100 * units.Mbit, size: 3e6}, subnets: 1, noTable: true, faults: []string{"disk-full-root@50"}}
 	if err := f.play(t.Context(), &out); err != nil || !strings.Contains(out.String(), "complete      11 of 11\n  failed        1,") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
@@ -123,7 +123,7 @@ func TestSimCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out bytes.Buffer
-	f := simFlags{siteShape: siteShape{devices: 12, wan: 20 * lab.Mbit, lan: 100 * lab.Mbit, size: 3e6}, subnets: 1}
+	f := simFlags{siteShape: siteShape{devices: 12, wan: 20 * units.Mbit, lan: 100 * units.Mbit, size: 3e6}, subnets: 1}
 	if err := f.play(ctx, &out); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v\n%s", err, out.String())
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // siteFlags are the flags of `site`.
@@ -24,7 +25,7 @@ type siteFlags struct {
 }
 
 func siteCommand() *cobra.Command {
-	f := &siteFlags{cfg: lab.MeasureConfig{WAN: 20 * lab.Mbit, LAN: 100 * lab.Mbit, Size: 20e6}}
+	f := &siteFlags{cfg: lab.MeasureConfig{WAN: 20 * units.Mbit, LAN: 100 * units.Mbit, Size: 20e6}}
 	cmd := &cobra.Command{
 		Use:   "site",
 		Short: "Measure a site whose devices all fetch one file",

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // upFlags are the flags of `up`.
@@ -26,7 +27,7 @@ type upFlags struct {
 }
 
 func upCommand() *cobra.Command {
-	f := &upFlags{cfg: lab.UpConfig{Size: 20e6, Site: lab.NamespaceConfig{WAN: 10 * lab.Mbit, LAN: 100 * lab.Mbit}}}
+	f := &upFlags{cfg: lab.UpConfig{Size: 20e6, Site: lab.NamespaceConfig{WAN: 10 * units.Mbit, LAN: 100 * units.Mbit}}}
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run a site, have things happen to it, and report",

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // Client is a program that fetches the file in the place of `peerload get`: a
@@ -35,8 +37,8 @@ type Fetch struct {
 	Dir     string // for what the client prepares
 	Size    int64
 	Devices int
-	WAN     Rate
-	LAN     Rate
+	WAN     units.Rate
+	LAN     units.Rate
 	host    func(i int) Host
 	dir     func(i int) string
 }

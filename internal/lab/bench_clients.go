@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // Curl returns the client curl: every device downloads by itself.
@@ -122,7 +124,7 @@ func UFTP() (*Client, error) {
 	return &Client{
 		Name: "uftp, multicast over the WAN",
 		Sender: func(f *Fetch) []string {
-			rate := uftpShare * float64(min(f.WAN, f.LAN)) / float64(Kbit)
+			rate := uftpShare * float64(min(f.WAN, f.LAN)) / float64(units.Kbit)
 			ids := make([]string, f.Devices)
 			for i := range ids {
 				ids[i] = id(f, i)

@@ -8,19 +8,21 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // Scenario is a site and a file that all ways are compared on.
 type Scenario struct {
 	Name     string
-	WAN, LAN Rate
-	RTT      time.Duration // of the WAN
-	Loss     Fraction      // of the WAN
-	Size     Size
+	WAN, LAN units.Rate
+	RTT      time.Duration  // of the WAN
+	Loss     units.Fraction // of the WAN
+	Size     units.Size
 	// Sample is the file that those ways are measured with in which a shared
 	// link carries every device's copy: their time is known to grow with the
 	// file, and takes most of the table's. 0 means Size.
-	Sample  Size
+	Sample  units.Size
 	Devices []int // sizes of the site
 }
 
@@ -29,12 +31,12 @@ type Scenario struct {
 func Scenarios() []Scenario {
 	const ms = time.Millisecond
 	all := []Scenario{
-		{Name: "wan20", WAN: 20 * Mbit, LAN: 100 * Mbit, Size: 10e6, Sample: 3e6},
-		{Name: "wan2", WAN: 2 * Mbit, LAN: 100 * Mbit, Size: 800e3, Sample: 200e3},
-		{Name: "lan", WAN: 50 * Mbit, LAN: 10 * Mbit, Size: 4.5e6, Sample: 1.5e6},
-		{Name: "far20", WAN: 20 * Mbit, LAN: 100 * Mbit, RTT: 200 * ms, Size: 10e6, Sample: 2e6},
-		{Name: "far2", WAN: 2 * Mbit, LAN: 100 * Mbit, RTT: 200 * ms, Size: 800e3, Sample: 200e3},
-		{Name: "lossy", WAN: 20 * Mbit, LAN: 100 * Mbit, RTT: 20 * ms, Loss: 0.01, Size: 5e6, Sample: 2e6},
+		{Name: "wan20", WAN: 20 * units.Mbit, LAN: 100 * units.Mbit, Size: 10e6, Sample: 3e6},
+		{Name: "wan2", WAN: 2 * units.Mbit, LAN: 100 * units.Mbit, Size: 800e3, Sample: 200e3},
+		{Name: "lan", WAN: 50 * units.Mbit, LAN: 10 * units.Mbit, Size: 4.5e6, Sample: 1.5e6},
+		{Name: "far20", WAN: 20 * units.Mbit, LAN: 100 * units.Mbit, RTT: 200 * ms, Size: 10e6, Sample: 2e6},
+		{Name: "far2", WAN: 2 * units.Mbit, LAN: 100 * units.Mbit, RTT: 200 * ms, Size: 800e3, Sample: 200e3},
+		{Name: "lossy", WAN: 20 * units.Mbit, LAN: 100 * units.Mbit, RTT: 20 * ms, Loss: 0.01, Size: 5e6, Sample: 2e6},
 	}
 	for i := range all {
 		all[i].Devices = []int{16, 48, 100}
@@ -99,11 +101,11 @@ type Row struct {
 	MeasuredDevices int   `json:"measured_devices"`
 	MeasuredSize    int64 `json:"measured_size"`
 
-	WAN  Rate     `json:"wan_bits_per_s"`
-	LAN  Rate     `json:"lan_bits_per_s"`
-	RTTS float64  `json:"wan_rtt_s,omitempty"`
-	Loss Fraction `json:"wan_loss,omitempty"`
-	Size int64    `json:"size"`
+	WAN  units.Rate     `json:"wan_bits_per_s"`
+	LAN  units.Rate     `json:"lan_bits_per_s"`
+	RTTS float64        `json:"wan_rtt_s,omitempty"`
+	Loss units.Fraction `json:"wan_loss,omitempty"`
+	Size int64          `json:"size"`
 
 	BoundS  float64 `json:"bound_s"`
 	LastS   float64 `json:"last_device_s"`
@@ -194,7 +196,7 @@ func (c BenchConfig) measureConfig(s Scenario, devices int, how way) MeasureConf
 		cfg.Size = min(cfg.Size, s.Sample)
 	}
 	if how.lockStep && s.RTT > 0 {
-		cfg.Size = min(cfg.Size, Size(lockStepBlock*lockStepTime/s.RTT))
+		cfg.Size = min(cfg.Size, units.Size(lockStepBlock*lockStepTime/s.RTT))
 	}
 	if !cfg.Peers {
 		cfg.Timeout = time.Minute + 4*s.WAN.Time(int64(s.Size))*time.Duration(devices)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // benchConfig is a bench whose devices this test program plays.
@@ -55,14 +57,14 @@ func TestFigureSettles(t *testing.T) {
 // TestCompareLoopback compares what goes without a subnet, with devices that
 // are played: large sites are computed, and failures are told.
 func TestCompareLoopback(t *testing.T) {
-	site := Scenario{Name: "tiny", WAN: 16 * Mbit, LAN: 100 * Mbit, Size: 50_000, Devices: []int{2, 20}}
+	site := Scenario{Name: "tiny", WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, Size: 50_000, Devices: []int{2, 20}}
 	var skipped, rows []string
 	cfg := benchConfig(t, "good")
 	cfg.Methods = []string{"http", "one tree", "nginx"}
 	cfg.OnSkip = func(what, _ string) { skipped = append(skipped, what) }
 	cfg.OnRow = func(r Row) { rows = append(rows, r.Method) }
 	fast := site
-	fast.Name, fast.WAN = "fast", Gbit
+	fast.Name, fast.WAN = "fast", units.Gbit
 	all, err := Compare(context.Background(), cfg, []Scenario{site, fast})
 	if err != nil {
 		t.Fatal(err)
@@ -86,14 +88,14 @@ func TestCompareLoopback(t *testing.T) {
 func TestCompareTellsFailures(t *testing.T) {
 	cfg := benchConfig(t, "wrong")
 	cfg.Methods = []string{"http"}
-	all, err := Compare(context.Background(), cfg, []Scenario{{Name: "x", WAN: Gbit, LAN: Gbit, Size: 1000, Devices: []int{1}}})
+	all, err := Compare(context.Background(), cfg, []Scenario{{Name: "x", WAN: units.Gbit, LAN: units.Gbit, Size: 1000, Devices: []int{1}}})
 	if err != nil || len(all) != 1 || !strings.Contains(all[0].Failed, "0 of 1") {
 		t.Fatalf("%v %+v", err, all)
 	}
 }
 
 func TestRowGrows(t *testing.T) {
-	s := Scenario{WAN: 8 * Mbit, LAN: 80 * Mbit, Size: 1e6}
+	s := Scenario{WAN: 8 * units.Mbit, LAN: 80 * units.Mbit, Size: 1e6}
 	base := Row{Devices: 16, Size: 1e6, LastS: 17, MedianS: 16, P99S: 17, WANRatio: 16, CPUS: 2, BoundS: 1, Ratio: 17, BusiestRatio: 15}
 	if r := base.grown(16, s, sharedWAN); r != base {
 		t.Errorf("the same site: %+v", r)
@@ -216,7 +218,7 @@ func TestForeignClients(t *testing.T) {
 				t.Skip(err)
 			}
 			r, err := Measure(context.Background(), MeasureConfig{
-				Devices: 3, WAN: 16 * Mbit, LAN: 100 * Mbit, Size: 1e6, Kind: KindNamespace, Client: c,
+				Devices: 3, WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, Size: 1e6, Kind: KindNamespace, Client: c,
 				Base: t.TempDir(), Timeout: 20 * time.Second,
 			})
 			if err != nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // BenchmarkNamespaceSite measures building and removing a site of 100 devices.
@@ -19,7 +21,7 @@ func BenchmarkNamespaceSite(b *testing.B) {
 		return
 	}
 	for b.Loop() {
-		site, err := NewNamespaceSite(NamespaceConfig{Devices: 100, WAN: 20 * Mbit, LAN: 100 * Mbit})
+		site, err := NewNamespaceSite(NamespaceConfig{Devices: 100, WAN: 20 * units.Mbit, LAN: 100 * units.Mbit})
 		if err != nil {
 			b.Fatal(err)
 		}

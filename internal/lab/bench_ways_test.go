@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // TestTrees runs the product with one tree and with two on one site: by the
@@ -22,7 +24,7 @@ func TestTrees(t *testing.T) {
 		return
 	}
 	cfg := BenchConfig{Kind: KindNamespace, Product: product, Base: t.TempDir(), Methods: []string{"tree"}}
-	site := Scenario{WAN: 50 * Mbit, LAN: 20 * Mbit, Size: 1_500_000}
+	site := Scenario{WAN: 50 * units.Mbit, LAN: 20 * units.Mbit, Size: 1_500_000}
 	ways := cfg.ways(func(what, why string) { t.Log(what, why) })
 	if len(ways) != 2 {
 		t.Fatalf("ways: %+v", ways)
@@ -65,7 +67,7 @@ func TestMulticast(t *testing.T) {
 		route bool
 	}{{"routes", 0, true}, {"long", 20 * time.Millisecond, true}, {"none", 0, false}} {
 		t.Run(c.name, func(t *testing.T) {
-			site, err := NewNamespaceSite(NamespaceConfig{Devices: 3, Subnets: 2, WAN: 20 * Mbit, LAN: 20 * Mbit, RTT: c.rtt, Multicast: c.route})
+			site, err := NewNamespaceSite(NamespaceConfig{Devices: 3, Subnets: 2, WAN: 20 * units.Mbit, LAN: 20 * units.Mbit, RTT: c.rtt, Multicast: c.route})
 			if errors.Is(err, ErrNoTUN) {
 				t.Skip(err)
 			} else if err != nil {
@@ -147,7 +149,7 @@ func TestSenderEnds(t *testing.T) {
 	}
 	start := time.Now()
 	r, err := Measure(context.Background(), MeasureConfig{
-		Devices: 2, WAN: 10 * Mbit, LAN: 10 * Mbit, Size: 1000, Kind: KindNamespace, Client: client, Base: t.TempDir(), Timeout: 40 * time.Second,
+		Devices: 2, WAN: 10 * units.Mbit, LAN: 10 * units.Mbit, Size: 1000, Kind: KindNamespace, Client: client, Base: t.TempDir(), Timeout: 40 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/trust"
@@ -28,10 +29,10 @@ const restartAfter = time.Second
 // DemoConfig describes a demo: two models that share and one device of a third
 // that does not, on loopback addresses.
 type DemoConfig struct {
-	Devices  int  // MinDemoDevices to MaxDemoDevices, the classic one included
-	WAN      Rate // of the file server
-	Peers    bool // false: all devices upgrade the classic way
-	KillRoot int  // percent of the first load's largest component; 0: nobody dies
+	Devices  int        // MinDemoDevices to MaxDemoDevices, the classic one included
+	WAN      units.Rate // of the file server
+	Peers    bool       // false: all devices upgrade the classic way
+	KillRoot int        // percent of the first load's largest component; 0: nobody dies
 	// Product is the path of the program peerload, Firmware the directory of
 	// the components.
 	Product, Firmware string

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 )
@@ -36,7 +37,7 @@ func testDemo(t *testing.T, how string, draw func(*Demo)) (*Summary, []DemoEvent
 	base := t.TempDir()
 	var events []DemoEvent
 	demo, err := NewDemo(DemoConfig{
-		Devices: MinDemoDevices, WAN: 16 * Mbit, Peers: true, Product: self, Firmware: firmware, Base: base,
+		Devices: MinDemoDevices, WAN: 16 * units.Mbit, Peers: true, Product: self, Firmware: firmware, Base: base,
 		Timeout: 20 * time.Second, OnEvent: func(ev DemoEvent) { events = append(events, ev) },
 	})
 	if err != nil {
@@ -119,7 +120,7 @@ func TestDemoSeesWrongFile(t *testing.T) {
 }
 
 func TestDemoConfigValidate(t *testing.T) {
-	good := DemoConfig{Devices: 13, WAN: 8 * Mbit, Peers: true, KillRoot: 50}
+	good := DemoConfig{Devices: 13, WAN: 8 * units.Mbit, Peers: true, KillRoot: 50}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // figures is a bench of figures under way.
@@ -41,9 +43,9 @@ func Figures(ctx context.Context, cfg BenchConfig) ([]Figure, error) {
 }
 
 // wanSite is the site of most figures: the WAN is the bottleneck.
-func (b *figures) wanSite(devices int, size Size) MeasureConfig {
+func (b *figures) wanSite(devices int, size units.Size) MeasureConfig {
 	return MeasureConfig{
-		Devices: devices, WAN: 20 * Mbit, LAN: 100 * Mbit, Size: size, Kind: b.cfg.Kind, Peers: true,
+		Devices: devices, WAN: 20 * units.Mbit, LAN: 100 * units.Mbit, Size: size, Kind: b.cfg.Kind, Peers: true,
 		Product: b.cfg.Product, Base: b.cfg.Base, Procs: b.cfg.Procs,
 	}
 }
@@ -140,7 +142,7 @@ func (b *figures) lanBound(ctx context.Context) ([]Figure, error) {
 		return nil, nil
 	}
 	cfg := b.wanSite(16, 50e6)
-	cfg.WAN, cfg.LAN = 200*Mbit, 50*Mbit
+	cfg.WAN, cfg.LAN = 200*units.Mbit, 50*units.Mbit
 	results, failed, err := b.run(ctx, cfg, b.cfg.runs())
 	if err != nil {
 		return nil, err
@@ -274,9 +276,9 @@ func (b *figures) late(ctx context.Context) ([]Figure, error) {
 
 // memory measures a device's memory with a small and a large file.
 func (b *figures) memory(ctx context.Context) (all []Figure, err error) {
-	for _, size := range []Size{5e6, 500e6} {
+	for _, size := range []units.Size{5e6, 500e6} {
 		cfg := b.wanSite(3, size)
-		cfg.WAN, cfg.LAN = 800*Mbit, Gbit
+		cfg.WAN, cfg.LAN = 800*units.Mbit, units.Gbit
 		results, failed, err := b.run(ctx, cfg, 1)
 		if err != nil {
 			return all, err
@@ -291,7 +293,7 @@ func (b *figures) memory(ctx context.Context) (all []Figure, err error) {
 // flash measures what a device writes to a disk.
 func (b *figures) flash(ctx context.Context) ([]Figure, error) {
 	cfg := b.wanSite(4, 20e6)
-	cfg.WAN, cfg.Linger = 100*Mbit, time.Second // longer than the time between two looks at the counters
+	cfg.WAN, cfg.Linger = 100*units.Mbit, time.Second // longer than the time between two looks at the counters
 	if cfg.Base = b.cfg.Disk; cfg.Base == "" {
 		cfg.Base = os.TempDir()
 	}
@@ -317,7 +319,7 @@ func (b *figures) far(ctx context.Context) ([]Figure, error) {
 		return nil, nil
 	}
 	cfg := b.wanSite(1, 30e6)
-	cfg.Peers, cfg.TFTP, cfg.WAN, cfg.RTT = false, true, 10*Mbit, 200*time.Millisecond
+	cfg.Peers, cfg.TFTP, cfg.WAN, cfg.RTT = false, true, 10*units.Mbit, 200*time.Millisecond
 	results, failed, err := b.run(ctx, cfg, 1)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,8 @@ import (
 	"html/template"
 	"io"
 	"strings"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // The report's page, its looks and what draws it. They are put into one file
@@ -27,7 +29,7 @@ var (
 type reportData struct {
 	Devices []reportDevice `json:"devices"`
 	Subnets int            `json:"subnets"`
-	WAN     Rate           `json:"wan"`
+	WAN     units.Rate     `json:"wan"`
 	Size    int64          `json:"size"`
 	Times   []float64      `json:"times"`
 	Down    []uint64       `json:"down"`    // bytes on the WAN since the start
@@ -83,12 +85,12 @@ func (u *Up) WriteHTML(w io.Writer, r *UpResult) error {
 	return page.Execute(w, view)
 }
 
-func sizeOf(n any) Size {
+func sizeOf(n any) units.Size {
 	switch v := n.(type) {
 	case int64:
-		return Size(v)
+		return units.Size(v)
 	case uint64:
-		return Size(v)
+		return units.Size(v)
 	}
 	return 0
 }
@@ -107,13 +109,13 @@ func (t *timeline) reportData() reportData {
 
 // view says the result in words.
 func (r *UpResult) view() reportView {
-	link := LinkConfig{RTT: seconds(r.RTTS), Jitter: seconds(r.JitterS), Loss: r.Loss}
+	link := LinkConfig{RTT: units.Seconds(r.RTTS), Jitter: units.Seconds(r.JitterS), Loss: r.Loss}
 	v := reportView{
-		Title: fmt.Sprintf("%d devices, %s", r.Devices, Size(r.Size)),
+		Title: fmt.Sprintf("%d devices, %s", r.Devices, units.Size(r.Size)),
 		Tiles: [][3]string{
 			{"complete", fmt.Sprintf("%d of %d", r.Complete, r.Expected), "devices with the right file"},
 			{"last device", fmt.Sprintf("%.2f s", r.LastS), fmt.Sprintf("bound %.2f s, ratio %s", r.BoundS, ratioText(r.Ratio))},
-			{"WAN payload", fmt.Sprintf("%.3f ×", r.WANRatio), fmt.Sprintf("%s for %d subnet(s) of %s", Size(r.WANBytes), r.Subnets, Size(r.Size))},
+			{"WAN payload", fmt.Sprintf("%.3f ×", r.WANRatio), fmt.Sprintf("%s for %d subnet(s) of %s", units.Size(r.WANBytes), r.Subnets, units.Size(r.Size))},
 			{"fallbacks", fmt.Sprint(r.Fallbacks), fmt.Sprintf("%d elections won", r.Elections)},
 		},
 		Figures: [][2]string{
@@ -122,7 +124,7 @@ func (r *UpResult) view() reportView {
 			{"LAN, each port", r.LAN.String()},
 			{"origin", r.Origin},
 			{"median of a device, from its own start", fmt.Sprintf("%.2f s", r.MedianS)},
-			{"on the wire of the WAN", fmt.Sprintf("%s down, %s up", Size(r.WireDown), Size(r.WireUp))},
+			{"on the wire of the WAN", fmt.Sprintf("%s down, %s up", units.Size(r.WireDown), units.Size(r.WireUp))},
 			{"packets that the WAN lost, refused", fmt.Sprintf("%d, %d", r.WANLost, r.WANFull)},
 			{"requests to the server", fmt.Sprint(r.Requests)},
 			{"why devices fell back", orNone(reasonText(r.Reasons))},

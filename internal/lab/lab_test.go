@@ -11,36 +11,6 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-func TestParseRate(t *testing.T) {
-	for in, want := range map[string]Rate{
-		"20mbit": 20 * Mbit, "8 Mbit/s": 8 * Mbit, "384kbit": 384 * Kbit, "1.5Gbps": 0, "1.5gbitps": 1500 * Mbit,
-		"": 0, "20": 0, "20mb": 0, "1bit": 0, "-3mbit": 0, "1e3mbit": 0, "200gbit": 0, "nanmbit": 0,
-	} {
-		got, err := ParseRate(in)
-		if got != want || (err == nil) != (want != 0) {
-			t.Errorf("%q: %v, %v; want %v", in, got, err, want)
-		}
-	}
-	if s := (1500 * Kbit).String(); s != "1.5 Mbit/s" {
-		t.Error(s)
-	}
-	if back, err := ParseRate((20 * Mbit).String()); err != nil || back != 20*Mbit {
-		t.Error(back, err)
-	}
-}
-
-func TestParseSize(t *testing.T) {
-	for in, want := range map[string]Size{
-		"20MB": 20e6, "64KiB": 64 << 10, "7": 7, "1.5 kB": 1500, "500MB": 500e6,
-		"": 0, "MB": 0, "0": 0, "17GiB": 0, "-1": 0, "3TB": 0,
-	} {
-		got, err := ParseSize(in)
-		if got != want || (err == nil) != (want != 0) {
-			t.Errorf("%q: %v, %v; want %v", in, got, err, want)
-		}
-	}
-}
-
 func TestSweep(t *testing.T) {
 	base := t.TempDir()
 	alive, err := NewRunDir(base, 0)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
 )
 
@@ -17,8 +18,8 @@ func (d *Demo) Story() string {
 		how += fmt.Sprintf("\nThey meet on port %d: others on this machine use %d.", p, peerPort)
 	}
 	return fmt.Sprintf("%d devices behind a WAN of %s. Loads: %s, %s, and %s, %s.\n%s",
-		len(d.devices), d.cfg.WAN, d.loads[0].Name, Size(bytesOf(d.loads[0])),
-		d.loads[1].Name, Size(bytesOf(d.loads[1])), how)
+		len(d.devices), d.cfg.WAN, d.loads[0].Name, units.Size(bytesOf(d.loads[0])),
+		d.loads[1].Name, units.Size(bytesOf(d.loads[1])), how)
 }
 
 // Line returns an event as a line for people, "" for one not worth a line.
@@ -68,7 +69,7 @@ func doneText(f *report.Final) string {
 		return ""
 	}
 	return fmt.Sprintf("done in %.1f s: %s from the server, %s from peers, %s passed on",
-		f.ElapsedS, Size(f.BytesFromOrigin), Size(f.BytesFromPeers), Size(f.BytesToPeers))
+		f.ElapsedS, units.Size(f.BytesFromOrigin), units.Size(f.BytesFromPeers), units.Size(f.BytesToPeers))
 }
 
 func becauseOf(reason string) string {

@@ -15,23 +15,24 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
 )
 
 // MeasureConfig describes one measurement: devices that fetch one random file
 // at the same moment.
 type MeasureConfig struct {
-	Devices int  // 1 to MaxDevices
-	WAN     Rate // the file server's link
-	LAN     Rate // a device's port; namespace sites only
+	Devices int        // 1 to MaxDevices
+	WAN     units.Rate // the file server's link
+	LAN     units.Rate // a device's port; namespace sites only
 	// RTT, Jitter and Loss make the WAN a long link: see LinkConfig;
 	// namespace sites only.
 	RTT, Jitter time.Duration
-	Loss        Fraction
-	Size        Size   // of the file
-	Kind        string // KindLoopback or KindNamespace
-	TFTP        bool   // the origin is TFTP instead of HTTP
-	Peers       bool   // false: every device downloads by itself
+	Loss        units.Fraction
+	Size        units.Size // of the file
+	Kind        string     // KindLoopback or KindNamespace
+	TFTP        bool       // the origin is TFTP instead of HTTP
+	Peers       bool       // false: every device downloads by itself
 	// KillRoot lists percentages, rising: when the root of the moment has so
 	// much of the file, it is killed.
 	KillRoot []int

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/trust"
@@ -140,7 +141,7 @@ func testMeasure(t *testing.T, how string, change func(*MeasureConfig)) *Result 
 		t.Fatal(err)
 	}
 	cfg := MeasureConfig{
-		Devices: 3, WAN: 16 * Mbit, LAN: 100 * Mbit, Size: 500_000, Kind: KindLoopback,
+		Devices: 3, WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, Size: 500_000, Kind: KindLoopback,
 		Product: self, Base: t.TempDir(), Logs: t.TempDir(), Timeout: 20 * time.Second,
 	}
 	if change != nil {
@@ -237,7 +238,7 @@ func TestMeasureNamespaces(t *testing.T) {
 }
 
 func TestMeasureConfigValidate(t *testing.T) {
-	good := MeasureConfig{Devices: 1, WAN: Mbit, LAN: Mbit, Size: 1, Kind: KindLoopback, Peers: true}
+	good := MeasureConfig{Devices: 1, WAN: units.Mbit, LAN: units.Mbit, Size: 1, Kind: KindLoopback, Peers: true}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // Addresses of a namespace site. The server stands behind two routers, in a
@@ -45,7 +47,7 @@ const (
 )
 
 // wholePackets is the rate from which a link passes packets of 64 KiB whole.
-const wholePackets Rate = 50_000_000
+const wholePackets units.Rate = 50_000_000
 
 // tbfQueue is how much a shaped link may hold back, as time at its rate.
 const tbfQueue = 50 * time.Millisecond
@@ -58,16 +60,16 @@ var congestion = []string{"cubic", "reno"}
 
 // NamespaceConfig describes a namespace site.
 type NamespaceConfig struct {
-	Devices int  // 1 to MaxDevices
-	WAN     Rate // each way between the router and the server
-	LAN     Rate // each way of every device's port
+	Devices int        // 1 to MaxDevices
+	WAN     units.Rate // each way between the router and the server
+	LAN     units.Rate // each way of every device's port
 	// Subnets is the number of subnets among which the devices are divided,
 	// the first ones first; 0 means 1. At most MaxSubnets and Devices.
 	Subnets int
 	// RTT, Jitter and Loss make the WAN a long link: see LinkConfig. If all
 	// are 0 the kernel carries the WAN and shapes it.
 	RTT, Jitter time.Duration
-	Loss        Fraction
+	Loss        units.Fraction
 	// Multicast makes the routers pass on what the server's side sends to the
 	// groups announceGroup and dataGroup.
 	Multicast bool
@@ -337,7 +339,7 @@ type end struct {
 
 // connect joins two namespaces by a link of the given rate each way; 0 does
 // not shape it.
-func connect(rate Rate, a, b end) error {
+func connect(rate units.Rate, a, b end) error {
 	ha, err := netlink.NewHandleAt(a.ns)
 	if err != nil {
 		return err
@@ -358,7 +360,7 @@ func connect(rate Rate, a, b end) error {
 }
 
 // settle sets this end up, through a handle of its namespace.
-func (e end) settle(h *netlink.Handle, rate Rate) error {
+func (e end) settle(h *netlink.Handle, rate units.Rate) error {
 	if err := raise(h, "lo"); err != nil {
 		return err
 	}
@@ -407,7 +409,7 @@ func raise(h *netlink.Handle, name string, addrs ...netip.Prefix) error {
 // send at once after a pause: 4 ms at the rate and 16 KiB at least; at the
 // rates of a LAN port it takes a whole packet of 64 KiB, because cutting the
 // packets of a hundred ports would cost more processor than the devices do.
-func shape(h *netlink.Handle, name string, rate Rate) error {
+func shape(h *netlink.Handle, name string, rate units.Rate) error {
 	link, err := h.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("link %s: %w", name, err)

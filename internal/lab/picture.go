@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 )
@@ -107,14 +108,14 @@ func (p *Picture) render(line []span, cols int) string {
 func (d *Demo) lines(int) [][]span {
 	t := d.Elapsed()
 	sent := d.server.Tally.Total()
-	rate := Rate(0)
+	rate := units.Rate(0)
 	if t > 100*time.Millisecond {
-		rate = Rate(float64(8*sent) / t.Seconds())
+		rate = units.Rate(float64(8*sent) / t.Seconds())
 	}
 	lines := [][]span{{
 		{fmt.Sprintf("%5.1f s", t.Seconds()), bold},
 		{fmt.Sprintf("  WAN: %s at %.2f of %s; %d classic upgrades: %s",
-			Size(sent), float64(rate)/1e6, d.cfg.WAN, len(d.devices), Size(d.classicBytes())), plain},
+			units.Size(sent), float64(rate)/1e6, d.cfg.WAN, len(d.devices), units.Size(d.classicBytes())), plain},
 	}}
 	var classic []*demoDevice
 	for i, m := range d.loads {
@@ -144,7 +145,7 @@ func (d *Demo) lines(int) [][]span {
 // tree draws a group as the tree of its present component.
 func tree(model string, m *load.Manifest, group []*demoDevice) [][]span {
 	file := present(m, group)
-	head := []span{{model, bold}, {fmt.Sprintf(" %s, %s", m.Name, Size(bytesOf(m))), plain}}
+	head := []span{{model, bold}, {fmt.Sprintf(" %s, %s", m.Name, units.Size(bytesOf(m))), plain}}
 	if file == "" {
 		head = append(head, span{": no root yet", faint})
 	} else {

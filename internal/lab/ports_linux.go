@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // What happens to the links of a namespace site while it runs.
@@ -14,7 +16,7 @@ import (
 func (s *NamespaceSite) Subnet(i int) int { return s.config.subnet(i) }
 
 // SetPortRate gives the port of device i another rate, each way.
-func (s *NamespaceSite) SetPortRate(i int, rate Rate) error {
+func (s *NamespaceSite) SetPortRate(i int, rate units.Rate) error {
 	near, err := netlink.NewHandleAt(s.near)
 	if err != nil {
 		return err

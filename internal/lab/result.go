@@ -9,24 +9,26 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // Result is what one measurement found. Times are in seconds from just before
 // the first process was started, sizes in bytes.
 type Result struct {
-	Event   string `json:"event"` // "result"
-	Kind    string `json:"kind"`
-	Mode    string `json:"mode"`   // "peers" or "classic"
-	Origin  string `json:"origin"` // "http" or "tftp"
-	Devices int    `json:"devices"`
-	Size    int64  `json:"size"`
-	WAN     Rate   `json:"wan_bits_per_s"`
+	Event   string     `json:"event"` // "result"
+	Kind    string     `json:"kind"`
+	Mode    string     `json:"mode"`   // "peers" or "classic"
+	Origin  string     `json:"origin"` // "http" or "tftp"
+	Devices int        `json:"devices"`
+	Size    int64      `json:"size"`
+	WAN     units.Rate `json:"wan_bits_per_s"`
 	// RTTS, JitterS and Loss are those of a long WAN.
-	RTTS    float64  `json:"wan_rtt_s,omitempty"`
-	JitterS float64  `json:"wan_jitter_s,omitempty"`
-	Loss    Fraction `json:"wan_loss,omitempty"`
-	LAN     Rate     `json:"lan_bits_per_s,omitempty"`
-	State   string   `json:"state"` // "tmpfs" or "disk"
+	RTTS    float64        `json:"wan_rtt_s,omitempty"`
+	JitterS float64        `json:"wan_jitter_s,omitempty"`
+	Loss    units.Fraction `json:"wan_loss,omitempty"`
+	LAN     units.Rate     `json:"lan_bits_per_s,omitempty"`
+	State   string         `json:"state"` // "tmpfs" or "disk"
 	// Congestion is the congestion control of the namespaces.
 	Congestion string `json:"congestion,omitempty"`
 
@@ -316,7 +318,7 @@ func parseHost(s string) (netip.Addr, error) {
 func (r *Result) Text(w io.Writer) {
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	p("%d devices, %s, %s, %s by %s; WAN %s%s; state on %s; %s",
-		r.Devices, r.Kind, r.Mode, Size(r.Size), r.Origin, r.WAN, r.lanText(), r.State, procsText(r.Procs))
+		r.Devices, r.Kind, r.Mode, units.Size(r.Size), r.Origin, r.WAN, r.lanText(), r.State, procsText(r.Procs))
 	p("  last device      %8.3f s   bound %.3f s   ratio %.3f", r.LastS, r.BoundS, r.Ratio)
 	p("  median           %8.3f s   p99/p50 %.3f   last process ended %.3f s", r.MedianS, r.P99OverP50, r.EndS)
 	p("  WAN payload      %8.3f × size (%d bytes, %d requests)%s", r.WANRatio, r.WANBytes, r.Requests, r.wireText())
@@ -340,7 +342,7 @@ func (r *Result) Text(w io.Writer) {
 	}
 	p("  peak memory      %8.1f MiB; processor time of all devices %.2f s", float64(r.PeakRSS)/(1<<20), r.CPUS)
 	if r.BusiestSent > 0 {
-		p("  busiest device   sent %s on the wire, %.3f × size", Size(r.BusiestSent), float64(r.BusiestSent)/float64(r.Size))
+		p("  busiest device   sent %s on the wire, %.3f × size", units.Size(r.BusiestSent), float64(r.BusiestSent)/float64(r.Size))
 	}
 	if l := r.Late; l != nil {
 		p("  late             %8.3f s from the start, size/LAN %.3f s; %d bytes of payload over the WAN", l.TookS, l.BoundS, l.WANBytes)
@@ -365,7 +367,7 @@ func (r *Result) lanText() string {
 	if r.LAN == 0 {
 		return ", LAN not shaped"
 	}
-	link := LinkConfig{RTT: seconds(r.RTTS), Jitter: seconds(r.JitterS), Loss: r.Loss}
+	link := LinkConfig{RTT: units.Seconds(r.RTTS), Jitter: units.Seconds(r.JitterS), Loss: r.Loss}
 	return link.text() + ", LAN " + r.LAN.String() + ", " + r.Congestion
 }
 
@@ -373,7 +375,7 @@ func (r *Result) wireText() string {
 	if r.WireDown == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; on the wire %.3f × size down, %s up", float64(r.WireDown)/float64(r.Size), Size(r.WireUp))
+	return fmt.Sprintf("; on the wire %.3f × size down, %s up", float64(r.WireDown)/float64(r.Size), units.Size(r.WireUp))
 }
 
 // procsText says how many processors a device of the lab may use at once.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // runPrefix starts the name of every directory that a run makes.
@@ -37,7 +39,7 @@ func NewRunDir(base string, need int64) (*RunDir, error) {
 		}
 	}
 	if free := room(base); free < need {
-		return nil, fmt.Errorf("the run needs %s in %s, which has %s", Size(need), base, Size(max(free, 0)))
+		return nil, fmt.Errorf("the run needs %s in %s, which has %s", units.Size(need), base, units.Size(max(free, 0)))
 	}
 	path, err := os.MkdirTemp(base, runPrefix)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // piece is the most that one connection may send in one turn, in bytes: small
@@ -15,7 +17,7 @@ const piece = 8 << 10
 // to all devices share. Turns are given in the order of asking, and each
 // connection asks for one piece at a time, so connections share evenly.
 type Shaper struct {
-	rate  Rate
+	rate  units.Rate
 	burst time.Duration
 
 	mu   sync.Mutex
@@ -24,12 +26,12 @@ type Shaper struct {
 
 // NewShaper returns a shaper of the given rate. Its bucket holds 16 KiB: what
 // may leave at once after a pause, and what a late timer may catch up.
-func NewShaper(rate Rate) *Shaper {
+func NewShaper(rate units.Rate) *Shaper {
 	return &Shaper{rate: rate, burst: rate.Time(2 * piece)}
 }
 
 // Rate returns the shaper's rate.
-func (s *Shaper) Rate() Rate { return s.rate }
+func (s *Shaper) Rate() units.Rate { return s.rate }
 
 // Wait blocks until n bytes may leave, or until ctx ends, whose error it then
 // returns. The turn is used up either way.

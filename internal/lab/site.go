@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // Kinds of sites.
@@ -84,7 +86,7 @@ type LoopbackSite struct {
 // labs on one machine seldom meet on an address. All of 127.0.0.0/8 is one
 // subnet, so devices of another run would share with this one's: the site
 // takes the peers' port if nobody has it, else one of the next hundred.
-func NewLoopbackSite(wan Rate) (*LoopbackSite, error) {
+func NewLoopbackSite(wan units.Rate) (*LoopbackSite, error) {
 	s := &LoopbackSite{
 		wan:    NewShaper(wan),
 		server: netip.AddrFrom4([4]byte{127, 0, 0, 1}),

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // isolate runs the calling test again inside Isolate and reports whether this
@@ -38,7 +40,7 @@ func isolate(t *testing.T) bool {
 }
 
 // loopback returns a loopback site that the test's end closes.
-func loopback(t *testing.T, wan Rate) *LoopbackSite {
+func loopback(t *testing.T, wan units.Rate) *LoopbackSite {
 	t.Helper()
 	site, err := NewLoopbackSite(wan)
 	if err != nil {
@@ -86,7 +88,7 @@ func fetch(t *testing.T, host Host, url string, header ...string) ([]byte, time.
 // checkWAN has two devices of the site fetch a file at once, and checks what
 // arrives, the rate of both together and what was counted. A machine that does
 // other work loses time now and then: the best of five tries counts.
-func checkWAN(t *testing.T, site Site, wan Rate, lowest float64) {
+func checkWAN(t *testing.T, site Site, wan units.Rate, lowest float64) {
 	t.Helper()
 	dir := t.TempDir()
 	want := bytes.Repeat([]byte("0123456789abcdef"), 1_000_000/16)
@@ -107,7 +109,7 @@ func checkWAN(t *testing.T, site Site, wan Rate, lowest float64) {
 	}
 }
 
-func tryWAN(t *testing.T, site Site, dir string, want []byte) Rate {
+func tryWAN(t *testing.T, site Site, dir string, want []byte) units.Rate {
 	t.Helper()
 	ln, err := site.Listen()
 	if err != nil {
@@ -152,11 +154,11 @@ func tryWAN(t *testing.T, site Site, dir string, want []byte) Rate {
 			t.Errorf("the link carried %.3f of the payload; frame headers are 4.6 %%", f)
 		}
 	}
-	return Rate(float64(8*2*len(want)) / total.Seconds())
+	return units.Rate(float64(8*2*len(want)) / total.Seconds())
 }
 
 func TestLoopbackWAN(t *testing.T) {
-	const wan = 16 * Mbit
+	const wan = 16 * units.Mbit
 	site := loopback(t, wan)
 	checkWAN(t, site, wan, 0.9)
 }
@@ -165,8 +167,8 @@ func TestNamespaceWAN(t *testing.T) {
 	if !isolate(t) {
 		return
 	}
-	const wan = 16 * Mbit
-	site, err := NewNamespaceSite(NamespaceConfig{Devices: 2, WAN: wan, LAN: 100 * Mbit})
+	const wan = 16 * units.Mbit
+	site, err := NewNamespaceSite(NamespaceConfig{Devices: 2, WAN: wan, LAN: 100 * units.Mbit})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,8 +195,8 @@ func TestNamespaceLAN(t *testing.T) {
 	if !isolate(t) {
 		return
 	}
-	const lan = 40 * Mbit
-	site, err := NewNamespaceSite(NamespaceConfig{Devices: 2, WAN: Mbit, LAN: lan})
+	const lan = 40 * units.Mbit
+	site, err := NewNamespaceSite(NamespaceConfig{Devices: 2, WAN: units.Mbit, LAN: lan})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +235,7 @@ func TestNamespaceLAN(t *testing.T) {
 }
 
 func TestFileServer(t *testing.T) {
-	site := loopback(t, Gbit)
+	site := loopback(t, units.Gbit)
 	ln, err := site.Listen()
 	if err != nil {
 		t.Fatal(err)
@@ -267,7 +269,7 @@ func TestFileServer(t *testing.T) {
 // TestTallyCutShort checks that bytes which a dead device never took are not
 // counted as sent.
 func TestTallyCutShort(t *testing.T) {
-	site := loopback(t, Gbit)
+	site := loopback(t, units.Gbit)
 	ln, err := site.Listen()
 	if err != nil {
 		t.Fatal(err)
@@ -327,7 +329,7 @@ func TestNamespaceBroadcasts(t *testing.T) {
 	if !isolate(t) {
 		return
 	}
-	site, err := NewNamespaceSite(NamespaceConfig{Devices: 2, WAN: Mbit, LAN: 10 * Mbit})
+	site, err := NewNamespaceSite(NamespaceConfig{Devices: 2, WAN: units.Mbit, LAN: 10 * units.Mbit})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,7 +370,7 @@ func TestNamespaceBroadcasts(t *testing.T) {
 // TestLoopbackPorts checks that two runs, and a run and a device that is there
 // already, do not meet.
 func TestLoopbackPorts(t *testing.T) {
-	a, b := loopback(t, Mbit), loopback(t, Mbit)
+	a, b := loopback(t, units.Mbit), loopback(t, units.Mbit)
 	if a.Port() == b.Port() {
 		t.Errorf("two sites meet on port %d", a.Port())
 	}
@@ -381,7 +383,7 @@ func TestLoopbackPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pc.Close()
-	if c := loopback(t, Mbit); c.Port() == port {
+	if c := loopback(t, units.Mbit); c.Port() == port {
 		t.Errorf("a site took port %d of a device", port)
 	}
 }

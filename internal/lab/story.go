@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // Deeds are what a story does to a site.
@@ -53,7 +55,7 @@ type Story struct {
 	Target string        // one of the targets; "" if Device or Count says it
 	Device int           // from 1
 	Count  int           // of devices, of DeedStart
-	Rate   Rate          // of DeedSlow
+	Rate   units.Rate    // of DeedSlow
 	For    time.Duration // then it is undone; 0: it stays
 	Over   time.Duration // of DeedWake: the time from the first to the last
 }
@@ -314,7 +316,7 @@ func (p *storyParser) slow(s *Story) error {
 	if !p.take("to") {
 		return errors.New("to which rate?")
 	}
-	r, err := ParseRate(p.word())
+	r, err := units.ParseRate(p.word())
 	s.Rate = r
 	return err
 }

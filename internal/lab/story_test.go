@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 func TestParseStory(t *testing.T) {
@@ -17,12 +19,12 @@ func TestParseStory(t *testing.T) {
 		"at 10s cut wan for 20s":                {At: 10 * time.Second, Deed: DeedCut, For: 20 * time.Second},
 		"isolate half":                          {Deed: DeedIsolate, Target: TargetHalf},
 		"fill disk of 3":                        {Deed: DeedFill, Device: 3},
-		"slow device 4 to 1mbit":                {Deed: DeedSlow, Device: 4, Rate: Mbit},
+		"slow device 4 to 1mbit":                {Deed: DeedSlow, Device: 4, Rate: units.Mbit},
 		"start 5 devices late at 100%":          {Percent: 100, Deed: DeedStart, Count: 5},
 		"at 100% start 5":                       {Percent: 100, Deed: DeedStart, Count: 5},
 		"wake over 60s":                         {Deed: DeedWake, Over: time.Minute},
 		"wake at once":                          {Deed: DeedWake},
-		"  at 1.5s  slow all to 384kbit for 2s": {At: 1500 * time.Millisecond, Deed: DeedSlow, Target: TargetAll, Rate: 384 * Kbit, For: 2 * time.Second},
+		"  at 1.5s  slow all to 384kbit for 2s": {At: 1500 * time.Millisecond, Deed: DeedSlow, Target: TargetAll, Rate: 384 * units.Kbit, For: 2 * time.Second},
 	} {
 		got, err := ParseStory(in)
 		if err != nil || !reflect.DeepEqual(got, want) {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
 )
 
@@ -25,10 +26,10 @@ type Summary struct {
 	Devices  int    `json:"devices"`
 	Complete int    `json:"complete"` // devices that hold every component, verified by the demo
 
-	WANBits   Rate    `json:"wan_bits_per_s"`
-	WANBytes  int64   `json:"wan_bytes"`  // payload that the file server sent
-	LoadBytes int64   `json:"load_bytes"` // each hierarchy's files once and the classic device's copy
-	WANRatio  float64 `json:"wan_ratio"`  // WANBytes / LoadBytes
+	WANBits   units.Rate `json:"wan_bits_per_s"`
+	WANBytes  int64      `json:"wan_bytes"`  // payload that the file server sent
+	LoadBytes int64      `json:"load_bytes"` // each hierarchy's files once and the classic device's copy
+	WANRatio  float64    `json:"wan_ratio"`  // WANBytes / LoadBytes
 	// ClassicBytes is what the same upgrade costs when every device downloads
 	// by itself.
 	ClassicBytes int64 `json:"classic_bytes"`
@@ -200,10 +201,10 @@ func (s *Summary) Text(w io.Writer) {
 	if s.OK() && s.WANBytes < s.ClassicBytes {
 		saved = fmt.Sprintf("   %.1f times as much", float64(s.ClassicBytes)/float64(s.WANBytes))
 	}
-	p("%-22s %12s   %s%s", "bytes over the WAN", Size(s.WANBytes), Size(s.ClassicBytes), saved)
+	p("%-22s %12s   %s%s", "bytes over the WAN", units.Size(s.WANBytes), units.Size(s.ClassicBytes), saved)
 	p("%-22s %12s   %.1f s at the least", "last device", fmt.Sprintf("%.1f s", s.LastS), s.WANBits.Time(s.ClassicBytes).Seconds())
 	p("%-22s %12s   ratio %s", "bound: size / WAN", fmt.Sprintf("%.1f s", s.BoundS), ratioText(s.RatioToBound))
-	p("%-22s %12s   ratio %s", "size of the files", Size(s.LoadBytes), ratioText(s.WANRatio))
+	p("%-22s %12s   ratio %s", "size of the files", units.Size(s.LoadBytes), ratioText(s.WANRatio))
 	p("")
 	if len(s.Roots) > 0 {
 		p("%-9s %-16s %s", "model", "file", "root")

@@ -9,11 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/tftp"
 )
 
 func TestTFTPWAN(t *testing.T) {
-	const wan = 8 * Mbit
+	const wan = 8 * units.Mbit
 	site := loopback(t, wan)
 	dir := t.TempDir()
 	want := bytes.Repeat([]byte("0123456789abcdef"), 500_000/16)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
 )
 
@@ -232,7 +233,7 @@ func (t *timeline) keep(s sample) {
 }
 
 // rate returns what the WAN has carried down lately.
-func (t *timeline) rate() Rate {
+func (t *timeline) rate() units.Rate {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.wire.rate
@@ -250,7 +251,7 @@ type rateMeter struct {
 	at    float64
 	bytes uint64
 	past  []rateMeter
-	rate  Rate
+	rate  units.Rate
 }
 
 func (m *rateMeter) add(at float64, bytes uint64) {
@@ -260,6 +261,6 @@ func (m *rateMeter) add(at float64, bytes uint64) {
 		m.past = m.past[1:]
 	}
 	if first := m.past[0]; at > first.at {
-		m.rate = Rate(float64(8*(bytes-first.bytes)) / (at - first.at))
+		m.rate = units.Rate(float64(8*(bytes-first.bytes)) / (at - first.at))
 	}
 }

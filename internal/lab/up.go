@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
 )
 
@@ -34,8 +35,8 @@ const (
 // happens to it.
 type UpConfig struct {
 	Site    NamespaceConfig
-	Size    Size // of the file
-	TFTP    bool // the origin is TFTP instead of HTTP
+	Size    units.Size // of the file
+	TFTP    bool       // the origin is TFTP instead of HTTP
 	Stories []Story
 	// Seed chooses whom a story means and the order in which devices wake.
 	Seed uint64
@@ -105,7 +106,7 @@ func (c UpConfig) timeout() time.Duration {
 		// What one TCP connection carries over a lossy link, about: Mathis et
 		// al., 1997: 1.2 packets a round trip over the root of the loss.
 		perS := 1.2 * linkPacket / max(c.Site.RTT.Seconds(), 0.001) / math.Sqrt(float64(c.Site.Loss))
-		ideal = max(ideal, seconds(float64(c.Size)/perS))
+		ideal = max(ideal, units.Seconds(float64(c.Size)/perS))
 	}
 	told := time.Duration(0)
 	for _, s := range c.Stories {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // productEnv names the program peerload to the isolated run of a test.
@@ -42,7 +44,7 @@ func isolateProduct(t *testing.T) string {
 func upSite(t *testing.T, product string, stories ...string) UpConfig {
 	t.Helper()
 	cfg := UpConfig{
-		Site: NamespaceConfig{Devices: 8, WAN: 8 * Mbit, LAN: 100 * Mbit}, Size: 1_200_000, Seed: 1,
+		Site: NamespaceConfig{Devices: 8, WAN: 8 * units.Mbit, LAN: 100 * units.Mbit}, Size: 1_200_000, Seed: 1,
 		Product: product, Base: t.TempDir(), Timeout: 50 * time.Second,
 	}
 	for _, text := range stories {
@@ -170,7 +172,7 @@ func testStories(t *testing.T, product string) {
 		{
 			name: "subnets", stories: []string{"at 30% kill roots"}, copies: 1.6,
 			change: func(c *UpConfig) {
-				c.Site.Subnets, c.Site.RTT, c.Site.WAN = 2, 20*time.Millisecond, 16*Mbit
+				c.Site.Subnets, c.Site.RTT, c.Site.WAN = 2, 20*time.Millisecond, 16*units.Mbit
 			},
 			check: func(t *testing.T, r *UpResult) {
 				if n := len(r.Stories[0].Times); n != 2 || r.Rows[0].Subnet != 1 || r.Rows[7].Subnet != 2 {
@@ -276,7 +278,7 @@ func testScene(t *testing.T, product string) {
 }
 
 func TestUpConfigValidate(t *testing.T) {
-	good := UpConfig{Site: NamespaceConfig{Devices: 8, WAN: Mbit, LAN: Mbit}, Size: 1}
+	good := UpConfig{Site: NamespaceConfig{Devices: 8, WAN: units.Mbit, LAN: units.Mbit}, Size: 1}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}

@@ -11,22 +11,23 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
 )
 
 // UpResult is how an `up` ended: the last line of its timeline. Times are in
 // seconds from the start of the first devices, sizes in bytes.
 type UpResult struct {
-	Kind    string   `json:"kind"`   // "result"
-	Origin  string   `json:"origin"` // "http" or "tftp"
-	Devices int      `json:"devices"`
-	Subnets int      `json:"subnets"`
-	Size    int64    `json:"size"`
-	WAN     Rate     `json:"wan_bits_per_s"`
-	LAN     Rate     `json:"lan_bits_per_s"`
-	RTTS    float64  `json:"wan_rtt_s"`
-	JitterS float64  `json:"wan_jitter_s"`
-	Loss    Fraction `json:"wan_loss"`
+	Kind    string         `json:"kind"`   // "result"
+	Origin  string         `json:"origin"` // "http" or "tftp"
+	Devices int            `json:"devices"`
+	Subnets int            `json:"subnets"`
+	Size    int64          `json:"size"`
+	WAN     units.Rate     `json:"wan_bits_per_s"`
+	LAN     units.Rate     `json:"lan_bits_per_s"`
+	RTTS    float64        `json:"wan_rtt_s"`
+	JitterS float64        `json:"wan_jitter_s"`
+	Loss    units.Fraction `json:"wan_loss"`
 
 	Complete int    `json:"complete"` // devices whose file the lab has read and found right
 	Expected int    `json:"expected"` // devices less those killed for good
@@ -223,15 +224,15 @@ func (u *Up) row(d *upDevice, ended bool, lasted time.Duration) DeviceRow {
 // Text writes the result for people.
 func (r *UpResult) Text(w io.Writer) {
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
-	link := LinkConfig{RTT: seconds(r.RTTS), Jitter: seconds(r.JitterS), Loss: r.Loss}
+	link := LinkConfig{RTT: units.Seconds(r.RTTS), Jitter: units.Seconds(r.JitterS), Loss: r.Loss}
 	subnets := ""
 	if r.Subnets > 1 {
 		subnets = fmt.Sprintf(" in %d subnets", r.Subnets)
 	}
-	p("%d devices%s, %s by %s; WAN %s%s, LAN %s", r.Devices, subnets, Size(r.Size), r.Origin, r.WAN, link.text(), r.LAN)
+	p("%d devices%s, %s by %s; WAN %s%s, LAN %s", r.Devices, subnets, units.Size(r.Size), r.Origin, r.WAN, link.text(), r.LAN)
 	p("  last device      %8.3f s   bound %.3f s   ratio %s   median of a device %.3f s", r.LastS, r.BoundS, ratioText(r.Ratio), r.MedianS)
 	p("  WAN payload      %8.3f × size and subnet (%s, %d requests); on the wire %s down, %s up; %d packets lost, %d refused by the queue",
-		r.WANRatio, Size(r.WANBytes), r.Requests, Size(r.WireDown), Size(r.WireUp), r.WANLost, r.WANFull)
+		r.WANRatio, units.Size(r.WANBytes), r.Requests, units.Size(r.WireDown), units.Size(r.WireUp), r.WANLost, r.WANFull)
 	p("  elections %d, fallbacks %d %s, broadcasts %d", r.Elections, r.Fallbacks, reasonText(r.Reasons), r.Broadcasts)
 	p("  peak memory      %8.1f MiB; processor time of all devices %.2f s", float64(r.PeakRSS)/(1<<20), r.CPUS)
 	for _, s := range r.Stories {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
 )
 
@@ -33,7 +34,7 @@ func (u *Up) lines(rows int) [][]span {
 		},
 		{
 			{fmt.Sprintf("%d of %d devices have the file", held, len(u.devices)), plain},
-			{fmt.Sprintf("; %s over the WAN, %.2f times the file", Size(sent), float64(sent)/float64(u.cfg.Size)), plain},
+			{fmt.Sprintf("; %s over the WAN, %.2f times the file", units.Size(sent), float64(sent)/float64(u.cfg.Size)), plain},
 		},
 	}
 	for _, m := range u.line.lately(marksShown) {

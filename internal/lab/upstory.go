@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
 )
 
@@ -304,7 +305,7 @@ func (u *Up) isolate(whom []*upDevice, on bool) (err error) {
 	return err
 }
 
-func (u *Up) slow(whom []*upDevice, rate Rate) (err error) {
+func (u *Up) slow(whom []*upDevice, rate units.Rate) (err error) {
 	for _, d := range whom {
 		err = errors.Join(err, u.site.SetPortRate(d.number-1, rate))
 	}

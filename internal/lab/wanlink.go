@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // Bounds of a long link.
@@ -25,14 +27,14 @@ const (
 // LinkConfig describes a long link: the WAN of a site whose server is far away.
 type LinkConfig struct {
 	// Rate is that of each way.
-	Rate Rate
+	Rate units.Rate
 	// RTT is the round trip of the idle link, half of it each way; 0 to 10 s.
 	RTT time.Duration
 	// Jitter is how much later than that a packet may come, each way; how much
 	// is random for every packet. Packets keep their order. At most RTT/2.
 	Jitter time.Duration
 	// Loss is the part of the packets that is lost, each way; 0 to 0.5.
-	Loss Fraction
+	Loss units.Fraction
 	// Seed makes jitter and loss repeat for the same packets.
 	Seed uint64
 }
@@ -70,8 +72,6 @@ func (c LinkConfig) text() string {
 	}
 	return s
 }
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // queue is what one way holds back at most while the link is busy, in bytes.
 func (c LinkConfig) queue() int64 {

@@ -8,13 +8,15 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/lab/units"
 )
 
 func TestLane(t *testing.T) {
 	const ms = time.Millisecond
 	// 1000 bytes in frames of 1014 take 8.112 ms at 1 Mbit/s.
-	l := newLane(LinkConfig{Rate: Mbit, RTT: 100 * ms}, 1)
-	frame := Mbit.Time(1014)
+	l := newLane(LinkConfig{Rate: units.Mbit, RTT: 100 * ms}, 1)
+	frame := units.Mbit.Time(1014)
 	for i := range 3 {
 		due, ok := l.admit(5*ms, 1000)
 		if want := 5*ms + time.Duration(i+1)*frame + 50*ms; !ok || due != want {
@@ -48,7 +50,7 @@ func TestLane(t *testing.T) {
 
 func TestLaneJitterAndLoss(t *testing.T) {
 	const n, loss = 20_000, 0.02
-	cfg := LinkConfig{Rate: 100 * Mbit, RTT: 20 * time.Millisecond, Jitter: 5 * time.Millisecond, Loss: loss, Seed: 7}
+	cfg := LinkConfig{Rate: 100 * units.Mbit, RTT: 20 * time.Millisecond, Jitter: 5 * time.Millisecond, Loss: loss, Seed: 7}
 	a, b := newLane(cfg, 1), newLane(cfg, 1)
 	var last time.Duration
 	for i := range n {
@@ -71,7 +73,7 @@ func TestLaneJitterAndLoss(t *testing.T) {
 }
 
 func TestLinkConfigValidate(t *testing.T) {
-	good := LinkConfig{Rate: Mbit, RTT: time.Second, Jitter: time.Millisecond, Loss: 0.1}
+	good := LinkConfig{Rate: units.Mbit, RTT: time.Second, Jitter: time.Millisecond, Loss: 0.1}
 	if err := good.Validate(); err != nil || !good.Long() {
 		t.Error(err)
 	}
@@ -90,22 +92,10 @@ func TestLinkConfigValidate(t *testing.T) {
 	}
 }
 
-func TestParseFraction(t *testing.T) {
-	for in, want := range map[string]Fraction{"0.5%": 0.005, "2": 0.02, "0%": 0, "100 %": 1, "101%": -1, "-1%": -1, "": -1, "x": -1, "nan%": -1} {
-		got, err := ParseFraction(in)
-		if (err == nil) != (want >= 0) || err == nil && got != want {
-			t.Errorf("%q: %v, %v", in, got, err)
-		}
-	}
-	if s := Fraction(0.005).String(); s != "0.5%" {
-		t.Error(s)
-	}
-}
-
 // longSite builds a site of two devices behind a long link.
 func longSite(t *testing.T, cfg NamespaceConfig) *NamespaceSite {
 	t.Helper()
-	cfg.Devices, cfg.LAN = 2, 100*Mbit
+	cfg.Devices, cfg.LAN = 2, 100*units.Mbit
 	site, err := NewNamespaceSite(cfg)
 	if err != nil {
 		t.Skip(err)
@@ -179,7 +169,7 @@ func TestLongLinkRTT(t *testing.T) {
 		return
 	}
 	const rtt = 60 * time.Millisecond
-	site := longSite(t, NamespaceConfig{WAN: 20 * Mbit, RTT: rtt})
+	site := longSite(t, NamespaceConfig{WAN: 20 * units.Mbit, RTT: rtt})
 	for try := 1; ; try++ {
 		trips := echo(t, site, 40, 10*time.Millisecond)
 		if len(trips) == 0 {
@@ -210,7 +200,7 @@ func TestLongLinkLoss(t *testing.T) {
 	const n, loss = 2000, 0.05
 	// Both ways may lose it.
 	const p = 1 - (1-loss)*(1-loss)
-	site := longSite(t, NamespaceConfig{WAN: 20 * Mbit, RTT: 10 * time.Millisecond, Loss: loss})
+	site := longSite(t, NamespaceConfig{WAN: 20 * units.Mbit, RTT: 10 * time.Millisecond, Loss: loss})
 	for try := 1; ; try++ {
 		got := float64(n - len(echo(t, site, n, time.Millisecond)))
 		up := site.long.up.Count()
@@ -232,7 +222,7 @@ func TestLongLinkTCP(t *testing.T) {
 	if !isolate(t) {
 		return
 	}
-	const wan = 16 * Mbit
+	const wan = 16 * units.Mbit
 	site := longSite(t, NamespaceConfig{WAN: wan, RTT: 10 * time.Millisecond})
 	checkWAN(t, site, wan, 0.956*0.9)
 }

@@ -1,4 +1,9 @@
-package lab
+// Package units reads and writes the units of the laboratory's command line:
+// rates, sizes and fractions.
+//
+// What lives here: the three types, as flags and as text. What must not:
+// anything that is measured in them.
+package units
 
 import (
 	"errors"
@@ -171,3 +176,6 @@ func parseUnit(s string, units map[string]float64) (float64, error) {
 	}
 	return n * f, nil
 }
+
+// Seconds returns s seconds as a duration.
+func Seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
