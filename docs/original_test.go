@@ -120,7 +120,7 @@ func TestReferencesToOriginal(t *testing.T) {
 		for _, c := range f.Comments {
 			found += len(reference.FindAllString(c.Text(), -1))
 			for _, bad := range badReferences(c.Text(), headings) {
-				t.Errorf("%s refers to %s; the headings are %q", path, bad, headings)
+				t.Errorf("%s refers to %s, want docs/ORIGINAL.md, and one of %q", path, bad, headings)
 			}
 		}
 	}, ".go")
