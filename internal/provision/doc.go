@@ -1,7 +1,7 @@
 // Package provision says what a device is told: which load it should run and
 // which settings hold, at which level. It reads the files that servers give to
 // phones, SEP<MAC>.cnf.xml and XMLDefault.cnf.xml, and the native form of the
-// same in TOML or JSON; it writes both; and it finds the server's address in
+// same in TOML or JSON; it writes the XML; and it finds the server's address in
 // what a DHCP client left (FACTS section 2).
 //
 // What lives here: texts and what they mean, as pure functions over bytes. What

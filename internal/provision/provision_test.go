@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/BurntSushi/toml"
+
 	"github.com/peerload/peerload/internal/policy"
 )
 
@@ -213,10 +215,7 @@ func roundTrip(t *testing.T, f *File) *File {
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, b)
 	}
-	native, err := f.MarshalTOML()
-	if err != nil {
-		t.Fatal(err)
-	}
+	native := nativeText(t, f)
 	fromTOML, err := ParseTOML(native)
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, native)
@@ -227,6 +226,29 @@ func roundTrip(t *testing.T, f *File) *File {
 		}
 	}
 	return back
+}
+
+// nativeText is the file in the native form, as an administrator would write it.
+func nativeText(t *testing.T, f *File) []byte {
+	t.Helper()
+	top := map[string]any{"default": f.Default, "group": f.Group}
+	var rows []map[string]string
+	for _, a := range f.Loads {
+		rows = append(rows, map[string]string{"load": a.Load, "model": a.Model, "type": a.Type})
+	}
+	if len(rows) > 0 {
+		top["loads"] = rows
+	}
+	for _, s := range sections {
+		if values := *s.of(&f.Levels); len(values) > 0 {
+			top[s.key] = values
+		}
+	}
+	b, err := toml.Marshal(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // plain is what a file says, without lines and without what is unset.
