@@ -84,7 +84,11 @@ func (s *site) spec(d *testDevice, signed bool) Spec {
 		Target: filepath.Join(d.dir, "app.bin"), Size: load.UnknownSize, Digest: load.DigestOf(s.content),
 	}
 	if signed {
-		sp.Size, sp.Table = int64(len(s.content)), load.TableOf(s.content)
+		c, err := load.Describe(sp.Name, bytes.NewReader(s.content), int64(len(s.content)))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		sp.Size, sp.Table = c.Size, c.Table
 	}
 	return sp
 }

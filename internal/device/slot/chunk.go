@@ -160,30 +160,6 @@ func (p *Partial) forget(i int) error {
 	return nil
 }
 
-// SetTable takes over a chunk table, signed or fresh from the origin, and
-// drops the held chunks that differ from it. It returns how many it dropped.
-// From now on every chunk must fit it. The size must be known.
-func (p *Partial) SetTable(t load.Table) (dropped int, err error) {
-	p.writing.Lock()
-	defer p.writing.Unlock()
-	if err := p.usable(); err != nil {
-		return 0, err
-	}
-	p.mu.Lock()
-	if err := checkTable(t, p.x.g); err != nil {
-		p.mu.Unlock()
-		return 0, err
-	}
-	p.table = t
-	dropped = p.filter(t)
-	x := p.x
-	p.mu.Unlock()
-	if dropped == 0 || p.lock == nil {
-		return dropped, nil
-	}
-	return dropped, p.rewriteIndex(x)
-}
-
 // SetSize says how long the file is, once that is learned, and reserves the
 // room: ErrNoSpace changes nothing. If the chunk size changes with it, what is
 // held is cut anew and hashed again. Another size than one known already is

@@ -15,8 +15,12 @@ import (
 // what it should be.
 func TestOpenHeld(t *testing.T) {
 	content := bytes.Repeat([]byte("held "), 40_000)
-	table := load.TableOf(content)
-	spec := Spec{Key: load.DigestOf(content), Digest: load.DigestOf(content), Geometry: load.Geometry{Size: load.UnknownSize}}
+	whole, err := load.Describe("app.bin", bytes.NewReader(content), int64(len(content)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := whole.Table
+	spec := Spec{Key: whole.Digest, Digest: whole.Digest, Geometry: load.Geometry{Size: load.UnknownSize}}
 	name := filepath.Join(t.TempDir(), "app.bin")
 	if _, err := OpenHeld(OS{}, name, spec, Config{}); !errors.Is(err, iofs.ErrNotExist) {
 		t.Fatalf("a missing file: %v", err)

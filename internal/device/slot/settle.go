@@ -177,8 +177,8 @@ func (p *Partial) readBack(i int) (next int, err error) {
 // Finish settles what is left, makes the file and the partial's name durable
 // and returns the digest of the whole file.
 // Missing chunks are ErrIncomplete; a digest other than the Spec's is ErrDigest,
-// and every chunk is kept: ask for a table, SetTable or Drop, fetch, and call
-// Finish again. A chunk that the medium lost is ErrReadBack and is fetched
+// and every chunk is kept: ask for a table, Drop what it speaks against, fetch,
+// and call Finish again. A chunk that the medium lost is ErrReadBack and is fetched
 // again likewise.
 func (p *Partial) Finish() (load.Digest, error) {
 	p.settling.Lock()
