@@ -63,15 +63,6 @@ func (g Geometry) Span(i int) (off int64, n int) {
 	return off, c
 }
 
-// Prefix returns how many whole chunks the first n bytes hold; the short last
-// chunk counts once the size is known and reached.
-func (g Geometry) Prefix(n int64) int {
-	if g.Known() && n >= g.Size {
-		return g.Chunks()
-	}
-	return int(n / int64(g.ChunkSize()))
-}
-
 // Validate refuses sizes outside 0 to MaxFileSize; UnknownSize is valid.
 func (g Geometry) Validate() error {
 	if g.Size != UnknownSize && (g.Size < 0 || g.Size > MaxFileSize) {
@@ -87,16 +78,4 @@ type Table []Digest
 // is never right.
 func (t Table) Check(i int, b []byte) bool {
 	return i >= 0 && i < len(t) && DigestOf(b) == t[i]
-}
-
-// TableOf cuts b and returns its table. It is for small things at hand; files
-// are described by Describe.
-func TableOf(b []byte) Table {
-	g := Geometry{Size: int64(len(b))}
-	t := make(Table, g.Chunks())
-	for i := range t {
-		off, n := g.Span(i)
-		t[i] = DigestOf(b[off : off+int64(n)])
-	}
-	return t
 }

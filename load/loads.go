@@ -16,7 +16,7 @@ const (
 	maxLoadsFields = 64
 )
 
-// Tags of the signature header (FACTS section 2).
+// Tags of the signature header (docs/ORIGINAL.md, "Provisioning and files").
 const (
 	tagSignature = 12
 	tagPadding   = 13
@@ -42,10 +42,11 @@ type Loads struct {
 	Components []string
 }
 
-// ParseLoads reads a .loads file (FACTS section 2): an optional binary header
-// of fields (tag u8, length u16 big-endian, value; tag 13 is a single byte),
-// then lines that end in CRLF or LF, of which those that begin with '#' are
-// comments and each other names one component. Errors match ErrLoads.
+// ParseLoads reads a .loads file (docs/ORIGINAL.md, "Provisioning and files"):
+// an optional binary header of fields (tag u8, length u16 big-endian, value;
+// tag 13 is a single byte), then lines that end in CRLF or LF, of which those
+// that begin with '#' are comments and each other names one component. Errors
+// match ErrLoads.
 func ParseLoads(b []byte) (*Loads, error) {
 	l, err := parseLoads(b)
 	if err != nil {

@@ -24,7 +24,8 @@ const classicText = "# SCCP41.9-4-2SR2-2S\r\n\r\njar41sccp.9-4-2ES26.sbn\r\ncnu4
 var classicNames = []string{"jar41sccp.9-4-2ES26.sbn", "cnu41.9-4-2ES26.sbn", "apps41.9-4-2ES26.sbn",
 	"dsp41.9-4-2ES26.sbn", "cvm41sccp.9-4-2ES26.sbn"}
 
-// classicSigned is a file as the 79x1 family has it, made up from FACTS.
+// classicSigned is a file as the 79x1 family has it, made up from
+// docs/ORIGINAL.md, "Provisioning and files".
 func classicSigned() []byte {
 	b := tlv(1, []byte{1, 0})
 	b = append(b, tlv(2, []byte{0, 0})...)

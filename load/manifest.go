@@ -10,10 +10,16 @@ import (
 	"time"
 )
 
+// What every manifest of this version says of itself.
+const (
+	// schema is the version of the manifest's text form.
+	schema = 1
+	// algorithm names the hash of every digest in a manifest.
+	algorithm = "sha256"
+)
+
 // Limits of a manifest.
 const (
-	// Schema is the version of the manifest's text form.
-	Schema = 1
 	// MaxManifestSize bounds the text of a manifest, in bytes (2 MiB).
 	MaxManifestSize = 2 << 20
 	// MaxComponents bounds the components of a load.
@@ -22,8 +28,6 @@ const (
 	MaxModels = 256
 	// MaxTextLen bounds a version and a model's name, in bytes.
 	MaxTextLen = 100
-	// Algorithm names the hash of every digest in a manifest.
-	Algorithm = "sha256"
 )
 
 // Errors of a manifest, for errors.Is.
@@ -80,25 +84,7 @@ func (m *Manifest) Size() int64 {
 	return n
 }
 
-// Component returns the component of that exact name.
-func (m *Manifest) Component(name string) (Component, bool) {
-	for _, c := range m.Components {
-		if c.Name == name {
-			return c, true
-		}
-	}
-	return Component{}, false
-}
-
-// Validate checks everything that ParseManifest promises. Errors match
-// ErrManifest.
-func (m *Manifest) Validate() error {
-	if err := m.validate(); err != nil {
-		return fmt.Errorf("%w: %w", ErrManifest, err)
-	}
-	return nil
-}
-
+// validate checks everything that ParseManifest promises.
 func (m *Manifest) validate() error {
 	if err := CheckName(m.Name); err != nil {
 		return fmt.Errorf("the load's name: %w", err)
@@ -194,11 +180,11 @@ type componentText struct {
 // Marshal returns the text form: the same manifest gives the same bytes. It
 // refuses what ParseManifest would refuse.
 func (m *Manifest) Marshal() ([]byte, error) {
-	if err := m.Validate(); err != nil {
-		return nil, err
+	if err := m.validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	t := manifestText{Schema: Schema, Name: m.Name, Version: m.Version, Models: m.Models,
-		Created: m.Created, Algorithm: Algorithm, Components: make([]componentText, len(m.Components))}
+	t := manifestText{Schema: schema, Name: m.Name, Version: m.Version, Models: m.Models,
+		Created: m.Created, Algorithm: algorithm, Components: make([]componentText, len(m.Components))}
 	for i, c := range m.Components {
 		raw := make([]byte, 0, len(c.Table)*len(Digest{}))
 		for j := range c.Table {
@@ -237,15 +223,15 @@ func ParseManifest(b []byte) (*Manifest, error) {
 	if err := decodeOne(b, &head); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	if head.Schema != Schema {
-		return nil, fmt.Errorf("%w: it says %d, this program knows %d", ErrSchema, head.Schema, Schema)
+	if head.Schema != schema {
+		return nil, fmt.Errorf("%w: it says %d, this program knows %d", ErrSchema, head.Schema, schema)
 	}
 	var t manifestText
 	if err := decodeOne(b, &t); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	if t.Algorithm != Algorithm {
-		return nil, fmt.Errorf("%w: its digests are %q, this program knows %s", ErrManifest, t.Algorithm, Algorithm)
+	if t.Algorithm != algorithm {
+		return nil, fmt.Errorf("%w: its digests are %q, this program knows %s", ErrManifest, t.Algorithm, algorithm)
 	}
 	if n := len(t.Components); n > MaxComponents {
 		return nil, fmt.Errorf("%w: it has %d components, more than %d", ErrManifest, n, MaxComponents)
@@ -259,8 +245,8 @@ func ParseManifest(b []byte) (*Manifest, error) {
 		}
 		m.Components[i] = c
 	}
-	if err := m.Validate(); err != nil {
-		return nil, err
+	if err := m.validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
 	return m, nil
 }
