@@ -10,7 +10,7 @@ import (
 // Level is where a setting can be set. A later level wins.
 type Level int
 
-// The levels, the weakest first (FACTS section 1, point 3).
+// The levels, the weakest first (docs/ORIGINAL.md, "What it does").
 const (
 	// LevelDefault is the setting's own default.
 	LevelDefault Level = iota

@@ -20,7 +20,7 @@ type Family string
 
 // The families of the built-in table.
 const (
-	// SecondGeneration phones cannot share (FACTS section 1, point 10).
+	// SecondGeneration phones cannot share (docs/ORIGINAL.md, "What it does").
 	SecondGeneration Family = "second-generation phone"
 	// ThirdGeneration phones and their successors can.
 	ThirdGeneration Family = "third-generation phone"
@@ -94,8 +94,9 @@ func (m Model) Lacking(s Setting) string {
 // Known reports whether a table has the model.
 func (m Model) Known() bool { return m.Family != Unknown }
 
-// builtin is the table of FACTS section 1, point 10, and the generic models.
-// Provisioning and manifests write the number with and without its suffixes.
+// builtin is the table of docs/ORIGINAL.md, "What it does", and the generic
+// models. Provisioning and manifests write the number with and without its
+// suffixes.
 //
 // Of the type numbers the vendor's texts at hand show that of the 7941 only; the
 // others are those that open provisioning tools for these phones write, and

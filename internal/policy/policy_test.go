@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestBuiltin has the phones of FACTS section 1, point 10, one by one.
+// TestBuiltin has the phones of docs/ORIGINAL.md, "What it does", one by one.
 func TestBuiltin(t *testing.T) {
 	table := Builtin()
 	groups := map[string]string{}

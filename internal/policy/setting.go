@@ -44,7 +44,7 @@ const (
 	// URL. "" stands for the server that provisions the device.
 	LoadServer = "load-server"
 	// LogServer takes the device's events as syslog over UDP, as HOST or
-	// HOST:PORT (FACTS section 2). "" stands for none.
+	// HOST:PORT (docs/ORIGINAL.md, "Provisioning and files"). "" stands for none.
 	LogServer = "log-server"
 	// WANLimit is the most bytes a second that a device downloads from servers;
 	// suffixes k, M and G are powers of 1,024. "0" stands for no limit.

@@ -19,8 +19,9 @@ const (
 	groupElement = "peerGroup"
 )
 
-// sections, the weakest level first: a later one wins (FACTS section 2). Which
-// elements stand in them is said by the table of package policy.
+// sections, the weakest level first: a later one wins (docs/ORIGINAL.md,
+// "Provisioning and files"). Which elements stand in them is said by the table
+// of package policy.
 var sections = []section{
 	{modelElement, "model", func(l *policy.Levels) *policy.Values { return &l.Model }},
 	{"enterpriseConfig", "enterprise", func(l *policy.Levels) *policy.Values { return &l.Enterprise }},
