@@ -2,7 +2,16 @@
 // components (the files of it), their digests, and the chunk table by which
 // a file is cut, named and checked.
 //
+// A publisher describes files with [Describe], puts them into a [Manifest] and
+// writes that with [Manifest.Marshal]. A device reads it with [ParseManifest],
+// knows by [Geometry] where each chunk begins, and checks a chunk with
+// [Table.Check] before it passes the chunk on. [ParseLoads] reads the classic
+// list of files, which says nothing of their content.
+//
 // What lives here: values and the parsers of their text forms, each bounded
-// before it is believed. What must not: files, sockets, clocks, goroutines.
-// Everything that reads bytes takes an io.Reader or a []byte.
+// before it is believed. What must not: files, sockets, clocks, goroutines, and
+// whether to believe a manifest, which package trust says. Everything that
+// reads bytes takes an io.Reader or a []byte.
+//
+// Read manifest.go first, then chunk.go.
 package load

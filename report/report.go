@@ -1,9 +1,16 @@
 // Package report is the schema of what a device says of itself: the events of
-// a run as JSON lines, and the final report. The console, syslog, metrics,
-// the status file, the pages and the lab all read these types.
+// a run as JSON lines, the final report of a file or load, and the report of a
+// device to its controller. The console, syslog, metrics, the status file, the
+// pages and the lab all read these types.
 //
-// What lives here: the schema and the reason codes. What must not: how an
+// A program that runs "peerload get --json" decodes each line of its output
+// into an [Event] and branches by its Kind; unknown kinds and unknown fields
+// are to be skipped. The last line carries a [Final].
+//
+// What lives here: the schema and the words that it uses. What must not: how an
 // event is written, sent or stored, and any decision.
+//
+// Read report.go first, then device.go.
 package report
 
 // Schema is the version of Event and Final. It is raised when a field changes
