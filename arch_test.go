@@ -78,6 +78,7 @@ var house = []room{
 	// Floor 2: the device.
 	{dir: "internal/device/origin", floor: 2, side: device, only: []string{"load", "tftp"}},
 	{dir: "internal/device/peernet", floor: 2, side: device, only: []string{"pdp/wire"}, libraries: []string{"golang.org/x/sys"}},
+	{dir: "internal/testkit/fabric", floor: 2, side: device, only: []string{"pdp/wire", "internal/device/peernet"}},
 	{dir: "internal/device/slot", floor: 2, side: device, still: true, only: []string{"load"}, libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/testkit/faultdisk", floor: 2, side: device, still: true, only: []string{"load", "internal/device/slot"}},
 	{dir: "internal/device/status", floor: 2, side: device, only: []string{"report"}},
@@ -107,6 +108,7 @@ var house = []room{
 	{dir: "cmd/peerload", floor: 3, side: outside, libraries: commandLibraries},
 	{dir: "cmd/peerload-server", floor: 3, side: outside, libraries: commandLibraries},
 	{dir: "cmd/peerload-lab", floor: 3, side: outside, libraries: commandLibraries},
+	{dir: "internal/testkit/netsuite", floor: 3, side: outside, only: []string{"pdp/wire", "internal/device/peernet"}},
 	{dir: "internal/testkit/nginx", floor: 3, side: outside, only: nothing},
 	{dir: "e2e", floor: 3, side: outside, only: nothing},
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/origin"
-	"github.com/peerload/peerload/internal/device/peernet"
+	"github.com/peerload/peerload/internal/testkit/fabric"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
@@ -27,7 +27,7 @@ import (
 type site struct {
 	t       *testing.T
 	dir     string
-	fabric  *peernet.Fabric
+	fabric  *fabric.Fabric
 	content []byte
 	rate    int64
 	devices []*testDevice
@@ -36,7 +36,7 @@ type site struct {
 // testDevice is one device of a site.
 type testDevice struct {
 	*Device
-	node *peernet.Node
+	node *fabric.Node
 	dir  string
 	stop context.CancelFunc
 	file *File
@@ -51,7 +51,7 @@ func newSite(t *testing.T, size int, rate int64) *site {
 	if err := os.WriteFile(filepath.Join(s.dir, "origin.bin"), s.content, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s.fabric = peernet.NewFabric(peernet.FabricConfig{Latency: 200 * time.Microsecond, Seed: 1})
+	s.fabric = fabric.New(fabric.Config{Latency: 200 * time.Microsecond, Seed: 1})
 	return s
 }
 

@@ -71,13 +71,13 @@ func (s *Sockets) read(ctx context.Context, c *net.UDPConn, in chan<- datagram) 
 	for ctx.Err() == nil {
 		n, from, err := c.ReadFromUDPAddrPort(buf)
 		if err != nil {
-			if !s.again(ctx, err, &s.counters.readErrors) {
+			if !s.again(ctx, err, &s.counters.ReadErrors) {
 				return
 			}
 			continue
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		if s.counters.admit(s.subnet, s.addr, from, n) {
+		if s.counters.Admit(s.subnet.prefix, s.addr, from, n) {
 			in <- datagram{from: from, b: buf[:n], done: done}
 			<-done
 		}
@@ -89,14 +89,14 @@ func (s *Sockets) accept(ctx context.Context, take func(net.Conn)) {
 	for ctx.Err() == nil {
 		c, err := s.listener.AcceptTCP()
 		if err != nil {
-			if !s.again(ctx, err, &s.counters.acceptErrors) {
+			if !s.again(ctx, err, &s.counters.AcceptErrors) {
 				return
 			}
 			continue
 		}
 		from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
 		if !s.subnet.onLink(from.Addr()) {
-			s.counters.offLink.Add(1)
+			s.counters.OffLink.Add(1)
 			_ = c.Close()
 			continue
 		}
@@ -110,7 +110,7 @@ func (s *Sockets) accept(ctx context.Context, take func(net.Conn)) {
 			_ = c.Close()
 			continue
 		}
-		s.counters.accepted.Add(1)
+		s.counters.Accepted.Add(1)
 		take(c)
 	}
 }

@@ -17,11 +17,11 @@ const (
 	// dscpLE is the lower-effort codepoint 000001 (RFC 8622).
 	dscpLE  = 1
 	maxDSCP = 63
-	// receiveBuffer is asked for on the UDP sockets, in bytes: a broadcast may
+	// ReceiveBuffer is asked for on the UDP sockets, in bytes: a broadcast may
 	// bring the answers of a whole subnet at once.
-	receiveBuffer = 1 << 20
-	// defaultUserTimeout is how long a link survives a silent peer.
-	defaultUserTimeout = 5 * time.Second
+	ReceiveBuffer = 1 << 20
+	// DefaultUserTimeout is how long a link survives a silent peer.
+	DefaultUserTimeout = 5 * time.Second
 	// retryAfter is the wait after a failed accept or read that may pass, such
 	// as a full table of open files.
 	retryAfter = 100 * time.Millisecond
@@ -69,7 +69,7 @@ func (c Config) withDefaults() Config {
 		c.DSCP = dscpLE
 	}
 	if c.UserTimeout == 0 {
-		c.UserTimeout = defaultUserTimeout
+		c.UserTimeout = DefaultUserTimeout
 	}
 	return c
 }
@@ -90,7 +90,7 @@ type Sockets struct {
 	listener  *net.TCPListener
 	dialer    net.Dialer
 
-	counters  counters
+	counters  Counters
 	closeOnce sync.Once
 	closed    chan struct{}
 }
@@ -208,7 +208,7 @@ func listenUDP(at netip.AddrPort, opts []sockopt) (*net.UDPConn, error) {
 	}
 	u := c.(*net.UDPConn)
 	if raw, err := u.SyscallConn(); err == nil {
-		growReceiveBuffer(raw, receiveBuffer)
+		growReceiveBuffer(raw, ReceiveBuffer)
 	}
 	return u, nil
 }
@@ -217,7 +217,7 @@ func listenUDP(at netip.AddrPort, opts []sockopt) (*net.UDPConn, error) {
 func (s *Sockets) Warnings() []string { return append([]string(nil), s.warnings...) }
 
 // Stats returns the counters.
-func (s *Sockets) Stats() Stats { return s.counters.stats() }
+func (s *Sockets) Stats() Stats { return s.counters.Stats() }
 
 // Prefix returns the subnet.
 func (s *Sockets) Prefix() netip.Prefix { return s.subnet.prefix }
@@ -243,7 +243,7 @@ func (s *Sockets) Broadcast(b []byte) error {
 func (s *Sockets) Send(to netip.AddrPort, b []byte) error {
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	if !s.subnet.onLink(to.Addr()) {
-		s.counters.sendErrors.Add(1)
+		s.counters.SendErrors.Add(1)
 		return fmt.Errorf("send to %s: %w (%s)", to, ErrOffLink, s.subnet.prefix)
 	}
 	return s.send(to, b, false)
@@ -256,7 +256,7 @@ func (s *Sockets) send(to netip.AddrPort, b []byte, broadcast bool) error {
 	} else {
 		_, err = s.unicast.WriteToUDPAddrPort(b, to)
 	}
-	s.counters.countSent(len(b), broadcast, err)
+	s.counters.CountSent(len(b), broadcast, err)
 	return err
 }
 
@@ -264,10 +264,10 @@ func (s *Sockets) send(to netip.AddrPort, b []byte, broadcast bool) error {
 func (s *Sockets) Dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	c, err := s.dial(ctx, netip.AddrPortFrom(to.Addr().Unmap(), to.Port()))
 	if err != nil {
-		s.counters.dialErrors.Add(1)
+		s.counters.DialErrors.Add(1)
 		return nil, err
 	}
-	s.counters.dialled.Add(1)
+	s.counters.Dialled.Add(1)
 	return c, nil
 }
 

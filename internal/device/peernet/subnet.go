@@ -24,7 +24,7 @@ type subnet struct {
 	broadcast netip.Addr
 }
 
-func (s subnet) onLink(a netip.Addr) bool { return s.prefix.Contains(a.Unmap()) }
+func (s subnet) onLink(a netip.Addr) bool { return OnLink(s.prefix, a) }
 
 // hostAddr is one IPv4 address of this host.
 type hostAddr struct {

@@ -14,7 +14,9 @@ func host(t *testing.T, lines ...string) []hostAddr {
 	for _, l := range lines {
 		f := strings.Fields(l)
 		p, err := netip.ParsePrefix(f[1])
-		must(t, err)
+		if err != nil {
+			t.Fatal(err)
+		}
 		h := hostAddr{subnet: subnet{iface: f[0], addr: p.Addr(), prefix: p.Masked()}}
 		if p.Bits() <= maxBroadcastBits {
 			h.broadcast = lastOf(p)
@@ -70,7 +72,9 @@ func TestChoose(t *testing.T) {
 				}
 				return
 			}
-			must(t, err)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if have := s.iface + " " + s.addr.String() + " " + s.prefix.String() + " " + s.broadcast.String(); have != c.want {
 				t.Errorf("chose %s, want %s", have, c.want)
 			}

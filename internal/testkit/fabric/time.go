@@ -1,4 +1,4 @@
-package peernet
+package fabric
 
 import (
 	"context"

@@ -1,4 +1,12 @@
-package peernet
+// Package fabric is a virtual subnet for tests: a peernet.Net without sockets,
+// with latency, loss, partitions and devices that die, in virtual time.
+//
+// What lives here: how datagrams and links behave on a subnet. What must not:
+// what a message means. Its nodes admit and count by peernet.Counters, and the
+// suite of internal/testkit/netsuite holds them to what sockets do.
+//
+// Read fabric.go (the subnet and its nodes), then link.go (the connections).
+package fabric
 
 import (
 	"context"
@@ -12,16 +20,17 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// FabricConfig describes a virtual subnet. The zero value is a perfect one.
-type FabricConfig struct {
+// Config describes a virtual subnet. The zero value is a perfect one.
+type Config struct {
 	// Prefix of the subnet. Zero: 10.77.0.0/16. A node whose address lies
 	// outside is a stranger: its packets arrive, as through a router, and the
 	// others drop them.
 	Prefix netip.Prefix
-	// Port as in Config. 0: wire.Port.
+	// Port as in peernet.Config. 0: wire.Port.
 	Port uint16
 	// Latency is the time of a packet from one node to another.
 	Latency time.Duration
@@ -34,8 +43,8 @@ type FabricConfig struct {
 	// Buffer is how many bytes one direction of a link holds, on the way and
 	// unread. 0: 256 KiB.
 	Buffer int
-	// UserTimeout is how long a link survives when nothing gets through, as
-	// with Config. 0: 5 s. Negative: for ever.
+	// UserTimeout is how long a link survives when nothing gets through, as in
+	// peernet.Config. 0: peernet.DefaultUserTimeout. Negative: for ever.
 	UserTimeout time.Duration
 	// Seed of all chance.
 	Seed uint64
@@ -45,8 +54,7 @@ type FabricConfig struct {
 // runs in virtual time inside a testing/synctest bubble; it must then be made
 // inside the bubble.
 type Fabric struct {
-	cfg FabricConfig
-	net subnet
+	cfg Config
 
 	// mu guards all that follows, the nodes and the links.
 	mu    sync.Mutex
@@ -59,9 +67,9 @@ type Fabric struct {
 }
 
 const (
-	// inboxBytes bounds the datagrams that wait at a node, as receiveBuffer
+	// inboxBytes bounds the datagrams that wait at a node, as the receive buffer
 	// does for a socket.
-	inboxBytes = receiveBuffer
+	inboxBytes = peernet.ReceiveBuffer
 	// datagramCost is what a waiting datagram takes beside its bytes.
 	datagramCost = 512
 	firstPort    = 49152
@@ -69,8 +77,8 @@ const (
 	arpTimeout = 3 * time.Second
 )
 
-// NewFabric returns an empty subnet.
-func NewFabric(cfg FabricConfig) *Fabric {
+// New returns an empty subnet.
+func New(cfg Config) *Fabric {
 	if !cfg.Prefix.IsValid() {
 		cfg.Prefix = netip.MustParsePrefix("10.77.0.0/16")
 	}
@@ -81,11 +89,11 @@ func NewFabric(cfg FabricConfig) *Fabric {
 		cfg.Buffer = 256 << 10
 	}
 	if cfg.UserTimeout == 0 {
-		cfg.UserTimeout = defaultUserTimeout
+		cfg.UserTimeout = peernet.DefaultUserTimeout
 	}
+	cfg.Prefix = cfg.Prefix.Masked()
 	return &Fabric{
 		cfg:    cfg,
-		net:    subnet{iface: "fabric", prefix: cfg.Prefix.Masked()},
 		links:  make(map[*link]struct{}),
 		groups: make(map[*Node]int),
 		next:   firstPort,
@@ -98,7 +106,7 @@ type Node struct {
 	addr netip.AddrPort
 	tcp  uint16
 
-	counters counters
+	counters peernet.Counters
 
 	// All that follows is guarded by f.mu.
 	rand      *rand.Rand
@@ -107,11 +115,18 @@ type Node struct {
 	up, down  meter
 	datagrams queue[datagram]
 	inbox     int
+	overflow  int
 	arrivals  queue[*end]
 	change    signal
 }
 
-var _ Net = (*Node)(nil)
+var _ peernet.Net = (*Node)(nil)
+
+// datagram is on its way to a node, or waits there.
+type datagram struct {
+	from netip.AddrPort
+	b    []byte
+}
 
 // Join adds a process at addr. The first at an address takes the fabric's
 // port, for datagrams and for links; the next ones take others.
@@ -132,6 +147,9 @@ func (f *Fabric) Join(addr netip.Addr) *Node {
 	f.nodes = append(f.nodes, n)
 	return n
 }
+
+// onLink reports whether an address is on the subnet.
+func (f *Fabric) onLink(a netip.Addr) bool { return peernet.OnLink(f.cfg.Prefix, a) }
 
 // anyPort returns a port that nobody has. Needs f.mu.
 func (f *Fabric) anyPort() uint16 {
@@ -219,15 +237,22 @@ func (n *Node) SetRate(up, down int64) {
 }
 
 // Stats returns the counters.
-func (n *Node) Stats() Stats { return n.counters.stats() }
+func (n *Node) Stats() peernet.Stats { return n.counters.Stats() }
 
-// Addr implements Net.
+// Overflow returns how many datagrams were dropped because too many waited.
+func (n *Node) Overflow() int {
+	n.f.mu.Lock()
+	defer n.f.mu.Unlock()
+	return n.overflow
+}
+
+// Addr implements peernet.Net.
 func (n *Node) Addr() netip.AddrPort { return n.addr }
 
-// TCPPort implements Net.
+// TCPPort implements peernet.Net.
 func (n *Node) TCPPort() uint16 { return n.tcp }
 
-// Close implements Net.
+// Close implements peernet.Net.
 func (n *Node) Close() error {
 	n.f.mu.Lock()
 	defer n.f.mu.Unlock()
@@ -235,7 +260,7 @@ func (n *Node) Close() error {
 	return nil
 }
 
-// Broadcast implements Net. Every process of the subnet gets a copy, whatever
+// Broadcast implements peernet.Net. Every process of the subnet gets a copy, whatever
 // its own port.
 func (n *Node) Broadcast(b []byte) error {
 	return n.send(b, true, func() error {
@@ -243,7 +268,7 @@ func (n *Node) Broadcast(b []byte) error {
 		sent := n.up.pass(now, len(b))
 		for _, m := range n.f.nodes {
 			// Broadcasts do not leave the subnet.
-			if m != n && n.f.net.onLink(n.addr.Addr()) && n.f.net.onLink(m.addr.Addr()) {
+			if m != n && n.f.onLink(n.addr.Addr()) && n.f.onLink(m.addr.Addr()) {
 				n.deliver(m, sent, b)
 			}
 		}
@@ -251,11 +276,11 @@ func (n *Node) Broadcast(b []byte) error {
 	})
 }
 
-// Send implements Net.
+// Send implements peernet.Net.
 func (n *Node) Send(to netip.AddrPort, b []byte) error {
 	return n.send(b, false, func() error {
 		if n.offLink(to.Addr()) {
-			return fmt.Errorf("send to %s: %w (%s)", to, ErrOffLink, n.f.net.prefix)
+			return fmt.Errorf("send to %s: %w (%s)", to, peernet.ErrOffLink, n.f.cfg.Prefix)
 		}
 		sent := n.up.pass(time.Now(), len(b))
 		for _, m := range n.f.nodes {
@@ -270,7 +295,7 @@ func (n *Node) Send(to netip.AddrPort, b []byte) error {
 // offLink reports whether a node of the subnet addresses something outside. A
 // stranger may address anything.
 func (n *Node) offLink(to netip.Addr) bool {
-	return n.f.net.onLink(n.addr.Addr()) && !n.f.net.onLink(to)
+	return n.f.onLink(n.addr.Addr()) && !n.f.onLink(to)
 }
 
 func (n *Node) send(b []byte, broadcast bool, do func() error) error {
@@ -281,11 +306,11 @@ func (n *Node) send(b []byte, broadcast bool, do func() error) error {
 	case n.closed:
 		err = net.ErrClosed
 	case len(b) > wire.MaxDatagram:
-		err = fmt.Errorf("%w: %d bytes, at most %d", ErrTooLong, len(b), wire.MaxDatagram)
+		err = fmt.Errorf("%w: %d bytes, at most %d", peernet.ErrTooLong, len(b), wire.MaxDatagram)
 	default:
 		err = do()
 	}
-	n.counters.countSent(len(b), broadcast, err)
+	n.counters.CountSent(len(b), broadcast, err)
 	return err
 }
 
@@ -307,7 +332,7 @@ func (n *Node) deliver(m *Node, sent time.Time, b []byte) {
 			due = due.Add(time.Duration(n.rand.Int64N(int64(f.cfg.Jitter))))
 		}
 		if m.inbox+len(b)+datagramCost > inboxBytes {
-			m.counters.overflow.Add(1)
+			m.overflow++
 			continue
 		}
 		m.inbox += len(b) + datagramCost
@@ -317,8 +342,8 @@ func (n *Node) deliver(m *Node, sent time.Time, b []byte) {
 	}
 }
 
-// Serve implements Net.
-func (n *Node) Serve(ctx context.Context, h Handler) error {
+// Serve implements peernet.Net.
+func (n *Node) Serve(ctx context.Context, h peernet.Handler) error {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -326,12 +351,12 @@ func (n *Node) Serve(ctx context.Context, h Handler) error {
 			if !ok {
 				return
 			}
-			if from := e.remote.AddrPort(); !n.f.net.onLink(from.Addr()) {
-				n.counters.offLink.Add(1)
+			if from := e.remote.AddrPort(); !n.f.onLink(from.Addr()) {
+				n.counters.OffLink.Add(1)
 				_ = e.Close()
 				continue
 			}
-			n.counters.accepted.Add(1)
+			n.counters.Accepted.Add(1)
 			h.Accept(e)
 		}
 	})
@@ -343,7 +368,7 @@ func (n *Node) Serve(ctx context.Context, h Handler) error {
 		n.f.mu.Lock()
 		n.inbox -= len(d.b) + datagramCost
 		n.f.mu.Unlock()
-		if n.counters.admit(n.f.net, n.addr, d.from, len(d.b)) {
+		if n.counters.Admit(n.f.cfg.Prefix, n.addr, d.from, len(d.b)) {
 			h.Datagram(d.from, d.b)
 		}
 	}
@@ -377,14 +402,14 @@ func next[T any](ctx context.Context, n *Node, q *queue[T]) (v T, ok bool) {
 	}
 }
 
-// Dial implements Net.
+// Dial implements peernet.Net.
 func (n *Node) Dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	e, err := n.dial(ctx, to)
 	if err != nil {
-		n.counters.dialErrors.Add(1)
+		n.counters.DialErrors.Add(1)
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(to), Err: err}
 	}
-	n.counters.dialled.Add(1)
+	n.counters.Dialled.Add(1)
 	return e, nil
 }
 
@@ -397,7 +422,7 @@ func (n *Node) dial(ctx context.Context, to netip.AddrPort) (*end, error) {
 		return nil, net.ErrClosed
 	}
 	if n.offLink(to.Addr()) {
-		return nil, fmt.Errorf("%w (%s)", ErrOffLink, f.net.prefix)
+		return nil, fmt.Errorf("%w (%s)", peernet.ErrOffLink, f.cfg.Prefix)
 	}
 	// One latency there; then the answer.
 	if err := sleep(ctx, f.cfg.Latency); err != nil {
