@@ -41,11 +41,11 @@ func (c *Controller) CreateDevice(ctx context.Context, a Actor, name string, cha
 	}
 	err = c.update(ctx, a, func(tx Tx, j *journal) error {
 		d = Device{Name: name, Origin: OriginAdministrator}
-		w, err := c.world(ctx, tx)
+		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if err := c.change(ctx, w, &d, change); err != nil {
+		if err := c.change(ctx, snap, &d, change); err != nil {
 			return err
 		}
 		if err := create(ctx, tx.Devices(), &d, "device", name); err != nil {
@@ -73,12 +73,12 @@ func (c *Controller) UpdateDevice(ctx context.Context, a Actor, name string, cha
 		if err := checkVersion(d.Meta, version); err != nil {
 			return err
 		}
-		w, err := c.world(ctx, tx)
+		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err
 		}
 		before := d
-		if err := c.change(ctx, w, &d, change); err != nil {
+		if err := c.change(ctx, snap, &d, change); err != nil {
 			return err
 		}
 		if len(diff(before, d)) == 0 {
@@ -95,7 +95,7 @@ func (c *Controller) UpdateDevice(ctx context.Context, a Actor, name string, cha
 }
 
 // change applies a change to a device and refuses what must not come of it.
-func (c *Controller) change(ctx context.Context, w *world, d *Device, change DeviceChange) error {
+func (c *Controller) change(ctx context.Context, snap *snapshot, d *Device, change DeviceChange) error {
 	for _, f := range []struct {
 		what string
 		from *string
@@ -111,8 +111,8 @@ func (c *Controller) change(ctx context.Context, w *world, d *Device, change Dev
 		}
 		*f.to = *f.from
 	}
-	d.Model = w.table.Lookup(d.Model).Name
-	if p, err := w.profile(ctx, d.Profile); err != nil {
+	d.Model = snap.table.Lookup(d.Model).Name
+	if p, err := snap.profile(ctx, d.Profile); err != nil {
 		return err
 	} else if p == nil && d.Profile != "" {
 		return notFound("profile", d.Profile)
@@ -122,12 +122,12 @@ func (c *Controller) change(ctx context.Context, w *world, d *Device, change Dev
 		return err
 	}
 	if change.Load != nil {
-		if err := w.assign(ctx, &d.Load, *change.Load); err != nil {
+		if err := snap.assign(ctx, &d.Load, *change.Load); err != nil {
 			return err
 		}
 	}
 	c.stamp(&d.Meta)
-	return w.checkFit(ctx, *d)
+	return snap.checkFit(ctx, *d)
 }
 
 // DeleteDevice forgets a device, its state, its secret and its history.
@@ -204,11 +204,11 @@ func (c *Controller) Devices(ctx context.Context, a Actor, f DeviceFilter, p Pag
 	}
 	err = c.view(ctx, func(tx Tx) error {
 		if f.Model != "" { // by any way of writing it
-			w, err := c.world(ctx, tx)
+			snap, err := c.snapshot(ctx, tx)
 			if err != nil {
 				return err
 			}
-			f.Model = w.table.Lookup(f.Model).Name
+			f.Model = snap.table.Lookup(f.Model).Name
 		}
 		devices, err := tx.Devices().List(ctx, f, p)
 		if err != nil {

@@ -153,7 +153,7 @@ func (c *Controller) Enrol(ctx context.Context, req EnrolRequest) error {
 }
 
 func (c *Controller) enrolIn(ctx context.Context, tx Tx, j *journal, name string, req EnrolRequest) error {
-	w, err := c.world(ctx, tx)
+	snap, err := c.snapshot(ctx, tx)
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func (c *Controller) enrolIn(ctx context.Context, tx Tx, j *journal, name string
 	}
 	if !known {
 		d = Device{Name: name, Model: req.Model, Profile: key.Profile, Site: key.Site, Origin: OriginEnrolled}
-		if err := c.admit(ctx, w, j, &d, req.From); err != nil {
+		if err := c.admit(ctx, snap, j, &d, req.From); err != nil {
 			return err
 		}
 	}

@@ -14,12 +14,12 @@ import (
 
 // assign sets an assignment and remembers the one before. A load that is not
 // known or retired is refused.
-func (w *world) assign(ctx context.Context, at *Assignment, name string) error {
+func (snap *snapshot) assign(ctx context.Context, at *Assignment, name string) error {
 	if name == at.Load {
 		return nil
 	}
 	if name != "" {
-		l, err := w.load(ctx, name)
+		l, err := snap.load(ctx, name)
 		switch {
 		case err != nil:
 			return err
@@ -47,21 +47,21 @@ type Assigned struct {
 // if a device would get it for whose model it is not. version is that which
 // the caller has read, 0 for any.
 func (c *Controller) AssignLoad(ctx context.Context, a Actor, t Target, name string, version int64) (Assigned, error) {
-	return c.reassign(ctx, a, t, version, "load.assign", func(w *world, at *Assignment) error { return w.assign(ctx, at, name) })
+	return c.reassign(ctx, a, t, version, "load.assign", func(snap *snapshot, at *Assignment) error { return snap.assign(ctx, at, name) })
 }
 
 // RollBackLoad assigns the load that was assigned before.
 func (c *Controller) RollBackLoad(ctx context.Context, a Actor, t Target, version int64) (Assigned, error) {
-	return c.reassign(ctx, a, t, version, "load.roll-back", func(w *world, at *Assignment) error {
+	return c.reassign(ctx, a, t, version, "load.roll-back", func(snap *snapshot, at *Assignment) error {
 		if !at.HasPrevious {
 			return refused("nothing was assigned to %s before", t)
 		}
-		return w.assign(ctx, at, at.Previous)
+		return snap.assign(ctx, at, at.Previous)
 	})
 }
 
 func (c *Controller) reassign(ctx context.Context, a Actor, t Target, version int64, action string,
-	change func(*world, *Assignment) error) (out Assigned, err error) {
+	change func(*snapshot, *Assignment) error) (out Assigned, err error) {
 	if err := a.may(t.permission()); err != nil {
 		return out, err
 	}
@@ -73,12 +73,12 @@ func (c *Controller) reassign(ctx context.Context, a Actor, t Target, version in
 		if err := checkVersion(*h.meta, version); err != nil {
 			return err
 		}
-		w, err := c.world(ctx, tx)
+		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err
 		}
 		before := *h.load
-		if err := change(w, h.load); err != nil {
+		if err := change(snap, h.load); err != nil {
 			return err
 		}
 		c.stamp(h.meta)
@@ -98,7 +98,7 @@ func (c *Controller) reassign(ctx context.Context, a Actor, t Target, version in
 // checkAssigned refuses what has been assigned if a device would get it for
 // whose model it is not.
 func (c *Controller) checkAssigned(ctx context.Context, tx Tx, h *holder) error {
-	w, err := c.world(ctx, tx) // sees what was put
+	snap, err := c.snapshot(ctx, tx) // sees what was put
 	if err != nil || h.load.Load == "" {
 		return err
 	}
@@ -121,7 +121,7 @@ func (c *Controller) checkAssigned(ctx context.Context, tx Tx, h *holder) error 
 		if d.Model == "" {
 			continue // registered by itself and silent on its model: it is passed over until that is known
 		}
-		answer, err := w.loadFor(ctx, d)
+		answer, err := snap.loadFor(ctx, d)
 		if err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func (c *Controller) checkAssigned(ctx context.Context, tx Tx, h *holder) error 
 	if len(unfit) == 0 {
 		return nil
 	}
-	l, err := w.load(ctx, h.load.Load)
+	l, err := snap.load(ctx, h.load.Load)
 	if err != nil {
 		return err
 	}
@@ -228,13 +228,13 @@ func (c *Controller) AddLoad(ctx context.Context, a Actor, req publish.Request) 
 // nameModels writes models by the names of their rows where devices, which have
 // the built-in table only, could not know other names of them.
 func (c *Controller) nameModels(ctx context.Context, tx Tx, req *publish.Request) error {
-	w, err := c.world(ctx, tx)
+	snap, err := c.snapshot(ctx, tx)
 	if err != nil {
 		return err
 	}
 	names := make([]string, 0, len(req.Models))
 	for _, m := range req.Models {
-		if known := w.table.Lookup(m); known.Known() && !policy.Builtin().Lookup(m).Known() {
+		if known := snap.table.Lookup(m); known.Known() && !policy.Builtin().Lookup(m).Known() {
 			m = known.Name
 		}
 		names = append(names, m)
@@ -248,11 +248,11 @@ func (c *Controller) nameModels(ctx context.Context, tx Tx, req *publish.Request
 // what they have, and others would get something else.
 func (c *Controller) checkAssignedBefore(ctx context.Context, tx Tx, req publish.Request) error {
 	name := req.Name
-	w, err := c.world(ctx, tx)
+	snap, err := c.snapshot(ctx, tx)
 	if err != nil {
 		return err
 	}
-	old, err := w.load(ctx, name)
+	old, err := snap.load(ctx, name)
 	if err != nil || old == nil {
 		return err
 	}
@@ -266,20 +266,20 @@ func (c *Controller) checkAssignedBefore(ctx context.Context, tx Tx, req publish
 	if err != nil {
 		return err
 	}
-	for _, m := range w.table.Models() {
-		if w.modelLoad(m) == name {
+	for _, m := range snap.table.Models() {
+		if snap.modelLoad(m) == name {
 			devices = append(devices, Device{Name: ModelTarget(m.Name).String(), Model: m.Name})
 		}
 	}
 	next := *old
-	next.Models = w.modelNames(req.Models)
+	next.Models = snap.modelNames(req.Models)
 	var unfit []string
 	for _, d := range devices {
-		a, err := w.loadFor(ctx, d)
+		a, err := snap.loadFor(ctx, d)
 		if err != nil {
 			return err
 		}
-		if a.Load == name && w.misfit(&next, d.Model) != "" {
+		if a.Load == name && snap.misfit(&next, d.Model) != "" {
 			unfit = append(unfit, fmt.Sprintf("%s (%s)", d.Name, d.Model))
 		}
 	}
@@ -292,7 +292,7 @@ func (c *Controller) checkAssignedBefore(ctx context.Context, tx Tx, req publish
 
 // record writes what a manifest says into the database.
 func (c *Controller) record(ctx context.Context, tx Tx, j *journal, m *load.Manifest) (Load, error) {
-	w, err := c.world(ctx, tx)
+	snap, err := c.snapshot(ctx, tx)
 	if err != nil {
 		return Load{}, err
 	}
@@ -302,7 +302,7 @@ func (c *Controller) record(ctx context.Context, tx Tx, j *journal, m *load.Mani
 	}
 	before := l
 	l.Name, l.Release, l.Signed, l.Missing = m.Name, m.Version, true, false
-	l.Models, l.Components, l.Size = w.modelNames(m.Models), nil, 0
+	l.Models, l.Components, l.Size = snap.modelNames(m.Models), nil, 0
 	for _, comp := range m.Components {
 		l.Components = append(l.Components, LoadComponent{comp.Name, comp.Size, comp.Digest.String()})
 		l.Size += comp.Size
@@ -315,10 +315,10 @@ func (c *Controller) record(ctx context.Context, tx Tx, j *journal, m *load.Mani
 	return l, tx.Loads().Put(ctx, &l)
 }
 
-func (w *world) modelNames(models []string) []string {
+func (snap *snapshot) modelNames(models []string) []string {
 	names := make([]string, 0, len(models))
 	for _, m := range models {
-		names = append(names, w.table.Lookup(m).Name)
+		names = append(names, snap.table.Lookup(m).Name)
 	}
 	return names
 }
@@ -401,11 +401,11 @@ func (c *Controller) RegisterLoad(ctx context.Context, a Actor, u UnsignedLoad) 
 		}
 	}
 	err = c.update(ctx, a, func(tx Tx, j *journal) error {
-		w, err := c.world(ctx, tx)
+		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err
 		}
-		l = Load{Name: u.Name, Models: w.modelNames(u.Models)}
+		l = Load{Name: u.Name, Models: snap.modelNames(u.Models)}
 		for _, name := range u.Components {
 			l.Components = append(l.Components, LoadComponent{Name: name})
 		}
@@ -451,16 +451,16 @@ func (c *Controller) RetireLoad(ctx context.Context, a Actor, name string, retir
 
 // checkUnassigned refuses if a load is assigned anywhere.
 func (c *Controller) checkUnassigned(ctx context.Context, tx Tx, name string) error {
-	w, err := c.world(ctx, tx)
+	snap, err := c.snapshot(ctx, tx)
 	if err != nil {
 		return err
 	}
 	var at []string
-	if w.enterprise.Load.Load == name {
+	if snap.enterprise.Load.Load == name {
 		at = append(at, EnterpriseTarget().String())
 	}
-	for _, m := range w.table.Models() {
-		if w.modelLoad(m) == name {
+	for _, m := range snap.table.Models() {
+		if snap.modelLoad(m) == name {
 			at = append(at, ModelTarget(m.Name).String())
 		}
 	}

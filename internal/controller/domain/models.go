@@ -8,8 +8,8 @@ import (
 )
 
 // modelOf is a model as people see it.
-func (w *world) modelOf(m policy.Model) Model {
-	e := w.models[m.Name]
+func (snap *snapshot) modelOf(m policy.Model) Model {
+	e := snap.models[m.Name]
 	out := Model{ModelRow: policy.ToRow(m), GroupName: m.GroupName(), Known: m.Known(), Custom: e.Row != nil, Load: e.Load, Version: e.Version}
 	for _, s := range policy.Settings() {
 		v, ok := m.Defaults[s.Name]
@@ -27,13 +27,13 @@ func (c *Controller) Models(ctx context.Context, a Actor) (all []Model, err erro
 		return nil, err
 	}
 	err = c.view(ctx, func(tx Tx) error {
-		w, err := c.world(ctx, tx)
+		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err
 		}
 		all = nil
-		for _, m := range w.table.Models() {
-			all = append(all, w.modelOf(m))
+		for _, m := range snap.table.Models() {
+			all = append(all, snap.modelOf(m))
 		}
 		return nil
 	})
@@ -47,11 +47,11 @@ func (c *Controller) Model(ctx context.Context, a Actor, name string) (m Model, 
 		return m, err
 	}
 	err = c.view(ctx, func(tx Tx) error {
-		w, err := c.world(ctx, tx)
+		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err
 		}
-		m = w.modelOf(w.table.Lookup(name))
+		m = snap.modelOf(snap.table.Lookup(name))
 		return nil
 	})
 	return m, err
@@ -61,9 +61,9 @@ func (c *Controller) Model(ctx context.Context, a Actor, name string) (m Model, 
 // ask what shares with what. It holds no secret.
 func (c *Controller) Table(ctx context.Context) (t *policy.Table, err error) {
 	err = c.view(ctx, func(tx Tx) error {
-		w, err := c.world(ctx, tx)
+		snap, err := c.snapshot(ctx, tx)
 		if err == nil {
-			t = w.table
+			t = snap.table
 		}
 		return err
 	})
@@ -81,7 +81,7 @@ func (c *Controller) PutModels(ctx context.Context, a Actor, rows []policy.Model
 	}
 	var out []Model
 	err := c.update(ctx, a, func(tx Tx, j *journal) error {
-		w, err := c.world(ctx, tx)
+		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -95,61 +95,61 @@ func (c *Controller) PutModels(ctx context.Context, a Actor, rows []policy.Model
 					return err
 				}
 			}
-			if err := c.putModel(ctx, w, j, m); err != nil {
+			if err := c.putModel(ctx, snap, j, m); err != nil {
 				return err
 			}
 		}
 		// The table is built anew as every later reader will.
-		if w, err = c.world(ctx, tx); err != nil {
+		if snap, err = c.snapshot(ctx, tx); err != nil {
 			return invalid("%w", err)
 		}
 		out = nil
 		for _, r := range rows {
-			out = append(out, w.modelOf(w.table.Lookup(r.Name)))
+			out = append(out, snap.modelOf(snap.table.Lookup(r.Name)))
 		}
-		return w.renameDevices(ctx, c)
+		return snap.renameDevices(ctx, c)
 	})
 	return out, err
 }
 
-func (c *Controller) putModel(ctx context.Context, w *world, j *journal, m policy.Model) error {
-	if _, err := w.table.Extend([]policy.Model{m}); err != nil {
+func (c *Controller) putModel(ctx context.Context, snap *snapshot, j *journal, m policy.Model) error {
+	if _, err := snap.table.Extend([]policy.Model{m}); err != nil {
 		return invalid("%w", err)
 	}
-	if old := w.table.Lookup(m.Name); old.Known() && old.Name != m.Name {
+	if old := snap.table.Lookup(m.Name); old.Known() && old.Name != m.Name {
 		return refused("%q is another name of model %s: change the row of that name", m.Name, old.Name)
 	}
-	e := w.models[m.Name]
+	e := snap.models[m.Name]
 	before := e
 	row := policy.ToRow(m)
 	e.Name, e.Row = m.Name, &row
 	c.stamp(&e.Meta)
-	if err := w.tx.Models().Put(ctx, &e); err != nil {
+	if err := snap.tx.Models().Put(ctx, &e); err != nil {
 		return err
 	}
-	w.models[m.Name] = e
+	snap.models[m.Name] = e
 	j.note("model.put", ModelTarget(m.Name).String(), before, e)
 	return nil
 }
 
 // renameDevices gives devices the name of their model as the new table writes
 // it, and refuses a table by which somebody's load would not fit.
-func (w *world) renameDevices(ctx context.Context, c *Controller) error {
-	all, err := collect(ctx, w.tx.Devices(), DeviceFilter{})
+func (snap *snapshot) renameDevices(ctx context.Context, c *Controller) error {
+	all, err := collect(ctx, snap.tx.Devices(), DeviceFilter{})
 	if err != nil {
 		return err
 	}
 	for _, d := range all {
-		if err := w.checkFit(ctx, d); err != nil {
+		if err := snap.checkFit(ctx, d); err != nil {
 			return err
 		}
-		name := w.table.Lookup(d.Model).Name
+		name := snap.table.Lookup(d.Model).Name
 		if name == d.Model {
 			continue
 		}
 		d.Model = name
 		c.stamp(&d.Meta)
-		if err := w.tx.Devices().Put(ctx, &d); err != nil {
+		if err := snap.tx.Devices().Put(ctx, &d); err != nil {
 			return err
 		}
 	}
@@ -163,12 +163,12 @@ func (c *Controller) DeleteModel(ctx context.Context, a Actor, name string) erro
 		return err
 	}
 	return c.update(ctx, a, func(tx Tx, j *journal) error {
-		w, err := c.world(ctx, tx)
+		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err
 		}
-		m := w.table.Lookup(name)
-		e, ok := w.models[m.Name]
+		m := snap.table.Lookup(name)
+		e, ok := snap.models[m.Name]
 		if !ok || e.Row == nil {
 			return fmt.Errorf("%w: no row was added for model %q", ErrNotFound, name)
 		}
@@ -185,9 +185,9 @@ func (c *Controller) DeleteModel(ctx context.Context, a Actor, name string) erro
 		if err != nil {
 			return err
 		}
-		if w, err = c.world(ctx, tx); err != nil {
+		if snap, err = c.snapshot(ctx, tx); err != nil {
 			return err
 		}
-		return w.renameDevices(ctx, c)
+		return snap.renameDevices(ctx, c)
 	})
 }

@@ -48,11 +48,11 @@ func (c *Controller) Report(ctx context.Context, a Actor, r report.Device) error
 			return err
 		}
 		if d.Model == "" && r.Model != "" { // it registered without a word on its model
-			w, err := c.world(ctx, tx)
+			snap, err := c.snapshot(ctx, tx)
 			if err != nil {
 				return err
 			}
-			d.Model = w.table.Lookup(r.Model).Name
+			d.Model = snap.table.Lookup(r.Model).Name
 			c.stamp(&d.Meta)
 			if err := tx.Devices().Put(ctx, &d); err != nil {
 				return err
@@ -276,7 +276,7 @@ func (c *Controller) Overview(ctx context.Context, a Actor, silent time.Duration
 	}
 	err = c.view(ctx, func(tx Tx) error {
 		o = Overview{ByState: map[string]int{}, ByModel: map[string]int{}, ByActive: map[string]int{}, ByRole: map[string]int{}}
-		w, err := c.world(ctx, tx)
+		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -293,7 +293,7 @@ func (c *Controller) Overview(ctx context.Context, a Actor, silent time.Duration
 			by[s.Device] = s
 		}
 		for _, d := range devices {
-			want, err := w.loadFor(ctx, d)
+			want, err := snap.loadFor(ctx, d)
 			if err != nil {
 				return err
 			}

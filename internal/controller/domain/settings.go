@@ -85,15 +85,15 @@ func (c *Controller) settingsOf(ctx context.Context, tx Tx, t Target) (out Level
 	out = LevelSettings{Target: h.target, Version: h.meta.Version}
 	var answers []policy.Answer
 	if h.device != nil {
-		w, err := c.world(ctx, tx)
+		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return out, err
 		}
-		levels, err := w.levels(ctx, *h.device)
+		levels, err := snap.levels(ctx, *h.device)
 		if err != nil {
 			return out, err
 		}
-		if answers, err = policy.EffectiveAll(w.table.Lookup(h.device.Model), levels); err != nil {
+		if answers, err = policy.EffectiveAll(snap.table.Lookup(h.device.Model), levels); err != nil {
 			return out, err
 		}
 	}
@@ -193,15 +193,15 @@ func (c *Controller) holder(ctx context.Context, tx Tx, t Target) (*holder, erro
 }
 
 func (c *Controller) modelHolder(ctx context.Context, tx Tx, t Target) (*holder, error) {
-	w, err := c.world(ctx, tx)
+	snap, err := c.snapshot(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
-	m := w.table.Lookup(t.Name)
+	m := snap.table.Lookup(t.Name)
 	if !m.Known() {
 		return nil, notFound("model", t.Name)
 	}
-	e := w.models[m.Name]
+	e := snap.models[m.Name]
 	e.Name = m.Name
 	return &holder{target: ModelTarget(m.Name), meta: &e.Meta, load: &e.Load,
 		put: func() error { return tx.Models().Put(ctx, &e) }}, nil

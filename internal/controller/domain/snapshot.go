@@ -9,8 +9,8 @@ import (
 	"github.com/peerload/peerload/internal/policy"
 )
 
-// world is what one transaction sees of all that decides for a device.
-type world struct {
+// snapshot is what one transaction sees of all that decides for a device.
+type snapshot struct {
 	tx         Tx
 	enterprise Enterprise
 	table      *policy.Table
@@ -19,10 +19,10 @@ type world struct {
 	loads      map[string]*Load
 }
 
-func (c *Controller) world(ctx context.Context, tx Tx) (*world, error) {
-	w := &world{tx: tx, models: map[string]ModelEntry{}, profiles: map[string]*Profile{}, loads: map[string]*Load{}}
+func (c *Controller) snapshot(ctx context.Context, tx Tx) (*snapshot, error) {
+	snap := &snapshot{tx: tx, models: map[string]ModelEntry{}, profiles: map[string]*Profile{}, loads: map[string]*Load{}}
 	var err error
-	if w.enterprise, _, err = lookup(ctx, tx.Enterprises(), Enterprise{}.Key()); err != nil {
+	if snap.enterprise, _, err = lookup(ctx, tx.Enterprises(), Enterprise{}.Key()); err != nil {
 		return nil, err
 	}
 	entries, err := collect(ctx, tx.Models(), None{})
@@ -31,7 +31,7 @@ func (c *Controller) world(ctx context.Context, tx Tx) (*world, error) {
 	}
 	var rows []policy.Model
 	for _, e := range entries {
-		w.models[e.Name] = e
+		snap.models[e.Name] = e
 		if e.Row == nil {
 			continue
 		}
@@ -41,20 +41,20 @@ func (c *Controller) world(ctx context.Context, tx Tx) (*world, error) {
 		}
 		rows = append(rows, m)
 	}
-	if w.table, err = c.cfg.Table.Extend(rows); err != nil {
+	if snap.table, err = c.cfg.Table.Extend(rows); err != nil {
 		return nil, fmt.Errorf("the stored models do not extend the table: %w", err)
 	}
-	return w, nil
+	return snap, nil
 }
 
 // profile returns a profile, nil if name is "" or there is none of that name.
-func (w *world) profile(ctx context.Context, name string) (*Profile, error) {
-	return once(ctx, w.profiles, w.tx.Profiles(), name)
+func (snap *snapshot) profile(ctx context.Context, name string) (*Profile, error) {
+	return once(ctx, snap.profiles, snap.tx.Profiles(), name)
 }
 
 // load returns a load, nil if name is "" or there is none of that name.
-func (w *world) load(ctx context.Context, name string) (*Load, error) {
-	return once(ctx, w.loads, w.tx.Loads(), name)
+func (snap *snapshot) load(ctx context.Context, name string) (*Load, error) {
+	return once(ctx, snap.loads, snap.tx.Loads(), name)
 }
 
 // once looks a thing up in the store the first time that it is asked for; nil
@@ -99,18 +99,18 @@ type LoadAnswer struct {
 // enterprise's, for hardly a load is for all models. A load that does not fit
 // is refused when it is assigned; what has come to not fit since is passed
 // over, with the reason.
-func (w *world) loadFor(ctx context.Context, d Device) (LoadAnswer, error) {
-	said, err := w.assigned(ctx, d)
+func (snap *snapshot) loadFor(ctx context.Context, d Device) (LoadAnswer, error) {
+	said, err := snap.assigned(ctx, d)
 	if err != nil {
 		return LoadAnswer{}, err
 	}
 	a := LoadAnswer{Others: []LoadAt{}}
 	for _, s := range said {
-		l, err := w.load(ctx, s.Load)
+		l, err := snap.load(ctx, s.Load)
 		if err != nil {
 			return LoadAnswer{}, err
 		}
-		s.Skipped = w.misfit(l, d.Model)
+		s.Skipped = snap.misfit(l, d.Model)
 		if s.Skipped == "" && a.Load == "" {
 			a.Load, a.Level, a.Warning = s.Load, s.Level, warning(l)
 			continue
@@ -121,8 +121,8 @@ func (w *world) loadFor(ctx context.Context, d Device) (LoadAnswer, error) {
 }
 
 // assigned lists what the levels assign, the strongest first.
-func (w *world) assigned(ctx context.Context, d Device) ([]LoadAt, error) {
-	p, err := w.profile(ctx, d.Profile)
+func (snap *snapshot) assigned(ctx context.Context, d Device) ([]LoadAt, error) {
+	p, err := snap.profile(ctx, d.Profile)
 	if err != nil {
 		return nil, err
 	}
@@ -130,8 +130,8 @@ func (w *world) assigned(ctx context.Context, d Device) ([]LoadAt, error) {
 	if p != nil {
 		said = append(said, LoadAt{Level: policy.LevelProfile, Load: p.Load.Load})
 	}
-	said = append(said, LoadAt{Level: policy.LevelModel, Load: w.modelLoad(w.table.Lookup(d.Model))},
-		LoadAt{Level: policy.LevelEnterprise, Load: w.enterprise.Load.Load})
+	said = append(said, LoadAt{Level: policy.LevelModel, Load: snap.modelLoad(snap.table.Lookup(d.Model))},
+		LoadAt{Level: policy.LevelEnterprise, Load: snap.enterprise.Load.Load})
 	return slices.DeleteFunc(said, func(s LoadAt) bool { return s.Load == "" }), nil
 }
 
@@ -141,19 +141,19 @@ func loadRank(l policy.Level) int {
 }
 
 // modelLoad is what was assigned to the model, else what its row says.
-func (w *world) modelLoad(m policy.Model) string {
-	if l := w.models[m.Name].Load; l.Load != "" {
+func (snap *snapshot) modelLoad(m policy.Model) string {
+	if l := snap.models[m.Name].Load; l.Load != "" {
 		return l.Load
 	}
 	return m.DefaultLoad
 }
 
 // misfit says why a model cannot take a load, "" if it can.
-func (w *world) misfit(l *Load, model string) string {
+func (snap *snapshot) misfit(l *Load, model string) string {
 	switch {
 	case l == nil:
 		return "there is no such load"
-	case !w.table.Fits(l.Models, model):
+	case !snap.table.Fits(l.Models, model):
 		return fmt.Sprintf("it is not for model %s", model)
 	}
 	return ""
@@ -171,8 +171,8 @@ func warning(l *Load) string {
 
 // checkFit refuses a device whose own or whose profile's load is not for its
 // model. The error matches ErrUnfit.
-func (w *world) checkFit(ctx context.Context, d Device) error {
-	a, err := w.loadFor(ctx, d)
+func (snap *snapshot) checkFit(ctx context.Context, d Device) error {
+	a, err := snap.loadFor(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -185,12 +185,12 @@ func (w *world) checkFit(ctx context.Context, d Device) error {
 }
 
 // levels are the settings of the three levels for a device.
-func (w *world) levels(ctx context.Context, d Device) (policy.Levels, error) {
-	p, err := w.profile(ctx, d.Profile)
+func (snap *snapshot) levels(ctx context.Context, d Device) (policy.Levels, error) {
+	p, err := snap.profile(ctx, d.Profile)
 	if err != nil {
 		return policy.Levels{}, err
 	}
-	l := policy.Levels{Enterprise: w.enterprise.Settings, Device: d.Settings}
+	l := policy.Levels{Enterprise: snap.enterprise.Settings, Device: d.Settings}
 	if p != nil {
 		l.Profile = p.Settings
 	}
@@ -235,11 +235,11 @@ func (d Desired) Setting(name string) string {
 }
 
 // desired answers for one device.
-func (w *world) desired(ctx context.Context, d Device) (Desired, error) {
-	m := w.table.Lookup(d.Model)
+func (snap *snapshot) desired(ctx context.Context, d Device) (Desired, error) {
+	m := snap.table.Lookup(d.Model)
 	out := Desired{Device: d, Model: policy.ToRow(m), Known: m.Known(), Group: m.GroupName()}
 	var err error
-	if out.Levels, err = w.levels(ctx, d); err != nil {
+	if out.Levels, err = snap.levels(ctx, d); err != nil {
 		return out, err
 	}
 	answers, err := policy.EffectiveAll(m, out.Levels)
@@ -249,10 +249,10 @@ func (w *world) desired(ctx context.Context, d Device) (Desired, error) {
 	for i, s := range policy.Settings() {
 		out.Settings = append(out.Settings, EffectiveSetting{answers[i], s.Label, s.LabelJA, s.Element})
 	}
-	if out.Load, err = w.loadFor(ctx, d); err != nil {
+	if out.Load, err = snap.loadFor(ctx, d); err != nil {
 		return out, err
 	}
-	if out.LoadInfo, err = w.load(ctx, out.Load.Load); err != nil {
+	if out.LoadInfo, err = snap.load(ctx, out.Load.Load); err != nil {
 		return out, err
 	}
 	if l := out.LoadInfo; l != nil && !l.Signed && out.Setting(policy.Unsigned) != policy.On {
@@ -283,11 +283,11 @@ func (c *Controller) Desired(ctx context.Context, a Actor, device string) (out D
 }
 
 func (c *Controller) desiredIn(ctx context.Context, tx Tx, d Device) (Desired, error) {
-	w, err := c.world(ctx, tx)
+	snap, err := c.snapshot(ctx, tx)
 	if err != nil {
 		return Desired{}, err
 	}
-	return w.desired(ctx, d)
+	return snap.desired(ctx, d)
 }
 
 // ModelDefault is the load that an unknown device of a model gets.
@@ -309,13 +309,13 @@ type Defaults struct {
 // provisions, it needs no credentials: it holds no secret.
 func (c *Controller) Defaults(ctx context.Context) (out Defaults, err error) {
 	err = c.view(ctx, func(tx Tx) error {
-		w, err := c.world(ctx, tx)
+		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err
 		}
-		out = Defaults{Enterprise: w.enterprise.Settings, Registration: w.enterprise.AutoRegistration}
-		for _, m := range w.table.Models() {
-			a, err := w.loadFor(ctx, Device{Model: m.Name})
+		out = Defaults{Enterprise: snap.enterprise.Settings, Registration: snap.enterprise.AutoRegistration}
+		for _, m := range snap.table.Models() {
+			a, err := snap.loadFor(ctx, Device{Model: m.Name})
 			if err != nil {
 				return err
 			}
@@ -364,11 +364,11 @@ func (c *Controller) register(ctx context.Context, name, model, from string) (ou
 		return out, err
 	}
 	err = c.update(ctx, who, func(tx Tx, j *journal) error {
-		w, err := c.world(ctx, tx)
+		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if !w.enterprise.AutoRegistration {
+		if !snap.enterprise.AutoRegistration {
 			return notFound("device", name)
 		}
 		d, ok, err := lookup(ctx, tx.Devices(), name)
@@ -376,12 +376,12 @@ func (c *Controller) register(ctx context.Context, name, model, from string) (ou
 			return err
 		}
 		if !ok {
-			d = Device{Name: name, Model: model, Profile: w.enterprise.RegisterProfile, Origin: OriginRegistered}
-			if err := c.admit(ctx, w, j, &d, from); err != nil {
+			d = Device{Name: name, Model: model, Profile: snap.enterprise.RegisterProfile, Origin: OriginRegistered}
+			if err := c.admit(ctx, snap, j, &d, from); err != nil {
 				return err
 			}
 		}
-		out, err = w.desired(ctx, d)
+		out, err = snap.desired(ctx, d)
 		return err
 	})
 	return out, err
@@ -389,24 +389,24 @@ func (c *Controller) register(ctx context.Context, name, model, from string) (ou
 
 // admit makes a device known that comes by itself: within the limit, with a
 // profile that exists and a model that is a plain text.
-func (c *Controller) admit(ctx context.Context, w *world, j *journal, d *Device, from string) error {
-	all, err := w.tx.Devices().List(ctx, DeviceFilter{}, Page{Limit: 1})
+func (c *Controller) admit(ctx context.Context, snap *snapshot, j *journal, d *Device, from string) error {
+	all, err := snap.tx.Devices().List(ctx, DeviceFilter{}, Page{Limit: 1})
 	if err != nil {
 		return err
 	}
 	if all.Total >= c.cfg.MaxDevices {
 		return refused("there are %d devices already: an administrator must add further ones", all.Total)
 	}
-	d.Model = w.table.Lookup(cleanText(d.Model, policy.MaxModelText)).Name
-	if p, err := w.profile(ctx, d.Profile); err != nil {
+	d.Model = snap.table.Lookup(cleanText(d.Model, policy.MaxModelText)).Name
+	if p, err := snap.profile(ctx, d.Profile); err != nil {
 		return err
 	} else if p == nil {
 		d.Profile = ""
 	}
 	c.stamp(&d.Meta)
-	if err := w.tx.Devices().Put(ctx, d); err != nil {
+	if err := snap.tx.Devices().Put(ctx, d); err != nil {
 		return err
 	}
 	j.note("device.register", DeviceTarget(d.Name).String(), nil, d)
-	return w.tx.History().Append(ctx, HistoryEntry{ID: c.id(), At: c.now(), Device: d.Name, Kind: HistoryKnown, New: d.Origin, Message: from})
+	return snap.tx.History().Append(ctx, HistoryEntry{ID: c.id(), At: c.now(), Device: d.Name, Kind: HistoryKnown, New: d.Origin, Message: from})
 }
