@@ -334,7 +334,7 @@ func (o *office) unknown(t *testing.T) {
 		t.Errorf("with auto-registration: %d %s", code, text)
 	}
 	d := item[domain.DeviceRow](t, o.ok("device show "+stranger+" --json"))
-	if d.Origin != domain.OriginRegistered || d.Profile != "lobby" || d.State == nil {
+	if d.Registration != domain.RegistrationAutomatic || d.Profile != "lobby" || d.State == nil {
 		t.Errorf("registered %+v", d)
 	}
 }

@@ -64,7 +64,7 @@ func (s *Server) devices() {
 	huma.Register(s.api, op(http.MethodGet, "/devices", "list-devices", "List devices", needRead),
 		func(ctx context.Context, in *deviceQuery) (*plain[domain.List[domain.DeviceRow]], error) {
 			l, err := s.ctl.Devices(ctx, actor(ctx), domain.DeviceFilter{Text: in.Text, Model: in.Model, Profile: in.Profile, NoProfile: in.NoProfile,
-				Site: in.Site, Origin: in.Origin, Load: in.Load, State: in.State, Active: in.Active}, in.page())
+				Site: in.Site, Registration: in.Origin, Load: in.Load, State: in.State, Active: in.Active}, in.page())
 			return answer(s, ctx, l, err)
 		})
 	huma.Register(s.api, op(http.MethodPost, "/devices", "create-device", "Make a device known", needDevices),

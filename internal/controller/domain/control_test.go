@@ -136,7 +136,7 @@ func TestAutoRegistration(t *testing.T) {
 	r.ok(err)
 	d, err := r.Provision(r.ctx, phone1, "Cisco IP Phone 7961", "10.0.0.1")
 	r.ok(err)
-	if d.Device.Origin != domain.OriginRegistered || d.Device.Profile != "new" || d.Device.Model != "CP-7961G" {
+	if d.Device.Registration != domain.RegistrationAutomatic || d.Device.Profile != "new" || d.Device.Model != "CP-7961G" {
 		t.Errorf("registered %+v", d.Device)
 	}
 	if again, err := r.Provision(r.ctx, "00:00:00:00:00:01", "7941", "10.0.0.2"); err != nil || again.Device.Version != d.Device.Version {

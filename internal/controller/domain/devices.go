@@ -40,7 +40,7 @@ func (c *Controller) CreateDevice(ctx context.Context, a Actor, name string, cha
 		return d, invalid("a device needs a model")
 	}
 	err = c.update(ctx, a, func(tx Tx, j *journal) error {
-		d = Device{Name: name, Origin: OriginAdministrator}
+		d = Device{Name: name, Registration: RegistrationByAdministrator}
 		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err

@@ -189,7 +189,7 @@ func (c *Controller) enrolIn(ctx context.Context, tx Tx, j *journal, name string
 		}
 	}
 	if !known {
-		d = Device{Name: name, Model: req.Model, Profile: key.Profile, Site: key.Site, Origin: OriginEnrolled}
+		d = Device{Name: name, Model: req.Model, Profile: key.Profile, Site: key.Site, Registration: RegistrationByEnrolment}
 		if err := c.admit(ctx, snap, j, &d, req.From); err != nil {
 			return err
 		}

@@ -199,7 +199,7 @@ func TestEnrolment(t *testing.T) {
 	r.is(enrol(phone2, token.Secret, "a", "10.0.0.1"), domain.ErrRefused)
 	r.ok(enrol(phone2, token.Secret, "b", "10.0.0.1"))
 	r.is(enrol(phone3, token.Secret, "c", "10.0.0.1"), domain.ErrUnauthenticated)
-	if d := r.desired(phone1).Device; d.Site != "oslo" || d.Model != "CP-7961G" || d.Origin != domain.OriginEnrolled {
+	if d := r.desired(phone1).Device; d.Site != "oslo" || d.Model != "CP-7961G" || d.Registration != domain.RegistrationByEnrolment {
 		t.Errorf("enrolled as %+v", d)
 	}
 	key, err := r.CreateEnrolment(r.ctx, r.admin, domain.EnrolmentRequest{Name: "key", SiteKey: true, Networks: []string{"10.1.2.3/16"}})

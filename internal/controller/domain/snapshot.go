@@ -376,7 +376,7 @@ func (c *Controller) register(ctx context.Context, name, model, from string) (ou
 			return err
 		}
 		if !ok {
-			d = Device{Name: name, Model: model, Profile: snap.enterprise.RegisterProfile, Origin: OriginRegistered}
+			d = Device{Name: name, Model: model, Profile: snap.enterprise.RegisterProfile, Registration: RegistrationAutomatic}
 			if err := c.admit(ctx, snap, j, &d, from); err != nil {
 				return err
 			}
@@ -408,5 +408,5 @@ func (c *Controller) admit(ctx context.Context, snap *snapshot, j *journal, d *D
 		return err
 	}
 	j.note("device.register", DeviceTarget(d.Name).String(), nil, d)
-	return snap.tx.History().Append(ctx, HistoryEntry{ID: c.id(), At: c.now(), Device: d.Name, Kind: HistoryKnown, New: d.Origin, Message: from})
+	return snap.tx.History().Append(ctx, HistoryEntry{ID: c.id(), At: c.now(), Device: d.Name, Kind: HistoryKnown, New: d.Registration, Message: from})
 }

@@ -118,10 +118,10 @@ type TextFilter struct {
 type DeviceFilter struct {
 	// Text is part of name or description, in either case.
 	Text string
-	// Model, Profile, Site and Origin are exact. NoProfile finds devices that
+	// Model, Profile, Site and Registration are exact. NoProfile finds devices that
 	// have none.
-	Model, Profile, Site, Origin string
-	NoProfile                    bool
+	Model, Profile, Site, Registration string
+	NoProfile                          bool
 	// Load is the load assigned at the level of the device.
 	Load string
 	// State and Active are what the device has last reported.

@@ -31,11 +31,12 @@ type Assignment struct {
 	HasPrevious bool `json:"has_previous,omitempty"`
 }
 
-// How a device came to be known.
+// How a device came to be known: its registration. Origin is kept for the
+// server that a root downloads from.
 const (
-	OriginAdministrator = "administrator"
-	OriginRegistered    = "auto-registered"
-	OriginEnrolled      = "enrolled"
+	RegistrationByAdministrator = "administrator"
+	RegistrationAutomatic       = "auto-registered"
+	RegistrationByEnrolment     = "enrolled"
 )
 
 // Device is one device.
@@ -53,8 +54,9 @@ type Device struct {
 	Profile string `json:"profile"`
 	// Site is a free word for where the device is, "" for unknown.
 	Site string `json:"site"`
-	// Origin is how the device came to be known: one of the Origin words.
-	Origin string `json:"origin"`
+	// Registration is how the device came to be known: one of the Registration
+	// words.
+	Registration string `json:"origin"`
 	// Settings at the level of the device.
 	Settings policy.Values `json:"settings"`
 	// Load at the level of the device.

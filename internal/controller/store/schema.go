@@ -98,7 +98,7 @@ var devices = schema[domain.Device, domain.DeviceFilter]{
 		{"model", func(d domain.Device) any { return d.Model }},
 		{"profile", func(d domain.Device) any { return nullable(d.Profile) }},
 		{"site", func(d domain.Device) any { return d.Site }},
-		{"origin", func(d domain.Device) any { return d.Origin }},
+		{"origin", func(d domain.Device) any { return d.Registration }},
 		{"assigned", func(d domain.Device) any { return d.Load.Load }},
 		{"search", func(d domain.Device) any { return search(d.Name, d.Description) }},
 	},
@@ -107,7 +107,7 @@ var devices = schema[domain.Device, domain.DeviceFilter]{
 		c = equal(c, "model", f.Model)
 		c = equal(c, "profile", f.Profile)
 		c = equal(c, "site", f.Site)
-		c = equal(c, "origin", f.Origin)
+		c = equal(c, "origin", f.Registration)
 		c = equal(c, "assigned", f.Load)
 		if f.NoProfile {
 			c = append(c, condition{sql: "profile IS NULL"})

@@ -17,7 +17,7 @@ var (
 	sampleAssignment = domain.Assignment{Load: "new", Previous: "old", HasPrevious: true}
 	sampleProfile    = domain.Profile{Meta: sampleMeta, Name: "offices", Description: "all offices", Settings: policy.Values{"load-server": ""}, Load: sampleAssignment}
 	sampleDevice     = domain.Device{Meta: sampleMeta, Name: "SEP001122334455", Description: "d", Model: "CP-7961G", Profile: "offices", Site: "oslo",
-		Origin: domain.OriginEnrolled, Settings: policy.Values{"peer-sharing": "on"}, Load: sampleAssignment}
+		Registration: domain.RegistrationByEnrolment, Settings: policy.Values{"peer-sharing": "on"}, Load: sampleAssignment}
 	sampleEnterprise = domain.Enterprise{Meta: sampleMeta, Settings: policy.Values{"peer-sharing": "off"}, Load: sampleAssignment, AutoRegistration: true, RegisterProfile: "offices"}
 	sampleModel      = domain.ModelEntry{Meta: sampleMeta, Name: "Camera 1", Row: &policy.ModelRow{Name: "Camera 1", Aliases: []string{"C1"}, Provision: "Camera", TypeNumber: 7,
 		Family: "camera", CanShare: true, Group: "g", Defaults: map[string]string{"timing": "classic"}, DefaultLoad: "l", Lacks: []string{"unsigned"}}, Load: sampleAssignment}

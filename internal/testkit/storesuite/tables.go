@@ -119,7 +119,7 @@ func devices(t *testing.T, open Open) {
 			}
 		}
 		for _, d := range []domain.Device{
-			{Name: "SEP1", Model: "A", Profile: "attic", Site: "oslo", Origin: "enrolled", Description: "100% Küche_1"},
+			{Name: "SEP1", Model: "A", Profile: "attic", Site: "oslo", Registration: "enrolled", Description: "100% Küche_1"},
 			{Name: "SEP2", Model: "A", Profile: "cellar", Load: domain.Assignment{Load: "L1"}, Description: "100 kitchen"},
 			{Name: "SEP3", Model: "B", Site: "oslo"},
 		} {
@@ -145,7 +145,7 @@ func devices(t *testing.T, open Open) {
 			{domain.DeviceFilter{Model: "A", Site: "oslo"}, []string{"SEP1"}},
 			{domain.DeviceFilter{Profile: "cellar"}, []string{"SEP2"}},
 			{domain.DeviceFilter{NoProfile: true}, []string{"SEP3"}},
-			{domain.DeviceFilter{Origin: "enrolled"}, []string{"SEP1"}},
+			{domain.DeviceFilter{Registration: "enrolled"}, []string{"SEP1"}},
 			{domain.DeviceFilter{Load: "L1"}, []string{"SEP2"}},
 			{domain.DeviceFilter{Active: "L1"}, []string{"SEP1"}},
 			{domain.DeviceFilter{State: "idle"}, []string{"SEP1"}},
