@@ -128,7 +128,7 @@ var useCases = []useCase{
 var open = map[string]string{
 	"Defaults": "devices fetch it", "Provision": "devices fetch it", "Seen": "devices fetch something", "Root": "it is public", "Table": "it is public",
 	"Enrol": "takes a token", "Login": "takes a password", "BeginSetup": "the server's own", "CompleteSetup": "takes a one-time secret",
-	"SetupPending": "tells nothing else", "Prune": "the server's own", "ActorByBearer": "makes actors", "ActorByDevice": "makes actors",
+	"Prune": "the server's own", "ActorByDevice": "makes actors",
 	"ActorBySession": "makes actors", "ActorByToken": "makes actors", "Logout": "of a session", "ChangeOwnPassword": "takes a password",
 }
 
@@ -157,7 +157,7 @@ func TestScopes(t *testing.T) {
 	for _, scope := range domain.Scopes() {
 		tok, err := r.CreateToken(r.ctx, r.admin, "admin", domain.TokenRequest{Name: "n", Role: domain.RoleAdmin, Scopes: []domain.Scope{scope}})
 		r.ok(err)
-		by[scope], err = r.ActorByBearer(r.ctx, tok.Secret, "10.0.0.1")
+		by[scope], err = r.ActorByToken(r.ctx, tok.Secret, "10.0.0.1")
 		r.ok(err)
 	}
 	for _, u := range useCases {

@@ -256,16 +256,3 @@ func (c *Controller) ActorByDevice(ctx context.Context, device, secret, from str
 	}
 	return Actor{Kind: ActorDevice, Name: cred.Subject, From: from, Role: RoleDevice}, nil
 }
-
-// ActorByBearer returns who a bearer secret belongs to, an API token or a
-// device. An error matches ErrUnauthenticated.
-func (c *Controller) ActorByBearer(ctx context.Context, secret, from string) (Actor, error) {
-	cred, err := c.authenticate(ctx, secret, CredentialToken, CredentialDevice)
-	switch {
-	case err != nil:
-		return Actor{}, err
-	case cred.Kind == CredentialDevice:
-		return c.ActorByDevice(ctx, "", secret, from)
-	}
-	return c.ActorByToken(ctx, secret, from)
-}

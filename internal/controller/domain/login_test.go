@@ -35,9 +35,6 @@ func TestSetup(t *testing.T) {
 	if again, err := r.BeginSetup(r.ctx); again != "" || err != nil {
 		t.Errorf("set-up begins again: %q, %v", again, err)
 	}
-	if pending, err := r.SetupPending(r.ctx); pending || err != nil {
-		t.Errorf("set-up is pending: %v", err)
-	}
 	_, ann := r.login("ann")
 	if ann.Role != domain.RoleAdmin {
 		t.Errorf("the first user is %+v", ann)
@@ -149,7 +146,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	r.ok(drop(r.UpdateUser(r.ctx, r.admin, "ann", domain.UserChange{Role: ptr(domain.RoleViewer)}, 0)))
-	a, err = r.ActorByBearer(r.ctx, tok.Secret, "10.0.0.5")
+	a, err = r.ActorByToken(r.ctx, tok.Secret, "10.0.0.5")
 	if err != nil || a.Role != domain.RoleViewer {
 		t.Errorf("after its user was made a viewer the token is %+v, %v", a, err)
 	}

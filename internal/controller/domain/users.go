@@ -241,16 +241,6 @@ func (c *Controller) BeginSetup(ctx context.Context) (secret string, err error) 
 	return secret, err
 }
 
-// SetupPending reports whether there is no user yet.
-func (c *Controller) SetupPending(ctx context.Context) (pending bool, err error) {
-	err = c.view(ctx, func(tx Tx) error {
-		users, err := tx.Accounts().List(ctx, TextFilter{}, Page{Limit: 1})
-		pending = users.Total == 0
-		return err
-	})
-	return pending, err
-}
-
 // CompleteSetup makes the first admin of whoever has the set-up link, which is
 // void afterwards.
 func (c *Controller) CompleteSetup(ctx context.Context, secret, name, password, from string) (User, error) {

@@ -1,8 +1,8 @@
 // Package sqlite is the domain.Store of one file: SQLite through
 // modernc.org/sqlite, which needs no C compiler.
 //
-// What lives here: opening, settings of the database, backup and restore. What
-// must not: statements, which are in package store for both databases.
+// What lives here: opening, and settings of the database. What must not:
+// statements, which are in package store for both databases.
 package sqlite
 
 import (
@@ -10,7 +10,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -46,10 +45,7 @@ func (c Config) Validate() error {
 }
 
 // Store is a domain.Store in one file.
-type Store struct {
-	*store.DB
-	path string
-}
+type Store struct{ *store.DB }
 
 // Open opens the database and brings it to the newest version. Errors match
 // store.ErrNewer if a newer program has written it.
@@ -83,7 +79,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	reads.SetMaxOpenConns(cfg.Readers)
 	reads.SetMaxIdleConns(cfg.Readers)
-	return &Store{&store.DB{Writes: writes, Reads: reads, Dialect: store.Dialect{Name: "sqlite", Full: full}}, cfg.Path}, nil
+	return &Store{&store.DB{Writes: writes, Reads: reads, Dialect: store.Dialect{Name: "sqlite", Full: full}}}, nil
 }
 
 // full reports whether SQLite found no room for what was to be written.
@@ -116,90 +112,4 @@ func connect(cfg Config, lock string, pragmas ...string) (*sql.DB, error) {
 	}
 	u := url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}
 	return sql.Open("sqlite", u.String())
-}
-
-// Backup writes the database as it is at one moment into a new file, while it
-// is in use. A file that is there is not overwritten. The copy is whole or not
-// there at all.
-func (s *Store) Backup(ctx context.Context, path string) (err error) {
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("sqlite: backup: %s is there already: %w", path, fs.ErrExist)
-	}
-	part := path + ".part"
-	f, err := os.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
-	if err != nil {
-		return fmt.Errorf("sqlite: backup: %w", err)
-	}
-	defer os.Remove(part) // there no more after a success
-	defer f.Close()
-	if _, err := s.Writes.ExecContext(ctx, "VACUUM INTO ?", part); err != nil {
-		return fmt.Errorf("sqlite: backup: %w", err)
-	}
-	return settle(f, part, path)
-}
-
-// settle gives a complete file its name, for good.
-func settle(f *os.File, part, path string) error {
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(part, path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}
-
-// Check runs SQLite's own check of the file.
-func (s *Store) Check(ctx context.Context) error {
-	var word string
-	if err := s.Reads.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&word); err != nil {
-		return fmt.Errorf("sqlite: %w", err)
-	}
-	if word != "ok" {
-		return fmt.Errorf("sqlite: the database is damaged: %s", word)
-	}
-	return nil
-}
-
-// Restore makes a database of a backup. No database must be at the path: who
-// wants to replace one moves it away first. The backup is checked before the
-// path appears, and is not changed.
-func Restore(ctx context.Context, backup, path string) (err error) {
-	for _, p := range []string{path, path + "-wal", path + "-shm"} {
-		if _, err := os.Lstat(p); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("sqlite: restore: %s is there already; move it away first: %w", p, fs.ErrExist)
-		}
-	}
-	from, err := os.Open(backup)
-	if err != nil {
-		return fmt.Errorf("sqlite: restore: %w", err)
-	}
-	defer from.Close()
-	part := path + ".part"
-	to, err := os.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
-	if err != nil {
-		return fmt.Errorf("sqlite: restore: %w", err)
-	}
-	defer func() {
-		to.Close()
-		for _, suffix := range []string{"", "-wal", "-shm"} {
-			os.Remove(part + suffix) // there no more after a success
-		}
-	}()
-	if _, err := io.Copy(to, from); err != nil {
-		return fmt.Errorf("sqlite: restore: %w", err)
-	}
-	s, err := Open(ctx, Config{Path: part})
-	if err != nil {
-		return fmt.Errorf("sqlite: restore: %s is no backup that can be used: %w", backup, err)
-	}
-	// Closing the last connection writes the log back into the file.
-	if err := errors.Join(s.Check(ctx), s.Close()); err != nil {
-		return err
-	}
-	return settle(to, part, path)
 }

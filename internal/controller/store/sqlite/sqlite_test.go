@@ -4,7 +4,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,52 +69,6 @@ func total(t *testing.T, s domain.Store) (n int) {
 		t.Fatal(err)
 	}
 	return n
-}
-
-// TestBackupAndRestore: a backup of a store in use is the store at that
-// moment; nothing is ever overwritten, and what is no backup is not restored.
-func TestBackupAndRestore(t *testing.T) {
-	dir := t.TempDir()
-	s := openAt(t, filepath.Join(dir, "a.db"))
-	defer s.Close()
-	put(t, s, "one")
-	backup := filepath.Join(dir, "backup.db")
-	if err := s.Backup(t.Context(), backup); err != nil {
-		t.Fatal(err)
-	}
-	put(t, s, "two")
-	if err := s.Backup(t.Context(), backup); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("backup over a backup: %v", err)
-	}
-	if err := Restore(t.Context(), backup, filepath.Join(dir, "a.db")); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("restore over a database: %v", err)
-	}
-	restored := filepath.Join(dir, "b.db")
-	if err := Restore(t.Context(), backup, restored); err != nil {
-		t.Fatal(err)
-	}
-	r := openAt(t, restored)
-	defer r.Close()
-	if a, b := total(t, s), total(t, r); a != 2 || b != 1 {
-		t.Errorf("%d in the store and %d in the backup", a, b)
-	}
-	junk := filepath.Join(dir, "junk")
-	good, err := os.ReadFile(backup)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, b := range map[string][]byte{"text": []byte("this is no database at all"), "half": good[:len(good)/2]} {
-		if err := os.WriteFile(junk, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		target := filepath.Join(dir, name+".db")
-		if err := Restore(t.Context(), junk, target); err == nil {
-			t.Errorf("%s was restored", name)
-		}
-		if left, _ := filepath.Glob(target + "*"); len(left) > 0 {
-			t.Errorf("%s left %v", name, left)
-		}
-	}
 }
 
 // TestNewerDatabase: a program does not touch what a newer one has written.
