@@ -73,7 +73,7 @@ func (s *Server) users() {
 			return answerVersion(s, ctx, u, u.Version, v, err)
 		})
 	huma.Register(s.api, op(http.MethodDelete, "/users/{user}", "delete-user", "Remove a user with all sessions and tokens", needAccess),
-		func(ctx context.Context, in *Matched) (*struct{}, error) {
+		func(ctx context.Context, in *IfMatchInput) (*struct{}, error) {
 			v, err := in.version()
 			if err != nil {
 				return nil, err

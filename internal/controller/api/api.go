@@ -230,9 +230,9 @@ type Paged struct {
 
 func (p Paged) page() domain.Page { return domain.Page{After: p.After, Limit: p.Limit} }
 
-// Matched is a request that changes a thing and says nothing more; Changing has
+// IfMatchInput is a request that changes a thing and says nothing more; Changing has
 // a body.
-type Matched struct{ Match }
+type IfMatchInput struct{ Match }
 
 // Changing changes a thing.
 type Changing[B any] struct {

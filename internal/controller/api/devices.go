@@ -87,7 +87,7 @@ func (s *Server) devices() {
 			return answerVersion(s, ctx, d, d.Version, v, err)
 		})
 	huma.Register(s.api, op(http.MethodDelete, "/devices/{device}", "delete-device", "Forget a device, its secret and its history", needDevices),
-		func(ctx context.Context, in *Matched) (*struct{}, error) {
+		func(ctx context.Context, in *IfMatchInput) (*struct{}, error) {
 			v, err := in.version()
 			if err != nil {
 				return nil, err

@@ -75,7 +75,7 @@ func assignments(s *Server, target targeted, path, word string, may need) {
 			return answerVersion(s, ctx, a, a.Version, v, err)
 		})
 	huma.Register(s.api, does(op(http.MethodPost, path+"/load/roll-back", "roll-back-"+word+"-load", "Assign the load that was assigned before", may)),
-		func(ctx context.Context, in *Matched) (*versioned[domain.Assigned], error) {
+		func(ctx context.Context, in *IfMatchInput) (*versioned[domain.Assigned], error) {
 			v, err := in.version()
 			if err != nil {
 				return nil, err
@@ -128,7 +128,7 @@ func (s *Server) profiles() {
 			return answerVersion(s, ctx, p, p.Version, v, err)
 		})
 	huma.Register(s.api, op(http.MethodDelete, "/profiles/{profile}", "delete-profile", "Remove a profile that no device has", needDevices),
-		func(ctx context.Context, in *Matched) (*struct{}, error) {
+		func(ctx context.Context, in *IfMatchInput) (*struct{}, error) {
 			v, err := in.version()
 			if err != nil {
 				return nil, err
