@@ -4,9 +4,9 @@
 // from the types that the handlers use.
 //
 // What lives here: who asks (auth.go), what a request and an answer look like,
-// and which use case of package domain it means. What must not: rules of the
-// domain and rights, which are control's; the database; files for devices,
-// which package files serves without credentials.
+// and which use case of package domain it means. What must not: rules and
+// rights, which are package domain's; the database; files for devices, which
+// package files serves without credentials.
 //
 // Read first: api.go, auth.go, then devices.go as the example for all others.
 package api
