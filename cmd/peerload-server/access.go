@@ -18,9 +18,9 @@ import (
 )
 
 func userCommand() *cobra.Command {
-	return group("user", "Users and their roles", func(r *reach) []*cobra.Command {
-		return []*cobra.Command{userList(r), userAdd(r), userSet(r),
-			remover(r, "delete USER", "Remove a user with all sessions and tokens", http.MethodDelete, "/users", "", "user_deleted")}
+	return group("user", "Users and their roles", func(conn *connFlags) []*cobra.Command {
+		return []*cobra.Command{userList(conn), userAdd(conn), userSet(conn),
+			remover(conn, "delete USER", "Remove a user with all sessions and tokens", http.MethodDelete, "/users", "", "user_deleted")}
 	})
 }
 
@@ -30,13 +30,13 @@ func userRow(u domain.User) []string {
 
 const userHeader = "USER ROLE FULL-NAME DISABLED LAST-LOGIN"
 
-func userList(r *reach) *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List users", Args: cobra.NoArgs, RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+func userList(conn *connFlags) *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "List users", Args: cobra.NoArgs, RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
 		items, err := all[domain.User](cmd.Context(), c, "/users", nil)
 		if err != nil {
 			return err
 		}
-		return list(r, cmd, "user", items, userHeader, userRow)
+		return list(conn, cmd, "user", items, userHeader, userRow)
 	})}
 }
 
@@ -90,10 +90,10 @@ func askPassword(cmd *cobra.Command) (string, error) {
 	return first, err
 }
 
-func userAdd(r *reach) *cobra.Command {
+func userAdd(conn *connFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "add USER --role ROLE", Short: "Make a user", Args: cobra.ExactArgs(1),
 		Example: "  peerload-server user add alice --role operator --password-file /run/secrets/alice",
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			change, err := userChange(cmd)
 			if err != nil {
 				return err
@@ -109,7 +109,7 @@ func userAdd(r *reach) *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodPost, "/users", api.NewUser{Name: args[0], UserChange: change}, &u); err != nil {
 				return err
 			}
-			return r.show(cmd, "user_added", u, "%s added: %s\n", u.Name, u.Role)
+			return conn.show(cmd, "user_added", u, "%s added: %s\n", u.Name, u.Role)
 		})}
 	userFlags(cmd)
 	if err := cmd.MarkFlagRequired("role"); err != nil {
@@ -118,11 +118,11 @@ func userAdd(r *reach) *cobra.Command {
 	return cmd
 }
 
-func userSet(r *reach) *cobra.Command {
+func userSet(conn *connFlags) *cobra.Command {
 	var askNew, disable, enable bool
 	cmd := &cobra.Command{Use: "set USER", Short: "Change a user's role, name, password, or disable it", Args: cobra.ExactArgs(1),
 		Example: "  peerload-server user set alice --role viewer\n  peerload-server user set alice --disable",
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			change, err := userChange(cmd)
 			if err != nil {
 				return err
@@ -141,7 +141,7 @@ func userSet(r *reach) *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodPatch, "/users"+part(args[0]), change, &u); err != nil {
 				return err
 			}
-			return r.show(cmd, "user_changed", u, "%s changed: %s, disabled %s\n", u.Name, u.Role, onOff(u.Disabled))
+			return conn.show(cmd, "user_changed", u, "%s changed: %s, disabled %s\n", u.Name, u.Role, onOff(u.Disabled))
 		})}
 	userFlags(cmd)
 	cmd.Flags().BoolVar(&askNew, "password", false, "ask for a new password")
@@ -153,21 +153,21 @@ func userSet(r *reach) *cobra.Command {
 }
 
 func tokenCommand() *cobra.Command {
-	return group("token", "API tokens", func(r *reach) []*cobra.Command {
-		return []*cobra.Command{tokenList(r), tokenAdd(r),
-			remover(r, "revoke ID", "End a token at once", http.MethodDelete, "/tokens", "", "token_revoked")}
+	return group("token", "API tokens", func(conn *connFlags) []*cobra.Command {
+		return []*cobra.Command{tokenList(conn), tokenAdd(conn),
+			remover(conn, "revoke ID", "End a token at once", http.MethodDelete, "/tokens", "", "token_revoked")}
 	})
 }
 
-func tokenList(r *reach) *cobra.Command {
+func tokenList(conn *connFlags) *cobra.Command {
 	var user string
 	cmd := &cobra.Command{Use: "list", Short: "List tokens, without their secrets", Args: cobra.NoArgs,
-		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
 			items, err := all[domain.Token](cmd.Context(), c, "/tokens", url.Values{"user": {user}})
 			if err != nil {
 				return err
 			}
-			return list(r, cmd, "token", items, "ID NAME USER ROLE SCOPES EXPIRES LAST-USED FROM", func(t domain.Token) []string {
+			return list(conn, cmd, "token", items, "ID NAME USER ROLE SCOPES EXPIRES LAST-USED FROM", func(t domain.Token) []string {
 				return []string{t.ID, t.Name, t.User, string(t.Role), joinScopes(t.Scopes), when(t.Expires), when(t.LastUsed), t.From}
 			})
 		})}
@@ -183,14 +183,14 @@ func joinScopes(all []domain.Scope) string {
 	return strings.Join(words, ",")
 }
 
-func tokenAdd(r *reach) *cobra.Command {
+func tokenAdd(conn *connFlags) *cobra.Command {
 	var in api.TokenOrder
 	var role string
 	var scopes []string
 	var life time.Duration
 	cmd := &cobra.Command{Use: "add NAME --role ROLE --scope SCOPE", Short: "Make a token; its secret is printed once", Args: cobra.ExactArgs(1),
 		Example: "  peerload-server token add backup --user alice --role viewer --scope read",
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			in.Name, in.Role, in.LifeS = args[0], domain.Role(role), int64(life/time.Second)
 			for _, s := range scopes {
 				in.Scopes = append(in.Scopes, domain.Scope(s))
@@ -199,7 +199,7 @@ func tokenAdd(r *reach) *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodPost, "/tokens", in, &t); err != nil {
 				return err
 			}
-			return r.show(cmd, "token_added", t, "%s\n", t.Secret)
+			return conn.show(cmd, "token_added", t, "%s\n", t.Secret)
 		})}
 	f := cmd.Flags()
 	f.StringVar(&in.User, "user", "", "whose token, for a shell on the data directory; others make tokens for themselves")
@@ -210,37 +210,37 @@ func tokenAdd(r *reach) *cobra.Command {
 }
 
 func enrolmentCommand() *cobra.Command {
-	return group("enrolment", "Tokens and site keys with which devices get an identity", func(r *reach) []*cobra.Command {
-		return []*cobra.Command{enrolmentList(r), enrolmentAdd(r),
-			remover(r, "revoke ID", "End one; devices that have enrolled stay", http.MethodDelete, "/enrolments", "", "enrolment_revoked")}
+	return group("enrolment", "Tokens and site keys with which devices get an identity", func(conn *connFlags) []*cobra.Command {
+		return []*cobra.Command{enrolmentList(conn), enrolmentAdd(conn),
+			remover(conn, "revoke ID", "End one; devices that have enrolled stay", http.MethodDelete, "/enrolments", "", "enrolment_revoked")}
 	})
 }
 
-func enrolmentList(r *reach) *cobra.Command {
+func enrolmentList(conn *connFlags) *cobra.Command {
 	return &cobra.Command{Use: "list", Short: "List them, without their secrets", Args: cobra.NoArgs,
-		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
 			var l api.EnrolmentList
 			if err := c.call(cmd.Context(), http.MethodGet, "/enrolments", nil, &l); err != nil {
 				return err
 			}
-			return list(r, cmd, "enrolment", l.Items, "ID NAME SITE-KEY USES PROFILE SITE NETWORKS EXPIRES", func(e domain.EnrolmentToken) []string {
+			return list(conn, cmd, "enrolment", l.Items, "ID NAME SITE-KEY USES PROFILE SITE NETWORKS EXPIRES", func(e domain.EnrolmentToken) []string {
 				return []string{e.ID, e.Name, onOff(e.SiteKey), fmt.Sprint(e.Uses), e.Profile, e.Site, strings.Join(e.Networks, ","), when(e.Expires)}
 			})
 		})}
 }
 
-func enrolmentAdd(r *reach) *cobra.Command {
+func enrolmentAdd(conn *connFlags) *cobra.Command {
 	var in api.NewEnrolment
 	var life time.Duration
 	cmd := &cobra.Command{Use: "add NAME", Short: "Make an enrolment token or a site key; its secret is printed once", Args: cobra.ExactArgs(1),
 		Example: "  peerload-server enrolment add kyoto --site-key --site Kyoto --network 10.1.0.0/16",
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			in.Name, in.LifeS = args[0], int64(life/time.Second)
 			var t domain.NewEnrolmentToken
 			if err := c.call(cmd.Context(), http.MethodPost, "/enrolments", in, &t); err != nil {
 				return err
 			}
-			return r.show(cmd, "enrolment_added", t, "%s\n", t.Secret)
+			return conn.show(cmd, "enrolment_added", t, "%s\n", t.Secret)
 		})}
 	f := cmd.Flags()
 	f.BoolVar(&in.SiteKey, "site-key", false, "for any number of devices, until it is revoked")

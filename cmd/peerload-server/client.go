@@ -41,8 +41,8 @@ const anyVersion = -1
 // errUnreachable says that a remote controller does not answer.
 var errUnreachable = errors.New("the controller cannot be reached")
 
-// reach are the flags that say which controller a command is for.
-type reach struct {
+// connFlags are the flags that say which controller a command is for.
+type connFlags struct {
 	data, databaseFlag            string
 	server, token, tokenFile, caf string
 	ifVersion                     int64
@@ -50,32 +50,32 @@ type reach struct {
 }
 
 // flags adds the flags.
-func (r *reach) flags(f *pflag.FlagSet) {
-	r.dataFlags(f)
-	f.StringVar(&r.server, "server", os.Getenv(envController), "URL of a remote controller, instead of --data (environment: "+envController+")")
-	f.StringVar(&r.token, "token", "", "API token for --server; better in the environment, "+envToken+", which other users cannot see")
-	f.StringVar(&r.tokenFile, "token-file", "", "file that holds the token")
-	f.StringVar(&r.caf, "ca", os.Getenv(envCA), "PEM file of the certificate that --server has, or of who signed it (environment: "+envCA+")")
-	f.Int64Var(&r.ifVersion, "if-version", anyVersion, "change it only if it is still at this version; 0 is that of what nobody has written yet, -1 any")
-	f.BoolVar(&r.json, "json", false, "print one JSON object a line")
+func (conn *connFlags) flags(f *pflag.FlagSet) {
+	conn.dataFlags(f)
+	f.StringVar(&conn.server, "server", os.Getenv(envController), "URL of a remote controller, instead of --data (environment: "+envController+")")
+	f.StringVar(&conn.token, "token", "", "API token for --server; better in the environment, "+envToken+", which other users cannot see")
+	f.StringVar(&conn.tokenFile, "token-file", "", "file that holds the token")
+	f.StringVar(&conn.caf, "ca", os.Getenv(envCA), "PEM file of the certificate that --server has, or of who signed it (environment: "+envCA+")")
+	f.Int64Var(&conn.ifVersion, "if-version", anyVersion, "change it only if it is still at this version; 0 is that of what nobody has written yet, -1 any")
+	f.BoolVar(&conn.json, "json", false, "print one JSON object a line")
 }
 
 // dataFlags adds those of the data directory only.
-func (r *reach) dataFlags(f *pflag.FlagSet) {
+func (conn *connFlags) dataFlags(f *pflag.FlagSet) {
 	data := defaultData
 	if v := os.Getenv(envData); v != "" {
 		data = v
 	}
-	f.StringVar(&r.data, "data", data, "the controller's data directory (environment: "+envData+")")
+	f.StringVar(&conn.data, "data", data, "the controller's data directory (environment: "+envData+")")
 	// Its environment is read later: a default is printed with the help, and a
 	// URL may hold a password.
-	f.StringVar(&r.databaseFlag, "database", "", "URL of a PostgreSQL database, instead of SQLite in the data directory (environment: "+envDatabase+")")
+	f.StringVar(&conn.databaseFlag, "database", "", "URL of a PostgreSQL database, instead of SQLite in the data directory (environment: "+envDatabase+")")
 }
 
 // database is the URL of the database, "" for SQLite.
-func (r *reach) database() string {
-	if r.databaseFlag != "" {
-		return r.databaseFlag
+func (conn *connFlags) database() string {
+	if conn.databaseFlag != "" {
+		return conn.databaseFlag
 	}
 	return os.Getenv(envDatabase)
 }
@@ -94,32 +94,32 @@ type client struct {
 const timeout = 2 * time.Minute
 
 // client opens the way to the controller.
-func (r *reach) client(ctx context.Context) (*client, error) {
-	if r.server != "" {
-		return r.remote()
+func (conn *connFlags) client(ctx context.Context) (*client, error) {
+	if conn.server != "" {
+		return conn.remote()
 	}
-	d := dataDir(r.data)
-	if err := requireData(d, r.database()); err != nil {
+	d := dataDir(conn.data)
+	if err := requireData(d, conn.database()); err != nil {
 		return nil, err
 	}
 	if err := d.prepare(); err != nil {
 		return nil, err
 	}
-	c, err := openController(ctx, d, r.database(), slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	inst, err := openInstance(ctx, d, conn.database(), slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if err != nil {
 		return nil, err
 	}
-	return &client{base: "http://local", http: &http.Client{Transport: c.web.Local(shellActor())}, ifVersion: r.ifVersion, close: c.store.Close}, nil
+	return &client{base: "http://local", http: &http.Client{Transport: inst.api.Local(shellActor())}, ifVersion: conn.ifVersion, close: inst.store.Close}, nil
 }
 
-func (r *reach) remote() (*client, error) {
-	u, err := url.Parse(r.server)
+func (conn *connFlags) remote() (*client, error) {
+	u, err := url.Parse(conn.server)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("--server %q is not a URL such as https://controller:8443", r.server)
+		return nil, fmt.Errorf("--server %q is not a URL such as https://controller:8443", conn.server)
 	}
-	c := &client{base: strings.TrimSuffix(u.String(), "/"), token: r.token, ifVersion: r.ifVersion, close: func() error { return nil }}
-	if c.token == "" && r.tokenFile != "" {
-		b, err := os.ReadFile(r.tokenFile)
+	c := &client{base: strings.TrimSuffix(u.String(), "/"), token: conn.token, ifVersion: conn.ifVersion, close: func() error { return nil }}
+	if c.token == "" && conn.tokenFile != "" {
+		b, err := os.ReadFile(conn.tokenFile)
 		if err != nil {
 			return nil, err
 		}
@@ -132,14 +132,14 @@ func (r *reach) remote() (*client, error) {
 		return nil, fmt.Errorf("--server needs a token: set %s, or give --token-file or --token; \"peerload-server token add\" makes one", envToken)
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	if r.caf != "" {
-		pem, err := os.ReadFile(r.caf)
+	if conn.caf != "" {
+		pem, err := os.ReadFile(conn.caf)
 		if err != nil {
 			return nil, err
 		}
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate", r.caf)
+			return nil, fmt.Errorf("%s holds no certificate", conn.caf)
 		}
 		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
@@ -268,9 +268,9 @@ func last[T any](ctx context.Context, c *client, path string, q url.Values, most
 }
 
 // with runs a command with a client.
-func (r *reach) with(run func(cmd *cobra.Command, args []string, c *client) error) func(*cobra.Command, []string) error {
+func (conn *connFlags) with(run func(cmd *cobra.Command, args []string, c *client) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) (err error) {
-		c, err := r.client(cmd.Context())
+		c, err := conn.client(cmd.Context())
 		if err != nil {
 			return err
 		}

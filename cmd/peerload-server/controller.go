@@ -46,7 +46,7 @@ const (
 
 // service is what "serve" was asked for.
 type service struct {
-	reach
+	connFlags
 	api, http, tftp      string
 	tls, tlsCert, tlsKey string
 	names                []string
@@ -76,21 +76,21 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	c, err := openController(cmd.Context(), d, s.database(), log)
+	inst, err := openInstance(cmd.Context(), d, s.database(), log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.store.Close()) }()
+	defer func() { err = errors.Join(err, inst.store.Close()) }()
 	root, err := os.OpenRoot(d.repository())
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	files := files.Config{Root: root, Log: log, Metrics: files.NewMetrics(), Generate: cnf.Maker{Control: c.ctl, Templates: d.templates()}.Make}
+	files := files.Config{Root: root, Log: log, Metrics: files.NewMetrics(), Generate: cnf.Maker{Control: inst.ctl, Templates: d.templates()}.Make}
 	if files.Budget, err = s.budget(); err != nil {
 		return err
 	}
-	if err := c.web.Register(files.Metrics); err != nil {
+	if err := inst.api.Register(files.Metrics); err != nil {
 		return err
 	}
 	api, err := s.listenAPI(d)
@@ -104,12 +104,12 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	if err := s.announce(cmd, c.ctl, api, files); err != nil {
+	if err := s.announce(cmd, inst.ctl, api, files); err != nil {
 		return err
 	}
 	notify(nowReady)
 	defer notify(nowStopping)
-	return serveAll(cmd.Context(), d, c, api, files, hup, log)
+	return serveAll(cmd.Context(), d, inst, api, files, hup, log)
 }
 
 // on is the address to listen at, "" for off.
@@ -210,13 +210,13 @@ func (s *service) announce(cmd *cobra.Command, ctl *domain.Controller, api *apiL
 		l.Setup = l.API + "/setup?" + url.Values{"secret": {secret}}.Encode()
 		text += "set up the first administrator, once, within 24 hours:\n" + l.Setup + "\n"
 	}
-	w := where{json: s.json}
-	return w.print(cmd, l, "%s", text)
+	repoAt := repoFlags{json: s.json}
+	return repoAt.print(cmd, l, "%s", text)
 }
 
 // serveAll runs the API, the file server and the upkeep until ctx ends, or one
 // of them fails.
-func serveAll(ctx context.Context, d dataDir, c *controller, api *apiListener, served files.Config, hup <-chan os.Signal, log *slog.Logger) error {
+func serveAll(ctx context.Context, d dataDir, inst *instance, api *apiListener, served files.Config, hup <-chan os.Signal, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -226,15 +226,15 @@ func serveAll(ctx context.Context, d dataDir, c *controller, api *apiListener, s
 	} else {
 		ended <- nil
 	}
-	wg.Go(func() { ended <- serveAPI(ctx, c, api, log); cancel() })
-	wg.Go(func() { upkeep(ctx, d, c, api.certs, log) })
+	wg.Go(func() { ended <- serveAPI(ctx, inst, api, log); cancel() })
+	wg.Go(func() { upkeep(ctx, d, inst, api.certs, log) })
 	wg.Go(func() { reloadOnHangup(ctx, hup, api.certs, log) })
 	wg.Wait()
 	return errors.Join(<-ended, <-ended)
 }
 
-func serveAPI(ctx context.Context, c *controller, api *apiListener, log *slog.Logger) error {
-	h := &http.Server{Handler: c.web, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: answerTimeout,
+func serveAPI(ctx context.Context, inst *instance, api *apiListener, log *slog.Logger) error {
+	h := &http.Server{Handler: inst.api, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: answerTimeout,
 		IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -286,24 +286,24 @@ func reloadCert(c *certs, log *slog.Logger) {
 // upkeep notes at the start what the repository has, and does from then on
 // what must be done now and then: signatures are refreshed, old entries go, a
 // generated certificate is made anew before its end.
-func upkeep(ctx context.Context, d dataDir, c *controller, certs *certs, log *slog.Logger) {
+func upkeep(ctx context.Context, d dataDir, inst *instance, certs *certs, log *slog.Logger) {
 	who := domain.Actor{Kind: domain.ActorSystem, Name: "upkeep", From: "local", Role: domain.RoleAdmin}
-	if err := c.ctl.SyncLoads(ctx, who); err != nil && ctx.Err() == nil {
+	if err := inst.ctl.SyncLoads(ctx, who); err != nil && ctx.Err() == nil {
 		log.Error("the repository's loads were not read", "error", err)
 	}
 	prune, fresh := time.NewTicker(pruneEvery), time.NewTicker(publish.FreshEvery)
 	defer prune.Stop()
 	defer fresh.Stop()
-	refresh(c.repo, log)
-	pruneOnce(ctx, d, c.ctl, log)
+	refresh(inst.repo, log)
+	pruneOnce(ctx, d, inst.ctl, log)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-prune.C:
-			pruneOnce(ctx, d, c.ctl, log)
+			pruneOnce(ctx, d, inst.ctl, log)
 		case <-fresh.C:
-			refresh(c.repo, log)
+			refresh(inst.repo, log)
 			reloadCert(certs, log)
 		}
 	}

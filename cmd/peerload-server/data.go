@@ -111,35 +111,35 @@ func openStore(ctx context.Context, d dataDir, database string) (domain.Store, e
 	return nil, errors.New("--database is a URL such as postgres://user@host/name, or nothing for SQLite")
 }
 
-// controller is an opened data directory.
-type controller struct {
+// instance is a controller on its data directory.
+type instance struct {
 	store domain.Store
 	repo  *trust.Repository
 	ctl   *domain.Controller
-	web   *api.Server
+	api   *api.Server
 }
 
-// openController opens all that the API needs.
-func openController(ctx context.Context, d dataDir, database string, log *slog.Logger) (*controller, error) {
-	c := &controller{}
+// openInstance opens all that the API needs.
+func openInstance(ctx context.Context, d dataDir, database string, log *slog.Logger) (*instance, error) {
+	inst := &instance{}
 	var err error
-	if c.store, err = openStore(ctx, d, database); err != nil {
+	if inst.store, err = openStore(ctx, d, database); err != nil {
 		return nil, err
 	}
-	if err := c.assemble(d, log); err != nil {
-		return nil, errors.Join(err, c.store.Close())
+	if err := inst.assemble(d, log); err != nil {
+		return nil, errors.Join(err, inst.store.Close())
 	}
-	return c, nil
+	return inst, nil
 }
 
-func (c *controller) assemble(d dataDir, log *slog.Logger) (err error) {
-	if c.repo, err = trust.OpenRepository(trust.RepositoryConfig{Dir: d.repository(), Keys: d.keys()}); err != nil {
+func (inst *instance) assemble(d dataDir, log *slog.Logger) (err error) {
+	if inst.repo, err = trust.OpenRepository(trust.RepositoryConfig{Dir: d.repository(), Keys: d.keys()}); err != nil {
 		return err
 	}
-	if c.ctl, err = domain.New(domain.Config{Store: c.store, Repository: c.repo}); err != nil {
+	if inst.ctl, err = domain.New(domain.Config{Store: inst.store, Repository: inst.repo}); err != nil {
 		return err
 	}
-	c.web, err = api.New(api.Config{Control: c.ctl, Spool: d.spool(), Version: version(), Log: log})
+	inst.api, err = api.New(api.Config{Control: inst.ctl, Spool: d.spool(), Version: version(), Log: log})
 	return err
 }
 

@@ -18,24 +18,24 @@ import (
 )
 
 // group is a command that groups others, with the flags that all of them have.
-func group(use, short string, make func(r *reach) []*cobra.Command) *cobra.Command {
-	r := &reach{}
+func group(use, short string, make func(conn *connFlags) []*cobra.Command) *cobra.Command {
+	conn := &connFlags{}
 	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: help}
-	r.flags(cmd.PersistentFlags())
-	cmd.AddCommand(make(r)...)
+	conn.flags(cmd.PersistentFlags())
+	cmd.AddCommand(make(conn)...)
 	return cmd
 }
 
 func deviceCommand() *cobra.Command {
-	return group("device", "List, show, add, change and remove devices", func(r *reach) []*cobra.Command {
-		return []*cobra.Command{deviceList(r), deviceShow(r), deviceAdd(r), deviceSet(r), deviceDelete(r), deviceHistory(r), deviceReset(r)}
+	return group("device", "List, show, add, change and remove devices", func(conn *connFlags) []*cobra.Command {
+		return []*cobra.Command{deviceList(conn), deviceShow(conn), deviceAdd(conn), deviceSet(conn), deviceDelete(conn), deviceHistory(conn), deviceReset(conn)}
 	})
 }
 
-func deviceList(r *reach) *cobra.Command {
+func deviceList(conn *connFlags) *cobra.Command {
 	q := map[string]*string{}
 	cmd := &cobra.Command{Use: "list", Short: "List devices", Args: cobra.NoArgs, Example: "  peerload-server device list --model 7941 --site Kyoto",
-		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
 			v := url.Values{}
 			for name, value := range q {
 				if *value != "" {
@@ -46,7 +46,7 @@ func deviceList(r *reach) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return list(r, cmd, "device", items, "DEVICE MODEL PROFILE SITE STATE ACTIVE LAST-SEEN", func(d domain.DeviceRow) []string {
+			return list(conn, cmd, "device", items, "DEVICE MODEL PROFILE SITE STATE ACTIVE LAST-SEEN", func(d domain.DeviceRow) []string {
 				row := []string{d.Name, d.Model, d.Profile, d.Site, domain.StateUnknown, "", ""}
 				if s := d.State; s != nil {
 					row[4], row[5], row[6] = s.Last.State, s.Last.Active, when(s.LastSeen)
@@ -61,10 +61,10 @@ func deviceList(r *reach) *cobra.Command {
 	return cmd
 }
 
-func deviceShow(r *reach) *cobra.Command {
+func deviceShow(conn *connFlags) *cobra.Command {
 	return &cobra.Command{Use: "show DEVICE", Short: "Show a device: what it should do and why, and what it last said", Args: cobra.ExactArgs(1),
 		Example: "  peerload-server device show 00:11:22:33:44:55",
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			var row domain.DeviceRow
 			if err := c.call(cmd.Context(), http.MethodGet, "/devices"+part(args[0]), nil, &row); err != nil {
 				return err
@@ -73,8 +73,8 @@ func deviceShow(r *reach) *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodGet, "/devices"+part(args[0])+"/desired", nil, &d); err != nil {
 				return err
 			}
-			if r.json {
-				return r.show(cmd, "device", struct {
+			if conn.json {
+				return conn.show(cmd, "device", struct {
 					domain.DeviceRow
 					Desired domain.Desired `json:"desired"`
 				}{row, d}, "")
@@ -99,10 +99,10 @@ func deviceShow(r *reach) *cobra.Command {
 					fmt.Fprintf(out, "failure  %s %s %s\n", when(f.At), terminal.Printable(f.Reason), terminal.Printable(f.Message))
 				}
 			}
-			if err := effective(r, cmd, d.Settings); err != nil || row.State == nil || len(row.State.Files) == 0 {
+			if err := effective(conn, cmd, d.Settings); err != nil || row.State == nil || len(row.State.Files) == 0 {
 				return err
 			}
-			return list(r, cmd, "file", row.State.Files, "FILE SOURCE FROM-SERVER FROM-PEERS HELD-BEFORE PARENT WHY", func(f report.Final) []string {
+			return list(conn, cmd, "file", row.State.Files, "FILE SOURCE FROM-SERVER FROM-PEERS HELD-BEFORE PARENT WHY", func(f report.Final) []string {
 				var why []string
 				for _, b := range f.Fallbacks {
 					why = append(why, b.Reason)
@@ -129,19 +129,19 @@ func changeOf(cmd *cobra.Command, args, unset []string) (domain.DeviceChange, er
 		Site: optional(cmd, "site"), Load: optional(cmd, "load"), Settings: settings}, err
 }
 
-func (r *reach) showDevice(cmd *cobra.Command, did string, d domain.Device) error {
+func (conn *connFlags) showDevice(cmd *cobra.Command, did string, d domain.Device) error {
 	text := fmt.Sprintf("%s %s: version %d, model %s, profile %q, site %q, load %q", d.Name, did, d.Version, d.Model, d.Profile, d.Site, d.Load.Load)
 	if s := settingsText(d.Settings); s != "" {
 		text += ", " + s
 	}
-	return r.show(cmd, "device_"+did, d, "%s\n", text)
+	return conn.show(cmd, "device_"+did, d, "%s\n", text)
 }
 
-func deviceAdd(r *reach) *cobra.Command {
+func deviceAdd(conn *connFlags) *cobra.Command {
 	var unset []string
 	cmd := &cobra.Command{Use: "add DEVICE --model MODEL [NAME=VALUE...]", Short: "Make a device known", Args: cobra.MinimumNArgs(1),
 		Example: "  peerload-server device add 00:11:22:33:44:55 --model 7941 --site Kyoto peer-sharing=on",
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			change, err := changeOf(cmd, args[1:], nil)
 			if err != nil {
 				return err
@@ -150,7 +150,7 @@ func deviceAdd(r *reach) *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodPost, "/devices", api.NewDevice{Name: args[0], DeviceChange: change}, &d); err != nil {
 				return err
 			}
-			if err := r.showDevice(cmd, "added", d); err != nil {
+			if err := conn.showDevice(cmd, "added", d); err != nil {
 				return err
 			}
 			return warnModel(cmd, c, d.Model)
@@ -175,11 +175,11 @@ func warnModel(cmd *cobra.Command, c *client, model string) error {
 	return nil
 }
 
-func deviceSet(r *reach) *cobra.Command {
+func deviceSet(conn *connFlags) *cobra.Command {
 	var unset []string
 	cmd := &cobra.Command{Use: "set DEVICE [NAME=VALUE...]", Short: "Change a device or its settings", Args: cobra.MinimumNArgs(1),
 		Example: "  peerload-server device set SEP001122334455 peer-sharing=off --unset wan-limit --load fw2",
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			change, err := changeOf(cmd, args[1:], unset)
 			if err != nil {
 				return err
@@ -191,7 +191,7 @@ func deviceSet(r *reach) *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodPatch, "/devices"+part(args[0]), change, &d); err != nil {
 				return err
 			}
-			if err := r.showDevice(cmd, "changed", d); err != nil || change.Model == nil {
+			if err := conn.showDevice(cmd, "changed", d); err != nil || change.Model == nil {
 				return err
 			}
 			return warnModel(cmd, c, d.Model)
@@ -201,39 +201,39 @@ func deviceSet(r *reach) *cobra.Command {
 }
 
 // remover is a command that removes or ends one thing.
-func remover(r *reach, use, short, method, path, tail, event string) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+func remover(conn *connFlags, use, short, method, path, tail, event string) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 		if err := c.call(cmd.Context(), method, path+part(args[0])+tail, nil, nil); err != nil {
 			return err
 		}
-		return r.show(cmd, event, args[0], "%s: done\n", terminal.Printable(args[0]))
+		return conn.show(cmd, event, args[0], "%s: done\n", terminal.Printable(args[0]))
 	})}
 }
 
-func deviceDelete(r *reach) *cobra.Command {
-	return remover(r, "delete DEVICE", "Forget a device, its secret and its history", http.MethodDelete, "/devices", "", "device_deleted")
+func deviceDelete(conn *connFlags) *cobra.Command {
+	return remover(conn, "delete DEVICE", "Forget a device, its secret and its history", http.MethodDelete, "/devices", "", "device_deleted")
 }
 
-func deviceReset(r *reach) *cobra.Command {
-	return remover(r, "reset-identity DEVICE", "Take a device's secret away: it must enrol anew", http.MethodPost, "/devices", "/reset-identity", "identity_reset")
+func deviceReset(conn *connFlags) *cobra.Command {
+	return remover(conn, "reset-identity DEVICE", "Take a device's secret away: it must enrol anew", http.MethodPost, "/devices", "/reset-identity", "identity_reset")
 }
 
-func deviceHistory(r *reach) *cobra.Command {
+func deviceHistory(conn *connFlags) *cobra.Command {
 	var most int
 	cmd := &cobra.Command{Use: "history DEVICE", Short: "What happened to a device, the latest first", Args: cobra.ExactArgs(1),
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			items, err := last[domain.HistoryEntry](cmd.Context(), c, "/devices"+part(args[0])+"/history", nil, most)
 			if err != nil {
 				return err
 			}
-			return printHistory(r, cmd, items)
+			return printHistory(conn, cmd, items)
 		})}
 	cmd.Flags().IntVar(&most, "last", 50, "how many entries, 0 for all")
 	return cmd
 }
 
-func printHistory(r *reach, cmd *cobra.Command, items []domain.HistoryEntry) error {
-	return list(r, cmd, "history", items, "TIME DEVICE WHAT OLD NEW FILE REASON BYTES", func(h domain.HistoryEntry) []string {
+func printHistory(conn *connFlags, cmd *cobra.Command, items []domain.HistoryEntry) error {
+	return list(conn, cmd, "history", items, "TIME DEVICE WHAT OLD NEW FILE REASON BYTES", func(h domain.HistoryEntry) []string {
 		bytes := ""
 		if f := h.Final; f != nil {
 			bytes = strconv.FormatInt(f.Size, 10)

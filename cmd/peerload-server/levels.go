@@ -17,31 +17,31 @@ import (
 )
 
 func profileCommand() *cobra.Command {
-	return group("profile", "Common profiles: settings and a load for many devices", func(r *reach) []*cobra.Command {
-		return []*cobra.Command{profileList(r), profileShow(r), profileAdd(r), profileSet(r),
-			remover(r, "delete PROFILE", "Remove a profile that no device has", http.MethodDelete, "/profiles", "", "profile_deleted")}
+	return group("profile", "Common profiles: settings and a load for many devices", func(conn *connFlags) []*cobra.Command {
+		return []*cobra.Command{profileList(conn), profileShow(conn), profileAdd(conn), profileSet(conn),
+			remover(conn, "delete PROFILE", "Remove a profile that no device has", http.MethodDelete, "/profiles", "", "profile_deleted")}
 	})
 }
 
-func profileList(r *reach) *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List profiles", Args: cobra.NoArgs, RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+func profileList(conn *connFlags) *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "List profiles", Args: cobra.NoArgs, RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
 		items, err := all[domain.Profile](cmd.Context(), c, "/profiles", nil)
 		if err != nil {
 			return err
 		}
-		return list(r, cmd, "profile", items, "PROFILE LOAD SETTINGS DESCRIPTION", func(p domain.Profile) []string {
+		return list(conn, cmd, "profile", items, "PROFILE LOAD SETTINGS DESCRIPTION", func(p domain.Profile) []string {
 			return []string{p.Name, p.Load.Load, settingsText(p.Settings), p.Description}
 		})
 	})}
 }
 
 // levelSettings prints the settings of a level, set or not.
-func levelSettings(r *reach, cmd *cobra.Command, c *client, path string) error {
+func levelSettings(conn *connFlags, cmd *cobra.Command, c *client, path string) error {
 	var l domain.LevelSettings
 	if err := c.call(cmd.Context(), http.MethodGet, path+"/settings", nil, &l); err != nil {
 		return err
 	}
-	return list(r, cmd, "setting", l.Settings, "SETTING VALUE MEANING", func(s domain.LevelSetting) []string {
+	return list(conn, cmd, "setting", l.Settings, "SETTING VALUE MEANING", func(s domain.LevelSetting) []string {
 		value := ""
 		if s.Value != nil {
 			value = *s.Value
@@ -53,28 +53,28 @@ func levelSettings(r *reach, cmd *cobra.Command, c *client, path string) error {
 	})
 }
 
-func profileShow(r *reach) *cobra.Command {
+func profileShow(conn *connFlags) *cobra.Command {
 	return &cobra.Command{Use: "show PROFILE", Short: "Show the settings of a profile", Args: cobra.ExactArgs(1),
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			var p domain.Profile
 			if err := c.call(cmd.Context(), http.MethodGet, "/profiles"+part(args[0]), nil, &p); err != nil {
 				return err
 			}
-			if err := r.show(cmd, "profile", p, "%s  %s  load %q  version %d\n", p.Name, terminal.Printable(p.Description), p.Load.Load, p.Version); err != nil {
+			if err := conn.show(cmd, "profile", p, "%s  %s  load %q  version %d\n", p.Name, terminal.Printable(p.Description), p.Load.Load, p.Version); err != nil {
 				return err
 			}
-			return levelSettings(r, cmd, c, "/profiles"+part(args[0]))
+			return levelSettings(conn, cmd, c, "/profiles"+part(args[0]))
 		})}
 }
 
-func (r *reach) showProfile(cmd *cobra.Command, did string, p domain.Profile) error {
-	return r.show(cmd, "profile_"+did, p, "%s %s: version %d, %s\n", p.Name, did, p.Version, settingsText(p.Settings))
+func (conn *connFlags) showProfile(cmd *cobra.Command, did string, p domain.Profile) error {
+	return conn.show(cmd, "profile_"+did, p, "%s %s: version %d, %s\n", p.Name, did, p.Version, settingsText(p.Settings))
 }
 
-func profileAdd(r *reach) *cobra.Command {
+func profileAdd(conn *connFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "add PROFILE [NAME=VALUE...]", Short: "Make a profile", Args: cobra.MinimumNArgs(1),
 		Example: "  peerload-server profile add lobby peer-sharing=on",
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			settings, err := parseSettings(args[1:], nil)
 			if err != nil {
 				return err
@@ -84,17 +84,17 @@ func profileAdd(r *reach) *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodPost, "/profiles", in, &p); err != nil {
 				return err
 			}
-			return r.showProfile(cmd, "added", p)
+			return conn.showProfile(cmd, "added", p)
 		})}
 	cmd.Flags().String("description", "", "for people")
 	return cmd
 }
 
-func profileSet(r *reach) *cobra.Command {
+func profileSet(conn *connFlags) *cobra.Command {
 	var unset []string
 	cmd := &cobra.Command{Use: "set PROFILE [NAME=VALUE...]", Short: "Change a profile", Args: cobra.MinimumNArgs(1),
 		Example: "  peerload-server profile set lobby wan-limit=200k --unset log-server",
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			settings, err := parseSettings(args[1:], unset)
 			if err != nil {
 				return err
@@ -104,7 +104,7 @@ func profileSet(r *reach) *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodPatch, "/profiles"+part(args[0]), in, &p); err != nil {
 				return err
 			}
-			return r.showProfile(cmd, "changed", p)
+			return conn.showProfile(cmd, "changed", p)
 		})}
 	cmd.Flags().String("description", "", "for people")
 	cmd.Flags().StringSliceVar(&unset, "unset", nil, "settings to leave to the other levels")
@@ -112,34 +112,34 @@ func profileSet(r *reach) *cobra.Command {
 }
 
 func enterpriseCommand() *cobra.Command {
-	return group("enterprise", "What holds for all devices, and the controller's switches", func(r *reach) []*cobra.Command {
-		return []*cobra.Command{enterpriseShow(r), enterpriseSet(r)}
+	return group("enterprise", "What holds for all devices, and the controller's switches", func(conn *connFlags) []*cobra.Command {
+		return []*cobra.Command{enterpriseShow(conn), enterpriseSet(conn)}
 	})
 }
 
-func (r *reach) showEnterprise(cmd *cobra.Command, event string, e domain.Enterprise) error {
-	return r.show(cmd, event, e, "auto-registration %s, profile %q; default load %q; version %d\n", onOff(e.AutoRegistration), e.RegisterProfile, e.Load.Load, e.Version)
+func (conn *connFlags) showEnterprise(cmd *cobra.Command, event string, e domain.Enterprise) error {
+	return conn.show(cmd, event, e, "auto-registration %s, profile %q; default load %q; version %d\n", onOff(e.AutoRegistration), e.RegisterProfile, e.Load.Load, e.Version)
 }
 
-func enterpriseShow(r *reach) *cobra.Command {
+func enterpriseShow(conn *connFlags) *cobra.Command {
 	return &cobra.Command{Use: "show", Short: "Show the switches and the settings for all devices", Args: cobra.NoArgs,
-		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
 			var e domain.Enterprise
 			if err := c.call(cmd.Context(), http.MethodGet, "/enterprise", nil, &e); err != nil {
 				return err
 			}
-			if err := r.showEnterprise(cmd, "enterprise", e); err != nil {
+			if err := conn.showEnterprise(cmd, "enterprise", e); err != nil {
 				return err
 			}
-			return levelSettings(r, cmd, c, "/enterprise")
+			return levelSettings(conn, cmd, c, "/enterprise")
 		})}
 }
 
-func enterpriseSet(r *reach) *cobra.Command {
+func enterpriseSet(conn *connFlags) *cobra.Command {
 	var unset []string
 	cmd := &cobra.Command{Use: "set [NAME=VALUE...]", Short: "Change the switches or the settings for all devices",
 		Example: "  peerload-server enterprise set peer-sharing=on\n  peerload-server enterprise set --auto-registration on --register-profile lobby",
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			settings, err := parseSettings(args, unset)
 			if err != nil {
 				return err
@@ -167,10 +167,10 @@ func enterpriseSet(r *reach) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if !r.json {
+			if !conn.json {
 				fmt.Fprintln(cmd.OutOrStdout(), settingsText(e.Settings))
 			}
-			return r.showEnterprise(cmd, "enterprise_changed", e)
+			return conn.showEnterprise(cmd, "enterprise_changed", e)
 		})}
 	cmd.Flags().String("auto-registration", "", "on: unknown devices become known by asking for provisioning")
 	cmd.Flags().String("register-profile", "", "the profile that they get; empty for none")
@@ -179,9 +179,9 @@ func enterpriseSet(r *reach) *cobra.Command {
 }
 
 func modelCommand() *cobra.Command {
-	return group("model", "The model table", func(r *reach) []*cobra.Command {
-		return []*cobra.Command{modelList(r), modelShow(r), modelAdd(r),
-			remover(r, "delete MODEL", "Remove an added row, or bring the built-in one back", http.MethodDelete, "/models", "", "model_deleted")}
+	return group("model", "The model table", func(conn *connFlags) []*cobra.Command {
+		return []*cobra.Command{modelList(conn), modelShow(conn), modelAdd(conn),
+			remover(conn, "delete MODEL", "Remove an added row, or bring the built-in one back", http.MethodDelete, "/models", "", "model_deleted")}
 	})
 }
 
@@ -191,39 +191,39 @@ func modelRow(m domain.Model) []string {
 
 const modelHeader = "MODEL FAMILY CAN-SHARE GROUP LOAD CUSTOM"
 
-func modelList(r *reach) *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List models", Args: cobra.NoArgs, RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+func modelList(conn *connFlags) *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "List models", Args: cobra.NoArgs, RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
 		var l api.ModelList
 		if err := c.call(cmd.Context(), http.MethodGet, "/models", nil, &l); err != nil {
 			return err
 		}
-		return list(r, cmd, "model", l.Items, modelHeader, modelRow)
+		return list(conn, cmd, "model", l.Items, modelHeader, modelRow)
 	})}
 }
 
-func modelShow(r *reach) *cobra.Command {
+func modelShow(conn *connFlags) *cobra.Command {
 	return &cobra.Command{Use: "show MODEL", Short: "Show a model with all its settings", Args: cobra.ExactArgs(1),
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			var m domain.Model
 			if err := c.call(cmd.Context(), http.MethodGet, "/models"+part(args[0]), nil, &m); err != nil {
 				return err
 			}
-			if err := list(r, cmd, "model", []domain.Model{m}, modelHeader, modelRow); err != nil || r.json {
+			if err := list(conn, cmd, "model", []domain.Model{m}, modelHeader, modelRow); err != nil || conn.json {
 				return err
 			}
-			return list(r, cmd, "setting", m.Settings, "SETTING DEFAULT LACKING", func(s domain.ModelSetting) []string {
+			return list(conn, cmd, "setting", m.Settings, "SETTING DEFAULT LACKING", func(s domain.ModelSetting) []string {
 				return []string{s.Name, s.Default, s.Lacking}
 			})
 		})}
 }
 
-func modelAdd(r *reach) *cobra.Command {
+func modelAdd(conn *connFlags) *cobra.Command {
 	return &cobra.Command{Use: "add FILE", Short: "Add or replace rows of the model table, from a JSON file", Args: cobra.ExactArgs(1),
 		Long: `Add or replace rows of the model table, all or none, from a JSON file ("-" is
 the standard input): {"model": [{"name": "Camera 1", "family": "camera",
 "can_share": true, "group": "cameras", "defaults": {"peer-sharing": "on"}}]}`,
 		Example: "  peerload-server model add models.json",
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			b, err := readInput(cmd, args[0], 16<<20)
 			if err != nil {
 				return err
@@ -238,7 +238,7 @@ the standard input): {"model": [{"name": "Camera 1", "family": "camera",
 			if err := c.call(cmd.Context(), http.MethodPost, "/models", api.ModelRows{Models: f.Model}, &l); err != nil {
 				return err
 			}
-			return list(r, cmd, "model", l.Items, modelHeader, modelRow)
+			return list(conn, cmd, "model", l.Items, modelHeader, modelRow)
 		})}
 }
 

@@ -1,13 +1,12 @@
 // Command peerload-server is the controller: it publishes loads, provisions
 // devices, and serves both to them. This directory holds wiring only: flags,
-// output and exit statuses. What the commands do is in packages control, web,
-// publish, trust and fileserver; commands on a controller are clients of its
-// API, remote or in their own process.
+// output and exit statuses. What the commands do is in packages domain, api,
+// publish, trust and files; commands on a controller are clients of its API,
+// remote or in their own process.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -132,51 +131,4 @@ func status(err error) int {
 		return exitDisk
 	}
 	return exitUsage
-}
-
-// where are the flags that say which repository.
-type where struct {
-	repo, keys string
-	json       bool
-}
-
-// flags adds the flags; the keys only where something is signed.
-func (w *where) flags(cmd *cobra.Command, signs bool) {
-	f := cmd.Flags()
-	f.StringVar(&w.repo, "repo", "", "a bare repository, without a controller: the directory that is served, with the loads in it")
-	if signs {
-		f.StringVar(&w.keys, "keys", "", "the directory of the private keys, outside --repo (default: the name of --repo with .keys behind it)")
-	}
-}
-
-// open opens the repository for reading, or for signing.
-func (w *where) open(signs bool) (*trust.Repository, error) {
-	cfg := trust.RepositoryConfig{Dir: w.repo}
-	if signs {
-		cfg.Keys = w.keysDir()
-	}
-	return trust.OpenRepository(cfg)
-}
-
-func (w *where) keysDir() string {
-	if w.keys != "" {
-		return w.keys
-	}
-	return trimSlashes(w.repo) + ".keys"
-}
-
-func trimSlashes(s string) string {
-	for len(s) > 1 && os.IsPathSeparator(s[len(s)-1]) {
-		s = s[:len(s)-1]
-	}
-	return s
-}
-
-// print prints an object with --json, else the text.
-func (w *where) print(cmd *cobra.Command, object any, format string, args ...any) error {
-	if w.json {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(object)
-	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), format, args...)
-	return err
 }

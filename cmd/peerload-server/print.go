@@ -25,8 +25,8 @@ type object struct {
 }
 
 // show prints one thing: an object, or a text.
-func (r *reach) show(cmd *cobra.Command, event string, item any, format string, args ...any) error {
-	if r.json {
+func (conn *connFlags) show(cmd *cobra.Command, event string, item any, format string, args ...any) error {
+	if conn.json {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(object{jsonSchema, event, item})
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), format, args...)
@@ -34,8 +34,8 @@ func (r *reach) show(cmd *cobra.Command, event string, item any, format string, 
 }
 
 // list prints things: an object a line, or a table.
-func list[T any](r *reach, cmd *cobra.Command, event string, items []T, header string, row func(T) []string) error {
-	if r.json {
+func list[T any](conn *connFlags, cmd *cobra.Command, event string, items []T, header string, row func(T) []string) error {
+	if conn.json {
 		e := json.NewEncoder(cmd.OutOrStdout())
 		for _, it := range items {
 			if err := e.Encode(object{jsonSchema, event, it}); err != nil {
@@ -92,8 +92,8 @@ func settingsText(v policy.Values) string {
 }
 
 // effective prints every effective value, its level, and what the others say.
-func effective(r *reach, cmd *cobra.Command, settings []domain.EffectiveSetting) error {
-	return list(r, cmd, "setting", settings, "SETTING VALUE LEVEL OTHERS", func(s domain.EffectiveSetting) []string {
+func effective(conn *connFlags, cmd *cobra.Command, settings []domain.EffectiveSetting) error {
+	return list(conn, cmd, "setting", settings, "SETTING VALUE LEVEL OTHERS", func(s domain.EffectiveSetting) []string {
 		var others []string
 		for _, o := range s.Others {
 			others = append(others, fmt.Sprintf("%s: %q", o.Level, o.Value))

@@ -24,22 +24,22 @@ import (
 )
 
 func reportCommand() *cobra.Command {
-	return group("report", "What devices say, and who changed what", func(r *reach) []*cobra.Command {
-		return []*cobra.Command{reportOverview(r), reportHistory(r), reportAudit(r)}
+	return group("report", "What devices say, and who changed what", func(conn *connFlags) []*cobra.Command {
+		return []*cobra.Command{reportOverview(conn), reportHistory(conn), reportAudit(conn)}
 	})
 }
 
-func reportOverview(r *reach) *cobra.Command {
+func reportOverview(conn *connFlags) *cobra.Command {
 	var silent time.Duration
 	cmd := &cobra.Command{Use: "overview", Short: "Count devices, states and bytes", Args: cobra.NoArgs,
-		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
 			var o domain.Overview
 			q := url.Values{"silent_s": {fmt.Sprint(int64(silent / time.Second))}}
 			if err := c.call(cmd.Context(), http.MethodGet, "/overview?"+q.Encode(), nil, &o); err != nil {
 				return err
 			}
-			if r.json {
-				return r.show(cmd, "overview", o, "")
+			if conn.json {
+				return conn.show(cmd, "overview", o, "")
 			}
 			out := cmd.OutOrStdout()
 			fmt.Fprintf(out, "%d devices, %d silent for %s, %d do not run the load they should\n", o.Devices, o.Silent, silent, o.Pending)
@@ -59,11 +59,11 @@ func reportOverview(r *reach) *cobra.Command {
 	return cmd
 }
 
-func reportHistory(r *reach) *cobra.Command {
+func reportHistory(conn *connFlags) *cobra.Command {
 	var most int
 	var kind string
 	cmd := &cobra.Command{Use: "history", Short: "What happened to all devices, the latest first", Args: cobra.NoArgs,
-		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
 			q := url.Values{}
 			if kind != "" {
 				q.Set("kind", kind)
@@ -72,22 +72,22 @@ func reportHistory(r *reach) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printHistory(r, cmd, items)
+			return printHistory(conn, cmd, items)
 		})}
 	cmd.Flags().IntVar(&most, "last", 50, "how many entries, 0 for all")
 	cmd.Flags().StringVar(&kind, "kind", "", "state, load, file, failure, restart, address or known")
 	return cmd
 }
 
-func reportAudit(r *reach) *cobra.Command {
+func reportAudit(conn *connFlags) *cobra.Command {
 	var most int
 	cmd := &cobra.Command{Use: "audit", Short: "Who changed what, when and from where, the latest first", Args: cobra.NoArgs,
-		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
 			items, err := last[domain.AuditEntry](cmd.Context(), c, "/audit", nil, most)
 			if err != nil {
 				return err
 			}
-			return list(r, cmd, "audit", items, "TIME WHO FROM ACTION TARGET CHANGES", func(a domain.AuditEntry) []string {
+			return list(conn, cmd, "audit", items, "TIME WHO FROM ACTION TARGET CHANGES", func(a domain.AuditEntry) []string {
 				var changes []string
 				for _, f := range a.Changes {
 					changes = append(changes, fmt.Sprintf("%s: %s → %s", f.Field, valueOr(f.Old), valueOr(f.New)))
@@ -110,7 +110,7 @@ func valueOr(v *string) string {
 var errRows = errors.New("rows were not written as asked")
 
 func bulkCommand() *cobra.Command {
-	r := &reach{}
+	conn := &connFlags{}
 	var create, dry bool
 	cmd := &cobra.Command{Use: "bulk FILE.csv", Short: "Write many devices from a table; each row is read back", Args: cobra.ExactArgs(1),
 		Long: `Write many devices from a CSV table ("-" is the standard input). The first line
@@ -129,17 +129,17 @@ itself; one that fails does not stop the others, and the exit status tells.`,
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			if dry {
-				return r.show(cmd, "bulk_read", len(rows), "%d rows can be read; nothing was written\n", len(rows))
+				return conn.show(cmd, "bulk_read", len(rows), "%d rows can be read; nothing was written\n", len(rows))
 			}
-			return r.with(func(cmd *cobra.Command, _ []string, c *client) error { return sendBulk(r, cmd, c, rows) })(cmd, args)
+			return conn.with(func(cmd *cobra.Command, _ []string, c *client) error { return sendBulk(conn, cmd, c, rows) })(cmd, args)
 		}}
-	r.flags(cmd.Flags())
+	conn.flags(cmd.Flags())
 	cmd.Flags().BoolVar(&create, "create", false, "make devices that are not known")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "only read the table")
 	return cmd
 }
 
-func sendBulk(r *reach, cmd *cobra.Command, c *client, rows []domain.BulkRow) error {
+func sendBulk(conn *connFlags, cmd *cobra.Command, c *client, rows []domain.BulkRow) error {
 	failed := 0
 	for batch := range slices.Chunk(rows, 500) { // so that one call does not take minutes
 		var a api.BulkAnswer
@@ -147,7 +147,7 @@ func sendBulk(r *reach, cmd *cobra.Command, c *client, rows []domain.BulkRow) er
 			return err
 		}
 		failed += a.Failed
-		if err := list(r, cmd, "bulk_row", a.Results, "DEVICE OK CREATED PROBLEM", func(b domain.BulkResult) []string {
+		if err := list(conn, cmd, "bulk_row", a.Results, "DEVICE OK CREATED PROBLEM", func(b domain.BulkResult) []string {
 			return []string{b.Device, onOff(b.OK), onOff(b.Created), b.Error}
 		}); err != nil {
 			return err
@@ -218,18 +218,18 @@ func bulkCell(row *domain.BulkRow, name, cell string) error {
 }
 
 func backupCommand() *cobra.Command {
-	r := &reach{}
+	conn := &connFlags{}
 	cmd := &cobra.Command{Use: "backup FILE", Short: "Write the whole database into a file, while the controller runs", Args: cobra.ExactArgs(1),
 		Long: `Write the whole database into a new file, as JSON lines that every kind of
 database can restore. Signing keys and published loads are not in it: copy the
 directories keys and repository too.`,
 		Example: "  peerload-server backup /backup/controller.jsonl",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			d := dataDir(r.data)
-			if err := requireData(d, r.database()); err != nil {
+			d := dataDir(conn.data)
+			if err := requireData(d, conn.database()); err != nil {
 				return err
 			}
-			s, err := openStore(cmd.Context(), d, r.database())
+			s, err := openStore(cmd.Context(), d, conn.database())
 			if err != nil {
 				return err
 			}
@@ -248,15 +248,15 @@ directories keys and repository too.`,
 			} else if err != nil {
 				return err
 			}
-			return r.show(cmd, "backup_written", args[0], "%s written\n", args[0])
+			return conn.show(cmd, "backup_written", args[0], "%s written\n", args[0])
 		}}
-	r.dataFlags(cmd.Flags())
-	cmd.Flags().BoolVar(&r.json, "json", false, "print one JSON object a line")
+	conn.dataFlags(cmd.Flags())
+	cmd.Flags().BoolVar(&conn.json, "json", false, "print one JSON object a line")
 	return cmd
 }
 
 func restoreCommand() *cobra.Command {
-	r := &reach{}
+	conn := &connFlags{}
 	cmd := &cobra.Command{Use: "restore FILE", Short: "Read a backup into an empty database", Args: cobra.ExactArgs(1),
 		Long: `Read what "backup" has written into an empty database: that of a data directory
 without one, or an empty PostgreSQL. One that holds something is left alone.`,
@@ -267,11 +267,11 @@ without one, or an empty PostgreSQL. One that holds something is left alone.`,
 				return err
 			}
 			defer f.Close()
-			d := dataDir(r.data)
+			d := dataDir(conn.data)
 			if err := d.prepare(); err != nil {
 				return err
 			}
-			s, err := openStore(cmd.Context(), d, r.database())
+			s, err := openStore(cmd.Context(), d, conn.database())
 			if err != nil {
 				return err
 			}
@@ -279,9 +279,9 @@ without one, or an empty PostgreSQL. One that holds something is left alone.`,
 			if err := s.Import(cmd.Context(), f); err != nil {
 				return err
 			}
-			return r.show(cmd, "restored", args[0], "%s restored\n", args[0])
+			return conn.show(cmd, "restored", args[0], "%s restored\n", args[0])
 		}}
-	r.dataFlags(cmd.Flags())
-	cmd.Flags().BoolVar(&r.json, "json", false, "print one JSON object a line")
+	conn.dataFlags(cmd.Flags())
+	cmd.Flags().BoolVar(&conn.json, "json", false, "print one JSON object a line")
 	return cmd
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +32,7 @@ type listening struct {
 }
 
 func serveCommand() *cobra.Command {
-	var w where
+	var repoAt repoFlags
 	s := &service{}
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -50,19 +51,19 @@ both; with --keys it also keeps the signatures from expiring.`,
   peerload-server serve --repo /srv/firmware --http :6970 --tftp :69`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if w.repo == "" {
-				if w.keys != "" {
+			if repoAt.repo == "" {
+				if repoAt.keys != "" {
 					return errors.New("--keys belongs to --repo: the controller's keys are in its data directory")
 				}
 				return s.run(cmd)
 			}
-			w.json = s.json
-			return serveBare(cmd, &w, bare(cmd, "http", s.http), bare(cmd, "tftp", s.tftp))
+			repoAt.json = s.json
+			return serveBare(cmd, &repoAt, bare(cmd, "http", s.http), bare(cmd, "tftp", s.tftp))
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&w.repo, "repo", "", "serve this repository only, without a controller")
-	f.StringVar(&w.keys, "keys", "", "with --repo: the directory of the private keys; if given, signatures are refreshed daily")
+	f.StringVar(&repoAt.repo, "repo", "", "serve this repository only, without a controller")
+	f.StringVar(&repoAt.keys, "keys", "", "with --repo: the directory of the private keys; if given, signatures are refreshed daily")
 	f.BoolVar(&s.json, "json", false, "print one JSON object a line")
 	f.StringVar(&s.http, "http", ":6970", "address of the files over HTTP; off for none")
 	f.StringVar(&s.tftp, "tftp", ":69", "address of the files over TFTP; off for none")
@@ -96,11 +97,11 @@ func (s *service) flags(cmd *cobra.Command) {
 }
 
 // serveBare serves one repository.
-func serveBare(cmd *cobra.Command, w *where, httpAddr, tftpAddr string) error {
+func serveBare(cmd *cobra.Command, repoAt *repoFlags, httpAddr, tftpAddr string) error {
 	if httpAddr == "" && tftpAddr == "" {
 		return errors.New("say where to serve: --http ADDR, --tftp ADDR, or both")
 	}
-	root, err := os.OpenRoot(w.repo)
+	root, err := os.OpenRoot(repoAt.repo)
 	if err != nil {
 		return err
 	}
@@ -119,11 +120,11 @@ func serveBare(cmd *cobra.Command, w *where, httpAddr, tftpAddr string) error {
 		l.TFTP = cfg.TFTP.LocalAddr().String()
 		text += "tftp://" + l.TFTP + "/\n"
 	}
-	if err := w.print(cmd, l, "%s", text); err != nil {
+	if err := repoAt.print(cmd, l, "%s", text); err != nil {
 		return err
 	}
-	if w.keys != "" {
-		repo, err := w.open(true)
+	if repoAt.keys != "" {
+		repo, err := repoAt.open(true)
 		if err != nil {
 			return err
 		}
@@ -163,3 +164,28 @@ func listen(cfg *files.Config, httpAddr, tftpAddr string) error {
 	}
 	return nil
 }
+
+// notify tells the service manager how the controller is (sd_notify); without
+// one it tells nobody.
+func notify(state string) {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if socket == "" {
+		return
+	}
+	if strings.HasPrefix(socket, "@") {
+		socket = "\x00" + socket[1:] // in the abstract name space
+	}
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return // a manager that went away is not this program's matter
+	}
+	defer c.Close()
+	_, _ = c.Write([]byte(state))
+}
+
+// What a service of Type=notify says; nowReady ends what nowReloading begins.
+const (
+	nowReady     = "READY=1"
+	nowReloading = "RELOADING=1"
+	nowStopping  = "STOPPING=1"
+)

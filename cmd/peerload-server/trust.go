@@ -13,13 +13,13 @@ import (
 )
 
 func trustCommand() *cobra.Command {
-	return group("trust", "Give out the root of trust, and change keys", func(r *reach) []*cobra.Command {
-		return []*cobra.Command{trustExport(r), trustRotate(r)}
+	return group("trust", "Give out the root of trust, and change keys", func(conn *connFlags) []*cobra.Command {
+		return []*cobra.Command{trustExport(conn), trustRotate(conn)}
 	})
 }
 
-func trustExport(r *reach) *cobra.Command {
-	var w where
+func trustExport(conn *connFlags) *cobra.Command {
+	var repoAt repoFlags
 	var out string
 	cmd := &cobra.Command{
 		Use:   "export",
@@ -30,8 +30,8 @@ believe later comes from this file. A later root reaches them by itself.`,
 		Example: "  peerload-server trust export --out /etc/peerload/trust",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			w.json = r.json
-			raw, version, err := w.root(cmd, r)
+			repoAt.json = conn.json
+			raw, version, err := repoAt.root(cmd, conn)
 			if err != nil {
 				return err
 			}
@@ -42,11 +42,11 @@ believe later comes from this file. A later root reaches them by itself.`,
 			if err := trust.WriteFile(path, raw); err != nil {
 				return err
 			}
-			return w.print(cmd, done{Schema: jsonSchema, Event: "root_exported", Root: version, Path: path},
+			return repoAt.print(cmd, done{Schema: jsonSchema, Event: "root_exported", Root: version, Path: path},
 				"%s: root version %d\n", path, version)
 		},
 	}
-	w.flags(cmd, false)
+	repoAt.flags(cmd, false)
 	cmd.Flags().StringVar(&out, "out", "", "the directory to write root.json to, made if missing (required)")
 	if err := cmd.MarkFlagRequired("out"); err != nil {
 		panic(err) // the flag is defined one line above
@@ -55,23 +55,23 @@ believe later comes from this file. A later root reaches them by itself.`,
 }
 
 // root returns the newest root.json, of the controller or of a bare repository.
-func (w *where) root(cmd *cobra.Command, r *reach) (raw []byte, version int64, err error) {
-	if w.repo != "" {
-		repo, err := w.open(false)
+func (repoAt *repoFlags) root(cmd *cobra.Command, conn *connFlags) (raw []byte, version int64, err error) {
+	if repoAt.repo != "" {
+		repo, err := repoAt.open(false)
 		if err != nil {
 			return nil, 0, err
 		}
 		return repo.ExportRoot()
 	}
 	var root api.Root
-	err = r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+	err = conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
 		return c.call(cmd.Context(), http.MethodGet, "/trust/root", nil, &root)
 	})(cmd, nil)
 	return root.Root, root.Version, err
 }
 
-func trustRotate(r *reach) *cobra.Command {
-	var w where
+func trustRotate(conn *connFlags) *cobra.Command {
+	var repoAt repoFlags
 	cmd := &cobra.Command{
 		Use:   "rotate ROLE",
 		Short: "Replace the key of a role",
@@ -81,16 +81,16 @@ by themselves. Do it when somebody leaves who had the keys, or after a theft.`,
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: []string{"root", "targets", "snapshot", "timestamp"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if w.repo == "" {
-				return r.with(func(cmd *cobra.Command, args []string, c *client) error {
+			if repoAt.repo == "" {
+				return conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 					if err := c.call(cmd.Context(), http.MethodPost, "/trust/keys"+part(args[0])+"/rotate", nil, nil); err != nil {
 						return err
 					}
-					return r.show(cmd, "key_rotated", args[0], "the %s key is replaced\n", args[0])
+					return conn.show(cmd, "key_rotated", args[0], "the %s key is replaced\n", args[0])
 				})(cmd, args)
 			}
-			w.json = r.json
-			repo, err := w.open(true)
+			repoAt.json = conn.json
+			repo, err := repoAt.open(true)
 			if err != nil {
 				return err
 			}
@@ -101,10 +101,10 @@ by themselves. Do it when somebody leaves who had the keys, or after a theft.`,
 			if err != nil {
 				return fmt.Errorf("the key was replaced, but the root cannot be read: %w", err)
 			}
-			return w.print(cmd, done{Schema: jsonSchema, Event: "key_rotated", Role: args[0], Root: version},
+			return repoAt.print(cmd, done{Schema: jsonSchema, Event: "key_rotated", Role: args[0], Root: version},
 				"the %s key is replaced; root version %d says so\n", args[0], version)
 		},
 	}
-	w.flags(cmd, true)
+	repoAt.flags(cmd, true)
 	return cmd
 }

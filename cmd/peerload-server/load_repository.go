@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -11,7 +13,55 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/trust"
 )
+
+// repoFlags are the flags that say which repository.
+type repoFlags struct {
+	repo, keys string
+	json       bool
+}
+
+// flags adds the flags; the keys only where something is signed.
+func (repoAt *repoFlags) flags(cmd *cobra.Command, signs bool) {
+	f := cmd.Flags()
+	f.StringVar(&repoAt.repo, "repo", "", "a bare repository, without a controller: the directory that is served, with the loads in it")
+	if signs {
+		f.StringVar(&repoAt.keys, "keys", "", "the directory of the private keys, outside --repo (default: the name of --repo with .keys behind it)")
+	}
+}
+
+// open opens the repository for reading, or for signing.
+func (repoAt *repoFlags) open(signs bool) (*trust.Repository, error) {
+	cfg := trust.RepositoryConfig{Dir: repoAt.repo}
+	if signs {
+		cfg.Keys = repoAt.keysDir()
+	}
+	return trust.OpenRepository(cfg)
+}
+
+func (repoAt *repoFlags) keysDir() string {
+	if repoAt.keys != "" {
+		return repoAt.keys
+	}
+	return trimSlashes(repoAt.repo) + ".keys"
+}
+
+func trimSlashes(s string) string {
+	for len(s) > 1 && os.IsPathSeparator(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// print prints an object with --json, else the text.
+func (repoAt *repoFlags) print(cmd *cobra.Command, object any, format string, args ...any) error {
+	if repoAt.json {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(object)
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), format, args...)
+	return err
+}
 
 // loadObject is a load in JSON.
 type loadObject struct {
@@ -45,14 +95,14 @@ func objectOf(event string, m *load.Manifest) loadObject {
 }
 
 func loadCommand() *cobra.Command {
-	return group("load", "Add, list, assign, verify and retire loads", func(r *reach) []*cobra.Command {
-		return []*cobra.Command{loadAdd(r), loadList(r), loadShow(r), loadRegister(r), loadAssign(r), loadRollBack(r), loadRetire(r, true),
-			loadRetire(r, false), loadVerify(r), loadRefresh(r)}
+	return group("load", "Add, list, assign, verify and retire loads", func(conn *connFlags) []*cobra.Command {
+		return []*cobra.Command{loadAdd(conn), loadList(conn), loadShow(conn), loadRegister(conn), loadAssign(conn), loadRollBack(conn), loadRetire(conn, true),
+			loadRetire(conn, false), loadVerify(conn), loadRefresh(conn)}
 	})
 }
 
-func loadAdd(r *reach) *cobra.Command {
-	var w where
+func loadAdd(conn *connFlags) *cobra.Command {
+	var repoAt repoFlags
 	var req publish.Request
 	cmd := &cobra.Command{
 		Use:   "add FILE...",
@@ -68,11 +118,11 @@ nothing. Other content needs another --version, or --replace.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Files = args
-			if w.repo == "" {
-				return r.with(func(cmd *cobra.Command, _ []string, c *client) error { return uploadLoad(r, cmd, c, req) })(cmd, args)
+			if repoAt.repo == "" {
+				return conn.with(func(cmd *cobra.Command, _ []string, c *client) error { return uploadLoad(conn, cmd, c, req) })(cmd, args)
 			}
-			w.json = r.json
-			repo, err := w.open(true)
+			repoAt.json = conn.json
+			repo, err := repoAt.open(true)
 			if err != nil {
 				return err
 			}
@@ -91,11 +141,11 @@ nothing. Other content needs another --version, or --replace.`,
 			case res.Replaced != "":
 				did = "published in the place of version " + res.Replaced
 			}
-			return w.print(cmd, o, "%s version %s: %d files, %d bytes, for %s: %s as %s\n", m.Name, m.Version,
-				len(m.Components), m.Size(), strings.Join(m.Models, ", "), did, filepath.Join(w.repo, m.FileName()))
+			return repoAt.print(cmd, o, "%s version %s: %d files, %d bytes, for %s: %s as %s\n", m.Name, m.Version,
+				len(m.Components), m.Size(), strings.Join(m.Models, ", "), did, filepath.Join(repoAt.repo, m.FileName()))
 		},
 	}
-	w.flags(cmd, true)
+	repoAt.flags(cmd, true)
 	f := cmd.Flags()
 	f.StringVar(&req.Name, "name", "", "the load's name; devices ask for NAME.load (required)")
 	f.StringVar(&req.Version, "version", "", "the load's version, free text (required)")
@@ -109,8 +159,8 @@ nothing. Other content needs another --version, or --replace.`,
 	return cmd
 }
 
-func loadList(r *reach) *cobra.Command {
-	var w where
+func loadList(conn *connFlags) *cobra.Command {
+	var repoAt repoFlags
 	var retired bool
 	cmd := &cobra.Command{
 		Use:     "list",
@@ -118,11 +168,11 @@ func loadList(r *reach) *cobra.Command {
 		Example: "  peerload-server load list --repo /srv/firmware",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if w.repo == "" {
-				return r.with(func(cmd *cobra.Command, _ []string, c *client) error { return listLoads(r, cmd, c, retired) })(cmd, args)
+			if repoAt.repo == "" {
+				return conn.with(func(cmd *cobra.Command, _ []string, c *client) error { return listLoads(conn, cmd, c, retired) })(cmd, args)
 			}
-			w.json = r.json
-			repo, err := w.open(false)
+			repoAt.json = conn.json
+			repo, err := repoAt.open(false)
 			if err != nil {
 				return err
 			}
@@ -131,7 +181,7 @@ func loadList(r *reach) *cobra.Command {
 				return err
 			}
 			for _, m := range all {
-				if err := w.print(cmd, objectOf("load", m), "%s\t%s\t%d files\t%d bytes\t%s\n", m.Name, m.Version,
+				if err := repoAt.print(cmd, objectOf("load", m), "%s\t%s\t%d files\t%d bytes\t%s\n", m.Name, m.Version,
 					len(m.Components), m.Size(), strings.Join(m.Models, ",")); err != nil {
 					return err
 				}
@@ -139,13 +189,13 @@ func loadList(r *reach) *cobra.Command {
 			return nil
 		},
 	}
-	w.flags(cmd, false)
+	repoAt.flags(cmd, false)
 	cmd.Flags().BoolVar(&retired, "retired", false, "retired loads too")
 	return cmd
 }
 
-func loadVerify(r *reach) *cobra.Command {
-	var w where
+func loadVerify(conn *connFlags) *cobra.Command {
+	var repoAt repoFlags
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Check all that is published, as a new device would",
@@ -154,11 +204,11 @@ and their expiry, each manifest, and every byte of each file. Needs no keys.`,
 		Example: "  peerload-server load verify --repo /srv/firmware",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if w.repo == "" {
-				return r.with(func(cmd *cobra.Command, _ []string, c *client) error { return verifyLoads(r, cmd, c) })(cmd, args)
+			if repoAt.repo == "" {
+				return conn.with(func(cmd *cobra.Command, _ []string, c *client) error { return verifyLoads(conn, cmd, c) })(cmd, args)
 			}
-			w.json = r.json
-			repo, err := w.open(false)
+			repoAt.json = conn.json
+			repo, err := repoAt.open(false)
 			if err != nil {
 				return err
 			}
@@ -177,7 +227,7 @@ and their expiry, each manifest, and every byte of each file. Needs no keys.`,
 					bad++
 					text, o.Problem = "NOT OK: "+c.Problem.Error(), c.Problem.Error()
 				}
-				if err := w.print(cmd, o, "%s\t%s\t%s\n", c.Name, o.Version, text); err != nil {
+				if err := repoAt.print(cmd, o, "%s\t%s\t%s\n", c.Name, o.Version, text); err != nil {
 					return err
 				}
 			}
@@ -187,7 +237,7 @@ and their expiry, each manifest, and every byte of each file. Needs no keys.`,
 			return nil
 		},
 	}
-	w.flags(cmd, false)
+	repoAt.flags(cmd, false)
 	return cmd
 }
 
@@ -200,8 +250,8 @@ type done struct {
 	Path   string `json:"path,omitempty"`
 }
 
-func loadRefresh(r *reach) *cobra.Command {
-	var w where
+func loadRefresh(conn *connFlags) *cobra.Command {
+	var repoAt repoFlags
 	cmd := &cobra.Command{
 		Use:   "refresh",
 		Short: "Sign anew what is published, before it expires",
@@ -212,24 +262,24 @@ those of --data, or those of --repo.`,
 		Example: "  peerload-server load refresh --repo /srv/firmware",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if w.repo == "" { // the controller does it daily; this does it now, where its keys are
-				d := dataDir(r.data)
-				if err := errors.Join(requireData(d, r.database()), d.owned()); err != nil {
+			if repoAt.repo == "" { // the controller does it daily; this does it now, where its keys are
+				d := dataDir(conn.data)
+				if err := errors.Join(requireData(d, conn.database()), d.owned()); err != nil {
 					return err
 				}
-				w.repo, w.keys = d.repository(), d.keys()
+				repoAt.repo, repoAt.keys = d.repository(), d.keys()
 			}
-			w.json = r.json
-			repo, err := w.open(true)
+			repoAt.json = conn.json
+			repo, err := repoAt.open(true)
 			if err != nil {
 				return err
 			}
 			if err := repo.Refresh(); err != nil {
 				return err
 			}
-			return w.print(cmd, done{Schema: jsonSchema, Event: "refreshed", Path: w.repo}, "%s: refreshed\n", w.repo)
+			return repoAt.print(cmd, done{Schema: jsonSchema, Event: "refreshed", Path: repoAt.repo}, "%s: refreshed\n", repoAt.repo)
 		},
 	}
-	w.flags(cmd, true)
+	repoAt.flags(cmd, true)
 	return cmd
 }

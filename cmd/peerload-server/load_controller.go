@@ -21,7 +21,7 @@ import (
 )
 
 // uploadLoad sends the files of a load to the controller, as they are read.
-func uploadLoad(r *reach, cmd *cobra.Command, c *client, req publish.Request) error {
+func uploadLoad(conn *connFlags, cmd *cobra.Command, c *client, req publish.Request) error {
 	if err := publish.CheckFiles(req.Files); err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func uploadLoad(r *reach, cmd *cobra.Command, c *client, req publish.Request) er
 	if err := c.send(ctx, http.MethodPost, "/loads", form.FormDataContentType(), out, &l); err != nil {
 		return err
 	}
-	return r.show(cmd, "load_added", l, "%s version %s: %d files, %d bytes, for %s: published\n", l.Name, l.Release, len(l.Components), l.Size,
+	return conn.show(cmd, "load_added", l, "%s version %s: %d files, %d bytes, for %s: published\n", l.Name, l.Release, len(l.Components), l.Size,
 		strings.Join(l.Models, ", "))
 }
 
@@ -71,12 +71,12 @@ func writeFile(form *multipart.Writer, path string) error {
 	return err
 }
 
-func listLoads(r *reach, cmd *cobra.Command, c *client, retired bool) error {
+func listLoads(conn *connFlags, cmd *cobra.Command, c *client, retired bool) error {
 	items, err := all[domain.Load](cmd.Context(), c, "/loads", url.Values{"retired": {strconv.FormatBool(retired)}})
 	if err != nil {
 		return err
 	}
-	return list(r, cmd, "load", items, "LOAD VERSION MODELS FILES BYTES STATE", func(l domain.Load) []string {
+	return list(conn, cmd, "load", items, "LOAD VERSION MODELS FILES BYTES STATE", func(l domain.Load) []string {
 		var state []string
 		if !l.Signed {
 			state = append(state, "unsigned")
@@ -91,97 +91,97 @@ func listLoads(r *reach, cmd *cobra.Command, c *client, retired bool) error {
 	})
 }
 
-func loadShow(r *reach) *cobra.Command {
+func loadShow(conn *connFlags) *cobra.Command {
 	return &cobra.Command{Use: "show LOAD", Short: "Show a load and its files", Args: cobra.ExactArgs(1),
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			var l domain.Load
 			if err := c.call(cmd.Context(), http.MethodGet, "/loads"+part(args[0]), nil, &l); err != nil {
 				return err
 			}
-			if r.json {
-				return r.show(cmd, "load", l, "")
+			if conn.json {
+				return conn.show(cmd, "load", l, "")
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s version %s, for %s, signed %s, retired %s\n", l.Name, l.Release, strings.Join(l.Models, ", "), onOff(l.Signed), onOff(l.Retired))
-			return list(r, cmd, "component", l.Components, "FILE BYTES SHA-256", func(k domain.LoadComponent) []string {
+			return list(conn, cmd, "component", l.Components, "FILE BYTES SHA-256", func(k domain.LoadComponent) []string {
 				return []string{k.Name, strconv.FormatInt(k.Size, 10), k.SHA256}
 			})
 		})}
 }
 
-func loadRegister(r *reach) *cobra.Command {
+func loadRegister(conn *connFlags) *cobra.Command {
 	var u domain.UnsignedLoad
 	cmd := &cobra.Command{Use: "register LOAD --model MODEL [FILE...]", Short: "Make a classic load known that nobody signs", Args: cobra.MinimumNArgs(1),
 		Long: `Make a classic load known that nobody signs, so that it can be assigned. Devices
 run it only where the setting "unsigned" is on. Its files are those that you put
 into the directory repository yourself.`,
 		Example: "  peerload-server load register SCCP41.9-4-2SR2-2S --model 7941,7961",
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			u.Name, u.Components = args[0], args[1:]
 			var l domain.Load
 			if err := c.call(cmd.Context(), http.MethodPost, "/loads/unsigned", u, &l); err != nil {
 				return err
 			}
-			return r.show(cmd, "load_registered", l, "%s is known, unsigned, for %s\n", l.Name, strings.Join(l.Models, ", "))
+			return conn.show(cmd, "load_registered", l, "%s is known, unsigned, for %s\n", l.Name, strings.Join(l.Models, ", "))
 		})}
 	cmd.Flags().StringSliceVar(&u.Models, "model", nil, "models that it is for, repeated or with commas")
 	return cmd
 }
 
-func (r *reach) showAssigned(cmd *cobra.Command, a domain.Assigned) error {
-	return r.show(cmd, "load_assigned", a, "%s: load %q, before it %q\n", a.Target, a.Load, a.Previous)
+func (conn *connFlags) showAssigned(cmd *cobra.Command, a domain.Assigned) error {
+	return conn.show(cmd, "load_assigned", a, "%s: load %q, before it %q\n", a.Target, a.Load, a.Previous)
 }
 
-func loadAssign(r *reach) *cobra.Command {
+func loadAssign(conn *connFlags) *cobra.Command {
 	var t levelTarget
 	cmd := &cobra.Command{Use: "assign LOAD --enterprise | --model M | --profile P | --device D", Short: `Assign a load at one level; "" assigns none`,
 		Args: cobra.ExactArgs(1), Example: "  peerload-server load assign fw2 --model linux-arm",
-		RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 			var a domain.Assigned
 			if err := c.call(cmd.Context(), http.MethodPut, t.path()+"/load", api.LoadRef{Load: args[0]}, &a); err != nil {
 				return err
 			}
-			return r.showAssigned(cmd, a)
+			return conn.showAssigned(cmd, a)
 		})}
 	t.flags(cmd)
 	return cmd
 }
 
-func loadRollBack(r *reach) *cobra.Command {
+func loadRollBack(conn *connFlags) *cobra.Command {
 	var t levelTarget
 	cmd := &cobra.Command{Use: "roll-back --enterprise | --model M | --profile P | --device D", Short: "Assign the load that was assigned there before",
 		Args: cobra.NoArgs, Example: "  peerload-server load roll-back --model linux-arm",
-		RunE: r.with(func(cmd *cobra.Command, _ []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
 			var a domain.Assigned
 			if err := c.call(cmd.Context(), http.MethodPost, t.path()+"/load/roll-back", nil, &a); err != nil {
 				return err
 			}
-			return r.showAssigned(cmd, a)
+			return conn.showAssigned(cmd, a)
 		})}
 	t.flags(cmd)
 	return cmd
 }
 
-func loadRetire(r *reach, retired bool) *cobra.Command {
+func loadRetire(conn *connFlags, retired bool) *cobra.Command {
 	use, short := "retire LOAD", "Take a load out of use: it cannot be assigned any more"
 	if !retired {
 		use, short = "restore LOAD", "Take a retired load into use again"
 	}
-	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: r.with(func(cmd *cobra.Command, args []string, c *client) error {
+	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
 		var l domain.Load
 		if err := c.call(cmd.Context(), http.MethodPatch, "/loads"+part(args[0]), api.Retired{Retired: retired}, &l); err != nil {
 			return err
 		}
-		return r.show(cmd, "load_changed", l, "%s: retired %s\n", l.Name, onOff(l.Retired))
+		return conn.show(cmd, "load_changed", l, "%s: retired %s\n", l.Name, onOff(l.Retired))
 	})}
 }
 
-func verifyLoads(r *reach, cmd *cobra.Command, c *client) error {
+func verifyLoads(conn *connFlags, cmd *cobra.Command, c *client) error {
 	var v api.Verified
 	if err := c.send(cmd.Context(), http.MethodPost, "/loads/verify", "", nil, &v); err != nil { // takes as long as reading every byte
 		return err
 	}
 	bad := 0
-	err := list(r, cmd, "load_verified", v.Loads, "LOAD PROBLEM", func(l domain.CheckedLoad) []string { return []string{l.Name, l.Problem} })
+	err := list(conn, cmd, "load_verified", v.Loads, "LOAD PROBLEM", func(l domain.CheckedLoad) []string { return []string{l.Name, l.Problem} })
 	for _, l := range v.Loads {
 		if l.Problem != "" {
 			bad++
