@@ -65,7 +65,9 @@ var house = []room{
 	{dir: "pdp/wire", floor: 1, pure: true, only: []string{"load"}},
 	{dir: "pdp/election", floor: 1, pure: true, only: []string{"pdp/wire"}},
 	{dir: "pdp/tree", floor: 1, pure: true, only: []string{"pdp/wire"}},
-	{dir: "pdp/transfer", floor: 1, pure: true, only: []string{"pdp/wire", "pdp/tree"}},
+	{dir: "pdp/transfer", floor: 1, pure: true, only: []string{"pdp/wire"}},
+	{dir: "pdp/internal/follower", floor: 1, pure: true, only: []string{"pdp/wire", "pdp/tree", "pdp/transfer"}},
+	{dir: "pdp/internal/origin", floor: 1, pure: true, only: []string{"pdp/wire", "pdp/transfer"}},
 	{dir: "pdp", floor: 1, pure: true},
 
 	// Floor 2: what both sides share.

@@ -7,16 +7,16 @@ import (
 
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/transfer"
-	"github.com/peerload/peerload/pdp/tree"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
 
 // tree gives the follower's side of a tree an input and carries out what
 // follows.
-func (m *Machine) tree(s *side, f func(*tree.MemberOutput)) {
-	var o tree.MemberOutput
+func (m *Machine) tree(s *side, f func(*follower.Output)) {
+	var o follower.Output
 	f(&o)
 	if o.Close != 0 {
 		if o.CloseReason != wire.ReasonNone {
@@ -46,19 +46,19 @@ func (m *Machine) tree(s *side, f func(*tree.MemberOutput)) {
 	if o.Dial.IsValid() {
 		m.act(Dial{o.Link, o.Dial})
 	}
-	if o.RootGone && (s == m.all[0] || m.all[0].member.State() != tree.Asking) {
+	if o.RootGone && (s == m.all[0] || m.all[0].follower.State() != follower.Asking) {
 		m.rootGone(s) // it is counted once if both ask in vain
 	}
 }
 
 // me is what an ask about a tree tells of this device.
-func (m *Machine) me(s *side) tree.Self {
+func (m *Machine) me(s *side) follower.Self {
 	set := m.set(s)
 	free := m.feed.Free(set)
 	if m.leaf {
 		free = 0
 	}
-	return tree.Self{
+	return follower.Self{
 		Prefix: m.prefix, Epoch: m.epoch, Free: free, Children: min(m.feed.Taken(set), wire.MaxChildren),
 		Done: m.complete, Trees: m.trees, Speed: uint32(min(m.port.rate(m.now)/1000, math.MaxUint32)), AtRoot: m.suspect,
 	}
@@ -80,7 +80,7 @@ func (m *Machine) rootGone(s *side) {
 	case m.deaf >= m.cfg.Tree.Deaf:
 		m.deaf = 0
 		m.distrustRoot(wire.ReasonRootSilent)
-	case r.Heard < s.member.AskedSince():
+	case r.Heard < s.follower.AskedSince():
 		m.elect(func(o *election.Output) { m.el.RootLost(m.now, wire.ReasonRootLost, o) })
 	}
 }
@@ -115,7 +115,7 @@ func (m *Machine) distrust(a netip.AddrPort, why wire.Reason) {
 	m.note(report.KindFallback, why, a, "XID%s root %s is not believed for %v: %s",
 		m.file.Hierarchy, addr, m.el.Grudge(addr, why), why)
 	for _, s := range m.sides() {
-		if p, a, _ := s.member.Parent(); !p.IsZero() && a.Addr() == addr {
+		if p, a, _ := s.follower.Parent(); !p.IsZero() && a.Addr() == addr {
 			m.failParent(s, why)
 		}
 	}
@@ -156,7 +156,7 @@ func (m *Machine) framed(e Framed) {
 	case *wire.Bye:
 		m.failParent(s, f.Reason)
 	case *wire.Path:
-		if !s.member.SetPath(f.Peers) {
+		if !s.follower.SetPath(f.Peers) {
 			m.failParent(s, wire.ReasonLoop)
 			return
 		}
@@ -177,7 +177,7 @@ func (m *Machine) sizeSaid(s *side, size int64) bool {
 		m.setSize(size)
 		return true
 	}
-	p, addr, _ := s.member.Parent()
+	p, addr, _ := s.follower.Parent()
 	r := m.el.Root()
 	if m.sizeSure || r == nil || r.Peer != p && r.Claim.Size != size {
 		m.failParent(s, wire.ReasonWrongEpoch)
@@ -198,13 +198,13 @@ func (m *Machine) contradicted() bool {
 }
 
 func (m *Machine) failParent(s *side, why wire.Reason) {
-	m.tree(s, func(o *tree.MemberOutput) { s.member.Fail(m.now, why, o) })
+	m.tree(s, func(o *follower.Output) { s.follower.Fail(m.now, why, o) })
 }
 
 // leaveParent turns from a parent that does not serve. What a root claims is
 // not believed any more if it sends wrong bytes, or keeps them twice.
 func (m *Machine) leaveParent(s *side, why wire.Reason) {
-	p, _, _ := s.member.Parent()
+	p, _, _ := s.follower.Parent()
 	isRoot := m.fromRoot(s)
 	twice := p == m.slowParent
 	switch why {
@@ -258,12 +258,12 @@ func (m *Machine) becomeLeaf(why wire.Reason) {
 // reportSoon brings the next reports to the root forward.
 func (m *Machine) reportSoon() {
 	for _, s := range m.sides() {
-		s.member.ReportSoon(m.now)
+		s.follower.ReportSoon(m.now)
 	}
 }
 
 func (m *Machine) welcomed(s *side, l Link, f *wire.Welcome) {
-	fresh := s.member.Welcome(m.now, l, f.From)
+	fresh := s.follower.Welcome(m.now, l, f.From)
 	if !fresh && (s.watch == nil || m.file.Keyed) {
 		return // only news of the epoch come twice
 	}
@@ -288,9 +288,9 @@ func (m *Machine) welcomed(s *side, l Link, f *wire.Welcome) {
 		return
 	}
 	m.deaf = 0
-	s.watch = transfer.NewWatch(m.cfg.Transfer, m.now, m.holds(m.set(s)))
+	s.watch = follower.NewParentWatch(m.cfg.Transfer, m.now, m.holds(m.set(s)))
 	s.reportAt = m.now
-	_, addr, _ := s.member.Parent()
+	_, addr, _ := s.follower.Parent()
 	m.note(report.KindParent, wire.ReasonRootPlaced, addr, "parent=%s", addr.Addr())
 	if m.suspect && !m.mended && !m.fromRoot(s) {
 		// It was asked for before this device knew that it needs the root.
@@ -306,8 +306,8 @@ func (m *Machine) parentProgress(s *side, f *wire.Progress) {
 		return
 	}
 	s.watch.Parent(m.now, f.Prefix, f.RootPrefix)
-	if m.rootWat != nil {
-		m.rootWat.Root(m.now, f.RootPrefix, f.RootBytes)
+	if m.rootWatch != nil {
+		m.rootWatch.Root(m.now, f.RootPrefix, f.RootBytes)
 	}
 }
 
@@ -336,7 +336,7 @@ func (m *Machine) stored(e Stored) {
 		}
 	}
 	if s := m.of(e.Link); s != nil {
-		s.member.Served()
+		s.follower.Served()
 	}
 	if e.Link == 0 {
 		return
@@ -359,7 +359,7 @@ func (m *Machine) bad(e Bad) {
 	if s == nil {
 		return
 	}
-	_, addr, _ := s.member.Parent()
+	_, addr, _ := s.follower.Parent()
 	m.note(report.KindFallback, wire.ReasonBadChunk, addr, "parent %s sent a wrong chunk %d: dropped", addr.Addr(), e.Index)
 	m.leaveParent(s, wire.ReasonBadChunk)
 }
@@ -371,7 +371,7 @@ func (m *Machine) closed(e Closed) {
 		return
 	}
 	if s := m.of(e.Link); s != nil {
-		m.tree(s, func(o *tree.MemberOutput) { s.member.Closed(m.now, e.Link, e.Reason, o) })
+		m.tree(s, func(o *follower.Output) { s.follower.Closed(m.now, e.Link, e.Reason, o) })
 	}
 }
 
@@ -392,15 +392,15 @@ func (m *Machine) settleChild() {
 			m.failParent(s, wire.ReasonWrongEpoch)
 			continue
 		}
-		_, _, l := s.member.Parent()
-		if why := s.watch.Check(m.now, s.member.Depth()); why != wire.ReasonNone {
+		_, _, l := s.follower.Parent()
+		if why := s.watch.Check(m.now, s.follower.Depth()); why != wire.ReasonNone {
 			m.leaveParent(s, why)
 		} else if m.now >= s.reportAt {
 			m.act(SendFrame{l, &wire.Report{Prefix: m.holds(m.set(s))}})
 			s.reportAt = m.now + 4*m.cfg.Transfer.KeepAlive
 		}
 	}
-	if m.rootWat != nil && m.el.Root() != nil && !m.budget.Active() && m.rootWat.Stalled(m.now) {
+	if m.rootWatch != nil && m.el.Root() != nil && !m.budget.Active() && m.rootWatch.Stalled(m.now) {
 		m.distrustRoot(wire.ReasonRootStalled)
 	}
 }
@@ -417,8 +417,8 @@ func (m *Machine) childDeadline() (at time.Duration, ok bool) {
 			at, ok = d, true
 		}
 	}
-	if m.rootWat != nil && m.el.Root() != nil && !m.budget.Active() {
-		if d := m.rootWat.Deadline(); !ok || d < at {
+	if m.rootWatch != nil && m.el.Root() != nil && !m.budget.Active() {
+		if d := m.rootWatch.Deadline(); !ok || d < at {
 			at, ok = d, true
 		}
 	}

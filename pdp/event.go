@@ -3,13 +3,13 @@ package pdp
 import (
 	"net/netip"
 
-	"github.com/peerload/peerload/pdp/tree"
+	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
 // Link names a connection to a parent (negative, numbered by the machine when
 // it dials) or to a child (positive, numbered by the driver when it accepts).
-type Link = tree.Link
+type Link = transfer.Link
 
 // Event is what a driver tells the machine. A nil Event means that a deadline
 // has come.

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/pdp/election"
-	"github.com/peerload/peerload/pdp/tree"
+	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
@@ -25,11 +25,11 @@ func (m *Machine) heardDirect(c election.Candidate, d *wire.Direct) {
 	}
 	// Who waits for its turn can have what the other has already.
 	for _, s := range m.sides() {
-		if !m.budget.Waiting() || m.complete || m.waits(s) || s.member.State() == tree.Attached || s.member.State() == tree.Dialing {
+		if !m.budget.Waiting() || m.complete || m.waits(s) || s.follower.State() == follower.Attached || s.follower.State() == follower.Dialing {
 			continue
 		}
-		if p, link, has := m.budget.Other(); has > m.holds(m.set(s)) && s.member.Failures() <= m.cfg.Transfer.FailedPeers+1 {
-			m.tree(s, func(o *tree.MemberOutput) { s.member.DialTo(m.now, p, link, o) })
+		if p, link, has := m.budget.Other(); has > m.holds(m.set(s)) && s.follower.Failures() <= m.cfg.Transfer.FailedPeers+1 {
+			m.tree(s, func(o *follower.Output) { s.follower.DialTo(m.now, p, link, o) })
 		}
 	}
 }
@@ -75,7 +75,7 @@ func (m *Machine) served() bool {
 		return false
 	}
 	return slices.ContainsFunc(m.sides(), func(s *side) bool {
-		return s.member.State() == tree.Attached && s.member.Failures() == 0
+		return s.follower.State() == follower.Attached && s.follower.Failures() == 0
 	})
 }
 
@@ -130,7 +130,7 @@ func (m *Machine) probed(origin bool) {
 // hungry reports whether bytes are to be had that do not come: the root has
 // them, or there is no root.
 func (m *Machine) hungry() bool {
-	return m.rootWat == nil || m.el.Root() == nil || m.rootWat.Prefix() > m.prefix
+	return m.rootWatch == nil || m.el.Root() == nil || m.rootWatch.Prefix() > m.prefix
 }
 
 // budgetDone gives the budget back.

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/pdp/tree"
+	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -16,10 +16,10 @@ func TestOneTreeServes(t *testing.T) {
 	now := time.Second
 	m.Step(now, nil, nil)
 	m.trees = 2
-	other := m.all[1].member
+	other := m.all[1].follower
 	other.Root(now, peer(1), addr(1), addr(1), 0)
 	for i := range 2 {
-		var o tree.MemberOutput
+		var o follower.Output
 		other.DialTo(now, peer(5+i), addr(5+i), &o)
 		other.Fail(now, wire.ReasonUnreachable, &o)
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/internal/follower"
+	"github.com/peerload/peerload/pdp/internal/origin"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/tree"
 	"github.com/peerload/peerload/pdp/wire"
@@ -43,15 +45,15 @@ type Machine struct {
 	file File
 	rnd  *rand.Rand
 
-	el      *election.Election
-	all     [wire.MaxStripes]*side // of the trees, by stripe
-	trees   uint8                  // that the file takes; 0: nobody has told it yet
-	placer  *tree.Placer           // while root
-	feed    *transfer.Feed
-	rootWat *transfer.RootWatch
-	watched []*watched // the roots followed lately
-	origin  *transfer.Patience
-	budget  *transfer.Budget
+	el        *election.Election
+	all       [wire.MaxStripes]*side // of the trees, by stripe
+	trees     uint8                  // that the file takes; 0: nobody has told it yet
+	placer    *tree.Placer           // while root
+	feed      *transfer.Feed
+	rootWatch *follower.RootWatch
+	watched   []*watched // the roots followed lately
+	origin    *origin.Patience
+	budget    *origin.Budget
 
 	// What is held.
 	epoch     uint64
@@ -117,17 +119,17 @@ func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
 		cfg: cfg, self: self, file: file, rnd: rnd,
 		el:     election.New(cfg.Election, self.Peer, rnd),
 		feed:   transfer.NewFeed(cfg.Transfer),
-		origin: transfer.NewPatience(cfg.Transfer),
-		budget: transfer.NewBudget(cfg.Transfer, rnd),
+		origin: origin.NewPatience(cfg.Transfer),
+		budget: origin.NewBudget(cfg.Transfer, rnd),
 		geo:    load.Geometry{Size: file.Size}, sizeSure: file.Signed,
 		have: make([]uint64, (load.MaxChunks+63)/64),
 		mine: make([]uint64, (load.MaxChunks+63)/64),
 		gate: true, clean: true,
 		conflicts: map[wire.Peer]bool{}, banned: map[netip.Addr]time.Duration{},
 	}
-	links := new(tree.Links)
+	links := new(follower.Links)
 	for s := range m.all {
-		m.all[s] = &side{stripe: uint8(s), member: tree.NewMember(cfg.Tree, self.Peer, uint8(s), links, rnd)}
+		m.all[s] = &side{stripe: uint8(s), follower: follower.New(cfg.Tree, self.Peer, uint8(s), links, rnd)}
 		m.first[s] = s
 	}
 	return m
@@ -228,8 +230,8 @@ func (m *Machine) settle() {
 		m.elect(func(o *election.Output) { m.el.Tick(m.now, o) })
 	}
 	for _, s := range m.sides() {
-		if at, ok := s.member.Deadline(); ok && at <= m.now && !m.waits(s) {
-			m.tree(s, func(o *tree.MemberOutput) { s.member.Tick(m.now, m.me(s), o) })
+		if at, ok := s.follower.Deadline(); ok && at <= m.now && !m.waits(s) {
+			m.tree(s, func(o *follower.Output) { s.follower.Tick(m.now, m.me(s), o) })
 		}
 	}
 	m.settleChild()
@@ -254,7 +256,7 @@ func (m *Machine) Deadline() (at time.Duration, ok bool) {
 	}
 	earliest(m.el.Deadline())
 	for _, s := range m.sides() {
-		if at, ok := s.member.Deadline(); !m.waits(s) {
+		if at, ok := s.follower.Deadline(); !m.waits(s) {
 			earliest(at, ok)
 		}
 	}
@@ -423,13 +425,13 @@ func (m *Machine) becomeComplete() {
 	m.budgetDone()
 	m.budget.Cancel()
 	for _, s := range m.sides() {
-		if _, _, l := s.member.Parent(); l != 0 {
+		if _, _, l := s.follower.Parent(); l != 0 {
 			m.act(SendFrame{l, &wire.Report{Prefix: m.prefix, Complete: true}})
 		}
 	}
 	if m.el.State() != election.Root {
 		first := m.all[0]
-		m.tree(first, func(o *tree.MemberOutput) { first.member.Done(m.me(first), o) })
+		m.tree(first, func(o *follower.Output) { first.follower.Done(m.me(first), o) })
 		m.leaveAll(wire.ReasonDone)
 		if m.el.Root() == nil {
 			m.elect(func(o *election.Output) { m.el.Start(m.now, wire.ReasonDone, o) })

@@ -9,7 +9,6 @@ import (
 
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/transfer"
-	"github.com/peerload/peerload/pdp/tree"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
@@ -22,7 +21,7 @@ func (m *Machine) path(set transfer.Set) []wire.Peer {
 		if m.set(s)&set == 0 {
 			continue
 		}
-		for _, q := range s.member.Path() {
+		for _, q := range s.follower.Path() {
 			if !slices.Contains(p, q) {
 				p = append(p, q)
 			}
@@ -102,7 +101,7 @@ func (m *Machine) noteChildren(why wire.Reason) {
 	if m.feed.Full(transfer.All) {
 		full = 1
 	}
-	_, addr, l := m.all[0].member.Parent()
+	_, addr, l := m.all[0].follower.Parent()
 	if l == 0 {
 		l = -1
 	}
@@ -164,7 +163,7 @@ func (m *Machine) settleParent() {
 	if len(m.feed.Children()) == 0 {
 		return
 	}
-	m.feed.Next(m.now, m.servable, func(l tree.Link, i int) { m.act(SendChunk{l, i}) })
+	m.feed.Next(m.now, m.servable, func(l transfer.Link, i int) { m.act(SendChunk{l, i}) })
 	if m.now >= m.keepAlive {
 		for _, c := range m.feed.Children() {
 			m.sendProgress(c.Link, c.Set)
@@ -191,8 +190,8 @@ func (m *Machine) sendProgress(l Link, set transfer.Set) {
 	switch {
 	case m.el.State() == election.Root:
 		p.RootPrefix, p.RootBytes = m.servable(transfer.All), m.originBytes
-	case m.rootWat != nil:
-		p.RootPrefix, p.RootBytes = m.rootWat.Prefix(), m.rootWat.Bytes()
+	case m.rootWatch != nil:
+		p.RootPrefix, p.RootBytes = m.rootWatch.Prefix(), m.rootWatch.Bytes()
 		p.Detached = !m.attached() && !m.complete
 	}
 	m.act(SendFrame{l, p})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/tree"
 	"github.com/peerload/peerload/pdp/wire"
@@ -109,7 +110,7 @@ func (m *Machine) electionChanged(why wire.Reason) {
 func (m *Machine) becomeRoot(why wire.Reason) {
 	m.placer = tree.NewPlacer(m.cfg.Tree, m.self.Peer)
 	m.leaveAll(wire.ReasonRootOfFile)
-	m.rootWat = nil
+	m.rootWatch = nil
 	m.complaints = nil
 	m.originBytes = 0 // of an earlier download
 	m.gauge = gauge{}
@@ -140,7 +141,7 @@ func (m *Machine) followRoot(why wire.Reason) {
 		m.budgetDone() // the root is to serve now
 		m.budget.Cancel()
 	}
-	m.rootWat.Root(m.now, r.Claim.Prefix, r.Claim.Bytes)
+	m.rootWatch.Root(m.now, r.Claim.Prefix, r.Claim.Bytes)
 	m.note(report.KindRole, why, r.Addr, "XID%s following root %s (%s, strength=%08x, prefix %d)",
 		m.file.Hierarchy, r.Addr.Addr(), why, r.Claim.Rank.Strength, r.Claim.Rank.Prefix)
 	if m.complete {
@@ -152,7 +153,7 @@ func (m *Machine) followRoot(why wire.Reason) {
 // watched is a root that was followed, until left.
 type watched struct {
 	root  wire.Peer
-	watch *transfer.RootWatch
+	watch *follower.RootWatch
 	left  time.Duration
 }
 
@@ -161,7 +162,7 @@ type watched struct {
 // watched as before: else none would ever be found to stall.
 func (m *Machine) watchRoot(p wire.Peer) (fresh bool) {
 	for _, w := range m.watched {
-		if w.watch == m.rootWat {
+		if w.watch == m.rootWatch {
 			w.left = m.now
 		}
 	}
@@ -177,21 +178,21 @@ func (m *Machine) watchRoot(p wire.Peer) (fresh bool) {
 	}
 	m.watched = kept
 	if found == nil {
-		found = &watched{root: p, watch: transfer.NewRootWatch(m.cfg.Transfer, m.now), left: m.now}
+		found = &watched{root: p, watch: follower.NewRootWatch(m.cfg.Transfer, m.now), left: m.now}
 		m.watched = append(m.watched, found)
 		fresh = true
 	}
-	m.rootWat = found.watch
+	m.rootWatch = found.watch
 	return fresh
 }
 
 func (m *Machine) heardClaim(c election.Candidate) {
 	m.elect(func(o *election.Output) { m.el.Claim(m.now, c, o) })
 	r := m.el.Root()
-	if r == nil || r.Peer != c.Peer || m.rootWat == nil {
+	if r == nil || r.Peer != c.Peer || m.rootWatch == nil {
 		return
 	}
-	if m.rootWat.Root(m.now, c.Claim.Prefix, c.Claim.Bytes) {
+	if m.rootWatch.Root(m.now, c.Claim.Prefix, c.Claim.Bytes) {
 		m.origin.Well(m.now)
 	}
 	if m.outdated(c.Claim) {
@@ -200,12 +201,12 @@ func (m *Machine) heardClaim(c election.Candidate) {
 		m.forget(c.Claim.Epoch, c.Claim.Size)
 	}
 	for _, s := range m.sides() {
-		if p, _, _ := s.member.Parent(); s.watch != nil && p != c.Peer {
+		if p, _, _ := s.follower.Parent(); s.watch != nil && p != c.Peer {
 			s.watch.Root(c.Claim.Prefix)
 		}
 	}
 	if c.Claim.Waiting {
-		m.rootWat.Wait(m.now)
+		m.rootWatch.Wait(m.now)
 	}
 	if m.complete {
 		return // and asks for nothing more

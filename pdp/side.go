@@ -4,8 +4,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/transfer"
-	"github.com/peerload/peerload/pdp/tree"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
@@ -16,9 +16,9 @@ import (
 // other chunk.
 type side struct {
 	stripe   uint8
-	member   *tree.Member
-	watch    *transfer.Watch // while a parent is attached
-	epoch    uint64          // of the parent's content, 0 while it has none
+	follower *follower.Follower
+	watch    *follower.ParentWatch // while a parent is attached
+	epoch    uint64                // of the parent's content, 0 while it has none
 	reportAt time.Duration
 }
 
@@ -44,7 +44,7 @@ func (m *Machine) in(stripe uint8) *side {
 // of returns the side whose parent a link goes to, nil if there is none.
 func (m *Machine) of(l Link) *side {
 	for _, s := range m.sides() {
-		if _, _, mine := s.member.Parent(); l != 0 && l == mine {
+		if _, _, mine := s.follower.Parent(); l != 0 && l == mine {
 			return s
 		}
 	}
@@ -55,14 +55,14 @@ func (m *Machine) of(l Link) *side {
 // takes itself for slow and lost the second parent looks for another only when
 // the first has sent its stripe, since two at once would fill its port.
 func (m *Machine) waits(s *side) bool {
-	return m.leaf && m.trees == 2 && s != m.all[0] && s.member.State() == tree.Asking &&
+	return m.leaf && m.trees == 2 && s != m.all[0] && s.follower.State() == follower.Asking &&
 		m.holds(m.set(m.all[0])) < m.geo.Chunks()
 }
 
 // attached reports whether every side in use has a parent.
 func (m *Machine) attached() bool {
 	for _, s := range m.sides() {
-		if s.member.State() != tree.Attached && !m.waits(s) {
+		if s.follower.State() != follower.Attached && !m.waits(s) {
 			return false
 		}
 	}
@@ -74,7 +74,7 @@ func (m *Machine) attached() bool {
 func (m *Machine) failures() (n int) {
 	for _, s := range m.sides() {
 		if !m.waits(s) {
-			n = max(n, s.member.Failures())
+			n = max(n, s.follower.Failures())
 		}
 	}
 	return n
@@ -90,14 +90,14 @@ func (m *Machine) failAll(why wire.Reason) {
 // leaveAll closes the links to all parents for good.
 func (m *Machine) leaveAll(why wire.Reason) {
 	for _, s := range m.all {
-		m.tree(s, func(o *tree.MemberOutput) { s.member.Leave(why, o) })
+		m.tree(s, func(o *follower.Output) { s.follower.Leave(why, o) })
 	}
 }
 
 // noRoot tells every side that there is nobody to ask.
 func (m *Machine) noRoot() {
 	for _, s := range m.all {
-		s.member.NoRoot()
+		s.follower.NoRoot()
 	}
 }
 
@@ -106,8 +106,8 @@ func (m *Machine) noRoot() {
 func (m *Machine) askRoot(spread time.Duration) {
 	r := m.el.Root()
 	for _, s := range m.sides() {
-		s.member.Spread(int(r.Claim.Members) * len(m.sides()))
-		s.member.Root(m.now, r.Peer, r.Addr, r.Link(), spread)
+		s.follower.Spread(int(r.Claim.Members) * len(m.sides()))
+		s.follower.Root(m.now, r.Peer, r.Addr, r.Link(), spread)
 	}
 }
 
@@ -118,8 +118,8 @@ func (m *Machine) placed(from wire.Peer, p *wire.Place) {
 	if r == nil || r.Peer != from || m.complete || m.placer != nil {
 		return
 	}
-	switch first := m.all[0].member; {
-	case p.Trees == 2 && m.trees != 2 && first.State() == tree.Asking:
+	switch first := m.all[0].follower; {
+	case p.Trees == 2 && m.trees != 2 && first.State() == follower.Asking:
 		m.trees = 2
 		m.note(report.KindLog, wire.ReasonRootPlaced, netip.AddrPort{}, "%s: two trees, even and odd chunks", m.file.Name)
 		m.askRoot(0)
@@ -133,7 +133,7 @@ func (m *Machine) placed(from wire.Peer, p *wire.Place) {
 		m.trees = 1
 	}
 	if s := m.in(p.Stripe); s.stripe == p.Stripe {
-		m.tree(s, func(o *tree.MemberOutput) { s.member.Place(m.now, from, p, o) })
+		m.tree(s, func(o *follower.Output) { s.follower.Place(m.now, from, p, o) })
 	}
 }
 

@@ -28,8 +28,8 @@ func TestSizeOfTheOriginIsBelieved(t *testing.T) {
 	if r := m.el.Root(); r != nil {
 		t.Errorf("follows %v, which claims another size", r.Addr)
 	}
-	if m.held != 1 || m.Size() != 1<<20 {
-		t.Errorf("lost what it had: %d chunks, %d bytes", m.held, m.Size())
+	if m.held != 1 || m.geo.Size != 1<<20 {
+		t.Errorf("lost what it had: %d chunks, %d bytes", m.held, m.geo.Size)
 	}
 }
 
@@ -39,14 +39,14 @@ func TestSizeOfAPeerGivesWay(t *testing.T) {
 	m := newMachine(unsigned(), 1)
 	link := attach(t, m)
 	m.Step(time.Second, Stored{Link: link, Index: 0}, nil)
-	if m.Size() != 1<<20 || m.held != 1 {
-		t.Fatalf("%d bytes, %d chunks", m.Size(), m.held)
+	if m.geo.Size != 1<<20 || m.held != 1 {
+		t.Fatalf("%d bytes, %d chunks", m.geo.Size, m.held)
 	}
 	m.Step(time.Second, Framed{Link: link, Frame: &wire.End{Size: 1<<20 + 1}}, nil)
-	if m.Size() != 1<<20+1 || m.held != 0 {
-		t.Errorf("%d bytes, %d chunks", m.Size(), m.held)
+	if m.geo.Size != 1<<20+1 || m.held != 0 {
+		t.Errorf("%d bytes, %d chunks", m.geo.Size, m.held)
 	}
-	if _, _, l := m.all[0].member.Parent(); l == link {
+	if _, _, l := m.all[0].follower.Parent(); l == link {
 		t.Error("the parent goes on where it was, not from the start")
 	}
 }
@@ -61,8 +61,8 @@ func TestChunksBehindTheEnd(t *testing.T) {
 		t.Fatal("nothing held: the test shows nothing")
 	}
 	m.Step(time.Second, Framed{Link: link, Frame: &wire.End{Size: 1 << 20}}, nil)
-	if m.Size() != 1<<20 || m.held != 0 {
-		t.Errorf("%d bytes, %d chunks", m.Size(), m.held)
+	if m.geo.Size != 1<<20 || m.held != 0 {
+		t.Errorf("%d bytes, %d chunks", m.geo.Size, m.held)
 	}
 }
 
@@ -138,8 +138,8 @@ func TestRestOfAnotherFile(t *testing.T) {
 	m.Step(time.Second, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
 	now := untilRoot(t, m)
 	out := m.Step(now, OriginOpened{Size: 2 << 20, From: 1}, nil)
-	if open(out) != 0 || m.held != 0 || m.Size() != 2<<20 {
-		t.Errorf("asks for %d, holds %d of %d bytes", open(out), m.held, m.Size())
+	if open(out) != 0 || m.held != 0 || m.geo.Size != 2<<20 {
+		t.Errorf("asks for %d, holds %d of %d bytes", open(out), m.held, m.geo.Size)
 	}
 }
 
@@ -161,14 +161,14 @@ func contradict(t *testing.T, why wire.Reason) {
 	now := untilRoot(t, m)
 	m.Step(now, OriginOpened{Size: load.UnknownSize, From: 1}, nil)
 	out := m.Step(now, OriginEnded{Reason: why}, nil)
-	if m.Size() != load.UnknownSize || open(out) != 0 {
-		t.Errorf("%d bytes, asks for %d", m.Size(), open(out))
+	if m.geo.Size != load.UnknownSize || open(out) != 0 {
+		t.Errorf("%d bytes, asks for %d", m.geo.Size, open(out))
 	}
 	// The second time there is nothing to be doubted but the origin.
 	m.Step(now, OriginOpened{Size: 1 << 20}, nil)
 	m.Step(now, OriginEnded{Reason: wire.ReasonOriginTruncated}, nil)
-	if !m.origin.Failing() || m.Size() != 1<<20 {
-		t.Errorf("failing %v, %d bytes", m.origin.Failing(), m.Size())
+	if !m.origin.Failing() || m.geo.Size != 1<<20 {
+		t.Errorf("failing %v, %d bytes", m.origin.Failing(), m.geo.Size)
 	}
 }
 

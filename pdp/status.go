@@ -6,15 +6,14 @@ import (
 	"slices"
 
 	"github.com/peerload/peerload/pdp/election"
-	"github.com/peerload/peerload/pdp/tree"
+	"github.com/peerload/peerload/pdp/internal/follower"
 )
 
 // Status is where a machine stands, for people and for checks.
 type Status struct {
-	// Election is the state of the election, Member that of the place in the
-	// tree, with two trees in the one where it is further.
 	Election election.State
-	Member   tree.MemberState
+	// Seeking: the device has no parent, and asks for one or dials it.
+	Seeking bool
 	// Root and Parent are the addresses of the root that is followed and of
 	// the first parent; invalid if there is none.
 	Root, Parent netip.AddrPort
@@ -25,6 +24,9 @@ type Status struct {
 	// Children is the number of children in all trees, Members of the followers that this
 	// root knows.
 	Children, Members int
+	// Size is the file's size in bytes as far as it is known, else
+	// load.UnknownSize.
+	Size int64
 	// Prefix is the number of chunks held from the start, Held of all.
 	Prefix, Held int
 	// Complete: the whole file is verified. Origin: this device downloads
@@ -32,27 +34,30 @@ type Status struct {
 	Complete, Origin, Direct, Waiting bool
 	// Ended: the machine takes no more events.
 	Ended bool
+
+	member follower.State // with two trees in the one where it is further
 }
 
 // Status returns where the machine stands.
 func (m *Machine) Status() Status {
 	s := Status{
-		Election: m.el.State(), Member: tree.Alone, Children: len(m.feed.Children()), Trees: int(m.trees),
-		Prefix: m.prefix, Held: m.held, Complete: m.complete, Origin: m.open,
+		Election: m.el.State(), Children: len(m.feed.Children()), Trees: int(m.trees),
+		Size: m.geo.Size, Prefix: m.prefix, Held: m.held, Complete: m.complete, Origin: m.open,
 		Direct: m.budget.Active(), Waiting: m.budget.Waiting(), Ended: m.ended,
 	}
 	if r := m.el.Root(); r != nil {
 		s.Root = r.Addr
 	}
 	for _, x := range m.sides() {
-		_, addr, _ := x.member.Parent()
-		if state := x.member.State(); state > s.Member || !s.Parent.IsValid() {
-			s.Member, s.Parent = max(state, s.Member), addr
+		_, addr, _ := x.follower.Parent()
+		if state := x.follower.State(); state > s.member || !s.Parent.IsValid() {
+			s.member, s.Parent = max(state, s.member), addr
 		}
-		if x.member.State() == tree.Attached && !slices.Contains(s.Parents, addr) {
+		if x.follower.State() == follower.Attached && !slices.Contains(s.Parents, addr) {
 			s.Parents = append(s.Parents, addr)
 		}
 	}
+	s.Seeking = s.member == follower.Asking || s.member == follower.Dialing
 	if m.placer != nil {
 		s.Members = m.placer.Members()
 	}
@@ -62,8 +67,21 @@ func (m *Machine) Status() Status {
 // IsRoot reports whether this device is the confirmed root.
 func (m *Machine) IsRoot() bool { return m.el.State() == election.Root }
 
+// OriginDone reports whether nobody needs the origin for this file any more,
+// as far as this device knows: the next file of the load may have it.
+func (m *Machine) OriginDone() bool {
+	if m.complete || m.ended {
+		return true
+	}
+	if !m.geo.Known() {
+		return false
+	}
+	n := m.geo.Chunks()
+	return m.held == n || m.rootWatch != nil && m.el.Root() != nil && m.rootWatch.Prefix() >= n
+}
+
 // String tells it in one line.
 func (s Status) String() string {
 	return fmt.Sprintf("%s/%s root %v parent %v children %d prefix %d origin %v direct %v waiting %v",
-		s.Election, s.Member, s.Root, s.Parent, s.Children, s.Prefix, s.Origin, s.Direct, s.Waiting)
+		s.Election, s.member, s.Root, s.Parent, s.Children, s.Prefix, s.Origin, s.Direct, s.Waiting)
 }

@@ -68,7 +68,7 @@ func (m *Machine) askTable(s *side, l Link) {
 
 // fromRoot reports whether the parent in a tree is the root itself.
 func (m *Machine) fromRoot(s *side) bool {
-	p, _, _ := s.member.Parent()
+	p, _, _ := s.follower.Parent()
 	r := m.el.Root()
 	return r != nil && r.Peer == p
 }
@@ -96,7 +96,7 @@ func (m *Machine) settleTable() {
 // forgive forgets which parents failed.
 func (m *Machine) forgive() {
 	for _, s := range m.sides() {
-		s.member.Forgive()
+		s.follower.Forgive()
 	}
 }
 
@@ -115,7 +115,7 @@ func (m *Machine) compared(e Compared) {
 	if !m.suspect || m.mended || s == nil {
 		return
 	}
-	_, addr, _ := s.member.Parent()
+	_, addr, _ := s.follower.Parent()
 	switch {
 	case slices.ContainsFunc(e.Differ, m.isMine):
 		m.note(report.KindFallback, wire.ReasonDigestMismatch, addr, "root %s has other bytes than the server sent to this device", addr.Addr())

@@ -1,11 +1,10 @@
-// Package transfer decides which chunk goes where and when: what a parent
-// sends to its children, when a child leaves a parent that does not serve,
-// when a root gives its origin up, and when a follower may go to the server
-// itself.
+// Package transfer decides which chunk a parent sends to which child, and when:
+// a Feed keeps a window of chunks on the way to each child, at its own pace, and
+// finds the child that takes no bytes.
 //
-// What lives here: chunk numbers, windows, progress and deadlines. What must
-// not: bytes, digests, who is root, who is placed where, sockets, clocks,
-// goroutines.
+// What lives here: chunk numbers, sets of stripes, windows, and the times of the
+// transfer. What must not: bytes, digests, who is root, who is placed where,
+// sockets, clocks, goroutines.
 package transfer
 
 import (

@@ -4,13 +4,16 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/peerload/peerload/pdp/tree"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
+// Link names a connection. The driver numbers those that it accepts, the
+// machine those that it dials; 0 is none.
+type Link int32
+
 // Child is one child as its parent knows it.
 type Child struct {
-	Link tree.Link
+	Link Link
 	Peer wire.Peer
 	From netip.Addr // where its link comes from
 	Set  Set        // the chunks that it wants
@@ -68,7 +71,7 @@ func (f *Feed) taken(set Set, counts func(*Child) bool) int {
 }
 
 // Find returns the child of a link, or nil.
-func (f *Feed) Find(l tree.Link) *Child {
+func (f *Feed) Find(l Link) *Child {
 	for _, c := range f.children {
 		if c.Link == l {
 			return c
@@ -89,12 +92,12 @@ func (f *Feed) FindPeer(p wire.Peer, set Set) *Child {
 }
 
 // Add takes a child that wants the chunks of a set from prefix on.
-func (f *Feed) Add(now time.Duration, l tree.Link, p wire.Peer, from netip.Addr, set Set, prefix int) {
+func (f *Feed) Add(now time.Duration, l Link, p wire.Peer, from netip.Addr, set Set, prefix int) {
 	f.children = append(f.children, &Child{Link: l, Peer: p, From: from, Set: set, Prefix: prefix, next: set.From(prefix), moved: now, heard: now})
 }
 
 // Remove drops the child of a link and returns it, nil if it is none.
-func (f *Feed) Remove(l tree.Link) *Child {
+func (f *Feed) Remove(l Link) *Child {
 	for i, c := range f.children {
 		if c.Link == l {
 			f.children = append(f.children[:i], f.children[i+1:]...)
@@ -105,7 +108,7 @@ func (f *Feed) Remove(l tree.Link) *Child {
 }
 
 // Sent tells that a chunk has left for the child.
-func (f *Feed) Sent(now time.Duration, l tree.Link) {
+func (f *Feed) Sent(now time.Duration, l Link) {
 	if c := f.Find(l); c != nil && c.inFlight > 0 {
 		c.inFlight--
 		c.moved = now
@@ -113,7 +116,7 @@ func (f *Feed) Sent(now time.Duration, l tree.Link) {
 }
 
 // Report takes a child's keep-alive.
-func (f *Feed) Report(now time.Duration, l tree.Link, prefix int, complete bool) {
+func (f *Feed) Report(now time.Duration, l Link, prefix int, complete bool) {
 	if c := f.Find(l); c != nil {
 		c.Prefix, c.Complete, c.heard = prefix, c.Complete || complete, now
 	}
@@ -121,7 +124,7 @@ func (f *Feed) Report(now time.Duration, l tree.Link, prefix int, complete bool)
 
 // Next calls send for each chunk that may leave now, given the prefix of each
 // set that may be served.
-func (f *Feed) Next(now time.Duration, prefix func(Set) int, send func(tree.Link, int)) {
+func (f *Feed) Next(now time.Duration, prefix func(Set) int, send func(Link, int)) {
 	for _, c := range f.children {
 		window := f.cfg.Window
 		if c.Set != All {

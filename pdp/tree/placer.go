@@ -1,10 +1,10 @@
-// Package tree decides who is whose parent in the hierarchy of one file: the
-// root's side, which places followers in one balanced binary tree or in two
-// with different inner nodes, and the follower's side of one tree, which asks,
-// dials, attaches, and repairs.
+// Package tree decides who is whose parent in the hierarchy of one file. It is
+// the root's side: a Placer hears who asks and reports, and places followers in
+// one balanced binary tree, or in two with different inner nodes.
 //
-// What lives here: members, slots, paths, and when to ask again. What must
-// not: who is root, which chunk goes where, sockets, clocks, goroutines.
+// What lives here: the members as the root knows them, their slots and depths.
+// What must not: who is root, which chunk goes where, how a follower asks and
+// dials, sockets, clocks, goroutines.
 package tree
 
 import (

@@ -8,7 +8,6 @@ import (
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/election"
-	"github.com/peerload/peerload/pdp/tree"
 	"github.com/peerload/peerload/report"
 )
 
@@ -68,7 +67,7 @@ func (j *job) statusEvent() report.Event {
 	switch {
 	case e.Role == report.RoleRoot:
 		e.Root = j.dev.self.Addr.String()
-	case s.Member == tree.Attached:
+	case len(s.Parents) > 0:
 		e.Parent = text(s.Parent)
 		for _, p := range s.Parents {
 			if len(s.Parents) > 1 {
@@ -82,7 +81,7 @@ func (j *job) statusEvent() report.Event {
 		}
 	}
 	sort.Strings(e.Children)
-	if g := (load.Geometry{Size: j.machine.Size()}); g.Size > 0 {
+	if g := (load.Geometry{Size: s.Size}); g.Size > 0 {
 		e.Size = g.Size
 		e.Bytes = min(int64(s.Held)*int64(g.ChunkSize()), g.Size)
 		e.Percent = int(e.Bytes * 100 / g.Size)
@@ -98,11 +97,11 @@ func (j *job) roleOf(s pdp.Status) string {
 		return report.RoleClassic
 	case s.Election == election.Root:
 		return report.RoleRoot
-	case s.Member == tree.Attached && s.Children > 0:
+	case len(s.Parents) > 0 && s.Children > 0:
 		return report.RoleParent
-	case s.Member == tree.Attached:
+	case len(s.Parents) > 0:
 		return report.RoleLeaf
-	case s.Children > 0 || s.Member != tree.Alone:
+	case s.Children > 0 || s.Seeking:
 		return report.RoleDetached
 	}
 	return report.RoleNone
@@ -113,7 +112,7 @@ func sourceOf(s pdp.Status) string {
 	switch {
 	case s.Origin:
 		return report.SourceOrigin
-	case s.Member == tree.Attached:
+	case len(s.Parents) > 0:
 		return report.SourcePeer
 	case s.Complete:
 		return report.SourceCache

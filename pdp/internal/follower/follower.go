@@ -1,57 +1,54 @@
-package tree
+package follower
 
 import (
 	"math/rand/v2"
 	"net/netip"
 	"time"
 
+	"github.com/peerload/peerload/pdp/transfer"
+	"github.com/peerload/peerload/pdp/tree"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// Link names a connection. The driver numbers those that it accepts, the
-// machine those that it dials; 0 is none.
-type Link int32
-
 // Links numbers the links that a device dials: -1, -2, … The zero value is
 // ready.
-type Links struct{ dialled Link }
+type Links struct{ dialled transfer.Link }
 
-func (l *Links) next() Link {
+func (l *Links) next() transfer.Link {
 	l.dialled--
 	return l.dialled
 }
 
-// MemberState is where a follower stands with its parent.
-type MemberState uint8
+// State is where a follower stands with its parent.
+type State uint8
 
 // The states of a follower.
 const (
-	Alone    MemberState = iota // follows nobody
-	Asking                      // waits for a place
-	Dialing                     // waits for a parent's welcome
-	Attached                    // has a parent
+	Alone    State = iota // follows nobody
+	Asking                // waits for a place
+	Dialing               // waits for a parent's welcome
+	Attached              // has a parent
 )
 
-var memberNames = [...]string{"alone", "asking", "dialing", "attached"}
+var stateNames = [...]string{"alone", "asking", "dialing", "attached"}
 
 // String returns the state's name.
-func (s MemberState) String() string { return memberNames[s] }
+func (s State) String() string { return stateNames[s] }
 
-// MemberOutput collects what follows from one input.
-type MemberOutput struct {
+// Output collects what follows from one input.
+type Output struct {
 	// Ask is sent to AskTo.
 	Ask   *wire.Ask
 	AskTo netip.AddrPort
 	// Dial is the address to open Link to.
 	Dial netip.AddrPort
-	Link Link
+	Link transfer.Link
 	// Close is a link to be closed, for CloseReason.
-	Close       Link
+	Close       transfer.Link
 	CloseReason wire.Reason
 	// RootGone: the root answers no ask.
 	RootGone bool
-	// Detached or Attached tells of a change; Reason says why, From names
-	// the parent that was left.
+	// Detached: the follower has left the parent From, for Reason.
 	Detached bool
 	Reason   wire.Reason
 	From     wire.Peer
@@ -72,15 +69,16 @@ type Self struct {
 	AtRoot bool
 }
 
-// Member is the follower's side of one tree. Use NewMember.
-type Member struct {
-	cfg    Config
+// Follower is one tree's follower: it asks the root for a parent, dials it, and
+// asks again when it fails. Use New.
+type Follower struct {
+	cfg    tree.Config
 	self   wire.Peer
 	stripe uint8
 	rnd    *rand.Rand
 	links  *Links
 
-	state    MemberState
+	state    State
 	root     wire.Peer
 	rootAddr netip.AddrPort // its datagrams
 	rootLink netip.AddrPort // its children's connections
@@ -88,7 +86,7 @@ type Member struct {
 
 	parent     wire.Peer
 	parentAddr netip.AddrPort
-	link       Link
+	link       transfer.Link
 	path       []wire.Peer // root … parent
 	failed     wire.Peer
 	reason     wire.Reason
@@ -104,40 +102,42 @@ type Member struct {
 	fruitless int
 }
 
-// NewMember returns the follower's side of the tree of a stripe for the device
+// New returns the follower's side of the tree of a stripe for the device
 // self. Links is the device's own for all its trees.
-func NewMember(cfg Config, self wire.Peer, stripe uint8, links *Links, rnd *rand.Rand) *Member {
-	return &Member{cfg: cfg, self: self, stripe: stripe, links: links, rnd: rnd}
+func New(cfg tree.Config, self wire.Peer, stripe uint8, links *Links, rnd *rand.Rand) *Follower {
+	return &Follower{cfg: cfg, self: self, stripe: stripe, links: links, rnd: rnd}
 }
 
 // State returns where the follower stands.
-func (t *Member) State() MemberState { return t.state }
+func (t *Follower) State() State { return t.state }
 
 // Parent returns the parent, its address and the link to it.
-func (t *Member) Parent() (wire.Peer, netip.AddrPort, Link) { return t.parent, t.parentAddr, t.link }
+func (t *Follower) Parent() (wire.Peer, netip.AddrPort, transfer.Link) {
+	return t.parent, t.parentAddr, t.link
+}
 
 // Failures returns how many parents failed since bytes last came.
-func (t *Member) Failures() int { return t.failures }
+func (t *Follower) Failures() int { return t.failures }
 
 // AskedSince returns when the first ask was sent that has had no answer.
-func (t *Member) AskedSince() time.Duration { return t.asked }
+func (t *Follower) AskedSince() time.Duration { return t.asked }
 
 // Forgive forgets which parent failed and why: it has nothing to do with what
 // is wanted now.
-func (t *Member) Forgive() { t.failed, t.reason, t.move = wire.Peer{}, wire.ReasonNone, false }
+func (t *Follower) Forgive() { t.failed, t.reason, t.move = wire.Peer{}, wire.ReasonNone, false }
 
 // Served tells that a parent sent a chunk.
-func (t *Member) Served() { t.failures, t.fruitless = 0, 0 }
+func (t *Follower) Served() { t.failures, t.fruitless = 0, 0 }
 
 // Path returns the peers from the root to this device's parent.
-func (t *Member) Path() []wire.Peer { return t.path }
+func (t *Follower) Path() []wire.Peer { return t.path }
 
 // Depth returns how deep the device stands below the root; 0 if unknown.
-func (t *Member) Depth() int { return len(t.path) }
+func (t *Follower) Depth() int { return len(t.path) }
 
 // Root tells whom to ask, and over which time to spread the first ask. An
 // attached follower keeps its parent and reports to the new root.
-func (t *Member) Root(now time.Duration, p wire.Peer, addr, link netip.AddrPort, spread time.Duration) {
+func (t *Follower) Root(now time.Duration, p wire.Peer, addr, link netip.AddrPort, spread time.Duration) {
 	if t.root == p {
 		t.rootAddr, t.rootLink = addr, link
 		return
@@ -154,12 +154,12 @@ func (t *Member) Root(now time.Duration, p wire.Peer, addr, link netip.AddrPort,
 }
 
 // Spread stretches the distance between reports to what the root advertises.
-func (t *Member) Spread(members int) {
-	t.period = ReportPeriod(t.cfg, members)
+func (t *Follower) Spread(members int) {
+	t.period = tree.ReportPeriod(t.cfg, members)
 }
 
 // NoRoot tells that there is nobody to ask at present; a parent is kept.
-func (t *Member) NoRoot() {
+func (t *Follower) NoRoot() {
 	t.root, t.failures = wire.Peer{}, 0 // they were those of the root's places
 	if t.state == Asking || t.state == Dialing && t.parent.IsZero() {
 		t.state = Alone
@@ -167,7 +167,7 @@ func (t *Member) NoRoot() {
 }
 
 // Leave closes the link to the parent for good: the device is root, or done.
-func (t *Member) Leave(why wire.Reason, out *MemberOutput) {
+func (t *Follower) Leave(why wire.Reason, out *Output) {
 	if t.link != 0 {
 		out.Close, out.CloseReason = t.link, why
 		out.Detached, out.Reason, out.From = true, why, t.parent
@@ -176,12 +176,12 @@ func (t *Member) Leave(why wire.Reason, out *MemberOutput) {
 	t.state, t.root, t.failures = Alone, wire.Peer{}, 0
 }
 
-func (t *Member) clearParent() {
+func (t *Follower) clearParent() {
 	t.parent, t.parentAddr, t.link, t.path = wire.Peer{}, netip.AddrPort{}, 0, nil
 }
 
 // Fail leaves the parent because it failed, and asks for another.
-func (t *Member) Fail(now time.Duration, why wire.Reason, out *MemberOutput) {
+func (t *Follower) Fail(now time.Duration, why wire.Reason, out *Output) {
 	if t.state != Attached && t.state != Dialing {
 		return
 	}
@@ -190,7 +190,7 @@ func (t *Member) Fail(now time.Duration, why wire.Reason, out *MemberOutput) {
 }
 
 // lost is Fail for a link that is closed already.
-func (t *Member) lost(now time.Duration, why wire.Reason, out *MemberOutput) {
+func (t *Follower) lost(now time.Duration, why wire.Reason, out *Output) {
 	t.failed, t.reason, t.move = t.parent, why, why == wire.ReasonParentSlow || why == wire.ReasonNoProgress
 	out.Detached, out.Reason, out.From = true, why, t.parent
 	switch why {
@@ -210,7 +210,7 @@ func (t *Member) lost(now time.Duration, why wire.Reason, out *MemberOutput) {
 // pause is the wait before the next ask after a link was lost: none, unless
 // link after link ends without a byte. Who is refused for ever must not ask a
 // thousand times a second.
-func (t *Member) pause() time.Duration {
+func (t *Follower) pause() time.Duration {
 	const atOnce = 4
 	t.fruitless++
 	if t.fruitless <= atOnce {
@@ -220,7 +220,7 @@ func (t *Member) pause() time.Duration {
 }
 
 // Closed tells that a link broke.
-func (t *Member) Closed(now time.Duration, l Link, why wire.Reason, out *MemberOutput) {
+func (t *Follower) Closed(now time.Duration, l transfer.Link, why wire.Reason, out *Output) {
 	if l != t.link || l == 0 {
 		return
 	}
@@ -228,7 +228,7 @@ func (t *Member) Closed(now time.Duration, l Link, why wire.Reason, out *MemberO
 }
 
 // Place takes the root's answer.
-func (t *Member) Place(now time.Duration, from wire.Peer, p *wire.Place, out *MemberOutput) {
+func (t *Follower) Place(now time.Duration, from wire.Peer, p *wire.Place, out *Output) {
 	if from != t.root || t.state != Asking {
 		return
 	}
@@ -252,7 +252,7 @@ func (t *Member) Place(now time.Duration, from wire.Peer, p *wire.Place, out *Me
 }
 
 // DialTo opens a link to a parent of the follower's own choice.
-func (t *Member) DialTo(now time.Duration, p wire.Peer, addr netip.AddrPort, out *MemberOutput) {
+func (t *Follower) DialTo(now time.Duration, p wire.Peer, addr netip.AddrPort, out *Output) {
 	t.parent, t.parentAddr, t.link = p, addr, t.links.next()
 	// Where one parent after another cannot be reached it may be this device's
 	// own port that is full.
@@ -262,7 +262,7 @@ func (t *Member) DialTo(now time.Duration, p wire.Peer, addr netip.AddrPort, out
 
 // Welcome tells that the parent accepted. The parent may be another running
 // device at the same address than the root knew.
-func (t *Member) Welcome(now time.Duration, l Link, from wire.Peer) bool {
+func (t *Follower) Welcome(now time.Duration, l transfer.Link, from wire.Peer) bool {
 	if l != t.link || t.state != Dialing {
 		return false
 	}
@@ -273,7 +273,7 @@ func (t *Member) Welcome(now time.Duration, l Link, from wire.Peer) bool {
 
 // SetPath takes the path that the parent announces; false if this device
 // stands in it: a loop.
-func (t *Member) SetPath(path []wire.Peer) bool {
+func (t *Follower) SetPath(path []wire.Peer) bool {
 	for _, p := range path {
 		if p == t.self {
 			return false
@@ -284,14 +284,14 @@ func (t *Member) SetPath(path []wire.Peer) bool {
 }
 
 // ReportSoon brings the next report to the root forward.
-func (t *Member) ReportSoon(now time.Duration) {
+func (t *Follower) ReportSoon(now time.Duration) {
 	if t.state == Attached && t.due > now+t.cfg.AskFirst {
 		t.due = now + t.cfg.AskFirst
 	}
 }
 
 // Deadline returns when Tick is due.
-func (t *Member) Deadline() (time.Duration, bool) {
+func (t *Follower) Deadline() (time.Duration, bool) {
 	switch t.state {
 	case Asking, Dialing:
 		return t.due, true
@@ -302,7 +302,7 @@ func (t *Member) Deadline() (time.Duration, bool) {
 }
 
 // Tick does what is due.
-func (t *Member) Tick(now time.Duration, me Self, out *MemberOutput) {
+func (t *Follower) Tick(now time.Duration, me Self, out *Output) {
 	if at, ok := t.Deadline(); !ok || at > now {
 		return
 	}
@@ -329,7 +329,7 @@ func (t *Member) Tick(now time.Duration, me Self, out *MemberOutput) {
 }
 
 // backoff is the wait for an answer to the ask just sent.
-func (t *Member) backoff() time.Duration {
+func (t *Follower) backoff() time.Duration {
 	d := t.cfg.AskFirst
 	for range t.unanswered - 1 {
 		d += d / 2
@@ -337,7 +337,7 @@ func (t *Member) backoff() time.Duration {
 	return min(d, t.cfg.AskAgain)
 }
 
-func (t *Member) ask(me Self, out *MemberOutput) {
+func (t *Follower) ask(me Self, out *Output) {
 	a := &wire.Ask{
 		Stripe: t.stripe, Trees: me.Trees, Speed: me.Speed,
 		Attached: t.state == Attached, Free: uint8(me.Free), Children: uint8(me.Children),
@@ -357,13 +357,13 @@ func (t *Member) ask(me Self, out *MemberOutput) {
 }
 
 // Done returns the last report to the root: this device is complete.
-func (t *Member) Done(me Self, out *MemberOutput) {
+func (t *Follower) Done(me Self, out *Output) {
 	if !t.root.IsZero() {
 		t.ask(me, out)
 	}
 }
 
-func (t *Member) jitter(most time.Duration) time.Duration {
+func (t *Follower) jitter(most time.Duration) time.Duration {
 	if most <= 0 {
 		return 0
 	}

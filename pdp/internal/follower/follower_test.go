@@ -1,4 +1,4 @@
-package tree
+package follower
 
 import (
 	"math/rand/v2"
@@ -6,21 +6,24 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/pdp/tree"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
+func peer(i int) wire.Peer { return wire.Peer{ID: uint64(i) + 1, Nonce: 1} }
+
 var rootAddr = netip.MustParseAddrPort("10.0.0.1:4051")
 
-func following(t *testing.T) (*Member, wire.Peer) {
+func following(t *testing.T) (*Follower, wire.Peer) {
 	t.Helper()
-	m := NewMember(LAN(), peer(1), 0, new(Links), rand.New(rand.NewPCG(1, 2)))
+	m := New(tree.LAN(), peer(1), 0, new(Links), rand.New(rand.NewPCG(1, 2)))
 	root := peer(0)
 	m.Root(0, root, rootAddr, rootAddr, 0)
 	return m, root
 }
 
-func tick(m *Member, now time.Duration) MemberOutput {
-	var o MemberOutput
+func tick(m *Follower, now time.Duration) Output {
+	var o Output
 	m.Tick(now, Self{Free: 2}, &o)
 	return o
 }
@@ -35,8 +38,8 @@ func TestAsksUntilTheRootIsGone(t *testing.T) {
 		}
 		o := tick(m, at)
 		if o.RootGone {
-			if asks != LAN().Asks {
-				t.Errorf("gone after %d asks, want %d", asks, LAN().Asks)
+			if asks != tree.LAN().Asks {
+				t.Errorf("gone after %d asks, want %d", asks, tree.LAN().Asks)
 			}
 			if at > time.Second/2 {
 				t.Errorf("a root that is gone is noticed after %v only", at)
@@ -59,16 +62,16 @@ func TestWaitingAsksLessAndLessOften(t *testing.T) {
 		if o := tick(m, now); o.Ask == nil {
 			t.Fatalf("ask %d is missing", i)
 		}
-		var o MemberOutput
+		var o Output
 		m.Place(now, root, &wire.Place{Wait: 100}, &o)
 		next, _ := m.Deadline()
-		if d := next - now; i > 0 && d < last && last < LAN().AskAgain {
+		if d := next - now; i > 0 && d < last && last < tree.LAN().AskAgain {
 			t.Errorf("waits %v after %v", d, last)
 		} else {
 			last = d
 		}
 	}
-	if most := LAN().AskAgain + LAN().AskFirst; last > most {
+	if most := tree.LAN().AskAgain + tree.LAN().AskFirst; last > most {
 		t.Errorf("waits %v, at most %v", last, most)
 	}
 }
@@ -77,7 +80,7 @@ func TestDialSurvivesAChangeOfRoot(t *testing.T) {
 	m, root := following(t)
 	now, _ := m.Deadline()
 	tick(m, now)
-	var o MemberOutput
+	var o Output
 	m.Place(now, root, &wire.Place{Parent: root, Depth: 1}, &o)
 	if o.Dial != rootAddr || o.Link >= 0 {
 		t.Fatalf("dials %v as link %d", o.Dial, o.Link)
@@ -98,13 +101,13 @@ func TestUnansweredDialFails(t *testing.T) {
 	m, root := following(t)
 	now, _ := m.Deadline()
 	tick(m, now)
-	var o MemberOutput
+	var o Output
 	m.Place(now, root, &wire.Place{Parent: root}, &o)
-	out := tick(m, now+LAN().Dial)
+	out := tick(m, now+tree.LAN().Dial)
 	if out.Close != o.Link || out.Reason != wire.ReasonUnreachable || m.Failures() != 1 || m.State() != Asking {
 		t.Errorf("%+v, %d failures, %v", out, m.Failures(), m.State())
 	}
-	if a := tick(m, now+LAN().Dial); a.Ask == nil || a.Ask.Failed != root {
+	if a := tick(m, now+tree.LAN().Dial); a.Ask == nil || a.Ask.Failed != root {
 		t.Errorf("does not say which parent failed: %+v", a.Ask)
 	}
 }
@@ -113,9 +116,9 @@ func TestFullIsNoFailure(t *testing.T) {
 	m, root := following(t)
 	now, _ := m.Deadline()
 	tick(m, now)
-	var o MemberOutput
+	var o Output
 	m.Place(now, root, &wire.Place{Parent: root}, &o)
-	var f MemberOutput
+	var f Output
 	m.Fail(now, wire.ReasonFull, &f)
 	if m.Failures() != 0 {
 		t.Error("a parent without a free slot counts as failed")
@@ -129,10 +132,10 @@ func TestOnlyASuspectAsksForTheRoot(t *testing.T) {
 		m, root := following(t)
 		now, _ := m.Deadline()
 		tick(m, now)
-		var o MemberOutput
+		var o Output
 		m.Place(now, root, &wire.Place{Parent: peer(5), Addr: rootAddr}, &o)
 		m.Fail(now, wire.ReasonDigestMismatch, &o)
-		var out MemberOutput
+		var out Output
 		m.Tick(now, Self{Free: 2, AtRoot: suspect}, &out)
 		if out.Ask == nil || out.Ask.Failed != peer(5) || (out.Ask.Reason == wire.ReasonDigestMismatch) != suspect {
 			t.Errorf("suspect %v: %+v", suspect, out.Ask)
@@ -152,7 +155,7 @@ func TestRefusedForEver(t *testing.T) {
 		}
 		asks++
 		tick(m, now)
-		var o MemberOutput
+		var o Output
 		m.Place(now, root, &wire.Place{Parent: root}, &o)
 		m.Fail(now, wire.ReasonWrongEpoch, &o)
 	}
@@ -160,7 +163,7 @@ func TestRefusedForEver(t *testing.T) {
 		t.Errorf("%d asks in 10 s", asks)
 	}
 	m.Served()
-	var o MemberOutput
+	var o Output
 	now, _ := m.Deadline()
 	tick(m, now)
 	m.Place(now, root, &wire.Place{Parent: root}, &o)

@@ -1,17 +1,18 @@
-package transfer
+package follower
 
 import (
 	"time"
 
+	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// Watch judges a parent. A parent may be silent for a while and may lack
+// ParentWatch judges a parent. A parent may be silent for a while and may lack
 // chunks; it may not be gone, nor hold bytes and keep them, nor fall ever
 // further behind. That the root gets nothing from the origin is no parent's
-// fault. Use NewWatch at each new parent.
-type Watch struct {
-	cfg    Config
+// fault. Use NewParentWatch at each new parent.
+type ParentWatch struct {
+	cfg    transfer.Config
 	active time.Duration // last byte from the parent
 	behind bool          // the parent holds what this device lacks
 	gained time.Duration // last chunk, or since when behind
@@ -27,16 +28,16 @@ type Watch struct {
 	waited     int // windows in a row in which the parent fell behind the root
 }
 
-// NewWatch starts to watch a parent while holding prefix chunks.
-func NewWatch(cfg Config, now time.Duration, prefix int) *Watch {
-	return &Watch{cfg: cfg, active: now, gained: now, mine: prefix, from: now, fromMine: prefix}
+// NewParentWatch starts to watch a parent while holding prefix chunks.
+func NewParentWatch(cfg transfer.Config, now time.Duration, prefix int) *ParentWatch {
+	return &ParentWatch{cfg: cfg, active: now, gained: now, mine: prefix, from: now, fromMine: prefix}
 }
 
 // Active tells that bytes came over the link.
-func (w *Watch) Active(now time.Duration) { w.active = now }
+func (w *ParentWatch) Active(now time.Duration) { w.active = now }
 
 // Parent takes the parent's keep-alive: its own prefix and the root's.
-func (w *Watch) Parent(now time.Duration, prefix, root int) {
+func (w *ParentWatch) Parent(now time.Duration, prefix, root int) {
 	w.active = now
 	if w.fromParent == 0 {
 		w.fromParent = prefix
@@ -50,10 +51,10 @@ func (w *Watch) Parent(now time.Duration, prefix, root int) {
 
 // Root takes the root's prefix from the root itself, where that is not the
 // parent: a parent may say less.
-func (w *Watch) Root(prefix int) { w.root = max(w.root, prefix) }
+func (w *ParentWatch) Root(prefix int) { w.root = max(w.root, prefix) }
 
 // Mine tells what the device holds after a chunk came.
-func (w *Watch) Mine(now time.Duration, prefix int) {
+func (w *ParentWatch) Mine(now time.Duration, prefix int) {
 	if prefix > w.mine {
 		w.gained = now
 	}
@@ -61,7 +62,7 @@ func (w *Watch) Mine(now time.Duration, prefix int) {
 	w.update(now)
 }
 
-func (w *Watch) update(now time.Duration) {
+func (w *ParentWatch) update(now time.Duration) {
 	behind := w.parent > w.mine
 	if behind && !w.behind {
 		w.gained = now
@@ -71,7 +72,7 @@ func (w *Watch) update(now time.Duration) {
 
 // Check returns why the parent is to be left, ReasonNone if it is not. Depth is
 // how deep below the root this device stands.
-func (w *Watch) Check(now time.Duration, depth int) wire.Reason {
+func (w *ParentWatch) Check(now time.Duration, depth int) wire.Reason {
 	switch {
 	case now-w.active > w.cfg.Silence:
 		return wire.ReasonParentSilent
@@ -88,7 +89,7 @@ func (w *Watch) Check(now time.Duration, depth int) wire.Reason {
 // this child; if it passed on nothing, it keeps it. A parent that itself falls
 // behind the root is given time to help itself: the more the deeper the child
 // stands, so that of a whole subtree only its upmost devices move.
-func (w *Watch) slow(now time.Duration, depth int) wire.Reason {
+func (w *ParentWatch) slow(now time.Duration, depth int) wire.Reason {
 	ahead, sent := w.parent-w.fromParent, w.mine-w.fromMine
 	lag := w.parent - w.mine
 	w.pace = max(ahead, w.pace*3/4)
@@ -108,10 +109,10 @@ func (w *Watch) slow(now time.Duration, depth int) wire.Reason {
 }
 
 // Stay begins the patience anew: the parent is kept though it was found slow.
-func (w *Watch) Stay(now time.Duration) { w.gained, w.from, w.waited = now, now, 0 }
+func (w *ParentWatch) Stay(now time.Duration) { w.gained, w.from, w.waited = now, now, 0 }
 
 // Deadline returns when Check may find a reason.
-func (w *Watch) Deadline() time.Duration {
+func (w *ParentWatch) Deadline() time.Duration {
 	at := min(w.active+w.cfg.Silence, w.from+w.cfg.SlowWindow)
 	if w.behind {
 		at = min(at, w.gained+w.cfg.Stall)
@@ -122,7 +123,7 @@ func (w *Watch) Deadline() time.Duration {
 // RootWatch judges a root by what comes of it: bytes that it claims to
 // receive, and chunks that arrive here. Use NewRootWatch at each new root.
 type RootWatch struct {
-	cfg    Config
+	cfg    transfer.Config
 	began  time.Duration
 	since  time.Duration // start of the present patience
 	bytes  int64         // the root's bytes then
@@ -131,7 +132,7 @@ type RootWatch struct {
 }
 
 // NewRootWatch starts to watch a root.
-func NewRootWatch(cfg Config, now time.Duration) *RootWatch {
+func NewRootWatch(cfg transfer.Config, now time.Duration) *RootWatch {
 	return &RootWatch{cfg: cfg, began: now, since: now, bytes: -1}
 }
 

@@ -1,0 +1,78 @@
+package follower
+
+import (
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/pdp/transfer"
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+const ms = time.Millisecond
+
+func TestParentWatch(t *testing.T) {
+	cfg := transfer.LAN()
+	// play plays a parent and a root that gain chunks per second, and a child
+	// that gets some of them.
+	play := func(parent, root, child float64, depth int, quiet bool) (wire.Reason, time.Duration) {
+		w := NewParentWatch(cfg, 0, 0)
+		for now := 250 * ms; now < time.Minute; now += 250 * ms {
+			s := now.Seconds()
+			if !quiet {
+				w.Parent(now, int(parent*s), int(root*s))
+				w.Mine(now, int(child*s))
+			}
+			if why := w.Check(now, depth); why != wire.ReasonNone {
+				return why, now
+			}
+		}
+		return wire.ReasonNone, 0
+	}
+	for _, x := range []struct {
+		name                string
+		parent, root, child float64
+		depth               int
+		quiet               bool
+		want                wire.Reason
+		before              time.Duration
+	}{
+		{"keeps up", 40, 40, 40, 1, false, wire.ReasonNone, 0},
+		{"passes on half", 40, 40, 20, 1, false, wire.ReasonNone, 0},
+		{"passes on a tenth", 40, 40, 4, 1, false, wire.ReasonParentSlow, 5 * time.Second},
+		{"keeps all", 40, 40, 0, 1, false, wire.ReasonParentStalled, 6 * time.Second},
+		{"has nothing, as the root", 0, 0, 0, 1, false, wire.ReasonNone, 0},
+		{"falls behind the root", 2, 40, 2, 1, false, wire.ReasonParentSlow, 10 * time.Second},
+		{"falls behind the root, deeper down", 2, 40, 2, 3, false, wire.ReasonParentSlow, 14 * time.Second},
+		{"has nothing though the root has", 0, 3, 0, 1, false, wire.ReasonParentSlow, 10 * time.Second},
+		{"is silent", 0, 0, 0, 1, true, wire.ReasonParentSilent, 2 * time.Second},
+	} {
+		why, at := play(x.parent, x.root, x.child, x.depth, x.quiet)
+		if why != x.want || at > x.before {
+			t.Errorf("a parent that %s: %v after %v, want %v within %v", x.name, why, at, x.want, x.before)
+		}
+	}
+	deep, at := play(2, 40, 2, 3, false)
+	if _, shallow := play(2, 40, 2, 1, false); deep != wire.ReasonParentSlow || at <= shallow {
+		t.Errorf("the deeper device leaves after %v, the upper one after %v: all of a subtree move", at, shallow)
+	}
+}
+
+func TestRootWatch(t *testing.T) {
+	cfg := transfer.LAN()
+	w := NewRootWatch(cfg, 0)
+	if w.Stalled(cfg.Progress) || !w.Stalled(cfg.Progress+1) || w.Deadline() != cfg.Progress+1 {
+		t.Error("a root that does nothing is not found out in time")
+	}
+	w.Root(0, 0, 0)
+	if !w.Root(cfg.Progress, 0, cfg.RootBytes) || w.Stalled(cfg.Progress+1) {
+		t.Error("bytes that a root receives do not count")
+	}
+	w.Wait(3 * cfg.Progress)
+	if w.Stalled(3*cfg.Progress + 1) {
+		t.Error("a root may wait for its turn")
+	}
+	w.Wait(cfg.Turn + 1)
+	if !w.Stalled(cfg.Turn + 1) {
+		t.Error("it may not wait for ever")
+	}
+}

@@ -1,0 +1,108 @@
+package origin
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/peerload/peerload/pdp/transfer"
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+// Budget is the subnet's budget of direct downloads for one file, as far as
+// this device hears it: one at a time. Use NewBudget.
+type Budget struct {
+	cfg transfer.Config
+	rnd *rand.Rand
+
+	waiting bool
+	due     time.Duration // not before
+	turn    time.Duration // own random wait, so that not all begin at once
+	active  bool
+	// other is who downloads directly, until it is done or its claim lapses.
+	other      wire.Peer
+	otherAddr  netip.AddrPort
+	otherBytes int64
+	otherMoved time.Duration
+	otherHas   int
+}
+
+// NewBudget returns a budget that nobody uses.
+func NewBudget(cfg transfer.Config, rnd *rand.Rand) *Budget { return &Budget{cfg: cfg, rnd: rnd} }
+
+// Entitle starts the jittered wait for a direct download.
+func (b *Budget) Entitle(now time.Duration) {
+	if !b.waiting && !b.active {
+		b.turn = time.Duration(b.rnd.Int64N(int64(b.cfg.FallbackJitter)))
+		b.waiting, b.due = true, now+b.turn
+	}
+}
+
+// Cancel ends the wait: a peer serves after all.
+func (b *Budget) Cancel() { b.waiting = false }
+
+// Ready reports whether the wait is over and nobody else downloads; it then
+// makes this device the one that does. The origin is left alone before the
+// given time.
+func (b *Budget) Ready(now, before time.Duration) bool {
+	if at, waiting := b.Deadline(before); !waiting || now < at {
+		return false
+	}
+	b.waiting, b.active = false, true
+	return true
+}
+
+// Active reports whether this device downloads directly.
+func (b *Budget) Active() bool { return b.active }
+
+// Done ends this device's direct download.
+func (b *Budget) Done() { b.active = false }
+
+// Heard takes another's announcement. Where two began at once, the one with
+// the lower id goes on; Heard reports whether this device must stop.
+func (b *Budget) Heard(now time.Duration, self, p wire.Peer, link netip.AddrPort, d *wire.Direct) (stop bool) {
+	if d.Done {
+		if b.other == p {
+			b.other = wire.Peer{}
+			b.due = max(b.due, now+b.turn)
+		}
+		return false
+	}
+	if b.other != p && b.taken(now) && b.other.Less(p) {
+		return false
+	}
+	if b.other != p || d.Bytes > b.otherBytes {
+		b.otherMoved = now
+	}
+	b.other, b.otherAddr, b.otherBytes, b.otherHas = p, link, d.Bytes, d.Prefix
+	if b.active && p.Less(self) {
+		b.active = false
+		return true
+	}
+	return false
+}
+
+// taken reports whether somebody else uses the budget.
+func (b *Budget) taken(now time.Duration) bool {
+	return !b.other.IsZero() && now-b.otherMoved <= b.cfg.Lapse
+}
+
+// Other returns who downloads directly, where it takes children, and how many
+// chunks it holds.
+func (b *Budget) Other() (wire.Peer, netip.AddrPort, int) { return b.other, b.otherAddr, b.otherHas }
+
+// Waiting reports whether this device waits for its turn.
+func (b *Budget) Waiting() bool { return b.waiting }
+
+// Deadline returns when Ready becomes true, as far as is known. The origin is
+// left alone before the given time.
+func (b *Budget) Deadline(before time.Duration) (time.Duration, bool) {
+	if !b.waiting {
+		return 0, false
+	}
+	at := max(b.due, before+b.turn)
+	if !b.other.IsZero() {
+		at = max(at, b.otherMoved+b.cfg.Lapse+1+b.turn)
+	}
+	return at, true
+}

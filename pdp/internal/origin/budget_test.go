@@ -1,0 +1,57 @@
+package origin
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/pdp/transfer"
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+func peer(i int) wire.Peer { return wire.Peer{ID: uint64(i) + 1} }
+
+func TestBudget(t *testing.T) {
+	cfg := transfer.LAN()
+	newBudget := func() *Budget { return NewBudget(cfg, rand.New(rand.NewPCG(1, 1))) }
+	link := netip.AddrPort{}
+	b := newBudget()
+	if b.Ready(time.Hour, 0) {
+		t.Error("ready without being entitled")
+	}
+	b.Entitle(0)
+	at, ok := b.Deadline(0)
+	if !ok || at > cfg.FallbackJitter || !b.Ready(at, 0) || !b.Active() {
+		t.Errorf("deadline %v %v, active %v", at, ok, b.Active())
+	}
+	// Two begin at once: the lower id goes on.
+	if b.Heard(at, peer(5), peer(6), link, &wire.Direct{}) || !b.Heard(at, peer(5), peer(4), link, &wire.Direct{}) || b.Active() {
+		t.Error("the wrong one stops")
+	}
+	// Another's download lapses when its bytes stand still.
+	c := newBudget()
+	c.Entitle(0)
+	for now := time.Duration(0); now < 30*time.Second; now += time.Second {
+		c.Heard(now, peer(5), peer(4), link, &wire.Direct{Bytes: int64(now)})
+		if c.Ready(now, 0) {
+			t.Fatalf("two downloads at %v", now)
+		}
+	}
+	if at, _ := c.Deadline(0); c.Ready(29*time.Second+cfg.Lapse, 0) || !c.Ready(at, 0) || at > 29*time.Second+cfg.Lapse+cfg.FallbackJitter+1 {
+		t.Errorf("a download that stands still is respected until %v", at)
+	}
+	// When the budget comes free not all begin at once.
+	starts := map[time.Duration]bool{}
+	for seed := range uint64(20) {
+		d := NewBudget(cfg, rand.New(rand.NewPCG(seed, 1)))
+		d.Entitle(0)
+		d.Heard(time.Second, peer(5), peer(4), link, &wire.Direct{Bytes: 1})
+		d.Heard(5*time.Second, peer(5), peer(4), link, &wire.Direct{Done: true})
+		at, _ := d.Deadline(0)
+		starts[at] = true
+	}
+	if len(starts) < 15 {
+		t.Errorf("20 devices begin at %d instants", len(starts))
+	}
+}
