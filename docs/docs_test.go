@@ -176,7 +176,8 @@ func TestMessages(t *testing.T) {
 		}
 	}
 	compare(t, d.table(t, "6. Frames/type"), want)
-	if m, _ := wire.DecodeFrame(uint8(len(frames)+1), make([]byte, 100)); m != nil {
+	next := append([]byte{0, 0, 0, 101, byte(len(frames) + 1)}, make([]byte, 100)...)
+	if m, _ := wire.ReadFrame(bytes.NewReader(next), nil); m != nil {
 		t.Errorf("frame %T is not in the documents", m)
 	}
 }

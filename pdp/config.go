@@ -2,6 +2,7 @@ package pdp
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/transfer"
@@ -22,9 +23,29 @@ func LAN() Config {
 	return Config{Profile: "lan", Election: election.LAN(), Tree: tree.LAN(), Transfer: transfer.LAN()}
 }
 
-// Classic is the original's profile: its timing, and store-and-forward.
+// Classic is the original's profile: half a second of listening, five claims
+// 250 ms apart, ten seconds of waiting for children, and store-and-forward: whole
+// files only, in one tree.
 func Classic() Config {
-	return Config{Profile: "classic", Election: election.Classic(), Tree: tree.LAN(), Transfer: transfer.Classic()}
+	c := LAN()
+	c.Profile = "classic"
+	e, t := &c.Election, &c.Transfer
+	e.Listen, e.ClaimEvery, e.Claims = 500*time.Millisecond, 250*time.Millisecond, 5
+	e.Challenge, e.Holder, e.HeadStart = time.Second, 200*time.Millisecond, 500*time.Millisecond
+	t.RootWait, t.WholeFiles, t.Stripes = 10*time.Second, true, 1
+	t.SlowWindow = 10 * time.Minute // all stand still while one file is passed down a level
+	t.Progress, t.Fallback = 30*time.Second, 60*time.Second
+	return c
+}
+
+// NoPeers is the profile of a device that does not share: it need not listen
+// for anybody, and is its own root at once.
+func NoPeers() Config {
+	c := LAN()
+	c.Profile = "alone"
+	c.Election.Listen = time.Millisecond
+	c.Election.Claims, c.Election.ClaimEvery, c.Election.Holder = 1, time.Millisecond, time.Millisecond/2
+	return c
 }
 
 // Preset returns the profile of a name.
@@ -47,4 +68,12 @@ func (c Config) Validate() error {
 		return err
 	}
 	return c.Transfer.Validate()
+}
+
+// trees returns how many trees a file of so many chunks takes.
+func (c Config) trees(chunks int) uint8 {
+	if t := c.Transfer; t.Stripes == 2 || t.Stripes == 0 && chunks >= t.StripeChunks {
+		return 2
+	}
+	return 1
 }

@@ -19,7 +19,7 @@ func (m *Machine) heardDirect(c election.Candidate, d *wire.Direct) {
 	if d.Bytes > 0 {
 		m.origin.Well(m.now)
 	}
-	if m.budget.Heard(m.now, m.self.Peer, c.Peer, c.Link(), d) {
+	if m.budget.Heard(m.now, m.self.Peer, c.Peer, c.Links, d) {
 		m.stopOrigin()
 		m.budget.Entitle(m.now)
 	}

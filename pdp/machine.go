@@ -211,7 +211,7 @@ func (m *Machine) start(e Start) {
 		m.mark(i)
 	}
 	m.complete = e.Complete
-	m.el.Hold(m.prefix, m.complete)
+	m.el.Hold(m.prefix, m.complete, m.originBytes)
 	m.elect(func(o *election.Output) { m.el.Start(m.now, wire.ReasonNone, o) })
 }
 
@@ -221,11 +221,10 @@ func (m *Machine) settle() {
 		return
 	}
 	if m.suspect {
-		m.el.Hold(0, false) // what may be wrong is no claim to anything
+		m.el.Hold(0, false, m.originBytes) // what may be wrong is no claim to anything
 	} else {
-		m.el.Hold(m.prefix, m.complete)
+		m.el.Hold(m.prefix, m.complete, m.originBytes)
 	}
-	m.el.Served(m.originBytes)
 	if at, ok := m.el.Deadline(); ok && at <= m.now {
 		m.elect(func(o *election.Output) { m.el.Tick(m.now, o) })
 	}
@@ -280,7 +279,7 @@ func (m *Machine) datagram(e Datagram) {
 		m.note(report.KindConflict, wire.ReasonDuplicateID, e.From,
 			"another device carries the id %016x: give one of them its own", from.ID)
 	}
-	c := election.Candidate{Peer: from, Addr: e.From, TCPPort: e.Env.TCPPort}
+	c := election.Candidate{Peer: from, Addr: e.From, Links: netip.AddrPortFrom(e.From.Addr(), e.Env.TCPPort)}
 	switch msg := e.Msg.(type) {
 	case *wire.Claim:
 		c.Claim = *msg
@@ -342,7 +341,7 @@ func (m *Machine) forget(epoch uint64, size int64) {
 	for _, c := range append([]*transfer.Child(nil), m.feed.Children()...) {
 		m.dismiss(c.Link, wire.ReasonWrongEpoch)
 	}
-	m.el.Hold(0, false)
+	m.el.Hold(0, false, m.originBytes)
 }
 
 // reset drops the content in the store. A download under way belongs to the old
@@ -419,7 +418,7 @@ func (m *Machine) verified(e Verified) {
 
 func (m *Machine) becomeComplete() {
 	m.complete = true
-	m.el.Hold(m.prefix, true)
+	m.el.Hold(m.prefix, true, m.originBytes)
 	m.note(report.KindVerified, wire.ReasonNone, netip.AddrPort{}, "%s: whole file verified, %d bytes", m.file.Name, m.geo.Size)
 	m.act(Complete{})
 	m.budgetDone()

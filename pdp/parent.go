@@ -98,7 +98,7 @@ func (m *Machine) noteChildren(why wire.Reason) {
 		fmt.Fprintf(&slots, "fd[%d]==%d ", i, l)
 	}
 	full := 0
-	if m.feed.Full(transfer.All) {
+	if m.feed.Free(transfer.All) == 0 {
 		full = 1
 	}
 	_, addr, l := m.all[0].follower.Parent()

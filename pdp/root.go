@@ -234,13 +234,12 @@ func (m *Machine) heardAsk(e Datagram, a *wire.Ask) {
 		gone := *a
 		gone.Parent, a = wire.Peer{}, &gone
 	}
-	asker := tree.Asker{Peer: e.Env.From, Addr: e.From, TCPPort: e.Env.TCPPort}
-	if twin, ok := m.placer.Twin(m.now, asker); ok && !m.conflicts[e.Env.From] && len(m.conflicts) < 16 {
+	if twin, ok := m.placer.Twin(m.now, e.From, e.Env.From); ok && !m.conflicts[e.Env.From] && len(m.conflicts) < 16 {
 		m.conflicts[e.Env.From] = true
 		m.note(report.KindConflict, wire.ReasonDuplicateID, e.From,
 			"the devices at %s and %s carry one id, %016x: give one of them its own", twin, e.From, e.Env.From.ID)
 	}
-	p := m.placer.Ask(m.now, asker, a)
+	p := m.placer.Ask(m.now, e.From, e.Env, a)
 	if a.Failed == m.self.Peer && a.Reason != wire.ReasonFull {
 		// It left this root's own link; the slot is free whatever TCP thinks.
 		if c := m.feed.FindPeer(e.Env.From, transfer.SetOf(a.Stripe, a.Trees)); c != nil {
@@ -263,7 +262,7 @@ func (m *Machine) tellTrees() {
 		if m.geo.Known() {
 			n = m.geo.Chunks()
 		}
-		m.placer.Trees(m.cfg.Transfer.Trees(n))
+		m.placer.Trees(m.cfg.trees(n))
 	}
 }
 

@@ -107,7 +107,7 @@ func (m *Machine) askRoot(spread time.Duration) {
 	r := m.el.Root()
 	for _, s := range m.sides() {
 		s.follower.Spread(int(r.Claim.Members) * len(m.sides()))
-		s.follower.Root(m.now, r.Peer, r.Addr, r.Link(), spread)
+		s.follower.Root(m.now, r.Peer, r.Addr, r.Links, spread)
 	}
 }
 

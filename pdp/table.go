@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
@@ -168,14 +169,14 @@ func (m *Machine) dropAll(indices []int) {
 	for _, i := range indices {
 		m.drop(i)
 	}
-	m.el.Hold(m.prefix, false)
+	m.el.Hold(m.prefix, false, m.originBytes)
 	m.act(Drop{Indices: indices})
 }
 
 // tableAsked answers a child that wants this device's table, once it is sure
 // of its own bytes.
 func (m *Machine) tableAsked(l Link) {
-	if m.feed.Find(l) == nil {
+	if !slices.ContainsFunc(m.feed.Children(), func(c *transfer.Child) bool { return c.Link == l }) {
 		return
 	}
 	if !m.complete {

@@ -277,7 +277,7 @@ func (f *getFlags) device(state *status.Dir, out *output) (*engine.Device, error
 		f.peers = "off"
 	}
 	if f.peers == "off" {
-		proto = pdp.Alone()
+		proto = pdp.NoPeers()
 	}
 	f.origin.patience(&proto.Transfer)
 	id, err := state.ID()

@@ -57,15 +57,6 @@ func LAN() Config {
 	}
 }
 
-// Classic is the original's timing: half a second of listening, five claims
-// 250 ms apart (FACTS §1).
-func Classic() Config {
-	c := LAN()
-	c.Listen, c.ClaimEvery, c.Claims = 500*time.Millisecond, 250*time.Millisecond, 5
-	c.Challenge, c.Holder, c.HeadStart = time.Second, 200*time.Millisecond, 500*time.Millisecond
-	return c
-}
-
 // Validate refuses times that cannot work.
 func (c Config) Validate() error {
 	for _, d := range []time.Duration{c.Listen, c.ClaimEvery, c.Announce, c.Answer, c.Challenge, c.Deaf, c.Holder, c.HeadStart, c.Distrust} {
@@ -107,16 +98,12 @@ func (s State) String() string { return stateNames[s] }
 // Candidate is a peer that claims to be root.
 type Candidate struct {
 	Peer wire.Peer
-	// Addr is the source of its datagrams, TCPPort where it takes links.
-	Addr    netip.AddrPort
-	TCPPort uint16
+	// Addr is the source of its datagrams, Links where it takes children.
+	Addr, Links netip.AddrPort
 	// Claim is the last one heard, at Heard.
 	Claim wire.Claim
 	Heard time.Duration
 }
-
-// Link returns where the candidate takes children.
-func (c *Candidate) Link() netip.AddrPort { return netip.AddrPortFrom(c.Addr.Addr(), c.TCPPort) }
 
 // Output collects what follows from one input.
 type Output struct {
@@ -186,19 +173,17 @@ func (e *Election) Expected() wire.Peer {
 	return e.root.Peer
 }
 
-// Hold tells what the device holds now; claims carry it until confirmed.
-func (e *Election) Hold(prefix int, complete bool) {
-	e.holding.Prefix, e.holding.Complete = prefix, complete
+// Hold tells what the device holds now, which its claims carry until one is
+// confirmed, and how many bytes of the file came to it from the origin in its
+// present download.
+func (e *Election) Hold(prefix int, complete bool, served int64) {
+	e.holding.Prefix, e.holding.Complete, e.served = prefix, complete, served
 	if e.state == Root && complete && !e.frozen.Complete {
 		// The one thing that raises a frozen rank: nobody who holds less may
 		// unseat a root that holds all.
 		e.frozen.Prefix, e.frozen.Complete = prefix, true
 	}
 }
-
-// Served tells how many bytes of the file came to this device from the origin
-// in its present download.
-func (e *Election) Served(bytes int64) { e.served = bytes }
 
 // Rank returns the rank that a claim sent now carries, and why it is made.
 func (e *Election) Rank() (wire.Rank, wire.Reason) {
@@ -241,9 +226,9 @@ func (e *Election) Claimable(now time.Duration, out *Output) {
 	}
 }
 
-// Rest leaves the election to others until the given time; whoever claims is
+// rest leaves the election to others until the given time; whoever claims is
 // followed.
-func (e *Election) Rest(until time.Duration, why wire.Reason, out *Output) {
+func (e *Election) rest(until time.Duration, why wire.Reason, out *Output) {
 	e.enter(Resting, why, out)
 	e.wake, e.awake = until, true
 }
@@ -251,7 +236,7 @@ func (e *Election) Rest(until time.Duration, why wire.Reason, out *Output) {
 // StepDown resigns as root and rests. A named successor claims first.
 func (e *Election) StepDown(now time.Duration, r wire.Resign, rest time.Duration, out *Output) {
 	out.Resign = &r
-	e.Rest(now+rest, r.Reason, out)
+	e.rest(now+rest, r.Reason, out)
 }
 
 // Quiet ends the announcements of a root that holds the complete file and

@@ -19,12 +19,12 @@ func addr(i int) netip.AddrPort {
 
 // claim is what device i says.
 func claim(i int, r wire.Rank) Candidate {
-	return Candidate{Peer: peer(i), Addr: addr(i), TCPPort: 4051, Claim: wire.Claim{Rank: r, Prefix: r.Prefix, Complete: r.Complete}}
+	return Candidate{Peer: peer(i), Addr: addr(i), Links: addr(i), Claim: wire.Claim{Rank: r, Prefix: r.Prefix, Complete: r.Complete}}
 }
 
 func started(cfg Config, prefix int, complete bool) *Election {
 	e := New(cfg, peer(0), rand.New(rand.NewPCG(3, 4)))
-	e.Hold(prefix, complete)
+	e.Hold(prefix, complete, 0)
 	var o Output
 	e.Start(0, wire.ReasonNone, &o)
 	return e
@@ -54,7 +54,9 @@ func until(t *testing.T, e *Election, s State) (now time.Duration, claims int) {
 }
 
 func TestAloneBecomesRoot(t *testing.T) {
-	for _, cfg := range []Config{LAN(), Classic()} {
+	slow := LAN()
+	slow.Listen, slow.ClaimEvery, slow.Claims = 500*time.Millisecond, 250*time.Millisecond, 5
+	for _, cfg := range []Config{LAN(), slow} {
 		if err := cfg.Validate(); err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +113,7 @@ func TestMeets(t *testing.T) {
 func TestRankIsFrozen(t *testing.T) {
 	e := started(LAN(), 3, false)
 	now, _ := until(t, e, Root)
-	e.Hold(100, false)
+	e.Hold(100, false, 0)
 	if r, _ := e.Rank(); r.Prefix != 3 {
 		t.Errorf("the rank grew to %d after confirmation", r.Prefix)
 	}
@@ -264,7 +266,7 @@ func TestElectionProperties(t *testing.T) {
 			case 2:
 				e.Distrust(now, addr(i).Addr(), wire.ReasonRootStalled, &o)
 			case 3:
-				e.Hold(rapid.IntRange(0, 3).Draw(t, "held"), rapid.IntRange(0, 5).Draw(t, "whole") == 0)
+				e.Hold(rapid.IntRange(0, 3).Draw(t, "held"), rapid.IntRange(0, 5).Draw(t, "whole") == 0, 0)
 			default:
 				e.Claim(now, claim(i, r), &o)
 			}
@@ -299,7 +301,7 @@ func TestClearlyMoreBytesStay(t *testing.T) {
 	} {
 		e := started(LAN(), 0, false)
 		now, _ := until(t, e, Root)
-		e.Served(x.mine)
+		e.Hold(0, false, x.mine)
 		r := claim(1, wire.Rank{Strength: 1<<31 - 1}.Confirm())
 		r.Claim.Bytes = x.theirs
 		var o Output

@@ -74,17 +74,6 @@ func LAN() Config {
 	}
 }
 
-// Classic is the original's way: ten seconds of waiting for children, whole
-// components only.
-func Classic() Config {
-	c := LAN()
-	c.RootWait, c.WholeFiles = 10*time.Second, true
-	c.Stripes = 1
-	c.SlowWindow = 10 * time.Minute // all stand still while one file is passed down a level
-	c.Progress, c.Fallback = 30*time.Second, 60*time.Second
-	return c
-}
-
 // Validate refuses values that cannot work.
 func (c Config) Validate() error {
 	for _, d := range []time.Duration{c.KeepAlive, c.Stall, c.SlowWindow, c.Progress, c.Turn, c.Fallback, c.FallbackJitter, c.Lapse, c.Backoff} {

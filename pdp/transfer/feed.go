@@ -40,11 +40,9 @@ func NewFeed(cfg Config) *Feed { return &Feed{cfg: cfg} }
 // Children returns the children in the order in which they came.
 func (f *Feed) Children() []*Child { return f.children }
 
-// Full reports whether no slot is free in a tree of the set.
-func (f *Feed) Full(set Set) bool { return f.Free(set) == 0 }
-
-// FullBut is Full once the links of a peer that overlap the set are gone: the
-// peer comes again, for other chunks than before perhaps.
+// FullBut reports whether no slot is free in a tree of the set even once the
+// links of a peer that overlap the set are gone: the peer comes again, for other
+// chunks than before perhaps.
 func (f *Feed) FullBut(set Set, p wire.Peer) bool {
 	return f.taken(set, func(c *Child) bool { return c.Peer != p || c.Set&set == 0 }) >= wire.MaxChildren
 }
@@ -70,8 +68,8 @@ func (f *Feed) taken(set Set, counts func(*Child) bool) int {
 	return most
 }
 
-// Find returns the child of a link, or nil.
-func (f *Feed) Find(l Link) *Child {
+// find returns the child of a link, or nil.
+func (f *Feed) find(l Link) *Child {
 	for _, c := range f.children {
 		if c.Link == l {
 			return c
@@ -93,7 +91,7 @@ func (f *Feed) FindPeer(p wire.Peer, set Set) *Child {
 
 // Add takes a child that wants the chunks of a set from prefix on.
 func (f *Feed) Add(now time.Duration, l Link, p wire.Peer, from netip.Addr, set Set, prefix int) {
-	f.children = append(f.children, &Child{Link: l, Peer: p, From: from, Set: set, Prefix: prefix, next: set.From(prefix), moved: now, heard: now})
+	f.children = append(f.children, &Child{Link: l, Peer: p, From: from, Set: set, Prefix: prefix, next: set.from(prefix), moved: now, heard: now})
 }
 
 // Remove drops the child of a link and returns it, nil if it is none.
@@ -109,7 +107,7 @@ func (f *Feed) Remove(l Link) *Child {
 
 // Sent tells that a chunk has left for the child.
 func (f *Feed) Sent(now time.Duration, l Link) {
-	if c := f.Find(l); c != nil && c.inFlight > 0 {
+	if c := f.find(l); c != nil && c.inFlight > 0 {
 		c.inFlight--
 		c.moved = now
 	}
@@ -117,7 +115,7 @@ func (f *Feed) Sent(now time.Duration, l Link) {
 
 // Report takes a child's keep-alive.
 func (f *Feed) Report(now time.Duration, l Link, prefix int, complete bool) {
-	if c := f.Find(l); c != nil {
+	if c := f.find(l); c != nil {
 		c.Prefix, c.Complete, c.heard = prefix, c.Complete || complete, now
 	}
 }
@@ -135,7 +133,7 @@ func (f *Feed) Next(now time.Duration, prefix func(Set) int, send func(Link, int
 				c.moved = now
 			}
 			send(c.Link, c.next)
-			c.next = c.Set.From(c.next + 1)
+			c.next = c.Set.from(c.next + 1)
 			c.inFlight++
 		}
 	}

@@ -21,18 +21,10 @@ func SetOf(stripe, trees uint8) Set {
 // Has reports whether a stripe is in the set.
 func (s Set) Has(stripe uint8) bool { return s&(1<<stripe) != 0 }
 
-// From returns the first chunk of the set that is not before i.
-func (s Set) From(i int) int {
+// from returns the first chunk of the set that is not before i.
+func (s Set) from(i int) int {
 	for s != 0 && !s.Has(uint8(i%wire.MaxStripes)) {
 		i++
 	}
 	return i
-}
-
-// Trees returns how many trees a file of so many chunks takes.
-func (c Config) Trees(chunks int) uint8 {
-	if c.Stripes == 2 || c.Stripes == 0 && chunks >= c.StripeChunks {
-		return 2
-	}
-	return 1
 }

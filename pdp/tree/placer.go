@@ -100,17 +100,11 @@ func (t *Placer) Waiting(now time.Duration) int {
 	return n
 }
 
-// Asker is who sent an ask.
-type Asker struct {
-	Peer    wire.Peer
-	Addr    netip.AddrPort // source of the datagram
-	TCPPort uint16
-}
-
-// Ask takes an ask or a report. It returns the place to answer with, or nil
-// where none was asked for.
-func (t *Placer) Ask(now time.Duration, a Asker, m *wire.Ask) *wire.Place {
-	x := t.members[a.Peer]
+// Ask takes an ask or a report, which came from an address in a datagram of the
+// given envelope. It returns the place to answer with, or nil where none was
+// asked for.
+func (t *Placer) Ask(now time.Duration, from netip.AddrPort, e wire.Envelope, m *wire.Ask) *wire.Place {
+	x := t.members[e.From]
 	if x == nil {
 		if len(t.order) >= MaxMembers {
 			t.forget(now)
@@ -118,11 +112,11 @@ func (t *Placer) Ask(now time.Duration, a Asker, m *wire.Ask) *wire.Place {
 		if len(t.order) >= MaxMembers {
 			return t.wait(m.Stripe, t.cfg.AskFirst)
 		}
-		x = &member{peer: a.Peer, joined: now, home: noHome}
-		t.members[a.Peer] = x
+		x = &member{peer: e.From, joined: now, home: noHome}
+		t.members[e.From] = x
 		t.order = append(t.order, x)
 	}
-	x.addr, x.link = a.Addr, netip.AddrPortFrom(a.Addr.Addr(), a.TCPPort)
+	x.addr, x.link = from, netip.AddrPortFrom(from.Addr(), e.TCPPort)
 	x.heard, x.done, x.speed = now, m.Done, m.Speed
 	if !m.Failed.IsZero() {
 		t.complain(now, x, m)
@@ -206,11 +200,11 @@ func (x *member) avoids(now time.Duration, p wire.Peer) bool {
 	return false
 }
 
-// Twin returns the address of another member that carries the asker's id, if
-// it was heard lately: not the same device before its restart.
-func (t *Placer) Twin(now time.Duration, a Asker) (netip.AddrPort, bool) {
+// Twin returns the address of another member that carries the id of the peer at
+// an address, if it was heard lately: not the same device before its restart.
+func (t *Placer) Twin(now time.Duration, from netip.AddrPort, p wire.Peer) (netip.AddrPort, bool) {
 	for _, x := range t.order {
-		if x.peer.ID == a.Peer.ID && x.peer != a.Peer && x.addr.Addr() != a.Addr.Addr() && now-x.heard < t.forgetAfter() {
+		if x.peer.ID == p.ID && x.peer != p && x.addr.Addr() != from.Addr() && now-x.heard < t.forgetAfter() {
 			return x.addr, true
 		}
 	}

@@ -13,9 +13,10 @@ import (
 
 func peer(i int) wire.Peer { return wire.Peer{ID: uint64(i) + 1, Nonce: 7} }
 
-func asker(i int) Asker {
+// said lets device i send an ask or a report to the root.
+func said(p *Placer, now time.Duration, i int, m *wire.Ask) *wire.Place {
 	a := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
-	return Asker{Peer: peer(i), Addr: netip.AddrPortFrom(a, 4051), TCPPort: 4051}
+	return p.Ask(now, netip.AddrPortFrom(a, 4051), wire.Envelope{From: peer(i), TCPPort: 4051}, m)
 }
 
 // onePlacer is a placer of a file that takes one tree.
@@ -27,7 +28,7 @@ func onePlacer(cfg Config, root wire.Peer) *Placer {
 
 // place asks for device i and returns where it was placed.
 func place(t interface{ Fatalf(string, ...any) }, p *Placer, now time.Duration, i int) *wire.Place {
-	got := p.Ask(now, asker(i), &wire.Ask{Free: 2})
+	got := said(p, now, i, &wire.Ask{Free: 2})
 	if got == nil || got.Parent.IsZero() {
 		t.Fatalf("device %d is not placed: %v", i, got)
 	}
@@ -75,10 +76,10 @@ func TestPlaceAvoidsAParentThatFailed(t *testing.T) {
 	p := onePlacer(cfg, root)
 	for i := range 3 {
 		place(t, p, 0, i)
-		p.Ask(time.Millisecond, asker(i), &wire.Ask{Attached: true, Parent: p.members[peer(i)].seats[0].parent, Free: 2})
+		said(p, time.Millisecond, i, &wire.Ask{Attached: true, Parent: p.members[peer(i)].seats[0].parent, Free: 2})
 	}
 	now := 2 * time.Millisecond
-	got := p.Ask(now, asker(2), &wire.Ask{Free: 2, Failed: peer(0), Reason: wire.ReasonBadChunk})
+	got := said(p, now, 2, &wire.Ask{Free: 2, Failed: peer(0), Reason: wire.ReasonBadChunk})
 	if got.Parent != peer(1) {
 		t.Errorf("placed below %v after device 0 failed it", got.Parent)
 	}
@@ -86,10 +87,10 @@ func TestPlaceAvoidsAParentThatFailed(t *testing.T) {
 	alone := onePlacer(cfg, root)
 	place(t, alone, 0, 0)
 	ask := &wire.Ask{Free: 2, Failed: root, Reason: wire.ReasonUnreachable}
-	if got := alone.Ask(now, asker(0), ask); !got.Parent.IsZero() {
+	if got := said(alone, now, 0, ask); !got.Parent.IsZero() {
 		t.Error("offered the root at once again")
 	}
-	if got := alone.Ask(now+cfg.Lease+1, asker(0), ask); got.Parent != root {
+	if got := said(alone, now+cfg.Lease+1, 0, ask); got.Parent != root {
 		t.Error("the root is not offered again though there is nobody else")
 	}
 }
@@ -101,11 +102,11 @@ func TestPlaceAltered(t *testing.T) {
 		place(t, p, 0, i)
 	}
 	ask := &wire.Ask{Free: 2, Failed: peer(0), Reason: wire.ReasonDigestMismatch}
-	if got := p.Ask(1, asker(2), ask); !got.Parent.IsZero() {
+	if got := said(p, 1, 2, ask); !got.Parent.IsZero() {
 		t.Errorf("who was sent altered chunks is placed below %v, not at the root", got.Parent)
 	}
 	p.Left(peer(0), 0)
-	if got := p.Ask(2, asker(2), ask); got.Parent != root {
+	if got := said(p, 2, 2, ask); got.Parent != root {
 		t.Errorf("placed below %v though the root has a free slot", got.Parent)
 	}
 }
@@ -115,9 +116,9 @@ func TestDoneMembersFreeTheirSlotAndServe(t *testing.T) {
 	p := onePlacer(LAN(), root)
 	for i := range 2 {
 		place(t, p, 0, i)
-		p.Ask(1, asker(i), &wire.Ask{Attached: true, Parent: root, Free: 2})
+		said(p, 1, i, &wire.Ask{Attached: true, Parent: root, Free: 2})
 	}
-	p.Ask(2, asker(0), &wire.Ask{Attached: true, Parent: root, Free: 2, Done: true})
+	said(p, 2, 0, &wire.Ask{Attached: true, Parent: root, Free: 2, Done: true})
 	if got := place(t, p, 3, 2); got.Parent != root {
 		t.Errorf("placed below %v, the slot at the root is free", got.Parent)
 	}
@@ -145,10 +146,10 @@ func TestPlacerProperties(t *testing.T) {
 			switch rapid.IntRange(0, 5).Draw(t, "what") {
 			case 0: // reports
 				if q, ok := parent[me]; ok {
-					p.Ask(now, asker(i), &wire.Ask{Attached: true, Parent: q, Free: 2})
+					said(p, now, i, &wire.Ask{Attached: true, Parent: q, Free: 2})
 				}
 			case 1: // done
-				p.Ask(now, asker(i), &wire.Ask{Done: true, Free: 2})
+				said(p, now, i, &wire.Ask{Done: true, Free: 2})
 				delete(parent, me)
 			case 2: // complains
 				failed := parent[me]
@@ -174,7 +175,7 @@ func TestPlacerProperties(t *testing.T) {
 
 // ask asks and checks the answer.
 func ask(t *rapid.T, p *Placer, parent map[wire.Peer]wire.Peer, now time.Duration, i int, a *wire.Ask) {
-	got := p.Ask(now, asker(i), a)
+	got := said(p, now, i, a)
 	if got == nil {
 		t.Fatalf("no answer to an ask")
 	}
@@ -197,17 +198,17 @@ func ask(t *rapid.T, p *Placer, parent map[wire.Peer]wire.Peer, now time.Duratio
 func TestMembersAreBounded(t *testing.T) {
 	p := onePlacer(LAN(), wire.Peer{ID: 1 << 40})
 	for i := range MaxMembers + 100 {
-		p.Ask(0, asker(i), &wire.Ask{Attached: true, Parent: peer(i + 1), Free: 2})
+		said(p, 0, i, &wire.Ask{Attached: true, Parent: peer(i + 1), Free: 2})
 	}
 	if p.Members() > MaxMembers {
 		t.Errorf("%d members, at most %d", p.Members(), MaxMembers)
 	}
-	if got := p.Ask(1, asker(MaxMembers+200), &wire.Ask{Free: 2}); got == nil || !got.Parent.IsZero() || got.Wait == 0 {
+	if got := said(p, 1, MaxMembers+200, &wire.Ask{Free: 2}); got == nil || !got.Parent.IsZero() || got.Wait == 0 {
 		t.Errorf("a full root answers %v", got)
 	}
 	// Who is silent for long makes room.
 	late := p.forgetAfter() + time.Second
-	if got := p.Ask(late, asker(MaxMembers+200), &wire.Ask{Free: 2}); got.Parent.IsZero() || p.Members() != 1 {
+	if got := said(p, late, MaxMembers+200, &wire.Ask{Free: 2}); got.Parent.IsZero() || p.Members() != 1 {
 		t.Errorf("after a long silence: %v, %d members", got, p.Members())
 	}
 }
@@ -240,7 +241,7 @@ func gather(t *testing.T, n int, spread time.Duration) *Placer {
 		}
 		q := queue[k]
 		queue = append(queue[:k], queue[k+1:]...)
-		got := p.Ask(q.at, asker(q.i), &wire.Ask{Free: 2, Stripe: q.stripe, Trees: 2})
+		got := said(p, q.at, q.i, &wire.Ask{Free: 2, Stripe: q.stripe, Trees: 2})
 		if got.Trees != 2 || got.Stripe != q.stripe {
 			t.Fatalf("device %d asks for tree %d and is told %+v", q.i, q.stripe, got)
 		}
@@ -248,7 +249,7 @@ func gather(t *testing.T, n int, spread time.Duration) *Placer {
 			queue = append(queue, due{q.at + time.Duration(got.Wait)*time.Millisecond, q.i, q.stripe})
 			continue
 		}
-		p.Ask(q.at, asker(q.i), &wire.Ask{Attached: true, Parent: got.Parent, Free: 2, Stripe: q.stripe, Trees: 2})
+		said(p, q.at, q.i, &wire.Ask{Attached: true, Parent: got.Parent, Free: 2, Stripe: q.stripe, Trees: 2})
 	}
 	for s := range uint8(2) {
 		p.measure(4*time.Second, s)
@@ -287,15 +288,15 @@ func TestTwoTreesShareNoInnerNode(t *testing.T) {
 
 func TestNobodyIsPlacedBeforeTheNumberOfTreesIsKnown(t *testing.T) {
 	p := NewPlacer(LAN(), wire.Peer{ID: 1 << 40})
-	if got := p.Ask(0, asker(0), &wire.Ask{Free: 2}); !got.Parent.IsZero() || got.Trees != 0 || got.Wait == 0 {
+	if got := said(p, 0, 0, &wire.Ask{Free: 2}); !got.Parent.IsZero() || got.Trees != 0 || got.Wait == 0 {
 		t.Errorf("told %+v", got)
 	}
 	p.Trees(1)
 	p.Trees(2) // it stays
-	if got := p.Ask(1, asker(0), &wire.Ask{Free: 2}); got.Parent.IsZero() || got.Trees != 1 {
+	if got := said(p, 1, 0, &wire.Ask{Free: 2}); got.Parent.IsZero() || got.Trees != 1 {
 		t.Errorf("told %+v", got)
 	}
-	if got := p.Ask(2, asker(0), &wire.Ask{Free: 2, Stripe: 1, Trees: 2}); !got.Parent.IsZero() || got.Trees != 1 {
+	if got := said(p, 2, 0, &wire.Ask{Free: 2, Stripe: 1, Trees: 2}); !got.Parent.IsZero() || got.Trees != 1 {
 		t.Errorf("who takes the file for one of two trees is told %+v", got)
 	}
 }

@@ -368,12 +368,12 @@ func ReadFrame(r io.Reader, buf func(length int) []byte) (Frame, error) {
 	if err := readRest(r, body); err != nil {
 		return nil, err
 	}
-	return DecodeFrame(uint8(k), body)
+	return decodeFrame(uint8(k), body)
 }
 
-// DecodeFrame decodes the body of a frame of type k; nil for a type that this
+// decodeFrame decodes the body of a frame of type k; nil for a type that this
 // version does not know.
-func DecodeFrame(k uint8, body []byte) (Frame, error) {
+func decodeFrame(k uint8, body []byte) (Frame, error) {
 	if kind(k) == kindChunk {
 		m := new(Chunk)
 		return m, m.get(&reader{b: body})

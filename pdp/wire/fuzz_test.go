@@ -45,7 +45,7 @@ func FuzzFrame(f *testing.F) {
 		f.Add(uint8(m.frameKind()), AppendFrame(nil, m)[5:])
 	}
 	f.Fuzz(func(t *testing.T, k uint8, body []byte) {
-		m, err := DecodeFrame(k, body)
+		m, err := decodeFrame(k, body)
 		if err != nil || m == nil {
 			return
 		}

@@ -88,7 +88,7 @@ type siteConfig struct {
 // is whole.
 func openSite(key siteKey, c siteConfig) (s *site, warnings []string, err error) {
 	s = &site{key: key, net: engine.NoPeers{}, files: map[string][]served{}, gone: make(chan struct{})}
-	proto := pdp.Alone()
+	proto := pdp.NoPeers()
 	if key.sharing {
 		sock, err := peernet.Listen(peernet.Config{Address: key.address, Interface: key.iface, Port: key.port})
 		if err != nil {

@@ -36,7 +36,7 @@ func single(t *testing.T) *Device {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proto := pdp.Alone()
+	proto := pdp.NoPeers()
 	proto.Transfer.Attempts = 1
 	d, err := NewDevice(Config{ID: 1, Net: NoPeers{}, Origin: src, Protocol: proto})
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // NoPeers is the net of a device that does not share: nobody hears it and it
-// hears nobody. With pdp.Alone it downloads at once, the classic way, by the
+// hears nobody. With pdp.NoPeers it downloads at once, the classic way, by the
 // same code as a root.
 type NoPeers struct{}
 
