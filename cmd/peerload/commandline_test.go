@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// What the command line answers to whoever asks for help or mistypes, to the
+// byte. The golden file has the commands, each after a $, and below it what
+// they print and their exit status.
+func TestCommandLineAnswers(t *testing.T) {
+	name := filepath.Join("testdata", "commandline.golden")
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	cases := 0
+	for line := range strings.Lines(string(b)) {
+		if args, ok := strings.CutPrefix(line, "$ peerload"); ok {
+			all.WriteString(answer(t, strings.Fields(args)))
+			cases++
+		}
+	}
+	if cases < 50 {
+		t.Fatalf("only %d commands in %s", cases, name)
+	}
+	if *update {
+		write(t, name, all.String())
+		return
+	}
+	got, want, command := strings.Split(all.String(), "\n"), strings.Split(string(b), "\n"), ""
+	for i, line := range want {
+		if strings.HasPrefix(line, "$ ") {
+			command = line
+		}
+		if i >= len(got) || got[i] != line {
+			t.Fatalf("%s, line %d, below %q:\n got: %q\nwant: %q", name, i+1, command, strings.Join(got[min(i, len(got)):min(i+1, len(got))], ""), line)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%d lines, %d in %s", len(got), len(want), name)
+	}
+}
+
+// answer runs one command and tells all that is seen of it. A word ” is an
+// empty argument; the version, which depends on the build, is told as VERSION.
+func answer(t *testing.T, args []string) string {
+	t.Helper()
+	text := "$ " + strings.Join(append([]string{"peerload"}, args...), " ") + "\n"
+	for i, a := range args {
+		if a == "''" {
+			args[i] = ""
+		}
+	}
+	var stdout, stderr bytes.Buffer
+	c := command(nil, args...)
+	c.Stdout, c.Stderr = &stdout, &stderr
+	if err := c.Run(); c.ProcessState == nil {
+		t.Fatal(err)
+	}
+	text += strings.ReplaceAll(stdout.String(), strings.TrimPrefix(program(), "peerload "), "VERSION")
+	if stderr.Len() > 0 {
+		text += "standard error:\n" + stderr.String()
+	}
+	return text + fmt.Sprintf("exit status %d\n\n", c.ProcessState.ExitCode())
+}
