@@ -87,6 +87,8 @@ var house = []room{
 	{dir: "internal/device/engine", floor: 2, side: device, libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/device/agent", floor: 2, side: device, libraries: []string{"golang.org/x/sys", "github.com/BurntSushi/toml"}},
 
+	{dir: "internal/cli", floor: 2, side: device, still: true, only: nothing, libraries: []string{"github.com/spf13/pflag"}},
+
 	// Floor 2: the controller.
 	{dir: "internal/controller/publish", floor: 2, side: controller, only: []string{"load", "trust"}},
 	{dir: "internal/controller/template", floor: 2, side: controller, only: []string{"internal/policy", "internal/provision"}},

@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"context"
+	"strings"
+	"testing"
+)
+
+// tree is a small program: two commands, one with commands below it, and one
+// that is hidden. ran tells which ran with what.
+func tree(ran *string) *Command {
+	run := func(name string) func(context.Context, []string) error {
+		return func(_ context.Context, args []string) error {
+			*ran = strings.TrimSpace(name + " " + strings.Join(args, ","))
+			return nil
+		}
+	}
+	copyTo := &Command{Use: "copy FILE...", Short: "Copy files", Run: run("copy")}
+	copyTo.Flags().StringP("to", "t", "", "where to")
+	copyTo.Flags().String("mode", "fast", "how: fast or safe")
+	copyTo.Flags().StringArrayP("skip", "s", nil, "what not to copy\nin detail")
+	copyTo.Flags().BoolP("quiet", "q", false, "say nothing")
+	Values(copyTo.Flags(), "mode", "fast", "safe")
+	return &Command{Use: "prog", Short: "Do things", Version: "1.2", Commands: []*Command{
+		copyTo,
+		{Use: "remote", Short: "Look elsewhere", Commands: []*Command{
+			{Use: "list", Short: "List what is there", Args: NoArgs, Run: run("remote list")},
+			{Use: "look-everywhere", Short: "Take long", Args: NoArgs, Run: run("remote look")},
+		}},
+		{Use: "secret", Short: "Not for people", Hidden: true, Run: run("secret")},
+	}}
+}
+
+// execute runs a line of words and tells what is printed, which command ran,
+// and the error, whichever there is.
+func execute(line string) string {
+	var ran string
+	var stdout, stderr strings.Builder
+	args := strings.Fields(line)
+	for i := range args {
+		if args[i] == "''" {
+			args[i] = ""
+		}
+	}
+	err := tree(&ran).Execute(context.Background(), args, &stdout, &stderr)
+	if err != nil {
+		return stdout.String() + stderr.String() + err.Error()
+	}
+	return stdout.String() + stderr.String() + ran
+}
+
+func TestExecute(t *testing.T) {
+	for line, want := range map[string]string{
+		"copy a b":                "copy a,b",
+		"copy -- --to a":          "copy --to,a",
+		"copy --to x a -qs y -sz": "copy a",
+		"--to=x copy a":           "copy a", // flags may stand before the command
+		"--to x copy a":           "copy a",
+		"secret copy":             "secret copy",
+		"remote list":             "remote list",
+		"--version":               "prog version 1.2\n",
+		"remote list x":           `unknown command "x" for "prog remote list"`,
+		"remote list --nope":      "unknown flag: --nope",
+		"copy --to":               "flag needs an argument: --to",
+		"xyz":                     `unknown command "xyz" for "prog"`,
+		"cpoy":                    "unknown command \"cpoy\" for \"prog\"\n\nDid you mean this?\n\tcopy\n",
+		"REM":                     "unknown command \"REM\" for \"prog\"\n\nDid you mean this?\n\tremote\n",
+		"secre":                   `unknown command "secre" for "prog"`, // a hidden command is not suggested
+	} {
+		if got := execute(line); got != want {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	const remote = `Look elsewhere
+
+Usage:
+  prog remote [command]
+
+Available Commands:
+  list            List what is there
+  look-everywhere Take long
+
+Flags:
+  -h, --help   help for remote
+
+Use "prog remote [command] --help" for more information about a command.
+`
+	for _, line := range []string{"remote", "remote -h", "remote xyz", "help remote", "help remote xyz"} {
+		if got := execute(line); got != remote {
+			t.Errorf("%s: %s", line, got)
+		}
+	}
+	for line, want := range map[string]string{
+		"":               "  remote      Look elsewhere\n",
+		"copy --help":    "  -t, --to string          where to\n",
+		"help help":      "  prog help [command] [flags]\n",
+		"help xyz":       "Unknown help topic [`xyz`]\nUsage:\n",
+		"completion":     "  fish        Generate the autocompletion script for fish\n",
+		"completion zsh": "compdef _prog prog\n",
+	} {
+		if got := execute(line); !strings.Contains(got, want) || strings.Contains(got, "secret") || strings.Contains(got, askFull+" ") != (line == "completion zsh") {
+			t.Errorf("%s: %s", line, got)
+		}
+	}
+}
+
+func TestComplete(t *testing.T) {
+	for line, want := range map[string]string{
+		"''":                     "completion copy help remote :4",
+		"co":                     "completion copy :4",
+		"sec":                    ":4",
+		"xyz ''":                 ":4",
+		"remote ''":              "list look-everywhere :4",
+		"help ''":                "completion copy help remote :4",
+		"help remote li":         "list :4",
+		"help xyz ''":            ":4",
+		"copy ''":                ":0", // files
+		"copy a b":               ":0",
+		"copy --":                "--help --mode --quiet --skip --to :4",
+		"copy -":                 "--help -h --mode --quiet -q --skip -s --to -t :4",
+		"copy -q --mode fast --": "--help --skip --to :4", // those not given yet
+		"copy -s x --s":          "--skip :4",             // may be given again
+		"copy -- -":              ":0",
+		"copy --to ''":           ":0",
+		"copy --to=x":            ":0",
+		"copy -qt ''":            ":0",
+		"copy --mode ''":         "fast safe :4",
+		"copy --mode=s":          "safe :4",
+		"copy --mode xyz":        ":4",
+		"copy --to --mode ''":    ":0", // --mode is the value of --to
+		"copy --quiet --m":       "--mode :4",
+		"copy --xyz=":            ":4",
+		"--mode=safe copy --m":   ":4",
+		"-":                      "--help -h --version -v :4",
+	} {
+		if got := strings.Join(strings.Fields(execute(askNames+" "+line)), " "); got != want {
+			t.Errorf("%s: %s, want %s", line, got, want)
+		}
+	}
+	if got, want := execute(askFull+" copy --s"), "--skip\twhat not to copy\n:4\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := execute(askFull); !strings.HasPrefix(got, "requires at least 1") {
+		t.Error(got)
+	}
+}
+
+// A misspelt name in the program shows at once.
+func TestValuesPanics(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("values for a flag that there is not")
+		}
+	}()
+	Values((&Command{Use: "x"}).Flags(), "nope", "a")
+}
+
+func TestDistance(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"a", "", 1}, {"get", "get", 0}, {"gte", "get", 2}, {"agent", "agnet", 2}, {"kitten", "sitting", 3}, {"flaw", "lawn", 2}} {
+		if got, back := distance(c.a, c.b), distance(c.b, c.a); got != c.want || back != c.want {
+			t.Errorf("%s to %s: %d, back %d, want %d", c.a, c.b, got, back, c.want)
+		}
+	}
+}

@@ -1,0 +1,180 @@
+// Package cli is the command line of a program: a tree of commands, each with
+// its flags, help, suggestions for what was mistyped, and completion in bash,
+// zsh and fish. It uses pflag and no template engine, which a device has no
+// room for. What a command does and what an error means for the exit status is
+// not here: the program says so.
+//
+// Read first: [Command] and [Command.Execute], then help.go and complete.go.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Command is one word of a command line with what may follow it.
+type Command struct {
+	// Use is the name, and behind it what the arguments look like, such as
+	// "get URL...".
+	Use string
+	// Short is one line for the list of commands. Long begins the command's
+	// own help; "": Short does.
+	Short, Long string
+	// Example stands in the help as it is; its lines are indented.
+	Example string
+	// Version, if not "", gives a flag --version that prints it.
+	Version string
+	// Hidden commands run, but are not listed, suggested or completed.
+	Hidden bool
+	// Args refuses wrong arguments; path names the command in the error. nil:
+	// any are right.
+	Args func(path string, args []string) error
+	// Run does the work; args are what is left of the flags. nil: the command
+	// prints its help.
+	Run func(ctx context.Context, args []string) error
+	// Commands stand below this one.
+	Commands []*Command
+
+	flags *pflag.FlagSet
+	raw   bool // all words are arguments, also those that look like flags
+}
+
+// NoArgs refuses any argument.
+func NoArgs(path string, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unknown command %q for %q", args[0], path)
+	}
+	return nil
+}
+
+// Flags are the command's own flags. Their values are set when Run is called.
+func (c *Command) Flags() *pflag.FlagSet {
+	if c.flags == nil {
+		c.flags = pflag.NewFlagSet(c.name(), pflag.ContinueOnError)
+	}
+	return c.flags
+}
+
+// Execute runs the command that args ask for, in a tree of which c is the root;
+// args are those of the process without its name. It adds the commands help
+// and completion to the tree. Help, versions and scripts go to stdout; the help
+// for an unknown topic goes to stderr. The error is the command's own, or says
+// what is wrong with args; nothing of it has been printed.
+func (c *Command) Execute(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	root := *c
+	root.Commands = slices.Clone(c.Commands)
+	root.Commands = append(root.Commands, root.helpCommand(stdout, stderr), root.completionCommand(stdout))
+	root.Commands = append(root.Commands, root.answerCommands(stdout)...)
+	at, err := root.find(args)
+	if err != nil {
+		return err
+	}
+	if at.raw {
+		return at.Run(ctx, at.args)
+	}
+	flags := at.allFlags()
+	if err := flags.Parse(at.args); err != nil {
+		return err
+	}
+	if help, _ := flags.GetBool("help"); help {
+		fmt.Fprint(stdout, at.help())
+		return nil
+	}
+	if at.Version != "" {
+		if version, _ := flags.GetBool("version"); version {
+			_, err := fmt.Fprintf(stdout, "%s version %s\n", at.path, at.Version)
+			return err
+		}
+	}
+	if at.Run == nil {
+		fmt.Fprint(stdout, at.help())
+		return nil
+	}
+	if at.Args != nil {
+		if err := at.Args(at.path, flags.Args()); err != nil {
+			return err
+		}
+	}
+	return at.Run(ctx, flags.Args())
+}
+
+// name is the word that calls the command.
+func (c *Command) name() string {
+	name, _, _ := strings.Cut(c.Use, " ")
+	return name
+}
+
+// allFlags are the command's flags and those that every command has.
+func (c *Command) allFlags() *pflag.FlagSet {
+	flags := c.Flags()
+	if flags.Lookup("help") == nil {
+		flags.BoolP("help", "h", false, "help for "+c.name())
+	}
+	if c.Version != "" && flags.Lookup("version") == nil {
+		flags.BoolP("version", "v", false, "version for "+c.name())
+	}
+	return flags
+}
+
+// call is a command as it was found in a line.
+type call struct {
+	*Command
+	path string   // all words that lead to it
+	args []string // all others
+}
+
+// find returns the command that words ask for. Flags may stand before its name.
+func (c *Command) find(words []string) (call, error) {
+	at := call{c, c.name(), words}
+	for len(at.Commands) > 0 {
+		i := firstWord(at.args)
+		if i < 0 {
+			return at, nil
+		}
+		sub := at.sub(at.args[i])
+		if sub == nil && at.Command == c {
+			return at, fmt.Errorf("unknown command %q for %q%s", at.args[i], at.path, c.suggest(at.args[i]))
+		}
+		if sub == nil {
+			return at, nil
+		}
+		at = call{sub, at.path + " " + sub.name(), slices.Delete(slices.Clone(at.args), i, i+1)}
+	}
+	return at, nil
+}
+
+func (c *Command) sub(name string) *Command {
+	i := slices.IndexFunc(c.Commands, func(s *Command) bool { return s.name() == name })
+	if i < 0 {
+		return nil
+	}
+	return c.Commands[i]
+}
+
+// firstWord is the index of the first word that is neither a flag nor, as far
+// as can be told without knowing the flags, the value of one; -1: there is none.
+func firstWord(words []string) int {
+	for i := 0; i < len(words); i++ {
+		w := words[i]
+		switch {
+		case w == "--":
+			return -1
+		case takesNext(w):
+			i++
+		case w != "" && w[0] != '-':
+			return i
+		}
+	}
+	return -1
+}
+
+// takesNext reports whether w is a flag by itself, --flag or -f, whose value, if
+// it takes one, is the next word.
+func takesNext(w string) bool {
+	return !strings.Contains(w, "=") && (strings.HasPrefix(w, "--") || len(w) == 2 && w[0] == '-')
+}

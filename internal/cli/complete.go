@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Hidden commands that the scripts of the shells ask with all words of a line,
+// of which the last is still being typed. They answer with one candidate a
+// line, the first behind a tab with what it means; the last line is
+// onlyThese, or orFiles if names of files will do where there is no candidate.
+const (
+	askFull  = "__complete"
+	askNames = "__completeNoDesc"
+
+	orFiles   = ":0"
+	onlyThese = ":4"
+)
+
+// valuesKey is the annotation of a flag with what its value can be.
+const valuesKey = "peerload_cli_values"
+
+// Values tells shells what the value of a flag can be. It panics if there is no
+// such flag. Any other value is still passed on: the program checks it.
+func Values(flags *pflag.FlagSet, name string, values ...string) {
+	if err := flags.SetAnnotation(name, valuesKey, values); err != nil {
+		panic(err)
+	}
+}
+
+// scripts are completion.bash, .zsh and .fish. They pass the line on and show
+// the answer. PROGRAM stands for the program's name, ASK for the command that
+// is asked.
+//
+//go:embed completion.*
+var scripts embed.FS
+
+// completionCommand is `completion`, below the root c.
+func (c *Command) completionCommand(stdout io.Writer) *Command {
+	n := c.name()
+	return &Command{
+		Use: "completion", Short: "Generate the autocompletion script for the specified shell", Args: NoArgs,
+		Long: "Generate the autocompletion script for " + n +
+			" for the specified shell.\nSee each sub-command's help for details on how to use the generated script.",
+		Commands: []*Command{
+			c.scriptCommand(stdout, "bash", "source <("+n+" completion bash)", "echo 'source <("+n+" completion bash)' >> ~/.bashrc"),
+			c.scriptCommand(stdout, "zsh", "source <("+n+" completion zsh)", n+` completion zsh > "${fpath[1]}/_`+n+`"`),
+			c.scriptCommand(stdout, "fish", n+" completion fish | source", n+" completion fish > ~/.config/fish/completions/"+n+".fish"),
+		},
+	}
+}
+
+// scriptCommand prints the script for one shell; load and install are the
+// commands that give it to the shell of whoever reads the help, and to all
+// shells that start later.
+func (c *Command) scriptCommand(stdout io.Writer, shell, load, install string) *Command {
+	s := &Command{Use: shell, Short: "Generate the autocompletion script for " + shell, Args: NoArgs}
+	s.Long = fmt.Sprintf("Print the script by which %s completes the commands, flags and files of %s.\n\n"+
+		"For this shell:\n\n\t%s\n\nFor every new one, once:\n\n\t%s", shell, c.name(), load, install)
+	plain := s.Flags().Bool("no-descriptions", false, "disable completion descriptions")
+	s.Run = func(context.Context, []string) error {
+		ask := askFull
+		if *plain {
+			ask = askNames
+		}
+		script, err := scripts.ReadFile("completion." + shell)
+		if err == nil {
+			_, err = strings.NewReplacer("PROGRAM", c.name(), "ASK", ask).WriteString(stdout, string(script))
+		}
+		return err
+	}
+	return s
+}
+
+// answerCommands are what the scripts ask, below the root c.
+func (c *Command) answerCommands(stdout io.Writer) []*Command {
+	answer := func(full bool) func(context.Context, []string) error {
+		return func(_ context.Context, words []string) error {
+			if len(words) == 0 {
+				return errors.New("requires at least 1 arg(s), only received 0")
+			}
+			found, end := c.complete(words)
+			for _, f := range found {
+				if line, _, _ := strings.Cut(f.about, "\n"); full && line != "" {
+					f.text += "\t" + line
+				}
+				fmt.Fprintln(stdout, f.text)
+			}
+			_, err := fmt.Fprintln(stdout, end)
+			return err
+		}
+	}
+	return []*Command{
+		{Use: askFull, Hidden: true, raw: true, Run: answer(true)},
+		{Use: askNames, Hidden: true, raw: true, Run: answer(false)},
+	}
+}
+
+// candidate is a word that may stand in the line.
+type candidate struct{ text, about string }
+
+// complete finds what the last of words may become; end closes the answer.
+func (c *Command) complete(words []string) (found []candidate, end string) {
+	last := words[len(words)-1]
+	at, err := c.find(words[:len(words)-1])
+	if err != nil {
+		return nil, onlyThese
+	}
+	flags := at.allFlags()
+	waiting, noMore := scan(flags, at.args)
+	name, value, isPair := strings.Cut(last, "=")
+	switch {
+	case waiting != nil:
+		return valuesOf(waiting, last)
+	case noMore:
+		return nil, orFiles
+	case isPair && strings.HasPrefix(name, "--"):
+		return valuesOf(flags.Lookup(name[2:]), value)
+	case strings.HasPrefix(last, "-"):
+		return flagNames(flags, at.args, last), onlyThese
+	case at.name() == "help":
+		if at, err = c.find(at.args); err != nil {
+			return nil, onlyThese
+		}
+	case len(at.Commands) == 0:
+		return nil, orFiles
+	}
+	for _, s := range at.shown() {
+		if strings.HasPrefix(s.name(), last) {
+			found = append(found, candidate{s.name(), s.Short})
+		}
+	}
+	return found, onlyThese
+}
+
+// scan reads the words of a command. waiting is the flag whose value is the
+// word behind them, nil if there is none; noMore: no flag can come any more.
+func scan(flags *pflag.FlagSet, words []string) (waiting *pflag.Flag, noMore bool) {
+	for _, w := range words {
+		switch {
+		case waiting != nil: // w is its value
+			waiting = nil
+		case w == "--":
+			return nil, true
+		default:
+			waiting = wanting(flags, w)
+		}
+	}
+	return waiting, false
+}
+
+// wanting is the flag in the word w, or the last of the short ones there, if the
+// next word is its value; else nil.
+func wanting(flags *pflag.FlagSet, w string) (f *pflag.Flag) {
+	switch {
+	case strings.Contains(w, "="):
+	case strings.HasPrefix(w, "--"):
+		f = flags.Lookup(w[2:])
+	case strings.HasPrefix(w, "-"):
+		f = flags.ShorthandLookup(w[len(w)-1:])
+	}
+	if f == nil || f.NoOptDefVal != "" {
+		return nil
+	}
+	return f
+}
+
+// valuesOf are the known values of a flag; nil is a flag that there is not.
+func valuesOf(f *pflag.Flag, prefix string) (found []candidate, end string) {
+	switch {
+	case f == nil:
+		return nil, onlyThese
+	case len(f.Annotations[valuesKey]) == 0:
+		return nil, orFiles
+	}
+	for _, v := range f.Annotations[valuesKey] {
+		if strings.HasPrefix(v, prefix) {
+			found = append(found, candidate{text: v})
+		}
+	}
+	return found, onlyThese
+}
+
+// flagNames are the flags that begin with typed and may still be given.
+func flagNames(flags *pflag.FlagSet, given []string, typed string) (found []candidate) {
+	_ = flags.Parse(given) // as far as it goes: it is not the end of the line
+	flags.VisitAll(func(f *pflag.Flag) {
+		if _, many := f.Value.(pflag.SliceValue); f.Hidden || f.Changed && !many {
+			return
+		}
+		for _, n := range []string{"--" + f.Name, "-" + f.Shorthand} {
+			if n != "-" && strings.HasPrefix(n, typed) {
+				found = append(found, candidate{n, f.Usage})
+			}
+		}
+	})
+	return found
+}
