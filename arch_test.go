@@ -109,7 +109,7 @@ var house = []room{
 	{dir: "internal/lab/units", floor: 3, side: outside, pure: true, only: nothing},
 	{dir: "internal/lab", floor: 3, side: outside, only: []string{"internal/lab/units", "load", "report", "trust", "tftp", "internal/controller/publish", "internal/controller/files"},
 		libraries: []string{"golang.org/x/sys", "github.com/vishvananda/netlink", "github.com/vishvananda/netns", "github.com/gokrazy/firmware"}},
-	{dir: "cmd/peerload", floor: 3, side: outside, libraries: commandLibraries},
+	{dir: "cmd/peerload", floor: 3, side: outside, libraries: []string{"github.com/spf13/pflag", "golang.org/x/term"}},
 	{dir: "cmd/peerload-server", floor: 3, side: outside, libraries: commandLibraries},
 	{dir: "cmd/peerload-lab", floor: 3, side: outside, libraries: commandLibraries},
 	{dir: "internal/testkit/netsuite", floor: 3, side: outside, only: []string{"pdp/wire", "internal/device/peernet"}},

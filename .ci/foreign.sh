@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the foreign programs that the tests speak with: tftpd-hpa, tftp-hpa,
-# atftp, dnsmasq, nginx, curl and PostgreSQL from the distribution, and atftpd,
-# which conflicts with tftpd-hpa, unpacked into a directory of its own.
+# atftp, dnsmasq, nginx, curl, PostgreSQL and the shells zsh and fish from the
+# distribution, and atftpd, which conflicts with tftpd-hpa, unpacked into a
+# directory of its own.
 #
 #   .ci/foreign.sh [DIR]
 #
@@ -50,6 +51,8 @@ missing() {
 	have dnsmasq || echo dnsmasq-base
 	have nginx || echo nginx-light
 	have curl || echo curl
+	have zsh || echo zsh
+	have fish || echo fish
 	have_postgres || echo postgresql
 }
 

@@ -11,9 +11,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/agent"
 )
 
@@ -52,6 +52,8 @@ func (c *configFlags) register(fl *pflag.FlagSet) {
 			}
 		}
 	}
+	cli.Values(fl, "log-format", "text", "json")
+	cli.Values(fl, "log-level", "debug", "info", "warn", "error")
 }
 
 // load reads the configuration from everywhere.
@@ -74,28 +76,28 @@ func (c *configFlags) load(fl *pflag.FlagSet) (agent.Config, []agent.Origin, err
 	return cfg, origins, err
 }
 
-func agentCommand() *cobra.Command {
+func agentCommand() *cli.Command {
 	var c configFlags
 	var check bool
-	cmd := &cobra.Command{
+	cmd := &cli.Command{
 		Use: "agent", Short: "Look after this device: provision, upgrade, keep serving, report", Long: agentLong,
 		Example: "  peerload agent --config /etc/peerload/agent.toml\n  peerload agent --check-config\n" +
 			"  peerload agent --server 10.0.0.5 --model CP-7961G --mac 00:11:22:33:44:55",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: cli.NoArgs,
+	}
+	cmd.Run = func(ctx context.Context, _ []string) error {
+		cfg, _, err := c.load(cmd.Flags())
+		if err != nil {
+			return err
+		}
+		if check {
+			fmt.Println("the configuration is good")
+			return nil
+		}
+		return runAgent(ctx, cfg, func() (agent.Config, error) {
 			cfg, _, err := c.load(cmd.Flags())
-			if err != nil {
-				return err
-			}
-			if check {
-				fmt.Println("the configuration is good")
-				return nil
-			}
-			return runAgent(cmd.Context(), cfg, func() (agent.Config, error) {
-				cfg, _, err := c.load(cmd.Flags())
-				return cfg, err
-			})
-		},
+			return cfg, err
+		})
 	}
 	c.register(cmd.Flags())
 	cmd.Flags().BoolVar(&check, "check-config", false, "say whether the configuration is good, and end")

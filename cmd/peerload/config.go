@@ -1,44 +1,43 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
 
-	"github.com/spf13/cobra"
+	"github.com/peerload/peerload/internal/cli"
 )
 
-func configCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Look at the configuration of the agent", Args: cobra.NoArgs}
-	cmd.AddCommand(configShowCommand())
-	return cmd
+func configCommand() *cli.Command {
+	return &cli.Command{Use: "config", Short: "Look at the configuration of the agent", Commands: []*cli.Command{configShowCommand()}}
 }
 
-func configShowCommand() *cobra.Command {
+func configShowCommand() *cli.Command {
 	var c configFlags
 	var origin, asJSON bool
-	cmd := &cobra.Command{
+	cmd := &cli.Command{
 		Use: "show", Short: "Show every option with the value that holds",
 		Long: "Show prints the configuration in the form of a file. With --origin each value is\nfollowed by where it comes from: a flag, the environment, a file, or the default.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, origins, err := c.load(cmd.Flags())
-			if asJSON {
-				if jerr := json.NewEncoder(os.Stdout).Encode(origins); jerr != nil {
-					return jerr
-				}
-				return err
-			}
-			for _, o := range origins {
-				line := o.Name + " = " + tomlValue(o.Value)
-				if origin {
-					line = fmt.Sprintf("%-50s # %s", line, o.From)
-				}
-				fmt.Println(line)
+		Args: cli.NoArgs,
+	}
+	cmd.Run = func(context.Context, []string) error {
+		_, origins, err := c.load(cmd.Flags())
+		if asJSON {
+			if jerr := json.NewEncoder(os.Stdout).Encode(origins); jerr != nil {
+				return jerr
 			}
 			return err
-		},
+		}
+		for _, o := range origins {
+			line := o.Name + " = " + tomlValue(o.Value)
+			if origin {
+				line = fmt.Sprintf("%-50s # %s", line, o.From)
+			}
+			fmt.Println(line)
+		}
+		return err
 	}
 	c.register(cmd.Flags())
 	cmd.Flags().BoolVar(&origin, "origin", false, "say where each value comes from")

@@ -15,8 +15,7 @@ import (
 
 	crand "crypto/rand"
 
-	"github.com/spf13/cobra"
-
+	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/agent"
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/peernet"
@@ -56,22 +55,22 @@ func failThat(do, format string, args ...any) finding {
 // errUnwell makes the exit status say that a check failed.
 var errUnwell = errors.New("something has to be mended before this device can share")
 
-func doctorCommand() *cobra.Command {
+func doctorCommand() *cli.Command {
 	var c configFlags
-	cmd := &cobra.Command{
+	cmd := &cli.Command{
 		Use: "doctor", Short: "Check what this device needs, and say what to do",
 		Long: `Doctor checks the address and whether broadcasts are heard, the peers' port, the
 state directory, the clock, the publisher's root, the servers and the DHCP options.
 Each line says ok, warn or fail, and what to do. Exit status: 0 if nothing failed, else 2.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, _, err := c.load(cmd.Flags())
-			if err != nil {
-				printFinding(os.Stdout, failThat("mend the configuration; 'peerload config show --origin' says where values come from", "configuration: %v", err))
-				return errUnwell
-			}
-			return examine(cmd.Context(), os.Stdout, cfg)
-		},
+		Args: cli.NoArgs,
+	}
+	cmd.Run = func(ctx context.Context, _ []string) error {
+		cfg, _, err := c.load(cmd.Flags())
+		if err != nil {
+			printFinding(os.Stdout, failThat("mend the configuration; 'peerload config show --origin' says where values come from", "configuration: %v", err))
+			return errUnwell
+		}
+		return examine(ctx, os.Stdout, cfg)
 	}
 	c.register(cmd.Flags())
 	return cmd

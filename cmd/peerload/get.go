@@ -13,8 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-
+	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/peernet"
@@ -57,23 +56,23 @@ const getExample = `  peerload get http://10.0.0.5/fw/app.bin --sha256 9f86d08â€
   peerload get tftp://10.0.0.5/SCCP41.9-4-2SR2-2S.loads --unsigned --model 7961 -o firmware/
   peerload get http://10.0.0.5/fw/phone.load --trust /etc/peerload/trust --model 7961 -o /var/lib/phone/`
 
-func getCommand() *cobra.Command {
+func getCommand() *cli.Command {
 	f := &getFlags{}
-	cmd := &cobra.Command{
+	cmd := &cli.Command{
 		Use: "get URL...", Short: "Download files or a load through the peers",
 		Long: getLong, Example: getExample,
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(_ string, args []string) error {
 			if len(args) == 0 {
 				return usagef("get needs at least one URL")
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			f.stay = cmd.Flags().Changed("linger")
-			return f.run(cmd.Context(), args)
-		},
 	}
 	fl := cmd.Flags()
+	cmd.Run = func(ctx context.Context, args []string) error {
+		f.stay = fl.Changed("linger")
+		return f.run(ctx, args)
+	}
 	fl.StringVarP(&f.output, "output", "o", "", "file to write; a directory if it exists, ends in /, or several files come (default: the URL's last part, here)")
 	fl.StringVar(&f.sha256, "sha256", "", "the file's SHA-256, 64 hexadecimal digits")
 	fl.StringVar(&f.trust, "trust", "", "directory with the pinned root.json of the publisher of a load")
@@ -93,6 +92,9 @@ func getCommand() *cobra.Command {
 	fl.BoolVar(&f.json, "json", false, "events and the final report as JSON lines on standard output")
 	fl.CountVarP(&f.verbose, "verbose", "v", "show the log of the election and the tree")
 	f.origin.register(fl)
+	cli.Values(fl, "peers", "on", "off")
+	cli.Values(fl, "profile", "lan", "classic")
+	cli.Values(fl, "trees", "0", "1", "2")
 	return cmd
 }
 

@@ -12,8 +12,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/spf13/cobra"
-
+	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/pdp/wire"
@@ -46,18 +45,18 @@ var errNoNetwork = errors.New("no network")
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := &cobra.Command{
+	root := &cli.Command{
 		Use:   "peerload",
 		Short: "Fetch firmware once per site and share it with the peers of the subnet",
 		Long: `Peerload fetches a firmware file or a whole load across a thin WAN link once per
 subnet: the devices elect a root, the root alone downloads from the server, and a
 tree of connections passes the file on while it arrives.`,
-		Version:      strings.TrimPrefix(program(), "peerload "),
-		SilenceUsage: true, SilenceErrors: true,
+		Version: strings.TrimPrefix(program(), "peerload "),
+		Commands: []*cli.Command{
+			getCommand(), agentCommand(), statusCommand(), screenCommand(), explainCommand(), doctorCommand(), configCommand(),
+		},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(getCommand(), agentCommand(), statusCommand(), screenCommand(), explainCommand(), doctorCommand(), configCommand())
-	err := root.ExecuteContext(ctx)
+	err := root.Execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	code := exitCode(err, ctx.Err() != nil)
 	if err != nil {
 		tell(os.Stderr, "peerload: %v", err)
@@ -95,7 +94,7 @@ func exitCode(err error, interrupted bool) int {
 	case isDisk(err):
 		return exitDisk
 	}
-	return exitUsage
+	return exitUsage // also whatever the command line itself refuses
 }
 
 func jobExit(why wire.Reason) int {

@@ -10,9 +10,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/report"
@@ -24,10 +24,10 @@ const screenEvery = 250 * time.Millisecond
 // screenWidth is the width of the picture, as small as a phone's.
 const screenWidth = 44
 
-func screenCommand() *cobra.Command {
+func screenCommand() *cli.Command {
 	var state string
 	var once bool
-	cmd := &cobra.Command{
+	cmd := &cli.Command{
 		Use: "screen", Short: "Show what a phone's screen would show",
 		Long: `Screen draws what the screen of an upgrading phone shows: in the top right corner an
 icon while the device shares (the box stays empty with the classic upgrade), and
@@ -36,8 +36,8 @@ English, or Japanese where LC_ALL, LC_MESSAGES or LANG say so.
 
 On a terminal it is drawn anew until Ctrl-C; NO_COLOR turns colours off. Otherwise it
 is printed once.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: cli.NoArgs,
+		Run: func(ctx context.Context, _ []string) error {
 			fd := int(os.Stdout.Fd())
 			live := !once && term.IsTerminal(fd) && os.Getenv("TERM") != "dumb"
 			colour := term.IsTerminal(fd) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
@@ -48,7 +48,7 @@ is printed once.`,
 				}
 				return err
 			}
-			return liveScreen(cmd.Context(), state, colour)
+			return liveScreen(ctx, state, colour)
 		},
 	}
 	stateFlag(cmd.Flags(), &state)

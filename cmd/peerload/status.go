@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,8 +13,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/spf13/cobra"
-
+	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/terminal"
@@ -64,14 +64,14 @@ func processes(flag string) ([]status.Process, error) {
 	return ps, err
 }
 
-func statusCommand() *cobra.Command {
+func statusCommand() *cli.Command {
 	var state string
 	var asJSON bool
-	cmd := &cobra.Command{
+	cmd := &cli.Command{
 		Use: "status", Short: "Show what this device does now, per file",
 		Long: "Status shows what each process on this device does, per file. It speaks English, or\nJapanese where LC_ALL, LC_MESSAGES or LANG say so.",
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		Args: cli.NoArgs,
+		Run: func(context.Context, []string) error {
 			ps, err := processes(state)
 			if err != nil {
 				return err
@@ -163,13 +163,18 @@ func orDash(s string) string {
 	return s
 }
 
-func explainCommand() *cobra.Command {
+func explainCommand() *cli.Command {
 	var state, file string
-	cmd := &cobra.Command{
+	cmd := &cli.Command{
 		Use: "explain [FILE]", Short: "Say why: this root, this parent, this source",
 		Long: "Explain tells, for each file of the last run, where its bytes come from and every\ndecision that led there. It speaks English, or Japanese where LC_ALL, LC_MESSAGES or\nLANG say so, and tells the log in its own words.",
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		Args: func(_ string, args []string) error {
+			if len(args) > 1 {
+				return usagef("accepts at most 1 arg(s), received %d", len(args))
+			}
+			return nil
+		},
+		Run: func(_ context.Context, args []string) error {
 			if len(args) == 1 {
 				file = args[0]
 			}
