@@ -85,6 +85,11 @@ var house = []room{
 	{dir: "internal/testkit/faultdisk", floor: 2, side: device, still: true, only: []string{"load", "internal/device/slot"}},
 	{dir: "internal/device/status", floor: 2, side: device, only: []string{"report"}},
 	{dir: "internal/device/engine", floor: 2, side: device, libraries: []string{"golang.org/x/sys"}},
+	{dir: "internal/device/wording", floor: 2, side: device, still: true,
+		only: []string{"report", "pdp/wire", "internal/device/slot", "internal/device/engine"}},
+	{dir: "internal/device/syslog", floor: 2, side: device, only: []string{"report"}},
+	{dir: "internal/device/sdnotify", floor: 2, side: device, only: nothing, libraries: []string{"golang.org/x/sys"}},
+	{dir: "internal/device/tinyhttp", floor: 2, side: device, only: nothing},
 	{dir: "internal/device/agent", floor: 2, side: device, libraries: []string{"golang.org/x/sys", "github.com/BurntSushi/toml"}},
 
 	{dir: "internal/cli", floor: 2, side: device, still: true, only: nothing, libraries: []string{"github.com/spf13/pflag"}},

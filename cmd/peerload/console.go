@@ -5,7 +5,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/peerload/peerload/internal/device/agent"
+	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/terminal"
 )
 
@@ -32,7 +32,7 @@ func (s speech) of(en, ja string) string {
 }
 
 // word is a text of the page by its key, "-" for a word that is not set.
-func (s speech) word(key string) string { return orDash(agent.Say(s.ja, key)) }
+func (s speech) word(key string) string { return orDash(wording.Say(s.ja, key)) }
 
 // why is a reason: its text, then its code and, where there is one, a message.
-func (s speech) why(code, message string) string { return agent.Why(s.ja, code, message) }
+func (s speech) why(code, message string) string { return wording.Why(s.ja, code, message) }

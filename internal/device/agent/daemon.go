@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/sdnotify"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
+	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
 	"github.com/peerload/peerload/report"
@@ -35,10 +37,10 @@ type Daemon struct {
 	slots     *slot.Slots
 	lock      io.Closer
 	installer Installer
-	control   Controller
-	origin    *origin.Mux // for provisioning; the site has its own for loads
+	reporter  *reporter   // nil without a controller
+	origin    *origin.Mux // for provisioning; the instance has its own for loads
 	sink      *sink
-	notify    *notifier
+	notify    *sdnotify.Notifier
 
 	kick     chan struct{} // asks for a check-in now
 	reload   chan Config
@@ -49,19 +51,19 @@ type Daemon struct {
 	// take what they have told from pending.
 	telling sync.Mutex
 
-	mu      sync.Mutex
-	cfg     Config
-	record_ record
-	set     settings
-	file    *provision.File
-	told    told
-	site    *site
-	working bool               // an upgrade is under way
-	stop    context.CancelFunc // ends it
-	step    progress
-	pending pending
-	moved   traffic // by files that no site serves any more
-	soft    int     // check-ins in a row that ended badly
+	mu       sync.Mutex
+	cfg      Config
+	record_  record
+	set      settings
+	file     *provision.File
+	told     told
+	instance *instance
+	working  bool               // an upgrade is under way
+	stop     context.CancelFunc // ends it
+	step     progress
+	pending  pending
+	moved    traffic // by files that no instance serves any more
+	soft     int     // check-ins in a row that ended badly
 }
 
 // told is what is known of the last provisioning.
@@ -96,8 +98,6 @@ type Setup struct {
 	// ExitOf gives the exit status that an error has for whoever asked for a
 	// file; nil gives 1 to all.
 	ExitOf func(error) int
-	// Controller that check-ins go to. nil: that of Config.Controller.
-	Controller Controller
 	// Notify is the socket of the service manager, as NOTIFY_SOCKET has it,
 	// and Watchdog the time within which it wants a sign of life. "" and 0:
 	// nobody waits.
@@ -111,7 +111,7 @@ func New(cfg Config, s Setup) (d *Daemon, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	d = &Daemon{log: s.Log, program: s.Program, exitOf: s.ExitOf, control: s.Controller, cfg: cfg, started: time.Now(),
+	d = &Daemon{log: s.Log, program: s.Program, exitOf: s.ExitOf, cfg: cfg, started: time.Now(),
 		kick: make(chan struct{}, 1), reload: make(chan Config), asked: make(chan error, 1), upgraded: make(chan struct{}, 1)}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
@@ -119,10 +119,10 @@ func New(cfg Config, s Setup) (d *Daemon, err error) {
 	if d.exitOf == nil {
 		d.exitOf = func(error) int { return 1 }
 	}
-	if d.control == nil && cfg.Controller != "" {
-		d.control = &httpController{daemon: d}
+	if cfg.Controller != "" {
+		d.reporter = &reporter{daemon: d}
 	}
-	d.notify = newNotifier(s.Notify, s.Watchdog)
+	d.notify = sdnotify.New(s.Notify, s.Watchdog)
 	defer func() {
 		if err != nil {
 			d.close()
@@ -164,7 +164,7 @@ func (d *Daemon) open() (err error) {
 	if d.slots, err = slot.OpenSlots(slot.OS{}, filepath.Join(dir, slotsName)); err != nil {
 		return err
 	}
-	if d.origin, err = newOrigin(siteKey{address: d.cfg.Address, cacert: d.cfg.CACert}); err != nil {
+	if d.origin, err = newOrigin(instanceKey{address: d.cfg.Address, cacert: d.cfg.CACert}); err != nil {
 		return err
 	}
 	d.installer = newInstaller(d.cfg, d.log)
@@ -196,24 +196,24 @@ func (d *Daemon) close() {
 // Run looks after the device until ctx ends.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer d.close()
-	windows, err := d.openWindows()
+	listeners, err := d.listen()
 	if err != nil {
 		return err
 	}
-	defer windows.close()
+	defer listeners.close()
 	ctx, cancel := context.WithCancel(ctx)
 	var busy sync.WaitGroup
 	defer func() {
-		d.notify.send("STOPPING=1")
+		d.notify.Send("STOPPING=1")
 		cancel()
 		busy.Wait()
-		if s := d.currentSite(); s != nil {
-			s.close()
+		if i := d.currentInstance(); i != nil {
+			i.close()
 		}
 	}()
-	windows.serve(ctx, &busy)
-	d.place(ctx)
-	d.notify.send("READY=1")
+	listeners.serve(ctx, &busy)
+	d.replaceInstance(ctx)
+	d.notify.Send("READY=1")
 	d.resume(ctx, &busy)
 	return d.loop(ctx, &busy)
 }
@@ -222,15 +222,15 @@ func (d *Daemon) Run(ctx context.Context) error {
 func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 	next := time.NewTimer(0)
 	defer next.Stop()
-	beat := time.NewTicker(d.notify.every())
+	beat := time.NewTicker(d.notify.Interval())
 	defer beat.Stop()
 	// due outlives the timer: a check-in that is asked for while another runs,
 	// or just before an upgrade ends and sets the timer, is not forgotten.
 	asking, due := false, false
 	for {
 		var lost <-chan struct{}
-		if s := d.currentSite(); s != nil {
-			lost = s.gone
+		if i := d.currentInstance(); i != nil {
+			lost = i.gone
 		}
 		select {
 		case <-ctx.Done():
@@ -240,26 +240,26 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 		case <-d.kick:
 			due = true
 		case c := <-d.reload:
-			d.notify.reloading()
+			d.notify.Reloading()
 			d.reconfigure(c)
-			d.notify.send("READY=1")
+			d.notify.Send("READY=1")
 			due = true
 		case err := <-d.asked:
 			asking = false
 			next.Reset(d.wait(err))
-			d.place(ctx)
+			d.replaceInstance(ctx)
 			d.resume(ctx, busy)
 		case <-d.upgraded:
 			d.mu.Lock()
 			d.working = false
 			d.mu.Unlock()
-			d.place(ctx)
+			d.replaceInstance(ctx)
 			next.Reset(d.wait(nil))
 			d.tell(ctx, busy)
 		case <-lost:
-			d.log.Error("the peers' ports closed", "error", d.currentSite().err)
+			d.log.Error("the peers' ports closed", "error", d.currentInstance().err)
 			d.mu.Lock()
-			d.site = nil
+			d.instance = nil
 			d.mu.Unlock()
 			next.Reset(firstRetry)
 		case <-beat.C:
@@ -312,7 +312,7 @@ func (d *Daemon) unfinished() error {
 // upgrade that failed again at once, and the pause before the next try would
 // come to nothing.
 func (d *Daemon) tell(ctx context.Context, busy *sync.WaitGroup) {
-	if d.control == nil {
+	if d.reporter == nil {
 		return
 	}
 	busy.Go(func() {
@@ -328,14 +328,14 @@ func (d *Daemon) tell(ctx context.Context, busy *sync.WaitGroup) {
 
 // beat tells the service manager that the device is alive.
 func (d *Daemon) beat(ctx context.Context) {
-	if s := d.currentSite(); s != nil {
+	if i := d.currentInstance(); i != nil {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		if !s.dev.Alive(ctx) {
+		if !i.dev.Alive(ctx) {
 			return
 		}
 	}
-	d.notify.send("WATCHDOG=1")
+	d.notify.Send("WATCHDOG=1")
 }
 
 // Reload puts another configuration in force. What cannot change while the
@@ -366,7 +366,7 @@ func (d *Daemon) reconfigure(c Config) {
 	}
 	c.State, c.MAC, c.BootID = old.State, old.MAC, old.BootID
 	d.cfg = c
-	if m, err := newOrigin(siteKey{address: c.Address, cacert: c.CACert}); err == nil {
+	if m, err := newOrigin(instanceKey{address: c.Address, cacert: c.CACert}); err == nil {
 		d.origin.Close()
 		d.origin = m
 	} else {
@@ -397,12 +397,12 @@ func (d *Daemon) group() string {
 	return d.file.Group
 }
 
-// place takes the place among the peers that the settings ask for, unless it
-// stands there already. An upgrade that is fetching is taken along: it begins
+// replaceInstance starts the instance of the engine that the settings ask for,
+// unless it runs already, and ends the one before. An upgrade that is fetching is taken along: it begins
 // its phase again and finds what it has.
-func (d *Daemon) place(ctx context.Context) {
+func (d *Daemon) replaceInstance(ctx context.Context) {
 	d.mu.Lock()
-	key, old := keyOf(d.cfg, d.set, d.group()), d.site
+	key, old := keyOf(d.cfg, d.set, d.group()), d.instance
 	if old != nil && old.key == key && !old.moved() {
 		d.mu.Unlock()
 		return
@@ -413,7 +413,7 @@ func (d *Daemon) place(ctx context.Context) {
 		d.mu.Unlock()
 		return
 	}
-	d.site = nil
+	d.instance = nil
 	d.mu.Unlock()
 	if working {
 		stop()
@@ -432,13 +432,13 @@ func (d *Daemon) place(ctx context.Context) {
 		d.moved.join(old.past)
 		d.mu.Unlock()
 	}
-	c := siteConfig{id: d.id, noSync: d.config().NoSync, report: d.sink.take}
-	s, warnings, err := openSite(key, c)
+	c := instanceConfig{id: d.id, noSync: d.config().NoSync, report: d.sink.take}
+	i, warnings, err := openInstance(key, c)
 	if err != nil {
 		d.log.Error("this device cannot share: it downloads by itself until it can", "error", err)
-		d.failure("", "", reasonNoAddress, err)
+		d.failure("", "", wording.ReasonNoAddress, err)
 		key.sharing = false
-		if s, warnings, err = openSite(key, c); err != nil {
+		if i, warnings, err = openInstance(key, c); err != nil {
 			d.log.Error("no place on the network", "error", err)
 			return
 		}
@@ -447,19 +447,19 @@ func (d *Daemon) place(ctx context.Context) {
 		d.log.Warn(w)
 	}
 	d.mu.Lock()
-	d.site = s
+	d.instance = i
 	d.mu.Unlock()
-	d.offer(s)
+	d.offer(i)
 }
 
 // offer serves what the slots hold.
-func (d *Daemon) offer(s *site) {
+func (d *Daemon) offer(i *instance) {
 	active, ok := d.slots.Active()
-	for _, i := range []slot.Info{active, d.slots.Inactive()} {
-		if ok && (i.State == slot.StateComplete || i.State == slot.StateConfirmed || i.State == slot.StateTrial) {
-			if err := s.hold(d.slots.Dir(i.Slot), i); err != nil {
-				d.log.Error("a component that should be there is not offered", "load", i.Name, "error", err)
-				d.failure(i.Name, "", reasonDamaged, err)
+	for _, s := range []slot.Info{active, d.slots.Inactive()} {
+		if ok && (s.State == slot.StateComplete || s.State == slot.StateConfirmed || s.State == slot.StateTrial) {
+			if err := i.hold(d.slots.Dir(s.Slot), s); err != nil {
+				d.log.Error("a component that should be there is not offered", "load", s.Name, "error", err)
+				d.failure(s.Name, "", wording.ReasonDamaged, err)
 			}
 		}
 	}
@@ -503,10 +503,10 @@ func (d *Daemon) setting(name string) string {
 	return d.set.value(name)
 }
 
-func (d *Daemon) currentSite() *site {
+func (d *Daemon) currentInstance() *instance {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.site
+	return d.instance
 }
 
 // change alters the record and makes it durable before anything follows from

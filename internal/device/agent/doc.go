@@ -9,7 +9,8 @@
 // not: the protocol, the bytes of files, and what a provisioning file means.
 //
 // Read config.go (what it is told on the device), daemon.go (the loop),
-// upgrade.go (the phases of an upgrade), installer.go (the contract with
-// installers), site.go (its place among the peers), then the windows: socket.go,
-// page.go, metrics.go, syslog.go, notify.go.
+// provisioning.go (what it is told by servers), upgrade.go (the phases of an
+// upgrade), installer.go (the contract with installers), instance.go (the engine
+// for one set of settings), then the ways to look at it: socket.go, page.go,
+// metrics.go, events.go.
 package agent

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/syslog"
+
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/report"
 )
@@ -26,7 +28,7 @@ type sink struct {
 	ended chan struct{}
 
 	mu     sync.Mutex
-	syslog *syslogWriter // nil without a log server
+	syslog *syslog.Writer // nil without a log server
 	target string
 	subs   map[int]func(report.Event)
 	sub    int
@@ -71,7 +73,7 @@ func (s *sink) write() {
 		}
 		s.mu.Unlock()
 		if w != nil && level >= slog.LevelInfo {
-			w.event(e, level)
+			w.Send(e, level)
 		}
 		for _, f := range subs {
 			f(e)
@@ -115,18 +117,18 @@ func (s *sink) logTo(server, host string, from netip.Addr) error {
 	if same {
 		return nil
 	}
-	var w *syslogWriter
+	var w *syslog.Writer
 	var err error
 	if server != "" {
 		// Finding its address may take a while: not with the lock held.
-		if w, err = newSyslog(server, host, from); err != nil {
+		if w, err = syslog.Dial(server, host, from); err != nil {
 			server, err = "", fmt.Errorf("log server %s: %w", server, err)
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.syslog != nil {
-		s.syslog.close()
+		s.syslog.Close()
 	}
 	s.syslog, s.target = w, server
 	return err
@@ -141,7 +143,7 @@ func (s *sink) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.syslog != nil {
-		s.syslog.close()
+		s.syslog.Close()
 	}
 }
 

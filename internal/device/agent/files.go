@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/trust"
 )
 
@@ -39,6 +41,40 @@ func readBounded(name string, most int64) ([]byte, error) {
 		err = fmt.Errorf("%s is longer than %d bytes", name, most)
 	}
 	return b, err
+}
+
+// certificates reads a file of CA certificates; "" is the system's.
+func certificates(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := readBounded(file, 4<<20)
+	if err != nil {
+		return nil, fmt.Errorf("cacert: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("cacert: %s holds no certificate in PEM", file)
+	}
+	return pool, nil
+}
+
+// readMost reads a whole body of at most most bytes.
+func readMost(r io.Reader, most int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = fmt.Errorf("%w: more than %d bytes", origin.ErrTooMuch, most)
+	}
+	return b, err
+}
+
+// bootID reads what tells one run of the device from the next.
+func bootID(file string) (string, error) {
+	b, err := readBounded(file, 256)
+	if os.IsNotExist(err) {
+		return "", fmt.Errorf("%w: name a file with --boot-id whose content changes with each start of the device", err)
+	}
+	return string(b), err
 }
 
 // The phases of an upgrade, as they are kept. A phase is written before its

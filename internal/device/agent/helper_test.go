@@ -153,24 +153,24 @@ func sharing(load61, load41 string) string {
 
 var hosts atomic.Int32
 
-// site is a subnet of its own on loopback: a port that nobody else has.
-type testSite struct {
+// subnet is one of its own on loopback: a port that nobody else has.
+type subnet struct {
 	t    *testing.T
 	port uint16
 }
 
-func newSite(t *testing.T) *testSite {
+func newSubnet(t *testing.T) *subnet {
 	t.Helper()
 	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	return &testSite{t, c.LocalAddr().(*net.UDPAddr).AddrPort().Port()}
+	return &subnet{t, c.LocalAddr().(*net.UDPAddr).AddrPort().Port()}
 }
 
-// config is that of another device of the site.
-func (s *testSite) config(d *depot, model string) Config {
+// config is that of another device of the subnet.
+func (s *subnet) config(d *depot, model string) Config {
 	s.t.Helper()
 	n := hosts.Add(1)
 	dir := s.t.TempDir()

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/tinyhttp"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
 	"github.com/peerload/peerload/report"
@@ -69,11 +70,12 @@ func truth(b bool) float64 {
 	return 0
 }
 
-func (d *Daemon) metricsPage(v visit) page {
-	if v.path != "/metrics" {
-		return page{404, "text/plain", []byte("see /metrics\n")}
+// showMetrics answers a request for the metrics.
+func (d *Daemon) showMetrics(q tinyhttp.Request) tinyhttp.Response {
+	if q.Path != "/metrics" {
+		return tinyhttp.Response{Status: 404, ContentType: "text/plain", Body: []byte("see /metrics\n")}
 	}
-	return page{200, "text/plain; version=0.0.4", d.metrics()}
+	return tinyhttp.Response{Status: 200, ContentType: "text/plain; version=0.0.4", Body: d.metrics()}
 }
 
 // metrics are the device's series: base units, and no label that tells devices
@@ -84,7 +86,7 @@ func (d *Daemon) metrics() []byte {
 	x.value("build_info", 1, "version", d.program+" "+runtime.Version())
 	d.mu.Lock()
 	state, sharing := d.record_.State, d.set.value(policy.PeerSharing) == policy.On
-	told, step, s := d.told, d.step, d.site
+	told, step, i := d.told, d.step, d.instance
 	d.mu.Unlock()
 	states := map[string]float64{}
 	for _, n := range []string{report.StateIdle, report.StateDownloading, report.StateInstalling, report.StateRebooting,
@@ -98,8 +100,8 @@ func (d *Daemon) metrics() []byte {
 	var t traffic
 	var files int
 	var held int64
-	if s != nil {
-		t, files, held = s.tally()
+	if i != nil {
+		t, files, held = i.tally()
 	}
 	d.mu.Lock()
 	t.join(d.moved)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
+	"github.com/peerload/peerload/internal/device/tinyhttp"
+	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
@@ -19,8 +21,8 @@ type html struct {
 	ja bool
 }
 
-func (h *html) say(key string) string           { return Say(h.ja, key) }
-func (h *html) why(code, message string) string { return Why(h.ja, code, message) }
+func (h *html) say(key string) string           { return wording.Say(h.ja, key) }
+func (h *html) why(code, message string) string { return wording.Why(h.ja, code, message) }
 
 func (h *html) raw(format string, args ...any) { fmt.Fprintf(&h.b, format, args...) }
 
@@ -53,19 +55,19 @@ func (h *html) fact(key, text string) {
 
 func (h *html) end() { h.raw("</table>\n") }
 
-// pages answers the visits to the device's page.
-func (d *Daemon) pages(v visit) page {
-	switch v.path {
+// showPage answers a request for the device's page.
+func (d *Daemon) showPage(q tinyhttp.Request) tinyhttp.Response {
+	switch q.Path {
 	case "/":
-		lang := v.query.Get("lang")
-		return page{200, "text/html", d.devicePage(lang == "ja" || lang == "" && strings.HasPrefix(strings.ToLower(v.accept), "ja"))}
+		lang := q.Query.Get("lang")
+		return tinyhttp.Response{Status: 200, ContentType: "text/html", Body: d.devicePage(lang == "ja" || lang == "" && strings.HasPrefix(strings.ToLower(q.AcceptLanguage), "ja"))}
 	case "/status.json":
 		b, err := json.Marshal(d.Status())
 		if err == nil {
-			return page{200, "application/json", append(b, '\n')}
+			return tinyhttp.Response{Status: 200, ContentType: "application/json", Body: append(b, '\n')}
 		}
 	}
-	return page{404, "text/plain", []byte("see / and /status.json\n")}
+	return tinyhttp.Response{Status: 404, ContentType: "text/plain", Body: []byte("see / and /status.json\n")}
 }
 
 // devicePage is what stands on the device's page.

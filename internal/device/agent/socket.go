@@ -53,8 +53,8 @@ type GetRequest struct {
 	Linger time.Duration `json:"linger"`
 }
 
-// Reply is one line that the daemon sends back. The last one of a
-// conversation has End.
+// Reply is one line that the daemon sends back. The last one
+// has End.
 type Reply struct {
 	// Event is something that happened meanwhile.
 	Event *report.Event `json:"event,omitempty"`
@@ -72,7 +72,7 @@ type Reply struct {
 	End bool `json:"end,omitempty"`
 }
 
-// maxLineJSON bounds a line of a conversation, in bytes.
+// maxLineJSON bounds a line at the socket, in bytes.
 const maxLineJSON = 4 << 20
 
 // ErrNoDaemon says that no daemon runs with a state directory, or that it
@@ -114,26 +114,31 @@ func Ask(ctx context.Context, state string, r Request, each func(Reply)) error {
 	return errors.Join(errors.New("the agent ended in the middle of its answer"), lines.Err())
 }
 
-// talk is a conversation at the socket.
-type talk struct {
+// session is one program at the socket.
+type session struct {
 	out    *json.Encoder
 	conn   net.Conn
 	daemon *Daemon
 }
 
-// replyTime is how long a program may take to read a reply.
-const replyTime = 10 * time.Second
+// requestTime is how long a program may take to send its request, replyTime how
+// long to read a reply.
+const (
+	requestTime = 5 * time.Second
+	replyTime   = 10 * time.Second
+)
 
-func (t *talk) say(p Reply) {
-	_ = t.conn.SetWriteDeadline(time.Now().Add(replyTime))
-	_ = t.out.Encode(p)
+// reply sends one line to the program.
+func (s *session) reply(p Reply) {
+	_ = s.conn.SetWriteDeadline(time.Now().Add(replyTime))
+	_ = s.out.Encode(p)
 }
 
-// converse answers one request.
-func (d *Daemon) converse(ctx context.Context, c net.Conn) {
-	t := &talk{json.NewEncoder(c), c, d}
+// serveProgram answers the one request of a program.
+func (d *Daemon) serveProgram(ctx context.Context, c net.Conn) {
+	s := &session{json.NewEncoder(c), c, d}
 	if !sameUser(c) {
-		t.say(Reply{Declined: "the agent runs for another user", End: true})
+		s.reply(Reply{Declined: "the agent runs for another user", End: true})
 		return
 	}
 	_ = c.SetReadDeadline(time.Now().Add(requestTime))
@@ -141,17 +146,17 @@ func (d *Daemon) converse(ctx context.Context, c net.Conn) {
 	line, err := lines.ReadBytes('\n')
 	var r Request
 	if err != nil || json.Unmarshal(line, &r) != nil {
-		t.say(Reply{Declined: "the request cannot be read", End: true})
+		s.reply(Reply{Declined: "the request cannot be read", End: true})
 		return
 	}
 	_ = c.SetReadDeadline(time.Time{})
 	switch {
 	case r.Op == "status":
-		s := d.Status()
-		t.say(Reply{Device: &s, End: true})
+		st := d.Status()
+		s.reply(Reply{Device: &st, End: true})
 	case r.Op == "check-in":
 		d.Wake()
-		t.say(Reply{End: true})
+		s.reply(Reply{End: true})
 	case r.Op == "get" && r.Get != nil:
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -159,9 +164,9 @@ func (d *Daemon) converse(ctx context.Context, c net.Conn) {
 			_, _ = io.Copy(io.Discard, c) // ends when the other side goes away
 			cancel()
 		}()
-		t.get(ctx, r.Get)
+		s.get(ctx, r.Get)
 	default:
-		t.say(Reply{Declined: "this agent does not know " + r.Op, End: true})
+		s.reply(Reply{Declined: "this agent does not know " + r.Op, End: true})
 	}
 }
 
@@ -182,37 +187,37 @@ func sameUser(c net.Conn) bool {
 }
 
 // get fetches for another program.
-func (t *talk) get(ctx context.Context, r *GetRequest) {
-	s := t.daemon.currentSite()
-	if s == nil || !s.key.sharing {
-		t.say(Reply{Declined: "this device does not share by its settings", End: true})
+func (s *session) get(ctx context.Context, r *GetRequest) {
+	i := s.daemon.currentInstance()
+	if i == nil || !i.key.sharing {
+		s.reply(Reply{Declined: "this device does not share by its settings", End: true})
 		return
 	}
-	end := t.daemon.sink.subscribe(func(e report.Event) {
+	end := s.daemon.sink.subscribe(func(e report.Event) {
 		if r.about(e) {
-			t.say(Reply{Event: &e})
+			s.reply(Reply{Event: &e})
 		}
 	})
 	defer end()
-	fetch := t.getFiles
+	fetch := s.getFiles
 	if r.Load {
-		fetch = t.getLoad
+		fetch = s.getLoad
 	}
-	g, err := fetch(ctx, s, r)
-	defer t.daemon.letGo(g)
+	g, err := fetch(ctx, i, r)
+	defer s.daemon.letGo(g)
 	switch {
 	case errors.Is(err, engine.ErrTwice):
-		t.say(Reply{Declined: err.Error(), End: true})
-	case err != nil && ctx.Err() == nil && s.left():
-		t.say(Reply{Declined: "the settings of this device changed meanwhile", End: true})
+		s.reply(Reply{Declined: err.Error(), End: true})
+	case err != nil && ctx.Err() == nil && i.left():
+		s.reply(Reply{Declined: "the settings of this device changed meanwhile", End: true})
 	case err != nil:
-		t.say(Reply{Error: err.Error(), Exit: t.daemon.exitOf(err), End: true})
+		s.reply(Reply{Error: err.Error(), Exit: s.daemon.exitOf(err), End: true})
 	default:
-		t.linger(ctx, s, g.files, r.Linger)
+		s.linger(ctx, i, g.files, r.Linger)
 		for _, f := range g.finals() {
-			t.say(Reply{Final: f})
+			s.reply(Reply{Final: f})
 		}
-		t.say(Reply{End: true})
+		s.reply(Reply{End: true})
 	}
 }
 
@@ -229,9 +234,9 @@ func (r *GetRequest) about(e report.Event) bool {
 }
 
 // linger serves what was fetched for those that wait for it.
-func (t *talk) linger(ctx context.Context, s *site, files []*engine.File, d time.Duration) {
+func (s *session) linger(ctx context.Context, i *instance, files []*engine.File, d time.Duration) {
 	if d < 0 {
-		s.dev.Linger(ctx, files, time.Minute)
+		i.dev.Linger(ctx, files, time.Minute)
 		return
 	}
 	timer := time.NewTimer(d)
@@ -263,7 +268,7 @@ func (d *Daemon) letGo(g got) {
 
 var errRequest = errors.New("the request contradicts itself")
 
-func (t *talk) getFiles(ctx context.Context, s *site, r *GetRequest) (g got, err error) {
+func (s *session) getFiles(ctx context.Context, i *instance, r *GetRequest) (g got, err error) {
 	var digest load.Digest
 	if r.SHA256 != "" {
 		if digest, err = load.ParseDigest(r.SHA256); err != nil {
@@ -284,13 +289,13 @@ func (t *talk) getFiles(ctx context.Context, s *site, r *GetRequest) (g got, err
 		}
 		return out
 	}
-	for i, us := range r.URLs {
+	for n, us := range r.URLs {
 		sources, err := parseURLs(us)
 		if err != nil {
 			return g, err
 		}
-		f, err := s.dev.Fetch(engine.Spec{Name: path.Base(sources[0].Path), Model: r.Model, Group: groupOf(r.Model), Sources: sources,
-			Target: r.Targets[i], Size: load.UnknownSize, Digest: digest, Key: sources[0].Redacted()})
+		f, err := i.dev.Fetch(engine.Spec{Name: path.Base(sources[0].Path), Model: r.Model, Group: groupOf(r.Model), Sources: sources,
+			Target: r.Targets[n], Size: load.UnknownSize, Digest: digest, Key: sources[0].Redacted()})
 		if err != nil {
 			return g, err
 		}
@@ -308,7 +313,7 @@ func (t *talk) getFiles(ctx context.Context, s *site, r *GetRequest) (g got, err
 	return g, nil
 }
 
-func (t *talk) getLoad(ctx context.Context, s *site, r *GetRequest) (got, error) {
+func (s *session) getLoad(ctx context.Context, i *instance, r *GetRequest) (got, error) {
 	if len(r.URLs) != 1 || len(r.Targets) != 1 {
 		return got{}, errRequest
 	}
@@ -316,12 +321,12 @@ func (t *talk) getLoad(ctx context.Context, s *site, r *GetRequest) (got, error)
 	if err != nil {
 		return got{}, err
 	}
-	fetch := s.dev.FetchLoad
+	fetch := i.dev.FetchLoad
 	if r.Trust == "" {
-		fetch = s.dev.FetchClassic
+		fetch = i.dev.FetchClassic
 	}
 	// Not where an upgrade to the same load has its scratch files.
-	scratch, err := os.MkdirTemp(filepath.Join(t.daemon.config().State, scratchName), "get-")
+	scratch, err := os.MkdirTemp(filepath.Join(s.daemon.config().State, scratchName), "get-")
 	if err != nil {
 		return got{}, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
+	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/wire"
@@ -29,24 +30,24 @@ var (
 // stage fetches a load into the inactive slot and returns its version: signed
 // where a publisher is pinned, else the classic way if the settings allow it.
 func (d *Daemon) stage(ctx context.Context, name string) (version string, err error) {
-	s := d.currentSite()
-	if s == nil {
+	i := d.currentInstance()
+	if i == nil {
 		return "", errors.New("no place on the network")
 	}
 	dir := d.slots.Dir(d.slots.Inactive().Slot)
-	s.linger(ctx, dir)
-	s.release(dir)
+	i.linger(ctx, dir)
+	i.release(dir)
 	c := d.config()
 	_, pin := os.Stat(filepath.Join(c.Trust, trust.PinName))
 	if pin == nil {
 		// Who pinned a publisher wants signatures: the setting, which comes over
 		// the network unsigned itself, cannot take that back.
-		return d.try(ctx, name+load.ManifestSuffix, func(u *url.URL) (string, error) { return d.stageSigned(ctx, s, dir, u) })
+		return d.try(ctx, name+load.ManifestSuffix, func(u *url.URL) (string, error) { return d.stageSigned(ctx, i, dir, u) })
 	}
 	if d.setting(policy.Unsigned) != policy.On {
 		return "", &engine.TrustError{Err: fmt.Errorf("%w: put the publisher's %s into %s, or allow unsigned loads", trust.ErrNoRoot, trust.PinName, c.Trust)}
 	}
-	return d.try(ctx, name+".loads", func(u *url.URL) (string, error) { return d.stageClassic(ctx, s, dir, u, name) })
+	return d.try(ctx, name+".loads", func(u *url.URL) (string, error) { return d.stageClassic(ctx, i, dir, u, name) })
 }
 
 // try asks the servers for a file one after the other.
@@ -59,21 +60,21 @@ func (d *Daemon) try(ctx context.Context, file string, fetch func(*url.URL) (str
 }
 
 // loadSpec says what all loads have in common.
-func (d *Daemon) loadSpec(u *url.URL, s *site) engine.LoadSpec {
+func (d *Daemon) loadSpec(u *url.URL, i *instance) engine.LoadSpec {
 	c := d.config()
-	return engine.LoadSpec{URL: u, Trust: c.Trust, Model: c.Model, Group: s.key.group,
+	return engine.LoadSpec{URL: u, Trust: c.Trust, Model: c.Model, Group: i.key.group,
 		Scratch: filepath.Join(c.State, scratchName)}
 }
 
-func (d *Daemon) stageSigned(ctx context.Context, s *site, dir string, u *url.URL) (string, error) {
+func (d *Daemon) stageSigned(ctx context.Context, i *instance, dir string, u *url.URL) (string, error) {
 	d.rec.Forget(func(f *status.File) bool { return f.Done || f.Failed })
-	run, err := s.dev.StageLoad(ctx, d.loadSpec(u, s), d.slots, func(m *load.Manifest) error { return d.affords(m.Size()) })
+	run, err := i.dev.StageLoad(ctx, d.loadSpec(u, i), d.slots, func(m *load.Manifest) error { return d.affords(m.Size()) })
 	d.finished(ctx, run, err)
 	if err != nil {
 		run.Close()
 		return "", err
 	}
-	s.keep(dir, run.Files, run.Close)
+	i.keep(dir, run.Files, run.Close)
 	return run.Manifest.Version, nil
 }
 
@@ -102,14 +103,14 @@ const unsignedVersion = "unsigned"
 
 // stageClassic fetches a load that nothing protects: first into a directory of
 // its own, then, once its bytes are known, into the slot.
-func (d *Daemon) stageClassic(ctx context.Context, s *site, dir string, u *url.URL, name string) (string, error) {
-	spec := d.loadSpec(u, s)
+func (d *Daemon) stageClassic(ctx context.Context, i *instance, dir string, u *url.URL, name string) (string, error) {
+	spec := d.loadSpec(u, i)
 	spec.Dir = filepath.Join(d.config().State, classicName, name)
 	if err := d.onlyClassic(name); err != nil {
 		return "", err
 	}
 	d.rec.Forget(func(f *status.File) bool { return f.Done || f.Failed })
-	run, err := s.dev.FetchClassic(ctx, spec)
+	run, err := i.dev.FetchClassic(ctx, spec)
 	if err == nil {
 		err = d.adopt(run, spec.Dir, dir, name)
 	}
@@ -118,7 +119,7 @@ func (d *Daemon) stageClassic(ctx context.Context, s *site, dir string, u *url.U
 		run.Close()
 		return "", err
 	}
-	s.keep(dir, run.Files, run.Close)
+	i.keep(dir, run.Files, run.Close)
 	return unsignedVersion, nil
 }
 
@@ -209,17 +210,17 @@ func reasonOf(err error) string {
 	case errors.As(err, &e):
 		return e.Reason.String()
 	case errors.Is(err, trust.ErrUnknownTarget):
-		return reasonNoLoad
+		return wording.ReasonNoLoad
 	case errors.As(err, &t):
-		return reasonTrust
+		return wording.ReasonTrust
 	case errors.Is(err, engine.ErrModel):
-		return reasonModel
+		return wording.ReasonModel
 	case errors.Is(err, ErrBudget):
-		return reasonBudget
+		return wording.ReasonBudget
 	case errors.Is(err, slot.ErrNoSpace):
 		return wire.ReasonDisk.String()
 	case errors.Is(err, slot.ErrDigest), errors.Is(err, slot.ErrDamaged), errors.Is(err, slot.ErrIncomplete):
 		return wire.ReasonDigestMismatch.String()
 	}
-	return reasonRefused
+	return wording.ReasonRefused
 }

@@ -39,7 +39,7 @@ func bare(t *testing.T, mac string) string {
 
 // fromBare runs two devices against a TFTP server: one with a file of its own,
 // one that gets the file for all.
-func fromBare(t *testing.T, s *testSite, cfg Config, server string) {
+func fromBare(t *testing.T, s *subnet, cfg Config, server string) {
 	t.Helper()
 	cfg.Servers, cfg.Trust = []string{server}, t.TempDir()
 	r := start(t, cfg)
@@ -58,7 +58,7 @@ func fromBare(t *testing.T, s *testSite, cfg Config, server string) {
 // TestBareTFTPServer: a device needs no more than what phones need.
 func TestBareTFTPServer(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newSubnet(t)
 	cfg := s.config(&depot{t: t}, "7941")
 	root, err := os.OpenRoot(bare(t, cfg.MAC))
 	if err != nil {
@@ -89,9 +89,9 @@ func TestForeignTFTPServer(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("in.tftpd changes its root directory: that needs root")
 	}
-	s := newSite(t)
+	s := newSubnet(t)
 	cfg := s.config(&depot{t: t}, "7941")
-	server := fmt.Sprintf("127.0.0.1:%d", newSite(t).port)
+	server := fmt.Sprintf("127.0.0.1:%d", newSubnet(t).port)
 	cmd := exec.Command(program, "-L", "-a", server, "-s", bare(t, cfg.MAC))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func TestForeignTFTPServer(t *testing.T) {
 // what was tried is what counts.
 func TestLeaseNamesTheServer(t *testing.T) {
 	t.Parallel()
-	cfg := newSite(t).config(&depot{t: t}, "7941")
+	cfg := newSubnet(t).config(&depot{t: t}, "7941")
 	lease := filepath.Join(t.TempDir(), "dhcp.env")
 	write(t, lease, "ip=127.0.0.9\nopt150=7f004d01\n") // 127.0.77.1
 	cfg.Servers, cfg.Leases = nil, []string{filepath.Join(t.TempDir(), "none*"), filepath.Join(filepath.Dir(lease), "*.env")}
@@ -114,7 +114,7 @@ func TestLeaseNamesTheServer(t *testing.T) {
 	if e := r.told.Err; !strings.Contains(e, "http://127.0.77.1:6970/SEP"+cfg.MAC) || !strings.Contains(e, "tftp://127.0.77.1/SEP"+cfg.MAC) {
 		t.Error(e)
 	}
-	cfg2 := newSite(t).config(&depot{t: t}, "7941")
+	cfg2 := newSubnet(t).config(&depot{t: t}, "7941")
 	cfg2.Servers = nil
 	r2 := start(t, cfg2)
 	until(t, "says that nobody is there", func() bool { r2.mu.Lock(); defer r2.mu.Unlock(); return strings.Contains(r2.told.Err, "--server") })
@@ -125,7 +125,7 @@ func TestLocalFile(t *testing.T) {
 	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
-	cfg := newSite(t).config(d, "CP-7961G")
+	cfg := newSubnet(t).config(d, "CP-7961G")
 	cfg.Servers = nil
 	cfg.Provision = filepath.Join(t.TempDir(), "provision.toml")
 	write(t, cfg.Provision, "load = \"L1\"\n[device]\npeer-sharing = true\nload-server = \""+d.url+"\"\n")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/report"
 )
 
@@ -39,11 +40,11 @@ func (d *Daemon) booted() error {
 		rolled, err := d.slots.Boot()
 		if err != nil {
 			d.log.Error("the load on trial was not confirmed, and there is no way back", "error", err)
-			d.failure(r.Load, "", reasonNoWayBack, err)
+			d.failure(r.Load, "", wording.ReasonNoWayBack, err)
 		}
 		if rolled {
 			return d.change(func(r *record) {
-				r.Phase, r.Reason, r.Message = phaseRollback, reasonNotConfirmed, "the device was started again before the load was confirmed"
+				r.Phase, r.Reason, r.Message = phaseRollback, wording.ReasonNotConfirmed, "the device was started again before the load was confirmed"
 			})
 		}
 	}
@@ -61,7 +62,7 @@ func (d *Daemon) booted() error {
 		case !trial && r.Phase == phaseTrial && ok && a.Name == r.Load && a.State == slot.StateConfirmed:
 			r.Phase, r.State, r.Reason, r.Message = phaseIdle, report.StateIdle, "", ""
 		case !trial && r.Phase == phaseTrial && d.slots.Inactive().State == slot.StateFailed:
-			r.Phase, r.Reason = phaseRollback, reasonNotConfirmed
+			r.Phase, r.Reason = phaseRollback, wording.ReasonNotConfirmed
 		}
 	})
 }
@@ -94,7 +95,7 @@ func (d *Daemon) resume(ctx context.Context, busy *sync.WaitGroup) {
 		d.Wake()
 		return
 	}
-	if d.working || d.site == nil {
+	if d.working || d.instance == nil {
 		return
 	}
 	if r.Phase == phaseIdle || r.Phase == phaseDownload && want != r.Load {
@@ -212,7 +213,7 @@ func (d *Daemon) download(ctx context.Context, r record) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return d.giveUp(r, reasonInstaller, err, false)
+		return d.giveUp(r, wording.ReasonInstaller, err, false)
 	}
 	version, err := d.stage(ctx, r.Load)
 	switch {
@@ -237,7 +238,7 @@ func (d *Daemon) install(ctx context.Context, r record) error {
 		if _, undo := d.installs().Do(ctx, StepRollback, d.job(r)); undo != nil {
 			d.log.Error("the installer could not undo its work", "error", undo)
 		}
-		return d.giveUp(r, reasonInstaller, err, true)
+		return d.giveUp(r, wording.ReasonInstaller, err, true)
 	}
 	// The slot is switched in the next phase: a power cut between finds what
 	// is still to be done.
@@ -260,13 +261,13 @@ func (d *Daemon) switched(r record) error {
 
 func (d *Daemon) reboot(ctx context.Context, r record) error {
 	if err := d.switched(r); err != nil {
-		return d.giveUp(r, reasonSwitch, err, false)
+		return d.giveUp(r, wording.ReasonSwitch, err, false)
 	}
 	if _, err := d.installs().Do(ctx, StepReboot, d.job(r)); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
-		return d.back(reasonReboot, err)
+		return d.back(wording.ReasonReboot, err)
 	}
 	timer := time.NewTimer(rebootWait)
 	defer timer.Stop()
@@ -274,17 +275,17 @@ func (d *Daemon) reboot(ctx context.Context, r record) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
-		return d.back(reasonReboot, fmt.Errorf("the device is still up %v after it was told to restart", rebootWait))
+		return d.back(wording.ReasonReboot, fmt.Errorf("the device is still up %v after it was told to restart", rebootWait))
 	}
 }
 
 // trial waits for the new load to be confirmed, and goes back if it is not.
 func (d *Daemon) trial(ctx context.Context, r record) error {
 	if err := d.switched(r); err != nil {
-		return d.giveUp(r, reasonSwitch, err, false)
+		return d.giveUp(r, wording.ReasonSwitch, err, false)
 	}
 	if r.Starts > maxStarts {
-		return d.back(reasonNotConfirmed, fmt.Errorf("the daemon was started %d times during the trial", r.Starts))
+		return d.back(wording.ReasonNotConfirmed, fmt.Errorf("the daemon was started %d times during the trial", r.Starts))
 	}
 	c := d.config()
 	began := time.Now()
@@ -307,7 +308,7 @@ func (d *Daemon) trial(ctx context.Context, r record) error {
 			return ctx.Err()
 		case <-tick.C:
 		case <-deadline.C:
-			return d.back(reasonNotConfirmed, fmt.Errorf("the load was not confirmed within %v: %w", c.ConfirmTimeout, why))
+			return d.back(wording.ReasonNotConfirmed, fmt.Errorf("the load was not confirmed within %v: %w", c.ConfirmTimeout, why))
 		}
 	}
 }
@@ -335,13 +336,13 @@ func (d *Daemon) commit(ctx context.Context, r record) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return d.back(reasonInstaller, err)
+		return d.back(wording.ReasonInstaller, err)
 	}
 	if err := d.slots.Confirm(); err != nil {
 		return err
 	}
-	if s := d.currentSite(); s != nil {
-		d.offer(s)
+	if i := d.currentInstance(); i != nil {
+		d.offer(i)
 	}
 	d.sink.count.upgrade("committed")
 	d.log.Info("the load is confirmed", "load", r.Load, "version", r.Version)
@@ -365,7 +366,7 @@ func (d *Daemon) rollback(ctx context.Context, r record) error {
 			// A load that does not work, and no other: it ends its trial so that
 			// the other slot can take the next load, and stays known as failed.
 			d.log.Error("there is no load to go back to", "load", r.Load, "error", err)
-			d.failure(r.Load, "", reasonNoWayBack, err)
+			d.failure(r.Load, "", wording.ReasonNoWayBack, err)
 			state, err = report.StateFailed, d.slots.Confirm()
 		}
 		if err != nil {
@@ -378,7 +379,7 @@ func (d *Daemon) rollback(ctx context.Context, r record) error {
 	}
 	if err != nil {
 		d.log.Error("the installer could not go back", "error", err)
-		d.failure(r.Load, "", reasonInstaller, err)
+		d.failure(r.Load, "", wording.ReasonInstaller, err)
 	}
 	d.failure(r.Load, "", r.Reason, errors.New(r.Message))
 	d.sink.count.upgrade("rolled-back")

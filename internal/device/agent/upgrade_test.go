@@ -26,7 +26,7 @@ func TestSiteUpgrade(t *testing.T) {
 	d.load("L61-1", "good", size, "CP-7961G")
 	d.load("L41-1", "good", size, "CP-7941G")
 	d.provision(sharing("L61-1", "L41-1"))
-	s := newSite(t)
+	s := newSubnet(t)
 	var all []*runner
 	for _, model := range []string{"CP-7961G", "7961", "CP-7941G"} {
 		c := s.config(d, model)
@@ -87,14 +87,14 @@ func TestLateDevice(t *testing.T) {
 	d := newDepot(t)
 	d.load("L1", "good", 1_000_000, "CP-7961G")
 	d.provision(sharing("L1", ""))
-	s := newSite(t)
+	s := newSubnet(t)
 	c := s.config(d, "CP-7961G")
 	first := start(t, c)
 	first.runs("L1")
 	first.stop()
 	again := start(t, c)
 	until(t, "serves again", func() bool {
-		if st := again.currentSite(); st != nil {
+		if st := again.currentInstance(); st != nil {
 			_, files, _ := st.tally()
 			return st.key.sharing && files == 2
 		}
@@ -128,7 +128,7 @@ func TestCSCtg96408_DevicesBootAfterAnUpgrade(t *testing.T) {
 			d := newDepot(t)
 			d.load("L1", "good", 100_000, "CP-7961G")
 			d.provision(sharing("L1", ""))
-			cfg := newSite(t).config(d, "CP-7961G")
+			cfg := newSubnet(t).config(d, "CP-7961G")
 			r := start(t, cfg)
 			r.runs("L1")
 			r.stop()
@@ -192,7 +192,7 @@ func TestRebootConfirms(t *testing.T) {
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
 	d.provision(sharing("L1", ""))
-	cfg := newSite(t).config(d, "CP-7961G")
+	cfg := newSubnet(t).config(d, "CP-7961G")
 	cfg.RebootCommand, cfg.ConfirmCommand = "true", healthy
 	r := start(t, cfg)
 	until(t, "asks for a start", func() bool { return r.record().Phase == phaseReboot })
@@ -217,7 +217,7 @@ func TestHookContract(t *testing.T) {
 	d.load("L1", "good", 100_000, "CP-7961G")
 	d.load("L2", "good", 100_000, "CP-7961G")
 	d.provision(sharing("L1", ""))
-	cfg := newSite(t).config(d, "CP-7961G")
+	cfg := newSubnet(t).config(d, "CP-7961G")
 	dir := t.TempDir()
 	cfg.Hook = filepath.Join(dir, "hook")
 	hook := func(more string) {
@@ -269,7 +269,7 @@ func TestKilledAnywhere(t *testing.T) {
 			}
 			d.load("L2", health, 300_000, "CP-7961G")
 			d.provision(sharing("L1", ""))
-			cfg := newSite(t).config(d, "CP-7961G")
+			cfg := newSubnet(t).config(d, "CP-7961G")
 			cfg.ConfirmCommand = healthy
 			if step == StepRollback {
 				cfg.ConfirmTimeout = time.Second
@@ -312,7 +312,7 @@ func TestKilledInTransfer(t *testing.T) {
 	d := newDepot(t)
 	d.load("L1", "good", size, "CP-7961G")
 	d.provision(`<Default><loadInformation model="CP-7961G">L1</loadInformation><vendorConfig><wanLimit>2M</wanLimit></vendorConfig></Default>`)
-	cfg := newSite(t).config(d, "CP-7961G")
+	cfg := newSubnet(t).config(d, "CP-7961G")
 	p := spawn(t, cfg)
 	until(t, "some bytes came", func() bool { return d.bytes.Load() >= size/2 && fileSize(cfg) > 1<<20 })
 	p.kill()
@@ -347,7 +347,7 @@ func TestRefusedLoads(t *testing.T) {
 			d.load("L41", "good", 100_000, "CP-7941G")
 			d.write("CLASSIC.loads", "app.sbn\r\n")
 			d.provision(sharing("L1", ""))
-			cfg := newSite(t).config(d, "CP-7961G")
+			cfg := newSubnet(t).config(d, "CP-7961G")
 			r := start(t, cfg)
 			r.runs("L1")
 			r.stop()
@@ -374,7 +374,7 @@ func TestUnsignedOnlyWithTheSetting(t *testing.T) {
 	d.write("dsp.sbn", "dsp")
 	allow := `<enterpriseConfig><peerFirmwareSharing>1</peerFirmwareSharing><allowUnsigned>1</allowUnsigned></enterpriseConfig>`
 	d.provision(`<Default><loadInformation model="7961">CLASSIC</loadInformation>` + allow + `</Default>`)
-	s := newSite(t)
+	s := newSubnet(t)
 	var devices []*runner
 	for range 2 {
 		cfg := s.config(d, "7961")
@@ -403,7 +403,7 @@ func TestLastGoodStays(t *testing.T) {
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
 	d.provision(sharing("L1", ""))
-	cfg := newSite(t).config(d, "CP-7961G")
+	cfg := newSubnet(t).config(d, "CP-7961G")
 	r := start(t, cfg)
 	r.runs("L1")
 	d.provision("<Default>\n<enterpriseConfig><peerFirmwareSharing>maybe</peerFirmwareSharing></enterpriseConfig></Default>")
@@ -425,7 +425,7 @@ func TestLastGoodStays(t *testing.T) {
 func TestOneDaemon(t *testing.T) {
 	t.Parallel()
 	d := newDepot(t)
-	cfg := newSite(t).config(d, "CP-7961G")
+	cfg := newSubnet(t).config(d, "CP-7961G")
 	start(t, cfg)
 	if _, err := New(cfg, Setup{}); !errors.Is(err, slot.ErrLocked) {
 		t.Errorf("%v, want ErrLocked", err)

@@ -1,4 +1,10 @@
-package agent
+// Package wording is what people read of a device, in English and Japanese: the
+// words of its page and of the commands that show it, and the reasons of its
+// decisions.
+//
+// What lives here: the texts, and the codes of reasons that only a device's
+// agent has. What must not: where the texts are shown.
+package wording
 
 import (
 	"strings"

@@ -1,4 +1,9 @@
-package agent
+// Package syslog sends the events of a device to a log server, by UDP in the
+// format of RFC 5424.
+//
+// What lives here: the format, and what keeps the text of others from becoming
+// a message of its own. What must not: which events are sent.
+package syslog
 
 import (
 	"fmt"
@@ -14,27 +19,29 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// Syslog over UDP, RFC 5424 and RFC 5426.
+// Transport by RFC 5426, messages by RFC 5424.
 const (
-	syslogPort = "514"
-	facility   = 16 // local use 0
-	// maxSyslog bounds a message, in bytes: it fits one packet of an Ethernet.
-	maxSyslog = 1400
+	port     = "514"
+	facility = 16 // local use 0
+	// maxMessage bounds a message, in bytes: it fits one packet of an Ethernet.
+	maxMessage = 1400
 	// enterprise is the number for documentation (RFC 5612): this project has
 	// none of its own.
 	enterprise = "32473"
 )
 
-// syslogWriter sends events to a log server. What is lost is lost.
-type syslogWriter struct {
+// Writer sends events to a log server. What is lost is lost.
+type Writer struct {
 	conn net.Conn
 	host string
 }
 
-// newSyslog opens the way to HOST or HOST:PORT.
-func newSyslog(server, host string, from netip.Addr) (*syslogWriter, error) {
+// Dial opens the way to a server, HOST or HOST:PORT, port 514 if none is named.
+// host is what this device calls itself in messages, from its address; an
+// invalid one leaves the choice to the system.
+func Dial(server, host string, from netip.Addr) (*Writer, error) {
 	if _, _, err := net.SplitHostPort(server); err != nil {
-		server = net.JoinHostPort(strings.Trim(server, "[]"), syslogPort)
+		server = net.JoinHostPort(strings.Trim(server, "[]"), port)
 	}
 	d := net.Dialer{Timeout: time.Second}
 	if from.IsValid() {
@@ -44,17 +51,19 @@ func newSyslog(server, host string, from netip.Addr) (*syslogWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &syslogWriter{c, host}, nil
+	return &Writer{c, host}, nil
 }
 
-func (w *syslogWriter) close() { _ = w.conn.Close() }
+// Close ends the way to the server.
+func (w *Writer) Close() { _ = w.conn.Close() }
 
-func (w *syslogWriter) event(e report.Event, l slog.Level) {
-	_, _ = w.conn.Write(syslogMessage(w.host, time.Now(), e, l))
+// Send sends an event that matters as much as l says. It does not wait.
+func (w *Writer) Send(e report.Event, l slog.Level) {
+	_, _ = w.conn.Write(message(w.host, time.Now(), e, l))
 }
 
-// syslogMessage is an event in the format of RFC 5424.
-func syslogMessage(host string, now time.Time, e report.Event, l slog.Level) []byte {
+// message is an event in the format of RFC 5424.
+func message(host string, now time.Time, e report.Event, l slog.Level) []byte {
 	severity := 6
 	switch {
 	case l >= slog.LevelError:
@@ -72,8 +81,8 @@ func syslogMessage(host string, now time.Time, e report.Event, l slog.Level) []b
 	s := fmt.Sprintf("<%d>1 %s %s peerload %d %s [peerload@%s%s] \xef\xbb\xbf%s", facility*8+severity,
 		now.Format("2006-01-02T15:04:05.000000Z07:00"), printable(host, 255), os.Getpid(), printable(e.Event, 32), enterprise, sd.String(),
 		oneLine(e.Message))
-	if len(s) > maxSyslog {
-		s = s[:maxSyslog]
+	if len(s) > maxMessage {
+		s = s[:maxMessage]
 		for !utf8.ValidString(s) {
 			s = s[:len(s)-1]
 		}

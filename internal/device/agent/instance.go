@@ -21,9 +21,9 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// siteKey is what a place among the peers depends on: when it changes, the
-// device takes another place.
-type siteKey struct {
+// instanceKey is what an instance of the engine is made from: when it changes,
+// another instance takes its place.
+type instanceKey struct {
 	sharing  bool
 	timing   string
 	wan, lan int64
@@ -35,15 +35,16 @@ type siteKey struct {
 	group    string // of the models that it shares with
 }
 
-// site is the device's place among the peers, or alone where it does not
-// share, with the files that it serves there.
-type site struct {
-	key  siteKey
+// instance is the engine with its net and its origin, for one set of settings,
+// and the files that it serves. Where the device does not share, it has no
+// peers.
+type instance struct {
+	key  instanceKey
 	dev  *engine.Device
 	net  peernet.Net
 	mux  *origin.Mux
 	end  context.CancelFunc
-	gone chan struct{} // closed when the device stands still
+	gone chan struct{} // closed when the engine has ended
 	err  error         // why, once gone is closed
 
 	leaving atomic.Bool
@@ -76,18 +77,18 @@ func (t *traffic) join(o traffic) {
 	t.sent += o.sent
 }
 
-// siteConfig is what openSite needs beside the key.
-type siteConfig struct {
+// instanceConfig is what openInstance needs beside the key.
+type instanceConfig struct {
 	id     uint64
 	noSync bool
 	report func(report.Event)
 }
 
-// openSite takes the place. A device that should share and has no address
-// stays alone, and says so: it must be able to ask servers before the network
-// is whole.
-func openSite(key siteKey, c siteConfig) (s *site, warnings []string, err error) {
-	s = &site{key: key, net: engine.NoPeers{}, files: map[string][]served{}, gone: make(chan struct{})}
+// openInstance starts the engine. Where key asks for sharing and the device has
+// no usable address it fails: the caller may then ask for one that does not
+// share.
+func openInstance(key instanceKey, c instanceConfig) (i *instance, warnings []string, err error) {
+	i = &instance{key: key, net: engine.NoPeers{}, files: map[string][]served{}, gone: make(chan struct{})}
 	proto := pdp.NoPeers()
 	if key.sharing {
 		sock, err := peernet.Listen(peernet.Config{Address: key.address, Interface: key.iface, Port: key.port})
@@ -98,32 +99,32 @@ func openSite(key siteKey, c siteConfig) (s *site, warnings []string, err error)
 			sock.Close()
 			return nil, nil, err
 		}
-		s.net, warnings = sock, sock.Warnings()
+		i.net, warnings = sock, sock.Warnings()
 	}
-	if s.mux, err = newOrigin(key); err != nil {
-		s.net.Close()
+	if i.mux, err = newOrigin(key); err != nil {
+		i.net.Close()
 		return nil, nil, err
 	}
-	cfg := engine.Config{ID: c.id, Net: s.net, Origin: s.mux, Protocol: proto, Report: c.report, SendRate: key.lan}
+	cfg := engine.Config{ID: c.id, Net: i.net, Origin: i.mux, Protocol: proto, Report: c.report, SendRate: key.lan}
 	cfg.Slot.NoSync = c.noSync
-	if s.dev, err = engine.NewDevice(cfg); err != nil {
-		s.net.Close()
+	if i.dev, err = engine.NewDevice(cfg); err != nil {
+		i.net.Close()
 		return nil, nil, err
 	}
 	ctx, end := context.WithCancel(context.Background())
-	s.end = end
+	i.end = end
 	go func() {
-		s.err = s.dev.Run(ctx)
-		close(s.gone)
+		i.err = i.dev.Run(ctx)
+		close(i.gone)
 	}()
-	return s, warnings, nil
+	return i, warnings, nil
 }
 
 // stallTimeout is a root's patience with its server, shorter than that of its
 // followers, so that it gives up first and says why.
 const stallTimeout = 5 * time.Second
 
-func newOrigin(key siteKey) (*origin.Mux, error) {
+func newOrigin(key instanceKey) (*origin.Mux, error) {
 	cfg := origin.Config{StallTimeout: stallTimeout, LimitRate: key.wan}
 	if a := key.address.Addr(); a.IsValid() {
 		cfg.LocalAddr = a
@@ -135,72 +136,72 @@ func newOrigin(key siteKey) (*origin.Mux, error) {
 	return origin.New(cfg)
 }
 
-// close says goodbye and stands still.
-func (s *site) close() {
-	s.leaving.Store(true)
-	for _, dir := range s.dirs() {
-		s.release(dir)
+// close lets go of all files, which tells the peers, and ends the engine.
+func (i *instance) close() {
+	i.leaving.Store(true)
+	for _, dir := range i.dirs() {
+		i.release(dir)
 	}
-	s.end()
-	<-s.gone
-	_ = s.net.Close()
-	s.mux.Close()
+	i.end()
+	<-i.gone
+	_ = i.net.Close()
+	i.mux.Close()
 }
 
-// left reports whether the device stands here no more.
-func (s *site) left() bool {
+// left reports whether the engine has ended, or is about to.
+func (i *instance) left() bool {
 	select {
-	case <-s.gone:
+	case <-i.gone:
 		return true
 	default:
-		return s.leaving.Load()
+		return i.leaving.Load()
 	}
 }
 
-func (s *site) dirs() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (i *instance) dirs() []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	var out []string
-	for dir := range s.files {
+	for dir := range i.files {
 		out = append(out, dir)
 	}
 	return out
 }
 
 // keep goes on serving what was fetched into a directory.
-func (s *site) keep(dir string, files []*engine.File, close func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.files[dir] = append(s.files[dir], served{files, close})
+func (i *instance) keep(dir string, files []*engine.File, close func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.files[dir] = append(i.files[dir], served{files, close})
 }
 
 // lingerMost is how long peers that still take a file hold up its removal.
 const lingerMost = 30 * time.Second
 
 // linger waits until nobody takes the files of a directory from this device.
-func (s *site) linger(ctx context.Context, dir string) {
-	s.mu.Lock()
+func (i *instance) linger(ctx context.Context, dir string) {
+	i.mu.Lock()
 	var files []*engine.File
-	for _, k := range s.files[dir] {
+	for _, k := range i.files[dir] {
 		files = append(files, k.files...)
 	}
-	s.mu.Unlock()
+	i.mu.Unlock()
 	if len(files) > 0 {
-		s.dev.Linger(ctx, files, lingerMost)
+		i.dev.Linger(ctx, files, lingerMost)
 	}
 }
 
 // release lets go of the files of a directory.
-func (s *site) release(dir string) {
-	s.mu.Lock()
-	gone := s.files[dir]
-	delete(s.files, dir)
+func (i *instance) release(dir string) {
+	i.mu.Lock()
+	gone := i.files[dir]
+	delete(i.files, dir)
 	for _, k := range gone {
 		for _, f := range k.files {
-			s.past.add(f.Final())
+			i.past.add(f.Final())
 		}
 	}
-	s.mu.Unlock()
+	i.mu.Unlock()
 	for _, k := range gone {
 		k.close()
 	}
@@ -208,32 +209,32 @@ func (s *site) release(dir string) {
 
 // hold offers the components of a slot to the peers: those that it does not
 // serve yet. What is damaged is returned as an error and not offered.
-func (s *site) hold(dir string, i slot.Info) error {
-	if !s.key.sharing {
+func (i *instance) hold(dir string, content slot.Info) error {
+	if !i.key.sharing {
 		return nil
 	}
 	var errs []error
-	for _, c := range i.Components {
-		f, err := s.dev.Hold(engine.Spec{Name: c.Name, Model: s.key.model, Group: s.key.group,
+	for _, c := range content.Components {
+		f, err := i.dev.Hold(engine.Spec{Name: c.Name, Model: i.key.model, Group: i.key.group,
 			Target: filepath.Join(dir, c.Name), Size: c.Size, Digest: c.Digest})
 		switch {
 		case errors.Is(err, engine.ErrTwice):
 		case err != nil:
 			errs = append(errs, err)
 		default:
-			s.keep(dir, []*engine.File{f}, func() { _ = f.Close() })
+			i.keep(dir, []*engine.File{f}, func() { _ = f.Close() })
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// tally returns what all files ever served here have moved, and how many
+// tally returns what all files ever served by it have moved, and how many
 // files and bytes are served now.
-func (s *site) tally() (t traffic, files int, bytes int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t = s.past
-	for _, ks := range s.files {
+func (i *instance) tally() (t traffic, files int, bytes int64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	t = i.past
+	for _, ks := range i.files {
 		for _, k := range ks {
 			for _, f := range k.files {
 				fin := f.Final()
@@ -246,11 +247,11 @@ func (s *site) tally() (t traffic, files int, bytes int64) {
 	return t, files, bytes
 }
 
-// moved reports whether the address that the site stands at is no longer this
-// host's.
-func (s *site) moved() bool {
-	own := s.net.Addr().Addr()
-	if !s.key.sharing || own.IsLoopback() {
+// moved reports whether the address that the instance is bound to is no longer
+// this host's.
+func (i *instance) moved() bool {
+	own := i.net.Addr().Addr()
+	if !i.key.sharing || own.IsLoopback() {
 		return false
 	}
 	addrs, err := net.InterfaceAddrs()
@@ -260,12 +261,12 @@ func (s *site) moved() bool {
 	})
 }
 
-// keyOf returns the place that configuration and settings ask for.
-func keyOf(c Config, set settings, group string) siteKey {
+// keyOf returns what configuration and settings ask for.
+func keyOf(c Config, set settings, group string) instanceKey {
 	if group == "" {
 		group = policy.Builtin().Group(c.Model)
 	}
-	k := siteKey{group: group, sharing: set.value(policy.PeerSharing) == policy.On, timing: set.value(policy.Timing), address: c.Address,
+	k := instanceKey{group: group, sharing: set.value(policy.PeerSharing) == policy.On, timing: set.value(policy.Timing), address: c.Address,
 		iface: c.Interface, port: c.Port, cacert: c.CACert, model: c.Model}
 	k.wan, _ = policy.ParseSize(set.value(policy.WANLimit))
 	k.lan, _ = policy.ParseSize(set.value(policy.LANLimit))

@@ -1,4 +1,4 @@
-package agent
+package wording
 
 import (
 	"github.com/peerload/peerload/internal/device/engine"
@@ -63,36 +63,37 @@ var reasons = map[string][2]string{
 
 	engine.ReasonMetadataRefused: {"the peers' copy of the metadata is refused", "ピアのメタデータを拒否"},
 
-	reasonNoLoad:       {"the publisher has no such load", "該当するロードがない"},
-	reasonTrust:        {"the signatures are not good", "署名を検証できない"},
-	reasonModel:        {"the load is for another model", "モデルが異なる"},
-	reasonBudget:       {"the load does not fit into the disk budget", "ディスク容量の上限を超える"},
-	reasonRefused:      {"refused", "拒否"},
-	reasonInstaller:    {"the installer failed", "インストーラの失敗"},
-	reasonSwitch:       {"the slot could not be switched", "スロットを切り替えられない"},
-	reasonReboot:       {"the device did not restart", "再起動されなかった"},
-	reasonNotConfirmed: {"the new load was not confirmed", "新しいロードが確認されなかった"},
-	reasonNoWayBack:    {"there is no load to go back to", "戻れるロードがない"},
-	reasonNoAddress:    {"no address to share at", "共有に使うアドレスがない"},
-	reasonDamaged:      {"a file that was held is damaged", "保持ファイルの破損"},
-	reasonProvisioning: {"the provisioning file is bad", "プロビジョニングファイルの誤り"},
+	ReasonNoLoad:       {"the publisher has no such load", "該当するロードがない"},
+	ReasonTrust:        {"the signatures are not good", "署名を検証できない"},
+	ReasonModel:        {"the load is for another model", "モデルが異なる"},
+	ReasonBudget:       {"the load does not fit into the disk budget", "ディスク容量の上限を超える"},
+	ReasonRefused:      {"refused", "拒否"},
+	ReasonInstaller:    {"the installer failed", "インストーラの失敗"},
+	ReasonSwitch:       {"the slot could not be switched", "スロットを切り替えられない"},
+	ReasonReboot:       {"the device did not restart", "再起動されなかった"},
+	ReasonNotConfirmed: {"the new load was not confirmed", "新しいロードが確認されなかった"},
+	ReasonNoWayBack:    {"there is no load to go back to", "戻れるロードがない"},
+	ReasonNoAddress:    {"no address to share at", "共有に使うアドレスがない"},
+	ReasonDamaged:      {"a file that was held is damaged", "保持ファイルの破損"},
+	ReasonProvisioning: {"the provisioning file is bad", "プロビジョニングファイルの誤り"},
 }
 
-// Reasons of the daemon itself, for reports.
+// Reasons of the agent itself, for reports: why an upgrade failed, or why a
+// device does not share or serve.
 const (
-	reasonNoLoad       = "no-such-load"
-	reasonTrust        = "trust"
-	reasonModel        = "wrong-model"
-	reasonBudget       = "disk-budget"
-	reasonRefused      = "refused"
-	reasonInstaller    = "installer"
-	reasonSwitch       = "switch"
-	reasonReboot       = "reboot"
-	reasonNotConfirmed = "not-confirmed"
-	reasonNoWayBack    = "no-way-back"
-	reasonNoAddress    = "no-address"
-	reasonDamaged      = "damaged"
-	reasonProvisioning = "bad-provisioning"
+	ReasonNoLoad       = "no-such-load"
+	ReasonTrust        = "trust"
+	ReasonModel        = "wrong-model"
+	ReasonBudget       = "disk-budget"
+	ReasonRefused      = "refused"
+	ReasonInstaller    = "installer"
+	ReasonSwitch       = "switch"
+	ReasonReboot       = "reboot"
+	ReasonNotConfirmed = "not-confirmed"
+	ReasonNoWayBack    = "no-way-back"
+	ReasonNoAddress    = "no-address"
+	ReasonDamaged      = "damaged"
+	ReasonProvisioning = "bad-provisioning"
 )
 
 // Why writes a reason for people, in English or Japanese: its text, then the

@@ -21,23 +21,16 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// Controller is who a device reports to.
-type Controller interface {
-	// Report hands over how the device is. name is SEP and its MAC address.
-	// nil means that the report was taken.
-	Report(ctx context.Context, name string, r report.Device) error
-}
-
 // The controller's API, below its URL.
 const (
 	checkInPath = "api/v1/devices/%s/check-in"
 	enrolPath   = "api/v1/enrol"
 )
 
-// httpController is a controller that is reached over HTTP. A device makes a
-// secret of its own, and enrols it with the token that it was given; from then
-// on it needs the token no more.
-type httpController struct{ daemon *Daemon }
+// reporter tells the controller how the device is. A device makes a secret of
+// its own, and enrols it with the token that it was given; from then on it needs
+// the token no more.
+type reporter struct{ daemon *Daemon }
 
 // reportTimeout bounds one report.
 const reportTimeout = 20 * time.Second
@@ -45,12 +38,13 @@ const reportTimeout = 20 * time.Second
 // errUnknown says that the controller does not know the device's secret.
 var errUnknown = errors.New("the controller does not know this device")
 
-// Report implements Controller.
-func (h *httpController) Report(ctx context.Context, name string, r report.Device) error {
+// send hands over how the device is. name is SEP and its MAC address. nil means
+// that the report was taken.
+func (r *reporter) send(ctx context.Context, name string, status report.Device) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	c := h.daemon.config()
-	client, err := h.client(c)
+	c := r.daemon.config()
+	client, err := r.client(c)
 	if err != nil {
 		return err
 	}
@@ -60,7 +54,7 @@ func (h *httpController) Report(ctx context.Context, name string, r report.Devic
 		return err
 	}
 	path := fmt.Sprintf(checkInPath, name)
-	if err = post(ctx, client, c, path, secret, r); !errors.Is(err, errUnknown) {
+	if err = post(ctx, client, c, path, secret, status); !errors.Is(err, errUnknown) {
 		return err
 	}
 	if c.TokenFile == "" {
@@ -73,8 +67,8 @@ func (h *httpController) Report(ctx context.Context, name string, r report.Devic
 	if err := post(ctx, client, c, enrolPath, strings.TrimSpace(string(token)), enrolment{name, c.Model, secret}); err != nil {
 		return fmt.Errorf("enrol: %w", err)
 	}
-	h.daemon.log.Info("enrolled with the controller", "controller", c.Controller)
-	return post(ctx, client, c, path, secret, r)
+	r.daemon.log.Info("enrolled with the controller", "controller", c.Controller)
+	return post(ctx, client, c, path, secret, status)
 }
 
 // enrolment is how a device introduces itself.
@@ -141,7 +135,7 @@ func identity(state string) (string, error) {
 	return secret, os.Rename(name+".new", name)
 }
 
-func (h *httpController) client(c Config) (*http.Client, error) {
+func (r *reporter) client(c Config) (*http.Client, error) {
 	pool, err := certificates(c.CACert)
 	if err != nil {
 		return nil, err
@@ -160,7 +154,7 @@ func (d *Daemon) report(ctx context.Context) {
 	d.telling.Lock()
 	defer d.telling.Unlock()
 	r := d.Status()
-	err := d.control.Report(ctx, "SEP"+d.mac, r)
+	err := d.reporter.send(ctx, "SEP"+d.mac, r)
 	if err != nil {
 		if ctx.Err() == nil {
 			d.log.Warn("the controller took no report", "error", err)
@@ -192,8 +186,8 @@ func (d *Daemon) Status() report.Device {
 		r.Active = a.Name
 	}
 	r.Inactive = d.slots.Inactive().Name
-	if d.site != nil && d.site.key.sharing {
-		r.Address = d.site.net.Addr().String()
+	if d.instance != nil && d.instance.key.sharing {
+		r.Address = d.instance.net.Addr().String()
 	}
 	if f := d.currentFile(); f != nil {
 		r.Role, r.Root, r.Parent, r.Children = f.Role, f.Root, f.Parent, f.Children

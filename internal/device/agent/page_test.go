@@ -1,0 +1,256 @@
+package agent
+
+import (
+	"bufio"
+	"encoding/json"
+
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/peerload/peerload/internal/device/tinyhttp"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/report"
+)
+
+// freeAddress is a port on loopback that was free a moment ago.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func get(t *testing.T, url, language string) string {
+	t.Helper()
+	req, err := http.NewRequest("GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept-Language", language)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != 200 {
+		t.Fatalf("%s: %s, %v", url, res.Status, err)
+	}
+	return string(b)
+}
+
+// shown is a device that has its load and shows itself.
+func shown(t *testing.T, model, cnf string) (*runner, Config) {
+	t.Helper()
+	d := newDepot(t)
+	d.load("L1", "good", 300_000, model)
+	d.provision(strings.ReplaceAll(cnf, "MODEL", model))
+	cfg := newSubnet(t).config(d, model)
+	cfg.PageAddress, cfg.MetricsAddress = freeAddress(t), freeAddress(t)
+	r := start(t, cfg)
+	r.runs("L1")
+	return r, cfg
+}
+
+const sharingCnf = `<Default><loadInformation model="MODEL">L1</loadInformation>` +
+	`<commonConfig><peerFirmwareSharing>0</peerFirmwareSharing></commonConfig>` +
+	`<vendorConfig><peerFirmwareSharing>1</peerFirmwareSharing></vendorConfig></Default>`
+
+// row is a row of the page's table that begins with these cells.
+func row(page string, cells ...string) bool {
+	return strings.Contains(page, "<tr><td>"+strings.Join(cells, "</td><td>"))
+}
+
+// TestCSCui49910_ThePageShowsSharing: the setting with its level and what the
+// other levels say, the role, the source, the peers, both loads, and per file
+// the reason.
+func TestCSCui49910_ThePageShowsSharing(t *testing.T) {
+	t.Parallel()
+	_, cfg := shown(t, "CP-7961G", sharingCnf)
+	p := get(t, "http://"+cfg.PageAddress+"/", "en")
+	for _, cells := range [][]string{
+		{"Peer firmware sharing", "on", "device", "common phone profile: off, default: off"},
+		{"Role", "root"}, {"Active load", "L1 1 (confirmed)"}, {"Inactive load", "none"}, {"Assigned load", "L1"},
+		{"app.bin", "100 %", "root", "server"},
+	} {
+		if !row(p, cells...) {
+			t.Errorf("%q is not shown in\n%s", cells, p)
+		}
+	}
+	if !strings.Contains(p, "root-of-file") {
+		t.Error("why the file comes from the server is not shown")
+	}
+	var st report.Device
+	if err := json.Unmarshal([]byte(get(t, "http://"+cfg.PageAddress+"/status.json", "")), &st); err != nil || st.Active != "L1" || st.Sharing != policy.On || st.SharingFrom != "device" {
+		t.Errorf("%+v, %v", st, err)
+	}
+}
+
+// TestCSCsh20977_LabelsInTwoLanguages: English and Japanese, by choice or by
+// what the browser asks for; no setting is without a label in one of them.
+func TestCSCsh20977_LabelsInTwoLanguages(t *testing.T) {
+	t.Parallel()
+	_, cfg := shown(t, "CP-7961G", sharingCnf)
+	base := "http://" + cfg.PageAddress + "/"
+	for _, p := range []string{get(t, base+"?lang=ja", "en"), get(t, base, "ja-JP,ja;q=0.9")} {
+		if !strings.Contains(p, `<html lang="ja">`) || !row(p, "ピアファームウェア共有", "on", "機器") || !row(p, "役割", "ルート") {
+			t.Errorf("not in Japanese:\n%s", p)
+		}
+	}
+	if p := get(t, base+"?lang=en", "ja"); !row(p, "Peer firmware sharing") {
+		t.Error("not in English")
+	}
+	if p := get(t, base, "ja"); !strings.Contains(p, "この機器がファイルのルート (root-of-file: ") {
+		t.Errorf("why a file comes from the server is not told in Japanese:\n%s", p)
+	}
+	for _, s := range policy.Settings() {
+		if s.Label == "" || s.LabelJA == "" {
+			t.Errorf("%s is missing in a language", s.Name)
+		}
+	}
+}
+
+// TestCSCud66570_A7931CanShare: the value in effect is that of the table and
+// the levels, whichever the model, and the level it comes from is told; a model
+// that cannot share says so.
+func TestCSCud66570_A7931CanShare(t *testing.T) {
+	t.Parallel()
+	for _, m := range policy.Builtin().Models() {
+		set, err := effective(m.Name, policy.Levels{Enterprise: policy.Values{policy.PeerSharing: policy.On}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := set.answer(policy.PeerSharing)
+		if m.CanShare && (a.Value != policy.On || a.Level != policy.LevelEnterprise) || !m.CanShare && (a.Value != policy.Off || a.Reason == "") {
+			t.Errorf("%s: %+v", m.Name, a)
+		}
+	}
+	r, _ := shown(t, "CP-7931G", strings.ReplaceAll(sharingCnf, "vendorConfig", "enterpriseConfig"))
+	if st := r.Status(); st.Sharing != policy.Off || st.SharingFrom != "profile" {
+		t.Errorf("the profile's value counts before the enterprise's: %+v", st)
+	}
+}
+
+// TestCSCus67416_WhyFromTheServer: with sharing on, each file says where it
+// came from and why; with sharing off, too.
+func TestCSCus67416_WhyFromTheServer(t *testing.T) {
+	t.Parallel()
+	d := newDepot(t)
+	d.load("L1", "good", 1_000_000, "CP-7961G")
+	d.provision(sharing("L1", ""))
+	s := newSubnet(t)
+	one := start(t, s.config(d, "CP-7961G"))
+	one.runs("L1")
+	source := func(r *runner) (string, string) {
+		for _, f := range r.rec.Status().Files {
+			if f.File == "app.bin" {
+				code, message := whyOf(f)
+				return f.Source, (&html{}).why(code, message)
+			}
+		}
+		return "", ""
+	}
+	if from, why := source(one); from != report.SourceOrigin || !strings.Contains(why, "root-of-file") {
+		t.Errorf("the first: %s, %q", from, why)
+	}
+	// Where much else runs, an election of milliseconds may be over before the
+	// first one answers; then another device is to come late.
+	var two *runner
+	for range 5 {
+		two = start(t, s.config(d, "CP-7961G"))
+		two.runs("L1")
+		if from, _ := source(two); from == report.SourcePeer {
+			break
+		}
+	}
+	if from, why := source(two); from != report.SourcePeer || why == "" {
+		t.Errorf("the second: %s, %q", from, why)
+	}
+	fin := two.Status().Files[0]
+	for _, c := range fin.Components {
+		if c.File == "app.bin" && (c.BytesFromOrigin != 0 || c.Parent == "") {
+			t.Errorf("%+v", c)
+		}
+	}
+	// Off: the classic way, and the page says that the setting is why.
+	off, cfg := shown(t, "CP-7940G", sharingCnf)
+	if from, _ := source(off); from != report.SourceOrigin {
+		t.Errorf("a model that cannot share: %s", from)
+	}
+	if p := get(t, "http://"+cfg.PageAddress+"/", ""); !row(p, "Peer firmware sharing", "off", "model: ") || !row(p, "app.bin", "100 %", "classic (does not share)", "server") {
+		t.Error(p)
+	}
+}
+
+// TestPageRequests: whatever is sent, the page stays up and answers the next.
+func TestPageRequests(t *testing.T) {
+	t.Parallel()
+	_, cfg := shown(t, "CP-7961G", sharingCnf)
+	for send, want := range map[string]string{
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n":    "200",
+		"HEAD / HTTP/1.0\r\n\r\n":              "200",
+		"POST / HTTP/1.1\r\n\r\n":              "405",
+		"GET /../etc/passwd HTTP/1.1\r\n\r\n":  "404",
+		"GET /?lang=<script> HTTP/1.1\r\n\r\n": "200",
+		"\r\n\r\n":                             "400",
+		"GET / SIP/2.0\r\n\r\n":                "400",
+		"GET http://[::1 HTTP/1.1\r\n\r\n":     "400",
+		"GET / HTTP/1.1\r\nX: " + strings.Repeat("x", tinyhttp.MaxRequest) + "\r\n": "400",
+	} {
+		c, err := net.Dial("tcp", cfg.PageAddress)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Write([]byte(send))
+		line, _ := bufio.NewReader(c).ReadString('\n')
+		c.Close()
+		// What is more than fits may be answered by a reset.
+		if !strings.HasPrefix(line, "HTTP/1.1 "+want) && len(send) < tinyhttp.MaxRequest {
+			t.Errorf("%.40q: %q, want %s", send, line, want)
+		}
+	}
+	if p := get(t, "http://"+cfg.PageAddress+"/?lang=%3Cscript%3E", ""); strings.Contains(p, "<script") {
+		t.Error("a script came through")
+	}
+}
+
+// TestMetrics: the series are those that are promised, in the format, and no
+// label tells devices apart.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	_, cfg := shown(t, "CP-7961G", sharingCnf)
+	text := get(t, "http://"+cfg.MetricsAddress+"/metrics", "")
+	line := regexp.MustCompile(`^peerload_[a-z_]+(\{(version|state|source|result|reason)="[^"]*"\})? [-+0-9.e]+$`)
+	series := map[string]bool{}
+	for l := range strings.Lines(text) {
+		l = strings.TrimSpace(l)
+		if name, ok := strings.CutPrefix(l, "# TYPE "); ok {
+			series[strings.Fields(name)[0]] = true
+			continue
+		}
+		if !strings.HasPrefix(l, "# HELP ") && !line.MatchString(l) {
+			t.Errorf("%q is not in the format", l)
+		}
+	}
+	for _, want := range []string{"build_info", "state", "sharing_enabled", "received_bytes_total", "sent_bytes_total", "check_ins_total",
+		"upgrades_total", "fallbacks_total", "elections_won_total", "served_bytes", "resident_memory_bytes", "start_timestamp_seconds"} {
+		if !series["peerload_"+want] {
+			t.Errorf("%s is missing", want)
+		}
+	}
+	if len(series) > 20 || strings.Contains(strings.ToUpper(text), cfg.MAC) {
+		t.Errorf("%d series, or the MAC address is in them", len(series))
+	}
+	for _, want := range []string{`peerload_state{state="idle"} 1`, `peerload_upgrades_total{result="committed"} 1`, "peerload_sharing_enabled 1", `peerload_check_ins_total{result="failed"} 0`} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("%q is missing in\n%s", want, text)
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package agent
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/internal/controller/api"
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/report"
+)
+
+// TestRealController: a device enrols with the site key of a real controller,
+// and what it reports is read back there.
+func TestRealController(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "controller.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	d.provision(sharing("L1", ""))
+	ctl, err := domain.New(domain.Config{Store: store, Repository: d.repo, Password: domain.PasswordCost{Memory: 64, Time: 1, Threads: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := api.New(api.Config{Control: ctl, Spool: dir, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(api)
+	defer srv.Close()
+	root := domain.Local("root")
+	key, err := ctl.CreateEnrolment(t.Context(), root, domain.EnrolmentRequest{Name: "site", SiteKey: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	cfg.Controller, cfg.TokenFile = srv.URL, filepath.Join(dir, "key")
+	write(t, cfg.TokenFile, key.Secret)
+	r := start(t, cfg)
+	r.runs("L1")
+	until(t, "the controller knows that L1 runs", func() bool {
+		row, err := ctl.Device(t.Context(), root, "SEP"+cfg.MAC)
+		return err == nil && row.State != nil && row.State.Last.Active == "L1" && row.State.Last.State == report.StateIdle &&
+			row.State.Last.Sharing == "on" && len(row.State.Files) > 0
+	})
+}
+
+// fake is a controller that may be away, with the API of the real one.
+type fake struct {
+	mu      sync.Mutex
+	away    bool
+	known   map[string]string // secrets by device
+	reports []report.Device
+}
+
+// ServeHTTP implements http.Handler.
+func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	bearer := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	name, _ := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/api/v1/devices/"), "/check-in")
+	var e enrolment
+	var d report.Device
+	switch {
+	case f.away:
+		http.Error(w, "away", http.StatusBadGateway)
+	case r.URL.Path == "/api/v1/enrol" && bearer == "site-key" && json.NewDecoder(r.Body).Decode(&e) == nil && len(e.Secret) >= 32:
+		f.known[e.Device] = e.Secret
+	case f.known[name] != "" && f.known[name] == bearer && json.NewDecoder(r.Body).Decode(&d) == nil:
+		f.reports = append(f.reports, d)
+	default:
+		http.Error(w, "who is there?", http.StatusUnauthorized)
+	}
+}
+
+func (f *fake) heard() []report.Device {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.reports
+}
+
+// TestController: a device enrols, its reports reach the controller, and what
+// it does not take comes again.
+func TestController(t *testing.T) {
+	t.Parallel()
+	f := &fake{away: true, known: map[string]string{}}
+	srv := httptest.NewServer(f)
+	defer srv.Close()
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	d.provision(sharing("L1", ""))
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	cfg.Controller, cfg.TokenFile = srv.URL, filepath.Join(t.TempDir(), "token")
+	write(t, cfg.TokenFile, "wrong-key\n")
+	r := start(t, cfg)
+	r.runs("L1")
+	until(t, "a report in vain", func() bool { return strings.Contains(r.log.String(), "took no report") })
+	f.mu.Lock()
+	f.away = false
+	f.mu.Unlock()
+	r.Wake()
+	until(t, "refused", func() bool { return strings.Contains(r.log.String(), "does not know this device") })
+	write(t, cfg.TokenFile, "site-key\n")
+	r.Wake()
+	until(t, "a report", func() bool { return len(f.heard()) > 0 })
+	if got := f.heard()[0]; got.Active != "L1" || len(got.Files) == 0 || got.Files[len(got.Files)-1].File != "L1.load" ||
+		got.Sharing != policy.On || got.Program != "test 1" {
+		t.Errorf("%+v", got)
+	}
+	if st, err := os.Stat(filepath.Join(cfg.State, identityName)); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("the secret: %v, %v", st, err)
+	}
+	// Its own secret is enough from now on, also after a start.
+	r.stop()
+	cfg.TokenFile = ""
+	n := len(f.heard())
+	start(t, cfg)
+	until(t, "another report", func() bool { return len(f.heard()) > n })
+	if got := f.heard()[n]; len(got.Files) != 0 {
+		t.Errorf("what was taken comes again: %+v", got.Files)
+	}
+}
+
+// TestFailedUpgradeKeepsItsDistance: a load that its server does not have
+// whole is not asked for again at once, though a controller waits to hear of it.
+func TestFailedUpgradeKeepsItsDistance(t *testing.T) {
+	t.Parallel()
+	f := &fake{known: map[string]string{}}
+	srv := httptest.NewServer(f)
+	defer srv.Close()
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	gone, err := filepath.Glob(filepath.Join(d.dir, "components", "*.app.bin"))
+	if err != nil || len(gone) != 1 {
+		t.Fatal(gone, err)
+	}
+	if err := os.Remove(gone[0]); err != nil {
+		t.Fatal(err)
+	}
+	d.provision(sharing("L1", ""))
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	cfg.Controller, cfg.TokenFile = srv.URL, filepath.Join(t.TempDir(), "token")
+	write(t, cfg.TokenFile, "site-key\n")
+	r := start(t, cfg)
+	failed := func() int64 {
+		r.sink.count.mu.Lock()
+		defer r.sink.count.mu.Unlock()
+		return r.sink.count.upgrades["failed"]
+	}
+	until(t, "the controller knows of the failure", func() bool {
+		all := f.heard()
+		return len(all) > 0 && all[len(all)-1].State == report.StateFailed
+	})
+	// The second try is at least half of firstRetry away.
+	quiet := time.Now().Add(firstRetry / 4)
+	until(t, "the time is over", func() bool { return failed() > 1 || time.Now().After(quiet) })
+	if n := failed(); n != 1 {
+		t.Errorf("%d tries within %v", n, firstRetry/4)
+	}
+}

@@ -1,0 +1,84 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/peerload/peerload/report"
+)
+
+// TestSocket: another program on the device asks the daemon, which fetches
+// through the peers; what it cannot do it declines.
+func TestSocket(t *testing.T) {
+	t.Parallel()
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	d.load("L2", "good", 100_000, "CP-7961G")
+	d.write("tool.bin", strings.Repeat("tool", 50_000))
+	d.provision(sharing("L1", ""))
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	r := start(t, cfg)
+	r.runs("L1")
+	ctx := context.Background()
+	ask := func(q Request) (last Reply, finals []*report.Final, events int) {
+		t.Helper()
+		err := Ask(ctx, cfg.State, q, func(p Reply) {
+			if p.Event != nil {
+				events++
+			}
+			if p.Final != nil {
+				finals = append(finals, p.Final)
+			}
+			last = p
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return last, finals, events
+	}
+	if p, _, _ := ask(Request{Op: "status"}); p.Device == nil || p.Device.Active != "L1" {
+		t.Errorf("%+v", p)
+	}
+	to := filepath.Join(t.TempDir(), "tool.bin")
+	p, finals, events := ask(Request{Op: "get", Get: &GetRequest{URLs: [][]string{{d.url + "/tool.bin"}}, Targets: []string{to}, Linger: -1}})
+	if b, err := os.ReadFile(to); p.Error != "" || len(finals) != 1 || events == 0 || len(b) != 200_000 || err != nil {
+		t.Errorf("%+v, %d reports, %d events, %d bytes, %v", p, len(finals), events, len(b), err)
+	}
+	dir := t.TempDir()
+	load := Request{Op: "get", Get: &GetRequest{URLs: [][]string{{d.url + "/L2.load"}}, Targets: []string{dir}, Load: true, Trust: cfg.Trust, Linger: -1}}
+	p, finals, events = ask(load)
+	if b, err := os.ReadFile(filepath.Join(dir, "health")); p.Error+p.Declined != "" || len(finals) != 1 || events == 0 || string(b) != "good" || err != nil {
+		t.Errorf("%+v, %d reports, %d events, %q, %v", p, len(finals), events, b, err)
+	}
+	// What the daemon fetched itself is offered by it already.
+	load.Get.URLs[0][0] = d.url + "/L1.load"
+	if p, _, _ = ask(load); p.Declined == "" {
+		t.Errorf("the daemon's own load: %+v", p)
+	}
+	p, _, _ = ask(Request{Op: "get", Get: &GetRequest{URLs: [][]string{{d.url + "/gone.bin"}}, Targets: []string{to + "2"}}})
+	if p.Error == "" || p.Exit == 0 {
+		t.Errorf("a file that does not exist: %+v", p)
+	}
+	for _, q := range []Request{{Op: "dance"}, {Op: "get"}} {
+		if p, _, _ := ask(q); p.Declined == "" {
+			t.Errorf("%+v: %+v", q, p)
+		}
+	}
+	if st, err := os.Stat(filepath.Join(cfg.State, SocketName)); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("the socket: %v, %v", st.Mode(), err)
+	}
+	r.stop()
+	if err := Ask(ctx, cfg.State, Request{Op: "status"}, func(Reply) {}); !errors.Is(err, ErrNoDaemon) {
+		t.Errorf("without a daemon: %v", err)
+	}
+	d.provision("<Default></Default>")
+	r = start(t, cfg)
+	until(t, "off", func() bool { s := r.currentInstance(); return s != nil && !s.key.sharing })
+	if p, _, _ := ask(Request{Op: "get", Get: &GetRequest{URLs: [][]string{{d.url + "/tool.bin"}}, Targets: []string{to}}}); !strings.Contains(p.Declined, "share") {
+		t.Errorf("a device that does not share: %+v", p)
+	}
+}
