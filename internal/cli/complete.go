@@ -44,14 +44,16 @@ var scripts embed.FS
 // completionCommand is `completion`, below the root c.
 func (c *Command) completionCommand(stdout io.Writer) *Command {
 	n := c.name()
+	load := "source <(" + n + " completion "
 	return &Command{
 		Use: "completion", Short: "Generate the autocompletion script for the specified shell", Args: NoArgs,
 		Long: "Generate the autocompletion script for " + n +
 			" for the specified shell.\nSee each sub-command's help for details on how to use the generated script.",
 		Commands: []*Command{
-			c.scriptCommand(stdout, "bash", "source <("+n+" completion bash)", "echo 'source <("+n+" completion bash)' >> ~/.bashrc"),
-			c.scriptCommand(stdout, "zsh", "source <("+n+" completion zsh)", n+` completion zsh > "${fpath[1]}/_`+n+`"`),
-			c.scriptCommand(stdout, "fish", n+" completion fish | source", n+" completion fish > ~/.config/fish/completions/"+n+".fish"),
+			c.scriptCommand(stdout, "bash", load+"bash)", "echo '"+load+"bash)' >> ~/.bashrc"),
+			c.scriptCommand(stdout, "zsh", load+"zsh)", n+` completion zsh > "${fpath[1]}/_`+n+`"`),
+			c.scriptCommand(stdout, "fish", n+" completion fish | source",
+				n+" completion fish > ~/.config/fish/completions/"+n+".fish"),
 		},
 	}
 }
@@ -113,17 +115,19 @@ func (c *Command) complete(words []string) (found []candidate, end string) {
 		return nil, onlyThese
 	}
 	flags := at.allFlags()
-	waiting, noMore := scan(flags, at.args)
+	flags.ParseErrorsAllowlist.UnknownFlags = true
+	err = flags.Parse(at.args) // as far as it goes: the line is not complete
+	var waiting *pflag.ValueRequiredError
 	name, value, isPair := strings.Cut(last, "=")
 	switch {
-	case waiting != nil:
-		return valuesOf(waiting, last)
-	case noMore:
+	case errors.As(err, &waiting):
+		return valuesOf(waiting.GetFlag(), last)
+	case flags.ArgsLenAtDash() >= 0: // no flag comes behind --
 		return nil, orFiles
 	case isPair && strings.HasPrefix(name, "--"):
 		return valuesOf(flags.Lookup(name[2:]), value)
 	case strings.HasPrefix(last, "-"):
-		return flagNames(flags, at.args, last), onlyThese
+		return flagNames(flags, last), onlyThese
 	case at.name() == "help":
 		if at, err = c.find(at.args); err != nil {
 			return nil, onlyThese
@@ -137,38 +141,6 @@ func (c *Command) complete(words []string) (found []candidate, end string) {
 		}
 	}
 	return found, onlyThese
-}
-
-// scan reads the words of a command. waiting is the flag whose value is the
-// word behind them, nil if there is none; noMore: no flag can come any more.
-func scan(flags *pflag.FlagSet, words []string) (waiting *pflag.Flag, noMore bool) {
-	for _, w := range words {
-		switch {
-		case waiting != nil: // w is its value
-			waiting = nil
-		case w == "--":
-			return nil, true
-		default:
-			waiting = wanting(flags, w)
-		}
-	}
-	return waiting, false
-}
-
-// wanting is the flag in the word w, or the last of the short ones there, if the
-// next word is its value; else nil.
-func wanting(flags *pflag.FlagSet, w string) (f *pflag.Flag) {
-	switch {
-	case strings.Contains(w, "="):
-	case strings.HasPrefix(w, "--"):
-		f = flags.Lookup(w[2:])
-	case strings.HasPrefix(w, "-"):
-		f = flags.ShorthandLookup(w[len(w)-1:])
-	}
-	if f == nil || f.NoOptDefVal != "" {
-		return nil
-	}
-	return f
 }
 
 // valuesOf are the known values of a flag; nil is a flag that there is not.
@@ -188,8 +160,7 @@ func valuesOf(f *pflag.Flag, prefix string) (found []candidate, end string) {
 }
 
 // flagNames are the flags that begin with typed and may still be given.
-func flagNames(flags *pflag.FlagSet, given []string, typed string) (found []candidate) {
-	_ = flags.Parse(given) // as far as it goes: it is not the end of the line
+func flagNames(flags *pflag.FlagSet, typed string) (found []candidate) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		if _, many := f.Value.(pflag.SliceValue); f.Hidden || f.Changed && !many {
 			return
