@@ -108,11 +108,11 @@ func TestTreesFlag(t *testing.T) {
 	}
 }
 
-// TestGetAsksTheAgent: get on a device with an agent leaves the work to it;
-// SIGHUP makes it ask its server; SIGTERM ends it.
-func TestGetAsksTheAgent(t *testing.T) {
-	var asked atomic.Int64
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// provisioner serves to all devices a file that turns sharing on, and counts
+// how often it is asked for; and /tool.bin, which holds "the tool".
+func provisioner(t *testing.T) (srv *httptest.Server, asked *atomic.Int64) {
+	asked = new(atomic.Int64)
+	srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/XMLDefault.cnf.xml":
 			asked.Add(1)
@@ -123,7 +123,14 @@ func TestGetAsksTheAgent(t *testing.T) {
 			http.NotFound(w, r)
 		}
 	}))
-	defer srv.Close()
+	t.Cleanup(srv.Close)
+	return srv, asked
+}
+
+// TestGetAsksTheAgent: get on a device with an agent leaves the work to it;
+// SIGHUP makes it ask its server; SIGTERM ends it.
+func TestGetAsksTheAgent(t *testing.T) {
+	srv, asked := provisioner(t)
 	dir := t.TempDir()
 	state := filepath.Join(dir, "state")
 	boot := filepath.Join(dir, "boot")
@@ -266,8 +273,8 @@ func TestScreen(t *testing.T) {
 		"nothing": {nil, []string{"[   ]", "Nothing to upgrade"}},
 	} {
 		var plain, coloured bytes.Buffer
-		drawScreen(&plain, speech{}, status.Process{Files: c.files}, false)
-		drawScreen(&coloured, speech{}, status.Process{Files: c.files}, true)
+		drawScreen(&plain, language{}, status.Process{Files: c.files}, false)
+		drawScreen(&coloured, language{}, status.Process{Files: c.files}, true)
 		for _, w := range c.want {
 			if !strings.Contains(plain.String(), w) {
 				t.Errorf("%s: %q is not on\n%s", name, w, plain.String())

@@ -16,23 +16,23 @@ func tell(w io.Writer, format string, args ...any) {
 	fmt.Fprintln(w, terminal.Printable(fmt.Sprintf(format, args...)))
 }
 
-// speech is the language that status, screen and explain speak. Words that the
+// language is what status, screen and explain are written in. Words that the
 // device's page has too are the page's.
-type speech struct{ ja bool }
+type language struct{ ja bool }
 
 // locale is the language of whoever runs this command.
-func locale() speech { return speech{terminal.Japanese(os.Getenv)} }
+func locale() language { return language{terminal.Japanese(os.Getenv)} }
 
 // of chooses between English and Japanese.
-func (s speech) of(en, ja string) string {
-	if s.ja {
+func (l language) of(en, ja string) string {
+	if l.ja {
 		return ja
 	}
 	return en
 }
 
 // word is a text of the page by its key, "-" for a word that is not set.
-func (s speech) word(key string) string { return orDash(wording.Say(s.ja, key)) }
+func (l language) word(key string) string { return orDash(wording.Say(l.ja, key)) }
 
 // why is a reason: its text, then its code and, where there is one, a message.
-func (s speech) why(code, message string) string { return wording.Why(s.ja, code, message) }
+func (l language) why(code, message string) string { return wording.Why(l.ja, code, message) }

@@ -98,7 +98,7 @@ func liveScreen(ctx context.Context, state string, colour bool) error {
 }
 
 // drawScreen draws the picture.
-func drawScreen(w io.Writer, say speech, p status.Process, colour bool) {
+func drawScreen(w io.Writer, lang language, p status.Process, colour bool) {
 	paint := func(code, s string) string {
 		if !colour {
 			return s
@@ -117,7 +117,7 @@ func drawScreen(w io.Writer, say speech, p status.Process, colour bool) {
 	head := terminal.Fit(terminal.Printable(name), screenWidth-len(icon))
 	fmt.Fprintf(w, "| %s%s |\n", paint("1", head), paint("32", icon))
 	fmt.Fprintln(w, edge)
-	for _, l := range screenLines(say, p) {
+	for _, l := range screenLines(lang, p) {
 		fmt.Fprintf(w, "| %s |\n", line(l))
 	}
 	fmt.Fprintln(w, edge)
@@ -135,7 +135,7 @@ func screenIcon(p status.Process) string {
 }
 
 // screenLines says what the device does.
-func screenLines(say speech, p status.Process) []string {
+func screenLines(lang language, p status.Process) []string {
 	n, total := 0, 0
 	var now *status.File
 	for _, f := range p.Files {
@@ -149,21 +149,21 @@ func screenLines(say speech, p status.Process) []string {
 	}
 	switch {
 	case now == nil && total == 0:
-		return []string{"", say.of("Nothing to upgrade", "アップグレード対象なし"), ""}
+		return []string{"", lang.of("Nothing to upgrade", "アップグレード対象なし"), ""}
 	case now == nil:
 		for _, f := range p.Files {
 			if f.Failed {
-				return []string{say.of("Upgrade failed", "アップグレード失敗"), f.File, say.why(f.Reason, "")}
+				return []string{lang.of("Upgrade failed", "アップグレード失敗"), f.File, lang.why(f.Reason, "")}
 			}
 		}
-		return []string{"", fmt.Sprintf(say.of("%d of %d components held", "コンポーネント %d/%d 保持済み"), total, total), ""}
+		return []string{"", fmt.Sprintf(lang.of("%d of %d components held", "コンポーネント %d/%d 保持済み"), total, total), ""}
 	}
-	out := []string{say.of("Upgrading", "アップグレード中"), fmt.Sprintf(say.of("Component %d of %d: %s", "コンポーネント %d/%d: %s"), n, total, now.File)}
+	out := []string{lang.of("Upgrading", "アップグレード中"), fmt.Sprintf(lang.of("Component %d of %d: %s", "コンポーネント %d/%d: %s"), n, total, now.File)}
 	// A parent has what it passes on; a child tells how far it is. The classic
 	// upgrade looks the same on every device.
 	switch now.Role {
 	case report.RoleRoot, report.RoleParent:
-		out = append(out, fmt.Sprintf(say.of("100 %%   %d children", "100 %%   子 %d"), len(now.Children)))
+		out = append(out, fmt.Sprintf(lang.of("100 %%   %d children", "100 %%   子 %d"), len(now.Children)))
 	default:
 		out = append(out, fmt.Sprintf("%d KB", now.Bytes/1024))
 	}

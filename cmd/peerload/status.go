@@ -92,14 +92,14 @@ func statusCommand() *cli.Command {
 
 // printProcess shows what a process does: a line on itself, then a table of its
 // files. Why a file failed stands below it.
-func printProcess(say speech, p status.Process) {
-	state := say.of("ended", "終了")
+func printProcess(lang language, p status.Process) {
+	state := lang.of("ended", "終了")
 	if p.Running {
-		state = say.of("running", "実行中")
+		state = lang.of("running", "実行中")
 	} else if !p.Ended {
-		state = say.of("died", "異常終了")
+		state = lang.of("died", "異常終了")
 	}
-	tell(os.Stdout, say.of("process %d %s, device %s at %s, since %s", "プロセス %d: %s、機器 %s、アドレス %s、開始 %s"),
+	tell(os.Stdout, lang.of("process %d %s, device %s at %s, since %s", "プロセス %d: %s、機器 %s、アドレス %s、開始 %s"),
 		p.PID, state, orDash(p.Device), orDash(p.Address), clock(p.Started))
 	if len(p.Files) == 0 {
 		return
@@ -107,30 +107,30 @@ func printProcess(say speech, p status.Process) {
 	var rows [][]string
 	var head []string
 	for _, key := range []string{"file", "progress", "role", "source", "parent", "root", "children"} {
-		head = append(head, say.word(key))
+		head = append(head, lang.word(key))
 	}
 	rows = append(rows, head)
 	for _, f := range p.Files {
-		rows = append(rows, []string{f.File, progress(say, f), say.word("role " + f.Role), say.word("source " + f.Source),
+		rows = append(rows, []string{f.File, progress(lang, f), lang.word("role " + f.Role), lang.word("source " + f.Source),
 			orDash(f.Parent), orDash(f.Root), strconv.Itoa(len(f.Children))})
 	}
 	for i, line := range table(rows) {
 		tell(os.Stdout, "  %s", line)
 		if i > 0 && p.Files[i-1].Failed {
-			tell(os.Stdout, "    %s", say.why(p.Files[i-1].Reason, p.Files[i-1].Message))
+			tell(os.Stdout, "    %s", lang.why(p.Files[i-1].Reason, p.Files[i-1].Message))
 		}
 	}
 }
 
 // progress is how far a file is, and whether nothing says that it is right.
-func progress(say speech, f *status.File) string {
+func progress(lang language, f *status.File) string {
 	switch {
 	case f.Failed:
-		return say.word("event " + report.KindFailed)
+		return lang.word("event " + report.KindFailed)
 	case f.Done && f.Final != nil && f.Final.Unsigned:
-		return say.word("event "+report.KindDone) + " (" + say.word("unsigned") + ")"
+		return lang.word("event "+report.KindDone) + " (" + lang.word("unsigned") + ")"
 	case f.Done:
-		return say.word("event " + report.KindDone)
+		return lang.word("event " + report.KindDone)
 	}
 	return fmt.Sprintf("%d %%", f.Percent)
 }
@@ -206,12 +206,12 @@ func explainCommand() *cli.Command {
 }
 
 // explainFile answers the question of whoever stands before the device.
-func explainFile(say speech, f *status.File) {
+func explainFile(lang language, f *status.File) {
 	tell(os.Stdout, "%s", f.File)
-	tell(os.Stdout, "  %s", because(say, f))
+	tell(os.Stdout, "  %s", because(lang, f))
 	var rows [][]string
 	for _, d := range f.Decisions {
-		rows = append(rows, []string{clock(d.Time), say.word("event " + d.Event), say.why(d.Reason, d.Message)})
+		rows = append(rows, []string{clock(d.Time), lang.word("event " + d.Event), lang.why(d.Reason, d.Message)})
 	}
 	if len(rows) == 0 {
 		return
@@ -222,7 +222,7 @@ func explainFile(say speech, f *status.File) {
 }
 
 // because says in one sentence where the bytes come from and why.
-func because(say speech, f *status.File) string {
+func because(lang language, f *status.File) string {
 	last := ""
 	for _, d := range f.Decisions {
 		switch d.Event {
@@ -230,29 +230,29 @@ func because(say speech, f *status.File) string {
 			last = d.Reason
 		}
 	}
-	comes := say.of("comes", "取得しています")
+	comes := lang.of("comes", "取得しています")
 	if f.Done {
-		comes = say.of("came", "取得しました")
+		comes = lang.of("came", "取得しました")
 	}
 	switch {
 	case f.Failed:
-		return fmt.Sprintf(say.of("It failed: %s", "取得に失敗しました: %s"), say.why(f.Reason, f.Message))
+		return fmt.Sprintf(lang.of("It failed: %s", "取得に失敗しました: %s"), lang.why(f.Reason, f.Message))
 	case f.Role == report.RoleClassic:
-		return fmt.Sprintf(say.of("It %s from the server because sharing is off for this run (%s).",
+		return fmt.Sprintf(lang.of("It %s from the server because sharing is off for this run (%s).",
 			"この実行では共有が無効なため、サーバから%s (%s)。"), comes, wire.ReasonPeersOff)
 	case f.Source == report.SourceOrigin && f.Role == report.RoleRoot:
-		return fmt.Sprintf(say.of("It %s from the server because this device is the root of the file: it downloads once for the whole subnet. Why it is the root: %s.",
-			"この機器がファイルのルートで、サブネット全体のために 1 回だけサーバから%s。ルートになった理由: %s。"), comes, say.why(rootWhy(f), ""))
+		return fmt.Sprintf(lang.of("It %s from the server because this device is the root of the file: it downloads once for the whole subnet. Why it is the root: %s.",
+			"この機器がファイルのルートで、サブネット全体のために 1 回だけサーバから%s。ルートになった理由: %s。"), comes, lang.why(rootWhy(f), ""))
 	case f.Source == report.SourceOrigin:
-		return fmt.Sprintf(say.of("It %s from the server, within the subnet's budget, because the peers failed: %s.",
-			"ピアからの取得に失敗したため、サブネットの許容範囲内でサーバから%s: %s。"), comes, orDash(say.why(last, "")))
+		return fmt.Sprintf(lang.of("It %s from the server, within the subnet's budget, because the peers failed: %s.",
+			"ピアからの取得に失敗したため、サブネットの許容範囲内でサーバから%s: %s。"), comes, orDash(lang.why(last, "")))
 	case f.Source == report.SourcePeer:
-		return fmt.Sprintf(say.of("It %s from a peer, %s, placed there by the root %s.",
+		return fmt.Sprintf(lang.of("It %s from a peer, %s, placed there by the root %s.",
 			"ピア %[2]s から%[1]s (ルート %[3]s による割り当て)。"), comes, orDash(f.Parent), orDash(f.Root))
 	case f.Source == report.SourceCache && f.Done:
-		return say.of("It was held before.", "以前から保持していました。")
+		return lang.of("It was held before.", "以前から保持していました。")
 	}
-	return fmt.Sprintf(say.of("No byte has come yet; the last decision was: %s.", "まだデータを受信していません。最後の決定: %s。"), orDash(say.why(last, "")))
+	return fmt.Sprintf(lang.of("No byte has come yet; the last decision was: %s.", "まだデータを受信していません。最後の決定: %s。"), orDash(lang.why(last, "")))
 }
 
 // rootWhy is the reason of the last election that this device won.

@@ -179,9 +179,9 @@ func TestColumns(t *testing.T) {
 	none.Files, held.Files, failed.Files = nil, held.Files[4:5], failed.Files[6:]
 	failed.Files[0].File = strings.Repeat("長い名前", 20)
 	for _, p := range []status.Process{recorded(), none, held, failed} {
-		for _, say := range []speech{{}, {ja: true}} {
+		for _, lang := range []language{{}, {ja: true}} {
 			var b bytes.Buffer
-			drawScreen(&b, say, p, false)
+			drawScreen(&b, lang, p, false)
 			for _, line := range strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n") {
 				if terminal.Width(line) != screenWidth+4 {
 					t.Errorf("%d cells: %s", terminal.Width(line), line)
