@@ -52,8 +52,8 @@ func failThat(do, format string, args ...any) finding {
 	return finding{checkFail, fmt.Sprintf(format, args...), do}
 }
 
-// errUnwell makes the exit status say that a check failed.
-var errUnwell = errors.New("something has to be mended before this device can share")
+// errNotReady makes the exit status say that a check failed.
+var errNotReady = errors.New("something has to be mended before this device can share")
 
 func doctorCommand() *cli.Command {
 	var c configFlags
@@ -68,7 +68,7 @@ Each line says ok, warn or fail, and what to do. Exit status: 0 if nothing faile
 		cfg, _, err := c.load(cmd.Flags())
 		if err != nil {
 			printFinding(os.Stdout, failThat("mend the configuration; 'peerload config show --origin' says where values come from", "configuration: %v", err))
-			return errUnwell
+			return errNotReady
 		}
 		return examine(ctx, os.Stdout, cfg)
 	}
@@ -80,17 +80,17 @@ Each line says ok, warn or fail, and what to do. Exit status: 0 if nothing faile
 func examine(ctx context.Context, w io.Writer, cfg agent.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	sick := false
+	failed := false
 	for _, check := range []func(context.Context, agent.Config) []finding{
 		checkModel, checkNet, checkState, checkClock, checkPin, checkLease, checkServers,
 	} {
 		for _, f := range check(ctx, cfg) {
 			printFinding(w, f)
-			sick = sick || f.verdict == checkFail
+			failed = failed || f.verdict == checkFail
 		}
 	}
-	if sick {
-		return errUnwell
+	if failed {
+		return errNotReady
 	}
 	return nil
 }
