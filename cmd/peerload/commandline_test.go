@@ -42,7 +42,8 @@ func TestCommandLineAnswers(t *testing.T) {
 			command = line
 		}
 		if i >= len(got) || got[i] != line {
-			t.Fatalf("%s, line %d, below %q:\n got: %q\nwant: %q", name, i+1, command, strings.Join(got[min(i, len(got)):min(i+1, len(got))], ""), line)
+			have := strings.Join(got[min(i, len(got)):min(i+1, len(got))], "")
+			t.Fatalf("%s, line %d, below %q:\n got: %q\nwant: %q", name, i+1, command, have, line)
 		}
 	}
 	if len(got) != len(want) {

@@ -106,7 +106,8 @@ status               (Show what this de
 		t.Errorf("%q", got)
 	}
 	// What stands behind the cursor does not count.
-	cursor := start + "COMP_LINE='peerload get --peers' COMP_POINT=10 COMP_WORDS=(peerload get --peers) COMP_CWORD=1; _peerload; echo ${COMPREPLY[@]}\n"
+	cursor := start + "COMP_LINE='peerload get --peers' COMP_POINT=10 COMP_WORDS=(peerload get --peers) COMP_CWORD=1\n" +
+		"_peerload; echo ${COMPREPLY[@]}\n"
 	if got := shell(t, cursor, "bash", "--norc"); got != "get\n" {
 		t.Errorf("%q", got)
 	}
@@ -144,7 +145,8 @@ try() { words=("$@"); CURRENT=$#; PREFIX=$words[-1]; _peerload }
 
 func TestFishCompletion(t *testing.T) {
 	for _, c := range completions {
-		script := "function __fish_complete_path; echo $argv[1]FILES; end; peerload completion fish | source; complete -C '" + c.line + "'"
+		script := "function __fish_complete_path; echo $argv[1]FILES; end; peerload completion fish | source\n" +
+			"complete -C '" + c.line + "'"
 		// fish shows whole words, in the order of the alphabet.
 		before := c.line[strings.LastIndex(c.line, " ")+1:]
 		if c.want != "FILES" {

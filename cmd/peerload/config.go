@@ -11,7 +11,9 @@ import (
 )
 
 func configCommand() *cli.Command {
-	return &cli.Command{Use: "config", Short: "Look at the configuration of the agent", Commands: []*cli.Command{configShowCommand()}}
+	return &cli.Command{
+		Use: "config", Short: "Look at the configuration of the agent", Commands: []*cli.Command{configShowCommand()},
+	}
 }
 
 func configShowCommand() *cli.Command {

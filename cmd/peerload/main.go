@@ -1,6 +1,18 @@
 // Command peerload is Peerload on a device: it fetches firmware through the
-// peers of the subnet and tells what it does. It is wiring only; the path
-// itself is in package engine.
+// peers of the subnet and tells what it does.
+//
+//	peerload get URL...       download files, or a whole signed load
+//	peerload agent            look after this device: provision, upgrade, report
+//	peerload status           what this device does now, per file
+//	peerload explain [FILE]   why: this root, this parent, this source
+//	peerload screen           what a phone's screen would show
+//	peerload doctor           check what this device needs
+//	peerload config show      the options of the agent, and where they come from
+//	peerload completion       the script by which bash, zsh or fish completes
+//	peerload help [COMMAND]   what a command takes, and its exit statuses
+//
+// It is wiring only: flags, output and exit statuses. The download itself is in
+// package engine, the agent in package agent, how a command line is read in cli.
 package main
 
 import (
