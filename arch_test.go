@@ -72,8 +72,10 @@ var house = []room{
 
 	// Floor 2: what both sides share.
 	{dir: "tftp", floor: 2, only: nothing, libraries: []string{"golang.org/x/sys"}},
-	{dir: "trust", floor: 2, only: []string{"load"},
-		libraries: []string{"github.com/theupdateframework/go-tuf/v2", "github.com/sigstore/sigstore"}},
+	{dir: "internal/durable", floor: 2, only: nothing},
+	{dir: "internal/tuf", floor: 2, pure: true, only: nothing},
+	{dir: "trust", floor: 2, only: []string{"load", "internal/durable", "internal/tuf"},
+		libraries: []string{"github.com/theupdateframework/go-tuf/v2"}},
 
 	{dir: "internal/provision", floor: 2, side: both, still: true, only: []string{"load", "internal/policy"}, libraries: []string{"github.com/BurntSushi/toml"}},
 
@@ -95,9 +97,12 @@ var house = []room{
 	{dir: "internal/cli", floor: 2, side: device, still: true, only: nothing, libraries: []string{"github.com/spf13/pflag"}},
 
 	// Floor 2: the controller.
-	{dir: "internal/controller/publish", floor: 2, side: controller, only: []string{"load", "trust"}},
+	{dir: "internal/controller/repository", floor: 2, side: controller,
+		only:      []string{"load", "internal/durable", "internal/tuf", "trust"},
+		libraries: []string{"github.com/theupdateframework/go-tuf/v2", "github.com/sigstore/sigstore"}},
+	{dir: "internal/controller/publish", floor: 2, side: controller, only: []string{"load", "internal/controller/repository"}},
 	{dir: "internal/controller/template", floor: 2, side: controller, only: []string{"internal/policy", "internal/provision"}},
-	{dir: "internal/controller/domain", floor: 2, side: controller, only: []string{"load", "internal/policy", "report", "trust", "internal/controller/publish"}, libraries: []string{"golang.org/x/crypto"}},
+	{dir: "internal/controller/domain", floor: 2, side: controller, only: []string{"load", "internal/policy", "report", "internal/controller/repository", "internal/controller/publish"}, libraries: []string{"golang.org/x/crypto"}},
 	{dir: "internal/controller/store", floor: 2, side: controller, only: []string{"load", "internal/policy", "report", "internal/controller/domain"}, libraries: []string{"github.com/pressly/goose/v3"}},
 	{dir: "internal/testkit/storesuite", floor: 2, side: controller, libraries: []string{"pgregory.net/rapid"}},
 	{dir: "internal/controller/store/sqlite", floor: 2, side: controller, libraries: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3"}},
@@ -112,12 +117,13 @@ var house = []room{
 	{dir: "internal/sim", floor: 3, side: outside, pure: true,
 		only: []string{"load", "report", "pdp/wire", "pdp/election", "pdp/tree", "pdp/transfer", "pdp"}},
 	{dir: "internal/lab/units", floor: 3, side: outside, pure: true, only: nothing},
-	{dir: "internal/lab", floor: 3, side: outside, only: []string{"internal/lab/units", "load", "report", "trust", "tftp", "internal/controller/publish", "internal/controller/files"},
+	{dir: "internal/lab", floor: 3, side: outside, only: []string{"internal/lab/units", "load", "report", "trust", "tftp", "internal/controller/repository", "internal/controller/publish", "internal/controller/files"},
 		libraries: []string{"golang.org/x/sys", "github.com/vishvananda/netlink", "github.com/vishvananda/netns", "github.com/gokrazy/firmware"}},
 	{dir: "cmd/peerload", floor: 3, side: outside, libraries: []string{"github.com/spf13/pflag", "golang.org/x/term"}},
 	{dir: "cmd/peerload-server", floor: 3, side: outside, libraries: commandLibraries},
 	{dir: "cmd/peerload-lab", floor: 3, side: outside, libraries: commandLibraries},
 	{dir: "internal/testkit/netsuite", floor: 3, side: outside, only: []string{"pdp/wire", "internal/device/peernet"}},
+	{dir: "internal/testkit/publisher", floor: 3, side: outside},
 	{dir: "internal/testkit/nginx", floor: 3, side: outside, only: nothing},
 	{dir: "e2e", floor: 3, side: outside, only: nothing},
 }

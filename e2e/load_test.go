@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/trust"
 )
@@ -21,7 +22,7 @@ import (
 type vendor struct {
 	t    *testing.T
 	base string
-	repo *trust.Repository
+	repo *repository.Repository
 	pin  string // a trust directory with the pinned root, to be copied
 }
 
@@ -29,7 +30,7 @@ func newVendor(t *testing.T, now func() time.Time) *vendor {
 	t.Helper()
 	v := &vendor{t: t, base: t.TempDir()}
 	var err error
-	v.repo, err = trust.OpenRepository(trust.RepositoryConfig{Dir: v.base, Keys: filepath.Join(t.TempDir(), "keys"), Now: now})
+	v.repo, err = repository.Open(repository.Config{Dir: v.base, Keys: filepath.Join(t.TempDir(), "keys"), Now: now})
 	if err == nil {
 		err = v.repo.Init()
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"github.com/peerload/peerload/internal/tuf"
 	"github.com/peerload/peerload/load"
 )
 
@@ -21,8 +22,8 @@ import (
 const (
 	// MaxBundleSize bounds a bundle, in bytes (4 MiB).
 	MaxBundleSize = 4 << 20
-	// MaxBundleEntries bounds the files in a bundle.
-	MaxBundleEntries = 64
+	// maxBundleEntries bounds the files in a bundle.
+	maxBundleEntries = 64
 	// maxBundlePath bounds the path of a file, in bytes: it has one byte of length.
 	maxBundlePath = 255
 )
@@ -43,10 +44,10 @@ type Bundle struct {
 	files map[string][]byte
 }
 
-// NewBundle makes a bundle of files by their paths. Errors match ErrBundle.
-func NewBundle(files map[string][]byte) (*Bundle, error) {
-	if n := len(files); n > MaxBundleEntries {
-		return nil, fmt.Errorf("%w: %d files are more than %d", ErrBundle, n, MaxBundleEntries)
+// newBundle makes a bundle of files by their paths. Errors match ErrBundle.
+func newBundle(files map[string][]byte) (*Bundle, error) {
+	if n := len(files); n > maxBundleEntries {
+		return nil, fmt.Errorf("%w: %d files are more than %d", ErrBundle, n, maxBundleEntries)
 	}
 	size := len(bundleMagic) + 1
 	for p, b := range files {
@@ -72,8 +73,8 @@ func checkBundlePath(p string) error {
 	return nil
 }
 
-// Paths returns the paths of the files in ascending order.
-func (b *Bundle) Paths() []string { return slices.Sorted(maps.Keys(b.files)) }
+// paths returns the paths of the files in ascending order.
+func (b *Bundle) paths() []string { return slices.Sorted(maps.Keys(b.files)) }
 
 // Fetch implements Fetcher.
 func (b *Bundle) Fetch(ctx context.Context, p string, max int64) ([]byte, error) {
@@ -93,7 +94,7 @@ func (b *Bundle) Fetch(ctx context.Context, p string, max int64) ([]byte, error)
 // PackBundle returns the bundle as bytes.
 func PackBundle(b *Bundle) []byte {
 	out := append([]byte(bundleMagic), byte(len(b.files)))
-	for _, p := range b.Paths() {
+	for _, p := range b.paths() {
 		out = append(out, byte(len(p)))
 		out = append(out, p...)
 		out = binary.BigEndian.AppendUint32(out, uint32(len(b.files[p])))
@@ -114,8 +115,8 @@ func ParseBundle(raw []byte) (*Bundle, error) {
 	}
 	n := int(rest[0])
 	rest = rest[1:]
-	if n > MaxBundleEntries {
-		return nil, fmt.Errorf("%w: %d files are more than %d", ErrBundle, n, MaxBundleEntries)
+	if n > maxBundleEntries {
+		return nil, fmt.Errorf("%w: %d files are more than %d", ErrBundle, n, maxBundleEntries)
 	}
 	b := &Bundle{files: make(map[string][]byte, n)}
 	last := ""
@@ -175,9 +176,9 @@ func (c *Client) BuildBundle(ctx context.Context, f Fetcher, name string) (*Bund
 		targetsVersion = w.set.Targets[metadata.TARGETS].Signed.Version
 	}
 	files := map[string][]byte{
-		metadataPath(metadata.TIMESTAMP, 0):              w.got.timestamp,
-		metadataPath(metadata.SNAPSHOT, snapshotVersion): w.got.snapshot,
-		metadataPath(metadata.TARGETS, targetsVersion):   w.got.targets,
+		tuf.MetadataPath(metadata.TIMESTAMP, 0):              w.got.timestamp,
+		tuf.MetadataPath(metadata.SNAPSHOT, snapshotVersion): w.got.snapshot,
+		tuf.MetadataPath(metadata.TARGETS, targetsVersion):   w.got.targets,
 		at: raw,
 	}
 	size := len(bundleMagic) + 1
@@ -185,14 +186,14 @@ func (c *Client) BuildBundle(ctx context.Context, f Fetcher, name string) (*Bund
 		size += entrySize(p, b)
 	}
 	for v := w.set.Root.Signed.Version; v > 1 && w.got.roots[v] != nil; v-- {
-		p := metadataPath(metadata.ROOT, v)
+		p := tuf.MetadataPath(metadata.ROOT, v)
 		size += entrySize(p, w.got.roots[v])
-		if len(files) == MaxBundleEntries || size > MaxBundleSize {
+		if len(files) == maxBundleEntries || size > MaxBundleSize {
 			break
 		}
 		files[p] = w.got.roots[v]
 	}
-	b, err := NewBundle(files)
+	b, err := newBundle(files)
 	if err != nil {
 		return nil, nil, errors.Join(err, fmt.Errorf("load %q cannot be shared as a bundle", m.Name))
 	}

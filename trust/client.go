@@ -17,6 +17,8 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"github.com/peerload/peerload/internal/durable"
+	"github.com/peerload/peerload/internal/tuf"
 	"github.com/peerload/peerload/load"
 )
 
@@ -29,14 +31,20 @@ type Config struct {
 	// there, and the client never changes that file; beside it the client
 	// keeps what it has accepted.
 	Dir string
+	// Pin is the pinned root itself, for a client without a directory: it
+	// begins as a new device does, and forgets what it has accepted.
+	Pin []byte
 	// Now returns the reference time for expiry. nil means time.Now.
 	Now func() time.Time
 }
 
-// Validate says what is missing.
-func (c Config) Validate() error {
-	if c.Dir == "" {
+// validate asks for one of Dir and Pin.
+func (c Config) validate() error {
+	switch {
+	case c.Dir == "" && c.Pin == nil:
 		return errors.New("trust: no directory given")
+	case c.Dir != "" && c.Pin != nil:
+		return errors.New("trust: both a directory and a pinned root given")
 	}
 	return nil
 }
@@ -48,16 +56,18 @@ type Client struct {
 	now func() time.Time
 
 	mu      sync.Mutex
-	current *walk // nil until a refresh has succeeded
+	current *walk    // nil until a refresh has succeeded
+	kept    accepted // what would stand in dir, if there is none
 }
 
-// New opens a trust directory. An error matches ErrNoRoot if there is no
-// usable root.json in it, or ErrStore if it cannot be read.
+// New opens a trust directory, or begins from Config.Pin. An error matches
+// ErrNoRoot if there is no usable root, or ErrStore if the directory cannot be
+// read.
 func New(cfg Config) (*Client, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	c := &Client{dir: cfg.Dir, now: cfg.Now}
+	c := &Client{dir: cfg.Dir, now: cfg.Now, kept: accepted{pin: cfg.Pin}}
 	if c.now == nil {
 		c.now = time.Now
 	}
@@ -187,7 +197,7 @@ func (w *walk) manifest(ctx context.Context, f Fetcher, name string) (m *load.Ma
 	if int64(len(raw)) != target.Length {
 		return nil, nil, "", fmt.Errorf("%w: %s has %d bytes, %d are signed", ErrWrongLength, file, len(raw), target.Length)
 	}
-	if err := guard(func() error { return target.VerifyLengthHashes(raw) }); err != nil {
+	if err := tuf.Guard(func() error { return target.VerifyLengthHashes(raw) }); err != nil {
 		return nil, nil, "", fmt.Errorf("%w: %s", ErrWrongHash, file)
 	}
 	m, err = load.ParseManifest(raw)
@@ -214,15 +224,18 @@ func some(names []string) string {
 
 // load reads the trust directory.
 func (c *Client) load() (accepted, error) {
+	if c.dir == "" {
+		return c.kept, nil
+	}
 	a := accepted{roots: make(map[int64][]byte)}
 	var err error
 	read := func(name string, max int64) (b []byte) {
 		if err == nil {
-			b, err = readFile(filepath.Join(c.dir, name), max)
+			b, err = durable.Read(filepath.Join(c.dir, name), max)
 		}
 		return b
 	}
-	a.pin = read(PinName, MaxRootSize)
+	a.pin = read(PinName, tuf.MaxRootSize)
 	if err != nil {
 		return accepted{}, fmt.Errorf("%w: %w", ErrStore, err)
 	}
@@ -232,11 +245,11 @@ func (c *Client) load() (accepted, error) {
 	}
 	versions, err := c.rootVersions()
 	for _, v := range versions {
-		a.roots[v] = read(strconv.FormatInt(v, 10)+".root.json", MaxRootSize)
+		a.roots[v] = read(strconv.FormatInt(v, 10)+".root.json", tuf.MaxRootSize)
 	}
-	a.timestamp = read("timestamp.json", MaxTimestampSize)
-	a.snapshot = read("snapshot.json", MaxSnapshotSize)
-	a.targets = read("targets.json", MaxTargetsSize)
+	a.timestamp = read("timestamp.json", tuf.MaxTimestampSize)
+	a.snapshot = read("snapshot.json", tuf.MaxSnapshotSize)
+	a.targets = read("targets.json", tuf.MaxTargetsSize)
 	if err != nil {
 		return accepted{}, fmt.Errorf("%w: %w", ErrStore, err)
 	}
@@ -258,7 +271,7 @@ func (c *Client) rootVersions() ([]int64, error) {
 		}
 	}
 	slices.Sort(versions)
-	if n := len(versions) - MaxRootRotations; n > 0 {
+	if n := len(versions) - tuf.MaxRootRotations; n > 0 {
 		versions = versions[n:]
 	}
 	return versions, nil
@@ -269,6 +282,10 @@ func (c *Client) rootVersions() ([]int64, error) {
 // verified may be older than what is there now. Each file is replaced whole;
 // a power cut between two leaves a set that the next refresh completes.
 func (c *Client) commit(before, after accepted) (bool, error) {
+	if c.dir == "" {
+		c.kept = after
+		return true, nil
+	}
 	type change struct {
 		name string
 		data []byte
@@ -290,7 +307,7 @@ func (c *Client) commit(before, after accepted) (bool, error) {
 	if len(changes) == 0 {
 		return true, nil // and a directory that cannot be written is enough
 	}
-	unlock, err := lock(c.dir)
+	unlock, err := durable.Lock(c.dir)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", ErrStore, err)
 	}
@@ -303,7 +320,7 @@ func (c *Client) commit(before, after accepted) (bool, error) {
 		return false, nil
 	}
 	for _, ch := range changes {
-		if err := writeFile(filepath.Join(c.dir, ch.name), ch.data, 0o644); err != nil {
+		if err := durable.Write(filepath.Join(c.dir, ch.name), ch.data, 0o644); err != nil {
 			return false, fmt.Errorf("%w: %w", ErrStore, err)
 		}
 	}

@@ -1,14 +1,16 @@
 // Package trust says which loads to believe, by The Update Framework (TUF
-// specification 1.0, through go-tuf). The Client is the device's side: from a
-// pinned root it verifies metadata and manifests, and remembers what it has
-// accepted so that nothing older is accepted later, also after a restart. The
-// Repository is the publisher's side: it signs loads and lays them out as
-// plain files for any TFTP or HTTP server. A Bundle carries what one device
-// took from the origin to the others of its subnet, each of which verifies it
-// for itself.
+// specification 1.0, through go-tuf). A [Client] begins with a pinned root,
+// verifies metadata and manifests that a [Fetcher] brings, and remembers what it
+// has accepted, so that nothing older is accepted later, also after a restart. A
+// [Bundle] carries what one device took from the origin to the others of its
+// subnet, each of which verifies it for itself. Each way in which a tree can be
+// wrong has an error of its own.
 //
-// What must not be here: sockets and protocols (a Fetcher brings the bytes),
-// the decision what to install, anything of the controller.
+// What must not be here: sockets and protocols, the decision what to install,
+// and signing: peerload-server publishes trees.
+//
+// Read client.go first, then workflow.go (the steps of the specification),
+// bundle.go, errors.go.
 //
 // A published tree:
 //

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"github.com/peerload/peerload/internal/durable"
 )
 
 // Why something is not trusted, for errors.Is.
@@ -37,7 +39,7 @@ var (
 	// ErrNotFound is what a Fetcher returns for a file that does not exist.
 	ErrNotFound = errors.New("not found")
 	// ErrTooLarge says that a file is longer than it may be.
-	ErrTooLarge = errors.New("longer than allowed")
+	ErrTooLarge = durable.ErrTooLarge
 	// ErrBundle says that bytes are no bundle.
 	ErrBundle = errors.New("bad bundle")
 	// ErrStore says that the trust directory cannot be read or written.

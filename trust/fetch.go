@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path"
-	"strconv"
+
+	"github.com/peerload/peerload/internal/durable"
+	"github.com/peerload/peerload/internal/tuf"
 )
 
 // Fetcher brings one file of a repository.
@@ -20,36 +20,10 @@ type Fetcher interface {
 	Fetch(ctx context.Context, path string, max int64) ([]byte, error)
 }
 
-// Limits of what is fetched, in bytes: endless data stops here at the latest,
-// and at the signed length where there is one.
-const (
-	MaxRootSize      = 512_000
-	MaxTimestampSize = 16 << 10
-	MaxSnapshotSize  = 256 << 10
-	MaxTargetsSize   = 1 << 20
-	// MaxRootRotations bounds how many roots one refresh walks.
-	MaxRootRotations = 256
-)
-
-// Where files are in a repository, relative to its base.
-const (
-	metadataDir   = "metadata"
-	componentsDir = "components"
-)
-
-// metadataPath is the path of a role's file; version 0 means a name without one.
-func metadataPath(role string, version int64) string {
-	name := role + ".json"
-	if version > 0 {
-		name = strconv.FormatInt(version, 10) + "." + name
-	}
-	return path.Join(metadataDir, name)
-}
-
 // ComponentPath is where a published tree has a component, relative to its
 // base: components/SHA256.NAME.
 func ComponentPath(digest, name string) string {
-	return path.Join(componentsDir, digest+"."+name)
+	return tuf.ComponentPath(digest, name)
 }
 
 // fetch fetches and does not trust the Fetcher with the bound.
@@ -81,17 +55,5 @@ func (d DirFetcher) Fetch(ctx context.Context, p string, max int64) ([]byte, err
 		return nil, err
 	}
 	defer f.Close()
-	return readBounded(f, p, max)
-}
-
-// readBounded reads to the end, or fails with ErrTooLarge behind max bytes.
-func readBounded(r io.Reader, name string, max int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, max+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > max {
-		return nil, fmt.Errorf("%s: %w: more than %d bytes", name, ErrTooLarge, max)
-	}
-	return b, nil
+	return durable.ReadAll(f, p, max)
 }

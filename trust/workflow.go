@@ -10,6 +10,8 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
+
+	"github.com/peerload/peerload/internal/tuf"
 )
 
 // accepted is metadata as bytes: what a client has accepted, as it stands in
@@ -42,7 +44,7 @@ func newWalk(before accepted, f Fetcher, now time.Time) (*walk, error) {
 	if w.got.roots == nil {
 		w.got.roots = make(map[int64][]byte)
 	}
-	err := guard(func() (err error) {
+	err := tuf.Guard(func() (err error) {
 		w.set, err = trustedmetadata.New(before.pin)
 		return err
 	})
@@ -67,7 +69,7 @@ func (w *walk) run(ctx context.Context) error {
 func (w *walk) roots(ctx context.Context) error {
 	pinned := w.set.Root.Signed.Version
 	w.got.roots[pinned] = w.got.pin
-	for n := 0; n < MaxRootRotations; n++ {
+	for n := 0; n < tuf.MaxRootRotations; n++ {
 		v := w.set.Root.Signed.Version + 1
 		if raw := w.got.roots[v]; raw != nil {
 			if w.updateRoot(raw) == nil {
@@ -76,7 +78,7 @@ func (w *walk) roots(ctx context.Context) error {
 			// Kept under another pin: it does not count, and none behind it.
 			maps.DeleteFunc(w.got.roots, func(k int64, _ []byte) bool { return k >= v })
 		}
-		raw, err := fetch(ctx, w.fetcher, metadataPath(metadata.ROOT, v), MaxRootSize)
+		raw, err := fetch(ctx, w.fetcher, tuf.MetadataPath(metadata.ROOT, v), tuf.MaxRootSize)
 		if errors.Is(err, ErrNotFound) {
 			break
 		}
@@ -95,14 +97,14 @@ func (w *walk) roots(ctx context.Context) error {
 }
 
 func (w *walk) updateRoot(raw []byte) error {
-	return guard(func() error {
+	return tuf.Guard(func() error {
 		_, err := w.set.UpdateRoot(raw)
 		return err
 	})
 }
 
 func (w *walk) updateTimestamp(raw []byte) error {
-	return guard(func() error {
+	return tuf.Guard(func() error {
 		m, err := metadata.Timestamp().FromBytes(raw)
 		if err != nil {
 			return err
@@ -127,7 +129,7 @@ func (w *walk) timestamp(ctx context.Context) error {
 			w.got.timestamp = kept
 		}
 	}
-	raw, err := fetch(ctx, w.fetcher, metadataPath(metadata.TIMESTAMP, 0), MaxTimestampSize)
+	raw, err := fetch(ctx, w.fetcher, tuf.MetadataPath(metadata.TIMESTAMP, 0), tuf.MaxTimestampSize)
 	if err != nil {
 		return err
 	}
@@ -150,7 +152,7 @@ func (w *walk) timestamp(ctx context.Context) error {
 func (w *walk) snapshot(ctx context.Context) error {
 	meta := w.set.Timestamp.Signed.Meta["snapshot.json"]
 	update := func(raw []byte, trusted bool) error {
-		return guard(func() error {
+		return tuf.Guard(func() error {
 			_, err := w.set.UpdateSnapshot(raw, trusted)
 			return err
 		})
@@ -166,7 +168,7 @@ func (w *walk) snapshot(ctx context.Context) error {
 			return nil
 		}
 	}
-	raw, err := w.fetchNamed(ctx, metadata.SNAPSHOT, meta, MaxSnapshotSize)
+	raw, err := w.fetchNamed(ctx, metadata.SNAPSHOT, meta, tuf.MaxSnapshotSize)
 	if err != nil {
 		return err
 	}
@@ -185,7 +187,7 @@ func (w *walk) snapshot(ctx context.Context) error {
 // targets takes the kept ones if they are those the snapshot names.
 func (w *walk) targets(ctx context.Context) error {
 	update := func(raw []byte) error {
-		return guard(func() error {
+		return tuf.Guard(func() error {
 			_, err := w.set.UpdateTargets(raw)
 			return err
 		})
@@ -197,7 +199,7 @@ func (w *walk) targets(ctx context.Context) error {
 	if meta == nil {
 		return fmt.Errorf("%w: the snapshot does not name targets", ErrMalformed)
 	}
-	raw, err := w.fetchNamed(ctx, metadata.TARGETS, meta, MaxTargetsSize)
+	raw, err := w.fetchNamed(ctx, metadata.TARGETS, meta, tuf.MaxTargetsSize)
 	if err != nil {
 		return err
 	}
@@ -224,14 +226,14 @@ func (w *walk) fetchNamed(ctx context.Context, role string, meta *metadata.MetaF
 	if meta.Length > 0 {
 		max = meta.Length
 	}
-	return fetch(ctx, w.fetcher, metadataPath(role, version), max)
+	return fetch(ctx, w.fetcher, tuf.MetadataPath(role, version), max)
 }
 
 // classifyNamed tells a file of another state from an altered one: both have
 // the wrong digest, but the first is properly signed.
 func (w *walk) classifyNamed(role string, raw []byte, err error) error {
 	if errors.Is(err, &metadata.ErrLengthOrHashMismatch{}) {
-		sig := guard(func() error {
+		sig := tuf.Guard(func() error {
 			if role == metadata.SNAPSHOT {
 				m, err := metadata.Snapshot().FromBytes(raw)
 				if err != nil {
@@ -272,16 +274,4 @@ func (w *walk) current(now time.Time) error {
 func (a accepted) same(b accepted) bool {
 	return bytes.Equal(a.pin, b.pin) && maps.EqualFunc(a.roots, b.roots, bytes.Equal) &&
 		bytes.Equal(a.timestamp, b.timestamp) && bytes.Equal(a.snapshot, b.snapshot) && bytes.Equal(a.targets, b.targets)
-}
-
-// guard turns a panic of the library into an error: metadata is read before
-// it is known who wrote it, and null where an object belongs must not end the
-// device's process.
-func guard(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("it breaks the parser: %v", p)
-		}
-	}()
-	return f()
 }

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/trust"
+	"github.com/peerload/peerload/internal/controller/repository"
 )
 
 // TestCertificate: a generated certificate is kept while it is good, and made
@@ -263,7 +263,7 @@ func TestSweep(t *testing.T) {
 // in time; with its key it is renewed and nothing is told.
 func TestRootWarning(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
-	repo, err := trust.OpenRepository(trust.RepositoryConfig{Dir: dir + "/pub", Keys: dir + "/keys", Now: func() time.Time { return now }})
+	repo, err := repository.Open(repository.Config{Dir: dir + "/pub", Keys: dir + "/keys", Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/files"
 	"github.com/peerload/peerload/internal/controller/files/cnf"
 	"github.com/peerload/peerload/internal/controller/publish"
-	"github.com/peerload/peerload/trust"
+	"github.com/peerload/peerload/internal/controller/repository"
 )
 
 // Ways of --tls.
@@ -318,8 +318,8 @@ func pruneOnce(ctx context.Context, d dataDir, ctl *domain.Controller, log *slog
 	}
 }
 
-func refresh(repo *trust.Repository, log *slog.Logger) {
-	if _, err := repo.Loads(); errors.Is(err, trust.ErrNoRepository) {
+func refresh(repo *repository.Repository, log *slog.Logger) {
+	if _, err := repo.Loads(); errors.Is(err, repository.ErrNoRepository) {
 		return // nothing was published yet
 	}
 	if err := repo.Refresh(); err != nil {

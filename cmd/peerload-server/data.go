@@ -15,9 +15,9 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
-	"github.com/peerload/peerload/trust"
 )
 
 // defaultData is the data directory if none is named.
@@ -114,7 +114,7 @@ func openStore(ctx context.Context, d dataDir, database string) (domain.Store, e
 // instance is a controller on its data directory.
 type instance struct {
 	store domain.Store
-	repo  *trust.Repository
+	repo  *repository.Repository
 	ctl   *domain.Controller
 	api   *api.Server
 }
@@ -133,7 +133,7 @@ func openInstance(ctx context.Context, d dataDir, database string, log *slog.Log
 }
 
 func (inst *instance) assemble(d dataDir, log *slog.Logger) (err error) {
-	if inst.repo, err = trust.OpenRepository(trust.RepositoryConfig{Dir: d.repository(), Keys: d.keys()}); err != nil {
+	if inst.repo, err = repository.Open(repository.Config{Dir: d.repository(), Keys: d.keys()}); err != nil {
 		return err
 	}
 	if inst.ctl, err = domain.New(domain.Config{Store: inst.store, Repository: inst.repo}); err != nil {

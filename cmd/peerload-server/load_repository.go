@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/trust"
 )
 
 // repoFlags are the flags that say which repository.
@@ -32,12 +32,12 @@ func (repoAt *repoFlags) flags(cmd *cobra.Command, signs bool) {
 }
 
 // open opens the repository for reading, or for signing.
-func (repoAt *repoFlags) open(signs bool) (*trust.Repository, error) {
-	cfg := trust.RepositoryConfig{Dir: repoAt.repo}
+func (repoAt *repoFlags) open(signs bool) (*repository.Repository, error) {
+	cfg := repository.Config{Dir: repoAt.repo}
 	if signs {
 		cfg.Keys = repoAt.keysDir()
 	}
-	return trust.OpenRepository(cfg)
+	return repository.Open(cfg)
 }
 
 func (repoAt *repoFlags) keysDir() string {

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/trust"
 )
@@ -120,11 +121,11 @@ func status(err error) int {
 		return exitVerify
 	case is(errUnreachable):
 		return exitReach
-	case is(publish.ErrRefused, publish.ErrExists, trust.ErrNoRepository, trust.ErrChanged, load.ErrManifest, load.ErrName, errSocket):
+	case is(publish.ErrRefused, publish.ErrExists, repository.ErrNoRepository, repository.ErrChanged, load.ErrManifest, load.ErrName, errSocket):
 		return exitUsage
 	case errors.As(err, &network), errors.As(err, &name):
 		return exitReach
-	case is(trust.ErrKeys, trust.ErrExpired, trust.ErrRolledBack, trust.ErrMixed, trust.ErrBadSignature, trust.ErrMalformed,
+	case is(repository.ErrKeys, trust.ErrExpired, trust.ErrRolledBack, trust.ErrMixed, trust.ErrBadSignature, trust.ErrMalformed,
 		trust.ErrNoRoot, trust.ErrNotFound, trust.ErrTooLarge, trust.ErrWrongHash, trust.ErrWrongLength):
 		return exitTrust
 	case errors.As(err, &onDisk), errors.As(err, &number), is(fs.ErrPermission):

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/controller/api"
+	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/trust"
 )
 
@@ -39,7 +40,7 @@ believe later comes from this file. A later root reaches them by itself.`,
 				return err
 			}
 			path := filepath.Join(out, trust.PinName)
-			if err := trust.WriteFile(path, raw); err != nil {
+			if err := durable.Write(path, raw, 0o644); err != nil {
 				return err
 			}
 			return repoAt.print(cmd, done{Schema: jsonSchema, Event: "root_exported", Root: version, Path: path},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
@@ -162,7 +163,7 @@ func (d *Demo) deviceDir(dev *demoDevice) string {
 
 // publish signs both loads and returns the root that devices pin.
 func (d *Demo) publish() ([]byte, error) {
-	repo, err := trust.OpenRepository(trust.RepositoryConfig{Dir: d.public(), Keys: filepath.Join(d.dir.Path, "keys")})
+	repo, err := repository.Open(repository.Config{Dir: d.public(), Keys: filepath.Join(d.dir.Path, "keys")})
 	if err != nil {
 		return nil, err
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
-	"github.com/peerload/peerload/trust"
 )
 
 // site is a controller behind real HTTP, on a real database.
@@ -43,7 +43,7 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	repo, err := trust.OpenRepository(trust.RepositoryConfig{Dir: filepath.Join(dir, "repository"), Keys: filepath.Join(dir, "keys")})
+	repo, err := repository.Open(repository.Config{Dir: filepath.Join(dir, "repository"), Keys: filepath.Join(dir, "keys")})
 	if err != nil {
 		t.Fatal(err)
 	}

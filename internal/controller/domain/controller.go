@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/policy"
-	"github.com/peerload/peerload/trust"
 )
 
 // Config configures a Controller.
@@ -20,7 +20,7 @@ type Config struct {
 	Store Store
 	// Repository signs and holds loads. nil: only unsigned loads can be
 	// registered, and what needs signing fails with ErrUnavailable.
-	Repository *trust.Repository
+	Repository *repository.Repository
 	// Table is the model table that the database's rows extend. nil means
 	// policy.Builtin.
 	Table *policy.Table

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/peerload/peerload/trust"
+	"github.com/peerload/peerload/internal/controller/repository"
 )
 
 // Why a use case did not do what it was asked, for errors.Is.
@@ -33,7 +33,7 @@ var (
 	ErrUnavailable = errors.New("not available")
 	// ErrKeys says that a key to sign with is not there, or not kept secret: the
 	// error says which, and what to do.
-	ErrKeys = trust.ErrKeys
+	ErrKeys = repository.ErrKeys
 )
 
 // ThrottledError says how long to wait. It matches ErrThrottled.

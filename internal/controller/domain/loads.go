@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/trust"
 )
 
 // assign sets an assignment and remembers the one before. A load that is not
@@ -175,7 +175,7 @@ func (c *Controller) Loads(ctx context.Context, a Actor, f LoadFilter, p Page) (
 }
 
 // repository returns the repository, or an error that matches ErrUnavailable.
-func (c *Controller) repository() (*trust.Repository, error) {
+func (c *Controller) repository() (*repository.Repository, error) {
 	if c.cfg.Repository == nil {
 		return nil, fmt.Errorf("%w: this controller has no repository", ErrUnavailable)
 	}
@@ -337,7 +337,7 @@ func (c *Controller) SyncLoads(ctx context.Context, a Actor) error {
 	c.publishing.Lock()
 	defer c.publishing.Unlock()
 	manifests, err := repo.Loads()
-	if err != nil && !errors.Is(err, trust.ErrNoRepository) {
+	if err != nil && !errors.Is(err, repository.ErrNoRepository) {
 		return err
 	}
 	return c.update(ctx, a, func(tx Tx, j *journal) error {

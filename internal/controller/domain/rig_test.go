@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/policy"
-	"github.com/peerload/peerload/trust"
 )
 
 const (
@@ -56,10 +56,10 @@ func withRepository(t *testing.T) func(*domain.Config) {
 }
 
 // elsewhere is a new repository.
-func elsewhere(t *testing.T) *trust.Repository {
+func elsewhere(t *testing.T) *repository.Repository {
 	t.Helper()
 	dir := t.TempDir()
-	repo, err := trust.OpenRepository(trust.RepositoryConfig{Dir: filepath.Join(dir, "pub"), Keys: filepath.Join(dir, "keys")})
+	repo, err := repository.Open(repository.Config{Dir: filepath.Join(dir, "pub"), Keys: filepath.Join(dir, "keys")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,8 +21,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/trust"
 )
 
 // Errors for errors.Is.
@@ -62,7 +62,7 @@ type Result struct {
 // Add publishes the load in the repository, which it makes on first use. The
 // same request again changes nothing. Errors match ErrRefused or ErrExists, or
 // are those of package trust or of the disk.
-func Add(repo *trust.Repository, req Request) (Result, error) {
+func Add(repo *repository.Repository, req Request) (Result, error) {
 	m, paths, err := describe(req)
 	if err != nil {
 		return Result{}, err
@@ -175,7 +175,7 @@ func describeFile(path string) (load.Component, error) {
 }
 
 // find returns the published manifest of that name, nil if there is none.
-func find(repo *trust.Repository, name string) (*load.Manifest, error) {
+func find(repo *repository.Repository, name string) (*load.Manifest, error) {
 	all, err := repo.Loads()
 	if err != nil {
 		return nil, err
@@ -207,7 +207,7 @@ const FreshEvery = 24 * time.Hour
 // KeepFresh refreshes the repository's signatures now and every FreshEvery
 // until ctx is cancelled. Failures are logged and tried again at the next
 // turn: the files that are there are still good for weeks.
-func KeepFresh(ctx context.Context, repo *trust.Repository, log *slog.Logger) {
+func KeepFresh(ctx context.Context, repo *repository.Repository, log *slog.Logger) {
 	t := time.NewTicker(FreshEvery)
 	defer t.Stop()
 	for {

@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/trust"
 )
 
 // shop is an administrator's desk: files to publish and a repository.
@@ -20,12 +20,12 @@ type shop struct {
 	t    *testing.T
 	dir  string
 	base string
-	repo *trust.Repository
+	repo *repository.Repository
 }
 
 func newShop(t *testing.T) *shop {
 	s := &shop{t: t, dir: t.TempDir(), base: filepath.Join(t.TempDir(), "base")}
-	repo, err := trust.OpenRepository(trust.RepositoryConfig{Dir: s.base, Keys: filepath.Join(t.TempDir(), "keys")})
+	repo, err := repository.Open(repository.Config{Dir: s.base, Keys: filepath.Join(t.TempDir(), "keys")})
 	if err != nil {
 		t.Fatal(err)
 	}

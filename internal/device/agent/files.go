@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/origin"
-	"github.com/peerload/peerload/trust"
+	"github.com/peerload/peerload/internal/durable"
 )
 
 // Names in the state directory.
@@ -153,7 +153,7 @@ func writeRecord(dir string, r record) error {
 	if err != nil {
 		return err
 	}
-	return trust.WriteFile(filepath.Join(dir, recordName), append(b, '\n'))
+	return durable.Write(filepath.Join(dir, recordName), append(b, '\n'), 0o644)
 }
 
 // fail notes a load that is not to be tried again.

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/trust"
 )
@@ -64,7 +65,7 @@ func child(name string) int {
 type depot struct {
 	t     *testing.T
 	dir   string // served
-	repo  *trust.Repository
+	repo  *repository.Repository
 	pin   []byte
 	url   string
 	rnd   *rand.Rand
@@ -77,7 +78,7 @@ func newDepot(t *testing.T) *depot {
 	base := t.TempDir()
 	d := &depot{t: t, dir: filepath.Join(base, "srv"), rnd: rand.New(rand.NewPCG(1, 2))}
 	var err error
-	if d.repo, err = trust.OpenRepository(trust.RepositoryConfig{Dir: d.dir, Keys: filepath.Join(base, "keys")}); err != nil {
+	if d.repo, err = repository.Open(repository.Config{Dir: d.dir, Keys: filepath.Join(base, "keys")}); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.repo.Init(); err != nil {

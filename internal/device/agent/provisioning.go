@@ -15,10 +15,10 @@ import (
 
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/wording"
+	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/trust"
 )
 
 // lastGood puts the last good provisioning file in force again: a device that
@@ -84,7 +84,7 @@ func (d *Daemon) accept(a answer) error {
 	}
 	kept := filepath.Join(d.config().State, provisionName)
 	if old, err := readBounded(kept, provision.MaxSize); err != nil || string(old) != string(a.raw) {
-		if err := trust.WriteFile(kept, a.raw); err != nil {
+		if err := durable.Write(kept, a.raw, 0o644); err != nil {
 			return err
 		}
 		d.log.Info("provisioned", "from", a.from, "load", assigned)

@@ -1,4 +1,4 @@
-package trust
+package repository
 
 import (
 	"context"
@@ -9,7 +9,9 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"github.com/peerload/peerload/internal/tuf"
 	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/trust"
 )
 
 // ErrNoComponent says that a published component is missing.
@@ -37,22 +39,22 @@ func (r *Repository) Verify(ctx context.Context) ([]Checked, error) {
 	if len(versions) == 0 {
 		return nil, fmt.Errorf("%w in %s", ErrNoRepository, r.dir)
 	}
-	f := DirFetcher(r.dir)
-	pin, err := f.Fetch(ctx, metadataPath(metadata.ROOT, versions[0]), MaxRootSize)
+	f := trust.DirFetcher(r.dir)
+	pin, err := f.Fetch(ctx, tuf.MetadataPath(metadata.ROOT, versions[0]), tuf.MaxRootSize)
 	if err != nil {
 		return nil, err
 	}
-	w, err := newWalk(accepted{pin: pin}, f, r.now())
+	device, err := trust.New(trust.Config{Pin: pin, Now: r.now})
 	if err != nil {
 		return nil, err
 	}
-	if err := w.run(ctx); err != nil {
+	if err := device.Refresh(ctx, f); err != nil {
 		return nil, err
 	}
 	var all []Checked
-	for _, name := range w.loads() {
+	for _, name := range device.Loads() {
 		c := Checked{Name: name}
-		c.Manifest, _, _, c.Problem = w.manifest(ctx, f, name)
+		c.Manifest, _, c.Problem = device.Manifest(ctx, f, name)
 		if c.Problem == nil {
 			c.Problem = r.verifyComponents(ctx, c.Manifest)
 		}
@@ -75,7 +77,7 @@ func (r *Repository) verifyComponents(ctx context.Context, m *load.Manifest) err
 }
 
 func (r *Repository) verifyComponent(c *load.Component) error {
-	p := ComponentPath(c.Digest.String(), c.Name)
+	p := tuf.ComponentPath(c.Digest.String(), c.Name)
 	f, err := os.OpenInRoot(r.dir, p)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %s", ErrNoComponent, p)

@@ -1,4 +1,4 @@
-package trust
+package repository
 
 import (
 	"fmt"
@@ -9,6 +9,8 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"github.com/peerload/peerload/internal/durable"
+	"github.com/peerload/peerload/internal/tuf"
 	"github.com/peerload/peerload/load"
 )
 
@@ -129,7 +131,7 @@ func (r *Repository) writeRoot(root *metadata.Metadata[metadata.RootType], signe
 		return err
 	}
 	for _, version := range []int64{root.Signed.Version, 0} {
-		if err := r.write(metadataPath(metadata.ROOT, version), raw, MaxRootSize); err != nil {
+		if err := r.write(tuf.MetadataPath(metadata.ROOT, version), raw, tuf.MaxRootSize); err != nil {
 			return err
 		}
 	}
@@ -141,7 +143,7 @@ func (r *Repository) writeRoot(root *metadata.Metadata[metadata.RootType], signe
 func (r *Repository) signTargets(c *catalog) error {
 	c.targets.Signed.Version++
 	c.targets.Signed.Expires = r.expires(r.expiry.Targets)
-	raw, err := r.signRole(c, metadata.TARGETS, c.targets.Signed.Version, MaxTargetsSize)
+	raw, err := r.signRole(c, metadata.TARGETS, c.targets.Signed.Version, tuf.MaxTargetsSize)
 	if err != nil {
 		return err
 	}
@@ -171,7 +173,7 @@ func (r *Repository) publish(c *catalog) error {
 		}
 		c.snapshot.Signed.Version++
 		c.snapshot.Signed.Expires = r.expires(r.expiry.Snapshot)
-		raw, err := r.signRole(c, metadata.SNAPSHOT, c.snapshot.Signed.Version, MaxSnapshotSize)
+		raw, err := r.signRole(c, metadata.SNAPSHOT, c.snapshot.Signed.Version, tuf.MaxSnapshotSize)
 		if err != nil {
 			return err
 		}
@@ -179,7 +181,7 @@ func (r *Repository) publish(c *catalog) error {
 	}
 	c.timestamp.Signed.Version++
 	c.timestamp.Signed.Expires = r.expires(r.expiry.Timestamp)
-	if _, err := r.signRole(c, metadata.TIMESTAMP, 0, MaxTimestampSize); err != nil {
+	if _, err := r.signRole(c, metadata.TIMESTAMP, 0, tuf.MaxTimestampSize); err != nil {
 		return err
 	}
 	return r.prune()
@@ -217,7 +219,7 @@ func (r *Repository) signRole(c *catalog, role string, version, max int64) ([]by
 	if err != nil {
 		return nil, err
 	}
-	return raw, r.write(metadataPath(role, version), raw, max)
+	return raw, r.write(tuf.MetadataPath(role, version), raw, max)
 }
 
 // sign replaces the signatures of m.
@@ -240,7 +242,7 @@ func (r *Repository) write(path string, raw []byte, max int64) error {
 	if int64(len(raw)) > max {
 		return fmt.Errorf("%s would have %d bytes, and devices accept %d: the repository has too many loads", path, len(raw), max)
 	}
-	return writeFile(filepath.Join(r.dir, path), raw, 0o644)
+	return durable.Write(filepath.Join(r.dir, path), raw, 0o644)
 }
 
 // prune removes old versions of what the timestamp no longer reaches.
@@ -251,7 +253,7 @@ func (r *Repository) prune() error {
 			return err
 		}
 		for _, v := range versions[:max(0, len(versions)-keepVersions)] {
-			if err := os.Remove(filepath.Join(r.dir, metadataPath(role, v))); err != nil {
+			if err := os.Remove(filepath.Join(r.dir, tuf.MetadataPath(role, v))); err != nil {
 				return err
 			}
 		}

@@ -1,4 +1,4 @@
-package trust
+package repository
 
 import (
 	"bytes"
@@ -16,7 +16,10 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"github.com/peerload/peerload/internal/durable"
+	"github.com/peerload/peerload/internal/tuf"
 	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/trust"
 )
 
 // Errors of the publisher's side, for errors.Is.
@@ -58,8 +61,8 @@ func (e Expiry) withDefaults() Expiry {
 	return e
 }
 
-// RepositoryConfig configures a Repository.
-type RepositoryConfig struct {
+// Config says where a repository is and how it signs.
+type Config struct {
 	// Dir is BASE, the directory that file servers offer. It is made if missing.
 	Dir string
 	// Keys is the directory of the private keys, outside Dir. It may be empty
@@ -73,7 +76,7 @@ type RepositoryConfig struct {
 }
 
 // Validate refuses keys that a file server would offer.
-func (c RepositoryConfig) Validate() error {
+func (c Config) Validate() error {
 	if c.Dir == "" {
 		return errors.New("no directory given for the repository")
 	}
@@ -106,8 +109,8 @@ type Repository struct {
 	expiry Expiry
 }
 
-// OpenRepository returns the repository in cfg.Dir, which need not exist yet.
-func OpenRepository(cfg RepositoryConfig) (*Repository, error) {
+// Open returns the repository in cfg.Dir, which need not exist yet.
+func Open(cfg Config) (*Repository, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -143,7 +146,7 @@ func (r *Repository) begin() (c *catalog, unlock func(), err error) {
 	if err := r.keys.open(); err != nil {
 		return nil, nil, err
 	}
-	unlock, err = lock(string(r.keys))
+	unlock, err = durable.Lock(string(r.keys))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -151,8 +154,8 @@ func (r *Repository) begin() (c *catalog, unlock func(), err error) {
 		unlock()
 		return nil, nil, err
 	}
-	for _, d := range []string{"", metadataDir, componentsDir} {
-		removeTemps(filepath.Join(r.dir, d))
+	for _, d := range []string{"", tuf.MetadataDir, tuf.ComponentsDir} {
+		durable.RemoveUnfinished(filepath.Join(r.dir, d))
 	}
 	return c, unlock, nil
 }
@@ -164,7 +167,7 @@ func (r *Repository) Init() error {
 	if r.keys == "" {
 		return fmt.Errorf("%w: no directory of keys given", ErrKeys)
 	}
-	for _, d := range []string{"", metadataDir, componentsDir} {
+	for _, d := range []string{"", tuf.MetadataDir, tuf.ComponentsDir} {
 		if err := os.MkdirAll(filepath.Join(r.dir, d), 0o755); err != nil {
 			return err
 		}
@@ -172,7 +175,7 @@ func (r *Repository) Init() error {
 	if err := r.keys.open(); err != nil {
 		return err
 	}
-	unlock, err := lock(string(r.keys))
+	unlock, err := durable.Lock(string(r.keys))
 	if err != nil {
 		return err
 	}
@@ -228,44 +231,44 @@ func (r *Repository) read() (*catalog, error) {
 	if version == 0 {
 		return nil, fmt.Errorf("%w in %s", ErrNoRepository, r.dir)
 	}
-	if err := readRole(r, &c.root, metadataPath(metadata.ROOT, version), MaxRootSize); err != nil {
+	if err := readRole(r, &c.root, tuf.MetadataPath(metadata.ROOT, version), tuf.MaxRootSize); err != nil {
 		return nil, err
 	}
 	// The timestamp says what is published; files it does not reach were left
 	// by an interrupted publication and are written anew.
-	if err := readRole(r, &c.timestamp, metadataPath(metadata.TIMESTAMP, 0), MaxTimestampSize); err != nil || c.timestamp == nil {
+	if err := readRole(r, &c.timestamp, tuf.MetadataPath(metadata.TIMESTAMP, 0), tuf.MaxTimestampSize); err != nil || c.timestamp == nil {
 		return c, err
 	}
 	meta := c.timestamp.Signed.Meta["snapshot.json"]
 	if meta == nil {
-		return nil, fmt.Errorf("%w: timestamp.json names no snapshot", ErrMalformed)
+		return nil, fmt.Errorf("%w: timestamp.json names no snapshot", trust.ErrMalformed)
 	}
-	if err := readRole(r, &c.snapshot, metadataPath(metadata.SNAPSHOT, meta.Version), MaxSnapshotSize); err != nil {
+	if err := readRole(r, &c.snapshot, tuf.MetadataPath(metadata.SNAPSHOT, meta.Version), tuf.MaxSnapshotSize); err != nil {
 		return nil, err
 	}
 	if c.snapshot == nil || c.snapshot.Signed.Meta["targets.json"] == nil {
-		return nil, fmt.Errorf("%w: there is no snapshot version %d", ErrMalformed, meta.Version)
+		return nil, fmt.Errorf("%w: there is no snapshot version %d", trust.ErrMalformed, meta.Version)
 	}
 	version = c.snapshot.Signed.Meta["targets.json"].Version
-	if err := readRole(r, &c.targets, metadataPath(metadata.TARGETS, version), MaxTargetsSize); err != nil {
+	if err := readRole(r, &c.targets, tuf.MetadataPath(metadata.TARGETS, version), tuf.MaxTargetsSize); err != nil {
 		return nil, err
 	}
 	if c.targets == nil {
-		return nil, fmt.Errorf("%w: there are no targets version %d", ErrMalformed, version)
+		return nil, fmt.Errorf("%w: there are no targets version %d", trust.ErrMalformed, version)
 	}
 	return c, nil
 }
 
 // readRole reads one metadata file; a missing one leaves nil.
 func readRole[T metadata.Roles](r *Repository, into **metadata.Metadata[T], path string, max int64) error {
-	raw, err := readFile(filepath.Join(r.dir, path), max)
+	raw, err := durable.Read(filepath.Join(r.dir, path), max)
 	if err != nil || raw == nil {
 		return err
 	}
-	return guard(func() error {
+	return tuf.Guard(func() error {
 		m, err := new(metadata.Metadata[T]).FromBytes(raw)
 		if err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrMalformed, path, err)
+			return fmt.Errorf("%w: %s: %w", trust.ErrMalformed, path, err)
 		}
 		*into = m
 		return nil
@@ -283,7 +286,7 @@ func (r *Repository) newest(role string) (int64, error) {
 
 // versions lists the versions of a role's files in ascending order.
 func (r *Repository) versions(role string) ([]int64, error) {
-	entries, err := os.ReadDir(filepath.Join(r.dir, metadataDir))
+	entries, err := os.ReadDir(filepath.Join(r.dir, tuf.MetadataDir))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -324,8 +327,8 @@ func (r *Repository) Loads() ([]*load.Manifest, error) {
 	}
 	var all []*load.Manifest
 	for _, file := range slices.Sorted(maps.Keys(c.targets.Signed.Targets)) {
-		raw, err := DirFetcher(r.dir).Fetch(context.Background(),
-			ComponentPath(fmt.Sprintf("%x", []byte(c.targets.Signed.Targets[file].Hashes["sha256"])), file), load.MaxManifestSize)
+		raw, err := trust.DirFetcher(r.dir).Fetch(context.Background(),
+			tuf.ComponentPath(fmt.Sprintf("%x", []byte(c.targets.Signed.Targets[file].Hashes["sha256"])), file), load.MaxManifestSize)
 		if err != nil {
 			return nil, err
 		}
@@ -357,9 +360,9 @@ func (r *Repository) Add(m *load.Manifest, open func(name string) (io.ReadCloser
 			return err
 		}
 	}
-	copyOf := ComponentPath(load.DigestOf(text).String(), m.FileName())
+	copyOf := tuf.ComponentPath(load.DigestOf(text).String(), m.FileName())
 	for _, p := range []string{copyOf, m.FileName()} {
-		if err := writeFile(filepath.Join(r.dir, p), text, 0o644); err != nil {
+		if err := durable.Write(filepath.Join(r.dir, p), text, 0o644); err != nil {
 			return err
 		}
 	}
@@ -384,8 +387,8 @@ func (r *Repository) addComponent(c *load.Component, open func(string) (io.ReadC
 		return err
 	}
 	defer src.Close()
-	path := filepath.Join(r.dir, ComponentPath(c.Digest.String(), c.Name))
-	return writeFileFrom(path, 0o644, func(w io.Writer) error {
+	path := filepath.Join(r.dir, tuf.ComponentPath(c.Digest.String(), c.Name))
+	return durable.WriteFrom(path, 0o644, func(w io.Writer) error {
 		got, err := load.Describe(c.Name, io.TeeReader(src, w), c.Size)
 		if errors.Is(err, load.ErrShort) || errors.Is(err, load.ErrLong) {
 			return fmt.Errorf("%w: %w", ErrChanged, err)
@@ -414,6 +417,6 @@ func (r *Repository) ExportRoot() ([]byte, int64, error) {
 	if version == 0 {
 		return nil, 0, fmt.Errorf("%w in %s", ErrNoRepository, r.dir)
 	}
-	raw, err := readFile(filepath.Join(r.dir, metadataPath(metadata.ROOT, version)), MaxRootSize)
+	raw, err := durable.Read(filepath.Join(r.dir, tuf.MetadataPath(metadata.ROOT, version)), tuf.MaxRootSize)
 	return bytes.Clone(raw), version, err
 }

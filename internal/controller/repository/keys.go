@@ -1,4 +1,4 @@
-package trust
+package repository
 
 import (
 	"crypto"
@@ -14,6 +14,8 @@ import (
 
 	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"github.com/peerload/peerload/internal/durable"
 )
 
 // ErrKeys says that a signing key is missing, unusable or not kept secret.
@@ -93,7 +95,7 @@ func (r keyring) create(role string) (*key, error) {
 		return nil, err
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der})
-	return k, writeFile(r.path(role, k.id), text, 0o600)
+	return k, durable.Write(r.path(role, k.id), text, 0o600)
 }
 
 func (r keyring) path(role, id string) string {
@@ -133,7 +135,7 @@ func (r keyring) read(path string) (*key, error) {
 	if err := private(path, info, 0o600); err != nil {
 		return nil, err
 	}
-	text, err := readBounded(f, path, maxKeySize)
+	text, err := durable.ReadAll(f, path, maxKeySize)
 	if err != nil {
 		return nil, err
 	}
@@ -194,5 +196,5 @@ func (r keyring) retire(root *metadata.Metadata[metadata.RootType], role string)
 			}
 		}
 	}
-	return syncDir(string(r))
+	return durable.SyncDir(string(r))
 }

@@ -1,0 +1,135 @@
+// Package durable writes files that appear under their names whole or not at
+// all, also over a power cut, and keeps writers of one directory apart.
+//
+// What must not be here: what the files mean. The content of a load on a device
+// is written by package slot, which needs more: it must survive a bad medium.
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// ErrTooLarge says that a file is longer than it may be.
+var ErrTooLarge = errors.New("longer than allowed")
+
+// tempPrefix begins the name of a file that is being written.
+const tempPrefix = ".tmp-"
+
+// Write makes the file appear under its name whole or not at all, also over a
+// power cut: temporary file, fsync, rename, fsync of the directory.
+func Write(path string, data []byte, mode fs.FileMode) error {
+	return WriteFrom(path, mode, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// WriteFrom is Write for what write writes. If write fails, nothing appears.
+func WriteFrom(path string, mode fs.FileMode, write func(io.Writer) error) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, tempPrefix)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return SyncDir(dir)
+}
+
+// SyncDir makes renames and removals in dir durable.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// Read reads a file of at most max bytes; a missing one is nil. An error matches
+// ErrTooLarge if the file is longer.
+func Read(path string, max int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return ReadAll(f, path, max)
+}
+
+// ReadAll reads r, which is called name, to its end, or fails with ErrTooLarge
+// behind max bytes.
+func ReadAll(r io.Reader, name string, max int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, max+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > max {
+		return nil, fmt.Errorf("%s: %w: more than %d bytes", name, ErrTooLarge, max)
+	}
+	return b, nil
+}
+
+// Lock takes the one lock of dir among all processes and removes what a
+// killed writer left there. unlock gives it back.
+func Lock(dir string) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+		if !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	RemoveUnfinished(dir)
+	return func() { f.Close() }, nil
+}
+
+// RemoveUnfinished removes what killed writers left in dir. Only the holder of
+// the lock calls it.
+func RemoveUnfinished(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return // the write that follows meets the same error and reports it
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), tempPrefix) {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+}
