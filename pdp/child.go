@@ -325,7 +325,7 @@ func (m *Machine) stored(e Stored) {
 		w.watch.Gain(m.now)
 	}
 	if e.Link == 0 {
-		m.mine[e.Index/64] |= 1 << (e.Index % 64)
+		m.fromOrigin[e.Index/64] |= 1 << (e.Index % 64)
 		m.origin.Progress(m.now)
 	} else {
 		m.origin.Served(m.now)

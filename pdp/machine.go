@@ -56,17 +56,17 @@ type Machine struct {
 	budget    *origin.Budget
 
 	// What is held.
-	epoch     uint64
-	geo       load.Geometry
-	sizeSure  bool // the size is signed, or the origin told it
-	have      []uint64
-	mine      []uint64 // those of them that this device had from the origin itself
-	held      int
-	last      int // highest chunk that was held, -1 if none
-	prefix    int
-	first     [wire.MaxStripes]int // of each stripe, the first chunk that is not held
-	verifying bool
-	complete  bool
+	epoch      uint64
+	geo        load.Geometry
+	sizeSure   bool // the size is signed, or the origin told it
+	have       []uint64
+	fromOrigin []uint64 // those of them that this device had from the origin itself
+	held       int
+	last       int // highest chunk that was held, -1 if none
+	prefix     int
+	first      [wire.MaxStripes]int // of each stripe, the first chunk that is not held
+	verifying  bool
+	complete   bool
 
 	// The origin as this device uses it.
 	prepared    bool
@@ -122,9 +122,9 @@ func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
 		origin: origin.NewPatience(cfg.Transfer),
 		budget: origin.NewBudget(cfg.Transfer, rnd),
 		geo:    load.Geometry{Size: file.Size}, sizeSure: file.Signed,
-		have: make([]uint64, (load.MaxChunks+63)/64),
-		mine: make([]uint64, (load.MaxChunks+63)/64),
-		gate: true, clean: true,
+		have:       make([]uint64, (load.MaxChunks+63)/64),
+		fromOrigin: make([]uint64, (load.MaxChunks+63)/64),
+		gate:       true, clean: true,
 		conflicts: map[wire.Peer]bool{}, banned: map[netip.Addr]time.Duration{},
 	}
 	links := new(follower.Links)
@@ -317,7 +317,7 @@ func (m *Machine) has(i int) bool { return m.have[i/64]&(1<<(i%64)) != 0 }
 func (m *Machine) drop(i int) {
 	if i >= 0 && i < m.geo.Chunks() && m.has(i) {
 		m.have[i/64] &^= 1 << (i % 64)
-		m.mine[i/64] &^= 1 << (i % 64)
+		m.fromOrigin[i/64] &^= 1 << (i % 64)
 		m.held--
 		m.first[i%wire.MaxStripes] = min(m.first[i%wire.MaxStripes], i)
 		m.prefix = min(m.prefix, i)
@@ -327,7 +327,7 @@ func (m *Machine) drop(i int) {
 // forget drops everything: the content is another one, or was wrong.
 func (m *Machine) forget(epoch uint64, size int64) {
 	clear(m.have)
-	clear(m.mine)
+	clear(m.fromOrigin)
 	m.held, m.last, m.prefix, m.verifying, m.complete = 0, -1, 0, false, false
 	for s := range m.first {
 		m.first[s] = s

@@ -23,9 +23,9 @@ func (m *Machine) wholeFileWrong() {
 	m.note(report.KindFallback, wire.ReasonDigestMismatch, netip.AddrPort{}, "%s: the whole file has the wrong digest", m.file.Name)
 	m.mismatches++
 	if m.clean || m.file.Signed {
-		fromOrigin := m.clean
+		allFromOrigin := m.clean
 		m.startOver()
-		if m.wrong++; m.wrong >= 2 && (fromOrigin || m.file.Signed) || fromOrigin && (m.wrongRoots > 0 || m.file.Signed) {
+		if m.wrong++; m.wrong >= 2 && (allFromOrigin || m.file.Signed) || allFromOrigin && (m.wrongRoots > 0 || m.file.Signed) {
 			m.giveUp(wire.ReasonOriginWrong)
 		} else if m.placer != nil {
 			m.originAt = m.now
@@ -35,7 +35,7 @@ func (m *Machine) wholeFileWrong() {
 	}
 	if m.placer != nil || m.suspect {
 		// A root has nobody to ask. Who has asked already was told wrong.
-		m.keepMine()
+		m.keepFromOrigin()
 		m.originAt = m.now
 		if m.placer == nil {
 			m.distrustRoot(wire.ReasonDigestMismatch)
@@ -84,7 +84,7 @@ func (m *Machine) settleTable() {
 	over := r != nil && !r.Claim.Complete && r.Claim.Prefix < m.geo.Chunks() && r.Heard > m.suspectAt-m.cfg.Tree.Forget
 	switch {
 	case m.placer != nil:
-		m.keepMine()
+		m.keepFromOrigin()
 		m.originAt = m.now
 	case over:
 		m.startOver()
@@ -118,7 +118,7 @@ func (m *Machine) compared(e Compared) {
 	}
 	_, addr, _ := s.follower.Parent()
 	switch {
-	case slices.ContainsFunc(e.Differ, m.isMine):
+	case slices.ContainsFunc(e.Differ, m.isFromOrigin):
 		m.note(report.KindFallback, wire.ReasonDigestMismatch, addr, "root %s has other bytes than the server sent to this device", addr.Addr())
 	case len(e.Differ) == 0:
 		m.note(report.KindFallback, wire.ReasonDigestMismatch, addr, "root %s has the same bytes, and they are wrong", addr.Addr())
@@ -126,23 +126,23 @@ func (m *Machine) compared(e Compared) {
 		m.mend(addr, e.Differ)
 		return
 	}
-	m.keepMine()
+	m.keepFromOrigin()
 	m.distrust(addr, wire.ReasonDigestMismatch)
 }
 
-// isMine reports whether this device holds a chunk that it had from the origin
+// isFromOrigin reports whether this device holds a chunk that it had from the origin
 // itself.
-func (m *Machine) isMine(i int) bool {
-	return i >= 0 && i < m.geo.Chunks() && m.mine[i/64]&(1<<(i%64)) != 0
+func (m *Machine) isFromOrigin(i int) bool {
+	return i >= 0 && i < m.geo.Chunks() && m.fromOrigin[i/64]&(1<<(i%64)) != 0
 }
 
-// keepMine drops what peers sent and keeps what this device had from the
+// keepFromOrigin drops what peers sent and keeps what this device had from the
 // origin: if that were wrong, nobody else's would be right. A device that had
 // nothing from there, or its size from a peer, starts over, size and all.
-func (m *Machine) keepMine() {
+func (m *Machine) keepFromOrigin() {
 	var foreign []int
 	for i := range m.geo.Chunks() {
-		if m.has(i) && !m.isMine(i) {
+		if m.has(i) && !m.isFromOrigin(i) {
 			foreign = append(foreign, i)
 		}
 	}
