@@ -72,13 +72,13 @@ func (m *Machine) rootGone(s *side) {
 	if r == nil {
 		return
 	}
-	if m.deafRoot != r.Peer {
-		m.deafRoot, m.deaf = r.Peer, 0
+	if m.doubted != r.Peer {
+		m.doubted, m.doubts = r.Peer, 0
 	}
-	m.deaf++
+	m.doubts++
 	switch {
-	case m.deaf >= m.cfg.Tree.Deaf:
-		m.deaf = 0
+	case m.doubts >= m.cfg.Tree.Rounds:
+		m.doubts = 0
 		m.distrustRoot(wire.ReasonRootSilent)
 	case r.Heard < s.follower.AskedSince():
 		m.elect(func(o *election.Output) { m.el.RootLost(m.now, wire.ReasonRootLost, o) })
@@ -92,11 +92,11 @@ func (m *Machine) unwelcome(p wire.Peer) {
 	if r == nil || r.Peer != p {
 		return
 	}
-	if m.deafRoot != p {
-		m.deafRoot, m.deaf = p, 0
+	if m.doubted != p {
+		m.doubted, m.doubts = p, 0
 	}
-	if m.deaf++; m.deaf >= m.cfg.Transfer.FailedPeers {
-		m.deaf = 0
+	if m.doubts++; m.doubts >= m.cfg.Transfer.FailedPeers {
+		m.doubts = 0
 		m.distrustRoot(wire.ReasonUnreachable)
 	}
 }
@@ -287,7 +287,7 @@ func (m *Machine) welcomed(s *side, l Link, f *wire.Welcome) {
 	if !m.sizeSaid(s, f.Size) {
 		return
 	}
-	m.deaf = 0
+	m.doubts = 0
 	s.watch = follower.NewParentWatch(m.cfg.Transfer, m.now, m.holds(m.set(s)))
 	s.reportAt = m.now
 	_, addr, _ := s.follower.Parent()

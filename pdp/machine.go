@@ -95,8 +95,8 @@ type Machine struct {
 	gained     time.Duration // last chunk from anywhere
 	starving   bool          // entitled to the server since no peer served
 	directAt   time.Duration // next announcement of a direct download
-	deafRoot   wire.Peer     // answered no asks
-	deaf       int           // so many times in a row
+	doubted    wire.Peer     // a root that answered no asks, or took no link
+	doubts     int           // so many times in a row
 	slowParent wire.Peer     // the first that was too slow
 	leaf       bool          // this device is slow itself: no children
 	moveAt     time.Duration // as a leaf: when it may try another parent

@@ -15,14 +15,14 @@ import (
 // or does what it should not.
 type bent struct {
 	Actor
-	deaf  func(pdp.Event) bool // does not take these
-	extra func(pdp.Event, []pdp.Action) []pdp.Action
-	never bool // has no deadlines
-	stuck bool // has one that never passes
+	misses func(pdp.Event) bool // does not take these
+	extra  func(pdp.Event, []pdp.Action) []pdp.Action
+	never  bool // has no deadlines
+	stuck  bool // has one that never passes
 }
 
 func (b *bent) Step(now time.Duration, in pdp.Event, out []pdp.Action) []pdp.Action {
-	if b.deaf != nil && b.deaf(in) {
+	if b.misses != nil && b.misses(in) {
 		return out
 	}
 	out = b.Actor.Step(now, in, out)
@@ -102,7 +102,7 @@ func TestInvariantsCanFail(t *testing.T) {
 		{"two roots", "roots of fw for", func(s *Sim, sub *Subnet, f *File) {
 			sub.cfg.WAN = 1e6
 			for _, d := range sub.devices[:2] {
-				d.bend = func(_ *Task, a Actor) Actor { return &bent{Actor: a, deaf: isDatagram} }
+				d.bend = func(_ *Task, a Actor) Actor { return &bent{Actor: a, misses: isDatagram} }
 			}
 		}},
 		{"no root", "no root of fw for", func(_ *Sim, sub *Subnet, _ *File) { bendAll(sub, bent{never: true}) }},
@@ -116,7 +116,7 @@ func TestInvariantsCanFail(t *testing.T) {
 			})
 		}},
 		{"two direct downloads", "direct downloads at once", func(_ *Sim, sub *Subnet, _ *File) {
-			bendAll(sub, bent{deaf: func(in pdp.Event) bool {
+			bendAll(sub, bent{misses: func(in pdp.Event) bool {
 				d, ok := in.(pdp.Datagram)
 				if !ok {
 					return false
@@ -130,7 +130,7 @@ func TestInvariantsCanFail(t *testing.T) {
 		}},
 		{"an end without a reason", "neither complete nor failed", func(_ *Sim, sub *Subnet, _ *File) {
 			sub.devices[3].bend = func(_ *Task, a Actor) Actor {
-				return &bent{Actor: a, deaf: func(in pdp.Event) bool { _, ok := in.(pdp.Verified); return ok }}
+				return &bent{Actor: a, misses: func(in pdp.Event) bool { _, ok := in.(pdp.Verified); return ok }}
 			}
 		}},
 		{"a deadline that never passes", "stays in the past", func(_ *Sim, sub *Subnet, _ *File) { bendAll(sub, bent{stuck: true}) }},

@@ -177,7 +177,7 @@ func (t *Task) chunk(l pdp.Link, i, size int, v token) (ok bool) {
 	return true
 }
 
-// fits reports whether a chunk has the place and the length that the file's
+// fits reports whether a chunk has the index and the length that the file's
 // size as it is known gives it.
 func (t *Task) fits(i, size int) bool {
 	if i < 0 || i >= t.store.geo.Chunks() {

@@ -138,7 +138,7 @@ func (c Site) Play() (Outcome, error) {
 	}
 	cfg := Config{Seed: c.Seed, Overhead: overhead, Trace: c.Trace}
 	for _, f := range c.Faults {
-		cfg.AllowBudgetOverlap = cfg.AllowBudgetOverlap || faults[f.Name].deaf
+		cfg.AllowBudgetOverlap = cfg.AllowBudgetOverlap || faults[f.Name].overlap
 	}
 	s := New(cfg)
 	sub := s.Subnet(SubnetConfig{LAN: c.LAN, WAN: c.WAN, RTT: c.RTT, Jitter: 300 * time.Microsecond, Loss: c.Loss, SlowStart: true})

@@ -23,8 +23,8 @@ const away = 10 * time.Second
 // faults are the faults by name; each gets the subnet when its time has come.
 // The network's and the liars' switch the check of the budget off.
 var faults = map[string]struct {
-	do   func(sub *Subnet, f *File)
-	deaf bool
+	do      func(sub *Subnet, f *File)
+	overlap bool
 }{
 	"crash-root":    {do: func(sub *Subnet, f *File) { withRoot(sub, f, (*Device).Crash) }},
 	"poweroff-root": {do: func(sub *Subnet, f *File) { withRoot(sub, f, (*Device).PowerOff) }},
@@ -41,9 +41,9 @@ var faults = map[string]struct {
 		withInner(sub, f, func(d *Device) { d.Rots = func(i int) bool { return i%11 == 5 } })
 	}},
 	// Whoever sleeps cannot hear whose turn it is.
-	"stop-root":    {deaf: true, do: func(sub *Subnet, f *File) { withRoot(sub, f, func(d *Device) { d.Stop(away) }) }},
-	"stop-inner":   {deaf: true, do: func(sub *Subnet, f *File) { withInner(sub, f, func(d *Device) { d.Stop(away) }) }},
-	"suspend-root": {deaf: true, do: func(sub *Subnet, f *File) { withRoot(sub, f, func(d *Device) { d.Suspend(away) }) }},
+	"stop-root":    {overlap: true, do: func(sub *Subnet, f *File) { withRoot(sub, f, func(d *Device) { d.Stop(away) }) }},
+	"stop-inner":   {overlap: true, do: func(sub *Subnet, f *File) { withInner(sub, f, func(d *Device) { d.Stop(away) }) }},
+	"suspend-root": {overlap: true, do: func(sub *Subnet, f *File) { withRoot(sub, f, func(d *Device) { d.Suspend(away) }) }},
 	"clock-forward": {do: func(sub *Subnet, f *File) {
 		withRoot(sub, f, func(d *Device) { d.Jump(time.Hour) })
 		withInner(sub, f, func(d *Device) { d.Jump(time.Hour) })
@@ -63,35 +63,35 @@ var faults = map[string]struct {
 		sub.Server.Dark = true
 		sub.s.After(away, func() { sub.Server.Dark = false; sub.Server.Wake() })
 	}},
-	"partition": {deaf: true, do: func(sub *Subnet, _ *File) {
+	"partition": {overlap: true, do: func(sub *Subnet, _ *File) {
 		sub.s.After(away, sub.Partition(Side(2)))
 	}},
-	"deaf": {deaf: true, do: func(sub *Subnet, _ *File) {
+	"deaf": {overlap: true, do: func(sub *Subnet, _ *File) {
 		sub.s.After(away, sub.Deafen(sub.devices[len(sub.devices)-1], 0.9))
 	}},
 	"slow": {do: func(sub *Subnet, _ *File) {
 		d := sub.devices[len(sub.devices)-1]
 		d.Up, d.Down = 1e6, 1e6
 	}},
-	"liar-parent": {deaf: true, do: func(sub *Subnet, f *File) {
+	"liar-parent": {overlap: true, do: func(sub *Subnet, f *File) {
 		withRoot(sub, f, func(d *Device) { d.Lies = func(i int) bool { return i%7 == 3 } })
 	}},
-	"liar-root": {deaf: true, do: func(sub *Subnet, f *File) {
+	"liar-root": {overlap: true, do: func(sub *Subnet, f *File) {
 		x := sub.Device(f)
 		x.Liar = NewRogueRoot(true)
 		x.Start()
 	}},
-	"liar-holder": {deaf: true, do: func(sub *Subnet, f *File) {
+	"liar-holder": {overlap: true, do: func(sub *Subnet, f *File) {
 		x := sub.Device(f)
 		x.Liar = NewFalseHolder(0, func(i int) bool { return i%7 == 3 })
 		x.Start()
 	}},
-	"liar-size": {deaf: true, do: func(sub *Subnet, f *File) {
+	"liar-size": {overlap: true, do: func(sub *Subnet, f *File) {
 		x := sub.Device(f)
 		x.Liar = NewFalseHolder(f.Size/2+1, func(int) bool { return false })
 		x.Start()
 	}},
-	"replay": {deaf: true, do: func(sub *Subnet, _ *File) { sub.Replay(time.Second) }},
+	"replay": {overlap: true, do: func(sub *Subnet, _ *File) { sub.Replay(time.Second) }},
 }
 
 // FaultNames returns the names of all faults in order.

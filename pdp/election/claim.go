@@ -251,7 +251,7 @@ func (e *Election) Tick(now time.Duration, out *Output) {
 			e.awake = false
 			return
 		}
-		e.ignore(now, e.root.Addr.Addr(), e.cfg.Deaf)
+		e.ignore(now, e.root.Addr.Addr(), e.cfg.Ignore)
 		e.follow(c, wire.ReasonRootSilent, out)
 	default:
 		e.awake = false

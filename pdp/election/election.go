@@ -35,9 +35,9 @@ type Config struct {
 	// Answer is the least distance between a root's answers to weaker claims.
 	Answer time.Duration
 	// Challenge is how long a root may leave a weaker confirmed claim
-	// unanswered before its followers go over, and Deaf how long they do not
+	// unanswered before its followers go over, and Ignore how long they do not
 	// come back to it.
-	Challenge, Deaf time.Duration
+	Challenge, Ignore time.Duration
 	// Holder is the longest wait before a complete holder answers a claim.
 	Holder time.Duration
 	// HeadStart is what the others leave to the successor that a root named.
@@ -52,14 +52,14 @@ func LAN() Config {
 	return Config{
 		Listen: 32 * time.Millisecond, ClaimEvery: 12 * time.Millisecond, Claims: 3,
 		Announce: 600 * time.Millisecond, Answer: 20 * time.Millisecond,
-		Challenge: 200 * time.Millisecond, Deaf: 5 * time.Second, Holder: 24 * time.Millisecond,
+		Challenge: 200 * time.Millisecond, Ignore: 5 * time.Second, Holder: 24 * time.Millisecond,
 		HeadStart: 150 * time.Millisecond, Distrust: time.Minute,
 	}
 }
 
 // Validate refuses times that cannot work.
 func (c Config) Validate() error {
-	for _, d := range []time.Duration{c.Listen, c.ClaimEvery, c.Announce, c.Answer, c.Challenge, c.Deaf, c.Holder, c.HeadStart, c.Distrust} {
+	for _, d := range []time.Duration{c.Listen, c.ClaimEvery, c.Announce, c.Answer, c.Challenge, c.Ignore, c.Holder, c.HeadStart, c.Distrust} {
 		if d <= 0 {
 			return errors.New("election: every time must be positive")
 		}
@@ -270,7 +270,7 @@ const mostAddresses = 64
 func (e *Election) Grudge(a netip.Addr, why wire.Reason) time.Duration {
 	n := e.grudges[a]
 	if n == 0 && (why == wire.ReasonRootSilent || why == wire.ReasonUnreachable) {
-		return e.cfg.Deaf
+		return e.cfg.Ignore
 	}
 	return e.cfg.Distrust << min(n, 6)
 }

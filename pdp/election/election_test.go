@@ -172,7 +172,7 @@ func TestStormOfClaimsGetsNoStormOfAnswers(t *testing.T) {
 	}
 }
 
-func TestChallengeOfADeafRoot(t *testing.T) {
+func TestChallengeOfARootThatDoesNotAnswer(t *testing.T) {
 	cfg := LAN()
 	e := started(cfg, 0, false)
 	var o Output
@@ -188,9 +188,9 @@ func TestChallengeOfADeafRoot(t *testing.T) {
 	}
 	e.Claim(2+cfg.Challenge, strong, &o)
 	if e.Root().Peer != peer(2) {
-		t.Error("went back to the deaf root at once")
+		t.Error("went back to that root at once")
 	}
-	e.Claim(2+cfg.Challenge+cfg.Deaf, strong, &o)
+	e.Claim(2+cfg.Challenge+cfg.Ignore, strong, &o)
 	if e.Root().Peer != peer(1) {
 		t.Error("never goes back to the stronger root")
 	}
@@ -331,7 +331,7 @@ func TestGrudges(t *testing.T) {
 		why  wire.Reason
 		want time.Duration
 	}{
-		{wire.ReasonRootSilent, cfg.Deaf}, {wire.ReasonUnreachable, 2 * cfg.Distrust}, {wire.ReasonDigestMismatch, 4 * cfg.Distrust},
+		{wire.ReasonRootSilent, cfg.Ignore}, {wire.ReasonUnreachable, 2 * cfg.Distrust}, {wire.ReasonDigestMismatch, 4 * cfg.Distrust},
 		{wire.ReasonBadChunk, 8 * cfg.Distrust},
 	} {
 		if d := e.Grudge(a, x.why); d != x.want {

@@ -12,9 +12,9 @@ type Config struct {
 	AskFirst, AskAgain time.Duration
 	// Asks is how many asks without any answer mean that the root is gone.
 	Asks int
-	// Deaf is how many times in a row a root may leave that many asks
+	// Rounds is how many times in a row a root may leave that many asks
 	// unanswered, though it is heard, before it is not believed.
-	Deaf int
+	Rounds int
 	// Dial is how long a parent may take to accept and welcome.
 	Dial time.Duration
 	// Lease is how long a place is kept for a follower that has not said that
@@ -36,7 +36,7 @@ type Config struct {
 // LAN is the preset for wired subnets.
 func LAN() Config {
 	return Config{
-		AskFirst: 100 * time.Millisecond, AskAgain: time.Second, Asks: 3, Deaf: 4,
+		AskFirst: 100 * time.Millisecond, AskAgain: time.Second, Asks: 3, Rounds: 4,
 		Dial: time.Second, Lease: 2 * time.Second, Report: 2 * time.Second,
 		Forget: 8 * time.Second, Avoid: 20 * time.Second, Gather: 100 * time.Millisecond,
 	}
@@ -49,7 +49,7 @@ func (c Config) Validate() error {
 			return errors.New("tree: every time must be positive")
 		}
 	}
-	if c.Asks < 1 || c.Deaf < 1 {
+	if c.Asks < 1 || c.Rounds < 1 {
 		return errors.New("tree: at least one ask is needed, and one more chance")
 	}
 	return nil

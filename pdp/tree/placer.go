@@ -43,7 +43,7 @@ type member struct {
 	atRoot bool   // is placed directly below the root or not at all
 	// home is the tree in which it takes children; noHome until it needs one.
 	home  uint8
-	seats [wire.MaxStripes]seat
+	nodes [wire.MaxStripes]node
 	// avoid holds the last parents that failed this member.
 	avoid      [4]wire.Peer
 	avoidSince time.Duration // of the first of them
@@ -55,8 +55,8 @@ type member struct {
 // noHome is the home of a member that may take children in any tree.
 const noHome = wire.MaxStripes
 
-// seat is a member's place in one tree.
-type seat struct {
+// node is a member as a node of one tree.
+type node struct {
 	parent wire.Peer
 	// since is when the parent was last said: by the root (a reservation) or
 	// by the member itself (attached).
@@ -122,7 +122,7 @@ func (t *Placer) Ask(now time.Duration, from netip.AddrPort, e wire.Envelope, m 
 		t.complain(now, x, m)
 	}
 	for _, s := range concerned(m) {
-		y := &x.seats[s]
+		y := &x.nodes[s]
 		y.free = int(m.Free)
 		switch {
 		case m.Done:
@@ -178,7 +178,7 @@ func (t *Placer) complain(now time.Duration, x *member, m *wire.Ask) {
 		bad.shut = now + t.cfg.Report
 		if m.Reason != wire.ReasonUnreachable {
 			for _, s := range concerned(m) {
-				bad.seats[s].attached = false
+				bad.nodes[s].attached = false
 			}
 		}
 	case wire.ReasonFull:
@@ -225,8 +225,8 @@ func (t *Placer) Fastest() (p wire.Peer, speed uint32) {
 // Left tells that a child of the root in a tree left its link: its slot is free, and
 // nobody is placed below it before it says where it stands.
 func (t *Placer) Left(p wire.Peer, stripe uint8) {
-	if x := t.members[p]; x != nil && x.seats[stripe].parent == t.self {
-		x.seats[stripe].parent, x.seats[stripe].attached = wire.Peer{}, false
+	if x := t.members[p]; x != nil && x.nodes[stripe].parent == t.self {
+		x.nodes[stripe].parent, x.nodes[stripe].attached = wire.Peer{}, false
 	}
 }
 
@@ -258,13 +258,13 @@ func (t *Placer) place(now time.Duration, x *member, stripe uint8) *wire.Place {
 		}
 	}
 	t.measure(now, stripe)
-	seat := &x.seats[stripe]
-	if p := t.members[seat.parent]; !seat.parent.IsZero() && !(x.atRoot && p != nil) && (p != nil || seat.parent == t.self) {
+	n := &x.nodes[stripe]
+	if p := t.members[n.parent]; !n.parent.IsZero() && !(x.atRoot && p != nil) && (p != nil || n.parent == t.self) {
 		// Placed a moment ago; the answer was lost or the ask sent twice.
 		if p == nil {
 			p = t.root
 		}
-		seat.since = now
+		n.since = now
 		return t.answer(p, stripe)
 	}
 	best := t.best(now, x, stripe)
@@ -276,7 +276,7 @@ func (t *Placer) place(now time.Duration, x *member, stripe uint8) *wire.Place {
 	if best == nil {
 		return t.wait(stripe, t.cfg.AskFirst)
 	}
-	seat.parent, seat.since = best.peer, now
+	n.parent, n.since = best.peer, now
 	return t.answer(best, stripe)
 }
 
@@ -334,7 +334,7 @@ func (t *Placer) shallowest(now time.Duration, x *member, stripe uint8, d demand
 	}
 	var best *member
 	for _, y := range t.order {
-		if (best == nil || y.seats[stripe].depth < best.seats[stripe].depth) && t.open(now, y, x, stripe, d) {
+		if (best == nil || y.nodes[stripe].depth < best.nodes[stripe].depth) && t.open(now, y, x, stripe, d) {
 			best = y
 		}
 	}
@@ -342,7 +342,7 @@ func (t *Placer) shallowest(now time.Duration, x *member, stripe uint8, d demand
 }
 
 func (t *Placer) answer(parent *member, stripe uint8) *wire.Place {
-	p := &wire.Place{Stripe: stripe, Trees: t.trees, Depth: uint8(min(parent.seats[stripe].depth+1, 255)), Parent: parent.peer}
+	p := &wire.Place{Stripe: stripe, Trees: t.trees, Depth: uint8(min(parent.nodes[stripe].depth+1, 255)), Parent: parent.peer}
 	if parent != t.root {
 		p.Addr = parent.link
 	}
@@ -357,7 +357,7 @@ func (t *Placer) wait(stripe uint8, d time.Duration) *wire.Place {
 // below x hangs on nobody either, and has no depth. A member that is about to take
 // its own place takes children already: a tree stands after one round of asks.
 func (t *Placer) open(now time.Duration, y, x *member, stripe uint8, d demand) bool {
-	s := &y.seats[stripe]
+	s := &y.nodes[stripe]
 	return y != x && s.depth > -1 && s.depth < wire.MaxPath-1 && s.children < wire.MaxChildren && t.meets(y, stripe, d) &&
 		(y == t.root || s.free > 0 && y.shut <= now && y.link.Port() != 0 && now-y.heard < t.forgetAfter()) &&
 		!x.avoids(now, y.peer)
@@ -369,16 +369,16 @@ func (t *Placer) open(now time.Duration, y, x *member, stripe uint8, d demand) b
 func (t *Placer) meets(y *member, stripe uint8, d demand) bool {
 	holder := y == t.root || y.done
 	load := 0
-	for s := range y.seats {
-		load += y.seats[s].children
+	for s := range y.nodes {
+		load += y.nodes[s].children
 	}
 	// Who comes late would make a chain: only the last has an uplink to spare.
-	if d < slot && y.seats[stripe].depth > bits.Len(uint(len(t.order)))+1 {
+	if d < slot && y.nodes[stripe].depth > bits.Len(uint(len(t.order)))+1 {
 		return false
 	}
 	switch d {
 	case atHome:
-		return holder && y.seats[stripe].children == 0 || !holder && y.home == stripe && load < wire.MaxChildren
+		return holder && y.nodes[stripe].children == 0 || !holder && y.home == stripe && load < wire.MaxChildren
 	case spare:
 		return !holder && load < wire.MaxChildren
 	case busy:
@@ -391,10 +391,10 @@ func (t *Placer) meets(y *member, stripe uint8, d demand) bool {
 // of them; -1 for members that neither hang on the root nor are done.
 // Reservations that nobody took up are freed.
 func (t *Placer) measure(now time.Duration, stripe uint8) {
-	t.root.seats = [wire.MaxStripes]seat{}
+	t.root.nodes = [wire.MaxStripes]node{}
 	for _, y := range t.order {
-		for s := range y.seats {
-			x := &y.seats[s]
+		for s := range y.nodes {
+			x := &y.nodes[s]
 			x.children, x.depth = 0, -2
 			if !x.parent.IsZero() && !x.attached && now-x.since > t.cfg.Lease {
 				x.parent = wire.Peer{}
@@ -405,9 +405,9 @@ func (t *Placer) measure(now time.Duration, stripe uint8) {
 		if now-y.heard >= t.forgetAfter() {
 			continue
 		}
-		for s := range y.seats {
-			if p := t.at(y.seats[s].parent); p != nil {
-				p.seats[s].children++
+		for s := range y.nodes {
+			if p := t.at(y.nodes[s].parent); p != nil {
+				p.nodes[s].children++
 			}
 		}
 	}
@@ -426,7 +426,7 @@ func (t *Placer) at(p wire.Peer) *member {
 // depthOf sets and returns the depth of y in a tree: 1 below the root, -1
 // detached.
 func (t *Placer) depthOf(y *member, stripe uint8, steps int) int {
-	x := &y.seats[stripe]
+	x := &y.nodes[stripe]
 	if y == t.root || x.depth != -2 {
 		return x.depth
 	}

@@ -76,7 +76,7 @@ func TestPlaceAvoidsAParentThatFailed(t *testing.T) {
 	p := onePlacer(cfg, root)
 	for i := range 3 {
 		place(t, p, 0, i)
-		said(p, time.Millisecond, i, &wire.Ask{Attached: true, Parent: p.members[peer(i)].seats[0].parent, Free: 2})
+		said(p, time.Millisecond, i, &wire.Ask{Attached: true, Parent: p.members[peer(i)].nodes[0].parent, Free: 2})
 	}
 	now := 2 * time.Millisecond
 	got := said(p, now, 2, &wire.Ask{Free: 2, Failed: peer(0), Reason: wire.ReasonBadChunk})
@@ -162,8 +162,8 @@ func TestPlacerProperties(t *testing.T) {
 			}
 			p.measure(now, 0)
 			for _, m := range p.order {
-				if m.seats[0].depth > wire.MaxPath {
-					t.Fatalf("%v stands at depth %d", m.peer, m.seats[0].depth)
+				if m.nodes[0].depth > wire.MaxPath {
+					t.Fatalf("%v stands at depth %d", m.peer, m.nodes[0].depth)
 				}
 			}
 		}
@@ -190,7 +190,7 @@ func ask(t *rapid.T, p *Placer, parent map[wire.Peer]wire.Peer, now time.Duratio
 		if m == nil {
 			break
 		}
-		q = m.seats[0].parent
+		q = m.nodes[0].parent
 	}
 	parent[peer(i)] = got.Parent
 }
@@ -258,8 +258,8 @@ func gather(t *testing.T, n int, spread time.Duration) *Placer {
 			if spread > 0 {
 				most += 3
 			}
-			if m.seats[s].depth < 1 || m.seats[s].depth > most {
-				t.Errorf("%d devices: %v stands at depth %d of tree %d, at most %d", n, m.peer, m.seats[s].depth, s, most)
+			if m.nodes[s].depth < 1 || m.nodes[s].depth > most {
+				t.Errorf("%d devices: %v stands at depth %d of tree %d, at most %d", n, m.peer, m.nodes[s].depth, s, most)
 			}
 		}
 	}
@@ -274,13 +274,13 @@ func TestTwoTreesShareNoInnerNode(t *testing.T) {
 		for _, spread := range []time.Duration{0, 3 * time.Second} {
 			p := gather(t, n, spread)
 			for _, m := range p.order {
-				a, b := m.seats[0].children, m.seats[1].children
+				a, b := m.nodes[0].children, m.nodes[1].children
 				if spread == 0 && (a+b > wire.MaxChildren || a > 0 && b > 0) {
 					t.Errorf("%d devices over %v: %v has %d and %d children", n, spread, m.peer, a, b)
 				}
 			}
-			if r := p.root; spread == 0 && (r.seats[0].children != 1 || r.seats[1].children != 1) {
-				t.Errorf("%d devices over %v: the root has %d and %d children", n, spread, r.seats[0].children, r.seats[1].children)
+			if r := p.root; spread == 0 && (r.nodes[0].children != 1 || r.nodes[1].children != 1) {
+				t.Errorf("%d devices over %v: the root has %d and %d children", n, spread, r.nodes[0].children, r.nodes[1].children)
 			}
 		}
 	}

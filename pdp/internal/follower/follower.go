@@ -24,7 +24,7 @@ type State uint8
 
 // The states of a follower.
 const (
-	Alone    State = iota // follows nobody
+	Inactive State = iota // asks nobody
 	Asking                // waits for a place
 	Dialing               // waits for a parent's welcome
 	Attached              // has a parent
@@ -148,7 +148,7 @@ func (t *Follower) Root(now time.Duration, p wire.Peer, addr, link netip.AddrPor
 		return // the parent may still answer
 	}
 	t.due = now + t.jitter(spread)
-	if t.state == Alone {
+	if t.state == Inactive {
 		t.state = Asking
 	}
 }
@@ -162,7 +162,7 @@ func (t *Follower) Spread(members int) {
 func (t *Follower) NoRoot() {
 	t.root, t.failures = wire.Peer{}, 0 // they were those of the root's places
 	if t.state == Asking || t.state == Dialing && t.parent.IsZero() {
-		t.state = Alone
+		t.state = Inactive
 	}
 }
 
@@ -173,7 +173,7 @@ func (t *Follower) Leave(why wire.Reason, out *Output) {
 		out.Detached, out.Reason, out.From = true, why, t.parent
 	}
 	t.clearParent()
-	t.state, t.root, t.failures = Alone, wire.Peer{}, 0
+	t.state, t.root, t.failures = Inactive, wire.Peer{}, 0
 }
 
 func (t *Follower) clearParent() {
@@ -201,7 +201,7 @@ func (t *Follower) lost(now time.Duration, why wire.Reason, out *Output) {
 		t.failures++ // the others are no fault of the parent
 	}
 	t.clearParent()
-	t.state, t.unanswered, t.due = Alone, 0, now+t.pause()
+	t.state, t.unanswered, t.due = Inactive, 0, now+t.pause()
 	if !t.root.IsZero() {
 		t.state = Asking
 	}
