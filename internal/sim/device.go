@@ -50,7 +50,7 @@ type Device struct {
 	sub      *Subnet
 	number   int
 	on, dark bool // dark: without power
-	asleep   bool // stopped or suspended: see sleep.go
+	asleep   bool // stopped or suspended: see fault.go
 	parked   []parked
 	skew     time.Duration // of the device's clock
 	// bend puts something between driver and machine, to see that what is wrong
