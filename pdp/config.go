@@ -23,9 +23,9 @@ func LAN() Config {
 	return Config{Profile: "lan", Election: election.LAN(), Tree: tree.LAN(), Transfer: transfer.LAN()}
 }
 
-// Classic is the original's profile: half a second of listening, five claims
-// 250 ms apart, ten seconds of waiting for children, and store-and-forward: whole
-// files only, in one tree.
+// Classic is the original's profile (docs/ORIGINAL.md, "The election on a
+// console"): half a second of listening, five claims 250 ms apart, ten seconds of
+// waiting for children, and store-and-forward: whole files only, in one tree.
 func Classic() Config {
 	c := LAN()
 	c.Profile = "classic"

@@ -151,7 +151,7 @@ func compare(t *testing.T, name, got string) {
 }
 
 // TestClassicConsole holds the lines that an operator of the original knows,
-// and their times (FACTS §1).
+// and their times (docs/ORIGINAL.md, "The election on a console").
 func TestClassicConsole(t *testing.T) {
 	var b bytes.Buffer
 	s, sub, _ := small(&b, 1, pdp.Classic())

@@ -1,7 +1,13 @@
 // Package election decides who is root of one file on one subnet, from one
 // device's view: listen, claim tentatively, repeat, confirm, bump the strength
-// (FACTS §1), with suppression so that a thousand devices woken together send
-// a handful of claims.
+// (docs/ORIGINAL.md, "The election on a console"), with suppression so that a
+// thousand devices woken together send a handful of claims.
+//
+// Import it where one of many equal devices is to be chosen by broadcasts, and
+// who has more of something is to come first. Its caller gives each input to an
+// Election: Claim and Resign what it heard, Hold what the device has, Tick when
+// the Deadline has come. Each fills an Output: whether to broadcast a claim now,
+// which carries Rank, and whether State has changed.
 //
 // What lives here: the states of a claim, the comparison of claims, who is
 // distrusted. What must not: messages of the tree or the transfer, sockets,

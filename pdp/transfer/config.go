@@ -2,6 +2,10 @@
 // a Feed keeps a window of chunks on the way to each child, at its own pace, and
 // finds the child that takes no bytes.
 //
+// Import it where numbered pieces go to several receivers that read at different
+// speeds: its caller adds the children to a Feed, tells it what has been sent and
+// what they report, and sends the chunks that Next names.
+//
 // What lives here: chunk numbers, sets of stripes, windows, and the times of the
 // transfer. What must not: bytes, digests, who is root, who is placed where,
 // sockets, clocks, goroutines.

@@ -2,6 +2,10 @@
 // the root's side: a Placer hears who asks and reports, and places followers in
 // one balanced binary tree, or in two with different inner nodes.
 //
+// Import it where one device tells the others of whom to take something, each of
+// at most two: its caller gives an Ask to the Placer and sends the Place that it
+// returns back to the asker.
+//
 // What lives here: the members as the root knows them, their slots and depths.
 // What must not: who is root, which chunk goes where, how a follower asks and
 // dials, sockets, clocks, goroutines.

@@ -2,6 +2,11 @@
 // limits and the reason codes they carry. PROTOCOL.md in docs tells the same
 // in prose.
 //
+// Import it to speak the protocol, to decode what was captured, or to read the
+// reasons that reports give: Marshal and Unmarshal are for datagrams,
+// AppendFrame and ReadFrame for the frames of a link. Whatever comes in is read
+// within its limits or refused.
+//
 // What lives here: message types, their encoding and decoding, hierarchy and
 // peer identities. What must not: sockets, timers, and any decision about what
 // a message means.
@@ -44,7 +49,7 @@ import (
 // Limits of the protocol.
 const (
 	// Port is the UDP port of all broadcasts and the preferred TCP port
-	// (FACTS §1.8).
+	// (docs/ORIGINAL.md, "What it does").
 	Port = 4051
 	// MaxDatagram is the largest datagram that is sent or read, in bytes.
 	MaxDatagram = 1200
