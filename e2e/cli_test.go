@@ -266,3 +266,18 @@ func TestInterruptedAlone(t *testing.T) {
 		srv.once(1.10)
 	}
 }
+
+func TestMaxTime(t *testing.T) {
+	t.Parallel()
+	body := content(121, 4*mib)
+	srv := newServer(t, body)
+	srv.set(func(s *server) { s.rate = mib })
+	s := newSite(t)
+	d := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body), "--max-time", "1s")
+	<-d.ended
+	t.Logf("after %v with %d: %s", d.took, d.code, d.lastError())
+	if d.code != 4 || d.took > 4*time.Second || !strings.Contains(d.lastError(), "max-time") {
+		t.Errorf("ended with %d after %v: %s", d.code, d.took, d.lastError())
+	}
+	d.holdsNothing()
+}

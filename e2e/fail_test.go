@@ -104,7 +104,7 @@ func TestInteriorParentKilled(t *testing.T) {
 	srv.once(nearlyOnce)
 }
 
-// TestRootInterrupted: a root that is told to stop says goodbye.
+// TestRootInterrupted: a root that is told to stop tells its peers.
 func TestRootInterrupted(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {

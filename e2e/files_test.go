@@ -1,11 +1,15 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/peerload/peerload/internal/testkit/nginx"
+	"github.com/peerload/peerload/load"
 )
 
 func writeFile(t *testing.T, name, text string) {
@@ -28,4 +32,84 @@ func startNginx(t *testing.T, dir string) (base, log string) {
 		t.Skip("without nginx")
 	}
 	return base, log
+}
+
+// TestSizes: files whose ends fall where it matters.
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{1, load.MinChunkSize - 1, load.MinChunkSize, load.MinChunkSize + 1, 3 * load.MinChunkSize} {
+		for _, how := range []string{"--sha256", "--unsigned"} {
+			t.Run(fmt.Sprintf("%d %s", size, how), func(t *testing.T) {
+				t.Parallel()
+				body := content(103, size)
+				srv := newServer(t, body)
+				s := newSite(t)
+				// A device may start when the others are done with so little.
+				args := []string{srv.url(), "--linger", "3s", how}
+				if how == "--sha256" {
+					args = append(args, shaOf(body))
+				}
+				for _, d := range s.start(3, args...) {
+					d.wait(20*time.Second, 0)
+					d.holds(body)
+				}
+				srv.once(tiny)
+			})
+		}
+	}
+}
+
+// TestSeveralURLs: several files into one directory.
+func TestSeveralURLs(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, nil)
+	var urls []string
+	bodies := map[string][]byte{}
+	for i := range 5 {
+		p := fmt.Sprintf("/fw/f%d.bin", i)
+		bodies[filepath.Base(p)] = content(byte(110+i), 300_000+i)
+		srv.set(func(s *server) { s.files[p] = bodies[filepath.Base(p)] })
+		urls = append(urls, "http://"+srv.host+p)
+	}
+	s := newSite(t)
+	var ds []*device
+	for i := range 4 {
+		ds = append(ds, s.getAs(startup{out: filepath.Join(s.dir, addrOf(i), "new") + "/"}, addrOf(i), append(urls, "--unsigned")...))
+	}
+	for _, d := range ds {
+		d.wait(20*time.Second, 0)
+		inDir(t, d.out, bodies)
+	}
+	for name, b := range bodies {
+		n := srv.sentOf("/fw/" + name)
+		t.Logf("%s: %d bytes from the server, size %d", name, n, len(b))
+		if n > tiny*int64(len(b)) {
+			t.Errorf("%s: %d bytes from the server, size %d", name, n, len(b))
+		}
+	}
+}
+
+// TestForeignNginx: six devices and a killed root at the real server.
+func TestForeignNginx(t *testing.T) {
+	t.Parallel()
+	body := content(107, 6*mib)
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "app.bin"), string(body))
+	base, log := startNginx(t, dir)
+	s := newSite(t)
+	ds := s.start(6, base+"/app.bin", "--sha256", shaOf(body))
+	root := s.rootOf(ds, 5*time.Second)
+	root.until(10*time.Second, "a third", isProgress(33))
+	root.signal(syscall.SIGKILL)
+	for _, d := range ds {
+		if d != root {
+			d.wait(30*time.Second, 0)
+			d.holds(body)
+		}
+	}
+	b, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("nginx: requests with their bodies' bytes\n%s", b)
 }

@@ -230,3 +230,78 @@ func TestUnsigned(t *testing.T) {
 		})
 	}
 }
+
+// TestForty devices share one download.
+func TestForty(t *testing.T) {
+	t.Parallel()
+	if raceEnabled || testing.Short() {
+		t.Skip("too many processes for this machine")
+	}
+	body := content(104, 4*mib)
+	srv := newServer(t, body)
+	srv.set(func(s *server) { s.rate = mib })
+	s := newSite(t)
+	var last float64
+	for _, d := range s.start(40, srv.url(), "--sha256", shaOf(body)) {
+		d.wait(60*time.Second, 0)
+		d.holds(body)
+		last = max(last, d.final().ElapsedS)
+	}
+	t.Logf("last of 40 after %.2f s, the server's pace alone takes 4 s", last)
+	srv.once(nearlyOnce)
+}
+
+// TestClassic: the original's timing, store-and-forward, still one download.
+func TestClassic(t *testing.T) {
+	t.Parallel()
+	body := content(122, mib)
+	srv := newServer(t, body)
+	s := newSite(t)
+	for _, d := range s.start(3, srv.url(), "--sha256", shaOf(body), "--profile", "classic") {
+		d.wait(60*time.Second, 0)
+		d.holds(body)
+		t.Logf("%s: first byte after %.1f s as %s", d.addr, d.final().FirstByteS, d.final().Role)
+	}
+	srv.once(nearlyOnce)
+}
+
+// TestModelGroups: devices of two models do not share; one that cannot share
+// downloads by itself and says so.
+func TestModelGroups(t *testing.T) {
+	t.Parallel()
+	body := content(123, 2*mib)
+	srv := newServer(t, body)
+	srv.set(func(s *server) { s.rate = 4 * mib })
+	s := newSite(t)
+	var ds []*device
+	for i, m := range []string{"7961", "7961", "7941", "7941"} {
+		ds = append(ds, s.get(addrOf(i), srv.url(), "--sha256", shaOf(body), "--model", m))
+	}
+	for _, d := range ds {
+		d.wait(20*time.Second, 0)
+		d.holds(body)
+	}
+	t.Logf("two models: %.2f times the file from the server", float64(srv.sentOf(appPath))/float64(len(body)))
+	if n := srv.sentOf(appPath); n != 2*int64(len(body)) && groupOf("7961") != groupOf("7941") {
+		t.Errorf("two groups took %d bytes from the server", n)
+	}
+}
+
+// TestJoinInTheMiddle: a device that joins in the middle takes part.
+func TestJoinInTheMiddle(t *testing.T) {
+	t.Parallel()
+	body := content(124, 4*mib)
+	srv := newServer(t, body)
+	srv.set(func(s *server) { s.rate = 2 * mib })
+	s := newSite(t)
+	ds := s.start(3, srv.url(), "--sha256", shaOf(body))
+	srv.waitBytes(int64(len(body)*3/4), 10*time.Second)
+	at := time.Now()
+	late := s.get(addrOf(9), srv.url(), "--sha256", shaOf(body))
+	for _, d := range append(ds, late) {
+		d.wait(20*time.Second, 0)
+		d.holds(body)
+	}
+	t.Logf("joined at three quarters, done %v later", late.began.Sub(at)+time.Duration(late.final().ElapsedS*float64(time.Second)))
+	srv.once(nearlyOnce)
+}

@@ -120,8 +120,8 @@ func TestTFTPRootKilled(t *testing.T) {
 	}
 }
 
-// TestTFTPD: tftpd-hpa knows no offset: the new root starts over and counts
-// what it compares as progress.
+// TestForeignTFTPRootKilled: tftpd-hpa knows no offset: the new root starts over
+// and counts what it compares as progress.
 func TestForeignTFTPRootKilled(t *testing.T) {
 	t.Parallel()
 	body := content(15, 4*mib)

@@ -2,10 +2,14 @@ package e2e
 
 import (
 	"bufio"
+	"context"
+	"math/rand/v2"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
@@ -99,4 +103,73 @@ func TestChildrenThatHoldSlots(t *testing.T) {
 		t.Logf("%s: %.2f s, process %v", d.addr, d.final().ElapsedS, d.took)
 	}
 	srv.once(1.60)
+}
+
+// TestGarbage: noise, torn and lying messages at both ports change nothing.
+func TestGarbage(t *testing.T) {
+	t.Parallel()
+	body := content(105, 4*mib)
+	digest := load.DigestOf(body)
+	srv := newServer(t, body)
+	srv.set(func(s *server) { s.rate = 2 * mib })
+	s := newSite(t)
+	ds := s.start(4, srv.url(), "--sha256", digest.String())
+	e, _ := ds[0].until(5*time.Second, "listening", func(e report.Event) bool { return e.Event == report.KindListening })
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	n, err := peernet.Listen(peernet.Config{Address: netip.MustParsePrefix("127.6.6.7/8"), Port: s.port})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() {
+		served <- n.Serve(ctx, peernet.Handler{Datagram: func(netip.AddrPort, []byte) {}, Accept: func(c net.Conn) { c.Close() }})
+	}()
+	h := wire.HierarchyOf("", digest[:])
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for i := range 400 {
+		from := wire.Envelope{Hierarchy: h, From: wire.Peer{ID: rnd.Uint64() | 1, Nonce: 1}, TCPPort: uint16(rnd.Uint32())}
+		messages := []wire.Message{
+			&wire.Ask{Prefix: rnd.IntN(64), Free: 2}, &wire.Ask{Done: true}, &wire.Place{Depth: 1, Parent: from.From, Addr: netip.MustParseAddrPort("127.6.6.7:9")},
+			&wire.Direct{Prefix: 1, Bytes: 1}, &wire.Direct{Done: true},
+		}
+		b := wire.Marshal(from, messages[i%len(messages)])
+		switch i % 4 {
+		case 1:
+			b[rnd.IntN(len(b))] ^= byte(1 + rnd.IntN(255))
+		case 2:
+			b = b[:rnd.IntN(len(b))]
+		case 3:
+			for j := range b {
+				b[j] = byte(rnd.Uint32())
+			}
+		}
+		_ = n.Broadcast(b)
+		if i%20 == 0 {
+			if c, err := net.Dial("tcp4", e.Address); err == nil {
+				hello := wire.AppendFrame(nil, &wire.Hello{Hierarchy: h, From: from.From, TCPPort: 9})
+				junk := make([]byte, 200)
+				for j := range junk {
+					junk[j] = byte(rnd.Uint32())
+				}
+				_, _ = c.Write(append(hello[:rnd.IntN(len(hello)+1)], junk...))
+				c.Close()
+			}
+		}
+		<-tick.C
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	n.Close()
+	for _, d := range ds {
+		d.wait(30*time.Second, 0)
+		d.holds(body)
+	}
+	// A forged Direct or Place may cost a second copy, never more.
+	srv.once(2.0)
 }

@@ -1,0 +1,90 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestRottenDisk: what an earlier run left is not what it should be.
+func TestRottenDisk(t *testing.T) {
+	t.Parallel()
+	body := content(120, 4*mib)
+	for _, c := range []struct {
+		name string
+		rot  func(t *testing.T, out string)
+	}{
+		{"partial altered", func(t *testing.T, out string) { alter(t, partOf(t, out, ".part")) }},
+		{"index altered", func(t *testing.T, out string) { alter(t, partOf(t, out, ".part.idx")) }},
+		{"index empty", func(t *testing.T, out string) { writeFile(t, partOf(t, out, ".part.idx"), "") }},
+		{"partial cut off", func(t *testing.T, out string) {
+			if err := os.Truncate(partOf(t, out, ".part"), 100_000); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"file in place altered", func(t *testing.T, out string) {
+			b := append([]byte(nil), body...)
+			b[len(b)/2] ^= 1
+			writeFile(t, out, string(b))
+		}},
+		{"a directory in its place", func(t *testing.T, out string) {
+			if err := os.Mkdir(out, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"a link in its place", func(t *testing.T, out string) {
+			victim := filepath.Join(filepath.Dir(out), "victim")
+			writeFile(t, victim, "precious")
+			if err := os.Symlink(victim, out); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if b, _ := os.ReadFile(victim); string(b) != "precious" {
+					t.Errorf("what the link points to is now %d bytes", len(b))
+				}
+			})
+		}},
+	} {
+		for _, keeper := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, a peer has the file: %v", c.name, keeper), func(t *testing.T) {
+				t.Parallel()
+				srv := newServer(t, body)
+				srv.set(func(s *server) { s.rate = 2 * mib })
+				s := newSite(t)
+				a := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
+				a.until(10*time.Second, "half", isProgress(50))
+				a.signal(syscall.SIGKILL)
+				<-a.ended
+				c.rot(t, a.out)
+				srv.set(func(s *server) { s.rate = 0 })
+				if keeper {
+					k := s.get(addrOf(1), srv.url(), "--sha256", shaOf(body), "--linger", "20s")
+					k.done(10 * time.Second)
+				}
+				b := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
+				b.wait(15*time.Second, 0)
+				if st, err := os.Stat(b.out); err == nil && st.IsDir() {
+					b.out = filepath.Join(b.out, "app.bin")
+				}
+				b.holds(body)
+				t.Log(srv.ranges())
+				if f := b.final(); keeper {
+					t.Logf("%d bytes from the server while a peer has the file, aim 0", f.BytesFromOrigin)
+				}
+			})
+		}
+	}
+}
+
+// partOf finds the file that a run left beside its target.
+func partOf(t *testing.T, out, suffix string) string {
+	t.Helper()
+	p := filepath.Join(filepath.Dir(out), "."+filepath.Base(out)+suffix)
+	if _, err := os.Stat(p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}

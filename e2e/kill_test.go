@@ -1,0 +1,134 @@
+package e2e
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/trust"
+)
+
+// TestThreeRootsKilled one after the other.
+func TestThreeRootsKilled(t *testing.T) {
+	t.Parallel()
+	body := content(100, 8*mib)
+	srv := newServer(t, body)
+	srv.set(func(s *server) { s.rate = 2 * mib })
+	s := newSite(t)
+	left := s.start(8, srv.url(), "--sha256", shaOf(body))
+	for i := range 3 {
+		srv.waitBytes(int64(i+1)*int64(len(body))/5, 20*time.Second)
+		root := s.rootOf(left, 10*time.Second)
+		root.signal(syscall.SIGKILL)
+		<-root.ended
+		kept := left[:0:0]
+		for _, d := range left {
+			if d != root {
+				kept = append(kept, d)
+			}
+		}
+		left = kept
+	}
+	var last float64
+	for _, d := range left {
+		d.wait(40*time.Second, 0)
+		d.holds(body)
+		last = max(last, d.final().ElapsedS)
+	}
+	t.Logf("last device after %.2f s, the server's pace alone takes 4 s", last)
+	srv.once(nearlyOnce)
+	t.Log("aim for three root kills: 1.05")
+}
+
+// TestPowerCut: all devices die at half and start again.
+func TestPowerCut(t *testing.T) {
+	t.Parallel()
+	body := content(101, 4*mib)
+	srv := newServer(t, body)
+	srv.set(func(s *server) { s.rate = 2 * mib })
+	s := newSite(t)
+	ds := s.start(6, srv.url(), "--sha256", shaOf(body))
+	srv.waitBytes(int64(len(body)/2), 10*time.Second)
+	for _, d := range ds {
+		d.signal(syscall.SIGKILL)
+	}
+	for _, d := range ds {
+		<-d.ended
+	}
+	for _, d := range s.start(6, srv.url(), "--sha256", shaOf(body)) {
+		d.wait(20*time.Second, 0)
+		d.holds(body)
+	}
+	srv.once(nearlyOnce)
+}
+
+// TestRootKilledDuringALoad: the root of a component dies.
+func TestRootKilledDuringALoad(t *testing.T) {
+	t.Parallel()
+	v := newVendor(t, nil)
+	files := firmware(102)
+	m := v.add("1", files)
+	srv := v.serve()
+	srv.set(func(s *server) { s.rate = mib })
+	s := newSite(t)
+	var ds []*device
+	for i := range 5 {
+		ds = append(ds, s.getLoad(v.trustDir(), i, "http://"+srv.host+"/fw.load"))
+	}
+	var app string
+	for _, c := range m.Components {
+		if c.Name == "app.bin" {
+			app = "/" + trust.ComponentPath(c.Digest.String(), c.Name)
+		}
+	}
+	poll(t, 10*time.Second, "half of app.bin", func() bool { return srv.sentOf(app) > mib })
+	client := srv.asked(app)[0].client
+	for _, d := range ds {
+		if d.addr == client {
+			d.signal(syscall.SIGKILL)
+		}
+	}
+	var total, sent int64
+	for _, d := range ds {
+		if d.addr != client {
+			d.wait(30*time.Second, 0)
+			inDir(t, d.out, files)
+		}
+	}
+	for _, c := range m.Components {
+		total += c.Size
+		sent += srv.sentOf("/" + trust.ComponentPath(c.Digest.String(), c.Name))
+	}
+	t.Logf("server bytes / load = %.3f, bound 1.15", float64(sent)/float64(total))
+	if float64(sent) > 1.15*float64(total) {
+		t.Errorf("the server sent %d bytes of a load of %d", sent, total)
+	}
+}
+
+// TestOthersStopped: a parent or a leaf whose power goes, or that hangs,
+// holds up nobody else.
+func TestOthersStopped(t *testing.T) {
+	t.Parallel()
+	for _, role := range []string{report.RoleParent, report.RoleLeaf} {
+		t.Run(role, func(t *testing.T) {
+			t.Parallel()
+			srv, _ := crash(t, 9, func(s *site, ds []*device) (v *device) {
+				s.poll(5*time.Second, "a "+role, func() bool {
+					for _, d := range ds {
+						// Where a file takes two trees nearly everybody has children.
+						e := d.last()
+						if parent := e.Role == report.RoleParent && len(e.Children) > 0; parent && role == report.RoleParent ||
+							role == report.RoleLeaf && (e.Role == report.RoleLeaf || parent && len(e.Children) < wire.MaxChildren) {
+							v = d
+						}
+					}
+					return v != nil
+				})
+				return v
+			}, syscall.SIGSTOP, nil)
+			srv.once(nearlyOnce)
+		})
+	}
+}
