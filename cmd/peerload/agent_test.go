@@ -254,9 +254,9 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// TestScreen: FACTS section 1, point 11: an icon while the device shares; a
-// parent shows 100 %, a child the KB it has; the classic upgrade looks the same
-// everywhere, with an empty box.
+// TestScreen: as on the original's phones (docs/ORIGINAL.md, "What it does"): an
+// icon while the device shares; a parent shows 100 %, a child the KB it has; the
+// classic upgrade looks the same everywhere, with an empty box.
 func TestScreen(t *testing.T) {
 	file := func(role string, bytes int64, children ...string) *status.File {
 		return &status.File{Event: report.Event{File: "apps41.sbn", Model: "CP-7961G", Role: role, Bytes: bytes, Size: 5 << 20, Children: children}}

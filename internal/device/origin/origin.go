@@ -235,7 +235,8 @@ func badURL(err error) error {
 
 // Candidates returns the URLs to try, in order. A text with a scheme is one
 // URL. A bare host/path is tried as devices do it: HTTP on port 6970, or on
-// the port given, then TFTP on port 69 (FACTS section 2).
+// the port given, then TFTP on port 69
+// (docs/ORIGINAL.md, "Provisioning and files").
 func Candidates(text string) ([]*url.URL, error) {
 	if strings.Contains(text, "://") {
 		u, err := url.Parse(text)
