@@ -57,7 +57,7 @@ func (c *configFlags) register(fl *pflag.FlagSet) {
 }
 
 // load reads the configuration from everywhere.
-func (c *configFlags) load(fl *pflag.FlagSet) (agent.Config, []agent.Origin, error) {
+func (c *configFlags) load(fl *pflag.FlagSet) (agent.Config, []agent.OptionValue, error) {
 	given := map[string][]string{}
 	for _, o := range agent.Options() {
 		f := fl.Lookup(o.Name)
@@ -69,11 +69,11 @@ func (c *configFlags) load(fl *pflag.FlagSet) (agent.Config, []agent.Origin, err
 			given[o.Name] = []string{f.Value.String()}
 		}
 	}
-	cfg, origins, err := agent.Load(agent.Sources{Flags: given, Env: os.LookupEnv, Path: c.path})
+	cfg, values, err := agent.Load(agent.Sources{Flags: given, Env: os.LookupEnv, Path: c.path})
 	if err != nil {
 		err = usageError{err}
 	}
-	return cfg, origins, err
+	return cfg, values, err
 }
 
 func agentCommand() *cli.Command {

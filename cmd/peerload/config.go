@@ -25,14 +25,14 @@ func configShowCommand() *cli.Command {
 		Args: cli.NoArgs,
 	}
 	cmd.Run = func(context.Context, []string) error {
-		_, origins, err := c.load(cmd.Flags())
+		_, values, err := c.load(cmd.Flags())
 		if asJSON {
-			if jerr := json.NewEncoder(os.Stdout).Encode(origins); jerr != nil {
+			if jerr := json.NewEncoder(os.Stdout).Encode(values); jerr != nil {
 				return jerr
 			}
 			return err
 		}
-		for _, o := range origins {
+		for _, o := range values {
 			line := o.Name + " = " + tomlValue(o.Value)
 			if origin {
 				line = fmt.Sprintf("%-50s # %s", line, o.From)

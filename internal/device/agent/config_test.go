@@ -20,18 +20,18 @@ func TestPrecedence(t *testing.T) {
 	write(t, filepath.Join(dir, "note.txt"), "not = read")
 	env := map[string]string{}
 	flags := map[string][]string{}
-	load := func() (Config, map[string]Origin) {
+	load := func() (Config, map[string]OptionValue) {
 		t.Helper()
-		c, origins, err := Load(Sources{Flags: flags, Path: dir, Env: func(n string) (string, bool) { v, ok := env[n]; return v, ok }})
+		c, values, err := Load(Sources{Flags: flags, Path: dir, Env: func(n string) (string, bool) { v, ok := env[n]; return v, ok }})
 		if err != nil {
 			t.Fatal(err)
 		}
-		at := map[string]Origin{}
-		for _, o := range origins {
+		at := map[string]OptionValue{}
+		for _, o := range values {
 			at[o.Name] = o
 		}
 		if len(at) != len(Options()) {
-			t.Errorf("%d origins for %d options", len(at), len(Options()))
+			t.Errorf("%d values for %d options", len(at), len(Options()))
 		}
 		return c, at
 	}

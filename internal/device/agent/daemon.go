@@ -53,7 +53,7 @@ type Daemon struct {
 
 	mu       sync.Mutex
 	cfg      Config
-	record_  record
+	saved    record
 	set      settings
 	file     *provision.File
 	told     told
@@ -158,7 +158,7 @@ func (d *Daemon) open() (err error) {
 	if d.id, err = d.state.ID(); err != nil {
 		return err
 	}
-	if d.record_, err = readRecord(dir); err != nil {
+	if d.saved, err = readRecord(dir); err != nil {
 		return err
 	}
 	if d.slots, err = slot.OpenSlots(slot.OS{}, filepath.Join(dir, slotsName)); err != nil {
@@ -301,7 +301,7 @@ func (d *Daemon) wait(err error) time.Duration {
 // unfinished reports an upgrade that failed and is to be tried again. The
 // caller holds mu.
 func (d *Daemon) unfinished() error {
-	if d.record_.Phase == phaseIdle && !d.working && d.wanted() != "" {
+	if d.saved.Phase == phaseIdle && !d.working && d.wanted() != "" {
 		return errors.New("the load that is assigned does not run yet")
 	}
 	return nil
@@ -374,7 +374,7 @@ func (d *Daemon) reconfigure(c Config) {
 	}
 	d.installer = newInstaller(c, d.log)
 	// Whoever reloads may have mended what made a load fail.
-	d.record_.Failed = nil
+	d.saved.Failed = nil
 	if set, err := effective(c.Model, d.levels()); err == nil {
 		d.set = set
 	}
@@ -408,7 +408,7 @@ func (d *Daemon) replaceInstance(ctx context.Context) {
 		return
 	}
 	stop, working := d.stop, d.working
-	if working && d.record_.Phase != phaseDownload {
+	if working && d.saved.Phase != phaseDownload {
 		// Installers and trials are not disturbed; their end comes here again.
 		d.mu.Unlock()
 		return
@@ -494,7 +494,7 @@ func (d *Daemon) asks() *origin.Mux {
 func (d *Daemon) record() record {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.record_
+	return d.saved
 }
 
 func (d *Daemon) setting(name string) string {
@@ -514,12 +514,12 @@ func (d *Daemon) currentInstance() *instance {
 func (d *Daemon) change(do func(*record)) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r := d.record_
+	r := d.saved
 	do(&r)
 	if err := writeRecord(d.cfg.State, r); err != nil {
 		return fmt.Errorf("the state of the device: %w", err)
 	}
-	d.record_ = r
+	d.saved = r
 	return nil
 }
 

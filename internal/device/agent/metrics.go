@@ -85,7 +85,7 @@ func (d *Daemon) metrics() []byte {
 	x.metric("build_info", "gauge", "The program that runs; the value is always 1.")
 	x.value("build_info", 1, "version", d.program+" "+runtime.Version())
 	d.mu.Lock()
-	state, sharing := d.record_.State, d.set.value(policy.PeerSharing) == policy.On
+	state, sharing := d.saved.State, d.set.value(policy.PeerSharing) == policy.On
 	told, step, i := d.told, d.step, d.instance
 	d.mu.Unlock()
 	states := map[string]float64{}

@@ -120,8 +120,8 @@ func setNoSync(c *Config, v []string) (err error) {
 	return err
 }
 
-// Origin is where a value of the configuration comes from.
-type Origin struct {
+// OptionValue is the value of an option that holds, and where it comes from.
+type OptionValue struct {
 	// Name of the option, and Value that holds.
 	Name  string   `json:"name"`
 	Value []string `json:"value"`
@@ -143,18 +143,18 @@ type Sources struct {
 }
 
 // Load reads the configuration and says where each value is from. What it
-// returns is valid. Origins are returned with an error too, as far as they are
-// known.
-func Load(src Sources) (Config, []Origin, error) {
+// returns is valid. The values are returned with an error too, as far as they
+// are known.
+func Load(src Sources) (Config, []OptionValue, error) {
 	var c Config
 	files, err := readFiles(src.Path)
 	if err != nil {
 		return c, nil, err
 	}
-	var origins []Origin
+	var values []OptionValue
 	var errs []error
 	for _, o := range Options() {
-		at := Origin{Name: o.Name, Value: split(o, o.Default), From: "default"}
+		at := OptionValue{Name: o.Name, Value: split(o, o.Default), From: "default"}
 		for _, f := range files {
 			if v, ok := f.values[o.Name]; ok {
 				at.Value, at.From = v, f.name
@@ -175,12 +175,12 @@ func Load(src Sources) (Config, []Origin, error) {
 		} else if err := o.set(&c, v); err != nil {
 			errs = append(errs, fmt.Errorf("%s (from %s): %w", o.Name, at.From, err))
 		}
-		origins = append(origins, at)
+		values = append(values, at)
 	}
 	if len(errs) == 0 {
 		errs = append(errs, c.Validate())
 	}
-	return c, origins, errors.Join(errs...)
+	return c, values, errors.Join(errs...)
 }
 
 // split takes the text of one value, or of a list, apart.

@@ -24,14 +24,14 @@ import (
 // lastGood puts the last good provisioning file in force again: a device that
 // starts without its server behaves as before.
 func (d *Daemon) lastGood() {
-	if d.record_.Provision == "" {
+	if d.saved.Provision == "" {
 		return
 	}
 	b, err := readBounded(filepath.Join(d.cfg.State, provisionName), provision.MaxSize)
 	if err == nil {
 		var f *provision.File
-		if f, err = parseProvision(d.record_.Provision, b); err == nil {
-			err = d.apply(f, d.record_.Provision)
+		if f, err = parseProvision(d.saved.Provision, b); err == nil {
+			err = d.apply(f, d.saved.Provision)
 		}
 	}
 	if err != nil {

@@ -174,9 +174,9 @@ func (d *Daemon) Status() report.Device {
 	defer d.mu.Unlock()
 	sharing := d.set.answer(policy.PeerSharing)
 	r := report.Device{
-		Schema: report.Schema, Time: stamp(), Model: d.cfg.Model, Program: d.program, State: d.record_.State,
-		Wanted: d.record_.Assigned, Sharing: sharing.Value, SharingFrom: sharing.Level.String(), Percent: d.step.Percent,
-		Reason: d.record_.Reason, Message: d.record_.Message, Boot: strings.TrimSpace(d.boot),
+		Schema: report.Schema, Time: stamp(), Model: d.cfg.Model, Program: d.program, State: d.saved.State,
+		Wanted: d.saved.Assigned, Sharing: sharing.Value, SharingFrom: sharing.Level.String(), Percent: d.step.Percent,
+		Reason: d.saved.Reason, Message: d.saved.Message, Boot: strings.TrimSpace(d.boot),
 		Files: d.pending.some(), Failures: append([]report.Failure(nil), d.pending.failures...),
 	}
 	if r.State == "" {

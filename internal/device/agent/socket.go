@@ -34,7 +34,7 @@ type Request struct {
 
 // GetRequest asks for files or for a load.
 type GetRequest struct {
-	// URLs of the files, for each the places to try in order.
+	// URLs of the files, for each the sources to try in order.
 	URLs [][]string `json:"urls"`
 	// Targets are the absolute paths that the files get; for a load one, its
 	// directory.

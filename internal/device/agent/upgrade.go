@@ -29,7 +29,7 @@ const (
 // booted finds out what the start of the device, or of the daemon, means for
 // an upgrade under way. It runs before anything else looks at the slots.
 func (d *Daemon) booted() error {
-	r := d.record_
+	r := d.saved
 	restarted := r.BootID != d.boot
 	if restarted {
 		// Noted first: told twice, the slots would take one start for two and
@@ -70,7 +70,7 @@ func (d *Daemon) booted() error {
 // wanted returns the load to upgrade to, "" if there is nothing to do. The
 // caller holds mu.
 func (d *Daemon) wanted() string {
-	r := &d.record_
+	r := &d.saved
 	if r.Assigned == "" {
 		return ""
 	}
@@ -88,7 +88,7 @@ func (d *Daemon) wanted() string {
 func (d *Daemon) resume(ctx context.Context, busy *sync.WaitGroup) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r, want := d.record_, d.wanted()
+	r, want := d.saved, d.wanted()
 	if d.working && r.Phase == phaseDownload && want != r.Load {
 		d.log.Info("another load is assigned", "load", want, "instead", r.Load)
 		d.stop() // the end of it brings the next check-in
@@ -111,7 +111,7 @@ func (d *Daemon) resume(ctx context.Context, busy *sync.WaitGroup) {
 			d.log.Error("the state of the device cannot be written", "error", err)
 			return
 		}
-		d.record_ = r
+		d.saved = r
 		if want == "" {
 			return
 		}

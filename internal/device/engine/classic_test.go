@@ -80,32 +80,32 @@ func TestClassicPaths(t *testing.T) {
 	}
 }
 
-// A load is fetched from the first place that has it; what is wrong with it
+// A load is fetched from the first source that has it; what is wrong with it
 // there is not looked for elsewhere.
 func TestFirstOf(t *testing.T) {
 	has := strict(t, map[string]string{"/L.loads": "app.sbn\r\n", "/app.sbn": "app", "/bad.loads": "# no component\r\n"})
 	hasNot := strict(t, nil)
 	for _, c := range []struct {
-		name   string
-		places []*httptest.Server
-		ok     bool
-		asked  int
+		name    string
+		sources []*httptest.Server
+		ok      bool
+		asked   int
 	}{
 		{"/L.loads", []*httptest.Server{hasNot, has}, true, 2},
 		{"/L.loads", []*httptest.Server{has, hasNot}, true, 1},
 		{"/L.loads", []*httptest.Server{hasNot, hasNot}, false, 2},
 		{"/bad.loads", []*httptest.Server{has, has}, false, 1},
 	} {
-		var places []*url.URL
-		for _, s := range c.places {
+		var sources []*url.URL
+		for _, s := range c.sources {
 			u, err := url.Parse(s.URL + c.name)
 			if err != nil {
 				t.Fatal(err)
 			}
-			places = append(places, u)
+			sources = append(sources, u)
 		}
 		d, to, asked := single(t), t.TempDir(), 0
-		run, err := FirstOf(t.Context(), places, func(u *url.URL) (*LoadRun, error) {
+		run, err := FirstOf(t.Context(), sources, func(u *url.URL) (*LoadRun, error) {
 			asked++
 			run, err := d.FetchClassic(t.Context(), LoadSpec{URL: u, Dir: to})
 			if err != nil {
@@ -114,8 +114,8 @@ func TestFirstOf(t *testing.T) {
 			return run, err
 		})
 		run.Close()
-		if (err == nil) != c.ok || asked != c.asked || run.Final().URL != places[asked-1].String() {
-			t.Errorf("%s of %v: %v after %d places, from %s", c.name, places, err, asked, run.Final().URL)
+		if (err == nil) != c.ok || asked != c.asked || run.Final().URL != sources[asked-1].String() {
+			t.Errorf("%s of %v: %v after %d sources, from %s", c.name, sources, err, asked, run.Final().URL)
 		}
 	}
 }

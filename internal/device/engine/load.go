@@ -108,12 +108,12 @@ func (d *Device) FetchLoad(ctx context.Context, s LoadSpec) (*LoadRun, error) {
 	return r, r.intoDir(ctx)
 }
 
-// FirstOf asks one place after the other until one has what is wanted, or has
+// FirstOf asks one source after the other until one has what is wanted, or has
 // something that must not be: fetch then ends with another error than that of
 // an origin. If none has it, the errors of all are returned, and the last result.
-func FirstOf[T any](ctx context.Context, places []*url.URL, fetch func(*url.URL) (T, error)) (last T, err error) {
+func FirstOf[T any](ctx context.Context, sources []*url.URL, fetch func(*url.URL) (T, error)) (last T, err error) {
 	var errs []error
-	for _, u := range places {
+	for _, u := range sources {
 		var e *Error
 		if last, err = fetch(u); err == nil || ctx.Err() != nil || !errors.As(err, &e) || !e.Reason.Origin() {
 			return last, err
