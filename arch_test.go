@@ -124,6 +124,7 @@ var house = []room{
 	{dir: "cmd/peerload-lab", floor: 3, side: outside, libraries: commandLibraries},
 	{dir: "internal/testkit/netsuite", floor: 3, side: outside, only: []string{"pdp/wire", "internal/device/peernet"}},
 	{dir: "internal/testkit/publisher", floor: 3, side: outside},
+	{dir: "internal/testkit/labtest", floor: 3, side: outside, only: []string{"load", "report", "trust"}},
 	{dir: "internal/testkit/nginx", floor: 3, side: outside, only: nothing},
 	{dir: "e2e", floor: 3, side: outside, only: nothing},
 }

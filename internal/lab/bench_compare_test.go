@@ -12,16 +12,13 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/lab/units"
+	"github.com/peerload/peerload/internal/testkit/labtest"
 )
 
 // benchConfig is a bench whose devices this test program plays.
 func benchConfig(t *testing.T, how string) BenchConfig {
 	t.Helper()
-	t.Setenv(deviceEnv, how)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := labtest.Play(t, how)
 	return BenchConfig{Kind: KindLoopback, Runs: 1, Product: self, Base: t.TempDir()}
 }
 
@@ -206,7 +203,7 @@ func TestMetainfo(t *testing.T) {
 // TestForeignClients runs each neighbour that is installed on a site of three
 // devices in namespaces.
 func TestForeignClients(t *testing.T) {
-	if !isolate(t) {
+	if !inside.Run(t) {
 		return
 	}
 	for name, find := range map[string]func() (*Client, error){"curl": Curl, "nginx": Cache, "aria2": Aria2, "uftp": UFTP} {

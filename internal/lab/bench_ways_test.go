@@ -19,7 +19,7 @@ import (
 // TestTrees runs the product with one tree and with two on one site: by the
 // bench's own ways, which must differ in that and be named for it.
 func TestTrees(t *testing.T) {
-	product := isolateProduct(t)
+	product := inside.RunProduct(t)
 	if product == "" {
 		return
 	}
@@ -58,7 +58,7 @@ func TestTrees(t *testing.T) {
 // TestMulticast sends to a group from the server's side and listens on a device,
 // with and without multicast routes, over a plain and over a long WAN.
 func TestMulticast(t *testing.T) {
-	if !isolate(t) {
+	if !inside.Run(t) {
 		return
 	}
 	for _, c := range []struct {
@@ -138,7 +138,7 @@ func hears(t *testing.T, site *NamespaceSite, i int, group netip.Addr, tries int
 // TestSenderEnds lets a sender beside the server end with nothing sent: the
 // devices are not waited for until the end of the time.
 func TestSenderEnds(t *testing.T) {
-	if !isolate(t) {
+	if !inside.Run(t) {
 		return
 	}
 	client := &Client{

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/lab/units"
+	"github.com/peerload/peerload/internal/testkit/labtest"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 )
@@ -20,11 +21,7 @@ import (
 // the names of the firmware.
 func testDemo(t *testing.T, how string, draw func(*Demo)) (*Summary, []DemoEvent) {
 	t.Helper()
-	t.Setenv(deviceEnv, how)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := labtest.Play(t, how)
 	firmware := t.TempDir()
 	for _, l := range DemoLoads {
 		for i, name := range l.Files {

@@ -2,144 +2,24 @@ package lab
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/netip"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/peerload/peerload/internal/lab/units"
-	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/trust"
+	"github.com/peerload/peerload/internal/testkit/labtest"
 )
 
-// deviceEnv makes this test program play a device that downloads by itself:
-// the lab is then measured with a device whose behaviour is known.
-const deviceEnv = "PEERLOAD_LAB_TEST_DEVICE"
+func TestMain(m *testing.M) { labtest.Main(m) }
 
-func TestMain(m *testing.M) {
-	if how := os.Getenv(deviceEnv); how != "" && len(os.Args) > 2 && os.Args[1] == "get" {
-		if err := playDevice(how, os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "device:", err)
-			os.Exit(4)
-		}
-		return
-	}
-	// Under the race detector every process that ends would sleep for a second.
-	os.Setenv("GORACE", "atexit_sleep_ms=0")
-	os.Exit(m.Run())
-}
-
-// playDevice knows these ways: "good" downloads and says so; "wrong" alters
-// one byte of the file; "absent" fails; "root" says that it is root first.
-func playDevice(how string, args []string) error {
-	flag := func(name string) string {
-		if i := slices.Index(args, name); i >= 0 {
-			return args[i+1]
-		}
-		return ""
-	}
-	out := json.NewEncoder(os.Stdout)
-	say := func(ev report.Event) {
-		if ev.File == "" {
-			ev.File = fileName
-		}
-		ev.Schema, ev.Time = report.Schema, time.Now().Format(time.RFC3339Nano)
-		_ = out.Encode(ev)
-	}
-	if base, ok := strings.CutSuffix(args[0], load.ManifestSuffix); ok {
-		return playLoad(how, args[0], base[:strings.LastIndex(base, "/")], flag("-o"), say)
-	}
-	say(report.Event{Event: report.KindStart, URL: args[0]})
-	if how == "absent" {
-		return fmt.Errorf("no server at %s", args[0])
-	}
-	if how == "root" {
-		say(report.Event{Event: report.KindRole, Role: report.RoleRoot})
-	}
-	dialer := net.Dialer{}
-	if p, err := netip.ParsePrefix(flag("--address")); err == nil {
-		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.Addr(), 0))
-	}
-	client := http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
-	resp, err := client.Get(args[0])
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if how == "wrong" {
-		b[len(b)/2] ^= 1
-	}
-	if err := os.WriteFile(flag("-o"), b, 0o600); err != nil {
-		return err
-	}
-	say(report.Event{Event: report.KindCommitted, Bytes: int64(len(b))})
-	say(report.Event{Event: report.KindDone, Final: &report.Final{BytesFromOrigin: int64(len(b)), Elections: 1}})
-	return nil
-}
-
-// playLoad downloads a whole load; as "root" it says so of every component.
-func playLoad(how, url, base, dir string, say func(report.Event)) error {
-	get := func(url string) ([]byte, error) {
-		resp, err := http.Get(url)
-		if err != nil {
-			return nil, err
-		}
-		defer resp.Body.Close()
-		return io.ReadAll(resp.Body)
-	}
-	text, err := get(url)
-	if err != nil {
-		return err
-	}
-	m, err := load.ParseManifest(text)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	for _, c := range m.Components {
-		role := report.RoleClassic
-		if how == "root" {
-			role = report.RoleRoot
-		}
-		say(report.Event{Event: report.KindRole, File: c.Name, Role: role, Source: report.SourceOrigin, Percent: 50})
-		b, err := get(base + "/" + trust.ComponentPath(c.Digest.String(), c.Name))
-		if err != nil {
-			return err
-		}
-		if how == "wrong" {
-			b[0] ^= 1
-		}
-		if err := os.WriteFile(filepath.Join(dir, c.Name), b, 0o600); err != nil {
-			return err
-		}
-		say(report.Event{Event: report.KindCommitted, File: c.Name, Percent: 100})
-	}
-	return nil
-}
+// inside runs a test in namespaces.
+var inside = labtest.Isolation{Isolated: Isolated, Isolate: Isolate}
 
 // testMeasure measures a loopback site of three devices that play as told.
 func testMeasure(t *testing.T, how string, change func(*MeasureConfig)) *Result {
 	t.Helper()
-	t.Setenv(deviceEnv, how)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := labtest.Play(t, how)
 	cfg := MeasureConfig{
 		Devices: 3, WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, Size: 500_000, Kind: KindLoopback,
 		Product: self, Base: t.TempDir(), Logs: t.TempDir(), Timeout: 20 * time.Second,
@@ -225,7 +105,7 @@ func TestMeasureKillsRoot(t *testing.T) {
 // TestMeasureNamespaces runs the same in namespaces, in a user namespace when
 // the test is not root.
 func TestMeasureNamespaces(t *testing.T) {
-	if !isolate(t) {
+	if !inside.Run(t) {
 		return
 	}
 	r := testMeasure(t, "good", func(c *MeasureConfig) { c.Kind = KindNamespace })

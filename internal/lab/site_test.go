@@ -18,27 +18,6 @@ import (
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
-// isolate runs the calling test again inside Isolate and reports whether this
-// is the inner run. Where the system allows no namespaces the test is skipped.
-func isolate(t *testing.T) bool {
-	t.Helper()
-	if Isolated() {
-		return true
-	}
-	args := []string{"-test.run=^" + t.Name() + "$"}
-	if testing.Verbose() {
-		args = append(args, "-test.v")
-	}
-	status, err := Isolate(context.Background(), args...)
-	if err != nil {
-		t.Skip(err)
-	}
-	if status != 0 {
-		t.Errorf("the isolated run ended with status %d", status)
-	}
-	return false
-}
-
 // loopback returns a loopback site that the test's end closes.
 func loopback(t *testing.T, wan units.Rate) *LoopbackSite {
 	t.Helper()
@@ -164,7 +143,7 @@ func TestLoopbackWAN(t *testing.T) {
 }
 
 func TestNamespaceWAN(t *testing.T) {
-	if !isolate(t) {
+	if !inside.Run(t) {
 		return
 	}
 	const wan = 16 * units.Mbit
@@ -192,7 +171,7 @@ func TestNamespaceWAN(t *testing.T) {
 // TestNamespaceLAN checks a device's port each way: what one device sends
 // another passes two shaped links and reaches their rate.
 func TestNamespaceLAN(t *testing.T) {
-	if !isolate(t) {
+	if !inside.Run(t) {
 		return
 	}
 	const lan = 40 * units.Mbit
@@ -326,7 +305,7 @@ func openConns(t *Tally) map[*countedConn]struct{} {
 // TestNamespaceBroadcasts checks that a broadcast reaches another device and is
 // counted, and that other ports are not.
 func TestNamespaceBroadcasts(t *testing.T) {
-	if !isolate(t) {
+	if !inside.Run(t) {
 		return
 	}
 	site, err := NewNamespaceSite(NamespaceConfig{Devices: 2, WAN: units.Mbit, LAN: 10 * units.Mbit})

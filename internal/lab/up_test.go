@@ -16,29 +16,6 @@ import (
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
-// productEnv names the program peerload to the isolated run of a test.
-const productEnv = "PEERLOAD_LAB_TEST_PRODUCT"
-
-// isolateProduct is isolate for a test that needs the program peerload, which
-// it builds; it returns its path in the inner run, "" in the outer one.
-func isolateProduct(t *testing.T) string {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("real devices in network namespaces take their time")
-	}
-	if Isolated() {
-		isolate(t)
-		return os.Getenv(productEnv)
-	}
-	path, err := FindProgram(context.Background(), "peerload", "", t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv(productEnv, path)
-	isolate(t)
-	return ""
-}
-
 // upSite is the small site on which stories are tried: 8 devices, and a file
 // that takes 1.2 s over the WAN.
 func upSite(t *testing.T, product string, stories ...string) UpConfig {
@@ -91,7 +68,7 @@ func runUp(t *testing.T, ctx context.Context, cfg UpConfig) (*UpResult, string) 
 
 // TestUp tries `up` with real devices.
 func TestUp(t *testing.T) {
-	product := isolateProduct(t)
+	product := inside.RunProduct(t)
 	if product == "" {
 		return
 	}

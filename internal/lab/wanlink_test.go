@@ -165,7 +165,7 @@ func echo(t *testing.T, site *NamespaceSite, n int, gap time.Duration) []time.Du
 // TestLongLinkRTT measures the round trip with real datagrams. A machine that
 // does other work delays some: the median of the best of five tries counts.
 func TestLongLinkRTT(t *testing.T) {
-	if !isolate(t) {
+	if !inside.Run(t) {
 		return
 	}
 	const rtt = 60 * time.Millisecond
@@ -194,7 +194,7 @@ func TestLongLinkRTT(t *testing.T) {
 // some on its own: the best of five tries counts, and the link's own count in
 // each.
 func TestLongLinkLoss(t *testing.T) {
-	if !isolate(t) {
+	if !inside.Run(t) {
 		return
 	}
 	const n, loss = 2000, 0.05
@@ -219,7 +219,7 @@ func TestLongLinkLoss(t *testing.T) {
 
 // TestLongLinkTCP checks that the link has its rate for TCP.
 func TestLongLinkTCP(t *testing.T) {
-	if !isolate(t) {
+	if !inside.Run(t) {
 		return
 	}
 	const wan = 16 * units.Mbit
