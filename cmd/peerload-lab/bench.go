@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/site"
 )
 
 // benchFlags are the flags of both benches.
@@ -93,7 +94,7 @@ curl, aria2, uftp. It takes less than half an hour.`,
 
 func (f *benchFlags) register(cmd *cobra.Command, runs int) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.cfg.Kind, "kind", lab.KindNamespace, "netns or loopback; where netns cannot be made loopback is taken")
+	fl.StringVar(&f.cfg.Kind, "kind", site.KindNamespace, "netns or loopback; where netns cannot be made loopback is taken")
 	fl.IntVar(&f.cfg.Runs, "runs", runs, "how often each figure is measured; the median counts")
 	fl.DurationVar(&f.cfg.Patience, "patience", 0, "how long each run may wait until the processors are quiet")
 	fl.IntVar(&f.cfg.Procs, "device-procs", 1, "GOMAXPROCS of a device; -1 leaves it to the device")
@@ -116,7 +117,7 @@ func (f *benchFlags) run(ctx context.Context, out io.Writer, name string, bench 
 	if err := f.cfg.Validate(); err != nil {
 		return err
 	}
-	if lab.Isolated() {
+	if site.Isolated() {
 		return bench(ctx, out)
 	}
 	tmp, err := lab.NewRunDir(os.TempDir(), 0)
@@ -130,7 +131,7 @@ func (f *benchFlags) run(ctx context.Context, out io.Writer, name string, bench 
 	if name == "figures" {
 		f.cfg.Binaries = lab.BuildBinaries(ctx, tmp.Path)
 	}
-	if f.cfg.Kind != lab.KindNamespace {
+	if f.cfg.Kind != site.KindNamespace {
 		return bench(ctx, out)
 	}
 	binaries, err := json.Marshal(f.cfg.Binaries)
@@ -138,10 +139,10 @@ func (f *benchFlags) run(ctx context.Context, out io.Writer, name string, bench 
 		return err
 	}
 	args := append(slices.Clone(os.Args[1:]), "--peerload", f.cfg.Product, "--binaries", string(binaries))
-	status, err := lab.Isolate(ctx, args...)
+	status, err := site.Isolate(ctx, args...)
 	switch {
 	case err != nil && ctx.Err() == nil:
-		f.cfg.Kind, f.note = lab.KindLoopback, "NOT IN NAMESPACES: "+err.Error()
+		f.cfg.Kind, f.note = site.KindLoopback, "NOT IN NAMESPACES: "+err.Error()
 		return bench(ctx, out)
 	case err == nil && status != 0:
 		err = &statusError{status: status}
@@ -246,7 +247,7 @@ func (f *benchFlags) compare(ctx context.Context, out io.Writer) (err error) {
 // command is what was typed, without what this program told itself.
 func (f *benchFlags) command() string {
 	args := os.Args[1:]
-	if lab.Isolated() && len(args) > 4 {
+	if site.Isolated() && len(args) > 4 {
 		args = args[:len(args)-4]
 	}
 	return "peerload-lab " + strings.Join(args, " ")

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
@@ -46,7 +47,7 @@ shapes every port; loopback needs no rights and shapes the server only.`,
 	fl.Var(&f.cfg.LAN, "lan", "rate of every device's port (netns only)")
 	longLinkFlags(fl, &f.cfg.RTT, &f.cfg.Jitter, &f.cfg.Loss)
 	fl.Var(&f.cfg.Size, "size", "size of the file")
-	fl.StringVar(&f.cfg.Kind, "kind", lab.KindNamespace, "netns or loopback")
+	fl.StringVar(&f.cfg.Kind, "kind", site.KindNamespace, "netns or loopback")
 	fl.StringVar(&f.mode, "mode", "peers", "peers, or classic: every device downloads by itself")
 	fl.BoolVar(&f.cfg.TFTP, "tftp", false, "the origin is TFTP instead of HTTP")
 	fl.IntVar(&f.repeat, "repeat", 1, "number of runs")
@@ -87,8 +88,8 @@ func (f *siteFlags) run(ctx context.Context, out io.Writer) error {
 	if f.cfg.Product, err = lab.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
 		return err
 	}
-	if f.cfg.Kind == lab.KindNamespace && !lab.Isolated() {
-		status, err := lab.Isolate(ctx, append(slices.Clone(os.Args[1:]), "--peerload", f.cfg.Product)...)
+	if f.cfg.Kind == site.KindNamespace && !site.Isolated() {
+		status, err := site.Isolate(ctx, append(slices.Clone(os.Args[1:]), "--peerload", f.cfg.Product)...)
 		if err == nil && status != 0 {
 			err = &statusError{status: status}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
@@ -27,7 +28,7 @@ type upFlags struct {
 }
 
 func upCommand() *cobra.Command {
-	f := &upFlags{cfg: lab.UpConfig{Size: 20e6, Site: lab.NamespaceConfig{WAN: 10 * units.Mbit, LAN: 100 * units.Mbit}}}
+	f := &upFlags{cfg: lab.UpConfig{Size: 20e6, Site: site.NamespaceConfig{WAN: 10 * units.Mbit, LAN: 100 * units.Mbit}}}
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run a site, have things happen to it, and report",
@@ -80,7 +81,7 @@ func (f *upFlags) run(ctx context.Context, out io.Writer) error {
 	if err := f.cfg.Validate(); err != nil {
 		return err
 	}
-	if lab.Isolated() {
+	if site.Isolated() {
 		return f.inside(ctx, out)
 	}
 	tmp, err := lab.NewRunDir(os.TempDir(), 0)
@@ -91,7 +92,7 @@ func (f *upFlags) run(ctx context.Context, out io.Writer) error {
 	if f.cfg.Product, err = lab.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
 		return err
 	}
-	status, err := lab.Isolate(ctx, append(slices.Clone(os.Args[1:]), "--peerload", f.cfg.Product)...)
+	status, err := site.Isolate(ctx, append(slices.Clone(os.Args[1:]), "--peerload", f.cfg.Product)...)
 	if err == nil && status != 0 {
 		err = &statusError{status: status}
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/peerload/peerload/internal/lab/site"
 )
 
 // BenchConfig is what all measurements of a bench share.
@@ -38,8 +40,8 @@ func (c BenchConfig) Validate() error {
 	switch {
 	case c.Runs < 0 || c.Runs > 100:
 		return fmt.Errorf("%d runs are outside 1 to 100", c.Runs)
-	case c.Kind != KindLoopback && c.Kind != KindNamespace:
-		return fmt.Errorf("unknown kind of site %q: %s or %s", c.Kind, KindLoopback, KindNamespace)
+	case c.Kind != site.KindLoopback && c.Kind != site.KindNamespace:
+		return fmt.Errorf("unknown kind of site %q: %s or %s", c.Kind, site.KindLoopback, site.KindNamespace)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
@@ -39,12 +40,12 @@ type Fetch struct {
 	Devices int
 	WAN     units.Rate
 	LAN     units.Rate
-	host    func(i int) Host
+	host    func(i int) site.Host
 	dir     func(i int) string
 }
 
 // Host returns the host of device i.
-func (f *Fetch) Host(i int) Host { return f.host(i) }
+func (f *Fetch) Host(i int) site.Host { return f.host(i) }
 
 // DeviceDir returns the directory in which device i puts the file, under the
 // name of the server's.
@@ -197,7 +198,7 @@ func (m *measurement) late() *LateDevice {
 		return nil
 	}
 	l := &LateDevice{WANBytes: m.server.Tally.Total() - m.lateFrom}
-	if m.cfg.Kind == KindNamespace {
+	if m.cfg.Kind == site.KindNamespace {
 		l.BoundS = m.cfg.LAN.Time(int64(m.cfg.Size)).Seconds()
 	}
 	for _, p := range m.procs[m.cfg.Devices:] {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
@@ -130,14 +131,14 @@ func UFTP() (*Client, error) {
 				ids[i] = id(f, i)
 			}
 			return []string{
-				sender, "-R", strconv.Itoa(int(rate)), "-M", announceGroup.String(), "-P", dataGroup.String(),
-				"-I", interfaceName, "-t", "8", "-H", strings.Join(ids, ","), f.Source,
+				sender, "-R", strconv.Itoa(int(rate)), "-M", site.AnnounceGroup.String(), "-P", site.DataGroup.String(),
+				"-I", site.InterfaceName, "-t", "8", "-H", strings.Join(ids, ","), f.Source,
 			}
 		},
 		Device: func(f *Fetch, i int) []string {
 			return []string{
-				receiver, "-d", "-q", "-U", id(f, i), "-D", f.DeviceDir(i), "-I", interfaceName,
-				"-M", announceGroup.String(), "-F", "/dev/stdout",
+				receiver, "-d", "-q", "-U", id(f, i), "-D", f.DeviceDir(i), "-I", site.InterfaceName,
+				"-M", site.AnnounceGroup.String(), "-F", "/dev/stdout",
 			}
 		},
 		Done: func(line []byte) bool {

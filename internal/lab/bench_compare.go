@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
@@ -57,7 +58,9 @@ func ShortScenarios() []Scenario {
 }
 
 // link returns the scenario's WAN.
-func (s Scenario) link() LinkConfig { return LinkConfig{Rate: s.WAN, RTT: s.RTT, Loss: s.Loss} }
+func (s Scenario) link() site.LinkConfig {
+	return site.LinkConfig{Rate: s.WAN, RTT: s.RTT, Loss: s.Loss}
+}
 
 // SelectScenarios returns those of all that have one of the names, with sites
 // of the given numbers of devices; no names mean all, no numbers their own.
@@ -80,8 +83,8 @@ func SelectScenarios(all []Scenario, names []string, devices []int) ([]Scenario,
 		}
 	}
 	for _, n := range devices {
-		if n < 1 || n > MaxDevices {
-			return nil, fmt.Errorf("%d devices are outside 1 to %d", n, MaxDevices)
+		if n < 1 || n > site.MaxDevices {
+			return nil, fmt.Errorf("%d devices are outside 1 to %d", n, site.MaxDevices)
 		}
 	}
 	return out, nil
@@ -138,7 +141,7 @@ func Compare(ctx context.Context, cfg BenchConfig, scenarios []Scenario) ([]Row,
 	list := cfg.ways(skip)
 	var all []Row
 	for _, s := range scenarios {
-		if cfg.Kind != KindNamespace && (s.WAN > s.LAN || s.link().Long()) {
+		if cfg.Kind != site.KindNamespace && (s.WAN > s.LAN || s.link().Long()) {
 			skip("site "+s.Name, "a loopback site has neither a LAN to shape nor a long link")
 			continue
 		}
@@ -157,7 +160,7 @@ func compare(ctx context.Context, cfg BenchConfig, s Scenario, list []way) (all 
 	measured := map[string]Row{} // of the ways that grow by rule, by name
 	for _, n := range s.Devices {
 		for _, how := range list {
-			if how.netns && cfg.Kind != KindNamespace {
+			if how.netns && cfg.Kind != site.KindNamespace {
 				continue
 			}
 			row, ok := measured[how.name]
@@ -321,6 +324,6 @@ func timesOf(v float64) string {
 func (s Scenario) Text(w io.Writer) { fmt.Fprintf(w, "%s: %s\n", s.Name, s.words()) }
 
 func (s Scenario) words() string {
-	return fmt.Sprintf("WAN %s%s, LAN %s, %s; bound %.1f s", s.WAN, s.link().text(), s.LAN, s.Size,
+	return fmt.Sprintf("WAN %s%s, LAN %s, %s; bound %.1f s", s.WAN, s.link().Text(), s.LAN, s.Size,
 		max(s.WAN.Time(int64(s.Size)), s.LAN.Time(int64(s.Size))).Seconds())
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/testkit/labtest"
 )
@@ -19,7 +20,7 @@ import (
 func benchConfig(t *testing.T, how string) BenchConfig {
 	t.Helper()
 	self := labtest.Play(t, how)
-	return BenchConfig{Kind: KindLoopback, Runs: 1, Product: self, Base: t.TempDir()}
+	return BenchConfig{Kind: site.KindLoopback, Runs: 1, Product: self, Base: t.TempDir()}
 }
 
 func TestFigureSettles(t *testing.T) {
@@ -54,15 +55,15 @@ func TestFigureSettles(t *testing.T) {
 // TestCompareLoopback compares what goes without a subnet, with devices that
 // are played: large sites are computed, and failures are told.
 func TestCompareLoopback(t *testing.T) {
-	site := Scenario{Name: "tiny", WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, Size: 50_000, Devices: []int{2, 20}}
+	scenario := Scenario{Name: "tiny", WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, Size: 50_000, Devices: []int{2, 20}}
 	var skipped, rows []string
 	cfg := benchConfig(t, "good")
 	cfg.Methods = []string{"http", "one tree", "nginx"}
 	cfg.OnSkip = func(what, _ string) { skipped = append(skipped, what) }
 	cfg.OnRow = func(r Row) { rows = append(rows, r.Method) }
-	fast := site
+	fast := scenario
 	fast.Name, fast.WAN = "fast", units.Gbit
-	all, err := Compare(context.Background(), cfg, []Scenario{site, fast})
+	all, err := Compare(context.Background(), cfg, []Scenario{scenario, fast})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +216,7 @@ func TestForeignClients(t *testing.T) {
 				t.Skip(err)
 			}
 			r, err := Measure(context.Background(), MeasureConfig{
-				Devices: 3, WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, Size: 1e6, Kind: KindNamespace, Client: c,
+				Devices: 3, WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, Size: 1e6, Kind: site.KindNamespace, Client: c,
 				Base: t.TempDir(), Timeout: 20 * time.Second,
 			})
 			if err != nil {

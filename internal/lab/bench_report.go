@@ -129,7 +129,7 @@ func (s Scenario) short() string {
 	if s.WAN > s.LAN {
 		return "LAN " + s.LAN.String()
 	}
-	return "WAN " + s.WAN.String() + s.link().text()
+	return "WAN " + s.WAN.String() + s.link().Text()
 }
 
 // chart orders a site's rows by way.

@@ -7,28 +7,30 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/lab/site"
 )
 
 // TestBenchReport writes the page of a comparison: it needs nothing from
 // outside, shows every row, and believes no text to be HTML. With
 // PEERLOAD_KEEP_HTML=FILE the page is kept, to be looked at.
 func TestBenchReport(t *testing.T) {
-	sites := Scenarios()[:2]
-	row := func(site Scenario, devices int, name string, ratio, wan float64) Row {
+	scenarios := Scenarios()[:2]
+	row := func(scenario Scenario, devices int, name string, ratio, wan float64) Row {
 		return Row{
-			Event: "row", Scenario: site.Name, Devices: devices, Method: name, MeasuredDevices: devices, Size: int64(site.Size),
+			Event: "row", Scenario: scenario.Name, Devices: devices, Method: name, MeasuredDevices: devices, Size: int64(scenario.Size),
 			BoundS: 4, LastS: 4 * ratio, MedianS: 4 * ratio, P99S: 4 * ratio, Ratio: ratio, WANRatio: wan, BusiestRatio: 1.5, CPUS: 3,
 			Ours: strings.HasPrefix(name, "Peerload"),
 		}
 	}
 	b := BenchReport{
-		Scenarios: sites, Command: "peerload-lab bench compare", Took: 90 * time.Second,
-		Machine: Machine{Processors: 2, Load: "0.5", Kind: KindNamespace, Procs: 1, Runs: 1},
+		Scenarios: scenarios, Command: "peerload-lab bench compare", Took: 90 * time.Second,
+		Machine: Machine{Processors: 2, Load: "0.5", Kind: site.KindNamespace, Procs: 1, Runs: 1},
 		Skipped: [][2]string{{"uftp", "it is <not> installed"}},
 	}
-	for _, site := range sites {
-		for _, n := range site.Devices {
-			b.Rows = append(b.Rows, row(site, n, httpEach, float64(n)*1.05, float64(n)), row(site, n, twoTrees, 1.08, 1))
+	for _, scenario := range scenarios {
+		for _, n := range scenario.Devices {
+			b.Rows = append(b.Rows, row(scenario, n, httpEach, float64(n)*1.05, float64(n)), row(scenario, n, twoTrees, 1.08, 1))
 		}
 	}
 	b.Rows[4].Computed = true
@@ -64,7 +66,7 @@ func TestBenchReport(t *testing.T) {
 		t.Fatalf("the charts' data: %d sites", len(charts))
 	}
 	for i, c := range charts {
-		if c.Name != sites[i].Name || len(c.Ways) != 2 || len(c.Ways[0].Rows) != 3 || c.Ways[0].Ours || !c.Ways[1].Ours {
+		if c.Name != scenarios[i].Name || len(c.Ways) != 2 || len(c.Ways[0].Rows) != 3 || c.Ways[0].Ours || !c.Ways[1].Ours {
 			t.Errorf("site %d: %+v", i, c)
 		}
 	}
@@ -75,7 +77,7 @@ func TestBenchReport(t *testing.T) {
 		t.Errorf("a failed row: %+v", r)
 	}
 	// A run that was interrupted before its first row.
-	if err := (BenchReport{Scenarios: sites}).WriteHTML(&page); err != nil {
+	if err := (BenchReport{Scenarios: scenarios}).WriteHTML(&page); err != nil {
 		t.Error(err)
 	}
 }

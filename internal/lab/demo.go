@@ -12,6 +12,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
@@ -77,7 +78,7 @@ type DemoEvent struct {
 type Demo struct {
 	cfg     DemoConfig
 	dir     *RunDir
-	site    *LoopbackSite
+	site    *site.Loopback
 	server  *FileServer
 	loads   [2]*load.Manifest
 	zero    time.Time
@@ -93,7 +94,7 @@ type Demo struct {
 // demoDevice is one device and the processes that it has had.
 type demoDevice struct {
 	number  int // from 1
-	host    Host
+	host    site.Host
 	model   string
 	load    *load.Manifest
 	classic bool
@@ -123,7 +124,7 @@ func NewDemo(cfg DemoConfig) (_ *Demo, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("publish the loads: %w", err)
 	}
-	if d.site, err = NewLoopbackSite(cfg.WAN); err != nil {
+	if d.site, err = site.NewLoopback(cfg.WAN); err != nil {
 		return nil, err
 	}
 	ln, err := d.site.Listen()

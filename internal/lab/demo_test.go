@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/testkit/labtest"
 	"github.com/peerload/peerload/load"
@@ -166,7 +167,7 @@ func TestTree(t *testing.T) {
 			p.files[v.File], p.order = &v, append(p.order, v.File)
 		}
 		return &demoDevice{
-			number: int(i), host: Host{Addr: netip.AddrFrom4([4]byte{127, 0, 0, i})}, model: "m", load: m, procs: []*Proc{p},
+			number: int(i), host: site.Host{Addr: netip.AddrFrom4([4]byte{127, 0, 0, i})}, model: "m", load: m, procs: []*Proc{p},
 		}
 	}
 	group := []*demoDevice{

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
@@ -118,14 +119,14 @@ func (b *figures) wanBound(ctx context.Context) (all []Figure, err error) {
 		if err != nil {
 			return all, err
 		}
-		site := fmt.Sprintf("%d devices, WAN-bound", n)
+		label := fmt.Sprintf("%d devices, WAN-bound", n)
 		row := func(name, unit, neighbour string, reach float64, value func(*Result) float64) {
-			all = append(all, of(results, failed, Figure{Name: name, Unit: unit, Site: site, Neighbour: neighbour, Reach: reach}, value))
+			all = append(all, of(results, failed, Figure{Name: name, Unit: unit, Site: label, Neighbour: neighbour, Reach: reach}, value))
 		}
 		row("WAN bytes / size", "", wanNeighbours[n], 1.02, func(r *Result) float64 { return r.WANRatio })
 		row("last device / bound", "", lastNeighbours[n], lastReach[n], func(r *Result) float64 { return r.Ratio })
 		row("p99.9 / p50 of the devices", "", "bound 1.00; Kraken 2.2", 1.2, func(r *Result) float64 { return r.P999OverP50 })
-		if b.cfg.Kind != KindNamespace {
+		if b.cfg.Kind != site.KindNamespace {
 			continue
 		}
 		row("broadcasts of the election", "", "until 1 s after the first origin byte; 1,000 devices are to send 100", 100,
@@ -137,7 +138,7 @@ func (b *figures) wanBound(ctx context.Context) (all []Figure, err error) {
 
 // lanBound measures a site behind a fast WAN.
 func (b *figures) lanBound(ctx context.Context) ([]Figure, error) {
-	if b.cfg.Kind != KindNamespace {
+	if b.cfg.Kind != site.KindNamespace {
 		b.skip("LAN-bound", "a loopback site has no LAN to shape")
 		return nil, nil
 	}
@@ -147,12 +148,12 @@ func (b *figures) lanBound(ctx context.Context) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	const site = "16 devices, LAN-bound"
+	const label = "16 devices, LAN-bound"
 	return []Figure{
-		of(results, failed, Figure{Name: "WAN bytes / size", Site: site, Reach: 1.02, Neighbour: "bound 1.00; libtorrent 4.3"},
+		of(results, failed, Figure{Name: "WAN bytes / size", Site: label, Reach: 1.02, Neighbour: "bound 1.00; libtorrent 4.3"},
 			func(r *Result) float64 { return r.WANRatio }),
 		of(results, failed, Figure{
-			Name: "last device / bound, two trees", Site: site, Reach: 1.2,
+			Name: "last device / bound, two trees", Site: label, Reach: 1.2,
 			Neighbour: "bound 1.00; one binary tree about 2, a fixed one 2.12; libtorrent 1.26, uftp 2.3",
 		}, func(r *Result) float64 { return r.Ratio }),
 	}, nil
@@ -165,12 +166,12 @@ func (b *figures) wake(ctx context.Context) (all []Figure, err error) {
 		if err != nil {
 			return all, err
 		}
-		site := fmt.Sprintf("%d devices", n)
+		label := fmt.Sprintf("%d devices", n)
 		if n == 1 {
-			site = "alone"
+			label = "alone"
 		}
 		all = append(all, of(results, failed, Figure{
-			Name: "wake to first origin byte", Unit: "s", Site: site, Reach: 0.1, Neighbour: "limit 0.3; original 11.8",
+			Name: "wake to first origin byte", Unit: "s", Site: label, Reach: 0.1, Neighbour: "limit 0.3; original 11.8",
 		}, func(r *Result) float64 { return r.WakeS }))
 	}
 	return all, nil
@@ -225,13 +226,13 @@ func (b *figures) killed(ctx context.Context) (all []Figure, err error) {
 		if err != nil {
 			return all, err
 		}
-		site := fmt.Sprintf("16 devices, killed at %s", strings.Trim(strings.ReplaceAll(fmt.Sprint(at), " ", ", "), "[]"))
+		label := fmt.Sprintf("16 devices, killed at %s", strings.Trim(strings.ReplaceAll(fmt.Sprint(at), " ", ", "), "[]"))
 		for _, r := range results {
 			if len(r.Kills) != len(at) {
 				failed += fmt.Sprintf("%d roots were killed, not %d", len(r.Kills), len(at))
 			}
 		}
-		resume := Figure{Name: "root killed to bytes from the server", Unit: "s", Site: site, Reach: 3, Neighbour: "none published"}
+		resume := Figure{Name: "root killed to bytes from the server", Unit: "s", Site: label, Reach: 3, Neighbour: "none published"}
 		all = append(all,
 			of(results, failed, resume, func(r *Result) (most float64) {
 				for _, k := range r.Kills {
@@ -239,9 +240,9 @@ func (b *figures) killed(ctx context.Context) (all []Figure, err error) {
 				}
 				return most
 			}),
-			of(results, failed, Figure{Name: "WAN bytes / size", Site: site, Reach: 1.05, Neighbour: "bound 1.00"},
+			of(results, failed, Figure{Name: "WAN bytes / size", Site: label, Reach: 1.05, Neighbour: "bound 1.00"},
 				func(r *Result) float64 { return r.WANRatio }),
-			of(results, failed, Figure{Name: "last device / bound", Site: site, Reach: 1.08 + 3*float64(len(at))/8, Neighbour: "that of a quiet site and 3 s for every death"},
+			of(results, failed, Figure{Name: "last device / bound", Site: label, Reach: 1.08 + 3*float64(len(at))/8, Neighbour: "that of a quiet site and 3 s for every death"},
 				func(r *Result) float64 { return r.Ratio }))
 	}
 	return all, nil
@@ -266,7 +267,7 @@ func (b *figures) late(ctx context.Context) ([]Figure, error) {
 	all := []Figure{of(results, failed, Figure{
 		Name: "late device: WAN bytes of the file", Site: "16 devices and a late one", Reach: 0, Neighbour: "original: impossible",
 	}, lateOf(func(l *LateDevice) float64 { return float64(l.WANBytes) }))}
-	if cfg.Kind == KindNamespace {
+	if cfg.Kind == site.KindNamespace {
 		all = append(all, of(results, failed, Figure{
 			Name: "late device: time / (size/LAN)", Site: "16 devices and a late one", Reach: 1.5, Neighbour: "bound 1.00; 5 MB take 0.4 s, the start included",
 		}, lateOf(func(l *LateDevice) float64 { return l.TookS / l.BoundS })))
@@ -314,7 +315,7 @@ func (b *figures) flash(ctx context.Context) ([]Figure, error) {
 
 // far measures TFTP over a long link.
 func (b *figures) far(ctx context.Context) ([]Figure, error) {
-	if b.cfg.Kind != KindNamespace {
+	if b.cfg.Kind != site.KindNamespace {
 		b.skip("TFTP over a long link", "a loopback site has none; go test -run ^$ -bench LongRoundTrip ./tftp measures one of its own")
 		return nil, nil
 	}

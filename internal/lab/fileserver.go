@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/peerload/peerload/internal/controller/files"
+	"github.com/peerload/peerload/internal/lab/site"
 )
 
 // FileServer serves the plain files of one directory over HTTP as the product's
@@ -34,7 +35,7 @@ type FileServer struct {
 
 // ServeFiles starts serving dir on ln, whose accepted connections must be TCP.
 // A shaper, if not nil, is the WAN. Close ends it.
-func ServeFiles(ln net.Listener, dir string, wan *Shaper) (*FileServer, error) {
+func ServeFiles(ln net.Listener, dir string, wan *site.Shaper) (*FileServer, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("the file server's directory: %w", err)
@@ -45,7 +46,7 @@ func ServeFiles(ln net.Listener, dir string, wan *Shaper) (*FileServer, error) {
 		ReadHeaderTimeout: 30 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			if u, ok := c.(*shapedConn); ok {
+			if u, ok := c.(interface{ NetConn() net.Conn }); ok { // a shaped one
 				c = u.NetConn()
 			}
 			return context.WithValue(ctx, connKey{}, c)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
@@ -109,7 +110,7 @@ func (t *timeline) reportData() reportData {
 
 // view says the result in words.
 func (r *UpResult) view() reportView {
-	link := LinkConfig{RTT: units.Seconds(r.RTTS), Jitter: units.Seconds(r.JitterS), Loss: r.Loss}
+	link := site.LinkConfig{RTT: units.Seconds(r.RTTS), Jitter: units.Seconds(r.JitterS), Loss: r.Loss}
 	v := reportView{
 		Title: fmt.Sprintf("%d devices, %s", r.Devices, units.Size(r.Size)),
 		Tiles: [][3]string{
@@ -120,7 +121,7 @@ func (r *UpResult) view() reportView {
 		},
 		Figures: [][2]string{
 			{"devices, subnets", fmt.Sprintf("%d, %d", r.Devices, r.Subnets)},
-			{"WAN", r.WAN.String() + link.text()},
+			{"WAN", r.WAN.String() + link.Text()},
 			{"LAN, each port", r.LAN.String()},
 			{"origin", r.Origin},
 			{"median of a device, from its own start", fmt.Sprintf("%.2f s", r.MedianS)},

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/report"
 )
 
@@ -79,7 +80,7 @@ func TestDepth(t *testing.T) {
 				v.Parent, v.RootSince = "", time.Now()
 			}
 			m.procs = append(m.procs, &Proc{
-				Host: Host{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})}, order: []string{"f"}, files: map[string]*FileView{"f": v},
+				Host: site.Host{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})}, order: []string{"f"}, files: map[string]*FileView{"f": v},
 			})
 		}
 		return m.depth()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
 )
@@ -14,8 +15,8 @@ func (d *Demo) Story() string {
 	if !d.cfg.Peers {
 		how = "Every device downloads for itself."
 	}
-	if p := d.site.Port(); p != peerPort {
-		how += fmt.Sprintf("\nThey meet on port %d: others on this machine use %d.", p, peerPort)
+	if p := d.site.Port(); p != site.PeerPort {
+		how += fmt.Sprintf("\nThey meet on port %d: others on this machine use %d.", p, site.PeerPort)
 	}
 	return fmt.Sprintf("%d devices behind a WAN of %s. Loads: %s, %s, and %s, %s.\n%s",
 		len(d.devices), d.cfg.WAN, d.loads[0].Name, units.Size(bytesOf(d.loads[0])),

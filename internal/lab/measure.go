@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
 )
@@ -61,22 +62,22 @@ type MeasureConfig struct {
 // Validate refuses what cannot be run.
 func (c MeasureConfig) Validate() error {
 	switch {
-	case c.Devices < 1 || c.Devices > MaxDevices:
-		return fmt.Errorf("%d devices are outside 1 to %d", c.Devices, MaxDevices)
-	case c.Kind != KindLoopback && c.Kind != KindNamespace:
-		return fmt.Errorf("unknown kind of site %q: %s or %s", c.Kind, KindLoopback, KindNamespace)
+	case c.Devices < 1 || c.Devices > site.MaxDevices:
+		return fmt.Errorf("%d devices are outside 1 to %d", c.Devices, site.MaxDevices)
+	case c.Kind != site.KindLoopback && c.Kind != site.KindNamespace:
+		return fmt.Errorf("unknown kind of site %q: %s or %s", c.Kind, site.KindLoopback, site.KindNamespace)
 	case c.Size < 1 || c.WAN < 1 || c.LAN < 1:
 		return errors.New("size, WAN and LAN must be set")
-	case c.link().Long() && c.Kind != KindNamespace:
+	case c.link().Long() && c.Kind != site.KindNamespace:
 		return errors.New("only a namespace site has a WAN with a round trip or loss")
 	case !c.Peers && len(c.KillRoot) > 0:
 		return errors.New("without peers there is no root to kill")
 	case c.Client != nil && (c.Peers || c.Late > 0):
 		return errKillForeign
-	case c.sends() && c.Kind != KindNamespace:
+	case c.sends() && c.Kind != site.KindNamespace:
 		return errors.New("only a namespace site carries multicast from the server")
-	case c.Late < 0 || c.Devices+c.Late > MaxDevices:
-		return fmt.Errorf("%d late devices are outside 0 to %d", c.Late, MaxDevices-c.Devices)
+	case c.Late < 0 || c.Devices+c.Late > site.MaxDevices:
+		return fmt.Errorf("%d late devices are outside 0 to %d", c.Late, site.MaxDevices-c.Devices)
 	case c.Procs < -1:
 		return fmt.Errorf("GOMAXPROCS %d of a device: 1 at least, or -1 to leave it", c.Procs)
 	}
@@ -90,14 +91,14 @@ func (c MeasureConfig) Validate() error {
 	return nil
 }
 
-func (c MeasureConfig) link() LinkConfig {
-	return LinkConfig{Rate: c.WAN, RTT: c.RTT, Jitter: c.Jitter, Loss: c.Loss}
+func (c MeasureConfig) link() site.LinkConfig {
+	return site.LinkConfig{Rate: c.WAN, RTT: c.RTT, Jitter: c.Jitter, Loss: c.Loss}
 }
 
 // Bound is the shortest time in which the last device can have the file.
 func (c MeasureConfig) Bound() time.Duration {
 	b := c.WAN.Time(int64(c.Size))
-	if c.Kind == KindNamespace {
+	if c.Kind == site.KindNamespace {
 		b = max(b, c.LAN.Time(int64(c.Size)))
 	}
 	return b
@@ -120,10 +121,10 @@ const fileName = "file.bin"
 type measurement struct {
 	cfg    MeasureConfig
 	dir    *RunDir
-	site   Site
+	site   site.Site
 	server *FileServer
-	sum    string // SHA-256 of the file, hexadecimal
-	base   Wire   // the link's counters before the start
+	sum    string    // SHA-256 of the file, hexadecimal
+	base   site.Wire // the link's counters before the start
 
 	zero  time.Time // the devices were started
 	procs []*Proc   // by device
@@ -234,9 +235,9 @@ func (m *measurement) prepare(ctx context.Context) (err error) {
 }
 
 // newSite keeps nil pointers out of the interface.
-func newSite(cfg MeasureConfig) (Site, error) {
-	if cfg.Kind == KindNamespace {
-		s, err := NewNamespaceSite(NamespaceConfig{
+func newSite(cfg MeasureConfig) (site.Site, error) {
+	if cfg.Kind == site.KindNamespace {
+		s, err := site.NewNamespaces(site.NamespaceConfig{
 			Devices: cfg.Devices + cfg.Late, WAN: cfg.WAN, LAN: cfg.LAN, RTT: cfg.RTT, Jitter: cfg.Jitter, Loss: cfg.Loss,
 			Multicast: cfg.sends(),
 		})
@@ -245,7 +246,7 @@ func newSite(cfg MeasureConfig) (Site, error) {
 		}
 		return s, nil
 	}
-	s, err := NewLoopbackSite(cfg.WAN)
+	s, err := site.NewLoopback(cfg.WAN)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/testkit/labtest"
 )
@@ -14,14 +15,14 @@ import (
 func TestMain(m *testing.M) { labtest.Main(m) }
 
 // inside runs a test in namespaces.
-var inside = labtest.Isolation{Isolated: Isolated, Isolate: Isolate}
+var inside = labtest.Isolation{Isolated: site.Isolated, Isolate: site.Isolate}
 
 // testMeasure measures a loopback site of three devices that play as told.
 func testMeasure(t *testing.T, how string, change func(*MeasureConfig)) *Result {
 	t.Helper()
 	self := labtest.Play(t, how)
 	cfg := MeasureConfig{
-		Devices: 3, WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, Size: 500_000, Kind: KindLoopback,
+		Devices: 3, WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, Size: 500_000, Kind: site.KindLoopback,
 		Product: self, Base: t.TempDir(), Logs: t.TempDir(), Timeout: 20 * time.Second,
 	}
 	if change != nil {
@@ -108,7 +109,7 @@ func TestMeasureNamespaces(t *testing.T) {
 	if !inside.Run(t) {
 		return
 	}
-	r := testMeasure(t, "good", func(c *MeasureConfig) { c.Kind = KindNamespace })
+	r := testMeasure(t, "good", func(c *MeasureConfig) { c.Kind = site.KindNamespace })
 	if !r.OK() || r.Complete != 3 || r.WANBytes != 1_500_000 {
 		t.Errorf("complete %d, payload %d, failures %v", r.Complete, r.WANBytes, r.Failures)
 	}
@@ -118,13 +119,13 @@ func TestMeasureNamespaces(t *testing.T) {
 }
 
 func TestMeasureConfigValidate(t *testing.T) {
-	good := MeasureConfig{Devices: 1, WAN: units.Mbit, LAN: units.Mbit, Size: 1, Kind: KindLoopback, Peers: true}
+	good := MeasureConfig{Devices: 1, WAN: units.Mbit, LAN: units.Mbit, Size: 1, Kind: site.KindLoopback, Peers: true}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}
 	for name, change := range map[string]func(*MeasureConfig){
 		"no device":       func(c *MeasureConfig) { c.Devices = 0 },
-		"too many":        func(c *MeasureConfig) { c.Devices = MaxDevices + 1 },
+		"too many":        func(c *MeasureConfig) { c.Devices = site.MaxDevices + 1 },
 		"kind":            func(c *MeasureConfig) { c.Kind = "moon" },
 		"no rate":         func(c *MeasureConfig) { c.WAN = 0 },
 		"kill classic":    func(c *MeasureConfig) { c.Peers, c.KillRoot = false, []int{3} },

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/report"
 )
 
@@ -28,7 +29,7 @@ const stopGrace = 3 * time.Second
 
 // Command is what one device process is started with.
 type Command struct {
-	Host Host
+	Host site.Host
 	Path string
 	Args []string
 	// Procs is GOMAXPROCS of the device: 0 means 1, as a phone has one core and
@@ -48,7 +49,7 @@ type Command struct {
 // Proc is one device process. Its methods may be called at any time.
 type Proc struct {
 	// Host is what the process runs on.
-	Host Host
+	Host site.Host
 
 	cmd      *exec.Cmd
 	done     chan struct{}

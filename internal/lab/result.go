@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
@@ -135,8 +136,8 @@ func (m *measurement) result(timedOut bool) *Result {
 	if c.TFTP {
 		r.Origin = "tftp"
 	}
-	if s, ok := m.site.(*NamespaceSite); ok {
-		r.LAN, r.Congestion, r.BusiestSent = c.LAN, s.Congestion(), s.busiest(c.Devices)
+	if s, ok := m.site.(*site.Namespaces); ok {
+		r.LAN, r.Congestion, r.BusiestSent = c.LAN, s.Congestion(), s.BusiestSent(c.Devices)
 		r.RTTS, r.JitterS, r.Loss = c.RTT.Seconds(), c.Jitter.Seconds(), c.Loss
 	}
 	if w, ok := m.site.Wire(); ok {
@@ -193,7 +194,7 @@ func (m *measurement) addTimes(r *Result) {
 
 // addBroadcasts counts what the devices sent to all.
 func (m *measurement) addBroadcasts(r *Result) {
-	s, ok := m.site.(*NamespaceSite)
+	s, ok := m.site.(*site.Namespaces)
 	if !ok {
 		return
 	}
@@ -334,7 +335,7 @@ func (r *Result) Text(w io.Writer) {
 	}
 	p("  from the server  %s", orNone(strings.Join(roots, ", ")))
 	p("  elections %d, fallbacks %d %s, depth %s", r.Elections, r.Fallbacks, reasonText(r.Reasons), depthText(r.Depth))
-	if r.Kind == KindNamespace {
+	if r.Kind == site.KindNamespace {
 		p("  broadcasts %d until a second after the first origin byte, then %.2f a second", r.BroadcastsElection, r.BroadcastsPerS)
 	}
 	for _, k := range r.Kills {
@@ -367,8 +368,8 @@ func (r *Result) lanText() string {
 	if r.LAN == 0 {
 		return ", LAN not shaped"
 	}
-	link := LinkConfig{RTT: units.Seconds(r.RTTS), Jitter: units.Seconds(r.JitterS), Loss: r.Loss}
-	return link.text() + ", LAN " + r.LAN.String() + ", " + r.Congestion
+	link := site.LinkConfig{RTT: units.Seconds(r.RTTS), Jitter: units.Seconds(r.JitterS), Loss: r.Loss}
+	return link.Text() + ", LAN " + r.LAN.String() + ", " + r.Congestion
 }
 
 func (r *Result) wireText() string {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
@@ -179,8 +180,8 @@ func (s Story) check() error {
 		return errors.New("every 100ms at the most")
 	case s.Every > 0 && s.Deed != DeedKill:
 		return errors.New("only a kill can happen every so often")
-	case s.Device < 0 || s.Device > MaxDevices || s.Count < 0 || s.Count > MaxDevices:
-		return fmt.Errorf("devices are numbered from 1 to %d", MaxDevices)
+	case s.Device < 0 || s.Device > site.MaxDevices || s.Count < 0 || s.Count > site.MaxDevices:
+		return fmt.Errorf("devices are numbered from 1 to %d", site.MaxDevices)
 	case s.Percent == 100 && (s.Target == TargetRoot || s.Target == TargetRoots):
 		return errors.New("a root that has all is none: 99% at the most")
 	case s.Deed == DeedWake && (s.At > 0 || s.Percent > 0 || s.For > 0):

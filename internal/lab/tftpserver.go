@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/tftp"
 )
 
@@ -19,8 +20,8 @@ type tftpServer struct {
 // ServeTFTP serves the directory over TFTP too, on pc, which must be a
 // *net.UDPConn. A shaper, if not nil, gives the rate; TFTP has a bucket of its
 // own, so a WAN that both protocols use at one time is twice as wide.
-func (s *FileServer) ServeTFTP(pc net.PacketConn, wan *Shaper) error {
-	server := &tftp.Server{Files: &countedFiles{files: tftp.Dir(s.root), tally: s.Tally}, MaxTransfers: MaxDevices}
+func (s *FileServer) ServeTFTP(pc net.PacketConn, wan *site.Shaper) error {
+	server := &tftp.Server{Files: &countedFiles{files: tftp.Dir(s.root), tally: s.Tally}, MaxTransfers: site.MaxDevices}
 	if wan != nil {
 		server.Rate = int64(wan.Rate() / 8)
 	}

@@ -15,29 +15,29 @@ import (
 
 func TestTFTPWAN(t *testing.T) {
 	const wan = 8 * units.Mbit
-	site := loopback(t, wan)
+	s := onLoopback(t, wan)
 	dir := t.TempDir()
 	want := bytes.Repeat([]byte("0123456789abcdef"), 500_000/16)
 	if err := os.WriteFile(filepath.Join(dir, "f"), want, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ln, err := site.Listen()
+	ln, err := s.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := ServeFiles(ln, dir, site.Shaper())
+	srv, err := ServeFiles(ln, dir, s.Shaper())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer srv.Close()
-	pc, err := site.ListenPacket()
+	pc, err := s.ListenPacket()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := srv.ServeTFTP(pc, site.Shaper()); err != nil {
+	if err := srv.ServeTFTP(pc, s.Shaper()); err != nil {
 		t.Fatal(err)
 	}
-	host := site.Host(0)
+	host := s.Host(0)
 	client := &tftp.Client{LocalAddr: host.Addr}
 	start := time.Now()
 	r, err := client.Get(context.Background(), pc.LocalAddr().String(), "f", 0)

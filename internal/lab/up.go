@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
 )
@@ -34,7 +35,7 @@ const (
 // UpConfig describes a site of devices that all want one random file, and what
 // happens to it.
 type UpConfig struct {
-	Site    NamespaceConfig
+	Site    site.NamespaceConfig
 	Size    units.Size // of the file
 	TFTP    bool       // the origin is TFTP instead of HTTP
 	Stories []Story
@@ -105,7 +106,7 @@ func (c UpConfig) timeout() time.Duration {
 	if c.Site.Loss > 0 {
 		// What one TCP connection carries over a lossy link, about: Mathis et
 		// al., 1997: 1.2 packets a round trip over the root of the loss.
-		perS := 1.2 * linkPacket / max(c.Site.RTT.Seconds(), 0.001) / math.Sqrt(float64(c.Site.Loss))
+		perS := 1.2 * site.MTU / max(c.Site.RTT.Seconds(), 0.001) / math.Sqrt(float64(c.Site.Loss))
 		ideal = max(ideal, units.Seconds(float64(c.Size)/perS))
 	}
 	told := time.Duration(0)
@@ -119,11 +120,11 @@ func (c UpConfig) timeout() time.Duration {
 type Up struct {
 	cfg     UpConfig
 	dir     *RunDir
-	site    *NamespaceSite
+	site    *site.Namespaces
 	server  *FileServer
-	sum     string // SHA-256 of the file, hexadecimal
-	base    Wire   // the WAN's counters before the start
-	bounds  []Wire // the ports' counters at the last sample
+	sum     string      // SHA-256 of the file, hexadecimal
+	base    site.Wire   // the WAN's counters before the start
+	bounds  []site.Wire // the ports' counters at the last sample
 	devices []*upDevice
 	byAddr  map[netip.Addr]*upDevice
 	line    *timeline
@@ -152,7 +153,7 @@ type upDevice struct {
 	kills   int
 }
 
-// NewUp builds the site and starts the file server; see Isolate. The devices
+// NewUp builds the site and starts the file server; see site.Isolate. The devices
 // are started by Run; Close must be called in any case.
 func NewUp(cfg UpConfig) (_ *Up, err error) {
 	if err := cfg.Validate(); err != nil {
@@ -174,7 +175,7 @@ func NewUp(cfg UpConfig) (_ *Up, err error) {
 	if u.sum, err = randomFile(context.Background(), filepath.Join(pub, fileName), int64(cfg.Size)); err != nil {
 		return nil, err
 	}
-	if u.site, err = NewNamespaceSite(cfg.Site); err != nil {
+	if u.site, err = site.NewNamespaces(cfg.Site); err != nil {
 		return nil, err
 	}
 	if err := u.serve(pub); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
@@ -21,7 +22,7 @@ import (
 func upSite(t *testing.T, product string, stories ...string) UpConfig {
 	t.Helper()
 	cfg := UpConfig{
-		Site: NamespaceConfig{Devices: 8, WAN: 8 * units.Mbit, LAN: 100 * units.Mbit}, Size: 1_200_000, Seed: 1,
+		Site: site.NamespaceConfig{Devices: 8, WAN: 8 * units.Mbit, LAN: 100 * units.Mbit}, Size: 1_200_000, Seed: 1,
 		Product: product, Base: t.TempDir(), Timeout: 50 * time.Second,
 	}
 	for _, text := range stories {
@@ -255,7 +256,7 @@ func testScene(t *testing.T, product string) {
 }
 
 func TestUpConfigValidate(t *testing.T) {
-	good := UpConfig{Site: NamespaceConfig{Devices: 8, WAN: units.Mbit, LAN: units.Mbit}, Size: 1}
+	good := UpConfig{Site: site.NamespaceConfig{Devices: 8, WAN: units.Mbit, LAN: units.Mbit}, Size: 1}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}

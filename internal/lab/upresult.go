@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
 )
@@ -114,10 +115,7 @@ func (u *Up) result(ended map[*upDevice]bool, lasted time.Duration, expired bool
 	if w, ok := u.site.Wire(); ok {
 		r.WireDown, r.WireUp = w.Down-u.base.Down, w.Up-u.base.Up
 	}
-	if u.site.long != nil {
-		down, up := u.site.long.down.Count(), u.site.long.up.Count()
-		r.WANLost, r.WANFull = down.Lost+up.Lost, down.Full+up.Full
-	}
+	r.WANLost, r.WANFull = u.site.Dropped()
 	for _, t := range u.told {
 		r.Stories = append(r.Stories, Told{t.Story.String(), append([]float64{}, t.times...)})
 	}
@@ -133,7 +131,7 @@ func (u *Up) addRows(r *UpResult, ended map[*upDevice]bool, lasted time.Duration
 	sent := u.server.Tally.ByAddress()
 	ports, err := u.site.Ports()
 	if err != nil {
-		ports = make([]Wire, len(u.devices))
+		ports = make([]site.Wire, len(u.devices))
 	}
 	var took []float64
 	for i, d := range u.devices {
@@ -224,12 +222,12 @@ func (u *Up) row(d *upDevice, ended bool, lasted time.Duration) DeviceRow {
 // Text writes the result for people.
 func (r *UpResult) Text(w io.Writer) {
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
-	link := LinkConfig{RTT: units.Seconds(r.RTTS), Jitter: units.Seconds(r.JitterS), Loss: r.Loss}
+	link := site.LinkConfig{RTT: units.Seconds(r.RTTS), Jitter: units.Seconds(r.JitterS), Loss: r.Loss}
 	subnets := ""
 	if r.Subnets > 1 {
 		subnets = fmt.Sprintf(" in %d subnets", r.Subnets)
 	}
-	p("%d devices%s, %s by %s; WAN %s%s, LAN %s", r.Devices, subnets, units.Size(r.Size), r.Origin, r.WAN, link.text(), r.LAN)
+	p("%d devices%s, %s by %s; WAN %s%s, LAN %s", r.Devices, subnets, units.Size(r.Size), r.Origin, r.WAN, link.Text(), r.LAN)
 	p("  last device      %8.3f s   bound %.3f s   ratio %s   median of a device %.3f s", r.LastS, r.BoundS, ratioText(r.Ratio), r.MedianS)
 	p("  WAN payload      %8.3f × size and subnet (%s, %d requests); on the wire %s down, %s up; %d packets lost, %d refused by the queue",
 		r.WANRatio, units.Size(r.WANBytes), r.Requests, units.Size(r.WireDown), units.Size(r.WireUp), r.WANLost, r.WANFull)

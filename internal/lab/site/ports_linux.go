@@ -1,4 +1,4 @@
-package lab
+package site
 
 import (
 	"errors"
@@ -13,10 +13,10 @@ import (
 // What happens to the links of a namespace site while it runs.
 
 // Subnet returns in which subnet device i is, from 0.
-func (s *NamespaceSite) Subnet(i int) int { return s.config.subnet(i) }
+func (s *Namespaces) Subnet(i int) int { return s.config.subnet(i) }
 
 // SetPortRate gives the port of device i another rate, each way.
-func (s *NamespaceSite) SetPortRate(i int, rate units.Rate) error {
+func (s *Namespaces) SetPortRate(i int, rate units.Rate) error {
 	near, err := netlink.NewHandleAt(s.near)
 	if err != nil {
 		return err
@@ -27,12 +27,12 @@ func (s *NamespaceSite) SetPortRate(i int, rate units.Rate) error {
 		return err
 	}
 	defer host.Close()
-	return errors.Join(shape(near, fmt.Sprintf(portName, i+1), rate), shape(host, interfaceName, rate))
+	return errors.Join(shape(near, fmt.Sprintf(portName, i+1), rate), shape(host, InterfaceName, rate))
 }
 
 // IsolatePort cuts the port of device i off from all other isolated ports of
 // its bridge; it still hears those that are not isolated, and the router.
-func (s *NamespaceSite) IsolatePort(i int, on bool) error {
+func (s *Namespaces) IsolatePort(i int, on bool) error {
 	h, err := netlink.NewHandleAt(s.near)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (s *NamespaceSite) IsolatePort(i int, on bool) error {
 }
 
 // CutWAN has the far router drop all packets in silence, or forward again.
-func (s *NamespaceSite) CutWAN(on bool) error {
+func (s *Namespaces) CutWAN(on bool) error {
 	value := "1"
 	if on {
 		value = "0"
@@ -61,9 +61,19 @@ func (s *NamespaceSite) CutWAN(on bool) error {
 	})
 }
 
+// Dropped returns how many packets a long link has lost so far, and how many
+// its queue had no room for; 0 where the kernel carries the WAN.
+func (s *Namespaces) Dropped() (lost, full uint64) {
+	if s.long == nil {
+		return 0, 0
+	}
+	down, up := s.long.down.Count(), s.long.up.Count()
+	return down.Lost + up.Lost, down.Full + up.Full
+}
+
 // Ports returns what each device's port has carried so far: Up is what the
 // device sent, Down what it was sent.
-func (s *NamespaceSite) Ports() ([]Wire, error) {
+func (s *Namespaces) Ports() ([]Wire, error) {
 	h, err := netlink.NewHandleAt(s.near)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package lab
+package site
 
 import (
 	"errors"
@@ -208,18 +208,18 @@ func (q *laneQueue) buffer() []byte {
 		q.spare = q.spare[:n-1]
 		return b
 	}
-	return make([]byte, linkPacket)
+	return make([]byte, MTU)
 }
 
 func (q *laneQueue) free(b []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.spare = append(q.spare, b[:linkPacket])
+	q.spare = append(q.spare, b[:MTU])
 }
 
 // joinLong makes the long link between two ends, in the routers' namespaces.
 // The calling thread returns to the namespace of the server.
-func (s *NamespaceSite) joinLong(cfg LinkConfig, near, far end) error {
+func (s *Namespaces) joinLong(cfg LinkConfig, near, far end) error {
 	var files []*os.File
 	for _, e := range []end{near, far} {
 		f, err := s.tunAt(e)
@@ -253,7 +253,7 @@ func (s *NamespaceSite) joinLong(cfg LinkConfig, near, far end) error {
 	return nil
 }
 
-func (s *NamespaceSite) tunAt(e end) (f *os.File, err error) {
+func (s *Namespaces) tunAt(e end) (f *os.File, err error) {
 	err = s.within(e.ns, func() error {
 		f, err = openTUN(e.name)
 		return err

@@ -1,4 +1,4 @@
-package lab
+package site
 
 import (
 	"encoding/binary"
@@ -93,10 +93,10 @@ func TestLinkConfigValidate(t *testing.T) {
 }
 
 // longSite builds a site of two devices behind a long link.
-func longSite(t *testing.T, cfg NamespaceConfig) *NamespaceSite {
+func longSite(t *testing.T, cfg NamespaceConfig) *Namespaces {
 	t.Helper()
 	cfg.Devices, cfg.LAN = 2, 100*units.Mbit
-	site, err := NewNamespaceSite(cfg)
+	site, err := NewNamespaces(cfg)
 	if err != nil {
 		t.Skip(err)
 	}
@@ -111,7 +111,7 @@ func longSite(t *testing.T, cfg NamespaceConfig) *NamespaceSite {
 // echo sends n numbered datagrams from a device to the server, one every gap,
 // has the server send them back, and returns the round trips of those that
 // came.
-func echo(t *testing.T, site *NamespaceSite, n int, gap time.Duration) []time.Duration {
+func echo(t *testing.T, site *Namespaces, n int, gap time.Duration) []time.Duration {
 	t.Helper()
 	server, err := site.ListenPacket()
 	if err != nil {
@@ -215,14 +215,4 @@ func TestLongLinkLoss(t *testing.T) {
 			t.Fatalf("%v of %d lost, want about %.0f", got, n, n*p)
 		}
 	}
-}
-
-// TestLongLinkTCP checks that the link has its rate for TCP.
-func TestLongLinkTCP(t *testing.T) {
-	if !inside.Run(t) {
-		return
-	}
-	const wan = 16 * units.Mbit
-	site := longSite(t, NamespaceConfig{WAN: wan, RTT: 10 * time.Millisecond})
-	checkWAN(t, site, wan, 0.956*0.9)
 }

@@ -1,4 +1,4 @@
-package lab
+package site
 
 import (
 	"encoding/binary"
@@ -72,7 +72,7 @@ func isPeerPort(b []byte) bool {
 		return false
 	}
 	header := int(b[0]&15) * 4
-	return header >= 20 && len(b) >= header+4 && binary.BigEndian.Uint16(b[header+2:]) == peerPort
+	return header >= 20 && len(b) >= header+4 && binary.BigEndian.Uint16(b[header+2:]) == PeerPort
 }
 
 // times returns when broadcasts were heard, in order.

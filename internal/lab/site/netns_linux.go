@@ -1,4 +1,4 @@
-package lab
+package site
 
 import (
 	"errors"
@@ -43,7 +43,7 @@ const (
 	wanName       = "pl-wan"
 	serverName    = "pl-srv"
 	portName      = "pl-d%d"
-	interfaceName = "eth0"
+	InterfaceName = "eth0" // of every host
 )
 
 // wholePackets is the rate from which a link passes packets of 64 KiB whole.
@@ -71,7 +71,7 @@ type NamespaceConfig struct {
 	RTT, Jitter time.Duration
 	Loss        units.Fraction
 	// Multicast makes the routers pass on what the server's side sends to the
-	// groups announceGroup and dataGroup.
+	// groups AnnounceGroup and DataGroup.
 	Multicast bool
 }
 
@@ -96,14 +96,14 @@ func (c NamespaceConfig) link() LinkConfig {
 // subnet returns in which subnet device i is.
 func (c NamespaceConfig) subnet(i int) int { return i * max(c.Subnets, 1) / c.Devices }
 
-// NamespaceSite is a site of network namespaces: one for every device, a near
+// Namespaces is a site of network namespaces: one for every device, a near
 // router with a bridge for every subnet, and a far router at the other end of the
 // WAN. The file server stays in the namespace of this process. None has a
 // name: the kernel removes them when the process ends, however it ends.
 //
 // The WAN lies between the routers, so that what it drops is lost on the way
 // and not refused to the server's own TCP.
-type NamespaceSite struct {
+type Namespaces struct {
 	server netns.NsHandle // of this process
 	near   netns.NsHandle
 	far    netns.NsHandle
@@ -115,13 +115,13 @@ type NamespaceSite struct {
 	groups []*os.File  // multicast routes, while open
 }
 
-// NewNamespaceSite builds the site beside the network namespace of this
+// NewNamespaces builds the site beside the network namespace of this
 // process, which must be a fresh one: see Isolate.
-func NewNamespaceSite(cfg NamespaceConfig) (_ *NamespaceSite, err error) {
+func NewNamespaces(cfg NamespaceConfig) (_ *Namespaces, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &NamespaceSite{server: netns.None(), near: netns.None(), far: netns.None(), config: cfg}
+	s := &Namespaces{server: netns.None(), near: netns.None(), far: netns.None(), config: cfg}
 	err = onThread(func() error { return s.build(cfg) })
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("the namespace site: %w", err), s.Close())
@@ -141,7 +141,7 @@ func onThread(f func() error) error {
 	return <-done
 }
 
-func (s *NamespaceSite) build(cfg NamespaceConfig) (err error) {
+func (s *Namespaces) build(cfg NamespaceConfig) (err error) {
 	if s.server, err = netns.Get(); err != nil {
 		return err
 	}
@@ -176,10 +176,10 @@ func (s *NamespaceSite) build(cfg NamespaceConfig) (err error) {
 }
 
 // buildWAN joins the server to the far router and the far one to the near.
-func (s *NamespaceSite) buildWAN(cfg NamespaceConfig) error {
+func (s *Namespaces) buildWAN(cfg NamespaceConfig) error {
 	err := connect(0,
 		end{ns: s.far, name: serverName, addr: farGateway},
-		end{ns: s.server, name: interfaceName, addr: serverAddr, route: farGateway})
+		end{ns: s.server, name: InterfaceName, addr: serverAddr, route: farGateway})
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (s *NamespaceSite) buildWAN(cfg NamespaceConfig) error {
 
 // settled waits until all links carry packets: the kernel brings a link up a
 // moment after its second end, and what is sent before is lost.
-func (s *NamespaceSite) settled() error {
+func (s *Namespaces) settled() error {
 	deadline := time.Now().Add(10 * time.Second)
 	for _, ns := range append([]netns.NsHandle{s.near, s.far, s.server}, s.hosts...) {
 		h, err := netlink.NewHandleAt(ns)
@@ -235,7 +235,7 @@ func carry(h *netlink.Handle, deadline time.Time) error {
 }
 
 // buildLAN makes the bridges and the devices' namespaces and ports.
-func (s *NamespaceSite) buildLAN(cfg NamespaceConfig) error {
+func (s *Namespaces) buildLAN(cfg NamespaceConfig) error {
 	var bridges []int
 	for k := range max(cfg.Subnets, 1) {
 		index, err := s.bridge(k)
@@ -256,7 +256,7 @@ func (s *NamespaceSite) buildLAN(cfg NamespaceConfig) error {
 		s.hosts, s.addrs = append(s.hosts, host), append(s.addrs, addr)
 		err = connect(cfg.LAN,
 			end{ns: s.near, name: fmt.Sprintf(portName, i+1), bridge: bridges[k]},
-			end{ns: host, name: interfaceName, addr: netip.PrefixFrom(addr, lanGateway(k).Bits()), route: lanGateway(k)})
+			end{ns: host, name: InterfaceName, addr: netip.PrefixFrom(addr, lanGateway(k).Bits()), route: lanGateway(k)})
 		if err != nil {
 			return fmt.Errorf("device %d: %w", i+1, err)
 		}
@@ -265,7 +265,7 @@ func (s *NamespaceSite) buildLAN(cfg NamespaceConfig) error {
 		known := []neighbour{{ns: s.near, link: fmt.Sprintf(bridgeName, k+1), ip: lanGateway(k).Addr()}}
 		for i, host := range s.hosts {
 			if cfg.subnet(i) == k {
-				known = append(known, neighbour{ns: host, link: interfaceName, ip: s.addrs[i]})
+				known = append(known, neighbour{ns: host, link: InterfaceName, ip: s.addrs[i]})
 			}
 		}
 		if err := introduce(known); err != nil {
@@ -276,7 +276,7 @@ func (s *NamespaceSite) buildLAN(cfg NamespaceConfig) error {
 }
 
 // bridge makes the bridge of a subnet, listens on it and returns its index.
-func (s *NamespaceSite) bridge(k int) (int, error) {
+func (s *Namespaces) bridge(k int) (int, error) {
 	h, err := netlink.NewHandleAt(s.near)
 	if err != nil {
 		return 0, err
@@ -302,7 +302,7 @@ func (s *NamespaceSite) bridge(k int) (int, error) {
 
 // within runs f in a namespace, on the calling thread, which it returns to the
 // server's.
-func (s *NamespaceSite) within(ns netns.NsHandle, f func() error) error {
+func (s *Namespaces) within(ns netns.NsHandle, f func() error) error {
 	if err := netns.Set(ns); err != nil {
 		return err
 	}
@@ -316,7 +316,7 @@ const forwarding = "/proc/sys/net/ipv4/ip_forward"
 func forward() error { return os.WriteFile(forwarding, []byte("1"), 0) }
 
 // fresh makes a namespace, sets it up, and returns the thread to the server's.
-func (s *NamespaceSite) fresh(more func() error) (netns.NsHandle, error) {
+func (s *Namespaces) fresh(more func() error) (netns.NsHandle, error) {
 	ns, err := netns.New() // and the thread is in it
 	if err != nil {
 		return netns.None(), err
@@ -454,7 +454,7 @@ func setKernel() error {
 }
 
 // Congestion returns the congestion control that the server uses.
-func (s *NamespaceSite) Congestion() string {
+func (s *Namespaces) Congestion() string {
 	b, err := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control")
 	if err != nil {
 		return "unknown"
@@ -463,31 +463,31 @@ func (s *NamespaceSite) Congestion() string {
 }
 
 // Listen implements Site.
-func (s *NamespaceSite) Listen() (net.Listener, error) {
+func (s *Namespaces) Listen() (net.Listener, error) {
 	return net.Listen("tcp4", netip.AddrPortFrom(serverAddr.Addr(), 0).String())
 }
 
 // ListenPacket implements Site.
-func (s *NamespaceSite) ListenPacket() (net.PacketConn, error) {
+func (s *Namespaces) ListenPacket() (net.PacketConn, error) {
 	return net.ListenPacket("udp4", netip.AddrPortFrom(serverAddr.Addr(), 0).String())
 }
 
 // Shaper implements Site: the links shape.
-func (s *NamespaceSite) Shaper() *Shaper { return nil }
+func (s *Namespaces) Shaper() *Shaper { return nil }
 
 // Host implements Site.
-func (s *NamespaceSite) Host(i int) Host {
+func (s *Namespaces) Host(i int) Host {
 	ns := s.hosts[i]
 	return Host{
 		Addr:  s.addrs[i],
-		Args:  []string{"--interface", interfaceName},
+		Args:  []string{"--interface", InterfaceName},
 		enter: func() error { return netns.Set(ns) },
 	}
 }
 
 // Wire implements Site with the counters of the two token buckets or of the
 // long link.
-func (s *NamespaceSite) Wire() (Wire, bool) {
+func (s *Namespaces) Wire() (Wire, bool) {
 	if s.long != nil {
 		now := steadyClock()
 		return Wire{Down: s.long.down.Carried(now), Up: s.long.up.Carried(now)}, true
@@ -519,12 +519,12 @@ func sentBytes(ns netns.NsHandle, name string) (uint64, error) {
 	return 0, fmt.Errorf("no token bucket on %s", name)
 }
 
-// busiest returns the bytes, with all headers, that the first n devices'
+// BusiestSent returns the bytes, with all headers, that the first n devices'
 // busiest has sent.
-func (s *NamespaceSite) busiest(n int) uint64 {
+func (s *Namespaces) BusiestSent(n int) uint64 {
 	most := uint64(0)
 	for _, ns := range s.hosts[:n] {
-		if sent, err := sentBytes(ns, interfaceName); err == nil {
+		if sent, err := sentBytes(ns, InterfaceName); err == nil {
 			most = max(most, sent)
 		}
 	}
@@ -533,7 +533,7 @@ func (s *NamespaceSite) busiest(n int) uint64 {
 
 // Broadcasts returns when devices sent broadcasts to the peers' port.
 // They are in order within a subnet.
-func (s *NamespaceSite) Broadcasts() []time.Time {
+func (s *Namespaces) Broadcasts() []time.Time {
 	var all []time.Time
 	for _, e := range s.ears {
 		all = append(all, e.times()...)
@@ -543,7 +543,7 @@ func (s *NamespaceSite) Broadcasts() []time.Time {
 
 // Close implements Site: it removes the routers' links, and with them their
 // other ends, and lets go of the namespaces, which the kernel then removes.
-func (s *NamespaceSite) Close() error {
+func (s *Namespaces) Close() error {
 	var err error
 	for _, e := range s.ears {
 		err = errors.Join(err, e.close())

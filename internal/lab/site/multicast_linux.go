@@ -1,4 +1,4 @@
-package lab
+package site
 
 import (
 	"encoding/binary"
@@ -15,8 +15,8 @@ import (
 // The groups that a sender beside the server may send to: on a site with
 // Multicast both routers pass them on to every subnet.
 var (
-	announceGroup = netip.MustParseAddr("239.77.0.1")
-	dataGroup     = netip.MustParseAddr("239.77.0.2")
+	AnnounceGroup = netip.MustParseAddr("239.77.0.1")
+	DataGroup     = netip.MustParseAddr("239.77.0.2")
 )
 
 // What the kernel is told of multicast routes: include/uapi/linux/mroute.h.
@@ -33,7 +33,7 @@ const (
 )
 
 // forwardGroups sets the multicast routes of both routers up.
-func (s *NamespaceSite) forwardGroups() error {
+func (s *Namespaces) forwardGroups() error {
 	var subnets []string
 	for k := range s.ears {
 		subnets = append(subnets, fmt.Sprintf(bridgeName, k+1))
@@ -97,7 +97,7 @@ func setMulticast(fd int, source netip.Addr, links []string) error {
 			ttls[i] = 1
 		}
 	}
-	for _, group := range []netip.Addr{announceGroup, dataGroup} {
+	for _, group := range []netip.Addr{AnnounceGroup, DataGroup} {
 		var mfc [mfcctlBytes]byte
 		copy(mfc[0:], source.AsSlice())
 		copy(mfc[4:], group.AsSlice())

@@ -1,4 +1,16 @@
-package lab
+// Package site builds customer sites on one machine: hosts for the devices and
+// one for a file server, with a WAN of a given rate between them.
+//
+// There are two kinds. A loopback site gives every device an address of
+// 127.0.0.0/8 and shapes the file server's writes; it needs no rights and its
+// LAN is not shaped. A namespace site gives every device a network namespace
+// with a port on one bridge, shapes every port with the kernel's token bucket,
+// may put a long link between, and works as root or in a user namespace.
+//
+// What lives here: addresses, links, what happens to links, and their
+// counters. What must not: processes and servers. Read first: Site here, then
+// netns_linux.go.
+package site
 
 import (
 	"fmt"
@@ -68,12 +80,12 @@ func (h Host) Run(f func() error) error {
 	})
 }
 
-// peerPort is the port on which devices meet.
-const peerPort = 4051
+// PeerPort is the port on which devices meet.
+const PeerPort = 4051
 
-// LoopbackSite is a site on addresses of 127.0.0.0/8, whose WAN is shaped by
+// Loopback is a site on addresses of 127.0.0.0/8, whose WAN is shaped by
 // the file server's writes and whose LAN is not shaped.
-type LoopbackSite struct {
+type Loopback struct {
 	wan    *Shaper
 	server netip.Addr
 	first  netip.Addr
@@ -81,24 +93,24 @@ type LoopbackSite struct {
 	held   io.Closer
 }
 
-// NewLoopbackSite returns a site whose file server is at 127.0.0.1 and whose
+// NewLoopback returns a site whose file server is at 127.0.0.1 and whose
 // devices stand from 127.X.0.1 on, where X comes from this process's id: two
 // labs on one machine seldom meet on an address. All of 127.0.0.0/8 is one
 // subnet, so devices of another run would share with this one's: the site
 // takes the peers' port if nobody has it, else one of the next hundred.
-func NewLoopbackSite(wan units.Rate) (*LoopbackSite, error) {
-	s := &LoopbackSite{
+func NewLoopback(wan units.Rate) (*Loopback, error) {
+	s := &Loopback{
 		wan:    NewShaper(wan),
 		server: netip.AddrFrom4([4]byte{127, 0, 0, 1}),
 		first:  netip.AddrFrom4([4]byte{127, byte(1 + os.Getpid()%250), 0, 1}),
 	}
-	for port := peerPort; port <= peerPort+100; port++ {
+	for port := PeerPort; port <= PeerPort+100; port++ {
 		if held := reservePort(port); held != nil {
 			s.port, s.held = port, held
 			return s, nil
 		}
 	}
-	return nil, fmt.Errorf("no quiet port from %d to %d for the devices", peerPort, peerPort+100)
+	return nil, fmt.Errorf("no quiet port from %d to %d for the devices", PeerPort, PeerPort+100)
 }
 
 // reservePort holds a port against other labs of this machine by a name in
@@ -120,23 +132,23 @@ func reservePort(port int) io.Closer {
 }
 
 // Port returns the port on which the devices meet.
-func (s *LoopbackSite) Port() int { return s.port }
+func (s *Loopback) Port() int { return s.port }
 
 // Listen implements Site.
-func (s *LoopbackSite) Listen() (net.Listener, error) {
+func (s *Loopback) Listen() (net.Listener, error) {
 	return net.Listen("tcp4", netip.AddrPortFrom(s.server, 0).String())
 }
 
 // ListenPacket implements Site.
-func (s *LoopbackSite) ListenPacket() (net.PacketConn, error) {
+func (s *Loopback) ListenPacket() (net.PacketConn, error) {
 	return net.ListenPacket("udp4", netip.AddrPortFrom(s.server, 0).String())
 }
 
 // Shaper implements Site.
-func (s *LoopbackSite) Shaper() *Shaper { return s.wan }
+func (s *Loopback) Shaper() *Shaper { return s.wan }
 
 // Host implements Site.
-func (s *LoopbackSite) Host(i int) Host {
+func (s *Loopback) Host(i int) Host {
 	a := hostAddr(s.first, i)
 	return Host{
 		Addr: a,
@@ -145,10 +157,10 @@ func (s *LoopbackSite) Host(i int) Host {
 }
 
 // Wire implements Site: loopback has no link to count on.
-func (s *LoopbackSite) Wire() (Wire, bool) { return Wire{}, false }
+func (s *Loopback) Wire() (Wire, bool) { return Wire{}, false }
 
 // Close implements Site.
-func (s *LoopbackSite) Close() error { return s.held.Close() }
+func (s *Loopback) Close() error { return s.held.Close() }
 
 // hostAddr returns the i-th address from first, 250 to each value of the third
 // octet: none ends in 0 or 255, which some take for network or broadcast.

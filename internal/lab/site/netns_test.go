@@ -1,4 +1,4 @@
-package lab
+package site
 
 import (
 	"fmt"
@@ -21,7 +21,7 @@ func BenchmarkNamespaceSite(b *testing.B) {
 		return
 	}
 	for b.Loop() {
-		site, err := NewNamespaceSite(NamespaceConfig{Devices: 100, WAN: 20 * units.Mbit, LAN: 100 * units.Mbit})
+		site, err := NewNamespaces(NamespaceConfig{Devices: 100, WAN: 20 * units.Mbit, LAN: 100 * units.Mbit})
 		if err != nil {
 			b.Fatal(err)
 		}

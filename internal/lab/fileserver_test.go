@@ -3,7 +3,6 @@ package lab
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -15,22 +14,23 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
-// loopback returns a loopback site that the test's end closes.
-func loopback(t *testing.T, wan units.Rate) *LoopbackSite {
+// onLoopback returns a loopback site that the test's end closes.
+func onLoopback(t *testing.T, wan units.Rate) *site.Loopback {
 	t.Helper()
-	site, err := NewLoopbackSite(wan)
+	s, err := site.NewLoopback(wan)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { site.Close() })
-	return site
+	t.Cleanup(func() { s.Close() })
+	return s
 }
 
 // fetch gets url from a host and returns the body and the time it took.
-func fetch(t *testing.T, host Host, url string, header ...string) ([]byte, time.Duration) {
+func fetch(t *testing.T, host site.Host, url string, header ...string) ([]byte, time.Duration) {
 	t.Helper()
 	client := &http.Client{
 		Timeout: 30 * time.Second,
@@ -67,7 +67,7 @@ func fetch(t *testing.T, host Host, url string, header ...string) ([]byte, time.
 // checkWAN has two devices of the site fetch a file at once, and checks what
 // arrives, the rate of both together and what was counted. A machine that does
 // other work loses time now and then: the best of five tries counts.
-func checkWAN(t *testing.T, site Site, wan units.Rate, lowest float64) {
+func checkWAN(t *testing.T, s site.Site, wan units.Rate, lowest float64) {
 	t.Helper()
 	dir := t.TempDir()
 	want := bytes.Repeat([]byte("0123456789abcdef"), 1_000_000/16)
@@ -76,7 +76,7 @@ func checkWAN(t *testing.T, site Site, wan units.Rate, lowest float64) {
 	}
 	best := 0.0
 	for try := 0; try < 5 && best < lowest; try++ {
-		f := float64(tryWAN(t, site, dir, want)) / float64(wan)
+		f := float64(tryWAN(t, s, dir, want)) / float64(wan)
 		t.Logf("payload rate %.3f of %v", f, wan)
 		if f > 1.03 {
 			t.Errorf("payload rate %.3f of %v is too high", f, wan)
@@ -88,23 +88,23 @@ func checkWAN(t *testing.T, site Site, wan units.Rate, lowest float64) {
 	}
 }
 
-func tryWAN(t *testing.T, site Site, dir string, want []byte) units.Rate {
+func tryWAN(t *testing.T, s site.Site, dir string, want []byte) units.Rate {
 	t.Helper()
-	ln, err := site.Listen()
+	ln, err := s.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := ServeFiles(ln, dir, site.Shaper())
+	srv, err := ServeFiles(ln, dir, s.Shaper())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer srv.Close()
-	before, counted := site.Wire()
+	before, counted := s.Wire()
 	start := time.Now()
 	took := make(chan time.Duration, 2)
 	for i := range 2 {
 		go func() {
-			b, d := fetch(t, site.Host(i), srv.URL("f"))
+			b, d := fetch(t, s.Host(i), srv.URL("f"))
 			if !bytes.Equal(b, want) {
 				t.Errorf("device %d got %d wrong bytes", i, len(b))
 			}
@@ -118,7 +118,7 @@ func tryWAN(t *testing.T, site Site, dir string, want []byte) units.Rate {
 		t.Errorf("unfair: %v and %v", d1, d2)
 	}
 	for i := range 2 {
-		if n := srv.Tally.Bytes(site.Host(i).Addr); n != int64(len(want)) {
+		if n := srv.Tally.Bytes(s.Host(i).Addr); n != int64(len(want)) {
 			t.Errorf("device %d: %d payload bytes counted, want %d", i, n, len(want))
 		}
 	}
@@ -126,7 +126,7 @@ func tryWAN(t *testing.T, site Site, dir string, want []byte) units.Rate {
 		t.Errorf("first byte at %v to %v", at.Sub(start), to)
 	}
 	if counted {
-		after, _ := site.Wire()
+		after, _ := s.Wire()
 		f := float64(after.Down-before.Down) / float64(2*len(want))
 		t.Logf("on the wire %.4f of the payload", f)
 		if f < 1.04 || f > 1.07 {
@@ -138,8 +138,8 @@ func tryWAN(t *testing.T, site Site, dir string, want []byte) units.Rate {
 
 func TestLoopbackWAN(t *testing.T) {
 	const wan = 16 * units.Mbit
-	site := loopback(t, wan)
-	checkWAN(t, site, wan, 0.9)
+	s := onLoopback(t, wan)
+	checkWAN(t, s, wan, 0.9)
 }
 
 func TestNamespaceWAN(t *testing.T) {
@@ -147,14 +147,14 @@ func TestNamespaceWAN(t *testing.T) {
 		return
 	}
 	const wan = 16 * units.Mbit
-	site, err := NewNamespaceSite(NamespaceConfig{Devices: 2, WAN: wan, LAN: 100 * units.Mbit})
+	s, err := site.NewNamespaces(site.NamespaceConfig{Devices: 2, WAN: wan, LAN: 100 * units.Mbit})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("congestion control %s", site.Congestion())
+	t.Logf("congestion control %s", s.Congestion())
 	// 1448 payload bytes in frames of 1514.
-	checkWAN(t, site, wan, 0.956*0.97)
-	if err := site.Close(); err != nil {
+	checkWAN(t, s, wan, 0.956*0.97)
+	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
 	links, err := netlink.LinkList()
@@ -175,19 +175,19 @@ func TestNamespaceLAN(t *testing.T) {
 		return
 	}
 	const lan = 40 * units.Mbit
-	site, err := NewNamespaceSite(NamespaceConfig{Devices: 2, WAN: units.Mbit, LAN: lan})
+	s, err := site.NewNamespaces(site.NamespaceConfig{Devices: 2, WAN: units.Mbit, LAN: lan})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer site.Close()
+	defer s.Close()
 	dir := t.TempDir()
 	want := make([]byte, 2_000_000)
 	if err := os.WriteFile(filepath.Join(dir, "f"), want, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var ln net.Listener
-	err = site.Host(0).Run(func() error {
-		ln, err = net.Listen("tcp4", netip.AddrPortFrom(site.Host(0).Addr, 0).String())
+	err = s.Host(0).Run(func() error {
+		ln, err = net.Listen("tcp4", netip.AddrPortFrom(s.Host(0).Addr, 0).String())
 		return err
 	})
 	if err != nil {
@@ -200,7 +200,7 @@ func TestNamespaceLAN(t *testing.T) {
 	defer srv.Close()
 	best := 0.0
 	for try := 0; try < 5 && best < 0.956*0.97; try++ {
-		_, d := fetch(t, site.Host(1), srv.URL("f"))
+		_, d := fetch(t, s.Host(1), srv.URL("f"))
 		got := float64(8*len(want)) / d.Seconds() / float64(lan)
 		t.Logf("payload rate %.3f of %v", got, lan)
 		if got > 1.02 {
@@ -214,8 +214,8 @@ func TestNamespaceLAN(t *testing.T) {
 }
 
 func TestFileServer(t *testing.T) {
-	site := loopback(t, units.Gbit)
-	ln, err := site.Listen()
+	s := onLoopback(t, units.Gbit)
+	ln, err := s.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,16 +223,16 @@ func TestFileServer(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "f"), []byte("0123456789"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	srv, err := ServeFiles(ln, dir, site.Shaper())
+	srv, err := ServeFiles(ln, dir, s.Shaper())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer srv.Close()
-	host := site.Host(0)
+	host := s.Host(0)
 	if b, _ := fetch(t, host, srv.URL("f"), "Range", "bytes=4-"); string(b) != "456789" {
 		t.Errorf("range: %q", b)
 	}
-	for _, name := range []string{"../site_test.go", "%2e%2e/site_test.go", "/etc/passwd", "", "."} {
+	for _, name := range []string{"../fileserver_test.go", "%2e%2e/fileserver_test.go", "/etc/passwd", "", "."} {
 		if b, _ := fetch(t, host, srv.URL(name)); string(b) != "404 page not found\n" {
 			t.Errorf("%q: %q", name, b)
 		}
@@ -248,8 +248,8 @@ func TestFileServer(t *testing.T) {
 // TestTallyCutShort checks that bytes which a dead device never took are not
 // counted as sent.
 func TestTallyCutShort(t *testing.T) {
-	site := loopback(t, units.Gbit)
-	ln, err := site.Listen()
+	s := onLoopback(t, units.Gbit)
+	ln, err := s.Listen()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,67 +302,20 @@ func openConns(t *Tally) map[*countedConn]struct{} {
 	return out
 }
 
-// TestNamespaceBroadcasts checks that a broadcast reaches another device and is
-// counted, and that other ports are not.
-func TestNamespaceBroadcasts(t *testing.T) {
+// TestLongLinkTCP checks that the link has its rate for TCP.
+func TestLongLinkTCP(t *testing.T) {
 	if !inside.Run(t) {
 		return
 	}
-	site, err := NewNamespaceSite(NamespaceConfig{Devices: 2, WAN: units.Mbit, LAN: 10 * units.Mbit})
+	const wan = 16 * units.Mbit
+	s, err := site.NewNamespaces(site.NamespaceConfig{Devices: 2, WAN: wan, LAN: 100 * units.Mbit, RTT: 10 * time.Millisecond})
 	if err != nil {
-		t.Fatal(err)
+		t.Skip(err)
 	}
-	defer site.Close()
-	all := netip.MustParseAddr("10.77.255.255")
-	var conns [2]net.PacketConn
-	for i, local := range []netip.Addr{site.Host(0).Addr, all} {
-		err := site.Host(i).Run(func() error {
-			conns[i], err = net.ListenPacket("udp4", netip.AddrPortFrom(local, peerPort).String())
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
 		}
-		defer conns[i].Close()
-	}
-	for _, port := range []uint16{9, peerPort, peerPort} {
-		if _, err := conns[0].WriteTo([]byte("hello"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(all, port))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := conns[1].SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	b := make([]byte, 10)
-	if n, from, err := conns[1].ReadFrom(b); err != nil || string(b[:n]) != "hello" {
-		t.Fatalf("%q from %v: %v", b[:n], from, err)
-	}
-	deadline := time.Now().Add(5 * time.Second)
-	for len(site.Broadcasts()) < 2 && time.Now().Before(deadline) {
-		<-time.After(5 * time.Millisecond)
-	}
-	if n := len(site.Broadcasts()); n != 2 {
-		t.Errorf("%d broadcasts heard, want 2", n)
-	}
-}
-
-// TestLoopbackPorts checks that two runs, and a run and a device that is there
-// already, do not meet.
-func TestLoopbackPorts(t *testing.T) {
-	a, b := loopback(t, units.Mbit), loopback(t, units.Mbit)
-	if a.Port() == b.Port() {
-		t.Errorf("two sites meet on port %d", a.Port())
-	}
-	port := b.Port()
-	if err := b.Close(); err != nil {
-		t.Fatal(err)
-	}
-	pc, err := net.ListenPacket("udp4", fmt.Sprintf("127.255.255.255:%d", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pc.Close()
-	if c := loopback(t, units.Mbit); c.Port() == port {
-		t.Errorf("a site took port %d of a device", port)
-	}
+	}()
+	checkWAN(t, s, wan, 0.956*0.9)
 }

@@ -1,4 +1,4 @@
-package lab
+package site
 
 import (
 	"fmt"
@@ -15,8 +15,8 @@ const (
 	// extraQueue is what a long link queues beside one round trip, as time at
 	// its rate: a queue of a round trip keeps one TCP connection at full rate.
 	extraQueue = 50 * time.Millisecond
-	// linkPacket is the most that a link carries in one packet of IP, in bytes.
-	linkPacket = 1500
+	// MTU is the most that a link carries in one packet of IP, in bytes.
+	MTU = 1500
 	// frameHeader is what a packet has around it on Ethernet, in bytes. A long
 	// link counts it, so that its rate means what that of other links does.
 	frameHeader = 14
@@ -57,9 +57,9 @@ func (c LinkConfig) Validate() error {
 	return nil
 }
 
-// text says what the link is beside its rate, as a part of a sentence; "" for
+// Text says what the link is beside its rate, as a part of a sentence; "" for
 // one that is not long.
-func (c LinkConfig) text() string {
+func (c LinkConfig) Text() string {
 	s := ""
 	if c.RTT > 0 {
 		s += fmt.Sprintf(", round trip %v", c.RTT)
@@ -78,9 +78,9 @@ func (c LinkConfig) queue() int64 {
 	return max(c.Rate.Bytes(c.RTT+extraQueue), smallestQueue)
 }
 
-// LaneCount is what one way of a long link has done so far. Bytes are those of
+// laneCount is what one way of a long link has done so far. Bytes are those of
 // frames, as Wire counts them.
-type LaneCount struct {
+type laneCount struct {
 	Packets uint64 // that the link took
 	Bytes   uint64 // of those
 	Lost    uint64 // of those, lost on the way
@@ -96,7 +96,7 @@ type lane struct {
 	last time.Duration // when the last packet that is not lost arrives
 
 	mu    sync.Mutex // of free and count: others read them
-	count LaneCount
+	count laneCount
 }
 
 func newLane(cfg LinkConfig, way uint64) *lane {
@@ -131,7 +131,7 @@ func (l *lane) admit(now time.Duration, n int) (due time.Duration, ok bool) {
 }
 
 // Count returns what the lane has done so far.
-func (l *lane) Count() LaneCount {
+func (l *lane) Count() laneCount {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.count
