@@ -12,6 +12,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/lab/fileserver"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
@@ -79,7 +80,7 @@ type Demo struct {
 	cfg     DemoConfig
 	dir     *RunDir
 	site    *site.Loopback
-	server  *FileServer
+	server  *fileserver.Server
 	loads   [2]*load.Manifest
 	zero    time.Time
 	devices []*demoDevice
@@ -131,7 +132,7 @@ func NewDemo(cfg DemoConfig) (_ *Demo, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.server, err = ServeFiles(ln, d.public(), d.site.Shaper()); err != nil {
+	if d.server, err = fileserver.Serve(ln, d.public(), d.site.Shaper()); err != nil {
 		return nil, err
 	}
 	for i := range cfg.Devices {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/fileserver"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
@@ -122,7 +123,7 @@ type measurement struct {
 	cfg    MeasureConfig
 	dir    *RunDir
 	site   site.Site
-	server *FileServer
+	server *fileserver.Server
 	sum    string    // SHA-256 of the file, hexadecimal
 	base   site.Wire // the link's counters before the start
 
@@ -219,7 +220,7 @@ func (m *measurement) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if m.server, err = ServeFiles(ln, pub, m.site.Shaper()); err != nil {
+	if m.server, err = fileserver.Serve(ln, pub, m.site.Shaper()); err != nil {
 		return err
 	}
 	if m.cfg.TFTP {
@@ -498,7 +499,7 @@ func (m *measurement) resumed() []Kill {
 		// it was started again and became root itself.
 		at, to, ok := m.server.Tally.First(v.at, func(a netip.Addr) bool { return a != v.Device })
 		if !ok && m.cfg.Restart {
-			at, to, ok = m.server.Tally.First(v.at.Add(cell), nil)
+			at, to, ok = m.server.Tally.First(v.at.Add(fileserver.Resolution), nil)
 		}
 		if ok {
 			v.NewRoot, v.ResumeS = to, at.Sub(v.at).Seconds()

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/peerload/peerload/internal/lab/fileserver"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
@@ -121,7 +122,7 @@ type Up struct {
 	cfg     UpConfig
 	dir     *RunDir
 	site    *site.Namespaces
-	server  *FileServer
+	server  *fileserver.Server
 	sum     string      // SHA-256 of the file, hexadecimal
 	base    site.Wire   // the WAN's counters before the start
 	bounds  []site.Wire // the ports' counters at the last sample
@@ -195,7 +196,7 @@ func (u *Up) serve(pub string) error {
 	if err != nil {
 		return err
 	}
-	if u.server, err = ServeFiles(ln, pub, nil); err != nil || !u.cfg.TFTP {
+	if u.server, err = fileserver.Serve(ln, pub, nil); err != nil || !u.cfg.TFTP {
 		return err
 	}
 	pc, err := u.site.ListenPacket()

@@ -1,4 +1,4 @@
-package lab
+package fileserver
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ func TestTFTPWAN(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := ServeFiles(ln, dir, s.Shaper())
+	srv, err := Serve(ln, dir, s.Shaper())
 	if err != nil {
 		t.Fatal(err)
 	}

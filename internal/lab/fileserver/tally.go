@@ -1,4 +1,4 @@
-package lab
+package fileserver
 
 import (
 	"net/netip"
@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// cell is the grain of the tally's log: bytes to one device within one cell
+// Resolution is that of the tally's log: bytes to one device within so long
 // are one entry, whose time is that of its first byte.
-const cell = 10 * time.Millisecond
+const Resolution = 10 * time.Millisecond
 
 // Tally counts the payload that the file server sends: bytes of files, neither
 // headers of HTTP or TFTP nor retransmissions, by device address. It is safe
@@ -47,7 +47,7 @@ func (t *Tally) Add(a netip.Addr, n int64) {
 func (t *Tally) add(a netip.Addr, n int64, now time.Time) {
 	f := t.flow(a)
 	f.bytes += n
-	if k := len(f.log); k > 0 && now.Sub(f.log[k-1].at) < cell {
+	if k := len(f.log); k > 0 && now.Sub(f.log[k-1].at) < Resolution {
 		f.log[k-1].bytes += n
 		return
 	}

@@ -1,4 +1,10 @@
-package lab
+// Package fileserver serves the files of a site as the product's file server
+// does, through the WAN, and counts what it sends to whom.
+//
+// What lives here: HTTP, TFTP and the tally of payload. What must not: who
+// asks, and what the bytes over the link come to with headers (site.Wire).
+// Read first: Server here, then tally.go.
+package fileserver
 
 import (
 	"context"
@@ -20,9 +26,9 @@ import (
 	"github.com/peerload/peerload/internal/lab/site"
 )
 
-// FileServer serves the plain files of one directory over HTTP as the product's
+// Server serves the plain files of one directory over HTTP as the product's
 // file server does, and over TFTP if wanted, and counts what it sends.
-type FileServer struct {
+type Server struct {
 	// Tally counts what is sent.
 	Tally *Tally
 
@@ -33,14 +39,14 @@ type FileServer struct {
 	tftp *tftpServer // nil without TFTP
 }
 
-// ServeFiles starts serving dir on ln, whose accepted connections must be TCP.
+// Serve starts serving dir on ln, whose accepted connections must be TCP.
 // A shaper, if not nil, is the WAN. Close ends it.
-func ServeFiles(ln net.Listener, dir string, wan *site.Shaper) (*FileServer, error) {
+func Serve(ln net.Listener, dir string, wan *site.Shaper) (*Server, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("the file server's directory: %w", err)
 	}
-	s := &FileServer{Tally: NewTally(), root: root, addr: ln.Addr(), done: make(chan struct{})}
+	s := &Server{Tally: NewTally(), root: root, addr: ln.Addr(), done: make(chan struct{})}
 	s.http = &http.Server{
 		Handler:           s.countRequests(files.Handler(root)),
 		ReadHeaderTimeout: 30 * time.Second,
@@ -65,12 +71,12 @@ func ServeFiles(ln net.Listener, dir string, wan *site.Shaper) (*FileServer, err
 }
 
 // URL returns the address of a file of the directory.
-func (s *FileServer) URL(name string) string {
+func (s *Server) URL(name string) string {
 	return "http://" + s.addr.String() + "/" + name
 }
 
 // Close ends all connections and the server.
-func (s *FileServer) Close() error {
+func (s *Server) Close() error {
 	err := s.http.Close()
 	<-s.done
 	if s.tftp != nil {
@@ -82,7 +88,7 @@ func (s *FileServer) Close() error {
 type connKey struct{}
 
 // countRequests has h count its payload on the connection of the request.
-func (s *FileServer) countRequests(h http.Handler) http.Handler {
+func (s *Server) countRequests(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := r.Context().Value(connKey{}).(*countedConn)
 		if c == nil {

@@ -1,4 +1,4 @@
-package lab
+package fileserver
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"github.com/peerload/peerload/tftp"
 )
 
-// tftpServer is the TFTP side of a FileServer.
+// tftpServer is the TFTP side of a Server.
 type tftpServer struct {
 	addr   net.Addr
 	cancel context.CancelFunc
@@ -20,7 +20,7 @@ type tftpServer struct {
 // ServeTFTP serves the directory over TFTP too, on pc, which must be a
 // *net.UDPConn. A shaper, if not nil, gives the rate; TFTP has a bucket of its
 // own, so a WAN that both protocols use at one time is twice as wide.
-func (s *FileServer) ServeTFTP(pc net.PacketConn, wan *site.Shaper) error {
+func (s *Server) ServeTFTP(pc net.PacketConn, wan *site.Shaper) error {
 	server := &tftp.Server{Files: &countedFiles{files: tftp.Dir(s.root), tally: s.Tally}, MaxTransfers: site.MaxDevices}
 	if wan != nil {
 		server.Rate = int64(wan.Rate() / 8)
@@ -35,7 +35,7 @@ func (s *FileServer) ServeTFTP(pc net.PacketConn, wan *site.Shaper) error {
 }
 
 // TFTPURL returns the TFTP address of a file of the directory.
-func (s *FileServer) TFTPURL(name string) string {
+func (s *Server) TFTPURL(name string) string {
 	return "tftp://" + s.tftp.addr.String() + "/" + name
 }
 

@@ -1,4 +1,4 @@
-package lab
+package fileserver
 
 import (
 	"bytes"
@@ -16,7 +16,11 @@ import (
 
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
+	"github.com/peerload/peerload/internal/testkit/labtest"
 )
+
+// inside runs a test in namespaces.
+var inside = labtest.Isolation{Isolated: site.Isolated, Isolate: site.Isolate}
 
 // onLoopback returns a loopback site that the test's end closes.
 func onLoopback(t *testing.T, wan units.Rate) *site.Loopback {
@@ -94,7 +98,7 @@ func tryWAN(t *testing.T, s site.Site, dir string, want []byte) units.Rate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := ServeFiles(ln, dir, s.Shaper())
+	srv, err := Serve(ln, dir, s.Shaper())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +197,7 @@ func TestNamespaceLAN(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := ServeFiles(ln, dir, nil)
+	srv, err := Serve(ln, dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +227,7 @@ func TestFileServer(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "f"), []byte("0123456789"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	srv, err := ServeFiles(ln, dir, s.Shaper())
+	srv, err := Serve(ln, dir, s.Shaper())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +261,7 @@ func TestTallyCutShort(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "f"), make([]byte, 32<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	srv, err := ServeFiles(ln, dir, nil)
+	srv, err := Serve(ln, dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
