@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 )
 
@@ -120,12 +121,12 @@ func (f *benchFlags) run(ctx context.Context, out io.Writer, name string, bench 
 	if site.Isolated() {
 		return bench(ctx, out)
 	}
-	tmp, err := lab.NewRunDir(os.TempDir(), 0)
+	tmp, err := process.NewRunDir(os.TempDir(), 0)
 	if err != nil {
 		return err
 	}
 	defer tmp.Close()
-	if f.cfg.Product, err = lab.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
+	if f.cfg.Product, err = process.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
 		return err
 	}
 	if name == "figures" {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
 )
@@ -85,13 +86,13 @@ func (f *demoFlags) show(ctx context.Context, out io.Writer) (_ *lab.Summary, er
 	if err := f.cfg.Validate(); err != nil {
 		return nil, err
 	}
-	tmp, err := lab.NewRunDir(os.TempDir(), 0)
+	tmp, err := process.NewRunDir(os.TempDir(), 0)
 	if err != nil {
 		return nil, err
 	}
 	defer tmp.Close()
 	f.say(out, "Preparing: the program peerload, real firmware, a signed load for each model.")
-	if f.cfg.Product, err = lab.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
+	if f.cfg.Product, err = process.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
 		return nil, err
 	}
 	if f.cfg.Firmware, err = lab.FirmwareDir(ctx, f.cfg.Firmware); err != nil {

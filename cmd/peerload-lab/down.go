@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/process"
 )
 
 func downCommand() *cobra.Command {
@@ -17,7 +17,7 @@ func downCommand() *cobra.Command {
 namespaces of such runs are already gone: the kernel ends them with the run.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			removed, err := lab.Sweep(base)
+			removed, err := process.Sweep(base)
 			for _, path := range removed {
 				fmt.Fprintln(cmd.OutOrStdout(), "removed", path)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
@@ -79,13 +80,13 @@ func (f *siteFlags) run(ctx context.Context, out io.Writer) error {
 	if f.repeat < 1 {
 		return fmt.Errorf("--repeat %d: at least 1", f.repeat)
 	}
-	tmp, err := lab.NewRunDir(os.TempDir(), 0)
+	tmp, err := process.NewRunDir(os.TempDir(), 0)
 	if err != nil {
 		return err
 	}
 	defer tmp.Close()
 	// Built out here: in the namespace there is no network to get modules by.
-	if f.cfg.Product, err = lab.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
+	if f.cfg.Product, err = process.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
 		return err
 	}
 	if f.cfg.Kind == site.KindNamespace && !site.Isolated() {

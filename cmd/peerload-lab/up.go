@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
@@ -84,12 +85,12 @@ func (f *upFlags) run(ctx context.Context, out io.Writer) error {
 	if site.Isolated() {
 		return f.inside(ctx, out)
 	}
-	tmp, err := lab.NewRunDir(os.TempDir(), 0)
+	tmp, err := process.NewRunDir(os.TempDir(), 0)
 	if err != nil {
 		return err
 	}
 	defer tmp.Close()
-	if f.cfg.Product, err = lab.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
+	if f.cfg.Product, err = process.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
 		return err
 	}
 	status, err := site.Isolate(ctx, append(slices.Clone(os.Args[1:]), "--peerload", f.cfg.Product)...)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 )
 
@@ -160,7 +161,7 @@ type Machine struct {
 // Describe returns the machine as it is now.
 func (c BenchConfig) Describe() Machine {
 	m := Machine{Event: "machine", Processors: runtime.NumCPU(), Kind: c.Kind, Procs: c.Procs, Runs: c.runs()}
-	m.Memory, _ = procField("/proc/meminfo", "MemTotal:")
+	m.Memory = process.TotalMemory()
 	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
 		m.Load, _, _ = strings.Cut(string(b), " ")
 	}

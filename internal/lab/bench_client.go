@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
@@ -59,7 +60,7 @@ func (m *measurement) fetch() *Fetch {
 }
 
 // foreign turns the command of a device into that of the client.
-func (m *measurement) foreign(c Command, i int) Command {
+func (m *measurement) foreign(c process.Command, i int) process.Command {
 	argv := m.cfg.Client.Device(m.fetch(), i)
 	c.Path, c.Args = argv[0], argv[1:]
 	c.Done, c.EndsDone = m.cfg.Client.Done, m.cfg.Client.Done == nil
@@ -73,8 +74,8 @@ func (m *measurement) startHelper(ctx context.Context) error {
 		return nil
 	}
 	argv, listens := m.cfg.Client.Helper(m.fetch())
-	log := &tail{}
-	procs, _, err := StartAll(ctx, []Command{{
+	log := &process.Tail{}
+	procs, _, err := process.StartAll(ctx, []process.Command{{
 		Host: m.site.Host(0), Path: argv[0], Args: argv[1:], EndsDone: true, Stdout: log, Stderr: log,
 	}})
 	if err != nil {
@@ -105,23 +106,27 @@ func (m *measurement) startHelper(ctx context.Context) error {
 func (c MeasureConfig) sends() bool { return c.Client != nil && c.Client.Sender != nil }
 
 // sender returns the command of the client's sender.
-func (m *measurement) sender() Command {
+func (m *measurement) sender() process.Command {
 	argv := m.cfg.Client.Sender(m.fetch())
-	return Command{
+	return process.Command{
 		// On the server's host, which is this process's.
 		Path: argv[0], Args: argv[1:], EndsDone: true, Stdout: &m.sent, Stderr: &m.sent,
 	}
 }
 
+// senderGrace is what devices have to say that they have the file when their
+// sender has ended.
+const senderGrace = 3 * time.Second
+
 // watchSender ends the devices, by end, when the sender has ended and a device
 // still has not the file some time later: nobody will send it any more.
-func (m *measurement) watchSender(ctx context.Context, p *Proc, end func()) {
+func (m *measurement) watchSender(ctx context.Context, p *process.Proc, end func()) {
 	select {
-	case <-p.done:
+	case <-p.Done():
 	case <-ctx.Done():
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, stopGrace)
+	ctx, cancel := context.WithTimeout(ctx, senderGrace)
 	defer cancel()
 	if !m.allHeld(ctx) {
 		end()
@@ -176,7 +181,7 @@ func (m *measurement) startLate(ctx, life context.Context) {
 	if !m.allHeld(ctx) {
 		return
 	}
-	var commands []Command
+	var commands []process.Command
 	for i := range m.cfg.Late {
 		c, err := m.command(m.cfg.Devices + i)
 		if err != nil {
@@ -185,7 +190,7 @@ func (m *measurement) startLate(ctx, life context.Context) {
 		commands = append(commands, c)
 	}
 	m.lateFrom = m.server.Tally.Total()
-	procs, zero, _ := StartAll(life, commands)
+	procs, zero, _ := process.StartAll(life, commands)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lateZero = zero
@@ -228,12 +233,12 @@ var errKillForeign = errors.New("only roots of peerload can be killed")
 const publicDir = "server"
 
 func (m *measurement) public() string {
-	return m.dir.Path + string(os.PathSeparator) + publicDir + string(os.PathSeparator) + fileName
+	return m.dir.Path + string(os.PathSeparator) + publicDir + string(os.PathSeparator) + process.FileName
 }
 
 func (m *measurement) url() string {
 	if m.cfg.TFTP {
-		return m.server.TFTPURL(fileName)
+		return m.server.TFTPURL(process.FileName)
 	}
-	return m.server.URL(fileName)
+	return m.server.URL(process.FileName)
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
@@ -26,7 +27,7 @@ func Curl() (*Client, error) {
 	return &Client{
 		Name: "curl",
 		Device: func(f *Fetch, i int) []string {
-			return []string{path, "-sSf", "--noproxy", "*", "-o", filepath.Join(f.DeviceDir(i), fileName), f.URL}
+			return []string{path, "-sSf", "--noproxy", "*", "-o", filepath.Join(f.DeviceDir(i), process.FileName), f.URL}
 		},
 	}, nil
 }
@@ -74,7 +75,7 @@ http {
 	}
 	c.Device = func(f *Fetch, i int) []string {
 		own := *f
-		own.URL = "http://" + addr(f) + "/" + fileName
+		own.URL = "http://" + addr(f) + "/" + process.FileName
 		return curl.Device(&own, i)
 	}
 	return c, nil
@@ -165,7 +166,7 @@ func Aria2() (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	complete := []byte(string(filepath.Separator) + fileName)
+	complete := []byte(string(filepath.Separator) + process.FileName)
 	return &Client{
 		Name: "aria2, local discovery",
 		Prepare: func(f *Fetch) error {
@@ -211,7 +212,7 @@ func metainfo(src io.Reader, size int64, url string) ([]byte, error) {
 		left -= n
 	}
 	var t bytes.Buffer
-	fmt.Fprintf(&t, "d4:infod6:lengthi%de4:name%d:%s12:piece lengthi%de6:pieces%d:", size, len(fileName), fileName, torrentPiece, pieces.Len())
+	fmt.Fprintf(&t, "d4:infod6:lengthi%de4:name%d:%s12:piece lengthi%de6:pieces%d:", size, len(process.FileName), process.FileName, torrentPiece, pieces.Len())
 	t.Write(pieces.Bytes())
 	fmt.Fprintf(&t, "e8:url-list%d:%se", len(url), url)
 	return t.Bytes(), nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/lab/fileserver"
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
@@ -78,7 +78,7 @@ type DemoEvent struct {
 // Demo is a demo under way.
 type Demo struct {
 	cfg     DemoConfig
-	dir     *RunDir
+	dir     *process.RunDir
 	site    *site.Loopback
 	server  *fileserver.Server
 	loads   [2]*load.Manifest
@@ -92,17 +92,12 @@ type Demo struct {
 	expired bool
 }
 
-// demoDevice is one device and the processes that it has had.
+// demoDevice is a device and what it is to have.
 type demoDevice struct {
-	number  int // from 1
-	host    site.Host
+	process.Device
 	model   string
 	load    *load.Manifest
 	classic bool
-	stderr  *tail
-
-	mu    sync.Mutex
-	procs []*Proc // the last one is of now
 }
 
 // NewDemo publishes the loads and starts the file server. The devices are
@@ -118,7 +113,7 @@ func NewDemo(cfg DemoConfig) (_ *Demo, err error) {
 		}
 	}()
 	const perDevice = 16 << 20
-	if d.dir, err = NewRunDir(cfg.Base, int64(cfg.Devices+2)*perDevice); err != nil {
+	if d.dir, err = process.NewRunDir(cfg.Base, int64(cfg.Devices+2)*perDevice); err != nil {
 		return nil, err
 	}
 	root, err := d.publish()
@@ -136,7 +131,7 @@ func NewDemo(cfg DemoConfig) (_ *Demo, err error) {
 		return nil, err
 	}
 	for i := range cfg.Devices {
-		dev := &demoDevice{number: i + 1, host: d.site.Host(i), classic: !cfg.Peers, stderr: &tail{}}
+		dev := &demoDevice{Device: process.Device{Number: i + 1, Host: d.site.Host(i)}, classic: !cfg.Peers}
 		switch {
 		case i == cfg.Devices-1:
 			dev.model, dev.load, dev.classic = DemoClassicModel, d.loads[0], true
@@ -160,7 +155,7 @@ func NewDemo(cfg DemoConfig) (_ *Demo, err error) {
 func (d *Demo) public() string { return filepath.Join(d.dir.Path, "server") }
 
 func (d *Demo) deviceDir(dev *demoDevice) string {
-	return filepath.Join(d.dir.Path, fmt.Sprintf("d%04d", dev.number))
+	return filepath.Join(d.dir.Path, fmt.Sprintf("d%04d", dev.Number))
 }
 
 // publish signs both loads and returns the root that devices pin.
@@ -192,16 +187,16 @@ func (d *Demo) publish() ([]byte, error) {
 func (d *Demo) Run(ctx context.Context) (*Summary, error) {
 	life, cancel := context.WithTimeout(ctx, d.timeout())
 	defer cancel()
-	commands := make([]Command, len(d.devices))
+	commands := make([]process.Command, len(d.devices))
 	for i, dev := range d.devices {
 		commands[i] = d.command(dev)
 	}
 	d.mu.Lock()
 	d.zero = time.Now()
 	d.mu.Unlock()
-	procs, _, err := StartAll(life, commands)
+	procs, _, err := process.StartAll(life, commands)
 	for i, dev := range d.devices {
-		dev.add(procs[i])
+		dev.Add(procs[i])
 	}
 	if err != nil {
 		cancel()
@@ -233,7 +228,7 @@ func (d *Demo) timeout() time.Duration {
 	return time.Minute + 3*d.cfg.WAN.Time(n)
 }
 
-func (d *Demo) command(dev *demoDevice) Command {
+func (d *Demo) command(dev *demoDevice) process.Command {
 	peers := "on"
 	if dev.classic {
 		peers = "off"
@@ -244,8 +239,8 @@ func (d *Demo) command(dev *demoDevice) Command {
 		"--model", dev.model, "-o", filepath.Join(dir, "load") + "/", "--state", filepath.Join(dir, "state"),
 		"--peers", peers, "--json",
 	}
-	return Command{
-		Host: dev.host, Path: d.cfg.Product, Args: append(args, dev.host.Args...), Stderr: dev.stderr,
+	return process.Command{
+		Host: dev.Host, Path: d.cfg.Product, Args: append(args, dev.Host.Args...), Stderr: &dev.Stderr,
 		OnEvent: func(ev report.Event) { d.event(dev, ev) },
 	}
 }
@@ -256,7 +251,7 @@ func (d *Demo) event(dev *demoDevice, ev report.Event) {
 	}
 	d.events.Lock()
 	defer d.events.Unlock()
-	d.cfg.OnEvent(DemoEvent{Event: ev, At: d.Elapsed().Seconds(), Device: dev.host.Addr.String(), Model: dev.model})
+	d.cfg.OnEvent(DemoEvent{Event: ev, At: d.Elapsed().Seconds(), Device: dev.Host.Addr.String(), Model: dev.model})
 }
 
 // Elapsed returns the time since the devices were started; 0 before.
@@ -272,7 +267,7 @@ func (d *Demo) Elapsed() time.Duration {
 func (d *Demo) wait() {
 	for _, dev := range d.devices {
 		// How each ended is in the summary.
-		_ = dev.now().Wait()
+		_ = dev.Now().Wait()
 	}
 }
 
@@ -289,11 +284,11 @@ func (d *Demo) killRoot(ctx, life context.Context) {
 			return
 		}
 		for _, dev := range d.devices {
-			v := dev.view(file)
+			v := dev.View(file)
 			if v.Role != report.RoleRoot || v.Percent < d.cfg.KillRoot || v.Held() {
 				continue
 			}
-			if dev.now().Kill() != nil {
+			if dev.Now().Kill() != nil {
 				continue
 			}
 			d.killed(life, dev, v)
@@ -302,24 +297,24 @@ func (d *Demo) killRoot(ctx, life context.Context) {
 	}
 }
 
-func (d *Demo) killed(life context.Context, dev *demoDevice, v FileView) {
+func (d *Demo) killed(life context.Context, dev *demoDevice, v process.FileView) {
 	at := d.Elapsed().Seconds()
 	d.event(dev, report.Event{
 		Schema: report.Schema, Time: time.Now().Format(time.RFC3339Nano), Event: KindKilled, File: v.File,
 		Percent: v.Percent, Message: fmt.Sprintf("killed, as root with %d %%", v.Percent),
 	})
-	_ = dev.now().Wait()
+	_ = dev.Now().Wait()
 	d.mu.Lock()
-	d.kills = append(d.kills, Kill{Percent: v.Percent, Device: dev.host.Addr, AtS: at, at: time.Now(), file: v.File})
+	d.kills = append(d.kills, Kill{Percent: v.Percent, Device: dev.Host.Addr, AtS: at, at: time.Now(), file: v.File})
 	d.mu.Unlock()
 	select {
 	case <-time.After(restartAfter):
 	case <-life.Done():
 		return
 	}
-	again, _, err := StartAll(life, []Command{d.command(dev)})
+	again, _, err := process.StartAll(life, []process.Command{d.command(dev)})
 	if err == nil {
-		dev.add(again[0])
+		dev.Add(again[0])
 	}
 }
 
@@ -347,46 +342,4 @@ func (d *Demo) Close() error {
 		err = errors.Join(err, d.dir.Close())
 	}
 	return err
-}
-
-func (dev *demoDevice) add(p *Proc) {
-	dev.mu.Lock()
-	defer dev.mu.Unlock()
-	dev.procs = append(dev.procs, p)
-}
-
-// all returns the device's processes, the present one last; none before Run.
-func (dev *demoDevice) all() []*Proc {
-	dev.mu.Lock()
-	defer dev.mu.Unlock()
-	return append([]*Proc(nil), dev.procs...)
-}
-
-func (dev *demoDevice) now() *Proc {
-	procs := dev.all()
-	return procs[len(procs)-1]
-}
-
-// view returns what the device's present process said of a file; the zero
-// FileView if nothing.
-func (dev *demoDevice) view(file string) FileView {
-	procs := dev.all()
-	if len(procs) == 0 {
-		return FileView{}
-	}
-	for _, v := range procs[len(procs)-1].Files() {
-		if v.File == file {
-			return v
-		}
-	}
-	return FileView{}
-}
-
-// addrOf returns the host part of an address in an event.
-func addrOf(s string) netip.Addr {
-	a, err := parseHost(s)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return a
 }

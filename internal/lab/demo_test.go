@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/testkit/labtest"
@@ -157,29 +158,64 @@ func TestFirmware(t *testing.T) {
 	}
 }
 
+// saying starts a process that says the events, and returns when it has said
+// them. It lives until the test ends.
+func saying(t *testing.T, host site.Host, events []report.Event) *process.Proc {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	args := []string{"-c", `[ $# = 0 ] || printf '%s\n' "$@"; exec sleep 600`, "device"}
+	for _, ev := range events {
+		if ev.Event == "" {
+			ev.Event = report.KindProgress
+		}
+		b, err := json.Marshal(ev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, string(b))
+	}
+	said := make(chan struct{}, len(events))
+	procs, _, err := process.StartAll(ctx, []process.Command{{
+		Host: host, Path: "/bin/sh", Args: args, OnEvent: func(report.Event) { said <- struct{}{} },
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = procs[0].Wait() // it was ended
+	})
+	for range events {
+		select {
+		case <-said:
+		case <-procs[0].Done():
+			t.Fatal("it ended before it had said all")
+		}
+	}
+	return procs[0]
+}
+
 // TestTree draws two models' trees from what devices said.
 func TestTree(t *testing.T) {
 	m := &load.Manifest{Name: "l", Components: []load.Component{{Name: "a", Size: 10}, {Name: "b", Size: 20}}}
-	at := time.Unix(1000, 0)
-	device := func(i byte, views ...FileView) *demoDevice {
-		p := &Proc{files: map[string]*FileView{}, done: make(chan struct{})}
-		for _, v := range views {
-			p.files[v.File], p.order = &v, append(p.order, v.File)
-		}
-		return &demoDevice{
-			number: int(i), host: site.Host{Addr: netip.AddrFrom4([4]byte{127, 0, 0, i})}, model: "m", load: m, procs: []*Proc{p},
-		}
-	}
-	group := []*demoDevice{
-		device(1, FileView{File: "a", Role: report.RoleParent, Parent: "127.0.0.2:4051", Percent: 40, Source: report.SourcePeer}),
-		device(2, FileView{File: "a", Role: report.RoleRoot, RootSince: at, Percent: 50, Source: report.SourceOrigin}),
-		device(3, FileView{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.1:4051", Percent: 30, Source: report.SourcePeer}),
-		device(4),
-		device(5, FileView{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.2:4051", Percent: 100, Verified: at},
-			FileView{File: "b", Role: report.RoleRoot, RootSince: at.Add(-time.Second), Percent: 1, Source: report.SourceOrigin}),
+	var group []*demoDevice
+	for i, says := range [][]report.Event{
+		{{File: "a", Role: report.RoleParent, Parent: "127.0.0.2:4051", Percent: 40, Source: report.SourcePeer}},
+		{{File: "a", Role: report.RoleRoot, Percent: 50, Source: report.SourceOrigin}},
+		{{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.1:4051", Percent: 30, Source: report.SourcePeer}},
+		{},
+		{
+			{File: "a", Event: report.KindVerified, Role: report.RoleLeaf, Parent: "127.0.0.2:4051", Percent: 100},
+			{File: "b", Role: report.RoleRoot, Percent: 1, Source: report.SourceOrigin},
+		},
 		// Two that name each other must not hang the picture.
-		device(6, FileView{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.7:4051"}),
-		device(7, FileView{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.6:4051"}),
+		{{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.7:4051"}},
+		{{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.6:4051"}},
+	} {
+		dev := &demoDevice{model: "m", load: m}
+		dev.Number, dev.Host = i+1, site.Host{Addr: netip.AddrFrom4([4]byte{127, 0, 0, byte(i + 1)})}
+		dev.Add(saying(t, dev.Host, says))
+		group = append(group, dev)
 	}
 	var got strings.Builder
 	p := Picture{}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
@@ -358,7 +359,7 @@ func BuildBinaries(ctx context.Context, dir string) []Binary {
 	for _, arch := range []string{"arm", "mipsle"} {
 		bin := Binary{Arch: "linux/" + arch}
 		path := filepath.Join(dir, "peerload-"+arch)
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, module+"/cmd/peerload")
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, process.Module+"/cmd/peerload")
 		cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0", "GOMIPS=softfloat")
 		out, err := cmd.CombinedOutput()
 		if err == nil {

@@ -52,14 +52,14 @@ func FirmwareDir(ctx context.Context, explicit string) (string, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	var module struct{ Dir, Error string }
+	var found struct{ Dir, Error string }
 	if err == nil {
-		err = json.Unmarshal(out, &module)
+		err = json.Unmarshal(out, &found)
 	} else if errors.Is(err, exec.ErrNotFound) {
 		return "", fmt.Errorf("there is no go tool to find the firmware with: give its directory with --firmware")
 	}
-	if err != nil || module.Dir == "" {
-		return "", fmt.Errorf("find the firmware module: %w; %s%s", err, bytes.TrimSpace(stderr.Bytes()), module.Error)
+	if err != nil || found.Dir == "" {
+		return "", fmt.Errorf("find the firmware module: %w; %s%s", err, bytes.TrimSpace(stderr.Bytes()), found.Error)
 	}
-	return module.Dir, nil
+	return found.Dir, nil
 }

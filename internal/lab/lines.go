@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
@@ -30,7 +31,7 @@ func Line(ev DemoEvent) string {
 	case report.KindRole:
 		text = roleText(ev)
 	case report.KindParent:
-		if a := addrOf(ev.Parent); a.IsValid() {
+		if a := process.AddrOf(ev.Parent); a.IsValid() {
 			text = "child of " + a.String()
 		}
 	case report.KindFallback:
@@ -57,7 +58,7 @@ func roleText(ev DemoEvent) string {
 	case report.RoleClassic:
 		return "classic: downloads for itself"
 	case report.RoleDetached:
-		if a := addrOf(ev.Root); a.IsValid() {
+		if a := process.AddrOf(ev.Root); a.IsValid() {
 			return "follows root " + a.String() + becauseOf(ev.Reason)
 		}
 	}

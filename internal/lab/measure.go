@@ -2,13 +2,11 @@ package lab
 
 import (
 	"context"
-	crand "crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,6 +14,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/lab/fileserver"
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
@@ -115,31 +114,28 @@ func (c MeasureConfig) timeout() time.Duration {
 	return time.Minute + 2*c.Bound() + 2*c.WAN.Time(int64(c.Size))*time.Duration(c.Devices)
 }
 
-// fileName is the name of the random file.
-const fileName = "file.bin"
-
 // measurement is one run under way.
 type measurement struct {
 	cfg    MeasureConfig
-	dir    *RunDir
+	dir    *process.RunDir
 	site   site.Site
 	server *fileserver.Server
 	sum    string    // SHA-256 of the file, hexadecimal
 	base   site.Wire // the link's counters before the start
 
-	zero  time.Time // the devices were started
-	procs []*Proc   // by device
-	tails []*tail
+	zero  time.Time       // the devices were started
+	procs []*process.Proc // by device
+	tails []*process.Tail
 	logs  []*os.File
 
-	helper   *Proc     // of a foreign client; nil if none
-	sending  *Proc     // a foreign client's sender; nil if none
-	sent     tail      // what it said
-	lateZero time.Time // the late devices were started
-	lateFrom int64     // payload that the server had sent then
+	helper   *process.Proc // of a foreign client; nil if none
+	sending  *process.Proc // a foreign client's sender; nil if none
+	sent     process.Tail  // what it said
+	lateZero time.Time     // the late devices were started
+	lateFrom int64         // payload that the server had sent then
 
 	mu    sync.Mutex
-	dead  []*Proc // killed and replaced
+	dead  []*process.Proc // killed and replaced
 	kills []*Kill
 	left  map[int]bool // killed and left dead
 }
@@ -183,7 +179,7 @@ func Measure(ctx context.Context, cfg MeasureConfig) (_ *Result, err error) {
 	stop()
 	helpers.Wait()
 	m.wait() // a device that was started meanwhile
-	for _, p := range []*Proc{m.helper, m.sending} {
+	for _, p := range []*process.Proc{m.helper, m.sending} {
 		if p != nil {
 			end()
 			_ = p.Wait() // it was ended, whatever it says of it
@@ -198,14 +194,14 @@ func Measure(ctx context.Context, cfg MeasureConfig) (_ *Result, err error) {
 func (m *measurement) prepare(ctx context.Context) (err error) {
 	devices := m.cfg.Devices + m.cfg.Late
 	need := int64(m.cfg.Size)*int64(devices+2)*21/20 + int64(devices)<<20
-	if m.dir, err = NewRunDir(m.cfg.Base, need); err != nil {
+	if m.dir, err = process.NewRunDir(m.cfg.Base, need); err != nil {
 		return err
 	}
 	pub := filepath.Join(m.dir.Path, publicDir)
 	if err := os.Mkdir(pub, 0o755); err != nil {
 		return err
 	}
-	if m.sum, err = randomFile(ctx, filepath.Join(pub, fileName), int64(m.cfg.Size)); err != nil {
+	if m.sum, err = process.RandomFile(ctx, filepath.Join(pub, process.FileName), int64(m.cfg.Size)); err != nil {
 		return err
 	}
 	if m.cfg.Logs != "" {
@@ -254,40 +250,16 @@ func newSite(cfg MeasureConfig) (site.Site, error) {
 	return s, nil
 }
 
-// randomFile writes n random bytes, which no link can compress and no earlier
-// run has left anywhere, and returns their SHA-256.
-func randomFile(ctx context.Context, path string, n int64) (string, error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	var seed [32]byte
-	if _, err := crand.Read(seed[:]); err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	src := rand.NewChaCha8(seed)
-	for n > 0 && ctx.Err() == nil {
-		k := min(n, 1<<20)
-		if _, err := io.CopyN(io.MultiWriter(f, h), src, k); err != nil {
-			return "", err
-		}
-		n -= k
-	}
-	return hex.EncodeToString(h.Sum(nil)), errors.Join(ctx.Err(), f.Close())
-}
-
 func (m *measurement) deviceDir(i int) string {
 	return filepath.Join(m.dir.Path, fmt.Sprintf("d%04d", i+1))
 }
 
 // command returns the command of device i. A device that is started again
 // gets the same one, so that it finds its state.
-func (m *measurement) command(i int) (Command, error) {
+func (m *measurement) command(i int) (process.Command, error) {
 	dir := m.deviceDir(i)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return Command{}, err
+		return process.Command{}, err
 	}
 	host := m.site.Host(i)
 	peers := "on"
@@ -295,7 +267,7 @@ func (m *measurement) command(i int) (Command, error) {
 		peers = "off"
 	}
 	args := []string{
-		"get", m.url(), "-o", filepath.Join(dir, fileName), "--sha256", m.sum,
+		"get", m.url(), "-o", filepath.Join(dir, process.FileName), "--sha256", m.sum,
 		"--state", filepath.Join(dir, "state"), "--peers", peers, "--json",
 	}
 	linger := m.cfg.Linger
@@ -305,22 +277,22 @@ func (m *measurement) command(i int) (Command, error) {
 	if linger > 0 {
 		args = append(args, "--linger", linger.String())
 	}
-	c := Command{Host: host, Path: m.cfg.Product, Args: append(append(args, host.Args...), m.cfg.Args...), Procs: m.cfg.Procs}
+	c := process.Command{Host: host, Path: m.cfg.Product, Args: append(append(args, host.Args...), m.cfg.Args...), Procs: m.cfg.Procs}
 	if m.cfg.Client != nil {
 		c = m.foreign(c, i)
 	}
 	for len(m.tails) <= i {
-		m.tails = append(m.tails, &tail{})
+		m.tails = append(m.tails, &process.Tail{})
 	}
 	c.Stderr = m.tails[i]
 	if m.cfg.Logs != "" {
 		out, err := m.logFile(i, "jsonl")
 		if err != nil {
-			return Command{}, err
+			return process.Command{}, err
 		}
 		errs, err := m.logFile(i, "log")
 		if err != nil {
-			return Command{}, err
+			return process.Command{}, err
 		}
 		c.Stdout, c.Stderr = out, io.MultiWriter(errs, m.tails[i])
 	}
@@ -341,7 +313,7 @@ func (m *measurement) logFile(i int, ext string) (*os.File, error) {
 }
 
 func (m *measurement) start(ctx context.Context) error {
-	commands := make([]Command, m.cfg.Devices)
+	commands := make([]process.Command, m.cfg.Devices)
 	for i := range commands {
 		c, err := m.command(i)
 		if err != nil {
@@ -356,7 +328,7 @@ func (m *measurement) start(ctx context.Context) error {
 		commands = append(commands, m.sender())
 	}
 	m.base, _ = m.site.Wire()
-	procs, zero, err := StartAll(ctx, commands)
+	procs, zero, err := process.StartAll(ctx, commands)
 	m.zero = zero
 	if m.cfg.sends() {
 		m.sending = procs[m.cfg.Devices]
@@ -368,10 +340,10 @@ func (m *measurement) start(ctx context.Context) error {
 }
 
 // running returns the processes of the moment, by device.
-func (m *measurement) running() []*Proc {
+func (m *measurement) running() []*process.Proc {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return append([]*Proc(nil), m.procs...)
+	return append([]*process.Proc(nil), m.procs...)
 }
 
 func (m *measurement) wait() {
@@ -443,10 +415,10 @@ func (m *measurement) killRoot(life context.Context, percent int) bool {
 
 // replace starts device i again or leaves it dead.
 func (m *measurement) replace(life context.Context, i int) {
-	var again []*Proc
+	var again []*process.Proc
 	if m.cfg.Restart {
 		if c, err := m.command(i); err == nil {
-			again, _, _ = StartAll(life, []Command{c})
+			again, _, _ = process.StartAll(life, []process.Command{c})
 		}
 	}
 	m.mu.Lock()
@@ -462,7 +434,7 @@ func (m *measurement) replace(life context.Context, i int) {
 // intact reports whether device i has the file under its name with the right
 // bytes; it reads the file itself.
 func (m *measurement) intact(i int) bool {
-	f, err := os.Open(filepath.Join(m.deviceDir(i), fileName))
+	f, err := os.Open(filepath.Join(m.deviceDir(i), process.FileName))
 	if err != nil {
 		return false
 	}

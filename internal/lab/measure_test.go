@@ -2,11 +2,13 @@ package lab
 
 import (
 	"context"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/testkit/labtest"
@@ -136,6 +138,33 @@ func TestMeasureConfigValidate(t *testing.T) {
 		change(&c)
 		if c.Validate() == nil {
 			t.Errorf("%s: not refused", name)
+		}
+	}
+}
+
+func TestDepth(t *testing.T) {
+	tree := func(parents ...string) int {
+		views := map[netip.Addr]process.FileView{}
+		for i, parent := range parents {
+			v := process.FileView{Parent: parent}
+			if parent == "root" {
+				v.Parent, v.RootSince = "", time.Now()
+			}
+			views[netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})] = v
+		}
+		return depthOf(views)
+	}
+	for _, c := range []struct {
+		want    int
+		parents []string
+	}{
+		{0, []string{"root"}},
+		{2, []string{"root", "10.0.0.0:4051", "10.0.0.0", "10.0.0.2:4051"}},
+		{-1, []string{"root", ""}},
+		{-1, []string{"root", "10.0.0.2", "10.0.0.1"}},
+	} {
+		if got := tree(c.parents...); got != c.want {
+			t.Errorf("%v: depth %d, want %d", c.parents, got, c.want)
 		}
 	}
 }

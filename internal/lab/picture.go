@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
@@ -154,9 +155,9 @@ func tree(model string, m *load.Manifest, group []*demoDevice) [][]span {
 	lines := [][]span{head}
 	nodes := make([]treeNode, len(group))
 	for i, dev := range group {
-		v := dev.view(file)
+		v := dev.View(file)
 		nodes[i] = treeNode{
-			addr: dev.host.Addr, parent: addrOf(v.Parent), root: v.Role == report.RoleRoot,
+			addr: dev.Host.Addr, parent: process.AddrOf(v.Parent), root: v.Role == report.RoleRoot,
 			line: func(lead string) []span { return deviceLine(dev, lead, "") },
 		}
 	}
@@ -223,7 +224,7 @@ func present(m *load.Manifest, group []*demoDevice) string {
 			if v, _, state := dev.current(); state == "" && v.File == c.Name {
 				count++
 			}
-			rooted = rooted || !dev.view(c.Name).RootSince.IsZero()
+			rooted = rooted || !dev.View(c.Name).RootSince.IsZero()
 		}
 		if rooted && count >= most {
 			best, most = c.Name, count
@@ -237,7 +238,7 @@ const barWidth = 12
 
 // deviceLine draws one device: address, role, component, percent and source.
 func deviceLine(dev *demoDevice, lead, note string) []span {
-	name := fmt.Sprintf("%-20s ", lead+dev.host.Addr.String())
+	name := fmt.Sprintf("%-20s ", lead+dev.Host.Addr.String())
 	v, held, state := dev.current()
 	if state != "" {
 		style := faint
@@ -274,12 +275,12 @@ func roleStyle(role string) string {
 	return blue
 }
 
-func sourceText(v FileView) string {
+func sourceText(v process.FileView) string {
 	switch v.Source {
 	case report.SourceOrigin:
 		return "from the server"
 	case report.SourcePeer:
-		if a := addrOf(v.Parent); a.IsValid() {
+		if a := process.AddrOf(v.Parent); a.IsValid() {
 			return "from " + a.String()
 		}
 		return "from a peer"
@@ -291,14 +292,14 @@ func sourceText(v FileView) string {
 
 // current returns the file that the device is at, how many components it
 // holds, and a word instead of a file where it is at none.
-func (dev *demoDevice) current() (v FileView, held int, state string) {
-	procs := dev.all()
+func (dev *demoDevice) current() (v process.FileView, held int, state string) {
+	procs := dev.All()
 	if len(procs) == 0 {
 		return v, 0, "starting"
 	}
-	var last FileView
+	var last process.FileView
 	for _, c := range dev.load.Components {
-		w := dev.view(c.Name)
+		w := dev.View(c.Name)
 		if w.File == "" {
 			continue
 		}

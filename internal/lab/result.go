@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
@@ -253,7 +254,7 @@ func (m *measurement) addDevices(r *Result) {
 			err = nil // the lab has ended it
 		}
 		if !intact || silent || err != nil {
-			r.Failures = append(r.Failures, Failure{p.Host.Addr, exitText(err), reason, m.tails[i].String()})
+			r.Failures = append(r.Failures, Failure{p.Host.Addr, process.ExitText(err), reason, m.tails[i].String()})
 		}
 	}
 }
@@ -279,17 +280,24 @@ func (m *measurement) addRoots(r *Result) {
 	slices.SortFunc(r.Roots, func(a, b Root) int { return cmp.Compare(a.SinceS, b.SinceS) })
 }
 
-// depth follows every device's last parent to a root. The depth of a root is 0.
+// depth follows every device's last parent to a root. The depth of a root is 0;
+// -1 if a place is not known.
 func (m *measurement) depth() int {
-	parents := map[netip.Addr]netip.Addr{}
+	views := map[netip.Addr]process.FileView{}
 	for i, p := range m.procs {
-		if m.left[i] {
-			continue
+		if !m.left[i] {
+			views[p.Host.Addr] = p.File()
 		}
-		v := p.File()
-		parents[p.Host.Addr] = netip.Addr{}
-		if a, err := parseHost(v.Parent); err == nil && v.RootSince.IsZero() {
-			parents[p.Host.Addr] = a
+	}
+	return depthOf(views)
+}
+
+func depthOf(views map[netip.Addr]process.FileView) int {
+	parents := map[netip.Addr]netip.Addr{}
+	for addr, v := range views {
+		parents[addr] = netip.Addr{}
+		if a := process.AddrOf(v.Parent); a.IsValid() && v.RootSince.IsZero() {
+			parents[addr] = a
 		} else if v.RootSince.IsZero() {
 			return -1
 		}
@@ -305,14 +313,6 @@ func (m *measurement) depth() int {
 		deepest = max(deepest, d)
 	}
 	return deepest
-}
-
-// parseHost reads an address with or without a port.
-func parseHost(s string) (netip.Addr, error) {
-	if ap, err := netip.ParseAddrPort(s); err == nil {
-		return ap.Addr(), nil
-	}
-	return netip.ParseAddr(s)
 }
 
 // Text writes the result for people.

@@ -3,17 +3,16 @@ package lab
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
 )
@@ -103,23 +102,23 @@ func (d *Demo) summary(err error) *Summary {
 	s.WANRatio = float64(s.WANBytes) / float64(s.LoadBytes)
 	s.BoundS = d.cfg.WAN.Time(s.LoadBytes).Seconds()
 	for _, dev := range d.devices {
-		exit := dev.now().Wait()
+		exit := dev.Now().Wait()
 		problem := d.verify(dev)
 		if problem == nil {
 			s.Complete++
 		}
 		if problem != nil || exit != nil {
-			f := Failure{Device: dev.host.Addr, Exit: exitText(exit), Log: dev.stderr.String()}
+			f := Failure{Device: dev.Host.Addr, Exit: process.ExitText(exit), Log: dev.Stderr.String()}
 			if problem != nil {
 				f.Reason = problem.Error()
 			}
 			s.Failures = append(s.Failures, f)
 		}
-		for _, p := range dev.all() {
+		for _, p := range dev.All() {
 			for _, v := range p.Files() {
 				s.LastS = max(s.LastS, since(d, v.Committed))
 				if !v.RootSince.IsZero() {
-					s.Roots = append(s.Roots, DemoRoot{v.File, dev.model, dev.host.Addr, since(d, v.RootSince)})
+					s.Roots = append(s.Roots, DemoRoot{v.File, dev.model, dev.Host.Addr, since(d, v.RootSince)})
 				}
 			}
 		}
@@ -147,7 +146,7 @@ func (d *Demo) resumed(k Kill) Kill {
 	var next *demoDevice
 	var claimed time.Time
 	for _, dev := range d.devices {
-		t := dev.view(k.file).RootSince
+		t := dev.View(k.file).RootSince
 		if t.After(k.at) && (next == nil || t.Before(claimed)) {
 			next, claimed = dev, t
 		}
@@ -155,7 +154,7 @@ func (d *Demo) resumed(k Kill) Kill {
 	if next == nil {
 		return k
 	}
-	at, to, ok := d.server.Tally.First(claimed, func(a netip.Addr) bool { return a == next.host.Addr })
+	at, to, ok := d.server.Tally.First(claimed, func(a netip.Addr) bool { return a == next.Host.Addr })
 	if ok {
 		k.NewRoot, k.ResumeS = to, at.Sub(k.at).Seconds()
 	}
@@ -165,29 +164,9 @@ func (d *Demo) resumed(k Kill) Kill {
 // verify reads every component of a device and compares it with the manifest.
 func (d *Demo) verify(dev *demoDevice) error {
 	for _, c := range dev.load.Components {
-		if err := checkFile(filepath.Join(d.deviceDir(dev), "load", c.Name), c); err != nil {
+		if err := process.CheckFile(filepath.Join(d.deviceDir(dev), "load", c.Name), c); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func checkFile(path string, c load.Component) error {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s is missing", c.Name)
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	h := sha256.New()
-	n, err := io.Copy(h, f)
-	if err != nil {
-		return err
-	}
-	if n != c.Size || load.Digest(h.Sum(nil)) != c.Digest {
-		return fmt.Errorf("%s is not what the manifest says", c.Name)
 	}
 	return nil
 }

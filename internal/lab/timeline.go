@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
 )
@@ -81,7 +82,7 @@ func newTimeline(cfg UpConfig, u *Up) *timeline {
 	}
 	addrs := make([]string, len(u.devices))
 	for i, d := range u.devices {
-		addrs[i] = d.host.Addr.String()
+		addrs[i] = d.Host.Addr.String()
 	}
 	stories := []string{}
 	for _, s := range cfg.Stories {
@@ -118,7 +119,7 @@ func (t *timeline) flush() error {
 func (t *timeline) mark(u *Up, kind string, whom []*upDevice, text string) {
 	m := Mark{Kind: kind, AtS: u.Elapsed().Seconds(), Text: text}
 	for _, d := range whom {
-		m.Devices = append(m.Devices, d.host.Addr.String())
+		m.Devices = append(m.Devices, d.Host.Addr.String())
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -141,7 +142,7 @@ func (t *timeline) event(u *Up, d *upDevice, ev report.Event) {
 		AtS     float64 `json:"t_s"`
 		Address string  `json:"address"`
 		report.Event
-	}{"event", at, d.host.Addr.String(), ev})
+	}{"event", at, d.Host.Addr.String(), ev})
 	t.place(u, d, ev, at)
 	t.mu.Unlock()
 	switch {
@@ -160,9 +161,9 @@ func (t *timeline) place(u *Up, d *upDevice, ev report.Event, at float64) {
 	if ev.Role == "" || ev.Percent >= 100 || ev.Event == report.KindDone || len(t.changes) >= mostChanges {
 		return
 	}
-	c := change{AtS: at, Device: d.number - 1, Parent: -1, Role: ev.Role}
-	if p := u.byAddr[addrOf(ev.Parent)]; p != nil && ev.Role != report.RoleRoot && ev.Role != report.RoleDetached {
-		c.Parent = p.number - 1
+	c := change{AtS: at, Device: d.Number - 1, Parent: -1, Role: ev.Role}
+	if p := u.byAddr[process.AddrOf(ev.Parent)]; p != nil && ev.Role != report.RoleRoot && ev.Role != report.RoleDetached {
+		c.Parent = p.Number - 1
 	}
 	before, known := t.last[c.Device]
 	if known && before.Parent == c.Parent && before.Role == c.Role {

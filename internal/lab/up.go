@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/peerload/peerload/internal/lab/fileserver"
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
@@ -120,7 +121,7 @@ func (c UpConfig) timeout() time.Duration {
 // Up is a site under way.
 type Up struct {
 	cfg     UpConfig
-	dir     *RunDir
+	dir     *process.RunDir
 	site    *site.Namespaces
 	server  *fileserver.Server
 	sum     string      // SHA-256 of the file, hexadecimal
@@ -139,9 +140,9 @@ type Up struct {
 	zero time.Time
 }
 
-// upDevice is one device and the processes that it has had.
+// upDevice is a device and what the stories know of it.
 type upDevice struct {
-	demoDevice
+	process.Device
 	subnet int
 	dir    string
 	disk   bool // the directory is a small disk of its own
@@ -166,14 +167,14 @@ func NewUp(cfg UpConfig) (_ *Up, err error) {
 			err = errors.Join(err, u.Close())
 		}
 	}()
-	if u.dir, err = NewRunDir(cfg.Base, int64(cfg.Size)*int64(cfg.Site.Devices+1)*21/20+int64(cfg.Site.Devices)<<20); err != nil {
+	if u.dir, err = process.NewRunDir(cfg.Base, int64(cfg.Size)*int64(cfg.Site.Devices+1)*21/20+int64(cfg.Site.Devices)<<20); err != nil {
 		return nil, err
 	}
 	pub := filepath.Join(u.dir.Path, "server")
 	if err := os.Mkdir(pub, 0o755); err != nil {
 		return nil, err
 	}
-	if u.sum, err = randomFile(context.Background(), filepath.Join(pub, fileName), int64(cfg.Size)); err != nil {
+	if u.sum, err = process.RandomFile(context.Background(), filepath.Join(pub, process.FileName), int64(cfg.Size)); err != nil {
 		return nil, err
 	}
 	if u.site, err = site.NewNamespaces(cfg.Site); err != nil {
@@ -208,12 +209,12 @@ func (u *Up) serve(pub string) error {
 
 func (u *Up) addDevice(i int) error {
 	d := &upDevice{subnet: u.site.Subnet(i), dir: filepath.Join(u.dir.Path, fmt.Sprintf("d%04d", i+1))}
-	d.number, d.host, d.stderr = i+1, u.site.Host(i), &tail{}
+	d.Number, d.Host = i+1, u.site.Host(i)
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
 		return err
 	}
 	u.devices = append(u.devices, d)
-	u.byAddr[d.host.Addr] = d
+	u.byAddr[d.Host.Addr] = d
 	fills := slices.ContainsFunc(u.cfg.Stories, func(s Story) bool { return s.Deed == DeedFill && s.Device == i+1 })
 	if fills {
 		// Room for the file, its state and as much again.
@@ -263,7 +264,7 @@ func (u *Up) Run(ctx context.Context) (*UpResult, error) {
 	// Whoever serves on is told to stop. What had ended before ended by itself.
 	ended := map[*upDevice]bool{}
 	for _, d := range u.devices {
-		ended[d] = d.on && !d.now().Running()
+		ended[d] = d.on && !d.Now().Running()
 	}
 	end()
 	u.await(upStopping)
@@ -273,7 +274,7 @@ func (u *Up) Run(ctx context.Context) (*UpResult, error) {
 // await waits for all processes to end; they have been told to.
 func (u *Up) await(grace time.Duration) {
 	for _, d := range u.devices {
-		for _, p := range d.all() {
+		for _, p := range d.All() {
 			timer := time.AfterFunc(grace, func() { _ = p.Kill() })
 			// How each ended is in the result.
 			_ = p.Wait()
@@ -293,45 +294,45 @@ func (u *Up) Elapsed() time.Duration {
 }
 
 // command is what a device is started with, each time.
-func (u *Up) command(d *upDevice) Command {
-	url := u.server.URL(fileName)
+func (u *Up) command(d *upDevice) process.Command {
+	url := u.server.URL(process.FileName)
 	if u.cfg.TFTP {
-		url = u.server.TFTPURL(fileName)
+		url = u.server.TFTPURL(process.FileName)
 	}
 	args := []string{
-		"get", url, "-o", filepath.Join(d.dir, fileName), "--sha256", u.sum,
+		"get", url, "-o", filepath.Join(d.dir, process.FileName), "--sha256", u.sum,
 		"--state", filepath.Join(d.dir, "state"), "--linger", upLinger.String(), "--json",
 	}
-	c := Command{
-		Host: d.host, Path: u.cfg.Product, Stderr: d.stderr,
+	c := process.Command{
+		Host: d.Host, Path: u.cfg.Product, Stderr: &d.Stderr,
 		OnEvent: func(ev report.Event) { u.line.event(u, d, ev) },
 	}
 	if len(d.logs) == 2 {
 		args = append(args, "-v")
-		c.Stdout, c.Stderr = d.logs[0], io.MultiWriter(d.logs[1], d.stderr)
+		c.Stdout, c.Stderr = d.logs[0], io.MultiWriter(d.logs[1], &d.Stderr)
 	}
-	c.Args = slices.Concat(args, d.host.Args, u.cfg.Args)
+	c.Args = slices.Concat(args, d.Host.Args, u.cfg.Args)
 	return c
 }
 
 // switchOn starts devices, all at once.
 func (u *Up) switchOn(devices ...*upDevice) error {
-	commands := make([]Command, len(devices))
+	commands := make([]process.Command, len(devices))
 	for i, d := range devices {
 		commands[i] = u.command(d)
 	}
-	procs, _, err := StartAll(u.ctx, commands)
+	procs, _, err := process.StartAll(u.ctx, commands)
 	for i, d := range devices {
-		if d.waiting, d.on = false, true; len(d.all()) == 0 {
+		if d.waiting, d.on = false, true; len(d.All()) == 0 {
 			d.started = u.Elapsed()
 		}
-		d.add(procs[i])
+		d.Add(procs[i])
 	}
 	return err
 }
 
 // view is what the device's present process said of the file.
-func (d *upDevice) view() FileView { return d.demoDevice.view(fileName) }
+func (d *upDevice) view() process.FileView { return d.View(process.FileName) }
 
 // settled reports whether nothing more is to be expected of the device: it has
 // the file, has failed, or is off for good.
@@ -342,11 +343,11 @@ func (d *upDevice) settled() bool {
 	case !d.on:
 		return true
 	}
-	return d.view().Held() || !d.now().Running()
+	return d.view().Held() || !d.Now().Running()
 }
 
 func (d *upDevice) sampleProcs() {
-	for _, p := range d.all() {
+	for _, p := range d.All() {
 		p.Sample()
 	}
 }

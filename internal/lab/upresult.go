@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
@@ -136,8 +137,8 @@ func (u *Up) addRows(r *UpResult, ended map[*upDevice]bool, lasted time.Duration
 	var took []float64
 	for i, d := range u.devices {
 		row := u.row(d, ended[d], lasted)
-		row.FromOrigin, row.Received, row.Sent = sent[d.host.Addr], ports[i].Down, ports[i].Up
-		for _, p := range d.all() {
+		row.FromOrigin, row.Received, row.Sent = sent[d.Host.Addr], ports[i].Down, ports[i].Up
+		for _, p := range d.All() {
 			r.CPUS += p.CPU().Seconds()
 			r.PeakRSS = max(r.PeakRSS, p.Peak())
 		}
@@ -153,10 +154,10 @@ func (u *Up) addRows(r *UpResult, ended map[*upDevice]bool, lasted time.Duration
 			took = append(took, row.DoneS-row.StartS)
 		case stateFailed, stateNotStarted:
 			exit := "not started"
-			if len(d.all()) > 0 {
-				exit = exitText(d.now().Wait())
+			if len(d.All()) > 0 {
+				exit = process.ExitText(d.Now().Wait())
 			}
-			r.Failures = append(r.Failures, Failure{row.Device, exit, row.Reason, d.stderr.String()})
+			r.Failures = append(r.Failures, Failure{row.Device, exit, row.Reason, d.Stderr.String()})
 		}
 		if row.State != stateKilled {
 			r.Expected++
@@ -175,8 +176,8 @@ func (u *Up) addRows(r *UpResult, ended map[*upDevice]bool, lasted time.Duration
 // row says what a device came to. Whether it has the file the lab reads
 // itself.
 func (u *Up) row(d *upDevice, ended bool, lasted time.Duration) DeviceRow {
-	row := DeviceRow{Device: d.host.Addr, Subnet: d.subnet + 1, StartS: d.started.Seconds(), Kills: d.kills}
-	procs := d.all()
+	row := DeviceRow{Device: d.Host.Addr, Subnet: d.subnet + 1, StartS: d.started.Seconds(), Kills: d.kills}
+	procs := d.All()
 	if len(procs) == 0 {
 		row.State = stateNotStarted
 		return row
@@ -193,15 +194,17 @@ func (u *Up) row(d *upDevice, ended bool, lasted time.Duration) DeviceRow {
 		if done.IsZero() {
 			done = v.Committed
 		}
-		set(&row.Role, v.Role)
-		if a := addrOf(v.Parent); a.IsValid() {
+		if v.Role != "" {
+			row.Role = v.Role
+		}
+		if a := process.AddrOf(v.Parent); a.IsValid() {
 			row.Parent = a.String()
 		}
 		row.Reason = v.Reason
 	}
 	digest, err := load.ParseDigest(u.sum)
 	if err == nil {
-		err = checkFile(filepath.Join(d.dir, fileName), load.Component{Name: fileName, Size: int64(u.cfg.Size), Digest: digest})
+		err = process.CheckFile(filepath.Join(d.dir, process.FileName), load.Component{Name: process.FileName, Size: int64(u.cfg.Size), Digest: digest})
 	}
 	switch {
 	case err == nil && !done.IsZero():
@@ -211,7 +214,7 @@ func (u *Up) row(d *upDevice, ended bool, lasted time.Duration) DeviceRow {
 	default:
 		row.State = stateFailed
 		if row.Reason == "" && ended {
-			row.Reason = "it ended by itself: " + exitText(d.now().Wait())
+			row.Reason = "it ended by itself: " + process.ExitText(d.Now().Wait())
 		} else if row.Reason == "" {
 			row.Reason = fmt.Sprintf("it was not through after %.1f s", lasted.Seconds())
 		}

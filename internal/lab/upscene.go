@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
 )
@@ -60,11 +61,11 @@ func (u *Up) subnetLines(k, room int) [][]span {
 		if v.Held() {
 			held++
 		}
-		if len(d.all()) > 0 {
+		if len(d.All()) > 0 {
 			on++
 		}
 		nodes = append(nodes, treeNode{
-			addr: d.host.Addr, parent: addrOf(v.Parent), root: v.Role == report.RoleRoot,
+			addr: d.Host.Addr, parent: process.AddrOf(v.Parent), root: v.Role == report.RoleRoot,
 			line: func(lead string) []span { return d.line(lead) },
 		})
 	}
@@ -79,9 +80,9 @@ func (u *Up) subnetLines(k, room int) [][]span {
 
 // line draws one device.
 func (d *upDevice) line(lead string) []span {
-	name := span{fmt.Sprintf("%-24s ", lead+d.host.Addr.String()), plain}
+	name := span{fmt.Sprintf("%-24s ", lead+d.Host.Addr.String()), plain}
 	v := d.view()
-	switch procs := d.all(); {
+	switch procs := d.All(); {
 	case len(procs) == 0:
 		return []span{name, {"off", faint}}
 	case v.Held():

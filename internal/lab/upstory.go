@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
 )
@@ -174,11 +175,11 @@ func (u *Up) isLate(d *upDevice) bool { return slices.Contains(u.late, d) }
 
 // percent is what a root has of the file: it tells that now and then, so what
 // the server has sent it counts too.
-func (u *Up) percent(d *upDevice, v FileView) int {
-	if len(d.all()) > 1 {
+func (u *Up) percent(d *upDevice, v process.FileView) int {
+	if len(d.All()) > 1 {
 		return v.Percent // the server sent to an earlier process of it too
 	}
-	return max(v.Percent, int(100*u.server.Tally.Bytes(d.host.Addr)/int64(u.cfg.Size)))
+	return max(v.Percent, int(100*u.server.Tally.Bytes(d.Host.Addr)/int64(u.cfg.Size)))
 }
 
 // tell lets a story happen.
@@ -265,24 +266,24 @@ func (u *Up) targets(t *tale) []*upDevice {
 	return found
 }
 
-func (d *upDevice) running() bool { return d.on && !d.waiting && d.now().Running() }
+func (d *upDevice) running() bool { return d.on && !d.waiting && d.Now().Running() }
 
 // hasChildren reports whether a device that still needs the file has d as its
 // parent.
 func (u *Up) hasChildren(d *upDevice) bool {
 	return slices.ContainsFunc(u.devices, func(o *upDevice) bool {
 		v := o.view()
-		return o != d && o.running() && !v.Held() && addrOf(v.Parent) == d.host.Addr
+		return o != d && o.running() && !v.Held() && process.AddrOf(v.Parent) == d.Host.Addr
 	})
 }
 
 // kill ends devices and plans their return. It returns those that it killed.
 func (u *Up) kill(t *tale, whom []*upDevice) (killed []*upDevice) {
 	for _, d := range whom {
-		if !d.running() || d.now().Kill() != nil {
+		if !d.running() || d.Now().Kill() != nil {
 			continue
 		}
-		_ = d.now().Wait()
+		_ = d.Now().Wait()
 		d.kills++
 		killed = append(killed, d)
 		if t.For == 0 {
@@ -300,14 +301,14 @@ func (u *Up) kill(t *tale, whom []*upDevice) (killed []*upDevice) {
 
 func (u *Up) isolate(whom []*upDevice, on bool) (err error) {
 	for _, d := range whom {
-		err = errors.Join(err, u.site.IsolatePort(d.number-1, on))
+		err = errors.Join(err, u.site.IsolatePort(d.Number-1, on))
 	}
 	return err
 }
 
 func (u *Up) slow(whom []*upDevice, rate units.Rate) (err error) {
 	for _, d := range whom {
-		err = errors.Join(err, u.site.SetPortRate(d.number-1, rate))
+		err = errors.Join(err, u.site.SetPortRate(d.Number-1, rate))
 	}
 	return err
 }

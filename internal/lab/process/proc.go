@@ -1,4 +1,12 @@
-package lab
+// Package process runs the programs of a site, a device each, and keeps what
+// they say and what they cost.
+//
+// What lives here: starting many at one moment, reading their events, the
+// directory of a run with their files, and finding the program peerload. What
+// must not: a device's logic. A device is seen from outside only, through its
+// command line, its JSON lines and its files. Read first: Command and Proc
+// here, then Device.
+package process
 
 import (
 	"bufio"
@@ -8,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
@@ -186,6 +195,9 @@ func (p *Proc) Wait() error {
 	return p.err
 }
 
+// Done returns a channel that is closed when Wait would return.
+func (p *Proc) Done() <-chan struct{} { return p.done }
+
 // Running reports whether the process has not ended.
 func (p *Proc) Running() bool {
 	select {
@@ -234,10 +246,10 @@ func (p *Proc) held() {
 	p.Sample()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v := p.files[fileName]
+	v := p.files[FileName]
 	if v == nil {
-		v = &FileView{File: fileName}
-		p.files[fileName], p.order = v, append(p.order, fileName)
+		v = &FileView{File: FileName}
+		p.files[FileName], p.order = v, append(p.order, FileName)
 	}
 	if v.Committed.IsZero() {
 		v.Committed = time.Now()
@@ -391,13 +403,13 @@ func procField(path, field string) (int64, bool) {
 	return 0, false
 }
 
-// tail keeps the last bytes of what is written to it.
-type tail struct {
+// Tail keeps the last bytes of what is written to it.
+type Tail struct {
 	mu sync.Mutex
 	b  []byte
 }
 
-func (t *tail) Write(b []byte) (int, error) {
+func (t *Tail) Write(b []byte) (int, error) {
 	const keep = 4 << 10
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -409,14 +421,14 @@ func (t *tail) Write(b []byte) (int, error) {
 }
 
 // String returns the last lines.
-func (t *tail) String() string {
+func (t *Tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return strings.TrimSpace(string(t.b))
 }
 
-// exitText says how a process ended.
-func exitText(err error) string {
+// ExitText says how a process ended.
+func ExitText(err error) string {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
@@ -425,4 +437,14 @@ func exitText(err error) string {
 		return exit.Error()
 	}
 	return fmt.Sprintf("not run: %v", err)
+}
+
+// AddrOf returns the address in an event, there with or without a port; the
+// zero Addr if there is none.
+func AddrOf(s string) netip.Addr {
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr()
+	}
+	a, _ := netip.ParseAddr(s) // the zero Addr with an error
+	return a
 }

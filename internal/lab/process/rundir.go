@@ -1,4 +1,4 @@
-package lab
+package process
 
 import (
 	"errors"
@@ -114,6 +114,12 @@ func room(path string) int64 {
 		return 0
 	}
 	return int64(st.Bavail) * int64(st.Bsize)
+}
+
+// TotalMemory returns the bytes of memory that this machine has; 0 if unknown.
+func TotalMemory() int64 {
+	n, _ := procField("/proc/meminfo", "MemTotal:")
+	return n
 }
 
 // freeMemory returns the bytes of memory that programs can still get.

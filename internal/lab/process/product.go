@@ -1,4 +1,4 @@
-package lab
+package process
 
 import (
 	"context"
@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// module is the path under which the go tool finds the product.
-const module = "github.com/peerload/peerload"
+// Module is the path under which the go tool finds the product.
+const Module = "github.com/peerload/peerload"
 
 // FindProgram returns the path of a program of the product, such as
 // "peerload": explicit, if that is not empty; else the one beside the running
@@ -31,7 +31,7 @@ func FindProgram(ctx context.Context, name, explicit, dir string) (string, error
 		}
 	}
 	path := filepath.Join(dir, name)
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, module+"/cmd/"+name)
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, Module+"/cmd/"+name)
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
 		return "", fmt.Errorf("%s is not beside this program and there is no go tool to build it: name it with --%s", name, name)
