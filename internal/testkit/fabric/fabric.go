@@ -27,7 +27,7 @@ import (
 // Config describes a virtual subnet. The zero value is a perfect one.
 type Config struct {
 	// Prefix of the subnet. Zero: 10.77.0.0/16. A node whose address lies
-	// outside is a stranger: its packets arrive, as through a router, and the
+	// outside is off-link: its packets arrive, as through a router, and the
 	// others drop them.
 	Prefix netip.Prefix
 	// Port as in peernet.Config. 0: wire.Port.
@@ -292,8 +292,8 @@ func (n *Node) Send(to netip.AddrPort, b []byte) error {
 	})
 }
 
-// offLink reports whether a node of the subnet addresses something outside. A
-// stranger may address anything.
+// offLink reports whether a node of the subnet addresses something outside. One
+// that is outside itself may address anything.
 func (n *Node) offLink(to netip.Addr) bool {
 	return n.f.onLink(n.addr.Addr()) && !n.f.onLink(to)
 }

@@ -367,19 +367,19 @@ func TestPartition(t *testing.T) {
 	})
 }
 
-func TestStranger(t *testing.T) {
+func TestOffLinkNode(t *testing.T) {
 	inBubble(t, "is dropped", func(t *testing.T) {
 		f, nodes, all := fabricOf(t, Config{}, 1)
-		stranger := netsuite.Serve(t, f.Join(netip.MustParseAddr("192.0.2.7")))
-		must(t, stranger.Broadcast([]byte("stays where it is")))
-		must(t, stranger.Send(all[0].Addr(), []byte("routed")))
-		c, err := stranger.Dial(context.Background(), netip.AddrPortFrom(all[0].Addr().Addr(), all[0].TCPPort()))
+		offLink := netsuite.Serve(t, f.Join(netip.MustParseAddr("192.0.2.7")))
+		must(t, offLink.Broadcast([]byte("stays where it is")))
+		must(t, offLink.Send(all[0].Addr(), []byte("routed")))
+		c, err := offLink.Dial(context.Background(), netip.AddrPortFrom(all[0].Addr().Addr(), all[0].TCPPort()))
 		must(t, err)
 		if _, err := c.Read(make([]byte, 1)); err == nil {
-			t.Error("a stranger's link was taken")
+			t.Error("an off-link node was given a link")
 		}
 		if have := drain(all[0]); len(have) > 0 || len(all[0].Links) > 0 {
-			t.Errorf("a stranger was heard: %q, %d links", have, len(all[0].Links))
+			t.Errorf("an off-link node was heard: %q, %d links", have, len(all[0].Links))
 		}
 		if s := nodes[0].Stats(); s.OffLink != 2 || s.Received != 0 || s.Accepted != 0 {
 			t.Errorf("counted %+v", s)

@@ -78,7 +78,10 @@ type Datagram struct {
 // Serve runs a Net's Serve until the test ends.
 func Serve(t *testing.T, n peernet.Net) *Device {
 	ctx, cancel := context.WithCancel(context.Background())
-	d := &Device{Net: n, Datagrams: make(chan Datagram, 1000), Links: make(chan net.Conn, 10), Served: make(chan error, 1), Stop: cancel}
+	d := &Device{
+		Net: n, Datagrams: make(chan Datagram, 1000), Links: make(chan net.Conn, 10),
+		Served: make(chan error, 1), Stop: cancel,
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
