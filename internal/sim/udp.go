@@ -68,9 +68,6 @@ func (s *Sim) Subnet(cfg SubnetConfig) *Subnet {
 	return sub
 }
 
-// Devices returns the devices in order of their addition.
-func (sub *Subnet) Devices() []*Device { return sub.devices }
-
 // broadcast sends a datagram to all others.
 func (sub *Subnet) broadcast(t *Task, m wire.Message) {
 	sub.Broadcasts = append(sub.Broadcasts, Sent{sub.s.now, t.dev, m})
