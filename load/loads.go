@@ -23,8 +23,8 @@ const (
 	tagFileName  = 14
 )
 
-// ErrLoads says that a text is no .loads file.
-var ErrLoads = errors.New("bad .loads file")
+// errLoads says that a text is no .loads file.
+var errLoads = errors.New("bad .loads file")
 
 // Loads is what a classic .loads file says. It has neither sizes nor digests,
 // and its signature is not verified here: nothing fetched by it is protected,
@@ -45,12 +45,11 @@ type Loads struct {
 // ParseLoads reads a .loads file (docs/ORIGINAL.md, "Provisioning and files"):
 // an optional binary header of fields (tag u8, length u16 big-endian, value;
 // tag 13 is a single byte), then lines that end in CRLF or LF, of which those
-// that begin with '#' are comments and each other names one component. Errors
-// match ErrLoads.
+// that begin with '#' are comments and each other names one component.
 func ParseLoads(b []byte) (*Loads, error) {
 	l, err := parseLoads(b)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrLoads, err)
+		return nil, fmt.Errorf("%w: %w", errLoads, err)
 	}
 	return l, nil
 }

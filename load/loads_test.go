@@ -96,8 +96,8 @@ func TestParseLoads(t *testing.T) {
 		"too many fields":     append(bytes.Repeat(tlv(3, nil), maxLoadsFields+1), "a\n"...),
 		"a binary, no .loads": {0x7f, 'E', 'L', 'F', 2, 1, 1, 0, 0, 0},
 	} {
-		if l, err := ParseLoads(b); !errors.Is(err, ErrLoads) || l != nil {
-			t.Errorf("%s: got %v, want %v", name, err, ErrLoads)
+		if l, err := ParseLoads(b); !errors.Is(err, errLoads) || l != nil {
+			t.Errorf("%s: got %v, want %v", name, err, errLoads)
 		}
 	}
 }
@@ -108,7 +108,7 @@ func FuzzLoads(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		l, err := ParseLoads(b)
 		if err != nil {
-			if !errors.Is(err, ErrLoads) {
+			if !errors.Is(err, errLoads) {
 				t.Fatalf("an error of no kind: %v", err)
 			}
 			return

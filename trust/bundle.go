@@ -44,10 +44,10 @@ type Bundle struct {
 	files map[string][]byte
 }
 
-// newBundle makes a bundle of files by their paths. Errors match ErrBundle.
+// newBundle makes a bundle of files by their paths.
 func newBundle(files map[string][]byte) (*Bundle, error) {
 	if n := len(files); n > maxBundleEntries {
-		return nil, fmt.Errorf("%w: %d files are more than %d", ErrBundle, n, maxBundleEntries)
+		return nil, fmt.Errorf("%w: %d files are more than %d", errBundle, n, maxBundleEntries)
 	}
 	size := len(bundleMagic) + 1
 	for p, b := range files {
@@ -57,7 +57,7 @@ func newBundle(files map[string][]byte) (*Bundle, error) {
 		size += entrySize(p, b)
 	}
 	if size > MaxBundleSize {
-		return nil, fmt.Errorf("%w: %d bytes are more than %d", ErrBundle, size, MaxBundleSize)
+		return nil, fmt.Errorf("%w: %d bytes are more than %d", errBundle, size, MaxBundleSize)
 	}
 	return &Bundle{files: maps.Clone(files)}, nil
 }
@@ -68,7 +68,7 @@ func entrySize(p string, b []byte) int { return 1 + len(p) + 4 + len(b) }
 func checkBundlePath(p string) error {
 	if p == "" || len(p) > maxBundlePath || !utf8.ValidString(p) || strings.ContainsAny(p, "\\\x00") ||
 		path.Clean("/"+p) != "/"+p {
-		return fmt.Errorf("%w: %q is no path of a repository", ErrBundle, p)
+		return fmt.Errorf("%w: %q is no path of a repository", errBundle, p)
 	}
 	return nil
 }
@@ -104,19 +104,18 @@ func PackBundle(b *Bundle) []byte {
 }
 
 // ParseBundle reads what PackBundle wrote. The bundle refers to the bytes.
-// Errors match ErrBundle.
 func ParseBundle(raw []byte) (*Bundle, error) {
 	if len(raw) > MaxBundleSize {
-		return nil, fmt.Errorf("%w: %d bytes are more than %d", ErrBundle, len(raw), MaxBundleSize)
+		return nil, fmt.Errorf("%w: %d bytes are more than %d", errBundle, len(raw), MaxBundleSize)
 	}
 	rest, ok := bytes.CutPrefix(raw, []byte(bundleMagic))
 	if !ok || len(rest) == 0 {
-		return nil, fmt.Errorf("%w: it does not begin as a bundle of version %d does", ErrBundle, bundleMagic[len(bundleMagic)-1])
+		return nil, fmt.Errorf("%w: it does not begin as a bundle of version %d does", errBundle, bundleMagic[len(bundleMagic)-1])
 	}
 	n := int(rest[0])
 	rest = rest[1:]
 	if n > maxBundleEntries {
-		return nil, fmt.Errorf("%w: %d files are more than %d", ErrBundle, n, maxBundleEntries)
+		return nil, fmt.Errorf("%w: %d files are more than %d", errBundle, n, maxBundleEntries)
 	}
 	b := &Bundle{files: make(map[string][]byte, n)}
 	last := ""
@@ -126,19 +125,19 @@ func ParseBundle(raw []byte) (*Bundle, error) {
 			return nil, err
 		}
 		if p <= last {
-			return nil, fmt.Errorf("%w: %q stands behind %q", ErrBundle, p, last)
+			return nil, fmt.Errorf("%w: %q stands behind %q", errBundle, p, last)
 		}
 		b.files[p], last, rest = data, p, tail
 	}
 	if len(rest) > 0 {
-		return nil, fmt.Errorf("%w: %d bytes follow the last file", ErrBundle, len(rest))
+		return nil, fmt.Errorf("%w: %d bytes follow the last file", errBundle, len(rest))
 	}
 	return b, nil
 }
 
 // bundleEntry cuts one file off.
 func bundleEntry(raw []byte) (p string, data, rest []byte, err error) {
-	cutOff := fmt.Errorf("%w: it is cut off", ErrBundle)
+	cutOff := fmt.Errorf("%w: it is cut off", errBundle)
 	if len(raw) < 1 || len(raw) < 1+int(raw[0])+4 {
 		return "", nil, nil, cutOff
 	}

@@ -41,7 +41,7 @@ func TestBundleBytes(t *testing.T) {
 		"out of order":    bundleMagic + "\x02" + entry("b", "") + entry("a", ""),
 		"too large":       bundleMagic + strings.Repeat("x", MaxBundleSize),
 	} {
-		if _, err := ParseBundle([]byte(raw)); !errors.Is(err, ErrBundle) {
+		if _, err := ParseBundle([]byte(raw)); !errors.Is(err, errBundle) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -49,17 +49,17 @@ func TestBundleBytes(t *testing.T) {
 	if b, err := ParseBundle([]byte(bundleMagic + "\x01" + entry(long, "x"))); err != nil || b.paths()[0] != long {
 		t.Errorf("the longest path: %v", err)
 	}
-	if _, err := newBundle(map[string][]byte{"a": make([]byte, MaxBundleSize)}); !errors.Is(err, ErrBundle) {
+	if _, err := newBundle(map[string][]byte{"a": make([]byte, MaxBundleSize)}); !errors.Is(err, errBundle) {
 		t.Errorf("too large to pack: %v", err)
 	}
-	if _, err := newBundle(map[string][]byte{"../a": nil}); !errors.Is(err, ErrBundle) {
+	if _, err := newBundle(map[string][]byte{"../a": nil}); !errors.Is(err, errBundle) {
 		t.Errorf("path to above: %v", err)
 	}
 	many := map[string][]byte{}
 	for i := range maxBundleEntries + 1 {
 		many[fmt.Sprint(i)] = nil
 	}
-	if _, err := newBundle(many); !errors.Is(err, ErrBundle) {
+	if _, err := newBundle(many); !errors.Is(err, errBundle) {
 		t.Errorf("too many to pack: %v", err)
 	}
 }
@@ -70,7 +70,7 @@ func FuzzBundle(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		b, err := ParseBundle(raw)
 		if err != nil {
-			if !errors.Is(err, ErrBundle) {
+			if !errors.Is(err, errBundle) {
 				t.Fatalf("an error of no kind: %v", err)
 			}
 			return

@@ -40,11 +40,12 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrTooLarge says that a file is longer than it may be.
 	ErrTooLarge = durable.ErrTooLarge
-	// ErrBundle says that bytes are no bundle.
-	ErrBundle = errors.New("bad bundle")
 	// ErrStore says that the trust directory cannot be read or written.
 	ErrStore = errors.New("trust directory")
 )
+
+// errBundle says that bytes are no bundle.
+var errBundle = errors.New("bad bundle")
 
 // clockDoubt is how long metadata has expired when the clock is doubted. The
 // longest usual life of a signature is a year, so a device that merely sat in
