@@ -15,9 +15,14 @@
 // ACK of the third kind makes the sender start again after it. The OACK grants
 // as many blocks or fewer, always more than windowsize.
 //
+// The zero [Client] reads files; a [Server] serves a directory by [Dir], or what
+// any other [Opener] opens. The server is read-only: it refuses a write request.
+//
 // What lives here: the packets and their limits (packet.go, options.go), the
 // sender's and the receiver's state, both pure with the time passed in
-// (sender.go, receiver.go), and thin drivers over UDP sockets (client.go,
-// server.go, transfer.go). What must not: knowledge of loads, peers or
-// provisioning, and writing of files. A write request is refused.
+// (sender.go, receiver.go), and thin drivers over UDP sockets (client.go with
+// reader.go, server.go with transfer.go). What must not: knowledge of loads,
+// peers or provisioning, and writing of files.
+//
+// Read client.go or server.go first, then receiver.go or sender.go.
 package tftp
