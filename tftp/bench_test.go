@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
@@ -19,6 +20,20 @@ func serveDir(t testing.TB, dir string, s *Server) string {
 	}
 	s.Files = Dir(root)
 	return serve(t, s)
+}
+
+// tally sums what a server has sent. It is complete once the server has ended.
+type tally struct {
+	mu           sync.Mutex
+	sent, resent int64
+}
+
+// add is a Server's OnTransfer.
+func (y *tally) add(x Transfer) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.sent += x.Sent
+	y.resent += x.Resent
 }
 
 // serve starts s on a free port; it ends with the test.

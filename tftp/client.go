@@ -14,8 +14,8 @@ import (
 
 // Defaults of Client and Server.
 const (
-	// DefaultPort is the port of TFTP servers.
-	DefaultPort = 69
+	// defaultPort is the port of TFTP servers.
+	defaultPort = 69
 	// DefaultBlockSize fills an Ethernet frame with room for a tunnel's header.
 	DefaultBlockSize = 1428
 	// DefaultWindowSize in blocks: enough for 10 Mbit/s at 18 ms, little
@@ -144,7 +144,7 @@ func (c *Client) Get(ctx context.Context, server, file string, offset int64) (*R
 // are any.
 func (c *Client) resolve(ctx context.Context, server string) ([]netip.AddrPort, error) {
 	host, portText, err := net.SplitHostPort(server)
-	port := uint64(DefaultPort)
+	port := uint64(defaultPort)
 	if err != nil {
 		host = strings.Trim(server, "[]")
 	} else if port, err = strconv.ParseUint(portText, 10, 16); err != nil || port == 0 {
@@ -190,7 +190,7 @@ func (c *Client) ask(ctx context.Context, server netip.AddrPort, file string, of
 		full.options = c.options(offset)
 	}
 	r, err := c.open(ctx, server, full)
-	bad := errors.Is(err, ErrBadOption) || errors.Is(err, ErrIllegal) || errors.Is(err, errBadOAck)
+	bad := errors.Is(err, errBadOption) || errors.Is(err, errIllegal) || errors.Is(err, errBadOAck)
 	if bad && len(full.options) > 0 {
 		return c.open(ctx, server, plain)
 	}
@@ -254,7 +254,7 @@ func (c *Client) open(ctx context.Context, server netip.AddrPort, req packet) (_
 	}
 	if first.op == opOAck {
 		if r.params, err = accept(&req, &first); err != nil {
-			s.sendError(&Error{Code: CodeBadOption, Message: err.Error()}, from)
+			s.sendError(&Error{Code: codeBadOption, Message: err.Error()}, from)
 			return nil, fmt.Errorf("%w: %w", errBadOAck, err)
 		}
 		r.owed = true
@@ -263,7 +263,7 @@ func (c *Client) open(ctx context.Context, server netip.AddrPort, req packet) (_
 		r.hasHeld = true
 	}
 	if c.MaxSize > 0 && r.params.size > c.MaxSize {
-		s.sendError(&Error{Code: CodeUndefined, Message: "the file is too large"}, from)
+		s.sendError(&Error{Code: codeUndefined, Message: "the file is too large"}, from)
 		return nil, fmt.Errorf("%w: the file has %d bytes, the limit is %d", ErrTooMuch, r.params.size, c.MaxSize)
 	}
 	r.state = newReceiver(time.Now(), r.params, c.Timeout, c.Idle, c.Retries)

@@ -82,8 +82,8 @@ func TestGet(t *testing.T) {
 			if err != nil || !bytes.Equal(got, want) {
 				t.Fatalf("size %d, %+v: %d bytes, error %v", size, c, len(got), err)
 			}
-			if c.WindowSize == 0 && !c.NoOptions && r.Slide() != DefaultSlide || c.NoOptions && r.Slide() != 0 {
-				t.Errorf("size %d, %+v: Slide is %d", size, c, r.Slide())
+			if c.WindowSize == 0 && !c.NoOptions && r.params.slide != DefaultSlide || c.NoOptions && r.params.slide != 0 {
+				t.Errorf("size %d, %+v: Slide is %d", size, c, r.params.slide)
 			}
 			if wantSize := int64(size); r.Size() != wantSize && !(c.NoOptions && r.Size() == -1) {
 				t.Errorf("size %d, %+v: Size is %d", size, c, r.Size())
@@ -219,13 +219,13 @@ func TestServerThatIgnoresOptions(t *testing.T) {
 		s.read(patience)
 	})
 	got, r, err := fetch(&Client{}, server, "f", 77)
-	if err != nil || len(got) != 515 || r.Offset() != 0 || r.Size() != -1 || r.BlockSize() != 512 || r.WindowSize() != 1 {
+	if err != nil || len(got) != 515 || r.Offset() != 0 || r.Size() != -1 || r.params.blockSize != 512 || r.WindowSize() != 1 {
 		t.Errorf("%d bytes, %+v, %v", len(got), r, err)
 	}
 }
 
 func TestServerThatRefusesOptions(t *testing.T) {
-	for _, code := range []ErrorCode{CodeBadOption, CodeIllegal} {
+	for _, code := range []uint16{codeBadOption, codeIllegal} {
 		server := scripted(t, func(s *script) {
 			if p := s.read(patience); len(p.options) == 0 {
 				t.Error("the first request has no options")
@@ -253,7 +253,7 @@ func TestSenselessOAck(t *testing.T) {
 		server := scripted(t, func(s *script) {
 			s.read(patience)
 			s.oack(o)
-			if p := s.read(patience); p.op != opError || p.code != CodeBadOption {
+			if p := s.read(patience); p.op != opError || p.code != codeBadOption {
 				t.Errorf("%v was answered with %+v", o, p)
 			}
 			if p := s.read(patience); p.op != opRead || len(p.options) != 0 {
@@ -313,11 +313,11 @@ func TestBlockBeyondAgreedSize(t *testing.T) {
 		s.oack(option{"blksize", "600"})
 		s.read(patience)
 		s.data(1, 601)
-		if p := s.read(patience); p.op != opError || p.code != CodeIllegal {
+		if p := s.read(patience); p.op != opError || p.code != codeIllegal {
 			t.Errorf("answered with %+v", p)
 		}
 	})
-	if _, _, err := fetch(&Client{}, server, "f", 0); !errors.Is(err, ErrProtocol) {
+	if _, _, err := fetch(&Client{}, server, "f", 0); !errors.Is(err, errProtocol) {
 		t.Error(err)
 	}
 }
@@ -333,7 +333,7 @@ func TestStrangerDoesNotDisturb(t *testing.T) {
 		s.read(patience)
 		for _, p := range []packet{
 			{op: opData, block: 2, data: make([]byte, 9)}, {op: opOAck}, {op: opAck, block: 1},
-			{op: opError, code: CodeNotFound, message: "no"},
+			{op: opError, code: codeNotFound, message: "no"},
 		} {
 			stranger, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 			if err != nil {
@@ -348,7 +348,7 @@ func TestStrangerDoesNotDisturb(t *testing.T) {
 			b := make([]byte, 100)
 			stranger.SetReadDeadline(time.Now().Add(patience))
 			n, _, err := stranger.ReadFromUDPAddrPort(b)
-			if q, _ := parse(b[:n]); err != nil || q.op != opError || q.code != CodeUnknownTID {
+			if q, _ := parse(b[:n]); err != nil || q.op != opError || q.code != codeUnknownTID {
 				t.Errorf("operation %d of a stranger was answered with %+v, %v", p.op, q, err)
 			}
 			stranger.Close()
@@ -441,7 +441,7 @@ func TestCloseTellsServer(t *testing.T) {
 	ended := make(chan error)
 	go func() { _, err := r.Read(make([]byte, 1)); ended <- err }()
 	r.Close()
-	if err := <-ended; !errors.Is(err, ErrClosed) {
+	if err := <-ended; !errors.Is(err, errClosed) {
 		t.Error(err)
 	}
 	if p := <-told; p.op != opError {

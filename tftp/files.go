@@ -56,16 +56,14 @@ func (d dir) Open(name string, _ netip.AddrPort) (File, error) {
 		f.Close()
 		return nil, err
 	}
-	return osFile{f, info.Size()}, nil
+	return osFile{io.NewSectionReader(f, 0, info.Size()), f}, nil
 }
 
+// osFile keeps the size that the file had when it was opened.
 type osFile struct {
-	*os.File
-	size int64
+	*io.SectionReader
+	io.Closer
 }
-
-// Size implements File.
-func (f osFile) Size() int64 { return f.size }
 
 // CleanName checks the file name of a request and returns it relative to the
 // served directory. One leading slash is what many devices send and means
@@ -75,7 +73,7 @@ func (f osFile) Size() int64 { return f.size }
 func CleanName(name string) (string, error) {
 	clean := strings.TrimPrefix(name, "/")
 	refuse := func(why string) (string, error) {
-		return "", &Error{Code: CodeAccess, Message: "file name refused: " + why}
+		return "", &Error{Code: codeAccess, Message: "file name refused: " + why}
 	}
 	if clean == "" || len(clean) > maxName {
 		return refuse("its length")
@@ -104,7 +102,7 @@ func answerFor(err error) *Error {
 	case errors.As(err, &e):
 		return e
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ENAMETOOLONG):
-		return &Error{Code: CodeNotFound, Message: "file not found"}
+		return &Error{Code: codeNotFound, Message: "file not found"}
 	}
-	return &Error{Code: CodeAccess, Message: "access violation"}
+	return &Error{Code: codeAccess, Message: "access violation"}
 }

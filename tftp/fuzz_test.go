@@ -18,7 +18,7 @@ func FuzzPacket(f *testing.F) {
 		{op: opWrite, name: "f", mode: "mail"},
 		{op: opData, block: 65535, data: []byte("data")},
 		{op: opAck, block: 1},
-		{op: opError, code: CodeNotFound, message: "no such file"},
+		{op: opError, code: codeNotFound, message: "no such file"},
 		{op: opOAck, options: []option{{"windowsize", "16"}}},
 	} {
 		f.Add(p.append(nil))

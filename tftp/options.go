@@ -146,12 +146,12 @@ func accept(req, oack *packet) (params, error) {
 	for _, o := range oack.options {
 		asked, ok := req.option(o.name)
 		if !ok {
-			return p, fmt.Errorf("%w: option %q was not asked for", ErrProtocol, o.name)
+			return p, fmt.Errorf("%w: option %q was not asked for", errProtocol, o.name)
 		}
 		want, _ := number(asked)
 		n, ok := number(o.value)
 		if !ok {
-			return p, fmt.Errorf("%w: option %q has the value %q", ErrProtocol, o.name, o.value)
+			return p, fmt.Errorf("%w: option %q has the value %q", errProtocol, o.name, o.value)
 		}
 		name := strings.ToLower(o.name)
 		switch {
@@ -168,14 +168,14 @@ func accept(req, oack *packet) (params, error) {
 		case name == optOffset && n == want:
 			p.offset = n
 		default:
-			return p, fmt.Errorf("%w: option %q was granted as %d where %s was asked", ErrProtocol, name, n, asked)
+			return p, fmt.Errorf("%w: option %q was granted as %d where %s was asked", errProtocol, name, n, asked)
 		}
 	}
 	if p.slide != 0 && p.slide <= p.window {
-		return p, fmt.Errorf("%w: slide %d beside a window of %d", ErrProtocol, p.slide, p.window)
+		return p, fmt.Errorf("%w: slide %d beside a window of %d", errProtocol, p.slide, p.window)
 	}
 	if p.size >= 0 && p.offset > p.size {
-		return p, fmt.Errorf("%w: offset %d in a file of %d bytes", ErrProtocol, p.offset, p.size)
+		return p, fmt.Errorf("%w: offset %d in a file of %d bytes", errProtocol, p.offset, p.size)
 	}
 	return p, nil
 }

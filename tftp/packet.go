@@ -38,23 +38,23 @@ type option struct{ name, value string }
 // packet is any TFTP packet; which fields count depends on op.
 type packet struct {
 	op      op
-	name    string    // opRead, opWrite
-	mode    string    // opRead, opWrite
-	options []option  // opRead, opWrite, opOAck
-	block   uint16    // opData, opAck
-	data    []byte    // opData; part of the parsed bytes, not a copy
-	code    ErrorCode // opError
-	message string    // opError
+	name    string   // opRead, opWrite
+	mode    string   // opRead, opWrite
+	options []option // opRead, opWrite, opOAck
+	block   uint16   // opData, opAck
+	data    []byte   // opData; part of the parsed bytes, not a copy
+	code    uint16   // opError
+	message string   // opError
 }
 
 // parse reads one packet. It takes no memory for bytes beyond the limits.
 func parse(b []byte) (packet, error) {
 	if len(b) < 2 {
-		return packet{}, fmt.Errorf("%w: packet of %d bytes", ErrProtocol, len(b))
+		return packet{}, fmt.Errorf("%w: packet of %d bytes", errProtocol, len(b))
 	}
 	p := packet{op: op(binary.BigEndian.Uint16(b))}
 	if p.op >= opData && p.op <= opError && len(b) < headerSize {
-		return packet{}, fmt.Errorf("%w: packet of %d bytes", ErrProtocol, len(b))
+		return packet{}, fmt.Errorf("%w: packet of %d bytes", errProtocol, len(b))
 	}
 	switch p.op {
 	case opRead, opWrite:
@@ -65,20 +65,20 @@ func parse(b []byte) (packet, error) {
 	case opAck:
 		p.block = binary.BigEndian.Uint16(b[2:])
 	case opError:
-		p.code = ErrorCode(binary.BigEndian.Uint16(b[2:]))
+		p.code = binary.BigEndian.Uint16(b[2:])
 		p.message = cleanMessage(b[headerSize:])
 	case opOAck:
 		err := p.parseOptions(b[2:])
 		return p, err
 	default:
-		return packet{}, fmt.Errorf("%w: operation %d", ErrProtocol, p.op)
+		return packet{}, fmt.Errorf("%w: operation %d", errProtocol, p.op)
 	}
 	return p, nil
 }
 
 func (p *packet) parseRequest(b []byte) error {
 	if len(b)+2 > maxRequest {
-		return fmt.Errorf("%w: a request of %d bytes, the limit is %d", ErrProtocol, len(b)+2, maxRequest)
+		return fmt.Errorf("%w: a request of %d bytes, the limit is %d", errProtocol, len(b)+2, maxRequest)
 	}
 	var err error
 	if p.name, b, err = cutText(b, maxName); err != nil {
@@ -88,18 +88,18 @@ func (p *packet) parseRequest(b []byte) error {
 		return err
 	}
 	if p.name == "" || p.mode == "" {
-		return fmt.Errorf("%w: a request without a name or a mode", ErrProtocol)
+		return fmt.Errorf("%w: a request without a name or a mode", errProtocol)
 	}
 	return p.parseOptions(b)
 }
 
 func (p *packet) parseOptions(b []byte) error {
 	if len(b)+2 > maxRequest {
-		return fmt.Errorf("%w: options of %d bytes, the limit is %d", ErrProtocol, len(b), maxRequest)
+		return fmt.Errorf("%w: options of %d bytes, the limit is %d", errProtocol, len(b), maxRequest)
 	}
 	for len(b) > 0 {
 		if len(p.options) == maxOptions {
-			return fmt.Errorf("%w: more than %d options", ErrProtocol, maxOptions)
+			return fmt.Errorf("%w: more than %d options", errProtocol, maxOptions)
 		}
 		var o option
 		var err error
@@ -110,10 +110,10 @@ func (p *packet) parseOptions(b []byte) error {
 			return err
 		}
 		if o.name == "" {
-			return fmt.Errorf("%w: an option without a name", ErrProtocol)
+			return fmt.Errorf("%w: an option without a name", errProtocol)
 		}
 		if _, twice := p.option(o.name); twice {
-			return fmt.Errorf("%w: option %q twice", ErrProtocol, o.name)
+			return fmt.Errorf("%w: option %q twice", errProtocol, o.name)
 		}
 		p.options = append(p.options, o)
 	}
@@ -156,10 +156,10 @@ func appendText(b []byte, s string) []byte { return append(append(b, s...), 0) }
 func cutText(b []byte, limit int) (string, []byte, error) {
 	i := bytes.IndexByte(b, 0)
 	if i < 0 {
-		return "", nil, fmt.Errorf("%w: a text without its end", ErrProtocol)
+		return "", nil, fmt.Errorf("%w: a text without its end", errProtocol)
 	}
 	if i > limit {
-		return "", nil, fmt.Errorf("%w: a text of %d bytes, the limit is %d", ErrProtocol, i, limit)
+		return "", nil, fmt.Errorf("%w: a text of %d bytes, the limit is %d", errProtocol, i, limit)
 	}
 	return string(b[:i]), b[i+1:], nil
 }

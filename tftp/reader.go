@@ -44,18 +44,8 @@ func (r *Reader) Size() int64 { return r.params.size }
 // know the offset option or the file is shorter now.
 func (r *Reader) Offset() int64 { return r.params.offset }
 
-// BlockSize is the agreed size of a block in bytes.
-func (r *Reader) BlockSize() int { return r.params.blockSize }
-
 // WindowSize is the agreed window in blocks.
 func (r *Reader) WindowSize() int { return r.params.window }
-
-// Slide is the agreed number of blocks that may be under way, 0 if the server
-// does not know the option.
-func (r *Reader) Slide() int { return r.params.slide }
-
-// Remote is the server's address and its port for this transfer.
-func (r *Reader) Remote() netip.AddrPort { return r.peer }
 
 // Read implements io.Reader. It returns io.EOF after the last byte only if the
 // body has the announced size.
@@ -115,7 +105,7 @@ func (r *Reader) next() {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			r.timeout(now)
 		case errors.Is(err, net.ErrClosed):
-			r.err = ErrClosed
+			r.err = errClosed
 		case err != nil:
 			r.fail(err, nil)
 		case from != r.peer:
@@ -142,7 +132,7 @@ func (r *Reader) packet(now time.Time, b []byte) {
 	case err != nil:
 		// A broken packet counts as lost.
 	case p.op == opData && len(p.data) > r.params.blockSize:
-		r.fail(fmt.Errorf("%w: a block of more than %d bytes", ErrProtocol, r.params.blockSize), &Error{Code: CodeIllegal})
+		r.fail(fmt.Errorf("%w: a block of more than %d bytes", errProtocol, r.params.blockSize), &Error{Code: codeIllegal})
 	case p.op == opData:
 		r.take(now, p.block, p.data)
 	case p.op == opOAck:
@@ -152,7 +142,7 @@ func (r *Reader) packet(now time.Time, b []byte) {
 	case p.op == opError:
 		r.fail(&Error{Code: p.code, Message: p.message}, nil)
 	default:
-		r.fail(fmt.Errorf("%w: operation %d from a server", ErrProtocol, p.op), &Error{Code: CodeIllegal})
+		r.fail(fmt.Errorf("%w: operation %d from a server", errProtocol, p.op), &Error{Code: codeIllegal})
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -53,8 +52,6 @@ type Server struct {
 	OnTransfer func(Transfer)
 	// Log, if set, is told of what is no transfer: broken and dropped requests.
 	Log *slog.Logger
-
-	sent, resent atomic.Int64
 
 	mu     sync.Mutex
 	active map[netip.AddrPort]*transfer
@@ -112,10 +109,6 @@ func (s *Server) limits() limits {
 		slide: orElse(s.MaxSlide, defaultMaxSlide),
 	}
 }
-
-// Sent returns the payload of all transfers so far: sent for the first time,
-// and sent again, in bytes.
-func (s *Server) Sent() (first, again int64) { return s.sent.Load(), s.resent.Load() }
 
 // Serve answers the requests that come in at pc, which must be a *net.UDPConn,
 // until ctx is cancelled; then it ends the transfers under way, closes pc and
@@ -178,7 +171,7 @@ func (l *listener) request(ctx context.Context, b, oob []byte, from netip.AddrPo
 		// Only what looks like a request is answered: two programs that answer
 		// each other's errors would never stop.
 		if err != nil && len(b) >= 2 && b[0] == 0 && (b[1] == byte(opRead) || b[1] == byte(opWrite)) {
-			answer := packet{op: opError, code: CodeIllegal, message: "malformed request"}
+			answer := packet{op: opError, code: codeIllegal, message: "malformed request"}
 			l.conn.WriteToUDPAddrPort(answer.append(nil), from) //nolint:errcheck // he may ask again
 		}
 		return

@@ -194,7 +194,7 @@ func (s *socket) refusal(err error) error {
 func (s *socket) sendError(e *Error, to netip.AddrPort) {
 	message := e.Message
 	if message == "" {
-		message = e.Code.String()
+		message = codeName(e.Code)
 	}
 	p := packet{op: opError, code: e.Code, message: message[:min(len(message), 200)]}
 	s.conn.WriteToUDPAddrPort(p.append(nil), to) //nolint:errcheck // see above
@@ -205,6 +205,6 @@ func (s *socket) sendError(e *Error, to netip.AddrPort) {
 func (s *socket) turnAway(b []byte, from netip.AddrPort) {
 	if p, err := parse(b); err == nil && p.op != opError {
 		s.metStranger = true
-		s.sendError(&Error{Code: CodeUnknownTID}, from)
+		s.sendError(&Error{Code: codeUnknownTID}, from)
 	}
 }

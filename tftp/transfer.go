@@ -55,10 +55,9 @@ func (t *transfer) run(ctx context.Context) {
 // farewell is what to tell the client at the end, nil for nothing: it is done,
 // gone, or has told us itself.
 func farewell(err error) *Error {
-	var told clientError
 	var e *Error
 	switch {
-	case err == nil, errors.Is(err, ErrRefused), errors.As(err, &told), errors.Is(err, errSuperseded):
+	case err == nil, errors.Is(err, ErrRefused), errors.Is(err, errTold), errors.Is(err, errSuperseded):
 		return nil
 	case errors.As(err, &e):
 		return e
@@ -70,14 +69,8 @@ func farewell(err error) *Error {
 	return &Error{Message: "internal error"}
 }
 
-// clientError is an ERROR packet from the client.
-type clientError struct{ told *Error }
-
-// Error implements error.
-func (e clientError) Error() string { return "told by the client: " + e.told.Error() }
-
-// Unwrap makes errors.Is see the Error.
-func (e clientError) Unwrap() error { return e.told }
+// errTold stands before an ERROR packet from the client.
+var errTold = errors.New("told by the client")
 
 func (t *transfer) tell() {
 	if t.OnTransfer != nil {
@@ -91,11 +84,11 @@ func (t *transfer) serve(ctx context.Context) error {
 		return err
 	}
 	if t.req.op == opWrite {
-		return &Error{Code: CodeAccess, Message: "this server is read-only"}
+		return &Error{Code: codeAccess, Message: "this server is read-only"}
 	}
 	octet := strings.EqualFold(t.req.mode, "octet")
 	if !octet && !strings.EqualFold(t.req.mode, "netascii") {
-		return &Error{Code: CodeIllegal, Message: "only octet and netascii are served"}
+		return &Error{Code: codeIllegal, Message: "only octet and netascii are served"}
 	}
 	name, err := CleanName(t.req.name)
 	if err != nil {
@@ -160,9 +153,9 @@ func (t *transfer) packet(now time.Time, b []byte) (done bool, err error) {
 	case err != nil:
 		return false, nil // a broken packet counts as lost
 	case p.op == opError:
-		return false, clientError{&Error{Code: p.code, Message: p.message}}
+		return false, fmt.Errorf("%w: %w", errTold, &Error{Code: p.code, Message: p.message})
 	case p.op != opAck:
-		return false, &Error{Code: CodeIllegal, Message: "an ACK was expected"}
+		return false, &Error{Code: codeIllegal, Message: "an ACK was expected"}
 	}
 	progress, done := t.state.acked(now, p.block)
 	if progress {
@@ -223,10 +216,8 @@ func (t *transfer) flush(n int) error {
 func (t *transfer) count(fresh bool, n int64) {
 	if fresh {
 		t.report.Sent += n
-		t.sent.Add(n)
 	} else {
 		t.report.Resent += n
-		t.resent.Add(n)
 	}
 }
 

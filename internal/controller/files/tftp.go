@@ -22,7 +22,7 @@ type opener struct {
 }
 
 // busy is what a client is told that has waited in vain.
-var busy = &tftp.Error{Code: tftp.CodeUndefined, Message: "the site's budget is used up, try again later"}
+var busy = &tftp.Error{Message: "the site's budget is used up, try again later"}
 
 // Open implements tftp.Opener.
 func (o opener) Open(name string, client netip.AddrPort) (tftp.File, error) {
@@ -49,7 +49,7 @@ func (o opener) open(name string, client netip.AddrPort) (tftp.File, error) {
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			o.server.cfg.Log.Error("a file could not be made", "file", name, "error", err)
-			return nil, &tftp.Error{Code: tftp.CodeUndefined, Message: "the file cannot be made now"}
+			return nil, &tftp.Error{Message: "the file cannot be made now"}
 		}
 	}
 	return o.files.Open(name, client)
