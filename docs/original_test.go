@@ -143,3 +143,20 @@ func TestReferencesCanBeWrong(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingNamesAnotherPage: what is known of the original stands in
+// ORIGINAL.md, and nothing refers to the notes that were there before it.
+func TestNothingNamesAnotherPage(t *testing.T) {
+	notes := regexp.MustCompile(`\bFA` + `CTS\b`)
+	files := 0
+	sources(t, func(path, text string) {
+		files++
+		if at := notes.FindStringIndex(text); at != nil {
+			line := 1 + strings.Count(text[:at[0]], "\n")
+			t.Errorf("%s:%d refers to notes that the project does not have; name a heading of docs/ORIGINAL.md", path, line)
+		}
+	}, ".go", ".md", ".sh", ".yml", ".toml", ".json", ".html", ".tmpl", ".sql")
+	if files < 100 {
+		t.Errorf("only %d files were read", files)
+	}
+}
