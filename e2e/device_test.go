@@ -296,10 +296,6 @@ func isProgress(percent int) func(report.Event) bool {
 	return func(e report.Event) bool { return e.Event == report.KindProgress && e.Percent >= percent }
 }
 
-func hasRole(role string) func(report.Event) bool {
-	return func(e report.Event) bool { return e.Role == role }
-}
-
 // addrOf names device n of a site.
 func addrOf(n int) string { return fmt.Sprintf("127.1.%d.%d", n/250, 1+n%250) }
 

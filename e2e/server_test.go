@@ -208,15 +208,6 @@ func (s *server) asked(path string) (out []request) {
 	return out
 }
 
-// clients returns who asked for a path.
-func (s *server) clients(path string) map[string]int {
-	m := map[string]int{}
-	for _, r := range s.asked(path) {
-		m[r.client]++
-	}
-	return m
-}
-
 // set changes how the server behaves.
 func (s *server) set(f func(*server)) {
 	s.mu.Lock()
