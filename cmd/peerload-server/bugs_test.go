@@ -21,9 +21,9 @@ func (o *office) told(t *testing.T, device string) *provision.File {
 	if code != 200 {
 		t.Fatalf("%s: %d %s", device, code, text)
 	}
-	f, err := provision.ParseStrict([]byte(text))
-	if err != nil {
-		t.Fatalf("%v in %s", err, text)
+	f, err := provision.Parse([]byte(text))
+	if err != nil || len(f.Others) > 0 {
+		t.Fatalf("%v, %v in %s", err, f, text)
 	}
 	return f
 }

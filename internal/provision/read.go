@@ -27,13 +27,7 @@ const loadElement = "loadInformation"
 // means nothing is an error, not passed over. There are no entities but XML's
 // own five, and nothing outside the text is ever read. Errors match ErrFile and
 // tell the line.
-func Parse(b []byte) (*File, error) { return parse(b, false) }
-
-// ParseStrict is Parse for texts that this program wrote: an element that it
-// does not know, or that stands twice, is an error too.
-func ParseStrict(b []byte) (*File, error) { return parse(b, true) }
-
-func parse(b []byte, strict bool) (*File, error) {
+func Parse(b []byte) (*File, error) {
 	if len(b) > MaxSize {
 		return nil, badLine(0, "%d bytes are more than %d", len(b), MaxSize)
 	}
@@ -41,7 +35,7 @@ func parse(b []byte, strict bool) (*File, error) {
 		return nil, badLine(1, "the text is UTF-16: save it as UTF-8")
 	}
 	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
-	r := &reader{dec: xml.NewDecoder(bytes.NewReader(b)), strict: strict, file: &File{}, seen: map[string]bool{}}
+	r := &reader{dec: xml.NewDecoder(bytes.NewReader(b)), file: &File{}}
 	r.dec.CharsetReader = charset
 	for {
 		tok, err := r.dec.Token()
@@ -64,9 +58,7 @@ func parse(b []byte, strict bool) (*File, error) {
 // reader reads one text.
 type reader struct {
 	dec    *xml.Decoder
-	strict bool
 	file   *File
-	seen   map[string]bool // paths, when strict
 	rooted bool
 	count  int
 	path   []string
@@ -167,15 +159,15 @@ func (r *reader) element(o *xmlOpen, e Element) (known bool, err error) {
 	name := r.path[len(r.path)-1]
 	switch s := r.section(); {
 	case len(r.path) == 1:
-		return true, r.bare(o, e)
+		return true, nil
 	case len(r.path) == 2 && s != nil:
-		return true, r.once(e, r.bare(o, e))
+		return true, nil
 	case len(r.path) == 3 && s != nil && s.element == modelElement && name == groupElement && !o.inner:
 		r.file.Group = e.Value
-		return true, r.once(e, checkGroup(e.Value))
+		return true, checkGroup(e.Value)
 	case len(r.path) == 3 && s != nil:
 		if known, ok := policy.ByElement(name); ok && !o.inner {
-			return true, r.once(e, r.setting(s, known, e.Value))
+			return true, r.setting(s, known, e.Value)
 		}
 	case len(r.path) == 2 && strings.HasPrefix(name, loadElement) && strings.Trim(name[len(loadElement):], "0123456789") == "":
 		a := Assignment{Load: loadName(e.Value), Model: o.model, Type: name[len(loadElement):], Line: e.Line}
@@ -188,27 +180,7 @@ func (r *reader) element(o *xmlOpen, e Element) (known bool, err error) {
 		r.file.Loads = append(r.file.Loads, a)
 		return true, nil
 	}
-	if r.strict {
-		return true, fmt.Errorf("<%s> is not an element of %s", name, strings.Join(r.path[:len(r.path)-1], "/"))
-	}
 	return false, nil
-}
-
-// bare refuses text beside elements where the reader is strict.
-func (r *reader) bare(o *xmlOpen, e Element) error {
-	if r.strict && e.Value != "" {
-		return fmt.Errorf("text %.20q in <%s>", e.Value, r.path[len(r.path)-1])
-	}
-	return nil
-}
-
-// once refuses a second of the same where the reader is strict.
-func (r *reader) once(e Element, err error) error {
-	if err == nil && r.strict && r.seen[e.Path] {
-		return fmt.Errorf("<%s> stands twice", r.path[len(r.path)-1])
-	}
-	r.seen[e.Path] = true
-	return err
 }
 
 // section returns the section that the present element is or stands in.

@@ -13,8 +13,8 @@ var escaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "
 func Escape(s string) string { return escaper.Replace(s) }
 
 // Marshal returns the file as XML, with the elements that phones read. Others
-// are not written. The same file gives the same bytes, and ParseStrict reads
-// them back. Errors match ErrFile.
+// are not written. The same file gives the same bytes, and Parse reads them
+// back. Errors match ErrFile.
 func (f *File) Marshal() ([]byte, error) {
 	if err := f.Validate(); err != nil {
 		return nil, err

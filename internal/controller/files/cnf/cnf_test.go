@@ -52,9 +52,9 @@ func TestMake(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := provision.ParseStrict(b)
-		if err != nil {
-			t.Fatal(err)
+		f, err := provision.Parse(b)
+		if err != nil || len(f.Others) > 0 {
+			t.Fatalf("%v, %+v", err, f)
 		}
 		if l, err := f.Assigned(policy.Builtin(), "CP-7941G"); err != nil || l != "SCCP41.9-4-2SR3-1S" || f.Levels.Device[policy.LoadServer] != "http://a/?b&<c>" {
 			t.Errorf("%q, %v, %+v", l, err, f.Levels)
@@ -106,9 +106,9 @@ func TestExtendedModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := provision.ParseStrict(b)
-		if err != nil {
-			t.Fatal(err)
+		f, err := provision.Parse(b)
+		if err != nil || len(f.Others) > 0 {
+			t.Fatalf("%v, %+v", err, f)
 		}
 		d, err := m.Control.Desired(t.Context(), root, name)
 		if err != nil {
