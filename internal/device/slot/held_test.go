@@ -35,8 +35,8 @@ func TestOpenHeld(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !p.Complete() || p.Prefix() != len(table) {
-			t.Fatalf("complete %v, prefix %d of %d", p.Complete(), p.Prefix(), len(table))
+		if !p.Geometry().Known() || p.Prefix() != len(table) {
+			t.Fatalf("%+v, prefix %d of %d", p.Geometry(), p.Prefix(), len(table))
 		}
 		for i := range table {
 			b, err := p.ReadChunk(i, nil)

@@ -407,9 +407,6 @@ func (p *Partial) reserve(g load.Geometry) error {
 	return errors.Join(p.data.Truncate(fi.Size()), spaceError(p.fs, p.dir, need, err))
 }
 
-// Target returns the name that the file will have after Commit.
-func (p *Partial) Target() string { return p.target }
-
 // Geometry returns the geometry as known now.
 func (p *Partial) Geometry() load.Geometry {
 	p.mu.Lock()
@@ -434,15 +431,6 @@ func (p *Partial) Has(i int) bool {
 func (p *Partial) has(i int) bool {
 	return i >= 0 && i < len(p.x.digests) && !p.x.digests[i].IsZero()
 }
-
-// Complete reports whether the size is known and every chunk is held.
-func (p *Partial) Complete() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.complete()
-}
-
-func (p *Partial) complete() bool { return p.x.g.Known() && p.held == len(p.x.digests) }
 
 // Digests returns a copy of the digests of the chunks held, zero where one is
 // not. While the size is unknown it ends with the last chunk held.
