@@ -219,9 +219,6 @@ func (s *Sockets) Warnings() []string { return append([]string(nil), s.warnings.
 // Stats returns the counters.
 func (s *Sockets) Stats() Stats { return s.counters.Stats() }
 
-// Prefix returns the subnet.
-func (s *Sockets) Prefix() netip.Prefix { return s.subnet.prefix }
-
 // Addr implements Net.
 func (s *Sockets) Addr() netip.AddrPort { return s.addr }
 
