@@ -1,0 +1,137 @@
+package peerload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/failure"
+	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/peernet"
+	"github.com/peerload/peerload/internal/device/status"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/pdp/transfer"
+	"github.com/peerload/peerload/report"
+)
+
+// defaultRetries is how often a server is tried again unless Server.Retries
+// says it.
+const defaultRetries = 2
+
+// device is this process as a peer of its subnet, for one request.
+type device struct {
+	*engine.Device
+	id  uint64
+	net peernet.Net
+	mux *origin.Mux
+}
+
+// newDevice opens the peer ports and the way to servers.
+func (r *Request) newDevice(state *status.Dir, events func(report.Event)) (_ *device, err error) {
+	proto, err := r.protocol()
+	if err != nil {
+		return nil, err
+	}
+	d := &device{net: engine.NoPeers{}}
+	if d.id, err = state.ID(); err != nil {
+		return nil, err
+	}
+	if !r.Peers.Off {
+		if d.net, err = r.listen(); err != nil {
+			return nil, err
+		}
+	}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	if d.mux, err = origin.New(r.Server.config(d.net.Addr().Addr())); err != nil {
+		return nil, failure.As(failure.Request, err)
+	}
+	cfg := engine.Config{ID: d.id, Net: d.net, Origin: d.mux, Protocol: proto, Report: events}
+	cfg.Slot.NoSync = r.NoSync
+	d.Device, err = engine.NewDevice(cfg)
+	return d, err
+}
+
+// protocol returns the protocol's times. It switches the peers off for a model
+// that cannot share.
+func (r *Request) protocol() (pdp.Config, error) {
+	c, err := pdp.Preset(r.Peers.Profile)
+	if err != nil {
+		return c, failure.As(failure.Request, err)
+	}
+	if r.Peers.Trees > 0 {
+		c.Transfer.Stripes = r.Peers.Trees
+	}
+	if r.Model != "" && !r.Peers.Off && !policy.Builtin().Lookup(r.Model).CanShare {
+		r.warn("model " + r.Model + " cannot share: downloading the classic way")
+		r.Peers.Off = true
+	}
+	if r.Peers.Off {
+		c = pdp.NoPeers()
+	}
+	r.Server.patience(&c.Transfer)
+	return c, nil
+}
+
+// patience puts into the protocol's configuration how long to bear with a
+// server that fails.
+func (s Server) patience(c *transfer.Config) {
+	c.Attempts = defaultRetries + 1
+	if s.Retries != nil {
+		c.Attempts = *s.Retries + 1
+		c.Outage = 0 // who counts the attempts means them
+	}
+}
+
+func (r *Request) listen() (peernet.Net, error) {
+	p := r.Peers
+	s, err := peernet.Listen(peernet.Config{Address: p.Address, Interface: p.Interface, Port: p.Port})
+	if errors.Is(err, peernet.ErrNoAddress) && !p.Address.IsValid() && p.Interface == "" {
+		// Not the request is wrong: a device that starts has no address yet.
+		return nil, failure.As(failure.Network,
+			fmt.Errorf("%w: %w; try again when the network is up, or fetch without the peers", ErrNoNetwork, err))
+	}
+	if err != nil {
+		return nil, failure.As(failure.Request, err)
+	}
+	for _, w := range s.Warnings() {
+		r.warn(w)
+	}
+	return s, nil
+}
+
+func (r *Request) warn(message string) {
+	if r.Warn != nil {
+		r.Warn(message)
+	}
+}
+
+// serve runs the device until stop is called, longer than ctx, so that it can
+// say goodbye. If it ends by itself, what waits for it is cancelled.
+func (d *device) serve(ctx context.Context, cancel context.CancelCauseFunc) (stop func()) {
+	own, end := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := d.Run(own); err != nil {
+			cancel(err)
+		}
+	}()
+	return func() {
+		end()
+		<-ended
+	}
+}
+
+// close frees the ports and gives up idle connections.
+func (d *device) close() {
+	_ = d.net.Close()
+	if d.mux != nil {
+		d.mux.Close()
+	}
+}

@@ -1,0 +1,37 @@
+// Package peerload fetches firmware through the peers of the subnet, for
+// another Go program such as a device's own updater.
+//
+// Fetch downloads a file, several, or a whole signed load. Of all devices that
+// ask for the same content at about the same time one, the root, downloads it
+// from the server, and the others get it from each other while it arrives. If
+// peers fail, the device goes to the server itself. Bytes get their name only
+// when they are verified.
+//
+//	digest, err := load.ParseDigest("9f86d081…")
+//	…
+//	finals, err := peerload.Fetch(ctx, peerload.Request{
+//		URLs:   []string{"http://10.0.0.5/fw/app.bin"},
+//		Proof:  peerload.SHA256(digest),
+//		Output: "/var/lib/app/app.bin",
+//		State:  "/var/lib/app/peerload",
+//	})
+//	switch {
+//	case errors.Is(err, peerload.ErrServer):
+//		// Try again later: it continues where it stood.
+//	case err != nil:
+//		return err
+//	}
+//
+// What is right is said by one of three, the Proof: SHA256 for one file, Trust
+// for a signed load, Unsigned to believe the network. The command `peerload
+// get` is this package with flags.
+//
+// These packages are public too: report (the events and the final report),
+// load (manifests, digests, chunks), trust (signed metadata), tftp (client and
+// server), and pdp with all below it (the protocol, for drivers of one's own).
+// What is below internal is not, and changes without notice.
+//
+// What lives here: what a program asks for, and how the device is put together
+// for it. What must not: flags, terminals, exit statuses, and the path itself,
+// which is in internal/device. Read request.go first, then fetch.go.
+package peerload

@@ -1,0 +1,212 @@
+package peerload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/failure"
+	"github.com/peerload/peerload/internal/device/status"
+	"github.com/peerload/peerload/internal/device/target"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/report"
+)
+
+// lingerMost is how long a device serves those that wait for it unless
+// Request.Linger says it.
+const lingerMost = time.Minute
+
+// Fetch fetches what the request asks for, through the peers. It returns when
+// every file is verified and in place, and those peers that wait for this
+// device have been served; see Request.Linger. A partial file that an earlier
+// run left is continued.
+//
+// It returns one report for each file in place, in the order of the URLs, or
+// one for the whole load. With an error the reports are of the files before
+// it. The error is of one of the kinds ErrRequest to ErrTrust, or that of ctx
+// with its cause; any other is unforeseen.
+func Fetch(ctx context.Context, r Request) ([]report.Final, error) {
+	list, err := r.targets()
+	if err != nil {
+		return nil, err
+	}
+	finals, err := r.fetch(ctx, list)
+	var s *failure.Stopped
+	if errors.As(err, &s) {
+		s.Context = ctx.Err()
+	}
+	return finals, failure.Mark(err)
+}
+
+func (r Request) fetch(ctx context.Context, list *target.List) ([]report.Final, error) {
+	if err := list.MakeDir(); err != nil {
+		return nil, err
+	}
+	state, err := status.Open(r.State)
+	if err != nil {
+		return nil, err
+	}
+	f := &fetch{req: &r, list: list, state: state}
+	if f.dev, err = r.newDevice(state, f.tell); err != nil {
+		return nil, err
+	}
+	defer f.dev.close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := f.dev.serve(ctx, cancel)
+	defer stop()
+	if list.Load {
+		return f.load(ctx)
+	}
+	return f.files(ctx)
+}
+
+// fetch is a request on its way.
+type fetch struct {
+	req   *Request
+	list  *target.List
+	state *status.Dir
+	dev   *device
+	mu    sync.Mutex // one event at a time
+}
+
+// tell hands an event to the program. The loop of the device and Fetch itself
+// have something to tell.
+func (f *fetch) tell(e report.Event) {
+	if f.req.Events == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.req.Events(e)
+}
+
+// files fetches one file after the other, with their elections together.
+func (f *fetch) files(ctx context.Context) (finals []report.Final, err error) {
+	var files []*engine.File
+	defer func() {
+		for _, f := range files {
+			_ = f.Close()
+		}
+	}()
+	for _, sources := range f.list.Sources {
+		u := sources[0]
+		path, err := f.list.Path(u)
+		if err != nil {
+			return nil, err
+		}
+		file, err := f.dev.Fetch(engine.Spec{
+			Name: target.Name(u), Model: f.req.Model, Group: f.group(), Sources: sources, Target: path,
+			Size: load.UnknownSize, Digest: f.req.Proof.digest, Key: u.Redacted(),
+		})
+		if err != nil {
+			return nil, f.failed(ctx, target.Name(u), err, nil)
+		}
+		files = append(files, file)
+	}
+	for i, file := range files {
+		err := file.Wait(ctx)
+		if err == nil {
+			err = file.Commit()
+		}
+		if err != nil {
+			return finalsOf(files[:i]), f.failed(ctx, file.Final().File, err, file.Final())
+		}
+		f.done(file.Final())
+	}
+	f.linger(ctx, files)
+	return finalsOf(files), nil
+}
+
+func finalsOf(files []*engine.File) []report.Final {
+	var all []report.Final
+	for _, f := range files {
+		all = append(all, *f.Final())
+	}
+	return all
+}
+
+func (f *fetch) load(ctx context.Context) ([]report.Final, error) {
+	sources := f.list.Sources[0]
+	fetch := f.dev.FetchLoad
+	if f.list.Classic {
+		fetch = f.dev.FetchClassic
+	}
+	run, err := engine.FirstOf(ctx, sources, func(u *url.URL) (*engine.LoadRun, error) {
+		run, err := fetch(ctx, engine.LoadSpec{
+			URL: u, Trust: f.req.Proof.dir, Model: f.req.Model, Group: f.group(),
+			Dir: f.list.Output, Slots: f.req.Slots, Scratch: f.state.Path(),
+		})
+		if err != nil {
+			run.Close()
+		}
+		return run, err
+	})
+	defer run.Close()
+	if err != nil {
+		var t *engine.TrustError
+		switch {
+		case errors.As(err, &t):
+			err = failure.As(failure.Trust, err)
+		case errors.Is(err, engine.ErrModel):
+			err = failure.As(failure.Request, err)
+		}
+		return nil, f.failed(ctx, target.Name(sources[0]), err, run.Final())
+	}
+	f.done(run.Final())
+	f.linger(ctx, run.Files)
+	return []report.Final{*run.Final()}, nil
+}
+
+// linger serves the peers: for the time that was asked for, so that a late
+// device finds somebody, else until nobody waits.
+func (f *fetch) linger(ctx context.Context, files []*engine.File) {
+	if f.req.Linger == nil {
+		f.dev.Linger(ctx, files, lingerMost)
+		return
+	}
+	timer := time.NewTimer(*f.req.Linger)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// group is the model group that this device shares with.
+func (f *fetch) group() string {
+	if f.req.Model == "" {
+		return ""
+	}
+	return policy.Builtin().Group(f.req.Model)
+}
+
+// done tells of a file or load in place.
+func (f *fetch) done(fin *report.Final) {
+	e := f.event(report.KindDone, fin.File)
+	e.URL, e.Role, e.Source, e.Message, e.Final = fin.URL, fin.Role, fin.Source, fin.Path, fin
+	e.Bytes, e.Size, e.Percent = fin.Size, fin.Size, 100
+	f.tell(e)
+}
+
+// failed tells and returns why a file is not coming.
+func (f *fetch) failed(ctx context.Context, name string, err error, fin *report.Final) error {
+	if ctx.Err() != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+		err = &failure.Stopped{Cause: context.Cause(ctx)}
+	}
+	e := f.event(report.KindFailed, name)
+	e.Reason, e.Message, e.Final = failure.Reason(err), err.Error(), fin
+	f.tell(e)
+	return err
+}
+
+// event is an event of Fetch itself.
+func (f *fetch) event(kind, file string) report.Event {
+	return report.Event{Schema: report.Schema, Time: status.Stamp(time.Now()), Event: kind,
+		Device: fmt.Sprintf("%016x", f.dev.id), File: file}
+}

@@ -1,0 +1,206 @@
+package peerload
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/peerload/peerload/internal/device/failure"
+	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/target"
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/report"
+)
+
+// Request says what to fetch, how to know that it is right, and where it goes.
+// URLs, Proof and State must be set; the zero values of all other fields do
+// what most programs want.
+type Request struct {
+	// URLs of the files: http, https, tftp or file. One without a scheme,
+	// HOST/PATH, is tried as phones do it: HTTP on port 6970, then TFTP. A load
+	// has one URL: BASE/NAME.load if it is signed, BASE/NAME.loads if Proof is
+	// Unsigned.
+	URLs []string
+	// Proof says which bytes are right. The zero Proof is refused: to believe
+	// the network has to be said.
+	Proof Proof
+	// Output is the path of the one file. It is a directory, and made if it is
+	// missing, if it is one already, ends in /, or several files or a load
+	// come; each file then has the last part of its URL as its name. "": the
+	// working directory.
+	Output string
+	// State is the directory that holds the device's id and what must outlive
+	// a run; it is made if it is missing. Keep it over restarts, one for each
+	// device, and run one Fetch at a time with it. It has no default, since the
+	// program knows where it may write.
+	State string
+	// Slots keeps a signed load in two slots below Output and switches
+	// Output/current when all of it is verified, so that the way back stays.
+	Slots bool
+	// Model of this device; devices of one model group share with each other.
+	// A load for other models is refused, and a model that cannot share
+	// downloads the classic way. "": not told, all such devices share.
+	Model string
+	// Linger is how long to serve the peers after the files are in place, 0 to
+	// return at once. nil: until those that wait are done, a minute at most.
+	Linger *time.Duration
+	// NoSync does not wait for the disk. It is for laboratories: after a power
+	// cut a file with its final name may be damaged.
+	NoSync bool
+	// Peers says how the device meets its peers, Server how it downloads.
+	Peers  Peers
+	Server Server
+	// Events takes the events of the run, in order: one call at a time, from
+	// goroutines of Fetch, and none after Fetch returned. It must not block,
+	// since the device waits for it. report.KindDone tells that a file or load
+	// is in place while Fetch still serves the peers, report.KindFailed that it
+	// is not coming. nil drops them.
+	Events func(report.Event)
+	// Warn takes what a person should know of and what does not stop the run,
+	// such as a model that cannot share, before the first file begins. nil
+	// drops it.
+	Warn func(message string)
+}
+
+// Peers says how the device takes part in its subnet. The zero Peers works.
+type Peers struct {
+	// Off keeps the download to this device: nobody is asked, nobody served.
+	Off bool
+	// Address is the own address with the length of its prefix. Zero: that of
+	// Interface.
+	Address netip.Prefix
+	// Interface to take the address from. "": that of the default route, or
+	// the only one that is up.
+	Interface string
+	// Port of the peers, UDP and TCP; all devices of a subnet must have the
+	// same. 0: 4051.
+	Port uint16
+	// Profile of the protocol's times: "lan", or "classic" as the original
+	// has them. "": lan.
+	Profile string
+	// Trees that a file takes when this device is its root: 1 or 2. 0: two if
+	// the file has 64 chunks or more.
+	Trees int
+}
+
+// Server says how servers are reached. The zero Server works.
+type Server struct {
+	// Header goes with every HTTP request to the URL's own host. nil: none.
+	Header http.Header
+	// CACerts are the roots that HTTPS servers are verified against. nil: the
+	// system's.
+	CACerts *x509.CertPool
+	// ClientCert is shown to HTTPS servers that ask. nil: none.
+	ClientCert *tls.Certificate
+	// LimitRate is the most bytes a second from the server. 0: no limit.
+	LimitRate int64
+	// Retries is how often to try a server again that fails, 0 to try once.
+	// nil: 2, and a server that has served before is tried for a minute.
+	Retries *int
+	// ConnectTimeout is how long a server may take to accept a connection. 0:
+	// 5 s.
+	ConnectTimeout time.Duration
+	// TFTPWindow in blocks (RFC 7440). 0: 16, or less where LimitRate is low.
+	TFTPWindow int
+}
+
+// Proof says which bytes are right. It is made by SHA256, Trust or Unsigned;
+// the zero Proof says nothing and is refused.
+type Proof struct {
+	kind   target.Proof
+	digest load.Digest // with target.Digest
+	dir    string      // with target.Signed
+}
+
+// SHA256 proves one file by its digest.
+func SHA256(digest load.Digest) Proof { return Proof{kind: target.Digest, digest: digest} }
+
+// Trust proves a load by its signed metadata. The directory holds the pinned
+// root.json of the publisher, and what was accepted before, so that nothing
+// older is; it must be writable.
+func Trust(dir string) Proof { return Proof{kind: target.Signed, dir: dir} }
+
+// Unsigned believes what the server and the peers send.
+func Unsigned() Proof { return Proof{kind: target.Unsigned} }
+
+// words are the names of fields and functions of this package in messages.
+func words() target.Words {
+	return target.Words{Digest: "SHA256", Trust: "Trust", GiveTrust: "Trust(dir)", Slots: "Slots", Output: "Output"}
+}
+
+// Validate says what is wrong with the request before anything begins; the
+// error is an ErrRequest. Fetch calls it.
+func (r Request) Validate() error {
+	_, err := r.targets()
+	return err
+}
+
+// targets returns what the request asks for, if it is valid.
+func (r Request) targets() (*target.List, error) {
+	if err := r.check(); err != nil {
+		return nil, failure.As(failure.Request, err)
+	}
+	l, err := target.Parse(r.URLs, r.Output)
+	if err != nil {
+		return nil, err
+	}
+	return l, l.Resolve(r.Proof.kind, r.Slots, words())
+}
+
+// check refuses values that no URL makes right.
+func (r Request) check() error {
+	switch {
+	case r.Proof.kind == 0:
+		return errors.New("nothing says which bytes are right: set Proof to SHA256(digest) (one file), " +
+			"Trust(dir) (a signed load), or Unsigned() to believe the network")
+	case r.Proof.kind == target.Signed && r.Proof.dir == "":
+		return errors.New("Trust names no directory")
+	case r.State == "":
+		return errors.New("State names no directory")
+	case r.Linger != nil && *r.Linger < 0:
+		return errors.New("Linger must not be negative")
+	}
+	if err := r.Peers.check(); err != nil {
+		return err
+	}
+	return r.Server.check()
+}
+
+func (p Peers) check() error {
+	if p.Trees < 0 || p.Trees > 2 {
+		return fmt.Errorf("Peers.Trees is 0, 1 or 2, not %d", p.Trees)
+	}
+	_, err := pdp.Preset(p.Profile)
+	return err
+}
+
+func (s Server) check() error {
+	if s.Retries != nil && *s.Retries < 0 {
+		return errors.New("Server.Retries must not be negative")
+	}
+	cfg := s.config(netip.Addr{})
+	return cfg.Validate()
+}
+
+// stallTimeout is a root's patience with its server. It is shorter than the
+// patience of its followers with it, so that the root gives up first and says
+// why.
+const stallTimeout = 5 * time.Second
+
+// config is the same for package origin, connecting from the device's own
+// address if it has one.
+func (s Server) config(from netip.Addr) origin.Config {
+	cfg := origin.Config{
+		Headers: s.Header.Clone(), CACert: s.CACerts, ClientCert: s.ClientCert, LimitRate: s.LimitRate,
+		ConnectTimeout: s.ConnectTimeout, StallTimeout: stallTimeout, WindowSize: s.TFTPWindow,
+	}
+	if from.IsValid() && !from.IsUnspecified() {
+		cfg.LocalAddr = from
+	}
+	return cfg
+}
