@@ -8,6 +8,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/agent"
 	"github.com/peerload/peerload/internal/device/status"
+	"github.com/peerload/peerload/internal/device/target"
 )
 
 // agentError is what the agent of this device said went wrong.
@@ -56,7 +57,7 @@ func (f *getFlags) viaAgent(ctx context.Context, r *request, state *status.Dir) 
 		out.warn("the agent of this device leaves it to this command: " + declined)
 		return false, nil
 	case failed != nil:
-		out.failed(nameOf(r.urls[0][0]), failed, nil)
+		out.failed(target.Name(r.Sources[0][0]), reasonOf(failed), failed.text, nil)
 		return true, failed
 	}
 	return true, nil
@@ -72,28 +73,28 @@ func (f *getFlags) usual() bool {
 
 // agentRequest says the same to the agent, whose directory is another.
 func (f *getFlags) agentRequest(r *request) (*agent.GetRequest, error) {
-	req := &agent.GetRequest{SHA256: f.sha256, Load: r.load, Slots: f.slots, Model: f.model, Linger: -1}
+	req := &agent.GetRequest{SHA256: f.sha256, Load: r.Load, Slots: f.slots, Model: f.model, Linger: -1}
 	if f.stay {
 		req.Linger = f.linger
 	}
-	for _, sources := range r.urls {
+	for _, sources := range r.Sources {
 		var texts []string
 		for _, u := range sources {
 			texts = append(texts, u.String())
 		}
 		req.URLs = append(req.URLs, texts)
-		target := r.output
-		if !r.load {
+		path := r.Output
+		if !r.Load {
 			var err error
-			if target, err = r.target(sources[0]); err != nil {
+			if path, err = r.Path(sources[0]); err != nil {
 				return nil, err
 			}
 		}
-		target, err := filepath.Abs(target)
+		path, err := filepath.Abs(path)
 		if err != nil {
 			return nil, err
 		}
-		req.Targets = append(req.Targets, target)
+		req.Targets = append(req.Targets, path)
 	}
 	if f.trust != "" {
 		trust, err := filepath.Abs(f.trust)

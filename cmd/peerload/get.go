@@ -5,22 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"os"
-	"path"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload"
 	"github.com/peerload/peerload/internal/cli"
-	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/origin"
-	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/internal/device/status"
-	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/device/target"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/pdp"
 )
 
 // getFlags is what `peerload get` takes.
@@ -100,34 +95,26 @@ func getCommand() *cli.Command {
 
 // request is what was asked for, understood.
 type request struct {
-	urls    [][]*url.URL // per file, in the order to try
-	digest  load.Digest
-	dir     bool // output is a directory
-	load    bool // a load: several files, one directory
-	classic bool // a load as NAME.loads, unsigned
-	output  string
+	*target.List
+	proof peerload.Proof
+}
+
+// words are the names of the options in messages.
+func words() target.Words {
+	return target.Words{Digest: "--sha256", Trust: "--trust", GiveTrust: "--trust DIR", Slots: "--slots", Output: "-o"}
 }
 
 // parse understands what was typed, or says what is wrong with it.
 func (f *getFlags) parse(args []string) (*request, error) {
-	r := &request{output: f.output}
-	for _, a := range args {
-		sources, err := origin.Candidates(a)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		u := sources[0]
-		switch {
-		case !slices.Contains([]string{"http", "https", "tftp", "file"}, u.Scheme):
-			return nil, usagef("%s: the scheme is http, https, tftp or file", u.Redacted())
-		case strings.HasSuffix(u.Path, "/") || u.Path == "":
-			return nil, usagef("%s names no file", u.Redacted())
-		}
-		r.load = r.load || strings.HasSuffix(u.Path, load.ManifestSuffix)
-		r.classic = len(args) == 1 && f.unsigned && strings.HasSuffix(u.Path, ".loads")
-		r.urls = append(r.urls, sources)
+	l, err := target.Parse(args, f.output)
+	if err != nil {
+		return nil, err
 	}
-	if err := f.parseTrust(r); err != nil {
+	proof, kind, err := f.proof()
+	if err != nil {
+		return nil, err
+	}
+	if err := l.Resolve(kind, f.slots, words()); err != nil {
 		return nil, err
 	}
 	if f.peers != "on" && f.peers != "off" {
@@ -139,26 +126,11 @@ func (f *getFlags) parse(args []string) (*request, error) {
 	if f.trees < 0 || f.trees > 2 {
 		return nil, usagef("--trees is 0, 1 or 2, not %d", f.trees)
 	}
-	r.dir = r.load || len(r.urls) > 1 || strings.HasSuffix(f.output, "/")
-	if st, err := os.Stat(f.output); err == nil && st.IsDir() {
-		r.dir = true
-	}
-	if r.output == "" {
-		r.output, r.dir = ".", true
-	}
-	names := map[string]bool{}
-	for _, sources := range r.urls {
-		name := nameOf(sources[0])
-		if names[name] {
-			return nil, usagef("two of the files would get the name %s: fetch them one by one, each with its own -o", name)
-		}
-		names[name] = true
-	}
-	return r, nil
+	return &request{l, proof}, nil
 }
 
-// parseTrust wants exactly one word on what is right.
-func (f *getFlags) parseTrust(r *request) error {
+// proof wants exactly one word on what is right.
+func (f *getFlags) proof() (p peerload.Proof, kind target.Proof, err error) {
 	n := 0
 	for _, set := range []bool{f.sha256 != "", f.trust != "", f.unsigned} {
 		if set {
@@ -167,26 +139,19 @@ func (f *getFlags) parseTrust(r *request) error {
 	}
 	switch {
 	case n == 0:
-		return usagef("nothing says which bytes are right: give --sha256 HEX (one file), --trust DIR (a signed load), or --unsigned to believe the network")
+		return p, kind, usagef("nothing says which bytes are right: give --sha256 HEX (one file), --trust DIR (a signed load), or --unsigned to believe the network")
 	case n > 1:
-		return usagef("--sha256, --trust and --unsigned exclude each other")
-	case f.sha256 != "" && len(r.urls) > 1:
-		return usagef("--sha256 speaks of one file, %d were asked for", len(r.urls))
-	case f.trust != "" && (!r.load || len(r.urls) > 1):
-		return usagef("--trust fetches one load: give the URL of its NAME%s", load.ManifestSuffix)
-	case f.slots && f.trust == "":
-		return usagef("--slots is for a signed load, NAME%s with --trust", load.ManifestSuffix)
-	case r.load && f.unsigned:
-		return usagef("a NAME%s is signed: give --trust DIR, or fetch its components by their own names", load.ManifestSuffix)
+		return p, kind, usagef("--sha256, --trust and --unsigned exclude each other")
+	case f.trust != "":
+		return peerload.Trust(f.trust), target.Signed, nil
+	case f.unsigned:
+		return peerload.Unsigned(), target.Unsigned, nil
 	}
-	if r.load = f.trust != "" || r.classic; f.sha256 != "" {
-		d, err := load.ParseDigest(f.sha256)
-		if err != nil {
-			return usagef("--sha256: %v", err)
-		}
-		r.digest = d
+	d, err := load.ParseDigest(f.sha256)
+	if err != nil {
+		return p, kind, usagef("--sha256: %v", err)
 	}
-	return nil
+	return peerload.SHA256(d), target.Digest, nil
 }
 
 // run does what was asked for.
@@ -200,10 +165,8 @@ func (f *getFlags) run(ctx context.Context, args []string) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, f.maxTime, fmt.Errorf("%w %v", errMaxTime, f.maxTime))
 		defer cancel()
 	}
-	if r.dir {
-		if err := os.MkdirAll(r.output, 0o755); err != nil {
-			return err
-		}
+	if err := r.MakeDir(); err != nil {
+		return err
 	}
 	dir, err := stateDir(f.state)
 	if err != nil {
@@ -214,20 +177,60 @@ func (f *getFlags) run(ctx context.Context, args []string) error {
 		return err
 	}
 	if done, err := f.viaAgent(ctx, r, state); done || err != nil {
-		return err
+		return advised(err)
 	}
 	out := newOutput(f, state.Record(f.commandLine(os.Args)))
 	defer out.close()
-	d, err := f.device(state, out)
+	req, err := f.request(args, r.proof, dir)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stop := serve(ctx, d, cancel)
-	defer stop() // before out closes: the device reports until it stands still
-	g := &getter{f: f, r: r, dev: d, out: out, state: state}
-	return g.fetch(ctx)
+	req.Events, req.Warn = out.take, out.warn
+	finals, err := peerload.Fetch(ctx, req)
+	if err != nil {
+		return advised(err)
+	}
+	for i := range finals {
+		out.result(&finals[i])
+	}
+	return nil
+}
+
+// request says the same to package peerload.
+func (f *getFlags) request(urls []string, proof peerload.Proof, state string) (peerload.Request, error) {
+	r := peerload.Request{
+		URLs: urls, Proof: proof, Output: f.output, State: state, Slots: f.slots, Model: f.model, NoSync: f.noSync,
+		Peers: peerload.Peers{Off: f.peers == "off", Interface: f.iface, Port: f.port, Profile: f.profile, Trees: f.trees},
+	}
+	if f.stay {
+		r.Linger = &f.linger
+	}
+	if f.address != "" && !r.Peers.Off {
+		p, err := netip.ParsePrefix(f.address)
+		if err != nil {
+			return r, usagef("--address wants IP/PREFIX, such as 10.0.0.7/24: %v", err)
+		}
+		r.Peers.Address = p
+	}
+	var err error
+	r.Server, err = f.origin.server()
+	return r, err
+}
+
+// again ends what is said of a run that was stopped.
+const again = "; the same command continues where it stood"
+
+// advised adds to an error what can be done about it by this command.
+func advised(err error) error {
+	switch {
+	case errors.Is(err, peerload.ErrNoNetwork):
+		return fmt.Errorf("%w by --peers off", err)
+	case errors.Is(err, peerload.ErrRequest) && errors.Is(err, load.ErrName):
+		return fmt.Errorf("%w; name the file with -o", err)
+	case errors.As(err, new(*failure.Stopped)):
+		return fmt.Errorf("%w%s", err, again)
+	}
+	return err
 }
 
 // commandLine is what was typed, without what is secret in it: the status file
@@ -246,93 +249,4 @@ func (f *getFlags) commandLine(args []string) string {
 		words = append(words, w)
 	}
 	return strings.Join(words, " ")
-}
-
-// serve runs the device until stop is called, longer than ctx, so that it can
-// say goodbye. If it ends by itself, what waits for it is cancelled.
-func serve(ctx context.Context, d *engine.Device, cancel context.CancelCauseFunc) (stop func()) {
-	own, end := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := d.Run(own); err != nil {
-			cancel(err)
-		}
-	}()
-	return func() {
-		end()
-		<-ended
-	}
-}
-
-// device opens the peer ports and the way to servers.
-func (f *getFlags) device(state *status.Dir, out *output) (*engine.Device, error) {
-	proto, err := pdp.Preset(f.profile)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	if f.trees > 0 {
-		proto.Transfer.Stripes = f.trees
-	}
-	if f.model != "" && f.peers == "on" && !policy.Builtin().Lookup(f.model).CanShare {
-		out.warn("model " + f.model + " cannot share: downloading the classic way")
-		f.peers = "off"
-	}
-	if f.peers == "off" {
-		proto = pdp.NoPeers()
-	}
-	f.origin.patience(&proto.Transfer)
-	id, err := state.ID()
-	if err != nil {
-		return nil, err
-	}
-	net, err := f.listen(out)
-	if err != nil {
-		return nil, err
-	}
-	src, err := f.origin.open(net.Addr().Addr())
-	if err != nil {
-		return nil, err
-	}
-	cfg := engine.Config{ID: id, Net: net, Origin: src, Protocol: proto, Report: out.event}
-	cfg.Slot.NoSync = f.noSync
-	return engine.NewDevice(cfg)
-}
-
-func (f *getFlags) listen(out *output) (peernet.Net, error) {
-	if f.peers == "off" {
-		return engine.NoPeers{}, nil
-	}
-	cfg := peernet.Config{Interface: f.iface, Port: f.port}
-	if f.address != "" {
-		p, err := netip.ParsePrefix(f.address)
-		if err != nil {
-			return nil, usagef("--address wants IP/PREFIX, such as 10.0.0.7/24: %v", err)
-		}
-		cfg.Address = p
-	}
-	s, err := peernet.Listen(cfg)
-	if errors.Is(err, peernet.ErrNoAddress) && f.address == "" && f.iface == "" {
-		// Not what was typed is wrong: a device that starts has no address yet.
-		return nil, fmt.Errorf("%w: %w; try again when the network is up, or fetch without the peers by --peers off", errNoNetwork, err)
-	}
-	if err != nil {
-		return nil, usageError{err}
-	}
-	for _, w := range s.Warnings() {
-		out.warn(w)
-	}
-	return s, nil
-}
-
-// target returns the path that the file of a URL gets.
-func (r *request) target(u *url.URL) (string, error) {
-	if !r.dir {
-		return r.output, nil
-	}
-	name := path.Base(u.Path)
-	if err := load.CheckName(name); err != nil {
-		return "", usagef("%s: %v; name the file with -o", u.Redacted(), err)
-	}
-	return filepath.Join(r.output, name), nil
 }

@@ -12,7 +12,7 @@
 //	peerload help [COMMAND]   what a command takes, and its exit statuses
 //
 // It is wiring only: flags, output and exit statuses. The download itself is in
-// package engine, the agent in package agent, how a command line is read in cli.
+// package peerload, the agent in package agent, how a command line is read in cli.
 package main
 
 import (
@@ -24,11 +24,9 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/peerload/peerload"
 	"github.com/peerload/peerload/internal/cli"
-	"github.com/peerload/peerload/internal/device/engine"
-	"github.com/peerload/peerload/internal/device/slot"
-	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/trust"
+	"github.com/peerload/peerload/internal/device/failure"
 )
 
 // Exit codes, documented in `peerload get --help`.
@@ -50,9 +48,6 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 // errMaxTime ends a run that took too long. Trying again later is the advice,
 // as with a server that cannot be reached.
 var errMaxTime = errors.New("not done after --max-time")
-
-// errNoNetwork says that this host has no address to meet its peers with.
-var errNoNetwork = errors.New("no network")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -81,7 +76,6 @@ tree of connections passes the file on while it arrives.`,
 
 // exitCode tells a script what kind of error it was.
 func exitCode(err error, interrupted bool) int {
-	var job *engine.Error
 	var usage usageError
 	var asked *agentError
 	switch {
@@ -93,35 +87,20 @@ func exitCode(err error, interrupted bool) int {
 		return exitUsage
 	case errors.As(err, &asked):
 		return asked.exit
-	case errors.Is(err, errMaxTime), errors.Is(err, errNoNetwork):
+	case errors.Is(err, errMaxTime):
 		return exitUnreachable
-	case errors.Is(err, errTrust):
-		return exitTrust
-	case errors.Is(err, slot.ErrNoSpace), errors.Is(err, trust.ErrStore), errors.Is(err, slot.ErrLocked), errors.Is(err, slot.ErrNotFile):
-		return exitDisk
-	case errors.As(err, &job):
-		return jobExit(job.Reason)
-	case errors.Is(err, slot.ErrDigest), errors.Is(err, slot.ErrDamaged):
-		return exitVerify
-	case isDisk(err):
-		return exitDisk
+	}
+	err = failure.Mark(err) // the agent and other commands have errors of the device as they are
+	for _, k := range []struct {
+		kind error
+		code int
+	}{
+		{peerload.ErrVerify, exitVerify}, {peerload.ErrServer, exitUnreachable}, {peerload.ErrNoNetwork, exitUnreachable},
+		{peerload.ErrDisk, exitDisk}, {peerload.ErrTrust, exitTrust},
+	} {
+		if errors.Is(err, k.kind) {
+			return k.code
+		}
 	}
 	return exitUsage // also whatever the command line itself refuses
-}
-
-func jobExit(why wire.Reason) int {
-	switch why {
-	case wire.ReasonDisk:
-		return exitDisk
-	case wire.ReasonOriginWrong, wire.ReasonDigestMismatch:
-		return exitVerify
-	}
-	return exitUnreachable
-}
-
-// isDisk reports whether the operating system refused a file operation.
-func isDisk(err error) bool {
-	var path *os.PathError
-	var link *os.LinkError
-	return errors.As(err, &path) || errors.As(err, &link)
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net/http"
-	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -12,8 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/peerload/peerload/internal/device/origin"
-	"github.com/peerload/peerload/pdp/transfer"
+	"github.com/peerload/peerload"
 )
 
 // originFlags is how servers are reached, named as curl names it.
@@ -25,11 +23,6 @@ type originFlags struct {
 	connectTimeout    time.Duration
 	given             func(flag string) bool // on the command line
 }
-
-// stallTimeout is a root's patience with its server. It is shorter than the
-// patience of its followers with it, so that the root gives up first and says
-// why.
-const stallTimeout = 5 * time.Second
 
 func (o *originFlags) register(fl *pflag.FlagSet) {
 	o.given = fl.Changed
@@ -43,53 +36,37 @@ func (o *originFlags) register(fl *pflag.FlagSet) {
 	fl.IntVar(&o.window, "tftp-window", 0, "TFTP window in blocks (default 16)")
 }
 
-// patience puts into the protocol's configuration how long to bear with a
-// server that fails.
-func (o *originFlags) patience(c *transfer.Config) {
-	c.Attempts = o.retry + 1
-	if o.given("retry") {
-		c.Outage = 0 // who counts the attempts means them
-	}
-}
-
-// open returns the way to servers, connecting from the device's own address.
-func (o *originFlags) open(from netip.Addr) (*origin.Mux, error) {
+// server says the same to package peerload.
+func (o *originFlags) server() (peerload.Server, error) {
+	s := peerload.Server{ConnectTimeout: o.connectTimeout, TFTPWindow: o.window, Header: http.Header{}}
 	if o.retry < 0 {
-		return nil, usagef("--retry must not be negative")
+		return s, usagef("--retry must not be negative")
 	}
-	cfg := origin.Config{StallTimeout: stallTimeout, ConnectTimeout: o.connectTimeout, WindowSize: o.window, Headers: http.Header{}}
-	if from.IsValid() && !from.IsUnspecified() {
-		cfg.LocalAddr = from
+	if o.given("retry") {
+		s.Retries = &o.retry
 	}
 	for _, h := range o.headers {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok || strings.TrimSpace(name) == "" {
-			return nil, usagef("--header wants 'Name: value', not %q", h)
+			return s, usagef("--header wants 'Name: value', not %q", h)
 		}
-		cfg.Headers.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+		s.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 	}
 	var err error
-	if cfg.LimitRate, err = parseRate(o.limitRate); err != nil {
-		return nil, err
+	if s.LimitRate, err = parseRate(o.limitRate); err != nil {
+		return s, err
 	}
-	if err := o.certificates(&cfg); err != nil {
-		return nil, err
-	}
-	m, err := origin.New(cfg)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	return m, nil
+	return s, o.certificates(&s)
 }
 
-func (o *originFlags) certificates(cfg *origin.Config) error {
+func (o *originFlags) certificates(s *peerload.Server) error {
 	if o.cacert != "" {
 		pem, err := os.ReadFile(o.cacert)
 		if err != nil {
 			return usagef("--cacert: %v", err)
 		}
-		cfg.CACert = x509.NewCertPool()
-		if !cfg.CACert.AppendCertsFromPEM(pem) {
+		s.CACerts = x509.NewCertPool()
+		if !s.CACerts.AppendCertsFromPEM(pem) {
 			return usagef("--cacert: %s holds no certificate in PEM", o.cacert)
 		}
 	}
@@ -105,7 +82,7 @@ func (o *originFlags) certificates(cfg *origin.Config) error {
 		if err != nil {
 			return usagef("--cert: %v", err)
 		}
-		cfg.ClientCert = &c
+		s.ClientCert = &c
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/report"
@@ -61,6 +62,23 @@ func (o *output) event(e report.Event) {
 		return
 	}
 	o.queue <- e
+}
+
+// take takes an event of package peerload and says of a file that is in place,
+// or not coming, what this command has to say.
+func (o *output) take(e report.Event) {
+	switch e.Event {
+	case report.KindDone:
+		e.Message = summary(e.Final)
+		o.event(e)
+	case report.KindFailed:
+		if e.Reason == failure.ReasonStopped {
+			e.Message += again
+		}
+		o.failed(e.File, e.Reason, e.Message, e.Final)
+	default:
+		o.event(e)
+	}
 }
 
 func (o *output) write() {
@@ -180,9 +198,9 @@ func (o *output) done(f *report.Final) {
 }
 
 // failed reports a file that is not coming.
-func (o *output) failed(name string, err error, f *report.Final) {
+func (o *output) failed(name, reason, message string, f *report.Final) {
 	e := report.Event{Schema: report.Schema, Time: status.Stamp(time.Now()), Event: report.KindFailed, File: name,
-		Reason: reasonOf(err), Message: err.Error(), Final: f}
+		Reason: reason, Message: message, Final: f}
 	o.event(e)
 	e.Event = report.KindReport
 	o.results = append(o.results, e)

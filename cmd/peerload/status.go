@@ -6,42 +6,30 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
-	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/peerload/peerload/internal/cli"
-	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
 
-// nameOf is a file's name for people: the URL's last part.
-func nameOf(u *url.URL) string { return path.Base(u.Path) }
-
-// reasonOf is the code of an error in a report.
-func reasonOf(err error) string {
-	var e *engine.Error
-	if errors.As(err, &e) {
-		return e.Reason.String()
-	}
-	if errors.As(err, new(stopped)) {
-		return "stopped"
-	}
-	switch exitCode(err, false) {
+// reasonOf is the code of what the agent said in a report.
+func reasonOf(e *agentError) string {
+	switch e.exit {
 	case exitTrust:
-		return "trust"
+		return failure.ReasonTrust
 	case exitDisk:
-		return "disk"
+		return failure.ReasonDisk
 	case exitVerify:
-		return "digest-mismatch"
+		return failure.ReasonVerify
 	}
-	return "refused"
+	return failure.ReasonRefused
 }
 
 // processes reads what this device's processes told.
