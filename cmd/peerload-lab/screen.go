@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/output"
 )
 
 // frame is how often the live picture is drawn.
@@ -23,8 +23,8 @@ func screen(lines bool) *os.File {
 }
 
 // draw draws the picture until the returned function is called.
-func draw(screen *os.File, scene lab.Scene) (stop func()) {
-	pic := &lab.Picture{
+func draw(screen *os.File, scene output.Scene) (stop func()) {
+	pic := &output.Picture{
 		Scene: scene, Out: screen, Color: os.Getenv("NO_COLOR") == "",
 		Size: func() (cols, rows int) {
 			cols, rows, err := term.GetSize(int(screen.Fd()))

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 )
@@ -91,7 +92,7 @@ func (f *Figure) settle() {
 		return
 	}
 	sorted := slices.Sorted(slices.Values(f.Values))
-	f.Median, f.Worst = quantile(sorted, 0.5), sorted[len(sorted)-1]
+	f.Median, f.Worst = output.Quantile(sorted, 0.5), sorted[len(sorted)-1]
 	f.Reached = f.Median <= f.Reach
 	if f.AtLeast {
 		f.Worst, f.Reached = sorted[0], f.Median >= f.Reach

@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"github.com/peerload/peerload/internal/lab/output"
 )
 
 // The page of the comparison; it has the looks of the report of a run.
@@ -96,7 +98,7 @@ type chartRow struct {
 // WriteHTML writes the page: one file that needs no network.
 func (b BenchReport) WriteHTML(w io.Writer) error {
 	v := benchView{
-		Tiles: b.tiles(), Measured: eachUpTo, Style: template.CSS(reportStyle + benchStyle), Script: template.JS(drawScript + benchScript),
+		Tiles: b.tiles(), Measured: eachUpTo, Style: output.PageStyle(benchStyle), Script: output.PageScript(benchScript),
 	}
 	var charts []chartSite
 	for _, s := range b.Scenarios {

@@ -12,6 +12,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/lab/fileserver"
+	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
@@ -88,8 +89,15 @@ type Demo struct {
 	events sync.Mutex // held while OnEvent runs
 
 	mu      sync.Mutex
-	kills   []Kill
+	kills   []demoKill
 	expired bool
+}
+
+// demoKill is a root that was killed, when, and of which file.
+type demoKill struct {
+	output.Kill
+	at   time.Time
+	file string
 }
 
 // demoDevice is a device and what it is to have.
@@ -305,7 +313,7 @@ func (d *Demo) killed(life context.Context, dev *demoDevice, v process.FileView)
 	})
 	_ = dev.Now().Wait()
 	d.mu.Lock()
-	d.kills = append(d.kills, Kill{Percent: v.Percent, Device: dev.Host.Addr, AtS: at, at: time.Now(), file: v.File})
+	d.kills = append(d.kills, demoKill{output.Kill{Percent: v.Percent, Device: dev.Host.Addr, AtS: at}, time.Now(), v.File})
 	d.mu.Unlock()
 	select {
 	case <-time.After(restartAfter):

@@ -8,21 +8,18 @@ import (
 	"io"
 	"strings"
 
+	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
-// The report's page, its looks and what draws it. They are put into one file
-// that needs nothing else.
+// The report's page and what draws it. They are put into one file that needs
+// nothing else.
 var (
 	//go:embed assets/report.html
 	reportPage string
-	//go:embed assets/report.css
-	reportStyle string
 	//go:embed assets/report.js
 	reportScript string
-	//go:embed assets/draw.js
-	drawScript string // for every page
 )
 
 // reportData is what the page draws from. Rates are in bits per second, times
@@ -82,7 +79,7 @@ func (u *Up) WriteHTML(w io.Writer, r *UpResult) error {
 	}
 	view := r.view()
 	view.Marks = data.Marks
-	view.Style, view.Script, view.Data = template.CSS(reportStyle), template.JS(drawScript+reportScript), template.JS(text)
+	view.Style, view.Script, view.Data = output.PageStyle(""), output.PageScript(reportScript), template.JS(text)
 	return page.Execute(w, view)
 }
 
@@ -115,7 +112,7 @@ func (r *UpResult) view() reportView {
 		Title: fmt.Sprintf("%d devices, %s", r.Devices, units.Size(r.Size)),
 		Tiles: [][3]string{
 			{"complete", fmt.Sprintf("%d of %d", r.Complete, r.Expected), "devices with the right file"},
-			{"last device", fmt.Sprintf("%.2f s", r.LastS), fmt.Sprintf("bound %.2f s, ratio %s", r.BoundS, ratioText(r.Ratio))},
+			{"last device", fmt.Sprintf("%.2f s", r.LastS), fmt.Sprintf("bound %.2f s, ratio %s", r.BoundS, output.Ratio(r.Ratio))},
 			{"WAN payload", fmt.Sprintf("%.3f ×", r.WANRatio), fmt.Sprintf("%s for %d subnet(s) of %s", units.Size(r.WANBytes), r.Subnets, units.Size(r.Size))},
 			{"fallbacks", fmt.Sprint(r.Fallbacks), fmt.Sprintf("%d elections won", r.Elections)},
 		},
@@ -128,7 +125,7 @@ func (r *UpResult) view() reportView {
 			{"on the wire of the WAN", fmt.Sprintf("%s down, %s up", units.Size(r.WireDown), units.Size(r.WireUp))},
 			{"packets that the WAN lost, refused", fmt.Sprintf("%d, %d", r.WANLost, r.WANFull)},
 			{"requests to the server", fmt.Sprint(r.Requests)},
-			{"why devices fell back", orNone(reasonText(r.Reasons))},
+			{"why devices fell back", output.OrNobody(output.Reasons(r.Reasons))},
 			{"broadcasts", fmt.Sprint(r.Broadcasts)},
 			{"largest memory of a device", fmt.Sprintf("%.1f MiB", float64(r.PeakRSS)/(1<<20))},
 			{"processor time of all devices", fmt.Sprintf("%.2f s", r.CPUS)},

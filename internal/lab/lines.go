@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
@@ -35,11 +36,11 @@ func Line(ev DemoEvent) string {
 			text = "child of " + a.String()
 		}
 	case report.KindFallback:
-		text = "fallback" + becauseOf(ev.Reason)
+		text = "fallback" + output.Because(ev.Reason)
 	case report.KindVerified:
 		text = "verified"
 	case report.KindFailed:
-		text = strings.TrimSpace("failed" + becauseOf(ev.Reason) + " " + ev.Message)
+		text = strings.TrimSpace("failed" + output.Because(ev.Reason) + " " + ev.Message)
 	case report.KindDone:
 		text = doneText(ev.Final)
 	case KindKilled:
@@ -54,12 +55,12 @@ func Line(ev DemoEvent) string {
 func roleText(ev DemoEvent) string {
 	switch ev.Role {
 	case report.RoleRoot:
-		return "root" + becauseOf(ev.Reason)
+		return "root" + output.Because(ev.Reason)
 	case report.RoleClassic:
 		return "classic: downloads for itself"
 	case report.RoleDetached:
 		if a := process.AddrOf(ev.Root); a.IsValid() {
-			return "follows root " + a.String() + becauseOf(ev.Reason)
+			return "follows root " + a.String() + output.Because(ev.Reason)
 		}
 	}
 	return ""
@@ -72,11 +73,4 @@ func doneText(f *report.Final) string {
 	}
 	return fmt.Sprintf("done in %.1f s: %s from the server, %s from peers, %s passed on",
 		f.ElapsedS, units.Size(f.BytesFromOrigin), units.Size(f.BytesFromPeers), units.Size(f.BytesToPeers))
-}
-
-func becauseOf(reason string) string {
-	if reason == "" || reason == "none" {
-		return ""
-	}
-	return " (" + reason + ")"
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/lab/fileserver"
+	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
@@ -136,8 +137,14 @@ type measurement struct {
 
 	mu    sync.Mutex
 	dead  []*process.Proc // killed and replaced
-	kills []*Kill
+	kills []kill
 	left  map[int]bool // killed and left dead
+}
+
+// kill is a root that was killed, and when.
+type kill struct {
+	output.Kill
+	at time.Time
 }
 
 // Measure runs one measurement. An error means that it could not be run; a
@@ -399,7 +406,7 @@ func (m *measurement) killRoot(life context.Context, percent int) bool {
 		if has < percent {
 			continue
 		}
-		k := &Kill{Percent: has, Device: p.Host.Addr, at: time.Now()}
+		k := kill{Kill: output.Kill{Percent: has, Device: p.Host.Addr}, at: time.Now()}
 		if p.Kill() != nil {
 			continue
 		}
@@ -462,10 +469,9 @@ func (m *measurement) close() error {
 }
 
 // resumed finds when bytes flowed again after each kill, and to whom.
-func (m *measurement) resumed() []Kill {
-	out := []Kill{}
-	for _, k := range m.kills {
-		v := *k
+func (m *measurement) resumed() []output.Kill {
+	out := []output.Kill{}
+	for _, v := range m.kills {
 		v.AtS = v.at.Sub(m.zero).Seconds()
 		// Not to the killed device, unless nobody else ever got a byte: then
 		// it was started again and became root itself.
@@ -476,7 +482,7 @@ func (m *measurement) resumed() []Kill {
 		if ok {
 			v.NewRoot, v.ResumeS = to, at.Sub(v.at).Seconds()
 		}
-		out = append(out, v)
+		out = append(out, v.Kill)
 	}
 	return out
 }

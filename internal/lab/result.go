@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"math"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
@@ -34,15 +34,15 @@ type Result struct {
 	// Congestion is the congestion control of the namespaces.
 	Congestion string `json:"congestion,omitempty"`
 
-	Complete   int       `json:"complete"` // devices whose file the lab has read and found right
-	Expected   int       `json:"expected"` // devices less those killed and left dead
-	TimedOut   bool      `json:"timed_out,omitempty"`
-	Failures   []Failure `json:"failures,omitempty"`
-	BoundS     float64   `json:"bound_s"`
-	LastS      float64   `json:"last_device_s"` // commit of the last device
-	MedianS    float64   `json:"median_s"`
-	P99S       float64   `json:"p99_s"`
-	P99OverP50 float64   `json:"p99_over_p50"`
+	Complete   int              `json:"complete"` // devices whose file the lab has read and found right
+	Expected   int              `json:"expected"` // devices less those killed and left dead
+	TimedOut   bool             `json:"timed_out,omitempty"`
+	Failures   []output.Failure `json:"failures,omitempty"`
+	BoundS     float64          `json:"bound_s"`
+	LastS      float64          `json:"last_device_s"` // commit of the last device
+	MedianS    float64          `json:"median_s"`
+	P99S       float64          `json:"p99_s"`
+	P99OverP50 float64          `json:"p99_over_p50"`
 	// P999OverP50 is the last device's time over the median up to 1,000 devices.
 	P999OverP50 float64 `json:"p999_over_p50"`
 	Ratio       float64 `json:"ratio_to_bound"` // LastS / BoundS; 0 if a device is missing
@@ -65,7 +65,7 @@ type Result struct {
 	Fallbacks    int            `json:"fallbacks"`
 	Reasons      map[string]int `json:"fallback_reasons,omitempty"`
 	Depth        int            `json:"depth"` // of the last tree; -1 if not all places are known
-	Kills        []Kill         `json:"kills,omitempty"`
+	Kills        []output.Kill  `json:"kills,omitempty"`
 	// Broadcasts by the devices, on namespace sites: until one second after
 	// the first payload byte left the server, and those after it.
 	BroadcastsElection int     `json:"broadcasts_election,omitempty"`
@@ -91,26 +91,6 @@ type Root struct {
 	Device  netip.Addr `json:"device"`
 	SinceS  float64    `json:"since_s"` // 0 if it never called itself root
 	Payload int64      `json:"wan_bytes"`
-}
-
-// Kill is a root that was killed.
-type Kill struct {
-	Percent int        `json:"percent"` // of the file, at its death
-	Device  netip.Addr `json:"device"`
-	AtS     float64    `json:"at_s"`
-	NewRoot netip.Addr `json:"new_root"`
-	ResumeS float64    `json:"resume_s"` // from the kill to the next root's first payload byte
-
-	at   time.Time
-	file string // that it was root of
-}
-
-// Failure is a device that did not end with the right file and exit status 0.
-type Failure struct {
-	Device netip.Addr `json:"device"`
-	Exit   string     `json:"exit"`
-	Reason string     `json:"reason,omitempty"`
-	Log    string     `json:"log,omitempty"` // the end of its standard error
 }
 
 // OK reports whether every device that was to end well did.
@@ -185,9 +165,9 @@ func (m *measurement) addTimes(r *Result) {
 	}
 	slices.Sort(commits)
 	r.LastS = commits[len(commits)-1]
-	r.MedianS = quantile(commits, 0.5)
-	r.P99S = quantile(commits, 0.99)
-	r.P99OverP50, r.P999OverP50 = r.P99S/r.MedianS, quantile(commits, 0.999)/r.MedianS
+	r.MedianS = output.Quantile(commits, 0.5)
+	r.P99S = output.Quantile(commits, 0.99)
+	r.P99OverP50, r.P999OverP50 = r.P99S/r.MedianS, output.Quantile(commits, 0.999)/r.MedianS
 	if len(commits) >= r.Expected-m.cfg.Late {
 		r.Ratio = r.LastS / r.BoundS
 	}
@@ -210,11 +190,6 @@ func (m *measurement) addBroadcasts(r *Result) {
 	if rest := r.EndS - r.FirstOriginS - 1; rest > 0 {
 		r.BroadcastsPerS = float64(r.BroadcastsLater) / rest
 	}
-}
-
-// quantile returns the nearest-rank quantile of sorted values.
-func quantile(sorted []float64, q float64) float64 {
-	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
 }
 
 // addDevices fills in what each device cost and whether it has its file.
@@ -254,7 +229,9 @@ func (m *measurement) addDevices(r *Result) {
 			err = nil // the lab has ended it
 		}
 		if !intact || silent || err != nil {
-			r.Failures = append(r.Failures, Failure{p.Host.Addr, process.ExitText(err), reason, m.tails[i].String()})
+			r.Failures = append(r.Failures, output.Failure{
+				Device: p.Host.Addr, Exit: process.ExitText(err), Reason: reason, Log: m.tails[i].String(),
+			})
 		}
 	}
 }
@@ -333,8 +310,8 @@ func (r *Result) Text(w io.Writer) {
 		}
 		roots = append(roots, fmt.Sprintf("%s at %.3f s (%d bytes)", x.Device, x.SinceS, x.Payload))
 	}
-	p("  from the server  %s", orNone(strings.Join(roots, ", ")))
-	p("  elections %d, fallbacks %d %s, depth %s", r.Elections, r.Fallbacks, reasonText(r.Reasons), depthText(r.Depth))
+	p("  from the server  %s", output.OrNobody(strings.Join(roots, ", ")))
+	p("  elections %d, fallbacks %d %s, depth %s", r.Elections, r.Fallbacks, output.Reasons(r.Reasons), depthText(r.Depth))
 	if r.Kind == site.KindNamespace {
 		p("  broadcasts %d until a second after the first origin byte, then %.2f a second", r.BroadcastsElection, r.BroadcastsPerS)
 	}
@@ -394,20 +371,6 @@ func depthText(d int) string {
 	return fmt.Sprint(d)
 }
 
-func reasonText(reasons map[string]int) string {
-	if len(reasons) == 0 {
-		return ""
-	}
-	return fmt.Sprint(reasons)
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "nobody"
-	}
-	return s
-}
-
 // TextOfAll writes the middle and the worst of several runs.
 func TextOfAll(w io.Writer, runs []*Result) {
 	figures := []struct {
@@ -427,6 +390,6 @@ func TextOfAll(w io.Writer, runs []*Result) {
 			values = append(values, f.of(r))
 		}
 		slices.Sort(values)
-		fmt.Fprintf(w, "  %-20s %7.3f  %7.3f\n", f.name, quantile(values, 0.5), values[len(values)-1])
+		fmt.Fprintf(w, "  %-20s %7.3f  %7.3f\n", f.name, output.Quantile(values, 0.5), values[len(values)-1])
 	}
 }

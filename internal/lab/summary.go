@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/load"
@@ -37,10 +38,10 @@ type Summary struct {
 	BoundS       float64 `json:"bound_s"` // LoadBytes over the WAN
 	RatioToBound float64 `json:"ratio_to_bound"`
 
-	Roots    []DemoRoot `json:"roots"`
-	Kills    []Kill     `json:"kills,omitempty"`
-	Failures []Failure  `json:"failures,omitempty"`
-	Error    string     `json:"error,omitempty"`
+	Roots    []DemoRoot       `json:"roots"`
+	Kills    []output.Kill    `json:"kills,omitempty"`
+	Failures []output.Failure `json:"failures,omitempty"`
+	Error    string           `json:"error,omitempty"`
 }
 
 // DemoRoot is a device that was root of a file.
@@ -50,9 +51,6 @@ type DemoRoot struct {
 	Device netip.Addr `json:"device"`
 	SinceS float64    `json:"since_s"`
 }
-
-// interrupted is the error of a demo that was stopped by hand.
-const interrupted = "interrupted"
 
 // OK reports whether every device holds every component.
 func (s *Summary) OK() bool { return s.Error == "" && s.Devices > 0 && s.Complete == s.Devices }
@@ -108,7 +106,7 @@ func (d *Demo) summary(err error) *Summary {
 			s.Complete++
 		}
 		if problem != nil || exit != nil {
-			f := Failure{Device: dev.Host.Addr, Exit: process.ExitText(exit), Log: dev.Stderr.String()}
+			f := output.Failure{Device: dev.Host.Addr, Exit: process.ExitText(exit), Log: dev.Stderr.String()}
 			if problem != nil {
 				f.Reason = problem.Error()
 			}
@@ -136,13 +134,13 @@ func (d *Demo) summary(err error) *Summary {
 		s.Error = errors.Join(err, fmt.Errorf("not done after %v", d.timeout())).Error()
 	}
 	if errors.Is(err, context.Canceled) {
-		s.Error = interrupted
+		s.Error = output.Interrupted
 	}
 	return s
 }
 
 // resumed finds the root that came after a kill and its first payload byte.
-func (d *Demo) resumed(k Kill) Kill {
+func (d *Demo) resumed(k demoKill) output.Kill {
 	var next *demoDevice
 	var claimed time.Time
 	for _, dev := range d.devices {
@@ -152,13 +150,13 @@ func (d *Demo) resumed(k Kill) Kill {
 		}
 	}
 	if next == nil {
-		return k
+		return k.Kill
 	}
 	at, to, ok := d.server.Tally.First(claimed, func(a netip.Addr) bool { return a == next.Host.Addr })
 	if ok {
 		k.NewRoot, k.ResumeS = to, at.Sub(k.at).Seconds()
 	}
-	return k
+	return k.Kill
 }
 
 // verify reads every component of a device and compares it with the manifest.
@@ -182,8 +180,8 @@ func (s *Summary) Text(w io.Writer) {
 	}
 	p("%-22s %12s   %s%s", "bytes over the WAN", units.Size(s.WANBytes), units.Size(s.ClassicBytes), saved)
 	p("%-22s %12s   %.1f s at the least", "last device", fmt.Sprintf("%.1f s", s.LastS), s.WANBits.Time(s.ClassicBytes).Seconds())
-	p("%-22s %12s   ratio %s", "bound: size / WAN", fmt.Sprintf("%.1f s", s.BoundS), ratioText(s.RatioToBound))
-	p("%-22s %12s   ratio %s", "size of the files", units.Size(s.LoadBytes), ratioText(s.WANRatio))
+	p("%-22s %12s   ratio %s", "bound: size / WAN", fmt.Sprintf("%.1f s", s.BoundS), output.Ratio(s.RatioToBound))
+	p("%-22s %12s   ratio %s", "size of the files", units.Size(s.LoadBytes), output.Ratio(s.WANRatio))
 	p("")
 	if len(s.Roots) > 0 {
 		p("%-9s %-16s %s", "model", "file", "root")
@@ -199,7 +197,7 @@ func (s *Summary) Text(w io.Writer) {
 		p("%s was killed at %.1f s as root; the server sent to %s %.2f s later", k.Device, k.AtS, k.NewRoot, k.ResumeS)
 	}
 	for i, f := range s.Failures {
-		if s.Error == interrupted {
+		if s.Error == output.Interrupted {
 			break // they were all stopped
 		}
 		if i == 3 {
@@ -230,13 +228,6 @@ func (s *Summary) rootsByFile() [][3]string {
 	}
 	slices.SortStableFunc(out, func(a, b [3]string) int { return cmp.Compare(a[0], b[0]) })
 	return out
-}
-
-func ratioText(r float64) string {
-	if r == 0 {
-		return "unknown"
-	}
-	return fmt.Sprintf("%.3f", r)
 }
 
 // since returns a moment of the demo in seconds; 0 for the zero time.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
@@ -147,11 +148,11 @@ func (t *timeline) event(u *Up, d *upDevice, ev report.Event) {
 	t.mu.Unlock()
 	switch {
 	case ev.Event == report.KindRole && ev.Role == report.RoleRoot:
-		t.mark(u, markRoot, []*upDevice{d}, "is root"+becauseOf(ev.Reason))
+		t.mark(u, markRoot, []*upDevice{d}, "is root"+output.Because(ev.Reason))
 	case ev.Event == report.KindFallback:
-		t.mark(u, markFallback, []*upDevice{d}, "fallback"+becauseOf(ev.Reason))
+		t.mark(u, markFallback, []*upDevice{d}, "fallback"+output.Because(ev.Reason))
 	case ev.Event == report.KindFailed:
-		t.mark(u, markFailed, []*upDevice{d}, strings.TrimSpace("failed"+becauseOf(ev.Reason)+" "+ev.Message))
+		t.mark(u, markFailed, []*upDevice{d}, strings.TrimSpace("failed"+output.Because(ev.Reason)+" "+ev.Message))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
@@ -221,7 +222,7 @@ func testReports(t *testing.T, product string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cfg = upSite(t, product)
 	cfg.OnMark = func(Mark) { cancel() } // as soon as there is a root
-	if r, _ = runUp(t, ctx, cfg); r.OK() || r.Error != interrupted {
+	if r, _ = runUp(t, ctx, cfg); r.OK() || r.Error != output.Interrupted {
 		t.Errorf("interrupted: %+v", r)
 	}
 }
@@ -237,7 +238,7 @@ func testScene(t *testing.T, product string) {
 	defer up.Close()
 	draw := func(rows int) string {
 		var b strings.Builder
-		p := &Picture{Scene: up, Out: &b, Size: func() (int, int) { return 100, rows }}
+		p := &output.Picture{Scene: up, Out: &b, Size: func() (int, int) { return 100, rows }}
 		p.Draw()
 		return b.String()
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
@@ -56,9 +57,9 @@ type UpResult struct {
 	PeakRSS    int64          `json:"peak_rss_bytes"`
 	CPUS       float64        `json:"cpu_s"`
 
-	Stories  []Told      `json:"stories,omitempty"`
-	Failures []Failure   `json:"failures,omitempty"`
-	Rows     []DeviceRow `json:"rows"`
+	Stories  []Told           `json:"stories,omitempty"`
+	Failures []output.Failure `json:"failures,omitempty"`
+	Rows     []DeviceRow      `json:"rows"`
 }
 
 // Told is a story and when it happened.
@@ -108,7 +109,7 @@ func (u *Up) result(ended map[*upDevice]bool, lasted time.Duration, expired bool
 		r.Origin = "tftp"
 	}
 	if errors.Is(err, context.Canceled) {
-		r.Error = interrupted
+		r.Error = output.Interrupted
 	} else if err != nil {
 		r.Error = err.Error()
 	}
@@ -157,7 +158,7 @@ func (u *Up) addRows(r *UpResult, ended map[*upDevice]bool, lasted time.Duration
 			if len(d.All()) > 0 {
 				exit = process.ExitText(d.Now().Wait())
 			}
-			r.Failures = append(r.Failures, Failure{row.Device, exit, row.Reason, d.Stderr.String()})
+			r.Failures = append(r.Failures, output.Failure{Device: row.Device, Exit: exit, Reason: row.Reason, Log: d.Stderr.String()})
 		}
 		if row.State != stateKilled {
 			r.Expected++
@@ -166,7 +167,7 @@ func (u *Up) addRows(r *UpResult, ended map[*upDevice]bool, lasted time.Duration
 	}
 	if len(took) > 0 {
 		slices.Sort(took)
-		r.MedianS = quantile(took, 0.5)
+		r.MedianS = output.Quantile(took, 0.5)
 	}
 	if r.Complete > 0 && r.Complete >= r.Expected {
 		r.Ratio = r.LastS / r.BoundS
@@ -231,10 +232,10 @@ func (r *UpResult) Text(w io.Writer) {
 		subnets = fmt.Sprintf(" in %d subnets", r.Subnets)
 	}
 	p("%d devices%s, %s by %s; WAN %s%s, LAN %s", r.Devices, subnets, units.Size(r.Size), r.Origin, r.WAN, link.Text(), r.LAN)
-	p("  last device      %8.3f s   bound %.3f s   ratio %s   median of a device %.3f s", r.LastS, r.BoundS, ratioText(r.Ratio), r.MedianS)
+	p("  last device      %8.3f s   bound %.3f s   ratio %s   median of a device %.3f s", r.LastS, r.BoundS, output.Ratio(r.Ratio), r.MedianS)
 	p("  WAN payload      %8.3f × size and subnet (%s, %d requests); on the wire %s down, %s up; %d packets lost, %d refused by the queue",
 		r.WANRatio, units.Size(r.WANBytes), r.Requests, units.Size(r.WireDown), units.Size(r.WireUp), r.WANLost, r.WANFull)
-	p("  elections %d, fallbacks %d %s, broadcasts %d", r.Elections, r.Fallbacks, reasonText(r.Reasons), r.Broadcasts)
+	p("  elections %d, fallbacks %d %s, broadcasts %d", r.Elections, r.Fallbacks, output.Reasons(r.Reasons), r.Broadcasts)
 	p("  peak memory      %8.1f MiB; processor time of all devices %.2f s", float64(r.PeakRSS)/(1<<20), r.CPUS)
 	for _, s := range r.Stories {
 		p("  story            %s: %s", s.Text, timesText(s.Times))
@@ -247,7 +248,7 @@ func (r *UpResult) Text(w io.Writer) {
 		p("  FAILED: %s", r.Error)
 	}
 	for i, f := range r.Failures {
-		if r.Error == interrupted {
+		if r.Error == output.Interrupted {
 			break // they were all stopped
 		}
 		if i == 3 {

@@ -2,8 +2,10 @@ package lab
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
@@ -15,9 +17,9 @@ const marksShown = 4
 // meterWidth is the length of the WAN's meter, in columns.
 const meterWidth = 20
 
-// lines implements Scene: the WAN's meter, what happened last, and the tree of
+// Lines implements Scene: the WAN's meter, what happened last, and the tree of
 // each subnet, as far as the screen has rows.
-func (u *Up) lines(rows int) [][]span {
+func (u *Up) Lines(rows int) [][]output.Span {
 	held := 0
 	for _, d := range u.devices {
 		if d.view().Held() {
@@ -27,19 +29,19 @@ func (u *Up) lines(rows int) [][]span {
 	rate, wan := u.line.rate(), u.cfg.Site.WAN
 	full := min(meterWidth, int(meterWidth*rate/wan))
 	sent := u.server.Tally.Total()
-	lines := [][]span{
+	lines := [][]output.Span{
+		slices.Concat(
+			[]output.Span{output.Bold.Text(fmt.Sprintf("%5.1f s", u.Elapsed().Seconds())), output.Plain.Text("  WAN ")},
+			output.Bar(full, meterWidth, output.Gold),
+			[]output.Span{output.Plain.Text(fmt.Sprintf(" %5.1f of %s", float64(rate)/1e6, wan))},
+		),
 		{
-			{fmt.Sprintf("%5.1f s", u.Elapsed().Seconds()), bold}, {"  WAN ", plain},
-			{strings.Repeat("█", full), gold}, {strings.Repeat("░", meterWidth-full), faint},
-			{fmt.Sprintf(" %5.1f of %s", float64(rate)/1e6, wan), plain},
-		},
-		{
-			{fmt.Sprintf("%d of %d devices have the file", held, len(u.devices)), plain},
-			{fmt.Sprintf("; %s over the WAN, %.2f times the file", units.Size(sent), float64(sent)/float64(u.cfg.Size)), plain},
+			output.Plain.Text(fmt.Sprintf("%d of %d devices have the file", held, len(u.devices))),
+			output.Plain.Text(fmt.Sprintf("; %s over the WAN, %.2f times the file", units.Size(sent), float64(sent)/float64(u.cfg.Size))),
 		},
 	}
 	for _, m := range u.line.lately(marksShown) {
-		lines = append(lines, []span{{"  " + m.String(), markStyle(m.Kind)}})
+		lines = append(lines, []output.Span{markStyle(m.Kind).Text("  " + m.String())})
 	}
 	subnets := max(u.cfg.Site.Subnets, 1)
 	room := max(1, (rows-1-len(lines)-subnets)/subnets)
@@ -50,8 +52,8 @@ func (u *Up) lines(rows int) [][]span {
 }
 
 // subnetLines draws one subnet in at most room lines below its head.
-func (u *Up) subnetLines(k, room int) [][]span {
-	var nodes []treeNode
+func (u *Up) subnetLines(k, room int) [][]output.Span {
+	var nodes []output.Node
 	held, on := 0, 0
 	for _, d := range u.devices {
 		if d.subnet != k {
@@ -64,43 +66,37 @@ func (u *Up) subnetLines(k, room int) [][]span {
 		if len(d.All()) > 0 {
 			on++
 		}
-		nodes = append(nodes, treeNode{
-			addr: d.Host.Addr, parent: process.AddrOf(v.Parent), root: v.Role == report.RoleRoot,
-			line: func(lead string) []span { return d.line(lead) },
+		nodes = append(nodes, output.Node{
+			Addr: d.Host.Addr, Parent: process.AddrOf(v.Parent), Root: v.Role == report.RoleRoot, Line: d.line,
 		})
 	}
-	head := []span{{fmt.Sprintf("subnet %d", k+1), bold}, {fmt.Sprintf(": %d devices, %d started, %d have the file", len(nodes), on, held), plain}}
-	tree := drawTree(nodes)
+	head := []output.Span{
+		output.Bold.Text(fmt.Sprintf("subnet %d", k+1)),
+		output.Plain.Text(fmt.Sprintf(": %d devices, %d started, %d have the file", len(nodes), on, held)),
+	}
+	tree := output.Tree(nodes)
 	if len(tree) > room {
 		more := len(tree) - room + 1
-		tree = append(tree[:max(0, room-1)], []span{{fmt.Sprintf("  and %d more", more), faint}})
+		tree = append(tree[:max(0, room-1)], []output.Span{output.Faint.Text(fmt.Sprintf("  and %d more", more))})
 	}
-	return append([][]span{head}, tree...)
+	return append([][]output.Span{head}, tree...)
 }
 
 // line draws one device.
-func (d *upDevice) line(lead string) []span {
-	name := span{fmt.Sprintf("%-24s ", lead+d.Host.Addr.String()), plain}
+func (d *upDevice) line(lead string) []output.Span {
+	name := output.Plain.Text(fmt.Sprintf("%-24s ", lead+d.Host.Addr.String()))
 	v := d.view()
 	switch procs := d.All(); {
 	case len(procs) == 0:
-		return []span{name, {"off", faint}}
+		return []output.Span{name, output.Faint.Text("off")}
 	case v.Held():
-		return []span{name, {fmt.Sprintf("%-8s ", v.Role), plain}, {"has the file", green}}
+		return []output.Span{name, output.Plain.Text(fmt.Sprintf("%-8s ", v.Role)), output.Green.Text("has the file")}
 	case !procs[len(procs)-1].Running():
-		return []span{name, {strings.TrimSpace("off " + v.Reason), red}}
+		return []output.Span{name, output.Red.Text(strings.TrimSpace("off " + v.Reason))}
 	case v.File == "":
-		return []span{name, {"starting", faint}}
+		return []output.Span{name, output.Faint.Text("starting")}
 	}
-	full := barWidth * v.Percent / 100
-	return []span{
-		name,
-		{fmt.Sprintf("%-8s ", v.Role), roleStyle(v.Role)},
-		{strings.Repeat("█", full), roleStyle(v.Role)},
-		{strings.Repeat("░", barWidth-full), faint},
-		{fmt.Sprintf(" %3d %% ", v.Percent), plain},
-		{sourceText(v), plain},
-	}
+	return append([]output.Span{name, output.Role(v.Role)}, output.Progress(v)...)
 }
 
 // String returns the mark as a line for people.
@@ -116,14 +112,14 @@ func (m Mark) String() string {
 	return fmt.Sprintf("%7.2f s  %s", m.AtS, text)
 }
 
-func markStyle(kind string) string {
+func markStyle(kind string) output.Style {
 	switch kind {
 	case markStory:
-		return bold
+		return output.Bold
 	case markFailed:
-		return red
+		return output.Red
 	case markRoot:
-		return gold
+		return output.Gold
 	}
-	return plain
+	return output.Plain
 }
