@@ -17,7 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/measure"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/sim"
 	"github.com/peerload/peerload/load"
@@ -374,7 +374,7 @@ func measured(ctx context.Context, x siteShape, runs int) (float64, error) {
 		if err != nil {
 			return 0, fmt.Errorf("measure %d devices: %w", x.devices, err)
 		}
-		var r lab.Result
+		var r measure.Result
 		if err := json.Unmarshal(b, &r); err != nil {
 			return 0, fmt.Errorf("measure %d devices: %w", x.devices, err)
 		}

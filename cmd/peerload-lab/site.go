@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/measure"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
@@ -19,7 +19,7 @@ import (
 
 // siteFlags are the flags of `site`.
 type siteFlags struct {
-	cfg    lab.MeasureConfig
+	cfg    measure.Config
 	mode   string
 	repeat int
 	json   bool
@@ -27,7 +27,7 @@ type siteFlags struct {
 }
 
 func siteCommand() *cobra.Command {
-	f := &siteFlags{cfg: lab.MeasureConfig{WAN: 20 * units.Mbit, LAN: 100 * units.Mbit, Size: 20e6}}
+	f := &siteFlags{cfg: measure.Config{WAN: 20 * units.Mbit, LAN: 100 * units.Mbit, Size: 20e6}}
 	cmd := &cobra.Command{
 		Use:   "site",
 		Short: "Measure a site whose devices all fetch one file",
@@ -100,14 +100,14 @@ func (f *siteFlags) run(ctx context.Context, out io.Writer) error {
 }
 
 func (f *siteFlags) measure(ctx context.Context, out io.Writer) error {
-	var results []*lab.Result
+	var results []*measure.Result
 	ok := true
 	for i := range f.repeat {
 		cfg := f.cfg
 		if f.logs != "" {
 			cfg.Logs = filepath.Join(f.logs, fmt.Sprintf("run%d", i+1))
 		}
-		r, err := lab.Measure(ctx, cfg)
+		r, err := measure.Run(ctx, cfg)
 		if err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func (f *siteFlags) measure(ctx context.Context, out io.Writer) error {
 		}
 	}
 	if f.repeat > 1 && !f.json {
-		lab.TextOfAll(out, results)
+		measure.TextOfAll(out, results)
 	}
 	if !ok {
 		return &statusError{status: exitIncomplete}

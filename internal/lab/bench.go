@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/measure"
 	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
@@ -175,7 +176,7 @@ func (c BenchConfig) Describe() Machine {
 // Text writes the machine for people.
 func (m Machine) Text(w io.Writer) {
 	fmt.Fprintf(w, "%d processors, %.0f GiB of memory, load %s before the start; sites of kind %s; %s\n",
-		m.Processors, float64(m.Memory)/(1<<30), m.Load, m.Kind, procsText(m.Procs))
+		m.Processors, float64(m.Memory)/(1<<30), m.Load, m.Kind, measure.ProcsText(m.Procs))
 	if m.Note != "" {
 		fmt.Fprintln(w, m.Note)
 	}

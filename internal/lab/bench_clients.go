@@ -13,20 +13,21 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/peerload/peerload/internal/lab/measure"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // Curl returns the client curl: every device downloads by itself.
-func Curl() (*Client, error) {
+func Curl() (*measure.Client, error) {
 	path, err := exec.LookPath("curl")
 	if err != nil {
 		return nil, fmt.Errorf("curl is not installed")
 	}
-	return &Client{
+	return &measure.Client{
 		Name: "curl",
-		Device: func(f *Fetch, i int) []string {
+		Device: func(f *measure.Fetch, i int) []string {
 			return []string{path, "-sSf", "--noproxy", "*", "-o", filepath.Join(f.DeviceDir(i), process.FileName), f.URL}
 		},
 	}, nil
@@ -38,7 +39,7 @@ const cachePort = 8080
 // Cache returns nginx as a cache on the first device's host, from which every
 // device downloads by curl. Of several that ask for a file that it does not
 // have, nginx lets one through and has the others wait for the whole file.
-func Cache() (*Client, error) {
+func Cache() (*measure.Client, error) {
 	curl, err := Curl()
 	if err != nil {
 		return nil, err
@@ -47,12 +48,12 @@ func Cache() (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	addr := func(f *Fetch) string { return netip.AddrPortFrom(f.Host(0).Addr, cachePort).String() }
-	c := &Client{Name: "nginx cache on site"}
-	c.Helper = func(f *Fetch) ([]string, string) {
+	addr := func(f *measure.Fetch) string { return netip.AddrPortFrom(f.Host(0).Addr, cachePort).String() }
+	c := &measure.Client{Name: "nginx cache on site"}
+	c.Helper = func(f *measure.Fetch) ([]string, string) {
 		return []string{nginx, "-p", f.Dir, "-c", filepath.Join(f.Dir, "nginx.conf")}, addr(f)
 	}
-	c.Prepare = func(f *Fetch) error {
+	c.Prepare = func(f *measure.Fetch) error {
 		conf := fmt.Sprintf(`daemon off; master_process off; worker_processes 1;
 pid nginx.pid; error_log stderr;
 events { worker_connections 4096; }
@@ -73,7 +74,7 @@ http {
 `, addr(f), hostOf(f.URL))
 		return os.WriteFile(filepath.Join(f.Dir, "nginx.conf"), []byte(conf), 0o600)
 	}
-	c.Device = func(f *Fetch, i int) []string {
+	c.Device = func(f *measure.Fetch, i int) []string {
 		own := *f
 		own.URL = "http://" + addr(f) + "/" + process.FileName
 		return curl.Device(&own, i)
@@ -109,7 +110,7 @@ const uftpShare = 0.9
 // side to all devices: the site's routers pass it on, which a real WAN seldom
 // does. The sender is told who the devices are, so that it can begin as soon as
 // all have answered.
-func UFTP() (*Client, error) {
+func UFTP() (*measure.Client, error) {
 	sender, err := exec.LookPath("uftp")
 	if err != nil {
 		return nil, fmt.Errorf("uftp is not installed")
@@ -118,14 +119,14 @@ func UFTP() (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("uftpd is not installed")
 	}
-	id := func(f *Fetch, i int) string {
+	id := func(f *measure.Fetch, i int) string {
 		a := f.Host(i).Addr.As4()
 		return fmt.Sprintf("0x%08X", binary.BigEndian.Uint32(a[:]))
 	}
 	const result = "RESULT;"
-	return &Client{
+	return &measure.Client{
 		Name: "uftp, multicast over the WAN",
-		Sender: func(f *Fetch) []string {
+		Sender: func(f *measure.Fetch) []string {
 			rate := uftpShare * float64(min(f.WAN, f.LAN)) / float64(units.Kbit)
 			ids := make([]string, f.Devices)
 			for i := range ids {
@@ -136,7 +137,7 @@ func UFTP() (*Client, error) {
 				"-I", site.InterfaceName, "-t", "8", "-H", strings.Join(ids, ","), f.Source,
 			}
 		},
-		Device: func(f *Fetch, i int) []string {
+		Device: func(f *measure.Fetch, i int) []string {
 			return []string{
 				receiver, "-d", "-q", "-U", id(f, i), "-D", f.DeviceDir(i), "-I", site.InterfaceName,
 				"-M", site.AnnounceGroup.String(), "-F", "/dev/stdout",
@@ -154,12 +155,12 @@ const aria2Port = 6881
 // Aria2 returns aria2 with BitTorrent: the torrent names the file server as a
 // web seed, of which each device takes other pieces first, and the peers find
 // each other by local service discovery.
-func Aria2() (*Client, error) {
+func Aria2() (*measure.Client, error) {
 	path, err := exec.LookPath("aria2c")
 	if err != nil {
 		return nil, fmt.Errorf("aria2 is not installed")
 	}
-	torrent := func(f *Fetch) string { return filepath.Join(f.Dir, "file.torrent") }
+	torrent := func(f *measure.Fetch) string { return filepath.Join(f.Dir, "file.torrent") }
 	// aria2 calls a program when it has the file and goes on serving; the
 	// program gets the download's number, the count of files and the path.
 	echo, err := exec.LookPath("echo")
@@ -167,9 +168,9 @@ func Aria2() (*Client, error) {
 		return nil, err
 	}
 	complete := []byte(string(filepath.Separator) + process.FileName)
-	return &Client{
+	return &measure.Client{
 		Name: "aria2, local discovery",
-		Prepare: func(f *Fetch) error {
+		Prepare: func(f *measure.Fetch) error {
 			src, err := os.Open(f.Source)
 			if err != nil {
 				return err
@@ -181,7 +182,7 @@ func Aria2() (*Client, error) {
 			}
 			return os.WriteFile(torrent(f), meta, 0o600)
 		},
-		Device: func(f *Fetch, i int) []string {
+		Device: func(f *measure.Fetch, i int) []string {
 			return []string{
 				path, "--no-conf", "--dir=" + f.DeviceDir(i), "--listen-port=" + strconv.Itoa(aria2Port),
 				"--enable-dht=false", "--enable-dht6=false", "--disable-ipv6=true",

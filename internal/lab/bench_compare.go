@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/measure"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
@@ -189,8 +190,8 @@ func compare(ctx context.Context, cfg BenchConfig, s Scenario, list []way) (all 
 }
 
 // measureConfig is how one way is measured.
-func (c BenchConfig) measureConfig(s Scenario, devices int, how way) MeasureConfig {
-	cfg := MeasureConfig{
+func (c BenchConfig) measureConfig(s Scenario, devices int, how way) measure.Config {
+	cfg := measure.Config{
 		Devices: devices, WAN: s.WAN, LAN: s.LAN, RTT: s.RTT, Loss: s.Loss, Size: s.Size, Kind: c.Kind,
 		Product: c.Product, Base: c.Base, Procs: c.Procs,
 	}
@@ -220,10 +221,10 @@ func (c BenchConfig) row(ctx context.Context, s Scenario, devices int, how way) 
 	if how.each {
 		runs = 1 // they take long and differ little
 	}
-	var results []*Result
+	var results []*measure.Result
 	for range runs {
 		busy := waitQuiet(ctx, c.Patience)
-		r, err := Measure(ctx, cfg)
+		r, err := measure.Run(ctx, cfg)
 		if err != nil {
 			row.Failed = err.Error()
 			return row
@@ -231,7 +232,7 @@ func (c BenchConfig) row(ctx context.Context, s Scenario, devices int, how way) 
 		r.Busy = busy
 		results = append(results, r)
 	}
-	slices.SortFunc(results, func(a, b *Result) int {
+	slices.SortFunc(results, func(a, b *measure.Result) int {
 		if a.OK() != b.OK() {
 			return map[bool]int{true: 1, false: -1}[b.OK()]
 		}
@@ -241,7 +242,7 @@ func (c BenchConfig) row(ctx context.Context, s Scenario, devices int, how way) 
 	row.LastS, row.MedianS, row.P99S, row.Ratio, row.CPUS, row.Busy = r.LastS, r.MedianS, r.P99S, r.Ratio, r.CPUS, r.Busy
 	row.WANRatio, row.WANHeaders, row.BusiestRatio = r.WANRatio, r.WANHeaders, float64(r.BusiestSent)/float64(r.Size)
 	if !r.OK() {
-		row.Failed = r.failureText()
+		row.Failed = r.FailureText()
 	}
 	return row
 }

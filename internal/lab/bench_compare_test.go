@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/measure"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/testkit/labtest"
@@ -152,7 +153,7 @@ func TestScenarios(t *testing.T) {
 		if bound := max(s.WAN.Time(int64(s.Size)), s.LAN.Time(int64(s.Size))).Seconds(); bound < 2 || bound > 8 {
 			t.Errorf("%s: a bound of %v s is too short to measure or too long to wait for", s.Name, bound)
 		}
-		classic := way{grow: sharedWAN, lockStep: true, change: func(*MeasureConfig) {}}
+		classic := way{grow: sharedWAN, lockStep: true, change: func(*measure.Config) {}}
 		size := BenchConfig{}.measureConfig(s, 16, classic).Size
 		if most := (14 * time.Second).Seconds(); s.RTT > 0 && float64(size)/1428*s.RTT.Seconds() > most+0.1 || size > s.Size {
 			t.Errorf("%s: lock step is measured with %s", s.Name, size)
@@ -207,7 +208,7 @@ func TestForeignClients(t *testing.T) {
 	if !inside.Run(t) {
 		return
 	}
-	for name, find := range map[string]func() (*Client, error){"curl": Curl, "nginx": Cache, "aria2": Aria2, "uftp": UFTP} {
+	for name, find := range map[string]func() (*measure.Client, error){"curl": Curl, "nginx": Cache, "aria2": Aria2, "uftp": UFTP} {
 		t.Run(name, func(t *testing.T) {
 			c, err := find()
 			if err != nil && os.Getenv("PEERLOAD_FOREIGN") == "1" {
@@ -215,7 +216,7 @@ func TestForeignClients(t *testing.T) {
 			} else if err != nil {
 				t.Skip(err)
 			}
-			r, err := Measure(context.Background(), MeasureConfig{
+			r, err := measure.Run(context.Background(), measure.Config{
 				Devices: 3, WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, Size: 1e6, Kind: site.KindNamespace, Client: c,
 				Base: t.TempDir(), Timeout: 20 * time.Second,
 			})
@@ -232,17 +233,5 @@ func TestForeignClients(t *testing.T) {
 				t.Errorf("last %v, median %v, busiest %d", r.LastS, r.MedianS, r.BusiestSent)
 			}
 		})
-	}
-}
-
-// TestMeasureLate starts a device when the others are done; being played, it
-// costs the WAN a copy, which must be seen.
-func TestMeasureLate(t *testing.T) {
-	r := testMeasure(t, "good", func(c *MeasureConfig) { c.Late = 1 })
-	if !r.OK() || r.Complete != 4 || r.Expected != 4 || r.Late == nil {
-		t.Fatalf("complete %d of %d, late %+v", r.Complete, r.Expected, r.Late)
-	}
-	if r.Late.WANBytes != 500_000 || r.Late.TookS < 0.2 || r.LastS > r.EndS-r.Late.TookS+0.1 {
-		t.Errorf("late %+v; last %v, end %v", r.Late, r.LastS, r.EndS)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/measure"
 	"github.com/peerload/peerload/internal/lab/output"
 )
 
@@ -240,7 +241,7 @@ func (b BenchReport) facts() [][2]string {
 	out := [][2]string{
 		{"command", b.Command},
 		{"machine", fmt.Sprintf("%d processors, %.0f GiB of memory, load %s before the start", m.Processors, float64(m.Memory)/(1<<30), m.Load)},
-		{"sites", fmt.Sprintf("%s; %s; each figure is the median of %d run(s)", m.Kind, procsText(m.Procs), m.Runs)},
+		{"sites", fmt.Sprintf("%s; %s; each figure is the median of %d run(s)", m.Kind, measure.ProcsText(m.Procs), m.Runs)},
 		{"bound", "the file once over the WAN or once over a port, whichever is longer, without headers and round trips"},
 		{"others", "the share of the processors that was in use in the second before the run; above a few percent times tell of the machine too"},
 	}

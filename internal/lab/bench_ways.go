@@ -4,12 +4,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/peerload/peerload/internal/lab/measure"
 )
 
 // way is a way to bring the file to all devices.
 type way struct {
 	name   string
-	change func(*MeasureConfig)
+	change func(*measure.Config)
 	ours   bool // the product
 	// each is true where every device downloads by itself.
 	each bool
@@ -46,15 +48,15 @@ const eachUpTo = 16
 // ways are the neighbours', as far as they are installed, and the product's.
 func (c BenchConfig) ways(skip func(what, why string)) []way {
 	all := []way{
-		{name: "TFTP per device", each: true, grow: sharedWAN, lockStep: true, change: func(c *MeasureConfig) {
+		{name: "TFTP per device", each: true, grow: sharedWAN, lockStep: true, change: func(c *measure.Config) {
 			// Lock step, as phones do it: one block, one acknowledgement.
 			c.TFTP, c.Args = true, []string{"--tftp-window", "1"}
 		}},
-		{name: httpEach, each: true, grow: sharedWAN, change: func(*MeasureConfig) {}},
+		{name: httpEach, each: true, grow: sharedWAN, change: func(*measure.Config) {}},
 	}
 	for _, f := range []struct {
 		name string
-		find func() (*Client, error)
+		find func() (*measure.Client, error)
 		grow growth
 	}{{"nginx cache", Cache, sharedPort}, {"aria2", Aria2, nil}, {"uftp", UFTP, nil}} {
 		client, err := f.find()
@@ -62,14 +64,14 @@ func (c BenchConfig) ways(skip func(what, why string)) []way {
 			skip(f.name, err.Error())
 			continue
 		}
-		all = append(all, way{name: client.Name, netns: true, grow: f.grow, change: func(m *MeasureConfig) { m.Client = client }})
+		all = append(all, way{name: client.Name, netns: true, grow: f.grow, change: func(m *measure.Config) { m.Client = client }})
 	}
 	for _, p := range []struct{ name, flag, value string }{
 		{"Peerload, store and forward", "--profile", "classic"},
 		{"Peerload, one tree", "--trees", "1"},
 		{twoTrees, "--trees", "2"},
 	} {
-		all = append(all, way{name: p.name, ours: true, change: func(m *MeasureConfig) {
+		all = append(all, way{name: p.name, ours: true, change: func(m *measure.Config) {
 			m.Peers, m.Args = true, []string{p.flag, p.value}
 		}})
 	}

@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/peerload/peerload/internal/lab/measure"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
@@ -29,7 +29,7 @@ func TestTrees(t *testing.T) {
 		m := cfg.measureConfig(scenario, 7, how)
 		m.Logs = t.TempDir()
 		m.Args = append(m.Args, "-v")
-		r, err := Measure(context.Background(), m)
+		r, err := measure.Run(context.Background(), m)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,29 +48,5 @@ func TestTrees(t *testing.T) {
 		if two := strings.Contains(log, "two trees, even and odd chunks"); two != (how.name == "Peerload, two trees") {
 			t.Errorf("%s: two trees %v", how.name, two)
 		}
-	}
-}
-
-// TestSenderEnds lets a sender beside the server end with nothing sent: the
-// devices are not waited for until the end of the time.
-func TestSenderEnds(t *testing.T) {
-	if !inside.Run(t) {
-		return
-	}
-	client := &Client{
-		Name:   "played",
-		Sender: func(*Fetch) []string { return []string{"/bin/false"} },
-		Device: func(*Fetch, int) []string { return []string{"/bin/sleep", "50"} },
-		Done:   func([]byte) bool { return false },
-	}
-	start := time.Now()
-	r, err := Measure(context.Background(), MeasureConfig{
-		Devices: 2, WAN: 10 * units.Mbit, LAN: 10 * units.Mbit, Size: 1000, Kind: site.KindNamespace, Client: client, Base: t.TempDir(), Timeout: 40 * time.Second,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.OK() || len(r.Failures) != 2 || time.Since(start) > 20*time.Second {
-		t.Errorf("after %v: %+v", time.Since(start), r.Failures)
 	}
 }

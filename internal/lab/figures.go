@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/lab/measure"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
@@ -27,10 +28,10 @@ func Figures(ctx context.Context, cfg BenchConfig) ([]Figure, error) {
 	}
 	b := &figures{cfg: cfg}
 	var all []Figure
-	for _, measure := range []func(context.Context) ([]Figure, error){
+	for _, group := range []func(context.Context) ([]Figure, error){
 		b.wanBound, b.lanBound, b.wake, b.alone, b.killed, b.late, b.memory, b.flash, b.binaries, b.far,
 	} {
-		found, err := measure(ctx)
+		found, err := group(ctx)
 		for i := range found {
 			found[i].settle()
 			if cfg.OnFigure != nil {
@@ -45,8 +46,8 @@ func Figures(ctx context.Context, cfg BenchConfig) ([]Figure, error) {
 }
 
 // wanSite is the site of most figures: the WAN is the bottleneck.
-func (b *figures) wanSite(devices int, size units.Size) MeasureConfig {
-	return MeasureConfig{
+func (b *figures) wanSite(devices int, size units.Size) measure.Config {
+	return measure.Config{
 		Devices: devices, WAN: 20 * units.Mbit, LAN: 100 * units.Mbit, Size: size, Kind: b.cfg.Kind, Peers: true,
 		Product: b.cfg.Product, Base: b.cfg.Base, Procs: b.cfg.Procs,
 	}
@@ -54,38 +55,24 @@ func (b *figures) wanSite(devices int, size units.Size) MeasureConfig {
 
 // run measures a site as often as configured. The text is that of the runs
 // that failed.
-func (b *figures) run(ctx context.Context, cfg MeasureConfig, times int) (results []*Result, failed string, err error) {
+func (b *figures) run(ctx context.Context, cfg measure.Config, times int) (results []*measure.Result, failed string, err error) {
 	for range times {
 		busy := waitQuiet(ctx, b.cfg.Patience)
-		r, err := Measure(ctx, cfg)
+		r, err := measure.Run(ctx, cfg)
 		if err != nil {
 			return nil, "", err
 		}
 		r.Busy = busy
 		results = append(results, r)
 		if !r.OK() {
-			failed = r.failureText()
+			failed = r.FailureText()
 		}
 	}
 	return results, failed, nil
 }
 
-// failureText says in a line or a few what went wrong in a run.
-func (r *Result) failureText() string {
-	var t strings.Builder
-	fmt.Fprintf(&t, "%d of %d devices have the file", r.Complete, r.Expected)
-	if r.TimedOut {
-		t.WriteString(", and the time was up")
-	}
-	if len(r.Failures) > 0 {
-		f := r.Failures[0]
-		fmt.Fprintf(&t, "; %s: %s; %s\n%s", f.Device, f.Exit, f.Reason, f.Log)
-	}
-	return t.String()
-}
-
 // of makes a figure from the results of runs.
-func of(results []*Result, failed string, f Figure, value func(*Result) float64) Figure {
+func of(results []*measure.Result, failed string, f Figure, value func(*measure.Result) float64) Figure {
 	f.Failed = failed
 	for _, r := range results {
 		f.Values = append(f.Values, value(r))
@@ -121,18 +108,18 @@ func (b *figures) wanBound(ctx context.Context) (all []Figure, err error) {
 			return all, err
 		}
 		label := fmt.Sprintf("%d devices, WAN-bound", n)
-		row := func(name, unit, neighbour string, reach float64, value func(*Result) float64) {
+		row := func(name, unit, neighbour string, reach float64, value func(*measure.Result) float64) {
 			all = append(all, of(results, failed, Figure{Name: name, Unit: unit, Site: label, Neighbour: neighbour, Reach: reach}, value))
 		}
-		row("WAN bytes / size", "", wanNeighbours[n], 1.02, func(r *Result) float64 { return r.WANRatio })
-		row("last device / bound", "", lastNeighbours[n], lastReach[n], func(r *Result) float64 { return r.Ratio })
-		row("p99.9 / p50 of the devices", "", "bound 1.00; Kraken 2.2", 1.2, func(r *Result) float64 { return r.P999OverP50 })
+		row("WAN bytes / size", "", wanNeighbours[n], 1.02, func(r *measure.Result) float64 { return r.WANRatio })
+		row("last device / bound", "", lastNeighbours[n], lastReach[n], func(r *measure.Result) float64 { return r.Ratio })
+		row("p99.9 / p50 of the devices", "", "bound 1.00; Kraken 2.2", 1.2, func(r *measure.Result) float64 { return r.P999OverP50 })
 		if b.cfg.Kind != site.KindNamespace {
 			continue
 		}
 		row("broadcasts of the election", "", "until 1 s after the first origin byte; 1,000 devices are to send 100", 100,
-			func(r *Result) float64 { return float64(r.BroadcastsElection) })
-		row("broadcasts after it", "1/s", "", 2, func(r *Result) float64 { return r.BroadcastsPerS })
+			func(r *measure.Result) float64 { return float64(r.BroadcastsElection) })
+		row("broadcasts after it", "1/s", "", 2, func(r *measure.Result) float64 { return r.BroadcastsPerS })
 	}
 	return all, nil
 }
@@ -152,11 +139,11 @@ func (b *figures) lanBound(ctx context.Context) ([]Figure, error) {
 	const label = "16 devices, LAN-bound"
 	return []Figure{
 		of(results, failed, Figure{Name: "WAN bytes / size", Site: label, Reach: 1.02, Neighbour: "bound 1.00; libtorrent 4.3"},
-			func(r *Result) float64 { return r.WANRatio }),
+			func(r *measure.Result) float64 { return r.WANRatio }),
 		of(results, failed, Figure{
 			Name: "last device / bound, two trees", Site: label, Reach: 1.2,
 			Neighbour: "bound 1.00; one binary tree about 2, a fixed one 2.12; libtorrent 1.26, uftp 2.3",
-		}, func(r *Result) float64 { return r.Ratio }),
+		}, func(r *measure.Result) float64 { return r.Ratio }),
 	}, nil
 }
 
@@ -173,7 +160,7 @@ func (b *figures) wake(ctx context.Context) (all []Figure, err error) {
 		}
 		all = append(all, of(results, failed, Figure{
 			Name: "wake to first origin byte", Unit: "s", Site: label, Reach: 0.1, Neighbour: "limit 0.3; original 11.8",
-		}, func(r *Result) float64 { return r.WakeS }))
+		}, func(r *measure.Result) float64 { return r.WakeS }))
 	}
 	return all, nil
 }
@@ -189,12 +176,12 @@ func (b *figures) alone(ctx context.Context) (all []Figure, err error) {
 	plain.Peers = false
 	compare := []struct {
 		name   string
-		client *Client
+		client *measure.Client
 	}{{"--peers off", nil}}
 	if c, err := Curl(); err == nil {
 		compare = append(compare, struct {
 			name   string
-			client *Client
+			client *measure.Client
 		}{"curl", c})
 	} else {
 		b.skip("alone against curl", err.Error())
@@ -235,16 +222,16 @@ func (b *figures) killed(ctx context.Context) (all []Figure, err error) {
 		}
 		resume := Figure{Name: "root killed to bytes from the server", Unit: "s", Site: label, Reach: 3, Neighbour: "none published"}
 		all = append(all,
-			of(results, failed, resume, func(r *Result) (most float64) {
+			of(results, failed, resume, func(r *measure.Result) (most float64) {
 				for _, k := range r.Kills {
 					most = max(most, k.ResumeS)
 				}
 				return most
 			}),
 			of(results, failed, Figure{Name: "WAN bytes / size", Site: label, Reach: 1.05, Neighbour: "bound 1.00"},
-				func(r *Result) float64 { return r.WANRatio }),
+				func(r *measure.Result) float64 { return r.WANRatio }),
 			of(results, failed, Figure{Name: "last device / bound", Site: label, Reach: 1.08 + 3*float64(len(at))/8, Neighbour: "that of a quiet site and 3 s for every death"},
-				func(r *Result) float64 { return r.Ratio }))
+				func(r *measure.Result) float64 { return r.Ratio }))
 	}
 	return all, nil
 }
@@ -257,8 +244,8 @@ func (b *figures) late(ctx context.Context) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	lateOf := func(value func(*LateDevice) float64) func(*Result) float64 {
-		return func(r *Result) float64 {
+	lateOf := func(value func(*measure.LateDevice) float64) func(*measure.Result) float64 {
+		return func(r *measure.Result) float64 {
 			if r.Late == nil {
 				return 0 // a run that failed
 			}
@@ -267,11 +254,11 @@ func (b *figures) late(ctx context.Context) ([]Figure, error) {
 	}
 	all := []Figure{of(results, failed, Figure{
 		Name: "late device: WAN bytes of the file", Site: "16 devices and a late one", Reach: 0, Neighbour: "original: impossible",
-	}, lateOf(func(l *LateDevice) float64 { return float64(l.WANBytes) }))}
+	}, lateOf(func(l *measure.LateDevice) float64 { return float64(l.WANBytes) }))}
 	if cfg.Kind == site.KindNamespace {
 		all = append(all, of(results, failed, Figure{
 			Name: "late device: time / (size/LAN)", Site: "16 devices and a late one", Reach: 1.5, Neighbour: "bound 1.00; 5 MB take 0.4 s, the start included",
-		}, lateOf(func(l *LateDevice) float64 { return l.TookS / l.BoundS })))
+		}, lateOf(func(l *measure.LateDevice) float64 { return l.TookS / l.BoundS })))
 	}
 	return all, nil
 }
@@ -287,7 +274,7 @@ func (b *figures) memory(ctx context.Context) (all []Figure, err error) {
 		}
 		all = append(all, of(results, failed, Figure{
 			Name: "peak memory of a device", Unit: "MiB", Site: "3 devices, " + size.String(), Reach: 24, Neighbour: "devices of 64 MB",
-		}, func(r *Result) float64 { return float64(r.PeakRSS) / (1 << 20) }))
+		}, func(r *measure.Result) float64 { return float64(r.PeakRSS) / (1 << 20) }))
 	}
 	return all, nil
 }
@@ -311,7 +298,7 @@ func (b *figures) flash(ctx context.Context) ([]Figure, error) {
 	}
 	return []Figure{of(results, failed, Figure{
 		Name: "flash written / size", Site: "4 devices, state on a disk", Reach: 1.05, Neighbour: "bound 1.00; by the kernel's write_bytes of the process",
-	}, func(r *Result) float64 { return float64(r.Written) / float64(r.Size) })}, nil
+	}, func(r *measure.Result) float64 { return float64(r.Written) / float64(r.Size) })}, nil
 }
 
 // far measures TFTP over a long link.
@@ -329,7 +316,7 @@ func (b *figures) far(ctx context.Context) ([]Figure, error) {
 	return []Figure{of(results, failed, Figure{
 		Name: "TFTP payload / (10 Mbit/s × time)", Site: "alone, 30 MB, round trip 200 ms", Reach: 0.9, AtLeast: true,
 		Neighbour: "bound 0.97 after headers; lock step 0.006 (57 kbit/s)",
-	}, func(r *Result) float64 { return r.BoundS / r.LastS })}, nil
+	}, func(r *measure.Result) float64 { return r.BoundS / r.LastS })}, nil
 }
 
 // binaries gives the sizes of the programs for devices.

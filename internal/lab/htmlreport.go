@@ -38,11 +38,11 @@ type reportData struct {
 }
 
 type reportDevice struct {
-	Address string  `json:"address"`
-	Subnet  int     `json:"subnet"`
-	State   string  `json:"state"`
-	Done    float64 `json:"done"`
-	Origin  int64   `json:"origin"` // bytes that the server sent it
+	Address    string  `json:"address"`
+	Subnet     int     `json:"subnet"`
+	State      string  `json:"state"`
+	Done       float64 `json:"done"`
+	FromOrigin int64   `json:"origin"` // bytes that the server sent it
 }
 
 // reportView is what the page's text is made of.
@@ -120,7 +120,7 @@ func (r *UpResult) view() reportView {
 			{"devices, subnets", fmt.Sprintf("%d, %d", r.Devices, r.Subnets)},
 			{"WAN", r.WAN.String() + link.Text()},
 			{"LAN, each port", r.LAN.String()},
-			{"origin", r.Origin},
+			{"origin", r.OriginScheme},
 			{"median of a device, from its own start", fmt.Sprintf("%.2f s", r.MedianS)},
 			{"on the wire of the WAN", fmt.Sprintf("%s down, %s up", units.Size(r.WireDown), units.Size(r.WireUp))},
 			{"packets that the WAN lost, refused", fmt.Sprintf("%d, %d", r.WANLost, r.WANFull)},

@@ -21,16 +21,16 @@ import (
 // UpResult is how an `up` ended: the last line of its timeline. Times are in
 // seconds from the start of the first devices, sizes in bytes.
 type UpResult struct {
-	Kind    string         `json:"kind"`   // "result"
-	Origin  string         `json:"origin"` // "http" or "tftp"
-	Devices int            `json:"devices"`
-	Subnets int            `json:"subnets"`
-	Size    int64          `json:"size"`
-	WAN     units.Rate     `json:"wan_bits_per_s"`
-	LAN     units.Rate     `json:"lan_bits_per_s"`
-	RTTS    float64        `json:"wan_rtt_s"`
-	JitterS float64        `json:"wan_jitter_s"`
-	Loss    units.Fraction `json:"wan_loss"`
+	Kind         string         `json:"kind"`   // "result"
+	OriginScheme string         `json:"origin"` // "http" or "tftp"
+	Devices      int            `json:"devices"`
+	Subnets      int            `json:"subnets"`
+	Size         int64          `json:"size"`
+	WAN          units.Rate     `json:"wan_bits_per_s"`
+	LAN          units.Rate     `json:"lan_bits_per_s"`
+	RTTS         float64        `json:"wan_rtt_s"`
+	JitterS      float64        `json:"wan_jitter_s"`
+	Loss         units.Fraction `json:"wan_loss"`
 
 	Complete int    `json:"complete"` // devices whose file the lab has read and found right
 	Expected int    `json:"expected"` // devices less those killed for good
@@ -100,13 +100,13 @@ func (r *UpResult) OK() bool { return r.Error == "" && !r.TimedOut && r.Complete
 func (u *Up) result(ended map[*upDevice]bool, lasted time.Duration, expired bool, err error) *UpResult {
 	c := u.cfg
 	r := &UpResult{
-		Kind: "result", Origin: "http", Devices: c.Site.Devices, Subnets: max(c.Site.Subnets, 1), Size: int64(c.Size),
+		Kind: "result", OriginScheme: "http", Devices: c.Site.Devices, Subnets: max(c.Site.Subnets, 1), Size: int64(c.Size),
 		WAN: c.Site.WAN, LAN: c.Site.LAN, RTTS: c.Site.RTT.Seconds(), JitterS: c.Site.Jitter.Seconds(), Loss: c.Site.Loss,
 		TimedOut: expired, BoundS: c.Bound().Seconds(), Reasons: map[string]int{}, Broadcasts: len(u.site.Broadcasts()),
 		WANBytes: u.server.Tally.Total(), Requests: u.server.Tally.Requests(),
 	}
 	if c.TFTP {
-		r.Origin = "tftp"
+		r.OriginScheme = "tftp"
 	}
 	if errors.Is(err, context.Canceled) {
 		r.Error = output.Interrupted
@@ -231,7 +231,7 @@ func (r *UpResult) Text(w io.Writer) {
 	if r.Subnets > 1 {
 		subnets = fmt.Sprintf(" in %d subnets", r.Subnets)
 	}
-	p("%d devices%s, %s by %s; WAN %s%s, LAN %s", r.Devices, subnets, units.Size(r.Size), r.Origin, r.WAN, link.Text(), r.LAN)
+	p("%d devices%s, %s by %s; WAN %s%s, LAN %s", r.Devices, subnets, units.Size(r.Size), r.OriginScheme, r.WAN, link.Text(), r.LAN)
 	p("  last device      %8.3f s   bound %.3f s   ratio %s   median of a device %.3f s", r.LastS, r.BoundS, output.Ratio(r.Ratio), r.MedianS)
 	p("  WAN payload      %8.3f × size and subnet (%s, %d requests); on the wire %s down, %s up; %d packets lost, %d refused by the queue",
 		r.WANRatio, units.Size(r.WANBytes), r.Requests, units.Size(r.WireDown), units.Size(r.WireUp), r.WANLost, r.WANFull)

@@ -1,4 +1,4 @@
-package lab
+package measure
 
 import (
 	"context"
@@ -20,17 +20,17 @@ func TestMain(m *testing.M) { labtest.Main(m) }
 var inside = labtest.Isolation{Isolated: site.Isolated, Isolate: site.Isolate}
 
 // testMeasure measures a loopback site of three devices that play as told.
-func testMeasure(t *testing.T, how string, change func(*MeasureConfig)) *Result {
+func testMeasure(t *testing.T, how string, change func(*Config)) *Result {
 	t.Helper()
 	self := labtest.Play(t, how)
-	cfg := MeasureConfig{
+	cfg := Config{
 		Devices: 3, WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, Size: 500_000, Kind: site.KindLoopback,
 		Product: self, Base: t.TempDir(), Logs: t.TempDir(), Timeout: 20 * time.Second,
 	}
 	if change != nil {
 		change(&cfg)
 	}
-	r, err := Measure(context.Background(), cfg)
+	r, err := Run(context.Background(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestMeasureSeesFailure(t *testing.T) {
 }
 
 func TestMeasureTimesOut(t *testing.T) {
-	r := testMeasure(t, "good", func(c *MeasureConfig) { c.Timeout = 200 * time.Millisecond })
+	r := testMeasure(t, "good", func(c *Config) { c.Timeout = 200 * time.Millisecond })
 	if r.OK() || !r.TimedOut || r.Complete != 0 {
 		t.Errorf("complete %d, timed out %v", r.Complete, r.TimedOut)
 	}
@@ -86,7 +86,7 @@ func TestMeasureTimesOut(t *testing.T) {
 
 func TestMeasureKillsRoot(t *testing.T) {
 	for _, restart := range []bool{false, true} {
-		r := testMeasure(t, "root", func(c *MeasureConfig) {
+		r := testMeasure(t, "root", func(c *Config) {
 			c.Peers, c.KillRoot, c.Restart = true, []int{30}, restart
 		})
 		want := 2
@@ -111,7 +111,7 @@ func TestMeasureNamespaces(t *testing.T) {
 	if !inside.Run(t) {
 		return
 	}
-	r := testMeasure(t, "good", func(c *MeasureConfig) { c.Kind = site.KindNamespace })
+	r := testMeasure(t, "good", func(c *Config) { c.Kind = site.KindNamespace })
 	if !r.OK() || r.Complete != 3 || r.WANBytes != 1_500_000 {
 		t.Errorf("complete %d, payload %d, failures %v", r.Complete, r.WANBytes, r.Failures)
 	}
@@ -121,18 +121,18 @@ func TestMeasureNamespaces(t *testing.T) {
 }
 
 func TestMeasureConfigValidate(t *testing.T) {
-	good := MeasureConfig{Devices: 1, WAN: units.Mbit, LAN: units.Mbit, Size: 1, Kind: site.KindLoopback, Peers: true}
+	good := Config{Devices: 1, WAN: units.Mbit, LAN: units.Mbit, Size: 1, Kind: site.KindLoopback, Peers: true}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}
-	for name, change := range map[string]func(*MeasureConfig){
-		"no device":       func(c *MeasureConfig) { c.Devices = 0 },
-		"too many":        func(c *MeasureConfig) { c.Devices = site.MaxDevices + 1 },
-		"kind":            func(c *MeasureConfig) { c.Kind = "moon" },
-		"no rate":         func(c *MeasureConfig) { c.WAN = 0 },
-		"kill classic":    func(c *MeasureConfig) { c.Peers, c.KillRoot = false, []int{3} },
-		"kill at 100":     func(c *MeasureConfig) { c.KillRoot = []int{100} },
-		"kill falls back": func(c *MeasureConfig) { c.KillRoot = []int{50, 50} },
+	for name, change := range map[string]func(*Config){
+		"no device":       func(c *Config) { c.Devices = 0 },
+		"too many":        func(c *Config) { c.Devices = site.MaxDevices + 1 },
+		"kind":            func(c *Config) { c.Kind = "moon" },
+		"no rate":         func(c *Config) { c.WAN = 0 },
+		"kill classic":    func(c *Config) { c.Peers, c.KillRoot = false, []int{3} },
+		"kill at 100":     func(c *Config) { c.KillRoot = []int{100} },
+		"kill falls back": func(c *Config) { c.KillRoot = []int{50, 50} },
 	} {
 		c := good
 		change(&c)
@@ -166,5 +166,41 @@ func TestDepth(t *testing.T) {
 		if got := tree(c.parents...); got != c.want {
 			t.Errorf("%v: depth %d, want %d", c.parents, got, c.want)
 		}
+	}
+}
+
+// TestSenderEnds lets a sender beside the server end with nothing sent: the
+// devices are not waited for until the end of the time.
+func TestSenderEnds(t *testing.T) {
+	if !inside.Run(t) {
+		return
+	}
+	client := &Client{
+		Name:   "played",
+		Sender: func(*Fetch) []string { return []string{"/bin/false"} },
+		Device: func(*Fetch, int) []string { return []string{"/bin/sleep", "50"} },
+		Done:   func([]byte) bool { return false },
+	}
+	start := time.Now()
+	r, err := Run(context.Background(), Config{
+		Devices: 2, WAN: 10 * units.Mbit, LAN: 10 * units.Mbit, Size: 1000, Kind: site.KindNamespace, Client: client, Base: t.TempDir(), Timeout: 40 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.OK() || len(r.Failures) != 2 || time.Since(start) > 20*time.Second {
+		t.Errorf("after %v: %+v", time.Since(start), r.Failures)
+	}
+}
+
+// TestMeasureLate starts a device when the others are done; being played, it
+// costs the WAN a copy, which must be seen.
+func TestMeasureLate(t *testing.T) {
+	r := testMeasure(t, "good", func(c *Config) { c.Late = 1 })
+	if !r.OK() || r.Complete != 4 || r.Expected != 4 || r.Late == nil {
+		t.Fatalf("complete %d of %d, late %+v", r.Complete, r.Expected, r.Late)
+	}
+	if r.Late.WANBytes != 500_000 || r.Late.TookS < 0.2 || r.LastS > r.EndS-r.Late.TookS+0.1 {
+		t.Errorf("late %+v; last %v, end %v", r.Late, r.LastS, r.EndS)
 	}
 }

@@ -1,4 +1,11 @@
-package lab
+// Package measure runs one site whose devices all fetch one random file at the
+// same moment, and says what crossed the WAN and when each had it.
+//
+// What lives here: the run, its result, and other programs that fetch in the
+// place of peerload. What must not: which sites are worth measuring, and what
+// is to be reached (package bench). Read first: Config and Run here, then
+// result.go.
+package measure
 
 import (
 	"context"
@@ -21,9 +28,9 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// MeasureConfig describes one measurement: devices that fetch one random file
+// Config describes one measurement: devices that fetch one random file
 // at the same moment.
-type MeasureConfig struct {
+type Config struct {
 	Devices int        // 1 to MaxDevices
 	WAN     units.Rate // the file server's link
 	LAN     units.Rate // a device's port; namespace sites only
@@ -61,7 +68,7 @@ type MeasureConfig struct {
 }
 
 // Validate refuses what cannot be run.
-func (c MeasureConfig) Validate() error {
+func (c Config) Validate() error {
 	switch {
 	case c.Devices < 1 || c.Devices > site.MaxDevices:
 		return fmt.Errorf("%d devices are outside 1 to %d", c.Devices, site.MaxDevices)
@@ -92,12 +99,12 @@ func (c MeasureConfig) Validate() error {
 	return nil
 }
 
-func (c MeasureConfig) link() site.LinkConfig {
+func (c Config) link() site.LinkConfig {
 	return site.LinkConfig{Rate: c.WAN, RTT: c.RTT, Jitter: c.Jitter, Loss: c.Loss}
 }
 
 // Bound is the shortest time in which the last device can have the file.
-func (c MeasureConfig) Bound() time.Duration {
+func (c Config) Bound() time.Duration {
 	b := c.WAN.Time(int64(c.Size))
 	if c.Kind == site.KindNamespace {
 		b = max(b, c.LAN.Time(int64(c.Size)))
@@ -105,7 +112,7 @@ func (c MeasureConfig) Bound() time.Duration {
 	return b
 }
 
-func (c MeasureConfig) timeout() time.Duration {
+func (c Config) timeout() time.Duration {
 	switch {
 	case c.Timeout > 0:
 		return c.Timeout
@@ -117,7 +124,7 @@ func (c MeasureConfig) timeout() time.Duration {
 
 // measurement is one run under way.
 type measurement struct {
-	cfg    MeasureConfig
+	cfg    Config
 	dir    *process.RunDir
 	site   site.Site
 	server *fileserver.Server
@@ -147,9 +154,9 @@ type kill struct {
 	at time.Time
 }
 
-// Measure runs one measurement. An error means that it could not be run; a
+// Run runs one measurement. An error means that it could not be run; a
 // device that fails is part of the result.
-func Measure(ctx context.Context, cfg MeasureConfig) (_ *Result, err error) {
+func Run(ctx context.Context, cfg Config) (_ *Result, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -239,7 +246,7 @@ func (m *measurement) prepare(ctx context.Context) (err error) {
 }
 
 // newSite keeps nil pointers out of the interface.
-func newSite(cfg MeasureConfig) (site.Site, error) {
+func newSite(cfg Config) (site.Site, error) {
 	if cfg.Kind == site.KindNamespace {
 		s, err := site.NewNamespaces(site.NamespaceConfig{
 			Devices: cfg.Devices + cfg.Late, WAN: cfg.WAN, LAN: cfg.LAN, RTT: cfg.RTT, Jitter: cfg.Jitter, Loss: cfg.Loss,

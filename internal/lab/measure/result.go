@@ -1,4 +1,4 @@
-package lab
+package measure
 
 import (
 	"cmp"
@@ -18,13 +18,13 @@ import (
 // Result is what one measurement found. Times are in seconds from just before
 // the first process was started, sizes in bytes.
 type Result struct {
-	Event   string     `json:"event"` // "result"
-	Kind    string     `json:"kind"`
-	Mode    string     `json:"mode"`   // "peers" or "classic"
-	Origin  string     `json:"origin"` // "http" or "tftp"
-	Devices int        `json:"devices"`
-	Size    int64      `json:"size"`
-	WAN     units.Rate `json:"wan_bits_per_s"`
+	Event        string     `json:"event"` // "result"
+	Kind         string     `json:"kind"`
+	Mode         string     `json:"mode"`   // "peers" or "classic"
+	OriginScheme string     `json:"origin"` // "http" or "tftp"
+	Devices      int        `json:"devices"`
+	Size         int64      `json:"size"`
+	WAN          units.Rate `json:"wan_bits_per_s"`
 	// RTTS, JitterS and Loss are those of a long WAN.
 	RTTS    float64        `json:"wan_rtt_s,omitempty"`
 	JitterS float64        `json:"wan_jitter_s,omitempty"`
@@ -99,7 +99,7 @@ func (r *Result) OK() bool { return len(r.Failures) == 0 && r.Complete >= r.Expe
 func (m *measurement) result(timedOut bool) *Result {
 	c := m.cfg
 	r := &Result{
-		Event: "result", Kind: c.Kind, Mode: "peers", Origin: "http", Devices: c.Devices, Size: int64(c.Size), WAN: c.WAN,
+		Event: "result", Kind: c.Kind, Mode: "peers", OriginScheme: "http", Devices: c.Devices, Size: int64(c.Size), WAN: c.WAN,
 		State: m.dir.Filesystem, TimedOut: timedOut, BoundS: c.Bound().Seconds(),
 		EndS:     time.Since(m.zero).Seconds(),
 		Expected: c.Devices + c.Late - len(m.left), Kills: m.resumed(), Depth: m.depth(), Reasons: map[string]int{},
@@ -115,7 +115,7 @@ func (m *measurement) result(timedOut bool) *Result {
 		r.Mode = "classic"
 	}
 	if c.TFTP {
-		r.Origin = "tftp"
+		r.OriginScheme = "tftp"
 	}
 	if s, ok := m.site.(*site.Namespaces); ok {
 		r.LAN, r.Congestion, r.BusiestSent = c.LAN, s.Congestion(), s.BusiestSent(c.Devices)
@@ -296,7 +296,7 @@ func depthOf(views map[netip.Addr]process.FileView) int {
 func (r *Result) Text(w io.Writer) {
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	p("%d devices, %s, %s, %s by %s; WAN %s%s; state on %s; %s",
-		r.Devices, r.Kind, r.Mode, units.Size(r.Size), r.Origin, r.WAN, r.lanText(), r.State, procsText(r.Procs))
+		r.Devices, r.Kind, r.Mode, units.Size(r.Size), r.OriginScheme, r.WAN, r.lanText(), r.State, ProcsText(r.Procs))
 	p("  last device      %8.3f s   bound %.3f s   ratio %.3f", r.LastS, r.BoundS, r.Ratio)
 	p("  median           %8.3f s   p99/p50 %.3f   last process ended %.3f s", r.MedianS, r.P99OverP50, r.EndS)
 	p("  WAN payload      %8.3f × size (%d bytes, %d requests)%s", r.WANRatio, r.WANBytes, r.Requests, r.wireText())
@@ -356,8 +356,8 @@ func (r *Result) wireText() string {
 	return fmt.Sprintf("; on the wire %.3f × size down, %s up", float64(r.WireDown)/float64(r.Size), units.Size(r.WireUp))
 }
 
-// procsText says how many processors a device of the lab may use at once.
-func procsText(n int) string {
+// ProcsText says how many processors a device of the lab may use at once.
+func ProcsText(n int) string {
 	if n < 0 {
 		return "GOMAXPROCS left to the devices"
 	}
@@ -392,4 +392,18 @@ func TextOfAll(w io.Writer, runs []*Result) {
 		slices.Sort(values)
 		fmt.Fprintf(w, "  %-20s %7.3f  %7.3f\n", f.name, output.Quantile(values, 0.5), values[len(values)-1])
 	}
+}
+
+// FailureText says in a line or a few what went wrong in a run.
+func (r *Result) FailureText() string {
+	var t strings.Builder
+	fmt.Fprintf(&t, "%d of %d devices have the file", r.Complete, r.Expected)
+	if r.TimedOut {
+		t.WriteString(", and the time was up")
+	}
+	if len(r.Failures) > 0 {
+		f := r.Failures[0]
+		fmt.Fprintf(&t, "; %s: %s; %s\n%s", f.Device, f.Exit, f.Reason, f.Log)
+	}
+	return t.String()
 }

@@ -1,4 +1,4 @@
-package lab
+package measure
 
 import (
 	"context"
@@ -103,7 +103,7 @@ func (m *measurement) startHelper(ctx context.Context) error {
 }
 
 // sends reports whether the client has a sender beside the server.
-func (c MeasureConfig) sends() bool { return c.Client != nil && c.Client.Sender != nil }
+func (c Config) sends() bool { return c.Client != nil && c.Client.Sender != nil }
 
 // sender returns the command of the client's sender.
 func (m *measurement) sender() process.Command {
@@ -215,7 +215,7 @@ func (m *measurement) late() *LateDevice {
 }
 
 // lateLinger is how long the others serve on where late devices are expected.
-func (c MeasureConfig) lateLinger() time.Duration {
+func (c Config) lateLinger() time.Duration {
 	return 5*time.Second + 3*c.LAN.Time(int64(c.Size))
 }
 
