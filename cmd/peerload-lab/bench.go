@@ -13,14 +13,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/bench"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 )
 
 // benchFlags are the flags of both benches.
 type benchFlags struct {
-	cfg       lab.BenchConfig
+	cfg       bench.Config
 	json      bool
 	short     bool
 	html      string
@@ -65,7 +65,7 @@ if a device of a run failed.`,
 func compareCommand() *cobra.Command {
 	f := &benchFlags{}
 	var names []string
-	for _, s := range lab.Scenarios() {
+	for _, s := range bench.Scenarios() {
 		names = append(names, s.Name)
 	}
 	cmd := &cobra.Command{
@@ -114,12 +114,12 @@ func (f *benchFlags) register(cmd *cobra.Command, runs int) {
 
 // run prepares outside of the namespaces, where there is a network to get
 // modules by, and runs the bench inside.
-func (f *benchFlags) run(ctx context.Context, out io.Writer, name string, bench func(context.Context, io.Writer) error) error {
+func (f *benchFlags) run(ctx context.Context, out io.Writer, name string, do func(context.Context, io.Writer) error) error {
 	if err := f.cfg.Validate(); err != nil {
 		return err
 	}
 	if site.Isolated() {
-		return bench(ctx, out)
+		return do(ctx, out)
 	}
 	tmp, err := process.NewRunDir(os.TempDir(), 0)
 	if err != nil {
@@ -130,10 +130,10 @@ func (f *benchFlags) run(ctx context.Context, out io.Writer, name string, bench 
 		return err
 	}
 	if name == "figures" {
-		f.cfg.Binaries = lab.BuildBinaries(ctx, tmp.Path)
+		f.cfg.Binaries = bench.BuildBinaries(ctx, tmp.Path)
 	}
 	if f.cfg.Kind != site.KindNamespace {
-		return bench(ctx, out)
+		return do(ctx, out)
 	}
 	binaries, err := json.Marshal(f.cfg.Binaries)
 	if err != nil {
@@ -144,7 +144,7 @@ func (f *benchFlags) run(ctx context.Context, out io.Writer, name string, bench 
 	switch {
 	case err != nil && ctx.Err() == nil:
 		f.cfg.Kind, f.note = site.KindLoopback, "NOT IN NAMESPACES: "+err.Error()
-		return bench(ctx, out)
+		return do(ctx, out)
 	case err == nil && status != 0:
 		err = &statusError{status: status}
 	}
@@ -152,7 +152,7 @@ func (f *benchFlags) run(ctx context.Context, out io.Writer, name string, bench 
 }
 
 // begin tells of the machine.
-func (f *benchFlags) begin(out io.Writer) lab.Machine {
+func (f *benchFlags) begin(out io.Writer) bench.Machine {
 	if f.binaries != "" {
 		// It comes from this program; nonsense leaves the figure out.
 		_ = json.Unmarshal([]byte(f.binaries), &f.cfg.Binaries)
@@ -190,56 +190,56 @@ func (s skipped) Text(w io.Writer) { fmt.Fprintf(w, "not measured: %s: %s\n", s.
 func (f *benchFlags) figures(ctx context.Context, out io.Writer) error {
 	f.begin(out)
 	if !f.json {
-		lab.FiguresHead(out)
+		bench.FiguresHead(out)
 	}
-	f.cfg.OnFigure = func(row lab.Figure) { f.tell(out, row) }
-	all, err := lab.Figures(ctx, f.cfg)
+	f.cfg.OnFigure = func(row bench.Figure) { f.tell(out, row) }
+	all, err := bench.Figures(ctx, f.cfg)
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(all, func(row lab.Figure) bool { return row.Failed != "" }) {
+	if slices.ContainsFunc(all, func(row bench.Figure) bool { return row.Failed != "" }) {
 		return &statusError{status: exitIncomplete}
 	}
 	return nil
 }
 
 func (f *benchFlags) compare(ctx context.Context, out io.Writer) (err error) {
-	all := lab.Scenarios()
+	all := bench.Scenarios()
 	if f.short {
-		all = lab.ShortScenarios()
+		all = bench.ShortScenarios()
 	}
-	chosen, err := lab.SelectScenarios(all, f.scenarios, f.devices)
+	chosen, err := bench.SelectScenarios(all, f.scenarios, f.devices)
 	if err != nil {
 		return err
 	}
-	report := lab.BenchReport{Scenarios: chosen, Command: f.command()}
+	page := bench.Page{Scenarios: chosen, Command: f.command()}
 	if f.html != "" {
 		// First: what cannot be written is better known now.
 		file, failed := os.Create(f.html)
 		if failed != nil {
 			return failed
 		}
-		defer func() { err = errors.Join(err, report.WriteHTML(file), file.Close()) }()
+		defer func() { err = errors.Join(err, page.WriteHTML(file), file.Close()) }()
 	}
-	report.Machine = f.begin(out)
+	page.Machine = f.begin(out)
 	if !f.json {
 		for _, s := range chosen {
 			s.Text(out)
 		}
-		lab.RowsHead(out)
+		bench.RowsHead(out)
 	}
 	start := time.Now()
-	f.cfg.OnRow = func(row lab.Row) { f.tell(out, row) }
-	report.Rows, err = lab.Compare(ctx, f.cfg, chosen)
-	report.Took, report.Skipped = time.Since(start), f.skipped
+	f.cfg.OnRow = func(row bench.Row) { f.tell(out, row) }
+	page.Rows, err = bench.Compare(ctx, f.cfg, chosen)
+	page.Took, page.Skipped = time.Since(start), f.skipped
 	if !f.json {
-		lab.RowsFoot(out)
-		fmt.Fprintf(out, "measured in %v\n", report.Took.Round(time.Second))
+		bench.RowsFoot(out)
+		fmt.Fprintf(out, "measured in %v\n", page.Took.Round(time.Second))
 	}
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(report.Rows, func(row lab.Row) bool { return row.Failed != "" }) {
+	if slices.ContainsFunc(page.Rows, func(row bench.Row) bool { return row.Failed != "" }) {
 		return &statusError{status: exitIncomplete}
 	}
 	return nil

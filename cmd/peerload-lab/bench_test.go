@@ -8,11 +8,11 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/bench"
 )
 
 // compareRows builds the programs, runs a comparison and returns its rows.
-func compareRows(t *testing.T, args ...string) (rows []lab.Row) {
+func compareRows(t *testing.T, args ...string) (rows []bench.Row) {
 	t.Helper()
 	dir := t.TempDir()
 	build := exec.Command("go", "build", "-o", dir, "github.com/peerload/peerload/cmd/peerload", "github.com/peerload/peerload/cmd/peerload-lab")
@@ -26,7 +26,7 @@ func compareRows(t *testing.T, args ...string) (rows []lab.Row) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, line := range bytes.Split(bytes.TrimSpace(out), []byte("\n")) {
-		var row lab.Row
+		var row bench.Row
 		if err := json.Unmarshal(line, &row); err != nil {
 			t.Fatalf("%v in %s", err, line)
 		}

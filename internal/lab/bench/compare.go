@@ -1,4 +1,4 @@
-package lab
+package bench
 
 import (
 	"context"
@@ -130,7 +130,7 @@ type Row struct {
 
 // Compare measures every way on every site of the scenarios. The error is that
 // of arguments or of ctx; the rows until then are returned with it.
-func Compare(ctx context.Context, cfg BenchConfig, scenarios []Scenario) ([]Row, error) {
+func Compare(ctx context.Context, cfg Config, scenarios []Scenario) ([]Row, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -157,7 +157,7 @@ func Compare(ctx context.Context, cfg BenchConfig, scenarios []Scenario) ([]Row,
 	return all, nil
 }
 
-func compare(ctx context.Context, cfg BenchConfig, s Scenario, list []way) (all []Row, err error) {
+func compare(ctx context.Context, cfg Config, s Scenario, list []way) (all []Row, err error) {
 	measured := map[string]Row{} // of the ways that grow by rule, by name
 	for _, n := range s.Devices {
 		for _, how := range list {
@@ -190,7 +190,7 @@ func compare(ctx context.Context, cfg BenchConfig, s Scenario, list []way) (all 
 }
 
 // measureConfig is how one way is measured.
-func (c BenchConfig) measureConfig(s Scenario, devices int, how way) measure.Config {
+func (c Config) measureConfig(s Scenario, devices int, how way) measure.Config {
 	cfg := measure.Config{
 		Devices: devices, WAN: s.WAN, LAN: s.LAN, RTT: s.RTT, Loss: s.Loss, Size: s.Size, Kind: c.Kind,
 		Product: c.Product, Base: c.Base, Procs: c.Procs,
@@ -210,7 +210,7 @@ func (c BenchConfig) measureConfig(s Scenario, devices int, how way) measure.Con
 
 // row measures one way; of several runs the one in the middle counts. What
 // cannot be run at all is told in the row, and does not keep the others.
-func (c BenchConfig) row(ctx context.Context, s Scenario, devices int, how way) Row {
+func (c Config) row(ctx context.Context, s Scenario, devices int, how way) Row {
 	cfg := c.measureConfig(s, devices, how)
 	row := Row{
 		Event: "row", Scenario: s.Name, Devices: devices, Method: how.name, Ours: how.ours, MeasuredDevices: devices,

@@ -1,4 +1,4 @@
-package lab
+package bench
 
 import (
 	"context"
@@ -19,7 +19,7 @@ func TestTrees(t *testing.T) {
 	if product == "" {
 		return
 	}
-	cfg := BenchConfig{Kind: site.KindNamespace, Product: product, Base: t.TempDir(), Methods: []string{"tree"}}
+	cfg := Config{Kind: site.KindNamespace, Product: product, Base: t.TempDir(), Methods: []string{"tree"}}
 	scenario := Scenario{WAN: 50 * units.Mbit, LAN: 20 * units.Mbit, Size: 1_500_000}
 	ways := cfg.ways(func(what, why string) { t.Log(what, why) })
 	if len(ways) != 2 {

@@ -1,4 +1,4 @@
-package lab
+package bench
 
 import (
 	"encoding/json"
@@ -11,10 +11,10 @@ import (
 	"github.com/peerload/peerload/internal/lab/site"
 )
 
-// TestBenchReport writes the page of a comparison: it needs nothing from
+// TestPage writes the page of a comparison: it needs nothing from
 // outside, shows every row, and believes no text to be HTML. With
 // PEERLOAD_KEEP_HTML=FILE the page is kept, to be looked at.
-func TestBenchReport(t *testing.T) {
+func TestPage(t *testing.T) {
 	scenarios := Scenarios()[:2]
 	row := func(scenario Scenario, devices int, name string, ratio, wan float64) Row {
 		return Row{
@@ -23,7 +23,7 @@ func TestBenchReport(t *testing.T) {
 			Ours: strings.HasPrefix(name, "Peerload"),
 		}
 	}
-	b := BenchReport{
+	b := Page{
 		Scenarios: scenarios, Command: "peerload-lab bench compare", Took: 90 * time.Second,
 		Machine: Machine{Processors: 2, Load: "0.5", Kind: site.KindNamespace, Procs: 1, Runs: 1},
 		Skipped: [][2]string{{"uftp", "it is <not> installed"}},
@@ -77,7 +77,7 @@ func TestBenchReport(t *testing.T) {
 		t.Errorf("a failed row: %+v", r)
 	}
 	// A run that was interrupted before its first row.
-	if err := (BenchReport{Scenarios: scenarios}).WriteHTML(&page); err != nil {
+	if err := (Page{Scenarios: scenarios}).WriteHTML(&page); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,4 +1,4 @@
-package lab
+package bench
 
 import (
 	"slices"
@@ -46,7 +46,7 @@ const (
 const eachUpTo = 16
 
 // ways are the neighbours', as far as they are installed, and the product's.
-func (c BenchConfig) ways(skip func(what, why string)) []way {
+func (c Config) ways(skip func(what, why string)) []way {
 	all := []way{
 		{name: "TFTP per device", each: true, grow: sharedWAN, lockStep: true, change: func(c *measure.Config) {
 			// Lock step, as phones do it: one block, one acknowledgement.

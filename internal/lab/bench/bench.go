@@ -1,4 +1,11 @@
-package lab
+// Package bench measures many sites: the figures that the product is to reach,
+// each beside its bound, and the product beside other ways to bring a file to
+// all devices.
+//
+// What lives here: which sites, which ways, the tables and the page of both
+// benches. What must not: how one site is measured (package measure). Read
+// first: figures.go and compare.go.
+package bench
 
 import (
 	"fmt"
@@ -15,8 +22,8 @@ import (
 	"github.com/peerload/peerload/internal/lab/site"
 )
 
-// BenchConfig is what all measurements of a bench share.
-type BenchConfig struct {
+// Config is what all measurements of a bench share.
+type Config struct {
 	Kind string // KindNamespace or KindLoopback
 	// Runs is how often each figure is measured; 0 means 3.
 	Runs    int
@@ -39,7 +46,7 @@ type BenchConfig struct {
 }
 
 // Validate refuses what cannot be run.
-func (c BenchConfig) Validate() error {
+func (c Config) Validate() error {
 	switch {
 	case c.Runs < 0 || c.Runs > 100:
 		return fmt.Errorf("%d runs are outside 1 to 100", c.Runs)
@@ -49,7 +56,7 @@ func (c BenchConfig) Validate() error {
 	return nil
 }
 
-func (c BenchConfig) runs() int {
+func (c Config) runs() int {
 	if c.Runs == 0 {
 		return 3
 	}
@@ -161,7 +168,7 @@ type Machine struct {
 }
 
 // Describe returns the machine as it is now.
-func (c BenchConfig) Describe() Machine {
+func (c Config) Describe() Machine {
 	m := Machine{Event: "machine", Processors: runtime.NumCPU(), Kind: c.Kind, Procs: c.Procs, Runs: c.runs()}
 	m.Memory = process.TotalMemory()
 	if b, err := os.ReadFile("/proc/loadavg"); err == nil {

@@ -1,4 +1,4 @@
-package lab
+package bench
 
 import (
 	"context"
@@ -17,12 +17,12 @@ import (
 )
 
 // figures is a bench of figures under way.
-type figures struct{ cfg BenchConfig }
+type figures struct{ cfg Config }
 
 // Figures measures every figure that the product is to reach, one after the
 // other, and returns them. An error means that a measurement could not be
 // made; a device that failed is told in its figure.
-func Figures(ctx context.Context, cfg BenchConfig) ([]Figure, error) {
+func Figures(ctx context.Context, cfg Config) ([]Figure, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}

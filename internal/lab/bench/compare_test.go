@@ -1,4 +1,4 @@
-package lab
+package bench
 
 import (
 	"bytes"
@@ -18,10 +18,10 @@ import (
 )
 
 // benchConfig is a bench whose devices this test program plays.
-func benchConfig(t *testing.T, how string) BenchConfig {
+func benchConfig(t *testing.T, how string) Config {
 	t.Helper()
 	self := labtest.Play(t, how)
-	return BenchConfig{Kind: site.KindLoopback, Runs: 1, Product: self, Base: t.TempDir()}
+	return Config{Kind: site.KindLoopback, Runs: 1, Product: self, Base: t.TempDir()}
 }
 
 func TestFigureSettles(t *testing.T) {
@@ -154,7 +154,7 @@ func TestScenarios(t *testing.T) {
 			t.Errorf("%s: a bound of %v s is too short to measure or too long to wait for", s.Name, bound)
 		}
 		classic := way{grow: sharedWAN, lockStep: true, change: func(*measure.Config) {}}
-		size := BenchConfig{}.measureConfig(s, 16, classic).Size
+		size := Config{}.measureConfig(s, 16, classic).Size
 		if most := (14 * time.Second).Seconds(); s.RTT > 0 && float64(size)/1428*s.RTT.Seconds() > most+0.1 || size > s.Size {
 			t.Errorf("%s: lock step is measured with %s", s.Name, size)
 		}

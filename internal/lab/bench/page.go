@@ -1,4 +1,4 @@
-package lab
+package bench
 
 import (
 	_ "embed"
@@ -16,15 +16,15 @@ import (
 // The page of the comparison; it has the looks of the report of a run.
 var (
 	//go:embed assets/bench.html
-	benchPage string
+	pageText string
 	//go:embed assets/bench.css
-	benchStyle string
+	pageStyle string
 	//go:embed assets/bench.js
-	benchScript string
+	pageScript string
 )
 
-// BenchReport is what the page of a comparison tells.
-type BenchReport struct {
+// Page is what the page of a comparison tells.
+type Page struct {
 	Machine   Machine
 	Command   string // what was typed
 	Scenarios []Scenario
@@ -34,23 +34,23 @@ type BenchReport struct {
 }
 
 // benchView is what the page's text is made of.
-type benchView struct {
+type pageView struct {
 	Tiles    [][3]string // name, value, note
 	Glance   glance
 	Measured int
-	Sites    []benchSite
+	Sites    []pageSite
 	Facts    [][2]string
 	Style    template.CSS
 	Script   template.JS
 	Data     template.JS
 }
 
-type benchSite struct {
+type pageSite struct {
 	Name, Words, Short string
-	Rows               []benchRow
+	Rows               []pageRow
 }
 
-type benchRow struct {
+type pageRow struct {
 	Row   Row
 	Cells rowCells
 }
@@ -58,7 +58,7 @@ type benchRow struct {
 // glance is one table of all sites, for one number of devices.
 type glance struct {
 	Devices int
-	Sites   []benchSite
+	Sites   []pageSite
 	Rows    []glanceRow
 }
 
@@ -97,16 +97,16 @@ type chartRow struct {
 }
 
 // WriteHTML writes the page: one file that needs no network.
-func (b BenchReport) WriteHTML(w io.Writer) error {
-	v := benchView{
-		Tiles: b.tiles(), Measured: eachUpTo, Style: output.PageStyle(benchStyle), Script: output.PageScript(benchScript),
+func (b Page) WriteHTML(w io.Writer) error {
+	v := pageView{
+		Tiles: b.tiles(), Measured: eachUpTo, Style: output.PageStyle(pageStyle), Script: output.PageScript(pageScript),
 	}
 	var charts []chartSite
 	for _, s := range b.Scenarios {
-		site := benchSite{Name: s.Name, Words: s.words(), Short: s.short()}
+		site := pageSite{Name: s.Name, Words: s.words(), Short: s.short()}
 		for _, r := range b.Rows {
 			if r.Scenario == s.Name {
-				site.Rows = append(site.Rows, benchRow{r, r.cells()})
+				site.Rows = append(site.Rows, pageRow{r, r.cells()})
 			}
 		}
 		if len(site.Rows) > 0 {
@@ -120,7 +120,7 @@ func (b BenchReport) WriteHTML(w io.Writer) error {
 		return err
 	}
 	v.Data = template.JS(data)
-	page, err := template.New("bench").Parse(benchPage)
+	page, err := template.New("bench").Parse(pageText)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (s Scenario) short() string {
 }
 
 // chart orders a site's rows by way.
-func (s benchSite) chart() chartSite {
+func (s pageSite) chart() chartSite {
 	c := chartSite{Name: s.Name}
 	for _, r := range s.Rows {
 		i := slices.IndexFunc(c.Ways, func(w chartWay) bool { return w.Name == r.Row.Method })
@@ -149,7 +149,7 @@ func (s benchSite) chart() chartSite {
 	return c
 }
 
-func (b benchRow) chart() chartRow {
+func (b pageRow) chart() chartRow {
 	r, c := b.Row, b.Cells
 	row := chartRow{
 		Devices: r.Devices, Ratio: r.Ratio, RatioText: c.Ratio, WAN: r.WANRatio, WANText: c.WAN,
@@ -165,7 +165,7 @@ func (b benchRow) chart() chartRow {
 }
 
 // glance returns the table of the largest sites.
-func (b BenchReport) glance(sites []benchSite) glance {
+func (b Page) glance(sites []pageSite) glance {
 	g := glance{Sites: sites}
 	for _, r := range b.Rows {
 		g.Devices = max(g.Devices, r.Devices)
@@ -183,7 +183,7 @@ func (b BenchReport) glance(sites []benchSite) glance {
 	return g
 }
 
-func (s benchSite) cell(way string, devices int) glanceCell {
+func (s pageSite) cell(way string, devices int) glanceCell {
 	for _, r := range s.Rows {
 		switch {
 		case r.Row.Method != way || r.Row.Devices != devices:
@@ -211,7 +211,7 @@ func heat(ratio float64) int {
 
 // tiles sets the product beside devices that download by themselves, on the
 // largest site of the first scenario that has both.
-func (b BenchReport) tiles() [][3]string {
+func (b Page) tiles() [][3]string {
 	tiles := [][3]string{}
 	best := [2]Row{}
 	for _, r := range b.Rows {
@@ -236,7 +236,7 @@ func (b BenchReport) tiles() [][3]string {
 }
 
 // facts says under which conditions the figures came about.
-func (b BenchReport) facts() [][2]string {
+func (b Page) facts() [][2]string {
 	m := b.Machine
 	out := [][2]string{
 		{"command", b.Command},
