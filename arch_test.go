@@ -132,6 +132,8 @@ var house = []room{
 		"internal/lab/fileserver", "internal/lab/process", "internal/lab/output", "report"}},
 	{dir: "internal/lab/bench", floor: 3, side: outside, only: []string{"internal/lab/units", "internal/lab/site",
 		"internal/lab/process", "internal/lab/output", "internal/lab/measure"}},
+	{dir: "internal/lab/story", floor: 3, side: outside, libraries: []string{"golang.org/x/sys"}, only: []string{
+		"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output", "load", "report"}},
 	{dir: "internal/lab", floor: 3, side: outside, only: []string{"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output", "load", "report", "trust", "internal/controller/repository", "internal/controller/publish"},
 		libraries: []string{"golang.org/x/sys", "github.com/gokrazy/firmware"}},
 	{dir: "cmd/peerload", floor: 3, side: outside, libraries: []string{"github.com/spf13/pflag", "golang.org/x/term"}},

@@ -11,15 +11,15 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/internal/lab"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
+	"github.com/peerload/peerload/internal/lab/story"
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
 // upFlags are the flags of `up`.
 type upFlags struct {
-	cfg      lab.UpConfig
+	cfg      story.Config
 	stories  []string
 	file     string
 	timeline string
@@ -29,7 +29,7 @@ type upFlags struct {
 }
 
 func upCommand() *cobra.Command {
-	f := &upFlags{cfg: lab.UpConfig{Size: 20e6, Site: site.NamespaceConfig{WAN: 10 * units.Mbit, LAN: 100 * units.Mbit}}}
+	f := &upFlags{cfg: story.Config{Size: 20e6, Site: site.NamespaceConfig{WAN: 10 * units.Mbit, LAN: 100 * units.Mbit}}}
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run a site, have things happen to it, and report",
@@ -52,7 +52,7 @@ A killed device starts again after a second, unless told.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), cmd.OutOrStdout()) },
 	}
 	fl := cmd.Flags()
-	fl.IntVar(&f.cfg.Site.Devices, "devices", 16, fmt.Sprintf("number of devices, at most %d", lab.MaxUpDevices))
+	fl.IntVar(&f.cfg.Site.Devices, "devices", 16, fmt.Sprintf("number of devices, at most %d", story.MaxDevices))
 	fl.IntVar(&f.cfg.Site.Subnets, "subnets", 1, "number of subnets among which the devices are divided")
 	fl.Var(&f.cfg.Site.WAN, "wan", "rate of the WAN, each way")
 	fl.Var(&f.cfg.Site.LAN, "lan", "rate of every device's port, each way")
@@ -107,12 +107,12 @@ func (f *upFlags) readStories() error {
 			return err
 		}
 		defer file.Close()
-		if f.cfg.Stories, err = lab.ReadStories(file); err != nil {
+		if f.cfg.Stories, err = story.Read(file); err != nil {
 			return fmt.Errorf("%s: %w", f.file, err)
 		}
 	}
 	for _, text := range f.stories {
-		s, err := lab.ParseStory(text)
+		s, err := story.Parse(text)
 		if err != nil {
 			return err
 		}
@@ -157,12 +157,12 @@ func (f *upFlags) inside(ctx context.Context, out io.Writer) error {
 }
 
 // show runs the site and shows it, and writes the report.
-func (f *upFlags) show(ctx context.Context, out io.Writer, html *os.File) (_ *lab.UpResult, err error) {
+func (f *upFlags) show(ctx context.Context, out io.Writer, html *os.File) (_ *story.Result, err error) {
 	screen := screen(f.json || f.plain)
 	if screen == nil && !f.json {
-		f.cfg.OnMark = func(m lab.Mark) { fmt.Fprintln(out, m) }
+		f.cfg.OnMark = func(m story.Mark) { fmt.Fprintln(out, m) }
 	}
-	up, err := lab.NewUp(f.cfg)
+	up, err := story.New(f.cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ type DemoConfig struct {
 	// Product is the path of the program peerload, Firmware the directory of
 	// the components.
 	Product, Firmware string
-	// Base is where the run's directory is made; empty: see NewRunDir.
+	// Base is where the run's directory is made; empty: see process.NewRunDir.
 	Base string
 	// Timeout ends the demo; 0 means a minute and three times the time of what
 	// is expected to cross the WAN.

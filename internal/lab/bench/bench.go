@@ -28,7 +28,7 @@ type Config struct {
 	// Runs is how often each figure is measured; 0 means 3.
 	Runs    int
 	Product string // path of the program peerload
-	Base    string // where the runs' directories are made; empty: see NewRunDir
+	Base    string // where the runs' directories are made; empty: see process.NewRunDir
 	Disk    string // a directory on a disk, for what is written to it; empty: the one for temporary files
 	Procs   int    // GOMAXPROCS of a device: 0 means 1, -1 leaves it to the device
 	// Binaries are the product's programs for devices, whose size is a figure.

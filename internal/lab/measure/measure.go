@@ -48,7 +48,7 @@ type Config struct {
 	Restart  bool // a killed device starts again at once
 	// Product is the path of the program peerload.
 	Product string
-	// Base is where the run's directory is made; empty: see NewRunDir.
+	// Base is where the run's directory is made; empty: see process.NewRunDir.
 	Base string
 	// Logs is a directory that gets the devices' output; empty: none.
 	Logs string

@@ -1,4 +1,4 @@
-package lab
+package story
 
 import (
 	"bufio"
@@ -51,7 +51,7 @@ type sample struct {
 	Running int     `json:"devices_switched_on"` // how many processes there are
 }
 
-// change is a device's new place.
+// change is a device's new place in the tree.
 type change struct {
 	AtS    float64 `json:"t_s"`
 	Device int     `json:"device"` // from 0
@@ -76,7 +76,7 @@ type timeline struct {
 	wire    rateMeter
 }
 
-func newTimeline(cfg UpConfig, u *Up) *timeline {
+func newTimeline(cfg Config, u *Up) *timeline {
 	t := &timeline{onMark: cfg.OnMark, skip: 1, last: map[int]change{}}
 	if cfg.Timeline != nil {
 		t.out = bufio.NewWriter(cfg.Timeline)
@@ -117,7 +117,7 @@ func (t *timeline) flush() error {
 }
 
 // mark notes something for people.
-func (t *timeline) mark(u *Up, kind string, whom []*upDevice, text string) {
+func (t *timeline) mark(u *Up, kind string, whom []*device, text string) {
 	m := Mark{Kind: kind, AtS: u.Elapsed().Seconds(), Text: text}
 	for _, d := range whom {
 		m.Devices = append(m.Devices, d.Host.Addr.String())
@@ -132,7 +132,7 @@ func (t *timeline) mark(u *Up, kind string, whom []*upDevice, text string) {
 }
 
 // event takes an event of a device.
-func (t *timeline) event(u *Up, d *upDevice, ev report.Event) {
+func (t *timeline) event(u *Up, d *device, ev report.Event) {
 	if ev.Event == report.KindLog || ev.Event == report.KindProgress {
 		return
 	}
@@ -144,21 +144,21 @@ func (t *timeline) event(u *Up, d *upDevice, ev report.Event) {
 		Address string  `json:"address"`
 		report.Event
 	}{"event", at, d.Host.Addr.String(), ev})
-	t.place(u, d, ev, at)
+	t.move(u, d, ev, at)
 	t.mu.Unlock()
 	switch {
 	case ev.Event == report.KindRole && ev.Role == report.RoleRoot:
-		t.mark(u, markRoot, []*upDevice{d}, "is root"+output.Because(ev.Reason))
+		t.mark(u, markRoot, []*device{d}, "is root"+output.Because(ev.Reason))
 	case ev.Event == report.KindFallback:
-		t.mark(u, markFallback, []*upDevice{d}, "fallback"+output.Because(ev.Reason))
+		t.mark(u, markFallback, []*device{d}, "fallback"+output.Because(ev.Reason))
 	case ev.Event == report.KindFailed:
-		t.mark(u, markFailed, []*upDevice{d}, strings.TrimSpace("failed"+output.Because(ev.Reason)+" "+ev.Message))
+		t.mark(u, markFailed, []*device{d}, strings.TrimSpace("failed"+output.Because(ev.Reason)+" "+ev.Message))
 	}
 }
 
-// place notes where in the tree a device stands, if that is new. One that has
+// move notes a device's place in the tree, if that is new. One that has
 // the whole file has left the tree; what is worth keeping is how it came by it.
-func (t *timeline) place(u *Up, d *upDevice, ev report.Event, at float64) {
+func (t *timeline) move(u *Up, d *device, ev report.Event, at float64) {
 	if ev.Role == "" || ev.Percent >= 100 || ev.Event == report.KindDone || len(t.changes) >= mostChanges {
 		return
 	}
@@ -196,7 +196,7 @@ func (t *timeline) sample(u *Up) {
 	ports, err := u.site.Ports()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	past := upSample.Seconds()
+	past := sampleEvery.Seconds()
 	if n := len(t.samples); n > 0 {
 		past = max(s.AtS-t.wire.at, 0.001)
 	}

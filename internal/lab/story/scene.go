@@ -1,4 +1,4 @@
-package lab
+package story
 
 import (
 	"fmt"
@@ -83,7 +83,7 @@ func (u *Up) subnetLines(k, room int) [][]output.Span {
 }
 
 // line draws one device.
-func (d *upDevice) line(lead string) []output.Span {
+func (d *device) line(lead string) []output.Span {
 	name := output.Plain.Text(fmt.Sprintf("%-24s ", lead+d.Host.Addr.String()))
 	v := d.view()
 	switch procs := d.All(); {

@@ -1,4 +1,12 @@
-package lab
+// Package story runs a site of devices that all want one file while things
+// happen to it: roots die, the WAN is cut, ports grow slow. It is the command
+// `peerload-lab up`.
+//
+// What lives here: the language of stories, who they mean and how they are
+// made to happen, the timeline and the page of a run. What must not: how a
+// link is cut or slowed (package site). Read first: story.go, up.go, then
+// direct.go.
+package story
 
 import (
 	"errors"
@@ -14,23 +22,23 @@ import (
 
 // Deeds are what a story does to a site.
 const (
-	DeedKill    = "kill"    // end a process as a power cut would
-	DeedCut     = "cut"     // no packet passes the WAN
-	DeedIsolate = "isolate" // the ports hear the switch's other ports no more among each other
-	DeedFill    = "fill"    // no room on the disk
-	DeedSlow    = "slow"    // a port gets another rate
-	DeedStart   = "start"   // devices that were switched off until then
-	DeedWake    = "wake"    // how the devices start
+	deedKill    = "kill"    // end a process as a power cut would
+	deedCut     = "cut"     // no packet passes the WAN
+	deedIsolate = "isolate" // the ports hear the switch's other ports no more among each other
+	deedFill    = "fill"    // no room on the disk
+	deedSlow    = "slow"    // a port gets another rate
+	deedStart   = "start"   // devices that were switched off until then
+	deedWake    = "wake"    // how the devices start
 )
 
 // Targets of a deed, where it is not one device.
 const (
-	TargetRoot   = "root"          // the root that has the most of the file
-	TargetRoots  = "roots"         // that of each subnet, each at its moment
-	TargetParent = "random-parent" // one that has children and is no root
-	TargetRandom = "random"        // any that runs
-	TargetHalf   = "half"          // every second one
-	TargetAll    = "all"
+	targetRoot   = "root"          // the root that has the most of the file
+	targetRoots  = "roots"         // that of each subnet, each at its moment
+	targetParent = "random-parent" // one that has children and is no root
+	targetRandom = "random"        // any that runs
+	targetHalf   = "half"          // every second one
+	targetAll    = "all"
 )
 
 // Defaults and bounds of stories.
@@ -42,10 +50,10 @@ const (
 	maxMoment  = time.Hour // of anything in a story
 )
 
-// errStory is wrapped by the errors of ParseStory.
+// errStory is wrapped by the errors of Parse.
 var errStory = errors.New("story not understood")
 
-// Story is one thing that happens to a site: see ParseStory for how it is
+// Story is one thing that happens to a site: see Parse for how it is
 // written. Its moment is At, Percent or Every, else the start.
 type Story struct {
 	At      time.Duration // after the start of the devices
@@ -55,13 +63,13 @@ type Story struct {
 	Deed   string        // one of the deeds
 	Target string        // one of the targets; "" if Device or Count says it
 	Device int           // from 1
-	Count  int           // of devices, of DeedStart
-	Rate   units.Rate    // of DeedSlow
+	Count  int           // of devices, of deedStart
+	Rate   units.Rate    // of deedSlow
 	For    time.Duration // then it is undone; 0: it stays
-	Over   time.Duration // of DeedWake: the time from the first to the last
+	Over   time.Duration // of deedWake: the time from the first to the last
 }
 
-// ParseStory reads one line:
+// Parse reads one line:
 //
 //	[at 30% | at 10s | every 5s] DEED [for 20s | for good]
 //
@@ -77,7 +85,7 @@ type Story struct {
 //
 // A killed device starts again after a second, unless told. Words may be in
 // any case; "device" and "devices" may be left out.
-func ParseStory(line string) (Story, error) {
+func Parse(line string) (Story, error) {
 	if len(line) > maxStory {
 		return Story{}, fmt.Errorf("%w: longer than %d bytes", errStory, maxStory)
 	}
@@ -95,9 +103,9 @@ func ParseStory(line string) (Story, error) {
 	return s, nil
 }
 
-// ReadStories reads one story a line; empty lines and what follows a # do not
+// Read reads one story a line; empty lines and what follows a # do not
 // count.
-func ReadStories(r io.Reader) ([]Story, error) {
+func Read(r io.Reader) ([]Story, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxStories*maxStory*2))
 	if err != nil {
 		return nil, err
@@ -108,7 +116,7 @@ func ReadStories(r io.Reader) ([]Story, error) {
 		if line = strings.TrimSpace(line); line == "" {
 			continue
 		}
-		s, err := ParseStory(line)
+		s, err := Parse(line)
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", i+1, err)
 		}
@@ -119,7 +127,7 @@ func ReadStories(r io.Reader) ([]Story, error) {
 	return all, nil
 }
 
-// String writes the story as ParseStory reads it.
+// String writes the story as Parse reads it.
 func (s Story) String() string {
 	var b strings.Builder
 	moment := func() string {
@@ -133,7 +141,7 @@ func (s Story) String() string {
 		}
 		return ""
 	}()
-	if moment != "" && s.Deed != DeedStart {
+	if moment != "" && s.Deed != deedStart {
 		b.WriteString(moment + " ")
 	}
 	target := s.Target
@@ -141,16 +149,16 @@ func (s Story) String() string {
 		target = fmt.Sprintf("device %d", s.Device)
 	}
 	switch s.Deed {
-	case DeedCut:
+	case deedCut:
 		target = "wan"
-	case DeedFill:
+	case deedFill:
 		target = "disk of " + strings.TrimPrefix(target, "device ")
-	case DeedSlow:
+	case deedSlow:
 		rate := strings.TrimSuffix(strings.ReplaceAll(strings.ToLower(s.Rate.String()), " ", ""), "/s")
 		target += " to " + rate
-	case DeedStart:
+	case deedStart:
 		target = fmt.Sprintf("%d devices late %s", s.Count, moment)
-	case DeedWake:
+	case deedWake:
 		target = "at once"
 		if s.Over > 0 {
 			target = fmt.Sprintf("over %v", s.Over)
@@ -158,9 +166,9 @@ func (s Story) String() string {
 	}
 	b.WriteString(s.Deed + " " + target)
 	switch {
-	case s.Deed == DeedKill && s.For == 0:
+	case s.Deed == deedKill && s.For == 0:
 		b.WriteString(" for good")
-	case s.For > 0 && !(s.Deed == DeedKill && s.For == killFor):
+	case s.For > 0 && !(s.Deed == deedKill && s.For == killFor):
 		fmt.Fprintf(&b, " for %v", s.For)
 	}
 	return b.String()
@@ -178,15 +186,15 @@ func (s Story) check() error {
 		return fmt.Errorf("%d%% is outside 0%% to 100%%", s.Percent)
 	case s.Every > 0 && s.Every < 100*time.Millisecond:
 		return errors.New("every 100ms at the most")
-	case s.Every > 0 && s.Deed != DeedKill:
+	case s.Every > 0 && s.Deed != deedKill:
 		return errors.New("only a kill can happen every so often")
 	case s.Device < 0 || s.Device > site.MaxDevices || s.Count < 0 || s.Count > site.MaxDevices:
 		return fmt.Errorf("devices are numbered from 1 to %d", site.MaxDevices)
-	case s.Percent == 100 && (s.Target == TargetRoot || s.Target == TargetRoots):
+	case s.Percent == 100 && (s.Target == targetRoot || s.Target == targetRoots):
 		return errors.New("a root that has all is none: 99% at the most")
-	case s.Deed == DeedWake && (s.At > 0 || s.Percent > 0 || s.For > 0):
+	case s.Deed == deedWake && (s.At > 0 || s.Percent > 0 || s.For > 0):
 		return errors.New("devices wake at the start")
-	case s.Deed == DeedStart && (s.At == 0 && s.Percent == 0 || s.For > 0):
+	case s.Deed == deedStart && (s.At == 0 && s.Percent == 0 || s.For > 0):
 		return errors.New("write for example: start 5 devices late at 100%")
 	}
 	return nil
@@ -269,30 +277,30 @@ func (p *storyParser) story() (s Story, err error) {
 
 func (p *storyParser) deed(s *Story) error {
 	switch s.Deed {
-	case DeedKill:
+	case deedKill:
 		s.For = killFor
-		return p.target(s, TargetRoot, TargetRoots, TargetParent, TargetRandom)
-	case DeedCut:
+		return p.target(s, targetRoot, targetRoots, targetParent, targetRandom)
+	case deedCut:
 		if !p.take("wan") {
 			return errors.New("cut what? The WAN")
 		}
 		return nil
-	case DeedIsolate:
-		return p.target(s, TargetHalf, TargetAll)
-	case DeedFill:
+	case deedIsolate:
+		return p.target(s, targetHalf, targetAll)
+	case deedFill:
 		if !p.take("disk") || !p.take("of") {
 			return errors.New("write for example: fill disk of 3")
 		}
 		return p.target(s)
-	case DeedSlow:
+	case deedSlow:
 		return p.slow(s)
-	case DeedStart:
+	case deedStart:
 		return p.start(s)
-	case DeedWake:
+	case deedWake:
 		return p.wake(s)
 	}
 	return fmt.Errorf("no deed: %s, %s wan, %s, %s disk, %s, %s or %s",
-		DeedKill, DeedCut, DeedIsolate, DeedFill, DeedSlow, DeedStart, DeedWake)
+		deedKill, deedCut, deedIsolate, deedFill, deedSlow, deedStart, deedWake)
 }
 
 // target takes a device or one of the names.
@@ -311,7 +319,7 @@ func (p *storyParser) target(s *Story, names ...string) (err error) {
 }
 
 func (p *storyParser) slow(s *Story) error {
-	if err := p.target(s, TargetAll, TargetHalf); err != nil {
+	if err := p.target(s, targetAll, targetHalf); err != nil {
 		return err
 	}
 	if !p.take("to") {

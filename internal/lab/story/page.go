@@ -1,4 +1,4 @@
-package lab
+package story
 
 import (
 	_ "embed"
@@ -16,28 +16,28 @@ import (
 // The report's page and what draws it. They are put into one file that needs
 // nothing else.
 var (
-	//go:embed assets/report.html
-	reportPage string
-	//go:embed assets/report.js
-	reportScript string
+	//go:embed assets/page.html
+	pageText string
+	//go:embed assets/page.js
+	pageScript string
 )
 
-// reportData is what the page draws from. Rates are in bits per second, times
+// pageData is what the page draws from. Rates are in bits per second, times
 // in seconds.
-type reportData struct {
-	Devices []reportDevice `json:"devices"`
-	Subnets int            `json:"subnets"`
-	WAN     units.Rate     `json:"wan"`
-	Size    int64          `json:"size"`
-	Times   []float64      `json:"times"`
-	Down    []uint64       `json:"down"`    // bytes on the WAN since the start
-	Percent [][]int        `json:"percent"` // by sample and device
-	Changes []change       `json:"changes"`
-	Marks   []Mark         `json:"marks"`
-	End     float64        `json:"end"`
+type pageData struct {
+	Devices []pageDevice `json:"devices"`
+	Subnets int          `json:"subnets"`
+	WAN     units.Rate   `json:"wan"`
+	Size    int64        `json:"size"`
+	Times   []float64    `json:"times"`
+	Down    []uint64     `json:"down"`    // bytes on the WAN since the start
+	Percent [][]int      `json:"percent"` // by sample and device
+	Changes []change     `json:"changes"`
+	Marks   []Mark       `json:"marks"`
+	End     float64      `json:"end"`
 }
 
-type reportDevice struct {
+type pageDevice struct {
 	Address    string  `json:"address"`
 	Subnet     int     `json:"subnet"`
 	State      string  `json:"state"`
@@ -45,8 +45,8 @@ type reportDevice struct {
 	FromOrigin int64   `json:"origin"` // bytes that the server sent it
 }
 
-// reportView is what the page's text is made of.
-type reportView struct {
+// pageView is what the page's text is made of.
+type pageView struct {
 	Title   string
 	Tiles   [][3]string // name, value, note
 	Figures [][2]string
@@ -59,11 +59,11 @@ type reportView struct {
 }
 
 // WriteHTML writes the report of an ended run: one page that needs no network.
-func (u *Up) WriteHTML(w io.Writer, r *UpResult) error {
-	data := u.line.reportData()
+func (u *Up) WriteHTML(w io.Writer, r *Result) error {
+	data := u.line.pageData()
 	data.Subnets, data.WAN, data.Size = r.Subnets, r.WAN, r.Size
 	for _, row := range r.Rows {
-		data.Devices = append(data.Devices, reportDevice{row.Device.String(), row.Subnet, row.State, row.DoneS, row.FromOrigin})
+		data.Devices = append(data.Devices, pageDevice{row.Device.String(), row.Subnet, row.State, row.DoneS, row.FromOrigin})
 	}
 	text, err := json.Marshal(data) // escapes what could end a script
 	if err != nil {
@@ -73,13 +73,13 @@ func (u *Up) WriteHTML(w io.Writer, r *UpResult) error {
 		"join":    func(s []string) string { return strings.Join(s, ", ") },
 		"size":    func(n any) string { return sizeOf(n).String() },
 		"seconds": func(s float64) string { return fmt.Sprintf("%.2f", s) },
-	}).Parse(reportPage)
+	}).Parse(pageText)
 	if err != nil {
 		return err
 	}
 	view := r.view()
 	view.Marks = data.Marks
-	view.Style, view.Script, view.Data = output.PageStyle(""), output.PageScript(reportScript), template.JS(text)
+	view.Style, view.Script, view.Data = output.PageStyle(""), output.PageScript(pageScript), template.JS(text)
 	return page.Execute(w, view)
 }
 
@@ -93,11 +93,11 @@ func sizeOf(n any) units.Size {
 	return 0
 }
 
-// reportData takes what the page draws from the timeline.
-func (t *timeline) reportData() reportData {
+// pageData takes what the page draws from the timeline.
+func (t *timeline) pageData() pageData {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	d := reportData{Changes: append([]change{}, t.changes...), Marks: append([]Mark{}, t.marks...)}
+	d := pageData{Changes: append([]change{}, t.changes...), Marks: append([]Mark{}, t.marks...)}
 	for _, s := range t.samples {
 		d.Times, d.Down, d.Percent = append(d.Times, s.AtS), append(d.Down, s.Down), append(d.Percent, s.Percent)
 		d.End = s.AtS
@@ -106,9 +106,9 @@ func (t *timeline) reportData() reportData {
 }
 
 // view says the result in words.
-func (r *UpResult) view() reportView {
+func (r *Result) view() pageView {
 	link := site.LinkConfig{RTT: units.Seconds(r.RTTS), Jitter: units.Seconds(r.JitterS), Loss: r.Loss}
-	v := reportView{
+	v := pageView{
 		Title: fmt.Sprintf("%d devices, %s", r.Devices, units.Size(r.Size)),
 		Tiles: [][3]string{
 			{"complete", fmt.Sprintf("%d of %d", r.Complete, r.Expected), "devices with the right file"},

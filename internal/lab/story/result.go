@@ -1,4 +1,4 @@
-package lab
+package story
 
 import (
 	"context"
@@ -18,9 +18,9 @@ import (
 	"github.com/peerload/peerload/load"
 )
 
-// UpResult is how an `up` ended: the last line of its timeline. Times are in
+// Result is how an `up` ended: the last line of its timeline. Times are in
 // seconds from the start of the first devices, sizes in bytes.
-type UpResult struct {
+type Result struct {
 	Kind         string         `json:"kind"`   // "result"
 	OriginScheme string         `json:"origin"` // "http" or "tftp"
 	Devices      int            `json:"devices"`
@@ -95,11 +95,11 @@ const (
 )
 
 // OK reports whether every device that was to end well did.
-func (r *UpResult) OK() bool { return r.Error == "" && !r.TimedOut && r.Complete >= r.Expected }
+func (r *Result) OK() bool { return r.Error == "" && !r.TimedOut && r.Complete >= r.Expected }
 
-func (u *Up) result(ended map[*upDevice]bool, lasted time.Duration, expired bool, err error) *UpResult {
+func (u *Up) result(ended map[*device]bool, lasted time.Duration, expired bool, err error) *Result {
 	c := u.cfg
-	r := &UpResult{
+	r := &Result{
 		Kind: "result", OriginScheme: "http", Devices: c.Site.Devices, Subnets: max(c.Site.Subnets, 1), Size: int64(c.Size),
 		WAN: c.Site.WAN, LAN: c.Site.LAN, RTTS: c.Site.RTT.Seconds(), JitterS: c.Site.Jitter.Seconds(), Loss: c.Site.Loss,
 		TimedOut: expired, BoundS: c.Bound().Seconds(), Reasons: map[string]int{}, Broadcasts: len(u.site.Broadcasts()),
@@ -129,7 +129,7 @@ func (u *Up) result(ended map[*upDevice]bool, lasted time.Duration, expired bool
 }
 
 // addRows fills in what each device came to, and what follows from all.
-func (u *Up) addRows(r *UpResult, ended map[*upDevice]bool, lasted time.Duration) {
+func (u *Up) addRows(r *Result, ended map[*device]bool, lasted time.Duration) {
 	sent := u.server.Tally.ByAddress()
 	ports, err := u.site.Ports()
 	if err != nil {
@@ -176,7 +176,7 @@ func (u *Up) addRows(r *UpResult, ended map[*upDevice]bool, lasted time.Duration
 
 // row says what a device came to. Whether it has the file the lab reads
 // itself.
-func (u *Up) row(d *upDevice, ended bool, lasted time.Duration) DeviceRow {
+func (u *Up) row(d *device, ended bool, lasted time.Duration) DeviceRow {
 	row := DeviceRow{Device: d.Host.Addr, Subnet: d.subnet + 1, StartS: d.started.Seconds(), Kills: d.kills}
 	procs := d.All()
 	if len(procs) == 0 {
@@ -224,7 +224,7 @@ func (u *Up) row(d *upDevice, ended bool, lasted time.Duration) DeviceRow {
 }
 
 // Text writes the result for people.
-func (r *UpResult) Text(w io.Writer) {
+func (r *Result) Text(w io.Writer) {
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	link := site.LinkConfig{RTT: units.Seconds(r.RTTS), Jitter: units.Seconds(r.JitterS), Loss: r.Loss}
 	subnets := ""

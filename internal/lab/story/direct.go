@@ -1,4 +1,4 @@
-package lab
+package story
 
 import (
 	"context"
@@ -20,7 +20,7 @@ type tale struct {
 	next  time.Duration // when it is due, of those by time
 	over  bool
 	times []float64    // when it happened, in seconds
-	done  map[int]bool // subnets whose root it has met, of TargetRoots
+	done  map[int]bool // subnets whose root it has met, of targetRoots
 }
 
 // dueDeed is what is to be done at a time: an undoing, or a device's start.
@@ -39,9 +39,9 @@ func (u *Up) prepareStories() error {
 		t := &tale{Story: s, next: max(s.At, s.Every), done: map[int]bool{}}
 		u.told = append(u.told, t)
 		switch {
-		case s.Deed == DeedWake:
+		case s.Deed == deedWake:
 			wake, t.over, t.times = s.Over, true, []float64{0}
-		case s.Deed == DeedStart:
+		case s.Deed == deedStart:
 			late += s.Count
 		case s.At == 0 && s.Percent == 0 && s.Every == 0:
 			if err := u.tell(t, 0); err != nil {
@@ -71,9 +71,9 @@ func (u *Up) prepareStories() error {
 
 // direct tells the stories until all devices are settled or ctx ends.
 func (u *Up) direct(ctx context.Context) error {
-	tick := time.NewTicker(upTick)
+	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	sampled := -upSample
+	sampled := -sampleEvery
 	for n := 0; ; n++ {
 		now := u.Elapsed()
 		if err := u.doDue(now); err != nil {
@@ -84,7 +84,7 @@ func (u *Up) direct(ctx context.Context) error {
 				return err
 			}
 		}
-		if now-sampled >= upSample {
+		if now-sampled >= sampleEvery {
 			u.line.sample(u)
 			sampled = now
 		}
@@ -93,7 +93,7 @@ func (u *Up) direct(ctx context.Context) error {
 				d.sampleProcs()
 			}
 		}
-		if !slices.ContainsFunc(u.devices, func(d *upDevice) bool { return !d.settled() }) {
+		if !slices.ContainsFunc(u.devices, func(d *device) bool { return !d.settled() }) {
 			return nil
 		}
 		select {
@@ -143,7 +143,7 @@ func (u *Up) look(t *tale, now time.Duration) error {
 		return err
 	}
 	switch t.Target {
-	case TargetRoots:
+	case targetRoots:
 		t.over = len(t.done) == max(u.cfg.Site.Subnets, 1)
 	default:
 		t.over = len(t.times) > 0
@@ -171,11 +171,11 @@ func (u *Up) progress() int {
 }
 
 // isLate reports whether a device waits for a story to start it.
-func (u *Up) isLate(d *upDevice) bool { return slices.Contains(u.late, d) }
+func (u *Up) isLate(d *device) bool { return slices.Contains(u.late, d) }
 
 // percent is what a root has of the file: it tells that now and then, so what
 // the server has sent it counts too.
-func (u *Up) percent(d *upDevice, v process.FileView) int {
+func (u *Up) percent(d *device, v process.FileView) int {
 	if len(d.All()) > 1 {
 		return v.Percent // the server sent to an earlier process of it too
 	}
@@ -189,7 +189,7 @@ func (u *Up) tell(t *tale, now time.Duration) error {
 	var err error
 	text := t.Deed
 	switch t.Deed {
-	case DeedKill:
+	case deedKill:
 		whom = u.kill(t, whom)
 		for _, d := range whom {
 			t.done[d.subnet] = true
@@ -198,22 +198,22 @@ func (u *Up) tell(t *tale, now time.Duration) error {
 			return nil
 		}
 		text = "killed"
-	case DeedCut:
+	case deedCut:
 		text, err = "the WAN is cut", u.site.CutWAN(true)
 		undo = func() error { u.line.mark(u, markUndo, nil, "the WAN is back"); return u.site.CutWAN(false) }
-	case DeedIsolate:
+	case deedIsolate:
 		text, err = "isolated from each other", u.isolate(whom, true)
 		undo = func() error { u.line.mark(u, markUndo, whom, "joined again"); return u.isolate(whom, false) }
-	case DeedFill:
+	case deedFill:
 		text, err = "disk filled", fill(whom[0])
 		undo = func() error {
 			u.line.mark(u, markUndo, whom, "disk has room again")
 			return os.Remove(filepath.Join(whom[0].dir, filler))
 		}
-	case DeedSlow:
+	case deedSlow:
 		text, err = "port slowed to "+t.Rate.String(), u.slow(whom, t.Rate)
 		undo = func() error { u.line.mark(u, markUndo, whom, "port as before"); return u.slow(whom, u.cfg.Site.LAN) }
-	case DeedStart:
+	case deedStart:
 		whom, u.late = u.late[:t.Count], u.late[t.Count:]
 		text, err = "started late", u.switchOn(whom...)
 	}
@@ -229,26 +229,26 @@ func (u *Up) tell(t *tale, now time.Duration) error {
 }
 
 // targets returns whom a story means now.
-func (u *Up) targets(t *tale) []*upDevice {
+func (u *Up) targets(t *tale) []*device {
 	if t.Device > 0 {
 		return u.devices[t.Device-1 : t.Device]
 	}
-	var found []*upDevice
+	var found []*device
 	for i, d := range u.devices {
 		ok := false
 		switch t.Target {
-		case TargetAll:
+		case targetAll:
 			ok = true
-		case TargetHalf:
+		case targetHalf:
 			ok = i%2 == 0
-		case TargetRandom:
+		case targetRandom:
 			ok = d.running() && !d.view().Held()
-		case TargetParent:
+		case targetParent:
 			ok = d.running() && d.view().Role != report.RoleRoot && u.hasChildren(d)
-		case TargetRoot, TargetRoots:
+		case targetRoot, targetRoots:
 			v := d.view()
 			ok = d.running() && v.Role == report.RoleRoot && !v.Held() && u.percent(d, v) >= t.Percent &&
-				(t.Target == TargetRoot || t.Every > 0 || !t.done[d.subnet])
+				(t.Target == targetRoot || t.Every > 0 || !t.done[d.subnet])
 		}
 		if ok {
 			found = append(found, d)
@@ -256,29 +256,29 @@ func (u *Up) targets(t *tale) []*upDevice {
 	}
 	switch {
 	case len(found) < 2:
-	case t.Target == TargetRandom, t.Target == TargetParent:
+	case t.Target == targetRandom, t.Target == targetParent:
 		i := u.rng.IntN(len(found))
 		return found[i : i+1]
-	case t.Target == TargetRoot:
-		best := slices.MaxFunc(found, func(a, b *upDevice) int { return u.percent(a, a.view()) - u.percent(b, b.view()) })
-		return []*upDevice{best}
+	case t.Target == targetRoot:
+		best := slices.MaxFunc(found, func(a, b *device) int { return u.percent(a, a.view()) - u.percent(b, b.view()) })
+		return []*device{best}
 	}
 	return found
 }
 
-func (d *upDevice) running() bool { return d.on && !d.waiting && d.Now().Running() }
+func (d *device) running() bool { return d.on && !d.waiting && d.Now().Running() }
 
 // hasChildren reports whether a device that still needs the file has d as its
 // parent.
-func (u *Up) hasChildren(d *upDevice) bool {
-	return slices.ContainsFunc(u.devices, func(o *upDevice) bool {
+func (u *Up) hasChildren(d *device) bool {
+	return slices.ContainsFunc(u.devices, func(o *device) bool {
 		v := o.view()
 		return o != d && o.running() && !v.Held() && process.AddrOf(v.Parent) == d.Host.Addr
 	})
 }
 
 // kill ends devices and plans their return. It returns those that it killed.
-func (u *Up) kill(t *tale, whom []*upDevice) (killed []*upDevice) {
+func (u *Up) kill(t *tale, whom []*device) (killed []*device) {
 	for _, d := range whom {
 		if !d.running() || d.Now().Kill() != nil {
 			continue
@@ -292,21 +292,21 @@ func (u *Up) kill(t *tale, whom []*upDevice) (killed []*upDevice) {
 		}
 		d.waiting = true
 		u.due = append(u.due, dueDeed{u.Elapsed() + t.For, func() error {
-			u.line.mark(u, markUndo, []*upDevice{d}, "switched on again")
+			u.line.mark(u, markUndo, []*device{d}, "switched on again")
 			return u.switchOn(d)
 		}})
 	}
 	return killed
 }
 
-func (u *Up) isolate(whom []*upDevice, on bool) (err error) {
+func (u *Up) isolate(whom []*device, on bool) (err error) {
 	for _, d := range whom {
 		err = errors.Join(err, u.site.IsolatePort(d.Number-1, on))
 	}
 	return err
 }
 
-func (u *Up) slow(whom []*upDevice, rate units.Rate) (err error) {
+func (u *Up) slow(whom []*device, rate units.Rate) (err error) {
 	for _, d := range whom {
 		err = errors.Join(err, u.site.SetPortRate(d.Number-1, rate))
 	}
@@ -314,7 +314,7 @@ func (u *Up) slow(whom []*upDevice, rate units.Rate) (err error) {
 }
 
 // fill writes to a device's small disk until there is no room.
-func fill(d *upDevice) error {
+func fill(d *device) error {
 	f, err := os.Create(filepath.Join(d.dir, filler))
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package lab
+package story
 
 import (
 	"bytes"
@@ -16,18 +16,22 @@ import (
 	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
+	"github.com/peerload/peerload/internal/testkit/labtest"
 )
+
+// inside runs a test in namespaces.
+var inside = labtest.Isolation{Isolated: site.Isolated, Isolate: site.Isolate}
 
 // upSite is the small site on which stories are tried: 8 devices, and a file
 // that takes 1.2 s over the WAN.
-func upSite(t *testing.T, product string, stories ...string) UpConfig {
+func upSite(t *testing.T, product string, stories ...string) Config {
 	t.Helper()
-	cfg := UpConfig{
+	cfg := Config{
 		Site: site.NamespaceConfig{Devices: 8, WAN: 8 * units.Mbit, LAN: 100 * units.Mbit}, Size: 1_200_000, Seed: 1,
 		Product: product, Base: t.TempDir(), Timeout: 50 * time.Second,
 	}
 	for _, text := range stories {
-		s, err := ParseStory(text)
+		s, err := Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,9 +42,9 @@ func upSite(t *testing.T, product string, stories ...string) UpConfig {
 
 // runUp runs a site, checks that nothing is left of it, and returns the result
 // and the report.
-func runUp(t *testing.T, ctx context.Context, cfg UpConfig) (*UpResult, string) {
+func runUp(t *testing.T, ctx context.Context, cfg Config) (*Result, string) {
 	t.Helper()
-	up, err := NewUp(cfg)
+	up, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,22 +89,22 @@ func testStories(t *testing.T, product string) {
 	for _, c := range []struct {
 		name    string
 		stories []string
-		change  func(*UpConfig)
+		change  func(*Config)
 		// copies bounds the payload over the WAN, in sizes of the file.
 		copies float64
-		check  func(*testing.T, *UpResult)
+		check  func(*testing.T, *Result)
 	}{
 		{
 			// The dead root's bytes that its children did not get yet: the
 			// queue of the link, 64 KiB of a packet and a window, twice.
 			name: "kill root", stories: []string{"at 30% kill root"}, copies: 1.5,
-			check: func(t *testing.T, r *UpResult) {
+			check: func(t *testing.T, r *Result) {
 				if r.Elections < 2 {
 					t.Errorf("%d elections after a root's death", r.Elections)
 				}
 			},
 		},
-		{name: "kill root for good", stories: []string{"at 30% kill root for good"}, copies: 1.5, check: func(t *testing.T, r *UpResult) {
+		{name: "kill root for good", stories: []string{"at 30% kill root for good"}, copies: 1.5, check: func(t *testing.T, r *Result) {
 			if r.Expected != 7 {
 				t.Errorf("%d devices expected, want 7", r.Expected)
 			}
@@ -109,7 +113,7 @@ func testStories(t *testing.T, product string) {
 		{name: "kill parents", stories: []string{"every 500ms kill random-parent"}, copies: 1.3},
 		// Longer than a connection rests between its tries, shorter than a root
 		// waits; a root that gave up all the same would fetch what was under way.
-		{name: "cut the WAN", stories: []string{"at 500ms cut wan for 1s"}, copies: 1.5, check: func(t *testing.T, r *UpResult) {
+		{name: "cut the WAN", stories: []string{"at 500ms cut wan for 1s"}, copies: 1.5, check: func(t *testing.T, r *Result) {
 			if r.LastS < 1+r.BoundS {
 				t.Errorf("the last device has the file after %.2f s, as if nothing had been cut", r.LastS)
 			}
@@ -117,7 +121,7 @@ func testStories(t *testing.T, product string) {
 		// Half of the devices do not hear each other, so each of them may have
 		// to ask the server itself.
 		{name: "isolate half", stories: []string{"isolate half"}, copies: 5.2},
-		{name: "fill a disk", stories: []string{"fill disk of 3"}, copies: 1.3, check: func(t *testing.T, r *UpResult) {
+		{name: "fill a disk", stories: []string{"fill disk of 3"}, copies: 1.3, check: func(t *testing.T, r *Result) {
 			if len(r.Failures) != 1 || r.Failures[0].Exit != "exit status 5" || r.Rows[2].State != stateFailed || r.OK() {
 				t.Errorf("failures %+v; row %+v", r.Failures, r.Rows[2])
 			}
@@ -125,21 +129,21 @@ func testStories(t *testing.T, product string) {
 		// It needs 4.8 s for its own copy; whoever hangs on it moves.
 		{
 			name: "slow device", stories: []string{"slow device 4 to 2mbit"}, copies: 1.5,
-			check: func(t *testing.T, r *UpResult) {
+			check: func(t *testing.T, r *Result) {
 				if d := r.Rows[3].DoneS; d < 4.5 {
 					t.Errorf("the slow device has the file after %.2f s", d)
 				}
 			},
 		},
 		// A late device gets all from the others.
-		{name: "late", stories: []string{"start 2 devices late at 100%"}, copies: 1.1, check: func(t *testing.T, r *UpResult) {
+		{name: "late", stories: []string{"start 2 devices late at 100%"}, copies: 1.1, check: func(t *testing.T, r *Result) {
 			for _, row := range r.Rows[6:] {
 				if row.StartS < r.BoundS || row.FromOrigin != 0 {
 					t.Errorf("late device %+v", row)
 				}
 			}
 		}},
-		{name: "wake", stories: []string{"wake over 1s"}, copies: 1.3, check: func(t *testing.T, r *UpResult) {
+		{name: "wake", stories: []string{"wake over 1s"}, copies: 1.3, check: func(t *testing.T, r *Result) {
 			first, last := r.Rows[0].StartS, r.Rows[0].StartS
 			for _, row := range r.Rows {
 				first, last = min(first, row.StartS), max(last, row.StartS)
@@ -150,10 +154,10 @@ func testStories(t *testing.T, product string) {
 		}},
 		{
 			name: "subnets", stories: []string{"at 30% kill roots"}, copies: 1.6,
-			change: func(c *UpConfig) {
+			change: func(c *Config) {
 				c.Site.Subnets, c.Site.RTT, c.Site.WAN = 2, 20*time.Millisecond, 16*units.Mbit
 			},
-			check: func(t *testing.T, r *UpResult) {
+			check: func(t *testing.T, r *Result) {
 				if n := len(r.Stories[0].Times); n != 2 || r.Rows[0].Subnet != 1 || r.Rows[7].Subnet != 2 {
 					t.Errorf("%d roots were killed, want that of each subnet", n)
 				}
@@ -231,7 +235,7 @@ func testReports(t *testing.T, product string) {
 func testScene(t *testing.T, product string) {
 	cfg := upSite(t, product)
 	cfg.Site.Devices, cfg.Size = 4, 100_000
-	up, err := NewUp(cfg)
+	up, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,20 +260,20 @@ func testScene(t *testing.T, product string) {
 	}
 }
 
-func TestUpConfigValidate(t *testing.T) {
-	good := UpConfig{Site: site.NamespaceConfig{Devices: 8, WAN: units.Mbit, LAN: units.Mbit}, Size: 1}
+func TestConfigValidate(t *testing.T) {
+	good := Config{Site: site.NamespaceConfig{Devices: 8, WAN: units.Mbit, LAN: units.Mbit}, Size: 1}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}
-	for _, change := range []func(*UpConfig){
-		func(c *UpConfig) { c.Site.Devices = MaxUpDevices + 1 },
-		func(c *UpConfig) { c.Site.Subnets = 9 },
-		func(c *UpConfig) { c.Site.LAN = 0 },
-		func(c *UpConfig) { c.Size = 0 },
-		func(c *UpConfig) { c.Site.Loss = 1 },
-		func(c *UpConfig) { c.Stories = []Story{{Deed: DeedStart, Count: 8, Percent: 100}} },
-		func(c *UpConfig) { c.Stories = []Story{{Deed: DeedKill, Device: 9}} },
-		func(c *UpConfig) { c.Stories = []Story{{Deed: DeedWake}, {Deed: DeedWake, Over: 1}} },
+	for _, change := range []func(*Config){
+		func(c *Config) { c.Site.Devices = MaxDevices + 1 },
+		func(c *Config) { c.Site.Subnets = 9 },
+		func(c *Config) { c.Site.LAN = 0 },
+		func(c *Config) { c.Size = 0 },
+		func(c *Config) { c.Site.Loss = 1 },
+		func(c *Config) { c.Stories = []Story{{Deed: deedStart, Count: 8, Percent: 100}} },
+		func(c *Config) { c.Stories = []Story{{Deed: deedKill, Device: 9}} },
+		func(c *Config) { c.Stories = []Story{{Deed: deedWake}, {Deed: deedWake, Over: 1}} },
 	} {
 		c := good
 		if change(&c); c.Validate() == nil {

@@ -1,4 +1,4 @@
-package lab
+package story
 
 import (
 	"context"
@@ -23,20 +23,20 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// MaxUpDevices bounds the devices of one `up`.
-const MaxUpDevices = 200
+// MaxDevices bounds the devices of one `up`.
+const MaxDevices = 200
 
 // Rhythm of an `up`.
 const (
-	upTick     = 10 * time.Millisecond  // looks for what is due
-	upSample   = 200 * time.Millisecond // writes the state to the timeline
-	upLinger   = time.Hour              // devices serve on until the lab ends them
-	upStopping = 5 * time.Second        // for all to end
+	lookEvery   = 10 * time.Millisecond  // looks for what is due
+	sampleEvery = 200 * time.Millisecond // writes the state to the timeline
+	linger      = time.Hour              // devices serve on until the lab ends them
+	stopGrace   = 5 * time.Second        // for all to end
 )
 
-// UpConfig describes a site of devices that all want one random file, and what
+// Config describes a site of devices that all want one random file, and what
 // happens to it.
-type UpConfig struct {
+type Config struct {
 	Site    site.NamespaceConfig
 	Size    units.Size // of the file
 	TFTP    bool       // the origin is TFTP instead of HTTP
@@ -45,7 +45,7 @@ type UpConfig struct {
 	Seed uint64
 	// Product is the path of the program peerload.
 	Product string
-	// Base is where the run's directory is made; empty: see NewRunDir.
+	// Base is where the run's directory is made; empty: see process.NewRunDir.
 	Base string
 	// Logs is a directory that gets the devices' output, with their -v log;
 	// empty: none.
@@ -62,12 +62,12 @@ type UpConfig struct {
 }
 
 // Validate refuses what cannot be run.
-func (c UpConfig) Validate() error {
+func (c Config) Validate() error {
 	if err := c.Site.Validate(); err != nil {
 		return err
 	}
-	if c.Site.Devices > MaxUpDevices {
-		return fmt.Errorf("%d devices are outside 1 to %d", c.Site.Devices, MaxUpDevices)
+	if c.Site.Devices > MaxDevices {
+		return fmt.Errorf("%d devices are outside 1 to %d", c.Site.Devices, MaxDevices)
 	}
 	if c.Size < 1 || c.Site.LAN < 1 {
 		return errors.New("size and LAN must be set")
@@ -81,7 +81,7 @@ func (c UpConfig) Validate() error {
 			return fmt.Errorf("%q: there are %d devices", s, c.Site.Devices)
 		}
 		late += s.Count
-		if s.Deed == DeedWake {
+		if s.Deed == deedWake {
 			wakes++
 		}
 	}
@@ -96,11 +96,11 @@ func (c UpConfig) Validate() error {
 
 // Bound is the shortest time in which the last device can have the file when
 // each subnet downloads it once.
-func (c UpConfig) Bound() time.Duration {
+func (c Config) Bound() time.Duration {
 	return max(c.Site.WAN.Time(int64(c.Size)*int64(max(c.Site.Subnets, 1))), c.Site.LAN.Time(int64(c.Size)))
 }
 
-func (c UpConfig) timeout() time.Duration {
+func (c Config) timeout() time.Duration {
 	if c.Timeout > 0 {
 		return c.Timeout
 	}
@@ -120,28 +120,28 @@ func (c UpConfig) timeout() time.Duration {
 
 // Up is a site under way.
 type Up struct {
-	cfg     UpConfig
+	cfg     Config
 	dir     *process.RunDir
 	site    *site.Namespaces
 	server  *fileserver.Server
 	sum     string      // SHA-256 of the file, hexadecimal
 	base    site.Wire   // the WAN's counters before the start
 	bounds  []site.Wire // the ports' counters at the last sample
-	devices []*upDevice
-	byAddr  map[netip.Addr]*upDevice
+	devices []*device
+	byAddr  map[netip.Addr]*device
 	line    *timeline
 	rng     *rand.Rand
 	ctx     context.Context // of the devices' lives; set by Run
 	told    []*tale
 	due     []dueDeed
-	late    []*upDevice // that no story has started yet
+	late    []*device // that no story has started yet
 
 	mu   sync.Mutex
 	zero time.Time
 }
 
-// upDevice is a device and what the stories know of it.
-type upDevice struct {
+// device is a device and what the stories know of it.
+type device struct {
 	process.Device
 	subnet int
 	dir    string
@@ -155,13 +155,13 @@ type upDevice struct {
 	kills   int
 }
 
-// NewUp builds the site and starts the file server; see site.Isolate. The devices
+// New builds the site and starts the file server; see site.Isolate. The devices
 // are started by Run; Close must be called in any case.
-func NewUp(cfg UpConfig) (_ *Up, err error) {
+func New(cfg Config) (_ *Up, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	u := &Up{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0)), byAddr: map[netip.Addr]*upDevice{}}
+	u := &Up{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0)), byAddr: map[netip.Addr]*device{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, u.Close())
@@ -208,14 +208,14 @@ func (u *Up) serve(pub string) error {
 }
 
 func (u *Up) addDevice(i int) error {
-	d := &upDevice{subnet: u.site.Subnet(i), dir: filepath.Join(u.dir.Path, fmt.Sprintf("d%04d", i+1))}
+	d := &device{subnet: u.site.Subnet(i), dir: filepath.Join(u.dir.Path, fmt.Sprintf("d%04d", i+1))}
 	d.Number, d.Host = i+1, u.site.Host(i)
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
 		return err
 	}
 	u.devices = append(u.devices, d)
 	u.byAddr[d.Host.Addr] = d
-	fills := slices.ContainsFunc(u.cfg.Stories, func(s Story) bool { return s.Deed == DeedFill && s.Device == i+1 })
+	fills := slices.ContainsFunc(u.cfg.Stories, func(s Story) bool { return s.Deed == deedFill && s.Device == i+1 })
 	if fills {
 		// Room for the file, its state and as much again.
 		size := fmt.Sprintf("size=%d,mode=755", 2*int64(u.cfg.Size)+(4<<20))
@@ -243,7 +243,7 @@ func (u *Up) addDevice(i int) error {
 // Run starts the devices, tells the stories, and ends all when every device
 // has the file or has failed. The result is complete in any case; the error
 // says why the run could not be brought to its end.
-func (u *Up) Run(ctx context.Context) (*UpResult, error) {
+func (u *Up) Run(ctx context.Context) (*Result, error) {
 	life, end := context.WithTimeout(ctx, u.cfg.timeout())
 	defer end()
 	u.ctx = life
@@ -262,12 +262,12 @@ func (u *Up) Run(ctx context.Context) (*UpResult, error) {
 	}
 	u.line.sample(u)
 	// Whoever serves on is told to stop. What had ended before ended by itself.
-	ended := map[*upDevice]bool{}
+	ended := map[*device]bool{}
 	for _, d := range u.devices {
 		ended[d] = d.on && !d.Now().Running()
 	}
 	end()
-	u.await(upStopping)
+	u.await(stopGrace)
 	return u.result(ended, lasted, expired, errors.Join(err, ctx.Err())), errors.Join(err, ctx.Err(), u.line.flush())
 }
 
@@ -294,14 +294,14 @@ func (u *Up) Elapsed() time.Duration {
 }
 
 // command is what a device is started with, each time.
-func (u *Up) command(d *upDevice) process.Command {
+func (u *Up) command(d *device) process.Command {
 	url := u.server.URL(process.FileName)
 	if u.cfg.TFTP {
 		url = u.server.TFTPURL(process.FileName)
 	}
 	args := []string{
 		"get", url, "-o", filepath.Join(d.dir, process.FileName), "--sha256", u.sum,
-		"--state", filepath.Join(d.dir, "state"), "--linger", upLinger.String(), "--json",
+		"--state", filepath.Join(d.dir, "state"), "--linger", linger.String(), "--json",
 	}
 	c := process.Command{
 		Host: d.Host, Path: u.cfg.Product, Stderr: &d.Stderr,
@@ -316,7 +316,7 @@ func (u *Up) command(d *upDevice) process.Command {
 }
 
 // switchOn starts devices, all at once.
-func (u *Up) switchOn(devices ...*upDevice) error {
+func (u *Up) switchOn(devices ...*device) error {
 	commands := make([]process.Command, len(devices))
 	for i, d := range devices {
 		commands[i] = u.command(d)
@@ -332,11 +332,11 @@ func (u *Up) switchOn(devices ...*upDevice) error {
 }
 
 // view is what the device's present process said of the file.
-func (d *upDevice) view() process.FileView { return d.View(process.FileName) }
+func (d *device) view() process.FileView { return d.View(process.FileName) }
 
 // settled reports whether nothing more is to be expected of the device: it has
 // the file, has failed, or is off for good.
-func (d *upDevice) settled() bool {
+func (d *device) settled() bool {
 	switch {
 	case d.waiting:
 		return false
@@ -346,7 +346,7 @@ func (d *upDevice) settled() bool {
 	return d.view().Held() || !d.Now().Running()
 }
 
-func (d *upDevice) sampleProcs() {
+func (d *device) sampleProcs() {
 	for _, p := range d.All() {
 		p.Sample()
 	}
