@@ -134,8 +134,9 @@ var house = []room{
 		"internal/lab/process", "internal/lab/output", "internal/lab/measure"}},
 	{dir: "internal/lab/story", floor: 3, side: outside, libraries: []string{"golang.org/x/sys"}, only: []string{
 		"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output", "load", "report"}},
-	{dir: "internal/lab", floor: 3, side: outside, only: []string{"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output", "load", "report", "trust", "internal/controller/repository", "internal/controller/publish"},
-		libraries: []string{"golang.org/x/sys", "github.com/gokrazy/firmware"}},
+	{dir: "internal/lab/demo", floor: 3, side: outside, libraries: []string{"github.com/gokrazy/firmware"}, only: []string{
+		"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output",
+		"load", "report", "trust", "internal/controller/repository", "internal/controller/publish"}},
 	{dir: "cmd/peerload", floor: 3, side: outside, libraries: []string{"github.com/spf13/pflag", "golang.org/x/term"}},
 	{dir: "cmd/peerload-server", floor: 3, side: outside, libraries: commandLibraries},
 	{dir: "cmd/peerload-lab", floor: 3, side: outside, libraries: commandLibraries},
@@ -480,7 +481,7 @@ func TestLawsCanBeBroken(t *testing.T) {
 		{"controller knows the device", "internal/controller/files/a.go", head(`"` + module + `/internal/device/origin"`), "sides"},
 		{"shared by both sides", "internal/controller/files/a.go", head(`"` + module + `/tftp"`), ""},
 		{"pages know the store", "internal/controller/api/a.go", head(`"` + module + `/internal/controller/store/sqlite"`), "acquaintances"},
-		{"laboratory knows a device's inside", "internal/lab/a.go", head(`"` + module + `/internal/device/engine"`), "acquaintances"},
+		{"laboratory knows a device's inside", "internal/lab/process/a.go", head(`"` + module + `/internal/device/engine"`), "acquaintances"},
 		{"a library of others", "load/a.go", head(`"github.com/spf13/cobra"`), "libraries"},
 		{"a library that only sounds right", "tftp/a.go", head(`"golang.org/x/system"`), "libraries"},
 		{"files", "internal/policy/a.go", head(`"os"`), "purity"},

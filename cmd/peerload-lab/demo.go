@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/internal/lab"
+	"github.com/peerload/peerload/internal/lab/demo"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/report"
@@ -17,14 +17,14 @@ import (
 
 // demoFlags are the flags of `demo`.
 type demoFlags struct {
-	cfg   lab.DemoConfig
+	cfg   demo.Config
 	peers string
 	json  bool
 	plain bool
 }
 
 func demoCommand() *cobra.Command {
-	f := &demoFlags{cfg: lab.DemoConfig{WAN: 8 * units.Mbit}}
+	f := &demoFlags{cfg: demo.Config{WAN: 8 * units.Mbit}}
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "See a site upgrade through one download",
@@ -57,7 +57,7 @@ behind one slow link. It needs no rights and leaves nothing behind.`,
 func (f *demoFlags) run(ctx context.Context, out io.Writer) error {
 	summary, err := f.show(ctx, out)
 	if summary == nil {
-		summary = lab.FailedSummary(f.cfg, err)
+		summary = demo.FailedSummary(f.cfg, err)
 	}
 	if f.json {
 		if e := json.NewEncoder(out).Encode(summary); e != nil {
@@ -75,7 +75,7 @@ func (f *demoFlags) run(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-func (f *demoFlags) show(ctx context.Context, out io.Writer) (_ *lab.Summary, err error) {
+func (f *demoFlags) show(ctx context.Context, out io.Writer) (_ *demo.Summary, err error) {
 	switch f.peers {
 	case "on":
 		f.cfg.Peers = true
@@ -95,39 +95,39 @@ func (f *demoFlags) show(ctx context.Context, out io.Writer) (_ *lab.Summary, er
 	if f.cfg.Product, err = process.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
 		return nil, err
 	}
-	if f.cfg.Firmware, err = lab.FirmwareDir(ctx, f.cfg.Firmware); err != nil {
+	if f.cfg.Firmware, err = demo.FirmwareDir(ctx, f.cfg.Firmware); err != nil {
 		return nil, err
 	}
 	screen := screen(f.json || f.plain)
 	switch {
 	case f.json:
 		enc := json.NewEncoder(out)
-		f.cfg.OnEvent = func(ev lab.DemoEvent) {
+		f.cfg.OnEvent = func(ev demo.Event) {
 			if ev.Event.Event != report.KindLog {
 				_ = enc.Encode(ev)
 			}
 		}
 	case screen == nil:
-		f.cfg.OnEvent = func(ev lab.DemoEvent) {
-			if line := lab.Line(ev); line != "" {
+		f.cfg.OnEvent = func(ev demo.Event) {
+			if line := demo.Line(ev); line != "" {
 				fmt.Fprintln(out, line)
 			}
 		}
 	}
-	demo, err := lab.NewDemo(f.cfg)
+	d, err := demo.New(f.cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
-		if e := demo.Close(); err == nil {
+		if e := d.Close(); err == nil {
 			err = e
 		}
 	}()
-	f.say(out, demo.Story())
+	f.say(out, d.Intro())
 	if screen != nil {
-		defer draw(screen, demo)()
+		defer draw(screen, d)()
 	}
-	return demo.Run(ctx)
+	return d.Run(ctx)
 }
 
 // say tells people what happens; machines get events only.

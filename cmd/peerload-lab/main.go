@@ -1,5 +1,6 @@
 // Command peerload-lab runs sites of real devices on one machine, shows them
-// and measures them. It is wiring only: package lab does the work.
+// and measures them. It is wiring only: the packages below internal/lab do the
+// work.
 package main
 
 import (

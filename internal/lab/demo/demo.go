@@ -1,4 +1,11 @@
-package lab
+// Package demo shows a site of three models upgrade, two of them through the
+// peers: signed loads of real boot firmware, devices on loopback addresses, a
+// slow link.
+//
+// What lives here: the demo, its picture, lines and summary, and where its
+// firmware comes from. What must not: what another instrument needs too. Read
+// first: Config and New here, then summary.go.
+package demo
 
 import (
 	"context"
@@ -21,19 +28,19 @@ import (
 	"github.com/peerload/peerload/trust"
 )
 
-// MinDemoDevices is two devices of one model, one of the other and a classic one.
-const MinDemoDevices = 4
+// minDevices is two devices of one model, one of the other and a classic one.
+const minDevices = 4
 
-// MaxDemoDevices keeps a demo inside what a screen shows.
-const MaxDemoDevices = 100
+// maxDevices keeps a demo inside what a screen shows.
+const maxDevices = 100
 
 // restartAfter is how long a device that the demo killed stays dead.
 const restartAfter = time.Second
 
-// DemoConfig describes a demo: two models that share and one device of a third
+// Config describes a demo: two models that share and one device of a third
 // that does not, on loopback addresses.
-type DemoConfig struct {
-	Devices  int        // MinDemoDevices to MaxDemoDevices, the classic one included
+type Config struct {
+	Devices  int        // 4 to 100, the classic one included
 	WAN      units.Rate // of the file server
 	Peers    bool       // false: all devices upgrade the classic way
 	KillRoot int        // percent of the first load's largest component; 0: nobody dies
@@ -46,14 +53,14 @@ type DemoConfig struct {
 	// is expected to cross the WAN.
 	Timeout time.Duration
 	// OnEvent, if not nil, is called for every event of a device, one at a time.
-	OnEvent func(DemoEvent)
+	OnEvent func(Event)
 }
 
 // Validate refuses what cannot be shown.
-func (c DemoConfig) Validate() error {
+func (c Config) Validate() error {
 	switch {
-	case c.Devices < MinDemoDevices || c.Devices > MaxDemoDevices:
-		return fmt.Errorf("%d devices are outside %d to %d", c.Devices, MinDemoDevices, MaxDemoDevices)
+	case c.Devices < minDevices || c.Devices > maxDevices:
+		return fmt.Errorf("%d devices are outside %d to %d", c.Devices, minDevices, maxDevices)
 	case c.WAN < 1:
 		return errors.New("the WAN's rate must be set")
 	case c.KillRoot < 0 || c.KillRoot > 99:
@@ -64,12 +71,12 @@ func (c DemoConfig) Validate() error {
 	return nil
 }
 
-// KindKilled is the kind of the event by which the demo itself tells that it
+// kindKilled is the kind of the event by which the demo itself tells that it
 // has killed a device.
-const KindKilled = "killed"
+const kindKilled = "killed"
 
-// DemoEvent is a device's event, for people and machines.
-type DemoEvent struct {
+// Event is a device's event, for people and machines.
+type Event struct {
 	report.Event
 	At     float64 `json:"t_s"`    // seconds since the devices were started
 	Device string  `json:"device"` // the device's address
@@ -78,39 +85,39 @@ type DemoEvent struct {
 
 // Demo is a demo under way.
 type Demo struct {
-	cfg     DemoConfig
+	cfg     Config
 	dir     *process.RunDir
 	site    *site.Loopback
 	server  *fileserver.Server
 	loads   [2]*load.Manifest
 	zero    time.Time
-	devices []*demoDevice
+	devices []*device
 
 	events sync.Mutex // held while OnEvent runs
 
 	mu      sync.Mutex
-	kills   []demoKill
+	kills   []kill
 	expired bool
 }
 
-// demoKill is a root that was killed, when, and of which file.
-type demoKill struct {
+// kill is a root that was killed, when, and of which file.
+type kill struct {
 	output.Kill
 	at   time.Time
 	file string
 }
 
-// demoDevice is a device and what it is to have.
-type demoDevice struct {
+// device is a device and what it is to have.
+type device struct {
 	process.Device
 	model   string
 	load    *load.Manifest
 	classic bool
 }
 
-// NewDemo publishes the loads and starts the file server. The devices are
+// New publishes the loads and starts the file server. The devices are
 // started by Run; Close must be called in any case.
-func NewDemo(cfg DemoConfig) (_ *Demo, err error) {
+func New(cfg Config) (_ *Demo, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -139,14 +146,14 @@ func NewDemo(cfg DemoConfig) (_ *Demo, err error) {
 		return nil, err
 	}
 	for i := range cfg.Devices {
-		dev := &demoDevice{Device: process.Device{Number: i + 1, Host: d.site.Host(i)}, classic: !cfg.Peers}
+		dev := &device{Device: process.Device{Number: i + 1, Host: d.site.Host(i)}, classic: !cfg.Peers}
 		switch {
 		case i == cfg.Devices-1:
-			dev.model, dev.load, dev.classic = DemoClassicModel, d.loads[0], true
+			dev.model, dev.load, dev.classic = classicModel, d.loads[0], true
 		case i < cfg.Devices/2:
-			dev.model, dev.load = DemoLoads[0].Model, d.loads[0]
+			dev.model, dev.load = loads[0].Model, d.loads[0]
 		default:
-			dev.model, dev.load = DemoLoads[1].Model, d.loads[1]
+			dev.model, dev.load = loads[1].Model, d.loads[1]
 		}
 		pin := filepath.Join(d.deviceDir(dev), "trust")
 		if err := os.MkdirAll(pin, 0o700); err != nil {
@@ -162,7 +169,7 @@ func NewDemo(cfg DemoConfig) (_ *Demo, err error) {
 
 func (d *Demo) public() string { return filepath.Join(d.dir.Path, "server") }
 
-func (d *Demo) deviceDir(dev *demoDevice) string {
+func (d *Demo) deviceDir(dev *device) string {
 	return filepath.Join(d.dir.Path, fmt.Sprintf("d%04d", dev.Number))
 }
 
@@ -172,10 +179,10 @@ func (d *Demo) publish() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, l := range DemoLoads {
+	for i, l := range loads {
 		req := publish.Request{Name: l.Name, Version: "demo", Models: []string{l.Model}}
 		if i == 0 {
-			req.Models = append(req.Models, DemoClassicModel)
+			req.Models = append(req.Models, classicModel)
 		}
 		for _, f := range l.Files {
 			req.Files = append(req.Files, filepath.Join(d.cfg.Firmware, f))
@@ -236,7 +243,7 @@ func (d *Demo) timeout() time.Duration {
 	return time.Minute + 3*d.cfg.WAN.Time(n)
 }
 
-func (d *Demo) command(dev *demoDevice) process.Command {
+func (d *Demo) command(dev *device) process.Command {
 	peers := "on"
 	if dev.classic {
 		peers = "off"
@@ -253,13 +260,13 @@ func (d *Demo) command(dev *demoDevice) process.Command {
 	}
 }
 
-func (d *Demo) event(dev *demoDevice, ev report.Event) {
+func (d *Demo) event(dev *device, ev report.Event) {
 	if d.cfg.OnEvent == nil {
 		return
 	}
 	d.events.Lock()
 	defer d.events.Unlock()
-	d.cfg.OnEvent(DemoEvent{Event: ev, At: d.Elapsed().Seconds(), Device: dev.Host.Addr.String(), Model: dev.model})
+	d.cfg.OnEvent(Event{Event: ev, At: d.Elapsed().Seconds(), Device: dev.Host.Addr.String(), Model: dev.model})
 }
 
 // Elapsed returns the time since the devices were started; 0 before.
@@ -305,15 +312,15 @@ func (d *Demo) killRoot(ctx, life context.Context) {
 	}
 }
 
-func (d *Demo) killed(life context.Context, dev *demoDevice, v process.FileView) {
+func (d *Demo) killed(life context.Context, dev *device, v process.FileView) {
 	at := d.Elapsed().Seconds()
 	d.event(dev, report.Event{
-		Schema: report.Schema, Time: time.Now().Format(time.RFC3339Nano), Event: KindKilled, File: v.File,
+		Schema: report.Schema, Time: time.Now().Format(time.RFC3339Nano), Event: kindKilled, File: v.File,
 		Percent: v.Percent, Message: fmt.Sprintf("killed, as root with %d %%", v.Percent),
 	})
 	_ = dev.Now().Wait()
 	d.mu.Lock()
-	d.kills = append(d.kills, demoKill{output.Kill{Percent: v.Percent, Device: dev.Host.Addr, AtS: at}, time.Now(), v.File})
+	d.kills = append(d.kills, kill{output.Kill{Percent: v.Percent, Device: dev.Host.Addr, AtS: at}, time.Now(), v.File})
 	d.mu.Unlock()
 	select {
 	case <-time.After(restartAfter):

@@ -1,4 +1,4 @@
-package lab
+package demo
 
 import (
 	"cmp"
@@ -38,14 +38,14 @@ type Summary struct {
 	BoundS       float64 `json:"bound_s"` // LoadBytes over the WAN
 	RatioToBound float64 `json:"ratio_to_bound"`
 
-	Roots    []DemoRoot       `json:"roots"`
+	Roots    []Root           `json:"roots"`
 	Kills    []output.Kill    `json:"kills,omitempty"`
 	Failures []output.Failure `json:"failures,omitempty"`
 	Error    string           `json:"error,omitempty"`
 }
 
-// DemoRoot is a device that was root of a file.
-type DemoRoot struct {
+// Root is a device that was root of a file.
+type Root struct {
 	File   string     `json:"file"`
 	Model  string     `json:"model"`
 	Device netip.Addr `json:"device"`
@@ -56,8 +56,8 @@ type DemoRoot struct {
 func (s *Summary) OK() bool { return s.Error == "" && s.Devices > 0 && s.Complete == s.Devices }
 
 // FailedSummary is the summary of a demo that did not come to its start.
-func FailedSummary(cfg DemoConfig, err error) *Summary {
-	s := &Summary{Event: "summary", Mode: modeOf(cfg.Peers), Devices: cfg.Devices, WANBits: cfg.WAN, Roots: []DemoRoot{}}
+func FailedSummary(cfg Config, err error) *Summary {
+	s := &Summary{Event: "summary", Mode: modeOf(cfg.Peers), Devices: cfg.Devices, WANBits: cfg.WAN, Roots: []Root{}}
 	if err != nil {
 		s.Error = err.Error()
 	}
@@ -116,12 +116,12 @@ func (d *Demo) summary(err error) *Summary {
 			for _, v := range p.Files() {
 				s.LastS = max(s.LastS, since(d, v.Committed))
 				if !v.RootSince.IsZero() {
-					s.Roots = append(s.Roots, DemoRoot{v.File, dev.model, dev.Host.Addr, since(d, v.RootSince)})
+					s.Roots = append(s.Roots, Root{v.File, dev.model, dev.Host.Addr, since(d, v.RootSince)})
 				}
 			}
 		}
 	}
-	slices.SortFunc(s.Roots, func(a, b DemoRoot) int { return cmp.Compare(a.SinceS, b.SinceS) })
+	slices.SortFunc(s.Roots, func(a, b Root) int { return cmp.Compare(a.SinceS, b.SinceS) })
 	if s.Complete == s.Devices {
 		s.RatioToBound = s.LastS / s.BoundS
 	}
@@ -140,8 +140,8 @@ func (d *Demo) summary(err error) *Summary {
 }
 
 // resumed finds the root that came after a kill and its first payload byte.
-func (d *Demo) resumed(k demoKill) output.Kill {
-	var next *demoDevice
+func (d *Demo) resumed(k kill) output.Kill {
+	var next *device
 	var claimed time.Time
 	for _, dev := range d.devices {
 		t := dev.View(k.file).RootSince
@@ -160,7 +160,7 @@ func (d *Demo) resumed(k demoKill) output.Kill {
 }
 
 // verify reads every component of a device and compares it with the manifest.
-func (d *Demo) verify(dev *demoDevice) error {
+func (d *Demo) verify(dev *device) error {
 	for _, c := range dev.load.Components {
 		if err := process.CheckFile(filepath.Join(d.deviceDir(dev), "load", c.Name), c); err != nil {
 			return err

@@ -1,4 +1,4 @@
-package lab
+package demo
 
 import (
 	"fmt"
@@ -25,9 +25,9 @@ func (d *Demo) Lines(int) [][]output.Span {
 		output.Plain.Text(fmt.Sprintf("  WAN: %s at %.2f of %s; %d classic upgrades: %s",
 			units.Size(sent), float64(rate)/1e6, d.cfg.WAN, len(d.devices), units.Size(d.classicBytes()))),
 	}}
-	var classic []*demoDevice
+	var classic []*device
 	for i, m := range d.loads {
-		var group []*demoDevice
+		var group []*device
 		for _, dev := range d.devices {
 			switch {
 			case dev.load != m:
@@ -38,7 +38,7 @@ func (d *Demo) Lines(int) [][]output.Span {
 			}
 		}
 		if len(group) > 0 {
-			lines = append(lines, tree(DemoLoads[i].Model, m, group)...)
+			lines = append(lines, tree(loads[i].Model, m, group)...)
 		}
 	}
 	if len(classic) > 0 {
@@ -51,7 +51,7 @@ func (d *Demo) Lines(int) [][]output.Span {
 }
 
 // tree draws a group as the tree of its present component.
-func tree(model string, m *load.Manifest, group []*demoDevice) [][]output.Span {
+func tree(model string, m *load.Manifest, group []*device) [][]output.Span {
 	file := present(m, group)
 	head := []output.Span{output.Bold.Text(model), output.Plain.Text(fmt.Sprintf(" %s, %s", m.Name, units.Size(bytesOf(m))))}
 	if file == "" {
@@ -73,7 +73,7 @@ func tree(model string, m *load.Manifest, group []*demoDevice) [][]output.Span {
 
 // present returns the component whose tree is worth seeing: the one that most
 // devices are at, else the last that had a root; "" before the first root.
-func present(m *load.Manifest, group []*demoDevice) string {
+func present(m *load.Manifest, group []*device) string {
 	best, most := "", 0
 	for _, c := range m.Components {
 		count, rooted := 0, false
@@ -91,7 +91,7 @@ func present(m *load.Manifest, group []*demoDevice) string {
 }
 
 // deviceLine draws one device: address, role, component, percent and source.
-func deviceLine(dev *demoDevice, lead, note string) []output.Span {
+func deviceLine(dev *device, lead, note string) []output.Span {
 	name := output.Plain.Text(fmt.Sprintf("%-20s ", lead+dev.Host.Addr.String()))
 	v, held, state := dev.current()
 	if state != "" {
@@ -110,7 +110,7 @@ func deviceLine(dev *demoDevice, lead, note string) []output.Span {
 
 // current returns the file that the device is at, how many components it
 // holds, and a word instead of a file where it is at none.
-func (dev *demoDevice) current() (v process.FileView, held int, state string) {
+func (dev *device) current() (v process.FileView, held int, state string) {
 	procs := dev.All()
 	if len(procs) == 0 {
 		return v, 0, "starting"

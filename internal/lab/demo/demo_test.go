@@ -1,4 +1,4 @@
-package lab
+package demo
 
 import (
 	"bytes"
@@ -22,11 +22,11 @@ import (
 
 // testDemo runs a demo of four devices that play as told, on small files with
 // the names of the firmware.
-func testDemo(t *testing.T, how string, draw func(*Demo)) (*Summary, []DemoEvent) {
+func testDemo(t *testing.T, how string, draw func(*Demo)) (*Summary, []Event) {
 	t.Helper()
 	self := labtest.Play(t, how)
 	firmware := t.TempDir()
-	for _, l := range DemoLoads {
+	for _, l := range loads {
 		for i, name := range l.Files {
 			b := bytes.Repeat([]byte{byte(i), byte(len(name))}, 15_000)
 			if err := os.WriteFile(filepath.Join(firmware, name), b, 0o600); err != nil {
@@ -35,22 +35,22 @@ func testDemo(t *testing.T, how string, draw func(*Demo)) (*Summary, []DemoEvent
 		}
 	}
 	base := t.TempDir()
-	var events []DemoEvent
-	demo, err := NewDemo(DemoConfig{
-		Devices: MinDemoDevices, WAN: 16 * units.Mbit, Peers: true, Product: self, Firmware: firmware, Base: base,
-		Timeout: 20 * time.Second, OnEvent: func(ev DemoEvent) { events = append(events, ev) },
+	var events []Event
+	d, err := New(Config{
+		Devices: minDevices, WAN: 16 * units.Mbit, Peers: true, Product: self, Firmware: firmware, Base: base,
+		Timeout: 20 * time.Second, OnEvent: func(ev Event) { events = append(events, ev) },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := demo.Run(context.Background())
+	s, err := d.Run(context.Background())
 	if err != nil {
 		t.Error(err)
 	}
 	if draw != nil {
-		draw(demo)
+		draw(d)
 	}
-	if err := demo.Close(); err != nil {
+	if err := d.Close(); err != nil {
 		t.Error(err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(base, "*")); len(left) > 0 {
@@ -120,16 +120,16 @@ func TestDemoSeesWrongFile(t *testing.T) {
 }
 
 func TestDemoConfigValidate(t *testing.T) {
-	good := DemoConfig{Devices: 13, WAN: 8 * units.Mbit, Peers: true, KillRoot: 50}
+	good := Config{Devices: 13, WAN: 8 * units.Mbit, Peers: true, KillRoot: 50}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}
-	for _, change := range []func(*DemoConfig){
-		func(c *DemoConfig) { c.Devices = MinDemoDevices - 1 },
-		func(c *DemoConfig) { c.Devices = MaxDemoDevices + 1 },
-		func(c *DemoConfig) { c.WAN = 0 },
-		func(c *DemoConfig) { c.KillRoot = 100 },
-		func(c *DemoConfig) { c.Peers = false },
+	for _, change := range []func(*Config){
+		func(c *Config) { c.Devices = minDevices - 1 },
+		func(c *Config) { c.Devices = maxDevices + 1 },
+		func(c *Config) { c.WAN = 0 },
+		func(c *Config) { c.KillRoot = 100 },
+		func(c *Config) { c.Peers = false },
 	} {
 		c := good
 		change(&c)
@@ -145,7 +145,7 @@ func TestFirmware(t *testing.T) {
 		t.Fatal(err)
 	}
 	var total int64
-	for _, l := range DemoLoads {
+	for _, l := range loads {
 		for _, name := range l.Files {
 			st, err := os.Stat(filepath.Join(dir, name))
 			if err != nil {
@@ -204,7 +204,7 @@ func (s still) Lines(int) [][]output.Span { return s }
 // TestTree draws two models' trees from what devices said.
 func TestTree(t *testing.T) {
 	m := &load.Manifest{Name: "l", Components: []load.Component{{Name: "a", Size: 10}, {Name: "b", Size: 20}}}
-	var group []*demoDevice
+	var group []*device
 	for i, says := range [][]report.Event{
 		{{File: "a", Role: report.RoleParent, Parent: "127.0.0.2:4051", Percent: 40, Source: report.SourcePeer}},
 		{{File: "a", Role: report.RoleRoot, Percent: 50, Source: report.SourceOrigin}},
@@ -218,7 +218,7 @@ func TestTree(t *testing.T) {
 		{{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.7:4051"}},
 		{{File: "a", Role: report.RoleLeaf, Parent: "127.0.0.6:4051"}},
 	} {
-		dev := &demoDevice{model: "m", load: m}
+		dev := &device{model: "m", load: m}
 		dev.Number, dev.Host = i+1, site.Host{Addr: netip.AddrFrom4([4]byte{127, 0, 0, byte(i + 1)})}
 		dev.Add(saying(t, dev.Host, says))
 		group = append(group, dev)

@@ -1,4 +1,4 @@
-package lab
+package demo
 
 import (
 	"bytes"
@@ -18,21 +18,21 @@ import (
 
 const firmwareModule = "github.com/gokrazy/firmware"
 
-// DemoLoad is one load of the demo: real boot firmware of one model.
-type DemoLoad struct {
+// bootLoad is one load of the demo: real boot firmware of one model.
+type bootLoad struct {
 	Name  string
 	Model string
 	Files []string // in the order in which devices fetch them
 }
 
-// DemoLoads are the loads of the two supported models: 4.0 and 3.2 MB.
-var DemoLoads = [2]DemoLoad{
+// loads are the loads of the two supported models: 4.0 and 3.2 MB.
+var loads = [2]bootLoad{
 	{Name: "pi3-boot", Model: "raspi3", Files: []string{"bootcode.bin", "fixup.dat", "fixup_cd.dat", "start_cd.elf", "start.elf"}},
 	{Name: "pi4-boot", Model: "raspi4", Files: []string{"fixup4.dat", "fixup4cd.dat", "start4cd.elf", "start4.elf"}},
 }
 
-// DemoClassicModel is a model that takes the first load and does not share.
-const DemoClassicModel = "raspi0"
+// classicModel is a model that takes the first load and does not share.
+const classicModel = "raspi0"
 
 // FirmwareDir returns the directory of the demo's firmware: explicit, if that
 // is not empty, else where the go tool keeps the module that this program was

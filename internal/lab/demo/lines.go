@@ -1,4 +1,4 @@
-package lab
+package demo
 
 import (
 	"fmt"
@@ -11,8 +11,8 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// Story says what a demo is about to show.
-func (d *Demo) Story() string {
+// Intro says what a demo is about to show.
+func (d *Demo) Intro() string {
 	how := "One device of a model downloads, the others copy from each other."
 	if !d.cfg.Peers {
 		how = "Every device downloads for itself."
@@ -26,7 +26,7 @@ func (d *Demo) Story() string {
 }
 
 // Line returns an event as a line for people, "" for one not worth a line.
-func Line(ev DemoEvent) string {
+func Line(ev Event) string {
 	text := ""
 	switch ev.Event.Event {
 	case report.KindRole:
@@ -43,7 +43,7 @@ func Line(ev DemoEvent) string {
 		text = strings.TrimSpace("failed" + output.Because(ev.Reason) + " " + ev.Message)
 	case report.KindDone:
 		text = doneText(ev.Final)
-	case KindKilled:
+	case kindKilled:
 		text = ev.Message
 	}
 	if text == "" {
@@ -52,7 +52,7 @@ func Line(ev DemoEvent) string {
 	return fmt.Sprintf("%7.2f s  %-14s %-7s %-14s %s", ev.At, ev.Device, ev.Model, ev.File, text)
 }
 
-func roleText(ev DemoEvent) string {
+func roleText(ev Event) string {
 	switch ev.Role {
 	case report.RoleRoot:
 		return "root" + output.Because(ev.Reason)
