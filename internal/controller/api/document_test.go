@@ -1,13 +1,41 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
+	"flag"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 )
+
+var update = flag.Bool("update", false, "write docs/openapi.json anew")
+
+// TestDocumentFile: docs/openapi.json is what the API generates.
+func TestDocumentFile(t *testing.T) {
+	const file = "../../../docs/openapi.json"
+	raw, err := newSite(t).srv.api.OpenAPI().MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	if err := json.Indent(&text, raw, "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	text.WriteByte('\n')
+	if *update {
+		if err := os.WriteFile(file, text.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if have, err := os.ReadFile(file); err != nil || !bytes.Equal(have, text.Bytes()) {
+		t.Errorf("docs/openapi.json is not what the API generates (%v): look at the difference after "+
+			"go test ./internal/controller/api -run TestDocumentFile -update", err)
+	}
+}
 
 // TestDocument: what stands in a path is described, every reference leads
 // somewhere, and what a device says may grow.
