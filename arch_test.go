@@ -101,6 +101,7 @@ var house = []room{
 	{dir: "internal/cli", floor: 2, side: device, still: true, only: nothing, libraries: []string{"github.com/spf13/pflag"}},
 
 	// Floor 2: the controller.
+	{dir: "client", floor: 2, side: controller, only: []string{"report"}},
 	{dir: "internal/controller/repository", floor: 2, side: controller,
 		only:      []string{"load", "internal/durable", "internal/tuf", "trust"},
 		libraries: []string{"github.com/theupdateframework/go-tuf/v2", "github.com/sigstore/sigstore"}},

@@ -1,0 +1,92 @@
+package client
+
+import "time"
+
+// User is somebody who may log in.
+type User struct {
+	Meta
+	// Name in lower case: letters, digits and ._- , 1 to 64.
+	Name     string `json:"name"`
+	FullName string `json:"full_name"`
+	// Role is "viewer", "operator" or "admin".
+	Role string `json:"role"`
+	// Disabled users cannot log in, and their tokens are void.
+	Disabled bool `json:"disabled"`
+	// LastLogin is zero if there was none.
+	LastLogin time.Time `json:"last_login"`
+}
+
+// UserChange changes a user; what is nil stays. One that is made needs a role
+// and a password.
+type UserChange struct {
+	FullName *string `json:"full_name,omitempty"`
+	Role     *string `json:"role,omitempty"`
+	Disabled *bool   `json:"disabled,omitempty"`
+	// Password ends all sessions of the user.
+	Password *string `json:"password,omitempty"`
+}
+
+// Token is an API token.
+type Token struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	User string `json:"user"`
+	// Role and Scopes, as NewToken has them.
+	Role    string    `json:"role"`
+	Scopes  []string  `json:"scopes"`
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires"`
+	// LastUsed is zero if it was not, From is the address that used it last.
+	LastUsed time.Time `json:"last_used"`
+	From     string    `json:"from,omitempty"`
+	// Secret is what New takes; only Create returns it.
+	Secret string `json:"secret,omitempty"`
+}
+
+// NewToken asks for an API token.
+type NewToken struct {
+	// User is whose token; only a shell on the data directory may name others
+	// than itself.
+	User string `json:"user,omitempty"`
+	// Role is "viewer", "operator" or "admin", at most that of the user.
+	Role string `json:"role"`
+	// Scopes are "read", "devices", "loads", "enterprise" and "access"; at least
+	// one.
+	Scopes []string `json:"scopes"`
+	// LifeS are the seconds until it expires; 0 means 90 days.
+	LifeS int64 `json:"life_s,omitempty"`
+}
+
+// Enrolment is a token that lets devices enrol, or the key of a site.
+type Enrolment struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	// SiteKey says that it is the key of a site: any number of devices.
+	SiteKey bool `json:"site_key"`
+	// Uses that are left; 0 of a site key.
+	Uses int `json:"uses"`
+	// Profile and Site that enrolling devices get, Networks that they must come
+	// from.
+	Profile  string    `json:"profile"`
+	Site     string    `json:"site"`
+	Networks []string  `json:"networks"`
+	Created  time.Time `json:"created"`
+	// Expires is zero for never.
+	Expires time.Time `json:"expires"`
+	// Secret is what devices enrol with; only Create returns it.
+	Secret string `json:"secret,omitempty"`
+}
+
+// NewEnrolment asks for an enrolment token or the key of a site.
+type NewEnrolment struct {
+	SiteKey bool `json:"site_key,omitempty"`
+	// Uses are how many devices may enrol with it; 0 means 1. Not for a site key.
+	Uses    int    `json:"uses,omitempty"`
+	Profile string `json:"profile,omitempty"`
+	Site    string `json:"site,omitempty"`
+	// Networks are prefixes that devices must come from; none means all.
+	Networks []string `json:"networks,omitempty"`
+	// LifeS are the seconds until it expires; 0 means a week, never for a site
+	// key.
+	LifeS int64 `json:"life_s,omitempty"`
+}

@@ -1,0 +1,261 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/peerload/peerload/client"
+)
+
+const (
+	anyName = "a/b ü?" // of everything: it must be escaped
+	moment  = "2026-01-02T03:04:05Z"
+)
+
+// conn is a client of the API that is held against the document.
+type conn = *client.Client
+
+// call calls one operation, with arguments that are filled or zero, and returns
+// what the client makes of the answer, nil if there is none.
+type call func(ctx context.Context, c conn, filled bool) (any, error)
+
+// calls are all operations that the client covers, by their ids.
+func calls() map[string]call {
+	text := client.Filter{Text: "t"}
+	device := client.Filter{Text: "t", Model: "m", Profile: "p", NoProfile: true, Site: "s", Registration: "enrolled",
+		Load: "l", State: "s", Active: "a"}
+	all := map[string]call{}
+	for _, of := range []map[string]call{
+		collection("device", func(c conn) client.Collection[client.Device, client.DeviceChange] { return c.Devices }, device),
+		collection("profile", func(c conn) client.Collection[client.Profile, client.ProfileChange] { return c.Profiles },
+			text),
+		collection("user", func(c conn) client.Collection[client.User, client.UserChange] { return c.Users }, text),
+		set("token", func(c conn) client.Set[client.Token, client.NewToken] { return c.Tokens }, client.Filter{User: "u"}, 2),
+		set("enrolment", func(c conn) client.Set[client.Enrolment, client.NewEnrolment] { return c.Enrolments },
+			client.Filter{}, 1),
+		level("enterprise", ""), level("model", anyName), level("profile", anyName), level("device", anyName),
+		loads(), models(), devices(), journals(),
+	} {
+		maps.Copy(all, of)
+	}
+	return all
+}
+
+// loads are the operations of loads, and of the repository's keys.
+func loads() map[string]call {
+	return map[string]call{
+		"list-loads": lists(func(c conn) client.Lister[client.Load] { return c.Loads },
+			client.Filter{Text: "t", Retired: true}, 2),
+		"get-load": func(ctx context.Context, c conn, _ bool) (any, error) { return c.Load(ctx, anyName) },
+		"add-load": func(ctx context.Context, c conn, _ bool) (any, error) {
+			return c.AddLoad(ctx, client.NewLoad{Name: "n", Version: "1", Models: []string{"m"}, Files: []string{"doc.go"}})
+		},
+		"register-load": func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.RegisterLoad(ctx, anyName, arg[[]string](filled), arg[[]string](filled))
+		},
+		"retire-load": func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.RetireLoad(ctx, anyName, true, version(filled))
+		},
+		"verify-loads": func(ctx context.Context, c conn, _ bool) (any, error) {
+			loads, problem, err := c.VerifyLoads(ctx)
+			return struct {
+				Problem string               `json:"problem"`
+				Loads   []client.CheckedLoad `json:"loads"`
+			}{problem, loads}, err
+		},
+		"get-root": func(ctx context.Context, c conn, _ bool) (any, error) {
+			raw, v, err := c.Root(ctx)
+			return struct {
+				Version int64  `json:"version"`
+				Root    []byte `json:"root"`
+			}{v, raw}, err
+		},
+		"rotate-key": func(ctx context.Context, c conn, _ bool) (any, error) { return nil, c.RotateKey(ctx, anyName) },
+	}
+}
+
+// models are the operations of models, and of the enterprise's switches.
+func models() map[string]call {
+	return map[string]call{
+		"list-models": lists(func(c conn) client.Lister[client.Model] { return c.Models }, client.Filter{}, 1),
+		"get-model":   func(ctx context.Context, c conn, _ bool) (any, error) { return c.Model(ctx, anyName) },
+		"put-models": func(ctx context.Context, c conn, filled bool) (any, error) {
+			models, err := c.PutModels(ctx, arg[[]client.ModelRow](filled))
+			return items[client.Model]{models}, err
+		},
+		"delete-model":   func(ctx context.Context, c conn, _ bool) (any, error) { return nil, c.DeleteModel(ctx, anyName) },
+		"get-enterprise": func(ctx context.Context, c conn, _ bool) (any, error) { return c.Enterprise(ctx) },
+		"update-enterprise": func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.UpdateEnterprise(ctx, arg[client.EnterpriseChange](filled), version(filled))
+		},
+	}
+}
+
+// devices are the operations of devices beyond those of their collection.
+func devices() map[string]call {
+	return map[string]call{
+		"bulk-devices": func(ctx context.Context, c conn, filled bool) (any, error) {
+			results, err := c.Bulk(ctx, arg[[]client.BulkRow](filled))
+			return struct {
+				Results []client.BulkResult `json:"results"`
+			}{results}, err
+		},
+		"get-desired": func(ctx context.Context, c conn, _ bool) (any, error) { return c.Desired(ctx, anyName) },
+		"reset-identity": func(ctx context.Context, c conn, _ bool) (any, error) {
+			return nil, c.ResetIdentity(ctx, anyName)
+		},
+	}
+}
+
+// journals are the operations that tell what was.
+func journals() map[string]call {
+	history := func(c conn) client.Lister[client.HistoryEntry] { return c.History }
+	since, before := time.Unix(1, 0), time.Unix(2, 0)
+	return map[string]call{
+		"get-overview":        func(ctx context.Context, c conn, _ bool) (any, error) { return c.Overview(ctx, time.Hour) },
+		"list-history":        lists(history, client.Filter{Kind: "state", Since: since, Before: before}, 2),
+		"list-device-history": lists(history, client.Filter{Device: anyName, Kind: "state", Since: since, Before: before}, 2),
+		"list-audit": lists(func(c conn) client.Lister[client.AuditEntry] { return c.Audit },
+			client.Filter{Actor: "a", Action: "b", Target: "c", Since: since, Before: before}, 2),
+	}
+}
+
+// version is one to compare, or any.
+func version(filled bool) client.Version {
+	if filled {
+		return 7
+	}
+	return client.AnyVersion
+}
+
+// items are the things of a list.
+type items[T any] struct {
+	Items []T `json:"items"`
+}
+
+// lists is a list of one thing on each of so many pages; its filter is that of a
+// filled call.
+func lists[T any](of func(conn) client.Lister[T], f client.Filter, pages int) call {
+	return func(ctx context.Context, c conn, filled bool) (any, error) {
+		asked := client.Filter{Device: f.Device} // it stands in the path
+		if filled {
+			asked = f
+		}
+		return collect(of(c).List(ctx, asked), pages)
+	}
+}
+
+func collect[T any](list iter.Seq2[T, error], pages int) (any, error) {
+	var all []T
+	for v, err := range list {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	if len(all) != pages {
+		return nil, fmt.Errorf("the list has %d things, not one on each of %d pages", len(all), pages)
+	}
+	return items[T]{all[:1]}, nil
+}
+
+// set are the operations of a Set. Its things have no versions, and their
+// deletion is called a revocation.
+func set[T, Order any](word string, of func(conn) client.Set[T, Order], f client.Filter, pages int) map[string]call {
+	return map[string]call{
+		"list-" + word + "s": lists(func(c conn) client.Lister[T] { return of(c).Lister }, f, pages),
+		"create-" + word: func(ctx context.Context, c conn, filled bool) (any, error) {
+			return of(c).Create(ctx, anyName, arg[Order](filled))
+		},
+		"revoke-" + word: func(ctx context.Context, c conn, _ bool) (any, error) {
+			return nil, of(c).Delete(ctx, anyName, client.AnyVersion)
+		},
+	}
+}
+
+// collection are the operations of a Collection.
+func collection[T, C any](word string, of func(conn) client.Collection[T, C], f client.Filter) map[string]call {
+	all := set(word, func(c conn) client.Set[T, C] { return of(c).Set }, f, 2)
+	delete(all, "revoke-"+word)
+	all["get-"+word] = func(ctx context.Context, c conn, _ bool) (any, error) { return of(c).Get(ctx, anyName) }
+	all["update-"+word] = func(ctx context.Context, c conn, filled bool) (any, error) {
+		return of(c).Update(ctx, anyName, arg[C](filled), version(filled))
+	}
+	all["delete-"+word] = func(ctx context.Context, c conn, filled bool) (any, error) {
+		return nil, of(c).Delete(ctx, anyName, version(filled))
+	}
+	return all
+}
+
+// level are the operations of one level; a model has no settings.
+func level(word, name string) map[string]call {
+	t := client.Target{Level: word, Name: name}
+	all := map[string]call{
+		"assign-" + word + "-load": func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.AssignLoad(ctx, t, "l", version(filled))
+		},
+		"roll-back-" + word + "-load": func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.RollBackLoad(ctx, t, version(filled))
+		},
+	}
+	if word != "model" {
+		all["get-"+word+"-settings"] = func(ctx context.Context, c conn, _ bool) (any, error) { return c.Settings(ctx, t) }
+		all["change-"+word+"-settings"] = func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.ChangeSettings(ctx, t, arg[client.SettingsChange](filled), version(filled))
+		}
+	}
+	return all
+}
+
+// arg is an argument with all its fields filled, or with none.
+func arg[T any](filled bool) T {
+	v := reflect.New(reflect.TypeFor[T]()).Elem()
+	if filled {
+		fill(v)
+	} else if v.Kind() == reflect.Slice {
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+	}
+	return v.Interface().(T)
+}
+
+// fill fills all fields, but those of a type within itself.
+func fill(v reflect.Value, within ...reflect.Type) {
+	if v.Type() == reflect.TypeFor[time.Time]() {
+		v.Set(reflect.ValueOf(time.Unix(1, 0).UTC()))
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), within...)
+	case reflect.Slice:
+		if !slices.Contains(within, v.Type().Elem()) {
+			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+			fill(v.Index(0), within...)
+		}
+	case reflect.Map:
+		item := reflect.New(v.Type().Elem()).Elem()
+		fill(item, within...)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.ValueOf("key"), item)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(v.Field(i), append(within, v.Type())...)
+		}
+	case reflect.String:
+		v.SetString("text")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Float64:
+		v.SetFloat(1.5)
+	case reflect.Uint8:
+		v.SetUint(7)
+	default:
+		v.SetInt(7)
+	}
+}

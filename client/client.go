@@ -1,0 +1,190 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// prefix of all paths of the API.
+const prefix = "/api/v1"
+
+const (
+	// callTimeout bounds a call, but for those that carry or check files.
+	callTimeout = 2 * time.Minute
+	// maxAnswer bounds an answer in bytes: a thousand devices with all that they
+	// may have reported.
+	maxAnswer = 256 << 20
+	// maxProblem bounds the answer that is an error, in bytes.
+	maxProblem = 1 << 20
+)
+
+// Client calls the API of one controller. It may be used by several goroutines.
+//
+// A call ends with its context, and after two minutes at the latest; AddLoad and
+// VerifyLoads, which may take long, end with their context only. What the
+// controller refuses is an *Error.
+type Client struct {
+	Devices  Collection[Device, DeviceChange]
+	Profiles Collection[Profile, ProfileChange]
+	Users    Collection[User, UserChange]
+	// Tokens and Enrolments are made and ended, never changed, and have no
+	// versions. They are known by their ids; Create takes a name for people and
+	// returns the secret, which is shown once.
+	Tokens     Set[Token, NewToken]
+	Enrolments Set[Enrolment, NewEnrolment]
+	Loads      Lister[Load]
+	Models     Lister[Model]
+	// History is what happened to devices, Audit who changed what, the latest
+	// first.
+	History Lister[HistoryEntry]
+	Audit   Lister[AuditEntry]
+
+	base, token string
+	http        *http.Client
+}
+
+// New returns a client of the controller at a URL such as
+// https://controller:8443. token is an API token ("peerload-server token add"),
+// "" to send none. hc carries the requests, and knows which certificates to
+// trust; nil means http.DefaultClient. New sends nothing.
+func New(base, token string, hc *http.Client) (*Client, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("client: %q is not a URL such as https://controller:8443", base)
+	}
+	if hc == nil {
+		hc = http.DefaultClient
+	}
+	c := &Client{base: strings.TrimSuffix(u.String(), "/"), token: token, http: hc}
+	c.Devices = collection[Device, DeviceChange](c, "/devices")
+	c.Profiles = collection[Profile, ProfileChange](c, "/profiles")
+	c.Users = collection[User, UserChange](c, "/users")
+	c.Tokens = Set[Token, NewToken]{Lister[Token]{c, "/tokens", true}}
+	c.Enrolments = Set[Enrolment, NewEnrolment]{Lister[Enrolment]{c, "/enrolments", false}}
+	c.Loads = Lister[Load]{c, "/loads", true}
+	c.Models = Lister[Model]{c, "/models", false}
+	c.History = Lister[HistoryEntry]{c, historyPath, true}
+	c.Audit = Lister[AuditEntry]{c, "/audit", true}
+	return c, nil
+}
+
+// Version of a thing, which counts its changes. A write that names the version
+// that the caller has read changes nothing if somebody else was faster: its
+// error is Conflict.
+type Version int64
+
+const (
+	// AnyVersion makes a write that compares nothing.
+	AnyVersion Version = -1
+	// Unwritten is the version of what nobody has written yet, such as the
+	// enterprise of a new controller.
+	Unwritten Version = 0
+)
+
+// Meta is what every stored thing has.
+type Meta struct {
+	Version Version `json:"version"`
+	// Created and Changed are when, in UTC.
+	Created time.Time `json:"created"`
+	Changed time.Time `json:"changed"`
+}
+
+// request is a call of the API.
+type request struct {
+	method, path string
+	query        url.Values
+	version      Version // a version to compare, or AnyVersion
+	contentType  string
+	body         io.Reader
+}
+
+// get asks for something.
+func (c *Client) get(ctx context.Context, path string, query url.Values, out any) error {
+	return c.do(ctx, request{method: http.MethodGet, path: path, query: query, version: AnyVersion}, out)
+}
+
+// write sends a JSON body, nil for none, and reads the answer into out, nil for
+// none.
+func (c *Client) write(ctx context.Context, method, path string, v Version, in, out any) error {
+	r := request{method: method, path: path, version: v}
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		r.body, r.contentType = bytes.NewReader(b), "application/json"
+	}
+	return c.do(ctx, r, out)
+}
+
+// do is a call that ends soon.
+func (c *Client) do(ctx context.Context, r request, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return c.send(ctx, r, out)
+}
+
+// send is a call that may take long.
+func (c *Client) send(ctx context.Context, q request, out any) error {
+	target := c.base + prefix + q.path
+	if len(q.query) > 0 {
+		target += "?" + q.query.Encode()
+	}
+	r, err := http.NewRequestWithContext(ctx, q.method, target, q.body)
+	if err != nil {
+		return err
+	}
+	if q.contentType != "" {
+		r.Header.Set("Content-Type", q.contentType)
+	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if q.version != AnyVersion {
+		r.Header.Set("If-Match", strconv.Quote(strconv.FormatInt(int64(q.version), 10)))
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("%w: %w", Unreachable, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return c.problem(resp)
+	}
+	if out == nil {
+		return nil
+	}
+	return read(resp.Body, maxAnswer, out)
+}
+
+// read decodes an answer of at most most bytes.
+func read(body io.Reader, most int64, out any) error {
+	limited := &io.LimitedReader{R: body, N: most}
+	switch err := json.NewDecoder(limited).Decode(out); {
+	case err == nil:
+		return nil
+	case limited.N <= 0:
+		return fmt.Errorf("client: the answer has more than %d bytes", most)
+	default:
+		return fmt.Errorf("client: the answer cannot be read: %w", err)
+	}
+}
+
+// at is a path below another one: its names are escaped.
+func at(path string, names ...string) string {
+	for _, n := range names {
+		path += "/" + url.PathEscape(n)
+	}
+	return path
+}

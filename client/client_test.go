@@ -1,0 +1,168 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/controller/api"
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
+)
+
+// controller starts a controller in this process and returns its URL and the
+// token of an admin. It panics, for examples have no testing.T.
+func controller() (url, token string, stop func()) {
+	ctx := context.Background()
+	check := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "peerload-client")
+	check(err)
+	store, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, "controller.db")})
+	check(err)
+	cheap := domain.PasswordCost{Memory: 64, Time: 1, Threads: 1}
+	ctl, err := domain.New(domain.Config{Store: store, Password: cheap})
+	check(err)
+	srv, err := api.New(api.Config{Control: ctl, Spool: dir})
+	check(err)
+	root, admin := domain.Local("root"), domain.RoleAdmin
+	_, err = ctl.CreateUser(ctx, root, "ann", domain.UserChange{Role: &admin, Password: new("correct horse battery")})
+	check(err)
+	t, err := ctl.CreateToken(ctx, root, "ann", domain.TokenRequest{Name: "t", Role: admin, Scopes: domain.Scopes()})
+	check(err)
+	h := httptest.NewServer(srv)
+	return h.URL, t.Secret, func() {
+		h.Close()
+		check(errors.Join(store.Close(), os.RemoveAll(dir)))
+	}
+}
+
+// TestErrors: each refusal has its kind, and says more to people.
+func TestErrors(t *testing.T) {
+	url, token, stop := controller()
+	defer stop()
+	c, err := client.New(url, token, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	if _, err := c.RegisterLoad(ctx, "fw", []string{"7961"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Devices.Create(ctx, "SEP000000000001", client.DeviceChange{Model: new("7941")}); err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := client.New(url, "plt_nobody", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	device := client.Target{Level: "device", Name: "SEP000000000001"}
+	for _, want := range []struct {
+		kind   client.Kind
+		status int
+		says   string
+		call   func() error
+	}{
+		{client.NotFound, 404, "SEP000000000002", func() error { return second(c.Devices.Get(ctx, "SEP000000000002")) }},
+		{client.Exists, 409, "device", func() error {
+			return second(c.Devices.Create(ctx, "00:00:00:00:00:01", client.DeviceChange{Model: new("7941")}))
+		}},
+		{client.Conflict, 412, "version 1", func() error { return c.Devices.Delete(ctx, device.Name, 7) }},
+		{client.Conflict, 412, "version 1", func() error { return c.Devices.Delete(ctx, device.Name, client.Unwritten) }},
+		{client.Refused, 409, "7941", func() error { return second(c.AssignLoad(ctx, device, "fw", client.AnyVersion)) }},
+		{"unfit", 409, "7941", func() error { return second(c.AssignLoad(ctx, device, "fw", client.AnyVersion)) }},
+		{"invalid", 422, "scope", func() error { return second(c.Tokens.Create(ctx, "x", client.NewToken{Role: "viewer"})) }},
+		{"invalid", 422, "body.role", func() error {
+			return second(c.Tokens.Create(ctx, "x", client.NewToken{Role: "god"}))
+		}},
+		{"invalid", 422, "galaxy", func() error { return second(c.Settings(ctx, client.Target{Level: "galaxy"})) }},
+		{"unauthenticated", 401, "", func() error { return second(stranger.Enterprise(ctx)) }},
+		{"invalid", 422, "query.kind", func() error {
+			for _, err := range c.Models.List(ctx, client.Filter{Kind: "colour"}) {
+				return err
+			}
+			return nil
+		}},
+	} {
+		err := want.call()
+		var e *client.Error
+		is := errors.As(err, &e) && errors.Is(err, want.kind)
+		if !is || e.Status != want.status || !strings.Contains(err.Error(), want.says) {
+			t.Errorf("%#v, not a %d of kind %s that says %q", err, want.status, want.kind, want.says)
+		}
+		if errors.Is(err, client.Unreachable) || errors.Is(err, client.Kind("")) {
+			t.Errorf("%v is of more kinds than %s", err, want.kind)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// TestUnreachable: no answer is a kind of its own, and the end of the context
+// another error.
+func TestUnreachable(t *testing.T) {
+	h := httptest.NewServer(http.NotFoundHandler())
+	h.Close()
+	c, err := client.New(h.URL, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Enterprise(t.Context()); !errors.Is(err, client.Unreachable) {
+		t.Errorf("nobody there: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Enterprise(ctx); !errors.Is(err, context.Canceled) || errors.Is(err, client.Unreachable) {
+		t.Errorf("cancelled: %v", err)
+	}
+	for _, bad := range []string{"", "controller:8443", "ftp://controller", "://"} {
+		if _, err := client.New(bad, "", nil); err == nil {
+			t.Errorf("%q is taken for a URL", bad)
+		}
+	}
+}
+
+// TestOddAnswers: what is no answer of the API is an error, and says what came.
+func TestOddAnswers(t *testing.T) {
+	var status int
+	var text string
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "30")
+		w.WriteHeader(status)
+		fmt.Fprint(w, text)
+	}))
+	defer h.Close()
+	c, err := client.New(h.URL, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, text = 502, "<html>bad gateway</html>"
+	_, err = c.Enterprise(t.Context())
+	var e *client.Error
+	says := h.URL + " answered 502"
+	if !errors.As(err, &e) || e.Status != 502 || e.Kind != "" || e.RetryAfter != 30*time.Second || err.Error() != says {
+		t.Errorf("a proxy's error: %#v", err)
+	}
+	status = 429
+	text = `{"type":"urn:peerload:problem:throttled","detail":"too many","errors":[{"location":"body.x","message":"bad"}]}`
+	_, err = c.Enterprise(t.Context())
+	if !errors.Is(err, client.Kind("throttled")) || err.Error() != "too many; body.x bad" {
+		t.Errorf("a problem: %v", err)
+	}
+	for _, text = range []string{"", "{", `{"settings": 7}`} {
+		if status = 200; second(c.Enterprise(t.Context())) == nil {
+			t.Errorf("%q is taken for an answer", text)
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Filter narrows a list: all that is not zero must match. Each list takes the
+// fields that are named for it; one that has no such field refuses it.
+type Filter struct {
+	// Text is part of the name or description: devices, profiles, users, loads.
+	Text string
+	// Devices: Model by any way of writing it; NoProfile finds those without
+	// one; Load is the one assigned at the level of the device; State and Active
+	// (the load that runs) are as last reported; Registration is
+	// "administrator", "auto-registered" or "enrolled".
+	Model, Profile, Site, Registration, Load, State, Active string
+	NoProfile                                               bool
+	// Retired lists retired loads too: loads.
+	Retired bool
+	// User is whose, "" for one's own, "*" for all: tokens.
+	User string
+	// Device by any way of writing its name, and Kind of the entry: history.
+	Device, Kind string
+	// Actor, Action and Target of the entry: audit.
+	Actor, Action, Target string
+	// Since is at that time or after, Before before it: history and audit.
+	Since, Before time.Time
+	// Limit is how many things to list at most, 0 for all: every list.
+	Limit int
+}
+
+const (
+	historyPath = "/history"
+	// pageSize is how many things are asked for at a time.
+	pageSize = 1000
+)
+
+// query writes all but Limit, and Device where the path has it.
+func (f Filter) query() url.Values {
+	q := url.Values{}
+	for name, v := range map[string]string{"text": f.Text, "model": f.Model, "profile": f.Profile, "site": f.Site,
+		"origin": f.Registration, "load": f.Load, "state": f.State, "active": f.Active, "user": f.User,
+		"device": f.Device, "kind": f.Kind, "actor": f.Actor, "action": f.Action, "target": f.Target} {
+		if v != "" {
+			q.Set(name, v)
+		}
+	}
+	for name, v := range map[string]bool{"no_profile": f.NoProfile, "retired": f.Retired} {
+		if v {
+			q.Set(name, "true")
+		}
+	}
+	for name, v := range map[string]time.Time{"since": f.Since, "before": f.Before} {
+		if !v.IsZero() {
+			q.Set(name, v.Format(time.RFC3339Nano))
+		}
+	}
+	return q
+}
+
+// Lister lists things.
+type Lister[T any] struct {
+	c     *Client
+	path  string
+	paged bool
+}
+
+// page is a part of a list.
+type page[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next"`
+	Total int    `json:"total"`
+}
+
+// List yields the things that match, in the order of the API, and reads page
+// after page meanwhile. An error is the last that it yields.
+func (l Lister[T]) List(ctx context.Context, f Filter) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		path, f := l.path, f // to be iterated twice
+		if path == historyPath && f.Device != "" {
+			path, f.Device = at("/devices", f.Device)+path, ""
+		}
+		q := f.query()
+		for n := 0; ; {
+			if l.paged {
+				size := pageSize
+				if f.Limit > 0 {
+					size = min(size, f.Limit-n)
+				}
+				q.Set("limit", strconv.Itoa(size))
+			}
+			var p page[T]
+			if err := l.c.get(ctx, path, q, &p); err != nil {
+				yield(*new(T), err)
+				return
+			}
+			for _, v := range p.Items {
+				if n++; !yield(v, nil) || n == f.Limit {
+					return
+				}
+			}
+			if p.Next == "" {
+				return
+			}
+			q.Set("after", p.Next)
+		}
+	}
+}
+
+// Set lists things, makes them and ends them.
+type Set[T, Order any] struct{ Lister[T] }
+
+// Create makes a thing of that name; what it is beyond its name stands in
+// the order.
+func (s Set[T, Order]) Create(ctx context.Context, name string, o Order) (v T, err error) {
+	in, err := named(name, o)
+	if err != nil {
+		return v, err
+	}
+	err = s.c.write(ctx, http.MethodPost, s.path, AnyVersion, in, &v)
+	return v, err
+}
+
+// Delete removes a thing for good; v is the version that the caller has read.
+func (s Set[T, Order]) Delete(ctx context.Context, key string, v Version) error {
+	return s.c.write(ctx, http.MethodDelete, at(s.path, key), v, nil, nil)
+}
+
+// named puts the name before the fields of n.
+func named(name string, n any) (json.RawMessage, error) {
+	head, err := json.Marshal(struct {
+		Name string `json:"name"`
+	}{name})
+	if err != nil {
+		return nil, err
+	}
+	rest, err := json.Marshal(n)
+	if err != nil || bytes.Equal(rest, []byte("{}")) {
+		return head, err
+	}
+	head[len(head)-1] = ','
+	return append(head, rest[1:]...), nil
+}
+
+// Collection has things of one kind by their names, which may be changed.
+type Collection[T, Change any] struct{ Set[T, Change] }
+
+func collection[T, Change any](c *Client, path string) Collection[T, Change] {
+	return Collection[T, Change]{Set[T, Change]{Lister[T]{c, path, true}}}
+}
+
+// Get returns a thing. The error is NotFound if there is none of that name.
+func (s Collection[T, Change]) Get(ctx context.Context, key string) (v T, err error) {
+	err = s.c.get(ctx, at(s.path, key), nil, &v)
+	return v, err
+}
+
+// Update changes a thing and returns it as it is then. What is nil in the change
+// stays as it was. version is the one that the caller has read.
+func (s Collection[T, Change]) Update(ctx context.Context, key string, c Change, version Version) (v T, err error) {
+	err = s.c.write(ctx, http.MethodPatch, at(s.path, key), version, c, &v)
+	return v, err
+}

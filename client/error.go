@@ -1,0 +1,107 @@
+package client
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Kind says in a stable word why something was not done. It is an error, to ask
+// an error of this package for it:
+//
+//	if errors.Is(err, client.NotFound) { … }
+//
+// The constants are the kinds that programs act on most. The others are known
+// by their words:
+//
+//	invalid          a value cannot be
+//	unfit            a load is not for the model; it is Refused, too
+//	unauthenticated  the token is missing, wrong or expired
+//	forbidden        the token may not do this
+//	throttled        too many attempts: see Error.RetryAfter
+//	unavailable      the controller runs without what this needs
+//	keys             a key to sign with is not there, or not kept secret
+//	disk-full        the controller's disk is full; nothing was changed
+//	method           the path does not take this method
+//	internal         the controller's own log says why
+//
+// A controller that is newer than this package may have more.
+type Kind string
+
+const (
+	NotFound Kind = "not-found" // there is no such thing
+	Exists   Kind = "exists"    // there is one of that name already
+	Conflict Kind = "conflict"  // somebody else has changed it since it was read
+	Refused  Kind = "refused"   // the change would break a rule
+	// Unreachable says that no answer came. It is the only kind without an *Error.
+	Unreachable Kind = "unreachable"
+)
+
+// Error implements error.
+func (k Kind) Error() string {
+	if k == Unreachable {
+		return "the controller cannot be reached"
+	}
+	return strings.ReplaceAll(string(k), "-", " ")
+}
+
+// Error is a problem (RFC 9457) that the controller has answered with.
+type Error struct {
+	// Status of the answer, 300 to 599.
+	Status int
+	// Kind is "" if the answer is not one of the API's: that of a proxy, say.
+	Kind Kind
+	// Detail says it to people.
+	Detail string
+	// Fields say what is wrong where in the request.
+	Fields []struct {
+		Location string `json:"location"`
+		Message  string `json:"message"`
+	}
+	// RetryAfter is how long to wait before another attempt; 0 if unknown.
+	RetryAfter time.Duration
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	text := e.Detail
+	for _, f := range e.Fields {
+		text += "; " + strings.TrimSpace(f.Location+" "+f.Message)
+	}
+	return text
+}
+
+// Is implements the interface of errors.Is: an Error is its Kind.
+func (e *Error) Is(target error) bool {
+	k, ok := target.(Kind)
+	return ok && k != "" && (k == e.Kind || k == Refused && e.Kind == "unfit")
+}
+
+// problemPrefix begins the type of each problem.
+const problemPrefix = "urn:peerload:problem:"
+
+// problem reads an answer that is an error.
+func (c *Client) problem(resp *http.Response) error {
+	e := &Error{Status: resp.StatusCode}
+	p := struct {
+		Type   string `json:"type"`
+		Detail string `json:"detail"`
+		Errors any    `json:"errors"`
+	}{Errors: &e.Fields}
+	// What is no problem of the API keeps its status as its text.
+	_ = json.NewDecoder(io.LimitReader(resp.Body, maxProblem)).Decode(&p)
+	if word, ours := strings.CutPrefix(p.Type, problemPrefix); ours {
+		e.Kind = Kind(word)
+	}
+	if e.Detail = p.Detail; e.Detail == "" {
+		e.Detail = fmt.Sprintf("%s answered %d", c.base, resp.StatusCode)
+	}
+	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
+		e.RetryAfter = time.Duration(s) * time.Second
+	}
+	return e
+}

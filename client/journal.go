@@ -1,0 +1,74 @@
+package client
+
+import (
+	"context"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/peerload/peerload/report"
+)
+
+// HistoryEntry is one thing that happened to a device.
+type HistoryEntry struct {
+	// ID orders entries by time; later ones are greater.
+	ID     string    `json:"id"`
+	At     time.Time `json:"at"`
+	Device string    `json:"device"`
+	// Kind is "state", "load", "file", "failure", "restart", "address" or
+	// "known".
+	Kind string `json:"kind"`
+	// Old and New are what changed, where something did.
+	Old string `json:"old,omitempty"`
+	New string `json:"new,omitempty"`
+	// Load and File are what it was about.
+	Load    string        `json:"load,omitempty"`
+	File    string        `json:"file,omitempty"`
+	Reason  string        `json:"reason,omitempty"`
+	Message string        `json:"message,omitempty"`
+	Final   *report.Final `json:"final,omitempty"`
+}
+
+// AuditEntry says who changed what, when and from where.
+type AuditEntry struct {
+	// ID orders entries by time; later ones are greater.
+	ID string    `json:"id"`
+	At time.Time `json:"at"`
+	// Actor is who, Kind what kind of actor, From from which address.
+	Actor string `json:"actor"`
+	Kind  string `json:"kind"`
+	From  string `json:"from"`
+	// Action is what was done: "device.create", "settings.change" …
+	Action string `json:"action"`
+	// Target is what it was done to: "device SEP001122334455" …
+	Target string `json:"target"`
+	// Changes are the fields that changed; nil stands for unset.
+	Changes []struct {
+		Field string  `json:"field"`
+		Old   *string `json:"old"`
+		New   *string `json:"new"`
+	} `json:"changes,omitempty"`
+}
+
+// Overview counts devices and bytes.
+type Overview struct {
+	Devices int `json:"devices"`
+	// ByState, ByModel, ByActive (the load that runs) and ByRole count devices.
+	ByState  map[string]int `json:"by_state"`
+	ByModel  map[string]int `json:"by_model"`
+	ByActive map[string]int `json:"by_active"`
+	ByRole   map[string]int `json:"by_role"`
+	// Silent are devices not seen for as long as was asked.
+	Silent int `json:"silent"`
+	// Pending are devices that do not run the load they should.
+	Pending int     `json:"pending"`
+	Traffic Traffic `json:"traffic"`
+}
+
+// Overview counts all devices. silent is how long a device must have been silent
+// to be counted so, in whole seconds, at least one.
+func (c *Client) Overview(ctx context.Context, silent time.Duration) (o Overview, err error) {
+	q := url.Values{"silent_s": {strconv.FormatInt(int64(silent/time.Second), 10)}}
+	err = c.get(ctx, "/overview", q, &o)
+	return o, err
+}

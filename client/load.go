@@ -1,0 +1,217 @@
+package client
+
+import (
+	"context"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// Load is a load that the controller knows.
+type Load struct {
+	Meta
+	Name string `json:"name"`
+	// Release is the version of the load, as its manifest states it.
+	Release string `json:"release"`
+	// Models that the load is for, as the model table writes them.
+	Models []string `json:"models"`
+	// Size of all components in bytes.
+	Size       int64           `json:"size"`
+	Components []LoadComponent `json:"components"`
+	// Signed says that the load has a signed manifest.
+	Signed bool `json:"signed"`
+	// Retired loads cannot be assigned any more.
+	Retired bool `json:"retired"`
+	// Missing says that the repository no longer has it.
+	Missing bool `json:"missing,omitempty"`
+}
+
+// LoadComponent is one file of a load. Of an unsigned load only the name is
+// known.
+type LoadComponent struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size,omitempty"`
+	SHA256 string `json:"sha256,omitempty"`
+}
+
+// Load returns a load.
+func (c *Client) Load(ctx context.Context, name string) (l Load, err error) {
+	err = c.get(ctx, at("/loads", name), nil, &l)
+	return l, err
+}
+
+// NewLoad is a load to publish.
+type NewLoad struct {
+	Name    string
+	Version string // free text
+	Models  []string
+	// Replace allows other content under the same name and version.
+	Replace bool
+	// Files are paths on this host, in the order in which devices fetch them.
+	Files []string
+}
+
+// AddLoad sends files to the controller, as they are read, which signs them as a
+// load and publishes it. The same load again changes nothing.
+func (c *Client) AddLoad(ctx context.Context, n NewLoad) (l Load, err error) {
+	out, in := io.Pipe()
+	form := multipart.NewWriter(in)
+	go func() { in.CloseWithError(n.write(form)) }()
+	defer out.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	err = c.send(ctx, request{method: http.MethodPost, path: "/loads", version: AnyVersion,
+		contentType: form.FormDataContentType(), body: out}, &l)
+	return l, err
+}
+
+// write writes the form: the fields, then the files.
+func (n NewLoad) write(form *multipart.Writer) error {
+	fields := [][2]string{{"name", n.Name}, {"version", n.Version}, {"replace", strconv.FormatBool(n.Replace)}}
+	for _, m := range n.Models {
+		fields = append(fields, [2]string{"model", m})
+	}
+	for _, f := range fields {
+		if err := form.WriteField(f[0], f[1]); err != nil {
+			return err
+		}
+	}
+	for _, path := range n.Files {
+		if err := writeFile(form, path); err != nil {
+			return err
+		}
+	}
+	return form.Close()
+}
+
+func writeFile(form *multipart.Writer, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w, err := form.CreateFormFile("file", filepath.Base(path))
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, f)
+	return err
+}
+
+// RegisterLoad makes a classic load known that nobody signs, so that it can be
+// assigned. components are its file names, in the order of the .loads file; they
+// may be left out.
+func (c *Client) RegisterLoad(ctx context.Context, name string, models, components []string) (l Load, err error) {
+	in := struct {
+		Name       string   `json:"name"`
+		Models     []string `json:"models"`
+		Components []string `json:"components,omitempty"`
+	}{name, models, components}
+	err = c.write(ctx, http.MethodPost, "/loads/unsigned", AnyVersion, in, &l)
+	return l, err
+}
+
+// RetireLoad takes a load out of use, or back: a retired one cannot be assigned
+// any more. One that is still assigned somewhere is Refused.
+func (c *Client) RetireLoad(ctx context.Context, name string, retired bool, v Version) (l Load, err error) {
+	in := struct {
+		Retired bool `json:"retired"`
+	}{retired}
+	err = c.write(ctx, http.MethodPatch, at("/loads", name), v, in, &l)
+	return l, err
+}
+
+// CheckedLoad is what VerifyLoads found of one load.
+type CheckedLoad struct {
+	Name string `json:"name"`
+	// Problem is "" if every component is as signed.
+	Problem string `json:"problem,omitempty"`
+}
+
+// VerifyLoads has the controller check every signature and every byte of all
+// loads. problem is that of the repository as a whole, "" if there is none.
+func (c *Client) VerifyLoads(ctx context.Context) (loads []CheckedLoad, problem string, err error) {
+	var out struct {
+		Problem string        `json:"problem"`
+		Loads   []CheckedLoad `json:"loads"`
+	}
+	err = c.send(ctx, request{method: http.MethodPost, path: "/loads/verify", version: AnyVersion}, &out)
+	return out.Loads, out.Problem, err
+}
+
+// Assignment is a load that is assigned at one level.
+type Assignment struct {
+	// Load is the name of the load, "" for none at this level.
+	Load string `json:"load"`
+	// Previous is the load that was assigned before, if HasPrevious.
+	Previous    string `json:"previous,omitempty"`
+	HasPrevious bool   `json:"has_previous,omitempty"`
+}
+
+// Assigned is a load that was assigned, and where.
+type Assigned struct {
+	Target  Target  `json:"target"`
+	Version Version `json:"version"`
+	Assignment
+}
+
+// AssignLoad assigns a load at one level; "" assigns none there. It is of kind
+// unfit if a device would get it for whose model it is not.
+func (c *Client) AssignLoad(ctx context.Context, t Target, load string, v Version) (a Assigned, err error) {
+	path, err := t.path()
+	if err != nil {
+		return a, err
+	}
+	in := struct {
+		Load string `json:"load"`
+	}{load}
+	err = c.write(ctx, http.MethodPut, path+"/load", v, in, &a)
+	return a, err
+}
+
+// RollBackLoad assigns the load that was assigned there before.
+func (c *Client) RollBackLoad(ctx context.Context, t Target, v Version) (a Assigned, err error) {
+	path, err := t.path()
+	if err != nil {
+		return a, err
+	}
+	err = c.write(ctx, http.MethodPost, path+"/load/roll-back", v, nil, &a)
+	return a, err
+}
+
+// LoadAnswer is the load that a device should run, and why.
+type LoadAnswer struct {
+	// Load is "" if no level assigns one that fits: the device keeps what it has.
+	Load string `json:"load"`
+	// Level that assigns it.
+	Level string `json:"level"`
+	// Others are what the other levels say, the strongest first; Skipped is why
+	// a load is passed over.
+	Others []struct {
+		Level   string `json:"level"`
+		Load    string `json:"load"`
+		Skipped string `json:"skipped,omitempty"`
+	} `json:"others"`
+	// Warning is what stands against it, "" if nothing does.
+	Warning string `json:"warning,omitempty"`
+}
+
+// Root returns the text of the repository's newest root.json, which devices are
+// given, and its version.
+func (c *Client) Root(ctx context.Context) (raw []byte, version int64, err error) {
+	var out struct {
+		Version int64  `json:"version"`
+		Root    []byte `json:"root"`
+	}
+	err = c.get(ctx, "/trust/root", nil, &out)
+	return out.Root, out.Version, err
+}
+
+// RotateKey gives a role of the repository ("root", "targets", "snapshot" or
+// "timestamp") a new key.
+func (c *Client) RotateKey(ctx context.Context, role string) error {
+	return c.write(ctx, http.MethodPost, at("/trust/keys", role)+"/rotate", AnyVersion, nil, nil)
+}
