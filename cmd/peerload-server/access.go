@@ -1,11 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -13,26 +12,28 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/peerload/peerload/internal/controller/api"
-	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/client"
 )
 
 func userCommand() *cobra.Command {
 	return group("user", "Users and their roles", func(conn *connFlags) []*cobra.Command {
 		return []*cobra.Command{userList(conn), userAdd(conn), userSet(conn),
-			remover(conn, "delete USER", "Remove a user with all sessions and tokens", http.MethodDelete, "/users", "", "user_deleted")}
+			remover(conn, "delete USER", "Remove a user with all sessions and tokens", "user_deleted",
+				func(ctx context.Context, c *connection, name string) error {
+					return c.Users.Delete(ctx, name, c.ifVersion)
+				})}
 	})
 }
 
-func userRow(u domain.User) []string {
-	return []string{u.Name, string(u.Role), u.FullName, onOff(u.Disabled), when(u.LastLogin)}
+func userRow(u client.User) []string {
+	return []string{u.Name, u.Role, u.FullName, onOff(u.Disabled), when(u.LastLogin)}
 }
 
 const userHeader = "USER ROLE FULL-NAME DISABLED LAST-LOGIN"
 
 func userList(conn *connFlags) *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List users", Args: cobra.NoArgs, RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
-		items, err := all[domain.User](cmd.Context(), c, "/users", nil)
+	return &cobra.Command{Use: "list", Short: "List users", Args: cobra.NoArgs, RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+		items, err := collect(c.Users.List(cmd.Context(), client.Filter{}))
 		if err != nil {
 			return err
 		}
@@ -46,12 +47,8 @@ func userFlags(cmd *cobra.Command) {
 	cmd.Flags().String("password-file", "", `file that holds the password in its first line; "-" is the standard input`)
 }
 
-func userChange(cmd *cobra.Command) (change domain.UserChange, err error) {
-	change.FullName = optional(cmd, "full-name")
-	if v := optional(cmd, "role"); v != nil {
-		role := domain.Role(*v)
-		change.Role = &role
-	}
+func userChange(cmd *cobra.Command) (change client.UserChange, err error) {
+	change.FullName, change.Role = optional(cmd, "full-name"), optional(cmd, "role")
 	if v := optional(cmd, "password-file"); v != nil {
 		b, err := readInput(cmd, *v, 4096)
 		if err != nil {
@@ -93,7 +90,7 @@ func askPassword(cmd *cobra.Command) (string, error) {
 func userAdd(conn *connFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "add USER --role ROLE", Short: "Make a user", Args: cobra.ExactArgs(1),
 		Example: "  peerload-server user add alice --role operator --password-file /run/secrets/alice",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			change, err := userChange(cmd)
 			if err != nil {
 				return err
@@ -105,8 +102,8 @@ func userAdd(conn *connFlags) *cobra.Command {
 				}
 				change.Password = &p
 			}
-			var u domain.User
-			if err := c.call(cmd.Context(), http.MethodPost, "/users", api.NewUser{Name: args[0], UserChange: change}, &u); err != nil {
+			u, err := c.Users.Create(cmd.Context(), args[0], change)
+			if err != nil {
 				return err
 			}
 			return conn.show(cmd, "user_added", u, "%s added: %s\n", u.Name, u.Role)
@@ -122,7 +119,7 @@ func userSet(conn *connFlags) *cobra.Command {
 	var askNew, disable, enable bool
 	cmd := &cobra.Command{Use: "set USER", Short: "Change a user's role, name, password, or disable it", Args: cobra.ExactArgs(1),
 		Example: "  peerload-server user set alice --role viewer\n  peerload-server user set alice --disable",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			change, err := userChange(cmd)
 			if err != nil {
 				return err
@@ -137,8 +134,8 @@ func userSet(conn *connFlags) *cobra.Command {
 			if disable || enable {
 				change.Disabled = &disable
 			}
-			var u domain.User
-			if err := c.call(cmd.Context(), http.MethodPatch, "/users"+part(args[0]), change, &u); err != nil {
+			u, err := c.Users.Update(cmd.Context(), args[0], change, c.ifVersion)
+			if err != nil {
 				return err
 			}
 			return conn.show(cmd, "user_changed", u, "%s changed: %s, disabled %s\n", u.Name, u.Role, onOff(u.Disabled))
@@ -155,56 +152,46 @@ func userSet(conn *connFlags) *cobra.Command {
 func tokenCommand() *cobra.Command {
 	return group("token", "API tokens", func(conn *connFlags) []*cobra.Command {
 		return []*cobra.Command{tokenList(conn), tokenAdd(conn),
-			remover(conn, "revoke ID", "End a token at once", http.MethodDelete, "/tokens", "", "token_revoked")}
+			remover(conn, "revoke ID", "End a token at once", "token_revoked",
+				func(ctx context.Context, c *connection, id string) error {
+					return c.Tokens.Delete(ctx, id, client.AnyVersion)
+				})}
 	})
 }
 
 func tokenList(conn *connFlags) *cobra.Command {
 	var user string
 	cmd := &cobra.Command{Use: "list", Short: "List tokens, without their secrets", Args: cobra.NoArgs,
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
-			items, err := all[domain.Token](cmd.Context(), c, "/tokens", url.Values{"user": {user}})
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+			items, err := collect(c.Tokens.List(cmd.Context(), client.Filter{User: user}))
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "token", items, "ID NAME USER ROLE SCOPES EXPIRES LAST-USED FROM", func(t domain.Token) []string {
-				return []string{t.ID, t.Name, t.User, string(t.Role), joinScopes(t.Scopes), when(t.Expires), when(t.LastUsed), t.From}
+			return list(conn, cmd, "token", items, "ID NAME USER ROLE SCOPES EXPIRES LAST-USED FROM", func(t client.Token) []string {
+				return []string{t.ID, t.Name, t.User, t.Role, strings.Join(t.Scopes, ","), when(t.Expires), when(t.LastUsed), t.From}
 			})
 		})}
 	cmd.Flags().StringVar(&user, "user", "", `whose; empty means one's own, "*" all`)
 	return cmd
 }
 
-func joinScopes(all []domain.Scope) string {
-	var words []string
-	for _, s := range all {
-		words = append(words, string(s))
-	}
-	return strings.Join(words, ",")
-}
-
 func tokenAdd(conn *connFlags) *cobra.Command {
-	var in api.TokenOrder
-	var role string
-	var scopes []string
+	var in client.NewToken
 	var life time.Duration
 	cmd := &cobra.Command{Use: "add NAME --role ROLE --scope SCOPE", Short: "Make a token; its secret is printed once", Args: cobra.ExactArgs(1),
 		Example: "  peerload-server token add backup --user alice --role viewer --scope read",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
-			in.Name, in.Role, in.LifeS = args[0], domain.Role(role), int64(life/time.Second)
-			for _, s := range scopes {
-				in.Scopes = append(in.Scopes, domain.Scope(s))
-			}
-			var t domain.NewToken
-			if err := c.call(cmd.Context(), http.MethodPost, "/tokens", in, &t); err != nil {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			in.LifeS = int64(life / time.Second)
+			t, err := c.Tokens.Create(cmd.Context(), args[0], in)
+			if err != nil {
 				return err
 			}
 			return conn.show(cmd, "token_added", t, "%s\n", t.Secret)
 		})}
 	f := cmd.Flags()
 	f.StringVar(&in.User, "user", "", "whose token, for a shell on the data directory; others make tokens for themselves")
-	f.StringVar(&role, "role", string(domain.RoleViewer), "viewer, operator or admin; never more than the user's")
-	f.StringSliceVar(&scopes, "scope", []string{string(domain.ScopeRead)}, "read, devices, loads, enterprise, access; repeated or with commas")
+	f.StringVar(&in.Role, "role", "viewer", "viewer, operator or admin; never more than the user's")
+	f.StringSliceVar(&in.Scopes, "scope", []string{"read"}, "read, devices, loads, enterprise, access; repeated or with commas")
 	f.DurationVar(&life, "life", 0, "until it expires, for example 720h; 0 means 90 days")
 	return cmd
 }
@@ -212,32 +199,35 @@ func tokenAdd(conn *connFlags) *cobra.Command {
 func enrolmentCommand() *cobra.Command {
 	return group("enrolment", "Tokens and site keys with which devices get an identity", func(conn *connFlags) []*cobra.Command {
 		return []*cobra.Command{enrolmentList(conn), enrolmentAdd(conn),
-			remover(conn, "revoke ID", "End one; devices that have enrolled stay", http.MethodDelete, "/enrolments", "", "enrolment_revoked")}
+			remover(conn, "revoke ID", "End one; devices that have enrolled stay", "enrolment_revoked",
+				func(ctx context.Context, c *connection, id string) error {
+					return c.Enrolments.Delete(ctx, id, client.AnyVersion)
+				})}
 	})
 }
 
 func enrolmentList(conn *connFlags) *cobra.Command {
 	return &cobra.Command{Use: "list", Short: "List them, without their secrets", Args: cobra.NoArgs,
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
-			var l api.EnrolmentList
-			if err := c.call(cmd.Context(), http.MethodGet, "/enrolments", nil, &l); err != nil {
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+			items, err := collect(c.Enrolments.List(cmd.Context(), client.Filter{}))
+			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "enrolment", l.Items, "ID NAME SITE-KEY USES PROFILE SITE NETWORKS EXPIRES", func(e domain.EnrolmentToken) []string {
+			return list(conn, cmd, "enrolment", items, "ID NAME SITE-KEY USES PROFILE SITE NETWORKS EXPIRES", func(e client.Enrolment) []string {
 				return []string{e.ID, e.Name, onOff(e.SiteKey), fmt.Sprint(e.Uses), e.Profile, e.Site, strings.Join(e.Networks, ","), when(e.Expires)}
 			})
 		})}
 }
 
 func enrolmentAdd(conn *connFlags) *cobra.Command {
-	var in api.NewEnrolment
+	var in client.NewEnrolment
 	var life time.Duration
 	cmd := &cobra.Command{Use: "add NAME", Short: "Make an enrolment token or a site key; its secret is printed once", Args: cobra.ExactArgs(1),
 		Example: "  peerload-server enrolment add kyoto --site-key --site Kyoto --network 10.1.0.0/16",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
-			in.Name, in.LifeS = args[0], int64(life/time.Second)
-			var t domain.NewEnrolmentToken
-			if err := c.call(cmd.Context(), http.MethodPost, "/enrolments", in, &t); err != nil {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			in.LifeS = int64(life / time.Second)
+			t, err := c.Enrolments.Create(cmd.Context(), args[0], in)
+			if err != nil {
 				return err
 			}
 			return conn.show(cmd, "enrolment_added", t, "%s\n", t.Secret)

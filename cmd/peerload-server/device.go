@@ -1,21 +1,21 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/internal/controller/api"
-	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/report"
 )
+
+// stateUnknown is the state of a device that has never reported.
+const stateUnknown = "unknown"
 
 // group is a command that groups others, with the flags that all of them have.
 func group(use, short string, make func(conn *connFlags) []*cobra.Command) *cobra.Command {
@@ -33,50 +33,47 @@ func deviceCommand() *cobra.Command {
 }
 
 func deviceList(conn *connFlags) *cobra.Command {
-	q := map[string]*string{}
+	var q client.Filter
 	cmd := &cobra.Command{Use: "list", Short: "List devices", Args: cobra.NoArgs, Example: "  peerload-server device list --model 7941 --site Kyoto",
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
-			v := url.Values{}
-			for name, value := range q {
-				if *value != "" {
-					v.Set(name, *value)
-				}
-			}
-			items, err := all[domain.DeviceRow](cmd.Context(), c, "/devices", v)
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+			items, err := collect(c.Devices.List(cmd.Context(), q))
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "device", items, "DEVICE MODEL PROFILE SITE STATE ACTIVE LAST-SEEN", func(d domain.DeviceRow) []string {
-				row := []string{d.Name, d.Model, d.Profile, d.Site, domain.StateUnknown, "", ""}
+			return list(conn, cmd, "device", items, "DEVICE MODEL PROFILE SITE STATE ACTIVE LAST-SEEN", func(d client.Device) []string {
+				row := []string{d.Name, d.Model, d.Profile, d.Site, stateUnknown, "", ""}
 				if s := d.State; s != nil {
 					row[4], row[5], row[6] = s.Last.State, s.Last.Active, when(s.LastSeen)
 				}
 				return row
 			})
 		})}
-	for name, usage := range map[string]string{"text": "part of the name or description", "model": "of this model", "profile": "of this profile",
-		"site": "at this site", "state": "in this state", "active": "that run this load"} {
-		q[name] = cmd.Flags().String(name, "", "devices: "+usage)
-	}
+	f := cmd.Flags()
+	f.StringVar(&q.Text, "text", "", "devices: part of the name or description")
+	f.StringVar(&q.Model, "model", "", "devices: of this model")
+	f.StringVar(&q.Profile, "profile", "", "devices: of this profile")
+	f.StringVar(&q.Site, "site", "", "devices: at this site")
+	f.StringVar(&q.State, "state", "", "devices: in this state")
+	f.StringVar(&q.Active, "active", "", "devices: that run this load")
 	return cmd
 }
 
 func deviceShow(conn *connFlags) *cobra.Command {
 	return &cobra.Command{Use: "show DEVICE", Short: "Show a device: what it should do and why, and what it last said", Args: cobra.ExactArgs(1),
 		Example: "  peerload-server device show 00:11:22:33:44:55",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
-			var row domain.DeviceRow
-			if err := c.call(cmd.Context(), http.MethodGet, "/devices"+part(args[0]), nil, &row); err != nil {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			row, err := c.Devices.Get(cmd.Context(), args[0])
+			if err != nil {
 				return err
 			}
-			var d domain.Desired
-			if err := c.call(cmd.Context(), http.MethodGet, "/devices"+part(args[0])+"/desired", nil, &d); err != nil {
+			d, err := c.Desired(cmd.Context(), args[0])
+			if err != nil {
 				return err
 			}
 			if conn.json {
 				return conn.show(cmd, "device", struct {
-					domain.DeviceRow
-					Desired domain.Desired `json:"desired"`
+					client.Device
+					Desired client.Desired `json:"desired"`
 				}{row, d}, "")
 			}
 			out := cmd.OutOrStdout()
@@ -123,13 +120,13 @@ func changeFlags(cmd *cobra.Command, unset *[]string) {
 	f.StringSliceVar(unset, "unset", nil, "settings to leave to the other levels")
 }
 
-func changeOf(cmd *cobra.Command, args, unset []string) (domain.DeviceChange, error) {
+func changeOf(cmd *cobra.Command, args, unset []string) (client.DeviceChange, error) {
 	settings, err := parseSettings(args, unset)
-	return domain.DeviceChange{Description: optional(cmd, "description"), Model: optional(cmd, "model"), Profile: optional(cmd, "profile"),
+	return client.DeviceChange{Description: optional(cmd, "description"), Model: optional(cmd, "model"), Profile: optional(cmd, "profile"),
 		Site: optional(cmd, "site"), Load: optional(cmd, "load"), Settings: settings}, err
 }
 
-func (conn *connFlags) showDevice(cmd *cobra.Command, did string, d domain.Device) error {
+func (conn *connFlags) showDevice(cmd *cobra.Command, did string, d client.Device) error {
 	text := fmt.Sprintf("%s %s: version %d, model %s, profile %q, site %q, load %q", d.Name, did, d.Version, d.Model, d.Profile, d.Site, d.Load.Load)
 	if s := settingsText(d.Settings); s != "" {
 		text += ", " + s
@@ -141,13 +138,13 @@ func deviceAdd(conn *connFlags) *cobra.Command {
 	var unset []string
 	cmd := &cobra.Command{Use: "add DEVICE --model MODEL [NAME=VALUE...]", Short: "Make a device known", Args: cobra.MinimumNArgs(1),
 		Example: "  peerload-server device add 00:11:22:33:44:55 --model 7941 --site Kyoto peer-sharing=on",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			change, err := changeOf(cmd, args[1:], nil)
 			if err != nil {
 				return err
 			}
-			var d domain.Device
-			if err := c.call(cmd.Context(), http.MethodPost, "/devices", api.NewDevice{Name: args[0], DeviceChange: change}, &d); err != nil {
+			d, err := c.Devices.Create(cmd.Context(), args[0], change)
+			if err != nil {
 				return err
 			}
 			if err := conn.showDevice(cmd, "added", d); err != nil {
@@ -161,12 +158,12 @@ func deviceAdd(conn *connFlags) *cobra.Command {
 
 // warnModel says on standard error that no table has a model: a device of a new
 // one must not wait for a table, and a typing error must not stay unseen.
-func warnModel(cmd *cobra.Command, c *client, model string) error {
-	var m domain.Model
+func warnModel(cmd *cobra.Command, c *connection, model string) error {
 	if model == "" {
 		return nil
 	}
-	if err := c.call(cmd.Context(), http.MethodGet, "/models"+part(model), nil, &m); err != nil {
+	m, err := c.Model(cmd.Context(), model)
+	if err != nil {
 		return err
 	}
 	if !m.Known {
@@ -179,7 +176,7 @@ func deviceSet(conn *connFlags) *cobra.Command {
 	var unset []string
 	cmd := &cobra.Command{Use: "set DEVICE [NAME=VALUE...]", Short: "Change a device or its settings", Args: cobra.MinimumNArgs(1),
 		Example: "  peerload-server device set SEP001122334455 peer-sharing=off --unset wan-limit --load fw2",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			change, err := changeOf(cmd, args[1:], unset)
 			if err != nil {
 				return err
@@ -187,8 +184,8 @@ func deviceSet(conn *connFlags) *cobra.Command {
 			if len(args) == 1 && !given(cmd, "model", "profile", "site", "description", "load", "unset") {
 				return errors.New("say what to change: NAME=VALUE, --unset, --model, --profile, --site, --description or --load")
 			}
-			var d domain.Device
-			if err := c.call(cmd.Context(), http.MethodPatch, "/devices"+part(args[0]), change, &d); err != nil {
+			d, err := c.Devices.Update(cmd.Context(), args[0], change, c.ifVersion)
+			if err != nil {
 				return err
 			}
 			if err := conn.showDevice(cmd, "changed", d); err != nil || change.Model == nil {
@@ -201,9 +198,9 @@ func deviceSet(conn *connFlags) *cobra.Command {
 }
 
 // remover is a command that removes or ends one thing.
-func remover(conn *connFlags, use, short, method, path, tail, event string) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
-		if err := c.call(cmd.Context(), method, path+part(args[0])+tail, nil, nil); err != nil {
+func remover(conn *connFlags, use, short, event string, remove func(ctx context.Context, c *connection, name string) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+		if err := remove(cmd.Context(), c, args[0]); err != nil {
 			return err
 		}
 		return conn.show(cmd, event, args[0], "%s: done\n", terminal.Printable(args[0]))
@@ -211,18 +208,22 @@ func remover(conn *connFlags, use, short, method, path, tail, event string) *cob
 }
 
 func deviceDelete(conn *connFlags) *cobra.Command {
-	return remover(conn, "delete DEVICE", "Forget a device, its secret and its history", http.MethodDelete, "/devices", "", "device_deleted")
+	return remover(conn, "delete DEVICE", "Forget a device, its secret and its history", "device_deleted",
+		func(ctx context.Context, c *connection, name string) error {
+			return c.Devices.Delete(ctx, name, c.ifVersion)
+		})
 }
 
 func deviceReset(conn *connFlags) *cobra.Command {
-	return remover(conn, "reset-identity DEVICE", "Take a device's secret away: it must enrol anew", http.MethodPost, "/devices", "/reset-identity", "identity_reset")
+	return remover(conn, "reset-identity DEVICE", "Take a device's secret away: it must enrol anew", "identity_reset",
+		func(ctx context.Context, c *connection, name string) error { return c.ResetIdentity(ctx, name) })
 }
 
 func deviceHistory(conn *connFlags) *cobra.Command {
 	var most int
 	cmd := &cobra.Command{Use: "history DEVICE", Short: "What happened to a device, the latest first", Args: cobra.ExactArgs(1),
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
-			items, err := last[domain.HistoryEntry](cmd.Context(), c, "/devices"+part(args[0])+"/history", nil, most)
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			items, err := last(cmd.Context(), c.History, client.Filter{Device: args[0]}, most)
 			if err != nil {
 				return err
 			}
@@ -232,8 +233,8 @@ func deviceHistory(conn *connFlags) *cobra.Command {
 	return cmd
 }
 
-func printHistory(conn *connFlags, cmd *cobra.Command, items []domain.HistoryEntry) error {
-	return list(conn, cmd, "history", items, "TIME DEVICE WHAT OLD NEW FILE REASON BYTES", func(h domain.HistoryEntry) []string {
+func printHistory(conn *connFlags, cmd *cobra.Command, items []client.HistoryEntry) error {
+	return list(conn, cmd, "history", items, "TIME DEVICE WHAT OLD NEW FILE REASON BYTES", func(h client.HistoryEntry) []string {
 		bytes := ""
 		if f := h.Final; f != nil {
 			bytes = strconv.FormatInt(f.Size, 10)
@@ -258,15 +259,15 @@ func (t *levelTarget) flags(cmd *cobra.Command) {
 	cmd.MarkFlagsOneRequired("enterprise", "model", "profile", "device")
 }
 
-// path is where the API has the level.
-func (t *levelTarget) path() string {
+// target is what the flags name.
+func (t *levelTarget) target() client.Target {
 	switch {
 	case t.enterprise:
-		return "/" + policy.LevelEnterprise.String()
+		return client.Target{Level: "enterprise"}
 	case t.model != "":
-		return "/models" + part(t.model)
+		return client.Target{Level: "model", Name: t.model}
 	case t.profile != "":
-		return "/profiles" + part(t.profile)
+		return client.Target{Level: "profile", Name: t.profile}
 	}
-	return "/devices" + part(t.device)
+	return client.Target{Level: "device", Name: t.device}
 }

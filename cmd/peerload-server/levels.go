@@ -1,17 +1,16 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/internal/controller/api"
-	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/terminal"
 )
@@ -19,29 +18,32 @@ import (
 func profileCommand() *cobra.Command {
 	return group("profile", "Common profiles: settings and a load for many devices", func(conn *connFlags) []*cobra.Command {
 		return []*cobra.Command{profileList(conn), profileShow(conn), profileAdd(conn), profileSet(conn),
-			remover(conn, "delete PROFILE", "Remove a profile that no device has", http.MethodDelete, "/profiles", "", "profile_deleted")}
+			remover(conn, "delete PROFILE", "Remove a profile that no device has", "profile_deleted",
+				func(ctx context.Context, c *connection, name string) error {
+					return c.Profiles.Delete(ctx, name, c.ifVersion)
+				})}
 	})
 }
 
 func profileList(conn *connFlags) *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List profiles", Args: cobra.NoArgs, RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
-		items, err := all[domain.Profile](cmd.Context(), c, "/profiles", nil)
+	return &cobra.Command{Use: "list", Short: "List profiles", Args: cobra.NoArgs, RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+		items, err := collect(c.Profiles.List(cmd.Context(), client.Filter{}))
 		if err != nil {
 			return err
 		}
-		return list(conn, cmd, "profile", items, "PROFILE LOAD SETTINGS DESCRIPTION", func(p domain.Profile) []string {
+		return list(conn, cmd, "profile", items, "PROFILE LOAD SETTINGS DESCRIPTION", func(p client.Profile) []string {
 			return []string{p.Name, p.Load.Load, settingsText(p.Settings), p.Description}
 		})
 	})}
 }
 
 // levelSettings prints the settings of a level, set or not.
-func levelSettings(conn *connFlags, cmd *cobra.Command, c *client, path string) error {
-	var l domain.LevelSettings
-	if err := c.call(cmd.Context(), http.MethodGet, path+"/settings", nil, &l); err != nil {
+func levelSettings(conn *connFlags, cmd *cobra.Command, c *connection, t client.Target) error {
+	l, err := c.Settings(cmd.Context(), t)
+	if err != nil {
 		return err
 	}
-	return list(conn, cmd, "setting", l.Settings, "SETTING VALUE MEANING", func(s domain.LevelSetting) []string {
+	return list(conn, cmd, "setting", l.Settings, "SETTING VALUE MEANING", func(s client.LevelSetting) []string {
 		value := ""
 		if s.Value != nil {
 			value = *s.Value
@@ -55,33 +57,32 @@ func levelSettings(conn *connFlags, cmd *cobra.Command, c *client, path string) 
 
 func profileShow(conn *connFlags) *cobra.Command {
 	return &cobra.Command{Use: "show PROFILE", Short: "Show the settings of a profile", Args: cobra.ExactArgs(1),
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
-			var p domain.Profile
-			if err := c.call(cmd.Context(), http.MethodGet, "/profiles"+part(args[0]), nil, &p); err != nil {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			p, err := c.Profiles.Get(cmd.Context(), args[0])
+			if err != nil {
 				return err
 			}
 			if err := conn.show(cmd, "profile", p, "%s  %s  load %q  version %d\n", p.Name, terminal.Printable(p.Description), p.Load.Load, p.Version); err != nil {
 				return err
 			}
-			return levelSettings(conn, cmd, c, "/profiles"+part(args[0]))
+			return levelSettings(conn, cmd, c, client.Target{Level: "profile", Name: args[0]})
 		})}
 }
 
-func (conn *connFlags) showProfile(cmd *cobra.Command, did string, p domain.Profile) error {
+func (conn *connFlags) showProfile(cmd *cobra.Command, did string, p client.Profile) error {
 	return conn.show(cmd, "profile_"+did, p, "%s %s: version %d, %s\n", p.Name, did, p.Version, settingsText(p.Settings))
 }
 
 func profileAdd(conn *connFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "add PROFILE [NAME=VALUE...]", Short: "Make a profile", Args: cobra.MinimumNArgs(1),
 		Example: "  peerload-server profile add lobby peer-sharing=on",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			settings, err := parseSettings(args[1:], nil)
 			if err != nil {
 				return err
 			}
-			var p domain.Profile
-			in := api.NewProfile{Name: args[0], ProfileChange: domain.ProfileChange{Description: optional(cmd, "description"), Settings: settings}}
-			if err := c.call(cmd.Context(), http.MethodPost, "/profiles", in, &p); err != nil {
+			p, err := c.Profiles.Create(cmd.Context(), args[0], client.ProfileChange{Description: optional(cmd, "description"), Settings: settings})
+			if err != nil {
 				return err
 			}
 			return conn.showProfile(cmd, "added", p)
@@ -94,14 +95,14 @@ func profileSet(conn *connFlags) *cobra.Command {
 	var unset []string
 	cmd := &cobra.Command{Use: "set PROFILE [NAME=VALUE...]", Short: "Change a profile", Args: cobra.MinimumNArgs(1),
 		Example: "  peerload-server profile set lobby wan-limit=200k --unset log-server",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			settings, err := parseSettings(args[1:], unset)
 			if err != nil {
 				return err
 			}
-			var p domain.Profile
-			in := domain.ProfileChange{Description: optional(cmd, "description"), Settings: settings}
-			if err := c.call(cmd.Context(), http.MethodPatch, "/profiles"+part(args[0]), in, &p); err != nil {
+			change := client.ProfileChange{Description: optional(cmd, "description"), Settings: settings}
+			p, err := c.Profiles.Update(cmd.Context(), args[0], change, c.ifVersion)
+			if err != nil {
 				return err
 			}
 			return conn.showProfile(cmd, "changed", p)
@@ -117,21 +118,21 @@ func enterpriseCommand() *cobra.Command {
 	})
 }
 
-func (conn *connFlags) showEnterprise(cmd *cobra.Command, event string, e domain.Enterprise) error {
+func (conn *connFlags) showEnterprise(cmd *cobra.Command, event string, e client.Enterprise) error {
 	return conn.show(cmd, event, e, "auto-registration %s, profile %q; default load %q; version %d\n", onOff(e.AutoRegistration), e.RegisterProfile, e.Load.Load, e.Version)
 }
 
 func enterpriseShow(conn *connFlags) *cobra.Command {
 	return &cobra.Command{Use: "show", Short: "Show the switches and the settings for all devices", Args: cobra.NoArgs,
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
-			var e domain.Enterprise
-			if err := c.call(cmd.Context(), http.MethodGet, "/enterprise", nil, &e); err != nil {
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+			e, err := c.Enterprise(cmd.Context())
+			if err != nil {
 				return err
 			}
 			if err := conn.showEnterprise(cmd, "enterprise", e); err != nil {
 				return err
 			}
-			return levelSettings(conn, cmd, c, "/enterprise")
+			return levelSettings(conn, cmd, c, client.Target{Level: "enterprise"})
 		})}
 }
 
@@ -139,12 +140,12 @@ func enterpriseSet(conn *connFlags) *cobra.Command {
 	var unset []string
 	cmd := &cobra.Command{Use: "set [NAME=VALUE...]", Short: "Change the switches or the settings for all devices",
 		Example: "  peerload-server enterprise set peer-sharing=on\n  peerload-server enterprise set --auto-registration on --register-profile lobby",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			settings, err := parseSettings(args, unset)
 			if err != nil {
 				return err
 			}
-			change := domain.EnterpriseChange{RegisterProfile: optional(cmd, "register-profile")}
+			change := client.EnterpriseChange{RegisterProfile: optional(cmd, "register-profile")}
 			if v := optional(cmd, "auto-registration"); v != nil {
 				if *v != policy.On && *v != policy.Off {
 					return fmt.Errorf("--auto-registration is on or off, not %q", *v)
@@ -153,16 +154,16 @@ func enterpriseSet(conn *connFlags) *cobra.Command {
 				change.AutoRegistration = &on
 			}
 			if len(args)+len(unset) > 0 {
-				if err := c.call(cmd.Context(), http.MethodPatch, "/enterprise/settings", settings, nil); err != nil {
+				if _, err := c.ChangeSettings(cmd.Context(), client.Target{Level: "enterprise"}, settings, c.ifVersion); err != nil {
 					return err
 				}
-				c.ifVersion = anyVersion // it was compared, and has changed
+				c.ifVersion = client.AnyVersion // it was compared, and has changed
 			}
-			var e domain.Enterprise
+			var e client.Enterprise
 			if given(cmd, "auto-registration", "register-profile") {
-				err = c.call(cmd.Context(), http.MethodPatch, "/enterprise", change, &e)
+				e, err = c.UpdateEnterprise(cmd.Context(), change, c.ifVersion)
 			} else {
-				err = c.call(cmd.Context(), http.MethodGet, "/enterprise", nil, &e)
+				e, err = c.Enterprise(cmd.Context())
 			}
 			if err != nil {
 				return err
@@ -181,37 +182,38 @@ func enterpriseSet(conn *connFlags) *cobra.Command {
 func modelCommand() *cobra.Command {
 	return group("model", "The model table", func(conn *connFlags) []*cobra.Command {
 		return []*cobra.Command{modelList(conn), modelShow(conn), modelAdd(conn),
-			remover(conn, "delete MODEL", "Remove an added row, or bring the built-in one back", http.MethodDelete, "/models", "", "model_deleted")}
+			remover(conn, "delete MODEL", "Remove an added row, or bring the built-in one back", "model_deleted",
+				func(ctx context.Context, c *connection, name string) error { return c.DeleteModel(ctx, name) })}
 	})
 }
 
-func modelRow(m domain.Model) []string {
+func modelRow(m client.Model) []string {
 	return []string{m.Name, m.Family, onOff(m.CanShare), m.GroupName, m.Load.Load, onOff(m.Custom)}
 }
 
 const modelHeader = "MODEL FAMILY CAN-SHARE GROUP LOAD CUSTOM"
 
 func modelList(conn *connFlags) *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List models", Args: cobra.NoArgs, RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
-		var l api.ModelList
-		if err := c.call(cmd.Context(), http.MethodGet, "/models", nil, &l); err != nil {
+	return &cobra.Command{Use: "list", Short: "List models", Args: cobra.NoArgs, RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+		items, err := collect(c.Models.List(cmd.Context(), client.Filter{}))
+		if err != nil {
 			return err
 		}
-		return list(conn, cmd, "model", l.Items, modelHeader, modelRow)
+		return list(conn, cmd, "model", items, modelHeader, modelRow)
 	})}
 }
 
 func modelShow(conn *connFlags) *cobra.Command {
 	return &cobra.Command{Use: "show MODEL", Short: "Show a model with all its settings", Args: cobra.ExactArgs(1),
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
-			var m domain.Model
-			if err := c.call(cmd.Context(), http.MethodGet, "/models"+part(args[0]), nil, &m); err != nil {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			m, err := c.Model(cmd.Context(), args[0])
+			if err != nil {
 				return err
 			}
-			if err := list(conn, cmd, "model", []domain.Model{m}, modelHeader, modelRow); err != nil || conn.json {
+			if err := list(conn, cmd, "model", []client.Model{m}, modelHeader, modelRow); err != nil || conn.json {
 				return err
 			}
-			return list(conn, cmd, "setting", m.Settings, "SETTING DEFAULT LACKING", func(s domain.ModelSetting) []string {
+			return list(conn, cmd, "setting", m.Settings, "SETTING DEFAULT LACKING", func(s client.ModelSetting) []string {
 				return []string{s.Name, s.Default, s.Lacking}
 			})
 		})}
@@ -223,22 +225,24 @@ func modelAdd(conn *connFlags) *cobra.Command {
 the standard input): {"model": [{"name": "Camera 1", "family": "camera",
 "can_share": true, "group": "cameras", "defaults": {"peer-sharing": "on"}}]}`,
 		Example: "  peerload-server model add models.json",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *client) error {
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			b, err := readInput(cmd, args[0], 16<<20)
 			if err != nil {
 				return err
 			}
-			var f policy.ModelFile
+			var f struct {
+				Model []client.ModelRow `json:"model"`
+			}
 			d := json.NewDecoder(strings.NewReader(string(b)))
 			d.DisallowUnknownFields()
 			if err := d.Decode(&f); err != nil {
 				return fmt.Errorf("%s is no file of models: %w", args[0], err)
 			}
-			var l api.ModelList
-			if err := c.call(cmd.Context(), http.MethodPost, "/models", api.ModelRows{Models: f.Model}, &l); err != nil {
+			items, err := c.PutModels(cmd.Context(), f.Model)
+			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "model", l.Items, modelHeader, modelRow)
+			return list(conn, cmd, "model", items, modelHeader, modelRow)
 		})}
 }
 

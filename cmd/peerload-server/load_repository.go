@@ -119,7 +119,7 @@ nothing. Other content needs another --version, or --replace.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Files = args
 			if repoAt.repo == "" {
-				return conn.with(func(cmd *cobra.Command, _ []string, c *client) error { return uploadLoad(conn, cmd, c, req) })(cmd, args)
+				return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error { return uploadLoad(conn, cmd, c, req) })(cmd, args)
 			}
 			repoAt.json = conn.json
 			repo, err := repoAt.open(true)
@@ -169,7 +169,7 @@ func loadList(conn *connFlags) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if repoAt.repo == "" {
-				return conn.with(func(cmd *cobra.Command, _ []string, c *client) error { return listLoads(conn, cmd, c, retired) })(cmd, args)
+				return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error { return listLoads(conn, cmd, c, retired) })(cmd, args)
 			}
 			repoAt.json = conn.json
 			repo, err := repoAt.open(false)
@@ -205,7 +205,7 @@ and their expiry, each manifest, and every byte of each file. Needs no keys.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if repoAt.repo == "" {
-				return conn.with(func(cmd *cobra.Command, _ []string, c *client) error { return verifyLoads(conn, cmd, c) })(cmd, args)
+				return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error { return verifyLoads(conn, cmd, c) })(cmd, args)
 			}
 			repoAt.json = conn.json
 			repo, err := repoAt.open(false)

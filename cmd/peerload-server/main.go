@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/load"
@@ -119,16 +120,16 @@ func status(err error) int {
 		return exitInterrupt
 	case is(errDamaged, errRows):
 		return exitVerify
-	case is(errUnreachable):
+	case is(client.Unreachable):
 		return exitReach
 	case is(publish.ErrRefused, publish.ErrExists, repository.ErrNoRepository, repository.ErrChanged, load.ErrManifest, load.ErrName, errSocket):
 		return exitUsage
 	case errors.As(err, &network), errors.As(err, &name):
 		return exitReach
 	case is(repository.ErrKeys, trust.ErrExpired, trust.ErrRolledBack, trust.ErrMixed, trust.ErrBadSignature, trust.ErrMalformed,
-		trust.ErrNoRoot, trust.ErrNotFound, trust.ErrTooLarge, trust.ErrWrongHash, trust.ErrWrongLength):
+		trust.ErrNoRoot, trust.ErrNotFound, trust.ErrTooLarge, trust.ErrWrongHash, trust.ErrWrongLength, client.Kind("keys")):
 		return exitTrust
-	case errors.As(err, &onDisk), errors.As(err, &number), is(fs.ErrPermission):
+	case errors.As(err, &onDisk), errors.As(err, &number), is(fs.ErrPermission, client.Kind("disk-full")):
 		return exitDisk
 	}
 	return exitUsage

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/terminal"
 )
@@ -83,7 +83,7 @@ func onOff(b bool) string {
 }
 
 // settingsText writes values as NAME=VALUE.
-func settingsText(v policy.Values) string {
+func settingsText(v map[string]string) string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(v)) {
 		all = append(all, name+"="+v[name])
@@ -92,8 +92,8 @@ func settingsText(v policy.Values) string {
 }
 
 // effective prints every effective value, its level, and what the others say.
-func effective(conn *connFlags, cmd *cobra.Command, settings []domain.EffectiveSetting) error {
-	return list(conn, cmd, "setting", settings, "SETTING VALUE LEVEL OTHERS", func(s domain.EffectiveSetting) []string {
+func effective(conn *connFlags, cmd *cobra.Command, settings []client.EffectiveSetting) error {
+	return list(conn, cmd, "setting", settings, "SETTING VALUE LEVEL OTHERS", func(s client.EffectiveSetting) []string {
 		var others []string
 		for _, o := range s.Others {
 			others = append(others, fmt.Sprintf("%s: %q", o.Level, o.Value))
@@ -101,20 +101,20 @@ func effective(conn *connFlags, cmd *cobra.Command, settings []domain.EffectiveS
 		if s.Reason != "" {
 			others = append(others, s.Reason)
 		}
-		return []string{s.Setting, s.Value, s.Level.String(), strings.Join(others, ", ")}
+		return []string{s.Setting, s.Value, s.Level, strings.Join(others, ", ")}
 	})
 }
 
 // parseSettings reads NAME=VALUE arguments.
-func parseSettings(args, unset []string) (domain.SettingsChange, error) {
-	c := domain.SettingsChange{Unset: unset}
+func parseSettings(args, unset []string) (client.SettingsChange, error) {
+	c := client.SettingsChange{Unset: unset}
 	for _, a := range args {
 		name, value, ok := strings.Cut(a, "=")
 		if !ok {
 			return c, fmt.Errorf("%q is not NAME=VALUE, for example peer-sharing=on", a)
 		}
 		if c.Set == nil {
-			c.Set = policy.Values{}
+			c.Set = map[string]string{}
 		}
 		c.Set[name] = value
 	}

@@ -8,8 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -17,8 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/internal/controller/api"
-	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/terminal"
 )
@@ -32,10 +29,9 @@ func reportCommand() *cobra.Command {
 func reportOverview(conn *connFlags) *cobra.Command {
 	var silent time.Duration
 	cmd := &cobra.Command{Use: "overview", Short: "Count devices, states and bytes", Args: cobra.NoArgs,
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
-			var o domain.Overview
-			q := url.Values{"silent_s": {fmt.Sprint(int64(silent / time.Second))}}
-			if err := c.call(cmd.Context(), http.MethodGet, "/overview?"+q.Encode(), nil, &o); err != nil {
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+			o, err := c.Overview(cmd.Context(), silent)
+			if err != nil {
 				return err
 			}
 			if conn.json {
@@ -51,7 +47,7 @@ func reportOverview(conn *connFlags) *cobra.Command {
 					fmt.Fprintf(out, "%-6s %6d  %s\n", part.what, part.n[k], terminal.Printable(k))
 				}
 			}
-			_, err := fmt.Fprintf(out, "bytes: %d from the server, %d from peers, %d held before, %d sent to peers\n", o.Traffic.FromOrigin,
+			_, err = fmt.Fprintf(out, "bytes: %d from the server, %d from peers, %d held before, %d sent to peers\n", o.Traffic.FromOrigin,
 				o.Traffic.FromPeers, o.Traffic.FromCache, o.Traffic.ToPeers)
 			return err
 		})}
@@ -63,12 +59,8 @@ func reportHistory(conn *connFlags) *cobra.Command {
 	var most int
 	var kind string
 	cmd := &cobra.Command{Use: "history", Short: "What happened to all devices, the latest first", Args: cobra.NoArgs,
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
-			q := url.Values{}
-			if kind != "" {
-				q.Set("kind", kind)
-			}
-			items, err := last[domain.HistoryEntry](cmd.Context(), c, "/history", q, most)
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+			items, err := last(cmd.Context(), c.History, client.Filter{Kind: kind}, most)
 			if err != nil {
 				return err
 			}
@@ -82,12 +74,12 @@ func reportHistory(conn *connFlags) *cobra.Command {
 func reportAudit(conn *connFlags) *cobra.Command {
 	var most int
 	cmd := &cobra.Command{Use: "audit", Short: "Who changed what, when and from where, the latest first", Args: cobra.NoArgs,
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
-			items, err := last[domain.AuditEntry](cmd.Context(), c, "/audit", nil, most)
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+			items, err := last(cmd.Context(), c.Audit, client.Filter{}, most)
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "audit", items, "TIME WHO FROM ACTION TARGET CHANGES", func(a domain.AuditEntry) []string {
+			return list(conn, cmd, "audit", items, "TIME WHO FROM ACTION TARGET CHANGES", func(a client.AuditEntry) []string {
 				var changes []string
 				for _, f := range a.Changes {
 					changes = append(changes, fmt.Sprintf("%s: %s → %s", f.Field, valueOr(f.Old), valueOr(f.New)))
@@ -131,7 +123,7 @@ itself; one that fails does not stop the others, and the exit status tells.`,
 			if dry {
 				return conn.show(cmd, "bulk_read", len(rows), "%d rows can be read; nothing was written\n", len(rows))
 			}
-			return conn.with(func(cmd *cobra.Command, _ []string, c *client) error { return sendBulk(conn, cmd, c, rows) })(cmd, args)
+			return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error { return sendBulk(conn, cmd, c, rows) })(cmd, args)
 		}}
 	conn.flags(cmd.Flags())
 	cmd.Flags().BoolVar(&create, "create", false, "make devices that are not known")
@@ -139,15 +131,19 @@ itself; one that fails does not stop the others, and the exit status tells.`,
 	return cmd
 }
 
-func sendBulk(conn *connFlags, cmd *cobra.Command, c *client, rows []domain.BulkRow) error {
+func sendBulk(conn *connFlags, cmd *cobra.Command, c *connection, rows []client.BulkRow) error {
 	failed := 0
 	for batch := range slices.Chunk(rows, 500) { // so that one call does not take minutes
-		var a api.BulkAnswer
-		if err := c.call(cmd.Context(), http.MethodPost, "/bulk", api.BulkRequest{Rows: batch}, &a); err != nil {
+		results, err := c.Bulk(cmd.Context(), batch)
+		if err != nil {
 			return err
 		}
-		failed += a.Failed
-		if err := list(conn, cmd, "bulk_row", a.Results, "DEVICE OK CREATED PROBLEM", func(b domain.BulkResult) []string {
+		for _, b := range results {
+			if !b.OK {
+				failed++
+			}
+		}
+		if err := list(conn, cmd, "bulk_row", results, "DEVICE OK CREATED PROBLEM", func(b client.BulkResult) []string {
 			return []string{b.Device, onOff(b.OK), onOff(b.Created), b.Error}
 		}); err != nil {
 			return err
@@ -160,7 +156,7 @@ func sendBulk(conn *connFlags, cmd *cobra.Command, c *client, rows []domain.Bulk
 }
 
 // bulkRows reads the table.
-func bulkRows(b []byte, create bool) ([]domain.BulkRow, error) {
+func bulkRows(b []byte, create bool) ([]client.BulkRow, error) {
 	t := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))))
 	header, err := t.Read()
 	if err != nil {
@@ -169,7 +165,7 @@ func bulkRows(b []byte, create bool) ([]domain.BulkRow, error) {
 	if !slices.Contains(header, "device") {
 		return nil, errors.New(`it has no column "device"`)
 	}
-	var rows []domain.BulkRow
+	var rows []client.BulkRow
 	for {
 		cells, err := t.Read()
 		if err == io.EOF {
@@ -178,7 +174,7 @@ func bulkRows(b []byte, create bool) ([]domain.BulkRow, error) {
 		if err != nil {
 			return nil, err
 		}
-		row := domain.BulkRow{Create: create}
+		row := client.BulkRow{Create: create}
 		for i, name := range header {
 			if err := bulkCell(&row, name, cells[i]); err != nil {
 				return nil, err
@@ -188,7 +184,7 @@ func bulkRows(b []byte, create bool) ([]domain.BulkRow, error) {
 	}
 }
 
-func bulkCell(row *domain.BulkRow, name, cell string) error {
+func bulkCell(row *client.BulkRow, name, cell string) error {
 	value := cell
 	if cell == "-" {
 		value = ""
@@ -209,7 +205,7 @@ func bulkCell(row *domain.BulkRow, name, cell string) error {
 			s.Unset = append(s.Unset, name)
 		} else {
 			if s.Set == nil {
-				s.Set = policy.Values{}
+				s.Set = map[string]string{}
 			}
 			s.Set[name] = value
 		}

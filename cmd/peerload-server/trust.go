@@ -2,13 +2,11 @@ package main
 
 import (
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/trust"
 )
@@ -64,11 +62,11 @@ func (repoAt *repoFlags) root(cmd *cobra.Command, conn *connFlags) (raw []byte, 
 		}
 		return repo.ExportRoot()
 	}
-	var root api.Root
-	err = conn.with(func(cmd *cobra.Command, _ []string, c *client) error {
-		return c.call(cmd.Context(), http.MethodGet, "/trust/root", nil, &root)
+	err = conn.with(func(cmd *cobra.Command, _ []string, c *connection) (err error) {
+		raw, version, err = c.Root(cmd.Context())
+		return err
 	})(cmd, nil)
-	return root.Root, root.Version, err
+	return raw, version, err
 }
 
 func trustRotate(conn *connFlags) *cobra.Command {
@@ -83,8 +81,8 @@ by themselves. Do it when somebody leaves who had the keys, or after a theft.`,
 		ValidArgs: []string{"root", "targets", "snapshot", "timestamp"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if repoAt.repo == "" {
-				return conn.with(func(cmd *cobra.Command, args []string, c *client) error {
-					if err := c.call(cmd.Context(), http.MethodPost, "/trust/keys"+part(args[0])+"/rotate", nil, nil); err != nil {
+				return conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+					if err := c.RotateKey(cmd.Context(), args[0]); err != nil {
 						return err
 					}
 					return conn.show(cmd, "key_rotated", args[0], "the %s key is replaced\n", args[0])

@@ -38,18 +38,6 @@ var kinds = []struct {
 	{syscall.ENOSPC, http.StatusInsufficientStorage, "disk-full"},
 }
 
-// ErrorOf returns the error of package domain, or syscall.ENOSPC, that a problem's type stands
-// for, nil if there is none: a client tells errors apart as a local caller
-// does.
-func ErrorOf(problemType string) error {
-	for _, k := range kinds {
-		if ProblemPrefix+k.word == problemType {
-			return k.err
-		}
-	}
-	return nil
-}
-
 // problem makes an answer that is an error.
 func problem(status int, word, detail string) *huma.ErrorModel {
 	return &huma.ErrorModel{Type: ProblemPrefix + word, Title: http.StatusText(status), Status: status, Detail: detail}

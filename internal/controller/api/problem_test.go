@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -64,8 +65,21 @@ func TestFullDisk(t *testing.T) {
 	s := newSite(t)
 	err := s.srv.fail(t.Context(), fmt.Errorf("adding: %w", &os.PathError{Op: "write", Path: "/var/secret/place", Err: syscall.ENOSPC}), 0)
 	var p *huma.ErrorModel
-	if !errors.As(err, &p) || p.Status != 507 || strings.Contains(p.Detail, "place") || !errors.Is(ErrorOf(p.Type), syscall.ENOSPC) {
+	if !errors.As(err, &p) || p.Status != 507 || strings.Contains(p.Detail, "place") || p.Type != ProblemPrefix+"disk-full" {
 		t.Errorf("%+v", err)
+	}
+}
+
+// TestKindsAreTold: package client tells programs every word that a problem has.
+func TestKindsAreTold(t *testing.T) {
+	b, err := os.ReadFile("../../../client/error.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range kinds {
+		if !regexp.MustCompile(`(?m)(^//\t` + k.word + ` |"` + k.word + `")`).Match(b) {
+			t.Errorf("client/error.go does not know the kind %s", k.word)
+		}
 	}
 }
 
