@@ -1,0 +1,71 @@
+package failure_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"testing"
+
+	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/failure"
+	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/trust"
+)
+
+func TestMark(t *testing.T) {
+	job := func(why wire.Reason, err error) error {
+		return &engine.Error{File: "f", URL: "u", Reason: why, Err: err}
+	}
+	file := &fs.PathError{Op: "open", Path: "f", Err: fs.ErrPermission}
+	for _, c := range []struct {
+		name   string
+		err    error
+		kind   error // nil: none
+		reason string
+	}{
+		{"server", job(wire.ReasonOriginUnreachable, nil), failure.Server, "origin-unreachable"},
+		{"peers", job(wire.ReasonPeersFailed, nil), failure.Server, "peers-failed"},
+		{"disk of a job", job(wire.ReasonDisk, nil), failure.Disk, "disk"},
+		{"wrong file", job(wire.ReasonOriginWrong, nil), failure.Verify, "origin-wrong"},
+		{"wrong digest", job(wire.ReasonDigestMismatch, nil), failure.Verify, "digest-mismatch"},
+		{"full disk, whatever the job says", job(wire.ReasonOriginOther, slot.ErrNoSpace), failure.Disk, "origin-other"},
+		{"locked", fmt.Errorf("f: %w", slot.ErrLocked), failure.Disk, "disk"},
+		{"no file", slot.ErrNotFile, failure.Disk, "disk"},
+		{"trust directory", trust.ErrStore, failure.Disk, "disk"},
+		{"damaged", slot.ErrDamaged, failure.Verify, "digest-mismatch"},
+		{"operating system", file, failure.Disk, "disk"},
+		{"first what it was marked with", failure.As(failure.Trust, file), failure.Trust, "trust"},
+		{"refused", failure.As(failure.Request, engine.ErrModel), failure.Request, "refused"},
+		{"stopped", &failure.Stopped{Cause: context.Canceled}, nil, "stopped"},
+		{"unforeseen", errors.New("x"), nil, "refused"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := failure.Mark(failure.Mark(c.err))
+			for _, k := range []error{failure.Request, failure.Verify, failure.Server, failure.Network, failure.Disk, failure.Trust} {
+				if errors.Is(got, k) != (k == c.kind) {
+					t.Errorf("is it %v: %v", k, errors.Is(got, k))
+				}
+			}
+			if got.Error() != c.err.Error() || !errors.Is(got, c.err) {
+				t.Errorf("%v became %v", c.err, got)
+			}
+			if r := failure.Reason(got); r != c.reason {
+				t.Errorf("reason %s, want %s", r, c.reason)
+			}
+		})
+	}
+	if failure.Mark(nil) != nil || failure.As(failure.Disk, nil) != nil {
+		t.Error("no error became one")
+	}
+}
+
+// A fetch that was stopped is what its cause is, and what ended the context.
+func TestStopped(t *testing.T) {
+	cause := errors.New("cause")
+	err := &failure.Stopped{Cause: cause, Context: context.Canceled}
+	if !errors.Is(err, cause) || !errors.Is(err, context.Canceled) || err.Error() != "cause" {
+		t.Errorf("%v", err)
+	}
+}
