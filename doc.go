@@ -28,8 +28,9 @@
 //
 // These packages are public too: report (the events and the final report),
 // load (manifests, digests, chunks), trust (signed metadata), tftp (client and
-// server), and pdp with all below it (the protocol, for drivers of one's own).
-// What is below internal is not, and changes without notice.
+// server), client (the controller's API), and pdp with all below it (the
+// protocol, for drivers of one's own). What is below internal is not, and
+// changes without notice.
 //
 // What lives here: what a program asks for, and how the device is put together
 // for it. What must not: flags, terminals, exit statuses, and the path itself,

@@ -55,8 +55,33 @@ func TestNoNetworkYet(t *testing.T) {
 	if c.ProcessState == nil {
 		t.Skip("no namespaces here:", err)
 	}
-	if code := c.ProcessState.ExitCode(); code != exitUnreachable || !strings.Contains(string(out), "try again") {
+	if code := c.ProcessState.ExitCode(); code != exitUnreachable || !strings.Contains(string(out), "try again") || !strings.Contains(string(out), "by --peers off") {
 		t.Errorf("%d: %s", code, out)
+	}
+}
+
+// What is refused is named as the command line names it.
+func TestRefusalsNameFlags(t *testing.T) {
+	const file, signed = "http://192.0.2.1/a.bin", "http://192.0.2.1/a.load"
+	for _, c := range []struct {
+		want string
+		args []string
+	}{
+		{"--sha256 HEX (one file), --trust DIR", []string{file}},
+		{"--sha256 speaks of one file", []string{file, file + "2", "--sha256", strings.Repeat("0", 64)}},
+		{"--trust fetches one load", []string{file, "--trust", "t"}},
+		{"--slots is for a signed load, NAME.load with --trust", []string{file, "--unsigned", "--slots"}},
+		{"give --trust DIR", []string{signed, "--unsigned"}},
+		{"each with its own -o", []string{file, "http://192.0.2.2/a.bin", "--unsigned"}},
+		{"name the file with -o", []string{"http://192.0.2.1/%2e%2e", "--unsigned", "--peers", "off"}},
+		{"--retry must not be negative", []string{file, "--unsigned", "--retry=-1"}},
+	} {
+		t.Run(c.want, func(t *testing.T) {
+			out, code := run(t, nil, append([]string{"get", "--state", t.TempDir()}, c.args...)...)
+			if code != exitUsage || !strings.Contains(out, c.want) {
+				t.Errorf("%d: %s", code, out)
+			}
+		})
 	}
 }
 
