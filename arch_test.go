@@ -135,7 +135,7 @@ var house = []room{
 		"internal/lab/process", "internal/lab/output", "internal/lab/measure"}},
 	{dir: "internal/lab/story", floor: 3, side: outside, libraries: []string{"golang.org/x/sys"}, only: []string{
 		"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output", "load", "report"}},
-	{dir: "internal/lab/demo", floor: 3, side: outside, libraries: []string{"github.com/gokrazy/firmware"}, only: []string{
+	{dir: "internal/lab/demo", floor: 3, side: outside, only: []string{
 		"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output",
 		"load", "report", "trust", "internal/controller/repository", "internal/controller/publish"}},
 	{dir: "cmd/peerload", floor: 3, side: outside, libraries: []string{"github.com/spf13/pflag", "golang.org/x/term"}},

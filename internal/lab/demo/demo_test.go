@@ -139,10 +139,16 @@ func TestDemoConfigValidate(t *testing.T) {
 	}
 }
 
+// TestFirmware finds the firmware as a demo does, and none that is not what was
+// pinned. Where the module cannot be had it is skipped; with PEERLOAD_FOREIGN=1
+// it has failed.
 func TestFirmware(t *testing.T) {
-	dir, err := FirmwareDir(context.Background(), "")
+	dir, err := FirmwareDir(t.Context(), "")
 	if err != nil {
-		t.Fatal(err)
+		if os.Getenv("PEERLOAD_FOREIGN") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
 	}
 	var total int64
 	for _, l := range loads {
@@ -156,6 +162,20 @@ func TestFirmware(t *testing.T) {
 	}
 	if total > 25_000_000 {
 		t.Errorf("the loads have %d bytes", total)
+	}
+	other := strings.Replace(firmwareSum, "W", "X", 1)
+	if _, err := fetchFirmware(t.Context(), other); err == nil || !strings.Contains(err.Error(), "checksum mismatch") {
+		t.Errorf("firmware of another sum: %v", err)
+	}
+}
+
+// TestFirmwareIsMissing: who has no network is told what to do.
+func TestFirmwareIsMissing(t *testing.T) {
+	t.Setenv("GOPROXY", "off")
+	t.Setenv("GOMODCACHE", t.TempDir())
+	_, err := FirmwareDir(t.Context(), "")
+	if err == nil || !strings.Contains(err.Error(), firmwareVersion) || !strings.Contains(err.Error(), "--firmware") {
+		t.Errorf("%v", err)
 	}
 }
 

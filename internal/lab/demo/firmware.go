@@ -6,17 +6,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/debug"
-
-	// The boot firmware of the Raspberry Pi, for the demo: a package without
-	// code beside the files. Importing it pins its version in go.mod and has
-	// the go tool fetch it with the other modules.
-	_ "github.com/gokrazy/firmware"
 )
 
-const firmwareModule = "github.com/gokrazy/firmware"
+// The boot firmware of the Raspberry Pi, a Go module of files: 22 MB, so it is
+// no requirement of ours, and is fetched when a demo asks. What stands here is
+// what its lines in a go.sum would say. For another version,
+// `go mod download -json MODULE@VERSION` prints Sum and GoModSum.
+const (
+	firmwareModule  = "github.com/gokrazy/firmware"
+	firmwareVersion = "v0.0.0-20260522070551-527ce0ed43cf"
+	firmwareSum     = "h1:WRmvIwhtcWJfHnrfpfXWPh3Xq6Lztn0y5l3li+NjaYw="
+	firmwareModSum  = "h1:x8Lwd/ZFqJTBWUGW7yt/qwgxO8/AHh5KGFYJ4yfH+FE="
+)
 
 // bootLoad is one load of the demo: real boot firmware of one model.
 type bootLoad struct {
@@ -35,31 +39,66 @@ var loads = [2]bootLoad{
 const classicModel = "raspi0"
 
 // FirmwareDir returns the directory of the demo's firmware: explicit, if that
-// is not empty, else where the go tool keeps the module that this program was
-// built with, which it fetches if it is not there.
+// is not empty, else where the go tool keeps the module, which it fetches if it
+// is not there. The content is checked against the sum that this program knows,
+// each time.
 func FirmwareDir(ctx context.Context, explicit string) (string, error) {
 	if explicit != "" {
 		return filepath.Abs(explicit)
 	}
-	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-json", firmwareModule)
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, dep := range info.Deps {
-			if dep.Path == firmwareModule {
-				cmd = exec.CommandContext(ctx, "go", "mod", "download", "-json", dep.Path+"@"+dep.Version)
-			}
+	dir, err := fetchFirmware(ctx, firmwareSum)
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", fmt.Errorf("there is no go tool to find the firmware with: give its directory with --firmware")
+	}
+	if err != nil {
+		return "", fmt.Errorf("fetch the firmware, Go module %s@%s: %w, or give a directory with --firmware",
+			firmwareModule, firmwareVersion, err)
+	}
+	return dir, nil
+}
+
+// fetchFirmware fetches the module with the given sum. It does so in a module
+// of its own, made for this: no go.mod of the user's changes, and that one's
+// go.sum is what the go tool holds the content against.
+func fetchFirmware(ctx context.Context, sum string) (dir string, err error) {
+	own, err := os.MkdirTemp("", "peerload-firmware-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(own)) }()
+	mod := fmt.Sprintf("module firmware\n\ngo 1.21\n\nrequire %s %s\n", firmwareModule, firmwareVersion)
+	sums := fmt.Sprintf("%[1]s %[2]s %[3]s\n%[1]s %[2]s/go.mod %[4]s\n", firmwareModule, firmwareVersion, sum, firmwareModSum)
+	for name, text := range map[string]string{"go.mod": mod, "go.sum": sums} {
+		if err := os.WriteFile(filepath.Join(own, name), []byte(text), 0o600); err != nil {
+			return "", err
 		}
 	}
+	out, err := goMod(ctx, own, "download", "-json")
+	if err != nil {
+		return "", fmt.Errorf("%w\nit comes through the module proxy, once: check the network and GOPROXY", err)
+	}
+	var module struct{ Dir string }
+	if err := json.Unmarshal(out, &module); err != nil {
+		return "", fmt.Errorf("go mod download: %w", err)
+	}
+	// What was fetched earlier may have been changed since.
+	if _, err := goMod(ctx, own, "verify"); err != nil {
+		return "", fmt.Errorf("%w\nremove it from the module cache, so that it is fetched anew", err)
+	}
+	return module.Dir, nil
+}
+
+// goMod runs `go mod` with the given arguments in dir and returns its output.
+func goMod(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"mod"}, args...)...)
+	cmd.Dir = dir
+	// The user's flags and workspace are meant for another module.
+	cmd.Env = append(cmd.Environ(), "GOFLAGS=", "GOWORK=off", "GO111MODULE=on")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	var found struct{ Dir, Error string }
-	if err == nil {
-		err = json.Unmarshal(out, &found)
-	} else if errors.Is(err, exec.ErrNotFound) {
-		return "", fmt.Errorf("there is no go tool to find the firmware with: give its directory with --firmware")
+	if err != nil {
+		return nil, fmt.Errorf("go mod %s: %w\n%s", args[0], err, bytes.TrimSpace(append(stderr.Bytes(), out...)))
 	}
-	if err != nil || found.Dir == "" {
-		return "", fmt.Errorf("find the firmware module: %w; %s%s", err, bytes.TrimSpace(stderr.Bytes()), found.Error)
-	}
-	return found.Dir, nil
+	return out, nil
 }
