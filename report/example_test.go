@@ -11,10 +11,11 @@ import (
 
 // A program reads what "peerload get --json" writes, line by line.
 func ExampleEvent() {
-	output := strings.NewReader(`{"schema":1,"time":"2026-03-01T09:00:00.000000Z","event":"start","device":"00000000000000a1","file":"app.bin"}
-{"schema":1,"time":"2026-03-01T09:00:00.410000Z","event":"role","device":"00000000000000a1","role":"leaf","root":"10.0.0.7:4051"}
-{"schema":1,"time":"2026-03-01T09:00:02.000000Z","event":"progress","device":"00000000000000a1","bytes":524288,"size":1048576,"percent":50}
-{"schema":1,"time":"2026-03-01T09:00:04.000000Z","event":"done","device":"00000000000000a1","final":{"file":"app.bin","source":"peer","role":"leaf","bytes_from_peers":1048576,"elapsed_s":3.9}}
+	output := strings.NewReader(`
+{"schema":1,"time":"2026-03-01T09:00:00.000000Z","event":"start","device":"00000000000000a1","file":"app.bin"}
+{"schema":1,"time":"2026-03-01T09:00:00.410000Z","event":"role","role":"leaf","root":"10.0.0.7:4051"}
+{"schema":1,"time":"2026-03-01T09:00:02.000000Z","event":"progress","bytes":524288,"size":1048576,"percent":50}
+{"schema":1,"time":"2026-03-01T09:00:04.000000Z","event":"done","final":{"source":"peer","elapsed_s":3.9}}
 `)
 	for lines := json.NewDecoder(output); ; {
 		var e report.Event

@@ -26,7 +26,8 @@ func ExampleClient() {
 
 	// Whoever provisions the device puts the publisher's root there.
 	dir := filepath.Join(base, "device")
-	if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(filepath.Join(dir, trust.PinName), pin, 0o644)); err != nil {
+	err = errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(filepath.Join(dir, trust.PinName), pin, 0o644))
+	if err != nil {
 		fmt.Println(err)
 		return
 	}
@@ -41,7 +42,8 @@ func ExampleClient() {
 		return
 	}
 	for _, c := range m.Components {
-		fmt.Printf("%s %s for %v: %s, %d bytes, SHA-256 %s…\n", m.Name, m.Version, m.Models, c.Name, c.Size, c.Digest.Short())
+		fmt.Printf("%s %s for %v: %s, %d bytes, SHA-256 %s…\n",
+			m.Name, m.Version, m.Models, c.Name, c.Size, c.Digest.Short())
 	}
 	_, _, err = device.Manifest(context.Background(), trust.DirFetcher(tree), "till")
 	fmt.Println("another load is unknown:", errors.Is(err, trust.ErrUnknownTarget))
