@@ -61,7 +61,8 @@ func kindOf(err error) error {
 	switch {
 	case errors.As(err, &mark):
 		return mark.kind
-	case errors.Is(err, slot.ErrNoSpace), errors.Is(err, trust.ErrStore), errors.Is(err, slot.ErrLocked), errors.Is(err, slot.ErrNotFile):
+	case errors.Is(err, slot.ErrNoSpace), errors.Is(err, trust.ErrStore),
+		errors.Is(err, slot.ErrLocked), errors.Is(err, slot.ErrNotFile):
 		return Disk
 	case errors.As(err, &job):
 		return kindOfReason(job.Reason)
