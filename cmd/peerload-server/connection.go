@@ -138,7 +138,8 @@ func (conn *connFlags) remote() (*connection, error) {
 }
 
 // with runs a command with a connection.
-func (conn *connFlags) with(run func(cmd *cobra.Command, args []string, c *connection) error) func(*cobra.Command, []string) error {
+func (conn *connFlags) with(
+	run func(cmd *cobra.Command, args []string, c *connection) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) (err error) {
 		c, err := conn.open(cmd.Context())
 		if err != nil {

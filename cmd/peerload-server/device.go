@@ -198,7 +198,8 @@ func deviceSet(conn *connFlags) *cobra.Command {
 }
 
 // remover is a command that removes or ends one thing.
-func remover(conn *connFlags, use, short, event string, remove func(ctx context.Context, c *connection, name string) error) *cobra.Command {
+func remover(conn *connFlags, use, short, event string,
+	remove func(ctx context.Context, c *connection, name string) error) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 		if err := remove(cmd.Context(), c, args[0]); err != nil {
 			return err

@@ -81,7 +81,8 @@ func profileAdd(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p, err := c.Profiles.Create(cmd.Context(), args[0], client.ProfileChange{Description: optional(cmd, "description"), Settings: settings})
+			change := client.ProfileChange{Description: optional(cmd, "description"), Settings: settings}
+			p, err := c.Profiles.Create(cmd.Context(), args[0], change)
 			if err != nil {
 				return err
 			}
@@ -154,7 +155,8 @@ func enterpriseSet(conn *connFlags) *cobra.Command {
 				change.AutoRegistration = &on
 			}
 			if len(args)+len(unset) > 0 {
-				if _, err := c.ChangeSettings(cmd.Context(), client.Target{Level: "enterprise"}, settings, c.ifVersion); err != nil {
+				all := client.Target{Level: "enterprise"}
+				if _, err := c.ChangeSettings(cmd.Context(), all, settings, c.ifVersion); err != nil {
 					return err
 				}
 				c.ifVersion = client.AnyVersion // it was compared, and has changed

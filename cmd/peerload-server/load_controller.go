@@ -17,7 +17,8 @@ func uploadLoad(conn *connFlags, cmd *cobra.Command, c *connection, req publish.
 	if err := publish.CheckFiles(req.Files); err != nil {
 		return err
 	}
-	l, err := c.AddLoad(cmd.Context(), client.NewLoad{Name: req.Name, Version: req.Version, Models: req.Models, Replace: req.Replace, Files: req.Files})
+	l, err := c.AddLoad(cmd.Context(), client.NewLoad{Name: req.Name, Version: req.Version, Models: req.Models,
+		Replace: req.Replace, Files: req.Files})
 	if err != nil {
 		return err
 	}
