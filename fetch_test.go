@@ -91,7 +91,8 @@ func TestFetchTells(t *testing.T) {
 		if len(ks) < 3 || ks[0] != report.KindStart || ks[len(ks)-1] != report.KindDone {
 			t.Errorf("%s: events %q", name, ks)
 		}
-		if f := finals[i]; f.File != name || f.SHA256 != done[i].SHA256 || f.Path != filepath.Join(r.Output, name) || !f.Unsigned {
+		f := finals[i]
+		if f.File != name || f.SHA256 != done[i].SHA256 || f.Path != filepath.Join(r.Output, name) || !f.Unsigned {
 			t.Errorf("report %+v", f)
 		}
 	}
@@ -155,7 +156,8 @@ func published(t *testing.T) (url, trusted string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := publish.Add(repo, publish.Request{Name: "phone", Version: "1", Models: []string{"7961"}, Files: []string{app}}); err != nil {
+	req := publish.Request{Name: "phone", Version: "1", Models: []string{"7961"}, Files: []string{app}}
+	if _, err := publish.Add(repo, req); err != nil {
 		t.Fatal(err)
 	}
 	root, _, err := repo.ExportRoot()
@@ -213,7 +215,9 @@ func TestErrors(t *testing.T) {
 			r.Output = filepath.Join(os.Args[0], "out")
 		}, peerload.ErrDisk, "disk"},
 		{"state that is a file", url + "/a.bin", func(r *peerload.Request) { r.State = os.Args[0] }, peerload.ErrDisk, ""},
-		{"no pinned root", signed, func(r *peerload.Request) { r.Proof = peerload.Trust(t.TempDir()) }, peerload.ErrTrust, "trust"},
+		{"no pinned root", signed, func(r *peerload.Request) {
+			r.Proof = peerload.Trust(t.TempDir())
+		}, peerload.ErrTrust, "trust"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := alone(t, c.url)

@@ -43,7 +43,9 @@ func TestMark(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := failure.Mark(failure.Mark(c.err))
-			for _, k := range []error{failure.Request, failure.Verify, failure.Server, failure.Network, failure.Disk, failure.Trust} {
+			for _, k := range []error{
+				failure.Request, failure.Verify, failure.Server, failure.Network, failure.Disk, failure.Trust,
+			} {
 				if errors.Is(got, k) != (k == c.kind) {
 					t.Errorf("is it %v: %v", k, errors.Is(got, k))
 				}

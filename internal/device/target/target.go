@@ -89,7 +89,8 @@ func (l *List) Resolve(p Proof, slots bool, w Words) error {
 	case slots && p != Signed:
 		return refuse("%s is for a signed load, NAME%s with %s", w.Slots, load.ManifestSuffix, w.Trust)
 	case signed && p == Unsigned:
-		return refuse("a NAME%s is signed: give %s, or fetch its components by their own names", load.ManifestSuffix, w.GiveTrust)
+		return refuse("a NAME%s is signed: give %s, or fetch its components by their own names",
+			load.ManifestSuffix, w.GiveTrust)
 	}
 	l.Classic = len(l.Sources) == 1 && p == Unsigned && strings.HasSuffix(l.Sources[0][0].Path, ".loads")
 	l.Load = p == Signed || l.Classic
@@ -104,7 +105,8 @@ func (l *List) Resolve(p Proof, slots bool, w Words) error {
 	for _, sources := range l.Sources {
 		name := Name(sources[0])
 		if names[name] {
-			return refuse("two of the files would get the name %s: fetch them one by one, each with its own %s", name, w.Output)
+			return refuse("two of the files would get the name %s: fetch them one by one, each with its own %s",
+				name, w.Output)
 		}
 		names[name] = true
 	}
