@@ -19,8 +19,8 @@ import (
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
-// Curl returns the client curl: every device downloads by itself.
-func Curl() (*measure.Client, error) {
+// curl returns the client curl: every device downloads by itself.
+func curl() (*measure.Client, error) {
 	path, err := exec.LookPath("curl")
 	if err != nil {
 		return nil, fmt.Errorf("curl is not installed")
@@ -36,11 +36,11 @@ func Curl() (*measure.Client, error) {
 // cachePort is where the cache of a site listens.
 const cachePort = 8080
 
-// Cache returns nginx as a cache on the first device's host, from which every
+// cache returns nginx as a cache on the first device's host, from which every
 // device downloads by curl. Of several that ask for a file that it does not
 // have, nginx lets one through and has the others wait for the whole file.
-func Cache() (*measure.Client, error) {
-	curl, err := Curl()
+func cache() (*measure.Client, error) {
+	downloads, err := curl()
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ http {
 	c.Device = func(f *measure.Fetch, i int) []string {
 		own := *f
 		own.URL = "http://" + addr(f) + "/" + process.FileName
-		return curl.Device(&own, i)
+		return downloads.Device(&own, i)
 	}
 	return c, nil
 }
@@ -106,11 +106,11 @@ func lookSystem(name string) (string, error) {
 // add; what does not fit is lost and sent again.
 const uftpShare = 0.9
 
-// UFTP returns uftp, which sends the file once, by multicast, from the server's
+// uftp returns uftp, which sends the file once, by multicast, from the server's
 // side to all devices: the site's routers pass it on, which a real WAN seldom
 // does. The sender is told who the devices are, so that it can begin as soon as
 // all have answered.
-func UFTP() (*measure.Client, error) {
+func uftp() (*measure.Client, error) {
 	sender, err := exec.LookPath("uftp")
 	if err != nil {
 		return nil, fmt.Errorf("uftp is not installed")
@@ -152,10 +152,10 @@ func UFTP() (*measure.Client, error) {
 // aria2Port is where aria2 listens for other peers.
 const aria2Port = 6881
 
-// Aria2 returns aria2 with BitTorrent: the torrent names the file server as a
+// aria2 returns aria2 with BitTorrent: the torrent names the file server as a
 // web seed, of which each device takes other pieces first, and the peers find
 // each other by local service discovery.
-func Aria2() (*measure.Client, error) {
+func aria2() (*measure.Client, error) {
 	path, err := exec.LookPath("aria2c")
 	if err != nil {
 		return nil, fmt.Errorf("aria2 is not installed")

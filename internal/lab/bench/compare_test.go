@@ -208,7 +208,7 @@ func TestForeignClients(t *testing.T) {
 	if !inside.Run(t) {
 		return
 	}
-	for name, find := range map[string]func() (*measure.Client, error){"curl": Curl, "nginx": Cache, "aria2": Aria2, "uftp": UFTP} {
+	for name, find := range map[string]func() (*measure.Client, error){"curl": curl, "nginx": cache, "aria2": aria2, "uftp": uftp} {
 		t.Run(name, func(t *testing.T) {
 			c, err := find()
 			if err != nil && os.Getenv("PEERLOAD_FOREIGN") == "1" {

@@ -178,7 +178,7 @@ func (b *figures) alone(ctx context.Context) (all []Figure, err error) {
 		name   string
 		client *measure.Client
 	}{{"--peers off", nil}}
-	if c, err := Curl(); err == nil {
+	if c, err := curl(); err == nil {
 		compare = append(compare, struct {
 			name   string
 			client *measure.Client

@@ -58,7 +58,7 @@ func (c Config) ways(skip func(what, why string)) []way {
 		name string
 		find func() (*measure.Client, error)
 		grow growth
-	}{{"nginx cache", Cache, sharedPort}, {"aria2", Aria2, nil}, {"uftp", UFTP, nil}} {
+	}{{"nginx cache", cache, sharedPort}, {"aria2", aria2, nil}, {"uftp", uftp, nil}} {
 		client, err := f.find()
 		if err != nil {
 			skip(f.name, err.Error())

@@ -46,7 +46,7 @@ func Serve(ln net.Listener, dir string, wan *site.Shaper) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the file server's directory: %w", err)
 	}
-	s := &Server{Tally: NewTally(), root: root, addr: ln.Addr(), done: make(chan struct{})}
+	s := &Server{Tally: newTally(), root: root, addr: ln.Addr(), done: make(chan struct{})}
 	s.http = &http.Server{
 		Handler:           s.countRequests(files.Handler(root)),
 		ReadHeaderTimeout: 30 * time.Second,
@@ -171,12 +171,12 @@ func (c *countedConn) Write(b []byte) (int, error) {
 	p := max(0, min(int64(len(b)), c.body.Load()-c.counted))
 	c.counted += p
 	if p > 0 {
-		c.tally.Add(c.addr, p)
+		c.tally.sent(c.addr, p)
 	}
 	n, err := c.Conn.Write(b)
 	c.written.Add(int64(n))
 	if short := min(int64(len(b)-n), p); short > 0 {
-		c.tally.Add(c.addr, -short)
+		c.tally.sent(c.addr, -short)
 	}
 	return n, err
 }

@@ -32,19 +32,19 @@ type burst struct {
 	bytes int64
 }
 
-// NewTally returns an empty tally.
-func NewTally() *Tally {
+// newTally returns an empty tally.
+func newTally() *Tally {
 	return &Tally{flows: map[netip.Addr]*flow{}, open: map[*countedConn]struct{}{}}
 }
 
-// Add counts n payload bytes that left for a now.
-func (t *Tally) Add(a netip.Addr, n int64) {
+// sent counts n payload bytes that left for a now.
+func (t *Tally) sent(a netip.Addr, n int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.add(a, n, time.Now())
+	t.note(a, n, time.Now())
 }
 
-func (t *Tally) add(a netip.Addr, n int64, now time.Time) {
+func (t *Tally) note(a netip.Addr, n int64, now time.Time) {
 	f := t.flow(a)
 	f.bytes += n
 	if k := len(f.log); k > 0 && now.Sub(f.log[k-1].at) < Resolution {

@@ -80,7 +80,7 @@ func (f *countedFile) ReadAt(b []byte, off int64) (int, error) {
 		f.from, f.next = true, off
 	}
 	if end := off + int64(n); end > f.next {
-		f.tally.Add(f.addr, end-f.next)
+		f.tally.sent(f.addr, end-f.next)
 		f.next = end
 	}
 	return n, err

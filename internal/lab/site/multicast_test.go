@@ -25,7 +25,7 @@ func TestMulticast(t *testing.T) {
 	}{{"routes", 0, true}, {"long", 20 * time.Millisecond, true}, {"none", 0, false}} {
 		t.Run(c.name, func(t *testing.T) {
 			site, err := NewNamespaces(NamespaceConfig{Devices: 3, Subnets: 2, WAN: 20 * units.Mbit, LAN: 20 * units.Mbit, RTT: c.rtt, Multicast: c.route})
-			if errors.Is(err, ErrNoTUN) {
+			if errors.Is(err, errNoTUN) {
 				t.Skip(err)
 			} else if err != nil {
 				t.Fatal(err)

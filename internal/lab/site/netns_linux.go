@@ -26,8 +26,8 @@ var (
 	serverAddr = netip.MustParsePrefix("172.31.0.2/30")
 )
 
-// MaxSubnets bounds the subnets of one site.
-const MaxSubnets = 100
+// maxSubnets bounds the subnets of one site.
+const maxSubnets = 100
 
 // lanGateway returns the router's address in subnet k.
 func lanGateway(k int) netip.Prefix {
@@ -64,7 +64,7 @@ type NamespaceConfig struct {
 	WAN     units.Rate // each way between the router and the server
 	LAN     units.Rate // each way of every device's port
 	// Subnets is the number of subnets among which the devices are divided,
-	// the first ones first; 0 means 1. At most MaxSubnets and Devices.
+	// the first ones first; 0 means 1. At most 100 and Devices.
 	Subnets int
 	// RTT, Jitter and Loss make the WAN a long link: see LinkConfig. If all
 	// are 0 the kernel carries the WAN and shapes it.
@@ -80,13 +80,13 @@ func (c NamespaceConfig) Validate() error {
 	if c.Devices < 1 || c.Devices > MaxDevices {
 		return fmt.Errorf("%d devices are outside 1 to %d", c.Devices, MaxDevices)
 	}
-	if c.Subnets < 0 || c.Subnets > min(MaxSubnets, c.Devices) {
-		return fmt.Errorf("%d subnets are outside 1 to %d", c.Subnets, min(MaxSubnets, c.Devices))
+	if c.Subnets < 0 || c.Subnets > min(maxSubnets, c.Devices) {
+		return fmt.Errorf("%d subnets are outside 1 to %d", c.Subnets, min(maxSubnets, c.Devices))
 	}
 	if c.Multicast && c.Subnets > forwardedLinks {
 		return fmt.Errorf("multicast reaches %d subnets at most, not %d", forwardedLinks, c.Subnets)
 	}
-	return c.link().Validate()
+	return c.link().validate()
 }
 
 func (c NamespaceConfig) link() LinkConfig {
@@ -490,7 +490,7 @@ func (s *Namespaces) Host(i int) Host {
 func (s *Namespaces) Wire() (Wire, bool) {
 	if s.long != nil {
 		now := steadyClock()
-		return Wire{Down: s.long.down.Carried(now), Up: s.long.up.Carried(now)}, true
+		return Wire{Down: s.long.down.carried(now), Up: s.long.up.carried(now)}, true
 	}
 	down, err1 := sentBytes(s.far, wanName)
 	up, err2 := sentBytes(s.near, wanName)

@@ -67,7 +67,7 @@ func (s *Namespaces) Dropped() (lost, full uint64) {
 	if s.long == nil {
 		return 0, 0
 	}
-	down, up := s.long.down.Count(), s.long.up.Count()
+	down, up := s.long.down.total(), s.long.up.total()
 	return down.Lost + up.Lost, down.Full + up.Full
 }
 

@@ -24,18 +24,18 @@ type Shaper struct {
 	next time.Time // when the link is free of all that was admitted
 }
 
-// NewShaper returns a shaper of the given rate. Its bucket holds 16 KiB: what
+// newShaper returns a shaper of the given rate. Its bucket holds 16 KiB: what
 // may leave at once after a pause, and what a late timer may catch up.
-func NewShaper(rate units.Rate) *Shaper {
+func newShaper(rate units.Rate) *Shaper {
 	return &Shaper{rate: rate, burst: rate.Time(2 * piece)}
 }
 
 // Rate returns the shaper's rate.
 func (s *Shaper) Rate() units.Rate { return s.rate }
 
-// Wait blocks until n bytes may leave, or until ctx ends, whose error it then
+// wait blocks until n bytes may leave, or until ctx ends, whose error it then
 // returns. The turn is used up either way.
-func (s *Shaper) Wait(ctx context.Context, n int) error {
+func (s *Shaper) wait(ctx context.Context, n int) error {
 	s.mu.Lock()
 	now := time.Now()
 	if earliest := now.Add(-s.burst); s.next.Before(earliest) {
@@ -89,7 +89,7 @@ func (c *shapedConn) Write(b []byte) (int, error) {
 	sent := 0
 	for len(b) > 0 {
 		p := b[:min(len(b), piece)]
-		if err := c.shaper.Wait(c.ctx, len(p)); err != nil {
+		if err := c.shaper.wait(c.ctx, len(p)); err != nil {
 			return sent, net.ErrClosed
 		}
 		n, err := c.Conn.Write(p)

@@ -100,7 +100,7 @@ type Loopback struct {
 // takes the peers' port if nobody has it, else one of the next hundred.
 func NewLoopback(wan units.Rate) (*Loopback, error) {
 	s := &Loopback{
-		wan:    NewShaper(wan),
+		wan:    newShaper(wan),
 		server: netip.AddrFrom4([4]byte{127, 0, 0, 1}),
 		first:  netip.AddrFrom4([4]byte{127, byte(1 + os.Getpid()%250), 0, 1}),
 	}

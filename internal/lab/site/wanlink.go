@@ -42,8 +42,8 @@ type LinkConfig struct {
 // Long reports whether the link needs more than a rate.
 func (c LinkConfig) Long() bool { return c.RTT > 0 || c.Jitter > 0 || c.Loss > 0 }
 
-// Validate refuses what the link cannot be.
-func (c LinkConfig) Validate() error {
+// validate refuses what the link cannot be.
+func (c LinkConfig) validate() error {
 	switch {
 	case c.Rate < 1:
 		return fmt.Errorf("the WAN's rate must be set")
@@ -130,15 +130,15 @@ func (l *lane) admit(now time.Duration, n int) (due time.Duration, ok bool) {
 	return l.last, true
 }
 
-// Count returns what the lane has done so far.
-func (l *lane) Count() laneCount {
+// total returns what the lane has done so far.
+func (l *lane) total() laneCount {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.count
 }
 
-// Carried returns the bytes of frames that have left the queue until now.
-func (l *lane) Carried(now time.Duration) uint64 {
+// carried returns the bytes of frames that have left the queue until now.
+func (l *lane) carried(now time.Duration) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.count.Bytes - min(l.count.Bytes, uint64(l.cfg.Rate.Bytes(max(0, l.free-now))))

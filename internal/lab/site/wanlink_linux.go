@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoTUN means that this process may make no TUN device, which a long link
+// errNoTUN means that this process may make no TUN device, which a long link
 // is made of.
-var ErrNoTUN = errors.New("a WAN with a round trip or loss needs TUN devices: the kernel's module tun, and /dev/net/tun readable and writable to this user")
+var errNoTUN = errors.New("a WAN with a round trip or loss needs TUN devices: the kernel's module tun, and /dev/net/tun readable and writable to this user")
 
 // tunDevice is where the kernel makes TUN devices.
 const tunDevice = "/dev/net/tun"
@@ -39,7 +39,7 @@ type longLink struct {
 func openTUN(name string) (*os.File, error) {
 	fd, err := unix.Open(tunDevice, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("%w (%s: %w)", ErrNoTUN, tunDevice, err)
+		return nil, fmt.Errorf("%w (%s: %w)", errNoTUN, tunDevice, err)
 	}
 	req, err := unix.NewIfreq(name)
 	if err == nil {
@@ -47,7 +47,7 @@ func openTUN(name string) (*os.File, error) {
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%w (make %s: %w)", ErrNoTUN, name, err), unix.Close(fd))
+		return nil, errors.Join(fmt.Errorf("%w (make %s: %w)", errNoTUN, name, err), unix.Close(fd))
 	}
 	return os.NewFile(uintptr(fd), name), nil
 }

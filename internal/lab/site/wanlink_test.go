@@ -33,14 +33,14 @@ func TestLane(t *testing.T) {
 	if taken != 18750/1014 {
 		t.Errorf("%d packets taken at once, want %d", taken, 18750/1014)
 	}
-	c := l.Count()
+	c := l.total()
 	if c.Packets != uint64(taken) || c.Bytes != uint64(taken)*1014 || c.Full != uint64(103-taken) || c.Lost != 0 {
 		t.Errorf("%+v", c)
 	}
-	if n := l.Carried(5*ms + 2*frame); n < 2*1014-2 || n > 2*1014+2 {
+	if n := l.carried(5*ms + 2*frame); n < 2*1014-2 || n > 2*1014+2 {
 		t.Errorf("%d bytes carried in the time of two frames of 1014", n)
 	}
-	if n := l.Carried(time.Second); n != c.Bytes {
+	if n := l.carried(time.Second); n != c.Bytes {
 		t.Errorf("%d bytes carried at last, want %d", n, c.Bytes)
 	}
 	if due, ok := l.admit(time.Second, 1000); !ok || due != time.Second+frame+50*ms {
@@ -67,14 +67,14 @@ func TestLaneJitterAndLoss(t *testing.T) {
 		}
 		last = due
 	}
-	if lost := float64(a.Count().Lost); math.Abs(lost-n*loss) > 4*math.Sqrt(n*loss) {
+	if lost := float64(a.total().Lost); math.Abs(lost-n*loss) > 4*math.Sqrt(n*loss) {
 		t.Errorf("seed %d: %v of %d packets lost, want about %v", cfg.Seed, lost, n, n*loss)
 	}
 }
 
 func TestLinkConfigValidate(t *testing.T) {
 	good := LinkConfig{Rate: units.Mbit, RTT: time.Second, Jitter: time.Millisecond, Loss: 0.1}
-	if err := good.Validate(); err != nil || !good.Long() {
+	if err := good.validate(); err != nil || !good.Long() {
 		t.Error(err)
 	}
 	for _, change := range []func(*LinkConfig){
@@ -86,7 +86,7 @@ func TestLinkConfigValidate(t *testing.T) {
 		func(c *LinkConfig) { c.Loss = -0.1 },
 	} {
 		c := good
-		if change(&c); c.Validate() == nil {
+		if change(&c); c.validate() == nil {
 			t.Errorf("not refused: %+v", c)
 		}
 	}
@@ -203,7 +203,7 @@ func TestLongLinkLoss(t *testing.T) {
 	site := longSite(t, NamespaceConfig{WAN: 20 * units.Mbit, RTT: 10 * time.Millisecond, Loss: loss})
 	for try := 1; ; try++ {
 		got := float64(n - len(echo(t, site, n, time.Millisecond)))
-		up := site.long.up.Count()
+		up := site.long.up.total()
 		t.Logf("%v of %d lost; up %+v", got, n, up)
 		if want := float64(up.Packets) * loss; up.Packets == 0 || math.Abs(float64(up.Lost)-want) > 5*math.Sqrt(want) {
 			t.Fatalf("the link counts %d of %d lost, want about %.0f", up.Lost, up.Packets, want)

@@ -102,7 +102,7 @@ func (u *Up) result(ended map[*device]bool, lasted time.Duration, expired bool, 
 	r := &Result{
 		Kind: "result", OriginScheme: "http", Devices: c.Site.Devices, Subnets: max(c.Site.Subnets, 1), Size: int64(c.Size),
 		WAN: c.Site.WAN, LAN: c.Site.LAN, RTTS: c.Site.RTT.Seconds(), JitterS: c.Site.Jitter.Seconds(), Loss: c.Site.Loss,
-		TimedOut: expired, BoundS: c.Bound().Seconds(), Reasons: map[string]int{}, Broadcasts: len(u.site.Broadcasts()),
+		TimedOut: expired, BoundS: c.bound().Seconds(), Reasons: map[string]int{}, Broadcasts: len(u.site.Broadcasts()),
 		WANBytes: u.server.Tally.Total(), Requests: u.server.Tally.Requests(),
 	}
 	if c.TFTP {

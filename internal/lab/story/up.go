@@ -94,9 +94,9 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Bound is the shortest time in which the last device can have the file when
+// bound is the shortest time in which the last device can have the file when
 // each subnet downloads it once.
-func (c Config) Bound() time.Duration {
+func (c Config) bound() time.Duration {
 	return max(c.Site.WAN.Time(int64(c.Size)*int64(max(c.Site.Subnets, 1))), c.Site.LAN.Time(int64(c.Size)))
 }
 
@@ -104,7 +104,7 @@ func (c Config) timeout() time.Duration {
 	if c.Timeout > 0 {
 		return c.Timeout
 	}
-	ideal := c.Bound()
+	ideal := c.bound()
 	if c.Site.Loss > 0 {
 		// What one TCP connection carries over a lossy link, about: Mathis et
 		// al., 1997: 1.2 packets a round trip over the root of the loss.

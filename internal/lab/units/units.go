@@ -88,10 +88,10 @@ type Size int64
 // maxSize bounds the files of the lab (16 GiB, the largest file of a load).
 const maxSize Size = 16 << 30
 
-// ParseSize reads a number of bytes: a number and, if wanted, one of B, kB,
+// parseSize reads a number of bytes: a number and, if wanted, one of B, kB,
 // MB, GB (powers of 1000), KiB, MiB, GiB (powers of 1024), in any case. The
 // size must lie between 1 byte and 16 GiB.
-func ParseSize(s string) (Size, error) {
+func parseSize(s string) (Size, error) {
 	n, err := parseUnit(strings.ToLower(strings.TrimSpace(s)), map[string]float64{
 		"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30,
 	})
@@ -118,7 +118,7 @@ func (z Size) String() string {
 
 // Set makes *Size a flag of the command line.
 func (z *Size) Set(s string) error {
-	v, err := ParseSize(s)
+	v, err := parseSize(s)
 	if err == nil {
 		*z = v
 	}
@@ -131,8 +131,8 @@ func (z *Size) Type() string { return "SIZE" }
 // Fraction is a part of a whole, 0 to 1.
 type Fraction float64
 
-// ParseFraction reads a percentage such as "0.5%" or "0.5": 0 to 100.
-func ParseFraction(s string) (Fraction, error) {
+// parseFraction reads a percentage such as "0.5%" or "0.5": 0 to 100.
+func parseFraction(s string) (Fraction, error) {
 	n, err := parseUnit(strings.TrimSpace(s), map[string]float64{"": 1, "%": 1})
 	if err != nil {
 		return 0, fmt.Errorf("%q: %w; write for example 0.5%%", s, err)
@@ -150,7 +150,7 @@ func (f Fraction) String() string {
 
 // Set and Type make *Fraction a flag of the command line.
 func (f *Fraction) Set(s string) error {
-	v, err := ParseFraction(s)
+	v, err := parseFraction(s)
 	if err == nil {
 		*f = v
 	}

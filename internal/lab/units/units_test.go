@@ -25,7 +25,7 @@ func TestParseSize(t *testing.T) {
 		"20MB": 20e6, "64KiB": 64 << 10, "7": 7, "1.5 kB": 1500, "500MB": 500e6,
 		"": 0, "MB": 0, "0": 0, "17GiB": 0, "-1": 0, "3TB": 0,
 	} {
-		got, err := ParseSize(in)
+		got, err := parseSize(in)
 		if got != want || (err == nil) != (want != 0) {
 			t.Errorf("%q: %v, %v; want %v", in, got, err, want)
 		}
@@ -34,7 +34,7 @@ func TestParseSize(t *testing.T) {
 
 func TestParseFraction(t *testing.T) {
 	for in, want := range map[string]Fraction{"0.5%": 0.005, "2": 0.02, "0%": 0, "100 %": 1, "101%": -1, "-1%": -1, "": -1, "x": -1, "nan%": -1} {
-		got, err := ParseFraction(in)
+		got, err := parseFraction(in)
 		if (err == nil) != (want >= 0) || err == nil && got != want {
 			t.Errorf("%q: %v, %v", in, got, err)
 		}
