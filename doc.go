@@ -1,5 +1,5 @@
-// Package peerload fetches firmware through the peers of the subnet, for
-// another Go program such as a device's own updater.
+// Package peerload fetches firmware through the peers of the subnet: it is what
+// another Go program imports, such as a device's own updater.
 //
 // Fetch downloads a file, several, or a whole signed load. Of all devices that
 // ask for the same content at about the same time one, the root, downloads it

@@ -1,5 +1,5 @@
-// Package durable writes files that appear under their names whole or not at
-// all, also over a power cut, and keeps writers of one directory apart.
+// Package durable writes files that appear whole or not at all, and keeps the
+// writers of a directory apart. That holds over a power cut, too.
 //
 // What must not be here: what the files mean. The content of a load on a device
 // is written by package slot, which needs more: it must survive a bad medium.

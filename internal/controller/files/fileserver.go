@@ -1,8 +1,8 @@
-// Package files offers one directory of plain files to devices, over HTTP
-// and TFTP, and files that its caller makes on the fly. What it offers is
-// everything in the directory but hidden files, read-only; what it offers is
-// right because devices verify it, not because of who serves it. A budget
-// bounds what one site downloads at the same time.
+// Package files serves one directory of plain files over HTTP and TFTP, and
+// what its caller makes on the fly. What it offers is everything in the
+// directory but hidden files, read-only; what it offers is right because
+// devices verify it, not because of who serves it. A budget bounds what one
+// site downloads at the same time.
 //
 // What must not be here: knowledge of loads beyond their file names, the
 // database, pages for people.

@@ -1,5 +1,5 @@
-// Package fileserver serves the files of a site as the product's file server
-// does, through the WAN, and counts what it sends to whom.
+// Package fileserver serves a site's files through the WAN, as the product
+// does, and counts what it sends to whom.
 //
 // What lives here: HTTP, TFTP and the tally of payload. What must not: who
 // asks, and what the bytes over the link come to with headers (site.Wire).

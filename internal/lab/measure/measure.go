@@ -1,5 +1,5 @@
-// Package measure runs one site whose devices all fetch one random file at the
-// same moment, and says what crossed the WAN and when each had it.
+// Package measure runs a site whose devices all fetch one file at once: it says
+// what crossed the WAN and when each device had the file.
 //
 // What lives here: the run, its result, and other programs that fetch in the
 // place of peerload. What must not: which sites are worth measuring, and what

@@ -1,6 +1,6 @@
-// Package cnf makes the provisioning files that phones ask for,
-// SEP<MAC>.cnf.xml and XMLDefault.cnf.xml, from what the controller knows, at
-// the moment they are asked for.
+// Package cnf makes the provisioning files that phones ask for: SEP<MAC>.cnf.xml
+// and XMLDefault.cnf.xml, from what the controller knows, at the moment they
+// are asked for.
 //
 // What lives here: names of files, and which answer of package domain stands
 // in which. What must not: how XML is written (package provision), sockets,

@@ -1,0 +1,158 @@
+package house
+
+// side of the product: the device and the controller do not know each other.
+type side int
+
+const (
+	both side = iota
+	device
+	controller
+	outside // sees the whole product from outside: laboratory and commands
+)
+
+// rule says what one package may use.
+type rule struct {
+	dir   string
+	floor int
+	side  side
+	// pure: same inputs, same outputs. No files, no sockets, no clock, no
+	// goroutines, no randomness but what is passed in.
+	pure bool
+	// still: no clock and no goroutine; the driver calls.
+	still bool
+	// allowedImports, if not nil, are all packages of this module that it may
+	// import.
+	allowedImports []string
+	// libraries are all modules of others that it may use.
+	libraries []string
+}
+
+// nothing of this module.
+var nothing = []string{}
+
+// packages lists all packages from the ground up. A package imports only what
+// stands above it in this list, of its own side or of both, and neither
+// commands nor what is for tests. A package that is not here has no rule yet:
+// give it one.
+var packages = []rule{
+	// Floor 0: nouns.
+	{dir: "load", floor: 0, pure: true, allowedImports: nothing},
+	{dir: "internal/policy", floor: 0, pure: true, allowedImports: nothing},
+	{dir: "report", floor: 0, pure: true, allowedImports: nothing},
+	{dir: "internal/terminal", floor: 0, pure: true, allowedImports: nothing},
+
+	// Floor 1: the protocol.
+	{dir: "pdp/wire", floor: 1, pure: true, allowedImports: []string{"load"}},
+	{dir: "pdp/election", floor: 1, pure: true, allowedImports: []string{"pdp/wire"}},
+	{dir: "pdp/tree", floor: 1, pure: true, allowedImports: []string{"pdp/wire"}},
+	{dir: "pdp/transfer", floor: 1, pure: true, allowedImports: []string{"pdp/wire"}},
+	{dir: "pdp/internal/follower", floor: 1, pure: true, allowedImports: []string{"pdp/wire", "pdp/tree", "pdp/transfer"}},
+	{dir: "pdp/internal/origin", floor: 1, pure: true, allowedImports: []string{"pdp/wire", "pdp/transfer"}},
+	{dir: "pdp", floor: 1, pure: true},
+
+	// Floor 2: what both sides share.
+	{dir: "tftp", floor: 2, allowedImports: nothing, libraries: []string{"golang.org/x/sys"}},
+	{dir: "internal/durable", floor: 2, allowedImports: nothing},
+	{dir: "internal/tuf", floor: 2, pure: true, allowedImports: nothing},
+	{dir: "trust", floor: 2, allowedImports: []string{"load", "internal/durable", "internal/tuf"},
+		libraries: []string{"github.com/theupdateframework/go-tuf/v2"}},
+
+	{dir: "internal/provision", floor: 2, side: both, still: true, allowedImports: []string{"load", "internal/policy"}, libraries: []string{"github.com/BurntSushi/toml"}},
+
+	// Floor 2: the device.
+	{dir: "internal/device/origin", floor: 2, side: device, allowedImports: []string{"load", "tftp"}},
+	{dir: "internal/device/peernet", floor: 2, side: device, allowedImports: []string{"pdp/wire"}, libraries: []string{"golang.org/x/sys"}},
+	{dir: "internal/testkit/fabric", floor: 2, side: device, allowedImports: []string{"pdp/wire", "internal/device/peernet"}},
+	{dir: "internal/device/slot", floor: 2, side: device, still: true, allowedImports: []string{"load"}, libraries: []string{"golang.org/x/sys"}},
+	{dir: "internal/testkit/faultdisk", floor: 2, side: device, still: true, allowedImports: []string{"load", "internal/device/slot"}},
+	{dir: "internal/device/status", floor: 2, side: device, allowedImports: []string{"report"}},
+	{dir: "internal/device/engine", floor: 2, side: device, libraries: []string{"golang.org/x/sys"}},
+	{dir: "internal/device/wording", floor: 2, side: device, still: true,
+		allowedImports: []string{"report", "pdp/wire", "internal/device/slot", "internal/device/engine"}},
+	{dir: "internal/device/syslog", floor: 2, side: device, allowedImports: []string{"report"}},
+	{dir: "internal/device/sdnotify", floor: 2, side: device, allowedImports: nothing, libraries: []string{"golang.org/x/sys"}},
+	{dir: "internal/device/tinyhttp", floor: 2, side: device, allowedImports: nothing},
+	{dir: "internal/device/failure", floor: 2, side: device, still: true,
+		allowedImports: []string{"pdp/wire", "trust", "internal/device/slot", "internal/device/engine"}},
+	{dir: "internal/device/target", floor: 2, side: device, still: true,
+		allowedImports: []string{"load", "internal/device/origin", "internal/device/failure"}},
+	{dir: "internal/device/agent", floor: 2, side: device, libraries: []string{"golang.org/x/sys", "github.com/BurntSushi/toml"}},
+	{dir: ".", floor: 2, side: device, allowedImports: []string{"load", "internal/policy", "report", "pdp/transfer", "pdp", "internal/device/origin",
+		"internal/device/peernet", "internal/device/status", "internal/device/engine", "internal/device/failure", "internal/device/target"}},
+
+	{dir: "internal/cli", floor: 2, side: device, still: true, allowedImports: nothing, libraries: []string{"github.com/spf13/pflag"}},
+
+	// Floor 2: the controller.
+	{dir: "client", floor: 2, side: controller, allowedImports: []string{"report"}},
+	{dir: "internal/controller/repository", floor: 2, side: controller,
+		allowedImports: []string{"load", "internal/durable", "internal/tuf", "trust"},
+		libraries:      []string{"github.com/theupdateframework/go-tuf/v2", "github.com/sigstore/sigstore"}},
+	{dir: "internal/controller/publish", floor: 2, side: controller, allowedImports: []string{"load", "internal/controller/repository"}},
+	{dir: "internal/controller/template", floor: 2, side: controller, allowedImports: []string{"internal/policy", "internal/provision"}},
+	{dir: "internal/controller/domain", floor: 2, side: controller, allowedImports: []string{"load", "internal/policy", "report", "internal/controller/repository", "internal/controller/publish"}, libraries: []string{"golang.org/x/crypto"}},
+	{dir: "internal/controller/store", floor: 2, side: controller, allowedImports: []string{"load", "internal/policy", "report", "internal/controller/domain"}, libraries: []string{"github.com/pressly/goose/v3"}},
+	{dir: "internal/testkit/storesuite", floor: 2, side: controller, libraries: []string{"pgregory.net/rapid"}},
+	{dir: "internal/controller/store/sqlite", floor: 2, side: controller, libraries: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3"}},
+	{dir: "internal/controller/store/postgres", floor: 2, side: controller, libraries: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
+	{dir: "internal/controller/files", floor: 2, side: controller, allowedImports: []string{"tftp"}, libraries: []string{"github.com/prometheus/client_golang"}},
+	{dir: "internal/controller/files/cnf", floor: 2, side: controller, allowedImports: []string{"internal/policy", "internal/provision", "internal/controller/template", "internal/controller/domain"}},
+	{dir: "internal/controller/api", floor: 2, side: controller, allowedImports: []string{"load", "internal/policy", "report", "internal/controller/publish", "internal/controller/domain"},
+		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
+
+	// Floor 3: the product from outside. The simulator is as pure as what it
+	// simulates; the laboratory sees a device only as a user does.
+	{dir: "internal/sim", floor: 3, side: outside, pure: true,
+		allowedImports: []string{"load", "report", "pdp/wire", "pdp/election", "pdp/tree", "pdp/transfer", "pdp"}},
+	{dir: "internal/lab/units", floor: 3, side: outside, pure: true, allowedImports: nothing},
+	{dir: "internal/lab/site", floor: 3, side: outside, allowedImports: []string{"internal/lab/units"},
+		libraries: []string{"golang.org/x/sys", "github.com/vishvananda/netlink", "github.com/vishvananda/netns"}},
+	{dir: "internal/lab/fileserver", floor: 3, side: outside, libraries: []string{"golang.org/x/sys"},
+		allowedImports: []string{"internal/lab/units", "internal/lab/site", "tftp", "internal/controller/files"}},
+	{dir: "internal/lab/process", floor: 3, side: outside, libraries: []string{"golang.org/x/sys"},
+		allowedImports: []string{"internal/lab/units", "internal/lab/site", "load", "report"}},
+	{dir: "internal/lab/output", floor: 3, side: outside, allowedImports: []string{"internal/lab/process", "report"}},
+	{dir: "internal/lab/measure", floor: 3, side: outside, allowedImports: []string{"internal/lab/units", "internal/lab/site",
+		"internal/lab/fileserver", "internal/lab/process", "internal/lab/output", "report"}},
+	{dir: "internal/lab/bench", floor: 3, side: outside, allowedImports: []string{"internal/lab/units", "internal/lab/site",
+		"internal/lab/process", "internal/lab/output", "internal/lab/measure"}},
+	{dir: "internal/lab/story", floor: 3, side: outside, libraries: []string{"golang.org/x/sys"}, allowedImports: []string{
+		"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output", "load", "report"}},
+	{dir: "internal/lab/demo", floor: 3, side: outside, allowedImports: []string{
+		"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output",
+		"load", "report", "trust", "internal/controller/repository", "internal/controller/publish"}},
+	{dir: "cmd/peerload", floor: 3, side: outside, libraries: []string{"github.com/spf13/pflag", "golang.org/x/term"}},
+	{dir: "cmd/peerload-server", floor: 3, side: outside, libraries: commandLibraries},
+	{dir: "cmd/peerload-lab", floor: 3, side: outside, libraries: commandLibraries},
+	{dir: "internal/testkit/netsuite", floor: 3, side: outside, allowedImports: []string{"pdp/wire", "internal/device/peernet"}},
+	{dir: "internal/testkit/publisher", floor: 3, side: outside},
+	{dir: "internal/testkit/labtest", floor: 3, side: outside, allowedImports: []string{"load", "report", "trust"}},
+	{dir: "internal/testkit/nginx", floor: 3, side: outside, allowedImports: nothing},
+	{dir: "internal/house", floor: 3, side: outside, allowedImports: nothing},
+	{dir: "e2e", floor: 3, side: outside, allowedImports: nothing},
+}
+
+var commandLibraries = []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"}
+
+// impure are what a pure package may not import; a name that ends in a slash
+// stands for all below it.
+var impure = []string{
+	"os", "os/", "net", "net/", "syscall", "unsafe", "runtime", "runtime/", "io/ioutil", "path/filepath", "plugin",
+	"log", "log/", "context", "sync", "sync/", "crypto/rand", "math/rand",
+}
+
+// harmless is below a name of impure and yet allowed.
+var harmless = []string{"net/netip"}
+
+// heavy are what no device may carry: databases, page templates, frameworks,
+// and what is for tests.
+var heavy = []string{
+	"database/", "html/", "text/template", "text/template/", "net/rpc", "net/rpc/", "net/http/pprof", "expvar",
+	"encoding/gob", "testing", "testing/", "plugin",
+}
+
+// clock are the names of package time by which a program sees or waits for it.
+var clock = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTicker", "NewTimer"}
+
+// chance are the names of math/rand/v2 that take the source that is passed in;
+// all others draw from a global one.
+var chance = []string{"Rand", "Source", "New", "NewPCG", "PCG", "NewChaCha8", "ChaCha8", "NewZipf", "Zipf"}
