@@ -1,0 +1,121 @@
+package house
+
+import (
+	"maps"
+	"slices"
+	"testing"
+)
+
+// program says what a program of this module may be linked from.
+type program struct {
+	dir string
+	// never are packages, and all below them where the name ends in a slash,
+	// that may not be linked in, by whichever way.
+	never []string
+	// modules are all modules of others whose packages are linked in.
+	modules []string
+}
+
+// signedMetadata is what go-tuf brings: its signing interfaces are sigstore's,
+// whose package of signatures also reads container images' names and protocol
+// buffers. Nothing of ours uses those.
+var signedMetadata = []string{
+	"github.com/google/go-containerregistry", "github.com/opencontainers/go-digest", "github.com/secure-systems-lab/go-securesystemslib",
+	"github.com/sigstore/protobuf-specs", "github.com/sigstore/sigstore", "github.com/theupdateframework/go-tuf/v2",
+	"google.golang.org/genproto/googleapis/api", "google.golang.org/protobuf",
+}
+
+// database are the packages of SQL and its drivers, templates those that fill
+// in text.
+var (
+	database  = []string{"database/", "modernc.org/", "github.com/jackc/", "github.com/pressly/"}
+	templates = []string{"text/template", "text/template/", "html/"}
+	forTests  = []string{"testing", "testing/", "net/http/httptest", module + "/internal/testkit/", "pgregory.net/"}
+)
+
+// programs are all programs, with everything that they are linked from.
+var programs = []program{
+	{
+		dir: "cmd/peerload",
+		never: slices.Concat(database, templates, forTests, []string{
+			module + "/internal/controller/", module + "/internal/lab/", module + "/internal/sim", module + "/client",
+			"github.com/spf13/cobra", "github.com/danielgtaylor/", "github.com/prometheus/", "net/rpc", "net/rpc/", "net/http/pprof", "expvar",
+			"encoding/gob", "plugin",
+		}),
+		modules: slices.Concat(signedMetadata, []string{
+			"github.com/BurntSushi/toml", "github.com/spf13/pflag", "golang.org/x/crypto", "golang.org/x/sys", "golang.org/x/term",
+		}),
+	},
+	{
+		dir:   "cmd/peerload-server",
+		never: slices.Concat(forTests, []string{module + "/internal/device/", module + "/internal/lab/", module + "/internal/sim"}),
+	},
+	{
+		dir:   "cmd/peerload-lab",
+		never: slices.Concat(database, forTests, []string{module + "/internal/device/", module + "/internal/controller/domain", module + "/internal/controller/api"}),
+	},
+}
+
+// TestPrograms: what each program is linked from, told by the linker's own
+// list and not by what its packages say that they import.
+func TestPrograms(t *testing.T) {
+	for _, p := range programs {
+		t.Run(p.dir, func(t *testing.T) {
+			for _, problem := range p.check(goList(t, "-deps", "./"+p.dir)) {
+				t.Error(problem)
+			}
+		})
+	}
+}
+
+// check tells what of deps p may not be linked from, and what p.modules names
+// in vain.
+func (p program) check(deps []listed) (problems []string) {
+	importers := map[string]string{}
+	found := map[string]bool{}
+	for _, d := range deps {
+		for _, i := range d.Imports {
+			importers[i] = d.ImportPath
+		}
+		if d.Module != nil && d.Module.Path != module {
+			found[d.Module.Path] = true
+		}
+	}
+	for _, d := range deps {
+		if matches(p.never, d.ImportPath) {
+			problems = append(problems, d.ImportPath+" is linked in by "+importers[d.ImportPath]+" and may not be")
+		}
+	}
+	if p.modules == nil {
+		return problems
+	}
+	for _, m := range slices.Sorted(maps.Keys(found)) {
+		if !slices.Contains(p.modules, m) {
+			problems = append(problems, "the module "+m+" is linked in and not in the list of "+p.dir)
+		}
+	}
+	for _, m := range p.modules {
+		if !found[m] {
+			problems = append(problems, "the module "+m+" is in the list of "+p.dir+" and not linked in")
+		}
+	}
+	return problems
+}
+
+// TestProgramsCanBeWrong shows that each kind of problem is found.
+func TestProgramsCanBeWrong(t *testing.T) {
+	mod := func(path string) *struct{ Path string } { return &struct{ Path string }{path} }
+	p := program{dir: "cmd/x", never: []string{"text/template", "database/"}, modules: []string{"example.org/used", "example.org/unused"}}
+	got := p.check([]listed{
+		{ImportPath: "text/template"}, {ImportPath: "text/templates"}, {ImportPath: "database/sql", Imports: []string{"text/template"}},
+		{ImportPath: "example.org/used/a", Module: mod("example.org/used")}, {ImportPath: "example.org/new", Module: mod("example.org/new"), Imports: []string{"database/sql"}},
+		{ImportPath: module + "/load", Module: mod(module)},
+	})
+	want := []string{
+		"text/template is linked in by database/sql and may not be", "database/sql is linked in by example.org/new and may not be",
+		"the module example.org/new is linked in and not in the list of cmd/x", "the module example.org/unused is in the list of cmd/x and not linked in",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
