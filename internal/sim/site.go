@@ -233,10 +233,3 @@ func (c Site) outcome(s *Sim, sub *Subnet) Outcome {
 	}
 	return o
 }
-
-// startAll switches all devices on.
-func startAll(sub *Subnet) {
-	for _, d := range sub.devices {
-		d.Start()
-	}
-}

@@ -8,6 +8,13 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
+// startAll switches all devices on.
+func startAll(sub *Subnet) {
+	for _, d := range sub.devices {
+		d.Start()
+	}
+}
+
 // atRoot does something to whoever is root at a time.
 func (c *story) atRoot(at time.Duration, f func(*Device)) {
 	c.s.At(at, func() {
