@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs the foreign programs that the tests speak with: tftpd-hpa, tftp-hpa,
-# atftp, dnsmasq, nginx, curl, PostgreSQL and the shells zsh and fish from the
-# distribution, and atftpd, which conflicts with tftpd-hpa, unpacked into a
-# directory of its own.
+# atftp, dnsmasq, nginx, curl, aria2, uftp, PostgreSQL and the shells zsh and
+# fish from the distribution, and atftpd, which conflicts with tftpd-hpa,
+# unpacked into a directory of its own.
 #
 #   .ci/foreign.sh [DIR]
 #
@@ -51,6 +51,8 @@ missing() {
 	have dnsmasq || echo dnsmasq-base
 	have nginx || echo nginx-light
 	have curl || echo curl
+	have aria2c || echo aria2
+	have uftp || echo uftp
 	have zsh || echo zsh
 	have fish || echo fish
 	have_postgres || echo postgresql
