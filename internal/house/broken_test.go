@@ -24,7 +24,7 @@ func TestRulesCanBeBroken(t *testing.T) {
 		{"imports what has no rule", "internal/device/engine/a.go", head(`"` + module + `/elsewhere"`), "no rule"},
 		{"a higher floor", "load/a.go", head(`"` + module + `/pdp/wire"`), "floors"},
 		{"protocol knows the device", "pdp/a.go", head(`"` + module + `/internal/device/peernet"`), "floors"},
-		{"a room below", "pdp/wire/a.go", head(`"` + module + `/pdp/tree"`), "order"},
+		{"a package below", "pdp/wire/a.go", head(`"` + module + `/pdp/tree"`), "order"},
 		{"a command knows package peerload", "cmd/peerload/a.go", head(`"` + module + `"`), ""},
 		{"package peerload from below", "internal/device/engine/a.go", head(`"` + module + `"`), "order"},
 		{"package peerload has no flags", "a.go", head(`"github.com/spf13/pflag"`), "libraries"},

@@ -39,13 +39,13 @@ func (l listed) dir() string {
 	return strings.TrimPrefix(l.ImportPath, module+"/")
 }
 
-// goList runs `go list -json` with more arguments, for linux and without cgo,
-// as the programs are built: the tree is the same on every machine.
-func goList(t *testing.T, args ...string) []listed {
+// goList runs `go list -json` with more arguments, for linux on arch and
+// without cgo, as the programs are built: the tree is the same on every machine.
+func goList(t *testing.T, arch string, args ...string) []listed {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-json=ImportPath,Doc,Imports,Module,Standard"}, args...)...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -67,7 +67,7 @@ func goList(t *testing.T, args ...string) []listed {
 // ownPackages lists the packages of this module.
 func ownPackages(t *testing.T) []listed {
 	t.Helper()
-	all := goList(t, "./...")
+	all := goList(t, "amd64", "./...")
 	if len(all) < 30 {
 		t.Fatalf("go list ./... found only %d packages", len(all))
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,7 +42,7 @@ func TestShape(t *testing.T) {
 		if err != nil && !*update {
 			t.Fatal(err)
 		}
-		hold(t, picture, now, draw(graphOf(all)))
+		hold(t, picture, now, draw(graphOf(t, all)))
 	})
 }
 
@@ -131,7 +132,8 @@ func groupOf(dir string) string {
 
 // graphOf groups the packages, leaves out what follows from other imports, and
 // finds their levels.
-func graphOf(all []listed) graph {
+func graphOf(t *testing.T, all []listed) graph {
+	t.Helper()
 	g := graph{imports: map[string][]string{}, level: map[string]int{}}
 	direct := map[string]map[string]bool{}
 	for _, l := range all {
@@ -152,36 +154,29 @@ func graphOf(all []listed) graph {
 		}
 	}
 	g.names = sortedKeys(direct)
-	var reach func(from string) map[string]bool
-	reach = func(from string) map[string]bool {
+	reach := map[string]map[string]bool{} // all that a group imports, also by others
+	var visit func(n string, above []string)
+	visit = func(n string, above []string) {
+		if slices.Contains(above, n) {
+			t.Fatalf("groups of packages import each other: %s", strings.Join(append(above, n), ", "))
+		}
+		if reach[n] != nil {
+			return
+		}
 		found := map[string]bool{}
-		for to := range direct[from] {
-			found[to] = true
-			for next := range reach(to) {
-				found[next] = true
-			}
-		}
-		return found
-	}
-	var level func(n string) int
-	level = func(n string) int {
-		if l, ok := g.level[n]; ok {
-			return l
-		}
-		l := 0
 		for to := range direct[n] {
-			l = max(l, level(to)+1)
+			visit(to, append(slices.Clone(above), n))
+			found[to] = true
+			maps.Copy(found, reach[to])
+			g.level[n] = max(g.level[n], g.level[to]+1)
 		}
-		g.level[n] = l
-		return l
+		reach[n] = found
 	}
 	for _, from := range g.names {
-		level(from)
+		visit(from, nil)
 		further := map[string]bool{}
 		for to := range direct[from] {
-			for next := range reach(to) {
-				further[next] = true
-			}
+			maps.Copy(further, reach[to])
 		}
 		for _, to := range sortedKeys(direct[from]) {
 			if !further[to] {
