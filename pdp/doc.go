@@ -71,6 +71,14 @@ machine of a file whose turn has not come gets Gate{}: it takes part in its
 election, waits as root, and says so in its claims. When [Machine.OriginDone] of
 the file before reports true, it gets Gate{Open: true}.
 
+# When something fails
+
+A driver that cannot write posts DiskFailed. Drop names chunks that were stored
+and turned out to be wrong: the store forgets them, and they come again.
+Verified.Dropped are those that the medium did not keep. Fail says that the file
+is not coming, and why: a root resigns first and every link is closed, as after
+Stop, and nothing that is posted later has any effect.
+
 # Links
 
 A link is a stream between a child and its parent. The child's machine numbers

@@ -29,9 +29,9 @@ type Status struct {
 	Size int64
 	// Prefix is the number of chunks held from the start, Held of all.
 	Prefix, Held int
-	// Complete: the whole file is verified. Origin: this device downloads
+	// Complete: the whole file is verified. FromOrigin: this device downloads
 	// from the server. Direct: and is not root. Waiting: it waits for its turn.
-	Complete, Origin, Direct, Waiting bool
+	Complete, FromOrigin, Direct, Waiting bool
 	// Ended: the machine takes no more events.
 	Ended bool
 
@@ -42,7 +42,7 @@ type Status struct {
 func (m *Machine) Status() Status {
 	s := Status{
 		Election: m.el.State(), Children: len(m.feed.Children()), Trees: int(m.trees),
-		Size: m.geo.Size, Prefix: m.prefix, Held: m.held, Complete: m.complete, Origin: m.open,
+		Size: m.geo.Size, Prefix: m.prefix, Held: m.held, Complete: m.complete, FromOrigin: m.open,
 		Direct: m.budget.Active(), Waiting: m.budget.Waiting(), Ended: m.ended,
 	}
 	if r := m.el.Root(); r != nil {
@@ -83,5 +83,5 @@ func (m *Machine) OriginDone() bool {
 // String tells it in one line.
 func (s Status) String() string {
 	return fmt.Sprintf("%s/%s root %v parent %v children %d prefix %d origin %v direct %v waiting %v",
-		s.Election, s.member, s.Root, s.Parent, s.Children, s.Prefix, s.Origin, s.Direct, s.Waiting)
+		s.Election, s.member, s.Root, s.Parent, s.Children, s.Prefix, s.FromOrigin, s.Direct, s.Waiting)
 }

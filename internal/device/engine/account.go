@@ -110,7 +110,7 @@ func (j *job) roleOf(s pdp.Status) string {
 // sourceOf says where bytes come from now.
 func sourceOf(s pdp.Status) string {
 	switch {
-	case s.Origin:
+	case s.FromOrigin:
 		return report.SourceOrigin
 	case len(s.Parents) > 0:
 		return report.SourcePeer
