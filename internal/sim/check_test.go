@@ -174,7 +174,7 @@ func TestReplayToTheByte(t *testing.T) {
 		if !bytes.Equal(a.Bytes(), b.Bytes()) || a.Len() == 0 {
 			t.Fatalf("seed %d: two traces, of %d and %d bytes", seed, a.Len(), b.Len())
 		}
-		if x.s.Hash() != y.s.Hash() || x.Events() != y.Events() {
+		if x.s.Hash() != y.s.Hash() || x.s.Events() != y.s.Events() {
 			t.Fatalf("seed %d: two runs", seed)
 		}
 	}

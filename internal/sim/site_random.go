@@ -268,9 +268,6 @@ func (r *RandomSite) serverFault(at, long time.Duration) {
 // String tells the site and its faults.
 func (r *RandomSite) String() string { return strings.Join(r.told, "; ") }
 
-// Events returns how many events were played.
-func (r *RandomSite) Events() uint64 { return r.s.events }
-
 // Play runs the site to its end and returns what is wrong; nothing is right.
 func (r *RandomSite) Play() []string {
 	r.s.cfg.AllowBudgetOverlap = r.badNet || r.liars

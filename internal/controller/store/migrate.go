@@ -62,9 +62,3 @@ func Migrate(ctx context.Context, name string, db *sql.DB, target int64) error {
 	}
 	return nil
 }
-
-// Newest is the version to which Migrate brings a database.
-func Newest(name string) (int64, error) {
-	names, err := fs.Glob(migrations, "migrations/"+name+"/*.sql")
-	return int64(len(names)), err
-}

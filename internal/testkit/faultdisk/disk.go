@@ -5,7 +5,8 @@
 // and return other bytes than were written. Conformance holds it and the
 // real file system to one behaviour.
 //
-// What lives here: nothing that a device runs.
+// What lives here: the disk and its suite. What must not: anything that a
+// device runs, and what a test expects of slot.
 package faultdisk
 
 import (

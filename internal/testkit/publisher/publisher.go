@@ -1,5 +1,8 @@
 // Package publisher makes published trees for tests, and devices that look at
-// them: as they are, altered, or as they were before. It is for tests only.
+// them: as they are, altered, or as they were before.
+//
+// What must not be here: how a tree is made or verified; that is what the tests
+// look at.
 package publisher
 
 import (

@@ -1,5 +1,5 @@
 // Package storesuite is the suite that every domain.Store passes: what package
-// control relies on, said once for all databases; and a PostgreSQL server for
+// domain relies on, said once for all databases; and a PostgreSQL server for
 // the tests that need a real one.
 //
 // What must not be here: claims about what only one database does.
