@@ -34,7 +34,7 @@ func controller() (url, token string, stop func()) {
 	cheap := domain.PasswordCost{Memory: 64, Time: 1, Threads: 1}
 	ctl, err := domain.New(domain.Config{Store: store, Password: cheap})
 	check(err)
-	srv, err := api.New(api.Config{Control: ctl, Spool: dir})
+	srv, err := api.New(api.Config{Controller: ctl, Spool: dir})
 	check(err)
 	root, admin := domain.Local("root"), domain.RoleAdmin
 	_, err = ctl.CreateUser(ctx, root, "ann", domain.UserChange{Role: &admin, Password: new("correct horse battery")})

@@ -42,8 +42,8 @@ func TestTwelveShareOneDownload(t *testing.T) {
 	t.Logf("last device after %v, the server's pace alone takes 1 s", last)
 }
 
-// plainDownload is how long the same download takes without peers, and the
-// time to the first request.
+// TestAloneLosesLittle: a device that nobody answers asks the server hardly
+// later than one without peers, and is done hardly later.
 func TestAloneLosesLittle(t *testing.T) {
 	t.Parallel()
 	body := content(2, 2*mib)

@@ -43,7 +43,7 @@ func (o *office) effectiveIn(t *testing.T, device, setting string) domain.Effect
 	return domain.EffectiveSetting{}
 }
 
-// TestCSCso40251 and CSCtb49726: the field was missing for some models. Every
+// TestCSCso40251CSCtb49726: the field was missing for some models. Every
 // model shows every setting, and the models of the bugs share once told to.
 func TestCSCso40251CSCtb49726(t *testing.T) {
 	o := newOffice(t)

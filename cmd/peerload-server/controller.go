@@ -86,7 +86,7 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer root.Close()
-	files := files.Config{Root: root, Log: log, Metrics: files.NewMetrics(), Generate: cnf.Maker{Control: inst.ctl, Templates: d.templates()}.Make}
+	files := files.Config{Root: root, Log: log, Metrics: files.NewMetrics(), Generate: cnf.Maker{Controller: inst.ctl, Templates: d.templates()}.Make}
 	if files.Budget, err = s.budget(); err != nil {
 		return err
 	}

@@ -139,7 +139,7 @@ func (inst *instance) assemble(d dataDir, log *slog.Logger) (err error) {
 	if inst.ctl, err = domain.New(domain.Config{Store: inst.store, Repository: inst.repo}); err != nil {
 		return err
 	}
-	inst.api, err = api.New(api.Config{Control: inst.ctl, Spool: d.spool(), Version: version(), Log: log})
+	inst.api, err = api.New(api.Config{Controller: inst.ctl, Spool: d.spool(), Version: version(), Log: log})
 	return err
 }
 

@@ -22,8 +22,8 @@ const Prefix = "/api/v1"
 
 // Config configures a Server.
 type Config struct {
-	// Control has the use cases. Required.
-	Control *domain.Controller
+	// Controller has the use cases. Required.
+	Controller *domain.Controller
 	// Spool is a directory in which uploaded files stand until they are
 	// published. Required.
 	Spool string
@@ -40,7 +40,7 @@ type Config struct {
 
 // Validate says what is missing or out of range.
 func (c Config) Validate() error {
-	if c.Control == nil || c.Spool == "" {
+	if c.Controller == nil || c.Spool == "" {
 		return errors.New("api: no controller or no directory for uploads")
 	}
 	if c.MaxUpload < 0 {
@@ -72,7 +72,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Registry == nil {
 		cfg.Registry = prometheus.NewRegistry()
 	}
-	s := &Server{cfg: cfg, ctl: cfg.Control, metrics: newMetrics(cfg)}
+	s := &Server{cfg: cfg, ctl: cfg.Controller, metrics: newMetrics(cfg)}
 	mux := http.NewServeMux()
 	s.api = humago.NewWithPrefix(mux, Prefix, s.document())
 	s.api.UseMiddleware(s.authenticate)

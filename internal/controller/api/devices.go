@@ -49,22 +49,22 @@ const bulkBytes = 16 << 20
 
 type deviceQuery struct {
 	Paged
-	Text      string `query:"text" maxLength:"100" doc:"part of the name or description"`
-	Model     string `query:"model" maxLength:"180"`
-	Profile   string `query:"profile" maxLength:"64"`
-	NoProfile bool   `query:"no_profile" doc:"devices that have no profile"`
-	Site      string `query:"site" maxLength:"64"`
-	Origin    string `query:"origin" enum:"administrator,auto-registered,enrolled"`
-	Load      string `query:"load" maxLength:"255" doc:"assigned at the level of the device"`
-	State     string `query:"state" maxLength:"64" doc:"as last reported"`
-	Active    string `query:"active" maxLength:"300" doc:"the load that runs, as last reported"`
+	Text         string `query:"text" maxLength:"100" doc:"part of the name or description"`
+	Model        string `query:"model" maxLength:"180"`
+	Profile      string `query:"profile" maxLength:"64"`
+	NoProfile    bool   `query:"no_profile" doc:"devices that have no profile"`
+	Site         string `query:"site" maxLength:"64"`
+	Registration string `query:"origin" enum:"administrator,auto-registered,enrolled"`
+	Load         string `query:"load" maxLength:"255" doc:"assigned at the level of the device"`
+	State        string `query:"state" maxLength:"64" doc:"as last reported"`
+	Active       string `query:"active" maxLength:"300" doc:"the load that runs, as last reported"`
 }
 
 func (s *Server) devices() {
 	huma.Register(s.api, op(http.MethodGet, "/devices", "list-devices", "List devices", needRead),
 		func(ctx context.Context, in *deviceQuery) (*plain[domain.List[domain.DeviceRow]], error) {
 			l, err := s.ctl.Devices(ctx, actor(ctx), domain.DeviceFilter{Text: in.Text, Model: in.Model, Profile: in.Profile, NoProfile: in.NoProfile,
-				Site: in.Site, Registration: in.Origin, Load: in.Load, State: in.State, Active: in.Active}, in.page())
+				Site: in.Site, Registration: in.Registration, Load: in.Load, State: in.State, Active: in.Active}, in.page())
 			return answer(s, ctx, l, err)
 		})
 	huma.Register(s.api, op(http.MethodPost, "/devices", "create-device", "Make a device known", needDevices),

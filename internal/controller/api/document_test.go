@@ -17,7 +17,7 @@ var update = flag.Bool("update", false, "write docs/openapi.json anew")
 // TestDocumentFile: docs/openapi.json is what the API generates.
 func TestDocumentFile(t *testing.T) {
 	const file = "../../../docs/openapi.json"
-	raw, err := newSite(t).srv.api.OpenAPI().MarshalJSON()
+	raw, err := newRig(t).srv.api.OpenAPI().MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestDocumentFile(t *testing.T) {
 // TestDocument: what stands in a path is described, every reference leads
 // somewhere, and what a device says may grow.
 func TestDocument(t *testing.T) {
-	s := newSite(t)
+	s := newRig(t)
 	b, err := s.srv.api.OpenAPI().MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +88,7 @@ func TestDocument(t *testing.T) {
 
 // TestScopes: a token does no more than its scopes, whatever its role.
 func TestScopes(t *testing.T) {
-	s := newSite(t)
+	s := newRig(t)
 	text, _ := s.want(201, "POST", "/tokens", object{"name": "reader", "role": "admin", "scopes": []string{"read"}})
 	tok := decode[domain.NewToken](t, text)
 	if code, _, _ := s.call("GET", Prefix+"/devices", tok.Secret, nil); code != 200 {

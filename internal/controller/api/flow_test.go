@@ -25,7 +25,7 @@ type object = map[string]any
 
 // TestLostUpdate: who has read an older version does not overwrite a newer.
 func TestLostUpdate(t *testing.T) {
-	s := newSite(t)
+	s := newRig(t)
 	_, h := s.want(200, "GET", "/devices/"+one, nil)
 	tag := h.Get("ETag")
 	s.want(200, "PATCH", "/devices/"+one, object{"site": "Kyoto"}, "If-Match", tag)
@@ -59,7 +59,7 @@ func TestLostUpdate(t *testing.T) {
 
 // TestListing: pages, filters, and what is refused.
 func TestListing(t *testing.T) {
-	s := newSite(t)
+	s := newRig(t)
 	for i := range 7 {
 		s.want(201, "POST", "/devices", object{"name": fmt.Sprintf("00:11:22:33:44:%02x", i), "model": "7941", "site": []string{"A", "B"}[i%2]})
 	}
@@ -99,7 +99,7 @@ func TestListing(t *testing.T) {
 // TestDeviceChecksIn: a device reports itself, is told what to do, and its
 // report is read back.
 func TestDeviceChecksIn(t *testing.T) {
-	s := newSite(t)
+	s := newRig(t)
 	s.want(200, "PATCH", "/enterprise/settings", object{"set": object{"peer-sharing": "on"}})
 	s.want(200, "PATCH", "/devices/"+one+"/settings", object{"set": object{"peer-sharing": "off"}})
 	said := object{"schema": 1, "state": "downloading", "active": "old", "model": "linux-arm", "field_of_the_future": object{"a": 1},
@@ -134,7 +134,7 @@ func TestDeviceChecksIn(t *testing.T) {
 
 // TestSession: cookie, CSRF token, back-off, end.
 func TestSession(t *testing.T) {
-	s := newSite(t)
+	s := newRig(t)
 	login := func(pw string) (*http.Response, error) {
 		r, err := http.NewRequestWithContext(t.Context(), "POST", s.url+Prefix+"/session", nil)
 		if err != nil {
@@ -189,7 +189,7 @@ func TestSession(t *testing.T) {
 
 // TestBulk: CSCsh98792. Each row is read back, and one that fails stops no other.
 func TestBulk(t *testing.T) {
-	s := newSite(t)
+	s := newRig(t)
 	set := object{"settings": object{"set": object{"peer-sharing": "1"}}}
 	text, _ := s.want(200, "POST", "/bulk", object{"rows": []object{
 		{"device": one, "change": set},
@@ -230,7 +230,7 @@ func form(t *testing.T, fields [][2]string, files ...string) (contentType string
 	return w.FormDataContentType(), body
 }
 
-func (s *site) upload(fields [][2]string, files ...string) (int, string) {
+func (s *rig) upload(fields [][2]string, files ...string) (int, string) {
 	s.t.Helper()
 	ct, body := form(s.t, fields, files...)
 	r, err := http.NewRequestWithContext(s.t.Context(), "POST", s.url+Prefix+"/loads", body)
@@ -253,7 +253,7 @@ func (s *site) upload(fields [][2]string, files ...string) (int, string) {
 
 // TestLoads: upload, assign, refuse what does not fit, roll back, verify.
 func TestLoads(t *testing.T) {
-	s := newSite(t)
+	s := newRig(t)
 	fields := func(version, model string) [][2]string {
 		return [][2]string{{"name", "fw" + version}, {"version", version}, {"model", model}}
 	}
@@ -303,7 +303,7 @@ func TestLoads(t *testing.T) {
 
 // TestSetup: the link makes one administrator, once.
 func TestSetup(t *testing.T) {
-	s := newSite(t)
+	s := newRig(t)
 	for _, u := range []string{"viewer", "operator"} {
 		s.want(204, "DELETE", "/users/"+u, nil)
 	}
@@ -328,7 +328,7 @@ func TestSetup(t *testing.T) {
 
 // TestMetrics: base units, no device, and the build.
 func TestMetrics(t *testing.T) {
-	s := newSite(t)
+	s := newRig(t)
 	code, text, _ := s.call("GET", "/metrics", s.tokens[domain.RoleViewer], nil)
 	if code != 200 || !strings.Contains(text, `peerload_build_info{`) || !strings.Contains(text, `peerload_devices{state="unknown"} 2`) ||
 		!strings.Contains(text, "peerload_devices_received_bytes_total") {

@@ -32,7 +32,7 @@ func newMetrics(cfg Config) *metrics {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "peerload_build_info", Help: "1, with the version of the program.",
 		ConstLabels: prometheus.Labels{"version": cfg.Version, "goversion": runtime.Version()}})
 	build.Set(1)
-	cfg.Registry.MustRegister(m.requests, m.duration, build, &fleet{ctl: cfg.Control})
+	cfg.Registry.MustRegister(m.requests, m.duration, build, &fleet{ctl: cfg.Controller})
 	return m
 }
 

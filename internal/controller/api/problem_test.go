@@ -17,7 +17,7 @@ import (
 
 // TestUnknownPaths: what no route takes is answered as all errors are.
 func TestUnknownPaths(t *testing.T) {
-	s := newSite(t)
+	s := newRig(t)
 	for _, c := range []struct {
 		method, path string
 		code         int
@@ -35,7 +35,7 @@ func TestUnknownPaths(t *testing.T) {
 
 // TestRotateWithoutTheRootKey: who keeps it offline is told what to do.
 func TestRotateWithoutTheRootKey(t *testing.T) {
-	s := newSite(t)
+	s := newRig(t)
 	if code, text := s.upload([][2]string{{"name", "fw1"}, {"version", "1"}, {"model", "linux-arm"}}, "a.bin", "x"); code != 201 {
 		t.Fatal(code, text)
 	}
@@ -62,7 +62,7 @@ func TestRotateWithoutTheRootKey(t *testing.T) {
 // TestFullDisk: it has a problem of its own, which a client can tell apart and
 // which does not say where the controller keeps its files.
 func TestFullDisk(t *testing.T) {
-	s := newSite(t)
+	s := newRig(t)
 	err := s.srv.fail(t.Context(), fmt.Errorf("adding: %w", &os.PathError{Op: "write", Path: "/var/secret/place", Err: syscall.ENOSPC}), 0)
 	var p *huma.ErrorModel
 	if !errors.As(err, &p) || p.Status != 507 || strings.Contains(p.Detail, "place") || p.Type != ProblemPrefix+"disk-full" {
@@ -85,7 +85,7 @@ func TestKindsAreTold(t *testing.T) {
 
 // TestProblemsRepeatNothing: what was wrong may be a password.
 func TestProblemsRepeatNothing(t *testing.T) {
-	s := newSite(t)
+	s := newRig(t)
 	for _, body := range []any{object{"name": "bob", "role": "viewer", "password": []string{"hunter2"}}, object{"name": "bob", "pass": "hunter2"}, []string{"hunter2"}} {
 		if text, _ := s.want(422, "POST", "/users", body); strings.Contains(text, "hunter2") || !strings.Contains(text, "location") ||
 			decode[huma.ErrorModel](t, text).Type != ProblemPrefix+"invalid" {

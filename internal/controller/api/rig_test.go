@@ -18,8 +18,8 @@ import (
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 )
 
-// site is a controller behind real HTTP, on a real database.
-type site struct {
+// rig is a controller behind real HTTP, on a real database.
+type rig struct {
 	t   *testing.T
 	ctl *domain.Controller
 	srv *Server
@@ -35,7 +35,7 @@ const (
 	one, two = "SEP000000000001", "SEP000000000002"
 )
 
-func newSite(t *testing.T) *site {
+func newRig(t *testing.T) *rig {
 	t.Helper()
 	dir := t.TempDir()
 	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "controller.db")})
@@ -55,13 +55,13 @@ func newSite(t *testing.T) *site {
 	if err := os.Mkdir(spool, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	srv, err := New(Config{Control: ctl, Spool: spool, MaxUpload: 1 << 20, Version: "test"})
+	srv, err := New(Config{Controller: ctl, Spool: spool, MaxUpload: 1 << 20, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := httptest.NewServer(srv)
 	t.Cleanup(h.Close)
-	s := &site{t: t, ctl: ctl, srv: srv, url: h.URL, tokens: map[domain.Role]string{}, devices: map[string]string{}}
+	s := &rig{t: t, ctl: ctl, srv: srv, url: h.URL, tokens: map[domain.Role]string{}, devices: map[string]string{}}
 	root := domain.Local("root")
 	for _, role := range []domain.Role{domain.RoleViewer, domain.RoleOperator, domain.RoleAdmin} {
 		pw := password
@@ -89,7 +89,7 @@ func newSite(t *testing.T) *site {
 }
 
 // call sends a request with a bearer token, "" for none; header are pairs.
-func (s *site) call(method, path, token string, body any, header ...string) (int, string, http.Header) {
+func (s *rig) call(method, path, token string, body any, header ...string) (int, string, http.Header) {
 	s.t.Helper()
 	var in io.Reader
 	if body != nil {
@@ -125,7 +125,7 @@ func (s *site) call(method, path, token string, body any, header ...string) (int
 }
 
 // want calls as an admin and checks the status.
-func (s *site) want(code int, method, path string, body any, header ...string) (string, http.Header) {
+func (s *rig) want(code int, method, path string, body any, header ...string) (string, http.Header) {
 	s.t.Helper()
 	got, text, h := s.call(method, Prefix+path, s.tokens[domain.RoleAdmin], body, header...)
 	if got != code {
@@ -159,7 +159,7 @@ var roles = map[string]string{
 // TestEveryEndpoint walks the document: without credentials 401, with each
 // role, with a device's own identity, and with another's.
 func TestEveryEndpoint(t *testing.T) {
-	s := newSite(t)
+	s := newRig(t)
 	rank := map[string]int{"viewer": 0, "operator": 1, "admin": 2}
 	seen := map[string]bool{}
 	for path, item := range s.srv.api.OpenAPI().Paths {

@@ -158,8 +158,9 @@ func TestCSCsh98792_BulkIsReadBackPerRow(t *testing.T) {
 	}
 }
 
-// TestCSCui49910_DeviceShowsSharing: "peer firmware sharing missing on the
-// phone's web page". TestCSCus67416: "phone B still downloads from the server".
+// TestCSCui49910_CSCus67416_DeviceShowsSharingAndSources: CSCui49910, "peer
+// firmware sharing missing on the phone's web page", and CSCus67416, "phone B
+// still downloads from the server".
 // The device's state shows setting, role, peers, and of each file the source
 // and why.
 func TestCSCui49910_CSCus67416_DeviceShowsSharingAndSources(t *testing.T) {

@@ -19,7 +19,7 @@ type Budget struct {
 	// Rate is the bytes a second to one site, all transfers together. 0: no
 	// limit.
 	Rate int64
-	// Free is the size in bytes up to which a file passes without a place, so
+	// Free is the size in bytes up to which a file passes without a permit, so
 	// that a full budget does not keep anybody from manifests and settings. 0:
 	// 64 KiB.
 	Free int64
@@ -43,7 +43,7 @@ const (
 	defaultPrefixV6 = 64
 	// maxSites bounds the sites that are remembered at the same time.
 	maxSites = 100_000
-	// tftpPatience is how long a TFTP client waits for a place, less than it
+	// tftpPatience is how long a TFTP client waits for a permit, less than it
 	// takes real ones to give up.
 	tftpPatience = 20 * time.Second
 	// retryLeast and retryMost bound Retry-After; the time between is drawn at
@@ -64,7 +64,7 @@ type gate struct {
 type site struct {
 	users   int // transfers and waiters; the site is forgotten at 0
 	running int
-	freed   chan struct{} // closed when a place becomes free
+	freed   chan struct{} // closed when a permit becomes free
 	next    time.Time     // when the rate allows the next byte
 }
 
@@ -98,17 +98,17 @@ func orElse[T int | int64](v, or T) T {
 	return v
 }
 
-// place is the right of one transfer to send. A nil place has no limits.
-type place struct {
+// permit is the right of one transfer to send. A nil permit has no limits.
+type permit struct {
 	gate *gate
 	name netip.Prefix
 	site *site
 	held bool
 }
 
-// enter gives a transfer of size bytes a place. If there is none now it
+// enter gives a transfer of size bytes a permit. If there is none now it
 // returns false and what to wait for: then enter again, or leave.
-func (g *gate) enter(p *place, client netip.Addr, size int64) (ok bool, freed <-chan struct{}) {
+func (g *gate) enter(p *permit, client netip.Addr, size int64) (ok bool, freed <-chan struct{}) {
 	limited := g.budget.Transfers > 0 && size > orElse(g.budget.Free, defaultFree)
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -132,8 +132,8 @@ func (g *gate) enter(p *place, client netip.Addr, size int64) (ok bool, freed <-
 	return true, nil
 }
 
-// leave gives the place back, once.
-func (p *place) leave() {
+// leave gives the permit back, once.
+func (p *permit) leave() {
 	if p == nil || p.site == nil {
 		return
 	}
@@ -152,7 +152,7 @@ func (p *place) leave() {
 }
 
 // pace returns how long to wait before n bytes may be sent.
-func (p *place) pace(n int) time.Duration {
+func (p *permit) pace(n int) time.Duration {
 	if p == nil || p.site == nil || p.gate.budget.Rate == 0 {
 		return 0
 	}

@@ -29,7 +29,7 @@ type serving struct {
 	metrics    *Metrics
 }
 
-// big is a file that needs a place.
+// big is a file that needs a permit.
 const big = 1 << 20
 
 func serve(t *testing.T, cfg Config) serving {
@@ -80,7 +80,7 @@ func get(t *testing.T, c *http.Client, url string) *http.Response {
 	return resp
 }
 
-// TestBudget: beyond a site's places HTTP is refused and told when to come
+// TestBudget: beyond a site's permits HTTP is refused and told when to come
 // back, TFTP waits; other sites and small files are not touched.
 func TestBudget(t *testing.T) {
 	s := serve(t, Config{Budget: Budget{Transfers: 1, Rate: big / 4}})
@@ -105,7 +105,7 @@ func TestBudget(t *testing.T) {
 }
 
 // TestStalledClient: who asks and does not read loses the connection, and the
-// next of the site gets the place. A slow one that reads keeps it.
+// next of the site gets the permit. A slow one that reads keeps it.
 func TestStalledClient(t *testing.T) {
 	const huge = 64 << 20 // more than the buffers of both ends
 	for _, rate := range []int64{0, huge} {
@@ -141,7 +141,7 @@ func TestStalledClient(t *testing.T) {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("the place is still taken, at a rate of %d", rate)
+				t.Fatalf("the permit is still taken, at a rate of %d", rate)
 			}
 		}
 	}
@@ -190,7 +190,7 @@ func TestRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(Budget{Rate: 1000})
 		client := netip.MustParseAddr("10.0.0.1")
-		a, b := &place{}, &place{}
+		a, b := &permit{}, &permit{}
 		g.enter(a, client, big)
 		g.enter(b, client.Next(), big)
 		began := time.Now()

@@ -47,7 +47,7 @@ type Config struct {
 	// Budget bounds what devices of one site download at the same time.
 	Budget Budget
 	// Stall is how long an HTTP client may take to receive 256 KiB; one that takes
-	// longer is cut off, so that it does not keep its site's place for good. 0: 2
+	// longer is cut off, so that it does not keep its site's permit for good. 0: 2
 	// minutes, which is less than 20 kbit/s. TFTP has timeouts of its own.
 	Stall time.Duration
 	// Metrics counts what is served. nil: nothing is counted.
@@ -215,7 +215,7 @@ func (s *server) answer(rw http.ResponseWriter, r *http.Request) {
 	}
 	defer c.Close()
 	if r.Method == http.MethodGet && r.Header.Get("If-None-Match") != c.etag {
-		p := &place{}
+		p := &permit{}
 		defer p.leave()
 		if ok, _ := s.gate.enter(p, client, c.size); !ok {
 			s.cfg.Metrics.refusal(protoHTTP)
@@ -223,7 +223,7 @@ func (s *server) answer(rw http.ResponseWriter, r *http.Request) {
 			http.Error(w, "the site's budget is used up, try again later", http.StatusServiceUnavailable)
 			return
 		}
-		w.place = p
+		w.permit = p
 	}
 	h := w.Header()
 	h.Set("ETag", c.etag)
@@ -287,7 +287,7 @@ func (s *server) find(ctx context.Context, name string, client netip.Addr) (cont
 type writer struct {
 	http.ResponseWriter
 	ctx    context.Context //nolint:containedctx // that of the request
-	place  *place
+	permit *permit
 	stall  time.Duration
 	status int
 	counts bool // the body is a file
@@ -310,7 +310,7 @@ func (w *writer) patient() {
 func (w *writer) Write(b []byte) (n int, err error) {
 	for len(b) > 0 {
 		part := b[:min(len(b), slice)]
-		if err := pause(w.ctx, w.place.pace(len(part))); err != nil {
+		if err := pause(w.ctx, w.permit.pace(len(part))); err != nil {
 			return n, err
 		}
 		w.patient()
@@ -329,7 +329,7 @@ func (w *writer) Write(b []byte) (n int, err error) {
 
 // ReadFrom implements io.ReaderFrom: without a limit the system copies.
 func (w *writer) ReadFrom(r io.Reader) (n int64, err error) {
-	if w.place != nil && w.place.gate.budget.Rate > 0 {
+	if w.permit != nil && w.permit.gate.budget.Rate > 0 {
 		return io.CopyBuffer(struct{ io.Writer }{w}, r, make([]byte, slice))
 	}
 	all, ok := r.(*io.LimitedReader)

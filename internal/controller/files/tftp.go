@@ -13,7 +13,7 @@ import (
 )
 
 // opener is what TFTP serves: the same files as HTTP, by the same budget. A
-// client without a place waits in Open; the server holds the repeats of its
+// client without a permit waits in Open; the server holds the repeats of its
 // request meanwhile.
 type opener struct {
 	server *server
@@ -35,7 +35,7 @@ func (o opener) Open(name string, client netip.AddrPort) (tftp.File, error) {
 		f.Close()
 		return nil, err
 	}
-	return &paced{File: f, place: p, ctx: o.ctx}, nil
+	return &paced{File: f, permit: p, ctx: o.ctx}, nil
 }
 
 func (o opener) open(name string, client netip.AddrPort) (tftp.File, error) {
@@ -55,9 +55,9 @@ func (o opener) open(name string, client netip.AddrPort) (tftp.File, error) {
 	return o.files.Open(name, client)
 }
 
-// wait waits for a place.
-func (o opener) wait(client netip.Addr, size int64) (*place, error) {
-	p := &place{}
+// wait waits for a permit.
+func (o opener) wait(client netip.Addr, size int64) (*permit, error) {
+	p := &permit{}
 	began := time.Now()
 	patience := time.NewTimer(tftpPatience)
 	defer patience.Stop()
@@ -88,21 +88,21 @@ func (made) Close() error { return nil }
 // paced is a file that is read no faster than the site's budget allows.
 type paced struct {
 	tftp.File
-	place *place
-	ctx   context.Context //nolint:containedctx // as above
+	permit *permit
+	ctx    context.Context //nolint:containedctx // as above
 }
 
 // ReadAt implements tftp.File.
 func (p *paced) ReadAt(b []byte, at int64) (int, error) {
-	if err := pause(p.ctx, p.place.pace(len(b))); err != nil {
+	if err := pause(p.ctx, p.permit.pace(len(b))); err != nil {
 		return 0, err
 	}
 	return p.File.ReadAt(b, at)
 }
 
-// Close implements tftp.File and gives the place back.
+// Close implements tftp.File and gives the permit back.
 func (p *paced) Close() error {
-	p.place.leave()
+	p.permit.leave()
 	return p.File.Close()
 }
 

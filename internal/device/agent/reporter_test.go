@@ -35,7 +35,7 @@ func TestRealController(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api, err := api.New(api.Config{Control: ctl, Spool: dir, Version: "test"})
+	api, err := api.New(api.Config{Controller: ctl, Spool: dir, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

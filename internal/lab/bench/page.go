@@ -33,7 +33,7 @@ type Page struct {
 	Took      time.Duration
 }
 
-// benchView is what the page's text is made of.
+// pageView is what the page's text is made of.
 type pageView struct {
 	Tiles    [][3]string // name, value, note
 	Glance   glance

@@ -35,8 +35,8 @@ const (
 
 // Maker makes files. Its method Make is what files.Config.Generate wants.
 type Maker struct {
-	// Control answers. Required.
-	Control *domain.Controller
+	// Controller answers. Required.
+	Controller *domain.Controller
 	// Templates is a directory in which an administrator may put templates
 	// under the names DeviceTemplate and DefaultTemplate; they are read at each
 	// request. "": none. A template that leaves something out makes no file,
@@ -61,14 +61,14 @@ func (m Maker) Make(ctx context.Context, name string, client netip.Addr) ([]byte
 	if err != nil {
 		return nil, fs.ErrNotExist
 	}
-	d, err := m.Control.Provision(ctx, device, "", client.String())
+	d, err := m.Controller.Provision(ctx, device, "", client.String())
 	if errors.Is(err, domain.ErrNotFound) || errors.Is(err, domain.ErrRefused) {
 		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := m.Control.Seen(ctx, device, client.String()); err != nil {
+	if err := m.Controller.Seen(ctx, device, client.String()); err != nil {
 		return nil, err
 	}
 	return m.render(DeviceTemplate, fileOf(d))
@@ -126,7 +126,7 @@ func provisionName(r policy.ModelRow) string {
 // forAll is the file for devices that are not known: the default load of each
 // model, and the enterprise's settings.
 func (m Maker) forAll(ctx context.Context) ([]byte, error) {
-	d, err := m.Control.Defaults(ctx)
+	d, err := m.Controller.Defaults(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func newMaker(t *testing.T) Maker {
 		Settings: domain.SettingsChange{Set: policy.Values{policy.PeerSharing: policy.On, policy.LoadServer: "http://a/?b&<c>"}}}); err != nil {
 		t.Fatal(err)
 	}
-	return Maker{Control: ctl, Templates: dir}
+	return Maker{Controller: ctl, Templates: dir}
 }
 
 // TestMake: a device gets its own file, by any case of its name, and is seen;
@@ -63,7 +63,7 @@ func TestMake(t *testing.T) {
 			t.Errorf("a device of another model takes it: %v", err)
 		}
 	}
-	row, err := m.Control.Device(t.Context(), domain.Local("root"), device)
+	row, err := m.Controller.Device(t.Context(), domain.Local("root"), device)
 	if err != nil || row.State == nil || row.State.From != client.String() {
 		t.Errorf("not seen: %+v, %v", row.State, err)
 	}
@@ -83,23 +83,23 @@ func TestExtendedModel(t *testing.T) {
 		{Name: "Camera 1", Provision: "Vendor's Camera", Family: "camera", CanShare: true, Group: "cameras", Defaults: policy.Values{policy.PeerSharing: policy.On}, Lacks: []string{policy.LogServer}},
 		{Name: "Camera 0", Family: "camera"},
 	}
-	if _, err := m.Control.PutModels(t.Context(), root, rows); err != nil {
+	if _, err := m.Controller.PutModels(t.Context(), root, rows); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.Control.RegisterLoad(t.Context(), root, domain.UnsignedLoad{Name: "cam", Models: []string{"Camera 1", "Camera 0"}}); err != nil {
+	if _, err := m.Controller.RegisterLoad(t.Context(), root, domain.UnsignedLoad{Name: "cam", Models: []string{"Camera 1", "Camera 0"}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, model := range []string{"Camera 1", "Camera 0"} {
-		if _, err := m.Control.AssignLoad(t.Context(), root, domain.ModelTarget(model), "cam", 0); err != nil {
+		if _, err := m.Controller.AssignLoad(t.Context(), root, domain.ModelTarget(model), "cam", 0); err != nil {
 			t.Fatal(err)
 		}
 	}
 	change := domain.SettingsChange{Set: policy.Values{policy.LogServer: "10.0.0.9", policy.WANLimit: "2M", policy.LANLimit: "1M"}}
-	if _, err := m.Control.ChangeSettings(t.Context(), root, domain.EnterpriseTarget(), change, 0); err != nil {
+	if _, err := m.Controller.ChangeSettings(t.Context(), root, domain.EnterpriseTarget(), change, 0); err != nil {
 		t.Fatal(err)
 	}
 	for name, model := range map[string]string{"SEP0000000000C1": "Camera 1", "SEP0000000000C0": "Camera 0", "SEP000000007941": "7941", "SEP000000007940": "7940"} {
-		if _, err := m.Control.CreateDevice(t.Context(), root, name, domain.DeviceChange{Model: &model}); err != nil {
+		if _, err := m.Controller.CreateDevice(t.Context(), root, name, domain.DeviceChange{Model: &model}); err != nil {
 			t.Fatal(err)
 		}
 		b, err := m.Make(t.Context(), name+".cnf.xml", client)
@@ -110,7 +110,7 @@ func TestExtendedModel(t *testing.T) {
 		if err != nil || len(f.Others) > 0 {
 			t.Fatalf("%v, %+v", err, f)
 		}
-		d, err := m.Control.Desired(t.Context(), root, name)
+		d, err := m.Controller.Desired(t.Context(), root, name)
 		if err != nil {
 			t.Fatal(err)
 		}
