@@ -1,6 +1,19 @@
 // Command peerload-server is the controller: it publishes loads, provisions
-// devices, and serves both to them. This directory holds wiring only: flags,
-// output and exit statuses. What the commands do is in packages domain, api,
+// devices, and serves both to them.
+//
+//	peerload-server serve       run the controller, or serve a bare repository
+//	peerload-server device      list, show, add, change and remove devices
+//	peerload-server profile     settings and a load for many devices; also enterprise
+//	peerload-server model       the table of models
+//	peerload-server load        add, list, assign, verify and retire loads
+//	peerload-server bulk        write many devices from a table
+//	peerload-server report      what devices say, and who changed what
+//	peerload-server user        users and their roles; also token, enrolment
+//	peerload-server trust       give out the root of trust, and change keys
+//	peerload-server backup      the whole database into a file; restore reads it
+//	peerload-server template    the template of provisioning files
+//
+// This directory holds wiring only: flags, output and exit statuses. What the commands do is in packages domain, api,
 // publish, trust and files; commands on a controller are clients of its API,
 // remote or in their own process.
 package main
