@@ -117,7 +117,8 @@ type Proof struct {
 	dir    string      // with target.Signed
 }
 
-// SHA256 proves one file by its digest.
+// SHA256 proves one file by its digest. The zero digest, which a variable has
+// that nobody has set, is refused.
 func SHA256(digest load.Digest) Proof { return Proof{kind: target.Digest, digest: digest} }
 
 // Trust proves a load by its signed metadata. The directory holds the pinned
@@ -160,6 +161,8 @@ func (r Request) check() error {
 			"Trust(dir) (a signed load), or Unsigned() to believe the network")
 	case r.Proof.kind == target.Signed && r.Proof.dir == "":
 		return errors.New("Trust names no directory")
+	case r.Proof.kind == target.Digest && r.Proof.digest.IsZero():
+		return errors.New("SHA256 was given the zero digest; Unsigned() believes the network")
 	case r.State == "":
 		return errors.New("State names no directory")
 	case r.Linger != nil && *r.Linger < 0:

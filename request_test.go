@@ -22,13 +22,14 @@ func TestValidate(t *testing.T) {
 		want string // "": nothing is wrong
 	}{
 		{"one file", func(*peerload.Request) {}, ""},
-		{"a digest of zeros is a digest", func(r *peerload.Request) { r.Proof = peerload.SHA256(load.Digest{}) }, ""},
 		{"believed", func(r *peerload.Request) { r.Proof = peerload.Unsigned() }, ""},
 		{"several believed", func(r *peerload.Request) {
 			r.Proof, r.URLs = peerload.Unsigned(), []string{file, "tftp://192.0.2.1/b.bin", "192.0.2.1/c.bin"}
 		}, ""},
 		{"a load", func(r *peerload.Request) { r.Proof, r.URLs, r.Slots = peerload.Trust("/t"), []string{signed}, true }, ""},
 		{"no proof", func(r *peerload.Request) { r.Proof = peerload.Proof{} }, "which bytes are right"},
+		{"no digest", func(r *peerload.Request) { r.Proof = peerload.SHA256(load.Digest{}) },
+			"SHA256 was given the zero digest"},
 		{"no trust directory", func(r *peerload.Request) { r.Proof, r.URLs = peerload.Trust(""), []string{signed} }, "Trust"},
 		{"no state", func(r *peerload.Request) { r.State = "" }, "State"},
 		{"no URL", func(r *peerload.Request) { r.URLs = nil }, "URL"},
