@@ -44,7 +44,10 @@ type Device struct {
 	// Percent of the load that is there, 0 to 100.
 	Percent int `json:"percent,omitempty"`
 	// Reason is a stable code of why the state is what it is, Message the same
-	// for people.
+	// for people. The code is the name of a wire.Reason of package pdp/wire, or
+	// one of the agent's own: no-such-load, trust, wrong-model, disk-budget,
+	// refused, installer, switch, reboot, not-confirmed, no-way-back, no-address,
+	// damaged, bad-provisioning.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
 	// Boot tells runs of the device apart: a changed one means a restart.
@@ -58,8 +61,9 @@ type Device struct {
 
 // Failure is one thing that went wrong on a device.
 type Failure struct {
-	Load    string `json:"load,omitempty"`
-	File    string `json:"file,omitempty"`
+	Load string `json:"load,omitempty"`
+	File string `json:"file,omitempty"`
+	// Reason is a stable code, as Device.Reason.
 	Reason  string `json:"reason"`
 	Message string `json:"message,omitempty"`
 }

@@ -4,8 +4,11 @@
 // pages and the lab all read these types.
 //
 // A program that runs "peerload get --json" decodes each line of its output
-// into an [Event] and branches by its Kind; unknown kinds and unknown fields
-// are to be skipped. The last line carries a [Final].
+// into an [Event] and branches by its field Event; unknown kinds and unknown
+// fields are to be skipped. The last lines are of kind [KindReport], one for
+// each file or load, with a [Final] if it had begun. A program that imports
+// package peerload gets the same events by Request.Events, without those of
+// KindReport: it has what Fetch returns.
 //
 // What lives here: the schema and the words that it uses. What must not: how an
 // event is written, sent or stored, and any decision.
@@ -17,24 +20,29 @@ package report
 // its meaning or goes; new fields do not raise it.
 const Schema = 1
 
-// Kinds of events, in the order in which a run meets them.
+// Kinds of events, in the order in which a run meets them first. KindChild,
+// KindFallback, KindConflict and KindLog may come at any time between KindStart
+// and the end.
 const (
-	KindStart     = "start"     // the run of one file begins; URL, File
 	KindListening = "listening" // the peer ports are open; Address
+	KindStart     = "start"     // the run of one file begins; URL, File
 	KindElection  = "election"  // a decision of the election; Reason, Message
 	KindRole      = "role"      // the role changed; Role, Root, Reason
 	KindParent    = "parent"    // the parent changed; Parent, Reason
 	KindChild     = "child"     // a child came or went; Children, Reason
 	KindSource    = "source"    // where the bytes come from changed; Source, Reason
-	KindProgress  = "progress"  // bytes arrived; Bytes, Size, Percent
+	KindProgress  = "progress"  // bytes arrived, at most every 250 ms; Bytes, Size, Percent
 	KindFallback  = "fallback"  // peers failed, or the origin did; Reason
 	KindConflict  = "conflict"  // another device carries this device's id
 	KindVerified  = "verified"  // the whole file's digest is right
-	KindCommitted = "committed" // the file has its name
-	KindDone      = "done"      // the final report of one file; Final
+	KindCommitted = "committed" // the file has its name; Message is its path
+	KindDone      = "done"      // the final report of one file or load; Final, Message
 	KindFailed    = "failed"    // the file is not coming; Reason, Message, Final
 	KindLog       = "log"       // a console line; Message
-	KindReport    = "report"    // the last word on one file or load, after the serving; Final; if it failed, Reason and Message
+
+	// KindReport is the last word on one file or load, after the serving, from the
+	// command line only; Final; if it failed, Reason and Message.
+	KindReport = "report"
 )
 
 // Roles of a device in one hierarchy.
@@ -59,7 +67,7 @@ const (
 type Event struct {
 	Schema int    `json:"schema"`
 	Time   string `json:"time"`            // RFC 3339 with microseconds, local clock
-	Event  string `json:"event"`           // a Kind
+	Event  string `json:"event"`           // one of the Kind words
 	Device string `json:"device"`          // the device's id, 16 hexadecimal digits
 	File   string `json:"file,omitempty"`  // the component's name
 	Model  string `json:"model,omitempty"` // the model, where given
@@ -78,9 +86,18 @@ type Event struct {
 	Size    int64 `json:"size,omitempty"`    // of the file; 0 while unknown
 	Percent int   `json:"percent,omitempty"` // 0 to 100
 
-	Reason  string `json:"reason,omitempty"`  // a stable code
-	Message string `json:"message,omitempty"` // the same for people
+	// Reason is a stable code: the name of a wire.Reason of package pdp/wire. In
+	// KindFailed it may also be "trust" (the signed metadata is refused) or
+	// "refused" (the request cannot be carried out), and in an agent's log any of
+	// Device.Reason; in KindFallback it may be "metadata-refused" (what a peer
+	// sent of it is not to be trusted).
+	Reason string `json:"reason,omitempty"`
+	// Message says the same to people. In KindCommitted it is the path; in
+	// KindDone it is that, too, or from the command line a sentence.
+	Message string `json:"message,omitempty"`
 
+	// Final of KindDone, KindFailed and KindReport. If the file failed it is as
+	// far as it got, nil if it had not begun.
 	Final *Final `json:"final,omitempty"`
 }
 
@@ -112,5 +129,5 @@ type Final struct {
 type Fallback struct {
 	AtS    float64 `json:"at_s"`   // seconds after start
 	From   string  `json:"from"`   // the address or URL that failed
-	Reason string  `json:"reason"` // a stable code
+	Reason string  `json:"reason"` // a stable code, as Event.Reason
 }

@@ -1,9 +1,12 @@
 package wording
 
 import (
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -28,5 +31,30 @@ func TestCSCsh20977_NoTextIsMissing(t *testing.T) {
 	}
 	if n < 40 {
 		t.Errorf("only %d reasons are looked at", n)
+	}
+}
+
+// TestReasonsAreTold: package report lists the codes that are not the protocol's.
+func TestReasonsAreTold(t *testing.T) {
+	text, err := os.ReadFile("../../../report/device.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(strings.ReplaceAll(string(text), "\n\t//", ""), "one of the agent's own: ")
+	list, _, _ := strings.Cut(rest, ".")
+	told := strings.Split(list, ", ")
+	var want []string
+	for code := range reasons {
+		if code != engine.ReasonMetadataRefused { // an event's only
+			want = append(want, code)
+		}
+	}
+	for n := wire.Reason(0); !strings.HasPrefix(n.String(), "reason-"); n++ {
+		want = slices.DeleteFunc(want, func(code string) bool { return code == n.String() })
+	}
+	slices.Sort(told)
+	slices.Sort(want)
+	if !slices.Equal(told, want) {
+		t.Errorf("package report tells of %q, not of %q", told, want)
 	}
 }
