@@ -5,7 +5,8 @@
 // ask for the same content at about the same time one, the root, downloads it
 // from the server, and the others get it from each other while it arrives. If
 // peers fail, the device goes to the server itself. Bytes get their name only
-// when they are verified.
+// when they are verified. Fetch may serve peers for up to a minute after the
+// files are in place: see Request.Linger.
 //
 //	digest, err := load.ParseDigest("9f86d081…")
 //	…
@@ -16,8 +17,9 @@
 //		State:  "/var/lib/app/peerload",
 //	})
 //	switch {
-//	case errors.Is(err, peerload.ErrServer):
-//		// Try again later: it continues where it stood.
+//	case errors.Is(err, peerload.ErrServer), errors.Is(err, peerload.ErrNoNetwork):
+//		// Try again later: it continues where it stood. Event.Reason tells
+//		// what waiting does not help against, such as origin-not-found.
 //	case err != nil:
 //		return err
 //	}

@@ -5,23 +5,28 @@ import "github.com/peerload/peerload/internal/device/failure"
 // Kinds of errors of Fetch, for errors.Is. The text of an error says what
 // happened and what to do. A Fetch that its context ended returns an error
 // that is the context's (context.Canceled or context.DeadlineExceeded) and its
-// cause. After ErrServer, ErrNoNetwork, ErrDisk and an end by the context, the
-// same Request continues where it stood.
+// cause.
+//
+// ErrServer and ErrNoNetwork are worth a retry, ErrDisk once there is room; after
+// these and after an end by the context the same Request continues where it
+// stood. The others last until the request, the server's files or the trusted
+// keys are changed.
 var (
 	// ErrRequest: the request cannot be carried out as it stands. It
 	// contradicts itself, or the host or the load does not fit it.
-	ErrRequest = failure.Request
+	ErrRequest error = failure.Request
 	// ErrVerify: the bytes that came are not those that were asked for.
-	ErrVerify = failure.Verify
+	ErrVerify error = failure.Verify
 	// ErrServer: the server cannot be reached, does not have the file, refuses
-	// it or fails while sending.
-	ErrServer = failure.Server
+	// it or fails while sending. Event.Reason of report.KindFailed tells which:
+	// origin-not-found and origin-forbidden stay until the server is changed.
+	ErrServer error = failure.Server
 	// ErrNoNetwork: this host has no address yet to meet its peers with.
-	ErrNoNetwork = failure.Network
+	ErrNoNetwork error = failure.Network
 	// ErrDisk: the file or the state cannot be written, or another process
 	// writes there.
-	ErrDisk = failure.Disk
+	ErrDisk error = failure.Disk
 	// ErrTrust: the signed metadata is refused: not signed by the publisher,
 	// expired, older than before. The causes are errors of package trust.
-	ErrTrust = failure.Trust
+	ErrTrust error = failure.Trust
 )

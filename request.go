@@ -31,13 +31,16 @@ type Request struct {
 	Proof Proof
 	// Output is the path of the one file. It is a directory, and made if it is
 	// missing, if it is one already, ends in /, or several files or a load
-	// come; each file then has the last part of its URL as its name. "": the
-	// working directory.
+	// come; each file then has the last part of its URL as its name. The
+	// directory of a single file is not made: if it is missing, the error is an
+	// ErrDisk. "": the working directory.
 	Output string
 	// State is the directory that holds the device's id and what must outlive
 	// a run; it is made if it is missing. Keep it over restarts, one for each
-	// device, and run one Fetch at a time with it. It has no default, since the
-	// program knows where it may write.
+	// device, and run one Fetch at a time with it. Two at a time have one id and
+	// different ports, and may download the same bytes twice; in one process the
+	// second may be refused with ErrDisk, if both fetch one load or State is new.
+	// It has no default, since the program knows where it may write.
 	State string
 	// Slots keeps a signed load in two slots below Output and switches
 	// Output/current when all of it is verified, so that the way back stays.
@@ -59,7 +62,9 @@ type Request struct {
 	// goroutines of Fetch, and none after Fetch returned. It must not block,
 	// since the device waits for it. report.KindDone tells that a file or load
 	// is in place while Fetch still serves the peers, report.KindFailed that it
-	// is not coming. nil drops them.
+	// is not coming; a request that is refused before the first file begins has
+	// no events. What Fetch returns takes the place of report.KindReport, which
+	// only the command line writes. nil drops them.
 	Events func(report.Event)
 	// Warn takes what a person should know of and what does not stop the run,
 	// such as a model that cannot share, before the first file begins. nil
