@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -129,6 +133,37 @@ func TestUnreachable(t *testing.T) {
 	for _, bad := range []string{"", "controller:8443", "ftp://controller", "://"} {
 		if _, err := client.New(bad, "", nil); err == nil {
 			t.Errorf("%q is taken for a URL", bad)
+		}
+	}
+}
+
+// TestUnreadableFiles: a file that cannot be read is an error of its own, and
+// nothing is sent where that is known before.
+func TestUnreadableFiles(t *testing.T) {
+	var asked atomic.Int32
+	h := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
+	defer h.Close()
+	c, err := client.New(h.URL, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, want := range []struct {
+		file string
+		err  error
+		most int32 // requests
+	}{
+		{filepath.Join(dir, "missing"), fs.ErrNotExist, 0},
+		{dir, syscall.EISDIR, 0},
+		{"/proc/self/mem", syscall.EIO, 1}, // it is found out while it is sent
+	} {
+		asked.Store(0)
+		_, err := c.AddLoad(t.Context(), client.NewLoad{Name: "n", Version: "1", Files: []string{"doc.go", want.file}})
+		if !errors.Is(err, want.err) || errors.Is(err, client.Unreachable) || asked.Load() > want.most {
+			t.Errorf("%s: %v after %d requests, want %v", want.file, err, asked.Load(), want.err)
 		}
 	}
 }

@@ -2,12 +2,14 @@ package client
 
 import (
 	"context"
+	"errors"
 	"io"
 	"mime/multipart"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 )
 
 // Load is a load that the controller knows.
@@ -55,21 +57,66 @@ type NewLoad struct {
 }
 
 // AddLoad sends files to the controller, as they are read, which signs them as a
-// load and publishes it. The same load again changes nothing.
+// load and publishes it. The same load again changes nothing. All files are
+// opened before anything is sent; if one cannot be read, the error is that of
+// package os.
 func (c *Client) AddLoad(ctx context.Context, n NewLoad) (l Load, err error) {
+	files, err := n.open()
+	defer closeAll(files)
+	if err != nil {
+		return l, err
+	}
 	out, in := io.Pipe()
 	form := multipart.NewWriter(in)
-	go func() { in.CloseWithError(n.write(form)) }()
+	unread := make(chan error, 1)
+	go func() {
+		err := n.write(form, files)
+		if errors.As(err, new(*os.PathError)) {
+			unread <- err // before the request fails by it
+		}
+		in.CloseWithError(err)
+	}()
 	defer out.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	err = c.send(ctx, request{method: http.MethodPost, path: "/loads", version: AnyVersion,
 		contentType: form.FormDataContentType(), body: out}, &l)
+	if err != nil {
+		select {
+		case err = <-unread:
+		default:
+		}
+	}
 	return l, err
 }
 
+// open opens all files. With an error, those before it are open.
+func (n NewLoad) open() (files []*os.File, err error) {
+	for _, path := range n.Files {
+		f, err := os.Open(path)
+		if err != nil {
+			return files, err
+		}
+		files = append(files, f)
+		st, err := f.Stat()
+		if err == nil && st.IsDir() {
+			err = &os.PathError{Op: "read", Path: path, Err: syscall.EISDIR}
+		}
+		if err != nil {
+			return files, err
+		}
+	}
+	return files, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
 // write writes the form: the fields, then the files.
-func (n NewLoad) write(form *multipart.Writer) error {
+func (n NewLoad) write(form *multipart.Writer, files []*os.File) error {
 	fields := [][2]string{{"name", n.Name}, {"version", n.Version}, {"replace", strconv.FormatBool(n.Replace)}}
 	for _, m := range n.Models {
 		fields = append(fields, [2]string{"model", m})
@@ -79,26 +126,16 @@ func (n NewLoad) write(form *multipart.Writer) error {
 			return err
 		}
 	}
-	for _, path := range n.Files {
-		if err := writeFile(form, path); err != nil {
+	for _, f := range files {
+		w, err := form.CreateFormFile("file", filepath.Base(f.Name()))
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(w, f); err != nil {
 			return err
 		}
 	}
 	return form.Close()
-}
-
-func writeFile(form *multipart.Writer, path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	w, err := form.CreateFormFile("file", filepath.Base(path))
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(w, f)
-	return err
 }
 
 // RegisterLoad makes a classic load known that nobody signs, so that it can be
