@@ -156,7 +156,7 @@ func (c *Client) send(ctx context.Context, q request, out any) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return fmt.Errorf("%w: %w", Unreachable, err)
+		return &unreachable{err}
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= http.StatusMultipleChoices {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -25,31 +26,38 @@ import (
 // controller starts a controller in this process and returns its URL and the
 // token of an admin. It panics, for examples have no testing.T.
 func controller() (url, token string, stop func()) {
-	ctx := context.Background()
-	check := func(err error) {
-		if err != nil {
-			panic(err)
-		}
+	h, token, end := handler()
+	s := httptest.NewServer(h)
+	return s.URL, token, func() {
+		s.Close()
+		end()
 	}
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// handler is what a controller answers requests with.
+func handler() (h http.Handler, token string, stop func()) {
+	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "peerload-client")
-	check(err)
+	must(err)
 	store, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, "controller.db")})
-	check(err)
+	must(err)
 	cheap := domain.PasswordCost{Memory: 64, Time: 1, Threads: 1}
 	ctl, err := domain.New(domain.Config{Store: store, Password: cheap})
-	check(err)
+	must(err)
 	srv, err := api.New(api.Config{Controller: ctl, Spool: dir})
-	check(err)
+	must(err)
 	root, admin := domain.Local("root"), domain.RoleAdmin
 	_, err = ctl.CreateUser(ctx, root, "ann", domain.UserChange{Role: &admin, Password: new("correct horse battery")})
-	check(err)
+	must(err)
 	t, err := ctl.CreateToken(ctx, root, "ann", domain.TokenRequest{Name: "t", Role: admin, Scopes: domain.Scopes()})
-	check(err)
-	h := httptest.NewServer(srv)
-	return h.URL, t.Secret, func() {
-		h.Close()
-		check(errors.Join(store.Close(), os.RemoveAll(dir)))
-	}
+	must(err)
+	return srv, t.Secret, func() { must(errors.Join(store.Close(), os.RemoveAll(dir))) }
 }
 
 // TestErrors: each refusal has its kind, and says more to people.
@@ -85,14 +93,16 @@ func TestErrors(t *testing.T) {
 		{client.Conflict, 412, "version 1", func() error { return c.Devices.Delete(ctx, device.Name, 7) }},
 		{client.Conflict, 412, "version 1", func() error { return c.Devices.Delete(ctx, device.Name, client.Unwritten) }},
 		{client.Refused, 409, "7941", func() error { return second(c.AssignLoad(ctx, device, "fw", client.AnyVersion)) }},
-		{"unfit", 409, "7941", func() error { return second(c.AssignLoad(ctx, device, "fw", client.AnyVersion)) }},
-		{"invalid", 422, "scope", func() error { return second(c.Tokens.Create(ctx, "x", client.NewToken{Role: "viewer"})) }},
-		{"invalid", 422, "body.role", func() error {
+		{client.Unfit, 409, "7941", func() error { return second(c.AssignLoad(ctx, device, "fw", client.AnyVersion)) }},
+		{client.Invalid, 422, "scope", func() error {
+			return second(c.Tokens.Create(ctx, "x", client.NewToken{Role: "viewer"}))
+		}},
+		{client.Invalid, 422, "body.role", func() error {
 			return second(c.Tokens.Create(ctx, "x", client.NewToken{Role: "god"}))
 		}},
-		{"invalid", 422, "galaxy", func() error { return second(c.Settings(ctx, client.Target{Level: "galaxy"})) }},
-		{"unauthenticated", 401, "", func() error { return second(stranger.Enterprise(ctx)) }},
-		{"invalid", 422, "query.kind", func() error {
+		{client.Invalid, 422, "galaxy", func() error { return second(c.Settings(ctx, client.Target{Level: "galaxy"})) }},
+		{client.Unauthenticated, 401, "", func() error { return second(stranger.Enterprise(ctx)) }},
+		{client.Invalid, 422, "query.kind", func() error {
 			for _, err := range c.Models.List(ctx, client.Filter{Kind: "colour"}) {
 				return err
 			}
@@ -124,6 +134,18 @@ func TestUnreachable(t *testing.T) {
 	}
 	if _, err := c.Enterprise(t.Context()); !errors.Is(err, client.Unreachable) {
 		t.Errorf("nobody there: %v", err)
+	}
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // it tells of the handshake
+	secure.StartTLS()
+	defer secure.Close()
+	stranger, err := client.New(secure.URL, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = stranger.Enterprise(t.Context())
+	if !errors.Is(err, client.Unreachable) || !strings.Contains(err.Error(), "tls/cert.pem") {
+		t.Errorf("a certificate that is not trusted: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -192,7 +214,7 @@ func TestOddAnswers(t *testing.T) {
 	status = 429
 	text = `{"type":"urn:peerload:problem:throttled","detail":"too many","errors":[{"location":"body.x","message":"bad"}]}`
 	_, err = c.Enterprise(t.Context())
-	if !errors.Is(err, client.Kind("throttled")) || err.Error() != "too many; body.x bad" {
+	if !errors.Is(err, client.Throttled) || err.Error() != "too many; body.x bad" {
 		t.Errorf("a problem: %v", err)
 	}
 	for _, text = range []string{"", "{", `{"settings": 7}`} {

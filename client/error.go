@@ -1,7 +1,9 @@
 package client
 
 import (
+	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,39 +17,45 @@ import (
 //
 //	if errors.Is(err, client.NotFound) { … }
 //
-// The constants are the kinds that programs act on most. The others are known
-// by their words:
-//
-//	invalid          a value cannot be
-//	unfit            a load is not for the model; it is Refused, too
-//	unauthenticated  the token is missing, wrong or expired
-//	forbidden        the token may not do this
-//	throttled        too many attempts: see Error.RetryAfter
-//	unavailable      the controller runs without what this needs
-//	keys             a key to sign with is not there, or not kept secret
-//	disk-full        the controller's disk is full; nothing was changed
-//	method           the path does not take this method
-//	internal         the controller's own log says why
-//
-// A controller that is newer than this package may have more.
+// A controller that is newer than this package may have more than the constants.
 type Kind string
 
+// The kinds of errors.
 const (
-	NotFound Kind = "not-found" // there is no such thing
-	Exists   Kind = "exists"    // there is one of that name already
-	Conflict Kind = "conflict"  // somebody else has changed it since it was read
-	Refused  Kind = "refused"   // the change would break a rule
+	NotFound        Kind = "not-found"       // there is no such thing
+	Exists          Kind = "exists"          // there is one of that name already
+	Conflict        Kind = "conflict"        // somebody else has changed it since it was read
+	Refused         Kind = "refused"         // the change would break a rule
+	Unfit           Kind = "unfit"           // a load is not for the model; it is Refused, too
+	Invalid         Kind = "invalid"         // a value cannot be
+	Unauthenticated Kind = "unauthenticated" // the token is missing, wrong or expired
+	Forbidden       Kind = "forbidden"       // the token may not do this
+	Throttled       Kind = "throttled"       // too many attempts: see Error.RetryAfter
+	Unavailable     Kind = "unavailable"     // the controller runs without what this needs
+	BadKeys         Kind = "keys"            // a key to sign with is not there, or not kept secret
+	DiskFull        Kind = "disk-full"       // the controller's disk is full; nothing was changed
+	BadMethod       Kind = "method"          // the path does not take this method
+	Internal        Kind = "internal"        // the controller's own log says why
 	// Unreachable says that no answer came. It is the only kind without an *Error.
 	Unreachable Kind = "unreachable"
 )
 
-// Error implements error.
-func (k Kind) Error() string {
-	if k == Unreachable {
-		return "the controller cannot be reached"
+// Error implements error. It returns the word.
+func (k Kind) Error() string { return string(k) }
+
+// unreachable says why no answer came.
+type unreachable struct{ cause error }
+
+func (e *unreachable) Error() string {
+	text := "the controller cannot be reached: "
+	if errors.As(e.cause, new(x509.UnknownAuthorityError)) {
+		text += "its certificate is not trusted; give New an http.Client that has it " +
+			"(the controller's own is tls/cert.pem in its data directory): "
 	}
-	return strings.ReplaceAll(string(k), "-", " ")
+	return text + e.cause.Error()
 }
+
+func (e *unreachable) Unwrap() []error { return []error{Unreachable, e.cause} }
 
 // Error is a problem (RFC 9457) that the controller has answered with.
 type Error struct {
@@ -78,7 +86,7 @@ func (e *Error) Error() string {
 // Is implements the interface of errors.Is: an Error is its Kind.
 func (e *Error) Is(target error) bool {
 	k, ok := target.(Kind)
-	return ok && k != "" && (k == e.Kind || k == Refused && e.Kind == "unfit")
+	return ok && k != "" && (k == e.Kind || k == Refused && e.Kind == Unfit)
 }
 
 // problemPrefix begins the type of each problem.

@@ -195,8 +195,8 @@ type Assigned struct {
 	Assignment
 }
 
-// AssignLoad assigns a load at one level; "" assigns none there. It is of kind
-// unfit if a device would get it for whose model it is not.
+// AssignLoad assigns a load at one level; "" assigns none there. The error is
+// Unfit if a device would get it for whose model it is not.
 func (c *Client) AssignLoad(ctx context.Context, t Target, load string, v Version) (a Assigned, err error) {
 	path, err := t.path()
 	if err != nil {

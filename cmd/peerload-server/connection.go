@@ -150,13 +150,23 @@ func (conn *connFlags) with(
 	}
 }
 
+// hinted is an error with another text, which names options of the command.
+type hinted struct {
+	error
+	text string
+}
+
+func (h *hinted) Error() string { return h.text }
+func (h *hinted) Unwrap() error { return h.error }
+
 // hint says what to do about a certificate that nobody vouches for.
 func hint(err error) error {
 	var unknown x509.UnknownAuthorityError
 	var cause *url.Error
 	if errors.As(err, &unknown) && errors.As(err, &cause) {
-		return fmt.Errorf("%w: nobody that this host trusts vouches for its certificate: name its copy with --ca; "+
-			"a generated one is tls/cert.pem in the controller's data directory: %w", client.Unreachable, cause)
+		return &hinted{err, fmt.Sprintf("the controller cannot be reached: nobody that this host trusts vouches for its "+
+			"certificate: name its copy with --ca; a generated one is tls/cert.pem in the controller's data directory: %v",
+			cause)}
 	}
 	return err
 }

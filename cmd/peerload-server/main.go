@@ -140,9 +140,9 @@ func status(err error) int {
 	case errors.As(err, &network), errors.As(err, &name):
 		return exitReach
 	case is(repository.ErrKeys, trust.ErrExpired, trust.ErrRolledBack, trust.ErrMixed, trust.ErrBadSignature, trust.ErrMalformed,
-		trust.ErrNoRoot, trust.ErrNotFound, trust.ErrTooLarge, trust.ErrWrongHash, trust.ErrWrongLength, client.Kind("keys")):
+		trust.ErrNoRoot, trust.ErrNotFound, trust.ErrTooLarge, trust.ErrWrongHash, trust.ErrWrongLength, client.BadKeys):
 		return exitTrust
-	case errors.As(err, &onDisk), errors.As(err, &number), is(fs.ErrPermission, client.Kind("disk-full")):
+	case errors.As(err, &onDisk), errors.As(err, &number), is(fs.ErrPermission, client.DiskFull):
 		return exitDisk
 	}
 	return exitUsage
