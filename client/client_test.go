@@ -80,6 +80,7 @@ func TestErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	device := client.Target{Level: "device", Name: "SEP000000000001"}
+	model := client.Target{Level: "model", Name: "7941"}
 	for _, want := range []struct {
 		kind   client.Kind
 		status int
@@ -101,6 +102,10 @@ func TestErrors(t *testing.T) {
 			return second(c.Tokens.Create(ctx, "x", client.NewToken{Role: "god"}))
 		}},
 		{client.Invalid, 422, "galaxy", func() error { return second(c.Settings(ctx, client.Target{Level: "galaxy"})) }},
+		{client.Invalid, 422, "a model has no settings", func() error { return second(c.Settings(ctx, model)) }},
+		{client.Invalid, 422, "a model has no settings", func() error {
+			return second(c.ChangeSettings(ctx, model, client.SettingsChange{}, client.AnyVersion))
+		}},
 		{client.Unauthenticated, 401, "", func() error { return second(stranger.Enterprise(ctx)) }},
 		{client.Invalid, 422, "query.kind", func() error {
 			for _, err := range c.Models.List(ctx, client.Filter{Kind: "colour"}) {

@@ -13,7 +13,7 @@ type Target struct {
 	Name string `json:"name"`
 }
 
-// path is where the API has the level. An error is of kind invalid.
+// path is where the API has the level. An error is Invalid.
 func (t Target) path() (string, error) {
 	switch t.Level {
 	case "enterprise":
@@ -21,11 +21,26 @@ func (t Target) path() (string, error) {
 	case "model", "profile", "device":
 		return at("/"+t.Level+"s", t.Name), nil
 	}
-	return "", &Error{Status: http.StatusUnprocessableEntity, Kind: "invalid", Detail: "there is no level " + t.Level}
+	return "", invalid("there is no level " + t.Level)
+}
+
+// settingsPath is where the API has the level's settings. An error is Invalid.
+func (t Target) settingsPath() (string, error) {
+	path, err := t.path()
+	if err == nil && t.Level == "model" {
+		err = invalid("a model has no settings, only defaults: see Client.Model")
+	}
+	return path + "/settings", err
+}
+
+// invalid is the error of what need not be sent.
+func invalid(detail string) error {
+	return &Error{Status: http.StatusUnprocessableEntity, Kind: Invalid, Detail: detail}
 }
 
 // SettingsChange changes the settings of one level: what is set becomes a value
-// there, what is unset is left to the other levels.
+// there, what is unset is left to the other levels. The names of all settings
+// and their values are listed in docs/ADMIN.md, and by Client.Settings.
 type SettingsChange struct {
 	Set   map[string]string `json:"set,omitempty"`
 	Unset []string          `json:"unset,omitempty"`
@@ -60,7 +75,8 @@ type LevelSetting struct {
 // EffectiveSetting is the value in effect of a setting, and why.
 type EffectiveSetting struct {
 	Setting string `json:"setting"`
-	// Level that the value comes from.
+	// Level that the value comes from: "default" (the setting's own), "model",
+	// "enterprise", "profile" or "device".
 	Level string `json:"level"`
 	Value string `json:"value"`
 	// Others are what the other levels say, the strongest first.
@@ -79,22 +95,22 @@ type EffectiveSetting struct {
 // Settings returns the settings of a level: the enterprise, a profile, or a
 // device, which comes with the effective values.
 func (c *Client) Settings(ctx context.Context, t Target) (s LevelSettings, err error) {
-	path, err := t.path()
+	path, err := t.settingsPath()
 	if err != nil {
 		return s, err
 	}
-	err = c.get(ctx, path+"/settings", nil, &s)
+	err = c.get(ctx, path, nil, &s)
 	return s, err
 }
 
 // ChangeSettings changes the settings of a level and returns them.
 func (c *Client) ChangeSettings(ctx context.Context, t Target, in SettingsChange, v Version) (LevelSettings, error) {
 	var s LevelSettings
-	path, err := t.path()
+	path, err := t.settingsPath()
 	if err != nil {
 		return s, err
 	}
-	err = c.write(ctx, http.MethodPatch, path+"/settings", v, in, &s)
+	err = c.write(ctx, http.MethodPatch, path, v, in, &s)
 	return s, err
 }
 
