@@ -36,8 +36,8 @@ type Client struct {
 	Profiles Collection[Profile, ProfileChange]
 	Users    Collection[User, UserChange]
 	// Tokens and Enrolments are made and ended, never changed, and have no
-	// versions. They are known by their ids; Create takes a name for people and
-	// returns the secret, which is shown once.
+	// versions: Delete takes AnyVersion. They are known by their ids; Create takes
+	// a name for people and returns the secret, which is shown once.
 	Tokens     Set[Token, NewToken]
 	Enrolments Set[Enrolment, NewEnrolment]
 	Loads      Lister[Load]
@@ -52,13 +52,17 @@ type Client struct {
 }
 
 // New returns a client of the controller at a URL such as
-// https://controller:8443. token is an API token ("peerload-server token add"),
-// "" to send none. hc carries the requests, and knows which certificates to
-// trust; nil means http.DefaultClient. New sends nothing.
+// https://controller:8443, without the /api/v1 of its paths. token is an API
+// token ("peerload-server token add"), "" to send none. hc carries the requests,
+// and knows which certificates to trust; nil means http.DefaultClient. New sends
+// nothing.
 func New(base, token string, hc *http.Client) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("client: %q is not a URL such as https://controller:8443", base)
+	}
+	if strings.HasSuffix(strings.TrimRight(u.Path, "/"), prefix) {
+		return nil, fmt.Errorf("client: %q: leave out %s, which the client adds", base, prefix)
 	}
 	if hc == nil {
 		hc = http.DefaultClient
@@ -78,7 +82,7 @@ func New(base, token string, hc *http.Client) (*Client, error) {
 
 // Version of a thing, which counts its changes. A write that names the version
 // that the caller has read changes nothing if somebody else was faster: its
-// error is Conflict.
+// error is Conflict. What has no versions takes AnyVersion.
 type Version int64
 
 const (

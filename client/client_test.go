@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,22 @@ func controller() (url, token string, stop func()) {
 	return s.URL, token, func() {
 		s.Close()
 		end()
+	}
+}
+
+// secureController is the same with TLS. cert is the file of its certificate.
+func secureController() (url, token, cert string, stop func()) {
+	h, token, end := handler()
+	s := httptest.NewTLSServer(h)
+	dir, err := os.MkdirTemp("", "peerload-client")
+	must(err)
+	cert = filepath.Join(dir, "cert.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	must(os.WriteFile(cert, text, 0o644))
+	return s.URL, token, cert, func() {
+		s.Close()
+		end()
+		must(os.RemoveAll(dir))
 	}
 }
 
@@ -157,7 +174,7 @@ func TestUnreachable(t *testing.T) {
 	if _, err := c.Enterprise(ctx); !errors.Is(err, context.Canceled) || errors.Is(err, client.Unreachable) {
 		t.Errorf("cancelled: %v", err)
 	}
-	for _, bad := range []string{"", "controller:8443", "ftp://controller", "://"} {
+	for _, bad := range []string{"", "controller:8443", "ftp://controller", "://", h.URL + "/api/v1", h.URL + "/x/api/v1/"} {
 		if _, err := client.New(bad, "", nil); err == nil {
 			t.Errorf("%q is taken for a URL", bad)
 		}

@@ -128,7 +128,8 @@ func (s Set[T, Order]) Create(ctx context.Context, name string, o Order) (v T, e
 	return v, err
 }
 
-// Delete removes a thing for good; v is the version that the caller has read.
+// Delete removes a thing for good; v is the version that the caller has read,
+// AnyVersion of Tokens and Enrolments, which have none.
 func (s Set[T, Order]) Delete(ctx context.Context, key string, v Version) error {
 	return s.c.write(ctx, http.MethodDelete, at(s.path, key), v, nil, nil)
 }

@@ -3,6 +3,12 @@
 // publishes a load and assigns it, a page that shows how an upgrade goes.
 // Command peerload-server is such a program.
 //
+// A program gets its token, and the certificate that it trusts, where the
+// controller runs; the example of New uses both:
+//
+//	peerload-server token add inventory --user alice --role operator --scope read,devices
+//	cp DATA/tls/cert.pem controller.pem    # or the one that signed your own certificate
+//
 // The types are the client's own: what the API's document, docs/openapi.json,
 // calls for, and no more. The controller has its types below internal/, with
 // what only it may know, and between the two stands JSON: nothing is converted

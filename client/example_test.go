@@ -2,8 +2,12 @@ package client_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
+	"os"
 
 	"github.com/peerload/peerload/client"
 )
@@ -44,4 +48,30 @@ func Example() {
 	// SEP001122334455 CP-7941G version 1
 	// conflict: true
 	// SEP001122334455 is in Kyoto at version 2
+}
+
+// A controller shows a certificate of its own until it is given another: the
+// file is a copy of tls/cert.pem in its data directory.
+func ExampleNew() {
+	url, token, file, stop := secureController()
+	defer stop()
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		panic(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+	defer transport.CloseIdleConnections()
+	c, err := client.New(url, token, &http.Client{Transport: transport})
+	if err != nil {
+		panic(err)
+	}
+	enterprise, err := c.Enterprise(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("devices register themselves:", enterprise.AutoRegistration)
+	// Output: devices register themselves: false
 }
