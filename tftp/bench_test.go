@@ -39,7 +39,7 @@ func (y *tally) add(x Transfer) {
 // serve starts s on a free port; it ends with the test.
 func serve(t testing.TB, s *Server) string {
 	t.Helper()
-	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	pc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func fetch(c *Client, server, file string, offset int64) ([]byte, *Reader, error
 
 // A server without an address of the own family is reached nevertheless.
 func TestServerOfAnotherFamily(t *testing.T) {
-	pc, err := net.ListenPacket("udp6", "[::1]:0")
+	pc, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
 	if err != nil {
 		t.Skip("no IPv6 here:", err)
 	}

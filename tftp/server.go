@@ -110,17 +110,12 @@ func (s *Server) limits() limits {
 	}
 }
 
-// Serve answers the requests that come in at pc, which must be a *net.UDPConn,
-// until ctx is cancelled; then it ends the transfers under way, closes pc and
-// returns nil. A transfer has a socket of its own on the address that the
-// request was sent to.
-func (s *Server) Serve(ctx context.Context, pc net.PacketConn) error {
+// Serve answers the requests that come in at conn until ctx is cancelled; then it
+// ends the transfers under way, closes conn and returns nil. A transfer has a
+// socket of its own on the address that the request was sent to.
+func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
 	if err := s.Validate(); err != nil {
 		return err
-	}
-	conn, ok := pc.(*net.UDPConn)
-	if !ok {
-		return fmt.Errorf("tftp: Serve needs a *net.UDPConn, not a %T", pc)
 	}
 	defer conn.Close()
 	var wg sync.WaitGroup

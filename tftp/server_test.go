@@ -343,7 +343,7 @@ func TestServerStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	pc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,7 +369,7 @@ func TestServerAnswersFromTheAddressAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, network := range []string{"udp4", "udp"} {
-		pc, err := net.ListenPacket(network, ":0")
+		pc, err := net.ListenUDP(network, &net.UDPAddr{})
 		if err != nil {
 			t.Fatal(err)
 		}

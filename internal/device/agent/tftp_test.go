@@ -65,7 +65,7 @@ func TestBareTFTPServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	pc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}

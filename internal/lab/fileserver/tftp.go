@@ -17,10 +17,10 @@ type tftpServer struct {
 	done   chan error
 }
 
-// ServeTFTP serves the directory over TFTP too, on pc, which must be a
-// *net.UDPConn. A shaper, if not nil, gives the rate; TFTP has a bucket of its
-// own, so a WAN that both protocols use at one time is twice as wide.
-func (s *Server) ServeTFTP(pc net.PacketConn, wan *site.Shaper) error {
+// ServeTFTP serves the directory over TFTP too, on pc. A shaper, if not nil,
+// gives the rate; TFTP has a bucket of its own, so a WAN that both protocols use
+// at one time is twice as wide.
+func (s *Server) ServeTFTP(pc *net.UDPConn, wan *site.Shaper) error {
 	server := &tftp.Server{Files: &countedFiles{files: tftp.Dir(s.root), tally: s.Tally}, MaxTransfers: site.MaxDevices}
 	if wan != nil {
 		server.Rate = int64(wan.Rate() / 8)

@@ -30,7 +30,7 @@ func TestTFTPWAN(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer srv.Close()
-	pc, err := s.ListenPacket()
+	pc, err := s.ListenUDP()
 	if err != nil {
 		t.Fatal(err)
 	}

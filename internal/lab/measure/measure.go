@@ -234,7 +234,7 @@ func (m *measurement) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	if m.cfg.TFTP {
-		pc, err := m.site.ListenPacket()
+		pc, err := m.site.ListenUDP()
 		if err != nil {
 			return err
 		}

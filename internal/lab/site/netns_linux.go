@@ -467,9 +467,9 @@ func (s *Namespaces) Listen() (net.Listener, error) {
 	return net.Listen("tcp4", netip.AddrPortFrom(serverAddr.Addr(), 0).String())
 }
 
-// ListenPacket implements Site.
-func (s *Namespaces) ListenPacket() (net.PacketConn, error) {
-	return net.ListenPacket("udp4", netip.AddrPortFrom(serverAddr.Addr(), 0).String())
+// ListenUDP implements Site.
+func (s *Namespaces) ListenUDP() (*net.UDPConn, error) {
+	return net.ListenUDP("udp4", &net.UDPAddr{IP: serverAddr.Addr().AsSlice()})
 }
 
 // Shaper implements Site: the links shape.

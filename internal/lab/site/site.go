@@ -37,8 +37,8 @@ const MaxDevices = 1000
 type Site interface {
 	// Listen opens the file server's TCP socket, on a free port.
 	Listen() (net.Listener, error)
-	// ListenPacket opens the file server's UDP socket, on a free port.
-	ListenPacket() (net.PacketConn, error)
+	// ListenUDP opens the file server's UDP socket, on a free port.
+	ListenUDP() (*net.UDPConn, error)
 	// Shaper is the WAN where the file server has to shape itself; nil where
 	// the site's links do.
 	Shaper() *Shaper
@@ -139,9 +139,9 @@ func (s *Loopback) Listen() (net.Listener, error) {
 	return net.Listen("tcp4", netip.AddrPortFrom(s.server, 0).String())
 }
 
-// ListenPacket implements Site.
-func (s *Loopback) ListenPacket() (net.PacketConn, error) {
-	return net.ListenPacket("udp4", netip.AddrPortFrom(s.server, 0).String())
+// ListenUDP implements Site.
+func (s *Loopback) ListenUDP() (*net.UDPConn, error) {
+	return net.ListenUDP("udp4", &net.UDPAddr{IP: s.server.AsSlice()})
 }
 
 // Shaper implements Site.

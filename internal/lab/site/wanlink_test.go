@@ -113,7 +113,7 @@ func longSite(t *testing.T, cfg NamespaceConfig) *Namespaces {
 // came.
 func echo(t *testing.T, site *Namespaces, n int, gap time.Duration) []time.Duration {
 	t.Helper()
-	server, err := site.ListenPacket()
+	server, err := site.ListenUDP()
 	if err != nil {
 		t.Fatal(err)
 	}

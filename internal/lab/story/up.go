@@ -200,7 +200,7 @@ func (u *Up) serve(pub string) error {
 	if u.server, err = fileserver.Serve(ln, pub, nil); err != nil || !u.cfg.TFTP {
 		return err
 	}
-	pc, err := u.site.ListenPacket()
+	pc, err := u.site.ListenUDP()
 	if err != nil {
 		return err
 	}
