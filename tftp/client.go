@@ -107,8 +107,10 @@ func orElse[T int | int64 | time.Duration](v, otherwise T) T {
 // It returns when the server has answered; the bytes flow with the first Read.
 // Cancelling ctx ends the transfer at once, also after Get has returned.
 //
-// Errors: *Error is the server's answer (errors.Is with ErrNotFound, ErrAccess
-// and so on); ErrTimeout and ErrRefused mean that there was none.
+// Errors: *Error is the server's answer; ErrNotFound and ErrAccess are two of its
+// codes, the others stand in Error.Code. ErrTimeout and ErrRefused mean that no
+// answer came, ErrTooMuch that the file is larger than MaxSize. The end of ctx
+// is its cause.
 func (c *Client) Get(ctx context.Context, server, file string, offset int64) (*Reader, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err

@@ -21,7 +21,8 @@ const (
 // Error is an ERROR packet, received or about to be sent.
 type Error struct {
 	// Code is that of RFC 1350 section 5 and RFC 2347: 1 no such file, 2 access
-	// violation, and so on; 0 says that Message tells all.
+	// violation, 3 disk full, 4 illegal operation, 5 unknown transfer, 6 the file
+	// exists, 7 no such user, 8 options refused; 0 says that Message tells all.
 	Code uint16
 	// Message is the sender's own text, with control characters replaced.
 	Message string
@@ -35,8 +36,8 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("tftp: error %d (%s): %s", e.Code, codeName(e.Code), e.Message)
 }
 
-// Is reports whether target is an Error of the same code without a message, such
-// as ErrNotFound.
+// Is reports whether target is an Error of the same code without a message:
+// ErrNotFound, ErrAccess, or one that the caller makes.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Message == "" && t.Code == e.Code
@@ -54,7 +55,8 @@ func codeName(code uint16) string {
 	return "unknown code"
 }
 
-// Errors for errors.Is. ErrNotFound and ErrAccess match every Error of their code.
+// Errors for errors.Is. ErrNotFound and ErrAccess match every Error of their code;
+// the other codes have no name here.
 var (
 	ErrNotFound error = &Error{Code: codeNotFound}
 	ErrAccess   error = &Error{Code: codeAccess}
