@@ -25,7 +25,7 @@ import (
 // PinName is the file of the trust directory that holds the pinned root.
 const PinName = "root.json"
 
-// Config configures a Client.
+// Config configures a Client. Set one of Dir and Pin.
 type Config struct {
 	// Dir is the trust directory. Whoever provisions the device puts root.json
 	// there, and the client never changes that file; beside it the client
@@ -42,9 +42,9 @@ type Config struct {
 func (c Config) validate() error {
 	switch {
 	case c.Dir == "" && c.Pin == nil:
-		return errors.New("trust: no directory given")
+		return errors.New("trust: give Dir, the trust directory, or Pin, the text of the pinned root.json")
 	case c.Dir != "" && c.Pin != nil:
-		return errors.New("trust: both a directory and a pinned root given")
+		return errors.New("trust: give Dir or Pin, not both")
 	}
 	return nil
 }
@@ -62,7 +62,8 @@ type Client struct {
 
 // New opens a trust directory, or begins from Config.Pin. An error matches
 // ErrNoRoot if there is no usable root, or ErrStore if the directory cannot be
-// read.
+// read; that of a Config with neither or both of Dir and Pin matches none of
+// this package.
 func New(cfg Config) (*Client, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err

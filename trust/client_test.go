@@ -352,12 +352,6 @@ func TestPin(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, trust.PinName), []byte("{}"), 0o644))
 	_, err = trust.New(trust.Config{Dir: dir})
 	only(t, "no root", err, trust.ErrNoRoot)
-	if _, err := trust.New(trust.Config{}); err == nil {
-		t.Error("no directory is accepted")
-	}
-	if _, err := trust.New(trust.Config{Dir: dir, Pin: []byte("{}")}); err == nil {
-		t.Error("a directory and a pin are accepted")
-	}
 	_, err = trust.New(trust.Config{Pin: []byte("{}")})
 	only(t, "no root as pin", err, trust.ErrNoRoot)
 
@@ -546,5 +540,22 @@ func TestForeignTree(t *testing.T) {
 	}
 	if v, err := d.Version(b); err != nil || v != "1" {
 		t.Errorf("from the bundle: %q, %v", v, err)
+	}
+}
+
+// TestConfig: what is missing is named, and is no fault of a directory.
+func TestConfig(t *testing.T) {
+	for _, c := range []struct {
+		cfg  trust.Config
+		says string
+	}{
+		{trust.Config{}, "give Dir, the trust directory, or Pin"},
+		{trust.Config{Dir: "d", Pin: []byte("{}")}, "not both"},
+	} {
+		_, err := trust.New(c.cfg)
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%+v: %v", c.cfg, err)
+		}
+		only(t, c.says, err, nil)
 	}
 }

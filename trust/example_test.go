@@ -93,8 +93,10 @@ func ExampleBundle() {
 	// Output: verified from a peer: phone 2.1
 }
 
-// publish makes a tree below base, as "peerload-server load add" does, and
-// returns its directory and the root that devices pin.
+// publish makes a tree below base and returns its directory and the root that
+// devices pin. It stands for peerload-server, which publishes: "load add" makes
+// the tree, "trust export" the root. The package that it calls for that is not
+// for other programs.
 func publish(base string) (tree string, pin []byte) {
 	check := func(err error) {
 		if err != nil {
