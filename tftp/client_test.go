@@ -372,6 +372,24 @@ func TestStrangerDoesNotDisturb(t *testing.T) {
 	}
 }
 
+// TestErrorBeforeTheClosedPort: a server that tells why it ends and closes its
+// port at once is heard, although the system tells of the closed port first.
+func TestErrorBeforeTheClosedPort(t *testing.T) {
+	for range 20 {
+		server := scripted(t, func(s *script) {
+			s.read(patience)
+			s.data(1, 512)
+			s.write(packet{op: opError, code: codeAccess, message: "gone"})
+			s.conn.Close()
+		})
+		_, _, err := fetch(&Client{NoOptions: true, Timeout: patience}, server, "f", 0)
+		var told *Error
+		if !errors.As(err, &told) || told.Message != "gone" {
+			t.Fatalf("%v, want what the server said", err)
+		}
+	}
+}
+
 func TestServerGoesSilent(t *testing.T) {
 	gone := make(chan struct{})
 	server := scripted(t, func(s *script) {

@@ -17,6 +17,9 @@ const (
 	maxSegments = 64
 	// readBuffer holds what is under way while the reader does something else.
 	readBuffer = 1 << 20
+	// lastWords is how long what the other side sent before it closed its port
+	// may take to come. The system tells of the closed port first.
+	lastWords = 10 * time.Millisecond
 )
 
 // socket is one side's UDP socket of one transfer.
@@ -32,6 +35,9 @@ type socket struct {
 	// metStranger: a packet went to somebody who is no party, so that a
 	// refusal may be his and not the other side's.
 	metStranger bool
+	// refused: the other side's port is closed. What it sent before is read
+	// first, such as the ERROR with which it ended.
+	refused bool
 
 	in       []byte
 	oob      [64]byte
@@ -97,7 +103,7 @@ func (s *socket) batch() int {
 }
 
 // write sends b: one packet, or several of the size given to cut, of which the
-// last may be shorter.
+// last may be shorter. That the other side's port is closed is told by read.
 func (s *socket) write(b []byte, to netip.AddrPort) error {
 	_, err := s.conn.WriteToUDPAddrPort(b, to)
 	if err == nil || s.segment == 0 || len(b) <= s.segment || errors.Is(err, syscall.ECONNREFUSED) {
@@ -119,9 +125,13 @@ func (s *socket) write(b []byte, to netip.AddrPort) error {
 
 // read returns the next packet; it is valid until the next call. The error is
 // os.ErrDeadlineExceeded when nothing came by then, ErrRefused when the other
-// side's port is closed, the cause when ctx was cancelled.
+// side's port is closed and all that it sent is read, the cause when ctx was
+// cancelled.
 func (s *socket) read(by time.Time) ([]byte, netip.AddrPort, error) {
 	if len(s.rest) == 0 {
+		if s.refused {
+			by = time.Now().Add(lastWords)
+		}
 		// Moving a deadline is dear, so one that is too early stays: the
 		// caller looks at his clock and comes again.
 		if s.armed.IsZero() || s.armed.After(by) || !time.Now().Before(s.armed) {
@@ -135,8 +145,11 @@ func (s *socket) read(by time.Time) ([]byte, netip.AddrPort, error) {
 		}
 		if err := s.fill(); err != nil {
 			s.armed = time.Time{}
-			if s.ctx.Err() != nil {
+			switch {
+			case s.ctx.Err() != nil:
 				err = context.Cause(s.ctx)
+			case s.refused && errors.Is(err, os.ErrDeadlineExceeded):
+				err = ErrRefused
 			}
 			return nil, netip.AddrPort{}, err
 		}
@@ -156,6 +169,14 @@ func (s *socket) fill() error {
 		if err != nil {
 			if err = s.refusal(err); err != nil {
 				return err
+			}
+			if s.refused { // its last words may have come already
+				if err := s.conn.SetReadDeadline(time.Now().Add(lastWords)); err != nil {
+					return err
+				}
+				if s.ctx.Err() != nil {
+					return s.ctx.Err()
+				}
 			}
 			continue
 		}
@@ -179,10 +200,8 @@ func (s *socket) refusal(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, syscall.ECONNREFUSED):
-		if s.metStranger {
-			return nil
-		}
-		return ErrRefused
+		s.refused = s.refused || !s.metStranger
+		return nil
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EMSGSIZE), errors.Is(err, syscall.ENOBUFS),
 		errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EPERM):
 		return nil
