@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"iter"
 	"net/http"
 	"net/url"
@@ -88,6 +89,7 @@ func (l Lister[T]) List(ctx context.Context, f Filter) iter.Seq2[T, error] {
 			path, f.Device = at("/devices", f.Device)+path, ""
 		}
 		q := f.query()
+		asked := map[string]bool{}
 		for n := 0; ; {
 			if l.paged {
 				size := pageSize
@@ -109,6 +111,11 @@ func (l Lister[T]) List(ctx context.Context, f Filter) iter.Seq2[T, error] {
 			if p.Next == "" {
 				return
 			}
+			if asked[p.Next] || len(p.Items) == 0 {
+				yield(*new(T), errors.New("client: the list has no end: its pages come again"))
+				return
+			}
+			asked[p.Next] = true
 			q.Set("after", p.Next)
 		}
 	}

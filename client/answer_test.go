@@ -1,0 +1,47 @@
+package client_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/peerload/peerload/client"
+)
+
+// serve starts a server and returns a client of it with a token.
+func serve(t *testing.T, h http.HandlerFunc) *client.Client {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	c, err := client.New(s.URL, "plt_secret", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestEndlessLists: pages that come again, or bring nothing, end with an error.
+func TestEndlessLists(t *testing.T) {
+	for name, page := range map[string]func(after string) string{
+		"the same": func(string) string { return `{"items":[{}],"next":"a"}` },
+		"a circle": func(after string) string {
+			return `{"items":[{}],"next":"` + map[string]string{"a": "b"}[after] + `a"}`
+		},
+		"empty": func(after string) string { return `{"items":[],"next":"` + after + `x"}` },
+	} {
+		c := serve(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, page(r.URL.Query().Get("after"))) })
+		n, errs := 0, 0
+		for _, err := range c.Devices.List(t.Context(), client.Filter{}) {
+			if n++; err != nil {
+				errs++
+			}
+			if n > 10 {
+				break
+			}
+		}
+		if errs != 1 || n > 10 {
+			t.Errorf("%s: %d errors in %d steps", name, errs, n)
+		}
+	}
+}
