@@ -1,10 +1,12 @@
 package client_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/peerload/peerload/client"
 )
@@ -42,6 +44,22 @@ func TestEndlessLists(t *testing.T) {
 		}
 		if errs != 1 || n > 10 {
 			t.Errorf("%s: %d errors in %d steps", name, errs, n)
+		}
+	}
+}
+
+// TestRetryAfter: a time to wait is never negative, nor for ever.
+func TestRetryAfter(t *testing.T) {
+	for says, want := range map[string]time.Duration{
+		"7": 7 * time.Second, "-7": 0, "0": 0, "soon": 0, "9223372036": 24 * time.Hour, "9223372036854775807": 24 * time.Hour,
+	} {
+		c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", says)
+			w.WriteHeader(http.StatusServiceUnavailable)
+		})
+		var e *client.Error
+		if _, err := c.Enterprise(t.Context()); !errors.As(err, &e) || e.RetryAfter != want {
+			t.Errorf("Retry-After: %s: %v, want %v", says, e.RetryAfter, want)
 		}
 	}
 }

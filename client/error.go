@@ -70,7 +70,8 @@ type Error struct {
 		Location string `json:"location"`
 		Message  string `json:"message"`
 	}
-	// RetryAfter is how long to wait before another attempt; 0 if unknown.
+	// RetryAfter is how long to wait before another attempt, a day at most; 0 if
+	// unknown.
 	RetryAfter time.Duration
 }
 
@@ -92,6 +93,9 @@ func (e *Error) Is(target error) bool {
 // problemPrefix begins the type of each problem.
 const problemPrefix = "urn:peerload:problem:"
 
+// maxRetryAfter bounds Error.RetryAfter, in seconds: a day.
+const maxRetryAfter = 24 * 60 * 60
+
 // problem reads an answer that is an error.
 func (c *Client) problem(resp *http.Response) error {
 	e := &Error{Status: resp.StatusCode}
@@ -109,7 +113,7 @@ func (c *Client) problem(resp *http.Response) error {
 		e.Detail = fmt.Sprintf("%s answered %d", c.base, resp.StatusCode)
 	}
 	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
-		e.RetryAfter = time.Duration(s) * time.Second
+		e.RetryAfter = time.Duration(min(s, maxRetryAfter)) * time.Second
 	}
 	return e
 }
