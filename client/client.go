@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -54,20 +55,20 @@ type Client struct {
 // New returns a client of the controller at a URL such as
 // https://controller:8443, without the /api/v1 of its paths. token is an API
 // token ("peerload-server token add"), "" to send none. hc carries the requests,
-// and knows which certificates to trust; nil means http.DefaultClient. New sends
-// nothing.
+// and knows which certificates to trust; nil means http.DefaultClient. New
+// sends nothing.
 func New(base, token string, hc *http.Client) (*Client, error) {
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("client: %q is not a URL such as https://controller:8443", base)
+	u, err := baseURL(base)
+	if err != nil {
+		return nil, err
 	}
-	if strings.HasSuffix(strings.TrimRight(u.Path, "/"), prefix) {
-		return nil, fmt.Errorf("client: %q: leave out %s, which the client adds", base, prefix)
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, errors.New("client: the token holds a space, a line end or another character that no token has")
 	}
 	if hc == nil {
 		hc = http.DefaultClient
 	}
-	c := &Client{base: strings.TrimSuffix(u.String(), "/"), token: token, http: hc}
+	c := &Client{base: u, token: token, http: hc}
 	c.Devices = collection[Device, DeviceChange](c, "/devices")
 	c.Profiles = collection[Profile, ProfileChange](c, "/profiles")
 	c.Users = collection[User, UserChange](c, "/users")
@@ -78,6 +79,26 @@ func New(base, token string, hc *http.Client) (*Client, error) {
 	c.History = Lister[HistoryEntry]{c, historyPath, true}
 	c.Audit = Lister[AuditEntry]{c, "/audit", true}
 	return c, nil
+}
+
+// baseURL is the URL that the paths of the API are added to. Its errors repeat
+// no password.
+func baseURL(text string) (string, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err == nil && u.User != nil:
+		return "", errors.New("client: the URL of the controller holds a user; its API takes a token only")
+	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
+		if strings.Contains(text, "@") {
+			text = "what was given"
+		}
+		return "", fmt.Errorf("client: %q is not a URL such as https://controller:8443", text)
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return "", fmt.Errorf("client: %q: the URL of a controller has no ? and no #", text)
+	case strings.HasSuffix(strings.TrimRight(u.Path, "/"), prefix):
+		return "", fmt.Errorf("client: %q: leave out %s, which the client adds", text, prefix)
+	}
+	return strings.TrimRight(u.String(), "/"), nil
 }
 
 // Version of a thing, which counts its changes. A write that names the version

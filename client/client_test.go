@@ -174,9 +174,35 @@ func TestUnreachable(t *testing.T) {
 	if _, err := c.Enterprise(ctx); !errors.Is(err, context.Canceled) || errors.Is(err, client.Unreachable) {
 		t.Errorf("cancelled: %v", err)
 	}
-	for _, bad := range []string{"", "controller:8443", "ftp://controller", "://", h.URL + "/api/v1", h.URL + "/x/api/v1/"} {
-		if _, err := client.New(bad, "", nil); err == nil {
-			t.Errorf("%q is taken for a URL", bad)
+}
+
+// TestNew: what cannot work is refused at once, and no secret is repeated.
+func TestNew(t *testing.T) {
+	const good = "https://controller:8443"
+	for _, c := range []struct{ base, token string }{
+		{"", ""}, {"controller:8443", ""}, {"ftp://controller", ""}, {"://", ""}, {"https://:8443", ""},
+		{good + "/api/v1", ""}, {good + "/x/api/v1/", ""}, {good + "?x=1", ""}, {good + "/?", ""}, {good + "#x", ""},
+		{"https://ann:secret@controller", ""}, {"https://ann:secret@controller:port", ""}, {"ann:secret@controller", ""},
+		{good, "secret\n"}, {good, "sec ret"}, {good, "secr\u00e9t"},
+	} {
+		_, err := client.New(c.base, c.token, nil)
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q with the token %q: %v", c.base, c.token, err)
+		}
+	}
+	var asked string
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.RequestURI
+		fmt.Fprint(w, "{}")
+	}))
+	defer h.Close()
+	for path, want := range map[string]string{"": "", "/": "", "//": "", "/a%2Fb/": "/a%2Fb"} {
+		c, err := client.New(h.URL+path, "", nil)
+		if err == nil {
+			_, err = c.Enterprise(t.Context())
+		}
+		if want += "/api/v1/enterprise"; err != nil || asked != want {
+			t.Errorf("below %q: %s is asked for, want %s: %v", path, asked, want, err)
 		}
 	}
 }
