@@ -3,8 +3,10 @@ package client_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +23,37 @@ func serve(t *testing.T, h http.HandlerFunc) *client.Client {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// TestRedirects: neither the token nor a body goes where an answer points to, not
+// even on the same host.
+func TestRedirects(t *testing.T) {
+	asked := 0
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		fmt.Fprint(w, "{}")
+	}))
+	defer elsewhere.Close()
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.Header().Set("Location", elsewhere.URL+"/login")
+			w.WriteHeader(status)
+		})
+		for _, err := range []error{
+			second(c.Enterprise(t.Context())),
+			second(c.Users.Create(t.Context(), "ann", client.UserChange{Password: new("correct horse battery")})),
+			c.Users.Delete(t.Context(), "ann", client.AnyVersion),
+		} {
+			var e *client.Error
+			if !errors.As(err, &e) || e.Status != status || e.Kind != "" || !strings.Contains(err.Error(), "/login") {
+				t.Errorf("%d: %v", status, err)
+			}
+		}
+	}
+	if asked > 0 {
+		t.Errorf("%d requests followed", asked)
+	}
 }
 
 // TestEndlessLists: pages that come again, or bring nothing, end with an error.

@@ -31,7 +31,8 @@ const (
 //
 // A call ends with its context, and after two minutes at the latest; AddLoad and
 // VerifyLoads, which may take long, end with their context only. What the
-// controller refuses is an *Error.
+// controller refuses is an *Error. So is a redirect: it is not followed, since the
+// token and what is written are for the controller only.
 type Client struct {
 	Devices  Collection[Device, DeviceChange]
 	Profiles Collection[Profile, ProfileChange]
@@ -55,8 +56,8 @@ type Client struct {
 // New returns a client of the controller at a URL such as
 // https://controller:8443, without the /api/v1 of its paths. token is an API
 // token ("peerload-server token add"), "" to send none. hc carries the requests,
-// and knows which certificates to trust; nil means http.DefaultClient. New
-// sends nothing.
+// and knows which certificates to trust; nil means http.DefaultClient. Its
+// CheckRedirect is not used. New sends nothing.
 func New(base, token string, hc *http.Client) (*Client, error) {
 	u, err := baseURL(base)
 	if err != nil {
@@ -68,7 +69,9 @@ func New(base, token string, hc *http.Client) (*Client, error) {
 	if hc == nil {
 		hc = http.DefaultClient
 	}
-	c := &Client{base: u, token: token, http: hc}
+	own := *hc
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c := &Client{base: u, token: token, http: &own}
 	c.Devices = collection[Device, DeviceChange](c, "/devices")
 	c.Profiles = collection[Profile, ProfileChange](c, "/profiles")
 	c.Users = collection[User, UserChange](c, "/users")

@@ -111,6 +111,9 @@ func (c *Client) problem(resp *http.Response) error {
 	}
 	if e.Detail = p.Detail; e.Detail == "" {
 		e.Detail = fmt.Sprintf("%s answered %d", c.base, resp.StatusCode)
+		if to, err := resp.Location(); err == nil && resp.StatusCode < http.StatusBadRequest {
+			e.Detail += " and points to " + to.Redacted() + ", which the client does not follow"
+		}
 	}
 	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
 		e.RetryAfter = time.Duration(min(s, maxRetryAfter)) * time.Second
