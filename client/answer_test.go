@@ -1,13 +1,16 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/peerload/peerload/client"
@@ -94,5 +97,91 @@ func TestRetryAfter(t *testing.T) {
 		if _, err := c.Enterprise(t.Context()); !errors.As(err, &e) || e.RetryAfter != want {
 			t.Errorf("Retry-After: %s: %v, want %v", says, e.RetryAfter, want)
 		}
+	}
+}
+
+// TestEndsWithinAnswer: the end of the context is its error, wherever the answer
+// stands, and whatever its cause.
+func TestEndsWithinAnswer(t *testing.T) {
+	for _, status := range []int{200, 404} {
+		begun := make(chan struct{})
+		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(`{"detail":"`))
+			_ = http.NewResponseController(w).Flush()
+			close(begun)
+			<-r.Context().Done()
+		})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		go func() {
+			<-begun
+			cancel(errors.New("enough"))
+		}()
+		_, err := c.Enterprise(ctx)
+		var e *client.Error
+		if !errors.Is(err, context.Canceled) || errors.As(err, &e) {
+			t.Errorf("%d: %v", status, err)
+		}
+	}
+}
+
+// silent is a server that takes a request, or begins to answer, and says no more.
+type silent struct{ begin bool }
+
+func (s silent) RoundTrip(r *http.Request) (*http.Response, error) {
+	if s.begin {
+		return &http.Response{StatusCode: 200, Body: io.NopCloser(mute{r.Context()})}, nil
+	}
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
+type mute struct{ ctx context.Context }
+
+func (m mute) Read([]byte) (int, error) {
+	<-m.ctx.Done()
+	return 0, m.ctx.Err()
+}
+
+// TestNoAnswerInTime: the end of a call's own time is no end of the caller's
+// context.
+func TestNoAnswerInTime(t *testing.T) {
+	for _, begin := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			c, err := client.New("http://controller", "", &http.Client{Transport: silent{begin}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = c.Enterprise(t.Context())
+			if !errors.Is(err, client.Unreachable) || errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("begun %v: %v", begin, err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err = c.Enterprise(ctx)
+			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, client.Unreachable) {
+				t.Errorf("begun %v, with a deadline: %v", begin, err)
+			}
+		})
+	}
+}
+
+// TestConnectionIsKept: an answer of many parts is read to its end, so that the
+// next call finds the connection made.
+func TestConnectionIsKept(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "{\"text\":%q}\n", strings.Repeat("x", 1<<20))
+	})
+	var kept []bool
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		GotConn: func(i httptrace.GotConnInfo) { kept = append(kept, i.Reused) },
+	})
+	for range 3 {
+		if _, err := c.Enterprise(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(kept) != 3 || !kept[1] || !kept[2] {
+		t.Errorf("connections kept: %v", kept)
 	}
 }

@@ -29,10 +29,10 @@ const (
 
 // Client calls the API of one controller. It may be used by several goroutines.
 //
-// A call ends with its context, and after two minutes at the latest; AddLoad and
-// VerifyLoads, which may take long, end with their context only. What the
-// controller refuses is an *Error. So is a redirect: it is not followed, since the
-// token and what is written are for the controller only.
+// A call ends with its context, and after two minutes at the latest, which is
+// Unreachable; AddLoad and VerifyLoads, which may take long, end with their
+// context only. What the controller refuses is an *Error. So is a redirect: it is
+// not followed, since the token and what is written are for the controller only.
 type Client struct {
 	Devices  Collection[Device, DeviceChange]
 	Profiles Collection[Profile, ProfileChange]
@@ -155,20 +155,43 @@ func (c *Client) write(ctx context.Context, method, path string, v Version, in, 
 
 // do is a call that ends soon.
 func (c *Client) do(ctx context.Context, r request, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	soon, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return c.send(ctx, r, out)
+	err := c.send(soon, r, out)
+	if err != nil && soon.Err() != nil && ctx.Err() == nil {
+		return &unreachable{fmt.Errorf("no whole answer within %v", callTimeout)}
+	}
+	return err
 }
 
 // send is a call that may take long.
 func (c *Client) send(ctx context.Context, q request, out any) error {
+	r, err := c.request(ctx, q)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(r)
+	if err == nil {
+		defer resp.Body.Close()
+		err = c.answer(resp, out)
+	} else {
+		err = &unreachable{err}
+	}
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err() // what broke, broke by that
+	}
+	return err
+}
+
+// request is a call as HTTP has it.
+func (c *Client) request(ctx context.Context, q request) (*http.Request, error) {
 	target := c.base + prefix + q.path
 	if len(q.query) > 0 {
 		target += "?" + q.query.Encode()
 	}
 	r, err := http.NewRequestWithContext(ctx, q.method, target, q.body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if q.contentType != "" {
 		r.Header.Set("Content-Type", q.contentType)
@@ -179,14 +202,11 @@ func (c *Client) send(ctx context.Context, q request, out any) error {
 	if q.version != AnyVersion {
 		r.Header.Set("If-Match", strconv.Quote(strconv.FormatInt(int64(q.version), 10)))
 	}
-	resp, err := c.http.Do(r)
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return &unreachable{err}
-	}
-	defer resp.Body.Close()
+	return r, nil
+}
+
+// answer reads the answer into out, nil for none.
+func (c *Client) answer(resp *http.Response, out any) error {
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		return c.problem(resp)
 	}
@@ -196,17 +216,26 @@ func (c *Client) send(ctx context.Context, q request, out any) error {
 	return read(resp.Body, maxAnswer, out)
 }
 
-// read decodes an answer of at most most bytes.
+// read decodes an answer of at most most bytes. It reads to the end, so that the
+// connection serves the next call.
 func read(body io.Reader, most int64, out any) error {
-	limited := &io.LimitedReader{R: body, N: most}
-	switch err := json.NewDecoder(limited).Decode(out); {
-	case err == nil:
-		return nil
+	limited := &io.LimitedReader{R: body, N: most + 1}
+	d := json.NewDecoder(limited)
+	err := d.Decode(out)
+	if err == nil {
+		if _, err = d.Token(); err == nil {
+			err = errors.New("more than one value")
+		} else if err == io.EOF {
+			err = nil
+		}
+	}
+	switch {
 	case limited.N <= 0:
 		return fmt.Errorf("client: the answer has more than %d bytes", most)
-	default:
+	case err != nil:
 		return fmt.Errorf("client: the answer cannot be read: %w", err)
 	}
+	return nil
 }
 
 // at is a path below another one: its names are escaped.

@@ -265,7 +265,7 @@ func TestOddAnswers(t *testing.T) {
 	if !errors.Is(err, client.Throttled) || err.Error() != "too many; body.x bad" {
 		t.Errorf("a problem: %v", err)
 	}
-	for _, text = range []string{"", "{", `{"settings": 7}`} {
+	for _, text = range []string{"", "{", `{"settings": 7}`, `{} {}`, `{"settings": {}}<html>`} {
 		if status = 200; second(c.Enterprise(t.Context())) == nil {
 			t.Errorf("%q is taken for an answer", text)
 		}
