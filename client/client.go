@@ -185,6 +185,12 @@ func (c *Client) send(ctx context.Context, q request, out any) error {
 
 // request is a call as HTTP has it.
 func (c *Client) request(ctx context.Context, q request) (*http.Request, error) {
+	for _, name := range strings.Split(q.path, "/")[1:] {
+		if name == "" || name == "." || name == ".." {
+			// A path with it would be that of something else.
+			return nil, invalid(fmt.Sprintf("%q is not a name", name))
+		}
+	}
 	target := c.base + prefix + q.path
 	if len(q.query) > 0 {
 		target += "?" + q.query.Encode()

@@ -207,6 +207,44 @@ func TestNew(t *testing.T) {
 	}
 }
 
+// TestNames: a name stays one part of the path, whatever it holds; one that would
+// change the path is refused.
+func TestNames(t *testing.T) {
+	var asked []string
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.RequestURI)
+		fmt.Fprint(w, "{}")
+	}))
+	defer h.Close()
+	c, err := client.New(h.URL, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	for _, name := range []string{"", ".", ".."} {
+		target := client.Target{Level: "profile", Name: name}
+		for _, err := range []error{
+			second(c.Devices.Get(ctx, name)), c.Users.Delete(ctx, name, client.AnyVersion), second(c.Desired(ctx, name)),
+			second(c.Settings(ctx, target)), second(c.AssignLoad(ctx, target, "", client.AnyVersion)),
+		} {
+			if !errors.Is(err, client.Invalid) {
+				t.Errorf("the name %q: %v", name, err)
+			}
+		}
+	}
+	if len(asked) > 0 {
+		t.Errorf("asked for %q", asked)
+	}
+	for name, want := range map[string]string{
+		"../x": "..%2Fx", "a/b": "a%2Fb", "...": "...", "\u00e9": "%C3%A9", "a?b#c%": "a%3Fb%23c%25", "\xff\n": "%FF%0A",
+	} {
+		_, err := c.Profiles.Get(ctx, name)
+		if got := asked[len(asked)-1]; err != nil || got != "/api/v1/profiles/"+want {
+			t.Errorf("the name %q: %s is asked for, %v", name, got, err)
+		}
+	}
+}
+
 // TestUnreadableFiles: a file that cannot be read is an error of its own, and
 // nothing is sent where that is known before.
 func TestUnreadableFiles(t *testing.T) {
