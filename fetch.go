@@ -37,10 +37,14 @@ func Fetch(ctx context.Context, r Request) ([]report.Final, error) {
 	}
 	finals, err := r.fetch(ctx, list)
 	var s *failure.Stopped
-	if errors.As(err, &s) {
+	err = failure.Mark(err)
+	switch {
+	case errors.As(err, &s):
 		s.Context = ctx.Err()
+	case isContext(err):
+		err = late{err}
 	}
-	return finals, failure.Mark(err)
+	return finals, err
 }
 
 func (r Request) fetch(ctx context.Context, list *target.List) ([]report.Final, error) {
@@ -196,7 +200,7 @@ func (f *fetch) done(fin *report.Final) {
 
 // failed tells and returns why a file is not coming.
 func (f *fetch) failed(ctx context.Context, name string, err error, fin *report.Final) error {
-	if ctx.Err() != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+	if ctx.Err() != nil && isContext(err) {
 		err = &failure.Stopped{Cause: context.Cause(ctx)}
 	}
 	e := f.event(report.KindFailed, name)

@@ -211,6 +211,9 @@ func TestErrors(t *testing.T) {
 		}, peerload.ErrVerify, "origin-wrong"},
 		{"no such file", url + "/gone.bin", func(*peerload.Request) {}, peerload.ErrServer, "origin-not-found"},
 		{"nobody there", "http://127.0.0.1:1/a.bin", func(*peerload.Request) {}, peerload.ErrServer, "origin-unreachable"},
+		{"nobody there in time", url + "/a.bin", func(r *peerload.Request) {
+			r.Server.ConnectTimeout = 1
+		}, peerload.ErrServer, "origin-unreachable"},
 		{"file where a directory should be", url + "/a.bin", func(r *peerload.Request) {
 			r.Output = filepath.Join(os.Args[0], "out")
 		}, peerload.ErrDisk, "disk"},
