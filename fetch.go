@@ -116,6 +116,9 @@ func (f *fetch) files(ctx context.Context) (finals []report.Final, err error) {
 	for i, file := range files {
 		err := file.Wait(ctx)
 		if err == nil {
+			err = ctx.Err() // of two that are ready Wait takes either
+		}
+		if err == nil {
 			err = file.Commit()
 		}
 		if err != nil {

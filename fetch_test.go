@@ -305,6 +305,23 @@ func TestEndedByContext(t *testing.T) {
 	}
 }
 
+// TestEndedBefore: a context that has ended is the error even if the file is in
+// place already.
+func TestEndedBefore(t *testing.T) {
+	r := alone(t, files(t, nil)+"/a.bin")
+	r.Proof = peerload.SHA256(load.DigestOf([]byte("aaa")))
+	if err := os.WriteFile(r.Output, []byte("aaa"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 16 { // which of two is ready first is chance
+		if finals, err := peerload.Fetch(ctx, r); !errors.Is(err, context.Canceled) || len(finals) > 0 {
+			t.Fatalf("%v, %+v", err, finals)
+		}
+	}
+}
+
 // TestWarn: a model that cannot share is fetched for the classic way, and that
 // is said.
 func TestWarn(t *testing.T) {
