@@ -203,6 +203,9 @@ func TestErrors(t *testing.T) {
 		{"no such address", url + "/a.bin", func(r *peerload.Request) {
 			r.Peers = peerload.Peers{Address: netip.MustParsePrefix("192.0.2.77/24")}
 		}, peerload.ErrRequest, ""},
+		{"prefix longer than its address", url + "/a.bin", func(r *peerload.Request) {
+			r.Peers = peerload.Peers{Address: netip.PrefixFrom(netip.MustParseAddr("127.0.0.1"), 33)}
+		}, peerload.ErrRequest, ""},
 		{"other model", signed, func(r *peerload.Request) {
 			r.Proof, r.Model = peerload.Trust(trusted), "7970"
 		}, peerload.ErrRequest, "refused"},

@@ -183,6 +183,9 @@ func (p Peers) check() error {
 	if p.Trees < 0 || p.Trees > 2 {
 		return fmt.Errorf("Peers.Trees is 0, 1 or 2, not %d", p.Trees)
 	}
+	if !p.Address.IsValid() && p.Address != (netip.Prefix{}) {
+		return errors.New("Peers.Address is not an address with the length of its prefix")
+	}
 	_, err := pdp.Preset(p.Profile)
 	return err
 }
