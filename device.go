@@ -23,9 +23,10 @@ const defaultRetries = 2
 // device is this process as a peer of its subnet, for one request.
 type device struct {
 	*engine.Device
-	id  uint64
-	net peernet.Net
-	mux *origin.Mux
+	id       uint64
+	net      peernet.Net
+	mux      *origin.Mux
+	warnings []string // of the peer ports, for Request.Warn
 }
 
 // newDevice opens the peer ports and the way to servers.
@@ -39,9 +40,11 @@ func (r *Request) newDevice(state *status.Dir, events func(report.Event)) (_ *de
 		return nil, err
 	}
 	if !r.Peers.Off {
-		if d.net, err = r.listen(); err != nil {
+		s, err := r.listen()
+		if err != nil {
 			return nil, err
 		}
+		d.net, d.warnings = s, s.Warnings()
 	}
 	defer func() {
 		if err != nil {
@@ -88,7 +91,7 @@ func (s Server) patience(c *transfer.Config) {
 	}
 }
 
-func (r *Request) listen() (peernet.Net, error) {
+func (r *Request) listen() (*peernet.Sockets, error) {
 	p := r.Peers
 	s, err := peernet.Listen(peernet.Config{Address: p.Address, Interface: p.Interface, Port: p.Port})
 	if errors.Is(err, peernet.ErrNoAddress) && !p.Address.IsValid() && p.Interface == "" {
@@ -96,13 +99,7 @@ func (r *Request) listen() (peernet.Net, error) {
 		return nil, failure.As(failure.Network,
 			fmt.Errorf("%w: %w; try again when the network is up, or fetch without the peers", ErrNoNetwork, err))
 	}
-	if err != nil {
-		return nil, failure.As(failure.Request, err)
-	}
-	for _, w := range s.Warnings() {
-		r.warn(w)
-	}
-	return s, nil
+	return s, failure.As(failure.Request, err)
 }
 
 func (r *Request) warn(message string) {

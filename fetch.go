@@ -60,6 +60,9 @@ func (r Request) fetch(ctx context.Context, list *target.List) ([]report.Final, 
 		return nil, err
 	}
 	defer f.dev.close()
+	for _, w := range f.dev.warnings {
+		r.warn(w)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := f.dev.serve(ctx, cancel)

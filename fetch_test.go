@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -339,6 +340,42 @@ func TestWarn(t *testing.T) {
 	finals, err := peerload.Fetch(t.Context(), r)
 	if err != nil || finals[0].Role != report.RoleClassic || len(said) != 1 || !strings.Contains(said[0], r.Model) {
 		t.Errorf("%v, %+v, said %q", err, finals, said)
+	}
+}
+
+// TestWarnPanics: a program that recovers from its own panic keeps no ports.
+func TestWarnPanics(t *testing.T) {
+	other, err := net.ListenPacket("udp4", "0.0.0.0:0") // so that broadcasts cannot be heard
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	r := alone(t, "http://127.0.0.1:1/a.bin")
+	r.Peers = peerload.Peers{
+		Address: netip.MustParsePrefix("127.0.0.1/8"), Port: uint16(other.LocalAddr().(*net.UDPAddr).Port),
+	}
+	r.Warn = func(message string) { panic(message) }
+	said := func() (said any) {
+		defer func() { said = recover() }()
+		_, err := peerload.Fetch(t.Context(), r)
+		return err
+	}
+	descriptors := func() int {
+		d, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip("no descriptors to count:", err)
+		}
+		return len(d)
+	}
+	if text, ok := said().(string); !ok || !strings.Contains(text, "broadcasts") {
+		t.Fatalf("no warning, but %v", text)
+	}
+	before := descriptors()
+	for range 8 {
+		said()
+	}
+	if after := descriptors(); after > before+4 {
+		t.Errorf("%d descriptors became %d", before, after)
 	}
 }
 
