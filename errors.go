@@ -28,8 +28,8 @@ var (
 	ErrServer error = failure.Server
 	// ErrNoNetwork: this host has no address yet to meet its peers with.
 	ErrNoNetwork error = failure.Network
-	// ErrDisk: the file, the state or the directory of Trust cannot be written, or
-	// another process writes there.
+	// ErrDisk: the file or the state cannot be written, or another process
+	// writes there.
 	ErrDisk error = failure.Disk
 	// ErrTrust: the signed metadata is refused: not signed by the publisher,
 	// expired, older than before. The causes are errors of package trust.

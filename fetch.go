@@ -160,9 +160,8 @@ func (f *fetch) load(ctx context.Context) ([]report.Final, error) {
 	defer run.Close()
 	if err != nil {
 		var t *engine.TrustError
-		err = failure.Mark(err) // that the directory of Trust fails is a matter of the disk
 		switch {
-		case errors.As(err, &t) && !errors.Is(err, failure.Disk):
+		case errors.As(err, &t):
 			err = failure.As(failure.Trust, err)
 		case errors.Is(err, engine.ErrModel):
 			err = failure.As(failure.Request, err)

@@ -222,9 +222,6 @@ func TestErrors(t *testing.T) {
 			r.Output = filepath.Join(os.Args[0], "out")
 		}, peerload.ErrDisk, "disk"},
 		{"state that is a file", url + "/a.bin", func(r *peerload.Request) { r.State = os.Args[0] }, peerload.ErrDisk, ""},
-		{"trust directory that is a file", signed, func(r *peerload.Request) {
-			r.Proof = peerload.Trust(os.Args[0])
-		}, peerload.ErrDisk, "disk"},
 		{"no pinned root", signed, func(r *peerload.Request) {
 			r.Proof = peerload.Trust(t.TempDir())
 		}, peerload.ErrTrust, "trust"},
