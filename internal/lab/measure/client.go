@@ -115,7 +115,7 @@ func (m *measurement) sender() process.Command {
 }
 
 // senderGrace is what devices have to say that they have the file when their
-// sender has ended.
+// sender has ended, and the sender to end when they have said so.
 const senderGrace = 3 * time.Second
 
 // watchSender ends the devices, by end, when the sender has ended and a device
@@ -134,11 +134,23 @@ func (m *measurement) watchSender(ctx context.Context, p *process.Proc, end func
 }
 
 // endClients ends the processes, by end, when all devices have their file:
-// clients that serve on do not know when that is.
+// clients that serve on do not know when that is. A sender ends first, of
+// itself: a receiver may say that it has the file before it has closed it, and
+// remove it if it is ended in between.
 func (m *measurement) endClients(ctx context.Context, end func()) {
-	if m.allHeld(ctx) {
-		end()
+	if !m.allHeld(ctx) {
+		return
 	}
+	if m.sending != nil {
+		grace := time.NewTimer(senderGrace)
+		defer grace.Stop()
+		select {
+		case <-m.sending.Done():
+		case <-grace.C:
+		case <-ctx.Done():
+		}
+	}
+	end()
 }
 
 // allHeld waits until all devices have the file, or until ctx ends, and
