@@ -100,11 +100,19 @@ func TestLateDevice(t *testing.T) {
 		}
 		return false
 	})
-	before := d.bytes.Load()
-	start(t, s.config(d, "CP-7961G")).runs("L1")
-	if n := d.bytes.Load() - before; n != 0 {
-		t.Errorf("the late device took %d bytes from the server", n)
+	// A holder has some 70 ms to answer a claim, and a busy machine may not run
+	// it for as long. Each try has this one holder alone.
+	var took int64
+	for range 3 {
+		before := d.bytes.Load()
+		late := start(t, s.config(d, "CP-7961G"))
+		late.runs("L1")
+		late.stop()
+		if took = d.bytes.Load() - before; took == 0 {
+			return
+		}
 	}
+	t.Errorf("three late devices took bytes from the server, the last %d", took)
 }
 
 // TestCSCtg96408_DevicesBootAfterAnUpgrade: the load is verified as a whole
