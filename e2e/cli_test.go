@@ -234,10 +234,13 @@ func TestLastWords(t *testing.T) {
 	if f := a.done(10 * time.Second); f.BytesToPeers != 0 {
 		t.Fatalf("alone, it passed on %d bytes", f.BytesToPeers)
 	}
-	s.get(addrOf(1), srv.url(), "--sha256", shaOf(body)).wait(10*time.Second, 0)
+	b := s.get(addrOf(1), srv.url(), "--sha256", shaOf(body))
+	b.wait(10*time.Second, 0)
 	a.wait(10*time.Second, 0)
-	if e := a.lastLine(); e.Event != report.KindReport || e.Final == nil || e.Final.BytesToPeers < int64(len(body)) || e.Device == "" {
-		t.Errorf("its last words are %+v", e)
+	// Not all of the file, if a busy machine let a answer b's claims too late.
+	passed := b.final().BytesFromPeers
+	if e := a.lastLine(); e.Event != report.KindReport || e.Final == nil || passed == 0 || e.Final.BytesToPeers < passed || e.Device == "" {
+		t.Errorf("its last words are %+v, and %d bytes were passed on", e, passed)
 	}
 }
 
