@@ -51,7 +51,8 @@ func alone(t *testing.T, url string) peerload.Request {
 	t.Helper()
 	dir := t.TempDir()
 	return peerload.Request{
-		URLs: []string{url}, Proof: peerload.Unsigned(), State: filepath.Join(dir, "state"), Output: filepath.Join(dir, "out"),
+		URLs: []string{url}, Proof: peerload.Unsigned(),
+		State: filepath.Join(dir, "state"), Output: filepath.Join(dir, "out"),
 		Peers: peerload.Peers{Off: true}, Server: peerload.Server{Retries: new(0)},
 	}
 }

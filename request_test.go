@@ -39,7 +39,9 @@ func TestValidate(t *testing.T) {
 		{"a digest for two", func(r *peerload.Request) { r.URLs = []string{file, file + "2"} }, "SHA256 speaks of one file"},
 		{"signed files", func(r *peerload.Request) { r.Proof = peerload.Trust("/t") }, "Trust fetches one load"},
 		{"slots for a file", func(r *peerload.Request) { r.Slots = true }, "Slots is for a signed load"},
-		{"a load believed", func(r *peerload.Request) { r.Proof, r.URLs = peerload.Unsigned(), []string{signed} }, "Trust(dir)"},
+		{"a load believed", func(r *peerload.Request) {
+			r.Proof, r.URLs = peerload.Unsigned(), []string{signed}
+		}, "Trust(dir)"},
 		{"one name twice", func(r *peerload.Request) {
 			r.Proof, r.URLs = peerload.Unsigned(), []string{file, "http://192.0.2.2/app.bin"}
 		}, "each with its own Output"},

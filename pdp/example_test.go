@@ -140,7 +140,8 @@ func Example() {
 		s.table = append(s.table, load.DigestOf(s.content[off:off+int64(n)]))
 	}
 	digest := load.DigestOf(s.content)
-	s.file = pdp.File{Hierarchy: wire.HierarchyOf("any", digest[:]), Name: "firmware", Size: s.geo.Size, Signed: true, Keyed: true}
+	s.file = pdp.File{Hierarchy: wire.HierarchyOf("any", digest[:]), Name: "firmware",
+		Size: s.geo.Size, Signed: true, Keyed: true}
 	for i, name := range []string{"A", "B"} {
 		d := &device{name: name, store: make([]byte, len(s.content))}
 		d.self = pdp.Self{

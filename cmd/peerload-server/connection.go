@@ -41,11 +41,15 @@ type connFlags struct {
 // flags adds the flags.
 func (conn *connFlags) flags(f *pflag.FlagSet) {
 	conn.dataFlags(f)
-	f.StringVar(&conn.server, "server", os.Getenv(envController), "URL of a remote controller, instead of --data (environment: "+envController+")")
-	f.StringVar(&conn.token, "token", "", "API token for --server; better in the environment, "+envToken+", which other users cannot see")
+	f.StringVar(&conn.server, "server", os.Getenv(envController),
+		"URL of a remote controller, instead of --data (environment: "+envController+")")
+	f.StringVar(&conn.token, "token", "",
+		"API token for --server; better in the environment, "+envToken+", which other users cannot see")
 	f.StringVar(&conn.tokenFile, "token-file", "", "file that holds the token")
-	f.StringVar(&conn.caf, "ca", os.Getenv(envCA), "PEM file of the certificate that --server has, or of who signed it (environment: "+envCA+")")
-	f.Int64Var(&conn.ifVersion, "if-version", int64(client.AnyVersion), "change it only if it is still at this version; 0 is that of what nobody has written yet, -1 any")
+	f.StringVar(&conn.caf, "ca", os.Getenv(envCA),
+		"PEM file of the certificate that --server has, or of who signed it (environment: "+envCA+")")
+	f.Int64Var(&conn.ifVersion, "if-version", int64(client.AnyVersion),
+		"change it only if it is still at this version; 0 is that of what nobody has written yet, -1 any")
 	f.BoolVar(&conn.json, "json", false, "print one JSON object a line")
 }
 
@@ -58,7 +62,8 @@ func (conn *connFlags) dataFlags(f *pflag.FlagSet) {
 	f.StringVar(&conn.data, "data", data, "the controller's data directory (environment: "+envData+")")
 	// Its environment is read later: a default is printed with the help, and a
 	// URL may hold a password.
-	f.StringVar(&conn.databaseFlag, "database", "", "URL of a PostgreSQL database, instead of SQLite in the data directory (environment: "+envDatabase+")")
+	f.StringVar(&conn.databaseFlag, "database", "",
+		"URL of a PostgreSQL database, instead of SQLite in the data directory (environment: "+envDatabase+")")
 }
 
 // database is the URL of the database, "" for SQLite.
@@ -119,7 +124,8 @@ func (conn *connFlags) remote() (*connection, error) {
 		token = os.Getenv(envToken)
 	}
 	if token == "" {
-		return nil, fmt.Errorf("--server needs a token: set %s, or give --token-file or --token; \"peerload-server token add\" makes one", envToken)
+		return nil, fmt.Errorf("--server needs a token: set %s, or give --token-file or --token; "+
+			"\"peerload-server token add\" makes one", envToken)
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	if conn.caf != "" {

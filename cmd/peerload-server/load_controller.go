@@ -22,8 +22,8 @@ func uploadLoad(conn *connFlags, cmd *cobra.Command, c *connection, req publish.
 	if err != nil {
 		return err
 	}
-	return conn.show(cmd, "load_added", l, "%s version %s: %d files, %d bytes, for %s: published\n", l.Name, l.Release, len(l.Components), l.Size,
-		strings.Join(l.Models, ", "))
+	return conn.show(cmd, "load_added", l, "%s version %s: %d files, %d bytes, for %s: published\n",
+		l.Name, l.Release, len(l.Components), l.Size, strings.Join(l.Models, ", "))
 }
 
 func listLoads(conn *connFlags, cmd *cobra.Command, c *connection, retired bool) error {
@@ -42,7 +42,8 @@ func listLoads(conn *connFlags, cmd *cobra.Command, c *connection, retired bool)
 		if l.Missing {
 			state = append(state, "missing")
 		}
-		return []string{l.Name, l.Release, strings.Join(l.Models, ","), strconv.Itoa(len(l.Components)), strconv.FormatInt(l.Size, 10), strings.Join(state, ",")}
+		return []string{l.Name, l.Release, strings.Join(l.Models, ","), strconv.Itoa(len(l.Components)),
+			strconv.FormatInt(l.Size, 10), strings.Join(state, ",")}
 	})
 }
 
@@ -56,7 +57,8 @@ func loadShow(conn *connFlags) *cobra.Command {
 			if conn.json {
 				return conn.show(cmd, "load", l, "")
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s version %s, for %s, signed %s, retired %s\n", l.Name, l.Release, strings.Join(l.Models, ", "), onOff(l.Signed), onOff(l.Retired))
+			fmt.Fprintf(cmd.OutOrStdout(), "%s version %s, for %s, signed %s, retired %s\n",
+				l.Name, l.Release, strings.Join(l.Models, ", "), onOff(l.Signed), onOff(l.Retired))
 			return list(conn, cmd, "component", l.Components, "FILE BYTES SHA-256", func(k client.LoadComponent) []string {
 				return []string{k.Name, strconv.FormatInt(k.Size, 10), k.SHA256}
 			})
@@ -65,7 +67,8 @@ func loadShow(conn *connFlags) *cobra.Command {
 
 func loadRegister(conn *connFlags) *cobra.Command {
 	var models []string
-	cmd := &cobra.Command{Use: "register LOAD --model MODEL [FILE...]", Short: "Make a classic load known that nobody signs", Args: cobra.MinimumNArgs(1),
+	cmd := &cobra.Command{Use: "register LOAD --model MODEL [FILE...]",
+		Short: "Make a classic load known that nobody signs", Args: cobra.MinimumNArgs(1),
 		Long: `Make a classic load known that nobody signs, so that it can be assigned. Devices
 run it only where the setting "unsigned" is on. Its files are those that you put
 into the directory repository yourself.`,
@@ -88,8 +91,9 @@ func (conn *connFlags) showAssigned(cmd *cobra.Command, a client.Assigned) error
 
 func loadAssign(conn *connFlags) *cobra.Command {
 	var t levelTarget
-	cmd := &cobra.Command{Use: "assign LOAD --enterprise | --model M | --profile P | --device D", Short: `Assign a load at one level; "" assigns none`,
-		Args: cobra.ExactArgs(1), Example: "  peerload-server load assign fw2 --model linux-arm",
+	cmd := &cobra.Command{Use: "assign LOAD --enterprise | --model M | --profile P | --device D",
+		Short: `Assign a load at one level; "" assigns none`,
+		Args:  cobra.ExactArgs(1), Example: "  peerload-server load assign fw2 --model linux-arm",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			a, err := c.AssignLoad(cmd.Context(), t.target(), args[0], c.ifVersion)
 			if err != nil {
@@ -103,8 +107,9 @@ func loadAssign(conn *connFlags) *cobra.Command {
 
 func loadRollBack(conn *connFlags) *cobra.Command {
 	var t levelTarget
-	cmd := &cobra.Command{Use: "roll-back --enterprise | --model M | --profile P | --device D", Short: "Assign the load that was assigned there before",
-		Args: cobra.NoArgs, Example: "  peerload-server load roll-back --model linux-arm",
+	cmd := &cobra.Command{Use: "roll-back --enterprise | --model M | --profile P | --device D",
+		Short: "Assign the load that was assigned there before",
+		Args:  cobra.NoArgs, Example: "  peerload-server load roll-back --model linux-arm",
 		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
 			a, err := c.RollBackLoad(cmd.Context(), t.target(), c.ifVersion)
 			if err != nil {
@@ -121,13 +126,14 @@ func loadRetire(conn *connFlags, retired bool) *cobra.Command {
 	if !retired {
 		use, short = "restore LOAD", "Take a retired load into use again"
 	}
-	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-		l, err := c.RetireLoad(cmd.Context(), args[0], retired, c.ifVersion)
-		if err != nil {
-			return err
-		}
-		return conn.show(cmd, "load_changed", l, "%s: retired %s\n", l.Name, onOff(l.Retired))
-	})}
+	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1),
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			l, err := c.RetireLoad(cmd.Context(), args[0], retired, c.ifVersion)
+			if err != nil {
+				return err
+			}
+			return conn.show(cmd, "load_changed", l, "%s: retired %s\n", l.Name, onOff(l.Retired))
+		})}
 }
 
 func verifyLoads(conn *connFlags, cmd *cobra.Command, c *connection) error {
@@ -136,7 +142,9 @@ func verifyLoads(conn *connFlags, cmd *cobra.Command, c *connection) error {
 		return err
 	}
 	bad := 0
-	err = list(conn, cmd, "load_verified", loads, "LOAD PROBLEM", func(l client.CheckedLoad) []string { return []string{l.Name, l.Problem} })
+	err = list(conn, cmd, "load_verified", loads, "LOAD PROBLEM", func(l client.CheckedLoad) []string {
+		return []string{l.Name, l.Problem}
+	})
 	for _, l := range loads {
 		if l.Problem != "" {
 			bad++

@@ -40,7 +40,9 @@ var useCases = []useCase{
 		return drop(r.Devices(r.ctx, a, domain.DeviceFilter{}, domain.Page{}))
 	}},
 	{"Overview", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.Overview(r.ctx, a, time.Hour)) }},
-	{"Settings", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.Settings(r.ctx, a, domain.DeviceTarget(phone1))) }},
+	{"Settings", "read", "voa", func(r *rig, a domain.Actor) error {
+		return drop(r.Settings(r.ctx, a, domain.DeviceTarget(phone1)))
+	}},
 	{"Enterprise", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.Enterprise(r.ctx, a)) }},
 	{"Profile", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.Profile(r.ctx, a, "p")) }},
 	{"Profiles", "read", "voa", func(r *rig, a domain.Actor) error {
@@ -94,7 +96,9 @@ var useCases = []useCase{
 	{"RegisterLoad", "loads", "oa", func(r *rig, a domain.Actor) error {
 		return drop(r.RegisterLoad(r.ctx, a, domain.UnsignedLoad{Name: "m", Models: []string{"7961"}}))
 	}},
-	{"RetireLoad", "loads", "oa", func(r *rig, a domain.Actor) error { return drop(r.RetireLoad(r.ctx, a, "l", false, 0)) }},
+	{"RetireLoad", "loads", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.RetireLoad(r.ctx, a, "l", false, 0))
+	}},
 	{"VerifyLoads", "loads", "oa", func(r *rig, a domain.Actor) error { return drop(r.VerifyLoads(r.ctx, a)) }},
 	{"RotateKeys", "access", "a", func(r *rig, a domain.Actor) error { return r.RotateKeys(r.ctx, a, "snapshot") }},
 	{"CreateUser", "access", "a", func(r *rig, a domain.Actor) error {
@@ -108,16 +112,21 @@ var useCases = []useCase{
 	{"Users", "access", "a", func(r *rig, a domain.Actor) error {
 		return drop(r.Users(r.ctx, a, domain.TextFilter{}, domain.Page{}))
 	}},
-	{"Tokens", "access", "a", func(r *rig, a domain.Actor) error { return drop(r.Tokens(r.ctx, a, "other", domain.Page{})) }},
+	{"Tokens", "access", "a", func(r *rig, a domain.Actor) error {
+		return drop(r.Tokens(r.ctx, a, "other", domain.Page{}))
+	}},
 	{"RevokeToken", "access", "a", func(r *rig, a domain.Actor) error { return r.RevokeToken(r.ctx, a, "nothing") }},
 	{"CreateToken", "access", "", func(r *rig, a domain.Actor) error {
-		return drop(r.CreateToken(r.ctx, a, "other", domain.TokenRequest{Name: "n", Role: domain.RoleViewer, Scopes: []domain.Scope{"read"}}))
+		return drop(r.CreateToken(r.ctx, a, "other",
+			domain.TokenRequest{Name: "n", Role: domain.RoleViewer, Scopes: []domain.Scope{"read"}}))
 	}},
 	{"CreateEnrolment", "access", "a", func(r *rig, a domain.Actor) error {
 		return drop(r.CreateEnrolment(r.ctx, a, domain.EnrolmentRequest{Name: "n"}))
 	}},
 	{"Enrolments", "access", "a", func(r *rig, a domain.Actor) error { return drop(r.Enrolments(r.ctx, a)) }},
-	{"RevokeEnrolment", "access", "a", func(r *rig, a domain.Actor) error { return r.RevokeEnrolment(r.ctx, a, "nothing") }},
+	{"RevokeEnrolment", "access", "a", func(r *rig, a domain.Actor) error {
+		return r.RevokeEnrolment(r.ctx, a, "nothing")
+	}},
 	{"ResetIdentity", "access", "a", func(r *rig, a domain.Actor) error { return r.ResetIdentity(r.ctx, a, phone1) }},
 	{"Report", "", "dD", func(r *rig, a domain.Actor) error {
 		return r.Report(r.ctx, a, report.Device{State: "idle"})
@@ -126,10 +135,13 @@ var useCases = []useCase{
 
 // open are the use cases that take no actor, and why they need none.
 var open = map[string]string{
-	"Defaults": "devices fetch it", "Provision": "devices fetch it", "Seen": "devices fetch something", "Root": "it is public", "Table": "it is public",
-	"Enrol": "takes a token", "Login": "takes a password", "BeginSetup": "the server's own", "CompleteSetup": "takes a one-time secret",
-	"Prune": "the server's own", "ActorByDevice": "makes actors",
-	"ActorBySession": "makes actors", "ActorByToken": "makes actors", "Logout": "of a session", "ChangeOwnPassword": "takes a password",
+	"Defaults": "devices fetch it", "Provision": "devices fetch it", "Seen": "devices fetch something",
+	"Root": "it is public", "Table": "it is public",
+	"Enrol": "takes a token", "Login": "takes a password", "BeginSetup": "the server's own",
+	"CompleteSetup": "takes a one-time secret",
+	"Prune":         "the server's own", "ActorByDevice": "makes actors",
+	"ActorBySession": "makes actors", "ActorByToken": "makes actors",
+	"Logout": "of a session", "ChangeOwnPassword": "takes a password",
 }
 
 // TestAccess calls every use case as nobody, in each role, as the device
@@ -155,7 +167,8 @@ func TestScopes(t *testing.T) {
 	r := accessRig(t)
 	by := map[domain.Scope]domain.Actor{}
 	for _, scope := range domain.Scopes() {
-		tok, err := r.CreateToken(r.ctx, r.admin, "admin", domain.TokenRequest{Name: "n", Role: domain.RoleAdmin, Scopes: []domain.Scope{scope}})
+		tok, err := r.CreateToken(r.ctx, r.admin, "admin",
+			domain.TokenRequest{Name: "n", Role: domain.RoleAdmin, Scopes: []domain.Scope{scope}})
 		r.ok(err)
 		by[scope], err = r.ActorByToken(r.ctx, tok.Secret, "10.0.0.1")
 		r.ok(err)
@@ -211,7 +224,8 @@ func TestDeviceSeesItselfOnly(t *testing.T) {
 	r := newRig(t)
 	one, two := r.enrol(phone1), r.enrol(phone2)
 	for _, err := range []error{drop(r.Device(r.ctx, two, phone1)), drop(r.Desired(r.ctx, two, "00:00:00:00:00:01")),
-		drop(r.History(r.ctx, two, domain.HistoryFilter{Device: phone1}, domain.Page{})), drop(r.History(r.ctx, two, domain.HistoryFilter{}, domain.Page{}))} {
+		drop(r.History(r.ctx, two, domain.HistoryFilter{Device: phone1}, domain.Page{})),
+		drop(r.History(r.ctx, two, domain.HistoryFilter{}, domain.Page{}))} {
 		if !errors.Is(err, domain.ErrForbidden) {
 			t.Errorf("another device: %v", err)
 		}

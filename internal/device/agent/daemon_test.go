@@ -84,7 +84,8 @@ func TestSyslog(t *testing.T) {
 	defer server.Close()
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
-	d.provision(strings.Replace(sharing("L1", ""), "</enterpriseConfig>", "<logServer>"+server.LocalAddr().String()+"</logServer></enterpriseConfig>", 1))
+	d.provision(strings.Replace(sharing("L1", ""), "</enterpriseConfig>",
+		"<logServer>"+server.LocalAddr().String()+"</logServer></enterpriseConfig>", 1))
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	r := start(t, cfg)
 	r.runs("L1")
@@ -104,7 +105,8 @@ func TestSyslog(t *testing.T) {
 			t.Fatalf("%v in %q", err, buf[:n])
 		}
 		s := m.(*rfc5424.SyslogMessage)
-		if *s.Hostname != "SEP"+cfg.MAC || *s.Appname != "peerload" || s.Timestamp.IsZero() || *s.Facility != 16 || len((*s.StructuredData)["peerload@32473"]["device"]) != 16 {
+		if *s.Hostname != "SEP"+cfg.MAC || *s.Appname != "peerload" || s.Timestamp.IsZero() ||
+			*s.Facility != 16 || len((*s.StructuredData)["peerload@32473"]["device"]) != 16 {
 			t.Errorf("%q", buf[:n])
 		}
 		if *s.MsgID == report.KindCommitted {

@@ -87,7 +87,8 @@ func TestCSCui49910_ThePageShowsSharing(t *testing.T) {
 		t.Error("why the file comes from the server is not shown")
 	}
 	var st report.Device
-	if err := json.Unmarshal([]byte(get(t, "http://"+cfg.PageAddress+"/status.json", "")), &st); err != nil || st.Active != "L1" || st.Sharing != policy.On || st.SharingFrom != "device" {
+	err := json.Unmarshal([]byte(get(t, "http://"+cfg.PageAddress+"/status.json", "")), &st)
+	if err != nil || st.Active != "L1" || st.Sharing != policy.On || st.SharingFrom != "device" {
 		t.Errorf("%+v, %v", st, err)
 	}
 }
@@ -127,7 +128,8 @@ func TestCSCud66570_A7931CanShare(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := set.answer(policy.PeerSharing)
-		if m.CanShare && (a.Value != policy.On || a.Level != policy.LevelEnterprise) || !m.CanShare && (a.Value != policy.Off || a.Reason == "") {
+		if m.CanShare && (a.Value != policy.On || a.Level != policy.LevelEnterprise) ||
+			!m.CanShare && (a.Value != policy.Off || a.Reason == "") {
 			t.Errorf("%s: %+v", m.Name, a)
 		}
 	}
@@ -183,7 +185,8 @@ func TestCSCus67416_WhyFromTheServer(t *testing.T) {
 	if from, _ := source(off); from != report.SourceOrigin {
 		t.Errorf("a model that cannot share: %s", from)
 	}
-	if p := get(t, "http://"+cfg.PageAddress+"/", ""); !row(p, "Peer firmware sharing", "off", "model: ") || !row(p, "app.bin", "100 %", "classic (does not share)", "server") {
+	if p := get(t, "http://"+cfg.PageAddress+"/", ""); !row(p, "Peer firmware sharing", "off", "model: ") ||
+		!row(p, "app.bin", "100 %", "classic (does not share)", "server") {
 		t.Error(p)
 	}
 }
@@ -219,8 +222,9 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%q is not in the format", l)
 		}
 	}
-	for _, want := range []string{"build_info", "state", "sharing_enabled", "received_bytes_total", "sent_bytes_total", "check_ins_total",
-		"upgrades_total", "fallbacks_total", "elections_won_total", "served_bytes", "resident_memory_bytes", "start_timestamp_seconds"} {
+	for _, want := range []string{"build_info", "state", "sharing_enabled", "received_bytes_total", "sent_bytes_total",
+		"check_ins_total", "upgrades_total", "fallbacks_total", "elections_won_total", "served_bytes",
+		"resident_memory_bytes", "start_timestamp_seconds"} {
 		if !series["peerload_"+want] {
 			t.Errorf("%s is missing", want)
 		}
@@ -228,7 +232,8 @@ func TestMetrics(t *testing.T) {
 	if len(series) > 20 || strings.Contains(strings.ToUpper(text), cfg.MAC) {
 		t.Errorf("%d series, or the MAC address is in them", len(series))
 	}
-	for _, want := range []string{`peerload_state{state="idle"} 1`, `peerload_upgrades_total{result="committed"} 1`, "peerload_sharing_enabled 1", `peerload_check_ins_total{result="failed"} 0`} {
+	for _, want := range []string{`peerload_state{state="idle"} 1`, `peerload_upgrades_total{result="committed"} 1`,
+		"peerload_sharing_enabled 1", `peerload_check_ins_total{result="failed"} 0`} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}

@@ -31,7 +31,8 @@ func TestRealController(t *testing.T) {
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
 	d.provision(sharing("L1", ""))
-	ctl, err := domain.New(domain.Config{Store: store, Repository: d.repo, Password: domain.PasswordCost{Memory: 64, Time: 1, Threads: 1}})
+	ctl, err := domain.New(domain.Config{Store: store, Repository: d.repo,
+		Password: domain.PasswordCost{Memory: 64, Time: 1, Threads: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +78,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case f.away:
 		http.Error(w, "away", http.StatusBadGateway)
-	case r.URL.Path == "/api/v1/enrol" && bearer == "site-key" && json.NewDecoder(r.Body).Decode(&e) == nil && len(e.Secret) >= 32:
+	case r.URL.Path == "/api/v1/enrol" && bearer == "site-key" &&
+		json.NewDecoder(r.Body).Decode(&e) == nil && len(e.Secret) >= 32:
 		f.known[e.Device] = e.Secret
 	case f.known[name] != "" && f.known[name] == bearer && json.NewDecoder(r.Body).Decode(&d) == nil:
 		f.reports = append(f.reports, d)

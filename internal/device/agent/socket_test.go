@@ -44,14 +44,17 @@ func TestSocket(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	to := filepath.Join(t.TempDir(), "tool.bin")
-	p, finals, events := ask(Request{Op: "get", Get: &GetRequest{URLs: [][]string{{d.url + "/tool.bin"}}, Targets: []string{to}, Linger: -1}})
+	p, finals, events := ask(Request{Op: "get",
+		Get: &GetRequest{URLs: [][]string{{d.url + "/tool.bin"}}, Targets: []string{to}, Linger: -1}})
 	if b, err := os.ReadFile(to); p.Error != "" || len(finals) != 1 || events == 0 || len(b) != 200_000 || err != nil {
 		t.Errorf("%+v, %d reports, %d events, %d bytes, %v", p, len(finals), events, len(b), err)
 	}
 	dir := t.TempDir()
-	load := Request{Op: "get", Get: &GetRequest{URLs: [][]string{{d.url + "/L2.load"}}, Targets: []string{dir}, Load: true, Trust: cfg.Trust, Linger: -1}}
+	load := Request{Op: "get", Get: &GetRequest{URLs: [][]string{{d.url + "/L2.load"}}, Targets: []string{dir},
+		Load: true, Trust: cfg.Trust, Linger: -1}}
 	p, finals, events = ask(load)
-	if b, err := os.ReadFile(filepath.Join(dir, "health")); p.Error+p.Declined != "" || len(finals) != 1 || events == 0 || string(b) != "good" || err != nil {
+	if b, err := os.ReadFile(filepath.Join(dir, "health")); p.Error+p.Declined != "" || len(finals) != 1 ||
+		events == 0 || string(b) != "good" || err != nil {
 		t.Errorf("%+v, %d reports, %d events, %q, %v", p, len(finals), events, b, err)
 	}
 	// What the daemon fetched itself is offered by it already.
@@ -59,7 +62,8 @@ func TestSocket(t *testing.T) {
 	if p, _, _ = ask(load); p.Declined == "" {
 		t.Errorf("the daemon's own load: %+v", p)
 	}
-	p, _, _ = ask(Request{Op: "get", Get: &GetRequest{URLs: [][]string{{d.url + "/gone.bin"}}, Targets: []string{to + "2"}}})
+	p, _, _ = ask(Request{Op: "get",
+		Get: &GetRequest{URLs: [][]string{{d.url + "/gone.bin"}}, Targets: []string{to + "2"}}})
 	if p.Error == "" || p.Exit == 0 {
 		t.Errorf("a file that does not exist: %+v", p)
 	}
@@ -78,7 +82,8 @@ func TestSocket(t *testing.T) {
 	d.provision("<Default></Default>")
 	r = start(t, cfg)
 	until(t, "off", func() bool { s := r.currentInstance(); return s != nil && !s.key.sharing })
-	if p, _, _ := ask(Request{Op: "get", Get: &GetRequest{URLs: [][]string{{d.url + "/tool.bin"}}, Targets: []string{to}}}); !strings.Contains(p.Declined, "share") {
+	p, _, _ = ask(Request{Op: "get", Get: &GetRequest{URLs: [][]string{{d.url + "/tool.bin"}}, Targets: []string{to}}})
+	if !strings.Contains(p.Declined, "share") {
 		t.Errorf("a device that does not share: %+v", p)
 	}
 }

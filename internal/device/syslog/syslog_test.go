@@ -25,7 +25,9 @@ func FuzzMessage(f *testing.F) {
 		if len(b) > maxMessage {
 			t.Fatalf("%d bytes", len(b))
 		}
-		if i := strings.IndexFunc(string(b), func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }); i >= 0 {
+		if i := strings.IndexFunc(string(b), func(r rune) bool {
+			return unicode.IsControl(r) || r == '\u2028' || r == '\u2029'
+		}); i >= 0 {
 			t.Fatalf("a collector would begin a new line at byte %d of %q", i, b)
 		}
 	})

@@ -52,7 +52,8 @@ func Handler(show func(Request) Response) func(context.Context, net.Conn) {
 		head := fmt.Sprintf("HTTP/1.1 %d %s\r\nContent-Type: %s; charset=utf-8\r\nContent-Length: %d\r\n"+
 			"Connection: close\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"+
 			"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n\r\n",
-			p.Status, map[int]string{200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}[p.Status], p.ContentType, len(p.Body))
+			p.Status, map[int]string{200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}[p.Status],
+			p.ContentType, len(p.Body))
 		if _, err := c.Write([]byte(head)); err == nil && method != "HEAD" {
 			_, _ = c.Write(p.Body)
 		}

@@ -61,7 +61,8 @@ func TestRequests(t *testing.T) {
 	defer c.Close()
 	_, _ = c.Write([]byte("GET /?lang=ja HTTP/1.1\r\nACCEPT-LANGUAGE: fr \r\n\r\n"))
 	all, err := io.ReadAll(c)
-	if head, body, _ := strings.Cut(string(all), "\r\n\r\n"); err != nil || body != "ja fr" || !strings.Contains(head, "Content-Length: 5") {
+	if head, body, _ := strings.Cut(string(all), "\r\n\r\n"); err != nil || body != "ja fr" ||
+		!strings.Contains(head, "Content-Length: 5") {
 		t.Errorf("%q, %v", all, err)
 	}
 }

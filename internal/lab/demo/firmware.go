@@ -31,7 +31,8 @@ type bootLoad struct {
 
 // loads are the loads of the two supported models: 4.0 and 3.2 MB.
 var loads = [2]bootLoad{
-	{Name: "pi3-boot", Model: "raspi3", Files: []string{"bootcode.bin", "fixup.dat", "fixup_cd.dat", "start_cd.elf", "start.elf"}},
+	{Name: "pi3-boot", Model: "raspi3",
+		Files: []string{"bootcode.bin", "fixup.dat", "fixup_cd.dat", "start_cd.elf", "start.elf"}},
 	{Name: "pi4-boot", Model: "raspi4", Files: []string{"fixup4.dat", "fixup4cd.dat", "start4cd.elf", "start4.elf"}},
 }
 
@@ -67,7 +68,8 @@ func fetchFirmware(ctx context.Context, sum string) (dir string, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(own)) }()
 	mod := fmt.Sprintf("module firmware\n\ngo 1.21\n\nrequire %s %s\n", firmwareModule, firmwareVersion)
-	sums := fmt.Sprintf("%[1]s %[2]s %[3]s\n%[1]s %[2]s/go.mod %[4]s\n", firmwareModule, firmwareVersion, sum, firmwareModSum)
+	sums := fmt.Sprintf("%[1]s %[2]s %[3]s\n%[1]s %[2]s/go.mod %[4]s\n",
+		firmwareModule, firmwareVersion, sum, firmwareModSum)
 	for name, text := range map[string]string{"go.mod": mod, "go.sum": sums} {
 		if err := os.WriteFile(filepath.Join(own, name), []byte(text), 0o600); err != nil {
 			return "", err

@@ -53,7 +53,8 @@ func (d *Demo) Lines(int) [][]output.Span {
 // tree draws a group as the tree of its present component.
 func tree(model string, m *load.Manifest, group []*device) [][]output.Span {
 	file := present(m, group)
-	head := []output.Span{output.Bold.Text(model), output.Plain.Text(fmt.Sprintf(" %s, %s", m.Name, units.Size(bytesOf(m))))}
+	head := []output.Span{output.Bold.Text(model),
+		output.Plain.Text(fmt.Sprintf(" %s, %s", m.Name, units.Size(bytesOf(m))))}
 	if file == "" {
 		head = append(head, output.Faint.Text(": no root yet"))
 	} else {

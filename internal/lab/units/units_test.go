@@ -33,7 +33,8 @@ func TestParseSize(t *testing.T) {
 }
 
 func TestParseFraction(t *testing.T) {
-	for in, want := range map[string]Fraction{"0.5%": 0.005, "2": 0.02, "0%": 0, "100 %": 1, "101%": -1, "-1%": -1, "": -1, "x": -1, "nan%": -1} {
+	for in, want := range map[string]Fraction{"0.5%": 0.005, "2": 0.02, "0%": 0, "100 %": 1,
+		"101%": -1, "-1%": -1, "": -1, "x": -1, "nan%": -1} {
 		got, err := parseFraction(in)
 		if (err == nil) != (want >= 0) || err == nil && got != want {
 			t.Errorf("%q: %v, %v", in, got, err)

@@ -15,28 +15,40 @@ import (
 var (
 	sampleMeta       = domain.Meta{Created: at, Changed: at.Add(time.Second)}
 	sampleAssignment = domain.Assignment{Load: "new", Previous: "old", HasPrevious: true}
-	sampleProfile    = domain.Profile{Meta: sampleMeta, Name: "offices", Description: "all offices", Settings: policy.Values{"load-server": ""}, Load: sampleAssignment}
-	sampleDevice     = domain.Device{Meta: sampleMeta, Name: "SEP001122334455", Description: "d", Model: "CP-7961G", Profile: "offices", Site: "oslo",
-		Registration: domain.RegistrationByEnrolment, Settings: policy.Values{"peer-sharing": "on"}, Load: sampleAssignment}
-	sampleEnterprise = domain.Enterprise{Meta: sampleMeta, Settings: policy.Values{"peer-sharing": "off"}, Load: sampleAssignment, AutoRegistration: true, RegisterProfile: "offices"}
-	sampleModel      = domain.ModelEntry{Meta: sampleMeta, Name: "Camera 1", Row: &policy.ModelRow{Name: "Camera 1", Aliases: []string{"C1"}, Provision: "Camera", TypeNumber: 7,
-		Family: "camera", CanShare: true, Group: "g", Defaults: map[string]string{"timing": "classic"}, DefaultLoad: "l", Lacks: []string{"unsigned"}}, Load: sampleAssignment}
-	sampleLoad = domain.Load{Meta: sampleMeta, Name: "new", Release: "9.4", Models: []string{"CP-7961G"}, Size: 5, Components: []domain.LoadComponent{{Name: "a.sbn", Size: 5, SHA256: "ab"}},
-		Signed: true, Retired: true, Missing: true}
-	sampleFinal = report.Final{File: "a.sbn", URL: "http://h/a.sbn", Size: 5, SHA256: "ab", Source: "peer", Role: "leaf", Parent: "10.0.0.1", BytesFromPeers: 5,
+	sampleProfile    = domain.Profile{Meta: sampleMeta, Name: "offices", Description: "all offices",
+		Settings: policy.Values{"load-server": ""}, Load: sampleAssignment}
+	sampleDevice = domain.Device{Meta: sampleMeta, Name: "SEP001122334455", Description: "d", Model: "CP-7961G",
+		Profile: "offices", Site: "oslo", Registration: domain.RegistrationByEnrolment,
+		Settings: policy.Values{"peer-sharing": "on"}, Load: sampleAssignment}
+	sampleEnterprise = domain.Enterprise{Meta: sampleMeta, Settings: policy.Values{"peer-sharing": "off"},
+		Load: sampleAssignment, AutoRegistration: true, RegisterProfile: "offices"}
+	sampleModel = domain.ModelEntry{Meta: sampleMeta, Name: "Camera 1", Row: &policy.ModelRow{
+		Name: "Camera 1", Aliases: []string{"C1"}, Provision: "Camera", TypeNumber: 7, Family: "camera", CanShare: true,
+		Group: "g", Defaults: map[string]string{"timing": "classic"}, DefaultLoad: "l", Lacks: []string{"unsigned"}},
+		Load: sampleAssignment}
+	sampleLoad = domain.Load{Meta: sampleMeta, Name: "new", Release: "9.4", Models: []string{"CP-7961G"}, Size: 5,
+		Components: []domain.LoadComponent{{Name: "a.sbn", Size: 5, SHA256: "ab"}},
+		Signed:     true, Retired: true, Missing: true}
+	sampleFinal = report.Final{File: "a.sbn", URL: "http://h/a.sbn", Size: 5, SHA256: "ab", Source: "peer",
+		Role: "leaf", Parent: "10.0.0.1", BytesFromPeers: 5,
 		Fallbacks: []report.Fallback{{AtS: 1.5, From: "10.0.0.2", Reason: "stalled"}}, ElapsedS: 2.25}
-	sampleState = domain.DeviceState{Meta: sampleMeta, Device: "SEP001122334455", Last: report.Device{Schema: 1, State: "idle", Active: "new", Inactive: "old", Role: "leaf",
-		Children: []string{"10.0.0.3"}, Percent: 100}, From: "10.0.0.9", LastSeen: at, Reported: at, Since: at, Files: []report.Final{sampleFinal},
+	sampleState = domain.DeviceState{Meta: sampleMeta, Device: "SEP001122334455", Last: report.Device{
+		Schema: 1, State: "idle", Active: "new", Inactive: "old", Role: "leaf", Children: []string{"10.0.0.3"}, Percent: 100},
+		From: "10.0.0.9", LastSeen: at, Reported: at, Since: at, Files: []report.Final{sampleFinal},
 		Failures: []domain.FailureAt{{At: at, Failure: report.Failure{Load: "l", File: "f", Reason: "r", Message: "m"}}},
 		Traffic:  domain.Traffic{FromOrigin: 1, FromPeers: 1 << 62, FromCache: 3, ToPeers: 4}}
-	sampleAccount = domain.Account{User: domain.User{Meta: sampleMeta, Name: "ann", FullName: "Ann", Role: domain.RoleAdmin, Disabled: true, LastLogin: at},
-		PasswordHash: "$argon2id$"}
-	sampleCredential = domain.Credential{Meta: sampleMeta, ID: "c1", Kind: domain.CredentialToken, Subject: "ann", Hash: "h", Name: "n", Role: domain.RoleViewer,
-		Scopes: []domain.Scope{domain.ScopeRead}, Expires: at, Idle: at, LastUsed: at, From: "10.0.0.1", Uses: 2, Profile: "offices", Site: "oslo", Networks: []string{"10.0.0.0/8"}}
+	sampleAccount = domain.Account{User: domain.User{Meta: sampleMeta, Name: "ann", FullName: "Ann",
+		Role: domain.RoleAdmin, Disabled: true, LastLogin: at}, PasswordHash: "$argon2id$"}
+	sampleCredential = domain.Credential{Meta: sampleMeta, ID: "c1", Kind: domain.CredentialToken, Subject: "ann",
+		Hash: "h", Name: "n", Role: domain.RoleViewer, Scopes: []domain.Scope{domain.ScopeRead},
+		Expires: at, Idle: at, LastUsed: at, From: "10.0.0.1", Uses: 2, Profile: "offices", Site: "oslo",
+		Networks: []string{"10.0.0.0/8"}}
 	sampleThrottle = domain.Throttle{Meta: sampleMeta, Name: "login ann", Failures: 3, Until: at}
-	sampleHistory  = domain.HistoryEntry{ID: "1", At: at, Device: "SEP001122334455", Kind: domain.HistoryFile, Old: "o", New: "n", Load: "l", File: "f", Reason: "r", Message: "m", Final: &sampleFinal}
-	sampleOld      = "off"
-	sampleAudit    = domain.AuditEntry{ID: "1", At: at, Actor: "ann", Kind: domain.ActorUser, From: "10.0.0.1", Action: "settings.change", Target: "enterprise",
+	sampleHistory  = domain.HistoryEntry{ID: "1", At: at, Device: "SEP001122334455", Kind: domain.HistoryFile,
+		Old: "o", New: "n", Load: "l", File: "f", Reason: "r", Message: "m", Final: &sampleFinal}
+	sampleOld   = "off"
+	sampleAudit = domain.AuditEntry{ID: "1", At: at, Actor: "ann", Kind: domain.ActorUser, From: "10.0.0.1",
+		Action: "settings.change", Target: "enterprise",
 		Changes: []domain.FieldChange{{Field: "settings.peer-sharing", Old: &sampleOld}}}
 )
 
@@ -46,8 +58,9 @@ func fill(t *testing.T, s domain.Store) {
 	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		p, d, e, m, l, st := sampleProfile, sampleDevice, sampleEnterprise, sampleModel, sampleLoad, sampleState
 		a, c, th := sampleAccount, sampleCredential, sampleThrottle
-		return errors.Join(tx.Profiles().Put(ctx, &p), tx.Devices().Put(ctx, &d), tx.Enterprises().Put(ctx, &e), tx.Models().Put(ctx, &m),
-			tx.Loads().Put(ctx, &l), tx.States().Put(ctx, &st), tx.Accounts().Put(ctx, &a), tx.Credentials().Put(ctx, &c), tx.Throttles().Put(ctx, &th),
+		return errors.Join(tx.Profiles().Put(ctx, &p), tx.Devices().Put(ctx, &d), tx.Enterprises().Put(ctx, &e),
+			tx.Models().Put(ctx, &m), tx.Loads().Put(ctx, &l), tx.States().Put(ctx, &st),
+			tx.Accounts().Put(ctx, &a), tx.Credentials().Put(ctx, &c), tx.Throttles().Put(ctx, &th),
 			tx.History().Append(ctx, sampleHistory), tx.Audit().Append(ctx, sampleAudit))
 	})
 }

@@ -26,7 +26,8 @@ func TestBudget(t *testing.T) {
 		t.Errorf("deadline %v %v, active %v", at, ok, b.Active())
 	}
 	// Two begin at once: the lower id goes on.
-	if b.Heard(at, peer(5), peer(6), link, &wire.Direct{}) || !b.Heard(at, peer(5), peer(4), link, &wire.Direct{}) || b.Active() {
+	if b.Heard(at, peer(5), peer(6), link, &wire.Direct{}) ||
+		!b.Heard(at, peer(5), peer(4), link, &wire.Direct{}) || b.Active() {
 		t.Error("the wrong one stops")
 	}
 	// Another's download lapses when its bytes stand still.
@@ -38,7 +39,8 @@ func TestBudget(t *testing.T) {
 			t.Fatalf("two downloads at %v", now)
 		}
 	}
-	if at, _ := c.Deadline(0); c.Ready(29*time.Second+cfg.Lapse, 0) || !c.Ready(at, 0) || at > 29*time.Second+cfg.Lapse+cfg.FallbackJitter+1 {
+	if at, _ := c.Deadline(0); c.Ready(29*time.Second+cfg.Lapse, 0) || !c.Ready(at, 0) ||
+		at > 29*time.Second+cfg.Lapse+cfg.FallbackJitter+1 {
 		t.Errorf("a download that stands still is respected until %v", at)
 	}
 	// When the budget comes free not all begin at once.

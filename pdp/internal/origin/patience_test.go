@@ -78,7 +78,8 @@ func TestOutage(t *testing.T) {
 	if end <= cfg.Outage || p.Spent(end-1) || !p.Spent(end) || p.OutageEnds(end) != 0 {
 		t.Errorf("the outage ends at %v: before %v, then %v", end, p.Spent(end-1), p.Spent(end))
 	}
-	for _, why := range []wire.Reason{wire.ReasonOriginNotFound, wire.ReasonOriginForbidden, wire.ReasonOriginTruncated, wire.ReasonOriginOther} {
+	for _, why := range []wire.Reason{wire.ReasonOriginNotFound, wire.ReasonOriginForbidden,
+		wire.ReasonOriginTruncated, wire.ReasonOriginOther} {
 		p := served()
 		for range cfg.Attempts {
 			p.Failed(2*time.Second, why)
