@@ -127,6 +127,16 @@ func fill(p *slot.Partial, b []byte) error {
 	return nil
 }
 
+// finish finishes p, whose content must be b.
+func finish(t testing.TB, p *slot.Partial, b []byte) {
+	t.Helper()
+	got, err := p.Finish()
+	must(t, err)
+	if want := load.DigestOf(b); got != want {
+		t.Fatalf("finished with digest %s, want %s", got, want)
+	}
+}
+
 // fetch stores b as target from wherever an earlier try stood.
 func fetch(fs slot.FS, target string, spec slot.Spec, cfg slot.Config, b []byte) (err error) {
 	p, err := slot.OpenPartial(fs, target, spec, cfg)
