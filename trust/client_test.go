@@ -81,9 +81,9 @@ func TestRefusals(t *testing.T) {
 		{"stranger's snapshot", v3.Edit(snap(4), put(foreign[snap(2)])), trust.ErrBadSignature},
 		{"older snapshot under the new name", v3.Edit(snap(4), put(v2[snap(3)])), trust.ErrMixed},
 		{"older targets under the new name", v3.Edit(targ(4), put(v2[targ(3)])), trust.ErrMixed},
-		{"timestamp altered", v3.Edit(stamp, publisher.Flip(`"version":`)), trust.ErrBadSignature},
-		{"snapshot altered", v3.Edit(snap(4), publisher.Flip(`"expires":"202`)), trust.ErrBadSignature},
-		{"targets altered", v3.Edit(targ(4), publisher.Flip(`"sha256":"`)), trust.ErrBadSignature},
+		{"timestamp altered", v3.Edit(stamp, publisher.Flip(t, `"version":`)), trust.ErrBadSignature},
+		{"snapshot altered", v3.Edit(snap(4), publisher.Flip(t, `"expires":"202`)), trust.ErrBadSignature},
+		{"targets altered", v3.Edit(targ(4), publisher.Flip(t, `"sha256":"`)), trust.ErrBadSignature},
 		{"timestamp without signature", v3.Edit(stamp, func(b []byte) []byte {
 			m, err := metadata.Timestamp().FromBytes(b)
 			must(t, err)
@@ -98,7 +98,7 @@ func TestRefusals(t *testing.T) {
 		{"no timestamp", v3.Without(stamp), trust.ErrNotFound},
 		{"no snapshot", v3.Without(snap(4)), trust.ErrNotFound},
 		{"no manifest", v3.Without(manifest, "fw.load"), trust.ErrNotFound},
-		{"manifest altered", withManifest(publisher.Flip(`"version": "`)(bytes.Clone(v3[manifest]))), trust.ErrWrongHash},
+		{"manifest altered", withManifest(publisher.Flip(t, `"version": "`)(bytes.Clone(v3[manifest]))), trust.ErrWrongHash},
 		{"manifest of before", withManifest(v2["fw.load"]), trust.ErrWrongHash},
 		{"manifest shorter", withManifest(v3[manifest][:40]), trust.ErrWrongLength},
 		{"manifest longer", withManifest(append(bytes.Clone(v3[manifest]), ' ')), trust.ErrWrongLength},

@@ -204,7 +204,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 	stamp := filepath.Join(s.Dir, "metadata/timestamp.json")
 	raw, err := os.ReadFile(stamp)
 	must(t, err)
-	must(t, os.WriteFile(stamp, publisher.Flip(`"version":`)(raw), 0o644))
+	must(t, os.WriteFile(stamp, publisher.Flip(t, `"version":`)(raw), 0o644))
 	if _, err := s.Repo.Verify(t.Context()); !errors.Is(err, trust.ErrBadSignature) {
 		t.Errorf("altered timestamp: %v", err)
 	}

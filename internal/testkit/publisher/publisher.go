@@ -179,12 +179,13 @@ func (f Files) Edit(p string, change func([]byte) []byte) Files {
 	return c
 }
 
-// Flip changes the byte behind the first sub.
-func Flip(sub string) func([]byte) []byte {
+// Flip changes the byte behind the first sub; the test fails if there is none.
+func Flip(t testing.TB, sub string) func([]byte) []byte {
 	return func(b []byte) []byte {
+		t.Helper()
 		i := bytes.Index(b, []byte(sub))
 		if i < 0 {
-			panic("no " + sub)
+			t.Fatalf("no %s in %q", sub, b)
 		}
 		b[i+len(sub)] ^= 1
 		return b
