@@ -99,13 +99,13 @@ func Receive[T any](t *testing.T, what string, c <-chan T) T {
 	t.Helper()
 	timer := time.NewTimer(Patience)
 	defer timer.Stop()
+	var v T
 	select {
-	case v := <-c:
-		return v
+	case v = <-c:
 	case <-timer.C:
 		t.Fatalf("%s did not come in %v", what, Patience)
-		panic("unreachable")
 	}
+	return v
 }
 
 // Expect takes the next datagram, which must be this one.
