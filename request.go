@@ -167,7 +167,7 @@ func (r Request) check() error {
 	case r.Proof.kind == target.Signed && r.Proof.dir == "":
 		return errors.New("Trust names no directory")
 	case r.Proof.kind == target.Digest && r.Proof.digest.IsZero():
-		return errors.New("SHA256 was given the zero digest; Unsigned() believes the network")
+		return errors.New("SHA256 was given no digest: all its bytes are zero; Unsigned() believes the network")
 	case r.State == "":
 		return errors.New("State names no directory")
 	case r.Linger != nil && *r.Linger < 0:

@@ -29,7 +29,7 @@ func TestValidate(t *testing.T) {
 		{"a load", func(r *peerload.Request) { r.Proof, r.URLs, r.Slots = peerload.Trust("/t"), []string{signed}, true }, ""},
 		{"no proof", func(r *peerload.Request) { r.Proof = peerload.Proof{} }, "which bytes are right"},
 		{"no digest", func(r *peerload.Request) { r.Proof = peerload.SHA256(load.Digest{}) },
-			"SHA256 was given the zero digest"},
+			"SHA256 was given no digest"},
 		{"no trust directory", func(r *peerload.Request) { r.Proof, r.URLs = peerload.Trust(""), []string{signed} }, "Trust"},
 		{"no state", func(r *peerload.Request) { r.State = "" }, "State"},
 		{"no URL", func(r *peerload.Request) { r.URLs = nil }, "URL"},

@@ -3,6 +3,7 @@ package load
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 )
 
@@ -13,7 +14,8 @@ type Digest [sha256.Size]byte
 // DigestOf returns the SHA-256 of b.
 func DigestOf(b []byte) Digest { return sha256.Sum256(b) }
 
-// ParseDigest reads 64 hexadecimal digits, upper or lower case.
+// ParseDigest reads 64 hexadecimal digits, upper or lower case. 64 zeros are
+// refused: they are no file's digest, and would be taken for "not known".
 func ParseDigest(s string) (Digest, error) {
 	var d Digest
 	if len(s) != 2*len(d) {
@@ -21,6 +23,9 @@ func ParseDigest(s string) (Digest, error) {
 	}
 	if _, err := hex.Decode(d[:], []byte(s)); err != nil {
 		return Digest{}, fmt.Errorf("a SHA-256 has hexadecimal digits only: %w", err)
+	}
+	if d.IsZero() {
+		return Digest{}, errors.New("64 zeros are not the SHA-256 of any file")
 	}
 	return d, nil
 }

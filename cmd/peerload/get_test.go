@@ -69,7 +69,7 @@ func TestRefusalsNameFlags(t *testing.T) {
 	}{
 		{"--sha256 HEX (one file), --trust DIR", []string{file}},
 		{"--sha256 speaks of one file", []string{file, file + "2", "--sha256", strings.Repeat("1", 64)}},
-		{"--sha256 was given the zero digest; --unsigned", []string{file, "--sha256", strings.Repeat("0", 64)}},
+		{"--sha256: 64 zeros are not the SHA-256 of any file", []string{file, "--sha256", strings.Repeat("0", 64)}},
 		{"--trust fetches one load", []string{file, "--trust", "t"}},
 		{"--slots is for a signed load, NAME.load with --trust", []string{file, "--unsigned", "--slots"}},
 		{"give --trust DIR", []string{signed, "--unsigned"}},
