@@ -13,7 +13,9 @@ func TestParseDigest(t *testing.T) {
 			t.Errorf("%s: %v, %v", s, d, err)
 		}
 	}
-	for _, s := range []string{"", "0", want.String()[1:], want.String() + "0", strings.Repeat("g", 64), strings.Repeat("0", 64)} {
+	for _, s := range []string{
+		"", "0", want.String()[1:], want.String() + "0", strings.Repeat("g", 64), strings.Repeat("0", 64),
+	} {
 		var d Digest
 		if err := d.UnmarshalText([]byte(s)); err == nil || !d.IsZero() {
 			t.Errorf("%q: %v, %v", s, d, err)

@@ -39,6 +39,23 @@ func TestNamedTestsExist(t *testing.T) {
 	}
 }
 
+// TestNamedFilesExist: what ARCHITECTURE.md tells to read must be there.
+func TestNamedFilesExist(t *testing.T) {
+	text, err := os.ReadFile(architecture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile("`([a-z_/]+\\.go)`").FindAllStringSubmatch(string(text), -1)
+	if len(names) < 15 {
+		t.Fatalf("ARCHITECTURE.md names only %d files", len(names))
+	}
+	for _, m := range names {
+		if _, err := os.Stat(root + "/" + m[1]); err != nil && m[1] != "main.go" { // of a command
+			t.Errorf("ARCHITECTURE.md names a file that is not there: %v", err)
+		}
+	}
+}
+
 // TestExamples: each package that others may import has an example that runs
 // and whose output is compared.
 func TestExamples(t *testing.T) {
