@@ -35,7 +35,7 @@ func Fetch(ctx context.Context, r Request) ([]report.Final, error) {
 	if err != nil {
 		return nil, err
 	}
-	finals, err := r.fetch(ctx, list)
+	finals, err := r.run(ctx, list)
 	var s *failure.Stopped
 	err = failure.Mark(err)
 	switch {
@@ -47,7 +47,7 @@ func Fetch(ctx context.Context, r Request) ([]report.Final, error) {
 	return finals, err
 }
 
-func (r Request) fetch(ctx context.Context, list *target.List) ([]report.Final, error) {
+func (r Request) run(ctx context.Context, list *target.List) ([]report.Final, error) {
 	if err := list.MakeDir(); err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (r Request) fetch(ctx context.Context, list *target.List) ([]report.Final, 
 	if err != nil {
 		return nil, err
 	}
-	f := &fetch{req: &r, list: list, state: state}
+	f := &fetching{req: &r, list: list, state: state}
 	if f.dev, err = r.newDevice(state, f.tell); err != nil {
 		return nil, err
 	}
@@ -73,8 +73,8 @@ func (r Request) fetch(ctx context.Context, list *target.List) ([]report.Final, 
 	return f.files(ctx)
 }
 
-// fetch is a request on its way.
-type fetch struct {
+// fetching is a request on its way.
+type fetching struct {
 	req   *Request
 	list  *target.List
 	state *status.Dir
@@ -84,7 +84,7 @@ type fetch struct {
 
 // tell hands an event to the program. The loop of the device and Fetch itself
 // have something to tell.
-func (f *fetch) tell(e report.Event) {
+func (f *fetching) tell(e report.Event) {
 	if f.req.Events == nil {
 		return
 	}
@@ -94,11 +94,11 @@ func (f *fetch) tell(e report.Event) {
 }
 
 // files fetches one file after the other, with their elections together.
-func (f *fetch) files(ctx context.Context) (finals []report.Final, err error) {
+func (f *fetching) files(ctx context.Context) (finals []report.Final, err error) {
 	var files []*engine.File
 	defer func() {
-		for _, f := range files {
-			_ = f.Close()
+		for _, file := range files {
+			_ = file.Close()
 		}
 	}()
 	for _, sources := range f.list.Sources {
@@ -108,7 +108,7 @@ func (f *fetch) files(ctx context.Context) (finals []report.Final, err error) {
 			return nil, err
 		}
 		file, err := f.dev.Fetch(engine.Spec{
-			Name: target.Name(u), Model: f.req.Model, Group: f.group(), Sources: sources, Target: path,
+			Name: target.Name(u), Model: f.req.Model, Group: policy.Builtin().Group(f.req.Model), Sources: sources, Target: path,
 			Size: load.UnknownSize, Digest: f.req.Proof.digest, Key: u.Redacted(),
 		})
 		if err != nil {
@@ -141,15 +141,15 @@ func finalsOf(files []*engine.File) []report.Final {
 	return all
 }
 
-func (f *fetch) load(ctx context.Context) ([]report.Final, error) {
+func (f *fetching) load(ctx context.Context) ([]report.Final, error) {
 	sources := f.list.Sources[0]
-	fetch := f.dev.FetchLoad
+	begin := f.dev.FetchLoad
 	if f.list.Classic {
-		fetch = f.dev.FetchClassic
+		begin = f.dev.FetchClassic
 	}
 	run, err := engine.FirstOf(ctx, sources, func(u *url.URL) (*engine.LoadRun, error) {
-		run, err := fetch(ctx, engine.LoadSpec{
-			URL: u, Trust: f.req.Proof.dir, Model: f.req.Model, Group: f.group(),
+		run, err := begin(ctx, engine.LoadSpec{
+			URL: u, Trust: f.req.Proof.dir, Model: f.req.Model, Group: policy.Builtin().Group(f.req.Model),
 			Dir: f.list.Output, Slots: f.req.Slots, Scratch: f.state.Path(),
 		})
 		if err != nil {
@@ -157,7 +157,6 @@ func (f *fetch) load(ctx context.Context) ([]report.Final, error) {
 		}
 		return run, err
 	})
-	defer run.Close()
 	if err != nil {
 		var t *engine.TrustError
 		switch {
@@ -168,6 +167,7 @@ func (f *fetch) load(ctx context.Context) ([]report.Final, error) {
 		}
 		return nil, f.failed(ctx, target.Name(sources[0]), err, run.Final())
 	}
+	defer run.Close()
 	f.done(run.Final())
 	f.linger(ctx, run.Files)
 	return []report.Final{*run.Final()}, nil
@@ -175,7 +175,7 @@ func (f *fetch) load(ctx context.Context) ([]report.Final, error) {
 
 // linger serves the peers: for the time that was asked for, so that a late
 // device finds somebody, else until nobody waits.
-func (f *fetch) linger(ctx context.Context, files []*engine.File) {
+func (f *fetching) linger(ctx context.Context, files []*engine.File) {
 	if f.req.Linger == nil {
 		f.dev.Linger(ctx, files, lingerMost)
 		return
@@ -188,16 +188,8 @@ func (f *fetch) linger(ctx context.Context, files []*engine.File) {
 	}
 }
 
-// group is the model group that this device shares with.
-func (f *fetch) group() string {
-	if f.req.Model == "" {
-		return ""
-	}
-	return policy.Builtin().Group(f.req.Model)
-}
-
 // done tells of a file or load in place.
-func (f *fetch) done(fin *report.Final) {
+func (f *fetching) done(fin *report.Final) {
 	e := f.event(report.KindDone, fin.File)
 	e.URL, e.Role, e.Source, e.Message, e.Final = fin.URL, fin.Role, fin.Source, fin.Path, fin
 	e.Bytes, e.Size, e.Percent = fin.Size, fin.Size, 100
@@ -205,7 +197,7 @@ func (f *fetch) done(fin *report.Final) {
 }
 
 // failed tells and returns why a file is not coming.
-func (f *fetch) failed(ctx context.Context, name string, err error, fin *report.Final) error {
+func (f *fetching) failed(ctx context.Context, name string, err error, fin *report.Final) error {
 	if ctx.Err() != nil && isContext(err) {
 		err = &failure.Stopped{Cause: context.Cause(ctx)}
 	}
@@ -216,7 +208,7 @@ func (f *fetch) failed(ctx context.Context, name string, err error, fin *report.
 }
 
 // event is an event of Fetch itself.
-func (f *fetch) event(kind, file string) report.Event {
+func (f *fetching) event(kind, file string) report.Event {
 	return report.Event{Schema: report.Schema, Time: status.Stamp(time.Now()), Event: kind,
 		Device: fmt.Sprintf("%016x", f.dev.id), File: file}
 }

@@ -198,17 +198,12 @@ func (s Server) check() error {
 	return cfg.Validate()
 }
 
-// stallTimeout is a root's patience with its server. It is shorter than the
-// patience of its followers with it, so that the root gives up first and says
-// why.
-const stallTimeout = 5 * time.Second
-
 // config is the same for package origin, connecting from the device's own
 // address if it has one.
 func (s Server) config(from netip.Addr) origin.Config {
 	cfg := origin.Config{
 		Headers: s.Header.Clone(), CACert: s.CACerts, ClientCert: s.ClientCert, LimitRate: s.LimitRate,
-		ConnectTimeout: s.ConnectTimeout, StallTimeout: stallTimeout, WindowSize: s.TFTPWindow,
+		ConnectTimeout: s.ConnectTimeout, StallTimeout: origin.RootStallTimeout, WindowSize: s.TFTPWindow,
 	}
 	if from.IsValid() && !from.IsUnspecified() {
 		cfg.LocalAddr = from

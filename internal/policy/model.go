@@ -220,7 +220,12 @@ func (t *Table) Lookup(name string) Model {
 }
 
 // Group returns the group of a model: the models that share with each other.
-func (t *Table) Group(name string) string { return t.Lookup(name).GroupName() }
+func (t *Table) Group(name string) string {
+	if name == "" {
+		return ""
+	}
+	return t.Lookup(name).GroupName()
+}
 
 // Fits reports whether a load that is for these models is for that model,
 // whichever way each is written.

@@ -120,12 +120,8 @@ func openInstance(key instanceKey, c instanceConfig) (i *instance, warnings []st
 	return i, warnings, nil
 }
 
-// stallTimeout is a root's patience with its server, shorter than that of its
-// followers, so that it gives up first and says why.
-const stallTimeout = 5 * time.Second
-
 func newOrigin(key instanceKey) (*origin.Mux, error) {
-	cfg := origin.Config{StallTimeout: stallTimeout, LimitRate: key.wan}
+	cfg := origin.Config{StallTimeout: origin.RootStallTimeout, LimitRate: key.wan}
 	if a := key.address.Addr(); a.IsValid() {
 		cfg.LocalAddr = a
 	}

@@ -64,6 +64,11 @@ const (
 	DefaultUserAgent      = "peerload"
 )
 
+// RootStallTimeout is the StallTimeout of a root. It is shorter than the
+// patience of its followers with it, so that the root gives up first and says
+// why.
+const RootStallTimeout = 5 * time.Second
+
 // Config is how to reach servers. The zero Config works.
 type Config struct {
 	// Headers go with every HTTP request to the URL's own host and to no other.
