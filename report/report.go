@@ -20,6 +20,10 @@ package report
 // its meaning or goes; new fields do not raise it.
 const Schema = 1
 
+// TimeLayout is how times are written, for package time: RFC 3339 with
+// microseconds.
+const TimeLayout = "2006-01-02T15:04:05.000000Z07:00"
+
 // Kinds of events, in the order in which a run meets them first. KindChild,
 // KindFallback, KindConflict and KindLog may come at any time between KindStart
 // and the end.

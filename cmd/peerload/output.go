@@ -129,7 +129,7 @@ func (o *output) show(e report.Event) {
 
 // clock is the time of day of an event.
 func clock(t string) string {
-	if v, err := time.Parse("2006-01-02T15:04:05.000000Z07:00", t); err == nil {
+	if v, err := time.Parse(report.TimeLayout, t); err == nil {
 		return v.Format("15:04:05.000000")
 	}
 	return t

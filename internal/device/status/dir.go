@@ -28,7 +28,7 @@ type Dir struct{ path string }
 // Open opens the directory and makes it if it is missing.
 func Open(dir string) (*Dir, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "status"), 0o755); err != nil {
-		return nil, fmt.Errorf("state directory: %w; choose another with --state", err)
+		return nil, fmt.Errorf("state directory: %w; choose another state directory", err)
 	}
 	return &Dir{dir}, nil
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // Stamp is a time as events carry it.
-func Stamp(t time.Time) string { return t.Format("2006-01-02T15:04:05.000000Z07:00") }
+func Stamp(t time.Time) string { return t.Format(report.TimeLayout) }
 
 // Limits of what a status keeps.
 const (

@@ -79,7 +79,7 @@ func message(host string, now time.Time, e report.Event, l slog.Level) []byte {
 		}
 	}
 	s := fmt.Sprintf("<%d>1 %s %s peerload %d %s [peerload@%s%s] \xef\xbb\xbf%s", facility*8+severity,
-		now.Format("2006-01-02T15:04:05.000000Z07:00"), printable(host, 255), os.Getpid(), printable(e.Event, 32), enterprise, sd.String(),
+		now.Format(report.TimeLayout), printable(host, 255), os.Getpid(), printable(e.Event, 32), enterprise, sd.String(),
 		oneLine(e.Message))
 	if len(s) > maxMessage {
 		s = s[:maxMessage]
