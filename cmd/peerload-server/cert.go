@@ -19,6 +19,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/peerload/peerload/internal/durable"
 )
 
 // Lives of a generated certificate: it is made anew at a start in its last
@@ -122,13 +124,8 @@ func generate(certFile, keyFile string, names []string, now time.Time) error {
 	return writePEM(certFile, "CERTIFICATE", der, 0o644)
 }
 
-// writePEM replaces a file by rename.
 func writePEM(path, kind string, der []byte, mode fs.FileMode) error {
-	part := path + ".part"
-	if err := os.WriteFile(part, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode); err != nil {
-		return err
-	}
-	return os.Rename(part, path)
+	return durable.Write(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode)
 }
 
 // fingerprint is the SHA-256 of a certificate, as browsers show it.

@@ -11,12 +11,12 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/peerload/peerload/internal/device/status"
+	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -124,15 +124,7 @@ func identity(state string) (string, error) {
 		return "", err
 	}
 	secret := hex.EncodeToString(raw)
-	f, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return "", err
-	}
-	_, err = f.WriteString(secret + "\n")
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return "", err
-	}
-	return secret, os.Rename(name+".new", name)
+	return secret, durable.Write(name, []byte(secret+"\n"), 0o600)
 }
 
 func (r *reporter) client(c Config) (*http.Client, error) {
