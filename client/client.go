@@ -178,7 +178,7 @@ func (c *Client) send(ctx context.Context, q request, out any) error {
 		err = &unreachable{err}
 	}
 	if err != nil && ctx.Err() != nil {
-		return ctx.Err() // what broke, broke by that
+		return ctx.Err() // it is the cause
 	}
 	return err
 }

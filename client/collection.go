@@ -84,7 +84,7 @@ type page[T any] struct {
 // after page meanwhile. An error is the last that it yields.
 func (l Lister[T]) List(ctx context.Context, f Filter) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		path, f := l.path, f // to be iterated twice
+		path, f := l.path, f // copies: the sequence can be used again
 		if path == historyPath && f.Device != "" {
 			path, f.Device = at("/devices", f.Device)+path, ""
 		}

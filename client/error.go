@@ -57,7 +57,8 @@ func (e *unreachable) Error() string {
 
 func (e *unreachable) Unwrap() []error { return []error{Unreachable, e.cause} }
 
-// Error is a problem (RFC 9457) that the controller has answered with.
+// Error is a problem (RFC 9457) that the controller has answered with, or, of
+// kind Invalid and status 422, what this package did not send.
 type Error struct {
 	// Status of the answer, 300 to 599.
 	Status int

@@ -56,8 +56,8 @@ type NewLoad struct {
 	Files []string
 }
 
-// AddLoad sends files to the controller, as they are read, which signs them as a
-// load and publishes it. The same load again changes nothing. All files are
+// AddLoad sends files to the controller while it reads them. The controller signs
+// them as a load and publishes it. The same load again changes nothing. All files are
 // opened before anything is sent; if one cannot be read, the error is that of
 // package os.
 func (c *Client) AddLoad(ctx context.Context, n NewLoad) (l Load, err error) {
