@@ -1,8 +1,7 @@
 // Package publish turns files into a published load: the use case behind
-// "peerload-server load add". It stands between the command line and package
-// trust because neither should hold it: trust signs what it is given and knows
-// nothing of the files of an administrator's disk, and the controller will
-// call the same code from its API.
+// "peerload-server load add", on the command line and in the API. It stands
+// before package repository, which signs what it is given and knows nothing of
+// the files on an administrator's disk.
 //
 // What must not be here: flags and output, sockets, signing itself.
 package publish
