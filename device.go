@@ -52,7 +52,7 @@ func (r *Request) newDevice(state *status.Dir, events func(report.Event)) (_ *de
 		}
 	}()
 	if d.mux, err = origin.New(r.Server.config(d.net.Addr().Addr())); err != nil {
-		return nil, failure.As(failure.Request, err)
+		return nil, failure.WithKind(failure.Request, err)
 	}
 	cfg := engine.Config{ID: d.id, Net: d.net, Origin: d.mux, Protocol: proto, Report: events}
 	cfg.Slot.NoSync = r.NoSync
@@ -65,7 +65,7 @@ func (r *Request) newDevice(state *status.Dir, events func(report.Event)) (_ *de
 func (r *Request) protocol() (pdp.Config, error) {
 	c, err := pdp.Preset(r.Peers.Profile)
 	if err != nil {
-		return c, failure.As(failure.Request, err)
+		return c, failure.WithKind(failure.Request, err)
 	}
 	if r.Peers.Trees > 0 {
 		c.Transfer.Stripes = r.Peers.Trees
@@ -96,10 +96,10 @@ func (r *Request) listen() (*peernet.Sockets, error) {
 	s, err := peernet.Listen(peernet.Config{Address: p.Address, Interface: p.Interface, Port: p.Port})
 	if errors.Is(err, peernet.ErrNoAddress) && !p.Address.IsValid() && p.Interface == "" {
 		// Not the request is wrong: a device that starts has no address yet.
-		return nil, failure.As(failure.Network,
+		return nil, failure.WithKind(failure.Network,
 			fmt.Errorf("%w: %w; try again when the network is up, or fetch without the peers", ErrNoNetwork, err))
 	}
-	return s, failure.As(failure.Request, err)
+	return s, failure.WithKind(failure.Request, err)
 }
 
 func (r *Request) warn(message string) {

@@ -18,8 +18,8 @@
 //	})
 //	switch {
 //	case errors.Is(err, peerload.ErrServer), errors.Is(err, peerload.ErrNoNetwork):
-//		// Try again later: it continues where it stood. Event.Reason tells
-//		// what waiting does not help against, such as origin-not-found.
+//		// Try again later: it continues where it stood. Some reasons do not
+//		// go away by waiting, such as origin-not-found: see Event.Reason.
 //	case err != nil:
 //		return err
 //	}

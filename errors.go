@@ -8,9 +8,8 @@ import (
 )
 
 // Kinds of errors of Fetch, for errors.Is. The text of an error says what
-// happened and what to do. A Fetch that its context ended returns an error
-// that is the context's (context.Canceled or context.DeadlineExceeded) and its
-// cause.
+// happened and what to do. If ctx ends, errors.Is finds both ctx.Err() and
+// context.Cause(ctx) in the error.
 //
 // ErrServer and ErrNoNetwork are worth a retry, ErrDisk once there is room; after
 // these and after an end by the context the same Request continues where it
@@ -43,8 +42,8 @@ type late struct{ err error }
 
 func (e late) Error() string { return e.err.Error() }
 
-// Is is all that the error is, but for the end of a context. There is no Unwrap,
-// which would find that.
+// Is matches what the error matches, except the end of a context. Unwrap is left
+// out, since it would show that.
 func (e late) Is(target error) bool { return !isContext(target) && errors.Is(e.err, target) }
 
 func (e late) As(target any) bool { return errors.As(e.err, target) }

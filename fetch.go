@@ -37,7 +37,7 @@ func Fetch(ctx context.Context, r Request) ([]report.Final, error) {
 	}
 	finals, err := r.run(ctx, list)
 	var s *failure.Stopped
-	err = failure.Mark(err)
+	err = failure.Classify(err)
 	switch {
 	case errors.As(err, &s):
 		s.Context = ctx.Err()
@@ -161,9 +161,9 @@ func (f *fetching) load(ctx context.Context) ([]report.Final, error) {
 		var t *engine.TrustError
 		switch {
 		case errors.As(err, &t):
-			err = failure.As(failure.Trust, err)
+			err = failure.WithKind(failure.Trust, err)
 		case errors.Is(err, engine.ErrModel):
-			err = failure.As(failure.Request, err)
+			err = failure.WithKind(failure.Request, err)
 		}
 		return nil, f.failed(ctx, target.Name(sources[0]), err, run.Final())
 	}

@@ -29,11 +29,11 @@ type Request struct {
 	// Proof says which bytes are right. The zero Proof is refused: to believe
 	// the network has to be said.
 	Proof Proof
-	// Output is the path of the one file. It is a directory, and made if it is
-	// missing, if it is one already, ends in /, or several files or a load
-	// come; each file then has the last part of its URL as its name. The
-	// directory of a single file is not made: if it is missing, the error is an
-	// ErrDisk. "": the working directory.
+	// Output is a path. It names a directory if there is one, if it ends in /,
+	// or if the request is for several files or a load. That directory is made
+	// if it is missing, and each file there is named by the last part of its
+	// URL. Otherwise it names the one file, whose directory must exist: if not,
+	// the error is an ErrDisk. "": the working directory.
 	Output string
 	// State is the directory that holds the device's id and what must outlive
 	// a run; it is made if it is missing. Keep it over restarts, one for each
@@ -149,7 +149,7 @@ func (r Request) Validate() error {
 // targets returns what the request asks for, if it is valid.
 func (r Request) targets() (*target.List, error) {
 	if err := r.check(); err != nil {
-		return nil, failure.As(failure.Request, err)
+		return nil, failure.WithKind(failure.Request, err)
 	}
 	l, err := target.Parse(r.URLs, r.Output)
 	if err != nil {

@@ -90,7 +90,7 @@ func exitCode(err error, interrupted bool) int {
 	case errors.Is(err, errMaxTime):
 		return exitUnreachable
 	}
-	err = failure.Mark(err) // the agent and other commands have errors of the device as they are
+	err = failure.Classify(err) // the agent and other commands have errors of the device as they are
 	for _, k := range []struct {
 		kind error
 		code int

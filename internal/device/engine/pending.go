@@ -7,7 +7,7 @@ import (
 )
 
 // maxPending bounds the links that have not said hello yet. A hello comes with
-// the connection; who opens many and says nothing loses the first of his own.
+// the connection; a peer that opens many silent ones loses its oldest.
 const maxPending = 32
 
 // pendingLinks holds the links that have not said hello yet. When it is full the one

@@ -2,7 +2,7 @@
 // package peerload exports, and that the exit statuses of the command stand for.
 //
 // What lives here: the kinds, and which error is of which kind. What must not:
-// exit statuses, texts for people, and what to do about a failure. Read Mark
+// exit statuses, texts for people, and what to do about a failure. Read Classify
 // first.
 package failure
 
@@ -35,19 +35,19 @@ type marked struct {
 func (m *marked) Is(target error) bool { return target == m.kind }
 func (m *marked) Unwrap() error        { return m.error }
 
-// As gives an error a kind; the text stays. A nil error stays nil.
-func As(kind, err error) error {
+// WithKind gives an error a kind; the text stays. A nil error stays nil.
+func WithKind(kind, err error) error {
 	if err == nil {
 		return nil
 	}
 	return &marked{err, kind}
 }
 
-// Mark gives an error of the device its kind. An error that has a kind, or is
+// Classify gives an error of the device its kind. An error that has a kind, or is
 // of none, is returned as it is.
-func Mark(err error) error {
+func Classify(err error) error {
 	if kind := kindOf(err); kind != nil && !errors.Is(err, kind) {
-		return As(kind, err)
+		return WithKind(kind, err)
 	}
 	return err
 }
@@ -111,8 +111,8 @@ func (e *Stopped) Unwrap() []error {
 	return []error{e.Cause, e.Context}
 }
 
-// Reason codes of events about files that are not coming, beside those of
-// pdp/wire.
+// Reason codes of events about files that are not coming. Those that pdp/wire
+// has too mean the same there.
 const (
 	ReasonStopped = "stopped"
 	ReasonTrust   = "trust"

@@ -14,7 +14,7 @@ import (
 	"github.com/peerload/peerload/trust"
 )
 
-func TestMark(t *testing.T) {
+func TestClassify(t *testing.T) {
 	job := func(why wire.Reason, err error) error {
 		return &engine.Error{File: "f", URL: "u", Reason: why, Err: err}
 	}
@@ -36,13 +36,13 @@ func TestMark(t *testing.T) {
 		{"trust directory", trust.ErrStore, failure.Disk, "disk"},
 		{"damaged", slot.ErrDamaged, failure.Verify, "digest-mismatch"},
 		{"operating system", file, failure.Disk, "disk"},
-		{"first what it was marked with", failure.As(failure.Trust, file), failure.Trust, "trust"},
-		{"refused", failure.As(failure.Request, engine.ErrModel), failure.Request, "refused"},
+		{"first what it was marked with", failure.WithKind(failure.Trust, file), failure.Trust, "trust"},
+		{"refused", failure.WithKind(failure.Request, engine.ErrModel), failure.Request, "refused"},
 		{"stopped", &failure.Stopped{Cause: context.Canceled}, nil, "stopped"},
 		{"unforeseen", errors.New("x"), nil, "refused"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := failure.Mark(failure.Mark(c.err))
+			got := failure.Classify(failure.Classify(c.err))
 			for _, k := range []error{
 				failure.Request, failure.Verify, failure.Server, failure.Network, failure.Disk, failure.Trust,
 			} {
@@ -58,7 +58,7 @@ func TestMark(t *testing.T) {
 			}
 		})
 	}
-	if failure.Mark(nil) != nil || failure.As(failure.Disk, nil) != nil {
+	if failure.Classify(nil) != nil || failure.WithKind(failure.Disk, nil) != nil {
 		t.Error("no error became one")
 	}
 }

@@ -136,7 +136,7 @@ func (r *Recorder) Close() {
 	r.write()
 }
 
-// write replaces the file at once. The status is for people: a disk that does
+// write replaces the file by rename. The status is for people: a disk that does
 // not take it stops no upgrade.
 func (r *Recorder) write() {
 	r.wrote = time.Now()

@@ -58,7 +58,7 @@ func Parse(urls []string, output string) (*List, error) {
 	for _, text := range urls {
 		sources, err := origin.Candidates(text)
 		if err != nil {
-			return nil, failure.As(failure.Request, err)
+			return nil, failure.WithKind(failure.Request, err)
 		}
 		u := sources[0]
 		switch {
@@ -138,5 +138,5 @@ func (l *List) Path(u *url.URL) (string, error) {
 func Name(u *url.URL) string { return path.Base(u.Path) }
 
 func refuse(format string, args ...any) error {
-	return failure.As(failure.Request, fmt.Errorf(format, args...))
+	return failure.WithKind(failure.Request, fmt.Errorf(format, args...))
 }

@@ -31,7 +31,7 @@ func (d *Device) All() []*Proc {
 	return append([]*Proc(nil), d.procs...)
 }
 
-// Now returns the process of now; there must be one.
+// Now returns the current process; there must be one.
 func (d *Device) Now() *Proc {
 	procs := d.All()
 	return procs[len(procs)-1]
