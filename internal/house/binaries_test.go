@@ -25,7 +25,8 @@ type program struct {
 // replacement of sigstore's package in go.mod, and with one nobody could
 // install a program by its module path.
 var signedMetadata = []string{
-	"github.com/google/go-containerregistry", "github.com/opencontainers/go-digest", "github.com/secure-systems-lab/go-securesystemslib",
+	"github.com/google/go-containerregistry", "github.com/opencontainers/go-digest",
+	"github.com/secure-systems-lab/go-securesystemslib",
 	"github.com/sigstore/protobuf-specs", "github.com/sigstore/sigstore", "github.com/theupdateframework/go-tuf/v2",
 	"google.golang.org/genproto/googleapis/api", "google.golang.org/protobuf",
 }
@@ -45,20 +46,24 @@ var programs = []program{
 		archs: []string{"arm", "mipsle"},
 		never: slices.Concat(database, templates, forTests, []string{
 			module + "/internal/controller/", module + "/internal/lab/", module + "/internal/sim", module + "/client",
-			"github.com/spf13/cobra", "github.com/danielgtaylor/", "github.com/prometheus/", "net/rpc", "net/rpc/", "net/http/pprof", "expvar",
+			"github.com/spf13/cobra", "github.com/danielgtaylor/", "github.com/prometheus/", "net/rpc", "net/rpc/",
+			"net/http/pprof", "expvar",
 			"encoding/gob", "plugin",
 		}),
 		modules: slices.Concat(signedMetadata, []string{
-			"github.com/BurntSushi/toml", "github.com/spf13/pflag", "golang.org/x/crypto", "golang.org/x/sys", "golang.org/x/term",
+			"github.com/BurntSushi/toml", "github.com/spf13/pflag", "golang.org/x/crypto", "golang.org/x/sys",
+			"golang.org/x/term",
 		}),
 	},
 	{
-		dir:   "cmd/peerload-server",
-		never: slices.Concat(forTests, []string{module + "/internal/device/", module + "/internal/lab/", module + "/internal/sim"}),
+		dir: "cmd/peerload-server",
+		never: slices.Concat(forTests, []string{module + "/internal/device/", module + "/internal/lab/",
+			module + "/internal/sim"}),
 	},
 	{
-		dir:   "cmd/peerload-lab",
-		never: slices.Concat(database, forTests, []string{module + "/internal/device/", module + "/internal/controller/domain", module + "/internal/controller/api"}),
+		dir: "cmd/peerload-lab",
+		never: slices.Concat(database, forTests, []string{module + "/internal/device/",
+			module + "/internal/controller/domain", module + "/internal/controller/api"}),
 	},
 }
 
@@ -113,15 +118,20 @@ func (p program) check(deps []listed) (problems []string) {
 // TestProgramsCanBeWrong shows that each kind of problem is found.
 func TestProgramsCanBeWrong(t *testing.T) {
 	mod := func(path string) *struct{ Path string } { return &struct{ Path string }{path} }
-	p := program{dir: "cmd/x", never: []string{"text/template", "database/"}, modules: []string{"example.org/used", "example.org/unused"}}
+	p := program{dir: "cmd/x", never: []string{"text/template", "database/"}, modules: []string{"example.org/used",
+		"example.org/unused"}}
 	got := p.check([]listed{
-		{ImportPath: "text/template"}, {ImportPath: "text/templates"}, {ImportPath: "database/sql", Imports: []string{"text/template"}},
-		{ImportPath: "example.org/used/a", Module: mod("example.org/used")}, {ImportPath: "example.org/new", Module: mod("example.org/new"), Imports: []string{"database/sql"}},
+		{ImportPath: "text/template"}, {ImportPath: "text/templates"}, {ImportPath: "database/sql",
+			Imports: []string{"text/template"}},
+		{ImportPath: "example.org/used/a", Module: mod("example.org/used")}, {ImportPath: "example.org/new",
+			Module: mod("example.org/new"), Imports: []string{"database/sql"}},
 		{ImportPath: module + "/load", Module: mod(module)},
 	})
 	want := []string{
-		"text/template is linked in by database/sql and may not be", "database/sql is linked in by example.org/new and may not be",
-		"the module example.org/new is linked in and not in the list of cmd/x", "the module example.org/unused is in the list of cmd/x and not linked in",
+		"text/template is linked in by database/sql and may not be",
+		"database/sql is linked in by example.org/new and may not be",
+		"the module example.org/new is linked in and not in the list of cmd/x",
+		"the module example.org/unused is in the list of cmd/x and not linked in",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)

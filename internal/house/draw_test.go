@@ -204,7 +204,8 @@ func draw(g graph) []byte {
 	fmt.Fprintf(&b, head, width, y(0)+boxHeight+margin)
 	for i, s := range sides {
 		x := margin + i*(boxWidth-20)
-		fmt.Fprintf(&b, "<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"14\" height=\"14\" rx=\"3\"/><text x=\"%d\" y=\"%d\">%s</text>\n",
+		fmt.Fprintf(&b,
+			"<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"14\" height=\"14\" rx=\"3\"/><text x=\"%d\" y=\"%d\">%s</text>\n",
 			s.name, x, margin, x+20, margin+12, s.name)
 	}
 	for r := len(d) - 1; r >= 0; r-- {
@@ -218,7 +219,8 @@ func draw(g graph) []byte {
 					arrow, down = "", fmt.Sprintf("V%d", y2+boxHeight)
 				}
 				bend := (y2 - y1) / 2
-				fmt.Fprintf(&b, "<path d=\"M%d %dC%d %d %d %d %d %d%s\"%s/>\n", x1, y1, x1, y1+bend, x2, y2-bend, x2, y2, down, arrow)
+				fmt.Fprintf(&b, "<path d=\"M%d %dC%d %d %d %d %d %d%s\"%s/>\n", x1, y1, x1, y1+bend, x2, y2-bend, x2, y2, down,
+					arrow)
 			}
 		}
 	}
@@ -231,7 +233,8 @@ func draw(g graph) []byte {
 			if strings.HasPrefix(n.name, "cmd/") {
 				class += " command"
 			}
-			fmt.Fprintf(&b, "<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"4\"/><text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
+			fmt.Fprintf(&b,
+				"<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"4\"/><text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
 				class, n.x-boxWidth/2, y(r), boxWidth, boxHeight, n.x, y(r)+boxHeight/2+5, n.name)
 		}
 	}

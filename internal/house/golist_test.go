@@ -43,7 +43,8 @@ func (l listed) dir() string {
 // without cgo, as the programs are built: the tree is the same on every machine.
 func goList(t *testing.T, arch string, args ...string) []listed {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-json=ImportPath,Doc,Imports,Module,Standard"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list",
+		"-json=ImportPath,Doc,Imports,Module,Standard"}, args...)...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
 	var stderr bytes.Buffer
@@ -82,7 +83,9 @@ func readTree(t *testing.T) map[string]string {
 		if err != nil {
 			return err
 		}
-		if name := d.Name(); d.IsDir() && p != "." && (name == "testdata" || name == "vendor" || name[0] == '.' || name[0] == '_') {
+		name := d.Name()
+		hidden := name == "testdata" || name == "vendor" || name[0] == '.' || name[0] == '_'
+		if d.IsDir() && p != "." && hidden {
 			return fs.SkipDir
 		}
 		if d.IsDir() || !strings.HasSuffix(p, ".go") {

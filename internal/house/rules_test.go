@@ -86,7 +86,8 @@ func (in *inspector) add(at, broken, format string, args ...any) {
 
 func (in *inspector) size(at, broken string, n, long, huge int) {
 	if n > long {
-		in.found = append(in.found, violation{at, broken, n <= huge, fmt.Sprintf("%d lines, at most about %d, never above %d", n, long, huge)})
+		in.found = append(in.found, violation{at, broken, n <= huge,
+			fmt.Sprintf("%d lines, at most about %d, never above %d", n, long, huge)})
 	}
 }
 
@@ -110,7 +111,8 @@ func (in *inspector) file(name, text string) *ast.File {
 	for _, d := range f.Decls {
 		if fn, ok := d.(*ast.FuncDecl); ok {
 			n := fset.Position(fn.End()).Line - fset.Position(fn.Pos()).Line + 1
-			in.size(fmt.Sprintf("%s %s", fset.Position(fn.Pos()), fn.Name.Name), "length of a function", n, longFunction, hugeFunction)
+			in.size(fmt.Sprintf("%s %s", fset.Position(fn.Pos()), fn.Name.Name), "length of a function", n, longFunction,
+				hugeFunction)
 		}
 	}
 	if strings.HasSuffix(name, "_test.go") {
@@ -135,7 +137,8 @@ func (in *inspector) sleeps(fset *token.FileSet, f *ast.File) {
 	}
 	for _, u := range selections(f, localName(f, "time")) {
 		if u.Sel.Name == "Sleep" {
-			in.add(fset.Position(u.Pos()).String(), "tests do not sleep", "wait for an event, poll with a deadline, or use testing/synctest")
+			in.add(fset.Position(u.Pos()).String(), "tests do not sleep",
+				"wait for an event, poll with a deadline, or use testing/synctest")
 		}
 	}
 }
@@ -215,7 +218,8 @@ func (in *inspector) uses(fset *token.FileSet, f *ast.File, r *rule) {
 	}
 	for _, u := range selections(f, localName(f, "math/rand/v2")) {
 		if !slices.Contains(chance, u.Sel.Name) {
-			in.add(fset.Position(u.Pos()).String(), "chance", "%s may not use rand.%s: randomness is passed in", r.dir, u.Sel.Name)
+			in.add(fset.Position(u.Pos()).String(), "chance", "%s may not use rand.%s: randomness is passed in", r.dir,
+				u.Sel.Name)
 		}
 	}
 	for _, p := range []string{"time", "math/rand/v2"} {

@@ -72,7 +72,10 @@ func treeOf(t *testing.T, all []listed) string {
 	t.Helper()
 	var b strings.Builder
 	var last []string // the folders of the line before
-	for _, l := range slices.SortedFunc(slices.Values(all), func(a, b listed) int { return strings.Compare(a.dir(), b.dir()) }) {
+	for _, l := range slices.SortedFunc(slices.Values(all), func(a, b listed) int {
+		return strings.Compare(a.dir(),
+			b.dir())
+	}) {
 		parts := strings.Split(l.dir(), "/")
 		for i := range parts[:len(parts)-1] { // folders that hold no package
 			if i >= len(last) || last[i] != parts[i] || !slices.Equal(last[:i], parts[:i]) {
