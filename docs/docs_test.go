@@ -220,14 +220,16 @@ func TestTimings(t *testing.T) {
 	} {
 		a, b := reflect.ValueOf(part.lan), reflect.ValueOf(part.classic)
 		for i := range a.NumField() {
-			want = append(want, fmt.Sprintf("%s.%s | %s | %s", part.name, a.Type().Field(i).Name, text(a.Field(i)), text(b.Field(i))))
+			want = append(want, fmt.Sprintf("%s.%s | %s | %s", part.name, a.Type().Field(i).Name, text(a.Field(i)),
+				text(b.Field(i))))
 		}
 	}
 	d := protocol(t)
 	compare(t, d.table(t, "14. Timings/name"), want)
 	// Names in prose must exist.
 	all := strings.Join(want, "\n")
-	for _, m := range regexp.MustCompile("`((?:election|tree|transfer)\\.[A-Z][A-Za-z]+)`").FindAllStringSubmatch(d.text, -1) {
+	for _, m := range regexp.MustCompile("`((?:election|tree|transfer)\\.[A-Z][A-Za-z]+)`").FindAllStringSubmatch(d.text,
+		-1) {
 		if !strings.Contains(all, m[1]+" |") {
 			t.Errorf("PROTOCOL.md speaks of %s", m[1])
 		}
@@ -300,7 +302,8 @@ func TestExample(t *testing.T) {
 	_, section, _ := strings.Cut(d.text, "\n## 18. ")
 	var shown []byte
 	for _, line := range strings.Split(section, "\n") {
-		if b, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(line), " ", "")); err == nil && strings.Count(line, " ") > 4 {
+		if b, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(line), " ", "")); err == nil &&
+			strings.Count(line, " ") > 4 {
 			shown = append(shown, b...)
 		}
 	}
@@ -326,7 +329,8 @@ func TestExample(t *testing.T) {
 
 // TestDocumentCanBeWrong shows that the comparison finds what is not so.
 func TestDocumentCanBeWrong(t *testing.T) {
-	d := parse("# Codes\n\ntext\n| code | name | meaning |\n|---|---|---|\n| 0 | `none` | - |\n| 1 | `alone` | nobody |\n\n| other | x |\n|---|---|\n| 1 | 2 |\n")
+	d := parse("# Codes\n\ntext\n| code | name | meaning |\n|---|---|---|\n| 0 | `none` | - |\n" +
+		"| 1 | `alone` | nobody |\n\n| other | x |\n|---|---|\n| 1 | 2 |\n")
 	rows := d.tables["Codes/code"]
 	if len(rows) != 2 || rows[1][1] != "alone" || len(d.tables["Codes/other"]) != 1 {
 		t.Fatalf("parsed as %v", d.tables)

@@ -107,7 +107,8 @@ func TestFileTooLarge(t *testing.T) {
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if b, err := exec.Command("unshare", "-rm", "sh", "-c", "mount -t tmpfs -o size=1m none "+dir).CombinedOutput(); err != nil {
+	if b, err := exec.Command("unshare", "-rm", "sh",
+		"-c", "mount -t tmpfs -o size=1m none "+dir).CombinedOutput(); err != nil {
 		t.Skipf("no user namespace: %v %s", err, b)
 	}
 	diskFails(t, startup{out: filepath.Join(dir, "file"),
@@ -125,7 +126,8 @@ func diskFails(t *testing.T, as startup) {
 	d := s.getAs(as, addrOf(0), srv.url(), "--sha256", shaOf(body))
 	d.wait(20*time.Second, 5)
 	t.Logf("it says: %s", d.lastError())
-	if b, err := os.ReadFile(as.out); err == nil && string(b) != "old\n" || err != nil && !strings.HasSuffix(d.log(), "old\n") {
+	if b, err := os.ReadFile(as.out); err == nil && string(b) != "old\n" ||
+		err != nil && !strings.HasSuffix(d.log(), "old\n") {
 		t.Errorf("the old file is %q, %v, log ends with %q", b, err, tail(d.log(), 100))
 	}
 }
@@ -139,7 +141,8 @@ func TestDiskFullBesidePeers(t *testing.T) {
 	s := newSite(t)
 	full := s.getAs(startup{shell: `ulimit -f 1024; exec "$@"`}, addrOf(0), srv.url(), "--sha256", shaOf(body))
 	s.rootOf([]*device{full}, 5*time.Second)
-	ds := []*device{s.get(addrOf(1), srv.url(), "--sha256", shaOf(body)), s.get(addrOf(2), srv.url(), "--sha256", shaOf(body))}
+	ds := []*device{s.get(addrOf(1), srv.url(), "--sha256", shaOf(body)),
+		s.get(addrOf(2), srv.url(), "--sha256", shaOf(body))}
 	full.wait(20*time.Second, 5)
 	for _, d := range ds {
 		d.wait(30*time.Second, 0)
@@ -239,7 +242,8 @@ func TestLastWords(t *testing.T) {
 	a.wait(10*time.Second, 0)
 	// Not all of the file, if a busy machine let a answer b's claims too late.
 	passed := b.final().BytesFromPeers
-	if e := a.lastLine(); e.Event != report.KindReport || e.Final == nil || passed == 0 || e.Final.BytesToPeers < passed || e.Device == "" {
+	if e := a.lastLine(); e.Event != report.KindReport || e.Final == nil || passed == 0 || e.Final.BytesToPeers < passed ||
+		e.Device == "" {
 		t.Errorf("its last words are %+v, and %d bytes were passed on", e, passed)
 	}
 }
@@ -258,7 +262,8 @@ func TestInterruptedAlone(t *testing.T) {
 		at := time.Now()
 		d.wait(5*time.Second, 130)
 		t.Logf("%v: gone after %v: %s", sig, time.Since(at), d.lastError())
-		if e := d.lastLine(); e.Event != report.KindReport || e.Reason != "stopped" || !strings.Contains(e.Message, "continues") || "peerload: "+e.Message != d.lastError() {
+		if e := d.lastLine(); e.Event != report.KindReport || e.Reason != "stopped" ||
+			!strings.Contains(e.Message, "continues") || "peerload: "+e.Message != d.lastError() {
 			t.Errorf("%v: its last words are %+v and %q", sig, e, d.lastError())
 		}
 		d.holdsNothing()

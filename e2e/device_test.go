@@ -164,7 +164,8 @@ func (d *device) until(within time.Duration, what string, fits func(report.Event
 }
 
 // untilAfter is until for events heard after a time.
-func (d *device) untilAfter(after time.Time, within time.Duration, what string, fits func(report.Event) bool) (report.Event, time.Time) {
+func (d *device) untilAfter(after time.Time, within time.Duration, what string,
+	fits func(report.Event) bool) (report.Event, time.Time) {
 	d.t.Helper()
 	limit := time.NewTimer(within)
 	defer limit.Stop()

@@ -16,7 +16,8 @@ import (
 // crash runs n devices, does something to one of them when a third of the file
 // is there, and wants all others to finish. It returns how long the server was
 // silent after the blow.
-func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, blow syscall.Signal, setup func(*server)) (*server, *device) {
+func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, blow syscall.Signal,
+	setup func(*server)) (*server, *device) {
 	t.Helper()
 	body := content(9, 6*mib)
 	srv := newServer(t, body)
@@ -36,7 +37,8 @@ func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, blow
 		for _, d := range ds {
 			d.mu.Lock()
 			for i, e := range d.events {
-				if d != v && d.heard[i].After(at.Add(100*time.Millisecond)) && isProgress(40)(e) && (flows.IsZero() || d.heard[i].Before(flows)) {
+				if d != v && d.heard[i].After(at.Add(100*time.Millisecond)) && isProgress(40)(e) &&
+					(flows.IsZero() || d.heard[i].Before(flows)) {
 					flows = d.heard[i]
 				}
 			}
@@ -203,7 +205,8 @@ func TestContentChanges(t *testing.T) {
 	for _, c := range []struct {
 		name, etag string // of the first content
 		n          int
-	}{{"restart with ETag", `"1"`, 1}, {"restart without", "", 1}, {"root killed with ETag", `"1"`, 4}, {"root killed without", "", 4}} {
+	}{{"restart with ETag", `"1"`, 1}, {"restart without", "", 1}, {"root killed with ETag", `"1"`, 4},
+		{"root killed without", "", 4}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			old, fresh := content(22, 4*mib), content(23, 4*mib+99)

@@ -27,7 +27,8 @@ func writeFile(t *testing.T, name, text string) {
 func startNginx(t *testing.T, dir string) (base, log string) {
 	t.Helper()
 	log = filepath.Join(t.TempDir(), "access.log")
-	base, ok := nginx.Start(t, dir, "log_format short '$remote_addr $status $http_range $body_bytes_sent'; access_log "+log+" short; limit_rate 2m;")
+	base, ok := nginx.Start(t, dir, "log_format short '$remote_addr $status $http_range $body_bytes_sent'; access_log "+
+		log+" short; limit_rate 2m;")
 	if !ok {
 		t.Skip("without nginx")
 	}
@@ -74,7 +75,8 @@ func TestSeveralURLs(t *testing.T) {
 	s := newSite(t)
 	var ds []*device
 	for i := range 4 {
-		ds = append(ds, s.getAs(startup{out: filepath.Join(s.dir, addrOf(i), "new") + "/"}, addrOf(i), append(urls, "--unsigned")...))
+		ds = append(ds, s.getAs(startup{out: filepath.Join(s.dir, addrOf(i), "new") + "/"}, addrOf(i),
+			append(urls, "--unsigned")...))
 	}
 	for _, d := range ds {
 		d.wait(20*time.Second, 0)

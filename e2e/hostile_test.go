@@ -53,7 +53,8 @@ func TestRootThatLies(t *testing.T) {
 			if c.liar.children.Load() == 0 {
 				t.Error("nobody believed the liar: the test shows nothing")
 			}
-			t.Logf("4 devices done after %v; %d links to the liar, %d chunks from it", last, c.liar.children.Load(), c.liar.chunks.Load())
+			t.Logf("4 devices done after %v; %d links to the liar, %d chunks from it", last, c.liar.children.Load(),
+				c.liar.chunks.Load())
 			srv.once(c.bound)
 		})
 	}
@@ -125,7 +126,8 @@ func TestGarbage(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() {
-		served <- n.Serve(ctx, peernet.Handler{Datagram: func(netip.AddrPort, []byte) {}, Accept: func(c net.Conn) { c.Close() }})
+		served <- n.Serve(ctx, peernet.Handler{Datagram: func(netip.AddrPort, []byte) {},
+			Accept: func(c net.Conn) { c.Close() }})
 	}()
 	h := wire.HierarchyOf("", digest[:])
 	tick := time.NewTicker(2 * time.Millisecond)
@@ -133,7 +135,8 @@ func TestGarbage(t *testing.T) {
 	for i := range 400 {
 		from := wire.Envelope{Hierarchy: h, From: wire.Peer{ID: rnd.Uint64() | 1, Nonce: 1}, TCPPort: uint16(rnd.Uint32())}
 		messages := []wire.Message{
-			&wire.Ask{Prefix: rnd.IntN(64), Free: 2}, &wire.Ask{Done: true}, &wire.Place{Depth: 1, Parent: from.From, Addr: netip.MustParseAddrPort("127.6.6.7:9")},
+			&wire.Ask{Prefix: rnd.IntN(64), Free: 2}, &wire.Ask{Done: true},
+			&wire.Place{Depth: 1, Parent: from.From, Addr: netip.MustParseAddrPort("127.6.6.7:9")},
 			&wire.Direct{Prefix: 1, Bytes: 1}, &wire.Direct{Done: true},
 		}
 		b := wire.Marshal(from, messages[i%len(messages)])

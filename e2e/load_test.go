@@ -82,7 +82,8 @@ func (v *vendor) serve() *server {
 
 func firmware(seed byte) map[string][]byte {
 	return map[string][]byte{
-		"boot.bin": content(seed, 300_000), "app.bin": content(seed+1, 2*mib+5), "font.bin": content(seed+2, mib), "tiny.cfg": []byte("x=1\n"),
+		"boot.bin": content(seed, 300_000), "app.bin": content(seed+1, 2*mib+5), "font.bin": content(seed+2, mib),
+		"tiny.cfg": []byte("x=1\n"),
 	}
 }
 
@@ -411,7 +412,8 @@ func TestLoadWithALiar(t *testing.T) {
 			app = c
 		}
 	}
-	l := newLiar(t, s, "127.6.6.6", app.Digest, groupOf("7961"), &liar{size: app.Size, chunk: flipped(files["app.bin"], 5)})
+	l := newLiar(t, s, "127.6.6.6", app.Digest, groupOf("7961"),
+		&liar{size: app.Size, chunk: flipped(files["app.bin"], 5)})
 	var ds []*device
 	for i := range 4 {
 		ds = append(ds, s.getLoad(v.trustDir(), i, "http://"+srv.host+"/fw.load"))
@@ -437,7 +439,8 @@ func TestPathTraversal(t *testing.T) {
 	evil := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "evil") })
 	srv.set(func(s *server) { s.handler = evil })
 	s := newSite(t)
-	for _, u := range []string{"/..%2f..%2fevil", "/a/%2e%2e", "/..%5cevil", "/fw/%00evil", "/.hidden", "/%2e%2e%2fevil%2f"} {
+	for _, u := range []string{"/..%2f..%2fevil", "/a/%2e%2e", "/..%5cevil", "/fw/%00evil", "/.hidden",
+		"/%2e%2e%2fevil%2f"} {
 		out := filepath.Join(s.dir, "in") + "/"
 		d := s.getAs(startup{out: out}, addrOf(0), "http://"+srv.host+u, "--unsigned", "--peers", "off")
 		<-d.ended

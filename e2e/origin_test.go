@@ -55,7 +55,8 @@ func faults() []fault {
 	always := func(f func(w http.ResponseWriter, r *http.Request)) func(http.ResponseWriter, *http.Request, int) bool {
 		return func(w http.ResponseWriter, r *http.Request, _ int) bool { f(w, r); return true }
 	}
-	first := func(k int, f func(w http.ResponseWriter, r *http.Request)) func(http.ResponseWriter, *http.Request, int) bool {
+	type answer = func(w http.ResponseWriter, r *http.Request)
+	first := func(k int, f answer) func(http.ResponseWriter, *http.Request, int) bool {
 		return func(w http.ResponseWriter, r *http.Request, n int) bool {
 			if n < k {
 				f(w, r)
@@ -75,7 +76,8 @@ func faults() []fault {
 	}
 	wrong := append([]byte{^faultBody[0]}, faultBody[1:]...)
 	return []fault{
-		{"never answers", always(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), 4, "stopped sending", 75, 0},
+		{"never answers", always(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), 4, "stopped sending",
+			75, 0},
 		{"stalls in the middle", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, length, faultBody[:len(faultBody)/2], time.Minute, r)
 		}), 4, "stopped sending", 40, 30},
@@ -105,11 +107,13 @@ func faults() []fault {
 		{"wrong content", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, length, wrong, 0, r)
 		}), 3, "not the file", 40, 30},
-		{"wrong content once", first(1, func(w http.ResponseWriter, r *http.Request) { raw(w, length, wrong, 0, r) }), 0, "", 20, 2.1},
+		{"wrong content once", first(1, func(w http.ResponseWriter, r *http.Request) { raw(w, length, wrong, 0, r) }), 0, "",
+			20, 2.1},
 		{"shorter", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, fmt.Sprintf("200 OK\r\nContent-Length: %d", mib/2), faultBody[:mib/2], 0, r)
 		}), 3, "not the file", 40, 30},
-		{"empty", always(func(w http.ResponseWriter, r *http.Request) { raw(w, "200 OK\r\nContent-Length: 0", nil, 0, r) }), 3, "not the file", 40, 0},
+		{"empty", always(func(w http.ResponseWriter, r *http.Request) { raw(w, "200 OK\r\nContent-Length: 0", nil, 0, r) }),
+			3, "not the file", 40, 0},
 	}
 }
 

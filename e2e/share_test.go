@@ -105,7 +105,8 @@ func TestTwoOfOneDevice(t *testing.T) {
 	s := newSite(t)
 	var ds []*device
 	for _, n := range []string{"a", "b"} {
-		ds = append(ds, s.getAs(startup{state: s.dir + "/state", out: s.dir + "/" + n}, addrOf(0), srv.url(), "--sha256", shaOf(body)))
+		ds = append(ds, s.getAs(startup{state: s.dir + "/state", out: s.dir + "/" + n}, addrOf(0), srv.url(),
+			"--sha256", shaOf(body)))
 	}
 	for _, d := range ds {
 		d.wait(15*time.Second, 0)
@@ -302,6 +303,7 @@ func TestJoinInTheMiddle(t *testing.T) {
 		d.wait(20*time.Second, 0)
 		d.holds(body)
 	}
-	t.Logf("joined at three quarters, done %v later", late.began.Sub(at)+time.Duration(late.final().ElapsedS*float64(time.Second)))
+	t.Logf("joined at three quarters, done %v later",
+		late.began.Sub(at)+time.Duration(late.final().ElapsedS*float64(time.Second)))
 	srv.once(nearlyOnce)
 }

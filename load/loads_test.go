@@ -55,7 +55,8 @@ func TestParseLoadsGolden(t *testing.T) {
 		if !reflect.DeepEqual(l.Components, classicNames) {
 			t.Errorf("%s: components %q", file, l.Components)
 		}
-		if l.HasHeader != signed || (len(l.Signature) == 256) != signed || (l.FileName == "SCCP41.9-4-2SR2-2S.loads") != signed {
+		if l.HasHeader != signed || (len(l.Signature) == 256) != signed ||
+			(l.FileName == "SCCP41.9-4-2SR2-2S.loads") != signed {
 			t.Errorf("%s: header %v, signature of %d bytes, name %q", file, l.HasHeader, len(l.Signature), l.FileName)
 		}
 	}

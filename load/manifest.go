@@ -201,7 +201,8 @@ func (m *Manifest) Marshal() ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
 	if buf.Len() > MaxManifestSize {
-		return nil, fmt.Errorf("%w: its text has %d bytes, more than %d: divide the load", ErrManifest, buf.Len(), MaxManifestSize)
+		return nil, fmt.Errorf("%w: its text has %d bytes, more than %d: divide the load", ErrManifest, buf.Len(),
+			MaxManifestSize)
 	}
 	return buf.Bytes(), nil
 }

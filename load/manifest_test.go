@@ -29,7 +29,8 @@ func pattern(n int) []byte {
 
 func sampleManifest(t testing.TB) *Manifest {
 	t.Helper()
-	m := &Manifest{Name: "SIP41.9-4-2", Version: "9.4(2)", Models: []string{"CP-7941G", "CP-7961G"}, Created: "2026-11-22T11:00:00Z"}
+	m := &Manifest{Name: "SIP41.9-4-2", Version: "9.4(2)", Models: []string{"CP-7941G", "CP-7961G"},
+		Created: "2026-11-22T11:00:00Z"}
 	for _, f := range []struct {
 		name string
 		size int
@@ -188,8 +189,9 @@ func TestCheckName(t *testing.T) {
 			t.Errorf("%q is refused: %v", s, err)
 		}
 	}
-	for _, s := range []string{"", ".", "..", "...", ".hidden", "/etc/passwd", "a/b", `a\b`, `..\b`, "c:x", "....//x", "a\x00", "a\nb", "a\x7f",
-		"a\u0085", "a.", "a ", " a", "x.load", "X.LOAD", "\xff", "a\u202eb", "a\u200b", "a\u2028b", strings.Repeat("x", MaxNameLen+1)} {
+	for _, s := range []string{"", ".", "..", "...", ".hidden", "/etc/passwd", "a/b", `a\b`, `..\b`, "c:x", "....//x",
+		"a\x00", "a\nb", "a\x7f", "a\u0085", "a.", "a ", " a", "x.load", "X.LOAD", "\xff", "a\u202eb", "a\u200b", "a\u2028b",
+		strings.Repeat("x", MaxNameLen+1)} {
 		if err := CheckName(s); !errors.Is(err, ErrName) {
 			t.Errorf("%q: got %v, want %v", s, err, ErrName)
 		}
@@ -283,8 +285,10 @@ func FuzzManifest(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(text)
-	f.Add([]byte(`{"schema":1,"algorithm":"sha256","name":"n","version":"1","models":["m"],"components":[{"name":"c","size":0,` +
-		`"chunk_size":65536,"digest":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","chunks":""}]}`))
+	f.Add(
+		[]byte(
+			`{"schema":1,"algorithm":"sha256","name":"n","version":"1","models":["m"],"components":[{"name":"c","size":0,` +
+				`"chunk_size":65536,"digest":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","chunks":""}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := ParseManifest(b)
 		if err != nil {

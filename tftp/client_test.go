@@ -122,7 +122,8 @@ func TestGetPast32MiB(t *testing.T) {
 func TestGetNetASCII(t *testing.T) {
 	want := bytes.Repeat([]byte("line\nwith \r in it\r\n\n"), 1000)
 	server := serveDir(t, dirWith(t, want), &Server{})
-	for _, c := range []Client{{NetASCII: true}, {NetASCII: true, BlockSize: 9, WindowSize: 3}, {NetASCII: true, NoOptions: true}} {
+	for _, c := range []Client{{NetASCII: true}, {NetASCII: true, BlockSize: 9, WindowSize: 3},
+		{NetASCII: true, NoOptions: true}} {
 		got, r, err := fetch(&c, server, "f", 0)
 		if err != nil || !bytes.Equal(got, want) || r.Size() != -1 {
 			t.Fatalf("%+v: %d bytes, size %d, error %v", c, len(got), r.Size(), err)
@@ -151,7 +152,8 @@ func TestGetErrors(t *testing.T) {
 	if !errors.Is(err, ErrRefused) || time.Since(start) > 5*time.Second {
 		t.Errorf("nobody there: %v after %v", err, time.Since(start))
 	}
-	for _, bad := range []Client{{BlockSize: 7}, {BlockSize: 65465}, {WindowSize: -1}, {WindowSize: 5000}, {Idle: -1}, {BlockSize: 65464, WindowSize: 1000}} {
+	for _, bad := range []Client{{BlockSize: 7}, {BlockSize: 65465}, {WindowSize: -1}, {WindowSize: 5000}, {Idle: -1},
+		{BlockSize: 65464, WindowSize: 1000}} {
 		if bad.Validate() == nil {
 			t.Errorf("%+v is valid", bad)
 		}
@@ -219,7 +221,8 @@ func TestServerThatIgnoresOptions(t *testing.T) {
 		s.read(patience)
 	})
 	got, r, err := fetch(&Client{}, server, "f", 77)
-	if err != nil || len(got) != 515 || r.Offset() != 0 || r.Size() != -1 || r.params.blockSize != 512 || r.WindowSize() != 1 {
+	if err != nil || len(got) != 515 || r.Offset() != 0 || r.Size() != -1 || r.params.blockSize != 512 ||
+		r.WindowSize() != 1 {
 		t.Errorf("%d bytes, %+v, %v", len(got), r, err)
 	}
 }
@@ -409,7 +412,8 @@ func TestServerGoesSilent(t *testing.T) {
 		for s.read(time.Second).op == opRead {
 		}
 	})
-	if _, _, err := fetch(&Client{Timeout: 20 * time.Millisecond, Retries: 2}, silent, "f", 0); !errors.Is(err, ErrTimeout) {
+	if _, _, err := fetch(&Client{Timeout: 20 * time.Millisecond, Retries: 2}, silent, "f", 0); !errors.Is(err,
+		ErrTimeout) {
 		t.Error(err)
 	}
 }

@@ -103,8 +103,8 @@ func tree(t *testing.T) (dir string, files map[string][]byte) {
 		os.Chmod(d, 0o755)
 	}
 	files = map[string][]byte{
-		"small": []byte("a small file\nof two lines\n"), "empty": {}, "even": content(512 * 4), "even1428": content(1428 * 16),
-		"big": content(2_000_001), "rollover": content(65536*512 + 700),
+		"small": []byte("a small file\nof two lines\n"), "empty": {}, "even": content(512 * 4),
+		"even1428": content(1428 * 16), "big": content(2_000_001), "rollover": content(65536*512 + 700),
 	}
 	for name, data := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
@@ -119,7 +119,8 @@ func getAll(t *testing.T, server string, files map[string][]byte, window bool) {
 	t.Helper()
 	awaitServer(t, server)
 	for name, want := range files {
-		clients := []Client{{}, {WindowSize: 1}, {NoOptions: true}, {BlockSize: 8192, WindowSize: 4}, {Timeout: 2 * time.Second}}
+		clients := []Client{{}, {WindowSize: 1}, {NoOptions: true}, {BlockSize: 8192, WindowSize: 4},
+			{Timeout: 2 * time.Second}}
 		if name == "rollover" {
 			clients = []Client{{BlockSize: 512}}
 		}
@@ -258,7 +259,8 @@ func TestForeignClientTftpHPA(t *testing.T) {
 func TestForeignClientAtftp(t *testing.T) {
 	program := foreign(t, "atftp")
 	for _, options := range [][]string{
-		nil, {"--option", "blksize 1428"}, {"--option", "blksize 1428", "--option", "windowsize 16", "--option", "tsize enable"},
+		nil, {"--option", "blksize 1428"}, {"--option", "blksize 1428", "--option", "windowsize 16",
+			"--option", "tsize enable"},
 		{"--option", "windowsize 4", "--option", "timeout 2"},
 	} {
 		serveTree(t, []string{"rollover"}, func(host, port, name, into string) (string, error) {

@@ -29,7 +29,8 @@ func FuzzPacket(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(p.name) > maxName || len(p.mode) > maxMode || len(p.options) > maxOptions || len(p.message) > 3*maxErrorMessage {
+		if len(p.name) > maxName || len(p.mode) > maxMode || len(p.options) > maxOptions ||
+			len(p.message) > 3*maxErrorMessage {
 			t.Fatalf("beyond the limits: %+v", p)
 		}
 		if strings.ContainsFunc(p.message, func(r rune) bool { return r < ' ' }) {
@@ -65,7 +66,8 @@ func FuzzNegotiate(f *testing.F) {
 		}
 		p, granted := negotiate(&req, size, true, limits{maxBlock, maxWindow, maxWindow})
 		if p.blockSize < minBlock || p.blockSize > maxBlock || p.window < 1 || p.window > maxWindow || p.offset < 0 ||
-			p.offset > max(0, size) || p.timeout < 0 || p.slide != 0 && (p.slide <= p.window || p.slide > maxWindow) || p.window > 1 && p.window*p.blockSize > maxWindowBytes {
+			p.offset > max(0, size) || p.timeout < 0 || p.slide != 0 && (p.slide <= p.window || p.slide > maxWindow) ||
+			p.window > 1 && p.window*p.blockSize > maxWindowBytes {
 			t.Fatalf("%+v", p)
 		}
 		got, err := accept(&req, &packet{op: opOAck, options: granted})

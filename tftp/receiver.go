@@ -39,8 +39,9 @@ type receiver struct {
 
 func newReceiver(now time.Time, p params, first, idle time.Duration, retries int) *receiver {
 	return &receiver{
-		window: int64(p.window), slide: int64(p.slide), block: p.blockSize, retries: retries, idle: idle, first: max(first, p.timeout),
-		next: 1, wait: max(first, p.timeout), heard: now, progress: now,
+		window: int64(p.window), slide: int64(p.slide), block: p.blockSize, retries: retries, idle: idle,
+		first: max(first, p.timeout),
+		next:  1, wait: max(first, p.timeout), heard: now, progress: now,
 	}
 }
 

@@ -66,7 +66,8 @@ type sender struct {
 // block 0, the OACK, comes first.
 func newSender(now time.Time, p params, withOAck bool, first, idle time.Duration, retries int) *sender {
 	s := &sender{
-		window: int64(p.window), slide: int64(p.slide), flight: int64(p.window), thresh: int64(p.slide), retries: retries, idle: idle, floor: min(minRetransmit, first),
+		window: int64(p.window), slide: int64(p.slide), flight: int64(p.window), thresh: int64(p.slide), retries: retries,
+		idle: idle, floor: min(minRetransmit, first),
 		last: -1, timed: -1, rto: first, sentAt: now, progress: now,
 	}
 	if p.timeout > 0 {

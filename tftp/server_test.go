@@ -66,7 +66,8 @@ func (p *probe) want(o op, block uint16) packet {
 	p.t.Helper()
 	q := p.read(patience)
 	if q.op != o || q.block != block {
-		p.t.Fatalf("got operation %d block %d code %d %q, want operation %d block %d", q.op, q.block, q.code, q.message, o, block)
+		p.t.Fatalf("got operation %d block %d code %d %q, want operation %d block %d", q.op, q.block, q.code, q.message, o,
+			block)
 	}
 	return q
 }
@@ -81,13 +82,15 @@ func TestServerRefusesToLeaveItsDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, f := range []string{filepath.Join(base, "secret"), filepath.Join(dir, "f"), filepath.Join(dir, "sub", "g"), filepath.Join(dir, "..h")} {
+	for _, f := range []string{filepath.Join(base, "secret"), filepath.Join(dir, "f"), filepath.Join(dir, "sub", "g"),
+		filepath.Join(dir, "..h")} {
 		if err := os.WriteFile(f, []byte(filepath.Base(f)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for link, to := range map[string]string{
-		"out": "../secret", "abs": filepath.Join(base, "secret"), "outdir": "..", "inside": "sub/g", "dangling": "nowhere", "self": "self",
+		"out": "../secret", "abs": filepath.Join(base, "secret"), "outdir": "..", "inside": "sub/g", "dangling": "nowhere",
+		"self": "self",
 	} {
 		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
 			t.Fatal(err)
@@ -105,15 +108,17 @@ func TestServerRefusesToLeaveItsDirectory(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"../secret", "..", ".", "/", "//f", "/../secret", "sub/../../secret", "sub/../f", "..\\secret", "sub\\g", "....//secret",
-		"..../secret", ".../f", "sub/./g", "sub//g", "sub/", "./f", "\\secret", "C:/secret", "C:secret", "f\x01", "f\n", "\x7f",
-		"/" + filepath.Join(base, "secret"), "out", "abs", "outdir/secret", "outdir", "sub", "fifo", "self",
+		"../secret", "..", ".", "/", "//f", "/../secret", "sub/../../secret", "sub/../f", "..\\secret", "sub\\g",
+		"....//secret", "..../secret", ".../f", "sub/./g", "sub//g", "sub/", "./f", "\\secret", "C:/secret", "C:secret",
+		"f\x01", "f\n", "\x7f", "/" + filepath.Join(base, "secret"), "out", "abs", "outdir/secret", "outdir", "sub", "fifo",
+		"self",
 	} {
 		if got, _, err := fetch(&Client{}, server, name, 0); !errors.Is(err, ErrAccess) {
 			t.Errorf("%q: %q, %v", name, got, err)
 		}
 	}
-	for _, name := range []string{"missing", "dangling", "f/g", filepath.Join(base, "secret"), "sub/missing", strings.Repeat("x", 300), "%2e%2e/secret"} {
+	for _, name := range []string{"missing", "dangling", "f/g", filepath.Join(base, "secret"), "sub/missing",
+		strings.Repeat("x", 300), "%2e%2e/secret"} {
 		if got, _, err := fetch(&Client{}, server, name, 0); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%q: %q, %v", name, got, err)
 		}
@@ -150,7 +155,8 @@ func TestServerRefusesRequests(t *testing.T) {
 			t.Errorf("%.60q: %+v", raw, q)
 		}
 	}
-	for _, raw := range []string{"", "\x00", "\x00\x05\x00\x00boo\x00", "\x00\x04\x00\x00", "\x00\x03\x00\x01data", "\x00\x09", "\xff\xff\xff"} {
+	for _, raw := range []string{"", "\x00", "\x00\x05\x00\x00boo\x00", "\x00\x04\x00\x00", "\x00\x03\x00\x01data",
+		"\x00\x09", "\xff\xff\xff"} {
 		p := newProbe(t, server)
 		p.raw([]byte(raw))
 		if q := p.read(short / 4); q.op != 0 {
@@ -210,7 +216,8 @@ func TestServerNegotiates(t *testing.T) {
 		}
 		p.send(packet{op: opError})
 	}
-	p, granted := negotiate(&packet{options: []option{{"blksize", "65464"}, {"windowsize", "4096"}}}, 1, true, limits{maxBlock, maxWindow, maxWindow})
+	p, granted := negotiate(&packet{options: []option{{"blksize", "65464"}, {"windowsize", "4096"}}}, 1, true,
+		limits{maxBlock, maxWindow, maxWindow})
 	if p.blockSize*p.window > maxWindowBytes || granted[1].value != fmt.Sprint(p.window) {
 		t.Errorf("%+v, %v", p, granted)
 	}
@@ -306,7 +313,8 @@ func TestServerKnowsItsClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	events := make(chan Transfer, 10)
-	server := serveDir(t, dir, &Server{Timeout: 10 * time.Second, MaxTransfers: 1, OnTransfer: func(e Transfer) { events <- e }})
+	server := serveDir(t, dir, &Server{Timeout: 10 * time.Second, MaxTransfers: 1,
+		OnTransfer: func(e Transfer) { events <- e }})
 	p := newProbe(t, server)
 	p.get("f")
 	p.want(opData, 1)

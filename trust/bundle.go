@@ -110,7 +110,8 @@ func ParseBundle(raw []byte) (*Bundle, error) {
 	}
 	rest, ok := bytes.CutPrefix(raw, []byte(bundleMagic))
 	if !ok || len(rest) == 0 {
-		return nil, fmt.Errorf("%w: it does not begin as a bundle of version %d does", errBundle, bundleMagic[len(bundleMagic)-1])
+		return nil, fmt.Errorf("%w: it does not begin as a bundle of version %d does", errBundle,
+			bundleMagic[len(bundleMagic)-1])
 	}
 	n := int(rest[0])
 	rest = rest[1:]

@@ -164,7 +164,8 @@ func (w *walk) loads() []string {
 }
 
 // manifest fetches and verifies NAME.load; at is where it was found.
-func (w *walk) manifest(ctx context.Context, f Fetcher, name string) (m *load.Manifest, raw []byte, at string, err error) {
+func (w *walk) manifest(ctx context.Context, f Fetcher, name string) (m *load.Manifest, raw []byte, at string,
+	err error) {
 	name = strings.TrimSuffix(name, load.ManifestSuffix)
 	if err := load.CheckName(name); err != nil {
 		return nil, nil, "", fmt.Errorf("the load's name: %w", err)

@@ -24,7 +24,8 @@ import (
 
 // all are the errors that must not be taken for one another.
 var all = []error{trust.ErrNoRoot, trust.ErrExpired, trust.ErrRolledBack, trust.ErrMixed, trust.ErrBadSignature,
-	trust.ErrMalformed, trust.ErrUnknownTarget, trust.ErrWrongLength, trust.ErrWrongHash, trust.ErrNotFound, trust.ErrStore}
+	trust.ErrMalformed, trust.ErrUnknownTarget, trust.ErrWrongLength, trust.ErrWrongHash, trust.ErrNotFound,
+	trust.ErrStore}
 
 // only reports whether err is of that kind and of no other.
 func only(t *testing.T, what string, err, kind error) {
@@ -93,7 +94,8 @@ func TestRefusals(t *testing.T) {
 			return b
 		}), trust.ErrBadSignature},
 		{"timestamp is a page", v3.Edit(stamp, put([]byte("<html>"))), trust.ErrMalformed},
-		{"timestamp is null", v3.Edit(stamp, func([]byte) []byte { return []byte(`{"signed":null,"signatures":null}`) }), trust.ErrMalformed},
+		{"timestamp is null", v3.Edit(stamp, func([]byte) []byte { return []byte(`{"signed":null,"signatures":null}`) }),
+			trust.ErrMalformed},
 		{"snapshot as timestamp", v3.Edit(stamp, put(v3[snap(4)])), trust.ErrMalformed},
 		{"no timestamp", v3.Without(stamp), trust.ErrNotFound},
 		{"no snapshot", v3.Without(snap(4)), trust.ErrNotFound},
@@ -181,7 +183,8 @@ func TestFastForward(t *testing.T) {
 	ts, err := metadata.Timestamp().FromBytes(s.Tree()["metadata/timestamp.json"])
 	must(t, err)
 	ts.Signed.Version = 1 << 60
-	if _, err := d.Version(s.Tree().Edit("metadata/timestamp.json", put(forge(t, s, metadata.TIMESTAMP, ts)))); err != nil {
+	if _, err := d.Version(s.Tree().Edit("metadata/timestamp.json",
+		put(forge(t, s, metadata.TIMESTAMP, ts)))); err != nil {
 		t.Fatal(err)
 	}
 	s.Firmware("2")
@@ -247,7 +250,8 @@ func TestRootRotation(t *testing.T) {
 	if _, err := old.Version(s.Origin()); err != nil {
 		t.Fatal(err)
 	}
-	for i, role := range []string{metadata.ROOT, metadata.TARGETS, metadata.SNAPSHOT, metadata.ROOT, metadata.TIMESTAMP, metadata.ROOT} {
+	for i, role := range []string{metadata.ROOT, metadata.TARGETS, metadata.SNAPSHOT, metadata.ROOT, metadata.TIMESTAMP,
+		metadata.ROOT} {
 		before := s.Tree()
 		must(t, s.Repo.RotateKeys(role))
 		// A device that reads in the middle has the new root and old files,
@@ -264,7 +268,8 @@ func TestRootRotation(t *testing.T) {
 		}
 	}
 	s.Firmware("2")
-	for name, d := range map[string]*publisher.Device{"old device": old, "new device, old pin": s.Device(), "middle pin": s.DeviceAt(4), "newest pin": s.DeviceAt(7)} {
+	for name, d := range map[string]*publisher.Device{"old device": old, "new device, old pin": s.Device(),
+		"middle pin": s.DeviceAt(4), "newest pin": s.DeviceAt(7)} {
 		if v, err := d.Version(s.Origin()); err != nil || v != "2" {
 			t.Errorf("%s: %q, %v", name, v, err)
 		}
@@ -279,8 +284,10 @@ func TestRootRotation(t *testing.T) {
 	}
 	// A gap in the chain, a skipped version and a stranger's root are refused.
 	f = s.Tree()
-	only(t, "skipped root", second(s.Device().Version(f.Edit("metadata/2.root.json", put(f["metadata/3.root.json"])))), trust.ErrBadSignature)
-	only(t, "root of before", second(s.Device().Version(f.Edit("metadata/2.root.json", put(f["metadata/1.root.json"])))), trust.ErrRolledBack)
+	only(t, "skipped root", second(s.Device().Version(f.Edit("metadata/2.root.json", put(f["metadata/3.root.json"])))),
+		trust.ErrBadSignature)
+	only(t, "root of before", second(s.Device().Version(f.Edit("metadata/2.root.json", put(f["metadata/1.root.json"])))),
+		trust.ErrRolledBack)
 	only(t, "gap", second(s.Device().Version(f.Without("metadata/2.root.json"))), trust.ErrBadSignature)
 	if keys, err := filepath.Glob(filepath.Join(s.Keys, "root.*.pem")); err != nil || len(keys) != 1 {
 		t.Errorf("%d root keys are left, %v", len(keys), err)
@@ -329,7 +336,8 @@ func TestEndlessData(t *testing.T) {
 		t.Errorf("%d bytes were read of a timestamp", e.read)
 	}
 	big := bytes.Repeat([]byte(" "), 1<<20)
-	for _, p := range []string{"metadata/timestamp.json", "metadata/2.snapshot.json", "metadata/2.targets.json", "metadata/2.root.json"} {
+	for _, p := range []string{"metadata/timestamp.json", "metadata/2.snapshot.json", "metadata/2.targets.json",
+		"metadata/2.root.json"} {
 		f := s.Tree()
 		f[p] = append(bytes.Clone(f[p]), big...)
 		if _, err := s.Device().Version(f); !errors.Is(err, trust.ErrTooLarge) {
@@ -472,7 +480,8 @@ func TestShared(t *testing.T) {
 		c := d.Boot()
 		wg.Go(func() {
 			for _, f := range states {
-				if err := c.Refresh(t.Context(), f); err != nil && !errors.Is(err, trust.ErrRolledBack) && !errors.Is(err, trust.ErrStore) {
+				if err := c.Refresh(t.Context(), f); err != nil && !errors.Is(err, trust.ErrRolledBack) &&
+					!errors.Is(err, trust.ErrStore) {
 					t.Error(err)
 				}
 			}
@@ -535,7 +544,8 @@ func TestForeignTree(t *testing.T) {
 	if err != nil || m.Version != "1" {
 		t.Fatal(err)
 	}
-	if got := strings.Join(b.Paths(), " "); got != "fw.load metadata/snapshot.json metadata/targets.json metadata/timestamp.json" {
+	if got := strings.Join(b.Paths(),
+		" "); got != "fw.load metadata/snapshot.json metadata/targets.json metadata/timestamp.json" {
 		t.Errorf("bundle of %s", got)
 	}
 	if v, err := d.Version(b); err != nil || v != "1" {

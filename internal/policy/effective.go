@@ -98,7 +98,8 @@ func Effective(name string, m Model, l Levels) (Answer, error) {
 	for _, from := range []struct {
 		level  Level
 		values Values
-	}{{LevelModel, m.defaults(l.Model)}, {LevelEnterprise, l.Enterprise}, {LevelProfile, l.Profile}, {LevelDevice, l.Device}} {
+	}{{LevelModel, m.defaults(l.Model)}, {LevelEnterprise, l.Enterprise}, {LevelProfile, l.Profile},
+		{LevelDevice, l.Device}} {
 		v, ok := from.values[name]
 		if !ok {
 			continue

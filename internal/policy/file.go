@@ -62,12 +62,14 @@ func (r ModelRow) Row() (Model, error) {
 	if len(defaults) == 0 {
 		defaults = nil
 	}
-	return Model{Name: r.Name, Aliases: r.Aliases, Provision: r.Provision, TypeNumber: r.TypeNumber, Family: Family(r.Family),
+	return Model{Name: r.Name, Aliases: r.Aliases, Provision: r.Provision, TypeNumber: r.TypeNumber,
+		Family:   Family(r.Family),
 		CanShare: r.CanShare, Group: r.Group, Defaults: defaults, DefaultLoad: r.DefaultLoad, Lacks: r.Lacks}, nil
 }
 
 // ToRow returns the model as files and the API write it.
 func ToRow(m Model) ModelRow {
-	return ModelRow{Name: m.Name, Aliases: m.Aliases, Provision: m.Provision, TypeNumber: m.TypeNumber, Family: string(m.Family),
+	return ModelRow{Name: m.Name, Aliases: m.Aliases, Provision: m.Provision, TypeNumber: m.TypeNumber,
+		Family:   string(m.Family),
 		CanShare: m.CanShare, Group: m.Group, Defaults: maps.Clone(m.Defaults), DefaultLoad: m.DefaultLoad, Lacks: m.Lacks}
 }

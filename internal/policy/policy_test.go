@@ -13,8 +13,8 @@ import (
 func TestBuiltin(t *testing.T) {
 	table := Builtin()
 	groups := map[string]string{}
-	for _, name := range []string{"7906", "7911", "7931", "7941", "7941G-GE", "7961", "7961G-GE", "7970", "7971", "7942", "7945",
-		"7962", "7965", "7975", "linux-arm", "linux-arm64", "linux-mipsle", "linux-amd64"} {
+	for _, name := range []string{"7906", "7911", "7931", "7941", "7941G-GE", "7961", "7961G-GE", "7970", "7971", "7942",
+		"7945", "7962", "7965", "7975", "linux-arm", "linux-arm64", "linux-mipsle", "linux-amd64"} {
 		m := table.Lookup(name)
 		if !m.Known() || !m.CanShare {
 			t.Errorf("%s: %+v", name, m)
@@ -37,7 +37,8 @@ func TestBuiltin(t *testing.T) {
 func TestLookup(t *testing.T) {
 	table := Builtin()
 	for want, names := range map[string][]string{
-		"CP-7961G":    {"CP-7961G", "cp-7961g", "7961G", "7961", "Cisco 7961", "Cisco IP Phone 7961", "Cisco Unified IP Phone 7961G", " Cisco  IP Phone  7961 "},
+		"CP-7961G": {"CP-7961G", "cp-7961g", "7961G", "7961", "Cisco 7961", "Cisco IP Phone 7961",
+			"Cisco Unified IP Phone 7961G", " Cisco  IP Phone  7961 "},
 		"CP-7961G-GE": {"CP-7961G-GE", "Cisco 7961G-GE", "7961G-GE", "Cisco IP Phone 7961G-GE"},
 		"CP-7971G-GE": {"7971", "CP-7971G-GE", "Cisco 7971"},
 		"linux-arm":   {"linux-arm", "Linux-ARM"},
@@ -103,14 +104,18 @@ func TestEffective(t *testing.T) {
 	}{
 		{"nothing set", able, Levels{}, Answer{At: At{LevelDefault, Off}, Others: []At{}}},
 		{"model", wants, Levels{}, Answer{At: At{LevelModel, On}, Others: []At{{LevelDefault, Off}}}},
-		{"the controller's table", able, Levels{Model: on}, Answer{At: At{LevelModel, On}, Others: []At{{LevelDefault, Off}}}},
-		{"it counts before the model's own", wants, Levels{Model: off}, Answer{At: At{LevelModel, Off}, Others: []At{{LevelDefault, Off}}}},
-		{"and after the enterprise", able, Levels{Model: on, Enterprise: off}, Answer{At: At{LevelEnterprise, Off}, Others: []At{{LevelModel, On}, {LevelDefault, Off}}}},
+		{"the controller's table", able, Levels{Model: on},
+			Answer{At: At{LevelModel, On}, Others: []At{{LevelDefault, Off}}}},
+		{"it counts before the model's own", wants, Levels{Model: off},
+			Answer{At: At{LevelModel, Off}, Others: []At{{LevelDefault, Off}}}},
+		{"and after the enterprise", able, Levels{Model: on, Enterprise: off},
+			Answer{At: At{LevelEnterprise, Off}, Others: []At{{LevelModel, On}, {LevelDefault, Off}}}},
 		{"enterprise", able, Levels{Enterprise: on}, Answer{At: At{LevelEnterprise, On}, Others: []At{{LevelDefault, Off}}}},
 		{"profile over enterprise", able, Levels{Enterprise: off, Profile: on},
 			Answer{At: At{LevelProfile, On}, Others: []At{{LevelEnterprise, Off}, {LevelDefault, Off}}}},
 		{"device over all", wants, Levels{Enterprise: on, Profile: on, Device: off},
-			Answer{At: At{LevelDevice, Off}, Others: []At{{LevelProfile, On}, {LevelEnterprise, On}, {LevelModel, On}, {LevelDefault, Off}}}},
+			Answer{At: At{LevelDevice, Off}, Others: []At{{LevelProfile, On}, {LevelEnterprise, On}, {LevelModel, On},
+				{LevelDefault, Off}}}},
 		{"cannot share", unable, Levels{Device: on},
 			Answer{At: At{LevelModel, Off}, Others: []At{{LevelDevice, On}}, Reason: "model CP-7960G cannot share"}},
 	} {
@@ -123,7 +128,8 @@ func TestEffective(t *testing.T) {
 	if _, err := Effective("colour", able, Levels{}); !errors.Is(err, ErrSetting) {
 		t.Errorf("unknown setting: %v", err)
 	}
-	if _, err := Effective(PeerSharing, able, Levels{Enterprise: Values{PeerSharing: "1"}, Device: on}); !errors.Is(err, ErrSetting) ||
+	if _, err := Effective(PeerSharing, able, Levels{Enterprise: Values{PeerSharing: "1"}, Device: on}); !errors.Is(err,
+		ErrSetting) ||
 		!strings.Contains(err.Error(), "enterprise") {
 		t.Errorf("a value that means nothing: %v", err)
 	}

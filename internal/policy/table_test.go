@@ -22,7 +22,8 @@ func TestCSCsh20977_Labels(t *testing.T) {
 			seen[own] = s.Name
 		}
 		japanese := func(text string) bool {
-			return strings.ContainsFunc(text, func(r rune) bool { return unicode.In(r, unicode.Hiragana, unicode.Katakana, unicode.Han) })
+			return strings.ContainsFunc(text,
+				func(r rune) bool { return unicode.In(r, unicode.Hiragana, unicode.Katakana, unicode.Han) })
 		}
 		if !japanese(s.LabelJA) || !japanese(s.HelpJA) || japanese(s.Label) || japanese(s.Help) || s.Help == "" {
 			t.Errorf("%s: labels %q %q, help %q %q", s.Name, s.Label, s.LabelJA, s.Help, s.HelpJA)
@@ -37,7 +38,8 @@ func TestCSCsh20977_Labels(t *testing.T) {
 	if s, ok := ByElement("peerfirmwaresharing"); ok {
 		t.Errorf("XML tells upper and lower case apart, yet found %s", s.Name)
 	}
-	for name, element := range map[string]string{PeerSharing: "peerFirmwareSharing", LoadServer: "loadServer", LogServer: "logServer"} {
+	for name, element := range map[string]string{PeerSharing: "peerFirmwareSharing", LoadServer: "loadServer",
+		LogServer: "logServer"} {
 		if s, err := Lookup(name); err != nil || s.Element != element {
 			t.Errorf("real phones read %s as %s: %+v, %v", name, element, s, err)
 		}
@@ -48,7 +50,8 @@ func TestCSCsh20977_Labels(t *testing.T) {
 func TestNormalise(t *testing.T) {
 	for _, c := range []struct{ name, in, want string }{
 		{PeerSharing, "1", "on"}, {PeerSharing, " ON ", "on"}, {PeerSharing, "Disabled", "off"}, {PeerSharing, "0", "off"},
-		{Timing, "Classic", "classic"}, {WANLimit, "1024", "1k"}, {WANLimit, "1000", "1000"}, {WANLimit, "2048K", "2M"}, {WANLimit, "0", "0"},
+		{Timing, "Classic", "classic"}, {WANLimit, "1024", "1k"}, {WANLimit, "1000", "1000"}, {WANLimit, "2048K", "2M"},
+		{WANLimit, "0", "0"},
 		{Retention, "1024m", "1G"}, {LogServer, " log.example:514 ", "log.example:514"}, {LoadServer, "", ""},
 	} {
 		s, err := Lookup(c.name)
@@ -67,7 +70,8 @@ func TestNormalise(t *testing.T) {
 
 // FuzzNormalise: what is taken is taken again as it is, and survives its element.
 func FuzzNormalise(f *testing.F) {
-	for _, s := range []string{"", "on", "1", "2048k", "9223372036854775807", "lan", "h:1", "http://h/p", "[::1]:5", "\xff", "-1"} {
+	for _, s := range []string{"", "on", "1", "2048k", "9223372036854775807", "lan", "h:1", "http://h/p", "[::1]:5",
+		"\xff", "-1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
@@ -101,12 +105,14 @@ func TestLevels(t *testing.T) {
 		t.Error(err)
 	}
 	// The levels' own names are those in JSON.
-	b, err := json.Marshal(Levels{Enterprise: Values{LoadServer: "e"}, Profile: Values{LoadServer: "p"}, Device: Values{LoadServer: "d"}})
+	b, err := json.Marshal(Levels{Enterprise: Values{LoadServer: "e"}, Profile: Values{LoadServer: "p"},
+		Device: Values{LoadServer: "d"}})
 	var of map[Level]Values
 	if err == nil {
 		err = json.Unmarshal(b, &of)
 	}
-	if err != nil || len(of) != 3 || of[LevelEnterprise][LoadServer] != "e" || of[LevelProfile][LoadServer] != "p" || of[LevelDevice][LoadServer] != "d" {
+	if err != nil || len(of) != 3 || of[LevelEnterprise][LoadServer] != "e" || of[LevelProfile][LoadServer] != "p" ||
+		of[LevelDevice][LoadServer] != "d" {
 		t.Errorf("%s: %v, %v", b, of, err)
 	}
 }
@@ -127,20 +133,25 @@ func TestModelFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := table.Lookup("camera 1")
-	if m.Defaults[PeerSharing] != On || !reflect.DeepEqual(ToRow(m).Lacks, []string{LogServer}) || m.ProvisionName() != "Camera 1" {
+	if m.Defaults[PeerSharing] != On || !reflect.DeepEqual(ToRow(m).Lacks, []string{LogServer}) ||
+		m.ProvisionName() != "Camera 1" {
 		t.Errorf("%+v", m)
 	}
 	a, err := Effective(LogServer, m, Levels{Device: Values{LogServer: "h"}})
-	if err != nil || a.Value != "" || a.Level != LevelModel || a.Reason == "" || !slices.Equal(a.Others, []At{{LevelDevice, "h"}}) {
+	if err != nil || a.Value != "" || a.Level != LevelModel || a.Reason == "" ||
+		!slices.Equal(a.Others, []At{{LevelDevice, "h"}}) {
 		t.Errorf("what a model lacks: %+v, %v", a, err)
 	}
 	for _, m := range Builtin().Models() {
-		if back, err := ToRow(m).Row(); err != nil || back.Name != m.Name || back.TypeNumber != m.TypeNumber || !slices.Equal(back.Aliases, m.Aliases) {
+		if back, err := ToRow(m).Row(); err != nil || back.Name != m.Name || back.TypeNumber != m.TypeNumber ||
+			!slices.Equal(back.Aliases, m.Aliases) {
 			t.Errorf("%s: %+v, %v", m.Name, back, err)
 		}
 	}
-	for _, bad := range []ModelRow{{Name: "x", Family: "f", TypeNumber: 115}, {Name: "x", Family: "f", TypeNumber: -1}, {Name: "x", Family: "f", Lacks: []string{"colour"}},
-		{Name: strings.Repeat("x", 200), Family: "f"}, {Name: "x\x00", Family: "f"}, {Name: "x", Family: "f", Provision: "Cisco IP Phone 7941"}} {
+	for _, bad := range []ModelRow{{Name: "x", Family: "f", TypeNumber: 115}, {Name: "x", Family: "f", TypeNumber: -1},
+		{Name: "x", Family: "f", Lacks: []string{"colour"}},
+		{Name: strings.Repeat("x", 200), Family: "f"}, {Name: "x\x00", Family: "f"},
+		{Name: "x", Family: "f", Provision: "Cisco IP Phone 7941"}} {
 		row, err := bad.Row()
 		if err == nil {
 			_, err = Builtin().Extend([]Model{row})

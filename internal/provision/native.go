@@ -143,7 +143,8 @@ func (f *File) nativeLoads(v any) error {
 func (f *File) nativeSection(key string, v any) error {
 	i := slices.IndexFunc(sections, func(s section) bool { return s.key == key })
 	if i < 0 {
-		return errors.New("there is no such key; there are load, loads, default, group, model, enterprise, profile and device")
+		return errors.New(
+			"there is no such key; there are load, loads, default, group, model, enterprise, profile and device")
 	}
 	table, ok := v.(map[string]any)
 	if !ok {

@@ -16,7 +16,8 @@ import (
 
 // sep has the shape of a real phone's file: unknown elements, comments, empty
 // elements, CRLF, a byte order mark, attributes, entities.
-const sep = "\xef\xbb\xbf<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n" + `<device  xsi:type="axl:XIPPhone" ctiid="94" uuid="{8e8d4c6f}">
+const sep = "\xef\xbb\xbf<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n" +
+	`<device  xsi:type="axl:XIPPhone" ctiid="94" uuid="{8e8d4c6f}">
 <fullConfig>true</fullConfig>
 <deviceProtocol>SCCP</deviceProtocol>
 <devicePool uuid="{1b1b9eb6}">
@@ -69,9 +70,10 @@ func TestRealShapes(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := policy.Levels{
-			Enterprise: policy.Values{policy.PeerSharing: policy.On, policy.LoadServer: "10.0.0.7", policy.LogServer: "10.1.1.8"},
-			Profile:    policy.Values{policy.PeerSharing: policy.On, policy.LoadServer: "loads.example.net"},
-			Device:     policy.Values{policy.PeerSharing: policy.Off, policy.LogServer: "10.1.1.9:5514"},
+			Enterprise: policy.Values{policy.PeerSharing: policy.On, policy.LoadServer: "10.0.0.7",
+				policy.LogServer: "10.1.1.8"},
+			Profile: policy.Values{policy.PeerSharing: policy.On, policy.LoadServer: "loads.example.net"},
+			Device:  policy.Values{policy.PeerSharing: policy.Off, policy.LogServer: "10.1.1.9:5514"},
 		}
 		if f.Default || !reflect.DeepEqual(f.Levels, want) {
 			t.Errorf("levels %+v, want %+v", f.Levels, want)
@@ -125,13 +127,15 @@ func TestErrorsTellTheLine(t *testing.T) {
 		line int
 		says string
 	}{
-		"empty":           {"", 0, "no element"},
-		"a page":          {"\n<html><body>404</body></html>", 2, "<html>"},
-		"torn":            {"<device>\n<vendorConfig>\n", 3, "well-formed"},
-		"crossed":         {"<device>\n<a></b></device>", 2, "well-formed"},
-		"unknown entity":  {"<device>\n\n<a>&evil;</a></device>", 3, "evil"},
-		"document type":   {"<!DOCTYPE device [<!ENTITY a SYSTEM \"file:///etc/passwd\">]>\n<device>&a;</device>", 1, "document type"},
-		"a value":         {"<device>\n<vendorConfig>\n<peerFirmwareSharing>perhaps</peerFirmwareSharing></vendorConfig></device>", 3, "perhaps"},
+		"empty":          {"", 0, "no element"},
+		"a page":         {"\n<html><body>404</body></html>", 2, "<html>"},
+		"torn":           {"<device>\n<vendorConfig>\n", 3, "well-formed"},
+		"crossed":        {"<device>\n<a></b></device>", 2, "well-formed"},
+		"unknown entity": {"<device>\n\n<a>&evil;</a></device>", 3, "evil"},
+		"document type": {"<!DOCTYPE device [<!ENTITY a SYSTEM \"file:///etc/passwd\">]>\n<device>&a;</device>", 1,
+			"document type"},
+		"a value": {"<device>\n<vendorConfig>\n" +
+			"<peerFirmwareSharing>perhaps</peerFirmwareSharing></vendorConfig></device>", 3, "perhaps"},
 		"a server":        {"<device>\n<commonConfig><loadServer>ftp://x</loadServer></commonConfig></device>", 2, "scheme"},
 		"a load":          {"<device>\n<loadInformation>../x</loadInformation></device>", 2, "name"},
 		"UTF-16":          {"\xff\xfe<\x00d\x00", 1, "UTF-16"},
@@ -144,14 +148,16 @@ func TestErrorsTellTheLine(t *testing.T) {
 	} {
 		f, err := Parse([]byte(c.text))
 		var e *Error
-		if !errors.As(err, &e) || !errors.Is(err, ErrFile) || f != nil || !strings.Contains(err.Error(), c.says) || c.line > 0 && e.Line != c.line {
+		if !errors.As(err, &e) || !errors.Is(err, ErrFile) || f != nil || !strings.Contains(err.Error(), c.says) ||
+			c.line > 0 && e.Line != c.line {
 			t.Errorf("%s: %v, want line %d and %q", name, err, c.line, c.says)
 		}
 	}
 }
 
 func TestEncodings(t *testing.T) {
-	f, err := Parse([]byte("<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><device><loadInformation model=\"T\xe9l\">A</loadInformation></device>"))
+	f, err := Parse([]byte("<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><device><loadInformation " +
+		"model=\"T\xe9l\">A</loadInformation></device>"))
 	if err != nil || f.Loads[0].Model != "Tél" {
 		t.Errorf("%+v, %v", f, err)
 	}
@@ -195,7 +201,8 @@ func TestCSCso40251_CSCtb49726_EveryModelHasTheField(t *testing.T) {
 			*s.of(&f.Levels) = policy.Values{policy.PeerSharing: policy.On}
 			back := roundTrip(t, f)
 			a, err := policy.Effective(policy.PeerSharing, m, back.Levels)
-			if err != nil || m.CanShare && (a.Value != policy.On || a.Level != policy.LevelModel+policy.Level(i)) || !m.CanShare && a.Value != policy.Off {
+			if err != nil || m.CanShare && (a.Value != policy.On || a.Level != policy.LevelModel+policy.Level(i)) ||
+				!m.CanShare && a.Value != policy.Off {
 				t.Errorf("%s at %s: %+v, %v", m.Name, s.key, a, err)
 			}
 		}
@@ -296,7 +303,8 @@ func FuzzNative(f *testing.F) {
 func TestNative(t *testing.T) {
 	want := &File{Loads: []Assignment{{Load: "A"}}, Levels: policy.Levels{
 		Enterprise: policy.Values{policy.PeerSharing: policy.On, policy.WANLimit: "5"}}}
-	a, err := ParseTOML([]byte("load = \"A.loads\"\n[enterprise]\npeer-sharing = true\nwan-limit = 5\nlog-server = \"\"\n"))
+	a, err := ParseTOML([]byte("load = \"A.loads\"\n[enterprise]\npeer-sharing = true\nwan-limit = 5\n" +
+		"log-server = \"\"\n"))
 	if err != nil || plain(a) != plain(want) {
 		t.Errorf("%+v, %v", a, err)
 	}
@@ -330,22 +338,26 @@ func TestLease(t *testing.T) {
 		text string
 		want Lease
 	}{
-		"dhclient, the last lease": {"lease {\n  option unknown-150 1:2:3:4;\n}\nlease {\n  interface \"eth0\";\n  option routers 10.0.0.1;\n" +
+		"dhclient, the last lease": {"lease {\n  option unknown-150 1:2:3:4;\n}\nlease {\n  interface \"eth0\";\n" +
+			"  option routers 10.0.0.1;\n" +
 			"  option unknown-150 a:0:0:5:a:0:0:6;\n  option tftp-server-name \"fw.example\";\n}\n", Lease{both, "fw.example"}},
 		"dhclient, a named option": {"lease {\n option voip-tftp-server 10.0.0.5, 10.0.0.6;\n}\n", Lease{both, ""}},
-		"systemd-networkd":         {"# This is private data.\nADDRESS=10.0.0.77\nOPTION_150=0a0000050a000006\n", Lease{both, ""}},
-		"udhcpc":                   {"ip=10.0.0.77\nsiaddr=10.0.0.1\nopt150=0a000005\ntftp=10.0.0.6\n", Lease{[]netip.Addr{five}, "10.0.0.6"}},
-		"udhcpc, only 66":          {"tftp=fw-1.example\n", Lease{nil, "fw-1.example"}},
-		"dhclient-script":          {"new_unknown_150='a:0:0:5'\n", Lease{[]netip.Addr{five}, ""}},
-		"dhcpcd":                   {"new_tftp_server_name=10.0.0.5\n", Lease{nil, "10.0.0.5"}},
-		"66 as bytes":              {"OPTION_66=66772e6578616d706c65\n", Lease{nil, "fw.example"}},
+		"systemd-networkd": {"# This is private data.\nADDRESS=10.0.0.77\nOPTION_150=0a0000050a000006\n",
+			Lease{both, ""}},
+		"udhcpc": {"ip=10.0.0.77\nsiaddr=10.0.0.1\nopt150=0a000005\ntftp=10.0.0.6\n",
+			Lease{[]netip.Addr{five}, "10.0.0.6"}},
+		"udhcpc, only 66": {"tftp=fw-1.example\n", Lease{nil, "fw-1.example"}},
+		"dhclient-script": {"new_unknown_150='a:0:0:5'\n", Lease{[]netip.Addr{five}, ""}},
+		"dhcpcd":          {"new_tftp_server_name=10.0.0.5\n", Lease{nil, "10.0.0.5"}},
+		"66 as bytes":     {"OPTION_66=66772e6578616d706c65\n", Lease{nil, "fw.example"}},
 	} {
 		got, err := ParseLease([]byte(c.text))
 		if err != nil || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
 		}
 	}
-	for _, text := range []string{"", "ip=10.0.0.1\n", "opt150=0a0000\n", "tftp=a b;rm\n", strings.Repeat("x", MaxLeaseSize+1)} {
+	for _, text := range []string{"", "ip=10.0.0.1\n", "opt150=0a0000\n", "tftp=a b;rm\n",
+		strings.Repeat("x", MaxLeaseSize+1)} {
 		if got, err := ParseLease([]byte(text)); !errors.Is(err, ErrLease) {
 			t.Errorf("%.20q: %+v, %v", text, got, err)
 		}

@@ -169,7 +169,8 @@ func (r *reader) element(o *xmlOpen, e Element) (known bool, err error) {
 		if known, ok := policy.ByElement(name); ok && !o.inner {
 			return true, r.setting(s, known, e.Value)
 		}
-	case len(r.path) == 2 && strings.HasPrefix(name, loadElement) && strings.Trim(name[len(loadElement):], "0123456789") == "":
+	case len(r.path) == 2 && strings.HasPrefix(name, loadElement) &&
+		strings.Trim(name[len(loadElement):], "0123456789") == "":
 		a := Assignment{Load: loadName(e.Value), Model: o.model, Type: name[len(loadElement):], Line: e.Line}
 		if len(r.file.Loads) == MaxLoads {
 			return true, fmt.Errorf("more than %d loads", MaxLoads)

@@ -133,7 +133,8 @@ func TestInvariantsCanFail(t *testing.T) {
 				return &bent{Actor: a, misses: func(in pdp.Event) bool { _, ok := in.(pdp.Verified); return ok }}
 			}
 		}},
-		{"a deadline that never passes", "stays in the past", func(_ *Sim, sub *Subnet, _ *File) { bendAll(sub, bent{stuck: true}) }},
+		{"a deadline that never passes", "stays in the past",
+			func(_ *Sim, sub *Subnet, _ *File) { bendAll(sub, bent{stuck: true}) }},
 		{"a step while asleep", "steps in its sleep", func(s *Sim, sub *Subnet, f *File) {
 			s.At(sec(1), func() {
 				sub.devices[1].Stop(time.Second)
@@ -184,8 +185,9 @@ func TestReplayToTheByte(t *testing.T) {
 func TestRandomSitesDraw(t *testing.T) {
 	seen := map[string]int{}
 	words := []string{
-		"crash d", "power off", "restart", "partition", "deaf", "mute", "server fails", "lies", "rogue root", "claims to hold all", "is slow",
-		"replayed", "carry one id", "disk of", "is stopped", "is suspended", "jumps by -", "medium", "are altered", "without lengths true",
+		"crash d", "power off", "restart", "partition", "deaf", "mute", "server fails", "lies", "rogue root",
+		"claims to hold all", "is slow", "replayed", "carry one id", "disk of", "is stopped", "is suspended", "jumps by -",
+		"medium", "are altered", "without lengths true",
 	}
 	for seed := uint64(1); seed <= 300; seed++ {
 		r := NewRandomSite(seed, nil)

@@ -173,7 +173,8 @@ func (t *Task) start(s *Sim, index int) {
 	} else if !t.openContent() {
 		return
 	} else {
-		f := pdp.File{Hierarchy: t.file.hier, Name: t.file.Name, Model: t.file.Model, Size: t.store.geo.Size, Signed: t.file.Signed, Keyed: t.file.Keyed}
+		f := pdp.File{Hierarchy: t.file.hier, Name: t.file.Name, Model: t.file.Model, Size: t.store.geo.Size,
+			Signed: t.file.Signed, Keyed: t.file.Keyed}
 		addr := netip.AddrPortFrom(d.Addr, wire.Port)
 		t.m = pdp.New(s.cfg.Profile, pdp.Self{Peer: d.Peer, Addr: addr}, f, rnd)
 		t.actor = t.m

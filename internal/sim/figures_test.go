@@ -83,7 +83,8 @@ func TestFigures(t *testing.T) {
 			figure(t, "wake to the request to the server", open.Seconds(), 0.1, "s")
 			figure(t, "wake to the server's answer, round trip of 20 ms", sub.Opened[0].Answered.Seconds(), 0.1, "s")
 			figure(t, "broadcasts of the election", float64(sub.claims(open)), 100, "")
-			figure(t, "broadcasts per second after it", float64(len(sub.Broadcasts)-sub.claims(open))/(end-open).Seconds(), 2, "")
+			figure(t, "broadcasts per second after it", float64(len(sub.Broadcasts)-sub.claims(open))/(end-open).Seconds(), 2,
+				"")
 			figure(t, "requests to the server", float64(len(sub.Opened)), 1, "")
 			figure(t, "depth of the tree", float64(depth), 10, "")
 			figure(t, "WAN bytes / size", float64(sub.Server.Bytes)/size, 1.02, "")

@@ -36,39 +36,47 @@ type golden struct {
 var goldens = []golden{
 	{"alone", "one device: it listens, claims, confirms, asks the server", 1, "lan", 1, nil},
 	{"two", "two devices start at once: the first claim is deferred to", 2, "lan", 4, nil},
-	{"classic", "the original's timing and words: 0.5 s, 5 x 250 ms, 10 s of waiting; whole files only", 2, "classic", 16, nil},
-	{"root-dies", "the root crashes in mid-transfer: its child claims with the longest prefix and resumes", 3, "lan", 5, func(s *Sim, sub *Subnet, f *File) {
-		s.At(sec(1.5), func() { sub.root(f).Crash() })
-	}},
+	{"classic", "the original's timing and words: 0.5 s, 5 x 250 ms, 10 s of waiting; whole files only", 2, "classic", 16,
+		nil},
+	{"root-dies", "the root crashes in mid-transfer: its child claims with the longest prefix and resumes", 3, "lan", 5,
+		func(s *Sim, sub *Subnet, f *File) {
+			s.At(sec(1.5), func() { sub.root(f).Crash() })
+		}},
 	{"silent-parent", "the root loses power: no reset, only silence", 3, "lan", 6, func(s *Sim, sub *Subnet, f *File) {
 		s.At(sec(1.5), func() { sub.root(f).PowerOff() })
 	}},
-	{"two-roots-meet", "a partition heals: the weaker root keeps its child and its bytes and becomes a child", 4, "lan", 5, func(s *Sim, sub *Subnet, _ *File) {
-		s.At(sec(1.5), sub.Partition(Side(2)))
-	}},
-	{"bad-chunk", "a parent sends a wrong chunk: refused, the parent is dropped and named", 3, "lan", 4.5, func(s *Sim, sub *Subnet, f *File) {
-		s.At(sec(0.5), func() { sub.root(f).Lies = func(i int) bool { return i == 4 } })
-	}},
-	{"late-device", "a device starts when the others are complete and silent: a holder answers", 3, "lan", 12, func(s *Sim, sub *Subnet, f *File) {
-		s.At(sec(10), sub.Device(f).Start)
-	}},
-	{"stalled-parent", "a root takes children and sends nothing, though it claims to advance", 2, "lan", 12, func(_ *Sim, sub *Subnet, f *File) {
-		d := sub.Device(f)
-		d.Liar = NewRogueRoot(true)
-	}},
-	{"slow-child", "a child reads nothing: its slot is reclaimed and it is kept away for a while", 3, "lan", 12, func(s *Sim, sub *Subnet, f *File) {
-		s.At(sec(0.5), func() {
-			for _, d := range sub.devices {
-				if d != sub.root(f) {
-					d.Down = 1000
-					return
+	{"two-roots-meet", "a partition heals: the weaker root keeps its child and its bytes and becomes a child", 4, "lan", 5,
+		func(s *Sim, sub *Subnet, _ *File) {
+			s.At(sec(1.5), sub.Partition(Side(2)))
+		}},
+	{"bad-chunk", "a parent sends a wrong chunk: refused, the parent is dropped and named", 3, "lan", 4.5,
+		func(s *Sim, sub *Subnet, f *File) {
+			s.At(sec(0.5), func() { sub.root(f).Lies = func(i int) bool { return i == 4 } })
+		}},
+	{"late-device", "a device starts when the others are complete and silent: a holder answers", 3, "lan", 12,
+		func(s *Sim, sub *Subnet, f *File) {
+			s.At(sec(10), sub.Device(f).Start)
+		}},
+	{"stalled-parent", "a root takes children and sends nothing, though it claims to advance", 2, "lan", 12,
+		func(_ *Sim, sub *Subnet, f *File) {
+			d := sub.Device(f)
+			d.Liar = NewRogueRoot(true)
+		}},
+	{"slow-child", "a child reads nothing: its slot is reclaimed and it is kept away for a while", 3, "lan", 12,
+		func(s *Sim, sub *Subnet, f *File) {
+			s.At(sec(0.5), func() {
+				for _, d := range sub.devices {
+					if d != sub.root(f) {
+						d.Down = 1000
+						return
+					}
 				}
-			}
-		})
-	}},
-	{"origin-fails", "the server refuses: the root says so and steps down, another tries, all end with their own word", 3, "lan", 12, func(_ *Sim, sub *Subnet, _ *File) {
-		sub.Server.Down = true
-	}},
+			})
+		}},
+	{"origin-fails", "the server refuses: the root says so and steps down, another tries, all end with their own word", 3,
+		"lan", 12, func(_ *Sim, sub *Subnet, _ *File) {
+			sub.Server.Down = true
+		}},
 	{"direct", "links do not work: the server, one after the other", 2, "lan", 16, func(_ *Sim, sub *Subnet, _ *File) {
 		for _, d := range sub.devices {
 			d.Up = 1
@@ -98,7 +106,8 @@ func TestGolden(t *testing.T) {
 			for _, v := range s.Violations() {
 				t.Error(v)
 			}
-			compare(t, g.name, fmt.Sprintf("# %s.\n# Seconds, device, event; below it the actions that follow.\n\n", g.about)+b.String())
+			compare(t, g.name, fmt.Sprintf("# %s.\n# Seconds, device, event; below it the actions that follow.\n\n",
+				g.about)+b.String())
 		})
 	}
 }
@@ -144,7 +153,8 @@ func compare(t *testing.T, name, got string) {
 	g, w := strings.Split(got, "\n"), strings.Split(string(want), "\n")
 	for i := range g {
 		if i >= len(w) || g[i] != w[i] {
-			t.Fatalf("%s, line %d:\n got: %s\nwant: %s\nread the new trace (-sim.update writes it) and judge", path, i+1, g[i], strings.Join(w[i:min(i+1, len(w))], ""))
+			t.Fatalf("%s, line %d:\n got: %s\nwant: %s\nread the new trace (-sim.update writes it) and judge", path, i+1, g[i],
+				strings.Join(w[i:min(i+1, len(w))], ""))
 		}
 	}
 	t.Fatalf("%s ends at line %d, wanted %d lines", path, len(g), len(w))

@@ -49,7 +49,8 @@ func (r *RogueRoot) Step(now time.Duration, in pdp.Event, out []pdp.Action) []pd
 		r.prefix = min(r.prefix+1, r.t.file.Chunks())
 	}
 	for _, l := range r.t.linksInOrder() {
-		out = append(out, pdp.SendFrame{Link: l, Frame: &wire.Progress{Prefix: r.prefix, RootPrefix: r.prefix, RootBytes: r.bytes}})
+		out = append(out, pdp.SendFrame{Link: l, Frame: &wire.Progress{Prefix: r.prefix, RootPrefix: r.prefix,
+			RootBytes: r.bytes}})
 	}
 	r.next = now + 250*time.Millisecond
 	return append(out, pdp.Broadcast{Msg: &wire.Claim{
@@ -116,7 +117,8 @@ func (r *FalseHolder) Step(now time.Duration, in pdp.Event, out []pdp.Action) []
 	case pdp.Datagram:
 		switch e.Msg.(type) {
 		case *wire.Ask:
-			out = append(out, pdp.Send{To: e.From, Msg: &wire.Place{Depth: 1, Parent: me, Addr: netip.AddrPortFrom(r.t.dev.Addr, wire.Port)}})
+			out = append(out, pdp.Send{To: e.From,
+				Msg: &wire.Place{Depth: 1, Parent: me, Addr: netip.AddrPortFrom(r.t.dev.Addr, wire.Port)}})
 		case *wire.Claim:
 			if now-r.said >= falseAnswers {
 				r.said = now

@@ -141,7 +141,8 @@ func (c Site) Play() (Outcome, error) {
 		cfg.AllowBudgetOverlap = cfg.AllowBudgetOverlap || faults[f.Name].overlap
 	}
 	s := New(cfg)
-	sub := s.Subnet(SubnetConfig{LAN: c.LAN, WAN: c.WAN, RTT: c.RTT, Jitter: 300 * time.Microsecond, Loss: c.Loss, SlowStart: true})
+	sub := s.Subnet(SubnetConfig{LAN: c.LAN, WAN: c.WAN, RTT: c.RTT, Jitter: 300 * time.Microsecond, Loss: c.Loss,
+		SlowStart: true})
 	var files []*File
 	if c.Metadata > 0 {
 		f := NewFile("metadata", c.Metadata)

@@ -41,9 +41,11 @@ var faults = map[string]struct {
 		withInner(sub, f, func(d *Device) { d.Rots = func(i int) bool { return i%11 == 5 } })
 	}},
 	// Whoever sleeps cannot hear whose turn it is.
-	"stop-root":    {overlap: true, do: func(sub *Subnet, f *File) { withRoot(sub, f, func(d *Device) { d.Stop(away) }) }},
-	"stop-inner":   {overlap: true, do: func(sub *Subnet, f *File) { withInner(sub, f, func(d *Device) { d.Stop(away) }) }},
-	"suspend-root": {overlap: true, do: func(sub *Subnet, f *File) { withRoot(sub, f, func(d *Device) { d.Suspend(away) }) }},
+	"stop-root": {overlap: true, do: func(sub *Subnet, f *File) { withRoot(sub, f, func(d *Device) { d.Stop(away) }) }},
+	"stop-inner": {overlap: true,
+		do: func(sub *Subnet, f *File) { withInner(sub, f, func(d *Device) { d.Stop(away) }) }},
+	"suspend-root": {overlap: true,
+		do: func(sub *Subnet, f *File) { withRoot(sub, f, func(d *Device) { d.Suspend(away) }) }},
 	"clock-forward": {do: func(sub *Subnet, f *File) {
 		withRoot(sub, f, func(d *Device) { d.Jump(time.Hour) })
 		withInner(sub, f, func(d *Device) { d.Jump(time.Hour) })
@@ -160,7 +162,8 @@ func (sub *Subnet) belowRoot(f *File) *Device {
 		return nil
 	}
 	for _, d := range sub.devices {
-		if x := d.Task(f); d.on && x.m != nil && (x.parent(0) == r.Task(f) || x.parent(1) == r.Task(f)) && x.m.Status().Children > 0 {
+		if x := d.Task(f); d.on && x.m != nil && (x.parent(0) == r.Task(f) || x.parent(1) == r.Task(f)) &&
+			x.m.Status().Children > 0 {
 			return d
 		}
 	}

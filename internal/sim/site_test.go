@@ -12,7 +12,8 @@ import (
 // TestSiteFaults plays a site with each fault: it ends as it should, and twice
 // the same.
 func TestSiteFaults(t *testing.T) {
-	base := Site{Seed: 3, Devices: 24, Sizes: []int64{6 << 20}, WAN: 20e6, LAN: 100e6, RTT: 50 * time.Millisecond, Spread: 80 * time.Millisecond}
+	base := Site{Seed: 3, Devices: 24, Sizes: []int64{6 << 20}, WAN: 20e6, LAN: 100e6, RTT: 50 * time.Millisecond,
+		Spread: 80 * time.Millisecond}
 	for _, name := range append(FaultNames(), "") {
 		c := base
 		if name != "" {
@@ -35,8 +36,8 @@ func TestSiteFaults(t *testing.T) {
 		if again, _ := c.Play(); again.Hash != o.Hash || again.Last != o.Last {
 			t.Errorf("%q: one seed, two runs", name)
 		}
-		t.Logf("%-14s last %6.2f s, bound %.2f s, WAN %.3f x size, elections %d, requests %d", name, o.Last.Seconds(), o.Bound.Seconds(),
-			float64(o.WANBytes)/float64(o.Size), o.Elections, o.Requests)
+		t.Logf("%-14s last %6.2f s, bound %.2f s, WAN %.3f x size, elections %d, requests %d", name, o.Last.Seconds(),
+			o.Bound.Seconds(), float64(o.WANBytes)/float64(o.Size), o.Elections, o.Requests)
 	}
 }
 
@@ -96,7 +97,8 @@ func TestSiteRefuses(t *testing.T) {
 func TestPredictDraws(t *testing.T) {
 	for _, c := range []Site{
 		{Devices: 600, Sizes: []int64{26e6}, WAN: 20e6, LAN: 100e6, RTT: 100 * time.Millisecond},
-		{Devices: 120, Sizes: []int64{40e6, 100, 30e6, 30e6}, Metadata: 9000, WAN: 20e6, LAN: 100e6, RTT: 100 * time.Millisecond},
+		{Devices: 120, Sizes: []int64{40e6, 100, 30e6, 30e6}, Metadata: 9000, WAN: 20e6, LAN: 100e6,
+			RTT: 100 * time.Millisecond},
 	} {
 		full, err := c.Play()
 		if err != nil {

@@ -46,7 +46,8 @@ func sec(s float64) time.Duration { return time.Duration(s * float64(time.Second
 var stories = []story{
 	{name: "nothing happens", n: 12, do: func(*story) {}, last: sec(8.6), wan: 1.001},
 	{name: "root crashes", n: 16, last: sec(9.3), wan: 1.02, do: func(c *story) { c.atRoot(sec(3), (*Device).Crash) }},
-	{name: "root loses power", n: 16, last: sec(11), wan: 1.02, do: func(c *story) { c.atRoot(sec(3), (*Device).PowerOff) }},
+	{name: "root loses power", n: 16, last: sec(11), wan: 1.02,
+		do: func(c *story) { c.atRoot(sec(3), (*Device).PowerOff) }},
 	{name: "three roots crash", n: 16, last: sec(10.6), wan: 1.05, do: func(c *story) {
 		for i := range 3 {
 			c.atRoot(sec(2+2*float64(i)), (*Device).Crash)
@@ -80,8 +81,10 @@ var stories = []story{
 			}
 		})
 	}},
-	{name: "late device", n: 8, last: sec(21.9), wan: 1.0001, do: func(c *story) { c.s.At(sec(20), c.sub.Device(c.f).Start) }},
-	{name: "device joins half way", n: 8, last: sec(8.6), wan: 1.001, do: func(c *story) { c.s.At(sec(4), c.sub.Device(c.f).Start) }},
+	{name: "late device", n: 8, last: sec(21.9), wan: 1.0001,
+		do: func(c *story) { c.s.At(sec(20), c.sub.Device(c.f).Start) }},
+	{name: "device joins half way", n: 8, last: sec(8.6), wan: 1.001,
+		do: func(c *story) { c.s.At(sec(4), c.sub.Device(c.f).Start) }},
 	{name: "newcomers while the root is dead", n: 16, last: sec(11.5), wan: 1.05, do: func(c *story) {
 		c.atRoot(sec(3), (*Device).PowerOff)
 		for i := range 12 {
@@ -94,7 +97,8 @@ var stories = []story{
 			c.s.At(sec(2.9+float64(i)/40), c.sub.Device(c.f).Start)
 		}
 	}},
-	{name: "two halves meet", n: 8, last: sec(10.5), wan: 1.2, do: func(c *story) { c.s.At(sec(3), c.sub.Partition(Side(2))) }},
+	{name: "two halves meet", n: 8, last: sec(10.5), wan: 1.2,
+		do: func(c *story) { c.s.At(sec(3), c.sub.Partition(Side(2))) }},
 	{name: "split half way", n: 8, last: sec(12), wan: 1.45, do: func(c *story) {
 		c.s.At(sec(2), func() { c.s.At(sec(6), c.sub.Partition(Side(2))) })
 	}},
@@ -109,9 +113,11 @@ var stories = []story{
 		c.sub.Replay(sec(2))
 		c.atRoot(sec(3), (*Device).Crash)
 	}},
-	{name: "one id twice", n: 8, last: sec(8.6), wan: 1.001, do: func(c *story) { c.sub.devices[3].Peer.ID = c.sub.devices[4].Peer.ID }},
+	{name: "one id twice", n: 8, last: sec(8.6), wan: 1.001,
+		do: func(c *story) { c.sub.devices[3].Peer.ID = c.sub.devices[4].Peer.ID }},
 	{name: "a fifth of all datagrams lost", n: 32, last: sec(9.2), wan: 1.05, do: func(c *story) { c.sub.cfg.Loss = 0.2 }},
-	{name: "slow device", n: 16, last: sec(36), wan: 1.001, do: func(c *story) { c.sub.devices[5].Up, c.sub.devices[5].Down = 5e6, 5e6 }},
+	{name: "slow device", n: 16, last: sec(36), wan: 1.001,
+		do: func(c *story) { c.sub.devices[5].Up, c.sub.devices[5].Down = 5e6, 5e6 }},
 	{name: "slow uplinks", n: 16, last: sec(15), wan: 1.6, do: func(c *story) {
 		for _, i := range []int{3, 5, 7} {
 			c.sub.devices[i].Up = 1e6
@@ -136,25 +142,31 @@ var stories = []story{
 			d.Up = 1
 		}
 	}},
-	{name: "server absent", n: 100, last: sec(15), fail: wire.ReasonOriginUnreachable, do: func(c *story) { c.sub.Server.Down = true }},
-	{name: "server silent", n: 100, last: sec(20), fail: wire.ReasonOriginUnreachable, do: func(c *story) { c.sub.Server.Dark = true }},
-	{name: "no such file", n: 100, last: sec(15), fail: wire.ReasonOriginNotFound, do: func(c *story) { c.sub.Server.Missing = true }},
+	{name: "server absent", n: 100, last: sec(15), fail: wire.ReasonOriginUnreachable,
+		do: func(c *story) { c.sub.Server.Down = true }},
+	{name: "server silent", n: 100, last: sec(20), fail: wire.ReasonOriginUnreachable,
+		do: func(c *story) { c.sub.Server.Dark = true }},
+	{name: "no such file", n: 100, last: sec(15), fail: wire.ReasonOriginNotFound,
+		do: func(c *story) { c.sub.Server.Missing = true }},
 	{name: "server's file is wrong", n: 8, last: sec(15), wan: 0.4, fail: wire.ReasonOriginWrong, do: func(c *story) {
 		c.sub.Server.Altered = func(i int) bool { return i == 50 }
 	}},
-	{name: "server truncates", n: 8, last: sec(15), wan: 0.4, fail: wire.ReasonOriginTruncated, do: func(c *story) { c.sub.Server.TruncateAt = 100 }},
+	{name: "server truncates", n: 8, last: sec(15), wan: 0.4, fail: wire.ReasonOriginTruncated,
+		do: func(c *story) { c.sub.Server.TruncateAt = 100 }},
 	{name: "server stalls for 3 s", n: 8, last: sec(12), wan: 1.001, do: func(c *story) { c.stall(3) }},
 	{name: "server stalls for 12 s", n: 8, last: sec(22), wan: 1.05, do: func(c *story) { c.stall(12) }},
-	{name: "unsigned, size unknown", n: 16, last: sec(8.6), wan: 1.001, do: func(c *story) { c.f.Signed, c.f.Unsized = false, true }},
+	{name: "unsigned, size unknown", n: 16, last: sec(8.6), wan: 1.001,
+		do: func(c *story) { c.f.Signed, c.f.Unsized = false, true }},
 	{name: "unsigned, parents alter", n: 16, last: sec(9.2), wan: 1.001, do: func(c *story) {
 		c.f.Signed = false
 		c.sub.devices[4].Lies = func(i int) bool { return i == 50 }
 		c.sub.devices[5].Lies = func(i int) bool { return i == 50 }
 	}},
-	{name: "unsigned, server's file is wrong", n: 12, last: sec(36), wan: 4.01, fail: wire.ReasonOriginWrong, do: func(c *story) {
-		c.f.Signed = false
-		c.sub.Server.Altered = func(i int) bool { return i == 50 }
-	}},
+	{name: "unsigned, server's file is wrong", n: 12, last: sec(36), wan: 4.01, fail: wire.ReasonOriginWrong,
+		do: func(c *story) {
+			c.f.Signed = false
+			c.sub.Server.Altered = func(i int) bool { return i == 50 }
+		}},
 	{name: "another content under the name", n: 24, last: sec(12.4), wan: 1.36, do: func(c *story) {
 		c.f.Signed, c.f.Keyed, c.f.Unsized = false, false, true
 		c.s.At(sec(3), func() { c.sub.Server.Replace(); c.sub.root(c.f).Crash() })
@@ -181,7 +193,8 @@ var stories = []story{
 			d.Restart(true)
 		})
 	}},
-	{name: "no room from the start", n: 8, last: sec(8.8), wan: 1.001, do: func(c *story) { c.sub.devices[2].Full = true }},
+	{name: "no room from the start", n: 8, last: sec(8.8), wan: 1.001,
+		do: func(c *story) { c.sub.devices[2].Full = true }},
 	{name: "a medium that loses chunks", n: 8, last: sec(11), wan: 1.02, do: func(c *story) {
 		c.s.At(sec(3), func() { c.sub.belowRoot(c.f).Rots = func(i int) bool { return i%50 == 7 } })
 	}},

@@ -124,7 +124,8 @@ func (sub *Subnet) deliver(from, to *Device, env wire.Envelope, m wire.Message) 
 		n = 2
 	}
 	for range n {
-		s.After(s.between(sub.cfg.Latency, sub.cfg.Jitter)+to.lag(), func() { to.wakes(datagram, func() { to.datagram(from, env, m) }) })
+		s.After(s.between(sub.cfg.Latency, sub.cfg.Jitter)+to.lag(),
+			func() { to.wakes(datagram, func() { to.datagram(from, env, m) }) })
 	}
 }
 

@@ -213,7 +213,8 @@ func metainfo(src io.Reader, size int64, url string) ([]byte, error) {
 		left -= n
 	}
 	var t bytes.Buffer
-	fmt.Fprintf(&t, "d4:infod6:lengthi%de4:name%d:%s12:piece lengthi%de6:pieces%d:", size, len(process.FileName), process.FileName, torrentPiece, pieces.Len())
+	fmt.Fprintf(&t, "d4:infod6:lengthi%de4:name%d:%s12:piece lengthi%de6:pieces%d:", size, len(process.FileName),
+		process.FileName, torrentPiece, pieces.Len())
 	t.Write(pieces.Bytes())
 	fmt.Fprintf(&t, "e8:url-list%d:%se", len(url), url)
 	return t.Bytes(), nil

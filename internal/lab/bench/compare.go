@@ -49,7 +49,8 @@ func Scenarios() []Scenario {
 // ShortScenarios are three of the sites with 16 devices and half of the file:
 // the WAN sets the pace, the LAN does, and the server is far.
 func ShortScenarios() []Scenario {
-	all := slices.DeleteFunc(Scenarios(), func(s Scenario) bool { return !slices.Contains([]string{"wan20", "lan", "far20"}, s.Name) })
+	all := slices.DeleteFunc(Scenarios(),
+		func(s Scenario) bool { return !slices.Contains([]string{"wan20", "lan", "far20"}, s.Name) })
 	for i := range all {
 		all[i].Size /= 2
 		all[i].Sample /= 2
@@ -268,7 +269,8 @@ func RowsHead(w io.Writer) {
 
 // RowsFoot writes what the table's signs mean.
 func RowsFoot(w io.Writer) {
-	fmt.Fprintf(w, `~ computed: ways in which every device downloads by itself, or from one cache, are measured with %d devices
+	fmt.Fprintf(w,
+		`~ computed: ways in which every device downloads by itself, or from one cache, are measured with %d devices
 * counted on the WAN with all headers, not as payload
 busiest: sent by the busiest device, with all headers, over the size; others: processors in use before the run
 `, eachUpTo)
@@ -277,7 +279,8 @@ busiest: sent by the busiest device, with all headers, over the size; others: pr
 // Text writes the row for people.
 func (r Row) Text(w io.Writer) {
 	if r.Failed != "" {
-		fmt.Fprintf(w, "%-6s %4d  %-28s FAILED: %s\n", r.Scenario, r.Devices, r.Method, strings.ReplaceAll(r.Failed, "\n", "\n    "))
+		fmt.Fprintf(w, "%-6s %4d  %-28s FAILED: %s\n", r.Scenario, r.Devices, r.Method,
+			strings.ReplaceAll(r.Failed, "\n", "\n    "))
 		return
 	}
 	c := r.cells()

@@ -87,7 +87,8 @@ func TestCompareLoopback(t *testing.T) {
 func TestCompareTellsFailures(t *testing.T) {
 	cfg := benchConfig(t, "wrong")
 	cfg.Methods = []string{"http"}
-	all, err := Compare(context.Background(), cfg, []Scenario{{Name: "x", WAN: units.Gbit, LAN: units.Gbit, Size: 1000, Devices: []int{1}}})
+	all, err := Compare(context.Background(), cfg,
+		[]Scenario{{Name: "x", WAN: units.Gbit, LAN: units.Gbit, Size: 1000, Devices: []int{1}}})
 	if err != nil || len(all) != 1 || !strings.Contains(all[0].Failed, "0 of 1") {
 		t.Fatalf("%v %+v", err, all)
 	}
@@ -95,14 +96,16 @@ func TestCompareTellsFailures(t *testing.T) {
 
 func TestRowGrows(t *testing.T) {
 	s := Scenario{WAN: 8 * units.Mbit, LAN: 80 * units.Mbit, Size: 1e6}
-	base := Row{Devices: 16, Size: 1e6, LastS: 17, MedianS: 16, P99S: 17, WANRatio: 16, CPUS: 2, BoundS: 1, Ratio: 17, BusiestRatio: 15}
+	base := Row{Devices: 16, Size: 1e6, LastS: 17, MedianS: 16, P99S: 17, WANRatio: 16, CPUS: 2, BoundS: 1, Ratio: 17,
+		BusiestRatio: 15}
 	if r := base.grown(16, s, sharedWAN); r != base {
 		t.Errorf("the same site: %+v", r)
 	}
 	// 32 s of the WAN more, and 3.6 % for headers.
 	near := func(got, want float64) bool { return math.Abs(got-want) < 0.01 }
 	r := base.grown(48, s, sharedWAN)
-	if !near(r.LastS, 17+33.15) || !near(r.MedianS, 16+33.15) || r.WANRatio != 48 || r.CPUS != 6 || !near(r.Ratio, 50.15) || !r.Computed {
+	if !near(r.LastS, 17+33.15) || !near(r.MedianS, 16+33.15) || r.WANRatio != 48 || r.CPUS != 6 ||
+		!near(r.Ratio, 50.15) || !r.Computed {
 		t.Errorf("three times the devices: %+v", r)
 	}
 	// Measured with half of the file, behind a full WAN: both count.
@@ -127,7 +130,8 @@ func TestRowGrows(t *testing.T) {
 	// A cache: one copy over the WAN, and 0.1 s for each device after the 16th.
 	cache := base
 	cache.WANRatio, cache.LastS = 1, 2.5
-	if r := cache.grown(46, s, sharedPort); !near(r.LastS, 2.5+3.11) || r.WANRatio != 1 || r.BusiestRatio != 45 || r.CPUS != 5.75 {
+	if r := cache.grown(46, s, sharedPort); !near(r.LastS, 2.5+3.11) || r.WANRatio != 1 || r.BusiestRatio != 45 ||
+		r.CPUS != 5.75 {
 		t.Errorf("a cache of 46 devices: %+v", r)
 	}
 	// Half a second more of the WAN, and 15 times 0.05 s more of the port.
@@ -208,7 +212,8 @@ func TestForeignClients(t *testing.T) {
 	if !inside.Run(t) {
 		return
 	}
-	for name, find := range map[string]func() (*measure.Client, error){"curl": curl, "nginx": cache, "aria2": aria2, "uftp": uftp} {
+	for name, find := range map[string]func() (*measure.Client, error){"curl": curl, "nginx": cache, "aria2": aria2,
+		"uftp": uftp} {
 		t.Run(name, func(t *testing.T) {
 			c, err := find()
 			if err != nil && os.Getenv("PEERLOAD_FOREIGN") == "1" {
@@ -226,7 +231,8 @@ func TestForeignClients(t *testing.T) {
 			if !r.OK() || r.Complete != 3 || r.TimedOut || r.Mode != c.Name {
 				t.Errorf("complete %d, timed out %v, failures %+v", r.Complete, r.TimedOut, r.Failures)
 			}
-			if most := map[string]float64{"curl": 3, "nginx": 1, "aria2": 3.1, "uftp": 1.6}[name]; r.WANRatio > most || r.WANRatio < 0.99 {
+			if most := map[string]float64{"curl": 3, "nginx": 1, "aria2": 3.1, "uftp": 1.6}[name]; r.WANRatio > most ||
+				r.WANRatio < 0.99 {
 				t.Errorf("WAN payload %.3f of the file, want at most %v", r.WANRatio, most)
 			}
 			if r.LastS < 0.5 || r.MedianS > r.LastS || r.BusiestSent == 0 || r.WANHeaders != (name == "uftp") {

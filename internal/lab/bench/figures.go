@@ -55,7 +55,8 @@ func (b *figures) wanSite(devices int, size units.Size) measure.Config {
 
 // run measures a site as often as configured. The text is that of the runs
 // that failed.
-func (b *figures) run(ctx context.Context, cfg measure.Config, times int) (results []*measure.Result, failed string, err error) {
+func (b *figures) run(ctx context.Context, cfg measure.Config, times int) (results []*measure.Result, failed string,
+	err error) {
 	for range times {
 		busy := waitQuiet(ctx, b.cfg.Patience)
 		r, err := measure.Run(ctx, cfg)
@@ -84,8 +85,10 @@ func of(results []*measure.Result, failed string, f Figure, value func(*measure.
 // lastNeighbours are figures of others for the last device over the bound,
 // measured on sites of the same rates and size.
 var lastNeighbours = map[int]string{
-	16:  "bound 1.00, with frame headers 1.05; classic 16.7, one cache 3.4, Kraken 5.7, aria2 2.0, libtorrent 1.9, udpcast 1.6, uftp 1.4",
-	48:  "bound 1.00, with frame headers 1.05; classic 50, one cache 10, Kraken 6.0, aria2 2.4, libtorrent 3.5, udpcast 1.9, uftp 2.0",
+	16: "bound 1.00, with frame headers 1.05; classic 16.7, one cache 3.4, Kraken 5.7, aria2 2.0, libtorrent 1.9, " +
+		"udpcast 1.6, uftp 1.4",
+	48: "bound 1.00, with frame headers 1.05; classic 50, one cache 10, Kraken 6.0, aria2 2.4, libtorrent 3.5, udpcast " +
+		"1.9, uftp 2.0",
 	100: "bound 1.00, with frame headers 1.05; one cache 21, Kraken 7.2, aria2 2.6, libtorrent 5.0, udpcast 2.6, uftp 3.0",
 }
 
@@ -109,11 +112,13 @@ func (b *figures) wanBound(ctx context.Context) (all []Figure, err error) {
 		}
 		label := fmt.Sprintf("%d devices, WAN-bound", n)
 		row := func(name, unit, neighbour string, reach float64, value func(*measure.Result) float64) {
-			all = append(all, of(results, failed, Figure{Name: name, Unit: unit, Site: label, Neighbour: neighbour, Reach: reach}, value))
+			all = append(all, of(results, failed, Figure{Name: name, Unit: unit, Site: label, Neighbour: neighbour,
+				Reach: reach}, value))
 		}
 		row("WAN bytes / size", "", wanNeighbours[n], 1.02, func(r *measure.Result) float64 { return r.WANRatio })
 		row("last device / bound", "", lastNeighbours[n], lastReach[n], func(r *measure.Result) float64 { return r.Ratio })
-		row("p99.9 / p50 of the devices", "", "bound 1.00; Kraken 2.2", 1.2, func(r *measure.Result) float64 { return r.P999OverP50 })
+		row("p99.9 / p50 of the devices", "", "bound 1.00; Kraken 2.2", 1.2,
+			func(r *measure.Result) float64 { return r.P999OverP50 })
 		if b.cfg.Kind != site.KindNamespace {
 			continue
 		}
@@ -138,7 +143,8 @@ func (b *figures) lanBound(ctx context.Context) ([]Figure, error) {
 	}
 	const label = "16 devices, LAN-bound"
 	return []Figure{
-		of(results, failed, Figure{Name: "WAN bytes / size", Site: label, Reach: 1.02, Neighbour: "bound 1.00; libtorrent 4.3"},
+		of(results, failed, Figure{Name: "WAN bytes / size", Site: label, Reach: 1.02,
+			Neighbour: "bound 1.00; libtorrent 4.3"},
 			func(r *measure.Result) float64 { return r.WANRatio }),
 		of(results, failed, Figure{
 			Name: "last device / bound, two trees", Site: label, Reach: 1.2,
@@ -220,7 +226,8 @@ func (b *figures) killed(ctx context.Context) (all []Figure, err error) {
 				failed += fmt.Sprintf("%d roots were killed, not %d", len(r.Kills), len(at))
 			}
 		}
-		resume := Figure{Name: "root killed to bytes from the server", Unit: "s", Site: label, Reach: 3, Neighbour: "none published"}
+		resume := Figure{Name: "root killed to bytes from the server", Unit: "s", Site: label, Reach: 3,
+			Neighbour: "none published"}
 		all = append(all,
 			of(results, failed, resume, func(r *measure.Result) (most float64) {
 				for _, k := range r.Kills {
@@ -230,7 +237,8 @@ func (b *figures) killed(ctx context.Context) (all []Figure, err error) {
 			}),
 			of(results, failed, Figure{Name: "WAN bytes / size", Site: label, Reach: 1.05, Neighbour: "bound 1.00"},
 				func(r *measure.Result) float64 { return r.WANRatio }),
-			of(results, failed, Figure{Name: "last device / bound", Site: label, Reach: 1.08 + 3*float64(len(at))/8, Neighbour: "that of a quiet site and 3 s for every death"},
+			of(results, failed, Figure{Name: "last device / bound", Site: label, Reach: 1.08 + 3*float64(len(at))/8,
+				Neighbour: "that of a quiet site and 3 s for every death"},
 				func(r *measure.Result) float64 { return r.Ratio }))
 	}
 	return all, nil
@@ -253,11 +261,13 @@ func (b *figures) late(ctx context.Context) ([]Figure, error) {
 		}
 	}
 	all := []Figure{of(results, failed, Figure{
-		Name: "late device: WAN bytes of the file", Site: "16 devices and a late one", Reach: 0, Neighbour: "original: impossible",
+		Name: "late device: WAN bytes of the file", Site: "16 devices and a late one", Reach: 0,
+		Neighbour: "original: impossible",
 	}, lateOf(func(l *measure.LateDevice) float64 { return float64(l.WANBytes) }))}
 	if cfg.Kind == site.KindNamespace {
 		all = append(all, of(results, failed, Figure{
-			Name: "late device: time / (size/LAN)", Site: "16 devices and a late one", Reach: 1.5, Neighbour: "bound 1.00; 5 MB take 0.4 s, the start included",
+			Name: "late device: time / (size/LAN)", Site: "16 devices and a late one", Reach: 1.5,
+			Neighbour: "bound 1.00; 5 MB take 0.4 s, the start included",
 		}, lateOf(func(l *measure.LateDevice) float64 { return l.TookS / l.BoundS })))
 	}
 	return all, nil
@@ -273,7 +283,8 @@ func (b *figures) memory(ctx context.Context) (all []Figure, err error) {
 			return all, err
 		}
 		all = append(all, of(results, failed, Figure{
-			Name: "peak memory of a device", Unit: "MiB", Site: "3 devices, " + size.String(), Reach: 24, Neighbour: "devices of 64 MB",
+			Name: "peak memory of a device", Unit: "MiB", Site: "3 devices, " + size.String(), Reach: 24,
+			Neighbour: "devices of 64 MB",
 		}, func(r *measure.Result) float64 { return float64(r.PeakRSS) / (1 << 20) }))
 	}
 	return all, nil
@@ -297,14 +308,16 @@ func (b *figures) flash(ctx context.Context) ([]Figure, error) {
 		}
 	}
 	return []Figure{of(results, failed, Figure{
-		Name: "flash written / size", Site: "4 devices, state on a disk", Reach: 1.05, Neighbour: "bound 1.00; by the kernel's write_bytes of the process",
+		Name: "flash written / size", Site: "4 devices, state on a disk", Reach: 1.05,
+		Neighbour: "bound 1.00; by the kernel's write_bytes of the process",
 	}, func(r *measure.Result) float64 { return float64(r.Written) / float64(r.Size) })}, nil
 }
 
 // far measures TFTP over a long link.
 func (b *figures) far(ctx context.Context) ([]Figure, error) {
 	if b.cfg.Kind != site.KindNamespace {
-		b.skip("TFTP over a long link", "a loopback site has none; go test -run ^$ -bench LongRoundTrip ./tftp measures one of its own")
+		b.skip("TFTP over a long link",
+			"a loopback site has none; go test -run ^$ -bench LongRoundTrip ./tftp measures one of its own")
 		return nil, nil
 	}
 	cfg := b.wanSite(1, 30e6)
@@ -327,7 +340,8 @@ func (b *figures) binaries(context.Context) (all []Figure, err error) {
 			continue
 		}
 		all = append(all, Figure{
-			Name: "program peerload, stripped", Unit: "MiB", Site: bin.Arch, Reach: 12, Values: []float64{float64(bin.Bytes) / (1 << 20)},
+			Name: "program peerload, stripped", Unit: "MiB", Site: bin.Arch, Reach: 12,
+			Values: []float64{float64(bin.Bytes) / (1 << 20)},
 		})
 	}
 	return all, nil
@@ -346,7 +360,8 @@ func BuildBinaries(ctx context.Context, dir string) []Binary {
 	for _, arch := range []string{"arm", "mipsle"} {
 		bin := Binary{Arch: "linux/" + arch}
 		path := filepath.Join(dir, "peerload-"+arch)
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, process.Module+"/cmd/peerload")
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path,
+			process.Module+"/cmd/peerload")
 		cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0", "GOMIPS=softfloat")
 		out, err := cmd.CombinedOutput()
 		if err == nil {

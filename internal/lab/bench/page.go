@@ -159,7 +159,8 @@ func (b pageRow) chart() chartRow {
 		row.Tip += r.Failed
 		return row
 	}
-	row.Tip += fmt.Sprintf("last %s s, median %s s, p99 %s s\n%s × bound, %s copies over the WAN\nbusiest device sent %s × size, processor time %s s",
+	row.Tip += fmt.Sprintf("last %s s, median %s s, p99 %s s\n%s × bound, %s copies over the WAN\n"+
+		"busiest device sent %s × size, processor time %s s",
 		c.Last, c.Median, c.P99, c.Ratio, c.WAN, c.Busiest, c.CPU)
 	return row
 }
@@ -224,14 +225,16 @@ func (b Page) tiles() [][3]string {
 	for i, name := range []string{"last device, through the peers", "last device, each by itself"} {
 		if r := best[i]; r.Devices > 0 {
 			c := r.cells()
-			tiles = append(tiles, [3]string{name, c.Last + " s", fmt.Sprintf("%s × bound; %s, %d devices", c.Ratio, r.Scenario, r.Devices)})
+			tiles = append(tiles, [3]string{name, c.Last + " s",
+				fmt.Sprintf("%s × bound; %s, %d devices", c.Ratio, r.Scenario, r.Devices)})
 		}
 	}
 	if ours, each := best[0], best[1]; ours.Devices > 0 && each.Devices > 0 {
 		tiles = append(tiles, [3]string{"copies over the WAN", ours.cells().WAN, "each by itself: " + each.cells().WAN})
 	}
 	return append(tiles, [3]string{
-		"measured in", b.Took.Round(time.Second).String(), fmt.Sprintf("%d rows on %d processors, load %s before", len(b.Rows), b.Machine.Processors, b.Machine.Load),
+		"measured in", b.Took.Round(time.Second).String(),
+		fmt.Sprintf("%d rows on %d processors, load %s before", len(b.Rows), b.Machine.Processors, b.Machine.Load),
 	})
 }
 
@@ -240,10 +243,12 @@ func (b Page) facts() [][2]string {
 	m := b.Machine
 	out := [][2]string{
 		{"command", b.Command},
-		{"machine", fmt.Sprintf("%d processors, %.0f GiB of memory, load %s before the start", m.Processors, float64(m.Memory)/(1<<30), m.Load)},
+		{"machine", fmt.Sprintf("%d processors, %.0f GiB of memory, load %s before the start", m.Processors,
+			float64(m.Memory)/(1<<30), m.Load)},
 		{"sites", fmt.Sprintf("%s; %s; each figure is the median of %d run(s)", m.Kind, measure.ProcsText(m.Procs), m.Runs)},
 		{"bound", "the file once over the WAN or once over a port, whichever is longer, without headers and round trips"},
-		{"others", "the share of the processors that was in use in the second before the run; above a few percent times tell of the machine too"},
+		{"others", "the share of the processors that was in use in the second before the run; above a few percent times " +
+			"tell of the machine too"},
 	}
 	if m.Note != "" {
 		out = append(out, [2]string{"note", m.Note})

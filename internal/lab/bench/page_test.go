@@ -18,8 +18,10 @@ func TestPage(t *testing.T) {
 	scenarios := Scenarios()[:2]
 	row := func(scenario Scenario, devices int, name string, ratio, wan float64) Row {
 		return Row{
-			Event: "row", Scenario: scenario.Name, Devices: devices, Method: name, MeasuredDevices: devices, Size: int64(scenario.Size),
-			BoundS: 4, LastS: 4 * ratio, MedianS: 4 * ratio, P99S: 4 * ratio, Ratio: ratio, WANRatio: wan, BusiestRatio: 1.5, CPUS: 3,
+			Event: "row", Scenario: scenario.Name, Devices: devices, Method: name, MeasuredDevices: devices,
+			Size:   int64(scenario.Size),
+			BoundS: 4, LastS: 4 * ratio, MedianS: 4 * ratio, P99S: 4 * ratio, Ratio: ratio, WANRatio: wan, BusiestRatio: 1.5,
+			CPUS: 3,
 			Ours: strings.HasPrefix(name, "Peerload"),
 		}
 	}
@@ -47,8 +49,9 @@ func TestPage(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"~105 × bound; wan20, 100 devices", "wan2 <small>", "1.00*", "it is &lt;not&gt; installed", "1m30s", "100 devices</h2>",
-		`<td class="n heat1">1.08</td>`, `<td class="n heat5">~105</td>`, "failed: 3 of 16 &lt;/script&gt;&lt;b&gt;",
+		"~105 × bound; wan20, 100 devices", "wan2 <small>", "1.00*", "it is &lt;not&gt; installed", "1m30s",
+		"100 devices</h2>", `<td class="n heat1">1.08</td>`, `<td class="n heat5">~105</td>`,
+		"failed: 3 of 16 &lt;/script&gt;&lt;b&gt;",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page has no %q", want)

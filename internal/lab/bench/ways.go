@@ -64,7 +64,8 @@ func (c Config) ways(skip func(what, why string)) []way {
 			skip(f.name, err.Error())
 			continue
 		}
-		all = append(all, way{name: client.Name, netns: true, grow: f.grow, change: func(m *measure.Config) { m.Client = client }})
+		all = append(all, way{name: client.Name, netns: true, grow: f.grow,
+			change: func(m *measure.Config) { m.Client = client }})
 	}
 	for _, p := range []struct{ name, flag, value string }{
 		{"Peerload, store and forward", "--profile", "classic"},

@@ -96,7 +96,8 @@ func TestDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{
-		"event", "devices", "complete", "wan_bytes", "load_bytes", "wan_ratio", "last_device_s", "bound_s", "ratio_to_bound", "roots",
+		"event", "devices", "complete", "wan_bytes", "load_bytes", "wan_ratio", "last_device_s", "bound_s", "ratio_to_bound",
+		"roots",
 	} {
 		if _, ok := fields[name]; !ok {
 			t.Errorf("the summary lacks %s", name)
@@ -114,7 +115,8 @@ func TestDemo(t *testing.T) {
 
 func TestDemoSeesWrongFile(t *testing.T) {
 	s, _ := testDemo(t, "wrong", nil)
-	if s.OK() || s.Complete != 0 || len(s.Failures) != 4 || !strings.Contains(s.Failures[0].Reason, "not what the manifest says") {
+	if s.OK() || s.Complete != 0 || len(s.Failures) != 4 ||
+		!strings.Contains(s.Failures[0].Reason, "not what the manifest says") {
 		t.Errorf("%+v", s)
 	}
 }

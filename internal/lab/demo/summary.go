@@ -179,7 +179,8 @@ func (s *Summary) Text(w io.Writer) {
 		saved = fmt.Sprintf("   %.1f times as much", float64(s.ClassicBytes)/float64(s.WANBytes))
 	}
 	p("%-22s %12s   %s%s", "bytes over the WAN", units.Size(s.WANBytes), units.Size(s.ClassicBytes), saved)
-	p("%-22s %12s   %.1f s at the least", "last device", fmt.Sprintf("%.1f s", s.LastS), s.WANBits.Time(s.ClassicBytes).Seconds())
+	p("%-22s %12s   %.1f s at the least", "last device", fmt.Sprintf("%.1f s", s.LastS),
+		s.WANBits.Time(s.ClassicBytes).Seconds())
 	p("%-22s %12s   ratio %s", "bound: size / WAN", fmt.Sprintf("%.1f s", s.BoundS), output.Ratio(s.RatioToBound))
 	p("%-22s %12s   ratio %s", "size of the files", units.Size(s.LoadBytes), output.Ratio(s.WANRatio))
 	p("")

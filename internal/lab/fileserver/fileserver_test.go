@@ -326,7 +326,8 @@ func TestLongLinkTCP(t *testing.T) {
 		return
 	}
 	const wan = 16 * units.Mbit
-	s, err := site.NewNamespaces(site.NamespaceConfig{Devices: 2, WAN: wan, LAN: 100 * units.Mbit, RTT: 10 * time.Millisecond})
+	s, err := site.NewNamespaces(site.NamespaceConfig{Devices: 2, WAN: wan, LAN: 100 * units.Mbit,
+		RTT: 10 * time.Millisecond})
 	if err != nil {
 		t.Skip(err)
 	}

@@ -291,7 +291,8 @@ func (m *measurement) command(i int) (process.Command, error) {
 	if linger > 0 {
 		args = append(args, "--linger", linger.String())
 	}
-	c := process.Command{Host: host, Path: m.cfg.Product, Args: append(append(args, host.Args...), m.cfg.Args...), Procs: m.cfg.Procs}
+	c := process.Command{Host: host, Path: m.cfg.Product, Args: append(append(args, host.Args...), m.cfg.Args...),
+		Procs: m.cfg.Procs}
 	if m.cfg.Client != nil {
 		c = m.foreign(c, i)
 	}

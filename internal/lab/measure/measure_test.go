@@ -56,7 +56,8 @@ func TestMeasureGood(t *testing.T) {
 		t.Errorf("bound %v, ratio %v", r.BoundS, r.Ratio)
 	}
 	if r.PeakRSS < 1<<20 || r.CPUS <= 0 || r.Elections != 0 || r.WakeS <= 0 || r.FirstOriginS < r.WakeS {
-		t.Errorf("memory %d, processor %v, elections %d, wake %v of %v", r.PeakRSS, r.CPUS, r.Elections, r.WakeS, r.FirstOriginS)
+		t.Errorf("memory %d, processor %v, elections %d, wake %v of %v", r.PeakRSS, r.CPUS, r.Elections, r.WakeS,
+			r.FirstOriginS)
 	}
 }
 
@@ -99,7 +100,8 @@ func TestMeasureKillsRoot(t *testing.T) {
 		if r.Elections != 3+len(r.Kills)*(want-2) {
 			t.Errorf("restart %v: %d elections", restart, r.Elections)
 		}
-		if len(r.Kills) != 1 || r.Kills[0].Percent < 30 || r.Kills[0].Percent > 60 || r.Kills[0].NewRoot == r.Kills[0].Device {
+		if len(r.Kills) != 1 || r.Kills[0].Percent < 30 || r.Kills[0].Percent > 60 ||
+			r.Kills[0].NewRoot == r.Kills[0].Device {
 			t.Errorf("restart %v: kills %+v", restart, r.Kills)
 		}
 	}
@@ -183,7 +185,8 @@ func TestSenderEnds(t *testing.T) {
 	}
 	start := time.Now()
 	r, err := Run(context.Background(), Config{
-		Devices: 2, WAN: 10 * units.Mbit, LAN: 10 * units.Mbit, Size: 1000, Kind: site.KindNamespace, Client: client, Base: t.TempDir(), Timeout: 40 * time.Second,
+		Devices: 2, WAN: 10 * units.Mbit, LAN: 10 * units.Mbit, Size: 1000, Kind: site.KindNamespace, Client: client,
+		Base: t.TempDir(), Timeout: 40 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

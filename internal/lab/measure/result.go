@@ -99,7 +99,8 @@ func (r *Result) OK() bool { return len(r.Failures) == 0 && r.Complete >= r.Expe
 func (m *measurement) result(timedOut bool) *Result {
 	c := m.cfg
 	r := &Result{
-		Event: "result", Kind: c.Kind, Mode: "peers", OriginScheme: "http", Devices: c.Devices, Size: int64(c.Size), WAN: c.WAN,
+		Event: "result", Kind: c.Kind, Mode: "peers", OriginScheme: "http", Devices: c.Devices, Size: int64(c.Size),
+		WAN:   c.WAN,
 		State: m.dir.Filesystem, TimedOut: timedOut, BoundS: c.Bound().Seconds(),
 		EndS:     time.Since(m.zero).Seconds(),
 		Expected: c.Devices + c.Late - len(m.left), Kills: m.resumed(), Depth: m.depth(), Reasons: map[string]int{},
@@ -300,7 +301,8 @@ func (r *Result) Text(w io.Writer) {
 	p("  last device      %8.3f s   bound %.3f s   ratio %.3f", r.LastS, r.BoundS, r.Ratio)
 	p("  median           %8.3f s   p99/p50 %.3f   last process ended %.3f s", r.MedianS, r.P99OverP50, r.EndS)
 	p("  WAN payload      %8.3f × size (%d bytes, %d requests)%s", r.WANRatio, r.WANBytes, r.Requests, r.wireText())
-	p("  first origin byte %7.3f s after the first word of a device, %.3f s after the start; the last device's first word after %.3f s",
+	p("  first origin byte %7.3f s after the first word of a device, %.3f s after the start; the last device's first "+
+		"word after %.3f s",
 		r.WakeS, r.FirstOriginS, r.AwakeS)
 	var roots []string
 	for i, x := range r.Roots {
@@ -313,17 +315,20 @@ func (r *Result) Text(w io.Writer) {
 	p("  from the server  %s", output.OrNobody(strings.Join(roots, ", ")))
 	p("  elections %d, fallbacks %d %s, depth %s", r.Elections, r.Fallbacks, output.Reasons(r.Reasons), depthText(r.Depth))
 	if r.Kind == site.KindNamespace {
-		p("  broadcasts %d until a second after the first origin byte, then %.2f a second", r.BroadcastsElection, r.BroadcastsPerS)
+		p("  broadcasts %d until a second after the first origin byte, then %.2f a second", r.BroadcastsElection,
+			r.BroadcastsPerS)
 	}
 	for _, k := range r.Kills {
 		p("  root %s killed at %d %%, %.3f s; bytes to %s %.3f s later", k.Device, k.Percent, k.AtS, k.NewRoot, k.ResumeS)
 	}
 	p("  peak memory      %8.1f MiB; processor time of all devices %.2f s", float64(r.PeakRSS)/(1<<20), r.CPUS)
 	if r.BusiestSent > 0 {
-		p("  busiest device   sent %s on the wire, %.3f × size", units.Size(r.BusiestSent), float64(r.BusiestSent)/float64(r.Size))
+		p("  busiest device   sent %s on the wire, %.3f × size", units.Size(r.BusiestSent),
+			float64(r.BusiestSent)/float64(r.Size))
 	}
 	if l := r.Late; l != nil {
-		p("  late             %8.3f s from the start, size/LAN %.3f s; %d bytes of payload over the WAN", l.TookS, l.BoundS, l.WANBytes)
+		p("  late             %8.3f s from the start, size/LAN %.3f s; %d bytes of payload over the WAN", l.TookS, l.BoundS,
+			l.WANBytes)
 	}
 	p("  complete         %d of %d", r.Complete, r.Expected)
 	if r.TimedOut {

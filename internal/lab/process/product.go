@@ -34,7 +34,8 @@ func FindProgram(ctx context.Context, name, explicit, dir string) (string, error
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, Module+"/cmd/"+name)
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
-		return "", fmt.Errorf("%s is not beside this program and there is no go tool to build it: name it with --%s", name, name)
+		return "", fmt.Errorf("%s is not beside this program and there is no go tool to build it: name it with --%s", name,
+			name)
 	}
 	if err != nil {
 		return "", fmt.Errorf("go build %s: %w\n%s", name, err, out)

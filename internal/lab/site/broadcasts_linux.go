@@ -57,7 +57,8 @@ func (l *listener) run() {
 		if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
 			return
 		}
-		if a, ok := from.(*unix.SockaddrLinklayer); err == nil && ok && a.Pkttype == unix.PACKET_BROADCAST && isPeerPort(b[:n]) {
+		if a, ok := from.(*unix.SockaddrLinklayer); err == nil && ok && a.Pkttype == unix.PACKET_BROADCAST &&
+			isPeerPort(b[:n]) {
 			l.mu.Lock()
 			l.heard = append(l.heard, time.Now())
 			l.mu.Unlock()

@@ -62,7 +62,8 @@ func isolation() *syscall.SysProcAttr {
 
 func isolationError(err error) error {
 	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EINVAL) {
-		return fmt.Errorf("this system allows no network namespace (%w): run as root, allow user namespaces, or take a loopback site", err)
+		return fmt.Errorf(
+			"this system allows no network namespace (%w): run as root, allow user namespaces, or take a loopback site", err)
 	}
 	return err
 }

@@ -24,7 +24,8 @@ func TestMulticast(t *testing.T) {
 		route bool
 	}{{"routes", 0, true}, {"long", 20 * time.Millisecond, true}, {"none", 0, false}} {
 		t.Run(c.name, func(t *testing.T) {
-			site, err := NewNamespaces(NamespaceConfig{Devices: 3, Subnets: 2, WAN: 20 * units.Mbit, LAN: 20 * units.Mbit, RTT: c.rtt, Multicast: c.route})
+			site, err := NewNamespaces(NamespaceConfig{Devices: 3, Subnets: 2, WAN: 20 * units.Mbit, LAN: 20 * units.Mbit,
+				RTT: c.rtt, Multicast: c.route})
 			if errors.Is(err, errNoTUN) {
 				t.Skip(err)
 			} else if err != nil {

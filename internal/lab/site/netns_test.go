@@ -11,7 +11,8 @@ import (
 // BenchmarkNamespaceSite measures building and removing a site of 100 devices.
 func BenchmarkNamespaceSite(b *testing.B) {
 	if !Isolated() {
-		status, err := Isolate(b.Context(), "-test.run=^$", "-test.bench=^"+b.Name()+"$", fmt.Sprintf("-test.benchtime=%dx", 3))
+		status, err := Isolate(b.Context(), "-test.run=^$", "-test.bench=^"+b.Name()+"$",
+			fmt.Sprintf("-test.benchtime=%dx", 3))
 		if err != nil {
 			b.Skip(err)
 		}

@@ -14,7 +14,8 @@ import (
 
 // errNoTUN means that this process may make no TUN device, which a long link
 // is made of.
-var errNoTUN = errors.New("a WAN with a round trip or loss needs TUN devices: the kernel's module tun, and /dev/net/tun readable and writable to this user")
+var errNoTUN = errors.New("a WAN with a round trip or loss needs TUN devices: the kernel's module tun, and " +
+	"/dev/net/tun readable and writable to this user")
 
 // tunDevice is where the kernel makes TUN devices.
 const tunDevice = "/dev/net/tun"

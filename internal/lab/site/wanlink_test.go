@@ -50,7 +50,8 @@ func TestLane(t *testing.T) {
 
 func TestLaneJitterAndLoss(t *testing.T) {
 	const n, loss = 20_000, 0.02
-	cfg := LinkConfig{Rate: 100 * units.Mbit, RTT: 20 * time.Millisecond, Jitter: 5 * time.Millisecond, Loss: loss, Seed: 7}
+	cfg := LinkConfig{Rate: 100 * units.Mbit, RTT: 20 * time.Millisecond, Jitter: 5 * time.Millisecond, Loss: loss,
+		Seed: 7}
 	a, b := newLane(cfg, 1), newLane(cfg, 1)
 	var last time.Duration
 	for i := range n {

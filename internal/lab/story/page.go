@@ -112,8 +112,10 @@ func (r *Result) view() pageView {
 		Title: fmt.Sprintf("%d devices, %s", r.Devices, units.Size(r.Size)),
 		Tiles: [][3]string{
 			{"complete", fmt.Sprintf("%d of %d", r.Complete, r.Expected), "devices with the right file"},
-			{"last device", fmt.Sprintf("%.2f s", r.LastS), fmt.Sprintf("bound %.2f s, ratio %s", r.BoundS, output.Ratio(r.Ratio))},
-			{"WAN payload", fmt.Sprintf("%.3f ×", r.WANRatio), fmt.Sprintf("%s for %d subnet(s) of %s", units.Size(r.WANBytes), r.Subnets, units.Size(r.Size))},
+			{"last device", fmt.Sprintf("%.2f s", r.LastS),
+				fmt.Sprintf("bound %.2f s, ratio %s", r.BoundS, output.Ratio(r.Ratio))},
+			{"WAN payload", fmt.Sprintf("%.3f ×", r.WANRatio),
+				fmt.Sprintf("%s for %d subnet(s) of %s", units.Size(r.WANBytes), r.Subnets, units.Size(r.Size))},
 			{"fallbacks", fmt.Sprint(r.Fallbacks), fmt.Sprintf("%d elections won", r.Elections)},
 		},
 		Figures: [][2]string{

@@ -158,7 +158,8 @@ func (u *Up) addRows(r *Result, ended map[*device]bool, lasted time.Duration) {
 			if len(d.All()) > 0 {
 				exit = process.ExitText(d.Now().Wait())
 			}
-			r.Failures = append(r.Failures, output.Failure{Device: row.Device, Exit: exit, Reason: row.Reason, Log: d.Stderr.String()})
+			r.Failures = append(r.Failures, output.Failure{Device: row.Device, Exit: exit, Reason: row.Reason,
+				Log: d.Stderr.String()})
 		}
 		if row.State != stateKilled {
 			r.Expected++
@@ -205,7 +206,8 @@ func (u *Up) row(d *device, ended bool, lasted time.Duration) DeviceRow {
 	}
 	digest, err := load.ParseDigest(u.sum)
 	if err == nil {
-		err = process.CheckFile(filepath.Join(d.dir, process.FileName), load.Component{Name: process.FileName, Size: int64(u.cfg.Size), Digest: digest})
+		err = process.CheckFile(filepath.Join(d.dir, process.FileName),
+			load.Component{Name: process.FileName, Size: int64(u.cfg.Size), Digest: digest})
 	}
 	switch {
 	case err == nil && !done.IsZero():
@@ -231,9 +233,12 @@ func (r *Result) Text(w io.Writer) {
 	if r.Subnets > 1 {
 		subnets = fmt.Sprintf(" in %d subnets", r.Subnets)
 	}
-	p("%d devices%s, %s by %s; WAN %s%s, LAN %s", r.Devices, subnets, units.Size(r.Size), r.OriginScheme, r.WAN, link.Text(), r.LAN)
-	p("  last device      %8.3f s   bound %.3f s   ratio %s   median of a device %.3f s", r.LastS, r.BoundS, output.Ratio(r.Ratio), r.MedianS)
-	p("  WAN payload      %8.3f × size and subnet (%s, %d requests); on the wire %s down, %s up; %d packets lost, %d refused by the queue",
+	p("%d devices%s, %s by %s; WAN %s%s, LAN %s", r.Devices, subnets, units.Size(r.Size), r.OriginScheme, r.WAN,
+		link.Text(), r.LAN)
+	p("  last device      %8.3f s   bound %.3f s   ratio %s   median of a device %.3f s", r.LastS, r.BoundS,
+		output.Ratio(r.Ratio), r.MedianS)
+	p("  WAN payload      %8.3f × size and subnet (%s, %d requests); on the wire %s down, %s up; %d packets lost, %d "+
+		"refused by the queue",
 		r.WANRatio, units.Size(r.WANBytes), r.Requests, units.Size(r.WireDown), units.Size(r.WireUp), r.WANLost, r.WANFull)
 	p("  elections %d, fallbacks %d %s, broadcasts %d", r.Elections, r.Fallbacks, output.Reasons(r.Reasons), r.Broadcasts)
 	p("  peak memory      %8.1f MiB; processor time of all devices %.2f s", float64(r.PeakRSS)/(1<<20), r.CPUS)

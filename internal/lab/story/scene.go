@@ -37,7 +37,8 @@ func (u *Up) Lines(rows int) [][]output.Span {
 		),
 		{
 			output.Plain.Text(fmt.Sprintf("%d of %d devices have the file", held, len(u.devices))),
-			output.Plain.Text(fmt.Sprintf("; %s over the WAN, %.2f times the file", units.Size(sent), float64(sent)/float64(u.cfg.Size))),
+			output.Plain.Text(fmt.Sprintf("; %s over the WAN, %.2f times the file", units.Size(sent),
+				float64(sent)/float64(u.cfg.Size))),
 		},
 	}
 	for _, m := range u.line.lately(marksShown) {

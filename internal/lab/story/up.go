@@ -167,14 +167,16 @@ func New(cfg Config) (_ *Up, err error) {
 			err = errors.Join(err, u.Close())
 		}
 	}()
-	if u.dir, err = process.NewRunDir(cfg.Base, int64(cfg.Size)*int64(cfg.Site.Devices+1)*21/20+int64(cfg.Site.Devices)<<20); err != nil {
+	if u.dir, err = process.NewRunDir(cfg.Base,
+		int64(cfg.Size)*int64(cfg.Site.Devices+1)*21/20+int64(cfg.Site.Devices)<<20); err != nil {
 		return nil, err
 	}
 	pub := filepath.Join(u.dir.Path, "server")
 	if err := os.Mkdir(pub, 0o755); err != nil {
 		return nil, err
 	}
-	if u.sum, err = process.RandomFile(context.Background(), filepath.Join(pub, process.FileName), int64(cfg.Size)); err != nil {
+	if u.sum, err = process.RandomFile(context.Background(), filepath.Join(pub, process.FileName),
+		int64(cfg.Size)); err != nil {
 		return nil, err
 	}
 	if u.site, err = site.NewNamespaces(cfg.Site); err != nil {

@@ -104,20 +104,22 @@ func testStories(t *testing.T, product string) {
 				}
 			},
 		},
-		{name: "kill root for good", stories: []string{"at 30% kill root for good"}, copies: 1.5, check: func(t *testing.T, r *Result) {
-			if r.Expected != 7 {
-				t.Errorf("%d devices expected, want 7", r.Expected)
-			}
-		}},
+		{name: "kill root for good", stories: []string{"at 30% kill root for good"}, copies: 1.5,
+			check: func(t *testing.T, r *Result) {
+				if r.Expected != 7 {
+					t.Errorf("%d devices expected, want 7", r.Expected)
+				}
+			}},
 		// No parent but the root asks the server.
 		{name: "kill parents", stories: []string{"every 500ms kill random-parent"}, copies: 1.3},
 		// Longer than a connection rests between its tries, shorter than a root
 		// waits; a root that gave up all the same would fetch what was under way.
-		{name: "cut the WAN", stories: []string{"at 500ms cut wan for 1s"}, copies: 1.5, check: func(t *testing.T, r *Result) {
-			if r.LastS < 1+r.BoundS {
-				t.Errorf("the last device has the file after %.2f s, as if nothing had been cut", r.LastS)
-			}
-		}},
+		{name: "cut the WAN", stories: []string{"at 500ms cut wan for 1s"}, copies: 1.5,
+			check: func(t *testing.T, r *Result) {
+				if r.LastS < 1+r.BoundS {
+					t.Errorf("the last device has the file after %.2f s, as if nothing had been cut", r.LastS)
+				}
+			}},
 		// Half of the devices do not hear each other, so each of them may have
 		// to ask the server itself.
 		{name: "isolate half", stories: []string{"isolate half"}, copies: 5.2},
@@ -252,7 +254,8 @@ func testScene(t *testing.T, product string) {
 	if _, err := up.Run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if s := draw(24); !strings.Contains(s, "4 of 4 devices") || strings.Count(s, "has the file") != 4 || !strings.Contains(s, "is root") {
+	if s := draw(24); !strings.Contains(s, "4 of 4 devices") || strings.Count(s, "has the file") != 4 ||
+		!strings.Contains(s, "is root") {
 		t.Errorf("at the end:\n%s", s)
 	}
 	if s := draw(7); !strings.Contains(s, "more") {

@@ -294,7 +294,8 @@ func TestSilence(t *testing.T) {
 		f.Silence(nodes[1])
 		_, err := d.Write([]byte("never arrives"))
 		must(t, err)
-		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ETIMEDOUT) || time.Since(start) != peernet.DefaultUserTimeout {
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ETIMEDOUT) ||
+			time.Since(start) != peernet.DefaultUserTimeout {
 			t.Errorf("read: %v after %v", err, time.Since(start))
 		}
 		if _, err := c.Write([]byte("x")); !errors.Is(err, syscall.ETIMEDOUT) {
@@ -328,7 +329,8 @@ func TestPartition(t *testing.T) {
 		must(t, all[0].Broadcast([]byte("left")))
 		must(t, all[2].Broadcast([]byte("right")))
 		for i, want := range []string{"", "left", "", "right"} {
-			if have := drain(all[i]); len(have) > 1 || want != "" && !slices.Equal(have, []string{want}) || want == "" && len(have) > 0 {
+			if have := drain(all[i]); len(have) > 1 || want != "" && !slices.Equal(have, []string{want}) ||
+				want == "" && len(have) > 0 {
 				t.Errorf("device %d heard %q, want %q", i, have, want)
 			}
 		}

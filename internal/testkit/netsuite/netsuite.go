@@ -332,7 +332,8 @@ func testClose(t *testing.T, s *Subnet) {
 	if err := a.Broadcast([]byte("x")); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("broadcast from a closed device: %v", err)
 	}
-	if _, err := a.Dial(context.Background(), netip.AddrPortFrom(b.Addr().Addr(), b.TCPPort())); !errors.Is(err, net.ErrClosed) {
+	if _, err := a.Dial(context.Background(), netip.AddrPortFrom(b.Addr().Addr(), b.TCPPort())); !errors.Is(err,
+		net.ErrClosed) {
 		t.Errorf("dial from a closed device: %v", err)
 	}
 	// Its links live on.

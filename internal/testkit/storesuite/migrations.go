@@ -40,7 +40,8 @@ var written = map[int64][]string{
 func Migrations(t *testing.T, name string, empty func(t *testing.T) *sql.DB, open func(db *sql.DB) domain.Store) {
 	newest := newestVersion(t, name, empty(t))
 	if int64(len(written)) != newest {
-		t.Fatalf("there are %d versions and rows of %d: say what a program of the newest version writes", newest, len(written))
+		t.Fatalf("there are %d versions and rows of %d: say what a program of the newest version writes", newest,
+			len(written))
 	}
 	for from := int64(1); from <= newest; from++ {
 		db := empty(t)
@@ -83,7 +84,8 @@ func survived(t *testing.T, s domain.Store, from int64) {
 		return []string{key}
 	}
 	view(t, s, func(ctx context.Context, tx domain.Tx) error {
-		expect("devices", keys(t, ctx, tx.Devices(), domain.DeviceFilter{Profile: "offices", Load: "L"}), since(1, "SEP001122334455"))
+		expect("devices", keys(t, ctx, tx.Devices(), domain.DeviceFilter{Profile: "offices", Load: "L"}),
+			since(1, "SEP001122334455"))
 		expect("models", keys(t, ctx, tx.Models(), domain.None{}), since(1, "CP-7961G"))
 		expect("loads", keys(t, ctx, tx.Loads(), domain.LoadFilter{}), since(1, "L"))
 		expect("states", keys(t, ctx, tx.States(), domain.StateFilter{Active: "L"}), since(2, "SEP001122334455"))

@@ -37,7 +37,8 @@ func (s *Postgres) NewDatabase() (at, name string, err error) {
 
 // URL returns where a database is.
 func (s *Postgres) URL(database string) string {
-	u := url.URL{Scheme: "postgres", Path: "/" + database, RawQuery: url.Values{"host": {s.dir}, "user": {"peerload"}}.Encode()}
+	u := url.URL{Scheme: "postgres", Path: "/" + database,
+		RawQuery: url.Values{"host": {s.dir}, "user": {"peerload"}}.Encode()}
 	return u.String()
 }
 
@@ -95,12 +96,14 @@ func StartPostgres() (*Postgres, error) {
 		return nil, err
 	}
 	data := filepath.Join(s.dir, "data")
-	init := exec.Command(initdb, "-D", data, "-U", "peerload", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8")
+	init := exec.Command(initdb, "-D", data, "-U", "peerload",
+		"--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8")
 	init.Dir, init.SysProcAttr = s.dir, attr
 	if out, err := init.CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(s.dir))
 	}
-	s.cmd = exec.Command(postgres, "-D", data, "-k", s.dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200")
+	s.cmd = exec.Command(postgres, "-D", data, "-k", s.dir, "-c", "listen_addresses=", "-c", "fsync=off",
+		"-c", "max_connections=200")
 	s.cmd.Dir, s.cmd.SysProcAttr = s.dir, attr
 	log, err := os.Create(filepath.Join(s.dir, "log"))
 	if err != nil {
@@ -154,5 +157,6 @@ func (s *Postgres) Stop() error {
 
 // Kill ends every connection to a database from the server's side.
 func (s *Postgres) Kill(database string) error {
-	return s.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + strings.ReplaceAll(database, "'", "''") + "'")
+	return s.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" +
+		strings.ReplaceAll(database, "'", "''") + "'")
 }

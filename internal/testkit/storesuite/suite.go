@@ -22,7 +22,8 @@ func Run(t *testing.T, open Open) {
 		name string
 		test func(*testing.T, Open)
 	}{
-		{"Versions", versions}, {"RollBack", rollBack}, {"Devices", devices}, {"Pages", pages}, {"Text", text}, {"OddKeys", oddKeys},
+		{"Versions", versions}, {"RollBack", rollBack}, {"Devices", devices}, {"Pages", pages}, {"Text", text},
+		{"OddKeys", oddKeys},
 		{"Loads", loads}, {"States", states}, {"Credentials", credentials}, {"Logs", logs}, {"Everything", everything},
 		{"OneWriter", oneWriter}, {"Snapshot", snapshot}, {"ReadOnly", readOnly}, {"Reopen", reopens},
 		{"Export", export}, {"ImportRefuses", importRefuses}, {"Cancelled", cancelled}, {"Model", model},

@@ -38,7 +38,8 @@ func versions(t *testing.T, open Open) {
 		if err := tx.Profiles().Put(ctx, &stale); !errors.Is(err, domain.ErrConflict) || stale.Version != 1 {
 			t.Errorf("stale: %v, and the version that was read is now %d", err, stale.Version)
 		}
-		if err := tx.Profiles().Put(ctx, &domain.Profile{Name: "q", Meta: domain.Meta{Version: 3}}); !errors.Is(err, domain.ErrConflict) {
+		if err := tx.Profiles().Put(ctx, &domain.Profile{Name: "q", Meta: domain.Meta{Version: 3}}); !errors.Is(err,
+			domain.ErrConflict) {
 			t.Errorf("changed, but it is gone: %v", err)
 		}
 		if err := tx.Profiles().Delete(ctx, "p", 1); !errors.Is(err, domain.ErrConflict) {
@@ -172,7 +173,8 @@ func devices(t *testing.T, open Open) {
 		}
 		return nil
 	})
-	if err := s.Update(t.Context(), func(tx domain.Tx) error { return tx.Profiles().Delete(t.Context(), "cellar", 0) }); err == nil {
+	if err := s.Update(t.Context(),
+		func(tx domain.Tx) error { return tx.Profiles().Delete(t.Context(), "cellar", 0) }); err == nil {
 		t.Error("a profile that a device has was deleted")
 	}
 }
@@ -223,7 +225,8 @@ func text(t *testing.T, open Open) {
 	for i, want := range []string{"", "a'b\"c\\d", "日本語 ピア", "<&>\u2028", "a\x00b", "?$1 %s", "\U0001F4DE"} {
 		name := fmt.Sprint(i)
 		update(t, s, func(ctx context.Context, tx domain.Tx) error {
-			return tx.Audit().Append(ctx, domain.AuditEntry{ID: name, At: at, Changes: []domain.FieldChange{{Field: "f", Old: &want}}})
+			return tx.Audit().Append(ctx, domain.AuditEntry{ID: name, At: at,
+				Changes: []domain.FieldChange{{Field: "f", Old: &want}}})
 		})
 		view(t, s, func(ctx context.Context, tx domain.Tx) error {
 			l, err := tx.Audit().List(ctx, domain.AuditFilter{}, domain.Page{Limit: 1})
@@ -353,7 +356,8 @@ func logs(t *testing.T, open Open) {
 	s := fresh(t, open)
 	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		for i := range 10 {
-			e := domain.HistoryEntry{ID: fmt.Sprintf("%02d", i), At: at.Add(time.Duration(i) * time.Minute), Device: []string{"a", "b"}[i%2], Kind: "state"}
+			e := domain.HistoryEntry{ID: fmt.Sprintf("%02d", i), At: at.Add(time.Duration(i) * time.Minute),
+				Device: []string{"a", "b"}[i%2], Kind: "state"}
 			if err := tx.History().Append(ctx, e); err != nil {
 				return err
 			}

@@ -72,7 +72,10 @@ func snapshot(t *testing.T, open Open) {
 
 func readOnly(t *testing.T, open Open) {
 	s := fresh(t, open)
-	if err := s.View(t.Context(), func(tx domain.Tx) error { return tx.Loads().Put(t.Context(), &domain.Load{Name: "l"}) }); err == nil {
+	if err := s.View(t.Context(), func(tx domain.Tx) error {
+		return tx.Loads().Put(t.Context(),
+			&domain.Load{Name: "l"})
+	}); err == nil {
 		t.Error("a view has written")
 	}
 }
@@ -250,7 +253,8 @@ func step(r *rapid.T, ctx context.Context, tx domain.Tx, want map[string]int64) 
 		}
 		return
 	}
-	err := tx.Profiles().Put(ctx, &domain.Profile{Name: name, Meta: domain.Meta{Version: version}, Description: fmt.Sprint(version)})
+	err := tx.Profiles().Put(ctx, &domain.Profile{Name: name, Meta: domain.Meta{Version: version},
+		Description: fmt.Sprint(version)})
 	stored, there := want[name]
 	wantErr := error(nil)
 	switch {
