@@ -238,3 +238,130 @@ func TestDeviceSeesItselfOnly(t *testing.T) {
 		t.Errorf("a report of one is the state of another: %+v", row.State)
 	}
 }
+
+// TestWhoIsNobody: an actor needs a kind and a role; one alone is nobody, and
+// only a device's actor of a device's role passes as a device.
+func TestWhoIsNobody(t *testing.T) {
+	r := newRig(t)
+	r.device(phone1, "7961")
+	for name, c := range map[string]struct {
+		a    domain.Actor
+		want error
+	}{
+		"a role without a kind":     {domain.Actor{Name: phone1, Role: domain.RoleAdmin}, domain.ErrUnauthenticated},
+		"a kind without a role":     {domain.Actor{Kind: domain.ActorUser, Name: phone1}, domain.ErrUnauthenticated},
+		"a role that is none":       {domain.Actor{Kind: domain.ActorUser, Name: phone1, Role: "god"}, domain.ErrForbidden},
+		"a user who is a device":    {domain.Actor{Kind: "user", Name: phone1, Role: "device"}, domain.ErrForbidden},
+		"a device without a role":   {domain.Actor{Kind: domain.ActorDevice, Name: phone1}, domain.ErrUnauthenticated},
+		"nobody of a device's role": {domain.Actor{Name: phone1, Role: domain.RoleDevice}, domain.ErrUnauthenticated},
+	} {
+		for call, err := range map[string]error{
+			"Device":  drop(r.Device(r.ctx, c.a, phone1)),
+			"Devices": drop(r.Devices(r.ctx, c.a, domain.DeviceFilter{}, domain.Page{})),
+		} {
+			if !errors.Is(err, c.want) {
+				t.Errorf("%s, %s: %v, want %v", name, call, err, c.want)
+			}
+		}
+		if c.a.Can(domain.ScopeRead) {
+			t.Errorf("%s can read", name)
+		}
+	}
+	if domain.Local("root").Can("everything") {
+		t.Error("a scope that there is not is granted")
+	}
+}
+
+// TestOwnUser: one sees oneself, and nobody else by another way of asking.
+func TestOwnUser(t *testing.T) {
+	r := accessRig(t)
+	for _, who := range "vo" {
+		a := r.actors[who]
+		r.ok(drop(r.User(r.ctx, a, a.User)))
+		r.is(drop(r.User(r.ctx, a, "admin")), domain.ErrForbidden)
+		r.ok(drop(r.Tokens(r.ctx, a, a.User, domain.Page{})))
+		r.is(drop(r.Tokens(r.ctx, a, "*", domain.Page{})), domain.ErrForbidden)
+		token := domain.Actor{Kind: domain.ActorToken, Name: "t", User: a.User, Role: a.Role, Scopes: []domain.Scope{}}
+		r.is(drop(r.User(r.ctx, token, a.User)), domain.ErrForbidden)
+		r.is(drop(r.Tokens(r.ctx, token, "", domain.Page{})), domain.ErrForbidden)
+		r.is(r.RevokeToken(r.ctx, token, "x"), domain.ErrForbidden)
+	}
+	for _, owner := range []string{"viewer", "operator"} {
+		req := domain.TokenRequest{Name: owner, Role: domain.RoleViewer, Scopes: domain.Scopes()}
+		r.ok(drop(r.CreateToken(r.ctx, r.admin, owner, req)))
+	}
+	for who, want := range map[string]int{"*": 2, "viewer": 1, "admin": 0} {
+		if l, err := r.Tokens(r.ctx, r.actors['a'], who, domain.Page{}); err != nil || len(l.Items) != want {
+			t.Errorf("tokens of %s: %+v, %v", who, l.Items, err)
+		}
+	}
+}
+
+// TestTokenGrantsNoMoreThanItHas: a token with the scope to make tokens makes
+// none that may more than itself, and one without that scope makes none.
+func TestTokenGrantsNoMoreThanItHas(t *testing.T) {
+	r := newRig(t)
+	r.user("ann", domain.RoleAdmin)
+	r.user("val", domain.RoleViewer)
+	as := func(role domain.Role, scopes ...domain.Scope) domain.Actor {
+		t.Helper()
+		tok, err := r.CreateToken(r.ctx, r.admin, "ann", domain.TokenRequest{Name: "n", Role: role, Scopes: scopes})
+		r.ok(err)
+		a, err := r.ActorByToken(r.ctx, tok.Secret, "10.0.0.1")
+		r.ok(err)
+		return a
+	}
+	operator := as(domain.RoleOperator, domain.ScopeRead, domain.ScopeAccess)
+	order := func(role domain.Role, scopes ...domain.Scope) error {
+		return drop(r.CreateToken(r.ctx, operator, "", domain.TokenRequest{Name: "n", Role: role, Scopes: scopes}))
+	}
+	r.ok(order(domain.RoleOperator, domain.ScopeRead, domain.ScopeAccess))
+	r.is(order(domain.RoleOperator, domain.ScopeDevices), domain.ErrForbidden)
+	r.is(order(domain.RoleOperator, domain.ScopeRead, domain.ScopeLoads), domain.ErrForbidden)
+	r.is(order(domain.RoleAdmin, domain.ScopeRead), domain.ErrForbidden)
+	reader := as(domain.RoleAdmin, domain.ScopeRead, domain.ScopeDevices)
+	req := domain.TokenRequest{Name: "n", Role: domain.RoleViewer, Scopes: []domain.Scope{domain.ScopeRead}}
+	r.is(drop(r.CreateToken(r.ctx, reader, "", req)), domain.ErrForbidden)
+	// A shell makes tokens for others, but none that may more than its user.
+	req.Role = domain.RoleOperator
+	r.is(drop(r.CreateToken(r.ctx, r.admin, "val", req)), domain.ErrForbidden)
+	r.is(drop(r.CreateToken(r.ctx, r.admin, "nobody", req)), domain.ErrNotFound)
+	for name, bad := range map[string]domain.TokenRequest{
+		"a life below zero": {Name: "n", Role: domain.RoleViewer, Scopes: req.Scopes, Life: -time.Hour},
+		"a life too long":   {Name: "n", Role: domain.RoleViewer, Scopes: req.Scopes, Life: domain.MaxTokenLife + 1},
+		"a long name":       {Name: strings.Repeat("n", 65), Role: domain.RoleViewer, Scopes: req.Scopes},
+		"no name":           {Role: domain.RoleViewer, Scopes: req.Scopes},
+		"no scope":          {Name: "n", Role: domain.RoleViewer},
+		"another scope":     {Name: "n", Role: domain.RoleViewer, Scopes: []domain.Scope{"all"}},
+		"another role":      {Name: "n", Role: "god", Scopes: req.Scopes},
+	} {
+		if _, err := r.CreateToken(r.ctx, r.admin, "ann", bad); !errors.Is(err, domain.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestTokenWithoutScopes: of a token that names none in the store, none is
+// granted; nil means all for a session only.
+func TestTokenWithoutScopes(t *testing.T) {
+	r := newRig(t)
+	r.user("ann", domain.RoleAdmin)
+	req := domain.TokenRequest{Name: "n", Role: domain.RoleAdmin, Scopes: domain.Scopes()}
+	tok, err := r.CreateToken(r.ctx, r.admin, "ann", req)
+	r.ok(err)
+	r.ok(r.store.Update(r.ctx, func(tx domain.Tx) error {
+		cred, err := tx.Credentials().Get(r.ctx, tok.ID)
+		if err != nil {
+			return err
+		}
+		cred.Scopes = nil
+		return tx.Credentials().Put(r.ctx, &cred)
+	}))
+	a, err := r.ActorByToken(r.ctx, tok.Secret, "10.0.0.1")
+	r.ok(err)
+	for _, s := range domain.Scopes() {
+		if a.Can(s) {
+			t.Errorf("scope %s is granted", s)
+		}
+	}
+}
