@@ -3,8 +3,10 @@ package domain_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/peerload/peerload/internal/controller/domain"
@@ -216,4 +218,201 @@ func TestCSCtg96408_RollBack(t *testing.T) {
 	if d := r.desired(phone1); back.Load != "old" || back.Previous != "new" || d.Load.Load != "old" || d.Load.Level != policy.LevelEnterprise {
 		t.Errorf("%+v, %+v", back, d.Load)
 	}
+}
+
+// TestEveryWriteComparesVersions: a change that names another version than the
+// stored one fails, and one that names none yet fails once there is one.
+func TestEveryWriteComparesVersions(t *testing.T) {
+	r := newRig(t)
+	r.device(phone1, "7961")
+	r.unsigned("l", "7961")
+	r.unsigned("m", "7961")
+	r.user("ann", domain.RoleViewer)
+	r.user("bob", domain.RoleViewer)
+	for _, p := range []string{"p", "q"} {
+		r.ok(drop(r.CreateProfile(r.ctx, r.admin, p, domain.ProfileChange{})))
+	}
+	writes := map[string]func(version int64) error{
+		"UpdateDevice": func(v int64) error {
+			return drop(r.UpdateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Site: ptr("s")}, v))
+		},
+		"UpdateProfile": func(v int64) error {
+			return drop(r.UpdateProfile(r.ctx, r.admin, "p", domain.ProfileChange{Description: ptr("d")}, v))
+		},
+		"DeleteProfile": func(v int64) error { return r.DeleteProfile(r.ctx, r.admin, "q", v) },
+		"RetireLoad":    func(v int64) error { return drop(r.RetireLoad(r.ctx, r.admin, "m", true, v)) },
+		"AssignLoad": func(v int64) error {
+			return drop(r.AssignLoad(r.ctx, r.admin, domain.ProfileTarget("p"), "l", v))
+		},
+		"AssignLoad to a model": func(v int64) error {
+			return drop(r.AssignLoad(r.ctx, r.admin, domain.ModelTarget("7961"), "l", v))
+		},
+		"RollBackLoad": func(v int64) error {
+			return drop(r.RollBackLoad(r.ctx, r.admin, domain.ModelTarget("7961"), v))
+		},
+		"ChangeSettings": func(v int64) error {
+			return drop(r.ChangeSettings(r.ctx, r.admin, domain.ProfileTarget("p"), set(policy.Timing, "lan"), v))
+		},
+		"UpdateEnterprise": func(v int64) error {
+			return drop(r.UpdateEnterprise(r.ctx, r.admin, domain.EnterpriseChange{AutoRegistration: ptr(true)}, v))
+		},
+		"UpdateUser": func(v int64) error {
+			return drop(r.UpdateUser(r.ctx, r.admin, "ann", domain.UserChange{FullName: ptr("A")}, v))
+		},
+		"DeleteUser":   func(v int64) error { return r.DeleteUser(r.ctx, r.admin, "bob", v) },
+		"DeleteDevice": func(v int64) error { return r.DeleteDevice(r.ctx, r.admin, phone1, v) },
+	}
+	r.ok(writes["AssignLoad to a model"](domain.Unwritten))
+	r.ok(writes["UpdateEnterprise"](domain.Unwritten))
+	before := r.export()
+	for name, write := range writes {
+		for _, version := range []int64{99, domain.Unwritten} {
+			if err := write(version); !errors.Is(err, domain.ErrConflict) {
+				t.Errorf("%s of version %d: %v", name, version, err)
+			}
+		}
+	}
+	if r.export() != before {
+		t.Error("a write that failed has changed something")
+	}
+}
+
+// TestNothingTooLong: every text that somebody names has its bound and is plain.
+func TestNothingTooLong(t *testing.T) {
+	r := newRig(t)
+	r.device(phone1, "7961")
+	r.unsigned("l", "7961")
+	e := domain.EnrolmentRequest{Name: "n"}
+	enrolment := func(change func(*domain.EnrolmentRequest)) error {
+		req := e
+		change(&req)
+		return drop(r.CreateEnrolment(r.ctx, r.admin, req))
+	}
+	device := func(c domain.DeviceChange) error { return drop(r.UpdateDevice(r.ctx, r.admin, phone1, c, 0)) }
+	load := func(l domain.UnsignedLoad) error { return drop(r.RegisterLoad(r.ctx, r.admin, l)) }
+	add := func(name, model string) error {
+		return drop(r.CreateDevice(r.ctx, r.admin, name, domain.DeviceChange{Model: &model}))
+	}
+	settings := func(t domain.Target) error {
+		return drop(r.ChangeSettings(r.ctx, r.admin, t, domain.SettingsChange{}, 0))
+	}
+	both := domain.SettingsChange{Set: policy.Values{policy.Timing: "lan"}, Unset: []string{policy.Timing}}
+	long := strings.Repeat("x", 501)
+	models := slices.Repeat([]string{"7961"}, 257)
+	for name, err := range map[string]error{
+		"device: description":      device(domain.DeviceChange{Description: &long}),
+		"device: model":            device(domain.DeviceChange{Model: ptr(long[:181])}),
+		"device: site":             device(domain.DeviceChange{Site: ptr(long[:65])}),
+		"device: control":          device(domain.DeviceChange{Site: ptr("a\x1b[2J")}),
+		"device: no UTF-8":         device(domain.DeviceChange{Site: ptr("a\xff")}),
+		"device: set and unset":    device(domain.DeviceChange{Settings: both}),
+		"device: unset unknown":    device(domain.DeviceChange{Settings: domain.SettingsChange{Unset: []string{"colour"}}}),
+		"device: no model":         add(phone2, ""),
+		"device: nil model":        drop(r.CreateDevice(r.ctx, r.admin, phone2, domain.DeviceChange{})),
+		"device: long name":        add("00"+strings.Repeat(":", 40)+"0000000002", "7961"),
+		"device: group address":    add("01:00:5e:00:00:01", "7961"),
+		"device: zeros":            add("SEP000000000000", "7961"),
+		"device: rows":             drop(r.Bulk(r.ctx, r.admin, make([]domain.BulkRow, domain.MaxBulkRows+1))),
+		"profile: description":     drop(r.CreateProfile(r.ctx, r.admin, "p", domain.ProfileChange{Description: &long})),
+		"profile: a question mark": drop(r.CreateProfile(r.ctx, r.admin, "p?", domain.ProfileChange{})),
+		"profile: a dot":           drop(r.CreateProfile(r.ctx, r.admin, ".", domain.ProfileChange{})),
+		"load: name":               load(domain.UnsignedLoad{Name: "../l", Models: models[:1]}),
+		"load: component":          load(domain.UnsignedLoad{Name: "m", Models: models[:1], Components: []string{"../c"}}),
+		"load: model":              load(domain.UnsignedLoad{Name: "m", Models: []string{long[:101]}}),
+		"load: no models":          load(domain.UnsignedLoad{Name: "m"}),
+		"load: models":             load(domain.UnsignedLoad{Name: "m", Models: models}),
+		"load: components":         load(domain.UnsignedLoad{Name: "m", Models: models[:1], Components: models}),
+		"enrolment: no name":       enrolment(func(e *domain.EnrolmentRequest) { e.Name = "" }),
+		"enrolment: name":          enrolment(func(e *domain.EnrolmentRequest) { e.Name = long[:65] }),
+		"enrolment: site":          enrolment(func(e *domain.EnrolmentRequest) { e.Site = long[:65] }),
+		"enrolment: uses of a key": enrolment(func(e *domain.EnrolmentRequest) { e.SiteKey, e.Uses = true, 1 }),
+		"enrolment: uses":          enrolment(func(e *domain.EnrolmentRequest) { e.Uses = domain.MaxEnrolmentUses + 1 }),
+		"enrolment: uses below 0":  enrolment(func(e *domain.EnrolmentRequest) { e.Uses = -1 }),
+		"enrolment: life":          enrolment(func(e *domain.EnrolmentRequest) { e.Life = domain.MaxTokenLife + 1 }),
+		"enrolment: life below 0":  enrolment(func(e *domain.EnrolmentRequest) { e.Life = -1 }),
+		"enrolment: networks": enrolment(func(e *domain.EnrolmentRequest) {
+			e.Networks = slices.Repeat([]string{"10.0.0.0/8"}, domain.MaxNetworks+1)
+		}),
+		"enrolment: no network":       enrolment(func(e *domain.EnrolmentRequest) { e.Networks = []string{"10.0.0.1"} }),
+		"enterprise: name":            settings(domain.Target{Level: policy.LevelEnterprise, Name: "x"}),
+		"settings of a model":         settings(domain.ModelTarget("7961")),
+		"settings of a model to read": drop(r.Settings(r.ctx, r.admin, domain.ModelTarget("7961"))),
+		"default level":               drop(r.AssignLoad(r.ctx, r.admin, domain.Target{Level: policy.LevelDefault}, "l", 0)),
+	} {
+		if !errors.Is(err, domain.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, err := range map[string]error{
+		"enrolment: profile": enrolment(func(e *domain.EnrolmentRequest) { e.Profile = "none" }),
+		"device: profile":    device(domain.DeviceChange{Profile: ptr("none")}),
+		"model":              drop(r.AssignLoad(r.ctx, r.admin, domain.ModelTarget("none"), "l", 0)),
+	} {
+		if !errors.Is(err, domain.ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestOneKindOfSecretIsNoOther: an id or a secret of one kind is none of another.
+func TestOneKindOfSecretIsNoOther(t *testing.T) {
+	r := newRig(t)
+	r.user("ann", domain.RoleAdmin)
+	e, err := r.CreateEnrolment(r.ctx, r.admin, domain.EnrolmentRequest{Name: "e", SiteKey: true})
+	r.ok(err)
+	req := domain.TokenRequest{Name: "n", Role: domain.RoleAdmin, Scopes: domain.Scopes()}
+	tok, err := r.CreateToken(r.ctx, r.admin, "ann", req)
+	r.ok(err)
+	session, _ := r.login("ann")
+	r.enrol(phone1)
+	device := strings.Repeat("s", 20) + phone1
+	other := 0
+	for name, secret := range map[string]string{
+		"an enrolment token": e.Secret, "a token": tok.Secret, "a session": session.Secret,
+		"a device": device, "nothing": "", "a long one": strings.Repeat("x", 300),
+	} {
+		other++
+		enrol := domain.EnrolRequest{Device: fmt.Sprintf("SEP%012X", 0xa0+other), Token: secret,
+			Secret: fmt.Sprintf("%040d", other)}
+		_, err := r.ActorByToken(r.ctx, secret, "")
+		_, _, bySession := r.ActorBySession(r.ctx, secret, "")
+		for kind, got := range map[string]error{
+			"a token": err, "a session": bySession, "a device": drop(r.ActorByDevice(r.ctx, "", secret, "")),
+			"an enrolment token": r.Enrol(r.ctx, enrol),
+			"a set-up link":      drop(r.CompleteSetup(r.ctx, secret, "eve", password, "")),
+		} {
+			if want := name == kind; (got == nil) != want || !want && !errors.Is(got, domain.ErrUnauthenticated) {
+				t.Errorf("%s taken for %s: %v", name, kind, got)
+			}
+		}
+	}
+	r.is(drop(r.ActorByDevice(r.ctx, phone2, device, "")), domain.ErrUnauthenticated)
+	r.is(drop(r.ActorByDevice(r.ctx, "nonsense", device, "")), domain.ErrUnauthenticated)
+	r.is(r.RevokeEnrolment(r.ctx, r.admin, tok.ID), domain.ErrNotFound)
+	r.is(r.RevokeToken(r.ctx, r.admin, e.ID), domain.ErrNotFound)
+	r.is(r.RevokeToken(r.ctx, r.admin, session.ID), domain.ErrNotFound)
+	r.ok(drop(r.ActorByToken(r.ctx, tok.Secret, "")))
+}
+
+// TestDeviceSecrets: a secret must be long and plain, and enrolling devices are
+// bounded as registering ones are.
+func TestDeviceSecrets(t *testing.T) {
+	r := newRig(t, func(c *domain.Config) { c.MaxDevices = 1 })
+	e, err := r.CreateEnrolment(r.ctx, r.admin, domain.EnrolmentRequest{Name: "e", SiteKey: true})
+	r.ok(err)
+	enrol := func(device, secret string) error {
+		return r.Enrol(r.ctx, domain.EnrolRequest{Device: device, Token: e.Secret, Secret: secret, From: "10.0.0.1"})
+	}
+	short := strings.Repeat("s", 31)
+	for _, bad := range []string{"", short, strings.Repeat("s", 129), short + "\n", short + "é"} {
+		r.is(enrol(phone1, bad), domain.ErrInvalid)
+	}
+	r.is(enrol("nonsense", strings.Repeat("s", 32)), domain.ErrInvalid)
+	r.ok(enrol(phone1, strings.Repeat("s", 128)))
+	r.is(enrol(phone2, strings.Repeat("t", 32)), domain.ErrRefused)
+	// The secret of a device that was deleted is not that of a new one of its name.
+	r.ok(r.DeleteDevice(r.ctx, r.admin, phone1, 0))
+	r.is(drop(r.ActorByDevice(r.ctx, phone1, strings.Repeat("s", 128), "")), domain.ErrUnauthenticated)
+	r.is(drop(r.Desired(r.ctx, r.admin, phone1)), domain.ErrNotFound)
+	r.is(r.ResetIdentity(r.ctx, r.admin, phone1), domain.ErrNotFound)
 }

@@ -288,11 +288,24 @@ func TestProfiles(t *testing.T) {
 	r.ok(r.DeleteProfile(r.ctx, r.admin, "会議室", 0))
 }
 
+// TestConfig: each thing that is missing or out of range is refused by itself.
 func TestConfig(t *testing.T) {
 	s := newRig(t).store
-	for _, c := range []domain.Config{{}, {Store: s, SessionLife: -1}, {Store: s, Password: domain.PasswordCost{Memory: 1 << 30}}, {Store: s, Password: domain.PasswordCost{Threads: 200}}} {
+	pw := func(memory, time uint32, threads uint8) domain.Config {
+		return domain.Config{Store: s, Password: domain.PasswordCost{Memory: memory, Time: time, Threads: threads}}
+	}
+	for _, c := range []domain.Config{
+		{}, {Store: s, SessionLife: -1}, {Store: s, SessionIdle: -1}, {Store: s, SetupLife: -1}, {Store: s, HistoryLife: -1},
+		{Store: s, AuditLife: -1}, {Store: s, HistoryPerDevice: -1}, {Store: s, MaxDevices: -1},
+		pw(1<<20+1, 1, 1), pw(15, 1, 2), pw(8, 65, 1), pw(1<<10, 1, 17),
+	} {
 		if _, err := domain.New(c); err == nil {
 			t.Errorf("%+v was taken", c)
+		}
+	}
+	for _, c := range []domain.Config{{Store: s}, pw(1<<20, 64, 16), pw(16, 1, 2)} {
+		if _, err := domain.New(c); err != nil {
+			t.Errorf("%+v: %v", c, err)
 		}
 	}
 }
