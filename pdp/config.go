@@ -9,12 +9,21 @@ import (
 	"github.com/peerload/peerload/pdp/tree"
 )
 
-// Config holds the times of all parts. Take a preset by name.
+// Config holds the times and limits of all parts of the protocol. Validate
+// refuses the zero value: take a preset and change it. The devices of a subnet
+// should all have the same one.
 type Config struct {
-	// Profile is the preset's name, for people.
-	Profile  string
+	// Profile is the preset's name, for people; nothing is decided by it.
+	// Empty: a Config that somebody put together.
+	Profile string
+	// Election holds the times by which devices agree on the root. The zero
+	// value is refused.
 	Election election.Config
-	Tree     tree.Config
+	// Tree holds the times by which followers find and keep their places. The
+	// zero value is refused.
+	Tree tree.Config
+	// Transfer holds the windows and times of links, and the patience with
+	// peers and the origin. The zero value is refused.
 	Transfer transfer.Config
 }
 

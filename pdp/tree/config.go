@@ -5,31 +5,45 @@ import (
 	"time"
 )
 
-// Config holds the times of the tree. Take a preset.
+// Config holds the times of the tree. Validate refuses the zero value of every
+// field: take a preset and change it.
 type Config struct {
-	// AskFirst is how long the first ask may stay unanswered; each further
-	// one waits half as long again, at most AskAgain.
-	AskFirst, AskAgain time.Duration
-	// Asks is how many asks without any answer mean that the root is gone.
+	// AskFirst is how long the first ask may stay unanswered; each further one
+	// waits half as long again. 100 ms is many times the round trip of a wired
+	// subnet, and short beside the time in which anybody misses bytes.
+	AskFirst time.Duration
+	// AskAgain is the longest wait for an answer: 1 s, so that a follower
+	// which lost its root or waits for a place is never longer without a try.
+	AskAgain time.Duration
+	// Asks is how many asks without any answer mean that the root is gone. With
+	// 3 of them two lost datagrams in a row are no reason to leave it.
 	Asks int
 	// Rounds is how many times in a row a root may leave that many asks
-	// unanswered, though it is heard, before it is not believed.
+	// unanswered, though it is heard, before it is not believed. 4, because a
+	// root that has many followers, or that just restarted, may lose a few.
 	Rounds int
-	// Dial is how long a parent may take to accept and welcome.
+	// Dial is how long a parent may take to accept and welcome. 1 s is time
+	// for TCP to send a lost SYN again on most systems; a follower whose port
+	// is full takes up to four times as long by itself.
 	Dial time.Duration
 	// Lease is how long a place is kept for a follower that has not said that
-	// it took it.
+	// it took it: twice Dial, so that it has not been given away when a slow
+	// welcome comes.
 	Lease time.Duration
-	// Report is the distance between an attached follower's reports to the
-	// root; the root stretches it where there are many.
+	// Report is the least time between an attached follower's reports to the
+	// root, which stretches it where there are many: see ReportPeriod. 2 s
+	// keeps the root's picture fresh at the cost of a small datagram.
 	Report time.Duration
-	// Forget is after how much silence a member is no longer counted.
+	// Forget is after how much silence a member is no longer counted: four
+	// times Report, so that three lost reports in a row do not matter.
 	Forget time.Duration
-	// Avoid is how long a parent that failed a child is not offered to it.
+	// Avoid is how long a parent that failed a child is not offered to it, and
+	// an address that took no bytes is refused. 20 s, because what makes a
+	// device slow, such as the write of its flash memory, passes in that time.
 	Avoid time.Duration
 	// Gather is how long a new follower waits for its place in the tree in
 	// which it is a leaf, so that those who will have children there come
-	// first.
+	// first. 100 ms, in which all of a site that wakes together have asked.
 	Gather time.Duration
 }
 
