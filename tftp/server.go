@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/peerload/peerload/internal/ratelimit"
 )
 
 // Defaults and limits of Server.
@@ -17,6 +19,8 @@ const (
 	defaultMaxSlide     = 1024
 	defaultMaxTransfers = 256
 	defaultServerIdle   = 30 * time.Second
+	// rateBurst is what may pass at once after a pause where Rate limits.
+	rateBurst = 20 * time.Millisecond
 )
 
 // Server serves files to read. Set the fields, then call Serve; they must not
@@ -125,13 +129,10 @@ func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 
-	l := &listener{Server: s, conn: conn, wg: &wg}
+	l := &listener{Server: s, conn: conn, limit: ratelimit.New(float64(s.Rate), rateBurst), wg: &wg}
 	l.local = conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
 	if l.local.IsUnspecified() {
 		reportDestination(conn)
-	}
-	if s.Rate > 0 {
-		l.bucket = &bucket{rate: s.Rate}
 	}
 	b, oob := make([]byte, maxRequest+1), make([]byte, 256)
 	for {
@@ -152,10 +153,10 @@ func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
 // listener is one call of Serve.
 type listener struct {
 	*Server
-	conn   *net.UDPConn
-	local  netip.Addr
-	bucket *bucket
-	wg     *sync.WaitGroup
+	conn  *net.UDPConn
+	local netip.Addr
+	limit *ratelimit.Limiter
+	wg    *sync.WaitGroup
 }
 
 // request takes one packet that came to the server's port.

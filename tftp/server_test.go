@@ -418,20 +418,6 @@ func TestManyClients(t *testing.T) {
 }
 
 func TestRate(t *testing.T) {
-	now := time.Unix(0, 0)
-	b := &bucket{rate: 1000, next: now}
-	var waited time.Duration
-	for range 100 {
-		d := b.take(now, 100)
-		now, waited = now.Add(d), waited+d
-	}
-	if want := 10 * time.Second; waited != want {
-		t.Errorf("10000 bytes at 1000 a second took %v, want %v", waited, want)
-	}
-	if d := b.take(now.Add(time.Hour), 120); d != 100*time.Millisecond {
-		t.Errorf("after a pause 120 bytes wait %v: only 20 ms may pass at once", d)
-	}
-
 	const rate, size = 2 << 20, 1 << 20
 	server := serveDir(t, dirWith(t, content(size)), &Server{Rate: rate})
 	start := time.Now()

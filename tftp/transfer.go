@@ -183,7 +183,7 @@ func (t *transfer) send(ctx context.Context) error {
 			return err
 		}
 		payload := len(t.out) - start - headerSize
-		if wait := t.bucket.take(time.Now(), payload); wait > 0 {
+		if wait := t.limit.Take(time.Now(), payload); wait > 0 {
 			if err := t.flush(start); err != nil {
 				return err
 			}

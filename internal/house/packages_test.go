@@ -51,7 +51,8 @@ var packages = []rule{
 	{dir: "pdp", floor: 1, pure: true},
 
 	// Floor 2: what both sides share.
-	{dir: "tftp", floor: 2, allowedImports: nothing, libraries: []string{"golang.org/x/sys"}},
+	{dir: "internal/ratelimit", floor: 2, allowedImports: nothing},
+	{dir: "tftp", floor: 2, allowedImports: []string{"internal/ratelimit"}, libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/durable", floor: 2, allowedImports: nothing},
 	{dir: "internal/tuf", floor: 2, pure: true, allowedImports: nothing},
 	{dir: "trust", floor: 2, allowedImports: []string{"load", "internal/durable", "internal/tuf"},
@@ -61,7 +62,7 @@ var packages = []rule{
 		libraries: []string{"github.com/BurntSushi/toml"}},
 
 	// Floor 2: the device.
-	{dir: "internal/device/origin", floor: 2, side: device, allowedImports: []string{"load", "tftp"}},
+	{dir: "internal/device/origin", floor: 2, side: device, allowedImports: []string{"load", "internal/ratelimit", "tftp"}},
 	{dir: "internal/device/peernet", floor: 2, side: device, allowedImports: []string{"pdp/wire"},
 		libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/testkit/fabric", floor: 2, side: device, allowedImports: []string{"pdp/wire",
@@ -111,7 +112,7 @@ var packages = []rule{
 		"github.com/pressly/goose/v3"}},
 	{dir: "internal/controller/store/postgres", floor: 2, side: controller,
 		libraries: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
-	{dir: "internal/controller/files", floor: 2, side: controller, allowedImports: []string{"tftp"},
+	{dir: "internal/controller/files", floor: 2, side: controller, allowedImports: []string{"internal/ratelimit", "tftp"},
 		libraries: []string{"github.com/prometheus/client_golang"}},
 	{dir: "internal/controller/files/cnf", floor: 2, side: controller, allowedImports: []string{"internal/policy",
 		"internal/provision", "internal/controller/template", "internal/controller/domain"}},
@@ -124,7 +125,8 @@ var packages = []rule{
 	{dir: "internal/sim", floor: 3, side: outside, pure: true,
 		allowedImports: []string{"load", "report", "pdp/wire", "pdp/election", "pdp/tree", "pdp/transfer", "pdp"}},
 	{dir: "internal/lab/units", floor: 3, side: outside, pure: true, allowedImports: nothing},
-	{dir: "internal/lab/site", floor: 3, side: outside, allowedImports: []string{"internal/lab/units"},
+	{dir: "internal/lab/site", floor: 3, side: outside, allowedImports: []string{"internal/ratelimit",
+		"internal/lab/units"},
 		libraries: []string{"golang.org/x/sys", "github.com/vishvananda/netlink", "github.com/vishvananda/netns"}},
 	{dir: "internal/lab/fileserver", floor: 3, side: outside, libraries: []string{"golang.org/x/sys"},
 		allowedImports: []string{"internal/lab/units", "internal/lab/site", "tftp", "internal/controller/files"}},

@@ -1,11 +1,14 @@
 package files
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/peerload/peerload/internal/ratelimit"
 )
 
 // Budget bounds what devices of one site download at the same time: the WAN
@@ -65,7 +68,7 @@ type site struct {
 	users   int // transfers and waiters; the site is forgotten at 0
 	running int
 	freed   chan struct{} // closed when a permit becomes free
-	next    time.Time     // when the rate allows the next byte
+	limit   *ratelimit.Limiter
 }
 
 func newGate(b Budget) *gate { return &gate{budget: b, sites: map[netip.Prefix]*site{}} }
@@ -115,7 +118,7 @@ func (g *gate) enter(p *permit, client netip.Addr, size int64) (ok bool, freed <
 	if p.site == nil {
 		p.gate, p.name = g, g.siteOf(client)
 		if p.site = g.sites[p.name]; p.site == nil {
-			p.site = &site{freed: make(chan struct{})}
+			p.site = &site{freed: make(chan struct{}), limit: ratelimit.New(float64(g.budget.Rate), 0)}
 			if len(g.sites) < maxSites { // beyond it nobody shares a limit, and nobody fills the memory
 				g.sites[p.name] = p.site
 			}
@@ -151,21 +154,13 @@ func (p *permit) leave() {
 	}
 }
 
-// pace returns how long to wait before n bytes may be sent.
-func (p *permit) pace(n int) time.Duration {
-	if p == nil || p.site == nil || p.gate.budget.Rate == 0 {
-		return 0
+// wait waits until n bytes may be sent, or for the end of ctx, whose error it
+// then returns.
+func (p *permit) wait(ctx context.Context, n int) error {
+	if p != nil && p.site != nil && !p.site.limit.Wait(ctx.Done(), n) {
+		return ctx.Err()
 	}
-	p.gate.mu.Lock()
-	defer p.gate.mu.Unlock()
-	now := time.Now()
-	s := p.site
-	if s.next.Before(now) {
-		s.next = now
-	}
-	wait := s.next.Sub(now)
-	s.next = s.next.Add(time.Duration(float64(n) / float64(p.gate.budget.Rate) * float64(time.Second)))
-	return wait
+	return nil
 }
 
 // retryAfter is how long a client that was refused should wait.

@@ -195,11 +195,19 @@ func TestRate(t *testing.T) {
 		g.enter(b, client.Next(), big)
 		began := time.Now()
 		for range 10 {
-			time.Sleep(a.pace(100))
-			time.Sleep(b.pace(100))
+			for _, p := range []*permit{a, b} {
+				if err := p.wait(t.Context(), 100); err != nil {
+					t.Error(err)
+				}
+			}
 		}
 		if took := time.Since(began); took < 1800*time.Millisecond || took > 2*time.Second {
 			t.Errorf("2,000 bytes at 1,000 a second in %s", took)
+		}
+		ended, end := context.WithCancel(t.Context())
+		end()
+		if err := a.wait(ended, 100); !errors.Is(err, context.Canceled) {
+			t.Errorf("a transfer that has ended: %v", err)
 		}
 		a.leave()
 		b.leave()

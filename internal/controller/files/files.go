@@ -310,7 +310,7 @@ func (w *writer) patient() {
 func (w *writer) Write(b []byte) (n int, err error) {
 	for len(b) > 0 {
 		part := b[:min(len(b), slice)]
-		if err := pause(w.ctx, w.permit.pace(len(part))); err != nil {
+		if err := w.permit.wait(w.ctx, len(part)); err != nil {
 			return n, err
 		}
 		w.patient()

@@ -94,7 +94,7 @@ type paced struct {
 
 // ReadAt implements tftp.File.
 func (p *paced) ReadAt(b []byte, at int64) (int, error) {
-	if err := pause(p.ctx, p.permit.pace(len(b))); err != nil {
+	if err := p.permit.wait(p.ctx, len(b)); err != nil {
 		return 0, err
 	}
 	return p.File.ReadAt(b, at)
@@ -104,19 +104,4 @@ func (p *paced) ReadAt(b []byte, at int64) (int, error) {
 func (p *paced) Close() error {
 	p.permit.leave()
 	return p.File.Close()
-}
-
-// pause waits, or ends with ctx.
-func pause(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

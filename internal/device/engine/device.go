@@ -18,6 +18,7 @@ import (
 	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
+	"github.com/peerload/peerload/internal/ratelimit"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
@@ -68,6 +69,10 @@ func (c Config) Validate() error {
 	return c.Protocol.Validate()
 }
 
+// sendBurst is what all links may send at once after a pause where SendRate
+// limits, so that short pauses cost no throughput.
+const sendBurst = 50 * time.Millisecond
+
 // Device is this process as a peer of its subnet. Use NewDevice, then Run.
 type Device struct {
 	cfg     Config
@@ -75,8 +80,8 @@ type Device struct {
 	start   time.Time
 	rnd     *rand.Rand
 	inbox   chan item
-	done    chan struct{} // closed when Run returns
-	pace    pace
+	done    chan struct{}      // closed when Run returns
+	limit   *ratelimit.Limiter // of what all links send together
 	pending pendingLinks
 
 	// Owned by the loop.
@@ -113,7 +118,7 @@ func NewDevice(cfg Config) (*Device, error) {
 		rnd:   rand.New(rand.NewChaCha8([32]byte(seed[:32]))),
 		inbox: make(chan item, 256),
 		done:  make(chan struct{}),
-		pace:  pace{rate: cfg.SendRate},
+		limit: ratelimit.New(float64(cfg.SendRate), sendBurst),
 		jobs:  map[wire.Hierarchy]*job{},
 	}, nil
 }

@@ -232,7 +232,7 @@ func (l *link) writeChunk(o outgoing, rate func() int64) error {
 	if err != nil {
 		return err
 	}
-	l.wait(len(b))
+	l.job.dev.limit.Wait(l.dropped, len(b))
 	head := wire.ChunkFrameHeader(o.chunk, len(b), !j.spec.signed())
 	bufs := net.Buffers{head, b}
 	_, err = bufs.WriteTo(l.conn)

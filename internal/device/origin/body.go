@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"sync"
 	"time"
+
+	"github.com/peerload/peerload/internal/ratelimit"
 )
 
 // reader is what stands between a server's body and its reader: it counts,
@@ -13,7 +14,8 @@ import (
 type reader struct {
 	body  io.ReadCloser
 	ctx   context.Context
-	pacer *pacer
+	limit *ratelimit.Limiter
+	piece int // bytes to read at a time, 0 for no bound
 	stall time.Duration
 	left  int64 // bytes that may still come
 	want  int64 // bytes that must still come, -1 if unknown
@@ -28,16 +30,16 @@ func (r *reader) Read(p []byte) (int, error) {
 	if r.err != nil || len(p) == 0 {
 		return 0, r.err
 	}
-	p, err := r.pacer.before(r.ctx, p)
-	if err == nil {
-		err = r.ctx.Err()
-	}
-	if err != nil {
+	// What was read before is waited for; how much comes now nobody knows yet.
+	if !r.limit.Wait(r.ctx.Done(), 0) || r.ctx.Err() != nil {
 		r.err = context.Cause(r.ctx)
 		return 0, r.err
 	}
+	if r.piece > 0 {
+		p = p[:min(len(p), r.piece)]
+	}
 	n, err := r.readInTime(r.room(p))
-	r.pacer.after(n)
+	r.limit.Take(time.Now(), n)
 	return r.count(n, err)
 }
 
@@ -82,45 +84,3 @@ func (r *reader) readInTime(p []byte) (int, error) {
 
 // Close implements io.Closer.
 func (r *reader) Close() error { return r.body.Close() }
-
-// pacer keeps all bodies together below a rate. A nil pacer has no limit.
-type pacer struct {
-	rate int64 // bytes in a second
-
-	mu   sync.Mutex
-	free time.Time // when what was read has been paid for
-}
-
-// before waits until bytes may be read, and cuts p to what a tenth of a second
-// brings, so that bytes come evenly.
-func (c *pacer) before(ctx context.Context, p []byte) ([]byte, error) {
-	if c == nil {
-		return p, nil
-	}
-	c.mu.Lock()
-	wait := time.Until(c.free)
-	c.mu.Unlock()
-	if wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	return p[:min(int64(len(p)), max(1, c.rate/10))], nil
-}
-
-// after notes that n bytes were read.
-func (c *pacer) after(n int) {
-	if c == nil {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now := time.Now(); c.free.Before(now) {
-		c.free = now
-	}
-	c.free = c.free.Add(time.Duration(float64(n) / float64(c.rate) * float64(time.Second)))
-}

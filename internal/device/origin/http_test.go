@@ -19,6 +19,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/peerload/peerload/internal/ratelimit"
 	"github.com/peerload/peerload/load"
 )
 
@@ -410,12 +411,12 @@ func TestServerOfAnotherFamily(t *testing.T) {
 }
 
 // The rate holds for all bodies together, to the microsecond in virtual time.
-func TestPacer(t *testing.T) {
+func TestLimitRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &pacer{rate: 1000}
+		c := ratelimit.New(1000, 0)
 		start := time.Now()
 		for range 2 {
-			r := &reader{body: io.NopCloser(io.LimitReader(&endless{}, 2500)), ctx: t.Context(), pacer: c, left: 1 << 20, want: 2500}
+			r := &reader{body: io.NopCloser(io.LimitReader(&endless{}, 2500)), ctx: t.Context(), limit: c, piece: 100, left: 1 << 20, want: 2500}
 			if n, err := io.Copy(io.Discard, r); n != 2500 || err != nil {
 				t.Error(n, err)
 			}

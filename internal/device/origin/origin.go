@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/netip"
 	"net/textproto"
@@ -21,6 +22,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/ratelimit"
 	"github.com/peerload/peerload/load"
 )
 
@@ -123,7 +125,7 @@ func (c *Config) Validate() error {
 type Mux struct {
 	cfg   Config
 	http  *httpOrigin
-	pacer *pacer
+	limit *ratelimit.Limiter
 }
 
 // New returns an origin for http, https, tftp and file.
@@ -143,11 +145,7 @@ func New(cfg Config) (*Mux, error) {
 	if cfg.StallTimeout == 0 {
 		cfg.StallTimeout = DefaultStallTimeout
 	}
-	m := &Mux{cfg: cfg, http: newHTTP(cfg)}
-	if cfg.LimitRate > 0 {
-		m.pacer = &pacer{rate: cfg.LimitRate}
-	}
-	return m, nil
+	return &Mux{cfg: cfg, http: newHTTP(cfg), limit: ratelimit.New(float64(cfg.LimitRate), 0)}, nil
 }
 
 // Open asks for one body. Cancelling ctx ends the body too.
@@ -222,10 +220,19 @@ func (m *Mux) bound(ctx context.Context, r Request, b *Body) error {
 		want = b.Size - b.Offset
 	}
 	b.ReadCloser = &reader{
-		body: b.ReadCloser, ctx: ctx, pacer: m.pacer, stall: m.cfg.StallTimeout,
+		body: b.ReadCloser, ctx: ctx, limit: m.limit, piece: m.piece(), stall: m.cfg.StallTimeout,
 		left: load.MaxFileSize - b.Offset, want: want,
 	}
 	return nil
+}
+
+// piece is how much of a body is read at a time where the rate is limited: what
+// a tenth of a second brings, so that bytes come evenly. 0: no bound.
+func (m *Mux) piece() int {
+	if m.limit == nil {
+		return 0
+	}
+	return int(min(max(1, m.cfg.LimitRate/10), math.MaxInt32))
 }
 
 // badURL says what is wrong with a URL without repeating it: there may be a

@@ -1,61 +1,33 @@
 package site
 
 import (
-	"context"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/peerload/peerload/internal/lab/units"
+	"github.com/peerload/peerload/internal/ratelimit"
 )
 
 // piece is the most that one connection may send in one turn, in bytes: small
 // enough that a turn on a slow WAN stays short and shares fairly.
 const piece = 8 << 10
 
-// Shaper is the WAN of a loopback site: one token bucket that all connections
-// to all devices share. Turns are given in the order of asking, and each
-// connection asks for one piece at a time, so connections share evenly.
+// Shaper is the WAN of a loopback site: one limiter that all connections to all
+// devices share. Turns are given in the order of asking, and each connection
+// asks for one piece at a time, so connections share evenly.
 type Shaper struct {
 	rate  units.Rate
-	burst time.Duration
-
-	mu   sync.Mutex
-	next time.Time // when the link is free of all that was admitted
+	limit *ratelimit.Limiter
 }
 
-// newShaper returns a shaper of the given rate. Its bucket holds 16 KiB: what
-// may leave at once after a pause, and what a late timer may catch up.
+// newShaper returns a shaper of the given rate. After a pause two pieces may
+// leave at once, one of them as the burst: that much a late timer may catch up.
 func newShaper(rate units.Rate) *Shaper {
-	return &Shaper{rate: rate, burst: rate.Time(2 * piece)}
+	return &Shaper{rate: rate, limit: ratelimit.New(float64(rate)/8, rate.Time(piece))}
 }
 
 // Rate returns the shaper's rate.
 func (s *Shaper) Rate() units.Rate { return s.rate }
-
-// wait blocks until n bytes may leave, or until ctx ends, whose error it then
-// returns. The turn is used up either way.
-func (s *Shaper) wait(ctx context.Context, n int) error {
-	s.mu.Lock()
-	now := time.Now()
-	if earliest := now.Add(-s.burst); s.next.Before(earliest) {
-		s.next = earliest
-	}
-	s.next = s.next.Add(s.rate.Time(int64(n)))
-	wait := s.next.Sub(now)
-	s.mu.Unlock()
-	if wait <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // Listener shapes what is written on every connection that ln accepts.
 func (s *Shaper) Listener(ln net.Listener) net.Listener {
@@ -72,8 +44,8 @@ func (l *shapedListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	return &shapedConn{Conn: c, shaper: l.shaper, ctx: ctx, cancel: cancel}, nil
+	closed := make(chan struct{})
+	return &shapedConn{Conn: c, shaper: l.shaper, closed: closed, end: sync.OnceFunc(func() { close(closed) })}, nil
 }
 
 // shapedConn hides the connection's ReadFrom, which would pass the kernel a
@@ -81,15 +53,15 @@ func (l *shapedListener) Accept() (net.Conn, error) {
 type shapedConn struct {
 	net.Conn
 	shaper *Shaper
-	ctx    context.Context
-	cancel context.CancelFunc
+	closed chan struct{}
+	end    func() // closes closed, once
 }
 
 func (c *shapedConn) Write(b []byte) (int, error) {
 	sent := 0
 	for len(b) > 0 {
 		p := b[:min(len(b), piece)]
-		if err := c.shaper.wait(c.ctx, len(p)); err != nil {
+		if !c.shaper.limit.Wait(c.closed, len(p)) {
 			return sent, net.ErrClosed
 		}
 		n, err := c.Conn.Write(p)
@@ -103,7 +75,7 @@ func (c *shapedConn) Write(b []byte) (int, error) {
 }
 
 func (c *shapedConn) Close() error {
-	c.cancel()
+	c.end()
 	return c.Conn.Close()
 }
 
