@@ -22,8 +22,8 @@ var ErrNotHeld = errors.New("not held")
 // StageLoad fetches a load into the inactive slot of s and marks it complete;
 // switching is left to the caller, who keeps s open. accept may refuse a load
 // once its manifest is verified; nil takes all. LoadSpec.Dir and Slots are not
-// used. If the active slot holds the load already, nothing is changed and the
-// error is ErrActive.
+// used. If the active slot holds the load already, and its trial has not failed,
+// nothing is changed and the error is ErrActive.
 func (d *Device) StageLoad(ctx context.Context, spec LoadSpec, s *slot.Slots, accept func(*load.Manifest) error) (*LoadRun, error) {
 	r, err := d.verifiedRun(ctx, spec)
 	if err != nil {
@@ -38,7 +38,9 @@ func (d *Device) StageLoad(ctx context.Context, spec LoadSpec, s *slot.Slots, ac
 	for _, c := range r.Manifest.Components {
 		l.Components = append(l.Components, slot.Entry{Name: c.Name, Size: c.Size, Digest: c.Digest})
 	}
-	if a, ok := s.Active(); ok && a.Name == l.Name && a.Version == l.Version && slices.Equal(a.Components, l.Components) {
+	a, ok := s.Active()
+	if ok && a.State != slot.StateFailed && a.Name == l.Name && a.Version == l.Version &&
+		slices.Equal(a.Components, l.Components) {
 		return r, ErrActive
 	}
 	if err := r.fill(ctx, s, l); err != nil {

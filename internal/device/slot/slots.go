@@ -298,6 +298,20 @@ func (s *Slots) Confirm() error {
 	return s.setState(i)
 }
 
+// Fail ends the trial of the active slot where Rollback finds nothing to go
+// back to: the slot stays active, is known as failed, and the other one can be
+// filled. Without a trial it does nothing.
+func (s *Slots) Fail() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.info[s.active]
+	if i.State != StateTrial {
+		return nil
+	}
+	i.State, i.Boots = StateFailed, 0
+	return s.setState(i)
+}
+
 // Rollback makes the other slot active again, after verifying it, and marks
 // the one left as failed. If the other one cannot be booted the error is
 // ErrNoSlot, ErrIncomplete or ErrDamaged and nothing changes.

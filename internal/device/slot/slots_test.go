@@ -2,6 +2,7 @@ package slot_test
 
 import (
 	"bytes"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -213,6 +214,36 @@ func TestRollbackToADamagedSlotIsRefused(t *testing.T) {
 	_, err = s.Boot()
 	wantErr(t, err, slot.ErrDamaged)
 	wantSlots(t, s, "b", slot.StateTrial, "2", slot.StateConfirmed)
+}
+
+// TestFirstLoadFails: a first load that does not work has no way back. It is
+// not taken for good, and another load can follow it, or the same once more.
+func TestFirstLoadFails(t *testing.T) {
+	for _, next := range []uint64{1, 2} {
+		d := newDisk(t)
+		s := openSlots(t, d, "/d")
+		must(t, s.Fail()) // no trial: nothing happens
+		must(t, install(d, s, 1))
+		must(t, s.SwitchTrial())
+		wantErr(t, s.Rollback(), slot.ErrNoSlot)
+		must(t, s.Fail())
+		wantSlots(t, s, "a", slot.StateFailed, "1", slot.StateEmpty)
+		must(t, s.Close())
+		d = d.Reboot(1)
+		s = openSlots(t, d, "/d")
+		wantSlots(t, s, "a", slot.StateFailed, "1", slot.StateEmpty)
+		if rolled, err := s.Boot(); rolled || err != nil {
+			t.Fatalf("a failed load without a trial: rolled back %v, %v", rolled, err)
+		}
+		must(t, install(d, s, next))
+		must(t, s.SwitchTrial())
+		wantErr(t, s.Rollback(), slot.ErrNoSlot)
+		must(t, s.Confirm())
+		wantSlots(t, s, "b", slot.StateConfirmed, fmt.Sprint(next), slot.StateFailed)
+		if whichSet(t, d, "/d/current", next) != next {
+			t.Fatal("the slot does not hold the load")
+		}
+	}
 }
 
 func TestSlotsRefuse(t *testing.T) {

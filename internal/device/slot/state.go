@@ -26,7 +26,8 @@ const (
 	StateTrial State = "trial"
 	// StateConfirmed: has been active and is known to be good.
 	StateConfirmed State = "confirmed"
-	// StateFailed: was rolled back; its load should not be tried again.
+	// StateFailed: its trial failed. It was rolled back, or it is active still
+	// because there was nothing to go back to.
 	StateFailed State = "failed"
 )
 
