@@ -73,6 +73,7 @@ var packages = []rule{
 		"internal/device/slot"}},
 	{dir: "internal/device/status", floor: 2, side: device, allowedImports: []string{"report"}},
 	{dir: "internal/device/engine", floor: 2, side: device, libraries: []string{"golang.org/x/sys"}},
+	{dir: "internal/device/upgrade", floor: 2, side: device, pure: true, allowedImports: []string{"report"}},
 	{dir: "internal/device/wording", floor: 2, side: device, still: true,
 		allowedImports: []string{"report", "pdp/wire", "internal/device/slot", "internal/device/engine"}},
 	{dir: "internal/device/syslog", floor: 2, side: device, allowedImports: []string{"report"}},

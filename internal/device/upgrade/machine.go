@@ -1,0 +1,426 @@
+package upgrade
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/peerload/peerload/report"
+)
+
+// Times and limits of an upgrade.
+const (
+	// confirmEvery is the distance between two questions whether the new load
+	// works; a short trial asks four times.
+	confirmEvery = 2 * time.Second
+	// rebootWait is how long the device may take to go down.
+	rebootWait = 10 * time.Minute
+	// maxStarts is how often the program may be started during one trial before
+	// the load counts as one that does not stay up.
+	maxStarts = 5
+	// maxInstalls is how often a load is installed without being tried to an
+	// end: an installer that takes the device down with it, or a slot that
+	// cannot be switched, must not keep a device busy for ever.
+	maxInstalls = 5
+)
+
+// doing is what is under way.
+type doing int
+
+const (
+	resting       doing = iota // nothing: the next Wake begins what is due
+	counting                   // CountBoot
+	preparing                  // StepDownload
+	fetching                   // Fetch
+	installing                 // StepInstall
+	undoing                    // StepRollback after an Install that failed
+	switching                  // SwitchTrial
+	restarting                 // StepReboot
+	goingDown                  // waits for the device to go down
+	asking                     // AskHealth
+	waiting                    // waits to ask again, or to be provisioned
+	committing                 // StepCommit
+	confirming                 // Confirm
+	goingBack                  // GoBack
+	failing                    // Fail
+	revoking                   // StepRollback after the slots went back
+	restartingOld              // StepReboot after that
+)
+
+// stopping says why a fetch was told to stop.
+type stopping int
+
+const (
+	goesOn     stopping = iota // it was not
+	reassigned                 // another load takes its place
+	suspended                  // it begins again with the next Wake
+)
+
+// Machine is the upgrade of one device. Use New. It is not safe for concurrent
+// use.
+type Machine struct {
+	rec     Record
+	durable Record // as remembered last
+	before  Record // what was remembered before durable
+	slots   Slots
+	cfg     Configured
+	boot    string
+
+	doing    doing
+	was      doing // what is under way again if the last Step is not remembered
+	stopping stopping
+	trial    Configured // in force for the trial under way
+	deadline time.Time  // of goingDown, asking and waiting
+	askAt    time.Time  // when waiting ends, if a command is asked
+	sick     error      // what the last AskHealth said
+
+	// Of the Step under way.
+	now  time.Time
+	told []Action
+	job  Action
+}
+
+// New returns the machine of a device that remembers this record. Its first
+// event is Started.
+func New(r Record) *Machine {
+	if r.Phase == "" {
+		r.Phase = Idle
+	}
+	return &Machine{rec: r, durable: r, before: r}
+}
+
+// Record returns what holds now. It is not to be changed.
+func (m *Machine) Record() Record { return m.rec }
+
+// Working reports whether an upgrade is under way: a job, or a wait with a
+// deadline.
+func (m *Machine) Working() bool { return m.doing != resting }
+
+// Unfinished reports whether a load is assigned that does not run yet, and
+// waits for the next Wake.
+func (m *Machine) Unfinished() bool {
+	return m.rec.Phase == Idle && !m.Working() && m.wanted() != ""
+}
+
+// Deadline returns when Tick is due; ok is false if nothing waits.
+func (m *Machine) Deadline() (at time.Time, ok bool) {
+	switch {
+	case m.doing == goingDown, m.doing == waiting && m.askAt.IsZero():
+		return m.deadline, true
+	case m.doing == waiting:
+		return m.askAt, true
+	}
+	return time.Time{}, false
+}
+
+// Step takes an event and appends what follows from it to out.
+func (m *Machine) Step(now time.Time, in Event, out []Action) []Action {
+	m.now = now
+	if _, failed := in.(NotRemembered); failed {
+		m.rec, m.durable, m.doing = m.before, m.before, m.was
+		return out
+	}
+	m.was = m.doing
+	m.take(in)
+	if !m.rec.equal(m.durable) {
+		m.before, m.durable = m.durable, m.rec
+		out = append(out, Remember{m.rec})
+	}
+	out = append(out, m.told...)
+	if m.job != nil {
+		out = append(out, m.job)
+	}
+	m.told, m.job = nil, nil
+	return out
+}
+
+// take takes one event.
+func (m *Machine) take(in Event) {
+	switch e := in.(type) {
+	case Started:
+		m.started(e)
+	case Configured:
+		m.cfg = e
+	case Provisioned:
+		m.provisioned(e.Load)
+	case Wake:
+		m.wake()
+	case Forget:
+		m.rec.Failed, m.rec.Installs = nil, 0
+	case Interrupt:
+		m.stop(suspended)
+	case Tick:
+		m.tick()
+	default:
+		m.jobEnded(in)
+	}
+}
+
+// jobEnded takes the end of a job. One that nobody waits for is dropped.
+func (m *Machine) jobEnded(in Event) {
+	did := m.doing
+	switch e := in.(type) {
+	case Fetched:
+		m.slots = e.Slots
+	case Held:
+		m.slots = e.Slots
+	case NotFetched:
+		m.slots = e.Slots
+	case SlotsChanged:
+		m.slots = e.Slots
+	}
+	if !ends(did, in) {
+		return
+	}
+	m.doing, m.was = resting, resting
+	if s := m.stopping; s != goesOn {
+		m.stopping = goesOn
+		if s == reassigned {
+			m.next()
+		}
+		return
+	}
+	switch e := in.(type) {
+	case Fetched:
+		m.rec.Phase, m.rec.Version, m.rec.State, m.rec.Since = Install, e.Version, report.StateInstalling, m.stamp()
+		m.resume()
+	case Held:
+		m.idle(report.StateIdle)
+	case NotFetched:
+		m.giveUp(e.Reason, e.Err, e.Final)
+	case StepEnded:
+		m.stepEnded(did, e)
+	case SlotsChanged:
+		m.slotsChanged(did, e)
+	case Asked:
+		m.asked(e.Err)
+	}
+}
+
+// ends reports whether an event is the end of the job under way.
+func ends(d doing, in Event) bool {
+	switch in.(type) {
+	case Fetched, Held, NotFetched:
+		return d == fetching
+	case StepEnded:
+		return d == preparing || d == installing || d == undoing || d == restarting || d == committing ||
+			d == revoking || d == restartingOld
+	case SlotsChanged:
+		return d == counting || d == switching || d == confirming || d == goingBack || d == failing
+	}
+	return d == asking
+}
+
+// stepEnded takes the end of what the installer was asked to do.
+func (m *Machine) stepEnded(did doing, e StepEnded) {
+	switch did {
+	case preparing:
+		if e.Err != nil {
+			m.giveUp(ReasonInstaller, e.Err, false)
+			return
+		}
+		m.begin(fetching, Fetch{m.rec.Load})
+	case installing:
+		m.installed(e)
+	case undoing:
+		if e.Err != nil {
+			m.problem(fmt.Errorf("the installer could not undo its work: %w", e.Err))
+		}
+		m.giveUp(m.rec.Reason, errors.New(m.rec.Message), true)
+	case restarting:
+		if e.Err != nil {
+			m.back(ReasonReboot, e.Err)
+			return
+		}
+		m.doing, m.deadline = goingDown, m.now.Add(rebootWait)
+	case committing:
+		if e.Err != nil {
+			m.back(ReasonInstaller, e.Err)
+			return
+		}
+		m.begin(confirming, ChangeSlots{Confirm})
+	case revoking:
+		m.revoked(e)
+	case restartingOld:
+		if e.Err != nil {
+			m.problem(e.Err)
+		}
+	}
+}
+
+// slotsChanged takes the end of a change of the slots.
+func (m *Machine) slotsChanged(did doing, e SlotsChanged) {
+	switch {
+	case did == counting:
+		m.counted(e)
+	case did == switching && e.Err != nil:
+		m.giveUp(ReasonSwitch, e.Err, false)
+	case did == switching:
+		m.switched()
+	case did == goingBack && e.NoWayBack:
+		// A load that does not work, and no other: it ends its trial so that the
+		// other slot can take the next load, and stays known as failed.
+		m.fault(ReasonNoWayBack, e.Err)
+		m.begin(failing, ChangeSlots{Fail})
+	case e.Err != nil:
+		m.problem(e.Err) // the phase stays, and the next Wake begins it again
+	case did == confirming:
+		m.confirmed()
+	default:
+		m.revoke()
+	}
+}
+
+// wanted returns the load to upgrade to, "" if there is nothing to do.
+func (m *Machine) wanted() string {
+	if _, failed := m.rec.FailedBefore(m.rec.Assigned); failed {
+		return ""
+	}
+	if a := m.slots.Active; a.Load == m.rec.Assigned && a.State != SlotFailed {
+		return ""
+	}
+	return m.rec.Assigned
+}
+
+// provisioned takes which load is assigned. Where nobody else is asked, being
+// provisioned is what shows that a new load works.
+func (m *Machine) provisioned(load string) {
+	if load != m.rec.Assigned {
+		m.rec.Assigned, m.rec.Failed, m.rec.Installs = load, nil, 0
+	}
+	if m.doing == waiting && !m.trial.ByCommand {
+		m.begin(committing, m.step(StepCommit))
+	}
+}
+
+// wake begins what is due. A fetch of a load that is no longer assigned is
+// given up.
+func (m *Machine) wake() {
+	if m.doing == resting {
+		m.next()
+		return
+	}
+	if want := m.wanted(); want != m.rec.Load && m.stop(reassigned) {
+		m.tell(Reassigned{From: m.rec.Load, To: want})
+	}
+}
+
+// stop ends a fetch, if one is under way and was not told to stop before.
+func (m *Machine) stop(why stopping) bool {
+	if m.stopping != goesOn || m.doing != preparing && m.doing != fetching {
+		return false
+	}
+	m.stopping = why
+	m.tell(Stop{})
+	return true
+}
+
+// next begins the next upgrade, or goes on with the one that was begun.
+func (m *Machine) next() {
+	r := &m.rec
+	if want := m.wanted(); r.Phase == Idle || r.Phase == Download && want != r.Load {
+		if want == "" {
+			if r.Phase == Download {
+				m.idle(report.StateIdle)
+			}
+			return
+		}
+		if want != r.Load {
+			r.Installs = 0
+		}
+		r.Phase, r.Load, r.Version, r.Starts = Download, want, "", 0
+	}
+	m.resume()
+}
+
+// resume begins the work of the phase.
+func (m *Machine) resume() {
+	m.tell(Began{m.rec.Phase, m.rec.Load})
+	switch m.rec.Phase {
+	case Download:
+		m.rec.State, m.rec.Since = report.StateDownloading, m.stamp()
+		m.begin(preparing, m.step(StepDownload))
+	case Install:
+		m.install()
+	case Reboot, Trial:
+		m.switchOver()
+	case Rollback:
+		m.goBack()
+	}
+}
+
+// install asks the installer, unless that has led nowhere too often.
+func (m *Machine) install() {
+	r := &m.rec
+	if _, failed := r.FailedBefore(r.Load); failed { // and only its undoing was cut off
+		m.begin(undoing, m.step(StepRollback))
+		return
+	}
+	if r.Installs >= maxInstalls {
+		m.installFailed(fmt.Errorf("the load was installed %d times and never got to the end of its trial", r.Installs))
+		return
+	}
+	r.Installs++
+	m.begin(installing, m.step(StepInstall))
+}
+
+// installed takes the end of an Install. The slot is switched in the next phase:
+// a power cut between finds what is still to be done.
+func (m *Machine) installed(e StepEnded) {
+	if e.Err != nil {
+		m.installFailed(e.Err)
+		return
+	}
+	r := &m.rec
+	r.Phase, r.State, r.RebootFrom = Trial, report.StateTrial, ""
+	if e.Restart {
+		r.Phase, r.State, r.RebootFrom = Reboot, report.StateRebooting, m.boot
+	}
+	r.Since, r.Starts = m.stamp(), 1
+	m.resume()
+}
+
+// installFailed notes the failure before it is undone: after a power cut the
+// installer is not asked for the same again.
+func (m *Machine) installFailed(why error) {
+	m.rec.fail(m.rec.Load, ReasonInstaller, m.now)
+	m.rec.Reason, m.rec.Message = ReasonInstaller, why.Error()
+	m.begin(undoing, m.step(StepRollback))
+}
+
+// giveUp ends an upgrade that failed before its load was tried. Final: the load
+// is not tried again until another one is assigned.
+func (m *Machine) giveUp(reason Reason, why error, final bool) {
+	r := &m.rec
+	m.fault(reason, why)
+	m.tell(Ended{Result: Failed, Load: r.Load, Version: r.Version, Reason: reason, Message: why.Error(), Final: final})
+	if final {
+		r.fail(r.Load, reason, m.now)
+	}
+	m.idle(report.StateFailed)
+	r.Reason, r.Message = reason, why.Error()
+}
+
+// idle ends an upgrade.
+func (m *Machine) idle(state string) {
+	r := &m.rec
+	r.Phase, r.State, r.Since, r.Starts, r.RebootFrom = Idle, state, m.stamp(), 0, ""
+	r.Reason, r.Message = "", ""
+}
+
+// step is a question to the installer about the load under way.
+func (m *Machine) step(s Step) Action {
+	return RunStep{Step: s, Load: m.rec.Load, Version: m.rec.Version}
+}
+
+// begin begins a job.
+func (m *Machine) begin(d doing, job Action) { m.doing, m.job = d, job }
+
+func (m *Machine) tell(a Action) { m.told = append(m.told, a) }
+
+func (m *Machine) fault(reason Reason, why error) { m.tell(Fault{m.rec.Load, reason, why}) }
+
+func (m *Machine) problem(why error) { m.tell(Problem{m.rec.Phase, m.rec.Load, why}) }
+
+// stamp is the time for people.
+func (m *Machine) stamp() string { return m.now.Format(time.RFC3339) }
