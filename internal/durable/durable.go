@@ -100,9 +100,11 @@ func ReadAll(r io.Reader, name string, max int64) ([]byte, error) {
 }
 
 // Lock takes the one lock of dir among all processes and removes what a
-// killed writer left there. unlock gives it back.
+// killed writer left there. unlock gives it back. The lock is the file .lock in
+// dir; a symbolic link of that name is refused, because it would make a file,
+// and hold a lock, elsewhere.
 func Lock(dir string) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}

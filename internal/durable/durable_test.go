@@ -3,6 +3,7 @@ package durable
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -101,5 +102,24 @@ func TestLock(t *testing.T) {
 	}
 	if got := names(t, dir); len(got) != 2 {
 		t.Errorf("what a killed writer left is still there: %v", got)
+	}
+	if info, err := os.Stat(filepath.Join(dir, ".lock")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the lock: %v, %v", info, err)
+	}
+}
+
+// TestLinkedLock: a link in the place of the lock must not make a file, or take
+// a lock, outside the directory.
+func TestLinkedLock(t *testing.T) {
+	dir, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "victim")
+	if err := os.Symlink(elsewhere, filepath.Join(dir, ".lock")); err != nil {
+		t.Fatal(err)
+	}
+	if unlock, err := Lock(dir); err == nil {
+		unlock()
+		t.Error("a symbolic link was taken for the lock")
+	}
+	if _, err := os.Lstat(elsewhere); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the link's target was made: %v", err)
 	}
 }
