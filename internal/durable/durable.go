@@ -32,16 +32,46 @@ func Write(path string, data []byte, mode fs.FileMode) error {
 }
 
 // WriteFrom is Write for what write writes. If write fails, nothing appears.
-func WriteFrom(path string, mode fs.FileMode, write func(io.Writer) error) (err error) {
+func WriteFrom(path string, mode fs.FileMode, write func(io.Writer) error) error {
+	return writeFrom(system{}, path, mode, write)
+}
+
+// fileSystem is what writing needs of a file system: tests cut its power.
+type fileSystem interface {
+	// createTemp makes a file in dir under a name of its own that begins with
+	// tempPrefix.
+	createTemp(dir string) (file, error)
+	rename(from, to string) error
+	remove(path string) error
+	syncDir(dir string) error
+}
+
+// file is an open file, written from its start.
+type file interface {
+	io.WriteCloser
+	Name() string
+	Chmod(fs.FileMode) error
+	Sync() error
+}
+
+// system is the file system of the machine.
+type system struct{}
+
+func (system) createTemp(dir string) (file, error) { return os.CreateTemp(dir, tempPrefix) }
+func (system) rename(from, to string) error        { return os.Rename(from, to) }
+func (system) remove(path string) error            { return os.Remove(path) }
+func (system) syncDir(dir string) error            { return SyncDir(dir) }
+
+func writeFrom(disk fileSystem, path string, mode fs.FileMode, write func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, tempPrefix)
+	f, err := disk.createTemp(dir)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
 			f.Close()
-			os.Remove(f.Name())
+			_ = disk.remove(f.Name()) // the next holder of the lock removes it otherwise
 		}
 	}()
 	if err := f.Chmod(mode); err != nil {
@@ -56,10 +86,10 @@ func WriteFrom(path string, mode fs.FileMode, write func(io.Writer) error) (err 
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := disk.rename(f.Name(), path); err != nil {
 		return err
 	}
-	return SyncDir(dir)
+	return disk.syncDir(dir)
 }
 
 // SyncDir makes renames and removals in dir durable.
