@@ -16,8 +16,7 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// defaultRetries is how often a server is tried again unless Server.Retries
-// says it.
+// defaultRetries is how often a server is tried again if Server.Retries is nil.
 const defaultRetries = 2
 
 // device is this process as a peer of its subnet, for one request.
@@ -81,13 +80,12 @@ func (r *Request) protocol() (pdp.Config, error) {
 	return c, nil
 }
 
-// patience puts into the protocol's configuration how long to bear with a
-// server that fails.
+// patience sets how long the protocol tries a server that fails.
 func (s Server) patience(c *transfer.Config) {
 	c.Attempts = defaultRetries + 1
 	if s.Retries != nil {
 		c.Attempts = *s.Retries + 1
-		c.Outage = 0 // who counts the attempts means them
+		c.Outage = 0 // Retries limits the attempts, so none are added
 	}
 }
 
@@ -95,7 +93,8 @@ func (r *Request) listen() (*peernet.Sockets, error) {
 	p := r.Peers
 	s, err := peernet.Listen(peernet.Config{Address: p.Address, Interface: p.Interface, Port: p.Port})
 	if errors.Is(err, peernet.ErrNoAddress) && !p.Address.IsValid() && p.Interface == "" {
-		// Not the request is wrong: a device that starts has no address yet.
+		// The request is not wrong: a device that is just starting has no
+		// address yet.
 		return nil, failure.WithKind(failure.Network,
 			fmt.Errorf("%w: %w; try again when the network is up, or fetch without the peers", ErrNoNetwork, err))
 	}
@@ -108,8 +107,8 @@ func (r *Request) warn(message string) {
 	}
 }
 
-// serve runs the device until stop is called, longer than ctx, so that it can
-// say goodbye. If it ends by itself, what waits for it is cancelled.
+// serve runs the device until stop is called, beyond the end of ctx, so that it
+// can say Bye to its peers. If it ends by itself, it cancels what waits for it.
 func (d *device) serve(ctx context.Context, cancel context.CancelCauseFunc) (stop func()) {
 	own, end := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
@@ -125,7 +124,7 @@ func (d *device) serve(ctx context.Context, cancel context.CancelCauseFunc) (sto
 	}
 }
 
-// close frees the ports and gives up idle connections.
+// close frees the ports and closes idle connections.
 func (d *device) close() {
 	_ = d.net.Close()
 	if d.mux != nil {

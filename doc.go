@@ -2,11 +2,11 @@
 // another Go program imports, such as a device's own updater.
 //
 // Fetch downloads a file, several, or a whole signed load. Of all devices that
-// ask for the same content at about the same time one, the root, downloads it
+// ask for the same content at about the same time, one, the root, downloads it
 // from the server, and the others get it from each other while it arrives. If
-// peers fail, the device goes to the server itself. Bytes get their name only
-// when they are verified. Fetch may serve peers for up to a minute after the
-// files are in place: see Request.Linger.
+// peers fail, the device downloads from the server itself. A file gets its
+// final name only when it is verified. Fetch may serve peers for up to a minute
+// after the files are in place: see Request.Linger.
 //
 //	digest, err := load.ParseDigest("9f86d081…")
 //	…
@@ -24,15 +24,15 @@
 //		return err
 //	}
 //
-// What is right is said by one of three, the Proof: SHA256 for one file, Trust
-// for a signed load, Unsigned to believe the network. The command `peerload
+// The Proof says which bytes are right: SHA256 for one file, Trust for a signed
+// load, Unsigned to accept whatever the network sends. The command `peerload
 // get` is this package with flags.
 //
-// These packages are public too: report (the events and the final report),
-// load (manifests, digests, chunks), trust (signed metadata), tftp (client and
-// server), client (the controller's API), and pdp with all below it (the
-// protocol, for drivers of one's own). What is below internal is not, and
-// changes without notice.
+// These packages are public too: report (the events and the final report), load
+// (manifests, digests, chunks), trust (signed metadata), tftp (client and
+// server), client (the controller's API), and pdp with its subpackages (the
+// protocol, for drivers of your own). Packages below internal are not public
+// and may change without notice.
 //
 // What lives here: what a program asks for, and how the device is put together
 // for it. What must not: flags, terminals, exit statuses, and the path itself,

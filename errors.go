@@ -8,22 +8,23 @@ import (
 )
 
 // Kinds of errors of Fetch, for errors.Is. The text of an error says what
-// happened and what to do. If ctx ends, errors.Is finds both ctx.Err() and
-// context.Cause(ctx) in the error.
+// happened and what to do about it. If ctx ends, errors.Is finds both ctx.Err()
+// and context.Cause(ctx) in the error.
 //
-// ErrServer and ErrNoNetwork are worth a retry, ErrDisk once there is room; after
-// these and after an end by the context the same Request continues where it
-// stood. The others last until the request, the server's files or the trusted
-// keys are changed.
+// ErrServer and ErrNoNetwork are worth a retry, ErrDisk once there is room;
+// after these errors, and after the end of the context, the same Request
+// resumes where it stopped. The others persist until the request, the server's
+// files or the trusted keys are changed.
 var (
-	// ErrRequest: the request cannot be carried out as it stands. It
-	// contradicts itself, or the host or the load does not fit it.
+	// ErrRequest: the request cannot be carried out. It contradicts itself, or
+	// the host or the load does not fit it.
 	ErrRequest error = failure.Request
 	// ErrVerify: the bytes that came are not those that were asked for.
 	ErrVerify error = failure.Verify
 	// ErrServer: the server cannot be reached, does not have the file, refuses
-	// it or fails while sending. Event.Reason of report.KindFailed tells which:
-	// origin-not-found and origin-forbidden stay until the server is changed.
+	// it or fails while sending. Event.Reason of report.KindFailed says which:
+	// origin-not-found and origin-forbidden persist until the server is
+	// changed.
 	ErrServer error = failure.Server
 	// ErrNoNetwork: this host has no address yet to meet its peers with.
 	ErrNoNetwork error = failure.Network
@@ -42,8 +43,8 @@ type late struct{ err error }
 
 func (e late) Error() string { return e.err.Error() }
 
-// Is matches what the error matches, except the end of a context. Unwrap is left
-// out, since it would show that.
+// Is matches what the wrapped error matches, except the end of a context. There
+// is no Unwrap, because that would match it.
 func (e late) Is(target error) bool { return !isContext(target) && errors.Is(e.err, target) }
 
 func (e late) As(target any) bool { return errors.As(e.err, target) }

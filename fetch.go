@@ -17,19 +17,19 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// lingerMost is how long a device serves those that wait for it unless
-// Request.Linger says it.
+// lingerMost is how long a device serves peers that wait for it if
+// Request.Linger is nil.
 const lingerMost = time.Minute
 
 // Fetch fetches what the request asks for, through the peers. It returns when
-// every file is verified and in place, and those peers that wait for this
-// device have been served; see Request.Linger. A partial file that an earlier
-// run left is continued.
+// every file is verified and in place, and the peers that wait for this device
+// have been served; see Request.Linger. It resumes a partial file of an earlier
+// run.
 //
 // It returns one report for each file in place, in the order of the URLs, or
-// one for the whole load. With an error the reports are of the files before
-// it. The error is of one of the kinds ErrRequest to ErrTrust, or that of ctx
-// with its cause; any other is unforeseen.
+// one for the whole load. If it fails, the reports are for the files that were
+// already in place. The error is of one of the kinds ErrRequest to ErrTrust, or
+// that of ctx with its cause; any other error is unexpected.
 func Fetch(ctx context.Context, r Request) ([]report.Final, error) {
 	list, err := r.targets()
 	if err != nil {
@@ -82,8 +82,8 @@ type fetching struct {
 	mu    sync.Mutex // one event at a time
 }
 
-// tell hands an event to the program. The loop of the device and Fetch itself
-// have something to tell.
+// tell passes an event to the program. Both the loop of the device and Fetch
+// itself call it.
 func (f *fetching) tell(e report.Event) {
 	if f.req.Events == nil {
 		return
@@ -93,7 +93,8 @@ func (f *fetching) tell(e report.Event) {
 	f.req.Events(e)
 }
 
-// files fetches one file after the other, with their elections together.
+// files fetches one file after the other, but starts all their elections
+// together.
 func (f *fetching) files(ctx context.Context) (finals []report.Final, err error) {
 	var files []*engine.File
 	defer func() {
@@ -119,7 +120,7 @@ func (f *fetching) files(ctx context.Context) (finals []report.Final, err error)
 	for i, file := range files {
 		err := file.Wait(ctx)
 		if err == nil {
-			err = ctx.Err() // of two that are ready Wait takes either
+			err = ctx.Err() // if both are ready, Wait may return either
 		}
 		if err == nil {
 			err = file.Commit()
@@ -174,7 +175,7 @@ func (f *fetching) load(ctx context.Context) ([]report.Final, error) {
 }
 
 // linger serves the peers: for the time that was asked for, so that a late
-// device finds somebody, else until nobody waits.
+// device finds a peer, or else until nobody waits.
 func (f *fetching) linger(ctx context.Context, files []*engine.File) {
 	if f.req.Linger == nil {
 		f.dev.Linger(ctx, files, lingerMost)
@@ -188,7 +189,7 @@ func (f *fetching) linger(ctx context.Context, files []*engine.File) {
 	}
 }
 
-// done tells of a file or load in place.
+// done reports a file or load in place.
 func (f *fetching) done(fin *report.Final) {
 	e := f.event(report.KindDone, fin.File)
 	e.URL, e.Role, e.Source, e.Message, e.Final = fin.URL, fin.Role, fin.Source, fin.Path, fin
@@ -196,7 +197,7 @@ func (f *fetching) done(fin *report.Final) {
 	f.tell(e)
 }
 
-// failed tells and returns why a file is not coming.
+// failed reports and returns why a file could not be fetched.
 func (f *fetching) failed(ctx context.Context, name string, err error, fin *report.Final) error {
 	if ctx.Err() != nil && isContext(err) {
 		err = &failure.Stopped{Cause: context.Cause(ctx)}

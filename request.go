@@ -26,8 +26,8 @@ type Request struct {
 	// has one URL: BASE/NAME.load if it is signed, BASE/NAME.loads if Proof is
 	// Unsigned.
 	URLs []string
-	// Proof says which bytes are right. The zero Proof is refused: to believe
-	// the network has to be said.
+	// Proof says which bytes are right. The zero Proof is refused: trusting the
+	// network must be asked for.
 	Proof Proof
 	// Output is a path. It names a directory if there is one, if it ends in /,
 	// or if the request is for several files or a load. That directory is made
@@ -35,19 +35,21 @@ type Request struct {
 	// URL. Otherwise it names the one file, whose directory must exist: if not,
 	// the error is an ErrDisk. "": the working directory.
 	Output string
-	// State is the directory that holds the device's id and what must outlive
-	// a run; it is made if it is missing. Keep it over restarts, one for each
-	// device, and run one Fetch at a time with it. Two at a time have one id and
-	// different ports, and may download the same bytes twice; in one process the
-	// second may be refused with ErrDisk, if both fetch one load or State is new.
-	// It has no default, since the program knows where it may write.
+	// State is the directory that holds the device's id and what must outlive a
+	// run; it is created if it is missing. Keep it across restarts, one for
+	// each device, and run one Fetch at a time with it. Two at a time have the
+	// same id and different ports, and may download the same bytes twice; in
+	// one process the second may be refused with ErrDisk, if both fetch the
+	// same load or State is new. It has no default, since the program knows
+	// where it may write.
 	State string
 	// Slots keeps a signed load in two slots below Output and switches
-	// Output/current when all of it is verified, so that the way back stays.
+	// Output/current when all of it is verified, so that the device can go
+	// back.
 	Slots bool
-	// Model of this device; devices of one model group share with each other.
-	// A load for other models is refused, and a model that cannot share
-	// downloads the classic way. "": not told, all such devices share.
+	// Model of this device; devices of one model group share with each other. A
+	// load for other models is refused, and a model that cannot share downloads
+	// the classic way. "": not given; all such devices share with each other.
 	Model string
 	// Linger is how long to serve the peers after the files are in place, 0 to
 	// return at once. nil: until those that wait are done, a minute at most.
@@ -60,23 +62,22 @@ type Request struct {
 	Server Server
 	// Events takes the events of the run, in order: one call at a time, from
 	// goroutines of Fetch, and none after Fetch returned. It must not block,
-	// since the device waits for it. report.KindDone tells that a file or load
+	// since the device waits for it. report.KindDone says that a file or load
 	// is in place while Fetch still serves the peers, report.KindFailed that it
-	// is not coming; a request that is refused before the first file begins has
-	// no events. What Fetch returns takes the place of report.KindReport, which
-	// only the command line writes. nil drops them.
+	// could not be fetched; a request that is refused before the first file
+	// begins has no events. What Fetch returns replaces report.KindReport,
+	// which only the command line writes. nil drops them.
 	Events func(report.Event)
-	// Warn takes what a person should know of and what does not stop the run,
-	// such as a model that cannot share, before the first file begins. nil
-	// drops it.
+	// Warn takes warnings that do not stop the run, such as a model that cannot
+	// share, before the first file begins. nil drops them.
 	Warn func(message string)
 }
 
 // Peers says how the device takes part in its subnet. The zero Peers works.
 type Peers struct {
-	// Off keeps the download to this device: nobody is asked, nobody served.
+	// Off keeps the download to this device: no peer is asked, none is served.
 	Off bool
-	// Address is the own address with the length of its prefix. Zero: that of
+	// Address is the device's own address with its prefix length. Zero: that of
 	// Interface.
 	Address netip.Prefix
 	// Interface to take the address from. "": that of the default route, or
@@ -85,8 +86,8 @@ type Peers struct {
 	// Port of the peers, UDP and TCP; all devices of a subnet must have the
 	// same. 0: 4051.
 	Port uint16
-	// Profile of the protocol's times: "lan", or "classic" as the original
-	// has them. "": lan.
+	// Profile of the protocol's times: "lan", or "classic" with those of
+	// Cisco's original. "": lan.
 	Profile string
 	// Trees that a file takes when this device is its root: 1 or 2. 0: two if
 	// the file has 64 chunks or more.
@@ -95,17 +96,18 @@ type Peers struct {
 
 // Server says how servers are reached. The zero Server works.
 type Server struct {
-	// Header goes with every HTTP request to the URL's own host. nil: none.
+	// Header is sent with every HTTP request to the URL's own host. nil: none.
 	Header http.Header
 	// CACerts are the roots that HTTPS servers are verified against. nil: the
 	// system's.
 	CACerts *x509.CertPool
-	// ClientCert is shown to HTTPS servers that ask. nil: none.
+	// ClientCert is sent to HTTPS servers that ask for one. nil: none.
 	ClientCert *tls.Certificate
 	// LimitRate is the most bytes a second from the server. 0: no limit.
 	LimitRate int64
-	// Retries is how often to try a server again that fails, 0 to try once.
-	// nil: 2, and a server that has served before is tried for a minute.
+	// Retries is how often to try a server again after a failure, 0 to try
+	// once. nil: 2, and a server that has already sent bytes is tried for a
+	// minute.
 	Retries *int
 	// ConnectTimeout is how long a server may take to accept a connection. 0:
 	// 5 s.
@@ -122,19 +124,20 @@ type Proof struct {
 	dir    string      // with target.Signed
 }
 
-// SHA256 proves one file by its digest. The zero digest, which a variable has
-// that nobody has set, is refused.
+// SHA256 proves one file by its digest. The zero digest, that of an unset
+// variable, is refused.
 func SHA256(digest load.Digest) Proof { return Proof{kind: target.Digest, digest: digest} }
 
 // Trust proves a load by its signed metadata. The directory holds the pinned
-// root.json of the publisher, and what was accepted before, so that nothing
-// older is; it must be writable.
+// root.json of the publisher, and the newest accepted metadata, so that nothing
+// older is accepted; it must be writable.
 func Trust(dir string) Proof { return Proof{kind: target.Signed, dir: dir} }
 
 // Unsigned believes what the server and the peers send.
 func Unsigned() Proof { return Proof{kind: target.Unsigned} }
 
-// words are the names of fields and functions of this package in messages.
+// words are the names of this package's fields and functions for use in
+// messages.
 func words() target.Words {
 	return target.Words{Digest: "SHA256", Trust: "Trust", GiveTrust: "Trust(dir)", Slots: "Slots", Output: "Output"}
 }

@@ -16,8 +16,8 @@ type User struct {
 	LastLogin time.Time `json:"last_login"`
 }
 
-// UserChange changes a user; what is nil stays. One that is made needs a role
-// and a password.
+// UserChange changes a user; nil fields stay as they are. A new user needs a
+// role and a password.
 type UserChange struct {
 	FullName *string `json:"full_name,omitempty"`
 	Role     *string `json:"role,omitempty"`
@@ -36,24 +36,25 @@ type Token struct {
 	Scopes  []string  `json:"scopes"`
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
-	// LastUsed is zero if it was not, From is the address that used it last.
+	// LastUsed is zero if it was never used, From is the address that used it
+	// last.
 	LastUsed time.Time `json:"last_used"`
 	From     string    `json:"from,omitempty"`
-	// Secret is what New takes; only Create returns it.
+	// Secret is the token that New takes; only Create returns it.
 	Secret string `json:"secret,omitempty"`
 }
 
 // NewToken asks for an API token.
 type NewToken struct {
-	// User is whose token; only a shell on the data directory may name others
-	// than itself.
+	// User is the owner of the token; only a shell on the data directory may
+	// name another user.
 	User string `json:"user,omitempty"`
 	// Role is "viewer", "operator" or "admin", at most that of the user.
 	Role string `json:"role"`
 	// Scopes are "read", "devices", "loads", "enterprise" and "access"; at least
 	// one.
 	Scopes []string `json:"scopes"`
-	// LifeS are the seconds until it expires; 0 means 90 days.
+	// LifeS is the number of seconds until it expires; 0 means 90 days.
 	LifeS int64 `json:"life_s,omitempty"`
 }
 
@@ -63,7 +64,7 @@ type Enrolment struct {
 	Name string `json:"name"`
 	// SiteKey says that it is the key of a site: any number of devices.
 	SiteKey bool `json:"site_key"`
-	// Uses that are left; 0 of a site key.
+	// Uses that are left; 0 for a site key.
 	Uses int `json:"uses"`
 	// Profile and Site that enrolling devices get, Networks that they must come
 	// from.
@@ -80,13 +81,14 @@ type Enrolment struct {
 // NewEnrolment asks for an enrolment token or the key of a site.
 type NewEnrolment struct {
 	SiteKey bool `json:"site_key,omitempty"`
-	// Uses are how many devices may enrol with it; 0 means 1. Not for a site key.
+	// Uses is how many devices may enrol with it; 0 means 1. Not for a site
+	// key.
 	Uses    int    `json:"uses,omitempty"`
 	Profile string `json:"profile,omitempty"`
 	Site    string `json:"site,omitempty"`
 	// Networks are prefixes that devices must come from; none means all.
 	Networks []string `json:"networks,omitempty"`
-	// LifeS are the seconds until it expires; 0 means a week, never for a site
-	// key.
+	// LifeS is the number of seconds until it expires; 0 means a week, and for
+	// a site key never.
 	LifeS int64 `json:"life_s,omitempty"`
 }

@@ -18,7 +18,7 @@ import (
 const prefix = "/api/v1"
 
 const (
-	// callTimeout bounds a call, but for those that carry or check files.
+	// callTimeout bounds every call except those that send or check files.
 	callTimeout = 2 * time.Minute
 	// maxAnswer bounds an answer in bytes: a thousand devices with all that they
 	// may have reported.
@@ -29,23 +29,24 @@ const (
 
 // Client calls the API of one controller. It may be used by several goroutines.
 //
-// A call ends with its context, and after two minutes at the latest, which is
-// Unreachable; AddLoad and VerifyLoads, which may take long, end with their
-// context only. What the controller refuses is an *Error. So is a redirect: it is
-// not followed, since the token and what is written are for the controller only.
+// A call ends with its context, or after two minutes with Unreachable; AddLoad
+// and VerifyLoads, which may take long, end with their context only. If the
+// controller refuses a call, the error is an *Error. So is a redirect: it is
+// not followed, since the token and the body are for the controller only.
 type Client struct {
 	Devices  Collection[Device, DeviceChange]
 	Profiles Collection[Profile, ProfileChange]
 	Users    Collection[User, UserChange]
-	// Tokens and Enrolments are made and ended, never changed, and have no
-	// versions: Delete takes AnyVersion. They are known by their ids; Create takes
-	// a name for people and returns the secret, which is shown once.
+	// Tokens and Enrolments are created and deleted, never changed, and have no
+	// versions: Delete takes AnyVersion. They are identified by their ids;
+	// Create takes a name for people and returns the secret, which is shown
+	// once.
 	Tokens     Set[Token, NewToken]
 	Enrolments Set[Enrolment, NewEnrolment]
 	Loads      Lister[Load]
 	Models     Lister[Model]
-	// History is what happened to devices, Audit who changed what, the latest
-	// first.
+	// History lists what happened to devices, Audit who changed what, the
+	// latest first.
 	History Lister[HistoryEntry]
 	Audit   Lister[AuditEntry]
 
@@ -55,8 +56,8 @@ type Client struct {
 
 // New returns a client of the controller at a URL such as
 // https://controller:8443, without the /api/v1 of its paths. token is an API
-// token ("peerload-server token add"), "" to send none. hc carries the requests,
-// and knows which certificates to trust; nil means http.DefaultClient. Its
+// token ("peerload-server token add"), "" to send none. hc sends the requests
+// and decides which certificates to trust; nil means http.DefaultClient. Its
 // CheckRedirect is not used. New sends nothing.
 func New(base, token string, hc *http.Client) (*Client, error) {
 	u, err := baseURL(base)
@@ -104,9 +105,9 @@ func baseURL(text string) (string, error) {
 	return strings.TrimRight(u.String(), "/"), nil
 }
 
-// Version of a thing, which counts its changes. A write that names the version
-// that the caller has read changes nothing if somebody else was faster: its
-// error is Conflict. What has no versions takes AnyVersion.
+// Version of a thing, which counts its changes. A write with the version that
+// the caller has read changes nothing, and fails with Conflict, if somebody
+// else has changed the thing since. Things without versions take AnyVersion.
 type Version int64
 
 const (
@@ -117,7 +118,7 @@ const (
 	Unwritten Version = 0
 )
 
-// Meta is what every stored thing has.
+// Meta has the fields that every stored thing has.
 type Meta struct {
 	Version Version `json:"version"`
 	// Created and Changed are when, in UTC.
@@ -134,7 +135,7 @@ type request struct {
 	body         io.Reader
 }
 
-// get asks for something.
+// get reads something.
 func (c *Client) get(ctx context.Context, path string, query url.Values, out any) error {
 	return c.do(ctx, request{method: http.MethodGet, path: path, query: query, version: AnyVersion}, out)
 }
@@ -153,7 +154,7 @@ func (c *Client) write(ctx context.Context, method, path string, v Version, in, 
 	return c.do(ctx, r, out)
 }
 
-// do is a call that ends soon.
+// do makes a call that takes at most callTimeout.
 func (c *Client) do(ctx context.Context, r request, out any) error {
 	soon, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -164,7 +165,7 @@ func (c *Client) do(ctx context.Context, r request, out any) error {
 	return err
 }
 
-// send is a call that may take long.
+// send makes a call that may take long.
 func (c *Client) send(ctx context.Context, q request, out any) error {
 	r, err := c.request(ctx, q)
 	if err != nil {
@@ -183,7 +184,7 @@ func (c *Client) send(ctx context.Context, q request, out any) error {
 	return err
 }
 
-// request is a call as HTTP has it.
+// request returns the HTTP request of a call.
 func (c *Client) request(ctx context.Context, q request) (*http.Request, error) {
 	for _, name := range strings.Split(q.path, "/")[1:] {
 		if name == "" || name == "." || name == ".." {

@@ -12,26 +12,27 @@ import (
 	"time"
 )
 
-// Filter narrows a list: all that is not zero must match. Each list takes the
-// fields that are named for it; one that has no such field refuses it.
+// Filter narrows a list: every field that is not zero must match. The comment
+// of a field names the lists that take it; the others refuse it.
 type Filter struct {
 	// Text is part of the name or description: devices, profiles, users, loads.
 	Text string
-	// Devices: Model by any way of writing it; NoProfile finds those without
-	// one; Load is the one assigned at the level of the device; State and Active
-	// (the load that runs) are as last reported; Registration is
+	// Devices: Model in any spelling; NoProfile finds devices without a
+	// profile; Load is the one assigned at the level of the device; State and
+	// Active (the load that runs) are as last reported; Registration is
 	// "administrator", "auto-registered" or "enrolled".
 	Model, Profile, Site, Registration, Load, State, Active string
 	NoProfile                                               bool
 	// Retired lists retired loads too: loads.
 	Retired bool
-	// User is whose, "" for one's own, "*" for all: tokens.
+	// User is the owner, "" for the caller, "*" for all: tokens.
 	User string
-	// Device by any way of writing its name, and Kind of the entry: history.
+	// Device in any spelling of its name, and Kind of the entry: history.
 	Device, Kind string
 	// Actor, Action and Target of the entry: audit.
 	Actor, Action, Target string
-	// Since is at that time or after, Before before it: history and audit.
+	// Since selects entries at that time or later, Before earlier ones: history
+	// and audit.
 	Since, Before time.Time
 	// Limit is how many things to list at most, 0 for all: every list.
 	Limit int
@@ -39,7 +40,7 @@ type Filter struct {
 
 const (
 	historyPath = "/history"
-	// pageSize is how many things are asked for at a time.
+	// pageSize is how many things are requested at a time.
 	pageSize = 1000
 )
 
@@ -81,7 +82,7 @@ type page[T any] struct {
 }
 
 // List yields the things that match, in the order of the API, and reads page
-// after page meanwhile. An error is the last that it yields.
+// after page as it goes. After an error it yields nothing more.
 func (l Lister[T]) List(ctx context.Context, f Filter) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		path, f := l.path, f // copies: the sequence can be used again
@@ -121,11 +122,10 @@ func (l Lister[T]) List(ctx context.Context, f Filter) iter.Seq2[T, error] {
 	}
 }
 
-// Set lists things, makes them and ends them.
+// Set lists, creates and deletes things.
 type Set[T, Order any] struct{ Lister[T] }
 
-// Create makes a thing of that name; what it is beyond its name stands in
-// the order.
+// Create makes a thing with that name; order has its other properties.
 func (s Set[T, Order]) Create(ctx context.Context, name string, o Order) (v T, err error) {
 	in, err := named(name, o)
 	if err != nil {
@@ -157,7 +157,8 @@ func named(name string, n any) (json.RawMessage, error) {
 	return append(head, rest[1:]...), nil
 }
 
-// Collection has things of one kind by their names, which may be changed.
+// Collection has things of one kind, which are identified by name and may be
+// changed.
 type Collection[T, Change any] struct{ Set[T, Change] }
 
 func collection[T, Change any](c *Client, path string) Collection[T, Change] {
@@ -170,8 +171,8 @@ func (s Collection[T, Change]) Get(ctx context.Context, key string) (v T, err er
 	return v, err
 }
 
-// Update changes a thing and returns it as it is then. What is nil in the change
-// stays as it was. version is the one that the caller has read.
+// Update changes a thing and returns the result. Nil fields of the change stay
+// as they were. version is the one that the caller has read.
 func (s Collection[T, Change]) Update(ctx context.Context, key string, c Change, version Version) (v T, err error) {
 	err = s.c.write(ctx, http.MethodPatch, at(s.path, key), version, c, &v)
 	return v, err

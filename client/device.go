@@ -11,16 +11,16 @@ import (
 // Device is one device.
 type Device struct {
 	Meta
-	// Name is SEP and the MAC address as 12 upper-case hexadecimal digits. Calls
-	// take any way of writing it, or the MAC address.
+	// Name is SEP and the MAC address as 12 upper-case hexadecimal digits.
+	// Calls accept any spelling of it, or the MAC address.
 	Name        string `json:"name"`
 	Description string `json:"description"`
-	// Model as the model table writes it, or as the device says where the table
-	// has no such model.
+	// Model as the model table writes it, or as the device reports it if the
+	// table has no such model.
 	Model string `json:"model"`
 	// Profile is the common profile's name, "" for none.
 	Profile string `json:"profile"`
-	// Site is a free word for where the device is, "" for unknown.
+	// Site is free text for where the device is, "" for unknown.
 	Site string `json:"site"`
 	// Registration is how it became known: "administrator", "auto-registered" or
 	// "enrolled".
@@ -28,36 +28,37 @@ type Device struct {
 	// Settings and Load at the level of the device.
 	Settings map[string]string `json:"settings"`
 	Load     Assignment        `json:"load"`
-	// State is the last that is known of it, from Get and List. It is nil if the
-	// device has never asked nor reported, and in what Create and Update return.
+	// State is the latest known state, from Get and List. It is nil if the
+	// device has never asked or reported, and in the results of Create and
+	// Update.
 	State *DeviceState `json:"state,omitempty"`
 }
 
-// DeviceState is the last that is known of a device.
+// DeviceState is the latest known state of a device.
 type DeviceState struct {
 	Meta
 	Device string `json:"device"`
-	// Last is the last report, its Files and Failures left out.
+	// Last is the last report, without its Files and Failures.
 	Last report.Device `json:"last"`
 	// From is the address that the last report came from.
 	From string `json:"from"`
 	// LastSeen is when the device last asked or reported, Reported when it last
-	// reported, zero if never, and Since when it came into its state.
+	// reported, zero if never, and Since when it entered its state.
 	LastSeen time.Time `json:"last_seen"`
 	Reported time.Time `json:"reported"`
 	Since    time.Time `json:"since"`
-	// Files are the last final report of each file, the latest first; Failures
-	// are the last ones, with the time when the controller heard of them.
+	// Files has the last final report of each file, the latest first; Failures
+	// has the last failures, with the time when the controller heard of them.
 	Files    []report.Final `json:"files"`
 	Failures []struct {
 		At time.Time `json:"at"`
 		report.Failure
 	} `json:"failures"`
-	// Traffic of all that was ever reported.
+	// Traffic is the sum of all that was ever reported.
 	Traffic Traffic `json:"traffic"`
 }
 
-// Traffic sums where bytes came from, and went to.
+// Traffic counts bytes by where they came from and where they went.
 type Traffic struct {
 	FromOrigin int64 `json:"from_origin"`
 	FromPeers  int64 `json:"from_peers"`
@@ -65,8 +66,8 @@ type Traffic struct {
 	ToPeers    int64 `json:"to_peers"`
 }
 
-// DeviceChange changes a device; what is nil stays. A device that is made needs
-// a model.
+// DeviceChange changes a device; nil fields stay as they are. A new device
+// needs a model.
 type DeviceChange struct {
 	Description *string `json:"description,omitempty"`
 	Model       *string `json:"model,omitempty"`
@@ -82,8 +83,8 @@ type DeviceChange struct {
 // BulkRow is one device of a bulk write.
 type BulkRow struct {
 	Device string `json:"device"`
-	// Create makes the device if it is not known; the change must then name its
-	// model.
+	// Create creates the device if it is not known; the change must then name
+	// its model.
 	Create bool         `json:"create,omitempty"`
 	Change DeviceChange `json:"change"`
 }
@@ -106,8 +107,8 @@ type BulkResult struct {
 	Load     *LoadAnswer        `json:"load,omitempty"`
 }
 
-// Bulk writes devices one by one, at most 10,000 in a call, each read back by
-// itself. A row that fails does not stop the others.
+// Bulk writes devices one by one, at most 10,000 per call, and reads each back.
+// A row that fails does not stop the others.
 func (c *Client) Bulk(ctx context.Context, rows []BulkRow) ([]BulkResult, error) {
 	in := struct {
 		Rows []BulkRow `json:"rows"`
@@ -127,7 +128,7 @@ type Desired struct {
 	Known bool     `json:"known"`
 	// Group of models that share with each other.
 	Group string `json:"group"`
-	// Levels are what each level sets, as provisioning files tell it.
+	// Levels are what each level sets, as provisioning files say it.
 	Levels struct {
 		Model      map[string]string `json:"model,omitempty"`
 		Enterprise map[string]string `json:"enterprise"`
@@ -147,7 +148,7 @@ func (c *Client) Desired(ctx context.Context, device string) (d Desired, err err
 	return d, err
 }
 
-// ResetIdentity takes a device's secret away: it must enrol anew.
+// ResetIdentity deletes a device's secret: it must enrol again.
 func (c *Client) ResetIdentity(ctx context.Context, device string) error {
 	return c.write(ctx, http.MethodPost, at("/devices", device)+"/reset-identity", AnyVersion, nil, nil)
 }

@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// Kind says in a stable word why something was not done. It is an error, to ask
-// an error of this package for it:
+// Kind is a stable word for why something was not done. It is an error, so that
+// an error of this package can be compared with it:
 //
 //	if errors.Is(err, client.NotFound) { … }
 //
-// A controller that is newer than this package may have more than the constants.
+// A controller that is newer than this package may have further kinds.
 type Kind string
 
 // The kinds of errors.
@@ -36,7 +36,8 @@ const (
 	DiskFull        Kind = "disk-full"       // the controller's disk is full; nothing was changed
 	BadMethod       Kind = "method"          // the path does not take this method
 	Internal        Kind = "internal"        // the controller's own log says why
-	// Unreachable says that no answer came. It is the only kind without an *Error.
+	// Unreachable means that no answer came. It is the only kind without an
+	// *Error.
 	Unreachable Kind = "unreachable"
 )
 
@@ -57,16 +58,18 @@ func (e *unreachable) Error() string {
 
 func (e *unreachable) Unwrap() []error { return []error{Unreachable, e.cause} }
 
-// Error is a problem (RFC 9457) that the controller has answered with, or, of
-// kind Invalid and status 422, what this package did not send.
+// Error is a problem (RFC 9457) that the controller has answered with. One of
+// kind Invalid and status 422 can also be from this package, which then did not
+// send the request.
 type Error struct {
 	// Status of the answer, 300 to 599.
 	Status int
-	// Kind is "" if the answer is not one of the API's: that of a proxy, say.
+	// Kind is "" if the answer is not from the API but, for example, from a
+	// proxy.
 	Kind Kind
-	// Detail says it to people.
+	// Detail explains it to people.
 	Detail string
-	// Fields say what is wrong where in the request.
+	// Fields says which parts of the request are wrong, and why.
 	Fields []struct {
 		Location string `json:"location"`
 		Message  string `json:"message"`
@@ -85,7 +88,7 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Is implements the interface of errors.Is: an Error is its Kind.
+// Is implements the interface of errors.Is: an Error matches its Kind.
 func (e *Error) Is(target error) bool {
 	k, ok := target.(Kind)
 	return ok && k != "" && (k == e.Kind || k == Refused && e.Kind == Unfit)
@@ -105,7 +108,7 @@ func (c *Client) problem(resp *http.Response) error {
 		Detail string `json:"detail"`
 		Errors any    `json:"errors"`
 	}{Errors: &e.Fields}
-	// What is no problem of the API keeps its status as its text.
+	// An answer that is not a problem of the API keeps its status as its text.
 	_ = json.NewDecoder(io.LimitReader(resp.Body, maxProblem)).Decode(&p)
 	if word, ours := strings.CutPrefix(p.Type, problemPrefix); ours {
 		e.Kind = Kind(word)

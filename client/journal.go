@@ -18,10 +18,10 @@ type HistoryEntry struct {
 	// Kind is "state", "load", "file", "failure", "restart", "address" or
 	// "known".
 	Kind string `json:"kind"`
-	// Old and New are what changed, where something did.
+	// Old and New are the values before and after, if something changed.
 	Old string `json:"old,omitempty"`
 	New string `json:"new,omitempty"`
-	// Load and File are what it was about.
+	// Load and File are what the entry is about.
 	Load    string        `json:"load,omitempty"`
 	File    string        `json:"file,omitempty"`
 	Reason  string        `json:"reason,omitempty"`
@@ -34,7 +34,7 @@ type AuditEntry struct {
 	// ID orders entries by time; later ones are greater.
 	ID string    `json:"id"`
 	At time.Time `json:"at"`
-	// Actor is who, Kind what kind of actor, From from which address.
+	// Actor is who did it, Kind the kind of actor, From the address.
 	Actor string `json:"actor"`
 	Kind  string `json:"kind"`
 	From  string `json:"from"`
@@ -58,15 +58,15 @@ type Overview struct {
 	ByModel  map[string]int `json:"by_model"`
 	ByActive map[string]int `json:"by_active"`
 	ByRole   map[string]int `json:"by_role"`
-	// Silent are devices not seen for as long as was asked.
+	// Silent counts devices that were not seen for the time that was asked for.
 	Silent int `json:"silent"`
-	// Pending are devices that do not run the load they should.
+	// Pending counts devices that do not run the load that they should.
 	Pending int     `json:"pending"`
 	Traffic Traffic `json:"traffic"`
 }
 
-// Overview counts all devices. silent is how long a device must have been silent
-// to be counted so, in whole seconds, at least one.
+// Overview counts all devices. silent is how long a device must have been
+// silent to be counted as silent, in whole seconds, at least one.
 func (c *Client) Overview(ctx context.Context, silent time.Duration) (o Overview, err error) {
 	q := url.Values{"silent_s": {strconv.FormatInt(int64(silent/time.Second), 10)}}
 	err = c.get(ctx, "/overview", q, &o)

@@ -9,11 +9,11 @@ import (
 type Target struct {
 	// Level is "enterprise", "model" (loads only), "profile" or "device".
 	Level string `json:"level"`
-	// Name of the model, profile or device; "" of the enterprise.
+	// Name of the model, profile or device; "" for the enterprise.
 	Name string `json:"name"`
 }
 
-// path is where the API has the level. An error is Invalid.
+// path returns the path of the level in the API. An error is Invalid.
 func (t Target) path() (string, error) {
 	switch t.Level {
 	case "enterprise":
@@ -24,7 +24,8 @@ func (t Target) path() (string, error) {
 	return "", invalid("there is no level " + t.Level)
 }
 
-// settingsPath is where the API has the level's settings. An error is Invalid.
+// settingsPath returns the path of the level's settings in the API. An error is
+// Invalid.
 func (t Target) settingsPath() (string, error) {
 	path, err := t.path()
 	if err == nil && t.Level == "model" {
@@ -33,14 +34,15 @@ func (t Target) settingsPath() (string, error) {
 	return path + "/settings", err
 }
 
-// invalid is the error of what need not be sent.
+// invalid returns the error of a request that need not be sent.
 func invalid(detail string) error {
 	return &Error{Status: http.StatusUnprocessableEntity, Kind: Invalid, Detail: detail}
 }
 
-// SettingsChange changes the settings of one level: what is set becomes a value
-// there, what is unset is left to the other levels. The names of all settings
-// and their values are listed in docs/ADMIN.md, and by Client.Settings.
+// SettingsChange changes the settings of one level: Set gives values, Unset
+// removes them, which leaves these settings to the other levels. The names of
+// all settings and their values are listed in docs/ADMIN.md, and by
+// Client.Settings.
 type SettingsChange struct {
 	Set   map[string]string `json:"set,omitempty"`
 	Unset []string          `json:"unset,omitempty"`
@@ -57,7 +59,7 @@ type LevelSettings struct {
 // LevelSetting is one setting at one level.
 type LevelSetting struct {
 	Name string `json:"name"`
-	// Kind of value, and the choices where there are only some.
+	// Kind of value, and its choices if there is a fixed list.
 	Kind    string   `json:"kind"`
 	Choices []string `json:"choices,omitempty"`
 	// Label and Help for people, in English and Japanese.
@@ -72,7 +74,7 @@ type LevelSetting struct {
 	Effective *EffectiveSetting `json:"effective,omitempty"`
 }
 
-// EffectiveSetting is the value in effect of a setting, and why.
+// EffectiveSetting is the effective value of a setting, and why.
 type EffectiveSetting struct {
 	Setting string `json:"setting"`
 	// Level that the value comes from: "default" (the setting's own), "model",
@@ -84,7 +86,7 @@ type EffectiveSetting struct {
 		Level string `json:"level"`
 		Value string `json:"value"`
 	} `json:"others"`
-	// Reason explains where the level alone does not, "" otherwise.
+	// Reason explains the value if the level alone does not, "" otherwise.
 	Reason  string `json:"reason,omitempty"`
 	Label   string `json:"label"`
 	LabelJA string `json:"label_ja"`
@@ -93,7 +95,7 @@ type EffectiveSetting struct {
 }
 
 // Settings returns the settings of a level: the enterprise, a profile, or a
-// device, which comes with the effective values.
+// device, the last with effective values.
 func (c *Client) Settings(ctx context.Context, t Target) (s LevelSettings, err error) {
 	path, err := t.settingsPath()
 	if err != nil {
@@ -123,13 +125,14 @@ type Profile struct {
 	Load        Assignment        `json:"load"`
 }
 
-// ProfileChange changes a profile; what is nil stays.
+// ProfileChange changes a profile; nil fields stay as they are.
 type ProfileChange struct {
 	Description *string        `json:"description,omitempty"`
 	Settings    SettingsChange `json:"settings,omitzero"`
 }
 
-// Enterprise is what holds for all devices, and the controller's own switches.
+// Enterprise has what applies to all devices, and the controller's own
+// switches.
 type Enterprise struct {
 	Meta
 	Settings map[string]string `json:"settings"`
@@ -141,13 +144,13 @@ type Enterprise struct {
 	RegisterProfile  string `json:"register_profile"`
 }
 
-// EnterpriseChange changes the switches; what is nil stays.
+// EnterpriseChange changes the switches; nil fields stay as they are.
 type EnterpriseChange struct {
 	AutoRegistration *bool   `json:"auto_registration,omitempty"`
 	RegisterProfile  *string `json:"register_profile,omitempty"`
 }
 
-// Enterprise returns what holds for all devices, and the switches.
+// Enterprise returns what applies to all devices, and the switches.
 func (c *Client) Enterprise(ctx context.Context) (e Enterprise, err error) {
 	err = c.get(ctx, "/enterprise", nil, &e)
 	return e, err
@@ -173,7 +176,7 @@ type ModelRow struct {
 	// names the models that form hierarchies together, "" for this one alone.
 	CanShare bool   `json:"can_share"`
 	Group    string `json:"group,omitempty"`
-	// Defaults are the settings' values where no level sets them.
+	// Defaults are the values of settings that no level sets.
 	Defaults map[string]string `json:"defaults,omitempty"`
 	// DefaultLoad is the load of devices to which nothing else assigns one.
 	DefaultLoad string `json:"default_load,omitempty"`
@@ -184,7 +187,7 @@ type ModelRow struct {
 // Model is a model with all its settings.
 type Model struct {
 	ModelRow
-	// GroupName is the group in effect.
+	// GroupName is the effective group.
 	GroupName string `json:"group_name"`
 	// Known is false for a model that no table has; Custom is true if the row is
 	// not the built-in one.
@@ -200,11 +203,11 @@ type Model struct {
 type ModelSetting struct {
 	Name    string `json:"name"`
 	Default string `json:"default"`
-	// Lacking is why it has no meaning for the model, "" if it has.
+	// Lacking is why the setting has no effect on the model, "" if it has one.
 	Lacking string `json:"lacking,omitempty"`
 }
 
-// Model returns a model by any way of writing it, also one that no table has.
+// Model returns a model in any spelling, even one that no table has.
 func (c *Client) Model(ctx context.Context, name string) (m Model, err error) {
 	err = c.get(ctx, at("/models", name), nil, &m)
 	return m, err

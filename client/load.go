@@ -12,7 +12,7 @@ import (
 	"syscall"
 )
 
-// Load is a load that the controller knows.
+// Load is a load in the controller's list.
 type Load struct {
 	Meta
 	Name string `json:"name"`
@@ -31,7 +31,7 @@ type Load struct {
 	Missing bool `json:"missing,omitempty"`
 }
 
-// LoadComponent is one file of a load. Of an unsigned load only the name is
+// LoadComponent is one file of a load. For an unsigned load only the name is
 // known.
 type LoadComponent struct {
 	Name   string `json:"name"`
@@ -56,9 +56,9 @@ type NewLoad struct {
 	Files []string
 }
 
-// AddLoad sends files to the controller while it reads them. The controller signs
-// them as a load and publishes it. The same load again changes nothing. All files are
-// opened before anything is sent; if one cannot be read, the error is that of
+// AddLoad streams files to the controller, which signs them as a load and
+// publishes it. Adding the same load again changes nothing. All files are
+// opened before anything is sent; if one cannot be opened, the error is that of
 // package os.
 func (c *Client) AddLoad(ctx context.Context, n NewLoad) (l Load, err error) {
 	files, err := n.open()
@@ -72,7 +72,7 @@ func (c *Client) AddLoad(ctx context.Context, n NewLoad) (l Load, err error) {
 	go func() {
 		err := n.write(form, files)
 		if errors.As(err, new(*os.PathError)) {
-			unread <- err // before the request fails by it
+			unread <- err // before the request fails because of it
 		}
 		in.CloseWithError(err)
 	}()
@@ -90,7 +90,7 @@ func (c *Client) AddLoad(ctx context.Context, n NewLoad) (l Load, err error) {
 	return l, err
 }
 
-// open opens all files. With an error, those before it are open.
+// open opens all files. If one fails, those before it are open.
 func (n NewLoad) open() (files []*os.File, err error) {
 	for _, path := range n.Files {
 		f, err := os.Open(path)
@@ -138,9 +138,9 @@ func (n NewLoad) write(form *multipart.Writer, files []*os.File) error {
 	return form.Close()
 }
 
-// RegisterLoad makes a classic load known that nobody signs, so that it can be
-// assigned. components are its file names, in the order of the .loads file; they
-// may be left out.
+// RegisterLoad adds a classic load, which is unsigned, to the list, so that it
+// can be assigned. components are its file names, in the order of the .loads
+// file; they may be left out.
 func (c *Client) RegisterLoad(ctx context.Context, name string, models, components []string) (l Load, err error) {
 	in := struct {
 		Name       string   `json:"name"`
@@ -196,7 +196,7 @@ type Assigned struct {
 }
 
 // AssignLoad assigns a load at one level; "" assigns none there. The error is
-// Unfit if a device would get it for whose model it is not.
+// Unfit if a device would get a load that is not for its model.
 func (c *Client) AssignLoad(ctx context.Context, t Target, load string, v Version) (a Assigned, err error) {
 	path, err := t.path()
 	if err != nil {
@@ -226,18 +226,18 @@ type LoadAnswer struct {
 	// Level that assigns it.
 	Level string `json:"level"`
 	// Others are what the other levels say, the strongest first; Skipped is why
-	// a load is passed over.
+	// such a load is not used.
 	Others []struct {
 		Level   string `json:"level"`
 		Load    string `json:"load"`
 		Skipped string `json:"skipped,omitempty"`
 	} `json:"others"`
-	// Warning is what stands against it, "" if nothing does.
+	// Warning is an objection to the load, "" if there is none.
 	Warning string `json:"warning,omitempty"`
 }
 
-// Root returns the text of the repository's newest root.json, which devices are
-// given, and its version.
+// Root returns the repository's newest root.json, which devices are given, and
+// its version.
 func (c *Client) Root(ctx context.Context) (raw []byte, version int64, err error) {
 	var out struct {
 		Version int64  `json:"version"`

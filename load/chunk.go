@@ -14,11 +14,11 @@ const (
 	MaxChunks = 4096
 	// MaxFileSize is the largest file, in bytes (16 GiB).
 	MaxFileSize = MaxChunkSize * MaxChunks
-	// UnknownSize stands for the size of a file that no one has told yet.
+	// UnknownSize is the size of a file whose size is not known yet.
 	UnknownSize = -1
 )
 
-// Geometry says how a file is cut into chunks. The zero Geometry is that of
+// Geometry says how a file is divided into chunks. The zero Geometry is that of
 // an empty file.
 type Geometry struct {
 	// Size of the file in bytes, or UnknownSize.
@@ -26,8 +26,8 @@ type Geometry struct {
 }
 
 // ChunkSize returns the size of every chunk but the last, in bytes. It is a
-// fixed function of the file's size, so that all devices cut alike: 64 KiB,
-// doubled until the file has at most MaxChunks chunks.
+// fixed function of the file's size, so that all devices divide it in the same
+// way: 64 KiB, doubled until the file has at most MaxChunks chunks.
 func (g Geometry) ChunkSize() int {
 	n := int64(MinChunkSize)
 	for g.Size > n*MaxChunks && n < MaxChunkSize {

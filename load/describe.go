@@ -11,14 +11,15 @@ import (
 var (
 	// ErrShort says that a reader ended before the stated size.
 	ErrShort = errors.New("the file is shorter than stated")
-	// ErrLong says that a reader went on behind the stated size.
+	// ErrLong says that a reader had more bytes than the stated size.
 	ErrLong = errors.New("the file is longer than stated")
 )
 
 // Describe reads r once, to its end, and returns the component of that name.
-// The size in bytes must be known beforehand, because it decides how the file
-// is cut, and r must have exactly so many. Memory is one buffer and the table,
-// whatever the size. Errors match ErrName, ErrShort or ErrLong, or are r's.
+// The size in bytes must be known beforehand, because it determines the chunks,
+// and r must have exactly that many bytes. It uses the memory of one buffer and
+// the table, whatever the size. Errors match ErrName, ErrShort or ErrLong, or
+// are r's.
 func Describe(name string, r io.Reader, size int64) (Component, error) {
 	if err := CheckName(name); err != nil {
 		return Component{}, err

@@ -30,7 +30,7 @@ var errLoads = errors.New("bad .loads file")
 // and its signature is not verified here: nothing fetched by it is protected,
 // so a caller uses it only where an administrator has allowed unsigned loads.
 type Loads struct {
-	// HasHeader says that a signature header stands before the text.
+	// HasHeader says that there is a signature header before the text.
 	HasHeader bool
 	// FileName is the file's own name as its header states it, or "".
 	FileName string
@@ -89,10 +89,10 @@ func parseLoads(b []byte) (*Loads, error) {
 	return l, nil
 }
 
-// header reads the fields before the text and returns the text. The format
-// does not say where the header ends; tags are below 0x20 and a text begins
-// with a printable character, so the first byte from 0x20 up is the text. A
-// text that begins with an empty line is told from padding by its line feed.
+// header reads the fields before the text and returns the text. The format does
+// not say where the header ends; tags are below 0x20 and a text begins with a
+// printable character, so the first byte from 0x20 up is the text. A text that
+// begins with an empty line is distinguished from padding by its line feed.
 func (l *Loads) header(b []byte) (text []byte, err error) {
 	if len(b) == 0 || b[0] >= 0x20 || b[0] == '\r' || b[0] == '\n' || b[0] == '\t' {
 		return b, nil

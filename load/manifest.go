@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// What every manifest of this version says of itself.
+// What every manifest of this version declares.
 const (
 	// schema is the version of the manifest's text form.
 	schema = 1
@@ -50,7 +50,7 @@ type Manifest struct {
 	Version string
 	// Models that the load is for, 1 to MaxModels, unique.
 	Models []string
-	// Created is when the load was made, RFC 3339, or "" if not told.
+	// Created is when the load was made, RFC 3339, or "" if unknown.
 	Created string
 	// Components in the order in which devices fetch them, 1 to
 	// MaxComponents; names are unique also without regard to case.
@@ -69,7 +69,7 @@ type Component struct {
 	Table Table
 }
 
-// Geometry says how the component is cut.
+// Geometry says how the component is divided into chunks.
 func (c Component) Geometry() Geometry { return Geometry{Size: c.Size} }
 
 // FileName returns the name of the manifest's file, NAME.load.
@@ -172,8 +172,8 @@ type componentText struct {
 	Size      int64  `json:"size"`
 	Digest    Digest `json:"digest"`
 	ChunkSize int    `json:"chunk_size"`
-	// Chunks is the base64 (RFC 4648 section 4) of the table's digests, one
-	// behind the other.
+	// Chunks is the base64 (RFC 4648 section 4) of the concatenated digests of
+	// the table.
 	Chunks string `json:"chunks"`
 }
 
@@ -207,17 +207,16 @@ func (m *Manifest) Marshal() ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// ParseManifest reads the text form. What it returns is valid in itself:
-// sizes within bounds, tables that fit the sizes, names that are safe as file
-// names. Whether it is to be believed is for package trust. Unknown fields
-// are skipped; anything behind the object is refused. Errors match
-// ErrManifest or ErrSchema.
+// ParseManifest reads the text form. What it returns is valid in itself: sizes
+// within bounds, tables that fit the sizes, names that are safe as file names.
+// Package trust decides whether to believe it. Unknown fields are skipped;
+// anything after the object is refused. Errors match ErrManifest or ErrSchema.
 func ParseManifest(b []byte) (*Manifest, error) {
 	if len(b) > MaxManifestSize {
 		return nil, fmt.Errorf("%w: %d bytes are more than %d", ErrManifest, len(b), MaxManifestSize)
 	}
 	// The schema is read by itself first: a later schema may give the other
-	// fields other types, and the error must still say what is the matter.
+	// fields other types, and the error must still name the cause.
 	var head struct {
 		Schema int `json:"schema"`
 	}

@@ -13,8 +13,8 @@ import (
 const ManifestSuffix = ".load"
 
 // MaxNameLen bounds the name of a load or component, in bytes. The published
-// tree puts a digest before it and a suffix behind (64 + 1 + 180 + 5 bytes),
-// and file systems take 255.
+// tree adds a digest before it and a suffix after it (64 + 1 + 180 + 5 bytes),
+// and file systems allow 255.
 const MaxNameLen = 180
 
 // ErrName says that a name cannot be the name of a load or component.
@@ -55,7 +55,7 @@ func CheckName(s string) error {
 	return nil
 }
 
-// fold maps names that some file system takes for one to one string.
+// fold maps names that are the same on some file system to the same string.
 func fold(s string) string { return strings.ToLower(strings.ToUpper(s)) }
 
 // checkText bounds a short text for people: version, model.

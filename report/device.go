@@ -1,6 +1,6 @@
 package report
 
-// States of a device as a whole, in the order in which an upgrade meets them.
+// States of a device as a whole, in the order of an upgrade.
 const (
 	StateIdle        = "idle"        // it runs what it should
 	StateDownloading = "downloading" // it fetches a load
@@ -11,14 +11,14 @@ const (
 	StateFailed      = "failed"      // the upgrade failed; Reason says why
 )
 
-// Device is what a device says of itself to its controller: the body of a
+// Device is what a device reports about itself to its controller: the body of a
 // check-in.
 type Device struct {
 	// Schema of this text.
 	Schema int `json:"schema"`
 	// Time is the device's clock, for people only; RFC 3339.
 	Time string `json:"time"`
-	// Model as the device states it; "" says nothing.
+	// Model as the device states it; "" if it states none.
 	Model string `json:"model,omitempty"`
 	// Program is the name and version of the device's program.
 	Program string `json:"program,omitempty"`
@@ -41,7 +41,7 @@ type Device struct {
 	Root     string   `json:"root,omitempty"`
 	Parent   string   `json:"parent,omitempty"`
 	Children []string `json:"children,omitempty"`
-	// Percent of the load that is there, 0 to 100.
+	// Percent of the load that the device has, 0 to 100.
 	Percent int `json:"percent,omitempty"`
 	// Reason is a stable code of why the state is what it is, Message the same
 	// for people. The code is the name of a wire.Reason of package pdp/wire, or
@@ -50,7 +50,8 @@ type Device struct {
 	// damaged, bad-provisioning.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
-	// Boot tells runs of the device apart: a changed one means a restart.
+	// Boot identifies a run of the device: if it changes, the device has
+	// restarted.
 	Boot string `json:"boot,omitempty"`
 	// Files are the final reports of files and loads that ended since the last
 	// report that was accepted.

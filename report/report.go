@@ -1,14 +1,14 @@
-// Package report is the schema of what a device says of itself: the events of
-// a run as JSON lines, the final report of a file or load, and the report of a
-// device to its controller. The console, syslog, metrics, the status file, the
-// pages and the lab all read these types.
+// Package report is the schema of what a device reports about itself: the
+// events of a run as JSON lines, the final report of a file or load, and the
+// report of a device to its controller. The console, syslog, metrics, the
+// status file, the pages and the lab all read these types.
 //
 // A program that runs "peerload get --json" decodes each line of its output
-// into an [Event] and branches by its field Event; unknown kinds and unknown
-// fields are to be skipped. The last lines are of kind [KindReport], one for
-// each file or load, with a [Final] if it had begun. A program that imports
-// package peerload gets the same events by Request.Events, without those of
-// KindReport: it has what Fetch returns.
+// into an [Event] and branches on its field Event; it must ignore unknown kinds
+// and unknown fields. The last lines are of kind [KindReport], one for each
+// file or load, with a [Final] if it had begun. A program that imports package
+// peerload gets the same events by Request.Events, without those of KindReport:
+// it has what Fetch returns.
 //
 // What lives here: the schema and the words that it uses. What must not: how an
 // event is written, sent or stored, and any decision.
@@ -17,7 +17,7 @@
 package report
 
 // Schema is the version of Event and Final. It is raised when a field changes
-// its meaning or goes; new fields do not raise it.
+// its meaning or is removed; new fields do not raise it.
 const Schema = 1
 
 // TimeLayout is how times are written, for package time: RFC 3339 with
@@ -44,8 +44,9 @@ const (
 	KindFailed    = "failed"    // the file is not coming; Reason, Message, Final
 	KindLog       = "log"       // a console line; Message
 
-	// KindReport is the last word on one file or load, after the serving, from the
-	// command line only; Final; if it failed, Reason and Message.
+	// KindReport is the last event of one file or load, after serving the
+	// peers, from the command line only; Final; if it failed, Reason and
+	// Message.
 	KindReport = "report"
 )
 
@@ -90,18 +91,18 @@ type Event struct {
 	Size    int64 `json:"size,omitempty"`    // of the file; 0 while unknown
 	Percent int   `json:"percent,omitempty"` // 0 to 100
 
-	// Reason is a stable code: the name of a wire.Reason of package pdp/wire. In
-	// KindFailed it may also be "trust" (the signed metadata is refused) or
-	// "refused" (the request cannot be carried out), and in an agent's log any of
-	// Device.Reason; in KindFallback it may be "metadata-refused" (what a peer
-	// sent of it is not to be trusted).
+	// Reason is a stable code: the name of a wire.Reason of package pdp/wire.
+	// In KindFailed it may also be "trust" (the signed metadata is refused) or
+	// "refused" (the request cannot be carried out), and in an agent's log any
+	// of Device.Reason; in KindFallback it may be "metadata-refused" (the
+	// metadata that a peer sent is not trusted).
 	Reason string `json:"reason,omitempty"`
 	// Message says the same to people. In KindCommitted it is the path; in
-	// KindDone it is that, too, or from the command line a sentence.
+	// KindDone it is the path too, or from the command line a sentence.
 	Message string `json:"message,omitempty"`
 
-	// Final of KindDone, KindFailed and KindReport. If the file failed it is as
-	// far as it got, nil if it had not begun.
+	// Final of KindDone, KindFailed and KindReport. If the file failed, it
+	// describes the run up to then; it is nil if the file had not begun.
 	Final *Final `json:"final,omitempty"`
 }
 
@@ -129,7 +130,7 @@ type Final struct {
 	Components      []Final    `json:"components,omitempty"`
 }
 
-// Fallback is one departure from "the parent sends": which, when and why.
+// Fallback is one time at which a source was given up: which, when and why.
 type Fallback struct {
 	AtS    float64 `json:"at_s"`   // seconds after start
 	From   string  `json:"from"`   // the address or URL that failed

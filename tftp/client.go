@@ -38,7 +38,7 @@ type Client struct {
 	// again; it doubles from try to try. 0: 1 s. A whole number of seconds
 	// from 1 to 255 is also asked of the server as its own (RFC 2349).
 	Timeout time.Duration
-	// Retries is how often in a row it asks again in vain. 0: 5.
+	// Retries is how often in a row it asks again without success. 0: 5.
 	Retries int
 	// Idle is the time without one new byte after which a transfer fails with
 	// ErrTimeout, whatever else arrives. 0: 10 s.
@@ -49,8 +49,9 @@ type Client struct {
 	// BlockSize. 0: DefaultWindowSize.
 	WindowSize int
 	// Slide is the number of blocks that a server which knows the slide option
-	// may have under way, up to 4096 and, with BlockSize, 4 MiB; windowsize then
-	// only says how often it hears of us. 0: DefaultSlide; negative: none.
+	// may have in flight, up to 4096 and, with BlockSize, 4 MiB; the window
+	// then only says how often the client acknowledges. 0: DefaultSlide;
+	// negative: none.
 	Slide int
 	// MaxSize is the largest body in bytes. 0: no limit of its own; the size
 	// that the server announces always is one.
@@ -107,10 +108,10 @@ func orElse[T int | int64 | time.Duration](v, otherwise T) T {
 // It returns when the server has answered; the bytes flow with the first Read.
 // Cancelling ctx ends the transfer at once, also after Get has returned.
 //
-// Errors: *Error is the server's answer; ErrNotFound and ErrAccess are two of its
-// codes, the others stand in Error.Code. ErrTimeout and ErrRefused mean that no
-// answer came, ErrTooMuch that the file is larger than MaxSize. The end of ctx
-// is its cause.
+// Errors: *Error is the server's answer; ErrNotFound and ErrAccess match two of
+// its codes, the others are in Error.Code. ErrTimeout and ErrRefused mean that
+// no answer came, ErrTooMuch that the file is larger than MaxSize. If ctx ends,
+// the error is its cause.
 func (c *Client) Get(ctx context.Context, server, file string, offset int64) (*Reader, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -180,8 +181,8 @@ func (c *Client) from(server netip.AddrPort) netip.Addr {
 	return netip.Addr{}
 }
 
-// ask sends the request, and once more without options if these are the
-// trouble.
+// ask sends the request, and once more without options if the server refuses
+// them.
 func (c *Client) ask(ctx context.Context, server netip.AddrPort, file string, offset int64) (*Reader, error) {
 	plain := packet{op: opRead, name: file, mode: "octet"}
 	if c.NetASCII {

@@ -1,19 +1,20 @@
-// Package tftp is the TFTP client and server: RFC 1350 with the options of
-// RFC 2347, blksize (RFC 2348), timeout and tsize (RFC 2349), windowsize
-// (RFC 7440), and offset and slide, extensions of our own. A server that does
-// not know an option ignores it, as RFC 2347 demands.
+// Package tftp is the TFTP client and server: RFC 1350 with the options of RFC
+// 2347, blksize (RFC 2348), timeout and tsize (RFC 2349), windowsize (RFC
+// 7440), and two extensions, offset and slide. A server that does not know an
+// option ignores it, as RFC 2347 demands.
 //
 // offset is a decimal number of bytes in an octet-mode read request: the file
-// is sent from there. A server that knows it repeats it in its OACK; else the
-// file starts at 0. tsize stays the size of the whole file.
+// is sent from there. A server that knows it repeats it in its OACK; otherwise
+// the file starts at 0. tsize is still the size of the whole file.
 //
-// slide is a decimal number of blocks, beside windowsize and larger. In RFC 7440
-// the sender stops after each window until the ACK is there, so that a round
-// trip carries one window and no more. With slide, up to that many blocks are
-// under way; the receiver acknowledges each block whose number is a multiple of
-// windowsize, the last block, and, when one is missing, the block before it. An
-// ACK of the third kind makes the sender start again after it. The OACK grants
-// as many blocks or fewer, always more than windowsize.
+// slide is a decimal number of blocks; it needs windowsize and must be larger.
+// In RFC 7440 the sender stops after each window until the ACK arrives, so only
+// one window is sent per round trip. With slide, up to that many blocks are in
+// flight; the receiver acknowledges each block whose number is a multiple of
+// windowsize, the last block, and, when one is missing, the block before it.
+// After an ACK of the third kind the sender starts again behind that block. The
+// OACK grants at most as many blocks as were asked for, always more than
+// windowsize.
 //
 // The zero [Client] reads files; a [Server] serves a directory by [Dir], or what
 // any other [Opener] opens. The server is read-only: it refuses a write request.

@@ -12,7 +12,7 @@ const (
 	codeNotFound   = 1 // no such file
 	codeAccess     = 2 // access violation
 	codeIllegal    = 4 // illegal operation
-	codeUnknownTID = 5 // packet from a port that is no party
+	codeUnknownTID = 5 // packet from a port outside the transfer
 	codeBadOption  = 8 // option negotiation failed
 
 	maxErrorMessage = 512
@@ -21,8 +21,8 @@ const (
 // Error is an ERROR packet, received or about to be sent.
 type Error struct {
 	// Code is that of RFC 1350 section 5 and RFC 2347: 1 no such file, 2 access
-	// violation, 3 disk full, 4 illegal operation, 5 unknown transfer, 6 the file
-	// exists, 7 no such user, 8 options refused; 0 says that Message tells all.
+	// violation, 3 disk full, 4 illegal operation, 5 unknown transfer, 6 the
+	// file exists, 7 no such user, 8 options refused; 0 leaves it to Message.
 	Code uint16
 	// Message is the sender's own text, with control characters replaced.
 	Message string
@@ -65,7 +65,7 @@ var (
 	ErrTimeout = errors.New("tftp: no answer in time")
 	// ErrRefused: nobody listens on the other side's port.
 	ErrRefused = errors.New("tftp: nobody listens there")
-	// ErrTooMuch: the body went beyond the announced size or Client.MaxSize.
+	// ErrTooMuch: the body is longer than the announced size or Client.MaxSize.
 	ErrTooMuch = errors.New("tftp: more bytes than announced")
 	// ErrTruncated: the body ended before the announced size.
 	ErrTruncated = errors.New("tftp: fewer bytes than announced")

@@ -21,7 +21,7 @@ type File interface {
 
 // Opener opens the files that a server serves. The name is clean: as CleanName
 // returns it. An error that matches fs.ErrNotExist is answered with ERROR 1, an
-// *Error with itself, any other with ERROR 2.
+// *Error is sent as it is, any other is answered with ERROR 2.
 type Opener interface {
 	Open(name string, client netip.AddrPort) (File, error)
 }
@@ -36,8 +36,8 @@ var errNotRegular = errors.New("not a regular file")
 
 // Open implements Opener.
 func (d dir) Open(name string, _ netip.AddrPort) (File, error) {
-	// Looked at before it is opened, because opening a device may do things,
-	// and after, because it may have been swapped.
+	// Checked before it is opened, because opening a device file may have
+	// effects, and after, because it may have been replaced.
 	info, err := d.root.Stat(name)
 	if err != nil {
 		return nil, err
@@ -66,10 +66,11 @@ type osFile struct {
 }
 
 // CleanName checks the file name of a request and returns it relative to the
-// served directory. One leading slash is what many devices send and means
-// nothing. Refused is whatever some system might understand as a way out: a
-// second leading slash, a backslash, an element that is empty or of dots only,
-// a drive letter's colon in the first element, control characters.
+// served directory. Many devices send one leading slash, which means nothing.
+// It refuses everything that some system might take for a way out of the
+// directory: a second leading slash, a backslash, an element that is empty or
+// of dots only, a drive letter's colon in the first element, control
+// characters.
 func CleanName(name string) (string, error) {
 	clean := strings.TrimPrefix(name, "/")
 	refuse := func(why string) (string, error) {
@@ -94,8 +95,8 @@ func CleanName(name string) (string, error) {
 	return clean, nil
 }
 
-// answerFor turns what went wrong with opening a file into an ERROR packet. It
-// does not tell the client about paths of this system.
+// answerFor turns an error of opening a file into an ERROR packet. It does not
+// reveal paths of this system to the client.
 func answerFor(err error) *Error {
 	var e *Error
 	switch {

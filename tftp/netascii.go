@@ -37,7 +37,7 @@ func (n *netasciiReader) Read(p []byte) (int, error) {
 // of one piece is kept for the next.
 type netasciiDecoder struct{ cr bool }
 
-// decode appends the text of src to dst. end says that nothing follows.
+// decode appends the decoded src to dst. end says that nothing follows.
 func (d *netasciiDecoder) decode(dst, src []byte, end bool) []byte {
 	for _, b := range src {
 		if d.cr {

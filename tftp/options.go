@@ -17,7 +17,7 @@ const (
 	optSlide      = "slide"
 )
 
-// Ranges of the options (RFC 2348, 2349, 7440) and what holds without them.
+// Ranges of the options (RFC 2348, 2349, 7440) and their defaults.
 const (
 	defaultBlock = 512
 	minBlock     = 8
@@ -25,7 +25,7 @@ const (
 	// maxWindow is below half the block numbers, so that old and new blocks
 	// cannot be confused; RFC 7440 allows 65535.
 	maxWindow = 4096
-	// maxWindowBytes bounds what one transfer has under way.
+	// maxWindowBytes bounds the bytes that one transfer has in flight.
 	maxWindowBytes = 4 << 20
 	maxTimeout     = 255 // seconds
 )
@@ -55,18 +55,19 @@ func formatOption(name string, n int64) option {
 	return option{name, strconv.FormatInt(n, 10)}
 }
 
-// slideWindow is the window that is granted beside slide, in blocks. It is
-// also what is under way at least, before and after a loss: with more of it a
-// slow link, whose queue holds a few packets, loses a part of every window.
+// slideWindow is the window that is granted with slide, in blocks. It is also
+// the least that is in flight, before and after a loss: with more, a slow link
+// whose queue holds only a few packets would lose part of every window.
 const slideWindow = 4
 
 // limits are the most that a server grants.
 type limits struct{ block, window, slide int }
 
 // negotiate is the server's part: it reads the options of a read request and
-// returns what holds and the OACK's options. An option with a value out of
-// reach is lowered where its RFC allows that; one with a senseless value is
-// ignored as if unknown. size is the whole file's, -1 when it cannot be told.
+// returns the agreed parameters and the OACK's options. A value that is too
+// large is lowered if its RFC allows that; an option with an invalid value is
+// ignored like an unknown one. size is that of the whole file, -1 if it is not
+// known.
 func negotiate(req *packet, size int64, octet bool, limit limits) (params, []option) {
 	p, granted := defaultParams(), []option(nil)
 	for _, o := range req.options {
@@ -108,7 +109,7 @@ func negotiate(req *packet, size int64, octet bool, limit limits) (params, []opt
 		granted = append(granted, formatOption(strings.ToLower(o.name), n))
 	}
 	boundWindow(&p, granted)
-	// slide means something only beside a window that is smaller.
+	// slide has a meaning only together with a smaller window.
 	text, _ := req.option(optSlide)
 	if n, ok := number(text); ok && octet && p.window > 1 {
 		n = min(n, int64(limit.slide), int64(maxWindowBytes/p.blockSize))

@@ -31,11 +31,10 @@ const (
 	maxOptionText = 64
 )
 
-// option is one option as it stands in a packet. Names are compared without
-// regard to case.
+// option is one option of a packet. Names are compared without regard to case.
 type option struct{ name, value string }
 
-// packet is any TFTP packet; which fields count depends on op.
+// packet is any TFTP packet; op says which fields are used.
 type packet struct {
 	op      op
 	name    string   // opRead, opWrite
@@ -47,7 +46,7 @@ type packet struct {
 	message string   // opError
 }
 
-// parse reads one packet. It takes no memory for bytes beyond the limits.
+// parse reads one packet. It allocates no memory for bytes beyond the limits.
 func parse(b []byte) (packet, error) {
 	if len(b) < 2 {
 		return packet{}, fmt.Errorf("%w: packet of %d bytes", errProtocol, len(b))
@@ -164,8 +163,8 @@ func cutText(b []byte, limit int) (string, []byte, error) {
 	return string(b[:i]), b[i+1:], nil
 }
 
-// cleanMessage makes an ERROR packet's text fit for logs and terminals. The
-// NUL at its end is often missing in the wild.
+// cleanMessage makes an ERROR packet's text fit for logs and terminals. Many
+// implementations omit the NUL at its end.
 func cleanMessage(b []byte) string {
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		b = b[:i]

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Reader is the body of a file under way. One goroutine reads; Close may be
-// called from another. It holds one packet, or what the system hands over in
-// one read, however large the file is; the rest waits at the server.
+// Reader is the body of a file that is being transferred. One goroutine reads;
+// Close may be called from another. It holds one packet, or what the system
+// returns in one read, however large the file is; the rest waits at the server.
 type Reader struct {
 	socket *socket
 	peer   netip.AddrPort
@@ -36,8 +36,8 @@ type Reader struct {
 	finished bool // the last block was acknowledged
 }
 
-// Size is the size of the whole file in bytes as the server told it, -1 if it
-// did not.
+// Size is the size of the whole file in bytes as the server announced it, -1 if
+// it did not.
 func (r *Reader) Size() int64 { return r.params.size }
 
 // Offset is where in the file Read starts, in bytes: 0 if the server does not
@@ -175,7 +175,7 @@ func (r *Reader) take(now time.Time, block uint16, data []byte) {
 	}
 }
 
-// checkSize holds the body against its announced size.
+// checkSize compares the body with its announced size.
 func (r *Reader) checkSize() error {
 	at := r.params.offset + r.received
 	switch size := r.params.size; {

@@ -5,22 +5,23 @@ import "time"
 // receiver is the state of the side that receives DATA: which block comes
 // next and when to acknowledge. It is pure, like sender.
 //
-// It acknowledges when a window is full or the file ends. A gap is told once,
-// by an ACK of the last block before it (RFC 7440 section 4); blocks after the
-// gap are dropped, for the sender starts again there. A duplicate is answered
-// only if it is the very block that was acknowledged last: then that ACK was
-// lost.
+// It acknowledges when a window is full or the file ends. A gap is reported
+// once, by an ACK of the last block before it (RFC 7440 section 4); blocks
+// after the gap are dropped, since the sender starts again there. A duplicate
+// is answered only if it is the block that was acknowledged last: then that ACK
+// was lost.
 //
-// With slide agreed on, a window ends at every multiple of its size, whatever
-// was acknowledged between.
+// With slide, a window ends at every multiple of its size, whatever was
+// acknowledged in between.
 //
-// The sender's timer does the work. The receiver's own is slow, because an ACK
-// amid a window makes the sender repeat what may only be late.
+// Retransmission relies on the sender's timer. The receiver's own timer is
+// slow, because an ACK in the middle of a window makes the sender repeat blocks
+// that may only be late.
 type receiver struct {
 	window  int64
 	slide   int64         // 0: not agreed
 	block   int           // bytes of a full block
-	retries int           // waits in vain in a row before it gives up
+	retries int           // timeouts in a row before it gives up
 	idle    time.Duration // time without progress before it gives up
 	first   time.Duration // shortest wait
 
@@ -91,8 +92,8 @@ func (r *receiver) ack() uint16 {
 	return uint16(r.acked)
 }
 
-// resume notes that the caller is back and waits from now on: the time it was
-// away says nothing about the sender.
+// resume restarts the wait when the caller is back: the time of its absence
+// says nothing about the sender.
 func (r *receiver) resume(now time.Time) { r.heard, r.progress = now, now }
 
 func (r *receiver) step(now time.Time) {

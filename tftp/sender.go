@@ -2,47 +2,47 @@ package tftp
 
 import "time"
 
-// Retransmission. The first wait is the agreed or the configured timeout;
-// then it follows the measured round trip, as TCP does (RFC 6298), and doubles
-// with every wait in vain.
+// Retransmission. The first wait is the agreed or the configured timeout; then
+// it follows the measured round trip, as TCP does (RFC 6298), and doubles with
+// every timeout.
 const (
 	minRetransmit = 200 * time.Millisecond
 	maxRetransmit = 8 * time.Second
-	// holdBackoff is after how many ACKs that are no sample a doubled wait is
-	// taken back: first a sample gets its chance (Karn).
+	// holdBackoff is the number of ACKs without a sample after which a doubled
+	// wait is taken back: before, a sample may still come (Karn).
 	holdBackoff = 2
-	// slowGrowth is how many blocks more may be under way after a round trip
-	// that brought no loss, once doubling has ended.
+	// slowGrowth is how many more blocks may be in flight after a round trip
+	// without loss, once doubling has ended.
 	slowGrowth = 4
 )
 
-// sender is the state of the side that sends DATA: which blocks are under way,
-// what to send next, when to send again. It is pure: the caller tells it the
+// sender is the state of the side that sends DATA: which blocks are in flight,
+// what to send next, when to send again. It is pure: the caller passes in the
 // time and moves the bytes.
 //
 // Blocks are counted from 1 without end; block 0 stands for the OACK, which
 // the receiver acknowledges with ACK 0. On the wire the count is taken modulo
 // 65536, so that 65535 is followed by 0.
 //
-// A duplicate of the last ACK is never answered with data: that is the
-// Sorcerer's Apprentice (RFC 1123 section 4.2.3.1). Data is sent again when
+// A duplicate of the last ACK is never answered with data: that would be the
+// Sorcerer's Apprentice bug (RFC 1123 section 4.2.3.1). Data is sent again when
 // the timer says so, or when an ACK for a part of the window tells of a gap
 // (RFC 7440 section 4).
 //
-// With slide agreed on, up to that many blocks are under way. ACKs come for
-// every block whose number is a multiple of the window, and such an ACK is
-// progress and nothing else; any other ACK tells of a gap. How many blocks are
-// used of it follows what the path bears: twice as many each round trip at
-// first, then a few more; one window again after a gap or a timeout, since what
-// was under way is lost with them. It stops growing once about a window waits in
-// queues, which the round trip tells, and so leaves room for other traffic.
+// With slide, up to that many blocks are in flight. ACKs come for every block
+// whose number is a multiple of the window, and such an ACK only means
+// progress; any other ACK reports a gap. The number in flight adapts to the
+// path: it doubles each round trip at first, then grows by a few blocks; after
+// a gap or a timeout it falls to one window, since what was in flight is lost.
+// It stops growing once about one window waits in queues, as the round trip
+// shows, and so leaves room for other traffic.
 type sender struct {
 	window  int64
 	slide   int64         // 0: not agreed
 	flight  int64         // blocks that may be under way now
 	thresh  int64         // flight from which on it grows slowly
 	credit  int64         // blocks acknowledged since it last grew slowly
-	retries int           // waits in vain in a row before it gives up
+	retries int           // timeouts in a row before it gives up
 	idle    time.Duration // time without progress before it gives up
 	floor   time.Duration // shortest wait
 
@@ -123,7 +123,7 @@ func (s *sender) acked(now time.Time, wire uint16) (progress, done bool) {
 	if n == s.timed {
 		s.sample(now.Sub(s.timedAt))
 	} else if s.unsampled++; s.unsampled > holdBackoff && s.srtt > 0 {
-		s.setWait() // no sample in sight: what made it wait longer is over
+		s.setWait() // no sample will come: the cause of the longer wait is over
 	}
 	if s.timed <= n {
 		s.timed = -1
@@ -140,7 +140,7 @@ func (s *sender) acked(now time.Time, wire uint16) (progress, done bool) {
 	return true, s.last >= 0 && s.base > s.last
 }
 
-// grow lets more blocks be under way after n were acknowledged.
+// grow allows more blocks in flight after n were acknowledged.
 func (s *sender) grow(n int64) {
 	if s.rtt > 0 {
 		waiting := s.flight - int64(float64(s.flight)*float64(s.bestRTT)/float64(s.rtt))
@@ -156,8 +156,8 @@ func (s *sender) grow(n int64) {
 	s.flight = min(s.flight+n, s.slide)
 }
 
-// shrink goes back to one window, and to half of what was too much before it
-// goes slowly.
+// shrink goes back to one window in flight; slow growth begins at half of what
+// was too much.
 func (s *sender) shrink() {
 	if s.slide > 0 {
 		s.thresh, s.flight, s.credit = max(s.flight/2, s.window), s.window, 0

@@ -33,22 +33,23 @@ type Server struct {
 	// MaxWindow is the largest window granted, in blocks, 1 to 4096. 0: 64.
 	// Window and block together stay below 4 MiB.
 	MaxWindow int
-	// MaxSlide is the largest number of blocks under way that is granted to a
+	// MaxSlide is the largest number of blocks in flight that is granted to a
 	// client that knows the slide option, up to 4096. 0: 1024; negative: none.
 	MaxSlide int
 	// MaxTransfers is the number of transfers at one time. A request beyond it
 	// is dropped: the client asks again, and the queue costs nothing. 0: 256.
 	MaxTransfers int
-	// Timeout is the first wait for an ACK; then the measured round trip
-	// counts, or what the client asked for. 0: 1 s.
+	// Timeout is the first wait for an ACK; after that the measured round trip
+	// or what the client asked for is used. 0: 1 s.
 	Timeout time.Duration
-	// Retries is how often in a row a window is sent again in vain. 0: 5.
+	// Retries is how often in a row a window is sent again without an answer.
+	// 0: 5.
 	Retries int
 	// Idle is the time without progress after which a transfer is given up.
 	// 0: 30 s.
 	Idle time.Duration
-	// Rate limits the bytes of DATA in a second, all transfers together.
-	// 0: no limit.
+	// Rate limits the bytes of DATA per second, all transfers together. 0: no
+	// limit.
 	Rate int64
 	// OnTransfer, if set, is told of every transfer when it starts and when it
 	// ends, and of every request that is refused. It is called from several
@@ -81,8 +82,8 @@ type Transfer struct {
 	// Started is when the request came; Elapsed is the time since, 0 at start.
 	Started time.Time
 	Elapsed time.Duration
-	// Ended tells the report at the end from that at the start. Err is then nil
-	// if the client acknowledged the last block.
+	// Ended distinguishes the report at the end from the one at the start. Err
+	// is then nil if the client acknowledged the last block.
 	Ended bool
 	Err   error
 }
@@ -164,11 +165,11 @@ func (l *listener) request(ctx context.Context, b, oob []byte, from netip.AddrPo
 	req, err := parse(b)
 	if err != nil || req.op != opRead && req.op != opWrite {
 		l.log("request dropped", from, err)
-		// Only what looks like a request is answered: two programs that answer
-		// each other's errors would never stop.
+		// Only what looks like a request is answered: otherwise two programs
+		// could answer each other's errors forever.
 		if err != nil && len(b) >= 2 && b[0] == 0 && (b[1] == byte(opRead) || b[1] == byte(opWrite)) {
 			answer := packet{op: opError, code: codeIllegal, message: "malformed request"}
-			l.conn.WriteToUDPAddrPort(answer.append(nil), from) //nolint:errcheck // he may ask again
+			l.conn.WriteToUDPAddrPort(answer.append(nil), from) //nolint:errcheck // the client may ask again
 		}
 		return
 	}
@@ -179,7 +180,7 @@ func (l *listener) request(ctx context.Context, b, oob []byte, from netip.AddrPo
 		}
 	}
 	if local.Is4() != from.Addr().Is4() && local.IsUnspecified() {
-		local = netip.IPv4Unspecified() // an IPv4 client at a socket for both
+		local = netip.IPv4Unspecified() // an IPv4 client of a dual-stack socket
 	}
 	t := &transfer{
 		listener: l, raw: string(b), req: req, local: local, peer: from,

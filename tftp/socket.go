@@ -10,15 +10,17 @@ import (
 	"time"
 )
 
-// Sizes of what goes through a socket in one call. Where the system can, many
-// packets of one size go or come at once (UDP_SEGMENT and UDP_GRO on Linux).
+// Sizes of what goes through a socket in one call. If the system can, many
+// packets of one size are sent or received at once (UDP_SEGMENT and UDP_GRO on
+// Linux).
 const (
 	maxDatagram = 65507
 	maxSegments = 64
-	// readBuffer holds what is under way while the reader does something else.
+	// readBuffer holds packets that arrive while the reader does something
+	// else.
 	readBuffer = 1 << 20
-	// lastWords is how long what the other side sent before it closed its port
-	// may take to come. The system tells of the closed port first.
+	// lastWords is how long to wait for what the other side sent before it
+	// closed its port. The system reports the closed port first.
 	lastWords = 10 * time.Millisecond
 )
 
@@ -32,8 +34,8 @@ type socket struct {
 	segment int
 	// merges says that the system may hand over several packets at once.
 	merges bool
-	// metStranger: a packet went to somebody who is no party, so that a
-	// refusal may be his and not the other side's.
+	// metStranger: a packet was sent to a third host, so a refusal may come
+	// from there and not from the other side.
 	metStranger bool
 	// refused: the other side's port is closed. What it sent before is read
 	// first, such as the ERROR with which it ended.
@@ -87,7 +89,7 @@ func (s *socket) close() {
 	s.conn.Close()
 }
 
-// cut makes the system cut what write sends into packets of size bytes.
+// cut makes the system split what write sends into packets of size bytes.
 func (s *socket) cut(size int) {
 	if size >= headerSize+defaultBlock && size <= maxDatagram/2 && segmentPackets(s.conn, size) {
 		s.segment = size
@@ -103,13 +105,14 @@ func (s *socket) batch() int {
 }
 
 // write sends b: one packet, or several of the size given to cut, of which the
-// last may be shorter. That the other side's port is closed is told by read.
+// last may be shorter. If the other side's port is closed, read reports it.
 func (s *socket) write(b []byte, to netip.AddrPort) error {
 	_, err := s.conn.WriteToUDPAddrPort(b, to)
 	if err == nil || s.segment == 0 || len(b) <= s.segment || errors.Is(err, syscall.ECONNREFUSED) {
 		return s.refusal(err)
 	}
-	// The path or the device cannot: one by one from now on.
+	// The path or the device does not support it: packets are sent one by one
+	// from now on.
 	size := s.segment
 	segmentPackets(s.conn, 0)
 	s.segment = 0
@@ -132,8 +135,8 @@ func (s *socket) read(by time.Time) ([]byte, netip.AddrPort, error) {
 		if s.refused {
 			by = time.Now().Add(lastWords)
 		}
-		// Moving a deadline is dear, so one that is too early stays: the
-		// caller looks at his clock and comes again.
+		// Moving a deadline is expensive, so one that is too early stays: the
+		// caller checks the time and calls again.
 		if s.armed.IsZero() || s.armed.After(by) || !time.Now().Before(s.armed) {
 			if err := s.conn.SetReadDeadline(by); err != nil {
 				return nil, netip.AddrPort{}, err
@@ -170,7 +173,7 @@ func (s *socket) fill() error {
 			if err = s.refusal(err); err != nil {
 				return err
 			}
-			if s.refused { // its last words may have come already
+			if s.refused { // its last packets may have come already
 				if err := s.conn.SetReadDeadline(time.Now().Add(lastWords)); err != nil {
 					return err
 				}
@@ -193,8 +196,8 @@ func (s *socket) fill() error {
 	}
 }
 
-// refusal keeps of a socket's errors those that end a transfer. The network's
-// other complaints are what retransmission is for.
+// refusal returns those errors of a socket that end a transfer. Retransmission
+// handles the others.
 func (s *socket) refusal(err error) error {
 	switch {
 	case err == nil:
@@ -209,7 +212,8 @@ func (s *socket) refusal(err error) error {
 	return err
 }
 
-// sendError tells to why the transfer ends; a loss is of no matter.
+// sendError tells the other side why the transfer ends; it does not matter if
+// the packet is lost.
 func (s *socket) sendError(e *Error, to netip.AddrPort) {
 	message := e.Message
 	if message == "" {
@@ -219,8 +223,8 @@ func (s *socket) sendError(e *Error, to netip.AddrPort) {
 	s.conn.WriteToUDPAddrPort(p.append(nil), to) //nolint:errcheck // see above
 }
 
-// turnAway answers a packet of somebody who is no party with ERROR 5, unless
-// it is itself an ERROR.
+// turnAway answers a packet from outside the transfer with ERROR 5, unless it
+// is itself an ERROR.
 func (s *socket) turnAway(b []byte, from netip.AddrPort) {
 	if p, err := parse(b); err == nil && p.op != opError {
 		s.metStranger = true

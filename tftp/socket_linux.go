@@ -24,8 +24,8 @@ func setOption(conn *net.UDPConn, level, name, value int) bool {
 	return ok && err == nil
 }
 
-// reportErrors makes an unconnected socket tell of ICMP errors, so that a
-// closed port is known at once.
+// reportErrors makes an unconnected socket report ICMP errors, so that a closed
+// port is known at once.
 func reportErrors(conn *net.UDPConn) {
 	if conn.LocalAddr().(*net.UDPAddr).IP.To4() != nil {
 		setOption(conn, syscall.IPPROTO_IP, syscall.IP_RECVERR, 1)
@@ -34,13 +34,13 @@ func reportErrors(conn *net.UDPConn) {
 	}
 }
 
-// segmentPackets makes the kernel cut what is written into packets of size
+// segmentPackets makes the kernel split what is written into packets of size
 // bytes; 0 ends that.
 func segmentPackets(conn *net.UDPConn, size int) bool {
 	return setOption(conn, solUDP, udpSegment, size)
 }
 
-// mergePackets lets the kernel hand over several packets in one read.
+// mergePackets lets the kernel return several packets in one read.
 func mergePackets(conn *net.UDPConn) bool { return setOption(conn, solUDP, udpGRO, 1) }
 
 // mergedSize reads the size of the packets in one read, 0 if there was one.
@@ -56,7 +56,8 @@ func mergedSize(oob []byte) int {
 	return int(int32(binary.NativeEndian.Uint32(oob[data:])))
 }
 
-// reportDestination makes a socket tell to which address a packet was sent.
+// reportDestination makes a socket report the address that a packet was sent
+// to.
 func reportDestination(conn *net.UDPConn) {
 	setOption(conn, syscall.IPPROTO_IP, syscall.IP_PKTINFO, 1)
 	setOption(conn, syscall.IPPROTO_IPV6, syscall.IPV6_RECVPKTINFO, 1)

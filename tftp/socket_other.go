@@ -7,8 +7,8 @@ import (
 	"net/netip"
 )
 
-// Elsewhere every packet goes by itself, and a closed port is known only by
-// its silence.
+// On other systems every packet is sent by itself, and a closed port shows only
+// as silence.
 
 func reportErrors(*net.UDPConn) {}
 

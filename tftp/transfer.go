@@ -52,8 +52,8 @@ func (t *transfer) run(ctx context.Context) {
 	t.tell()
 }
 
-// farewell is what to tell the client at the end, nil for nothing: it is done,
-// gone, or has told us itself.
+// farewell is what to tell the client at the end; nil if it is done, gone, or
+// sent the ERROR itself.
 func farewell(err error) *Error {
 	var e *Error
 	switch {
@@ -232,14 +232,14 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// blocks yields the DATA packets of a file. A block may be asked for again as
-// long as no block a window further was asked for.
+// blocks yields the DATA packets of a file. A block may be requested again
+// until a block one window later was requested.
 type blocks interface {
 	// append adds the packet of block n, counted from 1, to b.
 	append(b []byte, n int64) (_ []byte, last bool, err error)
 }
 
-// octetBlocks reads blocks where they stand in the file, through a buffer of
+// octetBlocks reads blocks from their places in the file, through a buffer of
 // some blocks.
 type octetBlocks struct {
 	file        File
