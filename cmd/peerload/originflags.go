@@ -5,13 +5,14 @@ import (
 	"crypto/x509"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/peerload/peerload"
+
+	"github.com/peerload/peerload/internal/parse"
 )
 
 // originFlags is how servers are reached, named as curl names it.
@@ -87,28 +88,14 @@ func (o *originFlags) certificates(s *peerload.Server) error {
 	return nil
 }
 
-// parseRate reads bytes a second with curl's suffixes k, M and G (powers of
-// 1024).
+// parseRate reads bytes a second; "" stands for no limit.
 func parseRate(s string) (int64, error) {
 	if s == "" {
 		return 0, nil
 	}
-	unit := int64(1)
-	digits := s
-	switch s[len(s)-1] {
-	case 'k', 'K':
-		unit = 1 << 10
-	case 'm', 'M':
-		unit = 1 << 20
-	case 'g', 'G':
-		unit = 1 << 30
-	}
-	if unit > 1 {
-		digits = s[:len(s)-1]
-	}
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n <= 0 || n > (1<<62)/unit {
+	n, err := parse.Size(s)
+	if err != nil || n == 0 {
 		return 0, usagef("--limit-rate wants a number of bytes such as 200k or 2M, not %q", s)
 	}
-	return n * unit, nil
+	return n, nil
 }

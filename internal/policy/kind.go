@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/peerload/peerload/internal/parse"
 )
 
 // Kind says how a setting's values are written.
@@ -21,7 +23,7 @@ const (
 	KindAddress Kind = "address"
 	// KindHostPort is HOST or HOST:PORT, "" for none.
 	KindHostPort Kind = "host-port"
-	// KindSize is bytes, or bytes a second, as ParseSize reads them; 0 stands
+	// KindSize is bytes, or bytes a second, as parse.Size reads them; 0 stands
 	// for no limit.
 	KindSize Kind = "size"
 )
@@ -44,7 +46,7 @@ func normaliseSwitch(v string) string {
 
 // normaliseSize writes a size with the largest suffix that loses nothing.
 func normaliseSize(v string) string {
-	n, err := ParseSize(v)
+	n, err := parse.Size(v)
 	if err != nil {
 		return v
 	}
@@ -107,28 +109,4 @@ func checkLine(v string) error {
 		return fmt.Errorf("%q holds a space or a control character", v)
 	}
 	return nil
-}
-
-// ParseSize reads a number of bytes, 0 to 2^62, with the suffixes k, M and G
-// in either case, which are powers of 1,024.
-func ParseSize(v string) (int64, error) {
-	digits, unit := v, int64(1)
-	if n := len(v); n > 0 {
-		switch v[n-1] {
-		case 'k', 'K':
-			unit = 1 << 10
-		case 'm', 'M':
-			unit = 1 << 20
-		case 'g', 'G':
-			unit = 1 << 30
-		}
-		if unit > 1 {
-			digits = v[:n-1]
-		}
-	}
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n < 0 || n > (1<<62)/unit || digits[0] == '+' || digits[0] == '-' {
-		return 0, fmt.Errorf("%q is not a number of bytes such as 200k, 2M or 0", v)
-	}
-	return n * unit, nil
 }

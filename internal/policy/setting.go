@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/peerload/peerload/internal/parse"
 )
 
 // ErrSetting says that a setting or its value is not valid.
@@ -160,7 +162,7 @@ func (s Setting) Check(value string) error {
 	case KindHostPort:
 		err = checkHostPort(value)
 	case KindSize:
-		_, err = ParseSize(value)
+		_, err = parse.Size(value)
 	default:
 		err = fmt.Errorf("kind %q is unknown", s.Kind)
 	}

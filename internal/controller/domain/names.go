@@ -1,10 +1,12 @@
 package domain
 
 import (
+	"errors"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
 )
 
@@ -22,17 +24,14 @@ func DeviceName(s string) (string, error) {
 		return "", bad
 	}
 	digits := strings.ToUpper(strings.TrimSpace(s))
-	digits = strings.TrimPrefix(digits, "SEP")
-	digits = strings.NewReplacer(":", "", "-", "", ".", "").Replace(digits)
-	if len(digits) != 12 || strings.Trim(digits, "0123456789ABCDEF") != "" {
+	mac, err := parse.MAC(strings.TrimPrefix(digits, "SEP"))
+	switch {
+	case errors.Is(err, parse.ErrNoDevice):
+		return "", invalid("%.40q is an address of a group, or of nobody: no device has it", s)
+	case err != nil:
 		return "", bad
 	}
-	// The lowest bit of the first byte marks groups (IEEE 802): nobody sends from
-	// such an address, nor from the one of zeros.
-	if strings.ContainsRune("13579BDF", rune(digits[1])) || strings.Trim(digits, "0") == "" {
-		return "", invalid("%.40q is an address of a group, or of nobody: no device has it", s)
-	}
-	return "SEP" + digits, nil
+	return "SEP" + mac, nil
 }
 
 // checkName refuses names that are empty, long, or trouble in a path or a

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/load"
 )
 
@@ -97,7 +98,7 @@ func (c *Config) Validate() error {
 		bad("model: say what this device is, for example CP-7961G or linux-arm")
 	}
 	if c.MAC != "" {
-		if _, err := ParseMAC(c.MAC); err != nil {
+		if _, err := parse.MAC(strings.TrimSpace(c.MAC)); err != nil {
 			bad("mac: %w", err)
 		}
 	}
@@ -113,19 +114,6 @@ func (c *Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// ParseMAC reads a MAC address with or without separators and returns its 12
-// upper-case hexadecimal digits.
-func ParseMAC(s string) (string, error) {
-	d := strings.ToUpper(strings.NewReplacer(":", "", "-", "", ".", "").Replace(strings.TrimSpace(s)))
-	if len(d) != 12 || strings.Trim(d, "0123456789ABCDEF") != "" {
-		return "", fmt.Errorf("%q is not a MAC address of 12 hexadecimal digits", s)
-	}
-	if strings.ContainsRune("13579BDF", rune(d[1])) || strings.Trim(d, "0") == "" {
-		return "", fmt.Errorf("%q is a MAC address of a group, or of nobody: no device has it", s)
-	}
-	return d, nil
 }
 
 // candidates returns the URLs of a file on a server, in the order to try.

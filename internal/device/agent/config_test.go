@@ -90,19 +90,6 @@ func TestConfigErrors(t *testing.T) {
 	}
 }
 
-func TestParseMAC(t *testing.T) {
-	for in, want := range map[string]string{"00:1a:2b:3c:4d:5e": "001A2B3C4D5E", "001A2B3C4D5E": "001A2B3C4D5E", "001a.2b3c.4d5e": "001A2B3C4D5E"} {
-		if got, err := ParseMAC(in); got != want || err != nil {
-			t.Errorf("%q is %q, %v", in, got, err)
-		}
-	}
-	for _, in := range []string{"", "00:1a", "001A2B3C4D5G", "001A2B3C4D5E00", "01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"} {
-		if _, err := ParseMAC(in); err == nil {
-			t.Errorf("%q was taken", in)
-		}
-	}
-}
-
 // TestRecordDamaged: a record that cannot be read stops the daemon: guessing
 // could boot a load that failed.
 func TestRecordDamaged(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/report"
@@ -264,7 +265,7 @@ func keyOf(c Config, set settings, group string) instanceKey {
 	}
 	k := instanceKey{group: group, sharing: set.value(policy.PeerSharing) == policy.On, timing: set.value(policy.Timing), address: c.Address,
 		iface: c.Interface, port: c.Port, cacert: c.CACert, model: c.Model}
-	k.wan, _ = policy.ParseSize(set.value(policy.WANLimit))
-	k.lan, _ = policy.ParseSize(set.value(policy.LANLimit))
+	k.wan, _ = parse.Size(set.value(policy.WANLimit))
+	k.lan, _ = parse.Size(set.value(policy.LANLimit))
 	return k
 }

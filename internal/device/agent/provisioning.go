@@ -16,6 +16,7 @@ import (
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/durable"
+	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
 	"github.com/peerload/peerload/load"
@@ -279,7 +280,7 @@ func (d *Daemon) loadURLs(file string) ([]*url.URL, error) {
 // the interface which has its address.
 func findMAC(c Config) (string, error) {
 	if c.MAC != "" {
-		return ParseMAC(c.MAC)
+		return parse.MAC(strings.TrimSpace(c.MAC))
 	}
 	own := c.Address.Addr()
 	if !own.IsValid() && c.Interface == "" {
@@ -301,7 +302,7 @@ func findMAC(c Config) (string, error) {
 			return err == nil && p.Addr().Unmap() == own
 		})
 		if (i.Name == c.Interface || c.Interface == "" && has) && len(i.HardwareAddr) == 6 {
-			return ParseMAC(i.HardwareAddr.String())
+			return parse.MAC(i.HardwareAddr.String())
 		}
 	}
 	return "", errors.New("this device's MAC address cannot be told: give --mac, or --interface")

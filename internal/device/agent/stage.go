@@ -13,6 +13,7 @@ import (
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/device/wording"
+	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/wire"
@@ -81,7 +82,7 @@ func (d *Daemon) stageSigned(ctx context.Context, i *instance, dir string, u *ur
 // affords refuses a load that does not fit beside the one that runs. What both
 // have in common counts twice: it is the administrator's bound, not the disk's.
 func (d *Daemon) affords(size int64) error {
-	budget, err := policy.ParseSize(d.setting(policy.Retention))
+	budget, err := parse.Size(d.setting(policy.Retention))
 	if err != nil || budget == 0 {
 		return err
 	}

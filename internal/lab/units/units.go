@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/peerload/peerload/internal/parse"
 )
 
 // Rate is a link's speed in bits per second.
@@ -88,17 +90,14 @@ type Size int64
 // maxSize bounds the files of the lab (16 GiB, the largest file of a load).
 const maxSize Size = 16 << 30
 
-// parseSize reads a number of bytes: a number and, if wanted, one of B, kB,
-// MB, GB (powers of 1000), KiB, MiB, GiB (powers of 1024), in any case. The
-// size must lie between 1 byte and 16 GiB.
+// parseSize reads a number of bytes as parse.Size does. It must lie between 1
+// byte and 16 GiB.
 func parseSize(s string) (Size, error) {
-	n, err := parseUnit(strings.ToLower(strings.TrimSpace(s)), map[string]float64{
-		"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30,
-	})
+	n, err := parse.Size(s)
 	if err != nil {
-		return 0, fmt.Errorf("size %q: %w; write for example 20MB", s, err)
+		return 0, fmt.Errorf("size %q: write for example 20MB or 64KiB", s)
 	}
-	v := Size(math.Round(n))
+	v := Size(n)
 	if v < 1 || v > maxSize {
 		return 0, fmt.Errorf("size %q is outside 1 byte to 16 GiB", s)
 	}

@@ -1,0 +1,49 @@
+package parse
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestSize(t *testing.T) {
+	for in, want := range map[string]int64{
+		"0": 0, "7": 7, "007": 7, "7b": 7, " 7 ": 7, "200k": 200 << 10, "2M": 2 << 20, "3g": 3 << 30,
+		"64KiB": 64 << 10, "1mib": 1 << 20, "2GiB": 2 << 30, "20MB": 20e6, "1.5 kB": 1500, "0.5G": 1 << 29,
+		"4gb": 4e9, ".5k": 512, "0.0": 0, "1.5": 2, "1.0001k": 1024, "4611686018427387904": MaxSize, "4294967296G": MaxSize,
+	} {
+		if got, err := Size(in); got != want || err != nil {
+			t.Errorf("%q is %d, %v; want %d", in, got, err, want)
+		}
+	}
+	for _, in := range []string{
+		"", " ", "k", "0.4", "0.0001k", "MB", ".", "-1", "+1", "1e3", "0x10", "1.2.3", "3TB", "1 k B", "1kk", "nan", "inf", "1_000",
+		"4611686018427389000", "4611686018427387904k", "9223372036854775808", "99999999999999999999G", "4294967297G",
+		strings.Repeat("9", 400),
+	} {
+		if got, err := Size(in); err == nil {
+			t.Errorf("%q was taken as %d", in, got)
+		}
+	}
+}
+
+func TestMAC(t *testing.T) {
+	for in, want := range map[string]string{
+		"00:1a:2b:3c:4d:5e": "001A2B3C4D5E", "001A2B3C4D5E": "001A2B3C4D5E", "001a.2b3c.4d5e": "001A2B3C4D5E",
+		"00-1A-2B-3C-4D-5E": "001A2B3C4D5E", "020000000001": "020000000001",
+	} {
+		if got, err := MAC(in); got != want || err != nil {
+			t.Errorf("%q is %q, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{"", "00:1a", "001A2B3C4D5G", "001A2B3C4D5E00", " 001A2B3C4D5E", "00/1A2B3C4D5E"} {
+		if got, err := MAC(in); err == nil || errors.Is(err, ErrNoDevice) {
+			t.Errorf("%q: %q, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{"01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"} {
+		if got, err := MAC(in); !errors.Is(err, ErrNoDevice) {
+			t.Errorf("%q: %q, %v", in, got, err)
+		}
+	}
+}
