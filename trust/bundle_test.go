@@ -23,11 +23,17 @@ func TestBundleBytes(t *testing.T) {
 	entry := func(p, data string) string {
 		return string([]byte{byte(len(p))}) + p + string([]byte{0, 0, 0, byte(len(data))}) + data
 	}
+	entries := func(n int) (all string) {
+		for i := range n {
+			all += entry(fmt.Sprintf("%03d", i), "")
+		}
+		return all
+	}
 	for name, raw := range map[string]string{
 		"empty":           "",
 		"magic only":      bundleMagic,
 		"other version":   "PLTRUST\x02\x00",
-		"too many":        bundleMagic + "\x41" + strings.Repeat(entry("a", ""), 65),
+		"too many":        bundleMagic + "\x41" + entries(65),
 		"cut off":         string(good[:len(good)-1]),
 		"cut off in path": string(good[:12]),
 		"something after": string(good) + "x",
@@ -39,9 +45,19 @@ func TestBundleBytes(t *testing.T) {
 		"backslash":       bundleMagic + "\x01" + entry(`a\b`, ""),
 		"twice":           bundleMagic + "\x02" + entry("a", "") + entry("a", ""),
 		"out of order":    bundleMagic + "\x02" + entry("b", "") + entry("a", ""),
-		"too large":       bundleMagic + strings.Repeat("x", MaxBundleSize),
+		"too large":       bundleMagic + "\x01\x01a\x00\x3f\xff\xf2" + strings.Repeat("x", MaxBundleSize-14),
+		"no UTF-8":        bundleMagic + "\x01" + entry("a\xff", ""),
+		"zero byte":       bundleMagic + "\x01" + entry("a\x00", ""),
 	} {
 		if _, err := ParseBundle([]byte(raw)); !errors.Is(err, errBundle) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, raw := range map[string]string{
+		"the most files": bundleMagic + "\x40" + entries(64),
+		"the most bytes": bundleMagic + "\x01\x01a\x00\x3f\xff\xf1" + strings.Repeat("x", MaxBundleSize-15),
+	} {
+		if _, err := ParseBundle([]byte(raw)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -51,6 +67,12 @@ func TestBundleBytes(t *testing.T) {
 	}
 	if _, err := newBundle(map[string][]byte{"a": make([]byte, MaxBundleSize)}); !errors.Is(err, errBundle) {
 		t.Errorf("too large to pack: %v", err)
+	}
+	if _, err := newBundle(map[string][]byte{"a": make([]byte, MaxBundleSize-15)}); err != nil {
+		t.Errorf("the most bytes to pack: %v", err)
+	}
+	if _, err := newBundle(map[string][]byte{"a": make([]byte, MaxBundleSize-14)}); !errors.Is(err, errBundle) {
+		t.Errorf("a byte more to pack: %v", err)
 	}
 	if _, err := newBundle(map[string][]byte{"../a": nil}); !errors.Is(err, errBundle) {
 		t.Errorf("path to above: %v", err)
