@@ -6,12 +6,15 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/load"
 )
 
@@ -164,4 +167,103 @@ func TestKeepFresh(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestCheckFiles: each thing that makes no load is told by what it is.
+func TestCheckFiles(t *testing.T) {
+	s := newShop(t)
+	pipe := filepath.Join(s.dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	good := s.file("a.bin", "aaa")
+	for says, files := range map[string][]string{
+		"at least one file":  nil,
+		"does not exist":     {good, s.dir + "/none"},
+		"is a directory":     {s.dir},
+		"not a regular file": {pipe},
+		"is empty":           {s.file("empty.bin", "")},
+		"begins with a dot":  {s.file(".hidden", "x")},
+		"the same name":      {good, s.file("sub/A.BIN", "x")},
+	} {
+		if err := CheckFiles(files); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v: %v, want %q", files, err, says)
+		}
+	}
+	if err := CheckFiles([]string{good}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFileChangesAfterItWasDescribed: what is published is what was described, or
+// nothing is.
+func TestFileChangesAfterItWasDescribed(t *testing.T) {
+	s := newShop(t)
+	for what, change := range map[string]func(path string){
+		"written over": func(p string) { s.file(filepath.Base(p), "bbb") },
+		"swapped":      func(p string) { s.swap(p, s.file("other", "bbb")) },
+		"longer":       func(p string) { s.file(filepath.Base(p), "aaab") },
+		"gone":         func(p string) { s.swap(p, "") },
+	} {
+		file := s.file("a.bin", "aaa")
+		// A repository of its own that does not exist yet: Add makes it when it has
+		// described the files, and then waits for the lock of the keys.
+		dir := t.TempDir()
+		base, keys := filepath.Join(dir, "base"), filepath.Join(dir, "keys")
+		repo, err := repository.Open(repository.Config{Dir: base, Keys: keys})
+		if err == nil {
+			err = os.Mkdir(keys, 0o700)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		unlock, err := durable.Lock(keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { _, err := Add(repo, request("1", file)); ended <- err }()
+		for {
+			if _, err := os.Stat(filepath.Join(base, "components")); err == nil {
+				break
+			}
+			runtime.Gosched()
+		}
+		change(file)
+		unlock()
+		if err := <-ended; !errors.Is(err, repository.ErrChanged) && !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if l, err := repo.Loads(); err != nil || len(l) > 0 {
+			t.Errorf("%s: published %v, %v", what, l, err)
+		}
+	}
+}
+
+// swap puts another file, "" for none, in the place of one.
+func (s *shop) swap(path, other string) {
+	s.t.Helper()
+	err := os.Remove(path)
+	if err == nil && other != "" {
+		err = os.Rename(other, path)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestFileChangesWhileItIsDescribed: a file that ends before the size that it was
+// said to have is refused. The kernel's own files are of that kind.
+func TestFileChangesWhileItIsDescribed(t *testing.T) {
+	const file = "/sys/kernel/mm/transparent_hugepage/enabled"
+	b, err := os.ReadFile(file)
+	info, failed := os.Stat(file)
+	if err != nil || failed != nil || info.Size() <= int64(len(b)) {
+		t.Skipf("%s is not there, or tells its size: %v, %v", file, err, failed)
+	}
+	s := newShop(t)
+	_, err = Add(s.repo, request("1", file))
+	if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "changes while it is read") {
+		t.Error(err)
+	}
 }
