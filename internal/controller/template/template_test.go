@@ -78,3 +78,68 @@ func TestEdited(t *testing.T) {
 		t.Error("an endless template ended")
 	}
 }
+
+// TestRenderComparesEverything: a template that says something else than it is
+// given, of whatever kind, makes no file.
+func TestRenderComparesEverything(t *testing.T) {
+	inside := func(text string) string { return strings.Replace(Default, "\n</{{.Root}}>", text+"\n</{{.Root}}>", 1) }
+	for name, text := range map[string]string{
+		"for all devices":       strings.ReplaceAll(Default, "{{.Root}}", "Default"),
+		"another group":         inside("<modelConfig><peerGroup>phones</peerGroup></modelConfig>"),
+		"another load":          strings.Replace(Default, "{{.Load}}", "x{{.Load}}", 1),
+		"a load more":           inside("<loadInformation>x</loadInformation>"),
+		"another model":         strings.Replace(Default, `model="{{.}}"`, `model="x{{.}}"`, 1),
+		"a model's default":     inside("<modelConfig><wanLimit>3M</wanLimit></modelConfig>"),
+		"an enterprise setting": inside("<enterpriseConfig><peerFirmwareSharing>0</peerFirmwareSharing></enterpriseConfig>"),
+		"a profile's setting":   inside("<commonConfig><wanLimit>3M</wanLimit></commonConfig>"),
+		"a device's setting":    inside("<vendorConfig><loadServer>x</loadServer></vendorConfig>"),
+	} {
+		if text == Default {
+			t.Fatalf("%s: nothing was edited", name)
+		}
+		tmpl, err := New(text)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if b, err := tmpl.Render(sample()); !errors.Is(err, ErrLost) || b != nil {
+			t.Errorf("%s: %v\n%s", name, err, b)
+		}
+	}
+}
+
+// TestBounds: neither a template nor what it writes is longer than it may be, and
+// what could not be read back is not written.
+func TestBounds(t *testing.T) {
+	pad := strings.Repeat(" ", maxTemplate-len(Default))
+	tmpl, err := New(Default + pad)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tmpl.Render(sample()); err != nil {
+		t.Errorf("the longest template: %v", err)
+	}
+	if _, err := New(Default + pad + " "); err == nil {
+		t.Error("a template beyond its bound was taken")
+	}
+	long, err := New(strings.Replace(Default, "{{- range .Loads}}", "{{- range .Loads}}"+strings.Repeat(" ", 1<<10), 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	many := &provision.File{Loads: make([]provision.Assignment, provision.MaxLoads)}
+	for i := range many.Loads {
+		many.Loads[i].Load = "fw"
+	}
+	if _, err := long.Render(many); err == nil || !strings.Contains(err.Error(), "writes more than") {
+		t.Errorf("a file beyond its bound: %v", err)
+	}
+	bad := &provision.File{Loads: []provision.Assignment{{Load: "../x"}}}
+	if _, err := tmpl.Render(bad); !errors.Is(err, provision.ErrFile) {
+		t.Errorf("a load that cannot be: %v", err)
+	}
+	if tmpl, err = New(strings.Replace(Default, "{{.Root}}", "{{.Rot}}", 1)); err == nil {
+		_, err = tmpl.Render(sample())
+	}
+	if err == nil {
+		t.Error("a field that there is not was passed over")
+	}
+}
