@@ -50,6 +50,15 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s without keys: %v", name, err)
 		}
 	}
+	before := s.Tree()
+	must(t, s.Repo.Init())
+	if after := s.Tree(); !bytes.Equal(after[stamp], before[stamp]) {
+		t.Error("to make what is there already has signed anew")
+	}
+	t.Chdir(s.Dir)
+	if _, err := repository.Open(repository.Config{Dir: "."}); err != nil {
+		t.Errorf("reading from within: %v", err)
+	}
 	none, err := repository.Open(repository.Config{Dir: filepath.Join(t.TempDir(), "none")})
 	must(t, err)
 	if _, _, err := none.ExportRoot(); !errors.Is(err, repository.ErrNoRepository) {
