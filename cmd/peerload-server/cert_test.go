@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -299,5 +302,74 @@ func TestRootWarning(t *testing.T) {
 	}
 	if warned() {
 		t.Error("the key came back, and the root is not renewed")
+	}
+}
+
+// TestBackupInSomebodysDirectory: a backup is written through no link, is for its
+// owner alone, and is what was written, whoever else writes to its directory.
+func TestBackupInSomebodysDirectory(t *testing.T) {
+	dir := t.TempDir()
+	at := filepath.Join(dir, "all.jsonl")
+	victim := filepath.Join(t.TempDir(), "victim")
+	if err := os.WriteFile(victim, []byte("precious"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// Links where a backup, or a part of one, could be expected.
+	for _, name := range []string{at + ".part", at + ".tmp", at + "~"} {
+		if err := os.Symlink(victim, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := func() (all []string) {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.Type().IsRegular() {
+				all = append(all, e.Name())
+			}
+		}
+		return all
+	}
+	secret := func(w io.Writer) error { _, err := io.WriteString(w, "secret"); return err }
+	broken := errors.New("broken")
+	if err := writeNew(at, func(w io.Writer) error { return errors.Join(secret(w), broken) }); !errors.Is(err, broken) {
+		t.Errorf("a write that fails: %v", err)
+	}
+	swapped := func(w io.Writer) error {
+		for _, n := range names() {
+			p := filepath.Join(dir, n)
+			if err := errors.Join(os.Rename(p, p+".away"), os.WriteFile(p, []byte("forged"), 0o666)); err != nil {
+				return err
+			}
+		}
+		return secret(w)
+	}
+	if err := writeNew(at, swapped); err == nil || !strings.Contains(err.Error(), "swapped") {
+		t.Errorf("a file that was swapped: %v", err)
+	}
+	if b, err := os.ReadFile(at); err == nil {
+		t.Errorf("the backup is %q", b)
+	}
+	for _, n := range names() {
+		if !strings.HasSuffix(n, ".away") {
+			t.Errorf("%s is left", n)
+		}
+	}
+	if err := writeNew(at, secret); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(at)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if err := writeNew(at, secret); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a second one of that name: %v", err)
+	}
+	for p, want := range map[string]string{at: "secret", victim: "precious"} {
+		if b, err := os.ReadFile(p); err != nil || string(b) != want {
+			t.Errorf("%s holds %q, %v", p, b, err)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/terminal"
 )
@@ -230,16 +232,8 @@ directories keys and repository too.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, s.Close()) }()
-			part := args[0] + ".part"
-			f, err := os.OpenFile(part, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-			if err != nil {
-				return err
-			}
-			defer os.Remove(part) // there no more after a success
-			if err := errors.Join(s.Export(cmd.Context(), f), f.Sync(), f.Close()); err != nil {
-				return err
-			}
-			if err := os.Link(part, args[0]); errors.Is(err, fs.ErrExist) { // unlike a rename it replaces nothing
+			err = writeNew(args[0], func(w io.Writer) error { return s.Export(cmd.Context(), w) })
+			if errors.Is(err, fs.ErrExist) {
 				return fmt.Errorf("%s is there already, and a backup replaces nothing: name another file: %w", args[0], err)
 			} else if err != nil {
 				return err
@@ -249,6 +243,36 @@ directories keys and repository too.`,
 	conn.dataFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&conn.json, "json", false, "print one JSON object a line")
 	return cmd
+}
+
+// writeNew makes a file for its owner alone, whole and durable or not at all. It
+// replaces nothing: the error matches fs.ErrExist if there is a file already. In
+// a directory that others may write to, nothing of theirs is written to, and
+// nothing of theirs takes the file's place.
+func writeNew(path string, write func(io.Writer) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".backup-") // follows no link, opens no file that is there
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if err := errors.Join(write(f), f.Sync()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil { // unlike a rename it replaces nothing
+		return err
+	}
+	written, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if linked, err := os.Lstat(path); err != nil {
+		return err
+	} else if !os.SameFile(written, linked) {
+		return errors.Join(fmt.Errorf("%s was swapped while it was written; name a file in a directory of your own",
+			f.Name()), os.Remove(path))
+	}
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 func restoreCommand() *cobra.Command {
