@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/internal/testkit/nginx"
+	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/load"
 )
 
@@ -27,11 +27,8 @@ func writeFile(t *testing.T, name, text string) {
 func startNginx(t *testing.T, dir string) (base, log string) {
 	t.Helper()
 	log = filepath.Join(t.TempDir(), "access.log")
-	base, ok := nginx.Start(t, dir, "log_format short '$remote_addr $status $http_range $body_bytes_sent'; access_log "+
-		log+" short; limit_rate 2m;")
-	if !ok {
-		t.Skip("without nginx")
-	}
+	base = foreign.Nginx(t, dir, "log_format short '$remote_addr $status $http_range $body_bytes_sent'; access_log "+log+
+		" short; limit_rate 2m;")
 	return base, log
 }
 

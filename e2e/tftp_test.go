@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/tftp"
 )
 
@@ -132,18 +133,12 @@ func TestForeignTFTPRootKilled(t *testing.T) {
 	killRoot(t, 5, "tftp://"+tftpd(t, body)+"/app.bin", body)
 }
 
-// tftpd starts tftpd-hpa with app.bin. .ci/foreign.sh installs it.
+// tftpd starts tftpd-hpa with app.bin.
 func tftpd(t *testing.T, body []byte) (host string) {
 	t.Helper()
-	program, err := exec.LookPath("in.tftpd")
-	if err != nil {
-		program, err = exec.LookPath("/usr/sbin/in.tftpd")
-	}
-	if err != nil || os.Geteuid() != 0 {
-		if os.Getenv("PEERLOAD_FOREIGN") == "1" && err != nil {
-			t.Fatal("in.tftpd is missing: run .ci/foreign.sh")
-		}
-		t.Skip("in.tftpd is missing, or this is not root: run .ci/foreign.sh")
+	program := foreign.Program(t, "in.tftpd", foreign.TFTPHPA)
+	if os.Geteuid() != 0 {
+		t.Skip("in.tftpd changes its root directory: that needs root")
 	}
 	dir := t.TempDir()
 	for d := dir; d != os.TempDir() && len(d) > 1; d = filepath.Dir(d) {

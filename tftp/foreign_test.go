@@ -12,33 +12,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
-)
 
-// foreign finds a program of others, or skips the test. .ci/foreign.sh
-// installs them; with PEERLOAD_FOREIGN=1 a missing one is a failure.
-func foreign(t *testing.T, name string) string {
-	t.Helper()
-	if path, err := exec.LookPath(name); err == nil {
-		return path
-	}
-	cache := os.Getenv("XDG_CACHE_HOME")
-	if cache == "" {
-		cache = filepath.Join(os.Getenv("HOME"), ".cache")
-	}
-	for _, dir := range []string{"/usr/sbin", "/sbin", filepath.Join(cache, "peerload-foreign/usr/sbin")} {
-		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("PEERLOAD_FOREIGN") == "1" {
-		t.Fatalf("%s is missing: run .ci/foreign.sh", name)
-	}
-	t.Skipf("%s is missing: run .ci/foreign.sh", name)
-	return ""
-}
+	"github.com/peerload/peerload/internal/testkit/foreign"
+)
 
 // run runs a client program to its end.
 func run(t *testing.T, program string, args ...string) (string, error) {
@@ -162,7 +140,7 @@ func getAll(t *testing.T, server string, files map[string][]byte, window bool) {
 }
 
 func TestForeignServerTftpdHPA(t *testing.T) {
-	program := foreign(t, "in.tftpd")
+	program := foreign.Program(t, "in.tftpd", foreign.TFTPHPA)
 	if os.Geteuid() != 0 {
 		t.Skip("in.tftpd changes its root directory: that needs root")
 	}
@@ -173,7 +151,7 @@ func TestForeignServerTftpdHPA(t *testing.T) {
 }
 
 func TestForeignServerAtftpd(t *testing.T) {
-	program := foreign(t, "atftpd")
+	program := foreign.Program(t, "atftpd")
 	dir, files := tree(t)
 	port := freePort(t, "127.0.0.62")
 	who := "nobody"
@@ -186,7 +164,7 @@ func TestForeignServerAtftpd(t *testing.T) {
 }
 
 func TestForeignServerDnsmasq(t *testing.T) {
-	program := foreign(t, "dnsmasq")
+	program := foreign.Program(t, "dnsmasq")
 	dir, files := tree(t)
 	const host = "127.0.0.63" // dnsmasq serves TFTP at port 69 only
 	conn, err := net.ListenPacket("udp4", host+":69")
@@ -240,10 +218,7 @@ func serveTree(t *testing.T, without []string, get func(host, port, name, into s
 }
 
 func TestForeignClientTftpHPA(t *testing.T) {
-	program := foreign(t, "tftp")
-	if said, _ := run(t, program, "-V"); !strings.Contains(said, "tftp-hpa") {
-		t.Skip("this tftp is not tftp-hpa")
-	}
+	program := foreign.Program(t, "tftp", foreign.TFTPHPA)
 	serveTree(t, nil, func(host, port, name, into string) (string, error) {
 		return run(t, program, host, port, "-m", "binary", "-c", "get", name, into)
 	})
@@ -257,7 +232,7 @@ func TestForeignClientTftpHPA(t *testing.T) {
 }
 
 func TestForeignClientAtftp(t *testing.T) {
-	program := foreign(t, "atftp")
+	program := foreign.Program(t, "atftp")
 	for _, options := range [][]string{
 		nil, {"--option", "blksize 1428"}, {"--option", "blksize 1428", "--option", "windowsize 16",
 			"--option", "tsize enable"},
@@ -270,10 +245,7 @@ func TestForeignClientAtftp(t *testing.T) {
 }
 
 func TestForeignClientCurl(t *testing.T) {
-	program := foreign(t, "curl")
-	if said, _ := run(t, program, "-V"); !strings.Contains(said, " tftp") {
-		t.Skip("this curl has no tftp")
-	}
+	program := foreign.Program(t, "curl", " tftp")
 	for _, options := range [][]string{nil, {"--tftp-blksize", "1428"}, {"--tftp-no-options"}} {
 		without := []string{"empty", "rollover"} // curl 7.88 fails on an empty file with any server that sends an OACK
 		serveTree(t, without, func(host, port, name, into string) (string, error) {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/testkit/foreign"
 )
 
 // free returns a free address of this host.
@@ -26,14 +28,7 @@ func free(t *testing.T) string {
 
 // TestAdministratorsGuide runs every command of docs/ADMIN.md in one shell.
 func TestAdministratorsGuide(t *testing.T) {
-	for _, program := range []string{"sh", "curl"} {
-		if _, err := exec.LookPath(program); err != nil {
-			if os.Getenv("PEERLOAD_FOREIGN") != "" {
-				t.Fatal(err)
-			}
-			t.Skip(err)
-		}
-	}
+	foreign.Program(t, "curl")
 	text, err := os.ReadFile("../../docs/ADMIN.md")
 	if err != nil {
 		t.Fatal(err)
@@ -86,9 +81,7 @@ func TestAdministratorsGuide(t *testing.T) {
 // TestReadme runs the commands of the README's section on a controller and an
 // agent in one shell, until the agent runs the load and tells on its page.
 func TestReadme(t *testing.T) {
-	if _, err := exec.LookPath("sh"); err != nil {
-		t.Skip(err)
-	}
+	foreign.Program(t, "curl")
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)

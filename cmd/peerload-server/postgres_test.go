@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
@@ -16,8 +17,8 @@ import (
 // way to SQLite and back.
 func TestServeOnPostgres(t *testing.T) {
 	pg, err := storesuite.StartPostgres()
-	if errors.Is(err, storesuite.ErrNoPostgres) && os.Getenv("PEERLOAD_FOREIGN") != "1" {
-		t.Skip(err)
+	if errors.Is(err, storesuite.ErrNoPostgres) {
+		foreign.Missing(t, err)
 	}
 	if err != nil {
 		t.Fatal(err)

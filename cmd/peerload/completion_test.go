@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/peerload/peerload/internal/testkit/foreign"
 )
 
 // completions are lines that are typed up to a tab, as the words they have,
@@ -36,13 +38,7 @@ var completions = []struct{ line, want string }{
 // shell runs a script in a real shell that finds this program as peerload.
 func shell(t *testing.T, script string, name string, args ...string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("PEERLOAD_FOREIGN") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	path := foreign.Program(t, name)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

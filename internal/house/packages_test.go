@@ -154,7 +154,7 @@ var packages = []rule{
 		"internal/device/peernet"}},
 	{dir: "internal/testkit/publisher", floor: 3, side: outside},
 	{dir: "internal/testkit/labtest", floor: 3, side: outside, allowedImports: []string{"load", "report", "trust"}},
-	{dir: "internal/testkit/nginx", floor: 3, side: outside, allowedImports: nothing},
+	{dir: "internal/testkit/foreign", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/house", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/mutate", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "e2e", floor: 3, side: outside, allowedImports: nothing},

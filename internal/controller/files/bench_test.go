@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/internal/testkit/nginx"
+	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/tftp"
 )
 
@@ -34,7 +34,7 @@ func BenchmarkServers(b *testing.B) {
 	}
 	base, server := benchOurs(b, dir)
 	b.Run("HTTP/peerload", func(b *testing.B) { benchHTTP(b, base) })
-	b.Run("HTTP/nginx", func(b *testing.B) { benchHTTP(b, benchNginx(b, dir)) })
+	b.Run("HTTP/nginx", func(b *testing.B) { benchHTTP(b, foreign.Nginx(b, dir, "access_log off; sendfile on;")) })
 	for _, s := range []struct {
 		name  string
 		start func(*testing.B) string
@@ -114,18 +114,9 @@ func benchOurs(b *testing.B, dir string) (base, at string) {
 	return "http://" + ln.Addr().String(), pc.LocalAddr().String()
 }
 
-// benchNginx starts nginx and returns its URL.
-func benchNginx(b *testing.B, dir string) string {
-	base, ok := nginx.Start(b, dir, "access_log off; sendfile on;")
-	if !ok {
-		b.SkipNow()
-	}
-	return base
-}
-
 // benchHPA starts tftpd-hpa and returns its address.
 func benchHPA(b *testing.B, dir string) string {
-	program := benchProgram(b, "in.tftpd")
+	program := foreign.Program(b, "in.tftpd", foreign.TFTPHPA)
 	if os.Geteuid() != 0 {
 		b.Skip("in.tftpd changes its root directory: that needs root")
 	}
@@ -142,7 +133,7 @@ func benchHPA(b *testing.B, dir string) string {
 
 // benchDnsmasq starts dnsmasq, which serves TFTP at port 69 only.
 func benchDnsmasq(b *testing.B, dir string) string {
-	program := benchProgram(b, "dnsmasq")
+	program := foreign.Program(b, "dnsmasq")
 	const host = "127.0.0.65"
 	pc, err := net.ListenPacket("udp4", host+":69")
 	if err != nil {
@@ -153,20 +144,6 @@ func benchDnsmasq(b *testing.B, dir string) string {
 		"--listen-address="+host, "--bind-interfaces", "--user="+os.Getenv("USER"), "--log-facility=-", "--pid-file=", "--tftp-mtu=1500")
 	benchAwaitTFTP(b, host+":69")
 	return host + ":69"
-}
-
-// benchProgram finds a foreign server, or skips what needs it.
-func benchProgram(b *testing.B, name string) string {
-	for _, p := range []string{name, "/usr/sbin/" + name} {
-		if path, err := exec.LookPath(p); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("PEERLOAD_FOREIGN") == "1" {
-		b.Fatalf("%s is missing: run .ci/foreign.sh", name)
-	}
-	b.Skipf("%s is missing: run .ci/foreign.sh", name)
-	return ""
 }
 
 // benchStart starts a server that ends with the benchmark.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/tftp"
 )
 
@@ -79,13 +80,7 @@ func TestBareTFTPServer(t *testing.T) {
 // TestForeignTFTPServer: the same with tftpd-hpa.
 func TestForeignTFTPServer(t *testing.T) {
 	t.Parallel()
-	program, err := exec.LookPath("in.tftpd")
-	if err != nil {
-		if os.Getenv("PEERLOAD_FOREIGN") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip("tftpd-hpa is not installed")
-	}
+	program := foreign.Program(t, "in.tftpd", foreign.TFTPHPA)
 	if os.Geteuid() != 0 {
 		t.Skip("in.tftpd changes its root directory: that needs root")
 	}

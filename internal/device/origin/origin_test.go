@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/internal/testkit/nginx"
+	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/tftp"
 )
@@ -90,9 +90,6 @@ func servers(t *testing.T, dir string) map[string]server {
 	}
 	all["tftp"] = server{base: "tftp://" + serveTFTP(t, dir), resumes: true, faults: true}
 	all["tftp without offset"] = server{base: "tftp://" + dropOffset(t, strings.TrimPrefix(all["tftp"].base, "tftp://"))}
-	if base, ok := nginx.Start(t, dir, "access_log off; gzip on; gzip_types *;"); ok {
-		all["nginx"] = server{base: base, resumes: true, tagged: true}
-	}
 	return all
 }
 
@@ -269,6 +266,10 @@ func TestConformance(t *testing.T) {
 	for kind, s := range servers(t, dir) {
 		t.Run(kind, func(t *testing.T) { conform(t, s, want) })
 	}
+	t.Run("nginx", func(t *testing.T) {
+		base := foreign.Nginx(t, dir, "access_log off; gzip on; gzip_types *;")
+		conform(t, server{base: base, resumes: true, tagged: true}, want)
+	})
 }
 
 func conform(t *testing.T, s server, want []byte) {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/peerload/peerload/internal/device/peernet"
+	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/netsuite"
 	"github.com/peerload/peerload/pdp/wire"
 )
@@ -253,12 +254,7 @@ func TestNamespace(t *testing.T) {
 		inNamespace(t)
 		return
 	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		if os.Getenv("PEERLOAD_FOREIGN") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip("no ip program:", err)
-	}
+	foreign.Program(t, "ip")
 	self, err := os.Executable()
 	must(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*netsuite.Patience)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha1"
 	"math"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/peerload/peerload/internal/lab/measure"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
+	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/labtest"
 )
 
@@ -216,10 +216,8 @@ func TestForeignClients(t *testing.T) {
 		"uftp": uftp} {
 		t.Run(name, func(t *testing.T) {
 			c, err := find()
-			if err != nil && os.Getenv("PEERLOAD_FOREIGN") == "1" {
-				t.Fatal(err)
-			} else if err != nil {
-				t.Skip(err)
+			if err != nil {
+				foreign.Missing(t, err)
 			}
 			r, err := measure.Run(context.Background(), measure.Config{
 				Devices: 3, WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, Size: 1e6, Kind: site.KindNamespace, Client: c,

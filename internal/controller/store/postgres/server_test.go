@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
@@ -32,8 +33,8 @@ func TestMain(m *testing.M) {
 func newDatabase(t *testing.T) string {
 	t.Helper()
 	sharedOnce.Do(func() { shared, sharedErr = storesuite.StartPostgres() })
-	if errors.Is(sharedErr, storesuite.ErrNoPostgres) && os.Getenv("PEERLOAD_FOREIGN") != "1" {
-		t.Skip(sharedErr)
+	if errors.Is(sharedErr, storesuite.ErrNoPostgres) {
+		foreign.Missing(t, sharedErr)
 	}
 	if sharedErr != nil {
 		t.Fatal(sharedErr)

@@ -1,8 +1,4 @@
-// Package nginx starts the real nginx for tests and benchmarks.
-//
-// What lives here: how it is found, configured, awaited and ended. What must
-// not: what is asked of it.
-package nginx
+package foreign
 
 import (
 	"fmt"
@@ -15,23 +11,12 @@ import (
 	"time"
 )
 
-// Start serves the files of dir on a free port until the test ends and returns
+// Nginx serves the files of dir on a free port until the test ends and returns
 // the server's URL. settings stand in the http block of its configuration.
-// .ci/foreign.sh installs nginx: where it is missing, ok is false, and with
-// PEERLOAD_FOREIGN=1 the test has failed.
-func Start(tb testing.TB, dir, settings string) (base string, ok bool) {
+// Without nginx the test is skipped, as Missing does.
+func Nginx(tb testing.TB, dir, settings string) (base string) {
 	tb.Helper()
-	program, err := exec.LookPath("nginx")
-	if err != nil {
-		program, err = exec.LookPath("/usr/sbin/nginx")
-	}
-	if err != nil {
-		if os.Getenv("PEERLOAD_FOREIGN") == "1" {
-			tb.Fatal("nginx is missing: run .ci/foreign.sh")
-		}
-		tb.Log("nginx is missing: run .ci/foreign.sh")
-		return "", false
-	}
+	program := Program(tb, "nginx")
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
@@ -63,9 +48,9 @@ http {
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
 		if resp, err := http.Head("http://" + at + "/"); err == nil {
 			resp.Body.Close()
-			return "http://" + at, true
+			return "http://" + at
 		}
 	}
 	tb.Fatal("nginx does not answer")
-	return "", false
+	return ""
 }
