@@ -124,7 +124,7 @@ func diskFails(t *testing.T, as startup) {
 		writeFile(t, as.out, "old\n")
 	}
 	d := s.getAs(as, addrOf(0), srv.url(), "--sha256", shaOf(body))
-	d.wait(20*time.Second, 5)
+	d.wait(5)
 	t.Logf("it says: %s", d.lastError())
 	if b, err := os.ReadFile(as.out); err == nil && string(b) != "old\n" ||
 		err != nil && !strings.HasSuffix(d.log(), "old\n") {
@@ -140,12 +140,12 @@ func TestDiskFullBesidePeers(t *testing.T) {
 	srv.set(func(s *server) { s.rate = 4 * mib })
 	s := newSite(t)
 	full := s.getAs(startup{shell: `ulimit -f 1024; exec "$@"`}, addrOf(0), srv.url(), "--sha256", shaOf(body))
-	s.rootOf([]*device{full}, 5*time.Second)
+	s.rootOf([]*device{full})
 	ds := []*device{s.get(addrOf(1), srv.url(), "--sha256", shaOf(body)),
 		s.get(addrOf(2), srv.url(), "--sha256", shaOf(body))}
-	full.wait(20*time.Second, 5)
+	full.wait(5)
 	for _, d := range ds {
-		d.wait(30*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
 	}
 	srv.once(1.60)
@@ -158,22 +158,22 @@ func TestStatusAndExplain(t *testing.T) {
 	srv.set(func(s *server) { s.rate = mib })
 	s := newSite(t)
 	ds := s.start(2, srv.url(), "--sha256", shaOf(body))
-	root := s.rootOf(ds, 5*time.Second)
+	root := s.rootOf(ds)
 	leaf := ds[0]
 	if leaf == root {
 		leaf = ds[1]
 	}
 	for _, d := range ds {
-		d.until(10*time.Second, "a quarter", isProgress(25))
+		d.until("a quarter", isProgress(25))
 	}
-	leaf.until(5*time.Second, "a source", func(e report.Event) bool { return e.Source == report.SourcePeer })
+	leaf.until("a source", func(e report.Event) bool { return e.Source == report.SourcePeer })
 	check := func(when string, running bool) {
 		for d, want := range map[*device]struct{ role, source, why string }{
 			root: {report.RoleRoot, report.SourceOrigin, "this device is the root of the file"},
 			leaf: {report.RoleLeaf, report.SourcePeer, " from a peer, " + root.addr},
 		} {
 			var f map[string]any
-			poll(t, 5*time.Second, when+": a status of "+d.addr, func() bool {
+			poll(t, when+": a status of "+d.addr, func() bool {
 				p := d.processes()
 				if len(p) == 0 {
 					return false
@@ -198,7 +198,7 @@ func TestStatusAndExplain(t *testing.T) {
 	}
 	check("during the run", true)
 	for _, d := range ds {
-		d.wait(20*time.Second, 0)
+		d.wait(0)
 	}
 	check("after the run", false)
 }
@@ -234,12 +234,12 @@ func TestLastWords(t *testing.T) {
 	srv.set(func(s *server) { s.rate = 4 * mib })
 	s := newSite(t)
 	a := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body), "--linger", "2s")
-	if f := a.done(10 * time.Second); f.BytesToPeers != 0 {
+	if f := a.done(); f.BytesToPeers != 0 {
 		t.Fatalf("alone, it passed on %d bytes", f.BytesToPeers)
 	}
 	b := s.get(addrOf(1), srv.url(), "--sha256", shaOf(body))
-	b.wait(10*time.Second, 0)
-	a.wait(10*time.Second, 0)
+	b.wait(0)
+	a.wait(0)
 	// Not all of the file, if a busy machine let a answer b's claims too late.
 	passed := b.final().BytesFromPeers
 	if e := a.lastLine(); e.Event != report.KindReport || e.Final == nil || passed == 0 || e.Final.BytesToPeers < passed ||
@@ -257,10 +257,10 @@ func TestInterruptedAlone(t *testing.T) {
 		srv.set(func(s *server) { s.rate = mib })
 		s := newSite(t)
 		d := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
-		d.until(10*time.Second, "a quarter", isProgress(25))
+		d.until("a quarter", isProgress(25))
 		d.signal(sig)
 		at := time.Now()
-		d.wait(5*time.Second, 130)
+		d.wait(130)
 		t.Logf("%v: gone after %v: %s", sig, time.Since(at), d.lastError())
 		if e := d.lastLine(); e.Event != report.KindReport || e.Reason != "stopped" ||
 			!strings.Contains(e.Message, "continues") || "peerload: "+e.Message != d.lastError() {
@@ -269,7 +269,7 @@ func TestInterruptedAlone(t *testing.T) {
 		d.holdsNothing()
 		srv.set(func(s *server) { s.rate = 0 })
 		d = s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
-		d.wait(10*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
 		srv.once(1.10)
 	}
@@ -284,7 +284,7 @@ func TestMaxTime(t *testing.T) {
 	d := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body), "--max-time", "1s")
 	<-d.ended
 	t.Logf("after %v with %d: %s", d.took, d.code, d.lastError())
-	if d.code != 4 || d.took > 4*time.Second || !strings.Contains(d.lastError(), "max-time") {
+	if d.code != 4 || !strings.Contains(d.lastError(), "max-time") {
 		t.Errorf("ended with %d after %v: %s", d.code, d.took, d.lastError())
 	}
 	d.holdsNothing()

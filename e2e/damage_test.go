@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // TestRottenDisk: what an earlier run left is not what it should be.
@@ -55,17 +54,17 @@ func TestRottenDisk(t *testing.T) {
 				srv.set(func(s *server) { s.rate = 2 * mib })
 				s := newSite(t)
 				a := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
-				a.until(10*time.Second, "half", isProgress(50))
+				a.until("half", isProgress(50))
 				a.signal(syscall.SIGKILL)
 				<-a.ended
 				c.rot(t, a.out)
 				srv.set(func(s *server) { s.rate = 0 })
 				if keeper {
 					k := s.get(addrOf(1), srv.url(), "--sha256", shaOf(body), "--linger", "20s")
-					k.done(10 * time.Second)
+					k.done()
 				}
 				b := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
-				b.wait(15*time.Second, 0)
+				b.wait(0)
 				if st, err := os.Stat(b.out); err == nil && st.IsDir() {
 					b.out = filepath.Join(b.out, "app.bin")
 				}

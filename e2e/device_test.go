@@ -156,18 +156,21 @@ func (d *device) log() string {
 	return d.errs.String()
 }
 
+// patience bounds how long a test waits for what must come. It is far longer
+// than anything takes on a busy machine: only what hangs fails a test.
+const patience = 2 * time.Minute
+
 // until waits for an event that fits and returns it with the time at which it
 // was heard.
-func (d *device) until(within time.Duration, what string, fits func(report.Event) bool) (report.Event, time.Time) {
+func (d *device) until(what string, fits func(report.Event) bool) (report.Event, time.Time) {
 	d.t.Helper()
-	return d.untilAfter(time.Time{}, within, what, fits)
+	return d.untilAfter(time.Time{}, what, fits)
 }
 
 // untilAfter is until for events heard after a time.
-func (d *device) untilAfter(after time.Time, within time.Duration, what string,
-	fits func(report.Event) bool) (report.Event, time.Time) {
+func (d *device) untilAfter(after time.Time, what string, fits func(report.Event) bool) (report.Event, time.Time) {
 	d.t.Helper()
-	limit := time.NewTimer(within)
+	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	for at := 0; ; {
 		d.mu.Lock()
@@ -189,20 +192,20 @@ func (d *device) untilAfter(after time.Time, within time.Duration, what string,
 				d.t.Fatalf("%s ended with %d before: %s", d.addr, d.code, what)
 			}
 		case <-limit.C:
-			d.t.Fatalf("%s: not within %v: %s", d.addr, within, what)
+			d.t.Fatalf("%s: not within %v: %s", d.addr, patience, what)
 		}
 	}
 }
 
 // wait waits for the end and wants this exit code.
-func (d *device) wait(within time.Duration, code int) {
+func (d *device) wait(code int) {
 	d.t.Helper()
-	limit := time.NewTimer(within)
+	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	select {
 	case <-d.ended:
 	case <-limit.C:
-		d.t.Fatalf("%s still runs after %v", d.addr, within)
+		d.t.Fatalf("%s still runs after %v", d.addr, patience)
 	}
 	if d.code != code {
 		d.t.Errorf("%s ended with %d, want %d: %s", d.addr, d.code, code, d.lastError())
@@ -220,9 +223,9 @@ func (d *device) lastError() string {
 }
 
 // done waits for the final report of success; the process may still serve.
-func (d *device) done(within time.Duration) *report.Final {
+func (d *device) done() *report.Final {
 	d.t.Helper()
-	e, _ := d.until(within, "done", func(e report.Event) bool {
+	e, _ := d.until("done", func(e report.Event) bool {
 		return (e.Event == report.KindDone || e.Event == report.KindFailed) && e.Final != nil
 	})
 	if e.Event == report.KindFailed {
@@ -312,10 +315,10 @@ func (s *site) start(n int, args ...string) []*device {
 
 // rootOf waits until one of the devices says that it is root of a file that is
 // under way, and returns it.
-func (s *site) rootOf(ds []*device, within time.Duration) *device {
+func (s *site) rootOf(ds []*device) *device {
 	s.t.Helper()
 	var root *device
-	s.poll(within, "a root", func() bool {
+	s.poll("a root", func() bool {
 		for _, d := range ds {
 			if e := d.last(); e.Role == report.RoleRoot && d.running() {
 				root = d
@@ -337,14 +340,14 @@ func (d *device) running() bool {
 }
 
 // poll waits until a condition holds.
-func (s *site) poll(within time.Duration, what string, holds func() bool) {
+func (s *site) poll(what string, holds func() bool) {
 	s.t.Helper()
-	poll(s.t, within, what, holds)
+	poll(s.t, what, holds)
 }
 
-func poll(t *testing.T, within time.Duration, what string, holds func() bool) {
+func poll(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	limit := time.NewTimer(within)
+	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -352,7 +355,7 @@ func poll(t *testing.T, within time.Duration, what string, holds func() bool) {
 		select {
 		case <-tick.C:
 		case <-limit.C:
-			t.Fatalf("not within %v: %s", within, what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }

@@ -27,13 +27,13 @@ func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, blow
 	}
 	s := newSite(t)
 	ds := s.start(n, srv.url(), "--sha256", shaOf(body))
-	srv.waitBytes(int64(len(body)/3), 10*time.Second)
+	srv.waitBytes(int64(len(body) / 3))
 	v := victim(s, ds)
 	v.signal(blow)
 	at := time.Now()
 	before := srv.sentOf(appPath)
 	var flows time.Time
-	poll(t, 30*time.Second, "progress of another device", func() bool {
+	poll(t, "progress of another device", func() bool {
 		for _, d := range ds {
 			d.mu.Lock()
 			for i, e := range d.events {
@@ -51,7 +51,7 @@ func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, blow
 		if d == v {
 			continue
 		}
-		d.wait(40*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
 	}
 	var last, exit float64
@@ -65,7 +65,7 @@ func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, blow
 	return srv, v
 }
 
-func theRoot(s *site, ds []*device) *device { return s.rootOf(ds, 5*time.Second) }
+func theRoot(s *site, ds []*device) *device { return s.rootOf(ds) }
 
 func TestRootKilledAtAThird(t *testing.T) {
 	t.Parallel()
@@ -79,12 +79,14 @@ func TestRootKilledAtAThird(t *testing.T) {
 
 func TestRootKilledWithoutRange(t *testing.T) {
 	t.Parallel()
+	long(t)
 	srv, _ := crash(t, 5, theRoot, syscall.SIGKILL, func(s *server) { s.noRange = true })
 	srv.once(1.50)
 }
 
 func TestRootStopped(t *testing.T) {
 	t.Parallel()
+	long(t)
 	srv, _ := crash(t, 6, theRoot, syscall.SIGSTOP, nil)
 	// The server goes on sending into the buffers of the stopped root.
 	srv.once(2.0)
@@ -92,8 +94,9 @@ func TestRootStopped(t *testing.T) {
 
 func TestInteriorParentKilled(t *testing.T) {
 	t.Parallel()
+	long(t)
 	srv, _ := crash(t, 9, func(s *site, ds []*device) (v *device) {
-		s.poll(5*time.Second, "an interior parent", func() bool {
+		s.poll("an interior parent", func() bool {
 			for _, d := range ds {
 				if e := d.last(); e.Role == report.RoleParent && len(e.Children) > 0 {
 					v = d
@@ -109,11 +112,12 @@ func TestInteriorParentKilled(t *testing.T) {
 // TestRootInterrupted: a root that is told to stop tells its peers.
 func TestRootInterrupted(t *testing.T) {
 	t.Parallel()
+	long(t)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
 			srv, v := crash(t, 5, theRoot, sig, nil)
-			v.wait(5*time.Second, 130)
+			v.wait(130)
 			srv.once(nearlyOnce)
 		})
 	}
@@ -134,11 +138,11 @@ func TestContinueAfterKill(t *testing.T) {
 				args = append(args, shaOf(body))
 			}
 			a := s.get(addrOf(0), args...)
-			a.until(10*time.Second, "half", isProgress(50))
+			a.until("half", isProgress(50))
 			a.signal(syscall.SIGKILL)
 			<-a.ended
 			b := s.get(addrOf(0), args...)
-			b.wait(15*time.Second, 0)
+			b.wait(0)
 			b.holds(body)
 			rs := srv.asked(appPath)
 			last := rs[len(rs)-1]
@@ -161,6 +165,7 @@ func TestContinueAfterKill(t *testing.T) {
 // downloads it once.
 func TestContinueWithoutLength(t *testing.T) {
 	t.Parallel()
+	long(t)
 	body := content(24, 2*mib)
 	srv := newServer(t, body)
 	srv.set(func(s *server) {
@@ -173,11 +178,11 @@ func TestContinueWithoutLength(t *testing.T) {
 	s := newSite(t)
 	args := []string{srv.url(), "--sha256", shaOf(body)}
 	a := s.get(addrOf(0), args...)
-	srv.waitBytes(mib, 10*time.Second)
+	srv.waitBytes(mib)
 	a.signal(syscall.SIGKILL)
 	<-a.ended
 	b := s.get(addrOf(0), args...)
-	b.wait(20*time.Second, 0)
+	b.wait(0)
 	b.holds(body)
 	srv.once(1.9)
 }
@@ -189,7 +194,7 @@ func TestFailureOfTheOriginReachesAll(t *testing.T) {
 	s := newSite(t)
 	ds := s.start(6, strings.TrimSuffix(srv.url(), "app.bin")+"missing.bin", "--unsigned")
 	for _, d := range ds {
-		d.wait(30*time.Second, 4)
+		d.wait(4)
 		if !strings.Contains(d.lastError(), "does not exist") {
 			t.Errorf("%s says %q", d.addr, d.lastError())
 		}
@@ -202,6 +207,7 @@ func TestFailureOfTheOriginReachesAll(t *testing.T) {
 // another file under the same name. What comes out is one of the two, whole.
 func TestContentChanges(t *testing.T) {
 	t.Parallel()
+	long(t)
 	for _, c := range []struct {
 		name, etag string // of the first content
 		n          int
@@ -214,8 +220,8 @@ func TestContentChanges(t *testing.T) {
 			srv.set(func(s *server) { s.etag, s.rate = c.etag, 2*mib })
 			s := newSite(t)
 			ds := s.start(c.n, srv.url(), "--unsigned")
-			root := s.rootOf(ds, 5*time.Second)
-			root.until(10*time.Second, "half", isProgress(50))
+			root := s.rootOf(ds)
+			root.until("half", isProgress(50))
 			root.signal(syscall.SIGKILL)
 			srv.set(func(s *server) {
 				s.files[appPath] = fresh
@@ -230,7 +236,7 @@ func TestContentChanges(t *testing.T) {
 			}
 			for _, d := range ds {
 				if d != root {
-					d.wait(30*time.Second, 0)
+					d.wait(0)
 					d.holds(fresh)
 				}
 			}

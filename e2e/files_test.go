@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/load"
@@ -35,6 +34,7 @@ func startNginx(t *testing.T, dir string) (base, log string) {
 // TestSizes: files whose ends fall where it matters.
 func TestSizes(t *testing.T) {
 	t.Parallel()
+	long(t)
 	for _, size := range []int{1, load.MinChunkSize - 1, load.MinChunkSize, load.MinChunkSize + 1, 3 * load.MinChunkSize} {
 		for _, how := range []string{"--sha256", "--unsigned"} {
 			t.Run(fmt.Sprintf("%d %s", size, how), func(t *testing.T) {
@@ -48,7 +48,7 @@ func TestSizes(t *testing.T) {
 					args = append(args, shaOf(body))
 				}
 				for _, d := range s.start(3, args...) {
-					d.wait(20*time.Second, 0)
+					d.wait(0)
 					d.holds(body)
 				}
 				srv.once(tiny)
@@ -76,7 +76,7 @@ func TestSeveralURLs(t *testing.T) {
 			append(urls, "--unsigned")...))
 	}
 	for _, d := range ds {
-		d.wait(20*time.Second, 0)
+		d.wait(0)
 		inDir(t, d.out, bodies)
 	}
 	for name, b := range bodies {
@@ -91,18 +91,19 @@ func TestSeveralURLs(t *testing.T) {
 // TestForeignNginx: six devices and a killed root at the real server.
 func TestForeignNginx(t *testing.T) {
 	t.Parallel()
+	long(t)
 	body := content(107, 6*mib)
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "app.bin"), string(body))
 	base, log := startNginx(t, dir)
 	s := newSite(t)
 	ds := s.start(6, base+"/app.bin", "--sha256", shaOf(body))
-	root := s.rootOf(ds, 5*time.Second)
-	root.until(10*time.Second, "a third", isProgress(33))
+	root := s.rootOf(ds)
+	root.until("a third", isProgress(33))
 	root.signal(syscall.SIGKILL)
 	for _, d := range ds {
 		if d != root {
-			d.wait(30*time.Second, 0)
+			d.wait(0)
 			d.holds(body)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 // file, as it says, and sends wrong bytes or none.
 func TestRootThatLies(t *testing.T) {
 	t.Parallel()
+	long(t)
 	body := content(12, 2*mib+777)
 	digest := load.DigestOf(body)
 	for _, c := range []struct {
@@ -46,7 +47,7 @@ func TestRootThatLies(t *testing.T) {
 			ds := s.start(4, srv.url(), "--sha256", digest.String())
 			var last time.Duration
 			for _, d := range ds {
-				d.wait(60*time.Second, 0)
+				d.wait(0)
 				d.holds(body)
 				last = max(last, d.took)
 			}
@@ -64,14 +65,15 @@ func TestRootThatLies(t *testing.T) {
 // read nothing, must not keep the devices from their places.
 func TestChildrenThatHoldSlots(t *testing.T) {
 	t.Parallel()
+	long(t)
 	body := content(13, 4*mib)
 	digest := load.DigestOf(body)
 	srv := newServer(t, body)
 	srv.set(func(s *server) { s.rate = 2 * mib })
 	s := newSite(t)
 	ds := s.start(1, srv.url(), "--sha256", digest.String())
-	root := s.rootOf(ds, 5*time.Second)
-	e, _ := root.until(time.Second, "listening", func(e report.Event) bool { return e.Event == report.KindListening })
+	root := s.rootOf(ds)
+	e, _ := root.until("listening", func(e report.Event) bool { return e.Event == report.KindListening })
 	h := wire.HierarchyOf("", digest[:])
 	for i := range 8 {
 		c, err := net.Dial("tcp4", e.Address)
@@ -97,7 +99,7 @@ func TestChildrenThatHoldSlots(t *testing.T) {
 		ds = append(ds, s.get(addrOf(i), srv.url(), "--sha256", digest.String()))
 	}
 	for _, d := range ds {
-		d.wait(40*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
 	}
 	for _, d := range ds {
@@ -109,13 +111,14 @@ func TestChildrenThatHoldSlots(t *testing.T) {
 // TestGarbage: noise, torn and lying messages at both ports change nothing.
 func TestGarbage(t *testing.T) {
 	t.Parallel()
+	long(t)
 	body := content(105, 4*mib)
 	digest := load.DigestOf(body)
 	srv := newServer(t, body)
 	srv.set(func(s *server) { s.rate = 2 * mib })
 	s := newSite(t)
 	ds := s.start(4, srv.url(), "--sha256", digest.String())
-	e, _ := ds[0].until(5*time.Second, "listening", func(e report.Event) bool { return e.Event == report.KindListening })
+	e, _ := ds[0].until("listening", func(e report.Event) bool { return e.Event == report.KindListening })
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 1))
@@ -170,7 +173,7 @@ func TestGarbage(t *testing.T) {
 	}
 	n.Close()
 	for _, d := range ds {
-		d.wait(30*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
 	}
 	// A forged Direct or Place may cost a second copy, never more.

@@ -3,7 +3,6 @@ package e2e
 import (
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
@@ -13,14 +12,15 @@ import (
 // TestThreeRootsKilled one after the other.
 func TestThreeRootsKilled(t *testing.T) {
 	t.Parallel()
+	long(t)
 	body := content(100, 8*mib)
 	srv := newServer(t, body)
 	srv.set(func(s *server) { s.rate = 2 * mib })
 	s := newSite(t)
 	left := s.start(8, srv.url(), "--sha256", shaOf(body))
 	for i := range 3 {
-		srv.waitBytes(int64(i+1)*int64(len(body))/5, 20*time.Second)
-		root := s.rootOf(left, 10*time.Second)
+		srv.waitBytes(int64(i+1) * int64(len(body)) / 5)
+		root := s.rootOf(left)
 		root.signal(syscall.SIGKILL)
 		<-root.ended
 		kept := left[:0:0]
@@ -33,7 +33,7 @@ func TestThreeRootsKilled(t *testing.T) {
 	}
 	var last float64
 	for _, d := range left {
-		d.wait(40*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
 		last = max(last, d.final().ElapsedS)
 	}
@@ -45,12 +45,13 @@ func TestThreeRootsKilled(t *testing.T) {
 // TestPowerCut: all devices die at half and start again.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
+	long(t)
 	body := content(101, 4*mib)
 	srv := newServer(t, body)
 	srv.set(func(s *server) { s.rate = 2 * mib })
 	s := newSite(t)
 	ds := s.start(6, srv.url(), "--sha256", shaOf(body))
-	srv.waitBytes(int64(len(body)/2), 10*time.Second)
+	srv.waitBytes(int64(len(body) / 2))
 	for _, d := range ds {
 		d.signal(syscall.SIGKILL)
 	}
@@ -58,7 +59,7 @@ func TestPowerCut(t *testing.T) {
 		<-d.ended
 	}
 	for _, d := range s.start(6, srv.url(), "--sha256", shaOf(body)) {
-		d.wait(20*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
 	}
 	srv.once(nearlyOnce)
@@ -67,6 +68,7 @@ func TestPowerCut(t *testing.T) {
 // TestRootKilledDuringALoad: the root of a component dies.
 func TestRootKilledDuringALoad(t *testing.T) {
 	t.Parallel()
+	long(t)
 	v := newVendor(t, nil)
 	files := firmware(102)
 	m := v.add("1", files)
@@ -83,7 +85,7 @@ func TestRootKilledDuringALoad(t *testing.T) {
 			app = "/" + trust.ComponentPath(c.Digest.String(), c.Name)
 		}
 	}
-	poll(t, 10*time.Second, "half of app.bin", func() bool { return srv.sentOf(app) > mib })
+	poll(t, "half of app.bin", func() bool { return srv.sentOf(app) > mib })
 	client := srv.asked(app)[0].client
 	for _, d := range ds {
 		if d.addr == client {
@@ -93,7 +95,7 @@ func TestRootKilledDuringALoad(t *testing.T) {
 	var total, sent int64
 	for _, d := range ds {
 		if d.addr != client {
-			d.wait(30*time.Second, 0)
+			d.wait(0)
 			inDir(t, d.out, files)
 		}
 	}
@@ -111,11 +113,12 @@ func TestRootKilledDuringALoad(t *testing.T) {
 // holds up nobody else.
 func TestOthersStopped(t *testing.T) {
 	t.Parallel()
+	long(t)
 	for _, role := range []string{report.RoleParent, report.RoleLeaf} {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()
 			srv, _ := crash(t, 9, func(s *site, ds []*device) (v *device) {
-				s.poll(5*time.Second, "a "+role, func() bool {
+				s.poll("a "+role, func() bool {
 					for _, d := range ds {
 						// Where a file takes two trees nearly everybody has children.
 						e := d.last()

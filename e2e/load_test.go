@@ -148,7 +148,7 @@ func TestLoadOverHTTP(t *testing.T) {
 	}
 	var last float64
 	for _, d := range ds {
-		d.wait(30*time.Second, 0)
+		d.wait(0)
 		inDir(t, d.out, files)
 		f := d.final()
 		last = max(last, f.ElapsedS)
@@ -187,7 +187,7 @@ func TestLoadOverTFTP(t *testing.T) {
 		ds = append(ds, s.getLoad(v.trustDir(), i, "tftp://"+srv.host+"/fw.load"))
 	}
 	for _, d := range ds {
-		d.wait(30*time.Second, 0)
+		d.wait(0)
 		inDir(t, d.out, files)
 	}
 	for name, n := range srv.transfers() {
@@ -262,6 +262,9 @@ func TestLoadRefused(t *testing.T) {
 		for _, n := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%s, %d devices", c.name, n), func(t *testing.T) {
 				t.Parallel()
+				if n > 1 {
+					long(t)
+				}
 				v := newVendor(t, c.now)
 				files := firmware(50)
 				v.add("1", files)
@@ -280,7 +283,7 @@ func TestLoadRefused(t *testing.T) {
 					ds = append(ds, s.getLoad(own, i, "http://"+srv.host+"/fw.load", c.args...))
 				}
 				for _, d := range ds {
-					d.wait(40*time.Second, c.code)
+					d.wait(c.code)
 					if !strings.Contains(d.lastError(), c.says) {
 						t.Errorf("%s says %q, want %q in it", d.addr, d.lastError(), c.says)
 					}
@@ -324,10 +327,10 @@ func TestRolledBack(t *testing.T) {
 	s := newSite(t)
 	own := v.trustDir()
 	a := s.getLoad(own, 0, "http://"+srv.host+"/fw.load")
-	a.wait(20*time.Second, 0)
+	a.wait(0)
 	srv.set(func(s *server) { s.handler = http.FileServer(http.Dir(old)) })
 	b := s.getLoad(own, 0, "http://"+srv.host+"/fw.load")
-	b.wait(20*time.Second, 6)
+	b.wait(6)
 	if !strings.Contains(b.lastError(), "older") {
 		t.Errorf("it says %q", b.lastError())
 	}
@@ -343,14 +346,14 @@ func TestBundlesLeft(t *testing.T) {
 	s := newSite(t)
 	url := "http://" + srv.host + "/fw.load"
 	d := s.getLoad(v.trustDir(), 0, url, "--limit-rate", "1M")
-	d.until(10*time.Second, "a quarter of a file", isProgress(25))
+	d.until("a quarter of a file", isProgress(25))
 	d.signal(syscall.SIGKILL)
 	<-d.ended
 	left := filepath.Join(d.state, ".bundle-*")
 	if found, _ := filepath.Glob(left); len(found) == 0 {
 		t.Fatal("the killed process left nothing")
 	}
-	s.getLoad(v.trustDir(), 0, url).wait(20*time.Second, 0)
+	s.getLoad(v.trustDir(), 0, url).wait(0)
 	if found, _ := filepath.Glob(left); len(found) > 0 {
 		t.Errorf("still there: %v", found)
 	}
@@ -365,7 +368,7 @@ func TestSlots(t *testing.T) {
 	s := newSite(t)
 	run := func() *device {
 		d := s.getLoad(v.trustDir(), 0, "http://"+srv.host+"/fw.load", "--slots")
-		d.wait(20*time.Second, 0)
+		d.wait(0)
 		return d
 	}
 	d := run()
@@ -400,6 +403,7 @@ func TestSlots(t *testing.T) {
 // TestLoadWithALiar: a peer that sends wrong bytes of a signed component.
 func TestLoadWithALiar(t *testing.T) {
 	t.Parallel()
+	long(t)
 	v := newVendor(t, nil)
 	files := firmware(90)
 	m := v.add("1", files)
@@ -419,7 +423,7 @@ func TestLoadWithALiar(t *testing.T) {
 		ds = append(ds, s.getLoad(v.trustDir(), i, "http://"+srv.host+"/fw.load"))
 	}
 	for _, d := range ds {
-		d.wait(40*time.Second, 0)
+		d.wait(0)
 		inDir(t, d.out, files)
 	}
 	if l.children.Load() == 0 {

@@ -63,11 +63,9 @@ func (d *device) peak() int64 {
 // file. Measured without the race detector, which multiplies memory.
 func TestMemory(t *testing.T) {
 	t.Parallel()
+	long(t)
 	peaks := map[int64]int64{}
 	sizes := []int64{5 * mib, 500 * mib}
-	if testing.Short() {
-		sizes = sizes[:1]
-	}
 	for _, size := range sizes {
 		file := endless{block: content(21, mib), size: size}
 		sum := sha256.New()
@@ -85,7 +83,7 @@ func TestMemory(t *testing.T) {
 		digest := hex.EncodeToString(sum.Sum(nil))
 		ds := s.start(2, srv.url(), "--sha256", digest, "--linger", "30s")
 		for _, d := range ds {
-			f := d.done(60 * time.Second)
+			f := d.done()
 			p := d.peak()
 			peaks[size] = max(peaks[size], p)
 			t.Logf("%d MiB as %s: peak %.1f MiB resident, aim 24; %.2f s", size/mib, f.Role, float64(p)/mib, f.ElapsedS)
@@ -97,7 +95,7 @@ func TestMemory(t *testing.T) {
 			d.signal(syscall.SIGKILL)
 		}
 	}
-	if len(sizes) > 1 && peaks[sizes[1]] > peaks[sizes[0]]+16*mib {
+	if peaks[sizes[1]] > peaks[sizes[0]]+16*mib {
 		t.Errorf("the peak grows with the file: %v", peaks)
 	}
 }

@@ -42,8 +42,8 @@ type fault struct {
 	wrong func(w http.ResponseWriter, r *http.Request, n int) bool
 	code  int
 	says  string
-	// most is how many seconds until the last device has ended.
-	most float64
+	// slow is where a device waits for the server before it gives up.
+	slow bool
 	// bytes bounds the payload from the server in multiples of the file, for
 	// six devices.
 	bytes float64
@@ -76,44 +76,47 @@ func faults() []fault {
 	}
 	wrong := append([]byte{^faultBody[0]}, faultBody[1:]...)
 	return []fault{
-		{"never answers", always(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), 4, "stopped sending",
-			75, 0},
+		{"never answers", always(func(w http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+		}), 4, "stopped sending", true, 0},
 		{"stalls in the middle", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, length, faultBody[:len(faultBody)/2], time.Minute, r)
-		}), 4, "stopped sending", 40, 30},
+		}), 4, "stopped sending", true, 30},
 		{"stalls once", first(1, func(w http.ResponseWriter, r *http.Request) {
 			raw(w, length+"\r\nETag: \"1\"\r\nAccept-Ranges: bytes", faultBody[:len(faultBody)/2], time.Minute, r)
-		}), 0, "", 20, 1.1},
+		}), 0, "", true, 1.1},
 		{"truncates once", first(1, func(w http.ResponseWriter, r *http.Request) {
 			raw(w, length+"\r\nETag: \"1\"\r\nAccept-Ranges: bytes", faultBody[:len(faultBody)/2], 0, r)
-		}), 0, "", 20, 1.1},
+		}), 0, "", false, 1.1},
 		{"truncates always", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, length, faultBody[:len(faultBody)/2], 0, r)
-		}), 4, "before its announced length", 30, 30},
+		}), 4, "before its announced length", false, 30},
 		{"closes without length", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, "200 OK\r\nConnection: close", faultBody, 0, r)
-		}), 0, "", 20, 1.1},
+		}), 0, "", false, 1.1},
 		{"sends more than announced", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, length, append(faultBody[:len(faultBody):len(faultBody)], "more"...), 0, r)
-		}), 0, "", 20, 1.1},
-		{"404", always(status(404)), 4, "does not exist", 20, 0},
-		{"403", always(status(403)), 4, "refuses", 20, 0},
-		{"410", always(status(410)), 4, "", 20, 0},
-		{"500", always(status(500)), 4, "cannot fetch", 40, 0},
-		{"503 for ever", always(status(503, "Retry-After", "1")), 4, "busy", 40, 0},
-		{"503 once", first(1, status(503, "Retry-After", "1")), 0, "", 20, 1.1},
-		{"redirects in a circle", always(status(302, "Location", appPath)), 4, "", 40, 0},
-		{"redirects to a file", always(status(302, "Location", "file:///etc/passwd")), 4, "", 40, 0},
+		}), 0, "", false, 1.1},
+		{"404", always(status(404)), 4, "does not exist", false, 0},
+		{"403", always(status(403)), 4, "refuses", false, 0},
+		{"410", always(status(410)), 4, "", false, 0},
+		{"500", always(status(500)), 4, "cannot fetch", false, 0},
+		{"503 for ever", always(status(503, "Retry-After", "1")), 4, "busy", false, 0},
+		{"503 once", first(1, status(503, "Retry-After", "1")), 0, "", false, 1.1},
+		{"redirects in a circle", always(status(302, "Location", appPath)), 4, "", false, 0},
+		{"redirects to a file", always(status(302, "Location", "file:///etc/passwd")), 4, "", false, 0},
 		{"wrong content", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, length, wrong, 0, r)
-		}), 3, "not the file", 40, 30},
-		{"wrong content once", first(1, func(w http.ResponseWriter, r *http.Request) { raw(w, length, wrong, 0, r) }), 0, "",
-			20, 2.1},
+		}), 3, "not the file", false, 30},
+		{"wrong content once", first(1, func(w http.ResponseWriter, r *http.Request) {
+			raw(w, length, wrong, 0, r)
+		}), 0, "", false, 2.1},
 		{"shorter", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, fmt.Sprintf("200 OK\r\nContent-Length: %d", mib/2), faultBody[:mib/2], 0, r)
-		}), 3, "not the file", 40, 30},
-		{"empty", always(func(w http.ResponseWriter, r *http.Request) { raw(w, "200 OK\r\nContent-Length: 0", nil, 0, r) }),
-			3, "not the file", 40, 0},
+		}), 3, "not the file", false, 30},
+		{"empty", always(func(w http.ResponseWriter, r *http.Request) {
+			raw(w, "200 OK\r\nContent-Length: 0", nil, 0, r)
+		}), 3, "not the file", false, 0},
 	}
 }
 
@@ -124,6 +127,9 @@ func TestFaultyOrigin(t *testing.T) {
 		for _, n := range []int{1, 6} {
 			t.Run(fmt.Sprintf("%s, %d devices", f.name, n), func(t *testing.T) {
 				t.Parallel()
+				if n > 1 || f.slow {
+					long(t)
+				}
 				srv := newServer(t, faultBody)
 				srv.set(func(s *server) { s.fault, s.rate = f.wrong, 8*mib })
 				s := newSite(t)
@@ -135,8 +141,12 @@ func TestFaultyOrigin(t *testing.T) {
 					args = append(args, "--retry", "2") // or it is waited for a minute, as where the WAN is cut
 				}
 				outcome(t, s.start(n, args...), f)
-				ratio := float64(srv.sentOf(appPath)) / mib
-				t.Logf("%d requests, %.2f times the file from the server", len(srv.asked(appPath)), ratio)
+				ratio, requests := float64(srv.sentOf(appPath))/mib, len(srv.asked(appPath))
+				t.Logf("%d requests, %.2f times the file from the server", requests, ratio)
+				// A device tries three times in a row; each try follows ten redirects.
+				if requests > 40*n {
+					t.Errorf("%d requests of %d devices", requests, n)
+				}
 				if ratio > f.bytes {
 					t.Errorf("the server sent %.2f times the file, bound %.1f: %v", ratio, f.bytes, srv.ranges())
 				}
@@ -150,7 +160,7 @@ func outcome(t *testing.T, ds []*device, f fault) {
 	t.Helper()
 	var last float64
 	for _, d := range ds {
-		d.wait(90*time.Second, f.code)
+		d.wait(f.code)
 		if f.code == 0 {
 			d.holds(faultBody)
 			last = max(last, d.final().ElapsedS)
@@ -162,10 +172,7 @@ func outcome(t *testing.T, ds []*device, f fault) {
 			}
 		}
 	}
-	t.Logf("last of %d ended after %.2f s, bound %.0f s: %s", len(ds), last, f.most, ds[0].lastError())
-	if last > f.most {
-		t.Errorf("the last ended after %.1f s, bound %.0f s", last, f.most)
-	}
+	t.Logf("last of %d ended after %.2f s: %s", len(ds), last, ds[0].lastError())
 }
 
 // TestServerAbsent: nobody listens there.
@@ -175,9 +182,12 @@ func TestServerAbsent(t *testing.T) {
 		for _, n := range []int{1, 6} {
 			t.Run(fmt.Sprintf("%s, %d devices", scheme, n), func(t *testing.T) {
 				t.Parallel()
+				if n > 1 {
+					long(t)
+				}
 				s := newSite(t)
 				outcome(t, s.start(n, fmt.Sprintf("%s://%s/app.bin", scheme, deadAddress(t)), "--sha256", shaOf(faultBody)),
-					fault{code: 4, says: "check the address", most: 20})
+					fault{code: 4, says: "check the address"})
 			})
 		}
 	}

@@ -216,9 +216,9 @@ func (s *server) set(f func(*server)) {
 }
 
 // waitBytes waits until so many bytes of the file went.
-func (s *server) waitBytes(n int64, within time.Duration) {
+func (s *server) waitBytes(n int64) {
 	s.t.Helper()
-	poll(s.t, within, fmt.Sprintf("%d bytes from the server", n), func() bool { return s.sentOf(appPath) >= n })
+	poll(s.t, fmt.Sprintf("%d bytes from the server", n), func() bool { return s.sentOf(appPath) >= n })
 }
 
 // Bounds of the server's bytes in multiples of the file where the aim is 1: on

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -19,12 +20,12 @@ func TestTwelveShareOneDownload(t *testing.T) {
 	roots := 0
 	var last time.Duration
 	for _, d := range ds {
-		d.wait(20*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
 		f := d.final()
 		if f.Role == report.RoleRoot {
 			roots++
-			if f.BytesFromOrigin < int64(len(body))*9/10 || f.Source != report.SourceOrigin {
+			if f.BytesFromOrigin == 0 || f.Source != report.SourceOrigin {
 				t.Errorf("the root reports %d bytes from %s", f.BytesFromOrigin, f.Source)
 			}
 		} else if f.Source != report.SourcePeer || f.BytesFromPeers+f.BytesFromOrigin < int64(len(body)) || f.Parent == "" {
@@ -42,19 +43,21 @@ func TestTwelveShareOneDownload(t *testing.T) {
 	t.Logf("last device after %v, the server's pace alone takes 1 s", last)
 }
 
-// TestAloneLosesLittle: a device that nobody answers asks the server hardly
-// later than one without peers, and is done hardly later.
-func TestAloneLosesLittle(t *testing.T) {
+// TestAlone: a device that nobody answers is root, and one without peers
+// downloads the classic way, each with one request. What the former loses
+// against the latter is a figure of the bench.
+func TestAlone(t *testing.T) {
 	t.Parallel()
 	body := content(2, 2*mib)
-	first := map[string]time.Duration{}
 	for _, peers := range []string{"off", "on"} {
 		srv := newServer(t, body)
 		s := newSite(t)
 		d := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body), "--peers", peers)
-		d.wait(10*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
-		first[peers] = srv.asked(appPath)[0].at.Sub(d.began)
+		if n := len(srv.asked(appPath)); n != 1 {
+			t.Errorf("--peers %s: %d requests", peers, n)
+		}
 		srv.once(1)
 		want := report.RoleClassic
 		if peers == "on" {
@@ -63,11 +66,6 @@ func TestAloneLosesLittle(t *testing.T) {
 		if f := d.final(); f.Role != want || f.Source != report.SourceOrigin {
 			t.Errorf("--peers %s: role %s, source %s", peers, f.Role, f.Source)
 		}
-	}
-	lost := first["on"] - first["off"]
-	t.Logf("start to first request: %v with peers, %v without: %v lost, aim 500ms", first["on"], first["off"], lost)
-	if lost > 2*time.Second {
-		t.Errorf("%v lost", lost)
 	}
 }
 
@@ -84,9 +82,9 @@ func TestTwoAtOneAddress(t *testing.T) {
 	}
 	ports := map[string]bool{}
 	for _, d := range ds {
-		d.wait(15*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
-		e, _ := d.until(time.Second, "listening", func(e report.Event) bool { return e.Event == report.KindListening })
+		e, _ := d.until("listening", func(e report.Event) bool { return e.Event == report.KindListening })
 		ports[e.Address] = true
 	}
 	if len(ports) != 2 {
@@ -109,7 +107,7 @@ func TestTwoOfOneDevice(t *testing.T) {
 			"--sha256", shaOf(body)))
 	}
 	for _, d := range ds {
-		d.wait(15*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
 		if n := d.count(func(e report.Event) bool { return e.Event == report.KindConflict }); n > 0 {
 			t.Errorf("%d conflicts of a device with itself", n)
@@ -126,11 +124,11 @@ func TestTwoForOneName(t *testing.T) {
 	srv.set(func(s *server) { s.rate = mib })
 	s := newSite(t)
 	a := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
-	srv.waitBytes(128<<10, 5*time.Second)
+	srv.waitBytes(128 << 10)
 	b := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
-	b.wait(5*time.Second, 5)
+	b.wait(5)
 	t.Logf("the second says: %s", b.lastError())
-	a.wait(15*time.Second, 0)
+	a.wait(0)
 	a.holds(body)
 }
 
@@ -142,12 +140,12 @@ func TestLateDeviceAndRerun(t *testing.T) {
 	early := s.start(4, srv.url(), "--sha256", shaOf(body), "--linger", "1ms")
 	keeper := s.get(addrOf(4), srv.url(), "--sha256", shaOf(body))
 	for _, d := range append(early, keeper) {
-		d.wait(15*time.Second, 0)
+		d.wait(0)
 	}
 	// A device that has the file offers it: the rerun takes it from its disk.
 	sent := srv.sentOf(appPath)
 	again := s.get(addrOf(4), srv.url(), "--sha256", shaOf(body), "--linger", "20s")
-	f := again.done(5 * time.Second)
+	f := again.done()
 	t.Logf("rerun with the file in place: %.3f s, source %s", f.ElapsedS, f.Source)
 	if f.Source != report.SourceCache || f.BytesFromOrigin+f.BytesFromPeers != 0 {
 		t.Errorf("the rerun took %d and %d bytes, source %s", f.BytesFromOrigin, f.BytesFromPeers, f.Source)
@@ -155,16 +153,22 @@ func TestLateDeviceAndRerun(t *testing.T) {
 	if !again.running() {
 		t.Fatal("a complete device that was told to linger has gone")
 	}
-	late := s.get(addrOf(9), srv.url(), "--sha256", shaOf(body))
-	late.wait(10*time.Second, 0)
-	late.holds(body)
-	if f := late.final(); f.Source != report.SourcePeer {
-		t.Errorf("the late device's source is %s", f.Source)
-	}
-	t.Logf("late device: %d bytes of the file from the server, %.3f s", srv.sentOf(appPath)-sent, late.final().ElapsedS)
 	if n := srv.sentOf(appPath); n != sent {
-		t.Errorf("rerun and late device took %d bytes from the server", n-sent)
+		t.Errorf("the rerun took %d bytes from the server", n-sent)
 	}
+	// From now on the server answers nobody. A busy machine may let the late
+	// device ask it before the other one has answered its claim; what it needs
+	// comes from that one all the same.
+	srv.set(func(s *server) {
+		s.fault = func(_ http.ResponseWriter, r *http.Request, _ int) bool { <-r.Context().Done(); return true }
+	})
+	late := s.get(addrOf(9), srv.url(), "--sha256", shaOf(body))
+	late.wait(0)
+	late.holds(body)
+	if f := late.final(); f.Source != report.SourcePeer || f.BytesFromOrigin != 0 {
+		t.Errorf("the late device's source is %s, with %d bytes from the server", f.Source, f.BytesFromOrigin)
+	}
+	t.Logf("late device: %d requests to the server, %.3f s", len(srv.asked(appPath))-1, late.final().ElapsedS)
 }
 
 // TestTwoDevicesWithOneID: a copied image carries the id of the first device.
@@ -181,13 +185,13 @@ func TestTwoDevicesWithOneID(t *testing.T) {
 			writeFile(t, st.state+"/id", "00000000deadbeef\n")
 		} else {
 			// One of the two is root: the other hears it.
-			s.rootOf(ds, 5*time.Second)
+			s.rootOf(ds)
 		}
 		ds = append(ds, s.getAs(st, addrOf(i), srv.url(), "--sha256", shaOf(body)))
 	}
 	conflicts := 0
 	for _, d := range ds {
-		d.wait(20*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
 		conflicts += d.count(func(e report.Event) bool { return e.Event == report.KindConflict })
 	}
@@ -203,7 +207,7 @@ func TestPeersOff(t *testing.T) {
 	srv := newServer(t, body)
 	s := newSite(t)
 	for _, d := range s.start(3, srv.url(), "--sha256", shaOf(body), "--peers", "off") {
-		d.wait(10*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
 	}
 	if n := srv.sentOf(appPath); n != 3*int64(len(body)) {
@@ -221,7 +225,7 @@ func TestUnsigned(t *testing.T) {
 			srv.set(func(s *server) { s.etag, s.rate = c.etag, 2*mib })
 			s := newSite(t)
 			for _, d := range s.start(5, srv.url(), "--unsigned") {
-				d.wait(20*time.Second, 0)
+				d.wait(0)
 				d.holds(body)
 				if !d.final().Unsigned {
 					t.Errorf("%s does not say that the file is unsigned", d.addr)
@@ -235,7 +239,8 @@ func TestUnsigned(t *testing.T) {
 // TestForty devices share one download.
 func TestForty(t *testing.T) {
 	t.Parallel()
-	if raceEnabled || testing.Short() {
+	long(t)
+	if raceEnabled {
 		t.Skip("too many processes for this machine")
 	}
 	body := content(104, 4*mib)
@@ -244,7 +249,7 @@ func TestForty(t *testing.T) {
 	s := newSite(t)
 	var last float64
 	for _, d := range s.start(40, srv.url(), "--sha256", shaOf(body)) {
-		d.wait(60*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
 		last = max(last, d.final().ElapsedS)
 	}
@@ -255,11 +260,12 @@ func TestForty(t *testing.T) {
 // TestClassic: the original's timing, store-and-forward, still one download.
 func TestClassic(t *testing.T) {
 	t.Parallel()
+	long(t)
 	body := content(122, mib)
 	srv := newServer(t, body)
 	s := newSite(t)
 	for _, d := range s.start(3, srv.url(), "--sha256", shaOf(body), "--profile", "classic") {
-		d.wait(60*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
 		t.Logf("%s: first byte after %.1f s as %s", d.addr, d.final().FirstByteS, d.final().Role)
 	}
@@ -270,6 +276,7 @@ func TestClassic(t *testing.T) {
 // downloads by itself and says so.
 func TestModelGroups(t *testing.T) {
 	t.Parallel()
+	long(t)
 	body := content(123, 2*mib)
 	srv := newServer(t, body)
 	srv.set(func(s *server) { s.rate = 4 * mib })
@@ -279,7 +286,7 @@ func TestModelGroups(t *testing.T) {
 		ds = append(ds, s.get(addrOf(i), srv.url(), "--sha256", shaOf(body), "--model", m))
 	}
 	for _, d := range ds {
-		d.wait(20*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
 	}
 	t.Logf("two models: %.2f times the file from the server", float64(srv.sentOf(appPath))/float64(len(body)))
@@ -296,11 +303,11 @@ func TestJoinInTheMiddle(t *testing.T) {
 	srv.set(func(s *server) { s.rate = 2 * mib })
 	s := newSite(t)
 	ds := s.start(3, srv.url(), "--sha256", shaOf(body))
-	srv.waitBytes(int64(len(body)*3/4), 10*time.Second)
+	srv.waitBytes(int64(len(body) * 3 / 4))
 	at := time.Now()
 	late := s.get(addrOf(9), srv.url(), "--sha256", shaOf(body))
 	for _, d := range append(ds, late) {
-		d.wait(20*time.Second, 0)
+		d.wait(0)
 		d.holds(body)
 	}
 	t.Logf("joined at three quarters, done %v later",

@@ -86,14 +86,14 @@ func killRoot(t *testing.T, n int, url string, body []byte) {
 	t.Helper()
 	s := newSite(t)
 	ds := s.start(n, url, "--sha256", shaOf(body), "--limit-rate", "2M")
-	root := s.rootOf(ds, 5*time.Second)
-	root.until(10*time.Second, "a third", isProgress(33))
+	root := s.rootOf(ds)
+	root.until("a third", isProgress(33))
 	root.signal(syscall.SIGKILL)
 	at := time.Now()
 	var flows time.Duration
 	for _, d := range ds {
 		if d != root {
-			_, heard := d.untilAfter(at, 20*time.Second, "progress", isProgress(40))
+			_, heard := d.untilAfter(at, "progress", isProgress(40))
 			if f := heard.Sub(at); flows == 0 || f < flows {
 				flows = f
 			}
@@ -101,7 +101,7 @@ func killRoot(t *testing.T, n int, url string, body []byte) {
 	}
 	for _, d := range ds {
 		if d != root {
-			d.wait(30*time.Second, 0)
+			d.wait(0)
 			d.holds(body)
 		}
 	}
@@ -110,6 +110,7 @@ func killRoot(t *testing.T, n int, url string, body []byte) {
 
 func TestTFTPRootKilled(t *testing.T) {
 	t.Parallel()
+	long(t)
 	body := content(14, 4*mib)
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "app.bin"), string(body))
@@ -129,6 +130,7 @@ func TestTFTPRootKilled(t *testing.T) {
 // and counts what it compares as progress.
 func TestForeignTFTPRootKilled(t *testing.T) {
 	t.Parallel()
+	long(t)
 	body := content(15, 4*mib)
 	killRoot(t, 5, "tftp://"+tftpd(t, body)+"/app.bin", body)
 }
@@ -156,7 +158,7 @@ func tftpd(t *testing.T, body []byte) (host string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	poll(t, 5*time.Second, "in.tftpd", func() bool {
+	poll(t, "in.tftpd", func() bool {
 		r, err := (&tftp.Client{}).Get(t.Context(), host, "none", 0)
 		if err == nil {
 			r.Close()
