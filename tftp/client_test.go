@@ -147,10 +147,10 @@ func TestGetErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed.Close()
-	start := time.Now()
-	_, _, err = fetch(&Client{}, closed.LocalAddr().String(), "f", 0)
-	if !errors.Is(err, ErrRefused) || time.Since(start) > 5*time.Second {
-		t.Errorf("nobody there: %v after %v", err, time.Since(start))
+	// It would wait an hour for an answer, but is refused.
+	_, _, err = fetch(&Client{Timeout: time.Hour}, closed.LocalAddr().String(), "f", 0)
+	if !errors.Is(err, ErrRefused) {
+		t.Errorf("nobody there: %v", err)
 	}
 	for _, bad := range []Client{{BlockSize: 7}, {BlockSize: 65465}, {WindowSize: -1}, {WindowSize: 5000}, {Idle: -1},
 		{BlockSize: 65464, WindowSize: 1000}} {
@@ -402,10 +402,9 @@ func TestServerGoesSilent(t *testing.T) {
 		}
 		close(gone)
 	})
-	start := time.Now()
 	got, _, err := fetch(&Client{Timeout: 50 * time.Millisecond, Idle: 400 * time.Millisecond}, server, "f", 0)
-	if !errors.Is(err, ErrTimeout) || len(got) != 512 || time.Since(start) > 3*time.Second {
-		t.Errorf("%d bytes, %v after %v", len(got), err, time.Since(start))
+	if !errors.Is(err, ErrTimeout) || len(got) != 512 {
+		t.Errorf("%d bytes, %v", len(got), err)
 	}
 	<-gone
 	silent := scripted(t, func(s *script) {
@@ -431,15 +430,15 @@ func TestCancelStopsAtOnce(t *testing.T) {
 		})
 		ctx, cancel := context.WithCancelCause(context.Background())
 		why := errors.New("enough")
-		var start time.Time
-		go func() { <-asked; start = time.Now(); cancel(why) }()
-		r, err := (&Client{}).Get(ctx, server, "f", 0)
+		go func() { <-asked; cancel(why) }()
+		// Nothing but the cancelling ends it within the time of a test.
+		r, err := (&Client{Timeout: time.Hour, Idle: time.Hour}).Get(ctx, server, "f", 0)
 		if err == nil {
 			_, err = io.ReadAll(r)
 			r.Close()
 		}
-		if !errors.Is(err, why) || time.Since(start) > 500*time.Millisecond {
-			t.Errorf("answer %v: %v after %v", answer, err, time.Since(start))
+		if !errors.Is(err, why) {
+			t.Errorf("answer %v: %v", answer, err)
 		}
 	}
 }

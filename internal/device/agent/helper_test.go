@@ -71,6 +71,17 @@ type depot struct {
 	rnd   *rand.Rand
 	bytes atomic.Int64 // of components
 	down  atomic.Bool
+	gate  atomic.Pointer[chan struct{}] // requests for components wait for it, if there is one
+}
+
+// hold lets requests for components wait until they are let through.
+func (d *depot) hold() (letThrough func()) {
+	gate := make(chan struct{})
+	d.gate.Store(&gate)
+	return func() {
+		d.gate.Store(nil)
+		close(gate)
+	}
 }
 
 func newDepot(t *testing.T) *depot {
@@ -94,11 +105,21 @@ func newDepot(t *testing.T) *depot {
 			return
 		}
 		if strings.Contains(r.URL.Path, "/components/") && !strings.HasSuffix(r.URL.Path, ".load") {
+			if gate := d.gate.Load(); gate != nil {
+				select {
+				case <-*gate:
+				case <-r.Context().Done():
+					return
+				}
+			}
 			w = &counting{w, &d.bytes}
 		}
 		files.ServeHTTP(w, r)
 	}))
-	t.Cleanup(s.Close)
+	t.Cleanup(func() {
+		s.CloseClientConnections()
+		s.Close()
+	})
 	d.url = s.URL
 	return d
 }

@@ -254,7 +254,7 @@ func (c *counted) Accept() (net.Conn, error) {
 // await polls until ok holds.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
 			t.Fatal(what)
 		}

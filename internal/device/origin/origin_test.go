@@ -306,10 +306,9 @@ func conform(t *testing.T, s server, want []byte) {
 
 	fails := func(what string, r Request, is error, code string) {
 		t.Helper()
-		start := time.Now()
 		got, _, err := get(m, r)
-		if !errors.Is(err, is) || Reason(err) != code || len(got) > fileSize || time.Since(start) > 5*time.Second {
-			t.Errorf("%s: %d bytes, %v (%s) after %v, want %s", what, len(got), err, Reason(err), time.Since(start), code)
+		if !errors.Is(err, is) || Reason(err) != code || len(got) > fileSize {
+			t.Errorf("%s: %d bytes, %v (%s), want %s", what, len(got), err, Reason(err), code)
 		}
 	}
 	fails("missing", Request{URL: at("missing"), Size: load.UnknownSize}, ErrNotFound, "not-found")
@@ -348,12 +347,13 @@ func cancelled(t *testing.T, m *Mux, u *url.URL) {
 	}
 }
 
-// limited reads at a rate that makes the file last 0.4 s.
+// limited reads at a rate that makes the file last 0.4 s. TestPacer has the
+// rate itself; here counts that it is kept at all.
 func limited(t *testing.T, u *url.URL, want []byte) {
 	m := newMux(t, Config{LimitRate: fileSize * 10 / 4})
 	start := time.Now()
 	got, _, err := get(m, Request{URL: u, Size: fileSize})
-	if took := time.Since(start); err != nil || !bytes.Equal(got, want) || took < 300*time.Millisecond || took > 2*time.Second {
+	if took := time.Since(start); err != nil || !bytes.Equal(got, want) || took < 300*time.Millisecond {
 		t.Errorf("rate limit: %d bytes in %v, %v", len(got), took, err)
 	}
 }
