@@ -59,7 +59,7 @@ func freePort(t *testing.T, host string) int {
 // awaitServer asks until the server answers.
 func awaitServer(t *testing.T, server string) {
 	t.Helper()
-	end := time.Now().Add(10 * time.Second)
+	end := time.Now().Add(time.Minute)
 	for time.Now().Before(end) {
 		_, _, err := fetch(&Client{Timeout: 50 * time.Millisecond, Retries: 1}, server, "small", 0)
 		if err == nil {

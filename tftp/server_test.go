@@ -436,7 +436,7 @@ func TestRate(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// The bucket above says when a byte may go. Here counts that the server
+	// Package ratelimit says when a byte may go. Here counts that the server
 	// asks it, for both clients together: without it they take a few ms.
 	if took := time.Since(start); took < 450*time.Millisecond {
 		t.Errorf("1 MiB for two at 2 MiB/s took %v", took)

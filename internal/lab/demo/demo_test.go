@@ -38,7 +38,7 @@ func testDemo(t *testing.T, how string, draw func(*Demo)) (*Summary, []Event) {
 	var events []Event
 	d, err := New(Config{
 		Devices: minDevices, WAN: 16 * units.Mbit, Peers: true, Product: self, Firmware: firmware, Base: base,
-		Timeout: 20 * time.Second, OnEvent: func(ev Event) { events = append(events, ev) },
+		Timeout: 2 * time.Minute, OnEvent: func(ev Event) { events = append(events, ev) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -89,6 +89,23 @@ func (i Isolation) Run(t *testing.T) bool {
 	return false
 }
 
+// Bench is Run for a benchmark: it returns in the inner run only, which prints
+// the result of three rounds.
+func (i Isolation) Bench(b *testing.B) {
+	b.Helper()
+	if i.Isolated() {
+		return
+	}
+	status, err := i.Isolate(b.Context(), "-test.run=^$", "-test.bench=^"+b.Name()+"$", "-test.benchtime=3x")
+	if err != nil {
+		b.Skip(err)
+	}
+	if status != 0 {
+		b.Fatalf("the isolated run ended with status %d", status)
+	}
+	b.SkipNow()
+}
+
 // RunProduct is Run for a test that needs the program peerload, which it
 // builds; it returns its path in the inner run, "" in the outer one.
 func (i Isolation) RunProduct(t *testing.T) string {
