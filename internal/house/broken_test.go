@@ -70,6 +70,21 @@ func TestRulesCanBeBroken(t *testing.T) {
 			"tests do not sleep"},
 		{"a test that sleeps in a bubble", "internal/device/engine/a_test.go",
 			head(`"testing/synctest"; "time"`) + "func f() { time.Sleep(1) }\n", ""},
+		{"a test that must be quick", "internal/device/engine/a_test.go",
+			head(`"time"`) + "func f(a time.Time) { if time.Since(a) > time.Second { panic(0) } }\n", "tests do not measure"},
+		{"a test that must be quick, said the other way", "internal/device/engine/a_test.go", head(`"time"`) +
+			"func f(a time.Time, most int64) bool { took := time.Now().Sub(a); return most <= took.Milliseconds() }\n",
+			"tests do not measure"},
+		{"a test that must be quick, as a field tells", "e2e/a_test.go", head(`"time"`) +
+			"func (d *d) f(a time.Time) bool { d.ran = time.Since(a); return false }\n" +
+			"func g(d *d) bool { return d.ran > 5 }\n", "tests do not measure"},
+		{"a device that must be quick", "e2e/a_test.go", doc + "package p\nfunc f(r *r) bool { return r.ElapsedS > 3 }\n",
+			"tests do not measure"},
+		{"a test with a lower bound, a limit and a longest time", "internal/device/engine/a_test.go",
+			head(`"time"`) + "func f(a time.Time) { took := time.Since(a); _ = took < time.Second; _ = max(took, 3)\n" +
+				"_ = time.Now().After(a) }\nfunc g(took int) bool { return took > 3 }\n", ""},
+		{"virtual time", "internal/device/engine/a_test.go",
+			head(`"testing/synctest"; "time"`) + "func f(a time.Time) bool { return time.Since(a) > 1 }\n", ""},
 		{"a test may know all", "load/a_test.go", head(`"os"; "` + module + `/internal/device/engine"`), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

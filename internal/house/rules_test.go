@@ -43,12 +43,15 @@ func TestRules(t *testing.T) {
 
 // inspect holds all rules against sources and returns the violations in order.
 func inspect(sources map[string]string) []violation {
-	var in inspector
-	comments := map[string][]string{}
+	in := inspector{fset: token.NewFileSet()}
+	comments, tests := map[string][]string{}, map[string]*ast.File{}
 	for _, name := range sortedKeys(sources) {
 		dir := path.Dir(name)
 		f := in.file(name, sources[name])
-		if f == nil || strings.HasSuffix(name, "_test.go") {
+		if f != nil && strings.HasSuffix(name, "_test.go") {
+			tests[name] = f
+			continue
+		} else if f == nil {
 			continue
 		}
 		if _, seen := comments[dir]; !seen {
@@ -57,6 +60,10 @@ func inspect(sources map[string]string) []violation {
 		if f.Doc != nil {
 			comments[dir] = append(comments[dir], name)
 		}
+	}
+	fields := measuredFields(tests)
+	for _, name := range sortedKeys(tests) {
+		in.clocks(tests[name], fields[path.Dir(name)])
 	}
 	for _, dir := range sortedKeys(comments) {
 		if n := len(comments[dir]); n != 1 {
@@ -78,7 +85,10 @@ func ruleOf(dir string) *rule {
 }
 
 // inspector collects violations.
-type inspector struct{ found []violation }
+type inspector struct {
+	fset  *token.FileSet
+	found []violation
+}
 
 func (in *inspector) add(at, broken, format string, args ...any) {
 	in.found = append(in.found, violation{at: at, broken: broken, text: fmt.Sprintf(format, args...)})
@@ -96,7 +106,7 @@ var unfinished = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X)\b`)
 
 // file holds the rules against one file.
 func (in *inspector) file(name, text string) *ast.File {
-	fset := token.NewFileSet()
+	fset := in.fset
 	f, err := parser.ParseFile(fset, name, text, parser.ParseComments|parser.SkipObjectResolution)
 	if err != nil {
 		in.add(name, "syntax", "%v", err)
@@ -116,7 +126,6 @@ func (in *inspector) file(name, text string) *ast.File {
 		}
 	}
 	if strings.HasSuffix(name, "_test.go") {
-		in.sleeps(fset, f)
 		return f
 	}
 	if r := ruleOf(path.Dir(name)); r != nil {
@@ -127,20 +136,6 @@ func (in *inspector) file(name, text string) *ast.File {
 		in.uses(fset, f, r)
 	}
 	return f
-}
-
-// sleeps: a test that waits for real time is slow or flaky. In a bubble of
-// testing/synctest the time is virtual.
-func (in *inspector) sleeps(fset *token.FileSet, f *ast.File) {
-	if localName(f, "testing/synctest") != "" {
-		return
-	}
-	for _, u := range selections(f, localName(f, "time")) {
-		if u.Sel.Name == "Sleep" {
-			in.add(fset.Position(u.Pos()).String(), "tests do not sleep",
-				"wait for an event, poll with a deadline, or use testing/synctest")
-		}
-	}
 }
 
 // imports holds the rules about what a package may know.
