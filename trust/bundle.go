@@ -136,7 +136,7 @@ func ParseBundle(raw []byte) (*Bundle, error) {
 	return b, nil
 }
 
-// bundleEntry cuts one file off.
+// bundleEntry splits off one file.
 func bundleEntry(raw []byte) (p string, data, rest []byte, err error) {
 	cutOff := fmt.Errorf("%w: it is cut off", errBundle)
 	if len(raw) < 1 || len(raw) < 1+int(raw[0])+4 {
@@ -155,8 +155,8 @@ func bundleEntry(raw []byte) (p string, data, rest []byte, err error) {
 }
 
 // BuildBundle refreshes over f, verifies the manifest of load NAME and packs
-// all that another device needs to do the same without f: the roots known
-// here behind version 1, so that a device with an older pin can follow, the
+// all that another device needs to do the same without f: the roots known here
+// after version 1, so that a device with an older pin can follow, the
 // timestamp, the snapshot, the targets and the manifest. If there are more
 // roots than fit, the newest are packed.
 func (c *Client) BuildBundle(ctx context.Context, f Fetcher, name string) (*Bundle, *load.Manifest, error) {

@@ -27,12 +27,12 @@ const PinName = "root.json"
 
 // Config configures a Client. Set one of Dir and Pin.
 type Config struct {
-	// Dir is the trust directory. Whoever provisions the device puts root.json
-	// there, and the client never changes that file; beside it the client
-	// keeps what it has accepted.
+	// Dir is the trust directory. root.json is put there when the device is
+	// provisioned, and the client never changes it; the client keeps what it
+	// has accepted beside it.
 	Dir string
 	// Pin is the pinned root itself, for a client without a directory: it
-	// begins as a new device does, and forgets what it has accepted.
+	// begins like a new device, and does not store what it has accepted.
 	Pin []byte
 	// Now returns the reference time for expiry. nil means time.Now.
 	Now func() time.Time
@@ -57,13 +57,13 @@ type Client struct {
 
 	mu      sync.Mutex
 	current *walk    // nil until a refresh has succeeded
-	kept    accepted // what would stand in dir, if there is none
+	kept    accepted // what dir would hold, if there is none
 }
 
 // New opens a trust directory, or begins from Config.Pin. An error matches
 // ErrNoRoot if there is no usable root, or ErrStore if the directory cannot be
-// read; that of a Config with neither or both of Dir and Pin matches none of
-// this package.
+// read; the error for a Config with neither or both of Dir and Pin matches none
+// of them.
 func New(cfg Config) (*Client, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -85,8 +85,8 @@ func New(cfg Config) (*Client, error) {
 // Refresh runs the TUF client workflow over f and keeps what it accepts. f is
 // the origin or a Bundle; a Bundle older than what this device has accepted
 // gives ErrRolledBack, one that has expired ErrExpired, and the caller then
-// turns to the origin. After an error what was trusted before is unchanged,
-// except that a verified part is kept for telling what is older.
+// turns to the origin. After an error, what was trusted before is unchanged,
+// except that verified parts are kept so that older ones can be refused.
 func (c *Client) Refresh(ctx context.Context, f Fetcher) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -122,8 +122,8 @@ func (c *Client) refresh(ctx context.Context, f Fetcher) error {
 
 // Manifest returns the verified manifest of load NAME and its text. name is
 // NAME or NAME.load. It relies on the last Refresh, and refreshes over f first
-// if there was none in this process or if it has expired since. Whether the
-// load is for this device's model is for the caller, by Manifest.Models.
+// if there was none in this process or if it has expired since. The caller must
+// check, with Manifest.Models, whether the load is for this device's model.
 func (c *Client) Manifest(ctx context.Context, f Fetcher, name string) (*load.Manifest, []byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -134,7 +134,7 @@ func (c *Client) Manifest(ctx context.Context, f Fetcher, name string) (*load.Ma
 	return m, raw, err
 }
 
-// ensure refreshes unless the last refresh still holds.
+// ensure refreshes unless the last refresh is still valid.
 func (c *Client) ensure(ctx context.Context, f Fetcher) error {
 	if c.current != nil && c.current.current(c.now()) == nil {
 		return nil
@@ -163,7 +163,7 @@ func (w *walk) loads() []string {
 	return names
 }
 
-// manifest fetches and verifies NAME.load; at is where it was found.
+// manifest fetches and verifies NAME.load; at is its path.
 func (w *walk) manifest(ctx context.Context, f Fetcher, name string) (m *load.Manifest, raw []byte, at string,
 	err error) {
 	name = strings.TrimSuffix(name, load.ManifestSuffix)
@@ -182,8 +182,8 @@ func (w *walk) manifest(ctx context.Context, f Fetcher, name string) (m *load.Ma
 	if target.Length < 1 || target.Length > load.MaxManifestSize {
 		return nil, nil, "", fmt.Errorf("%w: %s is said to have %d bytes", ErrWrongLength, file, target.Length)
 	}
-	// The copy under its digest never changes; NAME.load is the only one in a
-	// tree that another tool has laid out without consistent snapshots.
+	// The copy under its digest never changes. A tree that another tool has
+	// made without consistent snapshots has only NAME.load.
 	at = ComponentPath(load.Digest(digest).String(), file)
 	raw, err = fetch(ctx, f, at, target.Length)
 	if errors.Is(err, ErrNotFound) {
@@ -212,7 +212,7 @@ func (w *walk) manifest(ctx context.Context, f Fetcher, name string) (m *load.Ma
 	return m, raw, at, nil
 }
 
-// some lists a few names for an error message.
+// some returns a few of the names for an error message.
 func some(names []string) string {
 	const few = 5
 	switch {
@@ -279,10 +279,11 @@ func (c *Client) rootVersions() ([]int64, error) {
 	return versions, nil
 }
 
-// commit writes what is new. It reports false, and writes nothing, if another
-// process has changed the directory since before was read: then what was
-// verified may be older than what is there now. Each file is replaced whole;
-// a power cut between two leaves a set that the next refresh completes.
+// commit writes what is new. It returns false, and writes nothing, if another
+// process has changed the directory since `before` was read: then what was
+// verified may be older than what is there now. Each file is replaced
+// atomically; after a power cut between two files the next refresh completes
+// the set.
 func (c *Client) commit(before, after accepted) (bool, error) {
 	if c.dir == "" {
 		c.kept = after
@@ -307,7 +308,7 @@ func (c *Client) commit(before, after accepted) (bool, error) {
 	add("snapshot.json", before.snapshot, after.snapshot)
 	add("targets.json", before.targets, after.targets)
 	if len(changes) == 0 {
-		return true, nil // and a directory that cannot be written is enough
+		return true, nil // so a directory that cannot be written is good enough
 	}
 	unlock, err := durable.Lock(c.dir)
 	if err != nil {

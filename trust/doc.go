@@ -1,13 +1,13 @@
 // Package trust says which loads to believe, by The Update Framework (TUF
 // specification 1.0, through go-tuf). A [Client] begins with a pinned root,
-// verifies metadata and manifests that a [Fetcher] brings, and remembers what it
-// has accepted, so that nothing older is accepted later, also after a restart. A
-// [Bundle] carries what one device took from the origin to the others of its
-// subnet, each of which verifies it for itself. Each way in which a tree can be
-// wrong has an error of its own.
+// verifies metadata and manifests that a [Fetcher] brings, and remembers what
+// it has accepted, so that nothing older is accepted later, also after a
+// restart. A [Bundle] carries what one device took from the origin to the
+// others of its subnet, each of which verifies it for itself. There is a
+// separate error for each way in which a tree can be wrong.
 //
 // What must not be here: sockets and protocols, the decision what to install,
-// and signing: peerload-server publishes trees.
+// and signing, which peerload-server does.
 //
 // Read client.go first, then workflow.go (the steps of the specification),
 // bundle.go, errors.go.
@@ -24,7 +24,7 @@
 //
 // This is a repository with consistent snapshots: every file but the timestamp
 // has its version or digest in its name and never changes, so a device that
-// reads while a publisher writes sees one state or the other and never a
-// mixture, and for a TFTP server these are names like any other. A foreign TUF
+// reads while a publisher writes sees either the old state or the new one,
+// never a mixture. To a TFTP server these are ordinary names. A foreign TUF
 // client finds its targets under BASE/components.
 package trust

@@ -19,8 +19,8 @@ var (
 	// ErrExpired says that metadata is past its expiry: nobody has vouched
 	// lately that it is still current.
 	ErrExpired = errors.New("metadata has expired")
-	// ErrClock stands beside ErrExpired where the expiry is so long past
-	// that a wrong clock on this device is the likelier reason.
+	// ErrClock accompanies ErrExpired if the expiry is so long past that a
+	// wrong clock on this device is the more likely reason.
 	ErrClock = errors.New("this device's clock may be wrong")
 	// ErrRolledBack says that metadata is older than what was accepted before.
 	ErrRolledBack = errors.New("metadata is older than what was accepted before")
@@ -32,9 +32,9 @@ var (
 	ErrMalformed = errors.New("metadata cannot be understood")
 	// ErrUnknownTarget says that the repository does not vouch for a load of that name.
 	ErrUnknownTarget = errors.New("the repository has no such load")
-	// ErrWrongLength says that a manifest has not the signed length.
+	// ErrWrongLength says that a manifest does not have the signed length.
 	ErrWrongLength = errors.New("the manifest has not the signed length")
-	// ErrWrongHash says that a manifest has not the signed digest.
+	// ErrWrongHash says that a manifest does not have the signed digest.
 	ErrWrongHash = errors.New("the manifest has not the signed digest")
 	// ErrNotFound is what a Fetcher returns for a file that does not exist.
 	ErrNotFound = errors.New("not found")
@@ -44,15 +44,16 @@ var (
 	ErrStore = errors.New("trust directory")
 )
 
-// errBundle says that bytes are no bundle.
+// errBundle says that bytes are not a bundle.
 var errBundle = errors.New("bad bundle")
 
-// clockDoubt is how long metadata has expired when the clock is doubted. The
-// longest usual life of a signature is a year, so a device that merely sat in
-// a box reaches it too: it is a hint.
+// clockDoubt is how long after the expiry of metadata the clock is suspected. A
+// signature is usually valid for a year at most, so a device that was merely
+// stored in a box reaches it too: it is a hint.
 const clockDoubt = 180 * 24 * time.Hour
 
-// classify turns an error of go-tuf about a role's file into one of ours.
+// classify turns an error of go-tuf about a role's file into one of this
+// package.
 func classify(role string, raw []byte, now time.Time, err error) error {
 	switch {
 	case errors.Is(err, &metadata.ErrExpiredMetadata{}):

@@ -13,20 +13,20 @@ import (
 
 // Fetcher brings one file of a repository.
 type Fetcher interface {
-	// Fetch returns the file at a path relative to the repository's base,
-	// for example "metadata/2.root.json". An error matches ErrNotFound if the
-	// file does not exist, and ErrTooLarge if it is longer than max bytes,
-	// more than which is never read.
+	// Fetch returns the file at a path relative to the repository's base, for
+	// example "metadata/2.root.json". An error matches ErrNotFound if the file
+	// does not exist, and ErrTooLarge if it is longer than max bytes; it never
+	// reads more than that.
 	Fetch(ctx context.Context, path string, max int64) ([]byte, error)
 }
 
-// ComponentPath is where a published tree has a component, relative to its
-// base: components/SHA256.NAME.
+// ComponentPath returns the path of a component in a published tree, relative
+// to its base: components/SHA256.NAME.
 func ComponentPath(digest, name string) string {
 	return tuf.ComponentPath(digest, name)
 }
 
-// fetch fetches and does not trust the Fetcher with the bound.
+// fetch fetches a file, and checks the bound itself.
 func fetch(ctx context.Context, f Fetcher, p string, max int64) ([]byte, error) {
 	b, err := f.Fetch(ctx, p, max)
 	if err != nil {

@@ -14,26 +14,26 @@ import (
 	"github.com/peerload/peerload/internal/tuf"
 )
 
-// accepted is metadata as bytes: what a client has accepted, as it stands in
-// its directory. A missing file is nil.
+// accepted is metadata as bytes: what a client has accepted, as its directory
+// holds it. A missing file is nil.
 type accepted struct {
 	// pin is the pinned root, from which all trust comes.
 	pin []byte
-	// roots are the roots behind the pin, by version.
+	// roots are the roots after the pin, by version.
 	roots                        map[int64][]byte
 	timestamp, snapshot, targets []byte
 }
 
 // walk is one run of the client workflow (TUF specification, section 5). It
-// uses trustedmetadata, the part of go-tuf that verifies, and not its updater:
-// that one writes without fsync, ties the device to net/http, and does not
-// tell the errors apart that an operator must.
+// uses trustedmetadata, the part of go-tuf that verifies, and not its updater,
+// which writes without fsync, ties the device to net/http, and does not
+// distinguish errors that an operator must tell apart.
 type walk struct {
 	fetcher Fetcher
 	now     time.Time
 	set     *trustedmetadata.TrustedMetadata
-	// got begins as what was accepted before and is, after each step, what
-	// is accepted now; after a failed step it is right up to that step.
+	// got starts as what was accepted before, and after each step is what is
+	// accepted now; after a failed step it is correct up to that step.
 	got accepted
 }
 
@@ -55,7 +55,7 @@ func newWalk(before accepted, f Fetcher, now time.Time) (*walk, error) {
 	return w, nil
 }
 
-// run makes all steps.
+// run does all steps.
 func (w *walk) run(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{w.roots, w.timestamp, w.snapshot, w.targets} {
 		if err := step(ctx); err != nil {
@@ -65,7 +65,7 @@ func (w *walk) run(ctx context.Context) error {
 	return nil
 }
 
-// roots walks from the pin along the roots kept, then along those fetched.
+// roots follows the stored roots from the pin, then those that it fetches.
 func (w *walk) roots(ctx context.Context) error {
 	pinned := w.set.Root.Signed.Version
 	w.got.roots[pinned] = w.got.pin
@@ -75,7 +75,7 @@ func (w *walk) roots(ctx context.Context) error {
 			if w.updateRoot(raw) == nil {
 				continue
 			}
-			// Kept under another pin: it does not count, and none behind it.
+			// Stored under another pin: it does not count, nor do later ones.
 			maps.DeleteFunc(w.got.roots, func(k int64, _ []byte) bool { return k >= v })
 		}
 		raw, err := fetch(ctx, w.fetcher, tuf.MetadataPath(metadata.ROOT, v), tuf.MaxRootSize)
@@ -117,14 +117,15 @@ func (w *walk) updateTimestamp(raw []byte) error {
 	})
 }
 
-// timestamp uses the kept one to know what may not come back, then fetches.
+// timestamp loads the stored one, so that older ones are refused, then fetches.
 func (w *walk) timestamp(ctx context.Context) error {
 	kept := w.got.timestamp
 	w.got.timestamp = nil
 	if kept != nil {
-		// One that is signed by keys the root no longer names is forgotten:
-		// that is how a repository recovers from a stolen key whose thief
-		// counted the versions up. An expired one still tells what is older.
+		// A stored one that is signed by keys which the root no longer names is
+		// dropped: that is how a repository recovers from a stolen key whose
+		// thief raised the version numbers. An expired one still shows what is
+		// older.
 		if err := w.updateTimestamp(kept); err == nil || w.set.Timestamp != nil {
 			w.got.timestamp = kept
 		}
@@ -148,7 +149,7 @@ func (w *walk) timestamp(ctx context.Context) error {
 	return nil
 }
 
-// snapshot takes the kept one if it is the one the timestamp names.
+// snapshot uses the stored one if it is the one that the timestamp names.
 func (w *walk) snapshot(ctx context.Context) error {
 	meta := w.set.Timestamp.Signed.Meta["snapshot.json"]
 	update := func(raw []byte, trusted bool) error {
@@ -175,7 +176,7 @@ func (w *walk) snapshot(ctx context.Context) error {
 	before := w.set.Snapshot
 	if err := update(raw, false); err != nil {
 		if errors.Is(err, &metadata.ErrBadVersionNumber{}) && w.set.Snapshot != before {
-			// Taken, but not of the version that the timestamp names.
+			// Accepted, but not the version that the timestamp names.
 			return fmt.Errorf("%w: snapshot: %w", ErrMixed, err)
 		}
 		return w.classifyNamed(metadata.SNAPSHOT, raw, err)
@@ -184,7 +185,7 @@ func (w *walk) snapshot(ctx context.Context) error {
 	return nil
 }
 
-// targets takes the kept ones if they are those the snapshot names.
+// targets uses the stored ones if they are those that the snapshot names.
 func (w *walk) targets(ctx context.Context) error {
 	update := func(raw []byte) error {
 		return tuf.Guard(func() error {
@@ -229,8 +230,8 @@ func (w *walk) fetchNamed(ctx context.Context, role string, meta *metadata.MetaF
 	return fetch(ctx, w.fetcher, tuf.MetadataPath(role, version), max)
 }
 
-// classifyNamed tells a file of another state from an altered one: both have
-// the wrong digest, but the first is properly signed.
+// classifyNamed distinguishes a file of another state from an altered one: both
+// have the wrong digest, but the first is properly signed.
 func (w *walk) classifyNamed(role string, raw []byte, err error) error {
 	if errors.Is(err, &metadata.ErrLengthOrHashMismatch{}) {
 		sig := tuf.Guard(func() error {

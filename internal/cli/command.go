@@ -1,8 +1,8 @@
 // Package cli is the command line of a program: a tree of commands, each with
 // its flags, help, suggestions for what was mistyped, and completion in bash,
 // zsh and fish. It uses pflag and no template engine, which a device has no
-// room for. What a command does and what an error means for the exit status is
-// not here: the program says so.
+// room for. What a command does, and which exit status an error gives, is not
+// here: the program decides that.
 //
 // Read first: [Command] and [Command.Execute], then help.go and complete.go.
 package cli
@@ -17,15 +17,15 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Command is one word of a command line with what may follow it.
+// Command is one word of a command line and what may follow it.
 type Command struct {
-	// Use is the name, and behind it what the arguments look like, such as
-	// "get URL...".
+	// Use is the name and, after it, the form of the arguments, such as "get
+	// URL...".
 	Use string
-	// Short is one line for the list of commands. Long begins the command's
-	// own help; "": Short does.
+	// Short is one line for the list of commands. Long begins the command's own
+	// help; if it is "", Short does.
 	Short, Long string
-	// Example stands in the help as it is; its lines are indented.
+	// Example is printed in the help as it is; its lines are indented.
 	Example string
 	// Version, if not "", gives a flag --version that prints it.
 	Version string
@@ -34,10 +34,10 @@ type Command struct {
 	// Args refuses wrong arguments; path names the command in the error. nil:
 	// any are right.
 	Args func(path string, args []string) error
-	// Run does the work; args are what is left of the flags. nil: the command
-	// prints its help.
+	// Run does the work; args are the arguments without the flags. nil: the
+	// command prints its help.
 	Run func(ctx context.Context, args []string) error
-	// Commands stand below this one.
+	// Commands are the subcommands.
 	Commands []*Command
 
 	flags *pflag.FlagSet
@@ -61,10 +61,10 @@ func (c *Command) Flags() *pflag.FlagSet {
 }
 
 // Execute runs the command that args ask for, in a tree of which c is the root;
-// args are those of the process without its name. It adds the commands help
-// and completion to the tree. Help, versions and scripts go to stdout; the help
-// for an unknown topic goes to stderr. The error is the command's own, or says
-// what is wrong with args; nothing of it has been printed.
+// args are those of the process without its name. It adds the commands help and
+// completion to the tree. Help, versions and scripts go to stdout; the help for
+// an unknown topic goes to stderr. The error is the command's own, or says what
+// is wrong with args; it has not been printed.
 func (c *Command) Execute(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root := *c
 	root.Commands = slices.Clone(c.Commands)
@@ -128,7 +128,7 @@ type call struct {
 	args []string // all others
 }
 
-// find returns the command that words ask for. Flags may stand before its name.
+// find returns the command that words ask for. Flags may come before its name.
 func (c *Command) find(words []string) (call, error) {
 	at := call{c, c.name(), words}
 	for len(at.Commands) > 0 {

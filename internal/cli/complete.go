@@ -12,9 +12,9 @@ import (
 )
 
 // Hidden commands that the scripts of the shells ask with all words of a line,
-// of which the last is still being typed. They answer with one candidate a
-// line, the first behind a tab with what it means; the last line is
-// onlyThese, or orFiles if names of files will do where there is no candidate.
+// of which the last is still being typed. They answer with one candidate per
+// line, followed by a tab and its meaning; the last line is onlyThese, or
+// orFiles if the shell should offer file names when there is no candidate.
 const (
 	askFull  = "__complete"
 	askNames = "__completeNoDesc"
@@ -26,8 +26,8 @@ const (
 // valuesKey is the annotation of a flag with what its value can be.
 const valuesKey = "peerload_cli_values"
 
-// Values tells shells what the value of a flag can be. It panics if there is no
-// such flag. Any other value is still passed on: the program checks it.
+// Values tells shells the possible values of a flag. It panics if there is no
+// such flag. Other values are passed on too: the program checks them.
 func Values(flags *pflag.FlagSet, name string, values ...string) {
 	if err := flags.SetAnnotation(name, valuesKey, values); err != nil {
 		panic(err)
@@ -35,8 +35,8 @@ func Values(flags *pflag.FlagSet, name string, values ...string) {
 }
 
 // scripts are completion.bash, .zsh and .fish. They pass the line on and show
-// the answer. PROGRAM stands for the program's name, ASK for the command that
-// is asked.
+// the answer. PROGRAM is replaced by the program's name, ASK by the command to
+// call.
 //
 //go:embed completion.*
 var scripts embed.FS
@@ -58,9 +58,8 @@ func (c *Command) completionCommand(stdout io.Writer) *Command {
 	}
 }
 
-// scriptCommand prints the script for one shell; load and install are the
-// commands that give it to the shell of whoever reads the help, and to all
-// shells that start later.
+// scriptCommand prints the script for one shell; load is the command that loads
+// it into the running shell, install the one that installs it for later shells.
 func (c *Command) scriptCommand(stdout io.Writer, shell, load, install string) *Command {
 	s := &Command{Use: shell, Short: "Generate the autocompletion script for " + shell, Args: NoArgs}
 	s.Long = fmt.Sprintf("Print the script by which %s completes the commands, flags and files of %s.\n\n"+
@@ -104,10 +103,10 @@ func (c *Command) answerCommands(stdout io.Writer) []*Command {
 	}
 }
 
-// candidate is a word that may stand in the line.
+// candidate is a word that may complete the line.
 type candidate struct{ text, about string }
 
-// complete finds what the last of words may become; end closes the answer.
+// complete finds the completions of the last of words; end closes the answer.
 func (c *Command) complete(words []string) (found []candidate, end string) {
 	last := words[len(words)-1]
 	at, err := c.find(words[:len(words)-1])
@@ -116,13 +115,13 @@ func (c *Command) complete(words []string) (found []candidate, end string) {
 	}
 	flags := at.allFlags()
 	flags.ParseErrorsAllowlist.UnknownFlags = true
-	err = flags.Parse(at.args) // as far as it goes: the line is not complete
+	err = flags.Parse(at.args) // as far as possible: the line is not complete
 	var waiting *pflag.ValueRequiredError
 	name, value, isPair := strings.Cut(last, "=")
 	switch {
 	case errors.As(err, &waiting):
 		return valuesOf(waiting.GetFlag(), last)
-	case flags.ArgsLenAtDash() >= 0: // no flag comes behind --
+	case flags.ArgsLenAtDash() >= 0: // no flag comes after --
 		return nil, orFiles
 	case isPair && strings.HasPrefix(name, "--"):
 		return valuesOf(flags.Lookup(name[2:]), value)
@@ -143,7 +142,8 @@ func (c *Command) complete(words []string) (found []candidate, end string) {
 	return found, onlyThese
 }
 
-// valuesOf are the known values of a flag; nil is a flag that there is not.
+// valuesOf returns the known values of a flag; f is nil if there is no such
+// flag.
 func valuesOf(f *pflag.Flag, prefix string) (found []candidate, end string) {
 	switch {
 	case f == nil:

@@ -78,7 +78,7 @@ func (c *Command) shown() []*Command {
 	return shown
 }
 
-// suggestDistance is how many letters may be wrong in a name that is suggested.
+// suggestDistance is how many letters of a suggested name may differ.
 const suggestDistance = 2
 
 // suggest names the commands that may have been meant, "" if there are none.

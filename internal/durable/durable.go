@@ -22,7 +22,7 @@ var ErrTooLarge = errors.New("longer than allowed")
 // tempPrefix begins the name of a file that is being written.
 const tempPrefix = ".tmp-"
 
-// Write makes the file appear under its name whole or not at all, also over a
+// Write makes the file appear under its name whole or not at all, even after a
 // power cut: temporary file, fsync, rename, fsync of the directory.
 func Write(path string, data []byte, mode fs.FileMode) error {
 	return WriteFrom(path, mode, func(w io.Writer) error {
@@ -116,8 +116,8 @@ func Read(path string, max int64) ([]byte, error) {
 	return ReadAll(f, path, max)
 }
 
-// ReadAll reads r, which is called name, to its end, or fails with ErrTooLarge
-// behind max bytes.
+// ReadAll reads r, which is called name in errors, to its end, or fails with
+// ErrTooLarge after max bytes.
 func ReadAll(r io.Reader, name string, max int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, max+1))
 	if err != nil {

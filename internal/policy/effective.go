@@ -58,8 +58,8 @@ func (l *Level) UnmarshalText(b []byte) (err error) {
 
 // Levels are the values of the three levels that an administrator sets.
 type Levels struct {
-	// Model is what the controller's model table says beyond that of whoever
-	// asks: a device has the table that its program came with.
+	// Model has the values of the controller's model table that the caller's
+	// own table lacks: a device has the table that its program came with.
 	Model      Values `json:"model,omitempty"`
 	Enterprise Values `json:"enterprise"`
 	Profile    Values `json:"profile"`
@@ -72,22 +72,22 @@ type At struct {
 	Value string `json:"value"`
 }
 
-// Answer is the value in effect, and why.
+// Answer is the effective value, and why.
 type Answer struct {
 	// Setting asked for.
 	Setting string `json:"setting"`
-	// Value in effect and Level it comes from.
+	// Value is the effective one, Level where it comes from.
 	At
 	// Others are what the other levels say, the strongest first.
 	Others []At `json:"others"`
-	// Reason explains where the level alone does not, "" otherwise.
+	// Reason explains the value if the level alone does not, "" otherwise.
 	Reason string `json:"reason,omitempty"`
 }
 
-// Effective answers which value holds for a device of that model, and why:
+// Effective returns the effective value for a device of that model, and why:
 // the device's own, else its profile's, else the enterprise's, else the
-// model's, else the setting's default. Errors match ErrSetting, also when a
-// level holds a value that means nothing: it is not passed over in silence.
+// model's, else the setting's default. Errors match ErrSetting. A level with an
+// invalid value is an error too: it is not skipped silently.
 func Effective(name string, m Model, l Levels) (Answer, error) {
 	s, err := Lookup(name)
 	if err != nil {
@@ -119,7 +119,7 @@ func Effective(name string, m Model, l Levels) (Answer, error) {
 	return a, nil
 }
 
-// defaults are the model's, and before them those of another table.
+// defaults returns the model's defaults; values of other take precedence.
 func (m Model) defaults(other Values) Values {
 	if len(other) == 0 {
 		return m.Defaults

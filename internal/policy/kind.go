@@ -23,8 +23,8 @@ const (
 	KindAddress Kind = "address"
 	// KindHostPort is HOST or HOST:PORT, "" for none.
 	KindHostPort Kind = "host-port"
-	// KindSize is bytes, or bytes a second, as parse.Size reads them; 0 stands
-	// for no limit.
+	// KindSize is bytes, or bytes per second, as parse.Size reads them; 0 means
+	// no limit.
 	KindSize Kind = "size"
 )
 
@@ -72,7 +72,7 @@ func checkWord(v string, words []string) error {
 const maxAddress = 1000
 
 // checkAddress takes HOST, HOST:PORT, HOST/PATH or a URL that loads can be
-// fetched from. Whether it answers is found out by whoever asks it.
+// fetched from. It does not check whether a server answers there.
 func checkAddress(v string) error {
 	scheme, rest, ok := strings.Cut(v, "://")
 	if !ok {

@@ -32,8 +32,8 @@ const (
 	Unknown Family = "unknown"
 )
 
-// Model is one row of the model table, where all that depends on the model
-// stands: what is in the row holds everywhere.
+// Model is one row of the model table. Everything that depends on the model is
+// in its row.
 type Model struct {
 	// Name as this program writes it, for example "CP-7961G". Unique.
 	Name string
@@ -48,13 +48,13 @@ type Model struct {
 	// Family of the model, for people.
 	Family Family
 	// CanShare says whether the model can take part in a hierarchy. One that
-	// cannot upgrades from the server, as every device did classically.
+	// cannot downloads from the server, as in a classic upgrade.
 	CanShare bool
-	// Group names the models that form hierarchies together. "" stands for
-	// the model's own name: one model, one group, as in the original.
+	// Group names the models that form hierarchies together. "" means the
+	// model's own name: one model, one group, as in Cisco's original.
 	Group string
-	// Defaults are the settings' values where no level sets them. A setting
-	// that is missing here has its own default.
+	// Defaults are the values of settings that no level sets. A setting that is
+	// missing here has its own default.
 	Defaults Values
 	// DefaultLoad is the load of devices to which nothing else assigns one, ""
 	// for none.
@@ -80,7 +80,7 @@ func (m Model) ProvisionName() string {
 	return m.Name
 }
 
-// Lacking returns why a setting has no meaning for the model, "" if it has.
+// Lacking returns why a setting has no effect on the model, "" if it has one.
 func (m Model) Lacking(s Setting) string {
 	switch {
 	case s.NeedsSharing && !m.CanShare:
@@ -98,9 +98,10 @@ func (m Model) Known() bool { return m.Family != Unknown }
 // models. Provisioning and manifests write the number with and without its
 // suffixes.
 //
-// Of the type numbers the vendor's texts at hand show that of the 7941 only; the
-// others are those that open provisioning tools for these phones write, and
-// were tried on no phone. Who finds one wrong replaces the row.
+// Of the type numbers, Cisco's documents that we have show only that of the
+// 7941. The others are those that open provisioning tools for these phones
+// write; they have not been tried on a phone. A wrong one can be corrected by
+// replacing the row.
 func builtin() []Model {
 	phone := func(family Family, can bool, number int, name, digits string, more ...string) Model {
 		return Model{Name: name, Aliases: append([]string{digits}, more...), Provision: "Cisco IP Phone " + digits,
@@ -136,7 +137,7 @@ type Table struct {
 func Builtin() *Table {
 	t, err := new(Table).Extend(builtin())
 	if err != nil {
-		panic(err) // a test builds the table: it cannot be wrong at run time
+		panic(err) // a test builds the table, so it is valid at run time
 	}
 	return t
 }
@@ -177,7 +178,7 @@ func (t *Table) Extend(models []Model) (*Table, error) {
 	return n, nil
 }
 
-// check holds what one row must be by itself.
+// check refuses a row that is invalid by itself.
 func (m Model) check() error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w: model %q %w", ErrModel, m.Name, fmt.Errorf(format, args...))
@@ -207,10 +208,10 @@ func (m Model) check() error {
 // Models returns all rows.
 func (t *Table) Models() []Model { return slices.Clone(t.models) }
 
-// Lookup finds a model by any way of writing it: "CP-7961G", "Cisco IP Phone
-// 7961", "Cisco 7961", "7961". A model that no row has is Unknown, can share,
-// and is a group of its own: a new model must not wait for a table. The name
-// of an unknown model is written as one writes it, but for spaces around it.
+// Lookup finds a model in any spelling: "CP-7961G", "Cisco IP Phone 7961",
+// "Cisco 7961", "7961". A model that no row has is Unknown, can share, and is a
+// group of its own: a new model must not wait for a table. The name of an
+// unknown model is kept as given, without surrounding spaces.
 func (t *Table) Lookup(name string) Model {
 	if i, ok := t.byKey[key(name)]; ok {
 		return t.models[i]
@@ -237,7 +238,7 @@ func (t *Table) Fits(models []string, model string) bool {
 	})
 }
 
-// key is what all ways of writing a model's name have in common.
+// key is the same for all spellings of a model's name.
 func key(name string) string {
 	k := strings.Join(strings.Fields(strings.ToLower(name)), " ")
 	for _, ignored := range []string{"cisco ", "unified ", "ip phone ", "cp-"} {

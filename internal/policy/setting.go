@@ -14,8 +14,8 @@ import (
 var ErrSetting = errors.New("bad setting")
 
 // Setting is one thing that can be set. All settings are in Settings, and
-// what is known of one stands in its row: whoever shows, stores or provisions
-// settings walks the table, so that none can be missing somewhere.
+// everything about a setting is in its row: code that shows, stores or
+// provisions settings walks the table, so that none can be missing somewhere.
 type Setting struct {
 	// Name as files and the API write it.
 	Name string
@@ -32,8 +32,8 @@ type Setting struct {
 	// Element is the setting's name in provisioning files. The elements of
 	// peer sharing, load server and log server are those that real phones read.
 	Element string
-	// NeedsSharing says that the setting has no meaning for a model that
-	// cannot share; there its value in effect is Default whatever is set.
+	// NeedsSharing says that the setting has no effect on a model that cannot
+	// share; there its effective value is always Default.
 	NeedsSharing bool
 }
 
@@ -43,22 +43,22 @@ const (
 	// the original; "on" and "off" are its values.
 	PeerSharing = "peer-sharing"
 	// LoadServer is where loads are fetched, as HOST, HOST:PORT, HOST/PATH or a
-	// URL. "" stands for the server that provisions the device.
+	// URL. "" means the server that provisions the device.
 	LoadServer = "load-server"
 	// LogServer takes the device's events as syslog over UDP, as HOST or
-	// HOST:PORT (docs/ORIGINAL.md, "Provisioning and files"). "" stands for none.
+	// HOST:PORT (docs/ORIGINAL.md, "Provisioning and files"). "" means none.
 	LogServer = "log-server"
-	// WANLimit is the most bytes a second that a device downloads from servers;
-	// suffixes k, M and G are powers of 1,024. "0" stands for no limit.
+	// WANLimit is the most bytes per second that a device downloads from
+	// servers; suffixes k, M and G are powers of 1,024. "0" means no limit.
 	WANLimit = "wan-limit"
-	// LANLimit is the most bytes a second that a device sends to its peers,
+	// LANLimit is the most bytes per second that a device sends to its peers,
 	// written likewise.
 	LANLimit = "lan-limit"
-	// Timing is the profile of the protocol's times: "lan", or "classic" as the
-	// original's.
+	// Timing is the profile of the protocol's times: "lan", or "classic" for
+	// those of Cisco's original.
 	Timing = "timing"
 	// Retention is the most bytes of loads that a device keeps, written
-	// likewise. "0" stands for no limit.
+	// likewise. "0" means no limit.
 	Retention = "retention"
 	// Unsigned allows classic loads, which nothing protects: "on" and "off".
 	Unsigned = "unsigned"
@@ -121,7 +121,7 @@ func Lookup(name string) (Setting, error) {
 }
 
 // ByElement finds a setting by its element in provisioning files. Elements are
-// told apart by upper and lower case, as XML does.
+// case-sensitive, as in XML.
 func ByElement(element string) (Setting, bool) {
 	for _, s := range Settings() {
 		if s.Element == element {
@@ -131,8 +131,8 @@ func ByElement(element string) (Setting, bool) {
 	return Setting{}, false
 }
 
-// Normalise reads a value as people write it and returns the one way in which
-// it is stored and compared. Errors match ErrSetting.
+// Normalise reads a value as people write it and returns the form in which it
+// is stored and compared. Errors match ErrSetting.
 func (s Setting) Normalise(value string) (string, error) {
 	v := strings.TrimSpace(value)
 	switch s.Kind {
@@ -148,8 +148,8 @@ func (s Setting) Normalise(value string) (string, error) {
 	return v, s.Check(v)
 }
 
-// Check refuses values that mean nothing. Switches and choices it takes only
-// as Normalise writes them. Errors match ErrSetting.
+// Check refuses invalid values. It accepts switches and choices only as
+// Normalise writes them. Errors match ErrSetting.
 func (s Setting) Check(value string) error {
 	var err error
 	switch s.Kind {
@@ -188,11 +188,11 @@ func (s Setting) ElementText(value string) string {
 // FromElement reads the text of the setting's element. Errors match ErrSetting.
 func (s Setting) FromElement(text string) (string, error) { return s.Normalise(text) }
 
-// Values are what one level sets, by the settings' names. What is not in it is
-// unset: there is no tick box beside a value.
+// Values are what one level sets, by the settings' names. A setting that is not
+// in it is unset: there is no "override" box to tick.
 type Values map[string]string
 
-// Validate refuses unknown settings and values that mean nothing. Errors match
+// Validate refuses unknown settings and invalid values. Errors match
 // ErrSetting.
 func (v Values) Validate() error {
 	for _, name := range slices.Sorted(maps.Keys(v)) {
@@ -207,7 +207,7 @@ func (v Values) Validate() error {
 	return nil
 }
 
-// Normalise returns the values each written in its one way. Errors match
+// Normalise returns the values, each in its normal form. Errors match
 // ErrSetting.
 func (v Values) Normalise() (Values, error) {
 	n := make(Values, len(v))

@@ -11,17 +11,16 @@ type section struct {
 	of      func(*policy.Levels) *policy.Values
 }
 
-// modelElement holds what the controller's model table says beyond the one that
-// devices come with: the model's defaults, and in groupElement its group. Real
-// phones pass it over.
+// modelElement holds what the device's own model table may lack: the model's
+// defaults and, in groupElement, its group. Real phones ignore it.
 const (
 	modelElement = "modelConfig"
 	groupElement = "peerGroup"
 )
 
 // sections, the weakest level first: a later one wins (docs/ORIGINAL.md,
-// "Provisioning and files"). Which elements stand in them is said by the table
-// of package policy.
+// "Provisioning and files"). The table of package policy says which elements
+// they can contain.
 var sections = []section{
 	{modelElement, "model", func(l *policy.Levels) *policy.Values { return &l.Model }},
 	{"enterpriseConfig", "enterprise", func(l *policy.Levels) *policy.Values { return &l.Enterprise }},
@@ -29,18 +28,18 @@ var sections = []section{
 	{"vendorConfig", "device", func(l *policy.Levels) *policy.Values { return &l.Device }},
 }
 
-// Section is a level as it stands in XML.
+// Section is a level as XML has it.
 type Section struct {
 	Element  string
 	Settings []Setting
 }
 
-// Setting is a setting as it stands in XML; Text is not escaped.
+// Setting is a setting as XML has it; Text is not escaped.
 type Setting struct{ Element, Text string }
 
-// Written returns the levels of a file that set something, as they stand in
-// XML: the weakest first, settings in the order of the table. An empty value
-// cannot be written: in these files it is none.
+// Written returns the levels of a file that set something, as they are written
+// in XML: the weakest first, settings in the order of the table. An empty value
+// cannot be written: in these files it means that nothing is set.
 func Written(f *File) []Section {
 	var out []Section
 	for _, sec := range sections {

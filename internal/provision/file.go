@@ -16,7 +16,7 @@ const (
 	MaxSize = 512 << 10
 	// MaxElements bounds the elements of a file; real ones have a few hundred.
 	MaxElements = 8192
-	// MaxDepth bounds how deep elements stand in each other.
+	// MaxDepth bounds how deep elements are nested.
 	MaxDepth = 32
 	// MaxLoads bounds the loads that a file names, one for each model.
 	MaxLoads = 1024
@@ -30,7 +30,7 @@ var ErrModel = errors.New("the load is for another model")
 
 // Error says what is wrong with a file, and where.
 type Error struct {
-	// Line, from 1; 0 if it cannot be told.
+	// Line, from 1; 0 if it is not known.
 	Line int
 	// Err is what is wrong there.
 	Err error
@@ -55,17 +55,17 @@ func badLine(line int, format string, args ...any) *Error {
 type File struct {
 	// Default says that it is for all devices (XMLDefault.cnf.xml), not for one.
 	Default bool
-	// Loads that it names, at most MaxLoads, in the order of the text.
+	// Loads that the file names, at most MaxLoads, in the order of the text.
 	Loads []Assignment
 	// Levels are the settings: enterpriseConfig, commonConfig (the profile) and
-	// vendorConfig (the device); before them modelConfig, the model's defaults
-	// where the device's own table does not have them.
+	// vendorConfig (the device); the weakest is modelConfig, the model's
+	// defaults if the device's own table does not have them.
 	Levels policy.Levels
-	// Group of the models that share with the device's, "" for what the device's
-	// own table says.
+	// Group of the models that share with the device's model, "" for what the
+	// device's own table says.
 	Group string
-	// Others are all other elements, kept as they stand for whoever wants to
-	// see them. They change nothing.
+	// Others are all other elements, as they were read, for display. They have
+	// no effect.
 	Others []Element
 }
 
@@ -76,8 +76,8 @@ type Assignment struct {
 	Load string
 	// Model as the text writes it, "" for the device of the file.
 	Model string
-	// Type is the number that stands in the element's name, such as "00115",
-	// "" if there is none.
+	// Type is the number in the element's name, such as "00115", "" if there is
+	// none.
 	Type string
 	// Line of the element, 0 in a file that was not read from XML.
 	Line int
@@ -94,8 +94,8 @@ type Element struct {
 }
 
 // Assigned returns the load for a device of that model, "" if the file assigns
-// none. A load that stands there for another model only is ErrModel in the
-// file of one device; the file for all has loads for others.
+// none. In the file of one device, a load for another model only is ErrModel;
+// the file for all devices has loads for other models too.
 func (f *File) Assigned(t *policy.Table, model string) (string, error) {
 	number := t.Lookup(model).TypeNumber
 	for _, a := range f.Loads {
@@ -166,7 +166,7 @@ func (a Assignment) validate() error {
 	return checkText(a.Model)
 }
 
-// checkText refuses what XML or TOML cannot carry on one line.
+// checkText refuses text that XML or TOML cannot hold on one line.
 func checkText(s string) error {
 	if s != strings.TrimSpace(s) || strings.ToValidUTF8(s, "") != s ||
 		strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0xfffe || r == 0xffff }) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// MaxLeaseSize bounds what a DHCP client left, in bytes.
+// MaxLeaseSize bounds a lease file, in bytes.
 const MaxLeaseSize = 1 << 20
 
 // maxServers bounds the servers of a lease.
@@ -25,7 +25,8 @@ type Lease struct {
 	Name string
 }
 
-// Hosts returns the servers to ask, in order: option 150 counts before 66.
+// Hosts returns the servers to ask, in order: those of option 150 before that
+// of option 66.
 func (l Lease) Hosts() []string {
 	var hosts []string
 	for _, a := range l.Servers {
@@ -37,9 +38,9 @@ func (l Lease) Hosts() []string {
 	return hosts
 }
 
-// ParseLease reads a lease file of dhclient, of which the last lease counts, a
+// ParseLease reads a lease file of dhclient, where the last lease counts, a
 // lease file of systemd-networkd, or the environment that udhcpc, dhcpcd and
-// dhclient give their scripts, one NAME=VALUE a line. Errors match ErrLease.
+// dhclient give their scripts, one NAME=VALUE per line. Errors match ErrLease.
 func ParseLease(b []byte) (Lease, error) {
 	if len(b) > MaxLeaseSize {
 		return Lease{}, fmt.Errorf("%w: its %d bytes are more than %d", ErrLease, len(b), MaxLeaseSize)
@@ -48,7 +49,7 @@ func ParseLease(b []byte) (Lease, error) {
 	for line := range strings.Lines(string(b)) {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "lease") && strings.HasSuffix(line, "{") {
-			l = Lease{} // dhclient appends: the last one holds
+			l = Lease{} // dhclient appends: the last one counts
 		}
 		name, value, ok := option(line)
 		if !ok {
@@ -71,7 +72,7 @@ func ParseLease(b []byte) (Lease, error) {
 	return l, nil
 }
 
-// option takes a line apart.
+// option splits a line.
 func option(line string) (name, value string, ok bool) {
 	if rest, dhclient := strings.CutPrefix(line, "option "); dhclient {
 		name, value, ok = strings.Cut(strings.TrimSuffix(rest, ";"), " ")

@@ -21,12 +21,11 @@ const (
 // loadElement begins the name of the elements that name loads.
 const loadElement = "loadInformation"
 
-// Parse reads SEP<MAC>.cnf.xml or XMLDefault.cnf.xml as phones do: elements
-// that it does not know are kept and change nothing, empty ones set nothing,
-// and of two in one section the later counts. A known element with a value that
-// means nothing is an error, not passed over. There are no entities but XML's
-// own five, and nothing outside the text is ever read. Errors match ErrFile and
-// tell the line.
+// Parse reads SEP<MAC>.cnf.xml or XMLDefault.cnf.xml as phones do: unknown
+// elements are kept but have no effect, empty ones set nothing, and of two in
+// one section the later counts. A known element with an invalid value is an
+// error. There are no entities except XML's own five, and nothing outside the
+// text is ever read. Errors match ErrFile and give the line.
 func Parse(b []byte) (*File, error) {
 	if len(b) > MaxSize {
 		return nil, badLine(0, "%d bytes are more than %d", len(b), MaxSize)
@@ -153,8 +152,8 @@ func (r *reader) end() error {
 	return nil
 }
 
-// element takes an element that has ended. known says that it is no matter of
-// others.
+// element takes an element that has ended. If known is false, it belongs to
+// File.Others.
 func (r *reader) element(o *xmlOpen, e Element) (known bool, err error) {
 	name := r.path[len(r.path)-1]
 	switch s := r.section(); {
@@ -184,7 +183,7 @@ func (r *reader) element(o *xmlOpen, e Element) (known bool, err error) {
 	return false, nil
 }
 
-// section returns the section that the present element is or stands in.
+// section returns the section that the current element is or is in.
 func (r *reader) section() *section {
 	if len(r.path) < 2 {
 		return nil
@@ -199,7 +198,7 @@ func (r *reader) section() *section {
 
 func (r *reader) setting(sec *section, s policy.Setting, text string) error {
 	if text == "" {
-		return nil // unset: nothing else says so in these files
+		return nil // an empty element sets nothing
 	}
 	v, err := s.FromElement(text)
 	if err != nil {
@@ -213,7 +212,7 @@ func (r *reader) setting(sec *section, s policy.Setting, text string) error {
 	return nil
 }
 
-// charset reads the two encodings beside UTF-8 that such files are found in.
+// charset reads the two encodings besides UTF-8 that such files use.
 func charset(name string, in io.Reader) (io.Reader, error) {
 	switch strings.ToLower(name) {
 	case "us-ascii", "ascii", "utf8":

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// escaper writes text so that it can stand in an element or in an attribute.
+// escaper escapes text for an element or an attribute.
 var escaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;")
 
-// Escape returns text that can stand in an element or a quoted attribute.
+// Escape escapes text for an element or a quoted attribute.
 func Escape(s string) string { return escaper.Replace(s) }
 
 // Marshal returns the file as XML, with the elements that phones read. Others

@@ -1,8 +1,8 @@
-// Package terminal prepares text for people before a terminal: which language
-// they read, how wide a text is, and that nothing in it moves the cursor.
+// Package terminal prepares text for display on a terminal: which language they
+// read, how wide a text is, and that nothing in it moves the cursor.
 //
-// What lives here: what all commands need to know of a terminal. What must not:
-// the texts themselves, and any writing.
+// What lives here: what all commands need to know about a terminal. What must
+// not: the texts themselves, and any writing.
 package terminal
 
 import (
@@ -26,10 +26,10 @@ func Japanese(getenv func(string) string) bool {
 	return false
 }
 
-// Printable makes one line of text that may come from anywhere harmless: line
-// ends become "; ", and whatever else is no letter, mark, number, sign or space
-// is escaped as Go writes it, so that it is seen and does nothing. That goes
-// for terminal escapes, for what turns the direction of writing around, and for
+// Printable turns text from any source into one harmless line: line ends become
+// "; ", and every other character that is not a letter, mark, number, sign or
+// space is escaped as in Go, so that it is visible and has no effect. This
+// covers terminal escapes, characters that change the writing direction, and
 // bytes that are not UTF-8.
 func Printable(s string) string {
 	if !strings.ContainsFunc(s, harmful) && utf8.ValidString(s) {

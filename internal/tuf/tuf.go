@@ -1,5 +1,6 @@
-// Package tuf is what both sides of trust know of a published tree: where its
-// files are, how long they may be, and how to call the TUF library safely.
+// Package tuf has what both sides of trust need to know about a published tree:
+// where its files are, how long they may be, and how to call the TUF library
+// safely.
 //
 // What must not be here: reading, writing, signing and verifying. Package trust
 // verifies, package repository signs and writes.
@@ -11,14 +12,14 @@ import (
 	"strconv"
 )
 
-// Limits of what a device fetches, in bytes: endless data stops here at the
-// latest, and at the signed length where there is one.
+// Limits of what a device fetches, in bytes: endless data is cut off here, or
+// at the signed length if there is one.
 const (
 	MaxRootSize      = 512_000
 	MaxTimestampSize = 16 << 10
 	MaxSnapshotSize  = 256 << 10
 	MaxTargetsSize   = 1 << 20
-	// MaxRootRotations bounds how many roots one refresh walks.
+	// MaxRootRotations bounds how many new roots one refresh follows.
 	MaxRootRotations = 256
 )
 
@@ -44,9 +45,8 @@ func ComponentPath(digest, name string) string {
 	return path.Join(ComponentsDir, digest+"."+name)
 }
 
-// Guard turns a panic of the library into an error: metadata is read before
-// it is known who wrote it, and null where an object belongs must not end the
-// process.
+// Guard turns a panic of the library into an error: metadata is read before its
+// author is known, and null in place of an object must not end the process.
 func Guard(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
