@@ -98,8 +98,8 @@ func (t *Task) parent(stripe uint8) *Task {
 	return nil
 }
 
-// Depth returns how deep a task stands below a task without a parent in the
-// tree in which it stands deepest, -1 for a loop.
+// Depth returns the depth of a task below a task without a parent, in the tree
+// in which it is deepest, -1 for a loop.
 func (t *Task) Depth() int {
 	most := 0
 	for s := range uint8(wire.MaxStripes) {
@@ -114,8 +114,8 @@ func (t *Task) Depth() int {
 	return most
 }
 
-// watch looks, all the time, for what may be wrong for a moment, but not for
-// long: loops, several roots of one file, none where somebody needs one.
+// watch checks all the time for states that may occur briefly but must not
+// last: loops, several roots of one file, no root although a device needs one.
 func (s *Sim) watch() {
 	const every = 250 * time.Millisecond
 	since := map[any]time.Duration{}
@@ -143,16 +143,16 @@ func (s *Sim) watch() {
 	s.After(every, look)
 }
 
-// How long something may be wrong: a loop; two roots, once nothing disturbs the
-// subnet, since who could not reach a root does not believe it for a minute; no
-// root, once nothing disturbs the server either.
+// How long such a state may last: a loop; two roots, once nothing disturbs the
+// subnet, since a device that could not reach a root ignores it for a minute;
+// no root, once nothing disturbs the server either.
 const (
 	loopLasts  = 3 * time.Second
 	rootsLast  = 75 * time.Second
 	noRootLast = 90 * time.Second
 )
 
-// needed is what watch counts of one file in one subnet.
+// needed is what watch counts for one file in one subnet.
 type needed struct {
 	roots, waiting int
 }
@@ -212,7 +212,7 @@ func (sub *Subnet) wrong(lasts func(what any, is bool, most time.Duration) bool)
 }
 
 // quiet reports whether nothing disturbs the subnet: no liar, no fault of the
-// network, nobody who sleeps or is too slow to answer.
+// network, no device that sleeps or is too slow to answer.
 func (sub *Subnet) quiet() bool {
 	if sub.replay > 0 || sub.cfg.Corrupt > 0 {
 		return false
@@ -270,7 +270,7 @@ func (s *Sim) CheckEnd() []string {
 		for _, d := range sub.devices {
 			for _, t := range d.order {
 				if d.Liar != nil {
-					liars++ // it makes roots contradict it for as long as it lies
+					liars++ // roots answer its claims for as long as it lies
 				}
 				if !d.on || d.Liar != nil {
 					continue

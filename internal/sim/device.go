@@ -11,8 +11,8 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// token stands for the bytes of a chunk: whose content it is. The right one is
-// the server's epoch.
+// token represents the bytes of a chunk: it says whose content it is. The right
+// one is the server's epoch.
 type token uint64
 
 const wrong token = 1 << 40 // set in tokens of altered chunks
@@ -29,7 +29,7 @@ type Device struct {
 	Addr netip.Addr
 	// Up and Down are the port's rates in bits per second; 0 is no limit.
 	Up, Down float64
-	// Slow multiplies the time of the disk and delays what is heard.
+	// Slow multiplies the time of the disk and delays what is received.
 	Slow float64
 	// Lies, if set, alters the chunks that are sent.
 	Lies func(index int) bool
@@ -43,7 +43,7 @@ type Device struct {
 	Serial bool
 
 	// Full: the disk takes no more bytes. Rots says which chunks the medium
-	// does not keep; each is found missing once when the file is read back.
+	// loses; each is found missing once when the file is read back.
 	Full bool
 	Rots func(index int) bool
 
@@ -53,8 +53,8 @@ type Device struct {
 	asleep   bool // stopped or suspended: see fault.go
 	parked   []parked
 	skew     time.Duration // of the device's clock
-	// bend puts something between driver and machine, to see that what is wrong
-	// is found.
+	// bend inserts an actor between driver and machine, to test that the checks
+	// find its faults.
 	bend     func(*Task, Actor) Actor
 	started  time.Duration
 	tasks    map[wire.Hierarchy]*Task
@@ -197,7 +197,7 @@ func (t *Task) start(s *Sim, index int) {
 // many links may see a burst; a machine that never settles sees far more.
 const maxSteps = 20000
 
-// step gives the actor an event and carries out what follows.
+// step gives the actor an event and carries out its actions.
 func (t *Task) step(in pdp.Event) {
 	if t.actor == nil {
 		return

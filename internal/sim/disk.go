@@ -71,8 +71,8 @@ func (d *Device) disk(n int) time.Duration {
 	return t
 }
 
-// openContent opens what an earlier run left behind, or begins; it reports
-// whether the disk can.
+// openContent opens what an earlier run left, or starts anew; it reports
+// whether the disk works.
 func (t *Task) openContent() bool {
 	t.full = false
 	if t.store.n > 0 {
@@ -98,7 +98,7 @@ func (d *Device) ranFull() bool {
 	return false
 }
 
-// tellRest tells of chunks behind a hole: they will not be stored again.
+// tellRest reports chunks after a gap: they will not be stored again.
 func (t *Task) tellRest(prefix int) {
 	if t.complete || !t.store.geo.Known() {
 		return
@@ -121,8 +121,8 @@ func (t *Task) setSize(n int64) {
 	}
 }
 
-// reset drops the content and begins another one. Who still writes to the old
-// one does so in vain.
+// reset drops the content and begins another one. Writes to the old one have no
+// effect.
 func (t *Task) reset(a pdp.Reset) {
 	t.gen++
 	t.store.clear()
@@ -135,8 +135,8 @@ func (t *Task) reset(a pdp.Reset) {
 	}
 }
 
-// diskFailed tells the actor that the disk does not take what it should: not
-// now, it may be carrying out actions.
+// diskFailed tells the actor that a write failed: not at once, since actions
+// may still be carried out.
 func (t *Task) diskFailed() {
 	actor := t.actor
 	t.full = true
@@ -156,7 +156,7 @@ func (t *Task) chunk(l pdp.Link, i, size int, v token) (ok bool) {
 		t.First = t.dev.sub.s.now
 	}
 	if !t.fits(i, size) || t.file.Signed && v != t.rightToken() {
-		if l != 0 { // the end of the download says it of the server
+		if l != 0 { // for the server, the end of the download says it
 			t.step(pdp.Bad{Link: l, Index: i})
 		}
 		return false
@@ -237,8 +237,8 @@ func (t *Task) sendTable(l pdp.Link) {
 	}
 }
 
-// tablePart compares a part of another's table with what is held; the last
-// part brings the verdict. What the other's table does not have differs.
+// tablePart compares a part of another's table with what is held; the last part
+// gives the result. Chunks that the other's table lacks count as different.
 func (t *Task) tablePart(l pdp.Link, p *wire.TablePart) {
 	if p.First == 0 {
 		t.differ = nil

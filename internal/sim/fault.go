@@ -7,7 +7,7 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// Filter is one fault of the network. Filters stack: a datagram or a link
+// Filter is one fault of the network. Several may apply: a datagram or a link
 // passes only if all let it pass.
 type Filter struct {
 	// Cut says that nothing passes from one device to another; nil cuts
@@ -17,7 +17,7 @@ type Filter struct {
 	Loss func(from, to *Device) float64
 }
 
-// AddFilter stacks a fault and returns what takes it away again.
+// AddFilter adds a fault and returns a function that removes it.
 func (sub *Subnet) AddFilter(f Filter) (remove func()) {
 	sub.filters = append(sub.filters, f)
 	at := len(sub.filters) - 1
@@ -48,12 +48,12 @@ func (sub *Subnet) loss(from, to *Device) float64 {
 	return 1 - pass
 }
 
-// Partition cuts the devices for which side says true from the others.
+// Partition separates the devices for which side is true from the others.
 func (sub *Subnet) Partition(side func(*Device) bool) (heal func()) {
 	return sub.AddFilter(Filter{Cut: func(a, b *Device) bool { return side(a) != side(b) }})
 }
 
-// Deafen loses the datagrams that reach a device with a chance.
+// Deafen loses datagrams to a device with the given probability.
 func (sub *Subnet) Deafen(d *Device, p float64) (heal func()) {
 	return sub.AddFilter(Filter{Loss: func(_, to *Device) float64 {
 		if to == d {
@@ -63,7 +63,7 @@ func (sub *Subnet) Deafen(d *Device, p float64) (heal func()) {
 	}})
 }
 
-// Mute loses the datagrams that a device sends with a chance.
+// Mute loses datagrams from a device with the given probability.
 func (sub *Subnet) Mute(d *Device, p float64) (heal func()) {
 	return sub.AddFilter(Filter{Loss: func(from, _ *Device) float64 {
 		if from == d {
@@ -85,7 +85,7 @@ func (d *Device) Crash() {
 	d.ends = nil
 }
 
-// Quit ends the process on request: it says goodbye first.
+// Quit ends the process on request: it sends Bye first.
 func (d *Device) Quit() {
 	for _, t := range d.order {
 		t.step(pdp.Stop{})
@@ -94,7 +94,7 @@ func (d *Device) Quit() {
 	d.sub.s.After(time.Second, d.Crash)
 }
 
-// PowerOff takes the power: nobody is told.
+// PowerOff cuts the power: no peer is told.
 func (d *Device) PowerOff() {
 	if !d.on {
 		return
@@ -139,12 +139,12 @@ func (d *Device) Restart(keepDisk bool) {
 // its sender: an attacker who has recorded them.
 func (sub *Subnet) Replay(after time.Duration) { sub.replay = after }
 
-// Side returns the devices of one residue by their number, for Partition.
+// Side selects the devices whose number is a multiple of mod, for Partition.
 func Side(mod int) func(*Device) bool {
 	return func(d *Device) bool { return d.number%mod == 0 }
 }
 
-// parked is something that a device that sleeps will do when it wakes.
+// parked is something that a sleeping device will do when it wakes.
 type parked struct {
 	what parkedKind
 	do   func()
@@ -162,7 +162,7 @@ const (
 // not read: those that come later are lost.
 const socketBuffer = 256
 
-// wakes does something now, or once the device is awake.
+// wakes does something now or, if the device sleeps, when it wakes.
 func (d *Device) wakes(what parkedKind, do func()) {
 	if !d.asleep {
 		do()
@@ -182,11 +182,11 @@ func (d *Device) wakes(what parkedKind, do func()) {
 	d.parked = append(d.parked, parked{what, do})
 }
 
-// clock is the time that the device's driver counts.
+// clock is the time on the device's own clock.
 func (d *Device) clock() time.Duration { return d.sub.s.now + d.skew }
 
-// Stop stops the process for a while, as SIGSTOP does: time goes on, the kernel
-// keeps what comes as far as its buffers go, and takes links.
+// Stop stops the process for a while, as SIGSTOP does: time goes on, and the
+// kernel accepts links and buffers what arrives as far as it has room.
 func (d *Device) Stop(long time.Duration) {
 	if !d.on || d.asleep {
 		return
@@ -227,7 +227,7 @@ func (d *Device) Suspend(long time.Duration) {
 	})
 }
 
-// wake goes on: with what is due first or in the order in which it came; a
+// wake resumes, either with what is due first or in the order of arrival; a
 // driver may do either.
 func (d *Device) wake() {
 	s := d.sub.s

@@ -10,8 +10,8 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// RogueRoot is a device that claims the highest rank, takes children and
-// serves nothing. Advancing, it also says that it moves on.
+// RogueRoot is a device that claims the highest rank, takes children and serves
+// nothing. If advancing, it also claims to make progress.
 type RogueRoot struct {
 	t         *Task
 	Advancing bool
@@ -59,10 +59,9 @@ func (r *RogueRoot) Step(now time.Duration, in pdp.Event, out []pdp.Action) []pd
 	}})
 }
 
-// FalseHolder is a device that claims the highest rank and to hold the whole
-// file, places everybody below itself, and sends what it holds: chunks that
-// may be wrong, of a file that may have another size, with a table that fits
-// them.
+// FalseHolder is a device that claims the highest rank and the whole file,
+// places everybody below itself, and sends what it holds: possibly wrong
+// chunks, of a file that may have another size, with a table that matches them.
 type FalseHolder struct {
 	t    *Task
 	next time.Duration // claim

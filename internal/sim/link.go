@@ -11,11 +11,11 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// window is how many bytes a link has on its way before the receiver has
-// taken them: what socket buffers hold. A chunk may exceed it.
+// window is how many bytes a link has in flight before the receiver has taken
+// them: what socket buffers hold. A chunk may exceed it.
 const window = 256 << 10
 
-// trickle is how often a driver tells that bytes of a chunk are coming.
+// trickle is how often a driver reports that bytes of a chunk are arriving.
 const trickle = 250 * time.Millisecond
 
 // end is one side of a link: an ordered, reliable pipe towards the other.
@@ -26,11 +26,11 @@ type end struct {
 	peer   *end
 	queue  []packet
 	flying int // bytes sent and not taken by the other side
-	// open until this side closes or is told that the other did; closing
-	// while what was sent before is on its way.
+	// open until this side closes or learns that the other did; closing while
+	// what was sent before is in flight.
 	open, closing bool
 	silent        bool          // the power is gone
-	gone          bool          // given up: whoever sends here still is told so
+	gone          bool          // given up: a peer that still sends here is told so
 	moved         time.Duration // last byte acknowledged, or first queued
 	lastArrival   time.Duration
 	readFree      time.Duration // when the reader has done what came before
@@ -118,7 +118,7 @@ func (e *end) links() map[pdp.Link]*end {
 	return e.task.links
 }
 
-// broken tells this side that the link is gone.
+// broken tells this side that the link broke.
 func (e *end) broken(why wire.Reason) {
 	if !e.open || e.silent {
 		return
@@ -135,7 +135,7 @@ func (e *end) broken(why wire.Reason) {
 	}
 }
 
-// reset is what a process that ends leaves behind.
+// reset is what the other side of a link sees when a process ends.
 func (e *end) reset() {
 	e.open, e.queue = false, nil
 	if p := e.peer; p != nil {
@@ -143,7 +143,7 @@ func (e *end) reset() {
 	}
 }
 
-// silence is what a lost power supply leaves: the other side waits.
+// silence is what the other side sees after a power failure: nothing.
 func (e *end) silence() {
 	e.open, e.silent, e.queue = false, true, nil
 }

@@ -35,19 +35,20 @@ func (c Site) LockStep(block int) time.Duration {
 	return seconds(max(alone, float64(c.Devices)*blocks*one/c.WAN))
 }
 
-// planChunks is how many chunks of all devices together are played; what is
-// larger is drawn out.
+// planChunks is how many chunks of all devices together are simulated; larger
+// plans are extrapolated.
 const planChunks = 160_000
 
-// What is played of a large file: at least drawnChunks, half of them the second
-// time. That is enough for the trees to stand, and for two of them.
+// How much of a large file is simulated: at least drawnChunks, half of them the
+// second time. That is enough for the trees to form, and for there to be two.
 const drawnChunks = 200
 
-// Predict plays the site, and returns what came of it. Of very many devices some
-// are played, and files too large to be played in seconds at two smaller sizes:
-// once the trees stand, time grows with the bytes. Drawn reports whether that
-// was so; then Last, Median and WANBytes are drawn out, and the rest is of what
-// was played last.
+// Predict simulates the site and returns the outcome. If there are very many
+// devices, it simulates some of them; files too large to be simulated in
+// seconds are simulated at two smaller sizes, because time grows with the bytes
+// once the trees have formed. Drawn reports whether it did so; then Last,
+// Median and WANBytes are extrapolated, and the rest is from the last
+// simulation.
 func (c Site) Predict() (o Outcome, drawn bool, err error) {
 	b := c.shrink(planChunks / max(1, c.Devices))
 	if b.Size() == c.Size() {
@@ -78,16 +79,17 @@ func (c Site) Predict() (o Outcome, drawn bool, err error) {
 	return o, true, nil
 }
 
-// fewest devices stand for more where many large files are played: each further
-// level of the trees takes as long as one chunk does.
+// fewest devices represent more if many large files are simulated: each further
+// level of the trees takes as long as one chunk.
 const fewest = 100
 
-// mostPlanned is how many devices of a subnet are played at most, since every
-// one of them hears every broadcast.
+// mostPlanned is how many devices of a subnet are simulated at most, since
+// every one of them hears every broadcast.
 const mostPlanned = 2000
 
-// shrink returns the site with its large files cut down, in proportion, so that
-// all have most chunks together if that can be; if not, with fewer devices.
+// shrink returns the site with its large files reduced in proportion, so that
+// all devices together have most chunks; if that is impossible, it also reduces
+// the devices.
 func (c Site) shrink(most int) Site {
 	b := c
 	b.Devices = min(c.Devices, mostPlanned)

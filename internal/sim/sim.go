@@ -14,7 +14,7 @@ import (
 
 // Config says how a simulation runs.
 type Config struct {
-	// Seed decides every chance of the run.
+	// Seed determines every random number of the run.
 	Seed uint64
 	// Profile of all machines; the zero value means pdp.LAN.
 	Profile pdp.Config
@@ -23,7 +23,7 @@ type Config struct {
 	// Overhead is what headers add to the bytes of a file on links and WAN;
 	// 0.048 is Ethernet with TCP over IPv4.
 	Overhead float64
-	// UserTimeout is how long unacknowledged bytes keep a link (RFC 5482);
+	// UserTimeout is how long a link survives unacknowledged bytes (RFC 5482);
 	// 0 means 5 s.
 	UserTimeout time.Duration
 	// OriginStall is how long a driver waits for a byte of the origin; 0
@@ -40,8 +40,8 @@ type File struct {
 	Size        int64
 	// Signed, Keyed and Unsized are what the devices know of it beforehand.
 	Signed, Keyed, Unsized bool
-	// Requests is how many requests the server is asked one after the other
-	// before the content stands; 0 means 1.
+	// Requests is how many requests to the server, one after the other, the
+	// content needs; 0 means 1.
 	Requests int
 	hier     wire.Hierarchy
 	geo      load.Geometry
@@ -99,7 +99,7 @@ func (s *Sim) Now() time.Duration { return s.now }
 // Events returns how many events have happened.
 func (s *Sim) Events() uint64 { return s.events }
 
-// Hash folds everything that happened: equal for equal seeds.
+// Hash is a hash of everything that happened: equal for equal seeds.
 func (s *Sim) Hash() uint64 { return s.hash }
 
 // Violations lists what broke an invariant so far.
@@ -124,11 +124,11 @@ func (s *Sim) At(t time.Duration, f func()) {
 // After does f after a while.
 func (s *Sim) After(d time.Duration, f func()) { s.At(s.now+d, f) }
 
-// Run plays until a time.
+// Run simulates until a time.
 func (s *Sim) Run(until time.Duration) { s.RunWhile(until, func() bool { return true }) }
 
-// RunWhile plays until a time or until more says no; more is asked after each
-// event.
+// RunWhile simulates until a time or until more returns false; more is called
+// after each event.
 func (s *Sim) RunWhile(until time.Duration, more func() bool) {
 	for len(s.heap) > 0 && s.heap[0].at <= until {
 		if s.events%4096 == 0 && s.cancelled != nil && s.cancelled() {
@@ -145,7 +145,7 @@ func (s *Sim) RunWhile(until time.Duration, more func() bool) {
 	s.now = until
 }
 
-// RunToEnd plays until every task of every live device has ended, but not
+// RunToEnd simulates until every task of every live device has ended, but not
 // longer than limit. It returns whether all have.
 func (s *Sim) RunToEnd(limit time.Duration) bool {
 	pending := func() bool {
@@ -224,7 +224,7 @@ const (
 	fnvPrime  = 1099511628211
 )
 
-// fold takes numbers into the hash of the run.
+// fold adds numbers to the hash of the run.
 func (s *Sim) fold(vs ...uint64) {
 	h := s.hash
 	for _, v := range vs {

@@ -26,9 +26,9 @@ const maxMetadata = 4 << 20
 const MaxSiteDevices = 10_000
 
 // Site is one subnet of equal devices that all start within Spread and fetch
-// the same files. A plain value: the same Site always plays the same.
+// the same files. It is a plain value: the same Site always gives the same run.
 type Site struct {
-	// Seed decides every chance.
+	// Seed determines every random number.
 	Seed uint64
 	// Devices, 1 to MaxSiteDevices.
 	Devices int

@@ -1,6 +1,6 @@
-// Package bench measures many sites: the figures that the product is to reach,
-// each beside its bound, and the product beside other ways to bring a file to
-// all devices.
+// Package bench measures many sites: the figures that the product has to reach,
+// each with its bound, and the product compared with other ways to bring a file
+// to all devices.
 //
 // What lives here: which sites, which ways, the tables and the page of both
 // benches. What must not: how one site is measured (package measure). Read
@@ -70,8 +70,8 @@ type Binary struct {
 	Err   string // why it could not be built; empty if it could
 }
 
-// Figure is one row of the table of figures: what was measured, beside its
-// bound or a neighbour and the figure to reach.
+// Figure is one row of the table of figures: what was measured, its bound or
+// what another program reaches, and the target.
 type Figure struct {
 	Event  string    `json:"event"` // "figure"
 	Name   string    `json:"name"`
@@ -81,14 +81,14 @@ type Figure struct {
 	Median float64   `json:"median"`
 	Worst  float64   `json:"worst"`
 	Reach  float64   `json:"reach"`
-	// AtLeast is true where more is better: Reach is then the least.
+	// AtLeast is true if more is better: Reach is then a minimum.
 	AtLeast bool `json:"at_least,omitempty"`
 	Reached bool `json:"reached"` // by the median
-	// Busy is the share of the processors that others used in the second
+	// Busy is the share of the processors that other work used in the second
 	// before each run, on average.
 	Busy      float64 `json:"busy_before"`
 	Neighbour string  `json:"bound_or_neighbour"`
-	// Failed says which run failed and how; such a figure says nothing.
+	// Failed says which run failed and how; such a figure is meaningless.
 	Failed string `json:"failed,omitempty"`
 }
 
@@ -138,7 +138,7 @@ func (f Figure) Text(w io.Writer) {
 	}
 }
 
-// number writes a figure with the digits that it is worth.
+// number writes a figure with a sensible number of digits.
 func number(v float64) string {
 	switch {
 	case v == float64(int64(v)):
@@ -156,14 +156,14 @@ type Machine struct {
 	Event      string `json:"event"` // "machine"
 	Processors int    `json:"processors"`
 	Memory     int64  `json:"memory_bytes"`
-	// Load is the number of processes that wanted a processor in the last
-	// minute before the bench: above the number of processors the figures of
-	// many devices tell of the machine too.
+	// Load is the load average of the minute before the bench: if it exceeds
+	// the number of processors, the figures of many devices depend on the
+	// machine too.
 	Load  string `json:"load"`
 	Kind  string `json:"kind"`
 	Procs int    `json:"device_procs"`
 	Runs  int    `json:"runs"`
-	// Note says why the site is not of the kind that was wanted.
+	// Note says why the site is not of the kind that was asked for.
 	Note string `json:"note,omitempty"`
 }
 

@@ -89,7 +89,7 @@ func hostOf(url string) string {
 	return string(host)
 }
 
-// lookSystem finds a program that may lie where only root's path looks.
+// lookSystem finds a program that may be in a directory of root's path only.
 func lookSystem(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
@@ -101,14 +101,14 @@ func lookSystem(name string) (string, error) {
 	return path, nil
 }
 
-// uftpShare is the part of the narrowest link that uftp is told to fill. It sends
-// at one fixed rate that a person has to set, without what Ethernet, IP and UDP
-// add; what does not fit is lost and sent again.
+// uftpShare is the share of the slowest link that uftp is told to fill. It
+// sends at a fixed rate that a person has to set, not counting Ethernet, IP and
+// UDP headers; what does not fit is lost and sent again.
 const uftpShare = 0.9
 
 // uftp returns uftp, which sends the file once, by multicast, from the server's
-// side to all devices: the site's routers pass it on, which a real WAN seldom
-// does. The sender is told who the devices are, so that it can begin as soon as
+// side to all devices: the site's routers forward it, which a real WAN seldom
+// does. The sender gets the list of devices, so that it can begin as soon as
 // all have answered.
 func uftp() (*measure.Client, error) {
 	sender, err := exec.LookPath("uftp")
@@ -161,8 +161,9 @@ func aria2() (*measure.Client, error) {
 		return nil, fmt.Errorf("aria2 is not installed")
 	}
 	torrent := func(f *measure.Fetch) string { return filepath.Join(f.Dir, "file.torrent") }
-	// aria2 calls a program when it has the file and goes on serving; the
-	// program gets the download's number, the count of files and the path.
+	// aria2 calls a program when it has the file, and goes on serving; the
+	// program gets the number of the download, the number of files and the
+	// path.
 	echo, err := exec.LookPath("echo")
 	if err != nil {
 		return nil, err

@@ -21,9 +21,9 @@ type Scenario struct {
 	RTT      time.Duration  // of the WAN
 	Loss     units.Fraction // of the WAN
 	Size     units.Size
-	// Sample is the file that those ways are measured with in which a shared
-	// link carries every device's copy: their time is known to grow with the
-	// file, and takes most of the table's. 0 means Size.
+	// Sample is the size of the file for ways in which a shared link carries
+	// every device's copy: their time grows with the file in a known way, and
+	// would be most of the bench's. 0 means Size.
 	Sample  units.Size
 	Devices []int // sizes of the site
 }
@@ -47,7 +47,7 @@ func Scenarios() []Scenario {
 }
 
 // ShortScenarios are three of the sites with 16 devices and half of the file:
-// the WAN sets the pace, the LAN does, and the server is far.
+// one limited by the WAN, one by the LAN, and one with a far server.
 func ShortScenarios() []Scenario {
 	all := slices.DeleteFunc(Scenarios(),
 		func(s Scenario) bool { return !slices.Contains([]string{"wan20", "lan", "far20"}, s.Name) })
@@ -64,8 +64,9 @@ func (s Scenario) link() site.LinkConfig {
 	return site.LinkConfig{Rate: s.WAN, RTT: s.RTT, Loss: s.Loss}
 }
 
-// SelectScenarios returns those of all that have one of the names, with sites
-// of the given numbers of devices; no names mean all, no numbers their own.
+// SelectScenarios returns the scenarios that have one of the names, with sites
+// of the given numbers of devices; no names mean all scenarios, no numbers mean
+// their own.
 func SelectScenarios(all []Scenario, names []string, devices []int) ([]Scenario, error) {
 	var out []Scenario
 	var known []string
@@ -100,8 +101,8 @@ type Row struct {
 	Method   string `json:"method"`
 	// Ours is true for the product.
 	Ours bool `json:"ours,omitempty"`
-	// Computed is true where times and bytes were computed from a measurement
-	// with MeasuredDevices and MeasuredSize.
+	// Computed is true if times and bytes were computed from a measurement with
+	// MeasuredDevices and MeasuredSize.
 	Computed        bool  `json:"computed,omitempty"`
 	MeasuredDevices int   `json:"measured_devices"`
 	MeasuredSize    int64 `json:"measured_size"`
@@ -124,13 +125,13 @@ type Row struct {
 	WANHeaders   bool    `json:"wan_ratio_with_headers,omitempty"`
 	BusiestRatio float64 `json:"busiest_sent_ratio,omitempty"`
 	CPUS         float64 `json:"cpu_s"` // of all devices
-	// Busy is the share of the processors that others used before the run.
+	// Busy is the share of the processors that other work used before the run.
 	Busy   float64 `json:"busy_before"`
 	Failed string  `json:"failed,omitempty"`
 }
 
-// Compare measures every way on every site of the scenarios. The error is that
-// of arguments or of ctx; the rows until then are returned with it.
+// Compare measures every way on every site of the scenarios. The error is about
+// the arguments or is that of ctx; the rows until then are returned with it.
 func Compare(ctx context.Context, cfg Config, scenarios []Scenario) ([]Row, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -209,8 +210,8 @@ func (c Config) measureConfig(s Scenario, devices int, how way) measure.Config {
 	return cfg
 }
 
-// row measures one way; of several runs the one in the middle counts. What
-// cannot be run at all is told in the row, and does not keep the others.
+// row measures one way; of several runs the median counts. A way that cannot
+// run is reported in its row and does not stop the others.
 func (c Config) row(ctx context.Context, s Scenario, devices int, how way) Row {
 	cfg := c.measureConfig(s, devices, how)
 	row := Row{
@@ -248,8 +249,8 @@ func (c Config) row(ctx context.Context, s Scenario, devices int, how way) Row {
 	return row
 }
 
-// grown returns the row for a larger site and for the scenario's file, as the
-// way's rule says it grows.
+// grown returns the row for a larger site and for the scenario's file, by the
+// way's rule of growth.
 func (r Row) grown(devices int, s Scenario, grow growth) Row {
 	if devices <= r.Devices && int64(s.Size) == r.Size {
 		return r
@@ -267,7 +268,7 @@ func RowsHead(w io.Writer) {
 		"site", "dev.", "way", "last, s", "median", "p99", "/bound", "WAN/size", "busiest", "CPU, s", "others")
 }
 
-// RowsFoot writes what the table's signs mean.
+// RowsFoot explains the table's signs.
 func RowsFoot(w io.Writer) {
 	fmt.Fprintf(w,
 		`~ computed: ways in which every device downloads by itself, or from one cache, are measured with %d devices

@@ -16,12 +16,12 @@ import (
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
-// figures is a bench of figures under way.
+// figures is a running bench of figures.
 type figures struct{ cfg Config }
 
-// Figures measures every figure that the product is to reach, one after the
-// other, and returns them. An error means that a measurement could not be
-// made; a device that failed is told in its figure.
+// Figures measures every figure that the product has to reach, one after the
+// other, and returns them. An error means that a measurement could not be made;
+// a failed device is reported in its figure.
 func Figures(ctx context.Context, cfg Config) ([]Figure, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (b *figures) run(ctx context.Context, cfg measure.Config, times int) (resul
 	return results, failed, nil
 }
 
-// of makes a figure from the results of runs.
+// of computes a figure from the results of runs.
 func of(results []*measure.Result, failed string, f Figure, value func(*measure.Result) float64) Figure {
 	f.Failed = failed
 	for _, r := range results {
@@ -82,8 +82,8 @@ func of(results []*measure.Result, failed string, f Figure, value func(*measure.
 	return f
 }
 
-// lastNeighbours are figures of others for the last device over the bound,
-// measured on sites of the same rates and size.
+// lastNeighbours are what other programs reach for the last device over the
+// bound, measured on sites of the same rates and size.
 var lastNeighbours = map[int]string{
 	16: "bound 1.00, with frame headers 1.05; classic 16.7, one cache 3.4, Kraken 5.7, aria2 2.0, libtorrent 1.9, " +
 		"udpcast 1.6, uftp 1.4",
@@ -92,14 +92,14 @@ var lastNeighbours = map[int]string{
 	100: "bound 1.00, with frame headers 1.05; one cache 21, Kraken 7.2, aria2 2.6, libtorrent 5.0, udpcast 2.6, uftp 3.0",
 }
 
-// wanNeighbours are figures of others for the bytes over the WAN.
+// wanNeighbours are what other programs reach for the bytes over the WAN.
 var wanNeighbours = map[int]string{
 	16:  "bound 1.00; libtorrent 1.2, aria2 1.8, Kraken 5.6",
 	48:  "bound 1.00; libtorrent 1.6, aria2 2.1, Kraken 5.8",
 	100: "bound 1.00; libtorrent 3.1, aria2 2.0, Kraken 6.8",
 }
 
-// lastReach is the last device over the bound that is to be reached.
+// lastReach is the target for the last device over the bound.
 var lastReach = map[int]float64{16: 1.08, 48: 1.10, 100: 1.15}
 
 // wanBound measures sites of three sizes behind a slow WAN.
@@ -171,8 +171,8 @@ func (b *figures) wake(ctx context.Context) (all []Figure, err error) {
 	return all, nil
 }
 
-// alone measures what the election costs a device that has nobody to share
-// with, against the same program without peers and against curl.
+// alone measures what the election costs a device without peers, compared with
+// the same program with peers off and with curl.
 func (b *figures) alone(ctx context.Context) (all []Figure, err error) {
 	with, failed, err := b.run(ctx, b.wanSite(1, 2.5e6), b.cfg.runs())
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 // starts, if it may wait.
 const quiet = 0.15
 
-// idleLook is how long the processors are looked at.
+// idleLook is how long the processors are observed.
 const idleLook = time.Second
 
 // waitQuiet waits, patience at most, until the processors have been quiet for
@@ -27,7 +27,7 @@ func waitQuiet(ctx context.Context, patience time.Duration) float64 {
 	}
 }
 
-// busyShare looks at the processors for a moment; 0 where the kernel does not
+// busyShare observes the processors for idleLook; 0 if the kernel does not
 // tell.
 func busyShare(ctx context.Context) float64 {
 	b1, t1 := processorTicks()

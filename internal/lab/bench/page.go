@@ -13,7 +13,7 @@ import (
 	"github.com/peerload/peerload/internal/lab/output"
 )
 
-// The page of the comparison; it has the looks of the report of a run.
+// The page of the comparison; it looks like the report of a run.
 var (
 	//go:embed assets/bench.html
 	pageText string
@@ -23,7 +23,7 @@ var (
 	pageScript string
 )
 
-// Page is what the page of a comparison tells.
+// Page is what the page of a comparison shows.
 type Page struct {
 	Machine   Machine
 	Command   string // what was typed
@@ -33,7 +33,7 @@ type Page struct {
 	Took      time.Duration
 }
 
-// pageView is what the page's text is made of.
+// pageView is the data of the page's template.
 type pageView struct {
 	Tiles    [][3]string // name, value, note
 	Glance   glance
@@ -127,7 +127,7 @@ func (b Page) WriteHTML(w io.Writer) error {
 	return page.Execute(w, v)
 }
 
-// short says what makes the scenario's site what it is.
+// short describes the scenario's site in a few words.
 func (s Scenario) short() string {
 	if s.WAN > s.LAN {
 		return "LAN " + s.LAN.String()
@@ -197,7 +197,8 @@ func (s pageSite) cell(way string, devices int) glanceCell {
 	return glanceCell{Text: "–"}
 }
 
-// heat classes how many times the bound is: 1 at it, 5 far away, 0 between.
+// heat maps a ratio to the bound to a colour class: 1 at it, 5 far away, 0
+// between.
 func heat(ratio float64) int {
 	for _, c := range []struct {
 		most float64
@@ -210,7 +211,7 @@ func heat(ratio float64) int {
 	return 5
 }
 
-// tiles sets the product beside devices that download by themselves, on the
+// tiles compares the product with devices that download by themselves, on the
 // largest site of the first scenario that has both.
 func (b Page) tiles() [][3]string {
 	tiles := [][3]string{}
@@ -238,7 +239,7 @@ func (b Page) tiles() [][3]string {
 	})
 }
 
-// facts says under which conditions the figures came about.
+// facts says under which conditions the figures were measured.
 func (b Page) facts() [][2]string {
 	m := b.Machine
 	out := [][2]string{

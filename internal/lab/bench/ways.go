@@ -13,14 +13,14 @@ type way struct {
 	name   string
 	change func(*measure.Config)
 	ours   bool // the product
-	// each is true where every device downloads by itself.
+	// each is true if every device downloads by itself.
 	each bool
 	// grow, if not nil, computes rows of more than eachUpTo devices, and of the
 	// scenario's file from those of its sample.
 	grow growth
-	// netns is true where the way needs a subnet of its own.
+	// netns is true if the way needs a subnet of its own.
 	netns bool
-	// lockStep is true where a device gets a block in a round trip: over a long
+	// lockStep is true if a device gets one block per round trip: over a long
 	// link that is measured for a while, and computed for the whole file.
 	lockStep bool
 }
@@ -42,10 +42,11 @@ const (
 	lockStepTime  = 14 * time.Second
 )
 
-// eachUpTo is how many devices are measured where a rule says the rest.
+// eachUpTo is how many devices are measured if a rule gives the rest.
 const eachUpTo = 16
 
-// ways are the neighbours', as far as they are installed, and the product's.
+// ways returns the ways of other programs, as far as they are installed, and
+// the product's.
 func (c Config) ways(skip func(what, why string)) []way {
 	all := []way{
 		{name: "TFTP per device", each: true, grow: sharedWAN, lockStep: true, change: func(c *measure.Config) {
@@ -83,14 +84,14 @@ func (c Config) ways(skip func(what, why string)) []way {
 	})
 }
 
-// headers is what a link carries for a byte of a file, at least: IP and TCP in
+// headers is the least that a link carries per byte of a file: IP and TCP in
 // full packets.
 const headers = 1500.0 / 1448
 
-// sharedWAN grows a row of devices that each download by themselves. The WAN is
-// all that they share: where it is full, every further byte takes its time.
-// Where the way sets the pace, as blocks in lock step do over a long link, time
-// grows with the file alone until the WAN is full.
+// sharedWAN grows a row of devices that each download by themselves. They share
+// only the WAN: once it is full, every further byte takes its time there. If
+// the way is the limit, as with blocks in lock step over a long link, time
+// grows only with the file until the WAN is full.
 func sharedWAN(r Row, devices int, s Scenario) Row {
 	more, larger := float64(devices)/float64(r.Devices), float64(s.Size)/float64(r.Size)
 	measured, full := s.WAN.Time(r.Size).Seconds()*float64(r.Devices), s.WAN.Time(int64(s.Size)).Seconds()*float64(devices)

@@ -3,8 +3,8 @@
 // slow link.
 //
 // What lives here: the demo, its picture, lines and summary, and where its
-// firmware comes from. What must not: what another instrument needs too. Read
-// first: Config and New here, then summary.go.
+// firmware comes from. What must not: code that another instrument needs too.
+// Read first: Config and New here, then summary.go.
 package demo
 
 import (
@@ -28,13 +28,14 @@ import (
 	"github.com/peerload/peerload/trust"
 )
 
-// minDevices is two devices of one model, one of the other and a classic one.
+// minDevices allows two devices of one model, one of the other and a classic
+// one.
 const minDevices = 4
 
-// maxDevices keeps a demo inside what a screen shows.
+// maxDevices limits a demo to what a screen can show.
 const maxDevices = 100
 
-// restartAfter is how long a device that the demo killed stays dead.
+// restartAfter is how long a killed device stays off.
 const restartAfter = time.Second
 
 // Config describes a demo: two models that share and one device of a third
@@ -71,8 +72,7 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// kindKilled is the kind of the event by which the demo itself tells that it
-// has killed a device.
+// kindKilled is the kind of the demo's own event that it has killed a device.
 const kindKilled = "killed"
 
 // Event is a device's event, for people and machines.
@@ -83,7 +83,7 @@ type Event struct {
 	Model  string  `json:"model"`
 }
 
-// Demo is a demo under way.
+// Demo is a running demo.
 type Demo struct {
 	cfg     Config
 	dir     *process.RunDir
@@ -107,7 +107,7 @@ type kill struct {
 	file string
 }
 
-// device is a device and what it is to have.
+// device is a device and the load that it should have.
 type device struct {
 	process.Device
 	model   string

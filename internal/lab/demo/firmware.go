@@ -11,10 +11,10 @@ import (
 	"path/filepath"
 )
 
-// The boot firmware of the Raspberry Pi, a Go module of files: 22 MB, so it is
-// no requirement of ours, and is fetched when a demo asks. What stands here is
-// what its lines in a go.sum would say. For another version,
-// `go mod download -json MODULE@VERSION` prints Sum and GoModSum.
+// The boot firmware of the Raspberry Pi, a Go module of files. It has 22 MB, so
+// go.mod does not require it, and it is fetched when a demo needs it. These are
+// the values that its lines in a go.sum would have. For another version, `go
+// mod download -json MODULE@VERSION` prints Sum and GoModSum.
 const (
 	firmwareModule  = "github.com/gokrazy/firmware"
 	firmwareVersion = "v0.0.0-20260522070551-527ce0ed43cf"
@@ -41,8 +41,8 @@ const classicModel = "raspi0"
 
 // FirmwareDir returns the directory of the demo's firmware: explicit, if that
 // is not empty, else where the go tool keeps the module, which it fetches if it
-// is not there. The content is checked against the sum that this program knows,
-// each time.
+// is not there. The content is checked each time against the sum in this
+// program.
 func FirmwareDir(ctx context.Context, explicit string) (string, error) {
 	if explicit != "" {
 		return filepath.Abs(explicit)
@@ -58,9 +58,9 @@ func FirmwareDir(ctx context.Context, explicit string) (string, error) {
 	return dir, nil
 }
 
-// fetchFirmware fetches the module with the given sum. It does so in a module
-// of its own, made for this: no go.mod of the user's changes, and that one's
-// go.sum is what the go tool holds the content against.
+// fetchFirmware fetches the module with the given sum. It does so in a
+// temporary module of its own: no go.mod of the user changes, and the go tool
+// checks the content against that module's go.sum.
 func fetchFirmware(ctx context.Context, sum string) (dir string, err error) {
 	own, err := os.MkdirTemp("", "peerload-firmware-")
 	if err != nil {

@@ -50,7 +50,7 @@ func (d *Demo) Lines(int) [][]output.Span {
 	return lines
 }
 
-// tree draws a group as the tree of its present component.
+// tree draws a group as the tree of its current component.
 func tree(model string, m *load.Manifest, group []*device) [][]output.Span {
 	file := present(m, group)
 	head := []output.Span{output.Bold.Text(model),
@@ -72,8 +72,8 @@ func tree(model string, m *load.Manifest, group []*device) [][]output.Span {
 	return append(lines, output.Tree(nodes)...)
 }
 
-// present returns the component whose tree is worth seeing: the one that most
-// devices are at, else the last that had a root; "" before the first root.
+// present returns the component whose tree is shown: the one that most devices
+// are fetching, else the last that had a root; "" before the first root.
 func present(m *load.Manifest, group []*device) string {
 	best, most := "", 0
 	for _, c := range m.Components {
@@ -109,8 +109,8 @@ func deviceLine(dev *device, lead, note string) []output.Span {
 	return slices.Concat(head, output.Progress(v), []output.Span{output.Faint.Text(" " + note)})
 }
 
-// current returns the file that the device is at, how many components it
-// holds, and a word instead of a file where it is at none.
+// current returns the file that the device is fetching, how many components it
+// holds, and a word instead of a file if it is fetching none.
 func (dev *device) current() (v process.FileView, held int, state string) {
 	procs := dev.All()
 	if len(procs) == 0 {

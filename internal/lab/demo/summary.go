@@ -55,7 +55,7 @@ type Root struct {
 // OK reports whether every device holds every component.
 func (s *Summary) OK() bool { return s.Error == "" && s.Devices > 0 && s.Complete == s.Devices }
 
-// FailedSummary is the summary of a demo that did not come to its start.
+// FailedSummary is the summary of a demo that could not start.
 func FailedSummary(cfg Config, err error) *Summary {
 	s := &Summary{Event: "summary", Mode: modeOf(cfg.Peers), Devices: cfg.Devices, WANBits: cfg.WAN, Roots: []Root{}}
 	if err != nil {
@@ -71,13 +71,13 @@ func modeOf(peers bool) string {
 	return "classic"
 }
 
-// loadBytes counts what has to cross the WAN at least when the supported
-// devices share.
+// loadBytes is the least that has to cross the WAN if the supported devices
+// share.
 func (d *Demo) loadBytes() int64 {
 	return bytesOf(d.loads[0]) + bytesOf(d.loads[1]) + bytesOf(d.loads[0])
 }
 
-// classicBytes counts what crosses the WAN when nobody shares.
+// classicBytes is what crosses the WAN if no device shares.
 func (d *Demo) classicBytes() int64 {
 	var n int64
 	for _, dev := range d.devices {

@@ -2,8 +2,8 @@
 // does, and counts what it sends to whom.
 //
 // What lives here: HTTP, TFTP and the tally of payload. What must not: who
-// asks, and what the bytes over the link come to with headers (site.Wire).
-// Read first: Server here, then tally.go.
+// asks, and the bytes on the link with headers (site.Wire). Read first: Server
+// here, then tally.go.
 package fileserver
 
 import (
@@ -99,9 +99,9 @@ func (s *Server) countRequests(h http.Handler) http.Handler {
 	})
 }
 
-// countedResponse tells the connection how many of the bytes to come are
-// payload: the body of an answer that carries a file. It offers no ReadFrom,
-// so that every byte passes Write.
+// countedResponse tells the connection how many of the following bytes are
+// payload: the body of an answer that carries a file. It has no ReadFrom, so
+// that every byte passes Write.
 type countedResponse struct {
 	http.ResponseWriter
 	conn   *countedConn
@@ -152,9 +152,9 @@ func (l *countedListener) Accept() (net.Conn, error) {
 	return cc, nil
 }
 
-// countedConn counts the payload of one connection. net/http hands body bytes
-// to the response first and to the connection a little later, with headers
-// among them: what is written counts as payload up to what body announced.
+// countedConn counts the payload of one connection. net/http passes body bytes
+// to the response first and to the connection a little later, mixed with
+// headers: written bytes count as payload up to the number that body announced.
 type countedConn struct {
 	net.Conn
 	tally *Tally
@@ -166,7 +166,8 @@ type countedConn struct {
 	once    sync.Once
 }
 
-// Write counts first: who has read the last byte finds it counted.
+// Write counts before it writes: when a client has read the last byte, it is
+// counted.
 func (c *countedConn) Write(b []byte) (int, error) {
 	p := max(0, min(int64(len(b)), c.body.Load()-c.counted))
 	c.counted += p
@@ -181,7 +182,7 @@ func (c *countedConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Close takes back what never left the socket's buffer.
+// Close subtracts what never left the socket's buffer.
 func (c *countedConn) Close() error {
 	c.once.Do(func() {
 		c.tally.mu.Lock()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Resolution is that of the tally's log: bytes to one device within so long
+// Resolution is that of the tally's log: bytes to one device within this time
 // are one entry, whose time is that of its first byte.
 const Resolution = 10 * time.Millisecond
 

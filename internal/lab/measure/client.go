@@ -13,8 +13,8 @@ import (
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
-// Client is a program that fetches the file in the place of `peerload get`: a
-// neighbour to compare with.
+// Client is a program that fetches the file instead of `peerload get`, to
+// compare with.
 type Client struct {
 	Name string
 	// Prepare makes what the client needs before the start; nil if nothing.
@@ -27,12 +27,12 @@ type Client struct {
 	Sender func(*Fetch) (argv []string)
 	// Device is the command of device i.
 	Device func(f *Fetch, i int) (argv []string)
-	// Done tells from a line of output that the device has the file, and that
-	// it serves on until all have it. Nil: it has the file when it ends.
+	// Done recognises the line of output after which the device has the file
+	// and goes on serving until all have it. Nil: it has the file when it ends.
 	Done func(line []byte) bool
 }
 
-// Fetch is what a client is told of the run.
+// Fetch is what a client is told about the run.
 type Fetch struct {
 	URL     string
 	Source  string // path of the server's file, to prepare from
@@ -114,8 +114,8 @@ func (m *measurement) sender() process.Command {
 	}
 }
 
-// senderGrace is what devices have to say that they have the file when their
-// sender has ended, and the sender to end when they have said so.
+// senderGrace is how long devices may take to report the file after their
+// sender has ended, and the sender to end after they have reported it.
 const senderGrace = 3 * time.Second
 
 // watchSender ends the devices, by end, when the sender has ended and a device
@@ -134,7 +134,7 @@ func (m *measurement) watchSender(ctx context.Context, p *process.Proc, end func
 }
 
 // endClients ends the processes, by end, when all devices have their file:
-// clients that serve on do not know when that is. A sender ends first, of
+// clients that serve on do not know when that is. A sender ends first, by
 // itself: a receiver may say that it has the file before it has closed it, and
 // remove it if it is ended in between.
 func (m *measurement) endClients(ctx context.Context, end func()) {
@@ -226,7 +226,7 @@ func (m *measurement) late() *LateDevice {
 	return l
 }
 
-// lateLinger is how long the others serve on where late devices are expected.
+// lateLinger is how long the others go on serving if late devices are expected.
 func (c Config) lateLinger() time.Duration {
 	return 5*time.Second + 3*c.LAN.Time(int64(c.Size))
 }
@@ -241,7 +241,7 @@ func (m *measurement) prepareClient() error {
 
 var errKillForeign = errors.New("only roots of peerload can be killed")
 
-// publicDir is where the server's files lie below the run's directory.
+// publicDir is the folder of the server's files in the run's directory.
 const publicDir = "server"
 
 func (m *measurement) public() string {

@@ -2,9 +2,8 @@
 // what crossed the WAN and when each device had the file.
 //
 // What lives here: the run, its result, and other programs that fetch in the
-// place of peerload. What must not: which sites are worth measuring, and what
-// is to be reached (package bench). Read first: Config and Run here, then
-// result.go.
+// place of peerload. What must not: which sites are worth measuring, and the
+// targets (package bench). Read first: Config and Run here, then result.go.
 package measure
 
 import (
@@ -42,8 +41,8 @@ type Config struct {
 	Kind        string     // KindLoopback or KindNamespace
 	TFTP        bool       // the origin is TFTP instead of HTTP
 	Peers       bool       // false: every device downloads by itself
-	// KillRoot lists percentages, rising: when the root of the moment has so
-	// much of the file, it is killed.
+	// KillRoot lists percentages, rising: when the current root has that much
+	// of the file, it is killed.
 	KillRoot []int
 	Restart  bool // a killed device starts again at once
 	// Product is the path of the program peerload.
@@ -55,7 +54,8 @@ type Config struct {
 	// Timeout ends a run; 0 means a minute and ten times the ideal time, or
 	// for every device by itself a minute and twice the time of all copies.
 	Timeout time.Duration
-	// Linger is what every device serves on for; 0 leaves it to the product.
+	// Linger is how long every device goes on serving; 0 leaves it to the
+	// product.
 	Linger time.Duration
 	// Args are further arguments for every device.
 	Args []string
@@ -122,7 +122,7 @@ func (c Config) timeout() time.Duration {
 	return time.Minute + 2*c.Bound() + 2*c.WAN.Time(int64(c.Size))*time.Duration(c.Devices)
 }
 
-// measurement is one run under way.
+// measurement is one running measurement.
 type measurement struct {
 	cfg    Config
 	dir    *process.RunDir
@@ -401,8 +401,8 @@ func (m *measurement) killRoots(ctx, life context.Context) {
 	}
 }
 
-// killRoot kills the root if it has the percentage. Its word counts and, where
-// it downloaded from the start, so do the bytes that the server sent it.
+// killRoot kills the root if it has the percentage, by its own report or, if it
+// downloaded from the start, by the bytes that the server sent it.
 func (m *measurement) killRoot(life context.Context, percent int) bool {
 	sent := m.server.Tally.ByAddress()
 	for i, p := range m.running() {

@@ -5,7 +5,7 @@ import (
 	"html/template"
 )
 
-// What every page has: its looks, and what draws charts.
+// What every page has: a style, and a script that draws charts.
 var (
 	//go:embed assets/page.css
 	pageStyle string
@@ -13,8 +13,8 @@ var (
 	drawScript string
 )
 
-// PageStyle returns the looks of a page: those of all, and its own.
+// PageStyle returns the style of a page: the common one, and its own.
 func PageStyle(own string) template.CSS { return template.CSS(pageStyle + own) }
 
-// PageScript returns the script of a page: what draws charts, and its own.
+// PageScript returns the script of a page: the common one, and its own.
 func PageScript(own string) template.JS { return template.JS(drawScript + own) }

@@ -13,12 +13,12 @@ import (
 
 // Scene is what a Picture shows.
 type Scene interface {
-	// Lines are the lines of now, on a screen of so many rows.
+	// Lines returns the current lines, for a screen with that many rows.
 	Lines(rows int) [][]Span
 }
 
 // Picture draws a scene on a terminal, in place: devices as the tree of the
-// file that is on its way, each with its role, percent and source.
+// current file, each with its role, percent and source.
 type Picture struct {
 	Scene Scene
 	Out   io.Writer
@@ -71,7 +71,7 @@ func (p *Picture) Stop() {
 	fmt.Fprint(p.Out, showCursor)
 }
 
-// Draw draws the state of now over the last picture.
+// Draw draws the current state over the last picture.
 func (p *Picture) Draw() {
 	cols, rows := p.Size()
 	lines := p.Scene.Lines(rows)
@@ -92,7 +92,7 @@ func (p *Picture) Draw() {
 	_, _ = io.WriteString(p.Out, b.String())
 }
 
-// render cuts a line to the columns and colours it.
+// render truncates a line to the columns and colours it.
 func (p *Picture) render(line []Span, cols int) string {
 	var b strings.Builder
 	room := max(cols-1, 0)
@@ -156,7 +156,7 @@ func Tree(nodes []Node) (lines [][]Span) {
 		}
 	}
 	for _, n := range slices.Concat(tops, others, nodes) {
-		// All of them last: whoever hangs on a parent that hangs on nobody.
+		// Last, all devices whose parent is connected to no root.
 		walk(n, "  ", "  ")
 	}
 	return lines
@@ -175,7 +175,7 @@ func Progress(v process.FileView) []Span {
 		Plain.Text(fmt.Sprintf(" %3d %% ", v.Percent)), Plain.Text(sourceText(v)))
 }
 
-// Bar draws a bar of the given width, in columns, of which so many are full.
+// Bar draws a bar of the given width, in columns, of which full are filled.
 func Bar(full, width int, style Style) []Span {
 	return []Span{style.Text(strings.Repeat("█", full)), Faint.Text(strings.Repeat("░", width-full))}
 }

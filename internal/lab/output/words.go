@@ -1,8 +1,8 @@
-// Package output is what the results of all instruments have in common: their
-// words and figures, the live picture on a terminal, and the looks of a page
+// Package output has what the results of all instruments have in common: their
+// words and figures, the live picture on a terminal, and the style of a page
 // for a browser.
 //
-// What must not live here: what one instrument alone tells. Read first:
+// What must not live here: what only one instrument shows. Read first:
 // picture.go.
 package output
 
@@ -37,7 +37,7 @@ func Quantile(sorted []float64, q float64) float64 {
 	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
 }
 
-// Ratio writes a ratio to a bound; 0 stands for one that is not known.
+// Ratio writes a ratio to a bound; 0 means unknown.
 func Ratio(r float64) string {
 	if r == 0 {
 		return "unknown"
@@ -53,7 +53,7 @@ func Reasons(reasons map[string]int) string {
 	return fmt.Sprint(reasons)
 }
 
-// Because writes a reason of an event behind what it is the reason of.
+// Because writes a reason in the form in which it follows an event.
 func Because(reason string) string {
 	if reason == "" || reason == "none" {
 		return ""

@@ -1,10 +1,10 @@
-// Package process runs the programs of a site, a device each, and keeps what
-// they say and what they cost.
+// Package process runs the programs of a site, one per device, and records what
+// they print and what they use.
 //
 // What lives here: starting many at one moment, reading their events, the
 // directory of a run with their files, and finding the program peerload. What
-// must not: a device's logic. A device is seen from outside only, through its
-// command line, its JSON lines and its files. Read first: Command and Proc
+// must not: a device's logic. A device is observed only from outside, through
+// its command line, its JSON lines and its files. Read first: Command and Proc
 // here, then Device.
 package process
 
@@ -33,7 +33,7 @@ import (
 // maxLine bounds one line of a device's output, in bytes.
 const maxLine = 1 << 20
 
-// stopGrace is what a device has to end by itself when the lab stops it.
+// stopGrace is how long a device may take to end when the lab stops it.
 const stopGrace = 3 * time.Second
 
 // Command is what one device process is started with.
@@ -44,9 +44,9 @@ type Command struct {
 	// Procs is GOMAXPROCS of the device: 0 means 1, as a phone has one core and
 	// a hundred devices share this machine's; -1 leaves it to the device.
 	Procs int
-	// Done makes the command a foreign program, whose lines are no events: it
-	// tells from a line that the device has its file. EndsDone is for programs
-	// that have it when they end well.
+	// Done makes the command a foreign program, whose lines are not events: it
+	// recognises the line after which the device has its file. EndsDone is for
+	// programs that have it when they exit with 0.
 	Done     func(line []byte) bool
 	EndsDone bool
 	// Stdout and Stderr, if not nil, get copies of what the device writes.
@@ -94,12 +94,12 @@ type FileView struct {
 	Final     *report.Final
 }
 
-// StartAll starts the commands at one moment, which it returns. Each is first
-// made a process that waits at a gate and becomes the program when the gate
-// opens: to make a hundred processes takes much longer than to wake them. The
-// error is that of the first that could not be made. When ctx ends the
-// processes get SIGTERM and, after a grace of three seconds, are killed; if
-// this program dies, they are killed with it.
+// StartAll starts the commands at one moment, which it returns. Each process is
+// first created and waits for a common signal, then becomes the program:
+// creating a hundred processes takes much longer than waking them. The error is
+// that of the first that could not be made. When ctx ends the processes get
+// SIGTERM and, after a grace of three seconds, are killed; if this program
+// dies, they are killed with it.
 func StartAll(ctx context.Context, commands []Command) ([]*Proc, time.Time, error) {
 	gate, open, err := os.Pipe()
 	if err != nil {
@@ -118,7 +118,7 @@ func StartAll(ctx context.Context, commands []Command) ([]*Proc, time.Time, erro
 		}
 	}
 	zero := time.Now()
-	// All read the same pipe: with its last writer gone, all go on.
+	// All read the same pipe: when its last writer closes it, all go on.
 	return procs, zero, errors.Join(err, gate.Close(), open.Close())
 }
 
@@ -129,7 +129,7 @@ func newProc(ctx context.Context, c Command) *Proc {
 	p := &Proc{Host: c.Host, done: make(chan struct{}), files: map[string]*FileView{}}
 	p.cmd = exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", gateScript, c.Path}, c.Args...)...)
 	if _, err := exec.LookPath(c.Path); err != nil {
-		p.cmd.Err = err // else the shell would say it, too late
+		p.cmd.Err = err // else the shell would report it, too late
 	}
 	if c.Procs >= 0 {
 		p.cmd.Env = append(os.Environ(), "GOMAXPROCS="+strconv.Itoa(max(1, c.Procs)))
@@ -151,14 +151,14 @@ func newProc(ctx context.Context, c Command) *Proc {
 	if c.Stdout != nil {
 		p.cmd.Stdout = io.MultiWriter(c.Stdout, lines)
 	}
-	// A group of its own: an interrupt from the keyboard reaches the lab, and
-	// the lab ends its devices.
+	// A process group of its own: an interrupt from the keyboard reaches only
+	// the lab, which then ends its devices.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	return p
 }
 
-// run makes the process on its host and waits for its end, on one thread: a
-// thread's end would kill what it started.
+// run creates the process on its host and waits for its end, on one thread,
+// because the end of the thread would kill the process.
 func (p *Proc) run(result chan<- error) {
 	defer close(p.done)
 	made := false
@@ -318,8 +318,8 @@ func (p *Proc) note(ev report.Event) {
 	if ev.Event == report.KindVerified && v.Verified.IsZero() {
 		v.Verified = at
 	}
-	// Whoever has all bytes leaves the tree and holds a cached copy. What is
-	// worth knowing is how they came.
+	// A device that has all bytes leaves the tree and holds a cached copy. The
+	// view keeps how the bytes came.
 	if v.Verified.IsZero() && ev.Percent < 100 && v.Percent < 100 {
 		v.role(ev.Role, at)
 		set(&v.Source, ev.Source)

@@ -19,7 +19,7 @@ const runPrefix = "pl-lab-"
 const memoryDir = "/dev/shm"
 
 // RunDir is the directory of one run: the file server's files and the devices'
-// state. A lock on a file in it tells a run that goes on from one that died.
+// state. A lock on a file in it distinguishes a running run from a dead one.
 type RunDir struct {
 	Path string
 	// Filesystem is "tmpfs" or "disk".
@@ -27,8 +27,8 @@ type RunDir struct {
 	lock       *os.File
 }
 
-// NewRunDir makes a directory with room for need bytes. It lies under base or,
-// if base is empty, on a tmpfs that has the room beside as much free memory,
+// NewRunDir makes a directory with room for need bytes. It is under base or, if
+// base is empty, on a tmpfs that has the room and as much free memory besides,
 // else in the directory for temporary files: on tmpfs a run measures the
 // network and not the machine's disk.
 func NewRunDir(base string, need int64) (*RunDir, error) {
@@ -90,7 +90,7 @@ func Sweep(base string) (removed []string, err error) {
 }
 
 // dead reports whether path is a run's directory of this user that no process
-// holds. One without a lock counts as just being made for a minute.
+// holds. For a minute, one without a lock counts as being created.
 func dead(path string) bool {
 	st, err := os.Lstat(path)
 	if err != nil || !st.IsDir() {

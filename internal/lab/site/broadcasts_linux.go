@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listener hears the UDP broadcasts on the LAN of a namespace site, from the
-// near router, which gets a copy of each as every device does.
+// listener records the UDP broadcasts on the LAN of a namespace site, on the
+// near router, which gets a copy of each, like every device.
 type listener struct {
 	fd   int
 	stop chan struct{}

@@ -24,8 +24,8 @@ func Isolated() bool { return os.Getenv(isolated) == "1" }
 // with it, by the same means, all that it started.
 func Isolate(ctx context.Context, args ...string) (status int, err error) {
 	err = onThread(func() error {
-		// The thread stays until the process that it started has ended: the
-		// kernel takes the end of the thread for the death of the parent.
+		// The thread must live until the process that it started has ended: to
+		// the kernel, the end of the thread is the death of the parent.
 		cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 		cmd.Env = append(os.Environ(), isolated+"=1")
@@ -48,7 +48,7 @@ func Isolate(ctx context.Context, args ...string) (status int, err error) {
 func isolation() *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET,
-		// Mounts of its own: small disks for devices go when it goes.
+		// Mounts of its own: small disks for devices disappear with it.
 		Unshareflags: syscall.CLONE_NEWNS,
 		Pdeathsig:    syscall.SIGKILL,
 	}

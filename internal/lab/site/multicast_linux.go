@@ -13,13 +13,13 @@ import (
 )
 
 // The groups that a sender beside the server may send to: on a site with
-// Multicast both routers pass them on to every subnet.
+// Multicast both routers forward them to every subnet.
 var (
 	AnnounceGroup = netip.MustParseAddr("239.77.0.1")
 	DataGroup     = netip.MustParseAddr("239.77.0.2")
 )
 
-// What the kernel is told of multicast routes: include/uapi/linux/mroute.h.
+// The kernel's interface for multicast routes: include/uapi/linux/mroute.h.
 const (
 	mrtInit        = 200
 	mrtAddVIF      = 202
@@ -57,10 +57,10 @@ func (s *Namespaces) forwardGroups() error {
 	return nil
 }
 
-// routeMulticast makes the thread's namespace pass on what source sends to the
-// groups: from the link in to all links out. It does so until the returned file
-// is closed. Routes are fixed: no protocol finds out who listens, as on a
-// network whose administrator has set multicast up for this one purpose.
+// routeMulticast makes the thread's namespace forward what source sends to the
+// groups, from the link in to all links out, until the returned file is closed.
+// The routes are static: no protocol finds the listeners, as on a network whose
+// administrator has configured multicast for this one purpose.
 func routeMulticast(source netip.Addr, in string, out ...string) (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_IGMP)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// knownHosts is how many devices of a subnet know each other's hardware
+// knownHosts is how many devices of a subnet have each other's hardware
 // addresses from the start; a larger site would need too many entries.
 const knownHosts = 256
 
@@ -22,11 +22,11 @@ type neighbour struct {
 	hw net.HardwareAddr // found by introduce
 }
 
-// introduce enters the hardware addresses of a subnet's hosts and router in
-// each other's tables for good. All namespaces of a machine share one bound
-// for the entries that they learn (gc_thresh3, 1,024 by default): a hundred
-// devices that all wake at once exceed it, and what is sent is then refused
-// though nothing is wrong with the site. Fixed entries do not count.
+// introduce adds the hardware addresses of a subnet's hosts and router to each
+// other's ARP tables as permanent entries. All namespaces of a machine share
+// one limit for learned entries (gc_thresh3, 1,024 by default): a hundred
+// devices that all wake at once exceed it, and sending then fails although
+// nothing is wrong with the site. Permanent entries do not count.
 func introduce(all []neighbour) error {
 	if len(all) > knownHosts {
 		return nil

@@ -16,9 +16,9 @@ import (
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
-// Addresses of a namespace site. The server stands behind two routers, in a
-// subnet of its own, as a server behind a WAN does: it hears no broadcast.
-// Subnet k of the devices is 10.(77+k).0.0/16: see lanGateway.
+// Addresses of a namespace site. The server is behind two routers, in a subnet
+// of its own, like a server behind a WAN: it hears no broadcast. Subnet k of
+// the devices is 10.(77+k).0.0/16: see lanGateway.
 var (
 	wanNear    = netip.MustParsePrefix("172.30.0.1/30")
 	wanFar     = netip.MustParsePrefix("172.30.0.2/30")
@@ -46,10 +46,11 @@ const (
 	InterfaceName = "eth0" // of every host
 )
 
-// wholePackets is the rate from which a link passes packets of 64 KiB whole.
+// wholePackets is the rate from which on a link passes packets of 64 KiB
+// unsplit.
 const wholePackets units.Rate = 50_000_000
 
-// tbfQueue is how much a shaped link may hold back, as time at its rate.
+// tbfQueue is the longest queue of a shaped link, as time at its rate.
 const tbfQueue = 50 * time.Millisecond
 
 // congestion lists the congestion controls for every namespace, best first.
@@ -70,7 +71,7 @@ type NamespaceConfig struct {
 	// are 0 the kernel carries the WAN and shapes it.
 	RTT, Jitter time.Duration
 	Loss        units.Fraction
-	// Multicast makes the routers pass on what the server's side sends to the
+	// Multicast makes the routers forward what the server's side sends to the
 	// groups AnnounceGroup and DataGroup.
 	Multicast bool
 }
@@ -101,8 +102,8 @@ func (c NamespaceConfig) subnet(i int) int { return i * max(c.Subnets, 1) / c.De
 // WAN. The file server stays in the namespace of this process. None has a
 // name: the kernel removes them when the process ends, however it ends.
 //
-// The WAN lies between the routers, so that what it drops is lost on the way
-// and not refused to the server's own TCP.
+// The WAN is between the routers, so that what it drops is lost on the way and
+// not refused to the server's own TCP.
 type Namespaces struct {
 	server netns.NsHandle // of this process
 	near   netns.NsHandle
@@ -219,7 +220,7 @@ func carry(h *netlink.Handle, deadline time.Time) error {
 		down := ""
 		for _, l := range links {
 			a := l.Attrs()
-			// A TUN device does not tell its state: it carries from the start.
+			// A TUN device does not report its state: it is up from the start.
 			if a.Flags&net.FlagLoopback == 0 && a.OperState != netlink.OperUp && l.Type() != "tuntap" {
 				down = a.Name
 			}
@@ -359,7 +360,7 @@ func connect(rate units.Rate, a, b end) error {
 	return errors.Join(a.settle(ha, rate), b.settle(hb, rate))
 }
 
-// settle sets this end up, through a handle of its namespace.
+// settle configures this end, through a handle of its namespace.
 func (e end) settle(h *netlink.Handle, rate units.Rate) error {
 	if err := raise(h, "lo"); err != nil {
 		return err
@@ -403,12 +404,12 @@ func raise(h *netlink.Handle, name string, addrs ...netip.Prefix) error {
 	return nil
 }
 
-// shape limits what leaves through a link. The kernel sends TCP through
-// virtual links in packets of up to 64 KiB; the token bucket cuts those that
-// exceed its burst and counts the headers of all. The burst is what a link may
-// send at once after a pause: 4 ms at the rate and 16 KiB at least; at the
-// rates of a LAN port it takes a whole packet of 64 KiB, because cutting the
-// packets of a hundred ports would cost more processor than the devices do.
+// shape limits what leaves through a link. The kernel sends TCP through virtual
+// links in packets of up to 64 KiB; the token bucket splits those that exceed
+// its burst and counts the headers of all. The burst is what a link may send at
+// once after a pause: 4 ms at the rate, at least 16 KiB; at the rates of a LAN
+// port it is a whole packet of 64 KiB, because splitting the packets of a
+// hundred ports would take more processor time than the devices do.
 func shape(h *netlink.Handle, name string, rate units.Rate) error {
 	link, err := h.LinkByName(name)
 	if err != nil {
@@ -435,9 +436,9 @@ func shape(h *netlink.Handle, name string, rate units.Rate) error {
 	return nil
 }
 
-// setKernel sets the thread's namespace up: no IPv6, whose router and
-// neighbour discovery is noise on the links, and the congestion control where
-// the kernel lets us choose.
+// setKernel configures the thread's namespace: no IPv6, whose router and
+// neighbour discovery is noise on the links, and the congestion control if the
+// kernel allows to choose it.
 func setKernel() error {
 	// The file is absent where the kernel has no IPv6.
 	const noIPv6 = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
@@ -445,7 +446,8 @@ func setKernel() error {
 		return err
 	}
 	for _, name := range congestion {
-		// Refused where the host does not allow it to all: Congestion tells.
+		// Refused if the host does not allow it to everybody: Congestion tells
+		// which one is used.
 		if os.WriteFile("/proc/sys/net/ipv4/tcp_congestion_control", []byte(name), 0) == nil {
 			break
 		}
@@ -542,7 +544,7 @@ func (s *Namespaces) Broadcasts() []time.Time {
 }
 
 // Close implements Site: it removes the routers' links, and with them their
-// other ends, and lets go of the namespaces, which the kernel then removes.
+// other ends, and closes the namespaces, which the kernel then removes.
 func (s *Namespaces) Close() error {
 	var err error
 	for _, e := range s.ears {

@@ -30,8 +30,8 @@ func (s *Namespaces) SetPortRate(i int, rate units.Rate) error {
 	return errors.Join(shape(near, fmt.Sprintf(portName, i+1), rate), shape(host, InterfaceName, rate))
 }
 
-// IsolatePort cuts the port of device i off from all other isolated ports of
-// its bridge; it still hears those that are not isolated, and the router.
+// IsolatePort separates the port of device i from all other isolated ports of
+// its bridge; it still reaches those that are not isolated, and the router.
 func (s *Namespaces) IsolatePort(i int, on bool) error {
 	h, err := netlink.NewHandleAt(s.near)
 	if err != nil {
@@ -48,7 +48,7 @@ func (s *Namespaces) IsolatePort(i int, on bool) error {
 	return nil
 }
 
-// CutWAN has the far router drop all packets in silence, or forward again.
+// CutWAN makes the far router drop all packets silently, or forward them again.
 func (s *Namespaces) CutWAN(on bool) error {
 	value := "1"
 	if on {

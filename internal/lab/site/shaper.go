@@ -48,8 +48,8 @@ func (l *shapedListener) Accept() (net.Conn, error) {
 	return &shapedConn{Conn: c, shaper: l.shaper, closed: closed, end: sync.OnceFunc(func() { close(closed) })}, nil
 }
 
-// shapedConn hides the connection's ReadFrom, which would pass the kernel a
-// whole file past the bucket.
+// shapedConn hides the connection's ReadFrom, which would hand the kernel a
+// whole file and bypass the bucket.
 type shapedConn struct {
 	net.Conn
 	shaper *Shaper

@@ -2,10 +2,11 @@
 // one for a file server, with a WAN of a given rate between them.
 //
 // There are two kinds. A loopback site gives every device an address of
-// 127.0.0.0/8 and shapes the file server's writes; it needs no rights and its
-// LAN is not shaped. A namespace site gives every device a network namespace
-// with a port on one bridge, shapes every port with the kernel's token bucket,
-// may put a long link between, and works as root or in a user namespace.
+// 127.0.0.0/8 and shapes the file server's writes; it needs no privileges, and
+// its LAN is not shaped. A namespace site gives every device a network
+// namespace with a port on one bridge, shapes every port with the kernel's
+// token bucket, may put a long link between, and works as root or in a user
+// namespace.
 //
 // What lives here: addresses, links, what happens to links, and their
 // counters. What must not: processes and servers. Read first: Site here, then
@@ -39,13 +40,13 @@ type Site interface {
 	Listen() (net.Listener, error)
 	// ListenUDP opens the file server's UDP socket, on a free port.
 	ListenUDP() (*net.UDPConn, error)
-	// Shaper is the WAN where the file server has to shape itself; nil where
-	// the site's links do.
+	// Shaper is the WAN if the file server has to limit itself; nil if the
+	// site's links do.
 	Shaper() *Shaper
 	// Host returns the host of device i, 0 to the number of devices less one.
 	Host(i int) Host
 	// Wire returns the bytes that the WAN link has carried so far, with all
-	// headers; false where there is no link to count on.
+	// headers; false if there is no link to count on.
 	Wire() (Wire, bool)
 	// Close removes the site. Processes on it must have ended.
 	Close() error
@@ -63,7 +64,7 @@ type Host struct {
 	Addr netip.Addr
 	// Args tells `peerload get` its address or interface.
 	Args []string
-	// enter changes the calling thread's namespace; nil where hosts share one.
+	// enter changes the calling thread's namespace; nil if hosts share one.
 	enter func() error
 }
 
@@ -94,10 +95,10 @@ type Loopback struct {
 }
 
 // NewLoopback returns a site whose file server is at 127.0.0.1 and whose
-// devices stand from 127.X.0.1 on, where X comes from this process's id: two
-// labs on one machine seldom meet on an address. All of 127.0.0.0/8 is one
-// subnet, so devices of another run would share with this one's: the site
-// takes the peers' port if nobody has it, else one of the next hundred.
+// devices are at 127.X.0.1 and up, where X comes from this process's id: two
+// labs on one machine seldom use the same address. All of 127.0.0.0/8 is one
+// subnet, so devices of another run would share with this one's: the site takes
+// the peers' port if nobody has it, else one of the next hundred.
 func NewLoopback(wan units.Rate) (*Loopback, error) {
 	s := &Loopback{
 		wan:    newShaper(wan),
@@ -113,7 +114,7 @@ func NewLoopback(wan units.Rate) (*Loopback, error) {
 	return nil, fmt.Errorf("no quiet port from %d to %d for the devices", PeerPort, PeerPort+100)
 }
 
-// reservePort holds a port against other labs of this machine by a name in
+// reservePort reserves a port against other labs of this machine by a name in
 // the abstract namespace of Unix sockets, if no device listens on it; else it
 // returns nil.
 func reservePort(port int) io.Closer {

@@ -12,13 +12,14 @@ import (
 // Bounds of a long link.
 const (
 	maxRTT = 10 * time.Second
-	// extraQueue is what a long link queues beside one round trip, as time at
-	// its rate: a queue of a round trip keeps one TCP connection at full rate.
+	// extraQueue is what a long link queues in addition to one round trip, as
+	// time at its rate: a queue of a round trip keeps one TCP connection at
+	// full rate.
 	extraQueue = 50 * time.Millisecond
 	// MTU is the most that a link carries in one packet of IP, in bytes.
 	MTU = 1500
-	// frameHeader is what a packet has around it on Ethernet, in bytes. A long
-	// link counts it, so that its rate means what that of other links does.
+	// frameHeader is the Ethernet header of a packet, in bytes. A long link
+	// counts it, so that its rate means the same as that of other links.
 	frameHeader = 14
 	// smallestQueue takes a burst of a few packets at any rate, in bytes.
 	smallestQueue = 16 << 10
@@ -57,8 +58,8 @@ func (c LinkConfig) validate() error {
 	return nil
 }
 
-// Text says what the link is beside its rate, as a part of a sentence; "" for
-// one that is not long.
+// Text describes the link except its rate, as a part of a sentence; "" for one
+// that is not long.
 func (c LinkConfig) Text() string {
 	s := ""
 	if c.RTT > 0 {
@@ -73,7 +74,7 @@ func (c LinkConfig) Text() string {
 	return s
 }
 
-// queue is what one way holds back at most while the link is busy, in bytes.
+// queue is the most that one way queues while the link is busy, in bytes.
 func (c LinkConfig) queue() int64 {
 	return max(c.Rate.Bytes(c.RTT+extraQueue), smallestQueue)
 }
@@ -117,7 +118,7 @@ func (l *lane) admit(now time.Duration, n int) (due time.Duration, ok bool) {
 	l.free += l.cfg.Rate.Time(frame)
 	l.count.Packets++
 	l.count.Bytes += uint64(frame)
-	// A lost packet has used the link: it is lost behind it.
+	// A lost packet has used the link: it is lost after it.
 	if l.cfg.Loss > 0 && l.rng.Float64() < float64(l.cfg.Loss) {
 		l.count.Lost++
 		return 0, false

@@ -24,7 +24,7 @@ const tunDevice = "/dev/net/tun"
 // some 40 ms at 1 Gbit/s.
 const tunQueue = 4000
 
-// longestNap bounds how long a closed link takes to end.
+// longestNap bounds one sleep, and so how long a closed link takes to end.
 const longestNap = 50 * time.Millisecond
 
 // longLink is the WAN of a site as this process carries it: two TUN devices,
@@ -106,7 +106,7 @@ type flying struct {
 	b   []byte
 }
 
-// steadyClock is the kernel's clock that never jumps, on which naps are taken.
+// steadyClock reads the kernel's monotonic clock, which the sleeps below use.
 func steadyClock() time.Duration {
 	var ts unix.Timespec
 	// It cannot fail: the clock exists on every Linux.
@@ -135,7 +135,7 @@ func (q *laneQueue) read(raw syscall.RawConn) {
 	})
 }
 
-// write hands each packet to a device when it is due. It naps in the kernel:
+// write sends each packet to a device when it is due. It sleeps in the kernel:
 // the runtime's timers may be a millisecond late.
 func (q *laneQueue) write(to *os.File) {
 	for {
@@ -145,7 +145,7 @@ func (q *laneQueue) write(to *os.File) {
 		}
 		for wait := p.due - steadyClock(); wait > 0; wait = p.due - steadyClock() {
 			ts := unix.NsecToTimespec(int64(min(wait, longestNap)))
-			// Cut short by a signal, it looks at the clock again.
+			// If a signal interrupts it, it checks the clock again.
 			_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &ts, nil)
 			if q.ended() {
 				return

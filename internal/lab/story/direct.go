@@ -14,7 +14,7 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// tale is a story as it goes.
+// tale is the state of a running story.
 type tale struct {
 	Story
 	next  time.Duration // when it is due, of those by time
@@ -32,7 +32,7 @@ type dueDeed struct {
 // filler is the file that fills a disk.
 const filler = "filler"
 
-// prepareStories does what is so from the start and starts the first devices.
+// prepareStories does what holds from the start, and starts the first devices.
 func (u *Up) prepareStories() error {
 	wake, late := time.Duration(0), 0
 	for _, s := range u.cfg.Stories {
@@ -69,7 +69,7 @@ func (u *Up) prepareStories() error {
 	return nil
 }
 
-// direct tells the stories until all devices are settled or ctx ends.
+// direct runs the stories until all devices are settled or ctx ends.
 func (u *Up) direct(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -122,7 +122,7 @@ func (u *Up) doDue(now time.Duration) error {
 	return nil
 }
 
-// look tells a story if its moment has come.
+// look runs a story if its time has come.
 func (u *Up) look(t *tale, now time.Duration) error {
 	switch {
 	case t.over:
@@ -138,7 +138,8 @@ func (u *Up) look(t *tale, now time.Duration) error {
 		t.next = now - now%t.Every + t.Every
 		return u.tell(t, now)
 	}
-	// Whom it means may be missing at the moment: then later.
+	// If none of the devices that it means is there now, it is tried again
+	// later.
 	if err := u.tell(t, now); err != nil {
 		return err
 	}
@@ -151,8 +152,8 @@ func (u *Up) look(t *tale, now time.Duration) error {
 	return nil
 }
 
-// progress is the percentage of the root that has the most, or 100 when all
-// devices that were started are through.
+// progress is the percentage of the most advanced root, or 100 when all started
+// devices have finished.
 func (u *Up) progress() int {
 	best, through := 0, true
 	for _, d := range u.devices {
@@ -173,8 +174,8 @@ func (u *Up) progress() int {
 // isLate reports whether a device waits for a story to start it.
 func (u *Up) isLate(d *device) bool { return slices.Contains(u.late, d) }
 
-// percent is what a root has of the file: it tells that now and then, so what
-// the server has sent it counts too.
+// percent is how much of the file a root has. It reports that only now and
+// then, so what the server has sent it counts too.
 func (u *Up) percent(d *device, v process.FileView) int {
 	if len(d.All()) > 1 {
 		return v.Percent // the server sent to an earlier process of it too
@@ -182,7 +183,7 @@ func (u *Up) percent(d *device, v process.FileView) int {
 	return max(v.Percent, int(100*u.server.Tally.Bytes(d.Host.Addr)/int64(u.cfg.Size)))
 }
 
-// tell lets a story happen.
+// tell does what a story says.
 func (u *Up) tell(t *tale, now time.Duration) error {
 	whom := u.targets(t)
 	var undo func() error
@@ -228,7 +229,7 @@ func (u *Up) tell(t *tale, now time.Duration) error {
 	return nil
 }
 
-// targets returns whom a story means now.
+// targets returns the devices that a story means now.
 func (u *Up) targets(t *tale) []*device {
 	if t.Device > 0 {
 		return u.devices[t.Device-1 : t.Device]
@@ -277,7 +278,8 @@ func (u *Up) hasChildren(d *device) bool {
 	})
 }
 
-// kill ends devices and plans their return. It returns those that it killed.
+// kill ends devices and schedules their restart. It returns those that it
+// killed.
 func (u *Up) kill(t *tale, whom []*device) (killed []*device) {
 	for _, d := range whom {
 		if !d.running() || d.Now().Kill() != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/peerload/peerload/internal/lab/units"
 )
 
-// The report's page and what draws it. They are put into one file that needs
+// The report's page and its script. They are put into one file that needs
 // nothing else.
 var (
 	//go:embed assets/page.html
@@ -22,7 +22,7 @@ var (
 	pageScript string
 )
 
-// pageData is what the page draws from. Rates are in bits per second, times
+// pageData is the data that the page draws. Rates are in bits per second, times
 // in seconds.
 type pageData struct {
 	Devices []pageDevice `json:"devices"`
@@ -45,7 +45,7 @@ type pageDevice struct {
 	FromOrigin int64   `json:"origin"` // bytes that the server sent it
 }
 
-// pageView is what the page's text is made of.
+// pageView is the data of the page's template.
 type pageView struct {
 	Title   string
 	Tiles   [][3]string // name, value, note
@@ -93,7 +93,7 @@ func sizeOf(n any) units.Size {
 	return 0
 }
 
-// pageData takes what the page draws from the timeline.
+// pageData returns the data for the page from the timeline.
 func (t *timeline) pageData() pageData {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -68,7 +68,7 @@ type Told struct {
 	Times []float64 `json:"t_s"`
 }
 
-// DeviceRow is what one device came to.
+// DeviceRow is the result of one device.
 type DeviceRow struct {
 	Device     netip.Addr `json:"device"`
 	Subnet     int        `json:"subnet"` // from 1
@@ -128,7 +128,7 @@ func (u *Up) result(ended map[*device]bool, lasted time.Duration, expired bool, 
 	return r
 }
 
-// addRows fills in what each device came to, and what follows from all.
+// addRows fills in the result of each device, and the totals.
 func (u *Up) addRows(r *Result, ended map[*device]bool, lasted time.Duration) {
 	sent := u.server.Tally.ByAddress()
 	ports, err := u.site.Ports()
@@ -175,8 +175,8 @@ func (u *Up) addRows(r *Result, ended map[*device]bool, lasted time.Duration) {
 	}
 }
 
-// row says what a device came to. Whether it has the file the lab reads
-// itself.
+// row returns the result of a device. The lab reads the file itself to see
+// whether the device has it.
 func (u *Up) row(d *device, ended bool, lasted time.Duration) DeviceRow {
 	row := DeviceRow{Device: d.Host.Addr, Subnet: d.subnet + 1, StartS: d.started.Seconds(), Kills: d.kills}
 	procs := d.All()

@@ -11,13 +11,13 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// marksShown is how many of the last things that happened stand in a picture.
+// marksShown is how many of the latest events a picture shows.
 const marksShown = 4
 
-// meterWidth is the length of the WAN's meter, in columns.
+// meterWidth is the length of the bar of the WAN's load, in columns.
 const meterWidth = 20
 
-// Lines implements Scene: the WAN's meter, what happened last, and the tree of
+// Lines implements Scene: the WAN's load, the latest events, and the tree of
 // each subnet, as far as the screen has rows.
 func (u *Up) Lines(rows int) [][]output.Span {
 	held := 0

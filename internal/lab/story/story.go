@@ -24,14 +24,14 @@ import (
 const (
 	deedKill    = "kill"    // end a process as a power cut would
 	deedCut     = "cut"     // no packet passes the WAN
-	deedIsolate = "isolate" // the ports hear the switch's other ports no more among each other
+	deedIsolate = "isolate" // the ports do not reach each other any more
 	deedFill    = "fill"    // no room on the disk
 	deedSlow    = "slow"    // a port gets another rate
 	deedStart   = "start"   // devices that were switched off until then
 	deedWake    = "wake"    // how the devices start
 )
 
-// Targets of a deed, where it is not one device.
+// Targets of a deed that is not for one device.
 const (
 	targetRoot   = "root"          // the root that has the most of the file
 	targetRoots  = "roots"         // that of each subnet, each at its moment
@@ -43,7 +43,7 @@ const (
 
 // Defaults and bounds of stories.
 const (
-	// killFor is how long a killed device stays off, unless told.
+	// killFor is how long a killed device stays off, unless the story says.
 	killFor    = time.Second
 	maxStories = 100
 	maxStory   = 200       // bytes of one line
@@ -83,8 +83,8 @@ type Story struct {
 //	start 5 devices late at 100%
 //	wake at once | wake over 60s
 //
-// A killed device starts again after a second, unless told. Words may be in
-// any case; "device" and "devices" may be left out.
+// A killed device starts again after a second, unless the line says otherwise.
+// Case does not matter; "device" and "devices" may be left out.
 func Parse(line string) (Story, error) {
 	if len(line) > maxStory {
 		return Story{}, fmt.Errorf("%w: longer than %d bytes", errStory, maxStory)
@@ -103,8 +103,7 @@ func Parse(line string) (Story, error) {
 	return s, nil
 }
 
-// Read reads one story a line; empty lines and what follows a # do not
-// count.
+// Read reads one story per line; empty lines and text after a # are ignored.
 func Read(r io.Reader) ([]Story, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxStories*maxStory*2))
 	if err != nil {
@@ -174,7 +173,7 @@ func (s Story) String() string {
 	return b.String()
 }
 
-// check refuses what makes no sense.
+// check refuses stories that make no sense.
 func (s Story) check() error {
 	for _, d := range []time.Duration{s.At, s.Every, s.For, s.Over} {
 		if d < 0 || d > maxMoment {
@@ -203,7 +202,7 @@ func (s Story) check() error {
 // storyParser takes words from the front.
 type storyParser struct{ words []string }
 
-// take takes the next word if it is one of those.
+// take takes the next word if it is one of the given ones.
 func (p *storyParser) take(any ...string) bool {
 	for _, w := range any {
 		if len(p.words) > 0 && p.words[0] == w {

@@ -12,15 +12,15 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// mostSamples bounds what a report keeps of a run: of a longer one it keeps
+// mostSamples bounds the samples that a report keeps: of a longer run it keeps
 // every second sample, then every fourth, and so on.
 const mostSamples = 1200
 
 // mostChanges bounds the changes of the tree that a report keeps.
 const mostChanges = 50_000
 
-// Mark is something that is worth a line: what a story did, a device that
-// became root, one that failed.
+// Mark is a main event of the run: what a story did, a device that became root,
+// one that failed.
 type Mark struct {
 	Kind    string   `json:"kind"` // "story", "undo", "root", "fallback" or "failed"
 	AtS     float64  `json:"t_s"`
@@ -59,7 +59,7 @@ type change struct {
 	Role   string  `json:"role"`
 }
 
-// timeline takes what happens to a site, writes it as JSON lines and keeps
+// timeline records what happens to a site, writes it as JSON lines and keeps
 // what a report needs. It is safe for concurrent use.
 type timeline struct {
 	onMark func(Mark)
@@ -97,8 +97,8 @@ func newTimeline(cfg Config, u *Up) *timeline {
 	return t
 }
 
-// write writes one line; the lock is held or not needed yet. The first error
-// ends the writing and is flush's.
+// write writes one line; the lock is held or not needed yet. After the first
+// error nothing more is written, and flush returns it.
 func (t *timeline) write(v any) {
 	if t.out == nil || t.err != nil {
 		return
@@ -116,7 +116,7 @@ func (t *timeline) flush() error {
 	return t.err
 }
 
-// mark notes something for people.
+// mark records a main event.
 func (t *timeline) mark(u *Up, kind string, whom []*device, text string) {
 	m := Mark{Kind: kind, AtS: u.Elapsed().Seconds(), Text: text}
 	for _, d := range whom {
@@ -156,8 +156,8 @@ func (t *timeline) event(u *Up, d *device, ev report.Event) {
 	}
 }
 
-// move notes a device's place in the tree, if that is new. One that has
-// the whole file has left the tree; what is worth keeping is how it came by it.
+// move notes a device's place in the tree, if that is new. A device that has
+// the whole file has left the tree; its last place is kept.
 func (t *timeline) move(u *Up, d *device, ev report.Event, at float64) {
 	if ev.Role == "" || ev.Percent >= 100 || ev.Event == report.KindDone || len(t.changes) >= mostChanges {
 		return

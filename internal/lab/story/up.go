@@ -41,7 +41,8 @@ type Config struct {
 	Size    units.Size // of the file
 	TFTP    bool       // the origin is TFTP instead of HTTP
 	Stories []Story
-	// Seed chooses whom a story means and the order in which devices wake.
+	// Seed decides which devices a story means, and the order in which devices
+	// wake.
 	Seed uint64
 	// Product is the path of the program peerload.
 	Product string
@@ -118,7 +119,7 @@ func (c Config) timeout() time.Duration {
 	return 2*time.Minute + 10*ideal + told
 }
 
-// Up is a site under way.
+// Up is a running site.
 type Up struct {
 	cfg     Config
 	dir     *process.RunDir
@@ -140,7 +141,7 @@ type Up struct {
 	zero time.Time
 }
 
-// device is a device and what the stories know of it.
+// device is a device and its state in the stories.
 type device struct {
 	process.Device
 	subnet int
@@ -148,7 +149,7 @@ type device struct {
 	disk   bool // the directory is a small disk of its own
 	logs   []*os.File
 
-	// Of the goroutine that tells the stories.
+	// Only the goroutine that runs the stories uses these.
 	on      bool // has been switched on
 	waiting bool // is off and will be switched on
 	started time.Duration
@@ -242,9 +243,9 @@ func (u *Up) addDevice(i int) error {
 	return nil
 }
 
-// Run starts the devices, tells the stories, and ends all when every device
-// has the file or has failed. The result is complete in any case; the error
-// says why the run could not be brought to its end.
+// Run starts the devices, runs the stories, and ends all devices when each has
+// the file or has failed. The result is complete in any case; the error says
+// why the run could not be brought to its end.
 func (u *Up) Run(ctx context.Context) (*Result, error) {
 	life, end := context.WithTimeout(ctx, u.cfg.timeout())
 	defer end()
@@ -263,7 +264,8 @@ func (u *Up) Run(ctx context.Context) (*Result, error) {
 		d.sampleProcs()
 	}
 	u.line.sample(u)
-	// Whoever serves on is told to stop. What had ended before ended by itself.
+	// Devices that still serve are told to stop. Those that had ended before
+	// ended by themselves.
 	ended := map[*device]bool{}
 	for _, d := range u.devices {
 		ended[d] = d.on && !d.Now().Running()

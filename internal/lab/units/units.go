@@ -26,7 +26,7 @@ const (
 	Gbit Rate = 1000 * Mbit
 )
 
-// maxRate keeps every product of a rate and a buffer inside 64 bits.
+// maxRate keeps every product of a rate and a buffer within 64 bits.
 const maxRate = 100 * Gbit
 
 var errUnit = errors.New("unknown unit")
