@@ -24,6 +24,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/files/cnf"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/sdnotify"
 )
 
 // Ways of --tls.
@@ -107,8 +108,9 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	if err := s.announce(cmd, inst.ctl, api, files); err != nil {
 		return err
 	}
-	notify(nowReady)
-	defer notify(nowStopping)
+	manager := serviceManager()
+	manager.Send(sdnotify.Ready)
+	defer manager.Send(sdnotify.Stopping)
 	return serveAll(cmd.Context(), d, inst, api, files, hup, log)
 }
 
@@ -228,7 +230,7 @@ func serveAll(ctx context.Context, d dataDir, inst *instance, api *apiListener, 
 	}
 	wg.Go(func() { ended <- serveAPI(ctx, inst, api, log); cancel() })
 	wg.Go(func() { upkeep(ctx, d, inst, api.certs, log) })
-	wg.Go(func() { reloadOnHangup(ctx, hup, api.certs, log) })
+	wg.Go(func() { reloadOnHangup(ctx, hup, api.certs, serviceManager(), log) })
 	wg.Wait()
 	return errors.Join(<-ended, <-ended)
 }
@@ -257,15 +259,16 @@ func serveAPI(ctx context.Context, inst *instance, api *apiListener, log *slog.L
 
 // reloadOnHangup reads the certificate again at each SIGHUP, as after another
 // program has renewed it.
-func reloadOnHangup(ctx context.Context, hup <-chan os.Signal, c *certs, log *slog.Logger) {
+func reloadOnHangup(ctx context.Context, hup <-chan os.Signal, c *certs, manager *sdnotify.Notifier,
+	log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			notify(nowReloading)
+			manager.Reloading()
 			reloadCert(c, log)
-			notify(nowReady)
+			manager.Send(sdnotify.Ready)
 		}
 	}
 }

@@ -8,12 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/controller/files"
 	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/sdnotify"
 )
 
 // listening is printed once the sockets are open.
@@ -133,8 +133,9 @@ func serveBare(cmd *cobra.Command, repoAt *repoFlags, httpAddr, tftpAddr string)
 		go func() { defer close(ended); publish.KeepFresh(fresh, repo, cfg.Log) }()
 		defer func() { stop(); <-ended }()
 	}
-	notify(nowReady)
-	defer notify(nowStopping)
+	manager := serviceManager()
+	manager.Send(sdnotify.Ready)
+	defer manager.Send(sdnotify.Stopping)
 	return files.Serve(cmd.Context(), cfg)
 }
 
@@ -165,27 +166,5 @@ func listen(cfg *files.Config, httpAddr, tftpAddr string) error {
 	return nil
 }
 
-// notify tells the service manager how the controller is (sd_notify); without
-// one it tells nobody.
-func notify(state string) {
-	socket := os.Getenv("NOTIFY_SOCKET")
-	if socket == "" {
-		return
-	}
-	if strings.HasPrefix(socket, "@") {
-		socket = "\x00" + socket[1:] // in the abstract name space
-	}
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		return // a manager that went away is not this program's matter
-	}
-	defer c.Close()
-	_, _ = c.Write([]byte(state))
-}
-
-// What a service of Type=notify says; nowReady ends what nowReloading begins.
-const (
-	nowReady     = "READY=1"
-	nowReloading = "RELOADING=1"
-	nowStopping  = "STOPPING=1"
-)
+// serviceManager is whoever runs this service, as NOTIFY_SOCKET names it.
+func serviceManager() *sdnotify.Notifier { return sdnotify.New(os.Getenv("NOTIFY_SOCKET"), 0) }

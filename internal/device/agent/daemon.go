@@ -13,12 +13,12 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/origin"
-	"github.com/peerload/peerload/internal/device/sdnotify"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
+	"github.com/peerload/peerload/internal/sdnotify"
 	"github.com/peerload/peerload/report"
 )
 
@@ -204,7 +204,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var busy sync.WaitGroup
 	defer func() {
-		d.notify.Send("STOPPING=1")
+		d.notify.Send(sdnotify.Stopping)
 		cancel()
 		busy.Wait()
 		if i := d.currentInstance(); i != nil {
@@ -213,7 +213,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}()
 	listeners.serve(ctx, &busy)
 	d.replaceInstance(ctx)
-	d.notify.Send("READY=1")
+	d.notify.Send(sdnotify.Ready)
 	d.resume(ctx, &busy)
 	return d.loop(ctx, &busy)
 }
@@ -242,7 +242,7 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 		case c := <-d.reload:
 			d.notify.Reloading()
 			d.reconfigure(c)
-			d.notify.Send("READY=1")
+			d.notify.Send(sdnotify.Ready)
 			due = true
 		case err := <-d.asked:
 			asking = false
@@ -335,7 +335,7 @@ func (d *Daemon) beat(ctx context.Context) {
 			return
 		}
 	}
-	d.notify.Send("WATCHDOG=1")
+	d.notify.Send(sdnotify.Alive)
 }
 
 // Reload puts another configuration in force. What cannot change while the

@@ -20,6 +20,14 @@ type Notifier struct {
 	watchdog time.Duration
 }
 
+// The states that a service tells by Send; Reloading and its end are told by
+// Notifier.Reloading and Ready.
+const (
+	Ready    = "READY=1"    // the service serves
+	Alive    = "WATCHDOG=1" // a sign of life
+	Stopping = "STOPPING=1" // the service ends
+)
+
 // idleInterval is the time between two signs of life that nobody waits for.
 const idleInterval = time.Hour
 
@@ -45,7 +53,7 @@ func (n *Notifier) Interval() time.Duration {
 	return max(n.watchdog/2, time.Millisecond)
 }
 
-// Reloading says that another configuration is being put in force; READY=1
+// Reloading says that another configuration is being put in force; Ready
 // ends it.
 func (n *Notifier) Reloading() {
 	var ts unix.Timespec
@@ -54,7 +62,7 @@ func (n *Notifier) Reloading() {
 	}
 }
 
-// Send sends a state such as READY=1. A service manager that does not take it
+// Send sends a state. A service manager that does not take it
 // is no failure.
 func (n *Notifier) Send(state string) {
 	if n.addr == nil {
