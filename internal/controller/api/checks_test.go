@@ -1,0 +1,360 @@
+package api
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/load"
+)
+
+// TestConfig: what is missing or out of range is refused.
+func TestConfig(t *testing.T) {
+	s := newRig(t)
+	for name, c := range map[string]Config{
+		"no controller": {Spool: t.TempDir()}, "no spool": {Controller: s.ctl},
+		"a negative size": {Controller: s.ctl, Spool: t.TempDir(), MaxUpload: -1},
+	} {
+		if _, err := New(c); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+}
+
+// TestCookie: a session's cookie is for this server alone, out of reach of
+// scripts, and for TLS only where the request came over TLS, here or at a proxy.
+func TestCookie(t *testing.T) {
+	s := newRig(t)
+	login := func(change func(*http.Request)) *http.Cookie {
+		t.Helper()
+		r := httptest.NewRequest("POST", Prefix+"/session", nil)
+		r.SetBasicAuth("operator", password)
+		change(r)
+		w := httptest.NewRecorder()
+		s.srv.ServeHTTP(w, r)
+		all := w.Result().Cookies()
+		if w.Code != 201 || len(all) != 1 {
+			t.Fatalf("%d %v %s", w.Code, all, w.Body)
+		}
+		return all[0]
+	}
+	for name, c := range map[string]struct {
+		change func(*http.Request)
+		secure bool
+	}{
+		"in plain":            {func(*http.Request) {}, false},
+		"over TLS":            {func(r *http.Request) { r.TLS = &tls.ConnectionState{} }, true},
+		"over TLS to a proxy": {func(r *http.Request) { r.Header.Set("X-Forwarded-Proto", "https") }, true},
+		"in plain to a proxy": {func(r *http.Request) { r.Header.Set("X-Forwarded-Proto", "http") }, false},
+	} {
+		got := login(c.change)
+		if got.Secure != c.secure || !got.HttpOnly || got.SameSite != http.SameSiteStrictMode ||
+			got.Path != "/" || got.Domain != "" {
+			t.Errorf("%s: %+v", name, got)
+		}
+		// The end of it is marked alike, or a browser would keep it.
+		r := httptest.NewRequest("DELETE", Prefix+"/session", nil)
+		r.AddCookie(got)
+		_, session, err := s.ctl.ActorBySession(t.Context(), got.Value, "192.0.2.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set(csrfHeader, session.CSRF)
+		c.change(r)
+		w := httptest.NewRecorder()
+		s.srv.ServeHTTP(w, r)
+		end := w.Result().Cookies()
+		if w.Code != 204 || len(end) != 1 || end[0].MaxAge >= 0 || end[0].Value != "" || end[0].Secure != c.secure {
+			t.Errorf("%s: the end is %d %+v", name, w.Code, end)
+		}
+	}
+}
+
+// TestEveryChangeNeedsTheCSRFToken: with a session's cookie alone one reads, by
+// whatever method something is changed; a bearer token goes before a cookie.
+func TestEveryChangeNeedsTheCSRFToken(t *testing.T) {
+	s := newRig(t)
+	session, err := s.ctl.Login(t.Context(), "admin", password, "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := s.ctl.Login(t.Context(), "admin", password, "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cookie := []string{"Cookie", cookieName + "=" + session.Secret}
+	for _, c := range [][2]string{{"POST", "/devices"}, {"PATCH", "/devices/" + one}, {"DELETE", "/devices/" + one},
+		{"PUT", "/devices/" + one + "/load"}, {"POST", "/loads"}, {"PUT", "/session/password"}, {"DELETE", "/session"}} {
+		for name, token := range map[string]string{"without a token": "", "with another session's": other.CSRF} {
+			code, text, _ := s.call(c[0], Prefix+c[1], "", object{}, append(cookie, csrfHeader, token)...)
+			if code != 403 || !strings.Contains(text, "CSRF") {
+				t.Errorf("%s %s %s: %d %s", c[0], c[1], name, code, text)
+			}
+		}
+	}
+	if code, text, _ := s.call("GET", Prefix+"/devices", "", nil, cookie...); code != 200 {
+		t.Errorf("reading: %d %s", code, text)
+	}
+	if code, _, _ := s.call("GET", Prefix+"/devices", "plt_false", nil, cookie...); code != 401 {
+		t.Errorf("a false bearer token beside a good cookie: %d", code)
+	}
+	if code, _, _ := s.call("GET", Prefix+"/devices", session.Secret, nil); code != 401 {
+		t.Errorf("a session's secret as a bearer token: %d", code)
+	}
+	cookie[1] = cookieName + "=" + s.tokens[domain.RoleAdmin]
+	if code, _, _ := s.call("GET", Prefix+"/devices", "", nil, cookie...); code != 401 {
+		t.Errorf("a token as a cookie: %d", code)
+	}
+}
+
+// TestWhereARequestComesFrom: the address is the connection's, whatever headers
+// say: guesses from one address are slowed down as one.
+func TestWhereARequestComesFrom(t *testing.T) {
+	s := newRig(t)
+	guess := func(from, header string) int {
+		r := httptest.NewRequest("POST", Prefix+"/session", nil)
+		r.RemoteAddr = from
+		r.Header.Set("X-Forwarded-For", header)
+		r.Header.Set("X-Real-IP", header)
+		r.Header.Set("Forwarded", "for="+header)
+		r.SetBasicAuth("nobody", "wrong password")
+		w := httptest.NewRecorder()
+		s.srv.ServeHTTP(w, r)
+		return w.Code
+	}
+	throttled := 0
+	for i := range 8 {
+		if guess(fmt.Sprintf("[::ffff:10.0.0.1]:%d", 1000+i), fmt.Sprint("10.9.9.", i)) == 429 {
+			throttled++
+		}
+	}
+	if throttled == 0 {
+		t.Error("whoever says another address each time guesses without end")
+	}
+	if code := guess("10.0.0.1:99", "10.9.9.9"); code != 429 {
+		t.Errorf("the same address in its other form: %d", code)
+	}
+	if code := guess("[fe80::1%eth0]:99", "10.9.9.9"); code != 401 {
+		t.Errorf("another address: %d", code)
+	}
+	for from, want := range map[string]string{
+		"10.0.0.1:80": "10.0.0.1", "[::ffff:10.0.0.1]:80": "10.0.0.1", "[fe80::1%eth0]:80": "fe80::1",
+		"[2001:db8::1]:80": "2001:db8::1", "local": "local",
+	} {
+		if got := fromOf(&http.Request{RemoteAddr: from}); got != want {
+			t.Errorf("%s comes from %q, want %q", from, got, want)
+		}
+	}
+}
+
+// TestBodiesAreBounded: no request makes the controller read, or keep, more than
+// its bound.
+func TestBodiesAreBounded(t *testing.T) {
+	s := newRig(t)
+	long := func(n int) string { return strings.Repeat("x", n) }
+	admin, checkIn := s.tokens[domain.RoleAdmin], "/devices/"+one+"/check-in"
+	for name, c := range map[string]struct {
+		method, path, token string
+		body                any
+	}{
+		"a device":   {"POST", "/devices", admin, object{"name": "x", "description": long(1 << 20)}},
+		"a bulk":     {"POST", "/bulk", admin, object{"rows": []object{{"device": long(bulkBytes)}}}},
+		"a check-in": {"POST", checkIn, s.devices[one], object{"state": "idle", "message": long(checkInBytes)}},
+	} {
+		if code, text, _ := s.call(c.method, Prefix+c.path, c.token, c.body); code != 413 {
+			t.Errorf("%s: %d %.200s", name, code, text)
+		}
+	}
+	rows := object{"rows": make([]object, domain.MaxBulkRows+1)}
+	if code, text, _ := s.call("POST", Prefix+"/bulk", admin, rows); code != 422 {
+		t.Errorf("rows: %d %.200s", code, text)
+	}
+	report := object{"state": "idle", "message": long(checkInBytes - 100)}
+	if code, text, _ := s.call("POST", Prefix+checkIn, s.devices[one], report); code != 204 {
+		t.Errorf("a long check-in: %d %.200s", code, text)
+	}
+	form := url.Values{"secret": {"x"}, "name": {"x"}, "password": {long(17 << 10)}}
+	r := httptest.NewRequest("POST", "/setup", strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	rest := r.Body
+	w := httptest.NewRecorder()
+	s.srv.ServeHTTP(w, r)
+	left := new(bytes.Buffer)
+	if _, err := left.ReadFrom(rest); err != nil || left.Len() == 0 || w.Code != 401 {
+		t.Errorf("of a long form %d bytes were left unread, %v, %d", left.Len(), err, w.Code)
+	}
+}
+
+// spooled is what stands in the directory for uploads.
+func (s *rig) spooled() (names []string) {
+	s.t.Helper()
+	entries, err := os.ReadDir(s.srv.cfg.Spool)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// TestUploads: each bound of an upload holds, no name leads out of the spool, and
+// nothing is left there, however it ends.
+func TestUploads(t *testing.T) {
+	s := newRig(t)
+	head := [][2]string{{"name", "fw"}, {"version", "1"}, {"model", "linux-arm"}}
+	many := func(field string, n int) (all [][2]string) {
+		for range n {
+			all = append(all, [2]string{field, "linux-arm"})
+		}
+		return all
+	}
+	half := strings.Repeat("x", 1<<19+1)
+	for name, c := range map[string]struct {
+		fields [][2]string
+		files  []string
+		says   string
+	}{
+		"two files too large":   {head, []string{"a.bin", half, "b.bin", half}, "too large"},
+		"a field too long":      {[][2]string{{"name", strings.Repeat("x", maxField+1)}}, nil, "more than 4096 bytes"},
+		"too many parts":        {many("model", load.MaxComponents+load.MaxModels+10), nil, "too many parts"},
+		"an unknown field":      {[][2]string{{"colour", "red"}}, nil, "no such field"},
+		"a hidden file":         {head, []string{".x", "x"}, "begins with a dot"},
+		"a name with a slash":   {head, []string{`a\..\b`, "x"}, "path separator"},
+		"no file":               {head, nil, "at least one file"},
+		"two of one name":       {head, []string{"a.bin", "x", "A.bin", "y"}, "same name"},
+		"an empty file":         {head, []string{"a.bin", ""}, "is empty"},
+		"a model that is blank": {append(head[:2:2], [2]string{"model", " "}), []string{"a.bin", "x"}, "model"},
+	} {
+		if code, text := s.upload(c.fields, c.files...); code != 422 || !strings.Contains(text, c.says) {
+			t.Errorf("%s: %d %s, want %q", name, code, text, c.says)
+		}
+		if left := s.spooled(); len(left) > 0 {
+			t.Errorf("%s: left are %v", name, left)
+		}
+	}
+	code, text := s.upload([][2]string{{"name", strings.Repeat("x", maxField)}})
+	if code != 422 || strings.Contains(text, "more than 4096") {
+		t.Errorf("the longest field: %d %.200s", code, text)
+	}
+	// The name's directories are not taken.
+	if code, text := s.upload(head, "../../../b.bin", "x"); code != 201 || !strings.Contains(text, `"name":"b.bin"`) {
+		t.Errorf("a name with directories: %d %s", code, text)
+	}
+	if left := s.spooled(); len(left) > 0 {
+		t.Errorf("after a publication: left are %v", left)
+	}
+	send := func(contentType string, body []byte) (int, string) {
+		r := httptest.NewRequest("POST", Prefix+"/loads", bytes.NewReader(body))
+		r.Header.Set("Content-Type", contentType)
+		r.Header.Set("Authorization", "Bearer "+s.tokens[domain.RoleOperator])
+		w := httptest.NewRecorder()
+		s.srv.ServeHTTP(w, r)
+		return w.Code, w.Body.String()
+	}
+	kind, body := form(t, head, "a.bin", half)
+	for name, cut := range map[string]int{
+		"in the fields": 100, "in the file": body.Len() - 1000, "before the end": body.Len() - 4,
+	} {
+		if code, text := send(kind, body.Bytes()[:cut]); code != 422 {
+			t.Errorf("cut off %s: %d %s", name, code, text)
+		}
+		if left := s.spooled(); len(left) > 0 {
+			t.Errorf("cut off %s: left are %v", name, left)
+		}
+	}
+	for _, kind := range []string{"", "text/plain", "multipart/mixed; boundary=x", "multipart/form-data"} {
+		if code, text := send(kind, []byte("x")); code != 422 {
+			t.Errorf("content of type %q: %d %s", kind, code, text)
+		}
+	}
+	l, err := s.ctl.Loads(t.Context(), domain.Local("root"), domain.LoadFilter{}, domain.Page{})
+	if err != nil || l.Total != 1 {
+		t.Errorf("%d loads were published, %v", l.Total, err)
+	}
+}
+
+// TestVersionsAreWellFormed: If-Match names a version in the one way in which it
+// was told, or nothing is changed.
+func TestVersionsAreWellFormed(t *testing.T) {
+	s := newRig(t)
+	for _, tag := range []string{`1`, `"01"`, `"-1"`, `"+1"`, `"1`, `W/"1"`, `"x"`, `""`, `"99999999999999999999"`} {
+		s.want(412, "PATCH", "/devices/"+one, object{"site": "X"}, "If-Match", tag)
+	}
+	text, h := s.want(200, "GET", "/devices/"+one, nil)
+	if d := decode[domain.DeviceRow](t, text); d.Site != "" || h.Get("ETag") != `"1"` {
+		t.Errorf("the device is %s at %s", text, h.Get("ETag"))
+	}
+	s.want(200, "PATCH", "/devices/"+one, object{"site": "X"}, "If-Match", `"1"`)
+	s.want(404, "POST", "/trust/keys/mirrors/rotate", nil)
+}
+
+// TestErrorsOfTheController: what is no matter of the caller's is logged, and not
+// told.
+func TestErrorsOfTheController(t *testing.T) {
+	s := newRig(t)
+	var log bytes.Buffer
+	s.srv.cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	err := s.srv.fail(t.Context(), errors.New("table users of /var/secret/place is broken"), 0)
+	var p *huma.ErrorModel
+	if !errors.As(err, &p) || p.Status != 500 || strings.Contains(fmt.Sprint(p.Detail, p.Errors), "place") {
+		t.Errorf("told was %+v", err)
+	}
+	if !strings.Contains(log.String(), "secret/place") {
+		t.Errorf("logged was %q", log.String())
+	}
+	if err := os.RemoveAll(s.srv.cfg.Spool); err != nil {
+		t.Fatal(err)
+	}
+	code, text := s.upload([][2]string{{"name", "fw"}}, "a.bin", "x")
+	if code != 500 || strings.Contains(text, filepath.Dir(s.srv.cfg.Spool)) {
+		t.Errorf("without a spool: %d %s", code, text)
+	}
+}
+
+// TestHeaders: no answer is kept by others, guessed at, framed, or run.
+func TestHeaders(t *testing.T) {
+	s := newRig(t)
+	for _, path := range []string{"/setup?secret=x", "/setup", Prefix + "/devices", Prefix + "/nothing", "/metrics", "/"} {
+		_, _, h := s.call("GET", path, "", nil)
+		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store",
+			"Referrer-Policy": "no-referrer", "Content-Security-Policy": "default-src 'none'"} {
+			if !strings.HasPrefix(h.Get(name), want) {
+				t.Errorf("%s: %s is %q", path, name, h.Get(name))
+			}
+		}
+	}
+	// What a link or a form says is shown as text.
+	const mark = `"><script>alert(1)</script>`
+	if _, text, _ := s.call("GET", "/setup?secret="+url.QueryEscape(mark), "", nil); strings.Contains(text, "<script") {
+		t.Error(text)
+	}
+}
+
+// TestStatesInMetrics: which states there are is said by devices, and must not
+// grow the metrics.
+func TestStatesInMetrics(t *testing.T) {
+	s := newRig(t)
+	for i, name := range []string{one, two} {
+		body := object{"state": fmt.Sprint("made-up-", string(rune('a'+i)))}
+		if code, text, _ := s.call("POST", Prefix+"/devices/"+name+"/check-in", s.devices[name], body); code != 204 {
+			t.Fatal(code, text)
+		}
+	}
+	_, text, _ := s.call("GET", "/metrics", s.tokens[domain.RoleViewer], nil)
+	if strings.Contains(text, "made-up") || !strings.Contains(text, `peerload_devices{state="other"} 2`) {
+		t.Error(text)
+	}
+}
