@@ -173,3 +173,36 @@ func TestFailedUpgradeKeepsItsDistance(t *testing.T) {
 		t.Errorf("%d tries within %v", n, firstRetry/4)
 	}
 }
+
+// TestRedirectedController: neither the site key nor the device's secret goes
+// where an answer points to, whatever its status, not even on the same host.
+func TestRedirectedController(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	followed := 0
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		mu.Lock()
+		followed++
+		mu.Unlock()
+	}))
+	defer elsewhere.Close()
+	client, err := new(reporter).client(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.CloseIdleConnections()
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL+"/"+enrolPath, status)
+		}))
+		err := post(t.Context(), client, Config{Controller: srv.URL}, enrolPath, "site-key",
+			enrolment{"SEP000000000001", "CP-7961G", strings.Repeat("s", 64)})
+		srv.Close()
+		if err == nil || !strings.Contains(err.Error(), http.StatusText(status)) {
+			t.Errorf("%d: %v", status, err)
+		}
+	}
+	if followed > 0 {
+		t.Errorf("%d redirects were followed", followed)
+	}
+}
