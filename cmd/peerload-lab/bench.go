@@ -88,20 +88,23 @@ curl, aria2, uftp. It takes less than half an hour.`,
 	cmd.Flags().BoolVar(&f.short, "short", false, "three sites, 16 devices, half of the file: less than five minutes")
 	cmd.Flags().StringVar(&f.html, "html", "", "write a report to this file, for a browser")
 	cmd.Flags().StringSliceVar(&f.scenarios, "scenario", nil, "only these: "+strings.Join(names, ", "))
-	cmd.Flags().StringSliceVar(&f.cfg.Methods, "method", nil, "only ways whose names contain one of these, such as peerload")
+	cmd.Flags().StringSliceVar(&f.cfg.Methods, "method", nil,
+		"only ways whose names contain one of these, such as peerload")
 	cmd.Flags().IntSliceVar(&f.devices, "devices", nil, "sizes of the sites (default: 16, 48 and 100)")
 	return cmd
 }
 
 func (f *benchFlags) register(cmd *cobra.Command, runs int) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.cfg.Kind, "kind", site.KindNamespace, "netns or loopback; where netns cannot be made loopback is taken")
+	fl.StringVar(&f.cfg.Kind, "kind", site.KindNamespace,
+		"netns or loopback; where netns cannot be made loopback is taken")
 	fl.IntVar(&f.cfg.Runs, "runs", runs, "how often each figure is measured; the median counts")
 	fl.DurationVar(&f.cfg.Patience, "patience", 0, "how long each run may wait until the processors are quiet")
 	fl.IntVar(&f.cfg.Procs, "device-procs", 1, "GOMAXPROCS of a device; -1 leaves it to the device")
 	fl.StringVar(&f.cfg.Product, "peerload", "", "the program peerload (default: beside this one, else built)")
 	fl.StringVar(&f.cfg.Base, "state", "", "where the devices keep their files (default: tmpfs if it has the room)")
-	fl.StringVar(&f.cfg.Disk, "disk", "", "a directory on a disk, to measure what is written to it (default: that for temporary files)")
+	fl.StringVar(&f.cfg.Disk, "disk", "",
+		"a directory on a disk, to measure what is written to it (default: that for temporary files)")
 	fl.BoolVar(&f.json, "json", false, "one JSON object for every figure")
 	fl.StringVar(&f.binaries, "binaries", "", "")
 	fl.StringVar(&f.note, "note", "", "")
@@ -114,7 +117,8 @@ func (f *benchFlags) register(cmd *cobra.Command, runs int) {
 
 // run prepares outside of the namespaces, where there is a network to get
 // modules by, and runs the bench inside.
-func (f *benchFlags) run(ctx context.Context, out io.Writer, name string, do func(context.Context, io.Writer) error) error {
+func (f *benchFlags) run(ctx context.Context, out io.Writer, name string,
+	do func(context.Context, io.Writer) error) error {
 	if err := f.cfg.Validate(); err != nil {
 		return err
 	}

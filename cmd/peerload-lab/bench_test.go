@@ -15,7 +15,8 @@ import (
 func compareRows(t *testing.T, args ...string) (rows []bench.Row) {
 	t.Helper()
 	dir := t.TempDir()
-	build := exec.Command("go", "build", "-o", dir, "github.com/peerload/peerload/cmd/peerload", "github.com/peerload/peerload/cmd/peerload-lab")
+	build := exec.Command("go", "build", "-o", dir, "github.com/peerload/peerload/cmd/peerload",
+		"github.com/peerload/peerload/cmd/peerload-lab")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -44,7 +45,8 @@ func TestBenchCompare(t *testing.T) {
 		t.Skip("it builds programs and runs devices")
 	}
 	page := filepath.Join(t.TempDir(), "bench.html")
-	rows := compareRows(t, "--short", "--kind", "loopback", "--scenario", "wan20", "--devices", "2", "--method", "http", "--html", page)
+	rows := compareRows(t, "--short", "--kind", "loopback", "--scenario", "wan20", "--devices", "2", "--method", "http",
+		"--html", page)
 	if len(rows) != 1 || rows[0].Devices != 2 || rows[0].WANRatio != 2 || rows[0].Failed != "" {
 		t.Fatalf("%+v", rows)
 	}
@@ -67,7 +69,8 @@ func TestBenchCompareShort(t *testing.T) {
 	}
 	copies := map[string]float64{} // over the WAN of the site behind a slow one
 	for _, row := range compareRows(t, "--short") {
-		t.Logf("%s, %s: %.2f s, %.2f of the bound, %.2f copies over the WAN", row.Scenario, row.Method, row.LastS, row.Ratio, row.WANRatio)
+		t.Logf("%s, %s: %.2f s, %.2f of the bound, %.2f copies over the WAN", row.Scenario, row.Method, row.LastS, row.Ratio,
+			row.WANRatio)
 		if row.Scenario == "wan20" {
 			copies[row.Method] = row.WANRatio
 		}

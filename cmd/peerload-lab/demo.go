@@ -43,7 +43,8 @@ behind one slow link. It needs no rights and leaves nothing behind.`,
 	fl.IntVar(&f.cfg.Devices, "devices", 13, "number of devices; the last one is the classic one")
 	fl.Var(&f.cfg.WAN, "wan", "rate of the file server's link")
 	fl.StringVar(&f.peers, "peers", "on", "off: every device downloads for itself")
-	fl.IntVar(&f.cfg.KillRoot, "kill-root", 0, "kill the first model's root when it has so many percent of the largest file")
+	fl.IntVar(&f.cfg.KillRoot, "kill-root", 0,
+		"kill the first model's root when it has so many percent of the largest file")
 	fl.BoolVar(&f.json, "json", false, "every event as a line of JSON, the summary last")
 	fl.BoolVar(&f.plain, "plain", false, "lines instead of the live picture")
 	fl.StringVar(&f.cfg.Firmware, "firmware", "", "directory of the firmware (default: the module's, by the go tool)")

@@ -62,7 +62,8 @@ differs by more than 15 %.`,
 	}
 	fl := cmd.Flags()
 	f.register(fl)
-	fl.StringVar(&f.load, "load", "", "a manifest (NAME.load), a directory with one, or one with the files of a load that nobody signs")
+	fl.StringVar(&f.load, "load", "",
+		"a manifest (NAME.load), a directory with one, or one with the files of a load that nobody signs")
 	fl.Uint64Var(&f.seed, "seed", 1, "decides every chance")
 	fl.BoolVar(&f.json, "json", false, "JSON")
 	fl.BoolVar(&f.check, "check", false, "compare the prediction with real processes on four sites")
@@ -168,7 +169,8 @@ func (r planResult) text(w io.Writer) {
 		what = fmt.Sprintf(" with %s of signed metadata", units.Size(r.Signed))
 	}
 	fmt.Fprintf(w, "%s, %s of %s in all%s; WAN %s, round trip %v, LAN %s\n",
-		count(r.Devices, "device"), count(r.Files, "file"), units.Size(r.Size), what, r.WAN, time.Duration(r.RTTS*float64(time.Second)), r.LAN)
+		count(r.Devices, "device"), count(r.Files, "file"), units.Size(r.Size), what, r.WAN,
+		time.Duration(r.RTTS*float64(time.Second)), r.LAN)
 	fmt.Fprintf(w, "no way is faster than %s\n\n", longTime(r.BoundS))
 	fmt.Fprintf(w, "  %-30s %14s %12s %10s  %s\n", "", "last device", "WAN", "copies", "")
 	for _, c := range r.Cases {
@@ -322,7 +324,8 @@ func (f *planFlags) measure(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("--check-runs %d: 1 to 99", f.runs)
 	}
 	if !f.json {
-		fmt.Fprintf(out, "| devices | WAN | round trip | LAN | size | predicted | measured | difference |\n|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+		fmt.Fprintf(out, "| devices | WAN | round trip | LAN | size | predicted | measured | difference |\n"+
+			"|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	}
 	far := false
 	for _, x := range checkSites {

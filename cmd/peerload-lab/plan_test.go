@@ -19,7 +19,8 @@ import (
 // TestPlan: the rows stand in order, and what must be slower is slower.
 func TestPlan(t *testing.T) {
 	var out bytes.Buffer
-	f := planFlags{siteShape: siteShape{devices: 50, wan: 2 * units.Mbit, lan: 100 * units.Mbit, size: 2e6, rtt: 250 * time.Millisecond}, seed: 1, json: true}
+	f := planFlags{siteShape: siteShape{devices: 50, wan: 2 * units.Mbit, lan: 100 * units.Mbit, size: 2e6,
+		rtt: 250 * time.Millisecond}, seed: 1, json: true}
 	if err := f.plan(t.Context(), &out); err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +32,8 @@ func TestPlan(t *testing.T) {
 		t.Fatalf("%d rows: %s", len(r.Cases), out.Bytes())
 	}
 	ours := r.Cases[0]
-	if ours.LastS < r.BoundS || ours.LastS > 1.5*r.BoundS || ours.WANRatio > 1.02 || ours.Missing != 0 || len(ours.Wrong) != 0 {
+	if ours.LastS < r.BoundS || ours.LastS > 1.5*r.BoundS || ours.WANRatio > 1.02 || ours.Missing != 0 ||
+		len(ours.Wrong) != 0 {
 		t.Errorf("%+v", ours)
 	}
 	for _, c := range r.Cases[1:4] {
@@ -80,7 +82,8 @@ func TestLoadSizes(t *testing.T) {
 	one := manifest("one", 3, 200_000, 1)
 	path := write("repo/one.load", one)
 	write("repo/components/x", make([]byte, 999))
-	for name, n := range map[string]int{"timestamp.json": 100, "9.snapshot.json": 1, "10.snapshot.json": 20, "2.targets.json": 7, "x.targets.json": 900} {
+	for name, n := range map[string]int{"timestamp.json": 100, "9.snapshot.json": 1, "10.snapshot.json": 20,
+		"2.targets.json": 7, "x.targets.json": 900} {
 		write("repo/metadata/"+name, make([]byte, n))
 	}
 	write("data/controller.db", make([]byte, 5000))
@@ -94,8 +97,8 @@ func TestLoadSizes(t *testing.T) {
 		sizes    []int64
 		metadata int64
 	}{
-		path: {signed, with + 127}, filepath.Join(dir, "repo"): {signed, with + 127}, filepath.Join(dir, "data"): {signed, with},
-		filepath.Join(dir, "plain"): {[]int64{10, 0, 7}, 0},
+		path: {signed, with + 127}, filepath.Join(dir, "repo"): {signed, with + 127},
+		filepath.Join(dir, "data"): {signed, with}, filepath.Join(dir, "plain"): {[]int64{10, 0, 7}, 0},
 	} {
 		sizes, metadata, err := loadSizes(at)
 		if err != nil || !slices.Equal(sizes, want.sizes) || metadata != want.metadata {
@@ -120,7 +123,8 @@ func TestLoadSizes(t *testing.T) {
 // TestPlanRefuses: what cannot be predicted is refused.
 func TestPlanRefuses(t *testing.T) {
 	for _, args := range [][]string{
-		{"--devices", "0"}, {"--devices", "10001"}, {"--wan", "0"}, {"--lan", "-1mbit"}, {"--rtt", "11s"}, {"--size", "x"}, {"--spread", "-1s"},
+		{"--devices", "0"}, {"--devices", "10001"}, {"--wan", "0"}, {"--lan", "-1mbit"}, {"--rtt", "11s"}, {"--size", "x"},
+		{"--spread", "-1s"},
 		{"--load", "/nonexistent"}, {"--load", ".", "--size", "1MB"}, {"--check", "--check-runs", "0"}, {"extra"},
 	} {
 		c := planCommand()

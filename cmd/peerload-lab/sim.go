@@ -101,13 +101,16 @@ Faults are NAME or NAME@PERCENT of the bytes:
 	fl.IntVar(&f.subnets, "subnets", 1, "subnets that share the devices, each with its own WAN")
 	fl.Uint64Var(&f.seed, "seed", 1, "decides every chance; with --runs, that of the first site")
 	fl.StringArrayVar(&f.faults, "fault", nil, "a fault in every subnet, such as crash-root@50; repeatable")
-	fl.BoolVar(&f.noTable, "no-table", false, "nobody knows more of the file than its digest: no signed chunk table, no size")
+	fl.BoolVar(&f.noTable, "no-table", false,
+		"nobody knows more of the file than its digest: no signed chunk table, no size")
 	fl.Var(&f.loss, "loss", "datagrams that the LAN loses")
 	fl.IntVar(&f.runs, "runs", 0, "play so many random sites instead")
 	fl.BoolVar(&f.digest, "digest", false, "with --runs: one SHA-256 over the traces of all sites")
 	fl.BoolVar(&f.json, "json", false, "one JSON object")
-	fl.BoolVar(&f.trace, "trace", false, "write every event of the first subnet, or of the one site of --runs 1, on stderr")
-	for _, own := range []string{"devices", "wan", "lan", "size", "rtt", "spread", "subnets", "fault", "no-table", "loss"} {
+	fl.BoolVar(&f.trace, "trace", false,
+		"write every event of the first subnet, or of the one site of --runs 1, on stderr")
+	for _, own := range []string{"devices", "wan", "lan", "size", "rtt", "spread", "subnets", "fault", "no-table",
+		"loss"} {
 		cmd.MarkFlagsMutuallyExclusive("runs", own) // a random site draws it
 	}
 	return cmd
@@ -157,9 +160,12 @@ func (r *simResult) add(o sim.Outcome) {
 }
 
 func (r *simResult) text(w io.Writer) {
-	fmt.Fprintf(w, "%s in %s, %s, seed %d\n", count(r.Devices, "device"), count(r.Subnets, "subnet"), units.Size(r.Size), r.Seed)
-	fmt.Fprintf(w, "  last device   %.3f s   bound %.3f s   ratio %.3f   median %.3f s\n", r.LastS, r.BoundS, r.Ratio, r.MedianS)
-	fmt.Fprintf(w, "  WAN payload   %.3f x size in each subnet, %d bytes in all, %d requests\n", r.WANRatio, r.WANBytes, r.Requests)
+	fmt.Fprintf(w, "%s in %s, %s, seed %d\n", count(r.Devices, "device"), count(r.Subnets, "subnet"), units.Size(r.Size),
+		r.Seed)
+	fmt.Fprintf(w, "  last device   %.3f s   bound %.3f s   ratio %.3f   median %.3f s\n", r.LastS, r.BoundS, r.Ratio,
+		r.MedianS)
+	fmt.Fprintf(w, "  WAN payload   %.3f x size in each subnet, %d bytes in all, %d requests\n", r.WANRatio, r.WANBytes,
+		r.Requests)
 	fmt.Fprintf(w, "  elections %d, broadcasts %d\n", r.Elections, r.Broadcasts)
 	fmt.Fprintf(w, "  complete      %d of %d\n", r.Complete, r.Expected)
 	if r.Failed > 0 {

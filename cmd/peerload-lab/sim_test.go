@@ -18,7 +18,8 @@ import (
 func TestSimSubnets(t *testing.T) {
 	play := func() (r simResult) {
 		var out bytes.Buffer
-		f := simFlags{siteShape: siteShape{devices: 61, wan: 20 * units.Mbit, lan: 100 * units.Mbit, size: 1e6}, subnets: 6, seed: 5, json: true, faults: []string{"crash-root@50"}}
+		f := simFlags{siteShape: siteShape{devices: 61, wan: 20 * units.Mbit, lan: 100 * units.Mbit, size: 1e6}, subnets: 6,
+			seed: 5, json: true, faults: []string{"crash-root@50"}}
 		if err := f.play(t.Context(), &out); err != nil {
 			t.Fatal(err)
 		}
@@ -73,20 +74,24 @@ func TestSimDigest(t *testing.T) {
 
 func TestShard(t *testing.T) {
 	sum := 0
-	if err := shard(t.Context(), 100, func(i int) (int, error) { return i, nil }, func(_, v int) bool { sum += v; return true }); err != nil || sum != 4950 {
+	if err := shard(t.Context(), 100, func(i int) (int, error) { return i, nil },
+		func(_, v int) bool { sum += v; return true }); err != nil || sum != 4950 {
 		t.Errorf("%d, %v", sum, err)
 	}
 	bad := errors.New("bad")
-	if err := shard(t.Context(), 100, func(i int) (int, error) { return 0, bad }, func(int, int) bool { return true }); !errors.Is(err, bad) {
+	if err := shard(t.Context(), 100, func(i int) (int, error) { return 0, bad },
+		func(int, int) bool { return true }); !errors.Is(err, bad) {
 		t.Errorf("%v", err)
 	}
 	taken := 0
-	if err := shard(t.Context(), 100, func(i int) (int, error) { return 0, nil }, func(int, int) bool { taken++; return false }); err != nil || taken > 16 {
+	if err := shard(t.Context(), 100, func(i int) (int, error) { return 0, nil },
+		func(int, int) bool { taken++; return false }); err != nil || taken > 16 {
 		t.Errorf("%v after %d", err, taken)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := shard(ctx, 3, func(i int) (int, error) { return 0, nil }, func(int, int) bool { return true }); !errors.Is(err, context.Canceled) {
+	if err := shard(ctx, 3, func(i int) (int, error) { return 0, nil },
+		func(int, int) bool { return true }); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }
@@ -94,9 +99,12 @@ func TestShard(t *testing.T) {
 // TestSimRefuses: what has no meaning is refused, not left aside.
 func TestSimRefuses(t *testing.T) {
 	for _, args := range [][]string{
-		{"--runs", "0"}, {"--runs", "-3"}, {"--runs", "x"}, {"--runs", "5", "--devices", "3"}, {"--runs", "5", "--fault", "slow"},
-		{"--runs", "5", "--trace"}, {"--digest"}, {"--devices", "0"}, {"--devices", "3", "--subnets", "4"}, {"--subnets", "0"}, {"--fault", "rain"},
-		{"--fault", "slow@200"}, {"--wan", "0"}, {"--wan", "fast"}, {"--rtt", "-1s"}, {"--loss", "90%"}, {"--size", "-1"}, {"extra"},
+		{"--runs", "0"}, {"--runs", "-3"}, {"--runs", "x"}, {"--runs", "5", "--devices", "3"},
+		{"--runs", "5", "--fault", "slow"},
+		{"--runs", "5", "--trace"}, {"--digest"}, {"--devices", "0"}, {"--devices", "3", "--subnets", "4"},
+		{"--subnets", "0"}, {"--fault", "rain"},
+		{"--fault", "slow@200"}, {"--wan", "0"}, {"--wan", "fast"}, {"--rtt", "-1s"}, {"--loss", "90%"}, {"--size", "-1"},
+		{"extra"},
 	} {
 		c := simCommand()
 		var out bytes.Buffer
@@ -113,8 +121,10 @@ func TestSimRefuses(t *testing.T) {
 // have ended complete.
 func TestSimEnds(t *testing.T) {
 	var out bytes.Buffer
-	f := simFlags{siteShape: siteShape{devices: 12, wan: 20 * units.Mbit, lan: 100 * units.Mbit, size: 3e6}, subnets: 1, noTable: true, faults: []string{"disk-full-root@50"}}
-	if err := f.play(t.Context(), &out); err != nil || !strings.Contains(out.String(), "complete      11 of 11\n  failed        1,") {
+	f := simFlags{siteShape: siteShape{devices: 12, wan: 20 * units.Mbit, lan: 100 * units.Mbit, size: 3e6}, subnets: 1,
+		noTable: true, faults: []string{"disk-full-root@50"}}
+	if err := f.play(t.Context(), &out); err != nil ||
+		!strings.Contains(out.String(), "complete      11 of 11\n  failed        1,") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }
@@ -142,7 +152,8 @@ func TestCampaignReport(t *testing.T) {
 	if err := (&simFlags{runs: 3}).report(&out, r); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"seed 3: ", "  WRONG  1s: something\n", "repetitions left out:\n  ... ", "replay it: peerload-lab sim --runs 1 --seed 3 --trace\n"} {
+	for _, want := range []string{"seed 3: ", "  WRONG  1s: something\n", "repetitions left out:\n  ... ",
+		"replay it: peerload-lab sim --runs 1 --seed 3 --trace\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
@@ -152,7 +163,8 @@ func TestCampaignReport(t *testing.T) {
 	}
 	out.Reset()
 	var got campaignResult
-	if err := (&simFlags{runs: 3, json: true}).report(&out, r); err != nil || json.Unmarshal(out.Bytes(), &got) != nil || *got.Failed != 3 {
+	if err := (&simFlags{runs: 3, json: true}).report(&out, r); err != nil || json.Unmarshal(out.Bytes(), &got) != nil ||
+		*got.Failed != 3 {
 		t.Errorf("%v: %s", err, out.String())
 	}
 }

@@ -32,13 +32,14 @@ func userRow(u client.User) []string {
 const userHeader = "USER ROLE FULL-NAME DISABLED LAST-LOGIN"
 
 func userList(conn *connFlags) *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List users", Args: cobra.NoArgs, RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-		items, err := collect(c.Users.List(cmd.Context(), client.Filter{}))
-		if err != nil {
-			return err
-		}
-		return list(conn, cmd, "user", items, userHeader, userRow)
-	})}
+	return &cobra.Command{Use: "list", Short: "List users", Args: cobra.NoArgs,
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+			items, err := collect(c.Users.List(cmd.Context(), client.Filter{}))
+			if err != nil {
+				return err
+			}
+			return list(conn, cmd, "user", items, userHeader, userRow)
+		})}
 }
 
 func userFlags(cmd *cobra.Command) {
@@ -117,7 +118,8 @@ func userAdd(conn *connFlags) *cobra.Command {
 
 func userSet(conn *connFlags) *cobra.Command {
 	var askNew, disable, enable bool
-	cmd := &cobra.Command{Use: "set USER", Short: "Change a user's role, name, password, or disable it", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "set USER", Short: "Change a user's role, name, password, or disable it",
+		Args:    cobra.ExactArgs(1),
 		Example: "  peerload-server user set alice --role viewer\n  peerload-server user set alice --disable",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			change, err := userChange(cmd)
@@ -167,9 +169,11 @@ func tokenList(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "token", items, "ID NAME USER ROLE SCOPES EXPIRES LAST-USED FROM", func(t client.Token) []string {
-				return []string{t.ID, t.Name, t.User, t.Role, strings.Join(t.Scopes, ","), when(t.Expires), when(t.LastUsed), t.From}
-			})
+			return list(conn, cmd, "token", items, "ID NAME USER ROLE SCOPES EXPIRES LAST-USED FROM",
+				func(t client.Token) []string {
+					return []string{t.ID, t.Name, t.User, t.Role, strings.Join(t.Scopes, ","), when(t.Expires), when(t.LastUsed),
+						t.From}
+				})
 		})}
 	cmd.Flags().StringVar(&user, "user", "", `whose; empty means one's own, "*" all`)
 	return cmd
@@ -178,7 +182,8 @@ func tokenList(conn *connFlags) *cobra.Command {
 func tokenAdd(conn *connFlags) *cobra.Command {
 	var in client.NewToken
 	var life time.Duration
-	cmd := &cobra.Command{Use: "add NAME --role ROLE --scope SCOPE", Short: "Make a token; its secret is printed once", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "add NAME --role ROLE --scope SCOPE", Short: "Make a token; its secret is printed once",
+		Args:    cobra.ExactArgs(1),
 		Example: "  peerload-server token add backup --user alice --role viewer --scope read",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			in.LifeS = int64(life / time.Second)
@@ -191,19 +196,21 @@ func tokenAdd(conn *connFlags) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&in.User, "user", "", "whose token, for a shell on the data directory; others make tokens for themselves")
 	f.StringVar(&in.Role, "role", "viewer", "viewer, operator or admin; never more than the user's")
-	f.StringSliceVar(&in.Scopes, "scope", []string{"read"}, "read, devices, loads, enterprise, access; repeated or with commas")
+	f.StringSliceVar(&in.Scopes, "scope", []string{"read"},
+		"read, devices, loads, enterprise, access; repeated or with commas")
 	f.DurationVar(&life, "life", 0, "until it expires, for example 720h; 0 means 90 days")
 	return cmd
 }
 
 func enrolmentCommand() *cobra.Command {
-	return group("enrolment", "Tokens and site keys with which devices get an identity", func(conn *connFlags) []*cobra.Command {
-		return []*cobra.Command{enrolmentList(conn), enrolmentAdd(conn),
-			remover(conn, "revoke ID", "End one; devices that have enrolled stay", "enrolment_revoked",
-				func(ctx context.Context, c *connection, id string) error {
-					return c.Enrolments.Delete(ctx, id, client.AnyVersion)
-				})}
-	})
+	return group("enrolment", "Tokens and site keys with which devices get an identity",
+		func(conn *connFlags) []*cobra.Command {
+			return []*cobra.Command{enrolmentList(conn), enrolmentAdd(conn),
+				remover(conn, "revoke ID", "End one; devices that have enrolled stay", "enrolment_revoked",
+					func(ctx context.Context, c *connection, id string) error {
+						return c.Enrolments.Delete(ctx, id, client.AnyVersion)
+					})}
+		})
 }
 
 func enrolmentList(conn *connFlags) *cobra.Command {
@@ -213,16 +220,19 @@ func enrolmentList(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "enrolment", items, "ID NAME SITE-KEY USES PROFILE SITE NETWORKS EXPIRES", func(e client.Enrolment) []string {
-				return []string{e.ID, e.Name, onOff(e.SiteKey), fmt.Sprint(e.Uses), e.Profile, e.Site, strings.Join(e.Networks, ","), when(e.Expires)}
-			})
+			return list(conn, cmd, "enrolment", items, "ID NAME SITE-KEY USES PROFILE SITE NETWORKS EXPIRES",
+				func(e client.Enrolment) []string {
+					return []string{e.ID, e.Name, onOff(e.SiteKey), fmt.Sprint(e.Uses), e.Profile, e.Site,
+						strings.Join(e.Networks, ","), when(e.Expires)}
+				})
 		})}
 }
 
 func enrolmentAdd(conn *connFlags) *cobra.Command {
 	var in client.NewEnrolment
 	var life time.Duration
-	cmd := &cobra.Command{Use: "add NAME", Short: "Make an enrolment token or a site key; its secret is printed once", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "add NAME", Short: "Make an enrolment token or a site key; its secret is printed once",
+		Args:    cobra.ExactArgs(1),
 		Example: "  peerload-server enrolment add kyoto --site-key --site Kyoto --network 10.1.0.0/16",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			in.LifeS = int64(life / time.Second)

@@ -45,8 +45,9 @@ func TestAgentsGuide(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := free(t)
-	guide := strings.NewReplacer("https://10.0.0.5:8443", o.at.API, "10.0.0.77:8080", page, "127.0.0.1:9405", free(t), "10.0.0.5", "http://"+o.at.HTTP,
-		"10.0.0.6", "http://127.0.0.1:1", "/etc/peerload", o.path("etc"), "/usr/lib/phone/selftest", o.path("selftest")).Replace(string(text))
+	guide := strings.NewReplacer("https://10.0.0.5:8443", o.at.API, "10.0.0.77:8080", page, "127.0.0.1:9405", free(t),
+		"10.0.0.5", "http://"+o.at.HTTP, "10.0.0.6", "http://127.0.0.1:1", "/etc/peerload", o.path("etc"),
+		"/usr/lib/phone/selftest", o.path("selftest")).Replace(string(text))
 	block := regexp.MustCompile("(?s)```toml\n(.*?)```").FindStringSubmatch(guide)
 	commands := regexp.MustCompile(`(?m)^    peerload (.*)$`).FindAllStringSubmatch(guide, -1)
 	if block == nil || len(commands) < 8 {
@@ -55,9 +56,10 @@ func TestAgentsGuide(t *testing.T) {
 	o.file("etc/agent.toml", block[1])
 	o.file("boot", "1")
 	d := &guideDevice{office: o, bin: program(t, "peerload"), page: page}
-	d.env = append(o.env, "PEERLOAD_STATE="+o.path("state"), "PEERLOAD_MAC="+mac, "PEERLOAD_ADDRESS=127.67."+fmt.Sprint(os.Getpid()%250)+".1/8",
-		"PEERLOAD_PORT="+fmt.Sprint(20000+os.Getpid()%20000), "PEERLOAD_TRUST="+o.path("etc/trust"), "PEERLOAD_BOOT_ID="+o.path("boot"),
-		"PEERLOAD_CHECK_IN=1s")
+	d.env = append(o.env, "PEERLOAD_STATE="+o.path("state"), "PEERLOAD_MAC="+mac,
+		"PEERLOAD_ADDRESS=127.67."+fmt.Sprint(os.Getpid()%250)+".1/8",
+		"PEERLOAD_PORT="+fmt.Sprint(20000+os.Getpid()%20000), "PEERLOAD_TRUST="+o.path("etc/trust"),
+		"PEERLOAD_BOOT_ID="+o.path("boot"), "PEERLOAD_CHECK_IN=1s")
 	t.Cleanup(d.end)
 	for _, c := range commands {
 		args := strings.Fields(c[1])

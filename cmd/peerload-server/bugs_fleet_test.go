@@ -55,7 +55,8 @@ func TestCSCtg96408(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, err := os.ReadFile(o.path("state-" + p.name + "/slots/current/" + name)); err != nil || !bytes.Equal(got, want) {
+			if got, err := os.ReadFile(o.path("state-" + p.name + "/slots/current/" + name)); err != nil ||
+				!bytes.Equal(got, want) {
 				t.Errorf("%s of the active slot: %d bytes of %d, %v", name, len(got), len(want), err)
 			}
 		}
@@ -91,7 +92,8 @@ func TestCSCtg96408(t *testing.T) {
 		t.Errorf("it does not say why: %+v", s.Last)
 	}
 	boots()
-	if out := o.ok("device history " + p.name); !strings.Contains(out, "bad-trial") || !strings.Contains(out, "not-confirmed") {
+	if out := o.ok("device history " + p.name); !strings.Contains(out, "bad-trial") ||
+		!strings.Contains(out, "not-confirmed") {
 		t.Errorf("history: %s", out)
 	}
 }
@@ -103,19 +105,22 @@ func TestCSCui49910(t *testing.T) {
 	o, agent, port := sharers(t)
 	var phones []*phone
 	for i := range 2 { // the second comes when the first is done, and so finds a peer
-		p := &phone{name: fmt.Sprintf("SEP00000000791%d", i), model: "7911", load: "good", page: free(t), log: &bytes.Buffer{}}
+		p := &phone{name: fmt.Sprintf("SEP00000000791%d", i), model: "7911", load: "good", page: free(t),
+			log: &bytes.Buffer{}}
 		phones = append(phones, p)
 		o.ok("device add " + p.name + " --model " + p.model)
 		o.phone(agent, p, 110+i, port)
 		o.await(phones, report.StateIdle)
 	}
 	root := fmt.Sprintf("127.66.%d.111:%s", os.Getpid()%250, port)
-	for i, want := range []struct{ role, source, parent string }{{report.RoleRoot, report.SourceOrigin, ""}, {report.RoleLeaf, report.SourcePeer, root}} {
+	for i, want := range []struct{ role, source, parent string }{{report.RoleRoot, report.SourceOrigin, ""},
+		{report.RoleLeaf, report.SourcePeer, root}} {
 		p := phones[i]
 		source := map[string]string{report.SourceOrigin: "server", report.SourcePeer: "peer"}[want.source]
 		page := o.pageOf(p)
 		for _, cells := range [][]string{
-			{"Peer firmware sharing", "on", "enterprise phone configuration", "default: off"}, {"Role", want.role}, {"Root", root},
+			{"Peer firmware sharing", "on", "enterprise phone configuration", "default: off"}, {"Role", want.role},
+			{"Root", root},
 			{"big.bin", "100 %", want.role, source, root}, {"Active load", "good 1 (confirmed)"}, {"Children", ""},
 		} {
 			if !strings.Contains(page, "<tr><td>"+strings.Join(cells, "</td><td>")) {
@@ -123,7 +128,8 @@ func TestCSCui49910(t *testing.T) {
 			}
 		}
 		s := item[domain.DeviceRow](t, o.ok("device show "+p.name+" --json")).State
-		if s.Last.Sharing != policy.On || s.Last.SharingFrom != "enterprise" || s.Last.Role != want.role || s.Last.Root != root {
+		if s.Last.Sharing != policy.On || s.Last.SharingFrom != "enterprise" || s.Last.Role != want.role ||
+			s.Last.Root != root {
 			t.Errorf("the controller was told %+v", s.Last)
 		}
 		n := slices.IndexFunc(s.Files, func(f report.Final) bool { return f.File == "big.bin" })
@@ -134,7 +140,8 @@ func TestCSCui49910(t *testing.T) {
 			t.Errorf("the controller shows %+v", e)
 		}
 	}
-	if out := o.ok("device show " + phones[1].name); !strings.Contains(out, "peer-sharing") || !strings.Contains(out, "role leaf") {
+	if out := o.ok("device show " + phones[1].name); !strings.Contains(out, "peer-sharing") ||
+		!strings.Contains(out, "role leaf") {
 		t.Errorf("for people: %s", out)
 	}
 }
@@ -166,14 +173,16 @@ func TestExtendedModel(t *testing.T) {
 	o.ok("model add @models.json")
 	o.ok("enterprise set --unset peer-sharing")
 	o.ok("profile add sharing peer-sharing=on")
-	if _, code, errs := o.sh("load", "add", "--name", "cam", "--version", "1", "--model", "C1,Camera 2,Camera 0", "@big.bin", "@dsp.bin"); code != 0 {
+	if _, code, errs := o.sh("load", "add", "--name", "cam", "--version", "1", "--model", "C1,Camera 2,Camera 0",
+		"@big.bin", "@dsp.bin"); code != 0 {
 		t.Fatal(errs)
 	}
 	o.ok("load assign cam --enterprise")
 	var phones []*phone
 	for i, model := range []string{"Camera 1", "Camera 2", "Camera 0"} {
 		p := &phone{name: fmt.Sprintf("SEP0000000000C%d", i+1), model: model, load: "cam", log: &bytes.Buffer{}}
-		if _, code, errs := o.sh("device", "add", p.name, "--model", model, "--profile", map[bool]string{true: "sharing"}[i > 0]); code != 0 {
+		if _, code, errs := o.sh("device", "add", p.name, "--model", model,
+			"--profile", map[bool]string{true: "sharing"}[i > 0]); code != 0 {
 			t.Fatal(errs)
 		}
 		phones = append(phones, p)

@@ -54,7 +54,8 @@ func TestCSCso40251CSCtb49726(t *testing.T) {
 			t.Errorf("%s shows %d settings of %d", m.Name, len(m.Settings), len(policy.Settings()))
 		}
 	}
-	for _, c := range [][2]string{{"7975", "SEP000000007975"}, {"7965", "SEP000000007965"}, {"7942", "SEP000000007942"}, {"7962", "SEP000000007962"}} {
+	for _, c := range [][2]string{{"7975", "SEP000000007975"}, {"7965", "SEP000000007965"}, {"7942", "SEP000000007942"},
+		{"7962", "SEP000000007962"}} {
 		o.ok("device add " + c[1] + " --model " + c[0] + " peer-sharing=on")
 		if v := o.told(t, c[1]).Levels.Device[policy.PeerSharing]; v != policy.On {
 			t.Errorf("model %s is told %q", c[0], v)
@@ -67,7 +68,8 @@ func TestCSCso40251CSCtb49726(t *testing.T) {
 func TestCSCsh98792(t *testing.T) {
 	o := newOffice(t)
 	o.start()
-	o.file("phones.csv", "device,model,peer-sharing,load-server\nSEP000000000001,7941,on,http://10.0.0.5:6970\nSEP000000000002,7941,maybe,\nSEP000000000003,7961,1,\n")
+	o.file("phones.csv", "device,model,peer-sharing,load-server\nSEP000000000001,7941,on,http://10.0.0.5:6970\n"+
+		"SEP000000000002,7941,maybe,\nSEP000000000003,7961,1,\n")
 	out, code, errs := o.sh("bulk", "@phones.csv", "--create", "--json")
 	if code != exitVerify || !strings.Contains(errs, "1 of 3") {
 		t.Errorf("status %d: %s", code, errs)
@@ -96,23 +98,28 @@ func TestCSCud66570(t *testing.T) {
 	o.start()
 	o.ok("device add SEP000000007931 --model 7931")
 	o.ok("device add SEP000000007960 --model 7960")
-	if s := o.effectiveIn(t, "SEP000000007931", policy.PeerSharing); s.Value != policy.Off || s.Level != policy.LevelDefault {
+	if s := o.effectiveIn(t, "SEP000000007931", policy.PeerSharing); s.Value != policy.Off ||
+		s.Level != policy.LevelDefault {
 		t.Errorf("at first %+v", s)
 	}
 	o.ok("enterprise set peer-sharing=on")
-	if s := o.effectiveIn(t, "SEP000000007931", policy.PeerSharing); s.Value != policy.On || s.Level != policy.LevelEnterprise {
+	if s := o.effectiveIn(t, "SEP000000007931", policy.PeerSharing); s.Value != policy.On ||
+		s.Level != policy.LevelEnterprise {
 		t.Errorf("on for all: %+v", s)
 	}
-	if s := o.effectiveIn(t, "SEP000000007960", policy.PeerSharing); s.Value != policy.Off || !strings.Contains(s.Reason, "cannot share") {
+	if s := o.effectiveIn(t, "SEP000000007960", policy.PeerSharing); s.Value != policy.Off ||
+		!strings.Contains(s.Reason, "cannot share") {
 		t.Errorf("a model that cannot share: %+v", s)
 	}
 	o.ok("profile add quiet peer-sharing=off")
 	o.ok("device set SEP000000007931 --profile quiet")
-	if s := o.effectiveIn(t, "SEP000000007931", policy.PeerSharing); s.Value != policy.Off || s.Level != policy.LevelProfile || len(s.Others) != 2 {
+	if s := o.effectiveIn(t, "SEP000000007931", policy.PeerSharing); s.Value != policy.Off ||
+		s.Level != policy.LevelProfile || len(s.Others) != 2 {
 		t.Errorf("by profile: %+v", s)
 	}
 	o.ok("device set SEP000000007931 peer-sharing=on")
-	if s := o.effectiveIn(t, "SEP000000007931", policy.PeerSharing); s.Value != policy.On || s.Level != policy.LevelDevice {
+	if s := o.effectiveIn(t, "SEP000000007931", policy.PeerSharing); s.Value != policy.On ||
+		s.Level != policy.LevelDevice {
 		t.Errorf("by device: %+v", s)
 	}
 }
@@ -139,13 +146,16 @@ func TestCSCus67416(t *testing.T) {
 		resp.Body.Close()
 	}
 	post("/enrol", key, `{"device":"`+device+`","model":"linux-arm","secret":"`+secret+`"}`)
-	post("/devices/"+device+"/check-in", secret, `{"schema":1,"state":"idle","sharing":"on","sharing_from":"enterprise","role":"root","files":[
+	post("/devices/"+device+"/check-in", secret,
+		`{"schema":1,"state":"idle","sharing":"on","sharing_from":"enterprise","role":"root","files":[
 		{"file":"app.bin","source":"origin","role":"root","size":9,"bytes_from_origin":9,"fallbacks":[{"at_s":3,"from":"10.0.0.7","reason":"peer-too-slow"}]}]}`)
 	d := item[domain.DeviceRow](t, o.ok("device show "+device+" --json"))
-	if len(d.State.Files) != 1 || d.State.Files[0].Source != "origin" || d.State.Files[0].Fallbacks[0].Reason != "peer-too-slow" {
+	if len(d.State.Files) != 1 || d.State.Files[0].Source != "origin" ||
+		d.State.Files[0].Fallbacks[0].Reason != "peer-too-slow" {
 		t.Errorf("files: %+v", d.State.Files)
 	}
-	if out := o.ok("device show " + device); !strings.Contains(out, "peer-too-slow") || !strings.Contains(out, "role root") {
+	if out := o.ok("device show " + device); !strings.Contains(out, "peer-too-slow") ||
+		!strings.Contains(out, "role root") {
 		t.Errorf("shown: %s", out)
 	}
 	if out := o.ok("device history " + device); !strings.Contains(out, "app.bin") || !strings.Contains(out, "origin") {

@@ -82,7 +82,8 @@ func certificate(certFile, keyFile, dir string, names []string, now time.Time) (
 }
 
 func usable(leaf *x509.Certificate, names []string, now time.Time) bool {
-	return now.Add(certRenew).Before(leaf.NotAfter) && !slices.ContainsFunc(names, func(n string) bool { return leaf.VerifyHostname(n) != nil })
+	return now.Add(certRenew).Before(leaf.NotAfter) &&
+		!slices.ContainsFunc(names, func(n string) bool { return leaf.VerifyHostname(n) != nil })
 }
 
 // generate makes a certificate that signs itself: clients trust it by having
@@ -98,7 +99,8 @@ func generate(certFile, keyFile string, names []string, now time.Time) error {
 	}
 	c := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: "Peerload controller " + names[0]},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(certLife), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	for _, n := range names {
 		if ip := net.ParseIP(n); ip != nil {
 			c.IPAddresses = append(c.IPAddresses, ip)

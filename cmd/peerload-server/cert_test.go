@@ -60,7 +60,8 @@ func TestCertificate(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "key.pem"), []byte("torn"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := certificate("", "", dir, []string{"other.example"}, now); err == nil || !strings.Contains(err.Error(), "remove") {
+	if _, err := certificate("", "", dir, []string{"other.example"}, now); err == nil ||
+		!strings.Contains(err.Error(), "remove") {
 		t.Errorf("a torn key: %v", err)
 	}
 }
@@ -144,7 +145,8 @@ func TestTemplate(t *testing.T) {
 	_, plain, _ := o.fetch(sep + ".cnf.xml")
 	text := o.ok("template")
 	o.file("data/templates/device.cnf.xml", text)
-	if code, got, _ := o.fetch(sep + ".cnf.xml"); code != 200 || strings.Join(strings.Fields(got), "") != strings.Join(strings.Fields(plain), "") {
+	if code, got, _ := o.fetch(sep + ".cnf.xml"); code != 200 ||
+		strings.Join(strings.Fields(got), "") != strings.Join(strings.Fields(plain), "") {
 		t.Errorf("%d %s\nwithout a template\n%s", code, got, plain)
 	}
 	o.file("data/templates/device.cnf.xml", strings.Replace(text, "</{{.Root}}>", "<ntp>10.0.0.1</ntp></{{.Root}}>", 1))
@@ -198,21 +200,25 @@ func TestRefusedStarts(t *testing.T) {
 	if _, code, errs := o.sh("backup", "@all.jsonl"); code != exitDisk || !strings.Contains(errs, "is there already") {
 		t.Errorf("a backup over a file: %d %s", code, errs)
 	}
-	if _, code, errs := o.sh("device", "list", "--server", o.at.API, "--token", "t"); code != exitReach || !strings.Contains(errs, "--ca") {
+	if _, code, errs := o.sh("device", "list", "--server", o.at.API, "--token", "t"); code != exitReach ||
+		!strings.Contains(errs, "--ca") {
 		t.Errorf("an unknown certificate: %d %s", code, errs)
 	}
-	if out, code, errs := o.sh("device", "add", "02:00:00:00:00:09", "--model", "7491"); code != 0 || !strings.Contains(errs, "no table has the model 7491") || strings.Contains(out, "note") {
+	if out, code, errs := o.sh("device", "add", "02:00:00:00:00:09", "--model", "7491"); code != 0 ||
+		!strings.Contains(errs, "no table has the model 7491") || strings.Contains(out, "note") {
 		t.Errorf("a model that nobody knows: %d %s %s", code, out, errs)
 	}
 	if _, code, errs := o.sh("device", "add", mac, "--model", "7941"); code != 0 || errs != "" {
 		t.Errorf("a model that is known: %d %s", code, errs)
 	}
-	if _, code, errs := o.sh("device", "set", sep, "--site", "x", "--if-version", "7"); code != exitUsage || !strings.Contains(errs, "changed by somebody else") {
+	if _, code, errs := o.sh("device", "set", sep, "--site", "x", "--if-version", "7"); code != exitUsage ||
+		!strings.Contains(errs, "changed by somebody else") {
 		t.Errorf("an older version: %d %s", code, errs)
 	}
 	o.ok("device set " + sep + " --site x --if-version 1")
 	o.ok("enterprise set peer-sharing=on --auto-registration on --if-version 0")
-	if _, code, errs := o.sh("enterprise", "set", "peer-sharing=off", "--if-version", "0"); code != exitUsage || !strings.Contains(errs, "changed by somebody else") {
+	if _, code, errs := o.sh("enterprise", "set", "peer-sharing=off", "--if-version", "0"); code != exitUsage ||
+		!strings.Contains(errs, "changed by somebody else") {
 		t.Errorf("a second first write: %d %s", code, errs)
 	}
 }
@@ -230,7 +236,8 @@ func TestOthersData(t *testing.T) {
 	if err := os.Chown(o.path("data"), 65534, -1); err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"device list", "serve --listen 127.0.0.1:0 --http off --tftp off", "load list", "load refresh"} {
+	for _, line := range []string{"device list", "serve --listen 127.0.0.1:0 --http off --tftp off", "load list",
+		"load refresh"} {
 		if _, code, errs := o.sh(strings.Fields(line)...); code != exitUsage || !strings.Contains(errs, "belongs to") {
 			t.Errorf("%s: %d %s", line, code, errs)
 		}
@@ -244,7 +251,8 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	for name, age := range map[string]time.Duration{"upload-1": 0, "upload-2": spoolLife + time.Minute, "mine": 2 * spoolLife} {
+	for name, age := range map[string]time.Duration{"upload-1": 0, "upload-2": spoolLife + time.Minute,
+		"mine": 2 * spoolLife} {
 		p := filepath.Join(d.spool(), name)
 		if err := os.Mkdir(p, 0o700); err != nil {
 			t.Fatal(err)
@@ -266,7 +274,8 @@ func TestSweep(t *testing.T) {
 // in time; with its key it is renewed and nothing is told.
 func TestRootWarning(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
-	repo, err := repository.Open(repository.Config{Dir: dir + "/pub", Keys: dir + "/keys", Now: func() time.Time { return now }})
+	repo, err := repository.Open(repository.Config{Dir: dir + "/pub", Keys: dir + "/keys",
+		Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}

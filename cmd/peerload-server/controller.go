@@ -87,7 +87,8 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer root.Close()
-	files := files.Config{Root: root, Log: log, Metrics: files.NewMetrics(), Generate: cnf.Maker{Controller: inst.ctl, Templates: d.templates()}.Make}
+	files := files.Config{Root: root, Log: log, Metrics: files.NewMetrics(),
+		Generate: cnf.Maker{Controller: inst.ctl, Templates: d.templates()}.Make}
 	if files.Budget, err = s.budget(); err != nil {
 		return err
 	}
@@ -161,12 +162,15 @@ func (s *service) listenAPI(d dataDir) (*apiListener, error) {
 		return nil, errors.Join(err, ln.Close())
 	}
 	names := append([]string{host, "localhost", "127.0.0.1", "::1"}, s.names...)
-	a.certs, err = newCerts(func() (tls.Certificate, error) { return certificate(s.tlsCert, s.tlsKey, d.tls(), names, time.Now()) })
+	a.certs, err = newCerts(func() (tls.Certificate, error) {
+		return certificate(s.tlsCert, s.tlsKey, d.tls(), names, time.Now())
+	})
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
 	a.scheme, a.print = "https", fingerprint(*a.certs.now.Load())
-	a.Listener = tls.NewListener(ln, &tls.Config{GetCertificate: a.certs.get, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
+	a.Listener = tls.NewListener(ln, &tls.Config{GetCertificate: a.certs.get, MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"}})
 	return a, nil
 }
 
@@ -218,7 +222,8 @@ func (s *service) announce(cmd *cobra.Command, ctl *domain.Controller, api *apiL
 
 // serveAll runs the API, the file server and the upkeep until ctx ends, or one
 // of them fails.
-func serveAll(ctx context.Context, d dataDir, inst *instance, api *apiListener, served files.Config, hup <-chan os.Signal, log *slog.Logger) error {
+func serveAll(ctx context.Context, d dataDir, inst *instance, api *apiListener, served files.Config,
+	hup <-chan os.Signal, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -236,8 +241,9 @@ func serveAll(ctx context.Context, d dataDir, inst *instance, api *apiListener, 
 }
 
 func serveAPI(ctx context.Context, inst *instance, api *apiListener, log *slog.Logger) error {
-	h := &http.Server{Handler: inst.api, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: answerTimeout,
-		IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
+	h := &http.Server{Handler: inst.api, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
+		WriteTimeout: answerTimeout,
+		IdleTimeout:  time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
@@ -329,7 +335,8 @@ func refresh(repo *repository.Repository, log *slog.Logger) {
 		log.Error("the repository's signatures were not refreshed", "error", err)
 	}
 	if left, err := repo.RootLife(); err == nil && left < rootWarning {
-		log.Warn("devices will soon refuse the repository, for its root expires: put the root key back into the directory keys and run \"peerload-server load refresh\"",
+		log.Warn("devices will soon refuse the repository, for its root expires: put the root key back into the directory "+
+			"keys and run \"peerload-server load refresh\"",
 			"days", int(left.Hours()/24))
 	}
 }

@@ -73,7 +73,8 @@ type office struct {
 func newOffice(t *testing.T) *office {
 	t.Helper()
 	o := &office{t: t, dir: t.TempDir(), bin: program(t, "peerload-server")}
-	o.env = append(os.Environ(), envData+"="+filepath.Join(o.dir, "data"), envController+"=", envToken+"=", envCA+"=", envDatabase+"=")
+	o.env = append(os.Environ(), envData+"="+filepath.Join(o.dir, "data"), envController+"=", envToken+"=", envCA+"=",
+		envDatabase+"=")
 	o.file("password", "correct horse battery\n")
 	o.file("app.bin", strings.Repeat("application ", 1000))
 	o.file("dsp.bin", "signal processor")
@@ -92,7 +93,8 @@ func (o *office) file(name, content string) {
 // start starts the controller and waits until it has printed where it is.
 func (o *office) start(args ...string) {
 	o.t.Helper()
-	args = append([]string{"serve", "--json", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0"}, args...)
+	args = append([]string{"serve", "--json", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0"},
+		args...)
 	o.cmd = exec.Command(o.bin, args...)
 	o.cmd.Env = o.env
 	var log bytes.Buffer
@@ -231,7 +233,8 @@ func TestController(t *testing.T) {
 	resp.Body.Close()
 	_, secret, _ := strings.Cut(o.at.Setup, "secret=")
 	for i, want := range []int{200, 401} { // once, and not again
-		resp, err := o.http.PostForm(o.at.API+"/setup", map[string][]string{"secret": {secret}, "name": {"alice"}, "password": {"correct horse battery"}})
+		resp, err := o.http.PostForm(o.at.API+"/setup",
+			map[string][]string{"secret": {secret}, "name": {"alice"}, "password": {"correct horse battery"}})
 		if err != nil || resp.StatusCode != want {
 			t.Fatalf("set-up %d: %v, %v", i, resp, err)
 		}
@@ -245,7 +248,8 @@ func TestController(t *testing.T) {
 	}
 	// One code path: the same command gives the same answer both ways.
 	remote("device add " + mac + " --model 7941 --site Kyoto")
-	if l, r := o.ok("device show "+sep+" --json"), remote("device show "+sep+" --json"); l != r || item[domain.DeviceRow](t, l).Site != "Kyoto" {
+	if l, r := o.ok("device show "+sep+" --json"), remote("device show "+sep+" --json"); l != r ||
+		item[domain.DeviceRow](t, l).Site != "Kyoto" {
 		t.Errorf("locally %s\nremotely %s", l, r)
 	}
 	remote("load add --name fw1 --version 1 --model 7941,linux-arm @app.bin @dsp.bin")
@@ -273,7 +277,8 @@ func TestController(t *testing.T) {
 	if err := o.stop(syscall.SIGTERM); err != nil {
 		t.Errorf("stopped gracefully: %v", err)
 	}
-	if out, code, errs := o.sh("device", "list", "--server", o.at.API, "--token", token, "--ca", "@data/tls/cert.pem"); code != exitReach {
+	if out, code, errs := o.sh("device", "list", "--server", o.at.API, "--token", token,
+		"--ca", "@data/tls/cert.pem"); code != exitReach {
 		t.Errorf("without a controller: %d %s %s", code, out, errs)
 	}
 	for _, secret := range []string{token, "correct horse"} { // nothing secret is kept
@@ -295,7 +300,8 @@ func (o *office) provisioned(t *testing.T) {
 		t.Fatalf("%v, %v in %s", err, f, text)
 	}
 	l, err := f.Assigned(policy.Builtin(), "CP-7941G")
-	if err != nil || l != "fw2" || f.Levels.Device[policy.PeerSharing] != policy.Off || f.Levels.Enterprise[policy.PeerSharing] != policy.On ||
+	if err != nil || l != "fw2" || f.Levels.Device[policy.PeerSharing] != policy.Off ||
+		f.Levels.Enterprise[policy.PeerSharing] != policy.On ||
 		f.Levels.Profile[policy.WANLimit] != "200k" {
 		t.Errorf("load %q, %+v, %v", l, f.Levels, err)
 	}
@@ -326,7 +332,8 @@ func (o *office) unknown(t *testing.T) {
 	if code != 200 || err != nil {
 		t.Fatalf("%d %s %v", code, text, err)
 	}
-	if l, err := f.Assigned(policy.Builtin(), "7941"); l != "fw1" || err != nil || !strings.Contains(text, "<loadInformation00115 ") {
+	if l, err := f.Assigned(policy.Builtin(), "7941"); l != "fw1" || err != nil ||
+		!strings.Contains(text, "<loadInformation00115 ") {
 		t.Errorf("default load %q, %v: %s", l, err, text)
 	}
 	o.ok("enterprise set --auto-registration on --register-profile lobby")
@@ -347,7 +354,8 @@ func (o *office) killedWhileWriting(t *testing.T, token string) int {
 	defer kill.Stop()
 	n := 0
 	for ; n < 10_000; n++ {
-		b, err := json.Marshal(api.NewDevice{Name: fmt.Sprintf("SEP0000000000%02X", n%200+1), DeviceChange: domain.DeviceChange{Model: ptr("linux-arm")}})
+		b, err := json.Marshal(api.NewDevice{Name: fmt.Sprintf("SEP0000000000%02X", n%200+1),
+			DeviceChange: domain.DeviceChange{Model: ptr("linux-arm")}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -150,7 +150,8 @@ func requireData(d dataDir, database string) error {
 		return nil
 	}
 	if _, err := os.Stat(d.database()); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %s holds no controller's data: start \"peerload-server serve --data %s\" once, name another directory with --data, or a controller with --server",
+		return fmt.Errorf("%w: %s holds no controller's data: start \"peerload-server serve --data %s\" once, name another "+
+			"directory with --data, or a controller with --server",
 			errData, d, d)
 	} else if err != nil {
 		return fmt.Errorf("%w: %w", errData, err)

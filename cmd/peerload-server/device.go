@@ -28,25 +28,28 @@ func group(use, short string, make func(conn *connFlags) []*cobra.Command) *cobr
 
 func deviceCommand() *cobra.Command {
 	return group("device", "List, show, add, change and remove devices", func(conn *connFlags) []*cobra.Command {
-		return []*cobra.Command{deviceList(conn), deviceShow(conn), deviceAdd(conn), deviceSet(conn), deviceDelete(conn), deviceHistory(conn), deviceReset(conn)}
+		return []*cobra.Command{deviceList(conn), deviceShow(conn), deviceAdd(conn), deviceSet(conn), deviceDelete(conn),
+			deviceHistory(conn), deviceReset(conn)}
 	})
 }
 
 func deviceList(conn *connFlags) *cobra.Command {
 	var q client.Filter
-	cmd := &cobra.Command{Use: "list", Short: "List devices", Args: cobra.NoArgs, Example: "  peerload-server device list --model 7941 --site Kyoto",
+	cmd := &cobra.Command{Use: "list", Short: "List devices", Args: cobra.NoArgs,
+		Example: "  peerload-server device list --model 7941 --site Kyoto",
 		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
 			items, err := collect(c.Devices.List(cmd.Context(), q))
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "device", items, "DEVICE MODEL PROFILE SITE STATE ACTIVE LAST-SEEN", func(d client.Device) []string {
-				row := []string{d.Name, d.Model, d.Profile, d.Site, stateUnknown, "", ""}
-				if s := d.State; s != nil {
-					row[4], row[5], row[6] = s.Last.State, s.Last.Active, when(s.LastSeen)
-				}
-				return row
-			})
+			return list(conn, cmd, "device", items, "DEVICE MODEL PROFILE SITE STATE ACTIVE LAST-SEEN",
+				func(d client.Device) []string {
+					row := []string{d.Name, d.Model, d.Profile, d.Site, stateUnknown, "", ""}
+					if s := d.State; s != nil {
+						row[4], row[5], row[6] = s.Last.State, s.Last.Active, when(s.LastSeen)
+					}
+					return row
+				})
 		})}
 	f := cmd.Flags()
 	f.StringVar(&q.Text, "text", "", "devices: part of the name or description")
@@ -59,7 +62,8 @@ func deviceList(conn *connFlags) *cobra.Command {
 }
 
 func deviceShow(conn *connFlags) *cobra.Command {
-	return &cobra.Command{Use: "show DEVICE", Short: "Show a device: what it should do and why, and what it last said", Args: cobra.ExactArgs(1),
+	return &cobra.Command{Use: "show DEVICE", Short: "Show a device: what it should do and why, and what it last said",
+		Args:    cobra.ExactArgs(1),
 		Example: "  peerload-server device show 00:11:22:33:44:55",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			row, err := c.Devices.Get(cmd.Context(), args[0])
@@ -82,16 +86,20 @@ func deviceShow(conn *connFlags) *cobra.Command {
 			if !d.Known {
 				unknown = ", in no table"
 			}
-			fmt.Fprintf(out, "model    %s (group %s%s)\nprofile  %s\nsite     %s\n", orNone(d.Model.Name), orNone(d.Group), unknown, orNone(row.Profile), orNone(row.Site))
+			fmt.Fprintf(out, "model    %s (group %s%s)\nprofile  %s\nsite     %s\n", orNone(d.Model.Name), orNone(d.Group),
+				unknown, orNone(row.Profile), orNone(row.Site))
 			fmt.Fprintf(out, "load     %s (%s) %s\n", orNone(d.Load.Load), d.Load.Level, d.Load.Warning)
 			if s := row.State; s != nil && s.Reported.IsZero() {
 				fmt.Fprintf(out, "state    has not reported; last seen %s from %s\n", when(s.LastSeen), s.From)
 			} else if s != nil {
-				fmt.Fprintf(out, "state    %s since %s, last seen %s from %s\n", terminal.Printable(s.Last.State), when(s.Since), when(s.LastSeen), s.From)
-				fmt.Fprintf(out, "runs     %s, holds %s, wants %s\n", orNone(s.Last.Active), orNone(s.Last.Inactive), orNone(s.Last.Wanted))
-				fmt.Fprintf(out, "peers    role %s, root %s, parent %s, children %s\n", orNone(s.Last.Role), orNone(s.Last.Root), orNone(s.Last.Parent),
-					orNone(strings.Join(s.Last.Children, ", ")))
-				fmt.Fprintf(out, "bytes    %d from the server, %d from peers, %d to peers\n", s.Traffic.FromOrigin, s.Traffic.FromPeers, s.Traffic.ToPeers)
+				fmt.Fprintf(out, "state    %s since %s, last seen %s from %s\n", terminal.Printable(s.Last.State), when(s.Since),
+					when(s.LastSeen), s.From)
+				fmt.Fprintf(out, "runs     %s, holds %s, wants %s\n", orNone(s.Last.Active), orNone(s.Last.Inactive),
+					orNone(s.Last.Wanted))
+				fmt.Fprintf(out, "peers    role %s, root %s, parent %s, children %s\n", orNone(s.Last.Role), orNone(s.Last.Root),
+					orNone(s.Last.Parent), orNone(strings.Join(s.Last.Children, ", ")))
+				fmt.Fprintf(out, "bytes    %d from the server, %d from peers, %d to peers\n", s.Traffic.FromOrigin,
+					s.Traffic.FromPeers, s.Traffic.ToPeers)
 				for _, f := range s.Failures {
 					fmt.Fprintf(out, "failure  %s %s %s\n", when(f.At), terminal.Printable(f.Reason), terminal.Printable(f.Message))
 				}
@@ -99,13 +107,15 @@ func deviceShow(conn *connFlags) *cobra.Command {
 			if err := effective(conn, cmd, d.Settings); err != nil || row.State == nil || len(row.State.Files) == 0 {
 				return err
 			}
-			return list(conn, cmd, "file", row.State.Files, "FILE SOURCE FROM-SERVER FROM-PEERS HELD-BEFORE PARENT WHY", func(f report.Final) []string {
-				var why []string
-				for _, b := range f.Fallbacks {
-					why = append(why, b.Reason)
-				}
-				return []string{f.File, f.Source, count(f.BytesFromOrigin), count(f.BytesFromPeers), count(f.BytesFromCache), f.Parent, strings.Join(why, ", ")}
-			})
+			return list(conn, cmd, "file", row.State.Files, "FILE SOURCE FROM-SERVER FROM-PEERS HELD-BEFORE PARENT WHY",
+				func(f report.Final) []string {
+					var why []string
+					for _, b := range f.Fallbacks {
+						why = append(why, b.Reason)
+					}
+					return []string{f.File, f.Source, count(f.BytesFromOrigin), count(f.BytesFromPeers), count(f.BytesFromCache),
+						f.Parent, strings.Join(why, ", ")}
+				})
 		})}
 }
 
@@ -122,12 +132,14 @@ func changeFlags(cmd *cobra.Command, unset *[]string) {
 
 func changeOf(cmd *cobra.Command, args, unset []string) (client.DeviceChange, error) {
 	settings, err := parseSettings(args, unset)
-	return client.DeviceChange{Description: optional(cmd, "description"), Model: optional(cmd, "model"), Profile: optional(cmd, "profile"),
-		Site: optional(cmd, "site"), Load: optional(cmd, "load"), Settings: settings}, err
+	return client.DeviceChange{Description: optional(cmd, "description"), Model: optional(cmd, "model"),
+		Profile: optional(cmd, "profile"),
+		Site:    optional(cmd, "site"), Load: optional(cmd, "load"), Settings: settings}, err
 }
 
 func (conn *connFlags) showDevice(cmd *cobra.Command, did string, d client.Device) error {
-	text := fmt.Sprintf("%s %s: version %d, model %s, profile %q, site %q, load %q", d.Name, did, d.Version, d.Model, d.Profile, d.Site, d.Load.Load)
+	text := fmt.Sprintf("%s %s: version %d, model %s, profile %q, site %q, load %q", d.Name, did, d.Version, d.Model,
+		d.Profile, d.Site, d.Load.Load)
 	if s := settingsText(d.Settings); s != "" {
 		text += ", " + s
 	}
@@ -136,7 +148,8 @@ func (conn *connFlags) showDevice(cmd *cobra.Command, did string, d client.Devic
 
 func deviceAdd(conn *connFlags) *cobra.Command {
 	var unset []string
-	cmd := &cobra.Command{Use: "add DEVICE --model MODEL [NAME=VALUE...]", Short: "Make a device known", Args: cobra.MinimumNArgs(1),
+	cmd := &cobra.Command{Use: "add DEVICE --model MODEL [NAME=VALUE...]", Short: "Make a device known",
+		Args:    cobra.MinimumNArgs(1),
 		Example: "  peerload-server device add 00:11:22:33:44:55 --model 7941 --site Kyoto peer-sharing=on",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			change, err := changeOf(cmd, args[1:], nil)
@@ -167,14 +180,17 @@ func warnModel(cmd *cobra.Command, c *connection, model string) error {
 		return err
 	}
 	if !m.Known {
-		fmt.Fprintf(cmd.ErrOrStderr(), "note: no table has the model %s; \"peerload-server model list\" shows those it has, \"model add\" adds one\n", terminal.Printable(model))
+		fmt.Fprintf(cmd.ErrOrStderr(),
+			"note: no table has the model %s; \"peerload-server model list\" shows those it has, \"model add\" adds one\n",
+			terminal.Printable(model))
 	}
 	return nil
 }
 
 func deviceSet(conn *connFlags) *cobra.Command {
 	var unset []string
-	cmd := &cobra.Command{Use: "set DEVICE [NAME=VALUE...]", Short: "Change a device or its settings", Args: cobra.MinimumNArgs(1),
+	cmd := &cobra.Command{Use: "set DEVICE [NAME=VALUE...]", Short: "Change a device or its settings",
+		Args:    cobra.MinimumNArgs(1),
 		Example: "  peerload-server device set SEP001122334455 peer-sharing=off --unset wan-limit --load fw2",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			change, err := changeOf(cmd, args[1:], unset)
@@ -200,12 +216,13 @@ func deviceSet(conn *connFlags) *cobra.Command {
 // remover is a command that removes or ends one thing.
 func remover(conn *connFlags, use, short, event string,
 	remove func(ctx context.Context, c *connection, name string) error) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-		if err := remove(cmd.Context(), c, args[0]); err != nil {
-			return err
-		}
-		return conn.show(cmd, event, args[0], "%s: done\n", terminal.Printable(args[0]))
-	})}
+	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1),
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			if err := remove(cmd.Context(), c, args[0]); err != nil {
+				return err
+			}
+			return conn.show(cmd, event, args[0], "%s: done\n", terminal.Printable(args[0]))
+		})}
 }
 
 func deviceDelete(conn *connFlags) *cobra.Command {
@@ -222,7 +239,8 @@ func deviceReset(conn *connFlags) *cobra.Command {
 
 func deviceHistory(conn *connFlags) *cobra.Command {
 	var most int
-	cmd := &cobra.Command{Use: "history DEVICE", Short: "What happened to a device, the latest first", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "history DEVICE", Short: "What happened to a device, the latest first",
+		Args: cobra.ExactArgs(1),
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			items, err := last(cmd.Context(), c.History, client.Filter{Device: args[0]}, most)
 			if err != nil {
@@ -235,13 +253,14 @@ func deviceHistory(conn *connFlags) *cobra.Command {
 }
 
 func printHistory(conn *connFlags, cmd *cobra.Command, items []client.HistoryEntry) error {
-	return list(conn, cmd, "history", items, "TIME DEVICE WHAT OLD NEW FILE REASON BYTES", func(h client.HistoryEntry) []string {
-		bytes := ""
-		if f := h.Final; f != nil {
-			bytes = strconv.FormatInt(f.Size, 10)
-		}
-		return []string{when(h.At), h.Device, h.Kind, h.Old, h.New, h.File, h.Reason, bytes}
-	})
+	return list(conn, cmd, "history", items, "TIME DEVICE WHAT OLD NEW FILE REASON BYTES",
+		func(h client.HistoryEntry) []string {
+			bytes := ""
+			if f := h.Final; f != nil {
+				bytes = strconv.FormatInt(f.Size, 10)
+			}
+			return []string{when(h.At), h.Device, h.Kind, h.Old, h.New, h.File, h.Reason, bytes}
+		})
 }
 
 // levelTarget are the flags that say at which level a load is assigned.

@@ -67,7 +67,8 @@ func TestAdministratorsGuide(t *testing.T) {
 		}
 		t.Fatalf("%v at: %s\n%s", err, last, out)
 	}
-	for _, want := range []string{"peer-sharing  off    device", "<loadInformation model=\"Cisco IP Phone 7941\">fw-1</loadInformation>",
+	for _, want := range []string{"peer-sharing  off    device",
+		"<loadInformation model=\"Cisco IP Phone 7941\">fw-1</loadInformation>",
 		"SEP001122334466  on  on", "peerload_build_info", "loadInformation00115"} {
 		if !strings.Contains(strings.Join(strings.Fields(string(out)), " "), strings.Join(strings.Fields(want), " ")) {
 			t.Errorf("the guide's commands do not print %q", want)
@@ -86,21 +87,25 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := regexp.MustCompile("(?s)## A controller and one agent, by hand\n\n```\n(.*?)```").FindStringSubmatch(string(text))
+	block := regexp.MustCompile("(?s)## A controller and one agent, by hand\n\n```\n(.*?)```").FindStringSubmatch(
+		string(text))
 	if block == nil {
 		t.Fatal("the section is not there")
 	}
 	page := free(t)
 	port := 20000 + os.Getpid()%20000
 	script := strings.NewReplacer("127.0.0.1:8443", free(t), "127.0.0.1:6970", free(t), "127.0.0.1:8090", page,
-		"--tftp off &", "--tftp off > serve.out & server=$!\nn=0; until grep -q setup serve.out; do n=$((n+1)); [ $n -lt 200 ] || exit 99; sleep 0.05; done",
+		"--tftp off &", "--tftp off > serve.out & server=$!\nn=0; until grep -q setup serve.out; do n=$((n+1)); [ $n -lt "+
+			"200 ] || exit 99; sleep 0.05; done",
 		"peerload agent", fmt.Sprintf("peerload agent --port %d", port)).Replace(block[1])
 	begins := strings.Index(script, "peerload agent")
 	if begins < 0 {
 		t.Fatal("no agent is started")
 	}
-	script = "trap 'kill $server $agent 2>/dev/null; wait' EXIT\n" + script[:begins] + strings.TrimSpace(script[begins:]) + " 2> agent.out & agent=$!\n" +
-		"n=0; until [ -e device/slots/current/app.bin ] && curl --fail --silent http://" + page + "/ | grep -q edge-1; do n=$((n+1)); [ $n -lt 400 ] || exit 98; sleep 0.05; done\n"
+	script = "trap 'kill $server $agent 2>/dev/null; wait' EXIT\n" + script[:begins] + strings.TrimSpace(script[begins:]) +
+		" 2> agent.out & agent=$!\n" +
+		"n=0; until [ -e device/slots/current/app.bin ] && curl --fail --silent http://" + page +
+		"/ | grep -q edge-1; do n=$((n+1)); [ $n -lt 400 ] || exit 98; sleep 0.05; done\n"
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "app.bin"), []byte(strings.Repeat("app", 10_000)), 0o600); err != nil {
 		t.Fatal(err)

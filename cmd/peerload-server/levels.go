@@ -16,25 +16,27 @@ import (
 )
 
 func profileCommand() *cobra.Command {
-	return group("profile", "Common profiles: settings and a load for many devices", func(conn *connFlags) []*cobra.Command {
-		return []*cobra.Command{profileList(conn), profileShow(conn), profileAdd(conn), profileSet(conn),
-			remover(conn, "delete PROFILE", "Remove a profile that no device has", "profile_deleted",
-				func(ctx context.Context, c *connection, name string) error {
-					return c.Profiles.Delete(ctx, name, c.ifVersion)
-				})}
-	})
+	return group("profile", "Common profiles: settings and a load for many devices",
+		func(conn *connFlags) []*cobra.Command {
+			return []*cobra.Command{profileList(conn), profileShow(conn), profileAdd(conn), profileSet(conn),
+				remover(conn, "delete PROFILE", "Remove a profile that no device has", "profile_deleted",
+					func(ctx context.Context, c *connection, name string) error {
+						return c.Profiles.Delete(ctx, name, c.ifVersion)
+					})}
+		})
 }
 
 func profileList(conn *connFlags) *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List profiles", Args: cobra.NoArgs, RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-		items, err := collect(c.Profiles.List(cmd.Context(), client.Filter{}))
-		if err != nil {
-			return err
-		}
-		return list(conn, cmd, "profile", items, "PROFILE LOAD SETTINGS DESCRIPTION", func(p client.Profile) []string {
-			return []string{p.Name, p.Load.Load, settingsText(p.Settings), p.Description}
-		})
-	})}
+	return &cobra.Command{Use: "list", Short: "List profiles", Args: cobra.NoArgs,
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+			items, err := collect(c.Profiles.List(cmd.Context(), client.Filter{}))
+			if err != nil {
+				return err
+			}
+			return list(conn, cmd, "profile", items, "PROFILE LOAD SETTINGS DESCRIPTION", func(p client.Profile) []string {
+				return []string{p.Name, p.Load.Load, settingsText(p.Settings), p.Description}
+			})
+		})}
 }
 
 // levelSettings prints the settings of a level, set or not.
@@ -62,7 +64,8 @@ func profileShow(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := conn.show(cmd, "profile", p, "%s  %s  load %q  version %d\n", p.Name, terminal.Printable(p.Description), p.Load.Load, p.Version); err != nil {
+			if err := conn.show(cmd, "profile", p, "%s  %s  load %q  version %d\n", p.Name, terminal.Printable(p.Description),
+				p.Load.Load, p.Version); err != nil {
 				return err
 			}
 			return levelSettings(conn, cmd, c, client.Target{Level: "profile", Name: args[0]})
@@ -114,13 +117,15 @@ func profileSet(conn *connFlags) *cobra.Command {
 }
 
 func enterpriseCommand() *cobra.Command {
-	return group("enterprise", "What holds for all devices, and the controller's switches", func(conn *connFlags) []*cobra.Command {
-		return []*cobra.Command{enterpriseShow(conn), enterpriseSet(conn)}
-	})
+	return group("enterprise", "What holds for all devices, and the controller's switches",
+		func(conn *connFlags) []*cobra.Command {
+			return []*cobra.Command{enterpriseShow(conn), enterpriseSet(conn)}
+		})
 }
 
 func (conn *connFlags) showEnterprise(cmd *cobra.Command, event string, e client.Enterprise) error {
-	return conn.show(cmd, event, e, "auto-registration %s, profile %q; default load %q; version %d\n", onOff(e.AutoRegistration), e.RegisterProfile, e.Load.Load, e.Version)
+	return conn.show(cmd, event, e, "auto-registration %s, profile %q; default load %q; version %d\n",
+		onOff(e.AutoRegistration), e.RegisterProfile, e.Load.Load, e.Version)
 }
 
 func enterpriseShow(conn *connFlags) *cobra.Command {
@@ -140,7 +145,8 @@ func enterpriseShow(conn *connFlags) *cobra.Command {
 func enterpriseSet(conn *connFlags) *cobra.Command {
 	var unset []string
 	cmd := &cobra.Command{Use: "set [NAME=VALUE...]", Short: "Change the switches or the settings for all devices",
-		Example: "  peerload-server enterprise set peer-sharing=on\n  peerload-server enterprise set --auto-registration on --register-profile lobby",
+		Example: "  peerload-server enterprise set peer-sharing=on\n" +
+			"  peerload-server enterprise set --auto-registration on --register-profile lobby",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			settings, err := parseSettings(args, unset)
 			if err != nil {
@@ -196,13 +202,14 @@ func modelRow(m client.Model) []string {
 const modelHeader = "MODEL FAMILY CAN-SHARE GROUP LOAD CUSTOM"
 
 func modelList(conn *connFlags) *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List models", Args: cobra.NoArgs, RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-		items, err := collect(c.Models.List(cmd.Context(), client.Filter{}))
-		if err != nil {
-			return err
-		}
-		return list(conn, cmd, "model", items, modelHeader, modelRow)
-	})}
+	return &cobra.Command{Use: "list", Short: "List models", Args: cobra.NoArgs,
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+			items, err := collect(c.Models.List(cmd.Context(), client.Filter{}))
+			if err != nil {
+				return err
+			}
+			return list(conn, cmd, "model", items, modelHeader, modelRow)
+		})}
 }
 
 func modelShow(conn *connFlags) *cobra.Command {
@@ -222,7 +229,8 @@ func modelShow(conn *connFlags) *cobra.Command {
 }
 
 func modelAdd(conn *connFlags) *cobra.Command {
-	return &cobra.Command{Use: "add FILE", Short: "Add or replace rows of the model table, from a JSON file", Args: cobra.ExactArgs(1),
+	return &cobra.Command{Use: "add FILE", Short: "Add or replace rows of the model table, from a JSON file",
+		Args: cobra.ExactArgs(1),
 		Long: `Add or replace rows of the model table, all or none, from a JSON file ("-" is
 the standard input): {"model": [{"name": "Camera 1", "family": "camera",
 "can_share": true, "group": "cameras", "defaults": {"peer-sharing": "on"}}]}`,

@@ -25,9 +25,11 @@ type repoFlags struct {
 // flags adds the flags; the keys only where something is signed.
 func (repoAt *repoFlags) flags(cmd *cobra.Command, signs bool) {
 	f := cmd.Flags()
-	f.StringVar(&repoAt.repo, "repo", "", "a bare repository, without a controller: the directory that is served, with the loads in it")
+	f.StringVar(&repoAt.repo, "repo", "",
+		"a bare repository, without a controller: the directory that is served, with the loads in it")
 	if signs {
-		f.StringVar(&repoAt.keys, "keys", "", "the directory of the private keys, outside --repo (default: the name of --repo with .keys behind it)")
+		f.StringVar(&repoAt.keys, "keys", "",
+			"the directory of the private keys, outside --repo (default: the name of --repo with .keys behind it)")
 	}
 }
 
@@ -96,8 +98,8 @@ func objectOf(event string, m *load.Manifest) loadObject {
 
 func loadCommand() *cobra.Command {
 	return group("load", "Add, list, assign, verify and retire loads", func(conn *connFlags) []*cobra.Command {
-		return []*cobra.Command{loadAdd(conn), loadList(conn), loadShow(conn), loadRegister(conn), loadAssign(conn), loadRollBack(conn), loadRetire(conn, true),
-			loadRetire(conn, false), loadVerify(conn), loadRefresh(conn)}
+		return []*cobra.Command{loadAdd(conn), loadList(conn), loadShow(conn), loadRegister(conn), loadAssign(conn),
+			loadRollBack(conn), loadRetire(conn, true), loadRetire(conn, false), loadVerify(conn), loadRefresh(conn)}
 	})
 }
 
@@ -119,7 +121,10 @@ nothing. Other content needs another --version, or --replace.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Files = args
 			if repoAt.repo == "" {
-				return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error { return uploadLoad(conn, cmd, c, req) })(cmd, args)
+				return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+					return uploadLoad(conn, cmd, c,
+						req)
+				})(cmd, args)
 			}
 			repoAt.json = conn.json
 			repo, err := repoAt.open(true)
@@ -169,7 +174,10 @@ func loadList(conn *connFlags) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if repoAt.repo == "" {
-				return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error { return listLoads(conn, cmd, c, retired) })(cmd, args)
+				return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+					return listLoads(conn, cmd, c,
+						retired)
+				})(cmd, args)
 			}
 			repoAt.json = conn.json
 			repo, err := repoAt.open(false)
@@ -205,7 +213,10 @@ and their expiry, each manifest, and every byte of each file. Needs no keys.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if repoAt.repo == "" {
-				return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error { return verifyLoads(conn, cmd, c) })(cmd, args)
+				return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+					return verifyLoads(conn, cmd,
+						c)
+				})(cmd, args)
 			}
 			repoAt.json = conn.json
 			repo, err := repoAt.open(false)
@@ -277,7 +288,8 @@ those of --data, or those of --repo.`,
 			if err := repo.Refresh(); err != nil {
 				return err
 			}
-			return repoAt.print(cmd, done{Schema: jsonSchema, Event: "refreshed", Path: repoAt.repo}, "%s: refreshed\n", repoAt.repo)
+			return repoAt.print(cmd, done{Schema: jsonSchema, Event: "refreshed", Path: repoAt.repo}, "%s: refreshed\n",
+				repoAt.repo)
 		},
 	}
 	repoAt.flags(cmd, true)

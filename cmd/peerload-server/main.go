@@ -103,8 +103,9 @@ signatures or expiry.`,
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(serve, deviceCommand(), profileCommand(), enterpriseCommand(), modelCommand(), loadCommand(), reportCommand(), bulkCommand(),
-		userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), templateCommand(), backupCommand(), restoreCommand())
+	root.AddCommand(serve, deviceCommand(), profileCommand(), enterpriseCommand(), modelCommand(), loadCommand(),
+		reportCommand(), bulkCommand(), userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), templateCommand(),
+		backupCommand(), restoreCommand())
 	return root.ExecuteContext(ctx)
 }
 
@@ -135,12 +136,14 @@ func status(err error) int {
 		return exitVerify
 	case is(client.Unreachable):
 		return exitReach
-	case is(publish.ErrRefused, publish.ErrExists, repository.ErrNoRepository, repository.ErrChanged, load.ErrManifest, load.ErrName, errSocket):
+	case is(publish.ErrRefused, publish.ErrExists, repository.ErrNoRepository, repository.ErrChanged, load.ErrManifest,
+		load.ErrName, errSocket):
 		return exitUsage
 	case errors.As(err, &network), errors.As(err, &name):
 		return exitReach
-	case is(repository.ErrKeys, trust.ErrExpired, trust.ErrRolledBack, trust.ErrMixed, trust.ErrBadSignature, trust.ErrMalformed,
-		trust.ErrNoRoot, trust.ErrNotFound, trust.ErrTooLarge, trust.ErrWrongHash, trust.ErrWrongLength, client.BadKeys):
+	case is(repository.ErrKeys, trust.ErrExpired, trust.ErrRolledBack, trust.ErrMixed, trust.ErrBadSignature,
+		trust.ErrMalformed, trust.ErrNoRoot, trust.ErrNotFound, trust.ErrTooLarge, trust.ErrWrongHash, trust.ErrWrongLength,
+		client.BadKeys):
 		return exitTrust
 	case errors.As(err, &onDisk), errors.As(err, &number), is(fs.ErrPermission, client.DiskFull):
 		return exitDisk

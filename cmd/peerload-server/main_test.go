@@ -76,7 +76,8 @@ func TestPublishing(t *testing.T) {
 	if err := json.Unmarshal([]byte(d.ok(add+" --json")), &o); err != nil {
 		t.Fatal(err)
 	}
-	if o.Schema != 1 || o.Event != "load_added" || o.Changed == nil || *o.Changed || o.Size != 27 || len(o.Components) != 2 ||
+	if o.Schema != 1 || o.Event != "load_added" || o.Changed == nil || *o.Changed || o.Size != 27 ||
+		len(o.Components) != 2 ||
 		o.Components[0].SHA256 != load.DigestOf([]byte("application")) {
 		t.Errorf("add --json: %+v", o)
 	}
@@ -215,7 +216,8 @@ func TestServe(t *testing.T) {
 	out, in := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		err := run(ctx, []string{"serve", "--repo", d.repo, "--keys", d.keys, "--http", "127.0.0.1:0", "--tftp", "127.0.0.1:0", "--json"}, in, io.Discard)
+		err := run(ctx, []string{"serve", "--repo", d.repo, "--keys", d.keys, "--http", "127.0.0.1:0",
+			"--tftp", "127.0.0.1:0", "--json"}, in, io.Discard)
 		in.CloseWithError(io.EOF)
 		ended <- err
 	}()
@@ -223,7 +225,8 @@ func TestServe(t *testing.T) {
 	if err := json.NewDecoder(out).Decode(&l); err != nil {
 		t.Fatal(err)
 	}
-	for dir, f := range map[string]trust.Fetcher{"/trust1": httpFetcher("http://" + l.HTTP + "/"), "/trust2": tftpFetcher(l.TFTP)} {
+	for dir, f := range map[string]trust.Fetcher{"/trust1": httpFetcher("http://" + l.HTTP + "/"),
+		"/trust2": tftpFetcher(l.TFTP)} {
 		c, err := trust.New(trust.Config{Dir: d.dir + dir})
 		if err != nil {
 			t.Fatal(err)

@@ -39,7 +39,8 @@ func TestServeOnPostgres(t *testing.T) {
 		t.Error("there is an SQLite database, too")
 	}
 	_, secret, _ := strings.Cut(o.at.Setup, "secret=")
-	resp, err := o.http.PostForm(o.at.API+"/setup", map[string][]string{"secret": {secret}, "name": {"alice"}, "password": {"correct horse battery"}})
+	resp, err := o.http.PostForm(o.at.API+"/setup",
+		map[string][]string{"secret": {secret}, "name": {"alice"}, "password": {"correct horse battery"}})
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatal(resp, err)
 	}
@@ -83,7 +84,8 @@ func TestServeOnPostgres(t *testing.T) {
 	if there := o.ok("device show " + sep + " --json --data @sqlite"); there != here {
 		t.Errorf("%s\nin SQLite\n%s", here, there)
 	}
-	if _, code, errs := o.sh("device", "list", "--database", "postgres://127.0.0.1:1/none?user=nobody"); code != exitReach {
+	if _, code, errs := o.sh("device", "list",
+		"--database", "postgres://127.0.0.1:1/none?user=nobody"); code != exitReach {
 		t.Errorf("without a server: %d %s", code, errs)
 	}
 }

@@ -34,7 +34,8 @@ func (conn *connFlags) show(cmd *cobra.Command, event string, item any, format s
 }
 
 // list prints things: an object a line, or a table.
-func list[T any](conn *connFlags, cmd *cobra.Command, event string, items []T, header string, row func(T) []string) error {
+func list[T any](conn *connFlags, cmd *cobra.Command, event string, items []T, header string,
+	row func(T) []string) error {
 	if conn.json {
 		e := json.NewEncoder(cmd.OutOrStdout())
 		for _, it := range items {

@@ -40,7 +40,8 @@ func reportOverview(conn *connFlags) *cobra.Command {
 				return conn.show(cmd, "overview", o, "")
 			}
 			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%d devices, %d silent for %s, %d do not run the load they should\n", o.Devices, o.Silent, silent, o.Pending)
+			fmt.Fprintf(out, "%d devices, %d silent for %s, %d do not run the load they should\n", o.Devices, o.Silent, silent,
+				o.Pending)
 			for _, part := range []struct {
 				what string
 				n    map[string]int
@@ -49,8 +50,8 @@ func reportOverview(conn *connFlags) *cobra.Command {
 					fmt.Fprintf(out, "%-6s %6d  %s\n", part.what, part.n[k], terminal.Printable(k))
 				}
 			}
-			_, err = fmt.Fprintf(out, "bytes: %d from the server, %d from peers, %d held before, %d sent to peers\n", o.Traffic.FromOrigin,
-				o.Traffic.FromPeers, o.Traffic.FromCache, o.Traffic.ToPeers)
+			_, err = fmt.Fprintf(out, "bytes: %d from the server, %d from peers, %d held before, %d sent to peers\n",
+				o.Traffic.FromOrigin, o.Traffic.FromPeers, o.Traffic.FromCache, o.Traffic.ToPeers)
 			return err
 		})}
 	cmd.Flags().DurationVar(&silent, "silent", time.Hour, "after which time a device counts as silent")
@@ -75,7 +76,8 @@ func reportHistory(conn *connFlags) *cobra.Command {
 
 func reportAudit(conn *connFlags) *cobra.Command {
 	var most int
-	cmd := &cobra.Command{Use: "audit", Short: "Who changed what, when and from where, the latest first", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "audit", Short: "Who changed what, when and from where, the latest first",
+		Args: cobra.NoArgs,
 		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
 			items, err := last(cmd.Context(), c.Audit, client.Filter{}, most)
 			if err != nil {
@@ -106,7 +108,8 @@ var errRows = errors.New("rows were not written as asked")
 func bulkCommand() *cobra.Command {
 	conn := &connFlags{}
 	var create, dry bool
-	cmd := &cobra.Command{Use: "bulk FILE.csv", Short: "Write many devices from a table; each row is read back", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "bulk FILE.csv", Short: "Write many devices from a table; each row is read back",
+		Args: cobra.ExactArgs(1),
 		Long: `Write many devices from a CSV table ("-" is the standard input). The first line
 names the columns: device, and any of model, profile, site, description, load
 and the names of settings. An empty cell changes nothing, a hyphen unsets a
@@ -125,7 +128,10 @@ itself; one that fails does not stop the others, and the exit status tells.`,
 			if dry {
 				return conn.show(cmd, "bulk_read", len(rows), "%d rows can be read; nothing was written\n", len(rows))
 			}
-			return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error { return sendBulk(conn, cmd, c, rows) })(cmd, args)
+			return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+				return sendBulk(conn, cmd, c,
+					rows)
+			})(cmd, args)
 		}}
 	conn.flags(cmd.Flags())
 	cmd.Flags().BoolVar(&create, "create", false, "make devices that are not known")
@@ -217,7 +223,8 @@ func bulkCell(row *client.BulkRow, name, cell string) error {
 
 func backupCommand() *cobra.Command {
 	conn := &connFlags{}
-	cmd := &cobra.Command{Use: "backup FILE", Short: "Write the whole database into a file, while the controller runs", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "backup FILE", Short: "Write the whole database into a file, while the controller runs",
+		Args: cobra.ExactArgs(1),
 		Long: `Write the whole database into a new file, as JSON lines that every kind of
 database can restore. Signing keys and published loads are not in it: copy the
 directories keys and repository too.`,

@@ -63,7 +63,8 @@ both; with --keys it also keeps the signatures from expiring.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&repoAt.repo, "repo", "", "serve this repository only, without a controller")
-	f.StringVar(&repoAt.keys, "keys", "", "with --repo: the directory of the private keys; if given, signatures are refreshed daily")
+	f.StringVar(&repoAt.keys, "keys", "",
+		"with --repo: the directory of the private keys; if given, signatures are refreshed daily")
 	f.BoolVar(&s.json, "json", false, "print one JSON object a line")
 	f.StringVar(&s.http, "http", ":6970", "address of the files over HTTP; off for none")
 	f.StringVar(&s.tftp, "tftp", ":69", "address of the files over TFTP; off for none")
@@ -85,11 +86,14 @@ func (s *service) flags(cmd *cobra.Command) {
 	s.dataFlags(cmd.Flags())
 	f := cmd.Flags()
 	f.StringVar(&s.api, "listen", ":8443", "address of the API")
-	f.StringVar(&s.tls, "tls", tlsGenerated, "generated: TLS, with a certificate that is made and kept unless --tls-cert names one; off: no TLS, behind a proxy that has it")
+	f.StringVar(&s.tls, "tls", tlsGenerated, "generated: TLS, with a certificate that is made and kept unless "+
+		"--tls-cert names one; off: no TLS, behind a proxy that has it")
 	f.StringVar(&s.tlsCert, "tls-cert", "", "PEM file of the certificate and its chain")
 	f.StringVar(&s.tlsKey, "tls-key", "", "PEM file of its private key")
-	f.StringSliceVar(&s.names, "name", nil, "host names or addresses of this controller, for the generated certificate and the set-up link")
-	f.IntVar(&s.transfers, "site-transfers", 0, "files under way to one site at the same time; beyond it HTTP answers 503 and TFTP waits; 0: no limit")
+	f.StringSliceVar(&s.names, "name", nil,
+		"host names or addresses of this controller, for the generated certificate and the set-up link")
+	f.IntVar(&s.transfers, "site-transfers", 0,
+		"files under way to one site at the same time; beyond it HTTP answers 503 and TFTP waits; 0: no limit")
 	f.Int64Var(&s.rate, "site-rate", 0, "bytes a second to one site; 0: no limit")
 	f.StringSliceVar(&s.sites, "site", nil, "networks that are one site each, for example 10.1.0.0/16")
 	f.IntVar(&s.prefixV4, "site-prefix-v4", 24, "bits that cut all other IPv4 addresses into sites")

@@ -106,7 +106,8 @@ func agentCommand() *cli.Command {
 
 func runAgent(ctx context.Context, cfg agent.Config, reload func() (agent.Config, error)) error {
 	log := newLog(cfg)
-	d, err := agent.New(cfg, agent.Setup{Log: log, Program: program(), ExitOf: func(err error) int { return exitCode(err, false) },
+	d, err := agent.New(cfg, agent.Setup{Log: log, Program: program(),
+		ExitOf: func(err error) int { return exitCode(err, false) },
 		Notify: os.Getenv("NOTIFY_SOCKET"), Watchdog: watchdog()})
 	if err != nil {
 		return err

@@ -26,7 +26,8 @@ func TestAgentGuide(t *testing.T) {
 	}
 	for _, c := range commands {
 		// With --help the command line is read, and nothing is done.
-		if out, code := run(t, nil, append(strings.Fields(c[1]), "--help")...); code != 0 || !strings.Contains(out, "Usage:") {
+		if out, code := run(t, nil, append(strings.Fields(c[1]), "--help")...); code != 0 ||
+			!strings.Contains(out, "Usage:") {
 			t.Errorf("peerload %s: %d, %s", c[1], code, out)
 		}
 	}
@@ -39,14 +40,16 @@ func TestAgentGuide(t *testing.T) {
 	toml := blocks("toml")
 	name := filepath.Join(t.TempDir(), "agent.toml")
 	write(t, name, toml[0])
-	if _, _, err := agent.Load(agent.Sources{Path: name, Env: func(string) (string, bool) { return "", false }}); err != nil {
+	if _, _, err := agent.Load(agent.Sources{Path: name,
+		Env: func(string) (string, bool) { return "", false }}); err != nil {
 		t.Error(err)
 	}
 	if f, err := provision.ParseTOML([]byte(toml[1])); err != nil || f.Levels.Device[policy.PeerSharing] != policy.On {
 		t.Errorf("%+v, %v", f, err)
 	}
 	f, err := provision.Parse([]byte(blocks("xml")[0]))
-	if err != nil || len(f.Others) > 0 || f.Levels.Profile[policy.LoadServer] != "10.0.0.7" || f.Levels.Device[policy.WANLimit] != "48k" {
+	if err != nil || len(f.Others) > 0 || f.Levels.Profile[policy.LoadServer] != "10.0.0.7" ||
+		f.Levels.Device[policy.WANLimit] != "48k" {
 		t.Errorf("%+v, %v", f, err)
 	}
 }

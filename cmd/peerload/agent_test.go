@@ -34,7 +34,8 @@ func TestMain(m *testing.M) {
 // command is the command with arguments, in an environment of its own.
 func command(env []string, args ...string) *exec.Cmd {
 	c := exec.Command(os.Args[0], args...)
-	c.Env = append([]string{asCommand + "=1", "GORACE=atexit_sleep_ms=0", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
+	c.Env = append([]string{asCommand + "=1", "GORACE=atexit_sleep_ms=0", "PATH=" + os.Getenv("PATH"),
+		"HOME=" + os.Getenv("HOME")}, env...)
 	return c
 }
 
@@ -67,8 +68,8 @@ func TestConfigShow(t *testing.T) {
 		t.Fatalf("%d: %s", code, out)
 	}
 	for _, want := range []string{
-		`model = "CP-7961G" +# ` + regexp.QuoteMeta(file), `server = \["10.0.0.5", "10.0.0.6"\] +# `, `check-in = "1h" +# PEERLOAD_CHECK_IN`,
-		`port = "5000" +# --port`, `log-level = "info" +# default`,
+		`model = "CP-7961G" +# ` + regexp.QuoteMeta(file), `server = \["10.0.0.5", "10.0.0.6"\] +# `,
+		`check-in = "1h" +# PEERLOAD_CHECK_IN`, `port = "5000" +# --port`, `log-level = "info" +# default`,
 	} {
 		if !regexp.MustCompile(`(?m)^` + want).MatchString(out) {
 			t.Errorf("%s is not in\n%s", want, out)
@@ -85,7 +86,8 @@ func TestConfigShow(t *testing.T) {
 		t.Errorf("%d: %s", code, out)
 	}
 	write(t, file, "modle = \"CP-7961G\"\n")
-	if out, code := run(t, nil, "agent", "--check-config", "--config", file); code != exitUsage || !strings.Contains(out, "modle") {
+	if out, code := run(t, nil, "agent", "--check-config", "--config", file); code != exitUsage ||
+		!strings.Contains(out, "modle") {
 		t.Errorf("%d: %s", code, out)
 	}
 }
@@ -136,8 +138,8 @@ func TestGetAsksTheAgent(t *testing.T) {
 	boot := filepath.Join(dir, "boot")
 	write(t, boot, "1")
 	port := freeUDP(t)
-	args := []string{"agent", "--server", srv.URL, "--model", "CP-7961G", "--mac", "001122334455", "--address", "127.0.78.1/8",
-		"--port", port, "--state", state, "--boot-id", boot, "--config", noConfig(t, dir)}
+	args := []string{"agent", "--server", srv.URL, "--model", "CP-7961G", "--mac", "001122334455",
+		"--address", "127.0.78.1/8", "--port", port, "--state", state, "--boot-id", boot, "--config", noConfig(t, dir)}
 	c := command(nil, args...)
 	var log bytes.Buffer
 	c.Stderr = &log
@@ -152,10 +154,12 @@ func TestGetAsksTheAgent(t *testing.T) {
 		}
 	}()
 	until(t, "the agent shares", func() bool {
-		out, _ := run(t, nil, "get", srv.URL+"/tool.bin", "--unsigned", "--state", state, "-o", filepath.Join(dir, "tool.bin"))
+		out, _ := run(t, nil, "get", srv.URL+"/tool.bin", "--unsigned", "--state", state,
+			"-o", filepath.Join(dir, "tool.bin"))
 		return !strings.Contains(out, "leaves it") && asked.Load() > 0
 	})
-	out, code := run(t, nil, "get", srv.URL+"/tool.bin", "--unsigned", "--state", state, "-o", filepath.Join(dir, "again.bin"), "--json")
+	out, code := run(t, nil, "get", srv.URL+"/tool.bin", "--unsigned", "--state", state,
+		"-o", filepath.Join(dir, "again.bin"), "--json")
 	if b, err := os.ReadFile(filepath.Join(dir, "again.bin")); code != 0 || string(b) != "the tool" || err != nil {
 		t.Errorf("%d: %s; %q, %v", code, out, b, err)
 	}
@@ -163,7 +167,8 @@ func TestGetAsksTheAgent(t *testing.T) {
 	if !strings.Contains(out, `"root":"127.0.78.1:`) || !strings.Contains(out, `"event":"done"`) {
 		t.Errorf("not by the agent: %s", out)
 	}
-	if out, code := run(t, nil, "get", srv.URL+"/gone", "--unsigned", "--state", state, "-o", filepath.Join(dir, "gone")); code != exitUnreachable {
+	if out, code := run(t, nil, "get", srv.URL+"/gone", "--unsigned", "--state", state,
+		"-o", filepath.Join(dir, "gone")); code != exitUnreachable {
 		t.Errorf("a missing file: %d, %s", code, out)
 	}
 	before := asked.Load()
@@ -171,7 +176,8 @@ func TestGetAsksTheAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "asks again", func() bool { return asked.Load() > before })
-	if out, code := run(t, nil, "doctor", "--server", srv.URL, "--model", "CP-7961G", "--state", state, "--port", port); code != 0 || !strings.Contains(out, "an agent runs here") {
+	if out, code := run(t, nil, "doctor", "--server", srv.URL, "--model", "CP-7961G", "--state", state,
+		"--port", port); code != 0 || !strings.Contains(out, "an agent runs here") {
 		t.Errorf("%d: %s", code, out)
 	}
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
@@ -220,14 +226,16 @@ func TestDoctor(t *testing.T) {
 	defer srv.Close()
 	dir := t.TempDir()
 	port := freeUDP(t)
-	base := []string{"doctor", "--config", noConfig(t, dir), "--model", "CP-7961G", "--address", "127.0.78.1/8", "--port", port,
-		"--state", filepath.Join(dir, "state"), "--trust", filepath.Join(dir, "trust"), "--dhcp-lease", filepath.Join(dir, "none")}
+	base := []string{"doctor", "--config", noConfig(t, dir), "--model", "CP-7961G", "--address", "127.0.78.1/8",
+		"--port", port, "--state", filepath.Join(dir, "state"), "--trust", filepath.Join(dir, "trust"),
+		"--dhcp-lease", filepath.Join(dir, "none")}
 	out, code := run(t, nil, append(base, "--server", srv.URL)...)
 	if code != 0 {
 		t.Errorf("a healthy device: %d", code)
 	}
-	for _, want := range []string{"ok    model CP-7961G", "ok    address 127.0.78.1", "ok    port " + port + " is free", "ok    broadcasts are sent and heard",
-		"ok    state directory", "ok    the clock", "warn  no publisher is trusted", "ok    server " + srv.URL + " answers by http"} {
+	for _, want := range []string{"ok    model CP-7961G", "ok    address 127.0.78.1", "ok    port " + port + " is free",
+		"ok    broadcasts are sent and heard", "ok    state directory", "ok    the clock", "warn  no publisher is trusted",
+		"ok    server " + srv.URL + " answers by http"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
@@ -240,11 +248,13 @@ func TestDoctor(t *testing.T) {
 	}
 	defer taken.Close()
 	write(t, filepath.Join(dir, "state2"), "")
-	out, code = run(t, nil, append(base, "--state", filepath.Join(dir, "state2", "x"), "--server", "http://127.0.78.1:1")...)
+	out, code = run(t, nil, append(base, "--state", filepath.Join(dir, "state2", "x"),
+		"--server", "http://127.0.78.1:1")...)
 	if code != exitUsage {
 		t.Errorf("a sick device: %d", code)
 	}
-	for _, want := range []string{"warn  port " + port + " is taken", "fail  state directory", "fail  server http://127.0.78.1:1 does not answer", "      -> "} {
+	for _, want := range []string{"warn  port " + port + " is taken", "fail  state directory",
+		"fail  server http://127.0.78.1:1 does not answer", "      -> "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
@@ -259,14 +269,16 @@ func TestDoctor(t *testing.T) {
 // classic upgrade looks the same everywhere, with an empty box.
 func TestScreen(t *testing.T) {
 	file := func(role string, bytes int64, children ...string) *status.File {
-		return &status.File{Event: report.Event{File: "apps41.sbn", Model: "CP-7961G", Role: role, Bytes: bytes, Size: 5 << 20, Children: children}}
+		return &status.File{Event: report.Event{File: "apps41.sbn", Model: "CP-7961G", Role: role, Bytes: bytes,
+			Size: 5 << 20, Children: children}}
 	}
 	done := &status.File{Event: report.Event{File: "dsp.sbn"}, Done: true}
 	for name, c := range map[string]struct {
 		files []*status.File
 		want  []string
 	}{
-		"parent":  {[]*status.File{done, file(report.RoleRoot, 1<<20, "a", "b")}, []string{"CP-7961G", "[<=>]", "Component 2 of 2: apps41.sbn", "100 %   2 children"}},
+		"parent": {[]*status.File{done, file(report.RoleRoot, 1<<20, "a", "b")},
+			[]string{"CP-7961G", "[<=>]", "Component 2 of 2: apps41.sbn", "100 %   2 children"}},
 		"child":   {[]*status.File{file(report.RoleLeaf, 3<<20)}, []string{"[<=>]", "Component 1 of 1", "3072 KB"}},
 		"classic": {[]*status.File{file(report.RoleClassic, 3<<20)}, []string{"[   ]", "3072 KB"}},
 		"done":    {[]*status.File{done}, []string{"1 of 1 components held"}},
@@ -286,12 +298,14 @@ func TestScreen(t *testing.T) {
 				t.Errorf("%s: not a box:\n%s", name, plain.String())
 			}
 		}
-		if strings.Contains(plain.String(), "\x1b") || regexp.MustCompile("\x1b\\[[0-9]*m").ReplaceAllString(coloured.String(), "") != plain.String() {
+		if strings.Contains(plain.String(), "\x1b") ||
+			regexp.MustCompile("\x1b\\[[0-9]*m").ReplaceAllString(coloured.String(), "") != plain.String() {
 			t.Errorf("%s: colours change the picture", name)
 		}
 	}
 	state := t.TempDir()
-	if out, code := run(t, []string{"TERM=xterm"}, "screen", "--state", state); code != exitUsage || !strings.Contains(out, "nothing has run") {
+	if out, code := run(t, []string{"TERM=xterm"}, "screen", "--state", state); code != exitUsage ||
+		!strings.Contains(out, "nothing has run") {
 		t.Errorf("%d: %s", code, out)
 	}
 }

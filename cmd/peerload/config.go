@@ -21,7 +21,8 @@ func configShowCommand() *cli.Command {
 	var origin, asJSON bool
 	cmd := &cli.Command{
 		Use: "show", Short: "Show every option with the value that holds",
-		Long: "Show prints the configuration in the form of a file. With --origin each value is\nfollowed by where it comes from: a flag, the environment, a file, or the default.",
+		Long: "Show prints the configuration in the form of a file. With --origin each value is\n" +
+			"followed by where it comes from: a flag, the environment, a file, or the default.",
 		Args: cli.NoArgs,
 	}
 	cmd.Run = func(context.Context, []string) error {

@@ -67,7 +67,9 @@ Each line says ok, warn or fail, and what to do. Exit status: 0 if nothing faile
 	cmd.Run = func(ctx context.Context, _ []string) error {
 		cfg, _, err := c.load(cmd.Flags())
 		if err != nil {
-			printFinding(os.Stdout, failThat("mend the configuration; 'peerload config show --origin' says where values come from", "configuration: %v", err))
+			printFinding(os.Stdout,
+				failThat("mend the configuration; 'peerload config show --origin' says where values come from", "configuration: %v",
+					err))
 			return errNotReady
 		}
 		return examine(ctx, os.Stdout, cfg)
@@ -106,9 +108,11 @@ func checkModel(_ context.Context, cfg agent.Config) []finding {
 	m := policy.Builtin().Lookup(cfg.Model)
 	switch {
 	case !m.CanShare:
-		return []finding{warnThat("nothing: it upgrades from the server, as it always did", "model %s (%s) cannot share", m.Name, m.Family)}
+		return []finding{warnThat("nothing: it upgrades from the server, as it always did", "model %s (%s) cannot share",
+			m.Name, m.Family)}
 	case !m.Known():
-		return []finding{warnThat("check how it is written, if it should be one of the table", "model %q is not in the table: it shares with devices of the very same name", cfg.Model)}
+		return []finding{warnThat("check how it is written, if it should be one of the table",
+			"model %q is not in the table: it shares with devices of the very same name", cfg.Model)}
 	}
 	return []finding{fine("model %s (%s) can share", m.Name, m.Family)}
 }
@@ -135,8 +139,9 @@ func checkNet(ctx context.Context, cfg agent.Config) []finding {
 		out = append(out, warnThat("check the prefix of the address", "%s", w))
 	}
 	if s.Addr().Port() != port || s.TCPPort() != port {
-		out = append(out, warnThat("see who has it with 'ss -lunpt'; another port works, but real phones and firewalls expect this one",
-			"port %d is taken: UDP %d and TCP %d are used", port, s.Addr().Port(), s.TCPPort()))
+		out = append(out,
+			warnThat("see who has it with 'ss -lunpt'; another port works, but real phones and firewalls expect this one",
+				"port %d is taken: UDP %d and TCP %d are used", port, s.Addr().Port(), s.TCPPort()))
 	} else {
 		out = append(out, fine("port %d is free, UDP and TCP", port))
 	}
@@ -173,7 +178,8 @@ func checkBroadcast(ctx context.Context, cfg agent.Config, s *peernet.Sockets) f
 	case <-heard:
 		return fine("broadcasts are sent and heard on this host")
 	case <-ctx.Done():
-		return failThat("allow UDP broadcasts on this port in the firewall", "an own broadcast did not come back within %v", hearWait)
+		return failThat("allow UDP broadcasts on this port in the firewall", "an own broadcast did not come back within %v",
+			hearWait)
 	}
 }
 
@@ -193,7 +199,8 @@ func checkState(_ context.Context, cfg agent.Config) []finding {
 	free, err := (slot.OS{}).StatFree(cfg.State)
 	const little = 64 << 20
 	if err == nil && free < little {
-		return []finding{warnThat("make room: a load needs its size twice over", "state directory %s has %d bytes left", cfg.State, free)}
+		return []finding{warnThat("make room: a load needs its size twice over", "state directory %s has %d bytes left",
+			cfg.State, free)}
 	}
 	return []finding{fine("state directory %s can be written", cfg.State)}
 }
@@ -204,7 +211,8 @@ var oldest = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 func checkClock(context.Context, agent.Config) []finding {
 	now := time.Now()
 	if now.Before(oldest) {
-		return []finding{failThat("set the clock, for example by NTP: signed metadata expires", "the clock says %s", now.Format(time.RFC3339))}
+		return []finding{failThat("set the clock, for example by NTP: signed metadata expires", "the clock says %s",
+			now.Format(time.RFC3339))}
 	}
 	return []finding{fine("the clock says %s", now.Format(time.RFC3339))}
 }
@@ -213,7 +221,8 @@ func checkPin(_ context.Context, cfg agent.Config) []finding {
 	_, err := trust.New(trust.Config{Dir: cfg.Trust})
 	switch {
 	case errors.Is(err, trust.ErrNoRoot):
-		return []finding{warnThat("copy root.json of 'peerload-server trust export' there; without it only unsigned loads can be run, where they are allowed", "no publisher is trusted: %v", err)}
+		return []finding{warnThat("copy root.json of 'peerload-server trust export' there; without it only unsigned loads "+
+			"can be run, where they are allowed", "no publisher is trusted: %v", err)}
 	case err != nil:
 		return []finding{failThat("put a good root.json there", "trust: %v", err)}
 	}
@@ -228,8 +237,8 @@ func checkLease(_ context.Context, cfg agent.Config) []finding {
 	case len(cfg.Servers) > 0 || cfg.Provision != "":
 		return []finding{fine("no DHCP option 150 or 66, and none is needed")}
 	}
-	return []finding{failThat("give --server, or make the DHCP client ask for options 150 and 66 and keep the lease in "+strings.Join(cfg.Leases, " or "),
-		"no server is known: no lease names one")}
+	return []finding{failThat("give --server, or make the DHCP client ask for options 150 and 66 and keep the lease in "+
+		strings.Join(cfg.Leases, " or "), "no server is known: no lease names one")}
 }
 
 // checkServers asks each server for the file for all devices.
@@ -238,7 +247,8 @@ func checkServers(ctx context.Context, cfg agent.Config) []finding {
 	if len(servers) == 0 {
 		servers, _ = agent.LeaseServers(cfg.Leases)
 	}
-	m, err := origin.New(origin.Config{ConnectTimeout: 3 * time.Second, StallTimeout: 3 * time.Second, LocalAddr: cfg.Address.Addr()})
+	m, err := origin.New(origin.Config{ConnectTimeout: 3 * time.Second, StallTimeout: 3 * time.Second,
+		LocalAddr: cfg.Address.Addr()})
 	if err != nil {
 		return []finding{failThat("mend the configuration", "servers: %v", err)}
 	}
@@ -262,7 +272,8 @@ func checkServers(ctx context.Context, cfg agent.Config) []finding {
 			}
 		}
 		if !reached {
-			out = append(out, failThat("check that it runs and that nothing blocks TCP 6970 and UDP 69", "server %s does not answer, by HTTP nor by TFTP", s))
+			out = append(out, failThat("check that it runs and that nothing blocks TCP 6970 and UDP 69",
+				"server %s does not answer, by HTTP nor by TFTP", s))
 		}
 	}
 	return out

@@ -68,7 +68,8 @@ func getCommand() *cli.Command {
 		f.stay = fl.Changed("linger")
 		return f.run(ctx, args)
 	}
-	fl.StringVarP(&f.output, "output", "o", "", "file to write; a directory if it exists, ends in /, or several files come (default: the URL's last part, here)")
+	fl.StringVarP(&f.output, "output", "o", "",
+		"file to write; a directory if it exists, ends in /, or several files come (default: the URL's last part, here)")
 	fl.StringVar(&f.sha256, "sha256", "", "the file's SHA-256, 64 hexadecimal digits")
 	fl.StringVar(&f.trust, "trust", "", "directory with the pinned root.json of the publisher of a load")
 	fl.BoolVar(&f.unsigned, "unsigned", false, "believe what the server and the peers send")
@@ -79,10 +80,13 @@ func getCommand() *cli.Command {
 	fl.Uint16Var(&f.port, "port", 0, "peer port, UDP and TCP (default 4051)")
 	stateFlag(fl, &f.state)
 	fl.StringVar(&f.profile, "profile", "lan", "timing: lan, or classic as the original")
-	fl.IntVar(&f.trees, "trees", 0, "how many trees a file takes: 1, 2, or 0 for two if it has 64 chunks or more; the root's word counts")
-	fl.DurationVar(&f.linger, "linger", 0, "serve the peers for this long after the end; 0s exits at once (default: until those that wait are done, 1m at most)")
+	fl.IntVar(&f.trees, "trees", 0,
+		"how many trees a file takes: 1, 2, or 0 for two if it has 64 chunks or more; the root's word counts")
+	fl.DurationVar(&f.linger, "linger", 0, "serve the peers for this long after the end; 0s exits at once (default: "+
+		"until those that wait are done, 1m at most)")
 	fl.DurationVar(&f.maxTime, "max-time", 0, "give up after this long (default: never)")
-	fl.BoolVar(&f.slots, "slots", false, "keep a load in two slots below the output directory, and switch DIR/current at the end")
+	fl.BoolVar(&f.slots, "slots", false,
+		"keep a load in two slots below the output directory, and switch DIR/current at the end")
 	fl.BoolVar(&f.noSync, "no-sync", false, "do not wait for the disk: for laboratories, a power cut may damage files")
 	fl.BoolVar(&f.json, "json", false, "events and the final report as JSON lines on standard output")
 	fl.CountVarP(&f.verbose, "verbose", "v", "show the log of the election and the tree")
@@ -139,7 +143,8 @@ func (f *getFlags) proof() (p peerload.Proof, kind target.Proof, err error) {
 	}
 	switch {
 	case n == 0:
-		return p, kind, usagef("nothing says which bytes are right: give --sha256 HEX (one file), --trust DIR (a signed load), or --unsigned to believe the network")
+		return p, kind, usagef("nothing says which bytes are right: give --sha256 HEX (one file), --trust DIR (a signed " +
+			"load), or --unsigned to believe the network")
 	case n > 1:
 		return p, kind, usagef("--sha256, --trust and --unsigned exclude each other")
 	case f.trust != "":

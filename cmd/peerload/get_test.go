@@ -12,14 +12,16 @@ import (
 
 // What is recorded of a command shows no secret of it, however it was typed.
 func TestCommandLine(t *testing.T) {
-	args := []string{"peerload", "get", "https://me:secret@host/x", "me:secret@host/y", "http://host/z", "-H", "Authorization: secret", "--header=X-Key: secret", "-vHCookie:secret", "-o", "f"}
+	args := []string{"peerload", "get", "https://me:secret@host/x", "me:secret@host/y", "http://host/z",
+		"-H", "Authorization: secret", "--header=X-Key: secret", "-vHCookie:secret", "-o", "f"}
 	f := &getFlags{}
 	f.origin.headers = []string{"Authorization: secret", "X-Key: secret", "Cookie:secret", "Empty:", ""}
 	got := f.commandLine(args)
 	if strings.Contains(got, "secret") {
 		t.Errorf("it tells the secret: %s", got)
 	}
-	for _, want := range []string{"peerload get https://me:xxxxx@host/x ", "http://host/z -H Authorization: xxxxx", "X-Key: xxxxx", " -o f"} {
+	for _, want := range []string{"peerload get https://me:xxxxx@host/x ", "http://host/z -H Authorization: xxxxx",
+		"X-Key: xxxxx", " -o f"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in %q", want, got)
 		}
@@ -55,7 +57,8 @@ func TestNoNetworkYet(t *testing.T) {
 	if c.ProcessState == nil {
 		t.Skip("no namespaces here:", err)
 	}
-	if code := c.ProcessState.ExitCode(); code != exitUnreachable || !strings.Contains(string(out), "try again") || !strings.Contains(string(out), "by --peers off") {
+	if code := c.ProcessState.ExitCode(); code != exitUnreachable || !strings.Contains(string(out), "try again") ||
+		!strings.Contains(string(out), "by --peers off") {
 		t.Errorf("%d: %s", code, out)
 	}
 }
@@ -87,7 +90,8 @@ func TestRefusalsNameFlags(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	if out, code := run(t, nil, "--version"); code != 0 || !strings.HasPrefix(program(), "peerload ") || out != "peerload version "+program()[len("peerload "):]+"\n" {
+	if out, code := run(t, nil, "--version"); code != 0 || !strings.HasPrefix(program(), "peerload ") ||
+		out != "peerload version "+program()[len("peerload "):]+"\n" {
 		t.Errorf("%d: %q", code, out)
 	}
 }

@@ -32,8 +32,10 @@ func (o *originFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&o.cert, "cert", "", "file with the client certificate (PEM)")
 	fl.StringVar(&o.key, "key", "", "file with the client certificate's key (PEM; default: the --cert file)")
 	fl.StringVar(&o.limitRate, "limit-rate", "", "most bytes a second from the server, such as 200k or 2M")
-	fl.IntVar(&o.retry, "retry", 2, "how often to try the server again when it fails; without it, one that has served is also tried for a minute")
-	fl.DurationVar(&o.connectTimeout, "connect-timeout", 0, "how long the server may take to accept a connection (default 5s)")
+	fl.IntVar(&o.retry, "retry", 2,
+		"how often to try the server again when it fails; without it, one that has served is also tried for a minute")
+	fl.DurationVar(&o.connectTimeout, "connect-timeout", 0,
+		"how long the server may take to accept a connection (default 5s)")
 	fl.IntVar(&o.window, "tftp-window", 0, "TFTP window in blocks (default 16)")
 }
 

@@ -40,7 +40,8 @@ type output struct {
 const queued = 1024
 
 func newOutput(f *getFlags, rec *status.Recorder) *output {
-	o := &output{f: f, rec: rec, out: bufio.NewWriter(os.Stdout), queue: make(chan report.Event, queued), ended: make(chan struct{})}
+	o := &output{f: f, rec: rec, out: bufio.NewWriter(os.Stdout), queue: make(chan report.Event, queued),
+		ended: make(chan struct{})}
 	if fd := int(os.Stderr.Fd()); term.IsTerminal(fd) && os.Getenv("TERM") != "dumb" && !f.json {
 		o.bar = true
 		if w, _, err := term.GetSize(fd); err == nil {
@@ -162,7 +163,8 @@ func (o *output) showBar(e report.Event) {
 			from = fmt.Sprintf("from the server for %d children", n)
 		}
 	}
-	text := terminal.Printable(fmt.Sprintf("%s %3d %% %s of %s, %s", e.File, e.Percent, bytesText(e.Bytes), bytesText(e.Size), from))
+	text := terminal.Printable(fmt.Sprintf("%s %3d %% %s of %s, %s", e.File, e.Percent, bytesText(e.Bytes),
+		bytesText(e.Size), from))
 	if width := o.wide - terminal.Width(text) - 4; width >= 10 {
 		width = min(width, 40)
 		full := width * e.Percent / 100
@@ -237,7 +239,8 @@ func summary(f *report.Final) string {
 	for _, p := range []struct {
 		n    int64
 		what string
-	}{{f.BytesFromPeers, "from peers"}, {f.BytesFromOrigin, "from the server"}, {f.BytesFromCache, "held before"}, {f.BytesToPeers, "passed on"}} {
+	}{{f.BytesFromPeers, "from peers"}, {f.BytesFromOrigin, "from the server"}, {f.BytesFromCache, "held before"},
+		{f.BytesToPeers, "passed on"}} {
 		if p.n > 0 {
 			parts = append(parts, bytesText(p.n)+" "+p.what)
 		}

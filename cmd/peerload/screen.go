@@ -158,7 +158,8 @@ func screenLines(lang language, p status.Process) []string {
 		}
 		return []string{"", fmt.Sprintf(lang.of("%d of %d components held", "コンポーネント %d/%d 保持済み"), total, total), ""}
 	}
-	out := []string{lang.of("Upgrading", "アップグレード中"), fmt.Sprintf(lang.of("Component %d of %d: %s", "コンポーネント %d/%d: %s"), n, total, now.File)}
+	out := []string{lang.of("Upgrading", "アップグレード中"),
+		fmt.Sprintf(lang.of("Component %d of %d: %s", "コンポーネント %d/%d: %s"), n, total, now.File)}
 	// A parent has what it passes on; a child tells how far it is. The classic
 	// upgrade looks the same on every device.
 	switch now.Role {

@@ -13,7 +13,8 @@ import (
 // stateFlag gives --state to a command that is not the agent's own.
 func stateFlag(fl *pflag.FlagSet, dir *string) {
 	o := stateOption()
-	fl.StringVar(dir, o.Name, "", "state directory (default $"+o.Env()+"; else "+o.Default+" for root, $XDG_STATE_HOME/peerload for others)")
+	fl.StringVar(dir, o.Name, "", "state directory (default $"+o.Env()+"; else "+o.Default+
+		" for root, $XDG_STATE_HOME/peerload for others)")
 }
 
 // stateOption is the agent's option for the same directory: its environment

@@ -47,7 +47,9 @@ func processes(flag string) ([]status.Process, error) {
 	}
 	ps, err := s.Processes()
 	if err == nil && len(ps) == 0 {
-		return nil, usagef("nothing is on record in the state directory %s: no run has told of itself, or its status files are damaged", dir)
+		return nil,
+			usagef("nothing is on record in the state directory %s: no run has told of itself, or its status files are damaged",
+				dir)
 	}
 	return ps, err
 }
@@ -57,7 +59,8 @@ func statusCommand() *cli.Command {
 	var asJSON bool
 	cmd := &cli.Command{
 		Use: "status", Short: "Show what this device does now, per file",
-		Long: "Status shows what each process on this device does, per file. It speaks English, or\nJapanese where LC_ALL, LC_MESSAGES or LANG say so.",
+		Long: "Status shows what each process on this device does, per file. It speaks English, or\n" +
+			"Japanese where LC_ALL, LC_MESSAGES or LANG say so.",
 		Args: cli.NoArgs,
 		Run: func(context.Context, []string) error {
 			ps, err := processes(state)
@@ -155,7 +158,9 @@ func explainCommand() *cli.Command {
 	var state, file string
 	cmd := &cli.Command{
 		Use: "explain [FILE]", Short: "Say why: this root, this parent, this source",
-		Long: "Explain tells, for each file of the last run, where its bytes come from and every\ndecision that led there. It speaks English, or Japanese where LC_ALL, LC_MESSAGES or\nLANG say so, and tells the log in its own words.",
+		Long: "Explain tells, for each file of the last run, where its bytes come from and every\n" +
+			"decision that led there. It speaks English, or Japanese where LC_ALL, LC_MESSAGES or\n" +
+			"LANG say so, and tells the log in its own words.",
 		Args: func(_ string, args []string) error {
 			if len(args) > 1 {
 				return usagef("accepts at most 1 arg(s), received %d", len(args))
@@ -229,7 +234,8 @@ func because(lang language, f *status.File) string {
 		return fmt.Sprintf(lang.of("It %s from the server because sharing is off for this run (%s).",
 			"この実行では共有が無効なため、サーバから%s (%s)。"), comes, wire.ReasonPeersOff)
 	case f.Source == report.SourceOrigin && f.Role == report.RoleRoot:
-		return fmt.Sprintf(lang.of("It %s from the server because this device is the root of the file: it downloads once for the whole subnet. Why it is the root: %s.",
+		return fmt.Sprintf(lang.of("It %s from the server because this device is the root of the file: it downloads once "+
+			"for the whole subnet. Why it is the root: %s.",
 			"この機器がファイルのルートで、サブネット全体のために 1 回だけサーバから%s。ルートになった理由: %s。"), comes, lang.why(rootWhy(f), ""))
 	case f.Source == report.SourceOrigin:
 		return fmt.Sprintf(lang.of("It %s from the server, within the subnet's budget, because the peers failed: %s.",
@@ -240,7 +246,8 @@ func because(lang language, f *status.File) string {
 	case f.Source == report.SourceCache && f.Done:
 		return lang.of("It was held before.", "以前から保持していました。")
 	}
-	return fmt.Sprintf(lang.of("No byte has come yet; the last decision was: %s.", "まだデータを受信していません。最後の決定: %s。"), orDash(lang.why(last, "")))
+	return fmt.Sprintf(lang.of("No byte has come yet; the last decision was: %s.", "まだデータを受信していません。最後の決定: %s。"),
+		orDash(lang.why(last, "")))
 }
 
 // rootWhy is the reason of the last election that this device won.

@@ -19,7 +19,8 @@ import (
 
 // Every command finds the state directory in the same way.
 func TestStateDirectory(t *testing.T) {
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("x")) }))
+	srv := httptest.NewServer(http.HandlerFunc(
+		func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("x")) }))
 	defer srv.Close()
 	for _, from := range []string{"flag", "environment"} {
 		dir := t.TempDir()
@@ -32,7 +33,8 @@ func TestStateDirectory(t *testing.T) {
 		for _, args := range [][]string{
 			{"get", srv.URL + "/" + name, "--unsigned", "--peers", "off", "-o", filepath.Join(dir, name)},
 			{"status"}, {"screen"}, {"explain", name},
-			{"doctor", "--config", noConfig(t, dir), "--model", "m", "--server", srv.URL, "--address", "127.0.78.1/8", "--port", freeUDP(t)},
+			{"doctor", "--config", noConfig(t, dir), "--model", "m", "--server", srv.URL, "--address", "127.0.78.1/8",
+				"--port", freeUDP(t)},
 		} {
 			if out, code := run(t, env, append(args, flag...)...); code != 0 {
 				t.Errorf("%s by the %s: %d, %s", args[0], from, code, out)
@@ -66,7 +68,8 @@ func TestTextOfOthersIsHarmless(t *testing.T) {
 	const evil = "\x1b]0;mine\a\u009b31m\u202e日本\r\n"
 	const shown = `\x1b]0;mine\a\u009b31m\u202e日本`
 	dir := t.TempDir()
-	e := report.Event{Event: evil, File: "f" + evil, Role: evil, Source: report.SourcePeer, Root: evil, Parent: evil, Reason: evil, Message: evil, Model: "m" + evil}
+	e := report.Event{Event: evil, File: "f" + evil, Role: evil, Source: report.SourcePeer, Root: evil, Parent: evil,
+		Reason: evil, Message: evil, Model: "m" + evil}
 	going := &status.File{Event: e, Decisions: []status.Decision{{Time: evil, Event: evil, Reason: evil, Message: evil}}}
 	failed := &status.File{Event: e, Failed: true}
 	for _, files := range [][]*status.File{{going}, {failed}} {
@@ -82,7 +85,8 @@ func TestTextOfOthersIsHarmless(t *testing.T) {
 	// An error and the log with the name of a file.
 	srv := httptest.NewServer(http.NotFoundHandler())
 	defer srv.Close()
-	out, code := run(t, nil, "get", srv.URL+"/a%1b%5b2J%E6%97%A5", "--unsigned", "--peers", "off", "-v", "--state", dir, "-o", filepath.Join(dir, "f"))
+	out, code := run(t, nil, "get", srv.URL+"/a%1b%5b2J%E6%97%A5", "--unsigned", "--peers", "off", "-v", "--state", dir,
+		"-o", filepath.Join(dir, "f"))
 	if code != exitUnreachable || strings.Count(out, `a\x1b[2J日`) < 3 {
 		t.Errorf("%d: %q", code, out)
 	}
@@ -102,9 +106,11 @@ func harmless(t *testing.T, args []string, out string) {
 // recorded is a status with a file of each kind.
 func recorded() status.Process {
 	file := func(name, role, source string, set func(*status.File), why ...string) *status.File {
-		f := &status.File{Event: report.Event{File: name, Role: role, Source: source, Parent: "10.0.0.2:4051", Root: "10.0.0.1:4051", Percent: 50}}
+		f := &status.File{Event: report.Event{File: name, Role: role, Source: source, Parent: "10.0.0.2:4051",
+			Root: "10.0.0.1:4051", Percent: 50}}
 		for _, w := range why {
-			f.Decisions = append(f.Decisions, status.Decision{Time: "t", Event: report.KindRole, Reason: w, Message: "@@@HROOT:XID1"})
+			f.Decisions = append(f.Decisions, status.Decision{Time: "t", Event: report.KindRole, Reason: w,
+				Message: "@@@HROOT:XID1"})
 		}
 		set(f)
 		return f
@@ -114,7 +120,8 @@ func recorded() status.Process {
 		file("root.bin", report.RoleRoot, report.SourceOrigin, going, "alone"),
 		file("leaf.bin", report.RoleLeaf, report.SourcePeer, going, "root-placed"),
 		file("budget.bin", report.RoleDetached, report.SourceOrigin, going, "no-progress"),
-		file("日本.bin", report.RoleClassic, report.SourceOrigin, func(f *status.File) { f.Done, f.Final = true, &report.Final{Unsigned: true} }),
+		file("日本.bin", report.RoleClassic, report.SourceOrigin,
+			func(f *status.File) { f.Done, f.Final = true, &report.Final{Unsigned: true} }),
 		file("held.bin", report.RoleNone, report.SourceCache, func(f *status.File) { f.Done = true }),
 		file("none.bin", "", "", going, "root-lost"),
 		file("failed.bin", report.RoleRoot, report.SourceOrigin, func(f *status.File) {
@@ -133,12 +140,16 @@ func TestTwoLanguages(t *testing.T) {
 		locale, args string
 		want         []string
 	}{
-		{"C", "status", []string{"process 1 ended, device d at -", "File ", "Role ", "root.bin    50 %", "classic (does not share)", "done (unsigned)",
-			"the server does not have the file (origin-not-found: 404)"}},
-		{"ja_JP.UTF-8", "status", []string{"プロセス 1: 終了、機器 d", "ファイル ", "役割 ", "末端", "従来方式", "完了 (署名なし)", "サーバにファイルがない (origin-not-found: 404)"}},
-		{"C", "explain root.bin", []string{"It comes from the server because this device is the root of the file: it downloads once for the whole subnet",
-			"no other device answered (alone: @@@HROOT:XID1)", "role"}},
-		{"ja_JP.UTF-8", "explain root.bin", []string{"この機器がファイルのルートで、サブネット全体のために 1 回だけサーバから取得しています。", "他の機器から応答なし (alone: @@@HROOT:XID1)", "役割"}},
+		{"C", "status", []string{"process 1 ended, device d at -", "File ", "Role ", "root.bin    50 %",
+			"classic (does not share)", "done (unsigned)", "the server does not have the file (origin-not-found: 404)"}},
+		{"ja_JP.UTF-8", "status", []string{"プロセス 1: 終了、機器 d", "ファイル ", "役割 ", "末端", "従来方式", "完了 (署名なし)",
+			"サーバにファイルがない (origin-not-found: 404)"}},
+		{"C", "explain root.bin",
+			[]string{"It comes from the server because this device is the root of the file: it downloads once for the whole " +
+				"subnet",
+				"no other device answered (alone: @@@HROOT:XID1)", "role"}},
+		{"ja_JP.UTF-8", "explain root.bin", []string{"この機器がファイルのルートで、サブネット全体のために 1 回だけサーバから取得しています。",
+			"他の機器から応答なし (alone: @@@HROOT:XID1)", "役割"}},
 		{"C", "explain leaf.bin", []string{"It comes from a peer, 10.0.0.2:4051, placed there by the root 10.0.0.1:4051."}},
 		{"ja_JP.UTF-8", "explain leaf.bin", []string{"ピア 10.0.0.2:4051 から取得しています (ルート 10.0.0.1:4051 による割り当て)。"}},
 		{"C", "explain budget.bin", []string{"because the peers failed: nothing came for too long (no-progress)."}},
