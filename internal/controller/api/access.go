@@ -72,7 +72,8 @@ func (s *Server) users() {
 			u, err := s.ctl.UpdateUser(ctx, actor(ctx), at(ctx, "user"), in.Body, v)
 			return answerVersion(s, ctx, u, u.Version, v, err)
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/users/{user}", "delete-user", "Remove a user with all sessions and tokens", needAccess),
+	huma.Register(s.api, op(http.MethodDelete, "/users/{user}", "delete-user",
+		"Remove a user with all sessions and tokens", needAccess),
 		func(ctx context.Context, in *IfMatchInput) (*struct{}, error) {
 			v, err := in.version()
 			if err != nil {
@@ -91,11 +92,13 @@ func (s *Server) tokens() {
 			l, err := s.ctl.Tokens(ctx, actor(ctx), in.User, in.page())
 			return answer(s, ctx, l, err)
 		})
-	huma.Register(s.api, op(http.MethodPost, "/tokens", "create-token", "Make an API token; its secret is shown once", needRead),
+	huma.Register(s.api, op(http.MethodPost, "/tokens", "create-token", "Make an API token; its secret is shown once",
+		needRead),
 		func(ctx context.Context, in *struct{ Body TokenOrder }) (*plain[domain.NewToken], error) {
 			b := in.Body
-			t, err := s.ctl.CreateToken(ctx, actor(ctx), b.User, domain.TokenRequest{Name: b.Name, Role: b.Role, Scopes: b.Scopes,
-				Life: time.Duration(b.LifeS) * time.Second})
+			t, err := s.ctl.CreateToken(ctx, actor(ctx), b.User,
+				domain.TokenRequest{Name: b.Name, Role: b.Role, Scopes: b.Scopes,
+					Life: time.Duration(b.LifeS) * time.Second})
 			return answer(s, ctx, t, err)
 		})
 	huma.Register(s.api, op(http.MethodDelete, "/tokens/{token}", "revoke-token", "End an API token at once", needRead),
@@ -105,19 +108,23 @@ func (s *Server) tokens() {
 }
 
 func (s *Server) enrolments() {
-	huma.Register(s.api, op(http.MethodGet, "/enrolments", "list-enrolments", "List enrolment tokens and site keys, without their secrets", needAccess),
+	huma.Register(s.api, op(http.MethodGet, "/enrolments", "list-enrolments",
+		"List enrolment tokens and site keys, without their secrets", needAccess),
 		func(ctx context.Context, _ *struct{}) (*plain[EnrolmentList], error) {
 			all, err := s.ctl.Enrolments(ctx, actor(ctx))
 			return answer(s, ctx, EnrolmentList{all}, err)
 		})
-	huma.Register(s.api, op(http.MethodPost, "/enrolments", "create-enrolment", "Make an enrolment token or site key; its secret is shown once", needAccess),
+	huma.Register(s.api, op(http.MethodPost, "/enrolments", "create-enrolment",
+		"Make an enrolment token or site key; its secret is shown once", needAccess),
 		func(ctx context.Context, in *struct{ Body NewEnrolment }) (*plain[domain.NewEnrolmentToken], error) {
 			b := in.Body
-			t, err := s.ctl.CreateEnrolment(ctx, actor(ctx), domain.EnrolmentRequest{Name: b.Name, SiteKey: b.SiteKey, Uses: b.Uses, Profile: b.Profile,
-				Site: b.Site, Networks: b.Networks, Life: time.Duration(b.LifeS) * time.Second})
+			t, err := s.ctl.CreateEnrolment(ctx, actor(ctx),
+				domain.EnrolmentRequest{Name: b.Name, SiteKey: b.SiteKey, Uses: b.Uses, Profile: b.Profile,
+					Site: b.Site, Networks: b.Networks, Life: time.Duration(b.LifeS) * time.Second})
 			return answer(s, ctx, t, err)
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/enrolments/{enrolment}", "revoke-enrolment", "End an enrolment token; enrolled devices stay", needAccess),
+	huma.Register(s.api, op(http.MethodDelete, "/enrolments/{enrolment}", "revoke-enrolment",
+		"End an enrolment token; enrolled devices stay", needAccess),
 		func(ctx context.Context, _ *struct{}) (*struct{}, error) {
 			return nothing(s, ctx, 0, s.ctl.RevokeEnrolment(ctx, actor(ctx), at(ctx, "enrolment")))
 		})

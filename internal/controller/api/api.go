@@ -101,7 +101,8 @@ func headers(next http.Handler) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-store")
 		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy",
+			"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'")
 		next.ServeHTTP(w, r)
 	})
 }
@@ -133,18 +134,23 @@ func (s *Server) document() huma.Config {
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
 			Info: &huma.Info{Title: "Peerload controller", Version: "1", Description: "The API of the Peerload controller. " +
-				"Writes take the version that was read as If-Match and fail with 412 if somebody else was faster; errors are application/problem+json."},
+				"Writes take the version that was read as If-Match and fail with 412 if somebody else was faster; errors are " +
+				"application/problem+json."},
 			Servers: []*huma.Server{{URL: Prefix}},
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
-					"token":   {Type: "http", Scheme: "bearer", Description: "An API token, a device's secret, an enrolment token or the set-up secret: each operation says which."},
-					"session": {Type: "apiKey", In: "cookie", Name: cookieName, Description: "A session; what changes something needs its CSRF token in " + csrfHeader + " too."},
-					"login":   {Type: "http", Scheme: "basic", Description: "Name and password, to open a session."},
+					"token": {Type: "http", Scheme: "bearer",
+						Description: "An API token, a device's secret, an enrolment token or the set-up secret: each operation says " +
+							"which."},
+					"session": {Type: "apiKey", In: "cookie", Name: cookieName,
+						Description: "A session; what changes something needs its CSRF token in " + csrfHeader + " too."},
+					"login": {Type: "http", Scheme: "basic", Description: "Name and password, to open a session."},
 				},
 			},
 		},
-		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		Formats: map[string]huma.Format{"application/json": huma.DefaultJSONFormat,
+			"json": huma.DefaultJSONFormat},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{finish},
@@ -180,13 +186,14 @@ func (s *Server) openAPI() {
 // inPath says what stands in a path.
 var inPath = map[string]string{
 	"device": "SEP and the MAC address, or the MAC address in any way of writing it", "profile": "the profile's name",
-	"model": "the model by any way of writing it", "load": "the load's name", "user": "the user's name", "token": "the token's id",
-	"enrolment": "the enrolment token's id", "role": "root, targets, snapshot or timestamp",
+	"model": "the model by any way of writing it", "load": "the load's name", "user": "the user's name",
+	"token": "the token's id", "enrolment": "the enrolment token's id", "role": "root, targets, snapshot or timestamp",
 }
 
 // op describes an operation. Its id is the stable name of it.
 func op(method, path, id, summary string, need need) huma.Operation {
-	o := huma.Operation{Method: method, Path: path, OperationID: id, Summary: summary, Metadata: map[string]any{needKey: need},
+	o := huma.Operation{Method: method, Path: path, OperationID: id, Summary: summary,
+		Metadata:   map[string]any{needKey: need},
 		Extensions: map[string]any{"x-needs": string(need)}, Security: security(need)}
 	o.Tags = []string{strings.SplitN(strings.Trim(path, "/"), "/", 2)[0]}
 	switch method {
@@ -284,7 +291,8 @@ func answer[T any](s *Server, ctx context.Context, body T, err error) (*plain[T]
 
 // answerVersion likewise, with the version of the body as ETag; asked is the
 // version that the caller has named.
-func answerVersion[T any](s *Server, ctx context.Context, body T, version, asked int64, err error) (*versioned[T], error) {
+func answerVersion[T any](s *Server, ctx context.Context, body T, version, asked int64,
+	err error) (*versioned[T], error) {
 	if err != nil {
 		return nil, s.fail(ctx, err, asked)
 	}

@@ -63,8 +63,9 @@ type deviceQuery struct {
 func (s *Server) devices() {
 	huma.Register(s.api, op(http.MethodGet, "/devices", "list-devices", "List devices", needRead),
 		func(ctx context.Context, in *deviceQuery) (*plain[domain.List[domain.DeviceRow]], error) {
-			l, err := s.ctl.Devices(ctx, actor(ctx), domain.DeviceFilter{Text: in.Text, Model: in.Model, Profile: in.Profile, NoProfile: in.NoProfile,
-				Site: in.Site, Registration: in.Registration, Load: in.Load, State: in.State, Active: in.Active}, in.page())
+			l, err := s.ctl.Devices(ctx, actor(ctx),
+				domain.DeviceFilter{Text: in.Text, Model: in.Model, Profile: in.Profile, NoProfile: in.NoProfile,
+					Site: in.Site, Registration: in.Registration, Load: in.Load, State: in.State, Active: in.Active}, in.page())
 			return answer(s, ctx, l, err)
 		})
 	huma.Register(s.api, op(http.MethodPost, "/devices", "create-device", "Make a device known", needDevices),
@@ -72,7 +73,8 @@ func (s *Server) devices() {
 			d, err := s.ctl.CreateDevice(ctx, actor(ctx), in.Body.Name, in.Body.DeviceChange)
 			return answerVersion(s, ctx, d, d.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodGet, "/devices/{device}", "get-device", "A device and the last that is known of it", needSelf),
+	huma.Register(s.api, op(http.MethodGet, "/devices/{device}", "get-device", "A device and the last that is known of it",
+		needSelf),
 		func(ctx context.Context, _ *struct{}) (*versioned[domain.DeviceRow], error) {
 			d, err := s.ctl.Device(ctx, actor(ctx), at(ctx, "device"))
 			return answerVersion(s, ctx, d, d.Version, 0, err)
@@ -86,7 +88,8 @@ func (s *Server) devices() {
 			d, err := s.ctl.UpdateDevice(ctx, actor(ctx), at(ctx, "device"), in.Body, v)
 			return answerVersion(s, ctx, d, d.Version, v, err)
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/devices/{device}", "delete-device", "Forget a device, its secret and its history", needDevices),
+	huma.Register(s.api, op(http.MethodDelete, "/devices/{device}", "delete-device",
+		"Forget a device, its secret and its history", needDevices),
 		func(ctx context.Context, in *IfMatchInput) (*struct{}, error) {
 			v, err := in.version()
 			if err != nil {
@@ -116,9 +119,12 @@ func (s *Server) deviceSide() {
 	huma.Register(s.api, quiet(op(http.MethodPost, "/enrol", "enrol", "Give a device its identity", needEnrol)),
 		func(ctx context.Context, in *struct{ Body Enrolment }) (*struct{}, error) {
 			c := callerOf(ctx)
-			return nothing(s, ctx, 0, s.ctl.Enrol(ctx, domain.EnrolRequest{Device: in.Body.Device, Model: in.Body.Model, Secret: in.Body.Secret, Token: c.secret, From: c.from}))
+			return nothing(s, ctx, 0, s.ctl.Enrol(ctx,
+				domain.EnrolRequest{Device: in.Body.Device, Model: in.Body.Model, Secret: in.Body.Secret, Token: c.secret,
+					From: c.from}))
 		})
-	huma.Register(s.api, op(http.MethodGet, "/devices/{device}/desired", "get-desired", "What a device should be and do, and why", needSelf),
+	huma.Register(s.api, op(http.MethodGet, "/devices/{device}/desired", "get-desired",
+		"What a device should be and do, and why", needSelf),
 		func(ctx context.Context, _ *struct{}) (*plain[domain.Desired], error) {
 			d, err := s.ctl.Desired(ctx, actor(ctx), at(ctx, "device"))
 			return answer(s, ctx, d, err)
@@ -140,7 +146,8 @@ func (s *Server) deviceSide() {
 		}
 		return nothing(s, ctx, 0, s.ctl.Report(ctx, actor(ctx), r))
 	})
-	huma.Register(s.api, quiet(op(http.MethodPost, "/devices/{device}/reset-identity", "reset-identity", "Take a device's secret away: it must enrol anew", needAccess)),
+	huma.Register(s.api, quiet(op(http.MethodPost, "/devices/{device}/reset-identity", "reset-identity",
+		"Take a device's secret away: it must enrol anew", needAccess)),
 		func(ctx context.Context, _ *struct{}) (*struct{}, error) {
 			return nothing(s, ctx, 0, s.ctl.ResetIdentity(ctx, actor(ctx), at(ctx, "device")))
 		})

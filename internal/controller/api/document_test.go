@@ -94,7 +94,8 @@ func TestScopes(t *testing.T) {
 	if code, _, _ := s.call("GET", Prefix+"/devices", tok.Secret, nil); code != 200 {
 		t.Errorf("reading: %d", code)
 	}
-	for _, c := range [][2]string{{"PATCH", "/devices/" + one}, {"POST", "/bulk"}, {"PATCH", "/enterprise"}, {"GET", "/users"}, {"POST", "/loads"}, {"POST", "/tokens"}} {
+	for _, c := range [][2]string{{"PATCH", "/devices/" + one}, {"POST", "/bulk"}, {"PATCH", "/enterprise"},
+		{"GET", "/users"}, {"POST", "/loads"}, {"POST", "/tokens"}} {
 		body := any(object{"name": "x", "role": "admin", "scopes": []string{"read"}})
 		if c[1] != "/tokens" {
 			body = object{}
@@ -107,5 +108,6 @@ func TestScopes(t *testing.T) {
 	if code, _, _ := s.call("GET", Prefix+"/devices", tok.Secret, nil); code != 401 {
 		t.Errorf("revoked: %d", code)
 	}
-	s.want(403, "POST", "/tokens", object{"name": "for another", "user": "viewer", "role": "viewer", "scopes": []string{"read"}})
+	s.want(403, "POST", "/tokens", object{"name": "for another", "user": "viewer", "role": "viewer",
+		"scopes": []string{"read"}})
 }

@@ -61,7 +61,8 @@ func TestLostUpdate(t *testing.T) {
 func TestListing(t *testing.T) {
 	s := newRig(t)
 	for i := range 7 {
-		s.want(201, "POST", "/devices", object{"name": fmt.Sprintf("00:11:22:33:44:%02x", i), "model": "7941", "site": []string{"A", "B"}[i%2]})
+		s.want(201, "POST", "/devices", object{"name": fmt.Sprintf("00:11:22:33:44:%02x", i), "model": "7941",
+			"site": []string{"A", "B"}[i%2]})
 	}
 	var names []string
 	for after, n := "", 0; n < 10; n++ {
@@ -102,16 +103,19 @@ func TestDeviceChecksIn(t *testing.T) {
 	s := newRig(t)
 	s.want(200, "PATCH", "/enterprise/settings", object{"set": object{"peer-sharing": "on"}})
 	s.want(200, "PATCH", "/devices/"+one+"/settings", object{"set": object{"peer-sharing": "off"}})
-	said := object{"schema": 1, "state": "downloading", "active": "old", "model": "linux-arm", "field_of_the_future": object{"a": 1},
-		"files": []object{{"file": "a.bin", "source": "peer", "bytes_from_peers": 1000}}}
+	said := object{"schema": 1, "state": "downloading", "active": "old", "model": "linux-arm",
+		"field_of_the_future": object{"a": 1},
+		"files":               []object{{"file": "a.bin", "source": "peer", "bytes_from_peers": 1000}}}
 	code, text, _ := s.call("POST", Prefix+"/devices/"+one+"/check-in", s.devices[one], said)
 	if code != 204 || text != "" { // what it should do stands in its provisioning file
 		t.Fatal(code, text)
 	}
-	if code, text, _ := s.call("GET", Prefix+"/devices/"+one+"/desired", s.devices[one], nil); code != 200 || decode[domain.Desired](t, text).Setting("peer-sharing") != "off" {
+	if code, text, _ := s.call("GET", Prefix+"/devices/"+one+"/desired", s.devices[one], nil); code != 200 ||
+		decode[domain.Desired](t, text).Setting("peer-sharing") != "off" {
 		t.Errorf("its settings, for people: %d %s", code, text)
 	}
-	if code, text, _ := s.call("GET", Prefix+"/devices/"+two+"/desired", s.devices[two], nil); code != 200 || !strings.Contains(text, `"value":"on"`) {
+	if code, text, _ := s.call("GET", Prefix+"/devices/"+two+"/desired", s.devices[two], nil); code != 200 ||
+		!strings.Contains(text, `"value":"on"`) {
 		t.Errorf("the other device: %d %s", code, text)
 	}
 	text, _ = s.want(200, "GET", "/devices/"+one, nil)
@@ -123,7 +127,8 @@ func TestDeviceChecksIn(t *testing.T) {
 	if l := decode[domain.List[domain.HistoryEntry]](t, text); l.Total != 1 {
 		t.Errorf("history: %s", text)
 	}
-	if code, _, _ := s.call("POST", Prefix+"/devices/"+one+"/check-in", s.devices[one], []string{"nonsense"}); code != 422 {
+	if code, _, _ := s.call("POST", Prefix+"/devices/"+one+"/check-in", s.devices[one],
+		[]string{"nonsense"}); code != 422 {
 		t.Errorf("nonsense: %d", code)
 	}
 	s.want(204, "POST", "/devices/"+one+"/reset-identity", nil)
@@ -153,18 +158,21 @@ func TestSession(t *testing.T) {
 	}
 	resp.Body.Close()
 	c := resp.Cookies()[0]
-	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || session.CSRF == "" || strings.Contains(fmt.Sprint(session), c.Value) {
+	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || session.CSRF == "" ||
+		strings.Contains(fmt.Sprint(session), c.Value) {
 		t.Errorf("cookie %+v, session %+v", c, session)
 	}
 	with := []string{"Cookie", c.Name + "=" + c.Value}
-	if code, text, _ := s.call("GET", Prefix+"/session", "", nil, with...); code != 200 || !strings.Contains(text, `"operator"`) {
+	if code, text, _ := s.call("GET", Prefix+"/session", "", nil, with...); code != 200 ||
+		!strings.Contains(text, `"operator"`) {
 		t.Errorf("who am I: %d %s", code, text)
 	}
 	change := object{"site": "X"}
 	if code, _, _ := s.call("PATCH", Prefix+"/devices/"+one, "", change, with...); code != 403 {
 		t.Errorf("without the CSRF token: %d", code)
 	}
-	if code, text, _ := s.call("PATCH", Prefix+"/devices/"+one, "", change, append(with, csrfHeader, session.CSRF)...); code != 200 {
+	if code, text, _ := s.call("PATCH", Prefix+"/devices/"+one, "", change,
+		append(with, csrfHeader, session.CSRF)...); code != 200 {
 		t.Errorf("with it: %d %s", code, text)
 	}
 	if code, _, _ := s.call("DELETE", Prefix+"/session", "", nil, append(with, csrfHeader, session.CSRF)...); code != 204 {
@@ -194,10 +202,12 @@ func TestBulk(t *testing.T) {
 	text, _ := s.want(200, "POST", "/bulk", object{"rows": []object{
 		{"device": one, "change": set},
 		{"device": "nonsense", "change": set},
-		{"device": "00-11-22-33-44-55", "create": true, "change": object{"model": "7975", "settings": object{"set": object{"peer-sharing": "on"}}}},
+		{"device": "00-11-22-33-44-55", "create": true,
+			"change": object{"model": "7975", "settings": object{"set": object{"peer-sharing": "on"}}}},
 		{"device": two, "change": object{"profile": "there is none"}}}})
 	a := decode[BulkAnswer](t, text)
-	if a.OK != 2 || a.Failed != 2 || !a.Results[0].OK || a.Results[1].OK || !a.Results[2].Created || a.Results[3].Error == "" {
+	if a.OK != 2 || a.Failed != 2 || !a.Results[0].OK || a.Results[1].OK || !a.Results[2].Created ||
+		a.Results[3].Error == "" {
 		t.Errorf("%s", text)
 	}
 	if a.Results[0].Stored == nil || a.Results[0].Stored.Settings["peer-sharing"] != "on" {
@@ -265,7 +275,8 @@ func TestLoads(t *testing.T) {
 	if code, text := s.upload(fields("3", "linux-arm"), ".hidden", "x"); code != 422 {
 		t.Errorf("a hidden file: %d %s", code, text)
 	}
-	if code, text := s.upload(fields("3", "linux-arm"), "big.bin", strings.Repeat("x", 1<<20+1)); code != 422 || !strings.Contains(text, "too large") {
+	if code, text := s.upload(fields("3", "linux-arm"), "big.bin", strings.Repeat("x", 1<<20+1)); code != 422 ||
+		!strings.Contains(text, "too large") {
 		t.Errorf("a large file: %d %s", code, text)
 	}
 	if code, text := s.upload([][2]string{{"colour", "red"}}, "a.bin", "x"); code != 422 {
@@ -330,7 +341,8 @@ func TestSetup(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	s := newRig(t)
 	code, text, _ := s.call("GET", "/metrics", s.tokens[domain.RoleViewer], nil)
-	if code != 200 || !strings.Contains(text, `peerload_build_info{`) || !strings.Contains(text, `peerload_devices{state="unknown"} 2`) ||
+	if code != 200 || !strings.Contains(text, `peerload_build_info{`) ||
+		!strings.Contains(text, `peerload_devices{state="unknown"} 2`) ||
 		!strings.Contains(text, "peerload_devices_received_bytes_total") {
 		t.Errorf("%d %s", code, text)
 	}

@@ -31,14 +31,17 @@ func (s *Server) journal() {
 			return answer(s, ctx, o, err)
 		})
 	list := func(ctx context.Context, in *historyQuery, device string) (*plain[domain.List[domain.HistoryEntry]], error) {
-		l, err := s.ctl.History(ctx, actor(ctx), domain.HistoryFilter{Device: device, Kind: in.Kind, Since: in.Since, Before: in.Before}, in.page())
+		l, err := s.ctl.History(ctx, actor(ctx), domain.HistoryFilter{Device: device, Kind: in.Kind, Since: in.Since,
+			Before: in.Before}, in.page())
 		return answer(s, ctx, l, err)
 	}
-	huma.Register(s.api, op(http.MethodGet, "/history", "list-history", "What happened to devices, the latest first", needRead),
+	huma.Register(s.api, op(http.MethodGet, "/history", "list-history", "What happened to devices, the latest first",
+		needRead),
 		func(ctx context.Context, in *historyQuery) (*plain[domain.List[domain.HistoryEntry]], error) {
 			return list(ctx, in, "")
 		})
-	huma.Register(s.api, op(http.MethodGet, "/devices/{device}/history", "list-device-history", "What happened to a device, the latest first", needSelf),
+	huma.Register(s.api, op(http.MethodGet, "/devices/{device}/history", "list-device-history",
+		"What happened to a device, the latest first", needSelf),
 		func(ctx context.Context, in *historyQuery) (*plain[domain.List[domain.HistoryEntry]], error) {
 			return list(ctx, in, at(ctx, "device"))
 		})
@@ -50,7 +53,8 @@ func (s *Server) journal() {
 			Action string `query:"action" maxLength:"100"`
 			Target string `query:"target" maxLength:"300"`
 		}) (*plain[domain.List[domain.AuditEntry]], error) {
-			l, err := s.ctl.Audit(ctx, actor(ctx), domain.AuditFilter{Actor: in.Actor, Action: in.Action, Target: in.Target, Since: in.Since,
+			l, err := s.ctl.Audit(ctx, actor(ctx), domain.AuditFilter{Actor: in.Actor, Action: in.Action, Target: in.Target,
+				Since:  in.Since,
 				Before: in.Before}, in.page())
 			return answer(s, ctx, l, err)
 		})

@@ -47,12 +47,14 @@ func (s *Server) levels() {
 
 // settings are the settings of one level.
 func settings(s *Server, target targeted, path, word string, may need) {
-	huma.Register(s.api, op(http.MethodGet, path+"/settings", "get-"+word+"-settings", "All settings of this level, set or not", needRead),
+	huma.Register(s.api, op(http.MethodGet, path+"/settings", "get-"+word+"-settings", "All settings of this level, set "+
+		"or not", needRead),
 		func(ctx context.Context, _ *struct{}) (*versioned[domain.LevelSettings], error) {
 			l, err := s.ctl.Settings(ctx, actor(ctx), target(ctx))
 			return answerVersion(s, ctx, l, l.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodPatch, path+"/settings", "change-"+word+"-settings", "Set and unset settings of this level", may),
+	huma.Register(s.api, op(http.MethodPatch, path+"/settings", "change-"+word+"-settings", "Set and unset settings of "+
+		"this level", may),
 		func(ctx context.Context, in *Changing[domain.SettingsChange]) (*versioned[domain.LevelSettings], error) {
 			v, err := in.version()
 			if err != nil {
@@ -74,7 +76,8 @@ func assignments(s *Server, target targeted, path, word string, may need) {
 			a, err := s.ctl.AssignLoad(ctx, actor(ctx), target(ctx), in.Body.Load, v)
 			return answerVersion(s, ctx, a, a.Version, v, err)
 		})
-	huma.Register(s.api, does(op(http.MethodPost, path+"/load/roll-back", "roll-back-"+word+"-load", "Assign the load that was assigned before", may)),
+	huma.Register(s.api, does(op(http.MethodPost, path+"/load/roll-back", "roll-back-"+word+"-load", "Assign the load "+
+		"that was assigned before", may)),
 		func(ctx context.Context, in *IfMatchInput) (*versioned[domain.Assigned], error) {
 			v, err := in.version()
 			if err != nil {
@@ -86,7 +89,8 @@ func assignments(s *Server, target targeted, path, word string, may need) {
 }
 
 func (s *Server) enterprise() {
-	huma.Register(s.api, op(http.MethodGet, "/enterprise", "get-enterprise", "What holds for all devices, and the switches", needRead),
+	huma.Register(s.api, op(http.MethodGet, "/enterprise", "get-enterprise",
+		"What holds for all devices, and the switches", needRead),
 		func(ctx context.Context, _ *struct{}) (*versioned[domain.Enterprise], error) {
 			e, err := s.ctl.Enterprise(ctx, actor(ctx))
 			return answerVersion(s, ctx, e, e.Version, 0, err)
@@ -118,7 +122,8 @@ func (s *Server) profiles() {
 			p, err := s.ctl.Profile(ctx, actor(ctx), at(ctx, "profile"))
 			return answerVersion(s, ctx, p, p.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodPatch, "/profiles/{profile}", "update-profile", "Change a common profile", needDevices),
+	huma.Register(s.api, op(http.MethodPatch, "/profiles/{profile}", "update-profile", "Change a common profile",
+		needDevices),
 		func(ctx context.Context, in *Changing[domain.ProfileChange]) (*versioned[domain.Profile], error) {
 			v, err := in.version()
 			if err != nil {
@@ -127,7 +132,8 @@ func (s *Server) profiles() {
 			p, err := s.ctl.UpdateProfile(ctx, actor(ctx), at(ctx, "profile"), in.Body, v)
 			return answerVersion(s, ctx, p, p.Version, v, err)
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/profiles/{profile}", "delete-profile", "Remove a profile that no device has", needDevices),
+	huma.Register(s.api, op(http.MethodDelete, "/profiles/{profile}", "delete-profile",
+		"Remove a profile that no device has", needDevices),
 		func(ctx context.Context, in *IfMatchInput) (*struct{}, error) {
 			v, err := in.version()
 			if err != nil {

@@ -55,12 +55,14 @@ func (s *Server) loads() {
 			return answer(s, ctx, l, err)
 		})
 	s.addLoad()
-	huma.Register(s.api, op(http.MethodPost, "/loads/unsigned", "register-load", "Make a classic load known that nobody signs", needLoads),
+	huma.Register(s.api, op(http.MethodPost, "/loads/unsigned", "register-load",
+		"Make a classic load known that nobody signs", needLoads),
 		func(ctx context.Context, in *struct{ Body domain.UnsignedLoad }) (*versioned[domain.Load], error) {
 			l, err := s.ctl.RegisterLoad(ctx, actor(ctx), in.Body)
 			return answerVersion(s, ctx, l, l.Version, 0, err)
 		})
-	huma.Register(s.api, does(op(http.MethodPost, "/loads/verify", "verify-loads", "Check every signature and every byte", needLoads)),
+	huma.Register(s.api, does(op(http.MethodPost, "/loads/verify", "verify-loads", "Check every signature and every byte",
+		needLoads)),
 		func(ctx context.Context, _ *struct{}) (*plain[Verified], error) {
 			all, err := s.ctl.VerifyLoads(ctx, actor(ctx))
 			v := Verified{Loads: all}
@@ -74,7 +76,8 @@ func (s *Server) loads() {
 			l, err := s.ctl.Load(ctx, actor(ctx), at(ctx, "load"))
 			return answerVersion(s, ctx, l, l.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodPatch, "/loads/{load}", "retire-load", "Take a load out of use, or back", needLoads),
+	huma.Register(s.api, op(http.MethodPatch, "/loads/{load}", "retire-load", "Take a load out of use, or back",
+		needLoads),
 		func(ctx context.Context, in *Changing[Retired]) (*versioned[domain.Load], error) {
 			v, err := in.version()
 			if err != nil {
@@ -83,12 +86,14 @@ func (s *Server) loads() {
 			l, err := s.ctl.RetireLoad(ctx, actor(ctx), at(ctx, "load"), in.Body.Retired, v)
 			return answerVersion(s, ctx, l, l.Version, v, err)
 		})
-	huma.Register(s.api, op(http.MethodGet, "/trust/root", "get-root", "The root of trust that devices are given", needRead),
+	huma.Register(s.api, op(http.MethodGet, "/trust/root", "get-root", "The root of trust that devices are given",
+		needRead),
 		func(ctx context.Context, _ *struct{}) (*plain[Root], error) {
 			b, v, err := s.ctl.Root()
 			return answer(s, ctx, Root{v, b}, err)
 		})
-	huma.Register(s.api, quiet(op(http.MethodPost, "/trust/keys/{role}/rotate", "rotate-key", "Give a role of the repository a new key", needAccess)),
+	huma.Register(s.api, quiet(op(http.MethodPost, "/trust/keys/{role}/rotate", "rotate-key",
+		"Give a role of the repository a new key", needAccess)),
 		func(ctx context.Context, _ *struct{}) (*struct{}, error) {
 			role := at(ctx, "role")
 			if !slices.Contains([]string{"root", "targets", "snapshot", "timestamp"}, role) {
@@ -101,7 +106,8 @@ func (s *Server) loads() {
 // addLoad publishes uploaded files. The body is read as it comes, into files.
 func (s *Server) addLoad() {
 	add := op(http.MethodPost, "/loads", "add-load", "Sign files as a load and publish it", needLoads)
-	add.Description = "The fields stand before the files: name, version, model (repeated), replace (true). Then the files, in the order in which devices fetch them."
+	add.Description = "The fields stand before the files: name, version, model (repeated), replace (true). Then the " +
+		"files, in the order in which devices fetch them."
 	huma.Register(s.api, add, func(ctx context.Context, in *upload) (*versioned[domain.Load], error) {
 		dir, err := os.MkdirTemp(s.cfg.Spool, "upload-")
 		if err != nil {
@@ -117,10 +123,11 @@ func (s *Server) addLoad() {
 	})
 	// Described after it was registered: huma would read a body that it knows.
 	text := &huma.Schema{Type: huma.TypeString}
-	s.api.OpenAPI().Paths[add.Path].Post.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: &huma.Schema{
-		Type: huma.TypeObject, Required: []string{"name", "version", "model", "file"}, Properties: map[string]*huma.Schema{
-			"name": text, "version": text, "model": {Type: huma.TypeArray, Items: text}, "replace": {Type: huma.TypeBoolean},
-			"file": {Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}}}}
+	s.api.OpenAPI().Paths[add.Path].Post.RequestBody = &huma.RequestBody{Required: true,
+		Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: &huma.Schema{
+			Type: huma.TypeObject, Required: []string{"name", "version", "model", "file"}, Properties: map[string]*huma.Schema{
+				"name": text, "version": text, "model": {Type: huma.TypeArray, Items: text}, "replace": {Type: huma.TypeBoolean},
+				"file": {Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}}}}
 }
 
 // upload is a request whose body is not read before its handler.

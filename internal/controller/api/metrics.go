@@ -25,11 +25,14 @@ type metrics struct {
 
 func newMetrics(cfg Config) *metrics {
 	m := &metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "peerload_api_requests_total", Help: "Requests to the API, by HTTP status."}, []string{"code"}),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "peerload_api_request_duration_seconds", Help: "Time to answer a request to the API.",
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "peerload_api_requests_total",
+			Help: "Requests to the API, by HTTP status."}, []string{"code"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "peerload_api_request_duration_seconds",
+			Help:    "Time to answer a request to the API.",
 			Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3, 10}}),
 	}
-	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "peerload_build_info", Help: "1, with the version of the program.",
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "peerload_build_info",
+		Help:        "1, with the version of the program.",
 		ConstLabels: prometheus.Labels{"version": cfg.Version, "goversion": runtime.Version()}})
 	build.Set(1)
 	cfg.Registry.MustRegister(m.requests, m.duration, build, &fleet{ctl: cfg.Controller})
@@ -95,17 +98,20 @@ type fleet struct {
 const fleetEvery, fleetSilent = 10 * time.Second, time.Hour
 
 var (
-	devicesDesc = prometheus.NewDesc("peerload_devices", "Devices, by the state that they last reported.", []string{"state"}, nil)
+	devicesDesc = prometheus.NewDesc("peerload_devices", "Devices, by the state that they last reported.",
+		[]string{"state"}, nil)
 	silentDesc  = prometheus.NewDesc("peerload_devices_silent", "Devices that were not heard of for an hour.", nil, nil)
 	pendingDesc = prometheus.NewDesc("peerload_devices_pending", "Devices that do not run the load they should.", nil, nil)
-	bytesDesc   = prometheus.NewDesc("peerload_devices_received_bytes_total", "Bytes that devices reported, by where they came from.", []string{"source"}, nil)
-	toPeersDesc = prometheus.NewDesc("peerload_devices_sent_bytes_total", "Bytes that devices reported to have sent to their peers.", nil, nil)
+	bytesDesc   = prometheus.NewDesc("peerload_devices_received_bytes_total",
+		"Bytes that devices reported, by where they came from.", []string{"source"}, nil)
+	toPeersDesc = prometheus.NewDesc("peerload_devices_sent_bytes_total",
+		"Bytes that devices reported to have sent to their peers.", nil, nil)
 )
 
 // labelStates are the states that have a label of their own: which others there
 // are is said by devices, and must not grow the metrics.
-var labelStates = []string{"unknown", report.StateIdle, report.StateDownloading, report.StateInstalling, report.StateRebooting,
-	report.StateTrial, report.StateRolledBack, report.StateFailed}
+var labelStates = []string{"unknown", report.StateIdle, report.StateDownloading, report.StateInstalling,
+	report.StateRebooting, report.StateTrial, report.StateRolledBack, report.StateFailed}
 
 // Describe implements prometheus.Collector.
 func (f *fleet) Describe(ch chan<- *prometheus.Desc) {

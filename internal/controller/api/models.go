@@ -37,7 +37,8 @@ func (s *Server) models() {
 			m, err := s.ctl.Model(ctx, actor(ctx), at(ctx, "model"))
 			return answer(s, ctx, m, err)
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/models/{model}", "delete-model", "Remove an added row, or bring the built-in one back", needEnterprise),
+	huma.Register(s.api, op(http.MethodDelete, "/models/{model}", "delete-model",
+		"Remove an added row, or bring the built-in one back", needEnterprise),
 		func(ctx context.Context, _ *struct{}) (*struct{}, error) {
 			return nothing(s, ctx, 0, s.ctl.DeleteModel(ctx, actor(ctx), at(ctx, "model")))
 		})

@@ -22,9 +22,11 @@ func TestUnknownPaths(t *testing.T) {
 		method, path string
 		code         int
 		says         string
-	}{{"GET", "/nothing", 404, "/nothing"}, {"POST", "/devices/x/y/z", 404, "/devices/x/y/z"}, {"PUT", "/devices", 405, "GET"}} {
+	}{{"GET", "/nothing", 404, "/nothing"}, {"POST", "/devices/x/y/z", 404, "/devices/x/y/z"},
+		{"PUT", "/devices", 405, "GET"}} {
 		text, h := s.want(c.code, c.method, c.path, nil)
-		if p := decode[huma.ErrorModel](t, text); h.Get("Content-Type") != "application/problem+json" || p.Status != c.code || !strings.Contains(p.Detail, c.says) {
+		if p := decode[huma.ErrorModel](t, text); h.Get("Content-Type") != "application/problem+json" || p.Status != c.code ||
+			!strings.Contains(p.Detail, c.says) {
 			t.Errorf("%s %s: %s %s", c.method, c.path, h.Get("Content-Type"), text)
 		}
 	}
@@ -36,7 +38,8 @@ func TestUnknownPaths(t *testing.T) {
 // TestRotateWithoutTheRootKey: who keeps it offline is told what to do.
 func TestRotateWithoutTheRootKey(t *testing.T) {
 	s := newRig(t)
-	if code, text := s.upload([][2]string{{"name", "fw1"}, {"version", "1"}, {"model", "linux-arm"}}, "a.bin", "x"); code != 201 {
+	if code, text := s.upload([][2]string{{"name", "fw1"}, {"version", "1"}, {"model", "linux-arm"}}, "a.bin",
+		"x"); code != 201 {
 		t.Fatal(code, text)
 	}
 	key, err := filepath.Glob(filepath.Join(s.srv.cfg.Spool, "../keys/root.*.pem"))
@@ -47,10 +50,12 @@ func TestRotateWithoutTheRootKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, _ := s.want(409, "POST", "/trust/keys/targets/rotate", nil)
-	if p := decode[huma.ErrorModel](t, text); p.Type != ProblemPrefix+"keys" || !strings.Contains(p.Detail, "root.*.pem back") {
+	if p := decode[huma.ErrorModel](t, text); p.Type != ProblemPrefix+"keys" ||
+		!strings.Contains(p.Detail, "root.*.pem back") {
 		t.Error(text)
 	}
-	if code, text := s.upload([][2]string{{"name", "fw2"}, {"version", "1"}, {"model", "linux-arm"}}, "a.bin", "x"); code != 201 {
+	if code, text := s.upload([][2]string{{"name", "fw2"}, {"version", "1"}, {"model", "linux-arm"}}, "a.bin",
+		"x"); code != 201 {
 		t.Errorf("a load needs no root key: %d %s", code, text)
 	}
 	if err := os.Rename(key[0]+".away", key[0]); err != nil {
@@ -63,9 +68,11 @@ func TestRotateWithoutTheRootKey(t *testing.T) {
 // which does not say where the controller keeps its files.
 func TestFullDisk(t *testing.T) {
 	s := newRig(t)
-	err := s.srv.fail(t.Context(), fmt.Errorf("adding: %w", &os.PathError{Op: "write", Path: "/var/secret/place", Err: syscall.ENOSPC}), 0)
+	err := s.srv.fail(t.Context(), fmt.Errorf("adding: %w",
+		&os.PathError{Op: "write", Path: "/var/secret/place", Err: syscall.ENOSPC}), 0)
 	var p *huma.ErrorModel
-	if !errors.As(err, &p) || p.Status != 507 || strings.Contains(p.Detail, "place") || p.Type != ProblemPrefix+"disk-full" {
+	if !errors.As(err, &p) || p.Status != 507 || strings.Contains(p.Detail, "place") ||
+		p.Type != ProblemPrefix+"disk-full" {
 		t.Errorf("%+v", err)
 	}
 }
@@ -86,13 +93,16 @@ func TestKindsAreTold(t *testing.T) {
 // TestProblemsRepeatNothing: what was wrong may be a password.
 func TestProblemsRepeatNothing(t *testing.T) {
 	s := newRig(t)
-	for _, body := range []any{object{"name": "bob", "role": "viewer", "password": []string{"hunter2"}}, object{"name": "bob", "pass": "hunter2"}, []string{"hunter2"}} {
-		if text, _ := s.want(422, "POST", "/users", body); strings.Contains(text, "hunter2") || !strings.Contains(text, "location") ||
+	for _, body := range []any{object{"name": "bob", "role": "viewer", "password": []string{"hunter2"}},
+		object{"name": "bob", "pass": "hunter2"}, []string{"hunter2"}} {
+		if text, _ := s.want(422, "POST", "/users", body); strings.Contains(text, "hunter2") ||
+			!strings.Contains(text, "location") ||
 			decode[huma.ErrorModel](t, text).Type != ProblemPrefix+"invalid" {
 			t.Error(text)
 		}
 	}
-	if code, text, _ := s.call("POST", Prefix+"/users", s.tokens[domain.RoleAdmin], "hunter2", "Content-Type", "text/plain"); code != 415 || strings.Contains(text, "hunter2") {
+	if code, text, _ := s.call("POST", Prefix+"/users", s.tokens[domain.RoleAdmin], "hunter2", "Content-Type",
+		"text/plain"); code != 415 || strings.Contains(text, "hunter2") {
 		t.Error(code, text)
 	}
 }

@@ -43,11 +43,13 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	repo, err := repository.Open(repository.Config{Dir: filepath.Join(dir, "repository"), Keys: filepath.Join(dir, "keys")})
+	repo, err := repository.Open(repository.Config{Dir: filepath.Join(dir, "repository"),
+		Keys: filepath.Join(dir, "keys")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctl, err := domain.New(domain.Config{Store: store, Repository: repo, Password: domain.PasswordCost{Memory: 64, Time: 1, Threads: 1}})
+	ctl, err := domain.New(domain.Config{Store: store, Repository: repo,
+		Password: domain.PasswordCost{Memory: 64, Time: 1, Threads: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,10 +67,12 @@ func newRig(t *testing.T) *rig {
 	root := domain.Local("root")
 	for _, role := range []domain.Role{domain.RoleViewer, domain.RoleOperator, domain.RoleAdmin} {
 		pw := password
-		if _, err := ctl.CreateUser(t.Context(), root, string(role), domain.UserChange{Role: &role, Password: &pw}); err != nil {
+		if _, err := ctl.CreateUser(t.Context(), root, string(role),
+			domain.UserChange{Role: &role, Password: &pw}); err != nil {
 			t.Fatal(err)
 		}
-		tok, err := ctl.CreateToken(t.Context(), root, string(role), domain.TokenRequest{Name: "t", Role: role, Scopes: domain.Scopes()})
+		tok, err := ctl.CreateToken(t.Context(), root, string(role),
+			domain.TokenRequest{Name: "t", Role: role, Scopes: domain.Scopes()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +84,8 @@ func newRig(t *testing.T) *rig {
 	}
 	for _, name := range []string{one, two} {
 		s.devices[name] = "secret-of-" + name + "-0123456789abcdef"
-		code, body, _ := s.call("POST", Prefix+"/enrol", key.Secret, map[string]string{"device": name, "model": "linux-arm", "secret": s.devices[name]})
+		code, body, _ := s.call("POST", Prefix+"/enrol", key.Secret,
+			map[string]string{"device": name, "model": "linux-arm", "secret": s.devices[name]})
 		if code != 204 {
 			t.Fatalf("enrol: %d %s", code, body)
 		}
@@ -137,23 +142,27 @@ func (s *rig) want(code int, method, path string, body any, header ...string) (s
 // roles of each operation, independent of what the code says. A device is
 // allowed to its own only; another one's is refused everywhere.
 var roles = map[string]string{
-	"list-devices": "viewer", "create-device": "operator", "get-device": "viewer device", "update-device": "operator", "delete-device": "operator",
-	"bulk-devices": "operator", "get-desired": "viewer device", "check-in": "only device", "reset-identity": "admin", "enrol": "other", "list-device-history": "viewer device",
-	"get-device-settings": "viewer", "change-device-settings": "operator", "assign-device-load": "operator", "roll-back-device-load": "operator",
-	"get-profile-settings": "viewer", "change-profile-settings": "operator", "assign-profile-load": "operator", "roll-back-profile-load": "operator",
-	"get-enterprise-settings": "viewer", "change-enterprise-settings": "admin", "assign-enterprise-load": "admin", "roll-back-enterprise-load": "admin",
-	"assign-model-load": "admin", "roll-back-model-load": "admin",
+	"list-devices": "viewer", "create-device": "operator", "get-device": "viewer device", "update-device": "operator",
+	"delete-device": "operator", "bulk-devices": "operator", "get-desired": "viewer device", "check-in": "only device",
+	"reset-identity": "admin", "enrol": "other", "list-device-history": "viewer device",
+	"get-device-settings": "viewer", "change-device-settings": "operator", "assign-device-load": "operator",
+	"roll-back-device-load": "operator", "get-profile-settings": "viewer", "change-profile-settings": "operator",
+	"assign-profile-load": "operator", "roll-back-profile-load": "operator",
+	"get-enterprise-settings": "viewer", "change-enterprise-settings": "admin", "assign-enterprise-load": "admin",
+	"roll-back-enterprise-load": "admin", "assign-model-load": "admin", "roll-back-model-load": "admin",
 	"get-enterprise": "viewer", "update-enterprise": "admin",
-	"list-profiles": "viewer", "create-profile": "operator", "get-profile": "viewer", "update-profile": "operator", "delete-profile": "operator",
-	"list-models": "viewer", "put-models": "admin", "get-model": "viewer", "delete-model": "admin",
-	"list-loads": "viewer", "add-load": "operator", "register-load": "operator", "verify-loads": "operator", "get-load": "viewer", "retire-load": "operator",
+	"list-profiles": "viewer", "create-profile": "operator", "get-profile": "viewer", "update-profile": "operator",
+	"delete-profile": "operator", "list-models": "viewer", "put-models": "admin", "get-model": "viewer",
+	"delete-model": "admin", "list-loads": "viewer", "add-load": "operator", "register-load": "operator",
+	"verify-loads": "operator", "get-load": "viewer", "retire-load": "operator",
 	"get-root": "viewer", "rotate-key": "admin",
 	"get-overview": "viewer", "list-history": "viewer", "list-audit": "operator",
 	"list-users": "admin", "create-user": "admin", "get-user": "admin", "update-user": "admin", "delete-user": "admin",
 	"list-tokens": "viewer", "create-token": "viewer", "revoke-token": "admin", // here of a token that is not one's own
 
 	"list-enrolments": "admin", "create-enrolment": "admin", "revoke-enrolment": "admin",
-	"log-in": "other", "who-am-i": "viewer", "log-out": "viewer", "change-password": "viewer", "set-up": "other", "get-openapi": "viewer",
+	"log-in": "other", "who-am-i": "viewer", "log-out": "viewer", "change-password": "viewer", "set-up": "other",
+	"get-openapi": "viewer",
 }
 
 // TestEveryEndpoint walks the document: without credentials 401, with each
@@ -164,7 +173,8 @@ func TestEveryEndpoint(t *testing.T) {
 	seen := map[string]bool{}
 	for path, item := range s.srv.api.OpenAPI().Paths {
 		ops := map[string]string{}
-		for method, o := range map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put, "PATCH": item.Patch, "DELETE": item.Delete} {
+		for method, o := range map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put,
+			"PATCH": item.Patch, "DELETE": item.Delete} {
 			if o != nil {
 				ops[method] = o.OperationID
 			}

@@ -44,11 +44,13 @@ type closed struct {
 }
 
 func cookie(value string, life int, secure bool) http.Cookie {
-	return http.Cookie{Name: cookieName, Value: value, Path: "/", MaxAge: life, Secure: secure, HttpOnly: true, SameSite: http.SameSiteStrictMode}
+	return http.Cookie{Name: cookieName, Value: value, Path: "/", MaxAge: life, Secure: secure, HttpOnly: true,
+		SameSite: http.SameSiteStrictMode}
 }
 
 func (s *Server) sessions() {
-	huma.Register(s.api, op(http.MethodPost, "/session", "log-in", "Open a session; the answer has its CSRF token", needLogin),
+	huma.Register(s.api, op(http.MethodPost, "/session", "log-in", "Open a session; the answer has its CSRF token",
+		needLogin),
 		func(ctx context.Context, _ *struct{}) (*opened, error) {
 			c := callerOf(ctx)
 			n, err := s.ctl.Login(ctx, c.name, c.secret, c.from)
@@ -69,7 +71,8 @@ func (s *Server) sessions() {
 			}
 			return &closed{cookie("", -1, callerOf(ctx).secure)}, nil
 		})
-	password := quiet(op(http.MethodPut, "/session/password", "change-password", "Change one's own password; all sessions end", needAnybody))
+	password := quiet(op(http.MethodPut, "/session/password", "change-password",
+		"Change one's own password; all sessions end", needAnybody))
 	huma.Register(s.api, password, func(ctx context.Context, in *struct{ Body NewPassword }) (*struct{}, error) {
 		return nothing(s, ctx, 0, s.ctl.ChangeOwnPassword(ctx, actor(ctx), in.Body.Old, in.Body.New))
 	})
@@ -100,8 +103,8 @@ var setup = template.Must(template.New("setup").Parse(`<!DOCTYPE html>
 type setupText struct{ Lang, Title, Name, Password, Button, Done, Incomplete string }
 
 var setupTexts = map[string]setupText{
-	"en": {"en", "Set up Peerload", "Name of the first administrator", "Password, at least 10 characters", "Make the administrator",
-		"this is the first administrator. The link is void now.", "The set-up link is incomplete."},
+	"en": {"en", "Set up Peerload", "Name of the first administrator", "Password, at least 10 characters",
+		"Make the administrator", "this is the first administrator. The link is void now.", "The set-up link is incomplete."},
 	"ja": {"ja", "Peerload の初期設定", "最初の管理者の名前", "パスワード (10 文字以上)", "管理者を作成",
 		"最初の管理者です。このリンクはもう使えません。", "初期設定のリンクが不完全です。"},
 }
@@ -145,7 +148,8 @@ func (s *Server) showSetup(w http.ResponseWriter, code int, v setupView) {
 
 func (s *Server) setupForm(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
-	v := setupView{T: setupIn(r, r.PostFormValue("lang")), Secret: r.PostFormValue("secret"), Name: r.PostFormValue("name")}
+	v := setupView{T: setupIn(r, r.PostFormValue("lang")), Secret: r.PostFormValue("secret"),
+		Name: r.PostFormValue("name")}
 	u, err := s.ctl.CompleteSetup(r.Context(), v.Secret, v.Name, r.PostFormValue("password"), fromOf(r))
 	code := http.StatusOK
 	if err != nil {

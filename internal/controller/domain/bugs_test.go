@@ -23,7 +23,8 @@ func TestCSCud66570_EffectiveValueAndLevel(t *testing.T) {
 	r := newRig(t)
 	_, err := r.CreateProfile(r.ctx, r.admin, "offices", domain.ProfileChange{})
 	r.ok(err)
-	_, err = r.CreateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Model: ptr("Cisco IP Phone 7931"), Profile: ptr("offices")})
+	_, err = r.CreateDevice(r.ctx, r.admin, phone1,
+		domain.DeviceChange{Model: ptr("Cisco IP Phone 7931"), Profile: ptr("offices")})
 	r.ok(err)
 	said := []policy.At{{Level: policy.LevelDefault, Value: "off"}}
 	check := func() {
@@ -38,7 +39,8 @@ func TestCSCud66570_EffectiveValueAndLevel(t *testing.T) {
 	for _, step := range []struct {
 		target domain.Target
 		value  string
-	}{{domain.EnterpriseTarget(), "on"}, {domain.ProfileTarget("offices"), "off"}, {domain.DeviceTarget("00:00:00:00:00:01"), "on"}} {
+	}{{domain.EnterpriseTarget(), "on"}, {domain.ProfileTarget("offices"), "off"},
+		{domain.DeviceTarget("00:00:00:00:00:01"), "on"}} {
 		out, err := r.ChangeSettings(r.ctx, r.admin, step.target, set(policy.PeerSharing, step.value), 0)
 		r.ok(err)
 		if v := out.Settings[0].Value; v == nil || *v != step.value {
@@ -47,7 +49,8 @@ func TestCSCud66570_EffectiveValueAndLevel(t *testing.T) {
 		said = slices.Insert(said, 0, policy.At{Level: step.target.Level, Value: step.value})
 		check()
 	}
-	for _, target := range []domain.Target{domain.DeviceTarget(phone1), domain.ProfileTarget("offices"), domain.EnterpriseTarget()} {
+	for _, target := range []domain.Target{domain.DeviceTarget(phone1), domain.ProfileTarget("offices"),
+		domain.EnterpriseTarget()} {
 		_, err := r.ChangeSettings(r.ctx, r.admin, target, domain.SettingsChange{Unset: []string{policy.PeerSharing}}, 0)
 		r.ok(err)
 		said = said[1:]
@@ -66,7 +69,8 @@ func TestCSCud66570_EffectiveValueAndLevel(t *testing.T) {
 // for 7975/7965, 7942/62".
 func TestCSCso40251_CSCtb49726_EveryModelShowsEverySetting(t *testing.T) {
 	r := newRig(t)
-	_, err := r.PutModels(r.ctx, r.admin, []policy.ModelRow{{Name: "Camera 1", Family: "camera", CanShare: true, Lacks: []string{policy.LogServer}}})
+	_, err := r.PutModels(r.ctx, r.admin,
+		[]policy.ModelRow{{Name: "Camera 1", Family: "camera", CanShare: true, Lacks: []string{policy.LogServer}}})
 	r.ok(err)
 	models, err := r.Models(r.ctx, r.admin)
 	r.ok(err)
@@ -87,7 +91,8 @@ func TestCSCso40251_CSCtb49726_EveryModelShowsEverySetting(t *testing.T) {
 		r.device(name, m.Name)
 		out, err := r.Settings(r.ctx, r.admin, domain.DeviceTarget(name))
 		r.ok(err)
-		if len(out.Settings) != len(policy.Settings()) || out.Settings[0].Name != policy.PeerSharing || out.Settings[0].Effective == nil {
+		if len(out.Settings) != len(policy.Settings()) || out.Settings[0].Name != policy.PeerSharing ||
+			out.Settings[0].Effective == nil {
 			t.Errorf("the page of a %s shows %+v", m.Name, out.Settings)
 		}
 	}
@@ -128,7 +133,8 @@ func TestCSCsh98792_BulkIsReadBackPerRow(t *testing.T) {
 	r.ok(err)
 	r.device(phone2, "7961")
 	rows := []domain.BulkRow{
-		{Device: "00-00-00-00-00-01", Create: true, Change: domain.DeviceChange{Model: ptr("7961"), Profile: ptr("offices"), Settings: set(policy.PeerSharing, "1")}},
+		{Device: "00-00-00-00-00-01", Create: true,
+			Change: domain.DeviceChange{Model: ptr("7961"), Profile: ptr("offices"), Settings: set(policy.PeerSharing, "1")}},
 		{Device: phone2, Change: domain.DeviceChange{Settings: set(policy.WANLimit, "2048k")}},
 		{Device: phone3, Change: domain.DeviceChange{Settings: set(policy.PeerSharing, "on")}},
 		{Device: phone2, Change: domain.DeviceChange{Settings: set(policy.PeerSharing, "perhaps")}},
@@ -143,7 +149,8 @@ func TestCSCsh98792_BulkIsReadBackPerRow(t *testing.T) {
 			t.Errorf("row %d: %+v, want %v", i, res, want[i])
 		}
 	}
-	if s := results[0].Stored; s == nil || s.Settings[policy.PeerSharing] != "on" || !results[0].Created || results[0].Settings[0].Level != policy.LevelDevice {
+	if s := results[0].Stored; s == nil || s.Settings[policy.PeerSharing] != "on" || !results[0].Created ||
+		results[0].Settings[0].Level != policy.LevelDevice {
 		t.Errorf("row 0 was read back as %+v", results[0])
 	}
 	if s := results[1].Stored; s == nil || s.Settings[policy.WANLimit] != "2M" {
@@ -152,8 +159,9 @@ func TestCSCsh98792_BulkIsReadBackPerRow(t *testing.T) {
 	liar := newRig(t, func(c *domain.Config) { c.Store = forgetful{c.Store} })
 	liar.device(phone1, "7961")
 	liar.device(phone2, "7961")
-	results, err = liar.Bulk(liar.ctx, liar.admin, []domain.BulkRow{{Device: phone1, Change: domain.DeviceChange{Settings: set(policy.PeerSharing, "on")}},
-		{Device: phone2, Change: domain.DeviceChange{Settings: set(policy.PeerSharing, "on")}}})
+	results, err = liar.Bulk(liar.ctx, liar.admin,
+		[]domain.BulkRow{{Device: phone1, Change: domain.DeviceChange{Settings: set(policy.PeerSharing, "on")}},
+			{Device: phone2, Change: domain.DeviceChange{Settings: set(policy.PeerSharing, "on")}}})
 	liar.ok(err)
 	if !results[0].OK || results[1].OK || !errors.Is(results[1].Err, domain.ErrConflict) {
 		t.Errorf("a lost write was not seen: %+v", results)
@@ -168,16 +176,19 @@ func TestCSCsh98792_BulkIsReadBackPerRow(t *testing.T) {
 func TestCSCui49910_CSCus67416_DeviceShowsSharingAndSources(t *testing.T) {
 	r := newRig(t)
 	device := r.enrol(phone1)
-	err := r.Report(r.ctx, device, report.Device{State: report.StateDownloading, Sharing: "on", SharingFrom: "enterprise", Role: report.RoleParent,
+	err := r.Report(r.ctx, device, report.Device{State: report.StateDownloading, Sharing: "on", SharingFrom: "enterprise",
+		Role: report.RoleParent,
 		Root: "10.0.0.1", Parent: "10.0.0.2", Children: []string{"10.0.0.3", "10.0.0.4"}, Active: "old", Wanted: "new",
 		Files: []report.Final{{File: "new", BytesFromOrigin: 10, BytesFromPeers: 90, Components: []report.Final{
 			{File: "a.sbn", Source: report.SourcePeer, BytesFromPeers: 90, Parent: "10.0.0.2"},
-			{File: "b.sbn", Source: report.SourceOrigin, BytesFromOrigin: 10, Fallbacks: []report.Fallback{{AtS: 3, From: "10.0.0.2", Reason: "stalled"}}}}}}})
+			{File: "b.sbn", Source: report.SourceOrigin, BytesFromOrigin: 10,
+				Fallbacks: []report.Fallback{{AtS: 3, From: "10.0.0.2", Reason: "stalled"}}}}}}})
 	r.ok(err)
 	row, err := r.Device(r.ctx, r.admin, phone1)
 	r.ok(err)
 	s := row.State
-	if s == nil || s.Last.Sharing != "on" || s.Last.SharingFrom != "enterprise" || s.Last.Role != "parent" || s.Last.Parent != "10.0.0.2" || len(s.Last.Children) != 2 {
+	if s == nil || s.Last.Sharing != "on" || s.Last.SharingFrom != "enterprise" || s.Last.Role != "parent" ||
+		s.Last.Parent != "10.0.0.2" || len(s.Last.Children) != 2 {
 		t.Fatalf("the device shows %+v", s)
 	}
 	if s.Traffic != (domain.Traffic{FromOrigin: 10, FromPeers: 90}) {
@@ -187,7 +198,8 @@ func TestCSCui49910_CSCus67416_DeviceShowsSharingAndSources(t *testing.T) {
 	for _, f := range s.Files {
 		by[f.File] = f
 	}
-	if by["a.sbn"].Source != "peer" || by["b.sbn"].Source != "origin" || len(by["b.sbn"].Fallbacks) != 1 || by["b.sbn"].Fallbacks[0].Reason != "stalled" {
+	if by["a.sbn"].Source != "peer" || by["b.sbn"].Source != "origin" || len(by["b.sbn"].Fallbacks) != 1 ||
+		by["b.sbn"].Fallbacks[0].Reason != "stalled" {
 		t.Errorf("files: %+v", s.Files)
 	}
 }
@@ -205,17 +217,20 @@ func TestCSCtg96408_RollBack(t *testing.T) {
 		r.ok(err)
 	}
 	for _, state := range []string{report.StateTrial, report.StateRolledBack} {
-		err := r.Report(r.ctx, device, report.Device{State: state, Active: map[string]string{"trial": "new", "rolled-back": "old"}[state], Wanted: "new", Reason: "not-confirmed"})
+		err := r.Report(r.ctx, device, report.Device{State: state,
+			Active: map[string]string{"trial": "new", "rolled-back": "old"}[state], Wanted: "new", Reason: "not-confirmed"})
 		r.ok(err)
 	}
 	h, err := r.History(r.ctx, r.admin, domain.HistoryFilter{Device: phone1, Kind: domain.HistoryState}, domain.Page{})
 	r.ok(err)
-	if len(h.Items) != 2 || h.Items[0].Old != "trial" || h.Items[0].New != "rolled-back" || h.Items[0].Reason != "not-confirmed" {
+	if len(h.Items) != 2 || h.Items[0].Old != "trial" || h.Items[0].New != "rolled-back" ||
+		h.Items[0].Reason != "not-confirmed" {
 		t.Errorf("history: %+v", h.Items)
 	}
 	back, err := r.RollBackLoad(r.ctx, r.admin, target, 0)
 	r.ok(err)
-	if d := r.desired(phone1); back.Load != "old" || back.Previous != "new" || d.Load.Load != "old" || d.Load.Level != policy.LevelEnterprise {
+	if d := r.desired(phone1); back.Load != "old" || back.Previous != "new" || d.Load.Load != "old" ||
+		d.Load.Level != policy.LevelEnterprise {
 		t.Errorf("%+v, %+v", back, d.Load)
 	}
 }

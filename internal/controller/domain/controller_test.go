@@ -87,14 +87,16 @@ func TestSignedLoads(t *testing.T) {
 	req := publish.Request{Name: "new", Version: "1", Models: []string{"7961"}, Files: []string{file}}
 	l, err := r.AddLoad(r.ctx, r.admin, req)
 	r.ok(err)
-	if !l.Signed || l.Size != 8 || !slices.Equal(l.Models, []string{"CP-7961G"}) || len(l.Components) != 1 || len(l.Components[0].SHA256) != 64 {
+	if !l.Signed || l.Size != 8 || !slices.Equal(l.Models, []string{"CP-7961G"}) || len(l.Components) != 1 ||
+		len(l.Components[0].SHA256) != 64 {
 		t.Errorf("published %+v", l)
 	}
 	again, err := r.AddLoad(r.ctx, r.admin, req)
 	if err != nil || again.Version != l.Version {
 		t.Errorf("the same again: %+v, %v", again, err)
 	}
-	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "x", Version: "1", Models: []string{"7961"}, Files: []string{"/nowhere"}})), domain.ErrInvalid)
+	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "x", Version: "1", Models: []string{"7961"},
+		Files: []string{"/nowhere"}})), domain.ErrInvalid)
 	r.ok(os.WriteFile(file, []byte("altered!"), 0o600))
 	r.is(drop(r.AddLoad(r.ctx, r.admin, req)), domain.ErrExists)
 	checked, err := r.VerifyLoads(r.ctx, r.admin)
@@ -106,7 +108,8 @@ func TestSignedLoads(t *testing.T) {
 	}
 	r.ok(r.SyncLoads(r.ctx, r.admin))
 	// Another repository does not have it.
-	other, err := domain.New(domain.Config{Store: r.store, Repository: elsewhere(t), Now: func() time.Time { return r.now }})
+	other, err := domain.New(domain.Config{Store: r.store, Repository: elsewhere(t),
+		Now: func() time.Time { return r.now }})
 	r.ok(err)
 	r.ok(other.SyncLoads(r.ctx, r.admin))
 	if l, err = r.Load(r.ctx, r.admin, "new"); err != nil || !l.Missing {
@@ -116,11 +119,15 @@ func TestSignedLoads(t *testing.T) {
 	r.is(drop(r.AssignLoad(r.ctx, r.admin, domain.DeviceTarget(phone1), "new", 0)), domain.ErrRefused)
 	r.ok(r.SyncLoads(r.ctx, r.admin))
 	r.ok(drop(r.AssignLoad(r.ctx, r.admin, domain.DeviceTarget(phone1), "new", 0)))
-	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "2", Models: req.Models, Files: req.Files})), domain.ErrRefused)
-	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "2", Models: []string{"7941"}, Files: req.Files, Replace: true})), domain.ErrUnfit)
-	r.ok(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "2", Models: []string{"7941", "7961"}, Files: req.Files, Replace: true})))
+	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "2", Models: req.Models, Files: req.Files})),
+		domain.ErrRefused)
+	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "2", Models: []string{"7941"},
+		Files: req.Files, Replace: true})), domain.ErrUnfit)
+	r.ok(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "2", Models: []string{"7941", "7961"},
+		Files: req.Files, Replace: true})))
 	r.ok(drop(r.AssignLoad(r.ctx, r.admin, domain.ModelTarget("7941"), "new", 0)))
-	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "3", Models: []string{"7961"}, Files: req.Files, Replace: true})), domain.ErrUnfit)
+	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "3", Models: []string{"7961"},
+		Files: req.Files, Replace: true})), domain.ErrUnfit)
 	none := newRig(t)
 	none.is(none.SyncLoads(none.ctx, none.admin), domain.ErrUnavailable)
 }
@@ -132,22 +139,26 @@ func TestAutoRegistration(t *testing.T) {
 	r.is(drop(r.Provision(r.ctx, phone1, "7961", "10.0.0.1")), domain.ErrNotFound)
 	_, err := r.CreateProfile(r.ctx, r.admin, "new", domain.ProfileChange{})
 	r.ok(err)
-	r.is(drop(r.UpdateEnterprise(r.ctx, r.admin, domain.EnterpriseChange{RegisterProfile: ptr("nothing")}, 0)), domain.ErrNotFound)
-	_, err = r.UpdateEnterprise(r.ctx, r.admin, domain.EnterpriseChange{AutoRegistration: ptr(true), RegisterProfile: ptr("new")}, 0)
+	r.is(drop(r.UpdateEnterprise(r.ctx, r.admin, domain.EnterpriseChange{RegisterProfile: ptr("nothing")}, 0)),
+		domain.ErrNotFound)
+	_, err = r.UpdateEnterprise(r.ctx, r.admin,
+		domain.EnterpriseChange{AutoRegistration: ptr(true), RegisterProfile: ptr("new")}, 0)
 	r.ok(err)
 	d, err := r.Provision(r.ctx, phone1, "Cisco IP Phone 7961", "10.0.0.1")
 	r.ok(err)
 	if d.Device.Registration != domain.RegistrationAutomatic || d.Device.Profile != "new" || d.Device.Model != "CP-7961G" {
 		t.Errorf("registered %+v", d.Device)
 	}
-	if again, err := r.Provision(r.ctx, "00:00:00:00:00:01", "7941", "10.0.0.2"); err != nil || again.Device.Version != d.Device.Version {
+	if again, err := r.Provision(r.ctx, "00:00:00:00:00:01", "7941", "10.0.0.2"); err != nil ||
+		again.Device.Version != d.Device.Version {
 		t.Errorf("it asks again: %+v, %v", again.Device, err)
 	}
 	r.is(drop(r.Provision(r.ctx, phone2, "7961", "10.0.0.1")), domain.ErrRefused)
 	r.is(drop(r.Provision(r.ctx, "SEP../../etc", "", "")), domain.ErrInvalid)
 	r.ok(r.Seen(r.ctx, phone1, "10.0.0.1"))
 	r.ok(r.Seen(r.ctx, phone3, "10.0.0.1"))
-	if row, err := r.Device(r.ctx, r.admin, phone1); err != nil || row.State == nil || !row.State.LastSeen.Equal(r.now) || row.State.Last.State != domain.StateUnknown {
+	if row, err := r.Device(r.ctx, r.admin, phone1); err != nil || row.State == nil || !row.State.LastSeen.Equal(r.now) ||
+		row.State.Last.State != domain.StateUnknown {
 		t.Errorf("seen: %+v, %v", row.State, err)
 	}
 	defaults, err := r.Defaults(r.ctx)
@@ -162,8 +173,10 @@ func TestLostUpdates(t *testing.T) {
 	d := r.device(phone1, "7961")
 	d2, err := r.UpdateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Description: ptr("one")}, d.Version)
 	r.ok(err)
-	r.is(drop(r.UpdateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Description: ptr("two")}, d.Version)), domain.ErrConflict)
-	r.is(drop(r.ChangeSettings(r.ctx, r.admin, domain.DeviceTarget(phone1), set(policy.PeerSharing, "on"), d.Version)), domain.ErrConflict)
+	r.is(drop(r.UpdateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Description: ptr("two")}, d.Version)),
+		domain.ErrConflict)
+	r.is(drop(r.ChangeSettings(r.ctx, r.admin, domain.DeviceTarget(phone1), set(policy.PeerSharing, "on"), d.Version)),
+		domain.ErrConflict)
 	r.is(r.DeleteDevice(r.ctx, r.admin, phone1, d.Version), domain.ErrConflict)
 	if got := r.desired(phone1).Device; got.Description != "one" || got.Version != d2.Version || len(got.Settings) != 0 {
 		t.Errorf("%+v", got)
@@ -190,7 +203,8 @@ func TestAudit(t *testing.T) {
 		t.Fatalf("%+v", l)
 	}
 	e := l.Items[0]
-	if e.Actor != "ann" || e.Kind != domain.ActorUser || e.From != "10.0.0.1" || !e.At.Equal(r.now) || e.Target != "enterprise" || len(e.Changes) != 1 {
+	if e.Actor != "ann" || e.Kind != domain.ActorUser || e.From != "10.0.0.1" || !e.At.Equal(r.now) ||
+		e.Target != "enterprise" || len(e.Changes) != 1 {
 		t.Errorf("%+v", e)
 	}
 	if c := e.Changes[0]; c.Field != "settings.peer-sharing" || *c.Old != "off" || *c.New != "on" {
@@ -211,8 +225,10 @@ func TestReportsAreBounded(t *testing.T) {
 	r := newRig(t, func(c *domain.Config) { c.HistoryPerDevice = 20 })
 	device := r.enrol(phone1)
 	long := strings.Repeat("あ\x00\xff", 1000)
-	big := report.Final{File: long, Source: long, BytesFromOrigin: 1 << 62, BytesToPeers: -5, Children: slices.Repeat([]string{long}, 100)}
-	rep := report.Device{State: "failed", Message: long, Children: big.Children, Percent: 900, Files: slices.Repeat([]report.Final{big}, 500),
+	big := report.Final{File: long, Source: long, BytesFromOrigin: 1 << 62, BytesToPeers: -5,
+		Children: slices.Repeat([]string{long}, 100)}
+	rep := report.Device{State: "failed", Message: long, Children: big.Children, Percent: 900,
+		Files:    slices.Repeat([]report.Final{big}, 500),
 		Failures: slices.Repeat([]report.Failure{{Reason: long}}, 500)}
 	for i := range 3 {
 		rep.Boot = fmt.Sprint(i)
@@ -221,7 +237,8 @@ func TestReportsAreBounded(t *testing.T) {
 	row, err := r.Device(r.ctx, r.admin, phone1)
 	r.ok(err)
 	s := row.State
-	if len(s.Last.Message) > domain.MaxReportText || len(s.Files) > domain.MaxStateFiles || len(s.Failures) > domain.MaxStateFailures || s.Last.Percent != 100 {
+	if len(s.Last.Message) > domain.MaxReportText || len(s.Files) > domain.MaxStateFiles ||
+		len(s.Failures) > domain.MaxStateFailures || s.Last.Percent != 100 {
 		t.Errorf("kept %d bytes, %d files, %d failures", len(s.Last.Message), len(s.Files), len(s.Failures))
 	}
 	if s.Traffic.FromOrigin <= 0 || s.Traffic.ToPeers != 0 {
@@ -249,13 +266,18 @@ func TestReportsAreBounded(t *testing.T) {
 func TestModels(t *testing.T) {
 	r := newRig(t)
 	r.device(phone1, "camera  1")
-	_, err := r.PutModels(r.ctx, r.admin, []policy.ModelRow{{Name: "Camera 1", Family: "camera", CanShare: true, Group: "cameras", Defaults: map[string]string{policy.PeerSharing: "1"}}})
+	_, err := r.PutModels(r.ctx, r.admin,
+		[]policy.ModelRow{{Name: "Camera 1", Family: "camera", CanShare: true, Group: "cameras",
+			Defaults: map[string]string{policy.PeerSharing: "1"}}})
 	r.ok(err)
 	d := r.desired(phone1)
-	if d.Device.Model != "Camera 1" || d.Group != "cameras" || d.Setting(policy.PeerSharing) != "on" || d.Settings[0].Level != policy.LevelModel {
+	if d.Device.Model != "Camera 1" || d.Group != "cameras" || d.Setting(policy.PeerSharing) != "on" ||
+		d.Settings[0].Level != policy.LevelModel {
 		t.Errorf("%+v", d)
 	}
-	for _, bad := range []policy.ModelRow{{Name: "x"}, {Name: "7961", Family: "f"}, {Name: "x", Family: "f", Defaults: map[string]string{"colour": "red"}}, {Name: "x", Family: "f", DefaultLoad: "nothing"}} {
+	for _, bad := range []policy.ModelRow{{Name: "x"}, {Name: "7961", Family: "f"},
+		{Name: "x", Family: "f", Defaults: map[string]string{"colour": "red"}},
+		{Name: "x", Family: "f", DefaultLoad: "nothing"}} {
 		if _, err := r.PutModels(r.ctx, r.admin, []policy.ModelRow{{Name: "Good", Family: "f"}, bad}); err == nil {
 			t.Errorf("%+v was taken", bad)
 		}
@@ -313,7 +335,8 @@ func TestConfig(t *testing.T) {
 // FuzzDeviceName: a name is refused, or is one that cannot leave its place and
 // stays as it is.
 func FuzzDeviceName(f *testing.F) {
-	for _, s := range []string{"SEP001122334455", "00:11:22:aa:bb:cc", "0011.22aa.bbcc", "sep00-11-22-33-44-55 ", "SEPSEP001122334455", "../x", ""} {
+	for _, s := range []string{"SEP001122334455", "00:11:22:aa:bb:cc", "0011.22aa.bbcc", "sep00-11-22-33-44-55 ",
+		"SEPSEP001122334455", "../x", ""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -324,7 +347,8 @@ func FuzzDeviceName(f *testing.F) {
 			}
 			return
 		}
-		if again, err := domain.DeviceName(name); err != nil || again != name || len(name) != 15 || strings.Trim(name, "SEP0123456789ABCDF") != "" {
+		if again, err := domain.DeviceName(name); err != nil || again != name || len(name) != 15 ||
+			strings.Trim(name, "SEP0123456789ABCDF") != "" {
 			t.Fatalf("%q is %q, and that %q, %v", s, name, again, err)
 		}
 	})
@@ -349,12 +373,14 @@ func TestNothingChanged(t *testing.T) {
 	if l.Version != first.Version {
 		t.Errorf("the same settings make version %d", l.Version)
 	}
-	l, err = r.ChangeSettings(r.ctx, r.admin, domain.DeviceTarget(phone1), set(policy.PeerSharing, policy.Off), first.Version)
+	l, err = r.ChangeSettings(r.ctx, r.admin, domain.DeviceTarget(phone1), set(policy.PeerSharing, policy.Off),
+		first.Version)
 	r.ok(err)
 	if l.Version != first.Version+1 {
 		t.Errorf("other settings make version %d", l.Version)
 	}
-	entries, err := r.Audit(r.ctx, r.admin, domain.AuditFilter{Target: domain.DeviceTarget(phone1).String()}, domain.Page{})
+	entries, err := r.Audit(r.ctx, r.admin, domain.AuditFilter{Target: domain.DeviceTarget(phone1).String()},
+		domain.Page{})
 	if err != nil || entries.Total != 3 {
 		t.Errorf("%d entries of the audit log, %v", entries.Total, err)
 	}
@@ -365,7 +391,8 @@ func TestNothingChanged(t *testing.T) {
 func TestModelKeepsItsLoad(t *testing.T) {
 	r := newRig(t)
 	r.unsigned("one", "7961")
-	_, err := r.PutModels(r.ctx, r.admin, []policy.ModelRow{{Name: "CP-7961G", Aliases: []string{"7961"}, Family: "phone", CanShare: true}})
+	_, err := r.PutModels(r.ctx, r.admin,
+		[]policy.ModelRow{{Name: "CP-7961G", Aliases: []string{"7961"}, Family: "phone", CanShare: true}})
 	r.ok(err)
 	r.ok(drop(r.AssignLoad(r.ctx, r.admin, domain.ModelTarget("7961"), "one", 0)))
 	r.ok(r.DeleteModel(r.ctx, r.admin, "7961"))
@@ -391,7 +418,8 @@ func TestAtTheSameTime(t *testing.T) {
 	for i, a := range actors {
 		wg.Go(func() {
 			for n := range each {
-				err := r.Report(r.ctx, a, report.Device{State: "idle", Boot: fmt.Sprint(n), Files: []report.Final{{File: "f", BytesFromPeers: 1}}})
+				err := r.Report(r.ctx, a, report.Device{State: "idle", Boot: fmt.Sprint(n),
+					Files: []report.Final{{File: "f", BytesFromPeers: 1}}})
 				if err != nil {
 					t.Errorf("report of %s: %v", a.Name, err)
 				}
@@ -400,7 +428,8 @@ func TestAtTheSameTime(t *testing.T) {
 		wg.Go(func() {
 			for n := range each {
 				value := []string{policy.On, policy.Off}[(n+i)%2]
-				if _, err := r.ChangeSettings(r.ctx, r.admin, domain.DeviceTarget(a.Name), set(policy.PeerSharing, value), 0); err != nil {
+				if _, err := r.ChangeSettings(r.ctx, r.admin, domain.DeviceTarget(a.Name), set(policy.PeerSharing, value),
+					0); err != nil {
 					t.Error(err)
 				}
 				if _, err := r.Devices(r.ctx, r.admin, domain.DeviceFilter{}, domain.Page{}); err != nil {

@@ -29,7 +29,8 @@ type DeviceRow struct {
 
 // CreateDevice makes a device known. name is any way of writing the device's
 // name or MAC address; the change must name the model.
-func (c *Controller) CreateDevice(ctx context.Context, a Actor, name string, change DeviceChange) (d Device, err error) {
+func (c *Controller) CreateDevice(ctx context.Context, a Actor, name string,
+	change DeviceChange) (d Device, err error) {
 	if err := a.may(mayDevices); err != nil {
 		return d, err
 	}
@@ -59,7 +60,8 @@ func (c *Controller) CreateDevice(ctx context.Context, a Actor, name string, cha
 
 // UpdateDevice changes a device. version is that which the caller has read, 0
 // for any.
-func (c *Controller) UpdateDevice(ctx context.Context, a Actor, name string, change DeviceChange, version int64) (d Device, err error) {
+func (c *Controller) UpdateDevice(ctx context.Context, a Actor, name string, change DeviceChange,
+	version int64) (d Device, err error) {
 	if err := a.may(mayDevices); err != nil {
 		return d, err
 	}
@@ -101,7 +103,8 @@ func (c *Controller) change(ctx context.Context, snap *snapshot, d *Device, chan
 		from *string
 		to   *string
 		most int
-	}{{"description", change.Description, &d.Description, MaxDescriptionLen}, {"model", change.Model, &d.Model, policy.MaxModelText},
+	}{{"description", change.Description, &d.Description, MaxDescriptionLen},
+		{"model", change.Model, &d.Model, policy.MaxModelText},
 		{"profile", change.Profile, &d.Profile, MaxNameLen}, {"site", change.Site, &d.Site, MaxNameLen}} {
 		if f.from == nil {
 			continue
@@ -330,7 +333,8 @@ func (c *Controller) readBack(ctx context.Context, a Actor, name string, change 
 		what string
 		want *string
 		have string
-	}{{"description", change.Description, d.Description}, {"profile", change.Profile, d.Profile}, {"site", change.Site, d.Site},
+	}{{"description", change.Description, d.Description}, {"profile", change.Profile, d.Profile},
+		{"site", change.Site, d.Site},
 		{"load", change.Load, d.Load.Load}} {
 		if f.want != nil && *f.want != f.have {
 			return differs(f.what, *f.want, f.have)

@@ -10,7 +10,8 @@ import (
 )
 
 // CreateEnrolment makes an enrolment token or a site key.
-func (c *Controller) CreateEnrolment(ctx context.Context, a Actor, req EnrolmentRequest) (out NewEnrolmentToken, err error) {
+func (c *Controller) CreateEnrolment(ctx context.Context, a Actor,
+	req EnrolmentRequest) (out NewEnrolmentToken, err error) {
 	if err := a.may(mayAccess); err != nil {
 		return out, err
 	}
@@ -23,7 +24,8 @@ func (c *Controller) CreateEnrolment(ctx context.Context, a Actor, req Enrolment
 				return err
 			}
 		}
-		cred := Credential{Kind: CredentialEnrolment, Name: req.Name, Uses: req.Uses, Profile: req.Profile, Site: req.Site, Networks: req.Networks}
+		cred := Credential{Kind: CredentialEnrolment, Name: req.Name, Uses: req.Uses, Profile: req.Profile, Site: req.Site,
+			Networks: req.Networks}
 		prefix := "ple_"
 		if req.SiteKey {
 			cred.Kind, prefix = CredentialSiteKey, "plk_"
@@ -59,8 +61,10 @@ func checkEnrolment(req *EnrolmentRequest) error {
 	if !req.SiteKey && req.Life == 0 {
 		req.Life = week
 	}
-	if req.Uses < 0 || req.Uses > MaxEnrolmentUses || req.Life < 0 || req.Life > MaxTokenLife || len(req.Networks) > MaxNetworks {
-		return invalid("an enrolment token has up to %d uses and %d networks and lives for %s at most", MaxEnrolmentUses, MaxNetworks, MaxTokenLife)
+	if req.Uses < 0 || req.Uses > MaxEnrolmentUses || req.Life < 0 || req.Life > MaxTokenLife ||
+		len(req.Networks) > MaxNetworks {
+		return invalid("an enrolment token has up to %d uses and %d networks and lives for %s at most", MaxEnrolmentUses,
+			MaxNetworks, MaxTokenLife)
 	}
 	networks := make([]string, 0, len(req.Networks))
 	for _, n := range req.Networks {
@@ -75,8 +79,9 @@ func checkEnrolment(req *EnrolmentRequest) error {
 }
 
 func enrolmentOf(cred Credential) EnrolmentToken {
-	return EnrolmentToken{ID: cred.ID, Name: cred.Name, SiteKey: cred.Kind == CredentialSiteKey, Uses: cred.Uses, Profile: cred.Profile,
-		Site: cred.Site, Networks: cred.Networks, Created: cred.Created, Expires: cred.Expires}
+	return EnrolmentToken{ID: cred.ID, Name: cred.Name, SiteKey: cred.Kind == CredentialSiteKey, Uses: cred.Uses,
+		Profile: cred.Profile,
+		Site:    cred.Site, Networks: cred.Networks, Created: cred.Created, Expires: cred.Expires}
 }
 
 // Enrolments lists enrolment tokens and site keys.
@@ -135,7 +140,8 @@ func (c *Controller) Enrol(ctx context.Context, req EnrolRequest) error {
 	if err != nil {
 		return err
 	}
-	if len(req.Secret) < 32 || len(req.Secret) > 128 || strings.ContainsFunc(req.Secret, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) }) {
+	if len(req.Secret) < 32 || len(req.Secret) > 128 ||
+		strings.ContainsFunc(req.Secret, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) }) {
 		return invalid("a device's secret has 32 to 128 bytes of plain text")
 	}
 	limits := enrolLimits(req.From)
@@ -194,12 +200,14 @@ func (c *Controller) enrolIn(ctx context.Context, tx Tx, j *journal, name string
 			return err
 		}
 	}
-	if same, err := tx.Credentials().List(ctx, CredentialFilter{Hash: hashSecret(req.Secret)}, Page{Limit: 1}); err != nil {
+	if same, err := tx.Credentials().List(ctx, CredentialFilter{Hash: hashSecret(req.Secret)},
+		Page{Limit: 1}); err != nil {
 		return err
 	} else if len(same.Items) > 0 {
 		return refused("the secret is in use: a device must make its own at random")
 	}
-	cred := Credential{ID: c.random(8), Kind: CredentialDevice, Subject: name, Hash: hashSecret(req.Secret), Name: key.Name, From: req.From}
+	cred := Credential{ID: c.random(8), Kind: CredentialDevice, Subject: name, Hash: hashSecret(req.Secret),
+		Name: key.Name, From: req.From}
 	c.stamp(&cred.Meta)
 	if err := tx.Credentials().Put(ctx, &cred); err != nil {
 		return err

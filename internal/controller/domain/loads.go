@@ -47,7 +47,8 @@ type Assigned struct {
 // if a device would get it for whose model it is not. version is that which
 // the caller has read, 0 for any.
 func (c *Controller) AssignLoad(ctx context.Context, a Actor, t Target, name string, version int64) (Assigned, error) {
-	return c.reassign(ctx, a, t, version, "load.assign", func(snap *snapshot, at *Assignment) error { return snap.assign(ctx, at, name) })
+	return c.reassign(ctx, a, t, version, "load.assign",
+		func(snap *snapshot, at *Assignment) error { return snap.assign(ctx, at, name) })
 }
 
 // RollBackLoad assigns the load that was assigned before.
@@ -284,7 +285,8 @@ func (c *Controller) checkAssignedBefore(ctx context.Context, tx Tx, req publish
 		}
 	}
 	if len(unfit) > 0 {
-		return fmt.Errorf("%w: %s is assigned and would no longer be for %s; publish it under another name, or assign another load first",
+		return fmt.Errorf(
+			"%w: %s is assigned and would no longer be for %s; publish it under another name, or assign another load first",
 			ErrUnfit, name, strings.Join(unfit[:min(len(unfit), 5)], ", "))
 	}
 	return nil
@@ -421,7 +423,8 @@ func (c *Controller) RegisterLoad(ctx context.Context, a Actor, u UnsignedLoad) 
 
 // RetireLoad takes a load out of use, or back: a retired one cannot be
 // assigned any more. One that is still assigned somewhere is refused.
-func (c *Controller) RetireLoad(ctx context.Context, a Actor, name string, retired bool, version int64) (l Load, err error) {
+func (c *Controller) RetireLoad(ctx context.Context, a Actor, name string, retired bool,
+	version int64) (l Load, err error) {
 	if err := a.may(mayLoads); err != nil {
 		return l, err
 	}

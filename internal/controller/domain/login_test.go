@@ -96,7 +96,8 @@ func TestSessions(t *testing.T) {
 	}
 	s, ann := r.login("ann")
 	other, _ := r.login("ann")
-	if s.CSRF == other.CSRF || domain.CheckCSRF(s.Session, s.CSRF) != nil || domain.CheckCSRF(s.Session, other.CSRF) == nil || domain.CheckCSRF(s.Session, "") == nil {
+	if s.CSRF == other.CSRF || domain.CheckCSRF(s.Session, s.CSRF) != nil ||
+		domain.CheckCSRF(s.Session, other.CSRF) == nil || domain.CheckCSRF(s.Session, "") == nil {
 		t.Error("CSRF tokens")
 	}
 	r.ok(r.Logout(r.ctx, ann))
@@ -136,7 +137,8 @@ func TestTokens(t *testing.T) {
 	r := newRig(t)
 	r.user("ann", domain.RoleOperator)
 	_, ann := r.login("ann")
-	req := domain.TokenRequest{Name: "ci", Role: domain.RoleOperator, Scopes: []domain.Scope{domain.ScopeRead, domain.ScopeDevices}, Life: time.Hour}
+	req := domain.TokenRequest{Name: "ci", Role: domain.RoleOperator,
+		Scopes: []domain.Scope{domain.ScopeRead, domain.ScopeDevices}, Life: time.Hour}
 	tok, err := r.CreateToken(r.ctx, ann, "", req)
 	r.ok(err)
 	a, err := r.ActorByToken(r.ctx, tok.Secret, "10.0.0.5")
@@ -145,8 +147,10 @@ func TestTokens(t *testing.T) {
 	r.is(drop(r.ActorByDevice(r.ctx, "", tok.Secret, "")), domain.ErrUnauthenticated)
 	r.is(drop(r.ActorByToken(r.ctx, tok.Secret+"x", "")), domain.ErrUnauthenticated)
 	r.is(drop(r.ActorByToken(r.ctx, "", "")), domain.ErrUnauthenticated)
-	for _, bad := range []domain.TokenRequest{{Name: "n", Role: domain.RoleAdmin, Scopes: req.Scopes}, {Name: "n", Role: domain.RoleViewer}, {Role: domain.RoleViewer, Scopes: req.Scopes},
-		{Name: "n", Role: "god", Scopes: req.Scopes}, {Name: "n", Role: domain.RoleViewer, Scopes: []domain.Scope{"all"}}, {Name: "n", Role: domain.RoleDevice, Scopes: req.Scopes},
+	for _, bad := range []domain.TokenRequest{{Name: "n", Role: domain.RoleAdmin, Scopes: req.Scopes},
+		{Name: "n", Role: domain.RoleViewer}, {Role: domain.RoleViewer, Scopes: req.Scopes},
+		{Name: "n", Role: "god", Scopes: req.Scopes}, {Name: "n", Role: domain.RoleViewer, Scopes: []domain.Scope{"all"}},
+		{Name: "n", Role: domain.RoleDevice, Scopes: req.Scopes},
 		{Name: "n", Role: domain.RoleViewer, Scopes: req.Scopes, Life: 100 * 365 * 24 * time.Hour}} {
 		if _, err := r.CreateToken(r.ctx, ann, "", bad); err == nil {
 			t.Errorf("a token of %+v", bad)
@@ -163,7 +167,8 @@ func TestTokens(t *testing.T) {
 	}
 	r.now = r.now.Add(time.Hour)
 	r.is(drop(r.ActorByToken(r.ctx, tok.Secret, "")), domain.ErrUnauthenticated)
-	tok, err = r.CreateToken(r.ctx, r.admin, "ann", domain.TokenRequest{Name: "n", Role: domain.RoleViewer, Scopes: []domain.Scope{domain.ScopeRead}})
+	tok, err = r.CreateToken(r.ctx, r.admin, "ann",
+		domain.TokenRequest{Name: "n", Role: domain.RoleViewer, Scopes: []domain.Scope{domain.ScopeRead}})
 	r.ok(err)
 	r.user("bob", domain.RoleViewer)
 	_, bob := r.login("bob")
@@ -182,8 +187,10 @@ func TestLastAdmin(t *testing.T) {
 	r.is(drop(r.UpdateUser(r.ctx, r.admin, "ann", domain.UserChange{Disabled: ptr(true)}, 0)), domain.ErrRefused)
 	r.user("bob", domain.RoleAdmin)
 	r.ok(r.DeleteUser(r.ctx, r.admin, "ann", 0))
-	r.is(drop(r.CreateUser(r.ctx, r.admin, "bob", domain.UserChange{Role: ptr(domain.RoleViewer), Password: ptr(password)})), domain.ErrExists)
-	r.is(drop(r.CreateUser(r.ctx, r.admin, "Bob Jones", domain.UserChange{Role: ptr(domain.RoleViewer), Password: ptr(password)})), domain.ErrInvalid)
+	r.is(drop(r.CreateUser(r.ctx, r.admin, "bob",
+		domain.UserChange{Role: ptr(domain.RoleViewer), Password: ptr(password)})), domain.ErrExists)
+	r.is(drop(r.CreateUser(r.ctx, r.admin, "Bob Jones",
+		domain.UserChange{Role: ptr(domain.RoleViewer), Password: ptr(password)})), domain.ErrInvalid)
 }
 
 // TestEnrolment: a token is good as often as it says, a site key from its
@@ -191,7 +198,8 @@ func TestLastAdmin(t *testing.T) {
 func TestEnrolment(t *testing.T) {
 	r := newRig(t)
 	enrol := func(device, token, secret, from string) error {
-		return r.Enrol(r.ctx, domain.EnrolRequest{Device: device, Model: "Cisco 7961", Token: token, Secret: strings.Repeat(secret, 32), From: from})
+		return r.Enrol(r.ctx, domain.EnrolRequest{Device: device, Model: "Cisco 7961", Token: token,
+			Secret: strings.Repeat(secret, 32), From: from})
 	}
 	token, err := r.CreateEnrolment(r.ctx, r.admin, domain.EnrolmentRequest{Name: "two", Uses: 2, Site: "oslo"})
 	r.ok(err)
@@ -203,10 +211,12 @@ func TestEnrolment(t *testing.T) {
 	r.is(enrol(phone2, token.Secret, "a", "10.0.0.1"), domain.ErrRefused)
 	r.ok(enrol(phone2, token.Secret, "b", "10.0.0.1"))
 	r.is(enrol(phone3, token.Secret, "c", "10.0.0.1"), domain.ErrUnauthenticated)
-	if d := r.desired(phone1).Device; d.Site != "oslo" || d.Model != "CP-7961G" || d.Registration != domain.RegistrationByEnrolment {
+	if d := r.desired(phone1).Device; d.Site != "oslo" || d.Model != "CP-7961G" ||
+		d.Registration != domain.RegistrationByEnrolment {
 		t.Errorf("enrolled as %+v", d)
 	}
-	key, err := r.CreateEnrolment(r.ctx, r.admin, domain.EnrolmentRequest{Name: "key", SiteKey: true, Networks: []string{"10.1.2.3/16"}})
+	key, err := r.CreateEnrolment(r.ctx, r.admin,
+		domain.EnrolmentRequest{Name: "key", SiteKey: true, Networks: []string{"10.1.2.3/16"}})
 	r.ok(err)
 	r.is(enrol(phone3, key.Secret, "c", "10.2.0.1"), domain.ErrForbidden)
 	r.is(enrol(phone3, key.Secret, "c", "nonsense"), domain.ErrForbidden)
@@ -236,14 +246,16 @@ func TestSecretsAreHashed(t *testing.T) {
 	before := r.export()
 	r.ok(drop(r.CompleteSetup(r.ctx, setup, "ann", password, "10.0.0.1")))
 	s, ann := r.login("ann")
-	tok, err := r.CreateToken(r.ctx, ann, "", domain.TokenRequest{Name: "n", Role: domain.RoleAdmin, Scopes: domain.Scopes()})
+	tok, err := r.CreateToken(r.ctx, ann, "",
+		domain.TokenRequest{Name: "n", Role: domain.RoleAdmin, Scopes: domain.Scopes()})
 	r.ok(err)
 	e, err := r.CreateEnrolment(r.ctx, ann, domain.EnrolmentRequest{Name: "n", Uses: 5})
 	r.ok(err)
 	device := "device-secret-device-secret-device"
 	r.ok(r.Enrol(r.ctx, domain.EnrolRequest{Device: phone1, Token: e.Secret, Secret: device}))
 	all := before + r.export()
-	for name, secret := range map[string]string{"set-up": setup, "password": password, "session": s.Secret, "csrf": s.CSRF, "token": tok.Secret, "enrolment": e.Secret, "device": device} {
+	for name, secret := range map[string]string{"set-up": setup, "password": password, "session": s.Secret, "csrf": s.CSRF,
+		"token": tok.Secret, "enrolment": e.Secret, "device": device} {
 		if strings.Contains(all, secret) {
 			t.Errorf("the %s is in the database", name)
 		}

@@ -10,7 +10,8 @@ import (
 // modelOf is a model as people see it.
 func (snap *snapshot) modelOf(m policy.Model) Model {
 	e := snap.models[m.Name]
-	out := Model{ModelRow: policy.ToRow(m), GroupName: m.GroupName(), Known: m.Known(), Custom: e.Row != nil, Load: e.Load, Version: e.Version}
+	out := Model{ModelRow: policy.ToRow(m), GroupName: m.GroupName(), Known: m.Known(), Custom: e.Row != nil, Load: e.Load,
+		Version: e.Version}
 	for _, s := range policy.Settings() {
 		v, ok := m.Defaults[s.Name]
 		if !ok {

@@ -115,7 +115,8 @@ func (c *Controller) story(s DeviceState, from string, r report.Device) []Histor
 		all = append(all, HistoryEntry{Kind: HistoryAddress, Old: s.From, New: from})
 	}
 	if s.Last.State != r.State {
-		all = append(all, HistoryEntry{Kind: HistoryState, Old: s.Last.State, New: r.State, Load: r.Wanted, Reason: r.Reason, Message: r.Message})
+		all = append(all, HistoryEntry{Kind: HistoryState, Old: s.Last.State, New: r.State, Load: r.Wanted, Reason: r.Reason,
+			Message: r.Message})
 	}
 	if s.Last.Active != r.Active {
 		all = append(all, HistoryEntry{Kind: HistoryLoad, Old: s.Last.Active, New: r.Active, Load: r.Active})
@@ -124,7 +125,8 @@ func (c *Controller) story(s DeviceState, from string, r report.Device) []Histor
 		all = append(all, HistoryEntry{Kind: HistoryFile, Load: r.Wanted, File: f.File, New: f.Source, Final: &f})
 	}
 	for _, f := range r.Failures {
-		all = append(all, HistoryEntry{Kind: HistoryFailure, Load: f.Load, File: f.File, Reason: f.Reason, Message: f.Message})
+		all = append(all, HistoryEntry{Kind: HistoryFailure, Load: f.Load, File: f.File, Reason: f.Reason,
+			Message: f.Message})
 	}
 	return all
 }
@@ -142,8 +144,8 @@ func (t *Traffic) add(o Traffic) {
 // clean bounds all that a device says, puts components beside their load, and
 // returns the sum of the bytes, in which components do not count again.
 func clean(r *report.Device) Traffic {
-	for _, t := range []*string{&r.Time, &r.Program, &r.Address, &r.Active, &r.Inactive, &r.Wanted, &r.Sharing, &r.SharingFrom,
-		&r.Role, &r.Root, &r.Parent, &r.Reason, &r.Message, &r.Boot} {
+	for _, t := range []*string{&r.Time, &r.Program, &r.Address, &r.Active, &r.Inactive, &r.Wanted, &r.Sharing,
+		&r.SharingFrom, &r.Role, &r.Root, &r.Parent, &r.Reason, &r.Message, &r.Boot} {
 		*t = cleanText(*t, MaxReportText)
 	}
 	r.Model = cleanText(r.Model, policy.MaxModelText)
@@ -275,7 +277,8 @@ func (c *Controller) Overview(ctx context.Context, a Actor, silent time.Duration
 		return o, err
 	}
 	err = c.view(ctx, func(tx Tx) error {
-		o = Overview{ByState: map[string]int{}, ByModel: map[string]int{}, ByActive: map[string]int{}, ByRole: map[string]int{}}
+		o = Overview{ByState: map[string]int{}, ByModel: map[string]int{}, ByActive: map[string]int{},
+			ByRole: map[string]int{}}
 		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err

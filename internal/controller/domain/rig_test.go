@@ -37,8 +37,10 @@ func newRig(t testing.TB, change ...func(*domain.Config)) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	r := &rig{t: t, ctx: t.Context(), store: s, now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), admin: domain.Local("root")}
-	cfg := domain.Config{Store: s, Now: func() time.Time { return r.now }, Password: domain.PasswordCost{Memory: 8, Time: 1, Threads: 1}}
+	r := &rig{t: t, ctx: t.Context(), store: s, now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC),
+		admin: domain.Local("root")}
+	cfg := domain.Config{Store: s, Now: func() time.Time { return r.now },
+		Password: domain.PasswordCost{Memory: 8, Time: 1, Threads: 1}}
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -122,7 +124,8 @@ func (r *rig) enrol(name string) domain.Actor {
 	e, err := r.CreateEnrolment(r.ctx, r.admin, domain.EnrolmentRequest{Name: "e"})
 	r.ok(err)
 	secret := strings.Repeat("s", 20) + name
-	err = r.Enrol(r.ctx, domain.EnrolRequest{Device: name, Model: "7961", Token: e.Secret, Secret: secret, From: "10.0.0.9"})
+	err = r.Enrol(r.ctx, domain.EnrolRequest{Device: name, Model: "7961", Token: e.Secret, Secret: secret,
+		From: "10.0.0.9"})
 	r.ok(err)
 	a, err := r.ActorByDevice(r.ctx, name, secret, "10.0.0.9")
 	r.ok(err)

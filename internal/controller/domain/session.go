@@ -72,7 +72,8 @@ func (c *Controller) byHash(ctx context.Context, tx Tx, secret string, kinds ...
 }
 
 // authenticate is byHash in a transaction of its own.
-func (c *Controller) authenticate(ctx context.Context, secret string, kinds ...CredentialKind) (cred Credential, err error) {
+func (c *Controller) authenticate(ctx context.Context, secret string,
+	kinds ...CredentialKind) (cred Credential, err error) {
 	err = c.view(ctx, func(tx Tx) error {
 		cred, err = c.byHash(ctx, tx, secret, kinds...)
 		return err
@@ -169,7 +170,8 @@ func (c *Controller) checkLogin(ctx context.Context, name, password, from string
 	}
 	if !ok || u.PasswordHash == "" || u.Disabled {
 		who := Actor{Kind: ActorNobody, Name: name, From: from}
-		if err := c.update(ctx, who, func(_ Tx, j *journal) error { j.event("login.failed", "user "+name); return nil }); err != nil {
+		if err := c.update(ctx, who,
+			func(_ Tx, j *journal) error { j.event("login.failed", "user "+name); return nil }); err != nil {
 			return Account{}, err
 		}
 		return Account{}, wrong
@@ -225,7 +227,8 @@ func (c *Controller) Login(ctx context.Context, name, password, from string) (Ne
 }
 
 func sessionOf(cred Credential, role Role, secret string) Session {
-	return Session{ID: cred.ID, User: cred.Subject, Role: role, Created: cred.Created, Expires: cred.Expires, CSRF: csrf(secret)}
+	return Session{ID: cred.ID, User: cred.Subject, Role: role, Created: cred.Created, Expires: cred.Expires,
+		CSRF: csrf(secret)}
 }
 
 // csrf is derived from the session's secret: who has the one cannot be made to
@@ -258,7 +261,8 @@ func (c *Controller) ActorBySession(ctx context.Context, secret, from string) (A
 
 // userBy finds the credential of a secret and the user behind it, and notes
 // the use.
-func (c *Controller) userBy(ctx context.Context, secret string, kind CredentialKind, from string) (cred Credential, u Account, err error) {
+func (c *Controller) userBy(ctx context.Context, secret string, kind CredentialKind,
+	from string) (cred Credential, u Account, err error) {
 	err = c.view(ctx, func(tx Tx) error {
 		if cred, err = c.byHash(ctx, tx, secret, kind); err != nil {
 			return err

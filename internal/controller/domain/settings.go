@@ -98,7 +98,8 @@ func (c *Controller) settingsOf(ctx context.Context, tx Tx, t Target) (out Level
 		}
 	}
 	for i, s := range policy.Settings() {
-		l := LevelSetting{Name: s.Name, Kind: s.Kind, Choices: s.Choices, Label: s.Label, LabelJA: s.LabelJA, Help: s.Help, HelpJA: s.HelpJA}
+		l := LevelSetting{Name: s.Name, Kind: s.Kind, Choices: s.Choices, Label: s.Label, LabelJA: s.LabelJA, Help: s.Help,
+			HelpJA: s.HelpJA}
 		if v, ok := (*h.settings)[s.Name]; ok {
 			l.Value = &v
 		}
@@ -112,7 +113,8 @@ func (c *Controller) settingsOf(ctx context.Context, tx Tx, t Target) (out Level
 
 // ChangeSettings changes the settings of a level and returns them as they were
 // read back. version is that which the caller has read, 0 for any.
-func (c *Controller) ChangeSettings(ctx context.Context, a Actor, t Target, change SettingsChange, version int64) (LevelSettings, error) {
+func (c *Controller) ChangeSettings(ctx context.Context, a Actor, t Target, change SettingsChange,
+	version int64) (LevelSettings, error) {
 	if err := a.may(t.permission()); err != nil {
 		return LevelSettings{}, err
 	}
@@ -226,7 +228,8 @@ func (c *Controller) Enterprise(ctx context.Context, a Actor) (e Enterprise, err
 }
 
 // UpdateEnterprise changes the switches.
-func (c *Controller) UpdateEnterprise(ctx context.Context, a Actor, change EnterpriseChange, version int64) (e Enterprise, err error) {
+func (c *Controller) UpdateEnterprise(ctx context.Context, a Actor, change EnterpriseChange,
+	version int64) (e Enterprise, err error) {
 	if err := a.may(mayEnterprise); err != nil {
 		return e, err
 	}
@@ -263,7 +266,8 @@ type ProfileChange struct {
 }
 
 // CreateProfile makes a common profile.
-func (c *Controller) CreateProfile(ctx context.Context, a Actor, name string, change ProfileChange) (p Profile, err error) {
+func (c *Controller) CreateProfile(ctx context.Context, a Actor, name string,
+	change ProfileChange) (p Profile, err error) {
 	if err := a.may(mayDevices); err != nil {
 		return p, err
 	}
@@ -297,7 +301,8 @@ func (c *Controller) changeProfile(p *Profile, change ProfileChange) (err error)
 }
 
 // UpdateProfile changes a profile.
-func (c *Controller) UpdateProfile(ctx context.Context, a Actor, name string, change ProfileChange, version int64) (p Profile, err error) {
+func (c *Controller) UpdateProfile(ctx context.Context, a Actor, name string, change ProfileChange,
+	version int64) (p Profile, err error) {
 	if err := a.may(mayDevices); err != nil {
 		return p, err
 	}
@@ -340,7 +345,8 @@ func (c *Controller) DeleteProfile(ctx context.Context, a Actor, name string, ve
 			return err
 		}
 		if used.Total > 0 {
-			return refused("profile %q is that of %d devices, %s among them: give them another first", name, used.Total, used.Items[0].Name)
+			return refused("profile %q is that of %d devices, %s among them: give them another first", name, used.Total,
+				used.Items[0].Name)
 		}
 		j.note("profile.delete", ProfileTarget(name).String(), p, nil)
 		return tx.Profiles().Delete(ctx, name, p.Version)

@@ -137,7 +137,8 @@ func (snap *snapshot) assigned(ctx context.Context, d Device) ([]LoadAt, error) 
 
 // loadRank orders the levels for loads, the weakest first.
 func loadRank(l policy.Level) int {
-	return slices.Index([]policy.Level{policy.LevelDefault, policy.LevelEnterprise, policy.LevelModel, policy.LevelProfile, policy.LevelDevice}, l)
+	return slices.Index([]policy.Level{policy.LevelDefault, policy.LevelEnterprise, policy.LevelModel, policy.LevelProfile,
+		policy.LevelDevice}, l)
 }
 
 // modelLoad is what was assigned to the model, else what its row says.
@@ -408,5 +409,6 @@ func (c *Controller) admit(ctx context.Context, snap *snapshot, j *journal, d *D
 		return err
 	}
 	j.note("device.register", DeviceTarget(d.Name).String(), nil, d)
-	return snap.tx.History().Append(ctx, HistoryEntry{ID: c.id(), At: c.now(), Device: d.Name, Kind: HistoryKnown, New: d.Registration, Message: from})
+	return snap.tx.History().Append(ctx, HistoryEntry{ID: c.id(), At: c.now(), Device: d.Name, Kind: HistoryKnown,
+		New: d.Registration, Message: from})
 }

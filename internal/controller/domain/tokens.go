@@ -10,7 +10,8 @@ import (
 // CreateToken makes an API token of the actor's user, with a role and scopes
 // that are at most the actor's own. A local shell makes tokens for the user
 // that it names; for all others user must be their own name or "".
-func (c *Controller) CreateToken(ctx context.Context, a Actor, user string, req TokenRequest) (out NewToken, err error) {
+func (c *Controller) CreateToken(ctx context.Context, a Actor, user string,
+	req TokenRequest) (out NewToken, err error) {
 	if err := a.may(mayRead); err != nil {
 		return out, err
 	}
@@ -34,7 +35,8 @@ func (c *Controller) CreateToken(ctx context.Context, a Actor, user string, req 
 		if req.Role.rank() > u.Role.rank() {
 			return fmt.Errorf("%w: %s has role %s", ErrForbidden, user, u.Role)
 		}
-		cred := Credential{Kind: CredentialToken, Subject: user, Name: req.Name, Role: req.Role, Scopes: req.Scopes, Expires: c.now().Add(req.Life)}
+		cred := Credential{Kind: CredentialToken, Subject: user, Name: req.Name, Role: req.Role, Scopes: req.Scopes,
+			Expires: c.now().Add(req.Life)}
 		if out.Secret, err = c.issue(ctx, tx, &cred, "plt_"); err != nil {
 			return err
 		}
@@ -76,7 +78,8 @@ func (c *Controller) checkTokenRequest(a Actor, req *TokenRequest) error {
 }
 
 func tokenOf(cred Credential) Token {
-	return Token{ID: cred.ID, Name: cred.Name, User: cred.Subject, Role: cred.Role, Scopes: cred.Scopes, Created: cred.Created,
+	return Token{ID: cred.ID, Name: cred.Name, User: cred.Subject, Role: cred.Role, Scopes: cred.Scopes,
+		Created: cred.Created,
 		Expires: cred.Expires, LastUsed: cred.LastUsed, From: cred.From}
 }
 
@@ -95,7 +98,8 @@ func (c *Controller) ActorByToken(ctx context.Context, secret, from string) (Act
 	if scopes == nil {
 		scopes = []Scope{}
 	}
-	return Actor{Kind: ActorToken, Name: "token " + cred.Name + " of " + u.Name, User: u.Name, From: from, Role: role, Scopes: scopes}, nil
+	return Actor{Kind: ActorToken, Name: "token " + cred.Name + " of " + u.Name, User: u.Name, From: from, Role: role,
+		Scopes: scopes}, nil
 }
 
 // Tokens lists the tokens of a user; "" means the actor's own, and an admin

@@ -35,14 +35,16 @@ func (c *Controller) CreateUser(ctx context.Context, a Actor, name string, chang
 }
 
 // UpdateUser changes a user. The last admin who can log in stays one.
-func (c *Controller) UpdateUser(ctx context.Context, a Actor, name string, change UserChange, version int64) (User, error) {
+func (c *Controller) UpdateUser(ctx context.Context, a Actor, name string, change UserChange,
+	version int64) (User, error) {
 	if err := a.may(mayAccess); err != nil {
 		return User{}, err
 	}
 	return c.putUser(ctx, a, name, change, false, version)
 }
 
-func (c *Controller) putUser(ctx context.Context, a Actor, name string, change UserChange, isNew bool, version int64) (User, error) {
+func (c *Controller) putUser(ctx context.Context, a Actor, name string, change UserChange, isNew bool,
+	version int64) (User, error) {
 	if err := checkUserName(name); err != nil {
 		return User{}, err
 	}
@@ -79,7 +81,8 @@ func (c *Controller) putUser(ctx context.Context, a Actor, name string, change U
 	return u.User, err
 }
 
-func (c *Controller) changeUser(ctx context.Context, tx Tx, j *journal, u *Account, change UserChange, hash string, isNew bool) error {
+func (c *Controller) changeUser(ctx context.Context, tx Tx, j *journal, u *Account, change UserChange, hash string,
+	isNew bool) error {
 	before := *u
 	if change.FullName != nil {
 		u.FullName = *change.FullName

@@ -140,8 +140,9 @@ func benchDnsmasq(b *testing.B, dir string) string {
 		b.Skipf("port 69 of %s cannot be had: %v", host, err)
 	}
 	pc.Close()
-	benchStart(b, program, "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--enable-tftp", "--tftp-root="+dir,
-		"--listen-address="+host, "--bind-interfaces", "--user="+os.Getenv("USER"), "--log-facility=-", "--pid-file=", "--tftp-mtu=1500")
+	benchStart(b, program, "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--enable-tftp", "--tftp-root="+
+		dir, "--listen-address="+host, "--bind-interfaces", "--user="+os.Getenv("USER"),
+		"--log-facility=-", "--pid-file=", "--tftp-mtu=1500")
 	benchAwaitTFTP(b, host+":69")
 	return host + ":69"
 }

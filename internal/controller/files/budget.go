@@ -34,7 +34,8 @@ type Budget struct {
 
 // Validate refuses values out of range.
 func (b Budget) Validate() error {
-	if b.Transfers < 0 || b.Rate < 0 || b.Free < 0 || b.PrefixV4 < 0 || b.PrefixV4 > 32 || b.PrefixV6 < 0 || b.PrefixV6 > 128 {
+	if b.Transfers < 0 || b.Rate < 0 || b.Free < 0 || b.PrefixV4 < 0 || b.PrefixV4 > 32 || b.PrefixV6 < 0 ||
+		b.PrefixV6 > 128 {
 		return errors.New("files: a limit of the budget is out of range")
 	}
 	return nil

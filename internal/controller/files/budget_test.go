@@ -109,12 +109,13 @@ func TestBudget(t *testing.T) {
 func TestStalledClient(t *testing.T) {
 	const huge = 64 << 20 // more than the buffers of both ends
 	for _, rate := range []int64{0, huge} {
-		s := serve(t, Config{Budget: Budget{Transfers: 1, Rate: rate}, Stall: 200 * time.Millisecond, Generate: func(_ context.Context, name string, _ netip.Addr) ([]byte, error) {
-			if name != "huge" {
-				return nil, fs.ErrNotExist
-			}
-			return make([]byte, huge), nil
-		}})
+		s := serve(t, Config{Budget: Budget{Transfers: 1, Rate: rate}, Stall: 200 * time.Millisecond,
+			Generate: func(_ context.Context, name string, _ netip.Addr) ([]byte, error) {
+				if name != "huge" {
+					return nil, fs.ErrNotExist
+				}
+				return make([]byte, huge), nil
+			}})
 		conn, err := net.Dial("tcp", strings.Trim(strings.TrimPrefix(s.http, "http:"), "/"))
 		if err != nil {
 			t.Fatal(err)
@@ -221,8 +222,9 @@ func TestRate(t *testing.T) {
 // TestSites: named networks are one site, all others are cut.
 func TestSites(t *testing.T) {
 	g := newGate(Budget{Sites: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.1.2.0/24")}})
-	for in, want := range map[string]string{"10.1.9.9": "10.1.0.0/16", "10.1.2.3": "10.1.2.0/24", "10.2.3.4": "10.2.3.0/24",
-		"::ffff:10.2.3.4": "10.2.3.0/24", "2001:db8::1": "2001:db8::/64", "fe80::1%eth0": "fe80::/64"} {
+	for in, want := range map[string]string{"10.1.9.9": "10.1.0.0/16", "10.1.2.3": "10.1.2.0/24",
+		"10.2.3.4": "10.2.3.0/24", "::ffff:10.2.3.4": "10.2.3.0/24", "2001:db8::1": "2001:db8::/64",
+		"fe80::1%eth0": "fe80::/64"} {
 		if got := g.siteOf(netip.MustParseAddr(in)); got.String() != want {
 			t.Errorf("%s is of %s, want %s", in, got, want)
 		}
@@ -249,7 +251,8 @@ func TestGenerate(t *testing.T) {
 	if err != nil || string(b) != "<a>127.0.0.1</a>" || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/xml") {
 		t.Errorf("%s %v %v", b, err, resp.Header)
 	}
-	for header, want := range map[[2]string]int{{"If-None-Match", resp.Header.Get("ETag")}: 304, {"Range", "bytes=3-5"}: 206} {
+	for header, want := range map[[2]string]int{{"If-None-Match", resp.Header.Get("ETag")}: 304,
+		{"Range", "bytes=3-5"}: 206} {
 		r, err := http.NewRequest("GET", s.http+"made.xml", nil)
 		if err != nil {
 			t.Fatal(err)

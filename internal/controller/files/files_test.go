@@ -19,8 +19,8 @@ const digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 func start(t *testing.T) (base, dir string, udp *net.UDPAddr) {
 	t.Helper()
 	dir = t.TempDir()
-	for name, content := range map[string]string{"components/" + digest + ".a.bin": "0123456789", "fw.load": "{}", ".tmp-1": "half",
-		"metadata/timestamp.json": "{}", "metadata/1.root.json": "{}", "sub/.git/config": "x"} {
+	for name, content := range map[string]string{"components/" + digest + ".a.bin": "0123456789", "fw.load": "{}",
+		".tmp-1": "half", "metadata/timestamp.json": "{}", "metadata/1.root.json": "{}", "sub/.git/config": "x"} {
 		p := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 			t.Fatal(err)
@@ -97,7 +97,8 @@ func TestHTTP(t *testing.T) {
 	if resp.StatusCode != 206 || body != "456789" || resp.Header.Get("Content-Range") != "bytes 4-9/10" {
 		t.Errorf("range: %v %q", resp, body)
 	}
-	if resp, body = ask(t, "GET", base, file, "Range", "bytes=4-", "If-Range", `"other"`); resp.StatusCode != 200 || body != "0123456789" {
+	if resp, body = ask(t, "GET", base, file, "Range", "bytes=4-", "If-Range", `"other"`); resp.StatusCode != 200 ||
+		body != "0123456789" {
 		t.Errorf("range of another file: %v %q", resp, body)
 	}
 	for _, p := range []string{"/" + file, "//components//" + digest + ".a.bin"} {
@@ -113,7 +114,8 @@ func TestHTTP(t *testing.T) {
 	}
 	resp, _ = ask(t, "GET", base, "/metadata/timestamp.json")
 	tag := resp.Header.Get("ETag")
-	if resp.StatusCode != 200 || strings.HasPrefix(tag, "W/") || tag == "" || resp.Header.Get("Cache-Control") != "no-cache" {
+	if resp.StatusCode != 200 || strings.HasPrefix(tag, "W/") || tag == "" ||
+		resp.Header.Get("Cache-Control") != "no-cache" {
 		t.Errorf("timestamp: %v", resp)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "new"), []byte("[]"), 0o644); err != nil {
@@ -122,7 +124,8 @@ func TestHTTP(t *testing.T) {
 	if err := os.Rename(filepath.Join(dir, "new"), filepath.Join(dir, "metadata/timestamp.json")); err != nil {
 		t.Fatal(err)
 	}
-	if resp, body = ask(t, "GET", base, "/metadata/timestamp.json", "If-None-Match", tag); resp.StatusCode != 200 || body != "[]" {
+	if resp, body = ask(t, "GET", base, "/metadata/timestamp.json", "If-None-Match", tag); resp.StatusCode != 200 ||
+		body != "[]" {
 		t.Errorf("replaced timestamp: %v %q", resp, body)
 	}
 	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH"} {
@@ -130,8 +133,9 @@ func TestHTTP(t *testing.T) {
 			t.Errorf("%s: %v", method, resp)
 		}
 	}
-	for _, p := range []string{"/", "/metadata", "/metadata/", "/none", "/.tmp-1", "/sub/.git/config", "/link", "/../../etc/hostname",
-		"/..%2f..%2fetc/hostname", "/%2e%2e/etc/hostname", "/..%5c..%5cetc", "/....//etc/hostname", "//etc/hostname", "//../etc/hostname", "/.//tmp-1", "//.tmp-1", "/sub//.git//config", "/fw.load%00", "/./fw.load"} {
+	for _, p := range []string{"/", "/metadata", "/metadata/", "/none", "/.tmp-1", "/sub/.git/config", "/link",
+		"/../../etc/hostname", "/..%2f..%2fetc/hostname", "/%2e%2e/etc/hostname", "/..%5c..%5cetc", "/....//etc/hostname",
+		"//etc/hostname", "//../etc/hostname", "/.//tmp-1", "//.tmp-1", "/sub//.git//config", "/fw.load%00", "/./fw.load"} {
 		if resp, body = ask(t, "GET", base, p); resp.StatusCode != 404 || strings.Contains(body, "half") {
 			t.Errorf("GET %s: %v %q", p, resp.Status, body)
 		}
@@ -141,8 +145,9 @@ func TestHTTP(t *testing.T) {
 // TestTFTP asks with hand-made packets; package tftp has the rest.
 func TestTFTP(t *testing.T) {
 	_, _, addr := start(t)
-	for name, want := range map[string][]byte{"fw.load": []byte("\x00\x03\x00\x01{}"), ".tmp-1": []byte("\x00\x05\x00\x01"),
-		"sub/.git/config": []byte("\x00\x05\x00\x01"), "link": []byte("\x00\x05\x00\x02")} {
+	for name, want := range map[string][]byte{"fw.load": []byte("\x00\x03\x00\x01{}"),
+		".tmp-1": []byte("\x00\x05\x00\x01"), "sub/.git/config": []byte("\x00\x05\x00\x01"),
+		"link": []byte("\x00\x05\x00\x02")} {
 		c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 		if err != nil {
 			t.Fatal(err)

@@ -27,11 +27,13 @@ type Metrics struct {
 func NewMetrics() *Metrics {
 	m := &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "peerload_fileserver_requests_total",
-			Help: "Requests for files, by protocol and outcome: the HTTP status, or ok, missing, failed for TFTP."}, []string{"protocol", "outcome"}),
+			Help: "Requests for files, by protocol and outcome: the HTTP status, or ok, missing, failed for TFTP."},
+			[]string{"protocol", "outcome"}),
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "peerload_fileserver_sent_bytes_total",
 			Help: "Bytes of files sent to devices."}, []string{"protocol"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "peerload_fileserver_budget_refusals_total",
-			Help: "Requests beyond the WAN budget of their site: answered with 503 over HTTP, out of patience over TFTP."}, []string{"protocol"}),
+			Help: "Requests beyond the WAN budget of their site: answered with 503 over HTTP, out of patience over TFTP."},
+			[]string{"protocol"}),
 		delay: prometheus.NewCounter(prometheus.CounterOpts{Name: "peerload_fileserver_budget_delay_seconds_total",
 			Help: "Time that transfers waited for the WAN budget of their site."}),
 		active: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "peerload_fileserver_active_transfers",

@@ -184,8 +184,9 @@ func find(repo *repository.Repository, name string) (*load.Manifest, error) {
 			return m, nil
 		}
 		if strings.EqualFold(m.Name, name) {
-			return nil, fmt.Errorf("%w: load %s differs from %s by upper and lower case only, and some file systems take them for one",
-				ErrRefused, name, m.Name)
+			return nil,
+				fmt.Errorf("%w: load %s differs from %s by upper and lower case only, and some file systems take them for one",
+					ErrRefused, name, m.Name)
 		}
 	}
 	return nil, nil

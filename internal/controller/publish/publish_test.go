@@ -49,7 +49,8 @@ func (s *shop) file(name, content string) string {
 }
 
 func request(version string, files ...string) Request {
-	return Request{Name: "fw", Version: version, Models: []string{"linux-arm", "linux-arm64"}, Files: files, Created: time.Now()}
+	return Request{Name: "fw", Version: version, Models: []string{"linux-arm", "linux-arm64"}, Files: files,
+		Created: time.Now()}
 }
 
 func TestAdd(t *testing.T) {
@@ -77,7 +78,8 @@ func TestAdd(t *testing.T) {
 		t.Error("the same again has signed anew")
 	}
 	s.file("a.bin", "AAA")
-	if _, err := Add(s.repo, request("1", b, a)); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), "--replace") {
+	if _, err := Add(s.repo, request("1", b, a)); !errors.Is(err, ErrExists) ||
+		!strings.Contains(err.Error(), "--replace") {
 		t.Errorf("other content, same version: %v", err)
 	}
 	if res, err := Add(s.repo, request("2", b, a)); err != nil || !res.Changed || res.Replaced != "1" {

@@ -236,14 +236,16 @@ func (r *Repository) read() (*catalog, error) {
 	}
 	// The timestamp says what is published; files it does not reach were left
 	// by an interrupted publication and are written anew.
-	if err := readRole(r, &c.timestamp, tuf.MetadataPath(metadata.TIMESTAMP, 0), tuf.MaxTimestampSize); err != nil || c.timestamp == nil {
+	if err := readRole(r, &c.timestamp, tuf.MetadataPath(metadata.TIMESTAMP, 0), tuf.MaxTimestampSize); err != nil ||
+		c.timestamp == nil {
 		return c, err
 	}
 	meta := c.timestamp.Signed.Meta["snapshot.json"]
 	if meta == nil {
 		return nil, fmt.Errorf("%w: timestamp.json names no snapshot", trust.ErrMalformed)
 	}
-	if err := readRole(r, &c.snapshot, tuf.MetadataPath(metadata.SNAPSHOT, meta.Version), tuf.MaxSnapshotSize); err != nil {
+	if err := readRole(r, &c.snapshot, tuf.MetadataPath(metadata.SNAPSHOT, meta.Version),
+		tuf.MaxSnapshotSize); err != nil {
 		return nil, err
 	}
 	if c.snapshot == nil || c.snapshot.Signed.Meta["targets.json"] == nil {
@@ -328,7 +330,8 @@ func (r *Repository) Loads() ([]*load.Manifest, error) {
 	var all []*load.Manifest
 	for _, file := range slices.Sorted(maps.Keys(c.targets.Signed.Targets)) {
 		raw, err := trust.DirFetcher(r.dir).Fetch(context.Background(),
-			tuf.ComponentPath(fmt.Sprintf("%x", []byte(c.targets.Signed.Targets[file].Hashes["sha256"])), file), load.MaxManifestSize)
+			tuf.ComponentPath(fmt.Sprintf("%x", []byte(c.targets.Signed.Targets[file].Hashes["sha256"])), file),
+			load.MaxManifestSize)
 		if err != nil {
 			return nil, err
 		}

@@ -147,16 +147,20 @@ func TestAddRefuses(t *testing.T) {
 		open func(string) (io.ReadCloser, error)
 		want error
 	}{
-		"altered":  {func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("abd")), nil }, repository.ErrChanged},
-		"shorter":  {func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("ab")), nil }, repository.ErrChanged},
-		"longer":   {func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("abcd")), nil }, repository.ErrChanged},
+		"altered": {func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("abd")), nil },
+			repository.ErrChanged},
+		"shorter": {func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("ab")), nil },
+			repository.ErrChanged},
+		"longer": {func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("abcd")), nil },
+			repository.ErrChanged},
 		"unopened": {func(string) (io.ReadCloser, error) { return nil, boom }, boom},
 	} {
 		if err := s.Repo.Add(m, tc.open); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if after := s.Tree(); len(after) != len(before) || !bytes.Equal(after["metadata/timestamp.json"], before["metadata/timestamp.json"]) {
+	if after := s.Tree(); len(after) != len(before) ||
+		!bytes.Equal(after["metadata/timestamp.json"], before["metadata/timestamp.json"]) {
 		t.Error("something was published, or left behind")
 	}
 	none, err := repository.Open(repository.Config{Dir: t.TempDir(), Keys: filepath.Join(t.TempDir(), "k")})
@@ -188,7 +192,8 @@ func TestVerifyFindsDamage(t *testing.T) {
 	for name, tc := range map[string]struct {
 		data string
 		want error
-	}{"flipped": {"aaab", repository.ErrChanged}, "cut": {"aa", repository.ErrChanged}, "longer": {"aaaaa", repository.ErrChanged}} {
+	}{"flipped": {"aaab", repository.ErrChanged}, "cut": {"aa", repository.ErrChanged},
+		"longer": {"aaaaa", repository.ErrChanged}} {
 		must(t, os.WriteFile(p, []byte(tc.data), 0o644))
 		check(name, tc.want)
 	}

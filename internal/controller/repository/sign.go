@@ -167,7 +167,8 @@ func (r *Repository) publish(c *catalog) error {
 		c.timestamp = metadata.Timestamp()
 		c.timestamp.Signed.Version = 0
 	}
-	if c.newTargets != nil || c.incoming[metadata.SNAPSHOT] != nil || r.stale(c.snapshot.Signed.Expires, r.expiry.Snapshot) {
+	if c.newTargets != nil || c.incoming[metadata.SNAPSHOT] != nil ||
+		r.stale(c.snapshot.Signed.Expires, r.expiry.Snapshot) {
 		if c.newTargets != nil {
 			c.snapshot.Signed.Meta["targets.json"] = c.newTargets
 		}
@@ -240,7 +241,8 @@ func sign[T metadata.Roles](m *metadata.Metadata[T], signers []*key) ([]byte, er
 // write writes a metadata file that devices will accept for its size.
 func (r *Repository) write(path string, raw []byte, max int64) error {
 	if int64(len(raw)) > max {
-		return fmt.Errorf("%s would have %d bytes, and devices accept %d: the repository has too many loads", path, len(raw), max)
+		return fmt.Errorf("%s would have %d bytes, and devices accept %d: the repository has too many loads", path, len(raw),
+			max)
 	}
 	return durable.Write(filepath.Join(r.dir, path), raw, 0o644)
 }

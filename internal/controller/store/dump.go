@@ -179,7 +179,8 @@ func importLines(ctx context.Context, t *tx, in *bufio.Scanner, by map[string]du
 		switch {
 		case n == 1:
 			if l.Format != exportFormat || l.Schema < 1 || l.Schema > exportSchema {
-				return bad(n, fmt.Errorf("format %q of schema %d, this program knows %q up to %d", l.Format, l.Schema, exportFormat, exportSchema))
+				return bad(n, fmt.Errorf("format %q of schema %d, this program knows %q up to %d", l.Format, l.Schema, exportFormat,
+					exportSchema))
 			}
 		case l.End != nil:
 			if *l.End != rows {

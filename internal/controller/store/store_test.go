@@ -64,7 +64,9 @@ func TestSchemaMatchesMigrations(t *testing.T) {
 		}
 	}
 	var tables int
-	err = db.QueryRowContext(t.Context(), "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'goose%' AND name NOT LIKE 'sqlite%'").Scan(&tables)
+	err = db.QueryRowContext(t.Context(),
+		"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'goose%' "+
+			"AND name NOT LIKE 'sqlite%'").Scan(&tables)
 	if err != nil || tables != len(want) {
 		t.Errorf("%d tables, %v; schemas of %d", tables, err, len(want))
 	}
@@ -115,8 +117,10 @@ func FuzzImport(f *testing.F) {
 	}
 	d := &DB{Writes: db, Reads: db, Dialect: Dialect{Name: "sqlite"}}
 	f.Add("")
-	f.Add(`{"format":"peerload-store","schema":1}` + "\n" + `{"table":"profiles","row":{"version":1,"name":"p"}}` + "\n" + `{"end":2}`)
-	f.Add(`{"format":"peerload-store","schema":1}` + "\n" + `{"table":"history","row":{"id":"1"}}` + "\n" + `{"end":9}` + "\n")
+	f.Add(`{"format":"peerload-store","schema":1}` + "\n" + `{"table":"profiles","row":{"version":1,"name":"p"}}` + "\n" +
+		`{"end":2}`)
+	f.Add(`{"format":"peerload-store","schema":1}` + "\n" + `{"table":"history","row":{"id":"1"}}` + "\n" + `{"end":9}` +
+		"\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		err := d.Import(t.Context(), strings.NewReader(text))
 		rows := 0

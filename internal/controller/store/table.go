@@ -152,7 +152,8 @@ func (t *table[T, F, P]) List(ctx context.Context, f F, p domain.Page) (domain.L
 func list[T any](ctx context.Context, t *tx, name, columns, after, order string, conds []condition, p domain.Page,
 	scan func(*[]T) func(*sql.Rows) error) (items []T, total int, err error) {
 	where, args := clause(conds)
-	err = t.rows(ctx, "count "+name, "SELECT count(*) FROM "+name+where, args, func(r *sql.Rows) error { return r.Scan(&total) })
+	err = t.rows(ctx, "count "+name, "SELECT count(*) FROM "+name+where, args,
+		func(r *sql.Rows) error { return r.Scan(&total) })
 	if err != nil {
 		return nil, 0, err
 	}
@@ -194,7 +195,8 @@ func (l *log[T, F]) Append(ctx context.Context, v T) error {
 	if err != nil {
 		return err
 	}
-	query := "INSERT INTO " + l.name + " (id, " + strings.Join(names, ", ") + ") VALUES (?" + strings.Repeat(", ?", len(names)) + ")"
+	query := "INSERT INTO " + l.name + " (id, " + strings.Join(names, ", ") + ") VALUES (?" +
+		strings.Repeat(", ?", len(names)) + ")"
 	_, err = l.exec(ctx, "append to "+l.name, query, append([]any{v.Key()}, values...)...)
 	return err
 }
@@ -235,6 +237,7 @@ func (l *log[T, F]) TrimOf(ctx context.Context, subject string, keep int) (int64
 		return l.exec(ctx, "trim "+l.name, "DELETE FROM "+l.name+" WHERE subject = ?", subject)
 	}
 	// The oldest that stays is found by the index; all before it go.
-	return l.exec(ctx, "trim "+l.name, "DELETE FROM "+l.name+" WHERE subject = ? AND id < (SELECT min(id) FROM (SELECT id FROM "+
+	return l.exec(ctx, "trim "+l.name, "DELETE FROM "+l.name+
+		" WHERE subject = ? AND id < (SELECT min(id) FROM (SELECT id FROM "+
 		l.name+" WHERE subject = ? ORDER BY id DESC LIMIT ?) AS kept)", subject, subject, keep)
 }

@@ -44,11 +44,12 @@ func TestEdited(t *testing.T) {
 		old, new string
 		err      error
 	}{
-		"another element":      {"<{{.Root}}>", "<{{.Root}}><webAccess>0</webAccess>", nil},
-		"no loads":             {"{{range .Loads}}", "{{range slice .Loads 0 0}}", ErrLost},
-		"no settings":          {"{{.Value}}", "", ErrLost},
-		"a setting of its own": {"\n</{{.Root}}>", "<commonConfig><peerFirmwareSharing>0</peerFirmwareSharing></commonConfig></{{.Root}}>", ErrLost},
-		"not well-formed":      {"</{{.Root}}>", "", ErrLost},
+		"another element": {"<{{.Root}}>", "<{{.Root}}><webAccess>0</webAccess>", nil},
+		"no loads":        {"{{range .Loads}}", "{{range slice .Loads 0 0}}", ErrLost},
+		"no settings":     {"{{.Value}}", "", ErrLost},
+		"a setting of its own": {"\n</{{.Root}}>",
+			"<commonConfig><peerFirmwareSharing>0</peerFirmwareSharing></commonConfig></{{.Root}}>", ErrLost},
+		"not well-formed": {"</{{.Root}}>", "", ErrLost},
 	} {
 		text := Default
 		if name == "no loads" {

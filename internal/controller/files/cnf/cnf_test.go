@@ -33,11 +33,13 @@ func newMaker(t *testing.T) Maker {
 		t.Fatal(err)
 	}
 	root, model, name := domain.Local("root"), "7941", "SCCP41.9-4-2SR3-1S"
-	if _, err := ctl.RegisterLoad(t.Context(), root, domain.UnsignedLoad{Name: name, Models: []string{model}}); err != nil {
+	if _, err := ctl.RegisterLoad(t.Context(), root,
+		domain.UnsignedLoad{Name: name, Models: []string{model}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ctl.CreateDevice(t.Context(), root, device, domain.DeviceChange{Model: &model, Load: &name,
-		Settings: domain.SettingsChange{Set: policy.Values{policy.PeerSharing: policy.On, policy.LoadServer: "http://a/?b&<c>"}}}); err != nil {
+		Settings: domain.SettingsChange{Set: policy.Values{policy.PeerSharing: policy.On,
+			policy.LoadServer: "http://a/?b&<c>"}}}); err != nil {
 		t.Fatal(err)
 	}
 	return Maker{Controller: ctl, Templates: dir}
@@ -56,7 +58,8 @@ func TestMake(t *testing.T) {
 		if err != nil || len(f.Others) > 0 {
 			t.Fatalf("%v, %+v", err, f)
 		}
-		if l, err := f.Assigned(policy.Builtin(), "CP-7941G"); err != nil || l != "SCCP41.9-4-2SR3-1S" || f.Levels.Device[policy.LoadServer] != "http://a/?b&<c>" {
+		if l, err := f.Assigned(policy.Builtin(), "CP-7941G"); err != nil || l != "SCCP41.9-4-2SR3-1S" ||
+			f.Levels.Device[policy.LoadServer] != "http://a/?b&<c>" {
 			t.Errorf("%q, %v, %+v", l, err, f.Levels)
 		}
 		if _, err := f.Assigned(policy.Builtin(), "CP-7961G"); !errors.Is(err, provision.ErrModel) {
@@ -67,7 +70,8 @@ func TestMake(t *testing.T) {
 	if err != nil || row.State == nil || row.State.From != client.String() {
 		t.Errorf("not seen: %+v, %v", row.State, err)
 	}
-	for _, name := range []string{"SEP001122334466.cnf.xml", "SEPnonsense.cnf.xml", "fw.load", "SEP001122334455.cnf.xml.sgn", ".cnf.xml", "a/" + device + ".cnf.xml"} {
+	for _, name := range []string{"SEP001122334466.cnf.xml", "SEPnonsense.cnf.xml", "fw.load",
+		"SEP001122334455.cnf.xml.sgn", ".cnf.xml", "a/" + device + ".cnf.xml"} {
 		if _, err := m.Make(t.Context(), name, client); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -80,13 +84,15 @@ func TestExtendedModel(t *testing.T) {
 	m := newMaker(t)
 	root := domain.Local("root")
 	rows := []policy.ModelRow{
-		{Name: "Camera 1", Provision: "Vendor's Camera", Family: "camera", CanShare: true, Group: "cameras", Defaults: policy.Values{policy.PeerSharing: policy.On}, Lacks: []string{policy.LogServer}},
+		{Name: "Camera 1", Provision: "Vendor's Camera", Family: "camera", CanShare: true, Group: "cameras",
+			Defaults: policy.Values{policy.PeerSharing: policy.On}, Lacks: []string{policy.LogServer}},
 		{Name: "Camera 0", Family: "camera"},
 	}
 	if _, err := m.Controller.PutModels(t.Context(), root, rows); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.Controller.RegisterLoad(t.Context(), root, domain.UnsignedLoad{Name: "cam", Models: []string{"Camera 1", "Camera 0"}}); err != nil {
+	if _, err := m.Controller.RegisterLoad(t.Context(), root,
+		domain.UnsignedLoad{Name: "cam", Models: []string{"Camera 1", "Camera 0"}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, model := range []string{"Camera 1", "Camera 0"} {
@@ -94,11 +100,13 @@ func TestExtendedModel(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	change := domain.SettingsChange{Set: policy.Values{policy.LogServer: "10.0.0.9", policy.WANLimit: "2M", policy.LANLimit: "1M"}}
+	change := domain.SettingsChange{Set: policy.Values{policy.LogServer: "10.0.0.9", policy.WANLimit: "2M",
+		policy.LANLimit: "1M"}}
 	if _, err := m.Controller.ChangeSettings(t.Context(), root, domain.EnterpriseTarget(), change, 0); err != nil {
 		t.Fatal(err)
 	}
-	for name, model := range map[string]string{"SEP0000000000C1": "Camera 1", "SEP0000000000C0": "Camera 0", "SEP000000007941": "7941", "SEP000000007940": "7940"} {
+	for name, model := range map[string]string{"SEP0000000000C1": "Camera 1", "SEP0000000000C0": "Camera 0",
+		"SEP000000007941": "7941", "SEP000000007940": "7940"} {
 		if _, err := m.Controller.CreateDevice(t.Context(), root, name, domain.DeviceChange{Model: &model}); err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +132,8 @@ func TestExtendedModel(t *testing.T) {
 		}
 		for i, want := range d.Settings {
 			if got[i].Value != want.Value || want.Reason == "" && got[i].Level != want.Level {
-				t.Errorf("%s: %s is %q from %s on the device, %q from %s for the controller", model, want.Setting, got[i].Value, got[i].Level, want.Value, want.Level)
+				t.Errorf("%s: %s is %q from %s on the device, %q from %s for the controller", model, want.Setting, got[i].Value,
+					got[i].Level, want.Value, want.Level)
 			}
 		}
 		if group := f.Group; group != "" && group != d.Group || group == "" && own.GroupName() != d.Group {

@@ -42,7 +42,8 @@ func TestMigrations(t *testing.T) {
 		}
 		return db
 	}
-	storesuite.Migrations(t, "postgres", empty, func(db *sql.DB) domain.Store { return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect()}} })
+	storesuite.Migrations(t, "postgres", empty,
+		func(db *sql.DB) domain.Store { return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect()}} })
 }
 
 // TestControllersStartTogether: of several controllers that start on an empty

@@ -83,7 +83,8 @@ func TestKill9(t *testing.T) {
 			}
 			p, err := tx.Profiles().List(t.Context(), domain.TextFilter{}, domain.Page{Limit: 1})
 			if n := count.Failures; n < acknowledged || a.Total != n || p.Total != n || count.Version != int64(n) {
-				t.Errorf("acknowledged %d; counted %d at version %d, %d entries, %d profiles", acknowledged, n, count.Version, a.Total, p.Total)
+				t.Errorf("acknowledged %d; counted %d at version %d, %d entries, %d profiles", acknowledged, n, count.Version,
+					a.Total, p.Total)
 			}
 			return err
 		})

@@ -51,7 +51,10 @@ func TestFileIsPrivate(t *testing.T) {
 // put writes one profile.
 func put(t *testing.T, s domain.Store, name string) {
 	t.Helper()
-	err := s.Update(t.Context(), func(tx domain.Tx) error { return tx.Profiles().Put(t.Context(), &domain.Profile{Name: name}) })
+	err := s.Update(t.Context(), func(tx domain.Tx) error {
+		return tx.Profiles().Put(t.Context(),
+			&domain.Profile{Name: name})
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
