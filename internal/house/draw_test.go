@@ -234,7 +234,8 @@ func draw(g graph) []byte {
 				class += " command"
 			}
 			fmt.Fprintf(&b,
-				"<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"4\"/><text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
+				"<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"4\"/><text x=\"%d\" y=\"%d\" "+
+					"text-anchor=\"middle\">%s</text>\n",
 				class, n.x-boxWidth/2, y(r), boxWidth, boxHeight, n.x, y(r)+boxHeight/2+5, n.name)
 		}
 	}

@@ -64,7 +64,8 @@ var packages = []rule{
 		libraries: []string{"github.com/BurntSushi/toml"}},
 
 	// Floor 2: the device.
-	{dir: "internal/device/origin", floor: 2, side: device, allowedImports: []string{"load", "internal/ratelimit", "tftp"}},
+	{dir: "internal/device/origin", floor: 2, side: device,
+		allowedImports: []string{"load", "internal/ratelimit", "tftp"}},
 	{dir: "internal/device/peernet", floor: 2, side: device, allowedImports: []string{"pdp/wire"},
 		libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/testkit/fabric", floor: 2, side: device, allowedImports: []string{"pdp/wire",
