@@ -3,9 +3,11 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/peerload/peerload/internal/device/origin"
@@ -75,6 +77,68 @@ type Config struct {
 	LogLevel, LogFormat string
 	// NoSync leaves out every fsync of files, for laboratories.
 	NoSync bool
+}
+
+// settled is the configuration in force, with what is made from it.
+type settled struct {
+	log *slog.Logger
+
+	mu        sync.Mutex
+	cfg       Config
+	installer Installer
+	origin    *origin.Mux // for provisioning; the instance has its own for loads
+}
+
+// settle makes what the configuration asks for.
+func settle(c Config, log *slog.Logger) (*settled, error) {
+	m, err := newOrigin(instanceKey{address: c.Address, cacert: c.CACert})
+	return &settled{log: log, cfg: c, installer: newInstaller(c, log), origin: m}, err
+}
+
+// get returns the configuration.
+func (s *settled) get() Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg
+}
+
+func (s *settled) installs() Installer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.installer
+}
+
+func (s *settled) asks() *origin.Mux {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.origin
+}
+
+// change puts another configuration in force and returns it. What cannot change
+// while the daemon runs is named in the log, and stays.
+func (s *settled) change(c Config) Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.cfg
+	fixed := map[string]bool{"state": c.State != old.State, "mac": c.MAC != old.MAC, "boot-id": c.BootID != old.BootID,
+		"page-address": c.PageAddress != old.PageAddress, "metrics-address": c.MetricsAddress != old.MetricsAddress,
+		"controller": (c.Controller == "") != (old.Controller == ""), "log-level": c.LogLevel != old.LogLevel,
+		"log-format": c.LogFormat != old.LogFormat}
+	for name, differs := range fixed {
+		if differs {
+			s.log.Warn("takes effect at the next start", "option", name)
+		}
+	}
+	c.State, c.MAC, c.BootID = old.State, old.MAC, old.BootID
+	s.cfg = c
+	if m, err := newOrigin(instanceKey{address: c.Address, cacert: c.CACert}); err == nil {
+		s.origin.Close()
+		s.origin = m
+	} else {
+		s.log.Error("the configuration is not in force as a whole", "error", err)
+	}
+	s.installer = newInstaller(c, s.log)
+	return c
 }
 
 // Validate says what is wrong and what to do. It asks nobody.

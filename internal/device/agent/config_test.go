@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/device/upgrade"
 )
 
 // TestPrecedence: a flag counts before the environment, that before files, a
@@ -94,18 +96,17 @@ func TestConfigErrors(t *testing.T) {
 // could boot a load that failed.
 func TestRecordDamaged(t *testing.T) {
 	dir := t.TempDir()
-	if r, err := readRecord(dir); err != nil || r.Phase != phaseIdle {
+	if r, err := readRecord(dir); err != nil || r.Phase != upgrade.Idle {
 		t.Errorf("%+v, %v", r, err)
 	}
-	r := record{Format: recordFormat, Phase: phaseTrial, Load: "L"}
-	for i := range maxFailed + 3 {
-		r.fail(string(rune('a'+i)), "why", time.Now())
-	}
+	r := record{Format: recordFormat, Server: "http://server/", Provision: "http://server/x.cnf.xml",
+		Record: upgrade.Record{Phase: upgrade.Trial, Load: "L", BootID: "1\n", Installs: 2,
+			Failed: []upgrade.FailedLoad{{Load: "K", Reason: upgrade.ReasonReboot, Time: "2026-01-02T03:04:05Z"}}}}
 	if err := writeRecord(dir, r); err != nil {
 		t.Fatal(err)
 	}
 	back, err := readRecord(dir)
-	if err != nil || !reflect.DeepEqual(back, r) || len(back.Failed) != maxFailed {
+	if err != nil || !reflect.DeepEqual(back, r) {
 		t.Errorf("%+v, %v", back, err)
 	}
 	for _, text := range []string{"{", `{"format": 9, "phase": "idle"}`, `{"format": 1, "phase": "dance"}`, strings.Repeat(" ", maxRecord+1)} {
@@ -113,6 +114,36 @@ func TestRecordDamaged(t *testing.T) {
 		if _, err := readRecord(dir); err == nil {
 			t.Errorf("%.30q was read", text)
 		}
+	}
+}
+
+// TestRecordOfEarlierVersion: what the program wrote before is read as it was
+// meant.
+func TestRecordOfEarlierVersion(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, recordName), `{
+  "format": 1,
+  "phase": "reboot",
+  "load": "L2",
+  "version": "1",
+  "since": "2026-01-02T03:04:05Z",
+  "starts": 1,
+  "boot_id": "boot 1",
+  "assigned": "L2",
+  "server": "http://10.0.0.5:6970/",
+  "provision": "http://10.0.0.5:6970/XMLDefault.cnf.xml",
+  "failed": [{"load": "L0", "reason": "not-confirmed", "time": "2026-01-01T00:00:00Z"}],
+  "state": "rebooting",
+  "reason": "installer",
+  "message": "exit status 1"
+}
+`)
+	want := record{Format: 1, Server: "http://10.0.0.5:6970/", Provision: "http://10.0.0.5:6970/XMLDefault.cnf.xml",
+		Record: upgrade.Record{Phase: upgrade.Reboot, Load: "L2", Version: "1", Since: "2026-01-02T03:04:05Z", Starts: 1,
+			BootID: "boot 1", Assigned: "L2", State: "rebooting", Reason: upgrade.ReasonInstaller, Message: "exit status 1",
+			Failed: []upgrade.FailedLoad{{Load: "L0", Reason: upgrade.ReasonNotConfirmed, Time: "2026-01-01T00:00:00Z"}}}}
+	if got, err := readRecord(dir); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -15,79 +14,46 @@ import (
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
+	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/policy"
-	"github.com/peerload/peerload/internal/provision"
 	"github.com/peerload/peerload/internal/sdnotify"
-	"github.com/peerload/peerload/report"
 )
 
-// Daemon is a device that looks after itself. Use New, then Run once.
+// Daemon is a device that looks after itself. Use New, then Run once. What
+// changes while it runs has owners, each with a lock of its own.
 type Daemon struct {
 	log     *slog.Logger
 	program string
 	exitOf  func(error) int
 	started time.Time
+	id      uint64
+	mac     string
 
-	state     *status.Dir
-	id        uint64
-	mac       string
-	boot      string
-	rec       *status.Recorder
-	slots     *slot.Slots
-	lock      io.Closer
-	installer Installer
-	reporter  *reporter   // nil without a controller
-	origin    *origin.Mux // for provisioning; the instance has its own for loads
-	sink      *sink
-	notify    *sdnotify.Notifier
+	*stateDir
+	conf     *settled
+	prov     provisioned
+	place    place
+	upgrade  *upgrader
+	out      outbox
+	reporter *reporter // nil without a controller
+	sink     *sink
+	notify   *sdnotify.Notifier
 
-	kick     chan struct{} // asks for a check-in now
-	reload   chan Config
-	asked    chan error // a check-in ended
-	upgraded chan struct{}
-
-	// telling is held while a report is on its way: two at a time would both
-	// take what they have told from pending.
-	telling sync.Mutex
-
-	mu       sync.Mutex
-	cfg      Config
-	saved    record
-	set      settings
-	file     *provision.File
-	told     told
-	instance *instance
-	working  bool               // an upgrade is under way
-	stop     context.CancelFunc // ends it
-	step     progress
-	pending  pending
-	moved    traffic // by files that no instance serves any more
-	soft     int     // check-ins in a row that ended badly
+	kick   chan struct{} // asks for a check-in now
+	reload chan Config
+	asked  chan error // a check-in ended
+	soft   int        // check-ins in a row that ended badly; the loop's
 }
 
-// told is what is known of the last provisioning.
-type told struct {
-	From    string    // the file in force
-	At      time.Time // when a server last gave one
-	Contact time.Time // when one was last understood
-	Err     string    // why the last try gave none
+// stateDir is what is open of the state directory.
+type stateDir struct {
+	lock  io.Closer
+	state *status.Dir
+	rec   *status.Recorder
+	keep  *keeper
+	slots *slot.Slots
 }
-
-// progress is how far the present phase is.
-type progress struct {
-	Percent int
-	Text    string
-}
-
-// pending are reports that the controller has not taken yet.
-type pending struct {
-	files    []report.Final
-	failures []report.Failure
-}
-
-// maxPending bounds what waits for the controller.
-const maxPending = 64
 
 // Setup is what a Daemon needs beside its configuration.
 type Setup struct {
@@ -111,8 +77,8 @@ func New(cfg Config, s Setup) (d *Daemon, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	d = &Daemon{log: s.Log, program: s.Program, exitOf: s.ExitOf, cfg: cfg, started: time.Now(),
-		kick: make(chan struct{}, 1), reload: make(chan Config), asked: make(chan error, 1), upgraded: make(chan struct{}, 1)}
+	d = &Daemon{log: s.Log, program: s.Program, exitOf: s.ExitOf, started: time.Now(), stateDir: &stateDir{},
+		kick: make(chan struct{}, 1), reload: make(chan Config), asked: make(chan error, 1)}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -131,19 +97,21 @@ func New(cfg Config, s Setup) (d *Daemon, err error) {
 	if d.mac, err = findMAC(cfg); err != nil {
 		return d, err
 	}
-	if d.boot, err = bootID(cfg.BootID); err != nil {
+	if d.conf, err = settle(cfg, d.log); err != nil {
 		return d, err
 	}
-	if d.state, err = status.Open(cfg.State); err != nil {
+	if err = d.stateDir.open(cfg.State); err != nil {
 		return d, err
 	}
-	return d, d.open()
+	return d, d.begin()
 }
 
 // open takes the state directory and reads what is in it.
-func (d *Daemon) open() (err error) {
-	dir := d.cfg.State
-	if d.lock, err = (slot.OS{}).Lock(filepath.Join(dir, lockName)); err != nil {
+func (s *stateDir) open(dir string) (err error) {
+	if s.state, err = status.Open(dir); err != nil {
+		return err
+	}
+	if s.lock, err = (slot.OS{}).Lock(filepath.Join(dir, lockName)); err != nil {
 		return err
 	}
 	// What a killed daemon was fetching beside loads is of no use.
@@ -155,29 +123,31 @@ func (d *Daemon) open() (err error) {
 			return err
 		}
 	}
+	if s.keep, err = openKeeper(dir); err != nil {
+		return err
+	}
+	if s.slots, err = slot.OpenSlots(slot.OS{}, filepath.Join(dir, slotsName)); err != nil {
+		return err
+	}
+	s.rec = s.state.Record("agent")
+	return nil
+}
+
+// begin goes on where the last run ended.
+func (d *Daemon) begin() (err error) {
 	if d.id, err = d.state.ID(); err != nil {
 		return err
 	}
-	if d.saved, err = readRecord(dir); err != nil {
-		return err
-	}
-	if d.slots, err = slot.OpenSlots(slot.OS{}, filepath.Join(dir, slotsName)); err != nil {
-		return err
-	}
-	if d.origin, err = newOrigin(instanceKey{address: d.cfg.Address, cacert: d.cfg.CACert}); err != nil {
-		return err
-	}
-	d.installer = newInstaller(d.cfg, d.log)
-	d.rec = d.state.Record("agent")
 	d.sink = newSink(d.log, d.rec)
-	if d.set, err = effective(d.cfg.Model, policy.Levels{}); err != nil {
+	if d.prov.set, err = effective(d.conf.get().Model, policy.Levels{}); err != nil {
 		return err
 	}
 	d.lastGood()
-	return d.booted()
+	d.upgrade, err = newUpgrader(d)
+	return err
 }
 
-// close gives back what open took.
+// close gives back what New took.
 func (d *Daemon) close() {
 	if d.sink != nil {
 		d.sink.close()
@@ -207,14 +177,15 @@ func (d *Daemon) Run(ctx context.Context) error {
 		d.notify.Send(sdnotify.Stopping)
 		cancel()
 		busy.Wait()
-		if i := d.currentInstance(); i != nil {
+		if i := d.place.current(); i != nil {
 			i.close()
 		}
 	}()
 	listeners.serve(ctx, &busy)
+	d.upgrade.run(ctx, &busy)
 	d.replaceInstance(ctx)
 	d.notify.Send(sdnotify.Ready)
-	d.resume(ctx, &busy)
+	d.resume()
 	return d.loop(ctx, &busy)
 }
 
@@ -229,7 +200,7 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 	asking, due := false, false
 	for {
 		var lost <-chan struct{}
-		if i := d.currentInstance(); i != nil {
+		if i := d.place.current(); i != nil {
 			lost = i.gone
 		}
 		select {
@@ -248,19 +219,19 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 			asking = false
 			next.Reset(d.wait(err))
 			d.replaceInstance(ctx)
-			d.resume(ctx, busy)
-		case <-d.upgraded:
-			d.mu.Lock()
-			d.working = false
-			d.mu.Unlock()
+			d.resume()
+		case <-d.upgrade.tick.C:
+			_ = d.upgrade.tell(upgrade.Tick{})
+		case <-d.upgrade.rested:
+			if d.upgrade.working() {
+				continue
+			}
 			d.replaceInstance(ctx)
 			next.Reset(d.wait(nil))
 			d.tell(ctx, busy)
 		case <-lost:
-			d.log.Error("the peers' ports closed", "error", d.currentInstance().err)
-			d.mu.Lock()
-			d.instance = nil
-			d.mu.Unlock()
+			d.log.Error("the peers' ports closed", "error", d.place.current().err)
+			d.place.put(nil)
 			next.Reset(firstRetry)
 		case <-beat.C:
 			d.beat(ctx)
@@ -279,11 +250,9 @@ const firstRetry = 5 * time.Second
 // wait returns the time to the next check-in, with jitter: a whole site that
 // was switched on together must not ask together for ever.
 func (d *Daemon) wait(err error) time.Duration {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	every := d.cfg.CheckIn
+	every := d.conf.get().CheckIn
 	if err == nil {
-		err = d.unfinished()
+		err = d.upgrade.unfinished()
 	}
 	if err == nil {
 		d.soft = 0
@@ -298,13 +267,11 @@ func (d *Daemon) wait(err error) time.Duration {
 	return back/2 + rand.N(back/2+1)
 }
 
-// unfinished reports an upgrade that failed and is to be tried again. The
-// caller holds mu.
-func (d *Daemon) unfinished() error {
-	if d.saved.Phase == phaseIdle && !d.working && d.wanted() != "" {
-		return errors.New("the load that is assigned does not run yet")
+// resume begins the work that is due, if the device has a place on the network.
+func (d *Daemon) resume() {
+	if d.place.current() != nil {
+		_ = d.upgrade.tell(upgrade.Wake{})
 	}
-	return nil
 }
 
 // tell reports how an upgrade ended to a controller that waits to hear it, soon
@@ -328,7 +295,7 @@ func (d *Daemon) tell(ctx context.Context, busy *sync.WaitGroup) {
 
 // beat tells the service manager that the device is alive.
 func (d *Daemon) beat(ctx context.Context) {
-	if i := d.currentInstance(); i != nil {
+	if i := d.place.current(); i != nil {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		if !i.dev.Alive(ctx) {
@@ -353,92 +320,38 @@ func (d *Daemon) Reload(ctx context.Context, c Config) error {
 }
 
 func (d *Daemon) reconfigure(c Config) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	old := d.cfg
-	fixed := map[string]bool{"state": c.State != old.State, "mac": c.MAC != old.MAC, "boot-id": c.BootID != old.BootID,
-		"page-address": c.PageAddress != old.PageAddress, "metrics-address": c.MetricsAddress != old.MetricsAddress,
-		"controller": (c.Controller == "") != (old.Controller == ""), "log-level": c.LogLevel != old.LogLevel, "log-format": c.LogFormat != old.LogFormat}
-	for name, differs := range fixed {
-		if differs {
-			d.log.Warn("takes effect at the next start", "option", name)
-		}
-	}
-	c.State, c.MAC, c.BootID = old.State, old.MAC, old.BootID
-	d.cfg = c
-	if m, err := newOrigin(instanceKey{address: c.Address, cacert: c.CACert}); err == nil {
-		d.origin.Close()
-		d.origin = m
-	} else {
-		d.log.Error("the configuration is not in force as a whole", "error", err)
-	}
-	d.installer = newInstaller(c, d.log)
+	c = d.conf.change(c)
+	d.prov.remodel(c.Model)
+	d.upgrade.configure(c)
 	// Whoever reloads may have mended what made a load fail.
-	d.saved.Failed = nil
-	if set, err := effective(c.Model, d.levels()); err == nil {
-		d.set = set
-	}
+	_ = d.upgrade.tell(upgrade.Forget{})
 	d.log.Info("configuration reloaded")
-}
-
-func (d *Daemon) levels() policy.Levels {
-	if d.file == nil {
-		return policy.Levels{}
-	}
-	return d.file.Levels
-}
-
-// group is that of the provisioning file, "" for what the model table says.
-// The caller holds mu.
-func (d *Daemon) group() string {
-	if d.file == nil {
-		return ""
-	}
-	return d.file.Group
 }
 
 // replaceInstance starts the instance of the engine that the settings ask for,
 // unless it runs already, and ends the one before. An upgrade that is fetching is taken along: it begins
 // its phase again and finds what it has.
 func (d *Daemon) replaceInstance(ctx context.Context) {
-	d.mu.Lock()
-	key, old := keyOf(d.cfg, d.set, d.group()), d.instance
+	c := d.conf.get()
+	key, old := d.prov.key(c), d.place.current()
 	if old != nil && old.key == key && !old.moved() {
-		d.mu.Unlock()
 		return
 	}
-	stop, working := d.stop, d.working
-	if working && d.saved.Phase != phaseDownload {
-		// Installers and trials are not disturbed; their end comes here again.
-		d.mu.Unlock()
-		return
+	if !d.upgrade.suspend(ctx) {
+		return // what is under way ends, and comes here again
 	}
-	d.instance = nil
-	d.mu.Unlock()
-	if working {
-		stop()
-		select {
-		case <-d.upgraded:
-		case <-ctx.Done():
-			return
-		}
-		d.mu.Lock()
-		d.working = false
-		d.mu.Unlock()
-	}
+	d.place.put(nil)
 	if old != nil {
 		old.close()
-		d.mu.Lock()
-		d.moved.join(old.past)
-		d.mu.Unlock()
+		d.place.moved(old.past)
 	}
-	c := instanceConfig{id: d.id, noSync: d.config().NoSync, report: d.sink.take}
-	i, warnings, err := openInstance(key, c)
+	ic := instanceConfig{id: d.id, noSync: c.NoSync, report: d.sink.take}
+	i, warnings, err := openInstance(key, ic)
 	if err != nil {
 		d.log.Error("this device cannot share: it downloads by itself until it can", "error", err)
-		d.failure("", "", wording.ReasonNoAddress, err)
+		d.out.failure("", "", wording.ReasonNoAddress, err)
 		key.sharing = false
-		if i, warnings, err = openInstance(key, c); err != nil {
+		if i, warnings, err = openInstance(key, ic); err != nil {
 			d.log.Error("no place on the network", "error", err)
 			return
 		}
@@ -446,9 +359,7 @@ func (d *Daemon) replaceInstance(ctx context.Context) {
 	for _, w := range warnings {
 		d.log.Warn(w)
 	}
-	d.mu.Lock()
-	d.instance = i
-	d.mu.Unlock()
+	d.place.put(i)
 	d.offer(i)
 }
 
@@ -459,7 +370,7 @@ func (d *Daemon) offer(i *instance) {
 		if ok && (s.State == slot.StateComplete || s.State == slot.StateConfirmed || s.State == slot.StateTrial) {
 			if err := i.hold(d.slots.Dir(s.Slot), s); err != nil {
 				d.log.Error("a component that should be there is not offered", "load", s.Name, "error", err)
-				d.failure(s.Name, "", wording.ReasonDamaged, err)
+				d.out.failure(s.Name, "", wording.ReasonDamaged, err)
 			}
 		}
 	}
@@ -470,66 +381,5 @@ func (d *Daemon) Wake() {
 	select {
 	case d.kick <- struct{}{}:
 	default:
-	}
-}
-
-func (d *Daemon) config() Config {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.cfg
-}
-
-func (d *Daemon) installs() Installer {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.installer
-}
-
-func (d *Daemon) asks() *origin.Mux {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.origin
-}
-
-func (d *Daemon) record() record {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.saved
-}
-
-func (d *Daemon) setting(name string) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.set.value(name)
-}
-
-func (d *Daemon) currentInstance() *instance {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.instance
-}
-
-// change alters the record and makes it durable before anything follows from
-// it.
-func (d *Daemon) change(do func(*record)) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	r := d.saved
-	do(&r)
-	if err := writeRecord(d.cfg.State, r); err != nil {
-		return fmt.Errorf("the state of the device: %w", err)
-	}
-	d.saved = r
-	return nil
-}
-
-// failure notes something that went wrong, for the controller and the page.
-func (d *Daemon) failure(load, file, reason string, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	p := &d.pending
-	p.failures = append(p.failures, report.Failure{Load: load, File: file, Reason: reason, Message: err.Error()})
-	if n := len(p.failures) - maxPending; n > 0 {
-		p.failures = p.failures[n:]
 	}
 }

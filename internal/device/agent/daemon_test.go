@@ -61,12 +61,12 @@ func TestReload(t *testing.T) {
 	e.provision("<Default></Default>")
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	r := start(t, cfg)
-	until(t, "shares", func() bool { s := r.currentInstance(); return s != nil && s.key.sharing })
+	until(t, "shares", func() bool { s := r.place.current(); return s != nil && s.key.sharing })
 	cfg.Servers = []string{e.url}
 	if err := r.Reload(context.Background(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "shares no more", func() bool { s := r.currentInstance(); return s != nil && !s.key.sharing })
+	until(t, "shares no more", func() bool { s := r.place.current(); return s != nil && !s.key.sharing })
 	cfg.Model = ""
 	if err := r.Reload(context.Background(), cfg); err == nil {
 		t.Error("a bad configuration was taken")

@@ -9,10 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"time"
+	"sync"
 
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/internal/durable"
 )
 
@@ -77,61 +77,60 @@ func bootID(file string) (string, error) {
 	return string(b), err
 }
 
-// The phases of an upgrade, as they are kept. A phase is written before its
-// work begins: a daemon that was killed begins the phase again.
-const (
-	phaseIdle     = "idle"
-	phaseDownload = "download" // the load goes into the inactive slot
-	phaseInstall  = "install"  // it is complete; the installer is at work
-	phaseReboot   = "reboot"   // the slot is switched; the device restarts
-	phaseTrial    = "trial"    // the new load runs and waits to be confirmed
-	phaseRollback = "rollback" // the old slot is, or becomes, active again
-)
-
-var phases = []string{phaseIdle, phaseDownload, phaseInstall, phaseReboot, phaseTrial, phaseRollback}
-
 // record is what survives a restart. It is small, and replaced by rename.
 type record struct {
 	Format int `json:"format"`
-	// Phase of the upgrade to Load of Version.
-	Phase   string `json:"phase"`
-	Load    string `json:"load,omitempty"`
-	Version string `json:"version,omitempty"`
-	// Since when the phase holds, for people.
-	Since string `json:"since,omitempty"`
-	// Starts counts the starts of the daemon during a trial.
-	Starts int `json:"starts,omitempty"`
-	// BootID of the device when the slots were told of its last start.
-	BootID string `json:"boot_id,omitempty"`
-	// Assigned is the load that was assigned last, Server where it was said.
-	Assigned string `json:"assigned,omitempty"`
-	Server   string `json:"server,omitempty"`
+	upgrade.Record
+	// Server is where the load was assigned.
+	Server string `json:"server,omitempty"`
 	// Provision is the name of the last good provisioning file.
 	Provision string `json:"provision,omitempty"`
-	// Failed are loads not to be tried again until another is assigned.
-	Failed []failedLoad `json:"failed,omitempty"`
-	// State, Reason and Message are what is told of the last upgrade.
-	State   string `json:"state"`
-	Reason  string `json:"reason,omitempty"`
-	Message string `json:"message,omitempty"`
 }
 
-type failedLoad struct {
-	Load   string `json:"load"`
-	Reason string `json:"reason"`
-	Time   string `json:"time"`
+// keeper keeps the record of a state directory.
+type keeper struct {
+	dir string
+
+	mu    sync.Mutex
+	saved record
+}
+
+// openKeeper reads the record of a state directory.
+func openKeeper(dir string) (*keeper, error) {
+	r, err := readRecord(dir)
+	return &keeper{dir: dir, saved: r}, err
+}
+
+// get returns the record, which is not to be changed.
+func (k *keeper) get() record {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.saved
+}
+
+// change alters the record and makes it durable before anything follows from
+// it.
+func (k *keeper) change(do func(*record)) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	r := k.saved
+	do(&r)
+	if err := writeRecord(k.dir, r); err != nil {
+		return fmt.Errorf("the state of the device: %w", err)
+	}
+	k.saved = r
+	return nil
 }
 
 const (
 	recordFormat = 1
 	maxRecord    = 64 << 10
-	maxFailed    = 16
 )
 
 // readRecord reads the record; a missing one is new, a damaged one is an
 // error, because guessing could boot a load that failed.
 func readRecord(dir string) (record, error) {
-	r := record{Format: recordFormat, Phase: phaseIdle}
+	r := record{Format: recordFormat, Record: upgrade.Record{Phase: upgrade.Idle}}
 	b, err := readBounded(filepath.Join(dir, recordName), maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
@@ -142,8 +141,9 @@ func readRecord(dir string) (record, error) {
 	if err := json.Unmarshal(b, &r); err != nil {
 		return r, fmt.Errorf("%s is damaged: %w; remove it to begin anew", filepath.Join(dir, recordName), err)
 	}
-	if r.Format != recordFormat || !slices.Contains(phases, r.Phase) {
-		return r, fmt.Errorf("%s is of format %d and phase %q, which this program does not know", filepath.Join(dir, recordName), r.Format, r.Phase)
+	if r.Format != recordFormat || !r.Phase.Known() {
+		return r, fmt.Errorf("%s is of format %d and phase %q, which this program does not know",
+			filepath.Join(dir, recordName), r.Format, r.Phase)
 	}
 	return r, nil
 }
@@ -154,21 +154,4 @@ func writeRecord(dir string, r record) error {
 		return err
 	}
 	return durable.Write(filepath.Join(dir, recordName), append(b, '\n'), 0o644)
-}
-
-// fail notes a load that is not to be tried again.
-func (r *record) fail(load, reason string, now time.Time) {
-	r.Failed = slices.DeleteFunc(r.Failed, func(f failedLoad) bool { return f.Load == load })
-	r.Failed = append(r.Failed, failedLoad{load, reason, now.Format(time.RFC3339)})
-	if n := len(r.Failed) - maxFailed; n > 0 {
-		r.Failed = r.Failed[n:]
-	}
-}
-
-func (r *record) failedBefore(load string) (failedLoad, bool) {
-	i := slices.IndexFunc(r.Failed, func(f failedLoad) bool { return f.Load == load })
-	if i < 0 {
-		return failedLoad{}, false
-	}
-	return r.Failed[i], true
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/trust"
 )
@@ -299,7 +300,7 @@ func (r *runner) runs(load string) {
 	r.t.Helper()
 	until(r.t, "runs "+load, func() bool {
 		st := r.Status()
-		return st.Active == load && st.State == report.StateIdle && r.record().Phase == phaseIdle
+		return st.Active == load && st.State == report.StateIdle && r.keep.get().Phase == upgrade.Idle
 	})
 }
 
@@ -307,8 +308,8 @@ func (r *runner) runs(load string) {
 func (r *runner) rolledBack(from, to string) {
 	r.t.Helper()
 	until(r.t, "rolled back from "+from, func() bool {
-		st, rec := r.Status(), r.record()
-		_, failed := rec.failedBefore(from)
+		st, rec := r.Status(), r.keep.get()
+		_, failed := rec.FailedBefore(from)
 		return st.State == report.StateRolledBack && failed && st.Active == to
 	})
 }

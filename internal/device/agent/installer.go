@@ -13,26 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
-)
 
-// Step is what an installer is asked to do. They come in this order; Rollback
-// instead of Commit, or after an Install that failed.
-type Step string
-
-// The steps of an upgrade.
-const (
-	// StepDownload: the load is about to be fetched. Failing puts it off to
-	// the next check-in.
-	StepDownload Step = "Download"
-	// StepInstall: the load is complete and verified in Job.Dir. Afterwards its
-	// slot becomes active on trial.
-	StepInstall Step = "Install"
-	// StepReboot: restart the device into the active slot.
-	StepReboot Step = "Reboot"
-	// StepCommit: the new load works; nothing of the old one is needed to boot.
-	StepCommit Step = "Commit"
-	// StepRollback: the old slot is active again; undo what Install did.
-	StepRollback Step = "Rollback"
+	"github.com/peerload/peerload/internal/device/upgrade"
 )
 
 // Job is what a step is about.
@@ -57,7 +39,7 @@ type Job struct {
 // standard output are logged; "progress N TEXT" tells how far it is, 0 to 100.
 // A hook that takes longer than hook-timeout is killed with all it started.
 type Installer interface {
-	Do(ctx context.Context, s Step, j Job) (reboot bool, err error)
+	Do(ctx context.Context, s upgrade.Step, j Job) (reboot bool, err error)
 }
 
 // exitReboot is the exit status of a hook that wants a restart.
@@ -65,7 +47,7 @@ const exitReboot = 4
 
 // StepError says which step of the installer failed, and how.
 type StepError struct {
-	Step Step
+	Step upgrade.Step
 	Err  error
 }
 
@@ -91,11 +73,11 @@ type switcher struct {
 }
 
 // Do implements Installer.
-func (s *switcher) Do(ctx context.Context, step Step, j Job) (bool, error) {
+func (s *switcher) Do(ctx context.Context, step upgrade.Step, j Job) (bool, error) {
 	switch step {
-	case StepInstall, StepRollback:
+	case upgrade.StepInstall, upgrade.StepRollback:
 		return s.cfg.RebootCommand != "", nil
-	case StepReboot:
+	case upgrade.StepReboot:
 		if s.cfg.RebootCommand == "" {
 			return false, nil
 		}
@@ -117,12 +99,12 @@ type hook struct {
 }
 
 // Do implements Installer.
-func (h *hook) Do(ctx context.Context, step Step, j Job) (bool, error) {
+func (h *hook) Do(ctx context.Context, step upgrade.Step, j Job) (bool, error) {
 	status, err := run(ctx, h.cfg, h.log, environment(h.cfg, j), j.Progress, h.cfg.Hook, string(step))
 	switch {
 	case err != nil:
 		return false, &StepError{step, err}
-	case status == exitReboot && (step == StepInstall || step == StepRollback):
+	case status == exitReboot && (step == upgrade.StepInstall || step == upgrade.StepRollback):
 		return true, nil
 	case status != 0:
 		return false, &StepError{step, fmt.Errorf("exit status %d", status)}

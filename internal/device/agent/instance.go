@@ -269,3 +269,42 @@ func keyOf(c Config, set settings, group string) instanceKey {
 	k.lan, _ = parse.Size(set.value(policy.LANLimit))
 	return k
 }
+
+// place is the device's place on the network: the instance that serves now, and
+// what those before it have moved.
+type place struct {
+	mu       sync.Mutex
+	instance *instance // nil if there is none
+	past     traffic
+}
+
+func (p *place) current() *instance {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.instance
+}
+
+func (p *place) put(i *instance) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.instance = i
+}
+
+// moved counts what files have moved that no instance serves any more.
+func (p *place) moved(t traffic) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.past.join(t)
+}
+
+// tally returns what all files have moved since the start, and how many files
+// and bytes are served now.
+func (p *place) tally() (t traffic, files int, bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.instance != nil {
+		t, files, bytes = p.instance.tally()
+	}
+	t.join(p.past)
+	return t, files, bytes
+}

@@ -30,7 +30,7 @@ func (d *Daemon) listen() (l *listeners, err error) {
 			l.close()
 		}
 	}()
-	c := d.config()
+	c := d.conf.get()
 	name := filepath.Join(c.State, SocketName)
 	// The lock of the state directory says that nobody listens there.
 	if err := os.Remove(name); err != nil && !os.IsNotExist(err) {

@@ -84,10 +84,7 @@ func (d *Daemon) metrics() []byte {
 	var x exposition
 	x.metric("build_info", "gauge", "The program that runs; the value is always 1.")
 	x.value("build_info", 1, "version", d.program+" "+runtime.Version())
-	d.mu.Lock()
-	state, sharing := d.saved.State, d.set.value(policy.PeerSharing) == policy.On
-	told, step, i := d.told, d.step, d.instance
-	d.mu.Unlock()
+	state, sharing := d.keep.get().State, d.prov.setting(policy.PeerSharing) == policy.On
 	states := map[string]float64{}
 	for _, n := range []string{report.StateIdle, report.StateDownloading, report.StateInstalling, report.StateRebooting,
 		report.StateTrial, report.StateRolledBack, report.StateFailed} {
@@ -95,17 +92,9 @@ func (d *Daemon) metrics() []byte {
 	}
 	x.several("state", "gauge", "The state of the device: 1 for the one that holds.", "state", states)
 	x.one("sharing_enabled", "gauge", "Whether the settings in effect turn sharing on.", truth(sharing))
-	x.one("provisioned_timestamp_seconds", "gauge", "When the device was last provisioned; 0 if not since its start.", seconds(told.Contact))
-	x.one("step_progress_ratio", "gauge", "How far the installer is, 0 to 1.", float64(step.Percent)/100)
-	var t traffic
-	var files int
-	var held int64
-	if i != nil {
-		t, files, held = i.tally()
-	}
-	d.mu.Lock()
-	t.join(d.moved)
-	d.mu.Unlock()
+	x.one("provisioned_timestamp_seconds", "gauge", "When the device was last provisioned; 0 if not since its start.", seconds(d.prov.last().Contact))
+	x.one("step_progress_ratio", "gauge", "How far the installer is, 0 to 1.", float64(d.upgrade.phaseProgress().Percent)/100)
+	t, files, held := d.place.tally()
 	x.several("received_bytes_total", "counter", "Bytes of files, by where they came from.", "source",
 		map[string]float64{report.SourceOrigin: float64(t.origin), report.SourcePeer: float64(t.peers), report.SourceCache: float64(t.cache)})
 	x.one("sent_bytes_total", "counter", "Bytes of files sent to peers.", float64(t.sent))

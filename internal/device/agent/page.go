@@ -74,9 +74,7 @@ func (d *Daemon) showPage(q tinyhttp.Request) tinyhttp.Response {
 func (d *Daemon) devicePage(ja bool) []byte {
 	st := d.Status()
 	files := d.rec.Status().Files
-	d.mu.Lock()
-	told, set, mac := d.told, d.set, d.mac
-	d.mu.Unlock()
+	told, set, mac := d.prov.last(), d.prov.settings(), d.mac
 	h := &html{ja: ja}
 	lang, other, name := "en", "ja", "日本語"
 	if ja {

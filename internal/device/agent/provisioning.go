@@ -11,9 +11,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/parse"
@@ -25,14 +27,15 @@ import (
 // lastGood puts the last good provisioning file in force again: a device that
 // starts without its server behaves as before.
 func (d *Daemon) lastGood() {
-	if d.saved.Provision == "" {
+	from := d.keep.get().Provision
+	if from == "" {
 		return
 	}
-	b, err := readBounded(filepath.Join(d.cfg.State, provisionName), provision.MaxSize)
+	b, err := readBounded(filepath.Join(d.conf.get().State, provisionName), provision.MaxSize)
 	if err == nil {
 		var f *provision.File
-		if f, err = parseProvision(d.saved.Provision, b); err == nil {
-			err = d.apply(f, d.saved.Provision)
+		if f, err = parseProvision(from, b); err == nil {
+			err = d.apply(f, from)
 		}
 	}
 	if err != nil {
@@ -45,21 +48,13 @@ func (d *Daemon) lastGood() {
 func (d *Daemon) checkIn(ctx context.Context) error {
 	a, err := d.ask(ctx)
 	d.sink.count.checkIn(err)
-	d.mu.Lock()
-	if a.file != nil || errors.Is(err, provision.ErrFile) {
-		d.told.At = time.Now()
-	}
-	d.told.Err = ""
-	if err != nil {
-		d.told.Err = err.Error()
-	}
-	d.mu.Unlock()
+	d.prov.asked(err)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, provision.ErrFile):
 		d.log.Error("bad provisioning file: the last good one stays in force", "from", a.from, "error", err)
-		d.failure("", "", wording.ReasonProvisioning, err)
+		d.out.failure("", "", wording.ReasonProvisioning, err)
 	case err != nil:
 		d.log.Warn("not provisioned", "error", err)
 	default:
@@ -78,39 +73,35 @@ func (d *Daemon) accept(a answer) error {
 	if err := d.apply(a.file, a.from); err != nil {
 		return err
 	}
-	assigned, err := a.file.Assigned(policy.Builtin(), d.config().Model)
+	assigned, err := a.file.Assigned(policy.Builtin(), d.conf.get().Model)
 	if err != nil {
-		d.failure("", "", wording.ReasonModel, err)
+		d.out.failure("", "", wording.ReasonModel, err)
 		return err
 	}
-	kept := filepath.Join(d.config().State, provisionName)
+	kept := filepath.Join(d.conf.get().State, provisionName)
 	if old, err := readBounded(kept, provision.MaxSize); err != nil || string(old) != string(a.raw) {
 		if err := durable.Write(kept, a.raw, 0o644); err != nil {
 			return err
 		}
 		d.log.Info("provisioned", "from", a.from, "load", assigned)
 	}
-	d.mu.Lock()
-	d.told.Contact = time.Now()
-	d.mu.Unlock()
-	return d.change(func(r *record) {
-		if assigned != r.Assigned {
-			r.Failed = nil
+	d.prov.understood()
+	if r := d.keep.get(); r.Server != a.server || r.Provision != a.from {
+		if err := d.keep.change(func(r *record) { r.Server, r.Provision = a.server, a.from }); err != nil {
+			return err
 		}
-		r.Assigned, r.Server, r.Provision = assigned, a.server, a.from
-	})
+	}
+	return d.upgrade.tell(upgrade.Provisioned{Load: assigned})
 }
 
 // apply computes the settings of a file.
 func (d *Daemon) apply(f *provision.File, from string) error {
-	c := d.config()
+	c := d.conf.get()
 	set, err := effective(c.Model, f.Levels)
 	if err != nil {
 		return err
 	}
-	d.mu.Lock()
-	d.set, d.file, d.told.From = set, f, from
-	d.mu.Unlock()
+	d.prov.apply(set, f, from)
 	// A log server that is away must not keep a device from its load.
 	if err := d.sink.logTo(set.value(policy.LogServer), "SEP"+d.mac, c.Address.Addr()); err != nil {
 		d.log.Warn("no log server", "error", err)
@@ -134,7 +125,7 @@ var errNoServer = errors.New("no server to ask: give --server, or have DHCP opti
 // HTTP, then TFTP; the file of the device, then the one for all. It says too
 // whether any server answered.
 func (d *Daemon) ask(ctx context.Context) (answer, error) {
-	c := d.config()
+	c := d.conf.get()
 	if c.Provision != "" {
 		b, err := readBounded(c.Provision, provision.MaxSize)
 		if err != nil {
@@ -202,7 +193,7 @@ func parseProvision(name string, b []byte) (*provision.File, error) {
 // fetchSmall fetches a file of at most most bytes from a server, not through
 // the peers: it is this device's own.
 func (d *Daemon) fetchSmall(ctx context.Context, u *url.URL, most int64) ([]byte, error) {
-	b, err := d.asks().Open(ctx, origin.Request{URL: u, Size: load.UnknownSize})
+	b, err := d.conf.asks().Open(ctx, origin.Request{URL: u, Size: load.UnknownSize})
 	if err != nil {
 		return nil, err
 	}
@@ -246,8 +237,8 @@ func LeaseServers(patterns []string) (hosts []string, from string) {
 // load server if one is set, else beside the provisioning file, else on the
 // other servers.
 func (d *Daemon) loadURLs(file string) ([]*url.URL, error) {
-	c := d.config()
-	if s := d.setting(policy.LoadServer); s != "" {
+	c := d.conf.get()
+	if s := d.prov.setting(policy.LoadServer); s != "" {
 		return candidates(s, file)
 	}
 	var out []*url.URL
@@ -256,7 +247,7 @@ func (d *Daemon) loadURLs(file string) ([]*url.URL, error) {
 			out = append(out, u)
 		}
 	}
-	if s := d.record().Server; s != "" {
+	if s := d.keep.get().Server; s != "" {
 		if u, err := url.Parse(s); err == nil {
 			add(u.JoinPath(file))
 		}
@@ -306,6 +297,85 @@ func findMAC(c Config) (string, error) {
 		}
 	}
 	return "", errors.New("this device's MAC address cannot be told: give --mac, or --interface")
+}
+
+// provisioned is how the device was provisioned last.
+type provisioned struct {
+	mu   sync.Mutex
+	set  settings
+	file *provision.File // nil before the first
+	told told
+}
+
+// told is what is known of the last provisioning.
+type told struct {
+	From    string    // the file in force
+	Contact time.Time // when a server last gave one that is good
+	Err     string    // why the last try gave none
+}
+
+// last returns what is known of the last provisioning.
+func (p *provisioned) last() told {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.told
+}
+
+// asked notes how a try ended.
+func (p *provisioned) asked(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.told.Err = ""
+	if err != nil {
+		p.told.Err = err.Error()
+	}
+}
+
+// understood notes that a file is good and in force.
+func (p *provisioned) understood() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.told.Contact = time.Now()
+}
+
+// apply puts the settings of a file in force.
+func (p *provisioned) apply(set settings, f *provision.File, from string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.set, p.file, p.told.From = set, f, from
+}
+
+// settings returns all values in effect, setting one of them.
+func (p *provisioned) settings() settings {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.set
+}
+
+func (p *provisioned) setting(name string) string { return p.settings().value(name) }
+
+// remodel computes the settings for another model.
+func (p *provisioned) remodel(model string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var l policy.Levels
+	if p.file != nil {
+		l = p.file.Levels
+	}
+	if set, err := effective(model, l); err == nil {
+		p.set = set
+	}
+}
+
+// key returns what configuration and settings ask of the instance.
+func (p *provisioned) key(c Config) instanceKey {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	group := "" // what the model table says
+	if p.file != nil {
+		group = p.file.Group
+	}
+	return keyOf(c, p.set, group)
 }
 
 // settings are the values in effect, with the level that each comes from.

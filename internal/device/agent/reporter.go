@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/peerload/peerload/internal/device/status"
@@ -43,7 +44,7 @@ var errUnknown = errors.New("the controller does not know this device")
 func (r *reporter) send(ctx context.Context, name string, status report.Device) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	c := r.daemon.config()
+	c := r.daemon.conf.get()
 	client, err := r.client(c)
 	if err != nil {
 		return err
@@ -143,8 +144,8 @@ func (r *reporter) client(c Config) (*http.Client, error) {
 // report tells the controller how the device is. What it does not take waits
 // for the next time.
 func (d *Daemon) report(ctx context.Context) {
-	d.telling.Lock()
-	defer d.telling.Unlock()
+	d.out.telling.Lock()
+	defer d.out.telling.Unlock()
 	r := d.Status()
 	err := d.reporter.send(ctx, "SEP"+d.mac, r)
 	if err != nil {
@@ -153,24 +154,20 @@ func (d *Daemon) report(ctx context.Context) {
 		}
 		return
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	// What came meanwhile stays.
-	d.pending.files = d.pending.files[min(len(r.Files), len(d.pending.files)):]
-	d.pending.failures = d.pending.failures[min(len(r.Failures), len(d.pending.failures)):]
+	d.out.taken(len(r.Files), len(r.Failures))
 }
 
 // Status is how the device is.
 func (d *Daemon) Status() report.Device {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	sharing := d.set.answer(policy.PeerSharing)
+	saved := d.keep.get()
+	sharing := d.prov.settings().answer(policy.PeerSharing)
 	r := report.Device{
-		Schema: report.Schema, Time: stamp(), Model: d.cfg.Model, Program: d.program, State: d.saved.State,
-		Wanted: d.saved.Assigned, Sharing: sharing.Value, SharingFrom: sharing.Level.String(), Percent: d.step.Percent,
-		Reason: d.saved.Reason, Message: d.saved.Message, Boot: strings.TrimSpace(d.boot),
-		Files: d.pending.some(), Failures: append([]report.Failure(nil), d.pending.failures...),
+		Schema: report.Schema, Time: time.Now().Format(time.RFC3339), Model: d.conf.get().Model, Program: d.program,
+		State: saved.State, Wanted: saved.Assigned, Sharing: sharing.Value, SharingFrom: sharing.Level.String(),
+		Percent: d.upgrade.phaseProgress().Percent, Reason: string(saved.Reason), Message: saved.Message,
+		Boot: strings.TrimSpace(saved.BootID),
 	}
+	r.Files, r.Failures = d.out.some()
 	if r.State == "" {
 		r.State = report.StateIdle
 	}
@@ -178,8 +175,8 @@ func (d *Daemon) Status() report.Device {
 		r.Active = a.Name
 	}
 	r.Inactive = d.slots.Inactive().Name
-	if d.instance != nil && d.instance.key.sharing {
-		r.Address = d.instance.net.Addr().String()
+	if i := d.place.current(); i != nil && i.key.sharing {
+		r.Address = i.net.Addr().String()
 	}
 	if f := d.currentFile(); f != nil {
 		r.Role, r.Root, r.Parent, r.Children = f.Role, f.Root, f.Parent, f.Children
@@ -190,20 +187,60 @@ func (d *Daemon) Status() report.Device {
 	return r
 }
 
+// outbox holds reports that the controller has not taken yet.
+type outbox struct {
+	// telling is held while a report is on its way: two at a time would both
+	// take what they have told from the box.
+	telling sync.Mutex
+
+	mu       sync.Mutex
+	files    []report.Final
+	failures []report.Failure
+}
+
+// maxPending bounds what waits for the controller, of each kind.
+const maxPending = 64
+
+// failure notes something that went wrong, for the controller and the page.
+func (o *outbox) failure(load, file, reason string, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.failures = append(o.failures, report.Failure{Load: load, File: file, Reason: reason, Message: err.Error()})
+	o.failures = o.failures[max(0, len(o.failures)-maxPending):]
+}
+
+// file notes how the fetching of a file or load ended.
+func (o *outbox) file(f report.Final) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.files = append(o.files, f)
+	o.files = o.files[max(0, len(o.files)-maxPending):]
+}
+
+// taken drops the oldest, which the controller has. What came meanwhile stays.
+func (o *outbox) taken(files, failures int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.files = o.files[min(files, len(o.files)):]
+	o.failures = o.failures[min(failures, len(o.failures)):]
+}
+
 // maxReported bounds the final reports in one report, components counted: what
 // a controller takes at most. The rest follows with the next.
 const maxReported = 128
 
 // some are the first reports that wait, as many as one report may hold.
-func (p *pending) some() (out []report.Final) {
+func (o *outbox) some() (files []report.Final, failures []report.Failure) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	n := 0
-	for _, f := range p.files {
-		if n += 1 + len(f.Components); n > maxReported && len(out) > 0 {
+	for _, f := range o.files {
+		if n += 1 + len(f.Components); n > maxReported && len(files) > 0 {
 			break
 		}
-		out = append(out, f)
+		files = append(files, f)
 	}
-	return out
+	return files, append([]report.Failure(nil), o.failures...)
 }
 
 // currentFile is the file under way, or else the last one of a load.

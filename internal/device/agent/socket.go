@@ -188,7 +188,7 @@ func sameUser(c net.Conn) bool {
 
 // get fetches for another program.
 func (s *session) get(ctx context.Context, r *GetRequest) {
-	i := s.daemon.currentInstance()
+	i := s.daemon.place.current()
 	if i == nil || !i.key.sharing {
 		s.reply(Reply{Declined: "this device does not share by its settings", End: true})
 		return
@@ -256,11 +256,11 @@ type got struct {
 
 // letGo closes what was fetched for another program.
 func (d *Daemon) letGo(g got) {
-	d.mu.Lock()
+	var t traffic
 	for _, f := range g.files {
-		d.moved.add(f.Final())
+		t.add(f.Final())
 	}
-	d.mu.Unlock()
+	d.place.moved(t)
 	if g.close != nil {
 		g.close()
 	}
@@ -326,7 +326,7 @@ func (s *session) getLoad(ctx context.Context, i *instance, r *GetRequest) (got,
 		fetch = i.dev.FetchClassic
 	}
 	// Not where an upgrade to the same load has its scratch files.
-	scratch, err := os.MkdirTemp(filepath.Join(s.daemon.config().State, scratchName), "get-")
+	scratch, err := os.MkdirTemp(filepath.Join(s.daemon.conf.get().State, scratchName), "get-")
 	if err != nil {
 		return got{}, err
 	}

@@ -81,7 +81,7 @@ func TestSocket(t *testing.T) {
 	}
 	d.provision("<Default></Default>")
 	r = start(t, cfg)
-	until(t, "off", func() bool { s := r.currentInstance(); return s != nil && !s.key.sharing })
+	until(t, "off", func() bool { s := r.place.current(); return s != nil && !s.key.sharing })
 	p, _, _ = ask(Request{Op: "get", Get: &GetRequest{URLs: [][]string{{d.url + "/tool.bin"}}, Targets: []string{to}}})
 	if !strings.Contains(p.Declined, "share") {
 		t.Errorf("a device that does not share: %+v", p)

@@ -31,21 +31,25 @@ var (
 // stage fetches a load into the inactive slot and returns its version: signed
 // where a publisher is pinned, else the classic way if the settings allow it.
 func (d *Daemon) stage(ctx context.Context, name string) (version string, err error) {
-	i := d.currentInstance()
+	i := d.place.current()
 	if i == nil {
 		return "", errors.New("no place on the network")
 	}
 	dir := d.slots.Dir(d.slots.Inactive().Slot)
 	i.linger(ctx, dir)
 	i.release(dir)
-	c := d.config()
+	if a, ok := d.slots.Active(); ok && a.Name == name { // it failed, and is fetched once more
+		i.linger(ctx, d.slots.Dir(a.Slot))
+		i.release(d.slots.Dir(a.Slot))
+	}
+	c := d.conf.get()
 	_, pin := os.Stat(filepath.Join(c.Trust, trust.PinName))
 	if pin == nil {
 		// Who pinned a publisher wants signatures: the setting, which comes over
 		// the network unsigned itself, cannot take that back.
 		return d.try(ctx, name+load.ManifestSuffix, func(u *url.URL) (string, error) { return d.stageSigned(ctx, i, dir, u) })
 	}
-	if d.setting(policy.Unsigned) != policy.On {
+	if d.prov.setting(policy.Unsigned) != policy.On {
 		return "", &engine.TrustError{Err: fmt.Errorf("%w: put the publisher's %s into %s, or allow unsigned loads", trust.ErrNoRoot, trust.PinName, c.Trust)}
 	}
 	return d.try(ctx, name+".loads", func(u *url.URL) (string, error) { return d.stageClassic(ctx, i, dir, u, name) })
@@ -62,7 +66,7 @@ func (d *Daemon) try(ctx context.Context, file string, fetch func(*url.URL) (str
 
 // loadSpec says what all loads have in common.
 func (d *Daemon) loadSpec(u *url.URL, i *instance) engine.LoadSpec {
-	c := d.config()
+	c := d.conf.get()
 	return engine.LoadSpec{URL: u, Trust: c.Trust, Model: c.Model, Group: i.key.group,
 		Scratch: filepath.Join(c.State, scratchName)}
 }
@@ -82,7 +86,7 @@ func (d *Daemon) stageSigned(ctx context.Context, i *instance, dir string, u *ur
 // affords refuses a load that does not fit beside the one that runs. What both
 // have in common counts twice: it is the administrator's bound, not the disk's.
 func (d *Daemon) affords(size int64) error {
-	budget, err := parse.Size(d.setting(policy.Retention))
+	budget, err := parse.Size(d.prov.setting(policy.Retention))
 	if err != nil || budget == 0 {
 		return err
 	}
@@ -106,7 +110,7 @@ const unsignedVersion = "unsigned"
 // its own, then, once its bytes are known, into the slot.
 func (d *Daemon) stageClassic(ctx context.Context, i *instance, dir string, u *url.URL, name string) (string, error) {
 	spec := d.loadSpec(u, i)
-	spec.Dir = filepath.Join(d.config().State, classicName, name)
+	spec.Dir = filepath.Join(d.conf.get().State, classicName, name)
 	if err := d.onlyClassic(name); err != nil {
 		return "", err
 	}
@@ -127,7 +131,7 @@ func (d *Daemon) stageClassic(ctx context.Context, i *instance, dir string, u *u
 // onlyClassic makes the directory of a classic load and removes those of
 // others.
 func (d *Daemon) onlyClassic(name string) error {
-	root := filepath.Join(d.config().State, classicName)
+	root := filepath.Join(d.conf.get().State, classicName)
 	others, err := os.ReadDir(root)
 	if err != nil {
 		return err
@@ -194,13 +198,7 @@ func (d *Daemon) finished(ctx context.Context, run *engine.LoadRun, err error) {
 			fin.BytesFromPeers, fin.BytesFromOrigin, fin.BytesFromCache)
 	}
 	d.event(e)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	p := &d.pending
-	p.files = append(p.files, *fin)
-	if n := len(p.files) - maxPending; n > 0 {
-		p.files = p.files[n:]
-	}
+	d.out.file(*fin)
 }
 
 // reasonOf is the stable code of why a load was not fetched.

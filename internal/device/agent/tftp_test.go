@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/tftp"
 )
@@ -50,7 +51,7 @@ func fromBare(t *testing.T, s *subnet, cfg Config, server string) {
 	}
 	other := s.config(&depot{t: t, url: server}, "7941")
 	o := start(t, other)
-	until(t, "the file for all", func() bool { return strings.HasSuffix(o.record().Provision, "/XMLDefault.cnf.xml") })
+	until(t, "the file for all", func() bool { return strings.HasSuffix(o.keep.get().Provision, "/XMLDefault.cnf.xml") })
 	if st := o.Status(); st.Active != "" || st.Sharing != "off" {
 		t.Errorf("%+v", st)
 	}
@@ -105,14 +106,14 @@ func TestLeaseNamesTheServer(t *testing.T) {
 	write(t, lease, "ip=127.0.0.9\nopt150=7f004d01\n") // 127.0.77.1
 	cfg.Servers, cfg.Leases = nil, []string{filepath.Join(t.TempDir(), "none*"), filepath.Join(filepath.Dir(lease), "*.env")}
 	r := start(t, cfg)
-	until(t, "tried", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.told.Err != "" })
-	if e := r.told.Err; !strings.Contains(e, "http://127.0.77.1:6970/SEP"+cfg.MAC) || !strings.Contains(e, "tftp://127.0.77.1/SEP"+cfg.MAC) {
+	until(t, "tried", func() bool { return r.prov.last().Err != "" })
+	if e := r.prov.last().Err; !strings.Contains(e, "http://127.0.77.1:6970/SEP"+cfg.MAC) || !strings.Contains(e, "tftp://127.0.77.1/SEP"+cfg.MAC) {
 		t.Error(e)
 	}
 	cfg2 := newSubnet(t).config(&depot{t: t}, "7941")
 	cfg2.Servers = nil
 	r2 := start(t, cfg2)
-	until(t, "says that nobody is there", func() bool { r2.mu.Lock(); defer r2.mu.Unlock(); return strings.Contains(r2.told.Err, "--server") })
+	until(t, "says that nobody is there", func() bool { return strings.Contains(r2.prov.last().Err, "--server") })
 }
 
 // TestLocalFile: a native file on the device provisions it without a server.
@@ -132,7 +133,7 @@ func TestLocalFile(t *testing.T) {
 	r.stop()
 	write(t, cfg.Provision, "load = ") // the last good one stays, also over a start
 	r = start(t, cfg)
-	until(t, "told", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return strings.Contains(r.told.Err, "line 1") })
+	until(t, "told", func() bool { return strings.Contains(r.prov.last().Err, "line 1") })
 	if st := r.Status(); st.Sharing != "on" || st.Wanted != "L1" {
 		t.Errorf("%+v", st)
 	}
@@ -141,7 +142,8 @@ func TestLocalFile(t *testing.T) {
 // TestRetrySoon: a server that comes late is found soon, not at the next
 // regular check-in.
 func TestRetrySoon(t *testing.T) {
-	d := &Daemon{cfg: Config{CheckIn: time.Hour}}
+	d := &Daemon{conf: &settled{cfg: Config{CheckIn: time.Hour}},
+		upgrade: &upgrader{machine: upgrade.New(upgrade.Record{})}}
 	var last time.Duration
 	for i := range 14 {
 		w := d.wait(errNoServer)

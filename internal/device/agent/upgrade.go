@@ -9,389 +9,308 @@ import (
 
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/slot"
-	"github.com/peerload/peerload/internal/device/wording"
-	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/internal/device/upgrade"
 )
 
-// Times of an upgrade.
-const (
-	// confirmEvery is the distance between two questions whether the new load
-	// works, lookEvery where nobody but this process has to be asked.
-	confirmEvery = 2 * time.Second
-	lookEvery    = 100 * time.Millisecond
-	// rebootWait is how long the device may take to go down.
-	rebootWait = 10 * time.Minute
-	// maxStarts is how often the daemon may be started during one trial before
-	// the load counts as one that does not stay up.
-	maxStarts = 5
-)
+// upgrader drives the machine of package upgrade: it carries out what follows
+// from each event. One job at a time is under way, in a goroutine of its own.
+type upgrader struct {
+	daemon *Daemon
+	// tick rings when the machine's deadline has passed.
+	tick *time.Timer
+	// rested says that an upgrade came to rest, and may be late: ask working.
+	rested chan struct{}
 
-// booted finds out what the start of the device, or of the daemon, means for
-// an upgrade under way. It runs before anything else looks at the slots.
-func (d *Daemon) booted() error {
-	r := d.saved
-	restarted := r.BootID != d.boot
-	if restarted {
-		// Noted first: told twice, the slots would take one start for two and
-		// leave a good load; told never, they give it one start more.
-		if err := d.change(func(r *record) { r.BootID = d.boot }); err != nil {
-			return err
-		}
-		rolled, err := d.slots.Boot()
-		if err != nil {
-			d.log.Error("the load on trial was not confirmed, and there is no way back", "error", err)
-			d.failure(r.Load, "", wording.ReasonNoWayBack, err)
-		}
-		if rolled {
-			return d.change(func(r *record) {
-				r.Phase, r.Reason, r.Message = phaseRollback, wording.ReasonNotConfirmed, "the device was started again before the load was confirmed"
-			})
-		}
-	}
-	a, ok := d.slots.Active()
-	trial := ok && a.State == slot.StateTrial
-	return d.change(func(r *record) {
-		switch {
-		case trial && r.Phase == phaseReboot && restarted:
-			r.Phase, r.Starts = phaseTrial, 1
-		case trial && r.Phase == phaseTrial:
-			r.Starts++
-		case trial && r.Phase != phaseReboot && r.Phase != phaseRollback:
-			// The record was lost or is older than the switch.
-			r.Phase, r.Load, r.Version, r.Starts = phaseTrial, a.Name, a.Version, 1
-		case !trial && r.Phase == phaseTrial && ok && a.Name == r.Load && a.State == slot.StateConfirmed:
-			r.Phase, r.State, r.Reason, r.Message = phaseIdle, report.StateIdle, "", ""
-		case !trial && r.Phase == phaseTrial && d.slots.Inactive().State == slot.StateFailed:
-			r.Phase, r.Reason = phaseRollback, wording.ReasonNotConfirmed
-		}
-	})
+	mu       sync.Mutex
+	machine  *upgrade.Machine
+	next     upgrade.Action // the job to begin
+	stop     context.CancelFunc
+	progress progress
+	// Of the run of the daemon; nil before it.
+	ctx  context.Context
+	busy *sync.WaitGroup
 }
 
-// wanted returns the load to upgrade to, "" if there is nothing to do. The
-// caller holds mu.
-func (d *Daemon) wanted() string {
-	r := &d.saved
-	if r.Assigned == "" {
-		return ""
-	}
-	if _, failed := r.failedBefore(r.Assigned); failed {
-		return ""
-	}
-	if a, ok := d.slots.Active(); ok && a.Name == r.Assigned {
-		return ""
-	}
-	return r.Assigned
+// progress is how far the present phase is.
+type progress struct {
+	Percent int
+	Text    string
 }
 
-// resume starts the work that is due, if none is under way. A download of a
-// load that is no longer assigned is given up.
-func (d *Daemon) resume(ctx context.Context, busy *sync.WaitGroup) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	r, want := d.saved, d.wanted()
-	if d.working && r.Phase == phaseDownload && want != r.Load {
-		d.log.Info("another load is assigned", "load", want, "instead", r.Load)
-		d.stop() // the end of it brings the next check-in
-		d.Wake()
-		return
+// newUpgrader goes on with what is remembered, and finds out what the start of
+// the device, or of the daemon, means for it. It runs before anything else
+// looks at the slots.
+func newUpgrader(d *Daemon) (*upgrader, error) {
+	u := &upgrader{daemon: d, tick: time.NewTimer(time.Hour), rested: make(chan struct{}, 1),
+		machine: upgrade.New(d.keep.get().Record)}
+	boot, err := bootID(d.conf.get().BootID)
+	if err != nil {
+		return nil, err
 	}
-	if d.working || d.instance == nil {
-		return
+	u.configure(d.conf.get())
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	err = u.step(upgrade.Started{Boot: boot, Slots: d.slotsView()})
+	for err == nil && u.next != nil {
+		job := u.next
+		u.next = nil
+		err = u.step(u.do(context.Background(), job))
 	}
-	if r.Phase == phaseIdle || r.Phase == phaseDownload && want != r.Load {
-		if want == "" && r.Phase == phaseIdle {
-			return
-		}
-		next := record{Phase: phaseIdle, State: r.State}
-		if want != "" {
-			next = record{Phase: phaseDownload, Load: want, Since: stamp()}
-		}
-		r.Phase, r.Load, r.Version, r.Since = next.Phase, next.Load, "", next.Since
-		if err := writeRecord(d.cfg.State, r); err != nil {
-			d.log.Error("the state of the device cannot be written", "error", err)
-			return
-		}
-		d.saved = r
-		if want == "" {
-			return
-		}
-	}
-	work, stop := context.WithCancel(ctx)
-	d.working, d.stop = true, stop
-	busy.Go(func() {
-		defer stop()
-		d.work(work)
-		d.setProgress(0, "")
-		select {
-		case d.upgraded <- struct{}{}:
-		case <-ctx.Done():
-		}
-	})
+	return u, err
 }
 
-func stamp() string { return time.Now().Format(time.RFC3339) }
+// run lets jobs begin, until ctx ends.
+func (u *upgrader) run(ctx context.Context, busy *sync.WaitGroup) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.ctx, u.busy = ctx, busy
+}
 
-// work carries an upgrade from phase to phase until it is idle, waits for a
-// later try, or ctx ends.
-func (d *Daemon) work(ctx context.Context) {
-	for ctx.Err() == nil {
-		r := d.record()
-		var err error
-		d.log.Info("upgrade", "phase", r.Phase, "load", r.Load)
-		switch r.Phase {
-		case phaseDownload:
-			err = d.download(ctx, r)
-		case phaseInstall:
-			err = d.install(ctx, r)
-		case phaseReboot:
-			err = d.reboot(ctx, r)
-		case phaseTrial:
-			err = d.trial(ctx, r)
-		case phaseRollback:
-			err = d.rollback(ctx, r)
-		default:
-			return
-		}
-		if err != nil && ctx.Err() == nil {
-			d.log.Error("upgrade", "phase", r.Phase, "load", r.Load, "error", err)
-			return
+// tell takes an event to the machine. An error says that the state of the
+// device could not be written, and that nothing follows from the event.
+func (u *upgrader) tell(in upgrade.Event) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.step(in)
+}
+
+// configure tells how a load on trial is confirmed.
+func (u *upgrader) configure(c Config) {
+	_ = u.tell(upgrade.Configured{ByCommand: c.ConfirmCommand != "", Within: c.ConfirmTimeout}) // remembers nothing
+}
+
+// step is tell for who holds mu.
+func (u *upgrader) step(in upgrade.Event) (err error) {
+	worked := u.machine.Working()
+	for _, a := range u.machine.Step(time.Now(), in, nil) {
+		if err = u.carryOut(a); err != nil {
+			u.daemon.log.Error("upgrade", "error", err)
+			u.machine.Step(time.Now(), upgrade.NotRemembered{}, nil)
+			break
 		}
 	}
-}
-
-// next writes the phase that follows.
-func (d *Daemon) next(phase, state string) error {
-	d.setProgress(0, "")
-	return d.change(func(r *record) { r.Phase, r.State, r.Since, r.Starts = phase, state, stamp(), 1 })
-}
-
-// giveUp ends an upgrade that failed. For good: the load is not tried again
-// until another one is assigned.
-func (d *Daemon) giveUp(r record, reason string, why error, forGood bool) error {
-	d.failure(r.Load, "", reason, why)
-	d.sink.count.upgrade("failed")
-	d.log.Error("the upgrade failed", "load", r.Load, "reason", reason, "error", why, "final", forGood)
-	return d.change(func(r *record) {
-		if forGood {
-			r.fail(r.Load, reason, time.Now())
-		}
-		r.Phase, r.State, r.Reason, r.Message, r.Since = phaseIdle, report.StateFailed, reason, why.Error(), stamp()
-	})
-}
-
-// job describes an upgrade to the installer.
-func (d *Daemon) job(r record) Job {
-	j := Job{Load: r.Load, Version: r.Version, Progress: d.setProgress}
-	a, ok := d.slots.Active()
-	i := d.slots.Inactive()
-	switch {
-	case ok && a.Name == r.Load:
-		j.Dir = d.slots.Dir(a.Slot)
-		if i.State != slot.StateEmpty {
-			j.Previous = d.slots.Dir(i.Slot)
-		}
-	default:
-		j.Dir = d.slots.Dir(i.Slot)
-		if ok {
-			j.Previous = d.slots.Dir(a.Slot)
-		}
+	if at, ok := u.machine.Deadline(); ok {
+		u.tick.Reset(time.Until(at))
+	} else {
+		u.tick.Stop()
 	}
-	return j
-}
-
-func (d *Daemon) setProgress(percent int, text string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.step = progress{percent, text}
-}
-
-func (d *Daemon) download(ctx context.Context, r record) error {
-	if err := d.next(phaseDownload, report.StateDownloading); err != nil {
+	if u.ctx == nil {
 		return err
 	}
-	if _, err := d.installs().Do(ctx, StepDownload, d.job(r)); err != nil {
-		if ctx.Err() != nil {
-			return err
+	if u.next != nil {
+		u.begin(u.next)
+		u.next = nil
+	}
+	if worked && !u.machine.Working() {
+		u.progress = progress{}
+		select {
+		case u.rested <- struct{}{}:
+		default:
 		}
-		return d.giveUp(r, wording.ReasonInstaller, err, false)
 	}
-	version, err := d.stage(ctx, r.Load)
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, engine.ErrActive):
-		return d.next(phaseIdle, report.StateIdle)
-	case err != nil:
-		return d.giveUp(r, reasonOf(err), err, errors.Is(err, engine.ErrModel))
+	return err
+}
+
+// carryOut carries out one action. Only a Remember fails.
+func (u *upgrader) carryOut(a upgrade.Action) error {
+	d := u.daemon
+	switch a := a.(type) {
+	case upgrade.Remember:
+		return d.keep.change(func(r *record) { r.Record = a.Record })
+	case upgrade.Stop:
+		u.stop()
+	case upgrade.CheckIn:
+		d.Wake()
+	case upgrade.Began:
+		u.progress = progress{}
+		d.log.Info("upgrade", "phase", a.Phase, "load", a.Load)
+	case upgrade.Reassigned:
+		d.log.Info("another load is assigned", "load", a.To, "instead", a.From)
+	case upgrade.Fault:
+		d.out.failure(a.Load, "", string(a.Reason), a.Err)
+	case upgrade.Problem:
+		d.log.Error("upgrade", "phase", a.Phase, "load", a.Load, "error", a.Err)
+	case upgrade.Ended:
+		d.ended(a)
+	default:
+		u.next = a
 	}
-	return d.change(func(r *record) {
-		r.Phase, r.Version, r.State, r.Since = phaseInstall, version, report.StateInstalling, stamp()
+	return nil
+}
+
+// ended tells how an upgrade ended.
+func (d *Daemon) ended(e upgrade.Ended) {
+	d.sink.count.upgrade(string(e.Result))
+	switch e.Result {
+	case upgrade.Committed:
+		d.log.Info("the load is confirmed", "load", e.Load, "version", e.Version)
+	case upgrade.RolledBack:
+		d.log.Error("rolled back", "load", e.Load, "reason", e.Reason, "message", e.Message)
+	default:
+		d.log.Error("the upgrade failed", "load", e.Load, "reason", e.Reason, "error", e.Message, "final", e.Final)
+	}
+}
+
+// begin begins a job. If the daemon ends meanwhile, its end is not told: the
+// phase begins again with the next start.
+func (u *upgrader) begin(job upgrade.Action) {
+	run := u.ctx
+	ctx, stop := context.WithCancel(run)
+	u.stop = stop
+	u.busy.Go(func() {
+		defer stop()
+		in := u.do(ctx, job)
+		if run.Err() == nil {
+			_ = u.tell(in) // what could not be written is in the log, and begins again with the next Wake
+		}
 	})
 }
 
-func (d *Daemon) install(ctx context.Context, r record) error {
-	restart, err := d.installs().Do(ctx, StepInstall, d.job(r))
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case err != nil:
-		if _, undo := d.installs().Do(ctx, StepRollback, d.job(r)); undo != nil {
-			d.log.Error("the installer could not undo its work", "error", undo)
+// do does a job and returns its end.
+func (u *upgrader) do(ctx context.Context, job upgrade.Action) upgrade.Event {
+	d := u.daemon
+	switch a := job.(type) {
+	case upgrade.Fetch:
+		version, err := d.stage(ctx, a.Load)
+		switch {
+		case errors.Is(err, engine.ErrActive):
+			return upgrade.Held{Slots: d.slotsView()}
+		case err != nil:
+			return upgrade.NotFetched{Reason: upgrade.Reason(reasonOf(err)), Err: err,
+				Final: errors.Is(err, engine.ErrModel), Slots: d.slotsView()}
 		}
-		return d.giveUp(r, wording.ReasonInstaller, err, true)
+		return upgrade.Fetched{Version: version, Slots: d.slotsView()}
+	case upgrade.RunStep:
+		restart, err := d.conf.installs().Do(ctx, a.Step, u.job(a.Step, a.Load, a.Version))
+		return upgrade.StepEnded{Restart: restart, Err: err}
+	case upgrade.ChangeSlots:
+		return d.changeSlots(a.Change)
 	}
-	// The slot is switched in the next phase: a power cut between finds what
-	// is still to be done.
-	if restart {
-		return d.next(phaseReboot, report.StateRebooting)
-	}
-	return d.next(phaseTrial, report.StateTrial)
+	return upgrade.Asked{Err: u.healthy(ctx, job.(upgrade.AskHealth))}
 }
 
-// switched makes sure that the slot of the load is active, on trial.
-func (d *Daemon) switched(r record) error {
-	if a, ok := d.slots.Active(); ok && a.Name == r.Load && a.State == slot.StateTrial {
-		return nil
-	}
-	if i := d.slots.Inactive(); i.Name != r.Load {
-		return fmt.Errorf("slot %s holds %q, not %s", i.Slot, i.Name, r.Load)
-	}
-	return d.slots.SwitchTrial()
-}
-
-func (d *Daemon) reboot(ctx context.Context, r record) error {
-	if err := d.switched(r); err != nil {
-		return d.giveUp(r, wording.ReasonSwitch, err, false)
-	}
-	if _, err := d.installs().Do(ctx, StepReboot, d.job(r)); err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
-		return d.back(wording.ReasonReboot, err)
-	}
-	timer := time.NewTimer(rebootWait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return d.back(wording.ReasonReboot, fmt.Errorf("the device is still up %v after it was told to restart", rebootWait))
-	}
-}
-
-// trial waits for the new load to be confirmed, and goes back if it is not.
-func (d *Daemon) trial(ctx context.Context, r record) error {
-	if err := d.switched(r); err != nil {
-		return d.giveUp(r, wording.ReasonSwitch, err, false)
-	}
-	if r.Starts > maxStarts {
-		return d.back(wording.ReasonNotConfirmed, fmt.Errorf("the daemon was started %d times during the trial", r.Starts))
-	}
-	c := d.config()
-	began := time.Now()
-	every := confirmEvery
-	if c.ConfirmCommand == "" {
-		every = lookEvery
-		d.Wake() // being provisioned is what confirms it
-	}
-	deadline := time.NewTimer(c.ConfirmTimeout)
-	defer deadline.Stop()
-	tick := time.NewTicker(min(every, max(c.ConfirmTimeout/4, time.Millisecond)))
-	defer tick.Stop()
-	why := errors.New("the device was not provisioned during the trial")
-	for {
-		if why = d.confirmed(ctx, c, r, began); why == nil {
-			return d.commit(ctx, r)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		case <-deadline.C:
-			return d.back(wording.ReasonNotConfirmed, fmt.Errorf("the load was not confirmed within %v: %w", c.ConfirmTimeout, why))
-		}
-	}
-}
-
-// confirmed asks whether the new load works; nil says that it does.
-func (d *Daemon) confirmed(ctx context.Context, c Config, r record, since time.Time) error {
-	if c.ConfirmCommand == "" {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if d.told.Contact.After(since) {
-			return nil
-		}
-		return errors.New("the device was not provisioned during the trial")
-	}
+// healthy asks whether a load on trial works; nil says that it does.
+func (u *upgrader) healthy(ctx context.Context, a upgrade.AskHealth) error {
+	c := u.daemon.conf.get()
 	c.HookTimeout = min(c.HookTimeout, c.ConfirmTimeout)
-	status, err := run(ctx, c, d.log, environment(c, d.job(r)), nil, "/bin/sh", "-c", c.ConfirmCommand)
+	env := environment(c, u.job(upgrade.StepCommit, a.Load, a.Version))
+	status, err := run(ctx, c, u.daemon.log, env, nil, "/bin/sh", "-c", c.ConfirmCommand)
 	if err == nil && status != 0 {
 		err = fmt.Errorf("confirm-command ended with %d", status)
 	}
 	return err
 }
 
-func (d *Daemon) commit(ctx context.Context, r record) error {
-	if _, err := d.installs().Do(ctx, StepCommit, d.job(r)); err != nil {
-		if ctx.Err() != nil {
-			return err
+// changeSlots changes the slots. A load that is confirmed is offered to the
+// peers before the next one may take its place in the other slot.
+func (d *Daemon) changeSlots(c upgrade.SlotChange) upgrade.Event {
+	var out upgrade.SlotsChanged
+	switch c {
+	case upgrade.CountBoot:
+		out.RolledBack, out.Err = d.slots.Boot()
+	case upgrade.SwitchTrial:
+		out.Err = d.slots.SwitchTrial()
+	case upgrade.Confirm:
+		out.Err = d.slots.Confirm()
+		if i := d.place.current(); out.Err == nil && i != nil {
+			d.offer(i)
 		}
-		return d.back(wording.ReasonInstaller, err)
+	case upgrade.GoBack:
+		out.Err = d.slots.Rollback()
+		out.NoWayBack = errors.Is(out.Err, slot.ErrNoSlot) || errors.Is(out.Err, slot.ErrIncomplete) ||
+			errors.Is(out.Err, slot.ErrDamaged)
+	case upgrade.Fail:
+		out.Err = d.slots.Fail()
 	}
-	if err := d.slots.Confirm(); err != nil {
-		return err
-	}
-	if i := d.currentInstance(); i != nil {
-		d.offer(i)
-	}
-	d.sink.count.upgrade("committed")
-	d.log.Info("the load is confirmed", "load", r.Load, "version", r.Version)
-	return d.change(func(r *record) {
-		r.Phase, r.State, r.Reason, r.Message, r.Since = phaseIdle, report.StateIdle, "", "", stamp()
-	})
+	out.Slots = d.slotsView()
+	return out
 }
 
-// back begins the way back to the load before.
-func (d *Daemon) back(reason string, why error) error {
-	return d.change(func(r *record) {
-		r.Phase, r.Reason, r.Message, r.Since = phaseRollback, reason, why.Error(), stamp()
-	})
+// slotsView is what the machine is told of the slots.
+func (d *Daemon) slotsView() upgrade.Slots {
+	a, _ := d.slots.Active()
+	return upgrade.Slots{Active: slotView(a), Inactive: slotView(d.slots.Inactive())}
 }
 
-func (d *Daemon) rollback(ctx context.Context, r record) error {
-	state := report.StateRolledBack
-	if a, ok := d.slots.Active(); ok && a.State == slot.StateTrial {
-		err := d.slots.Rollback()
-		if errors.Is(err, slot.ErrNoSlot) || errors.Is(err, slot.ErrIncomplete) || errors.Is(err, slot.ErrDamaged) {
-			// A load that does not work, and no other: it ends its trial so that
-			// the other slot can take the next load, and stays known as failed.
-			d.log.Error("there is no load to go back to", "load", r.Load, "error", err)
-			d.failure(r.Load, "", wording.ReasonNoWayBack, err)
-			state, err = report.StateFailed, d.slots.Confirm()
+func slotView(i slot.Info) upgrade.Slot {
+	s := upgrade.Slot{Load: i.Name, Version: i.Version, Booted: i.Boots > 0}
+	switch i.State {
+	case slot.StateTrial:
+		s.State = upgrade.SlotTrial
+	case slot.StateConfirmed:
+		s.State = upgrade.SlotConfirmed
+	case slot.StateFailed:
+		s.State = upgrade.SlotFailed
+	}
+	return s
+}
+
+// job describes a load to the installer: where it is, and where the other one.
+func (u *upgrader) job(s upgrade.Step, load, version string) Job {
+	j := Job{Load: load, Version: version, Progress: u.setProgress}
+	slots := u.daemon.slots
+	a, ok := slots.Active()
+	i := slots.Inactive()
+	// A load that failed may be in both, to be tried once more.
+	filling := s == upgrade.StepDownload || s == upgrade.StepInstall || i.Name == load && a.State != slot.StateTrial
+	switch {
+	case ok && a.Name == load && !filling:
+		j.Dir = slots.Dir(a.Slot)
+		if i.State != slot.StateEmpty {
+			j.Previous = slots.Dir(i.Slot)
 		}
-		if err != nil {
-			return err
+	default:
+		j.Dir = slots.Dir(i.Slot)
+		if ok {
+			j.Previous = slots.Dir(a.Slot)
 		}
 	}
-	restart, err := d.installs().Do(ctx, StepRollback, d.job(r))
-	if ctx.Err() != nil {
-		return ctx.Err()
+	return j
+}
+
+func (u *upgrader) setProgress(percent int, text string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.progress = progress{percent, text}
+}
+
+// phaseProgress is how far the present phase is.
+func (u *upgrader) phaseProgress() progress {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.progress
+}
+
+// unfinished reports an upgrade that failed and is to be tried again.
+func (u *upgrader) unfinished() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.machine.Unfinished() {
+		return errors.New("the load that is assigned does not run yet")
 	}
-	if err != nil {
-		d.log.Error("the installer could not go back", "error", err)
-		d.failure(r.Load, "", wording.ReasonInstaller, err)
+	return nil
+}
+
+// working reports whether an upgrade is under way.
+func (u *upgrader) working() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.machine.Working()
+}
+
+// suspend ends a fetch, which the next Wake begins again, and waits for that.
+// Installers and trials are not disturbed: then it is false.
+func (u *upgrader) suspend(ctx context.Context) bool {
+	_ = u.tell(upgrade.Interrupt{}) // remembers nothing
+	for u.working() {
+		if u.daemon.keep.get().Phase != upgrade.Download {
+			return false
+		}
+		select {
+		case <-u.rested:
+		case <-ctx.Done():
+			return false
+		}
 	}
-	d.failure(r.Load, "", r.Reason, errors.New(r.Message))
-	d.sink.count.upgrade("rolled-back")
-	if err := d.change(func(r *record) {
-		r.fail(r.Load, r.Reason, time.Now())
-		r.Phase, r.State, r.Since = phaseIdle, state, stamp()
-	}); err != nil {
-		return err
-	}
-	d.log.Error("rolled back", "load", r.Load, "reason", r.Reason, "message", r.Message)
-	if restart {
-		_, err = d.installs().Do(ctx, StepReboot, d.job(d.record()))
-	}
-	return err
+	return true
 }

@@ -65,8 +65,6 @@ type (
 	Stop struct{}
 	// CheckIn asks how the device is provisioned, now.
 	CheckIn struct{}
-	// Offer serves the peers what the slots hold.
-	Offer struct{}
 
 	// Began tells that the work of a phase begins.
 	Began struct {
@@ -105,7 +103,6 @@ func (ChangeSlots) action() {}
 func (AskHealth) action()   {}
 func (Stop) action()        {}
 func (CheckIn) action()     {}
-func (Offer) action()       {}
 func (Began) action()       {}
 func (Reassigned) action()  {}
 func (Fault) action()       {}

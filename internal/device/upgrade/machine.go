@@ -260,7 +260,7 @@ func (m *Machine) slotsChanged(did doing, e SlotsChanged) {
 	case did == goingBack && e.NoWayBack:
 		// A load that does not work, and no other: it ends its trial so that the
 		// other slot can take the next load, and stays known as failed.
-		m.fault(ReasonNoWayBack, e.Err)
+		m.noWayBack(e.Err)
 		m.begin(failing, ChangeSlots{Fail})
 	case e.Err != nil:
 		m.problem(e.Err) // the phase stays, and the next Wake begins it again
@@ -305,13 +305,16 @@ func (m *Machine) wake() {
 	}
 }
 
-// stop ends a fetch, if one is under way and was not told to stop before.
+// stop ends a fetch, if one is under way and was not told to stop before. One
+// that is suspended does not begin again by itself, whatever is assigned.
 func (m *Machine) stop(why stopping) bool {
-	if m.stopping != goesOn || m.doing != preparing && m.doing != fetching {
+	if m.stopping == suspended || m.stopping == why || m.doing != preparing && m.doing != fetching {
 		return false
 	}
+	if m.stopping == goesOn {
+		m.tell(Stop{})
+	}
 	m.stopping = why
-	m.tell(Stop{})
 	return true
 }
 
@@ -419,6 +422,12 @@ func (m *Machine) begin(d doing, job Action) { m.doing, m.job = d, job }
 func (m *Machine) tell(a Action) { m.told = append(m.told, a) }
 
 func (m *Machine) fault(reason Reason, why error) { m.tell(Fault{m.rec.Load, reason, why}) }
+
+// noWayBack tells of a load on trial that was not confirmed, and of no other.
+func (m *Machine) noWayBack(why error) {
+	m.fault(ReasonNoWayBack, why)
+	m.problem(fmt.Errorf("there is no load to go back to: %w", why))
+}
 
 func (m *Machine) problem(why error) { m.tell(Problem{m.rec.Phase, m.rec.Load, why}) }
 

@@ -251,7 +251,10 @@ func TestInterrupt(t *testing.T) {
 	s.tell(upgrade.Started{Boot: "1", Slots: runsL1()}, upgrade.Provisioned{Load: "L2"})
 	s.tell(upgrade.Wake{}, upgrade.StepEnded{})
 	s.wants(s.tell(upgrade.Interrupt{}), upgrade.Stop{})
-	s.tell(upgrade.NotFetched{Err: errors.New("killed"), Slots: runsL1()})
+	if out := s.tell(upgrade.Provisioned{Load: "L3"}, upgrade.Wake{}); len(out) != 0 {
+		t.Fatalf("told once more: %+v", out)
+	}
+	s.tell(upgrade.NotFetched{Err: errors.New("killed"), Slots: runsL1()}, upgrade.Provisioned{Load: "L2"})
 	if s.m.Working() {
 		t.Fatal("it goes on by itself")
 	}
@@ -260,5 +263,23 @@ func TestInterrupt(t *testing.T) {
 	s.tell(upgrade.StepEnded{}, upgrade.Fetched{Version: "2", Slots: fullL2()})
 	if out := s.tell(upgrade.Interrupt{}); len(out) != 0 {
 		t.Errorf("an installer is stopped: %+v", out)
+	}
+}
+
+// TestFailedIsBounded: the list of loads that failed does not grow without end,
+// and forgets the oldest first.
+func TestFailedIsBounded(t *testing.T) {
+	r := upgrade.Record{Phase: upgrade.Rollback, Load: "L2", Assigned: "L2", BootID: "1", Reason: upgrade.ReasonReboot}
+	for i := range 16 {
+		r.Failed = append(r.Failed, upgrade.FailedLoad{Load: fmt.Sprint("old ", i), Reason: upgrade.ReasonSwitch})
+	}
+	s := begin(t, r)
+	s.tell(upgrade.Started{Boot: "1", Slots: runsL1()}, upgrade.Wake{}, upgrade.StepEnded{})
+	after := s.m.Record()
+	if _, first := after.FailedBefore("old 0"); first || len(after.Failed) != 16 || after.Failed[15].Load != "L2" {
+		t.Errorf("%+v", after.Failed)
+	}
+	if len(r.Failed) != 16 || r.Failed[0].Load != "old 0" {
+		t.Errorf("an earlier record has changed: %+v", r.Failed)
 	}
 }

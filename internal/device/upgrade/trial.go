@@ -27,7 +27,7 @@ var errNotConfirmed = errors.New("the device was started again before the load w
 // counted takes what the slots made of a start of the device.
 func (m *Machine) counted(e SlotsChanged) {
 	if e.Err != nil {
-		m.fault(ReasonNoWayBack, e.Err)
+		m.noWayBack(e.Err)
 	}
 	if e.RolledBack {
 		m.rolledBack()
@@ -161,7 +161,6 @@ func (m *Machine) tick() {
 // confirmed ends an upgrade well.
 func (m *Machine) confirmed() {
 	r := &m.rec
-	m.tell(Offer{})
 	m.tell(Ended{Result: Committed, Load: r.Load, Version: r.Version})
 	m.idle(report.StateIdle)
 	r.Installs = 0
@@ -191,6 +190,7 @@ func (m *Machine) revoked(e StepEnded) {
 	r := &m.rec
 	if e.Err != nil {
 		m.fault(ReasonInstaller, e.Err)
+		m.problem(fmt.Errorf("the installer could not go back: %w", e.Err))
 	}
 	reason, message := r.Reason, r.Message
 	m.fault(reason, errors.New(message))

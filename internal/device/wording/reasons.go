@@ -2,6 +2,7 @@ package wording
 
 import (
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -86,11 +87,11 @@ const (
 	ReasonModel        = "wrong-model"
 	ReasonBudget       = "disk-budget"
 	ReasonRefused      = "refused"
-	ReasonInstaller    = "installer"
-	ReasonSwitch       = "switch"
-	ReasonReboot       = "reboot"
-	ReasonNotConfirmed = "not-confirmed"
-	ReasonNoWayBack    = "no-way-back"
+	ReasonInstaller    = string(upgrade.ReasonInstaller)
+	ReasonSwitch       = string(upgrade.ReasonSwitch)
+	ReasonReboot       = string(upgrade.ReasonReboot)
+	ReasonNotConfirmed = string(upgrade.ReasonNotConfirmed)
+	ReasonNoWayBack    = string(upgrade.ReasonNoWayBack)
 	ReasonNoAddress    = "no-address"
 	ReasonDamaged      = "damaged"
 	ReasonProvisioning = "bad-provisioning"
