@@ -161,6 +161,7 @@ func TestInvariantsCanFail(t *testing.T) {
 // TestReplayToTheByte: a random site with its faults writes the same trace
 // twice.
 func TestReplayToTheByte(t *testing.T) {
+	long(t)
 	to := uint64(60)
 	if underRace {
 		to = 10

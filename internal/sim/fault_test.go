@@ -11,6 +11,7 @@ import (
 // gives up, no byte is fetched twice, and what the cut costs beyond its own
 // length is bounded.
 func TestOutageIsSurvived(t *testing.T) {
+	long(t)
 	for _, cut := range []time.Duration{3 * time.Second, 10 * time.Second, 20 * time.Second, 45 * time.Second} {
 		for _, n := range []int{1, 16, 100} {
 			t.Run(fmt.Sprintf("%v, %d devices", cut, n), func(t *testing.T) {

@@ -95,6 +95,7 @@ func TestSiteRefuses(t *testing.T) {
 
 // TestPredictDraws: what is drawn out comes near to what is played in full.
 func TestPredictDraws(t *testing.T) {
+	long(t)
 	for _, c := range []Site{
 		{Devices: 600, Sizes: []int64{26e6}, WAN: 20e6, LAN: 100e6, RTT: 100 * time.Millisecond},
 		{Devices: 120, Sizes: []int64{40e6, 100, 30e6, 30e6}, Metadata: 9000, WAN: 20e6, LAN: 100e6,

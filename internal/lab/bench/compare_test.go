@@ -56,6 +56,9 @@ func TestFigureSettles(t *testing.T) {
 // TestCompareLoopback compares what goes without a subnet, with devices that
 // are played: large sites are computed, and failures are told.
 func TestCompareLoopback(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it measures sites for some seconds")
+	}
 	scenario := Scenario{Name: "tiny", WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, Size: 50_000, Devices: []int{2, 20}}
 	var skipped, rows []string
 	cfg := benchConfig(t, "good")
@@ -209,6 +212,9 @@ func TestMetainfo(t *testing.T) {
 // TestForeignClients runs each neighbour that is installed on a site of three
 // devices in namespaces.
 func TestForeignClients(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it runs four programs of others on a site each")
+	}
 	if !inside.Run(t) {
 		return
 	}

@@ -184,6 +184,9 @@ func TestLongLinkRTT(t *testing.T) {
 // TestLongLinkLoss counts real datagrams: the link loses the part of them that
 // it is to lose, and what it lost has not come back.
 func TestLongLinkLoss(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it sends 2000 packets, one a millisecond")
+	}
 	if !inside.Run(t) {
 		return
 	}
