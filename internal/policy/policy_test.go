@@ -78,12 +78,32 @@ func TestExtend(t *testing.T) {
 	if base.Lookup("Camera 1").Known() || base.Lookup("7960").CanShare {
 		t.Error("Extend has changed the table it began with")
 	}
+	long := strings.Repeat("x", MaxModelText+1)
+	most := Model{Name: long[1:], Family: Generic, Group: long[1:], TypeNumber: 99_999}
+	if _, err := base.Extend([]Model{most, {Name: "Y", Family: Generic}, {Name: "Z", Family: Generic}}); err != nil {
+		t.Errorf("up to the bounds: %v", err)
+	}
 	for name, m := range map[string]Model{
-		"taken alias": {Name: "X", Aliases: []string{"Cisco 7961"}, Family: Generic},
-		"no name":     {Family: Generic},
-		"no family":   {Name: "X"},
-		"bad default": {Name: "X", Family: Generic, Defaults: Values{PeerSharing: "maybe"}},
-		"no setting":  {Name: "X", Family: Generic, Defaults: Values{"colour": "red"}},
+		"taken alias":             {Name: "X", Aliases: []string{"Cisco 7961"}, Family: Generic},
+		"no name":                 {Family: Generic},
+		"no family":               {Name: "X"},
+		"bad default":             {Name: "X", Family: Generic, Defaults: Values{PeerSharing: "maybe"}},
+		"no setting":              {Name: "X", Family: Generic, Defaults: Values{"colour": "red"}},
+		"unknown":                 {Name: "X", Family: Unknown},
+		"lacks what there is not": {Name: "X", Family: Generic, Lacks: []string{"colour"}},
+		"taken number":            {Name: "X", Family: Generic, TypeNumber: 115},
+		"number below 0":          {Name: "X", Family: Generic, TypeNumber: -1},
+		"number too large":        {Name: "X", Family: Generic, TypeNumber: 100_000},
+		"empty alias":             {Name: "X", Family: Generic, Aliases: []string{"Cisco CP-"}},
+		"taken provision":         {Name: "X", Family: Generic, Provision: "linux-arm"},
+		"long name":               {Name: long, Family: Generic},
+		"long alias":              {Name: "X", Family: Generic, Aliases: []string{long}},
+		"long provision":          {Name: "X", Family: Generic, Provision: long},
+		"long group":              {Name: "X", Family: Generic, Group: long},
+		"long family":             {Name: "X", Family: Family(long)},
+		"long load":               {Name: "X", Family: Generic, DefaultLoad: long},
+		"control":                 {Name: "X", Family: Generic, Group: "a\x1b[2J"},
+		"no UTF-8":                {Name: "X", Family: Generic, DefaultLoad: "a\xff"},
 	} {
 		if _, err := base.Extend([]Model{m}); !errors.Is(err, ErrModel) {
 			t.Errorf("%s: %v", name, err)
@@ -168,9 +188,10 @@ func TestChecks(t *testing.T) {
 	bad := map[string][]string{
 		PeerSharing: {"", "1", "ON"}, Unsigned: {"yes"}, Timing: {"", "wan"},
 		LoadServer: {"ftp://10.0.0.5", "http://", "/loads", "a b", "a\nb", strings.Repeat("a", maxAddress+1)},
-		LogServer:  {"log.example:0", "log.example:port", ":514", "udp://log.example", "a b"},
-		WANLimit:   {"", "-1", "+1", "k", "0.1", "9223372036854775808", "8589934592G"},
-		LANLimit:   {"fast"}, Retention: {"all"},
+		LogServer: {"log.example:0", "log.example:port", ":514", "udp://log.example", "a b", "log.example:65536",
+			"a/b", "a@b", "a?b", "a#b", "a\x7f", strings.Repeat("a", maxAddress+1)},
+		WANLimit: {"", "-1", "+1", "k", "0.1", "9223372036854775808", "8589934592G"},
+		LANLimit: {"fast"}, Retention: {"all"},
 	}
 	for _, s := range Settings() {
 		if s.Label == "" || len(good[s.Name]) == 0 || len(bad[s.Name]) == 0 {

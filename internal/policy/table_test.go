@@ -164,3 +164,45 @@ func TestModelFile(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestModelFileIsBounded: neither more rows are taken than may be, nor one with a
+// default that cannot be.
+func TestModelFileIsBounded(t *testing.T) {
+	if _, err := (ModelFile{make([]ModelRow, MaxModelRows)}).Models(); err != nil {
+		t.Errorf("the most rows: %v", err)
+	}
+	if _, err := (ModelFile{make([]ModelRow, MaxModelRows+1)}).Models(); !errors.Is(err, ErrModel) {
+		t.Errorf("a row more: %v", err)
+	}
+	bad := ModelRow{Name: "X", Family: "f", Defaults: map[string]string{Timing: "fast"}}
+	if _, err := (ModelFile{[]ModelRow{bad}}).Models(); !errors.Is(err, ErrModel) || !errors.Is(err, ErrSetting) {
+		t.Errorf("a default that cannot be: %v", err)
+	}
+}
+
+// TestValues: one value that means nothing is enough to refuse them all.
+func TestValues(t *testing.T) {
+	good := Values{PeerSharing: On, LoadServer: "", WANLimit: "0"}
+	if err := good.Validate(); err != nil {
+		t.Error(err)
+	}
+	for name, v := range map[string]Values{
+		"unknown": {PeerSharing: On, "zz": "1"}, "a value": {PeerSharing: On, WANLimit: "fast"},
+	} {
+		if err := v.Validate(); !errors.Is(err, ErrSetting) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n, err := v.Normalise(); !errors.Is(err, ErrSetting) || n != nil {
+			t.Errorf("%s: %v, %v", name, n, err)
+		}
+	}
+	if err := (Setting{Name: "s", Kind: "new"}).Check("v"); !errors.Is(err, ErrSetting) {
+		t.Errorf("a kind that there is not: %v", err)
+	}
+	if s := Level(-1).String(); s != "level -1" {
+		t.Errorf("a level that there is not is called %q", s)
+	}
+	if s := Level(99).String(); s != "level 99" {
+		t.Errorf("a level that there is not is called %q", s)
+	}
+}
