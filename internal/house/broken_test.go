@@ -85,6 +85,13 @@ func TestRulesCanBeBroken(t *testing.T) {
 				"_ = time.Now().After(a) }\nfunc g(took int) bool { return took > 3 }\n", ""},
 		{"virtual time", "internal/device/engine/a_test.go",
 			head(`"testing/synctest"; "time"`) + "func f(a time.Time) bool { return time.Since(a) > 1 }\n", ""},
+		{"a key that is not synced", "internal/controller/repository/a.go", head(`"os"`) +
+			"var a = os.WriteFile\n", "durable writes"},
+		{"a file by another name", "trust/a.go", head(`disk "os"`) + "var a = disk.Rename\n", "durable writes"},
+		{"a file that is made", "internal/controller/publish/a.go", head(`"os"`) + "const a = os.O_CREATE\n", "durable writes"},
+		{"a file that is read", "internal/controller/repository/a.go", head(`"os"`) + "var a = os.OpenFile\n", ""},
+		{"an upload", "internal/controller/api/a.go", head(`"os"`) + "const a = os.O_CREATE\n", ""},
+		{"a file of the laboratory", "internal/lab/demo/a.go", head(`"os"`) + "var a = os.WriteFile\n", ""},
 		{"a test may know all", "load/a_test.go", head(`"os"; "` + module + `/internal/device/engine"`), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -134,6 +134,7 @@ func (in *inspector) file(name, text string) *ast.File {
 			in.imports(fset.Position(imp.Pos()).String(), r, p)
 		}
 		in.uses(fset, f, r)
+		in.writes(f, r)
 	}
 	return f
 }
