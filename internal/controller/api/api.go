@@ -24,8 +24,8 @@ const Prefix = "/api/v1"
 type Config struct {
 	// Controller has the use cases. Required.
 	Controller *domain.Controller
-	// Spool is a directory in which uploaded files stand until they are
-	// published. Required.
+	// Spool is a directory for uploaded files until they are published.
+	// Required.
 	Spool string
 	// MaxUpload bounds the bytes of one upload, all files together. 0: 4 GiB.
 	MaxUpload int64
@@ -94,7 +94,7 @@ func New(cfg Config) (*Server, error) {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// headers sets what holds for every answer.
+// headers sets the headers of every answer.
 func headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -107,7 +107,8 @@ func headers(next http.Handler) http.Handler {
 	})
 }
 
-// orProblem answers what no route takes as the API answers all errors.
+// orProblem answers requests that no route takes in the form of all errors of
+// the API.
 func orProblem(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, pattern := mux.Handler(r)
@@ -123,7 +124,7 @@ func orProblem(mux *http.ServeMux) http.Handler {
 		}
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(said.code)
-		// A client that is gone learns nothing, and nobody else needs to.
+		// The only error is a client that is gone.
 		_ = huma.DefaultJSONFormat.Marshal(w, p)
 	})
 }
@@ -157,8 +158,8 @@ func (s *Server) document() huma.Config {
 	}
 }
 
-// schemaName keeps types of equal names apart: what devices say of themselves
-// from what the controller knows of them.
+// schemaName distinguishes types of equal names: what devices report about
+// themselves, and what the controller knows about them.
 func schemaName(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
@@ -183,14 +184,14 @@ func (s *Server) openAPI() {
 		})
 }
 
-// inPath says what stands in a path.
+// inPath describes the parameters of paths.
 var inPath = map[string]string{
 	"device": "SEP and the MAC address, or the MAC address in any way of writing it", "profile": "the profile's name",
 	"model": "the model by any way of writing it", "load": "the load's name", "user": "the user's name",
 	"token": "the token's id", "enrolment": "the enrolment token's id", "role": "root, targets, snapshot or timestamp",
 }
 
-// op describes an operation. Its id is the stable name of it.
+// op describes an operation. Its id is its stable name.
 func op(method, path, id, summary string, need need) huma.Operation {
 	o := huma.Operation{Method: method, Path: path, OperationID: id, Summary: summary,
 		Metadata:   map[string]any{needKey: need},
@@ -217,13 +218,13 @@ func op(method, path, id, summary string, need need) huma.Operation {
 	return o
 }
 
-// does marks a POST that makes no new thing.
+// does marks a POST that creates nothing.
 func does(o huma.Operation) huma.Operation {
 	o.DefaultStatus = http.StatusOK
 	return o
 }
 
-// quiet marks what answers nothing but that it was done.
+// quiet marks an operation whose answer has no body.
 func quiet(o huma.Operation) huma.Operation {
 	o.DefaultStatus = http.StatusNoContent
 	return o
@@ -237,8 +238,8 @@ type Paged struct {
 
 func (p Paged) page() domain.Page { return domain.Page{After: p.After, Limit: p.Limit} }
 
-// IfMatchInput is a request that changes a thing and says nothing more; Changing has
-// a body.
+// IfMatchInput is a request without a body that changes a thing; Changing has a
+// body.
 type IfMatchInput struct{ Match }
 
 // Changing changes a thing.
@@ -252,8 +253,8 @@ type Match struct {
 	IfMatch string `header:"If-Match" doc:"the ETag of what was read; the request fails with 412 if it was changed meanwhile"`
 }
 
-// version returns the version, 0 for any, domain.Unwritten for what nobody has
-// written yet. An error is a 412.
+// version returns the version, 0 for any, domain.Unwritten for a thing that has
+// not been written yet. An error is a 412.
 func (m Match) version() (int64, error) {
 	if m.IfMatch == "" || m.IfMatch == "*" {
 		return 0, nil
@@ -268,8 +269,8 @@ func (m Match) version() (int64, error) {
 	return v, nil
 }
 
-// etag is the version as a header; 0 is that of what nobody has written yet, so
-// that the first write can be guarded, too.
+// etag is the version as a header; 0 is that of a thing that has not been
+// written yet, so that the first write can be guarded too.
 func etag(version int64) string { return strconv.Quote(strconv.FormatInt(version, 10)) }
 
 // versioned is an answer with an ETag.
@@ -299,7 +300,7 @@ func answerVersion[T any](s *Server, ctx context.Context, body T, version, asked
 	return &versioned[T]{etag(version), body}, nil
 }
 
-// nothing is the answer of what only succeeds.
+// nothing is the answer of an operation that returns nothing.
 func nothing(s *Server, ctx context.Context, asked int64, err error) (*struct{}, error) {
 	if err != nil {
 		return nil, s.fail(ctx, err, asked)

@@ -12,9 +12,9 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 )
 
-// need is who may call an operation. Package control holds the rights; these
-// are asked before a body is read, so that nobody without rights is told what
-// is wrong with his request, or costs memory.
+// need is who may call an operation. Package domain enforces the rights; these
+// are checked before a body is read, so that a caller without rights neither
+// learns what is wrong with the request nor costs memory.
 type need string
 
 const (
@@ -27,16 +27,16 @@ const (
 	needSelf need = "read, or the device itself"
 	// needDevice is the device of the path only.
 	needDevice need = "the device itself"
-	// needAnybody is everybody who has shown who they are.
+	// needAnybody is every authenticated caller.
 	needAnybody need = "any credentials"
-	// needLogin, needEnrol and needSetup bring other credentials, which the
-	// use case checks.
+	// needLogin, needEnrol and needSetup use other credentials, which the use
+	// case checks.
 	needLogin need = "name and password"
 	needEnrol need = "an enrolment token or site key"
 	needSetup need = "the set-up secret"
 )
 
-// needKey is where an operation keeps its need.
+// needKey is the key under which an operation keeps its need.
 const needKey = "need"
 
 const (
@@ -54,17 +54,18 @@ func security(n need) []map[string][]string {
 	return []map[string][]string{{"token": {}}, {"session": {}}}
 }
 
-// caller is who asks, in the context of a request.
+// caller is the caller of an operation, in the context of a request.
 type caller struct {
 	actor   domain.Actor
 	session *domain.Session
 	// secret and name are the credentials of needLogin, needEnrol, needSetup.
 	secret, name string
 	from         string
-	// secure says that the request came over TLS, to this server or, by its own
-	// word, to a proxy before it: it decides only how the cookie is marked.
+	// secure says that the request came over TLS, to this server or, according
+	// to the request, to a proxy in front of it. It only decides whether the
+	// cookie is marked Secure.
 	secure bool
-	// path returns what stands in the path.
+	// path returns a parameter of the path.
 	path func(name string) string
 }
 
@@ -78,7 +79,7 @@ func callerOf(ctx context.Context) caller {
 	return c
 }
 
-// at is what stands in the path under that name.
+// at returns the parameter of the path with that name.
 func at(ctx context.Context, name string) string {
 	if c := callerOf(ctx); c.path != nil {
 		return c.path(name)
@@ -86,7 +87,7 @@ func at(ctx context.Context, name string) string {
 	return ""
 }
 
-// actor is who asks.
+// actor is the actor of the request.
 func actor(ctx context.Context) domain.Actor { return callerOf(ctx).actor }
 
 // fromOf is the address that a request came from, without a port.
@@ -101,7 +102,7 @@ func fromOf(r *http.Request) string {
 	return strings.TrimPrefix(host, "::ffff:")
 }
 
-// authenticate finds out who asks, before anything else of a request is read.
+// authenticate identifies the caller before anything else of a request is read.
 func (s *Server) authenticate(ctx huma.Context, next func(huma.Context)) {
 	r, _ := humago.Unwrap(ctx)
 	need, _ := ctx.Operation().Metadata[needKey].(need)
@@ -139,8 +140,7 @@ func (s *Server) identify(r *http.Request, n need) (c caller, err error) {
 		return c, nil
 	}
 	if isBearer {
-		// The prefix says what the controller has issued; a device's secret is
-		// its own.
+		// The controller's tokens have a prefix; a device's secret has not.
 		if strings.HasPrefix(bearer, "plt_") {
 			c.actor, err = s.ctl.ActorByToken(r.Context(), bearer, c.from)
 		} else {
@@ -163,7 +163,7 @@ func (s *Server) identify(r *http.Request, n need) (c caller, err error) {
 	return c, err
 }
 
-// may refuses whom an operation is not for.
+// may refuses callers that may not call an operation.
 func (c caller) may(n need, device string) error {
 	a := c.actor
 	switch n {
@@ -193,7 +193,7 @@ func (c caller) may(n need, device string) error {
 	return nil
 }
 
-// Local returns a way to call the API in this process as an actor that needs
-// no credentials: the shell of whoever has the data directory. No request from
-// outside can take it.
+// Local returns a way to call the API in this process as an actor that needs no
+// credentials: a shell of the owner of the data directory. No request from
+// outside can use it.
 func (s *Server) Local(a domain.Actor) http.RoundTripper { return local{s, a} }

@@ -13,15 +13,15 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// NewDevice is a device to make known.
+// NewDevice is a device to create.
 type NewDevice struct {
-	// Name by any way of writing the name or the MAC address.
+	// Name in any spelling of the name or the MAC address.
 	Name string `json:"name"`
 	domain.DeviceChange
 }
 
-// Enrolment is what a device says to enrol; its enrolment token or site key
-// comes as the bearer token.
+// Enrolment is what a device sends to enrol; its enrolment token or site key is
+// the bearer token.
 type Enrolment struct {
 	Device string `json:"device" doc:"the device's name or MAC address"`
 	Model  string `json:"model,omitempty"`
@@ -33,7 +33,7 @@ type BulkRequest struct {
 	Rows []domain.BulkRow `json:"rows" maxItems:"10000"`
 }
 
-// BulkAnswer says what became of each row.
+// BulkAnswer has the result of each row.
 type BulkAnswer struct {
 	// OK counts the rows that were written, read back and found as asked.
 	OK      int                 `json:"ok"`
@@ -41,7 +41,7 @@ type BulkAnswer struct {
 	Results []domain.BulkResult `json:"results"`
 }
 
-// checkInBytes bounds what a device says at a time.
+// checkInBytes bounds the body of a check-in.
 const checkInBytes = 4 << 20
 
 // bulkBytes bounds the body of a bulk write.
@@ -114,7 +114,7 @@ func (s *Server) devices() {
 	s.deviceSide()
 }
 
-// deviceSide is what devices themselves call.
+// deviceSide registers the operations that devices call.
 func (s *Server) deviceSide() {
 	huma.Register(s.api, quiet(op(http.MethodPost, "/enrol", "enrol", "Give a device its identity", needEnrol)),
 		func(ctx context.Context, in *struct{ Body Enrolment }) (*struct{}, error) {
@@ -130,8 +130,9 @@ func (s *Server) deviceSide() {
 			return answer(s, ctx, d, err)
 		})
 	checkIn := quiet(op(http.MethodPost, "/devices/{device}/check-in", "check-in", "A device reports itself", needDevice))
-	// A device of a newer version says more than this one knows: it must be
-	// heard all the same. Package control bounds what it says.
+	// A device of a newer version may send fields that this version does not
+	// know, and must be accepted all the same. Package domain bounds what it
+	// says.
 	checkIn.SkipValidateBody, checkIn.MaxBodyBytes = true, checkInBytes
 	schemas := s.api.OpenAPI().Components.Schemas
 	checkIn.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{

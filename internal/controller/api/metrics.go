@@ -64,7 +64,7 @@ func (w *codeWriter) WriteHeader(code int) {
 // Unwrap is for http.ResponseController.
 func (w *codeWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// metricsHandler shows the registry to whoever may read.
+// metricsHandler shows the registry to callers that may read.
 func (s *Server) metricsHandler() http.Handler {
 	show := promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -93,7 +93,7 @@ type fleet struct {
 	last domain.Overview
 }
 
-// fleetEvery is how old counts may be, and fleetSilent after which time a
+// fleetEvery is how old counts may be, fleetSilent the time after which a
 // device counts as silent.
 const fleetEvery, fleetSilent = 10 * time.Second, time.Hour
 
@@ -108,8 +108,8 @@ var (
 		"Bytes that devices reported to have sent to their peers.", nil, nil)
 )
 
-// labelStates are the states that have a label of their own: which others there
-// are is said by devices, and must not grow the metrics.
+// labelStates are the states that have a label of their own: devices may report
+// others, which must not add labels.
 var labelStates = []string{"unknown", report.StateIdle, report.StateDownloading, report.StateInstalling,
 	report.StateRebooting, report.StateTrial, report.StateRolledBack, report.StateFailed}
 

@@ -14,8 +14,8 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 )
 
-// ProblemPrefix begins the type of each problem (RFC 9457); after it stands a
-// stable word.
+// ProblemPrefix begins the type of each problem (RFC 9457); a stable word
+// follows it.
 const ProblemPrefix = "urn:peerload:problem:"
 
 // kinds are the problems, the narrower before the wider.
@@ -43,9 +43,9 @@ func problem(status int, word, detail string) *huma.ErrorModel {
 	return &huma.ErrorModel{Type: ProblemPrefix + word, Title: http.StatusText(status), Status: status, Detail: detail}
 }
 
-// fail makes the problem of a use case's error. asked is the version that the
-// caller has named: a conflict is then a failed precondition. What is no error
-// of the domain is logged, and the caller learns only that there was one.
+// fail returns the problem for a use case's error. asked is the version that
+// the caller has named: a conflict is then a failed precondition. An error that
+// is not the domain's is logged, and the caller learns only that there was one.
 func (s *Server) fail(ctx context.Context, err error, asked int64) error {
 	for _, k := range kinds {
 		if !errors.Is(err, k.err) {
@@ -79,8 +79,9 @@ func (s *Server) fail(ctx context.Context, err error, asked int64) error {
 }
 
 // finish is a huma.Transformer for what is wrong with a request before a use
-// case sees it. Its type is that of all invalid things, and it says where
-// something is wrong without repeating it: it may be a password, or a megabyte.
+// case sees it. Its type is that of all invalid input, and it says where
+// something is wrong without repeating the value, which may be a password, or a
+// megabyte.
 func finish(_ huma.Context, _ string, v any) (any, error) {
 	if p, ok := v.(*huma.ErrorModel); ok {
 		if p.Type == "" && p.Status < http.StatusInternalServerError {
@@ -109,11 +110,11 @@ func refuse(ctx huma.Context, err error) {
 	}
 	ctx.SetHeader("Content-Type", "application/problem+json")
 	ctx.SetStatus(p.Status)
-	// A client that is gone learns nothing, and nobody else needs to.
+	// The only error is a client that is gone.
 	_ = huma.DefaultJSONFormat.Marshal(ctx.BodyWriter(), p)
 }
 
-// text joins what a problem says for people.
+// text joins the texts of a problem for people.
 func text(p *huma.ErrorModel) string {
 	parts := []string{p.Detail}
 	for _, e := range p.Errors {

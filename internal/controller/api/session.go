@@ -12,7 +12,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 )
 
-// Who is who asks.
+// Who is the caller, as the caller sees it.
 type Who struct {
 	Name   string           `json:"name"`
 	Kind   domain.ActorKind `json:"kind"`
@@ -22,13 +22,13 @@ type Who struct {
 	Session *domain.Session `json:"session,omitempty"`
 }
 
-// NewPassword changes one's own password.
+// NewPassword changes the caller's own password.
 type NewPassword struct {
 	Old string `json:"old" maxLength:"256"`
 	New string `json:"new" minLength:"10" maxLength:"256"`
 }
 
-// FirstAdmin is who completes the set-up; its secret comes as the bearer token.
+// FirstAdmin completes the set-up; the link's secret is the bearer token.
 type FirstAdmin struct {
 	Name     string `json:"name"`
 	Password string `json:"password" minLength:"10" maxLength:"256"`
@@ -84,8 +84,8 @@ func (s *Server) sessions() {
 		})
 }
 
-// setup is the page behind the set-up link. The secret stands in the form as
-// in the link: whoever has it may make the first admin.
+// setup is the page behind the set-up link. The form contains the link's
+// secret: anybody who has it may create the first admin.
 var setup = template.Must(template.New("setup").Parse(`<!DOCTYPE html>
 <html lang="{{.T.Lang}}"><head><meta charset="utf-8"><title>{{.T.Title}}</title>
 <style>body{font:1rem/1.5 sans-serif;max-width:30rem;margin:3rem auto;padding:0 1rem}label{display:block;margin:1rem 0}input{display:block;width:100%;font:inherit}</style>

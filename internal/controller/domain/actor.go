@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Role is what somebody may do. A later role may do all that an earlier one may;
-// RoleDevice stands apart.
+// Role says what an actor may do. A later role may do all that an earlier one
+// may; RoleDevice is separate.
 type Role string
 
 // The roles.
@@ -41,7 +41,7 @@ func Scopes() []Scope {
 	return []Scope{ScopeRead, ScopeDevices, ScopeLoads, ScopeEnterprise, ScopeAccess}
 }
 
-// ActorKind is how an actor has shown who it is.
+// ActorKind is how an actor was authenticated.
 type ActorKind string
 
 // The kinds of actors.
@@ -51,12 +51,12 @@ const (
 	ActorDevice ActorKind = "device" // a device with its own secret
 	ActorLocal  ActorKind = "local"  // a shell on the controller's data directory
 	ActorSystem ActorKind = "system" // the controller itself
-	// ActorNobody has shown nothing. The zero Actor is nobody.
+	// ActorNobody was not authenticated. The zero Actor is nobody.
 	ActorNobody ActorKind = ""
 )
 
-// Actor is who asks, and from where. Actors are made by the Controller's
-// ActorBy… methods and by Local; the zero Actor may do nothing.
+// Actor is the caller of a use case, and its address. Actors are made by the
+// Controller's ActorBy… methods and by Local; the zero Actor may do nothing.
 type Actor struct {
 	Kind ActorKind
 	// Name of the user, "token NAME of USER" for a token, the device's name.
@@ -72,8 +72,8 @@ type Actor struct {
 	session string
 }
 
-// Local is the administrator who has the data directory: whoever may write to
-// the database may do everything. name is the name of the system's user.
+// Local is the owner of the data directory, who may do everything, being able
+// to write to the database anyway. name is the name of the system's user.
 func Local(name string) Actor {
 	return Actor{Kind: ActorLocal, Name: name, From: "local", Role: RoleAdmin}
 }
@@ -108,7 +108,7 @@ func (a Actor) may(p permission) error {
 	return nil
 }
 
-// mayOf is may, and lets a device through to what is its own.
+// mayOf is like may, but also allows a device to access its own data.
 func (a Actor) mayOf(p permission, device string) error {
 	if a.Kind == ActorDevice && a.Role == RoleDevice {
 		if a.Name == device {
@@ -119,8 +119,8 @@ func (a Actor) mayOf(p permission, device string) error {
 	return a.may(p)
 }
 
-// Can reports whether the actor may do what the scope covers: a page asks
-// before it offers a button. ScopeRead asks for the right to read at all.
+// Can reports whether the actor may do what the scope covers: a page calls it
+// before it offers a button. ScopeRead stands for reading anything.
 func (a Actor) Can(s Scope) bool {
 	for _, p := range []permission{mayRead, mayDevices, mayLoads, mayEnterprise, mayAccess} {
 		if p.scope == s {

@@ -24,15 +24,15 @@ type Config struct {
 	// Table is the model table that the database's rows extend. nil means
 	// policy.Builtin.
 	Table *policy.Table
-	// Now tells the time. nil means time.Now.
+	// Now returns the time. nil means time.Now.
 	Now func() time.Time
 	// Random makes secrets. nil means crypto/rand.
 	Random io.Reader
-	// Password says how expensive a guess at a password is. The zero value
-	// means DefaultPassword.
+	// Password is the cost of hashing a password. The zero value means
+	// DefaultPassword.
 	Password PasswordCost
-	// SessionLife ends a session, SessionIdle one that nobody uses. 0 means
-	// 12 hours and 1 hour.
+	// SessionLife is how long a session lasts, SessionIdle how long without
+	// use. 0 means 12 hours and 1 hour.
 	SessionLife, SessionIdle time.Duration
 	// SetupLife is how long a set-up link is good. 0 means 24 hours.
 	SetupLife time.Duration
@@ -94,7 +94,7 @@ type Controller struct {
 	store Store
 	// hashing bounds the memory that password hashes take at the same time.
 	hashing chan struct{}
-	// publishing keeps two changes of the repository's loads apart.
+	// publishing serializes changes of the repository's loads.
 	publishing sync.Mutex
 	ids        struct {
 		sync.Mutex
@@ -125,8 +125,8 @@ func (c *Controller) id() string {
 	return fmt.Sprintf("%016x%s", c.ids.last, c.random(4))
 }
 
-// random returns n random bytes as hexadecimal digits. A system that cannot
-// give any must not go on.
+// random returns n random bytes as hexadecimal digits. It panics if the system
+// cannot provide any.
 func (c *Controller) random(n int) string {
 	b := make([]byte, n)
 	if _, err := io.ReadFull(c.cfg.Random, b); err != nil {
@@ -135,7 +135,7 @@ func (c *Controller) random(n int) string {
 	return hex.EncodeToString(b)
 }
 
-// stamp notes the change of a thing.
+// stamp records the time of a change.
 func (c *Controller) stamp(m *Meta) {
 	m.Changed = c.now()
 	if m.Created.IsZero() {
@@ -148,8 +148,8 @@ func (c *Controller) view(ctx context.Context, fn func(Tx) error) error {
 	return c.store.View(ctx, fn)
 }
 
-// update runs fn in a transaction and appends to the audit log, in the same
-// transaction, what fn has noted in the journal.
+// update runs fn in a transaction and, in the same transaction, appends to the
+// audit log what fn has added to the journal.
 func (c *Controller) update(ctx context.Context, a Actor, fn func(Tx, *journal) error) error {
 	return c.store.Update(ctx, func(tx Tx) error {
 		j := &journal{}
@@ -171,12 +171,12 @@ func (c *Controller) append(ctx context.Context, tx Tx, a Actor, j *journal) err
 	return nil
 }
 
-// Unwritten is the version that a caller names who has read what nobody has
-// written yet, whose own version is 0: 0 as a caller's means any.
+// Unwritten is the version that a caller gives for a thing that has not been
+// written yet. The thing's own version is 0, but 0 from a caller means any.
 const Unwritten int64 = -1
 
 // checkVersion compares the stored version with the one that the caller has
-// read; 0 means that the caller does not care.
+// read; 0 means any version.
 func checkVersion(m Meta, want int64) error {
 	if want == Unwritten && m.Version == 0 {
 		return nil

@@ -20,15 +20,15 @@ type DeviceChange struct {
 	Load *string `json:"load,omitempty"`
 }
 
-// DeviceRow is a device in a list, with the last that is known of it.
+// DeviceRow is a device in a list, with its latest known state.
 type DeviceRow struct {
 	Device
 	// State is nil if the device has never asked nor reported.
 	State *DeviceState `json:"state,omitempty"`
 }
 
-// CreateDevice makes a device known. name is any way of writing the device's
-// name or MAC address; the change must name the model.
+// CreateDevice adds a device. name is any spelling of the device's name or MAC
+// address; the change must name the model.
 func (c *Controller) CreateDevice(ctx context.Context, a Actor, name string,
 	change DeviceChange) (d Device, err error) {
 	if err := a.may(mayDevices); err != nil {
@@ -96,7 +96,7 @@ func (c *Controller) UpdateDevice(ctx context.Context, a Actor, name string, cha
 	return d, err
 }
 
-// change applies a change to a device and refuses what must not come of it.
+// change applies a change to a device and refuses an invalid result.
 func (c *Controller) change(ctx context.Context, snap *snapshot, d *Device, change DeviceChange) error {
 	for _, f := range []struct {
 		what string
@@ -133,7 +133,7 @@ func (c *Controller) change(ctx context.Context, snap *snapshot, d *Device, chan
 	return snap.checkFit(ctx, *d)
 }
 
-// DeleteDevice forgets a device, its state, its secret and its history.
+// DeleteDevice removes a device, its state, its secret and its history.
 func (c *Controller) DeleteDevice(ctx context.Context, a Actor, name string, version int64) error {
 	if err := a.may(mayDevices); err != nil {
 		return err
@@ -171,8 +171,8 @@ func (c *Controller) DeleteDevice(ctx context.Context, a Actor, name string, ver
 	})
 }
 
-// Device returns a device and the last that is known of it. A device may ask
-// for itself.
+// Device returns a device and its latest known state. A device may ask for
+// itself.
 func (c *Controller) Device(ctx context.Context, a Actor, name string) (row DeviceRow, err error) {
 	if name, err = DeviceName(name); err != nil {
 		return row, err
@@ -200,7 +200,7 @@ func rowOf(ctx context.Context, tx Tx, d Device) (DeviceRow, error) {
 	return row, err
 }
 
-// Devices lists devices by name, each with the last that is known of it.
+// Devices lists devices by name, each with its latest known state.
 func (c *Controller) Devices(ctx context.Context, a Actor, f DeviceFilter, p Page) (l List[DeviceRow], err error) {
 	if err := a.may(mayRead); err != nil {
 		return l, err
@@ -232,7 +232,7 @@ func (c *Controller) Devices(ctx context.Context, a Actor, f DeviceFilter, p Pag
 
 // BulkRow is one row of a bulk write.
 type BulkRow struct {
-	// Device by any way of writing its name or MAC address.
+	// Device in any spelling of its name or MAC address.
 	Device string `json:"device"`
 	// Create makes the device if it is not known; the change must then name
 	// its model.
@@ -264,10 +264,10 @@ type BulkResult struct {
 // MaxBulkRows bounds a bulk write.
 const MaxBulkRows = 10_000
 
-// Bulk writes rows one by one, each in a transaction of its own, and reads
-// each back in another one: a row is OK only if what is stored is what was
-// asked for (CSCsh98792). One row that fails does not stop the others. The
-// error is about the whole; failures of rows stand in the results.
+// Bulk writes rows one by one, each in a transaction of its own, and reads each
+// back in another one: a row is OK only if what is stored is what was asked for
+// (CSCsh98792). One row that fails does not stop the others. The error is about
+// the whole call; failures of rows are in the results.
 func (c *Controller) Bulk(ctx context.Context, a Actor, rows []BulkRow) ([]BulkResult, error) {
 	if err := a.may(mayDevices); err != nil {
 		return nil, err

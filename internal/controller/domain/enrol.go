@@ -125,16 +125,17 @@ func (c *Controller) RevokeEnrolment(ctx context.Context, a Actor, id string) er
 }
 
 // enrolLimits slow down guesses at enrolment tokens from one address. A whole
-// site may be behind one, so successes are forgiven and the first are free.
+// site may be behind one address, so a success clears the failures, and the
+// first attempts are free.
 func enrolLimits(from string) []limit {
 	return []limit{{"enrol from " + network(from), 100, time.Minute}}
 }
 
 // Enrol gives a device an identity: its own secret, in exchange for an
 // enrolment token or a site key. A device that has an identity keeps it, so
-// that a key of the site is not a key to others' names: to enrol anew an
-// administrator resets it. Errors match ErrUnauthenticated, ErrForbidden,
-// ErrThrottled, ErrInvalid or ErrRefused.
+// that a site key cannot take over the names of others: before it can enrol
+// again, an administrator must reset it. Errors match ErrUnauthenticated,
+// ErrForbidden, ErrThrottled, ErrInvalid or ErrRefused.
 func (c *Controller) Enrol(ctx context.Context, req EnrolRequest) error {
 	name, err := DeviceName(req.Device)
 	if err != nil {
@@ -231,7 +232,7 @@ func inNetworks(networks []string, from string) error {
 	return fmt.Errorf("%w: the token is not for devices from %s", ErrForbidden, from)
 }
 
-// ResetIdentity takes a device's secret away: it must enrol anew.
+// ResetIdentity deletes a device's secret: it must enrol again.
 func (c *Controller) ResetIdentity(ctx context.Context, a Actor, device string) error {
 	if err := a.may(mayAccess); err != nil {
 		return err
@@ -249,8 +250,8 @@ func (c *Controller) ResetIdentity(ctx context.Context, a Actor, device string) 
 	})
 }
 
-// ActorByDevice returns the device whose secret it is. device is what the
-// device says its name is, "" if it says nothing. An error matches
+// ActorByDevice returns the device that a secret belongs to. device is the name
+// that the device states, "" if it states none. An error matches
 // ErrUnauthenticated.
 func (c *Controller) ActorByDevice(ctx context.Context, device, secret, from string) (Actor, error) {
 	cred, err := c.authenticate(ctx, secret, CredentialDevice)

@@ -17,7 +17,7 @@ var (
 	// ErrConflict says that somebody else has changed it since it was read:
 	// read it again.
 	ErrConflict = errors.New("changed by somebody else meanwhile")
-	// ErrInvalid says that a value cannot be.
+	// ErrInvalid says that a value is not valid.
 	ErrInvalid = errors.New("invalid")
 	// ErrRefused says that the change would break a rule.
 	ErrRefused = errors.New("refused")

@@ -12,8 +12,9 @@ import (
 // journal collects the audit entries of one transaction.
 type journal struct{ entries []AuditEntry }
 
-// note adds an entry with the fields in which two states of a thing differ;
-// nil stands for a thing that is not there. What changes nothing is not noted.
+// note adds an entry with the fields in which two states of a thing differ; nil
+// means a thing that does not exist. A write that changes nothing adds no
+// entry.
 func (j *journal) note(action, target string, before, after any) {
 	if changes := diff(before, after); len(changes) > 0 {
 		j.entries = append(j.entries, AuditEntry{Action: action, Target: target, Changes: changes})
@@ -25,7 +26,7 @@ func (j *journal) event(action, target string) {
 	j.entries = append(j.entries, AuditEntry{Action: action, Target: target})
 }
 
-// unaudited are fields that say nothing, or must not be read.
+// unaudited are fields of no interest, or secret ones.
 var unaudited = []string{"version", "created", "changed", "password_hash", "hash", "last_used", "last_login"}
 
 // diff returns the fields in which the JSON forms of two things differ, in
@@ -61,8 +62,8 @@ func diff(before, after any) []FieldChange {
 	return changes
 }
 
-// fields flattens a thing: settings.peer-sharing → on. Empty values count as
-// not there.
+// fields flattens a thing: settings.peer-sharing → on. Empty values are left
+// out.
 func fields(v any) map[string]string {
 	flat := make(map[string]string)
 	if v == nil {
@@ -89,7 +90,7 @@ func flatten(flat map[string]string, prefix string, m map[string]any) {
 		case map[string]any:
 			flatten(flat, prefix+k+".", v)
 		case string:
-			// "" of a setting is a value; of all else it is nothing.
+			// "" is a value of a setting; of any other field it means none.
 			if v != "" || strings.HasPrefix(prefix, "settings.") {
 				flat[prefix+k] = v
 			}
@@ -123,8 +124,8 @@ type Pruned struct {
 	History, Audit, Credentials int64
 }
 
-// Prune removes what is older than it is kept, and what has expired. The
-// server calls it now and then.
+// Prune removes entries that are older than they are kept, and what has
+// expired. The server calls it regularly.
 func (c *Controller) Prune(ctx context.Context) (n Pruned, err error) {
 	now := c.now()
 	err = c.store.Update(ctx, func(tx Tx) error {
@@ -150,7 +151,7 @@ func (c *Controller) Prune(ctx context.Context) (n Pruned, err error) {
 	return n, err
 }
 
-// forgetThrottles removes what nobody has failed at for a day.
+// forgetThrottles removes counts without a failure for a day.
 func (c *Controller) forgetThrottles(ctx context.Context, tx Tx, now time.Time) error {
 	all, err := collect(ctx, tx.Throttles(), None{})
 	if err != nil {

@@ -42,9 +42,9 @@ type Assigned struct {
 	Assignment
 }
 
-// AssignLoad assigns a load to the enterprise (the default for all), a model,
-// a profile or a device; "" assigns none there. It is refused with ErrUnfit
-// if a device would get it for whose model it is not. version is that which
+// AssignLoad assigns a load to the enterprise (the default for all), a model, a
+// profile or a device; "" assigns none there. It is refused with ErrUnfit if a
+// device would get a load that is not for its model. version is the one that
 // the caller has read, 0 for any.
 func (c *Controller) AssignLoad(ctx context.Context, a Actor, t Target, name string, version int64) (Assigned, error) {
 	return c.reassign(ctx, a, t, version, "load.assign",
@@ -96,8 +96,8 @@ func (c *Controller) reassign(ctx context.Context, a Actor, t Target, version in
 	return out, err
 }
 
-// checkAssigned refuses what has been assigned if a device would get it for
-// whose model it is not.
+// checkAssigned refuses an assignment by which a device would get a load that
+// is not for its model.
 func (c *Controller) checkAssigned(ctx context.Context, tx Tx, h *holder) error {
 	snap, err := c.snapshot(ctx, tx) // sees what was put
 	if err != nil || h.load.Load == "" {
@@ -127,7 +127,7 @@ func (c *Controller) checkAssigned(ctx context.Context, tx Tx, h *holder) error 
 			return err
 		}
 		for _, o := range answer.Others {
-			// What a stronger level passes by gets nowhere.
+			// A load that a stronger level skips reaches no device.
 			if o.Level == h.target.Level && o.Skipped != "" && loadRank(o.Level) > loadRank(answer.Level) {
 				unfit = append(unfit, fmt.Sprintf("%s (%s)", d.Name, d.Model))
 			}
@@ -185,9 +185,9 @@ func (c *Controller) repository() (*repository.Repository, error) {
 
 // AddLoad publishes files of the controller's disk as a signed load. The same
 // request again changes nothing. Errors match those of package publish, or
-// ErrInvalid for what it refuses. A load that is assigned is not changed by the
-// way: a new version of it is ErrRefused unless req.Replace is set, and one that
-// is no longer for the model of a device that has it is ErrUnfit.
+// ErrInvalid for what it refuses. An assigned load is not changed by accident:
+// a new version of it is ErrRefused unless req.Replace is set, and one that is
+// no longer for the model of a device that has it is ErrUnfit.
 func (c *Controller) AddLoad(ctx context.Context, a Actor, req publish.Request) (l Load, err error) {
 	if err := a.may(mayLoads); err != nil {
 		return l, err
@@ -226,8 +226,8 @@ func (c *Controller) AddLoad(ctx context.Context, a Actor, req publish.Request) 
 	return l, err
 }
 
-// nameModels writes models by the names of their rows where devices, which have
-// the built-in table only, could not know other names of them.
+// nameModels replaces models by the names of their rows if devices, which have
+// the built-in table only, could not know their other names.
 func (c *Controller) nameModels(ctx context.Context, tx Tx, req *publish.Request) error {
 	snap, err := c.snapshot(ctx, tx)
 	if err != nil {
@@ -244,9 +244,9 @@ func (c *Controller) nameModels(ctx context.Context, tx Tx, req *publish.Request
 	return nil
 }
 
-// checkAssignedBefore refuses what would change a load under those that it is
-// assigned to. Devices know a load by its name: those that run it would keep
-// what they have, and others would get something else.
+// checkAssignedBefore refuses to change a load that is assigned. Devices know a
+// load by its name: those that run it would keep what they have, and others
+// would get something else.
 func (c *Controller) checkAssignedBefore(ctx context.Context, tx Tx, req publish.Request) error {
 	name := req.Name
 	snap, err := c.snapshot(ctx, tx)
@@ -292,7 +292,7 @@ func (c *Controller) checkAssignedBefore(ctx context.Context, tx Tx, req publish
 	return nil
 }
 
-// record writes what a manifest says into the database.
+// record stores the contents of a manifest in the database.
 func (c *Controller) record(ctx context.Context, tx Tx, j *journal, m *load.Manifest) (Load, error) {
 	snap, err := c.snapshot(ctx, tx)
 	if err != nil {
@@ -325,9 +325,9 @@ func (snap *snapshot) modelNames(models []string) []string {
 	return names
 }
 
-// SyncLoads reads which loads the repository has and notes it: new ones, and
-// those that are gone. The server calls it at its start; somebody may have
-// used the repository meanwhile.
+// SyncLoads compares the list of loads with the repository: it adds new ones,
+// and marks those that are missing. The server calls it when it starts, since
+// the repository may have been changed meanwhile.
 func (c *Controller) SyncLoads(ctx context.Context, a Actor) error {
 	if err := a.may(mayLoads); err != nil {
 		return err
@@ -370,7 +370,7 @@ func (c *Controller) SyncLoads(ctx context.Context, a Actor) error {
 	})
 }
 
-// UnsignedLoad is a classic load that the file server offers and nobody signs.
+// UnsignedLoad is a classic, unsigned load that the file server offers.
 type UnsignedLoad struct {
 	// Name without .loads.
 	Name string `json:"name"`
@@ -380,8 +380,8 @@ type UnsignedLoad struct {
 	Components []string `json:"components,omitempty"`
 }
 
-// RegisterLoad makes an unsigned classic load known, so that it can be
-// assigned. Devices run it only where the setting "unsigned" is on.
+// RegisterLoad adds an unsigned classic load to the list, so that it can be
+// assigned. Devices run it only if the setting "unsigned" is on.
 func (c *Controller) RegisterLoad(ctx context.Context, a Actor, u UnsignedLoad) (l Load, err error) {
 	if err := a.may(mayLoads); err != nil {
 		return l, err
@@ -497,8 +497,8 @@ type CheckedLoad struct {
 }
 
 // VerifyLoads checks the whole repository as a new device would: every
-// signature and every byte. The error is about the signatures of the
-// repository itself; the loads say for themselves.
+// signature and every byte. The error is about the signatures of the repository
+// itself; those of the loads are in their results.
 func (c *Controller) VerifyLoads(ctx context.Context, a Actor) ([]CheckedLoad, error) {
 	if err := a.may(mayLoads); err != nil {
 		return nil, err

@@ -41,8 +41,8 @@ func (c *Controller) Models(ctx context.Context, a Actor) (all []Model, err erro
 	return all, err
 }
 
-// Model returns a model by any way of writing its name, also one that no
-// table has.
+// Model returns a model in any spelling of its name, even one that no table
+// has.
 func (c *Controller) Model(ctx context.Context, a Actor, name string) (m Model, err error) {
 	if err := a.may(mayRead); err != nil {
 		return m, err
@@ -72,7 +72,7 @@ func (c *Controller) Table(ctx context.Context) (t *policy.Table, err error) {
 }
 
 // PutModels adds rows to the model table, or replaces rows of the same name,
-// all or none. A device whose load would not fit any more stops it.
+// all or none. It refuses if a device's load would not fit any more.
 func (c *Controller) PutModels(ctx context.Context, a Actor, rows []policy.ModelRow) ([]Model, error) {
 	if err := a.may(mayEnterprise); err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func (c *Controller) PutModels(ctx context.Context, a Actor, rows []policy.Model
 				return err
 			}
 		}
-		// The table is built anew as every later reader will.
+		// The table is built again, as every later reader will do.
 		if snap, err = c.snapshot(ctx, tx); err != nil {
 			return invalid("%w", err)
 		}
@@ -134,7 +134,7 @@ func (c *Controller) putModel(ctx context.Context, snap *snapshot, j *journal, m
 }
 
 // renameDevices gives devices the name of their model as the new table writes
-// it, and refuses a table by which somebody's load would not fit.
+// it, and refuses a table with which a device's load would not fit.
 func (snap *snapshot) renameDevices(ctx context.Context, c *Controller) error {
 	all, err := collect(ctx, snap.tx.Devices(), DeviceFilter{})
 	if err != nil {
@@ -158,7 +158,7 @@ func (snap *snapshot) renameDevices(ctx context.Context, c *Controller) error {
 }
 
 // DeleteModel removes a row that was added, or brings the built-in row back.
-// Devices of a model that no table has go on as an unknown model.
+// Devices of a model that no table has are treated as an unknown model.
 func (c *Controller) DeleteModel(ctx context.Context, a Actor, name string) error {
 	if err := a.may(mayEnterprise); err != nil {
 		return err

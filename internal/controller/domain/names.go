@@ -16,8 +16,8 @@ const (
 	MaxDescriptionLen = 500
 )
 
-// DeviceName returns a device's name, SEP001122334455, from any way of writing
-// it or its MAC address. Errors match ErrInvalid.
+// DeviceName returns a device's name, SEP001122334455, from any spelling of it
+// or of its MAC address. Errors match ErrInvalid.
 func DeviceName(s string) (string, error) {
 	bad := invalid("%.40q is not a device: write SEP and 12 hexadecimal digits, or the MAC address", s)
 	if len(s) > 40 {
@@ -34,7 +34,7 @@ func DeviceName(s string) (string, error) {
 	return "SEP" + mac, nil
 }
 
-// checkName refuses names that are empty, long, or trouble in a path or a
+// checkName refuses names that are empty, too long, or harmful in a path or a
 // terminal.
 func checkName(what, name string) error {
 	if name == "" || len(name) > MaxNameLen || strings.TrimSpace(name) != name || name == "." || name == ".." {
@@ -46,7 +46,7 @@ func checkName(what, name string) error {
 	return checkText("name", name, MaxNameLen)
 }
 
-// checkText refuses what is too long or no plain text.
+// checkText refuses text that is too long or not plain.
 func checkText(what, text string, most int) error {
 	if len(text) > most {
 		return invalid("the %s has %d bytes, at most %d", what, len(text), most)
@@ -57,7 +57,7 @@ func checkText(what, text string, most int) error {
 	return nil
 }
 
-// cleanText makes a bounded plain text of what a device says.
+// cleanText turns what a device says into bounded plain text.
 func cleanText(text string, most int) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -76,7 +76,7 @@ type Target struct {
 	// Level is LevelEnterprise, LevelModel (loads only), LevelProfile or
 	// LevelDevice.
 	Level policy.Level `json:"level"`
-	// Name of the model, profile or device; "" of the enterprise.
+	// Name of the model, profile or device; "" for the enterprise.
 	Name string `json:"name"`
 }
 
@@ -89,7 +89,7 @@ func ModelTarget(name string) Target { return Target{policy.LevelModel, name} }
 // ProfileTarget is a profile.
 func ProfileTarget(name string) Target { return Target{policy.LevelProfile, name} }
 
-// DeviceTarget is a device, by any way of writing its name.
+// DeviceTarget is a device, in any spelling of its name.
 func DeviceTarget(name string) Target { return Target{policy.LevelDevice, name} }
 
 // String writes the target as the audit log does.

@@ -126,8 +126,8 @@ func parseHash(hash string) (p PasswordCost, salt, key []byte, err error) {
 	return p, salt, key, nil
 }
 
-// decoyHash is what the password of a user that does not exist is compared
-// with, so that the time of an answer does not tell who exists.
+// decoyHash is compared with the password of a user that does not exist, so
+// that the time of an answer does not reveal which users exist.
 func (c *Controller) decoyHash(ctx context.Context) (string, error) {
 	c.once.Do(func() { c.decoy, _ = c.hashPassword(context.WithoutCancel(ctx), c.random(16)) })
 	if c.decoy == "" {

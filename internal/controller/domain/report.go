@@ -12,8 +12,8 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// Limits of what a device says. What is beyond them is cut off, not refused: a
-// device in trouble must be heard.
+// Limits of what a device says. What exceeds them is cut off, not refused:
+// reports of a device in trouble must arrive.
 const (
 	MaxReportFiles    = 128 // final reports in one device report, components counted
 	MaxReportFailures = 64  // failures in one device report
@@ -21,13 +21,13 @@ const (
 	MaxStateFailures  = 16  // last failures kept with the state
 	MaxReportText     = 300 // bytes of each text
 	MaxReportPeers    = 8   // children and fallbacks of one final report
-	// MaxReportBytes bounds a number of bytes: what is beyond cannot be true.
+	// MaxReportBytes bounds a number of bytes: larger ones cannot be true.
 	MaxReportBytes = 1 << 50
 )
 
-// Report takes what a device says of itself. What it should do stands in its
-// provisioning file, and only there: a report is not answered with it. A device
-// reports itself only; nobody else reports for it.
+// Report takes a device's report about itself. What the device should do is in
+// its provisioning file and only there, not in the answer to a report. A device
+// reports only about itself, and nobody else reports for it.
 func (c *Controller) Report(ctx context.Context, a Actor, r report.Device) error {
 	switch {
 	case a.Kind == ActorNobody:
@@ -37,8 +37,8 @@ func (c *Controller) Report(ctx context.Context, a Actor, r report.Device) error
 	case r.Schema > report.Schema:
 		return invalid("report of schema %d: this controller knows %d", r.Schema, report.Schema)
 	case r.State == "" || len(r.State) > MaxNameLen || strings.Trim(r.State, "abcdefghijklmnopqrstuvwxyz-") != "":
-		// Which states there are is the device's matter: a newer program may
-		// know more than this one.
+		// The device decides which states there are: a newer program may know
+		// more than this one.
 		return invalid("%.40q is no state", r.State)
 	}
 	sum := clean(&r)
@@ -104,7 +104,8 @@ func (c *Controller) take(ctx context.Context, tx Tx, device, from string, r rep
 	return err
 }
 
-// story is what of a report belongs into the history: what has changed.
+// story returns the entries of the history that a report makes: what has
+// changed.
 func (c *Controller) story(s DeviceState, from string, r report.Device) []HistoryEntry {
 	var all []HistoryEntry
 	known := !s.Reported.IsZero()
@@ -131,7 +132,7 @@ func (c *Controller) story(s DeviceState, from string, r report.Device) []Histor
 	return all
 }
 
-// add sums, and stays at the top where a sum would run over.
+// add adds, and saturates on overflow.
 func (t *Traffic) add(o Traffic) {
 	for _, n := range []struct {
 		to *int64
@@ -199,9 +200,9 @@ func cleanFinal(f report.Final) report.Final {
 	return f
 }
 
-// Seen notes that a device has asked for something, though it does not report:
-// real phones fetch their provisioning file and say no more. It is to the
-// minute; an unknown device is passed over.
+// Seen records that a device has asked for something, for devices that do not
+// report: real phones only fetch their provisioning file. It is accurate to the
+// minute; an unknown device is ignored.
 func (c *Controller) Seen(ctx context.Context, device, from string) error {
 	name, err := DeviceName(device)
 	if err != nil {
@@ -263,15 +264,15 @@ type Overview struct {
 	ByModel  map[string]int `json:"by_model"`
 	ByActive map[string]int `json:"by_active"`
 	ByRole   map[string]int `json:"by_role"`
-	// Silent are devices not seen for as long as the caller asked.
+	// Silent counts devices not seen for the time that the caller gave.
 	Silent int `json:"silent"`
-	// Pending are devices that do not run the load they should.
+	// Pending counts devices that do not run the load that they should.
 	Pending int     `json:"pending"`
 	Traffic Traffic `json:"traffic"`
 }
 
 // Overview counts over all devices. silent is how long a device must have been
-// silent to be counted so.
+// silent to be counted as silent.
 func (c *Controller) Overview(ctx context.Context, a Actor, silent time.Duration) (o Overview, err error) {
 	if err := a.may(mayRead); err != nil {
 		return o, err

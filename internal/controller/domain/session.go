@@ -16,8 +16,8 @@ import (
 const (
 	// throttleMemory is how long failed attempts are remembered.
 	throttleMemory = 24 * time.Hour
-	// touchEvery is how coarse LastUsed is: a write for every request would
-	// cost more than it tells.
+	// touchEvery is the resolution of LastUsed: a write for every request would
+	// cost more than it is worth.
 	touchEvery = time.Minute
 	// maxSecretLen bounds a secret that somebody presents, in bytes.
 	maxSecretLen = 256
@@ -28,8 +28,8 @@ func hashSecret(secret string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// issue stores a new credential and returns its secret: 256 random bits behind
-// a prefix by which scanners of leaked secrets know it.
+// issue stores a new credential and returns its secret: 256 random bits after a
+// prefix by which scanners for leaked secrets recognise it.
 func (c *Controller) issue(ctx context.Context, tx Tx, cred *Credential, prefix string) (string, error) {
 	secret := prefix + c.random(32)
 	cred.ID, cred.Hash = c.random(8), hashSecret(secret)
@@ -51,7 +51,7 @@ func dropCredentials(ctx context.Context, tx Tx, f CredentialFilter) error {
 	return nil
 }
 
-// byHash finds the credential of a secret that is good now. An error matches
+// byHash finds the credential of a secret that is valid now. An error matches
 // ErrUnauthenticated.
 func (c *Controller) byHash(ctx context.Context, tx Tx, secret string, kinds ...CredentialKind) (Credential, error) {
 	if secret == "" || len(secret) > maxSecretLen {
@@ -118,7 +118,8 @@ func (c *Controller) throttle(ctx context.Context, limits []limit) error {
 	})
 }
 
-// network is what one attacker has of addresses: one of IPv4, a /64 of IPv6.
+// network returns the network that one attacker is likely to control: one
+// address of IPv4, a /64 of IPv6.
 func network(from string) string {
 	a, err := netip.ParseAddr(from)
 	if err != nil || a.Unmap().Is4() {
@@ -131,8 +132,9 @@ func network(from string) string {
 	return p.String()
 }
 
-// loginLimits slow down guesses from one address, and, gently, those at one
-// user from anywhere: whoever knows a name must not be able to lock it out.
+// loginLimits slow down guesses from one address and, less strictly, guesses at
+// one user from anywhere: knowing a name must not be enough to lock its user
+// out.
 func loginLimits(name, from string) []limit {
 	from = network(from)
 	return []limit{{"login from " + from, 10, 15 * time.Minute}, {"login " + name + " from " + from, 5, 15 * time.Minute},
@@ -179,7 +181,7 @@ func (c *Controller) checkLogin(ctx context.Context, name, password, from string
 	return u, c.forgive(ctx, limits)
 }
 
-// forgive forgets failures after a success.
+// forgive clears failures after a success.
 func (c *Controller) forgive(ctx context.Context, limits []limit) error {
 	return c.store.Update(ctx, func(tx Tx) error {
 		for _, l := range limits {
@@ -231,8 +233,9 @@ func sessionOf(cred Credential, role Role, secret string) Session {
 		CSRF: csrf(secret)}
 }
 
-// csrf is derived from the session's secret: who has the one cannot be made to
-// send the other, and nothing more need be stored.
+// csrf derives the CSRF token from the session's secret: a page of another site
+// that makes the browser send the cookie cannot compute it, and nothing more
+// need be stored.
 func csrf(secret string) string {
 	m := hmac.New(sha256.New, []byte(secret))
 	m.Write([]byte("peerload csrf"))
@@ -248,7 +251,7 @@ func CheckCSRF(s Session, token string) error {
 	return nil
 }
 
-// ActorBySession returns who a session's secret belongs to. An error matches
+// ActorBySession returns the actor of a session's secret. An error matches
 // ErrUnauthenticated.
 func (c *Controller) ActorBySession(ctx context.Context, secret, from string) (Actor, Session, error) {
 	cred, u, err := c.userBy(ctx, secret, CredentialSession, from)
@@ -279,7 +282,7 @@ func (c *Controller) userBy(ctx context.Context, secret string, kind CredentialK
 	return cred, u, c.used(ctx, cred, from)
 }
 
-// used notes that a credential was used, and keeps a session awake.
+// used records the use of a credential, and keeps a session alive.
 func (c *Controller) used(ctx context.Context, cred Credential, from string) error {
 	now := c.now()
 	if now.Sub(cred.LastUsed) < min(touchEvery, c.cfg.SessionIdle/4) && cred.From == from {

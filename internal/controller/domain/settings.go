@@ -7,8 +7,8 @@ import (
 	"github.com/peerload/peerload/internal/policy"
 )
 
-// SettingsChange changes the settings of one level: what is set becomes a
-// value there, what is unset is left to the other levels.
+// SettingsChange changes the settings of one level: Set gives values, Unset
+// removes them, which leaves these settings to the other levels.
 type SettingsChange struct {
 	Set   policy.Values `json:"set,omitempty"`
 	Unset []string      `json:"unset,omitempty"`
@@ -165,7 +165,7 @@ type holder struct {
 	put      func() error
 }
 
-// holder finds what a target names. The enterprise always is, and a model
+// holder finds what a target names. The enterprise always exists, and a model
 // needs no entry.
 func (c *Controller) holder(ctx context.Context, tx Tx, t Target) (*holder, error) {
 	switch t.Level {
@@ -215,7 +215,7 @@ type EnterpriseChange struct {
 	RegisterProfile  *string `json:"register_profile,omitempty"`
 }
 
-// Enterprise returns what holds for all devices, and the switches.
+// Enterprise returns what applies to all devices, and the switches.
 func (c *Controller) Enterprise(ctx context.Context, a Actor) (e Enterprise, err error) {
 	if err := a.may(mayRead); err != nil {
 		return e, err

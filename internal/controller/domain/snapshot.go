@@ -9,7 +9,8 @@ import (
 	"github.com/peerload/peerload/internal/policy"
 )
 
-// snapshot is what one transaction sees of all that decides for a device.
+// snapshot is one transaction's view of everything that determines what a
+// device should do.
 type snapshot struct {
 	tx         Tx
 	enterprise Enterprise
@@ -78,7 +79,7 @@ func once[T, F any](ctx context.Context, seen map[string]*T, t Table[T, F], name
 type LoadAt struct {
 	Level policy.Level `json:"level"`
 	Load  string       `json:"load"`
-	// Skipped is why the load is passed over, "" if it is not.
+	// Skipped is why the load is not used, "" if it is.
 	Skipped string `json:"skipped,omitempty"`
 }
 
@@ -90,15 +91,15 @@ type LoadAnswer struct {
 	Level policy.Level `json:"level"`
 	// Others are what the other levels say, the strongest first.
 	Others []LoadAt `json:"others"`
-	// Warning is what stands against it, "" if nothing does.
+	// Warning is an objection to the load, "" if there is none.
 	Warning string `json:"warning,omitempty"`
 }
 
-// loadFor answers which load a device should run: its own, else its
-// profile's, else its model's, else the enterprise's. A model's wins over the
-// enterprise's, for hardly a load is for all models. A load that does not fit
-// is refused when it is assigned; what has come to not fit since is passed
-// over, with the reason.
+// loadFor answers which load a device should run: its own, else its profile's,
+// else its model's, else the enterprise's. A model's wins over the
+// enterprise's, because hardly any load is for all models. A load that does not
+// fit is refused when it is assigned; one that has stopped fitting since is
+// skipped, with the reason.
 func (snap *snapshot) loadFor(ctx context.Context, d Device) (LoadAnswer, error) {
 	said, err := snap.assigned(ctx, d)
 	if err != nil {
@@ -198,7 +199,7 @@ func (snap *snapshot) levels(ctx context.Context, d Device) (policy.Levels, erro
 	return l, nil
 }
 
-// EffectiveSetting is a setting of a device: the value in effect, its level,
+// EffectiveSetting is a setting of a device: the effective value, its level,
 // and what the other levels say.
 type EffectiveSetting struct {
 	policy.Answer
@@ -216,7 +217,7 @@ type Desired struct {
 	Known bool `json:"known"`
 	// Group of models that share with each other.
 	Group string `json:"group"`
-	// Levels are what the three levels set, as provisioning files tell them.
+	// Levels are what the three levels set, as provisioning files have it.
 	Levels policy.Levels `json:"levels"`
 	// Settings are all settings, in the order of policy.Settings.
 	Settings []EffectiveSetting `json:"settings"`
@@ -225,7 +226,8 @@ type Desired struct {
 	LoadInfo *Load `json:"load_info,omitempty"`
 }
 
-// Setting returns the effective value of a setting, "" if there is no such.
+// Setting returns the effective value of a setting, "" if there is no such
+// setting.
 func (d Desired) Setting(name string) string {
 	for _, s := range d.Settings {
 		if s.Setting == name {
@@ -297,8 +299,7 @@ type ModelDefault struct {
 	Load  string          `json:"load"`
 }
 
-// Defaults are what holds for devices that are not known: what
-// XMLDefault.cnf.xml says.
+// Defaults apply to devices that are not known: what XMLDefault.cnf.xml says.
 type Defaults struct {
 	Models     []ModelDefault `json:"models"`
 	Enterprise policy.Values  `json:"enterprise"`
@@ -306,8 +307,8 @@ type Defaults struct {
 	Registration bool `json:"registration"`
 }
 
-// Defaults returns what holds for devices that are not known. Like all that
-// provisions, it needs no credentials: it holds no secret.
+// Defaults returns what applies to devices that are not known. Like everything
+// about provisioning it needs no credentials and contains no secret.
 func (c *Controller) Defaults(ctx context.Context) (out Defaults, err error) {
 	err = c.view(ctx, func(tx Tx) error {
 		snap, err := c.snapshot(ctx, tx)
@@ -328,10 +329,10 @@ func (c *Controller) Defaults(ctx context.Context) (out Defaults, err error) {
 }
 
 // Provision returns what a device that asks for its provisioning file should
-// be. It needs no credentials, as for every file that devices fetch. An
-// unknown device gets an error that matches ErrNotFound, and then
-// XMLDefault.cnf.xml; if auto-registration is on it becomes known instead.
-// model is what the device says of itself, "" if it says nothing.
+// be. It needs no credentials, as for every file that devices fetch. An unknown
+// device gets an error that matches ErrNotFound, and then XMLDefault.cnf.xml;
+// if auto-registration is on it becomes known instead. model is the one that
+// the device states, "" if it states none.
 func (c *Controller) Provision(ctx context.Context, device, model, from string) (out Desired, err error) {
 	name, err := DeviceName(device)
 	if err != nil {
@@ -388,8 +389,8 @@ func (c *Controller) register(ctx context.Context, name, model, from string) (ou
 	return out, err
 }
 
-// admit makes a device known that comes by itself: within the limit, with a
-// profile that exists and a model that is a plain text.
+// admit adds a device that registers or enrols by itself: within the limit,
+// with a profile that exists and a model that is plain text.
 func (c *Controller) admit(ctx context.Context, snap *snapshot, j *journal, d *Device, from string) error {
 	all, err := snap.tx.Devices().List(ctx, DeviceFilter{}, Page{Limit: 1})
 	if err != nil {

@@ -83,8 +83,8 @@ func tokenOf(cred Credential) Token {
 		Expires: cred.Expires, LastUsed: cred.LastUsed, From: cred.From}
 }
 
-// ActorByToken returns who an API token's secret belongs to: never more than
-// the user may now. An error matches ErrUnauthenticated.
+// ActorByToken returns the actor of an API token's secret, with at most the
+// rights that the user has now. An error matches ErrUnauthenticated.
 func (c *Controller) ActorByToken(ctx context.Context, secret, from string) (Actor, error) {
 	cred, u, err := c.userBy(ctx, secret, CredentialToken, from)
 	if err != nil {

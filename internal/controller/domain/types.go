@@ -9,8 +9,9 @@ import (
 
 // Meta is what every stored thing has.
 type Meta struct {
-	// Version counts the changes, from 1. A write that names the version it
-	// has read fails with ErrConflict if it is no longer the stored one.
+	// Version counts the changes, from 1. A write with the version that the
+	// caller has read fails with ErrConflict if that is no longer the stored
+	// one.
 	Version int64 `json:"version"`
 	// Created and Changed are when, in UTC.
 	Created time.Time `json:"created"`
@@ -47,12 +48,12 @@ type Device struct {
 	Name string `json:"name"`
 	// Description for people.
 	Description string `json:"description"`
-	// Model as the model table writes it, or as the device says where the
+	// Model as the model table writes it, or as the device reports it if the
 	// table has no such model.
 	Model string `json:"model"`
 	// Profile is the common profile's name, "" for none.
 	Profile string `json:"profile"`
-	// Site is a free word for where the device is, "" for unknown.
+	// Site is free text for where the device is, "" for unknown.
 	Site string `json:"site"`
 	// Registration is how the device came to be known: one of the Registration
 	// words.
@@ -78,8 +79,8 @@ type Profile struct {
 // Key is the profile's name.
 func (p Profile) Key() string { return p.Name }
 
-// Enterprise is what holds for all devices, and the controller's own switches.
-// There is one.
+// Enterprise has what applies to all devices, and the controller's own
+// switches. There is one.
 type Enterprise struct {
 	Meta
 	Settings policy.Values `json:"settings"`
@@ -95,7 +96,7 @@ type Enterprise struct {
 // Key is constant: there is one enterprise.
 func (Enterprise) Key() string { return "enterprise" }
 
-// ModelEntry is what the database knows of a model beyond the built-in table.
+// ModelEntry is what the database has about a model beyond the built-in table.
 type ModelEntry struct {
 	Meta
 	Name string `json:"name"`
@@ -112,7 +113,7 @@ func (m ModelEntry) Key() string { return m.Name }
 // Model is a model as people see it: its row, its load, and every setting.
 type Model struct {
 	policy.ModelRow
-	// GroupName is the group in effect.
+	// GroupName is the effective group.
 	GroupName string `json:"group_name"`
 	// Known is false for a model that no table has.
 	Known bool `json:"known"`
@@ -131,7 +132,7 @@ type ModelSetting struct {
 	Name string `json:"name"`
 	// Default of this model.
 	Default string `json:"default"`
-	// Lacking is why it has no meaning for the model, "" if it has.
+	// Lacking is why the setting has no effect on the model, "" if it has one.
 	Lacking string `json:"lacking,omitempty"`
 }
 
@@ -169,7 +170,7 @@ type LoadComponent struct {
 // those of package report.
 const StateUnknown = "unknown"
 
-// Traffic sums where the bytes of a device came from.
+// Traffic counts the bytes of a device by where they came from.
 type Traffic struct {
 	FromOrigin int64 `json:"from_origin"`
 	FromPeers  int64 `json:"from_peers"`
@@ -177,7 +178,7 @@ type Traffic struct {
 	ToPeers    int64 `json:"to_peers"`
 }
 
-// DeviceState is the last that is known of a device.
+// DeviceState is the latest known state of a device.
 type DeviceState struct {
 	Meta
 	Device string `json:"device"`
@@ -189,7 +190,7 @@ type DeviceState struct {
 	LastSeen time.Time `json:"last_seen"`
 	// Reported is when it last reported; zero if never.
 	Reported time.Time `json:"reported"`
-	// Since is when the device came into its state.
+	// Since is when the device entered its state.
 	Since time.Time `json:"since"`
 	// Files are the last final report of each file, the latest first, bounded
 	// by MaxStateFiles.
@@ -228,7 +229,7 @@ type HistoryEntry struct {
 	Device string    `json:"device"`
 	// Kind is one of the History words.
 	Kind string `json:"kind"`
-	// Old and New are what changed, where something did.
+	// Old and New are the values before and after, if something changed.
 	Old string `json:"old,omitempty"`
 	New string `json:"new,omitempty"`
 	// Load and File are what it was about.
@@ -247,7 +248,7 @@ type AuditEntry struct {
 	// ID orders entries by time; later ones are greater.
 	ID string    `json:"id"`
 	At time.Time `json:"at"`
-	// Actor is who, Kind what kind of actor, From from which address.
+	// Actor is who did it, Kind the kind of actor, From the address.
 	Actor string    `json:"actor"`
 	Kind  ActorKind `json:"kind"`
 	From  string    `json:"from"`
@@ -255,14 +256,14 @@ type AuditEntry struct {
 	Action string `json:"action"`
 	// Target is what it was done to: "device SEP001122334455" …
 	Target string `json:"target"`
-	// Changes are the fields that changed; secrets never stand here.
+	// Changes are the fields that changed; they never contain secrets.
 	Changes []FieldChange `json:"changes,omitempty"`
 }
 
 // Key is the entry's id.
 func (a AuditEntry) Key() string { return a.ID }
 
-// FieldChange is the old and the new value of a field; nil stands for unset.
+// FieldChange is the old and the new value of a field; nil means unset.
 type FieldChange struct {
 	Field string  `json:"field"`
 	Old   *string `json:"old"`

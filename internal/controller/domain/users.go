@@ -122,7 +122,7 @@ func (c *Controller) changeUser(ctx context.Context, tx Tx, j *journal, u *Accou
 	return tx.Accounts().Put(ctx, u)
 }
 
-// checkOtherAdmin refuses if nobody but that user could administer.
+// checkOtherAdmin refuses if no other user is an admin who can log in.
 func checkOtherAdmin(ctx context.Context, tx Tx, name string) error {
 	all, err := collect(ctx, tx.Accounts(), TextFilter{})
 	if err != nil {
@@ -244,8 +244,8 @@ func (c *Controller) BeginSetup(ctx context.Context) (secret string, err error) 
 	return secret, err
 }
 
-// CompleteSetup makes the first admin of whoever has the set-up link, which is
-// void afterwards.
+// CompleteSetup creates the first admin for the holder of the set-up link,
+// which is void afterwards.
 func (c *Controller) CompleteSetup(ctx context.Context, secret, name, password, from string) (User, error) {
 	who := Actor{Kind: ActorSystem, Name: "set-up", From: from}
 	if err := c.throttle(ctx, []limit{{"setup " + network(from), 10, time.Minute}}); err != nil {

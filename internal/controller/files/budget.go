@@ -15,20 +15,20 @@ import (
 // budget for those that cannot share, or whose peers have failed. The zero
 // value sets no limit.
 type Budget struct {
-	// Transfers is the number of bodies under way to one site. HTTP clients
-	// beyond it are answered with 503 and Retry-After, TFTP clients wait. 0: no
-	// limit.
+	// Transfers is the number of bodies that may be sent to one site at the
+	// same time. HTTP clients beyond it are answered with 503 and Retry-After,
+	// TFTP clients wait. 0: no limit.
 	Transfers int
 	// Rate is the bytes a second to one site, all transfers together. 0: no
 	// limit.
 	Rate int64
-	// Free is the size in bytes up to which a file passes without a permit, so
-	// that a full budget does not keep anybody from manifests and settings. 0:
-	// 64 KiB.
+	// Free is the size in bytes up to which a file needs no permit, so that a
+	// full budget does not block manifests and settings. 0: 64 KiB.
 	Free int64
 	// Sites are networks that are a site each, whatever their size.
 	Sites []netip.Prefix
-	// PrefixV4 and PrefixV6 cut all other addresses into sites. 0: 24 and 64.
+	// PrefixV4 and PrefixV6 divide all other addresses into sites. 0: 24 and
+	// 64.
 	PrefixV4, PrefixV6 int
 }
 
@@ -47,8 +47,8 @@ const (
 	defaultPrefixV6 = 64
 	// maxSites bounds the sites that are remembered at the same time.
 	maxSites = 100_000
-	// tftpPatience is how long a TFTP client waits for a permit, less than it
-	// takes real ones to give up.
+	// tftpPatience is how long a TFTP client waits for a permit, less than the
+	// time after which real ones give up.
 	tftpPatience = 20 * time.Second
 	// retryLeast and retryMost bound Retry-After; the time between is drawn at
 	// random, so that those refused together do not come back together.
@@ -57,14 +57,14 @@ const (
 	slice = 32 << 10
 )
 
-// gate holds the budget of every site that has transfers under way.
+// gate holds the budget of every site that has transfers.
 type gate struct {
 	budget Budget
 	mu     sync.Mutex
 	sites  map[netip.Prefix]*site
 }
 
-// site is one site that has somebody downloading or waiting.
+// site is one site with clients that download or wait.
 type site struct {
 	users   int // transfers and waiters; the site is forgotten at 0
 	running int

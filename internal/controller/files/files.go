@@ -1,8 +1,8 @@
 // Package files serves one directory of plain files over HTTP and TFTP, and
-// what its caller makes on the fly. What it offers is everything in the
-// directory but hidden files, read-only; what it offers is right because
-// devices verify it, not because of who serves it. A budget bounds what one
-// site downloads at the same time.
+// what its caller makes on the fly. It offers everything in the directory
+// except hidden files, read-only. Devices verify what they fetch, so the server
+// need not be trusted. A budget bounds what one site downloads at the same
+// time.
 //
 // What must not be here: knowledge of loads beyond their file names, the
 // database, pages for people.
@@ -40,9 +40,10 @@ type Config struct {
 	HTTP net.Listener
 	// TFTP is a UDP socket. nil: no TFTP.
 	TFTP *net.UDPConn
-	// Generate makes a file on the fly; it is asked before the directory, with
-	// a clean name and the client's address. An error that matches
-	// fs.ErrNotExist sends the request to the directory. nil: no such files.
+	// Generate makes a file on the fly; it is called before the directory is
+	// searched, with a clean name and the client's address. An error that
+	// matches fs.ErrNotExist sends the request to the directory. nil: no such
+	// files.
 	Generate func(ctx context.Context, name string, client netip.Addr) ([]byte, error)
 	// Budget bounds what devices of one site download at the same time.
 	Budget Budget

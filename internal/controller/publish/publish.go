@@ -1,7 +1,7 @@
 // Package publish turns files into a published load: the use case behind
-// "peerload-server load add", on the command line and in the API. It stands
-// before package repository, which signs what it is given and knows nothing of
-// the files on an administrator's disk.
+// "peerload-server load add", on the command line and in the API. It calls
+// package repository, which signs what it is given and knows nothing about the
+// files on an administrator's disk.
 //
 // What must not be here: flags and output, sockets, signing itself.
 package publish
@@ -26,7 +26,8 @@ import (
 
 // Errors for errors.Is.
 var (
-	// ErrRefused says that a request makes no load: nothing was published.
+	// ErrRefused says that a request is not a valid load: nothing was
+	// published.
 	ErrRefused = errors.New("refused")
 	// ErrExists says that the load is there with other content under the same
 	// version.
@@ -44,7 +45,7 @@ type Request struct {
 	Files []string
 	// Replace allows other content under a name and version that is there.
 	Replace bool
-	// Created is noted in the manifest. The zero time means: do not note it.
+	// Created is written into the manifest. The zero time means: leave it out.
 	Created time.Time
 }
 
@@ -94,7 +95,7 @@ func describe(req Request) (*load.Manifest, map[string]string, error) {
 	if !req.Created.IsZero() {
 		m.Created = req.Created.UTC().Format(time.RFC3339)
 	}
-	// What costs nothing to check is checked before gigabytes are read.
+	// Cheap checks come first, before gigabytes are read.
 	if err := CheckFiles(req.Files); err != nil {
 		return nil, nil, err
 	}
@@ -115,8 +116,8 @@ func describe(req Request) (*load.Manifest, map[string]string, error) {
 	return m, paths, nil
 }
 
-// CheckFiles refuses paths that make no load, without reading the files. An
-// error matches ErrRefused, or is that of the disk.
+// CheckFiles refuses paths that cannot form a load, without reading the files.
+// An error matches ErrRefused, or is that of the disk.
 func CheckFiles(files []string) error {
 	if len(files) == 0 {
 		return fmt.Errorf("%w: a load needs at least one file", ErrRefused)
@@ -200,8 +201,8 @@ func same(a, b *load.Manifest) bool {
 	return reflect.DeepEqual(x, y)
 }
 
-// FreshEvery is how often KeepFresh signs: often against the timestamp's
-// life, so that an outage of days does no harm.
+// FreshEvery is how often KeepFresh signs: much more often than the timestamp
+// expires, so that an outage of days does no harm.
 const FreshEvery = 24 * time.Hour
 
 // KeepFresh refreshes the repository's signatures now and every FreshEvery

@@ -1,7 +1,7 @@
 // Package repository is the publisher's side of trust: it makes keys, signs
 // loads by The Update Framework (TUF specification 1.0), and lays them out as
-// plain files for any TFTP or HTTP server. How a published tree looks is told
-// by package trust, which is the device's side.
+// plain files for any TFTP or HTTP server. Package trust, the device's side,
+// describes the published tree.
 //
 // What must not be here: flags, databases, how a load is made of files (package
 // publish), how files get to devices.

@@ -25,7 +25,7 @@ const (
 	keySuffix  = ".pem"
 	pemType    = "PRIVATE KEY"
 	maxKeySize = 4 << 10
-	// keyIDShown is how much of a key's id stands in its file name.
+	// keyIDShown is how much of a key's id is in its file name.
 	keyIDShown = 16
 )
 
@@ -53,9 +53,9 @@ func (k *key) signer() (signature.Signer, error) {
 	return signature.LoadSigner(k.private, crypto.Hash(0))
 }
 
-// keyring is the keys directory: one file ROLE.ID.pem (PKCS #8) per key. Which
-// of several keys of a role is in force is said by the root alone, so that a
-// rotation may be interrupted anywhere.
+// keyring is the keys directory: one file ROLE.ID.pem (PKCS #8) per key. If a
+// role has several keys, the root alone says which is valid, so that a rotation
+// may be interrupted at any point.
 type keyring string
 
 // open makes the directory if it is missing, and refuses one that others can

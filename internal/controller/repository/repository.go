@@ -30,19 +30,20 @@ var (
 	ErrChanged = errors.New("the file is not what its manifest says")
 )
 
-// Expiry says how long signatures hold, from the moment of signing. A field
-// that is 0 takes the default.
+// Expiry says how long signatures are valid, from the moment of signing. A
+// field that is 0 takes the default.
 type Expiry struct {
 	// Root: default a year. The key may be kept offline.
 	Root time.Duration
-	// Targets: default a year. A load does not go bad; the freshness of what
-	// is offered is the timestamp's matter.
+	// Targets: default a year. A load does not age; the timestamp limits how
+	// old the offered state may be.
 	Targets time.Duration
 	// Snapshot: default 90 days.
 	Snapshot time.Duration
-	// Timestamp: default 30 days. It bounds how long a thief on the path can
-	// hold devices at an old state. Shorter is safer where something refreshes
-	// by itself; a bare file server that a person refreshes needs this long.
+	// Timestamp: default 30 days. It bounds how long an attacker on the path
+	// can keep devices at an old state. A shorter time is safer if refreshing
+	// is automatic; a plain file server that a person refreshes needs this
+	// long.
 	Timestamp time.Duration
 }
 
@@ -97,11 +98,11 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Repository signs loads and lays them out. All that it knows it reads from
-// its directories each time, so that several processes may use them; they are
-// serialized by a lock in Keys. Every publication writes components, then the
-// manifest, targets, snapshot, and the timestamp last, each by temporary file,
-// fsync and rename: a reader never sees a timestamp that names missing files.
+// Repository signs loads and lays them out. It reads its state from its
+// directories each time, so that several processes may use them; a lock in Keys
+// serializes them. Every publication writes components, then the manifest,
+// targets, snapshot, and the timestamp last, each by temporary file, fsync and
+// rename: a reader never sees a timestamp that names missing files.
 type Repository struct {
 	dir    string
 	keys   keyring
@@ -161,8 +162,8 @@ func (r *Repository) begin() (c *catalog, unlock func(), err error) {
 }
 
 // Init makes the repository if there is none: keys, root, and an empty list of
-// loads. If it is there already Init changes nothing; half of one, left by an
-// interruption, it completes.
+// loads. If there is one already, Init changes nothing; it completes one that
+// an interruption left unfinished.
 func (r *Repository) Init() error {
 	if r.keys == "" {
 		return fmt.Errorf("%w: no directory of keys given", ErrKeys)
@@ -306,9 +307,9 @@ func (r *Repository) versions(role string) ([]int64, error) {
 	return versions, nil
 }
 
-// RootLife returns how long the newest root is still good. Refresh renews it in
-// the second half of its life, but only where its key is: with the key offline
-// somebody has to bring it.
+// RootLife returns how long the newest root is still valid. Refresh renews it
+// in the second half of its life, but only if its key is there: if the key is
+// kept offline, somebody has to bring it.
 func (r *Repository) RootLife() (time.Duration, error) {
 	c, err := r.read()
 	if err != nil {
@@ -344,10 +345,10 @@ func (r *Repository) Loads() ([]*load.Manifest, error) {
 	return all, nil
 }
 
-// Add publishes a load, in the place of one of the same name. open returns a
-// component's bytes; they are compared with the manifest while they are
-// copied, so that a file that has changed since it was described gives
-// ErrChanged and publishes nothing.
+// Add publishes a load and replaces one of the same name. open returns a
+// component's bytes; they are compared with the manifest while they are copied,
+// so that a file that has changed since it was described gives ErrChanged and
+// publishes nothing.
 func (r *Repository) Add(m *load.Manifest, open func(name string) (io.ReadCloser, error)) error {
 	text, err := m.Marshal()
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 // that are reading while a publisher writes.
 const keepVersions = 10
 
-// Refresh signs a new timestamp, and anew whatever has less than half of its
-// life left; the root only if its key is there, for it may be kept offline.
+// Refresh signs a new timestamp, and signs again what has less than half of its
+// life left; the root only if its key is there, since it may be kept offline.
 func (r *Repository) Refresh() error {
 	c, unlock, err := r.begin()
 	if err != nil {
@@ -62,10 +62,9 @@ func (r *Repository) nextRoot(c *catalog) {
 }
 
 // RotateKeys gives a role ("root", "targets", "snapshot" or "timestamp") a new
-// key and retires the old one, for a change of guard or after a theft. The
-// role's file is first signed by both keys and then the new root takes the old
-// key's right away, so that a device that reads in between finds either root
-// with a file it accepts.
+// key and retires the old one, as a precaution or after a theft. The role's
+// file is first signed by both keys, and then the new root revokes the old key,
+// so that a device that reads in between can verify the file with either root.
 func (r *Repository) RotateKeys(role string) error {
 	if !slices.Contains(roles, role) {
 		return fmt.Errorf("there is no role %q; the roles are %v", role, roles)

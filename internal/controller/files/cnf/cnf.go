@@ -2,9 +2,9 @@
 // and XMLDefault.cnf.xml, from what the controller knows, at the moment they
 // are asked for.
 //
-// What lives here: names of files, and which answer of package domain stands
-// in which. What must not: how XML is written (package provision), sockets,
-// which value wins (package policy).
+// What lives here: names of files, and which answer of package domain goes into
+// which. What must not: how XML is written (package provision), sockets, which
+// value wins (package policy).
 package cnf
 
 import (
@@ -39,7 +39,7 @@ type Maker struct {
 	Controller *domain.Controller
 	// Templates is a directory in which an administrator may put templates
 	// under the names DeviceTemplate and DefaultTemplate; they are read at each
-	// request. "": none. A template that leaves something out makes no file,
+	// request. "": none. If a template leaves something out, no file is served,
 	// and devices keep the one they have.
 	Templates string
 }
@@ -74,14 +74,15 @@ func (m Maker) Make(ctx context.Context, name string, client netip.Addr) ([]byte
 	return m.render(DeviceTemplate, fileOf(d))
 }
 
-// fileOf is what the file of one device says. Its load stands there with the
-// model: a device of another model with the same address refuses it.
+// fileOf is what the file of one device says. It gives the load together with
+// the model: a device of another model with the same address refuses it.
 func fileOf(d domain.Desired) *provision.File {
 	f := &provision.File{Levels: d.Levels}
 	tellModel(f, d)
 	if d.Load.Load != "" {
 		a := provision.Assignment{Load: d.Load.Load}
-		// A name that the device could not know as its own would make it refuse.
+		// The device would refuse a model name that it does not know as its
+		// own.
 		if name := provisionName(d.Model); d.Known && policy.Builtin().Fits([]string{name}, d.Model.Name) {
 			a.Model = name
 		}
@@ -90,9 +91,9 @@ func fileOf(d domain.Desired) *provision.File {
 	return f
 }
 
-// tellModel tells a device what the controller's model table says beyond the
-// one that its program came with: defaults, the group, and of settings that the
-// model lacks nothing, so that both come to the same values.
+// tellModel adds what the device's built-in model table lacks: defaults and the
+// group. It leaves out settings that the model lacks, so that both sides
+// compute the same values.
 func tellModel(f *provision.File, d domain.Desired) {
 	own := policy.Builtin().Lookup(d.Model.Name)
 	f.Levels.Model = maps.Clone(d.Model.Defaults)
@@ -168,6 +169,6 @@ func (m Maker) render(name string, f *provision.File) ([]byte, error) {
 	return b, nil
 }
 
-// hide keeps a template that cannot be read from looking like a file that is
-// not there.
+// hide makes sure that a template that cannot be read does not look like a
+// missing file.
 func hide(err error) error { return errors.New(err.Error()) }
