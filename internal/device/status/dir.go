@@ -14,43 +14,53 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/peerload/peerload/internal/device/slot"
 )
 
 // Dir is a device's state directory. Use Open.
-type Dir struct{ path string }
+type Dir struct {
+	fs   slot.FS
+	path string
+}
 
 // Open opens the directory and makes it if it is missing.
 func Open(dir string) (*Dir, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "status"), 0o755); err != nil {
 		return nil, fmt.Errorf("state directory: %w; choose another state directory", err)
 	}
-	return &Dir{dir}, nil
+	return &Dir{slot.OS{}, dir}, nil
 }
 
 // Path returns the directory's path.
 func (d *Dir) Path() string { return d.path }
 
+// maxID bounds the file of the id, in bytes.
+const maxID = 64
+
 // ID returns the device's id, drawn at its first use, and again if the file is
-// damaged: a power cut must not keep a device from its upgrades for good.
+// damaged: a power cut must not keep a device from its upgrades for good. What
+// it has returned once outlives a power cut.
 func (d *Dir) ID() (uint64, error) {
 	name := filepath.Join(d.path, "id")
 	for range 3 {
-		b, err := os.ReadFile(name)
+		b, err := d.read(name, maxID)
 		missing := errors.Is(err, fs.ErrNotExist)
-		if err != nil && !missing {
+		if err != nil && !missing && !errors.Is(err, errTooLong) {
 			return 0, err
 		}
 		var id uint64
 		if _, err := fmt.Sscanf(strings.TrimSpace(string(b)), "%016x", &id); err == nil && id != 0 {
 			return id, nil
 		}
-		if err := drawID(name, missing); err != nil {
+		if err := d.drawID(name, missing); err != nil {
 			return 0, err
 		}
 	}
@@ -59,27 +69,58 @@ func (d *Dir) ID() (uint64, error) {
 
 // drawID writes a new id under a name. If that was missing, another process
 // that is quicker wins.
-func drawID(name string, missing bool) error {
+func (d *Dir) drawID(name string, missing bool) (err error) {
 	var raw [8]byte
 	if _, err := rand.Read(raw[:]); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(fmt.Sprintf("%s.%d", name, os.Getpid()), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	tmp := fmt.Sprintf("%s.%d", name, os.Getpid())
+	defer func() {
+		if lost := d.fs.Remove(tmp); lost != nil && !errors.Is(lost, fs.ErrNotExist) {
+			err = errors.Join(err, lost)
+		}
+	}()
+	if err := d.write(tmp, fmt.Appendf(nil, "%016x\n", binary.BigEndian.Uint64(raw[:])|1), true); err != nil {
+		return err
+	}
+	if missing {
+		err = d.fs.Link(tmp, name)
+	} else {
+		err = d.fs.Rename(tmp, name)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return d.fs.SyncDir(d.path)
+}
+
+// write writes a file anew, and with sync makes its content durable.
+func (d *Dir) write(name string, b []byte, sync bool) error {
+	f, err := d.fs.OpenFile(name, os.O_CREATE|os.O_RDWR|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
-	_, err = fmt.Fprintf(f, "%016x\n", binary.BigEndian.Uint64(raw[:])|1)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
+	_, err = f.WriteAt(b, 0)
+	if err == nil && sync {
+		err = f.Sync()
 	}
-	if !missing {
-		return os.Rename(f.Name(), name)
+	return errors.Join(err, f.Close())
+}
+
+var errTooLong = errors.New("longer than it may be")
+
+// read reads a regular file of at most max bytes.
+func (d *Dir) read(name string, max int64) ([]byte, error) {
+	f, err := d.fs.OpenFile(name, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
 	}
-	if err = os.Link(f.Name(), name); errors.Is(err, fs.ErrExist) {
-		return nil
+	defer f.Close()
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, max+1))
+	if err == nil && int64(len(b)) > max {
+		return nil, fmt.Errorf("%s: %w", name, errTooLong)
 	}
-	return err
+	return b, err
 }
 
 // Limits of what is kept of processes that ended: their number, and the size
@@ -92,7 +133,7 @@ const (
 // Processes returns what the running processes and the last ended ones told,
 // the latest first.
 func (d *Dir) Processes() ([]Process, error) {
-	entries, err := os.ReadDir(filepath.Join(d.path, "status"))
+	entries, err := d.fs.ReadDir(filepath.Join(d.path, "status"))
 	if err != nil {
 		return nil, err
 	}
@@ -102,10 +143,7 @@ func (d *Dir) Processes() ([]Process, error) {
 			continue
 		}
 		name := filepath.Join(d.path, "status", e.Name())
-		if st, err := os.Lstat(name); err != nil || !st.Mode().IsRegular() || st.Size() > maxStatusFile {
-			continue
-		}
-		b, err := os.ReadFile(name)
+		b, err := d.read(name, maxStatusFile)
 		var p Process
 		if err != nil || json.Unmarshal(b, &p) != nil {
 			continue
@@ -129,7 +167,7 @@ func (d *Dir) sweep() {
 			continue
 		}
 		if kept++; kept > keepStatus {
-			_ = os.Remove(filepath.Join(d.path, "status", fmt.Sprintf("%d.json", p.PID)))
+			_ = d.fs.Remove(filepath.Join(d.path, "status", fmt.Sprintf("%d.json", p.PID)))
 		}
 	}
 }
@@ -149,7 +187,12 @@ func born(pid int) string {
 	return rest[19]
 }
 
+// alive reports whether there is a process of that number: 0 and less stand for
+// groups of them.
 func alive(pid int) bool {
+	if pid <= 0 {
+		return false
+	}
 	err := syscall.Kill(pid, 0)
 	return err == nil || errors.Is(err, syscall.EPERM)
 }

@@ -58,6 +58,7 @@ type Process struct {
 // Recorder keeps the status file of this process.
 type Recorder struct {
 	mu    sync.Mutex
+	dir   *Dir
 	name  string
 	st    Process
 	files map[string]*File
@@ -69,6 +70,7 @@ func (d *Dir) Record(command string) *Recorder {
 	d.sweep()
 	now := Stamp(time.Now())
 	return &Recorder{
+		dir:   d,
 		name:  filepath.Join(d.path, "status", fmt.Sprintf("%d.json", os.Getpid())),
 		files: map[string]*File{},
 		st:    Process{Schema: report.Schema, PID: os.Getpid(), Born: born(os.Getpid()), Command: command, Started: now},
@@ -137,7 +139,7 @@ func (r *Recorder) Close() {
 }
 
 // write replaces the file by rename. The status is for people: a disk that does
-// not take it stops no upgrade.
+// not take it stops no upgrade, and nobody waits for it.
 func (r *Recorder) write() {
 	r.wrote = time.Now()
 	r.st.Updated = Stamp(r.wrote)
@@ -146,8 +148,8 @@ func (r *Recorder) write() {
 		return
 	}
 	tmp := r.name + ".new"
-	if os.WriteFile(tmp, b, 0o644) == nil {
-		_ = os.Rename(tmp, r.name)
+	if r.dir.write(tmp, b, false) == nil {
+		_ = r.dir.fs.Rename(tmp, r.name)
 	}
 }
 
