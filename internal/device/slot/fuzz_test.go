@@ -2,7 +2,18 @@ package slot
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	iofs "io/fs"
+	"os"
+	"path/filepath"
 	"reflect"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/peerload/peerload/load"
@@ -121,5 +132,158 @@ func TestLimitsHoldTheLargest(t *testing.T) {
 	x.digests[load.MaxChunks-1] = load.DigestOf(nil)
 	if n := len(x.marshal()); n != maxIndex {
 		t.Errorf("the largest index has %d bytes, bound %d", n, maxIndex)
+	}
+}
+
+// summed is a journal of this body with the right sum behind it.
+func summed(body string) []byte {
+	return []byte(body + journalSum + load.DigestOf([]byte(body)).String() + "\n")
+}
+
+// TestJournalRefused: every line of a journal is what it should be, or nothing
+// of it is believed.
+func TestJournalRefused(t *testing.T) {
+	digest := load.DigestOf([]byte("b")).String()
+	good := journalFirst + "\n" + digest + " 1 boot.bin\n"
+	if es, err := parseJournal(summed(good)); err != nil || len(es) != 1 || es[0].Name != "boot.bin" || es[0].Size != 1 {
+		t.Fatalf("the good one: %+v, %v", es, err)
+	}
+	torn := summed(good)
+	torn[len(journalFirst)+5] ^= 1
+	for what, b := range map[string][]byte{
+		"nothing":             nil,
+		"a sum and no more":   summed(""),
+		"altered":             torn,
+		"cut":                 summed(good)[:len(good)+10],
+		"another version":     summed(journalFirst + "1\n" + digest + " 1 boot.bin\n"),
+		"no component":        summed(journalFirst + "\n"),
+		"two fields":          summed(journalFirst + "\n" + digest + " 1\n"),
+		"no digest":           summed(journalFirst + "\n" + digest[1:] + " 1 boot.bin\n"),
+		"no size":             summed(journalFirst + "\n" + digest + " one boot.bin\n"),
+		"a negative size":     summed(journalFirst + "\n" + digest + " -1 boot.bin\n"),
+		"a size beyond any":   summed(fmt.Sprintf("%s\n%s %d boot.bin\n", journalFirst, digest, int64(load.MaxFileSize)+1)),
+		"a name elsewhere":    summed(journalFirst + "\n" + digest + " 1 ../boot.bin\n"),
+		"a name twice":        summed(good + digest + " 1 boot.bin\n"),
+		"a zero digest":       summed(journalFirst + "\n" + load.Digest{}.String() + " 1 boot.bin\n"),
+		"a line of a new day": summed(good + "\n"),
+	} {
+		if es, err := parseJournal(b); err == nil {
+			t.Errorf("%s was read as %+v", what, es)
+		}
+	}
+}
+
+// TestIndexRefused: a header that is not ours, or says what cannot be.
+func TestIndexRefused(t *testing.T) {
+	x := index{key: load.DigestOf([]byte("k")), g: load.Geometry{Size: 3 * load.MinChunkSize}}
+	x.digests = []load.Digest{load.DigestOf(nil), {}, load.DigestOf(nil)}
+	good := x.marshal()
+	if got, err := parseIndex(good); err != nil || !reflect.DeepEqual(*got, x) {
+		t.Fatalf("the good one: %+v, %v", got, err)
+	}
+	change := func(at int, b byte, sum bool) []byte {
+		bad := bytes.Clone(good)
+		bad[at] = b
+		if sum {
+			binary.BigEndian.PutUint32(bad[56:], crc32.Checksum(bad[:56], castagnoli))
+		}
+		return bad
+	}
+	for what, b := range map[string][]byte{
+		"short":              good[:indexHeader-1],
+		"another magic":      change(0, 'x', true),
+		"another version":    change(5, indexVersion+1, true),
+		"a damaged header":   change(20, good[20]^1, false),
+		"no such size":       change(48, 0x7f, true),
+		"one chunk too many": append(bytes.Clone(good), make([]byte, digestSize)...),
+	} {
+		if got, err := parseIndex(b); err == nil {
+			t.Errorf("%s was read as %+v", what, got)
+		}
+	}
+	// A torn last digest is not held; all zeros of it are as good as none.
+	if got, err := parseIndex(good[:len(good)-1]); err != nil || !got.digests[2].IsZero() || got.digests[0].IsZero() {
+		t.Errorf("a torn one: %+v, %v", got, err)
+	}
+}
+
+// TestStateRefused: a state that this program did not write so.
+func TestStateRefused(t *testing.T) {
+	entry := sampleEntries()[0]
+	with := func(change func(f *stateFile)) []byte {
+		f := stateFile{Format: stateFormat, Info: Info{State: StateTrial, Boots: 1,
+			Load: Load{Name: "phone", Version: strings.Repeat("v", load.MaxTextLen), Components: []Entry{entry}}}}
+		change(&f)
+		b, err := json.Marshal(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	if i, err := parseState(with(func(*stateFile) {})); err != nil || i.State != StateTrial || i.Boots != 1 {
+		t.Fatalf("the good one: %+v, %v", i, err)
+	}
+	for what, b := range map[string][]byte{
+		"no JSON":         []byte("{"),
+		"another format":  with(func(f *stateFile) { f.Format = 2 }),
+		"no such state":   with(func(f *stateFile) { f.State = "good" }),
+		"two boots":       with(func(f *stateFile) { f.Boots = 2 }),
+		"fewer than none": with(func(f *stateFile) { f.Boots = -1 }),
+		"no name":         with(func(f *stateFile) { f.Name = "" }),
+		"a long version":  with(func(f *stateFile) { f.Version += "v" }),
+		"no component":    with(func(f *stateFile) { f.Components = nil }),
+		"too many": with(func(f *stateFile) {
+			f.Components = nil
+			for n := range maxEntries + 1 {
+				f.Components = append(f.Components, Entry{Name: fmt.Sprint("c", n), Digest: entry.Digest})
+			}
+		}),
+		"too long": append(with(func(*stateFile) {}), bytes.Repeat([]byte(" "), maxState)...),
+	} {
+		if i, err := parseState(b); err == nil {
+			t.Errorf("%s was read as %+v", what, i)
+		}
+	}
+	i, err := parseState(with(func(f *stateFile) { f.State = StateEmpty }))
+	if err != nil || i.Name != "" || i.Boots != 0 {
+		t.Errorf("an empty slot holds %+v, %v", i, err)
+	}
+}
+
+// TestLockThatIsGone: a lock on a file that has lost its name keeps nobody out.
+func TestLockThatIsGone(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "lock")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if !stillThere(f, name) {
+		t.Error("the file is there and counts as gone")
+	}
+	if err := os.Remove(name); err != nil || stillThere(f, name) {
+		t.Errorf("the file is gone and counts as there: %v", err)
+	}
+	if err := os.WriteFile(name, nil, 0o600); err != nil || stillThere(f, name) {
+		t.Errorf("another file has the name, and it counts as the same: %v", err)
+	}
+}
+
+// TestMediumFaults: only what another fetch may mend is the medium's fault.
+func TestMediumFaults(t *testing.T) {
+	lost := &ReadBackError{Name: "x", Err: syscall.EIO}
+	if !errors.Is(lost, ErrReadBack) || !errors.Is(lost, syscall.EIO) || !errors.Is(&ReadBackError{}, ErrReadBack) {
+		t.Error("a chunk that was lost does not say why")
+	}
+	for err, want := range map[error]bool{syscall.EIO: true, io.EOF: true, io.ErrUnexpectedEOF: true,
+		syscall.EBADF: false, iofs.ErrClosed: false} {
+		if mediumFault(err) != want {
+			t.Errorf("%v is the medium's fault: %v", err, !want)
+		}
+	}
+	for err, want := range map[error]bool{syscall.ENOSPC: true, syscall.EDQUOT: true, syscall.EIO: false} {
+		if got := spaceError(OS{}, "/", 1, err); errors.Is(got, ErrNoSpace) != want || !want && got != err {
+			t.Errorf("%v becomes %v", err, got)
+		}
 	}
 }

@@ -48,6 +48,31 @@ func TestOpenHeld(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for what, change := range map[string]func(s *Spec){
+		"another size":   func(s *Spec) { s.Geometry.Size, s.Table = 200_001, nil },
+		"another table":  func(s *Spec) { s.Table = append(load.Table{}, table...); s.Table[1][0] ^= 1 },
+		"another digest": func(s *Spec) { s.Digest[0] ^= 1 },
+	} {
+		other := signed
+		change(&other)
+		if _, err := OpenHeld(OS{}, name, other, Config{}); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for what, change := range map[string]func(s *Spec, c *Config){
+		"no key":            func(s *Spec, _ *Config) { s.Key = load.Digest{} },
+		"a negative window": func(_ *Spec, c *Config) { c.Window = -1 },
+		"a negative sync":   func(_ *Spec, c *Config) { c.SyncEvery = -1 },
+		"a table and no size": func(s *Spec, _ *Config) {
+			s.Geometry.Size, s.Table = load.UnknownSize, make(load.Table, load.MaxChunks)
+		},
+	} {
+		other, cfg := signed, Config{}
+		change(&other, &cfg)
+		if _, err := OpenHeld(OS{}, name, other, cfg); err == nil || errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 	content[70_000] ^= 1
 	if err := os.WriteFile(name, content, 0o644); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,391 @@
+package slot_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/testkit/faultdisk"
+	"github.com/peerload/peerload/load"
+)
+
+// failEverywhere runs a story on a copy of the durable disk start, once for
+// every changing operation in it, and lets that one fail. The story must say
+// so, unless the operation begins like one of those that it can do without;
+// check judges what is found then, and the story told again must succeed.
+func failEverywhere(t *testing.T, start *faultdisk.Disk, story func(fs slot.FS) error,
+	check func(t *testing.T, d *faultdisk.Disk), without ...string) {
+	t.Helper()
+	whole := start.Reboot(0)
+	must(t, story(whole))
+	for n := 1; n <= whole.Ops(); n++ {
+		d := start.Reboot(0)
+		d.FailAt(n, syscall.EIO)
+		err := story(d)
+		op := d.Log()[n-1]
+		spare := slices.ContainsFunc(without, func(s string) bool { return strings.HasPrefix(op, s) })
+		if !errors.Is(err, syscall.EIO) && (err != nil || !spare) {
+			t.Errorf("%q fails, and the story says %v", op, err)
+		}
+		check(t, d)
+		if err := story(d); err != nil {
+			t.Errorf("after %q failed, the story told again: %v", op, err)
+		}
+		if t.Failed() {
+			t.Fatalf("operation %d of %d: %q", n, whole.Ops(), op)
+		}
+	}
+}
+
+func TestFailuresOfOneFile(t *testing.T) {
+	old, b := random(chunk+500, 1), random(4*chunk+777, 2)
+	start := newDisk(t)
+	put(t, start, "/d/x", old)
+	p := open(t, start, "/d/x", provisional(b), slot.Config{})
+	must(t, p.WriteChunk(1, piece(b, 1)))
+	must(t, p.WriteChunk(2, random(chunk, 9))) // to be dropped: the table speaks against it
+	must(t, p.Settle(true))
+	must(t, p.Close())
+	story := func(fs slot.FS) error {
+		err := fetch(fs, "/d/x", signed(b), slot.Config{Window: chunk, SyncEvery: 2 * chunk}, b)
+		if errors.Is(err, slot.ErrReadBack) {
+			return fmt.Errorf("a medium that fails was taken for one that lies: %w", err)
+		}
+		return err
+	}
+	failEverywhere(t, start.Reboot(0), story, func(t *testing.T, d *faultdisk.Disk) {
+		if got := get(t, d, "/d/x"); !bytes.Equal(got, old) && !bytes.Equal(got, b) {
+			t.Errorf("the target is neither old nor new: %d bytes", len(got))
+		}
+	})
+}
+
+func TestFailuresOfASet(t *testing.T) {
+	start := newDisk(t)
+	putSet(t, start, "/d", set(1))
+	story := func(fs slot.FS) error {
+		_, err := slot.Recover(fs, "/d")
+		return errors.Join(err, fetchSet(fs, "/d", set(2), slot.Config{}))
+	}
+	failEverywhere(t, start.Reboot(0), story, func(t *testing.T, d *faultdisk.Disk) {
+		if _, err := slot.Recover(d, "/d"); err != nil || whichSet(t, d, "/d", 1, 2) == 0 {
+			t.Errorf("after recovery: %v, a mixture: %v", err, whichSet(t, d, "/d", 1, 2) == 0)
+		}
+	})
+}
+
+// cutCommit returns a disk on which a commit of set 2 over set 1 was cut when
+// its journal was written and nothing renamed.
+func cutCommit(t *testing.T) *faultdisk.Disk {
+	t.Helper()
+	start := newDisk(t)
+	putSet(t, start, "/d", set(1))
+	start = start.Reboot(0)
+	for n := 1; ; n++ {
+		d := start.Reboot(0)
+		d.CutAt(n)
+		if fetchSet(d, "/d", set(2), slot.Config{}) == nil {
+			t.Fatal("no cut left a journal and every partial file")
+		}
+		for seed := range uint64(10) {
+			after := d.Reboot(seed)
+			if get(t, after, "/d/.peerload-commit") != nil && whichSet(t, after, "/d", 1) == 1 {
+				return after
+			}
+		}
+	}
+}
+
+func TestFailuresOfARecovery(t *testing.T) {
+	story := func(fs slot.FS) error {
+		_, err := slot.Recover(fs, "/d")
+		return err
+	}
+	failEverywhere(t, cutCommit(t), story, func(t *testing.T, d *faultdisk.Disk) {
+		if _, err := slot.Recover(d, "/d"); err != nil || whichSet(t, d, "/d", 2) != 2 {
+			t.Errorf("recovered again: %v, holds %v", err, names(t, d, "/d"))
+		}
+	})
+}
+
+func TestFailuresOfASlotSwitch(t *testing.T) {
+	start := newDisk(t)
+	must(t, upgrade(start, 1))
+	must(t, upgrade(start, 2))
+	story := func(fs slot.FS) error {
+		s, err := slot.OpenSlots(fs, "/d")
+		if err != nil {
+			return err
+		}
+		if i, _ := s.Active(); i.State == slot.StateTrial {
+			err = s.Rollback()
+		}
+		if i, _ := s.Active(); err == nil && i.Version != "3" {
+			err = install(fs, s, 3)
+			err = errors.Join(err, s.Complete())
+			if err == nil {
+				err = s.SwitchTrial()
+			}
+			if err == nil {
+				_, err = s.Boot()
+			}
+			if err == nil {
+				err = s.Confirm()
+			}
+		}
+		return errors.Join(err, s.Close())
+	}
+	failEverywhere(t, start.Reboot(0), story, func(t *testing.T, d *faultdisk.Disk) {
+		if v := whichSet(t, d, "/d/current", 2, 3); v == 0 {
+			t.Error("the active slot holds a mixture")
+		}
+	}, "remove /d/a/", "link /d/b/") // what cannot be reused is fetched
+}
+
+// TestSyncThatFailed: after an fsync that failed the system calls pages clean
+// that it has lost. What was hashed before is read again, and nothing counts as
+// durable.
+func TestSyncThatFailed(t *testing.T) {
+	b := random(4*chunk, 31)
+	for _, file := range []string{"/d/.x.part", "/d/.x.part.idx", "/d"} {
+		d := newDisk(t)
+		p := open(t, d, "/d/x", signed(b), slot.Config{Window: chunk, SyncEvery: 100 * chunk})
+		must(t, fill(p, b))
+		at := slices.Index([]string{"/d/.x.part", "/d/.x.part.idx", "/d"}, file) + 1
+		done := d.Ops()
+		d.FailAt(done+at, syscall.EIO)
+		wantErr(t, p.Settle(true), syscall.EIO)
+		if failed := d.Log()[done+at-1]; failed != "sync "+file && failed != "syncdir "+file {
+			t.Fatalf("%q failed, want the sync of %s", failed, file)
+		}
+		must(t, d.Rot("/d/.x.part", 5))
+		before := d.Ops()
+		_, err := p.Finish()
+		var lost *slot.ReadBackError
+		if !errors.As(err, &lost) || lost.Chunk != 0 {
+			t.Fatalf("the sync of %s failed and chunk 0 was lost: %v", file, err)
+		}
+		for _, again := range []string{"sync /d/.x.part", "sync /d/.x.part.idx"} {
+			if log := d.Log()[before:]; !slices.Contains(log, again) {
+				t.Errorf("the sync of %s failed, and then was only done %q", file, log)
+			}
+		}
+		must(t, p.WriteChunk(0, piece(b, 0)))
+		finish(t, p, b)
+		must(t, p.Commit())
+	}
+}
+
+// exchange puts another file under a name.
+func exchange(t *testing.T, d *faultdisk.Disk, name string) {
+	t.Helper()
+	put(t, d, name+".other", []byte("other"))
+	must(t, d.Rename(name+".other", name))
+}
+
+// TestExchangedBeforeCommit: what is renamed is what was verified, not what has
+// its name by then.
+func TestExchangedBeforeCommit(t *testing.T) {
+	b := random(2*chunk, 32)
+	for _, how := range []string{"exchanged", "removed"} {
+		for what, commit := range map[string]func(d *faultdisk.Disk, p *slot.Partial) error{
+			"one": func(_ *faultdisk.Disk, p *slot.Partial) error { return p.Commit() },
+			"set": func(d *faultdisk.Disk, p *slot.Partial) error {
+				return slot.CommitSet(d, "/d", []*slot.Partial{p})
+			},
+		} {
+			d := newDisk(t)
+			put(t, d, "/d/x", []byte("old"))
+			p := open(t, d, "/d/x", signed(b), slot.Config{})
+			must(t, fill(p, b))
+			finish(t, p, b)
+			if how == "exchanged" {
+				exchange(t, d, "/d/.x.part")
+			} else {
+				must(t, d.Remove("/d/.x.part"))
+			}
+			if err := commit(d, p); !errors.Is(err, slot.ErrDamaged) || string(get(t, d, "/d/x")) != "old" {
+				t.Errorf("%s, %s: %v, the target holds %q", what, how, err, get(t, d, "/d/x"))
+			}
+		}
+	}
+}
+
+// meddler is a file system on which something happens just after a file was
+// opened.
+type meddler struct {
+	*faultdisk.Disk
+	opened string
+	happen func()
+}
+
+func (m *meddler) OpenFile(name string, flag int, perm iofs.FileMode) (slot.File, error) {
+	f, err := m.Disk.OpenFile(name, flag, perm)
+	if err == nil && name == m.opened && m.happen != nil {
+		m.happen()
+		m.happen = nil
+	}
+	return f, err
+}
+
+// TestExchangedBeforeRecovery: recovery renames the files that it checked. The
+// first is exchanged when the last is looked at.
+func TestExchangedBeforeRecovery(t *testing.T) {
+	d := cutCommit(t)
+	m := &meddler{Disk: d, opened: "/d/.root.part"}
+	m.happen = func() { exchange(t, d, "/d/.boot.part") }
+	_, err := slot.Recover(m, "/d")
+	wantErr(t, err, slot.ErrDamaged)
+	if whichSet(t, d, "/d", 1) != 1 {
+		t.Error("something was renamed")
+	}
+}
+
+// TestExchangedBeforeReuse: a file of the active slot gets its second name only
+// if it is the one that was checked.
+func TestExchangedBeforeReuse(t *testing.T) {
+	d := newDisk(t)
+	must(t, upgrade(d, 1))
+	m := &meddler{Disk: d, opened: "/d/a/conf"}
+	m.happen = func() { exchange(t, d, "/d/a/conf") }
+	s := openSlots(t, m, "/d")
+	l := slotLoad(2)
+	l.Components = []slot.Entry{l.Components[0], slotLoad(1).Components[1]}
+	missing, err := s.Begin(l)
+	if err != nil || len(missing) != 2 {
+		t.Errorf("missing %v, %v; want both: conf was exchanged", missing, err)
+	}
+	if got := get(t, d, "/d/b/conf"); got != nil {
+		t.Errorf("slot b got %q", got)
+	}
+}
+
+// unreserving is a file system that cannot reserve room.
+type unreserving struct{ *faultdisk.Disk }
+
+type unreserved struct{ slot.File }
+
+func (unreserved) Reserve(int64) error { return errors.ErrUnsupported }
+
+func (u unreserving) OpenFile(name string, flag int, perm iofs.FileMode) (slot.File, error) {
+	f, err := u.Disk.OpenFile(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return unreserved{f}, nil
+}
+
+// TestNoSpaceWithoutReserving: where nothing can be reserved, what is free
+// decides.
+func TestNoSpaceWithoutReserving(t *testing.T) {
+	b := random(8*chunk, 33)
+	d := newDisk(t)
+	d.SetCapacity(6 * chunk)
+	_, err := slot.OpenPartial(unreserving{d}, "/d/x", signed(b), slot.Config{})
+	var full *slot.NoSpaceError
+	if !errors.As(err, &full) || full.Need != 8*chunk || full.Free >= 6*chunk || full.Free < 5*chunk {
+		t.Fatalf("%v", err)
+	}
+	d.SetCapacity(9 * chunk)
+	must(t, fetch(unreserving{d}, "/d/x", signed(b), slot.Config{}, b))
+}
+
+// TestSpecialFiles: nothing is opened but regular files, and nobody waits for
+// the other end of a pipe.
+func TestSpecialFiles(t *testing.T) {
+	dir := t.TempDir()
+	must(t, syscall.Mkfifo(dir+"/pipe", 0o600))
+	must(t, os.WriteFile(dir+"/file", []byte("x"), 0o600))
+	must(t, os.Symlink("file", dir+"/link"))
+	for _, name := range []string{dir + "/pipe", dir + "/link", dir, "/dev/null"} {
+		for _, flag := range []int{os.O_RDONLY, os.O_RDWR} {
+			if f, err := (slot.OS{}).OpenFile(name, flag, 0); err == nil {
+				must(t, f.Close())
+				t.Errorf("opened %s", name)
+			}
+		}
+	}
+	if l, err := (slot.OS{}).Lock(dir + "/link"); err == nil {
+		must(t, l.Close())
+		t.Error("took a lock through a symbolic link")
+	}
+	if b, err := os.ReadFile(dir + "/file"); err != nil || string(b) != "x" {
+		t.Errorf("a lock through a link changed the file: %q, %v", b, err)
+	}
+}
+
+// TestSetElsewhere: a set is of one directory, and so is its journal.
+func TestSetElsewhere(t *testing.T) {
+	d := newDisk(t)
+	must(t, d.Mkdir("/d/e", 0o755))
+	b := random(10, 34)
+	p := open(t, d, "/d/e/x", signed(b), slot.Config{})
+	must(t, fill(p, b))
+	finish(t, p, b)
+	if err := slot.CommitSet(d, "/d", []*slot.Partial{p}); err == nil || get(t, d, "/d/e/x") != nil {
+		t.Errorf("committed a file of another directory: %v", err)
+	}
+}
+
+// TestLongFiles: what is longer than it may be is read no further, and is no
+// index, no state and no journal.
+func TestLongFiles(t *testing.T) {
+	d := newDisk(t)
+	b := random(3*chunk, 35)
+	p := open(t, d, "/d/x", signed(b), slot.Config{})
+	must(t, p.WriteChunk(0, piece(b, 0)))
+	must(t, p.Close())
+	long := append(get(t, d, "/d/.x.part.idx"), make([]byte, 64+load.MaxChunks*32)...)
+	put(t, d, "/d/.x.part.idx", long)
+	if p := open(t, d, "/d/x", signed(b), slot.Config{}); p.Prefix() != 0 {
+		t.Error("resumed by an index that is too long")
+	}
+	must(t, upgrade(d, 1))
+	state := get(t, d, "/d/a.json")
+	put(t, d, "/d/a.json", append(state, bytes.Repeat([]byte(" "), 1<<20)...))
+	s := openSlots(t, d, "/d")
+	if i, _ := s.Active(); i.State != slot.StateEmpty {
+		t.Errorf("a state of a megabyte was read as %v", i.State)
+	}
+	must(t, s.Close())
+	put(t, d, "/d/.peerload-commit", bytes.Repeat([]byte("x"), 1<<20))
+	if did, err := slot.Recover(d, "/d"); did || err == nil {
+		t.Errorf("a journal of a megabyte: %v, %v", did, err)
+	}
+}
+
+// TestConfirmTwice: to confirm what is on no trial changes nothing.
+func TestConfirmTwice(t *testing.T) {
+	d := newDisk(t)
+	must(t, upgrade(d, 1))
+	s := openSlots(t, d, "/d")
+	before := d.Ops()
+	must(t, s.Confirm())
+	if d.Ops() != before {
+		t.Errorf("wrote %q", d.Log()[before:])
+	}
+	wantSlots(t, s, "a", slot.StateConfirmed, "1", slot.StateEmpty)
+}
+
+// TestTargets: what names no file is refused before anything is made.
+func TestTargets(t *testing.T) {
+	d := newDisk(t)
+	b := random(10, 36)
+	for _, target := range []string{"/", ".", "/d/.", ".."} {
+		if _, err := slot.OpenPartial(d, target, signed(b), slot.Config{}); err == nil {
+			t.Errorf("opened %q", target)
+		}
+	}
+	for _, dir := range []string{"/", "/d"} {
+		if got := names(t, d, dir); slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, ".") }) {
+			t.Errorf("%s holds %v", dir, got)
+		}
+	}
+}
