@@ -27,7 +27,7 @@ func (d *device) ask(args ...string) []byte {
 	return b
 }
 
-// TestRefusals: what is typed wrong ends with 2, says why and touches nothing.
+// TestRefusals: wrong arguments end with 2, say why and change nothing.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	if err := sources(); err != nil {
@@ -225,8 +225,8 @@ func (d *device) lastLine() report.Event {
 	return d.events[len(d.events)-1]
 }
 
-// TestLastWords: what a device passed on while it lingered stands in its last
-// line.
+// TestLastWords: the last line counts what a device sent to peers after its own
+// download.
 func TestLastWords(t *testing.T) {
 	t.Parallel()
 	body := content(23, 2*mib)

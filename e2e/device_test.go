@@ -89,7 +89,7 @@ func (s *site) getAs(as startup, addr string, args ...string) *device {
 	return d
 }
 
-// run starts the process and reads what it tells.
+// run starts the process and reads its events.
 func (d *device) run() {
 	d.t.Helper()
 	d.cmd.Stderr = writerFunc(func(b []byte) (int, error) {
@@ -246,7 +246,7 @@ func (d *device) final() *report.Final {
 	return &report.Final{}
 }
 
-// role returns the role and the parent as last told for a file, "" for any.
+// last returns the latest event with a role, except final reports.
 func (d *device) last() report.Event {
 	d.mu.Lock()
 	defer d.mu.Unlock()

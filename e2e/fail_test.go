@@ -14,8 +14,8 @@ import (
 )
 
 // crash runs n devices, does something to one of them when a third of the file
-// is there, and wants all others to finish. It returns how long the server was
-// silent after the blow.
+// is there, and wants all others to finish. It returns the server, and the
+// device that it hit.
 func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, blow syscall.Signal,
 	setup func(*server)) (*server, *device) {
 	t.Helper()
@@ -123,7 +123,7 @@ func TestRootInterrupted(t *testing.T) {
 	}
 }
 
-// TestContinueAfterKill: the same command again continues where it stood.
+// TestContinueAfterKill: the same command again resumes where it stopped.
 func TestContinueAfterKill(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"--sha256", "--unsigned"} {
@@ -160,9 +160,9 @@ func TestContinueAfterKill(t *testing.T) {
 	}
 }
 
-// TestContinueWithoutLength: the server tells no length, so the rerun does not
-// know how long the file is of which it has a part. It ends all the same, and
-// downloads it once.
+// TestContinueWithoutLength: the server tells no length, so the second run does
+// not know the size of its partial file. It ends all the same, and downloads
+// the file once.
 func TestContinueWithoutLength(t *testing.T) {
 	t.Parallel()
 	long(t)

@@ -15,8 +15,8 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// TestRootThatLies: a confirmed root of the highest rank that holds the whole
-// file, as it says, and sends wrong bytes or none.
+// TestRootThatLies: a confirmed root of the highest rank claims to hold the
+// whole file, and sends wrong bytes or none.
 func TestRootThatLies(t *testing.T) {
 	t.Parallel()
 	long(t)
@@ -61,8 +61,8 @@ func TestRootThatLies(t *testing.T) {
 	}
 }
 
-// TestChildrenThatHoldSlots: connections that say hello, or nothing, and then
-// read nothing, must not keep the devices from their places.
+// TestChildrenThatHoldSlots: connections that send Hello, or nothing, and then
+// read nothing must not take the places of devices.
 func TestChildrenThatHoldSlots(t *testing.T) {
 	t.Parallel()
 	long(t)

@@ -109,8 +109,8 @@ func TestRootKilledDuringALoad(t *testing.T) {
 	}
 }
 
-// TestOthersStopped: a parent or a leaf whose power goes, or that hangs,
-// holds up nobody else.
+// TestOthersStopped: a parent or a leaf that loses power, or hangs, does not
+// delay the others.
 func TestOthersStopped(t *testing.T) {
 	t.Parallel()
 	long(t)

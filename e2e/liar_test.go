@@ -26,7 +26,7 @@ type liar struct {
 	mute bool
 	// endless: it sends the chunks again and again, wanted or not.
 	endless bool
-	// claims and children count what happened.
+	// children counts links to the liar, chunks the chunks that it sent.
 	children, chunks atomic.Int64
 }
 

@@ -63,9 +63,9 @@ func run(m *testing.M) int {
 }
 
 // sources looks at every source file of the module, once, so that the go
-// command knows that a result does not hold for others: the binaries are not
-// linked into the test. It must be called by a test: what happens before them
-// the go command does not see.
+// command does not reuse a result for other sources: the binaries are not
+// linked into the test. A test must call it, because the go command does not
+// see what happens before the tests.
 var sources = sync.OnceValue(func() error { return seeSources("..") })
 
 func seeSources(root string) error {

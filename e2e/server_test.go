@@ -221,9 +221,10 @@ func (s *server) waitBytes(n int64) {
 	poll(s.t, fmt.Sprintf("%d bytes from the server", n), func() bool { return s.sentOf(appPath) >= n })
 }
 
-// Bounds of the server's bytes in multiples of the file where the aim is 1: on
-// a machine that is too busy to let the devices hear each other in time two of
-// them begin as roots, until they meet. tiny is for files that are down by then.
+// Bounds of the server's bytes in multiples of the file, where the aim is 1: if
+// the machine is too busy for the devices to hear each other in time, two of
+// them begin as roots, until they meet. tiny is for files that are complete by
+// then.
 const nearlyOnce, tiny = 1.25, 2.0
 
 // once checks that the file crossed the WAN about once, and logs the figure.

@@ -43,9 +43,9 @@ func TestTwelveShareOneDownload(t *testing.T) {
 	t.Logf("last device after %v, the server's pace alone takes 1 s", last)
 }
 
-// TestAlone: a device that nobody answers is root, and one without peers
-// downloads the classic way, each with one request. What the former loses
-// against the latter is a figure of the bench.
+// TestAlone: a device that nobody answers is root, and one with peers off
+// downloads the classic way, each with one request. A figure of the bench
+// compares their times.
 func TestAlone(t *testing.T) {
 	t.Parallel()
 	body := content(2, 2*mib)
@@ -156,7 +156,7 @@ func TestLateDeviceAndRerun(t *testing.T) {
 	if n := srv.sentOf(appPath); n != sent {
 		t.Errorf("the rerun took %d bytes from the server", n-sent)
 	}
-	// From now on the server answers nobody. A busy machine may let the late
+	// From now on the server does not answer. A busy machine may let the late
 	// device ask it before the other one has answered its claim; what it needs
 	// comes from that one all the same.
 	srv.set(func(s *server) {

@@ -155,10 +155,11 @@ func (f *benchFlags) run(ctx context.Context, out io.Writer, name string,
 	return err
 }
 
-// begin tells of the machine.
+// begin describes the machine.
 func (f *benchFlags) begin(out io.Writer) bench.Machine {
 	if f.binaries != "" {
-		// It comes from this program; nonsense leaves the figure out.
+		// It comes from this program; if it cannot be read, the figure is left
+		// out.
 		_ = json.Unmarshal([]byte(f.binaries), &f.cfg.Binaries)
 	}
 	m := f.cfg.Describe()
@@ -174,7 +175,7 @@ func (f *benchFlags) begin(out io.Writer) bench.Machine {
 // tell writes a thing as JSON or for people.
 func (f *benchFlags) tell(out io.Writer, thing interface{ Text(io.Writer) }) {
 	if f.json {
-		// What cannot be written is missed by nobody who still reads.
+		// If this fails, nobody reads the output any more.
 		_ = json.NewEncoder(out).Encode(thing)
 		return
 	}
@@ -218,7 +219,7 @@ func (f *benchFlags) compare(ctx context.Context, out io.Writer) (err error) {
 	}
 	page := bench.Page{Scenarios: chosen, Command: f.command()}
 	if f.html != "" {
-		// First: what cannot be written is better known now.
+		// First, so that an error shows before the bench runs.
 		file, failed := os.Create(f.html)
 		if failed != nil {
 			return failed

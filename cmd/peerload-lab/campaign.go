@@ -22,7 +22,7 @@ const maxRuns = 100_000_000
 // traceRecords is how much of a trace is shown.
 const traceRecords = 25
 
-// campaignResult is what random sites came to.
+// campaignResult is the result of a campaign of random sites.
 type campaignResult struct {
 	Event string  `json:"event"` // "campaign"
 	Seed  uint64  `json:"seed"`  // of the first
@@ -146,9 +146,9 @@ func (f *simFlags) report(out io.Writer, r *campaignResult) error {
 }
 
 // traceTail keeps the last records of a trace. A record is an event with the
-// actions below it. One that has come a few times, but for its numbers, is left
-// out: a site that does not end says the same for minutes. What comes after the
-// first that breaks an invariant is left out as well.
+// actions below it. A record that has come a few times, apart from its numbers,
+// is left out: a site that does not end repeats the same for minutes.
+// Everything after the first violation of an invariant is left out as well.
 type traceTail struct {
 	now   []byte // the record that is being written
 	kept  [][]byte

@@ -150,7 +150,7 @@ func predict(name string, c sim.Site) (planCase, error) {
 	return x, err
 }
 
-// classic is what the devices take without each other.
+// classic computes the times when every device downloads by itself.
 func classic(c sim.Site) []planCase {
 	n := int64(c.Devices) * c.Size()
 	row := func(name string, d time.Duration) planCase {
@@ -293,8 +293,8 @@ func escapeGlob(s string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(s)
 }
 
-// checkSites are measured by plan --check: bound by the WAN, by a slow WAN, by
-// the LAN, and a long way.
+// checkSites are measured by plan --check: limited by the WAN, by a slow WAN,
+// by the LAN, and by a long round trip.
 var checkSites = []siteShape{
 	{devices: 16, wan: 20 * units.Mbit, lan: 100 * units.Mbit, size: 20e6},
 	{devices: 32, wan: 8 * units.Mbit, lan: 100 * units.Mbit, size: 8e6},

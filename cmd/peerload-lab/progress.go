@@ -10,8 +10,8 @@ import (
 	"golang.org/x/term"
 )
 
-// progress tells how far a long run is: a bar on a terminal, else a line for
-// each tenth.
+// progress shows the progress of a long run: a bar on a terminal, else a line
+// for each tenth.
 type progress struct {
 	out   io.Writer
 	what  string
@@ -38,7 +38,7 @@ func newProgress(out io.Writer, of int, what string, show bool) *progress {
 	return p
 }
 
-// step tells that one more is done.
+// step counts one more piece of work as done.
 func (p *progress) step() {
 	p.n++
 	now := time.Now()
@@ -47,7 +47,8 @@ func (p *progress) step() {
 	case p.cols != nil:
 		if now.Sub(p.drawn) >= frame || p.n == p.of {
 			p.drawn = now
-			// Erasing the rest of the line (ECMA-48 EL) takes away what was longer.
+			// Erasing the rest of the line (ECMA-48 EL) removes the end of a
+			// longer one.
 			fmt.Fprintf(p.out, "\r%s\x1b[K", p.line(now.Sub(p.began), p.cols()-1))
 		}
 	case p.n*10/p.of != (p.n-1)*10/p.of:

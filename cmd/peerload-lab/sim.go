@@ -116,7 +116,7 @@ Faults are NAME or NAME@PERCENT of the bytes:
 	return cmd
 }
 
-// simResult is what all subnets came to.
+// simResult is the result of all subnets.
 type simResult struct {
 	Event      string   `json:"event"` // "sim"
 	Devices    int      `json:"devices"`
@@ -222,7 +222,7 @@ func (f *simFlags) play(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// sites shares the devices out to the subnets.
+// sites divides the devices among the subnets.
 func (f *simFlags) sites() ([]sim.Site, error) {
 	if f.subnets < 1 || f.subnets > maxSubnets || f.devices < f.subnets {
 		return nil, fmt.Errorf("--subnets %d: 1 to %d, and not more than the %d devices", f.subnets, maxSubnets, f.devices)

@@ -122,7 +122,7 @@ func (f *upFlags) readStories() error {
 }
 
 func (f *upFlags) inside(ctx context.Context, out io.Writer) error {
-	// Both files first: what cannot be written is better known now.
+	// Both files first, so that an error shows before the run.
 	var files [2]*os.File
 	for i, path := range []string{f.timeline, f.html} {
 		if path == "" {

@@ -23,14 +23,14 @@ import (
 	"github.com/peerload/peerload/internal/durable"
 )
 
-// Lives of a generated certificate: it is made anew at a start in its last
+// Lives of a generated certificate: it is renewed at a start in its last
 // months.
 const (
 	certLife  = 2 * 365 * 24 * time.Hour
 	certRenew = 60 * 24 * time.Hour
 )
 
-// certs is the certificate that is served, which may be replaced while it is.
+// certs holds the certificate in use, which may be replaced meanwhile.
 type certs struct {
 	load func() (tls.Certificate, error)
 	now  atomic.Pointer[tls.Certificate]
@@ -44,7 +44,7 @@ func newCerts(load func() (tls.Certificate, error)) (*certs, error) {
 }
 
 // reload loads the certificate again and reports whether it is another one.
-// After an error the one before is served on.
+// After an error the previous one stays in use.
 func (c *certs) reload() (changed bool, err error) {
 	next, err := c.load()
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/peerload/peerload/client"
 )
 
-// Environment variables that stand in for flags.
+// Environment variables that replace flags.
 const (
 	envData     = "PEERLOAD_DATA"
 	envDatabase = "PEERLOAD_DATABASE"
@@ -75,8 +75,8 @@ func (conn *connFlags) database() string {
 }
 
 // connection is a client of the API: that of a remote controller, or in this
-// process on the data directory. Both ways are one: the same requests, the same
-// answers.
+// process on the data directory. Both give the same answers to the same
+// requests.
 type connection struct {
 	*client.Client
 	// ifVersion is what each write compares.
@@ -165,7 +165,7 @@ type hinted struct {
 func (h *hinted) Error() string { return h.text }
 func (h *hinted) Unwrap() error { return h.error }
 
-// hint says what to do about a certificate that nobody vouches for.
+// hint says what to do about a certificate of an unknown authority.
 func hint(err error) error {
 	var unknown x509.UnknownAuthorityError
 	var cause *url.Error

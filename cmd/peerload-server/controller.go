@@ -36,8 +36,8 @@ const (
 
 const (
 	pruneEvery = time.Hour
-	// rootWarning is how long before the end of the root it is told daily: its
-	// key may be offline, and then it is not renewed by itself.
+	// rootWarning is how long before the root expires the log warns daily: its
+	// key may be offline, and then it is not renewed automatically.
 	rootWarning = 90 * 24 * time.Hour
 	// answerTimeout bounds the longest answers: uploads, and checks of all loads.
 	answerTimeout = 3 * time.Hour
@@ -102,7 +102,8 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	if err := listen(&files, on(s.http), on(s.tftp)); err != nil {
 		return errors.Join(err, api.Close())
 	}
-	// From here on a hangup ends nobody: whoever has read the addresses may send one.
+	// From here on SIGHUP does not end the process: a program that has read the
+	// addresses may send one.
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -292,9 +293,9 @@ func reloadCert(c *certs, log *slog.Logger) {
 	}
 }
 
-// upkeep notes at the start what the repository has, and does from then on
-// what must be done now and then: signatures are refreshed, old entries go, a
-// generated certificate is made anew before its end.
+// upkeep compares the list of loads with the repository at the start, and from
+// then on does regular work: it refreshes signatures, removes old entries, and
+// renews a generated certificate before it expires.
 func upkeep(ctx context.Context, d dataDir, inst *instance, certs *certs, log *slog.Logger) {
 	who := domain.Actor{Kind: domain.ActorSystem, Name: "upkeep", From: "local", Role: domain.RoleAdmin}
 	if err := inst.ctl.SyncLoads(ctx, who); err != nil && ctx.Err() == nil {

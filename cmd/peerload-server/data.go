@@ -46,8 +46,8 @@ func (d dataDir) prepare() error {
 	return d.owned()
 }
 
-// owned refuses the data of another account, also to root: files that this
-// account makes there, such as keys, that one could not use.
+// owned refuses the data of another account, even to root: the owner could not
+// use files that this account creates there, such as keys.
 func (d dataDir) owned() error {
 	info, err := os.Stat(string(d))
 	if err != nil {
@@ -68,8 +68,8 @@ func (d dataDir) owned() error {
 // any may take.
 const spoolLife = 3 * time.Hour
 
-// sweep removes what an interrupted upload has left. A younger one may be under
-// way: that of a command in the shell, beside a server that starts.
+// sweep removes what an interrupted upload has left. A younger one may still be
+// in use by a command in the shell while a server starts.
 func (d dataDir) sweep(now time.Time) error {
 	left, err := filepath.Glob(filepath.Join(d.spool(), "upload-*"))
 	if err != nil {
@@ -143,8 +143,8 @@ func (inst *instance) assemble(d dataDir, log *slog.Logger) (err error) {
 	return err
 }
 
-// requireData refuses a directory without a controller's database: a typing
-// error must not make an empty controller.
+// requireData refuses a directory without a controller's database: a mistyped
+// path must not create an empty controller.
 func requireData(d dataDir, database string) error {
 	if database != "" {
 		return nil
@@ -159,7 +159,7 @@ func requireData(d dataDir, database string) error {
 	return nil
 }
 
-// shellActor is whoever has the data directory.
+// shellActor is the owner of the data directory.
 func shellActor() domain.Actor {
 	name := fmt.Sprint("uid ", os.Getuid())
 	if u, err := user.Current(); err == nil && u.Username != "" {

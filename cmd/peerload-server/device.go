@@ -170,7 +170,7 @@ func deviceAdd(conn *connFlags) *cobra.Command {
 }
 
 // warnModel says on standard error that no table has a model: a device of a new
-// one must not wait for a table, and a typing error must not stay unseen.
+// model must not wait for a table, but a typing error must be noticed.
 func warnModel(cmd *cobra.Command, c *connection, model string) error {
 	if model == "" {
 		return nil

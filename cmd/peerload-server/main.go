@@ -109,11 +109,11 @@ signatures or expiry.`,
 	return root.ExecuteContext(ctx)
 }
 
-// help is what a command does that only groups others. Being runnable, it also
-// refuses a word that is none of them.
+// help is what a command does that only groups others. Because it can run, it
+// also refuses an unknown word.
 func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
-// status is the exit status that tells of err.
+// status returns the exit status for err.
 func status(err error) int {
 	is := func(targets ...error) bool {
 		for _, t := range targets {

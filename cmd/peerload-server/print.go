@@ -92,7 +92,8 @@ func settingsText(v map[string]string) string {
 	return strings.Join(all, " ")
 }
 
-// effective prints every effective value, its level, and what the others say.
+// effective prints every effective value, its level, and the values of the
+// other levels.
 func effective(conn *connFlags, cmd *cobra.Command, settings []client.EffectiveSetting) error {
 	return list(conn, cmd, "setting", settings, "SETTING VALUE LEVEL OTHERS", func(s client.EffectiveSetting) []string {
 		var others []string

@@ -63,8 +63,8 @@ func (f *getFlags) viaAgent(ctx context.Context, r *request, state *status.Dir) 
 	return true, nil
 }
 
-// usual reports whether nothing was asked for that the agent has settled for
-// the whole device.
+// usual reports whether the command line asks for nothing that the agent
+// decides for the whole device.
 func (f *getFlags) usual() bool {
 	o := &f.origin
 	return f.peers == "on" && f.address == "" && f.iface == "" && f.port == 0 && f.profile == "lan" && f.trees == 0 &&

@@ -9,18 +9,18 @@ import (
 	"github.com/peerload/peerload/internal/terminal"
 )
 
-// tell writes one line for people. All that this command says to them goes
-// through here or is drawn by drawScreen and showBar: names, reasons and
-// addresses come from servers and peers, and must not steer the terminal.
+// tell writes one line for people. All text for people goes through here or is
+// drawn by drawScreen and showBar: names, reasons and addresses come from
+// servers and peers, and must not steer the terminal.
 func tell(w io.Writer, format string, args ...any) {
 	fmt.Fprintln(w, terminal.Printable(fmt.Sprintf(format, args...)))
 }
 
-// language is what status, screen and explain are written in. Words that the
-// device's page has too are the page's.
+// language is the language of status, screen and explain. They share their
+// texts with the device's page.
 type language struct{ ja bool }
 
-// locale is the language of whoever runs this command.
+// locale is the language of the user.
 func locale() language { return language{terminal.Japanese(os.Getenv)} }
 
 // of chooses between English and Japanese.

@@ -120,7 +120,7 @@ func checkModel(_ context.Context, cfg agent.Config) []finding {
 // hearWait is how long an own broadcast may take to come back.
 const hearWait = time.Second
 
-// checkNet takes the device's place on the subnet for a moment.
+// checkNet opens the device's ports on the subnet for a moment.
 func checkNet(ctx context.Context, cfg agent.Config) []finding {
 	port := cfg.Port
 	if port == 0 {
@@ -205,7 +205,8 @@ func checkState(_ context.Context, cfg agent.Config) []finding {
 	return []finding{fine("state directory %s can be written", cfg.State)}
 }
 
-// oldest is a time that no clock that was set is before.
+// oldest is a time in the past: a clock that shows an earlier one was never
+// set.
 var oldest = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func checkClock(context.Context, agent.Config) []finding {

@@ -97,7 +97,7 @@ func getCommand() *cli.Command {
 	return cmd
 }
 
-// request is what was asked for, understood.
+// request is the parsed command line.
 type request struct {
 	*target.List
 	proof peerload.Proof
@@ -108,7 +108,7 @@ func words() target.Words {
 	return target.Words{Digest: "--sha256", Trust: "--trust", GiveTrust: "--trust DIR", Slots: "--slots", Output: "-o"}
 }
 
-// parse understands what was typed, or says what is wrong with it.
+// parse parses the command line, or says what is wrong with it.
 func (f *getFlags) parse(args []string) (*request, error) {
 	l, err := target.Parse(args, f.output)
 	if err != nil {
@@ -133,7 +133,7 @@ func (f *getFlags) parse(args []string) (*request, error) {
 	return &request{l, proof}, nil
 }
 
-// proof wants exactly one word on what is right.
+// proof requires exactly one option that says which bytes are right.
 func (f *getFlags) proof() (p peerload.Proof, kind target.Proof, err error) {
 	n := 0
 	for _, set := range []bool{f.sha256 != "", f.trust != "", f.unsigned} {
@@ -222,10 +222,10 @@ func (f *getFlags) request(urls []string, proof peerload.Proof, state string) (p
 	return r, err
 }
 
-// again ends what is said of a run that was stopped.
+// again ends the message about an interrupted run.
 const again = "; the same command continues where it stood"
 
-// advised adds to an error what can be done about it by this command.
+// advised adds to an error what this command can do about it.
 func advised(err error) error {
 	switch {
 	case errors.Is(err, peerload.ErrNoNetwork):

@@ -40,7 +40,8 @@ const (
 	exitInterrupted = 130
 )
 
-// usageError is bad input: what was typed, or what the host cannot do.
+// usageError is bad input: wrong arguments, or something that the host cannot
+// do.
 type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }

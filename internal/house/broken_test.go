@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestRulesCanBeBroken shows that each rule finds its violation, and that what
-// stands close to it is none.
+// TestRulesCanBeBroken shows that each rule finds its violation, and does not
+// report what merely looks like one.
 func TestRulesCanBeBroken(t *testing.T) {
 	const doc = "// Package p is for a test.\n"
 	head := func(imports string) string { return doc + "package p\n\nimport (" + imports + ")\n" }

@@ -30,10 +30,10 @@ type rule struct {
 // nothing of this module.
 var nothing = []string{}
 
-// packages lists all packages from the ground up. A package imports only what
-// stands above it in this list, of its own side or of both, and neither
-// commands nor what is for tests. A package that is not here has no rule yet:
-// give it one.
+// packages lists all packages from the ground up. A package imports only
+// packages that come before it in this list, of its own side or of both, and
+// neither commands nor packages for tests. A package that is not in the list
+// has no rule yet: give it one.
 var packages = []rule{
 	// Floor 0: nouns.
 	{dir: "load", floor: 0, pure: true, allowedImports: nothing},

@@ -30,7 +30,7 @@ type violation struct {
 
 func (b violation) String() string { return fmt.Sprintf("%s: %s: %s", b.at, b.broken, b.text) }
 
-// TestRules holds the rules against the tree as it is.
+// TestRules checks the tree against the rules.
 func TestRules(t *testing.T) {
 	for _, b := range inspect(readTree(t)) {
 		if b.mild {
@@ -183,7 +183,7 @@ func (in *inspector) inside(at string, r *rule, dir string) {
 	case to.floor > r.floor:
 		in.add(at, "floors", "%s on floor %d imports %s on floor %d", r.dir, r.floor, dir, to.floor)
 	case i >= from:
-		in.add(at, "order", "%s imports %s, which stands below it", r.dir, dir)
+		in.add(at, "order", "%s imports %s, which comes after it in the table", r.dir, dir)
 	case strings.HasPrefix(dir, "cmd/") || strings.HasPrefix(dir, "internal/testkit/"):
 		in.add(at, "order", "%s imports %s, which nobody may", r.dir, dir)
 	case r.side != outside && to.side != both && to.side != r.side:
@@ -268,11 +268,11 @@ func TestPackagesAreInOrder(t *testing.T) {
 			t.Errorf("%s stands twice", r.dir)
 		}
 		if r.floor < floor {
-			t.Errorf("%s on floor %d stands below floor %d", r.dir, r.floor, floor)
+			t.Errorf("%s on floor %d comes after floor %d", r.dir, r.floor, floor)
 		}
 		for _, o := range r.allowedImports {
 			if !seen[o] {
-				t.Errorf("%s may import %s, which does not stand above it", r.dir, o)
+				t.Errorf("%s may import %s, which does not come before it", r.dir, o)
 			}
 		}
 		if r.floor < 2 && (!r.pure || len(r.libraries) > 0) {

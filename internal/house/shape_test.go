@@ -93,7 +93,7 @@ func treeOf(t *testing.T, all []listed) string {
 	return b.String()
 }
 
-// beginning is what a package is for, without its name: that stands there.
+// beginning is what a package is for, without its name, which the tree shows.
 func beginning(l listed) string {
 	if l.dir() == "docs" { // it has tests only
 		return "the documents; its tests compare them with the code"
