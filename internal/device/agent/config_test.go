@@ -24,7 +24,8 @@ func TestPrecedence(t *testing.T) {
 	flags := map[string][]string{}
 	load := func() (Config, map[string]OptionValue) {
 		t.Helper()
-		c, values, err := Load(Sources{Flags: flags, Path: dir, Env: func(n string) (string, bool) { v, ok := env[n]; return v, ok }})
+		c, values, err := Load(Sources{Flags: flags, Path: dir,
+			Env: func(n string) (string, bool) { v, ok := env[n]; return v, ok }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +51,8 @@ func TestPrecedence(t *testing.T) {
 		if cfg.Model != c.model || at["model"].From != c.from {
 			t.Errorf("model %q from %q, want %q from %q", cfg.Model, at["model"].From, c.model, c.from)
 		}
-		if cfg.CheckIn != time.Hour || at["check-in"].From != first || cfg.Port != 5000 || cfg.ConfirmTimeout != 5*time.Minute || at["confirm-timeout"].From != "default" {
+		if cfg.CheckIn != time.Hour || at["check-in"].From != first || cfg.Port != 5000 ||
+			cfg.ConfirmTimeout != 5*time.Minute || at["confirm-timeout"].From != "default" {
 			t.Errorf("%+v", cfg)
 		}
 		if !reflect.DeepEqual(cfg.Servers, []string{"a", "b"}) {
@@ -109,7 +111,8 @@ func TestRecordDamaged(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(back, r) {
 		t.Errorf("%+v, %v", back, err)
 	}
-	for _, text := range []string{"{", `{"format": 9, "phase": "idle"}`, `{"format": 1, "phase": "dance"}`, strings.Repeat(" ", maxRecord+1)} {
+	for _, text := range []string{"{", `{"format": 9, "phase": "idle"}`, `{"format": 1, "phase": "dance"}`,
+		strings.Repeat(" ", maxRecord+1)} {
 		write(t, filepath.Join(dir, recordName), text)
 		if _, err := readRecord(dir); err == nil {
 			t.Errorf("%.30q was read", text)

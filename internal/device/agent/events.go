@@ -36,7 +36,8 @@ type sink struct {
 }
 
 func newSink(log *slog.Logger, rec *status.Recorder) *sink {
-	s := &sink{log: log, rec: rec, queue: make(chan report.Event, queued), ended: make(chan struct{}), subs: map[int]func(report.Event){}}
+	s := &sink{log: log, rec: rec, queue: make(chan report.Event, queued), ended: make(chan struct{}),
+		subs: map[int]func(report.Event){}}
 	s.count.init()
 	go s.write()
 	return s
@@ -63,7 +64,8 @@ func (s *sink) write() {
 		s.count.event(e)
 		level := levelOf(e)
 		if s.log.Enabled(context.Background(), level) && e.Event != report.KindProgress {
-			s.log.Log(context.Background(), level, e.Message, "event", e.Event, "file", e.File, "role", e.Role, "source", e.Source, "reason", e.Reason)
+			s.log.Log(context.Background(), level, e.Message, "event", e.Event, "file", e.File, "role", e.Role, "source",
+				e.Source, "reason", e.Reason)
 		}
 		s.mu.Lock()
 		w := s.syslog

@@ -170,7 +170,8 @@ func (d *depot) write(name, text string) {
 
 // sharing is a file for all devices of the two test models.
 func sharing(load61, load41 string) string {
-	return `<Default><loadInformation model="CP-7961G">` + load61 + `</loadInformation><loadInformation model="7941">` + load41 +
+	return `<Default><loadInformation model="CP-7961G">` + load61 + `</loadInformation><loadInformation model="7941">` +
+		load41 +
 		`</loadInformation><enterpriseConfig><peerFirmwareSharing>1</peerFirmwareSharing></enterpriseConfig></Default>`
 }
 
@@ -197,9 +198,12 @@ func (s *subnet) config(d *depot, model string) Config {
 	s.t.Helper()
 	n := hosts.Add(1)
 	dir := s.t.TempDir()
-	c := Config{Servers: []string{d.url}, State: filepath.Join(dir, "state"), Trust: filepath.Join(dir, "trust"), Model: model,
-		MAC: fmt.Sprintf("0011223344%02X", n), Address: netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 77, byte(n)}), 8), Port: s.port,
-		CheckIn: time.Hour, HookTimeout: time.Minute, ConfirmTimeout: 20 * time.Second, BootID: filepath.Join(dir, "boot"), NoSync: true}
+	c := Config{Servers: []string{d.url}, State: filepath.Join(dir, "state"), Trust: filepath.Join(dir, "trust"),
+		Model: model,
+		MAC:   fmt.Sprintf("0011223344%02X", n), Address: netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 0, 77, byte(n)}), 8),
+		Port:    s.port,
+		CheckIn: time.Hour, HookTimeout: time.Minute, ConfirmTimeout: 20 * time.Second, BootID: filepath.Join(dir, "boot"),
+		NoSync: true}
 	write(s.t, c.BootID, "boot 1")
 	if err := os.MkdirAll(c.Trust, 0o755); err != nil {
 		s.t.Fatal(err)

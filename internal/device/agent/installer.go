@@ -124,8 +124,10 @@ const killDelay = 2 * time.Second
 
 // run runs a program and returns its exit status. Its standard output is read
 // line by line, its standard error goes to the log.
-func run(ctx context.Context, c Config, log *slog.Logger, env []string, progress func(int, string), name string, args ...string) (int, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.HookTimeout, fmt.Errorf("killed: it took longer than %v", c.HookTimeout))
+func run(ctx context.Context, c Config, log *slog.Logger, env []string, progress func(int, string), name string,
+	args ...string) (int, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.HookTimeout,
+		fmt.Errorf("killed: it took longer than %v", c.HookTimeout))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), env...)

@@ -263,8 +263,9 @@ func keyOf(c Config, set settings, group string) instanceKey {
 	if group == "" {
 		group = policy.Builtin().Group(c.Model)
 	}
-	k := instanceKey{group: group, sharing: set.value(policy.PeerSharing) == policy.On, timing: set.value(policy.Timing), address: c.Address,
-		iface: c.Interface, port: c.Port, cacert: c.CACert, model: c.Model}
+	k := instanceKey{group: group, sharing: set.value(policy.PeerSharing) == policy.On, timing: set.value(policy.Timing),
+		address: c.Address,
+		iface:   c.Interface, port: c.Port, cacert: c.CACert, model: c.Model}
 	k.wan, _ = parse.Size(set.value(policy.WANLimit))
 	k.lan, _ = parse.Size(set.value(policy.LANLimit))
 	return k

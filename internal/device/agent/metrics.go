@@ -92,11 +92,14 @@ func (d *Daemon) metrics() []byte {
 	}
 	x.several("state", "gauge", "The state of the device: 1 for the one that holds.", "state", states)
 	x.one("sharing_enabled", "gauge", "Whether the settings in effect turn sharing on.", truth(sharing))
-	x.one("provisioned_timestamp_seconds", "gauge", "When the device was last provisioned; 0 if not since its start.", seconds(d.prov.last().Contact))
-	x.one("step_progress_ratio", "gauge", "How far the installer is, 0 to 1.", float64(d.upgrade.phaseProgress().Percent)/100)
+	x.one("provisioned_timestamp_seconds", "gauge", "When the device was last provisioned; 0 if not since its start.",
+		seconds(d.prov.last().Contact))
+	x.one("step_progress_ratio", "gauge", "How far the installer is, 0 to 1.",
+		float64(d.upgrade.phaseProgress().Percent)/100)
 	t, files, held := d.place.tally()
 	x.several("received_bytes_total", "counter", "Bytes of files, by where they came from.", "source",
-		map[string]float64{report.SourceOrigin: float64(t.origin), report.SourcePeer: float64(t.peers), report.SourceCache: float64(t.cache)})
+		map[string]float64{report.SourceOrigin: float64(t.origin), report.SourcePeer: float64(t.peers),
+			report.SourceCache: float64(t.cache)})
 	x.one("sent_bytes_total", "counter", "Bytes of files sent to peers.", float64(t.sent))
 	x.one("served_files", "gauge", "Files that are offered to peers.", float64(files))
 	x.one("served_bytes", "gauge", "Bytes of the files that are offered to peers.", float64(held))
@@ -105,7 +108,8 @@ func (d *Daemon) metrics() []byte {
 	defer c.mu.Unlock()
 	x.several("check_ins_total", "counter", "Attempts to be provisioned, by result.", "result", floats(c.checkIns))
 	x.several("upgrades_total", "counter", "Upgrades that ended, by result.", "result", floats(c.upgrades))
-	x.several("fallbacks_total", "counter", "Departures from the way through the peers, by reason.", "reason", floats(c.fallbacks))
+	x.several("fallbacks_total", "counter", "Departures from the way through the peers, by reason.", "reason",
+		floats(c.fallbacks))
 	x.one("elections_won_total", "counter", "Times that this device became the root of a file.", float64(c.elections))
 	x.several("files_total", "counter", "Files that were committed, or failed.", "result",
 		map[string]float64{"committed": float64(c.committed), "failed": float64(c.failed)})

@@ -44,7 +44,8 @@ func (o Option) Env() string {
 }
 
 // defaultLeases are where DHCP clients leave their leases.
-const defaultLeases = "/run/peerload/dhcp.env,/run/systemd/netif/leases/*,/var/lib/dhcp/dhclient*.leases,/var/lib/NetworkManager/*.lease"
+const defaultLeases = "/run/peerload/dhcp.env,/run/systemd/netif/leases/*," +
+	"/var/lib/dhcp/dhclient*.leases,/var/lib/NetworkManager/*.lease"
 
 // Options returns every option, in the order in which people see them.
 func Options() []Option {
@@ -58,29 +59,50 @@ func Options() []Option {
 		return func(c *Config, v []string) (err error) { *to(c), err = time.ParseDuration(v[0]); return err }
 	}
 	return []Option{
-		{"server", "", true, "servers that provision this device: host, host:port, host/path or URL (default: DHCP options 150 and 66)", list(func(c *Config) *[]string { return &c.Servers })},
-		{"dhcp-lease", defaultLeases, true, "files where the DHCP client leaves its lease or its environment", list(func(c *Config) *[]string { return &c.Leases })},
-		{"provision", "", false, "provisioning file on this host instead of asking servers: .xml, .toml or .json", text(func(c *Config) *string { return &c.Provision })},
-		{"controller", "", false, "URL of the controller to check in with", text(func(c *Config) *string { return &c.Controller })},
-		{"token-file", "", false, "file with the enrolment token or site key that makes this device known to the controller", text(func(c *Config) *string { return &c.TokenFile })},
-		{"cacert", "", false, "file with the CA certificates that HTTPS servers are verified against (PEM)", text(func(c *Config) *string { return &c.CACert })},
-		{"state", "/var/lib/peerload", false, "directory of all that survives a restart", text(func(c *Config) *string { return &c.State })},
-		{"trust", "/etc/peerload/trust", false, "directory with the publisher's root.json", text(func(c *Config) *string { return &c.Trust })},
-		{"model", "", false, "model of this device, such as CP-7961G or linux-arm", text(func(c *Config) *string { return &c.Model })},
-		{"mac", "", false, "MAC address that names the provisioning file (default: that of the interface)", text(func(c *Config) *string { return &c.MAC })},
+		{"server", "", true,
+			"servers that provision this device: host, host:port, host/path or URL (default: DHCP options 150 and 66)",
+			list(func(c *Config) *[]string { return &c.Servers })},
+		{"dhcp-lease", defaultLeases, true, "files where the DHCP client leaves its lease or its environment",
+			list(func(c *Config) *[]string { return &c.Leases })},
+		{"provision", "", false, "provisioning file on this host instead of asking servers: .xml, .toml or .json",
+			text(func(c *Config) *string { return &c.Provision })},
+		{"controller", "", false, "URL of the controller to check in with",
+			text(func(c *Config) *string { return &c.Controller })},
+		{"token-file", "", false, "file with the enrolment token or site key that makes this device known to the controller",
+			text(func(c *Config) *string { return &c.TokenFile })},
+		{"cacert", "", false, "file with the CA certificates that HTTPS servers are verified against (PEM)",
+			text(func(c *Config) *string { return &c.CACert })},
+		{"state", "/var/lib/peerload", false, "directory of all that survives a restart",
+			text(func(c *Config) *string { return &c.State })},
+		{"trust", "/etc/peerload/trust", false, "directory with the publisher's root.json",
+			text(func(c *Config) *string { return &c.Trust })},
+		{"model", "", false, "model of this device, such as CP-7961G or linux-arm",
+			text(func(c *Config) *string { return &c.Model })},
+		{"mac", "", false, "MAC address that names the provisioning file (default: that of the interface)",
+			text(func(c *Config) *string { return &c.MAC })},
 		{"address", "", false, "own address as IP/PREFIX (default: that of the interface)", setAddress},
-		{"interface", "", false, "interface to take the address from (default: that of the default route)", text(func(c *Config) *string { return &c.Interface })},
+		{"interface", "", false, "interface to take the address from (default: that of the default route)",
+			text(func(c *Config) *string { return &c.Interface })},
 		{"port", "4051", false, "port of the peers, UDP and TCP", setPort},
-		{"check-in", "15m", false, "time between two check-ins, plus or minus a tenth", span(func(c *Config) *time.Duration { return &c.CheckIn })},
+		{"check-in", "15m", false, "time between two check-ins, plus or minus a tenth",
+			span(func(c *Config) *time.Duration { return &c.CheckIn })},
 		{"hook", "", false, "program that installs loads", text(func(c *Config) *string { return &c.Hook })},
-		{"hook-timeout", "10m", false, "how long a hook or command may take", span(func(c *Config) *time.Duration { return &c.HookTimeout })},
-		{"reboot-command", "", false, "command that restarts the device into the active slot (default: switching is enough)", text(func(c *Config) *string { return &c.RebootCommand })},
-		{"confirm-command", "", false, "command that ends with 0 once the new load works (default: it was provisioned again)", text(func(c *Config) *string { return &c.ConfirmCommand })},
-		{"confirm-timeout", "5m", false, "how long a new load has to be confirmed before the device goes back", span(func(c *Config) *time.Duration { return &c.ConfirmTimeout })},
-		{"boot-id", "/proc/sys/kernel/random/boot_id", false, "file whose content changes with each start of the device", text(func(c *Config) *string { return &c.BootID })},
-		{"metrics-address", "", false, "IP:PORT where Prometheus finds metrics (default: nowhere)", text(func(c *Config) *string { return &c.MetricsAddress })},
-		{"page-address", "", false, "IP:PORT of the device's page (default: nowhere)", text(func(c *Config) *string { return &c.PageAddress })},
-		{"log-level", "info", false, "debug, info, warn or error", word(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
+		{"hook-timeout", "10m", false, "how long a hook or command may take",
+			span(func(c *Config) *time.Duration { return &c.HookTimeout })},
+		{"reboot-command", "", false, "command that restarts the device into the active slot (default: switching is enough)",
+			text(func(c *Config) *string { return &c.RebootCommand })},
+		{"confirm-command", "", false, "command that ends with 0 once the new load works (default: it was provisioned again)",
+			text(func(c *Config) *string { return &c.ConfirmCommand })},
+		{"confirm-timeout", "5m", false, "how long a new load has to be confirmed before the device goes back",
+			span(func(c *Config) *time.Duration { return &c.ConfirmTimeout })},
+		{"boot-id", "/proc/sys/kernel/random/boot_id", false, "file whose content changes with each start of the device",
+			text(func(c *Config) *string { return &c.BootID })},
+		{"metrics-address", "", false, "IP:PORT where Prometheus finds metrics (default: nowhere)",
+			text(func(c *Config) *string { return &c.MetricsAddress })},
+		{"page-address", "", false, "IP:PORT of the device's page (default: nowhere)",
+			text(func(c *Config) *string { return &c.PageAddress })},
+		{"log-level", "info", false, "debug, info, warn or error",
+			word(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
 		{"log-format", "text", false, "text or json", word(func(c *Config) *string { return &c.LogFormat }, "text", "json")},
 		{"no-sync", "false", false, "do not wait for the disk: for laboratories", setNoSync},
 	}
@@ -188,7 +210,8 @@ func split(o Option, v string) []string {
 	if !o.List {
 		return []string{v}
 	}
-	return slices.DeleteFunc(strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' }), func(s string) bool { return s == "" })
+	return slices.DeleteFunc(strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' }),
+		func(s string) bool { return s == "" })
 }
 
 // configFile is a file that was read.

@@ -60,7 +60,8 @@ func (d *Daemon) showPage(q tinyhttp.Request) tinyhttp.Response {
 	switch q.Path {
 	case "/":
 		lang := q.Query.Get("lang")
-		return tinyhttp.Response{Status: 200, ContentType: "text/html", Body: d.devicePage(lang == "ja" || lang == "" && strings.HasPrefix(strings.ToLower(q.AcceptLanguage), "ja"))}
+		return tinyhttp.Response{Status: 200, ContentType: "text/html", Body: d.devicePage(lang == "ja" ||
+			lang == "" && strings.HasPrefix(strings.ToLower(q.AcceptLanguage), "ja"))}
 	case "/status.json":
 		b, err := json.Marshal(d.Status())
 		if err == nil {
@@ -80,9 +81,12 @@ func (d *Daemon) devicePage(ja bool) []byte {
 	if ja {
 		lang, other, name = "ja", "en", "English"
 	}
-	h.raw("<!DOCTYPE html>\n<html lang=\"%s\"><head><meta charset=\"utf-8\"><title>SEP%s</title>\n<style>body{font-family:sans-serif;margin:1em}"+
-		"table{border-collapse:collapse}td,th{border:1px solid #999;padding:.2em .6em;text-align:left;vertical-align:top}</style></head>\n"+
-		"<body><h1>%s SEP%s</h1><p><a href=\"/?lang=%s\" lang=\"%s\">%s</a></p>\n", lang, mac, escape(h.say("title")), mac, other, other, name)
+	h.raw("<!DOCTYPE html>\n<html lang=\"%s\"><head><meta charset=\"utf-8\"><title>SEP%s</title>\n"+
+		"<style>body{font-family:sans-serif;margin:1em}"+
+		"table{border-collapse:collapse}td,th{border:1px solid #999;padding:.2em "+
+		".6em;text-align:left;vertical-align:top}</style></head>\n"+
+		"<body><h1>%s SEP%s</h1><p><a href=\"/?lang=%s\" lang=\"%s\">%s</a></p>\n", lang, mac, escape(h.say("title")), mac,
+		other, other, name)
 	h.raw("<table>\n")
 	h.fact("model", st.Model)
 	h.fact("mac", mac)
@@ -179,8 +183,9 @@ func (h *html) files(files []*status.File) {
 		if f.Final != nil && f.Final.Unsigned {
 			percent += " (" + h.say("unsigned") + ")"
 		}
-		h.row(escape(f.File), escape(percent), escape(h.say("role "+orNone(f.Role))), escape(h.say("source "+orNone(f.Source))),
-			escape(dash(f.Root)), escape(dash(f.Parent)), escape(dash(strings.Join(f.Children, ", "))), escape(why))
+		h.row(escape(f.File), escape(percent), escape(h.say("role "+orNone(f.Role))),
+			escape(h.say("source "+orNone(f.Source))), escape(dash(f.Root)), escape(dash(f.Parent)),
+			escape(dash(strings.Join(f.Children, ", "))), escape(why))
 	}
 	h.end()
 }

@@ -65,7 +65,8 @@ func (r *reporter) send(ctx context.Context, name string, status report.Device) 
 	if err != nil {
 		return fmt.Errorf("token-file: %w", err)
 	}
-	if err := post(ctx, client, c, enrolPath, strings.TrimSpace(string(token)), enrolment{name, c.Model, secret}); err != nil {
+	if err := post(ctx, client, c, enrolPath, strings.TrimSpace(string(token)),
+		enrolment{name, c.Model, secret}); err != nil {
 		return fmt.Errorf("enrol: %w", err)
 	}
 	r.daemon.log.Info("enrolled with the controller", "controller", c.Controller)
@@ -85,7 +86,8 @@ func post(ctx context.Context, client *http.Client, c Config, path, bearer strin
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.Controller, "/")+"/"+path, bytes.NewReader(b))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.Controller, "/")+"/"+path,
+		bytes.NewReader(b))
 	if err != nil {
 		return err
 	}
@@ -138,7 +140,8 @@ func (r *reporter) client(c Config) (*http.Client, error) {
 		t.TLSClientConfig.RootCAs = pool
 	}
 	// A token must not follow a redirect to somebody else.
-	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, nil
+	return &http.Client{Transport: t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, nil
 }
 
 // report tells the controller how the device is. What it does not take waits

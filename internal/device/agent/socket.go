@@ -294,7 +294,8 @@ func (s *session) getFiles(ctx context.Context, i *instance, r *GetRequest) (g g
 		if err != nil {
 			return g, err
 		}
-		f, err := i.dev.Fetch(engine.Spec{Name: path.Base(sources[0].Path), Model: r.Model, Group: policy.Builtin().Group(r.Model), Sources: sources,
+		f, err := i.dev.Fetch(engine.Spec{Name: path.Base(sources[0].Path), Model: r.Model,
+			Group: policy.Builtin().Group(r.Model), Sources: sources,
 			Target: r.Targets[n], Size: load.UnknownSize, Digest: digest, Key: sources[0].Redacted()})
 		if err != nil {
 			return g, err
@@ -331,7 +332,8 @@ func (s *session) getLoad(ctx context.Context, i *instance, r *GetRequest) (got,
 		return got{}, err
 	}
 	run, err := engine.FirstOf(ctx, urls, func(u *url.URL) (*engine.LoadRun, error) {
-		run, err := fetch(ctx, engine.LoadSpec{URL: u, Trust: r.Trust, Model: r.Model, Group: policy.Builtin().Group(r.Model), Dir: r.Targets[0],
+		run, err := fetch(ctx, engine.LoadSpec{URL: u, Trust: r.Trust, Model: r.Model, Group: policy.Builtin().Group(r.Model),
+			Dir:   r.Targets[0],
 			Slots: r.Slots, Scratch: scratch})
 		if err != nil {
 			run.Close()

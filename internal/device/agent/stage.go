@@ -50,7 +50,8 @@ func (d *Daemon) stage(ctx context.Context, name string) (version string, err er
 		return d.try(ctx, name+load.ManifestSuffix, func(u *url.URL) (string, error) { return d.stageSigned(ctx, i, dir, u) })
 	}
 	if d.prov.setting(policy.Unsigned) != policy.On {
-		return "", &engine.TrustError{Err: fmt.Errorf("%w: put the publisher's %s into %s, or allow unsigned loads", trust.ErrNoRoot, trust.PinName, c.Trust)}
+		return "", &engine.TrustError{Err: fmt.Errorf("%w: put the publisher's %s into %s, or allow unsigned loads",
+			trust.ErrNoRoot, trust.PinName, c.Trust)}
 	}
 	return d.try(ctx, name+".loads", func(u *url.URL) (string, error) { return d.stageClassic(ctx, i, dir, u, name) })
 }
@@ -73,7 +74,8 @@ func (d *Daemon) loadSpec(u *url.URL, i *instance) engine.LoadSpec {
 
 func (d *Daemon) stageSigned(ctx context.Context, i *instance, dir string, u *url.URL) (string, error) {
 	d.rec.Forget(func(f *status.File) bool { return f.Done || f.Failed })
-	run, err := i.dev.StageLoad(ctx, d.loadSpec(u, i), d.slots, func(m *load.Manifest) error { return d.affords(m.Size()) })
+	run, err := i.dev.StageLoad(ctx, d.loadSpec(u, i), d.slots,
+		func(m *load.Manifest) error { return d.affords(m.Size()) })
 	d.finished(ctx, run, err)
 	if err != nil {
 		run.Close()

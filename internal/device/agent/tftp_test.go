@@ -25,8 +25,11 @@ func bare(t *testing.T, mac string) string {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"SEP" + mac + ".cnf.xml": "\xef\xbb\xbf<?xml version=\"1.0\"?>\r\n<device>\r\n<loadInformation>SCCP41</loadInformation>\r\n<vendorConfig>" +
-			"<webAccess>0</webAccess><peerFirmwareSharing>1</peerFirmwareSharing><allowUnsigned>1</allowUnsigned></vendorConfig></device>\r\n",
+		"SEP" + mac +
+			".cnf.xml": "\xef\xbb\xbf<?xml version=\"1.0\"?>\r\n<device>\r\n<loadInformation>SCCP41</loadInformation>\r\n" +
+			"<vendorConfig>" +
+			"<webAccess>0</webAccess><peerFirmwareSharing>1</peerFirmwareSharing><allowUnsigned>1</allowUnsigned>" +
+			"</vendorConfig></device>\r\n",
 		"XMLDefault.cnf.xml": "<Default><loadInformation115 model=\"Cisco IP Phone 7941\"></loadInformation115></Default>",
 		"SCCP41.loads":       "apps41.sbn\r\ndsp41.sbn\r\n",
 		"apps41.sbn":         strings.Repeat("apps", 100_000),
@@ -46,7 +49,8 @@ func fromBare(t *testing.T, s *subnet, cfg Config, server string) {
 	cfg.Servers, cfg.Trust = []string{server}, t.TempDir()
 	r := start(t, cfg)
 	r.runs("SCCP41")
-	if b, err := os.ReadFile(filepath.Join(cfg.State, slotsName, "current", "apps41.sbn")); err != nil || len(b) != 400_000 {
+	if b, err := os.ReadFile(filepath.Join(cfg.State, slotsName, "current", "apps41.sbn")); err != nil ||
+		len(b) != 400_000 {
 		t.Errorf("%d bytes, %v", len(b), err)
 	}
 	other := s.config(&depot{t: t, url: server}, "7941")
@@ -104,10 +108,12 @@ func TestLeaseNamesTheServer(t *testing.T) {
 	cfg := newSubnet(t).config(&depot{t: t}, "7941")
 	lease := filepath.Join(t.TempDir(), "dhcp.env")
 	write(t, lease, "ip=127.0.0.9\nopt150=7f004d01\n") // 127.0.77.1
-	cfg.Servers, cfg.Leases = nil, []string{filepath.Join(t.TempDir(), "none*"), filepath.Join(filepath.Dir(lease), "*.env")}
+	cfg.Servers, cfg.Leases = nil, []string{filepath.Join(t.TempDir(), "none*"),
+		filepath.Join(filepath.Dir(lease), "*.env")}
 	r := start(t, cfg)
 	until(t, "tried", func() bool { return r.prov.last().Err != "" })
-	if e := r.prov.last().Err; !strings.Contains(e, "http://127.0.77.1:6970/SEP"+cfg.MAC) || !strings.Contains(e, "tftp://127.0.77.1/SEP"+cfg.MAC) {
+	if e := r.prov.last().Err; !strings.Contains(e, "http://127.0.77.1:6970/SEP"+cfg.MAC) ||
+		!strings.Contains(e, "tftp://127.0.77.1/SEP"+cfg.MAC) {
 		t.Error(e)
 	}
 	cfg2 := newSubnet(t).config(&depot{t: t}, "7941")

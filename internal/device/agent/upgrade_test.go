@@ -61,7 +61,8 @@ func TestSiteUpgrade(t *testing.T) {
 	}
 	for _, r := range all[:2] {
 		r.rolledBack("L61-2", "L61-1")
-		if b, err := os.ReadFile(filepath.Join(r.conf.get().State, slotsName, "current", "health")); err != nil || string(b) != "good" {
+		if b, err := os.ReadFile(filepath.Join(r.conf.get().State, slotsName, "current", "health")); err != nil ||
+			string(b) != "good" {
 			t.Errorf("the device boots %q, %v", b, err)
 		}
 	}
@@ -305,7 +306,8 @@ func TestHookContract(t *testing.T) {
 	dir := t.TempDir()
 	cfg.Hook = filepath.Join(dir, "hook")
 	hook := func(more string) {
-		write(t, cfg.Hook, "#!/bin/sh\necho \"$1 $PEERLOAD_LOAD $PEERLOAD_VERSION $PEERLOAD_MODEL $(cat \"$PEERLOAD_DIR/health\" 2>/dev/null)\" >> "+dir+"/calls\n"+
+		write(t, cfg.Hook, "#!/bin/sh\necho \"$1 $PEERLOAD_LOAD $PEERLOAD_VERSION $PEERLOAD_MODEL $(cat "+
+			"\"$PEERLOAD_DIR/health\" 2>/dev/null)\" >> "+dir+"/calls\n"+
 			"echo progress 40 half way\necho and a line\n"+more+"\nexit 0\n")
 	}
 	hook("")
@@ -323,7 +325,8 @@ func TestHookContract(t *testing.T) {
 	d.provision(sharing("L2", ""))
 	r.Wake()
 	until(t, "failed", func() bool { return r.Status().State == report.StateFailed })
-	if st := r.Status(); st.Active != "L1" || st.Reason != "installer" || !strings.HasSuffix(calls(), "Rollback L2 1 CP-7961G good\n") {
+	if st := r.Status(); st.Active != "L1" || st.Reason != "installer" ||
+		!strings.HasSuffix(calls(), "Rollback L2 1 CP-7961G good\n") {
 		t.Errorf("%+v\n%s", st, calls())
 	}
 	// Exit status 4 asks for a restart, which the hook does.
@@ -342,7 +345,8 @@ func TestHookContract(t *testing.T) {
 // TestKilledAnywhere: a daemon that is killed in any phase goes on where it
 // was, and ends with the load that works.
 func TestKilledAnywhere(t *testing.T) {
-	for _, step := range []upgrade.Step{upgrade.StepDownload, upgrade.StepInstall, upgrade.StepReboot, upgrade.StepCommit, upgrade.StepRollback} {
+	for _, step := range []upgrade.Step{upgrade.StepDownload, upgrade.StepInstall, upgrade.StepReboot, upgrade.StepCommit,
+		upgrade.StepRollback} {
 		t.Run(string(step), func(t *testing.T) {
 			t.Parallel()
 			d := newDepot(t)
@@ -369,7 +373,8 @@ func TestKilledAnywhere(t *testing.T) {
 				restart = `[ "$1" != Install ] || exit 4`
 			}
 			// In the step it waits to be killed, the first time.
-			write(t, cfg.Hook, "#!/bin/sh\nif [ \"$1\" = "+string(step)+" ] && mkdir "+dir+"/once 2>/dev/null; then\n  touch "+dir+"/there\n  exec tail -f /dev/null --pid=$PPID\nfi\n"+restart+"\nexit 0\n")
+			write(t, cfg.Hook, "#!/bin/sh\nif [ \"$1\" = "+string(step)+" ] && mkdir "+dir+"/once 2>/dev/null; then\n  touch "+
+				dir+"/there\n  exec tail -f /dev/null --pid=$PPID\nfi\n"+restart+"\nexit 0\n")
 			p := spawn(t, cfg)
 			until(t, "in "+string(step), func() bool { _, err := os.Stat(dir + "/there"); return err == nil })
 			p.kill()
@@ -395,7 +400,8 @@ func TestKilledInTransfer(t *testing.T) {
 	const size = 6 << 20
 	d := newDepot(t)
 	d.load("L1", "good", size, "CP-7961G")
-	d.provision(`<Default><loadInformation model="CP-7961G">L1</loadInformation><vendorConfig><wanLimit>2M</wanLimit></vendorConfig></Default>`)
+	d.provision(
+		`<Default><loadInformation model="CP-7961G">L1</loadInformation><vendorConfig><wanLimit>2M</wanLimit></vendorConfig></Default>`)
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	p := spawn(t, cfg)
 	until(t, "some bytes came", func() bool { return d.bytes.Load() >= size/2 && fileSize(cfg) > 1<<20 })
@@ -477,7 +483,8 @@ func TestUnsignedOnlyWithTheSetting(t *testing.T) {
 		if got := r.prov.setting(policy.Unsigned); got != policy.On {
 			t.Errorf("unsigned is %s", got)
 		}
-		until(t, "the page says that nothing protects the load", func() bool { return strings.Contains(string(r.devicePage(false)), "100 % (unsigned)") })
+		until(t, "the page says that nothing protects the load",
+			func() bool { return strings.Contains(string(r.devicePage(false)), "100 % (unsigned)") })
 	}
 }
 
@@ -490,7 +497,8 @@ func TestLastGoodStays(t *testing.T) {
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	r := start(t, cfg)
 	r.runs("L1")
-	d.provision("<Default>\n<enterpriseConfig><peerFirmwareSharing>maybe</peerFirmwareSharing></enterpriseConfig></Default>")
+	d.provision(
+		"<Default>\n<enterpriseConfig><peerFirmwareSharing>maybe</peerFirmwareSharing></enterpriseConfig></Default>")
 	r.Wake()
 	until(t, "told that it is bad", func() bool { return strings.Contains(r.prov.last().Err, "line 2") })
 	if st := r.Status(); st.Sharing != policy.On || st.SharingFrom != "enterprise" || st.Wanted != "L1" {

@@ -57,7 +57,8 @@ func TestClassicPaths(t *testing.T) {
 	for _, dir := range []string{"/", "/fw/", "/a%20b/"} {
 		t.Run(dir, func(t *testing.T) {
 			at, _ := url.PathUnescape(dir)
-			srv := strict(t, map[string]string{at + "L.loads": "app.sbn\r\ndsp.sbn\r\n", at + "app.sbn": "app", at + "dsp.sbn": "dsp"})
+			srv := strict(t, map[string]string{at + "L.loads": "app.sbn\r\ndsp.sbn\r\n", at + "app.sbn": "app",
+				at + "dsp.sbn": "dsp"})
 			u, err := url.Parse(srv.URL + dir + "L.loads")
 			if err != nil {
 				t.Fatal(err)

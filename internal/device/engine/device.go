@@ -139,7 +139,8 @@ func (d *Device) Run(ctx context.Context) error {
 		})
 	}()
 	if port := d.self.Addr.Port(); port != 0 { // NoPeers has none
-		d.event(report.Event{Event: report.KindListening, Address: d.self.Addr.String(), Message: fmt.Sprintf("Listening on peer TCP port %d", port)})
+		d.event(report.Event{Event: report.KindListening, Address: d.self.Addr.String(),
+			Message: fmt.Sprintf("Listening on peer TCP port %d", port)})
 	}
 	err := d.loop(ctx, served)
 	for _, j := range d.jobs {

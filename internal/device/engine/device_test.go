@@ -254,7 +254,8 @@ func TestRestartContinues(t *testing.T) {
 		s.fetch(d, true)
 		f := s.finish(d)
 		if f.BytesFromCache == 0 || f.BytesFromCache+f.BytesFromOrigin != int64(len(s.content)) {
-			t.Errorf("%d bytes before the restart; then %d held and %d fetched of %d", before, f.BytesFromCache, f.BytesFromOrigin, len(s.content))
+			t.Errorf("%d bytes before the restart; then %d held and %d fetched of %d", before, f.BytesFromCache,
+				f.BytesFromOrigin, len(s.content))
 		}
 	})
 }

@@ -165,8 +165,9 @@ func (f *File) Committed() {
 	f.j.count.end = time.Now()
 	f.j.mu.Unlock()
 	fin := f.Final()
-	f.j.dev.event(report.Event{Event: report.KindCommitted, File: fin.File, URL: fin.URL, Bytes: fin.Size, Size: fin.Size, Percent: 100,
-		Role: fin.Role, Source: fin.Source, Hierarchy: f.j.spec.Hierarchy().String(), Message: fin.Path})
+	f.j.dev.event(report.Event{Event: report.KindCommitted, File: fin.File, URL: fin.URL, Bytes: fin.Size, Size: fin.Size,
+		Percent: 100,
+		Role:    fin.Role, Source: fin.Source, Hierarchy: f.j.spec.Hierarchy().String(), Message: fin.Path})
 }
 
 // Final returns the report of the file.

@@ -283,7 +283,8 @@ func (j *job) reset(a pdp.Reset) {
 	err := j.part.Discard()
 	if err == nil {
 		var fresh *slot.Partial
-		if fresh, err = slot.OpenPartial(j.dev.cfg.Files, j.spec.Target, j.slotSpec(a.Epoch, a.Size), j.dev.cfg.Slot); err == nil {
+		if fresh, err = slot.OpenPartial(j.dev.cfg.Files, j.spec.Target, j.slotSpec(a.Epoch, a.Size),
+			j.dev.cfg.Slot); err == nil {
 			j.part = fresh
 		}
 	}
@@ -294,7 +295,8 @@ func (j *job) reset(a pdp.Reset) {
 }
 
 func (j *job) slotSpec(epoch uint64, size int64) slot.Spec {
-	return slot.Spec{Key: j.spec.key(), Epoch: epoch, Geometry: load.Geometry{Size: size}, Table: j.spec.Table, Digest: j.spec.Digest}
+	return slot.Spec{Key: j.spec.key(), Epoch: epoch, Geometry: load.Geometry{Size: size}, Table: j.spec.Table,
+		Digest: j.spec.Digest}
 }
 
 // origin returns the source in use, nil if there is none.
@@ -347,7 +349,8 @@ func explain(why wire.Reason, u string) string {
 	case wire.ReasonDisk:
 		return "this device cannot store it"
 	case wire.ReasonOriginUnreachable:
-		return "cannot reach " + u + ": check the address and that the server runs, then run the same command again; it continues where it stood"
+		return "cannot reach " + u +
+			": check the address and that the server runs, then run the same command again; it continues where it stood"
 	case wire.ReasonOriginNotFound:
 		return u + " does not exist on the server"
 	case wire.ReasonOriginForbidden:

@@ -57,7 +57,8 @@ type outgoing struct {
 
 // dial opens a link to a parent.
 func (j *job) dial(a pdp.Dial) {
-	l := &link{id: a.Link, job: j, peer: a.Addr.String(), out: make(chan outgoing, linkQueue), dropped: make(chan struct{})}
+	l := &link{id: a.Link, job: j, peer: a.Addr.String(), out: make(chan outgoing, linkQueue),
+		dropped: make(chan struct{})}
 	j.links[a.Link] = l
 	go func() {
 		ctx, cancel := context.WithTimeout(j.ctx, j.dev.cfg.Protocol.Tree.Dial)
@@ -84,7 +85,8 @@ func (j *job) dial(a pdp.Dial) {
 // acceptLink takes a child's link.
 func (j *job) acceptLink(now time.Duration, c net.Conn, from netip.AddrPort, h *wire.Hello) {
 	j.nextLink++
-	l := &link{id: j.nextLink, job: j, conn: c, peer: from.String(), out: make(chan outgoing, linkQueue), dropped: make(chan struct{})}
+	l := &link{id: j.nextLink, job: j, conn: c, peer: from.String(), out: make(chan outgoing, linkQueue),
+		dropped: make(chan struct{})}
 	l.wants = transfer.SetOf(h.Stripe, h.Trees)
 	j.links[l.id] = l
 	l.run()

@@ -37,7 +37,8 @@ func (e *TrustError) Error() string {
 		{trust.ErrExpired, "the publisher has to sign again; check this device's clock as well"},
 		{trust.ErrRolledBack, "the server, or somebody on the way, gives out an old state: tell the publisher"},
 		{trust.ErrMixed, "the server may just be changing: try again, then tell the publisher"},
-		{trust.ErrBadSignature, "check the URL; if the publisher has begun anew, get the new root.json from him, and not from this server"},
+		{trust.ErrBadSignature,
+			"check the URL; if the publisher has begun anew, get the new root.json from him, and not from this server"},
 	} {
 		if errors.Is(e.Err, a.err) {
 			return s + "; " + a.does
@@ -131,7 +132,8 @@ func (d *Device) verifiedRun(ctx context.Context, s LoadSpec) (*LoadRun, error) 
 		base.Path = "/"
 	}
 	base.RawPath, base.RawQuery = "", ""
-	r := &LoadRun{spec: s, dev: d, start: time.Now(), base: &base, name: strings.TrimSuffix(path.Base(s.URL.Path), load.ManifestSuffix)}
+	r := &LoadRun{spec: s, dev: d, start: time.Now(), base: &base,
+		name: strings.TrimSuffix(path.Base(s.URL.Path), load.ManifestSuffix)}
 	if err := r.manifest(ctx); err != nil {
 		return r, err
 	}
@@ -152,7 +154,8 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 	}
 	// What processes that were killed left would stay for good: the next one
 	// makes its bundle under a name of its own.
-	_ = slot.Sweep(r.dev.cfg.Files, r.spec.Scratch, func(name string) bool { return strings.HasPrefix(name, bundlePrefix) })
+	_ = slot.Sweep(r.dev.cfg.Files, r.spec.Scratch,
+		func(name string) bool { return strings.HasPrefix(name, bundlePrefix) })
 	far := &originFetcher{dev: r.dev, base: r.base}
 	var refused error // why this device, as root, believes the server not
 	name := r.name + load.ManifestSuffix

@@ -42,7 +42,8 @@ func TestSilentLinks(t *testing.T) {
 		began := time.Now()
 		hello := &wire.Hello{Hierarchy: d.file.j.spec.Hierarchy(), From: wire.Peer{ID: 200, Nonce: 1}}
 		_, _ = c.Write(wire.AppendFrame(nil, hello))
-		if f, err := wire.ReadFrame(c, func(int) []byte { return nil }); err != nil || time.Since(began) > 50*time.Millisecond {
+		if f, err := wire.ReadFrame(c, func(int) []byte { return nil }); err != nil ||
+			time.Since(began) > 50*time.Millisecond {
 			t.Errorf("a hello among silent links is answered with %v, %v after %v", f, err, time.Since(began))
 		}
 		open := 0

@@ -24,7 +24,8 @@ var ErrNotHeld = errors.New("not held")
 // once its manifest is verified; nil takes all. LoadSpec.Dir and Slots are not
 // used. If the active slot holds the load already, and its trial has not failed,
 // nothing is changed and the error is ErrActive.
-func (d *Device) StageLoad(ctx context.Context, spec LoadSpec, s *slot.Slots, accept func(*load.Manifest) error) (*LoadRun, error) {
+func (d *Device) StageLoad(ctx context.Context, spec LoadSpec, s *slot.Slots,
+	accept func(*load.Manifest) error) (*LoadRun, error) {
 	r, err := d.verifiedRun(ctx, spec)
 	if err != nil {
 		return r, err

@@ -119,14 +119,16 @@ func meaning(err error, at stage) error {
 		return ErrTooMuch
 	case errors.Is(err, tftp.ErrTruncated):
 		return ErrTruncated
-	case errors.Is(err, tftp.ErrTimeout), errors.As(err, &netErr) && netErr.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, tftp.ErrTimeout), errors.As(err, &netErr) &&
+		netErr.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
 		if at == connecting {
 			return ErrUnreachable
 		}
 		return ErrStalled
 	case errors.As(err, &dnsErr), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return ErrUnreachable
-	case errors.Is(err, tftp.ErrRefused), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &opErr):
+	case errors.Is(err, tftp.ErrRefused), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.As(err, &opErr):
 		if at == reading {
 			return ErrTruncated
 		}

@@ -50,7 +50,8 @@ func TestStatusCodes(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	for header, want := range map[string]time.Duration{
 		"": 0, "7": 7 * time.Second, "-1": 0, "soon": 0, "999999999": 24 * time.Hour, "99999999999999999999": 0,
-		"Sun, 22 Nov 2026 12:01:00 GMT": time.Minute, "Sun, 22 Nov 2026 11:00:00 GMT": 0, "Sun, 22 Nov 2099 12:01:00 GMT": 24 * time.Hour,
+		"Sun, 22 Nov 2026 12:01:00 GMT": time.Minute, "Sun, 22 Nov 2026 11:00:00 GMT": 0,
+		"Sun, 22 Nov 2099 12:01:00 GMT": 24 * time.Hour,
 	} {
 		base := answering(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Retry-After", header)
@@ -85,7 +86,8 @@ func TestSenselessResume(t *testing.T) {
 			w.WriteHeader(206)
 			io.WriteString(w, tc.body)
 		})
-		got, _, err := get(newMux(t, Config{}), Request{URL: parseURL(t, base), Offset: 2, Validator: `"a"`, Size: load.UnknownSize})
+		got, _, err := get(newMux(t, Config{}), Request{URL: parseURL(t, base), Offset: 2, Validator: `"a"`,
+			Size: load.UnknownSize})
 		if err == nil {
 			t.Errorf("%+v: %q", tc, got)
 		}
@@ -94,8 +96,8 @@ func TestSenselessResume(t *testing.T) {
 
 func TestStrongValidator(t *testing.T) {
 	for tag, strong := range map[string]bool{
-		`"a"`: true, `""`: true, `W/"a"`: false, `w/"a"`: false, `a`: false, ``: false, `"`: false, `"a`: false, `"a" , "b"`: false,
-		"\"a\nb\"": false, `"` + strings.Repeat("x", 300) + `"`: false,
+		`"a"`: true, `""`: true, `W/"a"`: false, `w/"a"`: false, `a`: false, ``: false, `"`: false, `"a`: false,
+		`"a" , "b"`: false, "\"a\nb\"": false, `"` + strings.Repeat("x", 300) + `"`: false,
 	} {
 		if got := strongValidator(tag); (got != "") != strong {
 			t.Errorf("%q: %q", tag, got)
@@ -110,7 +112,8 @@ func TestStrongValidator(t *testing.T) {
 		w.Header().Set("Last-Modified", "Sun, 22 Nov 2026 12:00:00 GMT")
 		io.WriteString(w, "0123456789")
 	})
-	_, b, err := get(newMux(t, Config{}), Request{URL: parseURL(t, base), Offset: 2, Validator: `W/"a"`, Size: load.UnknownSize})
+	_, b, err := get(newMux(t, Config{}), Request{URL: parseURL(t, base), Offset: 2, Validator: `W/"a"`,
+		Size: load.UnknownSize})
 	if err != nil || b.Offset != 0 || b.Validator != "" {
 		t.Errorf("%+v, %v", b, err)
 	}
@@ -120,7 +123,8 @@ func TestHeaders(t *testing.T) {
 	base := answering(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s|%s|%s", r.Header.Get("Accept-Encoding"), r.UserAgent(), r.Header.Get("X-Key"))
 	})
-	got, _, err := get(newMux(t, Config{Headers: http.Header{"X-Key": {"k"}}}), Request{URL: parseURL(t, base), Size: load.UnknownSize})
+	got, _, err := get(newMux(t, Config{Headers: http.Header{"X-Key": {"k"}}}),
+		Request{URL: parseURL(t, base), Size: load.UnknownSize})
 	if err != nil || string(got) != "identity|peerload|k" {
 		t.Errorf("%q, %v", got, err)
 	}
@@ -132,7 +136,8 @@ func TestHeaders(t *testing.T) {
 		t.Error("a coded body was taken")
 	}
 	for _, bad := range []Config{
-		{Headers: http.Header{"range": {"bytes=1-"}}}, {Headers: http.Header{"X": {"a\r\nb: c"}}}, {LimitRate: -1}, {StallTimeout: -1},
+		{Headers: http.Header{"range": {"bytes=1-"}}}, {Headers: http.Header{"X": {"a\r\nb: c"}}}, {LimitRate: -1},
+		{StallTimeout: -1},
 		{WindowSize: -3},
 	} {
 		if _, err := New(bad); err == nil {
@@ -232,7 +237,8 @@ func TestTLS(t *testing.T) {
 	if err != nil || string(got) != "secure" || shown.Load() != 1 {
 		t.Errorf("other host: %q, certificate shown %d times, %v", got, shown.Load(), err)
 	}
-	if _, _, err := get(newMux(t, Config{}), Request{URL: parseURL(t, a.URL), Size: load.UnknownSize}); Reason(err) != "other" {
+	if _, _, err := get(newMux(t, Config{}),
+		Request{URL: parseURL(t, a.URL), Size: load.UnknownSize}); Reason(err) != "other" {
 		t.Errorf("unknown authority: %v (%s)", err, Reason(err))
 	}
 }
@@ -290,7 +296,8 @@ func TestPrepare(t *testing.T) {
 		if requests.Load() != 0 {
 			t.Error("something was asked for")
 		}
-		if got, _, err := get(m, Request{URL: u, Size: load.UnknownSize}); err != nil || string(got) != "body" || c.n.Load() != 1 {
+		if got, _, err := get(m, Request{URL: u, Size: load.UnknownSize}); err != nil || string(got) != "body" ||
+			c.n.Load() != 1 {
 			t.Errorf("%q over %d connections, %v", got, c.n.Load(), err)
 		}
 		// A connection that the server has closed meanwhile does no harm.
@@ -316,7 +323,8 @@ func TestUnreachable(t *testing.T) {
 	closed := l.Addr().String()
 	l.Close()
 	m := newMux(t, Config{})
-	for _, u := range []string{"http://" + closed + "/f", "https://" + closed + "/f", "tftp://" + closed + "/f", "http://name.invalid/f"} {
+	for _, u := range []string{"http://" + closed + "/f", "https://" + closed + "/f", "tftp://" + closed + "/f",
+		"http://name.invalid/f"} {
 		if _, _, err := get(m, Request{URL: parseURL(t, u), Size: load.UnknownSize}); !errors.Is(err, ErrUnreachable) {
 			t.Errorf("%s: %v", u, err)
 		}
@@ -329,10 +337,12 @@ func TestUnreachable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	if _, _, err := get(m, Request{URL: parseURL(t, "http://"+silent.Addr().String()), Size: load.UnknownSize}); !errors.Is(err, ErrStalled) {
+	if _, _, err := get(m, Request{URL: parseURL(t, "http://"+silent.Addr().String()),
+		Size: load.UnknownSize}); !errors.Is(err, ErrStalled) {
 		t.Errorf("a server that says nothing: %v", err)
 	}
-	for _, u := range []string{"ftp://h/f", "tftp://h/", "tftp://h/f;mode=netascii", "file://elsewhere/f", "file:relative", "file:///"} {
+	for _, u := range []string{"ftp://h/f", "tftp://h/", "tftp://h/f;mode=netascii", "file://elsewhere/f", "file:relative",
+		"file:///"} {
 		if _, _, err := get(m, Request{URL: parseURL(t, u), Size: load.UnknownSize}); err == nil {
 			t.Errorf("%s was opened", u)
 		}
@@ -357,7 +367,8 @@ func TestEndlessBody(t *testing.T) {
 	base := answering(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(int64(load.MaxFileSize)+1))
 	})
-	if _, _, err := get(newMux(t, Config{}), Request{URL: parseURL(t, base), Size: load.UnknownSize}); !errors.Is(err, ErrTooMuch) {
+	if _, _, err := get(newMux(t, Config{}), Request{URL: parseURL(t, base), Size: load.UnknownSize}); !errors.Is(err,
+		ErrTooMuch) {
 		t.Error(err)
 	}
 }
@@ -379,7 +390,8 @@ func TestShortBodyWithoutLength(t *testing.T) {
 	if got, _, err := get(m, Request{URL: parseURL(t, base), Size: 10}); !errors.Is(err, ErrTruncated) || len(got) != 5 {
 		t.Errorf("%q, %v", got, err)
 	}
-	if got, b, err := get(m, Request{URL: parseURL(t, base), Size: load.UnknownSize}); err != nil || b.Size != load.UnknownSize || len(got) != 5 {
+	if got, b, err := get(m, Request{URL: parseURL(t, base), Size: load.UnknownSize}); err != nil ||
+		b.Size != load.UnknownSize || len(got) != 5 {
 		t.Errorf("%q, %+v, %v", got, b, err)
 	}
 }
@@ -399,13 +411,17 @@ func TestServerOfAnotherFamily(t *testing.T) {
 	if err != nil {
 		t.Skip("no IPv6 here:", err)
 	}
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }))
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w,
+			"hello")
+	}))
 	s.Listener.Close()
 	s.Listener = l
 	s.Start()
 	defer s.Close()
 	m := newMux(t, Config{LocalAddr: netip.MustParseAddr("127.0.0.88")})
-	if got, _, err := get(m, Request{URL: parseURL(t, s.URL), Size: load.UnknownSize}); err != nil || string(got) != "hello" {
+	if got, _, err := get(m, Request{URL: parseURL(t, s.URL), Size: load.UnknownSize}); err != nil ||
+		string(got) != "hello" {
 		t.Errorf("%q, %v", got, err)
 	}
 }
@@ -416,7 +432,8 @@ func TestLimitRate(t *testing.T) {
 		c := ratelimit.New(1000, 0)
 		start := time.Now()
 		for range 2 {
-			r := &reader{body: io.NopCloser(io.LimitReader(&endless{}, 2500)), ctx: t.Context(), limit: c, piece: 100, left: 1 << 20, want: 2500}
+			r := &reader{body: io.NopCloser(io.LimitReader(&endless{}, 2500)), ctx: t.Context(), limit: c, piece: 100,
+				left: 1 << 20, want: 2500}
 			if n, err := io.Copy(io.Discard, r); n != 2500 || err != nil {
 				t.Error(n, err)
 			}
@@ -452,7 +469,8 @@ func TestCandidates(t *testing.T) {
 
 // What is wrong with a URL is said without the password in it.
 func TestCandidatesKeepSecrets(t *testing.T) {
-	for _, text := range []string{"http://me:secret@[::1/f", "http://me:secret@h:port/f", "http://me:secret@/f", "me:secret@h:port/f", "me:secret@h", "ht tp://me:secret@h/f"} {
+	for _, text := range []string{"http://me:secret@[::1/f", "http://me:secret@h:port/f", "http://me:secret@/f",
+		"me:secret@h:port/f", "me:secret@h", "ht tp://me:secret@h/f"} {
 		if _, err := Candidates(text); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v", text, err)
 		}

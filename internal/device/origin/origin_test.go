@@ -278,7 +278,8 @@ func conform(t *testing.T, s server, want []byte) {
 	check := func(what string, r Request, offset int64) *Body {
 		t.Helper()
 		got, b, err := get(m, r)
-		if err != nil || !bytes.Equal(got, want[offset:]) || b.Offset != offset || b.Size != fileSize || b.Scheme != r.URL.Scheme {
+		if err != nil || !bytes.Equal(got, want[offset:]) || b.Offset != offset || b.Size != fileSize ||
+			b.Scheme != r.URL.Scheme {
 			t.Fatalf("%s: %d bytes, %+v, %v", what, len(got), b, err)
 		}
 		return b
@@ -300,7 +301,8 @@ func conform(t *testing.T, s server, want []byte) {
 		}
 	}
 	check("resume beyond the end", Request{URL: at("f"), Size: load.UnknownSize, Offset: fileSize + 1}, 0)
-	if got, b, err := get(m, Request{URL: at("empty"), Size: load.UnknownSize}); err != nil || len(got) != 0 || b.Size != 0 {
+	if got, b, err := get(m, Request{URL: at("empty"), Size: load.UnknownSize}); err != nil || len(got) != 0 ||
+		b.Size != 0 {
 		t.Errorf("empty: %d bytes, %+v, %v", len(got), b, err)
 	}
 

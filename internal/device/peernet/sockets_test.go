@@ -113,7 +113,8 @@ func TestSocketOptions(t *testing.T) {
 		conn syscall.Conn
 		opts []sockopt
 	}{
-		{"unicast", s.Unicast(), []sockopt{tos, {unix.SOL_SOCKET, unix.SO_BROADCAST, 1}, {unix.SOL_SOCKET, unix.SO_REUSEADDR, 0}}},
+		{"unicast", s.Unicast(), []sockopt{tos, {unix.SOL_SOCKET, unix.SO_BROADCAST, 1},
+			{unix.SOL_SOCKET, unix.SO_REUSEADDR, 0}}},
 		{"broadcast", s.HearsBroadcasts(), []sockopt{{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1}}},
 		{"dialled", c.(*net.TCPConn), link},
 		{"accepted", d.(*net.TCPConn), link},
@@ -157,7 +158,8 @@ func TestStats(t *testing.T) {
 	if s, want := have.Stats(), (peernet.Stats{Sent: 2, SentBytes: 5, Broadcasts: 1, Dialled: 1, Own: 1}); s != want {
 		t.Errorf("the sender counted %+v, want %+v", s, want)
 	}
-	if s, want := b.Net.(*peernet.Sockets).Stats(), (peernet.Stats{Received: 2, ReceivedBytes: 5, Accepted: 1}); s != want {
+	if s, want := b.Net.(*peernet.Sockets).Stats(),
+		(peernet.Stats{Received: 2, ReceivedBytes: 5, Accepted: 1}); s != want {
 		t.Errorf("the receiver counted %+v, want %+v", s, want)
 	}
 }
@@ -268,7 +270,8 @@ func TestNamespace(t *testing.T) {
 	}
 	out := new(bytes.Buffer)
 	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Start(); errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EINVAL) {
+	if err := cmd.Start(); errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) ||
+		errors.Is(err, syscall.EINVAL) {
 		t.Skip("no namespaces here:", err)
 	} else if err != nil {
 		t.Fatal(err)

@@ -30,7 +30,8 @@ func host(t *testing.T, lines ...string) []hostAddr {
 }
 
 func TestChoose(t *testing.T) {
-	lines := []string{"lo 127.0.0.1/8 ul", "eth0 169.254.3.4/16 u", "eth0 10.1.2.3/20 u", "eth1 192.168.7.9/24 u", "tun0 10.9.9.9/32 u"}
+	lines := []string{"lo 127.0.0.1/8 ul", "eth0 169.254.3.4/16 u", "eth0 10.1.2.3/20 u", "eth1 192.168.7.9/24 u",
+		"tun0 10.9.9.9/32 u"}
 	one := []string{"lo 127.0.0.1/8 ul", "eth0 10.1.2.3/20 u", "eth1 192.168.7.9/24"}
 	for _, c := range []struct {
 		name, address, iface, route string
@@ -40,17 +41,23 @@ func TestChoose(t *testing.T) {
 	}{
 		{name: "address", address: "10.1.2.3/20", host: lines, want: "eth0 10.1.2.3 10.1.0.0/20 10.1.15.255"},
 		{name: "address without prefix", address: "10.1.2.3/32", host: lines, want: "eth0 10.1.2.3 10.1.0.0/20 10.1.15.255"},
-		{name: "another prefix", address: "10.1.2.3/24", host: lines, want: "eth0 10.1.2.3 10.1.0.0/20 10.1.15.255", warning: "has 10.1.2.3/20"},
+		{name: "another prefix", address: "10.1.2.3/24", host: lines, want: "eth0 10.1.2.3 10.1.0.0/20 10.1.15.255",
+			warning: "has 10.1.2.3/20"},
 		{name: "mapped address", address: "::ffff:10.1.2.3/128", host: lines, want: "eth0 10.1.2.3 10.1.0.0/20 10.1.15.255"},
 		{name: "any loopback address", address: "127.9.8.7/8", host: lines, want: "lo 127.9.8.7 127.0.0.0/8 127.255.255.255"},
-		{name: "loopback with another prefix", address: "127.9.8.7/24", host: lines, want: "lo 127.9.8.7 127.0.0.0/8 127.255.255.255", warning: "127.0.0.0/8"},
+		{name: "loopback with another prefix", address: "127.9.8.7/24", host: lines,
+			want: "lo 127.9.8.7 127.0.0.0/8 127.255.255.255", warning: "127.0.0.0/8"},
 		{name: "no broadcast", address: "10.9.9.9/32", host: lines, want: "tun0 10.9.9.9 10.9.9.9/32 invalid IP"},
-		{name: "address of nobody", address: "10.1.2.4/20", host: lines, err: "10.1.2.4 is not on any interface of this host: choose one of 127.0.0.1/8 (lo), "},
-		{name: "address of another interface", address: "10.1.2.3/20", iface: "eth1", host: lines, err: "10.1.2.3 is not on interface eth1"},
+		{name: "address of nobody", address: "10.1.2.4/20", host: lines,
+			err: "10.1.2.4 is not on any interface of this host: choose one of 127.0.0.1/8 (lo), "},
+		{name: "address of another interface", address: "10.1.2.3/20", iface: "eth1", host: lines,
+			err: "10.1.2.3 is not on interface eth1"},
 		{name: "IPv6", address: "fe80::1/64", host: lines, err: "not an IPv4 address"},
 		{name: "interface", iface: "eth1", host: lines, want: "eth1 192.168.7.9 192.168.7.0/24 192.168.7.255"},
-		{name: "interface with a link-local address", iface: "eth0", host: lines, want: "eth0 10.1.2.3 10.1.0.0/20 10.1.15.255"},
-		{name: "interface with nothing else", iface: "eth0", host: lines[:2], want: "eth0 169.254.3.4 169.254.0.0/16 169.254.255.255"},
+		{name: "interface with a link-local address", iface: "eth0", host: lines,
+			want: "eth0 10.1.2.3 10.1.0.0/20 10.1.15.255"},
+		{name: "interface with nothing else", iface: "eth0", host: lines[:2],
+			want: "eth0 169.254.3.4 169.254.0.0/16 169.254.255.255"},
 		{name: "no such interface", iface: "eth7", host: lines, err: "eth7 is missing"},
 		{name: "default route", route: "192.168.7.9", host: lines, want: "eth1 192.168.7.9 192.168.7.0/24 192.168.7.255"},
 		{name: "no route, one interface up", host: one, want: "eth0 10.1.2.3 10.1.0.0/20 10.1.15.255"},

@@ -58,11 +58,13 @@ func (p *Partial) accept(i, n int, d load.Digest) (off int64, have bool, err err
 	case n != want:
 		return 0, false, fmt.Errorf("%s: %w: chunk %d has %d bytes, not %d", p.target, ErrBadChunk, i, n, want)
 	case p.table != nil && p.table[i] != d:
-		return 0, false, fmt.Errorf("%s: %w: chunk %d is %s, signed is %s", p.target, ErrBadChunk, i, d.Short(), p.table[i].Short())
+		return 0, false, fmt.Errorf("%s: %w: chunk %d is %s, signed is %s", p.target, ErrBadChunk, i, d.Short(),
+			p.table[i].Short())
 	case !p.has(i):
 		return off, false, nil
 	case p.x.digests[i] != d:
-		return 0, false, fmt.Errorf("%s: %w: chunk %d is %s, held is %s", p.target, ErrBadChunk, i, d.Short(), p.x.digests[i].Short())
+		return 0, false, fmt.Errorf("%s: %w: chunk %d is %s, held is %s", p.target, ErrBadChunk, i, d.Short(),
+			p.x.digests[i].Short())
 	}
 	return off, true, nil
 }

@@ -245,7 +245,8 @@ func TestSizeSmallerThanHeld(t *testing.T) {
 	d := newDisk(t)
 	b := random(2*chunk+10, 10)
 	long := append(slices.Clone(b), random(3*chunk, 11)...)
-	p := open(t, d, "/d/x", slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: load.UnknownSize}}, slot.Config{Window: chunk})
+	p := open(t, d, "/d/x", slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: load.UnknownSize}},
+		slot.Config{Window: chunk})
 	for i := range 4 {
 		must(t, p.WriteChunk(i, piece(long, i)))
 		must(t, p.Settle(false))
@@ -377,7 +378,8 @@ func TestNoSpace(t *testing.T) {
 	t.Run("size of nothing", func(t *testing.T) {
 		d := newDisk(t)
 		d.SetCapacity(6 * chunk)
-		p := open(t, d, "/d/x", slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: load.UnknownSize}}, slot.Config{})
+		p := open(t, d, "/d/x", slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: load.UnknownSize}},
+			slot.Config{})
 		wantFull(t, p.SetSize(int64(len(b))))
 		must(t, p.Close())
 		if left := names(t, d, "/d"); len(left) > 0 {

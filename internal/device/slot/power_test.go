@@ -22,7 +22,8 @@ const powerSeeds = 3
 // cutEverywhere runs a story on a copy of the durable disk start, once for
 // every changing operation in it, cuts the power there, and lets check judge
 // what is found afterwards.
-func cutEverywhere(t *testing.T, start *faultdisk.Disk, story func(fs slot.FS) error, check func(t *testing.T, d *faultdisk.Disk)) {
+func cutEverywhere(t *testing.T, start *faultdisk.Disk, story func(fs slot.FS) error,
+	check func(t *testing.T, d *faultdisk.Disk)) {
 	t.Helper()
 	whole := start.Reboot(0)
 	must(t, story(whole))

@@ -30,8 +30,10 @@ func openSlots(t *testing.T, fs slot.FS, dir string) *slot.Slots {
 func wantSlots(t *testing.T, s *slot.Slots, active string, state slot.State, version string, other slot.State) {
 	t.Helper()
 	i, ok := s.Active()
-	if ok != (active != "") || i.Slot != active || i.State != state || i.Version != version || s.Inactive().State != other {
-		t.Fatalf("active %+v (%v), inactive %+v; want %q %s version %q, %s", i, ok, s.Inactive(), active, state, version, other)
+	if ok != (active != "") || i.Slot != active || i.State != state || i.Version != version ||
+		s.Inactive().State != other {
+		t.Fatalf("active %+v (%v), inactive %+v; want %q %s version %q, %s", i, ok, s.Inactive(), active, state, version,
+			other)
 	}
 }
 
@@ -110,7 +112,8 @@ func TestBeginReusesWhatIsThere(t *testing.T) {
 		// Begun again, the stray goes and the partial stays.
 		missing, err = s.Begin(l)
 		must(t, err)
-		if got := names(t, fs, filepath.Join(dir, "b")); len(missing) != 1 || !slices.Equal(got, []string{".boot.part", ".boot.part.idx", "settings"}) {
+		if got := names(t, fs, filepath.Join(dir, "b")); len(missing) != 1 ||
+			!slices.Equal(got, []string{".boot.part", ".boot.part.idx", "settings"}) {
 			t.Fatalf("missing %v, slot b holds %v", missing, got)
 		}
 		wantErr(t, s.SwitchTrial(), slot.ErrIncomplete)

@@ -25,7 +25,8 @@ func TestSweep(t *testing.T) {
 		return slot.Sweep(slot.OS{}, dir, func(name string) bool { return strings.HasPrefix(name, "bundle-") })
 	}
 	must(t, sweep())
-	want := []string{".bundle-1.part", ".bundle-1.part.idx", ".bundle-1.part.lock", ".other.part", ".other.part.idx", ".part", "bundle-4", "bundle-5.part"}
+	want := []string{".bundle-1.part", ".bundle-1.part.idx", ".bundle-1.part.lock", ".other.part", ".other.part.idx",
+		".part", "bundle-4", "bundle-5.part"}
 	if got := names(t, slot.OS{}, dir); !slices.Equal(got, want) {
 		t.Errorf("it leaves %v, want %v", got, want)
 	}
