@@ -37,8 +37,9 @@ var nothing = []string{}
 var packages = []rule{
 	// Floor 0: nouns.
 	{dir: "load", floor: 0, pure: true, allowedImports: nothing},
+	{dir: "internal/choice", floor: 0, pure: true, allowedImports: nothing},
 	{dir: "internal/parse", floor: 0, pure: true, allowedImports: nothing},
-	{dir: "internal/policy", floor: 0, pure: true, allowedImports: []string{"internal/parse"}},
+	{dir: "internal/policy", floor: 0, pure: true, allowedImports: []string{"internal/choice", "internal/parse"}},
 	{dir: "report", floor: 0, pure: true, allowedImports: nothing},
 	{dir: "internal/terminal", floor: 0, pure: true, allowedImports: nothing},
 
@@ -93,20 +94,21 @@ var packages = []rule{
 		"internal/device/peernet", "internal/device/status", "internal/device/engine", "internal/device/failure",
 		"internal/device/target"}},
 
-	{dir: "internal/cli", floor: 2, side: device, still: true, allowedImports: nothing,
+	{dir: "internal/cli", floor: 2, side: both, still: true, allowedImports: []string{"internal/choice"},
 		libraries: []string{"github.com/spf13/pflag"}},
 
 	// Floor 2: the controller.
 	{dir: "client", floor: 2, side: controller, allowedImports: []string{"report"}},
 	{dir: "internal/controller/repository", floor: 2, side: controller,
-		allowedImports: []string{"load", "internal/durable", "internal/tuf", "trust"},
+		allowedImports: []string{"internal/choice", "load", "internal/durable", "internal/tuf", "trust"},
 		libraries:      []string{"github.com/theupdateframework/go-tuf/v2", "github.com/sigstore/sigstore"}},
 	{dir: "internal/controller/publish", floor: 2, side: controller, allowedImports: []string{"load",
 		"internal/controller/repository"}},
 	{dir: "internal/controller/template", floor: 2, side: controller, allowedImports: []string{"internal/policy",
 		"internal/provision"}},
-	{dir: "internal/controller/domain", floor: 2, side: controller, allowedImports: []string{"load", "internal/parse",
-		"internal/policy", "report", "internal/controller/repository", "internal/controller/publish"},
+	{dir: "internal/controller/domain", floor: 2, side: controller, allowedImports: []string{"internal/choice", "load",
+		"internal/parse", "internal/policy", "report", "internal/controller/repository",
+		"internal/controller/publish"},
 		libraries: []string{"golang.org/x/crypto"}},
 	{dir: "internal/controller/store", floor: 2, side: controller, allowedImports: []string{"load", "internal/policy",
 		"report", "internal/controller/domain"}, libraries: []string{"github.com/pressly/goose/v3"}},
@@ -119,15 +121,17 @@ var packages = []rule{
 		libraries: []string{"github.com/prometheus/client_golang"}},
 	{dir: "internal/controller/files/cnf", floor: 2, side: controller, allowedImports: []string{"internal/policy",
 		"internal/provision", "internal/controller/template", "internal/controller/domain"}},
-	{dir: "internal/controller/api", floor: 2, side: controller, allowedImports: []string{"load", "internal/policy",
+	{dir: "internal/controller/api", floor: 2, side: controller, allowedImports: []string{"internal/choice", "load", "internal/policy",
 		"report", "internal/controller/publish", "internal/controller/domain"},
 		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
 
 	// Floor 3: the product from outside. The simulator is as pure as what it
 	// simulates; the laboratory sees a device only as a user does.
 	{dir: "internal/sim", floor: 3, side: outside, pure: true,
-		allowedImports: []string{"load", "report", "pdp/wire", "pdp/election", "pdp/tree", "pdp/transfer", "pdp"}},
-	{dir: "internal/lab/units", floor: 3, side: outside, pure: true, allowedImports: []string{"internal/parse"}},
+		allowedImports: []string{"internal/choice", "load", "report", "pdp/wire", "pdp/election", "pdp/tree",
+			"pdp/transfer", "pdp"}},
+	{dir: "internal/lab/units", floor: 3, side: outside, pure: true,
+		allowedImports: []string{"internal/choice", "internal/parse", "internal/terminal"}},
 	{dir: "internal/lab/site", floor: 3, side: outside, allowedImports: []string{"internal/ratelimit",
 		"internal/lab/units"},
 		libraries: []string{"golang.org/x/sys", "github.com/vishvananda/netlink", "github.com/vishvananda/netns"}},
@@ -136,13 +140,13 @@ var packages = []rule{
 	{dir: "internal/lab/process", floor: 3, side: outside, libraries: []string{"golang.org/x/sys"},
 		allowedImports: []string{"internal/lab/units", "internal/lab/site", "load", "report"}},
 	{dir: "internal/lab/output", floor: 3, side: outside, allowedImports: []string{"internal/lab/process", "report"}},
-	{dir: "internal/lab/measure", floor: 3, side: outside, allowedImports: []string{"internal/lab/units",
+	{dir: "internal/lab/measure", floor: 3, side: outside, allowedImports: []string{"internal/choice", "internal/lab/units",
 		"internal/lab/site",
 		"internal/lab/fileserver", "internal/lab/process", "internal/lab/output", "report"}},
-	{dir: "internal/lab/bench", floor: 3, side: outside, allowedImports: []string{"internal/lab/units",
+	{dir: "internal/lab/bench", floor: 3, side: outside, allowedImports: []string{"internal/choice", "internal/lab/units",
 		"internal/lab/site",
 		"internal/lab/process", "internal/lab/output", "internal/lab/measure"}},
-	{dir: "internal/lab/story", floor: 3, side: outside, libraries: []string{"golang.org/x/sys"}, allowedImports: []string{
+	{dir: "internal/lab/story", floor: 3, side: outside, libraries: []string{"golang.org/x/sys"}, allowedImports: []string{"internal/choice",
 		"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output",
 		"load", "report"}},
 	{dir: "internal/lab/demo", floor: 3, side: outside, allowedImports: []string{

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/peerload/peerload/internal/choice"
 )
 
 // Level is where a setting can be set. A later level wins.
@@ -39,7 +41,7 @@ func ParseLevel(s string) (Level, error) {
 	if i := slices.Index(levelNames[:], s); i >= 0 {
 		return Level(i), nil
 	}
-	return 0, fmt.Errorf("%w: there is no level %q", ErrSetting, s)
+	return 0, fmt.Errorf("%w: %w", ErrSetting, choice.Unknown("level", s, levelNames[:]))
 }
 
 var (

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -59,13 +58,6 @@ func normaliseSize(v string) string {
 		}
 	}
 	return strconv.FormatInt(n, 10)
-}
-
-func checkWord(v string, words []string) error {
-	if slices.Contains(words, v) {
-		return nil
-	}
-	return fmt.Errorf("%q is none of %s", v, strings.Join(words, ", "))
 }
 
 // maxAddress bounds the text of a server's address, in bytes.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/parse"
 )
 
@@ -117,7 +118,15 @@ func Lookup(name string) (Setting, error) {
 			return s, nil
 		}
 	}
-	return Setting{}, fmt.Errorf("%w: there is no setting %q", ErrSetting, name)
+	return Setting{}, fmt.Errorf("%w: %w", ErrSetting, choice.Unknown("setting", name, Names()))
+}
+
+// Names are the names of all settings, in the order of Settings.
+func Names() (names []string) {
+	for _, s := range Settings() {
+		names = append(names, s.Name)
+	}
+	return names
 }
 
 // ByElement finds a setting by its element in provisioning files. Elements are
@@ -154,9 +163,9 @@ func (s Setting) Check(value string) error {
 	var err error
 	switch s.Kind {
 	case KindSwitch:
-		err = checkWord(value, []string{On, Off})
+		err = choice.Value("the value", value, []string{On, Off})
 	case KindChoice:
-		err = checkWord(value, s.Choices)
+		err = choice.Value("the value", value, s.Choices)
 	case KindAddress:
 		err = checkAddress(value)
 	case KindHostPort:

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 )
@@ -88,29 +89,29 @@ type Outcome struct {
 func (c Site) Validate() error {
 	switch {
 	case c.Devices < 1 || c.Devices > MaxSiteDevices:
-		return fmt.Errorf("%d devices in a subnet: 1 to %d", c.Devices, MaxSiteDevices)
+		return fmt.Errorf("a subnet has 1 to %d devices, not %d", MaxSiteDevices, c.Devices)
 	case len(c.Sizes) == 0 || len(c.Sizes) > load.MaxComponents:
-		return fmt.Errorf("%d files: 1 to %d", len(c.Sizes), load.MaxComponents)
+		return fmt.Errorf("a load has 1 to %d files, not %d", load.MaxComponents, len(c.Sizes))
 	case !(c.WAN > 0) || !(c.LAN > 0):
 		return fmt.Errorf("the rates of WAN and LAN must be above 0")
 	case c.RTT < 0 || c.RTT > 10*time.Second:
-		return fmt.Errorf("round trip %v: 0 to 10 s", c.RTT)
+		return fmt.Errorf("a round trip is 0s to 10s, not %v", c.RTT)
 	case c.Spread < 0:
-		return fmt.Errorf("start over %v: at least 0", c.Spread)
+		return fmt.Errorf("the devices start over 0s or longer, not %v", c.Spread)
 	case !(c.Loss >= 0 && c.Loss <= 0.5):
-		return fmt.Errorf("loss %v: 0 to 0.5", c.Loss)
+		return fmt.Errorf("the LAN loses 0%% to 50%%, not %v%%", 100*c.Loss)
 	}
 	if c.Metadata < 0 || c.Metadata > maxMetadata {
-		return fmt.Errorf("metadata of %d bytes: 0 to %d", c.Metadata, maxMetadata)
+		return fmt.Errorf("metadata has 0 to %d bytes, not %d", maxMetadata, c.Metadata)
 	}
 	for _, n := range c.Sizes {
 		if n < 0 || n > load.MaxFileSize {
-			return fmt.Errorf("a file of %d bytes: 0 to %d", n, int64(load.MaxFileSize))
+			return fmt.Errorf("a file has 0 to %d bytes, not %d", int64(load.MaxFileSize), n)
 		}
 	}
 	for _, f := range c.Faults {
-		if _, ok := faults[f.Name]; !ok {
-			return fmt.Errorf("unknown fault %q", f.Name)
+		if err := choice.Check("fault", f.Name, FaultNames()); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/peerload/peerload/internal/choice"
 )
 
 // Fault is something that happens to a site.
@@ -111,8 +113,8 @@ func FaultNames() []string {
 func ParseFault(s string) (Fault, error) {
 	name, at, given := strings.Cut(s, "@")
 	f := Fault{Name: name, At: 0.3}
-	if _, ok := faults[name]; !ok {
-		return f, fmt.Errorf("unknown fault %q: one of %s", name, strings.Join(FaultNames(), ", "))
+	if err := choice.Check("fault", name, FaultNames()); err != nil {
+		return f, err
 	}
 	if given {
 		p, err := strconv.ParseFloat(strings.TrimSuffix(at, "%"), 64)

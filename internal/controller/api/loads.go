@@ -11,11 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/load"
@@ -96,8 +96,8 @@ func (s *Server) loads() {
 		"Give a role of the repository a new key", needAccess)),
 		func(ctx context.Context, _ *struct{}) (*struct{}, error) {
 			role := at(ctx, "role")
-			if !slices.Contains([]string{"root", "targets", "snapshot", "timestamp"}, role) {
-				return nil, problem(http.StatusNotFound, "not-found", "there is no such role")
+			if err := choice.Check("role", role, []string{"root", "targets", "snapshot", "timestamp"}); err != nil {
+				return nil, problem(http.StatusNotFound, "not-found", err.Error())
 			}
 			return nothing(s, ctx, 0, s.ctl.RotateKeys(ctx, actor(ctx), role))
 		})

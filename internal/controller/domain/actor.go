@@ -22,7 +22,10 @@ const (
 )
 
 // rank orders the roles of people, 0 for all others.
-func (r Role) rank() int { return 1 + slices.Index([]Role{RoleViewer, RoleOperator, RoleAdmin}, r) }
+func (r Role) rank() int { return 1 + slices.Index(roles, r) }
+
+// roles are those that people have, the weakest first.
+var roles = []Role{RoleViewer, RoleOperator, RoleAdmin}
 
 // Scope narrows what a token may do within its role.
 type Scope string

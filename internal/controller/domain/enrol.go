@@ -53,7 +53,7 @@ func checkEnrolment(req *EnrolmentRequest) error {
 		}
 	}
 	if req.SiteKey && req.Uses != 0 {
-		return invalid("a site key has no number of uses")
+		return invalid("a site key has no number of uses: leave it out")
 	}
 	if !req.SiteKey && req.Uses == 0 {
 		req.Uses = 1

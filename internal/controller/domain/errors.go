@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/controller/repository"
 )
 
@@ -56,6 +57,16 @@ func invalid(format string, args ...any) error {
 
 func refused(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrRefused, fmt.Errorf(format, args...))
+}
+
+// unknown says which words of a kind there are. It repeats 40 bytes at most of
+// what came from outside.
+func unknown[T ~string](kind string, word T, valid []T) error {
+	names := make([]string, len(valid))
+	for i, v := range valid {
+		names[i] = string(v)
+	}
+	return choice.Unknown(kind, string(word[:min(len(word), 40)]), names)
 }
 
 func notFound(what, name string) error { return fmt.Errorf("%w: %s %q", ErrNotFound, what, name) }

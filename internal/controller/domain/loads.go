@@ -55,7 +55,7 @@ func (c *Controller) AssignLoad(ctx context.Context, a Actor, t Target, name str
 func (c *Controller) RollBackLoad(ctx context.Context, a Actor, t Target, version int64) (Assigned, error) {
 	return c.reassign(ctx, a, t, version, "load.roll-back", func(snap *snapshot, at *Assignment) error {
 		if !at.HasPrevious {
-			return refused("nothing was assigned to %s before", t)
+			return refused("nothing was assigned to %s before: assign a load by its name", t)
 		}
 		return snap.assign(ctx, at, at.Previous)
 	})

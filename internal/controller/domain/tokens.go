@@ -68,7 +68,7 @@ func (c *Controller) checkTokenRequest(a Actor, req *TokenRequest) error {
 	}
 	for _, s := range req.Scopes {
 		if !slices.Contains(Scopes(), s) {
-			return invalid("there is no scope %.40q", s)
+			return fmt.Errorf("%w: %w", ErrInvalid, unknown("scope", s, Scopes()))
 		}
 		if a.Scopes != nil && !slices.Contains(a.Scopes, s) {
 			return fmt.Errorf("%w: the token at hand lacks scope %s", ErrForbidden, s)

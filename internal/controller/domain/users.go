@@ -2,6 +2,7 @@ package domain
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 )
@@ -49,7 +50,7 @@ func (c *Controller) putUser(ctx context.Context, a Actor, name string, change U
 		return User{}, err
 	}
 	if r := change.Role; r != nil && r.rank() == 0 {
-		return User{}, invalid("there is no role %.40q", *r)
+		return User{}, fmt.Errorf("%w: %w", ErrInvalid, unknown("role", *r, roles))
 	}
 	if f := change.FullName; f != nil {
 		if err := checkText("full name", *f, MaxDescriptionLen); err != nil {

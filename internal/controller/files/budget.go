@@ -2,7 +2,8 @@ package files
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -34,9 +35,22 @@ type Budget struct {
 
 // Validate refuses values out of range.
 func (b Budget) Validate() error {
-	if b.Transfers < 0 || b.Rate < 0 || b.Free < 0 || b.PrefixV4 < 0 || b.PrefixV4 > 32 || b.PrefixV6 < 0 ||
-		b.PrefixV6 > 128 {
-		return errors.New("files: a limit of the budget is out of range")
+	for _, limit := range []struct {
+		name        string
+		value, most int64
+	}{
+		{"transfers of a site", int64(b.Transfers), math.MaxInt64},
+		{"rate of a site", b.Rate, math.MaxInt64},
+		{"free bytes of a site", b.Free, math.MaxInt64},
+		{"IPv4 prefix of a site", int64(b.PrefixV4), 32},
+		{"IPv6 prefix of a site", int64(b.PrefixV6), 128},
+	} {
+		switch {
+		case limit.value < 0:
+			return fmt.Errorf("files: the %s is 0 or more, not %d", limit.name, limit.value)
+		case limit.value > limit.most:
+			return fmt.Errorf("files: the %s is %d at most, not %d", limit.name, limit.most, limit.value)
+		}
 	}
 	return nil
 }

@@ -144,7 +144,7 @@ func usable(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %s does not exist", ErrRefused, path)
+		return fmt.Errorf("%w: %s does not exist: check the path", ErrRefused, path)
 	case err != nil:
 		return err
 	case info.IsDir():

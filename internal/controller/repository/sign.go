@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/tuf"
 	"github.com/peerload/peerload/load"
@@ -66,8 +66,8 @@ func (r *Repository) nextRoot(c *catalog) {
 // file is first signed by both keys, and then the new root revokes the old key,
 // so that a device that reads in between can verify the file with either root.
 func (r *Repository) RotateKeys(role string) error {
-	if !slices.Contains(roles, role) {
-		return fmt.Errorf("there is no role %q; the roles are %v", role, roles)
+	if err := choice.Check("role", role, roles); err != nil {
+		return err
 	}
 	c, unlock, err := r.begin()
 	if err != nil {

@@ -157,11 +157,11 @@ func (d *DB) Import(ctx context.Context, r io.Reader) error {
 	}
 	return d.Update(ctx, func(v domain.Tx) error {
 		t := v.(*tx)
-		for name, s := range by {
+		for _, s := range dumpers() {
 			if n, err := s.count(ctx, t); err != nil {
 				return err
 			} else if n > 0 {
-				return fmt.Errorf("%w: table %s has %d rows: an import needs an empty database", domain.ErrRefused, name, n)
+				return fmt.Errorf("%w: table %s has %d rows: an import needs an empty database", domain.ErrRefused, s.title(), n)
 			}
 		}
 		return importLines(ctx, t, in, by)

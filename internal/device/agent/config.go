@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/load"
@@ -146,13 +147,17 @@ func (c *Config) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	for _, s := range c.Servers {
-		if _, err := candidates(s, "x"); err != nil {
+		urls, err := candidates(s, "x")
+		if err == nil {
+			err = choice.Value("the scheme", urls[0].Scheme, []string{"http", "https", "tftp", "file"})
+		}
+		if err != nil {
 			bad("server: %w", err)
 		}
 	}
 	if c.Controller != "" {
 		if u, err := url.Parse(c.Controller); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			bad("controller: %q is not an http or https URL", c.Controller)
+			bad("controller: write an http or https URL, such as https://controller:8443") // not the value: it may hold a password
 		}
 	}
 	if c.State == "" {
@@ -167,14 +172,14 @@ func (c *Config) Validate() error {
 		}
 	}
 	if c.CheckIn < time.Second {
-		bad("check-in: %v is less than a second", c.CheckIn)
+		bad("check-in is 1s or longer, not %v", c.CheckIn)
 	}
 	if c.HookTimeout <= 0 || c.ConfirmTimeout <= 0 {
-		bad("hook-timeout and confirm-timeout must be positive")
+		bad("hook-timeout and confirm-timeout are longer than 0s")
 	}
 	for name, a := range map[string]string{"metrics-address": c.MetricsAddress, "page-address": c.PageAddress} {
 		if _, err := netip.ParseAddrPort(a); a != "" && err != nil {
-			bad("%s: %q is not IP:PORT", name, a)
+			bad("%s is IP:PORT, such as 127.0.0.1:8090, not %q", name, a)
 		}
 	}
 	return errors.Join(errs...)

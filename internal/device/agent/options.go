@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/peerload/peerload/internal/choice"
 )
 
 // DefaultConfigPath is the directory whose *.toml are read where no other is
@@ -56,7 +58,12 @@ func Options() []Option {
 		return func(c *Config, v []string) error { *to(c) = v; return nil }
 	}
 	span := func(to func(*Config) *time.Duration) func(*Config, []string) error {
-		return func(c *Config, v []string) (err error) { *to(c), err = time.ParseDuration(v[0]); return err }
+		return func(c *Config, v []string) (err error) {
+			if *to(c), err = time.ParseDuration(v[0]); err != nil {
+				return fmt.Errorf("%q is not a time with its unit, such as 500ms, 30s or 1h30m", v[0])
+			}
+			return nil
+		}
 	}
 	return []Option{
 		{"server", "", true,
@@ -110,11 +117,8 @@ func Options() []Option {
 
 func word(to func(*Config) *string, words ...string) func(*Config, []string) error {
 	return func(c *Config, v []string) error {
-		if !slices.Contains(words, v[0]) {
-			return fmt.Errorf("%q is none of %s", v[0], strings.Join(words, ", "))
-		}
 		*to(c) = v[0]
-		return nil
+		return choice.Check("word", v[0], words)
 	}
 }
 
@@ -131,15 +135,17 @@ func setAddress(c *Config, v []string) (err error) {
 func setPort(c *Config, v []string) error {
 	n, err := strconv.ParseUint(v[0], 10, 16)
 	if err != nil {
-		return fmt.Errorf("%q is not a port", v[0])
+		return fmt.Errorf("%q is not a port, 0 to 65535", v[0])
 	}
 	c.Port = uint16(n)
 	return nil
 }
 
 func setNoSync(c *Config, v []string) (err error) {
-	c.NoSync, err = strconv.ParseBool(v[0])
-	return err
+	if c.NoSync, err = strconv.ParseBool(v[0]); err != nil {
+		return fmt.Errorf("%q is not true or false", v[0])
+	}
+	return nil
 }
 
 // OptionValue is the value of an option that holds, and where it comes from.
@@ -193,7 +199,7 @@ func Load(src Sources) (Config, []OptionValue, error) {
 			v = []string{""}
 		}
 		if !o.List && len(v) > 1 {
-			errs = append(errs, fmt.Errorf("%s (from %s): one value is wanted, not %d", o.Name, at.From, len(v)))
+			errs = append(errs, fmt.Errorf("%s (from %s): give one value, not %d", o.Name, at.From, len(v)))
 		} else if err := o.set(&c, v); err != nil {
 			errs = append(errs, fmt.Errorf("%s (from %s): %w", o.Name, at.From, err))
 		}
@@ -258,15 +264,19 @@ func readFile(name string) (configFile, error) {
 	if _, err := toml.Decode(string(b), &m); err != nil {
 		var at toml.ParseError
 		if errors.As(err, &at) {
-			return f, fmt.Errorf("line %d: %s", at.Position.Line, at.Message)
+			return f, fmt.Errorf("line %d: %s; write NAME = VALUE, with a text in quotation marks", at.Position.Line, at.Message)
 		}
 		return f, err
 	}
 	all := Options()
+	var names []string
+	for _, o := range all {
+		names = append(names, o.Name)
+	}
 	for key, v := range m {
 		i := slices.IndexFunc(all, func(o Option) bool { return o.Name == key })
 		if i < 0 {
-			return f, fmt.Errorf("there is no option %q: peerload config show lists them", key)
+			return f, choice.Unknown("option", key, names)
 		}
 		if f.values[key], err = texts(v); err != nil {
 			return f, fmt.Errorf("%s: %w", key, err)

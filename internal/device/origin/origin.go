@@ -163,7 +163,7 @@ func (m *Mux) Open(ctx context.Context, r Request) (*Body, error) {
 	case "file":
 		b, err = openFile(r)
 	default:
-		return nil, fmt.Errorf("origin: %q is none of the schemes http, https, tftp and file", r.URL.Scheme)
+		return nil, fmt.Errorf("origin: the scheme is http, https, tftp or file, not %q", r.URL.Scheme)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.URL.Redacted(), err)
@@ -242,7 +242,7 @@ func badURL(err error) error {
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	return fmt.Errorf("origin: that is no URL: %w", err)
+	return fmt.Errorf("origin: that is no URL: %w; write HOST/PATH, or a URL such as http://10.0.0.5/fw/app.bin", err)
 }
 
 // Candidates returns the URLs to try, in order. A text with a scheme is one
@@ -256,7 +256,7 @@ func Candidates(text string) ([]*url.URL, error) {
 			return nil, badURL(err)
 		}
 		if u.Host == "" && u.Scheme != "file" {
-			return nil, fmt.Errorf("origin: %q names no host", u.Redacted())
+			return nil, fmt.Errorf("origin: %q names no host: write HOST/PATH, or a URL such as http://10.0.0.5/fw/app.bin", u.Redacted())
 		}
 		return []*url.URL{u}, nil
 	}
@@ -265,7 +265,7 @@ func Candidates(text string) ([]*url.URL, error) {
 		return nil, badURL(err)
 	}
 	if u.Hostname() == "" || strings.Trim(u.Path, "/") == "" {
-		return nil, fmt.Errorf("origin: %q is neither a URL nor host/path", strings.TrimPrefix(u.Redacted(), "http://"))
+		return nil, fmt.Errorf("origin: %q is neither a URL nor HOST/PATH: write it such as http://10.0.0.5/fw/app.bin", strings.TrimPrefix(u.Redacted(), "http://"))
 	}
 	t := *u
 	t.Scheme, t.User = "tftp", nil

@@ -65,7 +65,7 @@ func Parse(urls []string, output string) (*List, error) {
 		case !slices.Contains([]string{"http", "https", "tftp", "file"}, u.Scheme):
 			return nil, refuse("%s: the scheme is http, https, tftp or file", u.Redacted())
 		case strings.HasSuffix(u.Path, "/") || u.Path == "":
-			return nil, refuse("%s names no file", u.Redacted())
+			return nil, refuse("%s names no file: write its path behind the host", u.Redacted())
 		}
 		l.Sources = append(l.Sources, sources)
 	}
@@ -83,11 +83,11 @@ func (l *List) Resolve(p Proof, slots bool, w Words) error {
 	})
 	switch n := len(l.Sources); {
 	case p == Digest && n > 1:
-		return refuse("%s speaks of one file, %d were asked for", w.Digest, n)
+		return refuse("%s speaks of one file, %d were asked for: fetch them one by one", w.Digest, n)
 	case p == Signed && (!signed || n > 1):
 		return refuse("%s fetches one load: give the URL of its NAME%s", w.Trust, load.ManifestSuffix)
 	case slots && p != Signed:
-		return refuse("%s is for a signed load, NAME%s with %s", w.Slots, load.ManifestSuffix, w.Trust)
+		return refuse("%s is for a signed load: fetch NAME%s with %s", w.Slots, load.ManifestSuffix, w.Trust)
 	case signed && p == Unsigned:
 		return refuse("a NAME%s is signed: give %s, or fetch its components by their own names",
 			load.ManifestSuffix, w.GiveTrust)

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/lab/measure"
 	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/process"
@@ -47,13 +48,10 @@ type Config struct {
 
 // Validate refuses what cannot be run.
 func (c Config) Validate() error {
-	switch {
-	case c.Runs < 0 || c.Runs > 100:
-		return fmt.Errorf("%d runs are outside 1 to 100", c.Runs)
-	case c.Kind != site.KindLoopback && c.Kind != site.KindNamespace:
-		return fmt.Errorf("unknown kind of site %q: %s or %s", c.Kind, site.KindLoopback, site.KindNamespace)
+	if c.Runs < 0 || c.Runs > 100 {
+		return fmt.Errorf("--runs is 0 to 100, not %d", c.Runs)
 	}
-	return nil
+	return choice.Check("kind of site", c.Kind, []string{site.KindLoopback, site.KindNamespace})
 }
 
 func (c Config) runs() int {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/lab/measure"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
@@ -81,13 +82,13 @@ func SelectScenarios(all []Scenario, names []string, devices []int) ([]Scenario,
 		out = append(out, s)
 	}
 	for _, name := range names {
-		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("no scenario %q: %s", name, strings.Join(known, ", "))
+		if err := choice.Check("scenario", name, known); err != nil {
+			return nil, err
 		}
 	}
 	for _, n := range devices {
 		if n < 1 || n > site.MaxDevices {
-			return nil, fmt.Errorf("%d devices are outside 1 to %d", n, site.MaxDevices)
+			return nil, fmt.Errorf("--devices is 1 to %d, not %d", site.MaxDevices, n)
 		}
 	}
 	return out, nil

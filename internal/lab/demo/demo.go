@@ -61,13 +61,13 @@ type Config struct {
 func (c Config) Validate() error {
 	switch {
 	case c.Devices < minDevices || c.Devices > maxDevices:
-		return fmt.Errorf("%d devices are outside %d to %d", c.Devices, minDevices, maxDevices)
+		return fmt.Errorf("--devices is %d to %d, not %d", minDevices, maxDevices, c.Devices)
 	case c.WAN < 1:
 		return errors.New("the WAN's rate must be set")
 	case c.KillRoot < 0 || c.KillRoot > 99:
-		return fmt.Errorf("kill at %d %%: 1 to 99", c.KillRoot)
+		return fmt.Errorf("--kill-root is 1 to 99, not %d", c.KillRoot)
 	case c.KillRoot > 0 && !c.Peers:
-		return errors.New("without peers there is no root to kill")
+		return errors.New("without peers there is no root to kill: leave --kill-root out")
 	}
 	return nil
 }

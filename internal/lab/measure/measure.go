@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/lab/fileserver"
 	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/process"
@@ -69,34 +70,35 @@ type Config struct {
 
 // Validate refuses what cannot be run.
 func (c Config) Validate() error {
+	if err := choice.Check("kind of site", c.Kind, []string{site.KindLoopback, site.KindNamespace}); err != nil {
+		return err
+	}
 	switch {
 	case c.Devices < 1 || c.Devices > site.MaxDevices:
-		return fmt.Errorf("%d devices are outside 1 to %d", c.Devices, site.MaxDevices)
-	case c.Kind != site.KindLoopback && c.Kind != site.KindNamespace:
-		return fmt.Errorf("unknown kind of site %q: %s or %s", c.Kind, site.KindLoopback, site.KindNamespace)
+		return fmt.Errorf("--devices is 1 to %d, not %d", site.MaxDevices, c.Devices)
 	case c.Size < 1 || c.WAN < 1 || c.LAN < 1:
 		return errors.New("size, WAN and LAN must be set")
 	case c.link().Long() && c.Kind != site.KindNamespace:
-		return errors.New("only a namespace site has a WAN with a round trip or loss")
+		return errors.New("only a site of --kind netns has a WAN with a round trip or loss: choose it")
 	case !c.Peers && len(c.KillRoot) > 0:
-		return errors.New("without peers there is no root to kill")
+		return errors.New("without peers there is no root to kill: leave --kill-root out")
 	case c.Client != nil && (c.Peers || c.Late > 0):
 		return errKillForeign
 	case c.sends() && c.Kind != site.KindNamespace:
 		return errors.New("only a namespace site carries multicast from the server")
 	case c.Late < 0 || c.Devices+c.Late > site.MaxDevices:
-		return fmt.Errorf("%d late devices are outside 0 to %d", c.Late, site.MaxDevices-c.Devices)
+		return fmt.Errorf("--late is 0 to %d beside %d devices, not %d", site.MaxDevices-c.Devices, c.Devices, c.Late)
 	case c.Procs < -1:
-		return fmt.Errorf("GOMAXPROCS %d of a device: 1 at least, or -1 to leave it", c.Procs)
+		return fmt.Errorf("--device-procs is 1 or more, or -1 to leave it to the device, not %d", c.Procs)
 	}
 	last := 0
 	for _, p := range c.KillRoot {
 		if p <= last || p > 99 {
-			return fmt.Errorf("kill at %v: percentages rise from 1 to 99", c.KillRoot)
+			return fmt.Errorf("--kill-root is percentages that rise from 1 to 99, not %v", c.KillRoot)
 		}
 		last = p
 	}
-	return nil
+	return c.link().Validate()
 }
 
 func (c Config) link() site.LinkConfig {

@@ -21,8 +21,10 @@ func FindProgram(ctx context.Context, name, explicit, dir string) (string, error
 		if err != nil {
 			return "", err
 		}
-		_, err = os.Stat(path)
-		return path, err
+		if st, err := os.Stat(path); err != nil || !st.Mode().IsRegular() {
+			return "", fmt.Errorf("--%s: %s is no program: name the file of %s", name, explicit, name)
+		}
+		return path, nil
 	}
 	if self, err := os.Executable(); err == nil {
 		path := filepath.Join(filepath.Dir(self), name)

@@ -79,15 +79,15 @@ type NamespaceConfig struct {
 // Validate refuses what cannot be built.
 func (c NamespaceConfig) Validate() error {
 	if c.Devices < 1 || c.Devices > MaxDevices {
-		return fmt.Errorf("%d devices are outside 1 to %d", c.Devices, MaxDevices)
+		return fmt.Errorf("--devices is 1 to %d, not %d", MaxDevices, c.Devices)
 	}
 	if c.Subnets < 0 || c.Subnets > min(maxSubnets, c.Devices) {
-		return fmt.Errorf("%d subnets are outside 1 to %d", c.Subnets, min(maxSubnets, c.Devices))
+		return fmt.Errorf("--subnets is 1 to %d, not %d", min(maxSubnets, c.Devices), c.Subnets)
 	}
 	if c.Multicast && c.Subnets > forwardedLinks {
 		return fmt.Errorf("multicast reaches %d subnets at most, not %d", forwardedLinks, c.Subnets)
 	}
-	return c.link().validate()
+	return c.link().Validate()
 }
 
 func (c NamespaceConfig) link() LinkConfig {

@@ -43,17 +43,17 @@ type LinkConfig struct {
 // Long reports whether the link needs more than a rate.
 func (c LinkConfig) Long() bool { return c.RTT > 0 || c.Jitter > 0 || c.Loss > 0 }
 
-// validate refuses what the link cannot be.
-func (c LinkConfig) validate() error {
+// Validate refuses what the link cannot be.
+func (c LinkConfig) Validate() error {
 	switch {
 	case c.Rate < 1:
 		return fmt.Errorf("the WAN's rate must be set")
 	case c.RTT < 0 || c.RTT > maxRTT:
-		return fmt.Errorf("a round trip of %v is outside 0 to %v", c.RTT, maxRTT)
+		return fmt.Errorf("--rtt is 0s to %v, not %v", maxRTT, c.RTT)
 	case c.Jitter < 0 || c.Jitter > c.RTT/2:
-		return fmt.Errorf("a jitter of %v is outside 0 to half the round trip of %v", c.Jitter, c.RTT)
+		return fmt.Errorf("--jitter is 0s to half of --rtt %v, not %v", c.RTT, c.Jitter)
 	case c.Loss < 0 || c.Loss > 0.5:
-		return fmt.Errorf("a loss of %v is outside 0 %% to 50 %%", c.Loss)
+		return fmt.Errorf("--loss is 0%% to 50%%, not %v", c.Loss)
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func TestLaneJitterAndLoss(t *testing.T) {
 
 func TestLinkConfigValidate(t *testing.T) {
 	good := LinkConfig{Rate: units.Mbit, RTT: time.Second, Jitter: time.Millisecond, Loss: 0.1}
-	if err := good.validate(); err != nil || !good.Long() {
+	if err := good.Validate(); err != nil || !good.Long() {
 		t.Error(err)
 	}
 	for _, change := range []func(*LinkConfig){
@@ -86,7 +86,7 @@ func TestLinkConfigValidate(t *testing.T) {
 		func(c *LinkConfig) { c.Loss = -0.1 },
 	} {
 		c := good
-		if change(&c); c.validate() == nil {
+		if change(&c); c.Validate() == nil {
 			t.Errorf("not refused: %+v", c)
 		}
 	}

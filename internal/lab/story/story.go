@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
@@ -92,7 +93,7 @@ func Parse(line string) (Story, error) {
 	p := &storyParser{words: strings.Fields(strings.ToLower(line))}
 	s, err := p.story()
 	if err == nil && len(p.words) > 0 {
-		err = fmt.Errorf("%q is too much", strings.Join(p.words, " "))
+		err = fmt.Errorf("leave out %q at the end", strings.Join(p.words, " "))
 	}
 	if err == nil {
 		err = s.check()
@@ -177,22 +178,22 @@ func (s Story) String() string {
 func (s Story) check() error {
 	for _, d := range []time.Duration{s.At, s.Every, s.For, s.Over} {
 		if d < 0 || d > maxMoment {
-			return fmt.Errorf("%v is outside 0 to %v", d, maxMoment)
+			return fmt.Errorf("a time is 0s to %v, not %v", maxMoment, d)
 		}
 	}
 	switch {
 	case s.Percent < 0 || s.Percent > 100:
-		return fmt.Errorf("%d%% is outside 0%% to 100%%", s.Percent)
+		return fmt.Errorf("a part of the file is 0%% to 100%%, not %d%%", s.Percent)
 	case s.Every > 0 && s.Every < 100*time.Millisecond:
 		return errors.New("every 100ms at the most")
 	case s.Every > 0 && s.Deed != deedKill:
-		return errors.New("only a kill can happen every so often")
+		return errors.New("only a kill can happen every so often: write \"at\" and a time")
 	case s.Device < 0 || s.Device > site.MaxDevices || s.Count < 0 || s.Count > site.MaxDevices:
 		return fmt.Errorf("devices are numbered from 1 to %d", site.MaxDevices)
 	case s.Percent == 100 && (s.Target == targetRoot || s.Target == targetRoots):
 		return errors.New("a root that has all is none: 99% at the most")
 	case s.Deed == deedWake && (s.At > 0 || s.Percent > 0 || s.For > 0):
-		return errors.New("devices wake at the start")
+		return errors.New("devices wake at the start: leave \"at\" out")
 	case s.Deed == deedStart && (s.At == 0 && s.Percent == 0 || s.For > 0):
 		return errors.New("write for example: start 5 devices late at 100%")
 	}
@@ -281,7 +282,7 @@ func (p *storyParser) deed(s *Story) error {
 		return p.target(s, targetRoot, targetRoots, targetParent, targetRandom)
 	case deedCut:
 		if !p.take("wan") {
-			return errors.New("cut what? The WAN")
+			return errors.New("write: cut wan")
 		}
 		return nil
 	case deedIsolate:
@@ -298,8 +299,8 @@ func (p *storyParser) deed(s *Story) error {
 	case deedWake:
 		return p.wake(s)
 	}
-	return fmt.Errorf("no deed: %s, %s wan, %s, %s disk, %s, %s or %s",
-		deedKill, deedCut, deedIsolate, deedFill, deedSlow, deedStart, deedWake)
+	return choice.Unknown("deed", s.Deed,
+		[]string{deedKill, deedCut, deedIsolate, deedFill, deedSlow, deedStart, deedWake})
 }
 
 // target takes a device or one of the names.
@@ -312,7 +313,7 @@ func (p *storyParser) target(s *Story, names ...string) (err error) {
 	}
 	p.take("device")
 	if s.Device, err = p.number(); err != nil {
-		return fmt.Errorf("which device? %s", strings.Join(append(names, "device 3"), ", "))
+		return fmt.Errorf("%s what? Choose %s", s.Deed, choice.List(append(names, "device 3")))
 	}
 	return nil
 }
@@ -322,7 +323,7 @@ func (p *storyParser) slow(s *Story) error {
 		return err
 	}
 	if !p.take("to") {
-		return errors.New("to which rate?")
+		return errors.New("write the rate, for example: slow device 3 to 1mbit")
 	}
 	r, err := units.ParseRate(p.word())
 	s.Rate = r
@@ -344,12 +345,12 @@ func (p *storyParser) start(s *Story) (err error) {
 func (p *storyParser) wake(s *Story) (err error) {
 	if p.take("at") {
 		if !p.take("once") {
-			return errors.New("at once, or over a time")
+			return errors.New("write: wake at once, or for example: wake over 60s")
 		}
 		return nil
 	}
 	if !p.take("over") {
-		return errors.New("at once, or over a time")
+		return errors.New("write: wake at once, or for example: wake over 60s")
 	}
 	s.Over, err = p.duration()
 	return err

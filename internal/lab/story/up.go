@@ -68,7 +68,7 @@ func (c Config) Validate() error {
 		return err
 	}
 	if c.Site.Devices > MaxDevices {
-		return fmt.Errorf("%d devices are outside 1 to %d", c.Site.Devices, MaxDevices)
+		return fmt.Errorf("--devices is 1 to %d, not %d", MaxDevices, c.Site.Devices)
 	}
 	if c.Size < 1 || c.Site.LAN < 1 {
 		return errors.New("size and LAN must be set")
@@ -79,7 +79,7 @@ func (c Config) Validate() error {
 			return err
 		}
 		if s.Device > c.Site.Devices {
-			return fmt.Errorf("%q: there are %d devices", s, c.Site.Devices)
+			return fmt.Errorf("%q: choose a device of 1 to %d", s, c.Site.Devices)
 		}
 		late += s.Count
 		if s.Deed == deedWake {
@@ -90,7 +90,7 @@ func (c Config) Validate() error {
 		return fmt.Errorf("%d of %d devices are late: one must start at once", late, c.Site.Devices)
 	}
 	if wakes > 1 {
-		return errors.New("devices wake in one way only")
+		return errors.New("devices wake in one way only: give one story of wake")
 	}
 	return nil
 }
