@@ -8,12 +8,16 @@ package units
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/parse"
+	"github.com/peerload/peerload/internal/terminal"
 )
 
 // Rate is a link's speed in bits per second.
@@ -29,8 +33,6 @@ const (
 // maxRate keeps every product of a rate and a buffer within 64 bits.
 const maxRate = 100 * Gbit
 
-var errUnit = errors.New("unknown unit")
-
 // ParseRate reads a rate as tc writes it: a number and one of bit, kbit, mbit,
 // gbit, in any case, with or without "/s" or "ps" behind it. Units are powers
 // of 1000. The rate must lie between 8 kbit and 100 Gbit.
@@ -39,11 +41,11 @@ func ParseRate(s string) (Rate, error) {
 	t = strings.TrimSuffix(strings.TrimSuffix(t, "/s"), "ps")
 	n, err := parseUnit(t, map[string]float64{"bit": 1, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9})
 	if err != nil {
-		return 0, fmt.Errorf("rate %q: %w; write for example 20mbit", s, err)
+		return 0, fmt.Errorf("rate %q: %w; write it such as 20mbit", s, err)
 	}
 	r := Rate(math.Round(n))
 	if r < 8*Kbit || r > maxRate {
-		return 0, fmt.Errorf("rate %q is outside 8kbit to 100gbit", s)
+		return 0, fmt.Errorf("a rate is 8kbit to 100gbit, not %q", s)
 	}
 	return r, nil
 }
@@ -99,21 +101,13 @@ func parseSize(s string) (Size, error) {
 	}
 	v := Size(n)
 	if v < 1 || v > maxSize {
-		return 0, fmt.Errorf("size %q is outside 1 byte to 16 GiB", s)
+		return 0, fmt.Errorf("a size is 1 byte to 16 GiB, not %q", s)
 	}
 	return v, nil
 }
 
-// String returns the size in MB, kB or bytes.
-func (z Size) String() string {
-	switch {
-	case z >= 1e6:
-		return strconv.FormatFloat(math.Round(float64(z)/1e4)/100, 'f', -1, 64) + " MB"
-	case z >= 1e3:
-		return strconv.FormatFloat(math.Round(float64(z)/10)/100, 'f', -1, 64) + " kB"
-	}
-	return strconv.FormatInt(int64(z), 10) + " bytes"
-}
+// String returns the size as people read it, such as 20.91 MB.
+func (z Size) String() string { return terminal.Bytes(int64(z)) }
 
 // Set makes *Size a flag of the command line.
 func (z *Size) Set(s string) error {
@@ -137,7 +131,7 @@ func parseFraction(s string) (Fraction, error) {
 		return 0, fmt.Errorf("%q: %w; write for example 0.5%%", s, err)
 	}
 	if n > 100 {
-		return 0, fmt.Errorf("%q is outside 0%% to 100%%", s)
+		return 0, fmt.Errorf("a percentage is 0%% to 100%%, not %q", s)
 	}
 	return Fraction(n / 100), nil
 }
@@ -171,7 +165,8 @@ func parseUnit(s string, units map[string]float64) (float64, error) {
 	}
 	f, ok := units[strings.TrimSpace(s[i:])]
 	if !ok {
-		return 0, fmt.Errorf("%w %q", errUnit, s[i:])
+		names := slices.DeleteFunc(slices.Sorted(maps.Keys(units)), func(name string) bool { return name == "" })
+		return 0, choice.Unknown("unit", strings.TrimSpace(s[i:]), names)
 	}
 	return n * f, nil
 }
