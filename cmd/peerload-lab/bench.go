@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/lab/bench"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
@@ -81,6 +82,9 @@ curl, aria2, uftp. It takes less than half an hour.`,
   peerload-lab bench compare --short`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := f.chosen(); err != nil { // before the namespaces are made
+				return err
+			}
 			return f.run(cmd.Context(), cmd.OutOrStdout(), "compare", f.compare)
 		},
 	}
@@ -88,6 +92,7 @@ curl, aria2, uftp. It takes less than half an hour.`,
 	cmd.Flags().BoolVar(&f.short, "short", false, "three sites, 16 devices, half of the file: less than five minutes")
 	cmd.Flags().StringVar(&f.html, "html", "", "write a report to this file, for a browser")
 	cmd.Flags().StringSliceVar(&f.scenarios, "scenario", nil, "only these: "+strings.Join(names, ", "))
+	strict.Values(cmd, "scenario", names...)
 	cmd.Flags().StringSliceVar(&f.cfg.Methods, "method", nil,
 		"only ways whose names contain one of these, such as peerload")
 	cmd.Flags().IntSliceVar(&f.devices, "devices", nil, "sizes of the sites (default: 16, 48 and 100)")
@@ -98,6 +103,7 @@ func (f *benchFlags) register(cmd *cobra.Command, runs int) {
 	fl := cmd.Flags()
 	fl.StringVar(&f.cfg.Kind, "kind", site.KindNamespace,
 		"netns or loopback; where netns cannot be made loopback is taken")
+	strict.Values(cmd, "kind", site.KindNamespace, site.KindLoopback)
 	fl.IntVar(&f.cfg.Runs, "runs", runs, "how often each figure is measured; the median counts")
 	fl.DurationVar(&f.cfg.Patience, "patience", 0, "how long each run may wait until the processors are quiet")
 	fl.IntVar(&f.cfg.Procs, "device-procs", 1, "GOMAXPROCS of a device; -1 leaves it to the device")
@@ -208,12 +214,17 @@ func (f *benchFlags) figures(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-func (f *benchFlags) compare(ctx context.Context, out io.Writer) (err error) {
+// chosen are the scenarios to compare in.
+func (f *benchFlags) chosen() ([]bench.Scenario, error) {
 	all := bench.Scenarios()
 	if f.short {
 		all = bench.ShortScenarios()
 	}
-	chosen, err := bench.SelectScenarios(all, f.scenarios, f.devices)
+	return bench.SelectScenarios(all, f.scenarios, f.devices)
+}
+
+func (f *benchFlags) compare(ctx context.Context, out io.Writer) (err error) {
+	chosen, err := f.chosen()
 	if err != nil {
 		return err
 	}

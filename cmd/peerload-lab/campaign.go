@@ -40,7 +40,7 @@ type campaignResult struct {
 // campaign plays random sites until one is wrong.
 func (f *simFlags) campaign(ctx context.Context, out io.Writer) error {
 	if f.runs < 1 || f.runs > maxRuns {
-		return fmt.Errorf("--runs %d: 1 to %d", f.runs, maxRuns)
+		return fmt.Errorf("--runs is 1 to %d, not %d", maxRuns, f.runs)
 	}
 	if f.trace && f.runs > 1 {
 		return fmt.Errorf("--trace with --runs %d: it writes one site only; give --runs 1 and --seed", f.runs)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/lab/demo"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/units"
@@ -43,6 +44,7 @@ behind one slow link. It needs no rights and leaves nothing behind.`,
 	fl.IntVar(&f.cfg.Devices, "devices", 13, "number of devices; the last one is the classic one")
 	fl.Var(&f.cfg.WAN, "wan", "rate of the file server's link")
 	fl.StringVar(&f.peers, "peers", "on", "off: every device downloads for itself")
+	strict.Values(cmd, "peers", "on", "off")
 	fl.IntVar(&f.cfg.KillRoot, "kill-root", 0,
 		"kill the first model's root when it has so many percent of the largest file")
 	fl.BoolVar(&f.json, "json", false, "every event as a line of JSON, the summary last")
@@ -77,13 +79,7 @@ func (f *demoFlags) run(ctx context.Context, out io.Writer) error {
 }
 
 func (f *demoFlags) show(ctx context.Context, out io.Writer) (_ *demo.Summary, err error) {
-	switch f.peers {
-	case "on":
-		f.cfg.Peers = true
-	case "off":
-	default:
-		return nil, fmt.Errorf("--peers %q: on or off", f.peers)
-	}
+	f.cfg.Peers = f.peers == "on"
 	if err := f.cfg.Validate(); err != nil {
 		return nil, err
 	}

@@ -12,6 +12,10 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/internal/cli"
+	"github.com/peerload/peerload/internal/cli/strict"
+	"github.com/peerload/peerload/internal/terminal"
 )
 
 // Exit statuses.
@@ -37,29 +41,35 @@ func (e *statusError) Error() string {
 
 func (e *statusError) Unwrap() error { return e.err }
 
+// rootCommand is the whole command line.
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{Use: "peerload-lab", Short: "Run sites of real devices on this machine"}
+	root.AddCommand(demoCommand(), siteCommand(), upCommand(), benchCommand(), simCommand(), planCommand(), downCommand())
+	strict.Prepare(root)
+	return root
+}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := &cobra.Command{
-		Use:           "peerload-lab",
-		Short:         "Run sites of real devices on this machine",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-	}
-	root.AddCommand(demoCommand(), siteCommand(), upCommand(), benchCommand(), simCommand(), planCommand(), downCommand())
-	err := root.ExecuteContext(ctx)
+	err := rootCommand().ExecuteContext(ctx)
 	if err == nil {
 		return
 	}
 	if msg := err.Error(); msg != "" && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, "peerload-lab:", msg)
+		fmt.Fprintln(os.Stderr, "peerload-lab:", terminal.Printable(cli.Advise(err).Error()))
 	}
-	var status *statusError
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		os.Exit(exitInterrupt)
-	case errors.As(err, &status):
-		os.Exit(status.status)
 	}
-	os.Exit(exitUsage)
+	os.Exit(status(err))
+}
+
+// status is the exit status that tells of err.
+func status(err error) int {
+	var own *statusError
+	if errors.As(err, &own) {
+		return own.status
+	}
+	return exitUsage
 }

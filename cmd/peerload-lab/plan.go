@@ -174,7 +174,7 @@ func (r planResult) text(w io.Writer) {
 	fmt.Fprintf(w, "no way is faster than %s\n\n", longTime(r.BoundS))
 	fmt.Fprintf(w, "  %-30s %14s %12s %10s  %s\n", "", "last device", "WAN", "copies", "")
 	for _, c := range r.Cases {
-		fmt.Fprintf(w, "  %-30s %14s %12s %10.3f  %s\n", c.Case, longTime(c.LastS), longSize(c.WANBytes), c.WANRatio, c.How)
+		fmt.Fprintf(w, "  %-30s %14s %12s %10.3f  %s\n", c.Case, longTime(c.LastS), units.Size(c.WANBytes), c.WANRatio, c.How)
 		if c.Missing > 0 {
 			fmt.Fprintf(w, "      %d devices fall short of the whole\n", c.Missing)
 		}
@@ -194,13 +194,6 @@ func longTime(s float64) string {
 		return (time.Duration(math.Round(s)) * time.Second).String()
 	}
 	return strconv.FormatFloat(s/3600, 'f', 1, 64) + " h"
-}
-
-func longSize(n int64) string {
-	if n >= 1e9 {
-		return strconv.FormatFloat(float64(n)/1e9, 'f', 2, 64) + " GB"
-	}
-	return units.Size(n).String()
 }
 
 // loadSizes returns the sizes of a load's files in the order in which devices
@@ -237,7 +230,7 @@ func loadSizes(at string) (sizes []int64, metadata int64, err error) {
 		}
 	}
 	if len(sizes) == 0 {
-		return nil, 0, fmt.Errorf("--load: %s has no files", at)
+		return nil, 0, fmt.Errorf("--load: %s has no files: name a manifest, or a directory with the files of a load", at)
 	}
 	return sizes, 0, nil
 }
@@ -321,7 +314,7 @@ type checkRow struct {
 // measure predicts and measures the four sites.
 func (f *planFlags) measure(ctx context.Context, out io.Writer) error {
 	if f.runs < 1 || f.runs > 99 {
-		return fmt.Errorf("--check-runs %d: 1 to 99", f.runs)
+		return fmt.Errorf("--check-runs is 1 to 99, not %d", f.runs)
 	}
 	if !f.json {
 		fmt.Fprintf(out, "| devices | WAN | round trip | LAN | size | predicted | measured | difference |\n"+

@@ -164,8 +164,8 @@ func (r *simResult) text(w io.Writer) {
 		r.Seed)
 	fmt.Fprintf(w, "  last device   %.3f s   bound %.3f s   ratio %.3f   median %.3f s\n", r.LastS, r.BoundS, r.Ratio,
 		r.MedianS)
-	fmt.Fprintf(w, "  WAN payload   %.3f x size in each subnet, %d bytes in all, %d requests\n", r.WANRatio, r.WANBytes,
-		r.Requests)
+	fmt.Fprintf(w, "  WAN payload   %.3f x size in each subnet, %s in all, %d requests\n", r.WANRatio,
+		units.Size(r.WANBytes), r.Requests)
 	fmt.Fprintf(w, "  elections %d, broadcasts %d\n", r.Elections, r.Broadcasts)
 	fmt.Fprintf(w, "  complete      %d of %d\n", r.Complete, r.Expected)
 	if r.Failed > 0 {
@@ -224,8 +224,12 @@ func (f *simFlags) play(ctx context.Context, out io.Writer) error {
 
 // sites divides the devices among the subnets.
 func (f *simFlags) sites() ([]sim.Site, error) {
+	if f.devices < 1 {
+		return nil, fmt.Errorf("--devices is 1 or more, not %d", f.devices)
+	}
 	if f.subnets < 1 || f.subnets > maxSubnets || f.devices < f.subnets {
-		return nil, fmt.Errorf("--subnets %d: 1 to %d, and not more than the %d devices", f.subnets, maxSubnets, f.devices)
+		return nil, fmt.Errorf("--subnets is 1 to %d, and not more than the %d devices, not %d", maxSubnets, f.devices,
+			f.subnets)
 	}
 	var faults []sim.Fault
 	for _, s := range f.faults {

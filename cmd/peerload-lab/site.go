@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/lab/measure"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
@@ -25,6 +26,9 @@ type siteFlags struct {
 	json   bool
 	logs   string
 }
+
+// modePeers is the mode in which devices share.
+const modePeers = "peers"
 
 func siteCommand() *cobra.Command {
 	f := &siteFlags{cfg: measure.Config{WAN: 20 * units.Mbit, LAN: 100 * units.Mbit, Size: 20e6}}
@@ -49,7 +53,9 @@ shapes every port; loopback needs no rights and shapes the server only.`,
 	longLinkFlags(fl, &f.cfg.RTT, &f.cfg.Jitter, &f.cfg.Loss)
 	fl.Var(&f.cfg.Size, "size", "size of the file")
 	fl.StringVar(&f.cfg.Kind, "kind", site.KindNamespace, "netns or loopback")
-	fl.StringVar(&f.mode, "mode", "peers", "peers, or classic: every device downloads by itself")
+	fl.StringVar(&f.mode, "mode", modePeers, "peers, or classic: every device downloads by itself")
+	strict.Values(cmd, "kind", site.KindNamespace, site.KindLoopback)
+	strict.Values(cmd, "mode", modePeers, "classic")
 	fl.BoolVar(&f.cfg.TFTP, "tftp", false, "the origin is TFTP instead of HTTP")
 	fl.IntVar(&f.repeat, "repeat", 1, "number of runs")
 	fl.IntSliceVar(&f.cfg.KillRoot, "kill-root", nil, "kill the root when it has so many percent; several: 25,50,75")
@@ -67,18 +73,12 @@ shapes every port; loopback needs no rights and shapes the server only.`,
 }
 
 func (f *siteFlags) run(ctx context.Context, out io.Writer) error {
-	switch f.mode {
-	case "peers":
-		f.cfg.Peers = true
-	case "classic":
-	default:
-		return fmt.Errorf("unknown mode %q: peers or classic", f.mode)
-	}
+	f.cfg.Peers = f.mode == modePeers
 	if err := f.cfg.Validate(); err != nil {
 		return err
 	}
 	if f.repeat < 1 {
-		return fmt.Errorf("--repeat %d: at least 1", f.repeat)
+		return fmt.Errorf("--repeat is 1 or more, not %d", f.repeat)
 	}
 	tmp, err := process.NewRunDir(os.TempDir(), 0)
 	if err != nil {

@@ -13,7 +13,12 @@ import (
 	"golang.org/x/term"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/cli/strict"
+	"github.com/peerload/peerload/internal/terminal"
 )
+
+// roles are those that users and tokens can have.
+var roles = []string{"viewer", "operator", "admin"}
 
 func userCommand() *cobra.Command {
 	return group("user", "Users and their roles", func(conn *connFlags) []*cobra.Command {
@@ -26,7 +31,7 @@ func userCommand() *cobra.Command {
 }
 
 func userRow(u client.User) []string {
-	return []string{u.Name, u.Role, u.FullName, onOff(u.Disabled), when(u.LastLogin)}
+	return []string{u.Name, u.Role, u.FullName, terminal.YesNo(u.Disabled), when(u.LastLogin)}
 }
 
 const userHeader = "USER ROLE FULL-NAME DISABLED LAST-LOGIN"
@@ -44,6 +49,7 @@ func userList(conn *connFlags) *cobra.Command {
 
 func userFlags(cmd *cobra.Command) {
 	cmd.Flags().String("role", "", "viewer, operator or admin")
+	strict.Values(cmd, "role", roles...)
 	cmd.Flags().String("full-name", "", "for people")
 	cmd.Flags().String("password-file", "", `file that holds the password in its first line; "-" is the standard input`)
 }
@@ -73,7 +79,7 @@ func askPassword(cmd *cobra.Command) (string, error) {
 		b, err := term.ReadPassword(int(in.Fd()))
 		fmt.Fprintln(cmd.ErrOrStderr())
 		if err == io.EOF {
-			err = errors.New("no password was given")
+			err = errors.New("no password was given: run the command again, or give --password-file")
 		}
 		return string(b), err
 	}
@@ -83,7 +89,7 @@ func askPassword(cmd *cobra.Command) (string, error) {
 	}
 	second, err := ask("once more: ")
 	if err == nil && first != second {
-		err = errors.New("the two passwords differ")
+		err = errors.New("the two passwords differ: run the command again")
 	}
 	return first, err
 }
@@ -140,7 +146,7 @@ func userSet(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return conn.show(cmd, "user_changed", u, "%s changed: %s, disabled %s\n", u.Name, u.Role, onOff(u.Disabled))
+			return conn.show(cmd, "user_changed", u, "%s changed: %s, disabled %s\n", u.Name, u.Role, terminal.YesNo(u.Disabled))
 		})}
 	userFlags(cmd)
 	cmd.Flags().BoolVar(&askNew, "password", false, "ask for a new password")
@@ -186,6 +192,9 @@ func tokenAdd(conn *connFlags) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		Example: "  peerload-server token add backup --user alice --role viewer --scope read",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			if conn.server == "" && in.User == "" {
+				return errors.New("--user is missing: whose token, since nobody is logged in here")
+			}
 			in.LifeS = int64(life / time.Second)
 			t, err := c.Tokens.Create(cmd.Context(), args[0], in)
 			if err != nil {
@@ -199,6 +208,8 @@ func tokenAdd(conn *connFlags) *cobra.Command {
 	f.StringSliceVar(&in.Scopes, "scope", []string{"read"},
 		"read, devices, loads, enterprise, access; repeated or with commas")
 	f.DurationVar(&life, "life", 0, "until it expires, for example 720h; 0 means 90 days")
+	strict.Values(cmd, "role", roles...)
+	strict.Values(cmd, "scope", "read", "devices", "loads", "enterprise", "access")
 	return cmd
 }
 
@@ -222,7 +233,7 @@ func enrolmentList(conn *connFlags) *cobra.Command {
 			}
 			return list(conn, cmd, "enrolment", items, "ID NAME SITE-KEY USES PROFILE SITE NETWORKS EXPIRES",
 				func(e client.Enrolment) []string {
-					return []string{e.ID, e.Name, onOff(e.SiteKey), fmt.Sprint(e.Uses), e.Profile, e.Site,
+					return []string{e.ID, e.Name, terminal.YesNo(e.SiteKey), fmt.Sprint(e.Uses), e.Profile, e.Site,
 						strings.Join(e.Networks, ","), when(e.Expires)}
 				})
 		})}

@@ -63,9 +63,13 @@ func (c *certs) get(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.n
 func certificate(certFile, keyFile, dir string, names []string, now time.Time) (tls.Certificate, error) {
 	if certFile != "" || keyFile != "" {
 		if certFile == "" || keyFile == "" {
-			return tls.Certificate{}, errors.New("--tls-cert and --tls-key belong together")
+			return tls.Certificate{}, errors.New("--tls-cert and --tls-key belong together: give both, or neither")
 		}
-		return tls.LoadX509KeyPair(certFile, keyFile)
+		c, err := tls.LoadX509KeyPair(certFile, keyFile)
+		if err != nil {
+			err = fmt.Errorf("--tls-cert, --tls-key: %w; name the files of a certificate and its key, in PEM", err)
+		}
+		return c, err
 	}
 	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	c, err := tls.LoadX509KeyPair(certFile, keyFile)

@@ -185,7 +185,7 @@ func TestRefusedStarts(t *testing.T) {
 		{"report audit --last -1", "--last"},
 		{"load add --name x --version 1 --model 7941 @gone.bin", "does not exist"},
 		{"load add --name x --version 1 --model 7941 @app.bin @app.bin", "same name"},
-		{"load assign fw", "at least one of the flags"},
+		{"load assign fw", "give one of --enterprise"},
 		{"load assign fw --enterprise", "not found"},
 		{"user add bob --role admin", "--password-file"},
 		{"user add bob --role king --password-file @password", "role"},
@@ -197,7 +197,7 @@ func TestRefusedStarts(t *testing.T) {
 		}
 	}
 	o.file("all.jsonl", "")
-	if _, code, errs := o.sh("backup", "@all.jsonl"); code != exitDisk || !strings.Contains(errs, "is there already") {
+	if _, code, errs := o.sh("backup", "@all.jsonl"); code != exitDisk || !strings.Contains(errs, "replaces nothing") {
 		t.Errorf("a backup over a file: %d %s", code, errs)
 	}
 	if _, code, errs := o.sh("device", "list", "--server", o.at.API, "--token", "t"); code != exitReach ||

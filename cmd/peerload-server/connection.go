@@ -110,13 +110,14 @@ func (conn *connFlags) open(ctx context.Context) (*connection, error) {
 func (conn *connFlags) remote() (*connection, error) {
 	u, err := url.Parse(conn.server)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("--server %q is not a URL such as https://controller:8443", conn.server)
+		// Not the value: it may hold a password.
+		return nil, errors.New("--server is no http or https URL: write it such as https://controller:8443")
 	}
 	token := conn.token
 	if token == "" && conn.tokenFile != "" {
 		b, err := os.ReadFile(conn.tokenFile)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--token-file: %w", err)
 		}
 		token = strings.TrimSpace(string(b))
 	}
@@ -131,11 +132,11 @@ func (conn *connFlags) remote() (*connection, error) {
 	if conn.caf != "" {
 		pem, err := os.ReadFile(conn.caf)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--ca: %w", err)
 		}
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate", conn.caf)
+			return nil, fmt.Errorf("--ca: %s holds no certificate: name a file in PEM", conn.caf)
 		}
 		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}

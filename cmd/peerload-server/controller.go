@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/files"
 	"github.com/peerload/peerload/internal/controller/files/cnf"
@@ -133,7 +134,10 @@ func (s *service) budget() (b files.Budget, err error) {
 		}
 		b.Sites = append(b.Sites, p)
 	}
-	return b, b.Validate()
+	if err := b.Validate(); err != nil {
+		return b, fmt.Errorf("--site-transfers, --site-rate, --site-prefix-v4, --site-prefix-v6: %w", err)
+	}
+	return b, nil
 }
 
 // apiListener is where the API listens.
@@ -148,7 +152,7 @@ type apiListener struct {
 func (s *service) listenAPI(d dataDir) (*apiListener, error) {
 	ln, err := net.Listen("tcp", s.api)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errSocket, err)
+		return nil, noSocket("--listen", err)
 	}
 	a := &apiListener{Listener: ln, scheme: "http", host: s.host(ln)}
 	switch s.tls {
@@ -156,7 +160,7 @@ func (s *service) listenAPI(d dataDir) (*apiListener, error) {
 		return a, nil
 	case tlsGenerated:
 	default:
-		return nil, errors.Join(fmt.Errorf("--tls is %s or %s, not %q", tlsGenerated, tlsOff, s.tls), ln.Close())
+		return nil, errors.Join(choice.Value("--tls", s.tls, []string{tlsGenerated, tlsOff}), ln.Close())
 	}
 	host, _, err := net.SplitHostPort(a.host)
 	if err != nil {

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/choice"
+	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/report"
 )
@@ -20,7 +21,7 @@ const stateUnknown = "unknown"
 // group is a command that groups others, with the flags that all of them have.
 func group(use, short string, make func(conn *connFlags) []*cobra.Command) *cobra.Command {
 	conn := &connFlags{}
-	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: help}
+	cmd := &cobra.Command{Use: use, Short: short}
 	conn.flags(cmd.PersistentFlags())
 	cmd.AddCommand(make(conn)...)
 	return cmd
@@ -57,6 +58,8 @@ func deviceList(conn *connFlags) *cobra.Command {
 	f.StringVar(&q.Profile, "profile", "", "devices: of this profile")
 	f.StringVar(&q.Site, "site", "", "devices: at this site")
 	f.StringVar(&q.State, "state", "", "devices: in this state")
+	strict.Values(cmd, "state", stateUnknown, report.StateIdle, report.StateDownloading, report.StateInstalling,
+		report.StateRebooting, report.StateTrial, report.StateRolledBack, report.StateFailed)
 	f.StringVar(&q.Active, "active", "", "devices: that run this load")
 	return cmd
 }
@@ -97,9 +100,10 @@ func deviceShow(conn *connFlags) *cobra.Command {
 				fmt.Fprintf(out, "runs     %s, holds %s, wants %s\n", orNone(s.Last.Active), orNone(s.Last.Inactive),
 					orNone(s.Last.Wanted))
 				fmt.Fprintf(out, "peers    role %s, root %s, parent %s, children %s\n", orNone(s.Last.Role), orNone(s.Last.Root),
-					orNone(s.Last.Parent), orNone(strings.Join(s.Last.Children, ", ")))
-				fmt.Fprintf(out, "bytes    %d from the server, %d from peers, %d to peers\n", s.Traffic.FromOrigin,
-					s.Traffic.FromPeers, s.Traffic.ToPeers)
+					orNone(s.Last.Parent),
+					orNone(strings.Join(s.Last.Children, ", ")))
+				fmt.Fprintf(out, "bytes    %s from the server, %s from peers, %s to peers\n",
+					terminal.Bytes(s.Traffic.FromOrigin), terminal.Bytes(s.Traffic.FromPeers), terminal.Bytes(s.Traffic.ToPeers))
 				for _, f := range s.Failures {
 					fmt.Fprintf(out, "failure  %s %s %s\n", when(f.At), terminal.Printable(f.Reason), terminal.Printable(f.Message))
 				}
@@ -113,8 +117,8 @@ func deviceShow(conn *connFlags) *cobra.Command {
 					for _, b := range f.Fallbacks {
 						why = append(why, b.Reason)
 					}
-					return []string{f.File, f.Source, count(f.BytesFromOrigin), count(f.BytesFromPeers), count(f.BytesFromCache),
-						f.Parent, strings.Join(why, ", ")}
+					return []string{f.File, f.Source, terminal.Bytes(f.BytesFromOrigin), terminal.Bytes(f.BytesFromPeers),
+						terminal.Bytes(f.BytesFromCache), f.Parent, strings.Join(why, ", ")}
 				})
 		})}
 }
@@ -166,6 +170,9 @@ func deviceAdd(conn *connFlags) *cobra.Command {
 			return warnModel(cmd, c, d.Model)
 		})}
 	changeFlags(cmd, &unset)
+	if err := cmd.MarkFlagRequired("model"); err != nil {
+		panic(err) // the flag is defined one line above
+	}
 	return cmd
 }
 
@@ -179,12 +186,24 @@ func warnModel(cmd *cobra.Command, c *connection, model string) error {
 	if err != nil {
 		return err
 	}
-	if !m.Known {
-		fmt.Fprintf(cmd.ErrOrStderr(),
-			"note: no table has the model %s; \"peerload-server model list\" shows those it has, \"model add\" adds one\n",
-			terminal.Printable(model))
+	if m.Known {
+		return nil
 	}
-	return nil
+	all, err := collect(c.Models.List(cmd.Context(), client.Filter{}))
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, row := range all {
+		names = append(names, row.Name)
+	}
+	meant := ""
+	if near := choice.Nearest(m.Name, names); len(near) > 0 {
+		meant = "; did you mean " + choice.List(near) + "?"
+	}
+	_, err = fmt.Fprintf(cmd.ErrOrStderr(), "note: no table has the model %s; \"peerload-server model list\" shows "+
+		"those it has, \"model add\" adds one%s\n", terminal.Printable(model), meant)
+	return err
 }
 
 func deviceSet(conn *connFlags) *cobra.Command {
@@ -253,13 +272,13 @@ func deviceHistory(conn *connFlags) *cobra.Command {
 }
 
 func printHistory(conn *connFlags, cmd *cobra.Command, items []client.HistoryEntry) error {
-	return list(conn, cmd, "history", items, "TIME DEVICE WHAT OLD NEW FILE REASON BYTES",
+	return list(conn, cmd, "history", items, "TIME DEVICE WHAT OLD NEW FILE REASON SIZE",
 		func(h client.HistoryEntry) []string {
-			bytes := ""
+			size := ""
 			if f := h.Final; f != nil {
-				bytes = strconv.FormatInt(f.Size, 10)
+				size = terminal.Bytes(f.Size)
 			}
-			return []string{when(h.At), h.Device, h.Kind, h.Old, h.New, h.File, h.Reason, bytes}
+			return []string{when(h.At), h.Device, h.Kind, h.Old, h.New, h.File, h.Reason, size}
 		})
 }
 

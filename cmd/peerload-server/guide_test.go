@@ -69,7 +69,7 @@ func TestAdministratorsGuide(t *testing.T) {
 	}
 	for _, want := range []string{"peer-sharing  off    device",
 		"<loadInformation model=\"Cisco IP Phone 7941\">fw-1</loadInformation>",
-		"SEP001122334466  on  on", "peerload_build_info", "loadInformation00115"} {
+		"SEP001122334466  yes  yes", "peerload_build_info", "loadInformation00115"} {
 		if !strings.Contains(strings.Join(strings.Fields(string(out)), " "), strings.Join(strings.Fields(want), " ")) {
 			t.Errorf("the guide's commands do not print %q", want)
 		}

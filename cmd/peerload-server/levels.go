@@ -11,6 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/cli/strict"
+	"github.com/peerload/peerload/internal/controller/files/cnf"
+	"github.com/peerload/peerload/internal/controller/template"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/terminal"
 )
@@ -123,9 +126,17 @@ func enterpriseCommand() *cobra.Command {
 		})
 }
 
+// switched is how a switch is written.
+func switched(b bool) string {
+	if b {
+		return policy.On
+	}
+	return policy.Off
+}
+
 func (conn *connFlags) showEnterprise(cmd *cobra.Command, event string, e client.Enterprise) error {
 	return conn.show(cmd, event, e, "auto-registration %s, profile %q; default load %q; version %d\n",
-		onOff(e.AutoRegistration), e.RegisterProfile, e.Load.Load, e.Version)
+		switched(e.AutoRegistration), e.RegisterProfile, e.Load.Load, e.Version)
 }
 
 func enterpriseShow(conn *connFlags) *cobra.Command {
@@ -154,9 +165,6 @@ func enterpriseSet(conn *connFlags) *cobra.Command {
 			}
 			change := client.EnterpriseChange{RegisterProfile: optional(cmd, "register-profile")}
 			if v := optional(cmd, "auto-registration"); v != nil {
-				if *v != policy.On && *v != policy.Off {
-					return fmt.Errorf("--auto-registration is on or off, not %q", *v)
-				}
 				on := *v == policy.On
 				change.AutoRegistration = &on
 			}
@@ -182,6 +190,7 @@ func enterpriseSet(conn *connFlags) *cobra.Command {
 			return conn.showEnterprise(cmd, "enterprise_changed", e)
 		})}
 	cmd.Flags().String("auto-registration", "", "on: unknown devices become known by asking for provisioning")
+	strict.Values(cmd, "auto-registration", policy.On, policy.Off)
 	cmd.Flags().String("register-profile", "", "the profile that they get; empty for none")
 	cmd.Flags().StringSliceVar(&unset, "unset", nil, "settings to leave to the models' defaults")
 	return cmd
@@ -196,7 +205,7 @@ func modelCommand() *cobra.Command {
 }
 
 func modelRow(m client.Model) []string {
-	return []string{m.Name, m.Family, onOff(m.CanShare), m.GroupName, m.Load.Load, onOff(m.Custom)}
+	return []string{m.Name, m.Family, terminal.YesNo(m.CanShare), m.GroupName, m.Load.Load, terminal.YesNo(m.Custom)}
 }
 
 const modelHeader = "MODEL FAMILY CAN-SHARE GROUP LOAD CUSTOM"
@@ -246,7 +255,7 @@ the standard input): {"model": [{"name": "Camera 1", "family": "camera",
 			d := json.NewDecoder(strings.NewReader(string(b)))
 			d.DisallowUnknownFields()
 			if err := d.Decode(&f); err != nil {
-				return fmt.Errorf("%s is no file of models: %w", args[0], err)
+				return fmt.Errorf("%s is no file of models: %w; \"peerload-server model add --help\" shows one", args[0], err)
 			}
 			items, err := c.PutModels(cmd.Context(), f.Model)
 			if err != nil {
@@ -272,4 +281,21 @@ func readInput(cmd *cobra.Command, path string, most int64) ([]byte, error) {
 		err = fmt.Errorf("%s has more than %d bytes", path, most)
 	}
 	return b, err
+}
+
+func templateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "template",
+		Short: "Print the template of provisioning files, to begin an own one with",
+		Long: `Print the template of provisioning files. Put a copy with what you have added as
+` + cnf.DeviceTemplate + ` (for a device) or ` + cnf.DefaultTemplate + ` (for those that are not known)
+into the directory templates of the controller's data. What devices read is
+checked in the result: a template that loses it makes no file.`,
+		Example: "  peerload-server template > /var/lib/peerload-server/templates/" + cnf.DeviceTemplate,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprint(cmd.OutOrStdout(), template.Default)
+			return err
+		},
+	}
 }

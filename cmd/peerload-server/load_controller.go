@@ -10,6 +10,7 @@ import (
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/terminal"
 )
 
 // uploadLoad sends the files of a load to the controller, as they are read.
@@ -22,8 +23,8 @@ func uploadLoad(conn *connFlags, cmd *cobra.Command, c *connection, req publish.
 	if err != nil {
 		return err
 	}
-	return conn.show(cmd, "load_added", l, "%s version %s: %d files, %d bytes, for %s: published\n",
-		l.Name, l.Release, len(l.Components), l.Size, strings.Join(l.Models, ", "))
+	return conn.show(cmd, "load_added", l, "%s version %s: %d files, %s, for %s: published\n",
+		l.Name, l.Release, len(l.Components), terminal.Bytes(l.Size), strings.Join(l.Models, ", "))
 }
 
 func listLoads(conn *connFlags, cmd *cobra.Command, c *connection, retired bool) error {
@@ -31,7 +32,7 @@ func listLoads(conn *connFlags, cmd *cobra.Command, c *connection, retired bool)
 	if err != nil {
 		return err
 	}
-	return list(conn, cmd, "load", items, "LOAD VERSION MODELS FILES BYTES STATE", func(l client.Load) []string {
+	return list(conn, cmd, "load", items, "LOAD VERSION MODELS FILES SIZE STATE", func(l client.Load) []string {
 		var state []string
 		if !l.Signed {
 			state = append(state, "unsigned")
@@ -43,7 +44,7 @@ func listLoads(conn *connFlags, cmd *cobra.Command, c *connection, retired bool)
 			state = append(state, "missing")
 		}
 		return []string{l.Name, l.Release, strings.Join(l.Models, ","), strconv.Itoa(len(l.Components)),
-			strconv.FormatInt(l.Size, 10), strings.Join(state, ",")}
+			terminal.Bytes(l.Size), strings.Join(state, ",")}
 	})
 }
 
@@ -58,9 +59,9 @@ func loadShow(conn *connFlags) *cobra.Command {
 				return conn.show(cmd, "load", l, "")
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s version %s, for %s, signed %s, retired %s\n",
-				l.Name, l.Release, strings.Join(l.Models, ", "), onOff(l.Signed), onOff(l.Retired))
-			return list(conn, cmd, "component", l.Components, "FILE BYTES SHA-256", func(k client.LoadComponent) []string {
-				return []string{k.Name, strconv.FormatInt(k.Size, 10), k.SHA256}
+				l.Name, l.Release, strings.Join(l.Models, ", "), terminal.YesNo(l.Signed), terminal.YesNo(l.Retired))
+			return list(conn, cmd, "component", l.Components, "FILE SIZE SHA-256", func(k client.LoadComponent) []string {
+				return []string{k.Name, terminal.Bytes(k.Size), k.SHA256}
 			})
 		})}
 }
@@ -80,7 +81,10 @@ into the directory repository yourself.`,
 			}
 			return conn.show(cmd, "load_registered", l, "%s is known, unsigned, for %s\n", l.Name, strings.Join(l.Models, ", "))
 		})}
-	cmd.Flags().StringSliceVar(&models, "model", nil, "models that it is for, repeated or with commas")
+	cmd.Flags().StringSliceVar(&models, "model", nil, "models that it is for, repeated or with commas (required)")
+	if err := cmd.MarkFlagRequired("model"); err != nil {
+		panic(err) // the flag is defined one line above
+	}
 	return cmd
 }
 
@@ -132,7 +136,7 @@ func loadRetire(conn *connFlags, retired bool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return conn.show(cmd, "load_changed", l, "%s: retired %s\n", l.Name, onOff(l.Retired))
+			return conn.show(cmd, "load_changed", l, "%s: retired %s\n", l.Name, terminal.YesNo(l.Retired))
 		})}
 }
 

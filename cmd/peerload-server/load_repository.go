@@ -13,6 +13,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/load"
 )
 
@@ -146,8 +147,9 @@ nothing. Other content needs another --version, or --replace.`,
 			case res.Replaced != "":
 				did = "published in the place of version " + res.Replaced
 			}
-			return repoAt.print(cmd, o, "%s version %s: %d files, %d bytes, for %s: %s as %s\n", m.Name, m.Version,
-				len(m.Components), m.Size(), strings.Join(m.Models, ", "), did, filepath.Join(repoAt.repo, m.FileName()))
+			return repoAt.print(cmd, o, "%s version %s: %d files, %s, for %s: %s as %s\n", m.Name, m.Version,
+				len(m.Components), terminal.Bytes(m.Size()), strings.Join(m.Models, ", "), did, filepath.Join(repoAt.repo,
+					m.FileName()))
 		},
 	}
 	repoAt.flags(cmd, true)
@@ -189,8 +191,8 @@ func loadList(conn *connFlags) *cobra.Command {
 				return err
 			}
 			for _, m := range all {
-				if err := repoAt.print(cmd, objectOf("load", m), "%s\t%s\t%d files\t%d bytes\t%s\n", m.Name, m.Version,
-					len(m.Components), m.Size(), strings.Join(m.Models, ",")); err != nil {
+				if err := repoAt.print(cmd, objectOf("load", m), "%s\t%s\t%d files\t%s\t%s\n", m.Name, m.Version,
+					len(m.Components), terminal.Bytes(m.Size()), strings.Join(m.Models, ",")); err != nil {
 					return err
 				}
 			}

@@ -27,13 +27,17 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/cli"
+	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/trust"
 )
@@ -62,13 +66,22 @@ func main() {
 	defer stop()
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "peerload-server:", err)
+		fmt.Fprintln(os.Stderr, "peerload-server:", terminal.Printable(advised(err).Error()))
 	}
 	os.Exit(status(err))
 }
 
 // run runs one command line.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return root.ExecuteContext(ctx)
+}
+
+// rootCommand is the whole command line.
+func rootCommand() *cobra.Command {
 	serve := serveCommand()
 	root := &cobra.Command{
 		Use:   "peerload-server",
@@ -97,21 +110,52 @@ signatures or expiry.`,
 			serve.SetContext(cmd.Context())
 			return serve.RunE(serve, nil)
 		},
-		SilenceErrors: true,
-		SilenceUsage:  true,
 	}
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
 	root.AddCommand(serve, deviceCommand(), profileCommand(), enterpriseCommand(), modelCommand(), loadCommand(),
-		reportCommand(), bulkCommand(), userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), templateCommand(),
-		backupCommand(), restoreCommand())
-	return root.ExecuteContext(ctx)
+		reportCommand(), bulkCommand(),
+		userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), templateCommand(), backupCommand(),
+		restoreCommand())
+	strict.Prepare(root)
+	return root
 }
 
-// help is what a command does that only groups others. Because it can run, it
-// also refuses an unknown word.
-func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+// advised adds to an error what to do about it, unless its text says so.
+func advised(err error) error {
+	do := ""
+	switch {
+	case errors.Is(err, client.Unreachable):
+		do = "check --server, and that the controller runs"
+	case errors.Is(err, client.NotFound):
+		do = "check the name"
+		for what, list := range lists {
+			if strings.HasPrefix(err.Error(), "not found: "+what+" ") {
+				do = "\"peerload-server " + list + "\" shows those that there are"
+			}
+		}
+	case errors.Is(err, client.Exists):
+		do = "choose another name, or change what is there"
+	case errors.Is(err, client.Conflict):
+		do = "look at it again, then give its version with --if-version"
+	case errors.Is(err, client.Unauthenticated):
+		do = "\"peerload-server token add\" makes a token"
+	case errors.Is(err, client.Forbidden):
+		do = "use a token with more rights"
+	case errors.Is(err, client.DiskFull):
+		do = "make room there"
+	case errors.Is(err, repository.ErrNoRepository):
+		do = "check --repo; \"peerload-server load add --repo\" makes a new one"
+	}
+	if do == "" || errors.As(err, new(*hinted)) {
+		return cli.Advise(err)
+	}
+	return fmt.Errorf("%w; %s", err, do)
+}
+
+// lists are the commands that list what was not found.
+var lists = map[string]string{
+	"device": "device list", "profile": "profile list", "model": "model list", "load": "load list", "user": "user list",
+	"token": "token list", "enrolment token": "enrolment list",
+}
 
 // status returns the exit status for err.
 func status(err error) int {

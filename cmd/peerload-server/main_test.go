@@ -121,7 +121,7 @@ func TestExitStatus(t *testing.T) {
 		says string
 	}{
 		{"load add", exitUsage, "arg"},
-		{"load add @app.bin", exitUsage, "required"},
+		{"load add @app.bin", exitUsage, "--name is missing"},
 		{"load nonsense", exitUsage, "unknown command"},
 		{"load list --repo @none", exitUsage, "no repository"},
 		{"load verify --repo @none", exitUsage, "no repository"},
@@ -132,7 +132,7 @@ func TestExitStatus(t *testing.T) {
 		{"load add --repo @base --name x --version 1 --model m @.hidden", exitUsage, "begins with a dot"},
 		{"load add --repo @base --name x --version 1 --model m @app.bin @app.bin", exitUsage, "same name"},
 		{"load add --repo @base --name x --version 1 --model m @gone.bin", exitUsage, "does not exist"},
-		{"trust rotate --repo @base mirrors", exitUsage, "no role"},
+		{"trust rotate --repo @base mirrors", exitUsage, "unknown role"},
 		{"serve --repo @base", exitUsage, "--http"},
 		{"serve --repo @base --http 127.0.0.1:99999", exitUsage, "listen"},
 		{"load add --repo @plain/x --keys @k2 --name x --version 1 --model m @app.bin", exitDisk, "not a directory"},

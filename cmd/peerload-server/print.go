@@ -5,15 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/client"
-	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/terminal"
 )
 
@@ -45,42 +42,27 @@ func list[T any](conn *connFlags, cmd *cobra.Command, event string, items []T, h
 		}
 		return nil
 	}
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, strings.ReplaceAll(header, " ", "\t"))
+	rows := [][]string{strings.Split(header, " ")}
 	for _, it := range items {
-		cells := row(it)
-		for i, c := range cells {
-			if cells[i] = terminal.Printable(c); c == "" {
-				cells[i] = "-"
-			}
-		}
-		fmt.Fprintln(w, strings.Join(cells, "\t"))
+		rows = append(rows, row(it))
 	}
-	return w.Flush()
+	for _, line := range terminal.Table(rows) {
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), line); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // orNone is a text of others, or a hyphen for none.
-func orNone(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return terminal.Printable(s)
-}
+func orNone(s string) string { return terminal.Printable(terminal.OrNone(s)) }
 
-func count(n int64) string { return strconv.FormatInt(n, 10) }
-
+// when is a time of this host's zone, as RFC 3339 has it, or a hyphen for none.
 func when(t time.Time) string {
 	if t.IsZero() {
-		return ""
+		return terminal.None
 	}
-	return t.Local().Format("2006-01-02 15:04:05")
-}
-
-func onOff(b bool) string {
-	if b {
-		return policy.On
-	}
-	return policy.Off
+	return t.Local().Format(time.RFC3339)
 }
 
 // settingsText writes values as NAME=VALUE.

@@ -17,6 +17,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/choice"
+	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/terminal"
@@ -50,8 +52,9 @@ func reportOverview(conn *connFlags) *cobra.Command {
 					fmt.Fprintf(out, "%-6s %6d  %s\n", part.what, part.n[k], terminal.Printable(k))
 				}
 			}
-			_, err = fmt.Fprintf(out, "bytes: %d from the server, %d from peers, %d held before, %d sent to peers\n",
-				o.Traffic.FromOrigin, o.Traffic.FromPeers, o.Traffic.FromCache, o.Traffic.ToPeers)
+			_, err = fmt.Fprintf(out, "bytes: %s from the server, %s from peers, %s held before, %s sent to peers\n",
+				terminal.Bytes(o.Traffic.FromOrigin), terminal.Bytes(o.Traffic.FromPeers),
+				terminal.Bytes(o.Traffic.FromCache), terminal.Bytes(o.Traffic.ToPeers))
 			return err
 		})}
 	cmd.Flags().DurationVar(&silent, "silent", time.Hour, "after which time a device counts as silent")
@@ -71,6 +74,7 @@ func reportHistory(conn *connFlags) *cobra.Command {
 		})}
 	cmd.Flags().IntVar(&most, "last", 50, "how many entries, 0 for all")
 	cmd.Flags().StringVar(&kind, "kind", "", "state, load, file, failure, restart, address or known")
+	strict.Values(cmd, "kind", "state", "load", "file", "failure", "restart", "address", "known")
 	return cmd
 }
 
@@ -103,7 +107,7 @@ func valueOr(v *string) string {
 }
 
 // errRows ends a bulk write of which some rows failed, after they are printed.
-var errRows = errors.New("rows were not written as asked")
+var errRows = errors.New("rows were not written as asked: mend what PROBLEM says, and write them again")
 
 func bulkCommand() *cobra.Command {
 	conn := &connFlags{}
@@ -152,7 +156,7 @@ func sendBulk(conn *connFlags, cmd *cobra.Command, c *connection, rows []client.
 			}
 		}
 		if err := list(conn, cmd, "bulk_row", results, "DEVICE OK CREATED PROBLEM", func(b client.BulkResult) []string {
-			return []string{b.Device, onOff(b.OK), onOff(b.Created), b.Error}
+			return []string{b.Device, terminal.YesNo(b.OK), terminal.YesNo(b.Created), b.Error}
 		}); err != nil {
 			return err
 		}
@@ -168,10 +172,10 @@ func bulkRows(b []byte, create bool) ([]client.BulkRow, error) {
 	t := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))))
 	header, err := t.Read()
 	if err != nil {
-		return nil, fmt.Errorf("it has no first line with the columns: %w", err)
+		return nil, fmt.Errorf("it has no first line with the columns: %w; %s", err, columnsHelp())
 	}
 	if !slices.Contains(header, "device") {
-		return nil, errors.New(`it has no column "device"`)
+		return nil, errors.New(`it has no column "device": ` + columnsHelp())
 	}
 	var rows []client.BulkRow
 	for {
@@ -180,7 +184,7 @@ func bulkRows(b []byte, create bool) ([]client.BulkRow, error) {
 			return rows, nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: mend the row", err)
 		}
 		row := client.BulkRow{Create: create}
 		for i, name := range header {
@@ -190,6 +194,15 @@ func bulkRows(b []byte, create bool) ([]client.BulkRow, error) {
 		}
 		rows = append(rows, row)
 	}
+}
+
+// columns are those that a table can have beside the settings.
+var columns = []string{"device", "model", "profile", "site", "description", "load"}
+
+// columnsHelp says what the first line of a table is.
+func columnsHelp() string {
+	return "its first line names the columns, device and any of " +
+		strings.Join(slices.Concat(columns[1:], policy.Names()), ", ")
 }
 
 func bulkCell(row *client.BulkRow, name, cell string) error {
@@ -206,7 +219,7 @@ func bulkCell(row *client.BulkRow, name, cell string) error {
 	case ok:
 		*field = &value
 	default:
-		if _, err := policy.Lookup(name); err != nil {
+		if err := choice.Check("column", name, slices.Concat(columns, policy.Names())); err != nil {
 			return err
 		}
 		if s := &row.Change.Settings; cell == "-" {
@@ -241,7 +254,7 @@ directories keys and repository too.`,
 			defer func() { err = errors.Join(err, s.Close()) }()
 			err = writeNew(args[0], func(w io.Writer) error { return s.Export(cmd.Context(), w) })
 			if errors.Is(err, fs.ErrExist) {
-				return fmt.Errorf("%s is there already, and a backup replaces nothing: name another file: %w", args[0], err)
+				return fmt.Errorf("%w: a backup replaces nothing: name another file", err)
 			} else if err != nil {
 				return err
 			}
@@ -304,7 +317,8 @@ without one, or an empty PostgreSQL. One that holds something is left alone.`,
 			}
 			defer func() { err = errors.Join(err, s.Close()) }()
 			if err := s.Import(cmd.Context(), f); err != nil {
-				return err
+				return fmt.Errorf("%w; restore what \"peerload-server backup\" wrote, into --data without a database "+
+					"or an empty --database", err)
 			}
 			return conn.show(cmd, "restored", args[0], "%s restored\n", args[0])
 		}}

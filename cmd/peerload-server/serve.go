@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/controller/files"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/sdnotify"
@@ -69,6 +71,7 @@ both; with --keys it also keeps the signatures from expiring.`,
 	f.StringVar(&s.http, "http", ":6970", "address of the files over HTTP; off for none")
 	f.StringVar(&s.tftp, "tftp", ":69", "address of the files over TFTP; off for none")
 	s.flags(cmd)
+	strict.Values(cmd, "tls", tlsGenerated, tlsOff)
 	return cmd
 }
 
@@ -148,13 +151,10 @@ func listen(cfg *files.Config, httpAddr, tftpAddr string) error {
 	if tftpAddr != "" {
 		a, err := net.ResolveUDPAddr("udp", tftpAddr)
 		if err != nil {
-			return fmt.Errorf("%w: --tftp: %w", errSocket, err)
+			return noSocket("--tftp", err)
 		}
 		if cfg.TFTP, err = net.ListenUDP("udp", a); err != nil {
-			if errors.Is(err, fs.ErrPermission) {
-				err = fmt.Errorf("%w; ports below 1024 need rights (CAP_NET_BIND_SERVICE): take another port, or --tftp off", err)
-			}
-			return fmt.Errorf("%w: %w", errSocket, err)
+			return noSocket("--tftp", err)
 		}
 	}
 	if httpAddr != "" {
@@ -163,11 +163,29 @@ func listen(cfg *files.Config, httpAddr, tftpAddr string) error {
 			if cfg.TFTP != nil {
 				cfg.TFTP.Close()
 			}
-			return fmt.Errorf("%w: %w", errSocket, err)
+			return noSocket("--http", err)
 		}
 		cfg.HTTP = ln
 	}
 	return nil
+}
+
+// noSocket says what to do about an address that cannot be listened at. flag
+// names the option that has it.
+func noSocket(flag string, err error) error {
+	do := "write IP:PORT, or :PORT for all addresses of this host"
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		do = "ports below 1024 need rights (CAP_NET_BIND_SERVICE): choose another port"
+	case errors.Is(err, syscall.EADDRINUSE):
+		do = "another program has it: choose another port, or end that program"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		do = "it is no address of this host: choose one that is"
+	}
+	if flag != "--listen" {
+		do += ", or give " + flag + " off"
+	}
+	return fmt.Errorf("%w: %s: %w; %s", errSocket, flag, err, do)
 }
 
 // serviceManager is whoever runs this service, as NOTIFY_SOCKET names it.

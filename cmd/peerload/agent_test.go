@@ -277,10 +277,10 @@ func TestScreen(t *testing.T) {
 		files []*status.File
 		want  []string
 	}{
-		"parent": {[]*status.File{done, file(report.RoleRoot, 1<<20, "a", "b")},
-			[]string{"CP-7961G", "[<=>]", "Component 2 of 2: apps41.sbn", "100 %   2 children"}},
-		"child":   {[]*status.File{file(report.RoleLeaf, 3<<20)}, []string{"[<=>]", "Component 1 of 1", "3072 KB"}},
-		"classic": {[]*status.File{file(report.RoleClassic, 3<<20)}, []string{"[   ]", "3072 KB"}},
+		"parent": {[]*status.File{done, file(report.RoleRoot, 1<<20, "a", "b")}, []string{"CP-7961G", "[<=>]",
+			"Component 2 of 2: apps41.sbn", "100 %   2 children"}},
+		"child":   {[]*status.File{file(report.RoleLeaf, 3<<20)}, []string{"[<=>]", "Component 1 of 1", "3.15 MB"}},
+		"classic": {[]*status.File{file(report.RoleClassic, 3<<20)}, []string{"[   ]", "3.15 MB"}},
 		"done":    {[]*status.File{done}, []string{"1 of 1 components held"}},
 		"nothing": {nil, []string{"[   ]", "Nothing to upgrade"}},
 	} {

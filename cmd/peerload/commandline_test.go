@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/peerload/peerload/internal/testkit/golden"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -32,23 +34,7 @@ func TestCommandLineAnswers(t *testing.T) {
 	if cases < 50 {
 		t.Fatalf("only %d commands in %s", cases, name)
 	}
-	if *update {
-		write(t, name, all.String())
-		return
-	}
-	got, want, command := strings.Split(all.String(), "\n"), strings.Split(string(b), "\n"), ""
-	for i, line := range want {
-		if strings.HasPrefix(line, "$ ") {
-			command = line
-		}
-		if i >= len(got) || got[i] != line {
-			have := strings.Join(got[min(i, len(got)):min(i+1, len(got))], "")
-			t.Fatalf("%s, line %d, below %q:\n got: %q\nwant: %q", name, i+1, command, have, line)
-		}
-	}
-	if len(got) != len(want) {
-		t.Errorf("%d lines, %d in %s", len(got), len(want), name)
-	}
+	golden.Check(t, "commandline", all.String(), *update)
 }
 
 // answer runs one command and tells all that is seen of it. A word ” is an

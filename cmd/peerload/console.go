@@ -32,7 +32,7 @@ func (l language) of(en, ja string) string {
 }
 
 // word is a text of the page by its key, "-" for a word that is not set.
-func (l language) word(key string) string { return orDash(wording.Say(l.ja, key)) }
+func (l language) word(key string) string { return terminal.OrNone(wording.Say(l.ja, key)) }
 
 // why is a reason: its text, then its code and, where there is one, a message.
 func (l language) why(code, message string) string { return wording.Why(l.ja, code, message) }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -13,14 +14,13 @@ import (
 	"strings"
 	"time"
 
-	crand "crypto/rand"
-
 	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/agent"
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/trust"
@@ -53,7 +53,7 @@ func failThat(do, format string, args ...any) finding {
 }
 
 // errNotReady makes the exit status say that a check failed.
-var errNotReady = errors.New("something has to be mended before this device can share")
+var errNotReady = errors.New("this device cannot share yet: do what stands below each line that says fail")
 
 func doctorCommand() *cli.Command {
 	var c configFlags
@@ -199,8 +199,8 @@ func checkState(_ context.Context, cfg agent.Config) []finding {
 	free, err := (slot.OS{}).StatFree(cfg.State)
 	const little = 64 << 20
 	if err == nil && free < little {
-		return []finding{warnThat("make room: a load needs its size twice over", "state directory %s has %d bytes left",
-			cfg.State, free)}
+		return []finding{warnThat("make room: a load needs its size twice over", "state directory %s has %s left", cfg.State,
+			terminal.Bytes(int64(free)))}
 	}
 	return []finding{fine("state directory %s can be written", cfg.State)}
 }

@@ -56,12 +56,7 @@ func getCommand() *cli.Command {
 	cmd := &cli.Command{
 		Use: "get URL...", Short: "Download files or a load through the peers",
 		Long: getLong, Example: getExample,
-		Args: func(_ string, args []string) error {
-			if len(args) == 0 {
-				return usagef("get needs at least one URL")
-			}
-			return nil
-		},
+		Args: func(args []string) bool { return len(args) > 0 },
 	}
 	fl := cmd.Flags()
 	cmd.Run = func(ctx context.Context, args []string) error {
@@ -121,14 +116,8 @@ func (f *getFlags) parse(args []string) (*request, error) {
 	if err := l.Resolve(kind, f.slots, words()); err != nil {
 		return nil, err
 	}
-	if f.peers != "on" && f.peers != "off" {
-		return nil, usagef("--peers is on or off, not %q", f.peers)
-	}
 	if f.linger < 0 || f.maxTime < 0 {
-		return nil, usagef("--linger and --max-time must not be negative")
-	}
-	if f.trees < 0 || f.trees > 2 {
-		return nil, usagef("--trees is 0, 1 or 2, not %d", f.trees)
+		return nil, usagef("--linger and --max-time are 0s or longer: give none for the default")
 	}
 	return &request{l, proof}, nil
 }
@@ -146,7 +135,7 @@ func (f *getFlags) proof() (p peerload.Proof, kind target.Proof, err error) {
 		return p, kind, usagef("nothing says which bytes are right: give --sha256 HEX (one file), --trust DIR (a signed " +
 			"load), or --unsigned to believe the network")
 	case n > 1:
-		return p, kind, usagef("--sha256, --trust and --unsigned exclude each other")
+		return p, kind, usagef("--sha256, --trust and --unsigned exclude each other: give one of them")
 	case f.trust != "":
 		return peerload.Trust(f.trust), target.Signed, nil
 	case f.unsigned:
@@ -213,7 +202,7 @@ func (f *getFlags) request(urls []string, proof peerload.Proof, state string) (p
 	if f.address != "" && !r.Peers.Off {
 		p, err := netip.ParsePrefix(f.address)
 		if err != nil {
-			return r, usagef("--address wants IP/PREFIX, such as 10.0.0.7/24: %v", err)
+			return r, usagef("--address is IP/PREFIX, such as 10.0.0.7/24, not %q", f.address)
 		}
 		r.Peers.Address = p
 	}

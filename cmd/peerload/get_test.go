@@ -74,11 +74,11 @@ func TestRefusalsNameFlags(t *testing.T) {
 		{"--sha256 speaks of one file", []string{file, file + "2", "--sha256", strings.Repeat("1", 64)}},
 		{"--sha256: 64 zeros are not the SHA-256 of any file", []string{file, "--sha256", strings.Repeat("0", 64)}},
 		{"--trust fetches one load", []string{file, "--trust", "t"}},
-		{"--slots is for a signed load, NAME.load with --trust", []string{file, "--unsigned", "--slots"}},
+		{"--slots is for a signed load: fetch NAME.load with --trust", []string{file, "--unsigned", "--slots"}},
 		{"give --trust DIR", []string{signed, "--unsigned"}},
 		{"each with its own -o", []string{file, "http://192.0.2.2/a.bin", "--unsigned"}},
 		{"name the file with -o", []string{"http://192.0.2.1/%2e%2e", "--unsigned", "--peers", "off"}},
-		{"--retry must not be negative", []string{file, "--unsigned", "--retry=-1"}},
+		{"--retry is 0 or more, not -1", []string{file, "--unsigned", "--retry=-1"}},
 	} {
 		t.Run(c.want, func(t *testing.T) {
 			out, code := run(t, nil, append([]string{"get", "--state", t.TempDir()}, c.args...)...)

@@ -44,6 +44,8 @@ const (
 // do.
 type usageError struct{ error }
 
+func (e usageError) Unwrap() error { return e.error }
+
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // errMaxTime ends a run that took too long. Trying again later is the advice,
@@ -53,7 +55,16 @@ var errMaxTime = errors.New("not done after --max-time")
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := &cli.Command{
+	err := rootCommand().Execute(ctx, os.Args[1:], os.Stdout)
+	if err != nil {
+		tell(os.Stderr, "peerload: %v", cli.Advise(err))
+	}
+	os.Exit(exitCode(err, ctx.Err() != nil))
+}
+
+// rootCommand is the whole command line.
+func rootCommand() *cli.Command {
+	return &cli.Command{
 		Use:   "peerload",
 		Short: "Fetch firmware once per site and share it with the peers of the subnet",
 		Long: `Peerload fetches a firmware file or a whole load across a thin WAN link once per
@@ -64,15 +75,6 @@ tree of connections passes the file on while it arrives.`,
 			getCommand(), agentCommand(), statusCommand(), screenCommand(), explainCommand(), doctorCommand(), configCommand(),
 		},
 	}
-	err := root.Execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	code := exitCode(err, ctx.Err() != nil)
-	if err != nil {
-		tell(os.Stderr, "peerload: %v", err)
-		if code == exitUsage {
-			fmt.Fprintln(os.Stderr, "Try 'peerload --help'.")
-		}
-	}
-	os.Exit(code)
 }
 
 // exitCode tells a script what kind of error it was.

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peerload/peerload"
-
 	"github.com/peerload/peerload/internal/parse"
 )
 
@@ -39,11 +38,17 @@ func (o *originFlags) register(fl *pflag.FlagSet) {
 	fl.IntVar(&o.window, "tftp-window", 0, "TFTP window in blocks (default 16)")
 }
 
+// maxWindow is the largest window of TFTP, in blocks (tftp.Client).
+const maxWindow = 4096
+
 // server says the same to package peerload.
 func (o *originFlags) server() (peerload.Server, error) {
 	s := peerload.Server{ConnectTimeout: o.connectTimeout, TFTPWindow: o.window, Header: http.Header{}}
 	if o.retry < 0 {
-		return s, usagef("--retry must not be negative")
+		return s, usagef("--retry is 0 or more, not %d", o.retry)
+	}
+	if o.given("tftp-window") && (o.window < 1 || o.window > maxWindow) {
+		return s, usagef("--tftp-window is 1 to %d, not %d", maxWindow, o.window)
 	}
 	if o.given("retry") {
 		s.Retries = &o.retry
@@ -51,7 +56,7 @@ func (o *originFlags) server() (peerload.Server, error) {
 	for _, h := range o.headers {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok || strings.TrimSpace(name) == "" {
-			return s, usagef("--header wants 'Name: value', not %q", h)
+			return s, usagef("--header is 'Name: value', not %q", h)
 		}
 		s.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 	}
@@ -66,16 +71,16 @@ func (o *originFlags) certificates(s *peerload.Server) error {
 	if o.cacert != "" {
 		pem, err := os.ReadFile(o.cacert)
 		if err != nil {
-			return usagef("--cacert: %v", err)
+			return usagef("--cacert: %w", err)
 		}
 		s.CACerts = x509.NewCertPool()
 		if !s.CACerts.AppendCertsFromPEM(pem) {
-			return usagef("--cacert: %s holds no certificate in PEM", o.cacert)
+			return usagef("--cacert: %s holds no certificate: name a file in PEM", o.cacert)
 		}
 	}
 	switch {
 	case o.cert == "" && o.key != "":
-		return usagef("--key needs --cert")
+		return usagef("--key needs --cert: name the file of the certificate too")
 	case o.cert != "":
 		key := o.key
 		if key == "" {
@@ -83,7 +88,7 @@ func (o *originFlags) certificates(s *peerload.Server) error {
 		}
 		c, err := tls.LoadX509KeyPair(o.cert, key)
 		if err != nil {
-			return usagef("--cert: %v", err)
+			return usagef("--cert: %w; name the files of a certificate and its key, in PEM", err)
 		}
 		s.ClientCert = &c
 	}
@@ -97,7 +102,7 @@ func parseRate(s string) (int64, error) {
 	}
 	n, err := parse.Size(s)
 	if err != nil || n == 0 {
-		return 0, usagef("--limit-rate wants a number of bytes such as 200k or 2M, not %q", s)
+		return 0, usagef("--limit-rate is a number of bytes such as 200k or 2M, not %q", s)
 	}
 	return n, nil
 }

@@ -128,12 +128,20 @@ func (o *output) show(e report.Event) {
 	}
 }
 
-// clock is the time of day of an event.
+// clock is the time of day of an event, as the console log has it.
 func clock(t string) string {
 	if v, err := time.Parse(report.TimeLayout, t); err == nil {
 		return v.Format("15:04:05.000000")
 	}
 	return t
+}
+
+// moment is the time of an event, as RFC 3339 has it, or a hyphen for none.
+func moment(t string) string {
+	if v, err := time.Parse(report.TimeLayout, t); err == nil && v.IsZero() {
+		return terminal.None
+	}
+	return terminal.OrNone(t)
 }
 
 func (o *output) line(format string, args ...any) {
@@ -163,8 +171,8 @@ func (o *output) showBar(e report.Event) {
 			from = fmt.Sprintf("from the server for %d children", n)
 		}
 	}
-	text := terminal.Printable(fmt.Sprintf("%s %3d %% %s of %s, %s", e.File, e.Percent, bytesText(e.Bytes),
-		bytesText(e.Size), from))
+	text := terminal.Printable(fmt.Sprintf("%s %3d %% %s of %s, %s", e.File, e.Percent, terminal.Bytes(e.Bytes),
+		terminal.Bytes(e.Size), from))
 	if width := o.wide - terminal.Width(text) - 4; width >= 10 {
 		width = min(width, 40)
 		full := width * e.Percent / 100
@@ -174,17 +182,6 @@ func (o *output) showBar(e report.Event) {
 	}
 	fmt.Fprint(os.Stderr, "\r\x1b[K"+text)
 	o.barred = true
-}
-
-// bytesText is a number of bytes for people.
-func bytesText(n int64) string {
-	switch {
-	case n >= 10<<20:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	case n >= 10<<10:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	}
-	return fmt.Sprintf("%d B", n)
 }
 
 // warn tells of something that does not stop the run.
@@ -234,7 +231,7 @@ func (o *output) printResults() {
 
 // summary is the result in one line.
 func summary(f *report.Final) string {
-	s := fmt.Sprintf("%s: %s in %.1f s", f.Path, bytesText(f.Size), f.ElapsedS)
+	s := fmt.Sprintf("%s: %s in %.1f s", f.Path, terminal.Bytes(f.Size), f.ElapsedS)
 	var parts []string
 	for _, p := range []struct {
 		n    int64
@@ -242,7 +239,7 @@ func summary(f *report.Final) string {
 	}{{f.BytesFromPeers, "from peers"}, {f.BytesFromOrigin, "from the server"}, {f.BytesFromCache, "held before"},
 		{f.BytesToPeers, "passed on"}} {
 		if p.n > 0 {
-			parts = append(parts, bytesText(p.n)+" "+p.what)
+			parts = append(parts, terminal.Bytes(p.n)+" "+p.what)
 		}
 	}
 	if len(parts) > 0 {

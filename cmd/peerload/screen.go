@@ -31,7 +31,7 @@ func screenCommand() *cli.Command {
 		Use: "screen", Short: "Show what a phone's screen would show",
 		Long: `Screen draws what the screen of an upgrading phone shows: in the top right corner an
 icon while the device shares (the box stays empty with the classic upgrade), and
-below it the component. A parent shows 100 %, a child the KB that it has. It speaks
+below it the component. A parent shows 100 %, a child what it has. It speaks
 English, or Japanese where LC_ALL, LC_MESSAGES or LANG say so.
 
 On a terminal it is drawn anew until Ctrl-C; NO_COLOR turns colours off. Otherwise it
@@ -166,7 +166,7 @@ func screenLines(lang language, p status.Process) []string {
 	case report.RoleRoot, report.RoleParent:
 		out = append(out, fmt.Sprintf(lang.of("100 %%   %d children", "100 %%   子 %d"), len(now.Children)))
 	default:
-		out = append(out, fmt.Sprintf("%d KB", now.Bytes/1024))
+		out = append(out, terminal.Bytes(now.Bytes))
 	}
 	return out
 }

@@ -8,9 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
-	"strings"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/status"
@@ -91,7 +92,7 @@ func printProcess(lang language, p status.Process) {
 		state = lang.of("died", "異常終了")
 	}
 	tell(os.Stdout, lang.of("process %d %s, device %s at %s, since %s", "プロセス %d: %s、機器 %s、アドレス %s、開始 %s"),
-		p.PID, state, orDash(p.Device), orDash(p.Address), clock(p.Started))
+		p.PID, state, terminal.OrNone(p.Device), terminal.OrNone(p.Address), moment(p.Started))
 	if len(p.Files) == 0 {
 		return
 	}
@@ -103,9 +104,9 @@ func printProcess(lang language, p status.Process) {
 	rows = append(rows, head)
 	for _, f := range p.Files {
 		rows = append(rows, []string{f.File, progress(lang, f), lang.word("role " + f.Role), lang.word("source " + f.Source),
-			orDash(f.Parent), orDash(f.Root), strconv.Itoa(len(f.Children))})
+			terminal.OrNone(f.Parent), terminal.OrNone(f.Root), strconv.Itoa(len(f.Children))})
 	}
-	for i, line := range table(rows) {
+	for i, line := range terminal.Table(rows) {
 		tell(os.Stdout, "  %s", line)
 		if i > 0 && p.Files[i-1].Failed {
 			tell(os.Stdout, "    %s", lang.why(p.Files[i-1].Reason, p.Files[i-1].Message))
@@ -126,34 +127,6 @@ func progress(lang language, f *status.File) string {
 	return fmt.Sprintf("%d %%", f.Percent)
 }
 
-// table makes lines of rows of cells, in columns that are as wide as their
-// widest cell.
-func table(rows [][]string) []string {
-	wide := make([]int, len(rows[0]))
-	for _, r := range rows {
-		for i := range r {
-			r[i] = terminal.Printable(r[i])
-			wide[i] = max(wide[i], terminal.Width(r[i]))
-		}
-	}
-	var lines []string
-	for _, r := range rows {
-		line := ""
-		for i, c := range r {
-			line += terminal.Fit(c, wide[i]) + "  "
-		}
-		lines = append(lines, strings.TrimRight(line, " "))
-	}
-	return lines
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
 func explainCommand() *cli.Command {
 	var state, file string
 	cmd := &cli.Command{
@@ -161,12 +134,7 @@ func explainCommand() *cli.Command {
 		Long: "Explain tells, for each file of the last run, where its bytes come from and every\n" +
 			"decision that led there. It speaks English, or Japanese where LC_ALL, LC_MESSAGES or\n" +
 			"LANG say so, and tells the log in its own words.",
-		Args: func(_ string, args []string) error {
-			if len(args) > 1 {
-				return usagef("accepts at most 1 arg(s), received %d", len(args))
-			}
-			return nil
-		},
+		Args: func(args []string) bool { return len(args) <= 1 },
 		Run: func(_ context.Context, args []string) error {
 			if len(args) == 1 {
 				file = args[0]
@@ -189,7 +157,7 @@ func explainCommand() *cli.Command {
 				}
 			}
 			if file != "" {
-				return usagef("no run of this device knows a file %q; `peerload status` lists them", file)
+				return usageError{choice.Unknown("file", file, names(ps))}
 			}
 			return nil
 		},
@@ -198,18 +166,30 @@ func explainCommand() *cli.Command {
 	return cmd
 }
 
+// names are the names of the files that the processes have told of.
+func names(ps []status.Process) (all []string) {
+	for _, p := range ps {
+		for _, f := range p.Files {
+			if !slices.Contains(all, f.File) {
+				all = append(all, f.File)
+			}
+		}
+	}
+	return all
+}
+
 // explainFile answers the question of whoever stands before the device.
 func explainFile(lang language, f *status.File) {
 	tell(os.Stdout, "%s", f.File)
 	tell(os.Stdout, "  %s", because(lang, f))
 	var rows [][]string
 	for _, d := range f.Decisions {
-		rows = append(rows, []string{clock(d.Time), lang.word("event " + d.Event), lang.why(d.Reason, d.Message)})
+		rows = append(rows, []string{moment(d.Time), lang.word("event " + d.Event), lang.why(d.Reason, d.Message)})
 	}
 	if len(rows) == 0 {
 		return
 	}
-	for _, line := range table(rows) {
+	for _, line := range terminal.Table(rows) {
 		tell(os.Stdout, "  %s", line)
 	}
 }
@@ -239,15 +219,15 @@ func because(lang language, f *status.File) string {
 			"この機器がファイルのルートで、サブネット全体のために 1 回だけサーバから%s。ルートになった理由: %s。"), comes, lang.why(rootWhy(f), ""))
 	case f.Source == report.SourceOrigin:
 		return fmt.Sprintf(lang.of("It %s from the server, within the subnet's budget, because the peers failed: %s.",
-			"ピアからの取得に失敗したため、サブネットの許容範囲内でサーバから%s: %s。"), comes, orDash(lang.why(last, "")))
+			"ピアからの取得に失敗したため、サブネットの許容範囲内でサーバから%s: %s。"), comes, terminal.OrNone(lang.why(last, "")))
 	case f.Source == report.SourcePeer:
 		return fmt.Sprintf(lang.of("It %s from a peer, %s, placed there by the root %s.",
-			"ピア %[2]s から%[1]s (ルート %[3]s による割り当て)。"), comes, orDash(f.Parent), orDash(f.Root))
+			"ピア %[2]s から%[1]s (ルート %[3]s による割り当て)。"), comes, terminal.OrNone(f.Parent), terminal.OrNone(f.Root))
 	case f.Source == report.SourceCache && f.Done:
 		return lang.of("It was held before.", "以前から保持していました。")
 	}
 	return fmt.Sprintf(lang.of("No byte has come yet; the last decision was: %s.", "まだデータを受信していません。最後の決定: %s。"),
-		orDash(lang.why(last, "")))
+		terminal.OrNone(lang.why(last, "")))
 }
 
 // rootWhy is the reason of the last election that this device won.

@@ -181,7 +181,7 @@ func TestTwoLanguages(t *testing.T) {
 // Columns stand below each other, also where the characters are wide, and every
 // line of the picture is as wide as its frame.
 func TestColumns(t *testing.T) {
-	for _, line := range table([][]string{{"モデル", "x"}, {"ab", "x"}, {"ﾓ\u3099ab", "x"}}) {
+	for _, line := range terminal.Table([][]string{{"モデル", "x"}, {"ab", "x"}, {"ﾓ\u3099ab", "x"}}) {
 		if at := terminal.Width(line[:strings.Index(line, "x")]); at != 8 {
 			t.Errorf("%q begins in column %d", line, at)
 		}

@@ -31,9 +31,8 @@ type Command struct {
 	Version string
 	// Hidden commands run, but are not listed, suggested or completed.
 	Hidden bool
-	// Args refuses wrong arguments; path names the command in the error. nil:
-	// any are right.
-	Args func(path string, args []string) error
+	// Args reports whether these arguments are right. nil: any are.
+	Args func(args []string) bool
 	// Run does the work; args are the arguments without the flags. nil: the
 	// command prints its help.
 	Run func(ctx context.Context, args []string) error
@@ -44,13 +43,8 @@ type Command struct {
 	raw   bool // all words are arguments, also those that look like flags
 }
 
-// NoArgs refuses any argument.
-func NoArgs(path string, args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("unknown command %q for %q", args[0], path)
-	}
-	return nil
-}
+// NoArgs is right without arguments.
+func NoArgs(args []string) bool { return len(args) == 0 }
 
 // Flags are the command's own flags. Their values are set when Run is called.
 func (c *Command) Flags() *pflag.FlagSet {
@@ -61,14 +55,14 @@ func (c *Command) Flags() *pflag.FlagSet {
 }
 
 // Execute runs the command that args ask for, in a tree of which c is the root;
-// args are those of the process without its name. It adds the commands help and
-// completion to the tree. Help, versions and scripts go to stdout; the help for
-// an unknown topic goes to stderr. The error is the command's own, or says what
-// is wrong with args; it has not been printed.
-func (c *Command) Execute(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+// args are those of the process without its name. It adds the commands help
+// and completion to the tree. Help, versions and scripts go to stdout. The error
+// is the command's own, or says what is wrong with args and what to write
+// instead; it has not been printed.
+func (c *Command) Execute(ctx context.Context, args []string, stdout io.Writer) error {
 	root := *c
 	root.Commands = slices.Clone(c.Commands)
-	root.Commands = append(root.Commands, root.helpCommand(stdout, stderr), root.completionCommand(stdout))
+	root.Commands = append(root.Commands, root.helpCommand(stdout), root.completionCommand(stdout))
 	root.Commands = append(root.Commands, root.answerCommands(stdout)...)
 	at, err := root.find(args)
 	if err != nil {
@@ -79,7 +73,7 @@ func (c *Command) Execute(ctx context.Context, args []string, stdout, stderr io.
 	}
 	flags := at.allFlags()
 	if err := flags.Parse(at.args); err != nil {
-		return err
+		return BadFlag(at.path, flags, err)
 	}
 	if help, _ := flags.GetBool("help"); help {
 		fmt.Fprint(stdout, at.help())
@@ -95,10 +89,11 @@ func (c *Command) Execute(ctx context.Context, args []string, stdout, stderr io.
 		fmt.Fprint(stdout, at.help())
 		return nil
 	}
-	if at.Args != nil {
-		if err := at.Args(at.path, flags.Args()); err != nil {
-			return err
-		}
+	if args := flags.Args(); at.Args != nil && !at.Args(args) {
+		return BadArgs(at.path, at.Use, args, at.Args)
+	}
+	if err := checkValues(flags); err != nil {
+		return err
 	}
 	return at.Run(ctx, flags.Args())
 }
@@ -128,6 +123,14 @@ type call struct {
 	args []string // all others
 }
 
+// names are the names of the commands below that people see.
+func (c *Command) names() (names []string) {
+	for _, s := range c.shown() {
+		names = append(names, s.name())
+	}
+	return names
+}
+
 // find returns the command that words ask for. Flags may come before its name.
 func (c *Command) find(words []string) (call, error) {
 	at := call{c, c.name(), words}
@@ -137,11 +140,8 @@ func (c *Command) find(words []string) (call, error) {
 			return at, nil
 		}
 		sub := at.sub(at.args[i])
-		if sub == nil && at.Command == c {
-			return at, fmt.Errorf("unknown command %q for %q%s", at.args[i], at.path, c.suggest(at.args[i]))
-		}
 		if sub == nil {
-			return at, nil
+			return at, UnknownCommand(at.path, at.args[i], at.names())
 		}
 		at = call{sub, at.path + " " + sub.name(), slices.Delete(slices.Clone(at.args), i, i+1)}
 	}

@@ -26,8 +26,8 @@ const (
 // valuesKey is the annotation of a flag with what its value can be.
 const valuesKey = "peerload_cli_values"
 
-// Values tells shells the possible values of a flag. It panics if there is no
-// such flag. Other values are passed on too: the program checks them.
+// Values lists the possible values of a flag: shells offer them, and other
+// values are refused. It panics if there is no such flag.
 func Values(flags *pflag.FlagSet, name string, values ...string) {
 	if err := flags.SetAnnotation(name, valuesKey, values); err != nil {
 		panic(err)
@@ -84,7 +84,7 @@ func (c *Command) answerCommands(stdout io.Writer) []*Command {
 	answer := func(full bool) func(context.Context, []string) error {
 		return func(_ context.Context, words []string) error {
 			if len(words) == 0 {
-				return errors.New("requires at least 1 arg(s), only received 0")
+				return errors.New("the words of a line are missing: shells give them")
 			}
 			found, end := c.complete(words)
 			for _, f := range found {

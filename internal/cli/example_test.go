@@ -24,14 +24,11 @@ func ExampleCommand_Execute() {
 	program := &cli.Command{Use: "program", Short: "Be polite", Commands: []*cli.Command{greet}}
 
 	for _, line := range []string{"greet --loud world", "great world"} {
-		if err := program.Execute(context.Background(), strings.Fields(line), os.Stdout, os.Stderr); err != nil {
+		if err := program.Execute(context.Background(), strings.Fields(line), os.Stdout); err != nil {
 			fmt.Println(err)
 		}
 	}
 	// Output:
 	// HELLO WORLD
-	// unknown command "great" for "program"
-	//
-	// Did you mean this?
-	// 	greet
+	// unknown command "great": choose completion, greet or help; did you mean greet?
 }

@@ -96,6 +96,8 @@ var packages = []rule{
 
 	{dir: "internal/cli", floor: 2, side: both, still: true, allowedImports: []string{"internal/choice"},
 		libraries: []string{"github.com/spf13/pflag"}},
+	{dir: "internal/cli/strict", floor: 2, side: both, still: true,
+		allowedImports: []string{"internal/choice", "internal/cli"}, libraries: commandLibraries},
 
 	// Floor 2: the controller.
 	{dir: "client", floor: 2, side: controller, allowedImports: []string{"report"}},
@@ -121,7 +123,8 @@ var packages = []rule{
 		libraries: []string{"github.com/prometheus/client_golang"}},
 	{dir: "internal/controller/files/cnf", floor: 2, side: controller, allowedImports: []string{"internal/policy",
 		"internal/provision", "internal/controller/template", "internal/controller/domain"}},
-	{dir: "internal/controller/api", floor: 2, side: controller, allowedImports: []string{"internal/choice", "load", "internal/policy",
+	{dir: "internal/controller/api", floor: 2, side: controller, allowedImports: []string{"internal/choice", "load",
+		"internal/policy",
 		"report", "internal/controller/publish", "internal/controller/domain"},
 		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
 
@@ -140,15 +143,17 @@ var packages = []rule{
 	{dir: "internal/lab/process", floor: 3, side: outside, libraries: []string{"golang.org/x/sys"},
 		allowedImports: []string{"internal/lab/units", "internal/lab/site", "load", "report"}},
 	{dir: "internal/lab/output", floor: 3, side: outside, allowedImports: []string{"internal/lab/process", "report"}},
-	{dir: "internal/lab/measure", floor: 3, side: outside, allowedImports: []string{"internal/choice", "internal/lab/units",
+	{dir: "internal/lab/measure", floor: 3, side: outside, allowedImports: []string{"internal/choice",
+		"internal/lab/units",
 		"internal/lab/site",
 		"internal/lab/fileserver", "internal/lab/process", "internal/lab/output", "report"}},
 	{dir: "internal/lab/bench", floor: 3, side: outside, allowedImports: []string{"internal/choice", "internal/lab/units",
 		"internal/lab/site",
 		"internal/lab/process", "internal/lab/output", "internal/lab/measure"}},
-	{dir: "internal/lab/story", floor: 3, side: outside, libraries: []string{"golang.org/x/sys"}, allowedImports: []string{"internal/choice",
-		"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output",
-		"load", "report"}},
+	{dir: "internal/lab/story", floor: 3, side: outside, libraries: []string{"golang.org/x/sys"},
+		allowedImports: []string{"internal/choice",
+			"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output",
+			"load", "report"}},
 	{dir: "internal/lab/demo", floor: 3, side: outside, allowedImports: []string{
 		"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output",
 		"load", "report", "trust", "internal/controller/repository", "internal/controller/publish"}},
@@ -160,6 +165,7 @@ var packages = []rule{
 	{dir: "internal/testkit/publisher", floor: 3, side: outside},
 	{dir: "internal/testkit/labtest", floor: 3, side: outside, allowedImports: []string{"load", "report", "trust"}},
 	{dir: "internal/testkit/foreign", floor: 3, side: outside, allowedImports: nothing},
+	{dir: "internal/testkit/golden", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/house", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/mutate", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "e2e", floor: 3, side: outside, allowedImports: nothing},

@@ -157,7 +157,8 @@ func (c *Config) Validate() error {
 	}
 	if c.Controller != "" {
 		if u, err := url.Parse(c.Controller); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			bad("controller: write an http or https URL, such as https://controller:8443") // not the value: it may hold a password
+			// Not the value: it may hold a password.
+			bad("controller: write an http or https URL, such as https://controller:8443")
 		}
 	}
 	if c.State == "" {

@@ -256,7 +256,8 @@ func Candidates(text string) ([]*url.URL, error) {
 			return nil, badURL(err)
 		}
 		if u.Host == "" && u.Scheme != "file" {
-			return nil, fmt.Errorf("origin: %q names no host: write HOST/PATH, or a URL such as http://10.0.0.5/fw/app.bin", u.Redacted())
+			return nil, fmt.Errorf("origin: %q names no host: write HOST/PATH, or a URL such as http://10.0.0.5/fw/app.bin",
+				u.Redacted())
 		}
 		return []*url.URL{u}, nil
 	}
@@ -265,7 +266,8 @@ func Candidates(text string) ([]*url.URL, error) {
 		return nil, badURL(err)
 	}
 	if u.Hostname() == "" || strings.Trim(u.Path, "/") == "" {
-		return nil, fmt.Errorf("origin: %q is neither a URL nor HOST/PATH: write it such as http://10.0.0.5/fw/app.bin", strings.TrimPrefix(u.Redacted(), "http://"))
+		return nil, fmt.Errorf("origin: %q is neither a URL nor HOST/PATH: write it such as http://10.0.0.5/fw/app.bin",
+			strings.TrimPrefix(u.Redacted(), "http://"))
 	}
 	t := *u
 	t.Scheme, t.User = "tftp", nil

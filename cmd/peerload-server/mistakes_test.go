@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/internal/terminal"
+	"github.com/peerload/peerload/internal/testkit/golden"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// mistakes are wrong lines of each kind. DIR is a directory of the test, with
+// the data of a controller that knows the device 02:00:00:00:00:01, the profile
+// lobby, the load fw and the user alice.
+var mistakes = []string{
+	// Commands and flags.
+	"servee", "device lst", "help foo", "help device lst", "completion foo", "completion bash x", "serve --htpp :1",
+	"device list --modl 7941", "serve --http", "device list --state", "trust export --out",
+	// Arguments.
+	"device show", "device show a b", "device add", "bulk", "bulk a b", "load assign --enterprise", "trust rotate",
+	"backup", "template x", "serve x",
+	// Values.
+	"serve --site-transfers x", "serve --site-rate -1", "serve --site-prefix-v4 99", "serve --site x", "serve --tls foo",
+	"serve --database foo", "serve --tls-cert DIR/none", "serve --tls-cert DIR/none --tls-key DIR/none",
+	"serve --http x --listen 127.0.0.1:0 --tftp off", "serve --listen x", "serve --tftp x --listen 127.0.0.1:0",
+	"serve --http 192.0.2.1:0 --listen 127.0.0.1:0 --tftp off", "serve --keys DIR", "serve --repo DIR",
+	"serve --repo DIR/none --http 127.0.0.1:0", "serve --data DIR/plain",
+	"device list --state idel", "device list --if-version x", "device history 02:00:00:00:00:01 --last -1",
+	"device add x --model 7941", "device add 02:00:00:00:00:02",
+	"device add 02:00:00:00:00:02 --model 7941 peer-shring=on",
+	"device add 02:00:00:00:00:02 --model 7941 peer-sharing=no-idea",
+	"device add 02:00:00:00:00:02 --model 7941 peer-sharing", "device add 02:00:00:00:00:02 --model 7941 timing=clasic",
+	"device add 02:00:00:00:00:02 --model 7941 wan-limit=x",
+	"device add 02:00:00:00:00:02 --model 7941 load-server=ftp://x",
+	"device set 02:00:00:00:00:01", "device set 02:00:00:00:00:01 --unset timming",
+	"device set 02:00:00:00:00:01 --if-version 7 timing=lan",
+	"enterprise set timng=lan", "enterprise set --auto-registration maybe",
+	"report history --kind fil", "report overview --silent x", "user add bob", "user add bob --role amin",
+	"user add bob --role admin", "user set alice --disable --enable", "token add x", "token add x --role foo",
+	"token add x --user alice --scope read,foo", "enrolment add x --network foo", "enrolment add x --site-key --uses 3",
+	"load register x", "load assign fw", "load assign fw --enterprise --model m", "load roll-back --enterprise",
+	"load add DIR/plain", "load add --name x/y --version 1 --model m DIR/plain",
+	"load add --name fw --version 1 --model m DIR/bad.csv", "trust rotate rot", "trust rotate rot --repo DIR/none",
+	// Names that nobody has.
+	"device show 02:00:00:00:00:09", "profile show loby", "profile add lobby", "profile delete none", "model delete none",
+	"load show none", "load assign none --enterprise", "load assign fw --profile none", "load assign fw --model none",
+	"user set none --role admin", "user delete none", "token revoke none", "enrolment revoke none",
+	"device add 02:00:00:00:00:02 --model 7941 --profile none", "device list --data DIR/none",
+	"load list --repo DIR/none", "load refresh --repo DIR/none",
+	// Files.
+	"bulk DIR/none", "bulk DIR/bad.csv", "bulk DIR/no-device.csv", "bulk DIR/short.csv", "bulk DIR/plain",
+	"bulk DIR/rows.csv",
+	"model add DIR/none", "model add DIR/plain", "load add --name x --version 1 --model m DIR/none",
+	"user add bob --role admin --password-file DIR/none", "trust export --out DIR/plain", "backup DIR/none/x",
+	"backup DIR/plain", "restore DIR/none", "restore DIR/plain --data DIR/new", "restore DIR/backup",
+	// Another controller.
+	"device list --server http://127.0.0.1:1", "device list --server http://127.0.0.1:1 --token x",
+	"device list --server ftp://user:secret@host --token x", "device list --server http://user:secret@host:x --token x",
+	"device list --server http://user:secret@127.0.0.1:1 --token x",
+	"device list --server http://127.0.0.1:1 --token-file DIR/none",
+	"device list --server https://127.0.0.1:1 --token x --ca DIR/none",
+	"device list --server https://127.0.0.1:1 --token x --ca DIR/plain",
+}
+
+// temporary is the name of a file while it is written.
+var temporary = regexp.MustCompile(`\.backup-[0-9]+`)
+
+// commands are all words that lead to a command, for each that people see.
+func commands(cmd *cobra.Command) (all []string) {
+	if !cmd.HasParent() || cmd.IsAvailableCommand() {
+		_, path, _ := strings.Cut(cmd.CommandPath(), " ")
+		all = append(all, path)
+	}
+	for _, sub := range cmd.Commands() {
+		all = append(all, commands(sub)...)
+	}
+	return all
+}
+
+// Each mistake is answered with what to do, and with an exit status, in each
+// command: the golden file has all lines with their answers.
+func TestMistakes(t *testing.T) {
+	d := newDesk(t)
+	for name, content := range map[string]string{
+		"plain": "x\n", "bad.csv": "device,peer-shring\na,b\n", "no-device.csv": "model\nm\n",
+		"short.csv": "device,model\na\n",
+		"rows.csv":  "device,timing\n02:00:00:00:00:01,clasic\n02:00:00:00:00:09,lan\nx,lan\n",
+		"password":  "a good password\n",
+	} {
+		d.file(name, content)
+	}
+	t.Setenv(envData, filepath.Join(d.dir, "data"))
+	if err := seed(d); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"device add 02:00:00:00:00:01 --model 7941", "profile add lobby",
+		"user add alice --role admin --password-file @password",
+		"load add --name fw --version 1 --model m @plain", "backup @backup",
+	} {
+		d.ok(line)
+	}
+	lines := mistakes
+	root := rootCommand()
+	for _, path := range commands(root) {
+		lines = append(lines, path+" --nope")
+		if path != "help" {
+			lines = append(lines, path+" a b c d e")
+		}
+	}
+	var all strings.Builder
+	for _, line := range lines {
+		var out bytes.Buffer
+		args := strings.Fields(strings.ReplaceAll(line, "DIR", d.dir))
+		err := run(t.Context(), args, &out, &out)
+		if code := status(err); code < exitUsage || strings.Contains(fmt.Sprint(err), "secret") {
+			t.Errorf("%s: %d, %v", line, code, err)
+			continue
+		}
+		said := temporary.ReplaceAllString(terminal.Printable(advised(err).Error()), ".backup-N")
+		fmt.Fprintf(&all, "$ peerload-server %s\n%speerload-server: %s\nexit status %d\n\n", strings.TrimSpace(line),
+			strings.ReplaceAll(out.String(), d.dir, "DIR"), strings.ReplaceAll(said, d.dir, "DIR"), status(err))
+	}
+	golden.Check(t, "mistakes", all.String(), *update)
+}
+
+// seed makes the data of a controller.
+func seed(d *desk) error {
+	data := dataDir(os.Getenv(envData))
+	if err := data.prepare(); err != nil {
+		return err
+	}
+	inst, err := openInstance(d.t.Context(), data, "", nil)
+	if err != nil {
+		return err
+	}
+	return inst.store.Close()
+}
