@@ -169,6 +169,9 @@ func TestMalformedFrames(t *testing.T) {
 		"an end without a size":      edit("end", 0, all...),
 		"a report past all tables":   edit("report", 1, tooBig...),
 		"a table past the end":       edit("table-part", 0, 0, 0, 0, 3),
+		"a table past all tables":    edit("table-part", 0, tooBig...),
+		"a table of too many chunks": edit("table-part", 4, tooBig...),
+		"a count past all tables":    edit("table-part", 8, tooBig...),
 		"too many digests":           framed(kindTablePart, append([]byte{0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0x04, 1}, make([]byte, 32*(MaxTablePart+1))...)),
 		"digests that are missing":   framed(kindTablePart, append([]byte{0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 4, 0}, make([]byte, 32)...)),
 	} {
