@@ -64,17 +64,6 @@ func TestFeedReclaimsSlots(t *testing.T) {
 	}
 }
 
-func TestValidate(t *testing.T) {
-	if err := LAN().Validate(); err != nil {
-		t.Error(err)
-	}
-	bad := LAN()
-	bad.Silence = bad.KeepAlive
-	if bad.Validate() == nil {
-		t.Error("a silence shorter than two keep-alives is accepted")
-	}
-}
-
 func TestFeedSendsEachChildItsStripe(t *testing.T) {
 	f := NewFeed(LAN())
 	even, odd := SetOf(0, 2), SetOf(1, 2)

@@ -1,0 +1,107 @@
+package transfer
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/internal/testkit/golden"
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+var update = flag.Bool("update", false, "write the traces anew")
+
+// TestTraces holds what a parent sends to whom, and whom it finds too slow, to
+// a file.
+func TestTraces(t *testing.T) {
+	var b strings.Builder
+	for seed := range uint64(12) {
+		fmt.Fprintf(&b, "# history %d\n%s", seed, trace(seed, 40))
+	}
+	golden.Check(t, "traces", b.String(), *update)
+}
+
+// trace is what a parent does in a history that a seed makes.
+func trace(seed uint64, steps int) string {
+	r := rand.New(rand.NewPCG(seed, 9))
+	f := NewFeed(LAN())
+	var b strings.Builder
+	var now time.Duration
+	link, held := Link(0), 0
+	for range steps {
+		now += []time.Duration{0, 10 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second}[r.IntN(5)]
+		set := SetOf(uint8(r.IntN(2)), uint8(r.IntN(3)))
+		p := wire.Peer{ID: uint64(1 + r.IntN(4)), Nonce: 1}
+		some := Link(r.IntN(int(link) + 1))
+		switch r.IntN(9) {
+		case 0, 1:
+			prefix := r.IntN(held + 1)
+			if link++; !f.FullBut(set, p) {
+				f.Add(now, link, p, netip.AddrFrom4([4]byte{10, 0, 0, byte(p.ID)}), set, prefix)
+				fmt.Fprintf(&b, "%v peer %d takes %02b from %d by link %d\n", now, p.ID, set, prefix, link)
+			}
+		case 2:
+			if c := f.Remove(some); c != nil {
+				fmt.Fprintf(&b, "%v link %d of peer %d goes\n", now, some, c.Peer.ID)
+			}
+		case 3, 4:
+			f.Sent(now, some)
+			fmt.Fprintf(&b, "%v sent to %d\n", now, some)
+		case 5:
+			whole := r.IntN(4) == 0
+			f.Report(now, some, r.IntN(held+1), whole)
+			fmt.Fprintf(&b, "%v report of %d, complete %v\n", now, some, whole)
+		default:
+			held += r.IntN(5)
+		}
+		f.Next(now, func(s Set) int { return held - held%int(1+s)/2 }, func(l Link, i int) {
+			fmt.Fprintf(&b, "  chunk %d to %d\n", i, l)
+		})
+		at, ok := f.Deadline()
+		fmt.Fprintf(&b, "  %v: free %d %d %d, taken %d %d %d, due %v %v, busy %v", now, f.Free(1), f.Free(2), f.Free(All),
+			f.Taken(1), f.Taken(2), f.Taken(All), at, ok, f.Busy())
+		if c := f.Lagging(now); c != nil {
+			fmt.Fprintf(&b, ", %d lags", c.Link)
+		}
+		if c := f.FindPeer(p, set); c != nil {
+			fmt.Fprintf(&b, ", peer %d has %d of %+v", p.ID, c.Link, *c)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// TestValidate: no time and no count that cannot work.
+func TestValidate(t *testing.T) {
+	if err := LAN().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(c *Config){
+		"Window": func(c *Config) { c.Window = 0 }, "KeepAlive": func(c *Config) { c.KeepAlive = 0 },
+		"Silence": func(c *Config) { c.Silence = 2*c.KeepAlive - 1 }, "Stall": func(c *Config) { c.Stall = 0 },
+		"SlowWindow": func(c *Config) { c.SlowWindow = 0 }, "SlowLag": func(c *Config) { c.SlowLag = 0 },
+		"Progress": func(c *Config) { c.Progress = 0 }, "Turn": func(c *Config) { c.Turn = 0 },
+		"Fallback": func(c *Config) { c.Fallback = 0 }, "FallbackJitter": func(c *Config) { c.FallbackJitter = 0 },
+		"Lapse": func(c *Config) { c.Lapse = 0 }, "FailedPeers": func(c *Config) { c.FailedPeers = 0 },
+		"Backoff": func(c *Config) { c.Backoff = 0 }, "BackoffMax": func(c *Config) { c.BackoffMax = c.Backoff - 1 },
+		"Attempts": func(c *Config) { c.Attempts = 0 }, "Outage": func(c *Config) { c.Outage = -1 },
+		"RootWait": func(c *Config) { c.RootWait = -1 }, "Stripes": func(c *Config) { c.Stripes = wire.MaxStripes + 1 },
+		"negative Stripes": func(c *Config) { c.Stripes = -1 }, "StripeChunks": func(c *Config) { c.StripeChunks = -1 },
+	} {
+		c := LAN()
+		change(&c)
+		if err := c.Validate(); err == nil {
+			t.Errorf("%s: %+v is valid", name, c)
+		}
+	}
+	c := LAN()
+	c.Window, c.SlowLag, c.FailedPeers, c.Attempts, c.Silence = 1, 1, 1, 1, 2*c.KeepAlive
+	c.BackoffMax, c.RootWait, c.Outage, c.Stripes, c.StripeChunks = c.Backoff, 0, 0, wire.MaxStripes, 0
+	if err := c.Validate(); err != nil {
+		t.Errorf("the least of each: %v", err)
+	}
+}

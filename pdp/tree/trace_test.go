@@ -1,0 +1,125 @@
+package tree
+
+import (
+	"crypto/sha256"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/internal/testkit/golden"
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+var update = flag.Bool("update", false, "write the traces anew")
+
+// TestTraces holds every place that a root gives to a file: some histories in
+// full, of many more a digest.
+func TestTraces(t *testing.T) {
+	var b strings.Builder
+	for seed := range uint64(4) {
+		fmt.Fprintf(&b, "# history %d\n%s", seed, trace(seed, 50))
+	}
+	h := sha256.New()
+	for seed := range uint64(1000) {
+		fmt.Fprint(h, trace(1000+seed, 120))
+	}
+	fmt.Fprintf(&b, "# 1000 more: %x\n", h.Sum(nil))
+	golden.Check(t, "traces", b.String(), *update)
+}
+
+// trace is what a root answers in a history that a seed makes.
+func trace(seed uint64, steps int) string {
+	r := rand.New(rand.NewPCG(seed, 9))
+	self := wire.Peer{ID: 1, Nonce: 1}
+	p := NewPlacer(LAN(), self)
+	members := 3 + r.IntN(12)
+	who := func() wire.Peer {
+		switch n := r.IntN(members + 2); n {
+		case members:
+			return wire.Peer{}
+		case members + 1:
+			return self
+		default:
+			return wire.Peer{ID: uint64(10 + n), Nonce: 1}
+		}
+	}
+	var b strings.Builder
+	var now time.Duration
+	for n := range steps {
+		if n == 2 {
+			p.Trees(uint8(1 + r.IntN(2)))
+		}
+		now += []time.Duration{0, time.Millisecond, 30 * time.Millisecond, 60 * time.Millisecond, 300 * time.Millisecond,
+			2 * time.Second, 9 * time.Second, 21 * time.Second}[min(r.IntN(8), r.IntN(8))]
+		from := who()
+		if from == self || from.IsZero() {
+			from = wire.Peer{ID: uint64(10 + r.IntN(members)), Nonce: uint32(1 + r.IntN(2))}
+		}
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(from.ID) + byte(from.Nonce)}), 4051)
+		if r.IntN(6) == 0 {
+			stripe := uint8(r.IntN(2))
+			p.Left(from, stripe)
+			fmt.Fprintf(&b, "%v %d left tree %d\n", now, from.ID, stripe)
+			continue
+		}
+		m := someAsk(r, who)
+		place := p.Ask(now, addr, wire.Envelope{From: from, TCPPort: uint16(r.IntN(8))}, m)
+		fmt.Fprintf(&b, "%v %d.%d %+v\n", now, from.ID, from.Nonce, *m)
+		if place != nil {
+			fmt.Fprintf(&b, "  → %+v\n", *place)
+		}
+		twin, is := p.Twin(now, addr, from)
+		fastest, speed := p.Fastest()
+		fmt.Fprintf(&b, "  %d members, %d wait, twin %v %v, fastest %d %d\n", p.Members(), p.Waiting(now), twin, is, fastest.ID,
+			speed)
+	}
+	return b.String()
+}
+
+func someAsk(r *rand.Rand, who func() wire.Peer) *wire.Ask {
+	m := &wire.Ask{
+		Stripe: uint8(r.IntN(2)), Free: uint8(r.IntN(3)), Children: uint8(r.IntN(3)), Trees: uint8(r.IntN(3)),
+		Speed: uint32(r.IntN(4)) * 100,
+	}
+	switch r.IntN(8) {
+	case 0:
+		m.Done = true
+	case 1, 2:
+		m.Attached, m.Parent = true, who()
+	}
+	if r.IntN(3) == 0 {
+		m.Failed, m.Move = who(), r.IntN(2) == 0
+		m.Reason = []wire.Reason{wire.ReasonParentLost, wire.ReasonUnreachable, wire.ReasonParentSilent, wire.ReasonFull,
+			wire.ReasonParentSlow, wire.ReasonDigestMismatch}[r.IntN(6)]
+	}
+	return m
+}
+
+// TestValidate: each time must be positive, and each count at least one.
+func TestValidate(t *testing.T) {
+	if err := LAN().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(c *Config){
+		"AskFirst": func(c *Config) { c.AskFirst = 0 }, "AskAgain": func(c *Config) { c.AskAgain = 0 },
+		"Asks": func(c *Config) { c.Asks = 0 }, "Rounds": func(c *Config) { c.Rounds = 0 },
+		"Dial": func(c *Config) { c.Dial = 0 }, "Lease": func(c *Config) { c.Lease = -1 },
+		"Report": func(c *Config) { c.Report = 0 }, "Forget": func(c *Config) { c.Forget = 0 },
+		"Avoid": func(c *Config) { c.Avoid = 0 }, "Gather": func(c *Config) { c.Gather = 0 },
+	} {
+		c := LAN()
+		change(&c)
+		if err := c.Validate(); err == nil {
+			t.Errorf("%s: %+v is valid", name, c)
+		}
+	}
+	c := LAN()
+	c.Asks, c.Rounds = 1, 1
+	if err := c.Validate(); err != nil {
+		t.Errorf("one of each: %v", err)
+	}
+}
