@@ -29,17 +29,19 @@ const PinName = "root.json"
 type Config struct {
 	// Dir is the trust directory. root.json is put there when the device is
 	// provisioned, and the client never changes it; the client keeps what it
-	// has accepted beside it.
+	// has accepted beside it. Empty: there is no directory, and Pin is needed.
 	Dir string
-	// Pin is the pinned root itself, for a client without a directory: it
-	// begins like a new device, and does not store what it has accepted.
+	// Pin is the text of the pinned root.json, for a client without a
+	// directory: it begins like a new device, and does not store what it has
+	// accepted. nil: Dir has it.
 	Pin []byte
-	// Now returns the reference time for expiry. nil means time.Now.
+	// Now returns the reference time for expiry. nil means time.Now, the only
+	// right one for devices; tests and checks of a past state pass their own.
 	Now func() time.Time
 }
 
-// validate asks for one of Dir and Pin.
-func (c Config) validate() error {
+// Validate asks for one of Dir and Pin.
+func (c Config) Validate() error {
 	switch {
 	case c.Dir == "" && c.Pin == nil:
 		return errors.New("trust: give Dir, the trust directory, or Pin, the text of the pinned root.json")
@@ -65,7 +67,7 @@ type Client struct {
 // read; the error for a Config with neither or both of Dir and Pin matches none
 // of them.
 func New(cfg Config) (*Client, error) {
-	if err := cfg.validate(); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	c := &Client{dir: cfg.Dir, now: cfg.Now, kept: accepted{pin: cfg.Pin}}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -14,23 +15,24 @@ import (
 
 // Config says how a simulation runs.
 type Config struct {
-	// Seed determines every random number of the run.
+	// Seed determines every random number of the run. 0 is as good as any
+	// other.
 	Seed uint64
-	// Profile of all machines; the zero value means pdp.LAN.
+	// Profile of all machines. The zero value means pdp.LAN.
 	Profile pdp.Config
-	// Trace, if set, gets a line for each event with its actions.
+	// Trace gets a line for each event with its actions. nil: nobody does.
 	Trace io.Writer
-	// Overhead is what headers add to the bytes of a file on links and WAN;
-	// 0.048 is Ethernet with TCP over IPv4.
+	// Overhead is what headers add to the bytes of a file on links and WAN, as
+	// a part of them. 0: nothing; 0.048 is Ethernet with TCP over IPv4.
 	Overhead float64
-	// UserTimeout is how long a link survives unacknowledged bytes (RFC 5482);
-	// 0 means 5 s.
+	// UserTimeout is how long a link survives unacknowledged bytes (RFC 5482).
+	// 0 means 5 s, as the protocol asks for.
 	UserTimeout time.Duration
-	// OriginStall is how long a driver waits for a byte of the origin; 0
-	// means 5 s.
+	// OriginStall is how long a driver waits for a byte of the origin. 0 means
+	// 5 s, what the product's root waits.
 	OriginStall time.Duration
 	// AllowBudgetOverlap switches the check of the subnet's budget off, for
-	// runs in which devices cannot hear each other.
+	// runs in which devices cannot hear each other. False: it is checked.
 	AllowBudgetOverlap bool
 }
 
@@ -63,8 +65,25 @@ type Sim struct {
 	cancelled func() bool
 }
 
-// New returns an empty site at time 0.
+// Validate refuses what cannot be simulated.
+func (c Config) Validate() error {
+	if c.Profile.Profile != "" {
+		if err := c.Profile.Validate(); err != nil {
+			return err
+		}
+	}
+	if c.Overhead < 0 || c.UserTimeout < 0 || c.OriginStall < 0 {
+		return errors.New("sim: Overhead, UserTimeout and OriginStall must not be negative")
+	}
+	return nil
+}
+
+// New returns an empty site at time 0. It panics if cfg is not valid: stories
+// make it, and no input of a user gets here unread.
 func New(cfg Config) *Sim {
+	if err := cfg.Validate(); err != nil {
+		panic(err)
+	}
 	if cfg.Profile.Profile == "" {
 		cfg.Profile = pdp.LAN()
 	}

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -10,25 +12,45 @@ import (
 
 // SubnetConfig describes a subnet and its way to the server.
 type SubnetConfig struct {
-	// LAN is the rate of each device's port in each direction, WAN the rate
-	// towards the server, shared by all; bits per second, 0 is no limit.
-	LAN, WAN float64
-	// RTT is the round trip to the server.
+	// LAN is the rate of each device's port in each direction, in bits a
+	// second. 0 is no limit.
+	LAN float64
+	// WAN is the rate towards the server, shared by all, in bits a second. 0 is
+	// no limit.
+	WAN float64
+	// RTT is the round trip to the server. 0 is none.
 	RTT time.Duration
-	// Latency is one way within the subnet; up to Jitter comes on top.
-	// Latency 0 means 200 µs.
-	Latency, Jitter time.Duration
-	// Loss and Duplicate are chances of a datagram.
-	Loss, Duplicate float64
-	// Corrupt is the chance that a byte of a datagram is altered and the
-	// checksum does not tell.
+	// Latency is one way within the subnet. 0 means 200 µs, that of switches
+	// and small devices.
+	Latency time.Duration
+	// Jitter is the most that comes on top of Latency, at random. 0: nothing.
+	Jitter time.Duration
+	// Loss is the chance, 0 to 1, that a datagram does not arrive.
+	Loss float64
+	// Duplicate is the chance, 0 to 1, that a datagram arrives twice.
+	Duplicate float64
+	// Corrupt is the chance, 0 to 1, that a byte of a datagram is altered and
+	// the checksum does not tell.
 	Corrupt float64
 	// SlowStart makes downloads begin as TCP does: their window doubles with
-	// each round trip. Without it the WAN is full from the first byte.
+	// each round trip. False: the WAN is full from the first byte.
 	SlowStart bool
-	// Disk is how long a chunk of 64 KiB takes to check and store; 0 means
-	// 500 µs.
+	// Disk is how long a chunk of 64 KiB takes to check and store. 0 means
+	// 500 µs, about 130 MB/s.
 	Disk time.Duration
+}
+
+// Validate refuses what cannot be simulated.
+func (c SubnetConfig) Validate() error {
+	if c.LAN < 0 || c.WAN < 0 || c.RTT < 0 || c.Latency < 0 || c.Jitter < 0 || c.Disk < 0 {
+		return errors.New("sim: rates and times of a subnet must not be negative")
+	}
+	for _, p := range []float64{c.Loss, c.Duplicate, c.Corrupt} {
+		if !(p >= 0 && p <= 1) {
+			return fmt.Errorf("sim: %v is not a chance from 0 to 1", p)
+		}
+	}
+	return nil
 }
 
 // Subnet is a broadcast domain.
@@ -54,8 +76,11 @@ type Sent struct {
 	Msg  wire.Message
 }
 
-// Subnet adds a subnet.
+// Subnet adds a subnet. It panics if cfg is not valid, as New does.
 func (s *Sim) Subnet(cfg SubnetConfig) *Subnet {
+	if err := cfg.Validate(); err != nil {
+		panic(err)
+	}
 	if cfg.Latency == 0 {
 		cfg.Latency = 200 * time.Microsecond
 	}

@@ -24,15 +24,17 @@ const Prefix = "/api/v1"
 type Config struct {
 	// Controller has the use cases. Required.
 	Controller *domain.Controller
-	// Spool is a directory for uploaded files until they are published.
-	// Required.
+	// Spool is a directory in which uploaded files are kept until they are
+	// published. Required.
 	Spool string
-	// MaxUpload bounds the bytes of one upload, all files together. 0: 4 GiB.
+	// MaxUpload bounds the bytes of one upload, all files together. 0: 4 GiB,
+	// room for a large load of several models.
 	MaxUpload int64
 	// Registry takes the API's metrics and is what /metrics shows. nil: a
 	// registry of the server's own.
 	Registry *prometheus.Registry
-	// Version of the program, for the document and the metrics.
+	// Version of the program, for the document and the metrics. "": none is
+	// shown.
 	Version string
 	// Log is told of errors of the controller itself. nil: nothing is logged.
 	Log *slog.Logger

@@ -31,15 +31,23 @@ type Config struct {
 	// Password is the cost of hashing a password. The zero value means
 	// DefaultPassword.
 	Password PasswordCost
-	// SessionLife is how long a session lasts, SessionIdle how long without
-	// use. 0 means 12 hours and 1 hour.
-	SessionLife, SessionIdle time.Duration
-	// SetupLife is how long a set-up link is good. 0 means 24 hours.
+	// SessionLife ends a session, used or not. 0 means 12 hours: a working day,
+	// and the next one begins with a password.
+	SessionLife time.Duration
+	// SessionIdle ends a session that nobody uses. 0 means an hour.
+	SessionIdle time.Duration
+	// SetupLife is how long a set-up link is good. 0 means 24 hours: it may be
+	// sent to somebody, and is of no use in an old log.
 	SetupLife time.Duration
-	// HistoryLife and AuditLife are how long entries are kept; HistoryPerDevice
-	// bounds those of one device. 0 means 90 days, 2 years and 1,000.
-	HistoryLife, AuditLife time.Duration
-	HistoryPerDevice       int
+	// HistoryLife is how long entries of devices' histories are kept. 0 means 90
+	// days, which has the last few upgrades of a fleet in it.
+	HistoryLife time.Duration
+	// AuditLife is how long entries of the audit log are kept. 0 means 2 years:
+	// it is small, and asked for long after.
+	AuditLife time.Duration
+	// HistoryPerDevice bounds the entries of one device, so that one that fails
+	// all the time does not fill the disk. 0 means 1,000.
+	HistoryPerDevice int
 	// MaxDevices bounds the devices that register or enrol by themselves, so
 	// that invented names cannot fill the disk. 0 means 100,000.
 	MaxDevices int

@@ -36,16 +36,17 @@ import (
 type Config struct {
 	// Root is the directory offered. Required. Serve does not close it.
 	Root *os.Root
-	// HTTP listens for HTTP. nil: no HTTP.
+	// HTTP listens for HTTP. nil: no HTTP, and TFTP is required.
 	HTTP net.Listener
-	// TFTP is a UDP socket. nil: no TFTP.
+	// TFTP is a UDP socket. nil: no TFTP, and HTTP is required.
 	TFTP *net.UDPConn
 	// Generate makes a file on the fly; it is called before the directory is
 	// searched, with a clean name and the client's address. An error that
 	// matches fs.ErrNotExist sends the request to the directory. nil: no such
 	// files.
 	Generate func(ctx context.Context, name string, client netip.Addr) ([]byte, error)
-	// Budget bounds what devices of one site download at the same time.
+	// Budget bounds what devices of one site download at the same time. The
+	// zero value sets no limit.
 	Budget Budget
 	// Stall is how long an HTTP client may take to receive 256 KiB; one that takes
 	// longer is cut off, so that it does not keep its site's permit for good. 0: 2

@@ -64,15 +64,16 @@ func (e Expiry) withDefaults() Expiry {
 
 // Config says where a repository is and how it signs.
 type Config struct {
-	// Dir is BASE, the directory that file servers offer. It is made if missing.
+	// Dir is BASE, the directory that file servers offer. Required. It is made
+	// if missing.
 	Dir string
-	// Keys is the directory of the private keys, outside Dir. It may be empty
-	// for a repository that is only read. It is made if missing, readable by
-	// the owner only.
+	// Keys is the directory of the private keys, outside Dir. Empty: the
+	// repository is only read. It is made if missing, readable by the owner
+	// only.
 	Keys string
 	// Now returns the time of signing. nil means time.Now.
 	Now func() time.Time
-	// Expiry of what is signed.
+	// Expiry of what is signed. The zero value has the default of each role.
 	Expiry Expiry
 }
 

@@ -20,63 +20,82 @@ import (
 // over the network stands in policy.
 type Config struct {
 	// Servers that provision the device, in the order to ask: HOST, HOST:PORT,
-	// HOST/PATH or a URL. Empty: those of Leases.
+	// HOST/PATH or a URL. Empty, the default: those of Leases, as phones do it.
 	Servers []string
 	// Leases are the files in which a DHCP client leaves options 150 and 66; a
 	// pattern stands for all files that match. The first that names a server
-	// counts.
+	// counts. The default has those of the DHCP clients that are common. Empty:
+	// only Servers are asked.
 	Leases []string
 	// Provision is a provisioning file on this host, used instead of asking
-	// servers for one: .xml, .toml or .json. "": ask the servers.
+	// servers for one: .xml, .toml or .json. "", the default: ask the servers.
 	Provision string
-	// Controller is the URL of the controller that check-ins go to. "": none.
+	// Controller is the URL of the controller that check-ins go to. "", the
+	// default: none, and the device runs as well.
 	Controller string
 	// TokenFile holds the enrolment token or site key that makes the device
-	// known to the controller; afterwards it has a secret of its own.
+	// known to the controller; afterwards it has a secret of its own. "":
+	// there is none, or the device is enrolled already.
 	TokenFile string
 	// CACert is a file of CA certificates that HTTPS servers are verified
-	// against, PEM. "": the system's.
+	// against, PEM. "", the default: the system's.
 	CACert string
-	// State is the directory of everything that survives a restart.
+	// State is the directory of everything that survives a restart. Required;
+	// /var/lib/peerload by default.
 	State string
-	// Trust is the directory with the publisher's root.json. "": no signed
+	// Trust is the directory with the publisher's root.json;
+	// /etc/peerload/trust by default, which a package can bring. "": no signed
 	// load can be verified.
 	Trust string
-	// Model of this device, as any table of models writes it.
+	// Model of this device, as any table of models writes it. Required: no
+	// default could be right.
 	Model string
-	// MAC address, which names the provisioning file. "": that of the
-	// interface of Address.
+	// MAC address, which names the provisioning file. "", the default: that of
+	// the interface of Address.
 	MAC string
-	// Address of this device with its prefix, and Interface to take it from.
-	// Zero and "": as the default route says.
-	Address   netip.Prefix
+	// Address of this device with its prefix. Zero, the default: that of
+	// Interface.
+	Address netip.Prefix
+	// Interface to take Address from. "", the default: that of the default
+	// route.
 	Interface string
-	// Port of the peers, UDP and TCP. 0: 4051.
+	// Port of the peers, UDP and TCP. 0: 4051, the default and the original's.
 	Port uint16
-	// CheckIn is the time between two check-ins, plus or minus a tenth.
+	// CheckIn is the time between two check-ins, plus or minus a tenth so that
+	// devices do not come together; at least a second. 15 minutes by default: a
+	// new load is found soon, and 1,000 devices ask about once a second.
 	CheckIn time.Duration
-	// Hook is the program that installs loads: see Installer. "": the slots
-	// are all there is to switch.
+	// Hook is the program that installs loads: see Installer. "", the default:
+	// the slots are all there is to switch.
 	Hook string
 	// HookTimeout bounds one call of Hook, RebootCommand or ConfirmCommand.
+	// Required; 10 minutes by default, in which slow flash memory is written.
 	HookTimeout time.Duration
-	// RebootCommand restarts the device into the active slot. "": switching
-	// the slot is enough.
+	// RebootCommand restarts the device into the active slot. "", the default:
+	// switching the slot is enough.
 	RebootCommand string
-	// ConfirmCommand says with exit status 0 that the new load works. "": it
-	// works once the device was provisioned again.
+	// ConfirmCommand says with exit status 0 that the new load works. "", the
+	// default: it works once the device was provisioned again.
 	ConfirmCommand string
 	// ConfirmTimeout is how long a new load has to be confirmed before the
-	// device goes back.
+	// device goes back. Required; 5 minutes by default, in which a device
+	// starts and finds its server more than once.
 	ConfirmTimeout time.Duration
 	// BootID is a file whose content changes with each start of the device.
+	// Required; by default that of the Linux kernel.
 	BootID string
-	// MetricsAddress and PageAddress are where metrics and the device's page
-	// are served, as IP:PORT. "": nowhere.
-	MetricsAddress, PageAddress string
-	// LogLevel is debug, info, warn or error; LogFormat text or json.
-	LogLevel, LogFormat string
-	// NoSync leaves out every fsync of files, for laboratories.
+	// MetricsAddress is where metrics are served, as IP:PORT. "", the default:
+	// nowhere, because they have no password.
+	MetricsAddress string
+	// PageAddress is where the device's page is served, as IP:PORT. "", the
+	// default: nowhere, for the same reason.
+	PageAddress string
+	// LogLevel is debug, info, warn or error; info by default.
+	LogLevel string
+	// LogFormat is text, the default, or json.
+	LogFormat string
+	// NoSync leaves out every fsync of files, for laboratories that run many
+	// devices on one disk. False, the default: a power cut loses nothing.
 	NoSync bool
 }
 

@@ -26,21 +26,24 @@ import (
 
 // Config is what a device needs to take part.
 type Config struct {
-	// ID is the device's id, kept over restarts; not zero.
+	// ID is the device's id, kept over restarts, by which peers know it again.
+	// 0 is refused: it stands for nobody.
 	ID uint64
-	// Net is the device's place on the subnet.
+	// Net is the device's place on the subnet. Required; NoPeers is that of a
+	// device that does not share.
 	Net peernet.Net
-	// Origin downloads from servers, where this device is a root.
+	// Origin downloads from servers, where this device is a root. Required.
 	Origin Downloader
 	// Protocol holds the protocol's times. The zero value is refused: take
 	// pdp.LAN().
 	Protocol pdp.Config
-	// Files is the file system; nil means the real one. Slot says how
-	// carefully files are settled.
+	// Files is the file system. nil means the real one, slot.OS.
 	Files slot.FS
-	Slot  slot.Config
+	// Slot says how carefully files are settled. The zero value is right for
+	// devices.
+	Slot slot.Config
 	// SendRate is the most bytes of files that are sent to peers in a second,
-	// all links together. 0: no limit.
+	// all links together. 0: no limit, because the LAN is rarely what is thin.
 	SendRate int64
 	// Report takes every event, from one goroutine at a time; it must not
 	// block. nil drops them.

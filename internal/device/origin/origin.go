@@ -73,31 +73,43 @@ const RootStallTimeout = 5 * time.Second
 
 // Config is how to reach servers. The zero Config works.
 type Config struct {
-	// Headers go with every HTTP request to the URL's own host and to no other.
+	// Headers go with every HTTP request to the URL's own host and to no other:
+	// a redirect must not carry a secret elsewhere. nil: none.
 	Headers http.Header
-	// UserAgent of HTTP requests. "": DefaultUserAgent.
+	// UserAgent of HTTP requests, by which a server's log tells devices from
+	// browsers. "": DefaultUserAgent.
 	UserAgent string
 	// CACert holds the roots that HTTPS servers are verified against. nil: the
 	// system's.
 	CACert *x509.CertPool
 	// ClientCert is shown to the URL's own host if it asks. nil: none.
 	ClientCert *tls.Certificate
-	// NoProxyEnv ignores HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+	// NoProxyEnv ignores HTTP_PROXY, HTTPS_PROXY and NO_PROXY. False: they
+	// count, as for any other program on the host.
 	NoProxyEnv bool
-	// MaxRedirects that are followed. 0: 10; negative: none.
+	// MaxRedirects is how many redirects are followed. 0: DefaultMaxRedirects,
+	// 10 as in net/http; negative: none.
 	MaxRedirects int
-	// ConnectTimeout of TCP, and again of TLS. 0: 5 s.
+	// ConnectTimeout bounds the connection by TCP, and again by TLS. 0:
+	// DefaultConnectTimeout, 5 s: a lost SYN is sent again twice in that time.
 	ConnectTimeout time.Duration
-	// StallTimeout within which bytes must arrive, the first ones too. 0: 8 s.
+	// StallTimeout is the time within which bytes must arrive, the first ones
+	// too. 0: DefaultStallTimeout, 8 s, which outlasts a short outage of the
+	// line; a root takes RootStallTimeout.
 	StallTimeout time.Duration
-	// LimitRate is the most bytes in a second, all bodies together. 0: no limit.
+	// LimitRate is the most bytes in a second, all bodies together. 0: no
+	// limit, because a site's line is shared best by one root at full rate.
 	LimitRate int64
-	// LocalAddr to connect from, to servers that have an address of its family.
-	// Zero: the system's choice.
+	// LocalAddr is the address to connect from, to servers that have an address
+	// of its family. Zero: the system's choice.
 	LocalAddr netip.Addr
-	// WindowSize and Slide of TFTP in blocks: see tftp.Client. 0: the client's
-	// defaults, or less where LimitRate is low.
-	WindowSize, Slide int
+	// WindowSize is how many blocks TFTP asks to have sent before it
+	// acknowledges (RFC 7440): see tftp.Client. 0: the client's default, or
+	// less where LimitRate is low, so that the server's queue is no burst.
+	WindowSize int
+	// Slide is how many blocks TFTP asks to have under way by its slide option:
+	// see tftp.Client. 0: as for WindowSize.
+	Slide int
 }
 
 // Validate refuses values out of range.

@@ -41,15 +41,17 @@ type Config struct {
 	// the interface of the default route, or the only one that is up.
 	Interface string
 	// Port is the UDP port of broadcasts, and the preferred port for unicast
-	// datagrams and links. 0: wire.Port.
+	// datagrams and links. 0: wire.Port, that of the original: firewalls that
+	// let it through know it.
 	Port uint16
-	// DSCP marks all packets, 1 to 63. 0: lower effort (1, RFC 8622). -1: the
-	// packets stay unmarked.
+	// DSCP marks all packets, 1 to 63. 0: lower effort (1, RFC 8622), because
+	// firmware may wait for calls. -1: the packets stay unmarked.
 	DSCP int
 	// UserTimeout is how long data on a link may stay unacknowledged before
 	// the link breaks (TCP_USER_TIMEOUT). It also breaks a link whose other
 	// side is alive but has not read for so long that its window is shut. 0:
-	// 5 s. Negative: the system's default.
+	// DefaultUserTimeout, 5 s, as the protocol asks for. Negative: the system's
+	// default.
 	UserTimeout time.Duration
 }
 

@@ -64,15 +64,18 @@ func checkTable(t load.Table, g load.Geometry) error {
 // Config is right for devices.
 type Config struct {
 	// Window is how many bytes Settle writes out, reads back and hashes at a
-	// time, and so about how many are left when the last byte arrives. 0
-	// means 4 MiB.
+	// time, and so about how many are left when the last byte arrives. 0 means
+	// DefaultWindow, 4 MiB: below a second for slow flash memory, and enough
+	// for it to write in large pieces.
 	Window int64
 	// SyncEvery is after how many written bytes Settle makes all of them
-	// durable: what a power cut can cost. 0 means 16 MiB.
+	// durable: what a power cut can cost. 0 means DefaultSyncEvery, 16 MiB,
+	// which a thin line brings again in a minute, while a sync for each chunk
+	// would halve the rate of flash memory.
 	SyncEvery int64
 	// NoSync leaves out every fsync and reads back from memory. It is for
 	// laboratories that run many devices on one disk: a power cut may then
-	// leave a damaged file under its final name.
+	// leave a damaged file under its final name. False on devices.
 	NoSync bool
 }
 

@@ -25,24 +25,37 @@ import (
 
 // Config is what all measurements of a bench share.
 type Config struct {
-	Kind string // KindNamespace or KindLoopback
-	// Runs is how often each figure is measured; 0 means 3.
-	Runs    int
-	Product string // path of the program peerload
-	Base    string // where the runs' directories are made; empty: see process.NewRunDir
-	Disk    string // a directory on a disk, for what is written to it; empty: the one for temporary files
-	Procs   int    // GOMAXPROCS of a device: 0 means 1, -1 leaves it to the device
+	// Kind of site: KindNamespace or KindLoopback. Required.
+	Kind string
+	// Runs is how often each figure is measured, up to 100. 0 means 3: the
+	// median of three passes over one that was disturbed.
+	Runs int
+	// Product is the path of the program peerload. Required.
+	Product string
+	// Base is where the runs' directories are made. Empty: see
+	// process.NewRunDir.
+	Base string
+	// Disk is a directory on a disk, for what is written to it. Empty: the one
+	// for temporary files.
+	Disk string
+	// Procs is GOMAXPROCS of a device. 0 means 1, what a small device has; -1
+	// leaves it to the device.
+	Procs int
 	// Binaries are the product's programs for devices, whose size is a figure.
+	// None: no such figure.
 	Binaries []Binary
-	// Patience is how long each run may wait for quiet processors.
+	// Patience is how long each run may wait for quiet processors. 0: it does
+	// not wait.
 	Patience time.Duration
-	// Methods are parts of the names of the methods that are compared; none
+	// Methods are parts of the names of the methods that are compared. None
 	// means all.
 	Methods []string
-	// OnFigure and OnRow, if not nil, get every figure and row when it is known.
+	// OnFigure gets every figure when it is known. nil: nobody does.
 	OnFigure func(Figure)
-	OnRow    func(Row)
-	// OnSkip, if not nil, is told what is not measured here, and why.
+	// OnRow gets every row of the comparison when it is known. nil: nobody
+	// does.
+	OnRow func(Row)
+	// OnSkip is told what is not measured here, and why. nil: nobody is told.
 	OnSkip func(what, why string)
 }
 

@@ -41,19 +41,28 @@ const restartAfter = time.Second
 // Config describes a demo: two models that share and one device of a third
 // that does not, on loopback addresses.
 type Config struct {
-	Devices  int        // 4 to 100, the classic one included
-	WAN      units.Rate // of the file server
-	Peers    bool       // false: all devices upgrade the classic way
-	KillRoot int        // percent of the first load's largest component; 0: nobody dies
-	// Product is the path of the program peerload, Firmware the directory of
-	// the components.
-	Product, Firmware string
-	// Base is where the run's directory is made; empty: see process.NewRunDir.
+	// Devices is the number of devices, 4 to 100, the classic one included.
+	// Required.
+	Devices int
+	// WAN is the rate of the file server's link. Required.
+	WAN units.Rate
+	// Peers says that two of the models share. False: all devices upgrade the
+	// classic way, to compare.
+	Peers bool
+	// KillRoot is the percentage of the first load's largest component at which
+	// its root is killed, 1 to 99. 0: nobody dies.
+	KillRoot int
+	// Product is the path of the program peerload. Required.
+	Product string
+	// Firmware is the directory of the components. Required.
+	Firmware string
+	// Base is where the run's directory is made. Empty: see process.NewRunDir.
 	Base string
-	// Timeout ends the demo; 0 means a minute and three times the time of what
-	// is expected to cross the WAN.
+	// Timeout ends the demo. 0 means a minute and three times the time of what
+	// is expected to cross the WAN: a demo that needs more has failed.
 	Timeout time.Duration
-	// OnEvent, if not nil, is called for every event of a device, one at a time.
+	// OnEvent is called for every event of a device, one at a time. nil: nobody
+	// is told.
 	OnEvent func(Event)
 }
 

@@ -31,40 +31,56 @@ import (
 // Config describes one measurement: devices that fetch one random file
 // at the same moment.
 type Config struct {
-	Devices int        // 1 to MaxDevices
-	WAN     units.Rate // the file server's link
-	LAN     units.Rate // a device's port; namespace sites only
-	// RTT, Jitter and Loss make the WAN a long link: see LinkConfig;
-	// namespace sites only.
-	RTT, Jitter time.Duration
-	Loss        units.Fraction
-	Size        units.Size // of the file
-	Kind        string     // KindLoopback or KindNamespace
-	TFTP        bool       // the origin is TFTP instead of HTTP
-	Peers       bool       // false: every device downloads by itself
+	// Devices is the number of devices, 1 to MaxDevices. Required.
+	Devices int
+	// WAN is the rate of the file server's link. Required.
+	WAN units.Rate
+	// LAN is the rate of a device's port; namespace sites only. Required.
+	LAN units.Rate
+	// RTT is the round trip of the idle WAN: see LinkConfig; namespace sites
+	// only. 0: that of the host.
+	RTT time.Duration
+	// Jitter is how much later a packet may come over the WAN: see LinkConfig;
+	// namespace sites only. 0: none.
+	Jitter time.Duration
+	// Loss is the part of the packets that the WAN loses: see LinkConfig;
+	// namespace sites only. 0: none.
+	Loss units.Fraction
+	// Size of the file. Required.
+	Size units.Size
+	// Kind of site: KindLoopback or KindNamespace. Required.
+	Kind string
+	// TFTP makes the origin TFTP. False: HTTP.
+	TFTP bool
+	// Peers says that devices share. False: every device downloads by itself.
+	Peers bool
 	// KillRoot lists percentages, rising: when the current root has that much
-	// of the file, it is killed.
+	// of the file, it is killed. None: nobody dies.
 	KillRoot []int
-	Restart  bool // a killed device starts again at once
-	// Product is the path of the program peerload.
+	// Restart makes a killed device start again at once. False: it stays dead.
+	Restart bool
+	// Product is the path of the program peerload. Required.
 	Product string
-	// Base is where the run's directory is made; empty: see process.NewRunDir.
+	// Base is where the run's directory is made. Empty: see process.NewRunDir.
 	Base string
-	// Logs is a directory that gets the devices' output; empty: none.
+	// Logs is a directory that gets the devices' output. Empty: none.
 	Logs string
-	// Timeout ends a run; 0 means a minute and ten times the ideal time, or
-	// for every device by itself a minute and twice the time of all copies.
+	// Timeout ends a run. 0 means a minute and ten times the ideal time, or for
+	// every device by itself a minute and twice the time of all copies: a run
+	// that needs more has failed.
 	Timeout time.Duration
-	// Linger is how long every device goes on serving; 0 leaves it to the
+	// Linger is how long every device goes on serving. 0 leaves it to the
 	// product.
 	Linger time.Duration
-	// Args are further arguments for every device.
+	// Args are further arguments for every device. None: as the product is.
 	Args []string
-	// Procs is GOMAXPROCS of a device: 0 means 1, -1 leaves it to the device.
+	// Procs is GOMAXPROCS of a device. 0 means 1, what a small device has; -1
+	// leaves it to the device.
 	Procs int
-	// Late is how many further devices start when all others have the file.
+	// Late is how many further devices start when all others have the file. 0:
+	// none.
 	Late int
-	// Client, if not nil, fetches in the place of peerload.
+	// Client fetches in the place of peerload. nil: peerload does.
 	Client *Client
 }
 

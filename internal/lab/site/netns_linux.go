@@ -61,18 +61,24 @@ var congestion = []string{"cubic", "reno"}
 
 // NamespaceConfig describes a namespace site.
 type NamespaceConfig struct {
-	Devices int        // 1 to MaxDevices
-	WAN     units.Rate // each way between the router and the server
-	LAN     units.Rate // each way of every device's port
+	// Devices is the number of devices, 1 to MaxDevices. Required.
+	Devices int
+	// WAN is the rate of each way between the router and the server. Required.
+	WAN units.Rate
+	// LAN is the rate of each way of every device's port. Required.
+	LAN units.Rate
 	// Subnets is the number of subnets among which the devices are divided,
 	// the first ones first; 0 means 1. At most 100 and Devices.
 	Subnets int
-	// RTT, Jitter and Loss make the WAN a long link: see LinkConfig. If all
-	// are 0 the kernel carries the WAN and shapes it.
-	RTT, Jitter time.Duration
-	Loss        units.Fraction
+	// RTT is the round trip of the idle WAN: see LinkConfig. If it, Jitter and
+	// Loss are 0 the kernel carries the WAN and shapes it, which costs less.
+	RTT time.Duration
+	// Jitter is how much later a packet may come over the WAN: see LinkConfig.
+	Jitter time.Duration
+	// Loss is the part of the packets that the WAN loses: see LinkConfig.
+	Loss units.Fraction
 	// Multicast makes the routers forward what the server's side sends to the
-	// groups AnnounceGroup and DataGroup.
+	// groups AnnounceGroup and DataGroup. False: they stop it, as most do.
 	Multicast bool
 }
 

@@ -27,16 +27,18 @@ const (
 
 // LinkConfig describes a long link: the WAN of a site whose server is far away.
 type LinkConfig struct {
-	// Rate is that of each way.
+	// Rate is that of each way. Required.
 	Rate units.Rate
 	// RTT is the round trip of the idle link, half of it each way; 0 to 10 s.
 	RTT time.Duration
 	// Jitter is how much later than that a packet may come, each way; how much
-	// is random for every packet. Packets keep their order. At most RTT/2.
+	// is random for every packet. Packets keep their order. At most RTT/2. 0:
+	// none.
 	Jitter time.Duration
 	// Loss is the part of the packets that is lost, each way; 0 to 0.5.
 	Loss units.Fraction
-	// Seed makes jitter and loss repeat for the same packets.
+	// Seed makes jitter and loss repeat for the same packets. 0 is as good as
+	// any other.
 	Seed uint64
 }
 

@@ -37,28 +37,33 @@ const (
 // Config describes a site of devices that all want one random file, and what
 // happens to it.
 type Config struct {
-	Site    site.NamespaceConfig
-	Size    units.Size // of the file
-	TFTP    bool       // the origin is TFTP instead of HTTP
+	// Site is the site on which the devices stand.
+	Site site.NamespaceConfig
+	// Size of the file. Required.
+	Size units.Size
+	// TFTP makes the origin TFTP. False: HTTP.
+	TFTP bool
+	// Stories are what happens to the site. None: nothing happens.
 	Stories []Story
 	// Seed decides which devices a story means, and the order in which devices
-	// wake.
+	// wake. 0 is as good as any other.
 	Seed uint64
-	// Product is the path of the program peerload.
+	// Product is the path of the program peerload. Required.
 	Product string
-	// Base is where the run's directory is made; empty: see process.NewRunDir.
+	// Base is where the run's directory is made. Empty: see process.NewRunDir.
 	Base string
-	// Logs is a directory that gets the devices' output, with their -v log;
-	// empty: none.
+	// Logs is a directory that gets the devices' output, with their -v log.
+	// Empty: none, because it is large.
 	Logs string
-	// Timeout ends the run; 0 means two minutes, ten times the ideal time and
-	// what the stories take.
+	// Timeout ends the run. 0 means two minutes, ten times the ideal time and
+	// what the stories take: a run that needs more has failed.
 	Timeout time.Duration
-	// Args are further arguments for every device.
+	// Args are further arguments for every device. None: as the product is.
 	Args []string
-	// Timeline, if not nil, gets what happens as JSON lines.
+	// Timeline gets what happens as JSON lines. nil: nobody does.
 	Timeline io.Writer
-	// OnMark, if not nil, is called for each thing worth a line, one at a time.
+	// OnMark is called for each thing worth a line, one at a time. nil: nobody
+	// is told.
 	OnMark func(Mark)
 }
 

@@ -10,6 +10,7 @@ package fabric
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -32,21 +33,25 @@ type Config struct {
 	Prefix netip.Prefix
 	// Port as in peernet.Config. 0: wire.Port.
 	Port uint16
-	// Latency is the time of a packet from one node to another.
+	// Latency is the time of a packet from one node to another. 0: none.
 	Latency time.Duration
 	// Jitter delays every datagram by a further random time of less than
-	// Jitter, so that they overtake each other. Links keep their order.
+	// Jitter, so that they overtake each other. Links keep their order. 0:
+	// none.
 	Jitter time.Duration
-	// Loss and Duplicate are the probabilities, 0 to 1, that a datagram on its
-	// way to one node is lost or arrives twice. Links lose nothing.
-	Loss, Duplicate float64
+	// Loss is the probability, 0 to 1, that a datagram on its way to one node
+	// is lost. Links lose nothing.
+	Loss float64
+	// Duplicate is the probability, 0 to 1, that a datagram on its way to one
+	// node arrives twice.
+	Duplicate float64
 	// Buffer is how many bytes one direction of a link holds, on the way and
-	// unread. 0: 256 KiB.
+	// unread. 0: 256 KiB, about that of a kernel.
 	Buffer int
 	// UserTimeout is how long a link survives when nothing gets through, as in
 	// peernet.Config. 0: peernet.DefaultUserTimeout. Negative: for ever.
 	UserTimeout time.Duration
-	// Seed of all chance.
+	// Seed of all chance. 0 is as good as any other.
 	Seed uint64
 }
 
@@ -77,8 +82,29 @@ const (
 	arpTimeout = 3 * time.Second
 )
 
-// New returns an empty subnet.
+// Validate refuses a subnet that cannot be.
+func (c Config) Validate() error {
+	if c.Prefix.IsValid() && !c.Prefix.Addr().Is4() {
+		return fmt.Errorf("fabric: %v is no prefix of IPv4", c.Prefix)
+	}
+	if !chance(c.Loss) || !chance(c.Duplicate) {
+		return fmt.Errorf("fabric: Loss %v and Duplicate %v are probabilities, 0 to 1", c.Loss, c.Duplicate)
+	}
+	if c.Latency < 0 || c.Jitter < 0 || c.Buffer < 0 {
+		return errors.New("fabric: Latency, Jitter and Buffer must not be negative")
+	}
+	return nil
+}
+
+// chance reports whether p is a probability.
+func chance(p float64) bool { return p >= 0 && p <= 1 }
+
+// New returns an empty subnet. It panics if cfg is not valid: only tests make
+// one.
 func New(cfg Config) *Fabric {
+	if err := cfg.Validate(); err != nil {
+		panic(err)
+	}
 	if !cfg.Prefix.IsValid() {
 		cfg.Prefix = netip.MustParsePrefix("10.77.0.0/16")
 	}

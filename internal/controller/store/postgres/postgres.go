@@ -24,7 +24,9 @@ type Config struct {
 	// "host=/run/postgresql dbname=peerload". Required. The password is better
 	// in ~/.pgpass or PGPASSWORD than here.
 	URL string
-	// Connections are the most at a time. 0 means 16; at least 2.
+	// Connections are the most at a time, at least 2: one waits for the lock of
+	// migrations while another migrates. 0 means 16, a sixth of what a server
+	// allows by default, so that a few controllers fit.
 	Connections int
 }
 

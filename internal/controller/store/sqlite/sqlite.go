@@ -27,9 +27,11 @@ type Config struct {
 	// Path of the database's file. Required. It is made if missing, readable by
 	// its owner only, in a directory that exists.
 	Path string
-	// Busy is how long to wait for another process that writes. 0 means 10 s.
+	// Busy is how long to wait for another process that writes. 0 means 10 s,
+	// many times what the longest update takes.
 	Busy time.Duration
-	// Readers are how many may read at a time. 0 means 8.
+	// Readers are how many may read at a time. 0 means 8: reads are short, and
+	// more of them only wait for the same processors.
 	Readers int
 }
 
