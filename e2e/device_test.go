@@ -27,6 +27,9 @@ type site struct {
 	port uint16
 	dir  string
 	bin  string
+
+	mu      sync.Mutex
+	devices []*device // in the order of their start
 }
 
 func newSite(t *testing.T) *site {
@@ -86,7 +89,39 @@ func (s *site) getAs(as startup, addr string, args ...string) *device {
 		d.cmd = exec.Command("sh", append([]string{"-c", as.shell, "sh", s.bin}, argv...)...)
 	}
 	d.run()
+	s.mu.Lock()
+	s.devices = append(s.devices, d)
+	s.mu.Unlock()
 	return d
+}
+
+// met reports whether n devices know of each other that they fetch a file: one
+// is its root, and the others follow one.
+func (s *site) met(file string, n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	roots, followers := 0, 0
+	for _, d := range s.devices {
+		switch d.roleFor(file) {
+		case report.RoleRoot:
+			roots++
+		case report.RoleDetached, report.RoleParent, report.RoleLeaf:
+			followers++
+		}
+	}
+	return roots == 1 && followers == n-1
+}
+
+// roleFor is the role that the device last told for a file.
+func (d *device) roleFor(file string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range slices.Backward(d.events) {
+		if e.File == file && e.Role != "" {
+			return e.Role
+		}
+	}
+	return report.RoleNone
 }
 
 // run starts the process and reads its events.

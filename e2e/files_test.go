@@ -42,8 +42,8 @@ func TestSizes(t *testing.T) {
 				body := content(103, size)
 				srv := newServer(t, body)
 				s := newSite(t)
-				// A device may start when the others are done with so little.
-				args := []string{srv.url(), "--linger", "3s", how}
+				srv.awaitMeeting(s, 3)
+				args := []string{srv.url(), how}
 				if how == "--sha256" {
 					args = append(args, shaOf(body))
 				}
@@ -70,6 +70,7 @@ func TestSeveralURLs(t *testing.T) {
 		urls = append(urls, "http://"+srv.host+p)
 	}
 	s := newSite(t)
+	srv.awaitMeeting(s, 4)
 	var ds []*device
 	for i := range 4 {
 		ds = append(ds, s.getAs(startup{out: filepath.Join(s.dir, addrOf(i), "new") + "/"}, addrOf(i),

@@ -142,6 +142,7 @@ func TestLoadOverHTTP(t *testing.T) {
 	srv := v.serve()
 	srv.set(func(s *server) { s.rate = 4 * mib })
 	s := newSite(t)
+	srv.awaitMeeting(s, 6)
 	var ds []*device
 	for i := range 6 {
 		ds = append(ds, s.getLoad(v.trustDir(), i, "http://"+srv.host+"/fw.load"))

@@ -31,12 +31,14 @@ type server struct {
 	host string
 	http *httptest.Server
 
-	mu       sync.Mutex
-	files    map[string][]byte // by path
-	handler  http.Handler      // for all other paths
-	etag     string            // for files; "" for none
-	noRange  bool
-	rate     int64 // bytes per second in all, 0: no limit
+	mu      sync.Mutex
+	files   map[string][]byte // by path
+	handler http.Handler      // for all other paths
+	etag    string            // for files; "" for none
+	noRange bool
+	rate    int64 // bytes per second in all, 0: no limit
+	// ready says when the bytes of a path may go, if it is set.
+	ready    func(path string) bool
 	fault    func(w http.ResponseWriter, r *http.Request, n int) bool
 	requests []request
 	bytes    map[string]int64 // by path
@@ -81,8 +83,15 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.requests = append(s.requests, request{time.Now(), client, r.Method, r.URL.Path, r.Header.Get("Range")})
 	body, ok := s.files[r.URL.Path]
-	fault, etag, noRange, handler := s.fault, s.etag, s.noRange, s.handler
+	fault, etag, noRange, handler, ready := s.fault, s.etag, s.noRange, s.handler, s.ready
 	s.mu.Unlock()
+	for ready != nil && !ready(r.URL.Path) {
+		select {
+		case <-r.Context().Done():
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 	cw := &countingWriter{ResponseWriter: w, s: s, path: r.URL.Path, ctx: r.Context()}
 	switch {
 	case fault != nil && fault(cw, r, n):
@@ -219,6 +228,31 @@ func (s *server) set(f func(*server)) {
 func (s *server) waitBytes(n int64) {
 	s.t.Helper()
 	poll(s.t, fmt.Sprintf("%d bytes from the server", n), func() bool { return s.sentOf(appPath) >= n })
+}
+
+// awaitMeeting lets the server hold the bytes of a file, or of a component, until
+// n devices have met: on a busy machine a small file is down before they do.
+func (s *server) awaitMeeting(site *site, n int) {
+	var met sync.Map // files whose devices have
+	s.set(func(s *server) {
+		s.ready = func(p string) bool {
+			file := path.Base(p)
+			switch {
+			case strings.HasPrefix(p, "/components/"):
+				_, file, _ = strings.Cut(file, ".") // the digest stands before the name
+			case !strings.HasPrefix(p, "/fw/"):
+				return true
+			}
+			if _, before := met.Load(file); before {
+				return true
+			}
+			ok := site.met(file, n)
+			if ok {
+				met.Store(file, true)
+			}
+			return ok
+		}
+	})
 }
 
 // Bounds of the server's bytes in multiples of the file, where the aim is 1: if

@@ -16,6 +16,7 @@ func TestTwelveShareOneDownload(t *testing.T) {
 	srv := newServer(t, body)
 	srv.set(func(s *server) { s.rate = 4 * mib })
 	s := newSite(t)
+	srv.awaitMeeting(s, 12)
 	ds := s.start(12, srv.url(), "--sha256", shaOf(body))
 	roots := 0
 	var last time.Duration
@@ -224,6 +225,7 @@ func TestUnsigned(t *testing.T) {
 			srv := newServer(t, body)
 			srv.set(func(s *server) { s.etag, s.rate = c.etag, 2*mib })
 			s := newSite(t)
+			srv.awaitMeeting(s, 5)
 			for _, d := range s.start(5, srv.url(), "--unsigned") {
 				d.wait(0)
 				d.holds(body)
