@@ -1,25 +1,102 @@
 #!/usr/bin/env bash
-# Installs the programs that the tests speak with, then runs every test. It
-# needs Go and, where a program is missing, Debian or Ubuntu with root or sudo.
+# Checks and tests everything. It needs Go and, where a program that the tests
+# speak with is missing, Debian or Ubuntu with root or sudo. CONTRIBUTING.md
+# tells what the tiers are for.
 #
-#   ./test.sh           all tests
-#   ./test.sh -short    without those that take more than a few seconds
+#   ./test.sh         static checks and every test
+#   ./test.sh full    the same, then campaigns, fuzzing and benchmarks
+#   -y                before "full": install what is missing without asking
+#
+# With the variable CI set it does not ask either.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-.ci/foreign.sh
+usage() {
+	sed -n '6,8s/^# *//p' "$0" >&2
+	exit 2
+}
+yes=${CI:+1} full=
+for word in "$@"; do
+	case $word in
+	-y) yes=1 ;;
+	full) full=1 ;;
+	*) usage ;;
+	esac
+done
+
+missing=$(.ci/foreign.sh --missing)
+if [ -n "$missing" ]; then
+	printf 'These Debian packages are missing, and will be installed with apt-get:\n\n%s\n\n' "$missing"
+	if [ -z "$yes" ] && [ -t 0 ]; then
+		read -r -p 'Install them? [y/N] ' answer
+		case $answer in
+		[yY]*) yes=1 ;;
+		esac
+	fi
+	if [ -z "$yes" ]; then
+		echo 'Nothing is installed. Run ./test.sh -y to agree, or go test -short ./... , which needs none of them.' >&2
+		exit 2
+	fi
+	.ci/foreign.sh
+fi
 export PEERLOAD_FOREIGN=1
 
-unformatted=$(gofmt -l .)
-if [ -n "$unformatted" ]; then
-	echo "not formatted with gofmt: $unformatted" >&2
-	exit 1
+# Each step by name and seconds, for the table at the end.
+steps=()
+step() {
+	local name=$1 began=$SECONDS
+	shift
+	printf '== %s\n' "$name"
+	"$@"
+	steps+=("| $name | $((SECONDS - began)) |")
+}
+
+checks() {
+	local unformatted
+	unformatted=$(gofmt -l .)
+	if [ -n "$unformatted" ]; then
+		printf 'not formatted with gofmt: %s\n' "$unformatted" >&2
+		return 1
+	fi
+	go mod tidy -diff
+	go vet ./...
+	for arch in arm mipsle; do
+		CGO_ENABLED=0 GOOS=linux GOARCH=$arch GOMIPS=softfloat go build -o /dev/null ./cmd/peerload
+	done
+}
+
+# What has no goroutines, in its code and in its tests, is tested without the
+# race detector: it would find nothing and take up to ten times as long.
+alone='/(docs|load|report|pdp|pdp/.*|internal/(house|mutate|policy|provision|sim|terminal|tuf|lab/units|device/upgrade))$'
+# So are whole processes: what they race over is tested in their packages.
+processes='/(e2e|internal/lab/(bench|story))$'
+
+tests() {
+	go test -timeout 15m $(go list ./... | grep -E "$alone")
+	go test -race -timeout 15m $(go list ./... | grep -vE "$alone" | grep -vE "$processes")
+	go test -timeout 15m $(go list ./... | grep -E "$processes")
+}
+
+# Every fuzz target for 20 seconds.
+fuzzing() {
+	local file target
+	git grep -oE '^func Fuzz[A-Za-z0-9]+' -- '*_test.go' | while IFS=: read -r file target; do
+		go test -run '^$' -fuzz "^${target#func }\$" -fuzztime 20s "./$(dirname "$file")" </dev/null
+	done
+}
+
+step 'static checks' checks
+step 'tests' tests
+if [ -n "$full" ]; then
+	step 'whole processes under the race detector' go test -race -timeout 15m ./e2e
+	step 'random sites, 20,000' go run ./cmd/peerload-lab sim --seed 10001 --runs 20000
+	step 'random upgrades, 100,000' env PEERLOAD_UPGRADE_RUNS=100000 go test ./internal/device/upgrade -run RandomDevices
+	step 'fuzzing, 20 s each target' fuzzing
+	step 'short comparison with other ways' env PEERLOAD_BENCH=1 go test -timeout 15m ./cmd/peerload-lab -run BenchCompareShort -v
+	step 'benchmarks' go test -timeout 20m -run '^$' -bench . -benchtime 2x ./...
+	step 'figures, one run each' go run ./cmd/peerload-lab bench --runs 1
 fi
-go vet ./...
-for arch in arm mipsle; do
-	CGO_ENABLED=0 GOOS=linux GOARCH=$arch GOMIPS=softfloat go build -o /dev/null ./cmd/peerload
-done
-# Whole processes are tested without the race detector: what they race over is
-# tested with it in their packages.
-go test -race -timeout 15m "$@" $(go list ./... | grep -v '/e2e$')
-go test -timeout 15m "$@" ./e2e
+
+printf '\n| step | seconds |\n|---|---|\n'
+printf '%s\n' "${steps[@]}"
+printf '| all | %d |\n' "$SECONDS"

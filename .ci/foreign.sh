@@ -1,20 +1,21 @@
 #!/bin/sh
 # Installs the foreign programs that the tests speak with: tftpd-hpa, tftp-hpa,
 # atftp, dnsmasq, nginx, curl, aria2, uftp, PostgreSQL and the shells zsh and
-# fish from the distribution, and atftpd, which conflicts with tftpd-hpa,
-# unpacked into a directory of its own.
+# fish from the distribution. atftpd conflicts with tftpd-hpa, so atftpd and,
+# where another in.tftpd is installed, tftpd-hpa are unpacked into a directory
+# of their own instead.
 #
-#   .ci/foreign.sh [DIR]
+#   .ci/foreign.sh             install what is missing
+#   .ci/foreign.sh --missing   only say what is missing, one package a line
 #
-# DIR defaults to ${XDG_CACHE_HOME:-$HOME/.cache}/peerload-foreign and is
-# printed at the end; the tests look there and in PATH with /usr/sbin. No
-# service is started. Running it again does nothing and is quick. It needs
-# Debian or Ubuntu and, if something is missing, root or sudo. It exits
-# non-zero and says which program cannot be had.
+# The directory is ${XDG_CACHE_HOME:-$HOME/.cache}/peerload-foreign; the tests
+# look there and in PATH with /usr/sbin. No service is started. Running it again
+# does nothing and is quick. It needs Debian or Ubuntu and, if something is
+# missing, root or sudo. It exits non-zero and says which program cannot be had.
 set -eu
 
 PATH=$PATH:/usr/sbin:/sbin
-dir=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/peerload-foreign}
+dir=${XDG_CACHE_HOME:-$HOME/.cache}/peerload-foreign
 
 fail() {
 	echo "foreign.sh: $*" >&2
@@ -32,8 +33,9 @@ as_root() {
 	fi
 }
 
-# tftp is also the name of other packages' clients.
-have_tftp_hpa() { have tftp && tftp -V 2>/dev/null | grep -q tftp-hpa; }
+# tftp and in.tftpd are also the names of other packages' programs.
+is_hpa() { "$1" -V 2>/dev/null | grep -q tftp-hpa; }
+have_tftp_hpa() { have tftp && is_hpa tftp; }
 
 # The tests run a server of their own with these; Debian keeps them out of PATH.
 have_postgres() {
@@ -44,8 +46,9 @@ have_postgres() {
 	done
 }
 
+# What is to be installed.
 missing() {
-	have in.tftpd || echo tftpd-hpa
+	have in.tftpd || is_hpa "$dir/usr/sbin/in.tftpd" || echo tftpd-hpa
 	have_tftp_hpa || echo tftp-hpa
 	have atftp || echo atftp
 	have dnsmasq || echo dnsmasq-base
@@ -57,6 +60,22 @@ missing() {
 	have fish || echo fish
 	have_postgres || echo postgresql
 }
+
+# What is to be unpacked into the directory.
+unpacked() {
+	[ -x "$dir/usr/sbin/atftpd" ] || echo atftpd
+	! have in.tftpd || is_hpa in.tftpd || is_hpa "$dir/usr/sbin/in.tftpd" || echo tftpd-hpa
+}
+
+case ${1:-} in
+--missing)
+	missing
+	unpacked | sed 's/$/ (unpacked into a directory of its own)/'
+	exit
+	;;
+'') ;;
+*) fail "unknown argument $1: give --missing or nothing" ;;
+esac
 
 updated=
 apt_update() {
@@ -103,18 +122,25 @@ if [ -n "$wanted" ]; then
 	[ -z "$wanted" ] || fail "installed, yet not found: $(echo $wanted)"
 fi
 
-if [ ! -x "$dir/usr/sbin/atftpd" ]; then
-	have apt-get && have dpkg || fail "missing: atftpd; without apt-get unpack it into $dir by hand"
+# unpack NAME: the package NAME, without installing it.
+unpack() {
+	have apt-get && have dpkg || fail "missing: $1; without apt-get unpack it into $dir by hand"
 	mkdir -p "$dir"
 	work=$(mktemp -d "$dir/get.XXXXXX")
-	if ! (cd "$work" && apt-get download -qq atftpd >&2); then
+	if ! (cd "$work" && apt-get download -qq "$1" >&2); then
 		apt_update
-		(cd "$work" && apt-get download -qq atftpd >&2) || fail "apt-get could not download: atftpd"
+		(cd "$work" && apt-get download -qq "$1" >&2) || fail "apt-get could not download: $1"
 	fi
-	dpkg -x "$work"/atftpd_*.deb "$dir" || fail "cannot unpack atftpd into $dir"
+	dpkg -x "$work"/"$1"_*.deb "$dir" || fail "cannot unpack $1 into $dir"
 	rm -rf "$work"
-fi
-have ldd && ldd "$dir/usr/sbin/atftpd" 2>/dev/null | grep -q 'not found' &&
-	fail "atftpd lacks a library: $(ldd "$dir/usr/sbin/atftpd" | grep 'not found' | tr -s '\t\n' '  ')"
+}
 
-echo "$dir"
+# atftpd first: it brings an in.tftpd, too, in whose place that of tftpd-hpa goes.
+for package in $(unpacked); do
+	unpack "$package"
+done
+for program in "$dir"/usr/sbin/atftpd "$dir"/usr/sbin/in.tftpd; do
+	have ldd && ldd "$program" 2>/dev/null | grep -q 'not found' &&
+		fail "$program lacks a library: $(ldd "$program" | grep 'not found' | tr -s '\t\n' '  ')"
+done
+exit 0
