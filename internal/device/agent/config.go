@@ -16,16 +16,16 @@ import (
 	"github.com/peerload/peerload/load"
 )
 
-// Config is what a device is told on the device itself. What is provisioned
-// over the network stands in policy.
+// Config is the configuration on the device itself. Package policy has the
+// settings that are provisioned over the network.
 type Config struct {
 	// Servers that provision the device, in the order to ask: HOST, HOST:PORT,
 	// HOST/PATH or a URL. Empty, the default: those of Leases, as phones do it.
 	Servers []string
 	// Leases are the files in which a DHCP client leaves options 150 and 66; a
-	// pattern stands for all files that match. The first that names a server
-	// counts. The default has those of the DHCP clients that are common. Empty:
-	// only Servers are asked.
+	// pattern means all files that match. The first that names a server counts.
+	// The default has those of the DHCP clients that are common. Empty: only
+	// Servers are asked.
 	Leases []string
 	// Provision is a provisioning file on this host, used instead of asking
 	// servers for one: .xml, .toml or .json. "", the default: ask the servers.
@@ -47,7 +47,7 @@ type Config struct {
 	// /etc/peerload/trust by default, which a package can bring. "": no signed
 	// load can be verified.
 	Trust string
-	// Model of this device, as any table of models writes it. Required: no
+	// Model of this device, in any spelling of a model table. Required: no
 	// default could be right.
 	Model string
 	// MAC address, which names the provisioning file. "", the default: that of
@@ -66,7 +66,7 @@ type Config struct {
 	// new load is found soon, and 1,000 devices ask about once a second.
 	CheckIn time.Duration
 	// Hook is the program that installs loads: see Installer. "", the default:
-	// the slots are all there is to switch.
+	// only the slots are switched.
 	Hook string
 	// HookTimeout bounds one call of Hook, RebootCommand or ConfirmCommand.
 	// Required; 10 minutes by default, in which slow flash memory is written.
@@ -99,7 +99,7 @@ type Config struct {
 	NoSync bool
 }
 
-// settled is the configuration in force, with what is made from it.
+// settled is the configuration in force, with what is derived from it.
 type settled struct {
 	log *slog.Logger
 
@@ -134,8 +134,9 @@ func (s *settled) asks() *origin.Mux {
 	return s.origin
 }
 
-// change puts another configuration in force and returns it. What cannot change
-// while the daemon runs is named in the log, and stays.
+// change puts another configuration in force and returns it. Options that
+// cannot change while the daemon runs keep their values, and the log names
+// them.
 func (s *settled) change(c Config) Config {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +162,7 @@ func (s *settled) change(c Config) Config {
 	return c
 }
 
-// Validate says what is wrong and what to do. It asks nobody.
+// Validate says what is wrong and what to do. It uses no network.
 func (c *Config) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }

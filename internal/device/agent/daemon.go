@@ -20,8 +20,8 @@ import (
 	"github.com/peerload/peerload/internal/sdnotify"
 )
 
-// Daemon is a device that looks after itself. Use New, then Run once. What
-// changes while it runs has owners, each with a lock of its own.
+// Daemon keeps a device up to date. Use New, then Run once. Each part of its
+// changing state has one owner, with a lock of its own.
 type Daemon struct {
 	log     *slog.Logger
 	program string
@@ -46,7 +46,7 @@ type Daemon struct {
 	soft   int        // check-ins in a row that ended badly; the loop's
 }
 
-// stateDir is what is open of the state directory.
+// stateDir holds the open files of the state directory.
 type stateDir struct {
 	lock  io.Closer
 	state *status.Dir
@@ -55,18 +55,17 @@ type stateDir struct {
 	slots *slot.Slots
 }
 
-// Setup is what a Daemon needs beside its configuration.
+// Setup is what a Daemon needs in addition to its configuration.
 type Setup struct {
 	// Log takes what happens; nil drops it.
 	Log *slog.Logger
 	// Program is the name and version of this program.
 	Program string
-	// ExitOf gives the exit status that an error has for whoever asked for a
-	// file; nil gives 1 to all.
+	// ExitOf returns the exit status for an error, for a program that asked for
+	// a file; nil returns 1 for all.
 	ExitOf func(error) int
-	// Notify is the socket of the service manager, as NOTIFY_SOCKET has it,
-	// and Watchdog the time within which it wants a sign of life. "" and 0:
-	// nobody waits.
+	// Notify is the socket of the service manager, as NOTIFY_SOCKET has it, and
+	// Watchdog the interval of its watchdog. "" and 0: none.
 	Notify   string
 	Watchdog time.Duration
 }
@@ -106,7 +105,7 @@ func New(cfg Config, s Setup) (d *Daemon, err error) {
 	return d, d.begin()
 }
 
-// open takes the state directory and reads what is in it.
+// open locks the state directory and reads what is in it.
 func (s *stateDir) open(dir string) (err error) {
 	if s.state, err = status.Open(dir); err != nil {
 		return err
@@ -114,7 +113,7 @@ func (s *stateDir) open(dir string) (err error) {
 	if s.lock, err = (slot.OS{}).Lock(filepath.Join(dir, lockName)); err != nil {
 		return err
 	}
-	// What a killed daemon was fetching beside loads is of no use.
+	// What a killed daemon was fetching besides loads is of no use.
 	if err := os.RemoveAll(filepath.Join(dir, scratchName)); err != nil {
 		return err
 	}
@@ -133,7 +132,7 @@ func (s *stateDir) open(dir string) (err error) {
 	return nil
 }
 
-// begin goes on where the last run ended.
+// begin continues where the last run ended.
 func (d *Daemon) begin() (err error) {
 	if d.id, err = d.state.ID(); err != nil {
 		return err
@@ -147,7 +146,7 @@ func (d *Daemon) begin() (err error) {
 	return err
 }
 
-// close gives back what New took.
+// close releases what New opened.
 func (d *Daemon) close() {
 	if d.sink != nil {
 		d.sink.close()
@@ -163,7 +162,7 @@ func (d *Daemon) close() {
 	}
 }
 
-// Run looks after the device until ctx ends.
+// Run keeps the device up to date until ctx ends.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer d.close()
 	listeners, err := d.listen()
@@ -247,8 +246,8 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 // to the time between check-ins.
 const firstRetry = 5 * time.Second
 
-// wait returns the time to the next check-in, with jitter: a whole site that
-// was switched on together must not ask together for ever.
+// wait returns the time to the next check-in, with jitter: the devices of a
+// site that were switched on together must not ask together forever.
 func (d *Daemon) wait(err error) time.Duration {
 	every := d.conf.get().CheckIn
 	if err == nil {
@@ -274,10 +273,10 @@ func (d *Daemon) resume() {
 	}
 }
 
-// tell reports how an upgrade ended to a controller that waits to hear it, soon
-// and not in step with a whole site. It is no check-in: that would begin an
-// upgrade that failed again at once, and the pause before the next try would
-// come to nothing.
+// tell reports the end of an upgrade to the controller, soon but at a random
+// time, so that the devices of a site do not report together. It is not a
+// check-in: that would start a failed upgrade again at once, without the pause
+// before the next try.
 func (d *Daemon) tell(ctx context.Context, busy *sync.WaitGroup) {
 	if d.reporter == nil {
 		return
@@ -323,14 +322,14 @@ func (d *Daemon) reconfigure(c Config) {
 	c = d.conf.change(c)
 	d.prov.remodel(c.Model)
 	d.upgrade.configure(c)
-	// Whoever reloads may have mended what made a load fail.
+	// Before a reload, somebody may have fixed what made a load fail.
 	_ = d.upgrade.tell(upgrade.Forget{})
 	d.log.Info("configuration reloaded")
 }
 
 // replaceInstance starts the instance of the engine that the settings ask for,
-// unless it runs already, and ends the one before. An upgrade that is fetching is taken along: it begins
-// its phase again and finds what it has.
+// unless it runs already, and ends the one before. An upgrade that is fetching
+// moves to the new instance: it begins its phase again and keeps what it has.
 func (d *Daemon) replaceInstance(ctx context.Context) {
 	c := d.conf.get()
 	key, old := d.prov.key(c), d.place.current()

@@ -1,7 +1,7 @@
-// Package agent is a device that looks after itself: it asks how it is
+// Package agent keeps a device up to date by itself: it asks how it is
 // provisioned, fetches the load that it is told to run through the peers, puts
-// it in the inactive slot, tries it, confirms it or goes back, keeps serving
-// what it holds, and tells all that to whoever asks. It is the path as a
+// it in the inactive slot, starts it on trial, confirms it or goes back, keeps
+// serving what it holds, and shows and reports all this. It is the path as a
 // daemon; package engine runs the path once.
 //
 // What lives here: when to ask, what to do with the answer, what must survive a

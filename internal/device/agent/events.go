@@ -15,11 +15,11 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// queued bounds the events that wait to be told.
+// queued bounds the events that wait for delivery.
 const queued = 1024
 
-// sink tells every event to all who want to know: the status file, the log,
-// the log server, the counters, and whoever waits at the socket.
+// sink delivers every event: to the status file, the log, the log server, the
+// counters, and programs at the socket.
 type sink struct {
 	log   *slog.Logger
 	rec   *status.Recorder
@@ -96,7 +96,7 @@ func levelOf(e report.Event) slog.Level {
 	return slog.LevelDebug
 }
 
-// subscribe hands every event to f until the returned function is called. f
+// subscribe passes every event to f until the returned function is called. f
 // must not block for long.
 func (s *sink) subscribe(f func(report.Event)) (end func()) {
 	s.mu.Lock()
@@ -149,13 +149,13 @@ func (s *sink) close() {
 	}
 }
 
-// event fills in what all events have and tells it.
+// event fills in the common fields and delivers the event.
 func (d *Daemon) event(e report.Event) {
 	e.Schema, e.Time, e.Device = report.Schema, status.Stamp(time.Now()), fmt.Sprintf("%016x", d.id)
 	d.sink.take(e)
 }
 
-// counts are what metrics count. Labels take few values, and never an
+// counts are the counters of the metrics. Labels have few values, and never an
 // address of a device.
 type counts struct {
 	dropped atomic.Int64

@@ -68,7 +68,7 @@ func readMost(r io.Reader, most int64) ([]byte, error) {
 	return b, err
 }
 
-// bootID reads what tells one run of the device from the next.
+// bootID reads the id that identifies a run of the device.
 func bootID(file string) (string, error) {
 	b, err := readBounded(file, 256)
 	if os.IsNotExist(err) {
@@ -108,8 +108,7 @@ func (k *keeper) get() record {
 	return k.saved
 }
 
-// change alters the record and makes it durable before anything follows from
-// it.
+// change alters the record and makes it durable before anything depends on it.
 func (k *keeper) change(do func(*record)) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -17,19 +17,19 @@ import (
 	"github.com/peerload/peerload/internal/device/upgrade"
 )
 
-// Job is what a step is about.
+// Job describes the load of a step.
 type Job struct {
 	// Load and Version as the manifest names them.
 	Load, Version string
 	// Dir holds the components of the load, Previous those of the load to go
 	// back to, "" if there is none.
 	Dir, Previous string
-	// Progress takes what the installer tells: percent 0 to 100 and text for
-	// people.
+	// Progress takes progress from the installer: percent 0 to 100, and text
+	// for people.
 	Progress func(percent int, text string)
 }
 
-// Installer makes a load run. A step may be asked for again after a power cut:
+// Installer makes a load run. A step may be called again after a power cut:
 // doing it twice must do no harm.
 //
 // A hook is a program that is called as HOOK STEP, with PEERLOAD_LOAD,
@@ -58,7 +58,7 @@ func (e *StepError) Error() string { return fmt.Sprintf("installer, %s: %v", e.S
 func (e *StepError) Unwrap() error { return e.Err }
 
 // newInstaller returns the hook of the configuration, or the built-in
-// installer, for which switching slots is all there is to do but a restart.
+// installer, which only switches slots and restarts the device.
 func newInstaller(c Config, log *slog.Logger) Installer {
 	if c.Hook != "" {
 		return &hook{cfg: c, log: log}
@@ -92,7 +92,7 @@ func (s *switcher) Do(ctx context.Context, step upgrade.Step, j Job) (bool, erro
 	return false, nil
 }
 
-// hook is an installer that others have written.
+// hook is an external installer.
 type hook struct {
 	cfg Config
 	log *slog.Logger

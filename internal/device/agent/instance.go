@@ -22,8 +22,8 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// instanceKey is what an instance of the engine is made from: when it changes,
-// another instance takes its place.
+// instanceKey has the settings of an instance of the engine: when they change,
+// another instance replaces it.
 type instanceKey struct {
 	sharing  bool
 	timing   string
@@ -205,7 +205,7 @@ func (i *instance) release(dir string) {
 }
 
 // hold offers the components of a slot to the peers: those that it does not
-// serve yet. What is damaged is returned as an error and not offered.
+// serve yet. Damaged components are returned as an error and not offered.
 func (i *instance) hold(dir string, content slot.Info) error {
 	if !i.key.sharing {
 		return nil

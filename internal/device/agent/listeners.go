@@ -13,8 +13,7 @@ import (
 	"github.com/peerload/peerload/internal/device/tinyhttp"
 )
 
-// listeners are where a daemon can be asked from outside: the socket, the page,
-// the metrics.
+// listeners are the daemon's listeners: the socket, the page, the metrics.
 type listeners struct {
 	daemon        *Daemon
 	socket        net.Listener
@@ -52,8 +51,8 @@ func (d *Daemon) listen() (l *listeners, err error) {
 	return l, nil
 }
 
-// listenPrivate opens a socket for the owner alone. It gets its name only
-// once nobody else may connect.
+// listenPrivate opens a socket for the owner alone. It gets its name only after
+// its permissions are set.
 func listenPrivate(name string) (net.Listener, error) {
 	tmp := name + ".new"
 	_ = os.Remove(tmp)

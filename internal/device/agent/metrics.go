@@ -78,8 +78,8 @@ func (d *Daemon) showMetrics(q tinyhttp.Request) tinyhttp.Response {
 	return tinyhttp.Response{Status: 200, ContentType: "text/plain; version=0.0.4", Body: d.metrics()}
 }
 
-// metrics are the device's series: base units, and no label that tells devices
-// apart.
+// metrics are the device's series: base units, and no label that identifies a
+// device.
 func (d *Daemon) metrics() []byte {
 	var x exposition
 	x.metric("build_info", "gauge", "The program that runs; the value is always 1.")

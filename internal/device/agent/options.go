@@ -25,7 +25,7 @@ const DefaultConfigPath = "/etc/peerload"
 const maxConfig = 64 << 10
 
 // Option is one thing that can be configured: as --NAME, as PEERLOAD_NAME, as
-// NAME in a file. All options are in Options, and what is known of one stands
+// NAME in a file. All options are in Options, and everything about an option is
 // in its row.
 type Option struct {
 	// Name as files and flags write it.
@@ -211,7 +211,7 @@ func Load(src Sources) (Config, []OptionValue, error) {
 	return c, values, errors.Join(errs...)
 }
 
-// split takes the text of one value, or of a list, apart.
+// split splits the text of a list; a single value stays whole.
 func split(o Option, v string) []string {
 	if !o.List {
 		return []string{v}

@@ -15,7 +15,7 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// html is a page on its way, in one language.
+// html is a page that is being written, in one language.
 type html struct {
 	b  bytes.Buffer
 	ja bool
@@ -71,7 +71,7 @@ func (d *Daemon) showPage(q tinyhttp.Request) tinyhttp.Response {
 	return tinyhttp.Response{Status: 404, ContentType: "text/plain", Body: []byte("see / and /status.json\n")}
 }
 
-// devicePage is what stands on the device's page.
+// devicePage writes the device's page.
 func (d *Daemon) devicePage(ja bool) []byte {
 	st := d.Status()
 	files := d.rec.Status().Files
@@ -138,8 +138,8 @@ func (h *html) loads(st report.Device, s *slot.Slots) {
 	h.end()
 }
 
-// settings shows every value in effect, where it comes from, and what the
-// other levels say.
+// settings shows every effective value, where it comes from, and what the other
+// levels say.
 func (h *html) settings(set settings) {
 	h.begin("settings", "setting", "value", "level", "others")
 	for _, a := range set {

@@ -43,8 +43,8 @@ func (d *Daemon) lastGood() {
 	}
 }
 
-// checkIn asks how the device is provisioned and tells the controller how it
-// is. The error is that of the provisioning: the controller may be away.
+// checkIn reads the provisioning file and reports to the controller. The error
+// is that of the provisioning: the controller may be away.
 func (d *Daemon) checkIn(ctx context.Context) error {
 	a, err := d.ask(ctx)
 	d.sink.count.checkIn(err)
@@ -109,7 +109,7 @@ func (d *Daemon) apply(f *provision.File, from string) error {
 	return nil
 }
 
-// answer is what the device was told, and by whom.
+// answer is a provisioning file, and where it came from.
 type answer struct {
 	file *provision.File
 	raw  []byte
@@ -121,8 +121,8 @@ type answer struct {
 // errNoServer says that nobody is there to be asked.
 var errNoServer = errors.New("no server to ask: give --server, or have DHCP option 150 or 66 in one of the lease files")
 
-// ask fetches how the device is provisioned, as phones do: for each server
-// HTTP, then TFTP; the file of the device, then the one for all. It says too
+// ask fetches the provisioning file, as phones do: for each server over HTTP,
+// then TFTP; the device's own file, then the one for all. It also reports
 // whether any server answered.
 func (d *Daemon) ask(ctx context.Context) (answer, error) {
 	c := d.conf.get()
@@ -299,7 +299,7 @@ func findMAC(c Config) (string, error) {
 	return "", errors.New("this device's MAC address cannot be told: give --mac, or --interface")
 }
 
-// provisioned is how the device was provisioned last.
+// provisioned is the result of the last provisioning.
 type provisioned struct {
 	mu   sync.Mutex
 	set  settings
@@ -307,7 +307,7 @@ type provisioned struct {
 	told told
 }
 
-// told is what is known of the last provisioning.
+// told describes the last provisioning.
 type told struct {
 	From    string    // the file in force
 	Contact time.Time // when a server last gave one that is good
@@ -345,7 +345,7 @@ func (p *provisioned) apply(set settings, f *provision.File, from string) {
 	p.set, p.file, p.told.From = set, f, from
 }
 
-// settings returns all values in effect, setting one of them.
+// settings returns all effective values, setting one of them.
 func (p *provisioned) settings() settings {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -378,7 +378,7 @@ func (p *provisioned) key(c Config) instanceKey {
 	return keyOf(c, p.set, group)
 }
 
-// settings are the values in effect, with the level that each comes from.
+// settings are the effective values, with the level that each comes from.
 type settings []policy.Answer
 
 // effective computes the settings of a device.

@@ -28,9 +28,9 @@ const (
 	enrolPath   = "api/v1/enrol"
 )
 
-// reporter tells the controller how the device is. A device makes a secret of
-// its own, and enrols it with the token that it was given; from then on it needs
-// the token no more.
+// reporter reports the device's state to the controller. A device generates a
+// secret and enrols it with the token that it was given; after that it does not
+// need the token any more.
 type reporter struct{ daemon *Daemon }
 
 // reportTimeout bounds one report.
@@ -39,8 +39,8 @@ const reportTimeout = 20 * time.Second
 // errUnknown says that the controller does not know the device's secret.
 var errUnknown = errors.New("the controller does not know this device")
 
-// send hands over how the device is. name is SEP and its MAC address. nil means
-// that the report was taken.
+// send sends the device's state. name is SEP and its MAC address. nil means
+// that the controller has accepted the report.
 func (r *reporter) send(ctx context.Context, name string, status report.Device) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
@@ -73,14 +73,14 @@ func (r *reporter) send(ctx context.Context, name string, status report.Device) 
 	return post(ctx, client, c, path, secret, status)
 }
 
-// enrolment is how a device introduces itself.
+// enrolment is the request with which a device enrols.
 type enrolment struct {
 	Device string `json:"device"`
 	Model  string `json:"model"`
 	Secret string `json:"secret"`
 }
 
-// post sends a text with a bearer's token.
+// post sends a JSON text with a bearer token.
 func post(ctx context.Context, client *http.Client, c Config, path, bearer string, body any) error {
 	b, err := json.Marshal(body)
 	if err != nil {
@@ -144,8 +144,8 @@ func (r *reporter) client(c Config) (*http.Client, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, nil
 }
 
-// report tells the controller how the device is. What it does not take waits
-// for the next time.
+// report reports the device's state to the controller. What the controller does
+// not accept waits for the next report.
 func (d *Daemon) report(ctx context.Context) {
 	d.out.telling.Lock()
 	defer d.out.telling.Unlock()
@@ -160,7 +160,7 @@ func (d *Daemon) report(ctx context.Context) {
 	d.out.taken(len(r.Files), len(r.Failures))
 }
 
-// Status is how the device is.
+// Status returns the device's state.
 func (d *Daemon) Status() report.Device {
 	saved := d.keep.get()
 	sharing := d.prov.settings().answer(policy.PeerSharing)
@@ -190,10 +190,10 @@ func (d *Daemon) Status() report.Device {
 	return r
 }
 
-// outbox holds reports that the controller has not taken yet.
+// outbox holds reports that the controller has not accepted yet.
 type outbox struct {
-	// telling is held while a report is on its way: two at a time would both
-	// take what they have told from the box.
+	// telling is held while a report is sent: two at a time would both remove
+	// what they have sent from the outbox.
 	telling sync.Mutex
 
 	mu       sync.Mutex
@@ -204,7 +204,7 @@ type outbox struct {
 // maxPending bounds what waits for the controller, of each kind.
 const maxPending = 64
 
-// failure notes something that went wrong, for the controller and the page.
+// failure records something that went wrong, for the controller and the page.
 func (o *outbox) failure(load, file, reason string, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -212,7 +212,7 @@ func (o *outbox) failure(load, file, reason string, err error) {
 	o.failures = o.failures[max(0, len(o.failures)-maxPending):]
 }
 
-// file notes how the fetching of a file or load ended.
+// file records the end of the fetching of a file or load.
 func (o *outbox) file(f report.Final) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -246,7 +246,8 @@ func (o *outbox) some() (files []report.Final, failures []report.Failure) {
 	return files, append([]report.Failure(nil), o.failures...)
 }
 
-// currentFile is the file under way, or else the last one of a load.
+// currentFile is the file that is being fetched, or else the last one of a
+// load.
 func (d *Daemon) currentFile() *status.File {
 	var last *status.File
 	for _, f := range d.rec.Status().Files {

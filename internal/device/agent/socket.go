@@ -39,7 +39,7 @@ type GetRequest struct {
 	// Targets are the absolute paths that the files get; for a load one, its
 	// directory.
 	Targets []string `json:"targets"`
-	// SHA256 of the one file, "" if nobody has told.
+	// SHA256 of the one file, "" if not given.
 	SHA256 string `json:"sha256,omitempty"`
 	// Load says that the one URL is that of a load; it is signed if Trust
 	// names the publisher's directory, else classic.
@@ -62,8 +62,8 @@ type Reply struct {
 	Final *report.Final `json:"final,omitempty"`
 	// Device answers "status".
 	Device *report.Device `json:"device,omitempty"`
-	// Declined says that the daemon does not do this, and why: whoever asked
-	// does it by himself.
+	// Declined says that the daemon does not do this, and why: the program that
+	// asked does it itself.
 	Declined string `json:"declined,omitempty"`
 	// Error says what went wrong, Exit the exit status for it.
 	Error string `json:"error,omitempty"`
@@ -114,7 +114,7 @@ func Ask(ctx context.Context, state string, r Request, each func(Reply)) error {
 	return errors.Join(errors.New("the agent ended in the middle of its answer"), lines.Err())
 }
 
-// session is one program at the socket.
+// session is one program connected to the socket.
 type session struct {
 	out    *json.Encoder
 	conn   net.Conn
@@ -254,7 +254,7 @@ type got struct {
 	close  func()
 }
 
-// letGo closes what was fetched for another program.
+// letGo closes the files fetched for another program.
 func (d *Daemon) letGo(g got) {
 	var t traffic
 	for _, f := range g.files {

@@ -23,13 +23,13 @@ import (
 
 // Refusals of a load.
 var (
-	// ErrBudget says that a load and the one that runs are more than the device
-	// may keep.
+	// ErrBudget says that a load and the running one together are more than the
+	// device may keep.
 	ErrBudget = errors.New("the load does not fit into the disk budget")
 )
 
 // stage fetches a load into the inactive slot and returns its version: signed
-// where a publisher is pinned, else the classic way if the settings allow it.
+// if a publisher is pinned, else the classic way if the settings allow it.
 func (d *Daemon) stage(ctx context.Context, name string) (version string, err error) {
 	i := d.place.current()
 	if i == nil {
@@ -45,8 +45,9 @@ func (d *Daemon) stage(ctx context.Context, name string) (version string, err er
 	c := d.conf.get()
 	_, pin := os.Stat(filepath.Join(c.Trust, trust.PinName))
 	if pin == nil {
-		// Who pinned a publisher wants signatures: the setting, which comes over
-		// the network unsigned itself, cannot take that back.
+		// A pinned publisher means that signatures are required: the setting,
+		// which comes over the network and is itself unsigned, cannot change
+		// that.
 		return d.try(ctx, name+load.ManifestSuffix, func(u *url.URL) (string, error) { return d.stageSigned(ctx, i, dir, u) })
 	}
 	if d.prov.setting(policy.Unsigned) != policy.On {
@@ -65,7 +66,7 @@ func (d *Daemon) try(ctx context.Context, file string, fetch func(*url.URL) (str
 	return engine.FirstOf(ctx, urls, fetch)
 }
 
-// loadSpec says what all loads have in common.
+// loadSpec returns what all loads have in common.
 func (d *Daemon) loadSpec(u *url.URL, i *instance) engine.LoadSpec {
 	c := d.conf.get()
 	return engine.LoadSpec{URL: u, Trust: c.Trust, Model: c.Model, Group: i.key.group,
@@ -85,8 +86,8 @@ func (d *Daemon) stageSigned(ctx context.Context, i *instance, dir string, u *ur
 	return run.Manifest.Version, nil
 }
 
-// affords refuses a load that does not fit beside the one that runs. What both
-// have in common counts twice: it is the administrator's bound, not the disk's.
+// affords refuses a load that does not fit beside the running one. Files that
+// both have count twice: the limit is the administrator's, not the disk's.
 func (d *Daemon) affords(size int64) error {
 	budget, err := parse.Size(d.prov.setting(policy.Retention))
 	if err != nil || budget == 0 {
@@ -108,8 +109,8 @@ func (d *Daemon) affords(size int64) error {
 // unsignedVersion is the version of a load that states none.
 const unsignedVersion = "unsigned"
 
-// stageClassic fetches a load that nothing protects: first into a directory of
-// its own, then, once its bytes are known, into the slot.
+// stageClassic fetches an unsigned load: first into a directory of its own,
+// then, when its bytes are known, into the slot.
 func (d *Daemon) stageClassic(ctx context.Context, i *instance, dir string, u *url.URL, name string) (string, error) {
 	spec := d.loadSpec(u, i)
 	spec.Dir = filepath.Join(d.conf.get().State, classicName, name)
@@ -172,7 +173,8 @@ func (d *Daemon) adopt(run *engine.LoadRun, from, dir, name string) error {
 		return err
 	}
 	for _, e := range lacking {
-		// The name may be there with other bytes, of a start that was cut off.
+		// An interrupted attempt may have left a file of that name with other
+		// bytes.
 		to := filepath.Join(dir, e.Name)
 		if err := os.Remove(to); err != nil && !os.IsNotExist(err) {
 			return err

@@ -14,7 +14,7 @@ import (
 // progressEvery is the distance between progress events of one file.
 const progressEvery = 250 * time.Millisecond
 
-// counters is what the final report tells. job.mu guards it.
+// counters has the counts of the final report. job.mu guards it.
 type counters struct {
 	start      time.Time
 	firstByte  time.Time
@@ -130,7 +130,7 @@ func text(a netip.AddrPort) string {
 // note reports a decision of the machine.
 func (j *job) note(n pdp.Note) {
 	if n.Kind == report.KindConflict && n.Peer.Addr() == j.dev.self.Addr.Addr() {
-		return // another process of this device, which rightly has its id
+		return // another process of this device, which has the same id
 	}
 	e := j.statusEvent()
 	e.Event, e.Reason, e.Message = n.Kind, n.Reason.String(), n.Text
@@ -163,7 +163,7 @@ func (j *job) note(n pdp.Note) {
 	j.dev.event(e)
 }
 
-// reportStatus tells progress, now and then.
+// reportStatus reports progress, at most every progressEvery.
 func (j *job) reportStatus(now time.Duration) {
 	j.mu.Lock()
 	j.wanted = 0
@@ -182,7 +182,7 @@ func (j *job) reportStatus(now time.Duration) {
 	}
 }
 
-// final returns the report of the file as it stands.
+// final returns the report of the file so far.
 func (j *job) final() *report.Final {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -11,10 +11,10 @@ import (
 	"github.com/peerload/peerload/load"
 )
 
-// FetchClassic fetches an unsigned load as the original's servers hold it: the
-// text NAME.loads, and beside it on the server the components that it lists.
-// It has neither sizes nor digests, so everything is believed: the caller must
-// have the user's word for that. LoadSpec.Trust and Slots are not used.
+// FetchClassic fetches an unsigned load in the format of Cisco's original: the
+// text NAME.loads, and beside it on the server the components that it lists. It
+// has neither sizes nor digests, so nothing can be checked: the caller must
+// have the user's consent. LoadSpec.Trust and Slots are not used.
 func (d *Device) FetchClassic(ctx context.Context, s LoadSpec) (*LoadRun, error) {
 	name := path.Base(s.URL.Path)
 	r := &LoadRun{spec: s, dev: d, start: time.Now(), name: name}

@@ -189,8 +189,8 @@ func (d *Device) take(it item) {
 	}
 }
 
-// catchUp takes what has arrived before a deadline is acted upon: on a busy
-// device a claim may lie in the socket that the deadline would overlook.
+// catchUp handles what has arrived before a deadline is acted upon: on a busy
+// device there may be a claim in the socket that should come first.
 func (d *Device) catchUp() {
 	runtime.Gosched() // the readers of the sockets go first
 	for range cap(d.inbox) {
@@ -214,7 +214,8 @@ func (d *Device) deadline() (at time.Duration, ok bool) {
 	return at, ok
 }
 
-// post hands something to the loop; it is dropped once the device stopped.
+// post queues something for the loop; it is dropped once the device has
+// stopped.
 func (d *Device) post(do func(now time.Duration)) {
 	select {
 	case d.inbox <- item{do: do}:
@@ -248,10 +249,10 @@ func (d *Device) receive(from netip.AddrPort, b []byte) {
 	})
 }
 
-// helloWait is how long a device that opened a link may take to say hello.
+// helloWait is how long a device that opened a link may take to send Hello.
 const helloWait = 2 * time.Second
 
-// accept takes a link: its hello says which hierarchy it is for.
+// accept takes a link: its Hello says which hierarchy it is for.
 func (d *Device) accept(c net.Conn) {
 	_ = c.SetReadDeadline(time.Now().Add(helloWait))
 	f, err := wire.ReadFrame(c, func(int) []byte { return nil })
@@ -273,14 +274,14 @@ func (d *Device) accept(c net.Conn) {
 	})
 }
 
-// refuse turns a link away.
+// refuse refuses a link.
 func refuse(c net.Conn, why wire.Reason) {
 	_ = c.SetWriteDeadline(time.Now().Add(helloWait))
 	_, _ = c.Write(wire.AppendFrame(nil, &wire.Refuse{Reason: why}))
 	c.Close()
 }
 
-// event fills in what all events have and reports it.
+// event fills in the common fields and reports the event.
 func (d *Device) event(e report.Event) {
 	e.Schema = report.Schema
 	e.Time = status.Stamp(time.Now())

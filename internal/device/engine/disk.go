@@ -8,8 +8,8 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// disk settles the file behind the write position and verifies it at the end,
-// so that the loop never waits for the medium.
+// disk settles the file after the write position and verifies it at the end, so
+// that the loop never waits for the medium.
 func (j *job) disk() {
 	for {
 		select {
@@ -18,7 +18,8 @@ func (j *job) disk() {
 		case <-j.settle:
 			part, gen := j.content()
 			if err := part.Settle(false); err != nil && !errors.Is(err, slot.ErrReadBack) {
-				// A chunk read back wrong is dropped; verify finds the hole.
+				// A chunk that is read back wrong is dropped; verify finds the
+				// gap.
 				j.diskFailed(gen, err)
 			}
 		case <-j.verify:
@@ -51,12 +52,12 @@ func (j *job) verifyWhole() {
 	}
 }
 
-// recentBytes bounds the chunks kept in memory for children that are about to
-// be sent them. Larger chunks than half of it are read from disk.
+// recentBytes bounds the chunks kept in memory for children that will soon need
+// them. Chunks larger than half of it are read from disk.
 const recentBytes = 512 << 10
 
-// recent keeps the last chunks that came, so that a child which follows
-// closely costs no read from disk. The zero value is empty; job.mu guards it.
+// recent keeps the latest chunks, so that sending to a child that follows
+// closely needs no read from disk. The zero value is empty; job.mu guards it.
 type recent struct {
 	held []*shared
 	free []*shared
@@ -100,7 +101,7 @@ func (r *recent) get(index int) *shared {
 	return nil
 }
 
-// put takes a reader back.
+// put ends the use of a chunk by one reader.
 func (r *recent) put(s *shared) {
 	s.readers--
 	r.recycle(s)

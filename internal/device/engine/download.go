@@ -43,7 +43,7 @@ func (j *job) stopDownload() {
 	}
 }
 
-// download is one body on its way from the origin.
+// download is one body that is being received from the origin.
 type download struct {
 	job  *job
 	ctx  context.Context
@@ -75,9 +75,9 @@ func (d *download) run() {
 }
 
 // attempt asks the sources one after the other, beginning with the one in use,
-// until one has a body: another source is not a retry. Only then, or when none
-// has, the attempt is over. Of the errors counts the last one that a server
-// gave, not that another could not be reached.
+// until one has a body: trying another source is not a retry. The attempt ends
+// when one has a body, or none has. Its error is the last one that a server
+// gave, rather than that another could not be reached.
 func (d *download) attempt() (size int64, err error) {
 	j := d.job
 	for range max(len(j.spec.Sources), 1) {
@@ -96,7 +96,7 @@ func (d *download) attempt() (size int64, err error) {
 		if n := uint32(len(j.spec.Sources)); n > 1 && why != wire.ReasonOriginWrong {
 			j.source.Store((j.source.Load() + 1) % n)
 		}
-		if d.begun || why == wire.ReasonOriginBusy { // it asks for patience, which another door must not get around
+		if d.begun || why == wire.ReasonOriginBusy { // the server asked to wait; another of its addresses must not be used to avoid that
 			break
 		}
 	}
@@ -122,7 +122,7 @@ func (d *download) body() (int64, error) {
 	defer b.Close()
 	epoch := d.epoch(b)
 	if b.Offset > 0 && d.job.spec.Digest.IsZero() && epoch != d.job.currentEpoch() {
-		// Another content than the one to be resumed: from the start.
+		// Not the content to be resumed: start again.
 		b.Close()
 		d.from = 0
 		if b, err = d.open(); err != nil {
@@ -144,7 +144,8 @@ func (d *download) opened(b *origin.Body, epoch uint64) {
 			return
 		}
 		if part, _ := j.content(); j.spec.Digest.IsZero() && part.Prefix() == 0 && part.Epoch() != epoch {
-			// So that the next run knows which content it has a part of.
+			// So that the next run knows which content its partial file belongs
+			// to.
 			j.reset(pdp.Reset{Epoch: epoch, Size: part.Geometry().Size})
 		}
 		j.step(now, pdp.OriginOpened{Size: b.Size, Epoch: epoch, From: first})
@@ -184,8 +185,8 @@ func (d *download) open() (*origin.Body, error) {
 	return b, err
 }
 
-// epoch tells this content from others of the same name: 0 where the digest
-// names it, else the origin's strong validator, else chance.
+// epoch distinguishes this content from others of the same name: 0 if the
+// digest identifies it, else from the origin's strong validator, else random.
 func (d *download) epoch(b *origin.Body) uint64 {
 	if !d.job.spec.Digest.IsZero() {
 		return 0
@@ -292,7 +293,7 @@ func (d *download) chunk(i int, b []byte) error {
 // diskError sets the disk's errors apart from the origin's.
 type diskError struct{ error }
 
-// originReason translates an origin's error into the code that peers hear.
+// originReason translates an origin's error into the code that peers are told.
 func originReason(err error) wire.Reason {
 	switch origin.Reason(err) {
 	case "not-found":

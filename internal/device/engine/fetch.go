@@ -19,8 +19,8 @@ type File struct{ j *job }
 var ErrTwice = errors.New("this device fetches the same content already")
 
 // Fetch begins to fetch a file through the peers and returns at once; Wait
-// tells the end. Run must be running. A partial file that an earlier run left
-// is continued.
+// waits for the end. Run must be running. It resumes a partial file of an
+// earlier run.
 func (d *Device) Fetch(spec Spec) (*File, error) {
 	f, err := d.open(spec)
 	if err != nil {
@@ -72,7 +72,7 @@ func (j *job) openContent() (part *slot.Partial, held bool, err error) {
 	return part, false, err
 }
 
-// begin hands a file to the loop. Without gate it waits for its turn at the
+// begin passes a file to the loop. Without gate it waits for its turn at the
 // origin.
 func (d *Device) begin(f *File, gate bool) error {
 	j := f.j
@@ -115,7 +115,7 @@ func (d *Device) begin(f *File, gate bool) error {
 	return err
 }
 
-// tellRest tells the machine of chunks that an earlier run left behind a hole:
+// tellRest tells the machine of chunks that an earlier run left after a gap:
 // they will not be stored again.
 func (j *job) tellRest(now time.Duration, prefix int) {
 	part, _ := j.content()
@@ -129,8 +129,8 @@ func (j *job) tellRest(now time.Duration, prefix int) {
 	}
 }
 
-// Wait returns once every byte is verified, or why the file is not coming.
-// Nothing has its name yet: see Commit.
+// Wait returns when every byte is verified, or with the reason why the file
+// cannot be had. Nothing has its name yet: see Commit.
 func (f *File) Wait(ctx context.Context) error {
 	select {
 	case <-f.j.finished:
@@ -197,22 +197,22 @@ func (f *File) ReadAll(most int64) ([]byte, error) {
 	return out, nil
 }
 
-// Close tells the peers that this device leaves, and lets the file go. A partial file stays
-// for the next run.
+// Close tells the peers that this device leaves, and closes the file. A partial
+// file stays for the next run.
 func (f *File) Close() error {
 	f.leave()
 	part, _ := f.j.content()
 	return part.Close()
 }
 
-// Discard is Close for a file that nobody wants any more: nothing of it stays.
+// Discard is Close for a file that is not wanted any more: nothing of it stays.
 func (f *File) Discard() error {
 	f.leave()
 	part, _ := f.j.content()
 	return part.Discard()
 }
 
-// leave takes the file out of the loop.
+// leave removes the file from the loop.
 func (f *File) leave() {
 	j := f.j
 	j.dev.call(func(now time.Duration) {
@@ -225,8 +225,8 @@ func (f *File) leave() {
 	j.stop()
 }
 
-// Linger serves until nobody of the subnet needs these files from this
-// device, at most for the given time.
+// Linger serves until no peer needs these files from this device, at most for
+// the given time.
 func (d *Device) Linger(ctx context.Context, files []*File, most time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()

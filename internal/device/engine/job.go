@@ -22,18 +22,19 @@ type Spec struct {
 	Name, Model string
 	// Group is the model group, empty for files that belong to no model.
 	Group string
-	// Sources are the URLs that the file may be downloaded from, the one to
-	// be tried first first.
+	// Sources are the URLs that the file may be downloaded from, in the order
+	// to try.
 	Sources []*url.URL
 	// Target is the path that the file will have.
 	Target string
 	// Size in bytes, or load.UnknownSize.
 	Size int64
-	// Digest of the whole file, zero if nobody has told (unsigned content).
+	// Digest of the whole file, zero if not known (unsigned content).
 	Digest load.Digest
 	// Table is the signed chunk table, nil if there is none.
 	Table load.Table
-	// Key names the content where Digest is zero: what was asked for.
+	// Key identifies the content if Digest is zero: what was asked for, such as
+	// the URL.
 	Key string
 	// Fetch replaces the download from Sources for content that this device
 	// makes itself, such as a bundle of metadata.
@@ -56,7 +57,8 @@ func (s Spec) Hierarchy() wire.Hierarchy {
 	return wire.HierarchyOf(s.Group, k[:])
 }
 
-// job is one file on its way: a machine, its content, its links, its download.
+// job is one file that is being fetched or served: a machine, its content, its
+// links, its download.
 type job struct {
 	dev  *Device
 	spec Spec
@@ -130,7 +132,7 @@ func (j *job) deadline() (time.Duration, bool) {
 	return j.machine.Deadline()
 }
 
-// step gives the machine an event and carries out what follows.
+// step gives the machine an event and carries out its actions.
 func (j *job) step(now time.Duration, e pdp.Event) {
 	if j.ended {
 		return
@@ -273,8 +275,8 @@ func (j *job) diskFailed(gen uint64, err error) {
 
 // reset drops the content and begins another one.
 func (j *job) reset(a pdp.Reset) {
-	// Whoever still writes to the old content fails, with its old generation;
-	// nobody gets the old content with the new one.
+	// Writes to the old content fail, because they have its old generation, and
+	// no reader gets old content as the new one.
 	j.mu.Lock()
 	j.gen++
 	gen := j.gen
@@ -323,7 +325,7 @@ func signal(c chan struct{}) {
 	}
 }
 
-// Error says why a file is not coming.
+// Error says why a file cannot be had.
 type Error struct {
 	File, URL string
 	Reason    wire.Reason

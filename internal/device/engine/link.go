@@ -43,8 +43,8 @@ type link struct {
 	// buf holds a chunk read from disk; the writer's own.
 	buf []byte
 	// gen is the generation of the content that the parent's chunks belong to.
-	// What is still read when the machine has turned from the parent and begun
-	// the content anew is of no use.
+	// Chunks that are still read after the machine has left the parent and
+	// begun another content are dropped.
 	gen atomic.Uint64
 }
 
@@ -141,7 +141,7 @@ func (l *link) read() {
 				j.compare(l.id, table.digests)
 			}
 		case *wire.End, *wire.Welcome:
-			// The store must know before the next chunk comes.
+			// The size must be known before the next chunk is stored.
 			j.call(pdp.Framed{Link: l.id, Frame: f})
 		default:
 			j.post(pdp.Framed{Link: l.id, Frame: f})
@@ -149,7 +149,7 @@ func (l *link) read() {
 	}
 }
 
-// chunk verifies and stores a chunk from the parent, then tells.
+// chunk verifies and stores a chunk from the parent, then tells the machine.
 func (l *link) chunk(f *wire.Chunk) {
 	j := l.job
 	part, gen := j.content()
@@ -247,7 +247,7 @@ func (l *link) writeChunk(o outgoing, rate func() int64) error {
 	return nil
 }
 
-// activeReader tells that bytes come, now and then.
+// activeReader reports now and then that bytes arrive.
 type activeReader struct {
 	link *link
 	r    io.Reader
@@ -258,10 +258,10 @@ type activeReader struct {
 	since time.Time
 }
 
-// begin tells that the next n bytes are those of a chunk.
+// begin announces that the next n bytes are those of a chunk.
 func (a *activeReader) begin(n int) { a.left, a.since = n, time.Now() }
 
-// end tells that a chunk of n bytes has come.
+// end announces that a chunk of n bytes has arrived.
 func (a *activeReader) end(n int) {
 	a.low.pace(n, time.Since(a.since))
 	a.left = 0

@@ -66,21 +66,21 @@ type LoadSpec struct {
 	Scratch string
 }
 
-// ahead is how many components have their elections before their turn at the
-// origin comes: a load of eight files costs one election.
+// ahead is how many components hold their elections before their turn at the
+// origin comes: a load of eight files waits for only one election.
 const ahead = 8
 
 // bundlePrefix begins the names of bundles of metadata in LoadSpec.Scratch.
 const bundlePrefix = "bundle-"
 
-// ReasonMetadataRefused is the code of a fallback to the server: the peers' copy
-// of the metadata was not to be trusted.
+// ReasonMetadataRefused is the code of a fallback to the server: the peers'
+// copy of the metadata was not trusted.
 const ReasonMetadataRefused = "metadata-refused"
 
 // maxManifest bounds the bundle of metadata and manifest.
 const maxManifest = trust.MaxBundleSize
 
-// LoadRun is a load on its way.
+// LoadRun is a load that is being fetched or served.
 type LoadRun struct {
 	// Manifest is set once it is verified.
 	Manifest *load.Manifest
@@ -109,9 +109,9 @@ func (d *Device) FetchLoad(ctx context.Context, s LoadSpec) (*LoadRun, error) {
 	return r, r.intoDir(ctx)
 }
 
-// FirstOf asks one source after the other until one has what is wanted, or has
-// something that must not be: fetch then ends with another error than that of
-// an origin. If none has it, the errors of all are returned, and the last result.
+// FirstOf tries one source after the other until fetch succeeds, or fails with
+// an error that is not the origin's. If none succeeds, it returns the errors of
+// all, and the last result.
 func FirstOf[T any](ctx context.Context, sources []*url.URL, fetch func(*url.URL) (T, error)) (last T, err error) {
 	var errs []error
 	for _, u := range sources {
@@ -152,12 +152,12 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 	if err != nil {
 		return &TrustError{err}
 	}
-	// What processes that were killed left would stay for good: the next one
-	// makes its bundle under a name of its own.
+	// What killed processes left must be removed here: each process makes its
+	// bundle under a name of its own.
 	_ = slot.Sweep(r.dev.cfg.Files, r.spec.Scratch,
 		func(name string) bool { return strings.HasPrefix(name, bundlePrefix) })
 	far := &originFetcher{dev: r.dev, base: r.base}
-	var refused error // why this device, as root, believes the server not
+	var refused error // why this device, as root, does not trust the server
 	name := r.name + load.ManifestSuffix
 	f, err := r.dev.Fetch(Spec{
 		Name: name, Model: r.spec.Model, Sources: []*url.URL{r.spec.URL}, Size: load.UnknownSize,
@@ -168,7 +168,7 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 			if err != nil {
 				switch refused = err; {
 				case errors.Is(err, trust.ErrNotFound):
-					// Nothing to be believed or not: it is not there.
+					// There is nothing to trust or not: it is not there.
 					refused, err = nil, fmt.Errorf("no signed load there: %w: %w", origin.ErrNotFound, err)
 				case !far.failed(err):
 					// Asking again would not make it trustworthy.
@@ -269,7 +269,7 @@ func (r *LoadRun) intoSlots(ctx context.Context) error {
 		byName[c.Name] = c
 	}
 	if a, ok := s.Active(); ok && r.holds(s.Dir(a.Slot), a.Load, l) {
-		// Nothing to do: the other slot keeps the way back.
+		// Nothing to do: the other slot still allows to go back.
 		_, err := r.fetchAll(ctx, r.specsOf(r.Manifest.Components, s.Dir(a.Slot)))
 		return err
 	}
@@ -355,7 +355,7 @@ func (r *LoadRun) fetchAll(ctx context.Context, specs []Spec) ([]*File, error) {
 	return files, nil
 }
 
-// chain opens the way to the origin for b once a needs it no more.
+// chain lets b use the origin once a does not need it any more.
 func (d *Device) chain(a, b *File) {
 	d.call(func(now time.Duration) {
 		a.j.next = b.j
@@ -398,7 +398,8 @@ func (r *LoadRun) Final() *report.Final {
 	return t
 }
 
-// Close tells the peers that this device leaves, and lets all files go. The bundle is removed.
+// Close tells the peers that this device leaves, and closes all files. The
+// bundle is removed.
 func (r *LoadRun) Close() {
 	for i, f := range r.Files {
 		if i == 0 && r.spec.Trust != "" {
@@ -436,6 +437,6 @@ func (o *originFetcher) Fetch(ctx context.Context, p string, most int64) ([]byte
 	return raw, err
 }
 
-// failed reports whether an error of the trust client is in truth that the
+// failed reports whether an error of the trust client really means that the
 // server could not be asked.
 func (o *originFetcher) failed(err error) bool { return o.last != nil && errors.Is(err, o.last) }

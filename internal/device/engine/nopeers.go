@@ -8,9 +8,9 @@ import (
 	"github.com/peerload/peerload/internal/device/peernet"
 )
 
-// NoPeers is the net of a device that does not share: nobody hears it and it
-// hears nobody. With pdp.NoPeers it downloads at once, the classic way, by the
-// same code as a root.
+// NoPeers is the network of a device that does not share: it sends and receives
+// nothing. With pdp.NoPeers it downloads at once, the classic way, by the same
+// code as a root.
 type NoPeers struct{}
 
 var _ peernet.Net = NoPeers{}

@@ -6,13 +6,13 @@ import (
 	"sync"
 )
 
-// maxPending bounds the links that have not said hello yet. A hello comes with
-// the connection; a peer that opens many silent ones loses its oldest.
+// maxPending bounds the links that have not sent Hello yet. Hello comes right
+// after the connection; a peer that opens many silent links loses its oldest.
 const maxPending = 32
 
-// pendingLinks holds the links that have not said hello yet. When it is full the one
-// that has waited longest has to go, so that nobody can keep others out. The
-// zero value is empty.
+// pendingLinks holds the links that have not sent Hello yet. When it is full,
+// the one that has waited longest is closed, so that nobody can keep others
+// out. The zero value is empty.
 type pendingLinks struct {
 	mu    sync.Mutex
 	links []net.Conn
@@ -29,7 +29,7 @@ func (l *pendingLinks) add(c net.Conn) {
 	l.links = append(l.links, c)
 }
 
-// remove drops a link that has said hello, or never will.
+// remove removes a link that has sent Hello, or never will.
 func (l *pendingLinks) remove(c net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

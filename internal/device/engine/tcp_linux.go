@@ -10,8 +10,8 @@ import (
 
 // lowWater makes the kernel wake a reader only when a good part of a chunk has
 // come: a chunk at the pace of a WAN is some fifty packets, and fifty wake-ups
-// cost more than the copying. The wait that this adds is bounded by the pace
-// at which the link delivered lately.
+// cost more than the copying. The recent rate of the link bounds the wait that
+// this adds.
 type lowWater struct {
 	raw  syscall.RawConn
 	set  int     // as the socket has it
@@ -55,7 +55,7 @@ func (w *lowWater) want(left int) {
 	})
 }
 
-// pace tells how long a chunk took to come.
+// pace takes the time that a chunk took to arrive.
 func (w *lowWater) pace(bytes int, took time.Duration) {
 	if w != nil && took > 0 {
 		w.rate = float64(bytes) / took.Seconds()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// lowWater is a Linux matter; elsewhere every packet wakes the reader.
+// lowWater works on Linux only; elsewhere every packet wakes the reader.
 type lowWater struct{}
 
 func newLowWater(net.Conn) *lowWater      { return nil }

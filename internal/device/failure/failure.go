@@ -1,5 +1,5 @@
 // Package failure sorts the errors of a fetch into a few kinds: those that
-// package peerload exports, and that the exit statuses of the command stand for.
+// package peerload exports, and that have an exit status of the command.
 //
 // What lives here: the kinds, and which error is of which kind. What must not:
 // exit statuses, texts for people, and what to do about a failure. Read Classify
@@ -52,9 +52,9 @@ func Classify(err error) error {
 	return err
 }
 
-// kindOf finds the kind of an error, nil if it is of none. What the error was
-// marked with counts first, then what the disk said, then the machine's reason:
-// a full disk is found in either.
+// kindOf finds the kind of an error, nil if it has none. A kind that the error
+// was marked with counts first, then an error of the disk, then the machine's
+// reason; the last two both find a full disk.
 func kindOf(err error) error {
 	var mark *marked
 	var job *engine.Error
@@ -91,8 +91,8 @@ func isFile(err error) bool {
 	return errors.As(err, &path) || errors.As(err, &link)
 }
 
-// Stopped is the end of a fetch before its file: whoever asked, or the device,
-// would not go on. Its text is that of the cause. It is of no kind.
+// Stopped is the end of a fetch before its file is complete, because the caller
+// or the device stopped. Its text is that of the cause. It is of no kind.
 type Stopped struct {
 	// Cause says why.
 	Cause error

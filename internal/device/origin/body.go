@@ -30,7 +30,8 @@ func (r *reader) Read(p []byte) (int, error) {
 	if r.err != nil || len(p) == 0 {
 		return 0, r.err
 	}
-	// What was read before is waited for; how much comes now nobody knows yet.
+	// This waits for what was read before; how much arrives now is not known
+	// yet.
 	if !r.limit.Wait(r.ctx.Done(), 0) || r.ctx.Err() != nil {
 		r.err = context.Cause(r.ctx)
 		return 0, r.err
@@ -43,7 +44,8 @@ func (r *reader) Read(p []byte) (int, error) {
 	return r.count(n, err)
 }
 
-// room cuts p to what may come and one byte more, by which too much is known.
+// room limits p to what may come and one byte more, which shows whether there
+// is too much.
 func (r *reader) room(p []byte) []byte {
 	most := r.left
 	if r.want >= 0 {

@@ -54,7 +54,8 @@ func (c *connections) RoundTrip(req *http.Request) (*http.Response, error) {
 		if req.Context().Err() != nil {
 			return nil, err
 		}
-		// The server has not waited for us; a GET can be sent again.
+		// The server has closed the connection meanwhile; a GET can be sent
+		// again.
 	}
 	return c.own.RoundTrip(req)
 }
@@ -113,7 +114,7 @@ func (h *httpOrigin) prepare(ctx context.Context, u *url.URL) error {
 
 func connectionKey(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
-// take hands out a connection made ahead.
+// take returns a connection made ahead.
 func (c *connections) take(u *url.URL) *http.ClientConn {
 	c.mu.Lock()
 	defer c.mu.Unlock()

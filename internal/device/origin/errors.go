@@ -18,8 +18,7 @@ import (
 var (
 	// ErrNotFound: the server has no such file (HTTP 404 and 410, TFTP 1).
 	ErrNotFound = errors.New("not found")
-	// ErrForbidden: the server does not give it to us (HTTP 401, 403 and 407,
-	// TFTP 2).
+	// ErrForbidden: the server refuses it (HTTP 401, 403 and 407, TFTP 2).
 	ErrForbidden = errors.New("forbidden")
 	// ErrUnreachable: no server answers there.
 	ErrUnreachable = errors.New("unreachable")
@@ -31,8 +30,8 @@ var (
 	ErrTooMuch = errors.New("too many bytes")
 	// ErrBusy: the server asks for patience (HTTP 503 and 429). See BusyError.
 	ErrBusy = errors.New("busy")
-	// ErrWrong: the bytes are not those of the file. This package does not know
-	// that; whoever verifies them says so.
+	// ErrWrong: the bytes are not those of the file. This package cannot know
+	// that; the caller that verifies them uses the error.
 	ErrWrong = errors.New("wrong bytes")
 )
 

@@ -189,7 +189,7 @@ func answer(r Request, resp *http.Response) (*Body, error) {
 	return nil, statusError(resp)
 }
 
-// resumed holds a 206 against the request: it must go from the offset to the
+// resumed compares a 206 with the request: it must go from the offset to the
 // end of the same content.
 func resumed(r Request, resp *http.Response, b *Body) error {
 	text := resp.Header.Get("Content-Range")
@@ -232,7 +232,7 @@ func strongValidator(tag string) string {
 	return tag
 }
 
-// statusError gives a status that brings no body its meaning.
+// statusError returns the error for a status without a body.
 func statusError(resp *http.Response) error {
 	status := fmt.Errorf("the server answers %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	switch resp.StatusCode {
@@ -246,7 +246,7 @@ func statusError(resp *http.Response) error {
 	return status
 }
 
-// retryAfter reads seconds or a date, which is held against the server's own
+// retryAfter reads seconds or a date, which is compared with the server's own
 // clock.
 func retryAfter(h http.Header) time.Duration {
 	const most = 24 * time.Hour

@@ -1,5 +1,6 @@
-// Package origin is where a root downloads: HTTP and HTTPS, TFTP, and files of
-// this host, behind one interface, with resume where the protocol can.
+// Package origin downloads from servers: over HTTP and HTTPS, over TFTP, and
+// from files of this host, behind one interface, with resume if the protocol
+// can.
 //
 // What lives here: how to ask a server for one body, and what its refusals
 // mean. What must not: what the bytes should be (chunks, digests, signatures),
@@ -30,8 +31,8 @@ import (
 type Request struct {
 	// URL of the file: http, https, tftp or file.
 	URL *url.URL
-	// Offset to start from, in bytes. Where the server cannot, the body starts
-	// at 0 and says so.
+	// Offset to start from, in bytes. If the server cannot do that, the body
+	// starts at 0 and says so.
 	Offset int64
 	// Validator is the strong validator of the copy that is resumed: the server
 	// resumes only if it still has that content. "": resume whatever it has; the
@@ -42,7 +43,7 @@ type Request struct {
 	Size int64
 }
 
-// Body is an open body. It is read once, and closed by whoever opened it. Read
+// Body is an open body. It is read once, and the caller of Open closes it. Read
 // returns io.EOF only if all bytes came; else ErrTruncated, ErrTooMuch,
 // ErrStalled, or the cause with which the context was cancelled.
 type Body struct {
@@ -50,7 +51,7 @@ type Body struct {
 	// Offset is where in the file Read really starts: Request.Offset, or 0 if
 	// the server ignored the resume or has another content now.
 	Offset int64
-	// Size of the whole file in bytes, load.UnknownSize if nobody tells.
+	// Size of the whole file in bytes, load.UnknownSize if not known.
 	Size int64
 	// Validator is the content's strong validator, "" if it has none.
 	Validator string
@@ -66,9 +67,9 @@ const (
 	DefaultUserAgent      = "peerload"
 )
 
-// RootStallTimeout is the StallTimeout of a root. It is shorter than the
-// patience of its followers with it, so that the root gives up first and says
-// why.
+// RootStallTimeout is the StallTimeout of a root. It is shorter than the time
+// that its followers wait for progress, so that the root gives up first and
+// says why.
 const RootStallTimeout = 5 * time.Second
 
 // Config is how to reach servers. The zero Config works.
@@ -188,8 +189,8 @@ func (m *Mux) Open(ctx context.Context, r Request) (*Body, error) {
 }
 
 // Prepare connects to the server of u, with TLS where the scheme says so, and
-// asks for nothing: the next Open finds the connection made. Where there is
-// nothing to connect it does nothing.
+// asks for nothing: the next Open uses the connection. For schemes without
+// connections it does nothing.
 func (m *Mux) Prepare(ctx context.Context, u *url.URL) error {
 	switch strings.ToLower(u.Scheme) {
 	case "http", "https":
@@ -198,7 +199,7 @@ func (m *Mux) Prepare(ctx context.Context, u *url.URL) error {
 	return nil
 }
 
-// Close gives up idle connections. Open bodies stay open.
+// Close closes idle connections. Open bodies stay open.
 func (m *Mux) Close() { m.http.close() }
 
 func (r *Request) validate() error {
@@ -214,8 +215,8 @@ func (r *Request) validate() error {
 	return nil
 }
 
-// bound holds what the server told against what is expected, and puts the
-// reader that enforces it around the body.
+// bound compares what the server announced with what is expected, and wraps the
+// body in a reader that enforces it.
 func (m *Mux) bound(ctx context.Context, r Request, b *Body) error {
 	switch {
 	case b.Size > load.MaxFileSize:

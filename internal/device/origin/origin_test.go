@@ -349,8 +349,8 @@ func cancelled(t *testing.T, m *Mux, u *url.URL) {
 	}
 }
 
-// limited reads at a rate that makes the file last 0.4 s. TestPacer has the
-// rate itself; here counts that it is kept at all.
+// limited reads at a rate that makes the file last 0.4 s. The tests of package
+// ratelimit check the rate itself; this one checks that it is applied.
 func limited(t *testing.T, u *url.URL, want []byte) {
 	m := newMux(t, Config{LimitRate: fileSize * 10 / 4})
 	start := time.Now()

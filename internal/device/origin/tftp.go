@@ -16,7 +16,7 @@ func (c *Config) tftpClient() tftp.Client {
 		Idle: c.StallTimeout, MaxSize: load.MaxFileSize, LocalAddr: c.LocalAddr, WindowSize: c.WindowSize, Slide: c.Slide,
 	}
 	if c.LimitRate > 0 {
-		// What is under way must come in before the server's timer ends.
+		// What is in flight must arrive before the server's timer ends.
 		blocks := int(max(1, min(c.LimitRate/4/tftp.DefaultBlockSize, tftp.DefaultSlide)))
 		if t.WindowSize == 0 {
 			t.WindowSize = min(blocks, tftp.DefaultWindowSize)

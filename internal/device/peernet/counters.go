@@ -79,6 +79,6 @@ func (c *Counters) CountSent(n int, broadcast bool, err error) {
 	}
 }
 
-// OnLink reports whether an address, also as IPv6 writes one of IPv4, is on a
+// OnLink reports whether an address, which may be IPv4-mapped IPv6, is on a
 // subnet.
 func OnLink(subnet netip.Prefix, a netip.Addr) bool { return subnet.Contains(a.Unmap()) }

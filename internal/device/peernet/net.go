@@ -1,9 +1,9 @@
-// Package peernet is how a device stands on its subnet: PDP datagrams over UDP
+// Package peernet connects a device to its subnet: PDP datagrams over UDP
 // broadcast and unicast, and links over TCP.
 //
 // What lives here: Net, and Sockets, which is Net over the sockets of a host
 // (Linux). Another Net, a virtual subnet for tests, counts and admits by the
-// same Counters; one suite holds both (internal/testkit/netsuite). What must
+// same Counters; one suite tests both (internal/testkit/netsuite). What must
 // not: what a message means. This package moves bytes; it decodes nothing,
 // elects nobody and keeps no peers.
 //

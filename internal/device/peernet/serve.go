@@ -115,8 +115,8 @@ func (s *Sockets) accept(ctx context.Context, take func(net.Conn)) {
 	}
 }
 
-// again reports whether to go on after err: not when ctx ended or the socket
-// was closed, else after a short wait, since the cause may last.
+// again reports whether to continue after err: not if ctx ended or the socket
+// was closed; otherwise after a short wait, since the cause may last.
 func (s *Sockets) again(ctx context.Context, err error, count interface{ Add(uint64) uint64 }) bool {
 	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 		return false

@@ -30,12 +30,12 @@ const (
 // keepAlive finds a peer that lost its power within 5 s.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3}
 
-// Config says where a device stands. The zero value is usable.
+// Config says which address a device has. The zero value is usable.
 type Config struct {
-	// Address is the own address with the length of its prefix. The
-	// interface's own prefix is what counts: another length here only gives a
-	// warning, and /32 stands for not knowing it. Any address of 127.0.0.0/8
-	// will do on loopback. Zero: chosen by Interface.
+	// Address is the own address with the length of its prefix. The interface's
+	// own prefix is what counts: another length here only gives a warning, and
+	// /32 means unknown. Any address of 127.0.0.0/8 will do on loopback. Zero:
+	// chosen by Interface.
 	Address netip.Prefix
 	// Interface to take the address from, by name. Empty, with Address zero:
 	// the interface of the default route, or the only one that is up.
@@ -160,7 +160,7 @@ func (s *Sockets) open() error {
 }
 
 // openBroadcast opens the socket that hears broadcasts. Without it the device
-// is heard but hears only what is sent to it alone, so failures are warnings.
+// still sends broadcasts but receives only unicast, so failures are warnings.
 func (s *Sockets) openBroadcast(opts []sockopt) {
 	if !s.subnet.broadcast.IsValid() {
 		s.warn("%s has no broadcast address: no peer can be found there", s.subnet.prefix)
@@ -215,7 +215,7 @@ func listenUDP(at netip.AddrPort, opts []sockopt) (*net.UDPConn, error) {
 	return u, nil
 }
 
-// Warnings tells what is not as it was asked for, in sentences for people.
+// Warnings returns what is not as it was asked for, in sentences for people.
 func (s *Sockets) Warnings() []string { return append([]string(nil), s.warnings...) }
 
 // Stats returns the counters.

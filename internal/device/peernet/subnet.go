@@ -116,7 +116,7 @@ func chooseInterface(name string, host []hostAddr) (subnet, []string, error) {
 	return found[max(i, 0)].subnet, nil, nil
 }
 
-// list names addresses as a person may type them.
+// list formats addresses as a person may type them.
 func list(host []hostAddr) string {
 	if len(host) == 0 {
 		return "none"

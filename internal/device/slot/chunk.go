@@ -11,8 +11,8 @@ import (
 
 // WriteChunk verifies b as chunk i and stores it. Against a signed table a
 // wrong chunk is ErrBadChunk and nothing is stored; without one the bytes are
-// provisional, and only their length and a chunk held already can speak
-// against them: Drop that one first to replace it. Chunks may come in any
+// provisional, and are refused only for their length or because the chunk is
+// held with other bytes: to replace it, Drop it first. Chunks may come in any
 // order. A full medium is ErrNoSpace and costs no chunk held.
 func (p *Partial) WriteChunk(i int, b []byte) error {
 	d, crc := load.DigestOf(b), crc32.Checksum(b, castagnoli)
@@ -110,8 +110,8 @@ func (p *Partial) ReadChunk(i int, buf []byte) ([]byte, error) {
 	return nil, p.lost(i, crc, err)
 }
 
-// lost drops chunk i, which the medium did not keep, unless it was replaced
-// or cut anew meanwhile. It returns the error that says so.
+// lost drops chunk i, which the medium lost, unless it was replaced or the
+// chunk size has changed meanwhile. It returns the error that says so.
 func (p *Partial) lost(i int, crc uint32, cause error) error {
 	p.writing.Lock()
 	defer p.writing.Unlock()
@@ -127,8 +127,8 @@ func (p *Partial) lost(i int, crc uint32, cause error) error {
 	return &ReadBackError{Name: p.target, Chunk: i, Err: cause}
 }
 
-// Drop forgets chunk i, so that it can be fetched again: a provisional chunk
-// that a better table speaks against. A chunk not held is no error.
+// Drop drops chunk i, so that it can be fetched again: a provisional chunk that
+// differs from a better table. A chunk not held is no error.
 func (p *Partial) Drop(i int) error {
 	p.writing.Lock()
 	defer p.writing.Unlock()
@@ -163,9 +163,9 @@ func (p *Partial) forget(i int) error {
 }
 
 // SetSize says how long the file is, once that is learned, and reserves the
-// room: ErrNoSpace changes nothing. If the chunk size changes with it, what is
-// held is cut anew and hashed again. Another size than one known already is
-// ErrSize: the content is another one.
+// room: ErrNoSpace changes nothing. If that changes the chunk size, what is
+// held is divided into chunks and hashed again. Another size than one known
+// already is ErrSize: the content is another one.
 func (p *Partial) SetSize(n int64) error {
 	g := load.Geometry{Size: n}
 	if err := g.Validate(); err != nil || !g.Known() {
@@ -204,7 +204,8 @@ func (p *Partial) SetSize(n int64) error {
 	p.x, p.crc = x, crc
 	p.filter(p.table)
 	p.count()
-	// What was hashed stays hashed unless the cut, or the end, moved into it.
+	// What was hashed stays hashed unless a chunk boundary, or the end, moved
+	// into it.
 	p.rehash = p.rehash || (!sameCut && p.settled > 0) || p.settled > p.prefix
 	p.mu.Unlock()
 	return p.rewriteIndex(x)

@@ -21,8 +21,8 @@ const (
 	bufSize = 128 << 10
 )
 
-// checkName refuses a name that is neither a component's nor a manifest's.
-// Names of this package begin with a dot, which theirs never do.
+// checkName refuses a name that is neither a component's nor a manifest's. The
+// names of this package's own files begin with a dot, which theirs never do.
 func checkName(name string) error {
 	return load.CheckName(strings.TrimSuffix(name, load.ManifestSuffix))
 }
@@ -104,7 +104,7 @@ func openVerified(fs FS, name string, size int64, want load.Digest) (File, error
 	return f, nil
 }
 
-// writerOnly keeps io.CopyBuffer to the buffer that it was given.
+// writerOnly makes io.CopyBuffer use the buffer that it was given.
 type writerOnly struct{ io.Writer }
 
 // stillOpen refuses if name is no longer the open file f: what was checked

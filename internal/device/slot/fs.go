@@ -8,9 +8,10 @@ import (
 	"syscall"
 )
 
-// FS is the few operations on a file system that this package needs. OS is
-// the real one; faultdisk.Disk is the twin that cuts the power. Errors are those
-// of package os: errors.Is finds fs.ErrNotExist, fs.ErrExist, syscall.ENOSPC.
+// FS has the few operations on a file system that this package needs. OS is the
+// real one; faultdisk.Disk is a simulated one that can lose power. Errors are
+// those of package os: errors.Is finds fs.ErrNotExist, fs.ErrExist,
+// syscall.ENOSPC.
 type FS interface {
 	// OpenFile opens a regular file with the flags of package os. It never
 	// follows a symbolic link in the last element of the name.
@@ -53,8 +54,8 @@ type File interface {
 	io.Closer
 	// Stat describes the open file, whatever its name is now.
 	Stat() (iofs.FileInfo, error)
-	// Truncate sets the length in bytes and gives back what Reserve took
-	// beyond it.
+	// Truncate sets the length in bytes and frees what Reserve allocated beyond
+	// it.
 	Truncate(size int64) error
 	// Sync makes the content and the length durable, not the name.
 	Sync() error
@@ -62,7 +63,7 @@ type File interface {
 	// memory where the system can, so that ReadAt reads what the medium holds.
 	// It promises nothing about a power cut.
 	Flush(off, n int64) error
-	// Reserve takes room for a length of size bytes without changing the
+	// Reserve allocates room for a length of size bytes without changing the
 	// length and without writing to the medium. The error is
 	// errors.ErrUnsupported where that cannot be done.
 	Reserve(size int64) error
@@ -72,7 +73,7 @@ type File interface {
 var (
 	// ErrLocked: another process works on the same file.
 	ErrLocked = errors.New("in use by another process")
-	// ErrNotFile: something else than a file has the name, such as a
+	// ErrNotFile: the name is not that of a regular file but, for example, of a
 	// directory or a device.
 	ErrNotFile = errors.New("it exists and is not a regular file: choose another name")
 	// ErrNoSpace: the medium is full. The error is a *NoSpaceError.
@@ -103,7 +104,7 @@ var (
 type LockedError struct {
 	// Name of the lock file.
 	Name string
-	// PID of the holder, 0 when it cannot be told.
+	// PID of the holder, 0 if unknown.
 	PID int
 }
 
@@ -124,7 +125,7 @@ type NoSpaceError struct {
 	Dir string
 	// Need is the number of bytes still to be stored.
 	Need int64
-	// Free is the number of bytes left, negative when it cannot be told.
+	// Free is the number of bytes left, negative if unknown.
 	Free int64
 }
 

@@ -33,7 +33,7 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// index is what the sidecar of a partial file says.
+// index is the content of a partial file's index file.
 type index struct {
 	key     load.Digest
 	epoch   uint64
@@ -66,8 +66,8 @@ func (x *index) marshal() []byte {
 	return b
 }
 
-// parseIndex reads an index. A torn last digest is left out; a header that is
-// not ours, of another version, or damaged is an error.
+// parseIndex reads an index. A torn last digest is left out; a header without
+// the magic, of another version, or damaged is an error.
 func parseIndex(b []byte) (*index, error) {
 	if len(b) < indexHeader || string(b[:4]) != indexMagic {
 		return nil, errors.New("not the index of a partial file")
@@ -96,5 +96,5 @@ func parseIndex(b []byte) (*index, error) {
 	return x, nil
 }
 
-// indexOffset is where the digest of chunk i stands in the index.
+// indexOffset is the offset of the digest of chunk i in the index.
 func indexOffset(i int) int64 { return indexHeader + int64(i)*int64(digestSize) }

@@ -56,8 +56,8 @@ func (OS) SyncDir(name string) error {
 		return err
 	}
 	err = d.Sync()
-	// Some network file systems cannot sync a directory; there is nothing
-	// better to be had on them.
+	// Some network file systems cannot sync a directory; nothing more can be
+	// done there.
 	if unsupported(err) {
 		err = nil
 	}
@@ -119,8 +119,8 @@ func (OS) Lock(name string) (io.Closer, error) {
 	return nil, &LockedError{Name: name}
 }
 
-// stillThere reports whether name still is the open file: a lock on a file
-// that was removed meanwhile keeps no one out.
+// stillThere reports whether name still is the open file: a lock on a file that
+// was removed meanwhile excludes nobody.
 func stillThere(f *os.File, name string) bool {
 	a, err := f.Stat()
 	if err != nil {
@@ -135,7 +135,7 @@ func writePID(f *os.File) error {
 		return err
 	}
 	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	// On a full medium the lock holds without the number in it.
+	// On a full medium the lock is valid without the number in it.
 	if isFull(err) {
 		return nil
 	}
@@ -157,8 +157,8 @@ type osLock struct {
 	name string
 }
 
-// Close removes the file before it releases the lock: no one else can hold it
-// yet, so it is ours to remove.
+// Close removes the file before it releases the lock: nobody else can hold the
+// lock yet, so removing the file is safe.
 func (l *osLock) Close() error {
 	err := os.Remove(l.name)
 	if errors.Is(err, iofs.ErrNotExist) {

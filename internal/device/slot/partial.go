@@ -17,26 +17,27 @@ import (
 
 // Spec says which content a partial file holds.
 type Spec struct {
-	// Key names the content: the digest of a signed or pinned file, the hash
-	// of URL, length and validator of an unsigned one. Not zero.
+	// Key identifies the content: the digest of a signed or pinned file; for an
+	// unsigned one a hash of what was asked for, such as its URL, while length
+	// and validator are in Epoch. Not zero.
 	Key load.Digest
-	// Epoch tells two downloads of one key apart where the origin gives no
-	// strong validator: a partial of another epoch is discarded. 0 for
-	// content that its digest names.
+	// Epoch distinguishes different contents of one key: a partial file of
+	// another epoch is discarded. 0 for content that is identified by its
+	// digest.
 	Epoch uint64
-	// AnyEpoch takes what an earlier process left, whatever its epoch; see
-	// Partial.Epoch. Epoch is then that of a partial begun anew.
+	// AnyEpoch accepts what an earlier process left, whatever its epoch; see
+	// Partial.Epoch. Epoch is then used only for a new partial file.
 	AnyEpoch bool
 	// Geometry of the file; the size may be load.UnknownSize.
 	Geometry load.Geometry
 	// Table is the signed chunk table, nil while chunks are provisional. It
 	// needs a known size.
 	Table load.Table
-	// Digest of the whole file, zero if no one has told.
+	// Digest of the whole file, zero if not known.
 	Digest load.Digest
 }
 
-// Validate refuses a Spec that names no content or contradicts itself.
+// Validate refuses a Spec that identifies no content or contradicts itself.
 func (s Spec) Validate() error {
 	if err := s.Geometry.Validate(); err != nil {
 		return err
@@ -162,7 +163,7 @@ func OpenPartial(fs FS, target string, spec Spec, cfg Config) (*Partial, error) 
 	if b := filepath.Base(target); b == "." || b == ".." || b == string(filepath.Separator) {
 		return nil, fmt.Errorf("%q is not the name of a file", target)
 	}
-	// The name would replace whatever has it, a device as well as a file.
+	// The rename would replace anything of that name, even a device file.
 	if fi, err := fs.Lstat(target); err == nil && !fi.Mode().IsRegular() && fi.Mode().Type() != os.ModeSymlink {
 		return nil, fmt.Errorf("%s: %w", target, ErrNotFile)
 	}
@@ -184,7 +185,7 @@ func OpenPartial(fs FS, target string, spec Spec, cfg Config) (*Partial, error) 
 	return p, nil
 }
 
-// open fills p from the medium and fits it to spec.
+// open fills p from the medium and applies spec.
 func (p *Partial) open(spec Spec) error {
 	x := p.leftover(spec)
 	if x == nil {
@@ -262,7 +263,7 @@ func (p *Partial) Epoch() uint64 {
 	return p.x.epoch
 }
 
-// setIndex takes over an index of which nothing is verified yet.
+// setIndex uses an index of which nothing is verified yet.
 func (p *Partial) setIndex(x index) {
 	if x.digests == nil {
 		x.digests = make([]load.Digest, x.g.Chunks())
@@ -309,7 +310,7 @@ func (p *Partial) filter(t load.Table) int {
 }
 
 // recheck hashes what an earlier process left, and keeps what is right. It
-// reads what the medium holds, so it counts as the read-back too.
+// reads from the medium, so it also counts as the read-back.
 func (p *Partial) recheck() error {
 	if p.held == 0 {
 		return nil
@@ -375,8 +376,8 @@ func (p *Partial) scan(off int64, n int, sinks ...io.Writer) error {
 	return nil
 }
 
-// rewriteIndex puts x on the medium in place. Torn by a power cut it is
-// harmless: no digest in it is believed before the data has been hashed.
+// rewriteIndex overwrites the index on the medium with x. If a power cut tears
+// it, no harm is done: no digest in it is used before the data has been hashed.
 func (p *Partial) rewriteIndex(x index) error {
 	b := x.marshal()
 	if _, err := p.idx.WriteAt(b, 0); err != nil {
@@ -385,8 +386,8 @@ func (p *Partial) rewriteIndex(x index) error {
 	return p.idx.Truncate(int64(len(b)))
 }
 
-// reserve takes room for the whole file, so that a full medium shows before
-// the transfer. What it took in vain it gives back.
+// reserve allocates room for the whole file, so that a full medium shows before
+// the transfer. If it fails, it frees what it allocated.
 func (p *Partial) reserve(g load.Geometry) error {
 	if !g.Known() {
 		return nil
@@ -447,8 +448,8 @@ func (p *Partial) Digests() load.Table {
 	return append(load.Table{}, p.x.digests[:n]...)
 }
 
-// Close gives the partial up for now and keeps its files, if they hold
-// anything; after Commit it ends the reading of the committed file.
+// Close closes the partial file and keeps it on disk if it holds anything;
+// after Commit it ends the reading of the committed file.
 func (p *Partial) Close() error {
 	p.settling.Lock()
 	defer p.settling.Unlock()

@@ -59,7 +59,7 @@ func validateEntries(es []Entry) error {
 
 // The journal of a set commit is text: a first line, one line per component
 // (digest, size, name), and a last line with the digest of all before it. It
-// is written under its name by rename, so a torn one is the work of the medium.
+// gets its name by rename, so only a fault of the medium can tear it.
 const (
 	journalName  = ".peerload-commit"
 	journalFirst = "peerload commit 1"
@@ -115,11 +115,11 @@ func parseJournal(b []byte) ([]Entry, error) {
 }
 
 // CommitSet puts the files of one load into their common directory dir, all of
-// them or none: each partial must have passed Finish. A journal makes the
-// point of no return: after a power cut before it no name has changed, after
-// it Recover finishes the work. After an error that is not ErrIncomplete, call
-// Recover before the directory is used. With Config.NoSync nothing is synced
-// and a power cut may leave a mixture.
+// them or none: each partial must have passed Finish. Writing the journal is
+// the point of no return: after a power cut before that, no name has changed;
+// after that, Recover finishes the work. After an error that is not
+// ErrIncomplete, call Recover before the directory is used. With Config.NoSync
+// nothing is synced and a power cut may leave a mixture.
 func CommitSet(fs FS, dir string, parts []*Partial) (err error) {
 	lock, err := fs.Lock(filepath.Join(dir, journalName+".lock"))
 	if err != nil {
@@ -140,7 +140,7 @@ func CommitSet(fs FS, dir string, parts []*Partial) (err error) {
 		return err
 	}
 	if !noSync {
-		// The names that it speaks of are durable since Finish.
+		// The names in it have been durable since Finish.
 		if err := writeAtomic(fs, filepath.Join(dir, journalName), marshalJournal(es)); err != nil {
 			return fmt.Errorf("commit to %s: %w", dir, err)
 		}
@@ -178,8 +178,8 @@ func entriesOf(dir string, parts []*Partial) (es []Entry, noSync bool, err error
 	return es, noSync, validateEntries(es)
 }
 
-// endJournal makes the renames durable, then the end of the journal: one that
-// came back after a later commit would call that commit damaged.
+// endJournal makes the renames durable, then the end of the journal: a journal
+// that reappeared after a later commit would make that commit look damaged.
 func endJournal(fs FS, dir string) error {
 	err := fs.SyncDir(dir)
 	if err == nil {
@@ -226,8 +226,8 @@ func Recover(fs FS, dir string) (did bool, err error) {
 	return rollForward(fs, dir, es)
 }
 
-// rollForward renames what a journal names and is not in place yet. It looks
-// at all before it touches one, and renames the very files that it checked.
+// rollForward renames the files of a journal that are not in place yet. It
+// checks all before it renames one, and renames the very files that it checked.
 func rollForward(fs FS, dir string, es []Entry) (did bool, err error) {
 	type move struct {
 		target string
@@ -267,7 +267,7 @@ func rollForward(fs FS, dir string, es []Entry) (did bool, err error) {
 	}
 	for _, e := range es {
 		target := filepath.Join(dir, e.Name)
-		// A partial that is there still is of a later content.
+		// A partial file that still exists is of a later content.
 		if _, err := fs.Lstat(partName(target)); !errors.Is(err, iofs.ErrNotExist) {
 			continue
 		}

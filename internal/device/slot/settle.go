@@ -13,8 +13,8 @@ import (
 	"github.com/peerload/peerload/load"
 )
 
-// sumState is what the SHA-256 of the standard library can do besides: keep
-// its state, so that a chunk read back wrong can be taken out again.
+// sumState is the SHA-256 of the standard library, which can save its state, so
+// that a chunk that is read back wrong can be removed from the sum.
 type sumState interface {
 	hash.Hash
 	encoding.BinaryAppender
@@ -41,12 +41,12 @@ func mediumFault(err error) bool {
 	return errors.Is(err, syscall.EIO) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// Settle follows the write position: once a window is full it writes it out,
-// reads it back from the medium and hashes it into the digest of the whole
-// file, and now and then it makes everything durable. It does at most one
-// window; with force, all of the prefix, and makes it durable. It costs nothing
-// when there is nothing to do, so call it after every chunk. A chunk that is
-// read back wrong is dropped: *ReadBackError names it, and Settle may go on.
+// Settle follows the write position: when a window is full, it writes it to the
+// medium, reads it back and hashes it into the digest of the whole file. Every
+// SyncEvery bytes it makes everything durable. It handles at most one window;
+// with force it handles the whole prefix and makes it durable. It is cheap when
+// there is nothing to do, so call it after every chunk. A chunk that is read
+// back wrong is dropped: *ReadBackError names it, and Settle may go on.
 func (p *Partial) Settle(force bool) error {
 	p.settling.Lock()
 	defer p.settling.Unlock()
@@ -57,7 +57,8 @@ func (p *Partial) Settle(force bool) error {
 }
 
 // sync makes data and index durable when enough was written since. The index
-// needs no order: its digests are believed only with the data behind them.
+// may be written in any order: its digests are used only after the data has
+// been hashed.
 func (p *Partial) sync(force bool) error {
 	p.writing.Lock()
 	defer p.writing.Unlock()
@@ -80,8 +81,8 @@ func (p *Partial) sync(force bool) error {
 		p.named = err == nil
 	}
 	if err != nil {
-		// The system forgets a page that it could not write and calls it
-		// clean: what was hashed before must be read from the medium again.
+		// The system marks a page that it could not write as clean and may drop
+		// it: what was hashed before must be read from the medium again.
 		p.mu.Lock()
 		p.unsynced += n
 		p.rehash, p.done = true, false
@@ -175,11 +176,10 @@ func (p *Partial) readBack(i int) (next int, err error) {
 }
 
 // Finish settles what is left, makes the file and the partial's name durable
-// and returns the digest of the whole file.
-// Missing chunks are ErrIncomplete; a digest other than the Spec's is ErrDigest,
-// and every chunk is kept: ask for a table, Drop what it speaks against, fetch,
-// and call Finish again. A chunk that the medium lost is ErrReadBack and is fetched
-// again likewise.
+// and returns the digest of the whole file. Missing chunks are ErrIncomplete; a
+// digest other than the Spec's is ErrDigest, and every chunk is kept: ask for a
+// table, Drop the chunks that differ, fetch them, and call Finish again. A
+// chunk that the medium lost is ErrReadBack and is fetched again likewise.
 func (p *Partial) Finish() (load.Digest, error) {
 	p.settling.Lock()
 	defer p.settling.Unlock()
@@ -216,7 +216,7 @@ func (p *Partial) Finish() (load.Digest, error) {
 }
 
 // findLost hashes every chunk on the medium: when the whole file is wrong, it
-// tells a lying medium from wrong chunks.
+// distinguishes a faulty medium from wrong chunks.
 func (p *Partial) findLost() error {
 	p.mu.Lock()
 	x := p.x
@@ -289,7 +289,7 @@ func (p *Partial) rename() error {
 	return nil
 }
 
-// committed drops what a committed file needs no longer.
+// committed removes what a committed file does not need any more.
 func (p *Partial) committed() error {
 	if p.lock == nil {
 		return nil

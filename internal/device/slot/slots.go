@@ -73,8 +73,8 @@ func (s *Slots) open() error {
 	return s.tidy()
 }
 
-// tidy ends what a crash interrupted: a trial that is not active was either
-// not switched to yet, or rolled back already.
+// tidy completes what a crash interrupted: a trial that is not active was
+// either not switched to yet, or already rolled back.
 func (s *Slots) tidy() error {
 	i := s.info[s.other()]
 	if i.State != StateTrial {
@@ -130,10 +130,10 @@ func (s *Slots) Inactive() Info {
 
 // Begin makes the inactive slot ready for load l and returns the components
 // still to be committed into its directory. Files of an earlier load are
-// removed, except those that l has too; files of the active slot that l has
-// too get a second name here, and so are on the medium once: nothing may write
-// to a committed file. What is kept has been verified. While a trial is not
-// confirmed the other slot is the way back: ErrTrial.
+// removed, except those that l has too; files of the active slot that l has too
+// get a second name here, and so are on the medium once: nothing may write to a
+// committed file. What is kept has been verified. While a trial is not
+// confirmed, the other slot is needed to go back: ErrTrial.
 func (s *Slots) Begin(l Load) (missing []Entry, err error) {
 	if err := l.Validate(); err != nil {
 		return nil, err
@@ -285,7 +285,7 @@ func (s *Slots) activate(slot string, h held) error {
 	return nil
 }
 
-// Confirm ends the trial of the active slot: it is good. Without a trial it
+// Confirm ends the trial of the active slot with success. Without a trial it
 // does nothing.
 func (s *Slots) Confirm() error {
 	s.mu.Lock()
@@ -298,8 +298,8 @@ func (s *Slots) Confirm() error {
 	return s.setState(i)
 }
 
-// Fail ends the trial of the active slot where Rollback finds nothing to go
-// back to: the slot stays active, is known as failed, and the other one can be
+// Fail ends the trial of the active slot if Rollback finds nothing to go back
+// to: the slot stays active, is marked as failed, and the other one can be
 // filled. Without a trial it does nothing.
 func (s *Slots) Fail() error {
 	s.mu.Lock()
@@ -392,7 +392,7 @@ func (s *Slots) verify(i Info) (held, error) {
 	return h, nil
 }
 
-// same refuses if a name no longer means the file that was verified.
+// same refuses if a name is no longer that of the verified file.
 func (h held) same() error {
 	for n, f := range h.files {
 		if err := stillOpen(h.fs, h.names[n], f); err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/peerload/peerload/load"
 )
 
-// State is what is known of one slot.
+// State is the state of one slot.
 type State string
 
 // The states of a slot. Only complete and confirmed can be booted or switched
