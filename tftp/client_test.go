@@ -493,3 +493,43 @@ func TestLastAckIsRepeated(t *testing.T) {
 		t.Errorf("the last block again was answered with %+v", p)
 	}
 }
+
+// A transfer begins with block 1: DATA of any other comes from a transfer that
+// went before, and the file would lack its beginning.
+func TestFirstDataOfAnotherBlock(t *testing.T) {
+	for _, block := range []uint16{0, 2, 65535} {
+		server := scripted(t, func(s *script) {
+			s.read(patience)
+			s.data(block, 512)
+			s.data(1, 5)
+			if p := s.read(patience); p.op != opAck || p.block != 1 {
+				t.Errorf("block %d, then 1: the client answers %+v", block, p)
+			}
+		})
+		if got, _, err := fetch(&Client{}, server, "f", 0); err != nil || len(got) != 5 {
+			t.Errorf("block %d, then 1: %d bytes, %v", block, len(got), err)
+		}
+	}
+}
+
+// An answer counts only if it comes from the server's address, and an OACK only
+// if something was asked.
+func TestFirstAnswerOfAStranger(t *testing.T) {
+	stranger, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 2)})
+	if err != nil {
+		t.Skip("no second loopback address here:", err)
+	}
+	defer stranger.Close()
+	server := scripted(t, func(s *script) {
+		s.read(patience)
+		forged := packet{op: opData, block: 1, data: []byte("forged")}
+		stranger.WriteToUDPAddrPort(forged.append(nil), s.peer)
+		s.oack()
+		s.conn.WriteToUDPAddrPort([]byte{0, 9}, s.peer) // nothing that is known
+		s.data(1, 5)
+		s.read(patience)
+	})
+	if got, _, err := fetch(&Client{NoOptions: true}, server, "f", 0); err != nil || len(got) != 5 {
+		t.Errorf("%q, %v", got, err)
+	}
+}

@@ -442,3 +442,31 @@ func TestRate(t *testing.T) {
 		t.Errorf("1 MiB for two at 2 MiB/s took %v", took)
 	}
 }
+
+// Requests beyond MaxTransfers are dropped, and are served when there is room.
+func TestMaxTransfers(t *testing.T) {
+	server := serveDir(t, dirWith(t, content(2000)), &Server{MaxTransfers: 2})
+	var open []*probe
+	for range 2 {
+		p := newProbe(t, server)
+		p.get("f")
+		p.want(opData, 1)
+		open = append(open, p)
+	}
+	late := newProbe(t, server)
+	late.get("f")
+	if q := late.read(short); q.op != 0 {
+		t.Errorf("a third transfer got %+v", q)
+	}
+	open[0].send(packet{op: opError})
+	for end := time.Now().Add(patience); ; { // the server notices in its own time
+		late.to = netip.MustParseAddrPort(server)
+		late.get("f")
+		if q := late.read(short); q.op == opData {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("a transfer ended, and nobody else is served")
+		}
+	}
+}
