@@ -35,6 +35,7 @@ func TestClassify(t *testing.T) {
 		{"no file", slot.ErrNotFile, failure.Disk, "disk"},
 		{"trust directory", trust.ErrStore, failure.Disk, "disk"},
 		{"damaged", slot.ErrDamaged, failure.Verify, "digest-mismatch"},
+		{"another digest", fmt.Errorf("f: %w", slot.ErrDigest), failure.Verify, "digest-mismatch"},
 		{"operating system", file, failure.Disk, "disk"},
 		{"first what it was marked with", failure.WithKind(failure.Trust, file), failure.Trust, "trust"},
 		{"refused", failure.WithKind(failure.Request, engine.ErrModel), failure.Request, "refused"},
@@ -69,5 +70,9 @@ func TestStopped(t *testing.T) {
 	err := &failure.Stopped{Cause: cause, Context: context.Canceled}
 	if !errors.Is(err, cause) || !errors.Is(err, context.Canceled) || err.Error() != "cause" {
 		t.Errorf("%v", err)
+	}
+	alone := &failure.Stopped{Cause: cause}
+	if parts := alone.Unwrap(); len(parts) != 1 || parts[0] != cause || errors.Is(alone, context.Canceled) {
+		t.Errorf("without a context: %v", parts)
 	}
 }
