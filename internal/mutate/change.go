@@ -63,7 +63,7 @@ type mutant struct {
 	replacement string // to this
 }
 
-// change tells what is changed, the same for the same code wherever it stands.
+// change describes the change, the same for the same code wherever it is.
 func (m mutant) change() string {
 	s := string(m.kind) + " `" + m.old + "`"
 	if m.new != "" {

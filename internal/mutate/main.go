@@ -1,5 +1,6 @@
 // Command mutate changes the code a little, one change at a time, and runs the
-// tests of the changed package: what no test notices is a hole in the tests.
+// tests of the changed package: a change that no test notices is a gap in the
+// tests.
 //
 //	go run ./internal/mutate -seed 1 -n 16 ./pdp/...       a random sample of each package
 //	go run ./internal/mutate -kinds never -n 0 ./trust     every condition of one package, left out

@@ -128,7 +128,7 @@ func (e equivalent) is(m mutant) bool {
 	return e.file == m.file && e.function == m.function && e.change == m.change()
 }
 
-// row is what came of the sample of one package.
+// row is the result of the sample of one package.
 type row struct {
 	name       string
 	total      int // mutants that the package has

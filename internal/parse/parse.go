@@ -28,7 +28,7 @@ var units = map[string]int64{
 // Size reads a number of bytes, 0 to MaxSize: decimal digits, if wanted with a
 // fraction, and one of the units B, kB, MB and GB (powers of 1,000), KiB, MiB
 // and GiB, or k, M and G (powers of 1,024), in any case. It is rounded to whole
-// bytes; what would be rounded to 0, which often stands for no limit, is refused.
+// bytes; what would be rounded to 0, which often means no limit, is refused.
 func Size(s string) (int64, error) {
 	text := strings.TrimSpace(s)
 	end := len(text) - len(strings.TrimLeft(text, "0123456789."))

@@ -96,7 +96,8 @@ func (d *download) attempt() (size int64, err error) {
 		if n := uint32(len(j.spec.Sources)); n > 1 && why != wire.ReasonOriginWrong {
 			j.source.Store((j.source.Load() + 1) % n)
 		}
-		if d.begun || why == wire.ReasonOriginBusy { // the server asked to wait; another of its addresses must not be used to avoid that
+		// the server asked to wait; another of its addresses must not be used to avoid that
+		if d.begun || why == wire.ReasonOriginBusy {
 			break
 		}
 	}

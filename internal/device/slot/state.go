@@ -26,7 +26,7 @@ const (
 	StateTrial State = "trial"
 	// StateConfirmed: has been active and is known to be good.
 	StateConfirmed State = "confirmed"
-	// StateFailed: its trial failed. It was rolled back, or it is active still
+	// StateFailed: its trial failed. It was rolled back, or is still active
 	// because there was nothing to go back to.
 	StateFailed State = "failed"
 )
@@ -73,10 +73,10 @@ type Info struct {
 // bootable reports whether the slot may be switched to.
 func (i Info) bootable() bool { return i.State == StateComplete || i.State == StateConfirmed }
 
-// The state of slot a stands in a.json: small, and replaced by rename.
+// The state of slot a is in a.json: small, and replaced by rename.
 const (
 	stateFormat = 1
-	// maxState bounds a state file: names may take six bytes a byte in JSON.
+	// maxState bounds a state file: in JSON one byte of a name may take six.
 	maxState = 4096 + maxEntries*(6*load.MaxNameLen+256)
 )
 
@@ -119,7 +119,7 @@ func parseState(b []byte) (Info, error) {
 
 func (s *Slots) stateName(slot string) string { return filepath.Join(s.dir, slot+".json") }
 
-// readState returns the state of a slot; what cannot be read is empty.
+// readState returns the state of a slot; an unreadable one is empty.
 func (s *Slots) readState(slot string) Info {
 	b, err := readBounded(s.fs, s.stateName(slot), int64(maxState))
 	if err == nil {

@@ -45,9 +45,9 @@ func (d *Dir) Path() string { return d.path }
 // maxID bounds the file of the id, in bytes.
 const maxID = 64
 
-// ID returns the device's id, drawn at its first use, and again if the file is
-// damaged: a power cut must not keep a device from its upgrades for good. What
-// it has returned once outlives a power cut.
+// ID returns the device's id, which is drawn on first use, and again if the
+// file is damaged: a power cut must not block a device's upgrades forever. An
+// id that it has returned survives a power cut.
 func (d *Dir) ID() (uint64, error) {
 	name := filepath.Join(d.path, "id")
 	for range 3 {
@@ -67,8 +67,8 @@ func (d *Dir) ID() (uint64, error) {
 	return 0, fmt.Errorf("%s: cannot be read", name)
 }
 
-// drawID writes a new id under a name. If that was missing, another process
-// that is quicker wins.
+// drawID writes a new id to a file. If the file was missing, the first process
+// to write it wins.
 func (d *Dir) drawID(name string, missing bool) (err error) {
 	var raw [8]byte
 	if _, err := rand.Read(raw[:]); err != nil {
@@ -94,7 +94,7 @@ func (d *Dir) drawID(name string, missing bool) (err error) {
 	return d.fs.SyncDir(d.path)
 }
 
-// write writes a file anew, and with sync makes its content durable.
+// write replaces the content of a file, and with sync makes it durable.
 func (d *Dir) write(name string, b []byte, sync bool) error {
 	f, err := d.fs.OpenFile(name, os.O_CREATE|os.O_RDWR|os.O_TRUNC, 0o644)
 	if err != nil {
@@ -130,8 +130,8 @@ const (
 	maxStatusFile = 4 << 20
 )
 
-// Processes returns what the running processes and the last ended ones told,
-// the latest first.
+// Processes returns the status of the running processes and of the last ended
+// ones, the latest first.
 func (d *Dir) Processes() ([]Process, error) {
 	entries, err := d.fs.ReadDir(filepath.Join(d.path, "status"))
 	if err != nil {
@@ -187,8 +187,8 @@ func born(pid int) string {
 	return rest[19]
 }
 
-// alive reports whether there is a process of that number: 0 and less stand for
-// groups of them.
+// alive reports whether there is a process with that id: 0 and less mean
+// process groups.
 func alive(pid int) bool {
 	if pid <= 0 {
 		return false

@@ -13,7 +13,7 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// Stamp is a time as events carry it.
+// Stamp formats a time as in events.
 func Stamp(t time.Time) string { return t.Format(report.TimeLayout) }
 
 // Limits of what a status keeps.
@@ -31,7 +31,7 @@ type Decision struct {
 	Message string `json:"message,omitempty"`
 }
 
-// File is where one file stands.
+// File is the status of one file.
 type File struct {
 	report.Event            // the last event of the file, with role, source, peers and bytes
 	Since        string     `json:"since"`
@@ -40,11 +40,11 @@ type File struct {
 	Failed       bool       `json:"failed,omitempty"`
 }
 
-// Process is what one process tells of itself.
+// Process is the status of one process.
 type Process struct {
 	Schema  int     `json:"schema"`
 	PID     int     `json:"pid"`
-	Born    string  `json:"born,omitempty"` // the process's start by the kernel's clock: numbers come again
+	Born    string  `json:"born,omitempty"` // the process's start by the kernel's clock, since ids are reused
 	Device  string  `json:"device"`
 	Address string  `json:"address,omitempty"`
 	Started string  `json:"started"`
@@ -107,7 +107,7 @@ func (r *Recorder) file(e report.Event) {
 	old := f.Event
 	switch {
 	case e.Event == report.KindDone || e.Event == report.KindCommitted || e.Event == report.KindFailed:
-		// These tell the end; where the bytes came from stands in Final.
+		// These report the end; Final says where the bytes came from.
 		f.Event = e
 		f.Event.Root, f.Event.Parent, f.Event.Children = old.Root, old.Parent, old.Children
 		if e.Final != nil {
@@ -116,7 +116,7 @@ func (r *Recorder) file(e report.Event) {
 		f.Done = f.Done || e.Event != report.KindFailed
 		f.Failed = e.Event == report.KindFailed
 	case f.Done:
-		// It serves on, and where its own bytes came from stays true.
+		// It goes on serving; the source of its own bytes is kept.
 		f.Event.Time, f.Event.Children = e.Time, e.Children
 	default:
 		f.Event = e
@@ -138,8 +138,8 @@ func (r *Recorder) Close() {
 	r.write()
 }
 
-// write replaces the file by rename. The status is for people: a disk that does
-// not take it stops no upgrade, and nobody waits for it.
+// write replaces the file by rename. The status is for people: an error of the
+// disk stops no upgrade, and nothing waits for the write.
 func (r *Recorder) write() {
 	r.wrote = time.Now()
 	r.st.Updated = Stamp(r.wrote)
@@ -153,7 +153,7 @@ func (r *Recorder) write() {
 	}
 }
 
-// Status returns a copy of what the process tells of itself now.
+// Status returns a copy of the process's current status.
 func (r *Recorder) Status() Process {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,8 +1,8 @@
 // Package syslog sends the events of a device to a log server, by UDP in the
 // format of RFC 5424.
 //
-// What lives here: the format, and what keeps the text of others from becoming
-// a message of its own. What must not: which events are sent.
+// What lives here: the format, and the escaping that keeps foreign text from
+// forging messages. What must not: which events are sent.
 package syslog
 
 import (
@@ -30,15 +30,15 @@ const (
 	enterprise = "32473"
 )
 
-// Writer sends events to a log server. What is lost is lost.
+// Writer sends events to a log server. Lost events are not sent again.
 type Writer struct {
 	conn net.Conn
 	host string
 }
 
-// Dial opens the way to a server, HOST or HOST:PORT, port 514 if none is named.
-// host is what this device calls itself in messages, from its address; an
-// invalid one leaves the choice to the system.
+// Dial opens a socket to a server, HOST or HOST:PORT, port 514 if none is
+// named. host is this device's name in messages, from its address; if that is
+// invalid, the system chooses one.
 func Dial(server, host string, from netip.Addr) (*Writer, error) {
 	if _, _, err := net.SplitHostPort(server); err != nil {
 		server = net.JoinHostPort(strings.Trim(server, "[]"), port)
@@ -54,7 +54,7 @@ func Dial(server, host string, from netip.Addr) (*Writer, error) {
 	return &Writer{c, host}, nil
 }
 
-// Close ends the way to the server.
+// Close closes the socket.
 func (w *Writer) Close() { _ = w.conn.Close() }
 
 // Send sends an event that matters as much as l says. It does not wait.
@@ -93,8 +93,8 @@ func message(host string, now time.Time, e report.Event, l slog.Level) []byte {
 // maxParam bounds a parameter, in bytes, so that all fit beside a message.
 const maxParam = 100
 
-// oneLine keeps text from beginning a line of its own in a log: what servers
-// and peers say stands in it.
+// oneLine keeps text from starting a new line in a log: it may come from
+// servers and peers.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {

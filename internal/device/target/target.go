@@ -1,8 +1,8 @@
-// Package target understands a list of URLs that is to be fetched: where each
-// file may be asked for, whether they are a load, and which paths the files get.
+// Package target parses the list of URLs to fetch: where each file may be
+// requested, whether they are a load, and which paths the files get.
 //
-// What lives here: what package peerload and the command, which may leave the
-// fetching to an agent, must understand alike. What must not: flags, and any
+// What lives here: the rules that package peerload and the command, which may
+// leave the fetching to an agent, share. What must not: flags, and any
 // fetching. Read List first.
 package target
 
@@ -28,11 +28,11 @@ const (
 	_        Proof = iota
 	Digest         // the digest of one file
 	Signed         // the signed metadata of a load
-	Unsigned       // nothing: the network is believed
+	Unsigned       // nothing: the network is trusted
 )
 
-// Words are the names of the options in messages, as whoever set them knows
-// them.
+// Words are the names of the options in messages: flags, or fields of a
+// request.
 type Words struct {
 	Digest, Trust, Slots, Output string
 	// GiveTrust is what to give for a signed load.
@@ -75,7 +75,7 @@ func Parse(urls []string, output string) (*List, error) {
 	return l, nil
 }
 
-// Resolve holds the URLs against the proof, and settles what is a load and
+// Resolve checks the URLs against the proof, and decides what is a load and
 // what is a directory. Errors are of the kind failure.Request.
 func (l *List) Resolve(p Proof, slots bool, w Words) error {
 	signed := slices.ContainsFunc(l.Sources, func(s []*url.URL) bool {

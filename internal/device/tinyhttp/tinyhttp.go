@@ -3,7 +3,7 @@
 // two pages.
 //
 // What lives here: reading a request's head within bounds, and the head of the
-// answer. What must not: listening, and what stands on a page.
+// answer. What must not: listening, and the content of pages.
 package tinyhttp
 
 import (
@@ -37,8 +37,8 @@ const MaxRequest = 8 << 10
 // requestTime bounds reading a request and writing its answer.
 const requestTime = 5 * time.Second
 
-// Handler answers one request on a connection by what show says; whoever
-// accepted the connection closes it.
+// Handler answers one request on a connection with what show returns; the
+// caller closes the connection.
 func Handler(show func(Request) Response) func(context.Context, net.Conn) {
 	return func(_ context.Context, c net.Conn) {
 		_ = c.SetDeadline(time.Now().Add(requestTime))

@@ -8,8 +8,8 @@ import (
 
 // reasons are the codes of why a decision was taken, or something failed, as
 // the page says them in English and Japanese: those of the protocol, then those
-// of the daemon itself. The code stands beside the text, for programs, logs and
-// manuals have it too.
+// of the daemon itself. The code is shown with the text, because programs, logs
+// and manuals use it too.
 var reasons = map[string][2]string{
 	wire.ReasonNone.String(): {"–", "–"},
 
