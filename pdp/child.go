@@ -7,6 +7,7 @@ import (
 
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/internal/chunks"
 	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
@@ -32,7 +33,7 @@ func (m *Machine) tree(s *side, f func(*follower.Output)) {
 		}
 		m.note(kind, o.Reason, netip.AddrPort{}, "parent=-1: left %s: %s", o.From, o.Reason)
 		m.pathChanged(m.set(s))
-		if m.el.State() == election.Orphan && !m.complete {
+		if m.el.State() == election.Orphan && !m.held.complete() {
 			// The root left while this device needed none; now it does.
 			m.elect(func(o *election.Output) { m.el.RootLost(m.now, wire.ReasonRootResigned, o) })
 		}
@@ -59,8 +60,8 @@ func (m *Machine) me(s *side) follower.Self {
 		free = 0
 	}
 	return follower.Self{
-		Prefix: m.prefix, Epoch: m.epoch, Free: free, Children: min(m.feed.Taken(set), wire.MaxChildren),
-		Done: m.complete, Trees: m.trees, Speed: uint32(min(m.port.rate(m.now)/1000, math.MaxUint32)), AtRoot: m.suspect,
+		Prefix: m.held.Prefix(), Epoch: m.held.Epoch(), Free: free, Children: min(m.feed.Taken(set), wire.MaxChildren),
+		Done: m.held.complete(), Trees: m.trees, Speed: uint32(min(m.port.rate(m.now)/1000, math.MaxUint32)), AtRoot: m.suspect,
 	}
 }
 
@@ -130,8 +131,8 @@ func (m *Machine) openedLink(l Link) {
 		return
 	}
 	m.act(SendFrame{l, &wire.Hello{
-		Hierarchy: m.file.Hierarchy, From: m.self.Peer, TCPPort: m.self.Addr.Port(), Epoch: m.epoch,
-		Stripe: s.stripe, Trees: m.trees, Prefix: m.holds(m.set(s)),
+		Hierarchy: m.file.Hierarchy, From: m.self.Peer, TCPPort: m.self.Addr.Port(), Epoch: m.held.Epoch(),
+		Stripe: s.stripe, Trees: m.trees, Prefix: m.held.PrefixOf(m.set(s)),
 	}})
 }
 
@@ -173,20 +174,20 @@ func (m *Machine) framed(e Framed) {
 // peer goes with the root's, or it could have no parent any more after one that
 // lied.
 func (m *Machine) sizeSaid(s *side, size int64) bool {
-	if size < 0 || !m.geo.Known() || size == m.geo.Size {
-		m.setSize(size)
+	if size < 0 || !m.held.Known() || size == m.held.Size() {
+		m.held.setSize(size)
 		return true
 	}
 	p, addr, _ := s.follower.Parent()
 	r := m.el.Root()
-	if m.sizeSure || r == nil || r.Peer != p && r.Claim.Size != size {
+	if m.held.Sure() || r == nil || r.Peer != p && r.Claim.Size != size {
 		m.failParent(s, wire.ReasonWrongEpoch)
 		return false
 	}
-	m.note(report.KindFallback, wire.ReasonWrongEpoch, addr, "%s: %d bytes, says the root, not %d: starting over", m.file.Name, size, m.geo.Size)
+	m.note(report.KindFallback, wire.ReasonWrongEpoch, addr, "%s: %d bytes, says the root, not %d: starting over", m.file.Name, size, m.held.Size())
 	m.suspect = false
 	m.failAll(wire.ReasonWrongEpoch) // it would go on where this device said it stood
-	m.forget(m.epoch, size)
+	m.held.forget(m.held.Epoch(), size)
 	return false
 }
 
@@ -194,7 +195,7 @@ func (m *Machine) sizeSaid(s *side, size int64) bool {
 // knows for certain, of bytes that are the same by their key.
 func (m *Machine) contradicted() bool {
 	r := m.el.Root()
-	return r != nil && m.sizeSure && m.file.Keyed && r.Claim.Size >= 0 && r.Claim.Size != m.geo.Size
+	return r != nil && m.held.Sure() && m.file.Keyed && r.Claim.Size >= 0 && r.Claim.Size != m.held.Size()
 }
 
 func (m *Machine) failParent(s *side, why wire.Reason) {
@@ -268,27 +269,27 @@ func (m *Machine) welcomed(s *side, l Link, f *wire.Welcome) {
 		return // only news of the epoch come twice
 	}
 	s.epoch = f.Epoch
-	if f.Epoch != m.epoch && !m.file.Keyed && (f.Epoch != 0 || m.trees != 2) {
+	if f.Epoch != m.held.Epoch() && !m.file.Keyed && (f.Epoch != 0 || m.trees != 2) {
 		if r := m.el.Root(); r != nil && r.Claim.Epoch != 0 && r.Claim.Epoch != f.Epoch {
 			m.failParent(s, wire.ReasonWrongEpoch)
 			return
 		}
-		if m.held > 0 {
-			m.forget(f.Epoch, load.UnknownSize)
+		if m.held.Count() > 0 {
+			m.held.forget(f.Epoch, load.UnknownSize)
 		} else {
-			m.reset(f.Epoch)
-			m.adopt(f.Epoch)
+			m.held.reset(f.Epoch)
+			m.held.adopt(f.Epoch)
 		}
 	}
 	if !fresh {
-		m.setSize(f.Size)
+		m.held.setSize(f.Size)
 		return
 	}
 	if !m.sizeSaid(s, f.Size) {
 		return
 	}
 	m.doubts = 0
-	s.watch = follower.NewParentWatch(m.cfg.Transfer, m.now, m.holds(m.set(s)))
+	s.watch = follower.NewParentWatch(m.cfg.Transfer, m.now, m.held.PrefixOf(m.set(s)))
 	s.reportAt = m.now
 	_, addr, _ := s.follower.Parent()
 	m.note(report.KindParent, wire.ReasonRootPlaced, addr, "parent=%s", addr.Addr())
@@ -313,26 +314,26 @@ func (m *Machine) parentProgress(s *side, f *wire.Progress) {
 
 // stored takes a chunk that is on disk.
 func (m *Machine) stored(e Stored) {
-	if !m.mark(e.Index) {
+	from := chunks.Peer
+	if e.Link == 0 {
+		from = chunks.Origin
+	}
+	if !m.held.Add(e.Index, from) {
 		return // nothing new: a server that begins again and again gets no further
 	}
 	m.probed(e.Link == 0)
-	if e.Link != 0 {
-		m.clean = false
-	}
 	m.gained = m.now
 	for _, w := range m.watched {
 		w.watch.Gain(m.now)
 	}
 	if e.Link == 0 {
-		m.fromOrigin[e.Index/64] |= 1 << (e.Index % 64)
 		m.origin.Progress(m.now)
 	} else {
 		m.origin.Served(m.now)
 	}
 	for _, s := range m.sides() {
 		if s.watch != nil {
-			s.watch.Mine(m.now, m.holds(m.set(s)))
+			s.watch.Mine(m.now, m.held.PrefixOf(m.set(s)))
 		}
 	}
 	if s := m.of(e.Link); s != nil {
@@ -377,7 +378,7 @@ func (m *Machine) closed(e Closed) {
 
 // settleChild judges parents and root, and keeps the parents informed.
 func (m *Machine) settleChild() {
-	if m.complete {
+	if m.held.complete() {
 		return
 	}
 	if m.contradicted() {
@@ -387,7 +388,7 @@ func (m *Machine) settleChild() {
 		if s.watch == nil {
 			continue
 		}
-		if !m.file.Keyed && s.epoch != 0 && s.epoch != m.epoch {
+		if !m.file.Keyed && s.epoch != 0 && s.epoch != m.held.Epoch() {
 			// The parent in the other tree, or the server, has another content.
 			m.failParent(s, wire.ReasonWrongEpoch)
 			continue
@@ -396,7 +397,7 @@ func (m *Machine) settleChild() {
 		if why := s.watch.Check(m.now, s.follower.Depth()); why != wire.ReasonNone {
 			m.leaveParent(s, why)
 		} else if m.now >= s.reportAt {
-			m.act(SendFrame{l, &wire.Report{Prefix: m.holds(m.set(s))}})
+			m.act(SendFrame{l, &wire.Report{Prefix: m.held.PrefixOf(m.set(s))}})
 			s.reportAt = m.now + 4*m.cfg.Transfer.KeepAlive
 		}
 	}
@@ -406,7 +407,7 @@ func (m *Machine) settleChild() {
 }
 
 func (m *Machine) childDeadline() (at time.Duration, ok bool) {
-	if m.complete {
+	if m.held.complete() {
 		return 0, false
 	}
 	for _, s := range m.sides() {

@@ -25,10 +25,10 @@ func (m *Machine) heardDirect(c election.Candidate, d *wire.Direct) {
 	}
 	// Who waits for its turn can have what the other has already.
 	for _, s := range m.sides() {
-		if !m.budget.Waiting() || m.complete || m.waits(s) || s.follower.State() == follower.Attached || s.follower.State() == follower.Dialing {
+		if !m.budget.Waiting() || m.held.complete() || m.waits(s) || s.follower.State() == follower.Attached || s.follower.State() == follower.Dialing {
 			continue
 		}
-		if p, link, has := m.budget.Other(); has > m.holds(m.set(s)) && s.follower.Failures() <= m.cfg.Transfer.FailedPeers+1 {
+		if p, link, has := m.budget.Other(); has > m.held.PrefixOf(m.set(s)) && s.follower.Failures() <= m.cfg.Transfer.FailedPeers+1 {
 			m.tree(s, func(o *follower.Output) { s.follower.DialTo(m.now, p, link, o) })
 		}
 	}
@@ -37,7 +37,7 @@ func (m *Machine) heardDirect(c election.Candidate, d *wire.Direct) {
 // settleFallback entitles this device to the server where peers failed it, and
 // goes there when it is its turn.
 func (m *Machine) settleFallback() {
-	if m.complete || m.verifying || m.placer != nil || m.el.State() == election.Idle {
+	if m.held.complete() || m.held.verifying() || m.placer != nil || m.el.State() == election.Idle {
 		return
 	}
 	m.settleProbe()
@@ -53,12 +53,12 @@ func (m *Machine) settleFallback() {
 			why = wire.ReasonPeersFailed
 		}
 		m.note(report.KindFallback, why, netip.AddrPort{}, "%s: to the server, within the subnet's budget: %s", m.file.Name, why)
-		m.act(Broadcast{&wire.Direct{Reason: why, Prefix: m.prefix}})
+		m.act(Broadcast{&wire.Direct{Reason: why, Prefix: m.held.Prefix()}})
 		m.directAt = m.now + m.cfg.Election.Announce
 		m.openOrigin(m.now)
 	}
 	if m.budget.Active() && m.now >= m.directAt {
-		m.act(Broadcast{&wire.Direct{Reason: wire.ReasonPeersFailed, Prefix: m.prefix, Bytes: m.originBytes}})
+		m.act(Broadcast{&wire.Direct{Reason: wire.ReasonPeersFailed, Prefix: m.held.Prefix(), Bytes: m.originBytes}})
 		m.directAt = m.now + m.cfg.Election.Announce
 	}
 }
@@ -102,7 +102,7 @@ func (m *Machine) settleProbe() {
 		who = "so far"
 	}
 	m.note(report.KindFallback, m.origin.Last(), netip.AddrPort{}, "%s: %s the server failed: %s; asking it once", m.file.Name, who, m.origin.Last())
-	m.act(OpenOrigin{From: m.prefix})
+	m.act(OpenOrigin{From: m.held.Prefix()})
 }
 
 // probed: a chunk came to a device that only asked whether the origin gives one.
@@ -130,7 +130,7 @@ func (m *Machine) probed(origin bool) {
 // hungry reports whether bytes are to be had that do not come: the root has
 // them, or there is no root.
 func (m *Machine) hungry() bool {
-	return m.rootWatch == nil || m.el.Root() == nil || m.rootWatch.Prefix() > m.prefix
+	return m.rootWatch == nil || m.el.Root() == nil || m.rootWatch.Prefix() > m.held.Prefix()
 }
 
 // budgetDone gives the budget back.
@@ -138,12 +138,12 @@ func (m *Machine) budgetDone() {
 	if m.budget.Active() {
 		m.budget.Done()
 		m.stopOrigin()
-		m.act(Broadcast{&wire.Direct{Done: true, Prefix: m.prefix, Bytes: m.originBytes}})
+		m.act(Broadcast{&wire.Direct{Done: true, Prefix: m.held.Prefix(), Bytes: m.originBytes}})
 	}
 }
 
 func (m *Machine) fallbackDeadline() (at time.Duration, ok bool) {
-	if m.complete || m.verifying || m.placer != nil {
+	if m.held.complete() || m.held.verifying() || m.placer != nil {
 		return 0, false
 	}
 	if m.budget.Active() {

@@ -59,7 +59,7 @@ const (
 // up. Bytes that come call it often enough: it needs no deadline.
 func (m *Machine) settleHandover() {
 	g := &m.gauge
-	if !m.opened || m.complete || !m.geo.Known() || m.tries >= mostTries {
+	if !m.opened || m.held.complete() || !m.held.Known() || m.tries >= mostTries {
 		*g = gauge{}
 		return
 	}
@@ -73,7 +73,7 @@ func (m *Machine) settleHandover() {
 	rate := float64(m.originBytes-g.bytes) / took.Seconds()
 	port := float64(m.port.rate(m.now))
 	*g = gauge{since: m.now, bytes: m.originBytes}
-	left := float64(m.geo.Chunks()-m.held) * float64(m.geo.ChunkSize())
+	left := float64(m.held.Chunks()-m.held.Count()) * float64(m.held.ChunkSize())
 	if rate <= 0 || port <= 0 || port > portBound*rate || left/rate < worthHandover.Seconds() {
 		return
 	}

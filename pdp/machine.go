@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/internal/origin"
@@ -54,19 +53,7 @@ type Machine struct {
 	watched   []*watched // the roots followed lately
 	origin    *origin.Patience
 	budget    *origin.Budget
-
-	// What is held.
-	epoch      uint64
-	geo        load.Geometry
-	sizeSure   bool // the size is signed, or the origin told it
-	have       []uint64
-	fromOrigin []uint64 // those of them that this device had from the origin itself
-	held       int
-	last       int // highest chunk that was held, -1 if none
-	prefix     int
-	first      [wire.MaxStripes]int // of each stripe, the first chunk that is not held
-	verifying  bool
-	complete   bool
+	held      *held
 
 	// The origin as this device uses it.
 	prepared    bool
@@ -75,7 +62,6 @@ type Machine struct {
 	answering   bool // its answer is being taken
 	originBytes int64
 	originAt    time.Duration // not before
-	clean       bool          // everything held came from the origin in one download
 	wrong       int           // files or chunks from the origin with the wrong digest
 	wrongRoots  int           // roots that resigned for that, while this device
 	mismatches  int           // saw so many wrong files itself
@@ -117,21 +103,18 @@ type Machine struct {
 func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
 	m := &Machine{
 		cfg: cfg, self: self, file: file, rnd: rnd,
-		el:     election.New(cfg.Election, self.Peer, rnd),
-		feed:   transfer.NewFeed(cfg.Transfer),
-		origin: origin.NewPatience(cfg.Transfer),
-		budget: origin.NewBudget(cfg.Transfer, rnd),
-		geo:    load.Geometry{Size: file.Size}, sizeSure: file.Signed,
-		have:       make([]uint64, (load.MaxChunks+63)/64),
-		fromOrigin: make([]uint64, (load.MaxChunks+63)/64),
-		gate:       true, clean: true,
+		el:        election.New(cfg.Election, self.Peer, rnd),
+		feed:      transfer.NewFeed(cfg.Transfer),
+		origin:    origin.NewPatience(cfg.Transfer),
+		budget:    origin.NewBudget(cfg.Transfer, rnd),
+		gate:      true,
 		conflicts: map[wire.Peer]bool{}, banned: map[netip.Addr]time.Duration{},
 	}
 	links := new(follower.Links)
 	for s := range m.all {
 		m.all[s] = &side{stripe: uint8(s), follower: follower.New(cfg.Tree, self.Peer, uint8(s), links, rnd)}
-		m.first[s] = s
 	}
+	m.held = newHeld(m)
 	return m
 }
 
@@ -192,7 +175,7 @@ func (m *Machine) take(in Event) {
 	case OriginEnded:
 		m.originEnded(e)
 	case Verified:
-		m.verified(e)
+		m.held.verified(e)
 	case Compared:
 		m.compared(e)
 	case DiskFailed:
@@ -206,12 +189,9 @@ func (m *Machine) take(in Event) {
 
 func (m *Machine) start(e Start) {
 	m.started = true
-	m.gained, m.epoch = m.now, e.Epoch
-	for i := range e.Prefix {
-		m.mark(i)
-	}
-	m.complete = e.Complete
-	m.el.Hold(m.prefix, m.complete, m.originBytes)
+	m.gained = m.now
+	m.held.start(e)
+	m.el.Hold(m.held.Prefix(), m.held.complete(), m.originBytes)
 	m.elect(func(o *election.Output) { m.el.Start(m.now, wire.ReasonNone, o) })
 }
 
@@ -223,7 +203,7 @@ func (m *Machine) settle() {
 	if m.suspect {
 		m.el.Hold(0, false, m.originBytes) // what may be wrong is no claim to anything
 	} else {
-		m.el.Hold(m.prefix, m.complete, m.originBytes)
+		m.el.Hold(m.held.Prefix(), m.held.complete(), m.originBytes)
 	}
 	if at, ok := m.el.Deadline(); ok && at <= m.now {
 		m.elect(func(o *election.Output) { m.el.Tick(m.now, o) })
@@ -237,7 +217,7 @@ func (m *Machine) settle() {
 	m.settleRoot()
 	m.settleFallback()
 	m.settleParent()
-	m.settleWhole()
+	m.held.settle()
 	m.settleTable()
 	m.settleTables()
 }
@@ -263,7 +243,7 @@ func (m *Machine) Deadline() (at time.Duration, ok bool) {
 	earliest(m.rootDeadline())
 	earliest(m.fallbackDeadline())
 	earliest(m.parentDeadline())
-	earliest(m.suspectUntil(), m.suspect && !m.complete)
+	earliest(m.suspectUntil(), m.suspect && !m.held.complete())
 	earliest(m.stayUntil, m.stayUntil > m.now)
 	return at, ok
 }
@@ -295,150 +275,6 @@ func (m *Machine) datagram(e Datagram) {
 	}
 }
 
-// mark notes that a chunk is held and moves the prefix.
-func (m *Machine) mark(i int) bool {
-	if i < 0 || i >= m.geo.Chunks() || m.has(i) {
-		return false
-	}
-	m.have[i/64] |= 1 << (i % 64)
-	m.held++
-	m.last = max(m.last, i)
-	s := i % wire.MaxStripes
-	for m.first[s] < m.geo.Chunks() && m.has(m.first[s]) {
-		m.first[s] += wire.MaxStripes
-	}
-	m.prefix = m.holds(transfer.All)
-	return true
-}
-
-func (m *Machine) has(i int) bool { return m.have[i/64]&(1<<(i%64)) != 0 }
-
-// drop forgets a chunk.
-func (m *Machine) drop(i int) {
-	if i >= 0 && i < m.geo.Chunks() && m.has(i) {
-		m.have[i/64] &^= 1 << (i % 64)
-		m.fromOrigin[i/64] &^= 1 << (i % 64)
-		m.held--
-		m.first[i%wire.MaxStripes] = min(m.first[i%wire.MaxStripes], i)
-		m.prefix = min(m.prefix, i)
-	}
-}
-
-// forget drops everything: the content is another one, or was wrong.
-func (m *Machine) forget(epoch uint64, size int64) {
-	clear(m.have)
-	clear(m.fromOrigin)
-	m.held, m.last, m.prefix, m.verifying, m.complete = 0, -1, 0, false, false
-	for s := range m.first {
-		m.first[s] = s
-	}
-	m.clean = true
-	m.epoch = epoch
-	if !m.file.Signed {
-		m.geo.Size, m.sizeSure = size, false
-	}
-	m.reset(epoch)
-	for _, c := range append([]*transfer.Child(nil), m.feed.Children()...) {
-		m.dismiss(c.Link, wire.ReasonWrongEpoch)
-	}
-	m.el.Hold(0, false, m.originBytes)
-}
-
-// reset drops the content in the store. A download under way belongs to the old
-// one, into which nothing can be written any more: it ends, unless its own
-// answer is the cause.
-func (m *Machine) reset(epoch uint64) {
-	if !m.answering {
-		m.budgetDone()
-		m.stopOrigin()
-	}
-	m.act(Reset{Epoch: epoch, Size: m.geo.Size})
-}
-
-// adopt takes the content's epoch while nothing is held yet, and tells the
-// children, who hold nothing either.
-func (m *Machine) adopt(epoch uint64) {
-	if epoch == m.epoch {
-		return
-	}
-	m.epoch = epoch
-	if m.file.Keyed {
-		return // they speak of the same bytes anyway
-	}
-	for _, c := range m.feed.Children() {
-		m.act(SendFrame{c.Link, &wire.Welcome{From: m.self.Peer, Epoch: epoch, Size: m.geo.Size}})
-	}
-}
-
-// setSize takes the file's size from whoever knew it.
-func (m *Machine) setSize(n int64) {
-	if m.geo.Known() || n < 0 {
-		return
-	}
-	if m.last >= (load.Geometry{Size: n}).Chunks() {
-		// Some of what is held lies behind the end: it is of something else.
-		m.failAll(wire.ReasonWrongEpoch)
-		m.forget(m.epoch, n)
-		return
-	}
-	m.geo.Size = n
-	m.act(SetSize{Size: n})
-	for _, c := range m.feed.Children() {
-		m.act(SendFrame{c.Link, &wire.End{Size: n}})
-	}
-}
-
-// settleWhole starts the reading back once every chunk is held.
-func (m *Machine) settleWhole() {
-	wait := m.suspect && !m.mended
-	if m.geo.Known() && m.held == m.geo.Chunks() && !m.verifying && !m.complete && !wait {
-		m.verifying = true
-		m.act(Verify{})
-	}
-}
-
-// verified takes the verdict on the whole file.
-func (m *Machine) verified(e Verified) {
-	if !m.verifying {
-		return
-	}
-	m.verifying = false
-	switch {
-	case len(e.Dropped) > 0:
-		for _, i := range e.Dropped {
-			m.drop(i)
-		}
-		m.refetch()
-	case e.OK:
-		m.becomeComplete()
-	default:
-		m.wholeFileWrong()
-	}
-}
-
-func (m *Machine) becomeComplete() {
-	m.complete = true
-	m.el.Hold(m.prefix, true, m.originBytes)
-	m.note(report.KindVerified, wire.ReasonNone, netip.AddrPort{}, "%s: whole file verified, %d bytes", m.file.Name, m.geo.Size)
-	m.act(Complete{})
-	m.budgetDone()
-	m.budget.Cancel()
-	for _, s := range m.sides() {
-		if _, _, l := s.follower.Parent(); l != 0 {
-			m.act(SendFrame{l, &wire.Report{Prefix: m.prefix, Complete: true}})
-		}
-	}
-	if m.el.State() != election.Root {
-		first := m.all[0]
-		m.tree(first, func(o *follower.Output) { first.follower.Done(m.me(first), o) })
-		m.leaveAll(wire.ReasonDone)
-		if m.el.Root() == nil {
-			m.elect(func(o *election.Output) { m.el.Start(m.now, wire.ReasonDone, o) })
-		}
-	}
-	m.quietAt = m.now + 2*m.cfg.Election.Announce
-}
-
 // giveUp ends the run: the file is not coming.
 func (m *Machine) giveUp(why wire.Reason) {
 	m.goodbye(why, wire.Peer{}, 0)
@@ -449,7 +285,7 @@ func (m *Machine) giveUp(why wire.Reason) {
 // stop ends the run on request.
 func (m *Machine) stop() {
 	next := m.heir()
-	if m.complete {
+	if m.held.complete() {
 		next = wire.Peer{}
 	}
 	m.goodbye(wire.ReasonStopped, next, 0)
@@ -473,7 +309,7 @@ func (m *Machine) goodbye(why wire.Reason, next wire.Peer, backoff time.Duration
 // are, and as root it knows of nobody who waits, nor did when it ceased to be
 // root a while ago.
 func (m *Machine) Idle() bool {
-	if !m.complete || m.feed.Busy() || m.now < m.stayUntil {
+	if !m.held.complete() || m.feed.Busy() || m.now < m.stayUntil {
 		return false
 	}
 	return m.placer == nil || m.placer.Waiting(m.now) == 0

@@ -57,11 +57,11 @@ func (m *Machine) accepted(e Accepted) {
 		m.dismiss(old.Link, wire.ReasonParentLost)
 	}
 	prefix := e.Hello.Prefix
-	if e.Hello.Epoch != m.epoch && !m.file.Keyed {
+	if e.Hello.Epoch != m.held.Epoch() && !m.file.Keyed {
 		prefix = 0
 	}
 	m.feed.Add(m.now, e.Link, e.Hello.From, e.From.Addr(), set, prefix)
-	m.act(SendFrame{e.Link, &wire.Welcome{From: m.self.Peer, Epoch: m.epoch, Size: m.geo.Size}})
+	m.act(SendFrame{e.Link, &wire.Welcome{From: m.self.Peer, Epoch: m.held.Epoch(), Size: m.held.Size()}})
 	if p := m.path(set); len(p) <= wire.MaxPath {
 		m.act(SendFrame{e.Link, &wire.Path{Peers: p}})
 	}
@@ -148,10 +148,10 @@ func (m *Machine) dismiss(l Link, why wire.Reason) {
 
 // servable is up to which chunk of a set children may have all.
 func (m *Machine) servable(set transfer.Set) int {
-	if m.cfg.Transfer.WholeFiles && !m.complete {
+	if m.cfg.Transfer.WholeFiles && !m.held.complete() {
 		return 0
 	}
-	return m.holds(set)
+	return m.held.PrefixOf(set)
 }
 
 // settleParent feeds the children, keeps them informed, and reclaims slots.
@@ -192,7 +192,7 @@ func (m *Machine) sendProgress(l Link, set transfer.Set) {
 		p.RootPrefix, p.RootBytes = m.servable(transfer.All), m.originBytes
 	case m.rootWatch != nil:
 		p.RootPrefix, p.RootBytes = m.rootWatch.Prefix(), m.rootWatch.Bytes()
-		p.Detached = !m.attached() && !m.complete
+		p.Detached = !m.attached() && !m.held.complete()
 	}
 	m.act(SendFrame{l, p})
 }

@@ -32,12 +32,12 @@ func (m *Machine) elect(f func(*election.Output)) {
 func (m *Machine) claim(answer bool) {
 	rank, why := m.el.Rank()
 	c := &wire.Claim{
-		Rank: rank, Epoch: m.epoch, Size: m.geo.Size, Prefix: m.servable(transfer.All), Complete: m.complete,
+		Rank: rank, Epoch: m.held.Epoch(), Size: m.held.Size(), Prefix: m.servable(transfer.All), Complete: m.held.complete(),
 		Bytes: m.originBytes, Map: m.bitmap(), Reason: why, Spread: m.spread(),
 	}
 	if m.placer != nil {
 		c.Members = uint16(min(m.placer.Members(), 65535))
-		c.Waiting = !m.gate && !m.complete
+		c.Waiting = !m.gate && !m.held.complete()
 	}
 	m.act(Broadcast{c})
 	state := "ClaimRoot(tent)"
@@ -64,16 +64,16 @@ func (m *Machine) spread() uint16 {
 
 // bitmap has a bit for each 1/32 of the file that is held.
 func (m *Machine) bitmap() uint32 {
-	n := m.geo.Chunks()
-	if m.complete {
+	n := m.held.Chunks()
+	if m.held.complete() {
 		return ^uint32(0)
 	}
-	if !m.geo.Known() || n == 0 {
+	if !m.held.Known() || n == 0 {
 		return 0
 	}
 	var b uint32
 	for i := range 32 {
-		if m.prefix >= (i+1)*n/32 && m.prefix > 0 {
+		if m.held.Prefix() >= (i+1)*n/32 && m.held.Prefix() > 0 {
 			b |= 1 << i
 		}
 	}
@@ -127,7 +127,7 @@ func (m *Machine) becomeRoot(why wire.Reason) {
 // unroot stops being root; children stay. Who holds the file and knows of
 // others that need it stays for a while: the new root may not serve them.
 func (m *Machine) unroot() {
-	if m.complete && m.placer.Waiting(m.now) > 0 {
+	if m.held.complete() && m.placer.Waiting(m.now) > 0 {
 		m.stayUntil = m.now + m.cfg.Tree.Forget
 	}
 	m.placer = nil
@@ -144,7 +144,7 @@ func (m *Machine) followRoot(why wire.Reason) {
 	m.rootWatch.Root(m.now, r.Claim.Prefix, r.Claim.Bytes)
 	m.note(report.KindRole, why, r.Addr, "XID%s following root %s (%s, strength=%08x, prefix %d)",
 		m.file.Hierarchy, r.Addr.Addr(), why, r.Claim.Rank.Strength, r.Claim.Rank.Prefix)
-	if m.complete {
+	if m.held.complete() {
 		return
 	}
 	m.askRoot(time.Duration(r.Claim.Spread) * time.Millisecond)
@@ -198,7 +198,7 @@ func (m *Machine) heardClaim(c election.Candidate) {
 	if m.outdated(c.Claim) {
 		m.note(report.KindSource, wire.ReasonWrongEpoch, c.Addr, "%s: the root has another content: starting over", m.file.Name)
 		m.failAll(wire.ReasonWrongEpoch)
-		m.forget(c.Claim.Epoch, c.Claim.Size)
+		m.held.forget(c.Claim.Epoch, c.Claim.Size)
 	}
 	for _, s := range m.sides() {
 		if p, _, _ := s.follower.Parent(); s.watch != nil && p != c.Peer {
@@ -208,7 +208,7 @@ func (m *Machine) heardClaim(c election.Candidate) {
 	if c.Claim.Waiting {
 		m.rootWatch.Wait(m.now)
 	}
-	if m.complete {
+	if m.held.complete() {
 		return // and asks for nothing more
 	}
 	m.askRoot(0)
@@ -217,11 +217,11 @@ func (m *Machine) heardClaim(c election.Candidate) {
 // outdated reports whether what is held is of another content than the root's.
 // A root that has no content yet says nothing of it.
 func (m *Machine) outdated(c wire.Claim) bool {
-	return !m.file.Keyed && !m.complete && m.held > 0 && c.Epoch != 0 && c.Epoch != m.epoch
+	return !m.file.Keyed && !m.held.complete() && m.held.Count() > 0 && c.Epoch != 0 && c.Epoch != m.held.Epoch()
 }
 
 func (m *Machine) heardAsk(e Datagram, a *wire.Ask) {
-	if m.complete && !a.Done && m.el.State() == election.Holding {
+	if m.held.complete() && !a.Done && m.el.State() == election.Holding {
 		// Somebody takes this silent holder for the root still: so it is.
 		m.elect(func(o *election.Output) { m.el.Serve(m.now, o) })
 	}
@@ -257,10 +257,10 @@ func (m *Machine) heardAsk(e Datagram, a *wire.Ask) {
 // tellTrees decides how many trees the file takes, as soon as it can be known:
 // before the origin has told the size it cannot.
 func (m *Machine) tellTrees() {
-	if m.geo.Known() || m.opened || m.cfg.Transfer.Stripes == 1 {
+	if m.held.Known() || m.opened || m.cfg.Transfer.Stripes == 1 {
 		n := 0
-		if m.geo.Known() {
-			n = m.geo.Chunks()
+		if m.held.Known() {
+			n = m.held.Chunks()
 		}
 		m.placer.Trees(m.cfg.trees(n))
 	}
@@ -300,12 +300,12 @@ func (m *Machine) heardResign(e Datagram, r *wire.Resign) {
 		m.tries++
 	}
 	// If the origin failed it, somebody else is to try, parent or not.
-	needed := !m.complete && (r.Reason.Origin() || !m.attached())
+	needed := !m.held.complete() && (r.Reason.Origin() || !m.attached())
 	m.elect(func(o *election.Output) { m.el.Resign(m.now, e.Env.From, r, needed, o) })
 	if r.Reason == wire.ReasonOriginWrong && m.mismatches > 0 {
 		m.wrongRoots++
 	}
-	if !m.complete && (m.origin.Spent(m.now) || m.wrongRoots >= 2) {
+	if !m.held.complete() && (m.origin.Spent(m.now) || m.wrongRoots >= 2) {
 		m.giveUp(r.Reason)
 	}
 }
@@ -315,7 +315,7 @@ func (m *Machine) settleRoot() {
 	if m.placer == nil {
 		return
 	}
-	if m.complete {
+	if m.held.complete() {
 		if m.Idle() && m.now >= m.quietAt {
 			m.elect(func(o *election.Output) { m.el.Quiet(o) })
 		}
@@ -330,16 +330,16 @@ func (m *Machine) settleRoot() {
 // openOrigin asks for the body once at has come, the way is free and chunks
 // are missing.
 func (m *Machine) openOrigin(at time.Duration) {
-	if m.open || !m.gate || m.verifying || m.now < at || m.geo.Known() && m.held == m.geo.Chunks() {
+	if m.open || !m.gate || m.held.verifying() || m.now < at || m.held.Whole() {
 		return
 	}
 	if m.placer != nil && m.cfg.Transfer.RootWait > 0 {
 		m.note(report.KindLog, wire.ReasonRootOfFile, netip.AddrPort{}, "XID%s Root sending TFTP XfrCmd on ROOT_WAITING TO", m.file.Hierarchy)
 	} else {
-		m.note(report.KindLog, wire.ReasonRootOfFile, netip.AddrPort{}, "XID%s Root sending XfrCmd from chunk %d", m.file.Hierarchy, m.prefix)
+		m.note(report.KindLog, wire.ReasonRootOfFile, netip.AddrPort{}, "XID%s Root sending XfrCmd from chunk %d", m.file.Hierarchy, m.held.Prefix())
 	}
 	m.open, m.opened, m.originBytes = true, false, 0
-	m.act(OpenOrigin{From: m.prefix})
+	m.act(OpenOrigin{From: m.held.Prefix()})
 }
 
 func (m *Machine) stopOrigin() {
@@ -355,15 +355,15 @@ func (m *Machine) originOpened(e OriginOpened) {
 	}
 	m.opened, m.answering = true, true
 	defer func() { m.answering = false }()
-	changed := !m.file.Keyed && (e.Epoch != m.epoch && m.held > 0 || m.geo.Known() && e.Size >= 0 && e.Size != m.geo.Size)
-	wrongSize := m.geo.Known() && e.Size >= 0 && e.Size != m.geo.Size
+	changed := !m.file.Keyed && (e.Epoch != m.held.Epoch() && m.held.Count() > 0 || m.held.Known() && e.Size >= 0 && e.Size != m.held.Size())
+	wrongSize := m.held.Known() && e.Size >= 0 && e.Size != m.held.Size()
 	switch {
 	case wrongSize && m.file.Signed:
 		m.originFailed(wire.ReasonOriginWrong)
 		return
 	case changed || wrongSize:
 		m.failAll(wire.ReasonWrongEpoch)
-		m.forget(e.Epoch, e.Size)
+		m.held.forget(e.Epoch, e.Size)
 		if m.placer != nil {
 			m.claim(true) // the others' bytes are of no use either
 		}
@@ -372,11 +372,11 @@ func (m *Machine) originOpened(e OriginOpened) {
 			m.openOrigin(m.now)
 			return
 		}
-	case m.held == 0:
-		m.adopt(e.Epoch)
+	case m.held.Count() == 0:
+		m.held.adopt(e.Epoch)
 	}
-	m.setSize(e.Size)
-	m.sizeSure = m.sizeSure || m.geo.Known() && e.Size == m.geo.Size
+	m.held.setSize(e.Size)
+	m.held.Confirm(e.Size)
 	why := wire.ReasonRootOfFile
 	if m.placer == nil {
 		why = wire.ReasonPeersFailed
@@ -389,7 +389,7 @@ func (m *Machine) originEnded(e OriginEnded) {
 		return
 	}
 	ended := e.Reason == wire.ReasonOriginTruncated || e.Reason == wire.ReasonOriginWrong
-	if ended && m.geo.Known() && !m.sizeSure {
+	if ended && m.held.Known() && !m.held.Sure() {
 		m.doubtSize()
 		return
 	}
@@ -398,10 +398,10 @@ func (m *Machine) originEnded(e OriginEnded) {
 		return
 	}
 	m.open, m.opened = false, false
-	m.setSize(e.Size)
-	m.sizeSure = m.sizeSure || e.Size == m.geo.Size
+	m.held.setSize(e.Size)
+	m.held.Confirm(e.Size)
 	m.origin.Progress(m.now)
-	if m.held < m.geo.Chunks() {
+	if m.held.Count() < m.held.Chunks() {
 		// The body ended before the file did.
 		m.open = true
 		m.originFailed(wire.ReasonOriginTruncated)
@@ -411,11 +411,11 @@ func (m *Machine) originEnded(e OriginEnded) {
 // doubtSize starts over where the origin's bytes do not fit a size that only a
 // peer told: the peer may have been wrong.
 func (m *Machine) doubtSize() {
-	m.note(report.KindFallback, wire.ReasonOriginTruncated, netip.AddrPort{}, "%s: the server does not send the %d bytes that a peer told: starting over", m.file.Name, m.geo.Size)
+	m.note(report.KindFallback, wire.ReasonOriginTruncated, netip.AddrPort{}, "%s: the server does not send the %d bytes that a peer told: starting over", m.file.Name, m.held.Size())
 	m.stopOrigin()
 	m.budgetDone()
 	m.failAll(wire.ReasonWrongEpoch)
-	m.forget(m.epoch, load.UnknownSize)
+	m.held.forget(m.held.Epoch(), load.UnknownSize)
 	m.probing, m.originAt = false, m.now
 }
 
@@ -458,10 +458,10 @@ func (m *Machine) rootDeadline() (time.Duration, bool) {
 	if m.placer == nil {
 		return 0, false
 	}
-	if m.complete {
+	if m.held.complete() {
 		return m.quietAt, m.Idle()
 	}
-	if m.open || !m.gate || m.verifying {
+	if m.open || !m.gate || m.held.verifying() {
 		return 0, false
 	}
 	return max(m.originAt, m.origin.NotBefore()), true

@@ -56,7 +56,7 @@ func (m *Machine) of(l Link) *side {
 // the first has sent its stripe, since two at once would fill its port.
 func (m *Machine) waits(s *side) bool {
 	return m.leaf && m.trees == 2 && s != m.all[0] && s.follower.State() == follower.Asking &&
-		m.holds(m.set(m.all[0])) < m.geo.Chunks()
+		m.held.PrefixOf(m.set(m.all[0])) < m.held.Chunks()
 }
 
 // attached reports whether every side in use has a parent.
@@ -115,7 +115,7 @@ func (m *Machine) askRoot(spread time.Duration) {
 // file takes.
 func (m *Machine) placed(from wire.Peer, p *wire.Place) {
 	r := m.el.Root()
-	if r == nil || r.Peer != from || m.complete || m.placer != nil {
+	if r == nil || r.Peer != from || m.held.complete() || m.placer != nil {
 		return
 	}
 	switch first := m.all[0].follower; {
@@ -135,16 +135,4 @@ func (m *Machine) placed(from wire.Peer, p *wire.Place) {
 	if s := m.in(p.Stripe); s.stripe == p.Stripe {
 		m.tree(s, func(o *follower.Output) { s.follower.Place(m.now, from, p, o) })
 	}
-}
-
-// holds returns how many chunks of a set are held from the start, told as the
-// first chunk of it that is not, or the number of all chunks.
-func (m *Machine) holds(set transfer.Set) int {
-	n := m.geo.Chunks()
-	for s := range uint8(wire.MaxStripes) {
-		if set.Has(s) {
-			n = min(n, m.first[s])
-		}
-	}
-	return n
 }

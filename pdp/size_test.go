@@ -28,8 +28,8 @@ func TestSizeOfTheOriginIsBelieved(t *testing.T) {
 	if r := m.el.Root(); r != nil {
 		t.Errorf("follows %v, which claims another size", r.Addr)
 	}
-	if m.held != 1 || m.geo.Size != 1<<20 {
-		t.Errorf("lost what it had: %d chunks, %d bytes", m.held, m.geo.Size)
+	if m.held.Count() != 1 || m.held.Size() != 1<<20 {
+		t.Errorf("lost what it had: %d chunks, %d bytes", m.held.Count(), m.held.Size())
 	}
 }
 
@@ -39,12 +39,12 @@ func TestSizeOfAPeerGivesWay(t *testing.T) {
 	m := newMachine(unsigned(), 1)
 	link := attach(t, m)
 	m.Step(time.Second, Stored{Link: link, Index: 0}, nil)
-	if m.geo.Size != 1<<20 || m.held != 1 {
-		t.Fatalf("%d bytes, %d chunks", m.geo.Size, m.held)
+	if m.held.Size() != 1<<20 || m.held.Count() != 1 {
+		t.Fatalf("%d bytes, %d chunks", m.held.Size(), m.held.Count())
 	}
 	m.Step(time.Second, Framed{Link: link, Frame: &wire.End{Size: 1<<20 + 1}}, nil)
-	if m.geo.Size != 1<<20+1 || m.held != 0 {
-		t.Errorf("%d bytes, %d chunks", m.geo.Size, m.held)
+	if m.held.Size() != 1<<20+1 || m.held.Count() != 0 {
+		t.Errorf("%d bytes, %d chunks", m.held.Size(), m.held.Count())
 	}
 	if _, _, l := m.all[0].follower.Parent(); l == link {
 		t.Error("the parent goes on where it was, not from the start")
@@ -57,12 +57,12 @@ func TestChunksBehindTheEnd(t *testing.T) {
 	m := newMachine(unsigned(), 1)
 	link := attachTo(t, m, load.UnknownSize)
 	m.Step(time.Second, Stored{Link: link, Index: 40}, nil)
-	if m.held != 1 {
+	if m.held.Count() != 1 {
 		t.Fatal("nothing held: the test shows nothing")
 	}
 	m.Step(time.Second, Framed{Link: link, Frame: &wire.End{Size: 1 << 20}}, nil)
-	if m.geo.Size != 1<<20 || m.held != 0 {
-		t.Errorf("%d bytes, %d chunks", m.geo.Size, m.held)
+	if m.held.Size() != 1<<20 || m.held.Count() != 0 {
+		t.Errorf("%d bytes, %d chunks", m.held.Size(), m.held.Count())
 	}
 }
 
@@ -102,8 +102,8 @@ func halfFromOrigin(t *testing.T) (*Machine, time.Duration, Link) {
 	}
 	m.Step(now, Verified{}, nil)
 	link = follow(t, m, now, holder)
-	if !m.suspect || m.held != 16 {
-		t.Fatalf("suspect %v, holds %d", m.suspect, m.held)
+	if !m.suspect || m.held.Count() != 16 {
+		t.Fatalf("suspect %v, holds %d", m.suspect, m.held.Count())
 	}
 	return m, now, link
 }
@@ -114,8 +114,8 @@ func TestBytesOfTheOriginAreKept(t *testing.T) {
 	for name, differ := range map[string][]int{"all differ": {0, 1, 2, 9}, "none differs": nil} {
 		m, now, link := halfFromOrigin(t)
 		m.Step(now, Compared{Link: link, Differ: differ}, nil)
-		if m.held != 8 || m.prefix != 8 {
-			t.Errorf("%s: holds %d, the first %d of them", name, m.held, m.prefix)
+		if m.held.Count() != 8 || m.held.Prefix() != 8 {
+			t.Errorf("%s: holds %d, the first %d of them", name, m.held.Count(), m.held.Prefix())
 		}
 		if !m.el.Distrusted(now, addr(1).Addr()) {
 			t.Errorf("%s: the root is still believed", name)
@@ -123,8 +123,8 @@ func TestBytesOfTheOriginAreKept(t *testing.T) {
 	}
 	m, now, link := halfFromOrigin(t)
 	m.Step(now, Compared{Link: link, Differ: []int{9, 12}}, nil)
-	if m.held != 14 || m.el.Distrusted(now, addr(1).Addr()) {
-		t.Errorf("what was altered on its way is not all that is asked for again: holds %d", m.held)
+	if m.held.Count() != 14 || m.el.Distrusted(now, addr(1).Addr()) {
+		t.Errorf("what was altered on its way is not all that is asked for again: holds %d", m.held.Count())
 	}
 }
 
@@ -138,8 +138,8 @@ func TestRestOfAnotherFile(t *testing.T) {
 	m.Step(time.Second, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
 	now := untilRoot(t, m)
 	out := m.Step(now, OriginOpened{Size: 2 << 20, From: 1}, nil)
-	if open(out) != 0 || m.held != 0 || m.geo.Size != 2<<20 {
-		t.Errorf("asks for %d, holds %d of %d bytes", open(out), m.held, m.geo.Size)
+	if open(out) != 0 || m.held.Count() != 0 || m.held.Size() != 2<<20 {
+		t.Errorf("asks for %d, holds %d of %d bytes", open(out), m.held.Count(), m.held.Size())
 	}
 }
 
@@ -161,14 +161,14 @@ func contradict(t *testing.T, why wire.Reason) {
 	now := untilRoot(t, m)
 	m.Step(now, OriginOpened{Size: load.UnknownSize, From: 1}, nil)
 	out := m.Step(now, OriginEnded{Reason: why}, nil)
-	if m.geo.Size != load.UnknownSize || open(out) != 0 {
-		t.Errorf("%d bytes, asks for %d", m.geo.Size, open(out))
+	if m.held.Size() != load.UnknownSize || open(out) != 0 {
+		t.Errorf("%d bytes, asks for %d", m.held.Size(), open(out))
 	}
 	// The second time there is nothing to be doubted but the origin.
 	m.Step(now, OriginOpened{Size: 1 << 20}, nil)
 	m.Step(now, OriginEnded{Reason: wire.ReasonOriginTruncated}, nil)
-	if !m.origin.Failing() || m.geo.Size != 1<<20 {
-		t.Errorf("failing %v, %d bytes", m.origin.Failing(), m.geo.Size)
+	if !m.origin.Failing() || m.held.Size() != 1<<20 {
+		t.Errorf("failing %v, %d bytes", m.origin.Failing(), m.held.Size())
 	}
 }
 
@@ -259,7 +259,7 @@ func TestSignedSizeIsNotDoubted(t *testing.T) {
 	m.Step(now, OriginOpened{Size: load.UnknownSize}, nil)
 	m.Step(now, Stored{Index: 0}, nil)
 	out := m.Step(now, OriginEnded{Reason: wire.ReasonOriginTruncated}, nil)
-	if !m.origin.Failing() || m.held != 1 || open(out) >= 0 {
-		t.Errorf("failing %v, holds %d, asks again at once %v", m.origin.Failing(), m.held, open(out) >= 0)
+	if !m.origin.Failing() || m.held.Count() != 1 || open(out) >= 0 {
+		t.Errorf("failing %v, holds %d, asks again at once %v", m.origin.Failing(), m.held.Count(), open(out) >= 0)
 	}
 }

@@ -42,7 +42,7 @@ type Status struct {
 func (m *Machine) Status() Status {
 	s := Status{
 		Election: m.el.State(), Children: len(m.feed.Children()), Trees: int(m.trees),
-		Size: m.geo.Size, Prefix: m.prefix, Held: m.held, Complete: m.complete, FromOrigin: m.open,
+		Size: m.held.Size(), Prefix: m.held.Prefix(), Held: m.held.Count(), Complete: m.held.complete(), FromOrigin: m.open,
 		Direct: m.budget.Active(), Waiting: m.budget.Waiting(), Ended: m.ended,
 	}
 	if r := m.el.Root(); r != nil {
@@ -70,14 +70,14 @@ func (m *Machine) IsRoot() bool { return m.el.State() == election.Root }
 // OriginDone reports whether nobody needs the origin for this file any more,
 // as far as this device knows: the next file of the load may have it.
 func (m *Machine) OriginDone() bool {
-	if m.complete || m.ended {
+	if m.held.complete() || m.ended {
 		return true
 	}
-	if !m.geo.Known() {
+	if !m.held.Known() {
 		return false
 	}
-	n := m.geo.Chunks()
-	return m.held == n || m.rootWatch != nil && m.el.Root() != nil && m.rootWatch.Prefix() >= n
+	n := m.held.Chunks()
+	return m.held.Count() == n || m.rootWatch != nil && m.el.Root() != nil && m.rootWatch.Prefix() >= n
 }
 
 // String tells it in one line.

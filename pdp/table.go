@@ -22,8 +22,8 @@ import (
 func (m *Machine) wholeFileWrong() {
 	m.note(report.KindFallback, wire.ReasonDigestMismatch, netip.AddrPort{}, "%s: the whole file has the wrong digest", m.file.Name)
 	m.mismatches++
-	if m.clean || m.file.Signed {
-		allFromOrigin := m.clean
+	if m.held.Pure() || m.file.Signed {
+		allFromOrigin := m.held.Pure()
 		m.startOver()
 		if m.wrong++; m.wrong >= 2 && (allFromOrigin || m.file.Signed) || allFromOrigin && (m.wrongRoots > 0 || m.file.Signed) {
 			m.giveUp(wire.ReasonOriginWrong)
@@ -49,14 +49,14 @@ func (m *Machine) wholeFileWrong() {
 
 // startOver drops what is held of the content.
 func (m *Machine) startOver() {
-	size := m.geo.Size
+	size := m.held.Size()
 	if !m.file.Signed {
 		size = load.UnknownSize
 	}
 	m.suspect = false
 	m.failAll(wire.ReasonDigestMismatch) // they have sent it all
 	m.forgive()
-	m.forget(m.epoch, size)
+	m.held.forget(m.held.Epoch(), size)
 }
 
 // askTable asks a new parent for its table if it is the root, as the ask for a
@@ -77,11 +77,11 @@ func (m *Machine) fromRoot(s *side) bool {
 // settleTable gives up waiting for the table after a while, or when the root
 // has found that its own file is wrong: then all start over.
 func (m *Machine) settleTable() {
-	if !m.suspect || m.complete {
+	if !m.suspect || m.held.complete() {
 		return
 	}
 	r := m.el.Root()
-	over := r != nil && !r.Claim.Complete && r.Claim.Prefix < m.geo.Chunks() && r.Heard > m.suspectAt-m.cfg.Tree.Forget
+	over := r != nil && !r.Claim.Complete && r.Claim.Prefix < m.held.Chunks() && r.Heard > m.suspectAt-m.cfg.Tree.Forget
 	switch {
 	case m.placer != nil:
 		m.keepFromOrigin()
@@ -118,7 +118,7 @@ func (m *Machine) compared(e Compared) {
 	}
 	_, addr, _ := s.follower.Parent()
 	switch {
-	case slices.ContainsFunc(e.Differ, m.isFromOrigin):
+	case slices.ContainsFunc(e.Differ, m.held.FromOrigin):
 		m.note(report.KindFallback, wire.ReasonDigestMismatch, addr, "root %s has other bytes than the server sent to this device", addr.Addr())
 	case len(e.Differ) == 0:
 		m.note(report.KindFallback, wire.ReasonDigestMismatch, addr, "root %s has the same bytes, and they are wrong", addr.Addr())
@@ -130,28 +130,17 @@ func (m *Machine) compared(e Compared) {
 	m.distrust(addr, wire.ReasonDigestMismatch)
 }
 
-// isFromOrigin reports whether this device holds a chunk that it had from the origin
-// itself.
-func (m *Machine) isFromOrigin(i int) bool {
-	return i >= 0 && i < m.geo.Chunks() && m.fromOrigin[i/64]&(1<<(i%64)) != 0
-}
-
 // keepFromOrigin drops what peers sent and keeps what this device had from the
 // origin: if that were wrong, nobody else's would be right. A device that had
 // nothing from there, or its size from a peer, starts over, size and all.
 func (m *Machine) keepFromOrigin() {
-	var foreign []int
-	for i := range m.geo.Chunks() {
-		if m.has(i) && !m.isFromOrigin(i) {
-			foreign = append(foreign, i)
-		}
-	}
-	if !m.sizeSure || m.held == len(foreign) || len(foreign) == 0 {
+	foreign := m.held.Foreign()
+	if !m.held.Sure() || m.held.Count() == len(foreign) || len(foreign) == 0 {
 		m.startOver()
 		return
 	}
 	m.suspect = false
-	m.dropAll(foreign)
+	m.held.drop(foreign)
 	m.failAll(wire.ReasonDigestMismatch)
 }
 
@@ -160,17 +149,8 @@ func (m *Machine) mend(addr netip.AddrPort, differ []int) {
 	m.note(report.KindFallback, wire.ReasonBadChunk, addr, "%d chunks were altered on their way, the first is %d", len(differ), differ[0])
 	m.mended = true
 	m.suspectAt = m.now + m.cfg.Tree.Forget
-	m.dropAll(differ)
+	m.held.drop(differ)
 	m.failAll(wire.ReasonDigestMismatch) // and back to it, from the first of them on
-}
-
-// dropAll forgets chunks, here and in the store.
-func (m *Machine) dropAll(indices []int) {
-	for _, i := range indices {
-		m.drop(i)
-	}
-	m.el.Hold(m.prefix, false, m.originBytes)
-	m.act(Drop{Indices: indices})
 }
 
 // tableAsked answers a child that wants this device's table, once it is sure
@@ -179,7 +159,7 @@ func (m *Machine) tableAsked(l Link) {
 	if !slices.ContainsFunc(m.feed.Children(), func(c *transfer.Child) bool { return c.Link == l }) {
 		return
 	}
-	if !m.complete {
+	if !m.held.complete() {
 		if !slices.Contains(m.tableFor, l) && len(m.tableFor) < wire.MaxChildren {
 			m.tableFor = append(m.tableFor, l)
 		}
@@ -190,7 +170,7 @@ func (m *Machine) tableAsked(l Link) {
 
 // settleTables answers those who waited.
 func (m *Machine) settleTables() {
-	if m.complete {
+	if m.held.complete() {
 		for _, l := range m.tableFor {
 			m.tableAsked(l)
 		}

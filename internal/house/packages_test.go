@@ -48,6 +48,7 @@ var packages = []rule{
 	{dir: "pdp/election", floor: 1, pure: true, allowedImports: []string{"pdp/wire"}},
 	{dir: "pdp/tree", floor: 1, pure: true, allowedImports: []string{"pdp/wire"}},
 	{dir: "pdp/transfer", floor: 1, pure: true, allowedImports: []string{"pdp/wire"}},
+	{dir: "pdp/internal/chunks", floor: 1, pure: true, allowedImports: []string{"load", "pdp/wire", "pdp/transfer"}},
 	{dir: "pdp/internal/follower", floor: 1, pure: true, allowedImports: []string{"pdp/wire", "pdp/tree", "pdp/transfer"}},
 	{dir: "pdp/internal/origin", floor: 1, pure: true, allowedImports: []string{"pdp/wire", "pdp/transfer"}},
 	{dir: "pdp", floor: 1, pure: true},

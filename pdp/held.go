@@ -1,0 +1,173 @@
+package pdp
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/internal/chunks"
+	"github.com/peerload/peerload/pdp/internal/follower"
+	"github.com/peerload/peerload/pdp/transfer"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/report"
+)
+
+// stage is how far a device is with the file.
+type stage uint8
+
+const (
+	gathering stage = iota // chunks are missing, or are not to be trusted yet
+	verifying              // the whole is being read back
+	complete               // and is right
+)
+
+// held is what this device holds of the file, and how far it is with it.
+type held struct {
+	m *Machine
+	*chunks.Held
+	stage stage
+}
+
+func newHeld(m *Machine) *held {
+	return &held{m: m, Held: chunks.New(m.file.Size, m.file.Signed)}
+}
+
+// complete reports whether the whole file is verified.
+func (h *held) complete() bool { return h.stage == complete }
+
+// verifying reports whether the whole file is being read back.
+func (h *held) verifying() bool { return h.stage == verifying }
+
+// start takes what the store found.
+func (h *held) start(e Start) {
+	h.SetEpoch(e.Epoch)
+	for i := range e.Prefix {
+		h.Add(i, chunks.Kept)
+	}
+	if e.Complete {
+		h.stage = complete
+	}
+}
+
+// forget drops everything: the content is another one, or was wrong.
+func (h *held) forget(epoch uint64, size int64) {
+	m := h.m
+	h.Clear(epoch, size)
+	h.stage = gathering
+	h.reset(epoch)
+	for _, c := range append([]*transfer.Child(nil), m.feed.Children()...) {
+		m.dismiss(c.Link, wire.ReasonWrongEpoch)
+	}
+	m.el.Hold(0, false, m.originBytes)
+}
+
+// reset drops the content in the store. A download under way belongs to the old
+// one, into which nothing can be written any more: it ends, unless its own
+// answer is the cause.
+func (h *held) reset(epoch uint64) {
+	m := h.m
+	if !m.answering {
+		m.budgetDone()
+		m.stopOrigin()
+	}
+	m.act(Reset{Epoch: epoch, Size: h.Size()})
+}
+
+// adopt takes the content's epoch while nothing is held yet, and tells the
+// children, who hold nothing either.
+func (h *held) adopt(epoch uint64) {
+	if epoch == h.Epoch() {
+		return
+	}
+	m := h.m
+	h.SetEpoch(epoch)
+	if m.file.Keyed {
+		return // they speak of the same bytes anyway
+	}
+	for _, c := range m.feed.Children() {
+		m.act(SendFrame{c.Link, &wire.Welcome{From: m.self.Peer, Epoch: epoch, Size: h.Size()}})
+	}
+}
+
+// setSize takes the file's size from whoever knew it.
+func (h *held) setSize(n int64) {
+	if h.Known() || n < 0 {
+		return
+	}
+	m := h.m
+	if !h.Fits(n) {
+		// Some of what is held lies behind the end: it is of something else.
+		m.failAll(wire.ReasonWrongEpoch)
+		h.forget(h.Epoch(), n)
+		return
+	}
+	h.SetSize(n)
+	m.act(SetSize{Size: n})
+	for _, c := range m.feed.Children() {
+		m.act(SendFrame{c.Link, &wire.End{Size: n}})
+	}
+}
+
+// drop forgets chunks, here and in the store.
+func (h *held) drop(indices []int) {
+	m := h.m
+	h.Drop(indices)
+	m.el.Hold(h.Prefix(), false, m.originBytes)
+	m.act(Drop{Indices: indices})
+}
+
+// settle starts the reading back once every chunk is held.
+func (h *held) settle() {
+	m := h.m
+	wait := m.suspect && !m.mended
+	if h.Whole() && h.stage == gathering && !wait {
+		h.stage = verifying
+		m.act(Verify{})
+	}
+}
+
+// deadline: only chunks that come make something due.
+func (h *held) deadline() (time.Duration, bool) { return 0, false }
+
+// verified takes the verdict on the whole file.
+func (h *held) verified(e Verified) {
+	if h.stage != verifying {
+		return
+	}
+	h.stage = gathering
+	switch {
+	case len(e.Dropped) > 0:
+		h.Drop(e.Dropped)
+		h.m.refetch()
+	case e.OK:
+		h.finish()
+	default:
+		h.m.wholeFileWrong()
+	}
+}
+
+// finish tells everybody that the file is whole and right.
+func (h *held) finish() {
+	m := h.m
+	h.stage = complete
+	m.el.Hold(h.Prefix(), true, m.originBytes)
+	m.note(report.KindVerified, wire.ReasonNone, netip.AddrPort{}, "%s: whole file verified, %d bytes",
+		m.file.Name, h.Size())
+	m.act(Complete{})
+	m.budgetDone()
+	m.budget.Cancel()
+	for _, s := range m.sides() {
+		if _, _, l := s.follower.Parent(); l != 0 {
+			m.act(SendFrame{l, &wire.Report{Prefix: h.Prefix(), Complete: true}})
+		}
+	}
+	if m.el.State() != election.Root {
+		first := m.all[0]
+		m.tree(first, func(o *follower.Output) { first.follower.Done(m.me(first), o) })
+		m.leaveAll(wire.ReasonDone)
+		if m.el.Root() == nil {
+			m.elect(func(o *election.Output) { m.el.Start(m.now, wire.ReasonDone, o) })
+		}
+	}
+	m.quietAt = m.now + 2*m.cfg.Election.Announce
+}

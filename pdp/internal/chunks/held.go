@@ -1,0 +1,169 @@
+package chunks
+
+import (
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/transfer"
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+// Source is where a chunk came from.
+type Source uint8
+
+// The sources of a chunk.
+const (
+	Kept   Source = iota // from an earlier run of this device
+	Origin               // from the origin, to this device itself
+	Peer                 // from another device
+)
+
+// bits is a set of chunks.
+type bits [load.MaxChunks / 64]uint64
+
+func (b *bits) has(i int) bool { return b[i/64]&(1<<(i%64)) != 0 }
+func (b *bits) add(i int)      { b[i/64] |= 1 << (i % 64) }
+func (b *bits) remove(i int)   { b[i/64] &^= 1 << (i % 64) }
+
+// Held is what a device holds of a file. Use New.
+type Held struct {
+	geo    load.Geometry
+	signed bool // the size is
+	sure   bool // the size is signed, or the origin told it
+	epoch  uint64
+
+	have   bits
+	origin bits // those of them that came from the origin
+	count  int
+	last   int                  // highest chunk that was held; 0 at the start, -1 after Clear
+	first  [wire.MaxStripes]int // of each stripe, the first chunk that is not held
+	pure   bool                 // no chunk of this content came from a peer
+}
+
+// New returns what a device holds that holds nothing of a file of size bytes, or
+// of load.UnknownSize. A signed size never changes.
+func New(size int64, signed bool) *Held {
+	h := &Held{geo: load.Geometry{Size: size}, signed: signed, sure: signed, pure: true}
+	h.rewind()
+	return h
+}
+
+func (h *Held) rewind() {
+	for s := range h.first {
+		h.first[s] = s
+	}
+}
+
+// Add notes that a chunk is held, and reports whether that is new.
+func (h *Held) Add(i int, from Source) bool {
+	if i < 0 || i >= h.geo.Chunks() || h.have.has(i) {
+		return false
+	}
+	h.have.add(i)
+	switch from {
+	case Origin:
+		h.origin.add(i)
+	case Peer:
+		h.pure = false
+	}
+	h.count++
+	h.last = max(h.last, i)
+	s := i % wire.MaxStripes
+	for h.first[s] < h.geo.Chunks() && h.have.has(h.first[s]) {
+		h.first[s] += wire.MaxStripes
+	}
+	return true
+}
+
+// Drop forgets chunks; those that are not held are passed over.
+func (h *Held) Drop(indices []int) {
+	for _, i := range indices {
+		if i < 0 || i >= h.geo.Chunks() || !h.have.has(i) {
+			continue
+		}
+		h.have.remove(i)
+		h.origin.remove(i)
+		h.count--
+		h.first[i%wire.MaxStripes] = min(h.first[i%wire.MaxStripes], i)
+	}
+}
+
+// Clear drops everything: the content is another one, of an epoch and of size
+// bytes, or load.UnknownSize.
+func (h *Held) Clear(epoch uint64, size int64) {
+	h.have, h.origin = bits{}, bits{}
+	h.count, h.last, h.pure, h.epoch = 0, -1, true, epoch
+	h.rewind()
+	if !h.signed {
+		h.geo.Size, h.sure = size, false
+	}
+}
+
+// SetEpoch names the content that is held.
+func (h *Held) SetEpoch(epoch uint64) { h.epoch = epoch }
+
+// Epoch returns the name of the content that is held.
+func (h *Held) Epoch() uint64 { return h.epoch }
+
+// SetSize tells the file's size in bytes.
+func (h *Held) SetSize(size int64) { h.geo.Size = size }
+
+// Fits reports whether no chunk that is held lies behind the end of a file of
+// size bytes.
+func (h *Held) Fits(size int64) bool { return h.last < (load.Geometry{Size: size}).Chunks() }
+
+// Confirm tells that the origin said size; the one that is known is sure if that
+// is the same.
+func (h *Held) Confirm(size int64) { h.sure = h.sure || h.Known() && size == h.geo.Size }
+
+// Sure reports whether the size is signed or the origin told it.
+func (h *Held) Sure() bool { return h.sure }
+
+// Known reports whether the size is known.
+func (h *Held) Known() bool { return h.geo.Known() }
+
+// Size returns the file's size in bytes, or load.UnknownSize.
+func (h *Held) Size() int64 { return h.geo.Size }
+
+// Chunks returns the number of chunks of the file, load.MaxChunks while its size
+// is unknown.
+func (h *Held) Chunks() int { return h.geo.Chunks() }
+
+// ChunkSize returns the bytes of a chunk that is not the last one.
+func (h *Held) ChunkSize() int { return h.geo.ChunkSize() }
+
+// Count returns how many chunks are held.
+func (h *Held) Count() int { return h.count }
+
+// Whole reports whether all chunks of a file whose size is known are held.
+func (h *Held) Whole() bool { return h.geo.Known() && h.count == h.geo.Chunks() }
+
+// Prefix returns how many chunks are held from the start.
+func (h *Held) Prefix() int { return h.PrefixOf(transfer.All) }
+
+// PrefixOf returns how many chunks of a set are held from the start, told as the
+// first chunk of it that is not, or the number of all chunks.
+func (h *Held) PrefixOf(set transfer.Set) int {
+	n := h.geo.Chunks()
+	for s := range uint8(wire.MaxStripes) {
+		if set.Has(s) {
+			n = min(n, h.first[s])
+		}
+	}
+	return n
+}
+
+// FromOrigin reports whether a chunk is held that came from the origin.
+func (h *Held) FromOrigin(i int) bool { return i >= 0 && i < h.geo.Chunks() && h.origin.has(i) }
+
+// Foreign returns the chunks that are held and did not come from the origin, in
+// order.
+func (h *Held) Foreign() (indices []int) {
+	for i := range h.geo.Chunks() {
+		if h.have.has(i) && !h.origin.has(i) {
+			indices = append(indices, i)
+		}
+	}
+	return indices
+}
+
+// Pure reports whether no chunk came from a peer since the content changed.
+func (h *Held) Pure() bool { return h.pure }

@@ -1,0 +1,95 @@
+package chunks
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/transfer"
+)
+
+// TestHeld compares the counters with what follows from a plain list of chunks.
+func TestHeld(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 1))
+	const n = 37
+	h := New(n*load.MinChunkSize, true)
+	from := map[int]Source{}
+	for step := range 20_000 {
+		i := rnd.IntN(n+2) - 1 // now and then one that the file does not have
+		_, had := from[i]
+		if rnd.IntN(3) > 0 {
+			s := Source(rnd.IntN(3))
+			inside := i >= 0 && i < n
+			if h.Add(i, s) != (inside && !had) {
+				t.Fatalf("step %d: chunk %d is taken for new, or not, wrongly", step, i)
+			}
+			if inside && !had {
+				from[i] = s
+			}
+		} else {
+			h.Drop([]int{i})
+			delete(from, i)
+		}
+		missing := func(first, by int) int {
+			for i := first; i < n; i += by {
+				if _, ok := from[i]; !ok {
+					return i
+				}
+			}
+			return n
+		}
+		var foreign []int
+		for i := range n {
+			if s, ok := from[i]; ok && s != Origin {
+				foreign = append(foreign, i)
+			}
+			if s, ok := from[i]; h.FromOrigin(i) != (ok && s == Origin) {
+				t.Fatalf("step %d: chunk %d from the origin: %v", step, i, h.FromOrigin(i))
+			}
+		}
+		if h.Count() != len(from) || h.Whole() != (len(from) == n) || h.Prefix() != missing(0, 1) ||
+			h.PrefixOf(1) != missing(0, 2) || h.PrefixOf(2) != missing(1, 2) || !slices.Equal(h.Foreign(), foreign) {
+			t.Fatalf("step %d: %d chunks, prefix %d (even %d, odd %d), foreign %v; held is %v",
+				step, h.Count(), h.Prefix(), h.PrefixOf(1), h.PrefixOf(2), h.Foreign(), from)
+		}
+	}
+}
+
+// TestClear: another content leaves nothing of the one before, but a signed size.
+func TestClear(t *testing.T) {
+	for _, signed := range []bool{true, false} {
+		h := New(2*load.MinChunkSize, signed)
+		h.Add(0, Peer)
+		h.Add(1, Origin)
+		h.Confirm(2 * load.MinChunkSize)
+		if h.Pure() || !h.Whole() || !h.Sure() {
+			t.Errorf("signed %v: pure %v, whole %v, sure %v", signed, h.Pure(), h.Whole(), h.Sure())
+		}
+		h.Clear(7, load.UnknownSize)
+		if h.Count() != 0 || h.PrefixOf(transfer.All) != 0 || h.FromOrigin(1) || !h.Pure() || h.Epoch() != 7 {
+			t.Errorf("signed %v: %d chunks left of another content", signed, h.Count())
+		}
+		if h.Known() != signed || h.Sure() != signed {
+			t.Errorf("signed %v: known %v, sure %v", signed, h.Known(), h.Sure())
+		}
+	}
+}
+
+// TestConfirm: only the size that is known becomes sure.
+func TestConfirm(t *testing.T) {
+	h := New(load.UnknownSize, false)
+	h.Confirm(load.UnknownSize)
+	h.Add(4, Kept)
+	h.SetSize(5 * load.MinChunkSize)
+	h.Confirm(4 * load.MinChunkSize)
+	if h.Sure() {
+		t.Error("another size than the known one is sure")
+	}
+	if h.Fits(4*load.MinChunkSize) || !h.Fits(4*load.MinChunkSize+1) {
+		t.Error("chunk 4 begins behind 4 chunks")
+	}
+	if h.Confirm(5 * load.MinChunkSize); !h.Sure() {
+		t.Error("what the origin said is not sure")
+	}
+}
