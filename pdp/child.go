@@ -321,8 +321,8 @@ func (m *Machine) stored(e Stored) {
 	if !m.held.Add(e.Index, from) {
 		return // nothing new: a server that begins again and again gets no further
 	}
-	m.probed(e.Link == 0)
-	m.gained = m.now
+	m.fallback.probed(e.Link == 0)
+	m.fallback.gain()
 	for _, w := range m.watched {
 		w.watch.Gain(m.now)
 	}
@@ -342,18 +342,16 @@ func (m *Machine) stored(e Stored) {
 	if e.Link == 0 {
 		return
 	}
-	if m.failures() >= m.cfg.Transfer.FailedPeers && m.budget.Active() {
+	if m.failures() >= m.cfg.Transfer.FailedPeers && m.fallback.budget.Active() {
 		return // in the other tree nobody serves still
 	}
-	m.starving = false
-	m.budget.Cancel()
-	m.budgetDone()
+	m.fallback.served()
 }
 
 // bad takes a chunk that failed its digest.
 func (m *Machine) bad(e Bad) {
 	if e.Link == 0 {
-		m.originFailed(wire.ReasonOriginWrong)
+		m.origin.failed(wire.ReasonOriginWrong)
 		return
 	}
 	s := m.of(e.Link)
@@ -401,7 +399,7 @@ func (m *Machine) settleChild() {
 			s.reportAt = m.now + 4*m.cfg.Transfer.KeepAlive
 		}
 	}
-	if m.rootWatch != nil && m.el.Root() != nil && !m.budget.Active() && m.rootWatch.Stalled(m.now) {
+	if m.rootWatch != nil && m.el.Root() != nil && !m.fallback.budget.Active() && m.rootWatch.Stalled(m.now) {
 		m.distrustRoot(wire.ReasonRootStalled)
 	}
 }
@@ -418,7 +416,7 @@ func (m *Machine) childDeadline() (at time.Duration, ok bool) {
 			at, ok = d, true
 		}
 	}
-	if m.rootWatch != nil && m.el.Root() != nil && !m.budget.Active() {
+	if m.rootWatch != nil && m.el.Root() != nil && !m.fallback.budget.Active() {
 		if d := m.rootWatch.Deadline(); !ok || d < at {
 			at, ok = d, true
 		}

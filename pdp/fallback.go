@@ -7,74 +7,140 @@ import (
 
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/internal/follower"
+	"github.com/peerload/peerload/pdp/internal/origin"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
 
+// fallback decides when a device goes to the origin that is not root: where
+// peers failed it, within the subnet's budget, and where peers say that the
+// origin fails, to see for itself.
+type fallback struct {
+	m        *Machine
+	budget   *origin.Budget
+	gained   time.Duration // when a chunk last came from anywhere, or patience began anew
+	starving bool          // entitled to the origin since no peer served
+	announce time.Duration // when the direct download under way is announced again
+	probe    timer         // when to see whether the origin answers
+}
+
+func newFallback(m *Machine) *fallback {
+	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd)}
+}
+
+// start begins the wait for chunks.
+func (f *fallback) start() { f.gained = f.m.now }
+
+// gain notes that a chunk came from anywhere.
+func (f *fallback) gain() { f.gained = f.m.now }
+
+// served notes that a parent sent a chunk: the origin is not needed.
+func (f *fallback) served() {
+	f.starving = false
+	f.withdraw()
+}
+
+// withdraw ends the wait for the origin, or the direct download.
+func (f *fallback) withdraw() {
+	f.release()
+	f.budget.Cancel()
+}
+
+// release gives the budget back.
+func (f *fallback) release() {
+	if f.budget.Active() {
+		f.budget.Done()
+		f.m.origin.stop()
+		f.m.act(Broadcast{&wire.Direct{Done: true, Prefix: f.m.held.Prefix(), Bytes: f.m.origin.bytes}})
+	}
+}
+
 // heardDirect takes another's claim on the subnet's budget.
-func (m *Machine) heardDirect(c election.Candidate, d *wire.Direct) {
+func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
+	m := f.m
 	if m.el.Distrusted(m.now, c.Addr.Addr()) {
 		return
 	}
 	if d.Bytes > 0 {
 		m.origin.Well(m.now)
 	}
-	if m.budget.Heard(m.now, m.self.Peer, c.Peer, c.Links, d) {
-		m.stopOrigin()
-		m.budget.Entitle(m.now)
+	if f.budget.Heard(m.now, m.self.Peer, c.Peer, c.Links, d) {
+		m.origin.stop()
+		f.budget.Entitle(m.now)
 	}
-	// Who waits for its turn can have what the other has already.
 	for _, s := range m.sides() {
-		if !m.budget.Waiting() || m.held.complete() || m.waits(s) || s.follower.State() == follower.Attached || s.follower.State() == follower.Dialing {
-			continue
-		}
-		if p, link, has := m.budget.Other(); has > m.held.PrefixOf(m.set(s)) && s.follower.Failures() <= m.cfg.Transfer.FailedPeers+1 {
-			m.tree(s, func(o *follower.Output) { s.follower.DialTo(m.now, p, link, o) })
-		}
+		f.tapOther(s)
 	}
 }
 
-// settleFallback entitles this device to the server where peers failed it, and
-// goes there when it is its turn.
-func (m *Machine) settleFallback() {
+// tapOther dials who downloads directly while this device waits for its turn:
+// what the other has already can be had from it.
+func (f *fallback) tapOther(s *side) {
+	m := f.m
+	state := s.follower.State()
+	if !f.budget.Waiting() || m.held.complete() || m.waits(s) ||
+		state == follower.Attached || state == follower.Dialing {
+		return
+	}
+	p, link, has := f.budget.Other()
+	if has > m.held.PrefixOf(m.set(s)) && s.follower.Failures() <= m.cfg.Transfer.FailedPeers+1 {
+		m.tree(s, func(o *follower.Output) { s.follower.DialTo(m.now, p, link, o) })
+	}
+}
+
+// settle entitles this device to the origin where peers failed it, and goes
+// there when it is its turn.
+func (f *fallback) settle() {
+	m := f.m
 	if m.held.complete() || m.held.verifying() || m.placer != nil || m.el.State() == election.Idle {
 		return
 	}
-	m.settleProbe()
-	t := m.cfg.Transfer
-	if m.gate && !m.open && !m.budget.Waiting() && !m.origin.Failing() && !m.suspect &&
-		(m.failures() >= t.FailedPeers && !m.served() || m.starved()) {
-		m.budget.Entitle(m.now)
-		m.gained, m.starving = m.now, true
+	f.settleProbe()
+	if f.entitled() {
+		f.budget.Entitle(m.now)
+		f.gained, f.starving = m.now, true
 	}
-	if m.gate && !m.open && m.budget.Ready(m.now, m.origin.NotBefore()) {
+	if !m.origin.shut && !m.origin.busy() && f.budget.Ready(m.now, m.origin.NotBefore()) {
 		why := wire.ReasonNoProgress
-		if m.failures() >= t.FailedPeers {
+		if m.failures() >= m.cfg.Transfer.FailedPeers {
 			why = wire.ReasonPeersFailed
 		}
-		m.note(report.KindFallback, why, netip.AddrPort{}, "%s: to the server, within the subnet's budget: %s", m.file.Name, why)
+		m.note(report.KindFallback, why, netip.AddrPort{}, "%s: to the server, within the subnet's budget: %s",
+			m.file.Name, why)
 		m.act(Broadcast{&wire.Direct{Reason: why, Prefix: m.held.Prefix()}})
-		m.directAt = m.now + m.cfg.Election.Announce
-		m.openOrigin(m.now)
+		f.announce = m.now + m.cfg.Election.Announce
+		m.origin.open(m.now)
 	}
-	if m.budget.Active() && m.now >= m.directAt {
-		m.act(Broadcast{&wire.Direct{Reason: wire.ReasonPeersFailed, Prefix: m.held.Prefix(), Bytes: m.originBytes}})
-		m.directAt = m.now + m.cfg.Election.Announce
+	if f.budget.Active() && m.now >= f.announce {
+		m.act(Broadcast{&wire.Direct{
+			Reason: wire.ReasonPeersFailed, Prefix: m.held.Prefix(), Bytes: m.origin.bytes,
+		}})
+		f.announce = m.now + m.cfg.Election.Announce
 	}
+}
+
+// entitled reports whether peers failed this device so that it may go to the
+// origin when its turn comes.
+func (f *fallback) entitled() bool {
+	m := f.m
+	if m.origin.shut || m.origin.busy() || f.budget.Waiting() || m.origin.Failing() || m.suspect {
+		return false
+	}
+	return m.failures() >= m.cfg.Transfer.FailedPeers && !f.servedLately() || f.starved()
 }
 
 // starved reports whether bytes that are to be had have not come for long.
-func (m *Machine) starved() bool {
-	return m.now-m.gained > m.cfg.Transfer.Fallback && m.hungry()
+func (f *fallback) starved() bool {
+	return f.m.now-f.gained > f.m.cfg.Transfer.Fallback && f.hungry()
 }
 
-// served reports whether a parent in one of the trees has sent something
+// servedLately reports whether a parent in one of the trees has sent something
 // lately: then the other tree can be waited for.
-func (m *Machine) served() bool {
-	if m.now-m.gained > m.cfg.Transfer.Stall {
+func (f *fallback) servedLately() bool {
+	if f.m.now-f.gained > f.m.cfg.Transfer.Stall {
 		return false
 	}
-	return slices.ContainsFunc(m.sides(), func(s *side) bool {
+	return slices.ContainsFunc(f.m.sides(), func(s *side) bool {
 		return s.follower.State() == follower.Attached && s.follower.Failures() == 0
 	})
 }
@@ -83,81 +149,76 @@ func (m *Machine) served() bool {
 // of failures for long enough. All devices of the subnet do so at about the
 // same time and end with their own word for it, not one after another; if one
 // finds the origin well, it is as if nobody had told anything.
-func (m *Machine) settleProbe() {
-	doubt := m.origin.Doubtful(m.now) || m.origin.Failing() && m.now-m.gained > m.cfg.Transfer.Fallback && !m.origin.Outage(m.now)
-	if m.open || !m.gate || !doubt {
-		m.probeAt = 0
+func (f *fallback) settleProbe() {
+	m := f.m
+	doubt := m.origin.Doubtful(m.now) ||
+		m.origin.Failing() && m.now-f.gained > m.cfg.Transfer.Fallback && !m.origin.Outage(m.now)
+	if m.origin.busy() || m.origin.shut || !doubt {
+		f.probe.stop()
 		return
 	}
-	if m.probeAt == 0 {
-		m.probeAt = m.now + 1 + time.Duration(m.rnd.Int64N(int64(m.cfg.Transfer.FallbackJitter)))
+	if !f.probe.set {
+		f.probe.start(m.now + 1 + time.Duration(m.rnd.Int64N(int64(m.cfg.Transfer.FallbackJitter))))
 	}
-	if m.now < m.probeAt {
+	if !f.probe.due(m.now) {
 		return
 	}
-	m.probeAt, m.probing = 0, true
-	m.open, m.opened, m.originBytes = true, false, 0
+	f.probe.stop()
 	who := "peers say that"
 	if m.origin.Tried() {
 		who = "so far"
 	}
-	m.note(report.KindFallback, m.origin.Last(), netip.AddrPort{}, "%s: %s the server failed: %s; asking it once", m.file.Name, who, m.origin.Last())
-	m.act(OpenOrigin{From: m.held.Prefix()})
+	m.note(report.KindFallback, m.origin.Last(), netip.AddrPort{}, "%s: %s the server failed: %s; asking it once",
+		m.file.Name, who, m.origin.Last())
+	m.origin.probe()
 }
 
-// probed: a chunk came to a device that only asked whether the origin gives one.
-// If it is the origin's and there is no root this device claims, holding more
-// than the others; if there is one it takes its turn.
-func (m *Machine) probed(origin bool) {
-	if !m.probing {
+// probed takes a chunk that came to a device that only asked whether the origin
+// gives one. If it is the origin's and there is no root this device claims,
+// holding more than the others; if there is one it takes its turn.
+func (f *fallback) probed(fromOrigin bool) {
+	m := f.m
+	if !m.origin.endProbe() {
 		return
 	}
-	m.probing = false
 	m.origin.Progress(m.now)
 	if m.placer != nil {
 		return // and has become root meanwhile: it goes on
 	}
-	m.stopOrigin()
+	m.origin.stop()
 	switch {
-	case !origin:
+	case !fromOrigin:
 	case m.el.Root() == nil:
 		m.elect(func(o *election.Output) { m.el.Claimable(m.now, o) })
 	default:
-		m.budget.Entitle(m.now)
+		f.budget.Entitle(m.now)
 	}
 }
 
 // hungry reports whether bytes are to be had that do not come: the root has
 // them, or there is no root.
-func (m *Machine) hungry() bool {
+func (f *fallback) hungry() bool {
+	m := f.m
 	return m.rootWatch == nil || m.el.Root() == nil || m.rootWatch.Prefix() > m.held.Prefix()
 }
 
-// budgetDone gives the budget back.
-func (m *Machine) budgetDone() {
-	if m.budget.Active() {
-		m.budget.Done()
-		m.stopOrigin()
-		m.act(Broadcast{&wire.Direct{Done: true, Prefix: m.held.Prefix(), Bytes: m.originBytes}})
-	}
-}
-
-func (m *Machine) fallbackDeadline() (at time.Duration, ok bool) {
+func (f *fallback) deadline() (at time.Duration, ok bool) {
+	m := f.m
 	if m.held.complete() || m.held.verifying() || m.placer != nil {
 		return 0, false
 	}
-	if m.budget.Active() {
-		return m.directAt, true
+	if f.budget.Active() {
+		return f.announce, true
 	}
-	if m.probeAt != 0 {
-		return m.probeAt, true
+	if f.probe.set {
+		return f.probe.deadline()
 	}
-	if m.open || !m.gate {
+	if m.origin.busy() || m.origin.shut {
 		return 0, false
 	}
-	if d, waiting := m.budget.Deadline(m.origin.NotBefore()); waiting {
+	if d, waiting := f.budget.Deadline(m.origin.NotBefore()); waiting {
 		return d, true
 	}
-	at = max(m.gained+m.cfg.Transfer.Fallback+1, m.origin.OutageEnds(m.now))
-	return at, !m.suspect && m.hungry() || m.origin.Failing()
+	at = max(f.gained+m.cfg.Transfer.Fallback+1, m.origin.OutageEnds(m.now))
+	return at, !m.suspect && f.hungry() || m.origin.Failing()
 }

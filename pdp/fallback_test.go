@@ -27,12 +27,12 @@ func TestOneTreeServes(t *testing.T) {
 		t.Fatalf("%d failures", m.failures())
 	}
 	m.Step(now, Stored{Link: link, Index: 0}, nil)
-	if m.budget.Waiting() || m.budget.Active() {
+	if m.fallback.budget.Waiting() || m.fallback.budget.Active() {
 		t.Error("goes to the server though a parent serves")
 	}
 	now += m.cfg.Transfer.Stall + time.Millisecond
 	m.Step(now, nil, nil)
-	if !m.budget.Waiting() && !m.budget.Active() {
+	if !m.fallback.budget.Waiting() && !m.fallback.budget.Active() {
 		t.Error("waits for ever")
 	}
 }

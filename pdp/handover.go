@@ -59,20 +59,20 @@ const (
 // up. Bytes that come call it often enough: it needs no deadline.
 func (m *Machine) settleHandover() {
 	g := &m.gauge
-	if !m.opened || m.held.complete() || !m.held.Known() || m.tries >= mostTries {
+	if !m.origin.answered() || m.held.complete() || !m.held.Known() || m.tries >= mostTries {
 		*g = gauge{}
 		return
 	}
 	if g.since == 0 {
-		*g = gauge{since: m.now, bytes: m.originBytes}
+		*g = gauge{since: m.now, bytes: m.origin.bytes}
 	}
 	took := m.now - g.since
 	if took < gaugeWindow {
 		return
 	}
-	rate := float64(m.originBytes-g.bytes) / took.Seconds()
+	rate := float64(m.origin.bytes-g.bytes) / took.Seconds()
 	port := float64(m.port.rate(m.now))
-	*g = gauge{since: m.now, bytes: m.originBytes}
+	*g = gauge{since: m.now, bytes: m.origin.bytes}
 	left := float64(m.held.Chunks()-m.held.Count()) * float64(m.held.ChunkSize())
 	if rate <= 0 || port <= 0 || port > portBound*rate || left/rate < worthHandover.Seconds() {
 		return

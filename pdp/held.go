@@ -58,7 +58,7 @@ func (h *held) forget(epoch uint64, size int64) {
 	for _, c := range append([]*transfer.Child(nil), m.feed.Children()...) {
 		m.dismiss(c.Link, wire.ReasonWrongEpoch)
 	}
-	m.el.Hold(0, false, m.originBytes)
+	m.el.Hold(0, false, m.origin.bytes)
 }
 
 // reset drops the content in the store. A download under way belongs to the old
@@ -66,9 +66,9 @@ func (h *held) forget(epoch uint64, size int64) {
 // answer is the cause.
 func (h *held) reset(epoch uint64) {
 	m := h.m
-	if !m.answering {
-		m.budgetDone()
-		m.stopOrigin()
+	if m.origin.use.plain() != answering {
+		m.fallback.release()
+		m.origin.stop()
 	}
 	m.act(Reset{Epoch: epoch, Size: h.Size()})
 }
@@ -112,7 +112,7 @@ func (h *held) setSize(n int64) {
 func (h *held) drop(indices []int) {
 	m := h.m
 	h.Drop(indices)
-	m.el.Hold(h.Prefix(), false, m.originBytes)
+	m.el.Hold(h.Prefix(), false, m.origin.bytes)
 	m.act(Drop{Indices: indices})
 }
 
@@ -150,12 +150,12 @@ func (h *held) verified(e Verified) {
 func (h *held) finish() {
 	m := h.m
 	h.stage = complete
-	m.el.Hold(h.Prefix(), true, m.originBytes)
+	m.el.Hold(h.Prefix(), true, m.origin.bytes)
 	m.note(report.KindVerified, wire.ReasonNone, netip.AddrPort{}, "%s: whole file verified, %d bytes",
 		m.file.Name, h.Size())
 	m.act(Complete{})
-	m.budgetDone()
-	m.budget.Cancel()
+	m.fallback.release()
+	m.fallback.budget.Cancel()
 	for _, s := range m.sides() {
 		if _, _, l := s.follower.Parent(); l != 0 {
 			m.act(SendFrame{l, &wire.Report{Prefix: h.Prefix(), Complete: true}})

@@ -8,7 +8,6 @@ import (
 
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/internal/follower"
-	"github.com/peerload/peerload/pdp/internal/origin"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/tree"
 	"github.com/peerload/peerload/pdp/wire"
@@ -44,30 +43,20 @@ type Machine struct {
 	file File
 	rnd  *rand.Rand
 
-	el        *election.Election
-	all       [wire.MaxStripes]*side // of the trees, by stripe
-	trees     uint8                  // that the file takes; 0: nobody has told it yet
-	placer    *tree.Placer           // while root
-	feed      *transfer.Feed
-	rootWatch *follower.RootWatch
-	watched   []*watched // the roots followed lately
-	origin    *origin.Patience
-	budget    *origin.Budget
-	held      *held
-
-	// The origin as this device uses it.
-	prepared    bool
-	open        bool // a download is under way
-	opened      bool // and the origin has answered
-	answering   bool // its answer is being taken
-	originBytes int64
-	originAt    time.Duration // not before
-	wrong       int           // files or chunks from the origin with the wrong digest
-	wrongRoots  int           // roots that resigned for that, while this device
-	mismatches  int           // saw so many wrong files itself
-	gate        bool
-	probing     bool          // the download under way only asks whether the origin answers
-	probeAt     time.Duration // when to do that; 0: not planned
+	el         *election.Election
+	all        [wire.MaxStripes]*side // of the trees, by stripe
+	trees      uint8                  // that the file takes; 0: nobody has told it yet
+	placer     *tree.Placer           // while root
+	feed       *transfer.Feed
+	rootWatch  *follower.RootWatch
+	watched    []*watched // the roots followed lately
+	held       *held
+	origin     *originSide
+	fallback   *fallback
+	prepared   bool
+	originAt   time.Duration // as root: no download before
+	mismatches int           // wrong whole files that this device saw
+	wrongRoots int           // roots that resigned for that meanwhile
 
 	// Without a signed table: the whole was wrong, and the root is asked.
 	suspect   bool
@@ -78,9 +67,6 @@ type Machine struct {
 	quietAt    time.Duration
 	keepAlive  time.Duration
 	stayUntil  time.Duration // not idle before
-	gained     time.Duration // last chunk from anywhere
-	starving   bool          // entitled to the server since no peer served
-	directAt   time.Duration // next announcement of a direct download
 	doubted    wire.Peer     // a root that answered no asks, or took no link
 	doubts     int           // so many times in a row
 	slowParent wire.Peer     // the first that was too slow
@@ -105,16 +91,13 @@ func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
 		cfg: cfg, self: self, file: file, rnd: rnd,
 		el:        election.New(cfg.Election, self.Peer, rnd),
 		feed:      transfer.NewFeed(cfg.Transfer),
-		origin:    origin.NewPatience(cfg.Transfer),
-		budget:    origin.NewBudget(cfg.Transfer, rnd),
-		gate:      true,
 		conflicts: map[wire.Peer]bool{}, banned: map[netip.Addr]time.Duration{},
 	}
 	links := new(follower.Links)
 	for s := range m.all {
 		m.all[s] = &side{stripe: uint8(s), follower: follower.New(cfg.Tree, self.Peer, uint8(s), links, rnd)}
 	}
-	m.held = newHeld(m)
+	m.held, m.origin, m.fallback = newHeld(m), newOriginSide(m), newFallback(m)
 	return m
 }
 
@@ -169,11 +152,11 @@ func (m *Machine) take(in Event) {
 	case Closed:
 		m.closed(e)
 	case OriginOpened:
-		m.originOpened(e)
+		m.origin.opened(e)
 	case OriginBytes:
-		m.originBytes = e.Bytes
+		m.origin.received(e)
 	case OriginEnded:
-		m.originEnded(e)
+		m.origin.ended(e)
 	case Verified:
 		m.held.verified(e)
 	case Compared:
@@ -181,7 +164,7 @@ func (m *Machine) take(in Event) {
 	case DiskFailed:
 		m.giveUp(wire.ReasonDisk)
 	case Gate:
-		m.gate = e.Open
+		m.origin.gate(e)
 	case Stop:
 		m.stop()
 	}
@@ -189,9 +172,9 @@ func (m *Machine) take(in Event) {
 
 func (m *Machine) start(e Start) {
 	m.started = true
-	m.gained = m.now
+	m.fallback.start()
 	m.held.start(e)
-	m.el.Hold(m.held.Prefix(), m.held.complete(), m.originBytes)
+	m.el.Hold(m.held.Prefix(), m.held.complete(), m.origin.bytes)
 	m.elect(func(o *election.Output) { m.el.Start(m.now, wire.ReasonNone, o) })
 }
 
@@ -201,9 +184,9 @@ func (m *Machine) settle() {
 		return
 	}
 	if m.suspect {
-		m.el.Hold(0, false, m.originBytes) // what may be wrong is no claim to anything
+		m.el.Hold(0, false, m.origin.bytes) // what may be wrong is no claim to anything
 	} else {
-		m.el.Hold(m.held.Prefix(), m.held.complete(), m.originBytes)
+		m.el.Hold(m.held.Prefix(), m.held.complete(), m.origin.bytes)
 	}
 	if at, ok := m.el.Deadline(); ok && at <= m.now {
 		m.elect(func(o *election.Output) { m.el.Tick(m.now, o) })
@@ -215,7 +198,7 @@ func (m *Machine) settle() {
 	}
 	m.settleChild()
 	m.settleRoot()
-	m.settleFallback()
+	m.fallback.settle()
 	m.settleParent()
 	m.held.settle()
 	m.settleTable()
@@ -241,7 +224,7 @@ func (m *Machine) Deadline() (at time.Duration, ok bool) {
 	}
 	earliest(m.childDeadline())
 	earliest(m.rootDeadline())
-	earliest(m.fallbackDeadline())
+	earliest(m.fallback.deadline())
 	earliest(m.parentDeadline())
 	earliest(m.suspectUntil(), m.suspect && !m.held.complete())
 	earliest(m.stayUntil, m.stayUntil > m.now)
@@ -271,7 +254,7 @@ func (m *Machine) datagram(e Datagram) {
 	case *wire.Resign:
 		m.heardResign(e, msg)
 	case *wire.Direct:
-		m.heardDirect(c, msg)
+		m.fallback.heardDirect(c, msg)
 	}
 }
 
@@ -294,8 +277,8 @@ func (m *Machine) stop() {
 
 // goodbye leaves the hierarchy: the root resigns, links are closed.
 func (m *Machine) goodbye(why wire.Reason, next wire.Peer, backoff time.Duration) {
-	m.stopOrigin()
-	m.budgetDone()
+	m.origin.stop()
+	m.fallback.release()
 	if m.el.State() == election.Root {
 		m.act(Broadcast{&wire.Resign{Reason: why, Successor: next, Backoff: uint32(backoff / time.Millisecond)}})
 	}

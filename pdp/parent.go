@@ -189,7 +189,7 @@ func (m *Machine) sendProgress(l Link, set transfer.Set) {
 	p := &wire.Progress{Prefix: m.servable(set)}
 	switch {
 	case m.el.State() == election.Root:
-		p.RootPrefix, p.RootBytes = m.servable(transfer.All), m.originBytes
+		p.RootPrefix, p.RootBytes = m.servable(transfer.All), m.origin.bytes
 	case m.rootWatch != nil:
 		p.RootPrefix, p.RootBytes = m.rootWatch.Prefix(), m.rootWatch.Bytes()
 		p.Detached = !m.attached() && !m.held.complete()

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/transfer"
@@ -33,11 +32,11 @@ func (m *Machine) claim(answer bool) {
 	rank, why := m.el.Rank()
 	c := &wire.Claim{
 		Rank: rank, Epoch: m.held.Epoch(), Size: m.held.Size(), Prefix: m.servable(transfer.All), Complete: m.held.complete(),
-		Bytes: m.originBytes, Map: m.bitmap(), Reason: why, Spread: m.spread(),
+		Bytes: m.origin.bytes, Map: m.bitmap(), Reason: why, Spread: m.spread(),
 	}
 	if m.placer != nil {
 		c.Members = uint16(min(m.placer.Members(), 65535))
-		c.Waiting = !m.gate && !m.held.complete()
+		c.Waiting = m.origin.shut && !m.held.complete()
 	}
 	m.act(Broadcast{c})
 	state := "ClaimRoot(tent)"
@@ -112,12 +111,11 @@ func (m *Machine) becomeRoot(why wire.Reason) {
 	m.leaveAll(wire.ReasonRootOfFile)
 	m.rootWatch = nil
 	m.complaints = nil
-	m.originBytes = 0 // of an earlier download
+	m.origin.renew()
 	m.gauge = gauge{}
 	m.quietAt = m.now + 2*m.cfg.Election.Announce
 	m.originAt = max(m.now+m.cfg.Transfer.RootWait, m.origin.NotBefore())
-	m.budgetDone()
-	m.budget.Cancel()
+	m.fallback.withdraw()
 	m.note(report.KindElection, why, m.self.Addr, "UT:Confirmed root bumping strength")
 	m.note(report.KindRole, why, m.self.Addr, "@@@HROOT:XID%s H=%s m=%s ROOT=%s %s",
 		m.file.Hierarchy, m.file.Hierarchy, m.file.Model, m.self.Addr.Addr(), m.file.Name)
@@ -131,15 +129,14 @@ func (m *Machine) unroot() {
 		m.stayUntil = m.now + m.cfg.Tree.Forget
 	}
 	m.placer = nil
-	m.stopOrigin()
+	m.origin.stop()
 }
 
 // followRoot turns to the root that the election found.
 func (m *Machine) followRoot(why wire.Reason) {
 	r := m.el.Root()
-	if m.watchRoot(r.Peer) && !m.starving {
-		m.budgetDone() // the root is to serve now
-		m.budget.Cancel()
+	if m.watchRoot(r.Peer) && !m.fallback.starving {
+		m.fallback.withdraw() // the root is to serve now
 	}
 	m.rootWatch.Root(m.now, r.Claim.Prefix, r.Claim.Bytes)
 	m.note(report.KindRole, why, r.Addr, "XID%s following root %s (%s, strength=%08x, prefix %d)",
@@ -257,7 +254,7 @@ func (m *Machine) heardAsk(e Datagram, a *wire.Ask) {
 // tellTrees decides how many trees the file takes, as soon as it can be known:
 // before the origin has told the size it cannot.
 func (m *Machine) tellTrees() {
-	if m.held.Known() || m.opened || m.cfg.Transfer.Stripes == 1 {
+	if m.held.Known() || m.origin.answered() || m.cfg.Transfer.Stripes == 1 {
 		n := 0
 		if m.held.Known() {
 			n = m.held.Chunks()
@@ -323,127 +320,7 @@ func (m *Machine) settleRoot() {
 	}
 	m.settleHandover()
 	if m.placer != nil {
-		m.openOrigin(max(m.originAt, m.origin.NotBefore()))
-	}
-}
-
-// openOrigin asks for the body once at has come, the way is free and chunks
-// are missing.
-func (m *Machine) openOrigin(at time.Duration) {
-	if m.open || !m.gate || m.held.verifying() || m.now < at || m.held.Whole() {
-		return
-	}
-	if m.placer != nil && m.cfg.Transfer.RootWait > 0 {
-		m.note(report.KindLog, wire.ReasonRootOfFile, netip.AddrPort{}, "XID%s Root sending TFTP XfrCmd on ROOT_WAITING TO", m.file.Hierarchy)
-	} else {
-		m.note(report.KindLog, wire.ReasonRootOfFile, netip.AddrPort{}, "XID%s Root sending XfrCmd from chunk %d", m.file.Hierarchy, m.held.Prefix())
-	}
-	m.open, m.opened, m.originBytes = true, false, 0
-	m.act(OpenOrigin{From: m.held.Prefix()})
-}
-
-func (m *Machine) stopOrigin() {
-	if m.open {
-		m.open, m.opened = false, false
-		m.act(StopOrigin{})
-	}
-}
-
-func (m *Machine) originOpened(e OriginOpened) {
-	if !m.open {
-		return
-	}
-	m.opened, m.answering = true, true
-	defer func() { m.answering = false }()
-	changed := !m.file.Keyed && (e.Epoch != m.held.Epoch() && m.held.Count() > 0 || m.held.Known() && e.Size >= 0 && e.Size != m.held.Size())
-	wrongSize := m.held.Known() && e.Size >= 0 && e.Size != m.held.Size()
-	switch {
-	case wrongSize && m.file.Signed:
-		m.originFailed(wire.ReasonOriginWrong)
-		return
-	case changed || wrongSize:
-		m.failAll(wire.ReasonWrongEpoch)
-		m.held.forget(e.Epoch, e.Size)
-		if m.placer != nil {
-			m.claim(true) // the others' bytes are of no use either
-		}
-		if e.From > 0 {
-			m.stopOrigin() // what comes is the rest of something else
-			m.openOrigin(m.now)
-			return
-		}
-	case m.held.Count() == 0:
-		m.held.adopt(e.Epoch)
-	}
-	m.held.setSize(e.Size)
-	m.held.Confirm(e.Size)
-	why := wire.ReasonRootOfFile
-	if m.placer == nil {
-		why = wire.ReasonPeersFailed
-	}
-	m.note(report.KindSource, why, netip.AddrPort{}, "%s: from the server, chunk %d on: %s", m.file.Name, e.From, why)
-}
-
-func (m *Machine) originEnded(e OriginEnded) {
-	if !m.open {
-		return
-	}
-	ended := e.Reason == wire.ReasonOriginTruncated || e.Reason == wire.ReasonOriginWrong
-	if ended && m.held.Known() && !m.held.Sure() {
-		m.doubtSize()
-		return
-	}
-	if e.Reason != wire.ReasonNone {
-		m.originFailed(e.Reason)
-		return
-	}
-	m.open, m.opened = false, false
-	m.held.setSize(e.Size)
-	m.held.Confirm(e.Size)
-	m.origin.Progress(m.now)
-	if m.held.Count() < m.held.Chunks() {
-		// The body ended before the file did.
-		m.open = true
-		m.originFailed(wire.ReasonOriginTruncated)
-	}
-}
-
-// doubtSize starts over where the origin's bytes do not fit a size that only a
-// peer told: the peer may have been wrong.
-func (m *Machine) doubtSize() {
-	m.note(report.KindFallback, wire.ReasonOriginTruncated, netip.AddrPort{}, "%s: the server does not send the %d bytes that a peer told: starting over", m.file.Name, m.held.Size())
-	m.stopOrigin()
-	m.budgetDone()
-	m.failAll(wire.ReasonWrongEpoch)
-	m.held.forget(m.held.Epoch(), load.UnknownSize)
-	m.probing, m.originAt = false, m.now
-}
-
-// originFailed counts the failure, and hands the file to somebody else or
-// tries again later.
-func (m *Machine) originFailed(why wire.Reason) {
-	m.stopOrigin()
-	if why == wire.ReasonOriginWrong {
-		if m.wrong++; m.wrong >= 2 {
-			m.giveUp(why)
-			return
-		}
-	}
-	backoff := m.origin.Failed(m.now, why)
-	m.note(report.KindFallback, why, netip.AddrPort{}, "%s: the server failed: %s; left alone for %v", m.file.Name, why, backoff)
-	m.budgetDone()
-	probed := m.probing && m.placer == nil
-	m.probing = false
-	if m.origin.Spent(m.now) || probed {
-		m.goodbye(why, wire.Peer{}, backoff)
-		m.act(Fail{Reason: why})
-		m.ended = true
-		return
-	}
-	if m.placer != nil {
-		m.elect(func(o *election.Output) {
-			m.el.StepDown(m.now, wire.Resign{Reason: why, Backoff: uint32(backoff / time.Millisecond)}, backoff, o)
-		})
+		m.origin.open(max(m.originAt, m.origin.NotBefore()))
 	}
 }
 
@@ -461,7 +338,7 @@ func (m *Machine) rootDeadline() (time.Duration, bool) {
 	if m.held.complete() {
 		return m.quietAt, m.Idle()
 	}
-	if m.open || !m.gate || m.held.verifying() {
+	if m.origin.blocked() {
 		return 0, false
 	}
 	return max(m.originAt, m.origin.NotBefore()), true

@@ -75,7 +75,7 @@ func untilRoot(t *testing.T, m *Machine) time.Duration {
 			break
 		}
 		m.Step(at, nil, nil)
-		if m.IsRoot() && m.open {
+		if m.IsRoot() && m.origin.busy() {
 			return at
 		}
 	}

@@ -42,8 +42,8 @@ type Status struct {
 func (m *Machine) Status() Status {
 	s := Status{
 		Election: m.el.State(), Children: len(m.feed.Children()), Trees: int(m.trees),
-		Size: m.held.Size(), Prefix: m.held.Prefix(), Held: m.held.Count(), Complete: m.held.complete(), FromOrigin: m.open,
-		Direct: m.budget.Active(), Waiting: m.budget.Waiting(), Ended: m.ended,
+		Size: m.held.Size(), Prefix: m.held.Prefix(), Held: m.held.Count(), Complete: m.held.complete(), FromOrigin: m.origin.busy(),
+		Direct: m.fallback.budget.Active(), Waiting: m.fallback.budget.Waiting(), Ended: m.ended,
 	}
 	if r := m.el.Root(); r != nil {
 		s.Root = r.Addr

@@ -25,7 +25,7 @@ func (m *Machine) wholeFileWrong() {
 	if m.held.Pure() || m.file.Signed {
 		allFromOrigin := m.held.Pure()
 		m.startOver()
-		if m.wrong++; m.wrong >= 2 && (allFromOrigin || m.file.Signed) || allFromOrigin && (m.wrongRoots > 0 || m.file.Signed) {
+		if n := m.origin.countWrong(); n >= 2 || allFromOrigin && (m.wrongRoots > 0 || m.file.Signed) {
 			m.giveUp(wire.ReasonOriginWrong)
 		} else if m.placer != nil {
 			m.originAt = m.now
@@ -90,7 +90,7 @@ func (m *Machine) settleTable() {
 		m.startOver()
 	case m.now >= m.suspectUntil():
 		m.startOver()
-		m.budget.Entitle(m.now)
+		m.fallback.budget.Entitle(m.now)
 	}
 }
 
@@ -105,7 +105,7 @@ func (m *Machine) forgive() {
 // it said was altered.
 func (m *Machine) suspectUntil() time.Duration {
 	if m.mended {
-		return max(m.suspectAt, m.gained+m.cfg.Tree.Forget)
+		return max(m.suspectAt, m.fallback.gained+m.cfg.Tree.Forget)
 	}
 	return m.suspectAt
 }

@@ -1,0 +1,240 @@
+package pdp
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/internal/origin"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/report"
+)
+
+// use is how a device uses the origin at a moment. A probe only asks whether a
+// chunk comes.
+type use uint8
+
+// The uses, and in the same order those of a probe.
+const (
+	unused    use = iota
+	asked         // nothing has come back yet
+	answering     // the answer is being taken
+	sending       // the answer is known, and bytes may come
+
+	probeCut // unused, but a probe ended before a chunk came: what follows is one, too
+	probeAsked
+	probeAnswering
+	probeSending
+)
+
+// probing reports whether the use is a probe.
+func (u use) probing() bool { return u >= probeCut }
+
+// plain returns the same use, not as a probe.
+func (u use) plain() use {
+	if u.probing() {
+		return u - probeCut
+	}
+	return u
+}
+
+// then returns the use that is given, unused to sending, as a probe if u is one.
+func (u use) then(next use) use {
+	if u.probing() {
+		return next + probeCut
+	}
+	return next
+}
+
+// originSide is the origin as this device uses it: the download that is under
+// way, and what its failures mean. Whether it may begin say root and fallback.
+type originSide struct {
+	m *Machine
+	*origin.Patience
+	use   use
+	shut  bool  // another file of the load has its turn
+	bytes int64 // that came in the download under way, or in the last one
+	wrong int   // files or chunks from the origin with the wrong digest
+}
+
+func newOriginSide(m *Machine) *originSide {
+	return &originSide{m: m, Patience: origin.NewPatience(m.cfg.Transfer)}
+}
+
+// busy reports whether a download is under way.
+func (o *originSide) busy() bool { return o.use.plain() != unused }
+
+// answered reports whether the origin has answered the download under way.
+func (o *originSide) answered() bool { return o.use.plain() >= answering }
+
+// gate opens or closes the way to the origin; what is under way goes on.
+func (o *originSide) gate(e Gate) { o.shut = !e.Open }
+
+// received takes how many bytes have come.
+func (o *originSide) received(e OriginBytes) { o.bytes = e.Bytes }
+
+// renew forgets the bytes of an earlier download.
+func (o *originSide) renew() { o.bytes = 0 }
+
+// blocked reports whether a download cannot begin, whatever the time is.
+func (o *originSide) blocked() bool { return o.busy() || o.shut || o.m.held.verifying() }
+
+// open asks for the body once at has come, the way is free and chunks are
+// missing.
+func (o *originSide) open(at time.Duration) {
+	m := o.m
+	if o.blocked() || m.now < at || m.held.Whole() {
+		return
+	}
+	if m.placer != nil && m.cfg.Transfer.RootWait > 0 {
+		m.note(report.KindLog, wire.ReasonRootOfFile, netip.AddrPort{},
+			"XID%s Root sending TFTP XfrCmd on ROOT_WAITING TO", m.file.Hierarchy)
+	} else {
+		m.note(report.KindLog, wire.ReasonRootOfFile, netip.AddrPort{},
+			"XID%s Root sending XfrCmd from chunk %d", m.file.Hierarchy, m.held.Prefix())
+	}
+	o.begin(o.use.then(asked))
+}
+
+// probe asks for the body to see whether a chunk comes.
+func (o *originSide) probe() { o.begin(probeAsked) }
+
+func (o *originSide) begin(u use) {
+	o.use, o.bytes = u, 0
+	o.m.act(OpenOrigin{From: o.m.held.Prefix()})
+}
+
+// stop ends the download under way.
+func (o *originSide) stop() {
+	if o.busy() {
+		o.use = o.use.then(unused)
+		o.m.act(StopOrigin{})
+	}
+}
+
+// endProbe goes on with a probe as with any download, and reports whether there
+// was one.
+func (o *originSide) endProbe() bool {
+	was := o.use.probing()
+	o.use = o.use.plain()
+	return was
+}
+
+// opened takes the origin's answer.
+func (o *originSide) opened(e OriginOpened) {
+	if !o.busy() {
+		return
+	}
+	o.use = o.use.then(answering)
+	o.answer(e)
+	if o.use.plain() == answering {
+		o.use = o.use.then(sending)
+	}
+}
+
+func (o *originSide) answer(e OriginOpened) {
+	m := o.m
+	wrongSize := m.held.Known() && e.Size >= 0 && e.Size != m.held.Size()
+	changed := wrongSize || !m.file.Keyed && e.Epoch != m.held.Epoch() && m.held.Count() > 0
+	switch {
+	case wrongSize && m.file.Signed:
+		o.failed(wire.ReasonOriginWrong)
+		return
+	case changed:
+		m.failAll(wire.ReasonWrongEpoch)
+		m.held.forget(e.Epoch, e.Size)
+		if m.placer != nil {
+			m.claim(true) // the others' bytes are of no use either
+		}
+		if e.From > 0 {
+			o.stop() // what comes is the rest of something else
+			o.open(m.now)
+			return
+		}
+	case m.held.Count() == 0:
+		m.held.adopt(e.Epoch)
+	}
+	m.held.setSize(e.Size)
+	m.held.Confirm(e.Size)
+	why := wire.ReasonRootOfFile
+	if m.placer == nil {
+		why = wire.ReasonPeersFailed
+	}
+	m.note(report.KindSource, why, netip.AddrPort{}, "%s: from the server, chunk %d on: %s", m.file.Name, e.From, why)
+}
+
+// ended takes the end of the body.
+func (o *originSide) ended(e OriginEnded) {
+	if !o.busy() {
+		return
+	}
+	m := o.m
+	short := e.Reason == wire.ReasonOriginTruncated || e.Reason == wire.ReasonOriginWrong
+	if short && m.held.Known() && !m.held.Sure() {
+		o.doubtSize()
+		return
+	}
+	if e.Reason != wire.ReasonNone {
+		o.failed(e.Reason)
+		return
+	}
+	o.use = o.use.then(unused)
+	m.held.setSize(e.Size)
+	m.held.Confirm(e.Size)
+	o.Progress(m.now)
+	if m.held.Count() < m.held.Chunks() {
+		// The body ended before the file did.
+		m.act(StopOrigin{})
+		o.failed(wire.ReasonOriginTruncated)
+	}
+}
+
+// doubtSize starts over where the origin's bytes do not fit a size that only a
+// peer told: the peer may have been wrong.
+func (o *originSide) doubtSize() {
+	m := o.m
+	m.note(report.KindFallback, wire.ReasonOriginTruncated, netip.AddrPort{},
+		"%s: the server does not send the %d bytes that a peer told: starting over", m.file.Name, m.held.Size())
+	o.stop()
+	m.fallback.release()
+	m.failAll(wire.ReasonWrongEpoch)
+	m.held.forget(m.held.Epoch(), load.UnknownSize)
+	o.endProbe()
+	m.originAt = m.now
+}
+
+// countWrong counts what came from the origin with the wrong digest, and returns
+// how often that was.
+func (o *originSide) countWrong() int {
+	o.wrong++
+	return o.wrong
+}
+
+// failed counts the failure, and hands the file to somebody else or tries again
+// later.
+func (o *originSide) failed(why wire.Reason) {
+	m := o.m
+	o.stop()
+	if why == wire.ReasonOriginWrong && o.countWrong() >= 2 {
+		m.giveUp(why)
+		return
+	}
+	backoff := o.Failed(m.now, why)
+	m.note(report.KindFallback, why, netip.AddrPort{}, "%s: the server failed: %s; left alone for %v",
+		m.file.Name, why, backoff)
+	m.fallback.release()
+	probed := o.endProbe() && m.placer == nil
+	if o.Spent(m.now) || probed {
+		m.goodbye(why, wire.Peer{}, backoff)
+		m.act(Fail{Reason: why})
+		m.ended = true
+		return
+	}
+	if m.placer != nil {
+		m.elect(func(out *election.Output) {
+			r := wire.Resign{Reason: why, Backoff: uint32(backoff / time.Millisecond)}
+			m.el.StepDown(m.now, r, backoff, out)
+		})
+	}
+}
