@@ -96,8 +96,20 @@ What lives here: the composition, the events and the actions. What must not:
 sockets, files, clocks, goroutines, digests. The parts have methods and an output
 struct in place of events, since their caller is one file away.
 
-Read machine.go first, then root.go (being root), side.go (the device's place in
-each tree), child.go (having a parent), parent.go (having children), handover.go
-(a root whose port is slow), fallback.go and table.go (when peers fail, or lie).
+A [Machine] takes each event to whom it concerns. What is known and decided has
+owners, each of which alone writes its fields and says when it has something to
+do, and what it does then:
+
+  - candidate (elect.go): this device in the election
+  - following (following.go, opinion.go), with a side for each tree (side.go):
+    parents, the root, being slow
+  - rootSide (root.go, handover.go): being root
+  - children (children.go): having children
+  - held (held.go): the content, its size, verifying it
+  - doubt (doubt.go): finding what is wrong where the whole is
+  - originSide (origin.go): the download from the origin
+  - fallback (fallback.go): going there without being root
+
+Read machine.go first, then elect.go, and the others as the events lead there.
 */
 package pdp

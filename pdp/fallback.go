@@ -34,8 +34,12 @@ func (f *fallback) start() { f.gained = f.m.now }
 // gain notes that a chunk came from anywhere.
 func (f *fallback) gain() { f.gained = f.m.now }
 
-// served notes that a parent sent a chunk: the origin is not needed.
+// served notes that a parent sent a chunk: the origin is not needed, unless in
+// the other tree nobody serves still.
 func (f *fallback) served() {
+	if f.m.following.failures() >= f.m.cfg.Transfer.FailedPeers && f.budget.Active() {
+		return
+	}
 	f.starving = false
 	f.withdraw()
 }
@@ -68,7 +72,7 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 		m.origin.stop()
 		f.budget.Entitle(m.now)
 	}
-	for _, s := range m.sides() {
+	for _, s := range m.following.sides() {
 		f.tapOther(s)
 	}
 }
@@ -78,13 +82,13 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 func (f *fallback) tapOther(s *side) {
 	m := f.m
 	state := s.follower.State()
-	if !f.budget.Waiting() || m.held.complete() || m.waits(s) ||
+	if !f.budget.Waiting() || m.held.complete() || s.waits() ||
 		state == follower.Attached || state == follower.Dialing {
 		return
 	}
 	p, link, has := f.budget.Other()
-	if has > m.held.PrefixOf(m.set(s)) && s.follower.Failures() <= m.cfg.Transfer.FailedPeers+1 {
-		m.tree(s, func(o *follower.Output) { s.follower.DialTo(m.now, p, link, o) })
+	if has > m.held.PrefixOf(s.set()) && s.follower.Failures() <= m.cfg.Transfer.FailedPeers+1 {
+		s.dialTo(p, link)
 	}
 }
 
@@ -92,7 +96,7 @@ func (f *fallback) tapOther(s *side) {
 // there when it is its turn.
 func (f *fallback) settle() {
 	m := f.m
-	if m.held.complete() || m.held.verifying() || m.placer != nil || m.el.State() == election.Idle {
+	if m.held.complete() || m.held.verifying() || m.root.active() || m.el.State() == election.Idle {
 		return
 	}
 	f.settleProbe()
@@ -102,7 +106,7 @@ func (f *fallback) settle() {
 	}
 	if !m.origin.shut && !m.origin.busy() && f.budget.Ready(m.now, m.origin.NotBefore()) {
 		why := wire.ReasonNoProgress
-		if m.failures() >= m.cfg.Transfer.FailedPeers {
+		if m.following.failures() >= m.cfg.Transfer.FailedPeers {
 			why = wire.ReasonPeersFailed
 		}
 		m.note(report.KindFallback, why, netip.AddrPort{}, "%s: to the server, within the subnet's budget: %s",
@@ -123,10 +127,10 @@ func (f *fallback) settle() {
 // origin when its turn comes.
 func (f *fallback) entitled() bool {
 	m := f.m
-	if m.origin.shut || m.origin.busy() || f.budget.Waiting() || m.origin.Failing() || m.suspect {
+	if m.origin.shut || m.origin.busy() || f.budget.Waiting() || m.origin.Failing() || m.doubt.suspects() {
 		return false
 	}
-	return m.failures() >= m.cfg.Transfer.FailedPeers && !f.servedLately() || f.starved()
+	return m.following.failures() >= m.cfg.Transfer.FailedPeers && !f.servedLately() || f.starved()
 }
 
 // starved reports whether bytes that are to be had have not come for long.
@@ -140,7 +144,7 @@ func (f *fallback) servedLately() bool {
 	if f.m.now-f.gained > f.m.cfg.Transfer.Stall {
 		return false
 	}
-	return slices.ContainsFunc(f.m.sides(), func(s *side) bool {
+	return slices.ContainsFunc(f.m.following.sides(), func(s *side) bool {
 		return s.follower.State() == follower.Attached && s.follower.Failures() == 0
 	})
 }
@@ -182,14 +186,14 @@ func (f *fallback) probed(fromOrigin bool) {
 		return
 	}
 	m.origin.Progress(m.now)
-	if m.placer != nil {
+	if m.root.active() {
 		return // and has become root meanwhile: it goes on
 	}
 	m.origin.stop()
 	switch {
 	case !fromOrigin:
 	case m.el.Root() == nil:
-		m.elect(func(o *election.Output) { m.el.Claimable(m.now, o) })
+		m.el.elect(func(o *election.Output) { m.el.Claimable(m.now, o) })
 	default:
 		f.budget.Entitle(m.now)
 	}
@@ -199,12 +203,13 @@ func (f *fallback) probed(fromOrigin bool) {
 // them, or there is no root.
 func (f *fallback) hungry() bool {
 	m := f.m
-	return m.rootWatch == nil || m.el.Root() == nil || m.rootWatch.Prefix() > m.held.Prefix()
+	watch := m.following.opinion.watch
+	return watch == nil || m.el.Root() == nil || watch.Prefix() > m.held.Prefix()
 }
 
 func (f *fallback) deadline() (at time.Duration, ok bool) {
 	m := f.m
-	if m.held.complete() || m.held.verifying() || m.placer != nil {
+	if m.held.complete() || m.held.verifying() || m.root.active() {
 		return 0, false
 	}
 	if f.budget.Active() {
@@ -220,5 +225,5 @@ func (f *fallback) deadline() (at time.Duration, ok bool) {
 		return d, true
 	}
 	at = max(f.gained+m.cfg.Transfer.Fallback+1, m.origin.OutageEnds(m.now))
-	return at, !m.suspect && f.hungry() || m.origin.Failing()
+	return at, !m.doubt.suspects() && f.hungry() || m.origin.Failing()
 }

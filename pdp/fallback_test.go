@@ -15,16 +15,16 @@ func TestOneTreeServes(t *testing.T) {
 	link := attachTo(t, m, 8<<20)
 	now := time.Second
 	m.Step(now, nil, nil)
-	m.trees = 2
-	other := m.all[1].follower
+	m.following.trees = 2
+	other := m.following.all[1].follower
 	other.Root(now, peer(1), addr(1), addr(1), 0)
 	for i := range 2 {
 		var o follower.Output
 		other.DialTo(now, peer(5+i), addr(5+i), &o)
 		other.Fail(now, wire.ReasonUnreachable, &o)
 	}
-	if m.failures() < 2 {
-		t.Fatalf("%d failures", m.failures())
+	if m.following.failures() < 2 {
+		t.Fatalf("%d failures", m.following.failures())
 	}
 	m.Step(now, Stored{Link: link, Index: 0}, nil)
 	if m.fallback.budget.Waiting() || m.fallback.budget.Active() {

@@ -40,8 +40,27 @@ func (s *speedometer) roll(now time.Duration) {
 
 // gauge measures how fast the file comes to a root.
 type gauge struct {
-	since time.Duration // 0: not begun
-	bytes int64         // from the origin then
+	begun bool
+	since time.Duration
+	bytes int64 // from the origin then
+}
+
+// reset begins anew with the next measurement.
+func (g *gauge) reset() { *g = gauge{} }
+
+// measure takes how many bytes came in the download under way. At the end of a
+// gaugeWindow it returns how many came in a second of it, and begins the next.
+func (g *gauge) measure(now time.Duration, bytes int64) (rate float64, ok bool) {
+	if !g.begun {
+		*g = gauge{begun: true, since: now, bytes: bytes}
+	}
+	took := now - g.since
+	if took < gaugeWindow {
+		return 0, false
+	}
+	rate = float64(bytes-g.bytes) / took.Seconds()
+	*g = gauge{begun: true, since: now, bytes: bytes}
+	return rate, true
 }
 
 // When a root hands the file over because its own port holds the site up: the
@@ -57,53 +76,41 @@ const (
 
 // settleHandover hands the file over where this root's own port holds the site
 // up. Bytes that come call it often enough: it needs no deadline.
-func (m *Machine) settleHandover() {
-	g := &m.gauge
-	if !m.origin.answered() || m.held.complete() || !m.held.Known() || m.tries >= mostTries {
-		*g = gauge{}
+func (r *rootSide) settleHandover() {
+	m := r.m
+	if !m.origin.answered() || m.held.complete() || !m.held.Known() || r.handovers >= mostTries {
+		r.gauge.reset()
 		return
 	}
-	if g.since == 0 {
-		*g = gauge{since: m.now, bytes: m.origin.bytes}
-	}
-	took := m.now - g.since
-	if took < gaugeWindow {
+	rate, ok := r.gauge.measure(m.now, m.origin.bytes)
+	if !ok {
 		return
 	}
-	rate := float64(m.origin.bytes-g.bytes) / took.Seconds()
-	port := float64(m.port.rate(m.now))
-	*g = gauge{since: m.now, bytes: m.origin.bytes}
+	port := float64(m.children.speed())
 	left := float64(m.held.Chunks()-m.held.Count()) * float64(m.held.ChunkSize())
 	if rate <= 0 || port <= 0 || port > portBound*rate || left/rate < worthHandover.Seconds() {
 		return
 	}
-	heir, speed := m.placer.Fastest()
+	heir, speed := r.placer.Fastest()
 	if float64(speed)*1000 < muchFaster*port {
 		return
 	}
-	m.tries++
+	r.heardHandover()
 	m.note(report.KindElection, wire.ReasonHandover, netip.AddrPort{},
 		"XID%s hands over: its port sends %.0f kB/s, another's %d", m.file.Hierarchy, port/1000, speed)
-	m.stepAside(heir)
+	r.stepAside(heir)
 }
+
+// heardHandover counts a handover, an own one or another's.
+func (r *rootSide) heardHandover() { r.handovers++ }
 
 // stepAside leaves the root to another device, whoever claims first where none
 // is named, and becomes a leaf: this one is slow.
-func (m *Machine) stepAside(heir wire.Peer) {
-	m.elect(func(o *election.Output) {
-		m.el.StepDown(m.now, wire.Resign{Reason: wire.ReasonParentSlow, Successor: heir}, m.cfg.Election.Distrust, o)
+func (r *rootSide) stepAside(heir wire.Peer) {
+	m := r.m
+	m.el.elect(func(o *election.Output) {
+		resign := wire.Resign{Reason: wire.ReasonParentSlow, Successor: heir}
+		m.el.StepDown(m.now, resign, m.cfg.Election.Distrust, o)
 	})
-	m.becomeLeaf(wire.ReasonHandover)
-}
-
-// heir returns the child that holds most of the file of those that need the
-// rest; nobody if none does.
-func (m *Machine) heir() (next wire.Peer) {
-	best := -1
-	for _, c := range m.feed.Children() {
-		if !c.Complete && c.Prefix > best {
-			next, best = c.Peer, c.Prefix
-		}
-	}
-	return next
+	m.following.becomeLeaf(wire.ReasonHandover)
 }

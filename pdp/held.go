@@ -4,10 +4,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/internal/chunks"
-	"github.com/peerload/peerload/pdp/internal/follower"
-	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
@@ -55,9 +52,7 @@ func (h *held) forget(epoch uint64, size int64) {
 	h.Clear(epoch, size)
 	h.stage = gathering
 	h.reset(epoch)
-	for _, c := range append([]*transfer.Child(nil), m.feed.Children()...) {
-		m.dismiss(c.Link, wire.ReasonWrongEpoch)
-	}
+	m.children.dismissAll(wire.ReasonWrongEpoch)
 	m.el.Hold(0, false, m.origin.bytes)
 }
 
@@ -84,9 +79,7 @@ func (h *held) adopt(epoch uint64) {
 	if m.file.Keyed {
 		return // they speak of the same bytes anyway
 	}
-	for _, c := range m.feed.Children() {
-		m.act(SendFrame{c.Link, &wire.Welcome{From: m.self.Peer, Epoch: epoch, Size: h.Size()}})
-	}
+	m.children.send(&wire.Welcome{From: m.self.Peer, Epoch: epoch, Size: h.Size()})
 }
 
 // setSize takes the file's size from whoever knew it.
@@ -97,15 +90,13 @@ func (h *held) setSize(n int64) {
 	m := h.m
 	if !h.Fits(n) {
 		// Some of what is held lies behind the end: it is of something else.
-		m.failAll(wire.ReasonWrongEpoch)
+		m.following.failAll(wire.ReasonWrongEpoch)
 		h.forget(h.Epoch(), n)
 		return
 	}
 	h.SetSize(n)
 	m.act(SetSize{Size: n})
-	for _, c := range m.feed.Children() {
-		m.act(SendFrame{c.Link, &wire.End{Size: n}})
-	}
+	m.children.send(&wire.End{Size: n})
 }
 
 // drop forgets chunks, here and in the store.
@@ -118,11 +109,9 @@ func (h *held) drop(indices []int) {
 
 // settle starts the reading back once every chunk is held.
 func (h *held) settle() {
-	m := h.m
-	wait := m.suspect && !m.mended
-	if h.Whole() && h.stage == gathering && !wait {
+	if h.Whole() && h.stage == gathering && !h.m.doubt.wantsTable() {
 		h.stage = verifying
-		m.act(Verify{})
+		h.m.act(Verify{})
 	}
 }
 
@@ -138,11 +127,13 @@ func (h *held) verified(e Verified) {
 	switch {
 	case len(e.Dropped) > 0:
 		h.Drop(e.Dropped)
-		h.m.refetch()
+		if !h.m.root.active() {
+			h.m.following.failAll(wire.ReasonDisk) // they come again
+		}
 	case e.OK:
 		h.finish()
 	default:
-		h.m.wholeFileWrong()
+		h.m.doubt.wholeFileWrong()
 	}
 }
 
@@ -154,20 +145,18 @@ func (h *held) finish() {
 	m.note(report.KindVerified, wire.ReasonNone, netip.AddrPort{}, "%s: whole file verified, %d bytes",
 		m.file.Name, h.Size())
 	m.act(Complete{})
-	m.fallback.release()
-	m.fallback.budget.Cancel()
-	for _, s := range m.sides() {
+	m.fallback.withdraw()
+	for _, s := range m.following.sides() {
 		if _, _, l := s.follower.Parent(); l != 0 {
 			m.act(SendFrame{l, &wire.Report{Prefix: h.Prefix(), Complete: true}})
 		}
 	}
-	if m.el.State() != election.Root {
-		first := m.all[0]
-		m.tree(first, func(o *follower.Output) { first.follower.Done(m.me(first), o) })
-		m.leaveAll(wire.ReasonDone)
+	if !m.IsRoot() {
+		m.following.all[0].done()
+		m.following.leaveAll(wire.ReasonDone)
 		if m.el.Root() == nil {
-			m.elect(func(o *election.Output) { m.el.Start(m.now, wire.ReasonDone, o) })
+			m.el.start(wire.ReasonDone)
 		}
 	}
-	m.quietAt = m.now + 2*m.cfg.Election.Announce
+	m.root.announce()
 }

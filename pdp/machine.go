@@ -7,9 +7,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/pdp/election"
-	"github.com/peerload/peerload/pdp/internal/follower"
-	"github.com/peerload/peerload/pdp/transfer"
-	"github.com/peerload/peerload/pdp/tree"
+	"github.com/peerload/peerload/pdp/internal/chunks"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
@@ -36,68 +34,57 @@ type Self struct {
 	Addr netip.AddrPort
 }
 
+// phase is where a run stands.
+type phase uint8
+
+const (
+	waiting phase = iota // for Start
+	running
+	ended
+)
+
 // Machine is one hierarchy seen from one device. Use New.
+//
+// It takes the events to whom they concern. What is known and decided belongs to
+// its owners, each of which alone writes its fields: others call its methods.
 type Machine struct {
 	cfg  Config
 	self Self
 	file File
 	rnd  *rand.Rand
 
-	el         *election.Election
-	all        [wire.MaxStripes]*side // of the trees, by stripe
-	trees      uint8                  // that the file takes; 0: nobody has told it yet
-	placer     *tree.Placer           // while root
-	feed       *transfer.Feed
-	rootWatch  *follower.RootWatch
-	watched    []*watched // the roots followed lately
-	held       *held
-	origin     *originSide
-	fallback   *fallback
-	prepared   bool
-	originAt   time.Duration // as root: no download before
-	mismatches int           // wrong whole files that this device saw
-	wrongRoots int           // roots that resigned for that meanwhile
+	el        *candidate
+	following *following
+	root      *rootSide
+	children  *children
+	held      *held
+	doubt     *doubt
+	origin    *originSide
+	fallback  *fallback
+	concerns  [7]concern // of them, those with something to do at times
+	conflicts conflicts
 
-	// Without a signed table: the whole was wrong, and the root is asked.
-	suspect   bool
-	mended    bool          // its table told what was wrong
-	suspectAt time.Duration // not longer than this
-	tableFor  []Link        // children that wait for this device's table
+	phase phase
+	now   time.Duration
+	out   []Action
+}
 
-	quietAt    time.Duration
-	keepAlive  time.Duration
-	stayUntil  time.Duration // not idle before
-	doubted    wire.Peer     // a root that answered no asks, or took no link
-	doubts     int           // so many times in a row
-	slowParent wire.Peer     // the first that was too slow
-	leaf       bool          // this device is slow itself: no children
-	moveAt     time.Duration // as a leaf: when it may try another parent
-	moveWait   time.Duration
-	complaints []wire.Peer // children that find this root too slow
-	port       speedometer // of what this device sends
-	gauge      gauge       // of what it receives as root
-	tries      int         // handovers to a faster port that were made or heard of
-	conflicts  map[wire.Peer]bool
-	banned     map[netip.Addr]time.Duration // children that took no bytes
-
-	started, ended bool
-	now            time.Duration
-	out            []Action
+// concern is what an owner has to do when nothing tells it to: there is no
+// deadline without what is done then.
+type concern interface {
+	// settle does what is due and what has become possible.
+	settle()
+	// deadline returns when settle is due; ok is false if only an event can
+	// change anything.
+	deadline() (at time.Duration, ok bool)
 }
 
 // New returns the machine of a file. The configuration must be valid.
 func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
-	m := &Machine{
-		cfg: cfg, self: self, file: file, rnd: rnd,
-		el:        election.New(cfg.Election, self.Peer, rnd),
-		feed:      transfer.NewFeed(cfg.Transfer),
-		conflicts: map[wire.Peer]bool{}, banned: map[netip.Addr]time.Duration{},
-	}
-	links := new(follower.Links)
-	for s := range m.all {
-		m.all[s] = &side{stripe: uint8(s), follower: follower.New(cfg.Tree, self.Peer, uint8(s), links, rnd)}
-	}
-	m.held, m.origin, m.fallback = newHeld(m), newOriginSide(m), newFallback(m)
+	m := &Machine{cfg: cfg, self: self, file: file, rnd: rnd, conflicts: conflicts{}}
+	m.el, m.following, m.root, m.children = newCandidate(m), newFollowing(m), newRootSide(m), newChildren(m)
+	m.held, m.doubt, m.origin, m.fallback = newHeld(m), newDoubt(m), newOriginSide(m), newFallback(m)
+	m.concerns = [...]concern{m.el, m.following, m.root, m.fallback, m.children, m.held, m.doubt}
 	return m
 }
 
@@ -105,7 +92,7 @@ func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
 // that follow to out.
 func (m *Machine) Step(now time.Duration, in Event, out []Action) []Action {
 	m.now, m.out = now, out
-	if !m.ended && (m.started || isStart(in)) {
+	if _, start := in.(Start); m.phase == running || m.phase == waiting && start {
 		if in != nil {
 			m.take(in)
 		}
@@ -123,8 +110,6 @@ func (m *Machine) Step(now time.Duration, in Event, out []Action) []Action {
 	return out
 }
 
-func isStart(in Event) bool { _, ok := in.(Start); return ok }
-
 // take dispatches an event.
 func (m *Machine) take(in Event) {
 	switch e := in.(type) {
@@ -133,22 +118,21 @@ func (m *Machine) take(in Event) {
 	case Datagram:
 		m.datagram(e)
 	case Accepted:
-		m.accepted(e)
+		m.children.accepted(e)
 	case Opened:
-		m.openedLink(e.Link)
+		m.following.opened(e.Link)
 	case Framed:
 		m.framed(e)
 	case Active:
-		if s := m.of(e.Link); s != nil && s.watch != nil {
-			s.watch.Active(m.now)
+		if s := m.following.of(e.Link); s != nil {
+			s.active()
 		}
 	case Stored:
 		m.stored(e)
 	case Bad:
 		m.bad(e)
 	case Sent:
-		m.feed.Sent(m.now, e.Link)
-		m.port.seen(m.now, e.Rate)
+		m.children.sent(e)
 	case Closed:
 		m.closed(e)
 	case OriginOpened:
@@ -160,7 +144,7 @@ func (m *Machine) take(in Event) {
 	case Verified:
 		m.held.verified(e)
 	case Compared:
-		m.compared(e)
+		m.doubt.compared(e)
 	case DiskFailed:
 		m.giveUp(wire.ReasonDisk)
 	case Gate:
@@ -171,64 +155,48 @@ func (m *Machine) take(in Event) {
 }
 
 func (m *Machine) start(e Start) {
-	m.started = true
+	m.phase = running
 	m.fallback.start()
 	m.held.start(e)
-	m.el.Hold(m.held.Prefix(), m.held.complete(), m.origin.bytes)
-	m.elect(func(o *election.Output) { m.el.Start(m.now, wire.ReasonNone, o) })
+	m.el.hold()
+	m.el.start(wire.ReasonNone)
 }
 
 // settle does what is due and what has become possible.
 func (m *Machine) settle() {
-	if m.ended {
+	if m.phase != running {
 		return
 	}
-	if m.suspect {
-		m.el.Hold(0, false, m.origin.bytes) // what may be wrong is no claim to anything
-	} else {
-		m.el.Hold(m.held.Prefix(), m.held.complete(), m.origin.bytes)
+	for _, c := range m.concerns {
+		c.settle()
 	}
-	if at, ok := m.el.Deadline(); ok && at <= m.now {
-		m.elect(func(o *election.Output) { m.el.Tick(m.now, o) })
-	}
-	for _, s := range m.sides() {
-		if at, ok := s.follower.Deadline(); ok && at <= m.now && !m.waits(s) {
-			m.tree(s, func(o *follower.Output) { s.follower.Tick(m.now, m.me(s), o) })
-		}
-	}
-	m.settleChild()
-	m.settleRoot()
-	m.fallback.settle()
-	m.settleParent()
-	m.held.settle()
-	m.settleTable()
-	m.settleTables()
 }
 
 // Deadline returns when Step(at, nil) is due; ok is false if only an event
 // can change anything.
 func (m *Machine) Deadline() (at time.Duration, ok bool) {
-	if !m.started || m.ended {
+	if m.phase != running {
 		return 0, false
 	}
-	earliest := func(t time.Duration, due bool) {
-		if due && (!ok || t < at) {
-			at, ok = t, true
-		}
+	for _, c := range m.concerns {
+		d, due := c.deadline()
+		at, ok = sooner(at, ok, d, due)
 	}
-	earliest(m.el.Deadline())
-	for _, s := range m.sides() {
-		if at, ok := s.follower.Deadline(); !m.waits(s) {
-			earliest(at, ok)
-		}
-	}
-	earliest(m.childDeadline())
-	earliest(m.rootDeadline())
-	earliest(m.fallback.deadline())
-	earliest(m.parentDeadline())
-	earliest(m.suspectUntil(), m.suspect && !m.held.complete())
-	earliest(m.stayUntil, m.stayUntil > m.now)
 	return at, ok
+}
+
+// conflicts are the peers that this device has reported for an id that is
+// another's too.
+type conflicts map[wire.Peer]bool
+
+// add reports whether a peer is to be reported: it has not been yet.
+func (c conflicts) add(p wire.Peer) bool {
+	const most = 16
+	if c[p] || len(c) >= most {
+		return false
+	}
+	c[p] = true
+	return true
 }
 
 // datagram takes a message of this hierarchy.
@@ -237,8 +205,7 @@ func (m *Machine) datagram(e Datagram) {
 	if from == m.self.Peer {
 		return
 	}
-	if from.ID == m.self.Peer.ID && !m.conflicts[from] && len(m.conflicts) < 16 {
-		m.conflicts[from] = true
+	if from.ID == m.self.Peer.ID && m.conflicts.add(from) {
 		m.note(report.KindConflict, wire.ReasonDuplicateID, e.From,
 			"another device carries the id %016x: give one of them its own", from.ID)
 	}
@@ -246,33 +213,86 @@ func (m *Machine) datagram(e Datagram) {
 	switch msg := e.Msg.(type) {
 	case *wire.Claim:
 		c.Claim = *msg
-		m.heardClaim(c)
+		m.following.heardClaim(c)
 	case *wire.Ask:
-		m.heardAsk(e, msg)
+		m.root.heardAsk(e, msg)
 	case *wire.Place:
-		m.placed(from, msg)
+		m.following.placed(from, msg)
 	case *wire.Resign:
-		m.heardResign(e, msg)
+		m.following.heardResign(e, msg)
 	case *wire.Direct:
 		m.fallback.heardDirect(c, msg)
 	}
 }
 
+// framed takes a control frame from a parent or from a child.
+func (m *Machine) framed(e Framed) {
+	if e.Link > 0 {
+		m.children.framed(e)
+	} else if s := m.following.of(e.Link); s != nil {
+		s.framed(e)
+	}
+}
+
+// closed takes the end of a link.
+func (m *Machine) closed(e Closed) {
+	if e.Link > 0 {
+		m.children.gone(e.Link, e.Reason)
+	} else if s := m.following.of(e.Link); s != nil {
+		s.closed(e.Link, e.Reason)
+	}
+}
+
+// stored takes a chunk that is on disk.
+func (m *Machine) stored(e Stored) {
+	fromOrigin := e.Link == 0
+	from := chunks.Peer
+	if fromOrigin {
+		from = chunks.Origin
+	}
+	if !m.held.Add(e.Index, from) {
+		return // nothing new: a server that begins again and again gets no further
+	}
+	m.fallback.probed(fromOrigin)
+	m.fallback.gain()
+	if fromOrigin {
+		m.origin.Progress(m.now)
+	} else {
+		m.origin.Served(m.now)
+	}
+	m.following.gain(e.Link)
+	if !fromOrigin {
+		m.fallback.served()
+	}
+}
+
+// bad takes a chunk that failed its digest.
+func (m *Machine) bad(e Bad) {
+	if e.Link == 0 {
+		m.origin.failed(wire.ReasonOriginWrong)
+	} else {
+		m.following.bad(e)
+	}
+}
+
 // giveUp ends the run: the file is not coming.
-func (m *Machine) giveUp(why wire.Reason) {
-	m.goodbye(why, wire.Peer{}, 0)
+func (m *Machine) giveUp(why wire.Reason) { m.fail(why, 0) }
+
+// fail is giveUp where the others are to leave the origin alone for a while.
+func (m *Machine) fail(why wire.Reason, backoff time.Duration) {
+	m.goodbye(why, wire.Peer{}, backoff)
 	m.act(Fail{Reason: why})
-	m.ended = true
+	m.phase = ended
 }
 
 // stop ends the run on request.
 func (m *Machine) stop() {
-	next := m.heir()
+	next := m.children.heir()
 	if m.held.complete() {
 		next = wire.Peer{}
 	}
 	m.goodbye(wire.ReasonStopped, next, 0)
-	m.ended = true
+	m.phase = ended
 }
 
 // goodbye leaves the hierarchy: the root resigns, links are closed.
@@ -282,20 +302,15 @@ func (m *Machine) goodbye(why wire.Reason, next wire.Peer, backoff time.Duration
 	if m.el.State() == election.Root {
 		m.act(Broadcast{&wire.Resign{Reason: why, Successor: next, Backoff: uint32(backoff / time.Millisecond)}})
 	}
-	for _, c := range append([]*transfer.Child(nil), m.feed.Children()...) {
-		m.dismiss(c.Link, why)
-	}
-	m.leaveAll(why)
+	m.children.dismissAll(why)
+	m.following.leaveAll(why)
 }
 
 // Idle reports whether nobody needs this device: it is complete, its children
 // are, and as root it knows of nobody who waits, nor did when it ceased to be
 // root a while ago.
 func (m *Machine) Idle() bool {
-	if !m.held.complete() || m.feed.Busy() || m.now < m.stayUntil {
-		return false
-	}
-	return m.placer == nil || m.placer.Waiting(m.now) == 0
+	return m.held.complete() && !m.children.feed.Busy() && !m.root.stays() && m.root.waiting() == 0
 }
 
 func (m *Machine) act(a Action) { m.out = append(m.out, a) }

@@ -87,7 +87,7 @@ func (o *originSide) open(at time.Duration) {
 	if o.blocked() || m.now < at || m.held.Whole() {
 		return
 	}
-	if m.placer != nil && m.cfg.Transfer.RootWait > 0 {
+	if m.root.active() && m.cfg.Transfer.RootWait > 0 {
 		m.note(report.KindLog, wire.ReasonRootOfFile, netip.AddrPort{},
 			"XID%s Root sending TFTP XfrCmd on ROOT_WAITING TO", m.file.Hierarchy)
 	} else {
@@ -142,10 +142,10 @@ func (o *originSide) answer(e OriginOpened) {
 		o.failed(wire.ReasonOriginWrong)
 		return
 	case changed:
-		m.failAll(wire.ReasonWrongEpoch)
+		m.following.failAll(wire.ReasonWrongEpoch)
 		m.held.forget(e.Epoch, e.Size)
-		if m.placer != nil {
-			m.claim(true) // the others' bytes are of no use either
+		if m.root.active() {
+			m.el.claim(true) // the others' bytes are of no use either
 		}
 		if e.From > 0 {
 			o.stop() // what comes is the rest of something else
@@ -158,7 +158,7 @@ func (o *originSide) answer(e OriginOpened) {
 	m.held.setSize(e.Size)
 	m.held.Confirm(e.Size)
 	why := wire.ReasonRootOfFile
-	if m.placer == nil {
+	if !m.root.active() {
 		why = wire.ReasonPeersFailed
 	}
 	m.note(report.KindSource, why, netip.AddrPort{}, "%s: from the server, chunk %d on: %s", m.file.Name, e.From, why)
@@ -198,10 +198,10 @@ func (o *originSide) doubtSize() {
 		"%s: the server does not send the %d bytes that a peer told: starting over", m.file.Name, m.held.Size())
 	o.stop()
 	m.fallback.release()
-	m.failAll(wire.ReasonWrongEpoch)
+	m.following.failAll(wire.ReasonWrongEpoch)
 	m.held.forget(m.held.Epoch(), load.UnknownSize)
 	o.endProbe()
-	m.originAt = m.now
+	m.root.fetchNow()
 }
 
 // countWrong counts what came from the origin with the wrong digest, and returns
@@ -224,15 +224,13 @@ func (o *originSide) failed(why wire.Reason) {
 	m.note(report.KindFallback, why, netip.AddrPort{}, "%s: the server failed: %s; left alone for %v",
 		m.file.Name, why, backoff)
 	m.fallback.release()
-	probed := o.endProbe() && m.placer == nil
+	probed := o.endProbe() && !m.root.active()
 	if o.Spent(m.now) || probed {
-		m.goodbye(why, wire.Peer{}, backoff)
-		m.act(Fail{Reason: why})
-		m.ended = true
+		m.fail(why, backoff)
 		return
 	}
-	if m.placer != nil {
-		m.elect(func(out *election.Output) {
+	if m.root.active() {
+		m.el.elect(func(out *election.Output) {
 			r := wire.Resign{Reason: why, Backoff: uint32(backoff / time.Millisecond)}
 			m.el.StepDown(m.now, r, backoff, out)
 		})

@@ -1,9 +1,12 @@
 package pdp
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
@@ -15,124 +18,308 @@ import (
 // sends all chunks; with two trees each side has a parent that sends every
 // other chunk.
 type side struct {
+	m        *Machine
 	stripe   uint8
 	follower *follower.Follower
 	watch    *follower.ParentWatch // while a parent is attached
 	epoch    uint64                // of the parent's content, 0 while it has none
-	reportAt time.Duration
+	reportAt time.Duration         // to the parent
 }
 
-// sides returns those that are in use.
-func (m *Machine) sides() []*side {
-	if m.trees == 2 {
-		return m.all[:]
-	}
-	return m.all[:1]
+func newSide(m *Machine, stripe uint8, links *follower.Links) *side {
+	return &side{m: m, stripe: stripe, follower: follower.New(m.cfg.Tree, m.self.Peer, stripe, links, m.rnd)}
 }
 
-// set returns what the parent of a side sends.
-func (m *Machine) set(s *side) transfer.Set { return transfer.SetOf(s.stripe, m.trees) }
+// set returns what the parent of this side sends.
+func (s *side) set() transfer.Set { return transfer.SetOf(s.stripe, s.m.following.trees) }
 
-// in returns the side that stands in the tree of a stripe.
-func (m *Machine) in(stripe uint8) *side {
-	if m.trees == 2 {
-		return m.all[stripe]
-	}
-	return m.all[0]
-}
-
-// of returns the side whose parent a link goes to, nil if there is none.
-func (m *Machine) of(l Link) *side {
-	for _, s := range m.sides() {
-		if _, _, mine := s.follower.Parent(); l != 0 && l == mine {
-			return s
+// drive gives the follower an input and carries out what follows.
+func (s *side) drive(f func(*follower.Output)) {
+	m := s.m
+	var o follower.Output
+	f(&o)
+	if o.Close != 0 {
+		if o.CloseReason != wire.ReasonNone {
+			m.act(SendFrame{o.Close, &wire.Bye{Reason: o.CloseReason}})
 		}
+		m.act(Close{o.Close, o.CloseReason})
 	}
-	return nil
+	if o.Detached {
+		s.detached(o.From, o.Reason)
+	}
+	if o.Ask != nil {
+		m.act(Send{o.AskTo, o.Ask})
+	}
+	if o.Dial.IsValid() {
+		m.act(Dial{o.Link, o.Dial})
+	}
+	if o.RootGone {
+		m.following.rootGone(s)
+	}
 }
 
-// waits reports whether a side asks for no parent at present: a device that
+// detached takes the loss of the parent.
+func (s *side) detached(from wire.Peer, why wire.Reason) {
+	m := s.m
+	s.watch = nil
+	kind := report.KindParent
+	if why != wire.ReasonDone && why != wire.ReasonRootOfFile && why != wire.ReasonStopped {
+		kind = report.KindFallback
+	}
+	m.note(kind, why, netip.AddrPort{}, "parent=-1: left %s: %s", from, why)
+	m.children.pathChanged(s.set())
+	if m.el.State() == election.Orphan && !m.held.complete() {
+		// The root left while this device needed none; now it does.
+		m.el.elect(func(o *election.Output) { m.el.RootLost(m.now, wire.ReasonRootResigned, o) })
+	}
+	if why == wire.ReasonUnreachable {
+		m.following.unwelcome(from)
+	}
+}
+
+// self is what an ask about this tree tells of this device.
+func (s *side) self() follower.Self {
+	m, set := s.m, s.set()
+	free := m.children.feed.Free(set)
+	if m.following.slow.leaf() {
+		free = 0
+	}
+	return follower.Self{
+		Prefix: m.held.Prefix(), Epoch: m.held.Epoch(),
+		Free: free, Children: min(m.children.feed.Taken(set), wire.MaxChildren),
+		Done: m.held.complete(), Trees: m.following.trees,
+		Speed: uint32(min(m.children.speed()/1000, math.MaxUint32)), AtRoot: m.doubt.suspects(),
+	}
+}
+
+// tick does what is due with the root.
+func (s *side) tick() {
+	if at, ok := s.askDeadline(); ok && at <= s.m.now {
+		s.drive(func(o *follower.Output) { s.follower.Tick(s.m.now, s.self(), o) })
+	}
+}
+
+func (s *side) askDeadline() (time.Duration, bool) {
+	at, ok := s.follower.Deadline()
+	return at, ok && !s.waits()
+}
+
+// waits reports whether this side asks for no parent at present: a device that
 // takes itself for slow and lost the second parent looks for another only when
 // the first has sent its stripe, since two at once would fill its port.
-func (m *Machine) waits(s *side) bool {
-	return m.leaf && m.trees == 2 && s != m.all[0] && s.follower.State() == follower.Asking &&
-		m.held.PrefixOf(m.set(m.all[0])) < m.held.Chunks()
+func (s *side) waits() bool {
+	f, h := s.m.following, s.m.held
+	return f.slow.leaf() && f.trees == 2 && s != f.all[0] && s.follower.State() == follower.Asking &&
+		h.PrefixOf(f.all[0].set()) < h.Chunks()
 }
 
-// attached reports whether every side in use has a parent.
-func (m *Machine) attached() bool {
-	for _, s := range m.sides() {
-		if s.follower.State() != follower.Attached && !m.waits(s) {
-			return false
+// fail leaves the parent because it failed.
+func (s *side) fail(why wire.Reason) {
+	s.drive(func(o *follower.Output) { s.follower.Fail(s.m.now, why, o) })
+}
+
+// leave closes the link to the parent for good.
+func (s *side) leave(why wire.Reason) {
+	s.drive(func(o *follower.Output) { s.follower.Leave(why, o) })
+}
+
+// done sends the last report to the root.
+func (s *side) done() {
+	s.drive(func(o *follower.Output) { s.follower.Done(s.self(), o) })
+}
+
+// placed takes the parent that the root names.
+func (s *side) placed(from wire.Peer, p *wire.Place) {
+	s.drive(func(o *follower.Output) { s.follower.Place(s.m.now, from, p, o) })
+}
+
+// dialTo opens a link to a parent of this device's own choice.
+func (s *side) dialTo(p wire.Peer, link netip.AddrPort) {
+	s.drive(func(o *follower.Output) { s.follower.DialTo(s.m.now, p, link, o) })
+}
+
+// closed takes the end of the link to the parent.
+func (s *side) closed(l Link, why wire.Reason) {
+	s.drive(func(o *follower.Output) { s.follower.Closed(s.m.now, l, why, o) })
+}
+
+// fromRoot reports whether the parent is the root itself.
+func (s *side) fromRoot() bool {
+	p, _, _ := s.follower.Parent()
+	r := s.m.el.Root()
+	return r != nil && r.Peer == p
+}
+
+// active notes that bytes came from the parent.
+func (s *side) active() {
+	if s.watch != nil {
+		s.watch.Active(s.m.now)
+	}
+}
+
+// rootHas notes how far the root says it is, where it is not the parent.
+func (s *side) rootHas(root wire.Peer, prefix int) {
+	if p, _, _ := s.follower.Parent(); s.watch != nil && p != root {
+		s.watch.Root(prefix)
+	}
+}
+
+// mine notes what this device holds after a chunk came.
+func (s *side) mine() {
+	if s.watch != nil {
+		s.watch.Mine(s.m.now, s.m.held.PrefixOf(s.set()))
+	}
+}
+
+// hello introduces this device to a parent.
+func (s *side) hello(l Link) {
+	m := s.m
+	m.act(SendFrame{l, &wire.Hello{
+		Hierarchy: m.file.Hierarchy, From: m.self.Peer, TCPPort: m.self.Addr.Port(), Epoch: m.held.Epoch(),
+		Stripe: s.stripe, Trees: m.following.trees, Prefix: m.held.PrefixOf(s.set()),
+	}})
+}
+
+// framed takes a control frame of the parent.
+func (s *side) framed(e Framed) {
+	s.active()
+	switch f := e.Frame.(type) {
+	case *wire.Welcome:
+		s.welcomed(e.Link, f)
+	case *wire.Refuse:
+		s.fail(f.Reason)
+	case *wire.Bye:
+		s.fail(f.Reason)
+	case *wire.Path:
+		if !s.follower.SetPath(f.Peers) {
+			s.fail(wire.ReasonLoop)
+			return
 		}
+		s.m.children.pathChanged(s.set())
+	case *wire.Progress:
+		s.progress(f)
+	case *wire.End:
+		s.sizeSaid(f.Size)
+	}
+}
+
+// welcomed takes the parent's welcome, or news of its epoch.
+func (s *side) welcomed(l Link, f *wire.Welcome) {
+	m := s.m
+	fresh := s.follower.Welcome(m.now, l, f.From)
+	if !fresh && (s.watch == nil || m.file.Keyed) {
+		return // only news of the epoch come twice
+	}
+	s.epoch = f.Epoch
+	if !s.epochSaid(f.Epoch) {
+		return
+	}
+	if !fresh {
+		m.held.setSize(f.Size)
+		return
+	}
+	if !s.sizeSaid(f.Size) {
+		return
+	}
+	m.following.opinion.pardon()
+	s.watch = follower.NewParentWatch(m.cfg.Transfer, m.now, m.held.PrefixOf(s.set()))
+	s.reportAt = m.now
+	_, addr, _ := s.follower.Parent()
+	m.note(report.KindParent, wire.ReasonRootPlaced, addr, "parent=%s", addr.Addr())
+	if m.doubt.wantsTable() && !s.fromRoot() {
+		// It was asked for before this device knew that it needs the root.
+		s.fail(wire.ReasonDigestMismatch)
+		return
+	}
+	m.doubt.askTable(s, l)
+	m.children.pathChanged(s.set())
+}
+
+// epochSaid takes the epoch that the parent tells, and what is held with it; if
+// the root has a third one it leaves the parent and reports false.
+func (s *side) epochSaid(epoch uint64) bool {
+	m := s.m
+	if epoch == m.held.Epoch() || m.file.Keyed || epoch == 0 && m.following.trees == 2 {
+		return true
+	}
+	if r := m.el.Root(); r != nil && r.Claim.Epoch != 0 && r.Claim.Epoch != epoch {
+		s.fail(wire.ReasonWrongEpoch)
+		return false
+	}
+	if m.held.Count() > 0 {
+		m.held.forget(epoch, load.UnknownSize)
+	} else {
+		m.held.reset(epoch)
+		m.held.adopt(epoch)
 	}
 	return true
 }
 
-// failures returns how many parents failed in a row, in the tree that fares
-// worst.
-func (m *Machine) failures() (n int) {
-	for _, s := range m.sides() {
-		if !m.waits(s) {
-			n = max(n, s.follower.Failures())
-		}
+// sizeSaid takes the size that a parent tells, and reports whether the two
+// agree; if not the parent is left. A device that has its own size from another
+// peer goes with the root's, or it could have no parent any more after one that
+// lied.
+func (s *side) sizeSaid(size int64) bool {
+	m := s.m
+	if size < 0 || !m.held.Known() || size == m.held.Size() {
+		m.held.setSize(size)
+		return true
 	}
-	return n
-}
-
-// failAll leaves every parent.
-func (m *Machine) failAll(why wire.Reason) {
-	for _, s := range m.sides() {
-		m.failParent(s, why)
-	}
-}
-
-// leaveAll closes the links to all parents for good.
-func (m *Machine) leaveAll(why wire.Reason) {
-	for _, s := range m.all {
-		m.tree(s, func(o *follower.Output) { s.follower.Leave(why, o) })
-	}
-}
-
-// noRoot tells every side that there is nobody to ask.
-func (m *Machine) noRoot() {
-	for _, s := range m.all {
-		s.follower.NoRoot()
-	}
-}
-
-// askRoot tells every side in use whom to ask, and over which time to spread
-// the first ask.
-func (m *Machine) askRoot(spread time.Duration) {
+	p, addr, _ := s.follower.Parent()
 	r := m.el.Root()
-	for _, s := range m.sides() {
-		s.follower.Spread(int(r.Claim.Members) * len(m.sides()))
-		s.follower.Root(m.now, r.Peer, r.Addr, r.Links, spread)
+	if m.held.Sure() || r == nil || r.Peer != p && r.Claim.Size != size {
+		s.fail(wire.ReasonWrongEpoch)
+		return false
 	}
+	m.note(report.KindFallback, wire.ReasonWrongEpoch, addr, "%s: %d bytes, says the root, not %d: starting over",
+		m.file.Name, size, m.held.Size())
+	m.doubt.calm()
+	m.following.failAll(wire.ReasonWrongEpoch) // it would go on where this device said it stood
+	m.held.forget(m.held.Epoch(), size)
+	return false
 }
 
-// placed takes the root's answer to an ask, and with it how many trees the
-// file takes.
-func (m *Machine) placed(from wire.Peer, p *wire.Place) {
-	r := m.el.Root()
-	if r == nil || r.Peer != from || m.held.complete() || m.placer != nil {
+// progress takes the parent's keep-alive.
+func (s *side) progress(f *wire.Progress) {
+	if s.watch == nil {
 		return
 	}
-	switch first := m.all[0].follower; {
-	case p.Trees == 2 && m.trees != 2 && first.State() == follower.Asking:
-		m.trees = 2
-		m.note(report.KindLog, wire.ReasonRootPlaced, netip.AddrPort{}, "%s: two trees, even and odd chunks", m.file.Name)
-		m.askRoot(0)
-	case p.Trees == 1 && m.trees == 2:
-		// This root knows of one tree only.
-		m.leaveAll(wire.ReasonRootPlaced)
-		m.trees = 1
-		m.askRoot(0)
-		return
-	case m.trees == 0 && (p.Trees == 1 || !p.Parent.IsZero()):
-		m.trees = 1
+	s.watch.Parent(s.m.now, f.Prefix, f.RootPrefix)
+	if w := s.m.following.opinion.watch; w != nil {
+		w.Root(s.m.now, f.RootPrefix, f.RootBytes)
 	}
-	if s := m.in(p.Stripe); s.stripe == p.Stripe {
-		m.tree(s, func(o *follower.Output) { s.follower.Place(m.now, from, p, o) })
+}
+
+// settle judges the parent, and keeps it informed.
+func (s *side) settle() {
+	m := s.m
+	if s.watch == nil {
+		return
+	}
+	if !m.file.Keyed && s.epoch != 0 && s.epoch != m.held.Epoch() {
+		// The parent in the other tree, or the server, has another content.
+		s.fail(wire.ReasonWrongEpoch)
+		return
+	}
+	_, _, l := s.follower.Parent()
+	if why := s.watch.Check(m.now, s.follower.Depth()); why != wire.ReasonNone {
+		m.following.blame(s, why)
+	} else if m.now >= s.reportAt {
+		m.act(SendFrame{l, &wire.Report{Prefix: m.held.PrefixOf(s.set())}})
+		s.reportAt = m.now + 4*m.cfg.Transfer.KeepAlive
+	}
+}
+
+func (s *side) deadline() (time.Duration, bool) {
+	if s.watch == nil {
+		return 0, false
+	}
+	return min(s.watch.Deadline(), s.reportAt), true
+}
+
+// stay begins the patience with the parent anew.
+func (s *side) stay() {
+	if s.watch != nil {
+		s.watch.Stay(s.m.now)
 	}
 }

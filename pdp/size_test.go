@@ -20,7 +20,8 @@ func TestSizeOfTheOriginIsBelieved(t *testing.T) {
 	m.Step(now, OriginOpened{Size: 1 << 20}, nil)
 	m.Step(now, Stored{Index: 0}, nil)
 	env := wire.Envelope{From: peer(1), TCPPort: wire.Port}
-	liar := &wire.Claim{Rank: wire.Rank{Complete: true, Strength: 1<<32 - 1}.Confirm(), Size: 2 << 20, Prefix: 32, Complete: true}
+	highest := wire.Rank{Complete: true, Strength: 1<<32 - 1}.Confirm()
+	liar := &wire.Claim{Rank: highest, Size: 2 << 20, Prefix: 32, Complete: true}
 	m.Step(now+time.Second, Datagram{From: addr(1), Env: env, Msg: liar}, nil)
 	if m.IsRoot() {
 		t.Fatal("the liar was not even followed: the test shows nothing")
@@ -46,7 +47,7 @@ func TestSizeOfAPeerGivesWay(t *testing.T) {
 	if m.held.Size() != 1<<20+1 || m.held.Count() != 0 {
 		t.Errorf("%d bytes, %d chunks", m.held.Size(), m.held.Count())
 	}
-	if _, _, l := m.all[0].follower.Parent(); l == link {
+	if _, _, l := m.following.all[0].follower.Parent(); l == link {
 		t.Error("the parent goes on where it was, not from the start")
 	}
 }
@@ -102,8 +103,8 @@ func halfFromOrigin(t *testing.T) (*Machine, time.Duration, Link) {
 	}
 	m.Step(now, Verified{}, nil)
 	link = follow(t, m, now, holder)
-	if !m.suspect || m.held.Count() != 16 {
-		t.Fatalf("suspect %v, holds %d", m.suspect, m.held.Count())
+	if !m.doubt.suspects() || m.held.Count() != 16 {
+		t.Fatalf("suspect %v, holds %d", m.doubt.suspects(), m.held.Count())
 	}
 	return m, now, link
 }
@@ -190,8 +191,8 @@ func TestSuspectTurnsToTheRoot(t *testing.T) {
 			dialled = d.Link
 		}
 	}
-	if !m.suspect || dialled == 0 {
-		t.Fatalf("suspect %v, dials %d", m.suspect, dialled)
+	if !m.doubt.suspects() || dialled == 0 {
+		t.Fatalf("suspect %v, dials %d", m.doubt.suspects(), dialled)
 	}
 	m.Step(now, Opened{Link: dialled}, nil)
 	var left, asks bool
@@ -245,7 +246,7 @@ func TestWrongTwice(t *testing.T) {
 		m.Step(now, OriginOpened{Size: 1 << 20}, nil)
 		m.Step(now, OriginEnded{Reason: wire.ReasonOriginWrong}, nil)
 	}
-	if !m.ended {
+	if m.phase != ended {
 		t.Error("a wrong file is asked for a third time")
 	}
 }

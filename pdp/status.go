@@ -41,14 +41,16 @@ type Status struct {
 // Status returns where the machine stands.
 func (m *Machine) Status() Status {
 	s := Status{
-		Election: m.el.State(), Children: len(m.feed.Children()), Trees: int(m.trees),
-		Size: m.held.Size(), Prefix: m.held.Prefix(), Held: m.held.Count(), Complete: m.held.complete(), FromOrigin: m.origin.busy(),
-		Direct: m.fallback.budget.Active(), Waiting: m.fallback.budget.Waiting(), Ended: m.ended,
+		Election: m.el.State(), Trees: int(m.following.trees),
+		Children: len(m.children.feed.Children()), Members: m.root.members(),
+		Size: m.held.Size(), Prefix: m.held.Prefix(), Held: m.held.Count(),
+		Complete: m.held.complete(), FromOrigin: m.origin.busy(),
+		Direct: m.fallback.budget.Active(), Waiting: m.fallback.budget.Waiting(), Ended: m.phase == ended,
 	}
 	if r := m.el.Root(); r != nil {
 		s.Root = r.Addr
 	}
-	for _, x := range m.sides() {
+	for _, x := range m.following.sides() {
 		_, addr, _ := x.follower.Parent()
 		if state := x.follower.State(); state > s.member || !s.Parent.IsValid() {
 			s.member, s.Parent = max(state, s.member), addr
@@ -58,9 +60,6 @@ func (m *Machine) Status() Status {
 		}
 	}
 	s.Seeking = s.member == follower.Asking || s.member == follower.Dialing
-	if m.placer != nil {
-		s.Members = m.placer.Members()
-	}
 	return s
 }
 
@@ -70,14 +69,15 @@ func (m *Machine) IsRoot() bool { return m.el.State() == election.Root }
 // OriginDone reports whether nobody needs the origin for this file any more,
 // as far as this device knows: the next file of the load may have it.
 func (m *Machine) OriginDone() bool {
-	if m.held.complete() || m.ended {
+	if m.held.complete() || m.phase == ended {
 		return true
 	}
 	if !m.held.Known() {
 		return false
 	}
 	n := m.held.Chunks()
-	return m.held.Count() == n || m.rootWatch != nil && m.el.Root() != nil && m.rootWatch.Prefix() >= n
+	watch := m.following.opinion.watch
+	return m.held.Whole() || watch != nil && m.el.Root() != nil && watch.Prefix() >= n
 }
 
 // String tells it in one line.

@@ -1,0 +1,195 @@
+package pdp
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/report"
+)
+
+// suspicion is whether what is held may be wrong without a signed table to tell
+// which chunks.
+type suspicion uint8
+
+const (
+	trusting suspicion = iota
+	suspect            // the whole was wrong, and the root is to send its table
+	mended             // its table told what was wrong, which comes again
+)
+
+// doubt finds out what is wrong where the whole is not what was asked for, and
+// repairs it.
+type doubt struct {
+	m          *Machine
+	suspicion  suspicion
+	until      time.Duration // how long a suspicion lasts at most, but for chunks that come
+	mismatches int           // wrong whole files that this device saw
+	wrongRoots int           // roots that resigned for that meanwhile
+}
+
+func newDoubt(m *Machine) *doubt { return &doubt{m: m} }
+
+// suspects reports whether what is held may be wrong.
+func (d *doubt) suspects() bool { return d.suspicion != trusting }
+
+// wantsTable reports whether the root's table is waited for.
+func (d *doubt) wantsTable() bool { return d.suspicion == suspect }
+
+// calm ends the suspicion: what it was about is dropped.
+func (d *doubt) calm() { d.suspicion = trusting }
+
+// wholeFileWrong: every chunk is there and the whole is not what was asked
+// for. With a signed table this cannot happen but by a wrong table; without
+// one somebody altered a chunk, or the origin is wrong.
+//
+// Bytes of the origin alone are dropped and fetched once more. Bytes that came
+// through peers are kept, and the root, which has the file from the origin, is
+// asked for its chunk table: what differs was altered on its way and is fetched
+// again from the root itself.
+func (d *doubt) wholeFileWrong() {
+	m := d.m
+	m.note(report.KindFallback, wire.ReasonDigestMismatch, netip.AddrPort{}, "%s: the whole file has the wrong digest",
+		m.file.Name)
+	d.mismatches++
+	if m.held.Pure() || m.file.Signed {
+		d.originWrong(m.held.Pure())
+		return
+	}
+	if m.root.active() || d.suspects() {
+		// A root has nobody to ask. Who has asked already was told wrong.
+		d.keepFromOrigin()
+		m.root.fetchNow()
+		if !m.root.active() {
+			m.following.distrustRoot(wire.ReasonDigestMismatch)
+		}
+		return
+	}
+	d.suspicion = suspect
+	d.until = m.now + m.cfg.Tree.Forget
+	m.following.failAll(wire.ReasonDigestMismatch)
+}
+
+// originWrong fetches once more what the origin sent wrong, or gives it up.
+func (d *doubt) originWrong(alone bool) {
+	m := d.m
+	d.startOver()
+	if n := m.origin.countWrong(); n >= 2 || alone && (d.wrongRoots > 0 || m.file.Signed) {
+		m.giveUp(wire.ReasonOriginWrong)
+	} else if m.root.active() {
+		m.root.fetchNow()
+		m.el.claim(true) // the others' bytes are wrong too
+	}
+}
+
+// rootResigned counts roots that found the origin wrong as this device did, and
+// reports whether that are enough to believe it.
+func (d *doubt) rootResigned(why wire.Reason) bool {
+	if why == wire.ReasonOriginWrong && d.mismatches > 0 {
+		d.wrongRoots++
+	}
+	return d.wrongRoots >= 2
+}
+
+// startOver drops what is held of the content.
+func (d *doubt) startOver() {
+	m := d.m
+	size := m.held.Size()
+	if !m.file.Signed {
+		size = load.UnknownSize
+	}
+	d.calm()
+	m.following.failAll(wire.ReasonDigestMismatch) // they have sent it all
+	m.following.forgive()
+	m.held.forget(m.held.Epoch(), size)
+}
+
+// askTable asks a new parent for its table if it is the root, as the ask for a
+// place wanted it.
+func (d *doubt) askTable(s *side, l Link) {
+	if d.wantsTable() && s.fromRoot() {
+		d.m.act(SendFrame{l, &wire.TableAsk{}})
+	}
+}
+
+// settle gives up waiting for the table after a while, or when the root has
+// found that its own file is wrong: then all start over.
+func (d *doubt) settle() {
+	m := d.m
+	if !d.suspects() || m.held.complete() {
+		return
+	}
+	r := m.el.Root()
+	over := r != nil && !r.Claim.Complete && r.Claim.Prefix < m.held.Chunks() && r.Heard > d.until-m.cfg.Tree.Forget
+	switch at, _ := d.deadline(); {
+	case m.root.active():
+		d.keepFromOrigin()
+		m.root.fetchNow()
+	case over:
+		d.startOver()
+	case m.now >= at:
+		d.startOver()
+		m.fallback.budget.Entitle(m.now)
+	}
+}
+
+// deadline returns when it is no use any more to wait for the table or for what
+// it said was altered.
+func (d *doubt) deadline() (at time.Duration, ok bool) {
+	at = d.until
+	if d.suspicion == mended {
+		at = max(at, d.m.fallback.gained+d.m.cfg.Tree.Forget)
+	}
+	return at, d.suspects() && !d.m.held.complete()
+}
+
+// compared takes the verdict on the root's table: which chunks differ.
+func (d *doubt) compared(e Compared) {
+	m := d.m
+	s := m.following.of(e.Link)
+	if !d.wantsTable() || s == nil {
+		return
+	}
+	_, addr, _ := s.follower.Parent()
+	switch {
+	case slices.ContainsFunc(e.Differ, m.held.FromOrigin):
+		m.note(report.KindFallback, wire.ReasonDigestMismatch, addr,
+			"root %s has other bytes than the server sent to this device", addr.Addr())
+	case len(e.Differ) == 0:
+		m.note(report.KindFallback, wire.ReasonDigestMismatch, addr,
+			"root %s has the same bytes, and they are wrong", addr.Addr())
+	default:
+		d.mend(addr, e.Differ)
+		return
+	}
+	d.keepFromOrigin()
+	m.following.distrust(addr, wire.ReasonDigestMismatch)
+}
+
+// keepFromOrigin drops what peers sent and keeps what this device had from the
+// origin: if that were wrong, nobody else's would be right. A device that had
+// nothing from there, or its size from a peer, starts over, size and all.
+func (d *doubt) keepFromOrigin() {
+	m := d.m
+	foreign := m.held.Foreign()
+	if !m.held.Sure() || m.held.Count() == len(foreign) || len(foreign) == 0 {
+		d.startOver()
+		return
+	}
+	d.calm()
+	m.held.drop(foreign)
+	m.following.failAll(wire.ReasonDigestMismatch)
+}
+
+// mend drops the chunks that the root has otherwise, and has them sent again.
+func (d *doubt) mend(addr netip.AddrPort, differ []int) {
+	m := d.m
+	m.note(report.KindFallback, wire.ReasonBadChunk, addr,
+		"%d chunks were altered on their way, the first is %d", len(differ), differ[0])
+	d.suspicion = mended
+	d.until = m.now + m.cfg.Tree.Forget
+	m.held.drop(differ)
+	m.following.failAll(wire.ReasonDigestMismatch) // and back to it, from the first of them on
+}

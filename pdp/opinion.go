@@ -1,0 +1,259 @@
+package pdp
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/internal/follower"
+	"github.com/peerload/peerload/pdp/transfer"
+	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/report"
+)
+
+// slowness is whether this device takes itself for slow.
+type slowness struct {
+	parent wire.Peer // the first that was too slow, nobody if none was
+	move   timer     // as a leaf: when it may try another parent
+	wait   time.Duration
+}
+
+// leaf reports whether this device takes itself for slow, and takes no children.
+func (s *slowness) leaf() bool { return s.move.set }
+
+// begin makes this device a leaf that tries another parent after a wait.
+func (s *slowness) begin(now, wait time.Duration) {
+	s.wait = wait
+	s.move.start(now + wait)
+}
+
+// moves reports whether a leaf is to try another parent now; until the next time
+// it is twice as long.
+func (s *slowness) moves(now time.Duration) bool {
+	if !s.move.due(now) {
+		return false
+	}
+	s.wait *= 2
+	s.move.start(now + s.wait)
+	return true
+}
+
+// first reports whether no other parent than this one was too slow.
+func (s *slowness) first(parent wire.Peer) bool {
+	if s.parent.IsZero() {
+		s.parent = parent
+	}
+	return s.parent == parent
+}
+
+// watched is a root that was followed, until left.
+type watched struct {
+	root  wire.Peer
+	watch *follower.RootWatch
+	left  time.Duration
+}
+
+// opinion is what this device makes of the roots that it follows.
+type opinion struct {
+	cfg     transfer.Config
+	watch   *follower.RootWatch // of the root that was followed last, nil if this device was root since
+	watched []*watched          // the roots followed lately
+	doubted wire.Peer           // a root that answered no asks, or took no link
+	doubts  int                 // so many times in a row
+}
+
+func newOpinion(cfg transfer.Config) *opinion { return &opinion{cfg: cfg} }
+
+// follow begins to watch a root, and reports whether that is new. Where two
+// contradict each other the one that was left a moment ago goes on to be
+// watched as before: else none would ever be found to stall.
+func (o *opinion) follow(now time.Duration, p wire.Peer) (fresh bool) {
+	for _, w := range o.watched {
+		if w.watch == o.watch {
+			w.left = now
+		}
+	}
+	kept := o.watched[:0]
+	var found *watched
+	for _, w := range o.watched {
+		if now-w.left < o.cfg.Progress/2 && len(kept) < 8 {
+			kept = append(kept, w)
+			if w.root == p {
+				found = w
+			}
+		}
+	}
+	o.watched = kept
+	if found == nil {
+		found = &watched{root: p, watch: follower.NewRootWatch(o.cfg, now), left: now}
+		o.watched = append(o.watched, found)
+		fresh = true
+	}
+	o.watch = found.watch
+	return fresh
+}
+
+// drop ends the watch: this device is root itself.
+func (o *opinion) drop() { o.watch = nil }
+
+// gain notes that a chunk came from anywhere.
+func (o *opinion) gain(now time.Duration) {
+	for _, w := range o.watched {
+		w.watch.Gain(now)
+	}
+}
+
+// pardon forgets what a root was doubted for: a parent welcomed this device.
+func (o *opinion) pardon() { o.doubts = 0 }
+
+// doubt counts what a root failed to do; when that is as often as given, it
+// begins to count anew and reports true.
+func (o *opinion) doubt(root wire.Peer, most int) bool {
+	if o.doubted != root {
+		o.doubted, o.doubts = root, 0
+	}
+	if o.doubts++; o.doubts < most {
+		return false
+	}
+	o.doubts = 0
+	return true
+}
+
+// follow turns to the root that the election found.
+func (f *following) follow(why wire.Reason) {
+	m := f.m
+	r := m.el.Root()
+	if f.opinion.follow(m.now, r.Peer) && !m.fallback.starving {
+		m.fallback.withdraw() // the root is to serve now
+	}
+	f.opinion.watch.Root(m.now, r.Claim.Prefix, r.Claim.Bytes)
+	m.note(report.KindRole, why, r.Addr, "XID%s following root %s (%s, strength=%08x, prefix %d)",
+		m.file.Hierarchy, r.Addr.Addr(), why, r.Claim.Rank.Strength, r.Claim.Rank.Prefix)
+	if m.held.complete() {
+		return
+	}
+	f.askRoot(time.Duration(r.Claim.Spread) * time.Millisecond)
+}
+
+// watching reports whether the root is to be judged by what comes of it. While
+// this device downloads itself nothing is to come of it.
+func (f *following) watching() bool {
+	return f.opinion.watch != nil && f.m.el.Root() != nil && !f.m.fallback.budget.Active()
+}
+
+// heardClaim takes a claim, of the root that is followed or of another.
+func (f *following) heardClaim(c election.Candidate) {
+	m := f.m
+	m.el.elect(func(o *election.Output) { m.el.Claim(m.now, c, o) })
+	r := m.el.Root()
+	if r == nil || r.Peer != c.Peer || f.opinion.watch == nil {
+		return
+	}
+	if f.opinion.watch.Root(m.now, c.Claim.Prefix, c.Claim.Bytes) {
+		m.origin.Well(m.now)
+	}
+	if f.outdated(c.Claim) {
+		m.note(report.KindSource, wire.ReasonWrongEpoch, c.Addr, "%s: the root has another content: starting over",
+			m.file.Name)
+		f.failAll(wire.ReasonWrongEpoch)
+		m.held.forget(c.Claim.Epoch, c.Claim.Size)
+	}
+	for _, s := range f.sides() {
+		s.rootHas(c.Peer, c.Claim.Prefix)
+	}
+	if c.Claim.Waiting {
+		f.opinion.watch.Wait(m.now)
+	}
+	if m.held.complete() {
+		return // and asks for nothing more
+	}
+	f.askRoot(0)
+}
+
+// outdated reports whether what is held is of another content than the root's.
+// A root that has no content yet says nothing of it.
+func (f *following) outdated(c wire.Claim) bool {
+	h := f.m.held
+	return !f.m.file.Keyed && !h.complete() && h.Count() > 0 && c.Epoch != 0 && c.Epoch != h.Epoch()
+}
+
+// contradicted reports whether the root claims another size than this device
+// knows for certain, of bytes that are the same by their key.
+func (f *following) contradicted() bool {
+	m := f.m
+	r := m.el.Root()
+	return r != nil && m.held.Sure() && m.file.Keyed && r.Claim.Size >= 0 && r.Claim.Size != m.held.Size()
+}
+
+// heardResign takes the resignation of the root that is followed or expected;
+// anybody else has nothing to say about the origin.
+func (f *following) heardResign(e Datagram, r *wire.Resign) {
+	m := f.m
+	if m.el.Expected() != e.Env.From {
+		return
+	}
+	if r.Reason.Origin() {
+		m.origin.Heard(m.now, time.Duration(r.Backoff)*time.Millisecond, r.Reason)
+	}
+	m.note(report.KindElection, r.Reason, e.From, "XID%s root %s stepped down: %s",
+		m.file.Hierarchy, e.From.Addr(), r.Reason)
+	if r.Reason == wire.ReasonParentSlow {
+		m.root.heardHandover()
+	}
+	// If the origin failed it, somebody else is to try, parent or not.
+	needed := !m.held.complete() && (r.Reason.Origin() || !f.attached())
+	m.el.elect(func(o *election.Output) { m.el.Resign(m.now, e.Env.From, r, needed, o) })
+	wrong := m.doubt.rootResigned(r.Reason)
+	if !m.held.complete() && (m.origin.Spent(m.now) || wrong) {
+		m.giveUp(r.Reason)
+	}
+}
+
+// rootGone: the root answers no ask. One that was heard meanwhile lives, but
+// is not believed for ever. One that was not is mourned; if it was only hard
+// to hear it says so during the election that begins.
+func (f *following) rootGone(s *side) {
+	if s != f.all[0] && f.all[0].follower.State() == follower.Asking {
+		return // it is counted once if both ask in vain
+	}
+	m := f.m
+	r := m.el.Root()
+	switch {
+	case r == nil:
+	case f.opinion.doubt(r.Peer, m.cfg.Tree.Rounds):
+		f.distrustRoot(wire.ReasonRootSilent)
+	case r.Heard < s.follower.AskedSince():
+		m.el.elect(func(o *election.Output) { m.el.RootLost(m.now, wire.ReasonRootLost, o) })
+	}
+}
+
+// unwelcome counts a root that takes no link, or takes it and never welcomes:
+// it is not believed for ever either.
+func (f *following) unwelcome(p wire.Peer) {
+	r := f.m.el.Root()
+	if r != nil && r.Peer == p && f.opinion.doubt(p, f.m.cfg.Transfer.FailedPeers) {
+		f.distrustRoot(wire.ReasonUnreachable)
+	}
+}
+
+// distrustRoot turns from a root that does not do what it says.
+func (f *following) distrustRoot(why wire.Reason) {
+	if r := f.m.el.Root(); r != nil {
+		f.distrust(r.Addr, why)
+	}
+}
+
+// distrust turns from a device that was root, whether it is followed at this
+// moment or an election is under way.
+func (f *following) distrust(a netip.AddrPort, why wire.Reason) {
+	m := f.m
+	addr := a.Addr()
+	m.note(report.KindFallback, why, a, "XID%s root %s is not believed for %v: %s",
+		m.file.Hierarchy, addr, m.el.Grudge(addr, why), why)
+	for _, s := range f.sides() {
+		if p, a, _ := s.follower.Parent(); !p.IsZero() && a.Addr() == addr {
+			s.fail(why)
+		}
+	}
+	m.el.elect(func(o *election.Output) { m.el.Distrust(m.now, addr, why, o) })
+}
