@@ -9,16 +9,24 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
+// claim is what a device makes of the budget.
+type claim uint8
+
+const (
+	unclaimed claim = iota
+	waiting         // for its turn
+	active          // downloads directly
+)
+
 // Budget is the subnet's budget of direct downloads for one file, as far as
 // this device hears it: one at a time. Use NewBudget.
 type Budget struct {
 	cfg transfer.Config
 	rnd *rand.Rand
 
-	waiting bool
-	due     time.Duration // not before
-	turn    time.Duration // own random wait, so that not all begin at once
-	active  bool
+	claim claim
+	due   time.Duration // not before
+	turn  time.Duration // own random wait, so that not all begin at once
 	// other is who downloads directly, until it is done or its claim lapses.
 	other      wire.Peer
 	otherAddr  netip.AddrPort
@@ -32,31 +40,39 @@ func NewBudget(cfg transfer.Config, rnd *rand.Rand) *Budget { return &Budget{cfg
 
 // Entitle starts the jittered wait for a direct download.
 func (b *Budget) Entitle(now time.Duration) {
-	if !b.waiting && !b.active {
+	if b.claim == unclaimed {
 		b.turn = time.Duration(b.rnd.Int64N(int64(b.cfg.FallbackJitter)))
-		b.waiting, b.due = true, now+b.turn
+		b.claim, b.due = waiting, now+b.turn
 	}
 }
 
 // Cancel ends the wait: a peer serves after all.
-func (b *Budget) Cancel() { b.waiting = false }
+func (b *Budget) Cancel() {
+	if b.claim == waiting {
+		b.claim = unclaimed
+	}
+}
 
 // Ready reports whether the wait is over and nobody else downloads; it then
 // makes this device the one that does. The origin is left alone before the
 // given time.
 func (b *Budget) Ready(now, before time.Duration) bool {
-	if at, waiting := b.Deadline(before); !waiting || now < at {
+	if at, ok := b.Deadline(before); !ok || now < at {
 		return false
 	}
-	b.waiting, b.active = false, true
+	b.claim = active
 	return true
 }
 
 // Active reports whether this device downloads directly.
-func (b *Budget) Active() bool { return b.active }
+func (b *Budget) Active() bool { return b.claim == active }
 
 // Done ends this device's direct download.
-func (b *Budget) Done() { b.active = false }
+func (b *Budget) Done() {
+	if b.claim == active {
+		b.claim = unclaimed
+	}
+}
 
 // Heard takes another's announcement. Where two began at once, the one with
 // the lower id goes on; Heard reports whether this device must stop.
@@ -75,8 +91,8 @@ func (b *Budget) Heard(now time.Duration, self, p wire.Peer, link netip.AddrPort
 		b.otherMoved = now
 	}
 	b.other, b.otherAddr, b.otherBytes, b.otherHas = p, link, d.Bytes, d.Prefix
-	if b.active && p.Less(self) {
-		b.active = false
+	if b.claim == active && p.Less(self) {
+		b.claim = unclaimed
 		return true
 	}
 	return false
@@ -92,12 +108,12 @@ func (b *Budget) taken(now time.Duration) bool {
 func (b *Budget) Other() (wire.Peer, netip.AddrPort, int) { return b.other, b.otherAddr, b.otherHas }
 
 // Waiting reports whether this device waits for its turn.
-func (b *Budget) Waiting() bool { return b.waiting }
+func (b *Budget) Waiting() bool { return b.claim == waiting }
 
 // Deadline returns when Ready becomes true, as far as is known. The origin is
 // left alone before the given time.
 func (b *Budget) Deadline(before time.Duration) (time.Duration, bool) {
-	if !b.waiting {
+	if b.claim != waiting {
 		return 0, false
 	}
 	at := max(b.due, before+b.turn)
