@@ -16,7 +16,7 @@ import (
 // crash runs n devices, does something to one of them when a third of the file
 // is there, and wants all others to finish. It returns the server, and the
 // device that it hit.
-func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, blow syscall.Signal,
+func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, sig syscall.Signal,
 	setup func(*server)) (*server, *device) {
 	t.Helper()
 	body := content(9, 6*mib)
@@ -29,7 +29,7 @@ func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, blow
 	ds := s.start(n, srv.url(), "--sha256", shaOf(body))
 	srv.waitBytes(int64(len(body) / 3))
 	v := victim(s, ds)
-	v.signal(blow)
+	v.signal(sig)
 	at := time.Now()
 	before := srv.sentOf(appPath)
 	var flows time.Time
@@ -46,7 +46,7 @@ func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, blow
 		}
 		return !flows.IsZero()
 	})
-	t.Logf("%v of %s at %d bytes: progress beyond 40 %% %v later", blow, v.addr, before, flows.Sub(at))
+	t.Logf("%v of %s at %d bytes: progress beyond 40 %% %v later", sig, v.addr, before, flows.Sub(at))
 	for _, d := range ds {
 		if d == v {
 			continue

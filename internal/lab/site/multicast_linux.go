@@ -35,7 +35,7 @@ const (
 // forwardGroups sets the multicast routes of both routers up.
 func (s *Namespaces) forwardGroups() error {
 	var subnets []string
-	for k := range s.ears {
+	for k := range s.listeners {
 		subnets = append(subnets, fmt.Sprintf(bridgeName, k+1))
 	}
 	for _, r := range []struct {

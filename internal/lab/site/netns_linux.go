@@ -111,15 +111,15 @@ func (c NamespaceConfig) subnet(i int) int { return i * max(c.Subnets, 1) / c.De
 // The WAN is between the routers, so that what it drops is lost on the way and
 // not refused to the server's own TCP.
 type Namespaces struct {
-	server netns.NsHandle // of this process
-	near   netns.NsHandle
-	far    netns.NsHandle
-	hosts  []netns.NsHandle
-	addrs  []netip.Addr // of the devices
-	config NamespaceConfig
-	ears   []*listener // one for every subnet
-	long   *longLink   // the WAN, if it is a long link
-	groups []*os.File  // multicast routes, while open
+	server    netns.NsHandle // of this process
+	near      netns.NsHandle
+	far       netns.NsHandle
+	hosts     []netns.NsHandle
+	addrs     []netip.Addr // of the devices
+	config    NamespaceConfig
+	listeners []*listener // one for every subnet
+	long      *longLink   // the WAN, if it is a long link
+	groups    []*os.File  // multicast routes, while open
 }
 
 // NewNamespaces builds the site beside the network namespace of this
@@ -299,9 +299,9 @@ func (s *Namespaces) bridge(k int) (int, error) {
 		return 0, err
 	}
 	return bridge.Index, s.within(s.near, func() error {
-		ears, err := listen(bridge)
+		l, err := listen(bridge)
 		if err == nil {
-			s.ears = append(s.ears, ears)
+			s.listeners = append(s.listeners, l)
 		}
 		return err
 	})
@@ -543,7 +543,7 @@ func (s *Namespaces) BusiestSent(n int) uint64 {
 // They are in order within a subnet.
 func (s *Namespaces) Broadcasts() []time.Time {
 	var all []time.Time
-	for _, e := range s.ears {
+	for _, e := range s.listeners {
 		all = append(all, e.times()...)
 	}
 	return all
@@ -553,7 +553,7 @@ func (s *Namespaces) Broadcasts() []time.Time {
 // other ends, and closes the namespaces, which the kernel then removes.
 func (s *Namespaces) Close() error {
 	var err error
-	for _, e := range s.ears {
+	for _, e := range s.listeners {
 		err = errors.Join(err, e.close())
 	}
 	if s.long != nil {
@@ -562,7 +562,7 @@ func (s *Namespaces) Close() error {
 	for _, g := range s.groups {
 		err = errors.Join(err, g.Close())
 	}
-	s.ears, s.long, s.groups = nil, nil, nil
+	s.listeners, s.long, s.groups = nil, nil, nil
 	for _, ns := range []netns.NsHandle{s.near, s.far} {
 		if ns.IsOpen() {
 			err = errors.Join(err, removeLinks(ns))
