@@ -203,7 +203,7 @@ func (f *fetching) failed(ctx context.Context, name string, err error, fin *repo
 		err = &failure.Stopped{Cause: context.Cause(ctx)}
 	}
 	e := f.event(report.KindFailed, name)
-	e.Reason, e.Message, e.Final = failure.Reason(err), err.Error(), fin
+	e.Reason, e.Message, e.Final = string(failure.Reason(err)), err.Error(), fin
 	f.tell(e)
 	return err
 }

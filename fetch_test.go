@@ -210,7 +210,7 @@ func TestErrors(t *testing.T) {
 		}, peerload.ErrRequest, ""},
 		{"other model", signed, func(r *peerload.Request) {
 			r.Proof, r.Model = peerload.Trust(trusted), "7970"
-		}, peerload.ErrRequest, "refused"},
+		}, peerload.ErrRequest, "wrong-model"},
 		{"wrong digest", url + "/a.bin", func(r *peerload.Request) {
 			r.Proof = peerload.SHA256(load.DigestOf([]byte("b")))
 		}, peerload.ErrVerify, "origin-wrong"},

@@ -7,14 +7,16 @@ import (
 	"path/filepath"
 
 	"github.com/peerload/peerload/internal/device/agent"
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/device/target"
 )
 
 // agentError is what the agent of this device said went wrong.
 type agentError struct {
-	text string
-	exit int
+	text   string
+	reason reason.Code
+	exit   int
 }
 
 func (e *agentError) Error() string { return e.text }
@@ -45,7 +47,7 @@ func (f *getFlags) viaAgent(ctx context.Context, r *request, state *status.Dir) 
 		case p.Declined != "":
 			declined = p.Declined
 		case p.Error != "":
-			failed = &agentError{p.Error, p.Exit}
+			failed = &agentError{p.Error, p.Reason, p.Exit}
 		}
 	})
 	switch {
@@ -57,7 +59,7 @@ func (f *getFlags) viaAgent(ctx context.Context, r *request, state *status.Dir) 
 		out.warn("the agent of this device leaves it to this command: " + declined)
 		return false, nil
 	case failed != nil:
-		out.failed(target.Name(r.Sources[0][0]), reasonOf(failed), failed.text, nil)
+		out.failed(target.Name(r.Sources[0][0]), string(failed.reason), failed.text, nil)
 		return true, failed
 	}
 	return true, nil

@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/terminal"
+	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
 
@@ -73,7 +73,7 @@ func (o *output) take(e report.Event) {
 		e.Message = summary(e.Final)
 		o.event(e)
 	case report.KindFailed:
-		if e.Reason == failure.ReasonStopped {
+		if e.Reason == wire.ReasonStopped.String() {
 			e.Message += again
 		}
 		o.failed(e.File, e.Reason, e.Message, e.Final)

@@ -13,25 +13,11 @@ import (
 
 	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/cli"
-	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
-
-// reasonOf is the code of what the agent said in a report.
-func reasonOf(e *agentError) string {
-	switch e.exit {
-	case exitTrust:
-		return failure.ReasonTrust
-	case exitDisk:
-		return failure.ReasonDisk
-	case exitVerify:
-		return failure.ReasonVerify
-	}
-	return failure.ReasonRefused
-}
 
 // processes reads what this device's processes told.
 func processes(flag string) ([]status.Process, error) {

@@ -93,5 +93,8 @@ func (r Reason) String() string {
 	return fmt.Sprintf("reason-%d", uint8(r))
 }
 
+// Known reports whether this version knows the reason.
+func (r Reason) Known() bool { return r < reasonCount }
+
 // Origin reports whether the reason says that the origin failed.
 func (r Reason) Origin() bool { return r >= ReasonOriginUnreachable && r <= ReasonOriginOther }

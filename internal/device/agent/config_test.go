@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/upgrade"
 )
 
@@ -103,7 +104,7 @@ func TestRecordDamaged(t *testing.T) {
 	}
 	r := record{Format: recordFormat, Server: "http://server/", Provision: "http://server/x.cnf.xml",
 		Record: upgrade.Record{Phase: upgrade.Trial, Load: "L", BootID: "1\n", Installs: 2,
-			Failed: []upgrade.FailedLoad{{Load: "K", Reason: upgrade.ReasonReboot, Time: "2026-01-02T03:04:05Z"}}}}
+			Failed: []upgrade.FailedLoad{{Load: "K", Reason: reason.Reboot, Time: "2026-01-02T03:04:05Z"}}}}
 	if err := writeRecord(dir, r); err != nil {
 		t.Fatal(err)
 	}
@@ -143,8 +144,8 @@ func TestRecordOfEarlierVersion(t *testing.T) {
 `)
 	want := record{Format: 1, Server: "http://10.0.0.5:6970/", Provision: "http://10.0.0.5:6970/XMLDefault.cnf.xml",
 		Record: upgrade.Record{Phase: upgrade.Reboot, Load: "L2", Version: "1", Since: "2026-01-02T03:04:05Z", Starts: 1,
-			BootID: "boot 1", Assigned: "L2", State: "rebooting", Reason: upgrade.ReasonInstaller, Message: "exit status 1",
-			Failed: []upgrade.FailedLoad{{Load: "L0", Reason: upgrade.ReasonNotConfirmed, Time: "2026-01-01T00:00:00Z"}}}}
+			BootID: "boot 1", Assigned: "L2", State: "rebooting", Reason: reason.Installer, Message: "exit status 1",
+			Failed: []upgrade.FailedLoad{{Load: "L0", Reason: reason.NotConfirmed, Time: "2026-01-01T00:00:00Z"}}}}
 	if got, err := readRecord(dir); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}

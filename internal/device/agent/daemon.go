@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/device/upgrade"
-	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/sdnotify"
 )
@@ -348,7 +348,7 @@ func (d *Daemon) replaceInstance(ctx context.Context) {
 	i, warnings, err := openInstance(key, ic)
 	if err != nil {
 		d.log.Error("this device cannot share: it downloads by itself until it can", "error", err)
-		d.out.failure("", "", wording.ReasonNoAddress, err)
+		d.out.failure("", "", reason.NoAddress, err)
 		key.sharing = false
 		if i, warnings, err = openInstance(key, ic); err != nil {
 			d.log.Error("no place on the network", "error", err)
@@ -369,7 +369,7 @@ func (d *Daemon) offer(i *instance) {
 		if ok && (s.State == slot.StateComplete || s.State == slot.StateConfirmed || s.State == slot.StateTrial) {
 			if err := i.hold(d.slots.Dir(s.Slot), s); err != nil {
 				d.log.Error("a component that should be there is not offered", "load", s.Name, "error", err)
-				d.out.failure(s.Name, "", wording.ReasonDamaged, err)
+				d.out.failure(s.Name, "", reason.Damaged, err)
 			}
 		}
 	}

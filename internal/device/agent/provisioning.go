@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/upgrade"
-	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
@@ -54,7 +54,7 @@ func (d *Daemon) checkIn(ctx context.Context) error {
 		return ctx.Err()
 	case errors.Is(err, provision.ErrFile):
 		d.log.Error("bad provisioning file: the last good one stays in force", "from", a.from, "error", err)
-		d.out.failure("", "", wording.ReasonProvisioning, err)
+		d.out.failure("", "", reason.BadProvisioning, err)
 	case err != nil:
 		d.log.Warn("not provisioned", "error", err)
 	default:
@@ -75,7 +75,7 @@ func (d *Daemon) accept(a answer) error {
 	}
 	assigned, err := a.file.Assigned(policy.Builtin(), d.conf.get().Model)
 	if err != nil {
-		d.out.failure("", "", wording.ReasonModel, err)
+		d.out.failure("", "", reason.Model, err)
 		return err
 	}
 	kept := filepath.Join(d.conf.get().State, provisionName)

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/policy"
@@ -205,10 +206,10 @@ type outbox struct {
 const maxPending = 64
 
 // failure records something that went wrong, for the controller and the page.
-func (o *outbox) failure(load, file, reason string, err error) {
+func (o *outbox) failure(load, file string, why reason.Code, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.failures = append(o.failures, report.Failure{Load: load, File: file, Reason: reason, Message: err.Error()})
+	o.failures = append(o.failures, report.Failure{Load: load, File: file, Reason: string(why), Message: err.Error()})
 	o.failures = o.failures[max(0, len(o.failures)-maxPending):]
 }
 

@@ -18,7 +18,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
@@ -65,9 +67,10 @@ type Reply struct {
 	// Declined says that the daemon does not do this, and why: the program that
 	// asked does it itself.
 	Declined string `json:"declined,omitempty"`
-	// Error says what went wrong, Exit the exit status for it.
-	Error string `json:"error,omitempty"`
-	Exit  int    `json:"exit,omitempty"`
+	// Error says what went wrong, Reason is its code, Exit the exit status for it.
+	Error  string      `json:"error,omitempty"`
+	Reason reason.Code `json:"reason,omitempty"`
+	Exit   int         `json:"exit,omitempty"`
 	// End marks the last line.
 	End bool `json:"end,omitempty"`
 }
@@ -211,7 +214,7 @@ func (s *session) get(ctx context.Context, r *GetRequest) {
 	case err != nil && ctx.Err() == nil && i.left():
 		s.reply(Reply{Declined: "the settings of this device changed meanwhile", End: true})
 	case err != nil:
-		s.reply(Reply{Error: err.Error(), Exit: s.daemon.exitOf(err), End: true})
+		s.reply(Reply{Error: err.Error(), Reason: failure.Reason(err), Exit: s.daemon.exitOf(err), End: true})
 	default:
 		s.linger(ctx, i, g.files, r.Linger)
 		for _, f := range g.finals() {

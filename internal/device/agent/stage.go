@@ -10,22 +10,14 @@ import (
 	"slices"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
-	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/trust"
-)
-
-// Refusals of a load.
-var (
-	// ErrBudget says that a load and the running one together are more than the
-	// device may keep.
-	ErrBudget = errors.New("the load does not fit into the disk budget")
 )
 
 // stage fetches a load into the inactive slot and returns its version: signed
@@ -101,7 +93,7 @@ func (d *Daemon) affords(size int64) error {
 		}
 	}
 	if held+size > budget {
-		return fmt.Errorf("%w: %d bytes beside the %d of %s are more than %d", ErrBudget, size, held, a.Name, budget)
+		return fmt.Errorf("%w: %d bytes beside the %d of %s are more than %d", failure.ErrBudget, size, held, a.Name, budget)
 	}
 	return nil
 }
@@ -195,7 +187,7 @@ func (d *Daemon) finished(ctx context.Context, run *engine.LoadRun, err error) {
 	fin := run.Final()
 	e := report.Event{File: fin.File, URL: fin.URL, Role: fin.Role, Source: fin.Source, Size: fin.Size, Final: fin}
 	if err != nil {
-		e.Event, e.Reason, e.Message = report.KindFailed, reasonOf(err), err.Error()
+		e.Event, e.Reason, e.Message = report.KindFailed, string(failure.Reason(err)), err.Error()
 	} else {
 		e.Event, e.Bytes, e.Percent = report.KindDone, fin.Size, 100
 		e.Message = fmt.Sprintf("%s: %d bytes, %d from peers, %d from the server, %d held before", fin.File, fin.Size,
@@ -203,27 +195,4 @@ func (d *Daemon) finished(ctx context.Context, run *engine.LoadRun, err error) {
 	}
 	d.event(e)
 	d.out.file(*fin)
-}
-
-// reasonOf is the stable code of why a load was not fetched.
-func reasonOf(err error) string {
-	var e *engine.Error
-	var t *engine.TrustError
-	switch {
-	case errors.As(err, &e):
-		return e.Reason.String()
-	case errors.Is(err, trust.ErrUnknownTarget):
-		return wording.ReasonNoLoad
-	case errors.As(err, &t):
-		return wording.ReasonTrust
-	case errors.Is(err, engine.ErrModel):
-		return wording.ReasonModel
-	case errors.Is(err, ErrBudget):
-		return wording.ReasonBudget
-	case errors.Is(err, slot.ErrNoSpace):
-		return wire.ReasonDisk.String()
-	case errors.Is(err, slot.ErrDigest), errors.Is(err, slot.ErrDamaged), errors.Is(err, slot.ErrIncomplete):
-		return wire.ReasonDigestMismatch.String()
-	}
-	return wording.ReasonRefused
 }

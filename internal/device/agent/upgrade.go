@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/upgrade"
 )
@@ -127,7 +128,7 @@ func (u *upgrader) carryOut(a upgrade.Action) error {
 	case upgrade.Reassigned:
 		d.log.Info("another load is assigned", "load", a.To, "instead", a.From)
 	case upgrade.Fault:
-		d.out.failure(a.Load, "", string(a.Reason), a.Err)
+		d.out.failure(a.Load, "", a.Reason, a.Err)
 	case upgrade.Problem:
 		d.log.Error("upgrade", "phase", a.Phase, "load", a.Load, "error", a.Err)
 	case upgrade.Ended:
@@ -176,7 +177,7 @@ func (u *upgrader) do(ctx context.Context, job upgrade.Action) upgrade.Event {
 		case errors.Is(err, engine.ErrActive):
 			return upgrade.Held{Slots: d.slotsView()}
 		case err != nil:
-			return upgrade.NotFetched{Reason: upgrade.Reason(reasonOf(err)), Err: err,
+			return upgrade.NotFetched{Reason: failure.Reason(err), Err: err,
 				Final: errors.Is(err, engine.ErrModel), Slots: d.slotsView()}
 		}
 		return upgrade.Fetched{Version: version, Slots: d.slotsView()}

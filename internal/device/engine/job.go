@@ -3,13 +3,14 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/transfer"
@@ -335,7 +336,7 @@ type Error struct {
 
 // Error says what happened and what to do.
 func (e *Error) Error() string {
-	s := fmt.Sprintf("%s: %s", e.File, explain(e.Reason, e.URL))
+	s := e.File + ": " + wording.Failed(false, reason.Of(e.Reason), e.URL)
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
 	}
@@ -344,31 +345,3 @@ func (e *Error) Error() string {
 
 // Unwrap returns what the disk or the server said.
 func (e *Error) Unwrap() error { return e.Err }
-
-// explain says what a reason means and what to do.
-func explain(why wire.Reason, u string) string {
-	switch why {
-	case wire.ReasonDisk:
-		return "this device cannot store it"
-	case wire.ReasonOriginUnreachable:
-		return "cannot reach " + u +
-			": check the address and that the server runs, then run the same command again; it continues where it stood"
-	case wire.ReasonOriginNotFound:
-		return u + " does not exist on the server"
-	case wire.ReasonOriginForbidden:
-		return "the server refuses " + u
-	case wire.ReasonOriginStalled:
-		return u + " stopped sending; run the same command again, it continues where it stood"
-	case wire.ReasonOriginTruncated:
-		return u + " ends before its announced length"
-	case wire.ReasonOriginTooMuch:
-		return u + " sends more than was announced, or than a file may have"
-	case wire.ReasonOriginBusy:
-		return u + " is busy; try again later"
-	case wire.ReasonOriginOther:
-		return "cannot fetch " + u
-	case wire.ReasonOriginWrong:
-		return u + " is not the file that was asked for (wrong digest or size)"
-	}
-	return why.String()
-}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
@@ -72,10 +73,6 @@ const ahead = 8
 
 // bundlePrefix begins the names of bundles of metadata in LoadSpec.Scratch.
 const bundlePrefix = "bundle-"
-
-// ReasonMetadataRefused is the code of a fallback to the server: the peers'
-// copy of the metadata was not trusted.
-const ReasonMetadataRefused = "metadata-refused"
 
 // maxManifest bounds the bundle of metadata and manifest.
 const maxManifest = trust.MaxBundleSize
@@ -199,7 +196,7 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 	}
 	if err != nil && f.Final().BytesFromOrigin == 0 {
 		// A peer's copy counts only if it is genuine, unexpired and not older.
-		r.dev.event(report.Event{Event: report.KindFallback, File: name, Reason: ReasonMetadataRefused,
+		r.dev.event(report.Event{Event: report.KindFallback, File: name, Reason: string(reason.MetadataRefused),
 			Message: fmt.Sprintf("the peers' copy of the metadata is refused: %v; asking the server", err)})
 		r.Manifest, _, err = client.Manifest(ctx, far, r.name)
 	}

@@ -1,16 +1,20 @@
-// Package failure sorts the errors of a fetch into a few kinds: those that
-// package peerload exports, and that have an exit status of the command.
+// Package failure says of an error of a fetch why it happened and of which kind
+// it is: a reason of package reason, and one of the few kinds that package
+// peerload exports and the exit statuses of the command stand for. Both come from
+// one decision, so that they agree.
 //
-// What lives here: the kinds, and which error is of which kind. What must not:
-// exit statuses, texts for people, and what to do about a failure. Read Classify
-// first.
+// What lives here: the kinds, and which error has which reason and kind. What must
+// not: exit statuses, texts for people, and what to do about a failure. Read
+// Reason first.
 package failure
 
 import (
 	"errors"
 	"os"
+	"slices"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/trust"
@@ -43,45 +47,98 @@ func WithKind(kind, err error) error {
 	return &marked{err, kind}
 }
 
+// ErrBudget says that a load and the one that runs are more than a device may
+// keep.
+var ErrBudget = errors.New("the load does not fit into the disk budget")
+
 // Classify gives an error of the device its kind. An error that has a kind, or is
 // of none, is returned as it is.
 func Classify(err error) error {
-	if kind := kindOf(err); kind != nil && !errors.Is(err, kind) {
+	if err == nil || errors.As(err, new(*marked)) || errors.As(err, new(*Stopped)) {
+		return err
+	}
+	if kind := kindOf(reasonOf(err)); kind != nil {
 		return WithKind(kind, err)
 	}
 	return err
 }
 
-// kindOf finds the kind of an error, nil if it has none. A kind that the error
-// was marked with counts first, then an error of the disk, then the machine's
-// reason; the last two both find a full disk.
-func kindOf(err error) error {
+// Reason is the code of why a file or a load was not fetched, for reports and
+// events: what the error itself tells, unless it was given another kind.
+func Reason(err error) reason.Code {
+	code := reasonOf(err)
 	var mark *marked
-	var job *engine.Error
-	switch {
-	case errors.As(err, &mark):
-		return mark.kind
-	case errors.Is(err, slot.ErrNoSpace), errors.Is(err, trust.ErrStore),
-		errors.Is(err, slot.ErrLocked), errors.Is(err, slot.ErrNotFile):
-		return Disk
-	case errors.As(err, &job):
-		return kindOfReason(job.Reason)
-	case errors.Is(err, slot.ErrDigest), errors.Is(err, slot.ErrDamaged):
-		return Verify
-	case isFile(err):
-		return Disk
+	if errors.As(err, &mark) && kindOf(code) != mark.kind {
+		return usual(mark.kind)
 	}
-	return nil
+	return code
 }
 
-func kindOfReason(why wire.Reason) error {
-	switch why {
-	case wire.ReasonDisk:
+// reasonOf is the code of an error by itself. What the disk has said counts
+// before the machine's reason: a full disk is found in either.
+func reasonOf(err error) reason.Code {
+	var job *engine.Error
+	is := func(targets ...error) bool {
+		return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+	}
+	switch {
+	case errors.As(err, new(*Stopped)):
+		return reason.Of(wire.ReasonStopped)
+	case is(slot.ErrNoSpace, trust.ErrStore, slot.ErrLocked, slot.ErrNotFile):
+		return reason.Of(wire.ReasonDisk)
+	case errors.As(err, &job):
+		return reason.Of(job.Reason)
+	case is(trust.ErrUnknownTarget):
+		return reason.NoLoad
+	case errors.As(err, new(*engine.TrustError)):
+		return reason.Trust
+	case is(engine.ErrModel):
+		return reason.Model
+	case is(ErrBudget):
+		return reason.Budget
+	case is(slot.ErrDigest, slot.ErrDamaged, slot.ErrIncomplete):
+		return reason.Of(wire.ReasonDigestMismatch)
+	case isFile(err):
+		return reason.Of(wire.ReasonDisk)
+	}
+	return reason.Refused
+}
+
+// kindOf is the kind of the errors that have a reason, nil for none: what is
+// refused is a bad request only if it was called so.
+func kindOf(code reason.Code) error {
+	switch code {
+	case reason.Refused:
+		return nil
+	case reason.Of(wire.ReasonDisk):
 		return Disk
-	case wire.ReasonOriginWrong, wire.ReasonDigestMismatch:
+	case reason.Of(wire.ReasonOriginWrong), reason.Of(wire.ReasonDigestMismatch):
 		return Verify
+	case reason.Trust, reason.NoLoad:
+		return Trust
+	case reason.Model, reason.Budget:
+		return Request
+	case reason.NoAddress:
+		return Network
 	}
 	return Server
+}
+
+// usual is the code of an error of which only the kind is known.
+func usual(kind error) reason.Code {
+	switch kind {
+	case Verify:
+		return reason.Of(wire.ReasonDigestMismatch)
+	case Server:
+		return reason.Of(wire.ReasonOriginOther)
+	case Network:
+		return reason.NoAddress
+	case Disk:
+		return reason.Of(wire.ReasonDisk)
+	case Trust:
+		return reason.Trust
+	}
+	return reason.Refused
 }
 
 // isFile reports whether the operating system refused a file operation.
@@ -109,34 +166,4 @@ func (e *Stopped) Unwrap() []error {
 		return []error{e.Cause}
 	}
 	return []error{e.Cause, e.Context}
-}
-
-// Reason codes of events about files that are not coming. Those that pdp/wire
-// has too mean the same there.
-const (
-	ReasonStopped = "stopped"
-	ReasonTrust   = "trust"
-	ReasonDisk    = "disk"
-	ReasonVerify  = "digest-mismatch"
-	ReasonRefused = "refused"
-)
-
-// Reason is the code of an error in an event.
-func Reason(err error) string {
-	var job *engine.Error
-	if errors.As(err, &job) {
-		return job.Reason.String()
-	}
-	if errors.As(err, new(*Stopped)) {
-		return ReasonStopped
-	}
-	switch kindOf(err) {
-	case Trust:
-		return ReasonTrust
-	case Disk:
-		return ReasonDisk
-	case Verify:
-		return ReasonVerify
-	}
-	return ReasonRefused
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/failure"
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/trust"
@@ -23,22 +24,32 @@ func TestClassify(t *testing.T) {
 		name   string
 		err    error
 		kind   error // nil: none
-		reason string
+		reason reason.Code
 	}{
 		{"server", job(wire.ReasonOriginUnreachable, nil), failure.Server, "origin-unreachable"},
 		{"peers", job(wire.ReasonPeersFailed, nil), failure.Server, "peers-failed"},
 		{"disk of a job", job(wire.ReasonDisk, nil), failure.Disk, "disk"},
 		{"wrong file", job(wire.ReasonOriginWrong, nil), failure.Verify, "origin-wrong"},
 		{"wrong digest", job(wire.ReasonDigestMismatch, nil), failure.Verify, "digest-mismatch"},
-		{"full disk, whatever the job says", job(wire.ReasonOriginOther, slot.ErrNoSpace), failure.Disk, "origin-other"},
+		{"full disk, whatever the job says", job(wire.ReasonOriginOther, slot.ErrNoSpace), failure.Disk, "disk"},
+		{"stopped job", job(wire.ReasonStopped, nil), failure.Server, "stopped"},
 		{"locked", fmt.Errorf("f: %w", slot.ErrLocked), failure.Disk, "disk"},
 		{"no file", slot.ErrNotFile, failure.Disk, "disk"},
 		{"trust directory", trust.ErrStore, failure.Disk, "disk"},
 		{"damaged", slot.ErrDamaged, failure.Verify, "digest-mismatch"},
 		{"another digest", fmt.Errorf("f: %w", slot.ErrDigest), failure.Verify, "digest-mismatch"},
+		{"incomplete", slot.ErrIncomplete, failure.Verify, "digest-mismatch"},
 		{"operating system", file, failure.Disk, "disk"},
+		{"no such load", &engine.TrustError{Err: trust.ErrUnknownTarget}, failure.Trust, "no-such-load"},
+		{"signature", &engine.TrustError{Err: trust.ErrBadSignature}, failure.Trust, "trust"},
+		{"disk budget", fmt.Errorf("f: %w", failure.ErrBudget), failure.Request, "disk-budget"},
+		{"model", engine.ErrModel, failure.Request, "wrong-model"},
+		{"model, called a bad request", failure.WithKind(failure.Request, engine.ErrModel), failure.Request, "wrong-model"},
 		{"first what it was marked with", failure.WithKind(failure.Trust, file), failure.Trust, "trust"},
-		{"refused", failure.WithKind(failure.Request, engine.ErrModel), failure.Request, "refused"},
+		{"network", failure.WithKind(failure.Network, errors.New("x")), failure.Network, "no-address"},
+		{"verify", failure.WithKind(failure.Verify, errors.New("x")), failure.Verify, "digest-mismatch"},
+		{"a server's error", failure.WithKind(failure.Server, errors.New("x")), failure.Server, "origin-other"},
+		{"refused", failure.WithKind(failure.Request, errors.New("x")), failure.Request, "refused"},
 		{"stopped", &failure.Stopped{Cause: context.Canceled}, nil, "stopped"},
 		{"unforeseen", errors.New("x"), nil, "refused"},
 	} {

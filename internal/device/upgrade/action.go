@@ -1,5 +1,9 @@
 package upgrade
 
+import (
+	"github.com/peerload/peerload/internal/device/reason"
+)
+
 // Action is what the machine wants done.
 type Action interface{ action() }
 
@@ -77,7 +81,7 @@ type (
 	// Fault is a failure that the controller and the page are to know.
 	Fault struct {
 		Load   string
-		Reason Reason
+		Reason reason.Code
 		Err    error
 	}
 	// Problem is a failure for the log alone.
@@ -90,7 +94,7 @@ type (
 	Ended struct {
 		Result        Result
 		Load, Version string
-		Reason        Reason
+		Reason        reason.Code
 		Message       string
 		Final         bool
 	}

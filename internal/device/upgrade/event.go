@@ -1,6 +1,10 @@
 package upgrade
 
-import "time"
+import (
+	"time"
+
+	"github.com/peerload/peerload/internal/device/reason"
+)
 
 // Event is what happened.
 type Event interface{ event() }
@@ -68,7 +72,7 @@ type (
 	Held struct{ Slots Slots }
 	// NotFetched ends a Fetch that failed. Final: no other try would help.
 	NotFetched struct {
-		Reason Reason
+		Reason reason.Code
 		Err    error
 		Final  bool
 		Slots  Slots

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/report"
 )
 
@@ -216,7 +217,7 @@ func (m *Machine) stepEnded(did doing, e StepEnded) {
 	switch did {
 	case preparing:
 		if e.Err != nil {
-			m.giveUp(ReasonInstaller, e.Err, false)
+			m.giveUp(reason.Installer, e.Err, false)
 			return
 		}
 		m.begin(fetching, Fetch{m.rec.Load})
@@ -229,13 +230,13 @@ func (m *Machine) stepEnded(did doing, e StepEnded) {
 		m.giveUp(m.rec.Reason, errors.New(m.rec.Message), true)
 	case restarting:
 		if e.Err != nil {
-			m.back(ReasonReboot, e.Err)
+			m.back(reason.Reboot, e.Err)
 			return
 		}
 		m.doing, m.deadline = goingDown, m.now.Add(rebootWait)
 	case committing:
 		if e.Err != nil {
-			m.back(ReasonInstaller, e.Err)
+			m.back(reason.Installer, e.Err)
 			return
 		}
 		m.begin(confirming, ChangeSlots{Confirm})
@@ -254,7 +255,7 @@ func (m *Machine) slotsChanged(did doing, e SlotsChanged) {
 	case did == counting:
 		m.counted(e)
 	case did == switching && e.Err != nil:
-		m.giveUp(ReasonSwitch, e.Err, false)
+		m.giveUp(reason.Switch, e.Err, false)
 	case did == switching:
 		m.switched()
 	case did == goingBack && e.NoWayBack:
@@ -386,22 +387,22 @@ func (m *Machine) installed(e StepEnded) {
 // installFailed notes the failure before it is undone: after a power cut the
 // installer is not asked for the same again.
 func (m *Machine) installFailed(why error) {
-	m.rec.fail(m.rec.Load, ReasonInstaller, m.now)
-	m.rec.Reason, m.rec.Message = ReasonInstaller, why.Error()
+	m.rec.fail(m.rec.Load, reason.Installer, m.now)
+	m.rec.Reason, m.rec.Message = reason.Installer, why.Error()
 	m.begin(undoing, m.step(StepRollback))
 }
 
 // giveUp ends an upgrade that failed before its load was tried. Final: the load
 // is not tried again until another one is assigned.
-func (m *Machine) giveUp(reason Reason, why error, final bool) {
+func (m *Machine) giveUp(code reason.Code, why error, final bool) {
 	r := &m.rec
-	m.fault(reason, why)
-	m.tell(Ended{Result: Failed, Load: r.Load, Version: r.Version, Reason: reason, Message: why.Error(), Final: final})
+	m.fault(code, why)
+	m.tell(Ended{Result: Failed, Load: r.Load, Version: r.Version, Reason: code, Message: why.Error(), Final: final})
 	if final {
-		r.fail(r.Load, reason, m.now)
+		r.fail(r.Load, code, m.now)
 	}
 	m.idle(report.StateFailed)
-	r.Reason, r.Message = reason, why.Error()
+	r.Reason, r.Message = code, why.Error()
 }
 
 // idle ends an upgrade.
@@ -421,11 +422,11 @@ func (m *Machine) begin(d doing, job Action) { m.doing, m.job = d, job }
 
 func (m *Machine) tell(a Action) { m.told = append(m.told, a) }
 
-func (m *Machine) fault(reason Reason, why error) { m.tell(Fault{m.rec.Load, reason, why}) }
+func (m *Machine) fault(code reason.Code, why error) { m.tell(Fault{m.rec.Load, code, why}) }
 
 // noWayBack tells of a load on trial that was not confirmed, and of no other.
 func (m *Machine) noWayBack(why error) {
-	m.fault(ReasonNoWayBack, why)
+	m.fault(reason.NoWayBack, why)
 	m.problem(fmt.Errorf("there is no load to go back to: %w", why))
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/report"
 )
@@ -147,7 +148,7 @@ func TestInstallHasAnEnd(t *testing.T) {
 			s.wants(s.tell(upgrade.Wake{}), want)
 			r = s.m.Record()
 		}
-		if f, ok := r.FailedBefore("L2"); !ok || f.Reason != upgrade.ReasonInstaller {
+		if f, ok := r.FailedBefore("L2"); !ok || f.Reason != reason.Installer {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -173,7 +174,7 @@ func TestInstallHasAnEnd(t *testing.T) {
 		s.wants(s.tell(upgrade.Wake{}), step(upgrade.StepRollback, "L2", "2"))
 		s.tell(upgrade.StepEnded{})
 		s.state(upgrade.Idle, "L2", report.StateFailed)
-		if r := s.m.Record(); r.Reason != upgrade.ReasonInstaller || r.Message != "exit status 1" {
+		if r := s.m.Record(); r.Reason != reason.Installer || r.Message != "exit status 1" {
 			t.Errorf("it does not say why: %+v", r)
 		}
 	})
@@ -269,9 +270,9 @@ func TestInterrupt(t *testing.T) {
 // TestFailedIsBounded: the list of loads that failed does not grow without end,
 // and forgets the oldest first.
 func TestFailedIsBounded(t *testing.T) {
-	r := upgrade.Record{Phase: upgrade.Rollback, Load: "L2", Assigned: "L2", BootID: "1", Reason: upgrade.ReasonReboot}
+	r := upgrade.Record{Phase: upgrade.Rollback, Load: "L2", Assigned: "L2", BootID: "1", Reason: reason.Reboot}
 	for i := range 16 {
-		r.Failed = append(r.Failed, upgrade.FailedLoad{Load: fmt.Sprint("old ", i), Reason: upgrade.ReasonSwitch})
+		r.Failed = append(r.Failed, upgrade.FailedLoad{Load: fmt.Sprint("old ", i), Reason: reason.Switch})
 	}
 	s := begin(t, r)
 	s.tell(upgrade.Started{Boot: "1", Slots: runsL1()}, upgrade.Wake{}, upgrade.StepEnded{})

@@ -3,6 +3,8 @@ package upgrade
 import (
 	"slices"
 	"time"
+
+	"github.com/peerload/peerload/internal/device/reason"
 )
 
 // Phase of an upgrade, as it is kept. A phase is remembered before its work
@@ -50,15 +52,15 @@ type Record struct {
 	Failed []FailedLoad `json:"failed,omitempty"`
 	// State, one of package report, Reason and Message are what is told of
 	// the last upgrade.
-	State   string `json:"state"`
-	Reason  Reason `json:"reason,omitempty"`
-	Message string `json:"message,omitempty"`
+	State   string      `json:"state"`
+	Reason  reason.Code `json:"reason,omitempty"`
+	Message string      `json:"message,omitempty"`
 }
 
 // FailedLoad is a load that is not tried again.
 type FailedLoad struct {
-	Load   string `json:"load"`
-	Reason Reason `json:"reason"`
+	Load   string      `json:"load"`
+	Reason reason.Code `json:"reason"`
 	// Time when it failed, RFC 3339.
 	Time string `json:"time"`
 }
@@ -78,9 +80,9 @@ func (r *Record) FailedBefore(load string) (f FailedLoad, ok bool) {
 
 // fail notes a load that is not to be tried again. Earlier copies of the record
 // keep their list.
-func (r *Record) fail(load string, reason Reason, now time.Time) {
+func (r *Record) fail(load string, code reason.Code, now time.Time) {
 	kept := slices.DeleteFunc(slices.Clone(r.Failed), func(f FailedLoad) bool { return f.Load == load })
-	kept = append(kept, FailedLoad{Load: load, Reason: reason, Time: now.Format(time.RFC3339)})
+	kept = append(kept, FailedLoad{Load: load, Reason: code, Time: now.Format(time.RFC3339)})
 	r.Failed = kept[max(0, len(kept)-maxFailed):]
 }
 
@@ -90,15 +92,3 @@ func (r *Record) equal(o Record) bool {
 		r.RebootFrom == o.RebootFrom && r.Assigned == o.Assigned &&
 		r.State == o.State && r.Reason == o.Reason && r.Message == o.Message
 }
-
-// Reason is the stable code of why an upgrade failed.
-type Reason string
-
-// Reasons that the machine gives itself; those of a fetch come from the driver.
-const (
-	ReasonInstaller    Reason = "installer"     // the installer failed
-	ReasonSwitch       Reason = "switch"        // the slot could not be switched
-	ReasonReboot       Reason = "reboot"        // the device did not restart
-	ReasonNotConfirmed Reason = "not-confirmed" // the new load was not confirmed
-	ReasonNoWayBack    Reason = "no-way-back"   // there is no load to go back to
-)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/internal/testkit/faultdisk"
@@ -419,7 +420,7 @@ func (d *device) pass(load string) {
 func (d *device) fetch(name string, killed bool) upgrade.Event {
 	r := d.release(name)
 	l := r.slot()
-	fail := func(reason upgrade.Reason, err error, final bool) upgrade.Event {
+	fail := func(reason reason.Code, err error, final bool) upgrade.Event {
 		return upgrade.NotFetched{Reason: reason, Err: err, Final: final, Slots: view(d.slots)}
 	}
 	switch a, _ := d.slots.Active(); {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/report"
 )
 
@@ -70,7 +71,7 @@ func (m *Machine) rolledBack() {
 		r.Load, r.Version = i.Load, i.Version
 	}
 	r.Phase, r.Since = Rollback, m.stamp()
-	r.Reason, r.Message = ReasonNotConfirmed, errNotConfirmed.Error()
+	r.Reason, r.Message = reason.NotConfirmed, errNotConfirmed.Error()
 }
 
 // switchOver makes sure that the slot of the load is active, on trial. The slots
@@ -86,7 +87,7 @@ func (m *Machine) switchOver() {
 		m.rolledBack()
 		m.resume()
 	case i.Load != m.rec.Load:
-		m.giveUp(ReasonSwitch, fmt.Errorf("the inactive slot holds %q, not %s", i.Load, m.rec.Load), false)
+		m.giveUp(reason.Switch, fmt.Errorf("the inactive slot holds %q, not %s", i.Load, m.rec.Load), false)
 	default:
 		m.begin(switching, ChangeSlots{SwitchTrial})
 	}
@@ -103,7 +104,7 @@ func (m *Machine) switched() {
 		return
 	}
 	if r.Starts > maxStarts {
-		m.back(ReasonNotConfirmed, fmt.Errorf("the daemon was started %d times during the trial", r.Starts))
+		m.back(reason.NotConfirmed, fmt.Errorf("the daemon was started %d times during the trial", r.Starts))
 		return
 	}
 	m.trial = m.cfg
@@ -150,11 +151,11 @@ func (m *Machine) tick() {
 	m.doing, m.was = resting, resting
 	switch {
 	case did == goingDown:
-		m.back(ReasonReboot, fmt.Errorf("the device is still up %v after it was told to restart", rebootWait))
+		m.back(reason.Reboot, fmt.Errorf("the device is still up %v after it was told to restart", rebootWait))
 	case m.now.Before(m.deadline):
 		m.ask()
 	default:
-		m.back(ReasonNotConfirmed, fmt.Errorf("the load was not confirmed within %v: %w", m.trial.Within, m.sick))
+		m.back(reason.NotConfirmed, fmt.Errorf("the load was not confirmed within %v: %w", m.trial.Within, m.sick))
 	}
 }
 
@@ -167,9 +168,9 @@ func (m *Machine) confirmed() {
 }
 
 // back begins the way back to the load before.
-func (m *Machine) back(reason Reason, why error) {
+func (m *Machine) back(code reason.Code, why error) {
 	r := &m.rec
-	r.Phase, r.Reason, r.Message, r.Since = Rollback, reason, why.Error(), m.stamp()
+	r.Phase, r.Reason, r.Message, r.Since = Rollback, code, why.Error(), m.stamp()
 	m.resume()
 }
 
@@ -189,19 +190,19 @@ func (m *Machine) revoke() { m.begin(revoking, m.step(StepRollback)) }
 func (m *Machine) revoked(e StepEnded) {
 	r := &m.rec
 	if e.Err != nil {
-		m.fault(ReasonInstaller, e.Err)
+		m.fault(reason.Installer, e.Err)
 		m.problem(fmt.Errorf("the installer could not go back: %w", e.Err))
 	}
-	reason, message := r.Reason, r.Message
-	m.fault(reason, errors.New(message))
-	m.tell(Ended{Result: RolledBack, Load: r.Load, Version: r.Version, Reason: reason, Message: message, Final: true})
-	r.fail(r.Load, reason, m.now)
+	code, message := r.Reason, r.Message
+	m.fault(code, errors.New(message))
+	m.tell(Ended{Result: RolledBack, Load: r.Load, Version: r.Version, Reason: code, Message: message, Final: true})
+	r.fail(r.Load, code, m.now)
 	state := report.StateRolledBack
 	if a := m.slots.Active; a.Load == r.Load && a.State == SlotFailed {
 		state = report.StateFailed // there was no load to go back to
 	}
 	m.idle(state)
-	r.Reason, r.Message, r.Installs = reason, message, 0
+	r.Reason, r.Message, r.Installs = code, message, 0
 	if e.Restart {
 		m.begin(restartingOld, m.step(StepReboot))
 	}

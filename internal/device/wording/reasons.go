@@ -1,101 +1,81 @@
 package wording
 
 import (
-	"github.com/peerload/peerload/internal/device/engine"
-	"github.com/peerload/peerload/internal/device/upgrade"
+	"strings"
+
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// reasons are the codes of why a decision was taken, or something failed, as
-// the page says them in English and Japanese: those of the protocol, then those
-// of the daemon itself. The code is shown with the text, because programs, logs
-// and manuals use it too.
-var reasons = map[string][2]string{
-	wire.ReasonNone.String(): {"–", "–"},
+// reasons are the texts of all reasons, in English and Japanese: those of the
+// protocol, then those of the device itself. The code stands beside the text, for
+// programs, logs and manuals have it too.
+var reasons = map[reason.Code][2]string{
+	reason.Of(wire.ReasonAlone):          {"no other device answered", "他の機器から応答なし"},
+	reason.Of(wire.ReasonStrongest):      {"the strongest claim", "最も強い要求"},
+	reason.Of(wire.ReasonHolder):         {"holds the complete file", "ファイル全体を保持"},
+	reason.Of(wire.ReasonLongestPrefix):  {"holds the most of the file", "ファイルを最も多く保持"},
+	reason.Of(wire.ReasonConfirmedFirst): {"was confirmed first", "先に確定済み"},
+	reason.Of(wire.ReasonRootLost):       {"the root is gone", "ルートが離脱"},
+	reason.Of(wire.ReasonRootSilent):     {"the root is silent", "ルートから応答なし"},
+	reason.Of(wire.ReasonRootResigned):   {"the root stepped down", "ルートが辞退"},
+	reason.Of(wire.ReasonHandover):       {"the root named this device", "ルートからの引き継ぎ"},
+	reason.Of(wire.ReasonOutranked):      {"another root ranks higher", "より上位のルートあり"},
 
-	wire.ReasonAlone.String():          {"no other device answered", "他の機器から応答なし"},
-	wire.ReasonStrongest.String():      {"the strongest claim", "最も強い要求"},
-	wire.ReasonHolder.String():         {"holds the complete file", "ファイル全体を保持"},
-	wire.ReasonLongestPrefix.String():  {"holds the most of the file", "ファイルを最も多く保持"},
-	wire.ReasonConfirmedFirst.String(): {"was confirmed first", "先に確定済み"},
-	wire.ReasonRootLost.String():       {"the root is gone", "ルートが離脱"},
-	wire.ReasonRootSilent.String():     {"the root is silent", "ルートから応答なし"},
-	wire.ReasonRootResigned.String():   {"the root stepped down", "ルートが辞退"},
-	wire.ReasonHandover.String():       {"the root named this device", "ルートからの引き継ぎ"},
-	wire.ReasonOutranked.String():      {"another root ranks higher", "より上位のルートあり"},
+	reason.Of(wire.ReasonParentLost):     {"the connection to the parent broke", "親との接続が切断"},
+	reason.Of(wire.ReasonParentSilent):   {"the parent is silent", "親から応答なし"},
+	reason.Of(wire.ReasonParentStalled):  {"the parent does not send what it has", "親が保持データを送信しない"},
+	reason.Of(wire.ReasonParentSlow):     {"the parent is too slow", "親が低速"},
+	reason.Of(wire.ReasonBadChunk):       {"the parent sent damaged data", "親から破損データを受信"},
+	reason.Of(wire.ReasonLoop):           {"the way would lead back to this device", "経路がループ"},
+	reason.Of(wire.ReasonFull):           {"no free place", "空きスロットなし"},
+	reason.Of(wire.ReasonUnknownFile):    {"the peer does not have this file", "ピアがこのファイルを扱っていない"},
+	reason.Of(wire.ReasonWrongEpoch):     {"the peer has other content under this name", "ピアの内容が異なる"},
+	reason.Of(wire.ReasonUnreachable):    {"the peer cannot be reached", "ピアに接続できない"},
+	reason.Of(wire.ReasonProtocol):       {"the peer broke the protocol", "ピアのプロトコル違反"},
+	reason.Of(wire.ReasonChildSlow):      {"the child takes no data", "子がデータを受信しない"},
+	reason.Of(wire.ReasonDone):           {"complete", "完了"},
+	reason.Of(wire.ReasonStopped):        {"stopped", "停止"},
+	reason.Of(wire.ReasonNotYet):         {"the file is not complete yet", "ファイルが未完了"},
+	reason.Of(wire.ReasonRootStalled):    {"the root does not advance", "ルートが進まない"},
+	reason.Of(wire.ReasonDigestMismatch): {"the file is not the one that was asked for", "ダイジェスト不一致"},
 
-	wire.ReasonParentLost.String():     {"the connection to the parent broke", "親との接続が切断"},
-	wire.ReasonParentSilent.String():   {"the parent is silent", "親から応答なし"},
-	wire.ReasonParentStalled.String():  {"the parent does not send what it has", "親が保持データを送信しない"},
-	wire.ReasonParentSlow.String():     {"the parent is too slow", "親が低速"},
-	wire.ReasonBadChunk.String():       {"the parent sent damaged data", "親から破損データを受信"},
-	wire.ReasonLoop.String():           {"the way would lead back to this device", "経路がループ"},
-	wire.ReasonFull.String():           {"no free place", "空きスロットなし"},
-	wire.ReasonUnknownFile.String():    {"the peer does not have this file", "ピアがこのファイルを扱っていない"},
-	wire.ReasonWrongEpoch.String():     {"the peer has other content under this name", "ピアの内容が異なる"},
-	wire.ReasonUnreachable.String():    {"the peer cannot be reached", "ピアに接続できない"},
-	wire.ReasonProtocol.String():       {"the peer broke the protocol", "ピアのプロトコル違反"},
-	wire.ReasonChildSlow.String():      {"the child takes no data", "子がデータを受信しない"},
-	wire.ReasonDone.String():           {"complete", "完了"},
-	wire.ReasonStopped.String():        {"stopped", "停止"},
-	wire.ReasonNotYet.String():         {"the file is not complete yet", "ファイルが未完了"},
-	wire.ReasonRootStalled.String():    {"the root does not advance", "ルートが進まない"},
-	wire.ReasonDigestMismatch.String(): {"the file is not the one that was asked for", "ダイジェスト不一致"},
+	reason.Of(wire.ReasonOriginUnreachable): {"the server cannot be reached", "サーバに接続できない"},
+	reason.Of(wire.ReasonOriginNotFound):    {"the server does not have the file", "サーバにファイルがない"},
+	reason.Of(wire.ReasonOriginForbidden):   {"the server refuses", "サーバが拒否"},
+	reason.Of(wire.ReasonOriginStalled):     {"the server does not send", "サーバからの送信が停止"},
+	reason.Of(wire.ReasonOriginTruncated):   {"the server's file ends too early", "サーバのファイルが短い"},
+	reason.Of(wire.ReasonOriginTooMuch):     {"the server sends too much", "サーバからのデータが多すぎる"},
+	reason.Of(wire.ReasonOriginBusy):        {"the server is busy", "サーバが混雑"},
+	reason.Of(wire.ReasonOriginWrong):       {"the server's file is not the one that was asked for", "サーバのファイルが要求と異なる"},
+	reason.Of(wire.ReasonOriginOther):       {"the server failed", "サーバのエラー"},
+	reason.Of(wire.ReasonDisk):              {"the disk cannot be written", "ディスクに書き込めない"},
 
-	wire.ReasonOriginUnreachable.String(): {"the server cannot be reached", "サーバに接続できない"},
-	wire.ReasonOriginNotFound.String():    {"the server does not have the file", "サーバにファイルがない"},
-	wire.ReasonOriginForbidden.String():   {"the server refuses", "サーバが拒否"},
-	wire.ReasonOriginStalled.String():     {"the server does not send", "サーバからの送信が停止"},
-	wire.ReasonOriginTruncated.String():   {"the server's file ends too early", "サーバのファイルが短い"},
-	wire.ReasonOriginTooMuch.String():     {"the server sends too much", "サーバからのデータが多すぎる"},
-	wire.ReasonOriginBusy.String():        {"the server is busy", "サーバが混雑"},
-	wire.ReasonOriginWrong.String():       {"the server's file is not the one that was asked for", "サーバのファイルが要求と異なる"},
-	wire.ReasonOriginOther.String():       {"the server failed", "サーバのエラー"},
-	wire.ReasonDisk.String():              {"the disk cannot be written", "ディスクに書き込めない"},
+	reason.Of(wire.ReasonRootOfFile):  {"this device is the root of the file", "この機器がファイルのルート"},
+	reason.Of(wire.ReasonPeersFailed): {"the peers failed", "ピアからの取得に失敗"},
+	reason.Of(wire.ReasonNoProgress):  {"nothing came for too long", "データが届かない"},
+	reason.Of(wire.ReasonPeersOff):    {"sharing is off", "共有が無効"},
+	reason.Of(wire.ReasonCached):      {"held from before", "保持済み"},
+	reason.Of(wire.ReasonParent):      {"the parent sends it", "親から受信"},
+	reason.Of(wire.ReasonRootPlaced):  {"the root chose the parent", "ルートが親を指定"},
+	reason.Of(wire.ReasonDuplicateID): {"another device has the same id", "ID の重複"},
 
-	wire.ReasonRootOfFile.String():  {"this device is the root of the file", "この機器がファイルのルート"},
-	wire.ReasonPeersFailed.String(): {"the peers failed", "ピアからの取得に失敗"},
-	wire.ReasonNoProgress.String():  {"nothing came for too long", "データが届かない"},
-	wire.ReasonPeersOff.String():    {"sharing is off", "共有が無効"},
-	wire.ReasonCached.String():      {"held from before", "保持済み"},
-	wire.ReasonParent.String():      {"the parent sends it", "親から受信"},
-	wire.ReasonRootPlaced.String():  {"the root chose the parent", "ルートが親を指定"},
-	wire.ReasonDuplicateID.String(): {"another device has the same id", "ID の重複"},
+	reason.MetadataRefused: {"the peers' copy of the metadata is refused", "ピアのメタデータを拒否"},
 
-	engine.ReasonMetadataRefused: {"the peers' copy of the metadata is refused", "ピアのメタデータを拒否"},
-
-	ReasonNoLoad:       {"the publisher has no such load", "該当するロードがない"},
-	ReasonTrust:        {"the signatures are not good", "署名を検証できない"},
-	ReasonModel:        {"the load is for another model", "モデルが異なる"},
-	ReasonBudget:       {"the load does not fit into the disk budget", "ディスク容量の上限を超える"},
-	ReasonRefused:      {"refused", "拒否"},
-	ReasonInstaller:    {"the installer failed", "インストーラの失敗"},
-	ReasonSwitch:       {"the slot could not be switched", "スロットを切り替えられない"},
-	ReasonReboot:       {"the device did not restart", "再起動されなかった"},
-	ReasonNotConfirmed: {"the new load was not confirmed", "新しいロードが確認されなかった"},
-	ReasonNoWayBack:    {"there is no load to go back to", "戻れるロードがない"},
-	ReasonNoAddress:    {"no address to share at", "共有に使うアドレスがない"},
-	ReasonDamaged:      {"a file that was held is damaged", "保持ファイルの破損"},
-	ReasonProvisioning: {"the provisioning file is bad", "プロビジョニングファイルの誤り"},
+	reason.NoLoad:          {"the publisher has no such load", "該当するロードがない"},
+	reason.Trust:           {"the signatures are not good", "署名を検証できない"},
+	reason.Model:           {"the load is for another model", "モデルが異なる"},
+	reason.Budget:          {"the load does not fit into the disk budget", "ディスク容量の上限を超える"},
+	reason.Refused:         {"refused", "拒否"},
+	reason.Installer:       {"the installer failed", "インストーラの失敗"},
+	reason.Switch:          {"the slot could not be switched", "スロットを切り替えられない"},
+	reason.Reboot:          {"the device did not restart", "再起動されなかった"},
+	reason.NotConfirmed:    {"the new load was not confirmed", "新しいロードが確認されなかった"},
+	reason.NoWayBack:       {"there is no load to go back to", "戻れるロードがない"},
+	reason.NoAddress:       {"no address to share at", "共有に使うアドレスがない"},
+	reason.Damaged:         {"a file that was held is damaged", "保持ファイルの破損"},
+	reason.BadProvisioning: {"the provisioning file is bad", "プロビジョニングファイルの誤り"},
 }
-
-// Reasons of the agent itself, for reports: why an upgrade failed, or why a
-// device does not share or serve.
-const (
-	ReasonNoLoad       = "no-such-load"
-	ReasonTrust        = "trust"
-	ReasonModel        = "wrong-model"
-	ReasonBudget       = "disk-budget"
-	ReasonRefused      = "refused"
-	ReasonInstaller    = string(upgrade.ReasonInstaller)
-	ReasonSwitch       = string(upgrade.ReasonSwitch)
-	ReasonReboot       = string(upgrade.ReasonReboot)
-	ReasonNotConfirmed = string(upgrade.ReasonNotConfirmed)
-	ReasonNoWayBack    = string(upgrade.ReasonNoWayBack)
-	ReasonNoAddress    = "no-address"
-	ReasonDamaged      = "damaged"
-	ReasonProvisioning = "bad-provisioning"
-)
 
 // Why writes a reason for people, in English or Japanese: its text, then the
 // code and the message.
@@ -107,7 +87,7 @@ func Why(ja bool, code, message string) string {
 	if message != "" {
 		said += ": " + message
 	}
-	w, ok := reasons[code]
+	w, ok := reasons[reason.Code(code)]
 	switch {
 	case !ok:
 		return said
@@ -115,4 +95,57 @@ func Why(ja bool, code, message string) string {
 		return w[1] + " (" + said + ")"
 	}
 	return w[0] + " (" + said + ")"
+}
+
+// failed says of a file that is not coming what happened and what to do, in
+// English and Japanese; %s is where the file was asked for. Other reasons than
+// these say it by their text.
+var failed = map[reason.Code][2]string{
+	reason.Of(wire.ReasonDisk): {
+		"this device cannot store it: make room or check the medium, then run the same command again",
+		"この機器に保存できません。空き容量とメディアを確認し、同じコマンドを再実行してください"},
+	reason.Of(wire.ReasonOriginUnreachable): {
+		"cannot reach %s: check the address and that the server runs, then run the same command again; " +
+			"it continues where it stood",
+		"%s に接続できません。アドレスとサーバの動作を確認し、同じコマンドを再実行してください (続きから再開します)"},
+	reason.Of(wire.ReasonOriginNotFound): {
+		"%s does not exist on the server: check the address",
+		"%s はサーバにありません。アドレスを確認してください"},
+	reason.Of(wire.ReasonOriginForbidden): {
+		"the server refuses %s: check the credentials, and the rights of the file",
+		"サーバが %s を拒否しました。資格情報とファイルの権限を確認してください"},
+	reason.Of(wire.ReasonOriginStalled): {
+		"%s stopped sending; run the same command again, it continues where it stood",
+		"%s の送信が停止しました。同じコマンドを再実行してください (続きから再開します)"},
+	reason.Of(wire.ReasonOriginTruncated): {
+		"%s ends before its announced length: put the whole file on the server",
+		"%s が通知された長さより短く終わっています。サーバに完全なファイルを置いてください"},
+	reason.Of(wire.ReasonOriginTooMuch): {
+		"%s sends more than was announced, or than a file may have: check the file on the server",
+		"%s が通知または上限より多く送信しています。サーバのファイルを確認してください"},
+	reason.Of(wire.ReasonOriginBusy): {
+		"%s is busy; try again later",
+		"%s が混雑しています。後で再実行してください"},
+	reason.Of(wire.ReasonOriginOther): {
+		"cannot fetch %s: see what the server says",
+		"%s を取得できません。サーバの応答を確認してください"},
+	reason.Of(wire.ReasonOriginWrong): {
+		"%s is not the file that was asked for (wrong digest or size): check the digest, or the file on the server",
+		"%s は要求されたファイルではありません (ダイジェストまたはサイズの不一致)。ダイジェストとサーバのファイルを確認してください"},
+}
+
+// Failed says of a file that is not coming, in English or Japanese, what happened
+// and what to do. from is where the file was asked for.
+func Failed(ja bool, code reason.Code, from string) string {
+	w, ok := failed[code]
+	if !ok {
+		if w, ok = reasons[code]; !ok {
+			return string(code)
+		}
+	}
+	text := w[0]
+	if ja {
+		text = w[1]
+	}
+	return strings.Replace(text, "%s", from, 1)
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -19,18 +19,71 @@ func TestCSCsh20977_NoTextIsMissing(t *testing.T) {
 		}
 	}
 	for code, w := range reasons {
-		if w[0] == "" || w[1] == "" || code != wire.ReasonNone.String() && w[0] == w[1] {
+		if w[0] == "" || w[1] == "" || w[0] == w[1] {
 			t.Errorf("reason %s is missing in a language", code)
 		}
 	}
-	n := 0
-	for ; !strings.HasPrefix(wire.Reason(n).String(), "reason-"); n++ {
-		if _, ok := reasons[wire.Reason(n).String()]; !ok {
-			t.Errorf("the page has no text for the reason %s", wire.Reason(n))
+	for code, w := range failed {
+		if w[0] == "" || w[1] == "" || strings.Count(w[0], "%") != strings.Count(w[1], "%") {
+			t.Errorf("what to do about %s is missing in a language", code)
 		}
 	}
-	if n < 40 {
-		t.Errorf("only %d reasons are looked at", n)
+	all := reason.All()
+	for _, code := range all {
+		if _, ok := reasons[code]; !ok {
+			t.Errorf("there is no text for the reason %s", code)
+		}
+	}
+	if len(reasons) != len(all) {
+		t.Errorf("%d texts of %d reasons", len(reasons), len(all))
+	}
+}
+
+// Two reasons are never told in the same words: a reason means one thing.
+func TestNoTwoReasonsSayTheSame(t *testing.T) {
+	for i := range 2 {
+		said := map[string]reason.Code{}
+		for code, w := range reasons {
+			if other, ok := said[w[i]]; ok {
+				t.Errorf("%s and %s are both %q", code, other, w[i])
+			}
+			said[w[i]] = code
+		}
+	}
+}
+
+func TestWhy(t *testing.T) {
+	for _, c := range []struct {
+		ja                  bool
+		code, message, want string
+	}{
+		{false, "alone", "", "no other device answered (alone)"},
+		{true, "alone", "x", "他の機器から応答なし (alone: x)"},
+		{false, "", "x", "x"},
+		{false, "none", "x", "x"},
+		{true, "newer-than-this", "x", "newer-than-this: x"},
+	} {
+		if got := Why(c.ja, c.code, c.message); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+}
+
+func TestFailed(t *testing.T) {
+	for _, c := range []struct {
+		ja         bool
+		code       reason.Code
+		from, want string
+	}{
+		{false, reason.Of(wire.ReasonOriginBusy), "http://h/%s", "http://h/%s is busy; try again later"},
+		{true, reason.Of(wire.ReasonOriginBusy), "u", "u が混雑しています。後で再実行してください"},
+		{false, reason.Of(wire.ReasonPeersFailed), "u", "the peers failed"},
+		{true, reason.Of(wire.ReasonPeersFailed), "u", "ピアからの取得に失敗"},
+		{false, "newer-than-this", "u", "newer-than-this"},
+	} {
+		if got := Failed(c.ja, c.code, c.from); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
 	}
 }
 
@@ -44,13 +97,10 @@ func TestReasonsAreTold(t *testing.T) {
 	list, _, _ := strings.Cut(rest, ".")
 	told := strings.Split(list, ", ")
 	var want []string
-	for code := range reasons {
-		if code != engine.ReasonMetadataRefused { // an event's only
-			want = append(want, code)
+	for _, code := range reason.Own() {
+		if code != reason.MetadataRefused { // an event's only
+			want = append(want, string(code))
 		}
-	}
-	for n := wire.Reason(0); !strings.HasPrefix(n.String(), "reason-"); n++ {
-		want = slices.DeleteFunc(want, func(code string) bool { return code == n.String() })
 	}
 	slices.Sort(told)
 	slices.Sort(want)

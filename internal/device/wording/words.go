@@ -2,8 +2,8 @@
 // words of its page and of the commands that show it, and the reasons of its
 // decisions.
 //
-// What lives here: the texts, and the codes of reasons that only a device's
-// agent has. What must not: where the texts are shown.
+// What lives here: the texts, of the codes of package reason among others. What
+// must not: the codes, and where the texts are shown.
 package wording
 
 import (

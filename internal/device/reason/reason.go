@@ -1,0 +1,59 @@
+// Package reason lists the codes of reasons: why a device has taken a decision,
+// or why something failed on it. They stand in reports, events, logs and metrics,
+// and keep their meaning for good.
+//
+// What lives here: the codes; those of the protocol come from package wire. What
+// must not: the words for them, which package wording has, and which error has
+// which reason, which package failure says. Read Code first.
+package reason
+
+import "github.com/peerload/peerload/pdp/wire"
+
+// Code is a reason as reports have it, "" for none.
+type Code string
+
+// The reasons that are not the protocol's.
+const (
+	// Why a file or a load was not fetched.
+	NoLoad          Code = "no-such-load"     // the publisher has no such load
+	Trust           Code = "trust"            // the signed metadata is refused
+	Model           Code = "wrong-model"      // the load is for another model
+	Budget          Code = "disk-budget"      // the load is larger than the device may keep
+	Refused         Code = "refused"          // the request cannot be carried out as it stands
+	NoAddress       Code = "no-address"       // no address to share at
+	MetadataRefused Code = "metadata-refused" // the peers' copy of the metadata; the server is asked
+	BadProvisioning Code = "bad-provisioning" // the provisioning file
+	Damaged         Code = "damaged"          // a file that was held
+
+	// Why an upgrade was not finished.
+	Installer    Code = "installer"     // the installer failed
+	Switch       Code = "switch"        // the slot could not be switched
+	Reboot       Code = "reboot"        // the device did not restart
+	NotConfirmed Code = "not-confirmed" // the new load was not confirmed
+	NoWayBack    Code = "no-way-back"   // there is no load to go back to
+)
+
+// Own lists the reasons that are not the protocol's.
+func Own() []Code {
+	return []Code{
+		NoLoad, Trust, Model, Budget, Refused, NoAddress, MetadataRefused, BadProvisioning, Damaged,
+		Installer, Switch, Reboot, NotConfirmed, NoWayBack,
+	}
+}
+
+// Of is the code of a reason of the protocol, "" for none.
+func Of(r wire.Reason) Code {
+	if r == wire.ReasonNone {
+		return ""
+	}
+	return Code(r.String())
+}
+
+// All lists all reasons, those of the protocol first.
+func All() []Code {
+	var all []Code
+	for r := wire.ReasonNone + 1; r.Known(); r++ {
+		all = append(all, Of(r))
+	}
+	return append(all, Own()...)
+}
