@@ -292,6 +292,37 @@ func TestEveryWriteComparesVersions(t *testing.T) {
 	}
 }
 
+// TestErrorsNameTheThing: what is there already, or is not, is told by its name.
+func TestErrorsNameTheThing(t *testing.T) {
+	r := newRig(t)
+	r.device(phone1, "7961")
+	r.unsigned("l", "7961")
+	r.user("ann", domain.RoleViewer)
+	r.ok(drop(r.CreateProfile(r.ctx, r.admin, "p", domain.ProfileChange{})))
+	user := domain.UserChange{Role: ptr(domain.RoleViewer), Password: ptr(password)}
+	load := domain.UnsignedLoad{Name: "l", Models: []string{"7961"}}
+	for says, err := range map[string]error{
+		`device "` + phone1 + `"`: drop(r.CreateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Model: ptr("7961")})),
+		`load "l"`:                drop(r.RegisterLoad(r.ctx, r.admin, load)),
+		`user "ann"`:              drop(r.CreateUser(r.ctx, r.admin, "ann", user)),
+		`profile "p"`:             drop(r.CreateProfile(r.ctx, r.admin, "p", domain.ProfileChange{})),
+	} {
+		if !errors.Is(err, domain.ErrExists) || !strings.Contains(err.Error(), "exists already: "+says) {
+			t.Errorf("%s: %v", says, err)
+		}
+	}
+	for says, err := range map[string]error{
+		`device "` + phone2 + `"`: r.DeleteDevice(r.ctx, r.admin, phone2, 0),
+		`load "m"`:                drop(r.Load(r.ctx, r.admin, "m")),
+		`user "bob"`:              r.DeleteUser(r.ctx, r.admin, "bob", 0),
+		`profile "q"`:             r.DeleteProfile(r.ctx, r.admin, "q", 0),
+	} {
+		if !errors.Is(err, domain.ErrNotFound) || !strings.Contains(err.Error(), "not found: "+says) {
+			t.Errorf("%s: %v", says, err)
+		}
+	}
+}
+
 // TestNothingTooLong: every text that somebody names has its bound and is plain.
 func TestNothingTooLong(t *testing.T) {
 	r := newRig(t)

@@ -146,3 +146,160 @@ func (r *rig) export() string {
 	r.ok(r.store.Export(r.ctx, &b))
 	return b.String()
 }
+
+var (
+	errFault = errors.New("the store fails")
+	errDry   = errors.New("nothing is written")
+)
+
+// faults is a store of which one operation fails.
+type faults struct {
+	domain.Store
+	// failAt is the operation that fails, counted from 1; hit says that it did.
+	failAt, ops int
+	hit         bool
+	// dry lets every update come to nothing in the end, with errDry.
+	dry bool
+}
+
+func (f *faults) op() error {
+	if f.ops++; f.ops != f.failAt {
+		return nil
+	}
+	f.hit = true
+	return errFault
+}
+
+func (f *faults) View(ctx context.Context, fn func(domain.Tx) error) error {
+	if err := f.op(); err != nil {
+		return err
+	}
+	return f.Store.View(ctx, func(tx domain.Tx) error { return fn(faultTx{tx, f}) })
+}
+
+func (f *faults) Update(ctx context.Context, fn func(domain.Tx) error) error {
+	return f.Store.Update(ctx, func(tx domain.Tx) error {
+		if err := fn(faultTx{tx, f}); err != nil {
+			return err
+		}
+		if err := f.op(); err != nil || !f.dry {
+			return err // that of the commit
+		}
+		return errDry
+	})
+}
+
+type faultTx struct {
+	domain.Tx
+	f *faults
+}
+
+type faultTable[T, F any] struct {
+	domain.Table[T, F]
+	f *faults
+}
+
+func (t faultTable[T, F]) Get(ctx context.Context, key string) (v T, err error) {
+	if err := t.f.op(); err != nil {
+		return v, err
+	}
+	return t.Table.Get(ctx, key)
+}
+
+func (t faultTable[T, F]) Put(ctx context.Context, v *T) error {
+	if err := t.f.op(); err != nil {
+		return err
+	}
+	return t.Table.Put(ctx, v)
+}
+
+func (t faultTable[T, F]) Delete(ctx context.Context, key string, version int64) error {
+	if err := t.f.op(); err != nil {
+		return err
+	}
+	return t.Table.Delete(ctx, key, version)
+}
+
+func (t faultTable[T, F]) List(ctx context.Context, f F, p domain.Page) (l domain.List[T], err error) {
+	if err := t.f.op(); err != nil {
+		return l, err
+	}
+	return t.Table.List(ctx, f, p)
+}
+
+type faultLog[T, F any] struct {
+	domain.Log[T, F]
+	f *faults
+}
+
+func (t faultLog[T, F]) Append(ctx context.Context, v T) error {
+	if err := t.f.op(); err != nil {
+		return err
+	}
+	return t.Log.Append(ctx, v)
+}
+
+func (t faultLog[T, F]) List(ctx context.Context, f F, p domain.Page) (l domain.List[T], err error) {
+	if err := t.f.op(); err != nil {
+		return l, err
+	}
+	return t.Log.List(ctx, f, p)
+}
+
+func (t faultLog[T, F]) Trim(ctx context.Context, before time.Time) (int64, error) {
+	if err := t.f.op(); err != nil {
+		return 0, err
+	}
+	return t.Log.Trim(ctx, before)
+}
+
+func (t faultLog[T, F]) TrimOf(ctx context.Context, subject string, keep int) (int64, error) {
+	if err := t.f.op(); err != nil {
+		return 0, err
+	}
+	return t.Log.TrimOf(ctx, subject, keep)
+}
+
+func (t faultTx) Devices() domain.Table[domain.Device, domain.DeviceFilter] {
+	return faultTable[domain.Device, domain.DeviceFilter]{t.Tx.Devices(), t.f}
+}
+
+func (t faultTx) Profiles() domain.Table[domain.Profile, domain.TextFilter] {
+	return faultTable[domain.Profile, domain.TextFilter]{t.Tx.Profiles(), t.f}
+}
+
+func (t faultTx) Enterprises() domain.Table[domain.Enterprise, domain.None] {
+	return faultTable[domain.Enterprise, domain.None]{t.Tx.Enterprises(), t.f}
+}
+
+func (t faultTx) Models() domain.Table[domain.ModelEntry, domain.None] {
+	return faultTable[domain.ModelEntry, domain.None]{t.Tx.Models(), t.f}
+}
+
+func (t faultTx) Loads() domain.Table[domain.Load, domain.LoadFilter] {
+	return faultTable[domain.Load, domain.LoadFilter]{t.Tx.Loads(), t.f}
+}
+
+func (t faultTx) States() domain.Table[domain.DeviceState, domain.StateFilter] {
+	return faultTable[domain.DeviceState, domain.StateFilter]{t.Tx.States(), t.f}
+}
+
+func (t faultTx) Accounts() domain.Table[domain.Account, domain.TextFilter] {
+	return faultTable[domain.Account, domain.TextFilter]{t.Tx.Accounts(), t.f}
+}
+
+func (t faultTx) Credentials() domain.Table[domain.Credential, domain.CredentialFilter] {
+	return faultTable[domain.Credential, domain.CredentialFilter]{t.Tx.Credentials(), t.f}
+}
+
+func (t faultTx) Throttles() domain.Table[domain.Throttle, domain.None] {
+	return faultTable[domain.Throttle, domain.None]{t.Tx.Throttles(), t.f}
+}
+
+func (t faultTx) History() domain.Log[domain.HistoryEntry, domain.HistoryFilter] {
+	return faultLog[domain.HistoryEntry, domain.HistoryFilter]{t.Tx.History(), t.f}
+}
+
+func (t faultTx) Audit() domain.Log[domain.AuditEntry, domain.AuditFilter] {
+	return faultLog[domain.AuditEntry, domain.AuditFilter]{t.Tx.Audit(), t.f}
+}
