@@ -126,3 +126,36 @@ func FuzzLoads(f *testing.F) {
 		}
 	})
 }
+
+// TestLoadsBounds: a text without a header has none, whatever it begins with;
+// padding may stand anywhere in a header; and each bound is taken up to it.
+func TestLoadsBounds(t *testing.T) {
+	for _, text := range []string{"\ta.sbn\n", "\na.sbn\n", "\r\na.sbn\r\n", "\r\r\na.sbn\r\n"} {
+		l, err := ParseLoads([]byte(text))
+		if err != nil || l.HasHeader || !reflect.DeepEqual(l.Components, []string{"a.sbn"}) {
+			t.Errorf("%q: %+v, %v", text, l, err)
+		}
+	}
+	padded := append(append([]byte{1, 0, 0, tagPadding, tagPadding}, tlv(tagSignature, []byte("sig"))...), "a.sbn\n"...)
+	if l, err := ParseLoads(padded); err != nil || string(l.Signature) != "sig" {
+		t.Errorf("padding between fields: %+v, %v", l, err)
+	}
+	fields := func(n int) []byte { return append(bytes.Repeat(tlv(3, nil), n), "a.sbn\n"...) }
+	if l, err := ParseLoads(fields(maxLoadsFields)); err != nil || !l.HasHeader {
+		t.Errorf("the most fields: %v", err)
+	}
+	sized := func(n int) []byte { return append([]byte("a.sbn\n"), bytes.Repeat([]byte("#"), n-6)...) }
+	if _, err := ParseLoads(sized(MaxLoadsSize)); err != nil {
+		t.Errorf("the most bytes: %v", err)
+	}
+	if _, err := ParseLoads(sized(MaxLoadsSize + 1)); !errors.Is(err, errLoads) {
+		t.Errorf("a byte more: %v", err)
+	}
+	var most strings.Builder
+	for i := range MaxComponents {
+		fmt.Fprintf(&most, "f%d\n", i)
+	}
+	if l, err := ParseLoads([]byte(most.String())); err != nil || len(l.Components) != MaxComponents {
+		t.Errorf("the most components: %v", err)
+	}
+}

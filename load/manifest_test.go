@@ -313,3 +313,53 @@ func FuzzManifest(f *testing.F) {
 		}
 	})
 }
+
+// TestManifestBounds: each bound of a manifest is taken up to it, and not beyond.
+func TestManifestBounds(t *testing.T) {
+	long := strings.Repeat("x", MaxTextLen+1)
+	first := func(change func(*Component)) func(*Manifest) {
+		return func(m *Manifest) { change(&m.Components[0]) }
+	}
+	for name, c := range map[string]struct {
+		change func(m *Manifest)
+		ok     bool
+	}{
+		"the longest version":   {func(m *Manifest) { m.Version = long[1:] }, true},
+		"a longer version":      {func(m *Manifest) { m.Version = long }, false},
+		"the longest model":     {func(m *Manifest) { m.Models = []string{long[1:]} }, true},
+		"a longer model":        {func(m *Manifest) { m.Models = []string{long} }, false},
+		"a version of a space":  {func(m *Manifest) { m.Version = " 1" }, false},
+		"a version of no UTF-8": {func(m *Manifest) { m.Version = "\xff" }, false},
+		"a hidden version":      {func(m *Manifest) { m.Version = "1\u200b2" }, false},
+		"no time":               {func(m *Manifest) { m.Created = "" }, true},
+		"no size":               {first(func(c *Component) { c.Size, c.Table = UnknownSize, make(Table, MaxChunks) }), false},
+		"a size too large":      {first(func(c *Component) { c.Size = MaxFileSize + 1 }), false},
+		"no digest":             {first(func(c *Component) { c.Digest = Digest{} }), false},
+		"a table too long":      {first(func(c *Component) { c.Table = append(c.Table, Digest{}) }), false},
+		"a bad component":       {first(func(c *Component) { c.Name = "a/b" }), false},
+		"no components":         {func(m *Manifest) { m.Components = nil }, false},
+	} {
+		m := sampleManifest(t)
+		c.change(m)
+		b, err := m.Marshal()
+		if (err == nil) != c.ok || err != nil && !errors.Is(err, ErrManifest) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil {
+			if _, err := ParseManifest(b); err != nil {
+				t.Errorf("%s, read: %v", name, err)
+			}
+		}
+	}
+	text, err := sampleManifest(t).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pad := func(n int) []byte { return append(bytes.Clone(text), bytes.Repeat([]byte(" "), n-len(text))...) }
+	if _, err := ParseManifest(pad(MaxManifestSize)); err != nil {
+		t.Errorf("the longest text: %v", err)
+	}
+	if _, err := ParseManifest(pad(MaxManifestSize + 1)); !errors.Is(err, ErrManifest) {
+		t.Errorf("a longer text: %v", err)
+	}
+}
