@@ -2,21 +2,27 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/load"
 )
 
@@ -356,5 +362,125 @@ func TestStatesInMetrics(t *testing.T) {
 	_, text, _ := s.call("GET", "/metrics", s.tokens[domain.RoleViewer], nil)
 	if strings.Contains(text, "made-up") || !strings.Contains(text, `peerload_devices{state="other"} 2`) {
 		t.Error(text)
+	}
+}
+
+// TestEveryIfMatchIsRead: no operation that compares versions passes one over
+// that it cannot read.
+func TestEveryIfMatchIsRead(t *testing.T) {
+	s := newRig(t)
+	s.want(201, "POST", "/profiles", object{"name": "p"})
+	s.want(201, "POST", "/loads/unsigned", object{"name": "fw", "models": []string{"linux-arm"}})
+	names := strings.NewReplacer("{device}", one, "{profile}", "p", "{model}", "linux-arm", "{load}", "fw",
+		"{user}", "viewer")
+	compared := 0
+	for path, item := range s.srv.api.OpenAPI().Paths {
+		ops := map[string]*huma.Operation{"POST": item.Post, "PUT": item.Put, "PATCH": item.Patch, "DELETE": item.Delete}
+		for method, o := range ops {
+			if o == nil || !slices.ContainsFunc(o.Parameters, func(p *huma.Param) bool { return p.Name == "If-Match" }) {
+				continue
+			}
+			compared++
+			var body any
+			switch {
+			case strings.HasPrefix(o.OperationID, "assign-"):
+				body = object{"load": ""}
+			case o.OperationID == "retire-load":
+				body = object{"retired": false}
+			case o.RequestBody != nil:
+				body = object{}
+			}
+			for _, tag := range []string{`"nonsense"`, `"99"`} {
+				at := Prefix + names.Replace(path)
+				code, text, _ := s.call(method, at, s.tokens[domain.RoleAdmin], body, "If-Match", tag)
+				if code != 412 {
+					t.Errorf("%s with If-Match %s: %d %s", o.OperationID, tag, code, text)
+				}
+			}
+		}
+	}
+	if compared < 15 {
+		t.Errorf("%d operations compare versions", compared)
+	}
+}
+
+// broken is a store whose reads fail from some number on.
+type broken struct {
+	domain.Store
+	left atomic.Int64
+}
+
+func (b *broken) View(ctx context.Context, fn func(domain.Tx) error) error {
+	if b.left.Add(-1) < 0 {
+		return errors.New("the store of /var/secret/place fails")
+	}
+	return b.Store.View(ctx, fn)
+}
+
+// TestBrokenStore: what cannot be read is no empty answer, and no way in.
+func TestBrokenStore(t *testing.T) {
+	s := newRig(t)
+	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(s.srv.cfg.Spool, "../controller.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	b := &broken{Store: store}
+	ctl, err := domain.New(domain.Config{Store: b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := New(Config{Controller: ctl, Spool: s.srv.cfg.Spool})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/metrics", Prefix + "/devices", Prefix + "/overview", Prefix + "/users"} {
+		for left := range int64(2) { // of the token, and of what is asked for
+			b.left.Store(left)
+			r := httptest.NewRequest("GET", path, nil)
+			r.Header.Set("Authorization", "Bearer "+s.tokens[domain.RoleAdmin])
+			w := httptest.NewRecorder()
+			srv.ServeHTTP(w, r)
+			if w.Code < 400 || path != "/metrics" && strings.Contains(w.Body.String(), "place") {
+				t.Errorf("%s, read %d fails: %d %s", path, left+1, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+// closing tells when it is closed.
+type closing struct {
+	io.Reader
+	closed bool
+}
+
+func (c *closing) Close() error { c.closed = true; return nil }
+
+// deadlined takes a deadline for reading.
+type deadlined struct {
+	*httptest.ResponseRecorder
+	read time.Time
+}
+
+func (d *deadlined) SetReadDeadline(at time.Time) error { d.read = at; return nil }
+
+// TestRequestsEnd: a request within this process gives its body back, and an
+// upload has a time of its own by which it must have come.
+func TestRequestsEnd(t *testing.T) {
+	s := newRig(t)
+	body := &closing{Reader: strings.NewReader(`{}`)}
+	r := httptest.NewRequest("PATCH", Prefix+"/devices/"+one, body)
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := s.srv.Local(domain.Local("root")).RoundTrip(r)
+	if err != nil || resp.StatusCode != 200 || !body.closed {
+		t.Errorf("%v, %v, closed %v", resp, err, body.closed)
+	}
+	kind, content := form(t, nil)
+	r = httptest.NewRequest("POST", Prefix+"/loads", content)
+	r.Header.Set("Content-Type", kind)
+	r.Header.Set("Authorization", "Bearer "+s.tokens[domain.RoleAdmin])
+	w := &deadlined{ResponseRecorder: httptest.NewRecorder()}
+	if s.srv.ServeHTTP(w, r); w.read.IsZero() {
+		t.Error("an upload has no deadline")
 	}
 }
