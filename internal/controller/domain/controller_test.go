@@ -167,6 +167,27 @@ func TestAutoRegistration(t *testing.T) {
 	}
 }
 
+// TestModelOfASilentDevice: a device that said nothing of its model when it became
+// known has the one of its first report that does, and keeps it.
+func TestModelOfASilentDevice(t *testing.T) {
+	r := newRig(t)
+	e, err := r.CreateEnrolment(r.ctx, r.admin, domain.EnrolmentRequest{Name: "e"})
+	r.ok(err)
+	secret := strings.Repeat("s", 40)
+	r.ok(r.Enrol(r.ctx, domain.EnrolRequest{Device: phone1, Token: e.Secret, Secret: secret}))
+	a, err := r.ActorByDevice(r.ctx, "", secret, "")
+	r.ok(err)
+	steps := []struct{ says, want string }{{"", ""}, {"Cisco 7961", "CP-7961G"}, {"7941", "CP-7961G"}, {"", "CP-7961G"}}
+	for _, step := range steps {
+		before := r.desired(phone1).Device
+		r.ok(r.Report(r.ctx, a, report.Device{State: "idle", Model: step.says}))
+		after := r.desired(phone1).Device
+		if after.Model != step.want || (after.Version != before.Version) != (after.Model != before.Model) {
+			t.Errorf("after a report of model %q: %+v", step.says, after)
+		}
+	}
+}
+
 // TestLostUpdates: who has read an older version is told, and changes nothing.
 func TestLostUpdates(t *testing.T) {
 	r := newRig(t)
