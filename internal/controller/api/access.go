@@ -59,27 +59,33 @@ func (s *Server) users() {
 			return answerVersion(s, ctx, u, u.Version, 0, err)
 		})
 	huma.Register(s.api, op(http.MethodGet, "/users/{user}", "get-user", "A user", needAccess),
-		func(ctx context.Context, _ *struct{}) (*versioned[domain.User], error) {
-			u, err := s.ctl.User(ctx, actor(ctx), at(ctx, "user"))
+		func(ctx context.Context, in *UserPath) (*versioned[domain.User], error) {
+			u, err := s.ctl.User(ctx, actor(ctx), in.User)
 			return answerVersion(s, ctx, u, u.Version, 0, err)
 		})
 	huma.Register(s.api, op(http.MethodPatch, "/users/{user}", "update-user", "Change a user", needAccess),
-		func(ctx context.Context, in *Changing[domain.UserChange]) (*versioned[domain.User], error) {
+		func(ctx context.Context, in *struct {
+			UserPath
+			Changing[domain.UserChange]
+		}) (*versioned[domain.User], error) {
 			v, err := in.version()
 			if err != nil {
 				return nil, err
 			}
-			u, err := s.ctl.UpdateUser(ctx, actor(ctx), at(ctx, "user"), in.Body, v)
+			u, err := s.ctl.UpdateUser(ctx, actor(ctx), in.User, in.Body, v)
 			return answerVersion(s, ctx, u, u.Version, v, err)
 		})
 	huma.Register(s.api, op(http.MethodDelete, "/users/{user}", "delete-user",
 		"Remove a user with all sessions and tokens", needAccess),
-		func(ctx context.Context, in *IfMatchInput) (*struct{}, error) {
+		func(ctx context.Context, in *struct {
+			UserPath
+			Match
+		}) (*struct{}, error) {
 			v, err := in.version()
 			if err != nil {
 				return nil, err
 			}
-			return nothing(s, ctx, v, s.ctl.DeleteUser(ctx, actor(ctx), at(ctx, "user"), v))
+			return nothing(s, ctx, v, s.ctl.DeleteUser(ctx, actor(ctx), in.User, v))
 		})
 }
 
@@ -102,8 +108,8 @@ func (s *Server) tokens() {
 			return answer(s, ctx, t, err)
 		})
 	huma.Register(s.api, op(http.MethodDelete, "/tokens/{token}", "revoke-token", "End an API token at once", needRead),
-		func(ctx context.Context, _ *struct{}) (*struct{}, error) {
-			return nothing(s, ctx, 0, s.ctl.RevokeToken(ctx, actor(ctx), at(ctx, "token")))
+		func(ctx context.Context, in *TokenPath) (*struct{}, error) {
+			return nothing(s, ctx, 0, s.ctl.RevokeToken(ctx, actor(ctx), in.Token))
 		})
 }
 
@@ -125,7 +131,7 @@ func (s *Server) enrolments() {
 		})
 	huma.Register(s.api, op(http.MethodDelete, "/enrolments/{enrolment}", "revoke-enrolment",
 		"End an enrolment token; enrolled devices stay", needAccess),
-		func(ctx context.Context, _ *struct{}) (*struct{}, error) {
-			return nothing(s, ctx, 0, s.ctl.RevokeEnrolment(ctx, actor(ctx), at(ctx, "enrolment")))
+		func(ctx context.Context, in *EnrolmentPath) (*struct{}, error) {
+			return nothing(s, ctx, 0, s.ctl.RevokeEnrolment(ctx, actor(ctx), in.Enrolment))
 		})
 }

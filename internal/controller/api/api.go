@@ -186,13 +186,6 @@ func (s *Server) openAPI() {
 		})
 }
 
-// inPath describes the parameters of paths.
-var inPath = map[string]string{
-	"device": "SEP and the MAC address, or the MAC address in any way of writing it", "profile": "the profile's name",
-	"model": "the model by any way of writing it", "load": "the load's name", "user": "the user's name",
-	"token": "the token's id", "enrolment": "the enrolment token's id", "role": "root, targets, snapshot or timestamp",
-}
-
 // op describes an operation. Its id is its stable name.
 func op(method, path, id, summary string, need need) huma.Operation {
 	o := huma.Operation{Method: method, Path: path, OperationID: id, Summary: summary,
@@ -206,13 +199,8 @@ func op(method, path, id, summary string, need need) huma.Operation {
 		o.DefaultStatus = http.StatusNoContent
 	}
 	o.Errors = []int{http.StatusUnauthorized, http.StatusForbidden}
-	for _, part := range strings.Split(path, "/") {
-		if name, ok := strings.CutPrefix(part, "{"); ok {
-			name = strings.TrimSuffix(name, "}")
-			o.Parameters = append(o.Parameters, &huma.Param{Name: name, In: "path", Required: true, Description: inPath[name],
-				Schema: &huma.Schema{Type: huma.TypeString}})
-			o.Errors = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound}
-		}
+	if strings.Contains(path, "{") {
+		o.Errors = append(o.Errors, http.StatusNotFound)
 	}
 	if method != http.MethodGet {
 		o.Errors = append(o.Errors, http.StatusConflict, http.StatusPreconditionFailed, http.StatusTooManyRequests)
@@ -240,17 +228,17 @@ type Paged struct {
 
 func (p Paged) page() domain.Page { return domain.Page{After: p.After, Limit: p.Limit} }
 
-// IfMatchInput is a request without a body that changes a thing; Changing has a
-// body.
-type IfMatchInput struct{ Match }
-
 // Changing changes a thing.
 type Changing[B any] struct {
 	Match
 	Body B
 }
 
-// Match names the version that the caller has read.
+func (c Changing[B]) body() B { return c.Body }
+
+// Match names the version that the caller has read. It is compared where the
+// version is kept, in the transaction that writes: huma's conditional requests
+// compare before the use case begins, when somebody else may still be faster.
 type Match struct {
 	IfMatch string `header:"If-Match" doc:"the ETag of what was read; the request fails with 412 if it was changed meanwhile"`
 }

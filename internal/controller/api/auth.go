@@ -65,8 +65,6 @@ type caller struct {
 	// to the request, to a proxy in front of it. It only decides whether the
 	// cookie is marked Secure.
 	secure bool
-	// path returns a parameter of the path.
-	path func(name string) string
 }
 
 type (
@@ -77,14 +75,6 @@ type (
 func callerOf(ctx context.Context) caller {
 	c, _ := ctx.Value(callerKey{}).(caller)
 	return c
-}
-
-// at returns the parameter of the path with that name.
-func at(ctx context.Context, name string) string {
-	if c := callerOf(ctx); c.path != nil {
-		return c.path(name)
-	}
-	return ""
 }
 
 // actor is the actor of the request.
@@ -120,7 +110,7 @@ func (s *Server) authenticate(ctx huma.Context, next func(huma.Context)) {
 // identify reads the credentials of a request. An error matches
 // domain.ErrUnauthenticated, or ErrForbidden for a missing CSRF token.
 func (s *Server) identify(r *http.Request, n need) (c caller, err error) {
-	c.from, c.secure, c.path = fromOf(r), r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https", r.PathValue
+	c.from, c.secure = fromOf(r), r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https"
 	if local, ok := r.Context().Value(localKey{}).(domain.Actor); ok {
 		c.actor = local
 		return c, nil

@@ -75,27 +75,33 @@ func (s *Server) devices() {
 		})
 	huma.Register(s.api, op(http.MethodGet, "/devices/{device}", "get-device", "A device and the last that is known of it",
 		needSelf),
-		func(ctx context.Context, _ *struct{}) (*versioned[domain.DeviceRow], error) {
-			d, err := s.ctl.Device(ctx, actor(ctx), at(ctx, "device"))
+		func(ctx context.Context, in *DevicePath) (*versioned[domain.DeviceRow], error) {
+			d, err := s.ctl.Device(ctx, actor(ctx), in.Device)
 			return answerVersion(s, ctx, d, d.Version, 0, err)
 		})
 	huma.Register(s.api, op(http.MethodPatch, "/devices/{device}", "update-device", "Change a device", needDevices),
-		func(ctx context.Context, in *Changing[domain.DeviceChange]) (*versioned[domain.Device], error) {
+		func(ctx context.Context, in *struct {
+			DevicePath
+			Changing[domain.DeviceChange]
+		}) (*versioned[domain.Device], error) {
 			v, err := in.version()
 			if err != nil {
 				return nil, err
 			}
-			d, err := s.ctl.UpdateDevice(ctx, actor(ctx), at(ctx, "device"), in.Body, v)
+			d, err := s.ctl.UpdateDevice(ctx, actor(ctx), in.Device, in.Body, v)
 			return answerVersion(s, ctx, d, d.Version, v, err)
 		})
 	huma.Register(s.api, op(http.MethodDelete, "/devices/{device}", "delete-device",
 		"Forget a device, its secret and its history", needDevices),
-		func(ctx context.Context, in *IfMatchInput) (*struct{}, error) {
+		func(ctx context.Context, in *struct {
+			DevicePath
+			Match
+		}) (*struct{}, error) {
 			v, err := in.version()
 			if err != nil {
 				return nil, err
 			}
-			return nothing(s, ctx, v, s.ctl.DeleteDevice(ctx, actor(ctx), at(ctx, "device"), v))
+			return nothing(s, ctx, v, s.ctl.DeleteDevice(ctx, actor(ctx), in.Device, v))
 		})
 	bulk := does(op(http.MethodPost, "/bulk", "bulk-devices", "Write many devices, each read back", needDevices))
 	bulk.MaxBodyBytes, bulk.BodyReadTimeout = bulkBytes, time.Minute
@@ -125,8 +131,8 @@ func (s *Server) deviceSide() {
 		})
 	huma.Register(s.api, op(http.MethodGet, "/devices/{device}/desired", "get-desired",
 		"What a device should be and do, and why", needSelf),
-		func(ctx context.Context, _ *struct{}) (*plain[domain.Desired], error) {
-			d, err := s.ctl.Desired(ctx, actor(ctx), at(ctx, "device"))
+		func(ctx context.Context, in *DevicePath) (*plain[domain.Desired], error) {
+			d, err := s.ctl.Desired(ctx, actor(ctx), in.Device)
 			return answer(s, ctx, d, err)
 		})
 	checkIn := quiet(op(http.MethodPost, "/devices/{device}/check-in", "check-in", "A device reports itself", needDevice))
@@ -139,6 +145,7 @@ func (s *Server) deviceSide() {
 		"application/json": {Schema: huma.SchemaFromType(schemas, typeOf[report.Device]())}}}
 	schemas.Map()[schemaName(typeOf[report.Device](), "")].AdditionalProperties = true
 	huma.Register(s.api, checkIn, func(ctx context.Context, in *struct {
+		DevicePath
 		RawBody []byte `contentType:"application/json"`
 	}) (*struct{}, error) {
 		var r report.Device
@@ -149,7 +156,7 @@ func (s *Server) deviceSide() {
 	})
 	huma.Register(s.api, quiet(op(http.MethodPost, "/devices/{device}/reset-identity", "reset-identity",
 		"Take a device's secret away: it must enrol anew", needAccess)),
-		func(ctx context.Context, _ *struct{}) (*struct{}, error) {
-			return nothing(s, ctx, 0, s.ctl.ResetIdentity(ctx, actor(ctx), at(ctx, "device")))
+		func(ctx context.Context, in *DevicePath) (*struct{}, error) {
+			return nothing(s, ctx, 0, s.ctl.ResetIdentity(ctx, actor(ctx), in.Device))
 		})
 }

@@ -16,7 +16,8 @@ type Between struct {
 	Before time.Time `query:"before" doc:"before that time"`
 }
 
-type historyQuery struct {
+// HistoryQuery asks for a part of the history.
+type HistoryQuery struct {
 	Paged
 	Between
 	Kind string `query:"kind" maxLength:"64" enum:"state,load,file,failure,restart,address,known"`
@@ -30,20 +31,23 @@ func (s *Server) journal() {
 			o, err := s.ctl.Overview(ctx, actor(ctx), time.Duration(in.Silent)*time.Second)
 			return answer(s, ctx, o, err)
 		})
-	list := func(ctx context.Context, in *historyQuery, device string) (*plain[domain.List[domain.HistoryEntry]], error) {
+	list := func(ctx context.Context, in *HistoryQuery, device string) (*plain[domain.List[domain.HistoryEntry]], error) {
 		l, err := s.ctl.History(ctx, actor(ctx), domain.HistoryFilter{Device: device, Kind: in.Kind, Since: in.Since,
 			Before: in.Before}, in.page())
 		return answer(s, ctx, l, err)
 	}
 	huma.Register(s.api, op(http.MethodGet, "/history", "list-history", "What happened to devices, the latest first",
 		needRead),
-		func(ctx context.Context, in *historyQuery) (*plain[domain.List[domain.HistoryEntry]], error) {
+		func(ctx context.Context, in *HistoryQuery) (*plain[domain.List[domain.HistoryEntry]], error) {
 			return list(ctx, in, "")
 		})
 	huma.Register(s.api, op(http.MethodGet, "/devices/{device}/history", "list-device-history",
 		"What happened to a device, the latest first", needSelf),
-		func(ctx context.Context, in *historyQuery) (*plain[domain.List[domain.HistoryEntry]], error) {
-			return list(ctx, in, at(ctx, "device"))
+		func(ctx context.Context, in *struct {
+			DevicePath
+			HistoryQuery
+		}) (*plain[domain.List[domain.HistoryEntry]], error) {
+			return list(ctx, &in.HistoryQuery, in.Device)
 		})
 	huma.Register(s.api, op(http.MethodGet, "/audit", "list-audit", "Who changed what, the latest first", needRead),
 		func(ctx context.Context, in *struct {

@@ -14,14 +14,6 @@ type LoadRef struct {
 	Load string `json:"load" maxLength:"255" doc:"the load's name, empty for none at this level"`
 }
 
-// targeted makes the target of a request.
-type targeted func(context.Context) domain.Target
-
-func atDevice(ctx context.Context) domain.Target  { return domain.DeviceTarget(at(ctx, "device")) }
-func atProfile(ctx context.Context) domain.Target { return domain.ProfileTarget(at(ctx, "profile")) }
-func atModel(ctx context.Context) domain.Target   { return domain.ModelTarget(at(ctx, "model")) }
-func atEnterprise(context.Context) domain.Target  { return domain.EnterpriseTarget() }
-
 // NewProfile is a profile to make.
 type NewProfile struct {
 	Name string `json:"name"`
@@ -36,54 +28,66 @@ type textQuery struct {
 func (s *Server) levels() {
 	s.enterprise()
 	s.profiles()
-	settings(s, atDevice, "/devices/{device}", "device", needDevices)
-	settings(s, atProfile, "/profiles/{profile}", "profile", needDevices)
-	settings(s, atEnterprise, "/enterprise", "enterprise", needEnterprise)
-	assignments(s, atDevice, "/devices/{device}", "device", needDevices)
-	assignments(s, atProfile, "/profiles/{profile}", "profile", needDevices)
-	assignments(s, atModel, "/models/{model}", "model", needEnterprise)
-	assignments(s, atEnterprise, "/enterprise", "enterprise", needEnterprise)
+	settings[DevicePath, atDevice[domain.SettingsChange]](s, "/devices/{device}", "device", needDevices)
+	settings[ProfilePath, atProfile[domain.SettingsChange]](s, "/profiles/{profile}", "profile", needDevices)
+	settings[EnterprisePath, atEnterprise[domain.SettingsChange]](s, "/enterprise", "enterprise", needEnterprise)
+	assignments[atDevice[LoadRef], struct {
+		DevicePath
+		Match
+	}](s, "/devices/{device}", "device", needDevices)
+	assignments[atProfile[LoadRef], struct {
+		ProfilePath
+		Match
+	}](s, "/profiles/{profile}", "profile", needDevices)
+	assignments[atModel[LoadRef], struct {
+		ModelPath
+		Match
+	}](s, "/models/{model}", "model", needEnterprise)
+	assignments[atEnterprise[LoadRef], struct {
+		EnterprisePath
+		Match
+	}](s, "/enterprise", "enterprise", needEnterprise)
 }
 
-// settings are the settings of one level.
-func settings(s *Server, target targeted, path, word string, may need) {
+// settings are the settings of one level, which R reads and W changes.
+func settings[R targeted, W changing[domain.SettingsChange]](s *Server, path, word string, may need) {
 	huma.Register(s.api, op(http.MethodGet, path+"/settings", "get-"+word+"-settings", "All settings of this level, set "+
 		"or not", needRead),
-		func(ctx context.Context, _ *struct{}) (*versioned[domain.LevelSettings], error) {
-			l, err := s.ctl.Settings(ctx, actor(ctx), target(ctx))
+		func(ctx context.Context, in *R) (*versioned[domain.LevelSettings], error) {
+			l, err := s.ctl.Settings(ctx, actor(ctx), (*in).target())
 			return answerVersion(s, ctx, l, l.Version, 0, err)
 		})
 	huma.Register(s.api, op(http.MethodPatch, path+"/settings", "change-"+word+"-settings", "Set and unset settings of "+
 		"this level", may),
-		func(ctx context.Context, in *Changing[domain.SettingsChange]) (*versioned[domain.LevelSettings], error) {
-			v, err := in.version()
+		func(ctx context.Context, in *W) (*versioned[domain.LevelSettings], error) {
+			v, err := (*in).version()
 			if err != nil {
 				return nil, err
 			}
-			l, err := s.ctl.ChangeSettings(ctx, actor(ctx), target(ctx), in.Body, v)
+			l, err := s.ctl.ChangeSettings(ctx, actor(ctx), (*in).target(), (*in).body(), v)
 			return answerVersion(s, ctx, l, l.Version, v, err)
 		})
 }
 
-// assignments are the loads of one level.
-func assignments(s *Server, target targeted, path, word string, may need) {
+// assignments are the loads of one level, which W assigns and B rolls back.
+func assignments[W changing[LoadRef], B guarded](s *Server, path, word string, may need) {
 	huma.Register(s.api, op(http.MethodPut, path+"/load", "assign-"+word+"-load", "Assign a load at this level", may),
-		func(ctx context.Context, in *Changing[LoadRef]) (*versioned[domain.Assigned], error) {
-			v, err := in.version()
+		func(ctx context.Context, in *W) (*versioned[domain.Assigned], error) {
+			v, err := (*in).version()
 			if err != nil {
 				return nil, err
 			}
-			a, err := s.ctl.AssignLoad(ctx, actor(ctx), target(ctx), in.Body.Load, v)
+			a, err := s.ctl.AssignLoad(ctx, actor(ctx), (*in).target(), (*in).body().Load, v)
 			return answerVersion(s, ctx, a, a.Version, v, err)
 		})
 	huma.Register(s.api, does(op(http.MethodPost, path+"/load/roll-back", "roll-back-"+word+"-load", "Assign the load "+
 		"that was assigned before", may)),
-		func(ctx context.Context, in *IfMatchInput) (*versioned[domain.Assigned], error) {
-			v, err := in.version()
+		func(ctx context.Context, in *B) (*versioned[domain.Assigned], error) {
+			v, err := (*in).version()
 			if err != nil {
 				return nil, err
 			}
-			a, err := s.ctl.RollBackLoad(ctx, actor(ctx), target(ctx), v)
+			a, err := s.ctl.RollBackLoad(ctx, actor(ctx), (*in).target(), v)
 			return answerVersion(s, ctx, a, a.Version, v, err)
 		})
 }
@@ -118,27 +122,33 @@ func (s *Server) profiles() {
 			return answerVersion(s, ctx, p, p.Version, 0, err)
 		})
 	huma.Register(s.api, op(http.MethodGet, "/profiles/{profile}", "get-profile", "A common profile", needRead),
-		func(ctx context.Context, _ *struct{}) (*versioned[domain.Profile], error) {
-			p, err := s.ctl.Profile(ctx, actor(ctx), at(ctx, "profile"))
+		func(ctx context.Context, in *ProfilePath) (*versioned[domain.Profile], error) {
+			p, err := s.ctl.Profile(ctx, actor(ctx), in.Profile)
 			return answerVersion(s, ctx, p, p.Version, 0, err)
 		})
 	huma.Register(s.api, op(http.MethodPatch, "/profiles/{profile}", "update-profile", "Change a common profile",
 		needDevices),
-		func(ctx context.Context, in *Changing[domain.ProfileChange]) (*versioned[domain.Profile], error) {
+		func(ctx context.Context, in *struct {
+			ProfilePath
+			Changing[domain.ProfileChange]
+		}) (*versioned[domain.Profile], error) {
 			v, err := in.version()
 			if err != nil {
 				return nil, err
 			}
-			p, err := s.ctl.UpdateProfile(ctx, actor(ctx), at(ctx, "profile"), in.Body, v)
+			p, err := s.ctl.UpdateProfile(ctx, actor(ctx), in.Profile, in.Body, v)
 			return answerVersion(s, ctx, p, p.Version, v, err)
 		})
 	huma.Register(s.api, op(http.MethodDelete, "/profiles/{profile}", "delete-profile",
 		"Remove a profile that no device has", needDevices),
-		func(ctx context.Context, in *IfMatchInput) (*struct{}, error) {
+		func(ctx context.Context, in *struct {
+			ProfilePath
+			Match
+		}) (*struct{}, error) {
 			v, err := in.version()
 			if err != nil {
 				return nil, err
 			}
-			return nothing(s, ctx, v, s.ctl.DeleteProfile(ctx, actor(ctx), at(ctx, "profile"), v))
+			return nothing(s, ctx, v, s.ctl.DeleteProfile(ctx, actor(ctx), in.Profile, v))
 		})
 }

@@ -72,18 +72,21 @@ func (s *Server) loads() {
 			return answer(s, ctx, v, err)
 		})
 	huma.Register(s.api, op(http.MethodGet, "/loads/{load}", "get-load", "A load", needRead),
-		func(ctx context.Context, _ *struct{}) (*versioned[domain.Load], error) {
-			l, err := s.ctl.Load(ctx, actor(ctx), at(ctx, "load"))
+		func(ctx context.Context, in *LoadPath) (*versioned[domain.Load], error) {
+			l, err := s.ctl.Load(ctx, actor(ctx), in.Load)
 			return answerVersion(s, ctx, l, l.Version, 0, err)
 		})
 	huma.Register(s.api, op(http.MethodPatch, "/loads/{load}", "retire-load", "Take a load out of use, or back",
 		needLoads),
-		func(ctx context.Context, in *Changing[Retired]) (*versioned[domain.Load], error) {
+		func(ctx context.Context, in *struct {
+			LoadPath
+			Changing[Retired]
+		}) (*versioned[domain.Load], error) {
 			v, err := in.version()
 			if err != nil {
 				return nil, err
 			}
-			l, err := s.ctl.RetireLoad(ctx, actor(ctx), at(ctx, "load"), in.Body.Retired, v)
+			l, err := s.ctl.RetireLoad(ctx, actor(ctx), in.Load, in.Body.Retired, v)
 			return answerVersion(s, ctx, l, l.Version, v, err)
 		})
 	huma.Register(s.api, op(http.MethodGet, "/trust/root", "get-root", "The root of trust that devices are given",
@@ -94,8 +97,8 @@ func (s *Server) loads() {
 		})
 	huma.Register(s.api, quiet(op(http.MethodPost, "/trust/keys/{role}/rotate", "rotate-key",
 		"Give a role of the repository a new key", needAccess)),
-		func(ctx context.Context, _ *struct{}) (*struct{}, error) {
-			role := at(ctx, "role")
+		func(ctx context.Context, in *RolePath) (*struct{}, error) {
+			role := in.Role
 			if err := choice.Check("role", role, []string{"root", "targets", "snapshot", "timestamp"}); err != nil {
 				return nil, problem(http.StatusNotFound, "not-found", err.Error())
 			}

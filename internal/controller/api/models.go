@@ -33,13 +33,13 @@ func (s *Server) models() {
 		return answer(s, ctx, ModelList{all}, err)
 	})
 	huma.Register(s.api, op(http.MethodGet, "/models/{model}", "get-model", "A model with all its settings", needRead),
-		func(ctx context.Context, _ *struct{}) (*plain[domain.Model], error) {
-			m, err := s.ctl.Model(ctx, actor(ctx), at(ctx, "model"))
+		func(ctx context.Context, in *ModelPath) (*plain[domain.Model], error) {
+			m, err := s.ctl.Model(ctx, actor(ctx), in.Model)
 			return answer(s, ctx, m, err)
 		})
 	huma.Register(s.api, op(http.MethodDelete, "/models/{model}", "delete-model",
 		"Remove an added row, or bring the built-in one back", needEnterprise),
-		func(ctx context.Context, _ *struct{}) (*struct{}, error) {
-			return nothing(s, ctx, 0, s.ctl.DeleteModel(ctx, actor(ctx), at(ctx, "model")))
+		func(ctx context.Context, in *ModelPath) (*struct{}, error) {
+			return nothing(s, ctx, 0, s.ctl.DeleteModel(ctx, actor(ctx), in.Model))
 		})
 }

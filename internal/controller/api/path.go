@@ -1,0 +1,80 @@
+package api
+
+import "github.com/peerload/peerload/internal/controller/domain"
+
+// The parameters of paths, to embed in requests.
+type (
+	// DevicePath names a device.
+	DevicePath struct {
+		Device string `path:"device" doc:"SEP and the MAC address, or the MAC address in any way of writing it"`
+	}
+	// ProfilePath names a common profile.
+	ProfilePath struct {
+		Profile string `path:"profile" doc:"the profile's name"`
+	}
+	// ModelPath names a model.
+	ModelPath struct {
+		Model string `path:"model" doc:"the model by any way of writing it"`
+	}
+	// EnterprisePath stands for the enterprise, which needs no name.
+	EnterprisePath struct{}
+	// LoadPath names a load.
+	LoadPath struct {
+		Load string `path:"load" doc:"the load's name"`
+	}
+	// UserPath names a user.
+	UserPath struct {
+		User string `path:"user" doc:"the user's name"`
+	}
+	// TokenPath names an API token.
+	TokenPath struct {
+		Token string `path:"token" doc:"the token's id"`
+	}
+	// EnrolmentPath names an enrolment token.
+	EnrolmentPath struct {
+		Enrolment string `path:"enrolment" doc:"the enrolment token's id"`
+	}
+	// RolePath names a role of the repository.
+	RolePath struct {
+		Role string `path:"role" doc:"root, targets, snapshot or timestamp"`
+	}
+)
+
+func (p DevicePath) target() domain.Target   { return domain.DeviceTarget(p.Device) }
+func (p ProfilePath) target() domain.Target  { return domain.ProfileTarget(p.Profile) }
+func (p ModelPath) target() domain.Target    { return domain.ModelTarget(p.Model) }
+func (EnterprisePath) target() domain.Target { return domain.EnterpriseTarget() }
+
+// A change of something at a level, with a body.
+type (
+	atDevice[B any] struct {
+		DevicePath
+		Changing[B]
+	}
+	atProfile[B any] struct {
+		ProfilePath
+		Changing[B]
+	}
+	atModel[B any] struct {
+		ModelPath
+		Changing[B]
+	}
+	atEnterprise[B any] struct {
+		EnterprisePath
+		Changing[B]
+	}
+)
+
+// targeted is a request to a level; guarded is one that changes it, changing
+// one with a body.
+type (
+	targeted interface{ target() domain.Target }
+	guarded  interface {
+		targeted
+		version() (int64, error)
+	}
+	changing[B any] interface {
+		guarded
+		body() B
+	}
+)
