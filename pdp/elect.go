@@ -117,7 +117,7 @@ func (c *candidate) claim(answer bool) {
 // bitmap has a bit for each 1/32 of the file that is held.
 func (c *candidate) bitmap() uint32 {
 	h := c.m.held
-	n := h.Chunks()
+	n, prefix := h.Chunks(), h.Prefix()
 	if h.complete() {
 		return ^uint32(0)
 	}
@@ -126,7 +126,7 @@ func (c *candidate) bitmap() uint32 {
 	}
 	var b uint32
 	for i := range 32 {
-		if p := h.Prefix(); p >= (i+1)*n/32 && p > 0 {
+		if prefix >= (i+1)*n/32 && prefix > 0 {
 			b |= 1 << i
 		}
 	}

@@ -26,6 +26,7 @@ func (b *bits) remove(i int)   { b[i/64] &^= 1 << (i % 64) }
 // Held is what a device holds of a file. Use New.
 type Held struct {
 	geo    load.Geometry
+	chunks int  // of it, as many as a file may have while its size is unknown
 	signed bool // the size is
 	sure   bool // the size is signed, or the origin told it
 	epoch  uint64
@@ -35,14 +36,16 @@ type Held struct {
 	count  int
 	last   int                  // highest chunk that was held; 0 at the start, -1 after Clear
 	first  [wire.MaxStripes]int // of each stripe, the first chunk that is not held
+	prefix int                  // PrefixOf(transfer.All), which is asked for most
 	pure   bool                 // no chunk of this content came from a peer
 }
 
 // New returns what a device holds that holds nothing of a file of size bytes, or
 // of load.UnknownSize. A signed size never changes.
 func New(size int64, signed bool) *Held {
-	h := &Held{geo: load.Geometry{Size: size}, signed: signed, sure: signed, pure: true}
+	h := &Held{signed: signed, sure: signed, pure: true}
 	h.rewind()
+	h.SetSize(size)
 	return h
 }
 
@@ -50,11 +53,12 @@ func (h *Held) rewind() {
 	for s := range h.first {
 		h.first[s] = s
 	}
+	h.prefix = 0
 }
 
 // Add notes that a chunk is held, and reports whether that is new.
 func (h *Held) Add(i int, from Source) bool {
-	if i < 0 || i >= h.geo.Chunks() || h.have.has(i) {
+	if i < 0 || i >= h.chunks || h.have.has(i) {
 		return false
 	}
 	h.have.add(i)
@@ -67,22 +71,24 @@ func (h *Held) Add(i int, from Source) bool {
 	h.count++
 	h.last = max(h.last, i)
 	s := i % wire.MaxStripes
-	for h.first[s] < h.geo.Chunks() && h.have.has(h.first[s]) {
+	for h.first[s] < h.chunks && h.have.has(h.first[s]) {
 		h.first[s] += wire.MaxStripes
 	}
+	h.prefix = h.PrefixOf(transfer.All)
 	return true
 }
 
 // Drop forgets chunks; those that are not held are passed over.
 func (h *Held) Drop(indices []int) {
 	for _, i := range indices {
-		if i < 0 || i >= h.geo.Chunks() || !h.have.has(i) {
+		if i < 0 || i >= h.chunks || !h.have.has(i) {
 			continue
 		}
 		h.have.remove(i)
 		h.origin.remove(i)
 		h.count--
 		h.first[i%wire.MaxStripes] = min(h.first[i%wire.MaxStripes], i)
+		h.prefix = min(h.prefix, i)
 	}
 }
 
@@ -93,7 +99,8 @@ func (h *Held) Clear(epoch uint64, size int64) {
 	h.count, h.last, h.pure, h.epoch = 0, -1, true, epoch
 	h.rewind()
 	if !h.signed {
-		h.geo.Size, h.sure = size, false
+		h.SetSize(size)
+		h.sure = false
 	}
 }
 
@@ -104,7 +111,11 @@ func (h *Held) SetEpoch(epoch uint64) { h.epoch = epoch }
 func (h *Held) Epoch() uint64 { return h.epoch }
 
 // SetSize tells the file's size in bytes.
-func (h *Held) SetSize(size int64) { h.geo.Size = size }
+func (h *Held) SetSize(size int64) {
+	h.geo.Size = size
+	h.chunks = h.geo.Chunks()
+	h.prefix = h.PrefixOf(transfer.All)
+}
 
 // Fits reports whether no chunk that is held lies behind the end of a file of
 // size bytes.
@@ -125,7 +136,7 @@ func (h *Held) Size() int64 { return h.geo.Size }
 
 // Chunks returns the number of chunks of the file, load.MaxChunks while its size
 // is unknown.
-func (h *Held) Chunks() int { return h.geo.Chunks() }
+func (h *Held) Chunks() int { return h.chunks }
 
 // ChunkSize returns the bytes of a chunk that is not the last one.
 func (h *Held) ChunkSize() int { return h.geo.ChunkSize() }
@@ -134,15 +145,15 @@ func (h *Held) ChunkSize() int { return h.geo.ChunkSize() }
 func (h *Held) Count() int { return h.count }
 
 // Whole reports whether all chunks of a file whose size is known are held.
-func (h *Held) Whole() bool { return h.geo.Known() && h.count == h.geo.Chunks() }
+func (h *Held) Whole() bool { return h.geo.Known() && h.count == h.chunks }
 
 // Prefix returns how many chunks are held from the start.
-func (h *Held) Prefix() int { return h.PrefixOf(transfer.All) }
+func (h *Held) Prefix() int { return h.prefix }
 
 // PrefixOf returns how many chunks of a set are held from the start, told as the
 // first chunk of it that is not, or the number of all chunks.
 func (h *Held) PrefixOf(set transfer.Set) int {
-	n := h.geo.Chunks()
+	n := h.chunks
 	for s := range uint8(wire.MaxStripes) {
 		if set.Has(s) {
 			n = min(n, h.first[s])
@@ -152,12 +163,12 @@ func (h *Held) PrefixOf(set transfer.Set) int {
 }
 
 // FromOrigin reports whether a chunk is held that came from the origin.
-func (h *Held) FromOrigin(i int) bool { return i >= 0 && i < h.geo.Chunks() && h.origin.has(i) }
+func (h *Held) FromOrigin(i int) bool { return i >= 0 && i < h.chunks && h.origin.has(i) }
 
 // Foreign returns the chunks that are held and did not come from the origin, in
 // order.
 func (h *Held) Foreign() (indices []int) {
-	for i := range h.geo.Chunks() {
+	for i := range h.chunks {
 		if h.have.has(i) && !h.origin.has(i) {
 			indices = append(indices, i)
 		}
