@@ -65,6 +65,7 @@ type Machine struct {
 	conflicts conflicts
 
 	phase phase
+	due   timer // when the next step is, as of the last one
 	now   time.Duration
 	out   []Action
 }
@@ -100,7 +101,7 @@ func (m *Machine) Step(now time.Duration, in Event, out []Action) []Action {
 		// What was settled may make more due at once: leaving a parent makes
 		// the ask for another due. It ends after a few rounds.
 		for range 8 {
-			if at, ok := m.Deadline(); !ok || at > now {
+			if !m.due.due(now) {
 				break
 			}
 			m.settle()
@@ -162,28 +163,28 @@ func (m *Machine) start(e Start) {
 	m.el.start(wire.ReasonNone)
 }
 
-// settle does what is due and what has become possible.
+// settle does what is due and what has become possible, and finds when to do so
+// again.
 func (m *Machine) settle() {
+	for _, c := range m.concerns {
+		if m.phase == running {
+			c.settle()
+		}
+	}
+	m.due.stop()
 	if m.phase != running {
 		return
 	}
 	for _, c := range m.concerns {
-		c.settle()
+		if at, ok := c.deadline(); ok && (!m.due.set || at < m.due.at) {
+			m.due.start(at)
+		}
 	}
 }
 
 // Deadline returns when Step(at, nil) is due; ok is false if only an event
 // can change anything.
-func (m *Machine) Deadline() (at time.Duration, ok bool) {
-	if m.phase != running {
-		return 0, false
-	}
-	for _, c := range m.concerns {
-		d, due := c.deadline()
-		at, ok = sooner(at, ok, d, due)
-	}
-	return at, ok
-}
+func (m *Machine) Deadline() (at time.Duration, ok bool) { return m.due.deadline() }
 
 // conflicts are the peers that this device has reported for an id that is
 // another's too.
