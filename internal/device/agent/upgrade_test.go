@@ -414,6 +414,55 @@ func TestKilledInTransfer(t *testing.T) {
 	}
 }
 
+// TestReassignedWhileItFetches: another load, other settings, or none at all while
+// a load arrives: the device stops, and does what it is told now.
+func TestReassignedWhileItFetches(t *testing.T) {
+	t.Parallel()
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	d.load("BIG", "good", 4<<20, "CP-7961G")
+	d.load("L2", "good", 100_000, "CP-7961G")
+	slow := func(load string, sharing int) string {
+		return fmt.Sprintf(`<Default><loadInformation model="7961">%s</loadInformation><vendorConfig><wanLimit>1M</wanLimit>`+
+			`<peerFirmwareSharing>%d</peerFirmwareSharing></vendorConfig></Default>`, load, sharing)
+	}
+	d.provision(slow("L1", 1))
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	r := start(t, cfg)
+	r.runs("L1")
+	told := func(text string) {
+		d.provision(text)
+		r.Wake()
+	}
+	arrives := func() {
+		t.Helper()
+		before := d.bytes.Load()
+		until(t, "some of BIG came", func() bool {
+			return r.Status().State == report.StateDownloading && d.bytes.Load() > before
+		})
+	}
+	told(slow("BIG", 1))
+	arrives()
+	told(slow("BIG", 0))
+	until(t, "shares no more", func() bool { i := r.place.current(); return i != nil && !i.key.sharing })
+	arrives()
+	told(slow("L2", 0))
+	r.runs("L2")
+	if i := r.slots.Inactive(); i.Name != "L1" || i.State != slot.StateConfirmed {
+		t.Errorf("the way back is %+v", i)
+	}
+	told(slow("BIG", 0))
+	arrives()
+	told(slow("", 0))
+	until(t, "does not download any more", func() bool { return r.Status().State == report.StateIdle })
+	if st := r.Status(); st.Active != "L2" || st.Wanted != "" || st.Reason != "" {
+		t.Errorf("%+v", st)
+	}
+	if strings.Contains(r.log.String(), "level=ERROR") {
+		t.Error("it takes that for a failure")
+	}
+}
+
 // TestRefusedLoads: each refusal is told and leaves the old load alone.
 func TestRefusedLoads(t *testing.T) {
 	t.Parallel()
