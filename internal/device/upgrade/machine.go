@@ -72,7 +72,7 @@ type Machine struct {
 	stopping stopping
 	trial    Configured // in force for the trial under way
 	deadline time.Time  // of goingDown, asking and waiting
-	askAt    time.Time  // when waiting ends, if a command is asked
+	askAt    time.Time  // when waiting ends: to ask again, or at the deadline
 	sick     error      // what the last AskHealth said
 
 	// Of the Step under way.
@@ -105,10 +105,10 @@ func (m *Machine) Unfinished() bool {
 
 // Deadline returns when Tick is due; ok is false if nothing waits.
 func (m *Machine) Deadline() (at time.Time, ok bool) {
-	switch {
-	case m.doing == goingDown, m.doing == waiting && m.askAt.IsZero():
+	switch m.doing {
+	case goingDown:
 		return m.deadline, true
-	case m.doing == waiting:
+	case waiting:
 		return m.askAt, true
 	}
 	return time.Time{}, false

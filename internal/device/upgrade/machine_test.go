@@ -284,3 +284,106 @@ func TestFailedIsBounded(t *testing.T) {
 		t.Errorf("an earlier record has changed: %+v", r.Failed)
 	}
 }
+
+// TestSlotsWentBack: the slots have gone back by themselves, and the program was
+// killed before it noted that. The load is not fetched once more.
+func TestSlotsWentBack(t *testing.T) {
+	back := upgrade.Slots{Active: runsL1().Active, Inactive: upgrade.Slot{Load: "L2", State: upgrade.SlotFailed}}
+	for _, p := range []upgrade.Phase{upgrade.Reboot, upgrade.Trial} {
+		s := begin(t, upgrade.Record{Phase: p, Load: "L2", Version: "2", Assigned: "L2", BootID: "2"})
+		s.tell(upgrade.Started{Boot: "2", Slots: back})
+		s.wants(s.tell(upgrade.Wake{}), step(upgrade.StepRollback, "L2", "2"))
+		s.tell(upgrade.StepEnded{}, upgrade.Wake{})
+		s.state(upgrade.Idle, "L2", report.StateRolledBack)
+		r := s.m.Record()
+		if f, ok := r.FailedBefore("L2"); !ok || f.Reason != reason.NotConfirmed || r.Message == "" {
+			t.Errorf("%s: %+v", p, r)
+		}
+	}
+	// The record is lost: what the slots say counts.
+	s := begin(t, upgrade.Record{})
+	s.tell(upgrade.Started{Boot: "2", Slots: triesL2()}, upgrade.SlotsChanged{RolledBack: true, Slots: back})
+	s.state(upgrade.Rollback, "L2", "")
+	s = begin(t, upgrade.Record{})
+	s.tell(upgrade.Started{Boot: "2", Slots: triesL2()}, upgrade.SlotsChanged{Slots: triesL2()})
+	s.state(upgrade.Trial, "L2", report.StateTrial)
+}
+
+// TestDoesNotStayUp: a program that is started time and again during a trial
+// goes back to the load before.
+func TestDoesNotStayUp(t *testing.T) {
+	r := upgrade.Record{Phase: upgrade.Trial, Load: "L2", Assigned: "L2", BootID: "1", Starts: 1}
+	for starts := 2; starts < 10; starts++ {
+		s := begin(t, r)
+		s.tell(upgrade.Configured{ByCommand: true, Within: time.Hour}, upgrade.Started{Boot: "1", Slots: triesL2()})
+		out := s.tell(upgrade.Wake{})
+		if r = s.m.Record(); r.Phase == upgrade.Rollback {
+			s.wants(out, upgrade.ChangeSlots{Change: upgrade.GoBack})
+			if starts != 6 || r.Reason != reason.NotConfirmed {
+				t.Errorf("it goes back after %d starts: %+v", starts, r)
+			}
+			return
+		}
+		s.wants(out, upgrade.AskHealth{Load: "L2"})
+	}
+	t.Error("it never goes back")
+}
+
+// TestWayBack: a device that does not go down goes back, restarts if the
+// installer wants that, and is idle in the end.
+func TestWayBack(t *testing.T) {
+	s := begin(t, upgrade.Record{Phase: upgrade.Reboot, Load: "L2", Assigned: "L2", BootID: "1"})
+	s.tell(upgrade.Started{Boot: "1", Slots: triesL2()}, upgrade.Wake{}, upgrade.StepEnded{})
+	if s.m.Record().RebootFrom != "1" {
+		t.Error("it does not remember which start of the device asked for another")
+	}
+	at, ok := s.m.Deadline()
+	if !ok || at.Sub(s.now) != 10*time.Minute {
+		t.Fatalf("it waits until %v, %v", at, ok)
+	}
+	if out := s.tell(upgrade.Tick{}); len(out) != 0 {
+		t.Fatalf("it did not wait: %+v", out)
+	}
+	s.now = at
+	// What is not remembered is not done, and not asked for without end.
+	if s.tell(upgrade.Tick{}, upgrade.NotRemembered{}); s.m.Working() {
+		t.Fatal("it waits for what has passed")
+	}
+	s.tell(upgrade.Wake{}, upgrade.StepEnded{})
+	s.now = at.Add(10 * time.Minute)
+	s.wants(s.tell(upgrade.Tick{}), upgrade.ChangeSlots{Change: upgrade.GoBack})
+	s.wants(s.tell(upgrade.SlotsChanged{Slots: runsL1()}), step(upgrade.StepRollback, "L2", ""))
+	out := s.tell(upgrade.StepEnded{Restart: true})
+	s.wants(out, step(upgrade.StepReboot, "L2", ""))
+	s.state(upgrade.Idle, "L2", report.StateRolledBack)
+	s.tell(upgrade.StepEnded{Err: errors.New("exit status 1")})
+	if s.m.Working() || s.m.Unfinished() {
+		t.Error("it does not come to rest")
+	}
+}
+
+// TestTrialEndsInTime: the last question comes no later than the trial may take,
+// and an answer that is good counts whenever it comes.
+func TestTrialEndsInTime(t *testing.T) {
+	s := begin(t, upgrade.Record{Phase: upgrade.Trial, Load: "L2", Assigned: "L2", BootID: "1"})
+	s.tell(upgrade.Configured{ByCommand: true, Within: 3 * time.Second})
+	s.tell(upgrade.Started{Boot: "1", Slots: triesL2()}, upgrade.Wake{})
+	end := s.now.Add(3 * time.Second)
+	asked := 0
+	for s.now.Before(end) && asked < 10 {
+		s.now = s.now.Add(10 * time.Millisecond) // the command takes that long
+		s.tell(upgrade.Asked{Err: errors.New("not yet")})
+		at, ok := s.m.Deadline()
+		if !ok || at.After(end) {
+			t.Fatalf("it waits until %v, %v", at, ok)
+		}
+		asked++
+		if s.now = at; at.Before(end) {
+			s.wants(s.tell(upgrade.Tick{}), upgrade.AskHealth{Load: "L2"})
+		}
+	}
+	if asked != 4 {
+		t.Errorf("it asked %d times", asked)
+	}
+	s.wants(s.tell(upgrade.Tick{}), upgrade.ChangeSlots{Change: upgrade.GoBack})
+}
