@@ -42,7 +42,7 @@ func bundled(t testing.TB, f publisher.Files) *trust.Bundle {
 	return b
 }
 
-// forge signs m as a thief would who has the publisher's key of a role.
+// forge signs m as a thief of the publisher's key of a role would.
 func forge[T metadata.Roles](t testing.TB, p *publisher.Publisher, role string, m *metadata.Metadata[T]) []byte {
 	t.Helper()
 	keys, err := filepath.Glob(filepath.Join(p.Keys, role+".*.pem"))

@@ -23,7 +23,8 @@ func decode[T any](t *testing.T, text string) (v T) {
 
 type object = map[string]any
 
-// TestLostUpdate: who has read an older version does not overwrite a newer.
+// TestLostUpdate: a caller that has read an older version does not overwrite a
+// newer one.
 func TestLostUpdate(t *testing.T) {
 	s := newRig(t)
 	_, h := s.want(200, "GET", "/devices/"+one, nil)

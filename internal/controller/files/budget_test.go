@@ -104,7 +104,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestStalledClient: who asks and does not read loses the connection, and the
+// TestStalledClient: a client that does not read loses its connection, and the
 // next of the site gets the permit. A slow one that reads keeps it.
 func TestStalledClient(t *testing.T) {
 	const huge = 64 << 20 // more than the buffers of both ends

@@ -80,7 +80,7 @@ func (u *upgrader) configure(c Config) {
 	_ = u.tell(upgrade.Configured{ByCommand: c.ConfirmCommand != "", Within: c.ConfirmTimeout}) // remembers nothing
 }
 
-// step is tell for who holds mu.
+// step is tell for a caller that holds mu.
 func (u *upgrader) step(in upgrade.Event) (err error) {
 	worked := u.machine.Working()
 	for _, a := range u.machine.Step(time.Now(), in, nil) {

@@ -171,7 +171,7 @@ func TestFirmware(t *testing.T) {
 	}
 }
 
-// TestFirmwareIsMissing: who has no network is told what to do.
+// TestFirmwareIsMissing: without a network the error says what to do.
 func TestFirmwareIsMissing(t *testing.T) {
 	t.Setenv("GOPROXY", "off")
 	t.Setenv("GOMODCACHE", t.TempDir())

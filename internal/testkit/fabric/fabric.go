@@ -3,7 +3,7 @@
 //
 // What lives here: how datagrams and links behave on a subnet. What must not:
 // what a message means. Its nodes admit and count by peernet.Counters, and the
-// suite of internal/testkit/netsuite holds them to what sockets do.
+// suite of internal/testkit/netsuite checks that they behave like sockets.
 //
 // Read fabric.go (the subnet and its nodes), then link.go (the connections).
 package fabric
@@ -65,7 +65,7 @@ type Fabric struct {
 	mu    sync.Mutex
 	nodes []*Node
 	links map[*link]struct{}
-	// groups of a partition; who is not in it is in group 0.
+	// groups of a partition; a node that is not in it is in group 0.
 	groups map[*Node]int
 	next   uint16
 	seq    uint64

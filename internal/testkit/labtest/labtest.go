@@ -1,6 +1,5 @@
-// Package labtest is what the tests of the laboratory share: a device that
-// this test program plays, so that the laboratory is measured with one whose
-// behaviour is known, and the run of a test again in namespaces.
+// Package labtest has what the tests of the laboratory share: a simulated
+// device, whose behaviour is known, and running a test again in namespaces.
 //
 // What must not live here: a site, or anything that measures one.
 package labtest

@@ -1,5 +1,5 @@
 // Package netsuite is the one suite that all kinds of peernet.Net pass, and
-// what else their tests share: devices that record what they hear.
+// what else their tests share: devices that record what they receive.
 //
 // What lives here: what sockets and the virtual subnet have in common. What
 // must not: the options of sockets, and the faults of a virtual subnet, which

@@ -161,7 +161,7 @@ func importRefuses(t *testing.T, open Open) {
 	}
 }
 
-// cancelled: who gives up leaves nothing behind, and blocks nobody.
+// cancelled: a caller that gives up leaves nothing behind, and blocks nobody.
 func cancelled(t *testing.T, open Open) {
 	s := fresh(t, open)
 	ctx, cancel := context.WithCancel(t.Context())
