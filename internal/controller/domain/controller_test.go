@@ -188,6 +188,60 @@ func TestModelOfASilentDevice(t *testing.T) {
 	}
 }
 
+// TestDevicesAreListed: each device with the last that is known of it, by model,
+// by profile, and page by page.
+func TestDevicesAreListed(t *testing.T) {
+	r := newRig(t)
+	device := r.enrol(phone1) // a 7961
+	r.device(phone2, "7941")
+	r.device(phone3, "7941")
+	r.ok(r.Report(r.ctx, device, report.Device{State: "idle", Active: "l"}))
+	list := func(f domain.DeviceFilter, p domain.Page) (names []string, next string) {
+		t.Helper()
+		l, err := r.Devices(r.ctx, r.admin, f, p)
+		r.ok(err)
+		for _, row := range l.Items {
+			names = append(names, row.Name)
+			if known := row.State != nil; known != (row.Name == phone1) || known && row.State.Last.Active != "l" {
+				t.Errorf("the state of %s is %+v", row.Name, row.State)
+			}
+		}
+		return names, l.Next
+	}
+	for _, c := range []struct {
+		filter domain.DeviceFilter
+		want   []string
+	}{
+		{domain.DeviceFilter{}, []string{phone1, phone2, phone3}},
+		{domain.DeviceFilter{Model: "Cisco 7941"}, []string{phone2, phone3}},
+		{domain.DeviceFilter{State: "idle"}, []string{phone1}}, {domain.DeviceFilter{Active: "m"}, nil},
+	} {
+		if names, next := list(c.filter, domain.Page{}); !slices.Equal(names, c.want) || next != "" {
+			t.Errorf("%+v lists %v, %q", c.filter, names, next)
+		}
+	}
+	first, next := list(domain.DeviceFilter{}, domain.Page{Limit: 2})
+	rest, end := list(domain.DeviceFilter{}, domain.Page{Limit: 2, After: next})
+	if !slices.Equal(first, []string{phone1, phone2}) || !slices.Equal(rest, []string{phone3}) || end != "" {
+		t.Errorf("pages %v, %v, %q", first, rest, end)
+	}
+	// No use case takes for a device what is none.
+	a := r.admin
+	for name, err := range map[string]error{
+		"UpdateDevice": drop(r.UpdateDevice(r.ctx, a, "x", domain.DeviceChange{}, 0)),
+		"DeleteDevice": r.DeleteDevice(r.ctx, a, "x", 0),
+		"Device":       drop(r.Device(r.ctx, a, "x")), "Desired": drop(r.Desired(r.ctx, a, "x")),
+		"Seen":          r.Seen(r.ctx, "x", ""),
+		"ResetIdentity": r.ResetIdentity(r.ctx, a, "x"), "Provision": drop(r.Provision(r.ctx, "x", "", "")),
+		"History":  drop(r.History(r.ctx, a, domain.HistoryFilter{Device: "x"}, domain.Page{})),
+		"Settings": drop(r.Settings(r.ctx, a, domain.DeviceTarget("x"))),
+	} {
+		if !errors.Is(err, domain.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestLostUpdates: who has read an older version is told, and changes nothing.
 func TestLostUpdates(t *testing.T) {
 	r := newRig(t)
