@@ -282,7 +282,12 @@ func TestUploads(t *testing.T) {
 		}
 	}
 	for _, kind := range []string{"", "text/plain", "multipart/mixed; boundary=x", "multipart/form-data"} {
-		if code, text := send(kind, []byte("x")); code != 422 {
+		code, text := send(kind, []byte("x"))
+		want := "must be multipart/form-data"
+		if kind == "multipart/form-data" {
+			want = "broken" // it names no boundary
+		}
+		if code != 422 || !strings.Contains(text, want) {
 			t.Errorf("content of type %q: %d %s", kind, code, text)
 		}
 	}
