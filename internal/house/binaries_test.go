@@ -51,7 +51,8 @@ var programs = []program{
 			"encoding/gob", "plugin",
 		}),
 		modules: slices.Concat(signedMetadata, []string{
-			"github.com/BurntSushi/toml", "github.com/spf13/pflag", "golang.org/x/crypto", "golang.org/x/sys",
+			"github.com/BurntSushi/toml", "github.com/clipperhouse/uax29/v2", "github.com/mattn/go-runewidth",
+			"github.com/spf13/pflag", "golang.org/x/crypto", "golang.org/x/sys",
 			"golang.org/x/term",
 		}),
 	},

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/mattn/go-runewidth"
 )
 
 // Japanese reports whether the locale asks for Japanese, by the environment
@@ -57,25 +59,10 @@ func Printable(s string) string {
 
 func harmful(r rune) bool { return !unicode.IsGraphic(r) }
 
-// wide are the first and last runes of the blocks that take two cells: those
-// that Unicode calls wide or full-width (UAX 11), as far as file names and
-// Japanese text have them.
-var wide = [...][2]rune{
-	{0x1100, 0x115f}, {0x2e80, 0x303e}, {0x3041, 0xa4cf}, {0xac00, 0xd7a3}, {0xf900, 0xfaff}, {0xfe30, 0xfe6f},
-	{0xff01, 0xff60}, {0xffe0, 0xffe6}, {0x1f300, 0x1f64f}, {0x1f900, 0x1f9ff}, {0x20000, 0x3fffd},
-}
-
-func cells(r rune) int {
-	if unicode.In(r, unicode.Mn, unicode.Me) {
-		return 0
-	}
-	for _, w := range wide {
-		if w[0] <= r && r <= w[1] {
-			return 2
-		}
-	}
-	return 1
-}
+// cells counts cells as terminals do outside of East Asia: what Unicode calls
+// ambiguous (UAX 11), such as a Greek letter, takes one. The locale must not
+// decide it, or the columns of two devices would differ.
+func cells(r rune) int { return (&runewidth.Condition{}).RuneWidth(r) }
 
 // Width is how many cells a printable text takes.
 func Width(s string) int {

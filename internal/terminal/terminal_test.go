@@ -64,7 +64,8 @@ func FuzzPrintable(f *testing.F) {
 }
 
 func TestWidth(t *testing.T) {
-	for s, want := range map[string]int{"": 0, "abc": 3, "日本語": 6, "モデル": 6, "ﾓﾃﾞﾙ": 4, "(共有なし)": 10, "ば": 2, "—é": 2} {
+	for s, want := range map[string]int{"": 0, "abc": 3, "日本語": 6, "モデル": 6, "ﾓﾃﾞﾙ": 4, "(共有なし)": 10, "ば": 2, "—é": 2,
+		"α☎": 2, "한글": 4, "🙂🚀": 4, "a\u0301": 1, "\u200b": 0} {
 		if got := Width(s); got != want {
 			t.Errorf("%q is %d cells wide, not %d", s, got, want)
 		}
