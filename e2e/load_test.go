@@ -23,7 +23,6 @@ type vendor struct {
 	t    *testing.T
 	base string
 	repo *repository.Repository
-	pin  string // a trust directory with the pinned root, to be copied
 }
 
 func newVendor(t *testing.T, now func() time.Time) *vendor {
@@ -383,7 +382,7 @@ func TestSlots(t *testing.T) {
 	two := firmware(80)
 	two["font.bin"] = one["font.bin"]
 	m := v.add("2", two)
-	d = run()
+	run()
 	inDir(t, current, two)
 	inDir(t, first, one)
 	second, _ := filepath.EvalSymlinks(current)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -44,7 +45,7 @@ func run(t *testing.T, env []string, args ...string) (out string, code int) {
 	t.Helper()
 	c := command(env, args...)
 	b, err := c.CombinedOutput()
-	if _, ok := err.(*exec.ExitError); err != nil && !ok {
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
 	return string(b), c.ProcessState.ExitCode()

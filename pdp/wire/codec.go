@@ -109,7 +109,7 @@ func (r *reader) addr() netip.AddrPort {
 func (r *reader) size() (int64, error) {
 	v := int64(r.u64())
 	if err := (load.Geometry{Size: v}).Validate(); err != nil {
-		return 0, fmt.Errorf("%w: %v", ErrMalformed, err)
+		return 0, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return v, nil
 }

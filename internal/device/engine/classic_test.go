@@ -65,10 +65,10 @@ func TestClassicPaths(t *testing.T) {
 			}
 			to := t.TempDir()
 			run, err := single(t).FetchClassic(t.Context(), LoadSpec{URL: u, Dir: to})
-			defer run.Close()
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer run.Close()
 			if !run.Final().Unsigned {
 				t.Error("the report does not say that nothing protects the load")
 			}

@@ -264,7 +264,7 @@ func retryAfter(h http.Header) time.Duration {
 
 // withoutURL drops the URL that net/http puts before its errors: Open names it.
 func withoutURL(err error) error {
-	if e, ok := err.(*url.Error); ok {
+	if e, ok := err.(*url.Error); ok { //nolint:errorlint // what wraps one says more than its cause
 		return e.Err
 	}
 	return err

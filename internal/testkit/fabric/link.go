@@ -311,7 +311,7 @@ func (e *end) Close() error {
 }
 
 func (e *end) opError(op string, err error) error {
-	if no, ok := err.(syscall.Errno); ok {
+	if no, ok := err.(syscall.Errno); ok { //nolint:errorlint // what wraps one has a name already
 		err = os.NewSyscallError(op, no)
 	}
 	return &net.OpError{Op: op, Net: "tcp", Source: e.local, Addr: e.remote, Err: err}
