@@ -86,6 +86,7 @@ fuzzing() {
 }
 
 step 'static checks' checks
+step 'linter' .ci/lint.sh
 step 'tests' tests
 if [ -n "$full" ]; then
 	step 'whole processes under the race detector' go test -race -timeout 15m ./e2e
