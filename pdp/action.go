@@ -3,6 +3,7 @@ package pdp
 import (
 	"net/netip"
 
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -69,8 +70,9 @@ type (
 		// Kind is one of the kinds of package report.
 		Kind   string
 		Reason wire.Reason
-		// Text is the console line, in the original's words where it has them.
-		Text string
+		// What was decided, a type of package internal/note. The device's words
+		// for it are those of its console.
+		What note.Note
 		// Peer is the address that it is about, if any.
 		Peer netip.AddrPort
 	}

@@ -1,12 +1,11 @@
 package pdp
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
@@ -97,23 +96,19 @@ func (c *children) refuses(e Accepted) wire.Reason {
 
 // note tells who the children are, as the original's slots.
 func (c *children) note(why wire.Reason) {
-	var slots strings.Builder
-	for i := range max(wire.MaxChildren, len(c.feed.Children())) {
-		l := Link(-1)
+	slots := make([]int, max(wire.MaxChildren, len(c.feed.Children())))
+	for i := range slots {
+		slots[i] = -1
 		if i < len(c.feed.Children()) {
-			l = c.feed.Children()[i].Link
+			slots[i] = int(c.feed.Children()[i].Link)
 		}
-		fmt.Fprintf(&slots, "fd[%d]==%d ", i, l)
-	}
-	full := 0
-	if c.feed.Free(transfer.All) == 0 {
-		full = 1
 	}
 	_, addr, l := c.m.following.all[0].follower.Parent()
 	if l == 0 {
 		l = -1
 	}
-	c.m.note(report.KindChild, why, addr, "|parent=%d><%sFULL=%d", l, slots.String(), full)
+	c.m.note(report.KindChild, why, addr, note.Children{
+		Parent: int(l), Slots: slots, Full: c.feed.Free(transfer.All) == 0})
 }
 
 // framed takes a control frame of a child.

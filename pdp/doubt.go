@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
@@ -51,8 +52,7 @@ func (d *doubt) calm() { d.suspicion = trusting }
 // again from the root itself.
 func (d *doubt) wholeFileWrong() {
 	m := d.m
-	m.note(report.KindFallback, wire.ReasonDigestMismatch, netip.AddrPort{}, "%s: the whole file has the wrong digest",
-		m.file.Name)
+	m.note(report.KindFallback, wire.ReasonDigestMismatch, netip.AddrPort{}, note.WrongFile{})
 	d.mismatches++
 	if m.held.Pure() || m.file.Signed {
 		d.originWrong(m.held.Pure())
@@ -156,10 +156,10 @@ func (d *doubt) compared(e Compared) {
 	switch {
 	case slices.ContainsFunc(e.Differ, m.held.FromOrigin):
 		m.note(report.KindFallback, wire.ReasonDigestMismatch, addr,
-			"root %s has other bytes than the server sent to this device", addr.Addr())
+			note.RootDiffers{Root: addr.Addr()})
 	case len(e.Differ) == 0:
 		m.note(report.KindFallback, wire.ReasonDigestMismatch, addr,
-			"root %s has the same bytes, and they are wrong", addr.Addr())
+			note.RootAgrees{Root: addr.Addr()})
 	default:
 		d.mend(addr, e.Differ)
 		return
@@ -187,7 +187,7 @@ func (d *doubt) keepFromOrigin() {
 func (d *doubt) mend(addr netip.AddrPort, differ []int) {
 	m := d.m
 	m.note(report.KindFallback, wire.ReasonBadChunk, addr,
-		"%d chunks were altered on their way, the first is %d", len(differ), differ[0])
+		note.Altered{Count: len(differ), First: differ[0]})
 	d.suspicion = mended
 	d.until = m.now + m.cfg.Tree.Forget
 	m.held.drop(differ)

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
@@ -73,7 +74,7 @@ func (c *candidate) changed(why wire.Reason) {
 	case election.Following:
 		m.following.follow(why)
 	case election.Tentative:
-		m.note(report.KindElection, why, netip.AddrPort{}, "XID%s hier=%s: nobody heard, claiming", m.file.Hierarchy, s)
+		m.note(report.KindElection, why, netip.AddrPort{}, note.Claims{})
 		if !c.prepared {
 			c.prepared = true
 			m.act(Prepare{})
@@ -84,7 +85,7 @@ func (c *candidate) changed(why wire.Reason) {
 		if s == election.Holding || s == election.Orphan {
 			break
 		}
-		m.note(report.KindElection, why, netip.AddrPort{}, "XID%s hier=%s: %s", m.file.Hierarchy, s, why)
+		m.note(report.KindElection, why, netip.AddrPort{}, note.State{State: s})
 	}
 }
 
@@ -102,16 +103,8 @@ func (c *candidate) claim(answer bool) {
 		msg.Waiting = m.origin.shut && !m.held.complete()
 	}
 	m.act(Broadcast{msg})
-	state := "ClaimRoot(tent)"
-	if rank.Confirmed {
-		state = "ClaimRoot"
-	}
-	what := "TxBdcst"
-	if answer {
-		what = "TxBdcst answer"
-	}
-	m.note(report.KindLog, why, netip.AddrPort{}, "XID%s %s %s: map=%08x strength=%08x",
-		m.file.Hierarchy, what, state, msg.Map, rank.Strength)
+	m.note(report.KindLog, why, netip.AddrPort{}, note.SentClaim{
+		Answer: answer, Confirmed: rank.Confirmed, Map: msg.Map, Strength: rank.Strength})
 }
 
 // bitmap has a bit for each 1/32 of the file that is held.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/internal/origin"
@@ -109,8 +110,7 @@ func (f *fallback) settle() {
 		if m.following.failures() >= m.cfg.Transfer.FailedPeers {
 			why = wire.ReasonPeersFailed
 		}
-		m.note(report.KindFallback, why, netip.AddrPort{}, "%s: to the server, within the subnet's budget: %s",
-			m.file.Name, why)
+		m.note(report.KindFallback, why, netip.AddrPort{}, note.ToOrigin{})
 		m.act(Broadcast{&wire.Direct{Reason: why, Prefix: m.held.Prefix()}})
 		f.announce = m.now + m.cfg.Election.Announce
 		m.origin.open(m.now)
@@ -168,12 +168,7 @@ func (f *fallback) settleProbe() {
 		return
 	}
 	f.probe.stop()
-	who := "peers say that"
-	if m.origin.Tried() {
-		who = "so far"
-	}
-	m.note(report.KindFallback, m.origin.Last(), netip.AddrPort{}, "%s: %s the server failed: %s; asking it once",
-		m.file.Name, who, m.origin.Last())
+	m.note(report.KindFallback, m.origin.Last(), netip.AddrPort{}, note.AsksOnce{Tried: m.origin.Tried()})
 	m.origin.probe()
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
@@ -156,7 +157,7 @@ func (f *following) placed(from wire.Peer, p *wire.Place) {
 	switch first := f.all[0].follower; {
 	case p.Trees == 2 && f.trees != 2 && first.State() == follower.Asking:
 		f.trees = 2
-		m.note(report.KindLog, wire.ReasonRootPlaced, netip.AddrPort{}, "%s: two trees, even and odd chunks", m.file.Name)
+		m.note(report.KindLog, wire.ReasonRootPlaced, netip.AddrPort{}, note.TwoTrees{})
 		f.askRoot(0)
 	case p.Trees == 1 && f.trees == 2:
 		// This root knows of one tree only.
@@ -188,8 +189,8 @@ func (f *following) bad(e Bad) {
 		return
 	}
 	_, addr, _ := s.follower.Parent()
-	f.m.note(report.KindFallback, wire.ReasonBadChunk, addr, "parent %s sent a wrong chunk %d: dropped",
-		addr.Addr(), e.Index)
+	f.m.note(report.KindFallback, wire.ReasonBadChunk, addr, note.WrongChunk{
+		Parent: addr.Addr(), Index: e.Index})
 	f.blame(s, wire.ReasonBadChunk)
 }
 
@@ -244,7 +245,7 @@ func (f *following) tooSlow(s *side, parent wire.Peer) (stay bool) {
 func (f *following) becomeLeaf(why wire.Reason) {
 	m := f.m
 	f.slow.begin(m.now, 2*m.cfg.Transfer.SlowWindow)
-	m.note(report.KindChild, why, netip.AddrPort{}, "this device is slow: it takes no children")
+	m.note(report.KindChild, why, netip.AddrPort{}, note.NoChildren{})
 	m.children.dismissAll(wire.ReasonParentSlow)
 	f.reportSoon()
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
@@ -97,7 +98,7 @@ func (r *rootSide) settleHandover() {
 	}
 	r.heardHandover()
 	m.note(report.KindElection, wire.ReasonHandover, netip.AddrPort{},
-		"XID%s hands over: its port sends %.0f kB/s, another's %d", m.file.Hierarchy, port/1000, speed)
+		note.HandsOverFaster{Own: port / 1000, Other: float64(speed)})
 	r.stepAside(heir)
 }
 

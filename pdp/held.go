@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/pdp/internal/chunks"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
@@ -142,8 +143,7 @@ func (h *held) finish() {
 	m := h.m
 	h.stage = complete
 	m.el.Hold(h.Prefix(), true, m.origin.bytes)
-	m.note(report.KindVerified, wire.ReasonNone, netip.AddrPort{}, "%s: whole file verified, %d bytes",
-		m.file.Name, h.Size())
+	m.note(report.KindVerified, wire.ReasonNone, netip.AddrPort{}, note.Verified{Size: h.Size()})
 	m.act(Complete{})
 	m.fallback.withdraw()
 	for _, s := range m.following.sides() {

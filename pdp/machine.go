@@ -1,11 +1,11 @@
 package pdp
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"time"
 
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/internal/chunks"
 	"github.com/peerload/peerload/pdp/wire"
@@ -208,7 +208,7 @@ func (m *Machine) datagram(e Datagram) {
 	}
 	if from.ID == m.self.Peer.ID && m.conflicts.add(from) {
 		m.note(report.KindConflict, wire.ReasonDuplicateID, e.From,
-			"another device carries the id %016x: give one of them its own", from.ID)
+			note.SharesID{ID: from.ID})
 	}
 	c := election.Candidate{Peer: from, Addr: e.From, Links: netip.AddrPortFrom(e.From.Addr(), e.Env.TCPPort)}
 	switch msg := e.Msg.(type) {
@@ -316,6 +316,6 @@ func (m *Machine) Idle() bool {
 
 func (m *Machine) act(a Action) { m.out = append(m.out, a) }
 
-func (m *Machine) note(kind string, why wire.Reason, peer netip.AddrPort, format string, args ...any) {
-	m.act(Note{Kind: kind, Reason: why, Peer: peer, Text: fmt.Sprintf(format, args...)})
+func (m *Machine) note(kind string, why wire.Reason, peer netip.AddrPort, what note.Note) {
+	m.act(Note{Kind: kind, Reason: why, Peer: peer, What: what})
 }

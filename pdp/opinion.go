@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/transfer"
@@ -127,8 +128,8 @@ func (f *following) follow(why wire.Reason) {
 		m.fallback.withdraw() // the root is to serve now
 	}
 	f.opinion.watch.Root(m.now, r.Claim.Prefix, r.Claim.Bytes)
-	m.note(report.KindRole, why, r.Addr, "XID%s following root %s (%s, strength=%08x, prefix %d)",
-		m.file.Hierarchy, r.Addr.Addr(), why, r.Claim.Rank.Strength, r.Claim.Rank.Prefix)
+	m.note(report.KindRole, why, r.Addr, note.Follows{
+		Root: r.Addr.Addr(), Strength: r.Claim.Rank.Strength, Prefix: r.Claim.Rank.Prefix})
 	if m.held.complete() {
 		return
 	}
@@ -153,8 +154,7 @@ func (f *following) heardClaim(c election.Candidate) {
 		m.origin.Well(m.now)
 	}
 	if f.outdated(c.Claim) {
-		m.note(report.KindSource, wire.ReasonWrongEpoch, c.Addr, "%s: the root has another content: starting over",
-			m.file.Name)
+		m.note(report.KindSource, wire.ReasonWrongEpoch, c.Addr, note.OtherContent{})
 		f.failAll(wire.ReasonWrongEpoch)
 		m.held.forget(c.Claim.Epoch, c.Claim.Size)
 	}
@@ -195,8 +195,7 @@ func (f *following) heardResign(e Datagram, r *wire.Resign) {
 	if r.Reason.Origin() {
 		m.origin.Heard(m.now, time.Duration(r.Backoff)*time.Millisecond, r.Reason)
 	}
-	m.note(report.KindElection, r.Reason, e.From, "XID%s root %s stepped down: %s",
-		m.file.Hierarchy, e.From.Addr(), r.Reason)
+	m.note(report.KindElection, r.Reason, e.From, note.SteppedDown{Root: e.From.Addr()})
 	if r.Reason == wire.ReasonParentSlow {
 		m.root.heardHandover()
 	}
@@ -248,8 +247,7 @@ func (f *following) distrustRoot(why wire.Reason) {
 func (f *following) distrust(a netip.AddrPort, why wire.Reason) {
 	m := f.m
 	addr := a.Addr()
-	m.note(report.KindFallback, why, a, "XID%s root %s is not believed for %v: %s",
-		m.file.Hierarchy, addr, m.el.Grudge(addr, why), why)
+	m.note(report.KindFallback, why, a, note.Distrusts{Root: addr, For: m.el.Grudge(addr, why)})
 	for _, s := range f.sides() {
 		if p, a, _ := s.follower.Parent(); !p.IsZero() && a.Addr() == addr {
 			s.fail(why)

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/internal/origin"
@@ -88,11 +89,9 @@ func (o *originSide) open(at time.Duration) {
 		return
 	}
 	if m.root.active() && m.cfg.Transfer.RootWait > 0 {
-		m.note(report.KindLog, wire.ReasonRootOfFile, netip.AddrPort{},
-			"XID%s Root sending TFTP XfrCmd on ROOT_WAITING TO", m.file.Hierarchy)
+		m.note(report.KindLog, wire.ReasonRootOfFile, netip.AddrPort{}, note.AsksFirst{})
 	} else {
-		m.note(report.KindLog, wire.ReasonRootOfFile, netip.AddrPort{},
-			"XID%s Root sending XfrCmd from chunk %d", m.file.Hierarchy, m.held.Prefix())
+		m.note(report.KindLog, wire.ReasonRootOfFile, netip.AddrPort{}, note.Asks{Chunk: m.held.Prefix()})
 	}
 	o.begin(o.use.then(asked))
 }
@@ -161,7 +160,7 @@ func (o *originSide) answer(e OriginOpened) {
 	if !m.root.active() {
 		why = wire.ReasonPeersFailed
 	}
-	m.note(report.KindSource, why, netip.AddrPort{}, "%s: from the server, chunk %d on: %s", m.file.Name, e.From, why)
+	m.note(report.KindSource, why, netip.AddrPort{}, note.FromOrigin{Chunk: e.From})
 }
 
 // ended takes the end of the body.
@@ -195,7 +194,7 @@ func (o *originSide) ended(e OriginEnded) {
 func (o *originSide) doubtSize() {
 	m := o.m
 	m.note(report.KindFallback, wire.ReasonOriginTruncated, netip.AddrPort{},
-		"%s: the server does not send the %d bytes that a peer told: starting over", m.file.Name, m.held.Size())
+		note.SizeNotServed{Size: m.held.Size()})
 	o.stop()
 	m.fallback.release()
 	m.following.failAll(wire.ReasonWrongEpoch)
@@ -221,8 +220,7 @@ func (o *originSide) failed(why wire.Reason) {
 		return
 	}
 	backoff := o.Failed(m.now, why)
-	m.note(report.KindFallback, why, netip.AddrPort{}, "%s: the server failed: %s; left alone for %v",
-		m.file.Name, why, backoff)
+	m.note(report.KindFallback, why, netip.AddrPort{}, note.OriginFailed{For: backoff})
 	m.fallback.release()
 	probed := o.endProbe() && !m.root.active()
 	if o.Spent(m.now) || probed {

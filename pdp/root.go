@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/tree"
@@ -60,9 +61,8 @@ func (r *rootSide) begin(why wire.Reason) {
 	r.announce()
 	r.fetchAt = max(m.now+m.cfg.Transfer.RootWait, m.origin.NotBefore())
 	m.fallback.withdraw()
-	m.note(report.KindElection, why, m.self.Addr, "UT:Confirmed root bumping strength")
-	m.note(report.KindRole, why, m.self.Addr, "@@@HROOT:XID%s H=%s m=%s ROOT=%s %s",
-		m.file.Hierarchy, m.file.Hierarchy, m.file.Model, m.self.Addr.Addr(), m.file.Name)
+	m.note(report.KindElection, why, m.self.Addr, note.Confirmed{})
+	m.note(report.KindRole, why, m.self.Addr, note.IsRoot{Addr: m.self.Addr.Addr()})
 	m.children.pathChanged(transfer.All)
 }
 
@@ -117,7 +117,7 @@ func (r *rootSide) heardAsk(e Datagram, a *wire.Ask) {
 	}
 	if twin, ok := r.placer.Twin(m.now, e.From, e.Env.From); ok && m.conflicts.add(e.Env.From) {
 		m.note(report.KindConflict, wire.ReasonDuplicateID, e.From,
-			"the devices at %s and %s carry one id, %016x: give one of them its own", twin, e.From, e.Env.From.ID)
+			note.TwoShareID{A: twin, B: e.From, ID: e.Env.From.ID})
 	}
 	p := r.placer.Ask(m.now, e.From, e.Env, a)
 	if a.Failed == m.self.Peer && r.left(e.Env.From, set, a.Reason) {
@@ -163,8 +163,7 @@ func (r *rootSide) tooSlow(from wire.Peer) bool {
 	if len(r.complaints) < min(wire.MaxChildren, r.members()) {
 		return false
 	}
-	r.m.note(report.KindElection, wire.ReasonChildSlow, netip.AddrPort{}, "XID%s hands over: too slow for the others",
-		r.m.file.Hierarchy)
+	r.m.note(report.KindElection, wire.ReasonChildSlow, netip.AddrPort{}, note.HandsOverSlow{})
 	r.stepAside(wire.Peer{}) // the best of them is the one that claims first
 	return true
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/internal/follower"
@@ -66,7 +67,7 @@ func (s *side) detached(from wire.Peer, why wire.Reason) {
 	if why != wire.ReasonDone && why != wire.ReasonRootOfFile && why != wire.ReasonStopped {
 		kind = report.KindFallback
 	}
-	m.note(kind, why, netip.AddrPort{}, "parent=-1: left %s: %s", from, why)
+	m.note(kind, why, netip.AddrPort{}, note.LeftParent{Parent: from})
 	m.children.pathChanged(s.set())
 	if m.el.State() == election.Orphan && !m.held.complete() {
 		// The root left while this device needed none; now it does.
@@ -225,7 +226,7 @@ func (s *side) welcomed(l Link, f *wire.Welcome) {
 	s.watch = follower.NewParentWatch(m.cfg.Transfer, m.now, m.held.PrefixOf(s.set()))
 	s.reportAt = m.now
 	_, addr, _ := s.follower.Parent()
-	m.note(report.KindParent, wire.ReasonRootPlaced, addr, "parent=%s", addr.Addr())
+	m.note(report.KindParent, wire.ReasonRootPlaced, addr, note.HasParent{Parent: addr.Addr()})
 	if m.doubt.wantsTable() && !s.fromRoot() {
 		// It was asked for before this device knew that it needs the root.
 		s.fail(wire.ReasonDigestMismatch)
@@ -271,8 +272,7 @@ func (s *side) sizeSaid(size int64) bool {
 		s.fail(wire.ReasonWrongEpoch)
 		return false
 	}
-	m.note(report.KindFallback, wire.ReasonWrongEpoch, addr, "%s: %d bytes, says the root, not %d: starting over",
-		m.file.Name, size, m.held.Size())
+	m.note(report.KindFallback, wire.ReasonWrongEpoch, addr, note.OtherSize{Told: size, Held: m.held.Size()})
 	m.doubt.calm()
 	m.following.failAll(wire.ReasonWrongEpoch) // it would go on where this device said it stood
 	m.held.forget(m.held.Epoch(), size)

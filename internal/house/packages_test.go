@@ -50,6 +50,7 @@ var packages = []rule{
 	{dir: "pdp/internal/chunks", floor: 1, pure: true, allowedImports: []string{"load", "pdp/wire", "pdp/transfer"}},
 	{dir: "pdp/internal/follower", floor: 1, pure: true, allowedImports: []string{"pdp/wire", "pdp/tree", "pdp/transfer"}},
 	{dir: "pdp/internal/origin", floor: 1, pure: true, allowedImports: []string{"pdp/wire", "pdp/transfer"}},
+	{dir: "internal/note", floor: 1, pure: true, allowedImports: []string{"pdp/wire", "pdp/election"}},
 	{dir: "pdp", floor: 1, pure: true},
 
 	// Floor 2: what both sides share.
@@ -79,8 +80,8 @@ var packages = []rule{
 		"internal/device/slot"}},
 	{dir: "internal/device/status", floor: 2, side: device, allowedImports: []string{"report", "internal/device/slot"}},
 	{dir: "internal/device/reason", floor: 2, side: device, pure: true, allowedImports: []string{"pdp/wire"}},
-	{dir: "internal/device/wording", floor: 2, side: device, still: true,
-		allowedImports: []string{"report", "pdp/wire", "internal/device/slot", "internal/device/reason"}},
+	{dir: "internal/device/wording", floor: 2, side: device, pure: true,
+		allowedImports: []string{"report", "pdp/wire", "internal/note", "internal/device/reason"}},
 	{dir: "internal/device/engine", floor: 2, side: device, libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/device/upgrade", floor: 2, side: device, pure: true,
 		allowedImports: []string{"report", "internal/device/reason"}},
@@ -136,7 +137,7 @@ var packages = []rule{
 	// simulates; the laboratory sees a device only as a user does.
 	{dir: "internal/sim", floor: 3, side: outside, pure: true,
 		allowedImports: []string{"internal/choice", "load", "report", "pdp/wire", "pdp/election", "pdp/tree",
-			"pdp/transfer", "pdp"}},
+			"pdp/transfer", "pdp", "internal/note", "internal/device/wording"}},
 	{dir: "internal/lab/units", floor: 3, side: outside, pure: true,
 		allowedImports: []string{"internal/choice", "internal/parse", "internal/terminal"}},
 	{dir: "internal/lab/site", floor: 3, side: outside, allowedImports: []string{"internal/ratelimit",

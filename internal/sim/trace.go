@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/peerload/peerload/internal/device/wording"
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/report"
 )
 
 // trace writes a line about a device.
@@ -27,7 +28,7 @@ func (s *Sim) traceStep(t *Task, in pdp.Event, out []pdp.Action) {
 	event := s.event(in)
 	var acts []string
 	for _, a := range out {
-		if line := s.action(a); line != "" {
+		if line := s.action(t, a); line != "" {
 			acts = append(acts, line)
 		}
 	}
@@ -101,7 +102,7 @@ func (s *Sim) event(in pdp.Event) string {
 }
 
 // action tells an action in a few words; "" leaves it out.
-func (s *Sim) action(a pdp.Action) string {
+func (s *Sim) action(t *Task, a pdp.Action) string {
 	switch a := a.(type) {
 	case pdp.Broadcast:
 		return "broadcast " + s.message(a.Msg)
@@ -129,10 +130,11 @@ func (s *Sim) action(a pdp.Action) string {
 	case pdp.Complete:
 		return "COMPLETE"
 	case pdp.Note:
-		if a.Kind == report.KindLog && strings.Contains(a.Text, "TxBdcst") && s.cfg.Profile.Profile != "classic" {
+		if _, sent := a.What.(note.SentClaim); sent && s.cfg.Profile.Profile != "classic" {
 			return "" // the broadcast stands beside it
 		}
-		return fmt.Sprintf("[%s] %s", a.Kind, a.Text)
+		about := wording.File{Hierarchy: t.file.hier, Name: t.file.Name, Model: t.file.Model, Scheme: "tftp"}
+		return fmt.Sprintf("[%s] %s", a.Kind, wording.Note(false, about, a.What, a.Reason))
 	}
 	return strings.ToLower(typeName(a))
 }

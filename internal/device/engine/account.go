@@ -5,6 +5,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/election"
@@ -127,13 +128,22 @@ func text(a netip.AddrPort) string {
 	return a.String()
 }
 
+// about is what the machine's notes are about.
+func (j *job) about() wording.File {
+	f := wording.File{Hierarchy: j.spec.Hierarchy(), Name: j.spec.Name, Model: j.spec.Model}
+	if u := j.origin(); u != nil {
+		f.Scheme = u.Scheme
+	}
+	return f
+}
+
 // note reports a decision of the machine.
 func (j *job) note(n pdp.Note) {
 	if n.Kind == report.KindConflict && n.Peer.Addr() == j.dev.self.Addr.Addr() {
 		return // another process of this device, which has the same id
 	}
 	e := j.statusEvent()
-	e.Event, e.Reason, e.Message = n.Kind, n.Reason.String(), n.Text
+	e.Event, e.Reason, e.Message = n.Kind, n.Reason.String(), wording.Note(false, j.about(), n.What, n.Reason)
 	j.mu.Lock()
 	switch n.Kind {
 	case report.KindRole:

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -16,6 +17,12 @@ func TestCSCsh20977_NoTextIsMissing(t *testing.T) {
 	for key, w := range words {
 		if w[0] == "" || w[1] == "" {
 			t.Errorf("%s is missing in a language", key)
+		}
+	}
+	for _, state := range []slot.State{slot.StateEmpty, slot.StateFilling, slot.StateComplete, slot.StateTrial,
+		slot.StateConfirmed, slot.StateFailed} {
+		if _, ok := words["slot "+string(state)]; !ok {
+			t.Errorf("there is no text for the state %s of a slot", state)
 		}
 	}
 	for code, w := range reasons {

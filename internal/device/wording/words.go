@@ -9,7 +9,6 @@ package wording
 import (
 	"strings"
 
-	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/report"
 )
 
@@ -73,12 +72,13 @@ var words = map[string][2]string{
 	"source " + report.SourcePeer:   {"peer", "ピア"},
 	"source " + report.SourceCache:  {"held before", "保持済み"},
 
-	"slot " + string(slot.StateEmpty):     {"empty", "空"},
-	"slot " + string(slot.StateFilling):   {"upgrade in progress", "アップグレード中"},
-	"slot " + string(slot.StateComplete):  {"complete", "完全"},
-	"slot " + string(slot.StateTrial):     {"on trial", "試行中"},
-	"slot " + string(slot.StateConfirmed): {"confirmed", "確認済み"},
-	"slot " + string(slot.StateFailed):    {"upgrade failed", "アップグレード失敗"},
+	// The states of a slot, as package slot has them.
+	"slot empty":     {"empty", "空"},
+	"slot filling":   {"upgrade in progress", "アップグレード中"},
+	"slot complete":  {"complete", "完全"},
+	"slot trial":     {"on trial", "試行中"},
+	"slot confirmed": {"confirmed", "確認済み"},
+	"slot failed":    {"upgrade failed", "アップグレード失敗"},
 
 	"event " + report.KindStart:     {"start", "開始"},
 	"event " + report.KindListening: {"listening", "待ち受け"},
