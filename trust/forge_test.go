@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -109,6 +110,7 @@ func TestSignedNonsense(t *testing.T) {
 		"as it was":                    {func(*forged) {}, nil},
 		"a snapshot of any length":     {length(metadata.SNAPSHOT, tuf.MaxSnapshotSize+1), trust.ErrTooLarge},
 		"targets of any length":        {length(metadata.TARGETS, tuf.MaxTargetsSize+1), trust.ErrTooLarge},
+		"a snapshot of the bound":      {length(metadata.SNAPSHOT, tuf.MaxSnapshotSize), trust.ErrMixed},
 		"a snapshot below any length":  {length(metadata.SNAPSHOT, -1), trust.ErrTooLarge},
 		"a snapshot of no length":      {length(metadata.SNAPSHOT, 0), nil},
 		"a manifest of any length":     {func(c *forged) { fw(c).Length = load.MaxManifestSize + 1 }, trust.ErrWrongLength},
@@ -276,6 +278,34 @@ func TestRootsAreBounded(t *testing.T) {
 		if got, want := a.most[path(v)] > 0, v == 2; got != want {
 			t.Errorf("root %d was asked for: %v", v, got)
 		}
+	}
+}
+
+// TestLargeRoots: of roots that are too large for one bundle the newest are packed,
+// as far as they fit.
+func TestLargeRoots(t *testing.T) {
+	s := publisher.New(t)
+	s.Firmware("1")
+	f := s.Tree()
+	root, err := metadata.Root().FromBytes(f["metadata/1.root.json"])
+	must(t, err)
+	const last = 12
+	root.Signed.UnrecognizedFields = map[string]any{"pad": strings.Repeat("x", tuf.MaxRootSize-10_000)}
+	for v := int64(2); v <= last; v++ {
+		root.Signed.Version = v
+		f[tuf.MetadataPath(metadata.ROOT, v)] = forge(t, s, metadata.ROOT, root)
+	}
+	b, _, err := pinned(t, s, f).BuildBundle(t.Context(), f, "fw")
+	must(t, err)
+	packed := len(trust.PackBundle(b))
+	fit := trust.MaxBundleSize / tuf.MaxRootSize // of the padded ones
+	for v := int64(2); v <= last; v++ {
+		if got, want := slices.Contains(b.Paths(), tuf.MetadataPath(metadata.ROOT, v)), v > last-int64(fit); got != want {
+			t.Errorf("root %d is in a bundle of %d bytes: %v", v, packed, got)
+		}
+	}
+	if packed > trust.MaxBundleSize {
+		t.Errorf("the bundle has %d bytes", packed)
 	}
 }
 
