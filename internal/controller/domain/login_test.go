@@ -376,6 +376,27 @@ func TestGuessesAreSlowedDown(t *testing.T) {
 	}
 }
 
+// TestNobodyIsLockedOut: guesses at one user from everywhere are slowed down, but
+// never for longer than the user can wait.
+func TestNobodyIsLockedOut(t *testing.T) {
+	r := newRig(t)
+	r.user("ann", domain.RoleViewer)
+	longest := time.Duration(0)
+	for i := range 70 {
+		_, err := r.Login(r.ctx, "ann", "wrong password", fmt.Sprintf("10.0.%d.1", i))
+		var throttled *domain.ThrottledError
+		if errors.As(err, &throttled) {
+			longest = max(longest, throttled.RetryAfter)
+			r.now = r.now.Add(throttled.RetryAfter)
+		} else if i > 50 && longest == 0 {
+			t.Fatalf("guess %d from another address is answered: %v", i, err)
+		}
+	}
+	if longest != 10*time.Second {
+		t.Errorf("the longest wait is %v", longest)
+	}
+}
+
 // TestLongNamesAreNotKept: what somebody who guesses calls himself is not
 // written down, and a long password is not hashed.
 func TestLongNamesAreNotKept(t *testing.T) {
