@@ -71,7 +71,7 @@ func hostAddrOf(i net.Interface, bits int, attrs []syscall.NetlinkRouteAttr) (ho
 		address = local
 	}
 	prefix, err := address.Prefix(bits)
-	if err != nil {
+	if err != nil || !local.IsValid() {
 		return hostAddr{}, false
 	}
 	h := hostAddr{

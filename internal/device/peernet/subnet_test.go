@@ -2,8 +2,11 @@ package peernet
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -100,5 +103,56 @@ func TestConfigValidate(t *testing.T) {
 	}
 	if _, err := Listen(Config{DSCP: 64}); err == nil {
 		t.Error("Listen took a DSCP of 64")
+	}
+}
+
+// TestHostAddrOf: an address as the kernel tells of it; on a point-to-point
+// link IFA_ADDRESS is that of the other side.
+func TestHostAddrOf(t *testing.T) {
+	attr := func(kind uint16, value ...byte) syscall.NetlinkRouteAttr {
+		return syscall.NetlinkRouteAttr{Attr: syscall.RtAttr{Type: kind}, Value: value}
+	}
+	lan := net.Interface{Name: "eth0", Flags: net.FlagUp | net.FlagBroadcast}
+	own, other := attr(syscall.IFA_LOCAL, 10, 0, 0, 5), attr(syscall.IFA_ADDRESS, 10, 0, 0, 9)
+	for _, c := range []struct {
+		name  string
+		iface net.Interface
+		bits  int
+		attrs []syscall.NetlinkRouteAttr
+		want  string // "addr prefix broadcast up loopback", "" for none
+	}{
+		{"on a LAN", lan, 24, []syscall.NetlinkRouteAttr{own, attr(syscall.IFA_ADDRESS, 10, 0, 0, 5),
+			attr(syscall.IFA_BROADCAST, 10, 0, 0, 255)}, "10.0.0.5 10.0.0.0/24 10.0.0.255 true false"},
+		{"without its broadcast address", lan, 24, []syscall.NetlinkRouteAttr{own},
+			"10.0.0.5 10.0.0.0/24 10.0.0.255 true false"},
+		{"with IFA_ADDRESS alone", lan, 24, []syscall.NetlinkRouteAttr{other},
+			"10.0.0.9 10.0.0.0/24 10.0.0.255 true false"},
+		{"point to point", net.Interface{Name: "tun0", Flags: net.FlagPointToPoint}, 32,
+			[]syscall.NetlinkRouteAttr{own, other}, "10.0.0.5 10.0.0.9/32 invalid IP false false"},
+		{"a /31 has no broadcast", lan, 31, []syscall.NetlinkRouteAttr{own}, "10.0.0.5 10.0.0.4/31 invalid IP true false"},
+		{"loopback", net.Interface{Name: "lo", Flags: net.FlagLoopback | net.FlagUp}, 8,
+			[]syscall.NetlinkRouteAttr{attr(syscall.IFA_LOCAL, 127, 0, 0, 1)},
+			"127.0.0.1 127.0.0.0/8 127.255.255.255 true true"},
+		{"an attribute of another length", lan, 24, []syscall.NetlinkRouteAttr{attr(syscall.IFA_LOCAL, 10, 0), other},
+			"10.0.0.9 10.0.0.0/24 10.0.0.255 true false"},
+		{"an IPv6 attribute", lan, 24, []syscall.NetlinkRouteAttr{attr(syscall.IFA_LOCAL, make([]byte, 16)...), other},
+			"10.0.0.9 10.0.0.0/24 10.0.0.255 true false"},
+		{"no address", lan, 24, nil, ""},
+		{"no such prefix", lan, 33, []syscall.NetlinkRouteAttr{own}, ""},
+	} {
+		h, ok := hostAddrOf(c.iface, c.bits, c.attrs)
+		got := ""
+		if ok {
+			got = fmt.Sprint(h.addr, " ", h.prefix, " ", h.broadcast, " ", h.up, " ", h.loopback)
+		}
+		if got != c.want || ok && h.iface != c.iface.Name {
+			t.Errorf("%s: %q of %s, want %q", c.name, got, h.iface, c.want)
+		}
+	}
+	if got := list(nil); got != "none" {
+		t.Errorf("no address at all is listed as %q", got)
+	}
+	if len(markOptions(-1)) != 0 || len(markOptions(1)) == 0 {
+		t.Error("packets that stay unmarked are marked, or the others are not")
 	}
 }
