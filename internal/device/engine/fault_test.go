@@ -18,6 +18,7 @@ import (
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/report"
 )
 
 // fetchOn fetches the site's file on a disk of its own to /d/app.bin.
@@ -56,38 +57,56 @@ func emptyDisk(t *testing.T) *faultdisk.Disk {
 	return disk
 }
 
-// TestFailingDisk lets each operation on the disk fail: the file does not come,
-// the disk is named as the reason, and the next try continues. A name that is
-// there is that of the right bytes.
+// TestFailingDisk lets each operation on the disk fail, while the bytes come
+// from the origin and while they come from a parent: the file does not come, the
+// disk is named as the reason, and the next try continues. A name that is there
+// is that of the right bytes.
 func TestFailingDisk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, 200_000, 0)
-		defer s.end()
-		whole := emptyDisk(t)
-		begun := whole.Ops()
-		if err := s.fetchOn(s.join(), whole); err != nil {
-			t.Fatal(err)
-		}
-		for n := begun + 1; n <= whole.Ops(); n++ {
-			d, disk := s.join(), emptyDisk(t)
-			disk.FailAt(n, syscall.EIO)
-			err := s.fetchOn(d, disk)
-			op := disk.Log()[n-1]
-			var e *Error
-			if !errors.Is(err, syscall.EIO) || errors.As(err, &e) && e.Reason != wire.ReasonDisk {
-				t.Errorf("%q fails: %v", op, err)
-			}
-			if got := diskContent(disk, "/d/app.bin"); got != nil && !bytes.Equal(got, s.content) {
-				t.Errorf("%q fails: %d wrong bytes have the name", op, len(got))
-			}
-			if d.file != nil {
-				_ = d.file.Close()
-			}
-			if err := s.fetchOn(d, disk); err != nil || !bytes.Equal(diskContent(disk, "/d/app.bin"), s.content) {
-				t.Errorf("after %q failed, the next try: %v", op, err)
-			}
-		}
-	})
+	for source, parent := range map[string]bool{report.SourceOrigin: false, report.SourcePeer: true} {
+		t.Run(source, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite(t, 200_000, 0)
+				defer s.end()
+				first, whole := s.join(), emptyDisk(t)
+				begun := whole.Ops()
+				if err := s.fetchOn(first, whole); err != nil {
+					t.Fatal(err)
+				}
+				if !parent {
+					_ = first.file.Close()
+				}
+				for n := begun + 1; n <= whole.Ops(); n++ {
+					s.failAt(n, source)
+				}
+			})
+		})
+	}
+}
+
+// failAt lets a device fetch the file whose disk fails at an operation, and then
+// once more.
+func (s *site) failAt(n int, source string) {
+	d, disk := s.join(), emptyDisk(s.t)
+	disk.FailAt(n, syscall.EIO)
+	err := s.fetchOn(d, disk)
+	op := disk.Log()[n-1]
+	var e *Error
+	if !errors.Is(err, syscall.EIO) || errors.As(err, &e) && e.Reason != wire.ReasonDisk {
+		s.t.Errorf("%q fails: %v", op, err)
+	}
+	if got := diskContent(disk, "/d/app.bin"); got != nil && !bytes.Equal(got, s.content) {
+		s.t.Errorf("%q fails: %d wrong bytes have the name", op, len(got))
+	}
+	if d.file != nil {
+		_ = d.file.Close()
+	}
+	if err := s.fetchOn(d, disk); err != nil || !bytes.Equal(diskContent(disk, "/d/app.bin"), s.content) {
+		s.t.Errorf("after %q failed, the next try: %v", op, err)
+	}
+	if f := d.file.Final(); f.Source != source && f.Source != report.SourceCache {
+		s.t.Errorf("after %q failed the bytes came from %s, not %s", op, f.Source, source)
+	}
+	_ = d.file.Close()
 }
 
 // rotting is an origin that lets a byte on the disk rot once, when the file is
