@@ -3,6 +3,7 @@ package pdp
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -407,4 +408,134 @@ func (c *chaos) frame(i, n int, size int64, flag bool, why wire.Reason) wire.Fra
 		return &wire.TableAsk{}
 	}
 	return &wire.Bye{Reason: why}
+}
+
+// TestCompleteFollowerWhoseRootIsLost: a follower that holds all needs no root,
+// and yet must notice that its root is gone: who comes next is answered by it.
+func TestCompleteFollowerWhoseRootIsLost(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	link := attach(t, m)
+	for i := range 16 {
+		m.Step(time.Second, Stored{Link: link, Index: i}, nil)
+	}
+	m.Step(time.Second, Verified{OK: true}, nil)
+	if s := m.Status(); s.Election != election.Following {
+		t.Fatalf("complete, and %v", s.Election)
+	}
+	now := time.Second
+	for now < time.Minute {
+		at, ok := m.Deadline()
+		if !ok {
+			break
+		}
+		now = at
+		m.Step(now, nil, nil)
+	}
+	now = max(now, time.Minute)
+	claim := Datagram{From: addr(3), Env: wire.Envelope{From: peer(3), TCPPort: wire.Port}, Msg: &wire.Claim{Size: 1 << 20}}
+	m.Step(now, claim, nil)
+	for range 10 {
+		at, ok := m.Deadline()
+		if !ok || at > now+LAN().Election.Holder {
+			break
+		}
+		for _, a := range m.Step(at, nil, nil) {
+			if b, ok := a.(Broadcast); ok {
+				if c, ok := b.Msg.(*wire.Claim); ok && c.Complete && c.Rank.Confirmed {
+					return
+				}
+			}
+		}
+	}
+	t.Errorf("a newcomer is not answered: %v", m.Status().Election)
+}
+
+// TestChildSpeaksAsParent: what only a parent may say changes nothing when a
+// child says it.
+func TestChildSpeaksAsParent(t *testing.T) {
+	m := newMachine(File{Size: load.UnknownSize, Keyed: true}, 1)
+	parent := attachTo(t, m, load.UnknownSize)
+	hello := &wire.Hello{From: peer(2), TCPPort: wire.Port}
+	m.Step(time.Second, Accepted{Link: 1, From: addr(2), Hello: hello}, nil)
+	if m.Status().Children != 1 {
+		t.Fatal("no child")
+	}
+	before := m.Status()
+	for _, f := range []wire.Frame{&wire.End{Size: 5}, &wire.Welcome{From: peer(2), Size: 5, Epoch: 9},
+		&wire.Progress{Prefix: 9, RootPrefix: 9, RootBytes: 9}, &wire.Path{Peers: []wire.Peer{peer(0)}}, &wire.Refuse{}} {
+		for _, a := range m.Step(time.Second, Framed{Link: 1, Frame: f}, nil) {
+			switch a := a.(type) {
+			case SetSize, Reset, Drop, Verify, Complete, Fail:
+				t.Errorf("%T of a child makes %T", f, a)
+			case Close:
+				if a.Link == parent {
+					t.Errorf("%T of a child ends the link to the parent", f)
+				}
+			}
+		}
+		if after := m.Status(); after.Prefix != before.Prefix || after.Size != before.Size || after.Parent != before.Parent {
+			t.Errorf("%T of a child: %+v, before it was %+v", f, after, before)
+		}
+	}
+	m.Step(time.Second+time.Millisecond, Bad{Link: 1, Index: 0}, nil)
+	if after := m.Status(); after.Parent != before.Parent || after.Ended {
+		t.Errorf("a bad chunk of a child: %+v", after)
+	}
+}
+
+// TestChildOfAnotherEpoch: a child that holds one chunk of another content gets
+// the file from its start; what it holds of this one it is not sent again.
+func TestChildOfAnotherEpoch(t *testing.T) {
+	for _, x := range []struct {
+		keyed bool
+		epoch uint64
+		first int
+	}{{false, 3, 1}, {false, 5, 0}, {true, 5, 1}} {
+		m := newMachine(File{Size: 4 * load.MinChunkSize, Keyed: x.keyed}, 1)
+		m.Step(0, Start{Prefix: 4, Complete: true, Epoch: 3}, nil)
+		hello := &wire.Hello{From: peer(1), Prefix: 1, Epoch: x.epoch}
+		first := -1
+		for _, a := range m.Step(time.Second, Accepted{Link: 1, From: addr(1), Hello: hello}, nil) {
+			if c, ok := a.(SendChunk); ok && first < 0 {
+				first = c.Index
+			}
+		}
+		if first != x.first {
+			t.Errorf("keyed by its digest %v, epoch %d: the first chunk is %d, want %d", x.keyed, x.epoch, first, x.first)
+		}
+	}
+}
+
+// TestParentOfAnotherEpoch: who holds one chunk and is welcomed to another
+// content begins again, unless the root has named the content: then the parent
+// is left.
+func TestParentOfAnotherEpoch(t *testing.T) {
+	for _, x := range []struct {
+		keyed        bool
+		root, parent uint64
+		reset, left  bool
+	}{{false, 3, 3, false, false}, {false, 0, 5, true, false}, {false, 3, 5, false, true}, {true, 3, 5, false, false}} {
+		m := newMachine(File{Size: load.UnknownSize, Keyed: x.keyed}, 1)
+		m.Step(0, Start{Prefix: 1, Epoch: 3}, nil)
+		env := wire.Envelope{From: peer(1), TCPPort: wire.Port}
+		claim := &wire.Claim{Rank: wire.Rank{Prefix: 9}.Confirm(), Size: load.UnknownSize, Epoch: x.root}
+		out := m.Step(1, Datagram{From: addr(1), Env: env, Msg: claim}, nil)
+		isDial := func(a Action) bool { _, ok := a.(Dial); return ok }
+		for n := 0; n < 10 && !slices.ContainsFunc(out, isDial); n++ {
+			at, _ := m.Deadline()
+			out = m.Step(at, nil, out)
+			place := &wire.Place{Parent: peer(1), Depth: 1, Trees: 1}
+			out = m.Step(at, Datagram{From: addr(1), Env: env, Msg: place}, out)
+		}
+		link := out[slices.IndexFunc(out, isDial)].(Dial).Link
+		m.Step(time.Second, Opened{Link: link}, nil)
+		w := &wire.Welcome{From: peer(1), Size: load.UnknownSize, Epoch: x.parent}
+		out = m.Step(time.Second+1, Framed{Link: link, Frame: w}, nil)
+		reset := slices.ContainsFunc(out, func(a Action) bool { r, ok := a.(Reset); return ok && r.Epoch == x.parent })
+		left := slices.Contains(out, Action(Close{link, wire.ReasonWrongEpoch}))
+		if reset != x.reset || left != x.left {
+			t.Errorf("keyed by its digest %v, the root says %d, the parent %d: begins again %v, leaves it %v: %v", x.keyed, x.root,
+				x.parent, reset, left, out)
+		}
+	}
 }
