@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "write the digests of the sites anew")
 //	go run ./cmd/peerload-lab sim --runs 1 --seed SEED --trace
 func TestSites(t *testing.T) {
 	var b strings.Builder
-	for seed := uint64(1); seed <= 200; seed++ {
+	for seed := uint64(1); seed <= 100; seed++ {
 		var trace bytes.Buffer
 		site := sim.NewRandomSite(seed, &trace)
 		if bad := site.Play(); len(bad) > 0 {
