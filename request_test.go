@@ -3,6 +3,7 @@ package peerload_test
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -47,8 +48,18 @@ func TestValidate(t *testing.T) {
 		}, "each with its own Output"},
 		{"linger", func(r *peerload.Request) { r.Linger = new(-time.Second) }, "Linger"},
 		{"trees", func(r *peerload.Request) { r.Peers.Trees = 3 }, "Trees"},
+		{"fewer trees than none", func(r *peerload.Request) { r.Peers.Trees = -1 }, "Trees"},
+		{"both trees", func(r *peerload.Request) { r.Peers.Trees = 2 }, ""},
+		{"address", func(r *peerload.Request) {
+			r.Peers.Address = netip.PrefixFrom(netip.MustParseAddr("192.0.2.1"), 33)
+		}, "Peers.Address"},
 		{"profile", func(r *peerload.Request) { r.Peers.Profile = "wan" }, "profile"},
 		{"retries", func(r *peerload.Request) { r.Server.Retries = new(-1) }, "Retries"},
+		{"no retry", func(r *peerload.Request) { r.Server.Retries = new(0) }, ""},
+		{"connect timeout", func(r *peerload.Request) { r.Server.ConnectTimeout = -1 }, "ConnectTimeout"},
+		{"a header of two lines", func(r *peerload.Request) {
+			r.Server.Header = http.Header{"X": {"a\r\nRange: bytes=0-"}}
+		}, "line end"},
 		{"rate", func(r *peerload.Request) { r.Server.LimitRate = -1 }, "LimitRate"},
 		{"window", func(r *peerload.Request) { r.Server.TFTPWindow = -1 }, "indow"},
 		{"header", func(r *peerload.Request) { r.Server.Header = http.Header{"Range": {"bytes=0-"}} }, "Range"},
