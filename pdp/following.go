@@ -236,7 +236,7 @@ func (f *following) tooSlow(s *side, parent wire.Peer) (stay bool) {
 	case f.slow.first(parent):
 		return false
 	default:
-		f.becomeLeaf(wire.ReasonParentSlow)
+		f.becomeLeaf(wire.ReasonSelfSlow)
 	}
 	return true
 }

@@ -97,7 +97,7 @@ func (r *rootSide) settleHandover() {
 		return
 	}
 	r.heardHandover()
-	m.note(report.KindElection, wire.ReasonHandover, netip.AddrPort{},
+	m.note(report.KindElection, wire.ReasonHandsOver, netip.AddrPort{},
 		note.HandsOverFaster{Own: port / 1000, Other: float64(speed)})
 	r.stepAside(heir)
 }
@@ -113,5 +113,5 @@ func (r *rootSide) stepAside(heir wire.Peer) {
 		resign := wire.Resign{Reason: wire.ReasonParentSlow, Successor: heir}
 		m.el.StepDown(m.now, resign, m.cfg.Election.Distrust, o)
 	})
-	m.following.becomeLeaf(wire.ReasonHandover)
+	m.following.becomeLeaf(wire.ReasonHandsOver)
 }

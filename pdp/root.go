@@ -163,7 +163,7 @@ func (r *rootSide) tooSlow(from wire.Peer) bool {
 	if len(r.complaints) < min(wire.MaxChildren, r.members()) {
 		return false
 	}
-	r.m.note(report.KindElection, wire.ReasonChildSlow, netip.AddrPort{}, note.HandsOverSlow{})
+	r.m.note(report.KindElection, wire.ReasonSelfSlow, netip.AddrPort{}, note.HandsOverSlow{})
 	r.stepAside(wire.Peer{}) // the best of them is the one that claims first
 	return true
 }

@@ -63,6 +63,10 @@ const (
 	ReasonRootPlaced  // the root chose this parent
 	ReasonDuplicateID // another device carries the same id
 
+	// What a device finds of itself.
+	ReasonSelfSlow  // this device is too slow for others
+	ReasonHandsOver // this device is root, and leaves the file to another root
+
 	reasonCount
 )
 
@@ -82,7 +86,7 @@ var reasonNames = [reasonCount]string{
 	ReasonOriginOther: "origin-other", ReasonDisk: "disk", ReasonRootOfFile: "root-of-file",
 	ReasonPeersFailed: "peers-failed", ReasonNoProgress: "no-progress", ReasonPeersOff: "peers-off",
 	ReasonCached: "cached", ReasonParent: "parent", ReasonRootPlaced: "root-placed",
-	ReasonDuplicateID: "duplicate-id",
+	ReasonDuplicateID: "duplicate-id", ReasonSelfSlow: "self-slow", ReasonHandsOver: "hands-over",
 }
 
 // String returns the code as reports and logs show it.

@@ -60,6 +60,9 @@ var reasons = map[reason.Code][2]string{
 	reason.Of(wire.ReasonRootPlaced):  {"the root chose the parent", "ルートが親を指定"},
 	reason.Of(wire.ReasonDuplicateID): {"another device has the same id", "ID の重複"},
 
+	reason.Of(wire.ReasonSelfSlow):  {"this device is too slow for others", "この機器が他の機器に対して低速"},
+	reason.Of(wire.ReasonHandsOver): {"this device leaves the file to another root", "別のルートへ引き継ぎ"},
+
 	reason.MetadataRefused: {"the peers' copy of the metadata is refused", "ピアのメタデータを拒否"},
 
 	reason.NoLoad:          {"the publisher has no such load", "該当するロードがない"},
