@@ -20,6 +20,7 @@ var update = flag.Bool("update", false, "write the traces anew")
 // subnet with others, and has to be meant.
 func TestTraces(t *testing.T) {
 	var b strings.Builder
+	fmt.Fprintf(&b, "# LAN %+v\n", LAN())
 	for seed := range uint64(6) {
 		fmt.Fprintf(&b, "# history %d\n%s", seed, trace(seed, 40))
 	}

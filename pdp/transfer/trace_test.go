@@ -19,6 +19,7 @@ var update = flag.Bool("update", false, "write the traces anew")
 // a file.
 func TestTraces(t *testing.T) {
 	var b strings.Builder
+	fmt.Fprintf(&b, "# LAN %+v\n", LAN())
 	for seed := range uint64(12) {
 		fmt.Fprintf(&b, "# history %d\n%s", seed, trace(seed, 40))
 	}

@@ -20,6 +20,7 @@ var update = flag.Bool("update", false, "write the traces anew")
 // full, of many more a digest.
 func TestTraces(t *testing.T) {
 	var b strings.Builder
+	fmt.Fprintf(&b, "# LAN %+v\n", LAN())
 	for seed := range uint64(4) {
 		fmt.Fprintf(&b, "# history %d\n%s", seed, trace(seed, 50))
 	}
