@@ -539,3 +539,31 @@ func TestParentOfAnotherEpoch(t *testing.T) {
 		}
 	}
 }
+
+// TestMap: a claim shows to people how much of the file is held, as far as its
+// size is known.
+func TestMap(t *testing.T) {
+	for _, x := range []struct {
+		size   int64
+		prefix int
+		want   uint32
+	}{
+		{load.UnknownSize, 4000, 0}, {32 * load.MinChunkSize, 0, 0}, {32 * load.MinChunkSize, 16, 0xffff},
+		{3 * load.MinChunkSize, 1, 1<<21 - 1}, {1, 0, 0},
+	} {
+		m := newMachine(File{Size: x.size, Keyed: true}, 1)
+		out := m.Step(0, Start{Prefix: x.prefix}, nil)
+		claims := func(a Action) bool { _, ok := a.(Broadcast); return ok }
+		for n := 0; n < 10 && !slices.ContainsFunc(out, claims); n++ {
+			at, _ := m.Deadline()
+			out = m.Step(at, nil, nil)
+		}
+		i := slices.IndexFunc(out, claims)
+		if i < 0 {
+			t.Fatalf("%d bytes: no claim", x.size)
+		}
+		if c := out[i].(Broadcast).Msg.(*wire.Claim); c.Map != x.want {
+			t.Errorf("%d of %d bytes: %032b, want %032b", x.prefix, x.size, c.Map, x.want)
+		}
+	}
+}
