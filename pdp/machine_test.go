@@ -35,7 +35,8 @@ func TestNothingBeforeStartNorAfterStop(t *testing.T) {
 	}
 	m.Step(0, Start{}, nil)
 	m.Step(time.Second, Stop{}, nil)
-	if out := m.Step(2*time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1)}, Msg: &wire.Claim{}}, nil); len(out) != 0 {
+	if out := m.Step(2*time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1)}, Msg: &wire.Claim{}},
+		nil); len(out) != 0 {
 		t.Errorf("after the stop: %v", out)
 	}
 	if _, ok := m.Deadline(); ok || !m.Status().Ended {
@@ -163,7 +164,8 @@ func TestStrangersDoNotSpeakForTheRoot(t *testing.T) {
 func TestOrphanElectsWhenItsParentGoes(t *testing.T) {
 	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
 	link := attach(t, m)
-	m.Step(time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1)}, Msg: &wire.Resign{Reason: wire.ReasonStopped}}, nil)
+	m.Step(time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1)},
+		Msg: &wire.Resign{Reason: wire.ReasonStopped}}, nil)
 	if got := m.Status().Election; got != election.Orphan {
 		t.Fatalf("attached, and the root has left: %v", got)
 	}
@@ -211,7 +213,8 @@ func TestRootHasAnotherContent(t *testing.T) {
 		link := attach(t, m)
 		m.Step(time.Second, Stored{Link: link, Index: 0}, nil)
 		claim := &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 2 << 20, Epoch: 2, Prefix: 1}
-		out := m.Step(2*time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1), TCPPort: wire.Port}, Msg: claim}, nil)
+		out := m.Step(2*time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1), TCPPort: wire.Port},
+			Msg: claim}, nil)
 		reset := false
 		for _, a := range out {
 			if r, ok := a.(Reset); ok && r.Epoch == 2 {
@@ -336,7 +339,8 @@ func (c *chaos) event() Event {
 	size := []int64{load.UnknownSize, 0, 1, 1 << 20, 1 << 30}[rapid.IntRange(0, 4).Draw(t, "bytes")]
 	switch rapid.IntRange(0, 17).Draw(t, "what") {
 	case 0, 1, 2, 3:
-		return Datagram{From: addr(i), Env: wire.Envelope{From: peer(i), TCPPort: wire.Port}, Msg: c.message(i, n, size, flag, why)}
+		return Datagram{From: addr(i), Env: wire.Envelope{From: peer(i), TCPPort: wire.Port},
+			Msg: c.message(i, n, size, flag, why)}
 	case 4:
 		c.accepted++ // drivers use no number twice
 		return Accepted{Link: c.accepted, From: addr(i), Hello: &wire.Hello{
@@ -379,9 +383,11 @@ func (c *chaos) message(i, n int, size int64, flag bool, why wire.Reason) wire.M
 		if flag {
 			r = r.Confirm()
 		}
-		return &wire.Claim{Rank: r, Prefix: n, Bytes: int64(n), Size: size, Complete: n == 9, Epoch: uint64(n % 3), Spread: uint16(n)}
+		return &wire.Claim{Rank: r, Prefix: n, Bytes: int64(n), Size: size, Complete: n == 9, Epoch: uint64(n % 3),
+			Spread: uint16(n)}
 	case 1:
-		return &wire.Ask{Stripe: c.stripe(), Trees: c.trees(), Attached: flag, Done: n == 5, Free: 2, Prefix: n, Failed: peer(n % 5), Reason: why, Parent: peer(n % 4)}
+		return &wire.Ask{Stripe: c.stripe(), Trees: c.trees(), Attached: flag, Done: n == 5, Free: 2, Prefix: n,
+			Failed: peer(n % 5), Reason: why, Parent: peer(n % 4)}
 	case 2:
 		return &wire.Place{Stripe: c.stripe(), Trees: c.trees(), Parent: peer(n % 5), Addr: addr(n % 5), Wait: uint16(n)}
 	case 3:

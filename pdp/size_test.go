@@ -135,7 +135,8 @@ func TestRestOfAnotherFile(t *testing.T) {
 	m := newMachine(unsigned(), 1)
 	link := attach(t, m)
 	m.Step(time.Second, Stored{Link: link, Index: 0}, nil)
-	m.Step(time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1)}, Msg: &wire.Resign{Reason: wire.ReasonStopped}}, nil)
+	m.Step(time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1)},
+		Msg: &wire.Resign{Reason: wire.ReasonStopped}}, nil)
 	m.Step(time.Second, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
 	now := untilRoot(t, m)
 	out := m.Step(now, OriginOpened{Size: 2 << 20, From: 1}, nil)
@@ -158,7 +159,8 @@ func contradict(t *testing.T, why wire.Reason) {
 	link := attach(t, m)
 	m.Step(time.Second, Stored{Link: link, Index: 0}, nil)
 	m.Step(time.Second, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
-	m.Step(time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1)}, Msg: &wire.Resign{Reason: wire.ReasonStopped}}, nil)
+	m.Step(time.Second, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1)},
+		Msg: &wire.Resign{Reason: wire.ReasonStopped}}, nil)
 	now := untilRoot(t, m)
 	m.Step(now, OriginOpened{Size: load.UnknownSize, From: 1}, nil)
 	out := m.Step(now, OriginEnded{Reason: why}, nil)
@@ -186,7 +188,8 @@ func TestSuspectTurnsToTheRoot(t *testing.T) {
 	m.Step(now, Verified{}, nil) // while the ask is under way
 	env := wire.Envelope{From: peer(1), TCPPort: wire.Port}
 	dialled := Link(0)
-	for _, a := range m.Step(now, Datagram{From: addr(1), Env: env, Msg: &wire.Place{Parent: peer(2), Addr: addr(2), Depth: 2}}, nil) {
+	for _, a := range m.Step(now, Datagram{From: addr(1), Env: env,
+		Msg: &wire.Place{Parent: peer(2), Addr: addr(2), Depth: 2}}, nil) {
 		if d, ok := a.(Dial); ok {
 			dialled = d.Link
 		}

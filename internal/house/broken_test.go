@@ -88,7 +88,8 @@ func TestRulesCanBeBroken(t *testing.T) {
 		{"a key that is not synced", "internal/controller/repository/a.go", head(`"os"`) +
 			"var a = os.WriteFile\n", "durable writes"},
 		{"a file by another name", "trust/a.go", head(`disk "os"`) + "var a = disk.Rename\n", "durable writes"},
-		{"a file that is made", "internal/controller/publish/a.go", head(`"os"`) + "const a = os.O_CREATE\n", "durable writes"},
+		{"a file that is made", "internal/controller/publish/a.go", head(`"os"`) + "const a = os.O_CREATE\n",
+			"durable writes"},
 		{"a file that is read", "internal/controller/repository/a.go", head(`"os"`) + "var a = os.OpenFile\n", ""},
 		{"an upload", "internal/controller/api/a.go", head(`"os"`) + "const a = os.O_CREATE\n", ""},
 		{"a file of the laboratory", "internal/lab/demo/a.go", head(`"os"`) + "var a = os.WriteFile\n", ""},

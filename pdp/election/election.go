@@ -82,7 +82,8 @@ func LAN() Config {
 
 // Validate refuses times that cannot work.
 func (c Config) Validate() error {
-	for _, d := range []time.Duration{c.Listen, c.ClaimEvery, c.Announce, c.Answer, c.Challenge, c.Ignore, c.Holder, c.HeadStart, c.Distrust} {
+	for _, d := range []time.Duration{c.Listen, c.ClaimEvery, c.Announce, c.Answer, c.Challenge, c.Ignore, c.Holder,
+		c.HeadStart, c.Distrust} {
 		if d <= 0 {
 			return errors.New("election: every time must be positive")
 		}
@@ -113,7 +114,8 @@ const (
 	Orphan                 // the root left; nothing is needed from one now
 )
 
-var stateNames = [...]string{"idle", "listening", "deferring", "ClaimRoot(tent)", "root", "following", "holding", "resting", "orphan"}
+var stateNames = [...]string{"idle", "listening", "deferring", "ClaimRoot(tent)", "root", "following", "holding",
+	"resting", "orphan"}
 
 // String returns the state's name; a claim has the original's.
 func (s State) String() string { return stateNames[s] }
@@ -173,7 +175,8 @@ type Election struct {
 
 // New returns the election of one file for the device self.
 func New(cfg Config, self wire.Peer, rnd *rand.Rand) *Election {
-	return &Election{cfg: cfg, self: self, rnd: rnd, distrust: map[netip.Addr]time.Duration{}, grudges: map[netip.Addr]uint{}}
+	return &Election{cfg: cfg, self: self, rnd: rnd, distrust: map[netip.Addr]time.Duration{},
+		grudges: map[netip.Addr]uint{}}
 }
 
 // State returns the device's state.

@@ -19,7 +19,8 @@ func addr(i int) netip.AddrPort {
 
 // claim is what device i says.
 func claim(i int, r wire.Rank) Candidate {
-	return Candidate{Peer: peer(i), Addr: addr(i), Links: addr(i), Claim: wire.Claim{Rank: r, Prefix: r.Prefix, Complete: r.Complete}}
+	return Candidate{Peer: peer(i), Addr: addr(i), Links: addr(i),
+		Claim: wire.Claim{Rank: r, Prefix: r.Prefix, Complete: r.Complete}}
 }
 
 func started(cfg Config, prefix int, complete bool) *Election {
@@ -260,7 +261,8 @@ func TestElectionProperties(t *testing.T) {
 			o = Output{}
 			switch rapid.IntRange(0, 7).Draw(t, "what") {
 			case 0:
-				e.Resign(now, peer(i), &wire.Resign{Successor: peer(rapid.IntRange(0, 3).Draw(t, "next"))}, rapid.Bool().Draw(t, "needed"), &o)
+				e.Resign(now, peer(i), &wire.Resign{Successor: peer(rapid.IntRange(0, 3).Draw(t, "next"))},
+					rapid.Bool().Draw(t, "needed"), &o)
 			case 1:
 				e.RootLost(now, wire.ReasonRootLost, &o)
 			case 2:
@@ -331,7 +333,8 @@ func TestGrudges(t *testing.T) {
 		why  wire.Reason
 		want time.Duration
 	}{
-		{wire.ReasonRootSilent, cfg.Ignore}, {wire.ReasonUnreachable, 2 * cfg.Distrust}, {wire.ReasonDigestMismatch, 4 * cfg.Distrust},
+		{wire.ReasonRootSilent, cfg.Ignore}, {wire.ReasonUnreachable, 2 * cfg.Distrust},
+		{wire.ReasonDigestMismatch, 4 * cfg.Distrust},
 		{wire.ReasonBadChunk, 8 * cfg.Distrust},
 	} {
 		if d := e.Grudge(a, x.why); d != x.want {

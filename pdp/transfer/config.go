@@ -121,7 +121,8 @@ func LAN() Config {
 
 // Validate refuses values that cannot work.
 func (c Config) Validate() error {
-	for _, d := range []time.Duration{c.KeepAlive, c.Stall, c.SlowWindow, c.Progress, c.Turn, c.Fallback, c.FallbackJitter, c.Lapse, c.Backoff} {
+	for _, d := range []time.Duration{c.KeepAlive, c.Stall, c.SlowWindow, c.Progress, c.Turn, c.Fallback, c.FallbackJitter,
+		c.Lapse, c.Backoff} {
 		if d <= 0 {
 			return errors.New("transfer: every time must be positive")
 		}

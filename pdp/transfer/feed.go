@@ -91,7 +91,8 @@ func (f *Feed) FindPeer(p wire.Peer, set Set) *Child {
 
 // Add takes a child that wants the chunks of a set from prefix on.
 func (f *Feed) Add(now time.Duration, l Link, p wire.Peer, from netip.Addr, set Set, prefix int) {
-	f.children = append(f.children, &Child{Link: l, Peer: p, From: from, Set: set, Prefix: prefix, next: set.from(prefix), moved: now, heard: now})
+	f.children = append(f.children, &Child{Link: l, Peer: p, From: from, Set: set, Prefix: prefix, next: set.from(prefix),
+		moved: now, heard: now})
 }
 
 // Remove drops the child of a link and returns it, nil if it is none.

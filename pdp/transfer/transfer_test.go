@@ -71,7 +71,8 @@ func TestFeedSendsEachChildItsStripe(t *testing.T) {
 	f.Add(0, 2, peer(2), netip.Addr{}, odd, 0)
 	f.Add(0, 3, peer(3), netip.Addr{}, All, 2)
 	sent := map[Link][]int{}
-	f.Next(0, func(s Set) int { return map[Set]int{even: 6, odd: 3, All: 3}[s] }, func(l Link, i int) { sent[l] = append(sent[l], i) })
+	f.Next(0, func(s Set) int { return map[Set]int{even: 6, odd: 3, All: 3}[s] },
+		func(l Link, i int) { sent[l] = append(sent[l], i) })
 	if got := fmt.Sprint(sent); got != "map[1:[0 2] 2:[1] 3:[2]]" {
 		t.Errorf("sent %v", got)
 	}

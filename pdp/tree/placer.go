@@ -346,7 +346,8 @@ func (t *Placer) shallowest(now time.Duration, x *member, stripe uint8, d demand
 }
 
 func (t *Placer) answer(parent *member, stripe uint8) *wire.Place {
-	p := &wire.Place{Stripe: stripe, Trees: t.trees, Depth: uint8(min(parent.nodes[stripe].depth+1, 255)), Parent: parent.peer}
+	p := &wire.Place{Stripe: stripe, Trees: t.trees, Depth: uint8(min(parent.nodes[stripe].depth+1, 255)),
+		Parent: parent.peer}
 	if parent != t.root {
 		p.Addr = parent.link
 	}

@@ -154,9 +154,11 @@ func TestPlacerProperties(t *testing.T) {
 			case 2: // complains
 				failed := parent[me]
 				delete(parent, me)
-				ask(t, p, parent, now, i, &wire.Ask{Free: 2, Failed: failed, Reason: wire.Reason(rapid.IntRange(0, 40).Draw(t, "why"))})
+				ask(t, p, parent, now, i, &wire.Ask{Free: 2, Failed: failed,
+					Reason: wire.Reason(rapid.IntRange(0, 40).Draw(t, "why"))})
 			case 3: // lies
-				ask(t, p, parent, now, i, &wire.Ask{Free: 2, Failed: peer(rapid.IntRange(0, n-1).Draw(t, "victim")), Reason: wire.ReasonParentLost})
+				ask(t, p, parent, now, i, &wire.Ask{Free: 2, Failed: peer(rapid.IntRange(0, n-1).Draw(t, "victim")),
+					Reason: wire.ReasonParentLost})
 			default:
 				ask(t, p, parent, now, i, &wire.Ask{Free: 2})
 			}

@@ -75,8 +75,8 @@ func trace(seed uint64, steps int) string {
 		}
 		twin, is := p.Twin(now, addr, from)
 		fastest, speed := p.Fastest()
-		fmt.Fprintf(&b, "  %d members, %d wait, twin %v %v, fastest %d %d\n", p.Members(), p.Waiting(now), twin, is, fastest.ID,
-			speed)
+		fmt.Fprintf(&b, "  %d members, %d wait, twin %v %v, fastest %d %d\n", p.Members(), p.Waiting(now), twin, is,
+			fastest.ID, speed)
 	}
 	return b.String()
 }

@@ -129,7 +129,8 @@ func (c *Claim) put(w *writer) {
 	for _, f := range []struct {
 		set bool
 		bit uint8
-	}{{c.Rank.Confirmed, claimConfirmed}, {c.Rank.Complete, claimRankComplete}, {c.Complete, claimComplete}, {c.Waiting, claimWaiting}} {
+	}{{c.Rank.Confirmed, claimConfirmed}, {c.Rank.Complete, claimRankComplete}, {c.Complete, claimComplete},
+		{c.Waiting, claimWaiting}} {
 		if f.set {
 			flags |= f.bit
 		}

@@ -56,16 +56,17 @@ func frames() map[string]Frame {
 			Hierarchy: envelope.Hierarchy, From: peerA, TCPPort: Port, Stripe: 1,
 			Epoch: 0x0102030405060708, Prefix: 12, Trees: 2,
 		},
-		"welcome":    &Welcome{From: peerB, Epoch: 0x0102030405060708, Size: 5_000_000},
-		"refuse":     &Refuse{Reason: ReasonFull},
-		"progress":   &Progress{Prefix: 12, RootPrefix: 15, RootBytes: 1_000_000, Detached: true},
-		"path":       &Path{Peers: []Peer{peerA, peerB}},
-		"chunk":      &Chunk{Index: 3, Provisional: true, Bytes: []byte("bytes of a chunk")},
-		"end":        &End{Size: 5_000_000},
-		"report":     &Report{Prefix: 77, Complete: true},
-		"table-ask":  &TableAsk{},
-		"table-part": &TablePart{First: 1, Total: 4, Digests: []load.Digest{load.DigestOf([]byte("a")), load.DigestOf([]byte("b"))}},
-		"bye":        &Bye{Reason: ReasonDone},
+		"welcome":   &Welcome{From: peerB, Epoch: 0x0102030405060708, Size: 5_000_000},
+		"refuse":    &Refuse{Reason: ReasonFull},
+		"progress":  &Progress{Prefix: 12, RootPrefix: 15, RootBytes: 1_000_000, Detached: true},
+		"path":      &Path{Peers: []Peer{peerA, peerB}},
+		"chunk":     &Chunk{Index: 3, Provisional: true, Bytes: []byte("bytes of a chunk")},
+		"end":       &End{Size: 5_000_000},
+		"report":    &Report{Prefix: 77, Complete: true},
+		"table-ask": &TableAsk{},
+		"table-part": &TablePart{First: 1, Total: 4,
+			Digests: []load.Digest{load.DigestOf([]byte("a")), load.DigestOf([]byte("b"))}},
+		"bye": &Bye{Reason: ReasonDone},
 	}
 }
 
@@ -120,7 +121,8 @@ func fieldsOf(v reflect.Value, name string) map[string]reflect.Value {
 func TestGolden(t *testing.T) {
 	for name, m := range samples() {
 		t.Run("datagram/"+name, func(t *testing.T) {
-			b := golden(t, "datagram-"+name, fmt.Sprintf("%T of %v in hierarchy %v", m, envelope.From, envelope.Hierarchy), Marshal(envelope, m))
+			b := golden(t, "datagram-"+name, fmt.Sprintf("%T of %v in hierarchy %v", m, envelope.From, envelope.Hierarchy),
+				Marshal(envelope, m))
 			e, have, err := Unmarshal(b)
 			if err != nil || e != envelope || !reflect.DeepEqual(have, m) {
 				t.Errorf("read as %+v %+v, %v; want %+v %+v", e, have, err, envelope, m)

@@ -98,11 +98,12 @@ func TestNewerDatagrams(t *testing.T) {
 		flagged := withBody(want.kind(), body, nil)
 		flagged[6], flagged[7] = 0xFF, 0xFF
 		for what, b := range map[string][]byte{
-			"a longer body":     withBody(want.kind(), append(body[:len(body):len(body)], 9, 9, 9), nil),
-			"extensions":        withBody(want.kind(), body, extensions),
-			"both":              withBody(want.kind(), append(body[:len(body):len(body)], 9), extensions),
-			"unknown flags":     flagged,
-			"the largest there": withBody(want.kind(), append(body[:len(body):len(body)], make([]byte, MaxDatagram-headerLength-len(body))...), nil),
+			"a longer body": withBody(want.kind(), append(body[:len(body):len(body)], 9, 9, 9), nil),
+			"extensions":    withBody(want.kind(), body, extensions),
+			"both":          withBody(want.kind(), append(body[:len(body):len(body)], 9), extensions),
+			"unknown flags": flagged,
+			"the largest there": withBody(want.kind(),
+				append(body[:len(body):len(body)], make([]byte, MaxDatagram-headerLength-len(body))...), nil),
 		} {
 			_, have, err := Unmarshal(b)
 			if err != nil || !bytes.Equal(Marshal(envelope, have), Marshal(envelope, want)) {
@@ -172,8 +173,10 @@ func TestMalformedFrames(t *testing.T) {
 		"a table past all tables":    edit("table-part", 0, tooBig...),
 		"a table of too many chunks": edit("table-part", 4, tooBig...),
 		"a count past all tables":    edit("table-part", 8, tooBig...),
-		"too many digests":           framed(kindTablePart, append([]byte{0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0x04, 1}, make([]byte, 32*(MaxTablePart+1))...)),
-		"digests that are missing":   framed(kindTablePart, append([]byte{0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 4, 0}, make([]byte, 32)...)),
+		"too many digests": framed(kindTablePart,
+			append([]byte{0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0x04, 1}, make([]byte, 32*(MaxTablePart+1))...)),
+		"digests that are missing": framed(kindTablePart,
+			append([]byte{0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 4, 0}, make([]byte, 32)...)),
 	} {
 		if _, err := ReadFrame(bytes.NewReader(b), makeBuf); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v", what, err)
@@ -241,7 +244,8 @@ func TestChunkCutShort(t *testing.T) {
 func TestChunkBuffer(t *testing.T) {
 	b := AppendFrame(nil, frames()["chunk"])
 	asked := 0
-	if _, err := ReadFrame(bytes.NewReader(b), func(n int) []byte { asked = n; return nil }); !errors.Is(err, ErrMalformed) || asked != 16 {
+	if _, err := ReadFrame(bytes.NewReader(b), func(n int) []byte { asked = n; return nil }); !errors.Is(err,
+		ErrMalformed) || asked != 16 {
 		t.Errorf("a refused chunk: %v, %d bytes asked for", err, asked)
 	}
 	mine := make([]byte, 100)

@@ -93,7 +93,8 @@ func (w *ParentWatch) slow(now time.Duration, depth int) wire.Reason {
 	ahead, sent := w.parent-w.fromParent, w.mine-w.fromMine
 	lag := w.parent - w.mine
 	w.pace = max(ahead, w.pace*3/4)
-	if w.root-w.parent >= w.cfg.SlowLag && w.root-w.fromRoot > 3*ahead || w.root > w.parent && w.parent <= w.mine && ahead == 0 {
+	if w.root-w.parent >= w.cfg.SlowLag && w.root-w.fromRoot > 3*ahead ||
+		w.root > w.parent && w.parent <= w.mine && ahead == 0 {
 		w.waited++
 	} else {
 		w.waited = 0
