@@ -7,8 +7,8 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// Action is what the machine wants done. Actions are carried out in order:
-// what must be on disk before a message leaves stands before it.
+// Action is what the machine wants done. Actions are carried out in order: what
+// must be on disk before a message leaves comes before it.
 type Action interface{ action() }
 
 type (
@@ -34,7 +34,7 @@ type (
 		Link  Link
 		Index int
 	}
-	// Close closes a link once what was sent before is out. No Closed
+	// Close closes a link after what was queued before has been sent. No Closed
 	// follows.
 	Close struct {
 		Link   Link
@@ -52,7 +52,7 @@ type (
 		Epoch uint64
 		Size  int64
 	}
-	// Drop forgets chunks that were stored: they are wrong and come again.
+	// Drop drops stored chunks: they are wrong and will come again.
 	Drop struct{ Indices []int }
 	// SendTable sends the digests of all chunks over a link, in TablePart
 	// frames.
@@ -63,7 +63,7 @@ type (
 	Verify struct{}
 	// Complete: the file is whole and right; it may be committed.
 	Complete struct{}
-	// Fail: the file is not coming.
+	// Fail: the file cannot be had.
 	Fail struct{ Reason wire.Reason }
 	// Note explains a decision.
 	Note struct {

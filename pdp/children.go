@@ -11,7 +11,7 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// children is this device as a parent: whom it sends the file to, and how fast.
+// children is this device as a parent: its children, and how fast it sends.
 type children struct {
 	m         *Machine
 	feed      *transfer.Feed
@@ -39,7 +39,7 @@ func (c *children) send(f wire.Frame) {
 	}
 }
 
-// pathChanged tells the children in the trees of a set where they stand.
+// pathChanged sends the children in the trees of a set their path.
 func (c *children) pathChanged(set transfer.Set) {
 	c.each(func(child *transfer.Child) {
 		if child.Set&set == 0 {
@@ -63,7 +63,7 @@ func (c *children) accepted(e Accepted) {
 	}
 	set := transfer.SetOf(e.Hello.Stripe, e.Hello.Trees)
 	for old := c.feed.FindPeer(e.Hello.From, set); old != nil; old = c.feed.FindPeer(e.Hello.From, set) {
-		// It lost the link before this device noticed.
+		// The child lost its link before this device noticed.
 		c.dismiss(old.Link, wire.ReasonParentLost)
 	}
 	prefix := e.Hello.Prefix
@@ -94,7 +94,7 @@ func (c *children) refuses(e Accepted) wire.Reason {
 	return wire.ReasonNone
 }
 
-// note tells who the children are, as the original's slots.
+// note reports the children, in the form of the slots of Cisco's original.
 func (c *children) note(why wire.Reason) {
 	slots := make([]int, max(wire.MaxChildren, len(c.feed.Children())))
 	for i := range slots {
@@ -166,7 +166,7 @@ func (c *children) servable(set transfer.Set) int {
 	return c.m.held.PrefixOf(set)
 }
 
-// settle feeds the children, keeps them informed, and reclaims slots.
+// settle sends chunks and keep-alives to the children, and reclaims slots.
 func (c *children) settle() {
 	m := c.m
 	for l := c.feed.Lagging(m.now); l != nil; l = c.feed.Lagging(m.now) {
@@ -194,7 +194,7 @@ func (c *children) deadline() (time.Duration, bool) {
 	return at, ok
 }
 
-// ban keeps the slots from an address whose device took no bytes.
+// ban refuses slots to an address whose device took no bytes.
 func (c *children) ban(a netip.Addr) {
 	const most = 64 // more are not remembered
 	for k, until := range c.banned {
@@ -233,7 +233,7 @@ func (c *children) tableAsked(l Link) {
 	}
 }
 
-// sendTables answers those who waited.
+// sendTables answers the children that wait for the table.
 func (c *children) sendTables() {
 	if c.m.held.complete() {
 		for _, l := range c.tableFor {
@@ -243,8 +243,8 @@ func (c *children) sendTables() {
 	}
 }
 
-// heir returns the child that holds most of the file of those that need the
-// rest; nobody if none does.
+// heir returns the incomplete child that holds most of the file; nobody if
+// there is none.
 func (c *children) heir() (next wire.Peer) {
 	best := -1
 	for _, child := range c.feed.Children() {

@@ -14,7 +14,7 @@ import (
 // should all have the same one.
 type Config struct {
 	// Profile is the preset's name, for people; nothing is decided by it.
-	// Empty: a Config that somebody put together.
+	// Empty: a Config that is not a preset.
 	Profile string
 	// Election holds the times by which devices agree on the root. The zero
 	// value is refused.
@@ -42,13 +42,13 @@ func Classic() Config {
 	e.Listen, e.ClaimEvery, e.Claims = 500*time.Millisecond, 250*time.Millisecond, 5
 	e.Challenge, e.Holder, e.HeadStart = time.Second, 200*time.Millisecond, 500*time.Millisecond
 	t.RootWait, t.WholeFiles, t.Stripes = 10*time.Second, true, 1
-	t.SlowWindow = 10 * time.Minute // all stand still while one file is passed down a level
+	t.SlowWindow = 10 * time.Minute // nothing arrives while a whole file is passed down a level
 	t.Progress, t.Fallback = 30*time.Second, 60*time.Second
 	return c
 }
 
 // NoPeers is the profile of a device that does not share: it need not listen
-// for anybody, and is its own root at once.
+// for claims, and is its own root at once.
 func NoPeers() Config {
 	c := LAN()
 	c.Profile = "alone"
@@ -68,7 +68,7 @@ func Preset(name string) (Config, error) {
 	return Config{}, fmt.Errorf("no timing profile %q: choose lan or classic", name)
 }
 
-// Validate refuses what cannot work.
+// Validate refuses values that cannot work.
 func (c Config) Validate() error {
 	if err := c.Election.Validate(); err != nil {
 		return err

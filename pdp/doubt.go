@@ -11,22 +11,22 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// suspicion is whether what is held may be wrong without a signed table to tell
+// suspicion says whether what is held may be wrong, when no signed table says
 // which chunks.
 type suspicion uint8
 
 const (
 	trusting suspicion = iota
-	suspect            // the whole was wrong, and the root is to send its table
-	mended             // its table told what was wrong, which comes again
+	suspect            // the whole file was wrong, and the root should send its table
+	mended             // its table showed the wrong chunks, which will come again
 )
 
-// doubt finds out what is wrong where the whole is not what was asked for, and
-// repairs it.
+// doubt finds out which chunks are wrong if the whole file is, and repairs
+// them.
 type doubt struct {
 	m          *Machine
 	suspicion  suspicion
-	until      time.Duration // how long a suspicion lasts at most, but for chunks that come
+	until      time.Duration // how long a suspicion lasts at most if no chunk comes
 	mismatches int           // wrong whole files that this device saw
 	wrongRoots int           // roots that resigned for that meanwhile
 }
@@ -39,12 +39,12 @@ func (d *doubt) suspects() bool { return d.suspicion != trusting }
 // wantsTable reports whether the root's table is waited for.
 func (d *doubt) wantsTable() bool { return d.suspicion == suspect }
 
-// calm ends the suspicion: what it was about is dropped.
+// calm ends the suspicion: the suspect chunks have been dropped.
 func (d *doubt) calm() { d.suspicion = trusting }
 
-// wholeFileWrong: every chunk is there and the whole is not what was asked
-// for. With a signed table this cannot happen but by a wrong table; without
-// one somebody altered a chunk, or the origin is wrong.
+// wholeFileWrong: every chunk is there and the digest of the whole file is
+// wrong. With a signed table only a wrong table can cause this; without one a
+// peer altered a chunk, or the origin is wrong.
 //
 // Bytes of the origin alone are dropped and fetched once more. Bytes that came
 // through peers are kept, and the root, which has the file from the origin, is
@@ -59,7 +59,8 @@ func (d *doubt) wholeFileWrong() {
 		return
 	}
 	if m.root.active() || d.suspects() {
-		// A root has nobody to ask. Who has asked already was told wrong.
+		// A root has nobody to ask, and a device that has asked already got a
+		// wrong answer.
 		d.keepFromOrigin()
 		m.root.fetchNow()
 		if !m.root.active() {
@@ -84,8 +85,8 @@ func (d *doubt) originWrong(alone bool) {
 	}
 }
 
-// rootResigned counts roots that found the origin wrong as this device did, and
-// reports whether that are enough to believe it.
+// rootResigned counts roots that found the origin wrong, as this device did,
+// and reports whether there are enough to believe it.
 func (d *doubt) rootResigned(why wire.Reason) bool {
 	if why == wire.ReasonOriginWrong && d.mismatches > 0 {
 		d.wrongRoots++
@@ -135,8 +136,8 @@ func (d *doubt) settle() {
 	}
 }
 
-// deadline returns when it is no use any more to wait for the table or for what
-// it said was altered.
+// deadline returns when to stop waiting for the table, or for the chunks that
+// it showed as altered.
 func (d *doubt) deadline() (at time.Duration, ok bool) {
 	at = d.until
 	if d.suspicion == mended {
@@ -145,7 +146,8 @@ func (d *doubt) deadline() (at time.Duration, ok bool) {
 	return at, d.suspects() && !d.m.held.complete()
 }
 
-// compared takes the verdict on the root's table: which chunks differ.
+// compared takes the result of the comparison with the root's table: which
+// chunks differ.
 func (d *doubt) compared(e Compared) {
 	m := d.m
 	s := m.following.of(e.Link)
@@ -168,9 +170,9 @@ func (d *doubt) compared(e Compared) {
 	m.following.distrust(addr, wire.ReasonDigestMismatch)
 }
 
-// keepFromOrigin drops what peers sent and keeps what this device had from the
-// origin: if that were wrong, nobody else's would be right. A device that had
-// nothing from there, or its size from a peer, starts over, size and all.
+// keepFromOrigin drops what peers sent and keeps what this device got from the
+// origin: if that were wrong, so would be everybody else's. A device that got
+// nothing from there, or its size from a peer, starts over, the size included.
 func (d *doubt) keepFromOrigin() {
 	m := d.m
 	foreign := m.held.Foreign()
@@ -183,7 +185,7 @@ func (d *doubt) keepFromOrigin() {
 	m.following.failAll(wire.ReasonDigestMismatch)
 }
 
-// mend drops the chunks that the root has otherwise, and has them sent again.
+// mend drops the chunks that differ from the root's, and has them sent again.
 func (d *doubt) mend(addr netip.AddrPort, differ []int) {
 	m := d.m
 	m.note(report.KindFallback, wire.ReasonBadChunk, addr,

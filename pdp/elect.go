@@ -22,7 +22,7 @@ func newCandidate(m *Machine) *candidate {
 	return &candidate{m: m, Election: election.New(m.cfg.Election, m.self.Peer, m.rnd)}
 }
 
-// elect gives the election an input and carries out what follows.
+// elect gives the election an input and carries out its output.
 func (c *candidate) elect(f func(*election.Output)) {
 	var o election.Output
 	f(&o)
@@ -42,8 +42,7 @@ func (c *candidate) start(why wire.Reason) {
 	c.elect(func(o *election.Output) { c.Start(c.m.now, why, o) })
 }
 
-// hold tells the election what is held; what may be wrong is no claim to
-// anything.
+// hold tells the election what is held; bytes that may be wrong do not count.
 func (c *candidate) hold() {
 	m := c.m
 	if m.doubt.suspects() {

@@ -28,7 +28,7 @@ type (
 		Env  wire.Envelope
 		Msg  wire.Message
 	}
-	// Accepted: a child opened a link and said hello.
+	// Accepted: a child opened a link and sent Hello.
 	Accepted struct {
 		Link  Link
 		From  netip.AddrPort
@@ -41,8 +41,8 @@ type (
 		Link  Link
 		Frame wire.Frame
 	}
-	// Active: bytes of a chunk are coming over a link. It is enough to tell
-	// this a few times a second.
+	// Active: bytes of a chunk are arriving over a link. A few times per second
+	// are enough.
 	Active struct{ Link Link }
 	// Stored: chunk Index came over a link, or from the origin (Link 0),
 	// passed its check and is on disk.
@@ -83,7 +83,7 @@ type (
 		Size   int64
 	}
 	// Verified: the whole file was read back. Dropped are chunks that the
-	// medium did not keep.
+	// medium lost.
 	Verified struct {
 		OK      bool
 		Dropped []int
@@ -100,7 +100,7 @@ type (
 	// Gate opens or closes the way to the origin: a load's files are
 	// downloaded one at a time.
 	Gate struct{ Open bool }
-	// Stop ends the run; the machine says goodbye.
+	// Stop ends the run; the machine sends Bye and resigns.
 	Stop struct{}
 )
 

@@ -13,16 +13,16 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// fallback decides when a device goes to the origin that is not root: where
-// peers failed it, within the subnet's budget, and where peers say that the
-// origin fails, to see for itself.
+// fallback decides when a device that is not root goes to the origin: if peers
+// failed it, within the subnet's budget; or if peers say that the origin fails,
+// to check.
 type fallback struct {
 	m        *Machine
 	budget   *origin.Budget
-	gained   time.Duration // when a chunk last came from anywhere, or patience began anew
-	starving bool          // entitled to the origin since no peer served
+	gained   time.Duration // when a chunk last came from anywhere, or the wait began again
+	starving bool          // entitled to the origin because no peer served
 	announce time.Duration // when the direct download under way is announced again
-	probe    timer         // when to see whether the origin answers
+	probe    timer         // when to check whether the origin answers
 }
 
 func newFallback(m *Machine) *fallback {
@@ -32,11 +32,11 @@ func newFallback(m *Machine) *fallback {
 // start begins the wait for chunks.
 func (f *fallback) start() { f.gained = f.m.now }
 
-// gain notes that a chunk came from anywhere.
+// gain records that a chunk came from anywhere.
 func (f *fallback) gain() { f.gained = f.m.now }
 
-// served notes that a parent sent a chunk: the origin is not needed, unless in
-// the other tree nobody serves still.
+// served records that a parent sent a chunk: the origin is not needed, unless
+// there is still no server in the other tree.
 func (f *fallback) served() {
 	if f.m.following.failures() >= f.m.cfg.Transfer.FailedPeers && f.budget.Active() {
 		return
@@ -78,8 +78,8 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 	}
 }
 
-// tapOther dials who downloads directly while this device waits for its turn:
-// what the other has already can be had from it.
+// tapOther dials the device that downloads directly while this one waits for
+// its turn, to get what the other has already.
 func (f *fallback) tapOther(s *side) {
 	m := f.m
 	state := s.follower.State()
@@ -93,8 +93,8 @@ func (f *fallback) tapOther(s *side) {
 	}
 }
 
-// settle entitles this device to the origin where peers failed it, and goes
-// there when it is its turn.
+// settle entitles this device to the origin if peers failed it, and goes there
+// when it is its turn.
 func (f *fallback) settle() {
 	m := f.m
 	if m.held.complete() || m.held.verifying() || m.root.active() || m.el.State() == election.Idle {
@@ -133,7 +133,7 @@ func (f *fallback) entitled() bool {
 	return m.following.failures() >= m.cfg.Transfer.FailedPeers && !f.servedLately() || f.starved()
 }
 
-// starved reports whether bytes that are to be had have not come for long.
+// starved reports whether available bytes have not come for long.
 func (f *fallback) starved() bool {
 	return f.m.now-f.gained > f.m.cfg.Transfer.Fallback && f.hungry()
 }
@@ -149,10 +149,10 @@ func (f *fallback) servedLately() bool {
 	})
 }
 
-// settleProbe sees for itself whether the origin answers, once peers have told
-// of failures for long enough. All devices of the subnet do so at about the
-// same time and end with their own word for it, not one after another; if one
-// finds the origin well, it is as if nobody had told anything.
+// settleProbe checks whether the origin answers, once peers have reported
+// failures for long enough. All devices of the subnet do so at about the same
+// time, not one after another, and each ends with a result of its own; if one
+// finds that the origin works, the reports are forgotten.
 func (f *fallback) settleProbe() {
 	m := f.m
 	doubt := m.origin.Doubtful(m.now) ||
@@ -172,9 +172,9 @@ func (f *fallback) settleProbe() {
 	m.origin.probe()
 }
 
-// probed takes a chunk that came to a device that only asked whether the origin
-// gives one. If it is the origin's and there is no root this device claims,
-// holding more than the others; if there is one it takes its turn.
+// probed takes the first chunk of a probe. If it is from the origin and there
+// is no root, this device claims, since it holds more than the others; if there
+// is a root, it waits for its turn.
 func (f *fallback) probed(fromOrigin bool) {
 	m := f.m
 	if !m.origin.endProbe() {
@@ -194,8 +194,8 @@ func (f *fallback) probed(fromOrigin bool) {
 	}
 }
 
-// hungry reports whether bytes are to be had that do not come: the root has
-// them, or there is no root.
+// hungry reports whether the device lacks bytes that it could have: the root
+// has them, or there is no root.
 func (f *fallback) hungry() bool {
 	m := f.m
 	watch := m.following.opinion.watch

@@ -12,12 +12,12 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// following is this device as a follower: its place in each tree, what it makes
+// following is this device as a follower: its place in each tree, its judgement
 // of the root, and whether it is slow itself.
 type following struct {
 	m       *Machine
 	all     [wire.MaxStripes]*side // of the trees, by stripe
-	trees   uint8                  // that the file takes; 0: nobody has told it yet
+	trees   uint8                  // that the file takes; 0: not known yet
 	opinion *opinion
 	slow    slowness
 }
@@ -39,7 +39,7 @@ func (f *following) sides() []*side {
 	return f.all[:1]
 }
 
-// in returns the side that stands in the tree of a stripe.
+// in returns the side in the tree of a stripe.
 func (f *following) in(stripe uint8) *side {
 	if f.trees == 2 {
 		return f.all[stripe]
@@ -67,8 +67,8 @@ func (f *following) attached() bool {
 	return true
 }
 
-// failures returns how many parents failed in a row, in the tree that fares
-// worst.
+// failures returns how many parents failed in a row, in the tree where most
+// did.
 func (f *following) failures() (n int) {
 	for _, s := range f.sides() {
 		if !s.waits() {
@@ -102,7 +102,7 @@ func (f *following) failAll(why wire.Reason) {
 	}
 }
 
-// leaveAll closes the links to all parents for good.
+// leaveAll closes the links to all parents.
 func (f *following) leaveAll(why wire.Reason) {
 	for _, s := range f.all {
 		s.leave(why)
@@ -123,7 +123,7 @@ func (f *following) reportSoon() {
 	}
 }
 
-// noRoot tells every side that there is nobody to ask.
+// noRoot tells every side that there is no root to ask.
 func (f *following) noRoot() {
 	for _, s := range f.all {
 		s.follower.NoRoot()
@@ -136,8 +136,8 @@ func (f *following) rootHere() {
 	f.opinion.drop()
 }
 
-// askRoot tells every side in use whom to ask, and over which time to spread
-// the first ask.
+// askRoot tells every side in use which root to ask, and over which time to
+// spread the first ask.
 func (f *following) askRoot(spread time.Duration) {
 	r := f.m.el.Root()
 	for _, s := range f.sides() {
@@ -173,7 +173,7 @@ func (f *following) placed(from wire.Peer, p *wire.Place) {
 	}
 }
 
-// opened says hello over the link to a parent that is up.
+// opened sends Hello over the link to a parent that is up.
 func (f *following) opened(l Link) {
 	if s := f.of(l); s != nil {
 		s.hello(l)
@@ -205,8 +205,8 @@ func (f *following) gain(l Link) {
 	}
 }
 
-// blame turns from a parent that does not serve. What a root claims is not
-// believed any more if it sends wrong bytes, or keeps them twice.
+// blame leaves a parent that does not serve. A root is distrusted if it sends
+// wrong bytes, or withholds them twice.
 func (f *following) blame(s *side, why wire.Reason) {
 	p, _, _ := s.follower.Parent()
 	isRoot, twice := s.fromRoot(), p == f.slow.parent
@@ -225,7 +225,7 @@ func (f *following) blame(s *side, why wire.Reason) {
 }
 
 // tooSlow judges a parent that sends little or nothing; it reports whether to
-// stay with it. Where two of them do it is more likely this device that is slow:
+// stay with it. If two of them do, it is more likely that this device is slow:
 // it becomes a leaf, blames nobody, and tries others less and less often.
 func (f *following) tooSlow(s *side, parent wire.Peer) (stay bool) {
 	switch {
@@ -250,8 +250,8 @@ func (f *following) becomeLeaf(why wire.Reason) {
 	f.reportSoon()
 }
 
-// settle asks the root where it is time, judges parents and root, and keeps the
-// parents informed.
+// settle asks the root when it is time, judges parents and root, and sends
+// keep-alives to the parents.
 func (f *following) settle() {
 	m := f.m
 	for _, s := range f.sides() {

@@ -46,7 +46,7 @@ type gauge struct {
 	bytes int64 // from the origin then
 }
 
-// reset begins anew with the next measurement.
+// reset starts again with the next measurement.
 func (g *gauge) reset() { *g = gauge{} }
 
 // measure takes how many bytes came in the download under way. At the end of a
@@ -64,10 +64,10 @@ func (g *gauge) measure(now time.Duration, bytes int64) (rate float64, ok bool) 
 	return rate, true
 }
 
-// When a root hands the file over because its own port holds the site up: the
-// file comes about as fast as the port sends, another's port sends much faster,
-// and the change can save a while. A subnet does so at most mostTries times for
-// a file, whatever ports the members claim to have.
+// When a root hands over because its own port slows the site down: the file
+// arrives about as fast as the port sends, another's port sends much faster,
+// and the change would save enough time. A subnet does so at most mostTries
+// times for a file, whatever rates the members claim.
 const (
 	portBound     = 1.5 // times the file's rate, and less
 	muchFaster    = 3   // times the own port
@@ -75,8 +75,8 @@ const (
 	mostTries     = 3
 )
 
-// settleHandover hands the file over where this root's own port holds the site
-// up. Bytes that come call it often enough: it needs no deadline.
+// settleHandover hands over if this root's own port slows the site down. It is
+// called whenever bytes arrive, so it needs no deadline.
 func (r *rootSide) settleHandover() {
 	m := r.m
 	if !m.origin.answered() || m.held.complete() || !m.held.Known() || r.handovers >= mostTries {
@@ -105,8 +105,8 @@ func (r *rootSide) settleHandover() {
 // heardHandover counts a handover, an own one or another's.
 func (r *rootSide) heardHandover() { r.handovers++ }
 
-// stepAside leaves the root to another device, whoever claims first where none
-// is named, and becomes a leaf: this one is slow.
+// stepAside leaves the root to the named successor, or to the first that
+// claims, and becomes a leaf: this device is slow.
 func (r *rootSide) stepAside(heir wire.Peer) {
 	m := r.m
 	m.el.elect(func(o *election.Output) {

@@ -47,7 +47,7 @@ func (h *held) start(e Start) {
 	}
 }
 
-// forget drops everything: the content is another one, or was wrong.
+// forget drops everything: the content has changed, or was wrong.
 func (h *held) forget(epoch uint64, size int64) {
 	m := h.m
 	h.Clear(epoch, size)
@@ -78,19 +78,19 @@ func (h *held) adopt(epoch uint64) {
 	m := h.m
 	h.SetEpoch(epoch)
 	if m.file.Keyed {
-		return // they speak of the same bytes anyway
+		return // they mean the same bytes anyway
 	}
 	m.children.send(&wire.Welcome{From: m.self.Peer, Epoch: epoch, Size: h.Size()})
 }
 
-// setSize takes the file's size from whoever knew it.
+// setSize takes the file's size from a peer or the origin.
 func (h *held) setSize(n int64) {
 	if h.Known() || n < 0 {
 		return
 	}
 	m := h.m
 	if !h.Fits(n) {
-		// Some of what is held lies behind the end: it is of something else.
+		// Some of what is held is after the end: it is from another content.
 		m.following.failAll(wire.ReasonWrongEpoch)
 		h.forget(h.Epoch(), n)
 		return
@@ -100,7 +100,7 @@ func (h *held) setSize(n int64) {
 	m.children.send(&wire.End{Size: n})
 }
 
-// drop forgets chunks, here and in the store.
+// drop drops chunks, here and in the store.
 func (h *held) drop(indices []int) {
 	m := h.m
 	h.Drop(indices)
@@ -119,7 +119,7 @@ func (h *held) settle() {
 // deadline: only chunks that come make something due.
 func (h *held) deadline() (time.Duration, bool) { return 0, false }
 
-// verified takes the verdict on the whole file.
+// verified takes the result for the whole file.
 func (h *held) verified(e Verified) {
 	if h.stage != verifying {
 		return

@@ -17,12 +17,12 @@ type File struct {
 	Hierarchy wire.Hierarchy
 	// Name and Model are for people.
 	Name, Model string
-	// Size in bytes, or load.UnknownSize; then the root or the origin tells.
+	// Size in bytes, or load.UnknownSize; then the root or the origin tells it.
 	Size int64
 	// Signed: each chunk is checked against a signed table.
 	Signed bool
 	// Keyed: the hierarchy's key is the content's digest, so that all peers
-	// speak of the same bytes whatever their epoch.
+	// mean the same bytes whatever their epoch.
 	Keyed bool
 }
 
@@ -34,7 +34,7 @@ type Self struct {
 	Addr netip.AddrPort
 }
 
-// phase is where a run stands.
+// phase is the phase of a run.
 type phase uint8
 
 const (
@@ -45,8 +45,8 @@ const (
 
 // Machine is one hierarchy seen from one device. Use New.
 //
-// It takes the events to whom they concern. What is known and decided belongs to
-// its owners, each of which alone writes its fields: others call its methods.
+// It passes each event to the parts that it concerns. Each part owns its state:
+// only the part itself writes its fields, others call its methods.
 type Machine struct {
 	cfg  Config
 	self Self
@@ -70,8 +70,8 @@ type Machine struct {
 	out   []Action
 }
 
-// concern is what an owner has to do when nothing tells it to: there is no
-// deadline without what is done then.
+// concern is what a part has to do without an event: every deadline has its
+// action.
 type concern interface {
 	// settle does what is due and what has become possible.
 	settle()
@@ -99,7 +99,7 @@ func (m *Machine) Step(now time.Duration, in Event, out []Action) []Action {
 		}
 		m.settle()
 		// What was settled may make more due at once: leaving a parent makes
-		// the ask for another due. It ends after a few rounds.
+		// the ask for another due. This ends after a few rounds.
 		for range 8 {
 			if !m.due.due(now) {
 				break
@@ -252,7 +252,7 @@ func (m *Machine) stored(e Stored) {
 		from = chunks.Origin
 	}
 	if !m.held.Add(e.Index, from) {
-		return // nothing new: a server that begins again and again gets no further
+		return // nothing new: a server that starts again and again makes no progress
 	}
 	m.fallback.probed(fromOrigin)
 	m.fallback.gain()
@@ -276,10 +276,10 @@ func (m *Machine) bad(e Bad) {
 	}
 }
 
-// giveUp ends the run: the file is not coming.
+// giveUp ends the run: the file cannot be had.
 func (m *Machine) giveUp(why wire.Reason) { m.fail(why, 0) }
 
-// fail is giveUp where the others are to leave the origin alone for a while.
+// fail is giveUp with a back-off for the whole subnet.
 func (m *Machine) fail(why wire.Reason, backoff time.Duration) {
 	m.goodbye(why, wire.Peer{}, backoff)
 	m.act(Fail{Reason: why})
@@ -307,9 +307,9 @@ func (m *Machine) goodbye(why wire.Reason, next wire.Peer, backoff time.Duration
 	m.following.leaveAll(why)
 }
 
-// Idle reports whether nobody needs this device: it is complete, its children
-// are, and as root it knows of nobody who waits, nor did when it ceased to be
-// root a while ago.
+// Idle reports whether no peer needs this device: it is complete, its children
+// are, and as root it knows of no follower that waits, nor did it when it
+// ceased to be root a while ago.
 func (m *Machine) Idle() bool {
 	return m.held.complete() && !m.children.feed.Busy() && !m.root.stays() && m.root.waiting() == 0
 }

@@ -12,14 +12,15 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// slowness is whether this device takes itself for slow.
+// slowness says whether this device considers itself slow.
 type slowness struct {
 	parent wire.Peer // the first that was too slow, nobody if none was
 	move   timer     // as a leaf: when it may try another parent
 	wait   time.Duration
 }
 
-// leaf reports whether this device takes itself for slow, and takes no children.
+// leaf reports whether this device considers itself slow, and takes no
+// children.
 func (s *slowness) leaf() bool { return s.move.set }
 
 // begin makes this device a leaf that tries another parent after a wait.
@@ -28,8 +29,8 @@ func (s *slowness) begin(now, wait time.Duration) {
 	s.move.start(now + wait)
 }
 
-// moves reports whether a leaf is to try another parent now; until the next time
-// it is twice as long.
+// moves reports whether a leaf should try another parent now; the next wait is
+// twice as long.
 func (s *slowness) moves(now time.Duration) bool {
 	if !s.move.due(now) {
 		return false
@@ -54,20 +55,20 @@ type watched struct {
 	left  time.Duration
 }
 
-// opinion is what this device makes of the roots that it follows.
+// opinion is this device's judgement of the roots that it follows.
 type opinion struct {
 	cfg     transfer.Config
 	watch   *follower.RootWatch // of the root that was followed last, nil if this device was root since
 	watched []*watched          // the roots followed lately
-	doubted wire.Peer           // a root that answered no asks, or took no link
+	doubted wire.Peer           // a root that answered no asks, or accepted no link
 	doubts  int                 // so many times in a row
 }
 
 func newOpinion(cfg transfer.Config) *opinion { return &opinion{cfg: cfg} }
 
-// follow begins to watch a root, and reports whether that is new. Where two
-// contradict each other the one that was left a moment ago goes on to be
-// watched as before: else none would ever be found to stall.
+// follow begins to watch a root, and reports whether that is new. If two roots
+// alternate, the watch of the one that was left a moment ago continues:
+// otherwise none would ever be found to stall.
 func (o *opinion) follow(now time.Duration, p wire.Peer) (fresh bool) {
 	for _, w := range o.watched {
 		if w.watch == o.watch {
@@ -97,18 +98,18 @@ func (o *opinion) follow(now time.Duration, p wire.Peer) (fresh bool) {
 // drop ends the watch: this device is root itself.
 func (o *opinion) drop() { o.watch = nil }
 
-// gain notes that a chunk came from anywhere.
+// gain records that a chunk came from anywhere.
 func (o *opinion) gain(now time.Duration) {
 	for _, w := range o.watched {
 		w.watch.Gain(now)
 	}
 }
 
-// pardon forgets what a root was doubted for: a parent welcomed this device.
+// pardon clears the count of failures of a root: a parent welcomed this device.
 func (o *opinion) pardon() { o.doubts = 0 }
 
-// doubt counts what a root failed to do; when that is as often as given, it
-// begins to count anew and reports true.
+// doubt counts a failure of a root; after the given number it starts again and
+// reports true.
 func (o *opinion) doubt(root wire.Peer, most int) bool {
 	if o.doubted != root {
 		o.doubted, o.doubts = root, 0
@@ -120,7 +121,7 @@ func (o *opinion) doubt(root wire.Peer, most int) bool {
 	return true
 }
 
-// follow turns to the root that the election found.
+// follow follows the root that the election found.
 func (f *following) follow(why wire.Reason) {
 	m := f.m
 	r := m.el.Root()
@@ -136,8 +137,8 @@ func (f *following) follow(why wire.Reason) {
 	f.askRoot(time.Duration(r.Claim.Spread) * time.Millisecond)
 }
 
-// watching reports whether the root is to be judged by what comes of it. While
-// this device downloads itself nothing is to come of it.
+// watching reports whether the root should be judged by its results. While this
+// device downloads by itself, no results are expected.
 func (f *following) watching() bool {
 	return f.opinion.watch != nil && f.m.el.Root() != nil && !f.m.fallback.budget.Active()
 }
@@ -170,8 +171,8 @@ func (f *following) heardClaim(c election.Candidate) {
 	f.askRoot(0)
 }
 
-// outdated reports whether what is held is of another content than the root's.
-// A root that has no content yet says nothing of it.
+// outdated reports whether what is held is from another content than the
+// root's. A root without content yet does not count.
 func (f *following) outdated(c wire.Claim) bool {
 	h := f.m.held
 	return !f.m.file.Keyed && !h.complete() && h.Count() > 0 && c.Epoch != 0 && c.Epoch != h.Epoch()
@@ -186,7 +187,7 @@ func (f *following) contradicted() bool {
 }
 
 // heardResign takes the resignation of the root that is followed or expected;
-// anybody else has nothing to say about the origin.
+// those of others are ignored.
 func (f *following) heardResign(e Datagram, r *wire.Resign) {
 	m := f.m
 	if m.el.Expected() != e.Env.From {
@@ -199,7 +200,8 @@ func (f *following) heardResign(e Datagram, r *wire.Resign) {
 	if r.Reason == wire.ReasonParentSlow {
 		m.root.heardHandover()
 	}
-	// If the origin failed it, somebody else is to try, parent or not.
+	// If the origin failed it, another device has to try, with or without a
+	// parent.
 	needed := !m.held.complete() && (r.Reason.Origin() || !f.attached())
 	m.el.elect(func(o *election.Output) { m.el.Resign(m.now, e.Env.From, r, needed, o) })
 	wrong := m.doubt.rootResigned(r.Reason)
@@ -208,12 +210,12 @@ func (f *following) heardResign(e Datagram, r *wire.Resign) {
 	}
 }
 
-// rootGone: the root answers no ask. One that was heard meanwhile lives, but
-// is not believed for ever. One that was not is mourned; if it was only hard
-// to hear it says so during the election that begins.
+// rootGone: the root answers no ask. One that was heard meanwhile is alive, but
+// is not trusted forever. One that was not counts as lost; if it was only hard
+// to hear, it answers during the election that begins.
 func (f *following) rootGone(s *side) {
 	if s != f.all[0] && f.all[0].follower.State() == follower.Asking {
-		return // it is counted once if both ask in vain
+		return // it is counted once if both get no answer
 	}
 	m := f.m
 	r := m.el.Root()
@@ -226,8 +228,8 @@ func (f *following) rootGone(s *side) {
 	}
 }
 
-// unwelcome counts a root that takes no link, or takes it and never welcomes:
-// it is not believed for ever either.
+// unwelcome counts a root that accepts no link, or accepts it and never
+// welcomes: it is not trusted forever either.
 func (f *following) unwelcome(p wire.Peer) {
 	r := f.m.el.Root()
 	if r != nil && r.Peer == p && f.opinion.doubt(p, f.m.cfg.Transfer.FailedPeers) {
@@ -235,14 +237,14 @@ func (f *following) unwelcome(p wire.Peer) {
 	}
 }
 
-// distrustRoot turns from a root that does not do what it says.
+// distrustRoot leaves a root that does not do what it says.
 func (f *following) distrustRoot(why wire.Reason) {
 	if r := f.m.el.Root(); r != nil {
 		f.distrust(r.Addr, why)
 	}
 }
 
-// distrust turns from a device that was root, whether it is followed at this
+// distrust distrusts a device that was root, whether it is followed at this
 // moment or an election is under way.
 func (f *following) distrust(a netip.AddrPort, why wire.Reason) {
 	m := f.m

@@ -12,8 +12,8 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// use is how a device uses the origin at a moment. A probe only asks whether a
-// chunk comes.
+// use is how a device uses the origin at the moment. A probe only checks
+// whether a chunk comes.
 type use uint8
 
 // The uses, and in the same order those of a probe.
@@ -48,8 +48,8 @@ func (u use) then(next use) use {
 	return next
 }
 
-// originSide is the origin as this device uses it: the download that is under
-// way, and what its failures mean. Whether it may begin say root and fallback.
+// originSide is the origin as this device uses it: the current download, and
+// what its failures mean. rootSide and fallback say whether it may begin.
 type originSide struct {
 	m *Machine
 	*origin.Patience
@@ -81,8 +81,8 @@ func (o *originSide) renew() { o.bytes = 0 }
 // blocked reports whether a download cannot begin, whatever the time is.
 func (o *originSide) blocked() bool { return o.busy() || o.shut || o.m.held.verifying() }
 
-// open asks for the body once at has come, the way is free and chunks are
-// missing.
+// open asks for the body when the time at has come, the gate is open and chunks
+// are missing.
 func (o *originSide) open(at time.Duration) {
 	m := o.m
 	if o.blocked() || m.now < at || m.held.Whole() {
@@ -96,7 +96,7 @@ func (o *originSide) open(at time.Duration) {
 	o.begin(o.use.then(asked))
 }
 
-// probe asks for the body to see whether a chunk comes.
+// probe asks for the body to check whether a chunk comes.
 func (o *originSide) probe() { o.begin(probeAsked) }
 
 func (o *originSide) begin(u use) {
@@ -189,7 +189,7 @@ func (o *originSide) ended(e OriginEnded) {
 	}
 }
 
-// doubtSize starts over where the origin's bytes do not fit a size that only a
+// doubtSize starts over if the origin's bytes do not fit a size that only a
 // peer told: the peer may have been wrong.
 func (o *originSide) doubtSize() {
 	m := o.m
@@ -210,8 +210,8 @@ func (o *originSide) countWrong() int {
 	return o.wrong
 }
 
-// failed counts the failure, and hands the file to somebody else or tries again
-// later.
+// failed counts the failure, and leaves the file to another device or tries
+// again later.
 func (o *originSide) failed(why wire.Reason) {
 	m := o.m
 	o.stop()

@@ -13,13 +13,13 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// rootSide is this device as root: it downloads, and places who asks.
+// rootSide is this device as root: it downloads, and places followers.
 type rootSide struct {
 	m          *Machine
-	placer     *tree.Placer  // nil while somebody else is root
+	placer     *tree.Placer  // nil while another device is root
 	fetchAt    time.Duration // no download before
 	quietAt    time.Duration // complete: announces itself until then at least
-	stayUntil  time.Duration // root no more: not idle before
+	stayUntil  time.Duration // no longer root: not idle before
 	complaints []wire.Peer   // children that find this root too slow
 	gauge      gauge
 	handovers  int // to a faster port, that were made or heard of
@@ -46,8 +46,8 @@ func (r *rootSide) waiting() int {
 	return r.placer.Waiting(r.m.now)
 }
 
-// spread is over which time followers spread their first ask, in
-// milliseconds: the more a root knows of, the longer.
+// spread is the time over which followers spread their first ask, in
+// milliseconds: the more followers, the longer.
 func (r *rootSide) spread() uint16 { return uint16(min(max(10, r.members()/4), 2000)) }
 
 // begin makes this device root.
@@ -66,8 +66,8 @@ func (r *rootSide) begin(why wire.Reason) {
 	m.children.pathChanged(transfer.All)
 }
 
-// end stops being root; children stay. Who holds the file and knows of others
-// that need it stays for a while: the new root may not serve them.
+// end stops being root; children stay. A device that holds the file and knows
+// of others that need it stays for a while: the new root may not serve them.
 func (r *rootSide) end() {
 	if r.m.held.complete() && r.waiting() > 0 {
 		r.stayUntil = r.m.now + r.m.cfg.Tree.Forget
@@ -79,7 +79,7 @@ func (r *rootSide) end() {
 // announce keeps a root that is complete from falling silent for a while.
 func (r *rootSide) announce() { r.quietAt = r.m.now + 2*r.m.cfg.Election.Announce }
 
-// fetchNow puts the next download off no longer.
+// fetchNow ends the delay of the next download.
 func (r *rootSide) fetchNow() { r.fetchAt = r.m.now }
 
 // stays reports whether this device ceased to be root a while ago, when others
@@ -98,11 +98,12 @@ func (r *rootSide) childGone(c *transfer.Child) {
 	}
 }
 
-// heardAsk answers who asks for a place, or reports where it stands.
+// heardAsk answers an ask for a place, or takes a report.
 func (r *rootSide) heardAsk(e Datagram, a *wire.Ask) {
 	m := r.m
 	if m.held.complete() && !a.Done && m.el.State() == election.Holding {
-		// Somebody takes this silent holder for the root still: so it is.
+		// A follower still takes this silent holder for the root: so it becomes
+		// root again.
 		m.el.elect(func(o *election.Output) { m.el.Serve(m.now, o) })
 	}
 	if r.placer == nil {
@@ -111,7 +112,7 @@ func (r *rootSide) heardAsk(e Datagram, a *wire.Ask) {
 	r.tellTrees()
 	set := transfer.SetOf(a.Stripe, a.Trees)
 	if a.Attached && a.Parent == m.self.Peer && m.children.feed.FindPeer(e.Env.From, set) == nil {
-		// It has not noticed yet that its link here is closed.
+		// The follower has not noticed yet that its link here is closed.
 		gone := *a
 		gone.Parent, a = wire.Peer{}, &gone
 	}
@@ -129,7 +130,7 @@ func (r *rootSide) heardAsk(e Datagram, a *wire.Ask) {
 }
 
 // left takes a follower that left this root's own link; it reports whether this
-// device is root no more.
+// device is no longer root.
 func (r *rootSide) left(from wire.Peer, set transfer.Set, why wire.Reason) bool {
 	if c := r.m.children.feed.FindPeer(from, set); c != nil && why != wire.ReasonFull {
 		r.m.children.dismiss(c.Link, wire.ReasonParentLost) // the slot is free whatever TCP thinks
@@ -151,10 +152,10 @@ func (r *rootSide) tellTrees() {
 }
 
 // tooSlow takes a child's complaint that this root passes too little on. When
-// as many say so as it has slots, and not one of them alone, it leaves the root
-// to the others and becomes a leaf: that the server sends some bytes again
-// costs less than a site that waits. Who got nothing at all is not counted: it
-// may not be reading.
+// as many different children say so as it has slots, it leaves the root to the
+// others and becomes a leaf: if the server sends some bytes again, that costs
+// less than a site that waits. A child that got nothing at all is not counted:
+// it may not be reading.
 func (r *rootSide) tooSlow(from wire.Peer) bool {
 	if slices.Contains(r.complaints, from) {
 		return false

@@ -14,10 +14,10 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// side is this device as a follower in one tree: its parent there and how it
-// judges it. A file that takes one tree has one side in use, and its parent
-// sends all chunks; with two trees each side has a parent that sends every
-// other chunk.
+// side is this device as a follower in one tree: its parent there and its
+// judgement of it. A file that takes one tree has one side in use, and its
+// parent sends all chunks; with two trees each side has a parent that sends
+// every other chunk.
 type side struct {
 	m        *Machine
 	stripe   uint8
@@ -34,7 +34,7 @@ func newSide(m *Machine, stripe uint8, links *follower.Links) *side {
 // set returns what the parent of this side sends.
 func (s *side) set() transfer.Set { return transfer.SetOf(s.stripe, s.m.following.trees) }
 
-// drive gives the follower an input and carries out what follows.
+// drive gives the follower an input and carries out its output.
 func (s *side) drive(f func(*follower.Output)) {
 	m := s.m
 	var o follower.Output
@@ -78,7 +78,7 @@ func (s *side) detached(from wire.Peer, why wire.Reason) {
 	}
 }
 
-// self is what an ask about this tree tells of this device.
+// self is what an ask about this tree says about this device.
 func (s *side) self() follower.Self {
 	m, set := s.m, s.set()
 	free := m.children.feed.Free(set)
@@ -106,7 +106,7 @@ func (s *side) askDeadline() (time.Duration, bool) {
 }
 
 // waits reports whether this side asks for no parent at present: a device that
-// takes itself for slow and lost the second parent looks for another only when
+// considers itself slow and lost the second parent looks for another only when
 // the first has sent its stripe, since two at once would fill its port.
 func (s *side) waits() bool {
 	f, h := s.m.following, s.m.held
@@ -119,7 +119,7 @@ func (s *side) fail(why wire.Reason) {
 	s.drive(func(o *follower.Output) { s.follower.Fail(s.m.now, why, o) })
 }
 
-// leave closes the link to the parent for good.
+// leave closes the link to the parent, and asks for no other.
 func (s *side) leave(why wire.Reason) {
 	s.drive(func(o *follower.Output) { s.follower.Leave(why, o) })
 }
@@ -151,7 +151,7 @@ func (s *side) fromRoot() bool {
 	return r != nil && r.Peer == p
 }
 
-// active notes that bytes came from the parent.
+// active records that bytes came from the parent.
 func (s *side) active() {
 	if s.watch != nil {
 		s.watch.Active(s.m.now)
@@ -165,14 +165,14 @@ func (s *side) rootHas(root wire.Peer, prefix int) {
 	}
 }
 
-// mine notes what this device holds after a chunk came.
+// mine records what this device holds after a chunk came.
 func (s *side) mine() {
 	if s.watch != nil {
 		s.watch.Mine(s.m.now, s.m.held.PrefixOf(s.set()))
 	}
 }
 
-// hello introduces this device to a parent.
+// hello sends Hello to a parent.
 func (s *side) hello(l Link) {
 	m := s.m
 	m.act(SendFrame{l, &wire.Hello{
@@ -228,7 +228,8 @@ func (s *side) welcomed(l Link, f *wire.Welcome) {
 	_, addr, _ := s.follower.Parent()
 	m.note(report.KindParent, wire.ReasonRootPlaced, addr, note.HasParent{Parent: addr.Addr()})
 	if m.doubt.wantsTable() && !s.fromRoot() {
-		// It was asked for before this device knew that it needs the root.
+		// This parent was asked for before the device knew that it needs the
+		// root.
 		s.fail(wire.ReasonDigestMismatch)
 		return
 	}
@@ -257,9 +258,9 @@ func (s *side) epochSaid(epoch uint64) bool {
 }
 
 // sizeSaid takes the size that a parent tells, and reports whether the two
-// agree; if not the parent is left. A device that has its own size from another
-// peer goes with the root's, or it could have no parent any more after one that
-// lied.
+// agree; if not the parent is left. A device that has its size from another
+// peer takes the root's; otherwise it could find no parent any more after a
+// lie.
 func (s *side) sizeSaid(size int64) bool {
 	m := s.m
 	if size < 0 || !m.held.Known() || size == m.held.Size() {
@@ -274,7 +275,7 @@ func (s *side) sizeSaid(size int64) bool {
 	}
 	m.note(report.KindFallback, wire.ReasonWrongEpoch, addr, note.OtherSize{Told: size, Held: m.held.Size()})
 	m.doubt.calm()
-	m.following.failAll(wire.ReasonWrongEpoch) // it would go on where this device said it stood
+	m.following.failAll(wire.ReasonWrongEpoch) // it would continue from the prefix that this device reported
 	m.held.forget(m.held.Epoch(), size)
 	return false
 }
@@ -290,7 +291,7 @@ func (s *side) progress(f *wire.Progress) {
 	}
 }
 
-// settle judges the parent, and keeps it informed.
+// settle judges the parent, and sends it keep-alives.
 func (s *side) settle() {
 	m := s.m
 	if s.watch == nil {
@@ -317,7 +318,7 @@ func (s *side) deadline() (time.Duration, bool) {
 	return min(s.watch.Deadline(), s.reportAt), true
 }
 
-// stay begins the patience with the parent anew.
+// stay starts the watch of the parent again.
 func (s *side) stay() {
 	if s.watch != nil {
 		s.watch.Stay(s.m.now)

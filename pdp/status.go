@@ -9,7 +9,7 @@ import (
 	"github.com/peerload/peerload/pdp/internal/follower"
 )
 
-// Status is where a machine stands, for people and for checks.
+// Status is the state of a machine, for people and for checks.
 type Status struct {
 	Election election.State
 	// Seeking: the device has no parent, and asks for one or dials it.
@@ -17,12 +17,12 @@ type Status struct {
 	// Root and Parent are the addresses of the root that is followed and of
 	// the first parent; invalid if there is none.
 	Root, Parent netip.AddrPort
-	// Parents are those that a link is open to, of all trees, each once.
+	// Parents are all parents with an open link, of all trees, each once.
 	Parents []netip.AddrPort
 	// Trees is the number of trees that the file takes, 0 while unknown.
 	Trees int
-	// Children is the number of children in all trees, Members of the followers that this
-	// root knows.
+	// Children is the number of children in all trees, Members that of the
+	// followers that this root knows.
 	Children, Members int
 	// Size is the file's size in bytes as far as it is known, else
 	// load.UnknownSize.
@@ -38,7 +38,7 @@ type Status struct {
 	member follower.State // with two trees in the one where it is further
 }
 
-// Status returns where the machine stands.
+// Status returns the state of the machine.
 func (m *Machine) Status() Status {
 	s := Status{
 		Election: m.el.State(), Trees: int(m.following.trees),
@@ -66,8 +66,8 @@ func (m *Machine) Status() Status {
 // IsRoot reports whether this device is the confirmed root.
 func (m *Machine) IsRoot() bool { return m.el.State() == election.Root }
 
-// OriginDone reports whether nobody needs the origin for this file any more,
-// as far as this device knows: the next file of the load may have it.
+// OriginDone reports whether the origin is not needed for this file any more,
+// as far as this device knows: the next file of the load may use it.
 func (m *Machine) OriginDone() bool {
 	if m.held.complete() || m.phase == ended {
 		return true
@@ -80,7 +80,7 @@ func (m *Machine) OriginDone() bool {
 	return m.held.Whole() || watch != nil && m.el.Root() != nil && watch.Prefix() >= n
 }
 
-// String tells it in one line.
+// String formats the status in one line.
 func (s Status) String() string {
 	return fmt.Sprintf("%s/%s root %v parent %v children %d prefix %d origin %v direct %v waiting %v",
 		s.Election, s.member, s.Root, s.Parent, s.Children, s.Prefix, s.FromOrigin, s.Direct, s.Waiting)

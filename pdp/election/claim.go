@@ -10,7 +10,7 @@ import (
 // its confirmation off.
 const maxLate = 5
 
-// Claim takes a claim that was heard.
+// Claim takes a claim that was received.
 func (e *Election) Claim(now time.Duration, c Candidate, out *Output) {
 	if e.state == Idle || c.Peer == e.self || e.Distrusted(now, c.Addr.Addr()) {
 		return
@@ -40,12 +40,12 @@ func (e *Election) Claim(now time.Duration, c Candidate, out *Output) {
 // heardRoot refreshes the root that is followed.
 func (e *Election) heardRoot(now time.Duration, c Candidate, out *Output) {
 	if !c.Claim.Rank.Confirmed {
-		// It has started over and holds the file no more than anybody else.
+		// It has started over and holds no more of the file than anybody else.
 		e.RootLost(now, wire.ReasonRootLost, out)
 		return
 	}
 	// The rank was frozen at its confirmation; a root cannot raise it later,
-	// but by holding the whole file.
+	// except by holding the whole file.
 	if !c.Claim.Rank.Complete || !c.Claim.Complete {
 		c.Claim.Rank = e.root.Claim.Rank
 	}
@@ -60,8 +60,8 @@ func (e *Election) heardRoot(now time.Duration, c Candidate, out *Output) {
 	}
 }
 
-// holderHears is how a device that holds the whole file takes the claim of
-// one that does not: it answers, unless somebody is quicker.
+// holderHears is how a device that holds the whole file takes the claim of one
+// that does not: it answers, unless another is quicker.
 func (e *Election) holderHears(now time.Duration, c Candidate, out *Output) {
 	switch {
 	case e.state == Root:
@@ -98,9 +98,9 @@ func (e *Election) hearConfirmed(now time.Duration, c Candidate, out *Output) {
 }
 
 // stays reports whether this root remains root against another confirmed one.
-// Of two that held the same when they were confirmed, the one to which clearly
-// more bytes have come stays: to change now would fetch them again. Else the
-// frozen ranks decide.
+// Of two that held the same when they were confirmed, the one that has received
+// clearly more bytes stays, because a change would fetch them again. Otherwise
+// the frozen ranks decide.
 func (e *Election) stays(c *Candidate) bool {
 	if c.Claim.Rank.CompareHolding(e.frozen) == 0 {
 		if ahead(e.served, c.Claim.Bytes) {
@@ -120,14 +120,14 @@ func yields(c, d *wire.Claim) bool {
 }
 
 // ahead reports whether a root that received a bytes is clearly ahead of one
-// that received b. What they know of each other may be an announcement old:
-// with less of a difference they could disagree.
+// that received b. What they know about each other may be one announcement old:
+// with a smaller difference they could disagree.
 func ahead(a, b int64) bool {
 	const clear = 256 << 10
 	return a > 0 && (b == 0 || a > 2*b+clear)
 }
 
-// followReason says why a confirmed root is followed by one who has none.
+// followReason says why a device without a root follows a confirmed root.
 func followReason(c wire.Claim) wire.Reason {
 	if c.Complete {
 		return wire.ReasonHolder
@@ -147,15 +147,15 @@ func (e *Election) hearTentative(now time.Duration, c Candidate, out *Output) {
 			e.broadcast(now, out)
 		}
 	case Listening, Orphan:
-		// Whoever claims first is as good as any, unless this device holds
-		// more: strength only decides between claims already made.
+		// Any device may be the first to claim, unless this one holds more:
+		// strength only decides between claims already made.
 		if c.Claim.Rank.CompareHolding(mine) >= 0 {
 			e.deferTo(now, c, out)
 		}
 	case Following:
-		// The root answers at once if it lives. If it does not, whoever holds
-		// more claims too before this one is confirmed: the newcomer would
-		// begin the file again.
+		// The root answers at once if it lives. If it does not, a device that
+		// holds more claims too, before this one is confirmed: the newcomer
+		// would begin the file again.
 		if !e.objecting && c.Claim.Rank.CompareHolding(e.holding) < 0 {
 			e.objecting, e.object = true, now+e.cfg.Answer+e.early(e.cfg.ClaimEvery)
 		}
@@ -166,8 +166,8 @@ func (e *Election) hearTentative(now time.Duration, c Candidate, out *Output) {
 	}
 }
 
-// deferTo leaves the root to a tentative claimant for as long as it needs to
-// confirm, and a random while more.
+// deferTo gives way to a tentative claimant for as long as it needs to confirm,
+// and a random time more.
 func (e *Election) deferTo(now time.Duration, c Candidate, out *Output) {
 	e.root = c
 	e.enter(Deferring, wire.ReasonStrongest, out)
@@ -187,7 +187,7 @@ func (e *Election) Resign(now time.Duration, p wire.Peer, r *wire.Resign, needed
 	if (e.state != Following && e.state != Deferring) || e.root.Peer != p {
 		return
 	}
-	e.ignore(now, e.root.Addr.Addr(), e.cfg.HeadStart) // an older claim may still be on its way
+	e.ignore(now, e.root.Addr.Addr(), e.cfg.HeadStart) // an older claim may still be in flight
 	switch {
 	case e.holding.Complete:
 		e.Start(now, wire.ReasonRootResigned, out)
@@ -229,8 +229,8 @@ func (e *Election) Tick(now time.Duration, out *Output) {
 			return
 		}
 		if now-e.wake >= e.cfg.ClaimEvery && e.late < maxLate {
-			// This device was held up, and others may have been: an answer
-			// would not have been heard. It claims and listens once more.
+			// This device was delayed, and others may have been too: it would
+			// not have heard an answer. It claims and listens once more.
 			e.late++
 			e.claimAgain(now, out)
 			return

@@ -3,11 +3,11 @@
 // (docs/ORIGINAL.md, "The election on a console"), with suppression so that a
 // thousand devices woken together send a handful of claims.
 //
-// Import it where one of many equal devices is to be chosen by broadcasts, and
-// who has more of something is to come first. Its caller gives each input to an
-// Election: Claim and Resign what it heard, Hold what the device has, Tick when
-// the Deadline has come. Each fills an Output: whether to broadcast a claim now,
-// which carries Rank, and whether State has changed.
+// Import it to choose one of many equal devices by broadcasts, where a device
+// that has more of something should come first. Its caller gives each input to
+// an Election: Claim and Resign what it heard, Hold what the device has, Tick
+// when the Deadline has come. Each fills an Output: whether to broadcast a
+// claim now, which carries Rank, and whether State has changed.
 //
 // What lives here: the states of a claim, the comparison of claims, who is
 // distrusted. What must not: messages of the tree or the transfer, sockets,
@@ -49,23 +49,23 @@ type Config struct {
 	// 20 ms many that claim together are answered by few broadcasts.
 	Answer time.Duration
 	// Challenge is how long a root may leave a weaker confirmed claim
-	// unanswered before its followers go over. 200 ms is ten times Answer: a
-	// root that lives has answered by then.
+	// unanswered before its followers change over. 200 ms is ten times Answer:
+	// a live root has answered by then.
 	Challenge time.Duration
 	// Ignore is how long a root that was left for a challenger, or was silent,
-	// is not heard. 5 s, so that followers do not go to and fro, and a root
-	// that was only held up is soon heard again.
+	// is ignored. 5 s, so that followers do not go back and forth, and a root
+	// that was only delayed is soon heard again.
 	Ignore time.Duration
 	// Holder is the longest wait before a complete holder answers a claim. It
 	// must be less than Claims × ClaimEvery: a holder then answers before the
 	// claim is confirmed. 24 ms of the 36.
 	Holder time.Duration
-	// HeadStart is what the others leave to the successor that a root named.
-	// 150 ms is more than a whole election takes.
+	// HeadStart is how long the others leave the claim to the successor that a
+	// root named. 150 ms is more than a whole election takes.
 	HeadStart time.Duration
 	// Distrust is how long claims from the address of a root that failed are
-	// not heard, the first time. A minute: long enough for a site to go on
-	// without it, short enough for an honest root that had an accident.
+	// ignored, the first time. A minute: long enough for a site to continue
+	// without it, short enough for an honest root that failed once.
 	Distrust time.Duration
 }
 
@@ -100,24 +100,24 @@ func (c Config) Validate() error {
 // State of a device in the election of one file.
 type State uint8
 
-// The states. A device that holds the complete file and is not asked rests in
-// Holding; one whose root left and which needs none rests in Orphan.
+// The states. A device that holds the complete file and is not needed is in
+// Holding; one whose root left and which needs none is in Orphan.
 const (
 	Idle      State = iota // not started
 	Listening              // waiting before the first claim
 	Deferring              // heard a tentative claim that is not weaker
 	Tentative              // claiming
 	Root                   // confirmed
-	Following              // somebody else is root
+	Following              // another device is root
 	Holding                // complete, silent until somebody claims
-	Resting                // stepped down, leaves it to the others for a while
+	Resting                // stepped down, does not claim for a while
 	Orphan                 // the root left; nothing is needed from one now
 )
 
 var stateNames = [...]string{"idle", "listening", "deferring", "ClaimRoot(tent)", "root", "following", "holding",
 	"resting", "orphan"}
 
-// String returns the state's name; a claim has the original's.
+// String returns the state's name; for a claim that of Cisco's original.
 func (s State) String() string { return stateNames[s] }
 
 // Candidate is a peer that claims to be root.
@@ -130,11 +130,11 @@ type Candidate struct {
 	Heard time.Duration
 }
 
-// Output collects what follows from one input.
+// Output collects the results of one input.
 type Output struct {
 	// Broadcast is set when a claim is to be broadcast now.
 	Broadcast bool
-	// Answer tells that the broadcast answers somebody.
+	// Answer says that the broadcast answers a claim.
 	Answer bool
 	// Resign is broadcast when the device stops being root.
 	Resign *wire.Resign
@@ -182,7 +182,7 @@ func New(cfg Config, self wire.Peer, rnd *rand.Rand) *Election {
 // State returns the device's state.
 func (e *Election) State() State { return e.state }
 
-// Root returns whom the device follows, nil if it follows nobody.
+// Root returns the root that the device follows, nil if it follows none.
 func (e *Election) Root() *Candidate {
 	if e.state != Following {
 		return nil
@@ -190,7 +190,7 @@ func (e *Election) Root() *Candidate {
 	return &e.root
 }
 
-// Expected returns whom the device follows or leaves the root to; nobody if
+// Expected returns the peer that the device follows or gives way to; nobody if
 // there is none.
 func (e *Election) Expected() wire.Peer {
 	if e.state != Following && e.state != Deferring {
@@ -205,8 +205,8 @@ func (e *Election) Expected() wire.Peer {
 func (e *Election) Hold(prefix int, complete bool, served int64) {
 	e.holding.Prefix, e.holding.Complete, e.served = prefix, complete, served
 	if e.state == Root && complete && !e.frozen.Complete {
-		// The one thing that raises a frozen rank: nobody who holds less may
-		// unseat a root that holds all.
+		// Only this raises a frozen rank: no device that holds less may
+		// displace a root that holds all.
 		e.frozen.Prefix, e.frozen.Complete = prefix, true
 	}
 }
@@ -234,7 +234,7 @@ func (e *Election) Deadline() (time.Duration, bool) {
 }
 
 // Start begins the election, or a new one, for the given reason. A complete
-// holder only waits to be asked.
+// holder only waits until it is needed.
 func (e *Election) Start(now time.Duration, why wire.Reason, out *Output) {
 	if e.holding.Complete {
 		e.enter(Holding, why, out)
@@ -252,7 +252,7 @@ func (e *Election) Claimable(now time.Duration, out *Output) {
 	}
 }
 
-// rest leaves the election to others until the given time; whoever claims is
+// rest leaves the election to others until the given time; any claimant is
 // followed.
 func (e *Election) rest(until time.Duration, why wire.Reason, out *Output) {
 	e.enter(Resting, why, out)
@@ -265,8 +265,8 @@ func (e *Election) StepDown(now time.Duration, r wire.Resign, rest time.Duration
 	e.rest(now+rest, r.Reason, out)
 }
 
-// Quiet ends the announcements of a root that holds the complete file and
-// whom nobody needs any more.
+// Quiet ends the announcements of a root that holds the complete file and that
+// nobody needs any more.
 func (e *Election) Quiet(out *Output) {
 	if e.state == Root && e.holding.Complete {
 		e.enter(Holding, wire.ReasonDone, out)
@@ -283,16 +283,17 @@ func (e *Election) RootLost(now time.Duration, why wire.Reason, out *Output) {
 		e.Start(now, why, out)
 		return
 	}
-	// Those who notice hold the longest prefixes: no need to wait long.
+	// The devices that notice hold the longest prefixes, so a short wait is
+	// enough.
 	e.listen(now, e.cfg.Listen/4, why, out)
 }
 
-// mostAddresses bounds of how many addresses something is remembered.
+// mostAddresses bounds the addresses that are remembered.
 const mostAddresses = 64
 
-// Grudge returns for how long the root at an address will not be heard if it
-// fails now: twice as long each time, or a site with one that lies would start
-// over every minute. That it is silent once may be an accident.
+// Grudge returns how long the root at an address will be ignored if it fails
+// now: twice as long each time, because otherwise a site with a liar would
+// start over every minute. Being silent once may be an accident.
 func (e *Election) Grudge(a netip.Addr, why wire.Reason) time.Duration {
 	n := e.grudges[a]
 	if n == 0 && (why == wire.ReasonRootSilent || why == wire.ReasonUnreachable) {
@@ -302,8 +303,9 @@ func (e *Election) Grudge(a netip.Addr, why wire.Reason) time.Duration {
 }
 
 // Distrust stops listening to claims from an address for a while: its root
-// failed. If it is the root, another one that was heard a moment ago is
-// followed, whom the others may never have left, or the election starts again.
+// failed. If it is the root, another root that was heard a moment ago is
+// followed, since others may still follow that one; otherwise the election
+// starts again.
 func (e *Election) Distrust(now time.Duration, a netip.Addr, why wire.Reason, out *Output) {
 	e.ignore(now, a, e.Grudge(a, why))
 	if len(e.grudges) < mostAddresses || e.grudges[a] > 0 {
@@ -321,8 +323,9 @@ func (e *Election) Distrust(now time.Duration, a netip.Addr, why wire.Reason, ou
 	e.RootLost(now, why, out)
 }
 
-// ignore does not hear claims from an address for some time. A subnet full of
-// liars must not fill the memory: the one forgiven soonest is forgotten.
+// ignore ignores claims from an address for some time. A subnet full of liars
+// must not fill the memory: if there are too many addresses, the one that
+// expires first is dropped.
 func (e *Election) ignore(now time.Duration, a netip.Addr, d time.Duration) {
 	var oldest netip.Addr
 	for k, until := range e.distrust {
@@ -338,7 +341,7 @@ func (e *Election) ignore(now time.Duration, a netip.Addr, d time.Duration) {
 	e.distrust[a] = max(e.distrust[a], now+d)
 }
 
-// Distrusted reports whether claims from an address are not heard now.
+// Distrusted reports whether claims from an address are ignored now.
 func (e *Election) Distrusted(now time.Duration, a netip.Addr) bool {
 	return e.distrust[a] > now
 }

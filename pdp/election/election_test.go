@@ -311,7 +311,7 @@ func TestClearlyMoreBytesStay(t *testing.T) {
 		if stays := e.State() == Root; stays != x.stays {
 			t.Errorf("%d bytes against %d of a higher rank: stays %v", x.mine, x.theirs, stays)
 		}
-		// Who follows the one hears the other.
+		// A follower of the one hears the other.
 		f := started(LAN(), 0, false)
 		mine := claim(2, wire.Rank{Strength: 1}.Confirm())
 		mine.Claim.Bytes = x.mine

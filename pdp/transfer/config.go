@@ -1,10 +1,10 @@
 // Package transfer decides which chunk a parent sends to which child, and when:
-// a Feed keeps a window of chunks on the way to each child, at its own pace, and
-// finds the child that takes no bytes.
+// a Feed keeps a window of chunks in flight to each child, at the child's own
+// pace, and finds a child that takes no bytes.
 //
-// Import it where numbered pieces go to several receivers that read at different
-// speeds: its caller adds the children to a Feed, tells it what has been sent and
-// what they report, and sends the chunks that Next names.
+// Import it to send numbered pieces to several receivers that read at different
+// speeds: its caller adds the children to a Feed, tells it what has been sent
+// and what they report, and sends the chunks that Next names.
 //
 // What lives here: chunk numbers, sets of stripes, windows, and the times of the
 // transfer. What must not: bytes, digests, who is root, who is placed where,
@@ -19,56 +19,56 @@ import (
 )
 
 // Config holds the windows and deadlines of the transfer. Validate refuses what
-// cannot work; 0 is refused too but where a field says what it means. Take a
-// preset and change it.
+// cannot work; 0 is refused too, except where a field says what it means. Take
+// a preset and change it.
 type Config struct {
-	// Window is how many chunks may be on their way to one child, half of
-	// them, rounded up, where it takes the others from another parent. With 3
-	// one is being written, one sent and one acknowledged.
+	// Window is how many chunks may be in flight to one child, half of them,
+	// rounded up, if it takes the others from another parent. With 3 one is
+	// being written, one sent and one acknowledged.
 	Window int
 	// KeepAlive is the time between keep-alives on a link. 250 ms tells
 	// children soon how far the root is, for some 250 bytes a second.
 	KeepAlive time.Duration
-	// Silence is after how long without a byte the parent is gone. 1.5 s are
-	// six keep-alives: a stall of the kernel or of flash memory passes. It
+	// Silence is the time without a byte after which the parent is gone. 1.5 s
+	// are six keep-alives: a stall of the kernel or of flash memory passes. It
 	// must be at least two KeepAlive.
 	Silence time.Duration
 	// Stall is how long a parent may hold chunks that its child lacks without
 	// delivering one, and a child leave a chunk unread. 5 s is more than a
 	// chunk of 64 KiB takes at 128 kbit/s.
 	Stall time.Duration
-	// SlowWindow is the time over which a parent that falls behind is
-	// measured. 2 s has several chunks of any link of a LAN in it. The classic
-	// profile has ten minutes: there all stand still while one file is passed
-	// down a level.
+	// SlowWindow is the time over which a parent that falls behind is measured.
+	// 2 s has several chunks of any link of a LAN in it. The classic profile
+	// has ten minutes: there nothing arrives while a whole file is passed down
+	// a level.
 	SlowWindow time.Duration
 	// SlowLag is how many chunks a parent must be ahead of its child, or behind
-	// the root, to count as slow. 16 chunks are more than the windows on the
-	// way hold, so that jitter alone is none.
+	// the root, to count as slow. 16 chunks are more than the windows in flight
+	// hold, so that jitter alone does not count.
 	SlowLag int
 	// Progress is how long a root may fail to advance by RootBytes before its
-	// followers turn from it. It must exceed the root's own patience with the
-	// origin, 5 s, so that the root resigns first and says why: 8 s.
+	// followers leave it. It must exceed the time that the root itself waits
+	// for the origin, 5 s, so that the root resigns first and says why: 8 s.
 	Progress time.Duration
 	// RootBytes is how many bytes from the origin count as an advance of the
-	// root: 1,024, which the thinnest line brings in Progress. 0: every
-	// claim counts, and no root is found out.
+	// root: 1,024, which the slowest line delivers within Progress. 0: every
+	// claim counts, and no root is ever found to stall.
 	RootBytes int64
 	// Turn is how long a root may wait for its turn at the origin. Two hours,
-	// because a load of many files at a thin line takes that long, and a root
+	// because a load of many files on a slow line takes that long, and a root
 	// that waits does no harm.
 	Turn time.Duration
-	// Fallback is after how long without a chunk a follower is entitled to the
-	// server. 10 s: a new election and a new place take less, and an upgrade is
-	// not held up by more than that where peers fail.
+	// Fallback is the time without a chunk after which a follower is entitled
+	// to the server. 10 s: a new election and a new place take less, and if
+	// peers fail an upgrade is not delayed by more than that.
 	Fallback time.Duration
 	// FallbackJitter is the longest random wait before a follower goes to the
 	// server, so that of many that may go the first is heard by the others.
 	// 1 s is more than one Announce of the election.
 	FallbackJitter time.Duration
-	// Lapse is after how long without bytes another's direct download no
-	// longer counts: 10 s, which is more than a server may be silent before
-	// the one that downloads gives up itself.
+	// Lapse is the time without bytes after which another's direct download no
+	// longer counts: 10 s, which is more than a server may be silent before the
+	// downloading device gives up by itself.
 	Lapse time.Duration
 	// FailedPeers is how many failed peers entitle a follower to the server.
 	// One may be an accident, so 2.
@@ -80,29 +80,30 @@ type Config struct {
 	// BackoffMax is the longest such time: a minute, so that a site notices
 	// soon that its server is back. It must be at least Backoff.
 	BackoffMax time.Duration
-	// Attempts is how often a device tries itself before it gives up. With 3
-	// of them a single refusal, or a broken connection, is survived.
+	// Attempts is how often a device tries itself before it gives up. With 3 a
+	// device survives a single refusal, or a broken connection.
 	Attempts int
-	// Outage is for how long after the origin's last byte nobody gives up
+	// Outage is how long after the origin's last byte no device gives up
 	// because it cannot be reached or stalls, whatever Attempts says. A minute
 	// is longer than a router takes to come back or a route to change. 0: not
 	// at all.
 	Outage time.Duration
 	// RootWait is how long a confirmed root waits for children before it
 	// downloads. 0: it begins at once, which is right where files are passed on
-	// while they arrive; the classic profile waits for 10 s as the original.
+	// while they arrive; the classic profile waits for 10 s like Cisco's
+	// original.
 	RootWait time.Duration
-	// WholeFiles makes a parent serve only what it holds completely, as the
-	// original does (store-and-forward). False: chunks are passed on as they
+	// WholeFiles makes a parent serve only what it holds completely, like
+	// Cisco's original (store-and-forward). False: chunks are passed on as they
 	// arrive.
 	WholeFiles bool
 	// Stripes is how many trees a file takes: 1, 2, or 0 for two where the file
-	// has at least StripeChunks chunks. The root's word counts. 0 by default:
-	// two trees use the uplinks of the leaves, and need a file that is longer
-	// than its trees are deep.
+	// has at least StripeChunks chunks. The root decides. 0 by default: two
+	// trees use the uplinks of the leaves, and need a file that is longer than
+	// its trees are deep.
 	Stripes int
-	// StripeChunks is from how many chunks on a file takes two trees where
-	// Stripes is 0. 64 chunks are 4 MiB: for less the time of the second
+	// StripeChunks is the number of chunks from which on a file takes two trees
+	// if Stripes is 0. 64 chunks are 4 MiB: for less the time of the second
 	// place costs more than its uplinks bring. 0: every file takes two.
 	StripeChunks int
 }

@@ -11,24 +11,24 @@ import (
 // machine those that it dials; 0 is none.
 type Link int32
 
-// Child is one child as its parent knows it.
+// Child is one child as its parent sees it.
 type Child struct {
 	Link Link
 	Peer wire.Peer
 	From netip.Addr // where its link comes from
 	Set  Set        // the chunks that it wants
-	// Prefix is what the child said it holds; Complete that it is done.
+	// Prefix is what the child reported to hold; Complete says that it is done.
 	Prefix   int
 	Complete bool
 
 	next     int
 	inFlight int
 	moved    time.Duration // when a chunk last left for it
-	heard    time.Duration // when it last said something
+	heard    time.Duration // when it last sent something
 }
 
 // Feed is the parent's side: at most wire.MaxChildren children per tree, a
-// window of chunks on the way to each, each at its own pace. Use NewFeed.
+// window of chunks in flight to each, each at its own pace. Use NewFeed.
 type Feed struct {
 	cfg      Config
 	children []*Child
@@ -40,9 +40,9 @@ func NewFeed(cfg Config) *Feed { return &Feed{cfg: cfg} }
 // Children returns the children in the order in which they came.
 func (f *Feed) Children() []*Child { return f.children }
 
-// FullBut reports whether no slot is free in a tree of the set even once the
-// links of a peer that overlap the set are gone: the peer comes again, for other
-// chunks than before perhaps.
+// FullBut reports whether no slot is free in a tree of the set even without the
+// links of a peer that overlap the set: the peer comes again, perhaps for other
+// chunks than before.
 func (f *Feed) FullBut(set Set, p wire.Peer) bool {
 	return f.taken(set, func(c *Child) bool { return c.Peer != p || c.Set&set == 0 }) >= wire.MaxChildren
 }
@@ -50,8 +50,8 @@ func (f *Feed) FullBut(set Set, p wire.Peer) bool {
 // Free returns the number of slots that are free in every tree of the set.
 func (f *Feed) Free(set Set) int { return max(0, wire.MaxChildren-f.Taken(set)) }
 
-// Taken returns how many children the tree of the set has that has most. A
-// child that takes all chunks counts in every tree.
+// Taken returns the largest number of children of a tree of the set. A child
+// that takes all chunks counts in every tree.
 func (f *Feed) Taken(set Set) int { return f.taken(set, func(*Child) bool { return true }) }
 
 func (f *Feed) taken(set Set, counts func(*Child) bool) int {
@@ -140,8 +140,8 @@ func (f *Feed) Next(now time.Duration, prefix func(Set) int, send func(Link, int
 	}
 }
 
-// Lagging returns the first child that takes no bytes or says nothing, and
-// whose slot is to be reclaimed; nil if there is none.
+// Lagging returns the first child that takes no bytes or sends nothing, and
+// whose slot should be reclaimed; nil if there is none.
 func (f *Feed) Lagging(now time.Duration) *Child {
 	for _, c := range f.children {
 		if c.inFlight > 0 && now-c.moved > f.cfg.Stall || now-c.heard > 2*f.cfg.Stall {
@@ -151,7 +151,7 @@ func (f *Feed) Lagging(now time.Duration) *Child {
 	return nil
 }
 
-// Deadline returns when Lagging may find somebody.
+// Deadline returns when Lagging may find a child.
 func (f *Feed) Deadline() (at time.Duration, ok bool) {
 	for _, c := range f.children {
 		due := c.heard + 2*f.cfg.Stall

@@ -9,8 +9,8 @@ type Set uint8
 // All is the set of all stripes.
 const All Set = 1<<wire.MaxStripes - 1
 
-// SetOf returns what a link in the tree of a stripe carries where the file
-// takes so many trees: all chunks where it takes one.
+// SetOf returns what a link in the tree of a stripe carries if the file takes
+// that many trees: all chunks if it takes one.
 func SetOf(stripe, trees uint8) Set {
 	if trees < 2 {
 		return All

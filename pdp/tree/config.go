@@ -10,16 +10,17 @@ import (
 type Config struct {
 	// AskFirst is how long the first ask may stay unanswered; each further one
 	// waits half as long again. 100 ms is many times the round trip of a wired
-	// subnet, and short beside the time in which anybody misses bytes.
+	// subnet, and short compared with the time after which a device lacks
+	// bytes.
 	AskFirst time.Duration
-	// AskAgain is the longest wait for an answer: 1 s, so that a follower
-	// which lost its root or waits for a place is never longer without a try.
+	// AskAgain is the longest wait for an answer: 1 s, so that a follower which
+	// lost its root or waits for a place tries at least that often.
 	AskAgain time.Duration
 	// Asks is how many asks without any answer mean that the root is gone. With
 	// 3 of them two lost datagrams in a row are no reason to leave it.
 	Asks int
 	// Rounds is how many times in a row a root may leave that many asks
-	// unanswered, though it is heard, before it is not believed. 4, because a
+	// unanswered, although it is heard, before it is distrusted. 4, because a
 	// root that has many followers, or that just restarted, may lose a few.
 	Rounds int
 	// Dial is how long a parent may take to accept and welcome. 1 s is time
@@ -34,7 +35,7 @@ type Config struct {
 	// root, which stretches it where there are many: see ReportPeriod. 2 s
 	// keeps the root's picture fresh at the cost of a small datagram.
 	Report time.Duration
-	// Forget is after how much silence a member is no longer counted: four
+	// Forget is the silence after which a member is no longer counted: four
 	// times Report, so that three lost reports in a row do not matter.
 	Forget time.Duration
 	// Avoid is how long a parent that failed a child is not offered to it, and
@@ -42,7 +43,7 @@ type Config struct {
 	// device slow, such as the write of its flash memory, passes in that time.
 	Avoid time.Duration
 	// Gather is how long a new follower waits for its place in the tree in
-	// which it is a leaf, so that those who will have children there come
+	// which it is a leaf, so that members that will have children there come
 	// first. 100 ms, in which all of a site that wakes together have asked.
 	Gather time.Duration
 }
@@ -69,8 +70,8 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// ReportPeriod is the distance between a member's reports where the tree has
-// n members: a root hears at most about 100 in a second.
+// ReportPeriod is the time between a member's reports if the tree has n
+// members: a root receives at most about 100 per second.
 func ReportPeriod(c Config, n int) time.Duration {
 	return max(c.Report, time.Duration(n)*10*time.Millisecond)
 }

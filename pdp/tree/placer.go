@@ -1,10 +1,10 @@
 // Package tree decides who is whose parent in the hierarchy of one file. It is
-// the root's side: a Placer hears who asks and reports, and places followers in
-// one balanced binary tree, or in two with different inner nodes.
+// the root's side: a Placer takes asks and reports, and places followers in one
+// balanced binary tree, or in two with different inner nodes.
 //
-// Import it where one device tells the others of whom to take something, each of
-// at most two: its caller gives an Ask to the Placer and sends the Place that it
-// returns back to the asker.
+// Import it if one device tells the others from whom to take something, and
+// nobody serves more than two: its caller gives an Ask to the Placer and sends
+// the returned Place back to the asker.
 //
 // What lives here: the members as the root knows them, their slots and depths.
 // What must not: who is root, which chunk goes where, how a follower asks and
@@ -23,14 +23,14 @@ import (
 const MaxMembers = 8192
 
 // Placer is the root's side: it knows the members of its trees from their asks
-// and reports, and places those who have no parent. Use NewPlacer.
+// and reports, and places those without a parent. Use NewPlacer.
 type Placer struct {
 	cfg     Config
 	self    wire.Peer
 	trees   uint8 // 0: not known yet
 	members map[wire.Peer]*member
-	// order is the members by arrival: the tree must not depend on how a map
-	// is walked.
+	// order is the members by arrival: the tree must not depend on the order of
+	// a map.
 	order []*member
 	root  *member
 }
@@ -43,7 +43,7 @@ type member struct {
 	joined time.Duration
 	heard  time.Duration
 	done   bool
-	speed  uint32 // kilobytes per second that its port sends, by its own word
+	speed  uint32 // kilobytes per second that its port sends, as it reports
 	atRoot bool   // is placed directly below the root or not at all
 	// home is the tree in which it takes children; noHome until it needs one.
 	home  uint8
@@ -62,8 +62,8 @@ const noHome = wire.MaxStripes
 // node is a member as a node of one tree.
 type node struct {
 	parent wire.Peer
-	// since is when the parent was last said: by the root (a reservation) or
-	// by the member itself (attached).
+	// since is when the parent was last set: by the root (a reservation) or by
+	// the member itself (attached).
 	since    time.Duration
 	attached bool
 	free     int // slots that it says are free
@@ -76,8 +76,8 @@ func NewPlacer(cfg Config, self wire.Peer) *Placer {
 	return &Placer{cfg: cfg, self: self, root: &member{peer: self, home: noHome}, members: map[wire.Peer]*member{}}
 }
 
-// Trees tells how many trees the file takes. Until then nobody is placed; once
-// it is told it stays.
+// Trees sets how many trees the file takes. Until then nobody is placed; once
+// set it does not change.
 func (t *Placer) Trees(n uint8) {
 	if t.trees == 0 {
 		t.trees = n
@@ -146,7 +146,7 @@ func (t *Placer) Ask(now time.Duration, from netip.AddrPort, e wire.Envelope, m 
 	if m.Done || m.Attached {
 		return nil
 	}
-	// Who was sent altered chunks wants them from the root itself.
+	// A device that was sent altered chunks wants them from the root itself.
 	x.atRoot = m.Reason == wire.ReasonDigestMismatch
 	return t.place(now, x, m.Stripe)
 }
@@ -159,7 +159,7 @@ func concerned(m *wire.Ask) []uint8 {
 	return []uint8{0, 1}
 }
 
-// complain takes what a member says of a parent that failed it.
+// complain takes a member's complaint about a parent that failed it.
 func (t *Placer) complain(now time.Duration, x *member, m *wire.Ask) {
 	if m.Failed == t.self && m.Reason == wire.ReasonDigestMismatch {
 		return // it comes back for what was altered on its way
@@ -178,7 +178,7 @@ func (t *Placer) complain(now time.Duration, x *member, m *wire.Ask) {
 	}
 	switch m.Reason {
 	case wire.ReasonParentLost, wire.ReasonUnreachable, wire.ReasonParentSilent:
-		// If it still lives, its next report opens it again.
+		// If it is still alive, its next report opens it again.
 		bad.shut = now + t.cfg.Report
 		if m.Reason != wire.ReasonUnreachable {
 			for _, s := range concerned(m) {
@@ -204,8 +204,9 @@ func (x *member) avoids(now time.Duration, p wire.Peer) bool {
 	return false
 }
 
-// Twin returns the address of another member that carries the id of the peer at
-// an address, if it was heard lately: not the same device before its restart.
+// Twin returns the address of another member with the id of the peer at an
+// address, if it was heard lately and is not the same device before its
+// restart.
 func (t *Placer) Twin(now time.Duration, from netip.AddrPort, p wire.Peer) (netip.AddrPort, bool) {
 	for _, x := range t.order {
 		if x.peer.ID == p.ID && x.peer != p && x.addr.Addr() != from.Addr() && now-x.heard < t.forgetAfter() {
@@ -215,8 +216,8 @@ func (t *Placer) Twin(now time.Duration, from netip.AddrPort, p wire.Peer) (neti
 	return netip.AddrPort{}, false
 }
 
-// Fastest returns the member that needs the file still and whose port sends
-// fastest, by its own word in kilobytes per second; nobody if none told.
+// Fastest returns the member that still needs the file and reports the fastest
+// port, in kilobytes per second; nobody if none reported.
 func (t *Placer) Fastest() (p wire.Peer, speed uint32) {
 	for _, x := range t.order {
 		if !x.done && x.speed > speed {
@@ -226,8 +227,8 @@ func (t *Placer) Fastest() (p wire.Peer, speed uint32) {
 	return p, speed
 }
 
-// Left tells that a child of the root in a tree left its link: its slot is free, and
-// nobody is placed below it before it says where it stands.
+// Left records that a child of the root in a tree left its link: its slot is
+// free, and nobody is placed below it before it reports again.
 func (t *Placer) Left(p wire.Peer, stripe uint8) {
 	if x := t.members[p]; x != nil && x.nodes[stripe].parent == t.self {
 		x.nodes[stripe].parent, x.nodes[stripe].attached = wire.Peer{}, false
@@ -273,7 +274,7 @@ func (t *Placer) place(now time.Duration, x *member, stripe uint8) *wire.Place {
 	}
 	best := t.best(now, x, stripe)
 	if best == nil && now-x.avoidSince > t.cfg.Lease {
-		// Nobody else: one that failed it may have been unlucky.
+		// No other parent: one that failed it may have failed by accident.
 		x.avoidUntil = now
 		best = t.best(now, x, stripe)
 	}
@@ -301,7 +302,7 @@ func (t *Placer) settle(x *member) {
 	}
 }
 
-// demand is what a parent must still have to be offered.
+// demand is what a parent must still have free to be offered.
 type demand uint8
 
 // The demands, the strictest first.
@@ -313,8 +314,8 @@ const (
 )
 
 // best returns the parent to offer to x, nil if there is none. With two trees
-// it is one whose uplink has not to carry the file more than once, if there is
-// any: inner in its home tree alone, if there is such a one.
+// it is one whose uplink need not carry the file more than once, if there is
+// one, and preferably one that is an inner node of its home tree only.
 func (t *Placer) best(now time.Duration, x *member, stripe uint8) *member {
 	if t.trees < 2 || x.atRoot {
 		return t.shallowest(now, x, stripe, slot)
@@ -358,9 +359,10 @@ func (t *Placer) wait(stripe uint8, d time.Duration) *wire.Place {
 	return &wire.Place{Stripe: stripe, Trees: t.trees, Wait: uint16(d / time.Millisecond)}
 }
 
-// open reports whether y may take x, which hangs on nobody, as a child: what is
-// below x hangs on nobody either, and has no depth. A member that is about to take
-// its own place takes children already: a tree stands after one round of asks.
+// open reports whether y may take x, which has no parent, as a child: what is
+// below x is not connected to the root either, and has no depth. A member that
+// is about to take its own place may already take children: a tree is complete
+// after one round of asks.
 func (t *Placer) open(now time.Duration, y, x *member, stripe uint8, d demand) bool {
 	s := &y.nodes[stripe]
 	return y != x && s.depth > -1 && s.depth < wire.MaxPath-1 && s.children < wire.MaxChildren && t.meets(y, stripe, d) &&
@@ -377,7 +379,8 @@ func (t *Placer) meets(y *member, stripe uint8, d demand) bool {
 	for s := range y.nodes {
 		load += y.nodes[s].children
 	}
-	// Who comes late would make a chain: only the last has an uplink to spare.
+	// Devices that come late would form a chain: only the last has an uplink to
+	// spare.
 	if d < slot && y.nodes[stripe].depth > bits.Len(uint(len(t.order)))+1 {
 		return false
 	}
@@ -393,8 +396,8 @@ func (t *Placer) meets(y *member, stripe uint8, d demand) bool {
 }
 
 // measure counts the children of each member in each tree, and its depth in one
-// of them; -1 for members that neither hang on the root nor are done.
-// Reservations that nobody took up are freed.
+// of them; -1 for members that are neither connected to the root nor done.
+// Unused reservations are freed.
 func (t *Placer) measure(now time.Duration, stripe uint8) {
 	t.root.nodes = [wire.MaxStripes]node{}
 	for _, y := range t.order {

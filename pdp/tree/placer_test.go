@@ -208,7 +208,7 @@ func TestMembersAreBounded(t *testing.T) {
 	if got := said(p, 1, MaxMembers+200, &wire.Ask{Free: 2}); got == nil || !got.Parent.IsZero() || got.Wait == 0 {
 		t.Errorf("a full root answers %v", got)
 	}
-	// Who is silent for long makes room.
+	// A member that is silent for long makes room.
 	late := p.forgetAfter() + time.Second
 	if got := said(p, late, MaxMembers+200, &wire.Ask{Free: 2}); got.Parent.IsZero() || p.Members() != 1 {
 		t.Errorf("after a long silence: %v, %d members", got, p.Members())

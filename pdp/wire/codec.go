@@ -55,7 +55,7 @@ func (r *reader) u8() uint8 {
 	return 0
 }
 
-// tail8 reads a field that older senders end before: 0 where it is missing.
+// tail8 reads a field that older senders leave out: 0 if it is missing.
 func (r *reader) tail8() uint8 {
 	if r.short || len(r.b) == 0 {
 		return 0

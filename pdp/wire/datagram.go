@@ -74,8 +74,8 @@ func (r Rank) Outranks(p Peer, s Rank, q Peer) bool {
 	return q.Less(p)
 }
 
-// CompareHolding compares what two claimants hold, leaving chance and
-// confirmation aside: 1, 0 or -1.
+// CompareHolding compares what two claimants hold, without strength and
+// confirmation: 1, 0 or -1.
 func (r Rank) CompareHolding(s Rank) int {
 	switch {
 	case r.Complete != s.Complete && r.Complete, r.Complete == s.Complete && r.Prefix > s.Prefix:
@@ -86,11 +86,11 @@ func (r Rank) CompareHolding(s Rank) int {
 	return 0
 }
 
-// Claim is broadcast by who is or would be root of the file. It also carries
-// how far the root is, so that whoever hears it knows.
+// Claim is broadcast by a device that is or wants to be root of the file. It
+// also tells every listener how far the root is.
 type Claim struct {
 	Rank Rank
-	// Epoch tells contents apart that go by one name: 0 where the key is a
+	// Epoch distinguishes contents with the same name: 0 if the key is a
 	// digest.
 	Epoch uint64
 	// Size of the file in bytes, or load.UnknownSize.
@@ -175,8 +175,8 @@ func (c *Claim) get(r *reader) (err error) {
 	return r.err()
 }
 
-// Ask is sent by a follower to its root, by unicast: to be placed, or, when
-// it has a parent, to be known.
+// Ask is sent by a follower to its root, by unicast: to get a place or, if it
+// has a parent, to report.
 type Ask struct {
 	// Attached: the asker has the parent named in Parent and wants no place.
 	Attached bool
@@ -195,9 +195,9 @@ type Ask struct {
 	// Failed is a parent that did not serve, and Reason why.
 	Failed Peer
 	Reason Reason
-	// Trees is how many trees the asker takes the file through: with 2 the
-	// ask is about the tree of Stripe alone, with 1 one parent sends all
-	// chunks; 0: nobody has told it yet.
+	// Trees is how many trees the asker takes the file through: with 2 the ask
+	// is about the tree of Stripe alone, with 1 one parent sends all chunks; 0:
+	// not known yet.
 	Trees uint8
 	// Speed is how fast the asker's port was seen to send lately, in kilobytes
 	// (1,000 bytes) per second; 0: not known.
@@ -272,7 +272,7 @@ type Place struct {
 	Trees uint8
 }
 
-// checkTrees refuses stripes and numbers of trees that there are not.
+// checkTrees refuses stripes and numbers of trees that do not exist.
 func checkTrees(stripe, trees uint8) error {
 	if stripe >= MaxStripes || trees > MaxStripes {
 		return fmt.Errorf("%w: stripe %d of %d trees", ErrMalformed, stripe, trees)
@@ -307,8 +307,8 @@ func (p *Place) get(r *reader) error {
 // Resign is broadcast by a root that steps down.
 type Resign struct {
 	Reason Reason
-	// Successor should claim at once, the others after it; zero for an open
-	// election.
+	// Successor is the peer that should claim at once, before the others; zero
+	// for an open election.
 	Successor Peer
 	// Backoff is how long the origin is left alone by the whole subnet, in
 	// milliseconds.

@@ -136,7 +136,7 @@ func (m *Welcome) get(r *reader) (err error) {
 	return r.err()
 }
 
-// Refuse turns a child away; the connection is closed after it.
+// Refuse refuses a child; the connection is closed after it.
 type Refuse struct{ Reason Reason }
 
 func (*Refuse) frameKind() kind       { return kindRefuse }
@@ -148,8 +148,8 @@ func (m *Refuse) get(r *reader) error { m.Reason = Reason(r.u8()); return r.err(
 type Progress struct {
 	Prefix     int
 	RootPrefix int
-	// RootBytes counts what the root has received from the origin, in bytes:
-	// on a slow link it moves where chunks do not yet.
+	// RootBytes counts what the root has received from the origin, in bytes: on
+	// a slow link it grows before the next chunk is complete.
 	RootBytes int64
 	// Detached: the parent has no parent at present.
 	Detached bool
@@ -276,7 +276,7 @@ func (m *Report) get(r *reader) (err error) {
 	return r.err()
 }
 
-// TableAsk asks for the chunk table that the receiver made of its own bytes.
+// TableAsk asks for the chunk table of the receiver's own bytes.
 type TableAsk struct{}
 
 func (*TableAsk) frameKind() kind   { return kindTableAsk }
@@ -338,7 +338,7 @@ func AppendFrame(b []byte, m Frame) []byte {
 	return w.b
 }
 
-// ChunkFrameHeader returns what stands before the bytes of a chunk frame.
+// ChunkFrameHeader returns what comes before the bytes of a chunk frame.
 func ChunkFrameHeader(index, length int, provisional bool) []byte {
 	b := make([]byte, 0, 5+ChunkHeader)
 	b = binary.BigEndian.AppendUint32(b, uint32(1+ChunkHeader+length))
@@ -350,7 +350,7 @@ func ChunkFrameHeader(index, length int, provisional bool) []byte {
 // chunk's bytes are read into the buffer that buf returns for their length,
 // which may refuse by returning nil. A type that this version does not know is
 // skipped and gives a nil Frame. A stream that ends between frames gives
-// io.EOF, within one io.ErrUnexpectedEOF.
+// io.EOF; one that ends within a frame gives io.ErrUnexpectedEOF.
 func ReadFrame(r io.Reader, buf func(length int) []byte) (Frame, error) {
 	var head [5]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -412,8 +412,8 @@ func readChunk(r io.Reader, n int64, buf func(int) []byte) (Frame, error) {
 	return m, nil
 }
 
-// readRest fills b with what a header has promised: a stream that ends there
-// is torn.
+// readRest fills b with the bytes that a header has announced: a stream that
+// ends there is incomplete.
 func readRest(r io.Reader, b []byte) error {
 	_, err := io.ReadFull(r, b)
 	if err == io.EOF {

@@ -2,11 +2,11 @@ package wire
 
 import "fmt"
 
-// Reason is why a decision was taken. The codes stand in messages, in reports
-// and in logs, so they keep their numbers and names for good.
+// Reason is why a decision was taken. The codes are in messages, reports and
+// logs, so they keep their numbers and names forever.
 type Reason uint8
 
-// The reasons, by what they speak of.
+// The reasons, grouped by subject.
 const (
 	ReasonNone Reason = iota
 
@@ -37,7 +37,7 @@ const (
 	ReasonChildSlow      // takes no bytes
 	ReasonDone           // complete, nothing more to do
 	ReasonStopped        // the device stops
-	ReasonNotYet         // has not the whole file yet (classic profile)
+	ReasonNotYet         // has not the whole file yet; not sent by this version
 	ReasonRootStalled    // the root does not advance
 	ReasonDigestMismatch // the whole file has the wrong digest
 

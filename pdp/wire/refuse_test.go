@@ -244,8 +244,8 @@ func TestChunkCutShort(t *testing.T) {
 func TestChunkBuffer(t *testing.T) {
 	b := AppendFrame(nil, frames()["chunk"])
 	asked := 0
-	if _, err := ReadFrame(bytes.NewReader(b), func(n int) []byte { asked = n; return nil }); !errors.Is(err,
-		ErrMalformed) || asked != 16 {
+	refuse := func(n int) []byte { asked = n; return nil }
+	if _, err := ReadFrame(bytes.NewReader(b), refuse); !errors.Is(err, ErrMalformed) || asked != 16 {
 		t.Errorf("a refused chunk: %v, %d bytes asked for", err, asked)
 	}
 	mine := make([]byte, 100)

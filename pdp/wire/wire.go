@@ -1,11 +1,11 @@
 // Package wire is the Peer Distribution Protocol as bytes: its messages, their
-// limits and the reason codes they carry. PROTOCOL.md in docs tells the same
+// limits and the reason codes they carry. docs/PROTOCOL.md describes the same
 // in prose.
 //
 // Import it to speak the protocol, to decode what was captured, or to read the
 // reasons that reports give: Marshal and Unmarshal are for datagrams,
-// AppendFrame and ReadFrame for the frames of a link. Whatever comes in is read
-// within its limits or refused.
+// AppendFrame and ReadFrame for the frames of a link. Input that exceeds the
+// limits is refused.
 //
 // What lives here: message types, their encoding and decoding, hierarchy and
 // peer identities. What must not: sockets, timers, and any decision about what
@@ -53,13 +53,13 @@ const (
 	Port = 4051
 	// MaxDatagram is the largest datagram that is sent or read, in bytes.
 	MaxDatagram = 1200
-	// MaxFrame is the largest control frame, in bytes after the length field.
-	// Chunk frames may be as long as a chunk and ChunkHeader.
+	// MaxFrame is the largest body of a control frame, in bytes, without the
+	// type. The body of a Chunk frame may have ChunkHeader and a chunk.
 	MaxFrame = 64 << 10
 	// ChunkHeader is the length of a chunk frame's body before the bytes.
 	ChunkHeader = 5
 	// MaxPath is the longest path from the root that a link may carry. A tree
-	// of 2^20 devices is 20 deep; a longer path is a chain gone wrong.
+	// of 2^20 devices is 20 deep; a longer path is a faulty chain.
 	MaxPath = 64
 	// MaxChildren is the number of children of a device per tree.
 	MaxChildren = 2
@@ -74,8 +74,8 @@ const (
 
 var magic = [4]byte{0x50, 0x44, 0x50, 0xF5}
 
-// Errors of decoding. A datagram that fails with ErrForeign is somebody else's
-// and is ignored in silence; ErrMalformed is counted.
+// Errors of decoding. A datagram that fails with ErrForeign belongs to another
+// system and is ignored silently; ErrMalformed is counted.
 var (
 	ErrForeign   = errors.New("not a Peerload message")
 	ErrMalformed = errors.New("malformed message")
@@ -85,8 +85,8 @@ var (
 type Hierarchy [16]byte
 
 // HierarchyOf returns the hierarchy of a file. Group is the model group, empty
-// for metadata, which belongs to no model; key names the content: a digest,
-// or for content without one what it was asked for as.
+// for metadata, which belongs to no model; key identifies the content: a digest
+// or, for content without one, what was asked for.
 func HierarchyOf(group string, key []byte) Hierarchy {
 	h := sha256.New()
 	h.Write([]byte("peerload hierarchy 1\x00"))

@@ -40,8 +40,8 @@ type Held struct {
 	pure   bool                 // no chunk of this content came from a peer
 }
 
-// New returns what a device holds that holds nothing of a file of size bytes, or
-// of load.UnknownSize. A signed size never changes.
+// New returns an empty Held for a file of size bytes, or of load.UnknownSize. A
+// signed size never changes.
 func New(size int64, signed bool) *Held {
 	h := &Held{signed: signed, sure: signed, pure: true}
 	h.rewind()
@@ -56,7 +56,7 @@ func (h *Held) rewind() {
 	h.prefix = 0
 }
 
-// Add notes that a chunk is held, and reports whether that is new.
+// Add records that a chunk is held, and reports whether that is new.
 func (h *Held) Add(i int, from Source) bool {
 	if i < 0 || i >= h.chunks || h.have.has(i) {
 		return false
@@ -78,7 +78,7 @@ func (h *Held) Add(i int, from Source) bool {
 	return true
 }
 
-// Drop forgets chunks; those that are not held are passed over.
+// Drop removes chunks; those that are not held are ignored.
 func (h *Held) Drop(indices []int) {
 	for _, i := range indices {
 		if i < 0 || i >= h.chunks || !h.have.has(i) {
@@ -104,10 +104,10 @@ func (h *Held) Clear(epoch uint64, size int64) {
 	}
 }
 
-// SetEpoch names the content that is held.
+// SetEpoch sets the epoch of the content that is held.
 func (h *Held) SetEpoch(epoch uint64) { h.epoch = epoch }
 
-// Epoch returns the name of the content that is held.
+// Epoch returns the epoch of the content that is held.
 func (h *Held) Epoch() uint64 { return h.epoch }
 
 // SetSize tells the file's size in bytes.
@@ -117,12 +117,12 @@ func (h *Held) SetSize(size int64) {
 	h.prefix = h.PrefixOf(transfer.All)
 }
 
-// Fits reports whether no chunk that is held lies behind the end of a file of
-// size bytes.
+// Fits reports whether no chunk that is held is after the end of a file of size
+// bytes.
 func (h *Held) Fits(size int64) bool { return h.last < (load.Geometry{Size: size}).Chunks() }
 
-// Confirm tells that the origin said size; the one that is known is sure if that
-// is the same.
+// Confirm records that the origin said size; the known size is sure if it is
+// the same.
 func (h *Held) Confirm(size int64) { h.sure = h.sure || h.Known() && size == h.geo.Size }
 
 // Sure reports whether the size is signed or the origin told it.
@@ -150,8 +150,8 @@ func (h *Held) Whole() bool { return h.geo.Known() && h.count == h.chunks }
 // Prefix returns how many chunks are held from the start.
 func (h *Held) Prefix() int { return h.prefix }
 
-// PrefixOf returns how many chunks of a set are held from the start, told as the
-// first chunk of it that is not, or the number of all chunks.
+// PrefixOf returns the first chunk of a set that is not held, or the number of
+// all chunks.
 func (h *Held) PrefixOf(set transfer.Set) int {
 	n := h.chunks
 	for s := range uint8(wire.MaxStripes) {

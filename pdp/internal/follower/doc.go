@@ -3,7 +3,7 @@
 // what they say.
 //
 // What lives here: Follower, which finds a parent again and again; ParentWatch
-// and RootWatch, which say when to turn from one. What must not: who is root,
-// what this device sends to its own children, sockets, clocks, goroutines. Read
+// and RootWatch, which say when to leave one. What must not: who is root, what
+// this device sends to its own children, sockets, clocks, goroutines. Read
 // follower.go first, then watch.go.
 package follower

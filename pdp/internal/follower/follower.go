@@ -19,7 +19,7 @@ func (l *Links) next() transfer.Link {
 	return l.dialled
 }
 
-// State is where a follower stands with its parent.
+// State is the state of a follower and its parent.
 type State uint8
 
 // The states of a follower.
@@ -35,7 +35,7 @@ var stateNames = [...]string{"alone", "asking", "dialing", "attached"}
 // String returns the state's name.
 func (s State) String() string { return stateNames[s] }
 
-// Output collects what follows from one input.
+// Output collects the results of one input.
 type Output struct {
 	// Ask is sent to AskTo.
 	Ask   *wire.Ask
@@ -54,14 +54,14 @@ type Output struct {
 	From     wire.Peer
 }
 
-// Self is what an ask says of the follower.
+// Self is what an ask says about the follower.
 type Self struct {
 	Prefix         int
 	Epoch          uint64
 	Free, Children int
 	Done           bool
-	// Trees is how many trees the device takes the file through, 0 if nobody
-	// has told it yet.
+	// Trees is how many trees the device takes the file through, 0 if not known
+	// yet.
 	Trees uint8
 	// Speed is how fast its port sends, in kilobytes per second; 0 if unknown.
 	Speed uint32
@@ -97,8 +97,8 @@ type Follower struct {
 	due        time.Duration
 	// failures counts parents that failed since bytes last came.
 	failures int
-	// fruitless counts links in a row that ended without a byte, whosever
-	// fault it was.
+	// fruitless counts links in a row that ended without a byte, whatever the
+	// cause.
 	fruitless int
 }
 
@@ -108,7 +108,7 @@ func New(cfg tree.Config, self wire.Peer, stripe uint8, links *Links, rnd *rand.
 	return &Follower{cfg: cfg, self: self, stripe: stripe, links: links, rnd: rnd}
 }
 
-// State returns where the follower stands.
+// State returns the follower's state.
 func (t *Follower) State() State { return t.state }
 
 // Parent returns the parent, its address and the link to it.
@@ -122,8 +122,8 @@ func (t *Follower) Failures() int { return t.failures }
 // AskedSince returns when the first ask was sent that has had no answer.
 func (t *Follower) AskedSince() time.Duration { return t.asked }
 
-// Forgive forgets which parent failed and why: it has nothing to do with what
-// is wanted now.
+// Forgive clears which parent failed and why: it does not matter for what is
+// wanted now.
 func (t *Follower) Forgive() { t.failed, t.reason, t.move = wire.Peer{}, wire.ReasonNone, false }
 
 // Served tells that a parent sent a chunk.
@@ -132,11 +132,11 @@ func (t *Follower) Served() { t.failures, t.fruitless = 0, 0 }
 // Path returns the peers from the root to this device's parent.
 func (t *Follower) Path() []wire.Peer { return t.path }
 
-// Depth returns how deep the device stands below the root; 0 if unknown.
+// Depth returns the device's depth below the root; 0 if unknown.
 func (t *Follower) Depth() int { return len(t.path) }
 
-// Root tells whom to ask, and over which time to spread the first ask. An
-// attached follower keeps its parent and reports to the new root.
+// Root sets the root to ask, and the time over which to spread the first ask.
+// An attached follower keeps its parent and reports to the new root.
 func (t *Follower) Root(now time.Duration, p wire.Peer, addr, link netip.AddrPort, spread time.Duration) {
 	if t.root == p {
 		t.rootAddr, t.rootLink = addr, link
@@ -158,7 +158,7 @@ func (t *Follower) Spread(members int) {
 	t.period = tree.ReportPeriod(t.cfg, members)
 }
 
-// NoRoot tells that there is nobody to ask at present; a parent is kept.
+// NoRoot says that there is no root to ask at present; a parent is kept.
 func (t *Follower) NoRoot() {
 	t.root, t.failures = wire.Peer{}, 0 // they were those of the root's places
 	if t.state == Asking || t.state == Dialing && t.parent.IsZero() {
@@ -166,7 +166,8 @@ func (t *Follower) NoRoot() {
 	}
 }
 
-// Leave closes the link to the parent for good: the device is root, or done.
+// Leave closes the link to the parent, and asks for no other: the device is
+// root, or done.
 func (t *Follower) Leave(why wire.Reason, out *Output) {
 	if t.link != 0 {
 		out.Close, out.CloseReason = t.link, why
@@ -208,8 +209,8 @@ func (t *Follower) lost(now time.Duration, why wire.Reason, out *Output) {
 }
 
 // pause is the wait before the next ask after a link was lost: none, unless
-// link after link ends without a byte. Who is refused for ever must not ask a
-// thousand times a second.
+// link after link ends without a byte. A device that is always refused must not
+// ask a thousand times a second.
 func (t *Follower) pause() time.Duration {
 	const atOnce = 4
 	t.fruitless++
@@ -254,8 +255,8 @@ func (t *Follower) Place(now time.Duration, from wire.Peer, p *wire.Place, out *
 // DialTo opens a link to a parent of the follower's own choice.
 func (t *Follower) DialTo(now time.Duration, p wire.Peer, addr netip.AddrPort, out *Output) {
 	t.parent, t.parentAddr, t.link = p, addr, t.links.next()
-	// Where one parent after another cannot be reached it may be this device's
-	// own port that is full.
+	// If one parent after another cannot be reached, this device's own port may
+	// be the one that is busy.
 	t.state, t.due = Dialing, now+t.cfg.Dial<<min(t.failures, 2)
 	out.Dial, out.Link = addr, t.link
 }

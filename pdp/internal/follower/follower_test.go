@@ -143,8 +143,8 @@ func TestOnlyASuspectAsksForTheRoot(t *testing.T) {
 	}
 }
 
-// TestRefusedForEver: who is refused by whomever it is sent to asks less and
-// less often, and at once again after a chunk has come.
+// TestRefusedForEver: a follower that every parent refuses asks less and less
+// often, and at once again after a chunk has come.
 func TestRefusedForEver(t *testing.T) {
 	m, root := following(t)
 	asks := 0

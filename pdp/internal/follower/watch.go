@@ -8,9 +8,9 @@ import (
 )
 
 // ParentWatch judges a parent. A parent may be silent for a while and may lack
-// chunks; it may not be gone, nor hold bytes and keep them, nor fall ever
-// further behind. That the root gets nothing from the origin is no parent's
-// fault. Use NewParentWatch at each new parent.
+// chunks; it must not be gone, withhold bytes, or fall further and further
+// behind. That the root gets nothing from the origin is no parent's fault. Use
+// NewParentWatch at each new parent.
 type ParentWatch struct {
 	cfg    transfer.Config
 	active time.Duration // last byte from the parent
@@ -53,7 +53,7 @@ func (w *ParentWatch) Parent(now time.Duration, prefix, root int) {
 // parent: a parent may say less.
 func (w *ParentWatch) Root(prefix int) { w.root = max(w.root, prefix) }
 
-// Mine tells what the device holds after a chunk came.
+// Mine takes what the device holds after a chunk came.
 func (w *ParentWatch) Mine(now time.Duration, prefix int) {
 	if prefix > w.mine {
 		w.gained = now
@@ -70,8 +70,8 @@ func (w *ParentWatch) update(now time.Duration) {
 	w.behind = behind
 }
 
-// Check returns why the parent is to be left, ReasonNone if it is not. Depth is
-// how deep below the root this device stands.
+// Check returns why the parent should be left, ReasonNone if it should not.
+// Depth is this device's depth below the root.
 func (w *ParentWatch) Check(now time.Duration, depth int) wire.Reason {
 	switch {
 	case now-w.active > w.cfg.Silence:
@@ -86,9 +86,10 @@ func (w *ParentWatch) Check(now time.Duration, depth int) wire.Reason {
 
 // slow ends a window. A parent that is well ahead and advanced, lately or in
 // its best time, more than three times as far as it passed on is too slow for
-// this child; if it passed on nothing, it keeps it. A parent that itself falls
-// behind the root is given time to help itself: the more the deeper the child
-// stands, so that of a whole subtree only its upmost devices move.
+// this child; if it passed on nothing, it withholds it. A parent that itself
+// falls behind the root is given time to find a better parent: more time the
+// deeper the child is, so that of a whole subtree only the topmost devices
+// move.
 func (w *ParentWatch) slow(now time.Duration, depth int) wire.Reason {
 	ahead, sent := w.parent-w.fromParent, w.mine-w.fromMine
 	lag := w.parent - w.mine
@@ -109,7 +110,7 @@ func (w *ParentWatch) slow(now time.Duration, depth int) wire.Reason {
 	return wire.ReasonNone
 }
 
-// Stay begins the patience anew: the parent is kept though it was found slow.
+// Stay starts the wait again: the parent is kept although it was found slow.
 func (w *ParentWatch) Stay(now time.Duration) { w.gained, w.from, w.waited = now, now, 0 }
 
 // Deadline returns when Check may find a reason.
@@ -121,8 +122,8 @@ func (w *ParentWatch) Deadline() time.Duration {
 	return at + 1
 }
 
-// RootWatch judges a root by what comes of it: bytes that it claims to
-// receive, and chunks that arrive here. Use NewRootWatch at each new root.
+// RootWatch judges a root by its results: bytes that it claims to receive, and
+// chunks that arrive here. Use NewRootWatch at each new root.
 type RootWatch struct {
 	cfg    transfer.Config
 	began  time.Duration
@@ -169,7 +170,7 @@ func (w *RootWatch) Prefix() int { return w.prefix }
 // Bytes returns how many bytes the root said it received.
 func (w *RootWatch) Bytes() int64 { return w.latest }
 
-// Stalled reports whether the root is to be turned from.
+// Stalled reports whether the root should be left.
 func (w *RootWatch) Stalled(now time.Duration) bool { return now-w.since > w.cfg.Progress }
 
 // Deadline returns when Stalled may become true.

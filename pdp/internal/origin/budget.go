@@ -9,7 +9,7 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// claim is what a device makes of the budget.
+// claim is a device's use of the budget.
 type claim uint8
 
 const (
@@ -19,7 +19,7 @@ const (
 )
 
 // Budget is the subnet's budget of direct downloads for one file, as far as
-// this device hears it: one at a time. Use NewBudget.
+// this device knows: one at a time. Use NewBudget.
 type Budget struct {
 	cfg transfer.Config
 	rnd *rand.Rand
@@ -35,7 +35,7 @@ type Budget struct {
 	otherHas   int
 }
 
-// NewBudget returns a budget that nobody uses.
+// NewBudget returns an unused budget.
 func NewBudget(cfg transfer.Config, rnd *rand.Rand) *Budget { return &Budget{cfg: cfg, rnd: rnd} }
 
 // Entitle starts the jittered wait for a direct download.
@@ -53,9 +53,8 @@ func (b *Budget) Cancel() {
 	}
 }
 
-// Ready reports whether the wait is over and nobody else downloads; it then
-// makes this device the one that does. The origin is left alone before the
-// given time.
+// Ready reports whether the wait is over and no other device downloads; this
+// device then holds the budget. The origin is left alone before the given time.
 func (b *Budget) Ready(now, before time.Duration) bool {
 	if at, ok := b.Deadline(before); !ok || now < at {
 		return false
@@ -74,8 +73,8 @@ func (b *Budget) Done() {
 	}
 }
 
-// Heard takes another's announcement. Where two began at once, the one with
-// the lower id goes on; Heard reports whether this device must stop.
+// Heard takes another's announcement. If two began at once, the one with the
+// lower id continues; Heard reports whether this device must stop.
 func (b *Budget) Heard(now time.Duration, self, p wire.Peer, link netip.AddrPort, d *wire.Direct) (stop bool) {
 	if d.Done {
 		if b.other == p {
@@ -98,13 +97,13 @@ func (b *Budget) Heard(now time.Duration, self, p wire.Peer, link netip.AddrPort
 	return false
 }
 
-// taken reports whether somebody else uses the budget.
+// taken reports whether another device uses the budget.
 func (b *Budget) taken(now time.Duration) bool {
 	return !b.other.IsZero() && now-b.otherMoved <= b.cfg.Lapse
 }
 
-// Other returns who downloads directly, where it takes children, and how many
-// chunks it holds.
+// Other returns the device that downloads directly, where it takes children,
+// and how many chunks it holds.
 func (b *Budget) Other() (wire.Peer, netip.AddrPort, int) { return b.other, b.otherAddr, b.otherHas }
 
 // Waiting reports whether this device waits for its turn.

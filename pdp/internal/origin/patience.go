@@ -19,7 +19,7 @@ type Patience struct {
 	ever   bool          // it has
 }
 
-// NewPatience returns a patience that nothing has tried yet.
+// NewPatience returns a Patience without failures.
 func NewPatience(cfg transfer.Config) *Patience { return &Patience{cfg: cfg} }
 
 // Progress tells that bytes came from the origin: it works.
@@ -28,8 +28,8 @@ func (p *Patience) Progress(now time.Duration) {
 	p.fed, p.ever = now, true
 }
 
-// Served tells that a peer sent a chunk. It had it from the origin; while that
-// is left alone, from before it failed.
+// Served tells that a peer sent a chunk. The chunk is from the origin, which
+// therefore works; during a back-off it may be from before the failure.
 func (p *Patience) Served(now time.Duration) {
 	p.own = 0
 	if now >= p.before {
@@ -38,7 +38,7 @@ func (p *Patience) Served(now time.Duration) {
 	}
 }
 
-// Well tells that the origin serves somebody else.
+// Well records that the origin serves another device.
 func (p *Patience) Well(now time.Duration) {
 	p.others = 0
 	p.fed, p.ever = now, true
@@ -73,8 +73,8 @@ func (p *Patience) hold(now time.Duration) time.Duration {
 }
 
 // Outage reports whether the origin served a while ago and cannot be reached,
-// or sends nothing: the way to it may be cut, and come back. Nobody gives up
-// then, and somebody tries again and again.
+// or sends nothing: the path to it may be interrupted for a while. No device
+// gives up then, and the roots try again and again.
 func (p *Patience) Outage(now time.Duration) bool {
 	switch p.last {
 	case wire.ReasonOriginUnreachable, wire.ReasonOriginStalled:
@@ -94,8 +94,8 @@ func (p *Patience) OutageEnds(now time.Duration) time.Duration {
 // NotBefore returns when the origin may be tried again.
 func (p *Patience) NotBefore() time.Duration { return p.before }
 
-// Spent reports whether this device has tried enough: it never gives up on
-// peers' word alone.
+// Spent reports whether this device has tried enough: it never gives up because
+// of what peers say alone.
 func (p *Patience) Spent(now time.Duration) bool {
 	if p.own > 0 && lasting(p.last) {
 		return true
@@ -109,13 +109,13 @@ func (p *Patience) Spent(now time.Duration) bool {
 // Failing reports whether the origin failed since it last gave a byte.
 func (p *Patience) Failing() bool { return p.own+p.others > 0 }
 
-// Doubtful reports whether peers told so many failures, or such that do not
-// pass, that this device should see for itself whether the origin answers.
+// Doubtful reports whether peers told of so many failures, or of permanent
+// ones, that this device should check whether the origin answers.
 func (p *Patience) Doubtful(now time.Duration) bool {
 	return !p.Outage(now) && p.own == 0 && (p.others >= p.cfg.Attempts || p.others > 0 && lasting(p.last))
 }
 
-// lasting reports whether trying again is no use.
+// lasting reports whether trying again is useless.
 func lasting(why wire.Reason) bool {
 	return why == wire.ReasonOriginNotFound || why == wire.ReasonOriginForbidden
 }
