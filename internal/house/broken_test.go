@@ -11,6 +11,7 @@ import (
 func TestRulesCanBeBroken(t *testing.T) {
 	const doc = "// Package p is for a test.\n"
 	head := func(imports string) string { return doc + "package p\n\nimport (" + imports + ")\n" }
+	longLine := "//" + strings.Repeat(" word", 24)
 	lines := func(n int) string { return strings.Repeat("\t_ = 0\n", n) }
 	for _, c := range []struct {
 		name, file, text string
@@ -66,6 +67,14 @@ func TestRulesCanBeBroken(t *testing.T) {
 			"length of a function"},
 		{"a long file", "internal/device/engine/a.go", doc + "package p\n" + strings.Repeat("\n", 600), "~length of a file"},
 		{"a huge file", "internal/device/engine/a.go", doc + "package p\n" + strings.Repeat("\n", 800), "length of a file"},
+		{"a long line", "internal/device/engine/a.go", doc + "package p\n" + longLine + "\n", "columns"},
+		{"a line with a tab that just fits", "internal/device/engine/a.go", doc + "package p\n//\t" +
+			strings.Repeat("語", 117) + "\n", ""},
+		{"a long raw string", "internal/device/engine/a.go", doc + "package p\nvar a = `" + longLine + "`\n", ""},
+		{"several lines of one", "internal/device/engine/a.go", doc + "package p\nvar a = `\n" + longLine + "\n`\n", ""},
+		{"a long line after a raw string", "internal/device/engine/a.go", doc + "package p\nvar a = `a` " + longLine + "\n",
+			"columns"},
+		{"a long line in a test", "internal/device/engine/a_test.go", "package p\n" + longLine + "\n", "columns"},
 		{"a test that sleeps", "internal/device/engine/a_test.go", head(`"time"`) + "func f() { time.Sleep(1) }\n",
 			"tests do not sleep"},
 		{"a test that sleeps in a bubble", "internal/device/engine/a_test.go",

@@ -118,6 +118,7 @@ func (in *inspector) file(name, text string) *ast.File {
 			in.add(fmt.Sprintf("%s:%d", name, i+1), "finished work", "%s: finish it or leave it out", m)
 		}
 	}
+	in.columns(name, text, f)
 	for _, d := range f.Decls {
 		if fn, ok := d.(*ast.FuncDecl); ok {
 			n := fset.Position(fn.End()).Line - fset.Position(fn.Pos()).Line + 1
