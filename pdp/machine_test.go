@@ -438,7 +438,8 @@ func TestCompleteFollowerWhoseRootIsLost(t *testing.T) {
 		m.Step(now, nil, nil)
 	}
 	now = max(now, time.Minute)
-	claim := Datagram{From: addr(3), Env: wire.Envelope{From: peer(3), TCPPort: wire.Port}, Msg: &wire.Claim{Size: 1 << 20}}
+	claim := Datagram{From: addr(3), Env: wire.Envelope{From: peer(3), TCPPort: wire.Port},
+		Msg: &wire.Claim{Size: 1 << 20}}
 	m.Step(now, claim, nil)
 	for range 10 {
 		at, ok := m.Deadline()
@@ -540,8 +541,8 @@ func TestParentOfAnotherEpoch(t *testing.T) {
 		reset := slices.ContainsFunc(out, func(a Action) bool { r, ok := a.(Reset); return ok && r.Epoch == x.parent })
 		left := slices.Contains(out, Action(Close{link, wire.ReasonWrongEpoch}))
 		if reset != x.reset || left != x.left {
-			t.Errorf("keyed by its digest %v, the root says %d, the parent %d: begins again %v, leaves it %v: %v", x.keyed, x.root,
-				x.parent, reset, left, out)
+			t.Errorf("keyed by its digest %v, the root says %d, the parent %d: begins again %v, leaves it %v: %v", x.keyed,
+				x.root, x.parent, reset, left, out)
 		}
 	}
 }
