@@ -574,3 +574,71 @@ func TestMap(t *testing.T) {
 		}
 	}
 }
+
+// TestBans: addresses that took no bytes are forgotten when their time is over,
+// and no more than some are remembered.
+func TestBans(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Keyed: true}, 1)
+	for i := range 100 {
+		m.children.ban(netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}))
+	}
+	if n := len(m.children.banned); n != 64 {
+		t.Errorf("%d addresses are remembered", n)
+	}
+	m.now = m.cfg.Tree.Avoid - 1
+	m.children.ban(addr(1).Addr())
+	if n := len(m.children.banned); n != 64 {
+		t.Errorf("%d addresses are remembered just before their time is over", n)
+	}
+	m.now++
+	m.children.ban(addr(1).Addr())
+	if n := len(m.children.banned); n != 1 || m.children.banned[addr(1).Addr()] != 2*m.cfg.Tree.Avoid {
+		t.Errorf("%d addresses are remembered when their time is over", n)
+	}
+}
+
+// TestSpeedometer: a rate counts for one gaugeWindow, or two.
+func TestSpeedometer(t *testing.T) {
+	var s speedometer
+	s.seen(0, 500)
+	s.seen(1, 300)
+	for _, x := range []struct {
+		at   time.Duration
+		seen int64 // 0: nothing
+		want int64
+	}{
+		{gaugeWindow - 1, 0, 500}, {gaugeWindow, 0, 500}, {gaugeWindow, 100, 500}, {2*gaugeWindow - 1, 0, 500},
+		{2 * gaugeWindow, 0, 100}, {4 * gaugeWindow, 40, 40}, {6 * gaugeWindow, 0, 0},
+	} {
+		if x.seen > 0 {
+			s.seen(x.at, x.seen)
+		}
+		if got := s.rate(x.at); got != x.want {
+			t.Errorf("at %v: %d, want %d", x.at, got, x.want)
+		}
+	}
+	s.seen(10*gaugeWindow, 900)
+	s.seen(12*gaugeWindow, 7)
+	if got := s.rate(12 * gaugeWindow); got != 7 {
+		t.Errorf("long after: %d, want 7", got)
+	}
+}
+
+// TestGauge: a rate is of one whole gaugeWindow.
+func TestGauge(t *testing.T) {
+	var g gauge
+	for _, x := range []struct {
+		at    time.Duration
+		bytes int64
+		rate  float64 // 0: none yet
+	}{{time.Second, 1000, 0}, {time.Second + gaugeWindow - 1, 9000, 0}, {time.Second + gaugeWindow, 9000, 2000},
+		{time.Second + 2*gaugeWindow, 9400, 100}} {
+		if rate, ok := g.measure(x.at, x.bytes); ok != (x.rate > 0) || ok && rate != x.rate {
+			t.Errorf("at %v: %v, %v; want %v", x.at, rate, ok, x.rate)
+		}
+	}
+	g.reset()
+	if rate, ok := g.measure(100*gaugeWindow, 0); ok {
+		t.Errorf("after a reset: %v", rate)
+	}
+}
