@@ -281,6 +281,35 @@ func TestRootsAreBounded(t *testing.T) {
 	}
 }
 
+// TestSnapshotOfTheSameVersion: a snapshot of the right version that the right key
+// has signed is still the one that the timestamp names, byte for byte, whether it
+// is fetched or was kept; and what is kept is not fetched again.
+func TestSnapshotOfTheSameVersion(t *testing.T) {
+	s := publisher.New(t)
+	s.Firmware("1")
+	f := s.Tree()
+	const path = "metadata/2.snapshot.json"
+	snapshot, err := metadata.Snapshot().FromBytes(f[path])
+	must(t, err)
+	snapshot.Signed.Expires = snapshot.Signed.Expires.Add(time.Hour)
+	other := forge(t, s, metadata.SNAPSHOT, snapshot)
+	only(t, "another one is fetched", s.Device().Boot().Refresh(t.Context(), f.Edit(path, put(other))), trust.ErrMixed)
+	d := s.Device()
+	must(t, d.Boot().Refresh(t.Context(), f))
+	a := asked{f, map[string]int64{}}
+	must(t, d.Boot().Refresh(t.Context(), a))
+	for p := range a.most {
+		if p != "metadata/timestamp.json" && p != "metadata/2.root.json" {
+			t.Errorf("%s was kept, and was fetched again", p)
+		}
+	}
+	must(t, os.WriteFile(filepath.Join(d.Dir, "snapshot.json"), other, 0o644))
+	must(t, d.Boot().Refresh(t.Context(), a))
+	if _, fetched := a.most[path]; !fetched || kept(t, d)["snapshot.json"] != string(f[path]) {
+		t.Errorf("another one was kept, and is still (fetched: %v)", fetched)
+	}
+}
+
 // TestLargeRoots: of roots that are too large for one bundle the newest are packed,
 // as far as they fit.
 func TestLargeRoots(t *testing.T) {
