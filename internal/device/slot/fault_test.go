@@ -389,3 +389,140 @@ func TestTargets(t *testing.T) {
 		}
 	}
 }
+
+// unreadable is a file system on which one operation that changes nothing fails,
+// counted from 1.
+type unreadable struct {
+	*faultdisk.Disk
+	n, failAt int
+	log       []string
+}
+
+func (u *unreadable) read(op, name string) error {
+	u.n++
+	u.log = append(u.log, op+" "+name)
+	if u.n == u.failAt {
+		return &iofs.PathError{Op: op, Path: name, Err: syscall.EIO}
+	}
+	return nil
+}
+
+func (u *unreadable) OpenFile(name string, flag int, perm iofs.FileMode) (slot.File, error) {
+	if flag&os.O_CREATE == 0 {
+		if err := u.read("open", name); err != nil {
+			return nil, err
+		}
+	}
+	f, err := u.Disk.OpenFile(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return &unreadableFile{f, u, name}, nil
+}
+
+func (u *unreadable) ReadDir(name string) ([]iofs.DirEntry, error) {
+	if err := u.read("readdir", name); err != nil {
+		return nil, err
+	}
+	return u.Disk.ReadDir(name)
+}
+
+func (u *unreadable) Readlink(name string) (string, error) {
+	if err := u.read("readlink", name); err != nil {
+		return "", err
+	}
+	return u.Disk.Readlink(name)
+}
+
+func (u *unreadable) Lstat(name string) (iofs.FileInfo, error) {
+	if err := u.read("lstat", name); err != nil {
+		return nil, err
+	}
+	return u.Disk.Lstat(name)
+}
+
+type unreadableFile struct {
+	slot.File
+	u    *unreadable
+	name string
+}
+
+func (f *unreadableFile) ReadAt(b []byte, off int64) (int, error) {
+	if err := f.u.read("read", f.name); err != nil {
+		return 0, err
+	}
+	return f.File.ReadAt(b, off)
+}
+
+func (f *unreadableFile) Stat() (iofs.FileInfo, error) {
+	if err := f.u.read("stat", f.name); err != nil {
+		return nil, err
+	}
+	return f.File.Stat()
+}
+
+// TestUnreadable lets each operation that only reads fail once, in each of the
+// stories: an error is told, unless the operation is one that the story can do
+// without; what has a name is whole, and the story told again succeeds.
+func TestUnreadable(t *testing.T) {
+	old, b := random(chunk+500, 1), random(3*chunk+777, 2)
+	one := newDisk(t)
+	put(t, one, "/d/x", old)
+	p := open(t, one, "/d/x", provisional(b), slot.Config{})
+	must(t, p.WriteChunk(0, piece(b, 0)))
+	must(t, p.Close())
+	slots := newDisk(t)
+	must(t, upgrade(slots, 1))
+	must(t, upgrade(slots, 2))
+	for name, s := range map[string]struct {
+		start   *faultdisk.Disk
+		story   func(fs slot.FS) error
+		whole   func(d *faultdisk.Disk) bool
+		without []string // what can be done again, or otherwise, without a word
+	}{
+		"one file": {one, func(fs slot.FS) error {
+			return fetch(fs, "/d/x", provisional(b), slot.Config{Window: chunk}, b)
+		}, func(d *faultdisk.Disk) bool {
+			got := get(t, d, "/d/x")
+			return bytes.Equal(got, old) || bytes.Equal(got, b)
+		}, []string{"lstat /d/x", "open /d/.x.part", "read /d/.x.part"}},
+		"a recovery": {cutCommit(t), func(fs slot.FS) error {
+			_, err := slot.Recover(fs, "/d")
+			return err
+		}, func(d *faultdisk.Disk) bool { // what was begun is in the journal still
+			_, err := slot.Recover(d, "/d")
+			return err == nil && whichSet(t, d, "/d", 2) == 2
+		}, []string{"lstat "}},
+		"a slot": {slots, func(fs slot.FS) error {
+			s, err := slot.OpenSlots(fs, "/d")
+			if err != nil {
+				return err
+			}
+			err = install(fs, s, 3)
+			if err == nil {
+				err = s.Switch()
+			}
+			return errors.Join(err, s.Close())
+		}, func(d *faultdisk.Disk) bool { return whichSet(t, d, "/d/current", 2, 3) != 0 },
+			[]string{"lstat ", "open ", "read ", "stat "}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			count := &unreadable{Disk: s.start.Reboot(0)}
+			must(t, s.story(count))
+			for n := 1; n <= count.n; n++ {
+				u := &unreadable{Disk: s.start.Reboot(0), failAt: n}
+				err := s.story(u)
+				spare := slices.ContainsFunc(s.without, func(p string) bool { return strings.HasPrefix(u.log[n-1], p) })
+				if err == nil && !spare {
+					t.Errorf("%q fails, and the story says nothing", u.log[n-1])
+				}
+				if !s.whole(u.Disk) {
+					t.Errorf("%q fails, and a mixture has the name: %v", u.log[n-1], err)
+				}
+				if err := s.story(u); err != nil && name != "a slot" {
+					t.Errorf("after %q failed, the story told again: %v", u.log[n-1], err)
+				}
+			}
+		})
+	}
+}
