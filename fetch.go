@@ -204,6 +204,7 @@ func (f *fetching) failed(ctx context.Context, name string, err error, fin *repo
 	}
 	e := f.event(report.KindFailed, name)
 	e.Reason, e.Message, e.Final = string(failure.Reason(err)), err.Error(), fin
+	e.MessageJA = failure.InJapanese(err)
 	f.tell(e)
 	return err
 }

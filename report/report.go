@@ -92,14 +92,14 @@ type Event struct {
 	Percent int   `json:"percent,omitempty"` // 0 to 100
 
 	// Reason is a stable code: the name of a wire.Reason of package pdp/wire.
-	// In KindFailed it may also be "trust" (the signed metadata is refused) or
-	// "refused" (the request cannot be carried out), and in an agent's log any
-	// of Device.Reason; in KindFallback it may be "metadata-refused" (the
-	// metadata that a peer sent is not trusted).
+	// In KindFailed it may also be any of Device.Reason; in KindFallback it may
+	// be "metadata-refused" (the metadata that a peer sent is not trusted).
 	Reason string `json:"reason,omitempty"`
 	// Message says the same to people. In KindCommitted it is the path; in
 	// KindDone it is the path too, or from the command line a sentence.
 	Message string `json:"message,omitempty"`
+	// MessageJA is Message in Japanese, "" where it is not in words.
+	MessageJA string `json:"message_ja,omitempty"`
 
 	// Final of KindDone, KindFailed and KindReport. If the file failed, it
 	// describes the run up to then; it is nil if the file had not begun.

@@ -31,6 +31,9 @@ func (l language) of(en, ja string) string {
 	return en
 }
 
+// either is a message in English, or in Japanese where it has one.
+func (l language) either(en, ja string) string { return wording.Either(l.ja, en, ja) }
+
 // word is a text of the page by its key, "-" for a word that is not set.
 func (l language) word(key string) string { return terminal.OrNone(wording.Say(l.ja, key)) }
 

@@ -95,7 +95,7 @@ func printProcess(lang language, p status.Process) {
 	for i, line := range terminal.Table(rows) {
 		tell(os.Stdout, "  %s", line)
 		if i > 0 && p.Files[i-1].Failed {
-			tell(os.Stdout, "    %s", lang.why(p.Files[i-1].Reason, p.Files[i-1].Message))
+			tell(os.Stdout, "    %s", lang.why(p.Files[i-1].Reason, lang.either(p.Files[i-1].Message, p.Files[i-1].MessageJA)))
 		}
 	}
 }
@@ -119,7 +119,7 @@ func explainCommand() *cli.Command {
 		Use: "explain [FILE]", Short: "Say why: this root, this parent, this source",
 		Long: "Explain tells, for each file of the last run, where its bytes come from and every\n" +
 			"decision that led there. It speaks English, or Japanese where LC_ALL, LC_MESSAGES or\n" +
-			"LANG say so, and tells the log in its own words.",
+			"LANG say so; lines that the original's console has are in the original's words.",
 		Args: func(args []string) bool { return len(args) <= 1 },
 		Run: func(_ context.Context, args []string) error {
 			if len(args) == 1 {
@@ -170,7 +170,8 @@ func explainFile(lang language, f *status.File) {
 	tell(os.Stdout, "  %s", because(lang, f))
 	var rows [][]string
 	for _, d := range f.Decisions {
-		rows = append(rows, []string{moment(d.Time), lang.word("event " + d.Event), lang.why(d.Reason, d.Message)})
+		rows = append(rows, []string{moment(d.Time), lang.word("event " + d.Event), lang.why(d.Reason, lang.either(d.Message,
+			d.MessageJA))})
 	}
 	if len(rows) == 0 {
 		return
@@ -195,7 +196,7 @@ func because(lang language, f *status.File) string {
 	}
 	switch {
 	case f.Failed:
-		return fmt.Sprintf(lang.of("It failed: %s", "取得に失敗しました: %s"), lang.why(f.Reason, f.Message))
+		return fmt.Sprintf(lang.of("It failed: %s", "取得に失敗しました: %s"), lang.why(f.Reason, lang.either(f.Message, f.MessageJA)))
 	case f.Role == report.RoleClassic:
 		return fmt.Sprintf(lang.of("It %s from the server because sharing is off for this run (%s).",
 			"この実行では共有が無効なため、サーバから%s (%s)。"), comes, wire.ReasonPeersOff)

@@ -111,6 +111,9 @@ func recorded() status.Process {
 		for _, w := range why {
 			f.Decisions = append(f.Decisions, status.Decision{Time: "t", Event: report.KindRole, Reason: w,
 				Message: "@@@HROOT:XID1"})
+			if w == "root-lost" {
+				f.Decisions[0].Message, f.Decisions[0].MessageJA = "root 10.0.0.9 is gone", "ルート 10.0.0.9 が離脱"
+			}
 		}
 		set(f)
 		return f
@@ -126,6 +129,7 @@ func recorded() status.Process {
 		file("none.bin", "", "", going, "root-lost"),
 		file("failed.bin", report.RoleRoot, report.SourceOrigin, func(f *status.File) {
 			f.Failed, f.Reason, f.Message = true, "origin-not-found", "404"
+			f.MessageJA = "ファイルなし"
 		}),
 	}}
 }
@@ -143,7 +147,7 @@ func TestTwoLanguages(t *testing.T) {
 		{"C", "status", []string{"process 1 ended, device d at -", "File ", "Role ", "root.bin    50 %",
 			"classic (does not share)", "done (unsigned)", "the server does not have the file (origin-not-found: 404)"}},
 		{"ja_JP.UTF-8", "status", []string{"プロセス 1: 終了、機器 d", "ファイル ", "役割 ", "末端", "従来方式", "完了 (署名なし)",
-			"サーバにファイルがない (origin-not-found: 404)"}},
+			"サーバにファイルがない (origin-not-found: ファイルなし)"}},
 		{"C", "explain root.bin",
 			[]string{"It comes from the server because this device is the root of the file: it downloads once for the whole " +
 				"subnet",
@@ -158,10 +162,12 @@ func TestTwoLanguages(t *testing.T) {
 		{"ja_JP.UTF-8", "explain 日本.bin", []string{"この実行では共有が無効なため、サーバから取得しました (peers-off)。"}},
 		{"C", "explain held.bin", []string{"It was held before."}},
 		{"ja_JP.UTF-8", "explain held.bin", []string{"以前から保持していました。"}},
-		{"C", "explain none.bin", []string{"No byte has come yet; the last decision was: the root is gone (root-lost)."}},
-		{"ja_JP.UTF-8", "explain none.bin", []string{"最後の決定: ルートが離脱 (root-lost)。"}},
+		{"C", "explain none.bin", []string{"No byte has come yet; the last decision was: the root is gone (root-lost).",
+			"the root is gone (root-lost: root 10.0.0.9 is gone)"}},
+		{"ja_JP.UTF-8", "explain none.bin", []string{"最後の決定: ルートが離脱 (root-lost)。",
+			"ルートが離脱 (root-lost: ルート 10.0.0.9 が離脱)"}},
 		{"C", "explain failed.bin", []string{"It failed: the server does not have the file (origin-not-found: 404)"}},
-		{"ja_JP.UTF-8", "explain failed.bin", []string{"取得に失敗しました: サーバにファイルがない (origin-not-found: 404)"}},
+		{"ja_JP.UTF-8", "explain failed.bin", []string{"取得に失敗しました: サーバにファイルがない (origin-not-found: ファイルなし)"}},
 		{"C", "screen", []string{"| Upgrading  ", "| Component 1 of 7: root.bin  ", "0 children"}},
 		{"ja_JP.UTF-8", "screen", []string{"| アップグレード中  ", "| コンポーネント 1/7: root.bin  ", "子 0"}},
 	} {

@@ -178,7 +178,7 @@ func dash(s string) string {
 func (h *html) files(files []*status.File) {
 	h.begin("files", "file", "progress", "role", "source", "root", "parent", "children", "why")
 	for _, f := range files {
-		why := h.why(whyOf(f))
+		why := h.why(whyOf(h.ja, f))
 		percent := fmt.Sprintf("%d %%", f.Percent)
 		if f.Final != nil && f.Final.Unsigned {
 			percent += " (" + h.say("unsigned") + ")"
@@ -192,14 +192,14 @@ func (h *html) files(files []*status.File) {
 
 // whyOf is the last decision about where the bytes of a file come from. That a
 // child is done with its parent is none.
-func whyOf(f *status.File) (code, message string) {
+func whyOf(ja bool, f *status.File) (code, message string) {
 	for _, d := range f.Decisions {
 		switch d.Event {
 		case report.KindRole, report.KindSource, report.KindParent, report.KindFallback, report.KindFailed:
 			if d.Reason == wire.ReasonDone.String() {
 				continue
 			}
-			code, message = d.Reason, d.Message
+			code, message = d.Reason, wording.Either(ja, d.Message, d.MessageJA)
 		}
 	}
 	return code, message

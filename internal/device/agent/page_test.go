@@ -152,7 +152,7 @@ func TestCSCus67416_WhyFromTheServer(t *testing.T) {
 	source := func(r *runner) (string, string) {
 		for _, f := range r.rec.Status().Files {
 			if f.File == "app.bin" {
-				code, message := whyOf(f)
+				code, message := whyOf(false, f)
 				return f.Source, (&html{}).why(code, message)
 			}
 		}

@@ -188,6 +188,7 @@ func (d *Daemon) finished(ctx context.Context, run *engine.LoadRun, err error) {
 	e := report.Event{File: fin.File, URL: fin.URL, Role: fin.Role, Source: fin.Source, Size: fin.Size, Final: fin}
 	if err != nil {
 		e.Event, e.Reason, e.Message = report.KindFailed, string(failure.Reason(err)), err.Error()
+		e.MessageJA = failure.InJapanese(err)
 	} else {
 		e.Event, e.Bytes, e.Percent = report.KindDone, fin.Size, 100
 		e.Message = fmt.Sprintf("%s: %d bytes, %d from peers, %d from the server, %d held before", fin.File, fin.Size,

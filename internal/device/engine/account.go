@@ -144,6 +144,9 @@ func (j *job) note(n pdp.Note) {
 	}
 	e := j.statusEvent()
 	e.Event, e.Reason, e.Message = n.Kind, n.Reason.String(), wording.Note(false, j.about(), n.What, n.Reason)
+	if ja := wording.Note(true, j.about(), n.What, n.Reason); ja != e.Message {
+		e.MessageJA = ja
+	}
 	j.mu.Lock()
 	switch n.Kind {
 	case report.KindRole:

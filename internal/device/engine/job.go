@@ -335,8 +335,12 @@ type Error struct {
 }
 
 // Error says what happened and what to do.
-func (e *Error) Error() string {
-	s := e.File + ": " + wording.Failed(false, reason.Of(e.Reason), e.URL)
+func (e *Error) Error() string { return e.Say(false) }
+
+// Say is Error in English or Japanese; what the disk or the server said stays as
+// it is.
+func (e *Error) Say(ja bool) string {
+	s := e.File + ": " + wording.Failed(ja, reason.Of(e.Reason), e.URL)
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
 	}

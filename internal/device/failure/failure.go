@@ -104,6 +104,15 @@ func reasonOf(err error) reason.Code {
 	return reason.Refused
 }
 
+// InJapanese is the text of an error in Japanese, "" if it has only its own.
+func InJapanese(err error) string {
+	var job *engine.Error
+	if errors.As(err, &job) {
+		return job.Say(true)
+	}
+	return ""
+}
+
 // kindOf is the kind of the errors that have a reason, nil for none: what is
 // refused is a bad request only if it was called so.
 func kindOf(code reason.Code) error {

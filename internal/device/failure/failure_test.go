@@ -87,3 +87,15 @@ func TestStopped(t *testing.T) {
 		t.Errorf("without a context: %v", parts)
 	}
 }
+
+// What the device itself says of a failure is there in Japanese, with the words of
+// the disk or the server as they are.
+func TestInJapanese(t *testing.T) {
+	err := &engine.Error{File: "f", URL: "u", Reason: wire.ReasonOriginBusy, Err: errors.New("503")}
+	if got, want := failure.InJapanese(fmt.Errorf("x: %w", err)), "f: u が混雑しています。後で再実行してください: 503"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got := failure.InJapanese(errors.New("x")); got != "" {
+		t.Errorf("%q", got)
+	}
+}

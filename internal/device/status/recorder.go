@@ -29,6 +29,8 @@ type Decision struct {
 	Event   string `json:"event"`
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
+	// MessageJA is the message in Japanese, "" where it is not in words.
+	MessageJA string `json:"message_ja,omitempty"`
 }
 
 // File is the status of one file.
@@ -124,7 +126,7 @@ func (r *Recorder) file(e report.Event) {
 	if e.Event == report.KindProgress || e.Event == report.KindLog || e.Message == "" {
 		return // the console log repeats itself; decisions do not
 	}
-	f.Decisions = append(f.Decisions, Decision{e.Time, e.Event, e.Reason, e.Message})
+	f.Decisions = append(f.Decisions, Decision{e.Time, e.Event, e.Reason, e.Message, e.MessageJA})
 	if len(f.Decisions) > keepDecisions {
 		f.Decisions = append(f.Decisions[:0], f.Decisions[1:]...)
 	}

@@ -57,12 +57,12 @@ func TestWhatIsNoDecision(t *testing.T) {
 		{Event: report.KindProgress, File: "f", Message: "progress"},
 		{Event: report.KindLog, File: "f", Message: "log"},
 		{Event: report.KindRole, File: "f", Address: "192.0.2.9:1"},
-		{Event: report.KindParent, File: "f", Reason: "root-placed", Message: "why", Time: "2"},
+		{Event: report.KindParent, File: "f", Reason: "root-placed", Message: "why", MessageJA: "理由", Time: "2"},
 	} {
 		r.Take(e)
 	}
 	f := r.only(t)
-	want := Decision{"2", report.KindParent, "root-placed", "why"}
+	want := Decision{"2", report.KindParent, "root-placed", "why", "理由"}
 	if len(f.Decisions) != 1 || f.Decisions[0] != want || f.Since != "1" {
 		t.Errorf("since %s: %+v", f.Since, f.Decisions)
 	}

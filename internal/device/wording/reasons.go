@@ -100,6 +100,15 @@ func Why(ja bool, code, message string) string {
 	return w[0] + " (" + said + ")"
 }
 
+// Either is a message in English or Japanese; without a Japanese one it is the
+// English one.
+func Either(ja bool, en, jp string) string {
+	if ja && jp != "" {
+		return jp
+	}
+	return en
+}
+
 // failed says of a file that is not coming what happened and what to do, in
 // English and Japanese; %s is where the file was asked for. Other reasons than
 // these say it by their text.
