@@ -35,8 +35,11 @@ func failEverywhere(t *testing.T, start *faultdisk.Disk, story func(fs slot.FS) 
 			t.Errorf("%q fails, and the story says %v", op, err)
 		}
 		check(t, d)
-		if err := story(d); err != nil {
-			t.Errorf("after %q failed, the story told again: %v", op, err)
+		if n := d.OpenFiles(); n > 0 {
+			t.Errorf("after %q failed, %d files stay open", op, n)
+		}
+		if err := story(d); err != nil || d.OpenFiles() > 0 {
+			t.Errorf("after %q failed, the story told again: %v, %d files stay open", op, err, d.OpenFiles())
 		}
 		if t.Failed() {
 			t.Fatalf("operation %d of %d: %q", n, whole.Ops(), op)
@@ -146,7 +149,7 @@ func TestFailuresOfASlotSwitch(t *testing.T) {
 		if v := whichSet(t, d, "/d/current", 2, 3); v == 0 {
 			t.Error("the active slot holds a mixture")
 		}
-	}, "remove /d/a/", "link /d/b/") // what cannot be reused is fetched
+	}, "remove /d/a/boot", "remove /d/a/root") // what cannot be reused is fetched
 }
 
 // TestSyncThatFailed: after an fsync that failed the system calls pages clean
@@ -516,6 +519,9 @@ func TestUnreadable(t *testing.T) {
 				if err == nil && !spare {
 					t.Errorf("%q fails, and the story says nothing", u.log[n-1])
 				}
+				if open := u.OpenFiles(); open > 0 {
+					t.Errorf("%q fails, and %d files stay open", u.log[n-1], open)
+				}
 				if !s.whole(u.Disk) {
 					t.Errorf("%q fails, and a mixture has the name: %v", u.log[n-1], err)
 				}
@@ -524,5 +530,46 @@ func TestUnreadable(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFailuresOfASize: a size that is learned late, and is less than is there.
+func TestFailuresOfASize(t *testing.T) {
+	b := random(2*chunk+10, 37)
+	long := append(slices.Clone(b), random(3*chunk, 38)...)
+	start := func() (*faultdisk.Disk, *slot.Partial) {
+		d := newDisk(t)
+		spec := slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: load.UnknownSize}}
+		p := open(t, d, "/d/x", spec, slot.Config{Window: chunk})
+		for i := range 4 {
+			must(t, p.WriteChunk(i, piece(long, i)))
+			must(t, p.Settle(false))
+		}
+		return d, p
+	}
+	d, p := start()
+	before := d.Ops()
+	must(t, p.SetSize(int64(len(b))))
+	ops := d.Ops() - before
+	if ops < 3 {
+		t.Fatalf("only %q", d.Log()[before:])
+	}
+	for n := 1; n <= ops; n++ {
+		d, p := start()
+		before := d.Ops()
+		d.FailAt(before+n, syscall.EIO)
+		err := p.SetSize(int64(len(b)))
+		// The room is there already: whether it can be reserved does not matter.
+		if op := d.Log()[before+n-1]; !errors.Is(err, syscall.EIO) && !strings.HasPrefix(op, "reserve ") {
+			t.Errorf("%q fails: %v", op, err)
+		}
+		must(t, p.Close())
+		p = open(t, d, "/d/x", slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: int64(len(b))}}, slot.Config{})
+		must(t, fill(p, b))
+		finish(t, p, b)
+		must(t, p.Commit())
+		if !bytes.Equal(get(t, d, "/d/x"), b) {
+			t.Errorf("operation %d of a new size failed, and the file differs", n)
+		}
 	}
 }

@@ -269,6 +269,31 @@ func TestLockThatIsGone(t *testing.T) {
 	}
 }
 
+// TestReadBounded: as long as it may be, and one byte more; and what is written
+// into a lock is written, or that is an error.
+func TestReadBounded(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(name, []byte("0123456789"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := readBounded(OS{}, name, 10); err != nil || string(b) != "0123456789" {
+		t.Errorf("ten bytes of ten: %q, %v", b, err)
+	}
+	if b, err := readBounded(OS{}, name, 9); err == nil {
+		t.Errorf("ten bytes where nine are the most: %q", b)
+	}
+	for _, flag := range []int{os.O_RDONLY, os.O_RDWR | os.O_APPEND} { // no length can be set, and nothing written
+		f, err := os.OpenFile(name, flag, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := writePID(f); err == nil {
+			t.Errorf("a number was written into a file that takes none (%x)", flag)
+		}
+	}
+}
+
 // TestMediumFaults: only what another fetch may mend is the medium's fault.
 func TestMediumFaults(t *testing.T) {
 	lost := &ReadBackError{Name: "x", Err: syscall.EIO}

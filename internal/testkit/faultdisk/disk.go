@@ -53,6 +53,7 @@ type Disk struct {
 	capacity int64
 	used     int64
 	flushed  int64
+	open     int
 }
 
 var _ slot.FS = (*Disk)(nil)
@@ -160,6 +161,13 @@ func (d *Disk) Used() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.used
+}
+
+// OpenFiles returns how many files are open.
+func (d *Disk) OpenFiles() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.open
 }
 
 // Flushed returns the bytes of file content that went to the medium, in whole
@@ -318,6 +326,7 @@ func (d *Disk) OpenFile(name string, flag int, perm iofs.FileMode) (slot.File, e
 			return nil, err
 		}
 	}
+	d.open++
 	return &file{d: d, n: n, name: name, writable: flag&(os.O_RDWR|os.O_WRONLY) != 0}, nil
 }
 

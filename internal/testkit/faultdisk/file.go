@@ -243,5 +243,6 @@ func (f *file) Close() error {
 		return f.fail("close", iofs.ErrClosed)
 	}
 	f.closed = true
+	f.d.open--
 	return nil
 }
