@@ -13,7 +13,7 @@ type User struct {
 	// Disabled users cannot log in, and their tokens are void.
 	Disabled bool `json:"disabled"`
 	// LastLogin is zero if there was none.
-	LastLogin time.Time `json:"last_login"`
+	LastLogin time.Time `json:"last_login,omitzero"`
 }
 
 // UserChange changes a user; nil fields stay as they are. A new user needs a
@@ -35,10 +35,10 @@ type Token struct {
 	Role    string    `json:"role"`
 	Scopes  []string  `json:"scopes"`
 	Created time.Time `json:"created"`
-	Expires time.Time `json:"expires"`
+	Expires time.Time `json:"expires,omitzero"`
 	// LastUsed is zero if it was never used, From is the address that used it
 	// last.
-	LastUsed time.Time `json:"last_used"`
+	LastUsed time.Time `json:"last_used,omitzero"`
 	From     string    `json:"from,omitempty"`
 	// Secret is the token that New takes; only Create returns it.
 	Secret string `json:"secret,omitempty"`
@@ -73,7 +73,7 @@ type Enrolment struct {
 	Networks []string  `json:"networks"`
 	Created  time.Time `json:"created"`
 	// Expires is zero for never.
-	Expires time.Time `json:"expires"`
+	Expires time.Time `json:"expires,omitzero"`
 	// Secret is what devices enrol with; only Create returns it.
 	Secret string `json:"secret,omitempty"`
 }

@@ -44,9 +44,9 @@ type DeviceState struct {
 	From string `json:"from"`
 	// LastSeen is when the device last asked or reported, Reported when it last
 	// reported, zero if never, and Since when it entered its state.
-	LastSeen time.Time `json:"last_seen"`
-	Reported time.Time `json:"reported"`
-	Since    time.Time `json:"since"`
+	LastSeen time.Time `json:"last_seen,omitzero"`
+	Reported time.Time `json:"reported,omitzero"`
+	Since    time.Time `json:"since,omitzero"`
 	// Files has the last final report of each file, the latest first; Failures
 	// has the last failures, with the time when the controller heard of them.
 	Files    []report.Final `json:"files"`

@@ -102,7 +102,7 @@ func deviceShow(conn *connFlags) *cobra.Command {
 				fmt.Fprintf(out, "peers    role %s, root %s, parent %s, children %s\n", orNone(s.Last.Role), orNone(s.Last.Root),
 					orNone(s.Last.Parent),
 					orNone(strings.Join(s.Last.Children, ", ")))
-				fmt.Fprintf(out, "bytes    %s from the server, %s from peers, %s to peers\n",
+				fmt.Fprintf(out, "traffic  %s from the server, %s from peers, %s to peers\n",
 					terminal.Bytes(s.Traffic.FromOrigin), terminal.Bytes(s.Traffic.FromPeers), terminal.Bytes(s.Traffic.ToPeers))
 				for _, f := range s.Failures {
 					fmt.Fprintf(out, "failure  %s %s %s\n", when(f.At), terminal.Printable(f.Reason), terminal.Printable(f.Message))

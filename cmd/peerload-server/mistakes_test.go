@@ -145,3 +145,34 @@ func seed(d *desk) error {
 	}
 	return inst.store.Close()
 }
+
+// What is not set is a hyphen, or is left out of JSON; yes is yes; wide characters
+// shift no column.
+func TestTables(t *testing.T) {
+	d := newDesk(t)
+	d.file("password", "a good password\n")
+	t.Setenv(envData, filepath.Join(d.dir, "data"))
+	if err := seed(d); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"user add alice --role admin --password-file @password", "enrolment add kyoto --site-key", "profile add 東京",
+		"device add 02:00:00:00:00:01 --model 7941 --profile 東京", "device add 02:00:00:00:00:02 --model 7941",
+	} {
+		d.ok(line)
+	}
+	var all string
+	for _, line := range []string{"user list", "enrolment list", "device list", "report audit", "model show 7941"} {
+		all += d.ok(line) + d.ok(line+" --json")
+	}
+	audit := `"new":"0001-01-01T00:00:00Z"` // the audit repeats what was written
+	if text := strings.ReplaceAll(all, audit, ""); strings.Contains(text, "0001-01-01") {
+		t.Errorf("a time that is not set is shown:\n%s", text)
+	}
+	for _, want := range []string{"alice  admin  -          no        -\n", "expires: unset → -;", "yes        CP-7941G",
+		"SEP020000000001  CP-7941G  東京     -     unknown  -       -\nSEP020000000002  CP-7941G  -        -     unknown  "} {
+		if !strings.Contains(all, want) {
+			t.Errorf("%q is not in\n%s", want, all)
+		}
+	}
+}

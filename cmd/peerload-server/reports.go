@@ -52,7 +52,7 @@ func reportOverview(conn *connFlags) *cobra.Command {
 					fmt.Fprintf(out, "%-6s %6d  %s\n", part.what, part.n[k], terminal.Printable(k))
 				}
 			}
-			_, err = fmt.Fprintf(out, "bytes: %s from the server, %s from peers, %s held before, %s sent to peers\n",
+			_, err = fmt.Fprintf(out, "traffic: %s from the server, %s from peers, %s held before, %s sent to peers\n",
 				terminal.Bytes(o.Traffic.FromOrigin), terminal.Bytes(o.Traffic.FromPeers),
 				terminal.Bytes(o.Traffic.FromCache), terminal.Bytes(o.Traffic.ToPeers))
 			return err
@@ -99,9 +99,15 @@ func reportAudit(conn *connFlags) *cobra.Command {
 	return cmd
 }
 
+// noTime is how a time that is not set was written into the audit.
+var noTime = time.Time{}.Format(time.RFC3339)
+
 func valueOr(v *string) string {
-	if v == nil {
+	switch {
+	case v == nil:
 		return "unset"
+	case *v == noTime:
+		return terminal.None
 	}
 	return *v
 }

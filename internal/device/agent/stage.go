@@ -15,6 +15,7 @@ import (
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/trust"
@@ -93,7 +94,9 @@ func (d *Daemon) affords(size int64) error {
 		}
 	}
 	if held+size > budget {
-		return fmt.Errorf("%w: %d bytes beside the %d of %s are more than %d", failure.ErrBudget, size, held, a.Name, budget)
+		return fmt.Errorf("%w: %s beside the %s of %s are more than %s", failure.ErrBudget, terminal.Bytes(size),
+			terminal.Bytes(held), a.Name,
+			terminal.Bytes(budget))
 	}
 	return nil
 }
@@ -191,8 +194,9 @@ func (d *Daemon) finished(ctx context.Context, run *engine.LoadRun, err error) {
 		e.MessageJA = failure.InJapanese(err)
 	} else {
 		e.Event, e.Bytes, e.Percent = report.KindDone, fin.Size, 100
-		e.Message = fmt.Sprintf("%s: %d bytes, %d from peers, %d from the server, %d held before", fin.File, fin.Size,
-			fin.BytesFromPeers, fin.BytesFromOrigin, fin.BytesFromCache)
+		e.Message = fmt.Sprintf("%s: %s, %s from peers, %s from the server, %s held before", fin.File,
+			terminal.Bytes(fin.Size), terminal.Bytes(fin.BytesFromPeers), terminal.Bytes(fin.BytesFromOrigin),
+			terminal.Bytes(fin.BytesFromCache))
 	}
 	d.event(e)
 	d.out.file(*fin)
