@@ -214,8 +214,12 @@ func TestExchangedBeforeCommit(t *testing.T) {
 			} else {
 				must(t, d.Remove("/d/.x.part"))
 			}
-			if err := commit(d, p); !errors.Is(err, slot.ErrDamaged) || string(get(t, d, "/d/x")) != "old" {
+			err := commit(d, p)
+			if !errors.Is(err, slot.ErrDamaged) || string(get(t, d, "/d/x")) != "old" {
 				t.Errorf("%s, %s: %v, the target holds %q", what, how, err, get(t, d, "/d/x"))
+			}
+			if errors.Is(err, iofs.ErrNotExist) != (how == "removed") {
+				t.Errorf("%s, %s: %v", what, how, err)
 			}
 		}
 	}

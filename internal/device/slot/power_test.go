@@ -236,6 +236,52 @@ func TestPowerCutOfASet(t *testing.T) {
 	})
 }
 
+// TestPowerCutOfASetWithAnEmptyFile: a file without a byte has a name to lose,
+// and the journal speaks of it.
+func TestPowerCutOfASetWithAnEmptyFile(t *testing.T) {
+	b := random(100, 3)
+	files := map[string][]byte{"boot": b, "empty": {}}
+	committed := false
+	story := func(fs slot.FS) (err error) {
+		committed = false
+		var parts []*slot.Partial
+		for _, n := range []string{"boot", "empty"} {
+			p, err := slot.OpenPartial(fs, "/d/"+n, signed(files[n]), slot.Config{})
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			parts = append(parts, p)
+			if err := fill(p, files[n]); err != nil {
+				return err
+			}
+			if _, err := p.Finish(); err != nil {
+				return err
+			}
+		}
+		err = slot.CommitSet(fs, "/d", parts)
+		committed = err == nil
+		return err
+	}
+	whole := newDisk(t)
+	must(t, story(whole))
+	for n := 1; n <= whole.Ops(); n++ {
+		for seed := range uint64(40) {
+			d := newDisk(t).Reboot(seed)
+			d.CutAt(n)
+			_ = story(d)
+			after := d.Reboot(seed)
+			_, err := slot.Recover(after, "/d")
+			boot, empty := get(t, after, "/d/boot"), get(t, after, "/d/empty")
+			isNew := bytes.Equal(boot, b) && empty != nil && len(empty) == 0
+			if err != nil || !isNew && (committed || boot != nil || empty != nil) {
+				t.Fatalf("cut at %d, seed %d: committed %v, found %v: %v; operations %q", n, seed, committed,
+					names(t, after, "/d"), err, d.Log())
+			}
+		}
+	}
+}
+
 // TestPowerCutOfARecovery cuts the power while a cut commit is rolled
 // forward, too.
 func TestPowerCutOfARecovery(t *testing.T) {

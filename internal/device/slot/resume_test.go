@@ -76,4 +76,5 @@ func TestResumeDropsWhatTheSignedTableRefuses(t *testing.T) {
 	if p.Prefix() != 1 || p.Has(1) {
 		t.Fatalf("prefix %d; a forged chunk survived the signed table", p.Prefix())
 	}
+	wantErr(t, p.Commit(), slot.ErrIncomplete)
 }

@@ -89,6 +89,18 @@ func TestSlotsLife(t *testing.T) {
 	})
 }
 
+// TestSlotIsMadeAgain: where a slot's directory is gone the other one stays
+// active.
+func TestSlotIsMadeAgain(t *testing.T) {
+	d := newDisk(t)
+	must(t, upgrade(d, 1))
+	must(t, d.Remove("/d/b"))
+	s := openSlots(t, d, "/d")
+	wantSlots(t, s, "a", slot.StateConfirmed, "1", slot.StateEmpty)
+	must(t, install(d, s, 2))
+	must(t, s.Switch())
+}
+
 func TestBeginReusesWhatIsThere(t *testing.T) {
 	eachFS(t, func(t *testing.T, fs slot.FS, dir string) {
 		s := openSlots(t, fs, dir)
