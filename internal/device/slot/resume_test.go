@@ -2,9 +2,14 @@ package slot_test
 
 import (
 	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/testkit/golden"
 	"github.com/peerload/peerload/load"
 )
 
@@ -77,4 +82,50 @@ func TestResumeDropsWhatTheSignedTableRefuses(t *testing.T) {
 		t.Fatalf("prefix %d; a forged chunk survived the signed table", p.Prefix())
 	}
 	wantErr(t, p.Commit(), slot.ErrIncomplete)
+}
+
+var update = flag.Bool("update", false, "write the operations anew")
+
+// TestOperations holds what each story does on the medium, in its order, to a
+// file: what is written and synced before what has a name.
+func TestOperations(t *testing.T) {
+	var out strings.Builder
+	b := random(9*chunk+5, 41)
+	small := slot.Config{Window: 2 * chunk, SyncEvery: 4 * chunk}
+	unknown := slot.Spec{Key: load.DigestOf(b), Epoch: 3, Geometry: load.Geometry{Size: load.UnknownSize}}
+	d := newDisk(t)
+	upTo := 0
+	story := func(name string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		fmt.Fprintf(&out, "# %s: %d bytes used, %d flushed\n", name, d.Used(), d.Flushed())
+		for _, op := range d.Log()[upTo:] {
+			fmt.Fprintln(&out, op)
+		}
+		upTo = d.Ops()
+	}
+	upTo = d.Ops()
+	story("a file with small windows", fetch(d, "/d/x", signed(b), small, b))
+	story("the same with the windows of devices", fetch(d, "/d/x", signed(b), slot.Config{}, b))
+	story("the same without syncing", fetch(d, "/d/x", signed(b), slot.Config{NoSync: true}, b))
+	p, err := slot.OpenPartial(d, "/d/y", unknown, small)
+	for _, i := range []int{0, 1, 2, 5, 4} {
+		err = errors.Join(err, p.WriteChunk(i, piece(b, i)), p.Settle(false))
+	}
+	story("a file of unknown size begins", errors.Join(err, p.Close()))
+	p, err = slot.OpenPartial(d, "/d/y", unknown, small)
+	err = errors.Join(err, p.SetSize(int64(len(b))), p.Drop(1), p.Drop(1), fill(p, b))
+	_, ferr := p.Finish()
+	story("and goes on", errors.Join(err, ferr, p.Commit(), p.Close()))
+	story("a set", fetchSet(d, "/d", set(1), small))
+	_, err = slot.Recover(d, "/d")
+	story("no recovery", err)
+	story("a first slot", upgrade(d, 1))
+	story("a second", upgrade(d, 2))
+	story("a third", upgrade(d, 3))
+	s, err := slot.OpenSlots(d, "/d")
+	story("a rollback", errors.Join(err, s.Rollback(), s.Close()))
+	golden.Check(t, "operations", out.String(), *update)
 }
