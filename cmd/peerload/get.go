@@ -43,10 +43,11 @@ TFTP.
 
 Exit status: 0 done and verified; 2 usage, or refused; 3 verification failed;
 4 server unreachable, no network yet, or --max-time over; 5 disk; 6 trust; 130 interrupted. Run the same
-command again after any of 4, 5 and 130: it continues where it stood. With --json the last
+command again after any of 4, 5 and 130: it continues where it stood, unless other users
+can write the directory, as they can /tmp: there it begins anew. With --json the last
 lines are the reports, one for each file or load, with "event":"report".`
 
-const getExample = `  peerload get http://10.0.0.5/fw/app.bin --sha256 9f86d08… -o /tmp/app.bin
+const getExample = `  peerload get http://10.0.0.5/fw/app.bin --sha256 9f86d08… -o app.bin
   peerload get tftp://10.0.0.5/app.bin --unsigned -o firmware/
   peerload get tftp://10.0.0.5/SCCP41.9-4-2SR2-2S.loads --unsigned --model 7961 -o firmware/
   peerload get http://10.0.0.5/fw/phone.load --trust /etc/peerload/trust --model 7961 -o /var/lib/phone/`

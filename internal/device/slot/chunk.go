@@ -192,14 +192,14 @@ func (p *Partial) SetSize(n int64) error {
 	if err := p.recut(&x, crc); err != nil {
 		return err
 	}
-	if fi, err := p.data.Stat(); err != nil {
+	cut, err := p.cut(n)
+	if err != nil {
 		return err
-	} else if fi.Size() > n {
-		if err := p.data.Truncate(n); err != nil {
-			return err
-		}
 	}
 	p.mu.Lock()
+	if cut {
+		p.unsynced++
+	}
 	sameCut := p.x.g.ChunkSize() == g.ChunkSize()
 	p.x, p.crc = x, crc
 	p.filter(p.table)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/peerload/peerload/load"
 )
@@ -16,6 +17,8 @@ import (
 const (
 	filePerm = 0o644
 	dirPerm  = 0o755
+	// othersWrite are the permissions by which others than the owner write.
+	othersWrite = 0o022
 	// bufSize is how much is read at a time, in bytes: memory does not grow
 	// with the chunk.
 	bufSize = 128 << 10
@@ -31,6 +34,9 @@ func checkName(name string) error {
 // content or the new.
 func writeAtomic(fs FS, name string, b []byte) error {
 	tmp := name + ".new"
+	if err := makeRoom(fs, tmp); err != nil {
+		return err
+	}
 	if err := writeSynced(fs, tmp, b); err != nil {
 		return errors.Join(spaceError(fs, filepath.Dir(name), int64(len(b)), err), removeAny(fs, tmp))
 	}
@@ -41,7 +47,7 @@ func writeAtomic(fs FS, name string, b []byte) error {
 }
 
 func writeSynced(fs FS, name string, b []byte) error {
-	f, err := fs.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, filePerm)
+	f, err := fs.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, filePerm)
 	if err != nil {
 		return err
 	}
@@ -52,19 +58,28 @@ func writeSynced(fs FS, name string, b []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// readBounded returns the content of a file of at most limit bytes.
+// readBounded returns the content of a file of at most limit bytes that nobody
+// else can write.
 func readBounded(fs FS, name string, limit int64) ([]byte, error) {
 	f, err := fs.OpenFile(name, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if err := own(fs, name, f); err != nil {
+		return nil, err
+	}
+	return readFile(f, name, limit)
+}
+
+// readFile returns the content of an open file of at most limit bytes.
+func readFile(f File, name string, limit int64) ([]byte, error) {
 	b, err := io.ReadAll(io.NewSectionReader(f, 0, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s is longer than %d bytes", name, limit)
+		return nil, fmt.Errorf("%w: %s is longer than %d bytes", ErrDamaged, name, limit)
 	}
 	return b, nil
 }
@@ -78,14 +93,18 @@ func removeAny(fs FS, name string) error {
 	return err
 }
 
-// openVerified opens name and checks its size and digest. The open file is
-// the one that was checked: stillOpen tells whether the name still means it.
+// openVerified opens name and checks its size and digest, and that nobody else
+// can write it. The open file is the one that was checked: stillOpen tells
+// whether the name still means it.
 func openVerified(fs FS, name string, size int64, want load.Digest) (File, error) {
 	f, err := fs.OpenFile(name, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
 	fi, err := f.Stat()
+	if err == nil && !fs.Owned(fi) {
+		err = fmt.Errorf("%w: %s: %w", ErrDamaged, name, errForeign)
+	}
 	if err == nil && size != load.UnknownSize && fi.Size() != size {
 		err = fmt.Errorf("%w: %s has %d bytes, not %d", ErrDamaged, name, fi.Size(), size)
 	}
@@ -122,4 +141,123 @@ func stillOpen(fs FS, name string, f File) error {
 		return fmt.Errorf("%w: %s was exchanged after it was checked", ErrDamaged, name)
 	}
 	return nil
+}
+
+// errForeign says that somebody else can write a file, or could when it was
+// made.
+var errForeign = errors.New("another user can write it")
+
+// own refuses an open file that somebody else can write: what is verified in it
+// may be changed afterwards.
+func own(fs FS, name string, f File) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !fs.Owned(fi) {
+		return fmt.Errorf("%w: %s: %w", ErrDamaged, name, errForeign)
+	}
+	return nil
+}
+
+// private reports whether only this user and root can change the names in a
+// directory, which may be named by a symbolic link.
+func private(fs FS, dir string) bool {
+	fi, err := fs.Lstat(dir + "/.")
+	return err == nil && fi.IsDir() && fs.Owned(fi)
+}
+
+// damagedSuffix ends the name of what was put aside.
+const damagedSuffix = ".damaged"
+
+// PutAside gives what is called name another name, so that it can be made
+// anew, and returns that. What was put aside before is removed.
+func PutAside(fs FS, name string) (aside string, err error) {
+	aside = name + damagedSuffix
+	if err := removeTree(fs, aside); err != nil {
+		return "", err
+	}
+	return aside, fs.Rename(name, aside)
+}
+
+// removeTree removes a file, or a directory with all that is in it. It follows
+// no symbolic link.
+func removeTree(fs FS, name string) error {
+	fi, err := fs.Lstat(name)
+	if errors.Is(err, iofs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if fi.IsDir() {
+		entries, err := fs.ReadDir(name)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if err := removeTree(fs, name+"/"+e.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return removeAny(fs, name)
+}
+
+// makeRoom removes name, or puts it aside if it is a directory that is not empty.
+func makeRoom(fs FS, name string) error {
+	err := removeAny(fs, name)
+	if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
+		_, err = PutAside(fs, name)
+	}
+	if errors.Is(err, iofs.ErrPermission) {
+		err = fmt.Errorf("%w: it belongs to another user; choose another directory", err)
+	}
+	return err
+}
+
+// NoFile reports whether an error of opening or reading a file says that it is
+// no regular file or that it may not be read: it can be put aside. Other errors
+// may pass.
+func NoFile(err error) bool {
+	for _, e := range []error{syscall.EISDIR, syscall.ELOOP, syscall.ENXIO, syscall.ENOTDIR, iofs.ErrPermission,
+		errNotRegular} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// errNotRegular says that what is open is no regular file.
+var errNotRegular = errors.New("not a regular file")
+
+// Sweep removes the partial files in a directory that no process works on any
+// more and whose target's name match accepts: what a process that was killed
+// left and nobody will continue. A directory that is missing holds none.
+func Sweep(fs FS, dir string, match func(name string) bool) error {
+	entries, err := fs.ReadDir(dir)
+	if errors.Is(err, iofs.ErrNotExist) {
+		return nil
+	}
+	seen := map[string]bool{}
+	for _, e := range entries {
+		name, ok := strings.CutPrefix(e.Name(), ".")
+		name = strings.TrimSuffix(strings.TrimSuffix(name, ".lock"), ".idx")
+		name, is := strings.CutSuffix(name, ".part")
+		if !ok || !is || seen[name] || !match(name) {
+			continue
+		}
+		seen[name] = true
+		target := filepath.Join(dir, name)
+		lock, lerr := fs.Lock(lockName(target))
+		if errors.Is(lerr, ErrLocked) {
+			continue
+		}
+		if lerr == nil {
+			lerr = errors.Join(removeAny(fs, partName(target)), removeAny(fs, indexName(target)), lock.Close())
+		}
+		err = errors.Join(err, lerr)
+	}
+	return err
 }

@@ -38,9 +38,16 @@ type FS interface {
 	// SameFile reports whether two descriptions, by Lstat or File.Stat, are of
 	// one file.
 	SameFile(a, b iofs.FileInfo) bool
+	// Owned reports whether what is described, by Lstat or File.Stat, belongs to
+	// this user or to root, and nobody else may write it.
+	Owned(fi iofs.FileInfo) bool
+	// Links returns how many names a file has that is described so.
+	Links(fi iofs.FileInfo) int
 	// Lock takes the lock file name, making it if missing, without waiting.
 	// The second holder gets a *LockedError. Close releases and removes it; so
-	// does the end of the process, except for the removal.
+	// does the end of the process, except for the removal. What is no file of
+	// this user's with one name, and not locked, is replaced: nothing is written
+	// to a file of somebody else's.
 	Lock(name string) (io.Closer, error)
 	// StatFree returns the bytes that this process may still store in the file
 	// system that holds name.

@@ -14,7 +14,8 @@ import (
 // OpenHeld opens a file that was committed before, verifies all of it, and
 // returns it as Partial is after Commit: ReadChunk serves it until Close, and
 // nothing can be written. Spec.Digest must be known. A missing file is
-// fs.ErrNotExist, another content ErrDamaged.
+// fs.ErrNotExist; another content, or a file that another user can write, is
+// ErrDamaged.
 func OpenHeld(fs FS, target string, spec Spec, cfg Config) (*Partial, error) {
 	if err := errors.Join(spec.Validate(), cfg.Validate()); err != nil {
 		return nil, err
@@ -41,6 +42,9 @@ func (p *Partial) hold(spec Spec) error {
 	fi, err := p.data.Stat()
 	if err != nil {
 		return err
+	}
+	if !p.fs.Owned(fi) {
+		return fmt.Errorf("%s: %w: %w", p.target, ErrDamaged, errForeign)
 	}
 	g := load.Geometry{Size: fi.Size()}
 	if !fi.Mode().IsRegular() || g.Validate() != nil || spec.Geometry.Known() && g != spec.Geometry {

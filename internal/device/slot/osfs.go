@@ -8,6 +8,7 @@ import (
 	iofs "io/fs"
 	"os"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,7 +26,7 @@ func (OS) OpenFile(name string, flag int, perm iofs.FileMode) (File, error) {
 	}
 	fi, err := f.Stat()
 	if err == nil && !fi.Mode().IsRegular() {
-		err = &iofs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")}
+		err = &iofs.PathError{Op: "open", Path: name, Err: errNotRegular}
 	}
 	if err != nil {
 		f.Close()
@@ -76,6 +77,22 @@ func (OS) Lstat(name string) (iofs.FileInfo, error) { return os.Lstat(name) }
 // SameFile implements FS.
 func (OS) SameFile(a, b iofs.FileInfo) bool { return os.SameFile(a, b) }
 
+// Owned implements FS. The permissions of a symbolic link mean nothing.
+func (OS) Owned(fi iofs.FileInfo) bool {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && (st.Uid == 0 || int(st.Uid) == os.Geteuid()) &&
+		(fi.Mode().Type() == iofs.ModeSymlink || fi.Mode().Perm()&othersWrite == 0)
+}
+
+// Links implements FS.
+func (OS) Links(fi iofs.FileInfo) int {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0
+	}
+	return int(st.Nlink)
+}
+
 // StatFree implements FS.
 func (OS) StatFree(name string) (int64, error) {
 	var st unix.Statfs_t
@@ -90,10 +107,18 @@ func (OS) StatFree(name string) (int64, error) {
 const lockTries = 100
 
 // Lock implements FS by flock(2).
-func (OS) Lock(name string) (io.Closer, error) {
+func (o OS) Lock(name string) (io.Closer, error) {
 	for range lockTries {
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o644)
-		if err != nil {
+		f, made, err := openLock(name)
+		switch {
+		case errors.Is(err, iofs.ErrNotExist) && !made:
+			continue // removed meanwhile
+		case !made && NoFile(err) && !errors.Is(err, iofs.ErrPermission):
+			if _, err := PutAside(o, name); err != nil {
+				return nil, err
+			}
+			continue
+		case err != nil:
 			return nil, err
 		}
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -110,6 +135,12 @@ func (OS) Lock(name string) (io.Closer, error) {
 			f.Close()
 			continue
 		}
+		if !made && !o.sole(f) {
+			if err := errors.Join(os.Remove(name), f.Close()); err != nil {
+				return nil, fmt.Errorf("lock %s: %w: %w", name, errForeign, err)
+			}
+			continue
+		}
 		if err := writePID(f); err != nil {
 			f.Close()
 			return nil, fmt.Errorf("lock %s: %w", name, err)
@@ -117,6 +148,34 @@ func (OS) Lock(name string) (io.Closer, error) {
 		return &osLock{f: f, name: name}, nil
 	}
 	return nil, &LockedError{Name: name}
+}
+
+// openLock opens a lock file, or makes it. An error with made says why it could
+// not be made, one without what is wrong with what is there.
+func openLock(name string) (f *os.File, made bool, err error) {
+	const flag = os.O_RDWR | unix.O_NOFOLLOW | unix.O_NONBLOCK
+	f, err = os.OpenFile(name, flag|os.O_CREATE|os.O_EXCL, filePerm)
+	if !errors.Is(err, iofs.ErrExist) {
+		return f, true, err
+	}
+	if f, err = os.OpenFile(name, flag, 0); err != nil {
+		return nil, false, err
+	}
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = errNotRegular
+	}
+	if err != nil {
+		f.Close()
+		return nil, false, err
+	}
+	return f, false, nil
+}
+
+// sole reports whether an open file is this user's alone, under one name.
+func (o OS) sole(f *os.File) bool {
+	fi, err := f.Stat()
+	return err == nil && o.Owned(fi) && o.Links(fi) == 1
 }
 
 // stillThere reports whether name still is the open file: a lock on a file that

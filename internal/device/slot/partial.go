@@ -153,7 +153,9 @@ func lockName(target string) string  { return partName(target) + ".lock" }
 // OpenPartial opens the partial file of target, or makes one. Chunks that an
 // earlier process left are read and hashed again and count only if they are
 // what the signed table, or without one the index, says; a partial of another
-// content is discarded. The caller owns target until Commit, Discard or Close:
+// content is discarded, and so is one that another user could have open or
+// exchange: only in a directory that no one else can write is it continued. The
+// caller owns target until Commit, Discard or Close:
 // another process gets ErrLocked. A known size that does not fit the medium is
 // ErrNoSpace at once.
 func OpenPartial(fs FS, target string, spec Spec, cfg Config) (*Partial, error) {
@@ -214,9 +216,17 @@ func (p *Partial) open(spec Spec) error {
 }
 
 // leftover opens the files of an earlier process and returns their index, or
-// nil if there are none of this content.
+// nil if there are none of this content, or somebody else could have a hand on
+// them. What the data has beyond the content is cut off.
 func (p *Partial) leftover(spec Spec) *index {
-	b, err := readBounded(p.fs, indexName(p.target), int64(maxIndex))
+	if !private(p.fs, p.dir) {
+		return nil
+	}
+	var err error
+	if p.idx, err = p.openSole(indexName(p.target)); err != nil {
+		return nil
+	}
+	b, err := readFile(p.idx, indexName(p.target), int64(maxIndex))
 	if err != nil {
 		return nil
 	}
@@ -227,13 +237,41 @@ func (p *Partial) leftover(spec Spec) *index {
 	if spec.Geometry.Known() && x.g.Known() && x.g != spec.Geometry {
 		return nil
 	}
-	if p.idx, err = p.fs.OpenFile(indexName(p.target), os.O_RDWR, 0); err != nil {
+	if p.data, err = p.openSole(partName(p.target)); err != nil {
 		return nil
 	}
-	if p.data, err = p.fs.OpenFile(partName(p.target), os.O_RDWR, 0); err != nil {
-		return nil
+	if x.g.Known() {
+		if _, err := p.cut(x.g.Size); err != nil {
+			return nil
+		}
 	}
 	return x
+}
+
+// openSole opens a file that is this user's alone, under one name.
+func (p *Partial) openSole(name string) (File, error) {
+	f, err := p.fs.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && (!p.fs.Owned(fi) || p.fs.Links(fi) != 1) {
+		err = errForeign
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// cut cuts off what the data has beyond size bytes, and reports whether there
+// was anything.
+func (p *Partial) cut(size int64) (did bool, err error) {
+	fi, err := p.data.Stat()
+	if err != nil || fi.Size() <= size {
+		return false, err
+	}
+	return true, p.data.Truncate(size)
 }
 
 // create makes empty files in place of whatever is there. They are new files:
@@ -502,7 +540,7 @@ func (p *Partial) closeFiles() error {
 }
 
 func (p *Partial) removeFiles() error {
-	return errors.Join(removeAny(p.fs, indexName(p.target)), removeAny(p.fs, partName(p.target)))
+	return errors.Join(makeRoom(p.fs, indexName(p.target)), makeRoom(p.fs, partName(p.target)))
 }
 
 func (p *Partial) unlock() error {

@@ -196,7 +196,7 @@ func endJournal(fs FS, dir string) error {
 
 // Recover finishes a commit to dir that a crash interrupted, and reports
 // whether there was one; call it before anything else in dir. A torn journal
-// is removed. If a component of the journal is neither in place nor in its
+// is removed, and so is one that another user can write. If a component of the journal is neither in place nor in its
 // partial file, the error is ErrDamaged and nothing is touched: the directory
 // may hold a mixture until the whole load has been fetched and committed again.
 func Recover(fs FS, dir string) (did bool, err error) {
@@ -209,19 +209,21 @@ func Recover(fs FS, dir string) (did bool, err error) {
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	journal := filepath.Join(dir, journalName)
-	if err := removeAny(fs, journal+".new"); err != nil {
+	if err := makeRoom(fs, journal+".new"); err != nil {
 		return false, err
 	}
 	b, err := readBounded(fs, journal, int64(maxJournal))
-	if errors.Is(err, iofs.ErrNotExist) {
+	var es []Entry
+	switch {
+	case errors.Is(err, iofs.ErrNotExist):
 		return false, nil
-	}
-	if err != nil {
+	case err == nil:
+		es, err = parseJournal(b)
+	case !errors.Is(err, ErrDamaged) && !NoFile(err):
 		return false, fmt.Errorf("recover %s: %w", dir, err)
 	}
-	es, err := parseJournal(b)
 	if err != nil {
-		return false, removeAny(fs, journal)
+		return false, makeRoom(fs, journal)
 	}
 	return rollForward(fs, dir, es)
 }
@@ -259,6 +261,9 @@ func rollForward(fs FS, dir string, es []Entry) (did bool, err error) {
 			return false, err
 		}
 		if err := fs.Rename(partName(m.target), m.target); err != nil {
+			return false, fmt.Errorf("recover %s: %w", dir, err)
+		}
+		if err := stillOpen(fs, m.target, m.f); err != nil {
 			return false, fmt.Errorf("recover %s: %w", dir, err)
 		}
 	}

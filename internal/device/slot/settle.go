@@ -184,13 +184,16 @@ func (p *Partial) Finish() (load.Digest, error) {
 	p.settling.Lock()
 	defer p.settling.Unlock()
 	p.mu.Lock()
-	held, chunks, known := p.held, len(p.x.digests), p.x.g.Known()
+	held, chunks, g := p.held, len(p.x.digests), p.x.g
 	p.mu.Unlock()
-	if !known {
+	if !g.Known() {
 		return load.Digest{}, fmt.Errorf("%s: %w: its size is not known", p.target, ErrIncomplete)
 	}
 	if held < chunks {
 		return load.Digest{}, fmt.Errorf("%s: %w: %d of %d chunks are held", p.target, ErrIncomplete, held, chunks)
+	}
+	if err := p.trim(g.Size); err != nil {
+		return load.Digest{}, err
 	}
 	// First the sync: only written pages can be dropped and read back.
 	if err := p.sync(true); err != nil {
@@ -213,6 +216,22 @@ func (p *Partial) Finish() (load.Digest, error) {
 	}
 	p.done = true
 	return d, nil
+}
+
+// trim cuts off what the data has beyond its size.
+func (p *Partial) trim(size int64) error {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	if err := p.usable(); err != nil {
+		return err
+	}
+	cut, err := p.cut(size)
+	if cut && err == nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.unsynced++
+	}
+	return err
 }
 
 // findLost hashes every chunk on the medium: when the whole file is wrong, it
@@ -274,15 +293,27 @@ func (p *Partial) ready() error {
 	return nil
 }
 
-// rename puts the very file that was verified under the target's name.
+// rename puts the very file that was verified under the target's name. Whoever
+// can write the directory may exchange names meanwhile: that is looked at on
+// both sides of the rename.
 func (p *Partial) rename() error {
 	if p.renamed {
 		return nil
 	}
-	if err := stillOpen(p.fs, partName(p.target), p.data); err != nil {
-		return err
+	fi, err := p.data.Stat()
+	if err == nil && fi.Size() != p.x.g.Size {
+		err = fmt.Errorf("%w: it has %d bytes, %d were verified", ErrDamaged, fi.Size(), p.x.g.Size)
 	}
-	if err := p.fs.Rename(partName(p.target), p.target); err != nil {
+	if err == nil {
+		err = stillOpen(p.fs, partName(p.target), p.data)
+	}
+	if err == nil {
+		err = p.fs.Rename(partName(p.target), p.target)
+	}
+	if err == nil {
+		err = stillOpen(p.fs, p.target, p.data)
+	}
+	if err != nil {
 		return fmt.Errorf("commit %s: %w", p.target, err)
 	}
 	p.renamed = true

@@ -25,6 +25,7 @@ func Conformance(t *testing.T, make func(t *testing.T) (fs slot.FS, dir string))
 		{"links", checkLinks},
 		{"directories", checkDirs},
 		{"lock", checkLock},
+		{"owner", checkOwner},
 		{"reserve", checkReserve},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -226,9 +227,36 @@ func checkLock(t *testing.T, fs slot.FS, dir string) {
 	if _, err := fs.Lstat(name); !errors.Is(err, iofs.ErrNotExist) {
 		t.Errorf("a released lock left its file: %v", err)
 	}
+	must(t, fs.Mkdir(name, 0o755))
 	l, err = fs.Lock(name)
 	must(t, err)
 	must(t, l.Close())
+	if fi, err := fs.Lstat(name + ".damaged"); err != nil || !fi.IsDir() {
+		t.Errorf("a directory in the place of a lock was not put aside: %v", err)
+	}
+}
+
+func checkOwner(t *testing.T, fs slot.FS, dir string) {
+	name := filepath.Join(dir, "x")
+	describe := func(name string) iofs.FileInfo {
+		fi, err := fs.Lstat(name)
+		must(t, err)
+		return fi
+	}
+	must(t, create(t, fs, name, "").Close())
+	must(t, fs.Symlink("x", filepath.Join(dir, "l")))
+	for _, n := range []string{name, dir, filepath.Join(dir, "l")} {
+		if !fs.Owned(describe(n)) {
+			t.Errorf("%s counts as another user's", n)
+		}
+	}
+	if n := fs.Links(describe(name)); n != 1 {
+		t.Errorf("a file with one name has %d", n)
+	}
+	must(t, fs.Link(name, filepath.Join(dir, "y")))
+	if n := fs.Links(describe(name)); n != 2 {
+		t.Errorf("a file with two names has %d", n)
+	}
 }
 
 func checkReserve(t *testing.T, fs slot.FS, dir string) {

@@ -520,6 +520,18 @@ func (d *Disk) SameFile(a, b iofs.FileInfo) bool {
 	return ok && ok2 && x.n == y.n
 }
 
+// Owned implements slot.FS: the disk has one user.
+func (d *Disk) Owned(fi iofs.FileInfo) bool {
+	return fi.Mode().Type() == iofs.ModeSymlink || fi.Mode().Perm()&0o022 == 0
+}
+
+// Links implements slot.FS.
+func (d *Disk) Links(fi iofs.FileInfo) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return fi.(info).n.links
+}
+
 // StatFree implements slot.FS.
 func (d *Disk) StatFree(name string) (int64, error) {
 	d.mu.Lock()
@@ -533,6 +545,11 @@ func (d *Disk) StatFree(name string) (int64, error) {
 // Lock implements slot.FS. A power cut releases it and may leave the file.
 func (d *Disk) Lock(name string) (io.Closer, error) {
 	f, err := d.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	if slot.NoFile(err) {
+		if _, err = slot.PutAside(d, name); err == nil {
+			f, err = d.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
