@@ -26,13 +26,17 @@ type Slots struct {
 	dir  string
 	lock io.Closer
 
+	damage []error // found by OpenSlots
+
 	mu     sync.Mutex
 	active string // "a", "b", or "" before the first switch
 	info   map[string]Info
 }
 
 // OpenSlots opens the slots of dir, which must exist, and makes what is
-// missing. One process at a time may hold them: ErrLocked.
+// missing. What is damaged is put aside and begun anew: see Slots.Damage. A slot
+// that another user can write is refused. One process at a time may hold them:
+// ErrLocked.
 func OpenSlots(fs FS, dir string) (*Slots, error) {
 	lock, err := fs.Lock(filepath.Join(dir, slotsLock))
 	if err != nil {
@@ -48,30 +52,29 @@ func OpenSlots(fs FS, dir string) (*Slots, error) {
 func (s *Slots) open() error {
 	made := false
 	for _, n := range []string{slotA, slotB} {
-		err := s.fs.Mkdir(s.Dir(n), dirPerm)
-		if err != nil && !errors.Is(err, iofs.ErrExist) {
+		did, err := s.makeSlot(n)
+		if err != nil {
 			return err
 		}
-		made = made || err == nil
-		s.info[n] = s.readState(n)
+		made = made || did
+		if s.info[n], err = s.readState(n); err != nil {
+			return err
+		}
 	}
 	if made {
 		if err := s.fs.SyncDir(s.dir); err != nil {
 			return err
 		}
 	}
-	to, err := s.fs.Readlink(filepath.Join(s.dir, currentLink))
-	switch {
-	case errors.Is(err, iofs.ErrNotExist):
-	case err != nil:
+	if err := s.findActive(); err != nil {
 		return err
-	case to != slotA && to != slotB:
-		return fmt.Errorf("%s points to %q, not to a or b", currentLink, to)
-	default:
-		s.active = to
 	}
 	return s.tidy()
 }
+
+// Damage says what was found damaged when the slots were opened, was put aside
+// and begun anew.
+func (s *Slots) Damage() []error { return s.damage }
 
 // tidy completes what a crash interrupted: a trial that is not active was
 // either not switched to yet, or already rolled back.
@@ -177,7 +180,7 @@ func (s *Slots) clean(slot string, l Load) error {
 		if want[n.Name()] {
 			continue
 		}
-		if err := removeAny(s.fs, filepath.Join(s.Dir(slot), n.Name())); err != nil {
+		if err := removeTree(s.fs, filepath.Join(s.Dir(slot), n.Name())); err != nil {
 			return err
 		}
 	}
@@ -191,10 +194,14 @@ func (s *Slots) reuse(slot string, e Entry) bool {
 	if f, err := openVerified(s.fs, name, e.Size, e.Digest); err == nil {
 		return f.Close() == nil
 	}
-	if s.active == "" || removeAny(s.fs, name) != nil {
+	if s.active == "" || makeRoom(s.fs, name) != nil {
 		return false
 	}
-	for _, have := range s.info[s.active].Components {
+	there := s.info[s.active].Components
+	if s.info[s.active].State == StateEmpty { // lost: it may still be the same file
+		there = []Entry{e}
+	}
+	for _, have := range there {
 		if have.Digest != e.Digest {
 			continue
 		}
@@ -255,7 +262,7 @@ func (s *Slots) switchTo(st State) error {
 		return err
 	}
 	defer h.close()
-	i.State, i.Boots = st, 0
+	i.State, i.Boots, i.Turn = st, 0, min(max(s.info[slotA].Turn, s.info[slotB].Turn)+1, maxTurn)
 	if err := s.setState(i); err != nil {
 		return err
 	}
@@ -266,7 +273,7 @@ func (s *Slots) switchTo(st State) error {
 func (s *Slots) activate(slot string, h held) error {
 	link := filepath.Join(s.dir, currentLink)
 	tmp := "." + currentLink + ".new"
-	if err := removeAny(s.fs, filepath.Join(s.dir, tmp)); err != nil {
+	if err := makeRoom(s.fs, filepath.Join(s.dir, tmp)); err != nil {
 		return err
 	}
 	if err := s.fs.Symlink(slot, filepath.Join(s.dir, tmp)); err != nil {
@@ -279,7 +286,11 @@ func (s *Slots) activate(slot string, h held) error {
 		return fmt.Errorf("switch to slot %s: %w", slot, err)
 	}
 	s.active = slot
-	if err := s.fs.SyncDir(s.dir); err != nil {
+	err := h.same()
+	if err == nil {
+		err = s.fs.SyncDir(s.dir)
+	}
+	if err != nil {
 		return fmt.Errorf("switch to slot %s: %w", slot, err)
 	}
 	return nil

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"path/filepath"
 	"slices"
 
+	"github.com/peerload/peerload/internal/device/seal"
 	"github.com/peerload/peerload/load"
 )
 
@@ -68,6 +70,9 @@ type Info struct {
 	Load
 	// Boots counts how often an unconfirmed trial was booted, 0 or 1.
 	Boots int `json:"boots,omitempty"`
+	// Turn orders the slots by when they were last switched to: the higher one
+	// was the later. 0: never, or by a version that did not count.
+	Turn int `json:"turn,omitempty"`
 }
 
 // bootable reports whether the slot may be switched to.
@@ -76,6 +81,7 @@ func (i Info) bootable() bool { return i.State == StateComplete || i.State == St
 // The state of slot a is in a.json: small, and replaced by rename.
 const (
 	stateFormat = 1
+	maxTurn     = 1 << 30
 	// maxState bounds a state file: in JSON one byte of a name may take six.
 	maxState = 4096 + maxEntries*(6*load.MaxNameLen+256)
 )
@@ -87,13 +93,16 @@ type stateFile struct {
 
 func marshalState(i Info) ([]byte, error) {
 	b, err := json.MarshalIndent(stateFile{Format: stateFormat, Info: i}, "", "  ")
-	return append(b, '\n'), err
+	return seal.Add(b), err
 }
 
 // parseState reads a state file of at most maxState bytes.
 func parseState(b []byte) (Info, error) {
 	if len(b) > maxState {
 		return Info{}, fmt.Errorf("a slot's state of more than %d bytes", maxState)
+	}
+	if err := seal.Check(b); err != nil {
+		return Info{}, fmt.Errorf("a slot's state: %w", err)
 	}
 	var f stateFile
 	if err := json.Unmarshal(b, &f); err != nil {
@@ -104,6 +113,9 @@ func parseState(b []byte) (Info, error) {
 	}
 	if !slices.Contains(states, f.State) {
 		return Info{}, fmt.Errorf("a slot's state is called %q", f.State)
+	}
+	if f.Turn < 0 || f.Turn > maxTurn {
+		return Info{}, fmt.Errorf("a slot's turn is %d", f.Turn)
 	}
 	if f.Boots < 0 || f.Boots > 1 {
 		return Info{}, fmt.Errorf("a slot's trial was booted %d times", f.Boots)
@@ -119,16 +131,25 @@ func parseState(b []byte) (Info, error) {
 
 func (s *Slots) stateName(slot string) string { return filepath.Join(s.dir, slot+".json") }
 
-// readState returns the state of a slot; an unreadable one is empty.
-func (s *Slots) readState(slot string) Info {
-	b, err := readBounded(s.fs, s.stateName(slot), int64(maxState))
-	if err == nil {
-		if i, err := parseState(b); err == nil {
+// readState returns the state of a slot. One that is damaged is put aside, and
+// the slot is empty.
+func (s *Slots) readState(slot string) (Info, error) {
+	empty := Info{Slot: slot, State: StateEmpty}
+	name := s.stateName(slot)
+	b, err := readBounded(s.fs, name, int64(maxState))
+	switch {
+	case errors.Is(err, iofs.ErrNotExist):
+		return empty, nil
+	case err == nil:
+		var i Info
+		if i, err = parseState(b); err == nil {
 			i.Slot = slot
-			return i
+			return i, nil
 		}
+	case !errors.Is(err, ErrDamaged) && !NoFile(err):
+		return empty, err
 	}
-	return Info{Slot: slot, State: StateEmpty}
+	return empty, s.putAside(name, err)
 }
 
 // setState makes a slot's new state durable.
