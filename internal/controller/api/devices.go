@@ -92,7 +92,7 @@ func (s *Server) devices() {
 			return answerVersion(s, ctx, d, d.Version, v, err)
 		})
 	huma.Register(s.api, op(http.MethodDelete, "/devices/{device}", "delete-device",
-		"Forget a device, its secret and its history", needDevices),
+		"Forget a device and its history; its secret too, if the caller may reset identities", needDevices),
 		func(ctx context.Context, in *struct {
 			DevicePath
 			Match

@@ -40,6 +40,25 @@ const (
 	CredentialSetup     CredentialKind = "setup"     // the one-time set-up link
 )
 
+// text names a kind for people.
+func (k CredentialKind) text() string {
+	switch k {
+	case CredentialToken:
+		return "an API token"
+	case CredentialSession:
+		return "a session"
+	case CredentialEnrolment:
+		return "an enrolment token"
+	case CredentialSiteKey:
+		return "a site key"
+	case CredentialDevice:
+		return "a device's own secret"
+	case CredentialSetup:
+		return "a set-up link"
+	}
+	return string(k)
+}
+
 // Credential is a secret that gives access. Only its SHA-256 is stored, which
 // is enough because the secrets are 256 random bits.
 type Credential struct {

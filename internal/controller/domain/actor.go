@@ -111,6 +111,20 @@ func (a Actor) may(p permission) error {
 	return nil
 }
 
+// mayGrant refuses to give a user a role with rights that the actor lacks: a user
+// has all scopes of the role, so a token that makes users must have them too.
+func (a Actor) mayGrant(role Role) error {
+	for _, p := range []permission{mayRead, mayDevices, mayLoads, mayEnterprise, mayAccess} {
+		if p.role.rank() > role.rank() {
+			continue
+		}
+		if err := a.may(p); err != nil {
+			return fmt.Errorf("a user of role %s may more than the token at hand: %w", role, err)
+		}
+	}
+	return nil
+}
+
 // mayOf is like may, but also allows a device to access its own data.
 func (a Actor) mayOf(p permission, device string) error {
 	if a.Kind == ActorDevice && a.Role == RoleDevice {

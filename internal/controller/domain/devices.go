@@ -133,7 +133,9 @@ func (c *Controller) change(ctx context.Context, snap *snapshot, d *Device, chan
 	return snap.checkFit(ctx, *d)
 }
 
-// DeleteDevice removes a device, its state, its secret and its history.
+// DeleteDevice removes a device, its state and its history. Its secret goes with
+// it only if the actor may reset identities: else whoever may delete and add a
+// device could free its name for another that enrols under it.
 func (c *Controller) DeleteDevice(ctx context.Context, a Actor, name string, version int64) error {
 	if err := a.may(mayDevices); err != nil {
 		return err
@@ -160,8 +162,10 @@ func (c *Controller) DeleteDevice(ctx context.Context, a Actor, name string, ver
 				return err
 			}
 		}
-		if err := dropCredentials(ctx, tx, CredentialFilter{Kind: CredentialDevice, Subject: name}); err != nil {
-			return err
+		if a.may(mayAccess) == nil {
+			if err := dropCredentials(ctx, tx, CredentialFilter{Kind: CredentialDevice, Subject: name}); err != nil {
+				return err
+			}
 		}
 		if _, err := tx.History().TrimOf(ctx, name, 0); err != nil {
 			return err

@@ -145,6 +145,9 @@ func (c *Controller) Enrol(ctx context.Context, req EnrolRequest) error {
 		strings.ContainsFunc(req.Secret, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) }) {
 		return invalid("a device's secret has 32 to 128 bytes of plain text")
 	}
+	if req.Secret == req.Token {
+		return invalid("the device's secret is its enrolment token: a device must make its own secret at random")
+	}
 	limits := enrolLimits(req.From)
 	if err := c.throttle(ctx, limits); err != nil {
 		return err
@@ -172,7 +175,8 @@ func (c *Controller) enrolIn(ctx context.Context, tx Tx, j *journal, name string
 	if err != nil {
 		return err
 	}
-	if len(has.Items) > 0 && known && has.Items[0].Hash == hashSecret(req.Secret) {
+	own := len(has.Items) > 0 && has.Items[0].Hash == hashSecret(req.Secret)
+	if own && known {
 		return nil // it asks again: the answer was lost
 	}
 	key, err := c.byHash(ctx, tx, req.Token, CredentialEnrolment, CredentialSiteKey)
@@ -182,7 +186,7 @@ func (c *Controller) enrolIn(ctx context.Context, tx Tx, j *journal, name string
 	if err := inNetworks(key.Networks, req.From); err != nil {
 		return err
 	}
-	if len(has.Items) > 0 {
+	if len(has.Items) > 0 && !own {
 		return refused("%s has an identity: an administrator must reset it before it enrols anew", name)
 	}
 	if key.Kind == CredentialEnrolment {
@@ -200,6 +204,9 @@ func (c *Controller) enrolIn(ctx context.Context, tx Tx, j *journal, name string
 		if err := c.admit(ctx, snap, j, &d, req.From); err != nil {
 			return err
 		}
+	}
+	if own {
+		return nil // it was deleted, and keeps the identity that it has
 	}
 	if same, err := tx.Credentials().List(ctx, CredentialFilter{Hash: hashSecret(req.Secret)},
 		Page{Limit: 1}); err != nil {
@@ -232,7 +239,8 @@ func inNetworks(networks []string, from string) error {
 	return fmt.Errorf("%w: the token is not for devices from %s", ErrForbidden, from)
 }
 
-// ResetIdentity deletes a device's secret: it must enrol again.
+// ResetIdentity deletes a device's secret: it must enrol again. The device may
+// have been deleted since.
 func (c *Controller) ResetIdentity(ctx context.Context, a Actor, device string) error {
 	if err := a.may(mayAccess); err != nil {
 		return err
@@ -242,11 +250,18 @@ func (c *Controller) ResetIdentity(ctx context.Context, a Actor, device string) 
 		return err
 	}
 	return c.update(ctx, a, func(tx Tx, j *journal) error {
-		if _, err := find(ctx, tx.Devices(), "device", name); err != nil {
+		f := CredentialFilter{Kind: CredentialDevice, Subject: name}
+		has, err := tx.Credentials().List(ctx, f, Page{Limit: 1})
+		if err != nil {
 			return err
 		}
+		if has.Total == 0 {
+			if _, err := find(ctx, tx.Devices(), "device", name); err != nil {
+				return err
+			}
+		}
 		j.event("device.reset-identity", DeviceTarget(name).String())
-		return dropCredentials(ctx, tx, CredentialFilter{Kind: CredentialDevice, Subject: name})
+		return dropCredentials(ctx, tx, f)
 	})
 }
 

@@ -52,7 +52,8 @@ func dropCredentials(ctx context.Context, tx Tx, f CredentialFilter) error {
 }
 
 // byHash finds the credential of a secret that is valid now. An error matches
-// ErrUnauthenticated.
+// ErrUnauthenticated; a secret for another purpose is told as such, which only
+// its holder can learn.
 func (c *Controller) byHash(ctx context.Context, tx Tx, secret string, kinds ...CredentialKind) (Credential, error) {
 	if secret == "" || len(secret) > maxSecretLen {
 		return Credential{}, ErrUnauthenticated
@@ -61,12 +62,16 @@ func (c *Controller) byHash(ctx context.Context, tx Tx, secret string, kinds ...
 	if err != nil {
 		return Credential{}, err
 	}
-	if len(l.Items) == 0 || !slices.Contains(kinds, l.Items[0].Kind) {
+	if len(l.Items) == 0 {
 		return Credential{}, ErrUnauthenticated
 	}
 	cred, now := l.Items[0], c.now()
+	if !slices.Contains(kinds, cred.Kind) {
+		return Credential{}, fmt.Errorf("%w: this is %s, and %s is needed", ErrUnauthenticated, cred.Kind.text(),
+			kinds[0].text())
+	}
 	if !cred.Expires.IsZero() && !now.Before(cred.Expires) || !cred.Idle.IsZero() && !now.Before(cred.Idle) {
-		return Credential{}, fmt.Errorf("%w: the %s has expired", ErrUnauthenticated, cred.Kind)
+		return Credential{}, fmt.Errorf("%w: %s has expired", ErrUnauthenticated, cred.Kind.text())
 	}
 	return cred, nil
 }

@@ -77,9 +77,27 @@ func (c *Controller) putUser(ctx context.Context, a Actor, name string, change U
 		if err := checkVersion(u.Meta, version); err != nil {
 			return err
 		}
+		if err := a.mayChange(u.User, change); err != nil {
+			return err
+		}
 		return c.changeUser(ctx, tx, j, &u, change, hash, isNew)
 	})
 	return u.User, err
+}
+
+// mayChange refuses a change by which somebody could log in with more rights
+// than the actor has: a password, a role, or the end of a ban. Taking rights
+// away, or a name for people, is nobody's gain.
+func (a Actor) mayChange(u User, change UserChange) error {
+	role := u.Role
+	if change.Role != nil {
+		role = *change.Role
+	}
+	enables := change.Disabled != nil && u.Disabled && !*change.Disabled
+	if change.Password == nil && role.rank() <= u.Role.rank() && !enables {
+		return nil
+	}
+	return a.mayGrant(role)
 }
 
 func (c *Controller) changeUser(ctx context.Context, tx Tx, j *journal, u *Account, change UserChange, hash string,
