@@ -183,16 +183,29 @@ func TestMarshalRefusesWhatParseWould(t *testing.T) {
 }
 
 func TestCheckName(t *testing.T) {
-	for _, s := range []string{"a", "apps41.9-4-2ES26.sbn", "start_db.elf", "...x"[3:], "a..b", "überlauf.bin", "ファーム.bin",
-		"two words", "SIP41.loads", "load", strings.Repeat("x", MaxNameLen)} {
-		if err := CheckName(s); err != nil {
+	for _, s := range []string{"a", "apps41.9-4-2ES26.sbn", "start_db.elf", "...x"[3:], "a..b", "SIP41.loads", "load",
+		"raspberrypi,4-model-b.txt", "linux_6.1+deb12~rc1@x=y.img", strings.Repeat("x", MaxNameLen)} {
+		if err := errors.Join(CheckName(s), CheckFileName(s)); err != nil {
 			t.Errorf("%q is refused: %v", s, err)
+		}
+	}
+	// Each of these means another thing somewhere: in a URL, in XML, in a shell.
+	for _, s := range []string{"ld%41", "ld%2fx", "a?b", "a#b", "a b", "a&b", "a;b", "a<b", "a>b", `a"b`, "a'b", "a`b",
+		"a$b", "a*b", "a|b", "a!b", "a(b", "a[b", "a{b", "a^b", "überlauf.bin", "ファーム.bin", "-rf", "~root"} {
+		if err := CheckName(s); !errors.Is(err, ErrName) {
+			t.Errorf("%q as the name of a component: got %v, want %v", s, err, ErrName)
+		}
+		if err := CheckFileName(s); err != nil {
+			t.Errorf("%q as the name of a file: %v", s, err)
 		}
 	}
 	for _, s := range []string{"", ".", "..", "...", ".hidden", "/etc/passwd", "a/b", `a\b`, `..\b`, "c:x", "....//x",
 		"a\x00", "a\nb", "a\x7f", "a\u0085", "a.", "a ", " a", "x.load", "X.LOAD", "\xff", "a\u202eb", "a\u200b", "a\u2028b",
 		strings.Repeat("x", MaxNameLen+1)} {
 		if err := CheckName(s); !errors.Is(err, ErrName) {
+			t.Errorf("%q: got %v, want %v", s, err, ErrName)
+		}
+		if err := CheckFileName(s); !errors.Is(err, ErrName) {
 			t.Errorf("%q: got %v, want %v", s, err, ErrName)
 		}
 	}

@@ -20,13 +20,36 @@ const MaxNameLen = 180
 // ErrName says that a name cannot be the name of a load or component.
 var ErrName = errors.New("bad name")
 
-// CheckName refuses every name that could leave its directory, hide in it,
+// nameAlphabet is what the names of loads and components are made of. None of it
+// has a meaning in a URL's path, in XML, inside a shell word or on a file system.
+const nameAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-+,=@~"
+
+// CheckName refuses what cannot be the name of a load or component: it is a
+// CheckFileName of the letters A to Z and a to z, digits and . _ - + , = @ ~ that
+// does not begin with a hyphen or tilde. Such a name means the same file in a
+// URL, in a provisioning file, on a command line and on every disk. Errors match
+// ErrName.
+func CheckName(s string) error {
+	if err := CheckFileName(s); err != nil {
+		return err
+	}
+	if strings.Trim(s, nameAlphabet) != "" {
+		return fmt.Errorf("%w %q: the name of a load or component has letters A to Z and a to z, digits and "+
+			". _ - + , = @ ~ only", ErrName, s)
+	}
+	if s[0] == '-' || s[0] == '~' {
+		return fmt.Errorf("%w %q: it begins with %c, which means something on a command line", ErrName, s, s[0])
+	}
+	return nil
+}
+
+// CheckFileName refuses every name that could leave its directory, hide in it,
 // collide with a manifest, or mean another file on another system. It holds
-// for loads and for components: one file name, 1 to MaxNameLen bytes of valid
+// for a file that is fetched by itself: one file name, 1 to MaxNameLen bytes of valid
 // UTF-8 without control characters, no separator of any system (/ \ :), no leading
 // dot or space, no trailing dot or space, not ending in ".load". Errors match
 // ErrName.
-func CheckName(s string) error {
+func CheckFileName(s string) error {
 	switch {
 	case s == "":
 		return fmt.Errorf("%w: it is empty", ErrName)

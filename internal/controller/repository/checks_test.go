@@ -350,3 +350,21 @@ func TestRotationRetiresKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesFromBefore: a load whose name was allowed once keeps no other from
+// being published.
+func TestNamesFromBefore(t *testing.T) {
+	s := publisher.New(t)
+	m := s.Add("good", "1", map[string]string{"a.bin": "aaaa"})
+	s.Add("other", "1", map[string]string{"b.bin": "bbbb"})
+	text, err := m.Marshal()
+	must(t, err)
+	p := filepath.Join(s.Dir, tuf.ComponentPath(load.DigestOf(text).String(), "good.load"))
+	must(t, os.WriteFile(p, bytes.Replace(text, []byte(`"good"`), []byte(`"g%41"`), 1), 0o644))
+	all, err := s.Repo.Loads()
+	must(t, err)
+	if len(all) != 1 || all[0].Name != "other" {
+		t.Errorf("the loads are %+v", all)
+	}
+	s.Add("third", "1", map[string]string{"c.bin": "cccc"})
+}

@@ -320,7 +320,9 @@ func (r *Repository) RootLife() (time.Duration, error) {
 }
 
 // Loads returns the manifests of all loads, sorted by name. It reads without
-// verifying; Verify verifies.
+// verifying; Verify verifies. A load whose name, or a component's, is none any
+// more is left out, since no device takes it: it must not keep others from being
+// published.
 func (r *Repository) Loads() ([]*load.Manifest, error) {
 	c, err := r.read()
 	if err != nil {
@@ -338,6 +340,9 @@ func (r *Repository) Loads() ([]*load.Manifest, error) {
 			return nil, err
 		}
 		m, err := load.ParseManifest(raw)
+		if errors.Is(err, load.ErrName) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}

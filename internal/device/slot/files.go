@@ -25,9 +25,10 @@ const (
 )
 
 // checkName refuses a name that is neither a component's nor a manifest's. The
-// names of this package's own files begin with a dot, which theirs never do.
+// names of this package's own files begin with a dot, which theirs never do. What
+// was stored before names were confined to an alphabet can still be read.
 func checkName(name string) error {
-	return load.CheckName(strings.TrimSuffix(name, load.ManifestSuffix))
+	return load.CheckFileName(strings.TrimSuffix(name, load.ManifestSuffix))
 }
 
 // writeAtomic puts b under name, durably: whatever happens, name holds the old

@@ -47,7 +47,7 @@ type Load struct {
 
 // Validate refuses a load that a slot cannot hold.
 func (l Load) Validate() error {
-	if err := load.CheckName(l.Name); err != nil {
+	if err := load.CheckFileName(l.Name); err != nil {
 		return fmt.Errorf("the load's name: %w", err)
 	}
 	if len(l.Version) > load.MaxTextLen {

@@ -128,7 +128,7 @@ func (l *List) Path(u *url.URL) (string, error) {
 		return l.Output, nil
 	}
 	name := Name(u)
-	if err := load.CheckName(name); err != nil {
+	if err := load.CheckFileName(name); err != nil {
 		return "", refuse("%s: %w", u.Redacted(), err)
 	}
 	return filepath.Join(l.Output, name), nil
