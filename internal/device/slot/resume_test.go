@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/peerload/peerload/internal/device/slot"
@@ -83,6 +84,33 @@ func TestResumeDropsWhatTheSignedTableRefuses(t *testing.T) {
 		t.Fatalf("prefix %d; a forged chunk survived the signed table", p.Prefix())
 	}
 	wantErr(t, p.Commit(), slot.ErrIncomplete)
+}
+
+// TestCommitAgain: a commit that failed behind its rename can be done again, and
+// what was closed can be closed again.
+func TestCommitAgain(t *testing.T) {
+	d := newDisk(t)
+	b := random(chunk, 42)
+	p := open(t, d, "/d/x", signed(b), slot.Config{})
+	must(t, fill(p, b))
+	finish(t, p, b)
+	d.FailAt(d.Ops()+2, syscall.EIO)
+	wantErr(t, p.Commit(), syscall.EIO)
+	if last := d.Log()[d.Ops()-1]; last != "syncdir /d" {
+		t.Fatalf("%q failed", last)
+	}
+	must(t, p.Commit())
+	if !bytes.Equal(get(t, d, "/d/x"), b) {
+		t.Error("the file differs")
+	}
+	s := openSlots(t, d, "/d")
+	must(t, s.Close())
+	again := openSlots(t, d, "/d")
+	must(t, s.Close())
+	if _, err := slot.OpenSlots(d, "/d"); !errors.Is(err, slot.ErrLocked) {
+		t.Errorf("a second Close gave the lock of others back: %v", err)
+	}
+	must(t, again.Close())
 }
 
 var update = flag.Bool("update", false, "write the operations anew")
