@@ -177,7 +177,7 @@ func TestBodiesAreBounded(t *testing.T) {
 	}{
 		"a device":   {"POST", "/devices", admin, object{"name": "x", "description": long(1 << 20)}},
 		"a bulk":     {"POST", "/bulk", admin, object{"rows": []object{{"device": long(bulkBytes)}}}},
-		"a check-in": {"POST", checkIn, s.devices[one], object{"state": "idle", "message": long(checkInBytes)}},
+		"a check-in": {"POST", checkIn, s.devices[one], object{"schema": 1, "state": "idle", "message": long(checkInBytes)}},
 	} {
 		if code, text, _ := s.call(c.method, Prefix+c.path, c.token, c.body); code != 413 {
 			t.Errorf("%s: %d %.200s", name, code, text)
@@ -187,7 +187,7 @@ func TestBodiesAreBounded(t *testing.T) {
 	if code, text, _ := s.call("POST", Prefix+"/bulk", admin, rows); code != 422 {
 		t.Errorf("rows: %d %.200s", code, text)
 	}
-	report := object{"state": "idle", "message": long(checkInBytes - 100)}
+	report := object{"schema": 1, "state": "idle", "message": long(checkInBytes - 100)}
 	if code, text, _ := s.call("POST", Prefix+checkIn, s.devices[one], report); code != 204 {
 		t.Errorf("a long check-in: %d %.200s", code, text)
 	}
@@ -359,7 +359,7 @@ func TestHeaders(t *testing.T) {
 func TestStatesInMetrics(t *testing.T) {
 	s := newRig(t)
 	for i, name := range []string{one, two} {
-		body := object{"state": fmt.Sprint("made-up-", string(rune('a'+i)))}
+		body := object{"schema": 1, "state": fmt.Sprint("made-up-", string(rune('a'+i)))}
 		if code, text, _ := s.call("POST", Prefix+"/devices/"+name+"/check-in", s.devices[name], body); code != 204 {
 			t.Fatal(code, text)
 		}

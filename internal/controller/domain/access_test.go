@@ -131,7 +131,7 @@ var useCases = []useCase{
 	}},
 	{"ResetIdentity", "access", "a", func(r *rig, a domain.Actor) error { return r.ResetIdentity(r.ctx, a, phone1) }},
 	{"Report", "", "dD", func(r *rig, a domain.Actor) error {
-		return r.Report(r.ctx, a, report.Device{State: "idle"})
+		return r.Report(r.ctx, a, report.Device{Schema: 1, State: "idle"})
 	}},
 }
 
@@ -238,7 +238,7 @@ func TestDeviceSeesItselfOnly(t *testing.T) {
 			t.Errorf("another device: %v", err)
 		}
 	}
-	err := r.Report(r.ctx, one, report.Device{State: "failed", Reason: "mine"})
+	err := r.Report(r.ctx, one, report.Device{Schema: 1, State: "failed", Reason: "mine"})
 	r.ok(err)
 	row, err := r.Device(r.ctx, two, phone2)
 	r.ok(err)

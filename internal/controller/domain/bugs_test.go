@@ -176,7 +176,7 @@ func TestCSCsh98792_BulkIsReadBackPerRow(t *testing.T) {
 func TestCSCui49910_CSCus67416_DeviceShowsSharingAndSources(t *testing.T) {
 	r := newRig(t)
 	device := r.enrol(phone1)
-	err := r.Report(r.ctx, device, report.Device{State: report.StateDownloading, Sharing: "on", SharingFrom: "enterprise",
+	err := r.Report(r.ctx, device, report.Device{Schema: 1, State: report.StateDownloading, Sharing: "on", SharingFrom: "enterprise",
 		Role: report.RoleParent,
 		Root: "10.0.0.1", Parent: "10.0.0.2", Children: []string{"10.0.0.3", "10.0.0.4"}, Active: "old", Wanted: "new",
 		Files: []report.Final{{File: "new", BytesFromOrigin: 10, BytesFromPeers: 90, Components: []report.Final{
@@ -217,7 +217,7 @@ func TestCSCtg96408_RollBack(t *testing.T) {
 		r.ok(err)
 	}
 	for _, state := range []string{report.StateTrial, report.StateRolledBack} {
-		err := r.Report(r.ctx, device, report.Device{State: state,
+		err := r.Report(r.ctx, device, report.Device{Schema: 1, State: state,
 			Active: map[string]string{"trial": "new", "rolled-back": "old"}[state], Wanted: "new", Reason: "not-confirmed"})
 		r.ok(err)
 	}

@@ -180,7 +180,7 @@ func TestModelOfASilentDevice(t *testing.T) {
 	steps := []struct{ says, want string }{{"", ""}, {"Cisco 7961", "CP-7961G"}, {"7941", "CP-7961G"}, {"", "CP-7961G"}}
 	for _, step := range steps {
 		before := r.desired(phone1).Device
-		r.ok(r.Report(r.ctx, a, report.Device{State: "idle", Model: step.says}))
+		r.ok(r.Report(r.ctx, a, report.Device{Schema: 1, State: "idle", Model: step.says}))
 		after := r.desired(phone1).Device
 		if after.Model != step.want || (after.Version != before.Version) != (after.Model != before.Model) {
 			t.Errorf("after a report of model %q: %+v", step.says, after)
@@ -195,7 +195,7 @@ func TestDevicesAreListed(t *testing.T) {
 	device := r.enrol(phone1) // a 7961
 	r.device(phone2, "7941")
 	r.device(phone3, "7941")
-	r.ok(r.Report(r.ctx, device, report.Device{State: "idle", Active: "l"}))
+	r.ok(r.Report(r.ctx, device, report.Device{Schema: 1, State: "idle", Active: "l"}))
 	list := func(f domain.DeviceFilter, p domain.Page) (names []string, next string) {
 		t.Helper()
 		l, err := r.Devices(r.ctx, r.admin, f, p)
@@ -302,7 +302,7 @@ func TestReportsAreBounded(t *testing.T) {
 	long := strings.Repeat("あ\x00\xff", 1000)
 	big := report.Final{File: long, Source: long, BytesFromOrigin: 1 << 62, BytesToPeers: -5,
 		Children: slices.Repeat([]string{long}, 100)}
-	rep := report.Device{State: "failed", Message: long, Children: big.Children, Percent: 900,
+	rep := report.Device{Schema: 1, State: "failed", Message: long, Children: big.Children, Percent: 100,
 		Files:    slices.Repeat([]report.Final{big}, 500),
 		Failures: slices.Repeat([]report.Failure{{Reason: long}}, 500)}
 	for i := range 3 {
@@ -323,9 +323,13 @@ func TestReportsAreBounded(t *testing.T) {
 	if err != nil || h.Total != 20 {
 		t.Errorf("%d entries, %v", h.Total, err)
 	}
-	for _, bad := range []report.Device{{}, {State: "Bad State"}, {State: "idle", Schema: 99}} {
+	for _, bad := range []report.Device{{}, {Schema: 1}, {Schema: 1, State: "Bad State"}, {State: "idle"},
+		{Schema: -1, State: "idle"}, {Schema: 99, State: "idle"}, {Schema: 1, State: "idle", Percent: -5},
+		{Schema: 1, State: "idle", Percent: 101}, {Schema: 1, State: "idle", Time: "0001-01-01T00:00:00Z"},
+		{Schema: 1, State: "idle", Time: "1969-12-31T23:59:59Z"}, {Schema: 1, State: "idle", Time: "yesterday"}} {
 		r.is(r.Report(r.ctx, device, bad), domain.ErrInvalid)
 	}
+	r.ok(r.Report(r.ctx, device, report.Device{Schema: 1, State: "failed", Time: "1970-01-01T00:00:09Z"}))
 	r.now = r.now.Add(91 * 24 * time.Hour)
 	if n, err := r.Prune(r.ctx); err != nil || n.History != 20 {
 		t.Errorf("pruned %+v, %v", n, err)
@@ -493,7 +497,7 @@ func TestAtTheSameTime(t *testing.T) {
 	for i, a := range actors {
 		wg.Go(func() {
 			for n := range each {
-				err := r.Report(r.ctx, a, report.Device{State: "idle", Boot: fmt.Sprint(n),
+				err := r.Report(r.ctx, a, report.Device{Schema: 1, State: "idle", Boot: fmt.Sprint(n),
 					Files: []report.Final{{File: "f", BytesFromPeers: 1}}})
 				if err != nil {
 					t.Errorf("report of %s: %v", a.Name, err)
@@ -530,7 +534,7 @@ func BenchmarkReport(b *testing.B) {
 	r := newRig(b)
 	a := r.enrol(phone1)
 	for b.Loop() {
-		if err := r.Report(r.ctx, a, report.Device{State: "idle"}); err != nil {
+		if err := r.Report(r.ctx, a, report.Device{Schema: 1, State: "idle"}); err != nil {
 			b.Fatal(err)
 		}
 	}

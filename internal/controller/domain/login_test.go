@@ -234,7 +234,7 @@ func TestEnrolment(t *testing.T) {
 	r.is(enrol("SEP000000000009", late.Secret, "f", "10.0.0.1"), domain.ErrUnauthenticated)
 	r.ok(r.DeleteDevice(r.ctx, r.admin, phone1, 0))
 	a := domain.Actor{Kind: domain.ActorDevice, Name: phone1, Role: domain.RoleDevice}
-	r.is(r.Report(r.ctx, a, report.Device{State: "idle"}), domain.ErrNotFound)
+	r.is(r.Report(r.ctx, a, report.Device{Schema: 1, State: "idle"}), domain.ErrNotFound)
 }
 
 // TestSecretsAreHashed: nothing that opens anything is in the database, nor in

@@ -13,7 +13,8 @@ import (
 )
 
 // Limits of what a device says. What exceeds them is cut off, not refused:
-// reports of a device in trouble must arrive.
+// reports of a device in trouble must arrive. Only what no device can mean is
+// refused.
 const (
 	MaxReportFiles    = 128 // final reports in one device report, components counted
 	MaxReportFailures = 64  // failures in one device report
@@ -34,8 +35,12 @@ func (c *Controller) Report(ctx context.Context, a Actor, r report.Device) error
 		return ErrUnauthenticated
 	case a.Kind != ActorDevice || a.Role != RoleDevice:
 		return fmt.Errorf("%w: only a device reports, and only for itself", ErrForbidden)
-	case r.Schema > report.Schema:
+	case r.Schema < 1 || r.Schema > report.Schema:
 		return invalid("report of schema %d: this controller knows %d", r.Schema, report.Schema)
+	case !possible(r.Time):
+		return invalid("time %.40q is no time of a device's clock: RFC 3339, from 1970 on", r.Time)
+	case r.Percent < 0 || r.Percent > 100:
+		return invalid("%d per cent: it is 0 to 100", r.Percent)
 	case r.State == "" || len(r.State) > MaxNameLen || strings.Trim(r.State, "abcdefghijklmnopqrstuvwxyz-") != "":
 		// The device decides which states there are: a newer program may know
 		// more than this one.
@@ -60,6 +65,14 @@ func (c *Controller) Report(ctx context.Context, a Actor, r report.Device) error
 		}
 		return c.take(ctx, tx, d.Name, a.From, r, sum)
 	})
+}
+
+// possible reports whether a device's clock can show that time; "" says that it
+// has none. A clock that was never set shows 1970; a year before that is a zero
+// value, not a time.
+func possible(text string) bool {
+	t, err := time.Parse(time.RFC3339, text)
+	return text == "" || err == nil && t.Year() >= 1970
 }
 
 // take writes a report into the state and the history of a device.
@@ -151,7 +164,6 @@ func clean(r *report.Device) Traffic {
 	}
 	r.Model = cleanText(r.Model, policy.MaxModelText)
 	r.Children = cleanTexts(r.Children)
-	r.Percent = min(max(r.Percent, 0), 100)
 	var sum Traffic
 	var files []report.Final
 	for _, f := range r.Files[:min(len(r.Files), MaxReportFiles)] {
