@@ -42,11 +42,15 @@ type DeviceState struct {
 	Last report.Device `json:"last"`
 	// From is the address that the last report came from.
 	From string `json:"from"`
-	// LastSeen is when the device last asked or reported, Reported when it last
+	// LastSeen is when the device was last heard of, Reported when it last
 	// reported, zero if never, and Since when it entered its state.
 	LastSeen time.Time `json:"last_seen,omitzero"`
 	Reported time.Time `json:"reported,omitzero"`
 	Since    time.Time `json:"since,omitzero"`
+	// Asked is when somebody last fetched the device's provisioning file, and
+	// AskedFrom from which address. Anybody may: it is no sign of life.
+	Asked     time.Time `json:"asked,omitzero"`
+	AskedFrom string    `json:"asked_from,omitempty"`
 	// Files has the last final report of each file, the latest first; Failures
 	// has the last failures, with the time when the controller heard of them.
 	Files    []report.Final `json:"files"`

@@ -37,6 +37,8 @@ const (
 
 const (
 	pruneEvery = time.Hour
+	// askedEvery is how often it is recorded which provisioning files were fetched.
+	askedEvery = 10 * time.Second
 	// rootWarning is how long before the root expires the log warns daily: its
 	// key may be offline, and then it is not renewed automatically.
 	rootWarning = 90 * 24 * time.Hour
@@ -305,15 +307,20 @@ func upkeep(ctx context.Context, d dataDir, inst *instance, certs *certs, log *s
 	if err := inst.ctl.SyncLoads(ctx, who); err != nil && ctx.Err() == nil {
 		log.Error("the repository's loads were not read", "error", err)
 	}
-	prune, fresh := time.NewTicker(pruneEvery), time.NewTicker(publish.FreshEvery)
+	prune, fresh, asked := time.NewTicker(pruneEvery), time.NewTicker(publish.FreshEvery), time.NewTicker(askedEvery)
 	defer prune.Stop()
 	defer fresh.Stop()
+	defer asked.Stop()
 	refresh(inst.repo, log)
 	pruneOnce(ctx, d, inst.ctl, log)
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-asked.C:
+			if err := inst.ctl.RecordAsked(ctx); err != nil && ctx.Err() == nil {
+				log.Warn("which provisioning files were fetched was not recorded", "error", err)
+			}
 		case <-prune.C:
 			pruneOnce(ctx, d, inst.ctl, log)
 		case <-fresh.C:

@@ -93,7 +93,8 @@ func deviceShow(conn *connFlags) *cobra.Command {
 				unknown, orNone(row.Profile), orNone(row.Site))
 			fmt.Fprintf(out, "load     %s (%s) %s\n", orNone(d.Load.Load), d.Load.Level, d.Load.Warning)
 			if s := row.State; s != nil && s.Reported.IsZero() {
-				fmt.Fprintf(out, "state    has not reported; last seen %s from %s\n", when(s.LastSeen), s.From)
+				fmt.Fprintf(out, "state    has not reported; its file was last fetched %s from %s\n", when(s.Asked),
+					orNone(s.AskedFrom))
 			} else if s != nil {
 				fmt.Fprintf(out, "state    %s since %s, last seen %s from %s\n", terminal.Printable(s.Last.State), when(s.Since),
 					when(s.LastSeen), s.From)

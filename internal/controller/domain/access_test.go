@@ -137,8 +137,9 @@ var useCases = []useCase{
 
 // open are the use cases that take no actor, and why they need none.
 var open = map[string]string{
-	"Defaults": "devices fetch it", "Provision": "devices fetch it", "Seen": "devices fetch something",
-	"Root": "it is public", "Table": "it is public",
+	"Defaults": "devices fetch it", "Provision": "devices fetch it", "Asked": "devices fetch it",
+	"RecordAsked": "the server's own",
+	"Root":        "it is public", "Table": "it is public",
 	"Enrol": "takes a token", "Login": "takes a password", "BeginSetup": "the server's own",
 	"CompleteSetup": "takes a one-time secret",
 	"Prune":         "the server's own", "ActorByDevice": "makes actors",
@@ -475,7 +476,10 @@ func writingUseCases(token, enrolment string) []useCase {
 		{method: "Provision", call: func(r *rig, _ domain.Actor) error {
 			return drop(r.Provision(r.ctx, phone1, "7961", "10.0.0.1"))
 		}},
-		{method: "Seen", call: func(r *rig, _ domain.Actor) error { return r.Seen(r.ctx, phone2, "10.0.0.1") }},
+		{method: "RecordAsked", call: func(r *rig, _ domain.Actor) error {
+			r.Asked(phone2, "10.0.0.1")
+			return r.RecordAsked(r.ctx)
+		}},
 		{method: "Logout", call: func(r *rig, a domain.Actor) error { return r.Logout(r.ctx, a) }},
 	}
 }

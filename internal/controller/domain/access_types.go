@@ -22,6 +22,9 @@ type Account struct {
 	User
 	// PasswordHash is an argon2id hash in PHC string format.
 	PasswordHash string `json:"password_hash"`
+	// Known are the networks from which the user has logged in, the latest first,
+	// at most maxKnown: guesses from elsewhere do not slow the user down there.
+	Known []string `json:"known,omitempty"`
 }
 
 // Key is the user's name.

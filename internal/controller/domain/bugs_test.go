@@ -176,9 +176,10 @@ func TestCSCsh98792_BulkIsReadBackPerRow(t *testing.T) {
 func TestCSCui49910_CSCus67416_DeviceShowsSharingAndSources(t *testing.T) {
 	r := newRig(t)
 	device := r.enrol(phone1)
-	err := r.Report(r.ctx, device, report.Device{Schema: 1, State: report.StateDownloading, Sharing: "on", SharingFrom: "enterprise",
-		Role: report.RoleParent,
-		Root: "10.0.0.1", Parent: "10.0.0.2", Children: []string{"10.0.0.3", "10.0.0.4"}, Active: "old", Wanted: "new",
+	err := r.Report(r.ctx, device, report.Device{Schema: 1, State: report.StateDownloading, Sharing: "on",
+		SharingFrom: "enterprise",
+		Role:        report.RoleParent,
+		Root:        "10.0.0.1", Parent: "10.0.0.2", Children: []string{"10.0.0.3", "10.0.0.4"}, Active: "old", Wanted: "new",
 		Files: []report.Final{{File: "new", BytesFromOrigin: 10, BytesFromPeers: 90, Components: []report.Final{
 			{File: "a.sbn", Source: report.SourcePeer, BytesFromPeers: 90, Parent: "10.0.0.2"},
 			{File: "b.sbn", Source: report.SourceOrigin, BytesFromOrigin: 10,

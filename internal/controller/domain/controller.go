@@ -60,6 +60,9 @@ type Config struct {
 	// MaxDevices bounds the devices that register or enrol by themselves, so
 	// that invented names cannot fill the disk. 0 means 100,000.
 	MaxDevices int
+	// MaxThrottles bounds the counts of failed attempts that are kept. 0 means
+	// 10,000: a few megabytes, and more networks than guess at one controller.
+	MaxThrottles int
 }
 
 // Validate says what is missing or out of range.
@@ -68,7 +71,7 @@ func (c Config) Validate() error {
 		return errors.New("domain: no store")
 	}
 	if c.SessionLife < 0 || c.SessionIdle < 0 || c.SetupLife < 0 || c.HistoryLife < 0 || c.AuditLife < 0 ||
-		c.HistoryPerDevice < 0 || c.MaxDevices < 0 {
+		c.HistoryPerDevice < 0 || c.MaxDevices < 0 || c.MaxThrottles < 0 {
 		return errors.New("domain: a time or limit is negative")
 	}
 	return c.Password.withDefaults().validate()
@@ -101,6 +104,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxDevices == 0 {
 		c.MaxDevices = 100_000
 	}
+	if c.MaxThrottles == 0 {
+		c.MaxThrottles = 10_000
+	}
 	return c
 }
 
@@ -117,6 +123,7 @@ type Controller struct {
 		sync.Mutex
 		last int64
 	}
+	asks  asks
 	decoy string // a hash that no password has, made at the first need
 	once  sync.Once
 }

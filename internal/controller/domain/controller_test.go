@@ -155,12 +155,6 @@ func TestAutoRegistration(t *testing.T) {
 	}
 	r.is(drop(r.Provision(r.ctx, phone2, "7961", "10.0.0.1")), domain.ErrRefused)
 	r.is(drop(r.Provision(r.ctx, "SEP../../etc", "", "")), domain.ErrInvalid)
-	r.ok(r.Seen(r.ctx, phone1, "10.0.0.1"))
-	r.ok(r.Seen(r.ctx, phone3, "10.0.0.1"))
-	if row, err := r.Device(r.ctx, r.admin, phone1); err != nil || row.State == nil || !row.State.LastSeen.Equal(r.now) ||
-		row.State.Last.State != domain.StateUnknown {
-		t.Errorf("seen: %+v, %v", row.State, err)
-	}
 	defaults, err := r.Defaults(r.ctx)
 	if err != nil || len(defaults.Models) != 21 || !defaults.Registration {
 		t.Errorf("defaults: %d models, %v", len(defaults.Models), err)
@@ -231,7 +225,6 @@ func TestDevicesAreListed(t *testing.T) {
 		"UpdateDevice": drop(r.UpdateDevice(r.ctx, a, "x", domain.DeviceChange{}, 0)),
 		"DeleteDevice": r.DeleteDevice(r.ctx, a, "x", 0),
 		"Device":       drop(r.Device(r.ctx, a, "x")), "Desired": drop(r.Desired(r.ctx, a, "x")),
-		"Seen":          r.Seen(r.ctx, "x", ""),
 		"ResetIdentity": r.ResetIdentity(r.ctx, a, "x"), "Provision": drop(r.Provision(r.ctx, "x", "", "")),
 		"History":  drop(r.History(r.ctx, a, domain.HistoryFilter{Device: "x"}, domain.Page{})),
 		"Settings": drop(r.Settings(r.ctx, a, domain.DeviceTarget("x"))),
@@ -398,6 +391,7 @@ func TestConfig(t *testing.T) {
 	for _, c := range []domain.Config{
 		{}, {Store: s, SessionLife: -1}, {Store: s, SessionIdle: -1}, {Store: s, SetupLife: -1}, {Store: s, HistoryLife: -1},
 		{Store: s, AuditLife: -1}, {Store: s, HistoryPerDevice: -1}, {Store: s, MaxDevices: -1},
+		{Store: s, MaxThrottles: -1},
 		pw(1<<20+1, 1, 1), pw(15, 1, 2), pw(8, 65, 1), pw(1<<10, 1, 17),
 	} {
 		if _, err := domain.New(c); err == nil {

@@ -2,10 +2,13 @@ package domain_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/report"
 )
 
 // TestDeletedDeviceKeepsItsIdentity: who may delete and add devices, but not
@@ -120,4 +123,174 @@ func TestSecretsAreTold(t *testing.T) {
 		strings.Contains(err.Error(), "is needed") {
 		t.Errorf("a guess: %v", err)
 	}
+}
+
+// TestFetchIsNoSignOfLife: anybody may fetch a device's provisioning file, so
+// that it was fetched is told, and says nothing of the device.
+func TestFetchIsNoSignOfLife(t *testing.T) {
+	f := &faults{}
+	r := newRig(t, func(c *domain.Config) { f.Store, c.Store = c.Store, f })
+	device := r.enrol(phone1)
+	r.ok(r.Report(r.ctx, device, report.Device{Schema: 1, State: "idle"}))
+	reported := r.now
+	r.device(phone2, "7961")
+	r.now = r.now.Add(2 * time.Hour)
+	ask := func(from string) {
+		for _, name := range []string{phone1, phone2, phone3, "nonsense"} {
+			r.Asked(name, from)
+		}
+	}
+	state := func(name string) domain.DeviceState {
+		t.Helper()
+		row, err := r.Device(r.ctx, r.admin, name)
+		r.ok(err)
+		if row.State == nil {
+			return domain.DeviceState{}
+		}
+		return *row.State
+	}
+	ask("10.6.6.6")
+	if s := state(phone2); !s.Asked.IsZero() {
+		t.Errorf("the reading path writes: %+v", s)
+	}
+	r.ok(r.RecordAsked(r.ctx))
+	if s := state(phone1); !s.LastSeen.Equal(reported) || s.From != "10.0.0.9" || !s.Asked.Equal(r.now) ||
+		s.AskedFrom != "10.6.6.6" {
+		t.Errorf("a device that reports: %+v", s)
+	}
+	if s := state(phone2); !s.LastSeen.IsZero() || s.From != "" || !s.Asked.Equal(r.now) ||
+		s.Last.State != domain.StateUnknown {
+		t.Errorf("a device that does not: %+v", s)
+	}
+	o, err := r.Overview(r.ctx, r.admin, time.Hour)
+	if err != nil || o.Devices != 2 || o.Silent != 2 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	version := state(phone1).Version
+	r.now = r.now.Add(30 * time.Second)
+	ask("10.6.6.7") // not every fetch is written
+	r.ok(r.RecordAsked(r.ctx))
+	if s := state(phone1); s.Version != version {
+		t.Errorf("written again after half a minute: %+v", s)
+	}
+	r.now = r.now.Add(time.Minute)
+	for i := range 11_000 { // invented names do not fill the memory
+		r.Asked(fmt.Sprintf("SEP%012X", 0x2000+i), "10.6.6.6")
+	}
+	ask("10.6.6.8")
+	r.ok(r.RecordAsked(r.ctx))
+	if s := state(phone1); s.AskedFrom == "10.6.6.8" {
+		t.Errorf("more than 10,000 are remembered: %+v", s)
+	}
+	f.failAt, f.ops = 1, 0
+	ask("10.6.6.9")
+	if err := r.RecordAsked(r.ctx); err == nil {
+		t.Error("the store's error is lost")
+	}
+}
+
+// TestNobodyIsLockedOut: guesses at one user from everywhere keep the user out
+// nowhere for long, and not at all where the user is known.
+func TestNobodyIsLockedOut(t *testing.T) {
+	r := newRig(t)
+	r.user("ann", domain.RoleViewer)
+	r.login("ann") // from 10.0.0.1, where she was not known before
+	network := 0
+	guess := func() error {
+		network++
+		return drop(r.Login(r.ctx, "ann", "wrong password", fmt.Sprintf("10.%d.%d.1", 1+network/250, network%250)))
+	}
+	answered := 0
+	for range 200 {
+		if err := guess(); !errors.Is(err, domain.ErrThrottled) {
+			answered++
+		}
+	}
+	if answered != 49 { // and her own first one
+		t.Errorf("%d of 200 guesses at once are answered", answered)
+	}
+	for range 24 {
+		r.is(guess(), domain.ErrThrottled)
+		r.ok(drop(r.Login(r.ctx, "ann", password, "10.0.0.1")))
+	}
+	// Elsewhere the user waits as long as it takes for the next attempt of all.
+	err := drop(r.Login(r.ctx, "ann", password, "172.16.0.1"))
+	var throttled *domain.ThrottledError
+	if !errors.As(err, &throttled) || throttled.RetryAfter > time.Second {
+		t.Fatalf("from elsewhere: %v", err)
+	}
+	r.now = r.now.Add(throttled.RetryAfter)
+	r.ok(drop(r.Login(r.ctx, "ann", password, "172.16.0.1")))
+	for range 3 { // known from now on, and slowed down by what is guessed there only
+		r.is(drop(r.Login(r.ctx, "ann", "wrong password", "172.16.0.1")), domain.ErrUnauthenticated)
+	}
+	r.ok(drop(r.Login(r.ctx, "ann", password, "172.16.0.1")))
+	answered = 0
+	for range 1000 { // a hundred seconds, ten guesses in each
+		r.now = r.now.Add(100 * time.Millisecond)
+		if err := guess(); !errors.Is(err, domain.ErrThrottled) {
+			answered++
+		}
+	}
+	if answered < 150 || answered > 250 {
+		t.Errorf("%d guesses in 100 seconds are answered", answered)
+	}
+	// Only the last networks are remembered.
+	for i := range 8 {
+		r.now = r.now.Add(time.Minute)
+		r.ok(drop(r.Login(r.ctx, "ann", password, fmt.Sprintf("192.168.%d.1", i))))
+	}
+	for range 100 {
+		_ = guess()
+	}
+	r.is(drop(r.Login(r.ctx, "ann", password, "10.0.0.1")), domain.ErrThrottled)
+	r.ok(drop(r.Login(r.ctx, "ann", password, "192.168.0.1")))
+}
+
+// TestRightSecretIsNotKeptOut: guesses from an address do not keep those out who
+// have the secret, though all of a site come from one address.
+func TestRightSecretIsNotKeptOut(t *testing.T) {
+	r := newRig(t)
+	setup, err := r.BeginSetup(r.ctx)
+	r.ok(err)
+	key, err := r.CreateEnrolment(r.ctx, r.admin, domain.EnrolmentRequest{Name: "key", SiteKey: true})
+	r.ok(err)
+	enrol := func(token string) error {
+		return r.Enrol(r.ctx, domain.EnrolRequest{Device: phone1, Model: "7961", Token: token,
+			Secret: strings.Repeat("s", 40), From: "10.0.0.1"})
+	}
+	complete := func(secret string) error {
+		return drop(r.CompleteSetup(r.ctx, secret, "ann", password, "10.0.0.1"))
+	}
+	for range 150 {
+		if err := errors.Join(enrol("ple_x"), complete("pls_x")); err == nil {
+			t.Fatal("a guess is right")
+		}
+	}
+	r.is(enrol("ple_x"), domain.ErrThrottled)
+	r.is(complete("pls_x"), domain.ErrThrottled)
+	r.ok(enrol(key.Secret))
+	r.ok(complete(setup))
+}
+
+// TestThrottlesAreBounded: invented names and many addresses do not fill the
+// disk, and those who are held back stay so.
+func TestThrottlesAreBounded(t *testing.T) {
+	r := newRig(t, func(c *domain.Config) { c.MaxThrottles = 40 })
+	for range 7 {
+		_ = drop(r.Login(r.ctx, "eve", "wrong password", "10.6.6.6"))
+	}
+	r.is(drop(r.Login(r.ctx, "eve", "wrong password", "10.6.6.6")), domain.ErrThrottled)
+	for i := range 150 {
+		_ = drop(r.Login(r.ctx, fmt.Sprintf("user%d", i), "wrong password", fmt.Sprintf("10.1.%d.1", i)))
+		var l domain.List[domain.Throttle]
+		r.ok(r.store.View(r.ctx, func(tx domain.Tx) (err error) {
+			l, err = tx.Throttles().List(r.ctx, domain.None{}, domain.Page{Limit: 1})
+			return err
+		}))
+		if l.Total > 40 {
+			t.Fatalf("%d counts are kept", l.Total)
+		}
+	}
+	r.is(drop(r.Login(r.ctx, "eve", "wrong password", "10.6.6.6")), domain.ErrThrottled)
 }

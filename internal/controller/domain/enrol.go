@@ -125,10 +125,10 @@ func (c *Controller) RevokeEnrolment(ctx context.Context, a Actor, id string) er
 }
 
 // enrolLimits slow down guesses at enrolment tokens from one address. A whole
-// site may be behind one address, so a success clears the failures, and the
-// first attempts are free.
+// site may be behind one address, so a success clears the failures, the first
+// attempts are free, and a token that is right is not kept out by guesses.
 func enrolLimits(from string) []limit {
-	return []limit{{"enrol from " + network(from), 100, time.Minute}}
+	return []limit{{name: "enrol from " + network(from), free: 100, most: time.Minute}}
 }
 
 // Enrol gives a device an identity: its own secret, in exchange for an
@@ -149,7 +149,7 @@ func (c *Controller) Enrol(ctx context.Context, req EnrolRequest) error {
 		return invalid("the device's secret is its enrolment token: a device must make its own secret at random")
 	}
 	limits := enrolLimits(req.From)
-	if err := c.throttle(ctx, limits); err != nil {
+	if err := c.throttleGuess(ctx, limits, req.Token, CredentialEnrolment, CredentialSiteKey); err != nil {
 		return err
 	}
 	who := Actor{Kind: ActorDevice, Name: name, From: req.From, Role: RoleDevice}

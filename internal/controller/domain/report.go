@@ -3,9 +3,11 @@ package domain
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/peerload/peerload/internal/policy"
@@ -212,42 +214,83 @@ func cleanFinal(f report.Final) report.Final {
 	return f
 }
 
-// Seen records that a device has asked for something, for devices that do not
-// report: real phones only fetch their provisioning file. It is accurate to the
-// minute; an unknown device is ignored.
-func (c *Controller) Seen(ctx context.Context, device, from string) error {
+// ask is that somebody fetched a device's provisioning file.
+type ask struct {
+	at   time.Time
+	from string
+}
+
+// asks are those that are not in the store yet.
+type asks struct {
+	sync.Mutex
+	by map[string]ask
+}
+
+const (
+	// maxAsks bounds the devices that are remembered until RecordAsked; what is
+	// beyond it is forgotten.
+	maxAsks = 10_000
+	// asksAtOnce bounds a transaction of RecordAsked: others wait for it.
+	asksAtOnce = 500
+)
+
+// Asked notes that somebody has fetched a device's provisioning file. Anybody may,
+// so it is no sign of life. Nothing is written: a device must get its file on a
+// full disk, and from a locked database, too.
+func (c *Controller) Asked(device, from string) {
 	name, err := DeviceName(device)
 	if err != nil {
-		return err
+		return
 	}
-	now := c.now()
-	fresh := false
-	err = c.view(ctx, func(tx Tx) error {
-		s, ok, err := lookup(ctx, tx.States(), name)
-		fresh = ok && now.Sub(s.LastSeen) < touchEvery && (s.From == from || !s.Reported.IsZero())
-		return err
-	})
-	if err != nil || fresh {
-		return err
+	c.asks.Lock()
+	defer c.asks.Unlock()
+	if _, ok := c.asks.by[name]; !ok && len(c.asks.by) >= maxAsks {
+		return
 	}
-	return c.store.Update(ctx, func(tx Tx) error {
-		if _, known, err := lookup(ctx, tx.Devices(), name); err != nil || !known {
-			return err
-		}
-		s, ok, err := lookup(ctx, tx.States(), name)
+	if c.asks.by == nil {
+		c.asks.by = make(map[string]ask)
+	}
+	c.asks.by[name] = ask{c.now(), from}
+}
+
+// RecordAsked writes what Asked has noted, for people: real phones do nothing but
+// fetch their file. It is accurate to the minute; unknown devices are left out.
+// After an error the rest is forgotten. The server calls it regularly.
+func (c *Controller) RecordAsked(ctx context.Context) error {
+	c.asks.Lock()
+	by := c.asks.by
+	c.asks.by = nil
+	c.asks.Unlock()
+	for names := range slices.Chunk(slices.Sorted(maps.Keys(by)), asksAtOnce) {
+		err := c.store.Update(ctx, func(tx Tx) error {
+			for _, name := range names {
+				if err := c.recordAsk(ctx, tx, name, by[name]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 		if err != nil {
 			return err
 		}
-		if !ok {
-			s = DeviceState{Device: name, Since: now, Last: report.Device{State: StateUnknown}}
-		}
-		if s.Reported.IsZero() {
-			s.From = from // of a device that reports, only its own word counts
-		}
-		s.LastSeen = now
-		c.stamp(&s.Meta)
-		return tx.States().Put(ctx, &s)
-	})
+	}
+	return nil
+}
+
+func (c *Controller) recordAsk(ctx context.Context, tx Tx, name string, a ask) error {
+	s, ok, err := lookup(ctx, tx.States(), name)
+	if err != nil || ok && a.at.Sub(s.Asked) < touchEvery {
+		return err
+	}
+	if _, known, err := lookup(ctx, tx.Devices(), name); err != nil || !known {
+		return err
+	}
+	if !ok {
+		s = DeviceState{Device: name, Since: a.at, Last: report.Device{State: StateUnknown}}
+	}
+	s.Asked, s.AskedFrom = a.at, a.from
+	c.stamp(&s.Meta)
+	return tx.States().Put(ctx, &s)
 }
 
 // History returns what happened to devices, the latest first. A device may ask

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -87,11 +88,38 @@ func (c *Controller) authenticate(ctx context.Context, secret string,
 }
 
 // limit throttles attempts under one name: the first free ones at once, then
-// each failure doubles the wait, from one second up to most.
+// each failure doubles the wait, from one second up to most. Where every is not
+// 0, the wait does not grow: after free attempts there is one in that time.
 type limit struct {
-	name string
-	free int
-	most time.Duration
+	name  string
+	free  int
+	most  time.Duration
+	every time.Duration
+}
+
+// next counts one more attempt at that time, or returns how long to wait first.
+func (l limit) next(t *Throttle, now time.Time) (wait time.Duration) {
+	if l.every > 0 {
+		if t.Until.Before(now) {
+			t.Until = now
+		}
+		if ahead := t.Until.Sub(now) - time.Duration(l.free-1)*l.every; ahead > 0 {
+			return max(ahead, time.Second)
+		}
+		t.Failures, t.Until = t.Failures+1, t.Until.Add(l.every)
+		return 0
+	}
+	if wait := t.Until.Sub(now); wait > 0 {
+		return wait
+	}
+	if t.Changed.Before(now.Add(-throttleMemory)) {
+		t.Failures = 0
+	}
+	t.Failures++
+	if over := t.Failures - l.free; over > 0 {
+		t.Until = now.Add(min(l.most, time.Second<<min(over-1, 20)))
+	}
+	return 0
 }
 
 // throttle counts an attempt as failed before it is made, so that attempts at
@@ -100,20 +128,19 @@ func (c *Controller) throttle(ctx context.Context, limits []limit) error {
 	return c.store.Update(ctx, func(tx Tx) error {
 		now := c.now()
 		for _, l := range limits {
-			t, _, err := lookup(ctx, tx.Throttles(), l.name)
+			t, ok, err := lookup(ctx, tx.Throttles(), l.name)
 			if err != nil {
 				return err
 			}
-			if wait := t.Until.Sub(now); wait > 0 {
+			if wait := l.next(&t, now); wait > 0 {
 				return &ThrottledError{RetryAfter: wait}
 			}
-			if t.Changed.Before(now.Add(-throttleMemory)) {
-				t.Failures = 0
+			if !ok {
+				if err := c.boundThrottles(ctx, tx, now); err != nil {
+					return err
+				}
 			}
-			t.Name, t.Failures = l.name, t.Failures+1
-			if over := t.Failures - l.free; over > 0 {
-				t.Until = now.Add(min(l.most, time.Second<<min(over-1, 20)))
-			}
+			t.Name = l.name
 			c.stamp(&t.Meta)
 			if err := tx.Throttles().Put(ctx, &t); err != nil {
 				return err
@@ -121,6 +148,41 @@ func (c *Controller) throttle(ctx context.Context, limits []limit) error {
 		}
 		return nil
 	})
+}
+
+// throttleGuess throttles those who do not know a secret of those kinds. The
+// secrets are random and long: what counts is that guesses cost little and fill
+// no log, and that whoever has one is not kept out by others.
+func (c *Controller) throttleGuess(ctx context.Context, limits []limit, secret string, kinds ...CredentialKind) error {
+	_, err := c.authenticate(ctx, secret, kinds...)
+	if errors.Is(err, ErrUnauthenticated) {
+		return c.throttle(ctx, limits)
+	}
+	return err
+}
+
+// boundThrottles makes room for a throttle, so that guesses under invented names
+// and from many addresses cannot fill the disk: half of them go at a time, those
+// first that hold somebody back for the shortest time, and the oldest of them.
+func (c *Controller) boundThrottles(ctx context.Context, tx Tx, now time.Time) error {
+	l, err := tx.Throttles().List(ctx, None{}, Page{Limit: 1})
+	if err != nil || l.Total < c.cfg.MaxThrottles {
+		return err
+	}
+	all, err := collect(ctx, tx.Throttles(), None{})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(all, func(a, b Throttle) int {
+		left := func(t Throttle) time.Duration { return max(0, t.Until.Sub(now)) }
+		return cmp.Or(cmp.Compare(left(a), left(b)), a.Changed.Compare(b.Changed))
+	})
+	for _, t := range all[:(len(all)+1)/2] {
+		if err := tx.Throttles().Delete(ctx, t.Name, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // network returns the network that one attacker is likely to control: one
@@ -137,13 +199,29 @@ func network(from string) string {
 	return p.String()
 }
 
-// loginLimits slow down guesses from one address and, less strictly, guesses at
-// one user from anywhere: knowing a name must not be enough to lock its user
-// out.
-func loginLimits(name, from string) []limit {
+// maxKnown bounds the networks that are remembered of a user.
+const maxKnown = 8
+
+// loginLimits slow down guesses from one network and, where the user is not
+// known there, guesses at one user from anywhere. Knowing a name must not be
+// enough to lock its user out: from a network where the user has logged in
+// before, guesses from elsewhere do not count, and from any other there are
+// always two attempts a second for all of them together.
+func loginLimits(name, from string, known []string) []limit {
 	from = network(from)
-	return []limit{{"login from " + from, 10, 15 * time.Minute}, {"login " + name + " from " + from, 5, 15 * time.Minute},
-		{"login " + name, 50, 10 * time.Second}}
+	limits := []limit{{name: "login from " + from, free: 10, most: 15 * time.Minute},
+		{name: "login " + name + " from " + from, free: 5, most: 15 * time.Minute}}
+	if slices.Contains(known, from) {
+		return limits
+	}
+	return append(limits, limit{name: "login " + name, free: 50, every: time.Second / 2})
+}
+
+// nowKnown puts a network first among those from which a user has logged in.
+func nowKnown(known []string, from string) []string {
+	from = network(from)
+	others := slices.DeleteFunc(slices.Clone(known), func(n string) bool { return n == from })
+	return append([]string{from}, others[:min(len(others), maxKnown-1)]...)
 }
 
 // checkLogin returns the account if the password is right. An error matches
@@ -153,16 +231,16 @@ func (c *Controller) checkLogin(ctx context.Context, name, password, from string
 	if checkUserName(name) != nil || len(password) > MaxPasswordLen {
 		name = "?" // no user has this name
 	}
-	limits := loginLimits(name, from)
-	if err := c.throttle(ctx, limits); err != nil {
-		return Account{}, err
-	}
 	var u Account
 	err := c.view(ctx, func(tx Tx) (err error) {
 		u, _, err = lookup(ctx, tx.Accounts(), name)
 		return err
 	})
 	if err != nil {
+		return Account{}, err
+	}
+	limits := loginLimits(name, from, u.Known)
+	if err := c.throttle(ctx, limits); err != nil {
 		return Account{}, err
 	}
 	hash := u.PasswordHash
@@ -186,10 +264,14 @@ func (c *Controller) checkLogin(ctx context.Context, name, password, from string
 	return u, c.forgive(ctx, limits)
 }
 
-// forgive clears failures after a success.
+// forgive clears failures after a success; those that others may have caused
+// stay.
 func (c *Controller) forgive(ctx context.Context, limits []limit) error {
 	return c.store.Update(ctx, func(tx Tx) error {
 		for _, l := range limits {
+			if l.every > 0 {
+				continue
+			}
 			if err := tx.Throttles().Delete(ctx, l.name, 0); err != nil && !errors.Is(err, ErrNotFound) {
 				return err
 			}
@@ -215,7 +297,7 @@ func (c *Controller) Login(ctx context.Context, name, password, from string) (Ne
 		if now.Disabled || now.PasswordHash != u.PasswordHash {
 			return ErrUnauthenticated // changed while the hash was computed
 		}
-		now.LastLogin = c.now()
+		now.LastLogin, now.Known = c.now(), nowKnown(now.Known, from)
 		if err := tx.Accounts().Put(ctx, &now); err != nil {
 			return err
 		}

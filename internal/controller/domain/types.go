@@ -186,8 +186,12 @@ type DeviceState struct {
 	Last report.Device `json:"last"`
 	// From is the address that the last report came from.
 	From string `json:"from"`
-	// LastSeen is when the device last asked or reported.
+	// LastSeen is when the device was last heard of: when it last reported.
 	LastSeen time.Time `json:"last_seen"`
+	// Asked is when somebody last fetched the device's provisioning file, AskedFrom
+	// from which address; zero and "" if nobody did. Anybody may fetch it.
+	Asked     time.Time `json:"asked,omitzero"`
+	AskedFrom string    `json:"asked_from,omitempty"`
 	// Reported is when it last reported; zero if never.
 	Reported time.Time `json:"reported"`
 	// Since is when the device entered its state.

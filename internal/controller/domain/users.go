@@ -267,7 +267,8 @@ func (c *Controller) BeginSetup(ctx context.Context) (secret string, err error) 
 // which is void afterwards.
 func (c *Controller) CompleteSetup(ctx context.Context, secret, name, password, from string) (User, error) {
 	who := Actor{Kind: ActorSystem, Name: "set-up", From: from}
-	if err := c.throttle(ctx, []limit{{"setup " + network(from), 10, time.Minute}}); err != nil {
+	limits := []limit{{name: "setup " + network(from), free: 10, most: time.Minute}}
+	if err := c.throttleGuess(ctx, limits, secret, CredentialSetup); err != nil {
 		return User{}, err
 	}
 	if _, err := c.authenticate(ctx, secret, CredentialSetup); err != nil {

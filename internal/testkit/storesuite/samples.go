@@ -34,7 +34,8 @@ var (
 		Fallbacks: []report.Fallback{{AtS: 1.5, From: "10.0.0.2", Reason: "stalled"}}, ElapsedS: 2.25}
 	sampleState = domain.DeviceState{Meta: sampleMeta, Device: "SEP001122334455", Last: report.Device{
 		Schema: 1, State: "idle", Active: "new", Inactive: "old", Role: "leaf", Children: []string{"10.0.0.3"}, Percent: 100},
-		From: "10.0.0.9", LastSeen: at, Reported: at, Since: at, Files: []report.Final{sampleFinal},
+		From: "10.0.0.9", LastSeen: at, Asked: at,
+		AskedFrom: "10.0.0.8", Reported: at, Since: at, Files: []report.Final{sampleFinal},
 		Failures: []domain.FailureAt{{At: at, Failure: report.Failure{Load: "l", File: "f", Reason: "r", Message: "m"}}},
 		Traffic:  domain.Traffic{FromOrigin: 1, FromPeers: 1 << 62, FromCache: 3, ToPeers: 4}}
 	sampleAccount = domain.Account{User: domain.User{Meta: sampleMeta, Name: "ann", FullName: "Ann",

@@ -68,9 +68,7 @@ func (m Maker) Make(ctx context.Context, name string, client netip.Addr) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	if err := m.Controller.Seen(ctx, device, client.String()); err != nil {
-		return nil, err
-	}
+	m.Controller.Asked(device, client.String())
 	return m.render(DeviceTemplate, fileOf(d))
 }
 

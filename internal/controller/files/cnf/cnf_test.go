@@ -45,7 +45,7 @@ func newMaker(t *testing.T) Maker {
 	return Maker{Controller: ctl, Templates: dir}
 }
 
-// TestMake: a device gets its own file, by any case of its name, and is seen;
+// TestMake: a device gets its own file, by any case of its name, which is noted;
 // other names are not there.
 func TestMake(t *testing.T) {
 	m := newMaker(t)
@@ -66,9 +66,12 @@ func TestMake(t *testing.T) {
 			t.Errorf("a device of another model takes it: %v", err)
 		}
 	}
+	if err := m.Controller.RecordAsked(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	row, err := m.Controller.Device(t.Context(), domain.Local("root"), device)
-	if err != nil || row.State == nil || row.State.From != client.String() {
-		t.Errorf("not seen: %+v, %v", row.State, err)
+	if err != nil || row.State == nil || row.State.AskedFrom != client.String() || !row.State.LastSeen.IsZero() {
+		t.Errorf("the fetch is not told, or taken for a sign of life: %+v, %v", row.State, err)
 	}
 	for _, name := range []string{"SEP001122334466.cnf.xml", "SEPnonsense.cnf.xml", "fw.load",
 		"SEP001122334455.cnf.xml.sgn", ".cnf.xml", "a/" + device + ".cnf.xml"} {
