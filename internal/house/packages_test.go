@@ -88,7 +88,6 @@ var packages = []rule{
 	{dir: "internal/device/upgrade", floor: 2, side: device, pure: true,
 		allowedImports: []string{"report", "internal/device/reason"}},
 	{dir: "internal/device/syslog", floor: 2, side: device, allowedImports: []string{"report"}},
-	{dir: "internal/device/tinyhttp", floor: 2, side: device, allowedImports: nothing},
 	{dir: "internal/device/failure", floor: 2, side: device, still: true,
 		allowedImports: []string{"pdp/wire", "trust", "internal/device/slot", "internal/device/reason",
 			"internal/device/engine"}},

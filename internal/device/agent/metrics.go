@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"runtime"
 	"slices"
@@ -11,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/peerload/peerload/internal/device/tinyhttp"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
 	"github.com/peerload/peerload/report"
@@ -71,11 +71,11 @@ func truth(b bool) float64 {
 }
 
 // showMetrics answers a request for the metrics.
-func (d *Daemon) showMetrics(q tinyhttp.Request) tinyhttp.Response {
-	if q.Path != "/metrics" {
-		return tinyhttp.Response{Status: 404, ContentType: "text/plain", Body: []byte("see /metrics\n")}
+func (d *Daemon) showMetrics(r *http.Request) page {
+	if r.URL.Path != "/metrics" {
+		return page{http.StatusNotFound, "text/plain", []byte("see /metrics\n")}
 	}
-	return tinyhttp.Response{Status: 200, ContentType: "text/plain; version=0.0.4", Body: d.metrics()}
+	return page{http.StatusOK, "text/plain; version=0.0.4", d.metrics()}
 }
 
 // metrics are the device's series: base units, and no label that identifies a

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
-	"github.com/peerload/peerload/internal/device/tinyhttp"
 	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/pdp/wire"
@@ -56,19 +56,19 @@ func (h *html) fact(key, text string) {
 func (h *html) end() { h.raw("</table>\n") }
 
 // showPage answers a request for the device's page.
-func (d *Daemon) showPage(q tinyhttp.Request) tinyhttp.Response {
-	switch q.Path {
+func (d *Daemon) showPage(r *http.Request) page {
+	switch r.URL.Path {
 	case "/":
-		lang := q.Query.Get("lang")
-		return tinyhttp.Response{Status: 200, ContentType: "text/html", Body: d.devicePage(lang == "ja" ||
-			lang == "" && strings.HasPrefix(strings.ToLower(q.AcceptLanguage), "ja"))}
+		lang := r.URL.Query().Get("lang")
+		asked := strings.ToLower(strings.TrimSpace(r.Header.Get("Accept-Language")))
+		return page{http.StatusOK, "text/html", d.devicePage(lang == "ja" || lang == "" && strings.HasPrefix(asked, "ja"))}
 	case "/status.json":
 		b, err := json.Marshal(d.Status())
 		if err == nil {
-			return tinyhttp.Response{Status: 200, ContentType: "application/json", Body: append(b, '\n')}
+			return page{http.StatusOK, "application/json", append(b, '\n')}
 		}
 	}
-	return tinyhttp.Response{Status: 404, ContentType: "text/plain", Body: []byte("see / and /status.json\n")}
+	return page{http.StatusNotFound, "text/plain", []byte("see / and /status.json\n")}
 }
 
 // devicePage writes the device's page.

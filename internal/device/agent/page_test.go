@@ -1,16 +1,23 @@
 package agent
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
-
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
-	"github.com/peerload/peerload/internal/device/tinyhttp"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -199,8 +206,227 @@ func TestPageRequests(t *testing.T) {
 	if p := get(t, "http://"+cfg.PageAddress+"/?lang=%3Cscript%3E", ""); strings.Contains(p, "<script") {
 		t.Error("a script came through")
 	}
-	if p := r.showPage(tinyhttp.Request{Path: "/../etc/passwd"}); p.Status != 404 {
+	if p := r.showPage(httptest.NewRequest("GET", "/../etc/passwd", nil)); p.status != 404 {
 		t.Errorf("a file of the host: %+v", p)
+	}
+}
+
+// TestHTTP: whatever is sent, it is answered within bounds, and so is the next;
+// connections end after one answer.
+func TestHTTP(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var busy sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	defer func() {
+		cancel()
+		l.Close()
+		busy.Wait()
+	}()
+	serveHTTP(ctx, l, slog.New(slog.DiscardHandler), &busy, func(r *http.Request) page {
+		if r.URL.Path != "/" {
+			return page{404, "text/plain", nil}
+		}
+		return page{200, "text/plain", []byte(r.URL.Query().Get("lang"))}
+	})
+	ask := func(text string) string {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		all, _ := io.ReadAll(bufio.NewReader(c)) // what was not read of the request resets the connection
+		return string(all)
+	}
+	for send, want := range map[string]string{
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n":              "HTTP/1.1 200",
+		"HEAD / HTTP/1.0\r\n\r\n":                        "HTTP/1.0 200",
+		"POST / HTTP/1.1\r\nHost: x\r\n\r\n":             "HTTP/1.1 405",
+		"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n":          "HTTP/1.1 405",
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n":               "HTTP/1.1 405",
+		"GET /../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n": "HTTP/1.1 404",
+		"\r\n\r\n":              "HTTP/1.1 400",
+		"GET / SIP/2.0\r\n\r\n": "HTTP/1.1 400",
+		"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n":                               "HTTP/1.1 400",
+		"GET / HTTP/1.1\r\nX: " + strings.Repeat("x", maxHeader+8<<10) + "\r\n\r\n": "HTTP/1.1 431",
+	} {
+		if got := ask(send); !strings.HasPrefix(got, want) {
+			t.Errorf("%.40q: %.80q, want %s", send, got, want)
+		}
+	}
+	head, body, _ := strings.Cut(ask("GET /?lang=ja HTTP/1.1\r\nHost: x\r\n\r\n"), "\r\n\r\n")
+	for _, want := range []string{"Content-Length: 2", "Connection: close", "Cache-Control: no-store",
+		"X-Content-Type-Options: nosniff", "Content-Security-Policy: default-src 'none'"} {
+		if !strings.Contains(head, want) {
+			t.Errorf("%q is missing in %q", want, head)
+		}
+	}
+	if body != "ja" {
+		t.Errorf("the body is %q", body)
+	}
+}
+
+// pipes is a listener in memory.
+type pipes struct {
+	fails chan error // what the next Accept returns
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case err := <-p.fails:
+		return nil, err
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	close(p.done)
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return nil }
+
+// TestSlowClients: who does not send a request, or does not read the answer, is
+// disconnected in time; a failed accept is not the end; and when the agent
+// ends, nothing stays behind, whoever is connected.
+func TestSlowClients(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := &pipes{make(chan error), make(chan net.Conn), make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		var busy sync.WaitGroup
+		serveHTTP(ctx, l, slog.New(slog.DiscardHandler), &busy, func(*http.Request) page {
+			return page{200, "text/plain", []byte("here")}
+		})
+		l.fails <- syscall.ENOMEM
+		connect := func(send string) net.Conn {
+			near, far := net.Pipe()
+			l.conns <- far
+			if _, err := near.Write([]byte(send)); err != nil {
+				t.Fatal(err)
+			}
+			return near
+		}
+		const whole = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+		silent, start := connect("GET / HTTP/1.1\r\n"), time.Now()
+		if got, err := io.ReadAll(silent); len(got) > 0 || err != nil || time.Since(start) != requestTime {
+			t.Errorf("half a request: %q, %v after %v, want the end after %v", got, err, time.Since(start), requestTime)
+		}
+		deaf := connect(whole)
+		time.Sleep(replyTime)
+		synctest.Wait()
+		if got, err := io.ReadAll(deaf); len(got) > 0 || err != nil {
+			t.Errorf("an answer that nobody read for %v: %q, %v, want the end", replyTime, got, err)
+		}
+		if got, err := io.ReadAll(connect(whole + whole)); err != nil || strings.Count(string(got), "HTTP/1.1 200") != 1 {
+			t.Errorf("two requests at once: %q, %v, want one answer", got, err)
+		}
+		held, deaf := connect("GET"), connect(whole)
+		cancel()
+		busy.Wait()
+		for name, c := range map[string]net.Conn{"half a request": held, "an answer not read": deaf} {
+			if got, err := io.ReadAll(c); len(got) > 0 || err != nil {
+				t.Errorf("%s, when the agent ends: %q, %v, want the end", name, got, err)
+			}
+		}
+	})
+}
+
+// TestServeHTTPWaits: when the agent ends, a connection is closed at once, and
+// nobody looks at the daemon afterwards.
+func TestServeHTTPWaits(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var busy sync.WaitGroup
+	var looked atomic.Bool
+	looking, closed := make(chan struct{}), make(chan struct{})
+	serveHTTP(ctx, l, slog.New(slog.DiscardHandler), &busy, func(*http.Request) page {
+		close(looking)
+		<-closed
+		looked.Store(true)
+		return page{200, "text/plain", nil}
+	})
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-looking
+	cancel()
+	if got, _ := io.ReadAll(c); len(got) > 0 {
+		t.Errorf("%q, want the end", got)
+	}
+	close(closed)
+	busy.Wait()
+	if !looked.Load() {
+		t.Error("somebody still looks")
+	}
+}
+
+// TestTooManyConnections: who comes beyond the bound is turned away at once,
+// and when somebody has left, the next is taken.
+func TestTooManyConnections(t *testing.T) {
+	t.Parallel()
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inner.Close()
+	l := bound(inner)
+	connect := func() net.Conn {
+		far, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { far.Close() })
+		return far
+	}
+	var held []net.Conn
+	for range maxConnections {
+		connect()
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		held = append(held, c)
+	}
+	beyond := connect()
+	taken := make(chan net.Conn, 1)
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			taken <- c
+		}
+	}()
+	if _, err := beyond.Read(make([]byte, 1)); err == nil {
+		t.Error("one more than the bound was not turned away")
+	}
+	held[0].Close()
+	held[0].Close() // gives back one slot, not two
+	connect()
+	defer (<-taken).Close()
+	if n := len(l.slots); n != maxConnections {
+		t.Errorf("%d slots are taken, want %d", n, maxConnections)
 	}
 }
 
