@@ -10,16 +10,16 @@ import (
 )
 
 // reader is what stands between a server's body and its reader: it counts,
-// paces, and gives up on silence.
+// paces, and gives up on a server that sends nothing, or next to nothing.
 type reader struct {
-	body  io.ReadCloser
-	ctx   context.Context
-	limit *ratelimit.Limiter
-	piece int // bytes to read at a time, 0 for no bound
-	stall time.Duration
-	left  int64 // bytes that may still come
-	want  int64 // bytes that must still come, -1 if unknown
-	err   error
+	body     io.ReadCloser
+	ctx      context.Context
+	limit    *ratelimit.Limiter
+	piece    int // bytes to read at a time, 0 for no bound
+	patience patience
+	left     int64 // bytes that may still come
+	want     int64 // bytes that must still come, -1 if unknown
+	err      error
 }
 
 // staller is a body that can be told to give up a Read under way.
@@ -73,15 +73,20 @@ func (r *reader) count(n int, err error) (int, error) {
 	return n, r.err
 }
 
-// readInTime reads, and ends the body if nothing comes.
+// readInTime reads, and ends the body if too little comes. Only the wait for
+// the server counts, not what the limit or the caller takes between two reads.
 func (r *reader) readInTime(p []byte) (int, error) {
+	began := time.Now()
 	if s, ok := r.body.(staller); ok {
-		timer := time.AfterFunc(r.stall, func() {
-			s.giveUp(fmt.Errorf("%w: no byte for %v", ErrStalled, r.stall))
-		})
+		before := r.patience // Read returns and changes it while the timer ends
+		timer := time.AfterFunc(before.left, func() { s.giveUp(before.spent()) })
 		defer timer.Stop()
 	}
-	return r.body.Read(p)
+	n, err := r.body.Read(p)
+	if !r.patience.after(time.Since(began), n) && err == nil && int64(n) != r.want {
+		err = r.patience.spent()
+	}
+	return n, err
 }
 
 // Close implements io.Closer.

@@ -39,8 +39,18 @@ func newConnections(cfg Config) *connections {
 	return c
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper. It drops the body of a redirect:
+// net/http would read it, for as long as the server takes to send it.
 func (c *connections) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := c.roundTrip(req)
+	if err == nil && resp.StatusCode/100 == 3 {
+		resp.Body.Close()
+		resp.Body = http.NoBody
+	}
+	return resp, err
+}
+
+func (c *connections) roundTrip(req *http.Request) (*http.Response, error) {
 	if first, _ := req.Context().Value(firstHost{}).(string); first != req.URL.Host {
 		return c.foreign.RoundTrip(req)
 	}

@@ -22,7 +22,8 @@ var (
 	ErrForbidden = errors.New("forbidden")
 	// ErrUnreachable: no server answers there.
 	ErrUnreachable = errors.New("unreachable")
-	// ErrStalled: a server is there and no byte came for Config.StallTimeout.
+	// ErrStalled: a server is there and no answer came for Config.StallTimeout,
+	// or less than LeastRate for as long.
 	ErrStalled = errors.New("stalled")
 	// ErrTruncated: the body ended, or the file is, before the size.
 	ErrTruncated = errors.New("truncated")

@@ -94,9 +94,10 @@ type Config struct {
 	// ConnectTimeout bounds the connection by TCP, and again by TLS. 0:
 	// DefaultConnectTimeout, 5 s: a lost SYN is sent again twice in that time.
 	ConnectTimeout time.Duration
-	// StallTimeout is the time within which bytes must arrive, the first ones
-	// too. 0: DefaultStallTimeout, 8 s, which outlasts a short outage of the
-	// line; a root takes RootStallTimeout.
+	// StallTimeout is the time within which a server must answer, and then how
+	// long it may send nothing, or less than LeastRate. 0:
+	// DefaultStallTimeout, 8 s, which outlasts a short outage of the line; a
+	// root takes RootStallTimeout.
 	StallTimeout time.Duration
 	// LimitRate is the most bytes in a second, all bodies together. 0: no
 	// limit, because a site's line is shared best by one root at full rate.
@@ -233,7 +234,7 @@ func (m *Mux) bound(ctx context.Context, r Request, b *Body) error {
 		want = b.Size - b.Offset
 	}
 	b.ReadCloser = &reader{
-		body: b.ReadCloser, ctx: ctx, limit: m.limit, piece: m.piece(), stall: m.cfg.StallTimeout,
+		body: b.ReadCloser, ctx: ctx, limit: m.limit, piece: m.piece(), patience: newPatience(m.cfg.StallTimeout),
 		left: load.MaxFileSize - b.Offset, want: want,
 	}
 	return nil
