@@ -2,6 +2,8 @@ package agent
 
 import (
 	"encoding/json"
+	"encoding/pem"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,6 +19,31 @@ import (
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
+
+// TestReportsOverTLS: a device believes the controller whose certificate it was
+// given, and no other.
+func TestReportsOverTLS(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	srv.StartTLS()
+	defer srv.Close()
+	cert := filepath.Join(t.TempDir(), "cert.pem")
+	write(t, cert, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})))
+	for file, trusted := range map[string]bool{cert: true, "": false} {
+		client, err := (&reporter{}).client(Config{CACert: file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := client.Get(srv.URL)
+		if trusted != (err == nil) {
+			t.Errorf("with the certificate %t: %v", trusted, err)
+		}
+		if err == nil {
+			res.Body.Close()
+		}
+	}
+}
 
 // TestRealController: a device enrols with the site key of a real controller,
 // and what it reports is read back there.
