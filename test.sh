@@ -71,10 +71,13 @@ alone='/(docs|load|report|pdp|pdp/.*|internal/(house|mutate|policy|provision|sim
 # So are whole processes: what they race over is tested in their packages.
 processes='/(e2e|internal/lab/(bench|story))$'
 
+# All packages, also when one of them fails.
 tests() {
-	go test -timeout 15m $(go list ./... | grep -E "$alone")
-	go test -race -timeout 15m $(go list ./... | grep -vE "$alone" | grep -vE "$processes")
-	go test -timeout 15m $(go list ./... | grep -E "$processes")
+	local failed=
+	go test -timeout 15m $(go list ./... | grep -E "$alone") || failed=1
+	go test -race -timeout 15m $(go list ./... | grep -vE "$alone" | grep -vE "$processes") || failed=1
+	go test -timeout 15m $(go list ./... | grep -E "$processes") || failed=1
+	[ -z "$failed" ]
 }
 
 # Every fuzz target for 20 seconds.

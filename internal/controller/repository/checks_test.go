@@ -64,7 +64,7 @@ func TestConfig(t *testing.T) {
 	if _, _, err := none.ExportRoot(); !errors.Is(err, repository.ErrNoRepository) {
 		t.Errorf("the root of nothing: %v", err)
 	}
-	if err := s.Repo.RotateKeys("mirrors"); err == nil || !strings.Contains(err.Error(), "no role") {
+	if err := s.Repo.RotateKeys("mirrors"); err == nil || !strings.Contains(err.Error(), "unknown role") {
 		t.Errorf("a role that there is not: %v", err)
 	}
 }
