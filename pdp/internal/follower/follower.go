@@ -69,6 +69,14 @@ type Self struct {
 	AtRoot bool
 }
 
+// root is the root that a follower asks, nobody if there is none.
+type root struct {
+	peer   wire.Peer
+	addr   netip.AddrPort // its datagrams
+	link   netip.AddrPort // its children's connections
+	period time.Duration  // between reports to it
+}
+
 // Follower is one tree's follower: it asks the root for a parent, dials it, and
 // asks again when it fails. Use New.
 type Follower struct {
@@ -78,11 +86,8 @@ type Follower struct {
 	rnd    *rand.Rand
 	links  *Links
 
-	state    State
-	root     wire.Peer
-	rootAddr netip.AddrPort // its datagrams
-	rootLink netip.AddrPort // its children's connections
-	period   time.Duration  // between reports
+	state State
+	root  root
 
 	parent     wire.Peer
 	parentAddr netip.AddrPort
@@ -138,11 +143,11 @@ func (t *Follower) Depth() int { return len(t.path) }
 // Root sets the root to ask, and the time over which to spread the first ask.
 // An attached follower keeps its parent and reports to the new root.
 func (t *Follower) Root(now time.Duration, p wire.Peer, addr, link netip.AddrPort, spread time.Duration) {
-	if t.root == p {
-		t.rootAddr, t.rootLink = addr, link
+	if t.root.peer == p {
+		t.root.addr, t.root.link = addr, link
 		return
 	}
-	t.root, t.rootAddr, t.rootLink = p, addr, link
+	t.root.peer, t.root.addr, t.root.link = p, addr, link
 	t.unanswered, t.failures, t.fruitless = 0, 0, 0
 	if t.state == Dialing {
 		return // the parent may still answer
@@ -155,12 +160,12 @@ func (t *Follower) Root(now time.Duration, p wire.Peer, addr, link netip.AddrPor
 
 // Spread stretches the distance between reports to what the root advertises.
 func (t *Follower) Spread(members int) {
-	t.period = tree.ReportPeriod(t.cfg, members)
+	t.root.period = tree.ReportPeriod(t.cfg, members)
 }
 
 // NoRoot says that there is no root to ask at present; a parent is kept.
 func (t *Follower) NoRoot() {
-	t.root, t.failures = wire.Peer{}, 0 // they were those of the root's places
+	t.root.peer, t.failures = wire.Peer{}, 0 // they were those of the root's places
 	if t.state == Asking || t.state == Dialing && t.parent.IsZero() {
 		t.state = Inactive
 	}
@@ -174,7 +179,7 @@ func (t *Follower) Leave(why wire.Reason, out *Output) {
 		out.Detached, out.Reason, out.From = true, why, t.parent
 	}
 	t.clearParent()
-	t.state, t.root, t.failures = Inactive, wire.Peer{}, 0
+	t.state, t.root.peer, t.failures = Inactive, wire.Peer{}, 0
 }
 
 func (t *Follower) clearParent() {
@@ -203,7 +208,7 @@ func (t *Follower) lost(now time.Duration, why wire.Reason, out *Output) {
 	}
 	t.clearParent()
 	t.state, t.unanswered, t.due = Inactive, 0, now+t.pause()
-	if !t.root.IsZero() {
+	if !t.root.peer.IsZero() {
 		t.state = Asking
 	}
 }
@@ -230,7 +235,7 @@ func (t *Follower) Closed(now time.Duration, l transfer.Link, why wire.Reason, o
 
 // Place takes the root's answer.
 func (t *Follower) Place(now time.Duration, from wire.Peer, p *wire.Place, out *Output) {
-	if from != t.root || t.state != Asking {
+	if from != t.root.peer || t.state != Asking {
 		return
 	}
 	t.unanswered = 0
@@ -242,8 +247,8 @@ func (t *Follower) Place(now time.Duration, from wire.Peer, p *wire.Place, out *
 	}
 	t.waits = 0
 	addr := p.Addr
-	if p.Parent == t.root {
-		addr = t.rootLink
+	if p.Parent == t.root.peer {
+		addr = t.root.link
 	}
 	if p.Parent == t.self || !addr.IsValid() || addr.Port() == 0 {
 		t.due = now + t.cfg.AskAgain
@@ -297,7 +302,7 @@ func (t *Follower) Deadline() (time.Duration, bool) {
 	case Asking, Dialing:
 		return t.due, true
 	case Attached:
-		return t.due, !t.root.IsZero()
+		return t.due, !t.root.peer.IsZero()
 	}
 	return 0, false
 }
@@ -325,7 +330,7 @@ func (t *Follower) Tick(now time.Duration, me Self, out *Output) {
 		t.due = now + t.backoff()
 	case Attached:
 		t.ask(me, out)
-		t.due = now + max(t.period, t.cfg.Report) + t.jitter(t.cfg.Report/4)
+		t.due = now + max(t.root.period, t.cfg.Report) + t.jitter(t.cfg.Report/4)
 	}
 }
 
@@ -354,12 +359,12 @@ func (t *Follower) ask(me Self, out *Output) {
 	case a.Reason == wire.ReasonDigestMismatch:
 		a.Reason = wire.ReasonBadChunk // it asks for the root, which is not meant
 	}
-	out.Ask, out.AskTo = a, t.rootAddr
+	out.Ask, out.AskTo = a, t.root.addr
 }
 
 // Done returns the last report to the root: this device is complete.
 func (t *Follower) Done(me Self, out *Output) {
-	if !t.root.IsZero() {
+	if !t.root.peer.IsZero() {
 		t.ask(me, out)
 	}
 }
