@@ -98,7 +98,7 @@ func (s *Server) authenticate(ctx huma.Context, next func(huma.Context)) {
 	need, _ := ctx.Operation().Metadata[needKey].(need)
 	c, err := s.identify(r, need)
 	if err == nil {
-		err = c.may(need, r.PathValue("device"))
+		err = c.may(need, ctx.Param("device"))
 	}
 	if err != nil {
 		refuse(ctx, s.fail(r.Context(), err, 0))
