@@ -31,12 +31,21 @@ type Dir struct {
 	path string
 }
 
-// Open opens the directory and makes it if it is missing.
+// Open opens the directory and makes it if it is missing. What is in the place
+// of its own directory is put aside.
 func Open(dir string) (*Dir, error) {
-	if err := os.MkdirAll(filepath.Join(dir, "status"), 0o755); err != nil {
+	d := &Dir{slot.OS{}, dir}
+	sub := filepath.Join(dir, "status")
+	err := os.MkdirAll(sub, 0o755)
+	if st, lerr := d.fs.Lstat(sub); err != nil && lerr == nil && !st.IsDir() {
+		if _, err = slot.PutAside(d.fs, sub); err == nil {
+			err = os.MkdirAll(sub, 0o755)
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("state directory: %w; choose another state directory", err)
 	}
-	return &Dir{slot.OS{}, dir}, nil
+	return d, nil
 }
 
 // Path returns the directory's path.
@@ -46,13 +55,20 @@ func (d *Dir) Path() string { return d.path }
 const maxID = 64
 
 // ID returns the device's id, which is drawn on first use, and again if the
-// file is damaged: a power cut must not block a device's upgrades forever. An
+// file is damaged, or none at all: nothing must block a device's upgrades
+// forever. An
 // id that it has returned survives a power cut.
 func (d *Dir) ID() (uint64, error) {
 	name := filepath.Join(d.path, "id")
-	for range 3 {
+	for range 4 {
 		b, err := d.read(name, maxID)
 		missing := errors.Is(err, fs.ErrNotExist)
+		if slot.NoFile(err) {
+			if _, err := slot.PutAside(d.fs, name); err != nil {
+				return 0, err
+			}
+			continue
+		}
 		if err != nil && !missing && !errors.Is(err, errTooLong) {
 			return 0, err
 		}
@@ -74,13 +90,15 @@ func (d *Dir) drawID(name string, missing bool) (err error) {
 	if _, err := rand.Read(raw[:]); err != nil {
 		return err
 	}
-	tmp := fmt.Sprintf("%s.%d", name, os.Getpid())
+	id := binary.BigEndian.Uint64(raw[:]) | 1
+	// A name of its own: another goroutine of this process may draw as well.
+	tmp := fmt.Sprintf("%s.%016x", name, id)
 	defer func() {
 		if lost := d.fs.Remove(tmp); lost != nil && !errors.Is(lost, fs.ErrNotExist) {
 			err = errors.Join(err, lost)
 		}
 	}()
-	if err := d.write(tmp, fmt.Appendf(nil, "%016x\n", binary.BigEndian.Uint64(raw[:])|1), true); err != nil {
+	if err := d.write(tmp, fmt.Appendf(nil, "%016x\n", id), true); err != nil {
 		return err
 	}
 	if missing {

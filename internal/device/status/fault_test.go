@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -106,8 +107,8 @@ func TestTwoDrawOneID(t *testing.T) {
 	}
 }
 
-// TestIDFile: a file that is too long is a damaged one; what is no file, or
-// cannot be read, is neither read nor replaced.
+// TestIDFile: a file that is too long is a damaged one; what is no file is not
+// read, but put aside.
 func TestIDFile(t *testing.T) {
 	d := Dir{newDisk(t, strings.Repeat("1", maxID+1)), "/d"}
 	if id, err := d.ID(); err != nil || id == 0x1111111111111111 {
@@ -127,11 +128,46 @@ func TestIDFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if id, err := real.ID(); err == nil {
-		t.Errorf("read id %x through a symbolic link", id)
+	if id, err := real.ID(); err != nil || id == 0xbb {
+		t.Errorf("read id %x through a symbolic link, %v", id, err)
 	}
-	if to, err := os.Readlink(filepath.Join(dir, "id")); err != nil || to != elsewhere {
+	if to, err := os.Readlink(filepath.Join(dir, "id.damaged")); err != nil || to != elsewhere {
 		t.Errorf("the link is gone: %q, %v", to, err)
+	}
+	id, err := real.ID()
+	if err := errors.Join(err, os.Rename(filepath.Join(dir, "id"), filepath.Join(dir, "old")),
+		os.Mkdir(filepath.Join(dir, "id"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := real.ID(); err != nil || again == id {
+		t.Errorf("of a directory: id %x, %v", again, err)
+	}
+}
+
+// TestManyDrawOneID: goroutines of one process that start at once have one id.
+func TestManyDrawOneID(t *testing.T) {
+	for _, before := range []string{"", "torn"} {
+		d, err := Open(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before != "" {
+			if err := os.WriteFile(filepath.Join(d.Path(), "id"), []byte(before), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var all sync.WaitGroup
+		for range 32 {
+			all.Go(func() {
+				if id, err := d.ID(); err != nil || id == 0 {
+					t.Errorf("%q: id %x, %v", before, id, err)
+				}
+			})
+		}
+		all.Wait()
+		if left, err := os.ReadDir(d.Path()); err != nil || len(left) != 2 {
+			t.Errorf("%q: left are %v, %v; want id and status", before, left, err)
+		}
 	}
 }
 
