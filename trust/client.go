@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -233,14 +234,7 @@ func (c *Client) load() (accepted, error) {
 	}
 	a := accepted{roots: make(map[int64][]byte)}
 	var err error
-	read := func(name string, max int64) (b []byte) {
-		if err == nil {
-			b, err = durable.Read(filepath.Join(c.dir, name), max)
-		}
-		return b
-	}
-	a.pin = read(PinName, tuf.MaxRootSize)
-	if err != nil {
+	if a.pin, err = durable.Read(filepath.Join(c.dir, PinName), tuf.MaxRootSize); err != nil {
 		return accepted{}, fmt.Errorf("%w: %w", ErrStore, err)
 	}
 	if a.pin == nil {
@@ -248,6 +242,17 @@ func (c *Client) load() (accepted, error) {
 			"(peerload-server trust export)", ErrNoRoot, filepath.Join(c.dir, PinName))
 	}
 	versions, err := c.rootVersions()
+	// A damaged copy of what was accepted is accepted anew. An error that may
+	// pass is none of that: without its copy a device takes older metadata.
+	read := func(name string, max int64) (b []byte) {
+		if err == nil {
+			b, err = durable.Read(filepath.Join(c.dir, name), max)
+		}
+		if errors.Is(err, ErrTooLarge) || errors.Is(err, syscall.EISDIR) || errors.Is(err, syscall.ELOOP) {
+			err = nil
+		}
+		return b
+	}
 	for _, v := range versions {
 		a.roots[v] = read(strconv.FormatInt(v, 10)+".root.json", tuf.MaxRootSize)
 	}
@@ -325,7 +330,7 @@ func (c *Client) commit(before, after accepted) (bool, error) {
 		return false, nil
 	}
 	for _, ch := range changes {
-		if err := durable.Write(filepath.Join(c.dir, ch.name), ch.data, 0o644); err != nil {
+		if err := durable.Replace(filepath.Join(c.dir, ch.name), ch.data, 0o644); err != nil {
 			return false, fmt.Errorf("%w: %w", ErrStore, err)
 		}
 	}

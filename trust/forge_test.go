@@ -338,8 +338,9 @@ func TestLargeRoots(t *testing.T) {
 	}
 }
 
-// TestTrustDirectoryIsBounded: a file there that is too long, or no file at all,
-// is an error and not believed in part.
+// TestTrustDirectoryIsBounded: a file there that is too long, or a directory in
+// its place, is not believed in part. The pin is needed; what was accepted is
+// accepted anew, and not from anything else.
 func TestTrustDirectoryIsBounded(t *testing.T) {
 	s := publisher.New(t)
 	s.Firmware("1")
@@ -347,14 +348,23 @@ func TestTrustDirectoryIsBounded(t *testing.T) {
 		"timestamp.json": tuf.MaxTimestampSize, "snapshot.json": tuf.MaxSnapshotSize, "targets.json": tuf.MaxTargetsSize} {
 		d := s.Device()
 		p := filepath.Join(d.Dir, name)
-		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Fatal(err)
-		}
-		must(t, os.WriteFile(p, bytes.Repeat([]byte(" "), most+1), 0o644))
-		_, err := trust.New(trust.Config{Dir: d.Dir})
-		only(t, name+" is too long", err, trust.ErrStore)
-		if !errors.Is(err, trust.ErrTooLarge) {
-			t.Errorf("%s: %v", name, err)
+		for _, how := range []string{"too long", "directory"} {
+			must(t, os.RemoveAll(p))
+			if how == "directory" {
+				must(t, os.MkdirAll(filepath.Join(p, "x"), 0o755))
+			} else {
+				must(t, os.WriteFile(p, bytes.Repeat([]byte(" "), most+1), 0o644))
+			}
+			c, err := trust.New(trust.Config{Dir: d.Dir})
+			if name == trust.PinName {
+				only(t, name+" is no file: "+how, err, trust.ErrStore)
+				continue
+			}
+			must(t, err)
+			must(t, c.Refresh(t.Context(), trust.DirFetcher(s.Dir)))
+			if b, err := os.ReadFile(p); name != "2.root.json" && (err != nil || len(b) > most) {
+				t.Errorf("%s, %s: is not there again: %v", name, how, err)
+			}
 		}
 	}
 	_, err := trust.New(trust.Config{Dir: filepath.Join(t.TempDir(), "none")})

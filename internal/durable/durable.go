@@ -31,6 +31,31 @@ func Write(path string, data []byte, mode fs.FileMode) error {
 	})
 }
 
+// Replace is Write for a file in whose place a damaged directory may be: that
+// is put aside, as path.damaged.
+func Replace(path string, data []byte, mode fs.FileMode) error {
+	err := Write(path, data, mode)
+	if err != nil && isDir(path) {
+		if err = putAside(path); err == nil {
+			err = Write(path, data, mode)
+		}
+	}
+	return err
+}
+
+func isDir(path string) bool {
+	st, err := os.Lstat(path)
+	return err == nil && st.IsDir()
+}
+
+func putAside(path string) error {
+	aside := path + ".damaged"
+	if err := os.RemoveAll(aside); err != nil {
+		return err
+	}
+	return os.Rename(path, aside)
+}
+
 // WriteFrom is Write for what write writes. If write fails, nothing appears.
 func WriteFrom(path string, mode fs.FileMode, write func(io.Writer) error) error {
 	return writeFrom(system{}, path, mode, write)
@@ -132,9 +157,15 @@ func ReadAll(r io.Reader, name string, max int64) ([]byte, error) {
 // Lock takes the one lock of dir among all processes and removes what a
 // killed writer left there. unlock gives it back. The lock is the file .lock in
 // dir; a symbolic link of that name is refused, because it would make a file,
-// and hold a lock, elsewhere.
+// and hold a lock, elsewhere; a directory is put aside.
 func Lock(dir string) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	name := filepath.Join(dir, ".lock")
+	if isDir(name) {
+		if err := putAside(name); err != nil {
+			return nil, err
+		}
+	}
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
