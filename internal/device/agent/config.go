@@ -101,7 +101,8 @@ type Config struct {
 
 // settled is the configuration in force, with what is derived from it.
 type settled struct {
-	log *slog.Logger
+	log   *slog.Logger
+	lines quota // of all programs
 
 	mu        sync.Mutex
 	cfg       Config
@@ -112,7 +113,9 @@ type settled struct {
 // settle makes what the configuration asks for.
 func settle(c Config, log *slog.Logger) (*settled, error) {
 	m, err := newOrigin(instanceKey{address: c.Address, cacert: c.CACert})
-	return &settled{log: log, cfg: c, installer: newInstaller(c, log), origin: m}, err
+	s := &settled{log: log, cfg: c, origin: m}
+	s.installer = newInstaller(c, log, &s.lines)
+	return s, err
 }
 
 // get returns the configuration.
@@ -158,7 +161,7 @@ func (s *settled) change(c Config) Config {
 	} else {
 		s.log.Error("the configuration is not in force as a whole", "error", err)
 	}
-	s.installer = newInstaller(c, s.log)
+	s.installer = newInstaller(c, s.log, &s.lines)
 	return c
 }
 

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -59,18 +60,16 @@ func (e *StepError) Unwrap() error { return e.Err }
 
 // newInstaller returns the hook of the configuration, or the built-in
 // installer, which only switches slots and restarts the device.
-func newInstaller(c Config, log *slog.Logger) Installer {
+func newInstaller(c Config, log *slog.Logger, all *quota) Installer {
+	p := programs{c, log, all}
 	if c.Hook != "" {
-		return &hook{cfg: c, log: log}
+		return &hook{p}
 	}
-	return &switcher{cfg: c, log: log}
+	return &switcher{p}
 }
 
 // switcher is the built-in installer.
-type switcher struct {
-	cfg Config
-	log *slog.Logger
-}
+type switcher struct{ programs }
 
 // Do implements Installer.
 func (s *switcher) Do(ctx context.Context, step upgrade.Step, j Job) (bool, error) {
@@ -81,7 +80,7 @@ func (s *switcher) Do(ctx context.Context, step upgrade.Step, j Job) (bool, erro
 		if s.cfg.RebootCommand == "" {
 			return false, nil
 		}
-		status, err := run(ctx, s.cfg, s.log, environment(s.cfg, j), j.Progress, "/bin/sh", "-c", s.cfg.RebootCommand)
+		status, err := s.run(ctx, environment(s.cfg, j), j.Progress, "/bin/sh", "-c", s.cfg.RebootCommand)
 		if err == nil && status != 0 {
 			err = fmt.Errorf("exit status %d", status)
 		}
@@ -93,14 +92,11 @@ func (s *switcher) Do(ctx context.Context, step upgrade.Step, j Job) (bool, erro
 }
 
 // hook is an external installer.
-type hook struct {
-	cfg Config
-	log *slog.Logger
-}
+type hook struct{ programs }
 
 // Do implements Installer.
 func (h *hook) Do(ctx context.Context, step upgrade.Step, j Job) (bool, error) {
-	status, err := run(ctx, h.cfg, h.log, environment(h.cfg, j), j.Progress, h.cfg.Hook, string(step))
+	status, err := h.run(ctx, environment(h.cfg, j), j.Progress, h.cfg.Hook, string(step))
 	switch {
 	case err != nil:
 		return false, &StepError{step, err}
@@ -122,12 +118,19 @@ func environment(c Config, j Job) []string {
 // killDelay is how long a killed program may keep its output open.
 const killDelay = 2 * time.Second
 
+// programs runs the programs of a configuration.
+type programs struct {
+	cfg Config
+	log *slog.Logger
+	all *quota // of lines of all programs
+}
+
 // run runs a program and returns its exit status. Its standard output is read
 // line by line, its standard error goes to the log.
-func run(ctx context.Context, c Config, log *slog.Logger, env []string, progress func(int, string), name string,
+func (p programs) run(ctx context.Context, env []string, progress func(int, string), name string,
 	args ...string) (int, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.HookTimeout,
-		fmt.Errorf("killed: it took longer than %v", c.HookTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.HookTimeout,
+		fmt.Errorf("killed: it took longer than %v", p.cfg.HookTimeout))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), env...)
@@ -137,15 +140,16 @@ func run(ctx context.Context, c Config, log *slog.Logger, env []string, progress
 	if progress == nil {
 		progress = func(int, string) {}
 	}
-	tell := func(line string) {
+	out := &printed{log: p.log, program: name, all: p.all, left: stepLines}
+	defer out.end()
+	cmd.Stdout = &lineWriter{line: func(line string) {
 		if percent, text, ok := parseProgress(line); ok {
 			progress(percent, text)
 		} else if line != "" {
-			log.Info(line, "program", name)
+			out.line(slog.LevelInfo, line)
 		}
-	}
-	cmd.Stdout = &lineWriter{line: tell}
-	cmd.Stderr = &lineWriter{line: func(s string) { log.Warn(s, "program", name) }}
+	}}
+	cmd.Stderr = &lineWriter{line: func(line string) { out.line(slog.LevelWarn, line) }}
 	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {
@@ -155,6 +159,70 @@ func run(ctx context.Context, c Config, log *slog.Logger, env []string, progress
 		return exit.ExitCode(), nil
 	}
 	return 0, err
+}
+
+// Limits of what programs print into the log: lines of one run, lines of all
+// runs at once, and how often one more is allowed after that.
+const (
+	stepLines  = 200
+	allLines   = 2000
+	linesAgain = 10 * time.Second
+)
+
+// quota bounds the lines of all programs together.
+type quota struct {
+	mu   sync.Mutex
+	used int
+	at   time.Time // until when used counts
+}
+
+// take reports whether one more line is allowed now.
+func (q *quota) take(now time.Time) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.used == 0 {
+		q.at = now
+	}
+	back := max(0, int(now.Sub(q.at)/linesAgain))
+	q.used, q.at = max(0, q.used-back), q.at.Add(time.Duration(back)*linesAgain)
+	if q.used >= allLines {
+		return false
+	}
+	q.used++
+	return true
+}
+
+// printed logs what one run of a program prints, up to the limits. It then says
+// how much it left out, and the last line of that.
+type printed struct {
+	log     *slog.Logger
+	program string
+	all     *quota
+
+	mu      sync.Mutex
+	left    int
+	dropped int
+	last    string
+}
+
+func (p *printed) line(level slog.Level, line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left == 0 || !p.all.take(time.Now()) {
+		p.dropped++
+		p.last = line
+		return
+	}
+	p.left--
+	p.log.Log(context.Background(), level, line, "program", p.program)
+}
+
+func (p *printed) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dropped > 0 {
+		p.log.Warn("the program printed more than is logged", "program", p.program, "lines", p.dropped, "last", p.last)
+	}
 }
 
 // parseProgress reads "progress N TEXT".

@@ -195,7 +195,8 @@ func (u *upgrader) healthy(ctx context.Context, a upgrade.AskHealth) error {
 	c := u.daemon.conf.get()
 	c.HookTimeout = min(c.HookTimeout, c.ConfirmTimeout)
 	env := environment(c, u.job(upgrade.StepCommit, a.Load, a.Version))
-	status, err := run(ctx, c, u.daemon.log, env, nil, "/bin/sh", "-c", c.ConfirmCommand)
+	p := programs{c, u.daemon.log, &u.daemon.conf.lines}
+	status, err := p.run(ctx, env, nil, "/bin/sh", "-c", c.ConfirmCommand)
 	if err == nil && status != 0 {
 		err = fmt.Errorf("confirm-command ended with %d", status)
 	}
