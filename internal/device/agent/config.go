@@ -47,6 +47,10 @@ type Config struct {
 	// /etc/peerload/trust by default, which a package can bring. "": no signed
 	// load can be verified.
 	Trust string
+	// TrustNamed says that Trust was asked for, be it "": the device runs signed
+	// loads only, even if the directory has no usable root. False, the default:
+	// that holds only once there was a root.
+	TrustNamed bool
 	// Model of this device, in any spelling of a model table. Required: no
 	// default could be right.
 	Model string

@@ -36,6 +36,7 @@ type Daemon struct {
 	place    place
 	upgrade  *upgrader
 	out      outbox
+	health   health
 	reporter *reporter // nil without a controller
 	sink     *sink
 	notify   *sdnotify.Notifier
@@ -53,6 +54,8 @@ type stateDir struct {
 	rec   *status.Recorder
 	keep  *keeper
 	slots *slot.Slots
+	// damage is what was put aside at the start.
+	damage []error
 }
 
 // Setup is what a Daemon needs in addition to its configuration.
@@ -105,7 +108,8 @@ func New(cfg Config, s Setup) (d *Daemon, err error) {
 	return d, d.begin()
 }
 
-// open locks the state directory and reads what is in it.
+// open locks the state directory and reads what is in it. What is damaged is
+// put aside and begun anew.
 func (s *stateDir) open(dir string) (err error) {
 	if s.state, err = status.Open(dir); err != nil {
 		return err
@@ -118,14 +122,15 @@ func (s *stateDir) open(dir string) (err error) {
 		return err
 	}
 	for _, n := range []string{scratchName, slotsName, classicName} {
-		if err := os.MkdirAll(filepath.Join(dir, n), 0o755); err != nil {
+		if err := s.makeDir(filepath.Join(dir, n)); err != nil {
 			return err
 		}
 	}
-	if s.keep, err = openKeeper(dir); err != nil {
+	if s.slots, err = slot.OpenSlots(slot.OS{}, filepath.Join(dir, slotsName)); err != nil {
 		return err
 	}
-	if s.slots, err = slot.OpenSlots(slot.OS{}, filepath.Join(dir, slotsName)); err != nil {
+	s.damage = append(s.damage, s.slots.Damage()...)
+	if err := s.openKeeper(dir); err != nil {
 		return err
 	}
 	s.rec = s.state.Record("agent")
@@ -141,9 +146,26 @@ func (d *Daemon) begin() (err error) {
 	if d.prov.set, err = effective(d.conf.get().Model, policy.Levels{}); err != nil {
 		return err
 	}
+	if d.keep.begun {
+		boot, err := bootID(d.conf.get().BootID)
+		if err != nil {
+			return err
+		}
+		d.keep.saved.Record = proved(d.slots, boot, time.Now())
+	}
 	d.lastGood()
+	for _, err := range d.damage {
+		d.damaged(err)
+	}
+	d.pin(d.conf.get())
 	d.upgrade, err = newUpgrader(d)
 	return err
+}
+
+// damaged tells of something that was damaged.
+func (d *Daemon) damaged(err error) {
+	d.log.Error("damaged", "error", err)
+	d.out.failure("", "", reason.Damaged, err)
 }
 
 // close releases what New opened.
@@ -165,11 +187,6 @@ func (d *Daemon) close() {
 // Run keeps the device up to date until ctx ends.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer d.close()
-	listeners, err := d.listen()
-	if err != nil {
-		return err
-	}
-	defer listeners.close()
 	ctx, cancel := context.WithCancel(ctx)
 	var busy sync.WaitGroup
 	defer func() {
@@ -180,7 +197,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 			i.close()
 		}
 	}()
-	listeners.serve(ctx, &busy)
+	for _, l := range d.listeners(&busy) {
+		l.serve(ctx, &busy, d.log)
+	}
 	d.upgrade.run(ctx, &busy)
 	d.replaceInstance(ctx)
 	d.notify.Send(sdnotify.Ready)
@@ -218,6 +237,7 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 			asking = false
 			next.Reset(d.wait(err))
 			d.replaceInstance(ctx)
+			d.mend(ctx, busy)
 			d.resume()
 		case <-d.upgrade.tick.C:
 			_ = d.upgrade.tell(upgrade.Tick{})
@@ -320,6 +340,7 @@ func (d *Daemon) Reload(ctx context.Context, c Config) error {
 
 func (d *Daemon) reconfigure(c Config) {
 	c = d.conf.change(c)
+	d.pin(c)
 	d.prov.remodel(c.Model)
 	d.upgrade.configure(c)
 	// Before a reload, somebody may have fixed what made a load fail.

@@ -2,16 +2,21 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/leodido/go-syslog/v4/rfc5424"
-
+	"github.com/peerload/peerload/internal/device/upgrade"
+	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/tftp"
 )
 
 // TestNotify: the service manager hears that the device is ready, alive, and
@@ -112,5 +117,156 @@ func TestSyslog(t *testing.T) {
 		if *s.MsgID == report.KindCommitted {
 			break
 		}
+	}
+}
+
+// bare fills a directory as a bare server has it: no controller, no HTTP, a
+// file for one phone, one for all, and a classic load.
+func bare(t *testing.T, mac string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"SEP" + mac +
+			".cnf.xml": "\xef\xbb\xbf<?xml version=\"1.0\"?>\r\n<device>\r\n<loadInformation>SCCP41</loadInformation>\r\n" +
+			"<vendorConfig>" +
+			"<webAccess>0</webAccess><peerFirmwareSharing>1</peerFirmwareSharing><allowUnsigned>1</allowUnsigned>" +
+			"</vendorConfig></device>\r\n",
+		"XMLDefault.cnf.xml": "<Default><loadInformation115 model=\"Cisco IP Phone 7941\"></loadInformation115></Default>",
+		"SCCP41.loads":       "apps41.sbn\r\ndsp41.sbn\r\n",
+		"apps41.sbn":         strings.Repeat("apps", 100_000),
+		"dsp41.sbn":          "dsp",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// fromBare runs two devices against a TFTP server: one with a file of its own,
+// one that gets the file for all.
+func fromBare(t *testing.T, s *subnet, cfg Config, server string) {
+	t.Helper()
+	cfg.Servers, cfg.Trust = []string{server}, t.TempDir()
+	r := start(t, cfg)
+	r.runs("SCCP41")
+	if b, err := os.ReadFile(filepath.Join(cfg.State, slotsName, "current", "apps41.sbn")); err != nil ||
+		len(b) != 400_000 {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	other := s.config(&depot{t: t, url: server}, "7941")
+	o := start(t, other)
+	until(t, "the file for all", func() bool { return strings.HasSuffix(o.keep.get().Provision, "/XMLDefault.cnf.xml") })
+	if st := o.Status(); st.Active != "" || st.Sharing != "off" {
+		t.Errorf("%+v", st)
+	}
+}
+
+// TestBareTFTPServer: a device needs no more than what phones need.
+func TestBareTFTPServer(t *testing.T) {
+	t.Parallel()
+	s := newSubnet(t)
+	cfg := s.config(&depot{t: t}, "7941")
+	root, err := os.OpenRoot(bare(t, cfg.MAC))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	pc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- (&tftp.Server{Files: tftp.Dir(root)}).Serve(ctx, pc) }()
+	defer func() { cancel(); <-ended }()
+	fromBare(t, s, cfg, "tftp://"+pc.LocalAddr().String())
+}
+
+// TestForeignTFTPServer: the same with tftpd-hpa.
+func TestForeignTFTPServer(t *testing.T) {
+	t.Parallel()
+	program := foreign.Program(t, "in.tftpd", foreign.TFTPHPA)
+	if os.Geteuid() != 0 {
+		t.Skip("in.tftpd changes its root directory: that needs root")
+	}
+	s := newSubnet(t)
+	cfg := s.config(&depot{t: t}, "7941")
+	server := fmt.Sprintf("127.0.0.1:%d", newSubnet(t).port)
+	cmd := exec.Command(program, "-L", "-a", server, "-s", bare(t, cfg.MAC))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	fromBare(t, s, cfg, "tftp://"+server)
+}
+
+// TestLeaseNamesTheServer: without a server in the configuration that of DHCP
+// is asked, HTTP on port 6970 before TFTP on port 69. Nobody answers there:
+// what was tried is what counts.
+func TestLeaseNamesTheServer(t *testing.T) {
+	t.Parallel()
+	cfg := newSubnet(t).config(&depot{t: t}, "7941")
+	lease := filepath.Join(t.TempDir(), "dhcp.env")
+	write(t, lease, "ip=127.0.0.9\nopt150=7f004d01\n") // 127.0.77.1
+	cfg.Servers, cfg.Leases = nil, []string{filepath.Join(t.TempDir(), "none*"),
+		filepath.Join(filepath.Dir(lease), "*.env")}
+	r := start(t, cfg)
+	until(t, "tried", func() bool { return r.prov.last().Err != "" })
+	if e := r.prov.last().Err; !strings.Contains(e, "http://127.0.77.1:6970/SEP"+cfg.MAC) ||
+		!strings.Contains(e, "tftp://127.0.77.1/SEP"+cfg.MAC) {
+		t.Error(e)
+	}
+	cfg2 := newSubnet(t).config(&depot{t: t}, "7941")
+	cfg2.Servers = nil
+	r2 := start(t, cfg2)
+	until(t, "says that nobody is there", func() bool { return strings.Contains(r2.prov.last().Err, "--server") })
+}
+
+// TestLocalFile: a native file on the device provisions it without a server.
+func TestLocalFile(t *testing.T) {
+	t.Parallel()
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	cfg.Servers = nil
+	cfg.Provision = filepath.Join(t.TempDir(), "provision.toml")
+	write(t, cfg.Provision, "load = \"L1\"\n[device]\npeer-sharing = true\nload-server = \""+d.url+"\"\n")
+	r := start(t, cfg)
+	r.runs("L1")
+	if st := r.Status(); st.Sharing != "on" || st.SharingFrom != "device" {
+		t.Errorf("%+v", st)
+	}
+	r.stop()
+	write(t, cfg.Provision, "load = ") // the last good one stays, also over a start
+	r = start(t, cfg)
+	until(t, "told", func() bool { return strings.Contains(r.prov.last().Err, "line 1") })
+	if st := r.Status(); st.Sharing != "on" || st.Wanted != "L1" {
+		t.Errorf("%+v", st)
+	}
+}
+
+// TestRetrySoon: a server that comes late is found soon, not at the next
+// regular check-in.
+func TestRetrySoon(t *testing.T) {
+	d := &Daemon{conf: &settled{cfg: Config{CheckIn: time.Hour}},
+		upgrade: &upgrader{machine: upgrade.New(upgrade.Record{})}}
+	var last time.Duration
+	for i := range 14 {
+		w := d.wait(errNoServer)
+		most := min(firstRetry<<i, time.Hour)
+		if w < most/2 || w > most {
+			t.Errorf("wait %d is %v, at most %v", i, w, most)
+		}
+		last = w
+	}
+	if last < 30*time.Minute {
+		t.Errorf("the last wait is %v", last)
+	}
+	if w := d.wait(nil); w < 54*time.Minute || w > 66*time.Minute {
+		t.Errorf("the regular wait is %v", w)
 	}
 }

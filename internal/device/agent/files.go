@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -9,17 +10,26 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
+	"syscall"
+	"time"
 
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/internal/device/seal"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/internal/durable"
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/report"
 )
 
 // Names in the state directory.
 const (
 	recordName    = "daemon.json"
 	provisionName = "provision.last"
+	pinName       = "pin"
 	slotsName     = "slots"
 	classicName   = "classic"
 	scratchName   = "scratch"
@@ -29,16 +39,22 @@ const (
 	SocketName = "agent.sock"
 )
 
-// readBounded reads a regular file of at most most bytes.
+// readBounded reads a file of at most most bytes. It waits for nobody at the
+// other end of a pipe. A link to nothing is no missing file.
 func readBounded(name string, most int64) ([]byte, error) {
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, lerr := os.Lstat(name); lerr == nil {
+			return nil, fmt.Errorf("%w: %s is a link to nothing", errDamaged, name)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err == nil && int64(len(b)) > most {
-		err = fmt.Errorf("%s is longer than %d bytes", name, most)
+		err = fmt.Errorf("%w: %s is longer than %d bytes", errDamaged, name, most)
 	}
 	return b, err
 }
@@ -90,15 +106,77 @@ type record struct {
 // keeper keeps the record of a state directory.
 type keeper struct {
 	dir string
+	// begun says that there was no record, or none that could be read.
+	begun bool
 
 	mu    sync.Mutex
 	saved record
 }
 
-// openKeeper reads the record of a state directory.
-func openKeeper(dir string) (*keeper, error) {
+// makeDir makes a directory of the state directory. What else has its name is
+// put aside.
+func (s *stateDir) makeDir(dir string) error {
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		return nil
+	}
+	if err := s.putAside(dir, err); err != nil {
+		return err
+	}
+	return os.MkdirAll(dir, 0o755)
+}
+
+// putAside puts aside what is damaged, and notes it with its cause.
+func (s *stateDir) putAside(name string, cause error) error {
+	aside, err := slot.PutAside(slot.OS{}, name)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	s.damage = append(s.damage, fmt.Errorf("%s is damaged: %w; it is kept as %s", name, cause, filepath.Base(aside)))
+	return nil
+}
+
+// openKeeper reads the record of a state directory. One that is damaged, or of
+// a version that this program does not know, is put aside.
+func (s *stateDir) openKeeper(dir string) error {
 	r, err := readRecord(dir)
-	return &keeper{dir: dir, saved: r}, err
+	s.keep = &keeper{dir: dir, saved: r}
+	if err == nil {
+		return nil
+	}
+	s.keep.saved, s.keep.begun = record{Format: recordFormat, Record: upgrade.Record{Phase: upgrade.Idle}}, true
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, errDamaged) || slot.NoFile(err):
+		return s.putAside(filepath.Join(dir, recordName), err)
+	}
+	return err
+}
+
+// proved is the record of a device that has lost its own, as far as the slots
+// prove it: a load that failed is not tried again by itself. The start of the
+// device counts as told, because the record of it may be what was lost: a load
+// on trial then has one start more.
+func proved(slots *slot.Slots, boot string, now time.Time) upgrade.Record {
+	r := upgrade.Record{Phase: upgrade.Idle}
+	a, ok := slots.Active()
+	i := slots.Inactive()
+	if !ok && i.State == slot.StateEmpty {
+		return r // a new device
+	}
+	r.BootID = boot
+	for _, s := range []slot.Info{a, i} {
+		if s.State == slot.StateFailed {
+			r.Assigned, r.State, r.Reason = s.Name, report.StateFailed, reason.NotConfirmed
+			r.Failed = append(r.Failed, upgrade.FailedLoad{Load: s.Name, Reason: reason.NotConfirmed,
+				Time: now.Format(time.RFC3339)})
+		}
+	}
+	if i.State == slot.StateFailed {
+		r.State = report.StateRolledBack
+	}
+	return r
 }
 
 // get returns the record, which is not to be changed.
@@ -126,23 +204,21 @@ const (
 	maxRecord    = 64 << 10
 )
 
-// readRecord reads the record; a missing one is new, a damaged one is an
-// error, because guessing could boot a load that failed.
+// errDamaged says that a file is not what this program has written.
+var errDamaged = errors.New("it cannot be read")
+
+// readRecord reads the record. A damaged one is errDamaged.
 func readRecord(dir string) (record, error) {
 	r := record{Format: recordFormat, Record: upgrade.Record{Phase: upgrade.Idle}}
 	b, err := readBounded(filepath.Join(dir, recordName), maxRecord)
-	if errors.Is(err, fs.ErrNotExist) {
-		return r, nil
-	}
 	if err != nil {
 		return r, err
 	}
-	if err := json.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("%s is damaged: %w; remove it to begin anew", filepath.Join(dir, recordName), err)
+	if err := errors.Join(seal.Check(b), json.Unmarshal(b, &r)); err != nil {
+		return r, fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	if r.Format != recordFormat || !r.Phase.Known() {
-		return r, fmt.Errorf("%s is of format %d and phase %q, which this program does not know",
-			filepath.Join(dir, recordName), r.Format, r.Phase)
+		return r, fmt.Errorf("%w: format %d and phase %q are not known to this program", errDamaged, r.Format, r.Phase)
 	}
 	return r, nil
 }
@@ -152,5 +228,33 @@ func writeRecord(dir string, r record) error {
 	if err != nil {
 		return err
 	}
-	return durable.Write(filepath.Join(dir, recordName), append(b, '\n'), 0o644)
+	return durable.Replace(filepath.Join(dir, recordName), seal.Add(b), 0o644)
+}
+
+// The last good provisioning file begins with a line that says where it came
+// from, and has the sum of that and of the rest. What a version before has
+// written has none.
+const keptFirst = "peerload provisioning 1 "
+
+// packKept is a provisioning file as it is kept.
+func packKept(from string, raw []byte) []byte {
+	rest := append([]byte(strconv.Quote(from)+"\n"), raw...)
+	return append([]byte(keptFirst+load.DigestOf(rest).String()+" "), rest...)
+}
+
+// unpackKept reads what was kept; from is "" where the file does not say it.
+func unpackKept(b []byte) (from string, raw []byte, err error) {
+	rest, sealed := bytes.CutPrefix(b, []byte(keptFirst))
+	if !sealed {
+		return "", b, nil
+	}
+	sum, rest, _ := bytes.Cut(rest, []byte(" "))
+	if string(sum) != load.DigestOf(rest).String() {
+		return "", nil, fmt.Errorf("%w: its sum is another one", errDamaged)
+	}
+	line, raw, _ := bytes.Cut(rest, []byte("\n"))
+	if from, err = strconv.Unquote(string(line)); err != nil {
+		return "", nil, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return from, raw, nil
 }

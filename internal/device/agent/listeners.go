@@ -14,49 +14,88 @@ import (
 	"time"
 )
 
-// listeners are the daemon's listeners: the socket, the page, the metrics.
-type listeners struct {
-	daemon        *Daemon
-	socket        net.Listener
-	page, metrics net.Listener
-	closeOnce     sync.Once
+// listener is one of the daemon's listeners: the socket, the page, the metrics.
+// One that cannot be had keeps no device from its work: it is tried again.
+type listener struct {
+	name string // for the log
+	open func() (net.Listener, error)
+	// begin serves what was opened until ctx ends, and then closes it. It
+	// returns at once.
+	begin func(context.Context, net.Listener)
 }
 
-// listen opens what is configured; the socket always.
-func (d *Daemon) listen() (l *listeners, err error) {
-	l = &listeners{daemon: d}
-	defer func() {
-		if err != nil {
-			l.close()
-		}
-	}()
+// listeners are those that are configured; the socket is there always.
+func (d *Daemon) listeners(busy *sync.WaitGroup) []listener {
 	c := d.conf.get()
-	name := filepath.Join(c.State, SocketName)
-	// The lock of the state directory says that nobody listens there.
-	if err := os.Remove(name); err != nil && !os.IsNotExist(err) {
-		return nil, err
-	}
-	if l.socket, err = listenPrivate(name); err != nil {
-		return nil, err
-	}
-	if c.PageAddress != "" {
-		if l.page, err = net.Listen("tcp", c.PageAddress); err != nil {
-			return nil, fmt.Errorf("page-address: %w", err)
+	socket := filepath.Join(c.State, SocketName)
+	all := []listener{{"socket", func() (net.Listener, error) { return listenPrivate(socket) },
+		func(ctx context.Context, l net.Listener) {
+			busy.Go(func() { accept(ctx, bound(l), busy, d.serveProgram) })
+			busy.Go(func() {
+				<-ctx.Done()
+				_ = l.Close()
+			})
+		}}}
+	for name, at := range map[string]struct {
+		address string
+		show    func(*http.Request) page
+	}{"page-address": {c.PageAddress, d.showPage}, "metrics-address": {c.MetricsAddress, d.showMetrics}} {
+		if at.address != "" {
+			all = append(all, listener{name, func() (net.Listener, error) { return net.Listen("tcp", at.address) },
+				func(ctx context.Context, l net.Listener) { serveHTTP(ctx, l, d.log, busy, at.show) }})
 		}
 	}
-	if c.MetricsAddress != "" {
-		if l.metrics, err = net.Listen("tcp", c.MetricsAddress); err != nil {
-			return nil, fmt.Errorf("metrics-address: %w", err)
-		}
+	return all
+}
+
+// How long a listener that cannot be had waits for the next try, at first and
+// at most.
+const (
+	listenAgain  = time.Second
+	listenSeldom = 30 * time.Second
+)
+
+// serve serves a listener until ctx ends. It returns after the first try to
+// open it.
+func (l listener) serve(ctx context.Context, busy *sync.WaitGroup, log *slog.Logger) {
+	in, err := l.open()
+	if err == nil {
+		l.begin(ctx, in)
+		return
 	}
-	return l, nil
+	busy.Go(func() {
+		said, wait := "", listenAgain
+		for err != nil {
+			if err.Error() != said {
+				said = err.Error()
+				log.Error("there is no such listener: the device works without it, and tries again", "listener", l.name,
+					"error", err)
+			}
+			again := time.NewTimer(wait)
+			wait = min(2*wait, listenSeldom)
+			select {
+			case <-ctx.Done():
+				again.Stop()
+				return
+			case <-again.C:
+			}
+			in, err = l.open()
+		}
+		log.Info("the listener is there now", "listener", l.name)
+		l.begin(ctx, in)
+	})
 }
 
 // listenPrivate opens a socket for the owner alone. It gets its name only after
 // its permissions are set.
 func listenPrivate(name string) (net.Listener, error) {
 	tmp := name + ".new"
-	_ = os.Remove(tmp)
+	for _, n := range []string{tmp, name} {
+		// The lock of the state directory says that nobody listens there.
+		if err := os.RemoveAll(n); err != nil {
+			return nil, err
+		}
+	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: tmp, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
@@ -67,31 +106,6 @@ func listenPrivate(name string) (net.Listener, error) {
 		return nil, err
 	}
 	return l, nil
-}
-
-func (l *listeners) close() {
-	l.closeOnce.Do(func() {
-		for _, each := range []net.Listener{l.socket, l.page, l.metrics} {
-			if each != nil {
-				_ = each.Close()
-			}
-		}
-	})
-}
-
-// serve serves all of them until ctx ends.
-func (l *listeners) serve(ctx context.Context, busy *sync.WaitGroup) {
-	busy.Go(func() { accept(ctx, bound(l.socket), busy, l.daemon.serveProgram) })
-	if l.page != nil {
-		serveHTTP(ctx, l.page, l.daemon.log, busy, l.daemon.showPage)
-	}
-	if l.metrics != nil {
-		serveHTTP(ctx, l.metrics, l.daemon.log, busy, l.daemon.showMetrics)
-	}
-	busy.Go(func() {
-		<-ctx.Done()
-		l.close()
-	})
 }
 
 // accept takes connections until the listener is closed, and closes them when

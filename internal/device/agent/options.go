@@ -81,7 +81,8 @@ func Options() []Option {
 			text(func(c *Config) *string { return &c.CACert })},
 		{"state", "/var/lib/peerload", false, "directory of all that survives a restart",
 			text(func(c *Config) *string { return &c.State })},
-		{"trust", "/etc/peerload/trust", false, "directory with the publisher's root.json",
+		{"trust", "/etc/peerload/trust", false,
+			"directory with the publisher's root.json; given, this device runs signed loads only",
 			text(func(c *Config) *string { return &c.Trust })},
 		{"model", "", false, "model of this device, such as CP-7961G or linux-arm",
 			text(func(c *Config) *string { return &c.Model })},
@@ -204,6 +205,9 @@ func Load(src Sources) (Config, []OptionValue, error) {
 			errs = append(errs, fmt.Errorf("%s (from %s): %w", o.Name, at.From, err))
 		}
 		values = append(values, at)
+		if o.Name == "trust" {
+			c.TrustNamed = at.From != "default"
+		}
 	}
 	if len(errs) == 0 {
 		errs = append(errs, c.Validate())

@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
@@ -25,23 +27,37 @@ import (
 )
 
 // lastGood puts the last good provisioning file in force again: a device that
-// starts without its server behaves as before.
+// starts without its server behaves as before. One that is damaged is put aside.
 func (d *Daemon) lastGood() {
-	from := d.keep.get().Provision
-	if from == "" {
+	kept := filepath.Join(d.conf.get().State, provisionName)
+	b, err := readBounded(kept, maxKept)
+	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	b, err := readBounded(filepath.Join(d.conf.get().State, provisionName), provision.MaxSize)
+	var from string
 	if err == nil {
-		var f *provision.File
-		if f, err = parseProvision(from, b); err == nil {
-			err = d.apply(f, from)
+		from, b, err = unpackKept(b)
+	}
+	var f *provision.File
+	if err == nil {
+		if from == "" {
+			from = d.keep.get().Provision
 		}
+		f, err = parseProvision(from, b)
 	}
 	if err != nil {
-		d.log.Warn("the last provisioning file cannot be read again", "error", err)
+		if aside := d.putAside(kept, err); aside != nil {
+			d.damage = append(d.damage, aside)
+		}
+		return
+	}
+	if err := d.apply(f, from); err != nil {
+		d.log.Warn("the last provisioning file cannot be put in force again", "error", err)
 	}
 }
+
+// maxKept bounds the last good provisioning file as it is kept, in bytes.
+const maxKept = provision.MaxSize + 4096
 
 // checkIn reads the provisioning file and reports to the controller. The error
 // is that of the provisioning: the controller may be away.
@@ -62,6 +78,7 @@ func (d *Daemon) checkIn(ctx context.Context) error {
 			d.log.Error("the provisioning file is not in force", "from", a.from, "error", err)
 		}
 	}
+	d.examine()
 	if d.reporter != nil {
 		d.report(ctx)
 	}
@@ -79,8 +96,9 @@ func (d *Daemon) accept(a answer) error {
 		return err
 	}
 	kept := filepath.Join(d.conf.get().State, provisionName)
-	if old, err := readBounded(kept, provision.MaxSize); err != nil || string(old) != string(a.raw) {
-		if err := durable.Write(kept, a.raw, 0o644); err != nil {
+	b := packKept(a.from, a.raw)
+	if old, err := readBounded(kept, maxKept); err != nil || !bytes.Equal(old, b) {
+		if err := durable.Replace(kept, b, 0o644); err != nil {
 			return err
 		}
 		d.log.Info("provisioned", "from", a.from, "load", assigned)

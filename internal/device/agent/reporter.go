@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/policy"
@@ -113,24 +114,34 @@ func post(ctx context.Context, client *http.Client, c Config, path, bearer strin
 // maxToken bounds a token or secret in a file, in bytes.
 const maxToken = 4096
 
-// identity returns the device's secret, which it makes at its first use. Only
-// the owner may read it.
+// identity returns the device's secret, which it makes at its first use, and
+// anew if it is damaged: the controller then takes it only once the device's
+// identity was reset there. Only the owner may read it.
 func identity(state string) (string, error) {
 	name := filepath.Join(state, identityName)
 	b, err := readBounded(name, maxToken)
-	if err == nil && len(b) > 0 {
-		return strings.TrimSpace(string(b)), nil
+	have := strings.TrimSpace(string(b))
+	if raw, herr := hex.DecodeString(have); err == nil && herr == nil && len(raw) == secretSize {
+		return have, nil
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errDamaged) && !slot.NoFile(err) {
 		return "", err
 	}
-	raw := make([]byte, 32)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		if _, err := slot.PutAside(slot.OS{}, name); err != nil {
+			return "", err
+		}
+	}
+	raw := make([]byte, secretSize)
 	if _, err := rand.Read(raw); err != nil {
 		return "", err
 	}
 	secret := hex.EncodeToString(raw)
 	return secret, durable.Write(name, []byte(secret+"\n"), 0o600)
 }
+
+// secretSize is how many random bytes a secret has.
+const secretSize = 32
 
 func (r *reporter) client(c Config) (*http.Client, error) {
 	pool, err := certificates(c.CACert)

@@ -8,9 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
+	"syscall"
+	"time"
 
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/failure"
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/parse"
@@ -36,11 +40,13 @@ func (d *Daemon) stage(ctx context.Context, name string) (version string, err er
 		i.release(d.slots.Dir(a.Slot))
 	}
 	c := d.conf.get()
-	_, pin := os.Stat(filepath.Join(c.Trust, trust.PinName))
-	if pin == nil {
+	if d.pin(c) {
 		// A pinned publisher means that signatures are required: the setting,
 		// which comes over the network and is itself unsigned, cannot change
 		// that.
+		if err := noRoot(c); err != nil {
+			return "", err
+		}
 		return d.try(ctx, name+load.ManifestSuffix, func(u *url.URL) (string, error) { return d.stageSigned(ctx, i, dir, u) })
 	}
 	if d.prov.setting(policy.Unsigned) != policy.On {
@@ -200,4 +206,143 @@ func (d *Daemon) finished(ctx context.Context, run *engine.LoadRun, err error) {
 	}
 	d.event(e)
 	d.out.file(*fin)
+}
+
+// health is what is known of the files of the active load.
+type health struct {
+	mu      sync.Mutex
+	sound   map[string]string // of a file that was verified: what it looked like
+	turn    int               // which is verified next, whatever it looks like
+	bad     []slot.Entry
+	mending bool
+	skipped bool // a check-in came meanwhile
+}
+
+// looks is what a change of a file changes: size, times and inode. A file that
+// cannot be looked at has none.
+func looks(name string) string {
+	fi, err := os.Lstat(name)
+	if err != nil {
+		return ""
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprint(fi.Size(), st.Ino, st.Mtim, st.Ctim)
+}
+
+// examine verifies the components of the active load, and reports those that are
+// missing or not what they should be. One that looks as it did when it was
+// verified is taken for sound, but for one in turn: a medium may rot where
+// nobody writes.
+func (d *Daemon) examine() {
+	h := &d.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	a, ok := d.slots.Active()
+	if h.skipped = h.mending; !ok || h.mending {
+		return
+	}
+	sound := map[string]string{}
+	h.bad = nil
+	for n, e := range a.Components {
+		name := filepath.Join(d.slots.Dir(a.Slot), e.Name)
+		now := looks(name)
+		if now != "" && h.sound[name] == now && n != h.turn {
+			sound[name] = now
+			continue
+		}
+		err := d.slots.Sound(a.Slot, e)
+		if err == nil {
+			sound[name] = now
+			continue
+		}
+		d.log.Error("a component of the active load is not what it should be", "load", a.Name, "file", e.Name, "error", err)
+		d.out.failure(a.Name, e.Name, reason.Damaged, err)
+		if errors.Is(err, slot.ErrDamaged) || errors.Is(err, slot.ErrIncomplete) {
+			h.bad = append(h.bad, e)
+		}
+	}
+	h.sound = sound
+	h.turn = (h.turn + 1) % max(1, len(a.Components))
+}
+
+// mendMost bounds how long the device tries to mend a load.
+const mendMost = 30 * time.Minute
+
+// mend fetches the bad components of the active load anew, from the peers or the
+// server, beside whatever else goes on. What fails is tried again after the next
+// check-in.
+func (d *Daemon) mend(ctx context.Context, busy *sync.WaitGroup) {
+	h := &d.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i := d.place.current()
+	a, ok := d.slots.Active()
+	if len(h.bad) == 0 || h.mending || i == nil || !ok {
+		return
+	}
+	bad := h.bad
+	h.bad, h.mending = nil, true
+	busy.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, mendMost)
+		defer cancel()
+		i.release(d.slots.Dir(a.Slot))
+		for _, e := range bad {
+			err := d.mendOne(ctx, i, a, e)
+			switch {
+			case err == nil:
+				d.log.Info("a component of the active load is mended", "load", a.Name, "file", e.Name)
+			case !i.left() && ctx.Err() == nil:
+				d.log.Error("a component of the active load cannot be mended", "load", a.Name, "file", e.Name, "error", err)
+				d.out.failure(a.Name, e.Name, reason.Damaged, err)
+			}
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.mending = false
+		if h.skipped {
+			d.Wake()
+		}
+		if !i.left() {
+			d.offer(i)
+		}
+	})
+}
+
+// mendOne fetches one component of a load into the slot that it is active in.
+func (d *Daemon) mendOne(ctx context.Context, i *instance, a slot.Info, e slot.Entry) error {
+	file := e.Name
+	if a.Version != unsignedVersion {
+		file = trust.ComponentPath(e.Digest.String(), e.Name)
+	}
+	urls, err := d.loadURLs(file)
+	if err != nil {
+		return err
+	}
+	dir := d.slots.Dir(a.Slot)
+	target := filepath.Join(dir, e.Name)
+	if fi, err := os.Lstat(target); err == nil && !fi.Mode().IsRegular() {
+		if _, err := slot.PutAside(slot.OS{}, target); err != nil {
+			return err
+		}
+	}
+	f, err := i.dev.Fetch(engine.Spec{Name: e.Name, Model: i.key.model, Group: i.key.group, Sources: urls,
+		Target: target, Size: e.Size, Digest: e.Digest})
+	if err != nil {
+		return err
+	}
+	err = f.Wait(ctx)
+	if now, _ := d.slots.Active(); err == nil && (now.Slot != a.Slot || now.Name != a.Name) {
+		err = errors.New("another load is active by now")
+	}
+	if err == nil {
+		err = f.Commit()
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	i.keep(dir, []*engine.File{f}, func() { _ = f.Close() })
+	return nil
 }

@@ -1,0 +1,345 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/report"
+)
+
+// mutations are what can have happened to a file of the state, or to the name
+// of one that is not there.
+var mutations = map[string]func(name string, b []byte) error{
+	"missing":   func(string, []byte) error { return nil },
+	"empty":     func(name string, _ []byte) error { return os.WriteFile(name, nil, 0o644) },
+	"truncated": func(name string, b []byte) error { return os.WriteFile(name, b[:len(b)/2], 0o644) },
+	"flipped": func(name string, b []byte) error {
+		b = bytes.Clone(append(b, 0)[:max(1, len(b))])
+		b[len(b)/2] ^= 4
+		return os.WriteFile(name, b, 0o644)
+	},
+	"longer":    func(name string, b []byte) error { return os.WriteFile(name, append(b, make([]byte, 5<<20)...), 0o644) },
+	"directory": func(name string, _ []byte) error { return os.MkdirAll(filepath.Join(name, "in it"), 0o755) },
+	"dangling":  func(name string, _ []byte) error { return os.Symlink("/nowhere/at/all", name) },
+	"unreadable": func(name string, b []byte) error {
+		return errors.Join(os.WriteFile(name, b, 0o644), os.Chmod(name, 0))
+	},
+	"newer": func(name string, b []byte) error {
+		b = bytes.Replace(b, []byte(`"format": 1`), []byte(`"format": 2`), 1)
+		b = bytes.Replace(b, []byte(keptFirst), []byte("peerload provisioning 2 "), 1)
+		return os.WriteFile(name, b, 0o644)
+	},
+}
+
+// copyTree copies a state directory, links as links.
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	err := filepath.WalkDir(from, func(p string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, p)
+		if err != nil {
+			return err
+		}
+		name := filepath.Join(to, rel)
+		switch {
+		case e.IsDir():
+			return os.MkdirAll(name, 0o755)
+		case e.Type() == fs.ModeSymlink:
+			target, err := os.Readlink(p)
+			return errors.Join(err, os.Symlink(target, name))
+		case !e.Type().IsRegular():
+			return nil
+		}
+		b, err := os.ReadFile(p)
+		return errors.Join(err, os.WriteFile(name, b, 0o644))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Whatever has happened to whichever file of its state, a device starts, runs
+// its load, is provisioned, and takes no unsigned load.
+func TestStateDamaged(t *testing.T) {
+	d := newDepot(t)
+	d.load("SIGNED", "good", 300_000, "CP-7961G")
+	d.provision(sharing("SIGNED", ""))
+	c := newSubnet(t).config(d, "CP-7961G")
+	c.ConfirmTimeout = patience
+	r := start(t, c)
+	r.runs("SIGNED")
+	until(t, "is idle", func() bool { return r.Status().State == report.StateIdle })
+	r.stop()
+	active := filepath.Join("slots", "a", "app.bin")
+	if _, err := os.Stat(filepath.Join(c.State, active)); err != nil {
+		t.Fatal(err)
+	}
+	trustDir := filepath.Dir(c.Trust)
+	for _, name := range []string{"id", recordName, provisionName, pinName, lockName, slotsName, classicName, scratchName,
+		"status", SocketName, "slots/a", "slots/b", "slots/a.json", "slots/b.json", "slots/current", "slots/.slots.lock",
+		active, "trust/timestamp.json", "trust/snapshot.json", "trust/targets.json", "trust/.lock", "trust/2.root.json"} {
+		for what, mutate := range mutations {
+			if what == "unreadable" && os.Geteuid() == 0 {
+				continue // root reads everything
+			}
+			t.Run(strings.ReplaceAll(name, "/", ":")+" "+what, func(t *testing.T) {
+				c := c
+				dir := t.TempDir()
+				c.State, c.Trust = filepath.Join(dir, "state"), filepath.Join(dir, "trust")
+				copyTree(t, r.conf.get().State, c.State)
+				copyTree(t, filepath.Join(trustDir, "trust"), c.Trust)
+				at := filepath.Join(c.State, name)
+				if rest, of := strings.CutPrefix(name, "trust/"); of {
+					at = filepath.Join(c.Trust, rest)
+				}
+				b, _ := os.ReadFile(at) // nil of a directory, or where there is none
+				if err := errors.Join(os.RemoveAll(at), mutate(at, b)); err != nil {
+					t.Fatal(err)
+				}
+				again := start(t, c)
+				again.runs("SIGNED")
+				until(t, "is idle and sound", func() bool {
+					a, ok := again.slots.Active()
+					st := again.Status()
+					if !ok || st.State != report.StateIdle || again.prov.last().Contact.IsZero() {
+						return false
+					}
+					for _, e := range a.Components {
+						if again.slots.Sound(a.Slot, e) != nil {
+							return false
+						}
+					}
+					return true
+				})
+				if !pinned(c, again.slots) {
+					t.Error("it forgot that it runs signed loads only")
+				}
+				again.stop()
+			})
+		}
+	}
+}
+
+// A rotten component of the active load is told in the same check-in, and
+// mended from the server.
+func TestRottenComponent(t *testing.T) {
+	d := newDepot(t)
+	d.load("SIGNED", "good", 300_000, "CP-7961G")
+	d.provision(sharing("SIGNED", ""))
+	r := start(t, newSubnet(t).config(d, "CP-7961G"))
+	r.runs("SIGNED")
+	until(t, "is idle", func() bool { return r.Status().State == report.StateIdle })
+	a, _ := r.slots.Active()
+	name := filepath.Join(r.slots.Dir(a.Slot), "app.bin")
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, rot := range map[string]func() error{
+		"changed": func() error { return os.WriteFile(name, bytes.ToUpper(content), 0o644) },
+		"gone":    func() error { return os.Remove(name) },
+		"link":    func() error { return errors.Join(os.Remove(name), os.Symlink("/nowhere", name)) },
+	} {
+		if err := rot(); err != nil {
+			t.Fatal(err)
+		}
+		failures := len(r.Status().Failures)
+		r.Wake()
+		until(t, what+" is mended", func() bool {
+			b, err := os.ReadFile(name)
+			return err == nil && bytes.Equal(b, content)
+		})
+		until(t, what+" is told", func() bool { return len(r.Status().Failures) > failures })
+	}
+}
+
+// A pin that was named or used once fails closed, until it is forgotten by
+// command.
+func TestPinFailsClosed(t *testing.T) {
+	d := newDepot(t)
+	d.load("SIGNED", "good", 300_000, "CP-7961G")
+	d.provision(sharing("SIGNED", ""))
+	c := newSubnet(t).config(d, "CP-7961G")
+	r := start(t, c)
+	r.runs("SIGNED")
+	until(t, "is idle", func() bool { return r.Status().State == report.StateIdle })
+	r.stop()
+	d.write("CLASSIC.loads", "evil.bin\n")
+	d.write("evil.bin", "evil")
+	d.provision(`<Default><loadInformation model="CP-7961G">CLASSIC</loadInformation><vendorConfig>
+<allowUnsigned>1</allowUnsigned></vendorConfig><enterpriseConfig><peerFirmwareSharing>1</peerFirmwareSharing>
+</enterpriseConfig></Default>`)
+	refused := func(c Config) {
+		t.Helper()
+		r := start(t, c)
+		until(t, "says why", func() bool {
+			return strings.Contains(r.log.String(), "the upgrade failed") && r.Status().Active == "SIGNED"
+		})
+		if s := r.Status(); !strings.Contains(s.Message, "signed loads only") {
+			t.Errorf("%q", s.Message)
+		}
+		r.stop()
+	}
+	root := filepath.Join(c.Trust, "root.json")
+	if err := errors.Join(os.Remove(root), os.Symlink("/nowhere", root)); err != nil {
+		t.Fatal(err)
+	}
+	refused(c) // dangling
+	c.Trust = t.TempDir()
+	refused(c) // empty
+	c.Trust = ""
+	refused(c) // not named
+	for _, lost := range []string{pinName, recordName} {
+		if err := os.Remove(filepath.Join(c.State, lost)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused(c) // what a slot holds says it
+	if still, err := Forget(c); len(still) != 0 || err != nil {
+		t.Fatal(still, err)
+	}
+	r = start(t, c)
+	r.runs("CLASSIC")
+	r.stop()
+	c.TrustNamed = true
+	if !pinned(c, r.slots) {
+		t.Error("a pin that is named does not count")
+	}
+	if still, err := Forget(c); len(still) != 1 || err != nil {
+		t.Error(still, err)
+	}
+}
+
+// A listener that cannot be had does not keep a device from its work; it is
+// there once it can be.
+func TestListenerTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDepot(t)
+	d.load("SIGNED", "good", 300_000, "CP-7961G")
+	d.provision(sharing("SIGNED", ""))
+	c := newSubnet(t).config(d, "CP-7961G")
+	c.PageAddress, c.MetricsAddress = taken.Addr().String(), "192.0.2.7:8080"
+	c.State = filepath.Join(c.State, strings.Repeat("long/", 30)) // no socket has such a name
+	r := start(t, c)
+	r.runs("SIGNED")
+	for _, name := range []string{"socket", "page-address", "metrics-address"} {
+		if n := strings.Count(r.log.String(), "listener="+name); n != 1 {
+			t.Errorf("the log names %s %d times", name, n)
+		}
+	}
+	if err := taken.Close(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "has its page", func() bool {
+		conn, err := net.Dial("tcp", c.PageAddress)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+}
+
+// What a hook prints is logged up to a limit, for one step and for all.
+func TestHookOutputIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "hook")
+	write(t, name, "#!/bin/sh\nyes 'a line' | head -n 20000\nyes 'wrong' | head -n 20000 >&2\necho the last >&2\n")
+	var log lockedBuffer
+	h := newInstaller(Config{Hook: name, HookTimeout: time.Minute}, slog.New(slog.NewTextHandler(&log, nil)), &quota{})
+	for range 15 {
+		if _, err := h.Do(context.Background(), "Install", Job{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lines := strings.Count(log.String(), "\n")
+	if lines < 15 || lines > allLines+100 || !strings.Contains(log.String(), `last="the last"`) {
+		t.Errorf("%d lines", lines)
+	}
+}
+
+// The quota comes back by and by.
+func TestQuota(t *testing.T) {
+	var q quota
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	used := func() (n int) {
+		for q.take(now) {
+			n++
+		}
+		return n
+	}
+	if n := used(); n != allLines {
+		t.Errorf("%d lines at once", n)
+	}
+	now = now.Add(3*linesAgain + linesAgain/2)
+	if n := used(); n != 3 {
+		t.Errorf("%d more lines", n)
+	}
+	now = now.Add(linesAgain / 2)
+	if n := used(); n != 1 {
+		t.Errorf("%d more lines", n)
+	}
+	now = now.Add(-time.Hour)
+	if used() != 0 {
+		t.Error("a clock that is set back gives lines")
+	}
+}
+
+// What the slots prove of a device that has lost its record.
+func TestProved(t *testing.T) {
+	s, err := slot.OpenSlots(slot.OS{}, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if r := proved(s, "boot", time.Now()); r.BootID != "" || r.Assigned != "" {
+		t.Errorf("a new device: %+v", r)
+	}
+	fill := func(name string) {
+		t.Helper()
+		l := slot.Load{Name: name, Version: "1", Components: []slot.Entry{{Name: "x", Digest: load.DigestOf(nil)}}}
+		if _, err := s.Begin(l); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(s.Dir(s.Inactive().Slot), "x")
+		if err := errors.Join(os.WriteFile(file, nil, 0o644), s.SwitchTrial()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill("L1")
+	if err := s.Fail(); err != nil {
+		t.Fatal(err)
+	}
+	r := proved(s, "boot", time.Now())
+	_, failed := r.FailedBefore("L1")
+	if !failed || r.Assigned != "L1" || r.State != report.StateFailed || r.BootID != "boot" {
+		t.Errorf("a first load that failed: %+v", r)
+	}
+	fill("L2")
+	if err := s.Confirm(); err != nil {
+		t.Fatal(err)
+	}
+	fill("L3")
+	if err := s.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	r = proved(s, "boot", time.Now())
+	if _, failed = r.FailedBefore("L3"); !failed || r.Assigned != "L3" || r.State != report.StateRolledBack {
+		t.Errorf("a load that was rolled back: %+v", r)
+	}
+}
