@@ -8,6 +8,7 @@
 //	peerload screen           what a phone's screen would show
 //	peerload doctor           check what this device needs
 //	peerload config show      the options of the agent, and where they come from
+//	peerload trust forget     let this device run unsigned loads again
 //	peerload completion       the script by which bash, zsh or fish completes
 //	peerload help [COMMAND]   what a command takes, and its exit statuses
 //
@@ -73,6 +74,7 @@ tree of connections passes the file on while it arrives.`,
 		Version: strings.TrimPrefix(program(), "peerload "),
 		Commands: []*cli.Command{
 			getCommand(), agentCommand(), statusCommand(), screenCommand(), explainCommand(), doctorCommand(), configCommand(),
+			trustCommand(),
 		},
 	}
 }
