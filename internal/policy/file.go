@@ -37,7 +37,8 @@ type ModelRow struct {
 }
 
 // Models returns the rows of the file for Table.Extend, which checks them; the
-// defaults are normalised. Errors match ErrModel.
+// defaults are normalised, and admitted as what somebody sets now. Errors match
+// ErrModel.
 func (f ModelFile) Models() ([]Model, error) {
 	if len(f.Model) > MaxModelRows {
 		return nil, fmt.Errorf("%w: %d models, at most %d", ErrModel, len(f.Model), MaxModelRows)
@@ -47,6 +48,9 @@ func (f ModelFile) Models() ([]Model, error) {
 		m, err := r.Row()
 		if err != nil {
 			return nil, err
+		}
+		if _, err := m.Defaults.Admit(); err != nil {
+			return nil, fmt.Errorf("%w: model %q: %w", ErrModel, r.Name, err)
 		}
 		all = append(all, m)
 	}

@@ -71,11 +71,11 @@ func checkAddress(v string) error {
 		scheme, rest = "http", v
 	}
 	if v != "" && scheme != "http" && scheme != "https" && scheme != "tftp" {
-		return fmt.Errorf("%q: the scheme is http, https or tftp", v)
+		return fmt.Errorf("%q: the scheme is http, https or tftp", withoutPassword(v))
 	}
 	host, _, _ := strings.Cut(rest, "/")
 	if v != "" && host == "" {
-		return fmt.Errorf("%q names no host", v)
+		return fmt.Errorf("%q names no host", withoutPassword(v))
 	}
 	return checkLine(v)
 }
@@ -98,7 +98,7 @@ func checkLine(v string) error {
 		return fmt.Errorf("%d bytes are more than %d", len(v), maxAddress)
 	}
 	if strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return fmt.Errorf("%q holds a space or a control character", v)
+		return fmt.Errorf("%q holds a space or a control character", withoutPassword(v))
 	}
 	return nil
 }

@@ -157,6 +157,35 @@ func (s Setting) Normalise(value string) (string, error) {
 	return v, s.Check(v)
 }
 
+// Admit is Normalise for a value that somebody sets now. It also refuses an
+// address that names no server, and one with a password: provisioning files can
+// be read by anybody. What was set before that was checked is still read. Errors
+// match ErrSetting.
+func (s Setting) Admit(value string) (string, error) {
+	v, err := s.Normalise(value)
+	if err != nil || v == "" {
+		return v, err
+	}
+	switch s.Kind {
+	case KindAddress:
+		err = admitAddress(v)
+	case KindHostPort:
+		err = admitHostPort(v)
+	}
+	if err != nil {
+		return v, fmt.Errorf("%w: %s: %w", ErrSetting, s.Name, err)
+	}
+	return v, nil
+}
+
+// Shown returns a value for people, without the password of an address.
+func (s Setting) Shown(value string) string {
+	if s.Kind != KindAddress {
+		return value
+	}
+	return withoutPassword(value)
+}
+
 // Check refuses invalid values. It accepts switches and choices only as
 // Normalise writes them. Errors match ErrSetting.
 func (s Setting) Check(value string) error {
@@ -218,14 +247,19 @@ func (v Values) Validate() error {
 
 // Normalise returns the values, each in its normal form. Errors match
 // ErrSetting.
-func (v Values) Normalise() (Values, error) {
+func (v Values) Normalise() (Values, error) { return v.each(Setting.Normalise) }
+
+// Admit is Normalise for values that somebody sets now: see Setting.Admit.
+func (v Values) Admit() (Values, error) { return v.each(Setting.Admit) }
+
+func (v Values) each(read func(Setting, string) (string, error)) (Values, error) {
 	n := make(Values, len(v))
 	for _, name := range slices.Sorted(maps.Keys(v)) {
 		s, err := Lookup(name)
 		if err != nil {
 			return nil, err
 		}
-		if n[name], err = s.Normalise(v[name]); err != nil {
+		if n[name], err = read(s, v[name]); err != nil {
 			return nil, err
 		}
 	}

@@ -37,13 +37,41 @@ type Section struct {
 // Setting is a setting as XML has it; Text is not escaped.
 type Setting struct{ Element, Text string }
 
+// Told returns the levels as XML can say them. An empty value cannot be written:
+// in these files it means that nothing is set. So where an empty value is in
+// effect, what weaker levels set is left out: the device must not take that.
+func Told(l policy.Levels) policy.Levels {
+	var told policy.Levels
+	for _, s := range policy.Settings() {
+		effective := ""
+		for _, sec := range sections {
+			if v, ok := (*sec.of(&l))[s.Name]; ok {
+				effective = v
+			}
+		}
+		if effective == "" {
+			continue
+		}
+		for _, sec := range sections {
+			if v := (*sec.of(&l))[s.Name]; v != "" {
+				values := sec.of(&told)
+				if *values == nil {
+					*values = policy.Values{}
+				}
+				(*values)[s.Name] = v
+			}
+		}
+	}
+	return told
+}
+
 // Written returns the levels of a file that set something, as they are written
-// in XML: the weakest first, settings in the order of the table. An empty value
-// cannot be written: in these files it means that nothing is set.
+// in XML: the weakest first, settings in the order of the table, as Told has them.
 func Written(f *File) []Section {
 	var out []Section
+	told := Told(f.Levels)
 	for _, sec := range sections {
-		values := *sec.of(&f.Levels)
+		values := *sec.of(&told)
 		w := Section{Element: sec.element}
 		if sec.element == modelElement && f.Group != "" {
 			w.Settings = append(w.Settings, Setting{groupElement, f.Group})

@@ -156,7 +156,7 @@ func (f *File) nativeSection(key string, v any) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		if text == "" {
+		if text == "" && !mayBeEmpty(name) {
 			continue
 		}
 		values[name] = text
@@ -167,6 +167,13 @@ func (f *File) nativeSection(key string, v any) error {
 	values, err := values.Normalise()
 	*sections[i].of(&f.Levels) = values
 	return err
+}
+
+// mayBeEmpty reports whether "" is a value of a setting, which hides that of
+// weaker levels.
+func mayBeEmpty(name string) bool {
+	s, err := policy.Lookup(name)
+	return err == nil && s.Check("") == nil
 }
 
 // asText takes a value as a setting writes it.

@@ -376,3 +376,34 @@ func FuzzLease(f *testing.F) {
 		}
 	})
 }
+
+// TestEmptyInTheNativeForm: an empty value hides that of weaker levels; where it
+// is no value it sets nothing.
+func TestEmptyInTheNativeForm(t *testing.T) {
+	for name, read := range map[string]func() (*File, error){
+		"TOML": func() (*File, error) {
+			return ParseTOML([]byte("[enterprise]\nload-server = \"10.0.0.1\"\npeer-sharing = true\n" +
+				"[device]\nload-server = \"\"\npeer-sharing = \"\"\n"))
+		},
+		"JSON": func() (*File, error) {
+			return ParseJSON([]byte(`{"enterprise": {"load-server": "10.0.0.1", "peer-sharing": true},
+				"device": {"load-server": "", "peer-sharing": ""}}`))
+		},
+	} {
+		f, err := read()
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		for setting, want := range map[string]policy.At{policy.LoadServer: {Level: policy.LevelDevice},
+			policy.PeerSharing: {Level: policy.LevelEnterprise, Value: policy.On}} {
+			a, err := policy.Effective(setting, policy.Builtin().Lookup("7961"), f.Levels)
+			if err != nil || a.At != want {
+				t.Errorf("%s: %s is %+v, %v", name, setting, a.At, err)
+			}
+		}
+		b, err := f.Marshal()
+		if err != nil || strings.Contains(string(b), "10.0.0.1") {
+			t.Errorf("%s: as XML %s, %v", name, b, err)
+		}
+	}
+}

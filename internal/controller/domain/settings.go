@@ -17,7 +17,7 @@ type SettingsChange struct {
 // apply returns the values after the change, or an error that matches
 // ErrInvalid and policy.ErrSetting.
 func (s SettingsChange) apply(v policy.Values) (policy.Values, error) {
-	set, err := s.Set.Normalise()
+	set, err := s.Set.Admit()
 	if err != nil {
 		return nil, invalid("%w", err)
 	}

@@ -25,6 +25,10 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
+// ownerOnly are the rights of files in which an address, and with it a password,
+// may stand.
+const ownerOnly = 0o600
+
 // Names in the state directory.
 const (
 	recordName    = "daemon.json"
@@ -228,7 +232,7 @@ func writeRecord(dir string, r record) error {
 	if err != nil {
 		return err
 	}
-	return durable.Replace(filepath.Join(dir, recordName), seal.Add(b), 0o644)
+	return durable.Replace(filepath.Join(dir, recordName), seal.Add(b), ownerOnly)
 }
 
 // The last good provisioning file begins with a line that says where it came

@@ -160,9 +160,9 @@ func (h *html) settings(set settings) {
 		}
 		var others []string
 		for _, o := range a.Others {
-			others = append(others, h.say("level "+o.Level.String())+": "+dash(o.Value))
+			others = append(others, h.say("level "+o.Level.String())+": "+dash(s.Shown(o.Value)))
 		}
-		h.row(escape(label), escape(dash(a.Value)), escape(from), escape(strings.Join(others, ", ")))
+		h.row(escape(label), escape(dash(s.Shown(a.Value))), escape(from), escape(strings.Join(others, ", ")))
 	}
 	h.end()
 }

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -97,6 +99,30 @@ func TestCSCui49910_ThePageShowsSharing(t *testing.T) {
 	err := json.Unmarshal([]byte(get(t, "http://"+cfg.PageAddress+"/status.json", "")), &st)
 	if err != nil || st.Active != "L1" || st.Sharing != policy.On || st.SharingFrom != "device" {
 		t.Errorf("%+v, %v", st, err)
+	}
+}
+
+// TestPasswordsAreNotShown: the page is open, and the files with addresses in
+// them are for the agent's own account.
+func TestPasswordsAreNotShown(t *testing.T) {
+	t.Parallel()
+	set, err := effective("CP-7961G", policy.Levels{
+		Enterprise: policy.Values{policy.LoadServer: "http://bob:secret@a/"},
+		Device:     policy.Values{policy.LoadServer: "http://eve:secret@b/"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &html{}
+	h.settings(set)
+	if p := h.b.String(); strings.Contains(p, "secret") || !row(p, "Load server", "http://xxxxx@b/", "device") ||
+		!strings.Contains(p, ": http://xxxxx@a/") {
+		t.Errorf("the page shows\n%s", p)
+	}
+	_, cfg := shown(t, "CP-7961G", sharingCnf)
+	for _, name := range []string{recordName, provisionName} {
+		if info, err := os.Stat(filepath.Join(cfg.State, name)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
 	}
 }
 

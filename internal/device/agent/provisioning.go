@@ -98,7 +98,7 @@ func (d *Daemon) accept(a answer) error {
 	kept := filepath.Join(d.conf.get().State, provisionName)
 	b := packKept(a.from, a.raw)
 	if old, err := readBounded(kept, maxKept); err != nil || !bytes.Equal(old, b) {
-		if err := durable.Replace(kept, b, 0o644); err != nil {
+		if err := durable.Replace(kept, b, ownerOnly); err != nil {
 			return err
 		}
 		d.log.Info("provisioned", "from", a.from, "load", assigned)

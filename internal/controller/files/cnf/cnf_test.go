@@ -39,7 +39,7 @@ func newMaker(t *testing.T) Maker {
 	}
 	if _, err := ctl.CreateDevice(t.Context(), root, device, domain.DeviceChange{Model: &model, Load: &name,
 		Settings: domain.SettingsChange{Set: policy.Values{policy.PeerSharing: policy.On,
-			policy.LoadServer: "http://a/?b&<c>"}}}); err != nil {
+			policy.LoadServer: "http://a/b&c"}}}); err != nil {
 		t.Fatal(err)
 	}
 	return Maker{Controller: ctl, Templates: dir}
@@ -59,7 +59,7 @@ func TestMake(t *testing.T) {
 			t.Fatalf("%v, %+v", err, f)
 		}
 		if l, err := f.Assigned(policy.Builtin(), "CP-7941G"); err != nil || l != "SCCP41.9-4-2SR3-1S" ||
-			f.Levels.Device[policy.LoadServer] != "http://a/?b&<c>" {
+			f.Levels.Device[policy.LoadServer] != "http://a/b&c" {
 			t.Errorf("%q, %v, %+v", l, err, f.Levels)
 		}
 		if _, err := f.Assigned(policy.Builtin(), "CP-7961G"); !errors.Is(err, provision.ErrModel) {
@@ -168,5 +168,63 @@ func TestTemplates(t *testing.T) {
 	}
 	if _, err := m.Make(t.Context(), DefaultName, client); err != nil {
 		t.Errorf("the other file has its own template: %v", err)
+	}
+}
+
+// TestEmptyValueHides: an empty value that is in effect keeps the device from
+// what weaker levels set, with a template too; a weaker one hides nothing.
+func TestEmptyValueHides(t *testing.T) {
+	m := newMaker(t)
+	root := domain.Local("root")
+	profile := "p"
+	if _, err := m.Controller.CreateProfile(t.Context(), root, profile, domain.ProfileChange{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Controller.UpdateDevice(t.Context(), root, device, domain.DeviceChange{Profile: &profile,
+		Settings: domain.SettingsChange{Unset: []string{policy.LoadServer}}}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(m.Templates, DeviceTemplate), []byte(template.Default), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	targets := []domain.Target{domain.EnterpriseTarget(), domain.ProfileTarget(profile), domain.DeviceTarget(device)}
+	// What each level says: - nothing, 0 the empty value, else a server of its own.
+	for _, c := range []string{"1--", "1-0", "10-", "100", "102", "012", "0-2", "1-2", "--0", "0--", "-10"} {
+		for _, name := range []string{policy.LoadServer, policy.LogServer} {
+			s, err := policy.Lookup(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := ""
+			for i, target := range targets {
+				value := map[byte]string{'0': "", '1': "10.0.0.1", '2': "10.0.0.2"}[c[i]]
+				change := domain.SettingsChange{Set: policy.Values{name: value}}
+				if c[i] == '-' {
+					change = domain.SettingsChange{Unset: []string{name}}
+				} else {
+					want = value
+				}
+				if _, err := m.Controller.ChangeSettings(t.Context(), root, target, change, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, templates := range []string{"", m.Templates} {
+				b, err := Maker{Controller: m.Controller, Templates: templates}.Make(t.Context(), device+".cnf.xml", client)
+				if err != nil {
+					t.Fatal(c, err)
+				}
+				f, err := provision.Parse(b)
+				if err != nil {
+					t.Fatal(c, err)
+				}
+				told, err := policy.Effective(name, policy.Builtin().Lookup("7941"), f.Levels)
+				if err != nil || told.Value != want {
+					t.Errorf("%s, %s: in effect is %q, the device is told %q, %v", name, c, want, told.Value, err)
+				}
+				if want == "" && strings.Contains(string(b), s.Element) {
+					t.Errorf("%s, %s: a phone finds a server in\n%s", name, c, b)
+				}
+			}
+		}
 	}
 }
