@@ -93,3 +93,33 @@ func TestConfirm(t *testing.T) {
 		t.Error("what the origin said is not sure")
 	}
 }
+
+// TestLargest: the file of the most chunks, each held and dropped by itself.
+func TestLargest(t *testing.T) {
+	h := New(load.MaxFileSize, true)
+	order := rand.New(rand.NewPCG(2, 2)).Perm(load.MaxChunks)
+	for n, i := range order {
+		if !h.Add(i, Origin) || h.Add(i, Peer) || h.Count() != n+1 {
+			t.Fatalf("chunk %d, the %dth, is not new once: %d are held", i, n, h.Count())
+		}
+	}
+	if h.Prefix() != load.MaxChunks {
+		t.Fatalf("all held, and prefix %d", h.Prefix())
+	}
+	for n, i := range order {
+		h.Drop([]int{i})
+		if h.Count() != load.MaxChunks-n-1 || h.Prefix() > i {
+			t.Fatalf("chunk %d dropped: %d held, prefix %d", i, h.Count(), h.Prefix())
+		}
+	}
+	var b bits
+	b.add(70)
+	for i := range load.MaxChunks {
+		if b.has(i) != (i == 70) {
+			t.Errorf("70 added, and %d is there: %v", i, b.has(i))
+		}
+	}
+	if len(b)*64 != load.MaxChunks {
+		t.Errorf("%d bits for %d chunks", len(b)*64, load.MaxChunks)
+	}
+}
