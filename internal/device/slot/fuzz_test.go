@@ -294,6 +294,38 @@ func TestReadBounded(t *testing.T) {
 	}
 }
 
+// TestMostComponents: a load's components and its manifest, and not one more.
+func TestMostComponents(t *testing.T) {
+	var es []Entry
+	for n := range load.MaxComponents + 2 {
+		es = append(es, Entry{Name: fmt.Sprint("c", n), Digest: load.DigestOf([]byte("c"))})
+	}
+	if err := validateEntries(es[:load.MaxComponents+1]); err != nil {
+		t.Error(err)
+	}
+	if err := validateEntries(es); err == nil {
+		t.Errorf("a set of %d is valid", len(es))
+	}
+}
+
+// TestLockHolder: what is no process number names nobody.
+func TestLockHolder(t *testing.T) {
+	for text, want := range map[string]int{"": 0, "12\n": 12, "junk\n": 0, "-5\n": 0, "0\n": 0} {
+		name := filepath.Join(t.TempDir(), "lock")
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := lockHolder(f); got != want {
+			t.Errorf("%q is held by %d, want %d", text, got, want)
+		}
+		f.Close()
+	}
+}
+
 // TestMediumFaults: only what another fetch may mend is the medium's fault.
 func TestMediumFaults(t *testing.T) {
 	lost := &ReadBackError{Name: "x", Err: syscall.EIO}
