@@ -110,7 +110,7 @@ func (f *fetching) files(ctx context.Context) (finals []report.Final, err error)
 		}
 		file, err := f.dev.Fetch(engine.Spec{
 			Name: target.Name(u), Model: f.req.Model, Group: policy.Builtin().Group(f.req.Model), Sources: sources, Target: path,
-			Size: load.UnknownSize, Digest: f.req.Proof.digest, Key: u.Redacted(),
+			Size: load.UnknownSize, Digest: f.req.Proof.expected(), Key: u.Redacted(),
 		})
 		if err != nil {
 			return nil, f.failed(ctx, target.Name(u), err, nil)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/target"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
@@ -135,6 +136,14 @@ func Trust(dir string) Proof { return Proof{kind: target.Signed, dir: dir} }
 
 // Unsigned believes what the server and the peers send.
 func Unsigned() Proof { return Proof{kind: target.Unsigned} }
+
+// expected is which digest a file must have.
+func (p Proof) expected() slot.Expected {
+	if p.kind == target.Digest {
+		return slot.Expect(p.digest)
+	}
+	return slot.ExpectAny()
+}
 
 // words are the names of this package's fields and functions for use in
 // messages.

@@ -77,7 +77,8 @@ func (f *getFlags) usual() bool {
 
 // agentRequest says the same to the agent, whose directory is another.
 func (f *getFlags) agentRequest(r *request) (*agent.GetRequest, error) {
-	req := &agent.GetRequest{SHA256: f.sha256, Load: r.Load, Slots: f.slots, Model: f.model, Linger: -1}
+	req := &agent.GetRequest{SHA256: f.sha256, Unsigned: f.unsigned, Load: r.Load,
+		Slots: f.slots, Model: f.model, Linger: -1}
 	if f.stay {
 		req.Linger = f.linger
 	}

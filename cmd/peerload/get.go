@@ -23,6 +23,7 @@ type getFlags struct {
 	output, sha256, trust, model, peers, address, iface, state, profile string
 	unsigned, json, slots, noSync                                       bool
 	stay                                                                bool // linger was given
+	digestGiven, trustGiven                                             bool // be it ""
 	verbose, trees                                                      int
 	port                                                                uint16
 	linger, maxTime                                                     time.Duration
@@ -61,7 +62,7 @@ func getCommand() *cli.Command {
 	}
 	fl := cmd.Flags()
 	cmd.Run = func(ctx context.Context, args []string) error {
-		f.stay = fl.Changed("linger")
+		f.stay, f.digestGiven, f.trustGiven = fl.Changed("linger"), fl.Changed("sha256"), fl.Changed("trust")
 		return f.run(ctx, args)
 	}
 	fl.StringVarP(&f.output, "output", "o", "",
@@ -126,7 +127,7 @@ func (f *getFlags) parse(args []string) (*request, error) {
 // proof requires exactly one option that says which bytes are right.
 func (f *getFlags) proof() (p peerload.Proof, kind target.Proof, err error) {
 	n := 0
-	for _, set := range []bool{f.sha256 != "", f.trust != "", f.unsigned} {
+	for _, set := range []bool{f.digestGiven, f.trustGiven, f.unsigned} {
 		if set {
 			n++
 		}
@@ -137,7 +138,9 @@ func (f *getFlags) proof() (p peerload.Proof, kind target.Proof, err error) {
 			"load), or --unsigned to believe the network")
 	case n > 1:
 		return p, kind, usagef("--sha256, --trust and --unsigned exclude each other: give one of them")
-	case f.trust != "":
+	case f.trustGiven && f.trust == "":
+		return p, kind, usagef("--trust names no directory: give the one with the publisher's root.json")
+	case f.trustGiven:
 		return peerload.Trust(f.trust), target.Signed, nil
 	case f.unsigned:
 		return peerload.Unsigned(), target.Unsigned, nil

@@ -97,8 +97,8 @@ var packages = []rule{
 		"github.com/BurntSushi/toml"}},
 	{dir: ".", floor: 2, side: device, allowedImports: []string{"load", "internal/policy", "report", "pdp/transfer",
 		"pdp", "internal/device/origin",
-		"internal/device/peernet", "internal/device/status", "internal/device/engine", "internal/device/failure",
-		"internal/device/target"}},
+		"internal/device/peernet", "internal/device/slot", "internal/device/status", "internal/device/engine",
+		"internal/device/failure", "internal/device/target"}},
 
 	{dir: "internal/cli", floor: 2, side: both, still: true, allowedImports: []string{"internal/choice"},
 		libraries: []string{"github.com/spf13/pflag"}},

@@ -213,7 +213,7 @@ func (i *instance) hold(dir string, content slot.Info) error {
 	var errs []error
 	for _, c := range content.Components {
 		f, err := i.dev.Hold(engine.Spec{Name: c.Name, Model: i.key.model, Group: i.key.group,
-			Target: filepath.Join(dir, c.Name), Size: c.Size, Digest: c.Digest})
+			Target: filepath.Join(dir, c.Name), Size: c.Size, Digest: slot.Expect(c.Digest)})
 		switch {
 		case errors.Is(err, engine.ErrTwice):
 		case err != nil:

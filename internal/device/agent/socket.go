@@ -21,6 +21,7 @@ import (
 	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
@@ -41,13 +42,14 @@ type GetRequest struct {
 	// Targets are the absolute paths that the files get; for a load one, its
 	// directory.
 	Targets []string `json:"targets"`
-	// SHA256 of the one file, "" if not given.
-	SHA256 string `json:"sha256,omitempty"`
-	// Load says that the one URL is that of a load; it is signed if Trust
-	// names the publisher's directory, else classic.
-	Load  bool   `json:"load,omitempty"`
-	Trust string `json:"trust,omitempty"`
-	Slots bool   `json:"slots,omitempty"`
+	// One of these three says which bytes are right: SHA256 of the one file;
+	// Trust, the publisher's directory, of a signed load; Unsigned, nothing.
+	SHA256   string `json:"sha256,omitempty"`
+	Trust    string `json:"trust,omitempty"`
+	Unsigned bool   `json:"unsigned,omitempty"`
+	// Load says that the one URL is that of a load, classic if it is Unsigned.
+	Load  bool `json:"load,omitempty"`
+	Slots bool `json:"slots,omitempty"`
 	// Model that the files are for, "" if not told.
 	Model string `json:"model,omitempty"`
 	// Linger is how long to serve the files afterwards; negative: until
@@ -202,6 +204,11 @@ func (s *session) get(ctx context.Context, r *GetRequest) {
 		}
 	})
 	defer end()
+	if !r.proved() {
+		s.reply(Reply{Error: errRequest.Error() + ": one of sha256, trust and unsigned says which bytes are right",
+			Reason: reason.Refused, Exit: s.daemon.exitOf(errRequest), End: true})
+		return
+	}
 	fetch := s.getFiles
 	if r.Load {
 		fetch = s.getLoad
@@ -222,6 +229,17 @@ func (s *session) get(ctx context.Context, r *GetRequest) {
 		}
 		s.reply(Reply{End: true})
 	}
+}
+
+// proved reports whether exactly one thing says which bytes are right.
+func (r *GetRequest) proved() bool {
+	n := 0
+	for _, said := range []bool{r.SHA256 != "", r.Trust != "", r.Unsigned} {
+		if said {
+			n++
+		}
+	}
+	return n == 1
 }
 
 // about reports whether an event is about what was asked for.
@@ -272,13 +290,15 @@ func (d *Daemon) letGo(g got) {
 var errRequest = errors.New("the request contradicts itself")
 
 func (s *session) getFiles(ctx context.Context, i *instance, r *GetRequest) (g got, err error) {
-	var digest load.Digest
+	digest := slot.ExpectAny()
 	if r.SHA256 != "" {
-		if digest, err = load.ParseDigest(r.SHA256); err != nil {
+		d, err := load.ParseDigest(r.SHA256)
+		if err != nil {
 			return g, err
 		}
+		digest = slot.Expect(d)
 	}
-	if len(r.Targets) != len(r.URLs) || len(r.URLs) == 0 || r.SHA256 != "" && len(r.URLs) > 1 {
+	if len(r.Targets) != len(r.URLs) || len(r.URLs) == 0 || r.SHA256 != "" && len(r.URLs) > 1 || r.Trust != "" {
 		return g, errRequest
 	}
 	g.close = func() {
@@ -318,7 +338,7 @@ func (s *session) getFiles(ctx context.Context, i *instance, r *GetRequest) (g g
 }
 
 func (s *session) getLoad(ctx context.Context, i *instance, r *GetRequest) (got, error) {
-	if len(r.URLs) != 1 || len(r.Targets) != 1 {
+	if len(r.URLs) != 1 || len(r.Targets) != 1 || r.SHA256 != "" {
 		return got{}, errRequest
 	}
 	urls, err := parseURLs(r.URLs[0])
@@ -326,7 +346,7 @@ func (s *session) getLoad(ctx context.Context, i *instance, r *GetRequest) (got,
 		return got{}, err
 	}
 	fetch := i.dev.FetchLoad
-	if r.Trust == "" {
+	if r.Unsigned {
 		fetch = i.dev.FetchClassic
 	}
 	// Not where an upgrade to the same load has its scratch files.

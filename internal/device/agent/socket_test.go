@@ -45,7 +45,8 @@ func TestSocket(t *testing.T) {
 	}
 	to := filepath.Join(t.TempDir(), "tool.bin")
 	p, finals, events := ask(Request{Op: "get",
-		Get: &GetRequest{URLs: [][]string{{d.url + "/tool.bin"}}, Targets: []string{to}, Linger: -1}})
+		Get: &GetRequest{URLs: [][]string{{d.url + "/tool.bin"}}, Targets: []string{to}, Unsigned: true,
+			Linger: -1}})
 	if b, err := os.ReadFile(to); p.Error != "" || len(finals) != 1 || events == 0 || len(b) != 200_000 || err != nil {
 		t.Errorf("%+v, %d reports, %d events, %d bytes, %v", p, len(finals), events, len(b), err)
 	}
@@ -63,9 +64,17 @@ func TestSocket(t *testing.T) {
 		t.Errorf("the daemon's own load: %+v", p)
 	}
 	p, _, _ = ask(Request{Op: "get",
-		Get: &GetRequest{URLs: [][]string{{d.url + "/gone.bin"}}, Targets: []string{to + "2"}}})
+		Get: &GetRequest{URLs: [][]string{{d.url + "/gone.bin"}}, Targets: []string{to + "2"},
+			Unsigned: true}})
 	if p.Error == "" || p.Exit == 0 {
 		t.Errorf("a file that does not exist: %+v", p)
+	}
+	for _, none := range []GetRequest{{}, {SHA256: "1", Unsigned: true}, {Load: true}, {Load: true, SHA256: "1"}} {
+		none.URLs, none.Targets = [][]string{{d.url + "/tool.bin"}}, []string{to + "3"}
+		p, _, _ := ask(Request{Op: "get", Get: &none})
+		if _, err := os.Lstat(to + "3"); p.Error == "" || err == nil {
+			t.Errorf("nothing says which bytes are right, or two things do: %+v: %+v", none, p)
+		}
 	}
 	for _, q := range []Request{{Op: "dance"}, {Op: "get"}} {
 		if p, _, _ := ask(q); p.Declined == "" {

@@ -329,7 +329,7 @@ func (d *Daemon) mendOne(ctx context.Context, i *instance, a slot.Info, e slot.E
 		}
 	}
 	f, err := i.dev.Fetch(engine.Spec{Name: e.Name, Model: i.key.model, Group: i.key.group, Sources: urls,
-		Target: target, Size: e.Size, Digest: e.Digest})
+		Target: target, Size: e.Size, Digest: slot.Expect(e.Digest)})
 	if err != nil {
 		return err
 	}

@@ -203,7 +203,7 @@ func (j *job) final() *report.Final {
 	f := &report.Final{
 		File: j.spec.Name, URL: j.url(), Role: c.role, Root: c.root, Parent: c.parent,
 		BytesFromOrigin: c.fromOrigin, BytesFromPeers: c.fromPeers, BytesFromCache: c.fromCache, BytesToPeers: c.toPeers,
-		Elections: c.elections, Fallbacks: c.fallbacks, Unsigned: j.spec.Digest.IsZero(),
+		Elections: c.elections, Fallbacks: c.fallbacks, Unsigned: !j.spec.keyed(),
 		Source: report.SourceCache,
 	}
 	if f.Role == "" {

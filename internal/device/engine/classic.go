@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/load"
 )
 
@@ -50,6 +51,7 @@ func (d *Device) FetchClassic(ctx context.Context, s LoadSpec) (*LoadRun, error)
 func (r *LoadRun) classicSpec(u *url.URL, name string) Spec {
 	return Spec{
 		Name: name, Model: r.spec.Model, Group: r.spec.Group, Sources: []*url.URL{u},
-		Target: filepath.Join(r.spec.Dir, name), Size: load.UnknownSize, Key: u.Redacted(),
+		Target: filepath.Join(r.spec.Dir, name), Size: load.UnknownSize, Digest: slot.ExpectAny(),
+		Key: u.Redacted(),
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/testkit/fabric"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
@@ -81,7 +82,7 @@ func (s *site) join() *testDevice {
 func (s *site) spec(d *testDevice, signed bool) Spec {
 	sp := Spec{
 		Name: "app.bin", Sources: []*url.URL{{Scheme: "file", Path: filepath.Join(s.dir, "origin.bin")}},
-		Target: filepath.Join(d.dir, "app.bin"), Size: load.UnknownSize, Digest: load.DigestOf(s.content),
+		Target: filepath.Join(d.dir, "app.bin"), Size: load.UnknownSize, Digest: slot.Expect(load.DigestOf(s.content)),
 	}
 	if signed {
 		c, err := load.Describe(sp.Name, bytes.NewReader(s.content), int64(len(s.content)))
@@ -267,7 +268,7 @@ func TestWrongDigest(t *testing.T) {
 		defer s.end()
 		d := s.join()
 		spec := s.spec(d, false)
-		spec.Digest = load.DigestOf([]byte("another file"))
+		spec.Digest = slot.Expect(load.DigestOf([]byte("another file")))
 		f, err := d.Fetch(spec)
 		if err != nil {
 			t.Fatal(err)

@@ -122,7 +122,7 @@ func (d *download) body() (int64, error) {
 	}
 	defer b.Close()
 	epoch := d.epoch(b)
-	if b.Offset > 0 && d.job.spec.Digest.IsZero() && epoch != d.job.currentEpoch() {
+	if b.Offset > 0 && !d.job.spec.keyed() && epoch != d.job.currentEpoch() {
 		// Not the content to be resumed: start again.
 		b.Close()
 		d.from = 0
@@ -144,7 +144,7 @@ func (d *download) opened(b *origin.Body, epoch uint64) {
 		if d.ctx.Err() != nil {
 			return
 		}
-		if part, _ := j.content(); j.spec.Digest.IsZero() && part.Prefix() == 0 && part.Epoch() != epoch {
+		if part, _ := j.content(); !j.spec.keyed() && part.Prefix() == 0 && part.Epoch() != epoch {
 			// So that the next run knows which content its partial file belongs
 			// to.
 			j.reset(pdp.Reset{Epoch: epoch, Size: part.Geometry().Size})
@@ -189,7 +189,7 @@ func (d *download) open() (*origin.Body, error) {
 // epoch distinguishes this content from others of the same name: 0 if the
 // digest identifies it, else from the origin's strong validator, else random.
 func (d *download) epoch(b *origin.Body) uint64 {
-	if !d.job.spec.Digest.IsZero() {
+	if d.job.spec.keyed() {
 		return 0
 	}
 	raw := make([]byte, 8, 128)

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/trust"
 )
@@ -130,7 +131,8 @@ func TestEverySourceIsAsked(t *testing.T) {
 		"the first is busy":       {[]http.HandlerFunc{busy, fine}, "origin-busy", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			spec := Spec{Name: "f", Target: filepath.Join(t.TempDir(), "f"), Size: load.UnknownSize, Key: "f"}
+			spec := Spec{Name: "f", Target: filepath.Join(t.TempDir(), "f"), Size: load.UnknownSize, Key: "f",
+				Digest: slot.ExpectAny()}
 			for _, h := range c.sources {
 				srv := httptest.NewServer(h)
 				u, err := url.Parse(srv.URL + "/f")

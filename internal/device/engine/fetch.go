@@ -53,7 +53,7 @@ func (d *Device) newFile(spec Spec, part *slot.Partial, held bool) *File {
 	}
 	j.machine = pdp.New(d.cfg.Protocol, d.self, pdp.File{
 		Hierarchy: spec.Hierarchy(), Name: spec.Name, Model: spec.Model, Size: size,
-		Signed: spec.signed(), Keyed: !spec.Digest.IsZero(),
+		Signed: spec.signed(), Keyed: spec.keyed(),
 	}, rand.New(rand.NewPCG(d.rnd.Uint64(), d.rnd.Uint64())))
 	return &File{j}
 }
@@ -62,12 +62,12 @@ func (d *Device) newFile(spec Spec, part *slot.Partial, held bool) *File {
 // else the partial file.
 func (j *job) openContent() (part *slot.Partial, held bool, err error) {
 	s, cfg := j.slotSpec(0, j.spec.Size), j.dev.cfg
-	if !s.Digest.IsZero() {
+	if j.spec.keyed() {
 		if part, err = slot.OpenHeld(cfg.Files, j.spec.Target, s, cfg.Slot); err == nil {
 			return part, true, nil
 		}
 	}
-	s.AnyEpoch = s.Digest.IsZero() // the server tells whether it is still that
+	s.AnyEpoch = !j.spec.keyed() // the server tells whether it is still that
 	part, err = slot.OpenPartial(cfg.Files, j.spec.Target, s, cfg.Slot)
 	return part, false, err
 }
@@ -102,7 +102,8 @@ func (d *Device) begin(f *File, gate bool) error {
 		d.event(e)
 		if j.held {
 			j.mu.Lock()
-			j.complete, j.count.digest, j.count.end = true, j.spec.Digest, time.Now()
+			j.complete, j.count.end = true, time.Now()
+			j.count.digest, _ = j.spec.Digest.Given()
 			j.mu.Unlock()
 			close(j.finished)
 		}

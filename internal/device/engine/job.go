@@ -30,12 +30,12 @@ type Spec struct {
 	Target string
 	// Size in bytes, or load.UnknownSize.
 	Size int64
-	// Digest of the whole file, zero if not known (unsigned content).
-	Digest load.Digest
+	// Digest of the whole file, or that none was given (unsigned content).
+	Digest slot.Expected
 	// Table is the signed chunk table, nil if there is none.
 	Table load.Table
-	// Key identifies the content if Digest is zero: what was asked for, such as
-	// the URL.
+	// Key identifies the content if no digest was given: what was asked for,
+	// such as the URL.
 	Key string
 	// Fetch replaces the download from Sources for content that this device
 	// makes itself, such as a bundle of metadata.
@@ -44,10 +44,16 @@ type Spec struct {
 
 func (s Spec) signed() bool { return s.Table != nil }
 
+// keyed reports whether the content is identified by its digest.
+func (s Spec) keyed() bool {
+	_, given := s.Digest.Given()
+	return given
+}
+
 // key returns the key of the hierarchy and of the partial file.
 func (s Spec) key() load.Digest {
-	if !s.Digest.IsZero() {
-		return s.Digest
+	if d, given := s.Digest.Given(); given {
+		return d
 	}
 	return load.DigestOf([]byte("peerload unsigned 1\x00" + s.Key))
 }

@@ -157,7 +157,7 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 	var refused error // why this device, as root, does not trust the server
 	name := r.name + load.ManifestSuffix
 	f, err := r.dev.Fetch(Spec{
-		Name: name, Model: r.spec.Model, Sources: []*url.URL{r.spec.URL}, Size: load.UnknownSize,
+		Name: name, Model: r.spec.Model, Sources: []*url.URL{r.spec.URL}, Size: load.UnknownSize, Digest: slot.ExpectAny(),
 		Key:    "bundle\x00" + r.base.Redacted() + "\x00" + r.name,
 		Target: filepath.Join(r.spec.Scratch, fmt.Sprintf("%s%d-%s", bundlePrefix, os.Getpid(), r.name)),
 		Fetch: func(ctx context.Context) ([]byte, error) {
@@ -214,7 +214,7 @@ func (r *LoadRun) specsOf(cs []load.Component, dir string) []Spec {
 		u.Path += trust.ComponentPath(c.Digest.String(), c.Name)
 		out = append(out, Spec{
 			Name: c.Name, Model: r.spec.Model, Group: r.spec.Group, Sources: []*url.URL{&u},
-			Target: filepath.Join(dir, c.Name), Size: c.Size, Digest: c.Digest, Table: c.Table,
+			Target: filepath.Join(dir, c.Name), Size: c.Size, Digest: slot.Expect(c.Digest), Table: c.Table,
 		})
 	}
 	return out
@@ -303,7 +303,8 @@ func (r *LoadRun) holds(dir string, has, want slot.Load) bool {
 		return false
 	}
 	for _, c := range r.Manifest.Components {
-		spec := slot.Spec{Key: c.Digest, Geometry: load.Geometry{Size: c.Size}, Table: c.Table, Digest: c.Digest}
+		spec := slot.Spec{Key: c.Digest, Geometry: load.Geometry{Size: c.Size}, Table: c.Table,
+			Digest: slot.Expect(c.Digest)}
 		p, err := slot.OpenHeld(r.dev.cfg.Files, filepath.Join(dir, c.Name), spec, r.dev.cfg.Slot)
 		if err != nil {
 			return false
@@ -399,7 +400,7 @@ func (r *LoadRun) Final() *report.Final {
 // bundle is removed.
 func (r *LoadRun) Close() {
 	for i, f := range r.Files {
-		if i == 0 && r.spec.Trust != "" {
+		if i == 0 && r.base != nil {
 			_ = f.Discard()
 		} else {
 			_ = f.Close()

@@ -547,7 +547,7 @@ func TestFailuresOfASize(t *testing.T) {
 	long := append(slices.Clone(b), random(3*chunk, 38)...)
 	start := func() (*faultdisk.Disk, *slot.Partial) {
 		d := newDisk(t)
-		spec := slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: load.UnknownSize}}
+		spec := sizeless(b)
 		p := open(t, d, "/d/x", spec, slot.Config{Window: chunk})
 		for i := range 4 {
 			must(t, p.WriteChunk(i, piece(long, i)))
@@ -572,7 +572,7 @@ func TestFailuresOfASize(t *testing.T) {
 			t.Errorf("%q fails: %v", op, err)
 		}
 		must(t, p.Close())
-		p = open(t, d, "/d/x", slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: int64(len(b))}}, slot.Config{})
+		p = open(t, d, "/d/x", provisional(b), slot.Config{})
 		must(t, fill(p, b))
 		finish(t, p, b)
 		must(t, p.Commit())

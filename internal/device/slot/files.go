@@ -24,6 +24,37 @@ const (
 	bufSize = 128 << 10
 )
 
+// Expected says which digest a whole file must have, or that none was given. It
+// is made by Expect and ExpectAny. The zero Expected says neither and is
+// refused: that nothing is checked must be said.
+type Expected struct {
+	digest load.Digest
+	how    expectation
+}
+
+type expectation int
+
+const (
+	unsaid expectation = iota
+	thisDigest
+	anyDigest
+)
+
+// Expect says that the file must have a digest. The zero digest is no file's, and
+// so no file is taken.
+func Expect(d load.Digest) Expected { return Expected{d, thisDigest} }
+
+// ExpectAny says that no digest was given: whatever comes is taken.
+func ExpectAny() Expected { return Expected{how: anyDigest} }
+
+// Given returns the digest; ok is false if none was given.
+func (e Expected) Given() (d load.Digest, ok bool) { return e.digest, e.how == thisDigest }
+
+// fits reports whether a file with digest d is what was expected.
+func (e Expected) fits(d load.Digest) bool {
+	return e.how == anyDigest || e.how == thisDigest && d == e.digest
+}
+
 // checkName refuses a name that is neither a component's nor a manifest's. The
 // names of this package's own files begin with a dot, which theirs never do. What
 // was stored before names were confined to an alphabet can still be read.

@@ -13,14 +13,14 @@ import (
 
 // OpenHeld opens a file that was committed before, verifies all of it, and
 // returns it as Partial is after Commit: ReadChunk serves it until Close, and
-// nothing can be written. Spec.Digest must be known. A missing file is
+// nothing can be written. Spec.Digest must be given. A missing file is
 // fs.ErrNotExist; another content, or a file that another user can write, is
 // ErrDamaged.
 func OpenHeld(fs FS, target string, spec Spec, cfg Config) (*Partial, error) {
 	if err := errors.Join(spec.Validate(), cfg.Validate()); err != nil {
 		return nil, err
 	}
-	if spec.Digest.IsZero() {
+	if _, given := spec.Digest.Given(); !given {
 		return nil, fmt.Errorf("%s: only a file whose digest is known can be held", target)
 	}
 	data, err := fs.OpenFile(target, os.O_RDONLY, 0)
@@ -61,7 +61,7 @@ func (p *Partial) hold(spec Spec) error {
 		}
 		p.x.digests[i], p.crc[i] = load.Digest(chunk.Sum(nil)), crc.Sum32()
 	}
-	if load.Digest(p.sum.Sum(nil)) != spec.Digest || p.filter(spec.Table) > 0 {
+	if !spec.Digest.fits(load.Digest(p.sum.Sum(nil))) || p.filter(spec.Table) > 0 {
 		return fmt.Errorf("%s: %w: its digest is another one", p.target, ErrDamaged)
 	}
 	p.count()

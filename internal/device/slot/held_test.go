@@ -20,7 +20,7 @@ func TestOpenHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	table := whole.Table
-	spec := Spec{Key: whole.Digest, Digest: whole.Digest, Geometry: load.Geometry{Size: load.UnknownSize}}
+	spec := Spec{Key: whole.Digest, Digest: Expect(whole.Digest), Geometry: load.Geometry{Size: load.UnknownSize}}
 	name := filepath.Join(t.TempDir(), "app.bin")
 	if _, err := OpenHeld(OS{}, name, spec, Config{}); !errors.Is(err, iofs.ErrNotExist) {
 		t.Fatalf("a missing file: %v", err)
@@ -51,7 +51,7 @@ func TestOpenHeld(t *testing.T) {
 	for what, change := range map[string]func(s *Spec){
 		"another size":   func(s *Spec) { s.Geometry.Size, s.Table = 200_001, nil },
 		"another table":  func(s *Spec) { s.Table = append(load.Table{}, table...); s.Table[1][0] ^= 1 },
-		"another digest": func(s *Spec) { s.Digest[0] ^= 1 },
+		"another digest": func(s *Spec) { s.Digest.digest[0] ^= 1 },
 	} {
 		other := signed
 		change(&other)
@@ -80,8 +80,10 @@ func TestOpenHeld(t *testing.T) {
 	if _, err := OpenHeld(OS{}, name, signed, Config{}); !errors.Is(err, ErrDamaged) {
 		t.Fatalf("another content: %v", err)
 	}
-	spec.Digest = load.Digest{}
-	if _, err := OpenHeld(OS{}, name, spec, Config{}); err == nil {
-		t.Fatal("a file without a digest was held")
+	for _, none := range []Expected{{}, ExpectAny()} {
+		spec.Digest = none
+		if _, err := OpenHeld(OS{}, name, spec, Config{}); err == nil {
+			t.Fatal("a file without a digest was held")
+		}
 	}
 }

@@ -39,13 +39,18 @@ func tableOf(b []byte) load.Table {
 func signed(b []byte) slot.Spec {
 	return slot.Spec{
 		Key: load.DigestOf(b), Geometry: load.Geometry{Size: int64(len(b))},
-		Table: tableOf(b), Digest: load.DigestOf(b),
+		Table: tableOf(b), Digest: slot.Expect(load.DigestOf(b)),
 	}
 }
 
 // provisional describes b by its key and size alone.
 func provisional(b []byte) slot.Spec {
-	return slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: int64(len(b))}}
+	return slot.Spec{Key: load.DigestOf(b), Digest: slot.ExpectAny(), Geometry: load.Geometry{Size: int64(len(b))}}
+}
+
+// sizeless describes b by its key alone.
+func sizeless(b []byte) slot.Spec {
+	return slot.Spec{Key: load.DigestOf(b), Digest: slot.ExpectAny(), Geometry: load.Geometry{Size: load.UnknownSize}}
 }
 
 // newDisk returns a twin with an empty durable directory /d.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/testkit/faultdisk"
-	"github.com/peerload/peerload/load"
 )
 
 const stranger = 12345 // a user who is not this one
@@ -113,7 +112,7 @@ func TestLongerPartial(t *testing.T) {
 	b := random(2*chunk+9, 42)
 	more := func(d *faultdisk.Disk) { put(t, d, "/d/.x.part", append(get(t, d, "/d/.x.part"), "and more"...)) }
 	for name, spec := range map[string]slot.Spec{"signed": signed(b), "provisional": provisional(b),
-		"size not known": {Key: load.DigestOf(b), Geometry: load.Geometry{Size: load.UnknownSize}}} {
+		"size not known": sizeless(b)} {
 		for when := range 3 {
 			d := newDisk(t)
 			p := open(t, d, "/d/x", spec, slot.Config{})

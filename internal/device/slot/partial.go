@@ -33,8 +33,8 @@ type Spec struct {
 	// Table is the signed chunk table, nil while chunks are provisional. It
 	// needs a known size.
 	Table load.Table
-	// Digest of the whole file, zero if not known.
-	Digest load.Digest
+	// Digest of the whole file, if one was given.
+	Digest Expected
 }
 
 // Validate refuses a Spec that identifies no content or contradicts itself.
@@ -44,6 +44,9 @@ func (s Spec) Validate() error {
 	}
 	if s.Key.IsZero() {
 		return errors.New("a partial file needs a key that names its content")
+	}
+	if s.Digest.how == unsaid {
+		return errors.New("a partial file needs a digest, or the word that none was given")
 	}
 	return checkTable(s.Table, s.Geometry)
 }
@@ -113,7 +116,7 @@ type Partial struct {
 	cfg    Config
 	target string
 	dir    string
-	want   load.Digest // whole file, zero if unknown
+	want   Expected // of the whole file
 	data   File
 	idx    File
 

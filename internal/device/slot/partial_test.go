@@ -101,7 +101,7 @@ func TestWrongProvisionalChunkIsFoundAndReplaced(t *testing.T) {
 	d := newDisk(t)
 	b := random(4*chunk, 6)
 	spec := provisional(b)
-	spec.Digest = load.DigestOf(b)
+	spec.Digest = slot.Expect(load.DigestOf(b))
 	p := open(t, d, "/d/x", spec, slot.Config{Window: chunk})
 	for i := range 4 {
 		c := piece(b, i)
@@ -216,7 +216,8 @@ func TestRotAfterReadBack(t *testing.T) {
 func TestUnknownSize(t *testing.T) {
 	d := newDisk(t)
 	b := random(4*chunk+100, 9)
-	spec := slot.Spec{Key: load.DigestOf([]byte("url")), Epoch: 5, Geometry: load.Geometry{Size: load.UnknownSize}}
+	spec := slot.Spec{Key: load.DigestOf([]byte("url")), Epoch: 5, Digest: slot.ExpectAny(),
+		Geometry: load.Geometry{Size: load.UnknownSize}}
 	p := open(t, d, "/d/x", spec, slot.Config{Window: chunk})
 	for i := range 3 {
 		must(t, p.WriteChunk(i, piece(b, i)))
@@ -245,7 +246,7 @@ func TestSizeSmallerThanHeld(t *testing.T) {
 	d := newDisk(t)
 	b := random(2*chunk+10, 10)
 	long := append(slices.Clone(b), random(3*chunk, 11)...)
-	p := open(t, d, "/d/x", slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: load.UnknownSize}},
+	p := open(t, d, "/d/x", sizeless(b),
 		slot.Config{Window: chunk})
 	for i := range 4 {
 		must(t, p.WriteChunk(i, piece(long, i)))
@@ -270,7 +271,7 @@ func TestRecut(t *testing.T) {
 	const size = load.MinChunkSize*load.MaxChunks + 1 // chunks of 128 KiB
 	g := load.Geometry{Size: size}
 	b := random(7*chunk, 12)
-	unknown := slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: load.UnknownSize}}
+	unknown := sizeless(b)
 	for _, when := range []string{"running", "resumed"} {
 		t.Run(when, func(t *testing.T) {
 			dir := t.TempDir()
@@ -365,7 +366,7 @@ func TestNoSpace(t *testing.T) {
 	t.Run("size", func(t *testing.T) {
 		d := newDisk(t)
 		d.SetCapacity(6 * chunk)
-		spec := slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: load.UnknownSize}}
+		spec := sizeless(b)
 		p := open(t, d, "/d/x", spec, slot.Config{})
 		must(t, p.WriteChunk(0, piece(b, 0)))
 		wantFull(t, p.SetSize(int64(len(b))))
@@ -378,7 +379,7 @@ func TestNoSpace(t *testing.T) {
 	t.Run("size of nothing", func(t *testing.T) {
 		d := newDisk(t)
 		d.SetCapacity(6 * chunk)
-		p := open(t, d, "/d/x", slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: load.UnknownSize}},
+		p := open(t, d, "/d/x", sizeless(b),
 			slot.Config{})
 		wantFull(t, p.SetSize(int64(len(b))))
 		must(t, p.Close())
@@ -389,7 +390,7 @@ func TestNoSpace(t *testing.T) {
 	t.Run("write", func(t *testing.T) {
 		d := newDisk(t)
 		put(t, d, "/d/x", old)
-		spec := slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: load.UnknownSize}}
+		spec := sizeless(b)
 		p := open(t, d, "/d/x", spec, slot.Config{Window: chunk})
 		d.SetCapacity(5 * chunk)
 		var err error
@@ -502,7 +503,9 @@ func TestSpecRefused(t *testing.T) {
 	noSize.Geometry.Size = load.UnknownSize
 	short.Table = short.Table[:1]
 	huge.Geometry.Size = load.MaxFileSize + 1
-	for _, s := range []slot.Spec{noKey, noSize, short, huge} {
+	unsaid := provisional(b)
+	unsaid.Digest = slot.Expected{}
+	for _, s := range []slot.Spec{noKey, noSize, short, huge, unsaid} {
 		if _, err := slot.OpenPartial(d, "/d/x", s, slot.Config{}); err == nil {
 			t.Errorf("accepted %+v", s)
 		}
@@ -534,4 +537,18 @@ func BenchmarkPartial(bench *testing.B) {
 			}
 		})
 	}
+}
+
+// A digest that was given is given, whatever it is: the zero digest is no
+// file's, and does not stand for "none".
+func TestDigestOfZeros(t *testing.T) {
+	d := newDisk(t)
+	b := random(10, 20)
+	spec := signed(b)
+	spec.Digest = slot.Expect(load.Digest{})
+	p := open(t, d, "/d/x", spec, slot.Config{})
+	must(t, fill(p, b))
+	_, err := p.Finish()
+	wantErr(t, err, slot.ErrDigest)
+	wantErr(t, p.Commit(), slot.ErrIncomplete)
 }

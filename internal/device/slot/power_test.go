@@ -60,7 +60,7 @@ func cutEverywhere(t *testing.T, start *faultdisk.Disk, story func(fs slot.FS) e
 
 func TestPowerCutOfOneFile(t *testing.T) {
 	old, b := random(chunk+500, 1), random(5*chunk+777, 2)
-	unknown := slot.Spec{Key: load.DigestOf(b), Geometry: load.Geometry{Size: load.UnknownSize}}
+	unknown := sizeless(b)
 	cfg := slot.Config{Window: chunk, SyncEvery: 2 * chunk}
 	for name, spec := range map[string]slot.Spec{"signed": signed(b), "provisional": provisional(b), "unknown": unknown} {
 		t.Run(name, func(t *testing.T) {

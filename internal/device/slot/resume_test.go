@@ -32,9 +32,9 @@ func TestResume(t *testing.T) {
 			}
 			must(t, p.Close())
 			for what, other := range map[string]slot.Spec{
-				"epoch": {Key: spec.Key, Epoch: 1, Geometry: spec.Geometry},
-				"key":   {Key: load.DigestOf([]byte("other")), Geometry: spec.Geometry},
-				"size":  {Key: spec.Key, Geometry: load.Geometry{Size: spec.Geometry.Size + 1}},
+				"epoch": {Key: spec.Key, Digest: slot.ExpectAny(), Epoch: 1, Geometry: spec.Geometry},
+				"key":   {Key: load.DigestOf([]byte("other")), Digest: slot.ExpectAny(), Geometry: spec.Geometry},
+				"size":  {Key: spec.Key, Digest: slot.ExpectAny(), Geometry: load.Geometry{Size: spec.Geometry.Size + 1}},
 			} {
 				q := open(t, d.Reboot(1), "/d/x", other, slot.Config{})
 				if q.Prefix() != 0 {
@@ -121,7 +121,8 @@ func TestOperations(t *testing.T) {
 	var out strings.Builder
 	b := random(9*chunk+5, 41)
 	small := slot.Config{Window: 2 * chunk, SyncEvery: 4 * chunk}
-	unknown := slot.Spec{Key: load.DigestOf(b), Epoch: 3, Geometry: load.Geometry{Size: load.UnknownSize}}
+	unknown := sizeless(b)
+	unknown.Epoch = 3
 	d := newDisk(t)
 	upTo := 0
 	story := func(name string, err error) {

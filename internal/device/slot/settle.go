@@ -203,11 +203,11 @@ func (p *Partial) Finish() (load.Digest, error) {
 		return load.Digest{}, err
 	}
 	d := load.Digest(p.sum.Sum(nil))
-	if !p.want.IsZero() && d != p.want {
+	if !p.want.fits(d) {
 		if err := p.findLost(); err != nil {
 			return d, err
 		}
-		return d, fmt.Errorf("%s: %w: %s, not %s", p.target, ErrDigest, d, p.want)
+		return d, fmt.Errorf("%s: %w: %s, not %s", p.target, ErrDigest, d, p.want.digest)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
