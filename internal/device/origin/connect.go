@@ -21,20 +21,35 @@ const (
 func netipPort(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a.Unmap(), 0) }
 
 // connections is the transport of all HTTP requests. It uses a connection that
-// was made ahead where there is one, and shows the client's certificate only to
-// the host that the URL named.
+// was made ahead where there is one, shows the client's certificate only to the
+// host that the URL named, and follows no redirect to this device itself or its
+// link unless that host is there.
 type connections struct {
-	own, foreign *http.Transport
+	own *http.Transport
+	// foreign are for the hosts that redirects lead to, by the place of the host
+	// that the URL named: none uses a connection that another made.
+	foreign [places]*http.Transport
+	// proxied is for those hosts behind a proxy, which resolves their names.
+	proxied *http.Transport
 
 	mu       sync.Mutex
 	prepared map[string]*http.ClientConn // by scheme and host
+	at       map[string]place            // of servers, by HOST:PORT
 }
 
 func newConnections(cfg Config) *connections {
-	c := &connections{own: cfg.transport(true), prepared: map[string]*http.ClientConn{}}
-	c.foreign = c.own
-	if cfg.ClientCert != nil {
-		c.foreign = cfg.transport(false)
+	c := &connections{own: cfg.transport(true, nil), proxied: cfg.transport(false, nil),
+		prepared: map[string]*http.ClientConn{}, at: map[string]place{}}
+	dial := c.own.DialContext
+	c.own.DialContext = func(ctx context.Context, network, to string) (net.Conn, error) {
+		conn, err := dial(ctx, network, to)
+		if err == nil {
+			c.note(to, placeOfConn(conn))
+		}
+		return conn, err
+	}
+	for from := range c.foreign {
+		c.foreign[from] = cfg.transport(false, dialling(place(from)))
 	}
 	return c
 }
@@ -51,8 +66,8 @@ func (c *connections) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func (c *connections) roundTrip(req *http.Request) (*http.Response, error) {
-	if first, _ := req.Context().Value(firstHost{}).(string); first != req.URL.Host {
-		return c.foreign.RoundTrip(req)
+	if first, ok := req.Context().Value(firstURL{}).(*url.URL); ok && first.Host != req.URL.Host {
+		return c.redirected(first, req)
 	}
 	if conn := c.take(req.URL); conn != nil {
 		resp, err := conn.RoundTrip(req)
@@ -70,6 +85,59 @@ func (c *connections) roundTrip(req *http.Request) (*http.Response, error) {
 	return c.own.RoundTrip(req)
 }
 
+// direct reports whether a server is reached without a proxy.
+func (c *connections) direct(u *url.URL) bool {
+	if c.own.Proxy == nil {
+		return true
+	}
+	proxy, err := c.own.Proxy(&http.Request{URL: u})
+	return err == nil && proxy == nil
+}
+
+// maxPlaces bounds the servers whose place is remembered.
+const maxPlaces = 64
+
+// note remembers where a server was found, HOST:PORT.
+func (c *connections) note(server string, at place) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.at) >= maxPlaces {
+		clear(c.at)
+	}
+	c.at[server] = at
+}
+
+// placeOf is where the server of a URL is.
+func (c *connections) placeOf(u *url.URL) place {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at, ok := c.at[serverOf(u)]; ok && c.direct(u) {
+		return at
+	}
+	return placeOfURL(u)
+}
+
+// serverOf is the HOST:PORT of a URL.
+func serverOf(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// redirected asks a host that a redirect of the first leads to.
+func (c *connections) redirected(first *url.URL, req *http.Request) (*http.Response, error) {
+	from := c.placeOf(first)
+	if err := reachable(from, placeOfURL(req.URL)); err != nil {
+		return nil, err
+	}
+	if !c.direct(req.URL) {
+		return c.proxied.RoundTrip(req)
+	}
+	return c.foreign[from].RoundTrip(req)
+}
+
 // lastBody closes the connection behind the body.
 type lastBody struct {
 	io.ReadCloser
@@ -85,10 +153,7 @@ func (b *lastBody) Close() error {
 
 // prepare makes a connection ahead.
 func (h *httpOrigin) prepare(ctx context.Context, u *url.URL) error {
-	c, port := h.conns, u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
+	c := h.conns
 	key := connectionKey(u)
 	c.mu.Lock()
 	held := c.prepared[key]
@@ -97,7 +162,7 @@ func (h *httpOrigin) prepare(ctx context.Context, u *url.URL) error {
 	if held != nil && held.Err() == nil || held == nil && full {
 		return nil
 	}
-	conn, err := c.own.NewClientConn(ctx, u.Scheme, net.JoinHostPort(u.Hostname(), port))
+	conn, err := c.own.NewClientConn(ctx, u.Scheme, serverOf(u))
 	if err != nil {
 		return classify(ctx, err, connecting)
 	}
@@ -142,5 +207,8 @@ func (c *connections) close() {
 		conn.Close()
 	}
 	c.own.CloseIdleConnections()
-	c.foreign.CloseIdleConnections()
+	c.proxied.CloseIdleConnections()
+	for _, t := range c.foreign {
+		t.CloseIdleConnections()
+	}
 }

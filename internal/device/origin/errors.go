@@ -97,7 +97,7 @@ func classify(ctx context.Context, err error, at stage) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if Reason(err) != "other" {
+	if Reason(err) != "other" || errors.Is(err, errPlace) {
 		return err
 	}
 	if is := meaning(err, at); is != nil {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/peerload/peerload/load"
@@ -35,8 +36,8 @@ func newHTTP(cfg Config) *httpOrigin {
 
 func (h *httpOrigin) close() { h.conns.close() }
 
-// firstHost is the context's key of the host of the URL asked for.
-type firstHost struct{}
+// firstURL is the context's key of the URL asked for.
+type firstURL struct{}
 
 // redirects decides on redirects.
 type redirects struct{ cfg Config }
@@ -87,7 +88,7 @@ func (h *httpOrigin) ask(ctx context.Context, r Request) (*Body, error) {
 	traced := httptrace.WithClientTrace(inner, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
 	})
-	traced = context.WithValue(traced, firstHost{}, r.URL.Host)
+	traced = context.WithValue(traced, firstURL{}, r.URL)
 	req, err := http.NewRequestWithContext(traced, http.MethodGet, r.URL.String(), nil)
 	if err != nil {
 		cancel(nil)
@@ -282,8 +283,8 @@ func (c *Config) tlsConfig(withCert bool) *tls.Config {
 // dial connects from LocalAddr. A server that has no address of its family is
 // reached from an address that the system chooses: peers speak IPv4, servers
 // need not.
-func (c *Config) dial(ctx context.Context, network, to string) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: c.ConnectTimeout}
+func (c *Config) dial(ctx context.Context, network, to string, control dialControl) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: c.ConnectTimeout, Control: control}
 	if !c.LocalAddr.IsValid() {
 		return dialer.DialContext(ctx, network, to)
 	}
@@ -297,12 +298,18 @@ func (c *Config) dial(ctx context.Context, network, to string) (net.Conn, error)
 	return conn, err
 }
 
+// dialControl is called with each address before it is connected to; nil: it may
+// be any.
+type dialControl = func(network, address string, conn syscall.RawConn) error
+
 // transport returns net/http's transport in our configuration.
-func (c *Config) transport(withCert bool) *http.Transport {
+func (c *Config) transport(withCert bool, control dialControl) *http.Transport {
 	var one http.Protocols
 	one.SetHTTP1(true) // one body at a time needs no streams
 	t := &http.Transport{
-		DialContext: c.dial, TLSClientConfig: c.tlsConfig(withCert), TLSHandshakeTimeout: c.ConnectTimeout,
+		DialContext: func(ctx context.Context, network, to string) (net.Conn, error) {
+			return c.dial(ctx, network, to, control)
+		}, TLSClientConfig: c.tlsConfig(withCert), TLSHandshakeTimeout: c.ConnectTimeout,
 		DisableCompression: true, MaxIdleConns: 4, MaxIdleConnsPerHost: 2, IdleConnTimeout: idleConnection,
 		ResponseHeaderTimeout: c.StallTimeout, MaxResponseHeaderBytes: 64 << 10, Protocols: &one,
 	}
