@@ -55,13 +55,18 @@ func rootThere(dir string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// pin remembers that a device is pinned. It reports whether it is.
+// pin remembers that a device is pinned. It reports whether it is. What was
+// forgotten stays so until a publisher is named or there again, whatever error
+// there may be.
 func (d *Daemon) pin(c Config) bool {
 	if !pinned(c, d.slots) {
 		return false
 	}
 	name := filepath.Join(c.State, pinName)
-	if b, err := readBounded(name, maxPin); err != nil || string(b) == pinForgotten {
+	b, err := readBounded(name, maxPin)
+	lost := errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) || slot.NoFile(err)
+	anew := err == nil && string(b) == pinForgotten && (c.TrustNamed || rootThere(c.Trust))
+	if lost || anew {
 		if err := durable.Replace(name, []byte(pinSigned), 0o644); err != nil {
 			d.log.Error("it cannot be remembered that this device runs signed loads only", "error", err)
 		}

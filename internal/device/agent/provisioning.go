@@ -18,6 +18,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/parse"
@@ -32,6 +33,10 @@ func (d *Daemon) lastGood() {
 	kept := filepath.Join(d.conf.get().State, provisionName)
 	b, err := readBounded(kept, maxKept)
 	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err != nil && !errors.Is(err, errDamaged) && !slot.NoFile(err) {
+		d.log.Warn("the last provisioning file cannot be read", "error", err)
 		return
 	}
 	var from string
