@@ -223,7 +223,8 @@ func checkPin(_ context.Context, cfg agent.Config) []finding {
 	switch {
 	case errors.Is(err, trust.ErrNoRoot):
 		return []finding{warnThat("copy root.json of 'peerload-server trust export' there; without it only unsigned loads "+
-			"can be run, where they are allowed", "no publisher is trusted: %v", err)}
+			"can be run, where they are allowed, and none where the option trust was ever given",
+			"no publisher is trusted: %v", err)}
 	case err != nil:
 		return []finding{failThat("put a good root.json there", "trust: %v", err)}
 	}

@@ -118,6 +118,9 @@ func (f *getFlags) parse(args []string) (*request, error) {
 	if err := l.Resolve(kind, f.slots, words()); err != nil {
 		return nil, err
 	}
+	if err := f.origin.named(); err != nil {
+		return nil, err
+	}
 	if f.linger < 0 || f.maxTime < 0 {
 		return nil, usagef("--linger and --max-time are 0s or longer: give none for the default")
 	}

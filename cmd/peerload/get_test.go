@@ -77,6 +77,8 @@ func TestRefusalsNameFlags(t *testing.T) {
 		{"exclude each other", []string{file, "--sha256", "", "--unsigned"}},
 		{"exclude each other", []string{signed, "--trust", "", "--unsigned"}},
 		{"--trust names no directory", []string{signed, "--trust", ""}},
+		{"--cacert names no file", []string{file, "--unsigned", "--cacert", ""}},
+		{"--key names no file", []string{file, "--unsigned", "--cert", "c", "--key", ""}},
 		{"--trust fetches one load", []string{file, "--trust", "t"}},
 		{"--slots is for a signed load: fetch NAME.load with --trust", []string{file, "--unsigned", "--slots"}},
 		{"give --trust DIR", []string{signed, "--unsigned"}},

@@ -38,6 +38,17 @@ func (o *originFlags) register(fl *pflag.FlagSet) {
 	fl.IntVar(&o.window, "tftp-window", 0, "TFTP window in blocks (default 16)")
 }
 
+// named refuses a file that was given without a name, as by a variable that is
+// not set: the server would be trusted, or met, otherwise than was asked for.
+func (o *originFlags) named() error {
+	for flag, name := range map[string]string{"cacert": o.cacert, "cert": o.cert, "key": o.key} {
+		if o.given(flag) && name == "" {
+			return usagef("--%s names no file: give one, or leave it out", flag)
+		}
+	}
+	return nil
+}
+
 // maxWindow is the largest window of TFTP, in blocks (tftp.Client).
 const maxWindow = 4096
 
