@@ -39,7 +39,7 @@ func TestRefusals(t *testing.T) {
 		says string
 	}{
 		{"get http://127.9.0.1:1/x", "--unsigned"},
-		{"get", "at least one URL"},
+		{"get", "peerload get URL"},
 		{"get http://127.9.0.1:1/x --sha256 " + sum + " --unsigned", "exclude"},
 		{"get http://127.9.0.1:1/x http://127.9.0.1:1/y --sha256 " + sum, "one file"},
 		{"get http://127.9.0.1:1/x http://127.9.0.1:1/d/x --unsigned", "the name x"},
@@ -51,7 +51,7 @@ func TestRefusals(t *testing.T) {
 		{"get http://127.9.0.1:1/ --unsigned", "names no file"},
 		{"get http://[::1/x --unsigned", "missing ']'"},
 		{"get http://127.9.0.1:1/x --unsigned --peers maybe", "--peers"},
-		{"get http://127.9.0.1:1/x --unsigned --linger -1s", "negative"},
+		{"get http://127.9.0.1:1/x --unsigned --linger -1s", "0s or longer"},
 		{"get http://127.9.0.1:1/x --unsigned --profile fast", "profile"},
 		{"get http://127.9.0.1:1/x --unsigned --address 10.0.0", "--address"},
 		{"get http://127.9.0.1:1/x --unsigned --address 203.0.113.9/24", "203.0.113.9"},
