@@ -166,6 +166,45 @@ func TestRottenComponent(t *testing.T) {
 	}
 }
 
+// A component that the server has no more is mended from the peers; one that
+// nobody has is reported with each check-in.
+func TestRottenComponentWithoutTheServer(t *testing.T) {
+	d := newDepot(t)
+	d.load("SIGNED", "good", 300_000, "CP-7961G")
+	d.provision(sharing("SIGNED", ""))
+	subnet := newSubnet(t)
+	other, r := start(t, subnet.config(d, "CP-7961G")), start(t, subnet.config(d, "CP-7961G"))
+	other.runs("SIGNED")
+	r.runs("SIGNED")
+	if err := os.RemoveAll(filepath.Join(d.dir, "components")); err != nil {
+		t.Fatal(err)
+	}
+	a, _ := r.slots.Active()
+	name := filepath.Join(r.slots.Dir(a.Slot), "app.bin")
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rot := func() {
+		t.Helper()
+		if err := os.WriteFile(name, content[1:], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r.Wake()
+	}
+	rot()
+	until(t, "is mended", func() bool {
+		b, err := os.ReadFile(name)
+		return err == nil && bytes.Equal(b, content)
+	})
+	other.stop()
+	rot()
+	until(t, "cannot be mended", func() bool { return strings.Contains(r.log.String(), "cannot be mended") })
+	failures := len(r.Status().Failures)
+	r.Wake()
+	until(t, "is told again", func() bool { return len(r.Status().Failures) > failures })
+}
+
 // A pin that was named or used once fails closed, until it is forgotten by
 // command.
 func TestPinFailsClosed(t *testing.T) {
