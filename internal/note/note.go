@@ -101,6 +101,9 @@ type (
 	AsksOnce struct{ Tried bool }
 	// OriginFailed: the origin failed and is left alone for a time.
 	OriginFailed struct{ For time.Duration }
+	// NextServer: a server failed, and another of those that may have the file
+	// is asked. The driver tells it.
+	NextServer struct{ URL string }
 	// SizeNotServed: the origin does not have the size that a peer told.
 	SizeNotServed struct{ Size int64 }
 )
@@ -147,6 +150,7 @@ func (FromOrigin) note()      {}
 func (ToOrigin) note()        {}
 func (AsksOnce) note()        {}
 func (OriginFailed) note()    {}
+func (NextServer) note()      {}
 func (SizeNotServed) note()   {}
 func (Verified) note()        {}
 func (WrongFile) note()       {}

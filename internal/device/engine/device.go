@@ -86,6 +86,7 @@ type Device struct {
 	done    chan struct{}      // closed when Run returns
 	limit   *ratelimit.Limiter // of what all links send together
 	pending pendingLinks
+	servers servers
 
 	// Owned by the loop.
 	jobs map[wire.Hierarchy]*job

@@ -38,6 +38,9 @@ func (j *job) verifyWhole() {
 		j.mu.Unlock()
 		j.postAt(gen, pdp.Verified{OK: true})
 	case errors.Is(err, slot.ErrDigest):
+		if u := j.origin(); u != nil && j.final().BytesFromPeers == 0 {
+			j.dev.servers.fail(j.dev.now(), u)
+		}
 		j.postAt(gen, pdp.Verified{})
 	case errors.Is(err, slot.ErrReadBack), errors.Is(err, slot.ErrIncomplete):
 		var lost []int

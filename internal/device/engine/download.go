@@ -5,16 +5,20 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	"net/url"
 	"time"
 
 	crand "crypto/rand"
 
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
+	"github.com/peerload/peerload/report"
 )
 
 // prepare connects to the origin without asking for a body.
@@ -54,6 +58,9 @@ type download struct {
 	told time.Time
 	// begun says that the source in use has answered with a body.
 	begun bool
+	// until is when the sources that are left must have answered, 0 for no
+	// bound.
+	until time.Duration
 }
 
 // run downloads and tells how it ended, unless it was stopped.
@@ -74,34 +81,97 @@ func (d *download) run() {
 	d.tell(pdp.OriginEnded{Reason: why, Size: size})
 }
 
-// attempt asks the sources one after the other, beginning with the one in use,
-// until one has a body: trying another source is not a retry. The attempt ends
-// when one has a body, or none has. Its error is the last one that a server
-// gave, rather than that another could not be reached.
+// attempt asks the sources one after the other until one has given the rest of
+// the file: another source is not a retry. Servers that failed lately come
+// last. The attempt fails if all have failed, with the error that says most.
 func (d *download) attempt() (size int64, err error) {
 	j := d.job
-	for range max(len(j.spec.Sources), 1) {
+	order := j.dev.servers.order(j.dev.now(), j.spec.Sources)
+	if len(order) == 0 {
+		return d.body()
+	}
+	for n := 0; ; {
+		u := j.spec.Sources[order[n]]
+		j.source.Store(uint32(order[n]))
 		var failed error
 		var disk diskError
 		if size, failed = d.body(); failed == nil || d.ctx.Err() != nil || errors.As(failed, &disk) {
+			if failed == nil {
+				j.dev.servers.serve(u)
+			}
 			return size, failed
 		}
 		why := originReason(failed)
-		if err == nil || why != wire.ReasonOriginUnreachable {
+		if err == nil || why != wire.ReasonOriginUnreachable && telling(why) >= telling(originReason(err)) {
 			err = failed
 			j.mu.Lock()
-			j.originErr, j.originURL = failed, j.url()
+			j.originErr, j.originURL = failed, u.Redacted()
 			j.mu.Unlock()
 		}
-		if n := uint32(len(j.spec.Sources)); n > 1 && why != wire.ReasonOriginWrong {
-			j.source.Store((j.source.Load() + 1) % n)
+		if why != wire.ReasonOriginNotFound && why != wire.ReasonOriginForbidden {
+			j.dev.servers.fail(j.dev.now(), u)
 		}
-		// the server asked to wait; another of its addresses must not be used to avoid that
-		if d.begun || why == wire.ReasonOriginBusy {
+		for n++; n < len(order) && d.sameServer(u, j.spec.Sources[order[n]], failed); n++ {
+		}
+		if n == len(order) || !d.timeLeft(why) {
 			break
 		}
+		d.goesOn(why, j.spec.Sources[order[n]])
 	}
 	return size, err
+}
+
+// sameServer reports whether nothing else can be expected of a source than of
+// the one that failed: another scheme of a host that asks for patience, or that
+// has begun to send this file.
+func (d *download) sameServer(failed, u *url.URL, err error) bool {
+	return failed.Hostname() == u.Hostname() && (d.begun || errors.Is(err, origin.ErrBusy))
+}
+
+// telling ranks why sources failed. One that may have the file later keeps a
+// device from giving up because another lacks it, and one that answers tells
+// more than one that cannot be reached.
+func telling(why wire.Reason) int {
+	switch why {
+	case wire.ReasonOriginUnreachable:
+		return 0
+	case wire.ReasonOriginNotFound:
+		return 1
+	case wire.ReasonOriginForbidden:
+		return 2
+	}
+	return 3
+}
+
+// elsewhere is how long an attempt looks for a source that answers after one
+// did not. Together with origin.RootStallTimeout it is less than the followers
+// of a root wait for progress, so that the root can say why it fails. The next
+// attempt begins with another source, and has all the time for it.
+const elsewhere = 2 * time.Second
+
+// timeLeft bounds the time until the next sources answer if one did not, and
+// reports whether any is left.
+func (d *download) timeLeft(why wire.Reason) bool {
+	now := d.job.dev.now()
+	if d.until == 0 && (why == wire.ReasonOriginUnreachable || why == wire.ReasonOriginStalled) {
+		d.until = now + elsewhere
+	}
+	return d.until == 0 || now < d.until
+}
+
+// goesOn tells that the next source is asked, and begins there with what is
+// lacking now.
+func (d *download) goesOn(why wire.Reason, next *url.URL) {
+	d.job.dev.call(func(time.Duration) {
+		if d.ctx.Err() == nil {
+			d.job.note(pdp.Note{Kind: report.KindFallback, Reason: why, What: note.NextServer{URL: next.Redacted()}})
+		}
+	})
+	d.begun, d.from = false, 0
+	d.part, d.gen = d.job.content()
+	if d.part.Geometry().Known() {
+		d.from = d.part.Prefix()
+	}
 }
 
 // tell hands an event to the machine unless this download was stopped, and
@@ -132,7 +202,7 @@ func (d *download) body() (int64, error) {
 		defer b.Close()
 		epoch = d.epoch(b)
 	}
-	d.begun = true
+	d.begun, d.until = true, 0
 	d.opened(b, epoch)
 	return d.store(b, epoch)
 }
@@ -154,7 +224,7 @@ func (d *download) opened(b *origin.Body, epoch uint64) {
 	// The machine may have begun another content for it.
 	d.part, d.gen = j.content()
 	j.mu.Lock()
-	j.epoch, j.validator = epoch, b.Validator
+	j.epoch, j.validator, j.validatorOf = epoch, b.Validator, j.source.Load()
 	j.originErr = nil // it answers again: what it said before is over
 	j.mu.Unlock()
 }
@@ -175,15 +245,33 @@ func (d *download) open() (*origin.Body, error) {
 	}
 	j.mu.Lock()
 	validator := j.validator
+	if j.spec.keyed() && j.validatorOf != j.source.Load() {
+		validator = "" // of another server; the digest says that it is the same content
+	}
 	j.mu.Unlock()
-	b, err := j.dev.cfg.Origin.Open(d.ctx, origin.Request{
+	ctx, answered := d.bounded()
+	b, err := j.dev.cfg.Origin.Open(ctx, origin.Request{
 		URL: j.origin(), Offset: off, Validator: validator, Size: j.spec.Size,
 	})
+	answered()
 	if err == nil && b.Offset != off && b.Offset != 0 {
 		b.Close()
 		return nil, errors.New("the origin resumes where it was not asked to")
 	}
 	return b, err
+}
+
+// bounded is the context of one request, which ends unless the server has
+// answered in time.
+func (d *download) bounded() (ctx context.Context, answered func()) {
+	if d.until == 0 {
+		return d.ctx, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(d.ctx)
+	timer := time.AfterFunc(d.until-d.job.dev.now(), func() {
+		cancel(fmt.Errorf("%w: another server failed before, and this one does not answer soon", origin.ErrUnreachable))
+	})
+	return ctx, func() { timer.Stop() }
 }
 
 // epoch distinguishes this content from others of the same name: 0 if the

@@ -46,6 +46,9 @@ func (d *Device) newFile(spec Spec, part *slot.Partial, held bool) *File {
 		dev: d, spec: spec, ctx: ctx, stop: cancel, links: map[pdp.Link]*link{}, part: part, epoch: part.Epoch(), held: held,
 		finished: make(chan struct{}), settle: make(chan struct{}, 1), verify: make(chan struct{}, 1),
 	}
+	if order := d.servers.order(d.now(), spec.Sources); len(order) > 0 {
+		j.source.Store(uint32(order[0]))
+	}
 	j.count.start, j.count.children = time.Now(), map[string]bool{}
 	size := spec.Size
 	if g := part.Geometry(); g.Known() {

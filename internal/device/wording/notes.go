@@ -157,6 +157,8 @@ func ofFile(what note.Note) (en, ja string) {
 			"ピアによるとサーバは失敗: {why}。1 回だけ問い合わせる")
 	case note.OriginFailed:
 		return both("the server failed: {why}; left alone for %v", "サーバの失敗: {why}。%v の間待つ", n.For)
+	case note.NextServer:
+		return both("the server failed: {why}; asking %s", "サーバの失敗: {why}。%s に問い合わせる", n.URL)
 	case note.SizeNotServed:
 		return both("the server does not send the %d bytes that a peer told: starting over",
 			"サーバはピアの伝えた %d バイトを送らない: 最初からやり直す", n.Size)

@@ -35,6 +35,7 @@ func notes() []note.Note {
 		note.TwoTrees{}, note.NoChildren{}, note.WrongChunk{Parent: a, Index: 11},
 		note.AsksFirst{}, note.Asks{Chunk: 12}, note.FromOrigin{Chunk: 13}, note.ToOrigin{},
 		note.AsksOnce{}, note.AsksOnce{Tried: true}, note.OriginFailed{For: 2 * time.Second},
+		note.NextServer{URL: "http://10.0.0.2/fw.sbn"},
 		note.SizeNotServed{Size: 14}, note.Verified{Size: 15}, note.WrongFile{},
 		note.RootDiffers{Root: a}, note.RootAgrees{Root: a}, note.Altered{Count: 16, First: 17},
 		note.OtherContent{}, note.OtherSize{Told: 18, Held: 19},
