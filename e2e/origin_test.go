@@ -82,6 +82,7 @@ func faults() []fault {
 		{"stalls in the middle", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, length, faultBody[:len(faultBody)/2], time.Minute, r)
 		}), 4, "stopped sending", true, 30},
+		{"a byte a second", always(drip), 4, "stopped sending", true, 1},
 		{"stalls once", first(1, func(w http.ResponseWriter, r *http.Request) {
 			raw(w, length+"\r\nETag: \"1\"\r\nAccept-Ranges: bytes", faultBody[:len(faultBody)/2], time.Minute, r)
 		}), 0, "", true, 1.1},
@@ -120,6 +121,20 @@ func faults() []fault {
 	}
 }
 
+// drip announces the file and sends one byte a second of it.
+func drip(w http.ResponseWriter, r *http.Request) {
+	conn := w.(*countingWriter).hijack()
+	defer conn.Close()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	_, err := fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", len(faultBody))
+	for i := 0; err == nil && i < len(faultBody); i++ {
+		if _, err = conn.Write(faultBody[i : i+1]); err == nil {
+			<-tick.C
+		}
+	}
+}
+
 // TestFaultyOrigin runs each fault with one device and with six.
 func TestFaultyOrigin(t *testing.T) {
 	t.Parallel()
@@ -137,6 +152,8 @@ func TestFaultyOrigin(t *testing.T) {
 				switch {
 				case f.name == "never answers" && n > 1:
 					args = append(args, "--retry", "1") // or it lasts a minute
+				case f.name == "a byte a second" && n > 1:
+					args = append(args, "--retry", "0") // or it lasts two minutes
 				case f.name == "stalls in the middle":
 					args = append(args, "--retry", "2") // or it is waited for a minute, as where the WAN is cut
 				}
