@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"sync"
 	"time"
 
@@ -148,17 +147,12 @@ func (f *fetching) load(ctx context.Context) ([]report.Final, error) {
 	if f.list.Classic {
 		begin = f.dev.FetchClassic
 	}
-	run, err := engine.FirstOf(ctx, sources, func(u *url.URL) (*engine.LoadRun, error) {
-		run, err := begin(ctx, engine.LoadSpec{
-			URL: u, Trust: f.req.Proof.dir, Model: f.req.Model, Group: policy.Builtin().Group(f.req.Model),
-			Dir: f.list.Output, Slots: f.req.Slots, Scratch: f.state.Path(),
-		})
-		if err != nil {
-			run.Close()
-		}
-		return run, err
+	run, err := begin(ctx, engine.LoadSpec{
+		URLs: sources, Trust: f.req.Proof.dir, Model: f.req.Model, Group: policy.Builtin().Group(f.req.Model),
+		Dir: f.list.Output, Slots: f.req.Slots, Scratch: f.state.Path(),
 	})
 	if err != nil {
+		run.Close()
 		var t *engine.TrustError
 		switch {
 		case errors.As(err, &t):

@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -268,5 +271,81 @@ func TestRetrySoon(t *testing.T) {
 	}
 	if w := d.wait(nil); w < 54*time.Minute || w > 66*time.Minute {
 		t.Errorf("the regular wait is %v", w)
+	}
+}
+
+// trickling is a server that has all that a depot has, and sends one byte a
+// second of some of it.
+type trickling struct {
+	url   string
+	asked atomic.Int32 // how often for that
+}
+
+func newTrickling(t *testing.T, d *depot, slow func(path string) bool) *trickling {
+	t.Helper()
+	// Another host than the depot.
+	l, err := net.Listen("tcp4", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &trickling{url: "http://" + l.Addr().String()}
+	files := http.FileServer(http.Dir(d.dir))
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !slow(r.URL.Path) {
+			files.ServeHTTP(w, r)
+			return
+		}
+		s.asked.Add(1)
+		w.Header().Set("Content-Length", "1000000")
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			_, _ = w.Write([]byte{'x'})
+			w.(http.Flusher).Flush()
+			select {
+			case <-tick.C:
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}))
+	srv.Listener.Close()
+	srv.Listener = l
+	srv.Start()
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		srv.Close()
+	})
+	return s
+}
+
+// TestTricklingServer: a server that sends one byte a second of a provisioning
+// file, of metadata or of components is asked once, and the next one has it.
+func TestTricklingServer(t *testing.T) {
+	t.Parallel()
+	component := func(p string) bool { return strings.HasPrefix(p, "/components/") && !strings.HasSuffix(p, ".load") }
+	for name, slow := range map[string]func(path string) bool{
+		"provisioning": func(p string) bool { return strings.HasSuffix(p, ".cnf.xml") },
+		"metadata":     func(p string) bool { return !strings.HasSuffix(p, ".cnf.xml") && !component(p) },
+		"components":   component,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDepot(t)
+			d.load("L61-1", "good", 300_000, "CP-7961G")
+			d.provision(sharing("L61-1", "none"))
+			first := newTrickling(t, d, slow)
+			c := newSubnet(t).config(d, "CP-7961G")
+			c.Servers = []string{first.url, d.url}
+			spawn(t, c)
+			until(t, "the load is active", func() bool {
+				b, err := os.ReadFile(filepath.Join(c.State, slotsName, "current", "health"))
+				return err == nil && string(b) == "good"
+			})
+			// Provisioning files are asked for again when the load is on trial.
+			if n := first.asked.Load(); n < 1 || n > 1 && name != "provisioning" {
+				t.Errorf("the first server was asked %d times for what it trickles", n)
+			}
+		})
 	}
 }

@@ -354,15 +354,11 @@ func (s *session) getLoad(ctx context.Context, i *instance, r *GetRequest) (got,
 	if err != nil {
 		return got{}, err
 	}
-	run, err := engine.FirstOf(ctx, urls, func(u *url.URL) (*engine.LoadRun, error) {
-		run, err := fetch(ctx, engine.LoadSpec{URL: u, Trust: r.Trust, Model: r.Model, Group: policy.Builtin().Group(r.Model),
-			Dir:   r.Targets[0],
-			Slots: r.Slots, Scratch: scratch})
-		if err != nil {
-			run.Close()
-		}
-		return run, err
-	})
+	run, err := fetch(ctx, engine.LoadSpec{URLs: urls, Trust: r.Trust, Model: r.Model,
+		Group: policy.Builtin().Group(r.Model), Dir: r.Targets[0], Slots: r.Slots, Scratch: scratch})
+	if err != nil {
+		run.Close()
+	}
 	return got{
 		files:  run.Files,
 		finals: func() []*report.Final { return []*report.Final{run.Final()} },

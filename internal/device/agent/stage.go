@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,34 +46,31 @@ func (d *Daemon) stage(ctx context.Context, name string) (version string, err er
 		if err := noRoot(c); err != nil {
 			return "", err
 		}
-		return d.try(ctx, name+load.ManifestSuffix, func(u *url.URL) (string, error) { return d.stageSigned(ctx, i, dir, u) })
+		return d.stageSigned(ctx, i, dir, name)
 	}
 	if d.prov.setting(policy.Unsigned) != policy.On {
 		return "", &engine.TrustError{Err: fmt.Errorf("%w: put the publisher's %s into %s, or allow unsigned loads",
 			trust.ErrNoRoot, trust.PinName, c.Trust)}
 	}
-	return d.try(ctx, name+".loads", func(u *url.URL) (string, error) { return d.stageClassic(ctx, i, dir, u, name) })
+	return d.stageClassic(ctx, i, dir, name)
 }
 
-// try asks the servers for a file one after the other.
-func (d *Daemon) try(ctx context.Context, file string, fetch func(*url.URL) (string, error)) (string, error) {
+// loadSpec returns what all loads have in common; file is what to ask the
+// servers for first.
+func (d *Daemon) loadSpec(file string, i *instance) (engine.LoadSpec, error) {
 	urls, err := d.loadURLs(file)
+	c := d.conf.get()
+	return engine.LoadSpec{URLs: urls, Trust: c.Trust, Model: c.Model, Group: i.key.group,
+		Scratch: filepath.Join(c.State, scratchName)}, err
+}
+
+func (d *Daemon) stageSigned(ctx context.Context, i *instance, dir, name string) (string, error) {
+	spec, err := d.loadSpec(name+load.ManifestSuffix, i)
 	if err != nil {
 		return "", err
 	}
-	return engine.FirstOf(ctx, urls, fetch)
-}
-
-// loadSpec returns what all loads have in common.
-func (d *Daemon) loadSpec(u *url.URL, i *instance) engine.LoadSpec {
-	c := d.conf.get()
-	return engine.LoadSpec{URL: u, Trust: c.Trust, Model: c.Model, Group: i.key.group,
-		Scratch: filepath.Join(c.State, scratchName)}
-}
-
-func (d *Daemon) stageSigned(ctx context.Context, i *instance, dir string, u *url.URL) (string, error) {
 	d.rec.Forget(func(f *status.File) bool { return f.Done || f.Failed })
-	run, err := i.dev.StageLoad(ctx, d.loadSpec(u, i), d.slots,
+	run, err := i.dev.StageLoad(ctx, spec, d.slots,
 		func(m *load.Manifest) error { return d.affords(m.Size()) })
 	d.finished(ctx, run, err)
 	if err != nil {
@@ -112,8 +108,11 @@ const unsignedVersion = "unsigned"
 
 // stageClassic fetches an unsigned load: first into a directory of its own,
 // then, when its bytes are known, into the slot.
-func (d *Daemon) stageClassic(ctx context.Context, i *instance, dir string, u *url.URL, name string) (string, error) {
-	spec := d.loadSpec(u, i)
+func (d *Daemon) stageClassic(ctx context.Context, i *instance, dir, name string) (string, error) {
+	spec, err := d.loadSpec(name+".loads", i)
+	if err != nil {
+		return "", err
+	}
 	spec.Dir = filepath.Join(d.conf.get().State, classicName, name)
 	if err := d.onlyClassic(name); err != nil {
 		return "", err

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"path"
@@ -16,10 +17,33 @@ import (
 // text NAME.loads, and beside it on the server the components that it lists. It
 // has neither sizes nor digests, so nothing can be checked: the caller must
 // have the user's consent. LoadSpec.Trust and Slots are not used.
-func (d *Device) FetchClassic(ctx context.Context, s LoadSpec) (*LoadRun, error) {
-	name := path.Base(s.URL.Path)
+//
+// All comes from one server, since nothing says that another has the same
+// release. If one fails the next is asked for the whole load; if all fail, the
+// error has those of all.
+func (d *Device) FetchClassic(ctx context.Context, s LoadSpec) (r *LoadRun, err error) {
+	var errs []error
+	for _, i := range d.servers.order(d.now(), s.URLs) {
+		if r != nil {
+			r.Close()
+		}
+		one := s
+		one.URLs = s.URLs[i : i+1]
+		var e *Error
+		if r, err = d.classicOf(ctx, one); err == nil || ctx.Err() != nil || !errors.As(err, &e) || !e.Reason.Origin() {
+			return r, err
+		}
+		errs = append(errs, err)
+	}
+	return r, errors.Join(errs...)
+}
+
+// classicOf fetches a load from its only server.
+func (d *Device) classicOf(ctx context.Context, s LoadSpec) (*LoadRun, error) {
+	at := s.URLs[0]
+	name := path.Base(at.Path)
 	r := &LoadRun{spec: s, dev: d, start: time.Now(), name: name}
-	f, err := d.Fetch(r.classicSpec(s.URL, name))
+	f, err := d.Fetch(r.classicSpec(at, name))
 	if err != nil {
 		return r, err
 	}
@@ -37,8 +61,8 @@ func (d *Device) FetchClassic(ctx context.Context, s LoadSpec) (*LoadRun, error)
 	}
 	var specs []Spec
 	for _, c := range l.Components {
-		u := *s.URL
-		u.Path, u.RawPath = path.Join(path.Dir(s.URL.Path), c), ""
+		u := *at
+		u.Path, u.RawPath = path.Join(path.Dir(at.Path), c), ""
 		specs = append(specs, r.classicSpec(&u, c))
 	}
 	files, err := r.fetchAll(ctx, specs)

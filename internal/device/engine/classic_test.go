@@ -64,7 +64,7 @@ func TestClassicPaths(t *testing.T) {
 				t.Fatal(err)
 			}
 			to := t.TempDir()
-			run, err := single(t).FetchClassic(t.Context(), LoadSpec{URL: u, Dir: to})
+			run, err := single(t).FetchClassic(t.Context(), LoadSpec{URLs: []*url.URL{u}, Dir: to})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,21 +81,23 @@ func TestClassicPaths(t *testing.T) {
 	}
 }
 
-// A load is fetched from the first source that has it; what is wrong with it
+// A load is fetched from the first server that has it; what is wrong with it
 // there is not looked for elsewhere.
-func TestFirstOf(t *testing.T) {
+func TestClassicServers(t *testing.T) {
 	has := strict(t, map[string]string{"/L.loads": "app.sbn\r\n", "/app.sbn": "app", "/bad.loads": "# no component\r\n"})
 	hasNot := strict(t, nil)
+	lacks := strict(t, map[string]string{"/L.loads": "app.sbn\r\n"})
 	for _, c := range []struct {
 		name    string
 		sources []*httptest.Server
 		ok      bool
-		asked   int
+		last    int
 	}{
-		{"/L.loads", []*httptest.Server{hasNot, has}, true, 2},
-		{"/L.loads", []*httptest.Server{has, hasNot}, true, 1},
-		{"/L.loads", []*httptest.Server{hasNot, hasNot}, false, 2},
-		{"/bad.loads", []*httptest.Server{has, has}, false, 1},
+		{"/L.loads", []*httptest.Server{hasNot, has}, true, 1},
+		{"/L.loads", []*httptest.Server{lacks, has}, true, 1},
+		{"/L.loads", []*httptest.Server{has, hasNot}, true, 0},
+		{"/L.loads", []*httptest.Server{hasNot, hasNot}, false, 1},
+		{"/bad.loads", []*httptest.Server{has, lacks}, false, 0},
 	} {
 		var sources []*url.URL
 		for _, s := range c.sources {
@@ -105,18 +107,10 @@ func TestFirstOf(t *testing.T) {
 			}
 			sources = append(sources, u)
 		}
-		d, to, asked := single(t), t.TempDir(), 0
-		run, err := FirstOf(t.Context(), sources, func(u *url.URL) (*LoadRun, error) {
-			asked++
-			run, err := d.FetchClassic(t.Context(), LoadSpec{URL: u, Dir: to})
-			if err != nil {
-				run.Close()
-			}
-			return run, err
-		})
+		run, err := single(t).FetchClassic(t.Context(), LoadSpec{URLs: sources, Dir: t.TempDir()})
 		run.Close()
-		if (err == nil) != c.ok || asked != c.asked || run.Final().URL != sources[asked-1].String() {
-			t.Errorf("%s of %v: %v after %d sources, from %s", c.name, sources, err, asked, run.Final().URL)
+		if (err == nil) != c.ok || run.Final().URL != sources[c.last].String() {
+			t.Errorf("%s of %v: %v, from %s", c.name, sources, err, run.Final().URL)
 		}
 	}
 }

@@ -122,10 +122,11 @@ func (d *download) attempt() (size int64, err error) {
 }
 
 // sameServer reports whether nothing else can be expected of a source than of
-// the one that failed: another scheme of a host that asks for patience, or that
-// has begun to send this file.
+// the one that failed: another scheme of a host that asks for patience, has
+// metadata that is not trusted, or has begun to send this file.
 func (d *download) sameServer(failed, u *url.URL, err error) bool {
-	return failed.Hostname() == u.Hostname() && (d.begun || errors.Is(err, origin.ErrBusy))
+	return failed.Hostname() == u.Hostname() &&
+		(d.begun || errors.Is(err, origin.ErrBusy) || errors.As(err, new(*TrustError)))
 }
 
 // telling ranks why sources failed. One that may have the file later keeps a
@@ -233,7 +234,7 @@ func (d *download) opened(b *origin.Body, epoch uint64) {
 func (d *download) open() (*origin.Body, error) {
 	j := d.job
 	if j.spec.Fetch != nil {
-		raw, err := j.spec.Fetch(d.ctx)
+		raw, err := j.spec.Fetch(d.ctx, j.origin())
 		if err != nil {
 			return nil, err
 		}

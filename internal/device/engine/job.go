@@ -38,8 +38,9 @@ type Spec struct {
 	// such as the URL.
 	Key string
 	// Fetch replaces the download from Sources for content that this device
-	// makes itself, such as a bundle of metadata.
-	Fetch func(ctx context.Context) ([]byte, error)
+	// makes itself, such as a bundle of metadata. It is given the source in use,
+	// nil if there is none.
+	Fetch func(ctx context.Context, from *url.URL) ([]byte, error)
 }
 
 func (s Spec) signed() bool { return s.Table != nil }

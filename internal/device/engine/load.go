@@ -53,8 +53,10 @@ func (e *TrustError) Unwrap() error { return e.Err }
 
 // LoadSpec says which load to fetch.
 type LoadSpec struct {
-	// URL of the manifest, BASE/NAME.load.
-	URL *url.URL
+	// URLs of the manifest, BASE/NAME.load, in the order to ask; at least one.
+	// What one server does not give is asked of the next. All devices of a site
+	// should begin with the same one: it names what they share.
+	URLs []*url.URL
 	// Trust is the directory with the pinned root.
 	Trust string
 	// Model of this device, empty if not told; Group its model group.
@@ -88,7 +90,7 @@ type LoadRun struct {
 	spec  LoadSpec
 	dev   *Device
 	name  string
-	base  *url.URL // of the signed repository, nil for a classic load
+	bases []*url.URL // of the signed repository, none for a classic load
 	held  []report.Final
 }
 
@@ -106,31 +108,24 @@ func (d *Device) FetchLoad(ctx context.Context, s LoadSpec) (*LoadRun, error) {
 	return r, r.intoDir(ctx)
 }
 
-// FirstOf tries one source after the other until fetch succeeds, or fails with
-// an error that is not the origin's. If none succeeds, it returns the errors of
-// all, and the last result.
-func FirstOf[T any](ctx context.Context, sources []*url.URL, fetch func(*url.URL) (T, error)) (last T, err error) {
-	var errs []error
-	for _, u := range sources {
-		var e *Error
-		if last, err = fetch(u); err == nil || ctx.Err() != nil || !errors.As(err, &e) || !e.Reason.Origin() {
-			return last, err
-		}
-		errs = append(errs, err)
-	}
-	return last, errors.Join(errs...)
-}
-
-// verifiedRun begins a load: its manifest is verified and for this model.
-func (d *Device) verifiedRun(ctx context.Context, s LoadSpec) (*LoadRun, error) {
-	base := *s.URL
-	base.Path = path.Dir(s.URL.Path) + "/"
+// baseOf returns the directory that a URL's file is in.
+func baseOf(u *url.URL) *url.URL {
+	base := *u
+	base.Path = path.Dir(u.Path) + "/"
 	if base.Path == "//" {
 		base.Path = "/"
 	}
 	base.RawPath, base.RawQuery = "", ""
-	r := &LoadRun{spec: s, dev: d, start: time.Now(), base: &base,
-		name: strings.TrimSuffix(path.Base(s.URL.Path), load.ManifestSuffix)}
+	return &base
+}
+
+// verifiedRun begins a load: its manifest is verified and for this model.
+func (d *Device) verifiedRun(ctx context.Context, s LoadSpec) (*LoadRun, error) {
+	r := &LoadRun{spec: s, dev: d, start: time.Now(),
+		name: strings.TrimSuffix(path.Base(s.URLs[0].Path), load.ManifestSuffix)}
+	for _, u := range s.URLs {
+		r.bases = append(r.bases, baseOf(u))
+	}
 	if err := r.manifest(ctx); err != nil {
 		return r, err
 	}
@@ -142,7 +137,7 @@ func (d *Device) verifiedRun(ctx context.Context, s LoadSpec) (*LoadRun, error) 
 }
 
 // manifest fetches metadata and manifest, once per subnet: the root makes a
-// bundle of what it took from the server, and every device verifies it for
+// bundle of what it took from a server, and every device verifies it for
 // itself.
 func (r *LoadRun) manifest(ctx context.Context) error {
 	client, err := trust.New(trust.Config{Dir: r.spec.Trust})
@@ -153,27 +148,25 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 	// bundle under a name of its own.
 	_ = slot.Sweep(r.dev.cfg.Files, r.spec.Scratch,
 		func(name string) bool { return strings.HasPrefix(name, bundlePrefix) })
-	far := &originFetcher{dev: r.dev, base: r.base}
-	var refused error // why this device, as root, does not trust the server
 	name := r.name + load.ManifestSuffix
 	f, err := r.dev.Fetch(Spec{
-		Name: name, Model: r.spec.Model, Sources: []*url.URL{r.spec.URL}, Size: load.UnknownSize, Digest: slot.ExpectAny(),
-		Key:    "bundle\x00" + r.base.Redacted() + "\x00" + r.name,
+		Name: name, Model: r.spec.Model, Sources: r.spec.URLs, Size: load.UnknownSize, Digest: slot.ExpectAny(),
+		Key:    "bundle\x00" + r.bases[0].Redacted() + "\x00" + r.name,
 		Target: filepath.Join(r.spec.Scratch, fmt.Sprintf("%s%d-%s", bundlePrefix, os.Getpid(), r.name)),
-		Fetch: func(ctx context.Context) ([]byte, error) {
+		Fetch: func(ctx context.Context, from *url.URL) ([]byte, error) {
+			far := &originFetcher{dev: r.dev, base: baseOf(from)}
 			b, _, err := client.BuildBundle(ctx, far, r.name)
-			if err != nil {
-				switch refused = err; {
-				case errors.Is(err, trust.ErrNotFound):
-					// There is nothing to trust or not: it is not there.
-					refused, err = nil, fmt.Errorf("no signed load there: %w: %w", origin.ErrNotFound, err)
-				case !far.failed(err):
-					// Asking again would not make it trustworthy.
-					err = fmt.Errorf("%w: %w", origin.ErrForbidden, err)
-				}
-				return nil, err
+			switch {
+			case err == nil:
+				return trust.PackBundle(b), nil
+			case errors.Is(err, trust.ErrNotFound):
+				// There is nothing to trust or not: it is not there.
+				return nil, fmt.Errorf("no signed load there: %w: %w", origin.ErrNotFound, err)
+			case !far.failed(err):
+				// Asking again would not make it trustworthy.
+				return nil, fmt.Errorf("%w: %w", origin.ErrForbidden, &TrustError{err})
 			}
-			return trust.PackBundle(b), nil
+			return nil, err
 		},
 	})
 	if err != nil {
@@ -181,8 +174,9 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 	}
 	r.Files = append(r.Files, f)
 	if err := f.Wait(ctx); err != nil {
-		if refused != nil && !far.failed(refused) {
-			return &TrustError{refused}
+		var refused *TrustError // by this device, as root
+		if errors.As(err, &refused) {
+			return refused
 		}
 		return err
 	}
@@ -198,7 +192,7 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 		// A peer's copy counts only if it is genuine, unexpired and not older.
 		r.dev.event(report.Event{Event: report.KindFallback, File: name, Reason: string(reason.MetadataRefused),
 			Message: fmt.Sprintf("the peers' copy of the metadata is refused: %v; asking the server", err)})
-		r.Manifest, _, err = client.Manifest(ctx, far, r.name)
+		err = r.manifestOf(ctx, client)
 	}
 	if err != nil {
 		return &TrustError{err}
@@ -206,14 +200,34 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 	return nil
 }
 
+// manifestOf asks the servers themselves for metadata and manifest, until one
+// has what can be trusted. The error is that of the first.
+func (r *LoadRun) manifestOf(ctx context.Context, client *trust.Client) (err error) {
+	for _, i := range r.dev.servers.order(r.dev.now(), r.bases) {
+		m, _, failed := client.Manifest(ctx, &originFetcher{dev: r.dev, base: r.bases[i]}, r.name)
+		if failed == nil {
+			r.Manifest = m
+			return nil
+		}
+		if err == nil {
+			err = failed
+		}
+	}
+	return err
+}
+
 // specsOf returns what to fetch for components of a signed load.
 func (r *LoadRun) specsOf(cs []load.Component, dir string) []Spec {
 	var out []Spec
 	for _, c := range cs {
-		u := *r.base
-		u.Path += trust.ComponentPath(c.Digest.String(), c.Name)
+		var sources []*url.URL
+		for _, base := range r.bases {
+			u := *base
+			u.Path += trust.ComponentPath(c.Digest.String(), c.Name)
+			sources = append(sources, &u)
+		}
 		out = append(out, Spec{
-			Name: c.Name, Model: r.spec.Model, Group: r.spec.Group, Sources: []*url.URL{&u},
+			Name: c.Name, Model: r.spec.Model, Group: r.spec.Group, Sources: sources,
 			Target: filepath.Join(dir, c.Name), Size: c.Size, Digest: slot.Expect(c.Digest), Table: c.Table,
 		})
 	}
@@ -363,8 +377,12 @@ func (d *Device) chain(a, b *File) {
 
 // Final returns the report of the whole load.
 func (r *LoadRun) Final() *report.Final {
-	t := &report.Final{File: path.Base(r.spec.URL.Path), URL: r.spec.URL.Redacted(), Path: r.spec.Dir,
-		Role: report.RoleNone, Source: report.SourceCache, ElapsedS: time.Since(r.start).Seconds(), Unsigned: r.base == nil}
+	u := r.spec.URLs[0]
+	if len(r.Files) > 0 {
+		u = r.Files[0].j.origin() // where the first file came from
+	}
+	t := &report.Final{File: path.Base(u.Path), URL: u.Redacted(), Path: r.spec.Dir, Role: report.RoleNone,
+		Source: report.SourceCache, ElapsedS: time.Since(r.start).Seconds(), Unsigned: len(r.bases) == 0}
 	t.Components = append(t.Components, r.held...)
 	for i, f := range r.Files {
 		c := f.Final()
@@ -400,7 +418,7 @@ func (r *LoadRun) Final() *report.Final {
 // bundle is removed.
 func (r *LoadRun) Close() {
 	for i, f := range r.Files {
-		if i == 0 && r.base != nil {
+		if i == 0 && len(r.bases) > 0 {
 			_ = f.Discard()
 		} else {
 			_ = f.Close()
