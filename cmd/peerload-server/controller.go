@@ -110,7 +110,7 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	if err := s.announce(cmd, inst.ctl, api, files); err != nil {
+	if err := s.announce(cmd, inst.ctl, api, files, log); err != nil {
 		return err
 	}
 	manager := serviceManager()
@@ -201,7 +201,8 @@ func (s *service) host(ln net.Listener) string {
 
 // announce prints where everything is, and the set-up link if nobody can log
 // in yet.
-func (s *service) announce(cmd *cobra.Command, ctl *domain.Controller, api *apiListener, served files.Config) error {
+func (s *service) announce(cmd *cobra.Command, ctl *domain.Controller, api *apiListener, served files.Config,
+	log *slog.Logger) error {
 	l := listening{Schema: jsonSchema, Event: "listening", API: api.scheme + "://" + api.host, Fingerprint: api.print}
 	text := l.API + "/\n"
 	if api.print != "" {
@@ -216,7 +217,10 @@ func (s *service) announce(cmd *cobra.Command, ctl *domain.Controller, api *apiL
 		text += "tftp://" + l.TFTP + "/\n"
 	}
 	secret, err := ctl.BeginSetup(cmd.Context())
-	if err != nil {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, domain.ErrAway) {
+		// Devices get their files all the same.
+		log.Error("no set-up link can be made now", "error", err)
+	} else if err != nil {
 		return err
 	}
 	if secret != "" {

@@ -33,10 +33,15 @@ var kinds = []struct {
 	{domain.ErrNotFound, http.StatusNotFound, "not-found"},
 	{domain.ErrExists, http.StatusConflict, "exists"},
 	{domain.ErrConflict, http.StatusConflict, "conflict"},
+	{domain.ErrAway, http.StatusServiceUnavailable, "unavailable"},
 	{domain.ErrUnavailable, http.StatusServiceUnavailable, "unavailable"},
 	{domain.ErrKeys, http.StatusConflict, "keys"},
 	{syscall.ENOSPC, http.StatusInsufficientStorage, "disk-full"},
 }
+
+// retryAway is when to ask again while the database does not answer, in seconds: a
+// restart takes a few.
+const retryAway = "5"
 
 // problem makes an answer that is an error.
 func problem(status int, word, detail string) *huma.ErrorModel {
@@ -60,7 +65,14 @@ func (s *Server) fail(ctx context.Context, err error, asked int64) error {
 			detail = "the controller's disk is full; nothing was changed" // where, is not the caller's matter
 			s.cfg.Log.Error("the disk is full", "error", err)
 		}
+		if k.err == domain.ErrAway {
+			detail = "the controller's database does not answer now; try again"
+			s.cfg.Log.Error("the database does not answer", "error", err)
+		}
 		p := problem(status, k.word, detail)
+		if k.err == domain.ErrAway {
+			return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {retryAway}})
+		}
 		switch status {
 		case http.StatusUnauthorized:
 			return huma.ErrorWithHeaders(p, http.Header{"Www-Authenticate": {"Bearer"}})

@@ -106,3 +106,19 @@ func TestProblemsRepeatNothing(t *testing.T) {
 		t.Error(code, text)
 	}
 }
+
+// TestDatabaseAway: while it does not answer, the caller is told to come again,
+// and not what the database is or says.
+func TestDatabaseAway(t *testing.T) {
+	s := newRig(t)
+	err := s.srv.fail(t.Context(), fmt.Errorf("%w: postgres://secret/place", domain.ErrAway), 0)
+	var p *huma.ErrorModel
+	var h huma.HeadersError
+	if !errors.As(err, &p) || p.Status != 503 || strings.Contains(p.Detail, "place") ||
+		p.Type != ProblemPrefix+"unavailable" {
+		t.Errorf("%+v", p)
+	}
+	if !errors.As(err, &h) || h.GetHeaders().Get("Retry-After") != "5" {
+		t.Errorf("the headers are %v", h)
+	}
+}

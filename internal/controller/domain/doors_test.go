@@ -1,9 +1,11 @@
 package domain_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -293,4 +295,46 @@ func TestThrottlesAreBounded(t *testing.T) {
 		}
 	}
 	r.is(drop(r.Login(r.ctx, "eve", "wrong password", "10.6.6.6")), domain.ErrThrottled)
+}
+
+// unwritable is a store that can be read, and fails to write with an error.
+type unwritable struct {
+	domain.Store
+	err error
+}
+
+func (u *unwritable) Update(ctx context.Context, fn func(domain.Tx) error) error {
+	if u.err != nil {
+		return u.err
+	}
+	return u.Store.Update(ctx, fn)
+}
+
+// TestReadingNeedsNoWriting: on a full disk, and while the database is locked,
+// what devices fetch and what people look at is there, and the server starts.
+func TestReadingNeedsNoWriting(t *testing.T) {
+	u := &unwritable{}
+	r := newRig(t, func(c *domain.Config) { u.Store, c.Store = c.Store, u })
+	r.user("ann", domain.RoleAdmin)
+	session, _ := r.login("ann")
+	tok, err := r.CreateToken(r.ctx, r.admin, "ann", domain.TokenRequest{Name: "n", Role: domain.RoleAdmin,
+		Scopes: domain.Scopes()})
+	r.ok(err)
+	r.device(phone1, "7961")
+	device := r.enrol(phone2)
+	for _, u.err = range []error{syscall.ENOSPC, fmt.Errorf("locked: %w", domain.ErrAway)} {
+		r.now = r.now.Add(10 * time.Minute) // the use of credentials would be noted
+		r.ok(drop(r.Provision(r.ctx, phone1, "", "10.0.0.1")))
+		r.Asked(phone1, "10.0.0.1")
+		r.ok(drop(r.Defaults(r.ctx)))
+		_, _, err := r.ActorBySession(r.ctx, session.Secret, "10.0.0.2")
+		r.ok(err)
+		a, err := r.ActorByToken(r.ctx, tok.Secret, "10.0.0.2")
+		r.ok(err)
+		r.ok(drop(r.Devices(r.ctx, a, domain.DeviceFilter{}, domain.Page{})))
+		if link, err := r.BeginSetup(r.ctx); link != "" || err != nil {
+			t.Errorf("at the start: %q, %v", link, err)
+		}
+		r.is(r.Report(r.ctx, device, report.Device{Schema: 1, State: "idle"}), u.err)
+	}
 }

@@ -32,6 +32,9 @@ var (
 	ErrThrottled = errors.New("too many attempts")
 	// ErrUnavailable says that the controller runs without what this needs.
 	ErrUnavailable = errors.New("not available")
+	// ErrAway says that the database does not answer now: it is locked, restarts,
+	// or cannot be reached. Try again. It matches ErrUnavailable too.
+	ErrAway = fmt.Errorf("%w: the database does not answer", ErrUnavailable)
 	// ErrKeys says that a key to sign with is not there, or not kept secret: the
 	// error says which, and what to do.
 	ErrKeys = repository.ErrKeys

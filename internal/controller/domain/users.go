@@ -247,6 +247,19 @@ func (c *Controller) Users(ctx context.Context, a Actor, f TextFilter, p Page) (
 // "" if there is one. Links from before are void from then on. The server
 // calls it at its start and prints the link.
 func (c *Controller) BeginSetup(ctx context.Context) (secret string, err error) {
+	idle := false // there is a user, and no link: nothing need be written, as on a full disk nothing can
+	err = c.view(ctx, func(tx Tx) error {
+		users, err := tx.Accounts().List(ctx, TextFilter{}, Page{Limit: 1})
+		if err != nil {
+			return err
+		}
+		links, err := tx.Credentials().List(ctx, CredentialFilter{Kind: CredentialSetup}, Page{Limit: 1})
+		idle = users.Total > 0 && links.Total == 0
+		return err
+	})
+	if err != nil || idle {
+		return "", err
+	}
 	err = c.store.Update(ctx, func(tx Tx) error {
 		secret = ""
 		if err := dropCredentials(ctx, tx, CredentialFilter{Kind: CredentialSetup}); err != nil {

@@ -264,8 +264,9 @@ func TestGenerate(t *testing.T) {
 		}
 		resp.Body.Close()
 	}
-	if resp := get(t, http.DefaultClient, s.http+"broken.xml"); resp.StatusCode != 500 {
-		t.Errorf("what cannot be made: %s", resp.Status)
+	if resp := get(t, http.DefaultClient, s.http+"broken.xml"); resp.StatusCode != 503 ||
+		resp.Header.Get("Retry-After") == "" {
+		t.Errorf("what cannot be made: %s, %v", resp.Status, resp.Header)
 	}
 	if resp := get(t, http.DefaultClient, s.http+"small.bin"); resp.StatusCode != 200 {
 		t.Errorf("a file of the directory: %s", resp.Status)

@@ -212,7 +212,8 @@ func (s *server) answer(rw http.ResponseWriter, r *http.Request) {
 		return
 	case err != nil:
 		s.cfg.Log.Error("a file could not be made", "file", name, "error", err)
-		http.Error(w, "the file cannot be made now", http.StatusInternalServerError)
+		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter().Seconds())))
+		http.Error(w, "the file cannot be made now", http.StatusServiceUnavailable)
 		return
 	}
 	defer c.Close()

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 )
@@ -26,6 +28,12 @@ type Dialect struct {
 	// Full says that an error tells of a full disk; nil: none does. Such errors
 	// match syscall.ENOSPC.
 	Full func(error) bool
+	// Away says that an error tells of a database that does not answer now: locked
+	// by somebody else, restarting or gone. Such errors match domain.ErrAway.
+	Away func(error) bool
+	// Stale says that connections of the pool may have ended unnoticed, so that a
+	// transaction that did not begin may be begun on another one.
+	Stale bool
 }
 
 // bind writes arguments as the dialect does. No statement of ours has a
@@ -52,16 +60,20 @@ type DB struct {
 	// Writes and Reads are the pools; they may be one. Required.
 	Writes, Reads *sql.DB
 	Dialect       Dialect
+	// Patience is how long to wait for a connection. 0 means 5 s: whoever waits for
+	// the database must be answered while it still listens.
+	Patience time.Duration
 }
 
 var _ domain.Store = (*DB)(nil)
 
 // View implements domain.Store.
 func (d *DB) View(ctx context.Context, fn func(domain.Tx) error) error {
-	t, err := d.begin(ctx, d.Reads, d.Dialect.ReadOnly)
+	t, done, err := d.begin(ctx, d.Reads, d.Dialect.ReadOnly)
 	if err != nil {
 		return err
 	}
+	defer done()
 	defer t.Rollback() // a transaction that only reads has nothing to commit
 	return d.wrap(fn(&tx{t, d.Dialect}))
 }
@@ -69,10 +81,11 @@ func (d *DB) View(ctx context.Context, fn func(domain.Tx) error) error {
 // Update implements domain.Store. There is one writer at a time in either
 // database, so none ever has to give way to another.
 func (d *DB) Update(ctx context.Context, fn func(domain.Tx) error) error {
-	t, err := d.begin(ctx, d.Writes, nil)
+	t, done, err := d.begin(ctx, d.Writes, nil)
 	if err != nil {
 		return err
 	}
+	defer done()
 	defer t.Rollback() // does nothing after a commit
 	if d.Dialect.Lock != "" {
 		if _, err := t.ExecContext(ctx, d.Dialect.Lock); err != nil {
@@ -85,32 +98,58 @@ func (d *DB) Update(ctx context.Context, fn func(domain.Tx) error) error {
 	return d.wrap(t.Commit())
 }
 
-// begin begins a transaction. After a restart of the database server the pool
-// is full of connections that have ended; each failure takes one out, and to
-// begin anew is always safe.
-func (d *DB) begin(ctx context.Context, pool *sql.DB, opts *sql.TxOptions) (*sql.Tx, error) {
-	tries := 2 + pool.Stats().Idle
+// begin begins a transaction; done gives its connection back. After a restart of
+// the database server the pool is full of connections that have ended; each
+// failure takes one out, and to begin anew is always safe.
+func (d *DB) begin(ctx context.Context, pool *sql.DB, opts *sql.TxOptions) (t *sql.Tx, done func(), err error) {
+	tries := 1
+	if d.Dialect.Stale {
+		tries = 2 + pool.Stats().Idle
+	}
 	for {
-		t, err := pool.BeginTx(ctx, opts)
+		t, done, err = d.tryBegin(ctx, pool, opts)
 		if tries--; err == nil || tries == 0 || ctx.Err() != nil {
-			return t, d.wrap(err)
+			return t, done, d.wrap(err)
 		}
 	}
 }
 
+func (d *DB) tryBegin(ctx context.Context, pool *sql.DB, opts *sql.TxOptions) (*sql.Tx, func(), error) {
+	patience := cmp.Or(d.Patience, 5*time.Second)
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	conn, err := pool.Conn(waiting)
+	if err != nil {
+		if ctx.Err() == nil && waiting.Err() != nil {
+			err = fmt.Errorf("%w: %s: no connection for %v: %w", domain.ErrAway, d.Dialect.Name, patience, err)
+		}
+		return nil, nil, err
+	}
+	t, err := conn.BeginTx(ctx, opts)
+	if err != nil {
+		return nil, nil, errors.Join(err, conn.Close())
+	}
+	// The pool closes what it cannot keep; there is nothing to do about an error.
+	return t, func() { _ = conn.Close() }, nil
+}
+
 // Close implements domain.Store.
 func (d *DB) Close() error {
-	err := d.Writes.Close()
+	// The writer goes last: it leaves the database's files in order.
+	var err error
 	if d.Reads != d.Writes {
-		err = errors.Join(err, d.Reads.Close())
+		err = d.Reads.Close()
 	}
-	return err
+	return errors.Join(err, d.Writes.Close())
 }
 
 // wrap says which database an error comes from, unless it is the domain's own.
 func (d *DB) wrap(err error) error {
 	if err != nil && d.Dialect.Full != nil && d.Dialect.Full(err) {
 		return fmt.Errorf("%w: %w", syscall.ENOSPC, err)
+	}
+	if err != nil && d.Dialect.Away != nil && d.Dialect.Away(err) {
+		return fmt.Errorf("%w: %s: %w", domain.ErrAway, d.Dialect.Name, err)
 	}
 	var s *sqlError
 	if errors.As(err, &s) || err == nil {

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/template"
@@ -62,7 +63,8 @@ func (m Maker) Make(ctx context.Context, name string, client netip.Addr) ([]byte
 		return nil, fs.ErrNotExist
 	}
 	d, err := m.Controller.Provision(ctx, device, "", client.String())
-	if errors.Is(err, domain.ErrNotFound) || errors.Is(err, domain.ErrRefused) {
+	// On a full disk no device becomes known, and all get what unknown ones get.
+	if errors.Is(err, domain.ErrNotFound) || errors.Is(err, domain.ErrRefused) || errors.Is(err, syscall.ENOSPC) {
 		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	}
 	if err != nil {

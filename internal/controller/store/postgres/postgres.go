@@ -9,11 +9,19 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/peerload/peerload/internal/controller/store"
 )
@@ -50,6 +58,10 @@ const migrateLock = "2745193350186642"
 // transaction. Readers do not wait.
 const updateLock = "SELECT pg_advisory_xact_lock(7018141438172451)"
 
+// patience is how long to wait for a connection, and again for a lock that
+// somebody else holds: a device that asks still listens after both.
+const patience = 5 * time.Second
+
 // Store is a domain.Store in a PostgreSQL database.
 type Store struct{ *store.DB }
 
@@ -62,16 +74,20 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Connections == 0 {
 		cfg.Connections = 16
 	}
-	db, err := sql.Open("pgx", cfg.URL)
+	to, err := pgx.ParseConfig(cfg.URL)
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
+	if _, set := to.RuntimeParams["lock_timeout"]; !set {
+		to.RuntimeParams["lock_timeout"] = strconv.FormatInt(patience.Milliseconds(), 10)
+	}
+	db := stdlib.OpenDB(*to)
 	db.SetMaxOpenConns(cfg.Connections)
 	db.SetMaxIdleConns(cfg.Connections / 2)
 	if err := migrate(ctx, db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect()}}, nil
+	return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect(), Patience: patience}}, nil
 }
 
 // migrate lets one controller migrate and the others wait: the lock is that of
@@ -82,6 +98,12 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		return fmt.Errorf("postgres: %w", err)
 	}
 	defer conn.Close()
+	// A migration may take as long as it does, and is waited for.
+	if _, err := conn.ExecContext(ctx, "SET lock_timeout = 0"); err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	// The connection ends here, so that no later use of it has this setting.
+	defer func() { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) }()
 	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock("+migrateLock+")"); err != nil {
 		return fmt.Errorf("postgres: %w", err)
 	}
@@ -94,7 +116,21 @@ func migrate(ctx context.Context, db *sql.DB) error {
 
 func dialect() store.Dialect {
 	return store.Dialect{Name: "postgres", Dollar: true, Lock: updateLock,
-		ReadOnly: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, Full: full}
+		ReadOnly: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, Full: full, Away: away, Stale: true}
+}
+
+// away reports whether the server is not there, or not for us: it restarts or
+// shuts down (57P), has no connection left (53300), its connection broke (08), or
+// somebody holds a lock (55P03).
+func away(err error) bool {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return strings.HasPrefix(e.Code, "57P") || strings.HasPrefix(e.Code, "08") || e.Code == "53300" || e.Code == "55P03"
+	}
+	var network net.Error
+	return errors.As(err, new(*pgconn.ConnectError)) || errors.As(err, &network) || pgconn.SafeToRetry(err) ||
+		errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // full reports whether the server found no room for what was to be written:

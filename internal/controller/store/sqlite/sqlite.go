@@ -27,8 +27,9 @@ type Config struct {
 	// Path of the database's file. Required. It is made if missing, readable by
 	// its owner only, in a directory that exists.
 	Path string
-	// Busy is how long to wait for another process that writes. 0 means 10 s,
-	// many times what the longest update takes.
+	// Busy is how long to wait for another process that writes, and how long for
+	// those of this one that come before. 0 means 5 s, many times what the longest
+	// update takes; who waits for twice that still listens.
 	Busy time.Duration
 	// Readers are how many may read at a time. 0 means 8: reads are short, and
 	// more of them only wait for the same processors.
@@ -59,7 +60,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	if cfg.Busy == 0 {
-		cfg.Busy = 10 * time.Second
+		cfg.Busy = 5 * time.Second
 	}
 	if cfg.Readers == 0 {
 		cfg.Readers = 8
@@ -72,6 +73,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	writes.SetMaxOpenConns(1)
+	if err := keepFiles(ctx, writes); err != nil {
+		return nil, errors.Join(err, writes.Close())
+	}
 	if err := store.Migrate(ctx, "sqlite", writes, 0); err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
@@ -81,13 +85,38 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	reads.SetMaxOpenConns(cfg.Readers)
 	reads.SetMaxIdleConns(cfg.Readers)
-	return &Store{&store.DB{Writes: writes, Reads: reads, Dialect: store.Dialect{Name: "sqlite", Full: full}}}, nil
+	return &Store{&store.DB{Writes: writes, Reads: reads, Patience: cfg.Busy,
+		Dialect: store.Dialect{Name: "sqlite", Full: full, Away: locked}}}, nil
+}
+
+// keepFiles lets the write-ahead log and its index stay when the last connection
+// ends: there may be no room to make them again at the next start.
+func keepFiles(ctx context.Context, db *sql.DB) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("sqlite: %w", err)
+	}
+	defer conn.Close()
+	return conn.Raw(func(c any) error {
+		control, ok := c.(driver.FileControl)
+		if !ok {
+			return errors.New("sqlite: the driver has no file control")
+		}
+		_, err := control.FileControlPersistWAL("main", 1)
+		return err
+	})
 }
 
 // full reports whether SQLite found no room for what was to be written.
 func full(err error) bool {
 	var e *driver.Error
 	return errors.As(err, &e) && e.Code()&0xff == lib.SQLITE_FULL
+}
+
+// locked reports whether another process kept SQLite from the file.
+func locked(err error) bool {
+	var e *driver.Error
+	return errors.As(err, &e) && (e.Code()&0xff == lib.SQLITE_BUSY || e.Code()&0xff == lib.SQLITE_LOCKED)
 }
 
 // create makes an empty file for its owner alone; SQLite gives the files beside

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/store"
@@ -181,5 +182,60 @@ func TestFullDisk(t *testing.T) {
 	put(t, s, "afterwards")
 	if got := total(t, s); got != n+1 {
 		t.Errorf("%d profiles, then %d", n, got)
+	}
+}
+
+// TestLocked: a database that another process has locked is read all the same,
+// and a write is told to come again, soon and however many wait.
+func TestLocked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	holder := openAt(t, path)
+	defer holder.Close()
+	put(t, holder, "before")
+	s, err := Open(t.Context(), Config{Path: path, Busy: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	write := func() error {
+		return s.Update(t.Context(), func(tx domain.Tx) error {
+			return tx.Profiles().Put(t.Context(), &domain.Profile{Name: "late"})
+		})
+	}
+	err = holder.Update(t.Context(), func(domain.Tx) error {
+		errs := make(chan error, 5)
+		for range cap(errs) {
+			go func() { errs <- write() }()
+		}
+		for range cap(errs) {
+			if err := <-errs; !errors.Is(err, domain.ErrAway) || !errors.Is(err, domain.ErrUnavailable) {
+				t.Errorf("a write: %v", err)
+			}
+		}
+		if n := total(t, s); n != 1 {
+			t.Errorf("%d profiles are read", n)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := write(); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestFilesStay: the next start needs no room for them.
+func TestFilesStay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	s := openAt(t, path)
+	put(t, s, "a")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if _, err := os.Stat(path + suffix); err != nil {
+			t.Error(err)
+		}
 	}
 }
