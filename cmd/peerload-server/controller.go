@@ -25,6 +25,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/files/cnf"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/loglimit"
 	"github.com/peerload/peerload/internal/sdnotify"
 )
 
@@ -70,7 +71,7 @@ func version() string {
 
 // run serves the controller until ctx ends.
 func (s *service) run(cmd *cobra.Command) (err error) {
-	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+	log := slog.New(loglimit.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
 	d := dataDir(s.data)
 	if err := d.prepare(); err != nil {
 		return err

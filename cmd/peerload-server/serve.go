@@ -15,6 +15,7 @@ import (
 	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/controller/files"
 	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/loglimit"
 	"github.com/peerload/peerload/internal/sdnotify"
 )
 
@@ -113,7 +114,7 @@ func serveBare(cmd *cobra.Command, repoAt *repoFlags, httpAddr, tftpAddr string)
 		return err
 	}
 	defer root.Close()
-	cfg := files.Config{Root: root, Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))}
+	cfg := files.Config{Root: root, Log: slog.New(loglimit.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))}
 	if err := listen(&cfg, httpAddr, tftpAddr); err != nil {
 		return err
 	}

@@ -57,6 +57,7 @@ var packages = []rule{
 	{dir: "internal/ratelimit", floor: 2, allowedImports: nothing},
 	{dir: "internal/terminal", floor: 2, pure: true, allowedImports: nothing,
 		libraries: []string{"github.com/mattn/go-runewidth"}},
+	{dir: "internal/loglimit", floor: 2, allowedImports: nothing},
 	{dir: "internal/sdnotify", floor: 2, allowedImports: nothing, libraries: []string{"golang.org/x/sys"}},
 	{dir: "tftp", floor: 2, allowedImports: []string{"internal/ratelimit"}, libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/durable", floor: 2, allowedImports: nothing},
