@@ -8,6 +8,36 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
+// resigned is a resignation of a peer, from an address.
+func resigned(i, from int, r *wire.Resign) Datagram {
+	return Datagram{From: addr(from), Env: wire.Envelope{From: peer(i), TCPPort: wire.Port}, Msg: r}
+}
+
+// claimed is a claim of a peer.
+func claimed(i int, c *wire.Claim) Datagram {
+	return Datagram{From: addr(i), Env: wire.Envelope{From: peer(i), TCPPort: wire.Port}, Msg: c}
+}
+
+// pass lets time pass and returns what the machine does. A deadline that is
+// never over fails the test.
+func pass(t *testing.T, m *Machine, now, until time.Duration) (out []Action) {
+	t.Helper()
+	steps := 0
+	for {
+		at, ok := m.Deadline()
+		if !ok || at > until {
+			return out
+		}
+		if at > now {
+			now, steps = at, 0
+		}
+		if steps++; steps > 100 {
+			t.Fatalf("the deadline %v is never over", at)
+		}
+		out = m.Step(now, nil, out)
+	}
+}
+
 // TestOneTreeServes: while the parent in one tree serves, parents that fail in
 // the other are no reason to go to the server; when that ends, they are.
 func TestOneTreeServes(t *testing.T) {

@@ -142,6 +142,7 @@ func (h *held) verified(e Verified) {
 func (h *held) finish() {
 	m := h.m
 	h.stage = complete
+	m.doubt.calm()
 	m.el.Hold(h.Prefix(), true, m.origin.bytes)
 	m.note(report.KindVerified, wire.ReasonNone, netip.AddrPort{}, note.Verified{Size: h.Size()})
 	m.act(Complete{})

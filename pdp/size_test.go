@@ -267,3 +267,39 @@ func TestSignedSizeIsNotDoubted(t *testing.T) {
 		t.Errorf("failing %v, holds %d, asks again at once %v", m.origin.Failing(), m.held.Count(), open(out) >= 0)
 	}
 }
+
+// TestMendedDeviceIsComplete: a device that had wrong chunks sent again holds the
+// whole file once that is verified, and claims so.
+func TestMendedDeviceIsComplete(t *testing.T) {
+	m := newMachine(unsigned(), 1)
+	link := attach(t, m)
+	now := time.Second
+	for i := range 16 {
+		m.Step(now, Stored{Link: link, Index: i}, nil)
+	}
+	m.Step(now, Verified{}, nil)
+	holder := &wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 16}.Confirm(), Size: 1 << 20, Prefix: 16,
+		Complete: true}
+	link = follow(t, m, now, holder)
+	m.Step(now, Compared{Link: link, Differ: []int{3}}, nil)
+	link = follow(t, m, now, holder)
+	m.Step(now, Stored{Link: link, Index: 3}, nil)
+	m.Step(now, Verified{OK: true}, nil)
+	now += time.Second
+	m.Step(now, resigned(1, 1, &wire.Resign{Reason: wire.ReasonStopped}), nil)
+	m.Step(now, claimed(2, &wire.Claim{Rank: wire.Rank{Strength: 1}}), nil)
+	claims := 0
+	for _, a := range pass(t, m, now, now+time.Second) {
+		if b, ok := a.(Broadcast); ok {
+			if c, ok := b.Msg.(*wire.Claim); ok {
+				claims++
+				if !c.Rank.Complete || c.Rank.Prefix != 16 {
+					t.Errorf("a complete device claims the rank %+v", c.Rank)
+				}
+			}
+		}
+	}
+	if claims == 0 {
+		t.Error("a complete device leaves the file to one without")
+	}
+}

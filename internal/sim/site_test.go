@@ -167,3 +167,18 @@ func TestRandomSites(t *testing.T) {
 		}
 	}
 }
+
+// TestSeedsThatFailed plays random sites that a fault of the protocol kept from
+// ending once.
+func TestSeedsThatFailed(t *testing.T) {
+	for _, seed := range []uint64{
+		// A device that had wrong chunks sent again was complete, and claimed by
+		// turns that it was and that it was not.
+		5006973, 5012927,
+	} {
+		r := NewRandomSite(seed, nil)
+		if bad := r.Play(); len(bad) > 0 {
+			t.Errorf("seed %d: %s\n\t%s", seed, r, strings.Join(bad, "\n\t"))
+		}
+	}
+}
