@@ -219,8 +219,8 @@ func (s *side) welcomed(l Link, f *wire.Welcome) {
 		m.held.setSize(f.Size)
 		return
 	}
-	if !s.sizeSaid(f.Size) {
-		return
+	if !s.sizeSaid(f.Size) || s.follower.State() != follower.Attached {
+		return // the parent is left because of what it said
 	}
 	m.following.opinion.pardon()
 	s.watch = follower.NewParentWatch(m.cfg.Transfer, m.now, m.held.PrefixOf(s.set()))

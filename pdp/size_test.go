@@ -303,3 +303,17 @@ func TestMendedDeviceIsComplete(t *testing.T) {
 		t.Error("a complete device leaves the file to one without")
 	}
 }
+
+// TestWelcomeWithASizeTooSmall: a parent whose size does not fit what is held is
+// left while it welcomes, and not watched any more.
+func TestWelcomeWithASizeTooSmall(t *testing.T) {
+	m := newMachine(unsigned(), 1)
+	link := attachTo(t, m, load.UnknownSize)
+	m.Step(time.Second, Stored{Link: link, Index: 40}, nil)
+	m.Step(time.Second, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+	follow(t, m, time.Second, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20})
+	if m.held.Count() != 0 {
+		t.Fatal("keeps what is behind the end: the test shows nothing")
+	}
+	pass(t, m, 2*time.Second, 30*time.Second)
+}
