@@ -154,6 +154,10 @@ func (f *following) heardClaim(c election.Candidate) {
 	if f.opinion.watch.Root(m.now, c.Claim.Prefix, c.Claim.Bytes) {
 		m.origin.Well(m.now)
 	}
+	if f.outdated(c.Claim) && m.held.EpochSure() {
+		f.distrustRoot(wire.ReasonWrongEpoch)
+		return
+	}
 	if f.outdated(c.Claim) {
 		m.note(report.KindSource, wire.ReasonWrongEpoch, c.Addr, note.OtherContent{})
 		f.failAll(wire.ReasonWrongEpoch)

@@ -156,6 +156,7 @@ func (o *originSide) answer(e OriginOpened) {
 	}
 	m.held.setSize(e.Size)
 	m.held.Confirm(e.Size)
+	m.held.ConfirmEpoch(e.Epoch)
 	why := wire.ReasonRootOfFile
 	if !m.root.active() {
 		why = wire.ReasonPeersFailed

@@ -237,14 +237,16 @@ func (s *side) welcomed(l Link, f *wire.Welcome) {
 	m.children.pathChanged(s.set())
 }
 
-// epochSaid takes the epoch that the parent tells, and what is held with it; if
-// the root has a third one it leaves the parent and reports false.
+// epochSaid takes the epoch that the parent tells, and drops what is held of
+// another. If the root has a third one, or the origin itself named the one that
+// is held, it leaves the parent and reports false.
 func (s *side) epochSaid(epoch uint64) bool {
 	m := s.m
 	if epoch == m.held.Epoch() || m.file.Keyed || epoch == 0 && m.following.trees == 2 {
 		return true
 	}
-	if r := m.el.Root(); r != nil && r.Claim.Epoch != 0 && r.Claim.Epoch != epoch {
+	r := m.el.Root()
+	if m.held.EpochSure() || r != nil && r.Claim.Epoch != 0 && r.Claim.Epoch != epoch {
 		s.fail(wire.ReasonWrongEpoch)
 		return false
 	}

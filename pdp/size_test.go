@@ -34,6 +34,42 @@ func TestSizeOfTheOriginIsBelieved(t *testing.T) {
 	}
 }
 
+// TestEpochOfTheOriginIsBelieved: a device that was root knows from the origin
+// which content the name has. A root that claims another, or a parent that
+// welcomes with another, does not make it drop what it holds.
+func TestEpochOfTheOriginIsBelieved(t *testing.T) {
+	sure := func() (*Machine, time.Duration) {
+		m := newMachine(File{Size: load.UnknownSize}, 1)
+		m.Step(0, Start{}, nil)
+		now := untilRoot(t, m)
+		m.Step(now, OriginOpened{Size: 1 << 20, Epoch: 3}, nil)
+		m.Step(now, Stored{Index: 0}, nil)
+		return m, now
+	}
+	highest := wire.Rank{Complete: true, Strength: 1<<32 - 1}.Confirm()
+	m, now := sure()
+	m.Step(now, claimed(1, &wire.Claim{Rank: highest, Epoch: 5, Size: 1 << 20, Prefix: 16, Complete: true}), nil)
+	if m.IsRoot() {
+		t.Fatal("the liar was not even followed: the test shows nothing")
+	}
+	if m.held.Count() != 1 || m.held.Epoch() != 3 || !m.el.Distrusted(now, addr(1).Addr()) {
+		t.Errorf("a root's word: %d chunks of epoch %d", m.held.Count(), m.held.Epoch())
+	}
+	m, now = sure()
+	follow(t, m, now, &wire.Claim{Rank: highest, Size: 1 << 20}) // and is welcomed with epoch 0
+	if m.held.Count() != 1 || m.held.Epoch() != 3 {
+		t.Errorf("a parent's word: %d chunks of epoch %d", m.held.Count(), m.held.Epoch())
+	}
+	// What the origin itself says counts.
+	m, now = sure()
+	m.Step(now, OriginEnded{Reason: wire.ReasonOriginUnreachable}, nil)
+	now = untilRoot(t, m)
+	m.Step(now, OriginOpened{Size: 1 << 20, Epoch: 5}, nil)
+	if m.held.Count() != 0 || m.held.Epoch() != 5 || !m.held.EpochSure() {
+		t.Errorf("the origin's word: %d chunks of epoch %d", m.held.Count(), m.held.Epoch())
+	}
+}
+
 // TestSizeOfAPeerGivesWay: a size that only a peer told is given up for the
 // root's, with all that came with it.
 func TestSizeOfAPeerGivesWay(t *testing.T) {

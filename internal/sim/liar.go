@@ -11,10 +11,12 @@ import (
 )
 
 // RogueRoot is a device that claims the highest rank, takes children and serves
-// nothing. If advancing, it also claims to make progress.
+// nothing. If advancing, it also claims to make progress. Epoch is that of the
+// content that it claims to have.
 type RogueRoot struct {
 	t         *Task
 	Advancing bool
+	Epoch     uint64
 	next      time.Duration
 	bytes     int64
 	prefix    int
@@ -38,7 +40,7 @@ func (r *RogueRoot) Step(now time.Duration, in pdp.Event, out []pdp.Action) []pd
 		}
 	case pdp.Accepted:
 		out = append(out,
-			pdp.SendFrame{Link: e.Link, Frame: &wire.Welcome{From: me, Size: r.t.file.Size}},
+			pdp.SendFrame{Link: e.Link, Frame: &wire.Welcome{From: me, Epoch: r.Epoch, Size: r.t.file.Size}},
 			pdp.SendFrame{Link: e.Link, Frame: &wire.Path{Peers: []wire.Peer{me}}})
 	}
 	if now < r.next {
@@ -54,8 +56,8 @@ func (r *RogueRoot) Step(now time.Duration, in pdp.Event, out []pdp.Action) []pd
 	}
 	r.next = now + 250*time.Millisecond
 	return append(out, pdp.Broadcast{Msg: &wire.Claim{
-		Rank: wire.Rank{Confirmed: true, Complete: true, Prefix: r.t.file.Chunks(), Strength: ^uint32(0)},
-		Size: r.t.file.Size, Prefix: r.prefix, Bytes: r.bytes, Members: 1,
+		Rank:  wire.Rank{Confirmed: true, Complete: true, Prefix: r.t.file.Chunks(), Strength: ^uint32(0)},
+		Epoch: r.Epoch, Size: r.t.file.Size, Prefix: r.prefix, Bytes: r.bytes, Members: 1,
 	}})
 }
 

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -109,6 +110,12 @@ var stories = []story{
 	}},
 	{name: "rogue root", n: 8, last: sec(17), wan: 1.02, do: func(c *story) { c.rogue(false) }},
 	{name: "rogue root that claims to advance", n: 8, last: sec(16), wan: 1.02, do: func(c *story) { c.rogue(true) }},
+	{name: "rogue root with another content", n: 8, last: sec(20), wan: 1.02, do: func(c *story) {
+		c.f.Signed, c.f.Keyed, c.f.Unsized = false, false, true
+		d := c.sub.Device(c.f)
+		d.Liar = func(t *Task, _ *rand.Rand) Actor { return &RogueRoot{t: t, Epoch: 9} }
+		c.s.At(sec(3), d.Start)
+	}},
 	{name: "claims are replayed", n: 8, last: sec(11.5), wan: 1.1, do: func(c *story) {
 		c.sub.Replay(sec(2))
 		c.atRoot(sec(3), (*Device).Crash)

@@ -30,6 +30,7 @@ type Held struct {
 	signed bool // the size is
 	sure   bool // the size is signed, or the origin told it
 	epoch  uint64
+	named  bool // the origin named the epoch
 
 	have   bits
 	origin bits // those of them that came from the origin
@@ -96,7 +97,8 @@ func (h *Held) Drop(indices []int) {
 // bytes, or load.UnknownSize.
 func (h *Held) Clear(epoch uint64, size int64) {
 	h.have, h.origin = bits{}, bits{}
-	h.count, h.last, h.pure, h.epoch = 0, -1, true, epoch
+	h.count, h.last, h.pure = 0, -1, true
+	h.SetEpoch(epoch)
 	h.rewind()
 	if !h.signed {
 		h.SetSize(size)
@@ -105,7 +107,18 @@ func (h *Held) Clear(epoch uint64, size int64) {
 }
 
 // SetEpoch sets the epoch of the content that is held.
-func (h *Held) SetEpoch(epoch uint64) { h.epoch = epoch }
+func (h *Held) SetEpoch(epoch uint64) {
+	h.named = h.named && epoch == h.epoch
+	h.epoch = epoch
+}
+
+// ConfirmEpoch records that the origin named an epoch; the known one is sure if
+// it is the same.
+func (h *Held) ConfirmEpoch(epoch uint64) { h.named = epoch == h.epoch }
+
+// EpochSure reports whether the origin itself named the epoch of the content
+// that is held.
+func (h *Held) EpochSure() bool { return h.named }
 
 // Epoch returns the epoch of the content that is held.
 func (h *Held) Epoch() uint64 { return h.epoch }

@@ -123,3 +123,24 @@ func TestLargest(t *testing.T) {
 		t.Errorf("%d bits for %d chunks", len(b)*64, load.MaxChunks)
 	}
 }
+
+// TestEpochSure: only the epoch that is known becomes sure, until it is another.
+func TestEpochSure(t *testing.T) {
+	h := New(load.UnknownSize, false)
+	h.SetEpoch(3)
+	if h.ConfirmEpoch(4); h.EpochSure() {
+		t.Error("another epoch than the known one is sure")
+	}
+	h.ConfirmEpoch(3)
+	h.Clear(3, load.UnknownSize)
+	if !h.EpochSure() {
+		t.Error("what the origin said is not sure")
+	}
+	if h.Clear(5, load.UnknownSize); h.EpochSure() {
+		t.Error("an epoch is sure that the origin did not name")
+	}
+	h.ConfirmEpoch(5)
+	if h.SetEpoch(6); h.EpochSure() {
+		t.Error("a new epoch is sure")
+	}
+}
