@@ -24,11 +24,10 @@ const (
 // doubt finds out which chunks are wrong if the whole file is, and repairs
 // them.
 type doubt struct {
-	m          *Machine
-	suspicion  suspicion
-	until      time.Duration // how long a suspicion lasts at most if no chunk comes
-	mismatches int           // wrong whole files that this device saw
-	wrongRoots int           // roots that resigned for that meanwhile
+	m         *Machine
+	suspicion suspicion
+	until     time.Duration // how long a suspicion lasts at most if no chunk comes
+	told      bool          // a root said that the origin is wrong
 }
 
 func newDoubt(m *Machine) *doubt { return &doubt{m: m} }
@@ -46,14 +45,18 @@ func (d *doubt) calm() { d.suspicion = trusting }
 // wrong. With a signed table only a wrong table can cause this; without one a
 // peer altered a chunk, or the origin is wrong.
 //
-// Bytes of the origin alone are dropped and fetched once more. Bytes that came
+// Bytes of the origin alone are dropped and fetched once more. No bytes at all are
+// not the origin's, if a peer told that there are none. Bytes that came
 // through peers are kept, and the root, which has the file from the origin, is
 // asked for its chunk table: what differs was altered on its way and is fetched
 // again from the root itself.
 func (d *doubt) wholeFileWrong() {
 	m := d.m
 	m.note(report.KindFallback, wire.ReasonDigestMismatch, netip.AddrPort{}, note.WrongFile{})
-	d.mismatches++
+	if m.held.Pure() && !m.held.Sure() {
+		d.nothingOfOrigin()
+		return
+	}
 	if m.held.Pure() || m.file.Signed {
 		d.originWrong(m.held.Pure())
 		return
@@ -77,7 +80,7 @@ func (d *doubt) wholeFileWrong() {
 func (d *doubt) originWrong(alone bool) {
 	m := d.m
 	d.startOver()
-	if n := m.origin.countWrong(); n >= 2 || alone && (d.wrongRoots > 0 || m.file.Signed) {
+	if n := m.origin.countWrong(); n >= 2 || alone && (d.told || m.file.Signed) {
 		m.giveUp(wire.ReasonOriginWrong)
 	} else if m.root.active() {
 		m.root.fetchNow()
@@ -85,13 +88,21 @@ func (d *doubt) originWrong(alone bool) {
 	}
 }
 
-// rootResigned counts roots that found the origin wrong, as this device did,
-// and reports whether there are enough to believe it.
-func (d *doubt) rootResigned(why wire.Reason) bool {
-	if why == wire.ReasonOriginWrong && d.mismatches > 0 {
-		d.wrongRoots++
+// rootResigned notes that a root found the origin wrong: a device that finds it
+// wrong itself then need not fetch the file again to be sure.
+func (d *doubt) rootResigned(why wire.Reason) { d.told = d.told || why == wire.ReasonOriginWrong }
+
+// nothingOfOrigin starts over where not even the size of what is wrong came from
+// the origin, and distrusts the root if it claims that size.
+func (d *doubt) nothingOfOrigin() {
+	m := d.m
+	r, told := m.el.Root(), m.held.Size()
+	d.startOver()
+	if m.root.active() {
+		m.root.fetchNow()
+	} else if r != nil && r.Claim.Size == told {
+		m.following.distrustRoot(wire.ReasonDigestMismatch)
 	}
-	return d.wrongRoots >= 2
 }
 
 // startOver drops what is held of the content.

@@ -208,8 +208,8 @@ func (f *following) heardResign(e Datagram, r *wire.Resign) {
 	// parent.
 	needed := !m.held.complete() && (r.Reason.Origin() || !f.attached())
 	m.el.elect(func(o *election.Output) { m.el.Resign(m.now, e.Env.From, r, needed, o) })
-	wrong := m.doubt.rootResigned(r.Reason)
-	if !m.held.complete() && (m.origin.Spent(m.now) || wrong) {
+	m.doubt.rootResigned(r.Reason)
+	if !m.held.complete() && m.origin.Spent(m.now) {
 		m.giveUp(r.Reason)
 	}
 }

@@ -215,11 +215,10 @@ func (s *side) welcomed(l Link, f *wire.Welcome) {
 	if !s.epochSaid(f.Epoch) {
 		return
 	}
-	if !fresh {
-		m.held.setSize(f.Size)
+	if !s.sizeSaid(f.Size) || !fresh {
 		return
 	}
-	if !s.sizeSaid(f.Size) || s.follower.State() != follower.Attached {
+	if s.follower.State() != follower.Attached {
 		return // the parent is left because of what it said
 	}
 	m.following.opinion.pardon()
@@ -259,19 +258,22 @@ func (s *side) epochSaid(epoch uint64) bool {
 	return true
 }
 
-// sizeSaid takes the size that a parent tells, and reports whether the two
-// agree; if not the parent is left. A device that has its size from another
-// peer takes the root's; otherwise it could find no parent any more after a
-// lie.
+// sizeSaid takes the size that a parent tells, and reports whether it agrees with
+// what is known; if not the parent is left. A device that has its size from
+// another peer takes the root's; otherwise it could find no parent any more after
+// a lie.
 func (s *side) sizeSaid(size int64) bool {
 	m := s.m
-	if size < 0 || !m.held.Known() || size == m.held.Size() {
-		m.held.setSize(size)
-		return true
-	}
 	p, addr, _ := s.follower.Parent()
 	r := m.el.Root()
-	if m.held.Sure() || r == nil || r.Peer != p && r.Claim.Size != size {
+	third := r == nil || r.Peer != p && r.Claim.Size != size // neither the root's nor told by it
+	switch {
+	case size < 0 || m.held.Known() && size == m.held.Size():
+		return true
+	case !m.held.Known() && (r == nil || r.Claim.Size < 0 || !third):
+		m.held.setSize(size)
+		return true
+	case m.held.Sure() || third:
 		s.fail(wire.ReasonWrongEpoch)
 		return false
 	}

@@ -1,6 +1,7 @@
 package pdp
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -352,4 +353,87 @@ func TestWelcomeWithASizeTooSmall(t *testing.T) {
 		t.Fatal("keeps what is behind the end: the test shows nothing")
 	}
 	pass(t, m, 2*time.Second, 30*time.Second)
+}
+
+// TestEmptyFileOfAPeer: a peer that tells size 0 does not make a device believe
+// that it has the whole file from the origin.
+func TestEmptyFileOfAPeer(t *testing.T) {
+	m := newMachine(unsigned(), 1)
+	link := attachTo(t, m, 0)
+	now := time.Second
+	if !m.held.verifying() {
+		t.Fatal("does not take the size: the test shows nothing")
+	}
+	for range 3 {
+		m.Step(now, Verified{}, nil)
+	}
+	if m.phase == ended || m.held.Known() || !m.el.Distrusted(now, addr(1).Addr()) {
+		t.Errorf("ended %v, %d bytes", m.phase == ended, m.held.Size())
+	}
+	// The same from a parent that is not the root, which claims more.
+	m = newMachine(unsigned(), 1)
+	link = attachTo(t, m, load.UnknownSize)
+	root := &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20}
+	m.Step(now, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+	m.Step(now, claimed(1, root), nil)
+	place := &wire.Place{Parent: peer(2), Addr: addr(2), Depth: 2}
+	for _, a := range m.Step(now, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1)}, Msg: place}, nil) {
+		if d, ok := a.(Dial); ok {
+			link = d.Link
+		}
+	}
+	m.Step(now, Opened{Link: link}, nil)
+	out := m.Step(now, Framed{Link: link, Frame: &wire.Welcome{From: peer(2)}}, nil)
+	if !slices.Contains(out, Action(Close{link, wire.ReasonWrongEpoch})) || m.held.Known() {
+		t.Errorf("a parent tells another size than the root: %v, %d bytes", out, m.held.Size())
+	}
+}
+
+// TestWrongByHearsay: a device that has wrong bytes of peers does not give up
+// because roots say that the origin is wrong. One that has found it wrong itself
+// does, without fetching the file a second time.
+func TestWrongByHearsay(t *testing.T) {
+	wrong := resigned(1, 1, &wire.Resign{Reason: wire.ReasonOriginWrong})
+	garbage := func() *Machine {
+		m := newMachine(File{Size: 1 << 20, Keyed: true}, 1)
+		link := attach(t, m)
+		for i := range 16 {
+			m.Step(time.Second, Stored{Link: link, Index: i}, nil)
+		}
+		m.Step(time.Second, Verified{}, nil)
+		return m
+	}
+	kept := func() *Machine {
+		m := newMachine(File{Size: 1 << 20, Keyed: true}, 1)
+		m.Step(0, Start{Prefix: 16}, nil)
+		m.Step(time.Second, claimed(1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20}), nil)
+		return m
+	}
+	for name, m := range map[string]*Machine{"garbage": garbage(), "kept from before": kept()} {
+		for i := range 4 {
+			now := time.Duration(i+1) * time.Second
+			m.Step(now, claimed(1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20}), nil)
+			m.Step(now, wrong, nil)
+			m.Step(now, Verified{}, nil)
+		}
+		if m.phase == ended {
+			t.Errorf("%s: gives up though it asked the origin for nothing", name)
+		}
+	}
+	for _, told := range []bool{true, false} {
+		m := newMachine(unsigned(), 1)
+		m.Step(0, Start{}, nil)
+		if told {
+			m.Step(1, claimed(1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20}), nil)
+			m.Step(1, wrong, nil)
+		}
+		now := untilRoot(t, m)
+		m.Step(now, OriginOpened{Size: 1 << 20}, nil)
+		for i := range 16 {
+			m.Step(now, Stored{Index: i}, nil)
+		}
+		if m.Step(now, Verified{}, nil); (m.phase == ended) != told {
+			t.Errorf("a root said that the origin is wrong %v: gives up %v", told, m.phase == ended)
+		}
+	}
 }

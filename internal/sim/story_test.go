@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
 )
@@ -169,7 +170,8 @@ var stories = []story{
 		c.sub.devices[4].Lies = func(i int) bool { return i == 50 }
 		c.sub.devices[5].Lies = func(i int) bool { return i == 50 }
 	}},
-	{name: "unsigned, server's file is wrong", n: 12, last: sec(36), wan: 4.01, fail: wire.ReasonOriginWrong,
+	// Each device has to find that out itself: no word of a peer makes it give up.
+	{name: "unsigned, server's file is wrong", n: 12, last: sec(120), wan: 13.01, fail: wire.ReasonOriginWrong,
 		do: func(c *story) {
 			c.f.Signed = false
 			c.sub.Server.Altered = func(i int) bool { return i == 50 }
@@ -255,6 +257,22 @@ var stories = []story{
 		c.f.Signed, c.f.Unsized = false, true
 		c.falseHolder(sec(3), c.f.Size*3/2, -1)
 	}},
+	{name: "no table, a liar claims that the file is empty", n: 8, last: sec(9), wan: 1.02, do: func(c *story) {
+		c.f.Signed, c.f.Unsized = false, true
+		d := c.sub.Device(c.f)
+		d.Liar = func(t *Task, _ *rand.Rand) Actor {
+			f := *t.file
+			f.Size, f.geo = 0, load.Geometry{}
+			t.file = &f
+			return &RogueRoot{t: t}
+		}
+		d.Start()
+	}},
+	{name: "no table, a liar sends garbage and says the server's file is wrong", n: 8, last: sec(25), wan: 2.1,
+		do: func(c *story) {
+			c.f.Signed, c.f.Unsized = false, true
+			c.resigner(wire.ReasonOriginWrong, 0, 3*time.Second)
+		}},
 	{name: "signed, a liar claims all and another size", n: 8, last: sec(9.5), wan: 1.02, do: func(c *story) {
 		c.falseHolder(sec(3), c.f.Size/2, -1)
 	}},
@@ -286,6 +304,13 @@ func (c *story) falseHolder(at time.Duration, size int64, altered int) {
 	d := c.sub.Device(c.f)
 	d.Liar = NewFalseHolder(size, func(i int) bool { return altered < 0 || i == altered })
 	c.s.At(at, d.Start)
+}
+
+// resigner starts a liar that sends wrong chunks and resigns each so often.
+func (c *story) resigner(why wire.Reason, backoff, every time.Duration) {
+	d := c.sub.Device(c.f)
+	d.Liar = NewResigner(why, backoff, every)
+	d.Start()
 }
 
 func (c *story) stall(seconds float64) {

@@ -35,16 +35,16 @@ type Held struct {
 	have   bits
 	origin bits // those of them that came from the origin
 	count  int
-	last   int                  // highest chunk that was held; 0 at the start, -1 after Clear
+	last   int                  // highest chunk that was held, -1 if none was
 	first  [wire.MaxStripes]int // of each stripe, the first chunk that is not held
 	prefix int                  // PrefixOf(transfer.All), which is asked for most
-	pure   bool                 // no chunk of this content came from a peer
+	pure   bool                 // every chunk of this content came from the origin, in this run
 }
 
 // New returns an empty Held for a file of size bytes, or of load.UnknownSize. A
 // signed size never changes.
 func New(size int64, signed bool) *Held {
-	h := &Held{signed: signed, sure: signed, pure: true}
+	h := &Held{signed: signed, sure: signed, pure: true, last: -1}
 	h.rewind()
 	h.SetSize(size)
 	return h
@@ -63,10 +63,9 @@ func (h *Held) Add(i int, from Source) bool {
 		return false
 	}
 	h.have.add(i)
-	switch from {
-	case Origin:
+	if from == Origin {
 		h.origin.add(i)
-	case Peer:
+	} else {
 		h.pure = false
 	}
 	h.count++
@@ -189,5 +188,6 @@ func (h *Held) Foreign() (indices []int) {
 	return indices
 }
 
-// Pure reports whether no chunk came from a peer since the content changed.
+// Pure reports whether every chunk since the content changed came from the
+// origin in this run: none from a peer, and none was kept from an earlier run.
 func (h *Held) Pure() bool { return h.pure }

@@ -144,3 +144,17 @@ func TestEpochSure(t *testing.T) {
 		t.Error("a new epoch is sure")
 	}
 }
+
+// TestPure: only what came from the origin in this run is the origin's alone.
+func TestPure(t *testing.T) {
+	for from, pure := range map[Source]bool{Kept: false, Origin: true, Peer: false} {
+		h := New(2*load.MinChunkSize, false)
+		h.Add(0, Origin)
+		if h.Add(1, from); h.Pure() != pure {
+			t.Errorf("source %d: pure %v", from, h.Pure())
+		}
+	}
+	if h := New(load.UnknownSize, false); !h.Fits(0) {
+		t.Error("a file without chunks does not fit where none is held")
+	}
+}
