@@ -67,7 +67,7 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 		return
 	}
 	if d.Bytes > 0 {
-		m.origin.Well(m.now)
+		m.origin.Well()
 	}
 	if f.budget.Heard(m.now, m.self.Peer, c.Peer, c.Links, d) {
 		m.origin.stop()
@@ -156,13 +156,14 @@ func (f *fallback) servedLately() bool {
 func (f *fallback) settleProbe() {
 	m := f.m
 	doubt := m.origin.Doubtful(m.now) ||
-		m.origin.Failing() && m.now-f.gained > m.cfg.Transfer.Fallback && !m.origin.Outage(m.now)
+		m.origin.Failing() && m.now-f.gained > m.cfg.Transfer.Fallback && !m.origin.Interrupted(m.now)
 	if m.origin.busy() || m.origin.shut || !doubt {
 		f.probe.stop()
 		return
 	}
 	if !f.probe.set {
-		f.probe.start(m.now + 1 + time.Duration(m.rnd.Int64N(int64(m.cfg.Transfer.FallbackJitter))))
+		jitter := time.Duration(m.rnd.Int64N(int64(m.cfg.Transfer.FallbackJitter)))
+		f.probe.start(max(m.now, m.origin.ProbeNotBefore()) + 1 + jitter)
 	}
 	if !f.probe.due(m.now) {
 		return
@@ -219,6 +220,6 @@ func (f *fallback) deadline() (at time.Duration, ok bool) {
 	if d, waiting := f.budget.Deadline(m.origin.NotBefore()); waiting {
 		return d, true
 	}
-	at = max(f.gained+m.cfg.Transfer.Fallback+1, m.origin.OutageEnds(m.now))
+	at = max(f.gained+m.cfg.Transfer.Fallback+1, m.origin.InterruptionEnds(m.now))
 	return at, !m.doubt.suspects() && f.hungry() || m.origin.Failing()
 }

@@ -66,3 +66,46 @@ func TestOneTreeServes(t *testing.T) {
 		t.Error("waits for ever")
 	}
 }
+
+// TestGivesUpForItsOwnReasons: a failure of its own and a forged word that the
+// file is missing do not end the file. The device asks again itself, and what it
+// hears then does.
+func TestGivesUpForItsOwnReasons(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	now := untilRoot(t, m)
+	m.Step(now, OriginEnded{Reason: wire.ReasonOriginOther}, nil)
+	m.Step(now, claimed(1, &wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 16}.Confirm(), Size: 1 << 20}), nil)
+	m.Step(now, resigned(1, 1, &wire.Resign{Reason: wire.ReasonOriginNotFound, Backoff: 3600_000}), nil)
+	if m.phase == ended {
+		t.Fatal("gives up because of a peer's word")
+	}
+	if out := pass(t, m, now, now+m.cfg.Transfer.Backoff+3*time.Second); open(out) < 0 {
+		t.Fatal("does not ask the origin itself within the first back-off and the jitter")
+	}
+	m.Step(now+4*time.Second, OriginEnded{Reason: wire.ReasonOriginNotFound}, nil)
+	if m.phase != ended {
+		t.Error("does not give up for what it has seen itself")
+	}
+}
+
+// TestLongestBackoffs: a root that resigns with the longest back-off again and
+// again does not keep a device from the origin. Bytes from there end the pause.
+func TestLongestBackoffs(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	asked := false
+	for now := time.Duration(0); now < 10*time.Second && !asked; now += 500 * time.Millisecond {
+		m.Step(now, claimed(1, &wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 16}.Confirm(), Size: 1 << 20}), nil)
+		m.Step(now, resigned(1, 1, &wire.Resign{Reason: wire.ReasonOriginOther, Backoff: 3600_000}), nil)
+		asked = open(pass(t, m, now, now+499*time.Millisecond)) >= 0
+	}
+	if !asked {
+		t.Fatal("never asks the origin")
+	}
+	now := 11 * time.Second
+	m.Step(now, OriginOpened{Size: 1 << 20}, nil)
+	if m.Step(now, Stored{Index: 0}, nil); m.origin.NotBefore() > now || m.origin.Failing() {
+		t.Errorf("bytes came, and the origin is left alone until %v", m.origin.NotBefore())
+	}
+}

@@ -279,7 +279,7 @@ func (m *Machine) bad(e Bad) {
 // giveUp ends the run: the file cannot be had.
 func (m *Machine) giveUp(why wire.Reason) { m.fail(why, 0) }
 
-// fail is giveUp with a back-off for the whole subnet.
+// fail is giveUp with a back-off that a root asks the subnet for.
 func (m *Machine) fail(why wire.Reason, backoff time.Duration) {
 	m.goodbye(why, wire.Peer{}, backoff)
 	m.act(Fail{Reason: why})

@@ -152,7 +152,7 @@ func (f *following) heardClaim(c election.Candidate) {
 		return
 	}
 	if f.opinion.watch.Root(m.now, c.Claim.Prefix, c.Claim.Bytes) {
-		m.origin.Well(m.now)
+		m.origin.Well()
 	}
 	if f.outdated(c.Claim) && m.held.EpochSure() {
 		f.distrustRoot(wire.ReasonWrongEpoch)
@@ -209,9 +209,6 @@ func (f *following) heardResign(e Datagram, r *wire.Resign) {
 	needed := !m.held.complete() && (r.Reason.Origin() || !f.attached())
 	m.el.elect(func(o *election.Output) { m.el.Resign(m.now, e.Env.From, r, needed, o) })
 	m.doubt.rootResigned(r.Reason)
-	if !m.held.complete() && m.origin.Spent(m.now) {
-		m.giveUp(r.Reason)
-	}
 }
 
 // rootGone: the root answers no ask. One that was heard meanwhile is alive, but

@@ -223,8 +223,8 @@ func (o *originSide) failed(why wire.Reason) {
 	backoff := o.Failed(m.now, why)
 	m.note(report.KindFallback, why, netip.AddrPort{}, note.OriginFailed{For: backoff})
 	m.fallback.release()
-	probed := o.endProbe() && !m.root.active()
-	if o.Spent(m.now) || probed {
+	o.endProbe()
+	if o.Spent(m.now) {
 		m.fail(why, backoff)
 		return
 	}

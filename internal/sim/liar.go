@@ -79,25 +79,23 @@ const (
 // NewFalseHolder is for Device.Liar: size is what it claims, 0 for the file's
 // own; altered says which of its chunks are wrong.
 func NewFalseHolder(size int64, altered func(index int) bool) func(*Task, *rand.Rand) Actor {
-	return func(t *Task, _ *rand.Rand) Actor { return newFalseHolder(t, size, altered) }
-}
-
-func newFalseHolder(t *Task, size int64, altered func(index int) bool) *FalseHolder {
-	if size > 0 {
-		f := *t.file
-		f.Size, f.geo = size, load.Geometry{Size: size}
-		t.file = &f
-	}
-	t.store.clear()
-	t.store.geo = t.file.geo
-	for i := range t.file.Chunks() {
-		v := t.rightToken()
-		if altered(i) {
-			v |= wrong
+	return func(t *Task, _ *rand.Rand) Actor {
+		if size > 0 {
+			f := *t.file
+			f.Size, f.geo = size, load.Geometry{Size: size}
+			t.file = &f
 		}
-		t.store.put(i, v)
+		t.store.clear()
+		t.store.geo = t.file.geo
+		for i := range t.file.Chunks() {
+			v := t.rightToken()
+			if altered(i) {
+				v |= wrong
+			}
+			t.store.put(i, v)
+		}
+		return &FalseHolder{t: t, sent: map[pdp.Link]int{}}
 	}
-	return &FalseHolder{t: t, sent: map[pdp.Link]int{}}
 }
 
 // Deadline returns the next claim.
@@ -162,31 +160,35 @@ func (r *FalseHolder) serve(l pdp.Link, out []pdp.Action) []pdp.Action {
 	return out
 }
 
-// NewResigner is for Device.Liar: all chunks that the liar sends are wrong, and
-// it resigns with a reason and a back-off each so often.
-func NewResigner(why wire.Reason, backoff, every time.Duration) func(*Task, *rand.Rand) Actor {
-	return func(t *Task, _ *rand.Rand) Actor {
-		h := newFalseHolder(t, 0, func(int) bool { return true })
-		return &Resigner{FalseHolder: *h, Reason: why, Backoff: backoff, Every: every}
-	}
-}
-
-// Resigner is a FalseHolder that says once and again in between that the origin
-// failed it.
+// Resigner is a liar that says once and again that the origin failed it.
 type Resigner struct {
-	FalseHolder
+	Actor   // what it does otherwise
 	Reason  wire.Reason
 	Backoff time.Duration // that it asks for
 	Every   time.Duration // from one resignation to the next
 	at      time.Duration // of the next one
 }
 
-// Deadline returns the next claim or resignation.
-func (r *Resigner) Deadline() (time.Duration, bool) { return min(r.next, r.at), true }
+// NewResigner is for Device.Liar: it makes another liar resign with a reason and
+// a back-off each so often.
+func NewResigner(liar func(*Task, *rand.Rand) Actor, why wire.Reason, backoff, every time.Duration) func(*Task,
+	*rand.Rand) Actor {
+	return func(t *Task, rnd *rand.Rand) Actor {
+		return &Resigner{Actor: liar(t, rnd), Reason: why, Backoff: backoff, Every: every}
+	}
+}
 
-// Step claims and serves as a FalseHolder, and resigns.
+// Deadline returns when the other liar is due, or the next resignation.
+func (r *Resigner) Deadline() (time.Duration, bool) {
+	if at, ok := r.Actor.Deadline(); ok {
+		return min(at, r.at), true
+	}
+	return r.at, true
+}
+
+// Step does what the other liar does, and resigns.
 func (r *Resigner) Step(now time.Duration, in pdp.Event, out []pdp.Action) []pdp.Action {
-	out = r.FalseHolder.Step(now, in, out)
+	out = r.Actor.Step(now, in, out)
 	if now >= r.at {
 		r.at = now + r.Every
 		out = append(out, pdp.Broadcast{Msg: &wire.Resign{Reason: r.Reason, Backoff: uint32(r.Backoff / time.Millisecond)}})

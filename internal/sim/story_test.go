@@ -152,7 +152,8 @@ var stories = []story{
 	}},
 	{name: "server absent", n: 100, last: sec(15), fail: wire.ReasonOriginUnreachable,
 		do: func(c *story) { c.sub.Server.Down = true }},
-	{name: "server silent", n: 100, last: sec(20), fail: wire.ReasonOriginUnreachable,
+	// Each device waits for the answer itself, three times.
+	{name: "server silent", n: 100, last: sec(40), fail: wire.ReasonOriginUnreachable,
 		do: func(c *story) { c.sub.Server.Dark = true }},
 	{name: "no such file", n: 100, last: sec(15), fail: wire.ReasonOriginNotFound,
 		do: func(c *story) { c.sub.Server.Missing = true }},
@@ -213,7 +214,9 @@ var stories = []story{
 	{name: "root is stopped for 20 s", n: 16, last: sec(26), wan: 1.3, do: func(c *story) {
 		c.atRoot(sec(3), func(d *Device) { d.Stop(20 * time.Second) })
 	}},
-	{name: "all are stopped for an hour", n: 8, last: sec(3620), wan: 1.1, do: func(c *story) {
+	{name: "all are stopped for an hour", n: 8, last: sec(3620), wan: 1.7, do: func(c *story) {
+		// In one of three runs two devices fetch the rest: the old failures of the
+		// others are known, and each checks the origin itself.
 		c.s.At(sec(3), func() {
 			for _, d := range c.sub.devices {
 				d.Stop(time.Hour)
@@ -271,7 +274,21 @@ var stories = []story{
 	{name: "no table, a liar sends garbage and says the server's file is wrong", n: 8, last: sec(25), wan: 2.1,
 		do: func(c *story) {
 			c.f.Signed, c.f.Unsized = false, true
-			c.resigner(wire.ReasonOriginWrong, 0, 3*time.Second)
+			c.resigner(NewFalseHolder(0, func(int) bool { return true }), wire.ReasonOriginWrong, 0, 3*time.Second)
+		}},
+	{name: "a liar asks for the longest back-off again and again", n: 8, last: sec(100), wan: 5.5,
+		do: func(c *story) {
+			c.resigner(NewRogueRoot(false), wire.ReasonOriginOther, time.Hour, 500*time.Millisecond)
+		}},
+	{name: "a liar says again and again that the server is gone", n: 8, last: sec(65), wan: 3,
+		do: func(c *story) {
+			c.resigner(NewRogueRoot(false), wire.ReasonOriginUnreachable, time.Hour, 500*time.Millisecond)
+		}},
+	{name: "the server fails for a moment, a liar says that the file is missing", n: 8, last: sec(70), wan: 5,
+		do: func(c *story) {
+			c.sub.Server.Down = true
+			c.s.At(sec(1.5), func() { c.sub.Server.Down = false })
+			c.resigner(NewRogueRoot(false), wire.ReasonOriginNotFound, 0, 500*time.Millisecond)
 		}},
 	{name: "signed, a liar claims all and another size", n: 8, last: sec(9.5), wan: 1.02, do: func(c *story) {
 		c.falseHolder(sec(3), c.f.Size/2, -1)
@@ -306,10 +323,10 @@ func (c *story) falseHolder(at time.Duration, size int64, altered int) {
 	c.s.At(at, d.Start)
 }
 
-// resigner starts a liar that sends wrong chunks and resigns each so often.
-func (c *story) resigner(why wire.Reason, backoff, every time.Duration) {
+// resigner starts a liar that also resigns each so often.
+func (c *story) resigner(liar func(*Task, *rand.Rand) Actor, why wire.Reason, backoff, every time.Duration) {
 	d := c.sub.Device(c.f)
-	d.Liar = NewResigner(why, backoff, every)
+	d.Liar = NewResigner(liar, why, backoff, every)
 	d.Start()
 }
 

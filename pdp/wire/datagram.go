@@ -310,8 +310,8 @@ type Resign struct {
 	// Successor is the peer that should claim at once, before the others; zero
 	// for an open election.
 	Successor Peer
-	// Backoff is how long the origin is left alone by the whole subnet, in
-	// milliseconds.
+	// Backoff is how long the sender leaves the origin alone, in milliseconds;
+	// others need not believe all of it.
 	Backoff uint32
 }
 

@@ -7,16 +7,20 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// Patience counts an origin's failures, this device's and the subnet's, and
-// says how long to leave it alone and when to give up. Use NewPatience.
+// Patience counts an origin's failures, this device's and those that peers told,
+// and says how long to leave it alone and when to give up. A device gives up only
+// because of what it has seen itself: what peers tell makes it check, and wait a
+// little. Use NewPatience.
 type Patience struct {
 	cfg    transfer.Config
-	own    int // failed attempts of this device without progress
-	others int // failures that peers told
-	before time.Duration
-	last   wire.Reason
-	fed    time.Duration // when it last gave a byte, to whomever
-	ever   bool          // it has
+	own    int           // failed attempts of this device without progress
+	mine   wire.Reason   // why the last of them failed
+	before time.Duration // left alone until then because of them
+	others int           // failures that peers told
+	last   wire.Reason   // why the origin failed last, whoever told it
+	asked  time.Duration // left alone until then because a peer asked for it
+	fed    time.Duration // when a byte of it last came to this device, directly or through peers
+	ever   bool          // one has
 }
 
 // NewPatience returns a Patience without failures.
@@ -25,6 +29,7 @@ func NewPatience(cfg transfer.Config) *Patience { return &Patience{cfg: cfg} }
 // Progress tells that bytes came from the origin: it works.
 func (p *Patience) Progress(now time.Duration) {
 	p.own, p.others = 0, 0
+	p.before, p.asked = min(p.before, now), min(p.asked, now)
 	p.fed, p.ever = now, true
 }
 
@@ -32,36 +37,30 @@ func (p *Patience) Progress(now time.Duration) {
 // therefore works; during a back-off it may be from before the failure.
 func (p *Patience) Served(now time.Duration) {
 	p.own = 0
-	if now >= p.before {
+	if now >= p.NotBefore() {
 		p.others = 0
 		p.fed, p.ever = now, true
 	}
 }
 
-// Well records that the origin serves another device.
-func (p *Patience) Well(now time.Duration) {
-	p.others = 0
-	p.fed, p.ever = now, true
-}
+// Well records that the origin serves another device, as that one says.
+func (p *Patience) Well() { p.others = 0 }
 
-// Failed counts an attempt of this device and returns for how long the whole
-// subnet leaves the origin alone.
-func (p *Patience) Failed(now time.Duration, why wire.Reason) time.Duration {
-	p.own++
-	p.last = why
-	return p.hold(now)
-}
-
-// Heard counts a failure that a peer told.
+// Heard counts a failure that a peer told. Of the pause that it asks for no more
+// is granted than twice the one after a first failure.
 func (p *Patience) Heard(now, backoff time.Duration, why wire.Reason) {
 	p.others++
 	p.last = why
-	p.before = max(p.before, now+min(backoff, p.cfg.BackoffMax))
+	p.asked = max(p.asked, now+min(backoff, 2*p.cfg.Backoff))
 }
 
-func (p *Patience) hold(now time.Duration) time.Duration {
+// Failed counts an attempt of this device and returns for how long it leaves the
+// origin alone.
+func (p *Patience) Failed(now time.Duration, why wire.Reason) time.Duration {
+	p.own++
+	p.last, p.mine = why, why
 	d := p.cfg.Backoff
-	for range min(p.own+p.others-1, 16) {
+	for range min(p.own-1, 16) {
 		d *= 2
 	}
 	d = min(d, p.cfg.BackoffMax)
@@ -72,38 +71,48 @@ func (p *Patience) hold(now time.Duration) time.Duration {
 	return d
 }
 
-// Outage reports whether the origin served a while ago and cannot be reached,
-// or sends nothing: the path to it may be interrupted for a while. No device
-// gives up then, and the roots try again and again.
-func (p *Patience) Outage(now time.Duration) bool {
-	switch p.last {
+// Outage reports whether the origin served a while ago and this device cannot
+// reach it, or gets nothing: the path to it may be interrupted for a while. No
+// device gives up then, and the roots try again and again.
+func (p *Patience) Outage(now time.Duration) bool { return p.own > 0 && p.cut(now, p.mine) }
+
+// Interrupted reports whether that may be so by what was told last, by this
+// device or a peer: then it is no use that each device checks.
+func (p *Patience) Interrupted(now time.Duration) bool { return p.Failing() && p.cut(now, p.last) }
+
+// cut reports whether a failure may be that of the path: the origin served a
+// while ago.
+func (p *Patience) cut(now time.Duration, why wire.Reason) bool {
+	switch why {
 	case wire.ReasonOriginUnreachable, wire.ReasonOriginStalled:
-		return p.Failing() && p.ever && now-p.fed <= p.cfg.Outage
+		return p.ever && now-p.fed <= p.cfg.Outage
 	}
 	return false
 }
 
-// OutageEnds returns when Outage is over if nothing comes, 0 if there is none.
-func (p *Patience) OutageEnds(now time.Duration) time.Duration {
-	if !p.Outage(now) {
+// InterruptionEnds returns when Interrupted is over if nothing comes, 0 if it is
+// not the case.
+func (p *Patience) InterruptionEnds(now time.Duration) time.Duration {
+	if !p.Interrupted(now) {
 		return 0
 	}
 	return p.fed + p.cfg.Outage + 1
 }
 
 // NotBefore returns when the origin may be tried again.
-func (p *Patience) NotBefore() time.Duration { return p.before }
+func (p *Patience) NotBefore() time.Duration { return max(p.before, p.asked) }
 
-// Spent reports whether this device has tried enough: it never gives up because
-// of what peers say alone.
+// ProbeNotBefore returns when this device may check for itself: peers who ask for
+// pause after pause do not keep it from that.
+func (p *Patience) ProbeNotBefore() time.Duration { return p.before }
+
+// Spent reports whether this device has tried enough. What peers say does not
+// count.
 func (p *Patience) Spent(now time.Duration) bool {
-	if p.own > 0 && lasting(p.last) {
+	if p.own > 0 && lasting(p.mine) {
 		return true
 	}
-	if p.Outage(now) {
-		return false
-	}
-	return p.own >= p.cfg.Attempts || p.own > 0 && p.own+p.others > p.cfg.Attempts
+	return p.own >= p.cfg.Attempts && !p.Outage(now)
 }
 
 // Failing reports whether the origin failed since it last gave a byte.
@@ -112,7 +121,7 @@ func (p *Patience) Failing() bool { return p.own+p.others > 0 }
 // Doubtful reports whether peers told of so many failures, or of permanent
 // ones, that this device should check whether the origin answers.
 func (p *Patience) Doubtful(now time.Duration) bool {
-	return !p.Outage(now) && p.own == 0 && (p.others >= p.cfg.Attempts || p.others > 0 && lasting(p.last))
+	return !p.cut(now, p.last) && (p.others >= p.cfg.Attempts || p.others > 0 && lasting(p.last))
 }
 
 // lasting reports whether trying again is useless.

@@ -37,7 +37,7 @@ func TestPatience(t *testing.T) {
 	if q.Spent(0) {
 		t.Error("gives up on peers' word alone")
 	}
-	if !q.Doubtful(0) || q.NotBefore() > cfg.BackoffMax {
+	if !q.Doubtful(0) || q.NotBefore() > 2*cfg.Backoff {
 		t.Errorf("doubtful %v, not before %v", q.Doubtful(0), q.NotBefore())
 	}
 	q.Progress(0)
@@ -74,8 +74,8 @@ func TestOutage(t *testing.T) {
 			t.Fatal("gives up a second after the last byte")
 		}
 	}
-	end := p.OutageEnds(2 * time.Second)
-	if end <= cfg.Outage || p.Spent(end-1) || !p.Spent(end) || p.OutageEnds(end) != 0 {
+	end := p.InterruptionEnds(2 * time.Second)
+	if end <= cfg.Outage || p.Spent(end-1) || !p.Spent(end) || p.InterruptionEnds(end) != 0 {
 		t.Errorf("the outage ends at %v: before %v, then %v", end, p.Spent(end-1), p.Spent(end))
 	}
 	for _, why := range []wire.Reason{wire.ReasonOriginNotFound, wire.ReasonOriginForbidden,
@@ -87,5 +87,55 @@ func TestOutage(t *testing.T) {
 		if !p.Spent(2 * time.Second) {
 			t.Errorf("%v is waited for", why)
 		}
+	}
+}
+
+// TestHearsay: what peers tell is counted apart from what this device has seen
+// itself. It does not end the file, and delays neither the device's own check nor,
+// for long, its download.
+func TestHearsay(t *testing.T) {
+	cfg := transfer.LAN()
+	p := NewPatience(cfg)
+	p.Failed(0, wire.ReasonOriginOther)
+	mine := p.ProbeNotBefore()
+	p.Heard(0, time.Hour, wire.ReasonOriginNotFound)
+	for range 2 * cfg.Attempts {
+		p.Heard(0, time.Hour, wire.ReasonOriginOther)
+	}
+	p.Heard(0, time.Hour, wire.ReasonOriginForbidden)
+	if p.Spent(0) {
+		t.Error("a failure that a peer told counts as this device's own")
+	}
+	if p.ProbeNotBefore() != mine || p.NotBefore() > 2*cfg.Backoff {
+		t.Errorf("checks not before %v, downloads not before %v", p.ProbeNotBefore(), p.NotBefore())
+	}
+	q := *p
+	p.Progress(mine)
+	if p.NotBefore() > mine || p.Failing() {
+		t.Errorf("bytes from the origin do not end the pause: not before %v", p.NotBefore())
+	}
+	for range cfg.Attempts - 1 {
+		if q.Spent(0) {
+			t.Error("gives up before the last attempt")
+		}
+		q.Failed(0, wire.ReasonOriginOther)
+	}
+	if !q.Spent(0) {
+		t.Error("never gives up")
+	}
+}
+
+// TestOutageByHearsay: that a peer calls the origin unreachable does not let this
+// device wait for an outage to end whose failures it has seen otherwise.
+func TestOutageByHearsay(t *testing.T) {
+	cfg := transfer.LAN()
+	p := NewPatience(cfg)
+	p.Progress(time.Second)
+	for range cfg.Attempts {
+		p.Failed(2*time.Second, wire.ReasonOriginOther)
+	}
+	p.Heard(2*time.Second, 0, wire.ReasonOriginUnreachable)
+	if !p.Spent(2 * time.Second) {
+		t.Error("waits for an outage that it has not seen")
 	}
 }

@@ -75,7 +75,7 @@ func trace(seed uint64, steps int) string {
 				patience.Served(now)
 				what = "a peer served"
 			} else {
-				patience.Well(now)
+				patience.Well()
 				what = "it serves others"
 			}
 		case 10:
@@ -87,10 +87,11 @@ func trace(seed uint64, steps int) string {
 		}
 		other, addr, has := budget.Other()
 		at, ok := budget.Deadline(patience.NotBefore())
-		fmt.Fprintf(&b, "%v %s → active %v, waiting %v, due %v %v, other %d %v %d; before %v, outage %v to %v, "+
+		fmt.Fprintf(&b, "%v %s → active %v, waiting %v, due %v %v, other %d %v %d; before %v, probe %v, outage %v to %v, "+
 			"spent %v, failing %v, doubtful %v, tried %v, last %s\n", now, what, budget.Active(), budget.Waiting(), at, ok,
-			other.ID, addr, has, patience.NotBefore(), patience.Outage(now), patience.OutageEnds(now), patience.Spent(now),
-			patience.Failing(), patience.Doubtful(now), patience.Tried(), patience.Last())
+			other.ID, addr, has, patience.NotBefore(), patience.ProbeNotBefore(), patience.Outage(now),
+			patience.InterruptionEnds(now), patience.Spent(now), patience.Failing(),
+			patience.Doubtful(now), patience.Tried(), patience.Last())
 	}
 	return b.String()
 }
