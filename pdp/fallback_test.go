@@ -109,3 +109,38 @@ func TestLongestBackoffs(t *testing.T) {
 		t.Errorf("bytes came, and the origin is left alone until %v", m.origin.NotBefore())
 	}
 }
+
+// TestRootSpeaksFromItsAddress: what comes in the root's name from another address
+// is not heard.
+func TestRootSpeaksFromItsAddress(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	attach(t, m)
+	forged := claimed(1, &wire.Claim{Rank: wire.Rank{Prefix: 9}.Confirm(), Size: 1 << 20})
+	forged.From = addr(3)
+	m.Step(time.Second, forged, nil)
+	m.Step(time.Second, resigned(1, 3, &wire.Resign{Reason: wire.ReasonOriginNotFound}), nil)
+	m.Step(time.Second, resigned(1, 3, &wire.Resign{Reason: wire.ReasonStopped, Successor: peer(3)}), nil)
+	if m.origin.Failing() || m.el.Root() == nil {
+		t.Errorf("a forged resignation: origin failing %v, root %v", m.origin.Failing(), m.el.Root())
+	}
+	m.Step(time.Second, resigned(1, 1, &wire.Resign{Reason: wire.ReasonOriginNotFound}), nil)
+	if !m.origin.Failing() || m.el.Root() != nil {
+		t.Error("the root's own resignation is not heard")
+	}
+	m = newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	m.Step(1, claimed(1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20}), nil)
+	pass(t, m, 1, time.Second/2)
+	place := &wire.Place{Parent: peer(3), Addr: addr(3), Depth: 2}
+	for _, from := range []int{3, 1} {
+		dialled := false
+		told := Datagram{From: addr(from), Env: wire.Envelope{From: peer(1)}, Msg: place}
+		for _, a := range m.Step(time.Second/2, told, nil) {
+			_, dial := a.(Dial)
+			dialled = dialled || dial
+		}
+		if dialled != (from == 1) {
+			t.Errorf("a place from address %d: dials %v", from, dialled)
+		}
+	}
+}

@@ -148,10 +148,9 @@ func (f *following) askRoot(spread time.Duration) {
 
 // placed takes the root's answer to an ask, and with it how many trees the
 // file takes.
-func (f *following) placed(from wire.Peer, p *wire.Place) {
+func (f *following) placed(e Datagram, p *wire.Place) {
 	m := f.m
-	r := m.el.Root()
-	if r == nil || r.Peer != from || m.held.complete() || m.root.active() {
+	if !speaks(m.el.Root(), e) || m.held.complete() || m.root.active() {
 		return
 	}
 	switch first := f.all[0].follower; {
@@ -169,7 +168,7 @@ func (f *following) placed(from wire.Peer, p *wire.Place) {
 		f.trees = 1
 	}
 	if s := f.in(p.Stripe); s.stripe == p.Stripe {
-		s.placed(from, p)
+		s.placed(e.Env.From, p)
 	}
 }
 

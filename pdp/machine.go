@@ -218,7 +218,7 @@ func (m *Machine) datagram(e Datagram) {
 	case *wire.Ask:
 		m.root.heardAsk(e, msg)
 	case *wire.Place:
-		m.following.placed(from, msg)
+		m.following.placed(e, msg)
 	case *wire.Resign:
 		m.following.heardResign(e, msg)
 	case *wire.Direct:

@@ -190,11 +190,16 @@ func (f *following) contradicted() bool {
 	return r != nil && m.held.Sure() && m.file.Keyed && r.Claim.Size >= 0 && r.Claim.Size != m.held.Size()
 }
 
+// speaks reports whether a datagram is of a root and came from its address.
+func speaks(root *election.Candidate, e Datagram) bool {
+	return root != nil && root.Peer == e.Env.From && root.Addr.Addr() == e.From.Addr()
+}
+
 // heardResign takes the resignation of the root that is followed or expected;
-// those of others are ignored.
+// those of others are ignored, also in its name.
 func (f *following) heardResign(e Datagram, r *wire.Resign) {
 	m := f.m
-	if m.el.Expected() != e.Env.From {
+	if !speaks(m.el.Expected(), e) {
 		return
 	}
 	if r.Reason.Origin() {

@@ -15,6 +15,9 @@ func (e *Election) Claim(now time.Duration, c Candidate, out *Output) {
 	if e.state == Idle || c.Peer == e.self || e.Distrusted(now, c.Addr.Addr()) {
 		return
 	}
+	if r := e.Expected(); r != nil && r.Peer == c.Peer && r.Addr.Addr() != c.Addr.Addr() {
+		return // in the root's name, but not from there
+	}
 	c.Heard = now
 	if e.state == Following && c.Peer == e.root.Peer {
 		e.heardRoot(now, c, out)

@@ -190,13 +190,13 @@ func (e *Election) Root() *Candidate {
 	return &e.root
 }
 
-// Expected returns the peer that the device follows or gives way to; nobody if
-// there is none.
-func (e *Election) Expected() wire.Peer {
+// Expected returns the root that the device follows or gives way to, nil if there
+// is none.
+func (e *Election) Expected() *Candidate {
 	if e.state != Following && e.state != Deferring {
-		return wire.Peer{}
+		return nil
 	}
-	return e.root.Peer
+	return &e.root
 }
 
 // Hold tells what the device holds now, which its claims carry until one is

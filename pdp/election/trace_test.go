@@ -119,10 +119,14 @@ func seen(e *Election, now time.Duration, event string, out Output) string {
 	if c := e.Root(); c != nil {
 		root = fmt.Sprintf("%d rank %+v heard %v", c.Peer.ID, c.Claim.Rank, c.Heard.Round(time.Millisecond))
 	}
+	var expected uint64
+	if c := e.Expected(); c != nil {
+		expected = c.Peer.ID
+	}
 	// Floating-point numbers may differ in their last bits between processors.
 	const exact = 10 * time.Microsecond
 	s := fmt.Sprintf("%v %s → %v, root %s, expects %d, own %+v %s, due %v %v, out {%v %v %v %s", now.Round(exact), event,
-		e.State(), root, e.Expected().ID, rank, why, at.Round(exact), ok, out.Broadcast, out.Answer, out.Changed, out.Reason)
+		e.State(), root, expected, rank, why, at.Round(exact), ok, out.Broadcast, out.Answer, out.Changed, out.Reason)
 	if out.Resign != nil {
 		s += fmt.Sprintf(" resign %+v", *out.Resign)
 	}
