@@ -54,6 +54,19 @@ func TestPatience(t *testing.T) {
 	}
 }
 
+// TestPatienceTellsWhy: the error has the bytes, and the time since all was well.
+func TestPatienceTellsWhy(t *testing.T) {
+	p := newPatience(5 * time.Second)
+	p.after(4*time.Second, 1<<20)
+	p.after(2*time.Second, 3)
+	p.after(time.Second, 4)
+	// It is left after 5 s and what 7 bytes may take.
+	if got := p.spent(); got.Error() != "stalled: 7 bytes in 5.11s, the least is 64 a second" ||
+		!errors.Is(got, ErrStalled) {
+		t.Errorf("%v", got)
+	}
+}
+
 // TestPatienceHasABound: whatever a server does, it has sent the least rate over
 // all but the patience, or is left.
 func TestPatienceHasABound(t *testing.T) {
@@ -152,7 +165,8 @@ func TestTricklingServers(t *testing.T) {
 		"tftp://" + trickleTFTP(t) + "/f"} {
 		t.Run(strings.ReplaceAll(u, "/", " "), func(t *testing.T) {
 			t.Parallel()
-			got, _, err := get(newMux(t, Config{}), Request{URL: parseURL(t, u), Size: load.UnknownSize})
+			m := newMux(t, Config{StallTimeout: time.Second})
+			got, _, err := get(m, Request{URL: parseURL(t, u), Size: load.UnknownSize})
 			if redirected := strings.HasSuffix(u, "/redirect"); redirected && (err != nil || string(got) != "done") {
 				t.Errorf("%q, %v", got, err)
 			} else if !redirected && (!errors.Is(err, ErrStalled) || Reason(err) != "stalled" || len(got) > fileSize/2) {
