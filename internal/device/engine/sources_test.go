@@ -93,6 +93,7 @@ func TestNextServer(t *testing.T) {
 			s := newSite(t, size, 0)
 			defer s.end()
 			d, o := s.join(), &several{}
+			synctest.Wait() // it runs, and looks at its configuration when something happens
 			fallbacks := 0
 			d.cfg.Report = func(e report.Event) {
 				if e.Event == report.KindFallback {
@@ -153,6 +154,7 @@ func TestNoServer(t *testing.T) {
 			s := newSite(t, 400_000, 0)
 			defer s.end()
 			d := s.join()
+			synctest.Wait()
 			f, err := d.Fetch(s.spread(d, &several{}, c.hosts...))
 			if err != nil {
 				t.Fatal(err)
@@ -174,6 +176,7 @@ func TestLookingElsewhereIsShort(t *testing.T) {
 		s := newSite(t, 100_000, 0)
 		defer s.end()
 		d, o := s.join(), &several{}
+		synctest.Wait()
 		spec := s.spread(d, o, "away", "away:1", "away:2", "away:3")
 		failed := time.Duration(0)
 		d.cfg.Report = func(e report.Event) {
