@@ -77,6 +77,7 @@ func (s *site) spread(d *testDevice, o *several, hosts ...string) Spec {
 	for _, h := range hosts {
 		spec.Sources = append(spec.Sources, &url.URL{Scheme: "http", Host: h, Path: "/app.bin"})
 	}
+	synctest.Wait()
 	o.content = s.content
 	d.cfg.Origin = o
 	return spec
@@ -154,7 +155,6 @@ func TestNoServer(t *testing.T) {
 			s := newSite(t, 400_000, 0)
 			defer s.end()
 			d := s.join()
-			synctest.Wait()
 			f, err := d.Fetch(s.spread(d, &several{}, c.hosts...))
 			if err != nil {
 				t.Fatal(err)
