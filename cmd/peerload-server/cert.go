@@ -43,6 +43,20 @@ func newCerts(load func() (tls.Certificate, error)) (*certs, error) {
 	return c, err
 }
 
+// startCerts is newCerts for a server that starts. A generated certificate that is
+// damaged is put aside and made anew: without one the server would serve nobody.
+func startCerts(certFile, keyFile, dir string, names []string) (*certs, error) {
+	load := func() (tls.Certificate, error) { return certificate(certFile, keyFile, dir, names, time.Now()) }
+	c, err := newCerts(load)
+	if err == nil || certFile != "" || keyFile != "" {
+		return c, err
+	}
+	if e := putAside(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")); e != nil {
+		return c, errors.Join(err, e)
+	}
+	return newCerts(load)
+}
+
 // reload loads the certificate again and reports whether it is another one.
 // After an error the previous one stays in use.
 func (c *certs) reload() (changed bool, err error) {
@@ -83,6 +97,20 @@ func certificate(certFile, keyFile, dir string, names []string, now time.Time) (
 		return c, err
 	}
 	return tls.LoadX509KeyPair(certFile, keyFile)
+}
+
+// putAside renames damaged files, so that new ones can be made and somebody can
+// look at the old ones.
+func putAside(files ...string) error {
+	for _, f := range files {
+		if err := os.RemoveAll(f + ".damaged"); err != nil {
+			return err
+		}
+		if err := os.Rename(f, f+".damaged"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func usable(leaf *x509.Certificate, names []string, now time.Time) bool {

@@ -170,10 +170,7 @@ func (s *service) listenAPI(d dataDir) (*apiListener, error) {
 		return nil, errors.Join(err, ln.Close())
 	}
 	names := append([]string{host, "localhost", "127.0.0.1", "::1"}, s.names...)
-	a.certs, err = newCerts(func() (tls.Certificate, error) {
-		return certificate(s.tlsCert, s.tlsKey, d.tls(), names, time.Now())
-	})
-	if err != nil {
+	if a.certs, err = startCerts(s.tlsCert, s.tlsKey, d.tls(), names); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
 	a.scheme, a.print = "https", fingerprint(*a.certs.now.Load())

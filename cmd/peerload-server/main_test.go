@@ -7,13 +7,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/files/cnf"
+	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/controller/template"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/tftp"
 	"github.com/peerload/peerload/trust"
@@ -254,4 +261,160 @@ func TestServe(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Error("serve does not end")
 	}
+}
+
+// damages are what can happen to a file of the data directory.
+var damages = map[string]func(path string) error{
+	"missing":   os.Remove,
+	"empty":     func(p string) error { return os.WriteFile(p, nil, 0o600) },
+	"truncated": func(p string) error { return rewrite(p, func(b []byte) []byte { return b[:len(b)/2] }) },
+	"bit flipped": func(p string) error {
+		return rewrite(p, func(b []byte) []byte {
+			if len(b) > 0 {
+				b[len(b)/3] ^= 4
+			}
+			return b
+		})
+	},
+	"longer":    func(p string) error { return rewrite(p, func(b []byte) []byte { return append(b, "\x00garbage"...) }) },
+	"garbage":   func(p string) error { return os.WriteFile(p, bytes.Repeat([]byte{0xa5, 3}, 3000), 0o600) },
+	"directory": func(p string) error { return errors.Join(os.Remove(p), os.Mkdir(p, 0o700)) },
+	"dangling link": func(p string) error {
+		return errors.Join(os.Remove(p), os.Symlink(filepath.Join(filepath.Dir(p), "nowhere"), p))
+	},
+	"unreadable": func(p string) error { return os.Chmod(p, 0) },
+}
+
+func rewrite(path string, change func([]byte) []byte) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, change(b), 0o600)
+}
+
+const damagedDevice = "SEP020000000001"
+
+// keep fills a data directory as a server leaves it.
+func keep(t *testing.T, d dataDir) {
+	t.Helper()
+	inst, err := openData(t, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inst.store.Close()
+	app := filepath.Join(t.TempDir(), "app.bin")
+	root, model, name := domain.Local("root"), "linux-amd64", "edge-1"
+	if err := os.WriteFile(app, []byte("application"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := inst.ctl.AddLoad(t.Context(), root, publish.Request{Name: name, Version: "1", Models: []string{model},
+		Files: []string{app}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := inst.ctl.CreateDevice(t.Context(), root, damagedDevice,
+		domain.DeviceChange{Model: &model, Load: &name}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(d.templates(), cnf.DeviceTemplate), []byte(template.Default), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// openData opens a data directory as a server does before it listens.
+func openData(t *testing.T, d dataDir) (*instance, error) {
+	t.Helper()
+	if err := d.prepare(); err != nil {
+		return nil, err
+	}
+	unlock, err := d.lock()
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { _ = unlock() })
+	if _, err := startCerts("", "", d.tls(), []string{"localhost"}); err != nil {
+		return nil, err
+	}
+	return openInstance(t.Context(), d, "", slog.New(slog.DiscardHandler))
+}
+
+// TestDamagedData: each file of the data directory, damaged in each way, keeps
+// the server from nothing but what the file is for; where it cannot go on, its
+// error names the file.
+func TestDamagedData(t *testing.T) {
+	whole := dataDir(t.TempDir())
+	keep(t, whole)
+	var names []string
+	err := filepath.WalkDir(string(whole), func(p string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			names = append(names, strings.TrimPrefix(p, string(whole)+"/"))
+		}
+		return err
+	})
+	if err != nil || len(names) < 15 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		for how, damage := range damages {
+			d := dataDir(filepath.Join(t.TempDir(), "data"))
+			if err := os.CopyFS(string(d), os.DirFS(string(whole))); err != nil {
+				t.Fatal(err)
+			}
+			for _, private := range []string{d.keys(), d.tls()} { // CopyFS widens the rights
+				if err := filepath.WalkDir(private, func(p string, e fs.DirEntry, err error) error {
+					if err == nil && !e.IsDir() {
+						err = os.Chmod(p, 0o600)
+					}
+					return err
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := damage(filepath.Join(string(d), name)); err != nil {
+				t.Fatal(name, how, err)
+			}
+			if err := serves(t, d); err != nil && !mayStop(name, how, err) {
+				t.Errorf("%s, %s: %v", name, how, err)
+			}
+		}
+	}
+}
+
+// mayStop says whether a server may end with that error, or not serve a device
+// its file.
+func mayStop(name, how string, err error) bool {
+	file := filepath.Base(name)
+	switch {
+	case strings.HasPrefix(file, "controller.db"):
+		// A database that is gone is a new one, which knows no device.
+		return strings.Contains(err.Error(), "controller.db") || strings.Contains(err.Error(), "sqlite") ||
+			how == "missing" || how == "empty" || how == "dangling link"
+	case file == "lock":
+		return strings.Contains(err.Error(), "lock")
+	case strings.HasSuffix(name, cnf.DeviceTemplate):
+		return strings.Contains(err.Error(), "the template")
+	}
+	return false
+}
+
+// serves opens a data directory and asks for a device's provisioning file.
+func serves(t *testing.T, d dataDir) error {
+	t.Helper()
+	inst, err := openData(t, d)
+	if err != nil {
+		return err
+	}
+	defer inst.store.Close()
+	who := domain.Actor{Kind: domain.ActorSystem, Name: "upkeep", Role: domain.RoleAdmin}
+	_ = inst.ctl.SyncLoads(t.Context(), who) // as the server does: its error is logged
+	refresh(inst.repo, slog.New(slog.DiscardHandler))
+	maker := cnf.Maker{Controller: inst.ctl, Templates: d.templates()}
+	b, err := maker.Make(t.Context(), damagedDevice+".cnf.xml", netip.MustParseAddr("127.0.0.1"))
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(string(b), "edge-1") {
+		return fmt.Errorf("the device is told %s", b)
+	}
+	return nil
 }

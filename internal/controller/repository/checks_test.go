@@ -368,3 +368,17 @@ func TestNamesFromBefore(t *testing.T) {
 	}
 	s.Add("third", "1", map[string]string{"c.bin": "cccc"})
 }
+
+// TestRootMissing: a repository without its root is an error, not a panic: the
+// server that has it serves on.
+func TestRootMissing(t *testing.T) {
+	s := publisher.New(t)
+	s.Add("good", "1", map[string]string{"a.bin": "aaaa"})
+	must(t, os.Remove(filepath.Join(s.Dir, "metadata/1.root.json")))
+	if _, err := s.Repo.RootLife(); err == nil {
+		t.Error("the life of no root")
+	}
+	if err := s.Repo.Refresh(); err == nil {
+		t.Error("signatures under no root are refreshed")
+	}
+}

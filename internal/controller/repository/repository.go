@@ -316,6 +316,9 @@ func (r *Repository) RootLife() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	if c.root == nil {
+		return 0, fmt.Errorf("%w: its root is missing", ErrNoRepository)
+	}
 	return c.root.Signed.Expires.Sub(r.now()), nil
 }
 

@@ -89,6 +89,14 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		Dialect: store.Dialect{Name: "sqlite", Full: full, Away: locked}}}, nil
 }
 
+// Close implements domain.Store. The write-ahead log stays, and is empty: all is
+// in the database.
+func (s *Store) Close() error {
+	// If it cannot be emptied, it is read at the next start.
+	_, _ = s.Writes.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
+	return s.DB.Close()
+}
+
 // keepFiles lets the write-ahead log and its index stay when the last connection
 // ends: there may be no room to make them again at the next start.
 func keepFiles(ctx context.Context, db *sql.DB) error {
