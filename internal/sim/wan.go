@@ -74,8 +74,11 @@ type Download struct {
 }
 
 const (
-	// quantum is what the WAN sends of one download before the next one's turn.
-	quantum = 16 << 10
+	// quantum is what the WAN sends of one download before the next one's turn,
+	// on a slow one no more than it sends in slowTurn, but a packet.
+	quantum  = 16 << 10
+	slowTurn = 250 * time.Millisecond
+	segment  = 1460
 	// wanWindow is how many bytes may wait on a device's port and disk.
 	wanWindow = 128 << 10
 	// initialWindow is how many bytes TCP sends before the first
@@ -221,7 +224,7 @@ func (v *Server) kick() {
 		if !dl.body || dl.flying >= wanWindow || dl.index >= dl.Task.file.Chunks() {
 			continue
 		}
-		if v.sub.cfg.SlowStart && dl.unacked > 0 && dl.unacked+quantum > dl.cwnd {
+		if v.sub.cfg.SlowStart && dl.unacked > 0 && dl.unacked+v.quantum() > dl.cwnd {
 			continue
 		}
 		if v.TruncateAt > 0 && dl.index >= v.TruncateAt {
@@ -236,11 +239,19 @@ func (v *Server) kick() {
 	}
 }
 
+// quantum is how much of a body leaves at once.
+func (v *Server) quantum() int {
+	if w := v.sub.cfg.WAN; w > 0 {
+		return min(quantum, max(segment, int(w/8*slowTurn.Seconds())))
+	}
+	return quantum
+}
+
 // send carries a piece of a body over the WAN, the device's port and its disk.
 func (v *Server) send(dl *Download) {
 	s, t := v.sub.s, dl.Task
 	_, size := t.file.geo.Span(dl.index)
-	n := min(quantum, size-dl.off)
+	n := min(v.quantum(), size-dl.off)
 	index, last := dl.index, dl.off+n == size
 	dl.off += n
 	if last {
