@@ -196,6 +196,9 @@ func (f *following) bad(e Bad) {
 // gain takes a chunk that came over a link, or from the origin (link 0).
 func (f *following) gain(l Link) {
 	f.opinion.gain(f.m.now)
+	if w := f.opinion.watch; w != nil {
+		w.Mine(f.m.held.Prefix())
+	}
 	for _, s := range f.sides() {
 		s.mine()
 	}

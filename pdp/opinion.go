@@ -163,8 +163,10 @@ func (f *following) heardClaim(c election.Candidate) {
 		f.failAll(wire.ReasonWrongEpoch)
 		m.held.forget(c.Claim.Epoch, c.Claim.Size)
 	}
-	for _, s := range f.sides() {
-		s.rootHas(c.Peer, c.Claim.Prefix)
+	if f.opinion.watch.Credible() {
+		for _, s := range f.sides() {
+			s.rootHas(c.Peer, c.Claim.Prefix)
+		}
 	}
 	if c.Claim.Waiting {
 		f.opinion.watch.Wait(m.now)

@@ -289,7 +289,11 @@ func (s *side) progress(f *wire.Progress) {
 	if s.watch == nil {
 		return
 	}
-	s.watch.Parent(s.m.now, f.Prefix, f.RootPrefix)
+	root := f.Prefix
+	if w := s.m.following.opinion.watch; w != nil && w.Credible() {
+		root = f.RootPrefix
+	}
+	s.watch.Parent(s.m.now, f.Prefix, root)
 	if w := s.m.following.opinion.watch; w != nil {
 		w.Root(s.m.now, f.RootPrefix, f.RootBytes)
 	}

@@ -75,6 +75,10 @@ func (e *Election) holderHears(now time.Duration, c Candidate, out *Output) {
 	}
 }
 
+// Needed tells a device that holds the whole file that another gets it from the
+// origin: it answers as it does a claim.
+func (e *Election) Needed(now time.Duration, out *Output) { e.holderHears(now, Candidate{}, out) }
+
 func (e *Election) hearConfirmed(now time.Duration, c Candidate, out *Output) {
 	switch e.state {
 	case Root:

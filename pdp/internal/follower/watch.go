@@ -125,12 +125,14 @@ func (w *ParentWatch) Deadline() time.Duration {
 // RootWatch judges a root by its results: bytes that it claims to receive, and
 // chunks that arrive here. Use NewRootWatch at each new root.
 type RootWatch struct {
-	cfg    transfer.Config
-	began  time.Duration
-	since  time.Duration // start of the present patience
-	bytes  int64         // the root's bytes then
-	latest int64
-	prefix int
+	cfg      transfer.Config
+	began    time.Duration
+	since    time.Duration // start of the present patience
+	bytes    int64         // the root's bytes then
+	latest   int64
+	prefix   int
+	first    int  // what it said it holds, when it said first that it holds something
+	credible bool // this device has come to hold that too
 }
 
 // NewRootWatch starts to watch a root.
@@ -143,6 +145,9 @@ func NewRootWatch(cfg transfer.Config, now time.Duration) *RootWatch {
 func (w *RootWatch) Root(now time.Duration, prefix int, bytes int64) (moved bool) {
 	moved = w.bytes >= 0 && bytes > w.latest
 	w.prefix = max(w.prefix, prefix)
+	if w.first == 0 {
+		w.first = prefix
+	}
 	w.latest = max(w.latest, bytes)
 	if w.bytes < 0 {
 		w.bytes = w.latest
@@ -163,6 +168,13 @@ func (w *RootWatch) Wait(now time.Duration) {
 
 // Gain tells that a chunk arrived here.
 func (w *RootWatch) Gain(now time.Duration) { w.since = now }
+
+// Mine tells what this device holds, in chunks from the start.
+func (w *RootWatch) Mine(prefix int) { w.credible = w.credible || w.first > 0 && prefix >= w.first }
+
+// Credible reports whether this device has come to hold what the root said first
+// that it holds: only then what it says counts against a parent.
+func (w *RootWatch) Credible() bool { return w.credible }
 
 // Prefix returns how far the root is, in chunks.
 func (w *RootWatch) Prefix() int { return w.prefix }

@@ -76,3 +76,23 @@ func TestRootWatch(t *testing.T) {
 		t.Error("it may not wait for ever")
 	}
 }
+
+// TestCredible: what a root says counts against a parent once this device has come
+// to hold what the root said first.
+func TestCredible(t *testing.T) {
+	w := NewRootWatch(transfer.LAN(), 0)
+	w.Root(0, 0, 1000)
+	w.Mine(3)
+	if w.Credible() {
+		t.Error("credible without having said anything")
+	}
+	w.Root(0, 8, 2000)
+	w.Mine(7)
+	if w.Credible() {
+		t.Error("credible before it came true")
+	}
+	w.Mine(8)
+	if w.Root(0, 30, 3000); !w.Credible() {
+		t.Error("not credible though it came true")
+	}
+}
