@@ -20,20 +20,27 @@ type fallback struct {
 	m        *Machine
 	budget   *origin.Budget
 	gained   time.Duration // when a chunk last came from anywhere, or the wait began again
+	wait     time.Duration // how long one may take
 	starving bool          // entitled to the origin because no peer served
 	announce time.Duration // when the direct download under way is announced again
 	probe    timer         // when to check whether the origin answers
 }
 
 func newFallback(m *Machine) *fallback {
-	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd)}
+	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), wait: m.cfg.Transfer.Fallback}
 }
 
 // start begins the wait for chunks.
 func (f *fallback) start() { f.gained = f.m.now }
 
-// gain records that a chunk came from anywhere.
-func (f *fallback) gain() { f.gained = f.m.now }
+// gain records that a chunk came from anywhere. On a slow line the next one may
+// take as long, and a little more.
+func (f *fallback) gain() {
+	const longest = 10 * time.Minute
+	took := f.m.now - f.gained
+	f.wait = max(f.m.cfg.Transfer.Fallback, min(2*took, longest))
+	f.gained = f.m.now
+}
 
 // served records that a parent sent a chunk: the origin is not needed, unless
 // there is still no server in the other tree.
@@ -68,6 +75,9 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 	}
 	if d.Bytes > 0 {
 		m.origin.Well()
+	}
+	if m.held.complete() && !d.Done {
+		m.el.elect(func(o *election.Output) { m.el.Needed(m.now, o) })
 	}
 	if f.budget.Heard(m.now, m.self.Peer, c.Peer, c.Links, d) {
 		m.origin.stop()
@@ -133,9 +143,11 @@ func (f *fallback) entitled() bool {
 	return m.following.failures() >= m.cfg.Transfer.FailedPeers && !f.servedLately() || f.starved()
 }
 
-// starved reports whether available bytes have not come for long.
+// starved reports whether no chunk has come for long. What the root says does not
+// count: it may claim without end that it is about to have one. Only where files
+// are passed on whole, nothing comes before the root says that it holds the file.
 func (f *fallback) starved() bool {
-	return f.m.now-f.gained > f.m.cfg.Transfer.Fallback && f.hungry()
+	return f.m.now-f.gained > f.wait && (!f.m.cfg.Transfer.WholeFiles || f.hungry())
 }
 
 // servedLately reports whether a parent in one of the trees has sent something
@@ -220,6 +232,8 @@ func (f *fallback) deadline() (at time.Duration, ok bool) {
 	if d, waiting := f.budget.Deadline(m.origin.NotBefore()); waiting {
 		return d, true
 	}
-	at = max(f.gained+m.cfg.Transfer.Fallback+1, m.origin.InterruptionEnds(m.now))
-	return at, !m.doubt.suspects() && f.hungry() || m.origin.Failing()
+	if m.origin.Failing() {
+		return max(f.gained+m.cfg.Transfer.Fallback+1, m.origin.InterruptionEnds(m.now)), true
+	}
+	return f.gained + f.wait + 1, !m.doubt.suspects() && (!m.cfg.Transfer.WholeFiles || f.hungry())
 }

@@ -143,4 +143,45 @@ func TestRootSpeaksFromItsAddress(t *testing.T) {
 			t.Errorf("a place from address %d: dials %v", from, dialled)
 		}
 	}
+
+// TestRootWithoutChunks: a root that says again and again that it receives bytes,
+// and never has a chunk, does not keep a device from the server.
+func TestRootWithoutChunks(t *testing.T) {
+	m := newMachine(File{Size: 8 << 20, Signed: true, Keyed: true}, 1)
+	attachTo(t, m, 8<<20)
+	opened := false
+	end := m.now + m.cfg.Transfer.Fallback + m.cfg.Transfer.FallbackJitter + time.Second
+	for now := m.now; now < end && !opened; now += 100 * time.Millisecond {
+		c := &wire.Claim{Rank: wire.Rank{Confirmed: true}, Size: 8 << 20, Bytes: int64(now / 1000), Waiting: true}
+		for _, in := range []Event{Datagram{From: addr(1), Env: wire.Envelope{From: peer(1), TCPPort: 1}, Msg: c}, nil} {
+			for _, a := range m.Step(now, in, nil) {
+				if _, ok := a.(OpenOrigin); ok {
+					opened = true
+				}
+			}
+		}
+	}
+	if !opened {
+		t.Errorf("waits for the root until %v", end)
+	}
+}
+
+// TestSlowLine: where a chunk takes long to come, the next one may take as long.
+func TestSlowLine(t *testing.T) {
+	m := newMachine(File{Size: 8 << 20, Signed: true, Keyed: true}, 1)
+	link := attachTo(t, m, 8<<20)
+	const chunk = 9 * time.Second
+	from := m.now
+	for i := range 2 {
+		m.Step(from+time.Duration(i+1)*chunk, Stored{Link: link, Index: i}, nil)
+	}
+	now := from + 2*chunk
+	m.now = now + 2*chunk - time.Second
+	if m.fallback.starved() {
+		t.Error("loses patience before the next chunk can have come")
+	}
+	m.now = now + 2*chunk + time.Second
+	if !m.fallback.starved() {
+		t.Error("waits for ever")
+	}
 }

@@ -70,6 +70,10 @@ type Config struct {
 	// longer counts: 10 s, which is more than a server may be silent before the
 	// downloading device gives up by itself.
 	Lapse time.Duration
+	// Share is how long another's direct download is waited for at most, once for
+	// each address, so that no claim keeps a device from the server for good. 20 s
+	// bring a chunk over 26 kbit/s.
+	Share time.Duration
 	// FailedPeers is how many failed peers entitle a follower to the server.
 	// One may be an accident, so 2.
 	FailedPeers int
@@ -114,7 +118,8 @@ func LAN() Config {
 		Window: 3, KeepAlive: 250 * time.Millisecond, Silence: 1500 * time.Millisecond,
 		Stall: 5 * time.Second, SlowWindow: 2 * time.Second, SlowLag: 16,
 		Progress: 8 * time.Second, RootBytes: 1 << 10, Turn: 2 * time.Hour,
-		Fallback: 10 * time.Second, FallbackJitter: time.Second, Lapse: 10 * time.Second, FailedPeers: 2,
+		Fallback: 10 * time.Second, FallbackJitter: time.Second, Lapse: 10 * time.Second,
+		Share: 20 * time.Second, FailedPeers: 2,
 		Backoff: time.Second, BackoffMax: time.Minute, Attempts: 3, Outage: time.Minute,
 		StripeChunks: 64,
 	}
@@ -123,7 +128,7 @@ func LAN() Config {
 // Validate refuses values that cannot work.
 func (c Config) Validate() error {
 	for _, d := range []time.Duration{c.KeepAlive, c.Stall, c.SlowWindow, c.Progress, c.Turn, c.Fallback, c.FallbackJitter,
-		c.Lapse, c.Backoff} {
+		c.Lapse, c.Share, c.Backoff} {
 		if d <= 0 {
 			return errors.New("transfer: every time must be positive")
 		}

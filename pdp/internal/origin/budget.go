@@ -18,8 +18,14 @@ const (
 	active          // downloads directly
 )
 
+// mostHeard bounds the addresses whose claims are remembered; who comes later is
+// not waited for.
+const mostHeard = 1024
+
 // Budget is the subnet's budget of direct downloads for one file, as far as
-// this device knows: one at a time. Use NewBudget.
+// this device knows: one at a time. Each address is believed once, for
+// cfg.Share: whoever downloads for longer without serving anybody is no reason to
+// wait. Use NewBudget.
 type Budget struct {
 	cfg transfer.Config
 	rnd *rand.Rand
@@ -33,10 +39,13 @@ type Budget struct {
 	otherBytes int64
 	otherMoved time.Duration
 	otherHas   int
+	heard      map[netip.Addr]time.Duration // when each address said so first
 }
 
 // NewBudget returns an unused budget.
-func NewBudget(cfg transfer.Config, rnd *rand.Rand) *Budget { return &Budget{cfg: cfg, rnd: rnd} }
+func NewBudget(cfg transfer.Config, rnd *rand.Rand) *Budget {
+	return &Budget{cfg: cfg, rnd: rnd, heard: map[netip.Addr]time.Duration{}}
+}
 
 // Entitle starts the jittered wait for a direct download.
 func (b *Budget) Entitle(now time.Duration) {
@@ -83,7 +92,7 @@ func (b *Budget) Heard(now time.Duration, self, p wire.Peer, link netip.AddrPort
 		}
 		return false
 	}
-	if b.other != p && b.taken(now) && b.other.Less(p) {
+	if !b.believed(now, link.Addr()) || b.other != p && b.taken(now) && b.other.Less(p) {
 		return false
 	}
 	if b.other != p || d.Bytes > b.otherBytes {
@@ -97,9 +106,24 @@ func (b *Budget) Heard(now time.Duration, self, p wire.Peer, link netip.AddrPort
 	return false
 }
 
+// believed reports whether a claim from an address counts, and remembers the first.
+func (b *Budget) believed(now time.Duration, a netip.Addr) bool {
+	since, before := b.heard[a]
+	if !before {
+		if len(b.heard) >= mostHeard {
+			return false
+		}
+		since, b.heard[a] = now, now
+	}
+	return now-since <= b.cfg.Share
+}
+
 // taken reports whether another device uses the budget.
-func (b *Budget) taken(now time.Duration) bool {
-	return !b.other.IsZero() && now-b.otherMoved <= b.cfg.Lapse
+func (b *Budget) taken(now time.Duration) bool { return !b.other.IsZero() && now < b.until() }
+
+// until returns when the other's claim counts no more if nothing more is heard.
+func (b *Budget) until() time.Duration {
+	return min(b.otherMoved+b.cfg.Lapse, b.heard[b.otherAddr.Addr()]+b.cfg.Share) + 1
 }
 
 // Other returns the device that downloads directly, where it takes children,
@@ -117,7 +141,7 @@ func (b *Budget) Deadline(before time.Duration) (time.Duration, bool) {
 	}
 	at := max(b.due, before+b.turn)
 	if !b.other.IsZero() {
-		at = max(at, b.otherMoved+b.cfg.Lapse+1+b.turn)
+		at = max(at, b.until()+b.turn)
 	}
 	return at, true
 }

@@ -33,15 +33,29 @@ func TestBudget(t *testing.T) {
 	// Another's download lapses when its bytes stand still.
 	c := newBudget()
 	c.Entitle(0)
-	for now := time.Duration(0); now < 30*time.Second; now += time.Second {
+	for now := time.Duration(0); now <= 5*time.Second; now += time.Second {
 		c.Heard(now, peer(5), peer(4), link, &wire.Direct{Bytes: int64(now)})
 		if c.Ready(now, 0) {
 			t.Fatalf("two downloads at %v", now)
 		}
 	}
-	if at, _ := c.Deadline(0); c.Ready(29*time.Second+cfg.Lapse, 0) || !c.Ready(at, 0) ||
-		at > 29*time.Second+cfg.Lapse+cfg.FallbackJitter+1 {
+	if at, _ := c.Deadline(0); c.Ready(5*time.Second+cfg.Lapse, 0) || !c.Ready(at, 0) ||
+		at > 5*time.Second+cfg.Lapse+cfg.FallbackJitter+1 {
 		t.Errorf("a download that stands still is respected until %v", at)
+	}
+	// One that goes on and on is waited for once, whatever it calls itself.
+	e := newBudget()
+	e.Entitle(0)
+	now := time.Duration(0)
+	for ; now <= cfg.Share; now += time.Second {
+		e.Heard(now, peer(5), peer(int(now/time.Second)%3), link, &wire.Direct{Bytes: int64(now)})
+		if e.Ready(now, 0) {
+			t.Fatalf("two downloads at %v", now)
+		}
+	}
+	now += cfg.FallbackJitter
+	if !e.Ready(now, 0) || e.Heard(now, peer(5), peer(0), link, &wire.Direct{Bytes: int64(now)}) {
+		t.Error("one address keeps the budget for good")
 	}
 	// When the budget comes free not all begin at once.
 	starts := map[time.Duration]bool{}
