@@ -143,6 +143,7 @@ func TestRootSpeaksFromItsAddress(t *testing.T) {
 			t.Errorf("a place from address %d: dials %v", from, dialled)
 		}
 	}
+}
 
 // TestRootWithoutChunks: a root that says again and again that it receives bytes,
 // and never has a chunk, does not keep a device from the server.

@@ -182,3 +182,61 @@ func TestSeedsThatFailed(t *testing.T) {
 		}
 	}
 }
+
+// TestLiarSites plays sites with random liars. How many cost more than their bound
+// is not 0 yet; it must not become more. Without liars none may fail, and with
+// them nothing wrong may be committed.
+func TestLiarSites(t *testing.T) {
+	const sites, most = 300, 20
+	n := uint64(sites)
+	if underRace {
+		n = 20
+	}
+	beyond := 0
+	for seed := uint64(1); seed <= n; seed++ {
+		c := NewLiarSite(seed)
+		r := c.Play(nil)
+		if len(r.Quiet.Bad) > 0 {
+			t.Errorf("seed %d, liars silent: %v\n%s", seed, r.Quiet.Bad, c)
+		}
+		for _, bad := range r.Loud.Bad {
+			if strings.Contains(bad, "wrong chunk") || strings.Contains(bad, "stays in the past") {
+				t.Errorf("seed %d: %s\n%s", seed, bad, c)
+			}
+		}
+		if len(r.Bad) > 0 {
+			beyond++
+			t.Logf("seed %d: factor %.2f: %v", seed, r.Factor, r.Bad)
+		}
+	}
+	if t.Logf("%d of %d sites beyond their bound", beyond, n); beyond > most {
+		t.Errorf("%d of %d sites beyond their bound, at most %d so far", beyond, n, most)
+	}
+}
+
+// TestShrink: what is left of a liar that costs too much still does, with no more
+// rules than before.
+func TestShrink(t *testing.T) {
+	for seed := uint64(1); seed < 300; seed++ {
+		c := NewLiarSite(seed)
+		if len(c.Play(nil).Bad) == 0 {
+			continue
+		}
+		d := c.Shrink()
+		if len(d.Play(nil).Bad) == 0 {
+			t.Errorf("seed %d costs too much, but not made shorter:\n%s", seed, d)
+		}
+		if rulesOf(d) > rulesOf(c) || len(d.Liars) > len(c.Liars) {
+			t.Errorf("%d rules made of %d", rulesOf(d), rulesOf(c))
+		}
+		return
+	}
+	t.Skip("no site costs too much")
+}
+
+func rulesOf(c *LiarSite) (n int) {
+	for _, p := range c.Liars {
+		n += len(p.Rules)
+	}
+	return n
+}

@@ -120,6 +120,23 @@ func (sub *Subnet) unicast(t *Task, to netip.AddrPort, m wire.Message) {
 	}
 }
 
+// forge sends a datagram under any envelope, to one address or, if that is not
+// valid, to all. What its encoding refuses is not sent.
+func (sub *Subnet) forge(from *Device, env wire.Envelope, to netip.AddrPort, m wire.Message) {
+	b := wire.Marshal(env, m)
+	sub.s.foldBytes(b)
+	env, msg, err := wire.Unmarshal(b)
+	switch {
+	case err != nil || msg == nil:
+	case !to.IsValid():
+		sub.spread(from, env, msg)
+	default:
+		if d := sub.s.byAddr[to.Addr()]; d != nil && d.sub == sub && d != from {
+			sub.deliver(from, d, env, msg)
+		}
+	}
+}
+
 // code sends a message through its encoding.
 func (sub *Subnet) code(t *Task, m wire.Message) (wire.Envelope, wire.Message) {
 	b := wire.Marshal(wire.Envelope{Hierarchy: t.file.hier, From: t.dev.Peer, TCPPort: wire.Port}, m)
