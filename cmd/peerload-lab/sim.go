@@ -32,8 +32,10 @@ type simFlags struct {
 	loss    units.Fraction
 	runs    int
 	digest  bool
-	json    bool
-	trace   bool
+	// liars plays sites with random liars; keepGoing plays all, whatever is wrong.
+	liarSites, keepGoing bool
+	json                 bool
+	trace                bool
 }
 
 // siteShape are the flags that sim and plan share.
@@ -75,6 +77,11 @@ WAN, and as many as there are processors are played at once.
 
 With --runs random sites with random faults are played, one for each seed; a
 failure prints its seed and a shortened trace. --runs 1 --seed S replays one.
+--liars plays sites on which nothing is wrong but a liar, or more liars than honest
+devices: each is a random program over the messages of the protocol. Each site is
+played twice, with the liars silent and with them; how much later the last device
+is done and how much more crosses the WAN is bounded. The worst are named.
+
 --digest adds one SHA-256 over the traces of all these sites: equal digests of two
 versions mean that every device did the same at the same time.
 
@@ -84,11 +91,18 @@ Faults are NAME or NAME@PERCENT of the bytes:
   ` + strings.Join(sim.FaultNames(), ", "),
 		Example: `  peerload-lab sim --devices 100000 --subnets 100
   peerload-lab sim --devices 100 --fault poweroff-root@50 --seed 7 --trace
-  peerload-lab sim --runs 10000 --digest`,
+  peerload-lab sim --runs 10000 --digest
+  peerload-lab sim --runs 10000 --liars --keep-going`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("runs") {
+				if f.liarSites {
+					return f.liars(cmd.Context(), cmd.OutOrStdout())
+				}
 				return f.campaign(cmd.Context(), cmd.OutOrStdout())
+			}
+			if f.liarSites || f.keepGoing {
+				return errors.New("--liars and --keep-going are of the random sites of --runs: give --runs too")
 			}
 			if f.digest {
 				return errors.New("--digest is of the random sites of --runs: give --runs too; without, the result has a hash")
@@ -106,9 +120,13 @@ Faults are NAME or NAME@PERCENT of the bytes:
 	fl.Var(&f.loss, "loss", "datagrams that the LAN loses")
 	fl.IntVar(&f.runs, "runs", 0, "play so many random sites instead")
 	fl.BoolVar(&f.digest, "digest", false, "with --runs: one SHA-256 over the traces of all sites")
+	fl.BoolVar(&f.liarSites, "liars", false, "with --runs: sites with random liars, each bounded by its quiet run")
+	fl.BoolVar(&f.keepGoing, "keep-going", false, "with --liars: play all sites though one is beyond its bound")
 	fl.BoolVar(&f.json, "json", false, "one JSON object")
 	fl.BoolVar(&f.trace, "trace", false,
 		"write every event of the first subnet, or of the one site of --runs 1, on stderr")
+	cmd.MarkFlagsMutuallyExclusive("liars", "digest")
+	cmd.MarkFlagsMutuallyExclusive("liars", "trace")
 	for _, own := range []string{"devices", "wan", "lan", "size", "rtt", "spread", "subnets", "fault", "no-table",
 		"loss"} {
 		cmd.MarkFlagsMutuallyExclusive("runs", own) // a random site draws it
