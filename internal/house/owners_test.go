@@ -24,7 +24,7 @@ const mostFields = 20
 // owned are the packages whose state has owners: structs with methods on their
 // pointer. Nothing but these methods, and a function that makes one, writes
 // their fields.
-var owned = []string{"pdp", "pdp/internal/chunks", "pdp/internal/follower", "pdp/internal/origin"}
+var owned = []string{"pdp", "pdp/internal/chunks", "pdp/internal/follower", "pdp/internal/origin", "pdp/transfer"}
 
 // TestOwners holds the rules of owners.
 func TestOwners(t *testing.T) {
