@@ -155,7 +155,7 @@ func TestTemplate(t *testing.T) {
 	}
 	for _, bad := range []string{"<device></device>", "{{.Nothing}}", "<!DOCTYPE d [<!ENTITY a \"aaaaaaaaaa\">]>" + text} {
 		o.file("data/templates/device.cnf.xml", bad)
-		if code, got, _ := o.fetch(sep + ".cnf.xml"); code != 500 || strings.Contains(got, "template") {
+		if code, got, _ := o.fetch(sep + ".cnf.xml"); code != 503 || strings.Contains(got, "template") {
 			t.Errorf("%s: %d %s", bad, code, got)
 		}
 	}
