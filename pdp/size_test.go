@@ -359,7 +359,7 @@ func TestWelcomeWithASizeTooSmall(t *testing.T) {
 // that it has the whole file from the origin.
 func TestEmptyFileOfAPeer(t *testing.T) {
 	m := newMachine(unsigned(), 1)
-	link := attachTo(t, m, 0)
+	attachTo(t, m, 0)
 	now := time.Second
 	if !m.held.verifying() {
 		t.Fatal("does not take the size: the test shows nothing")
@@ -372,7 +372,7 @@ func TestEmptyFileOfAPeer(t *testing.T) {
 	}
 	// The same from a parent that is not the root, which claims more.
 	m = newMachine(unsigned(), 1)
-	link = attachTo(t, m, load.UnknownSize)
+	link := attachTo(t, m, load.UnknownSize)
 	root := &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20}
 	m.Step(now, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
 	m.Step(now, claimed(1, root), nil)
