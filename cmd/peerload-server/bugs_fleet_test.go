@@ -209,15 +209,13 @@ func TestClassicLoad(t *testing.T) {
 	o.file("data/repository/app.sbn", strings.Repeat("app ", 50_000))
 	o.file("data/repository/dsp.sbn", "dsp")
 	o.ok("load register SCCP41 --model 7961 app.sbn dsp.sbn")
-	p := &phone{name: "SEP000000007961", model: "7961", load: "SCCP41", log: &bytes.Buffer{}}
+	// A device that was ever given a publisher's root runs nothing unsigned.
+	p := &phone{name: "SEP000000007961", model: "7961", load: "SCCP41", log: &bytes.Buffer{}, unpinned: true}
 	o.ok("device add " + p.name + " --model " + p.model + " --load SCCP41")
 	if out := o.ok("device show " + p.name); !strings.Contains(out, "it is unsigned") {
 		t.Errorf("nothing warns of a load that the device will not run: %s", out)
 	}
 	o.ok("device set " + p.name + " unsigned=on")
-	if err := os.Remove(o.path("trust/root.json")); err != nil { // whoever pins a publisher runs nothing unsigned
-		t.Fatal(err)
-	}
 	o.phone(agent, p, 130, port)
 	o.await([]*phone{p}, report.StateIdle)
 	if b, err := os.ReadFile(o.path("state-" + p.name + "/slots/current/dsp.sbn")); string(b) != "dsp" || err != nil {

@@ -19,6 +19,7 @@ type phone struct {
 	name, model, load string
 	page              string // address of its page, "" for none
 	log               *bytes.Buffer
+	unpinned          bool // it was given no publisher's root
 }
 
 // TestFleet: a controller and twelve agents of three models. Loads are
@@ -120,12 +121,15 @@ func (o *office) badLoads(phones []*phone) {
 // phone starts an agent, which ends with the test.
 func (o *office) phone(agent string, p *phone, i int, port string) {
 	o.t.Helper()
-	cmd := exec.Command(agent, "agent", "--config", o.path("none.toml"), "--server", "http://"+o.at.HTTP,
+	args := []string{"agent", "--config", o.path("none.toml"), "--server", "http://" + o.at.HTTP,
 		"--controller", o.at.API, "--cacert", o.path("data/tls/cert.pem"), "--token-file", o.path("key"), "--model", p.model,
 		"--mac", strings.TrimPrefix(p.name, "SEP"), "--address", fmt.Sprintf("127.66.%d.%d/8", os.Getpid()%250, i+1),
-		"--port", port, "--state", o.path("state-"+p.name), "--trust", o.path("trust"),
-		"--page-address", p.page, "--check-in", "1s",
-		"--no-sync", "--confirm-command", `case "$PEERLOAD_LOAD" in bad-*) exit 1;; esac`, "--confirm-timeout", "2s")
+		"--port", port, "--state", o.path("state-" + p.name), "--page-address", p.page, "--check-in", "1s",
+		"--no-sync", "--confirm-command", `case "$PEERLOAD_LOAD" in bad-*) exit 1;; esac`, "--confirm-timeout", "2s"}
+	if !p.unpinned {
+		args = append(args, "--trust", o.path("trust"))
+	}
+	cmd := exec.Command(agent, args...)
 	o.file("none.toml", "")
 	cmd.Env, cmd.Stdout, cmd.Stderr = o.env, p.log, p.log
 	if err := cmd.Start(); err != nil {
