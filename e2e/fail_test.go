@@ -26,6 +26,7 @@ func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, sig 
 		srv.set(setup)
 	}
 	s := newSite(t)
+	srv.awaitMeeting(s, n)
 	ds := s.start(n, srv.url(), "--sha256", shaOf(body))
 	srv.waitBytes(int64(len(body) / 3))
 	v := victim(s, ds)

@@ -17,6 +17,7 @@ func TestThreeRootsKilled(t *testing.T) {
 	srv := newServer(t, body)
 	srv.set(func(s *server) { s.rate = 2 * mib })
 	s := newSite(t)
+	srv.awaitMeeting(s, 8)
 	left := s.start(8, srv.url(), "--sha256", shaOf(body))
 	for i := range 3 {
 		srv.waitBytes(int64(i+1) * int64(len(body)) / 5)
@@ -38,8 +39,8 @@ func TestThreeRootsKilled(t *testing.T) {
 		last = max(last, d.final().ElapsedS)
 	}
 	t.Logf("last device after %.2f s, the server's pace alone takes 4 s", last)
-	srv.once(nearlyOnce)
-	t.Log("aim for three root kills: 1.05")
+	// 2.2 if no root went on where the one before it stood.
+	srv.once(1.9)
 }
 
 // TestPowerCut: all devices die at half and start again.
@@ -50,6 +51,7 @@ func TestPowerCut(t *testing.T) {
 	srv := newServer(t, body)
 	srv.set(func(s *server) { s.rate = 2 * mib })
 	s := newSite(t)
+	srv.awaitMeeting(s, 6)
 	ds := s.start(6, srv.url(), "--sha256", shaOf(body))
 	srv.waitBytes(int64(len(body) / 2))
 	for _, d := range ds {

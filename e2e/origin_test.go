@@ -148,6 +148,7 @@ func TestFaultyOrigin(t *testing.T) {
 				srv := newServer(t, faultBody)
 				srv.set(func(s *server) { s.fault, s.rate = f.wrong, 8*mib })
 				s := newSite(t)
+				srv.awaitMeeting(s, n)
 				args := []string{srv.url(), "--sha256", shaOf(faultBody)}
 				switch {
 				case f.name == "never answers" && n > 1:

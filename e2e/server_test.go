@@ -259,7 +259,7 @@ func (s *server) awaitMeeting(site *site, n int) {
 // the machine is too busy for the devices to hear each other in time, two of
 // them begin as roots, until they meet. tiny is for files that are complete by
 // then.
-const nearlyOnce, tiny = 1.25, 2.0
+const nearlyOnce, tiny = 1.45, 2.0
 
 // once checks that the file crossed the WAN about once, and logs the figure.
 func (s *server) once(bound float64) {
