@@ -54,6 +54,7 @@ func NoPeers() Config {
 	c.Profile = "alone"
 	c.Election.Listen = time.Millisecond
 	c.Election.Claims, c.Election.ClaimEvery, c.Election.Holder = 1, time.Millisecond, time.Millisecond/2
+	c.Tree.AskFirst = time.Millisecond // nobody will ask it
 	return c
 }
 

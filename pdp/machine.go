@@ -309,8 +309,11 @@ func (m *Machine) goodbye(why wire.Reason, next wire.Peer, backoff time.Duration
 
 // Idle reports whether no peer needs this device: it is complete, its children
 // are, and as root it knows of no follower that waits, nor did it when it
-// ceased to be root a while ago.
-func (m *Machine) Idle() bool {
+// ceased to be root a while ago. A root that began just now is not idle.
+func (m *Machine) Idle() bool { return m.served() && !m.root.expects() }
+
+// served is Idle whether this root began just now or not.
+func (m *Machine) served() bool {
 	return m.held.complete() && !m.children.feed.Busy() && !m.root.stays() && m.root.waiting() == 0
 }
 

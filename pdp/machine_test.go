@@ -7,11 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/election"
-	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -248,172 +245,30 @@ func TestSilentHolderServesWhoAsks(t *testing.T) {
 	}
 }
 
-// TestAnyInput throws anything at a machine: it neither panics nor spins, has
-// at most two children in a tree, and relays only what it holds and the child
-// wants.
-func TestAnyInput(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		f := File{Size: []int64{0, 1, 1 << 20, load.UnknownSize}[rapid.IntRange(0, 3).Draw(t, "size")],
-			Signed: rapid.Bool().Draw(t, "signed"), Keyed: rapid.Bool().Draw(t, "keyed")}
-		m := newMachine(f, rapid.Uint64().Draw(t, "seed"))
-		c := &chaos{t: t, m: m, held: map[int]bool{}, children: map[Link]transfer.Set{}}
-		c.step(Start{})
-		for range rapid.IntRange(1, 150).Draw(t, "steps") {
-			c.now += time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond
-			c.step(c.event())
-			for range 20 {
-				at, ok := m.Deadline()
-				if !ok || at > c.now {
-					break
-				}
-				c.step(nil)
-			}
-			if at, ok := m.Deadline(); ok && at <= c.now {
-				t.Fatalf("the deadline %v stays in the past at %v: %v", at, c.now, m.Status())
-			}
-		}
-	})
-}
-
-type chaos struct {
-	t        *rapid.T
-	m        *Machine
-	now      time.Duration
-	held     map[int]bool
-	children map[Link]transfer.Set
-	accepted Link
-}
-
-func (c *chaos) step(in Event) {
-	if s, ok := in.(Stored); ok {
-		c.held[s.Index] = true
+// TestRootAwaitsFirstAsks: a root whose file is down before its followers have
+// asked for places stays until they can have, and falls silent at last.
+func TestRootAwaitsFirstAsks(t *testing.T) {
+	m := newMachine(File{Size: 100, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	now := untilRoot(t, m)
+	m.Step(now, OriginOpened{Size: 100}, nil)
+	m.Step(now, Stored{Index: 0}, nil)
+	m.Step(now, Verified{OK: true}, nil)
+	if !m.held.complete() || m.Idle() {
+		t.Fatalf("complete %v, idle %v when it has just begun", m.held.complete(), m.Idle())
 	}
-	for _, a := range c.m.Step(c.now, in, nil) {
-		switch a := a.(type) {
-		case Reset:
-			clear(c.held)
-		case Drop:
-			for _, i := range a.Indices {
-				delete(c.held, i)
-			}
-		case SendFrame:
-			if _, ok := a.Frame.(*wire.Welcome); ok {
-				if acc, ok := in.(Accepted); ok && acc.Link == a.Link {
-					c.children[a.Link] = transfer.SetOf(acc.Hello.Stripe, acc.Hello.Trees)
-				}
-			}
-		case Close:
-			delete(c.children, a.Link)
-		case SendChunk:
-			if !c.held[a.Index] {
-				c.t.Fatalf("relays chunk %d, which was never stored", a.Index)
-			}
-			if set, open := c.children[a.Link]; open && !set.Has(uint8(a.Index%wire.MaxStripes)) {
-				c.t.Fatalf("relays chunk %d to a child that wants the stripes %b", a.Index, set)
-			}
+	began := now
+	for m.IsRoot() {
+		at, ok := m.Deadline()
+		if !ok {
+			t.Fatal("never falls silent")
+		}
+		now = at
+		m.Step(now, nil, nil)
+		if m.Idle() != (now >= began+2*m.cfg.Tree.AskFirst) {
+			t.Fatalf("idle %v after %v", m.Idle(), now-began)
 		}
 	}
-	if cl, ok := in.(Closed); ok {
-		delete(c.children, cl.Link)
-	}
-	for s := range uint8(wire.MaxStripes) {
-		n := 0
-		for _, set := range c.children {
-			if set.Has(s) {
-				n++
-			}
-		}
-		if n > wire.MaxChildren {
-			c.t.Fatalf("%d children in tree %d", n, s)
-		}
-	}
-}
-
-func (c *chaos) event() Event {
-	t := c.t
-	i := rapid.IntRange(0, 4).Draw(t, "peer")
-	link := Link(rapid.IntRange(-6, 6).Draw(t, "link"))
-	n := rapid.IntRange(0, 20).Draw(t, "n")
-	flag := rapid.Bool().Draw(t, "flag")
-	why := wire.Reason(rapid.IntRange(0, 60).Draw(t, "why"))
-	size := []int64{load.UnknownSize, 0, 1, 1 << 20, 1 << 30}[rapid.IntRange(0, 4).Draw(t, "bytes")]
-	switch rapid.IntRange(0, 17).Draw(t, "what") {
-	case 0, 1, 2, 3:
-		return Datagram{From: addr(i), Env: wire.Envelope{From: peer(i), TCPPort: wire.Port},
-			Msg: c.message(i, n, size, flag, why)}
-	case 4:
-		c.accepted++ // drivers use no number twice
-		return Accepted{Link: c.accepted, From: addr(i), Hello: &wire.Hello{
-			From: peer(i), Prefix: n, Epoch: uint64(n), Stripe: c.stripe(), Trees: c.trees()}}
-	case 5:
-		return Opened{Link: link}
-	case 6, 7:
-		return Framed{Link: link, Frame: c.frame(i, n, size, flag, why)}
-	case 8:
-		return Stored{Link: link, Index: n}
-	case 9:
-		return Bad{Link: link, Index: n}
-	case 10:
-		return Sent{Link: link}
-	case 11:
-		return Closed{Link: link, Reason: why}
-	case 12:
-		return OriginOpened{Size: size, Epoch: uint64(n), From: n}
-	case 13:
-		return OriginBytes{Bytes: int64(n)}
-	case 14:
-		return OriginEnded{Reason: why, Size: size}
-	case 15:
-		return Verified{OK: flag}
-	case 16:
-		return Compared{Link: link, Differ: []int{n}}
-	}
-	return Gate{Open: flag}
-}
-
-func (c *chaos) stripe() uint8 {
-	return uint8(rapid.IntRange(0, wire.MaxStripes-1).Draw(c.t, "stripe"))
-}
-func (c *chaos) trees() uint8 { return uint8(rapid.IntRange(0, wire.MaxStripes).Draw(c.t, "trees")) }
-
-func (c *chaos) message(i, n int, size int64, flag bool, why wire.Reason) wire.Message {
-	switch rapid.IntRange(0, 4).Draw(c.t, "message") {
-	case 0:
-		r := wire.Rank{Prefix: n, Strength: uint32(n), Complete: n == 7}
-		if flag {
-			r = r.Confirm()
-		}
-		return &wire.Claim{Rank: r, Prefix: n, Bytes: int64(n), Size: size, Complete: n == 9, Epoch: uint64(n % 3),
-			Spread: uint16(n)}
-	case 1:
-		return &wire.Ask{Stripe: c.stripe(), Trees: c.trees(), Attached: flag, Done: n == 5, Free: 2, Prefix: n,
-			Failed: peer(n % 5), Reason: why, Parent: peer(n % 4)}
-	case 2:
-		return &wire.Place{Stripe: c.stripe(), Trees: c.trees(), Parent: peer(n % 5), Addr: addr(n % 5), Wait: uint16(n)}
-	case 3:
-		return &wire.Resign{Reason: why, Successor: peer(n % 3), Backoff: uint32(n) * 1000}
-	}
-	return &wire.Direct{Reason: why, Done: flag, Prefix: n, Bytes: int64(n)}
-}
-
-func (c *chaos) frame(i, n int, size int64, flag bool, why wire.Reason) wire.Frame {
-	switch rapid.IntRange(0, 7).Draw(c.t, "frame") {
-	case 0:
-		return &wire.Welcome{From: peer(i), Size: size, Epoch: uint64(n % 3)}
-	case 1:
-		return &wire.Refuse{Reason: why}
-	case 2:
-		return &wire.Progress{Prefix: n, RootPrefix: 2 * n, RootBytes: int64(n)}
-	case 3:
-		return &wire.Path{Peers: []wire.Peer{peer(n % 5), peer(i)}}
-	case 4:
-		return &wire.End{Size: max(size, 0)}
-	case 5:
-		return &wire.Report{Prefix: n, Complete: flag}
-	case 6:
-		return &wire.TableAsk{}
-	}
-	return &wire.Bye{Reason: why}
 }
 
 // TestCompleteFollowerWhoseRootIsLost: a follower that holds all needs no root,
@@ -640,5 +495,32 @@ func TestGauge(t *testing.T) {
 	g.reset()
 	if rate, ok := g.measure(100*gaugeWindow, 0); ok {
 		t.Errorf("after a reset: %v", rate)
+	}
+}
+
+func TestPresets(t *testing.T) {
+	for _, c := range []Config{LAN(), Classic(), NoPeers()} {
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s: %v", c.Profile, err)
+		}
+		if got, err := Preset(c.Profile); (err == nil) != (c.Profile != "alone") || err == nil && got != c {
+			t.Errorf("%s by its name: %+v, %v", c.Profile, got, err)
+		}
+	}
+}
+
+func TestTrees(t *testing.T) {
+	for _, c := range []struct {
+		stripes, chunks int
+		want            uint8
+	}{{0, 63, 1}, {0, 64, 2}, {1, 1000, 1}, {2, 1, 2}} {
+		cfg := LAN()
+		cfg.Transfer.Stripes = c.stripes
+		if got := cfg.trees(c.chunks); got != c.want {
+			t.Errorf("%+v: %d", c, got)
+		}
+	}
+	if Classic().trees(1000) != 1 {
+		t.Error("the classic profile takes two trees")
 	}
 }

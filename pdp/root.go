@@ -19,6 +19,7 @@ type rootSide struct {
 	placer     *tree.Placer  // nil while another device is root
 	fetchAt    time.Duration // no download before
 	quietAt    time.Duration // complete: announces itself until then at least
+	asksUntil  time.Duration // followers that heard it begin have asked by then
 	stayUntil  time.Duration // no longer root: not idle before
 	complaints []wire.Peer   // children that find this root too slow
 	gauge      gauge
@@ -59,6 +60,7 @@ func (r *rootSide) begin(why wire.Reason) {
 	r.gauge.reset()
 	m.origin.renew()
 	r.announce()
+	r.asksUntil = m.now + 2*m.cfg.Tree.AskFirst // a first ask, and the one that repeats it
 	r.fetchAt = max(m.now+m.cfg.Transfer.RootWait, m.origin.NotBefore())
 	m.fallback.withdraw()
 	m.note(report.KindElection, why, m.self.Addr, note.Confirmed{})
@@ -85,6 +87,10 @@ func (r *rootSide) fetchNow() { r.fetchAt = r.m.now }
 // stays reports whether this device ceased to be root a while ago, when others
 // needed it.
 func (r *rootSide) stays() bool { return r.m.now < r.stayUntil }
+
+// expects reports whether this device became root just now: those that follow it
+// may not have asked yet. A small file is down before they do.
+func (r *rootSide) expects() bool { return r.active() && r.m.now < r.asksUntil }
 
 // childGone takes a child that left.
 func (r *rootSide) childGone(c *transfer.Child) {
@@ -195,7 +201,7 @@ func (r *rootSide) deadline() (at time.Duration, ok bool) {
 	switch {
 	case r.placer == nil:
 	case r.m.held.complete():
-		at, ok = r.quietAt, r.m.Idle()
+		at, ok = max(r.quietAt, r.asksUntil), r.m.served()
 	default:
 		at, ok = r.mayFetch(), !r.m.origin.blocked()
 	}
