@@ -3,9 +3,9 @@ package main
 import (
 	"bytes"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,16 +36,9 @@ var mistakes = []string{
 	"plan --check --check-runs 100",
 }
 
-// commands are all words that lead to a command, for each that people see.
-func commands(cmd *cobra.Command) (all []string) {
-	if !cmd.HasParent() || cmd.IsAvailableCommand() {
-		_, path, _ := strings.Cut(cmd.CommandPath(), " ")
-		all = append(all, path)
-	}
-	for _, sub := range cmd.Commands() {
-		all = append(all, commands(sub)...)
-	}
-	return all
+// seen are the commands below one that people see.
+func seen(cmd *cobra.Command) []*cobra.Command {
+	return slices.DeleteFunc(slices.Clone(cmd.Commands()), func(c *cobra.Command) bool { return !c.IsAvailableCommand() })
 }
 
 // Each mistake is answered with what to do, and with an exit status, in each
@@ -58,15 +51,8 @@ func TestMistakes(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "bad"), []byte("at 30% kil root\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	lines := mistakes
-	for _, path := range commands(rootCommand()) {
-		lines = append(lines, path+" --nope")
-		if path != "help" {
-			lines = append(lines, path+" a b c d e")
-		}
-	}
-	var all strings.Builder
-	for _, line := range lines {
+	lines := slices.Concat(mistakes, golden.Everywhere(rootCommand(), (*cobra.Command).Name, seen))
+	golden.Answers(t, "mistakes", "peerload-lab", lines, func(line string) (string, int) {
 		var out bytes.Buffer
 		root := rootCommand()
 		root.SetOut(&out)
@@ -75,11 +61,9 @@ func TestMistakes(t *testing.T) {
 		err := root.ExecuteContext(t.Context())
 		if err == nil || status(err) != exitUsage {
 			t.Errorf("%s: %v", line, err)
-			continue
+			return "", status(err)
 		}
 		said := terminal.Printable(cli.Advise(err).Error())
-		fmt.Fprintf(&all, "$ peerload-lab %s\n%speerload-lab: %s\nexit status %d\n\n", strings.TrimSpace(line),
-			out.String(), strings.ReplaceAll(said, dir, "DIR"), status(err))
-	}
-	golden.Check(t, "mistakes", all.String(), *update)
+		return out.String() + "peerload-lab: " + strings.ReplaceAll(said, dir, "DIR") + "\n", status(err)
+	}, *update)
 }

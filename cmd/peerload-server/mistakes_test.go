@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,16 +75,9 @@ var mistakes = []string{
 // temporary is the name of a file while it is written.
 var temporary = regexp.MustCompile(`\.backup-[0-9]+`)
 
-// commands are all words that lead to a command, for each that people see.
-func commands(cmd *cobra.Command) (all []string) {
-	if !cmd.HasParent() || cmd.IsAvailableCommand() {
-		_, path, _ := strings.Cut(cmd.CommandPath(), " ")
-		all = append(all, path)
-	}
-	for _, sub := range cmd.Commands() {
-		all = append(all, commands(sub)...)
-	}
-	return all
+// seen are the commands below one that people see.
+func seen(cmd *cobra.Command) []*cobra.Command {
+	return slices.DeleteFunc(slices.Clone(cmd.Commands()), func(c *cobra.Command) bool { return !c.IsAvailableCommand() })
 }
 
 // Each mistake is answered with what to do, and with an exit status, in each
@@ -109,28 +103,19 @@ func TestMistakes(t *testing.T) {
 	} {
 		d.ok(line)
 	}
-	lines := mistakes
-	root := rootCommand()
-	for _, path := range commands(root) {
-		lines = append(lines, path+" --nope")
-		if path != "help" {
-			lines = append(lines, path+" a b c d e")
-		}
-	}
-	var all strings.Builder
-	for _, line := range lines {
+	lines := slices.Concat(mistakes, golden.Everywhere(rootCommand(), (*cobra.Command).Name, seen))
+	golden.Answers(t, "mistakes", "peerload-server", lines, func(line string) (string, int) {
 		var out bytes.Buffer
 		args := strings.Fields(strings.ReplaceAll(line, "DIR", d.dir))
 		err := run(t.Context(), args, &out, &out)
-		if code := status(err); code < exitUsage || strings.Contains(fmt.Sprint(err), "secret") {
+		code := status(err)
+		if code < exitUsage || strings.Contains(fmt.Sprint(err), "secret") {
 			t.Errorf("%s: %d, %v", line, code, err)
-			continue
+			return "", code
 		}
 		said := temporary.ReplaceAllString(terminal.Printable(advised(err).Error()), ".backup-N")
-		fmt.Fprintf(&all, "$ peerload-server %s\n%speerload-server: %s\nexit status %d\n\n", strings.TrimSpace(line),
-			strings.ReplaceAll(out.String(), d.dir, "DIR"), strings.ReplaceAll(said, d.dir, "DIR"), status(err))
-	}
-	golden.Check(t, "mistakes", all.String(), *update)
+		return strings.ReplaceAll(out.String()+"peerload-server: "+said+"\n", d.dir, "DIR"), code
+	}, *update)
 }
 
 // seed makes the data of a controller.

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,16 +43,6 @@ var mistakes = []string{
 	"get URL http://127.0.0.1:1/b --sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 }
 
-// commands are all words that lead to a command, for each of those below c.
-func commands(path string, c *cli.Command) []string {
-	all := []string{path}
-	for _, s := range c.Commands {
-		name, _, _ := strings.Cut(s.Use, " ")
-		all = append(all, commands(strings.TrimSpace(path+" "+name), s)...)
-	}
-	return all
-}
-
 // Each mistake is answered with what to do, and with an exit status, in each
 // command: the golden file has all lines with their answers.
 func TestMistakes(t *testing.T) {
@@ -63,20 +53,15 @@ func TestMistakes(t *testing.T) {
 		write(t, filepath.Join(dir, name), content)
 	}
 	record(t, filepath.Join(dir, "ran"), recorded())
-	lines := mistakes
-	for _, path := range commands("", rootCommand()) {
-		lines = append(lines, path+" --nope", path+" a b c d e")
-	}
-	var all strings.Builder
-	for _, line := range lines {
+	lines := slices.Concat(mistakes, golden.Everywhere(rootCommand(), func(c *cli.Command) string { return c.Use },
+		func(c *cli.Command) []*cli.Command { return c.Commands }))
+	golden.Answers(t, "mistakes", "peerload", lines, func(line string) (string, int) {
 		args := strings.Fields(strings.NewReplacer("DIR", dir, "URL", "http://127.0.0.1:1/a").Replace(line))
 		out, code := run(t, nil, args...)
 		if code < exitUsage || strings.Contains(out, "secret") || strings.Contains(out, "; ;") ||
 			strings.Count(out, "\n") != 1 {
 			t.Errorf("%s: %d, %s", line, code, out)
 		}
-		fmt.Fprintf(&all, "$ peerload %s\n%sexit status %d\n\n", strings.TrimSpace(line), strings.ReplaceAll(out, dir, "DIR"),
-			code)
-	}
-	golden.Check(t, "mistakes", all.String(), *update)
+		return strings.ReplaceAll(out, dir, "DIR"), code
+	}, *update)
 }

@@ -1,7 +1,6 @@
 package election
 
 import (
-	"crypto/sha256"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -19,17 +18,11 @@ var update = flag.Bool("update", false, "write the traces anew")
 // full, of many more a digest. What changes there changes what devices do on a
 // subnet with others, and has to be meant.
 func TestTraces(t *testing.T) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "# LAN %+v\n", LAN())
-	for seed := range uint64(6) {
-		fmt.Fprintf(&b, "# history %d\n%s", seed, trace(seed, 40))
-	}
-	h := sha256.New()
-	for seed := range uint64(1500) {
-		fmt.Fprint(h, trace(1000+seed, 60))
-	}
-	fmt.Fprintf(&b, "# 1500 more: %x\n", h.Sum(nil))
-	golden.Check(t, "traces", b.String(), *update)
+	golden.Traces{
+		Head:  fmt.Sprintf("LAN %+v", LAN()),
+		Kinds: []golden.Kind{{Name: "history", Trace: trace, Full: 6, Steps: 40}},
+		More:  1500, Steps: 60,
+	}.Check(t, *update)
 }
 
 // trace is what a device does in a history that a seed makes.

@@ -18,12 +18,10 @@ var update = flag.Bool("update", false, "write the traces anew")
 // TestTraces holds what a parent sends to whom, and whom it finds too slow, to
 // a file.
 func TestTraces(t *testing.T) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "# LAN %+v\n", LAN())
-	for seed := range uint64(12) {
-		fmt.Fprintf(&b, "# history %d\n%s", seed, trace(seed, 40))
-	}
-	golden.Check(t, "traces", b.String(), *update)
+	golden.Traces{
+		Head:  fmt.Sprintf("LAN %+v", LAN()),
+		Kinds: []golden.Kind{{Name: "history", Trace: trace, Full: 12, Steps: 40}},
+	}.Check(t, *update)
 }
 
 // trace is what a parent does in a history that a seed makes.

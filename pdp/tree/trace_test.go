@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"crypto/sha256"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -19,17 +18,11 @@ var update = flag.Bool("update", false, "write the traces anew")
 // TestTraces holds every place that a root gives to a file: some histories in
 // full, of many more a digest.
 func TestTraces(t *testing.T) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "# LAN %+v\n", LAN())
-	for seed := range uint64(4) {
-		fmt.Fprintf(&b, "# history %d\n%s", seed, trace(seed, 50))
-	}
-	h := sha256.New()
-	for seed := range uint64(1000) {
-		fmt.Fprint(h, trace(1000+seed, 120))
-	}
-	fmt.Fprintf(&b, "# 1000 more: %x\n", h.Sum(nil))
-	golden.Check(t, "traces", b.String(), *update)
+	golden.Traces{
+		Head:  fmt.Sprintf("LAN %+v", LAN()),
+		Kinds: []golden.Kind{{Name: "history", Trace: trace, Full: 4, Steps: 50}},
+		More:  1000, Steps: 120,
+	}.Check(t, *update)
 }
 
 // trace is what a root answers in a history that a seed makes.

@@ -1,7 +1,8 @@
 // Package golden compares what a program prints with a file of testdata.
 //
-// What lives here: the comparison, and writing the file anew. What must not:
-// what is printed. Read Check first.
+// What lives here: the comparison, writing the file anew, and the shape of files
+// that several packages have: the traces of a machine, a program's answers to
+// mistakes. What must not: the program. Read Check first.
 package golden
 
 import (

@@ -1,7 +1,6 @@
 package follower
 
 import (
-	"crypto/sha256"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -21,19 +20,13 @@ var update = flag.Bool("update", false, "write the traces anew")
 // TestTraces holds what a follower does, and how it judges parents and roots, to
 // a file: some histories in full, of many more a digest.
 func TestTraces(t *testing.T) {
-	var b strings.Builder
-	for seed := range uint64(4) {
-		fmt.Fprintf(&b, "# follower %d\n%s", seed, trace(seed, 60))
-	}
-	for seed := range uint64(4) {
-		fmt.Fprintf(&b, "# watches %d\n%s", seed, watchTrace(seed, 40))
-	}
-	h := sha256.New()
-	for seed := range uint64(1500) {
-		fmt.Fprint(h, trace(1000+seed, 80), watchTrace(1000+seed, 80))
-	}
-	fmt.Fprintf(&b, "# 1500 more of each: %x\n", h.Sum(nil))
-	golden.Check(t, "traces", b.String(), *update)
+	golden.Traces{
+		Kinds: []golden.Kind{
+			{Name: "follower", Trace: trace, Full: 4, Steps: 60},
+			{Name: "watches", Trace: watchTrace, Full: 4, Steps: 40},
+		},
+		More: 1500, Steps: 80,
+	}.Check(t, *update)
 }
 
 func addrOf(i int) netip.AddrPort {

@@ -1,7 +1,6 @@
 package origin
 
 import (
-	"crypto/sha256"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -20,16 +19,10 @@ var update = flag.Bool("update", false, "write the traces anew")
 // TestTraces holds when a device may ask the origin, and when it gives up, to a
 // file: some histories in full, of many more a digest.
 func TestTraces(t *testing.T) {
-	var b strings.Builder
-	for seed := range uint64(6) {
-		fmt.Fprintf(&b, "# history %d\n%s", seed, trace(seed, 50))
-	}
-	h := sha256.New()
-	for seed := range uint64(2000) {
-		fmt.Fprint(h, trace(1000+seed, 80))
-	}
-	fmt.Fprintf(&b, "# 2000 more: %x\n", h.Sum(nil))
-	golden.Check(t, "traces", b.String(), *update)
+	golden.Traces{
+		Kinds: []golden.Kind{{Name: "history", Trace: trace, Full: 6, Steps: 50}},
+		More:  2000, Steps: 80,
+	}.Check(t, *update)
 }
 
 var reasons = []wire.Reason{wire.ReasonOriginUnreachable, wire.ReasonOriginStalled, wire.ReasonOriginNotFound,
