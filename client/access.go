@@ -35,7 +35,7 @@ type Token struct {
 	Role    string    `json:"role"`
 	Scopes  []string  `json:"scopes"`
 	Created time.Time `json:"created"`
-	Expires time.Time `json:"expires,omitzero"`
+	Expires time.Time `json:"expires"`
 	// LastUsed is zero if it was never used, From is the address that used it
 	// last.
 	LastUsed time.Time `json:"last_used,omitzero"`

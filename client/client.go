@@ -121,9 +121,10 @@ const (
 // Meta has the fields that every stored thing has.
 type Meta struct {
 	Version Version `json:"version"`
-	// Created and Changed are when, in UTC.
-	Created time.Time `json:"created"`
-	Changed time.Time `json:"changed"`
+	// Created and Changed are when, in UTC; zero for an enterprise that nobody has
+	// changed yet.
+	Created time.Time `json:"created,omitzero"`
+	Changed time.Time `json:"changed,omitzero"`
 }
 
 // request is a call of the API.

@@ -150,11 +150,11 @@ func TestTables(t *testing.T) {
 	for _, line := range []string{"user list", "enrolment list", "device list", "report audit", "model show 7941"} {
 		all += d.ok(line) + d.ok(line+" --json")
 	}
-	audit := `"new":"0001-01-01T00:00:00Z"` // the audit repeats what was written
-	if text := strings.ReplaceAll(all, audit, ""); strings.Contains(text, "0001-01-01") {
-		t.Errorf("a time that is not set is shown:\n%s", text)
+	if strings.Contains(all, "0001-01-01") {
+		t.Errorf("a time that is not set is shown:\n%s", all)
 	}
-	for _, want := range []string{"alice  admin  -          no        -\n", "expires: unset → -;", "yes        CP-7941G",
+	for _, want := range []string{"alice  admin  -          no        -\n", "site_key: unset → true\n",
+		"yes        CP-7941G",
 		"SEP020000000001  CP-7941G  東京     -     unknown  -       -\nSEP020000000002  CP-7941G  -        -     unknown  "} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is not in\n%s", want, all)

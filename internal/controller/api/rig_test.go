@@ -126,6 +126,10 @@ func (s *rig) call(method, path, token string, body any, header ...string) (int,
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	// A time that there is not is left out.
+	if strings.Contains(string(b), "0001-01-01T") {
+		s.t.Errorf("%s %s answers with the time zero: %s", method, path, b)
+	}
 	return resp.StatusCode, string(b), resp.Header
 }
 

@@ -13,7 +13,7 @@ type User struct {
 	// Disabled users cannot log in, and their tokens are void.
 	Disabled bool `json:"disabled"`
 	// LastLogin is zero if there was none.
-	LastLogin time.Time `json:"last_login"`
+	LastLogin time.Time `json:"last_login,omitzero"`
 }
 
 // Account is a user with the fields that only the store and this package may
@@ -76,11 +76,11 @@ type Credential struct {
 	Role   Role    `json:"role,omitempty"`
 	Scopes []Scope `json:"scopes,omitempty"`
 	// Expires is zero for never; Idle ends a session that nobody uses.
-	Expires time.Time `json:"expires"`
-	Idle    time.Time `json:"idle"`
+	Expires time.Time `json:"expires,omitzero"`
+	Idle    time.Time `json:"idle,omitzero"`
 	// LastUsed is accurate to about a minute; From is the address that created
 	// or last used it.
-	LastUsed time.Time `json:"last_used"`
+	LastUsed time.Time `json:"last_used,omitzero"`
 	From     string    `json:"from,omitempty"`
 	// Uses is how many enrolments are left; Unlimited for a site key.
 	Uses int `json:"uses,omitempty"`
@@ -114,7 +114,7 @@ type Token struct {
 	Scopes   []Scope   `json:"scopes"`
 	Created  time.Time `json:"created"`
 	Expires  time.Time `json:"expires"`
-	LastUsed time.Time `json:"last_used"`
+	LastUsed time.Time `json:"last_used,omitzero"`
 	From     string    `json:"from,omitempty"`
 }
 
@@ -167,7 +167,7 @@ type EnrolmentToken struct {
 	Site     string    `json:"site"`
 	Networks []string  `json:"networks"`
 	Created  time.Time `json:"created"`
-	Expires  time.Time `json:"expires"`
+	Expires  time.Time `json:"expires,omitzero"`
 }
 
 // NewEnrolmentToken is one with its secret, which is shown once.

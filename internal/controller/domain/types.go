@@ -13,9 +13,10 @@ type Meta struct {
 	// caller has read fails with ErrConflict if that is no longer the stored
 	// one.
 	Version int64 `json:"version"`
-	// Created and Changed are when, in UTC.
-	Created time.Time `json:"created"`
-	Changed time.Time `json:"changed"`
+	// Created and Changed are when, in UTC; zero for an enterprise that nobody has
+	// changed yet.
+	Created time.Time `json:"created,omitzero"`
+	Changed time.Time `json:"changed,omitzero"`
 }
 
 // Stamp returns the meta data, for the store.
@@ -187,15 +188,15 @@ type DeviceState struct {
 	// From is the address that the last report came from.
 	From string `json:"from"`
 	// LastSeen is when the device was last heard of: when it last reported.
-	LastSeen time.Time `json:"last_seen"`
+	LastSeen time.Time `json:"last_seen,omitzero"`
 	// Asked is when somebody last fetched the device's provisioning file, AskedFrom
 	// from which address; zero and "" if nobody did. Anybody may fetch it.
 	Asked     time.Time `json:"asked,omitzero"`
 	AskedFrom string    `json:"asked_from,omitempty"`
 	// Reported is when it last reported; zero if never.
-	Reported time.Time `json:"reported"`
+	Reported time.Time `json:"reported,omitzero"`
 	// Since is when the device entered its state.
-	Since time.Time `json:"since"`
+	Since time.Time `json:"since,omitzero"`
 	// Files are the last final report of each file, the latest first, bounded
 	// by MaxStateFiles.
 	Files []report.Final `json:"files"`
