@@ -105,7 +105,7 @@ func (f *benchFlags) register(cmd *cobra.Command, runs int) {
 		"netns or loopback; where netns cannot be made loopback is taken")
 	strict.Values(cmd, "kind", site.KindNamespace, site.KindLoopback)
 	fl.IntVar(&f.cfg.Runs, "runs", runs, "how often each figure is measured; the median counts")
-	fl.DurationVar(&f.cfg.Patience, "patience", 0, "how long each run may wait until the processors are quiet")
+	fl.DurationVar(&f.cfg.WaitIdle, "wait-idle", 0, "how long each run may wait until the processors are idle")
 	fl.IntVar(&f.cfg.Procs, "device-procs", 1, "GOMAXPROCS of a device; -1 leaves it to the device")
 	fl.StringVar(&f.cfg.Product, "peerload", "", "the program peerload (default: beside this one, else built)")
 	fl.StringVar(&f.cfg.Base, "state", "", "where the devices keep their files (default: tmpfs if it has the room)")

@@ -60,9 +60,9 @@ type DB struct {
 	// Writes and Reads are the pools; they may be one. Required.
 	Writes, Reads *sql.DB
 	Dialect       Dialect
-	// Patience is how long to wait for a connection. 0 means 5 s: whoever waits for
+	// ConnTimeout bounds the wait for a connection. 0 means 5 s: whoever waits for
 	// the database must be answered while it still listens.
-	Patience time.Duration
+	ConnTimeout time.Duration
 }
 
 var _ domain.Store = (*DB)(nil)
@@ -115,13 +115,13 @@ func (d *DB) begin(ctx context.Context, pool *sql.DB, opts *sql.TxOptions) (t *s
 }
 
 func (d *DB) tryBegin(ctx context.Context, pool *sql.DB, opts *sql.TxOptions) (*sql.Tx, func(), error) {
-	patience := cmp.Or(d.Patience, 5*time.Second)
-	waiting, cancel := context.WithTimeout(ctx, patience)
+	timeout := cmp.Or(d.ConnTimeout, 5*time.Second)
+	waiting, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	conn, err := pool.Conn(waiting)
 	if err != nil {
 		if ctx.Err() == nil && waiting.Err() != nil {
-			err = fmt.Errorf("%w: %s: no connection for %v: %w", domain.ErrAway, d.Dialect.Name, patience, err)
+			err = fmt.Errorf("%w: %s: no connection for %v: %w", domain.ErrAway, d.Dialect.Name, timeout, err)
 		}
 		return nil, nil, err
 	}

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// doubt is how long a server that failed is asked after the others: long enough
+// demoted is how long a server that failed is asked after the others: long enough
 // for a load of several files, short enough that the order of the configuration
 // holds again soon.
-const doubt = 5 * time.Minute
+const demoted = 5 * time.Minute
 
 // servers remembers which servers have failed this device lately, for all of
 // its files: what one file has found out is not found out again by the next.
@@ -32,7 +32,7 @@ func (s *servers) fail(now time.Duration, u *url.URL) {
 		s.failed = map[string]time.Duration{}
 	}
 	for at, since := range s.failed {
-		if now-since > doubt {
+		if now-since > demoted {
 			delete(s.failed, at)
 		}
 	}
@@ -56,7 +56,7 @@ func (s *servers) order(now time.Duration, sources []*url.URL) []int {
 	order := make([]int, len(sources))
 	for i, u := range sources {
 		order[i], since[i] = i, -1
-		if at, ok := s.failed[serverOf(u)]; ok && now-at <= doubt {
+		if at, ok := s.failed[serverOf(u)]; ok && now-at <= demoted {
 			since[i] = at
 		}
 	}

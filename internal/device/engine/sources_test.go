@@ -231,9 +231,9 @@ func TestOrderOfServers(t *testing.T) {
 	check(2*time.Minute, 0, 1, 2)
 	s.serve(sources[2])
 	check(2*time.Minute, 2, 0, 1)
-	check(doubt+1, 0, 2, 1)
-	s.fail(2*doubt, sources[2])
-	check(2*doubt, 0, 1, 2)
+	check(demoted+1, 0, 2, 1)
+	s.fail(2*demoted, sources[2])
+	check(2*demoted, 0, 1, 2)
 	if len(s.failed) != 1 {
 		t.Errorf("%d failures are kept", len(s.failed))
 	}

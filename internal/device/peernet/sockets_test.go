@@ -74,9 +74,9 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(netsuite.Patience); !cond(); <-tick.C {
+	for deadline := time.Now().Add(netsuite.Limit); !cond(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("not in %v: %s", netsuite.Patience, what)
+			t.Fatalf("not in %v: %s", netsuite.Limit, what)
 		}
 	}
 }
@@ -214,7 +214,7 @@ func TestBroadcastsTaken(t *testing.T) {
 	a := netsuite.Serve(t, s)
 	must(t, a.Send(probe.Addr(), []byte("x")))
 	from := make([]byte, 10)
-	must(t, foreign.SetReadDeadline(time.Now().Add(netsuite.Patience)))
+	must(t, foreign.SetReadDeadline(time.Now().Add(netsuite.Limit)))
 	n, at, err := foreign.ReadFromUDPAddrPort(from)
 	must(t, err)
 	if string(from[:n]) != "x" || at.Port() != a.Addr().Port() {
@@ -259,7 +259,7 @@ func TestNamespace(t *testing.T) {
 	foreign.Program(t, "ip")
 	self, err := os.Executable()
 	must(t, err)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*netsuite.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*netsuite.Limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, self, "-test.run=^TestNamespace$", "-test.count=1", "-test.v")
 	cmd.Env = append(os.Environ(), namespaceEnv+"=1")
@@ -316,11 +316,11 @@ func inNamespace(t *testing.T) {
 		defer c.Close()
 		_, err = c.Write([]byte("from outside"))
 		must(t, err)
-		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: from.IP}, Timeout: netsuite.Patience}
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: from.IP}, Timeout: netsuite.Limit}
 		l, err := d.Dial("tcp4", netip.AddrPortFrom(a.Addr().Addr(), a.TCPPort()).String())
 		must(t, err)
 		defer l.Close()
-		must(t, l.SetDeadline(time.Now().Add(netsuite.Patience)))
+		must(t, l.SetDeadline(time.Now().Add(netsuite.Limit)))
 		if _, err := l.Read(make([]byte, 1)); err != io.EOF && !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("an off-link client's link ended with %v", err)
 		}

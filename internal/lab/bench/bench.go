@@ -44,9 +44,9 @@ type Config struct {
 	// Binaries are the product's programs for devices, whose size is a figure.
 	// None: no such figure.
 	Binaries []Binary
-	// Patience is how long each run may wait for quiet processors. 0: it does
+	// WaitIdle is how long each run may wait for idle processors. 0: it does
 	// not wait.
-	Patience time.Duration
+	WaitIdle time.Duration
 	// Methods are parts of the names of the methods that are compared. None
 	// means all.
 	Methods []string

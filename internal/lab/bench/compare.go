@@ -226,7 +226,7 @@ func (c Config) row(ctx context.Context, s Scenario, devices int, how way) Row {
 	}
 	var results []*measure.Result
 	for range runs {
-		busy := waitQuiet(ctx, c.Patience)
+		busy := waitIdle(ctx, c.WaitIdle)
 		r, err := measure.Run(ctx, cfg)
 		if err != nil {
 			row.Failed = err.Error()

@@ -58,7 +58,7 @@ func (b *figures) wanSite(devices int, size units.Size) measure.Config {
 func (b *figures) run(ctx context.Context, cfg measure.Config, times int) (results []*measure.Result, failed string,
 	err error) {
 	for range times {
-		busy := waitQuiet(ctx, b.cfg.Patience)
+		busy := waitIdle(ctx, b.cfg.WaitIdle)
 		r, err := measure.Run(ctx, cfg)
 		if err != nil {
 			return nil, "", err

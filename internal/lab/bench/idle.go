@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// quiet is the share of the processors that others may use when a measurement
+// idle is the share of the processors that others may use when a measurement
 // starts, if it may wait.
-const quiet = 0.15
+const idle = 0.15
 
 // idleLook is how long the processors are observed.
 const idleLook = time.Second
 
-// waitQuiet waits, patience at most, until the processors have been quiet for
-// a second, and returns which share of them was in use in the last look.
-func waitQuiet(ctx context.Context, patience time.Duration) float64 {
-	deadline := time.Now().Add(patience)
+// waitIdle waits until the processors have been idle for a second, but no longer
+// than most, and returns which share of them was in use in the last look.
+func waitIdle(ctx context.Context, most time.Duration) float64 {
+	deadline := time.Now().Add(most)
 	for {
 		busy := busyShare(ctx)
-		if busy <= quiet || ctx.Err() != nil || time.Now().After(deadline) {
+		if busy <= idle || ctx.Err() != nil || time.Now().After(deadline) {
 			return busy
 		}
 	}

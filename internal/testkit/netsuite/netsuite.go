@@ -23,8 +23,8 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// Patience bounds every wait of these tests.
-const Patience = 10 * time.Second
+// Limit bounds every wait of these tests.
+const Limit = 10 * time.Second
 
 // Subnet is where a test puts devices.
 type Subnet struct {
@@ -97,13 +97,13 @@ func Serve(t *testing.T, n peernet.Net) *Device {
 // Receive takes one value from c; the test fails if none comes.
 func Receive[T any](t *testing.T, what string, c <-chan T) T {
 	t.Helper()
-	timer := time.NewTimer(Patience)
+	timer := time.NewTimer(Limit)
 	defer timer.Stop()
 	var v T
 	select {
 	case v = <-c:
 	case <-timer.C:
-		t.Fatalf("%s did not come in %v", what, Patience)
+		t.Fatalf("%s did not come in %v", what, Limit)
 	}
 	return v
 }
@@ -119,14 +119,14 @@ func (d *Device) Expect(t *testing.T, from netip.AddrPort, text string) {
 // Connect opens a link from a to b and returns both ends, each with a deadline.
 func Connect(t *testing.T, a, b *Device) (net.Conn, net.Conn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), Limit)
 	defer cancel()
 	c, err := a.Dial(ctx, netip.AddrPortFrom(b.Addr().Addr(), b.TCPPort()))
 	must(t, err)
 	d := Receive(t, "the link", b.Links)
 	t.Cleanup(func() { _ = c.Close(); _ = d.Close() })
 	for _, e := range []net.Conn{c, d} {
-		must(t, e.SetDeadline(time.Now().Add(Patience)))
+		must(t, e.SetDeadline(time.Now().Add(Limit)))
 	}
 	return c, d
 }

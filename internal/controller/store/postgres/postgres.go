@@ -58,9 +58,9 @@ const migrateLock = "2745193350186642"
 // transaction. Readers do not wait.
 const updateLock = "SELECT pg_advisory_xact_lock(7018141438172451)"
 
-// patience is how long to wait for a connection, and again for a lock that
+// connTimeout is how long to wait for a connection, and again for a lock that
 // somebody else holds: a device that asks still listens after both.
-const patience = 5 * time.Second
+const connTimeout = 5 * time.Second
 
 // Store is a domain.Store in a PostgreSQL database.
 type Store struct{ *store.DB }
@@ -79,7 +79,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
 	if _, set := to.RuntimeParams["lock_timeout"]; !set {
-		to.RuntimeParams["lock_timeout"] = strconv.FormatInt(patience.Milliseconds(), 10)
+		to.RuntimeParams["lock_timeout"] = strconv.FormatInt(connTimeout.Milliseconds(), 10)
 	}
 	db := stdlib.OpenDB(*to)
 	db.SetMaxOpenConns(cfg.Connections)
@@ -87,7 +87,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := migrate(ctx, db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect(), Patience: patience}}, nil
+	return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect(), ConnTimeout: connTimeout}}, nil
 }
 
 // migrate lets one controller migrate and the others wait: the lock is that of

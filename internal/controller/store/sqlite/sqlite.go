@@ -85,7 +85,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	reads.SetMaxOpenConns(cfg.Readers)
 	reads.SetMaxIdleConns(cfg.Readers)
-	return &Store{&store.DB{Writes: writes, Reads: reads, Patience: cfg.Busy,
+	return &Store{&store.DB{Writes: writes, Reads: reads, ConnTimeout: cfg.Busy,
 		Dialect: store.Dialect{Name: "sqlite", Full: full, Away: locked}}}, nil
 }
 
