@@ -71,6 +71,7 @@ func TestConfigShow(t *testing.T) {
 	for _, want := range []string{
 		`model = "CP-7961G" +# ` + regexp.QuoteMeta(file), `server = \["10.0.0.5", "10.0.0.6"\] +# `,
 		`check-in = "1h" +# PEERLOAD_CHECK_IN`, `port = "5000" +# --port`, `log-level = "info" +# default`,
+		`# cacert is not given: the certificates of the system +# default`, `# trust is not given: /etc/peerload/trust, `,
 	} {
 		if !regexp.MustCompile(`(?m)^` + want).MatchString(out) {
 			t.Errorf("%s is not in\n%s", want, out)

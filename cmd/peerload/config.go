@@ -35,6 +35,9 @@ func configShowCommand() *cli.Command {
 		}
 		for _, o := range values {
 			line := o.Name + " = " + tomlValue(o.Value)
+			if holds := o.NotGiven(); holds != "" {
+				line = fmt.Sprintf("# %s is not given: %s", o.Name, holds)
+			}
 			if origin {
 				line = fmt.Sprintf("%-50s # %s", line, o.From)
 			}

@@ -84,6 +84,8 @@ func TestConfigErrors(t *testing.T) {
 		"model = \"x\"\nserver = [1]":              "list",
 		"model = \"x\"\ncontroller = \"tftp://x\"": "controller",
 		"model = \"x\"\npage-address = \"8080\"":   "page-address",
+		"model = \"x\"\ncacert = \"\"":             "cacert (from ",
+		"model = \"x\"\ncacert = []":               "leave the option out",
 		"port = 1":                                 "model: say what this device is",
 	} {
 		name := filepath.Join(t.TempDir(), "a.toml")
@@ -91,6 +93,12 @@ func TestConfigErrors(t *testing.T) {
 		if _, _, err := Load(Sources{Path: name, Env: none}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v, want %q in it", text, err, says)
 		}
+	}
+	empty := func(name string) (string, bool) { return "", name == "PEERLOAD_CACERT" }
+	model := map[string][]string{"model": {"x"}}
+	if _, _, err := Load(Sources{Path: t.TempDir(), Env: empty, Flags: model}); err == nil ||
+		!strings.Contains(err.Error(), "cacert (from PEERLOAD_CACERT)") {
+		t.Errorf("an empty variable: %v", err)
 	}
 	if _, _, err := Load(Sources{Path: filepath.Join(t.TempDir(), "gone"), Env: none}); !os.IsNotExist(err) && err == nil {
 		t.Error("a file that was named and is missing is passed over")

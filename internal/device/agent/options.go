@@ -36,6 +36,11 @@ type Option struct {
 	List bool
 	// Help is one line for people.
 	Help string
+	// Unset says what holds where the option is not given, if that is not the
+	// same as to give it its default. Such an option
+	// without a default must not be given empty: a variable that is empty by
+	// mistake must not change whom the device trusts.
+	Unset string
 
 	set func(c *Config, v []string) error
 }
@@ -68,51 +73,53 @@ func Options() []Option {
 	return []Option{
 		{"server", "", true,
 			"servers that provision this device: host, host:port, host/path or URL (default: DHCP options 150 and 66)",
-			list(func(c *Config) *[]string { return &c.Servers })},
+			"", list(func(c *Config) *[]string { return &c.Servers })},
 		{"dhcp-lease", defaultLeases, true, "files where the DHCP client leaves its lease or its environment",
-			list(func(c *Config) *[]string { return &c.Leases })},
+			"", list(func(c *Config) *[]string { return &c.Leases })},
 		{"provision", "", false, "provisioning file on this host instead of asking servers: .xml, .toml or .json",
-			text(func(c *Config) *string { return &c.Provision })},
+			"", text(func(c *Config) *string { return &c.Provision })},
 		{"controller", "", false, "URL of the controller to check in with",
-			text(func(c *Config) *string { return &c.Controller })},
+			"", text(func(c *Config) *string { return &c.Controller })},
 		{"token-file", "", false, "file with the enrolment token or site key that makes this device known to the controller",
-			text(func(c *Config) *string { return &c.TokenFile })},
-		{"cacert", "", false, "file with the CA certificates that HTTPS servers are verified against (PEM)",
-			text(func(c *Config) *string { return &c.CACert })},
+			"", text(func(c *Config) *string { return &c.TokenFile })},
+		{Name: "cacert", Help: "file with the CA certificates that HTTPS servers are verified against (PEM)",
+			Unset: "the certificates of the system", set: text(func(c *Config) *string { return &c.CACert })},
 		{"state", "/var/lib/peerload", false, "directory of all that survives a restart",
-			text(func(c *Config) *string { return &c.State })},
+			"", text(func(c *Config) *string { return &c.State })},
 		{"trust", "/etc/peerload/trust", false,
 			"directory with the publisher's root.json; given, this device runs signed loads only",
+			"/etc/peerload/trust, and signed loads only from when there is a root.json",
 			text(func(c *Config) *string { return &c.Trust })},
 		{"model", "", false, "model of this device, such as CP-7961G or linux-arm",
-			text(func(c *Config) *string { return &c.Model })},
+			"", text(func(c *Config) *string { return &c.Model })},
 		{"mac", "", false, "MAC address that names the provisioning file (default: that of the interface)",
-			text(func(c *Config) *string { return &c.MAC })},
-		{"address", "", false, "own address as IP/PREFIX (default: that of the interface)", setAddress},
+			"", text(func(c *Config) *string { return &c.MAC })},
+		{"address", "", false, "own address as IP/PREFIX (default: that of the interface)", "", setAddress},
 		{"interface", "", false, "interface to take the address from (default: that of the default route)",
-			text(func(c *Config) *string { return &c.Interface })},
-		{"port", "4051", false, "port of the peers, UDP and TCP", setPort},
+			"", text(func(c *Config) *string { return &c.Interface })},
+		{"port", "4051", false, "port of the peers, UDP and TCP", "", setPort},
 		{"check-in", "15m", false, "time between two check-ins, plus or minus a tenth",
-			span(func(c *Config) *time.Duration { return &c.CheckIn })},
-		{"hook", "", false, "program that installs loads", text(func(c *Config) *string { return &c.Hook })},
+			"", span(func(c *Config) *time.Duration { return &c.CheckIn })},
+		{"hook", "", false, "program that installs loads", "", text(func(c *Config) *string { return &c.Hook })},
 		{"hook-timeout", "10m", false, "how long a hook or command may take",
-			span(func(c *Config) *time.Duration { return &c.HookTimeout })},
+			"", span(func(c *Config) *time.Duration { return &c.HookTimeout })},
 		{"reboot-command", "", false, "command that restarts the device into the active slot (default: switching is enough)",
-			text(func(c *Config) *string { return &c.RebootCommand })},
+			"", text(func(c *Config) *string { return &c.RebootCommand })},
 		{"confirm-command", "", false, "command that ends with 0 once the new load works (default: it was provisioned again)",
-			text(func(c *Config) *string { return &c.ConfirmCommand })},
+			"", text(func(c *Config) *string { return &c.ConfirmCommand })},
 		{"confirm-timeout", "5m", false, "how long a new load has to be confirmed before the device goes back",
-			span(func(c *Config) *time.Duration { return &c.ConfirmTimeout })},
+			"", span(func(c *Config) *time.Duration { return &c.ConfirmTimeout })},
 		{"boot-id", "/proc/sys/kernel/random/boot_id", false, "file whose content changes with each start of the device",
-			text(func(c *Config) *string { return &c.BootID })},
+			"", text(func(c *Config) *string { return &c.BootID })},
 		{"metrics-address", "", false, "IP:PORT where Prometheus finds metrics (default: nowhere)",
-			text(func(c *Config) *string { return &c.MetricsAddress })},
+			"", text(func(c *Config) *string { return &c.MetricsAddress })},
 		{"page-address", "", false, "IP:PORT of the device's page (default: nowhere)",
-			text(func(c *Config) *string { return &c.PageAddress })},
+			"", text(func(c *Config) *string { return &c.PageAddress })},
 		{"log-level", "info", false, "debug, info, warn or error",
-			word(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
-		{"log-format", "text", false, "text or json", word(func(c *Config) *string { return &c.LogFormat }, "text", "json")},
-		{"no-sync", "false", false, "do not wait for the disk: for laboratories", setNoSync},
+			"", word(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
+		{"log-format", "text", false, "text or json", "",
+			word(func(c *Config) *string { return &c.LogFormat }, "text", "json")},
+		{"no-sync", "false", false, "do not wait for the disk: for laboratories", "", setNoSync},
 	}
 }
 
@@ -149,6 +156,9 @@ func setNoSync(c *Config, v []string) (err error) {
 	return nil
 }
 
+// fromDefault is where a value is from that nobody gave.
+const fromDefault = "default"
+
 // OptionValue is the value of an option that holds, and where it comes from.
 type OptionValue struct {
 	// Name of the option, and Value that holds.
@@ -156,6 +166,17 @@ type OptionValue struct {
 	Value []string `json:"value"`
 	// From is "default", a file, PEERLOAD_NAME or --name.
 	From string `json:"from"`
+}
+
+// NotGiven says what holds in place of an option that is not given, where that
+// is not the same as its default; "" of all others.
+func (v OptionValue) NotGiven() string {
+	for _, o := range Options() {
+		if o.Name == v.Name && v.From == fromDefault {
+			return o.Unset
+		}
+	}
+	return ""
 }
 
 // Sources are where configuration is read, the strongest first: flags, the
@@ -183,7 +204,7 @@ func Load(src Sources) (Config, []OptionValue, error) {
 	var values []OptionValue
 	var errs []error
 	for _, o := range Options() {
-		at := OptionValue{Name: o.Name, Value: split(o, o.Default), From: "default"}
+		at := OptionValue{Name: o.Name, Value: split(o, o.Default), From: fromDefault}
 		for _, f := range files {
 			if v, ok := f.values[o.Name]; ok {
 				at.Value, at.From = v, f.name
@@ -195,24 +216,33 @@ func Load(src Sources) (Config, []OptionValue, error) {
 		if v, ok := src.Flags[o.Name]; ok {
 			at.Value, at.From = v, "--"+o.Name
 		}
-		v := at.Value
-		if !o.List && len(v) == 0 {
-			v = []string{""}
-		}
-		if !o.List && len(v) > 1 {
-			errs = append(errs, fmt.Errorf("%s (from %s): give one value, not %d", o.Name, at.From, len(v)))
-		} else if err := o.set(&c, v); err != nil {
+		if err := o.take(&c, at); err != nil {
 			errs = append(errs, fmt.Errorf("%s (from %s): %w", o.Name, at.From, err))
 		}
 		values = append(values, at)
 		if o.Name == "trust" {
-			c.TrustNamed = at.From != "default"
+			c.TrustNamed = at.From != fromDefault
 		}
 	}
 	if len(errs) == 0 {
 		errs = append(errs, c.Validate())
 	}
 	return c, values, errors.Join(errs...)
+}
+
+// take sets an option to a value.
+func (o Option) take(c *Config, at OptionValue) error {
+	v := at.Value
+	if !o.List && len(v) == 0 {
+		v = []string{""}
+	}
+	switch {
+	case !o.List && len(v) > 1:
+		return fmt.Errorf("give one value, not %d", len(v))
+	case o.Unset != "" && o.Default == "" && at.From != fromDefault && v[0] == "":
+		return fmt.Errorf("it is given without a value: give it one, or leave the option out for %s", o.Unset)
+	}
+	return o.set(c, v)
 }
 
 // split splits the text of a list; a single value stays whole.
