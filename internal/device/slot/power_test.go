@@ -15,45 +15,20 @@ import (
 	"github.com/peerload/peerload/load"
 )
 
-// powerSeeds is how many ways to lose what was not synced are tried at each
-// operation.
-const powerSeeds = 3
-
-// cutEverywhere runs a story on a copy of the durable disk start, once for
-// every changing operation in it, cuts the power there, and lets check judge
-// what is found afterwards.
-func cutEverywhere(t *testing.T, start *faultdisk.Disk, story func(fs slot.FS) error,
+// cutEverywhere runs a story on a copy of the durable disk start, and lets check
+// judge what can be found if the power is cut anywhere in it. Then it runs the
+// story with a cut at each operation: none goes on without power.
+func cutEverywhere(t *testing.T, start *faultdisk.Disk, story func(fs slot.FS) error, promised func() string,
 	check func(t *testing.T, d *faultdisk.Disk)) {
 	t.Helper()
-	whole := start.Reboot(0)
-	must(t, story(whole))
-	ops := whole.Ops()
-	if ops < 10 {
-		t.Fatalf("the story has only %d changing operations: %v", ops, whole.Log())
-	}
-	t.Logf("%d changing operations, %d seeds each", ops, powerSeeds)
-	for n := 1; n <= ops+1; n++ {
-		seeds := uint64(powerSeeds)
-		if n > ops {
-			// Right after the story: nothing that was promised may be lost.
-			seeds = 20
-		}
-		for seed := range seeds {
-			d := start.Reboot(seed)
-			d.CutAt(n)
-			err := story(d)
-			// Cleaning up at the end may be cut without harm to the story,
-			// but no story may go on without power.
-			if err != nil && !errors.Is(err, faultdisk.ErrPowerCut) {
-				t.Fatalf("cut at %d of %d, seed %d: %v", n, ops, seed, err)
-			}
-			after := d.Reboot(seed)
-			t.Run(fmt.Sprintf("cut=%d,seed=%d", n, seed), func(t *testing.T) {
-				check(t, after)
-				if t.Failed() {
-					t.Logf("operations before the cut: %q", d.Log())
-				}
-			})
+	d := start.Reboot(0)
+	faultdisk.Every(t, d, func() error { return story(d) }, promised, check)
+	for n := 1; n <= d.Ops(); n++ {
+		d := start.Reboot(0)
+		d.CutAt(n)
+		// Cleaning up at the end may be cut without harm to the story.
+		if err := story(d); err != nil && !errors.Is(err, faultdisk.ErrPowerCut) {
+			t.Fatalf("cut at %d: %v", n, err)
 		}
 	}
 }
@@ -97,7 +72,8 @@ func TestPowerCutOfOneFile(t *testing.T) {
 				committed = true
 				return p.Close()
 			}
-			cutEverywhere(t, start, story, func(t *testing.T, d *faultdisk.Disk) {
+			said := func() string { return fmt.Sprint(promised, committed) }
+			cutEverywhere(t, start, story, said, func(t *testing.T, d *faultdisk.Disk) {
 				got := get(t, d, "/d/x")
 				isNew := bytes.Equal(got, b)
 				if !isNew && !bytes.Equal(got, old) {
@@ -142,7 +118,7 @@ func TestPowerCutOfAnotherContent(t *testing.T) {
 		}
 		return errors.Join(p.WriteChunk(0, piece(b, 0)), p.Settle(true), p.WriteChunk(2, piece(b, 2)), p.Close())
 	}
-	cutEverywhere(t, start, story, func(t *testing.T, d *faultdisk.Disk) {
+	cutEverywhere(t, start, story, nil, func(t *testing.T, d *faultdisk.Disk) {
 		p := open(t, d, "/d/x", provisional(b), slot.Config{})
 		wantHeld(t, p, b)
 	})
@@ -220,7 +196,7 @@ func TestPowerCutOfASet(t *testing.T) {
 		committed = err == nil
 		return err
 	}
-	cutEverywhere(t, start, story, func(t *testing.T, d *faultdisk.Disk) {
+	cutEverywhere(t, start, story, func() string { return fmt.Sprint(committed) }, func(t *testing.T, d *faultdisk.Disk) {
 		_, err := slot.Recover(d, "/d")
 		must(t, err)
 		v := whichSet(t, d, "/d", 1, 2)
@@ -307,7 +283,7 @@ func TestPowerCutOfARecovery(t *testing.T) {
 				ops = at
 				break
 			}
-			for seed := range uint64(powerSeeds) {
+			for seed := range uint64(3) {
 				after := d.Reboot(seed)
 				if _, err := slot.Recover(after, "/d"); err != nil || whichSet(t, after, "/d", 2) != 2 {
 					t.Fatalf("commit cut at %d, recovery cut at %d, seed %d: %v, %v", n, at, seed, err, names(t, after, "/d"))
@@ -377,7 +353,7 @@ func TestPowerCutOfASlotSwitch(t *testing.T) {
 		done = err == nil
 		return err
 	}
-	cutEverywhere(t, start, story, func(t *testing.T, d *faultdisk.Disk) {
+	cutEverywhere(t, start, story, func() string { return fmt.Sprint(done) }, func(t *testing.T, d *faultdisk.Disk) {
 		v := whichSet(t, d, "/d/current", 2, 3)
 		if v == 0 || (done && v != 3) {
 			t.Fatalf("the active slot holds load %d (0 = a mixture), done = %v", v, done)
@@ -432,7 +408,7 @@ func TestPowerCutOfARollback(t *testing.T) {
 		_, err = s.Boot()
 		return errors.Join(err, s.Close())
 	}
-	cutEverywhere(t, start, story, func(t *testing.T, d *faultdisk.Disk) {
+	cutEverywhere(t, start, story, nil, func(t *testing.T, d *faultdisk.Disk) {
 		if whichSet(t, d, "/d/current", 1, 2) == 0 {
 			t.Fatal("a mixture")
 		}

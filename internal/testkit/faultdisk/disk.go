@@ -1,7 +1,8 @@
 // Package faultdisk is the twin of a real file system, in memory, for tests
 // and simulations: it knows what is durable and what is not, and it fails on
 // request. It can cut the power at any changing operation, after which what
-// was not synced is there, or not, or torn; fill up; fail with an I/O error;
+// was not synced is there, or not, or torn; show all that can be found after a
+// cut (Every); fill up; fail with an I/O error;
 // and return other bytes than were written. Conformance holds it and the
 // real file system to one behaviour.
 //
@@ -54,6 +55,7 @@ type Disk struct {
 	used     int64
 	flushed  int64
 	open     int
+	watch    *Cuts
 }
 
 var _ slot.FS = (*Disk)(nil)
@@ -69,6 +71,7 @@ type node struct {
 	shared   bool           // data is stable: copy before changing it
 	dirty    map[int64]bool // pages that differ; true: already on the medium
 	reserved int64
+	past     *past // since the last sync, if somebody watches the disk
 
 	names  map[string]*node // of a directory, as processes see it
 	kept   map[string]*node // and as it is durable
@@ -116,6 +119,9 @@ func (d *Disk) newNode(mode iofs.FileMode) *node {
 		n.names, n.kept = map[string]*node{}, map[string]*node{}
 	} else {
 		n.dirty = map[int64]bool{}
+		if d.watch != nil {
+			n.past = &past{}
+		}
 	}
 	return n
 }
@@ -204,6 +210,7 @@ func (d *Disk) step(format string, a ...any) (do bool, err error) {
 	if d.down {
 		return false, ErrPowerCut
 	}
+	d.watch.look(d)
 	d.ops++
 	d.log = append(d.log, fmt.Sprintf(format, a...))
 	if err := d.failures[d.ops]; err != nil {

@@ -131,6 +131,7 @@ func (n *node) own() {
 func (n *node) touch(from, to int64) {
 	for p := from / pageSize; p*pageSize < to; p++ {
 		n.dirty[p] = false
+		n.past.page(n, p)
 	}
 }
 
@@ -147,6 +148,7 @@ func (d *Disk) resize(n *node, size int64) {
 		clear(n.data[old:])
 		n.touch(old, size)
 	}
+	n.past.size(size)
 	if n.links > 0 {
 		d.used += n.room() - before
 	}
@@ -231,6 +233,7 @@ func (f *file) Sync() error {
 		}
 		f.n.stable, f.n.shared = f.n.data, true
 		clear(f.n.dirty)
+		f.n.past.forget()
 	}
 	return f.failUnlessCut("sync", err)
 }

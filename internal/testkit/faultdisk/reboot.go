@@ -27,6 +27,8 @@ type reboot struct {
 	rng  *rand.Rand
 	done map[*node]*node            // old node to new
 	kept map[*node]map[string]*node // surviving names of the old directories
+	// chosen, if not nil, is what survives of each file that is not synced.
+	chosen map[*node]variant
 }
 
 // survivors returns the surviving names of an old directory, to be changed.
@@ -102,6 +104,9 @@ func sortedNames(m map[string]*node) []string {
 func (r *reboot) content(n *node) []byte {
 	if len(n.dirty) == 0 {
 		return n.stable
+	}
+	if r.chosen != nil {
+		return r.chosen[n].content(n)
 	}
 	// The length before, after, or somewhere between.
 	short, long := min(len(n.stable), len(n.data)), max(len(n.stable), len(n.data))

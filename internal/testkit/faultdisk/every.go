@@ -1,0 +1,96 @@
+package faultdisk
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// CutsVariable is the variable with the number of states that are looked at for
+// each operation. The default is a sample that takes a few seconds.
+const (
+	CutsVariable = "PEERLOAD_POWER_CUTS"
+	defaultCuts  = 12
+)
+
+// CutsLine begins the line in which a test says how many states it saw.
+const CutsLine = "crash states:"
+
+// Every runs a story on a disk, and lets check judge each state in which the
+// power can be cut in it, as a device would find it. Whatever was there before
+// counts as durable. promised says what the story has reported as durable so
+// far, nil for nothing; check reads the same variables.
+func Every(t *testing.T, d *Disk, story func() error, promised func() string, check func(t *testing.T, found *Disk)) {
+	t.Helper()
+	EveryNth(t, 1, d, story, promised, check)
+}
+
+// EveryNth is Every for a check that takes longer: it sees one nth of the states.
+func EveryNth(t *testing.T, nth int, d *Disk, story func() error, promised func() string,
+	check func(t *testing.T, found *Disk)) {
+	t.Helper()
+	most := defaultCuts
+	if text := os.Getenv(CutsVariable); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			t.Fatalf("%s=%s: give it a number of states for each operation, 1 or more", CutsVariable, text)
+		}
+		most = n
+	}
+	c := &Cuts{Most: max(2, most/nth), Seed: 1, Promised: promised}
+	c.Look = func(op int, states []*Disk) {
+		t.Run(fmt.Sprintf("op=%d", op), func(t *testing.T) {
+			for _, s := range states {
+				judge(t, d, op, s, check)
+			}
+		})
+	}
+	before := d.Ops()
+	d.Watch(c)
+	if err := story(); err != nil {
+		t.Fatalf("the story fails by itself: %v", err)
+	}
+	n := d.Unwatch()
+	t.Logf("%s %d, after each of %d operations", CutsLine, n, d.Ops()-before)
+	if n <= (d.Ops()-before)/2 {
+		t.Errorf("only %d states of %d operations: nothing is at stake", n, d.Ops()-before)
+	}
+}
+
+// judge tells, if a check fails, which state it is about.
+func judge(t *testing.T, d *Disk, op int, s *Disk, check func(t *testing.T, found *Disk)) {
+	failed := t.Failed()
+	tree := strings.Join(s.Tree(), "\n  ")
+	defer func() {
+		if t.Failed() && !failed {
+			t.Logf("the power was cut after operation %d; the last were %q; found is\n  %s", op, d.log[max(0, op-12):op], tree)
+		}
+	}()
+	check(t, s)
+}
+
+// Tree lists the names on a disk, with what they are.
+func (d *Disk) Tree() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []string
+	var walk func(dir *node, at string)
+	walk = func(dir *node, at string) {
+		for _, name := range sortedNames(dir.names) {
+			n := dir.names[name]
+			switch {
+			case n.mode.IsDir():
+				all = append(all, at+name+"/")
+				walk(n, at+name+"/")
+			case n.target != "":
+				all = append(all, at+name+" -> "+n.target)
+			default:
+				all = append(all, fmt.Sprintf("%s%s, %d bytes", at, name, len(n.data)))
+			}
+		}
+	}
+	walk(d.root, "/")
+	return all
+}
