@@ -13,6 +13,7 @@ import (
 const (
 	CutsVariable = "PEERLOAD_POWER_CUTS"
 	defaultCuts  = 12
+	shortCuts    = 4
 )
 
 // CutsLine begins the line in which a test says how many states it saw.
@@ -32,6 +33,9 @@ func EveryNth(t *testing.T, nth int, d *Disk, story func() error, promised func(
 	check func(t *testing.T, found *Disk)) {
 	t.Helper()
 	most := defaultCuts
+	if testing.Short() {
+		most = shortCuts
+	}
 	if text := os.Getenv(CutsVariable); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
