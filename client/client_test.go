@@ -21,6 +21,7 @@ import (
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 )
 
@@ -64,7 +65,7 @@ func handler() (h http.Handler, token string, stop func()) {
 	must(err)
 	store, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, "controller.db")})
 	must(err)
-	cheap := domain.PasswordCost{Memory: 64, Time: 1, Threads: 1}
+	cheap := passhash.Cost{Memory: 64, Time: 1, Threads: 1}
 	ctl, err := domain.New(domain.Config{Store: store, Password: cheap})
 	must(err)
 	srv, err := api.New(api.Config{Controller: ctl, Spool: dir})

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/policy"
 )
@@ -38,8 +39,8 @@ type Config struct {
 	// Random makes secrets. nil means crypto/rand.
 	Random io.Reader
 	// Password is the cost of hashing a password. The zero value means
-	// DefaultPassword.
-	Password PasswordCost
+	// passhash.Default.
+	Password passhash.Cost
 	// SessionLife ends a session, used or not. 0 means 12 hours: a working day,
 	// and the next one begins with a password.
 	SessionLife time.Duration
@@ -74,7 +75,7 @@ func (c Config) Validate() error {
 		c.HistoryPerDevice < 0 || c.MaxDevices < 0 || c.MaxThrottles < 0 {
 		return errors.New("domain: a time or limit is negative")
 	}
-	return c.Password.withDefaults().validate()
+	return c.Password.WithDefaults().Validate()
 }
 
 func (c Config) withDefaults() Config {
@@ -87,7 +88,7 @@ func (c Config) withDefaults() Config {
 	if c.Random == nil {
 		c.Random = rand.Reader
 	}
-	c.Password = c.Password.withDefaults()
+	c.Password = c.Password.WithDefaults()
 	day := 24 * time.Hour
 	for _, d := range []struct {
 		field *time.Duration
@@ -113,19 +114,16 @@ func (c Config) withDefaults() Config {
 // Controller has the use cases. Its methods may be called by several
 // goroutines, and several controllers may share one PostgreSQL database.
 type Controller struct {
-	cfg   Config
-	store Store
-	// hashing bounds the memory that password hashes take at the same time.
-	hashing chan struct{}
+	cfg    Config
+	store  Store
+	hasher *passhash.Hasher
 	// publishing serializes changes of the repository's loads.
 	publishing sync.Mutex
 	ids        struct {
 		sync.Mutex
 		last int64
 	}
-	asks  asks
-	decoy string // a hash that no password has, made at the first need
-	once  sync.Once
+	asks asks
 }
 
 // New returns a controller.
@@ -134,7 +132,7 @@ func New(cfg Config) (*Controller, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	return &Controller{cfg: cfg, store: cfg.Store, hashing: make(chan struct{}, maxHashing)}, nil
+	return &Controller{cfg: cfg, store: cfg.Store, hasher: passhash.NewHasher(cfg.Password, cfg.Random)}, nil
 }
 
 // now is the time as the store keeps it: UTC, to the microsecond.

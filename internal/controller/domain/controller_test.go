@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
@@ -386,7 +387,7 @@ func TestProfiles(t *testing.T) {
 func TestConfig(t *testing.T) {
 	s := newRig(t).store
 	pw := func(memory, time uint32, threads uint8) domain.Config {
-		return domain.Config{Store: s, Password: domain.PasswordCost{Memory: memory, Time: time, Threads: threads}}
+		return domain.Config{Store: s, Password: passhash.Cost{Memory: memory, Time: time, Threads: threads}}
 	}
 	for _, c := range []domain.Config{
 		{}, {Store: s, SessionLife: -1}, {Store: s, SessionIdle: -1}, {Store: s, SetupLife: -1}, {Store: s, HistoryLife: -1},

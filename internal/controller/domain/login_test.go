@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/report"
 )
 
@@ -519,7 +520,7 @@ func TestHashesAtTheSameTime(t *testing.T) {
 	salts := &together{}
 	r := newRig(t, func(c *domain.Config) {
 		c.Random = salts
-		c.Password = domain.PasswordCost{Memory: 8 << 10, Time: 4, Threads: 1}
+		c.Password = passhash.Cost{Memory: 8 << 10, Time: 4, Threads: 1}
 	})
 	salts.wait.Add(users)
 	salts.met.Add(1)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/policy"
@@ -40,7 +41,7 @@ func newRig(t testing.TB, change ...func(*domain.Config)) *rig {
 	r := &rig{t: t, ctx: t.Context(), store: s, now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC),
 		admin: domain.Local("root")}
 	cfg := domain.Config{Store: s, Now: func() time.Time { return r.now },
-		Password: domain.PasswordCost{Memory: 8, Time: 1, Threads: 1}}
+		Password: passhash.Cost{Memory: 8, Time: 1, Threads: 1}}
 	for _, c := range change {
 		c(&cfg)
 	}

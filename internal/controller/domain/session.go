@@ -13,6 +13,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/peerload/peerload/internal/controller/passhash"
 )
 
 const (
@@ -227,9 +229,9 @@ func nowKnown(known []string, from string) []string {
 
 // checkLogin returns the account if the password is right. An error matches
 // ErrUnauthenticated, always in the same words, or ErrThrottled.
-func (c *Controller) checkLogin(ctx context.Context, name, password, from string) (Account, error) {
+func (c *Controller) checkLogin(ctx context.Context, name, text, from string) (Account, error) {
 	wrong := fmt.Errorf("%w: wrong name or password", ErrUnauthenticated)
-	if checkUserName(name) != nil || len(password) > MaxPasswordLen {
+	if checkUserName(name) != nil || len(text) > passhash.MaxLen {
 		name = "?" // no user has this name
 	}
 	var u Account
@@ -246,11 +248,11 @@ func (c *Controller) checkLogin(ctx context.Context, name, password, from string
 	}
 	hash := u.PasswordHash
 	if hash == "" {
-		if hash, err = c.decoyHash(ctx); err != nil {
+		if hash, err = c.hasher.Decoy(ctx); err != nil {
 			return Account{}, err
 		}
 	}
-	ok, err := c.verifyPassword(ctx, password, hash)
+	ok, err := c.hasher.Verify(ctx, text, hash)
 	if err != nil {
 		return Account{}, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
@@ -58,7 +59,7 @@ func TestRealController(t *testing.T) {
 	d.load("L1", "good", 100_000, "CP-7961G")
 	d.provision(sharing("L1", ""))
 	ctl, err := domain.New(domain.Config{Store: store, Repository: d.repo,
-		Password: domain.PasswordCost{Memory: 64, Time: 1, Threads: 1}})
+		Password: passhash.Cost{Memory: 64, Time: 1, Threads: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
