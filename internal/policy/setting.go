@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -229,6 +230,14 @@ func (s Setting) FromElement(text string) (string, error) { return s.Normalise(t
 // Values are what one level sets, by the settings' names. A setting that is not
 // in it is unset: there is no "override" box to tick.
 type Values map[string]string
+
+// MarshalJSON writes an object, also for nil: who reads it is promised one.
+func (v Values) MarshalJSON() ([]byte, error) {
+	if v == nil {
+		return []byte("{}"), nil
+	}
+	return json.Marshal(map[string]string(v))
+}
 
 // Validate refuses unknown settings and invalid values. Errors match
 // ErrSetting.

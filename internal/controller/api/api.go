@@ -173,17 +173,23 @@ func schemaName(t reflect.Type, hint string) string {
 	return name
 }
 
+// openAPIType is the media type of the document.
+const openAPIType = "application/vnd.oai.openapi+json"
+
 // openAPI serves the document, as it is generated.
 func (s *Server) openAPI() {
 	type document struct {
 		ContentType string `header:"Content-Type"`
 		Body        []byte
 	}
-	huma.Register(s.api, op(http.MethodGet, "/openapi.json", "get-openapi", "This document", needRead),
-		func(context.Context, *struct{}) (*document, error) {
-			b, err := s.api.OpenAPI().MarshalJSON()
-			return &document{"application/vnd.oai.openapi+json;version=3.1", b}, err
-		})
+	get := op(http.MethodGet, "/openapi.json", "get-openapi", "This document", needRead)
+	huma.Register(s.api, get, func(context.Context, *struct{}) (*document, error) {
+		b, err := s.api.OpenAPI().MarshalJSON()
+		return &document{openAPIType + ";version=3.1", b}, err
+	})
+	// Described after it was registered: huma takes bytes for a text.
+	s.api.OpenAPI().Paths[get.Path].Get.Responses["200"].Content = map[string]*huma.MediaType{
+		openAPIType: {Schema: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}}}
 }
 
 // op describes an operation. Its id is its stable name.

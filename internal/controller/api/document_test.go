@@ -4,10 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"mime"
+	"net/http"
 	"os"
+	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 )
@@ -110,4 +116,115 @@ func TestScopes(t *testing.T) {
 	}
 	s.want(403, "POST", "/tokens", object{"name": "for another", "user": "viewer", "role": "viewer",
 		"scopes": []string{"read"}})
+}
+
+// operationOf is the operation of the document that a request is for, nil if it
+// is for none.
+func (s *rig) operationOf(method, path string) *huma.Operation {
+	path, _, _ = strings.Cut(path, "?")
+	path, ok := strings.CutPrefix(path, Prefix)
+	have := strings.Split(path, "/")
+	var found *huma.Operation
+	least := len(have)
+	for template, item := range s.srv.api.OpenAPI().Paths {
+		o := map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put, "PATCH": item.Patch,
+			"DELETE": item.Delete}[method]
+		want := strings.Split(template, "/")
+		names := 0
+		fits := ok && o != nil && len(want) == len(have)
+		for i := 0; fits && i < len(want); i++ {
+			if named := strings.HasPrefix(want[i], "{"); named {
+				names++
+			} else {
+				fits = want[i] == have[i]
+			}
+		}
+		if fits && names < least { // what is spelt out goes before what has a name in it
+			found, least = o, names
+		}
+	}
+	return found
+}
+
+// undocumented says where an answer is not what the document promises. The
+// statuses of faults that every operation may have stand there for none.
+func (s *rig) undocumented(method, path string, status int, h http.Header, body []byte) (found []string) {
+	o := s.operationOf(method, path)
+	if o == nil || status == http.StatusMethodNotAllowed {
+		return nil
+	}
+	resp := o.Responses[strconv.Itoa(status)]
+	if resp == nil && status >= 400 {
+		resp = &huma.Response{Content: map[string]*huma.MediaType{"application/problem+json": {
+			Schema: s.srv.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[huma.ErrorModel](), true, "")}}}
+	}
+	switch {
+	case resp == nil:
+		return []string{"the document has no such status"}
+	case len(resp.Content) == 0:
+		if len(body) > 0 {
+			return []string{"the document promises no body"}
+		}
+		return nil
+	}
+	kind, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil {
+		return []string{"the answer has no type: " + err.Error()}
+	}
+	content := resp.Content[kind]
+	if content == nil {
+		return []string{"the document has no answer of type " + kind}
+	}
+	var v any
+	if err := json.Unmarshal(body, &v); err != nil {
+		return []string{err.Error()}
+	}
+	at, result := huma.NewPathBuffer(nil, 0), &huma.ValidateResult{}
+	huma.Validate(s.srv.api.OpenAPI().Components.Schemas, content.Schema, at, huma.ModeReadFromServer, v, result)
+	for _, err := range result.Errors {
+		found = append(found, err.Error())
+	}
+	return found
+}
+
+// TestAnswersAreHeld: the comparison of answers with the document, which all
+// calls of these tests make, finds what differs.
+func TestAnswersAreHeld(t *testing.T) {
+	s := newRig(t)
+	jsonOf := http.Header{"Content-Type": {"application/json"}}
+	good, _ := s.want(200, "GET", "/enterprise", nil)
+	change := func(old, to string) string { return strings.Replace(good, old, to, 1) }
+	for name, c := range map[string]struct {
+		path   string
+		status int
+		header http.Header
+		body   string
+		right  bool
+	}{
+		"what it answers":       {"/enterprise", 200, jsonOf, good, true},
+		"null for an object":    {"/enterprise", 200, jsonOf, change(`"settings":{}`, `"settings":null`), false},
+		"a property more":       {"/enterprise", 200, jsonOf, change(`{`, `{"colour":"red",`), false},
+		"another kind":          {"/enterprise", 200, jsonOf, change(`"version":0`, `"version":"0"`), false},
+		"a status it has not":   {"/enterprise", 202, jsonOf, good, false},
+		"text":                  {"/enterprise", 200, http.Header{"Content-Type": {"text/plain"}}, good, false},
+		"a string as the whole": {"/openapi.json", 200, jsonOf, `"e30="`, false},
+		"a problem": {"/enterprise", 403, http.Header{"Content-Type": {"application/problem+json"}},
+			`{"type":"urn:x","title":"t","status":403,"detail":"d"}`, true},
+		"a problem as JSON": {"/enterprise", 403, jsonOf, `{"status":403}`, false},
+	} {
+		found := s.undocumented("GET", Prefix+c.path, c.status, c.header, []byte(c.body))
+		if (len(found) == 0) != c.right {
+			t.Errorf("%s: found %q", name, found)
+		}
+	}
+	if code, text := s.upload([][2]string{{"name", "fw"}, {"version", "1"}, {"model", "linux-arm"}}, "a.bin",
+		"x"); code != 201 {
+		t.Fatal(code, text)
+	}
+	// Every list and every thing of a controller that has nothing yet, or little.
+	for path, item := range s.srv.api.OpenAPI().Paths {
+		if item.Get != nil && !strings.Contains(path, "{") && item.Get.OperationID != "who-am-i" {
+			s.want(200, "GET", path, nil)
+		}
+	}
 }

@@ -131,6 +131,9 @@ func (s *rig) call(method, path, token string, body any, header ...string) (int,
 	if strings.Contains(string(b), "0001-01-01T") {
 		s.t.Errorf("%s %s answers with the time zero: %s", method, path, b)
 	}
+	for _, wrong := range s.undocumented(method, path, resp.StatusCode, resp.Header, b) {
+		s.t.Errorf("%s %s: %d: %s: %.300s", method, path, resp.StatusCode, wrong, b)
+	}
 	return resp.StatusCode, string(b), resp.Header
 }
 
