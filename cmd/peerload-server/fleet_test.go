@@ -3,14 +3,19 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
 
@@ -169,5 +174,212 @@ func (o *office) await(phones []*phone, state string) map[string]domain.DeviceRo
 		if time.Now().After(deadline) {
 			o.t.Fatalf("not there in time: %v; the first: %+v", missing, rows[missing[0]].State)
 		}
+	}
+}
+
+// The bugs of the original that take a device to see: real agents with a real
+// controller.
+
+// sharers starts a controller with a load, big, for phones that share, and
+// returns the agent's program and the port of the peers.
+func sharers(t *testing.T) (o *office, agent, port string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts several processes")
+	}
+	agent = program(t, "peerload")
+	o = newOffice(t)
+	o.start()
+	o.file("big.bin", strings.Repeat("firmware ", 50_000))
+	o.ok("load add --name good --version 1 --model 7911 @big.bin @dsp.bin")
+	o.ok("enterprise set peer-sharing=on")
+	o.ok("load assign good --model 7911")
+	o.ok("trust export --out @trust")
+	o.file("key", o.ok("enrolment add site --site-key"))
+	return o, agent, fmt.Sprint(20000 + os.Getpid()%20000)
+}
+
+// TestCSCtg96408: devices did not boot after an upgrade. A load of which one
+// file is damaged is not switched to, and one whose trial boot fails is left
+// again; both times what runs is the load from before, whole, and the
+// controller is told why.
+func TestCSCtg96408(t *testing.T) {
+	o, agent, port := sharers(t)
+	p := &phone{name: "SEP000000007911", model: "7911", load: "good", log: &bytes.Buffer{}}
+	o.ok("device add " + p.name + " --model " + p.model)
+	o.phone(agent, p, 100, port)
+	o.await([]*phone{p}, report.StateIdle)
+	boots := func() {
+		t.Helper()
+		for _, name := range []string{"big.bin", "dsp.bin"} {
+			want, err := os.ReadFile(o.path(name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(o.path("state-" + p.name + "/slots/current/" + name)); err != nil ||
+				!bytes.Equal(got, want) {
+				t.Errorf("%s of the active slot: %d bytes of %d, %v", name, len(got), len(want), err)
+			}
+		}
+	}
+	boots()
+
+	// The last byte of the last file of the set differs.
+	o.file("first.bin", strings.Repeat("first ", 5_000))
+	o.file("last.bin", strings.Repeat("last ", 5_000))
+	o.ok("load add --name damaged --version 2 --model 7911 @first.bin @last.bin")
+	found, err := filepath.Glob(o.path("data/repository/components/*.last.bin"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("components: %v, %v", found, err)
+	}
+	if err := os.Remove(found[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(found[0], []byte(strings.Repeat("last ", 4_999)+"last!"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o.ok("load assign damaged --device " + p.name)
+	s := o.await([]*phone{p}, report.StateFailed)[p.name].State
+	if s.Last.Wanted != "damaged" || s.Last.Reason != "origin-wrong" || !strings.Contains(s.Last.Message, "last.bin") {
+		t.Errorf("it does not say why: %+v", s.Last)
+	}
+	boots()
+
+	// Whole, but it does not work.
+	o.ok("load add --name bad-trial --version 3 --model 7911 @first.bin @dsp.bin")
+	o.ok("load assign bad-trial --device " + p.name)
+	s = o.await([]*phone{p}, report.StateRolledBack)[p.name].State
+	if s.Last.Wanted != "bad-trial" || s.Last.Reason != "not-confirmed" || s.Last.Message == "" {
+		t.Errorf("it does not say why: %+v", s.Last)
+	}
+	boots()
+	if out := o.ok("device history " + p.name); !strings.Contains(out, "bad-trial") ||
+		!strings.Contains(out, "not-confirmed") {
+		t.Errorf("history: %s", out)
+	}
+}
+
+// TestCSCui49910: the device's page did not show sharing. It shows the setting
+// with its level, the role, the source of each file and the peers, and the
+// controller shows the same.
+func TestCSCui49910(t *testing.T) {
+	o, agent, port := sharers(t)
+	var phones []*phone
+	for i := range 2 { // the second comes when the first is done, and so finds a peer
+		p := &phone{name: fmt.Sprintf("SEP00000000791%d", i), model: "7911", load: "good", page: free(t),
+			log: &bytes.Buffer{}}
+		phones = append(phones, p)
+		o.ok("device add " + p.name + " --model " + p.model)
+		o.phone(agent, p, 110+i, port)
+		o.await(phones, report.StateIdle)
+	}
+	root := fmt.Sprintf("127.66.%d.111:%s", os.Getpid()%250, port)
+	for i, want := range []struct{ role, source, parent string }{{report.RoleRoot, report.SourceOrigin, ""},
+		{report.RoleLeaf, report.SourcePeer, root}} {
+		p := phones[i]
+		source := map[string]string{report.SourceOrigin: "server", report.SourcePeer: "peer"}[want.source]
+		page := o.pageOf(p)
+		for _, cells := range [][]string{
+			{"Peer firmware sharing", "on", "enterprise phone configuration", "default: off"}, {"Role", want.role},
+			{"Root", root},
+			{"big.bin", "100 %", want.role, source, root}, {"Active load", "good 1 (confirmed)"}, {"Children", ""},
+		} {
+			if !strings.Contains(page, "<tr><td>"+strings.Join(cells, "</td><td>")) {
+				t.Errorf("%q is not shown in\n%s", cells, page)
+			}
+		}
+		s := item[domain.DeviceRow](t, o.ok("device show "+p.name+" --json")).State
+		if s.Last.Sharing != policy.On || s.Last.SharingFrom != "enterprise" || s.Last.Role != want.role ||
+			s.Last.Root != root {
+			t.Errorf("the controller was told %+v", s.Last)
+		}
+		n := slices.IndexFunc(s.Files, func(f report.Final) bool { return f.File == "big.bin" })
+		if n < 0 || s.Files[n].Source != want.source || s.Files[n].Role != want.role || s.Files[n].Parent != want.parent {
+			t.Errorf("%s: the controller knows of files %+v", p.name, s.Files)
+		}
+		if e := o.effectiveIn(t, p.name, policy.PeerSharing); e.Value != policy.On || e.Level != policy.LevelEnterprise {
+			t.Errorf("the controller shows %+v", e)
+		}
+	}
+	if out := o.ok("device show " + phones[1].name); !strings.Contains(out, "peer-sharing") ||
+		!strings.Contains(out, "role leaf") {
+		t.Errorf("for people: %s", out)
+	}
+}
+
+// pageOf returns the page of a device, in English.
+func (o *office) pageOf(p *phone) string {
+	o.t.Helper()
+	resp, err := http.Get("http://" + p.page + "/?lang=en")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 {
+		o.t.Fatalf("%s %s %v", resp.Status, b, err)
+	}
+	return string(b)
+}
+
+// TestExtendedModel: models that an administrator adds are to devices what they
+// are to the controller: their defaults hold there, two of one group share, and
+// a load that was published under another name of the model is theirs.
+func TestExtendedModel(t *testing.T) {
+	o, agent, port := sharers(t)
+	o.file("models.json", `{"model": [
+		{"name": "Camera 1", "aliases": ["C1"], "family": "camera", "can_share": true, "group": "cameras", "defaults": {"peer-sharing": "on"}},
+		{"name": "Camera 2", "family": "camera", "can_share": true, "group": "cameras"},
+		{"name": "Camera 0", "family": "camera"}]}`)
+	o.ok("model add @models.json")
+	o.ok("enterprise set --unset peer-sharing")
+	o.ok("profile add sharing peer-sharing=on")
+	if _, code, errs := o.sh("load", "add", "--name", "cam", "--version", "1", "--model", "C1,Camera 2,Camera 0",
+		"@big.bin", "@dsp.bin"); code != 0 {
+		t.Fatal(errs)
+	}
+	o.ok("load assign cam --enterprise")
+	var phones []*phone
+	for i, model := range []string{"Camera 1", "Camera 2", "Camera 0"} {
+		p := &phone{name: fmt.Sprintf("SEP0000000000C%d", i+1), model: model, load: "cam", log: &bytes.Buffer{}}
+		if _, code, errs := o.sh("device", "add", p.name, "--model", model,
+			"--profile", map[bool]string{true: "sharing"}[i > 0]); code != 0 {
+			t.Fatal(errs)
+		}
+		phones = append(phones, p)
+		o.phone(agent, p, 120+i, port)
+	}
+	rows := o.await(phones, report.StateIdle)
+	for i, want := range []string{"on model", "on profile", "off default"} {
+		last := rows[phones[i].name].State.Last
+		if got := last.Sharing + " " + last.SharingFrom; got != want {
+			t.Errorf("%s shares %s, want %s", phones[i].model, got, want)
+		}
+	}
+	a, b := rows[phones[0].name].State.Traffic, rows[phones[1].name].State.Traffic
+	if a.FromPeers+b.FromPeers == 0 {
+		t.Errorf("two models of one group do not share: %+v, %+v", a, b)
+	}
+}
+
+// TestClassicLoad: a load that nobody signs, put into the controller's
+// directory by hand, made known, and assigned, runs where the setting allows it.
+func TestClassicLoad(t *testing.T) {
+	o, agent, port := sharers(t)
+	o.file("data/repository/SCCP41.loads", "# classic\r\napp.sbn\r\ndsp.sbn\r\n")
+	o.file("data/repository/app.sbn", strings.Repeat("app ", 50_000))
+	o.file("data/repository/dsp.sbn", "dsp")
+	o.ok("load register SCCP41 --model 7961 app.sbn dsp.sbn")
+	// A device that was ever given a publisher's root runs nothing unsigned.
+	p := &phone{name: "SEP000000007961", model: "7961", load: "SCCP41", log: &bytes.Buffer{}, unpinned: true}
+	o.ok("device add " + p.name + " --model " + p.model + " --load SCCP41")
+	if out := o.ok("device show " + p.name); !strings.Contains(out, "it is unsigned") {
+		t.Errorf("nothing warns of a load that the device will not run: %s", out)
+	}
+	o.ok("device set " + p.name + " unsigned=on")
+	o.phone(agent, p, 130, port)
+	o.await([]*phone{p}, report.StateIdle)
+	if b, err := os.ReadFile(o.path("state-" + p.name + "/slots/current/dsp.sbn")); string(b) != "dsp" || err != nil {
+		t.Errorf("%q, %v", b, err)
 	}
 }
