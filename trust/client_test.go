@@ -96,6 +96,8 @@ func TestRefusals(t *testing.T) {
 		{"timestamp is a page", v3.Edit(stamp, put([]byte("<html>"))), trust.ErrMalformed},
 		{"timestamp is null", v3.Edit(stamp, func([]byte) []byte { return []byte(`{"signed":null,"signatures":null}`) }),
 			trust.ErrMalformed},
+		{"snapshot is a page", v3.Edit(snap(4), put([]byte("<html>"))), trust.ErrMalformed},
+		{"targets are a page", v3.Edit(targ(4), put([]byte("<html>"))), trust.ErrMalformed},
 		{"snapshot as timestamp", v3.Edit(stamp, put(v3[snap(4)])), trust.ErrMalformed},
 		{"no timestamp", v3.Without(stamp), trust.ErrNotFound},
 		{"no snapshot", v3.Without(snap(4)), trust.ErrNotFound},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -318,23 +319,86 @@ func TestLargeRoots(t *testing.T) {
 	f := s.Tree()
 	root, err := metadata.Root().FromBytes(f["metadata/1.root.json"])
 	must(t, err)
-	const last = 12
-	root.Signed.UnrecognizedFields = map[string]any{"pad": strings.Repeat("x", tuf.MaxRootSize-10_000)}
-	for v := int64(2); v <= last; v++ {
+	sized := func(v int64, size int) []byte {
 		root.Signed.Version = v
-		f[tuf.MetadataPath(metadata.ROOT, v)] = forge(t, s, metadata.ROOT, root)
+		root.Signed.UnrecognizedFields = map[string]any{"pad": ""}
+		room := size - len(forge(t, s, metadata.ROOT, root))
+		root.Signed.UnrecognizedFields["pad"] = strings.Repeat("x", room)
+		return forge(t, s, metadata.ROOT, root)
 	}
-	b, _, err := pinned(t, s, f).BuildBundle(t.Context(), f, "fw")
-	must(t, err)
-	packed := len(trust.PackBundle(b))
-	fit := trust.MaxBundleSize / tuf.MaxRootSize // of the padded ones
-	for v := int64(2); v <= last; v++ {
-		if got, want := slices.Contains(b.Paths(), tuf.MetadataPath(metadata.ROOT, v)), v > last-int64(fit); got != want {
-			t.Errorf("root %d is in a bundle of %d bytes: %v", v, packed, got)
+	const last = 12
+	most := trust.MaxBundleSize / tuf.MaxRootSize
+	for what, c := range map[string]struct{ size, fit int }{
+		"with room for the other files": {tuf.MaxRootSize - 10_000, most},
+		// So many roots alone would fit, to a few bytes.
+		"without": {trust.MaxBundleSize/(most+1) - 200, most},
+	} {
+		for v := int64(2); v <= last; v++ {
+			f[tuf.MetadataPath(metadata.ROOT, v)] = sized(v, c.size)
+		}
+		b, _, err := pinned(t, s, f).BuildBundle(t.Context(), f, "fw")
+		must(t, err)
+		packed := len(trust.PackBundle(b))
+		for v := int64(2); v <= last; v++ {
+			if got, want := slices.Contains(b.Paths(), tuf.MetadataPath(metadata.ROOT, v)), v > last-int64(c.fit); got != want {
+				t.Errorf("%s: root %d is in a bundle of %d bytes: %v", what, v, packed, got)
+			}
+		}
+		if packed > trust.MaxBundleSize {
+			t.Errorf("%s: the bundle has %d bytes", what, packed)
 		}
 	}
-	if packed > trust.MaxBundleSize {
-		t.Errorf("the bundle has %d bytes", packed)
+}
+
+// TestManifestOfTheBound: a manifest may be as long as any may be, and as short.
+func TestManifestOfTheBound(t *testing.T) {
+	s := publisher.New(t)
+	s.Firmware("1")
+	for _, n := range []int64{1, load.MaxManifestSize} {
+		f := forgeTree(t, s, func(c *forged) { c.targets.Signed.Targets["fw.load"].Length = n })
+		a := asked{f, map[string]int64{}}
+		_, _, err := pinned(t, s, f).Manifest(t.Context(), a, "fw")
+		only(t, "a manifest of another length than is signed", err, trust.ErrWrongLength)
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(a.most)), func(p string) bool {
+			return strings.HasSuffix(p, "fw.load") && a.most[p] == n
+		}) {
+			t.Errorf("%d bytes were not asked for: %v", n, a.most)
+		}
+	}
+}
+
+// TestNamesInErrors: who asks for a load that there is not is told which there
+// are, a few of them.
+func TestNamesInErrors(t *testing.T) {
+	s := publisher.New(t)
+	s.Firmware("1")
+	for n, want := range []string{"it has none", "it has l0", "it has l0, l1", "", "", "it has l0, l1, l2, l3, l4",
+		"it has l0, l1, l2, l3, l4 and 1 more", "it has l0, l1, l2, l3, l4 and 2 more"} {
+		f := forgeTree(t, s, func(c *forged) {
+			fw := c.targets.Signed.Targets["fw.load"]
+			clear(c.targets.Signed.Targets)
+			for i := range n {
+				c.targets.Signed.Targets["l"+strconv.Itoa(i)+".load"] = fw
+			}
+		})
+		_, _, err := pinned(t, s, f).Manifest(t.Context(), f, "fw")
+		if !errors.Is(err, trust.ErrUnknownTarget) || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
+}
+
+// TestDirectoryGone: a client whose directory cannot be read any more says so,
+// and trusts nothing that it fetches.
+func TestDirectoryGone(t *testing.T) {
+	s := publisher.New(t)
+	s.Firmware("1")
+	d := s.Device()
+	c := d.Boot()
+	must(t, os.RemoveAll(d.Dir))
+	only(t, "refresh", c.Refresh(t.Context(), s.Origin()), trust.ErrNoRoot)
+	if got := c.Loads(); got != nil {
+		t.Errorf("loads %v", got)
 	}
 }
 
