@@ -55,8 +55,9 @@ func (c Config) Validate() error {
 // Client verifies loads for a device. It may be used by several goroutines,
 // and several processes may share its directory.
 type Client struct {
-	dir string
-	now func() time.Time
+	dir  string
+	now  func() time.Time
+	disk durable.Writer
 
 	mu      sync.Mutex
 	current *walk    // nil until a refresh has succeeded
@@ -330,7 +331,7 @@ func (c *Client) commit(before, after accepted) (bool, error) {
 		return false, nil
 	}
 	for _, ch := range changes {
-		if err := durable.Replace(filepath.Join(c.dir, ch.name), ch.data, 0o644); err != nil {
+		if err := c.disk.Replace(filepath.Join(c.dir, ch.name), ch.data, 0o644); err != nil {
 			return false, fmt.Errorf("%w: %w", ErrStore, err)
 		}
 	}

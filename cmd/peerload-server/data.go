@@ -18,6 +18,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/durable"
 )
 
 // defaultData is the data directory if none is named.
@@ -39,7 +40,7 @@ var errData = errors.New("the data directory cannot be used")
 // prepare makes the directories that are missing, for the owner alone.
 func (d dataDir) prepare() error {
 	for _, p := range []string{string(d), d.repository(), d.spool(), d.tls(), d.templates()} {
-		if err := os.MkdirAll(p, 0o700); err != nil {
+		if err := (durable.Writer{}).MkdirAll(p, 0o700); err != nil {
 			return fmt.Errorf("%w: %w; name another with --data", errData, err)
 		}
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -34,7 +33,7 @@ believe later comes from this file. A later root reaches them by itself.`,
 			if err != nil {
 				return err
 			}
-			if err := os.MkdirAll(out, 0o755); err != nil {
+			if err := (durable.Writer{}).MkdirAll(out, 0o755); err != nil {
 				return err
 			}
 			path := filepath.Join(out, trust.PinName)

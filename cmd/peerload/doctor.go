@@ -19,6 +19,7 @@ import (
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/load"
@@ -184,7 +185,7 @@ func checkBroadcast(ctx context.Context, cfg agent.Config, s *peernet.Sockets) f
 }
 
 func checkState(_ context.Context, cfg agent.Config) []finding {
-	if err := os.MkdirAll(cfg.State, 0o755); err != nil {
+	if err := (durable.Writer{}).MkdirAll(cfg.State, 0o755); err != nil {
 		return []finding{failThat("run as root, or choose another with --state", "state directory: %v", err)}
 	}
 	f, err := os.CreateTemp(cfg.State, ".doctor-")

@@ -19,14 +19,72 @@ import (
 // ErrTooLarge says that a file is longer than it may be.
 var ErrTooLarge = errors.New("longer than allowed")
 
-// tempPrefix begins the name of a file that is being written.
-const tempPrefix = ".tmp-"
+// TempPrefix begins the name of a file that is being written.
+const TempPrefix = ".tmp-"
+
+// Writer writes to a file system. The zero Writer writes to that of the machine,
+// as the functions of this package do; tests give another one, which knows what a
+// power cut leaves.
+type Writer struct {
+	// FS is nil for that of the machine.
+	FS FS
+}
+
+// FS is what writing needs of a file system.
+type FS interface {
+	Dirs
+	// CreateTemp makes a file in dir under a name of its own that begins with
+	// TempPrefix.
+	CreateTemp(dir string) (File, error)
+	// Rename replaces to by from at once. It is durable after SyncDir.
+	Rename(from, to string) error
+	// Remove removes a file or an empty directory.
+	Remove(path string) error
+}
+
+// Dirs is what making directories needs of a file system.
+type Dirs interface {
+	// Mkdir makes one directory.
+	Mkdir(path string, mode fs.FileMode) error
+	// Lstat describes a name without following a symbolic link.
+	Lstat(path string) (fs.FileInfo, error)
+	// SyncDir makes the names in a directory durable.
+	SyncDir(dir string) error
+}
+
+// File is an open file, written from its start.
+type File interface {
+	io.WriteCloser
+	Name() string
+	Chmod(fs.FileMode) error
+	Sync() error
+}
+
+// system is the file system of the machine.
+type system struct{}
+
+func (system) CreateTemp(dir string) (File, error)       { return os.CreateTemp(dir, TempPrefix) }
+func (system) Rename(from, to string) error              { return os.Rename(from, to) }
+func (system) Remove(path string) error                  { return os.Remove(path) }
+func (system) Mkdir(path string, mode fs.FileMode) error { return os.Mkdir(path, mode) }
+func (system) Lstat(path string) (fs.FileInfo, error)    { return os.Lstat(path) }
+func (system) SyncDir(dir string) error                  { return SyncDir(dir) }
+
+func (w Writer) fs() FS {
+	if w.FS == nil {
+		return system{}
+	}
+	return w.FS
+}
 
 // Write makes the file appear under its name whole or not at all, even after a
 // power cut: temporary file, fsync, rename, fsync of the directory.
-func Write(path string, data []byte, mode fs.FileMode) error {
-	return WriteFrom(path, mode, func(w io.Writer) error {
-		_, err := w.Write(data)
+func Write(path string, data []byte, mode fs.FileMode) error { return Writer{}.Write(path, data, mode) }
+
+// Write is the function Write.
+func (w Writer) Write(path string, data []byte, mode fs.FileMode) error {
+	return w.WriteFrom(path, mode, func(to io.Writer) error {
+		_, err := to.Write(data)
 		return err
 	})
 }
@@ -34,10 +92,15 @@ func Write(path string, data []byte, mode fs.FileMode) error {
 // Replace is Write for a file in whose place a damaged directory may be: that
 // is put aside, as path.damaged.
 func Replace(path string, data []byte, mode fs.FileMode) error {
-	err := Write(path, data, mode)
+	return Writer{}.Replace(path, data, mode)
+}
+
+// Replace is the function Replace.
+func (w Writer) Replace(path string, data []byte, mode fs.FileMode) error {
+	err := w.Write(path, data, mode)
 	if err != nil && isDir(path) {
 		if err = putAside(path); err == nil {
-			err = Write(path, data, mode)
+			err = w.Write(path, data, mode)
 		}
 	}
 	return err
@@ -58,45 +121,20 @@ func putAside(path string) error {
 
 // WriteFrom is Write for what write writes. If write fails, nothing appears.
 func WriteFrom(path string, mode fs.FileMode, write func(io.Writer) error) error {
-	return writeFrom(system{}, path, mode, write)
+	return Writer{}.WriteFrom(path, mode, write)
 }
 
-// fileSystem is what writing needs of a file system: tests cut its power.
-type fileSystem interface {
-	// createTemp makes a file in dir under a name of its own that begins with
-	// tempPrefix.
-	createTemp(dir string) (file, error)
-	rename(from, to string) error
-	remove(path string) error
-	syncDir(dir string) error
-}
-
-// file is an open file, written from its start.
-type file interface {
-	io.WriteCloser
-	Name() string
-	Chmod(fs.FileMode) error
-	Sync() error
-}
-
-// system is the file system of the machine.
-type system struct{}
-
-func (system) createTemp(dir string) (file, error) { return os.CreateTemp(dir, tempPrefix) }
-func (system) rename(from, to string) error        { return os.Rename(from, to) }
-func (system) remove(path string) error            { return os.Remove(path) }
-func (system) syncDir(dir string) error            { return SyncDir(dir) }
-
-func writeFrom(disk fileSystem, path string, mode fs.FileMode, write func(io.Writer) error) (err error) {
-	dir := filepath.Dir(path)
-	f, err := disk.createTemp(dir)
+// WriteFrom is the function WriteFrom.
+func (w Writer) WriteFrom(path string, mode fs.FileMode, write func(io.Writer) error) (err error) {
+	disk, dir := w.fs(), filepath.Dir(path)
+	f, err := disk.CreateTemp(dir)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
 			f.Close()
-			_ = disk.remove(f.Name()) // the next holder of the lock removes it otherwise
+			_ = disk.Remove(f.Name()) // the next holder of the lock removes it otherwise
 		}
 	}()
 	if err := f.Chmod(mode); err != nil {
@@ -111,10 +149,48 @@ func writeFrom(disk fileSystem, path string, mode fs.FileMode, write func(io.Wri
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := disk.rename(f.Name(), path); err != nil {
+	if err := disk.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return disk.syncDir(dir)
+	return disk.SyncDir(dir)
+}
+
+// Remove removes a file, durably after SyncDir.
+func (w Writer) Remove(path string) error { return w.fs().Remove(path) }
+
+// SyncDir is the function SyncDir.
+func (w Writer) SyncDir(dir string) error { return w.fs().SyncDir(dir) }
+
+// MkdirAll is the function MkdirAll on the file system of w.
+func (w Writer) MkdirAll(dir string, mode fs.FileMode) error { return MkdirAll(w.fs(), dir, mode) }
+
+// MkdirAll makes a directory and those above it that are missing, as
+// os.MkdirAll does, and makes them durable: what is written into a directory
+// that a power cut loses is lost with it.
+func MkdirAll(disk Dirs, dir string, mode fs.FileMode) error {
+	dir = filepath.Clean(dir)
+	if fi, err := disk.Lstat(dir + "/."); err == nil && fi.IsDir() {
+		return nil
+	}
+	above := filepath.Dir(dir)
+	if above != dir {
+		if err := MkdirAll(disk, above, mode); err != nil {
+			return err
+		}
+	}
+	err := disk.Mkdir(dir, mode)
+	if errors.Is(err, fs.ErrExist) { // somebody has made it meanwhile, or it is something else
+		if fi, lerr := disk.Lstat(dir + "/."); lerr != nil || !fi.IsDir() {
+			return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+		}
+	} else if err != nil {
+		return err
+	}
+	// A directory that may be written to and not read cannot be synced.
+	if err := disk.SyncDir(above); !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
 }
 
 // SyncDir makes renames and removals in dir durable.
@@ -191,7 +267,7 @@ func RemoveUnfinished(dir string) {
 		return // the write that follows meets the same error and reports it
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), tempPrefix) {
+		if strings.HasPrefix(e.Name(), TempPrefix) {
 			os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}

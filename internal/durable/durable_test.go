@@ -62,7 +62,7 @@ func TestWriteIsWholeOrNotAtAll(t *testing.T) {
 // TestLock: writers that read, add one and write lose nothing.
 func TestLock(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, tempPrefix+"1"), []byte("half"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, TempPrefix+"1"), []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "count")

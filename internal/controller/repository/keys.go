@@ -56,19 +56,22 @@ func (k *key) signer() (signature.Signer, error) {
 // keyring is the keys directory: one file ROLE.ID.pem (PKCS #8) per key. If a
 // role has several keys, the root alone says which is valid, so that a rotation
 // may be interrupted at any point.
-type keyring string
+type keyring struct {
+	dir  string
+	disk durable.Writer
+}
 
 // open makes the directory if it is missing, and refuses one that others can
 // read.
 func (r keyring) open() error {
-	if err := os.MkdirAll(string(r), 0o700); err != nil {
+	if err := r.disk.MkdirAll(r.dir, 0o700); err != nil {
 		return err
 	}
-	info, err := os.Stat(string(r))
+	info, err := os.Stat(r.dir)
 	if err != nil {
 		return err
 	}
-	return private(string(r), info, 0o700)
+	return private(r.dir, info, 0o700)
 }
 
 // private refuses what group or others may touch.
@@ -95,16 +98,16 @@ func (r keyring) create(role string) (*key, error) {
 		return nil, err
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der})
-	return k, durable.Write(r.path(role, k.id), text, 0o600)
+	return k, r.disk.Write(r.path(role, k.id), text, 0o600)
 }
 
 func (r keyring) path(role, id string) string {
-	return filepath.Join(string(r), role+"."+id[:keyIDShown]+keySuffix)
+	return filepath.Join(r.dir, role+"."+id[:keyIDShown]+keySuffix)
 }
 
 // list reads the keys of a role.
 func (r keyring) list(role string) ([]*key, error) {
-	entries, err := os.ReadDir(string(r))
+	entries, err := os.ReadDir(r.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +116,7 @@ func (r keyring) list(role string) ([]*key, error) {
 		if !strings.HasPrefix(e.Name(), role+".") || !strings.HasSuffix(e.Name(), keySuffix) {
 			continue
 		}
-		k, err := r.read(filepath.Join(string(r), e.Name()))
+		k, err := r.read(filepath.Join(r.dir, e.Name()))
 		if err != nil {
 			return nil, err
 		}
@@ -167,10 +170,10 @@ func (r keyring) find(root *metadata.Metadata[metadata.RootType], role string) (
 	}
 	if role == metadata.ROOT {
 		return nil, fmt.Errorf("%w: %s has no key for role root that the repository's root names; "+
-			"if it is kept offline, put its file root.*.pem back there for as long as this takes", ErrKeys, string(r))
+			"if it is kept offline, put its file root.*.pem back there for as long as this takes", ErrKeys, r.dir)
 	}
 	return nil, fmt.Errorf("%w: %s has no key for role %s that the repository's root names; "+
-		"give the directory in which this repository's keys were made", ErrKeys, string(r), role)
+		"give the directory in which this repository's keys were made", ErrKeys, r.dir, role)
 }
 
 // names reports whether the root gives the role to the key.
@@ -191,10 +194,10 @@ func (r keyring) retire(root *metadata.Metadata[metadata.RootType], role string)
 	}
 	for _, k := range keys {
 		if !names(root, role, k) {
-			if err := os.Remove(r.path(role, k.id)); err != nil {
+			if err := r.disk.Remove(r.path(role, k.id)); err != nil {
 				return err
 			}
 		}
 	}
-	return durable.SyncDir(string(r))
+	return r.disk.SyncDir(r.dir)
 }

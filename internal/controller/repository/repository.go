@@ -109,6 +109,7 @@ type Repository struct {
 	keys   keyring
 	now    func() time.Time
 	expiry Expiry
+	disk   durable.Writer
 }
 
 // Open returns the repository in cfg.Dir, which need not exist yet.
@@ -116,7 +117,7 @@ func Open(cfg Config) (*Repository, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	r := &Repository{dir: cfg.Dir, keys: keyring(cfg.Keys), now: cfg.Now, expiry: cfg.Expiry.withDefaults()}
+	r := &Repository{dir: cfg.Dir, keys: keyring{dir: cfg.Keys}, now: cfg.Now, expiry: cfg.Expiry.withDefaults()}
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -142,13 +143,13 @@ type catalog struct {
 
 // begin takes the lock and reads the state.
 func (r *Repository) begin() (c *catalog, unlock func(), err error) {
-	if r.keys == "" {
+	if r.keys.dir == "" {
 		return nil, nil, fmt.Errorf("%w: no directory of keys given", ErrKeys)
 	}
 	if err := r.keys.open(); err != nil {
 		return nil, nil, err
 	}
-	unlock, err = durable.Lock(string(r.keys))
+	unlock, err = durable.Lock(r.keys.dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -166,18 +167,18 @@ func (r *Repository) begin() (c *catalog, unlock func(), err error) {
 // loads. If there is one already, Init changes nothing; it completes one that
 // an interruption left unfinished.
 func (r *Repository) Init() error {
-	if r.keys == "" {
+	if r.keys.dir == "" {
 		return fmt.Errorf("%w: no directory of keys given", ErrKeys)
 	}
 	for _, d := range []string{"", tuf.MetadataDir, tuf.ComponentsDir} {
-		if err := os.MkdirAll(filepath.Join(r.dir, d), 0o755); err != nil {
+		if err := r.disk.MkdirAll(filepath.Join(r.dir, d), 0o755); err != nil {
 			return err
 		}
 	}
 	if err := r.keys.open(); err != nil {
 		return err
 	}
-	unlock, err := durable.Lock(string(r.keys))
+	unlock, err := durable.Lock(r.keys.dir)
 	if err != nil {
 		return err
 	}
@@ -375,7 +376,7 @@ func (r *Repository) Add(m *load.Manifest, open func(name string) (io.ReadCloser
 	}
 	copyOf := tuf.ComponentPath(load.DigestOf(text).String(), m.FileName())
 	for _, p := range []string{copyOf, m.FileName()} {
-		if err := durable.Write(filepath.Join(r.dir, p), text, 0o644); err != nil {
+		if err := r.disk.Write(filepath.Join(r.dir, p), text, 0o644); err != nil {
 			return err
 		}
 	}
@@ -401,7 +402,7 @@ func (r *Repository) addComponent(c *load.Component, open func(string) (io.ReadC
 	}
 	defer src.Close()
 	path := filepath.Join(r.dir, tuf.ComponentPath(c.Digest.String(), c.Name))
-	return durable.WriteFrom(path, 0o644, func(w io.Writer) error {
+	return r.disk.WriteFrom(path, 0o644, func(w io.Writer) error {
 		got, err := load.Describe(c.Name, io.TeeReader(src, w), c.Size)
 		if errors.Is(err, load.ErrShort) || errors.Is(err, load.ErrLong) {
 			return fmt.Errorf("%w: %w", ErrChanged, err)

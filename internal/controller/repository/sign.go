@@ -2,14 +2,12 @@ package repository
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"github.com/peerload/peerload/internal/choice"
-	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/tuf"
 	"github.com/peerload/peerload/load"
 )
@@ -243,7 +241,7 @@ func (r *Repository) write(path string, raw []byte, max int64) error {
 		return fmt.Errorf("%s would have %d bytes, and devices accept %d: the repository has too many loads", path, len(raw),
 			max)
 	}
-	return durable.Write(filepath.Join(r.dir, path), raw, 0o644)
+	return r.disk.Write(filepath.Join(r.dir, path), raw, 0o644)
 }
 
 // prune removes old versions of what the timestamp no longer reaches.
@@ -254,7 +252,7 @@ func (r *Repository) prune() error {
 			return err
 		}
 		for _, v := range versions[:max(0, len(versions)-keepVersions)] {
-			if err := os.Remove(filepath.Join(r.dir, tuf.MetadataPath(role, v))); err != nil {
+			if err := r.disk.Remove(filepath.Join(r.dir, tuf.MetadataPath(role, v))); err != nil {
 				return err
 			}
 		}

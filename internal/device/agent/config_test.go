@@ -12,6 +12,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/upgrade"
+	"github.com/peerload/peerload/internal/durable"
 )
 
 // TestPrecedence: a flag counts before the environment, that before files, a
@@ -114,7 +115,7 @@ func TestRecordDamaged(t *testing.T) {
 	r := record{Format: recordFormat, Server: "http://server/", Provision: "http://server/x.cnf.xml",
 		Record: upgrade.Record{Phase: upgrade.Trial, Load: "L", BootID: "1\n", Installs: 2,
 			Failed: []upgrade.FailedLoad{{Load: "K", Reason: reason.Reboot, Time: "2026-01-02T03:04:05Z"}}}}
-	if err := writeRecord(dir, r); err != nil {
+	if err := writeRecord(durable.Writer{}, dir, r); err != nil {
 		t.Fatal(err)
 	}
 	back, err := readRecord(dir)

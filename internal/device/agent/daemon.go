@@ -49,6 +49,7 @@ type Daemon struct {
 
 // stateDir holds the open files of the state directory.
 type stateDir struct {
+	files filesystem
 	lock  io.Closer
 	state *status.Dir
 	rec   *status.Recorder
@@ -71,6 +72,8 @@ type Setup struct {
 	// Watchdog the interval of its watchdog. "" and 0: none.
 	Notify   string
 	Watchdog time.Duration
+
+	files filesystem // nil for that of the machine
 }
 
 // New opens everything that survives a restart. One daemon at a time has a
@@ -79,8 +82,11 @@ func New(cfg Config, s Setup) (d *Daemon, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	d = &Daemon{log: s.Log, program: s.Program, exitOf: s.ExitOf, started: time.Now(), stateDir: &stateDir{},
+	d = &Daemon{log: s.Log, program: s.Program, exitOf: s.ExitOf, started: time.Now(), stateDir: &stateDir{files: s.files},
 		kick: make(chan struct{}, 1), reload: make(chan Config), asked: make(chan error, 1)}
+	if d.files == nil {
+		d.files = machine{}
+	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -111,10 +117,10 @@ func New(cfg Config, s Setup) (d *Daemon, err error) {
 // open locks the state directory and reads what is in it. What is damaged is
 // put aside and begun anew.
 func (s *stateDir) open(dir string) (err error) {
-	if s.state, err = status.Open(dir); err != nil {
+	if s.state, err = status.OpenOn(s.files, dir); err != nil {
 		return err
 	}
-	if s.lock, err = (slot.OS{}).Lock(filepath.Join(dir, lockName)); err != nil {
+	if s.lock, err = s.files.Lock(filepath.Join(dir, lockName)); err != nil {
 		return err
 	}
 	// What a killed daemon was fetching besides loads is of no use.
@@ -126,7 +132,7 @@ func (s *stateDir) open(dir string) (err error) {
 			return err
 		}
 	}
-	if s.slots, err = slot.OpenSlots(slot.OS{}, filepath.Join(dir, slotsName)); err != nil {
+	if s.slots, err = slot.OpenSlots(s.files, filepath.Join(dir, slotsName)); err != nil {
 		return err
 	}
 	s.damage = append(s.damage, s.slots.Damage()...)
@@ -365,7 +371,7 @@ func (d *Daemon) replaceInstance(ctx context.Context) {
 		old.close()
 		d.place.moved(old.past)
 	}
-	ic := instanceConfig{id: d.id, noSync: c.NoSync, report: d.sink.take}
+	ic := instanceConfig{id: d.id, noSync: c.NoSync, report: d.sink.take, files: d.files}
 	i, warnings, err := openInstance(key, ic)
 	if err != nil {
 		d.log.Error("this device cannot share: it downloads by itself until it can", "error", err)

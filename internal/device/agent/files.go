@@ -107,9 +107,28 @@ type record struct {
 	Provision string `json:"provision,omitempty"`
 }
 
+// filesystem is where a device keeps its state: that of the machine, or one of a
+// test that knows what a power cut leaves of it.
+type filesystem interface {
+	slot.FS
+	durable.FS
+}
+
+// machine is the file system of the machine.
+type machine struct{ slot.OS }
+
+// CreateTemp implements durable.FS.
+func (machine) CreateTemp(dir string) (durable.File, error) {
+	return os.CreateTemp(dir, durable.TempPrefix)
+}
+
+// disk writes files of a file system whole or not at all.
+func disk(files filesystem) durable.Writer { return durable.Writer{FS: files} }
+
 // keeper keeps the record of a state directory.
 type keeper struct {
-	dir string
+	dir  string
+	disk durable.Writer
 	// begun says that there was no record, or none that could be read.
 	begun bool
 
@@ -120,19 +139,19 @@ type keeper struct {
 // makeDir makes a directory of the state directory. What else has its name is
 // put aside.
 func (s *stateDir) makeDir(dir string) error {
-	err := os.MkdirAll(dir, 0o755)
+	err := durable.MkdirAll(s.files, dir, 0o755)
 	if err == nil {
 		return nil
 	}
 	if err := s.putAside(dir, err); err != nil {
 		return err
 	}
-	return os.MkdirAll(dir, 0o755)
+	return durable.MkdirAll(s.files, dir, 0o755)
 }
 
 // putAside puts aside what is damaged, and notes it with its cause.
 func (s *stateDir) putAside(name string, cause error) error {
-	aside, err := slot.PutAside(slot.OS{}, name)
+	aside, err := slot.PutAside(s.files, name)
 	if err != nil {
 		return errors.Join(cause, err)
 	}
@@ -144,7 +163,7 @@ func (s *stateDir) putAside(name string, cause error) error {
 // a version that this program does not know, is put aside.
 func (s *stateDir) openKeeper(dir string) error {
 	r, err := readRecord(dir)
-	s.keep = &keeper{dir: dir, saved: r}
+	s.keep = &keeper{dir: dir, disk: disk(s.files), saved: r}
 	if err == nil {
 		return nil
 	}
@@ -196,7 +215,7 @@ func (k *keeper) change(do func(*record)) error {
 	defer k.mu.Unlock()
 	r := k.saved
 	do(&r)
-	if err := writeRecord(k.dir, r); err != nil {
+	if err := writeRecord(k.disk, k.dir, r); err != nil {
 		return fmt.Errorf("the state of the device: %w", err)
 	}
 	k.saved = r
@@ -227,12 +246,12 @@ func readRecord(dir string) (record, error) {
 	return r, nil
 }
 
-func writeRecord(dir string, r record) error {
+func writeRecord(to durable.Writer, dir string, r record) error {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	return durable.Replace(filepath.Join(dir, recordName), seal.Add(b), ownerOnly)
+	return to.Replace(filepath.Join(dir, recordName), seal.Add(b), ownerOnly)
 }
 
 // The last good provisioning file begins with a line that says where it came

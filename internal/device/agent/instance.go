@@ -82,6 +82,7 @@ func (t *traffic) join(o traffic) {
 type instanceConfig struct {
 	id     uint64
 	noSync bool
+	files  slot.FS
 	report func(report.Event)
 }
 
@@ -106,7 +107,8 @@ func openInstance(key instanceKey, c instanceConfig) (i *instance, warnings []st
 		i.net.Close()
 		return nil, nil, err
 	}
-	cfg := engine.Config{ID: c.id, Net: i.net, Origin: i.mux, Protocol: proto, Report: c.report, SendRate: key.lan}
+	cfg := engine.Config{ID: c.id, Net: i.net, Origin: i.mux, Protocol: proto, Report: c.report, SendRate: key.lan,
+		Files: c.files}
 	cfg.Slot.NoSync = c.noSync
 	if i.dev, err = engine.NewDevice(cfg); err != nil {
 		i.net.Close()

@@ -67,7 +67,7 @@ func (d *Daemon) pin(c Config) bool {
 	lost := errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) || slot.NoFile(err)
 	anew := err == nil && string(b) == pinForgotten && (c.TrustNamed || rootThere(c.Trust))
 	if lost || anew {
-		if err := durable.Replace(name, []byte(pinSigned), 0o644); err != nil {
+		if err := disk(d.files).Replace(name, []byte(pinSigned), 0o644); err != nil {
 			d.log.Error("it cannot be remembered that this device runs signed loads only", "error", err)
 		}
 	}
@@ -99,7 +99,7 @@ func Forget(c Config) (still []string, err error) {
 	if rootThere(c.Trust) {
 		still = append(still, filepath.Join(c.Trust, trust.PinName)+" is there: remove it")
 	}
-	if err := os.MkdirAll(c.State, 0o755); err != nil {
+	if err := (durable.Writer{}).MkdirAll(c.State, 0o755); err != nil {
 		return nil, err
 	}
 	return still, durable.Replace(filepath.Join(c.State, pinName), []byte(pinForgotten), 0o644)

@@ -20,7 +20,6 @@ import (
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/upgrade"
-	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
@@ -103,7 +102,7 @@ func (d *Daemon) accept(a answer) error {
 	kept := filepath.Join(d.conf.get().State, provisionName)
 	b := packKept(a.from, a.raw)
 	if old, err := readBounded(kept, maxKept); err != nil || !bytes.Equal(old, b) {
-		if err := durable.Replace(kept, b, ownerOnly); err != nil {
+		if err := disk(d.files).Replace(kept, b, ownerOnly); err != nil {
 			return err
 		}
 		d.log.Info("provisioned", "from", a.from, "load", assigned)

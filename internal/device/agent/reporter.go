@@ -20,7 +20,6 @@ import (
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
-	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -53,7 +52,7 @@ func (r *reporter) send(ctx context.Context, name string, status report.Device) 
 		return err
 	}
 	defer client.CloseIdleConnections()
-	secret, err := identity(c.State)
+	secret, err := identity(r.daemon.files, c.State)
 	if err != nil {
 		return err
 	}
@@ -117,7 +116,7 @@ const maxToken = 4096
 // identity returns the device's secret, which it makes at its first use, and
 // anew if it is damaged: the controller then takes it only once the device's
 // identity was reset there. Only the owner may read it.
-func identity(state string) (string, error) {
+func identity(files filesystem, state string) (string, error) {
 	name := filepath.Join(state, identityName)
 	b, err := readBounded(name, maxToken)
 	have := strings.TrimSpace(string(b))
@@ -128,7 +127,7 @@ func identity(state string) (string, error) {
 		return "", err
 	}
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
-		if _, err := slot.PutAside(slot.OS{}, name); err != nil {
+		if _, err := slot.PutAside(files, name); err != nil {
 			return "", err
 		}
 	}
@@ -137,7 +136,7 @@ func identity(state string) (string, error) {
 		return "", err
 	}
 	secret := hex.EncodeToString(raw)
-	return secret, durable.Write(name, []byte(secret+"\n"), 0o600)
+	return secret, disk(files).Write(name, []byte(secret+"\n"), 0o600)
 }
 
 // secretSize is how many random bytes a secret has.

@@ -16,6 +16,7 @@ import (
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
+	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/terminal"
@@ -146,7 +147,7 @@ func (d *Daemon) onlyClassic(name string) error {
 			}
 		}
 	}
-	return os.MkdirAll(filepath.Join(root, name), 0o755)
+	return durable.MkdirAll(d.files, filepath.Join(root, name), 0o755)
 }
 
 // adopt takes a classic load into the slot.
@@ -176,10 +177,10 @@ func (d *Daemon) adopt(run *engine.LoadRun, from, dir, name string) error {
 		// An interrupted attempt may have left a file of that name with other
 		// bytes.
 		to := filepath.Join(dir, e.Name)
-		if err := os.Remove(to); err != nil && !os.IsNotExist(err) {
+		if err := d.files.Remove(to); err != nil && !os.IsNotExist(err) {
 			return err
 		}
-		if err := os.Rename(filepath.Join(from, e.Name), to); err != nil {
+		if err := d.files.Rename(filepath.Join(from, e.Name), to); err != nil {
 			return err
 		}
 	}
@@ -323,7 +324,7 @@ func (d *Daemon) mendOne(ctx context.Context, i *instance, a slot.Info, e slot.E
 	dir := d.slots.Dir(a.Slot)
 	target := filepath.Join(dir, e.Name)
 	if fi, err := os.Lstat(target); err == nil && !fi.Mode().IsRegular() {
-		if _, err := slot.PutAside(slot.OS{}, target); err != nil {
+		if _, err := slot.PutAside(d.files, target); err != nil {
 			return err
 		}
 	}

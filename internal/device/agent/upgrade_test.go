@@ -12,6 +12,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/upgrade"
+	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -247,7 +248,7 @@ func TestKilledAfterTheRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	rec.BootID = "boot 2"
-	if err := writeRecord(cfg.State, rec); err != nil {
+	if err := writeRecord(durable.Writer{}, cfg.State, rec); err != nil {
 		t.Fatal(err)
 	}
 	s, err := slot.OpenSlots(slot.OS{}, filepath.Join(cfg.State, slotsName))

@@ -23,6 +23,7 @@ import (
 	"syscall"
 
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/durable"
 )
 
 // Dir is a device's state directory. Use Open.
@@ -33,13 +34,16 @@ type Dir struct {
 
 // Open opens the directory and makes it if it is missing. What is in the place
 // of its own directory is put aside.
-func Open(dir string) (*Dir, error) {
-	d := &Dir{slot.OS{}, dir}
+func Open(dir string) (*Dir, error) { return OpenOn(slot.OS{}, dir) }
+
+// OpenOn is Open on a file system.
+func OpenOn(files slot.FS, dir string) (*Dir, error) {
+	d := &Dir{files, dir}
 	sub := filepath.Join(dir, "status")
-	err := os.MkdirAll(sub, 0o755)
+	err := durable.MkdirAll(d.fs, sub, 0o755)
 	if st, lerr := d.fs.Lstat(sub); err != nil && lerr == nil && !st.IsDir() {
 		if _, err = slot.PutAside(d.fs, sub); err == nil {
-			err = os.MkdirAll(sub, 0o755)
+			err = durable.MkdirAll(d.fs, sub, 0o755)
 		}
 	}
 	if err != nil {

@@ -32,30 +32,45 @@ func newDisk(t *testing.T, id string) *faultdisk.Disk {
 	return disk.Reboot(0)
 }
 
-// TestPowerCutOfID cuts the power at each operation that draws an id: one that
-// was returned is the device's for good, and another one comes of nothing but
-// not having returned.
+// TestPowerCutOfID cuts the power at each operation that makes the directory and
+// draws an id: one that was returned is the device's for good, and another one
+// comes of nothing but not having returned.
 func TestPowerCutOfID(t *testing.T) {
-	for _, before := range []string{"", "torn"} {
-		start := newDisk(t, before)
-		for n, uncut := 1, false; !uncut; n++ {
-			for seed := range uint64(20) {
-				disk := start.Reboot(seed)
-				disk.CutAt(n)
-				d := Dir{disk, "/d"}
-				id, err := d.ID()
-				uncut = err == nil
-				after := Dir{disk.Reboot(seed), "/d"}
-				found, foundErr := after.ID()
-				again, againErr := after.ID()
-				if foundErr != nil || againErr != nil || found == 0 || found != again {
-					t.Fatalf("%q, cut at %d: ids %x and %x, %v, %v", before, n, found, again, foundErr, againErr)
-				}
-				if err == nil && found != id {
-					t.Fatalf("%q, cut at %d: the device was %x and is %x; operations %q", before, n, id, found, disk.Log())
-				}
-			}
+	for _, before := range []string{"none", "", "torn"} {
+		disk := faultdisk.New(1)
+		if before != "none" {
+			disk = newDisk(t, before)
 		}
+		id := uint64(0)
+		story := func() error {
+			d, err := OpenOn(disk, "/var/lib/d")
+			if before != "none" {
+				d, err = OpenOn(disk, "/d")
+			}
+			if err == nil {
+				id, err = d.ID()
+			}
+			return err
+		}
+		said := func() string { return fmt.Sprint(id) }
+		faultdisk.Every(t, disk, story, said, func(t *testing.T, disk *faultdisk.Disk) {
+			dir := "/d"
+			if before == "none" {
+				dir = "/var/lib/d"
+			}
+			after, err := OpenOn(disk, dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, foundErr := after.ID()
+			again, againErr := after.ID()
+			if foundErr != nil || againErr != nil || found == 0 || found != again {
+				t.Fatalf("%q: ids %x and %x, %v, %v", before, found, again, foundErr, againErr)
+			}
+			if id != 0 && found != id {
+				t.Fatalf("%q: the device was %x and is %x", before, id, found)
+			}
+		})
 	}
 }
 

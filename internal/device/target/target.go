@@ -17,6 +17,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/load"
 )
 
@@ -118,7 +119,7 @@ func (l *List) MakeDir() error {
 	if !l.Dir {
 		return nil
 	}
-	return os.MkdirAll(l.Output, 0o755)
+	return durable.Writer{}.MkdirAll(l.Output, 0o755)
 }
 
 // Path returns the path that the file of a URL gets. A bad name is a
