@@ -32,18 +32,7 @@ func Every(t *testing.T, d *Disk, story func() error, promised func() string, ch
 func EveryNth(t *testing.T, nth int, d *Disk, story func() error, promised func() string,
 	check func(t *testing.T, found *Disk)) {
 	t.Helper()
-	most := defaultCuts
-	if testing.Short() {
-		most = shortCuts
-	}
-	if text := os.Getenv(CutsVariable); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			t.Fatalf("%s=%s: give it a number of states for each operation, 1 or more", CutsVariable, text)
-		}
-		most = n
-	}
-	c := &Cuts{Most: max(2, most/nth), Seed: 1, Promised: promised}
+	c := &Cuts{Most: max(2, most(t)/nth), Seed: 1, Promised: promised}
 	c.Look = func(op int, states []*Disk) {
 		t.Run(fmt.Sprintf("op=%d", op), func(t *testing.T) {
 			for _, s := range states {
@@ -61,6 +50,23 @@ func EveryNth(t *testing.T, nth int, d *Disk, story func() error, promised func(
 	if n <= (d.Ops()-before)/2 {
 		t.Errorf("only %d states of %d operations: nothing is at stake", n, d.Ops()-before)
 	}
+}
+
+// most is how many states are looked at for each operation.
+func most(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv(CutsVariable)
+	switch {
+	case text == "" && testing.Short():
+		return shortCuts
+	case text == "":
+		return defaultCuts
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%s: give it a number of states for each operation, 1 or more", CutsVariable, text)
+	}
+	return n
 }
 
 // judge tells, if a check fails, which state it is about.
@@ -97,4 +103,60 @@ func (d *Disk) Tree() []string {
 	}
 	walk(d.root, "/")
 	return all
+}
+
+// InDir writes what is on the disk into a directory of the real file system,
+// which ends with the test: in memory, where there is such a file system.
+func (d *Disk) InDir(t *testing.T) string {
+	t.Helper()
+	memory := "/dev/shm"
+	if fi, err := os.Stat(memory); err != nil || !fi.IsDir() {
+		memory = ""
+	}
+	dir, err := os.MkdirTemp(memory, "peerload-cut-")
+	if err != nil {
+		dir = t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := d.Materialize(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Recorded is Every for a story that runs on a recorded directory. Its states
+// are looked at when it has ended: no clock of it stands still meanwhile.
+// promised says at each moment what the story has reported as durable; check gets
+// it back.
+func Recorded(t *testing.T, nth int, dir string, story func(r *Recorder) error, promised func() string,
+	check func(t *testing.T, dir, promise string)) {
+	t.Helper()
+	r, d, err := Record(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type seen struct {
+		op      int
+		promise string
+		states  []*Disk
+	}
+	var all []seen
+	c := &Cuts{Most: max(2, most(t)/nth), Seed: 1, Promised: promised}
+	c.Look = func(op int, states []*Disk) { all = append(all, seen{op, promised(), states}) }
+	d.Watch(c)
+	if err := story(r); err != nil {
+		t.Fatalf("the story fails by itself: %v", err)
+	}
+	n := d.Unwatch()
+	if err := r.Err(); err != nil {
+		t.Fatalf("the directory was changed by others: %v", err)
+	}
+	for _, s := range all {
+		t.Run(fmt.Sprintf("op=%d", s.op), func(t *testing.T) {
+			for _, found := range s.states {
+				judge(t, d, s.op, found, func(t *testing.T, found *Disk) { check(t, found.InDir(t), s.promise) })
+			}
+		})
+	}
+	t.Logf("%s %d, after each of %d operations", CutsLine, n, d.Ops())
 }

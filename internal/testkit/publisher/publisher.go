@@ -114,6 +114,9 @@ func (p *Publisher) DeviceAt(root int64) *Device {
 	return &Device{Dir: dir, of: p}
 }
 
+// DeviceIn is a device with a trust directory that is there.
+func (p *Publisher) DeviceIn(dir string) *Device { return &Device{Dir: dir, of: p} }
+
 // Device is a trust directory, and a client that starts anew each time.
 type Device struct {
 	Dir string
