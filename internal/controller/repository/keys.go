@@ -93,12 +93,20 @@ func (r keyring) create(role string) (*key, error) {
 	if err != nil {
 		return nil, err
 	}
+	text, err := marshalKey(priv)
+	if err != nil {
+		return nil, err
+	}
+	return k, r.disk.Write(r.path(role, k.id), text, 0o600)
+}
+
+// marshalKey writes the text of a key.
+func marshalKey(priv ed25519.PrivateKey) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(priv)
 	if err != nil {
 		return nil, err
 	}
-	text := pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der})
-	return k, r.disk.Write(r.path(role, k.id), text, 0o600)
+	return pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}), nil
 }
 
 func (r keyring) path(role, id string) string {
@@ -142,6 +150,11 @@ func (r keyring) read(path string) (*key, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseKey(path, text)
+}
+
+// parseKey reads the text of the key of a file.
+func parseKey(path string, text []byte) (*key, error) {
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != pemType {
 		return nil, fmt.Errorf("%w: %s is no private key in PEM form", ErrKeys, path)

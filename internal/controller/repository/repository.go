@@ -270,14 +270,55 @@ func readRole[T metadata.Roles](r *Repository, into **metadata.Metadata[T], path
 	if err != nil || raw == nil {
 		return err
 	}
-	return tuf.Guard(func() error {
+	return parseRole(into, path, raw)
+}
+
+// parseRole reads the text of the metadata file at path.
+func parseRole[T metadata.Roles](into **metadata.Metadata[T], path string, raw []byte) error {
+	err := tuf.Guard(func() error {
 		m, err := new(metadata.Metadata[T]).FromBytes(raw)
-		if err != nil {
-			return fmt.Errorf("%w: %s: %w", trust.ErrMalformed, path, err)
+		if err == nil && lacksEntry(&m.Signed) {
+			err = errors.New("null stands in the place of an entry")
 		}
-		*into = m
-		return nil
+		if err == nil {
+			*into = m
+		}
+		return err
 	})
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", trust.ErrMalformed, path, err)
+	}
+	return nil
+}
+
+// lacksEntry reports whether the signed part of metadata lacks what its users
+// rely on: the library takes null in the place of a role, a file or all files.
+func lacksEntry(signed any) bool {
+	switch s := signed.(type) {
+	case *metadata.RootType:
+		for _, role := range metadata.TOP_LEVEL_ROLE_NAMES {
+			if s.Roles[role] == nil {
+				return true
+			}
+		}
+		return anyNil(s.Keys)
+	case *metadata.TimestampType:
+		return anyNil(s.Meta)
+	case *metadata.SnapshotType:
+		return anyNil(s.Meta)
+	case *metadata.TargetsType:
+		return s.Targets == nil || anyNil(s.Targets)
+	}
+	return false
+}
+
+func anyNil[V any](m map[string]*V) bool {
+	for _, v := range m {
+		if v == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // newest returns the highest version of a role's files, 0 if there is none.
