@@ -76,8 +76,7 @@ func (d *Dir) ID() (uint64, error) {
 		if err != nil && !missing && !errors.Is(err, errTooLong) {
 			return 0, err
 		}
-		var id uint64
-		if _, err := fmt.Sscanf(strings.TrimSpace(string(b)), "%016x", &id); err == nil && id != 0 {
+		if id, ok := parseID(b); ok {
 			return id, nil
 		}
 		if err := d.drawID(name, missing); err != nil {
@@ -85,6 +84,12 @@ func (d *Dir) ID() (uint64, error) {
 		}
 	}
 	return 0, fmt.Errorf("%s: cannot be read", name)
+}
+
+// parseID reads the file of the id.
+func parseID(b []byte) (id uint64, ok bool) {
+	_, err := fmt.Sscanf(strings.TrimSpace(string(b)), "%016x", &id)
+	return id, err == nil && id != 0
 }
 
 // drawID writes a new id to a file. If the file was missing, the first process
@@ -166,8 +171,8 @@ func (d *Dir) Processes() ([]Process, error) {
 		}
 		name := filepath.Join(d.path, "status", e.Name())
 		b, err := d.read(name, maxStatusFile)
-		var p Process
-		if err != nil || json.Unmarshal(b, &p) != nil {
+		p, ok := parseProcess(b)
+		if err != nil || !ok {
 			continue
 		}
 		p.Running = !p.Ended && alive(p.PID) && p.Born == born(p.PID)
@@ -175,6 +180,12 @@ func (d *Dir) Processes() ([]Process, error) {
 	}
 	slices.SortFunc(out, func(a, b Process) int { return strings.Compare(b.Updated, a.Updated) })
 	return out, nil
+}
+
+// parseProcess reads a status file.
+func parseProcess(b []byte) (p Process, ok bool) {
+	err := json.Unmarshal(b, &p)
+	return p, err == nil && !slices.Contains(p.Files, nil)
 }
 
 // sweep removes all but the latest status files of processes that ended.
