@@ -22,3 +22,23 @@ func TestParseDigest(t *testing.T) {
 		}
 	}
 }
+
+// FuzzDigest: a text is that of a digest, which is written as it was read but for
+// the case of its letters, or it is none.
+func FuzzDigest(f *testing.F) {
+	f.Add(DigestOf(nil).String())
+	f.Add(strings.Repeat("0", 64))
+	f.Add("9F86D081")
+	f.Fuzz(func(t *testing.T, s string) {
+		d, err := ParseDigest(s)
+		if err != nil {
+			if d != (Digest{}) {
+				t.Fatalf("%q is %v with %v", s, d, err)
+			}
+			return
+		}
+		if d.String() != strings.ToLower(s) {
+			t.Fatalf("%q is written %q", s, d)
+		}
+	})
+}

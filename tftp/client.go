@@ -143,15 +143,25 @@ func (c *Client) Get(ctx context.Context, server, file string, offset int64) (*R
 	return nil, fmt.Errorf("%s from %s: %w", file, server, err)
 }
 
+// splitServer reads HOST or HOST:PORT.
+func splitServer(server string) (host string, port uint16, err error) {
+	host, text, err := net.SplitHostPort(server)
+	if err != nil {
+		return strings.Trim(server, "[]"), defaultPort, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 {
+		return "", 0, fmt.Errorf("tftp: %q has no port from 1 to 65535", server)
+	}
+	return host, uint16(n), nil
+}
+
 // resolve returns the addresses to try: those of LocalAddr's family, if there
 // are any.
 func (c *Client) resolve(ctx context.Context, server string) ([]netip.AddrPort, error) {
-	host, portText, err := net.SplitHostPort(server)
-	port := uint64(defaultPort)
+	host, port, err := splitServer(server)
 	if err != nil {
-		host = strings.Trim(server, "[]")
-	} else if port, err = strconv.ParseUint(portText, 10, 16); err != nil || port == 0 {
-		return nil, fmt.Errorf("tftp: %q has no port from 1 to 65535", server)
+		return nil, err
 	}
 	found := []netip.Addr{}
 	if a, err := netip.ParseAddr(host); err == nil {
@@ -161,7 +171,7 @@ func (c *Client) resolve(ctx context.Context, server string) ([]netip.AddrPort, 
 	}
 	var own, other []netip.AddrPort
 	for _, a := range found {
-		if at := netip.AddrPortFrom(a.Unmap(), uint16(port)); c.from(at).IsValid() {
+		if at := netip.AddrPortFrom(a.Unmap(), port); c.from(at).IsValid() {
 			own = append(own, at)
 		} else {
 			other = append(other, at)

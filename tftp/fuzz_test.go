@@ -3,7 +3,9 @@ package tftp
 import (
 	"bytes"
 	"io"
+	"net"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -120,6 +122,26 @@ func FuzzNetASCII(f *testing.F) {
 		}
 		if !bytes.Equal(got, text) {
 			t.Fatalf("%q became %q", text, got)
+		}
+	})
+}
+
+// FuzzServer: a server is a host with a port, as it was given or the default one.
+func FuzzServer(f *testing.F) {
+	for _, s := range []string{"h", "h:69", "[::1]", "[::1]:7", "h:0", "h:x", "::1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		host, port, err := splitServer(s)
+		if (err != nil) != (port == 0) {
+			t.Fatalf("%q is %q, %d, %v", s, host, port, err)
+		}
+		if err != nil || strings.ContainsAny(host, "[]") {
+			return
+		}
+		again, port2, err := splitServer(net.JoinHostPort(host, strconv.Itoa(int(port))))
+		if err != nil || again != host || port2 != port {
+			t.Fatalf("%q is %q, %d, and that %q, %d, %v", s, host, port, again, port2, err)
 		}
 	})
 }

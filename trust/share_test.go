@@ -3,6 +3,7 @@ package trust_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"os"
@@ -150,4 +151,39 @@ func FuzzTampered(f *testing.F) {
 			t.Fatal("an altered manifest is accepted")
 		}
 	})
+}
+
+// FuzzPin: a file is a root that trust can begin with, or it is refused as none;
+// and no tree makes a device of another root accept a load.
+func FuzzPin(f *testing.F) {
+	s := publisher.New(f)
+	s.Firmware("1")
+	own, err := os.ReadFile(s.Dir + "/metadata/1.root.json")
+	must(f, err)
+	f.Add(own)
+	f.Add(bytes.Replace(own, []byte(`"keyids"`), []byte(`"keyid"`), 1))
+	f.Add([]byte(`{"signed":{"_type":"root","roles":{"root":null}},"signatures":[null]}`))
+	f.Fuzz(func(t *testing.T, pin []byte) {
+		c, err := trust.New(trust.Config{Pin: pin, Now: func() time.Time { return publisher.Epoch }})
+		if err != nil {
+			if !errors.Is(err, trust.ErrNoRoot) && len(pin) > 0 {
+				t.Fatalf("an error of no kind: %v", err)
+			}
+			return
+		}
+		if err := c.Refresh(context.Background(), s.Origin()); err == nil && !sameRoot(pin, own) {
+			t.Fatalf("the tree is accepted by %q", pin)
+		}
+	})
+}
+
+// sameRoot reports whether two roots name the same keys.
+func sameRoot(a, b []byte) bool {
+	var x, y struct {
+		Signed struct {
+			Keys map[string]any `json:"keys"`
+		} `json:"signed"`
+	}
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil &&
+		reflect.DeepEqual(x.Signed.Keys, y.Signed.Keys)
 }

@@ -451,3 +451,27 @@ func FuzzBulkRows(f *testing.F) {
 		}
 	})
 }
+
+// FuzzModels: a file of models is refused, or gives rows that mean the same when
+// they are written again.
+func FuzzModels(f *testing.F) {
+	f.Add([]byte(`{"model":[{"name":"Camera 1","family":"camera","can_share":true,"defaults":{"peer-sharing":"on"}}]}`))
+	f.Add([]byte(`{"model":null,"x":1}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		rows, err := modelRows(b)
+		if err != nil {
+			return
+		}
+		text, err := json.Marshal(map[string]any{"model": rows})
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := modelRows(text)
+		if err != nil || len(again) != len(rows) {
+			t.Fatalf("%s came back as %+v, %v", text, again, err)
+		}
+		if second, err := json.Marshal(map[string]any{"model": again}); err != nil || !bytes.Equal(second, text) {
+			t.Fatalf("%s came back as %s, %v", text, second, err)
+		}
+	})
+}

@@ -1,12 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -249,20 +249,29 @@ the standard input): {"model": [{"name": "Camera 1", "family": "camera",
 			if err != nil {
 				return err
 			}
-			var f struct {
-				Model []client.ModelRow `json:"model"`
-			}
-			d := json.NewDecoder(strings.NewReader(string(b)))
-			d.DisallowUnknownFields()
-			if err := d.Decode(&f); err != nil {
+			rows, err := modelRows(b)
+			if err != nil {
 				return fmt.Errorf("%s is no file of models: %w; \"peerload-server model add --help\" shows one", args[0], err)
 			}
-			items, err := c.PutModels(cmd.Context(), f.Model)
+			items, err := c.PutModels(cmd.Context(), rows)
 			if err != nil {
 				return err
 			}
 			return list(conn, cmd, "model", items, modelHeader, modelRow)
 		})}
+}
+
+// modelRows reads a file of models.
+func modelRows(b []byte) ([]client.ModelRow, error) {
+	var f struct {
+		Model []client.ModelRow `json:"model"`
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&f); err != nil {
+		return nil, err
+	}
+	return f.Model, nil
 }
 
 // readInput reads a file of at most most bytes, "-" for the standard input.

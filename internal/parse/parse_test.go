@@ -2,6 +2,7 @@ package parse
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -46,4 +47,40 @@ func TestMAC(t *testing.T) {
 			t.Errorf("%q: %q, %v", in, got, err)
 		}
 	}
+}
+
+// FuzzSize: a number of bytes is refused, or within its bounds and read again as
+// it is written.
+func FuzzSize(f *testing.F) {
+	for _, s := range []string{"0", " 1.5 kB", "2M", "4611686018427387904", ".5k", "1e3"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		n, err := Size(s)
+		if err != nil {
+			return
+		}
+		if again, err := Size(strconv.FormatInt(n, 10)); n < 0 || n > MaxSize || again != n || err != nil {
+			t.Fatalf("%q is %d, and that %d, %v", s, n, again, err)
+		}
+	})
+}
+
+// FuzzMAC: an address is refused, or is one of a device, and its own form.
+func FuzzMAC(f *testing.F) {
+	for _, s := range []string{"00:11:22:aa:bb:cc", "0011.22aa.bbcc", "01-00-5e-00-00-01", "ffffffffffff"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		mac, err := MAC(s)
+		if err != nil {
+			if mac != "" {
+				t.Fatalf("%q is %q with %v", s, mac, err)
+			}
+			return
+		}
+		if again, err := MAC(strings.ToLower(mac)); again != mac || err != nil || len(mac) != 12 {
+			t.Fatalf("%q is %q, and that %q, %v", s, mac, again, err)
+		}
+	})
 }

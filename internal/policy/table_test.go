@@ -89,6 +89,13 @@ func FuzzNormalise(f *testing.F) {
 			if back, err := s.FromElement(s.ElementText(v)); back != v || err != nil {
 				t.Fatalf("%s: %q came out of its element as %q, %v", s.Name, v, back, err)
 			}
+			a, err := s.Admit(in)
+			if err != nil && !errors.Is(err, ErrSetting) {
+				t.Fatal(err)
+			}
+			if again, err2 := s.Admit(a); err == nil && (a != v || again != a || err2 != nil) {
+				t.Fatalf("%s: %q is admitted as %q, and that %q, %v", s.Name, in, a, again, err2)
+			}
 		}
 	})
 }

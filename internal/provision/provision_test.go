@@ -281,6 +281,10 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		roundTrip(t, p)
+		name, err := p.Assigned(policy.Builtin(), "CP-7941G")
+		if err != nil && (name != "" || !errors.Is(err, ErrModel)) {
+			t.Fatalf("the load %q with %v", name, err)
+		}
 	})
 }
 

@@ -148,9 +148,9 @@ func (s *Server) deviceSide() {
 		DevicePath
 		RawBody []byte `contentType:"application/json"`
 	}) (*struct{}, error) {
-		var r report.Device
-		if err := json.Unmarshal(in.RawBody, &r); err != nil {
-			return nil, s.fail(ctx, errors.Join(domain.ErrInvalid, err), 0)
+		r, err := readCheckIn(in.RawBody)
+		if err != nil {
+			return nil, s.fail(ctx, err, 0)
 		}
 		return nothing(s, ctx, 0, s.ctl.Report(ctx, actor(ctx), r))
 	})
@@ -159,4 +159,12 @@ func (s *Server) deviceSide() {
 		func(ctx context.Context, in *DevicePath) (*struct{}, error) {
 			return nothing(s, ctx, 0, s.ctl.ResetIdentity(ctx, actor(ctx), in.Device))
 		})
+}
+
+// readCheckIn reads the body of a check-in.
+func readCheckIn(body []byte) (r report.Device, err error) {
+	if err := json.Unmarshal(body, &r); err != nil {
+		return report.Device{}, errors.Join(domain.ErrInvalid, err)
+	}
+	return r, nil
 }

@@ -2,12 +2,15 @@ package domain_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/report"
@@ -337,4 +340,81 @@ func TestReadingNeedsNoWriting(t *testing.T) {
 		}
 		r.is(r.Report(r.ctx, device, report.Device{Schema: 1, State: "idle"}), u.err)
 	}
+}
+
+// FuzzReport: whatever a device says of itself is invalid, or is kept within the
+// bounds of what is kept.
+func FuzzReport(f *testing.F) {
+	r := newRig(f)
+	device := r.enrol(phone1)
+	f.Add([]byte(`{"schema":1,"time":"2026-11-22T12:00:00Z","state":"idle","percent":7,"children":["10.0.0.1"],` +
+		`"files":[{"file":"a","bytes_from_peers":7,"components":[{"file":"b","size":-1}]}],"failures":[{"reason":"busy"}]}`))
+	f.Add([]byte(`{"schema":1,"state":"idle","time":"0001-01-01T00:00:00Z"}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var said report.Device
+		if json.Unmarshal(body, &said) != nil {
+			return
+		}
+		if err := r.Report(t.Context(), device, said); err != nil {
+			if !errors.Is(err, domain.ErrInvalid) {
+				t.Fatalf("an error of no kind: %v", err)
+			}
+			return
+		}
+		var s domain.DeviceState
+		err := r.store.View(t.Context(), func(tx domain.Tx) (err error) {
+			s, err = tx.States().Get(t.Context(), phone1)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range append(s.Last.Children, s.Last.Program, s.Last.Active, s.Last.Message, s.Last.Parent) {
+			if len(text) > domain.MaxReportText || !utf8.ValidString(text) {
+				t.Fatalf("%q is kept", text)
+			}
+		}
+		if len(s.Files) > domain.MaxStateFiles || len(s.Failures) > domain.MaxStateFailures || s.Last.State != said.State ||
+			s.Traffic.FromOrigin < 0 || s.Traffic.FromPeers < 0 || s.Traffic.FromCache < 0 || s.Traffic.ToPeers < 0 {
+			t.Fatalf("%+v is kept", s)
+		}
+	})
+}
+
+// FuzzNetworks: networks are refused, or let in the addresses that they have.
+func FuzzNetworks(f *testing.F) {
+	r := newRig(f)
+	f.Add("10.1.0.0/16", "10.1.2.3")
+	f.Add("10.1.2.3/16", "::ffff:10.1.0.1")
+	f.Add("fe80::/10", "fe80::1%eth0")
+	f.Fuzz(func(t *testing.T, network, from string) {
+		e, err := r.CreateEnrolment(t.Context(), r.admin, domain.EnrolmentRequest{Name: "e", Networks: []string{network}})
+		if err != nil {
+			if !errors.Is(err, domain.ErrInvalid) {
+				t.Fatalf("an error of no kind: %v", err)
+			}
+			return
+		}
+		defer func() {
+			// The token is gone once it was used.
+			err := r.RevokeEnrolment(t.Context(), r.admin, e.ID)
+			if err != nil && !errors.Is(err, domain.ErrNotFound) {
+				t.Error(err)
+			}
+			if err := r.ResetIdentity(t.Context(), r.admin, phone1); err != nil && !errors.Is(err, domain.ErrNotFound) {
+				t.Error(err)
+			}
+		}()
+		p, err := netip.ParsePrefix(network)
+		if err != nil {
+			t.Fatalf("%q was taken: %v", network, err)
+		}
+		a, err := netip.ParseAddr(from)
+		want := err == nil && p.Contains(a.Unmap())
+		err = r.Enrol(t.Context(), domain.EnrolRequest{Device: phone1, Model: "7961", Token: e.Secret,
+			Secret: strings.Repeat("s", 40), From: from})
+		if got := !errors.Is(err, domain.ErrForbidden); got != want {
+			t.Fatalf("%q from %q: %v", network, from, err)
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/upgrade"
@@ -205,6 +207,112 @@ func FuzzLines(f *testing.F) {
 		// A carriage return that is cut from its line feed stays.
 		if !long && !strings.Contains(string(b), "\r") && !reflect.DeepEqual(whole, parts) {
 			t.Fatalf("%q and %q", whole, parts)
+		}
+	})
+}
+
+// FuzzConfig: a file of options is refused with a word on it, or gives values
+// that the options take or refuse by themselves.
+func FuzzConfig(f *testing.F) {
+	f.Add("server = [\"10.0.0.1\", \"h:80\"]\nport = 4051\nno-sync = true\n")
+	f.Add("address = \"10.0.0.7/24\"\ncheck-in = \"15m\"\nlog-level = \"debug\"\nmetrics-address = \"x\"")
+	f.Add("prt = 1\nserver = [1]")
+	f.Fuzz(func(t *testing.T, text string) {
+		values, err := parseConfig(text)
+		if err != nil {
+			if values != nil || err.Error() == "" {
+				t.Fatalf("%v with %v", values, err)
+			}
+			return
+		}
+		var c Config
+		for _, o := range Options() {
+			v := values[o.Name]
+			if len(v) == 0 || !o.List && len(v) != 1 {
+				continue
+			}
+			if err := o.set(&c, v); err != nil && err.Error() == "" {
+				t.Fatalf("%s: %q is refused without a word", o.Name, v)
+			}
+		}
+		_ = c.Validate()
+	})
+}
+
+// FuzzRecord: a record is damaged, or is written as it was read.
+func FuzzRecord(f *testing.F) {
+	text, err := marshalRecord(newRecord())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte(`{"format":1,"phase":"idle"}`))
+	f.Add([]byte(`{"format":1,"phase":"trial","boots":-1}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := parseRecord(b)
+		if err != nil {
+			if !errors.Is(err, errDamaged) {
+				t.Fatalf("an error of no kind: %v", err)
+			}
+			return
+		}
+		out, err := marshalRecord(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := parseRecord(out); err != nil || !reflect.DeepEqual(again, r) {
+			t.Fatalf("%+v came back as %+v, %v", r, again, err)
+		}
+	})
+}
+
+// FuzzKept: what is kept of a provisioning file is what was packed, and a file
+// that was changed is damaged.
+func FuzzKept(f *testing.F) {
+	f.Add("http://h/f", []byte("<device></device>"), 90, byte(1))
+	f.Add("", []byte(""), 0, byte(0))
+	f.Fuzz(func(t *testing.T, from string, raw []byte, at int, flip byte) {
+		packed := packKept(from, raw)
+		back, rest, err := unpackKept(packed)
+		if err != nil || back != from && utf8.ValidString(from) || !bytes.Equal(rest, raw) {
+			t.Fatalf("%q %q came back as %q %q, %v", from, raw, back, rest, err)
+		}
+		if at = at % len(packed); at < len(keptFirst) || flip == 0 {
+			_, _, _ = unpackKept(raw)
+			return
+		}
+		packed[at] ^= flip
+		if _, _, err := unpackKept(packed); !errors.Is(err, errDamaged) {
+			t.Fatalf("byte %d changed by %x: %v", at, flip, err)
+		}
+	})
+}
+
+// FuzzSecret: a secret is taken as it is written, or not at all.
+func FuzzSecret(f *testing.F) {
+	f.Add([]byte(strings.Repeat("a0", secretSize) + "\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, ok := parseSecret(b)
+		if !ok {
+			return
+		}
+		if again, ok := parseSecret([]byte(s + "\n")); !ok || again != s || len(s) != 2*secretSize {
+			t.Fatalf("%q is %q, and that %q", b, s, again)
+		}
+	})
+}
+
+// FuzzProgress: whatever a hook prints, progress is 0 to 100 per cent.
+func FuzzProgress(f *testing.F) {
+	f.Add("progress 40 half way")
+	f.Add("progress -1")
+	f.Fuzz(func(t *testing.T, line string) {
+		percent, text, ok := parseProgress(line)
+		if percent < 0 || percent > 100 || !ok && (percent != 0 || text != "") {
+			t.Fatalf("%q is %d, %q, %v", line, percent, text, ok)
+		}
+		if ok && !strings.HasSuffix(line, text) {
+			t.Fatalf("%q has the text %q", line, text)
 		}
 	})
 }

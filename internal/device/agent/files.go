@@ -232,11 +232,21 @@ var errDamaged = errors.New("it cannot be read")
 
 // readRecord reads the record. A damaged one is errDamaged.
 func readRecord(dir string) (record, error) {
-	r := record{Format: recordFormat, Record: upgrade.Record{Phase: upgrade.Idle}}
 	b, err := readBounded(filepath.Join(dir, recordName), maxRecord)
 	if err != nil {
-		return r, err
+		return newRecord(), err
 	}
+	return parseRecord(b)
+}
+
+// newRecord is that of a device that was never provisioned.
+func newRecord() record {
+	return record{Format: recordFormat, Record: upgrade.Record{Phase: upgrade.Idle}}
+}
+
+// parseRecord reads the text of a record.
+func parseRecord(b []byte) (record, error) {
+	r := newRecord()
 	if err := errors.Join(seal.Check(b), json.Unmarshal(b, &r)); err != nil {
 		return r, fmt.Errorf("%w: %w", errDamaged, err)
 	}
@@ -247,11 +257,20 @@ func readRecord(dir string) (record, error) {
 }
 
 func writeRecord(to durable.Writer, dir string, r record) error {
-	b, err := json.MarshalIndent(r, "", "  ")
+	b, err := marshalRecord(r)
 	if err != nil {
 		return err
 	}
-	return to.Replace(filepath.Join(dir, recordName), seal.Add(b), ownerOnly)
+	return to.Replace(filepath.Join(dir, recordName), b, ownerOnly)
+}
+
+// marshalRecord writes the text of a record, with its sum.
+func marshalRecord(r record) ([]byte, error) {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return seal.Add(b), nil
 }
 
 // The last good provisioning file begins with a line that says where it came

@@ -288,20 +288,28 @@ func readFiles(path string) ([]configFile, error) {
 	return files, nil
 }
 
-func readFile(name string) (configFile, error) {
-	f := configFile{name: name, values: map[string][]string{}}
+func readFile(name string) (f configFile, err error) {
+	f.name = name
 	b, err := readBounded(name, maxConfig)
 	if err != nil {
 		return f, err
 	}
+	f.values, err = parseConfig(string(b))
+	return f, err
+}
+
+// parseConfig reads the text of a file.
+func parseConfig(text string) (values map[string][]string, err error) {
 	var m map[string]any
-	if _, err := toml.Decode(string(b), &m); err != nil {
+	if _, err := toml.Decode(text, &m); err != nil {
 		var at toml.ParseError
 		if errors.As(err, &at) {
-			return f, fmt.Errorf("line %d: %s; write NAME = VALUE, with a text in quotation marks", at.Position.Line, at.Message)
+			return nil, fmt.Errorf("line %d: %s; write NAME = VALUE, with a text in quotation marks", at.Position.Line,
+				at.Message)
 		}
-		return f, err
+		return nil, err
 	}
+	values = map[string][]string{}
 	all := Options()
 	var names []string
 	for _, o := range all {
@@ -310,13 +318,13 @@ func readFile(name string) (configFile, error) {
 	for key, v := range m {
 		i := slices.IndexFunc(all, func(o Option) bool { return o.Name == key })
 		if i < 0 {
-			return f, choice.Unknown("option", key, names)
+			return nil, choice.Unknown("option", key, names)
 		}
-		if f.values[key], err = texts(v); err != nil {
-			return f, fmt.Errorf("%s: %w", key, err)
+		if values[key], err = texts(v); err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
 		}
 	}
-	return f, nil
+	return values, nil
 }
 
 // texts turns a value of TOML into text.

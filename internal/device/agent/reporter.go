@@ -113,14 +113,20 @@ func post(ctx context.Context, client *http.Client, c Config, path, bearer strin
 // maxToken bounds a token or secret in a file, in bytes.
 const maxToken = 4096
 
+// parseSecret reads the file of the device's secret.
+func parseSecret(b []byte) (secret string, ok bool) {
+	secret = strings.TrimSpace(string(b))
+	raw, err := hex.DecodeString(secret)
+	return secret, err == nil && len(raw) == secretSize
+}
+
 // identity returns the device's secret, which it makes at its first use, and
 // anew if it is damaged: the controller then takes it only once the device's
 // identity was reset there. Only the owner may read it.
 func identity(files filesystem, state string) (string, error) {
 	name := filepath.Join(state, identityName)
 	b, err := readBounded(name, maxToken)
-	have := strings.TrimSpace(string(b))
-	if raw, herr := hex.DecodeString(have); err == nil && herr == nil && len(raw) == secretSize {
+	if have, ok := parseSecret(b); err == nil && ok {
 		return have, nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errDamaged) && !slot.NoFile(err) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
@@ -101,20 +102,26 @@ func Ask(ctx context.Context, state string, r Request, each func(Reply)) error {
 	if err := json.NewEncoder(c).Encode(r); err != nil {
 		return err
 	}
-	lines := bufio.NewScanner(c)
+	err = readReplies(c, each)
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// readReplies hands the replies of a daemon to each until the last.
+func readReplies(from io.Reader, each func(Reply)) error {
+	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, maxLineJSON)
 	for lines.Scan() {
 		var p Reply
 		if err := json.Unmarshal(lines.Bytes(), &p); err != nil {
-			return err
+			return fmt.Errorf("the agent's answer cannot be read: %w", err)
 		}
 		each(p)
 		if p.End {
 			return nil
 		}
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
 	}
 	return errors.Join(errors.New("the agent ended in the middle of its answer"), lines.Err())
 }
@@ -139,6 +146,16 @@ func (s *session) reply(p Reply) {
 	_ = s.out.Encode(p)
 }
 
+// readRequest reads the one line that a program sends.
+func readRequest(from io.Reader) (r Request, err error) {
+	line, err := bufio.NewReader(io.LimitReader(from, maxLineJSON)).ReadBytes('\n')
+	if err != nil {
+		return r, err
+	}
+	err = json.Unmarshal(line, &r)
+	return r, err
+}
+
 // serveProgram answers the one request of a program.
 func (d *Daemon) serveProgram(ctx context.Context, c net.Conn) {
 	s := &session{json.NewEncoder(c), c, d}
@@ -147,10 +164,8 @@ func (d *Daemon) serveProgram(ctx context.Context, c net.Conn) {
 		return
 	}
 	_ = c.SetReadDeadline(time.Now().Add(requestTime))
-	lines := bufio.NewReader(io.LimitReader(c, maxLineJSON))
-	line, err := lines.ReadBytes('\n')
-	var r Request
-	if err != nil || json.Unmarshal(line, &r) != nil {
+	r, err := readRequest(c)
+	if err != nil {
 		s.reply(Reply{Declined: "the request cannot be read", End: true})
 		return
 	}

@@ -1,10 +1,13 @@
 package agent
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -95,4 +98,49 @@ func TestSocket(t *testing.T) {
 	if !strings.Contains(p.Declined, "share") {
 		t.Errorf("a device that does not share: %+v", p)
 	}
+}
+
+// FuzzRequest: a request is refused, or means the same when it is sent again.
+func FuzzRequest(f *testing.F) {
+	f.Add([]byte(`{"op":"get","get":{"urls":[["http://h/f","h/f"]],"targets":["/f"],"unsigned":true,"linger":-1}}` + "\n"))
+	f.Add([]byte(`{"op":"status"}` + "\n" + `{"op":"check-in"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := readRequest(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		if r.Get != nil {
+			for _, texts := range r.Get.URLs {
+				if urls, err := parseURLs(texts); err == nil && len(urls) != len(texts) {
+					t.Fatalf("%q are %v", texts, urls)
+				}
+			}
+		}
+		line, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := readRequest(bytes.NewReader(append(line, '\n'))); err != nil || !reflect.DeepEqual(again, r) {
+			t.Fatalf("%+v came back as %+v, %v", r, again, err)
+		}
+	})
+}
+
+// FuzzReplies: an answer ends with its last line or with an error, and nothing is
+// told behind the last line.
+func FuzzReplies(f *testing.F) {
+	f.Add([]byte(`{"event":{"event":"done"}}` + "\n" + `{"final":{"file":"f"}}` + "\n" + `{"end":true}` + "\n{"))
+	f.Add([]byte(`{"declined":"no","exit":5`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		told, end := 0, false
+		err := readReplies(bytes.NewReader(b), func(p Reply) {
+			if end {
+				t.Fatal("told behind the end")
+			}
+			told, end = told+1, p.End
+		})
+		if end != (err == nil) || told > bytes.Count(b, []byte("\n"))+1 {
+			t.Fatalf("%d replies, ended %v: %v", told, end, err)
+		}
+	})
 }

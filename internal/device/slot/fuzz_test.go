@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -103,6 +104,18 @@ func FuzzParseState(f *testing.F) {
 		again, err := parseState(out)
 		if err != nil || !reflect.DeepEqual(i, again) {
 			t.Fatalf("round trip of %+v: %+v, %v", i, again, err)
+		}
+	})
+}
+
+// FuzzPID: a lock's file names a process, or none.
+func FuzzPID(f *testing.F) {
+	f.Add([]byte("4711\n"))
+	f.Add([]byte("-1"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		pid := parsePID(b)
+		if again := parsePID([]byte(strconv.Itoa(pid) + "\n")); pid < 0 || again != pid {
+			t.Fatalf("%q is %d, and that %d", b, pid, again)
 		}
 	})
 }

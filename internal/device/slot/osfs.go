@@ -204,7 +204,12 @@ func writePID(f *os.File) error {
 func lockHolder(f *os.File) int {
 	var b [16]byte
 	n, _ := f.ReadAt(b[:], 0)
-	pid, err := strconv.Atoi(string(bytes.TrimSpace(b[:n])))
+	return parsePID(b[:n])
+}
+
+// parsePID reads what writePID has written; 0 if it is no process.
+func parsePID(b []byte) int {
+	pid, err := strconv.Atoi(string(bytes.TrimSpace(b)))
 	if err != nil || pid < 0 {
 		return 0
 	}

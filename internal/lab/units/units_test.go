@@ -1,6 +1,9 @@
 package units
 
-import "testing"
+import (
+	"math"
+	"testing"
+)
 
 func TestParseRate(t *testing.T) {
 	for in, want := range map[string]Rate{
@@ -43,4 +46,30 @@ func TestParseFraction(t *testing.T) {
 	if s := Fraction(0.005).String(); s != "0.5%" {
 		t.Error(s)
 	}
+}
+
+// FuzzUnits: a rate, a size and a percentage are refused, or within their bounds;
+// what is written of them is read again as nearly the same.
+func FuzzUnits(f *testing.F) {
+	for _, s := range []string{"20mbit", "8 kbit/s", "100Gbps", "64KiB", "0.5%", "1e9", "16GiB", "nan"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if r, err := ParseRate(s); err == nil {
+			again, err := ParseRate(r.String())
+			if err != nil || r < 8*Kbit || r > maxRate || math.Abs(float64(again-r)) > float64(r)/1000 {
+				t.Fatalf("%q is %d, written %q: %d, %v", s, r, r, again, err)
+			}
+		}
+		var z Size
+		if err := z.Set(s); err == nil && (z < 1 || z > maxSize) {
+			t.Fatalf("%q is %d bytes", s, z)
+		}
+		if p, err := parseFraction(s); err == nil {
+			again, err := parseFraction(p.String())
+			if err != nil || p < 0 || p > 1 || math.Abs(float64(again-p)) > 1e-8 {
+				t.Fatalf("%q is %v, written %q: %v, %v", s, float64(p), p, float64(again), err)
+			}
+		}
+	})
 }
