@@ -80,14 +80,6 @@ tests() {
 	[ -z "$failed" ]
 }
 
-# Every fuzz target for 20 seconds.
-fuzzing() {
-	local file target
-	git grep -oE '^func Fuzz[A-Za-z0-9]+' -- '*_test.go' | while IFS=: read -r file target; do
-		go test -run '^$' -fuzz "^${target#func }\$" -fuzztime 20s "./$(dirname "$file")" </dev/null
-	done
-}
-
 step 'static checks' checks
 step 'linter' .ci/lint.sh
 step 'tests' tests
@@ -95,7 +87,7 @@ if [ -n "$full" ]; then
 	step 'whole processes under the race detector' go test -race -timeout 15m ./e2e
 	step 'random sites, 20,000' go run ./cmd/peerload-lab sim --seed 10001 --runs 20000
 	step 'random upgrades, 100,000' env PEERLOAD_UPGRADE_RUNS=100000 go test ./internal/device/upgrade -run RandomDevices
-	step 'fuzzing, 20 s each target' fuzzing
+	step 'fuzzing, 15 s each target' go run ./internal/fuzzing -time 15s -parallel 2 ./...
 	step 'short comparison with other ways' env PEERLOAD_BENCH=1 go test -timeout 15m ./cmd/peerload-lab -run BenchCompareShort -v
 	step 'benchmarks' go test -timeout 20m -run '^$' -bench . -benchtime 2x ./...
 	step 'figures, one run each' go run ./cmd/peerload-lab bench --runs 1

@@ -176,6 +176,7 @@ var packages = []rule{
 	{dir: "internal/testkit/foreign", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/testkit/golden", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/house", floor: 3, side: outside, allowedImports: nothing},
+	{dir: "internal/fuzzing", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/mutate", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "e2e", floor: 3, side: outside, allowedImports: nothing},
 }
