@@ -80,6 +80,24 @@ func TestLoadMustFit(t *testing.T) {
 	r.is(drop(r.RollBackLoad(r.ctx, r.admin, domain.DeviceTarget(phone1), 0)), domain.ErrRefused)
 }
 
+// TestNoRepository: a controller without a repository says so.
+func TestNoRepository(t *testing.T) {
+	r := newRig(t)
+	file := filepath.Join(t.TempDir(), "app.sbn")
+	r.ok(os.WriteFile(file, []byte("firmware"), 0o600))
+	_, _, rootErr := r.Root()
+	for what, err := range map[string]error{
+		"add": drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "new", Version: "1", Models: []string{"7961"},
+			Files: []string{file}})),
+		"verify": drop(r.VerifyLoads(r.ctx, r.admin)), "rotate": r.RotateKeys(r.ctx, r.admin, "timestamp"),
+		"sync": r.SyncLoads(r.ctx, r.admin), "root": rootErr,
+	} {
+		if !errors.Is(err, domain.ErrUnavailable) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 // TestSignedLoads: what is published is known, and what is gone is noticed.
 func TestSignedLoads(t *testing.T) {
 	r := newRig(t, withRepository(t))
@@ -295,7 +313,7 @@ func TestReportsAreBounded(t *testing.T) {
 	device := r.enrol(phone1)
 	long := strings.Repeat("あ\x00\xff", 1000)
 	big := report.Final{File: long, Source: long, BytesFromOrigin: 1 << 62, BytesToPeers: -5,
-		Children: slices.Repeat([]string{long}, 100)}
+		Children: slices.Repeat([]string{long}, 100), Fallbacks: slices.Repeat([]report.Fallback{{From: long}}, 100)}
 	rep := report.Device{Schema: 1, State: "failed", Message: long, Children: big.Children, Percent: 100,
 		Files:    slices.Repeat([]report.Final{big}, 500),
 		Failures: slices.Repeat([]report.Failure{{Reason: long}}, 500)}
@@ -309,6 +327,14 @@ func TestReportsAreBounded(t *testing.T) {
 	if len(s.Last.Message) > domain.MaxReportText || len(s.Files) > domain.MaxStateFiles ||
 		len(s.Failures) > domain.MaxStateFailures || s.Last.Percent != 100 {
 		t.Errorf("kept %d bytes, %d files, %d failures", len(s.Last.Message), len(s.Files), len(s.Failures))
+	}
+	if n := len(s.Last.Children); n != domain.MaxReportPeers {
+		t.Errorf("kept %d children", n)
+	}
+	for _, f := range s.Files {
+		if len(f.Children) != domain.MaxReportPeers || len(f.Fallbacks) != domain.MaxReportPeers {
+			t.Errorf("kept %d children and %d fallbacks of a file", len(f.Children), len(f.Fallbacks))
+		}
 	}
 	if s.Traffic.FromOrigin <= 0 || s.Traffic.ToPeers != 0 {
 		t.Errorf("sums %+v", s.Traffic)
@@ -457,6 +483,16 @@ func TestNothingChanged(t *testing.T) {
 		domain.Page{})
 	if err != nil || entries.Total != 3 {
 		t.Errorf("%d entries of the audit log, %v", entries.Total, err)
+	}
+	r.ok(drop(r.CreateProfile(r.ctx, r.admin, "lobby", domain.ProfileChange{})))
+	hall := domain.ProfileChange{Description: ptr("the hall")}
+	p, err := r.UpdateProfile(r.ctx, r.admin, "lobby", hall, 0)
+	if err != nil || p.Version != 2 || p.Description != "the hall" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	p, err = r.UpdateProfile(r.ctx, r.admin, "lobby", hall, 0)
+	if err != nil || p.Version != 2 {
+		t.Errorf("the same again: %+v, %v", p, err)
 	}
 }
 

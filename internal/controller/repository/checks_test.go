@@ -351,6 +351,23 @@ func TestRotationRetiresKeys(t *testing.T) {
 	}
 }
 
+// TestRotationInterrupted: what a rotation signs before it writes the next root is
+// right for devices that follow the old root and for those that follow the new.
+func TestRotationInterrupted(t *testing.T) {
+	for _, role := range []string{metadata.TARGETS, metadata.SNAPSHOT, metadata.TIMESTAMP} {
+		s := publisher.New(t)
+		s.Firmware("1")
+		must(t, s.Repo.RotateKeys(role))
+		tree := s.Tree()
+		if v, err := s.Device().Version(tree); err != nil || v != "1" {
+			t.Errorf("%s, with the new root: %q, %v", role, v, err)
+		}
+		if v, err := s.Device().Version(tree.Without(tuf.MetadataPath(metadata.ROOT, 2))); err != nil || v != "1" {
+			t.Errorf("%s, before there is the new root: %q, %v", role, v, err)
+		}
+	}
+}
+
 // TestNamesFromBefore: a load whose name was allowed once keeps no other from
 // being published.
 func TestNamesFromBefore(t *testing.T) {

@@ -171,6 +171,13 @@ func TestAddRefuses(t *testing.T) {
 	if _, err := none.Verify(t.Context()); !errors.Is(err, repository.ErrNoRepository) {
 		t.Errorf("verify without a repository: %v", err)
 	}
+	// Init was interrupted before it signed a timestamp.
+	half := publisher.New(t)
+	must(t, os.Remove(filepath.Join(half.Dir, tuf.MetadataPath(metadata.TIMESTAMP, 0))))
+	abc := func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("abc")), nil }
+	if err := half.Repo.Add(m, abc); !errors.Is(err, repository.ErrNoRepository) {
+		t.Errorf("half a repository: %v", err)
+	}
 }
 
 func TestVerifyFindsDamage(t *testing.T) {
