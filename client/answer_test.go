@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -84,6 +86,32 @@ func TestEndlessLists(t *testing.T) {
 		}
 		if errs != 1 {
 			t.Errorf("%s: %d errors in %d steps", name, errs, n)
+		}
+	}
+}
+
+// TestLimit: no more is asked for than is wanted.
+func TestLimit(t *testing.T) {
+	for limit, want := range map[int][]string{0: {"1000"}, 1: {"1"}, 1000: {"1000"}, 1200: {"1000", "200"}} {
+		var asked []string
+		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			n := r.URL.Query().Get("limit")
+			asked = append(asked, n)
+			size, _ := strconv.Atoi(n)
+			next := ""
+			if limit > 1000 {
+				next = `,"next":"a` + strconv.Itoa(len(asked)) + `"`
+			}
+			fmt.Fprintf(w, `{"items":[{}%s]%s}`, strings.Repeat(",{}", size-1), next)
+		})
+		n := 0
+		for _, err := range c.Devices.List(t.Context(), client.Filter{Limit: limit}) {
+			if n++; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !slices.Equal(asked, want) || limit > 0 && n != limit {
+			t.Errorf("of %d: asked for %v, %d came", limit, asked, n)
 		}
 	}
 }

@@ -233,6 +233,17 @@ func TestNames(t *testing.T) {
 			}
 		}
 	}
+	for _, target := range []client.Target{{}, {Level: "site", Name: "x"}, {Level: "Device", Name: "x"}} {
+		for _, err := range []error{
+			second(c.Settings(ctx, target)), second(c.AssignLoad(ctx, target, "", client.AnyVersion)),
+			second(c.RollBackLoad(ctx, target, client.AnyVersion)),
+			second(c.ChangeSettings(ctx, target, client.SettingsChange{}, client.AnyVersion)),
+		} {
+			if !errors.Is(err, client.Invalid) {
+				t.Errorf("the level of %+v: %v", target, err)
+			}
+		}
+	}
 	if len(asked) > 0 {
 		t.Errorf("asked for %q", asked)
 	}
