@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -154,6 +155,23 @@ func importRefuses(t *testing.T, open Open) {
 	} {
 		if err := other.Import(t.Context(), strings.NewReader(text)); err == nil {
 			t.Errorf("%s was imported", name)
+		}
+	}
+	// Counted right, and still wrong.
+	rows := len(lines) - 2
+	end := strings.Replace(lines[len(lines)-1], strconv.Itoa(rows), strconv.Itoa(rows+1), 1)
+	twice := strings.Join(slices.Concat(lines[:4], lines[3:len(lines)-1], []string{end}), "")
+	for text, want := range map[string]string{
+		twice: "stands twice",
+		strings.Replace(all.String(), `"version":1`, `"version":0`, 1):                            "without a key or version",
+		strings.Replace(all.String(), `"name":"`+sampleProfile.Name+`"`, `"name":""`, 1):          "without a key or version",
+		strings.Replace(all.String(), `"table":"loads"`, `"table":""`, 1):                         "there is no table",
+		strings.Replace(all.String(), lines[len(lines)-1], strings.Replace(end, ":", ":1", 1), 1): "rows, not ",
+		strings.Replace(all.String(), `"format":"`, `"format":"x`, 1):                             "format ",
+		strings.Replace(all.String(), `"schema":1`, `"schema":0`, 1):                              "of schema 0",
+	} {
+		if err := other.Import(t.Context(), strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q for\n%s", err, want, text)
 		}
 	}
 	if err := other.Import(t.Context(), &all); err != nil {
