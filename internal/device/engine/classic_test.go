@@ -36,6 +36,13 @@ func single(t *testing.T) *Device {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(src.Close)
+	return alone(t, src)
+}
+
+// alone is the same with another origin.
+func alone(t *testing.T, src Downloader) *Device {
+	t.Helper()
 	proto := pdp.NoPeers()
 	proto.Transfer.Attempts = 1
 	d, err := NewDevice(Config{ID: 1, Net: NoPeers{}, Origin: src, Protocol: proto})
@@ -47,7 +54,6 @@ func single(t *testing.T) *Device {
 	t.Cleanup(func() {
 		cancel()
 		<-d.done
-		src.Close()
 	})
 	return d
 }

@@ -58,16 +58,22 @@ func newSite(t *testing.T, size int, rate int64) *site {
 
 // join adds a device that takes part until the test ends.
 func (s *site) join() *testDevice {
-	n := len(s.devices) + 1
-	node := s.fabric.Join(netip.AddrFrom4([4]byte{10, 77, 0, byte(n)}))
 	src, err := origin.New(origin.Config{LimitRate: s.rate})
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return s.joinFrom(src)
+}
+
+// joinFrom adds a device with another origin.
+func (s *site) joinFrom(src Downloader) *testDevice {
+	n := len(s.devices) + 1
+	node := s.fabric.Join(netip.AddrFrom4([4]byte{10, 77, 0, byte(n)}))
 	d := &testDevice{node: node, dir: filepath.Join(s.dir, fmt.Sprint("device", n))}
 	if err := os.Mkdir(d.dir, 0o755); err != nil {
 		s.t.Fatal(err)
 	}
+	var err error
 	d.Device, err = NewDevice(Config{ID: uint64(n), Net: node, Origin: src, Protocol: pdp.LAN()})
 	if err != nil {
 		s.t.Fatal(err)
