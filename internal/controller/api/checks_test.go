@@ -297,6 +297,43 @@ func TestUploads(t *testing.T) {
 	}
 }
 
+// TestSpoolFails: where a file of an upload cannot be kept, nothing is published,
+// least of all a load without that file.
+func TestSpoolFails(t *testing.T) {
+	s := newRig(t)
+	kind, body := form(t, [][2]string{{"name", "fw"}, {"version", "1"}, {"model", "linux-arm"}}, "a.bin", "aaaa",
+		"b.bin", "bbbb")
+	half := bytes.Index(body.Bytes(), []byte("b.bin"))
+	// The parts are read as they come: when the second half is asked for, the first
+	// file has its place. The second, the fifth part, gets none.
+	between := readerFunc(func([]byte) (int, error) {
+		if err := os.WriteFile(filepath.Join(s.srv.cfg.Spool, s.spooled()[0], "4"), nil, 0o600); err != nil {
+			t.Error(err)
+		}
+		return 0, io.EOF
+	})
+	r := httptest.NewRequest("POST", Prefix+"/loads", io.MultiReader(bytes.NewReader(body.Bytes()[:half]), between,
+		bytes.NewReader(body.Bytes()[half:])))
+	r.Header.Set("Content-Type", kind)
+	r.Header.Set("Authorization", "Bearer "+s.tokens[domain.RoleOperator])
+	w := httptest.NewRecorder()
+	if s.srv.ServeHTTP(w, r); w.Code != 500 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if left := s.spooled(); len(left) > 0 {
+		t.Errorf("left are %v", left)
+	}
+	l, err := s.ctl.Loads(t.Context(), domain.Local("root"), domain.LoadFilter{}, domain.Page{})
+	if err != nil || l.Total != 0 {
+		t.Errorf("%d loads were published, %v", l.Total, err)
+	}
+}
+
+// readerFunc is a reader of one function.
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
+
 // TestVersionsAreWellFormed: If-Match names a version in the one way in which it
 // was told, or nothing is changed.
 func TestVersionsAreWellFormed(t *testing.T) {

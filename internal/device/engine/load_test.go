@@ -137,12 +137,13 @@ func TestLoadRefused(t *testing.T) {
 		want   error
 		trust  bool // the error is one of trust
 	}{
-		"right":               {as(func(*shelf, *LoadSpec) {}), nil, false},
-		"no model is told":    {as(func(_ *shelf, p *LoadSpec) { p.Model = "" }), nil, false},
-		"for another model":   {as(func(_ *shelf, p *LoadSpec) { p.Model = "7961" }), ErrModel, false},
-		"another publisher's": {as(func(_ *shelf, p *LoadSpec) { p.Trust = other.spec().Trust }), trust.ErrBadSignature, true},
-		"without a pin":       {as(func(s *shelf, p *LoadSpec) { p.Trust = s.t.TempDir() }), trust.ErrNoRoot, true},
-		"of no such name":     {as(func(_ *shelf, p *LoadSpec) { p.URLs[0].Path += "x.load" }), trust.ErrUnknownTarget, true},
+		"right":             {as(func(*shelf, *LoadSpec) {}), nil, false},
+		"no model is told":  {as(func(_ *shelf, p *LoadSpec) { p.Model = "" }), nil, false},
+		"for another model": {as(func(_ *shelf, p *LoadSpec) { p.Model = "7961" }), ErrModel, false},
+		"another publisher's": {as(func(_ *shelf, p *LoadSpec) { p.Trust = other.spec().Trust }),
+			trust.ErrBadSignature, true},
+		"without a pin":   {as(func(s *shelf, p *LoadSpec) { p.Trust = s.t.TempDir() }), trust.ErrNoRoot, true},
+		"of no such name": {as(func(_ *shelf, p *LoadSpec) { p.URLs[0].Path += "x.load" }), trust.ErrUnknownTarget, true},
 		"where there is none": {as(func(s *shelf, p *LoadSpec) { p.URLs[0].Path = s.t.TempDir() + "/fw.load" }),
 			origin.ErrNotFound, false},
 		"with another manifest": {func(s *shelf, m *load.Manifest, _ *LoadSpec) { s.alterManifest(m) },
