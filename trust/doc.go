@@ -20,11 +20,12 @@
 //	BASE/metadata/root.json              newest root under the name people look for
 //	BASE/metadata/N.targets.json         the latest versions; older ones are removed
 //	BASE/metadata/N.snapshot.json        likewise
-//	BASE/metadata/timestamp.json         the one file that changes in place
+//	BASE/metadata/timestamp.json         what changes when anything does
 //
-// This is a repository with consistent snapshots: every file but the timestamp
-// has its version or digest in its name and never changes, so a device that
-// reads while a publisher writes sees either the old state or the new one,
-// never a mixture. To a TFTP server these are ordinary names. A foreign TUF
-// client finds its targets under BASE/components.
+// This is a repository with consistent snapshots: a file whose name has a version
+// or a digest never changes. Of the others a device that follows them reads the
+// timestamp alone, which is replaced as a whole. So a device that reads while a
+// publisher writes sees either the old state or the new one, never a mixture. To
+// a TFTP server these are ordinary names. A foreign TUF client finds its targets
+// under BASE/components.
 package trust

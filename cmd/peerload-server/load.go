@@ -149,8 +149,8 @@ nothing. Other content needs another --version, or --replace.`,
 			case res.Replaced != "":
 				did = "published in the place of version " + res.Replaced
 			}
-			return repoAt.print(cmd, o, "%s version %s: %d files, %s, for %s: %s as %s\n", m.Name, m.Version,
-				len(m.Components), terminal.Bytes(m.Size()), strings.Join(m.Models, ", "), did, filepath.Join(repoAt.repo,
+			return repoAt.print(cmd, o, "%s version %s: %s, %s, for %s: %s as %s\n", m.Name, m.Version,
+				filesOf(len(m.Components)), terminal.Bytes(m.Size()), strings.Join(m.Models, ", "), did, filepath.Join(repoAt.repo,
 					m.FileName()))
 		},
 	}
@@ -193,8 +193,8 @@ func loadList(conn *connFlags) *cobra.Command {
 				return err
 			}
 			for _, m := range all {
-				if err := repoAt.print(cmd, objectOf("load", m), "%s\t%s\t%d files\t%s\t%s\n", m.Name, m.Version,
-					len(m.Components), terminal.Bytes(m.Size()), strings.Join(m.Models, ",")); err != nil {
+				if err := repoAt.print(cmd, objectOf("load", m), "%s\t%s\t%s\t%s\t%s\n", m.Name, m.Version,
+					filesOf(len(m.Components)), terminal.Bytes(m.Size()), strings.Join(m.Models, ",")); err != nil {
 					return err
 				}
 			}
@@ -310,8 +310,8 @@ func uploadLoad(conn *connFlags, cmd *cobra.Command, c *connection, req publish.
 	if err != nil {
 		return err
 	}
-	return conn.show(cmd, "load_added", l, "%s version %s: %d files, %s, for %s: published\n",
-		l.Name, l.Release, len(l.Components), terminal.Bytes(l.Size), strings.Join(l.Models, ", "))
+	return conn.show(cmd, "load_added", l, "%s version %s: %s, %s, for %s: published\n",
+		l.Name, l.Release, filesOf(len(l.Components)), terminal.Bytes(l.Size), strings.Join(l.Models, ", "))
 }
 
 func listLoads(conn *connFlags, cmd *cobra.Command, c *connection, retired bool) error {

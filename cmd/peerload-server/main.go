@@ -13,9 +13,9 @@
 //	peerload-server backup      the whole database into a file; restore reads it
 //	peerload-server template    the template of provisioning files
 //
-// This directory holds wiring only: flags, output and exit statuses. What the commands do is in packages domain, api,
-// publish, trust and files; commands on a controller are clients of its API,
-// remote or in their own process.
+// This directory holds wiring only: flags, output and exit statuses. What the
+// commands do is in packages domain, api, publish, repository and files; commands
+// on a controller are clients of its API, remote or in their own process.
 package main
 
 import (

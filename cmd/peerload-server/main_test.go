@@ -88,6 +88,10 @@ func TestPublishing(t *testing.T) {
 		o.Components[0].SHA256 != load.DigestOf([]byte("application")) {
 		t.Errorf("add --json: %+v", o)
 	}
+	one := "load add --repo @one --name fw --version 1 --model linux-arm @app.bin"
+	if out := d.ok(one); !strings.Contains(out, "fw version 1: 1 file, ") {
+		t.Errorf("a load of one file: %s", out)
+	}
 	if out := d.ok("load list --repo @base"); !strings.HasPrefix(out, "fw\t1\t2 files\t27 bytes\tlinux-arm,linux-arm64") {
 		t.Errorf("list: %s", out)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,6 +57,14 @@ func list[T any](conn *connFlags, cmd *cobra.Command, event string, items []T, h
 
 // orNone is a text of others, or a hyphen for none.
 func orNone(s string) string { return terminal.Printable(terminal.OrNone(s)) }
+
+// filesOf is a number of files in words.
+func filesOf(n int) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return strconv.Itoa(n) + " files"
+}
 
 // when is a time of this host's zone, as RFC 3339 has it, or a hyphen for none.
 func when(t time.Time) string {
