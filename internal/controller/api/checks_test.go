@@ -255,6 +255,9 @@ func TestUploads(t *testing.T) {
 	if code != 422 || strings.Contains(text, "more than 4096") {
 		t.Errorf("the longest field: %d %.200s", code, text)
 	}
+	if _, text := s.upload(many("model", load.MaxComponents+load.MaxModels+9)); strings.Contains(text, "too many parts") {
+		t.Errorf("as many parts as a load may need: %.200s", text)
+	}
 	// The name's directories are not taken.
 	if code, text := s.upload(head, "../../../b.bin", "x"); code != 201 || !strings.Contains(text, `"name":"b.bin"`) {
 		t.Errorf("a name with directories: %d %s", code, text)
