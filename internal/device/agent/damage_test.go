@@ -4,16 +4,21 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/testkit/faultdisk"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 )
@@ -380,5 +385,99 @@ func TestProved(t *testing.T) {
 	r = proved(s, "boot", time.Now())
 	if _, failed = r.FailedBefore("L3"); !failed || r.Assigned != "L3" || r.State != report.StateRolledBack {
 		t.Errorf("a load that was rolled back: %+v", r)
+	}
+}
+
+// TestPowerCuts cuts the power at each operation on the state directory of a
+// device that takes its first load, upgrades, and goes back from a load that
+// does not work. Whatever is found: the device starts, nothing of it counts as
+// damaged, the active load is one of those that may be and is whole, and neither
+// its id, its secret, its publisher nor that a load failed is forgotten.
+func TestPowerCuts(t *testing.T) {
+	d := newDepot(t)
+	for name, text := range map[string]string{"L1": "good", "L2": "good", "BAD": "bad", "L3": "good"} {
+		d.load(name, text, 20_000, "CP-7961G")
+	}
+	d.provision(sharing("L1", ""))
+	c := newSubnet(t).config(d, "CP-7961G")
+	c.NoSync, c.ConfirmCommand, c.ConfirmTimeout = false, healthy, time.Second
+	base := filepath.Dir(c.State)
+	stage := atomic.Int64{}
+	var id uint64
+	var secret string
+	story := func(rec *faultdisk.Recorder) error {
+		r := startWith(t, c, Setup{files: rec})
+		id = r.id
+		r.runs("L1")
+		stage.Store(1)
+		var err error
+		if secret, err = identity(rec, c.State); err != nil {
+			return err
+		}
+		stage.Store(2)
+		for n, load := range []string{"L2", "BAD"} {
+			d.provision(sharing(load, ""))
+			r.Wake()
+			if load == "BAD" {
+				r.rolledBack("BAD", "L2")
+			} else {
+				r.runs("L2")
+			}
+			stage.Store(int64(3 + n))
+		}
+		r.stop()
+		d.provision(sharing("L3", ""))
+		return nil
+	}
+	// What may be active at each stage, the last one from when it is reached.
+	may := [][]string{{"", "L1"}, {"L1"}, {"L1", "L2"}, {"L2", "BAD"}, {"L2"}}
+	said := func() string { return fmt.Sprint(stage.Load()) }
+	seen := 0
+	faultdisk.Recorded(t, 2, base, story, said, func(t *testing.T, dir, promise string) {
+		c := c
+		c.State, c.Trust, c.BootID = filepath.Join(dir, "state"), filepath.Join(dir, "trust"), filepath.Join(dir, "boot")
+		write(t, c.BootID, "boot 2")
+		at, err := strconv.Atoi(promise)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := New(c, Setup{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantFound(t, found, may[at])
+		if again, err := identity(machine{}, c.State); at >= 1 && found.id != id || at >= 2 && again != secret || err != nil {
+			t.Errorf("it was %x with one secret, and is %x with %s, %v", id, found.id, again, err)
+		}
+		rec := found.keep.get()
+		if _, failed := rec.FailedBefore("BAD"); at == 4 && !failed {
+			t.Error("it forgot that a load had failed")
+		}
+		found.close()
+		if seen++; seen%100 == 0 && !t.Failed() {
+			r := start(t, c)
+			r.runs("L3")
+			r.stop()
+		}
+	})
+}
+
+// wantFound looks at a device after a power cut.
+func wantFound(t *testing.T, d *Daemon, may []string) {
+	t.Helper()
+	if len(d.damage) > 0 {
+		t.Errorf("a power cut counts as damage: %v", d.damage)
+	}
+	a, ok := d.slots.Active()
+	if !slices.Contains(may, a.Name) {
+		t.Errorf("%q is active, not one of %q", a.Name, may)
+	}
+	for _, e := range a.Components {
+		if err := d.slots.Sound(a.Slot, e); ok && err != nil {
+			t.Errorf("the active load %s is a mixture: %v", a.Name, err)
+		}
+	}
+	if !pinned(d.conf.get(), d.slots) {
+		t.Error("it forgot that it runs signed loads only")
 	}
 }
