@@ -93,7 +93,7 @@ func certificate(certFile, keyFile, dir string, names []string, now time.Time) (
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return c, fmt.Errorf("the generated certificate: %w; remove %s to have a new one", err, certFile)
 	}
-	if err := generate(certFile, keyFile, names, now); err != nil {
+	if err := generate(durable.Writer{}, certFile, keyFile, names, now); err != nil {
 		return c, err
 	}
 	return tls.LoadX509KeyPair(certFile, keyFile)
@@ -120,7 +120,7 @@ func usable(leaf *x509.Certificate, names []string, now time.Time) bool {
 
 // generate makes a certificate that signs itself: clients trust it by having
 // its file.
-func generate(certFile, keyFile string, names []string, now time.Time) error {
+func generate(disk durable.Writer, certFile, keyFile string, names []string, now time.Time) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -148,18 +148,22 @@ func generate(certFile, keyFile string, names []string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	// The certificate last: without it both are made anew.
-	if err := os.Remove(certFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	// The certificate last: without it both are made anew. A power cut must not
+	// bring the old one back beside the new key.
+	if err := disk.Remove(certFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := writePEM(keyFile, "PRIVATE KEY", raw, 0o600); err != nil {
+	if err := disk.SyncDir(filepath.Dir(certFile)); err != nil {
 		return err
 	}
-	return writePEM(certFile, "CERTIFICATE", der, 0o644)
+	if err := writePEM(disk, keyFile, "PRIVATE KEY", raw, 0o600); err != nil {
+		return err
+	}
+	return writePEM(disk, certFile, "CERTIFICATE", der, 0o644)
 }
 
-func writePEM(path, kind string, der []byte, mode fs.FileMode) error {
-	return durable.Write(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode)
+func writePEM(disk durable.Writer, path, kind string, der []byte, mode fs.FileMode) error {
+	return disk.Write(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode)
 }
 
 // fingerprint is the SHA-256 of a certificate, as browsers show it.

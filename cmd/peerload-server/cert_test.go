@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/durable"
+	"github.com/peerload/peerload/internal/testkit/faultdisk"
 )
 
 // TestCertificate: a generated certificate is kept while it is good, and made
@@ -48,7 +50,7 @@ func TestCertificate(t *testing.T) {
 		t.Errorf("the key: %v, %v", info, err)
 	}
 	own := t.TempDir()
-	if err := generate(own+"/c", own+"/k", []string{"mine.example"}, now); err != nil {
+	if err := generate(durable.Writer{}, own+"/c", own+"/k", []string{"mine.example"}, now); err != nil {
 		t.Fatal(err)
 	}
 	if mine := get(own+"/c", own+"/k", []string{"other.example"}, now); mine == named || mine == first {
@@ -88,7 +90,7 @@ func TestHangup(t *testing.T) {
 	o.env = append(o.env, "NOTIFY_SOCKET="+o.path("notify"))
 	renew := func() {
 		t.Helper()
-		if err := generate(o.path("cert"), o.path("key"), []string{"127.0.0.1"}, time.Now()); err != nil {
+		if err := generate(durable.Writer{}, o.path("cert"), o.path("key"), []string{"127.0.0.1"}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -381,4 +383,35 @@ func TestBackupInSomebodysDirectory(t *testing.T) {
 			t.Errorf("%s holds %q, %v", p, b, err)
 		}
 	}
+}
+
+// TestPowerCutOfRenewing cuts the power while a generated certificate is made
+// anew: what is found is a certificate with its key, or none and one is made.
+func TestPowerCutOfRenewing(t *testing.T) {
+	t.Parallel()
+	base, now := t.TempDir(), time.Now()
+	files := func(dir string) (cert, key string) { return filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem") }
+	cert, key := files(base)
+	if err := generate(durable.Writer{}, cert, key, []string{"before.example"}, now); err != nil {
+		t.Fatal(err)
+	}
+	made := ""
+	story := func(r *faultdisk.Recorder) error {
+		err := generate(durable.Writer{FS: r}, cert, key, []string{"after.example"}, now)
+		b, rerr := os.ReadFile(cert)
+		made = string(b)
+		return errors.Join(err, rerr)
+	}
+	said := func() string { return made }
+	faultdisk.Recorded(t, 1, base, story, said, func(t *testing.T, dir, promise string) {
+		c, err := certificate("", "", dir, []string{"after.example"}, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, _ := files(dir)
+		b, err := os.ReadFile(cert)
+		if err != nil || c.Leaf.VerifyHostname("after.example") != nil || promise != "" && string(b) != promise {
+			t.Fatalf("a certificate that was made is another one: %v", err)
+		}
+	})
 }
