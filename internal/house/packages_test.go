@@ -178,6 +178,7 @@ var packages = []rule{
 	{dir: "internal/house", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/fuzzing", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/mutate", floor: 3, side: outside, allowedImports: nothing},
+	{dir: "internal/powercut", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "e2e", floor: 3, side: outside, allowedImports: nothing},
 }
 

@@ -12,8 +12,8 @@ import (
 // each operation. The default is a sample that takes a few seconds.
 const (
 	CutsVariable = "PEERLOAD_POWER_CUTS"
-	defaultCuts  = 12
-	shortCuts    = 4
+	defaultCuts  = 6
+	shortCuts    = 3
 )
 
 // CutsLine begins the line in which a test says how many states it saw.
