@@ -7,6 +7,7 @@ import (
 	"io"
 	iofs "io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 
@@ -113,6 +114,8 @@ func (o OS) Lock(name string) (io.Closer, error) {
 		switch {
 		case errors.Is(err, iofs.ErrNotExist) && !made:
 			continue // removed meanwhile
+		case !made && errors.Is(err, iofs.ErrPermission) && o.regain(name):
+			continue
 		case !made && NoFile(err) && !errors.Is(err, iofs.ErrPermission):
 			if _, err := PutAside(o, name); err != nil {
 				return nil, err
@@ -170,6 +173,18 @@ func openLock(name string) (f *os.File, made bool, err error) {
 		return nil, false, err
 	}
 	return f, false, nil
+}
+
+// regain lets this user open a lock file of its own that had lost its
+// permissions, where nobody else could put another file in its place. It stays
+// the same file: whoever holds it goes on holding it.
+func (o OS) regain(name string) bool {
+	fi, err := os.Lstat(name)
+	if err != nil || !fi.Mode().IsRegular() || fi.Mode().Perm()&0o600 == 0o600 || !o.Owned(fi) || o.Links(fi) != 1 ||
+		!private(o, filepath.Dir(name)) {
+		return false
+	}
+	return os.Chmod(name, filePerm) == nil
 }
 
 // sole reports whether an open file is this user's alone, under one name.
