@@ -12,6 +12,7 @@ import (
 
 	"github.com/peerload/peerload"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/testkit/otheruser"
 	"github.com/peerload/peerload/load"
 )
 
@@ -19,6 +20,18 @@ import (
 // next run commits the very content, and leaves nothing else in the directory
 // but what it has put aside.
 func TestLeftoversDamaged(t *testing.T) {
+	damageLeftovers(t, func(what string) bool { return what != "unreadable" })
+}
+
+// TestLeftoversUnreadable is TestLeftoversDamaged for files that nobody may read.
+func TestLeftoversUnreadable(t *testing.T) {
+	if otheruser.Runs(t) {
+		damageLeftovers(t, func(what string) bool { return what == "unreadable" })
+	}
+}
+
+// damageLeftovers damages each file in some ways.
+func damageLeftovers(t *testing.T, wanted func(what string) bool) {
 	content := strings.Repeat("firmware ", 20_000)
 	url := files(t, map[string]string{"/app.bin": content})
 	digest := load.DigestOf([]byte(content))
@@ -46,6 +59,9 @@ func TestLeftoversDamaged(t *testing.T) {
 	for _, name := range []string{"out/.app.bin.part", "out/.app.bin.part.idx", "out/.app.bin.part.lock",
 		"out/app.bin", "state/id", "state/status"} {
 		for _, what := range slices.Sorted(maps.Keys(mutations)) {
+			if !wanted(what) {
+				continue
+			}
 			for _, proof := range []peerload.Proof{peerload.SHA256(digest), peerload.Unsigned()} {
 				r := alone(t, url+"/app.bin")
 				r.Output, r.Proof = r.Output+"/", proof

@@ -390,7 +390,9 @@ func TestBackupInSomebodysDirectory(t *testing.T) {
 func TestPowerCutOfRenewing(t *testing.T) {
 	t.Parallel()
 	base, now := t.TempDir(), time.Now()
-	files := func(dir string) (cert, key string) { return filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem") }
+	files := func(dir string) (cert, key string) {
+		return filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	}
 	cert, key := files(base)
 	if err := generate(durable.Writer{}, cert, key, []string{"before.example"}, now); err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/files/cnf"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/template"
+	"github.com/peerload/peerload/internal/testkit/otheruser"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/tftp"
 	"github.com/peerload/peerload/trust"
@@ -286,8 +287,11 @@ var damages = map[string]func(path string) error{
 	"dangling link": func(p string) error {
 		return errors.Join(os.Remove(p), os.Symlink(filepath.Join(filepath.Dir(p), "nowhere"), p))
 	},
-	"unreadable": func(p string) error { return os.Chmod(p, 0) },
+	unreadable: func(p string) error { return os.Chmod(p, 0) },
 }
+
+// unreadable is a damage from which root takes none.
+const unreadable = "unreadable"
 
 func rewrite(path string, change func([]byte) []byte) error {
 	b, err := os.ReadFile(path)
@@ -345,7 +349,17 @@ func openData(t *testing.T, d dataDir) (*instance, error) {
 // TestDamagedData: each file of the data directory, damaged in each way, keeps
 // the server from nothing but what the file is for; where it cannot go on, its
 // error names the file.
-func TestDamagedData(t *testing.T) {
+func TestDamagedData(t *testing.T) { damageData(t, func(how string) bool { return how != unreadable }) }
+
+// TestUnreadableData is TestDamagedData for files that the server may not read.
+func TestUnreadableData(t *testing.T) {
+	if otheruser.Runs(t) {
+		damageData(t, func(how string) bool { return how == unreadable })
+	}
+}
+
+// damageData damages each file of the data directory in some ways.
+func damageData(t *testing.T, wanted func(how string) bool) {
 	whole := dataDir(t.TempDir())
 	keep(t, whole)
 	var names []string
@@ -360,6 +374,9 @@ func TestDamagedData(t *testing.T) {
 	}
 	for _, name := range names {
 		for how, damage := range damages {
+			if !wanted(how) {
+				continue
+			}
 			d := dataDir(filepath.Join(t.TempDir(), "data"))
 			if err := os.CopyFS(string(d), os.DirFS(string(whole))); err != nil {
 				t.Fatal(err)

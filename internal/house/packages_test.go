@@ -174,6 +174,7 @@ var packages = []rule{
 	{dir: "internal/testkit/publisher", floor: 3, side: outside},
 	{dir: "internal/testkit/labtest", floor: 3, side: outside, allowedImports: []string{"load", "report", "trust"}},
 	{dir: "internal/testkit/foreign", floor: 3, side: outside, allowedImports: nothing},
+	{dir: "internal/testkit/otheruser", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/testkit/golden", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/house", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/fuzzing", floor: 3, side: outside, allowedImports: nothing},

@@ -19,6 +19,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/testkit/faultdisk"
+	"github.com/peerload/peerload/internal/testkit/otheruser"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 )
@@ -79,6 +80,18 @@ func copyTree(t *testing.T, from, to string) {
 // Whatever has happened to whichever file of its state, a device starts, runs
 // its load, is provisioned, and takes no unsigned load.
 func TestStateDamaged(t *testing.T) {
+	damageState(t, func(what string) bool { return what != "unreadable" })
+}
+
+// TestStateUnreadable is TestStateDamaged for files that the device may not read.
+func TestStateUnreadable(t *testing.T) {
+	if otheruser.Runs(t) {
+		damageState(t, func(what string) bool { return what == "unreadable" })
+	}
+}
+
+// damageState damages each file of a state in some ways.
+func damageState(t *testing.T, wanted func(what string) bool) {
 	d := newDepot(t)
 	d.load("SIGNED", "good", 300_000, "CP-7961G")
 	d.provision(sharing("SIGNED", ""))
@@ -97,8 +110,8 @@ func TestStateDamaged(t *testing.T) {
 		"status", SocketName, "slots/a", "slots/b", "slots/a.json", "slots/b.json", "slots/current", "slots/.slots.lock",
 		active, "trust/timestamp.json", "trust/snapshot.json", "trust/targets.json", "trust/.lock", "trust/2.root.json"} {
 		for what, mutate := range mutations {
-			if what == "unreadable" && os.Geteuid() == 0 {
-				continue // root reads everything
+			if !wanted(what) {
+				continue
 			}
 			t.Run(strings.ReplaceAll(name, "/", ":")+" "+what, func(t *testing.T) {
 				c := c
