@@ -27,6 +27,7 @@ type Daemon struct {
 	program string
 	exitOf  func(error) int
 	started time.Time
+	now     func() time.Time // of upgrades
 	id      uint64
 	mac     string
 
@@ -73,7 +74,8 @@ type Setup struct {
 	Notify   string
 	Watchdog time.Duration
 
-	files filesystem // nil for that of the machine
+	files filesystem       // nil for that of the machine
+	now   func() time.Time // of upgrades; nil for time.Now
 }
 
 // New opens everything that survives a restart. One daemon at a time has a
@@ -86,6 +88,9 @@ func New(cfg Config, s Setup) (d *Daemon, err error) {
 		kick: make(chan struct{}, 1), reload: make(chan Config), asked: make(chan error, 1)}
 	if d.files == nil {
 		d.files = machine{}
+	}
+	if d.now = s.now; d.now == nil {
+		d.now = time.Now
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)

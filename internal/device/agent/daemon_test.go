@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/leodido/go-syslog/v4/rfc5424"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/report"
@@ -347,5 +348,48 @@ func TestTricklingServer(t *testing.T) {
 				t.Errorf("the first server was asked %d times for what it trickles", n)
 			}
 		})
+	}
+}
+
+// TestFirstLoadFails: a first load that does not work is not shown as one that
+// does, is tried again at once when it is ordered and else after a while, and
+// runs once what made it fail is mended.
+func TestFirstLoadFails(t *testing.T) {
+	t.Parallel()
+	for name, again := range map[string]func(r *runner, cfg Config, ahead *atomic.Int64) error{
+		"reload": func(r *runner, cfg Config, _ *atomic.Int64) error { return r.Reload(r.t.Context(), cfg) },
+		"pause": func(r *runner, _ Config, ahead *atomic.Int64) error {
+			ahead.Store(int64(15 * time.Minute))
+			r.Wake()
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) { firstLoadFails(t, again) })
+	}
+}
+
+func firstLoadFails(t *testing.T, again func(r *runner, cfg Config, ahead *atomic.Int64) error) {
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	d.provision(sharing("L1", ""))
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	mended := filepath.Join(t.TempDir(), "mended")
+	cfg.ConfirmCommand, cfg.ConfirmTimeout = "test -e "+mended, time.Second
+	var ahead atomic.Int64
+	r := startWith(t, cfg, Setup{now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
+	until(t, "failed", func() bool { return r.Status().State == report.StateFailed })
+	if a, _ := r.slots.Active(); a.State != slot.StateFailed || a.Name != "L1" {
+		t.Errorf("%+v", a)
+	}
+	if st := r.Status(); st.Reason != "not-confirmed" || r.upgrade.unfinished() != nil {
+		t.Errorf("%+v", st)
+	}
+	write(t, mended, "")
+	if err := again(r, cfg, &ahead); err != nil {
+		t.Fatal(err)
+	}
+	r.runs("L1")
+	if a, _ := r.slots.Active(); a.State != slot.StateConfirmed {
+		t.Errorf("%+v", a)
 	}
 }

@@ -19,6 +19,7 @@ type upgrader struct {
 	daemon *Daemon
 	// tick rings when the machine's deadline has passed.
 	tick *time.Timer
+	now  func() time.Time
 	// rested says that an upgrade came to rest, and may be late: ask working.
 	rested chan struct{}
 
@@ -42,7 +43,7 @@ type progress struct {
 // the device, or of the daemon, means for it. It runs before anything else
 // looks at the slots.
 func newUpgrader(d *Daemon) (*upgrader, error) {
-	u := &upgrader{daemon: d, tick: time.NewTimer(time.Hour), rested: make(chan struct{}, 1),
+	u := &upgrader{daemon: d, tick: time.NewTimer(time.Hour), now: d.now, rested: make(chan struct{}, 1),
 		machine: upgrade.New(d.keep.get().Record)}
 	boot, err := bootID(d.conf.get().BootID)
 	if err != nil {
@@ -83,15 +84,15 @@ func (u *upgrader) configure(c Config) {
 // step is tell for a caller that holds mu.
 func (u *upgrader) step(in upgrade.Event) (err error) {
 	worked := u.machine.Working()
-	for _, a := range u.machine.Step(time.Now(), in, nil) {
+	for _, a := range u.machine.Step(u.now(), in, nil) {
 		if err = u.carryOut(a); err != nil {
 			u.daemon.log.Error("upgrade", "error", err)
-			u.machine.Step(time.Now(), upgrade.NotRemembered{}, nil)
+			u.machine.Step(u.now(), upgrade.NotRemembered{}, nil)
 			break
 		}
 	}
 	if at, ok := u.machine.Deadline(); ok {
-		u.tick.Reset(time.Until(at))
+		u.tick.Reset(at.Sub(u.now()))
 	} else {
 		u.tick.Stop()
 	}

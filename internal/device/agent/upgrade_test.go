@@ -268,34 +268,6 @@ func TestKilledAfterTheRestart(t *testing.T) {
 	}
 }
 
-// TestFirstLoadFails: a first load that does not work is not shown as one that
-// does, is not tried again by itself, and runs once what made it fail is mended.
-func TestFirstLoadFails(t *testing.T) {
-	t.Parallel()
-	d := newDepot(t)
-	d.load("L1", "good", 100_000, "CP-7961G")
-	d.provision(sharing("L1", ""))
-	cfg := newSubnet(t).config(d, "CP-7961G")
-	mended := filepath.Join(t.TempDir(), "mended")
-	cfg.ConfirmCommand, cfg.ConfirmTimeout = "test -e "+mended, time.Second
-	r := start(t, cfg)
-	until(t, "failed", func() bool { return r.Status().State == report.StateFailed })
-	if a, _ := r.slots.Active(); a.State != slot.StateFailed || a.Name != "L1" {
-		t.Errorf("%+v", a)
-	}
-	if st := r.Status(); st.Reason != "not-confirmed" || r.upgrade.unfinished() != nil {
-		t.Errorf("%+v", st)
-	}
-	write(t, mended, "")
-	if err := r.Reload(t.Context(), cfg); err != nil {
-		t.Fatal(err)
-	}
-	r.runs("L1")
-	if a, _ := r.slots.Active(); a.State != slot.StateConfirmed {
-		t.Errorf("%+v", a)
-	}
-}
-
 // TestHookContract: the steps come in order with what they need to know.
 func TestHookContract(t *testing.T) {
 	t.Parallel()

@@ -90,7 +90,8 @@ type (
 		Load  string
 		Err   error
 	}
-	// Ended tells how an upgrade ended. Final: the load is not tried again.
+	// Ended tells how an upgrade ended. Final: the load is not tried again by
+	// itself.
 	Ended struct {
 		Result        Result
 		Load, Version string

@@ -53,7 +53,7 @@ type (
 	// Wake begins what is due. It comes at the start and after each question
 	// how the device is provisioned, which so paces what is tried again.
 	Wake struct{}
-	// Forget is an order: loads that failed may be tried again.
+	// Forget is an order: loads that failed may be tried again at once.
 	Forget struct{}
 	// Interrupt ends a Fetch, which begins again with the next Wake. Whatever
 	// else is under way goes on.

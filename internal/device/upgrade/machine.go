@@ -23,6 +23,12 @@ const (
 	// end: an installer that takes the device down with it, or a slot that
 	// cannot be switched, must not keep a device busy for ever.
 	maxInstalls = 5
+	// againFirst is how long a load that failed is left alone where the device
+	// has none that works, so that nothing is lost by trying; each time twice as
+	// long, up to againMost. What made it fail may be mended meanwhile: the
+	// installer, the self-test, the server that a trial waits for.
+	againFirst = 15 * time.Minute
+	againMost  = 6 * time.Hour
 )
 
 // doing is what is under way.
@@ -74,6 +80,7 @@ type Machine struct {
 	deadline time.Time  // of goingDown, asking and waiting
 	askAt    time.Time  // when waiting ends: to ask again, or at the deadline
 	sick     error      // what the last AskHealth said
+	since    time.Time  // of the start, or of the last failure after it
 
 	// Of the Step under way.
 	now  time.Time
@@ -274,13 +281,33 @@ func (m *Machine) slotsChanged(did doing, e SlotsChanged) {
 
 // wanted returns the load to upgrade to, "" if there is nothing to do.
 func (m *Machine) wanted() string {
-	if _, failed := m.rec.FailedBefore(m.rec.Assigned); failed {
+	if f, failed := m.rec.FailedBefore(m.rec.Assigned); failed && !m.due(f) {
 		return ""
 	}
 	if a := m.slots.Active; a.Load == m.rec.Assigned && a.State != SlotFailed {
 		return ""
 	}
 	return m.rec.Assigned
+}
+
+// works reports whether the device runs a load that is known to be good.
+func (m *Machine) works() bool { return m.slots.Active.State == SlotConfirmed }
+
+// due reports whether a load that failed is to be tried once more. Its pause is
+// counted anew from each start: it needs no clock that is right, and a load that
+// takes the device down does not come back sooner.
+func (m *Machine) due(f FailedLoad) bool {
+	pause := againMost
+	if n := max(f.Tries, 1) - 1; n < 16 {
+		pause = min(againFirst<<n, againMost)
+	}
+	return !m.works() && m.now.Sub(m.since) >= pause
+}
+
+// failed notes that a load failed.
+func (m *Machine) failed(code reason.Code) {
+	m.rec.fail(m.rec.Load, code, m.now)
+	m.since = m.now
 }
 
 // provisioned takes which load is assigned. Where nobody else is asked, being
@@ -331,6 +358,9 @@ func (m *Machine) next() {
 		}
 		if want != r.Load {
 			r.Installs = 0
+		}
+		if r.again(want) {
+			r.Installs = min(r.Installs, maxInstalls-1) // once more, however often it was
 		}
 		r.Phase, r.Load, r.Version, r.Starts = Download, want, "", 0
 	}
@@ -387,19 +417,21 @@ func (m *Machine) installed(e StepEnded) {
 // installFailed notes the failure before it is undone: after a power cut the
 // installer is not asked for the same again.
 func (m *Machine) installFailed(why error) {
-	m.rec.fail(m.rec.Load, reason.Installer, m.now)
+	m.failed(reason.Installer)
 	m.rec.Reason, m.rec.Message = reason.Installer, why.Error()
 	m.begin(undoing, m.step(StepRollback))
 }
 
 // giveUp ends an upgrade that failed before its load was tried. Final: the load
-// is not tried again until another one is assigned.
+// is not tried again until another one is assigned, or for a while if the device
+// has none that works.
 func (m *Machine) giveUp(code reason.Code, why error, final bool) {
 	r := &m.rec
 	m.fault(code, why)
-	m.tell(Ended{Result: Failed, Load: r.Load, Version: r.Version, Reason: code, Message: why.Error(), Final: final})
+	m.tell(Ended{Result: Failed, Load: r.Load, Version: r.Version, Reason: code, Message: why.Error(),
+		Final: final && m.works()})
 	if final {
-		r.fail(r.Load, code, m.now)
+		m.failed(code)
 	}
 	m.idle(report.StateFailed)
 	r.Reason, r.Message = code, why.Error()

@@ -221,6 +221,61 @@ func TestFirstLoadFails(t *testing.T) {
 	s.wants(s.tell(upgrade.Wake{}), step(upgrade.StepDownload, "L1", ""))
 }
 
+// TestTriedAgain: a load that failed is tried again where the device has none that
+// works, after a pause that doubles up to six hours and is counted anew from each
+// start; installed once each time. Beside a load that works it is not.
+func TestTriedAgain(t *testing.T) {
+	full := upgrade.Slots{Inactive: upgrade.Slot{Load: "L1", Version: "1"}}
+	s := begin(t, upgrade.Record{BootID: "1", Assigned: "L1", Installs: 4})
+	s.tell(upgrade.Started{Boot: "1"})
+	fails := func() {
+		t.Helper()
+		s.wants(s.tell(upgrade.Wake{}), step(upgrade.StepDownload, "L1", ""))
+		s.tell(upgrade.StepEnded{})
+		s.wants(s.tell(upgrade.Fetched{Version: "1", Slots: full}), step(upgrade.StepInstall, "L1", "1"))
+		s.wants(s.tell(upgrade.StepEnded{Err: errors.New("exit status 1")}), step(upgrade.StepRollback, "L1", "1"))
+		s.wants(s.tell(upgrade.StepEnded{}), upgrade.Ended{Result: upgrade.Failed, Load: "L1", Version: "1",
+			Reason: reason.Installer, Message: "exit status 1"})
+	}
+	fails()
+	minutes := []time.Duration{15, 30, 60, 120, 240, 360, 360}
+	for n, pause := range minutes {
+		if n == 2 { // another start, shortly before it is due
+			s.now = s.now.Add(59 * time.Minute)
+			s.m = upgrade.New(s.m.Record())
+			s.tell(upgrade.Started{Boot: "1", Slots: full})
+		}
+		s.now = s.now.Add(pause*time.Minute - time.Second)
+		if out := s.tell(upgrade.Wake{}); len(out) != 0 {
+			t.Fatalf("after %d failures it is tried again too soon: %+v", n+1, out)
+		}
+		s.now = s.now.Add(time.Second)
+		fails()
+	}
+	if f := s.m.Record().Failed[0]; f.Tries != len(minutes)+1 || f.Again {
+		t.Errorf("%+v", f)
+	}
+	s.now = s.now.Add(24 * time.Hour)
+	r := s.m.Record()
+	r.BootID = "1"
+	works := begin(t, r)
+	works.tell(upgrade.Started{Boot: "1", Slots: upgrade.Slots{Active: upgrade.Slot{Load: "L0",
+		State: upgrade.SlotConfirmed}}})
+	works.now = works.now.Add(24 * time.Hour)
+	if out := works.tell(upgrade.Wake{}); len(out) != 0 || works.m.Unfinished() {
+		t.Errorf("it is tried again beside a load that works: %+v", out)
+	}
+	// Once it works it is forgotten that it ever failed.
+	s.tell(upgrade.Wake{}, upgrade.StepEnded{}, upgrade.Fetched{Version: "1", Slots: full}, upgrade.StepEnded{},
+		upgrade.SlotsChanged{Slots: upgrade.Slots{Active: upgrade.Slot{Load: "L1", State: upgrade.SlotTrial}}},
+		upgrade.Provisioned{Load: "L1"}, upgrade.StepEnded{},
+		upgrade.SlotsChanged{Slots: upgrade.Slots{Active: upgrade.Slot{Load: "L1", State: upgrade.SlotConfirmed}}})
+	s.state(upgrade.Idle, "L1", report.StateIdle)
+	if left := s.m.Record().Failed; len(left) > 0 {
+		t.Errorf("%+v", left)
+	}
+}
+
 // TestNotRemembered: nothing follows from what is not on disk, and the next Wake
 // begins it again.
 func TestNotRemembered(t *testing.T) {

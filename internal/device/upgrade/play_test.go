@@ -73,7 +73,7 @@ func (d *device) play() string {
 	}
 	d.calm = true
 	d.log("calm")
-	end = d.now.Add(4 * time.Hour)
+	end = d.now.Add(16 * time.Hour)
 	for at := d.next(); d.bad == "" && (at.Before(end) || d.machine.Working()); at = d.next() {
 		d.advance(at)
 	}
@@ -134,6 +134,9 @@ func (d *device) atTheEnd() {
 	case d.assigned == "", a.Name == d.assigned && a.State == slot.StateConfirmed:
 	case gaveUp && failed.Reason == "":
 		d.violated("%s failed without a reason", d.assigned)
+	case gaveUp && a.State != slot.StateConfirmed && d.now.Sub(d.failed[d.assigned]) > 2*pause(failed)+time.Hour:
+		d.violated("%s failed %v ago, no other works, and it is not tried again", d.assigned,
+			d.now.Sub(d.failed[d.assigned]))
 	case gaveUp:
 	case a.Name != "" && d.release(a.Name).sick: // it cannot ask what it is to run
 	case d.release(d.assigned).healthy():

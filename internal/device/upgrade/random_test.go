@@ -2,6 +2,7 @@ package upgrade_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -114,6 +115,20 @@ func TestInvariantsCanFail(t *testing.T) {
 		{"is installed for the 6th time", func(d *device) {
 			d.remembers = func(r upgrade.Record) upgrade.Record { r.Installs = 0; return r }
 		}},
+		{"is tried again beside", func(d *device) {
+			d.remembers = func(r upgrade.Record) upgrade.Record { return d.again(r) }
+		}},
+		{"s after it failed", func(d *device) {
+			d.remembers = func(r upgrade.Record) upgrade.Record { return d.again(r) }
+		}},
+		{"and it is not tried again", func(d *device) {
+			d.hears = func(in upgrade.Event) upgrade.Event {
+				if _, wake := in.(upgrade.Wake); wake && d.calm {
+					d.machine.Step(d.now, upgrade.Started{Boot: fmt.Sprint(d.boots), Slots: view(d.slots)}, nil)
+				}
+				return in
+			}
+		}},
 		{"it never comes to rest", func(d *device) {
 			d.hears = func(in upgrade.Event) upgrade.Event {
 				if isTick(in) {
@@ -152,4 +167,13 @@ func TestInvariantsCanFail(t *testing.T) {
 			t.Errorf("nothing found like %q: %q", c.want, slices.Sorted(maps.Keys(found)))
 		}
 	}
+}
+
+// again is a record in which whatever is known to have failed is tried once more.
+func (d *device) again(r upgrade.Record) upgrade.Record {
+	r.Failed = slices.Clone(r.Failed)
+	for i := range r.Failed {
+		r.Failed[i].Again = d.banned[r.Failed[i].Load]
+	}
+	return r
 }

@@ -48,7 +48,8 @@ type Record struct {
 	// Assigned is the load that was assigned last, "" for none.
 	Assigned string `json:"assigned,omitempty"`
 	// Failed are loads not to be tried again until another is assigned, or
-	// Forget; at most maxFailed, the oldest first.
+	// Forget, or for a while where the device has no load that works; at most
+	// maxFailed, the oldest first.
 	Failed []FailedLoad `json:"failed,omitempty"`
 	// State, one of package report, Reason and Message are what is told of
 	// the last upgrade.
@@ -57,12 +58,16 @@ type Record struct {
 	Message string      `json:"message,omitempty"`
 }
 
-// FailedLoad is a load that is not tried again.
+// FailedLoad is a load that failed.
 type FailedLoad struct {
 	Load   string      `json:"load"`
 	Reason reason.Code `json:"reason"`
 	// Time when it failed, RFC 3339.
 	Time string `json:"time"`
+	// Tries counts how often it failed; 0 stands for 1.
+	Tries int `json:"tries,omitempty"`
+	// Again says that it is being tried once more.
+	Again bool `json:"again,omitempty"`
 }
 
 // maxFailed bounds Record.Failed.
@@ -72,7 +77,7 @@ const maxFailed = 16
 // may be.
 func (r *Record) FailedBefore(load string) (f FailedLoad, ok bool) {
 	i := slices.IndexFunc(r.Failed, func(f FailedLoad) bool { return f.Load == load })
-	if i < 0 {
+	if i < 0 || r.Failed[i].Again {
 		return FailedLoad{}, false
 	}
 	return r.Failed[i], true
@@ -81,9 +86,36 @@ func (r *Record) FailedBefore(load string) (f FailedLoad, ok bool) {
 // fail notes a load that is not to be tried again. Earlier copies of the record
 // keep their list.
 func (r *Record) fail(load string, code reason.Code, now time.Time) {
-	kept := slices.DeleteFunc(slices.Clone(r.Failed), func(f FailedLoad) bool { return f.Load == load })
-	kept = append(kept, FailedLoad{Load: load, Reason: code, Time: now.Format(time.RFC3339)})
+	latest := FailedLoad{Load: load, Reason: code, Time: now.Format(time.RFC3339), Tries: 1}
+	for _, f := range r.Failed {
+		if f.Load == load && f.Again {
+			latest.Tries = max(f.Tries, 1) + 1
+		} else if f.Load == load { // it was noted already
+			latest.Tries = max(f.Tries, 1)
+		}
+	}
+	r.passed(load)
+	kept := append(r.Failed, latest)
 	r.Failed = kept[max(0, len(kept)-maxFailed):]
+}
+
+// passed forgets that a load had failed. Earlier copies of the record keep their
+// list.
+func (r *Record) passed(load string) {
+	r.Failed = slices.DeleteFunc(slices.Clone(r.Failed), func(f FailedLoad) bool { return f.Load == load })
+}
+
+// again notes that a load that failed is tried once more. It reports whether
+// there is one. Earlier copies of the record keep their list.
+func (r *Record) again(load string) bool {
+	if _, failed := r.FailedBefore(load); !failed {
+		return false
+	}
+	r.Failed = slices.Clone(r.Failed)
+	for i := range r.Failed {
+		r.Failed[i].Again = r.Failed[i].Again || r.Failed[i].Load == load
+	}
+	return true
 }
 
 func (r *Record) equal(o Record) bool {

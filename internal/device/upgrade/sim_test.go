@@ -89,8 +89,9 @@ type ledger struct {
 	provisioned bool            // being provisioned ends the trial under way well
 	passed      map[string]bool // loads whose trial went well since their last switch
 	banned      map[string]bool // loads that failed, and are not to come back
-	installs    map[string]int  // since the last order or assignment
-	bad         string          // the first violation
+	failed      map[string]time.Time
+	installs    map[string]int // since the last order or assignment
+	bad         string         // the first violation
 	ended       map[upgrade.Result]int
 }
 
@@ -108,7 +109,7 @@ func newDevice(seed uint64, keeps bool) *device {
 	rnd := rand.New(rand.NewPCG(seed, 0x0061726465))
 	d := &device{rnd: rnd, keeps: keeps, now: time.Unix(1_700_000_000, 0).UTC(), disk: faultdisk.New(seed),
 		command: rnd.IntN(2) == 0, ledger: ledger{passed: map[string]bool{}, banned: map[string]bool{},
-			installs: map[string]int{}, ended: map[upgrade.Result]int{}}}
+			failed: map[string]time.Time{}, installs: map[string]int{}, ended: map[upgrade.Result]int{}}}
 	for i := range 2 + rnd.IntN(3) {
 		r := &release{name: fmt.Sprintf("L%d", i), version: i, content: map[string]string{
 			"app": fmt.Sprintf("app of %d", i), "dsp": fmt.Sprintf("dsp of %d", i/2), "boot": "the same in all"}}
@@ -326,10 +327,33 @@ func (d *device) remembered(r upgrade.Record) {
 	if d.remembers != nil {
 		r = d.remembers(r)
 	}
+	before := d.saved
 	d.saved = r
+	a, _ := d.slots.Active()
 	for _, f := range r.Failed {
-		d.banned[f.Load] = true
+		was, known := before.FailedBefore(f.Load)
+		switch {
+		case !f.Again && (!known || was.Tries != f.Tries):
+			d.banned[f.Load], d.failed[f.Load] = true, d.now
+		case !f.Again || !d.banned[f.Load]:
+		case a.State == slot.StateConfirmed:
+			d.violated("%s has failed and is tried again beside %s, which works", f.Load, a.Name)
+		case d.now.Sub(d.failed[f.Load]) < pause(f):
+			d.violated("%s is tried again %v after it failed", f.Load, d.now.Sub(d.failed[f.Load]))
+		default:
+			delete(d.banned, f.Load)
+			d.installs[f.Load] = min(d.installs[f.Load], 4) // and it may be installed once
+		}
 	}
+}
+
+// pause is how long a load that failed is left alone, at least.
+func pause(f upgrade.FailedLoad) time.Duration {
+	p := 15 * time.Minute
+	for range f.Tries - 1 {
+		p = min(2*p, 6*time.Hour)
+	}
+	return p
 }
 
 // amnesty: a load may be tried again.

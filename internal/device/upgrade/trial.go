@@ -12,7 +12,7 @@ import (
 // started finds out what the start of the device, or of the program alone,
 // means for an upgrade under way.
 func (m *Machine) started(e Started) {
-	m.boot, m.slots = e.Boot, e.Slots
+	m.boot, m.slots, m.since = e.Boot, e.Slots, m.now
 	if m.rec.BootID == e.Boot {
 		m.settle(false)
 		return
@@ -163,6 +163,7 @@ func (m *Machine) tick() {
 func (m *Machine) confirmed() {
 	r := &m.rec
 	m.tell(Ended{Result: Committed, Load: r.Load, Version: r.Version})
+	r.passed(r.Load)
 	m.idle(report.StateIdle)
 	r.Installs = 0
 }
@@ -195,8 +196,9 @@ func (m *Machine) revoked(e StepEnded) {
 	}
 	code, message := r.Reason, r.Message
 	m.fault(code, errors.New(message))
-	m.tell(Ended{Result: RolledBack, Load: r.Load, Version: r.Version, Reason: code, Message: message, Final: true})
-	r.fail(r.Load, code, m.now)
+	m.tell(Ended{Result: RolledBack, Load: r.Load, Version: r.Version, Reason: code, Message: message,
+		Final: m.works()})
+	m.failed(code)
 	state := report.StateRolledBack
 	if a := m.slots.Active; a.Load == r.Load && a.State == SlotFailed {
 		state = report.StateFailed // there was no load to go back to
