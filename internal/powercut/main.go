@@ -1,8 +1,8 @@
 // Command powercut enumerates the states in which a power cut can leave what
 // Peerload keeps, and counts them.
 //
-//	go run ./internal/powercut              some 60,000 states, a few minutes
-//	go run ./internal/powercut -most 100    fewer: at most 100 for each operation
+//	go run ./internal/powercut              all packages, about a minute of two processors
+//	go run ./internal/powercut -most 1000   more: at most 1,000 states for each operation
 //
 // A state is what a disk holds after the power was cut at one operation of a
 // story: any subset of the changes of names that were not durable, and of the
@@ -73,7 +73,7 @@ func (c *count) add(o count) {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("powercut", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	most := flags.Int("most", 600, "at most this many `states` for each operation")
+	most := flags.Int("most", 300, "at most this many `states` for each operation")
 	least := flags.Int("least", 20_000, "fail if there are fewer `states` in all")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/peerload/peerload/internal/device/slot"
@@ -127,7 +128,11 @@ func TestPowerCutOfAnotherContent(t *testing.T) {
 }
 
 // set is the files of one load, with sizes that differ. Version 3 has no conf.
+// Nobody changes them: they are made once.
 func set(version uint64) map[string][]byte {
+	if s, ok := sets.Load(version); ok {
+		return s.(map[string][]byte)
+	}
 	s := map[string][]byte{
 		"boot": random(chunk+int(version), version),
 		"conf": random(100, 10+version),
@@ -136,8 +141,11 @@ func set(version uint64) map[string][]byte {
 	if version == 3 {
 		delete(s, "conf")
 	}
+	sets.Store(version, s)
 	return s
 }
+
+var sets sync.Map
 
 var setNames = []string{"boot", "conf", "root"}
 
