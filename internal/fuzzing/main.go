@@ -29,7 +29,6 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
-	"strings"
 	"time"
 )
 
@@ -54,7 +53,15 @@ type options struct {
 	record   string        // file to add to; "": none
 	only     *regexp.Regexp
 	list     bool
-	args     string // the command line as it was given, for the record
+}
+
+// flags are those that decide what a run executes, for the record.
+func (o options) flags() string {
+	text := fmt.Sprintf("-time %v -parallel %d", o.limit, o.parallel)
+	if o.seed > 0 {
+		text += fmt.Sprintf(" -seed %d", o.seed)
+	}
+	return text
 }
 
 // run does what the command line asks for.
@@ -102,7 +109,6 @@ func parseOptions(args []string, stderr io.Writer) (o options, patterns []string
 	if err := flags.Parse(args); err != nil {
 		return o, nil, err
 	}
-	o.args = strings.Join(args, " ")
 	if o.only, err = regexp.Compile(*only); err != nil {
 		return o, nil, fmt.Errorf("-only %q is no regular expression: %w", *only, err)
 	}

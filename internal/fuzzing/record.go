@@ -26,8 +26,7 @@ type row struct {
 // row is the outcome of one run as a row.
 func (out outcome) row(t target, o options, now time.Time) row {
 	return row{pkg: strings.TrimPrefix(t.pkg, "./"), name: t.name, executions: out.executions,
-		crashers: int64(len(out.crashers)), date: now.Format(time.DateOnly),
-		by: strings.ReplaceAll(o.args, "|", "¦")} // a cell of a table ends with |
+		crashers: int64(len(out.crashers)), date: now.Format(time.DateOnly), by: o.flags()}
 }
 
 const (
