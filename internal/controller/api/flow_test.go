@@ -344,7 +344,8 @@ func TestMetrics(t *testing.T) {
 	code, text, _ := s.call("GET", "/metrics", s.tokens[domain.RoleViewer], nil)
 	if code != 200 || !strings.Contains(text, `peerload_build_info{`) ||
 		!strings.Contains(text, `peerload_devices{state="unknown"} 2`) ||
-		!strings.Contains(text, "peerload_devices_received_bytes_total") {
+		!strings.Contains(text, "peerload_devices_received_bytes_total") ||
+		!strings.Contains(text, "\npeerload_goroutines ") {
 		t.Errorf("%d %s", code, text)
 	}
 	if strings.Contains(text, "SEP") || strings.Contains(text, "00000000000") {

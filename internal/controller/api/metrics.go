@@ -35,7 +35,9 @@ func newMetrics(cfg Config) *metrics {
 		Help:        "1, with the version of the program.",
 		ConstLabels: prometheus.Labels{"version": cfg.Version, "goversion": runtime.Version()}})
 	build.Set(1)
-	cfg.Registry.MustRegister(m.requests, m.duration, build, &fleet{ctl: cfg.Controller})
+	goroutines := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "peerload_goroutines",
+		Help: "Goroutines of the process."}, func() float64 { return float64(runtime.NumGoroutine()) })
+	cfg.Registry.MustRegister(m.requests, m.duration, build, goroutines, &fleet{ctl: cfg.Controller})
 	return m
 }
 

@@ -115,6 +115,7 @@ func (d *Daemon) metrics() []byte {
 		map[string]float64{"committed": float64(c.committed), "failed": float64(c.failed)})
 	x.one("events_dropped_total", "counter", "Events that could not be told in time.", float64(c.dropped.Load()))
 	x.one("resident_memory_bytes", "gauge", "Memory of the process.", float64(residentBytes()))
+	x.one("goroutines", "gauge", "Goroutines of the process.", float64(runtime.NumGoroutine()))
 	x.one("start_timestamp_seconds", "gauge", "When the process was started.", seconds(d.started))
 	return x.b.Bytes()
 }

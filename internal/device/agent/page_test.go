@@ -476,7 +476,7 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, want := range []string{"build_info", "state", "sharing_enabled", "received_bytes_total", "sent_bytes_total",
 		"check_ins_total", "upgrades_total", "fallbacks_total", "elections_won_total", "served_bytes",
-		"resident_memory_bytes", "start_timestamp_seconds"} {
+		"resident_memory_bytes", "goroutines", "start_timestamp_seconds"} {
 		if !series["peerload_"+want] {
 			t.Errorf("%s is missing", want)
 		}
