@@ -44,7 +44,8 @@ func (e *statusError) Unwrap() error { return e.err }
 // rootCommand is the whole command line.
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{Use: "peerload-lab", Short: "Run sites of real devices on this machine"}
-	root.AddCommand(demoCommand(), siteCommand(), upCommand(), benchCommand(), simCommand(), planCommand(), downCommand())
+	root.AddCommand(demoCommand(), siteCommand(), upCommand(), roundsCommand(), benchCommand(), simCommand(),
+		planCommand(), downCommand())
 	strict.Prepare(root)
 	return root
 }

@@ -64,6 +64,7 @@ var harmlessReaders = map[string]string{
 	"internal/lab/site.isPeerPort":             "frames of the laboratory's own links",
 	"internal/sim.ParseFault":                  "the laboratory's command line",
 	"internal/mutate.listPackages":             "what the go command prints",
+	"internal/powercut.read":                   "what the tests print",
 	"internal/fuzzing.listTargets":             "what the go command prints",
 	"internal/testkit/labtest.playDevice":      "what a test says",
 	"internal/testkit/faultdisk.most":          "the environment of whoever runs the tests",

@@ -186,6 +186,24 @@ func (p *Proc) run(result chan<- error) {
 // process can be: SIGKILL.
 func (p *Proc) Kill() error { return p.cmd.Process.Kill() }
 
+// Signal sends a signal to the process.
+func (p *Proc) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
+// Use returns the memory that the process has now, in bytes, and how many
+// descriptors it has open.
+func (p *Proc) Use() (memory, descriptors int64, err error) {
+	proc := "/proc/" + strconv.Itoa(p.cmd.Process.Pid)
+	open, err := os.ReadDir(proc + "/fd")
+	if err != nil {
+		return 0, 0, err
+	}
+	memory, ok := procField(proc+"/status", "VmRSS:")
+	if !ok {
+		return 0, 0, fmt.Errorf("%s/status tells no memory", proc)
+	}
+	return memory, int64(len(open)), nil
+}
+
 // Wait blocks until the process has ended and all its output has been read.
 // The error is that of its exit status.
 func (p *Proc) Wait() error {

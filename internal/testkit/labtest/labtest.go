@@ -26,7 +26,7 @@ import (
 )
 
 // What the environment of a test's further processes carries: how a device is
-// to be played, and where the program peerload is.
+// to be played, and where the programs of the product are.
 const (
 	deviceEnv  = "PEERLOAD_LAB_TEST_DEVICE"
 	productEnv = "PEERLOAD_LAB_TEST_PRODUCT"
@@ -109,18 +109,31 @@ func (i Isolation) Bench(b *testing.B) {
 // builds; it returns its path in the inner run, "" in the outer one.
 func (i Isolation) RunProduct(t *testing.T) string {
 	t.Helper()
+	if dir := i.RunPrograms(t, "peerload"); dir != "" {
+		return filepath.Join(dir, "peerload")
+	}
+	return ""
+}
+
+// RunPrograms is Run for a test that needs programs of the product, which it
+// builds; it returns their directory in the inner run, "" in the outer one.
+func (i Isolation) RunPrograms(t *testing.T, names ...string) (dir string) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("real devices in network namespaces take their time")
 	}
 	if i.Isolated() {
 		return os.Getenv(productEnv)
 	}
-	path := filepath.Join(t.TempDir(), "peerload")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/peerload/peerload/cmd/peerload").CombinedOutput()
-	if err != nil {
-		t.Fatalf("go build peerload: %v\n%s", err, out)
+	dir = t.TempDir()
+	args := []string{"build", "-o", dir + "/"}
+	for _, name := range names {
+		args = append(args, "github.com/peerload/peerload/cmd/"+name)
 	}
-	t.Setenv(productEnv, path)
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		t.Fatalf("go build %q: %v\n%s", names, err, out)
+	}
+	t.Setenv(productEnv, dir)
 	i.Run(t)
 	return ""
 }
