@@ -34,10 +34,12 @@ func calls() map[string]call {
 		collection("device", func(c conn) client.Collection[client.Device, client.DeviceChange] { return c.Devices }, device),
 		collection("profile", func(c conn) client.Collection[client.Profile, client.ProfileChange] { return c.Profiles },
 			text),
+		collection("site", func(c conn) client.Collection[client.Site, client.SiteChange] { return c.Sites },
+			client.Filter{Text: "t", Silent: time.Hour}),
 		collection("user", func(c conn) client.Collection[client.User, client.UserChange] { return c.Users }, text),
 		set("token", func(c conn) client.Set[client.Token, client.NewToken] { return c.Tokens }, client.Filter{User: "u"}, 2),
 		set("enrolment", func(c conn) client.Set[client.Enrolment, client.NewEnrolment] { return c.Enrolments },
-			client.Filter{}, 1),
+			client.Filter{Site: "s"}, 1),
 		level("enterprise", ""), level("model", anyName), level("profile", anyName), level("device", anyName),
 		loads(), models(), devices(), journals(),
 	} {
@@ -117,11 +119,13 @@ func journals() map[string]call {
 	history := func(c conn) client.Lister[client.HistoryEntry] { return c.History }
 	since, before := time.Unix(1, 0), time.Unix(2, 0)
 	return map[string]call{
-		"get-overview":        func(ctx context.Context, c conn, _ bool) (any, error) { return c.Overview(ctx, time.Hour) },
-		"list-history":        lists(history, client.Filter{Kind: "state", Since: since, Before: before}, 2),
+		"get-overview": func(ctx context.Context, c conn, _ bool) (any, error) {
+			return c.Overview(ctx, "s", time.Hour)
+		},
+		"list-history":        lists(history, client.Filter{Site: "s", Kind: "state", Since: since, Before: before}, 2),
 		"list-device-history": lists(history, client.Filter{Device: anyName, Kind: "state", Since: since, Before: before}, 2),
 		"list-audit": lists(func(c conn) client.Lister[client.AuditEntry] { return c.Audit },
-			client.Filter{Actor: "a", Action: "b", Target: "c", Since: since, Before: before}, 2),
+			client.Filter{Site: "s", Actor: "a", Action: "b", Target: "c", Since: since, Before: before}, 2),
 	}
 }
 

@@ -17,12 +17,17 @@ import (
 type Filter struct {
 	// Text is part of the name or description: devices, profiles, users, loads.
 	Text string
+	// Site: devices, and what is told of them: history, audit, enrolments.
+	Site string
 	// Devices: Model in any spelling; NoProfile finds devices without a
 	// profile; Load is the one assigned at the level of the device; State and
 	// Active (the load that runs) are as last reported; Registration is
 	// "administrator", "auto-registered" or "enrolled".
-	Model, Profile, Site, Registration, Load, State, Active string
-	NoProfile                                               bool
+	Model, Profile, Registration, Load, State, Active string
+	NoProfile                                         bool
+	// Silent is how long a device must be silent to count as silent, in whole
+	// seconds, 0 for an hour: sites.
+	Silent time.Duration
 	// Retired lists retired loads too: loads.
 	Retired bool
 	// User is the owner, "" for the caller, "*" for all: tokens.
@@ -63,6 +68,9 @@ func (f Filter) query() url.Values {
 		if !v.IsZero() {
 			q.Set(name, v.Format(time.RFC3339Nano))
 		}
+	}
+	if s := int64(f.Silent / time.Second); s > 0 {
+		q.Set("silent_s", strconv.FormatInt(s, 10))
 	}
 	return q
 }
@@ -165,7 +173,8 @@ func collection[T, Change any](c *Client, path string) Collection[T, Change] {
 	return Collection[T, Change]{Set[T, Change]{Lister[T]{c, path, true}}}
 }
 
-// Get returns a thing. The error is NotFound if there is none of that name.
+// Get returns a thing. The error is NotFound if there is none of that name. The
+// devices of a site count as silent after an hour.
 func (s Collection[T, Change]) Get(ctx context.Context, key string) (v T, err error) {
 	err = s.c.get(ctx, at(s.path, key), nil, &v)
 	return v, err

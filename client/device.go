@@ -20,7 +20,8 @@ type Device struct {
 	Model string `json:"model"`
 	// Profile is the common profile's name, "" for none.
 	Profile string `json:"profile"`
-	// Site is free text for where the device is, "" for unknown.
+	// Site is the site that it was given, "" for none: it belongs then to
+	// State.Site.
 	Site string `json:"site"`
 	// Registration is how it became known: "administrator", "auto-registered" or
 	// "enrolled".
@@ -42,6 +43,8 @@ type DeviceState struct {
 	Last report.Device `json:"last"`
 	// From is the address that the last report came from.
 	From string `json:"from"`
+	// Site is the one whose network holds From, "" if none does.
+	Site string `json:"site,omitempty"`
 	// LastSeen is when the device was last heard of, Reported when it last
 	// reported, zero if never, and Since when it entered its state.
 	LastSeen time.Time `json:"last_seen,omitzero"`

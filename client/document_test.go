@@ -12,7 +12,8 @@ import (
 // sometimes are fields of the client's types that a schema lacks: one type
 // serves two schemas, and its comment says when the fields are there.
 var sometimes = map[string][]string{
-	"Device": {"state"}, "Token": {"secret"}, "EnrolmentToken": {"secret"}, "Answer": {"label", "label_ja", "element"},
+	"Device": {"state"}, "Site": {"counts"}, "Token": {"secret"}, "EnrolmentToken": {"secret"},
+	"Answer": {"label", "label_ja", "element"},
 }
 
 // leftOut are properties of an answer that the client does not hand on.

@@ -32,6 +32,11 @@ func Example() {
 	}
 	fmt.Println(d.Name, d.Model, "version", d.Version)
 
+	for _, name := range []string{"Kyoto", "Osaka"} {
+		if _, err := c.Sites.Create(ctx, name, client.SiteChange{TimeZone: new("Asia/Tokyo")}); err != nil {
+			panic(err)
+		}
+	}
 	if _, err := c.Devices.Update(ctx, d.Name, client.DeviceChange{Site: new("Kyoto")}, client.AnyVersion); err != nil {
 		panic(err)
 	}

@@ -58,6 +58,8 @@ type Overview struct {
 	ByModel  map[string]int `json:"by_model"`
 	ByActive map[string]int `json:"by_active"`
 	ByRole   map[string]int `json:"by_role"`
+	// BySite counts devices that belong to a site.
+	BySite map[string]int `json:"by_site"`
 	// Silent counts devices that were not seen for the time that was asked for.
 	Silent int `json:"silent"`
 	// Pending counts devices that do not run the load that they should.
@@ -65,10 +67,14 @@ type Overview struct {
 	Traffic Traffic `json:"traffic"`
 }
 
-// Overview counts all devices. silent is how long a device must have been
-// silent to be counted as silent, in whole seconds, at least one.
-func (c *Client) Overview(ctx context.Context, silent time.Duration) (o Overview, err error) {
+// Overview counts all devices, or those of a site if it is not "". silent is how
+// long a device must have been silent to be counted as silent, in whole seconds,
+// at least one.
+func (c *Client) Overview(ctx context.Context, site string, silent time.Duration) (o Overview, err error) {
 	q := url.Values{"silent_s": {strconv.FormatInt(int64(silent/time.Second), 10)}}
+	if site != "" {
+		q.Set("site", site)
+	}
 	err = c.get(ctx, "/overview", q, &o)
 	return o, err
 }

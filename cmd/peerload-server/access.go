@@ -225,9 +225,10 @@ func enrolmentCommand() *cobra.Command {
 }
 
 func enrolmentList(conn *connFlags) *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List them, without their secrets", Args: cobra.NoArgs,
+	var site string
+	cmd := &cobra.Command{Use: "list", Short: "List them, without their secrets", Args: cobra.NoArgs,
 		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-			items, err := collect(c.Enrolments.List(cmd.Context(), client.Filter{}))
+			items, err := collect(c.Enrolments.List(cmd.Context(), client.Filter{Site: site}))
 			if err != nil {
 				return err
 			}
@@ -237,6 +238,8 @@ func enrolmentList(conn *connFlags) *cobra.Command {
 						strings.Join(e.Networks, ","), when(e.Expires)}
 				})
 		})}
+	siteFlag(cmd, &site, "those that give devices this site")
+	return cmd
 }
 
 func enrolmentAdd(conn *connFlags) *cobra.Command {

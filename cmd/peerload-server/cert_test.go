@@ -213,11 +213,11 @@ func TestRefusedStarts(t *testing.T) {
 	if _, code, errs := o.sh("device", "add", mac, "--model", "7941"); code != 0 || errs != "" {
 		t.Errorf("a model that is known: %d %s", code, errs)
 	}
-	if _, code, errs := o.sh("device", "set", sep, "--site", "x", "--if-version", "7"); code != exitUsage ||
+	if _, code, errs := o.sh("device", "set", sep, "--description", "x", "--if-version", "7"); code != exitUsage ||
 		!strings.Contains(errs, "changed by somebody else") {
 		t.Errorf("an older version: %d %s", code, errs)
 	}
-	o.ok("device set " + sep + " --site x --if-version 1")
+	o.ok("device set " + sep + " --description x --if-version 1")
 	o.ok("enterprise set peer-sharing=on --auto-registration on --if-version 0")
 	if _, code, errs := o.sh("enterprise", "set", "peer-sharing=off", "--if-version", "0"); code != exitUsage ||
 		!strings.Contains(errs, "changed by somebody else") {

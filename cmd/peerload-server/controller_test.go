@@ -247,6 +247,7 @@ func TestController(t *testing.T) {
 		return o.ok(line + " --server " + o.at.API + " --token-file @token --ca @data/tls/cert.pem")
 	}
 	// One code path: the same command gives the same answer both ways.
+	remote("site add Kyoto")
 	remote("device add " + mac + " --model 7941 --site Kyoto")
 	if l, r := o.ok("device show "+sep+" --json"), remote("device show "+sep+" --json"); l != r ||
 		item[domain.DeviceRow](t, l).Site != "Kyoto" {
@@ -360,7 +361,7 @@ func (o *office) killedWhileWriting(t *testing.T, token string) int {
 			t.Fatal(err)
 		}
 		if n >= 200 { // enough names: change one, until the end comes
-			if b, err = json.Marshal(domain.DeviceChange{Site: ptr(fmt.Sprint(n))}); err != nil {
+			if b, err = json.Marshal(domain.DeviceChange{Description: ptr(fmt.Sprint(n))}); err != nil {
 				t.Fatal(err)
 			}
 		}

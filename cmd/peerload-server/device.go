@@ -45,7 +45,7 @@ func deviceList(conn *connFlags) *cobra.Command {
 			}
 			return list(conn, cmd, "device", items, "DEVICE MODEL PROFILE SITE STATE ACTIVE LAST-SEEN",
 				func(d client.Device) []string {
-					row := []string{d.Name, d.Model, d.Profile, d.Site, stateUnknown, "", ""}
+					row := []string{d.Name, d.Model, d.Profile, siteOf(d), stateUnknown, "", ""}
 					if s := d.State; s != nil {
 						row[4], row[5], row[6] = s.Last.State, s.Last.Active, when(s.LastSeen)
 					}
@@ -56,7 +56,7 @@ func deviceList(conn *connFlags) *cobra.Command {
 	f.StringVar(&q.Text, "text", "", "devices: part of the name or description")
 	f.StringVar(&q.Model, "model", "", "devices: of this model")
 	f.StringVar(&q.Profile, "profile", "", "devices: of this profile")
-	f.StringVar(&q.Site, "site", "", "devices: at this site")
+	siteFlag(cmd, &q.Site, "devices: that belong to this site")
 	f.StringVar(&q.State, "state", "", "devices: in this state")
 	strict.Values(cmd, "state", stateUnknown, report.StateIdle, report.StateDownloading, report.StateInstalling,
 		report.StateRebooting, report.StateTrial, report.StateRolledBack, report.StateFailed)
@@ -90,7 +90,7 @@ func deviceShow(conn *connFlags) *cobra.Command {
 				unknown = ", in no table"
 			}
 			fmt.Fprintf(out, "model    %s (group %s%s)\nprofile  %s\nsite     %s\n", orNone(d.Model.Name), orNone(d.Group),
-				unknown, orNone(row.Profile), orNone(row.Site))
+				unknown, orNone(row.Profile), siteText(row))
 			fmt.Fprintf(out, "load     %s (%s) %s\n", orNone(d.Load.Load), d.Load.Level, d.Load.Warning)
 			if s := row.State; s != nil && s.Reported.IsZero() {
 				fmt.Fprintf(out, "state    has not reported; its file was last fetched %s from %s\n", when(s.Asked),
@@ -124,12 +124,28 @@ func deviceShow(conn *connFlags) *cobra.Command {
 		})}
 }
 
+// siteOf is the site that a device belongs to.
+func siteOf(d client.Device) string {
+	if d.Site == "" && d.State != nil {
+		return d.State.Site
+	}
+	return d.Site
+}
+
+// siteText says which site a device belongs to, and why.
+func siteText(d client.Device) string {
+	if site := siteOf(d); d.Site == "" && site != "" {
+		return terminal.Printable(site) + " (by the network that it reports from)"
+	}
+	return orNone(d.Site)
+}
+
 // change are the flags that change a device.
 func changeFlags(cmd *cobra.Command, unset *[]string) {
 	f := cmd.Flags()
 	f.String("model", "", "the model, by any way of writing it")
 	f.String("profile", "", "the common profile; empty for none")
-	f.String("site", "", "where the device is, a free word")
+	f.String("site", "", "the site; empty for that of the network from which the device reports")
 	f.String("description", "", "for people")
 	f.String("load", "", "the load to assign at the level of the device; empty for none")
 	f.StringSliceVar(unset, "unset", nil, "settings to leave to the other levels")

@@ -31,8 +31,23 @@ func free(t *testing.T) string {
 
 // TestAdministratorsGuide runs every command of docs/ADMIN.md in one shell.
 func TestAdministratorsGuide(t *testing.T) {
+	runGuide(t, "../../docs/ADMIN.md", 40, "peer-sharing  off    device",
+		"<loadInformation model=\"Cisco IP Phone 7941\">fw-1</loadInformation>",
+		"SEP001122334466  yes  yes", "peerload_build_info", "loadInformation00115")
+}
+
+// TestOperationsGuide likewise of docs/OPERATIONS.md.
+func TestOperationsGuide(t *testing.T) {
+	runGuide(t, "../../docs/OPERATIONS.md", 15, "Kyoto 1 0 0 0 1 0 bytes 0 bytes 10.1.0.0/16 Asia/Tokyo", "site 1 Kyoto",
+		"mon-fri 22:00-05:00", "Osaka: done")
+}
+
+// runGuide runs the commands of a document, at least so many, in one shell, and
+// looks for what they print.
+func runGuide(t *testing.T, document string, least int, prints ...string) {
+	t.Helper()
 	foreign.Program(t, "curl")
-	text, err := os.ReadFile("../../docs/ADMIN.md")
+	text, err := os.ReadFile(document)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +56,7 @@ func TestAdministratorsGuide(t *testing.T) {
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(guide, -1) {
 		lines = append(lines, strings.Split(strings.TrimSpace(block[1]), "\n")...)
 	}
-	if len(lines) < 40 {
+	if len(lines) < least {
 		t.Fatalf("only %d commands were found", len(lines))
 	}
 	var script strings.Builder
@@ -70,9 +85,7 @@ func TestAdministratorsGuide(t *testing.T) {
 		}
 		t.Fatalf("%v at: %s\n%s", err, last, out)
 	}
-	for _, want := range []string{"peer-sharing  off    device",
-		"<loadInformation model=\"Cisco IP Phone 7941\">fw-1</loadInformation>",
-		"SEP001122334466  yes  yes", "peerload_build_info", "loadInformation00115"} {
+	for _, want := range prints {
 		if !strings.Contains(strings.Join(strings.Fields(string(out)), " "), strings.Join(strings.Fields(want), " ")) {
 			t.Errorf("the guide's commands do not print %q", want)
 		}

@@ -3,6 +3,7 @@
 //
 //	peerload-server serve       run the controller, or serve a bare repository
 //	peerload-server device      list, show, add, change and remove devices
+//	peerload-server site        where devices are, and how far they are
 //	peerload-server profile     settings and a load for many devices; also enterprise
 //	peerload-server model       the table of models
 //	peerload-server load        add, list, assign, verify and retire loads
@@ -111,7 +112,8 @@ signatures or expiry.`,
 			return serve.RunE(serve, nil)
 		},
 	}
-	root.AddCommand(serve, deviceCommand(), profileCommand(), enterpriseCommand(), modelCommand(), loadCommand(),
+	root.AddCommand(serve, deviceCommand(), siteCommand(), profileCommand(), enterpriseCommand(), modelCommand(),
+		loadCommand(),
 		reportCommand(), bulkCommand(),
 		userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), templateCommand(), backupCommand(),
 		restoreCommand())
@@ -153,7 +155,8 @@ func advised(err error) error {
 
 // lists are the commands that list what was not found.
 var lists = map[string]string{
-	"device": "device list", "profile": "profile list", "model": "model list", "load": "load list", "user": "user list",
+	"device": "device list", "site": "site list", "profile": "profile list", "model": "model list",
+	"load": "load list", "user": "user list",
 	"token": "token list", "enrolment token": "enrolment list",
 }
 

@@ -51,7 +51,14 @@ var mistakes = []string{
 	"load register x", "load assign fw", "load assign fw --enterprise --model m", "load roll-back --enterprise",
 	"load add DIR/plain", "load add --name x/y --version 1 --model m DIR/plain",
 	"load add --name fw --version 1 --model m DIR/bad.csv", "trust rotate rot", "trust rotate rot --repo DIR/none",
+	"site list x", "site show", "site add", "site add a/b", "site add Nara --time-zone Asia/Nara",
+	"site add Nara --network 10.1", "site add Nara --network 10.1.0.0/16", "site add Nara --window 22:00-05:00",
+	"site add Nara --time-zone UTC --window night", "site add Nara --wan-rate fast", "site add Nara --transfers -1",
+	"site set Kyoto", "site set Kyoto --transfers x", "site delete Kyoto",
 	// Names that nobody has.
+	"site show Kyotoo", "site set Kyotoo --note x", "site delete none", "device list --site Kyotoo",
+	"device set 02:00:00:00:00:01 --site Kyotoo", "report history --site Osaka", "report overview --site Kyotoo",
+	"enrolment add x --site Kyotoo",
 	"device show 02:00:00:00:00:09", "profile show loby", "profile add lobby", "profile delete none", "model delete none",
 	"load show none", "load assign none --enterprise", "load assign fw --profile none", "load assign fw --model none",
 	"user set none --role admin", "user delete none", "token revoke none", "enrolment revoke none",
@@ -98,6 +105,7 @@ func TestMistakes(t *testing.T) {
 	}
 	for _, line := range []string{
 		"device add 02:00:00:00:00:01 --model 7941", "profile add lobby",
+		"site add Kyoto --network 10.1.0.0/16", "device add 02:00:00:00:00:03 --model 7941 --site Kyoto",
 		"user add alice --role admin --password-file @password",
 		"load add --name fw --version 1 --model m @plain", "backup @backup",
 	} {

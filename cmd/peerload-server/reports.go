@@ -32,9 +32,10 @@ func reportCommand() *cobra.Command {
 
 func reportOverview(conn *connFlags) *cobra.Command {
 	var silent time.Duration
+	var site string
 	cmd := &cobra.Command{Use: "overview", Short: "Count devices, states and bytes", Args: cobra.NoArgs,
 		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-			o, err := c.Overview(cmd.Context(), silent)
+			o, err := c.Overview(cmd.Context(), site, silent)
 			if err != nil {
 				return err
 			}
@@ -47,7 +48,7 @@ func reportOverview(conn *connFlags) *cobra.Command {
 			for _, part := range []struct {
 				what string
 				n    map[string]int
-			}{{"state", o.ByState}, {"model", o.ByModel}, {"runs", o.ByActive}, {"role", o.ByRole}} {
+			}{{"state", o.ByState}, {"model", o.ByModel}, {"runs", o.ByActive}, {"role", o.ByRole}, {"site", o.BySite}} {
 				for _, k := range slices.Sorted(maps.Keys(part.n)) {
 					fmt.Fprintf(out, "%-6s %6d  %s\n", part.what, part.n[k], terminal.Printable(k))
 				}
@@ -57,22 +58,24 @@ func reportOverview(conn *connFlags) *cobra.Command {
 				terminal.Bytes(o.Traffic.FromCache), terminal.Bytes(o.Traffic.ToPeers))
 			return err
 		})}
+	siteFlag(cmd, &site, "count the devices of this site only")
 	cmd.Flags().DurationVar(&silent, "silent", time.Hour, "after which time a device counts as silent")
 	return cmd
 }
 
 func reportHistory(conn *connFlags) *cobra.Command {
 	var most int
-	var kind string
+	var kind, site string
 	cmd := &cobra.Command{Use: "history", Short: "What happened to all devices, the latest first", Args: cobra.NoArgs,
 		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-			items, err := last(cmd.Context(), c.History, client.Filter{Kind: kind}, most)
+			items, err := last(cmd.Context(), c.History, client.Filter{Kind: kind, Site: site}, most)
 			if err != nil {
 				return err
 			}
 			return printHistory(conn, cmd, items)
 		})}
 	cmd.Flags().IntVar(&most, "last", 50, "how many entries, 0 for all")
+	siteFlag(cmd, &site, "of devices of this site")
 	cmd.Flags().StringVar(&kind, "kind", "", "state, load, file, failure, restart, address or known")
 	strict.Values(cmd, "kind", "state", "load", "file", "failure", "restart", "address", "known")
 	return cmd
@@ -80,10 +83,11 @@ func reportHistory(conn *connFlags) *cobra.Command {
 
 func reportAudit(conn *connFlags) *cobra.Command {
 	var most int
+	var site string
 	cmd := &cobra.Command{Use: "audit", Short: "Who changed what, when and from where, the latest first",
 		Args: cobra.NoArgs,
 		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-			items, err := last(cmd.Context(), c.Audit, client.Filter{}, most)
+			items, err := last(cmd.Context(), c.Audit, client.Filter{Site: site}, most)
 			if err != nil {
 				return err
 			}
@@ -95,6 +99,7 @@ func reportAudit(conn *connFlags) *cobra.Command {
 				return []string{when(a.At), a.Actor, a.From, a.Action, a.Target, strings.Join(changes, "; ")}
 			})
 		})}
+	siteFlag(cmd, &site, "about this site and its devices")
 	cmd.Flags().IntVar(&most, "last", 50, "how many entries, 0 for all")
 	return cmd
 }

@@ -49,7 +49,7 @@ func (s *Server) access() {
 
 func (s *Server) users() {
 	huma.Register(s.api, op(http.MethodGet, "/users", "list-users", "List users", needAccess),
-		func(ctx context.Context, in *textQuery) (*plain[domain.List[domain.User]], error) {
+		func(ctx context.Context, in *TextQuery) (*plain[domain.List[domain.User]], error) {
 			l, err := s.ctl.Users(ctx, actor(ctx), domain.TextFilter{Text: in.Text}, in.page())
 			return answer(s, ctx, l, err)
 		})
@@ -116,8 +116,10 @@ func (s *Server) tokens() {
 func (s *Server) enrolments() {
 	huma.Register(s.api, op(http.MethodGet, "/enrolments", "list-enrolments",
 		"List enrolment tokens and site keys, without their secrets", needAccess),
-		func(ctx context.Context, _ *struct{}) (*plain[EnrolmentList], error) {
-			all, err := s.ctl.Enrolments(ctx, actor(ctx))
+		func(ctx context.Context, in *struct {
+			Site string `query:"site" maxLength:"64" doc:"that give devices this site"`
+		}) (*plain[EnrolmentList], error) {
+			all, err := s.ctl.Enrolments(ctx, actor(ctx), in.Site)
 			return answer(s, ctx, EnrolmentList{all}, err)
 		})
 	huma.Register(s.api, op(http.MethodPost, "/enrolments", "create-enrolment",

@@ -79,6 +79,7 @@ func New(cfg Config) (*Server, error) {
 	s.api = humago.NewWithPrefix(mux, Prefix, s.document())
 	s.api.UseMiddleware(s.authenticate)
 	s.devices()
+	s.sites()
 	s.levels()
 	s.models()
 	s.loads()

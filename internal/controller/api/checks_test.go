@@ -341,6 +341,7 @@ func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 // was told, or nothing is changed.
 func TestVersionsAreWellFormed(t *testing.T) {
 	s := newRig(t)
+	s.want(201, "POST", "/sites", object{"name": "X"})
 	for _, tag := range []string{`1`, `"01"`, `"-1"`, `"+1"`, `"1`, `W/"1"`, `"x"`, `""`, `"99999999999999999999"`} {
 		s.want(412, "PATCH", "/devices/"+one, object{"site": "X"}, "If-Match", tag)
 	}
@@ -415,8 +416,9 @@ func TestStatesInMetrics(t *testing.T) {
 func TestEveryIfMatchIsRead(t *testing.T) {
 	s := newRig(t)
 	s.want(201, "POST", "/profiles", object{"name": "p"})
+	s.want(201, "POST", "/sites", object{"name": "s"})
 	s.want(201, "POST", "/loads/unsigned", object{"name": "fw", "models": []string{"linux-arm"}})
-	names := strings.NewReplacer("{device}", one, "{profile}", "p", "{model}", "linux-arm", "{load}", "fw",
+	names := strings.NewReplacer("{device}", one, "{profile}", "p", "{model}", "linux-arm", "{load}", "fw", "{site}", "s",
 		"{user}", "viewer")
 	compared := 0
 	for path, item := range s.srv.api.OpenAPI().Paths {

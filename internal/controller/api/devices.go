@@ -49,11 +49,11 @@ const bulkBytes = 16 << 20
 
 type deviceQuery struct {
 	Paged
-	Text         string `query:"text" maxLength:"100" doc:"part of the name or description"`
-	Model        string `query:"model" maxLength:"180"`
-	Profile      string `query:"profile" maxLength:"64"`
-	NoProfile    bool   `query:"no_profile" doc:"devices that have no profile"`
-	Site         string `query:"site" maxLength:"64"`
+	Text      string `query:"text" maxLength:"100" doc:"part of the name or description"`
+	Model     string `query:"model" maxLength:"180"`
+	Profile   string `query:"profile" maxLength:"64"`
+	NoProfile bool   `query:"no_profile" doc:"devices that have no profile"`
+	AtSite
 	Registration string `query:"origin" enum:"administrator,auto-registered,enrolled"`
 	Load         string `query:"load" maxLength:"255" doc:"assigned at the level of the device"`
 	State        string `query:"state" maxLength:"64" doc:"as last reported"`

@@ -191,7 +191,7 @@ func (s *rig) undocumented(method, path string, status int, h http.Header, body 
 // calls of these tests make, finds what differs.
 func TestAnswersAreHeld(t *testing.T) {
 	s := newRig(t)
-	jsonOf := http.Header{"Content-Type": {"application/json"}}
+	asJSON := http.Header{"Content-Type": {"application/json"}}
 	good, _ := s.want(200, "GET", "/enterprise", nil)
 	change := func(old, to string) string { return strings.Replace(good, old, to, 1) }
 	for name, c := range map[string]struct {
@@ -201,16 +201,16 @@ func TestAnswersAreHeld(t *testing.T) {
 		body   string
 		right  bool
 	}{
-		"what it answers":       {"/enterprise", 200, jsonOf, good, true},
-		"null for an object":    {"/enterprise", 200, jsonOf, change(`"settings":{}`, `"settings":null`), false},
-		"a property more":       {"/enterprise", 200, jsonOf, change(`{`, `{"colour":"red",`), false},
-		"another kind":          {"/enterprise", 200, jsonOf, change(`"version":0`, `"version":"0"`), false},
-		"a status it has not":   {"/enterprise", 202, jsonOf, good, false},
+		"what it answers":       {"/enterprise", 200, asJSON, good, true},
+		"null for an object":    {"/enterprise", 200, asJSON, change(`"settings":{}`, `"settings":null`), false},
+		"a property more":       {"/enterprise", 200, asJSON, change(`{`, `{"colour":"red",`), false},
+		"another kind":          {"/enterprise", 200, asJSON, change(`"version":0`, `"version":"0"`), false},
+		"a status it has not":   {"/enterprise", 202, asJSON, good, false},
 		"text":                  {"/enterprise", 200, http.Header{"Content-Type": {"text/plain"}}, good, false},
-		"a string as the whole": {"/openapi.json", 200, jsonOf, `"e30="`, false},
+		"a string as the whole": {"/openapi.json", 200, asJSON, `"e30="`, false},
 		"a problem": {"/enterprise", 403, http.Header{"Content-Type": {"application/problem+json"}},
 			`{"type":"urn:x","title":"t","status":403,"detail":"d"}`, true},
-		"a problem as JSON": {"/enterprise", 403, jsonOf, `{"status":403}`, false},
+		"a problem as JSON": {"/enterprise", 403, asJSON, `{"status":403}`, false},
 	} {
 		found := s.undocumented("GET", Prefix+c.path, c.status, c.header, []byte(c.body))
 		if (len(found) == 0) != c.right {

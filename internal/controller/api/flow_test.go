@@ -27,6 +27,8 @@ type object = map[string]any
 // newer one.
 func TestLostUpdate(t *testing.T) {
 	s := newRig(t)
+	s.want(201, "POST", "/sites", object{"name": "Kyoto"})
+	s.want(201, "POST", "/sites", object{"name": "Osaka"})
 	_, h := s.want(200, "GET", "/devices/"+one, nil)
 	tag := h.Get("ETag")
 	s.want(200, "PATCH", "/devices/"+one, object{"site": "Kyoto"}, "If-Match", tag)
@@ -61,6 +63,8 @@ func TestLostUpdate(t *testing.T) {
 // TestListing: pages, filters, and what is refused.
 func TestListing(t *testing.T) {
 	s := newRig(t)
+	s.want(201, "POST", "/sites", object{"name": "A"})
+	s.want(201, "POST", "/sites", object{"name": "B"})
 	for i := range 7 {
 		s.want(201, "POST", "/devices", object{"name": fmt.Sprintf("00:11:22:33:44:%02x", i), "model": "7941",
 			"site": []string{"A", "B"}[i%2]})
@@ -168,7 +172,7 @@ func TestSession(t *testing.T) {
 		!strings.Contains(text, `"operator"`) {
 		t.Errorf("who am I: %d %s", code, text)
 	}
-	change := object{"site": "X"}
+	change := object{"description": "X"}
 	if code, _, _ := s.call("PATCH", Prefix+"/devices/"+one, "", change, with...); code != 403 {
 		t.Errorf("without the CSRF token: %d", code)
 	}

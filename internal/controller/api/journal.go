@@ -26,20 +26,25 @@ type HistoryQuery struct {
 func (s *Server) journal() {
 	huma.Register(s.api, op(http.MethodGet, "/overview", "get-overview", "Counts of devices and bytes", needRead),
 		func(ctx context.Context, in *struct {
-			Silent int64 `query:"silent_s" minimum:"1" maximum:"31536000" default:"3600" doc:"seconds after which a device counts as silent"`
+			Silence
+			AtSite
 		}) (*plain[domain.Overview], error) {
-			o, err := s.ctl.Overview(ctx, actor(ctx), time.Duration(in.Silent)*time.Second)
+			o, err := s.ctl.Overview(ctx, actor(ctx), in.Site, in.after())
 			return answer(s, ctx, o, err)
 		})
-	list := func(ctx context.Context, in *HistoryQuery, device string) (*plain[domain.List[domain.HistoryEntry]], error) {
-		l, err := s.ctl.History(ctx, actor(ctx), domain.HistoryFilter{Device: device, Kind: in.Kind, Since: in.Since,
-			Before: in.Before}, in.page())
+	list := func(ctx context.Context, in *HistoryQuery,
+		device, site string) (*plain[domain.List[domain.HistoryEntry]], error) {
+		l, err := s.ctl.History(ctx, actor(ctx), domain.HistoryFilter{Device: device, Site: site, Kind: in.Kind,
+			Since: in.Since, Before: in.Before}, in.page())
 		return answer(s, ctx, l, err)
 	}
 	huma.Register(s.api, op(http.MethodGet, "/history", "list-history", "What happened to devices, the latest first",
 		needRead),
-		func(ctx context.Context, in *HistoryQuery) (*plain[domain.List[domain.HistoryEntry]], error) {
-			return list(ctx, in, "")
+		func(ctx context.Context, in *struct {
+			HistoryQuery
+			AtSite
+		}) (*plain[domain.List[domain.HistoryEntry]], error) {
+			return list(ctx, &in.HistoryQuery, "", in.Site)
 		})
 	huma.Register(s.api, op(http.MethodGet, "/devices/{device}/history", "list-device-history",
 		"What happened to a device, the latest first", needSelf),
@@ -47,19 +52,19 @@ func (s *Server) journal() {
 			DevicePath
 			HistoryQuery
 		}) (*plain[domain.List[domain.HistoryEntry]], error) {
-			return list(ctx, &in.HistoryQuery, in.Device)
+			return list(ctx, &in.HistoryQuery, in.Device, "")
 		})
 	huma.Register(s.api, op(http.MethodGet, "/audit", "list-audit", "Who changed what, the latest first", needRead),
 		func(ctx context.Context, in *struct {
 			Paged
 			Between
+			AtSite
 			Actor  string `query:"actor" maxLength:"200"`
 			Action string `query:"action" maxLength:"100"`
 			Target string `query:"target" maxLength:"300"`
 		}) (*plain[domain.List[domain.AuditEntry]], error) {
 			l, err := s.ctl.Audit(ctx, actor(ctx), domain.AuditFilter{Actor: in.Actor, Action: in.Action, Target: in.Target,
-				Since:  in.Since,
-				Before: in.Before}, in.page())
+				Site: in.Site, Since: in.Since, Before: in.Before}, in.page())
 			return answer(s, ctx, l, err)
 		})
 }

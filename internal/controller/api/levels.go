@@ -20,7 +20,8 @@ type NewProfile struct {
 	domain.ProfileChange
 }
 
-type textQuery struct {
+// TextQuery asks for what has a text in its name or description.
+type TextQuery struct {
 	Paged
 	Text string `query:"text" maxLength:"100" doc:"part of the name or description"`
 }
@@ -112,7 +113,7 @@ func (s *Server) enterprise() {
 
 func (s *Server) profiles() {
 	huma.Register(s.api, op(http.MethodGet, "/profiles", "list-profiles", "List common profiles", needRead),
-		func(ctx context.Context, in *textQuery) (*plain[domain.List[domain.Profile]], error) {
+		func(ctx context.Context, in *TextQuery) (*plain[domain.List[domain.Profile]], error) {
 			l, err := s.ctl.Profiles(ctx, actor(ctx), domain.TextFilter{Text: in.Text}, in.page())
 			return answer(s, ctx, l, err)
 		})

@@ -160,7 +160,7 @@ func (f *fleet) overview() (domain.Overview, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), fleetEvery)
 	defer cancel()
-	o, err := f.ctl.Overview(ctx, domain.Local("metrics"), fleetSilent)
+	o, err := f.ctl.Overview(ctx, domain.Local("metrics"), "", fleetSilent)
 	if err == nil {
 		f.at, f.last = time.Now(), o
 	}

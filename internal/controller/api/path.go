@@ -12,6 +12,10 @@ type (
 	ProfilePath struct {
 		Profile string `path:"profile" doc:"the profile's name"`
 	}
+	// SitePath names a site.
+	SitePath struct {
+		Site string `path:"site" doc:"the site's name"`
+	}
 	// ModelPath names a model.
 	ModelPath struct {
 		Model string `path:"model" doc:"the model by any way of writing it"`

@@ -21,10 +21,11 @@ import (
 
 // rig is a controller behind real HTTP, on a real database.
 type rig struct {
-	t   *testing.T
-	ctl *domain.Controller
-	srv *Server
-	url string
+	t     *testing.T
+	ctl   *domain.Controller
+	srv   *Server
+	store domain.Store
+	url   string
 	// tokens by role; every scope.
 	tokens map[domain.Role]string
 	// devices by name, their secrets.
@@ -64,7 +65,8 @@ func newRig(t *testing.T) *rig {
 	}
 	h := httptest.NewServer(srv)
 	t.Cleanup(h.Close)
-	s := &rig{t: t, ctl: ctl, srv: srv, url: h.URL, tokens: map[domain.Role]string{}, devices: map[string]string{}}
+	s := &rig{t: t, ctl: ctl, srv: srv, store: store, url: h.URL, tokens: map[domain.Role]string{},
+		devices: map[string]string{}}
 	root := domain.Local("root")
 	for _, role := range []domain.Role{domain.RoleViewer, domain.RoleOperator, domain.RoleAdmin} {
 		pw := password
@@ -159,6 +161,8 @@ var roles = map[string]string{
 	"get-enterprise-settings": "viewer", "change-enterprise-settings": "admin", "assign-enterprise-load": "admin",
 	"roll-back-enterprise-load": "admin", "assign-model-load": "admin", "roll-back-model-load": "admin",
 	"get-enterprise": "viewer", "update-enterprise": "admin",
+	"list-sites": "viewer", "create-site": "operator", "get-site": "viewer", "update-site": "operator",
+	"delete-site":   "operator",
 	"list-profiles": "viewer", "create-profile": "operator", "get-profile": "viewer", "update-profile": "operator",
 	"delete-profile": "operator", "list-models": "viewer", "put-models": "admin", "get-model": "viewer",
 	"delete-model": "admin", "list-loads": "viewer", "add-load": "operator", "register-load": "operator",

@@ -41,7 +41,7 @@ var useCases = []useCase{
 	{"Devices", "read", "voa", func(r *rig, a domain.Actor) error {
 		return drop(r.Devices(r.ctx, a, domain.DeviceFilter{}, domain.Page{}))
 	}},
-	{"Overview", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.Overview(r.ctx, a, time.Hour)) }},
+	{"Overview", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.Overview(r.ctx, a, "", time.Hour)) }},
 	{"Settings", "read", "voa", func(r *rig, a domain.Actor) error {
 		return drop(r.Settings(r.ctx, a, domain.DeviceTarget(phone1)))
 	}},
@@ -69,6 +69,17 @@ var useCases = []useCase{
 	}},
 	{"UpdateProfile", "devices", "oa", func(r *rig, a domain.Actor) error {
 		return drop(r.UpdateProfile(r.ctx, a, "p", domain.ProfileChange{}, 0))
+	}},
+	{"CreateSite", "devices", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.CreateSite(r.ctx, a, "N", domain.SiteChange{Networks: &[]string{"10.0.0.0/8"}}))
+	}},
+	{"UpdateSite", "devices", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.UpdateSite(r.ctx, a, "S", domain.SiteChange{Note: ptr("x")}, 0))
+	}},
+	{"DeleteSite", "devices", "oa", func(r *rig, a domain.Actor) error { return r.DeleteSite(r.ctx, a, "S", 0) }},
+	{"Site", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.Site(r.ctx, a, "S", time.Hour)) }},
+	{"Sites", "read", "voa", func(r *rig, a domain.Actor) error {
+		return drop(r.Sites(r.ctx, a, domain.TextFilter{}, time.Hour, domain.Page{}))
 	}},
 	{"DeleteProfile", "devices", "oa", func(r *rig, a domain.Actor) error { return r.DeleteProfile(r.ctx, a, "p", 0) }},
 	{"ChangeSettings", "devices", "oa", func(r *rig, a domain.Actor) error {
@@ -125,7 +136,7 @@ var useCases = []useCase{
 	{"CreateEnrolment", "access", "a", func(r *rig, a domain.Actor) error {
 		return drop(r.CreateEnrolment(r.ctx, a, domain.EnrolmentRequest{Name: "n"}))
 	}},
-	{"Enrolments", "access", "a", func(r *rig, a domain.Actor) error { return drop(r.Enrolments(r.ctx, a)) }},
+	{"Enrolments", "access", "a", func(r *rig, a domain.Actor) error { return drop(r.Enrolments(r.ctx, a, "")) }},
 	{"RevokeEnrolment", "access", "a", func(r *rig, a domain.Actor) error {
 		return r.RevokeEnrolment(r.ctx, a, "nothing")
 	}},
@@ -217,8 +228,8 @@ func accessRigOn(t *testing.T, change ...func(*domain.Config)) accessSite {
 	t.Helper()
 	r := newRig(t, append(change, withRepository(t))...)
 	r.unsigned("l", "7961")
-	_, err := r.CreateProfile(r.ctx, r.admin, "p", domain.ProfileChange{})
-	r.ok(err)
+	r.ok(drop(r.CreateProfile(r.ctx, r.admin, "p", domain.ProfileChange{})))
+	r.site("S")
 	s := accessSite{r, map[rune]domain.Actor{'-': {}, 'd': r.enrol(phone1), 'D': r.enrol(phone2)}}
 	r.user("other", domain.RoleAdmin)
 	for key, role := range map[rune]domain.Role{'v': domain.RoleViewer, 'o': domain.RoleOperator, 'a': domain.RoleAdmin} {
@@ -452,6 +463,12 @@ func writingUseCases(token, enrolment string) []useCase {
 		}},
 		{method: "UpdateDevice", call: func(r *rig, a domain.Actor) error {
 			return drop(r.UpdateDevice(r.ctx, a, phone1, domain.DeviceChange{Profile: ptr("p"), Load: ptr("l")}, 0))
+		}},
+		{method: "UpdateSite", call: func(r *rig, a domain.Actor) error {
+			return drop(r.UpdateSite(r.ctx, a, "S", domain.SiteChange{Networks: &[]string{"10.0.0.0/24"}}, 0))
+		}},
+		{method: "Devices of a site", call: func(r *rig, a domain.Actor) error {
+			return drop(r.Devices(r.ctx, a, domain.DeviceFilter{Site: "S"}, domain.Page{}))
 		}},
 		{method: "Devices of a model", call: func(r *rig, a domain.Actor) error {
 			return drop(r.Devices(r.ctx, a, domain.DeviceFilter{Model: "7961"}, domain.Page{}))

@@ -248,7 +248,13 @@ func TestEveryWriteComparesVersions(t *testing.T) {
 	for _, p := range []string{"p", "q"} {
 		r.ok(drop(r.CreateProfile(r.ctx, r.admin, p, domain.ProfileChange{})))
 	}
+	r.site("s")
+	r.site("t")
 	writes := map[string]func(version int64) error{
+		"UpdateSite": func(v int64) error {
+			return drop(r.UpdateSite(r.ctx, r.admin, "s", domain.SiteChange{Note: ptr("n")}, v))
+		},
+		"DeleteSite": func(v int64) error { return r.DeleteSite(r.ctx, r.admin, "t", v) },
 		"UpdateDevice": func(v int64) error {
 			return drop(r.UpdateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Site: ptr("s")}, v))
 		},

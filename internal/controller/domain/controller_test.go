@@ -354,7 +354,7 @@ func TestReportsAreBounded(t *testing.T) {
 	if n, err := r.Prune(r.ctx); err != nil || n.History != 20 {
 		t.Errorf("pruned %+v, %v", n, err)
 	}
-	o, err := r.Overview(r.ctx, r.admin, time.Hour)
+	o, err := r.Overview(r.ctx, r.admin, "", time.Hour)
 	if err != nil || o.Devices != 1 || o.Silent != 1 || o.ByState["failed"] != 1 {
 		t.Errorf("%+v, %v", o, err)
 	}
@@ -458,6 +458,7 @@ func FuzzDeviceName(f *testing.F) {
 // the same table written again is in nobody's way.
 func TestNothingChanged(t *testing.T) {
 	r := newRig(t)
+	r.site("Kyoto")
 	r.device(phone1, "7961")
 	site := domain.DeviceChange{Site: ptr("Kyoto"), Settings: set(policy.PeerSharing, policy.On)}
 	first, err := r.UpdateDevice(r.ctx, r.admin, phone1, site, 0)
@@ -549,7 +550,7 @@ func TestAtTheSameTime(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	o, err := r.Overview(r.ctx, r.admin, time.Hour)
+	o, err := r.Overview(r.ctx, r.admin, "", time.Hour)
 	if err != nil || o.Traffic.FromPeers != devices*each {
 		t.Errorf("%+v, %v", o, err)
 	}

@@ -120,6 +120,11 @@ func (c *Controller) change(ctx context.Context, snap *snapshot, d *Device, chan
 	} else if p == nil && d.Profile != "" {
 		return notFound("profile", d.Profile)
 	}
+	if change.Site != nil {
+		if err := checkSite(ctx, snap.tx, d.Site); err != nil {
+			return err
+		}
+	}
 	var err error
 	if d.Settings, err = change.Settings.apply(d.Settings); err != nil {
 		return err
@@ -210,6 +215,9 @@ func (c *Controller) Devices(ctx context.Context, a Actor, f DeviceFilter, p Pag
 		return l, err
 	}
 	err = c.view(ctx, func(tx Tx) error {
+		if err := checkSite(ctx, tx, f.Site); err != nil {
+			return err
+		}
 		if f.Model != "" { // by any way of writing it
 			snap, err := c.snapshot(ctx, tx)
 			if err != nil {

@@ -167,7 +167,7 @@ func TestFetchIsNoSignOfLife(t *testing.T) {
 		s.Last.State != domain.StateUnknown {
 		t.Errorf("a device that does not: %+v", s)
 	}
-	o, err := r.Overview(r.ctx, r.admin, time.Hour)
+	o, err := r.Overview(r.ctx, r.admin, "", time.Hour)
 	if err != nil || o.Devices != 2 || o.Silent != 2 {
 		t.Errorf("%+v, %v", o, err)
 	}

@@ -24,6 +24,9 @@ func (c *Controller) CreateEnrolment(ctx context.Context, a Actor,
 				return err
 			}
 		}
+		if err := checkSite(ctx, tx, req.Site); err != nil {
+			return err
+		}
 		cred := Credential{Kind: CredentialEnrolment, Name: req.Name, Uses: req.Uses, Profile: req.Profile, Site: req.Site,
 			Networks: req.Networks}
 		prefix := "ple_"
@@ -84,19 +87,26 @@ func enrolmentOf(cred Credential) EnrolmentToken {
 		Site:    cred.Site, Networks: cred.Networks, Created: cred.Created, Expires: cred.Expires}
 }
 
-// Enrolments lists enrolment tokens and site keys.
-func (c *Controller) Enrolments(ctx context.Context, a Actor) (all []EnrolmentToken, err error) {
+// Enrolments lists enrolment tokens and site keys, all, or those that give
+// devices that site.
+func (c *Controller) Enrolments(ctx context.Context, a Actor, site string) (all []EnrolmentToken, err error) {
 	if err := a.may(mayAccess); err != nil {
 		return nil, err
 	}
 	err = c.view(ctx, func(tx Tx) error {
 		all = []EnrolmentToken{}
+		if err := checkSite(ctx, tx, site); err != nil {
+			return err
+		}
 		for _, kind := range []CredentialKind{CredentialEnrolment, CredentialSiteKey} {
 			creds, err := collect(ctx, tx.Credentials(), CredentialFilter{Kind: kind})
 			if err != nil {
 				return err
 			}
 			for _, cred := range creds {
+				if site != "" && cred.Site != site {
+					continue
+				}
 				all = append(all, enrolmentOf(cred))
 			}
 		}

@@ -113,6 +113,9 @@ func (c *Controller) Audit(ctx context.Context, a Actor, f AuditFilter, p Page) 
 		return l, err
 	}
 	err = c.view(ctx, func(tx Tx) error {
+		if err := checkSite(ctx, tx, f.Site); err != nil {
+			return err
+		}
 		l, err = tx.Audit().List(ctx, f, p)
 		return err
 	})

@@ -215,6 +215,7 @@ func TestEnrolment(t *testing.T) {
 		return r.Enrol(r.ctx, domain.EnrolRequest{Device: device, Model: "Cisco 7961", Token: token,
 			Secret: strings.Repeat(secret, 32), From: from})
 	}
+	r.site("oslo")
 	token, err := r.CreateEnrolment(r.ctx, r.admin, domain.EnrolmentRequest{Name: "two", Uses: 2, Site: "oslo"})
 	r.ok(err)
 	r.is(enrol(phone1, "wrong", "a", "10.0.0.1"), domain.ErrUnauthenticated)

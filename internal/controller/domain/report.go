@@ -88,6 +88,13 @@ func (c *Controller) take(ctx context.Context, tx Tx, device, from string, r rep
 		s.Device, s.Since, s.Last.State = device, now, StateUnknown
 	}
 	entries := c.story(s, from, r)
+	if !ok || s.From != from { // else locateAll has seen to it
+		p, err := places(ctx, tx)
+		if err != nil {
+			return err
+		}
+		s.Site = p.At(from)
+	}
 	if s.Last.State != r.State {
 		s.Since = now
 	}
@@ -305,6 +312,9 @@ func (c *Controller) History(ctx context.Context, a Actor, f HistoryFilter, p Pa
 		return l, err
 	}
 	err = c.view(ctx, func(tx Tx) error {
+		if err := checkSite(ctx, tx, f.Site); err != nil {
+			return err
+		}
 		l, err = tx.History().List(ctx, f, p)
 		return err
 	})
@@ -319,6 +329,8 @@ type Overview struct {
 	ByModel  map[string]int `json:"by_model"`
 	ByActive map[string]int `json:"by_active"`
 	ByRole   map[string]int `json:"by_role"`
+	// BySite counts devices that belong to a site.
+	BySite map[string]int `json:"by_site"`
 	// Silent counts devices not seen for the time that the caller gave.
 	Silent int `json:"silent"`
 	// Pending counts devices that do not run the load that they should.
@@ -326,39 +338,23 @@ type Overview struct {
 	Traffic Traffic `json:"traffic"`
 }
 
-// Overview counts over all devices. silent is how long a device must have been
-// silent to be counted as silent.
-func (c *Controller) Overview(ctx context.Context, a Actor, silent time.Duration) (o Overview, err error) {
+// Overview counts over all devices, or over those of a site. silent is how long
+// a device must have been silent to be counted as silent.
+func (c *Controller) Overview(ctx context.Context, a Actor, site string,
+	silent time.Duration) (o Overview, err error) {
 	if err := a.may(mayRead); err != nil {
 		return o, err
 	}
 	err = c.view(ctx, func(tx Tx) error {
 		o = Overview{ByState: map[string]int{}, ByModel: map[string]int{}, ByActive: map[string]int{},
-			ByRole: map[string]int{}}
-		snap, err := c.snapshot(ctx, tx)
-		if err != nil {
+			ByRole: map[string]int{}, BySite: map[string]int{}}
+		if err := checkSite(ctx, tx, site); err != nil {
 			return err
 		}
-		devices, err := collect(ctx, tx.Devices(), DeviceFilter{})
-		if err != nil {
-			return err
-		}
-		states, err := collect(ctx, tx.States(), StateFilter{})
-		if err != nil {
-			return err
-		}
-		by := make(map[string]DeviceState, len(states))
-		for _, s := range states {
-			by[s.Device] = s
-		}
-		for _, d := range devices {
-			want, err := snap.loadFor(ctx, d)
-			if err != nil {
-				return err
-			}
-			o.count(d, by[d.Name], want.Load, c.now().Add(-silent))
-		}
-		return nil
+		seen := c.now().Add(-silent)
+		return c.eachDevice(ctx, tx, DeviceFilter{Site: site}, func(d Device, s DeviceState, want string) {
+			o.count(d, s, want, seen)
+		})
 	})
 	return o, err
 }
@@ -366,6 +362,9 @@ func (c *Controller) Overview(ctx context.Context, a Actor, silent time.Duration
 func (o *Overview) count(d Device, s DeviceState, want string, silent time.Time) {
 	o.Devices++
 	o.ByModel[d.Model]++
+	if site := siteOf(d, s); site != "" {
+		o.BySite[site]++
+	}
 	state := s.Last.State
 	if state == "" {
 		state = StateUnknown

@@ -104,6 +104,14 @@ func (r *rig) unsigned(name string, models ...string) {
 	r.ok(err)
 }
 
+// site makes a site of these networks.
+func (r *rig) site(name string, networks ...string) domain.Site {
+	r.t.Helper()
+	s, err := r.CreateSite(r.ctx, r.admin, name, domain.SiteChange{Networks: &networks})
+	r.ok(err)
+	return s
+}
+
 func (r *rig) user(name string, role domain.Role) {
 	r.t.Helper()
 	_, err := r.CreateUser(r.ctx, r.admin, name, domain.UserChange{Role: &role, Password: ptr(password)})
@@ -279,6 +287,10 @@ func (t faultTx) Models() domain.Table[domain.ModelEntry, domain.None] {
 
 func (t faultTx) Loads() domain.Table[domain.Load, domain.LoadFilter] {
 	return faultTable[domain.Load, domain.LoadFilter]{t.Tx.Loads(), t.f}
+}
+
+func (t faultTx) Sites() domain.Table[domain.Site, domain.TextFilter] {
+	return faultTable[domain.Site, domain.TextFilter]{t.Tx.Sites(), t.f}
 }
 
 func (t faultTx) States() domain.Table[domain.DeviceState, domain.StateFilter] {

@@ -34,6 +34,7 @@ type Tx interface {
 	Enterprises() Table[Enterprise, None]
 	Models() Table[ModelEntry, None]
 	Loads() Table[Load, LoadFilter]
+	Sites() Table[Site, TextFilter]
 	States() Table[DeviceState, StateFilter]
 	Accounts() Table[Account, TextFilter]
 	Credentials() Table[Credential, CredentialFilter]
@@ -118,8 +119,9 @@ type TextFilter struct {
 type DeviceFilter struct {
 	// Text is part of name or description, in either case.
 	Text string
-	// Model, Profile, Site and Registration are exact. NoProfile finds devices that
-	// have none.
+	// Model, Profile and Registration are exact. NoProfile finds devices that have
+	// none. Site finds those that belong to it, by their rows or by the network
+	// that they last reported from.
 	Model, Profile, Site, Registration string
 	NoProfile                          bool
 	// Load is the load assigned at the level of the device.
@@ -145,14 +147,18 @@ type StateFilter struct {
 
 // HistoryFilter finds entries of the history.
 type HistoryFilter struct {
-	Device, Kind  string
+	Device, Kind string
+	// Site finds the entries of devices that belong to it now.
+	Site          string
 	Since, Before time.Time
 }
 
 // AuditFilter finds entries of the audit log.
 type AuditFilter struct {
 	Actor, Action, Target string
-	Since, Before         time.Time
+	// Site finds what was done to it, and to devices that belong to it now.
+	Site          string
+	Since, Before time.Time
 }
 
 // CredentialFilter finds credentials.

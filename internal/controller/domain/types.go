@@ -54,7 +54,8 @@ type Device struct {
 	Model string `json:"model"`
 	// Profile is the common profile's name, "" for none.
 	Profile string `json:"profile"`
-	// Site is free text for where the device is, "" for unknown.
+	// Site is the site that it was given, "" for none: it belongs then to that of
+	// the network that it last reported from.
 	Site string `json:"site"`
 	// Registration is how the device came to be known: one of the Registration
 	// words.
@@ -187,6 +188,8 @@ type DeviceState struct {
 	Last report.Device `json:"last"`
 	// From is the address that the last report came from.
 	From string `json:"from"`
+	// Site is the one whose network holds From, "" if none does.
+	Site string `json:"site,omitempty"`
 	// LastSeen is when the device was last heard of: when it last reported.
 	LastSeen time.Time `json:"last_seen,omitzero"`
 	// Asked is when somebody last fetched the device's provisioning file, AskedFrom

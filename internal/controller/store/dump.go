@@ -8,15 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // The form of an export: a header, a line for each thing, and a line that
-// counts them, so that a part of an export is not taken for the whole.
+// counts them, so that a part of an export is not taken for the whole. In schema
+// 1 sites were labels of devices and enrolment tokens.
 const (
 	exportFormat = "peerload-store"
-	exportSchema = 1
+	exportSchema = 2
 	// maxLine bounds a line of an export, in bytes.
 	maxLine = 16 << 20
 )
@@ -47,6 +50,7 @@ func dumpers() []dumper {
 		dumpTable[domain.Enterprise, domain.None, *domain.Enterprise]{enterprises},
 		dumpTable[domain.ModelEntry, domain.None, *domain.ModelEntry]{models},
 		dumpTable[domain.Load, domain.LoadFilter, *domain.Load]{loads},
+		dumpTable[domain.Site, domain.TextFilter, *domain.Site]{sites},
 		dumpTable[domain.Profile, domain.TextFilter, *domain.Profile]{profiles},
 		dumpTable[domain.Device, domain.DeviceFilter, *domain.Device]{devices},
 		dumpTable[domain.DeviceState, domain.StateFilter, *domain.DeviceState]{states},
@@ -170,7 +174,7 @@ func (d *DB) Import(ctx context.Context, r io.Reader) error {
 
 func importLines(ctx context.Context, t *tx, in *bufio.Scanner, by map[string]dumper) error {
 	bad := func(n int, err error) error { return fmt.Errorf("%w: line %d: %w", ErrExport, n, err) }
-	rows := 0
+	rows, schema := 0, 0
 	for n := 1; in.Scan(); n++ {
 		var l line
 		if err := strict(in.Bytes(), &l); err != nil {
@@ -182,6 +186,7 @@ func importLines(ctx context.Context, t *tx, in *bufio.Scanner, by map[string]du
 				return bad(n, fmt.Errorf("format %q of schema %d, this program knows %q up to %d", l.Format, l.Schema, exportFormat,
 					exportSchema))
 			}
+			schema = l.Schema
 		case l.End != nil:
 			if *l.End != rows {
 				return bad(n, fmt.Errorf("%d rows, not %d", rows, *l.End))
@@ -189,7 +194,10 @@ func importLines(ctx context.Context, t *tx, in *bufio.Scanner, by map[string]du
 			if in.Scan() {
 				return bad(n+1, errors.New("text behind the end"))
 			}
-			return in.Err()
+			if err := in.Err(); err != nil || schema > 1 {
+				return err
+			}
+			return adoptLabels(ctx, t)
 		case by[l.Table] == nil:
 			return bad(n, fmt.Errorf("there is no table %q", l.Table))
 		default:
@@ -203,4 +211,49 @@ func importLines(ctx context.Context, t *tx, in *bufio.Scanner, by map[string]du
 		return fmt.Errorf("%w: %w", ErrExport, err)
 	}
 	return fmt.Errorf("%w: it ends too early", ErrExport)
+}
+
+// adoptLabels makes a site of each label that devices and enrolment tokens have,
+// as migration 4 does. It is as old as the first thing that has the label.
+func adoptLabels(ctx context.Context, t *tx) error {
+	labels := map[string]domain.Meta{}
+	note := func(label string, m domain.Meta) {
+		old, ok := labels[label]
+		if label != "" && (!ok || m.Created.Before(old.Created)) {
+			labels[label] = domain.Meta{Created: m.Created, Changed: m.Created}
+		}
+	}
+	err := each(ctx, t.Devices(), domain.DeviceFilter{}, func(d domain.Device) { note(d.Site, d.Meta) })
+	if err != nil {
+		return err
+	}
+	for _, kind := range []domain.CredentialKind{domain.CredentialEnrolment, domain.CredentialSiteKey} {
+		err := each(ctx, t.Credentials(), domain.CredentialFilter{Kind: kind},
+			func(c domain.Credential) { note(c.Site, c.Meta) })
+		if err != nil {
+			return err
+		}
+	}
+	for _, label := range slices.Sorted(maps.Keys(labels)) {
+		if err := t.Sites().Put(ctx, &domain.Site{Meta: labels[label], Name: label, Networks: []string{}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each calls fn for everything that matches, page after page.
+func each[T, F any](ctx context.Context, of domain.Table[T, F], f F, fn func(T)) error {
+	for p := (domain.Page{Limit: domain.MaxPage}); ; {
+		l, err := of.List(ctx, f, p)
+		if err != nil {
+			return err
+		}
+		for _, v := range l.Items {
+			fn(v)
+		}
+		if p.After = l.Next; p.After == "" {
+			return nil
+		}
+	}
 }

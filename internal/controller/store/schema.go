@@ -106,7 +106,7 @@ var devices = schema[domain.Device, domain.DeviceFilter]{
 		c := contains(nil, f.Text)
 		c = equal(c, "model", f.Model)
 		c = equal(c, "profile", f.Profile)
-		c = equal(c, "site", f.Site)
+		c = atSite(c, "", f.Site)
 		c = equal(c, "origin", f.Registration)
 		c = equal(c, "assigned", f.Load)
 		if f.NoProfile {
@@ -129,6 +129,28 @@ func inStates(conds []condition, column, value string) []condition {
 		return conds
 	}
 	return append(conds, condition{"id IN (SELECT id FROM states WHERE " + inner[0].sql + ")", inner[0].args})
+}
+
+// atSite finds what is of devices that belong to a site. column has their names;
+// "" where the rows are devices.
+func atSite(conds []condition, column, value string) []condition {
+	if value == "" {
+		return conds
+	}
+	if !storable(value) {
+		return append(conds, never)
+	}
+	belongs := "(site = ? OR site = '' AND id IN (SELECT id FROM states WHERE site = ?))"
+	if column != "" {
+		belongs = column + " IN (SELECT id FROM devices WHERE " + belongs + ")"
+	}
+	return append(conds, condition{belongs, []any{value, value}})
+}
+
+var sites = schema[domain.Site, domain.TextFilter]{
+	name:    "sites",
+	columns: []column[domain.Site]{{"search", func(s domain.Site) any { return search(s.Name, s.Note) }}},
+	where:   textFilter,
 }
 
 var profiles = schema[domain.Profile, domain.TextFilter]{
@@ -167,6 +189,7 @@ var states = schema[domain.DeviceState, domain.StateFilter]{
 		{"state", func(s domain.DeviceState) any { return s.Last.State }},
 		{"active", func(s domain.DeviceState) any { return s.Last.Active }},
 		{"role", func(s domain.DeviceState) any { return s.Last.Role }},
+		{"site", func(s domain.DeviceState) any { return s.Site }},
 		{"last_seen", func(s domain.DeviceState) any { return micros(s.LastSeen) }},
 	},
 	where: func(f domain.StateFilter) []condition {
@@ -222,6 +245,7 @@ var history = schema[domain.HistoryEntry, domain.HistoryFilter]{
 	where: func(f domain.HistoryFilter) []condition {
 		c := equal(nil, "subject", f.Device)
 		c = equal(c, "kind", f.Kind)
+		c = atSite(c, "subject", f.Site)
 		c = within(c, "at >= ?", f.Since)
 		return within(c, "at < ?", f.Before)
 	},
@@ -239,7 +263,18 @@ var audit = schema[domain.AuditEntry, domain.AuditFilter]{
 		c := equal(nil, "subject", f.Actor)
 		c = equal(c, "action", f.Action)
 		c = equal(c, "target", f.Target)
+		c = aboutSite(c, f.Site)
 		c = within(c, "at >= ?", f.Since)
 		return within(c, "at < ?", f.Before)
 	},
+}
+
+// aboutSite finds entries about a site and about the devices that belong to it.
+func aboutSite(conds []condition, value string) []condition {
+	devices := atSite(nil, "", value)
+	if len(devices) == 0 || len(devices[0].args) == 0 {
+		return append(conds, devices...)
+	}
+	return append(conds, condition{"target = ? OR target IN (SELECT 'device ' || id FROM devices WHERE " + devices[0].sql +
+		")", append([]any{"site " + value}, devices[0].args...)})
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/store"
@@ -30,6 +31,18 @@ var written = map[int64][]string{
 		`INSERT INTO accounts (id, version, doc, search) VALUES ('ann', 1, '{"version":1,"name":"ann","role":"admin","password_hash":"x"}', 'ann')`,
 		`INSERT INTO credentials (id, version, doc, kind, subject, hash, ends) VALUES ('c', 1, '{"version":1,"id":"c","kind":"token","subject":"ann","hash":"h"}', 'token', 'ann', 'h', 0)`,
 		`INSERT INTO throttles (id, version, doc) VALUES ('t', 1, '{"version":1,"name":"t","failures":2}')`,
+		// Labels of sites, as migration 4 finds them.
+		`INSERT INTO devices (id, version, doc, model, site, origin, assigned, search) VALUES ('SEP000000000001', 1,
+			'{"version":1,"created":"2026-03-04T05:06:07Z","name":"SEP000000000001","site":"Kyoto"}', '', 'Kyoto', '', '', '')`,
+		`INSERT INTO devices (id, version, doc, model, site, origin, assigned, search) VALUES ('SEP000000000002', 1,
+			'{"version":1,"created":"2026-01-04T05:06:07Z","name":"SEP000000000002","site":"Kyoto"}', '', 'Kyoto', '', '', '')`,
+		`INSERT INTO devices (id, version, doc, model, site, origin, assigned, search) VALUES ('SEP000000000003', 1,
+			'{"version":1,"name":"SEP000000000003","site":"a/b \"c\" \\ 京都"}', '', 'a/b "c" \ 京都', '', '', '')`,
+		`INSERT INTO credentials (id, version, doc, kind, subject, hash, ends) VALUES ('k', 1,
+			'{"version":1,"id":"k","kind":"site-key","hash":"k","site":"Osaka"}', 'site-key', '', 'k', 0)`,
+	},
+	4: {
+		`INSERT INTO sites (id, version, doc, search) VALUES ('Nara', 2, '{"version":2,"name":"Nara","networks":["10.9.0.0/16"]}', 'nara')`,
 	},
 }
 
@@ -93,6 +106,16 @@ func survived(t *testing.T, s domain.Store, from int64) {
 		expect("audit", keys(t, ctx, tx.Audit(), domain.AuditFilter{Actor: "ann"}), since(2, "1"))
 		expect("accounts", keys(t, ctx, tx.Accounts(), domain.TextFilter{}), since(3, "ann"))
 		expect("credentials", keys(t, ctx, tx.Credentials(), domain.CredentialFilter{Hash: "h"}), since(3, "c"))
+		expect("sites", keys(t, ctx, tx.Sites(), domain.TextFilter{Text: "nara"}), since(4, "Nara"))
+		if from == 3 { // those of before became sites, with their devices; later programs have written both
+			expect("labels", keys(t, ctx, tx.Sites(), domain.TextFilter{}), []string{"Kyoto", "Osaka", `a/b "c" \ 京都`})
+			expect("Kyoto", keys(t, ctx, tx.Devices(), domain.DeviceFilter{Site: "Kyoto"}),
+				[]string{"SEP000000000001", "SEP000000000002"})
+			kyoto, err := tx.Sites().Get(ctx, "Kyoto")
+			if err != nil || kyoto.Version != 1 || kyoto.Created.Format(time.DateOnly) != "2026-01-04" {
+				t.Errorf("Kyoto became %+v, %v", kyoto, err)
+			}
+		}
 		expect("throttles", keys(t, ctx, tx.Throttles(), domain.None{}), since(3, "t"))
 		e, err := tx.Enterprises().Get(ctx, domain.Enterprise{}.Key())
 		if err != nil || e.Version != 5 || !e.AutoRegistration {

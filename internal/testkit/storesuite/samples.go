@@ -29,12 +29,15 @@ var (
 	sampleLoad = domain.Load{Meta: sampleMeta, Name: "new", Release: "9.4", Models: []string{"CP-7961G"}, Size: 5,
 		Components: []domain.LoadComponent{{Name: "a.sbn", Size: 5, SHA256: "ab"}},
 		Signed:     true, Retired: true, Missing: true}
+	sampleSite = domain.Site{Meta: sampleMeta, Name: "oslo", Note: "n", TimeZone: "Europe/Oslo",
+		Networks: []string{"10.0.0.0/24"}, WANRate: 1_250_000, Window: "22:00-05:00",
+		Limits: domain.SiteLimits{Transfers: 2, Rate: 500_000}}
 	sampleFinal = report.Final{File: "a.sbn", URL: "http://h/a.sbn", Size: 5, SHA256: "ab", Source: "peer",
 		Role: "leaf", Parent: "10.0.0.1", BytesFromPeers: 5,
 		Fallbacks: []report.Fallback{{AtS: 1.5, From: "10.0.0.2", Reason: "stalled"}}, ElapsedS: 2.25}
 	sampleState = domain.DeviceState{Meta: sampleMeta, Device: "SEP001122334455", Last: report.Device{
 		Schema: 1, State: "idle", Active: "new", Inactive: "old", Role: "leaf", Children: []string{"10.0.0.3"}, Percent: 100},
-		From: "10.0.0.9", LastSeen: at, Asked: at,
+		From: "10.0.0.9", Site: "oslo", LastSeen: at, Asked: at,
 		AskedFrom: "10.0.0.8", Reported: at, Since: at, Files: []report.Final{sampleFinal},
 		Failures: []domain.FailureAt{{At: at, Failure: report.Failure{Load: "l", File: "f", Reason: "r", Message: "m"}}},
 		Traffic:  domain.Traffic{FromOrigin: 1, FromPeers: 1 << 62, FromCache: 3, ToPeers: 4}}
@@ -58,10 +61,10 @@ func fill(t *testing.T, s domain.Store) {
 	t.Helper()
 	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		p, d, e, m, l, st := sampleProfile, sampleDevice, sampleEnterprise, sampleModel, sampleLoad, sampleState
-		a, c, th := sampleAccount, sampleCredential, sampleThrottle
+		a, c, th, si := sampleAccount, sampleCredential, sampleThrottle, sampleSite
 		return errors.Join(tx.Profiles().Put(ctx, &p), tx.Devices().Put(ctx, &d), tx.Enterprises().Put(ctx, &e),
 			tx.Models().Put(ctx, &m), tx.Loads().Put(ctx, &l), tx.States().Put(ctx, &st),
-			tx.Accounts().Put(ctx, &a), tx.Credentials().Put(ctx, &c), tx.Throttles().Put(ctx, &th),
+			tx.Sites().Put(ctx, &si), tx.Accounts().Put(ctx, &a), tx.Credentials().Put(ctx, &c), tx.Throttles().Put(ctx, &th),
 			tx.History().Append(ctx, sampleHistory), tx.Audit().Append(ctx, sampleAudit))
 	})
 }

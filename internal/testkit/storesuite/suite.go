@@ -24,9 +24,11 @@ func Run(t *testing.T, open Open) {
 	}{
 		{"Versions", versions}, {"RollBack", rollBack}, {"Devices", devices}, {"Pages", pages}, {"Text", text},
 		{"OddKeys", oddKeys},
-		{"Loads", loads}, {"States", states}, {"Credentials", credentials}, {"Logs", logs}, {"Everything", everything},
+		{"Loads", loads}, {"Sites", sites}, {"States", states}, {"Credentials", credentials}, {"Logs", logs},
+		{"Everything", everything},
 		{"OneWriter", oneWriter}, {"Snapshot", snapshot}, {"ReadOnly", readOnly}, {"Reopen", reopens},
-		{"Export", export}, {"ImportRefuses", importRefuses}, {"Cancelled", cancelled}, {"Model", model},
+		{"Export", export}, {"ImportLabels", importLabels}, {"ImportRefuses", importRefuses}, {"Cancelled",
+			cancelled}, {"Model", model},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
 	}

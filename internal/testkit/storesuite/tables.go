@@ -250,7 +250,8 @@ func oddKeys(t *testing.T, open Open) {
 			if err := tx.Devices().Delete(ctx, odd, 0); !errors.Is(err, domain.ErrNotFound) {
 				t.Errorf("delete %.20q: %v", odd, err)
 			}
-			for _, f := range []domain.DeviceFilter{{Text: odd}, {Model: odd}, {Profile: odd}, {State: odd}, {Active: odd}} {
+			for _, f := range []domain.DeviceFilter{{Text: odd}, {Model: odd}, {Profile: odd}, {State: odd},
+				{Active: odd}, {Site: odd}} {
 				if got := keys(t, ctx, tx.Devices(), f); len(got) > 0 {
 					t.Errorf("%.20q finds %v", odd, got)
 				}
@@ -281,6 +282,59 @@ func loads(t *testing.T, open Open) {
 		} {
 			if got := keys(t, ctx, tx.Loads(), c.f); !slices.Equal(got, c.want) {
 				t.Errorf("%+v finds %v, not %v", c.f, got, c.want)
+			}
+		}
+		return nil
+	})
+}
+
+// sites: a device belongs by its row, else by its state, and so do the entries
+// about it.
+func sites(t *testing.T, open Open) {
+	s := fresh(t, open)
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
+		for i, site := range []string{"oslo", "oslo", "bergen", "", ""} {
+			name := fmt.Sprint("SEP", i)
+			if err := tx.Devices().Put(ctx, &domain.Device{Name: name, Site: site}); err != nil {
+				return err
+			}
+			if i == 0 {
+				continue // it has no state
+			}
+			located := []string{"", "", "oslo", "oslo", ""}[i]
+			if err := tx.States().Put(ctx, &domain.DeviceState{Device: name, Site: located}); err != nil {
+				return err
+			}
+			if err := tx.History().Append(ctx, domain.HistoryEntry{ID: name, At: at, Device: name}); err != nil {
+				return err
+			}
+			if err := tx.Audit().Append(ctx, domain.AuditEntry{ID: name, At: at, Target: "device " + name}); err != nil {
+				return err
+			}
+		}
+		for id, target := range map[string]string{"T1": "site oslo", "T2": "site bergen", "T3": "enterprise"} {
+			if err := tx.Audit().Append(ctx, domain.AuditEntry{ID: id, At: at, Target: target}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	view(t, s, func(ctx context.Context, tx domain.Tx) error {
+		for site, want := range map[string][]string{"oslo": {"SEP0", "SEP1", "SEP3"}, "bergen": {"SEP2"}, "bodo": {},
+			"a\x00b": {}, "": {"SEP0", "SEP1", "SEP2", "SEP3", "SEP4"}} {
+			if got := keys(t, ctx, tx.Devices(), domain.DeviceFilter{Site: site}); !slices.Equal(got, want) {
+				t.Errorf("devices of %q are %v, not %v", site, got, want)
+			}
+		}
+		for site, want := range map[string][]string{"oslo": {"SEP3", "SEP1"}, "bergen": {"SEP2"}, "a\x00b": {}} {
+			if got := keys(t, ctx, tx.History(), domain.HistoryFilter{Site: site}); !slices.Equal(got, want) {
+				t.Errorf("the history of %q is %v, not %v", site, got, want)
+			}
+		}
+		for site, want := range map[string][]string{"oslo": {"T1", "SEP3", "SEP1"}, "bergen": {"T2", "SEP2"},
+			"a\x00b": {}} {
+			if got := keys(t, ctx, tx.Audit(), domain.AuditFilter{Site: site}); !slices.Equal(got, want) {
+				t.Errorf("the audit log of %q is %v, not %v", site, got, want)
 			}
 		}
 		return nil
@@ -403,6 +457,7 @@ func everything(t *testing.T, open Open) {
 		same(t, ctx, tx.Enterprises(), sampleEnterprise, 1)
 		same(t, ctx, tx.Models(), sampleModel, 1)
 		same(t, ctx, tx.Loads(), sampleLoad, 1)
+		same(t, ctx, tx.Sites(), sampleSite, 1)
 		same(t, ctx, tx.States(), sampleState, 1)
 		same(t, ctx, tx.Accounts(), sampleAccount, 1)
 		same(t, ctx, tx.Credentials(), sampleCredential, 1)

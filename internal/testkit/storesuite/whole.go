@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -130,6 +131,43 @@ func export(t *testing.T, open Open) {
 	}
 }
 
+// importLabels: in an export of schema 1 sites were labels; each becomes a site.
+func importLabels(t *testing.T, open Open) {
+	s := fresh(t, open)
+	text := `{"format":"peerload-store","schema":1}
+{"table":"devices","row":{"version":1,"created":"2026-03-04T05:06:07Z","name":"SEP1","site":"Kyoto"}}
+{"table":"devices","row":{"version":1,"created":"2026-01-04T05:06:07Z","name":"SEP2","site":"Kyoto"}}
+{"table":"devices","row":{"version":1,"name":"SEP3","site":"a/b \"c\" \\ 京都"}}
+{"table":"devices","row":{"version":1,"name":"SEP4"}}
+{"table":"credentials","row":{"version":1,"id":"c","kind":"site-key","hash":"h","site":"Osaka"}}
+{"table":"credentials","row":{"version":1,"id":"d","kind":"token","hash":"i"}}
+{"end":6}
+`
+	if err := s.Import(t.Context(), strings.NewReader(text)); err != nil {
+		t.Fatal(err)
+	}
+	view(t, s, func(ctx context.Context, tx domain.Tx) error {
+		if got := keys(t, ctx, tx.Sites(), domain.TextFilter{}); !slices.Equal(got,
+			[]string{"Kyoto", "Osaka", `a/b "c" \ 京都`}) {
+			t.Errorf("the sites are %q", got)
+		}
+		kyoto, err := tx.Sites().Get(ctx, "Kyoto")
+		if kyoto.Created.Format(time.DateOnly) != "2026-01-04" || kyoto.Version != 1 || kyoto.Networks == nil {
+			t.Errorf("Kyoto is %+v", kyoto)
+		}
+		return err
+	})
+	// One of this schema has the sites that it has.
+	var now bytes.Buffer
+	if err := s.Export(t.Context(), &now); err != nil {
+		t.Fatal(err)
+	}
+	other := fresh(t, open)
+	if err := other.Import(t.Context(), &now); err != nil {
+		t.Error(err)
+	}
+}
+
 // importRefuses: a part of an export, or another text, changes nothing.
 func importRefuses(t *testing.T, open Open) {
 	s := fresh(t, open)
@@ -148,7 +186,7 @@ func importRefuses(t *testing.T, open Open) {
 		"a row less":     strings.Join(slices.Delete(slices.Clone(lines), 3, 4), ""),
 		"a row twice":    strings.Join(slices.Insert(slices.Clone(lines), 3, lines[3]), ""),
 		"a cut line":     all.String()[:all.Len()/2],
-		"a newer schema": strings.Replace(all.String(), `"schema":1`, `"schema":99`, 1),
+		"a newer schema": strings.Replace(all.String(), `"schema":2`, `"schema":99`, 1),
 		"unknown table":  strings.Replace(all.String(), `"table":"loads"`, `"table":"roads"`, 1),
 		"unknown field":  strings.Replace(all.String(), `"release"`, `"colour"`, 1),
 		"text behind":    all.String() + "\n{}\n",

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/parse"
+	"github.com/peerload/peerload/internal/terminal"
+)
+
+func siteCommand() *cobra.Command {
+	return group("site", "Sites: where devices are, and how far they are", func(conn *connFlags) []*cobra.Command {
+		return []*cobra.Command{siteList(conn), siteShow(conn), siteAdd(conn), siteSet(conn),
+			remover(conn, "delete SITE", "Remove a site that no device belongs to", "site_deleted",
+				func(ctx context.Context, c *connection, name string) error {
+					return c.Sites.Delete(ctx, name, c.ifVersion)
+				})}
+	})
+}
+
+// siteFlag narrows a list to the devices of a site.
+func siteFlag(cmd *cobra.Command, site *string, what string) {
+	cmd.Flags().StringVar(site, "site", "", what)
+}
+
+func siteList(conn *connFlags) *cobra.Command {
+	f := client.Filter{Silent: time.Hour}
+	cmd := &cobra.Command{Use: "list", Short: "List sites: how many devices run what they should, and their bytes",
+		Args: cobra.NoArgs,
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+			items, err := collect(c.Sites.List(cmd.Context(), f))
+			if err != nil {
+				return err
+			}
+			return list(conn, cmd, "site", items, "SITE DEVICES DONE RUNNING FAILED SILENT WAN SAVED NETWORKS TIME-ZONE NOTE",
+				func(s client.Site) []string {
+					return append(append([]string{s.Name}, countsRow(s.Counts)...), strings.Join(s.Networks, ","), s.TimeZone, s.Note)
+				})
+		})}
+	cmd.Flags().StringVar(&f.Text, "text", "", "sites: part of the name or note")
+	cmd.Flags().DurationVar(&f.Silent, "silent", time.Hour, "after which time a device counts as silent")
+	return cmd
+}
+
+// countsRow are the counts of a site as columns.
+func countsRow(n *client.SiteCounts) []string {
+	if n == nil {
+		n = &client.SiteCounts{}
+	}
+	return []string{strconv.Itoa(n.Devices), strconv.Itoa(n.Done), strconv.Itoa(n.Running), strconv.Itoa(n.Failed),
+		strconv.Itoa(n.Silent), terminal.Bytes(n.WANBytes), terminal.Bytes(n.SavedBytes)}
+}
+
+func siteShow(conn *connFlags) *cobra.Command {
+	return &cobra.Command{Use: "show SITE", Short: "Show a site and how far its devices are", Args: cobra.ExactArgs(1),
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			s, err := c.Sites.Get(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if conn.json {
+				return conn.show(cmd, "site", s, "")
+			}
+			if err := conn.showSite(cmd, "site", "", s); err != nil {
+				return err
+			}
+			return list(conn, cmd, "counts", []client.Site{s}, "DEVICES DONE RUNNING FAILED SILENT WAN SAVED",
+				func(s client.Site) []string { return countsRow(s.Counts) })
+		})}
+}
+
+// showSite prints a site, one property a line.
+func (conn *connFlags) showSite(cmd *cobra.Command, event, did string, s client.Site) error {
+	rate := func(n int64, none string) string {
+		if n == 0 {
+			return none
+		}
+		return terminal.Bytes(n) + "/s"
+	}
+	transfers := "as the server limits all sites"
+	if s.Limits.Transfers > 0 {
+		transfers = strconv.Itoa(s.Limits.Transfers)
+	}
+	return conn.show(cmd, event, s, "%s%s: version %d  %s\ntime zone  %s\nnetworks   %s\nline       %s\nwindow     %s\n"+
+		"transfers  %s\nrate       %s\n", terminal.Printable(s.Name), did, s.Version, terminal.Printable(s.Note),
+		orNone(s.TimeZone), orNone(strings.Join(s.Networks, ", ")), rate(s.WANRate, terminal.None), orNone(s.Window),
+		transfers, rate(s.Limits.Rate, "as the server limits all sites"))
+}
+
+func siteFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.String("time-zone", "", "IANA name of its time zone, such as Asia/Tokyo; empty for none")
+	f.StringSlice("network", nil, "networks of its devices, such as 10.1.0.0/16, repeated or with commas; empty for none")
+	f.String("wan-rate", "", "bytes a second of its line, such as 2M; 0 for not known")
+	f.String("window", "", "when devices may be upgraded, in its time zone: 22:00-05:00, or mon-fri 22:00-05:00; empty "+
+		"for any time")
+	f.Int("transfers", 0, "files under way from this controller at the same time; 0: as the server limits all sites")
+	f.String("rate", "", "bytes a second from this controller, such as 500k; 0: as the server limits all sites")
+	f.String("note", "", "for people")
+}
+
+// siteChange reads the flags.
+func siteChange(cmd *cobra.Command) (change client.SiteChange, err error) {
+	change = client.SiteChange{Note: optional(cmd, "note"), TimeZone: optional(cmd, "time-zone"),
+		Window: optional(cmd, "window")}
+	for name, to := range map[string]**int64{"wan-rate": &change.WANRate, "rate": &change.Rate} {
+		text := optional(cmd, name)
+		if text == nil {
+			continue
+		}
+		n, err := parse.Size(*text)
+		if err != nil {
+			return change, fmt.Errorf("--%s: %w", name, err)
+		}
+		*to = &n
+	}
+	if given(cmd, "network") {
+		networks, err := cmd.Flags().GetStringSlice("network")
+		if err != nil {
+			return change, err
+		}
+		change.Networks = &networks
+	}
+	if given(cmd, "transfers") {
+		n, err := cmd.Flags().GetInt("transfers")
+		if err != nil {
+			return change, err
+		}
+		change.Transfers = &n
+	}
+	return change, nil
+}
+
+func siteAdd(conn *connFlags) *cobra.Command {
+	cmd := &cobra.Command{Use: "add SITE", Short: "Make a site", Args: cobra.ExactArgs(1),
+		Example: "  peerload-server site add Kyoto --time-zone Asia/Tokyo --network 10.1.0.0/16 --wan-rate 2M",
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			change, err := siteChange(cmd)
+			if err != nil {
+				return err
+			}
+			s, err := c.Sites.Create(cmd.Context(), args[0], change)
+			if err != nil {
+				return err
+			}
+			return conn.showSite(cmd, "site_added", " added", s)
+		})}
+	siteFlags(cmd)
+	return cmd
+}
+
+func siteSet(conn *connFlags) *cobra.Command {
+	cmd := &cobra.Command{Use: "set SITE", Short: "Change a site", Args: cobra.ExactArgs(1),
+		Example: "  peerload-server site set Kyoto --window 'mon-fri 22:00-05:00' --transfers 2",
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			if !given(cmd, "note", "time-zone", "network", "wan-rate", "window", "transfers", "rate") {
+				return errors.New("say what to change: --time-zone, --network, --wan-rate, --window, --transfers, --rate or --note")
+			}
+			change, err := siteChange(cmd)
+			if err != nil {
+				return err
+			}
+			s, err := c.Sites.Update(cmd.Context(), args[0], change, c.ifVersion)
+			if err != nil {
+				return err
+			}
+			return conn.showSite(cmd, "site_changed", " changed", s)
+		})}
+	siteFlags(cmd)
+	return cmd
+}

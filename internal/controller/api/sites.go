@@ -1,0 +1,74 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+)
+
+// NewSite is a site to make.
+type NewSite struct {
+	Name string `json:"name"`
+	domain.SiteChange
+}
+
+// Silence is how long a device must be silent to count as silent.
+type Silence struct {
+	Silent int64 `query:"silent_s" minimum:"1" maximum:"31536000" default:"3600" doc:"seconds after which a device counts as silent"`
+}
+
+func (s Silence) after() time.Duration { return time.Duration(s.Silent) * time.Second }
+
+// AtSite narrows an answer to the devices of one site.
+type AtSite struct {
+	Site string `query:"site" maxLength:"64" doc:"of devices that belong to this site"`
+}
+
+func (s *Server) sites() {
+	huma.Register(s.api, op(http.MethodGet, "/sites", "list-sites", "List sites, each with its counts", needRead),
+		func(ctx context.Context, in *struct {
+			TextQuery
+			Silence
+		}) (*plain[domain.List[domain.SiteRow]], error) {
+			l, err := s.ctl.Sites(ctx, actor(ctx), domain.TextFilter{Text: in.Text}, in.after(), in.page())
+			return answer(s, ctx, l, err)
+		})
+	huma.Register(s.api, op(http.MethodPost, "/sites", "create-site", "Make a site", needDevices),
+		func(ctx context.Context, in *struct{ Body NewSite }) (*versioned[domain.Site], error) {
+			v, err := s.ctl.CreateSite(ctx, actor(ctx), in.Body.Name, in.Body.SiteChange)
+			return answerVersion(s, ctx, v, v.Version, 0, err)
+		})
+	huma.Register(s.api, op(http.MethodGet, "/sites/{site}", "get-site", "A site with its counts", needRead),
+		func(ctx context.Context, in *SitePath) (*versioned[domain.SiteRow], error) {
+			v, err := s.ctl.Site(ctx, actor(ctx), in.Site, fleetSilent)
+			return answerVersion(s, ctx, v, v.Version, 0, err)
+		})
+	huma.Register(s.api, op(http.MethodPatch, "/sites/{site}", "update-site", "Change a site", needDevices),
+		func(ctx context.Context, in *struct {
+			SitePath
+			Changing[domain.SiteChange]
+		}) (*versioned[domain.Site], error) {
+			asked, err := in.version()
+			if err != nil {
+				return nil, err
+			}
+			v, err := s.ctl.UpdateSite(ctx, actor(ctx), in.Site, in.Body, asked)
+			return answerVersion(s, ctx, v, v.Version, asked, err)
+		})
+	huma.Register(s.api, op(http.MethodDelete, "/sites/{site}", "delete-site",
+		"Remove a site that no device belongs to", needDevices),
+		func(ctx context.Context, in *struct {
+			SitePath
+			Match
+		}) (*struct{}, error) {
+			asked, err := in.version()
+			if err != nil {
+				return nil, err
+			}
+			return nothing(s, ctx, asked, s.ctl.DeleteSite(ctx, actor(ctx), in.Site, asked))
+		})
+}

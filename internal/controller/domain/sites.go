@@ -1,0 +1,429 @@
+package domain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/peerload/peerload/internal/choice"
+	"github.com/peerload/peerload/internal/controller/site"
+	"github.com/peerload/peerload/report"
+)
+
+// Site is a place with devices. It is a target, not a level: what is done to a
+// site is done to the devices that belong to it then. A device belongs by its
+// row, else by the network that it last reported from.
+type Site struct {
+	Meta
+	Name string `json:"name"`
+	// Note for people.
+	Note string `json:"note"`
+	// TimeZone is an IANA name, "" if nobody has said.
+	TimeZone string `json:"time_zone"`
+	// Networks are the site's, as site.Networks returns them; no two sites have
+	// the same.
+	Networks []string `json:"networks"`
+	// WANRate is that of its line in bytes a second, 0 if nobody has said.
+	WANRate int64 `json:"wan_rate"`
+	// Window in which devices may be upgraded, as site.Window writes it, "" for
+	// any time.
+	Window string `json:"window"`
+	// Limits of what the site takes from this controller.
+	Limits SiteLimits `json:"limits"`
+}
+
+// SiteLimits bound what a site takes from this controller; 0 leaves it to the
+// server's own limit of all sites.
+type SiteLimits struct {
+	// Transfers are files under way at the same time.
+	Transfers int `json:"transfers"`
+	// Rate is bytes a second, all transfers together.
+	Rate int64 `json:"rate"`
+}
+
+// Key is the site's name.
+func (s Site) Key() string { return s.Name }
+
+// Bounds of a site's numbers: beyond them somebody has mistyped.
+const (
+	MaxSiteTransfers = 1_000_000
+	MaxSiteRate      = 1 << 50
+)
+
+// SiteChange changes a site; what is nil stays.
+type SiteChange struct {
+	Note     *string `json:"note,omitempty"`
+	TimeZone *string `json:"time_zone,omitempty"`
+	// Networks replace those that the site has.
+	Networks *[]string `json:"networks,omitempty"`
+	WANRate  *int64    `json:"wan_rate,omitempty"`
+	Window   *string   `json:"window,omitempty"`
+	// Transfers and Rate are its limits.
+	Transfers *int   `json:"transfers,omitempty"`
+	Rate      *int64 `json:"rate,omitempty"`
+}
+
+// SiteCounts count the devices of a site, and their bytes.
+type SiteCounts struct {
+	Devices int `json:"devices"`
+	// Done run the load that they should, Running are on the way to one, Failed
+	// have failed or rolled back. Silent were not heard of for the time that the
+	// caller gave, whatever they last said.
+	Done    int `json:"done"`
+	Running int `json:"running"`
+	Failed  int `json:"failed"`
+	Silent  int `json:"silent"`
+	// WANBytes came from servers, SavedBytes from peers instead.
+	WANBytes   int64 `json:"wan_bytes"`
+	SavedBytes int64 `json:"saved_bytes"`
+}
+
+// SiteRow is a site with its counts.
+type SiteRow struct {
+	Site
+	Counts SiteCounts `json:"counts"`
+}
+
+// CreateSite makes a site.
+func (c *Controller) CreateSite(ctx context.Context, a Actor, name string, change SiteChange) (s Site, err error) {
+	if err := a.may(mayDevices); err != nil {
+		return s, err
+	}
+	if err := checkName("site", name); err != nil {
+		return s, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		s = Site{Name: name, Networks: []string{}}
+		if err := change.apply(&s); err != nil {
+			return err
+		}
+		c.stamp(&s.Meta)
+		if err := create(ctx, tx.Sites(), &s, "site", name); err != nil {
+			return err
+		}
+		j.note("site.create", "site "+name, nil, s)
+		return c.locateAll(ctx, tx)
+	})
+	return s, err
+}
+
+// UpdateSite changes a site. version is that which the caller has read, 0 for
+// any.
+func (c *Controller) UpdateSite(ctx context.Context, a Actor, name string, change SiteChange,
+	version int64) (s Site, err error) {
+	if err := a.may(mayDevices); err != nil {
+		return s, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		if s, err = siteNamed(ctx, tx, name); err != nil {
+			return err
+		}
+		if err := checkVersion(s.Meta, version); err != nil {
+			return err
+		}
+		before := s
+		if err := change.apply(&s); err != nil {
+			return err
+		}
+		if len(diff(before, s)) == 0 {
+			s = before
+			return nil
+		}
+		c.stamp(&s.Meta)
+		if err := tx.Sites().Put(ctx, &s); err != nil {
+			return err
+		}
+		j.note("site.update", "site "+name, before, s)
+		return c.locateAll(ctx, tx)
+	})
+	return s, err
+}
+
+// apply changes a site and refuses what cannot be.
+func (change SiteChange) apply(s *Site) (err error) {
+	if n := change.Note; n != nil {
+		if err := checkText("note", *n, MaxDescriptionLen); err != nil {
+			return err
+		}
+		s.Note = *n
+	}
+	if z := change.TimeZone; z != nil {
+		if s.TimeZone = *z; *z != "" {
+			if err := site.CheckZone(*z); err != nil {
+				return invalid("%w", err)
+			}
+		}
+	}
+	if n := change.Networks; n != nil {
+		if s.Networks, err = site.Networks(*n); err != nil {
+			return invalid("%w", err)
+		}
+	}
+	if w := change.Window; w != nil {
+		if s.Window = ""; *w != "" {
+			window, err := site.ParseWindow(*w)
+			if err != nil {
+				return invalid("%w", err)
+			}
+			s.Window = window.String()
+		}
+	}
+	if s.Window != "" && s.TimeZone == "" {
+		return invalid("a window needs the time zone of the site: give it, too")
+	}
+	return change.numbers(s)
+}
+
+// numbers changes those of a site.
+func (change SiteChange) numbers(s *Site) error {
+	for _, n := range []struct {
+		what string
+		from *int64
+		to   *int64
+	}{{"rate of the line", change.WANRate, &s.WANRate}, {"limit of the rate", change.Rate, &s.Limits.Rate}} {
+		if n.from == nil {
+			continue
+		}
+		if *n.from < 0 || *n.from > MaxSiteRate {
+			return invalid("the %s is 0 to %d bytes a second, not %d", n.what, int64(MaxSiteRate), *n.from)
+		}
+		*n.to = *n.from
+	}
+	if t := change.Transfers; t != nil {
+		if *t < 0 || *t > MaxSiteTransfers {
+			return invalid("the transfers at the same time are 0 to %d, not %d", MaxSiteTransfers, *t)
+		}
+		s.Limits.Transfers = *t
+	}
+	return nil
+}
+
+// DeleteSite removes a site that no device and no enrolment token has any more.
+func (c *Controller) DeleteSite(ctx context.Context, a Actor, name string, version int64) error {
+	if err := a.may(mayDevices); err != nil {
+		return err
+	}
+	return c.update(ctx, a, func(tx Tx, j *journal) error {
+		s, err := siteNamed(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		if err := checkVersion(s.Meta, version); err != nil {
+			return err
+		}
+		used, err := tx.Devices().List(ctx, DeviceFilter{Site: name}, Page{Limit: 1})
+		if err != nil {
+			return err
+		}
+		if used.Total > 0 {
+			return refused("site %q is that of %s, %s among them: give them another first, and take the networks of this one "+
+				"away", name, plural(used.Total, "device", "devices"), used.Items[0].Name)
+		}
+		for _, kind := range []CredentialKind{CredentialEnrolment, CredentialSiteKey} {
+			keys, err := collect(ctx, tx.Credentials(), CredentialFilter{Kind: kind})
+			if err != nil {
+				return err
+			}
+			for _, k := range keys {
+				if k.Site == name {
+					return refused("site %q is what devices get that enrol with %s, %q: revoke it first", name, kind.text(), k.Name)
+				}
+			}
+		}
+		if err := tx.Sites().Delete(ctx, name, s.Version); err != nil {
+			return err
+		}
+		j.note("site.delete", "site "+name, s, nil)
+		return c.locateAll(ctx, tx)
+	})
+}
+
+// siteNamed returns a site. If there is none of that name, the error says which
+// was probably meant.
+func siteNamed(ctx context.Context, tx Tx, name string) (Site, error) {
+	s, err := tx.Sites().Get(ctx, name)
+	if !errors.Is(err, ErrNotFound) {
+		return s, err
+	}
+	all, err := collect(ctx, tx.Sites(), TextFilter{})
+	if err != nil {
+		return s, err
+	}
+	names := make([]string, 0, len(all))
+	for _, other := range all {
+		names = append(names, other.Name)
+	}
+	err = notFound("site", cleanText(name, MaxNameLen))
+	if near := choice.Nearest(name, names); len(near) > 0 {
+		err = fmt.Errorf("%w; did you mean %s?", err, choice.List(near[:min(len(near), 5)]))
+	}
+	return s, err
+}
+
+// checkSite refuses a site that nobody has made; "" is none, or all.
+func checkSite(ctx context.Context, tx Tx, name string) error {
+	if name == "" {
+		return nil
+	}
+	_, err := siteNamed(ctx, tx, name)
+	return err
+}
+
+// places are the networks of all sites. An error matches ErrRefused if two have
+// the same.
+func places(ctx context.Context, tx Tx) (*site.Places, error) {
+	all, err := collect(ctx, tx.Sites(), TextFilter{})
+	if err != nil {
+		return nil, err
+	}
+	p := &site.Places{}
+	for _, s := range all {
+		switch taken, by, err := p.Add(s.Name, s.Networks); {
+		case err != nil:
+			return nil, fmt.Errorf("the stored site %s: %w", s.Name, err)
+		case taken != "":
+			return nil, refused("network %s is that of two sites, %s and %s: a smaller network within it may be another site's",
+				taken, by, s.Name)
+		}
+	}
+	return p, nil
+}
+
+// locateAll finds the site of every device anew, by the network that it last
+// reported from. An error matches ErrRefused if two sites have the same network.
+func (c *Controller) locateAll(ctx context.Context, tx Tx) error {
+	p, err := places(ctx, tx)
+	if err != nil {
+		return err
+	}
+	states, err := collect(ctx, tx.States(), StateFilter{})
+	if err != nil {
+		return err
+	}
+	for _, s := range states {
+		at := p.At(s.From)
+		if at == s.Site {
+			continue
+		}
+		s.Site = at
+		if err := tx.States().Put(ctx, &s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// siteOf is the site that a device belongs to: that of its row, else of the
+// network that it last reported from; "" for none.
+func siteOf(d Device, s DeviceState) string {
+	if d.Site != "" {
+		return d.Site
+	}
+	return s.Site
+}
+
+// Site returns a site with its counts. silent is as for Sites.
+func (c *Controller) Site(ctx context.Context, a Actor, name string, silent time.Duration) (row SiteRow, err error) {
+	if err := a.may(mayRead); err != nil {
+		return row, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		if row.Site, err = siteNamed(ctx, tx, name); err != nil {
+			return err
+		}
+		counts, err := c.countSites(ctx, tx, name, silent)
+		row.Counts = counts[name]
+		return err
+	})
+	return row, err
+}
+
+// Sites lists sites by name, each with its counts. silent is how long a device
+// must have been silent to be counted as silent.
+func (c *Controller) Sites(ctx context.Context, a Actor, f TextFilter, silent time.Duration,
+	p Page) (l List[SiteRow], err error) {
+	if err := a.may(mayRead); err != nil {
+		return l, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		sites, err := tx.Sites().List(ctx, f, p)
+		if err != nil {
+			return err
+		}
+		counts, err := c.countSites(ctx, tx, "", silent)
+		if err != nil {
+			return err
+		}
+		l = List[SiteRow]{Items: []SiteRow{}, Next: sites.Next, Total: sites.Total}
+		for _, s := range sites.Items {
+			l.Items = append(l.Items, SiteRow{s, counts[s.Name]})
+		}
+		return nil
+	})
+	return l, err
+}
+
+// countSites counts the devices of one site, or of each if name is "".
+func (c *Controller) countSites(ctx context.Context, tx Tx, name string,
+	silent time.Duration) (map[string]SiteCounts, error) {
+	counts := map[string]SiteCounts{}
+	seen := c.now().Add(-silent)
+	err := c.eachDevice(ctx, tx, DeviceFilter{Site: name}, func(d Device, s DeviceState, want string) {
+		n := counts[siteOf(d, s)]
+		n.count(s, want, seen)
+		counts[siteOf(d, s)] = n
+	})
+	return counts, err
+}
+
+// eachDevice calls fn for each device that matches, with its state, and the load
+// that it should run.
+func (c *Controller) eachDevice(ctx context.Context, tx Tx, f DeviceFilter,
+	fn func(d Device, s DeviceState, want string)) error {
+	snap, err := c.snapshot(ctx, tx)
+	if err != nil {
+		return err
+	}
+	devices, err := collect(ctx, tx.Devices(), f)
+	if err != nil {
+		return err
+	}
+	states, err := collect(ctx, tx.States(), StateFilter{})
+	if err != nil {
+		return err
+	}
+	by := make(map[string]DeviceState, len(states))
+	for _, s := range states {
+		by[s.Device] = s
+	}
+	for _, d := range devices {
+		want, err := snap.loadFor(ctx, d)
+		if err != nil {
+			return err
+		}
+		fn(d, by[d.Name], want.Load)
+	}
+	return nil
+}
+
+func (n *SiteCounts) count(s DeviceState, want string, silent time.Time) {
+	n.Devices++
+	switch s.Last.State {
+	case report.StateDownloading, report.StateInstalling, report.StateRebooting, report.StateTrial:
+		n.Running++
+	case report.StateFailed, report.StateRolledBack:
+		n.Failed++
+	default:
+		if want != "" && want == s.Last.Active {
+			n.Done++
+		}
+	}
+	if s.LastSeen.Before(silent) {
+		n.Silent++
+	}
+	var t Traffic
+	t.add(Traffic{FromOrigin: n.WANBytes, FromPeers: n.SavedBytes})
+	t.add(Traffic{FromOrigin: s.Traffic.FromOrigin, FromPeers: s.Traffic.FromPeers})
+	n.WANBytes, n.SavedBytes = t.FromOrigin, t.FromPeers
+}
