@@ -38,7 +38,8 @@ const (
 
 const (
 	pruneEvery = time.Hour
-	// askedEvery is how often it is recorded which provisioning files were fetched.
+	// askedEvery is how often it is recorded which provisioning files were fetched,
+	// and read which sites there are.
 	askedEvery = 10 * time.Second
 	// rootWarning is how long before the root expires the log warns daily: its
 	// key may be offline, and then it is not renewed automatically.
@@ -96,6 +97,8 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	if files.Budget, err = s.budget(); err != nil {
 		return err
 	}
+	inst.locate(cmd.Context(), log)
+	files.Budget.Named = inst.named
 	if err := inst.api.Register(files.Metrics); err != nil {
 		return err
 	}
@@ -323,6 +326,7 @@ func upkeep(ctx context.Context, d dataDir, inst *instance, certs *certs, log *s
 			if err := inst.ctl.RecordAsked(ctx); err != nil && ctx.Err() == nil {
 				log.Warn("which provisioning files were fetched was not recorded", "error", err)
 			}
+			inst.locate(ctx, log)
 		case <-prune.C:
 			pruneOnce(ctx, d, inst.ctl, log)
 		case <-fresh.C:

@@ -476,3 +476,31 @@ func FuzzModels(f *testing.F) {
 		}
 	})
 }
+
+// TestSiteLimits: the file server holds the limits of the site that a client's
+// address belongs to, as the database has them.
+func TestSiteLimits(t *testing.T) {
+	o := newOffice(t)
+	o.start()
+	o.ok("site add Here --network 127.0.0.0/8 --transfers 1")
+	if err := o.stop(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	o.file("data/repository/big.bin", strings.Repeat("x", 32<<20)) // more than sockets hold
+	o.start()
+	get := func() *http.Response {
+		t.Helper()
+		resp, err := http.Get("http://" + o.at.HTTP + "/big.bin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	first := get()
+	defer first.Body.Close()
+	second := get()
+	second.Body.Close()
+	if first.StatusCode != http.StatusOK || second.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("two at the same time: %d and %d", first.StatusCode, second.StatusCode)
+	}
+}

@@ -6,15 +6,18 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/files"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
@@ -118,6 +121,27 @@ type instance struct {
 	repo  *repository.Repository
 	ctl   *domain.Controller
 	api   *api.Server
+	// sites finds the sites of addresses, as they were known last; nil at first.
+	sites atomic.Pointer[domain.Locator]
+}
+
+// locate reads what sites there are. While the database does not answer, what
+// was known last holds.
+func (inst *instance) locate(ctx context.Context, log *slog.Logger) {
+	l, err := inst.ctl.Locator(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			log.Warn("which sites there are was not read; the limits of those that are known hold", "error", err)
+		}
+		return
+	}
+	inst.sites.Store(l)
+}
+
+// named finds the site of an address for the file server.
+func (inst *instance) named(a netip.Addr) (files.Named, bool) {
+	name, limits := inst.sites.Load().Of(a)
+	return files.Named{Name: name, Transfers: limits.Transfers, Rate: limits.Rate}, name != ""
 }
 
 // openInstance opens all that the API needs.

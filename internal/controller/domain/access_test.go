@@ -149,8 +149,8 @@ var useCases = []useCase{
 // open are the use cases that take no actor, and why they need none.
 var open = map[string]string{
 	"Defaults": "devices fetch it", "Provision": "devices fetch it", "Asked": "devices fetch it",
-	"RecordAsked": "the server's own",
-	"Root":        "it is public", "Table": "it is public",
+	"RecordAsked": "the server's own", "Locator": "the server's own",
+	"Root": "it is public", "Table": "it is public",
 	"Enrol": "takes a token", "Login": "takes a password", "BeginSetup": "the server's own",
 	"CompleteSetup": "takes a one-time secret",
 	"Prune":         "the server's own", "ActorByDevice": "makes actors",
@@ -493,6 +493,7 @@ func writingUseCases(token, enrolment string) []useCase {
 		{method: "Provision", call: func(r *rig, _ domain.Actor) error {
 			return drop(r.Provision(r.ctx, phone1, "7961", "10.0.0.1"))
 		}},
+		{method: "Locator", call: func(r *rig, _ domain.Actor) error { return drop(r.Locator(r.ctx)) }},
 		{method: "RecordAsked", call: func(r *rig, _ domain.Actor) error {
 			r.Asked(phone2, "10.0.0.1")
 			return r.RecordAsked(r.ctx)

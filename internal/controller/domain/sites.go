@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/peerload/peerload/internal/choice"
@@ -312,6 +313,40 @@ func (c *Controller) locateAll(ctx context.Context, tx Tx) error {
 		}
 	}
 	return nil
+}
+
+// Locator finds the sites of addresses, as they were when it was made.
+type Locator struct {
+	places *site.Places
+	limits map[string]SiteLimits
+}
+
+// Of returns the name of the site whose network holds an address, and its
+// limits; "" if none does. A nil Locator knows none.
+func (l *Locator) Of(a netip.Addr) (string, SiteLimits) {
+	if l == nil {
+		return "", SiteLimits{}
+	}
+	name := l.places.Of(a)
+	return name, l.limits[name]
+}
+
+// Locator returns what finds the sites of addresses now. The server asks for it
+// regularly, so that no file that is served waits for the database.
+func (c *Controller) Locator(ctx context.Context) (*Locator, error) {
+	l := &Locator{limits: map[string]SiteLimits{}}
+	err := c.view(ctx, func(tx Tx) error {
+		all, err := collect(ctx, tx.Sites(), TextFilter{})
+		if err != nil {
+			return err
+		}
+		for _, s := range all {
+			l.limits[s.Name] = s.Limits
+		}
+		l.places, err = places(ctx, tx)
+		return err
+	})
+	return l, err
 }
 
 // siteOf is the site that a device belongs to: that of its row, else of the

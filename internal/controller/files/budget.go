@@ -28,9 +28,22 @@ type Budget struct {
 	Free int64
 	// Sites are networks that are a site each, whatever their size.
 	Sites []netip.Prefix
+	// Named knows the site of an address, with its own limits; it goes before
+	// all other ways to tell. It is called for each transfer. nil: no site has a
+	// name.
+	Named func(netip.Addr) (Named, bool)
 	// PrefixV4 and PrefixV6 divide all other addresses into sites. 0: 24 and
 	// 64.
 	PrefixV4, PrefixV6 int
+}
+
+// Named is a site that has a name, wherever its networks are.
+type Named struct {
+	Name string
+	// Transfers and Rate are as those of Budget, whose limit holds where they are
+	// 0. A change reaches the site once none of its transfers is under way.
+	Transfers int
+	Rate      int64
 }
 
 // Validate refuses values out of range.
@@ -75,18 +88,25 @@ const (
 type gate struct {
 	budget Budget
 	mu     sync.Mutex
-	sites  map[netip.Prefix]*site
+	sites  map[place]*site
+}
+
+// place tells sites apart: by name, or by network.
+type place struct {
+	name    string
+	network netip.Prefix
 }
 
 // site is one site with clients that download or wait.
 type site struct {
 	users   int // transfers and waiters; the site is forgotten at 0
 	running int
+	most    int           // transfers at the same time, 0 for no limit
 	freed   chan struct{} // closed when a permit becomes free
 	limit   *ratelimit.Limiter
 }
 
-func newGate(b Budget) *gate { return &gate{budget: b, sites: map[netip.Prefix]*site{}} }
+func newGate(b Budget) *gate { return &gate{budget: b, sites: map[place]*site{}} }
 
 // siteOf returns the site of an address: the smallest of the named networks
 // that holds it, else its own network.
@@ -116,10 +136,25 @@ func orElse[T int | int64](v, or T) T {
 	return v
 }
 
+// open makes the site of an address anew, with its limits.
+func (g *gate) open(a netip.Addr) (place, *site) {
+	most, rate, at := g.budget.Transfers, g.budget.Rate, place{}
+	known := Named{}
+	if g.budget.Named != nil {
+		known, _ = g.budget.Named(a.Unmap().WithZone(""))
+	}
+	if at.name = known.Name; known.Name == "" {
+		at.network = g.siteOf(a)
+	} else {
+		most, rate = orElse(known.Transfers, most), orElse(known.Rate, rate)
+	}
+	return at, &site{most: most, freed: make(chan struct{}), limit: ratelimit.New(float64(rate), 0)}
+}
+
 // permit is the right of one transfer to send. A nil permit has no limits.
 type permit struct {
 	gate *gate
-	name netip.Prefix
+	at   place
 	site *site
 	held bool
 }
@@ -127,20 +162,19 @@ type permit struct {
 // enter gives a transfer of size bytes a permit. If there is none now it
 // returns false and what to wait for: then enter again, or leave.
 func (g *gate) enter(p *permit, client netip.Addr, size int64) (ok bool, freed <-chan struct{}) {
-	limited := g.budget.Transfers > 0 && size > orElse(g.budget.Free, defaultFree)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if p.site == nil {
-		p.gate, p.name = g, g.siteOf(client)
-		if p.site = g.sites[p.name]; p.site == nil {
-			p.site = &site{freed: make(chan struct{}), limit: ratelimit.New(float64(g.budget.Rate), 0)}
-			if len(g.sites) < maxSites { // beyond it nobody shares a limit, and nobody fills the memory
-				g.sites[p.name] = p.site
-			}
+		p.gate = g
+		if p.at, p.site = g.open(client); g.sites[p.at] != nil {
+			p.site = g.sites[p.at]
+		} else if len(g.sites) < maxSites { // beyond it nobody shares a limit, and nobody fills the memory
+			g.sites[p.at] = p.site
 		}
 		p.site.users++
 	}
-	if limited && p.site.running >= g.budget.Transfers {
+	limited := p.site.most > 0 && size > orElse(g.budget.Free, defaultFree)
+	if limited && p.site.running >= p.site.most {
 		return false, p.site.freed
 	}
 	if limited {
@@ -164,8 +198,8 @@ func (p *permit) leave() {
 		close(s.freed)
 		s.freed = make(chan struct{})
 	}
-	if s.users--; s.users == 0 && p.gate.sites[p.name] == s {
-		delete(p.gate.sites, p.name)
+	if s.users--; s.users == 0 && p.gate.sites[p.at] == s {
+		delete(p.gate.sites, p.at)
 	}
 }
 

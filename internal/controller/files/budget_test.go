@@ -234,6 +234,51 @@ func TestSites(t *testing.T) {
 	}
 }
 
+// TestNamedSites: a site that has a name has its own limits, in all its networks
+// together; where it has none, and everywhere else, the common limit holds.
+func TestNamedSites(t *testing.T) {
+	g := newGate(Budget{Transfers: 2, Named: func(a netip.Addr) (Named, bool) {
+		switch a.As4()[1] {
+		case 1, 2:
+			return Named{Name: "Kyoto", Transfers: 1, Rate: 1000}, true
+		case 3:
+			return Named{Name: "Osaka"}, true
+		}
+		return Named{}, false
+	}})
+	enter := func(address string) (*permit, bool) {
+		p := &permit{}
+		ok, _ := g.enter(p, netip.MustParseAddr(address), big)
+		return p, ok
+	}
+	for _, c := range []struct {
+		first, second string
+		both          bool
+	}{
+		{"10.1.0.1", "10.2.0.1", false}, {"10.1.0.1", "::ffff:10.1.0.2", false}, {"10.3.0.1", "10.3.9.1", true},
+		{"10.1.0.1", "10.3.0.1", true}, {"10.9.0.1", "10.9.0.2", true},
+	} {
+		a, first := enter(c.first)
+		b, second := enter(c.second)
+		if !first || second != c.both {
+			t.Errorf("%s: %v, and then %s: %v", c.first, first, c.second, second)
+		}
+		a.leave()
+		b.leave()
+	}
+	for address, want := range map[string]int{"10.1.0.1": 1, "10.3.0.1": 2, "10.9.0.1": 2} {
+		n := 0
+		for range 5 {
+			if _, ok := enter(address); ok {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("%s: %d at the same time, want %d", address, n, want)
+		}
+	}
+}
+
 // TestGenerate: what is made on the fly is served over both protocols, with
 // conditions and parts; what fails says so and does not look like no file.
 func TestGenerate(t *testing.T) {
