@@ -28,11 +28,13 @@ type call func(ctx context.Context, c conn, filled bool) (any, error)
 func calls() map[string]call {
 	text := client.Filter{Text: "t"}
 	device := client.Filter{Text: "t", Model: "m", Profile: "p", NoProfile: true, Site: "s", Registration: "enrolled",
-		Load: "l", State: "s", Active: "a"}
+		Load: "l", Release: "r", State: "s", Active: "a"}
 	all := map[string]call{}
 	for _, of := range []map[string]call{
 		collection("device", func(c conn) client.Collection[client.Device, client.DeviceChange] { return c.Devices }, device),
 		collection("profile", func(c conn) client.Collection[client.Profile, client.ProfileChange] { return c.Profiles },
+			text),
+		collection("release", func(c conn) client.Collection[client.Release, client.ReleaseChange] { return c.Releases },
 			text),
 		collection("site", func(c conn) client.Collection[client.Site, client.SiteChange] { return c.Sites },
 			client.Filter{Text: "t", Silent: time.Hour}),
@@ -205,6 +207,9 @@ func level(word, name string) map[string]call {
 		},
 		"roll-back-" + word + "-load": func(ctx context.Context, c conn, filled bool) (any, error) {
 			return c.RollBackLoad(ctx, t, version(filled))
+		},
+		"assign-" + word + "-release": func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.AssignRelease(ctx, t, "r", version(filled))
 		},
 	}
 	if word != "model" {

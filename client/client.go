@@ -37,6 +37,7 @@ type Client struct {
 	Devices  Collection[Device, DeviceChange]
 	Profiles Collection[Profile, ProfileChange]
 	Sites    Collection[Site, SiteChange]
+	Releases Collection[Release, ReleaseChange]
 	Users    Collection[User, UserChange]
 	// Tokens and Enrolments are created and deleted, never changed, and have no
 	// versions: Delete takes AnyVersion. They are identified by their ids;
@@ -77,6 +78,7 @@ func New(base, token string, hc *http.Client) (*Client, error) {
 	c.Devices = collection[Device, DeviceChange](c, "/devices")
 	c.Profiles = collection[Profile, ProfileChange](c, "/profiles")
 	c.Sites = collection[Site, SiteChange](c, "/sites")
+	c.Releases = collection[Release, ReleaseChange](c, "/releases")
 	c.Users = collection[User, UserChange](c, "/users")
 	c.Tokens = Set[Token, NewToken]{Lister[Token]{c, "/tokens", true}}
 	c.Enrolments = Set[Enrolment, NewEnrolment]{Lister[Enrolment]{c, "/enrolments", false}}

@@ -20,11 +20,11 @@ type Filter struct {
 	// Site: devices, and what is told of them: history, audit, enrolments.
 	Site string
 	// Devices: Model in any spelling; NoProfile finds devices without a
-	// profile; Load is the one assigned at the level of the device; State and
+	// profile; Load and Release are those assigned at the level of the device; State and
 	// Active (the load that runs) are as last reported; Registration is
 	// "administrator", "auto-registered" or "enrolled".
-	Model, Profile, Registration, Load, State, Active string
-	NoProfile                                         bool
+	Model, Profile, Registration, Load, Release, State, Active string
+	NoProfile                                                  bool
 	// Silent is how long a device must be silent to count as silent, in whole
 	// seconds, 0 for an hour: sites.
 	Silent time.Duration
@@ -53,7 +53,7 @@ const (
 func (f Filter) query() url.Values {
 	q := url.Values{}
 	for name, v := range map[string]string{"text": f.Text, "model": f.Model, "profile": f.Profile, "site": f.Site,
-		"origin": f.Registration, "load": f.Load, "state": f.State, "active": f.Active, "user": f.User,
+		"origin": f.Registration, "load": f.Load, "release": f.Release, "state": f.State, "active": f.Active, "user": f.User,
 		"device": f.Device, "kind": f.Kind, "actor": f.Actor, "action": f.Action, "target": f.Target} {
 		if v != "" {
 			q.Set(name, v)

@@ -83,8 +83,9 @@ type DeviceChange struct {
 	Site    *string `json:"site,omitempty"`
 	// Settings at the level of the device.
 	Settings SettingsChange `json:"settings,omitzero"`
-	// Load to assign at the level of the device; "" assigns none.
-	Load *string `json:"load,omitempty"`
+	// Load or Release to assign at the level of the device; "" assigns none.
+	Load    *string `json:"load,omitempty"`
+	Release *string `json:"release,omitempty"`
 }
 
 // BulkRow is one device of a bulk write.

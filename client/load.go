@@ -179,13 +179,17 @@ func (c *Client) VerifyLoads(ctx context.Context) (loads []CheckedLoad, problem 
 	return out.Loads, out.Problem, err
 }
 
-// Assignment is a load that is assigned at one level.
+// Assignment is a load, or a release, that is assigned at one level.
 type Assignment struct {
-	// Load is the name of the load, "" for none at this level.
-	Load string `json:"load"`
-	// Previous is the load that was assigned before, if HasPrevious.
-	Previous    string `json:"previous,omitempty"`
-	HasPrevious bool   `json:"has_previous,omitempty"`
+	// Load is the name of the load, "" for none at this level; Release that of
+	// the release in its place.
+	Load    string `json:"load"`
+	Release string `json:"release,omitempty"`
+	// Previous is the load that was assigned before, or PreviousRelease the
+	// release, if HasPrevious.
+	Previous        string `json:"previous,omitempty"`
+	PreviousRelease string `json:"previous_release,omitempty"`
+	HasPrevious     bool   `json:"has_previous,omitempty"`
 }
 
 // Assigned is a load that was assigned, and where.
@@ -209,7 +213,7 @@ func (c *Client) AssignLoad(ctx context.Context, t Target, load string, v Versio
 	return a, err
 }
 
-// RollBackLoad assigns the load that was assigned there before.
+// RollBackLoad assigns the load or release that was assigned there before.
 func (c *Client) RollBackLoad(ctx context.Context, t Target, v Version) (a Assigned, err error) {
 	path, err := t.path()
 	if err != nil {
@@ -223,13 +227,15 @@ func (c *Client) RollBackLoad(ctx context.Context, t Target, v Version) (a Assig
 type LoadAnswer struct {
 	// Load is "" if no level assigns one that fits: the device keeps what it has.
 	Load string `json:"load"`
-	// Level that assigns it.
-	Level string `json:"level"`
+	// Level that assigns it, and the release that it is of, if any.
+	Level   string `json:"level"`
+	Release string `json:"release,omitempty"`
 	// Others are what the other levels say, the strongest first; Skipped is why
 	// such a load is not used.
 	Others []struct {
 		Level   string `json:"level"`
 		Load    string `json:"load"`
+		Release string `json:"release,omitempty"`
 		Skipped string `json:"skipped,omitempty"`
 	} `json:"others"`
 	// Warning is an objection to the load, "" if there is none.

@@ -91,7 +91,11 @@ func deviceShow(conn *connFlags) *cobra.Command {
 			}
 			fmt.Fprintf(out, "model    %s (group %s%s)\nprofile  %s\nsite     %s\n", orNone(d.Model.Name), orNone(d.Group),
 				unknown, orNone(row.Profile), siteText(row))
-			fmt.Fprintf(out, "load     %s (%s) %s\n", orNone(d.Load.Load), d.Load.Level, d.Load.Warning)
+			of := d.Load.Level
+			if d.Load.Release != "" {
+				of += ", release " + d.Load.Release
+			}
+			fmt.Fprintf(out, "load     %s (%s) %s\n", orNone(d.Load.Load), of, d.Load.Warning)
 			if s := row.State; s != nil && s.Reported.IsZero() {
 				fmt.Fprintf(out, "state    has not reported; its file was last fetched %s from %s\n", when(s.Asked),
 					orNone(s.AskedFrom))
@@ -148,6 +152,7 @@ func changeFlags(cmd *cobra.Command, unset *[]string) {
 	f.String("site", "", "the site; empty for that of the network from which the device reports")
 	f.String("description", "", "for people")
 	f.String("load", "", "the load to assign at the level of the device; empty for none")
+	f.String("release", "", "the release to assign in the place of a load; empty for none")
 	f.StringSliceVar(unset, "unset", nil, "settings to leave to the other levels")
 }
 
@@ -155,12 +160,16 @@ func changeOf(cmd *cobra.Command, args, unset []string) (client.DeviceChange, er
 	settings, err := parseSettings(args, unset)
 	return client.DeviceChange{Description: optional(cmd, "description"), Model: optional(cmd, "model"),
 		Profile: optional(cmd, "profile"),
-		Site:    optional(cmd, "site"), Load: optional(cmd, "load"), Settings: settings}, err
+		Site:    optional(cmd, "site"), Load: optional(cmd, "load"), Release: optional(cmd, "release"),
+		Settings: settings}, err
 }
 
 func (conn *connFlags) showDevice(cmd *cobra.Command, did string, d client.Device) error {
 	text := fmt.Sprintf("%s %s: version %d, model %s, profile %q, site %q, load %q", d.Name, did, d.Version, d.Model,
 		d.Profile, d.Site, d.Load.Load)
+	if d.Load.Release != "" {
+		text += fmt.Sprintf(", release %q", d.Load.Release)
+	}
 	if s := settingsText(d.Settings); s != "" {
 		text += ", " + s
 	}
@@ -233,8 +242,9 @@ func deviceSet(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(args) == 1 && !given(cmd, "model", "profile", "site", "description", "load", "unset") {
-				return errors.New("say what to change: NAME=VALUE, --unset, --model, --profile, --site, --description or --load")
+			if len(args) == 1 && !given(cmd, "model", "profile", "site", "description", "load", "release", "unset") {
+				return errors.New("say what to change: NAME=VALUE, --unset, --model, --profile, --site, --description, --load " +
+					"or --release")
 			}
 			d, err := c.Devices.Update(cmd.Context(), args[0], change, c.ifVersion)
 			if err != nil {

@@ -39,7 +39,9 @@ func TestAdministratorsGuide(t *testing.T) {
 // TestOperationsGuide likewise of docs/OPERATIONS.md.
 func TestOperationsGuide(t *testing.T) {
 	runGuide(t, "../../docs/OPERATIONS.md", 15, "Kyoto 1 0 0 0 1 0 bytes 0 bytes 10.1.0.0/16 Asia/Tokyo", "site 1 Kyoto",
-		"mon-fri 22:00-05:00", "Osaka: done")
+		"mon-fri 22:00-05:00", "Osaka: done",
+		"9.4(2) added: version 1, loads SIP41.9-4-2, SIP61.9-4-2", "load SIP61.9-4-3 (profile, release 9.4(3))",
+		`profile desks: release "9.4(2)", before it release "9.4(3)"`)
 }
 
 // runGuide runs the commands of a document, at least so many, in one shell, and

@@ -319,6 +319,10 @@ func listLoads(conn *connFlags, cmd *cobra.Command, c *connection, retired bool)
 	if err != nil {
 		return err
 	}
+	return printLoads(conn, cmd, items)
+}
+
+func printLoads(conn *connFlags, cmd *cobra.Command, items []client.Load) error {
 	return list(conn, cmd, "load", items, "LOAD VERSION MODELS FILES SIZE STATE", func(l client.Load) []string {
 		var state []string
 		if !l.Signed {
@@ -377,7 +381,17 @@ into the directory repository yourself.`,
 
 func (conn *connFlags) showAssigned(cmd *cobra.Command, a client.Assigned) error {
 	at := strings.TrimSpace(a.Target.Level + " " + a.Target.Name)
-	return conn.show(cmd, "load_assigned", a, "%s: load %q, before it %q\n", at, a.Load, a.Previous)
+	name := func(load, release string) string {
+		if release != "" {
+			return fmt.Sprintf("release %q", release)
+		}
+		return fmt.Sprintf("%q", load)
+	}
+	assigned := "load " + name(a.Load, "")
+	if a.Release != "" {
+		assigned = name("", a.Release)
+	}
+	return conn.show(cmd, "load_assigned", a, "%s: %s, before it %s\n", at, assigned, name(a.Previous, a.PreviousRelease))
 }
 
 func loadAssign(conn *connFlags) *cobra.Command {
@@ -399,7 +413,7 @@ func loadAssign(conn *connFlags) *cobra.Command {
 func loadRollBack(conn *connFlags) *cobra.Command {
 	var t levelTarget
 	cmd := &cobra.Command{Use: "roll-back --enterprise | --model M | --profile P | --device D",
-		Short: "Assign the load that was assigned there before",
+		Short: "Assign the load or release that was assigned there before",
 		Args:  cobra.NoArgs, Example: "  peerload-server load roll-back --model linux-arm",
 		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
 			a, err := c.RollBackLoad(cmd.Context(), t.target(), c.ifVersion)

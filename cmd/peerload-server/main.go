@@ -7,6 +7,7 @@
 //	peerload-server profile     settings and a load for many devices; also enterprise
 //	peerload-server model       the table of models
 //	peerload-server load        add, list, assign, verify and retire loads
+//	peerload-server release     one name for the loads of several models
 //	peerload-server bulk        write many devices from a table
 //	peerload-server report      what devices say, and who changed what
 //	peerload-server user        users and their roles; also token, enrolment
@@ -113,8 +114,7 @@ signatures or expiry.`,
 		},
 	}
 	root.AddCommand(serve, deviceCommand(), siteCommand(), profileCommand(), enterpriseCommand(), modelCommand(),
-		loadCommand(),
-		reportCommand(), bulkCommand(),
+		loadCommand(), releaseCommand(), reportCommand(), bulkCommand(),
 		userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), templateCommand(), backupCommand(),
 		restoreCommand())
 	strict.Prepare(root)
@@ -156,7 +156,7 @@ func advised(err error) error {
 // lists are the commands that list what was not found.
 var lists = map[string]string{
 	"device": "device list", "site": "site list", "profile": "profile list", "model": "model list",
-	"load": "load list", "user": "user list",
+	"load": "load list", "release": "release list", "user": "user list",
 	"token": "token list", "enrolment token": "enrolment list",
 }
 

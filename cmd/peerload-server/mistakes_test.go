@@ -55,7 +55,12 @@ var mistakes = []string{
 	"site add Nara --network 10.1", "site add Nara --network 10.1.0.0/16", "site add Nara --window 22:00-05:00",
 	"site add Nara --time-zone UTC --window night", "site add Nara --wan-rate fast", "site add Nara --transfers -1",
 	"site set Kyoto", "site set Kyoto --transfers x", "site delete Kyoto",
+	"release add", "release add a/b", "release add 9.4(2)", "release add 9.4(2) --load none", "release set r",
+	"release assign r", "release assign none --enterprise", "release assign r --profile none",
+	"release assign r --device 02:00:00:00:00:04", "release add s --load fw,gw", "release delete r",
+	"device set 02:00:00:00:00:01 --load fw --release r",
 	// Names that nobody has.
+	"release show none", "release delete none",
 	"site show Kyotoo", "site set Kyotoo --note x", "site delete none", "device list --site Kyotoo",
 	"device set 02:00:00:00:00:01 --site Kyotoo", "report history --site Osaka", "report overview --site Kyotoo",
 	"enrolment add x --site Kyotoo",
@@ -107,7 +112,9 @@ func TestMistakes(t *testing.T) {
 		"device add 02:00:00:00:00:01 --model 7941", "profile add lobby",
 		"site add Kyoto --network 10.1.0.0/16", "device add 02:00:00:00:00:03 --model 7941 --site Kyoto",
 		"user add alice --role admin --password-file @password",
-		"load add --name fw --version 1 --model m @plain", "backup @backup",
+		"load add --name fw --version 1 --model m @plain", "load register gw --model m,7941",
+		"release add r --load fw", "device add 02:00:00:00:00:04 --model k", "profile add desks",
+		"release assign r --profile desks", "device add 02:00:00:00:00:05 --model m --profile desks", "backup @backup",
 	} {
 		d.ok(line)
 	}

@@ -126,8 +126,8 @@ func bulkCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "bulk FILE.csv", Short: "Write many devices from a table; each row is read back",
 		Args: cobra.ExactArgs(1),
 		Long: `Write many devices from a CSV table ("-" is the standard input). The first line
-names the columns: device, and any of model, profile, site, description, load
-and the names of settings. An empty cell changes nothing, a hyphen unsets a
+names the columns: device, and any of model, profile, site, description, load,
+release and the names of settings. An empty cell changes nothing, a hyphen unsets a
 setting or empties a field. Each row is written, read back and compared by
 itself; one that fails does not stop the others, and the exit status tells.`,
 		Example: "  peerload-server bulk phones.csv --create",
@@ -208,7 +208,7 @@ func bulkRows(b []byte, create bool) ([]client.BulkRow, error) {
 }
 
 // columns are those that a table can have beside the settings.
-var columns = []string{"device", "model", "profile", "site", "description", "load"}
+var columns = []string{"device", "model", "profile", "site", "description", "load", "release"}
 
 // columnsHelp says what the first line of a table is.
 func columnsHelp() string {
@@ -222,7 +222,7 @@ func bulkCell(row *client.BulkRow, name, cell string) error {
 		value = ""
 	}
 	field, ok := map[string]**string{"model": &row.Change.Model, "profile": &row.Change.Profile, "site": &row.Change.Site,
-		"description": &row.Change.Description, "load": &row.Change.Load}[name]
+		"description": &row.Change.Description, "load": &row.Change.Load, "release": &row.Change.Release}[name]
 	switch {
 	case name == "device":
 		row.Device = cell

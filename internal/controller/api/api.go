@@ -83,6 +83,7 @@ func New(cfg Config) (*Server, error) {
 	s.levels()
 	s.models()
 	s.loads()
+	s.releases()
 	s.journal()
 	s.access()
 	s.sessions()

@@ -418,7 +418,9 @@ func TestEveryIfMatchIsRead(t *testing.T) {
 	s.want(201, "POST", "/profiles", object{"name": "p"})
 	s.want(201, "POST", "/sites", object{"name": "s"})
 	s.want(201, "POST", "/loads/unsigned", object{"name": "fw", "models": []string{"linux-arm"}})
-	names := strings.NewReplacer("{device}", one, "{profile}", "p", "{model}", "linux-arm", "{load}", "fw", "{site}", "s",
+	s.want(201, "POST", "/releases", object{"name": "r", "loads": []string{"fw"}})
+	names := strings.NewReplacer("{device}", one, "{profile}", "p", "{model}", "linux-arm", "{load}", "fw",
+		"{site}", "s", "{release}", "r",
 		"{user}", "viewer")
 	compared := 0
 	for path, item := range s.srv.api.OpenAPI().Paths {
@@ -430,6 +432,8 @@ func TestEveryIfMatchIsRead(t *testing.T) {
 			compared++
 			var body any
 			switch {
+			case strings.HasSuffix(o.OperationID, "-release") && strings.HasPrefix(o.OperationID, "assign-"):
+				body = object{"release": ""}
 			case strings.HasPrefix(o.OperationID, "assign-"):
 				body = object{"load": ""}
 			case o.OperationID == "retire-load":

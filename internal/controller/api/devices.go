@@ -56,6 +56,7 @@ type deviceQuery struct {
 	AtSite
 	Registration string `query:"origin" enum:"administrator,auto-registered,enrolled"`
 	Load         string `query:"load" maxLength:"255" doc:"assigned at the level of the device"`
+	Release      string `query:"release" maxLength:"64" doc:"assigned at the level of the device"`
 	State        string `query:"state" maxLength:"64" doc:"as last reported"`
 	Active       string `query:"active" maxLength:"300" doc:"the load that runs, as last reported"`
 }
@@ -65,7 +66,8 @@ func (s *Server) devices() {
 		func(ctx context.Context, in *deviceQuery) (*plain[domain.List[domain.DeviceRow]], error) {
 			l, err := s.ctl.Devices(ctx, actor(ctx),
 				domain.DeviceFilter{Text: in.Text, Model: in.Model, Profile: in.Profile, NoProfile: in.NoProfile,
-					Site: in.Site, Registration: in.Registration, Load: in.Load, State: in.State, Active: in.Active}, in.page())
+					Site: in.Site, Registration: in.Registration, Load: in.Load,
+					Release: in.Release, State: in.State, Active: in.Active}, in.page())
 			return answer(s, ctx, l, err)
 		})
 	huma.Register(s.api, op(http.MethodPost, "/devices", "create-device", "Make a device known", needDevices),

@@ -26,6 +26,10 @@ type (
 	LoadPath struct {
 		Load string `path:"load" doc:"the load's name"`
 	}
+	// ReleasePath names a release.
+	ReleasePath struct {
+		Release string `path:"release" doc:"the release's name"`
+	}
 	// UserPath names a user.
 	UserPath struct {
 		User string `path:"user" doc:"the user's name"`

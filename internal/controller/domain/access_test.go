@@ -70,6 +70,23 @@ var useCases = []useCase{
 	{"UpdateProfile", "devices", "oa", func(r *rig, a domain.Actor) error {
 		return drop(r.UpdateProfile(r.ctx, a, "p", domain.ProfileChange{}, 0))
 	}},
+	{"AssignRelease", "devices", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.AssignRelease(r.ctx, a, domain.ProfileTarget("p"), "R", 0))
+	}},
+	{"AssignRelease", "enterprise", "a", func(r *rig, a domain.Actor) error {
+		return drop(r.AssignRelease(r.ctx, a, domain.ModelTarget("7961"), "R", 0))
+	}},
+	{"CreateRelease", "loads", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.CreateRelease(r.ctx, a, "N", domain.ReleaseChange{Loads: &[]string{"l"}}))
+	}},
+	{"UpdateRelease", "loads", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.UpdateRelease(r.ctx, a, "R", domain.ReleaseChange{Note: ptr("x")}, 0))
+	}},
+	{"DeleteRelease", "loads", "oa", func(r *rig, a domain.Actor) error { return r.DeleteRelease(r.ctx, a, "S", 0) }},
+	{"Release", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.Release(r.ctx, a, "R")) }},
+	{"Releases", "read", "voa", func(r *rig, a domain.Actor) error {
+		return drop(r.Releases(r.ctx, a, domain.TextFilter{}, domain.Page{}))
+	}},
 	{"CreateSite", "devices", "oa", func(r *rig, a domain.Actor) error {
 		return drop(r.CreateSite(r.ctx, a, "N", domain.SiteChange{Networks: &[]string{"10.0.0.0/8"}}))
 	}},
@@ -230,6 +247,9 @@ func accessRigOn(t *testing.T, change ...func(*domain.Config)) accessSite {
 	r.unsigned("l", "7961")
 	r.ok(drop(r.CreateProfile(r.ctx, r.admin, "p", domain.ProfileChange{})))
 	r.site("S")
+	for _, name := range []string{"R", "S"} {
+		r.ok(drop(r.CreateRelease(r.ctx, r.admin, name, domain.ReleaseChange{Loads: &[]string{"l"}})))
+	}
 	s := accessSite{r, map[rune]domain.Actor{'-': {}, 'd': r.enrol(phone1), 'D': r.enrol(phone2)}}
 	r.user("other", domain.RoleAdmin)
 	for key, role := range map[rune]domain.Role{'v': domain.RoleViewer, 'o': domain.RoleOperator, 'a': domain.RoleAdmin} {

@@ -3,31 +3,56 @@ package domain
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/policy"
 )
 
-// assign sets an assignment and remembers the one before. A load that is not
-// known or retired is refused.
-func (snap *snapshot) assign(ctx context.Context, at *Assignment, name string) error {
-	if name == at.Load {
+// assign sets an assignment and remembers the one before. What is not known or
+// retired is refused.
+func (snap *snapshot) assign(ctx context.Context, at *Assignment, r ref) error {
+	if r == at.ref() {
 		return nil
 	}
-	if name != "" {
-		l, err := snap.load(ctx, name)
-		switch {
-		case err != nil:
+	loads := []string{r.load}
+	if r.release != "" {
+		of, err := snap.release(ctx, r.release)
+		if err != nil {
 			return err
-		case l == nil:
-			return notFound("load", name)
-		case l.Retired:
-			return refused("load %q is retired", name)
-		case l.Missing:
-			return refused("the repository no longer has load %q", name)
+		}
+		if of == nil {
+			return notFound("release", cleanText(r.release, MaxNameLen))
+		}
+		loads = of.Loads
+	}
+	for _, name := range loads {
+		if err := snap.assignable(ctx, name); err != nil {
+			return err
 		}
 	}
-	*at = Assignment{Load: name, Previous: at.Load, HasPrevious: true}
+	*at = Assignment{Load: r.load, Release: r.release, Previous: at.Load, PreviousRelease: at.Release, HasPrevious: true}
+	return nil
+}
+
+// assignable refuses a load that is not known or retired; "" is none.
+func (snap *snapshot) assignable(ctx context.Context, name string) error {
+	if name == "" {
+		return nil
+	}
+	l, err := snap.load(ctx, name)
+	switch {
+	case err != nil:
+		return err
+	case l == nil:
+		return notFound("load", name)
+	case l.Retired:
+		return refused("load %q is retired", name)
+	case l.Missing:
+		return refused("the repository no longer has load %q", name)
+	}
 	return nil
 }
 
@@ -44,16 +69,25 @@ type Assigned struct {
 // the caller has read, 0 for any.
 func (c *Controller) AssignLoad(ctx context.Context, a Actor, t Target, name string, version int64) (Assigned, error) {
 	return c.reassign(ctx, a, t, version, "load.assign",
-		func(snap *snapshot, at *Assignment) error { return snap.assign(ctx, at, name) })
+		func(snap *snapshot, at *Assignment) error { return snap.assign(ctx, at, ref{load: name}) })
 }
 
-// RollBackLoad assigns the load that was assigned before.
+// AssignRelease likewise assigns a release: each device gets the load of it that
+// is for its model. It is refused with ErrUnfit if the release has none for a
+// device that would get it.
+func (c *Controller) AssignRelease(ctx context.Context, a Actor, t Target, name string,
+	version int64) (Assigned, error) {
+	return c.reassign(ctx, a, t, version, "release.assign",
+		func(snap *snapshot, at *Assignment) error { return snap.assign(ctx, at, ref{release: name}) })
+}
+
+// RollBackLoad assigns the load or release that was assigned before.
 func (c *Controller) RollBackLoad(ctx context.Context, a Actor, t Target, version int64) (Assigned, error) {
 	return c.reassign(ctx, a, t, version, "load.roll-back", func(snap *snapshot, at *Assignment) error {
 		if !at.HasPrevious {
 			return refused("nothing was assigned to %s before: assign a load by its name", t)
 		}
-		return snap.assign(ctx, at, at.Previous)
+		return snap.assign(ctx, at, ref{at.Previous, at.PreviousRelease})
 	})
 }
 
@@ -96,7 +130,7 @@ func (c *Controller) reassign(ctx context.Context, a Actor, t Target, version in
 // is not for its model.
 func (c *Controller) checkAssigned(ctx context.Context, tx Tx, h *holder) error {
 	snap, err := c.snapshot(ctx, tx) // sees what was put
-	if err != nil || h.load.Load == "" {
+	if err != nil || h.load.ref() == (ref{}) {
 		return err
 	}
 	var devices []Device
@@ -113,7 +147,7 @@ func (c *Controller) checkAssigned(ctx context.Context, tx Tx, h *holder) error 
 	if err != nil {
 		return err
 	}
-	var unfit []string
+	var unfit []Device
 	for _, d := range devices {
 		if d.Model == "" {
 			continue // registered by itself and silent on its model: it is passed over until that is known
@@ -125,19 +159,39 @@ func (c *Controller) checkAssigned(ctx context.Context, tx Tx, h *holder) error 
 		for _, o := range answer.Others {
 			// A load that a stronger level skips reaches no device.
 			if o.Level == h.target.Level && o.Skipped != "" && loadRank(o.Level) > loadRank(answer.Level) {
-				unfit = append(unfit, fmt.Sprintf("%s (%s)", d.Name, d.Model))
+				unfit = append(unfit, d)
 			}
 		}
 	}
-	if len(unfit) == 0 {
+	return snap.unfit(ctx, h.load.ref(), unfit)
+}
+
+// unfit is the error of what was to be assigned to devices that cannot have it;
+// nil if there are none.
+func (snap *snapshot) unfit(ctx context.Context, r ref, devices []Device) error {
+	if len(devices) == 0 {
 		return nil
 	}
-	l, err := snap.load(ctx, h.load.Load)
+	models := map[string]bool{}
+	var some []string
+	for _, d := range devices {
+		models[d.Model] = true
+		if len(some) < 5 {
+			some = append(some, fmt.Sprintf("%s (%s)", d.Name, d.Model))
+		}
+	}
+	are := plural(len(devices), "device is", "devices are")
+	if r.release != "" {
+		names := slices.Sorted(maps.Keys(models))
+		return fmt.Errorf("%w: release %s has no load for %s, which %s: %s", ErrUnfit, r.release,
+			choice.List(names[:min(len(names), 5)]), are, strings.Join(some, ", "))
+	}
+	l, err := snap.load(ctx, r.load)
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %s is for %s, which %s not: %s", ErrUnfit, l.Name, strings.Join(l.Models, ", "),
-		plural(len(unfit), "device is", "devices are"), strings.Join(unfit[:min(len(unfit), 5)], ", "))
+	return fmt.Errorf("%w: %s is for %s, which %s not: %s", ErrUnfit, l.Name, strings.Join(l.Models, ", "), are,
+		strings.Join(some, ", "))
 }
 
 func plural(n int, one, more string) string {
@@ -145,4 +199,201 @@ func plural(n int, one, more string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, more)
+}
+
+// Release is one name for the loads of several models, which are assigned and
+// rolled back as one.
+type Release struct {
+	Meta
+	Name string `json:"name"`
+	// Note for people.
+	Note string `json:"note"`
+	// Loads by their names, each for other models than the others, in order.
+	Loads []string `json:"loads"`
+}
+
+// Key is the release's name.
+func (r Release) Key() string { return r.Name }
+
+// MaxReleaseLoads bounds the loads of a release.
+const MaxReleaseLoads = 256
+
+// ReleaseChange changes a release; what is nil stays.
+type ReleaseChange struct {
+	Note *string `json:"note,omitempty"`
+	// Loads replace those that it has. A new release that names none has those
+	// whose version is its name.
+	Loads *[]string `json:"loads,omitempty"`
+}
+
+// checkReleaseName takes 1 to 64 of letters, digits and ._()+- , the first a
+// letter or digit: 9.4(2) is one.
+func checkReleaseName(name string) error {
+	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	if name == "" || len(name) > MaxNameLen || !strings.Contains(plain, name[:1]) ||
+		strings.Trim(name, plain+"._()+-") != "" {
+		return invalid("a release's name has 1 to %d letters, digits and . _ ( ) + - and begins with one of the first two, "+
+			"such as 9.4(2)", MaxNameLen)
+	}
+	return nil
+}
+
+// CreateRelease makes a release.
+func (c *Controller) CreateRelease(ctx context.Context, a Actor, name string,
+	change ReleaseChange) (r Release, err error) {
+	if err := a.may(mayLoads); err != nil {
+		return r, err
+	}
+	if err := checkReleaseName(name); err != nil {
+		return r, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		r = Release{Name: name}
+		change := change
+		if change.Loads == nil {
+			all, err := collect(ctx, tx.Loads(), LoadFilter{})
+			if err != nil {
+				return err
+			}
+			loads := []string{}
+			for _, l := range all {
+				if l.Release == name && !l.Missing {
+					loads = append(loads, l.Name)
+				}
+			}
+			change.Loads = &loads
+		}
+		if err := c.changeRelease(ctx, tx, &r, change); err != nil {
+			return err
+		}
+		if err := create(ctx, tx.Releases(), &r, "release", name); err != nil {
+			return err
+		}
+		j.note("release.create", "release "+name, nil, r)
+		return nil
+	})
+	return r, err
+}
+
+func (c *Controller) changeRelease(ctx context.Context, tx Tx, r *Release, change ReleaseChange) error {
+	if n := change.Note; n != nil {
+		if err := checkText("note", *n, MaxDescriptionLen); err != nil {
+			return err
+		}
+		r.Note = *n
+	}
+	c.stamp(&r.Meta)
+	if change.Loads == nil {
+		return nil
+	}
+	if n := len(*change.Loads); n == 0 || n > MaxReleaseLoads {
+		return invalid("a release has 1 to %d loads: name them, or publish loads of version %s first", MaxReleaseLoads,
+			r.Name)
+	}
+	snap, err := c.snapshot(ctx, tx)
+	if err != nil {
+		return err
+	}
+	r.Loads = slices.Sorted(slices.Values(*change.Loads))
+	by := map[string]string{} // the load of each model
+	for i, name := range r.Loads {
+		if i > 0 && name == r.Loads[i-1] {
+			return invalid("load %q stands twice", cleanText(name, MaxNameLen))
+		}
+		if name == "" {
+			return invalid("a load of a release has a name")
+		}
+		if err := snap.assignable(ctx, name); err != nil {
+			return err
+		}
+		l, err := snap.load(ctx, name)
+		if err != nil {
+			return err
+		}
+		for _, m := range l.Models {
+			if other, ok := by[m]; ok {
+				return refused("loads %s and %s are both for %s: a release has one load for each model", other, name, m)
+			}
+			by[m] = name
+		}
+	}
+	return nil
+}
+
+// UpdateRelease changes a release. Its loads stay while it is assigned: make
+// another release. version is that which the caller has read, 0 for any.
+func (c *Controller) UpdateRelease(ctx context.Context, a Actor, name string, change ReleaseChange,
+	version int64) (r Release, err error) {
+	if err := a.may(mayLoads); err != nil {
+		return r, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		if r, err = find(ctx, tx.Releases(), "release", name); err != nil {
+			return err
+		}
+		if err := checkVersion(r.Meta, version); err != nil {
+			return err
+		}
+		before := r
+		if err := c.changeRelease(ctx, tx, &r, change); err != nil {
+			return err
+		}
+		if len(diff(before, r)) == 0 {
+			r = before
+			return nil
+		}
+		if !slices.Equal(before.Loads, r.Loads) {
+			if err := c.checkUnassigned(ctx, tx, ref{release: name}); err != nil {
+				return fmt.Errorf("%w; make another release, and assign that", err)
+			}
+		}
+		j.note("release.update", "release "+name, before, r)
+		return tx.Releases().Put(ctx, &r)
+	})
+	return r, err
+}
+
+// DeleteRelease removes a release that is assigned nowhere. Its loads stay.
+func (c *Controller) DeleteRelease(ctx context.Context, a Actor, name string, version int64) error {
+	if err := a.may(mayLoads); err != nil {
+		return err
+	}
+	return c.update(ctx, a, func(tx Tx, j *journal) error {
+		r, err := find(ctx, tx.Releases(), "release", name)
+		if err != nil {
+			return err
+		}
+		if err := checkVersion(r.Meta, version); err != nil {
+			return err
+		}
+		if err := c.checkUnassigned(ctx, tx, ref{release: name}); err != nil {
+			return err
+		}
+		j.note("release.delete", "release "+name, r, nil)
+		return tx.Releases().Delete(ctx, name, r.Version)
+	})
+}
+
+// Release returns a release.
+func (c *Controller) Release(ctx context.Context, a Actor, name string) (r Release, err error) {
+	if err := a.may(mayRead); err != nil {
+		return r, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		r, err = find(ctx, tx.Releases(), "release", name)
+		return err
+	})
+	return r, err
+}
+
+// Releases lists releases by name.
+func (c *Controller) Releases(ctx context.Context, a Actor, f TextFilter, p Page) (l List[Release], err error) {
+	if err := a.may(mayRead); err != nil {
+		return l, err
+	}
+	err = c.view(ctx, func(tx Tx) error {
+		l, err = tx.Releases().List(ctx, f, p)
+		return err
+	})
+	return l, err
 }

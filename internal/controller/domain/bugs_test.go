@@ -248,9 +248,19 @@ func TestEveryWriteComparesVersions(t *testing.T) {
 	for _, p := range []string{"p", "q"} {
 		r.ok(drop(r.CreateProfile(r.ctx, r.admin, p, domain.ProfileChange{})))
 	}
+	for _, name := range []string{"r", "u"} {
+		r.ok(drop(r.CreateRelease(r.ctx, r.admin, name, domain.ReleaseChange{Loads: &[]string{"l"}})))
+	}
 	r.site("s")
 	r.site("t")
 	writes := map[string]func(version int64) error{
+		"UpdateRelease": func(v int64) error {
+			return drop(r.UpdateRelease(r.ctx, r.admin, "r", domain.ReleaseChange{Note: ptr("n")}, v))
+		},
+		"DeleteRelease": func(v int64) error { return r.DeleteRelease(r.ctx, r.admin, "u", v) },
+		"AssignRelease": func(v int64) error {
+			return drop(r.AssignRelease(r.ctx, r.admin, domain.ProfileTarget("q"), "r", v))
+		},
 		"UpdateSite": func(v int64) error {
 			return drop(r.UpdateSite(r.ctx, r.admin, "s", domain.SiteChange{Note: ptr("n")}, v))
 		},

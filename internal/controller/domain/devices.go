@@ -16,8 +16,9 @@ type DeviceChange struct {
 	Site    *string `json:"site,omitempty"`
 	// Settings at the level of the device.
 	Settings SettingsChange `json:"settings,omitzero"`
-	// Load to assign at the level of the device; "" assigns none.
-	Load *string `json:"load,omitempty"`
+	// Load or Release to assign at the level of the device; "" assigns none.
+	Load    *string `json:"load,omitempty"`
+	Release *string `json:"release,omitempty"`
 }
 
 // DeviceRow is a device in a list, with its latest known state.
@@ -129,10 +130,16 @@ func (c *Controller) change(ctx context.Context, snap *snapshot, d *Device, chan
 	if d.Settings, err = change.Settings.apply(d.Settings); err != nil {
 		return err
 	}
-	if change.Load != nil {
-		if err := snap.assign(ctx, &d.Load, *change.Load); err != nil {
-			return err
-		}
+	switch {
+	case change.Load != nil && change.Release != nil:
+		return invalid("a load and a release are both to be assigned: name one of them")
+	case change.Load != nil:
+		err = snap.assign(ctx, &d.Load, ref{load: *change.Load})
+	case change.Release != nil:
+		err = snap.assign(ctx, &d.Load, ref{release: *change.Release})
+	}
+	if err != nil {
+		return err
 	}
 	c.stamp(&d.Meta)
 	return snap.checkFit(ctx, *d)
@@ -347,7 +354,7 @@ func (c *Controller) readBack(ctx context.Context, a Actor, name string, change 
 		have string
 	}{{"description", change.Description, d.Description}, {"profile", change.Profile, d.Profile},
 		{"site", change.Site, d.Site},
-		{"load", change.Load, d.Load.Load}} {
+		{"load", change.Load, d.Load.Load}, {"release", change.Release, d.Load.Release}} {
 		if f.want != nil && *f.want != f.have {
 			return differs(f.what, *f.want, f.have)
 		}

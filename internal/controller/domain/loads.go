@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/peerload/peerload/internal/controller/publish"
@@ -119,7 +120,7 @@ func (c *Controller) checkAssignedBefore(ctx context.Context, tx Tx, req publish
 		return err
 	}
 	if old.Release != req.Version && !req.Replace {
-		if err := c.checkUnassigned(ctx, tx, name); err != nil {
+		if err := c.checkUnassigned(ctx, tx, ref{load: name}); err != nil {
 			return fmt.Errorf("%w, in version %s; devices that run it would not take another version of the same name: "+
 				"publish it under a new name, or replace it all the same with --replace", err, old.Release)
 		}
@@ -129,7 +130,9 @@ func (c *Controller) checkAssignedBefore(ctx context.Context, tx Tx, req publish
 		return err
 	}
 	for _, m := range snap.table.Models() {
-		if snap.modelLoad(m) == name {
+		if of, err := snap.resolve(ctx, snap.modelRef(m), m.Name); err != nil {
+			return err
+		} else if of == name {
 			devices = append(devices, Device{Name: ModelTarget(m.Name).String(), Model: m.Name})
 		}
 	}
@@ -300,7 +303,7 @@ func (c *Controller) RetireLoad(ctx context.Context, a Actor, name string, retir
 			return nil
 		}
 		if retired {
-			if err := c.checkUnassigned(ctx, tx, name); err != nil {
+			if err := c.checkUnassigned(ctx, tx, ref{load: name}); err != nil {
 				return err
 			}
 		}
@@ -313,18 +316,39 @@ func (c *Controller) RetireLoad(ctx context.Context, a Actor, name string, retir
 	return l, err
 }
 
-// checkUnassigned refuses if a load is assigned anywhere.
-func (c *Controller) checkUnassigned(ctx context.Context, tx Tx, name string) error {
+// checkUnassigned refuses if a load or a release is assigned anywhere; a load
+// also if a release that it is of is.
+func (c *Controller) checkUnassigned(ctx context.Context, tx Tx, what ref) error {
+	if err := c.checkUnnamed(ctx, tx, what); err != nil || what.load == "" {
+		return err
+	}
+	releases, err := collect(ctx, tx.Releases(), TextFilter{})
+	if err != nil {
+		return err
+	}
+	for _, r := range releases {
+		if !slices.Contains(r.Loads, what.load) {
+			continue
+		}
+		if err := c.checkUnnamed(ctx, tx, ref{release: r.Name}); err != nil {
+			return fmt.Errorf("%w; load %q is one of it", err, what.load)
+		}
+	}
+	return nil
+}
+
+// checkUnnamed refuses if that very name is assigned anywhere.
+func (c *Controller) checkUnnamed(ctx context.Context, tx Tx, what ref) error {
 	snap, err := c.snapshot(ctx, tx)
 	if err != nil {
 		return err
 	}
 	var at []string
-	if snap.enterprise.Load.Load == name {
+	if snap.enterprise.Load.ref() == what {
 		at = append(at, EnterpriseTarget().String())
 	}
 	for _, m := range snap.table.Models() {
-		if snap.modelLoad(m) == name {
+		if snap.modelRef(m) == what {
 			at = append(at, ModelTarget(m.Name).String())
 		}
 	}
@@ -333,11 +357,11 @@ func (c *Controller) checkUnassigned(ctx context.Context, tx Tx, name string) er
 		return err
 	}
 	for _, p := range profiles {
-		if p.Load.Load == name {
+		if p.Load.ref() == what {
 			at = append(at, ProfileTarget(p.Name).String())
 		}
 	}
-	devices, err := tx.Devices().List(ctx, DeviceFilter{Load: name}, Page{Limit: 5})
+	devices, err := tx.Devices().List(ctx, DeviceFilter{Load: what.load, Release: what.release}, Page{Limit: 5})
 	if err != nil {
 		return err
 	}
@@ -345,7 +369,11 @@ func (c *Controller) checkUnassigned(ctx context.Context, tx Tx, name string) er
 		at = append(at, DeviceTarget(d.Name).String())
 	}
 	if len(at) > 0 {
-		return refused("load %q is assigned to %s", name, strings.Join(at[:min(len(at), 5)], ", "))
+		kind, name := "load", what.load
+		if what.release != "" {
+			kind, name = "release", what.release
+		}
+		return refused("%s %q is assigned to %s", kind, name, strings.Join(at[:min(len(at), 5)], ", "))
 	}
 	return nil
 }

@@ -18,10 +18,12 @@ type snapshot struct {
 	models     map[string]ModelEntry // by the model's name
 	profiles   map[string]*Profile   // nil: there is none
 	loads      map[string]*Load
+	releases   map[string]*Release
 }
 
 func (c *Controller) snapshot(ctx context.Context, tx Tx) (*snapshot, error) {
-	snap := &snapshot{tx: tx, models: map[string]ModelEntry{}, profiles: map[string]*Profile{}, loads: map[string]*Load{}}
+	snap := &snapshot{tx: tx, models: map[string]ModelEntry{}, profiles: map[string]*Profile{}, loads: map[string]*Load{},
+		releases: map[string]*Release{}}
 	var err error
 	if snap.enterprise, _, err = lookup(ctx, tx.Enterprises(), Enterprise{}.Key()); err != nil {
 		return nil, err
@@ -58,6 +60,11 @@ func (snap *snapshot) load(ctx context.Context, name string) (*Load, error) {
 	return once(ctx, snap.loads, snap.tx.Loads(), name)
 }
 
+// release returns a release, nil if name is "" or there is none of that name.
+func (snap *snapshot) release(ctx context.Context, name string) (*Release, error) {
+	return once(ctx, snap.releases, snap.tx.Releases(), name)
+}
+
 // once looks a thing up in the store the first time that it is asked for; nil
 // says that there is none.
 func once[T, F any](ctx context.Context, seen map[string]*T, t Table[T, F], name string) (*T, error) {
@@ -79,6 +86,8 @@ func once[T, F any](ctx context.Context, seen map[string]*T, t Table[T, F], name
 type LoadAt struct {
 	Level policy.Level `json:"level"`
 	Load  string       `json:"load"`
+	// Release that the load is of, "" if the load was assigned by its own name.
+	Release string `json:"release,omitempty"`
 	// Skipped is why the load is not used, "" if it is.
 	Skipped string `json:"skipped,omitempty"`
 }
@@ -89,6 +98,8 @@ type LoadAnswer struct {
 	Load string `json:"load"`
 	// Level that assigns it; LevelDefault if none does.
 	Level policy.Level `json:"level"`
+	// Release that it is of, "" if it was assigned by its own name.
+	Release string `json:"release,omitempty"`
 	// Others are what the other levels say, the strongest first.
 	Others []LoadAt `json:"others"`
 	// Warning is an objection to the load, "" if there is none.
@@ -111,9 +122,11 @@ func (snap *snapshot) loadFor(ctx context.Context, d Device) (LoadAnswer, error)
 		if err != nil {
 			return LoadAnswer{}, err
 		}
-		s.Skipped = snap.misfit(l, d.Model)
+		if s.Skipped = snap.misfit(l, d.Model); s.Load == "" {
+			s.Skipped = fmt.Sprintf("the release has no load for model %s", d.Model)
+		}
 		if s.Skipped == "" && a.Load == "" {
-			a.Load, a.Level, a.Warning = s.Load, s.Level, warning(l)
+			a.Load, a.Level, a.Release, a.Warning = s.Load, s.Level, s.Release, warning(l)
 			continue
 		}
 		a.Others = append(a.Others, s)
@@ -127,13 +140,53 @@ func (snap *snapshot) assigned(ctx context.Context, d Device) ([]LoadAt, error) 
 	if err != nil {
 		return nil, err
 	}
-	said := []LoadAt{{Level: policy.LevelDevice, Load: d.Load.Load}}
-	if p != nil {
-		said = append(said, LoadAt{Level: policy.LevelProfile, Load: p.Load.Load})
+	var said []LoadAt
+	for _, at := range []struct {
+		level policy.Level
+		ref   ref
+	}{{policy.LevelDevice, d.Load.ref()}, {policy.LevelProfile, p.assigned()},
+		{policy.LevelModel, snap.modelRef(snap.table.Lookup(d.Model))},
+		{policy.LevelEnterprise, snap.enterprise.Load.ref()}} {
+		if at.ref == (ref{}) {
+			continue
+		}
+		load, err := snap.resolve(ctx, at.ref, d.Model)
+		if err != nil {
+			return nil, err
+		}
+		said = append(said, LoadAt{Level: at.level, Load: load, Release: at.ref.release})
 	}
-	said = append(said, LoadAt{Level: policy.LevelModel, Load: snap.modelLoad(snap.table.Lookup(d.Model))},
-		LoadAt{Level: policy.LevelEnterprise, Load: snap.enterprise.Load.Load})
-	return slices.DeleteFunc(said, func(s LoadAt) bool { return s.Load == "" }), nil
+	return said, nil
+}
+
+// assigned is what a profile assigns; nil assigns nothing.
+func (p *Profile) assigned() ref {
+	if p == nil {
+		return ref{}
+	}
+	return p.Load.ref()
+}
+
+// resolve returns the load that is meant for a model: the one that is named, or
+// that of the release; "" if the release has none.
+func (snap *snapshot) resolve(ctx context.Context, r ref, model string) (string, error) {
+	if r.release == "" {
+		return r.load, nil
+	}
+	of, err := snap.release(ctx, r.release)
+	if err != nil || of == nil {
+		return "", err
+	}
+	for _, name := range of.Loads {
+		l, err := snap.load(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		if l != nil && snap.table.Fits(l.Models, model) {
+			return name, nil
+		}
+	}
+	return "", nil
 }
 
 // loadRank orders the levels for loads, the weakest first.
@@ -142,12 +195,12 @@ func loadRank(l policy.Level) int {
 		policy.LevelDevice}, l)
 }
 
-// modelLoad is what was assigned to the model, else what its row says.
-func (snap *snapshot) modelLoad(m policy.Model) string {
-	if l := snap.models[m.Name].Load; l.Load != "" {
-		return l.Load
+// modelRef is what was assigned to the model, else what its row says.
+func (snap *snapshot) modelRef(m policy.Model) ref {
+	if r := snap.models[m.Name].Load.ref(); r != (ref{}) {
+		return r
 	}
-	return m.DefaultLoad
+	return ref{load: m.DefaultLoad}
 }
 
 // misfit says why a model cannot take a load, "" if it can.

@@ -34,6 +34,7 @@ type Tx interface {
 	Enterprises() Table[Enterprise, None]
 	Models() Table[ModelEntry, None]
 	Loads() Table[Load, LoadFilter]
+	Releases() Table[Release, TextFilter]
 	Sites() Table[Site, TextFilter]
 	States() Table[DeviceState, StateFilter]
 	Accounts() Table[Account, TextFilter]
@@ -124,8 +125,8 @@ type DeviceFilter struct {
 	// that they last reported from.
 	Model, Profile, Site, Registration string
 	NoProfile                          bool
-	// Load is the load assigned at the level of the device.
-	Load string
+	// Load and Release are what is assigned at the level of the device.
+	Load, Release string
 	// State and Active are what the device has last reported.
 	State, Active string
 }

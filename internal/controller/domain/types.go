@@ -22,15 +22,35 @@ type Meta struct {
 // Stamp returns the meta data, for the store.
 func (m *Meta) Stamp() *Meta { return m }
 
-// Assignment is a load that is assigned at one level.
+// Assignment is a load, or a release, that is assigned at one level.
 type Assignment struct {
 	// Load is the name of the load, "" for none at this level.
 	Load string `json:"load"`
-	// Previous is the load that was assigned before, which RollBack returns to.
-	Previous string `json:"previous,omitempty"`
+	// Release is the name of the release in the place of a load.
+	Release string `json:"release,omitempty"`
+	// Previous is the load that was assigned before, which RollBack returns to,
+	// PreviousRelease the release.
+	Previous        string `json:"previous,omitempty"`
+	PreviousRelease string `json:"previous_release,omitempty"`
 	// HasPrevious says that there was an assignment, or none, before: Previous
 	// "" is then a state to return to as well.
 	HasPrevious bool `json:"has_previous,omitempty"`
+}
+
+// ref is what is assigned.
+func (a Assignment) ref() ref { return ref{a.Load, a.Release} }
+
+// ref names a load or a release; the zero value names none.
+type ref struct{ load, release string }
+
+func (r ref) String() string {
+	switch {
+	case r.release != "":
+		return "release " + r.release
+	case r.load != "":
+		return "load " + r.load
+	}
+	return "no load"
 }
 
 // How a device came to be known: its registration. Origin is kept for the

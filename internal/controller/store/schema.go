@@ -100,6 +100,7 @@ var devices = schema[domain.Device, domain.DeviceFilter]{
 		{"site", func(d domain.Device) any { return d.Site }},
 		{"origin", func(d domain.Device) any { return d.Registration }},
 		{"assigned", func(d domain.Device) any { return d.Load.Load }},
+		{"assigned_release", func(d domain.Device) any { return d.Load.Release }},
 		{"search", func(d domain.Device) any { return search(d.Name, d.Description) }},
 	},
 	where: func(f domain.DeviceFilter) []condition {
@@ -109,6 +110,7 @@ var devices = schema[domain.Device, domain.DeviceFilter]{
 		c = atSite(c, "", f.Site)
 		c = equal(c, "origin", f.Registration)
 		c = equal(c, "assigned", f.Load)
+		c = equal(c, "assigned_release", f.Release)
 		if f.NoProfile {
 			c = append(c, condition{sql: "profile IS NULL"})
 		}
@@ -145,6 +147,12 @@ func atSite(conds []condition, column, value string) []condition {
 		belongs = column + " IN (SELECT id FROM devices WHERE " + belongs + ")"
 	}
 	return append(conds, condition{belongs, []any{value, value}})
+}
+
+var releases = schema[domain.Release, domain.TextFilter]{
+	name:    "releases",
+	columns: []column[domain.Release]{{"search", func(r domain.Release) any { return search(r.Name, r.Note) }}},
+	where:   textFilter,
 }
 
 var sites = schema[domain.Site, domain.TextFilter]{

@@ -44,6 +44,11 @@ var written = map[int64][]string{
 	4: {
 		`INSERT INTO sites (id, version, doc, search) VALUES ('Nara', 2, '{"version":2,"name":"Nara","networks":["10.9.0.0/16"]}', 'nara')`,
 	},
+	5: {
+		`INSERT INTO releases (id, version, doc, search) VALUES ('9.4(2)', 1, '{"version":1,"name":"9.4(2)","loads":["L"]}', '9.4(2)')`,
+		`INSERT INTO devices (id, version, doc, model, site, origin, assigned, assigned_release, search) VALUES ('SEP000000000005', 1,
+			'{"version":1,"name":"SEP000000000005","load":{"load":"","release":"9.4(2)"}}', '', '', '', '', '9.4(2)', '')`,
+	},
 }
 
 // Migrations runs over every version that a database may be of: a database of
@@ -106,6 +111,8 @@ func survived(t *testing.T, s domain.Store, from int64) {
 		expect("audit", keys(t, ctx, tx.Audit(), domain.AuditFilter{Actor: "ann"}), since(2, "1"))
 		expect("accounts", keys(t, ctx, tx.Accounts(), domain.TextFilter{}), since(3, "ann"))
 		expect("credentials", keys(t, ctx, tx.Credentials(), domain.CredentialFilter{Hash: "h"}), since(3, "c"))
+		expect("releases", keys(t, ctx, tx.Releases(), domain.TextFilter{}), since(5, "9.4(2)"))
+		expect("released", keys(t, ctx, tx.Devices(), domain.DeviceFilter{Release: "9.4(2)"}), since(5, "SEP000000000005"))
 		expect("sites", keys(t, ctx, tx.Sites(), domain.TextFilter{Text: "nara"}), since(4, "Nara"))
 		if from == 3 { // those of before became sites, with their devices; later programs have written both
 			expect("labels", keys(t, ctx, tx.Sites(), domain.TextFilter{}), []string{"Kyoto", "Osaka", `a/b "c" \ 京都`})

@@ -15,8 +15,9 @@ import (
 var (
 	sampleMeta       = domain.Meta{Created: at, Changed: at.Add(time.Second)}
 	sampleAssignment = domain.Assignment{Load: "new", Previous: "old", HasPrevious: true}
+	sampleReleased   = domain.Assignment{Release: "9.4(2)", PreviousRelease: "9.3", HasPrevious: true}
 	sampleProfile    = domain.Profile{Meta: sampleMeta, Name: "offices", Description: "all offices",
-		Settings: policy.Values{"load-server": ""}, Load: sampleAssignment}
+		Settings: policy.Values{"load-server": ""}, Load: sampleReleased}
 	sampleDevice = domain.Device{Meta: sampleMeta, Name: "SEP001122334455", Description: "d", Model: "CP-7961G",
 		Profile: "offices", Site: "oslo", Registration: domain.RegistrationByEnrolment,
 		Settings: policy.Values{"peer-sharing": "on"}, Load: sampleAssignment}
@@ -29,7 +30,8 @@ var (
 	sampleLoad = domain.Load{Meta: sampleMeta, Name: "new", Release: "9.4", Models: []string{"CP-7961G"}, Size: 5,
 		Components: []domain.LoadComponent{{Name: "a.sbn", Size: 5, SHA256: "ab"}},
 		Signed:     true, Retired: true, Missing: true}
-	sampleSite = domain.Site{Meta: sampleMeta, Name: "oslo", Note: "n", TimeZone: "Europe/Oslo",
+	sampleRelease = domain.Release{Meta: sampleMeta, Name: "9.4(2)", Note: "n", Loads: []string{"a", "b"}}
+	sampleSite    = domain.Site{Meta: sampleMeta, Name: "oslo", Note: "n", TimeZone: "Europe/Oslo",
 		Networks: []string{"10.0.0.0/24"}, WANRate: 1_250_000, Window: "22:00-05:00",
 		Limits: domain.SiteLimits{Transfers: 2, Rate: 500_000}}
 	sampleFinal = report.Final{File: "a.sbn", URL: "http://h/a.sbn", Size: 5, SHA256: "ab", Source: "peer",
@@ -61,10 +63,11 @@ func fill(t *testing.T, s domain.Store) {
 	t.Helper()
 	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		p, d, e, m, l, st := sampleProfile, sampleDevice, sampleEnterprise, sampleModel, sampleLoad, sampleState
-		a, c, th, si := sampleAccount, sampleCredential, sampleThrottle, sampleSite
+		a, c, th, si, re := sampleAccount, sampleCredential, sampleThrottle, sampleSite, sampleRelease
 		return errors.Join(tx.Profiles().Put(ctx, &p), tx.Devices().Put(ctx, &d), tx.Enterprises().Put(ctx, &e),
 			tx.Models().Put(ctx, &m), tx.Loads().Put(ctx, &l), tx.States().Put(ctx, &st),
-			tx.Sites().Put(ctx, &si), tx.Accounts().Put(ctx, &a), tx.Credentials().Put(ctx, &c), tx.Throttles().Put(ctx, &th),
+			tx.Sites().Put(ctx, &si), tx.Releases().Put(ctx, &re),
+			tx.Accounts().Put(ctx, &a), tx.Credentials().Put(ctx, &c), tx.Throttles().Put(ctx, &th),
 			tx.History().Append(ctx, sampleHistory), tx.Audit().Append(ctx, sampleAudit))
 	})
 }

@@ -122,7 +122,7 @@ func devices(t *testing.T, open Open) {
 		for _, d := range []domain.Device{
 			{Name: "SEP1", Model: "A", Profile: "attic", Site: "oslo", Registration: "enrolled", Description: "100% Küche_1"},
 			{Name: "SEP2", Model: "A", Profile: "cellar", Load: domain.Assignment{Load: "L1"}, Description: "100 kitchen"},
-			{Name: "SEP3", Model: "B", Site: "oslo"},
+			{Name: "SEP3", Model: "B", Site: "oslo", Load: domain.Assignment{Release: "9.4(2)"}},
 		} {
 			if err := tx.Devices().Put(ctx, &d); err != nil {
 				return err
@@ -148,6 +148,8 @@ func devices(t *testing.T, open Open) {
 			{domain.DeviceFilter{NoProfile: true}, []string{"SEP3"}},
 			{domain.DeviceFilter{Registration: "enrolled"}, []string{"SEP1"}},
 			{domain.DeviceFilter{Load: "L1"}, []string{"SEP2"}},
+			{domain.DeviceFilter{Release: "9.4(2)"}, []string{"SEP3"}},
+			{domain.DeviceFilter{Release: "L1"}, []string{}},
 			{domain.DeviceFilter{Active: "L1"}, []string{"SEP1"}},
 			{domain.DeviceFilter{State: "idle"}, []string{"SEP1"}},
 			{domain.DeviceFilter{State: domain.StateUnknown}, []string{"SEP2", "SEP3"}},
@@ -458,6 +460,7 @@ func everything(t *testing.T, open Open) {
 		same(t, ctx, tx.Models(), sampleModel, 1)
 		same(t, ctx, tx.Loads(), sampleLoad, 1)
 		same(t, ctx, tx.Sites(), sampleSite, 1)
+		same(t, ctx, tx.Releases(), sampleRelease, 1)
 		same(t, ctx, tx.States(), sampleState, 1)
 		same(t, ctx, tx.Accounts(), sampleAccount, 1)
 		same(t, ctx, tx.Credentials(), sampleCredential, 1)

@@ -1,0 +1,187 @@
+package api
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+)
+
+// loadOf is the load that a device should run, and the release that it is of.
+func (s *rig) loadOf(device string) string {
+	s.t.Helper()
+	text, _ := s.want(200, "GET", "/devices/"+device+"/desired", nil)
+	l := decode[domain.Desired](s.t, text).Load
+	return strings.TrimSpace(l.Load + " " + l.Release)
+}
+
+const (
+	phoneA = "SEP00112233440A" // a 7941
+	phoneB = "SEP00112233440B" // a 7961
+)
+
+// releaseRig has two phones of two models in a profile, and two releases of
+// loads for both.
+func releaseRig(t *testing.T) *rig {
+	s := newRig(t)
+	s.want(201, "POST", "/profiles", object{"name": "desks"})
+	for name, model := range map[string]string{phoneA: "7941", phoneB: "7961"} {
+		s.want(201, "POST", "/devices", object{"name": name, "model": model, "profile": "desks"})
+	}
+	for _, l := range []string{"a1 7941", "b1 7961", "a2 7941", "b2 7961", "ab 7941,7961"} {
+		name, models, _ := strings.Cut(l, " ")
+		s.want(201, "POST", "/loads/unsigned", object{"name": name, "models": strings.Split(models, ",")})
+	}
+	s.want(201, "POST", "/releases", object{"name": "9.4(1)", "loads": []string{"b1", "a1"}, "note": "old"})
+	s.want(201, "POST", "/releases", object{"name": "9.4(2)", "loads": []string{"a2", "b2"}})
+	return s
+}
+
+// TestReleases: one name for the loads of several models, assigned and rolled
+// back as one.
+func TestReleases(t *testing.T) {
+	s := releaseRig(t)
+	for _, c := range []struct{ method, path, release, a, b string }{
+		{"PUT", "/profiles/desks/release", "9.4(1)", "a1 9.4(1)", "b1 9.4(1)"},
+		{"PUT", "/profiles/desks/release", "9.4(2)", "a2 9.4(2)", "b2 9.4(2)"},
+		{"POST", "/profiles/desks/load/roll-back", "", "a1 9.4(1)", "b1 9.4(1)"},
+		{"POST", "/profiles/desks/load/roll-back", "", "a2 9.4(2)", "b2 9.4(2)"},
+	} {
+		var body any
+		if c.release != "" {
+			body = object{"release": c.release}
+		}
+		s.want(200, c.method, c.path, body)
+		if a, b := s.loadOf(phoneA), s.loadOf(phoneB); a != c.a || b != c.b {
+			t.Errorf("after %s %s: %q and %q, want %q and %q", c.path, c.release, a, b, c.a, c.b)
+		}
+	}
+	// A load of its own wins, and a release comes back after it.
+	s.want(200, "PUT", "/devices/"+phoneA+"/load", object{"load": "ab"})
+	if got := s.loadOf(phoneA); got != "ab" {
+		t.Errorf("the device's own load: %q", got)
+	}
+	s.want(200, "PUT", "/devices/"+phoneA+"/release", object{"release": "9.4(1)"})
+	s.want(200, "POST", "/devices/"+phoneA+"/load/roll-back", nil)
+	if got := s.loadOf(phoneA); got != "ab" {
+		t.Errorf("back from a release to a load: %q", got)
+	}
+	text, _ := s.want(200, "GET", "/devices?release=9.4(1)", nil)
+	if l := decode[domain.List[domain.DeviceRow]](t, text); l.Total != 0 {
+		t.Errorf("devices of the release: %s", text)
+	}
+	// What is assigned stays what it is.
+	for _, c := range [][2]string{{"PATCH /loads/a2", `"9.4(2)\" is assigned to profile desks; load \"a2\" is one of it`},
+		{"DELETE /releases/9.4(2)", "assigned to profile desks"}, {"PATCH /releases/9.4(2)", "make another release"}} {
+		method, path, _ := strings.Cut(c[0], " ")
+		body := map[string]any{"PATCH /loads/a2": object{"retired": true},
+			"PATCH /releases/9.4(2)": object{"loads": []string{"a1"}}}[c[0]]
+		if text, _ := s.want(409, method, path, body); !strings.Contains(text, strings.TrimPrefix(c[1], `"`)) {
+			t.Errorf("%s: %s", c[0], text)
+		}
+	}
+	s.want(200, "PATCH", "/releases/9.4(2)", object{"note": "new"})
+	s.want(200, "PATCH", "/releases/9.4(1)", object{"loads": []string{"ab"}})
+	s.want(204, "DELETE", "/releases/9.4(1)", nil)
+	text, _ = s.want(404, "POST", "/profiles/desks/load/roll-back", nil) // what was before is gone
+	if !strings.Contains(text, `release \"9.4(1)\"`) {
+		t.Error(text)
+	}
+}
+
+// TestReleaseFits: a release is refused where a model in the target has none of
+// it, with the count, at each level, and where a device comes later.
+func TestReleaseFits(t *testing.T) {
+	s := releaseRig(t)
+	s.want(201, "POST", "/releases", object{"name": "half", "loads": []string{"a1"}})
+	for path, says := range map[string]string{
+		"/profiles/desks/release":         "no load for CP-7961G, which 1 device is: " + phoneB,
+		"/devices/" + phoneB + "/release": "1 device is",
+		"/models/7961/release":            "1 device is",
+		"/enterprise/release":             "no load for CP-7961G or linux-arm, which 3 devices are",
+	} {
+		before := s.export()
+		text, _ := s.want(409, "PUT", path, object{"release": "half"})
+		if !strings.Contains(text, says) || !strings.Contains(text, ProblemPrefix+"unfit") {
+			t.Errorf("%s: %s", path, text)
+		}
+		if s.export() != before {
+			t.Errorf("%s: something was changed", path)
+		}
+	}
+	s.want(200, "PUT", "/models/7941/release", object{"release": "half"})
+	s.want(200, "PATCH", "/devices/"+phoneB, object{"profile": ""})
+	s.want(200, "PUT", "/profiles/desks/release", object{"release": "half"})
+	if text, _ := s.want(409, "PATCH", "/devices/"+phoneB, object{"profile": "desks"}); !strings.Contains(text,
+		"the release has no load for model CP-7961G") {
+		t.Error(text)
+	}
+	text, _ := s.want(200, "POST", "/bulk", object{"rows": []object{{"device": phoneB,
+		"change": object{"release": "9.4(1)"}},
+		{"device": phoneB, "change": object{"release": "half"}}}})
+	if a := decode[BulkAnswer](t, text); a.OK != 1 || a.Failed != 1 {
+		t.Errorf("bulk: %s", text)
+	}
+	if got := s.loadOf(phoneB); got != "b1 9.4(1)" {
+		t.Errorf("after it: %q", got)
+	}
+}
+
+// releaseBodies are malformed bodies for a release, with words of the answer.
+var releaseBodies = []malformed{
+	{"no body at all", ``, 400, "body"},
+	{"a list", `[]`, 422, "expected object"},
+	{"no name", `{"loads":["a1"]}`, 422, "name"},
+	{"an empty name", `{"name":"","loads":["a1"]}`, 422, "1 to 64"},
+	{"a long name", `{"name":"` + strings.Repeat("9", 65) + `","loads":["a1"]}`, 422, "1 to 64"},
+	{"a name with a slash", `{"name":"9/4","loads":["a1"]}`, 422, "letters, digits"},
+	{"a name that leads up", `{"name":"..","loads":["a1"]}`, 422, "begins with"},
+	{"a name that looks like an option", `{"name":"-9","loads":["a1"]}`, 422, "begins with"},
+	{"a name with a space", `{"name":"9 4","loads":["a1"]}`, 422, "letters, digits"},
+	{"a name with letters of others", `{"name":"９.4","loads":["a1"]}`, 422, "letters, digits"},
+	{"a name that is there", `{"name":"9.4(1)","loads":["a1"]}`, 409, "exists"},
+	{"no loads, and none of that version", `{"name":"9.5"}`, 422, "1 to 256 loads"},
+	{"no load in the list", `{"name":"9.5","loads":[]}`, 422, "1 to 256 loads"},
+	{"an empty load", `{"name":"9.5","loads":[""]}`, 422, "has a name"},
+	{"a load twice", `{"name":"9.5","loads":["a1","a1"]}`, 422, "twice"},
+	{"a load that is none", `{"name":"9.5","loads":["none"]}`, 404, "not found: load"},
+	{"two loads of a model", `{"name":"9.5","loads":["a1","ab"]}`, 409, "one load for each model"},
+	{"a retired load", `{"name":"9.5","loads":["old"]}`, 409, "retired"},
+	{"loads that are a text", `{"name":"9.5","loads":"a1"}`, 422, "expected array"},
+	{"a load that is a number", `{"name":"9.5","loads":[1]}`, 422, "expected string"},
+	{"too many loads", `{"name":"9.5","loads":[` + strings.Repeat(`"x",`, 256) + `"x"]}`, 422, "1 to 256 loads"},
+	{"an unknown field", `{"name":"9.5","loads":["a1"],"colour":"red"}`, 422, "unexpected property"},
+	{"a note that rings", `{"name":"9.5","loads":["a1"],"note":"\u0007"}`, 422, "plain text"},
+}
+
+// TestMalformedReleases: each gets a clear verdict, and nothing is changed.
+func TestMalformedReleases(t *testing.T) {
+	s := releaseRig(t)
+	s.want(201, "POST", "/loads/unsigned", object{"name": "old", "models": []string{"7941"}})
+	s.want(200, "PATCH", "/loads/old", object{"retired": true})
+	s.refuses("POST", "/releases", releaseBodies)
+	for _, path := range []string{"/profiles/desks/release", "/models/7941/release", "/devices/" + phoneA + "/release",
+		"/enterprise/release"} {
+		s.refuses("PUT", path, []malformed{{"no body", ``, 400, "body"}, {"no release", `{}`, 422, "release"},
+			{"a load", `{"load":"a1"}`, 422, "unexpected property"}, {"null", `{"release":null}`, 422, "expected string"},
+			{"a long name", `{"release":"` + strings.Repeat("9", 65) + `"}`, 422, "length"},
+			{"a release that is none", `{"release":"9.9"}`, 404, "not found: release"}})
+	}
+	s.refuses("PATCH", "/devices/"+phoneA, []malformed{{"both", `{"load":"a1","release":"9.4(1)"}`, 422,
+		"name one of them"}})
+}
+
+// TestReleaseOfAVersion: a release that names no loads has those of its version.
+func TestReleaseOfAVersion(t *testing.T) {
+	s := newRig(t)
+	for name, model := range map[string]string{"one": "7941", "two": "7961"} {
+		if code, text := s.upload([][2]string{{"name", name}, {"version", "9.4(2)"}, {"model", model}}, "a.bin",
+			name); code != 201 {
+			t.Fatal(code, text)
+		}
+	}
+	text, _ := s.want(201, "POST", "/releases", object{"name": "9.4(2)"})
+	if r := decode[domain.Release](t, text); strings.Join(r.Loads, " ") != "one two" {
+		t.Error(text)
+	}
+}

@@ -1,0 +1,10 @@
+-- +goose Up
+-- Releases: one name for the loads of several models.
+CREATE TABLE releases (
+    id      TEXT PRIMARY KEY,
+    version BIGINT NOT NULL,
+    doc     TEXT NOT NULL,
+    search  TEXT NOT NULL
+);
+ALTER TABLE devices ADD COLUMN assigned_release TEXT NOT NULL DEFAULT '';
+CREATE INDEX devices_assigned_release ON devices (assigned_release);
