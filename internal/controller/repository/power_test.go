@@ -37,7 +37,7 @@ func publishes(r *repository.Repository, version int) error {
 // one before, whole, under the root that was there first; and it goes on.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
-	base := t.TempDir()
+	base := faultdisk.Scratch(t)
 	open := func(base string) (*repository.Repository, error) {
 		return repository.Open(repository.Config{Dir: filepath.Join(base, "srv", "tree"), Keys: filepath.Join(base, "keys")})
 	}
@@ -84,7 +84,7 @@ func TestPowerCut(t *testing.T) {
 		if must(t, err); made && !bytes.Equal(first, pin) {
 			t.Fatal("its root is another one")
 		}
-		device := t.TempDir()
+		device := faultdisk.Scratch(t)
 		must(t, os.WriteFile(filepath.Join(device, trust.PinName), first, 0o644))
 		offers := func() int {
 			t.Helper()

@@ -105,9 +105,20 @@ func (d *Disk) Tree() []string {
 	return all
 }
 
-// InDir writes what is on the disk into a directory of the real file system,
-// which ends with the test: in memory, where there is such a file system.
+// InDir writes what is on the disk into a directory as Scratch makes it.
 func (d *Disk) InDir(t *testing.T) string {
+	t.Helper()
+	dir := Scratch(t)
+	if err := d.Materialize(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Scratch makes a directory of the real file system that ends with the test: in
+// memory, where there is such a file system, because thousands of states are
+// synced there.
+func Scratch(t *testing.T) string {
 	t.Helper()
 	memory := "/dev/shm"
 	if fi, err := os.Stat(memory); err != nil || !fi.IsDir() {
@@ -118,9 +129,6 @@ func (d *Disk) InDir(t *testing.T) string {
 		dir = t.TempDir()
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := d.Materialize(dir); err != nil {
-		t.Fatal(err)
-	}
 	return dir
 }
 
