@@ -421,10 +421,20 @@ func TestSwitchMakesDurable(t *testing.T) {
 	}
 }
 
-// TestConformance holds the real file system and its twin to one behaviour.
+// TestConformance holds the real file system, its twin, and one that is recorded on
+// the other to one behaviour.
 func TestConformance(t *testing.T) {
 	t.Run("os", func(t *testing.T) {
 		faultdisk.Conformance(t, func(t *testing.T) (slot.FS, string) { return slot.OS{}, t.TempDir() })
+	})
+	t.Run("recorded", func(t *testing.T) {
+		faultdisk.Conformance(t, func(t *testing.T) (slot.FS, string) {
+			dir := t.TempDir()
+			r, _, err := faultdisk.Record(dir)
+			must(t, err)
+			t.Cleanup(func() { must(t, r.Err()) })
+			return r, dir
+		})
 	})
 	t.Run("twin", func(t *testing.T) {
 		faultdisk.Conformance(t, func(t *testing.T) (slot.FS, string) {
