@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 // FuzzPacket: whatever parses is within its limits and parses again from its
@@ -142,6 +143,90 @@ func FuzzServer(f *testing.F) {
 		again, port2, err := splitServer(net.JoinHostPort(host, strconv.Itoa(int(port))))
 		if err != nil || again != host || port2 != port {
 			t.Fatalf("%q is %q, %d, and that %q, %d, %v", s, host, port, again, port2, err)
+		}
+	})
+}
+
+// FuzzAcks: whatever a client acknowledges, and when, no more is in flight than
+// was agreed, nothing goes out beyond the last block, and the transfer is done
+// when the last block was acknowledged, not before.
+func FuzzAcks(f *testing.F) {
+	f.Add(uint8(4), uint8(0), []byte{0, 1, 0, 1, 4, 0, 2, 1, 1, 8, 0})
+	f.Add(uint8(2), uint8(6), []byte{0, 0, 1, 2, 0, 1, 3, 0, 2, 0, 1, 255, 255})
+	f.Fuzz(func(t *testing.T, window, slide uint8, steps []byte) {
+		p := defaultParams()
+		p.window = 1 + int(window%64)
+		if slide > 0 {
+			p.slide = p.window + int(slide)
+		}
+		const last = 40
+		now := time.Unix(0, 0)
+		s := newSender(now, p, slide%2 == 0, time.Second, time.Minute, 1000)
+		for ; len(steps) > 0; steps = steps[1:] {
+			now = now.Add(time.Millisecond)
+			switch steps[0] % 3 {
+			case 0:
+				for s.wantsToSend() {
+					s.sent(now, s.next == last)
+				}
+			case 1:
+				if len(steps) < 3 {
+					return
+				}
+				before := s.base
+				progress, done := s.acked(now, uint16(steps[1])|uint16(steps[2])<<8)
+				if progress != (s.base > before) || done != (s.last >= 0 && s.base > s.last) {
+					t.Fatalf("progress %v from %d, done %v: %+v", progress, before, done, s)
+				}
+				if steps = steps[2:]; done {
+					return
+				}
+			case 2:
+				now = s.deadline()
+				if !s.timeout(now) {
+					return
+				}
+			}
+			if s.base > s.high || s.next > s.high || s.next-s.base > max(s.window, s.slide) || s.next > last+1 || s.flight < 1 {
+				t.Fatalf("%+v", s)
+			}
+		}
+	})
+}
+
+// FuzzBlocks: whatever a server sends, and when, blocks are taken in order, each
+// once, and none behind the last; and what is acknowledged was taken.
+func FuzzBlocks(f *testing.F) {
+	f.Add(uint8(4), uint8(0), []byte{1, 0, 8, 2, 0, 8, 4, 0, 8, 3, 0, 8, 4, 0, 0})
+	f.Add(uint8(2), uint8(6), []byte{1, 0, 8, 1, 0, 8, 3, 0, 8, 2, 0, 7, 255, 255, 8})
+	f.Fuzz(func(t *testing.T, window, slide uint8, steps []byte) {
+		p := params{blockSize: 8, window: 1 + int(window%64)}
+		if slide > 0 {
+			p.slide = p.window + int(slide)
+		}
+		now := time.Unix(0, 0)
+		r := newReceiver(now, p, time.Second, time.Minute, 1000)
+		for ; len(steps) >= 3; steps = steps[3:] {
+			now = now.Add(time.Millisecond)
+			wire, n := uint16(steps[0])|uint16(steps[1])<<8, int(steps[2]%9)
+			next, over := r.next, r.finished
+			accept, ack := r.data(now, wire, n)
+			switch {
+			case accept != (r.next == next+1) || !accept && r.next != next:
+				t.Fatalf("accepted %v from block %d on: %+v", accept, next, r)
+			case accept && (over || wire != uint16(next) || r.finished != (n < p.blockSize)):
+				t.Fatalf("block %d with %d bytes was taken as %d: %+v", wire, n, next, r)
+			}
+			if ack {
+				if behind := uint16(r.next-1) - r.ack(); int64(behind) >= int64(p.window) && behind > 0 && slide == 0 {
+					t.Fatalf("an ACK %d blocks behind: %+v", behind, r)
+				}
+			}
+			if steps[2] > 250 {
+				if now = r.deadline(); !r.timeout(now) {
+					return
+				}
+			}
 		}
 	})
 }
