@@ -108,6 +108,7 @@ var packages = []rule{
 		allowedImports: []string{"internal/choice", "internal/cli"}, libraries: commandLibraries},
 
 	// Floor 2: the controller.
+	{dir: "internal/controller/window", floor: 2, side: controller, pure: true, allowedImports: nothing},
 	{dir: "client", floor: 2, side: controller, allowedImports: []string{"report"}},
 	{dir: "internal/controller/repository", floor: 2, side: controller,
 		allowedImports: []string{"internal/choice", "load", "internal/durable", "internal/tuf", "trust"},

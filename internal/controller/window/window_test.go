@@ -1,0 +1,250 @@
+package window_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	_ "time/tzdata" // the same zones wherever the tests run
+
+	"pgregory.net/rapid"
+
+	"github.com/peerload/peerload/internal/controller/window"
+)
+
+func zone(t testing.TB, name string) *time.Location {
+	t.Helper()
+	z, err := time.LoadLocation(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return z
+}
+
+func at(t testing.TB, text string) time.Time {
+	t.Helper()
+	v, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func schedule(t testing.TB, texts string) (all window.Schedule) {
+	t.Helper()
+	for text := range strings.SplitSeq(texts, "; ") {
+		if text == "" {
+			continue
+		}
+		w, err := window.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, w)
+	}
+	return all
+}
+
+// TestOpening: the present opening or the next, as instants.
+func TestOpening(t *testing.T) {
+	for _, c := range slices.Concat(ordinary, changes) {
+		s, ok := window.Opening(at(t, c.now), zone(t, c.zone), schedule(t, c.windows))
+		if !ok || !s.From.Equal(at(t, c.from)) || !s.Until.Equal(at(t, c.until)) {
+			z := zone(t, c.zone)
+			t.Errorf("%s: %s at %s: open from %s to %s (%v), want %s to %s", c.name, c.windows, c.now,
+				s.From.In(z).Format(time.RFC3339), s.Until.In(z).Format(time.RFC3339), ok, c.from, c.until)
+		}
+	}
+}
+
+// opens is what a window does: the next opening by the site's clock, with its
+// offset from UTC.
+type opens struct {
+	name, zone, windows, now, from, until string
+}
+
+var (
+	ordinary = []opens{
+		{"on an afternoon", "Asia/Tokyo", "22:00-04:00", "2026-11-28T12:00:00+09:00",
+			"2026-11-28T22:00:00+09:00", "2026-11-29T04:00:00+09:00"},
+		{"before midnight", "Asia/Tokyo", "22:00-04:00", "2026-11-28T23:59:59+09:00",
+			"2026-11-28T22:00:00+09:00", "2026-11-29T04:00:00+09:00"},
+		{"after midnight", "Asia/Tokyo", "22:00-04:00", "2026-11-29T03:59:59+09:00",
+			"2026-11-28T22:00:00+09:00", "2026-11-29T04:00:00+09:00"},
+		{"its last instant is the next one's", "Asia/Tokyo", "22:00-04:00", "2026-11-29T04:00:00+09:00",
+			"2026-11-29T22:00:00+09:00", "2026-11-30T04:00:00+09:00"},
+		{"the day is that of its beginning", "Asia/Tokyo", "sat 22:00-04:00", "2026-11-29T01:00:00+09:00",
+			"2026-11-28T22:00:00+09:00", "2026-11-29T04:00:00+09:00"},
+		{"and not that of its end", "Asia/Tokyo", "sun 22:00-04:00", "2026-11-29T01:00:00+09:00",
+			"2026-11-29T22:00:00+09:00", "2026-11-30T04:00:00+09:00"},
+		{"a whole day", "Asia/Tokyo", "sun 00:00-24:00", "2026-11-27T00:00:00+09:00",
+			"2026-11-29T00:00:00+09:00", "2026-11-30T00:00:00+09:00"},
+		{"two days that adjoin", "Asia/Tokyo", "sat,sun 00:00-24:00", "2026-11-29T12:00:00+09:00",
+			"2026-11-28T00:00:00+09:00", "2026-11-30T00:00:00+09:00"},
+		{"two windows that overlap", "Asia/Tokyo", "22:00-02:00; 01:00-05:00", "2026-11-29T12:00:00+09:00",
+			"2026-11-29T22:00:00+09:00", "2026-11-30T05:00:00+09:00"},
+		{"the nearer of two", "Asia/Tokyo", "22:00-23:00; 12:00-13:00", "2026-11-29T11:00:00+09:00",
+			"2026-11-29T12:00:00+09:00", "2026-11-29T13:00:00+09:00"},
+	}
+	changes = []opens{
+		// Clocks go forward from 02:00 to 03:00 on 29 March 2026.
+		{"it begins in the hour left out", "Europe/Berlin", "02:30-04:00", "2026-03-29T00:00:00+01:00",
+			"2026-03-29T03:00:00+02:00", "2026-03-29T04:00:00+02:00"},
+		{"it ends in the hour left out", "Europe/Berlin", "23:00-02:30", "2026-03-29T00:00:00+01:00",
+			"2026-03-28T23:00:00+01:00", "2026-03-29T03:00:00+02:00"},
+		{"it lies in the hour left out", "Europe/Berlin", "02:15-02:45", "2026-03-29T00:00:00+01:00",
+			"2026-03-30T02:15:00+02:00", "2026-03-30T02:45:00+02:00"},
+		{"once a week, in the hour left out", "Europe/Berlin", "sun 02:15-02:45", "2026-03-29T00:00:00+01:00",
+			"2026-04-05T02:15:00+02:00", "2026-04-05T02:45:00+02:00"},
+		{"across the hour left out", "Europe/Berlin", "01:00-04:00", "2026-03-29T00:00:00+01:00",
+			"2026-03-29T01:00:00+01:00", "2026-03-29T04:00:00+02:00"},
+		// Clocks go back from 03:00 to 02:00 on 25 October 2026.
+		{"it begins in the hour that comes twice", "Europe/Berlin", "02:30-04:00", "2026-10-25T00:00:00+02:00",
+			"2026-10-25T02:30:00+02:00", "2026-10-25T04:00:00+01:00"},
+		{"it ends in the hour that comes twice", "Europe/Berlin", "23:00-02:30", "2026-10-25T00:00:00+02:00",
+			"2026-10-24T23:00:00+02:00", "2026-10-25T02:30:00+02:00"},
+		{"it lies in the hour that comes twice", "Europe/Berlin", "02:15-02:45", "2026-10-25T00:00:00+02:00",
+			"2026-10-25T02:15:00+02:00", "2026-10-25T02:45:00+02:00"},
+		{"it does not open again in the second", "Europe/Berlin", "02:15-02:45", "2026-10-25T02:20:00+01:00",
+			"2026-10-26T02:15:00+01:00", "2026-10-26T02:45:00+01:00"},
+		{"across the hour that comes twice", "Europe/Berlin", "01:00-04:00", "2026-10-25T00:00:00+02:00",
+			"2026-10-25T01:00:00+02:00", "2026-10-25T04:00:00+01:00"},
+		// Chile's clocks change at midnight: forward on 6 September 2026, back on
+		// 4 April, when the last hour of the day comes twice.
+		{"it begins at a midnight left out", "America/Santiago", "00:00-06:00", "2026-09-05T12:00:00-04:00",
+			"2026-09-06T01:00:00-03:00", "2026-09-06T06:00:00-03:00"},
+		{"it ends at a midnight left out", "America/Santiago", "20:00-24:00", "2026-09-05T12:00:00-04:00",
+			"2026-09-05T20:00:00-04:00", "2026-09-06T01:00:00-03:00"},
+		{"the last hour of a day comes twice", "America/Santiago", "23:00-23:30", "2026-04-04T12:00:00-03:00",
+			"2026-04-04T23:00:00-03:00", "2026-04-04T23:30:00-03:00"},
+		{"it ends after the second of them", "America/Santiago", "20:00-24:00", "2026-04-04T12:00:00-03:00",
+			"2026-04-04T20:00:00-03:00", "2026-04-05T00:00:00-04:00"},
+		// Lord Howe Island moves by half an hour; Samoa left out a whole day.
+		{"half an hour left out", "Australia/Lord_Howe", "02:15-03:00", "2026-10-04T00:00:00+10:30",
+			"2026-10-04T02:30:00+11:00", "2026-10-04T03:00:00+11:00"},
+		{"a day left out", "Pacific/Apia", "fri 08:00-18:00", "2011-12-29T12:00:00-10:00",
+			"2012-01-06T08:00:00+14:00", "2012-01-06T18:00:00+14:00"},
+	}
+)
+
+// TestOpeningOfSeveral: all must be open; none is always open.
+func TestOpeningOfSeveral(t *testing.T) {
+	now, tokyo := at(t, "2026-11-28T12:00:00+09:00"), zone(t, "Asia/Tokyo") // a Saturday
+	s, ok := window.Opening(now, tokyo)
+	if !ok || !s.Contains(now) || s.Until.Sub(now) < 300*24*time.Hour {
+		t.Errorf("without windows: %v, %v", s, ok)
+	}
+	two, night := schedule(t, "mon-fri 20:00-24:00; 01:00-03:00"), schedule(t, "sun 22:00-02:00")
+	s, ok = window.Opening(now, tokyo, nil, two, night)
+	if !ok || !s.From.Equal(at(t, "2026-11-30T01:00:00+09:00")) || !s.Until.Equal(at(t, "2026-11-30T02:00:00+09:00")) {
+		t.Errorf("the night of Sunday: %v, %v", s, ok)
+	}
+	if s, ok = window.Opening(now, tokyo, schedule(t, "08:00-09:00"), schedule(t, "10:00-11:00")); ok {
+		t.Errorf("windows that never meet: %v", s)
+	}
+}
+
+// TestOpeningNaively compares with a clock that is watched minute by minute.
+func TestOpeningNaively(t *testing.T) {
+	zones := []string{"UTC", "Asia/Tokyo", "Europe/Berlin", "America/New_York", "America/Santiago", "Australia/Lord_Howe",
+		"Africa/Casablanca", "Pacific/Chatham"}
+	near := []string{"2026-03-29T00:00:00Z", "2026-10-25T00:00:00Z", "2026-03-08T06:00:00Z", "2026-09-06T03:00:00Z",
+		"2026-04-05T02:00:00Z", "2026-10-03T15:00:00Z", "2026-07-01T00:00:00Z"}
+	rapid.Check(t, func(rt *rapid.T) {
+		z := zone(t, rapid.SampledFrom(zones).Draw(rt, "zone"))
+		now := at(t, rapid.SampledFrom(near).Draw(rt, "near"))
+		now = now.Add(time.Duration(rapid.IntRange(-2*24*60, 24*60).Draw(rt, "minutes")) * time.Minute)
+		minute := rapid.Custom(func(rt *rapid.T) int { // much around the changes of clocks
+			return (rapid.IntRange(-180, 300).Draw(rt, "minute") + 24*60) % (24 * 60)
+		})
+		w := window.Window{From: minute.Draw(rt, "from"), To: minute.Draw(rt, "to")}
+		if rapid.Bool().Draw(rt, "on some days") {
+			w.Days = []time.Weekday{time.Weekday(rapid.IntRange(0, 6).Draw(rt, "day"))}
+		}
+		s, ok := window.Opening(now, z, window.Schedule{w})
+		if !ok {
+			rt.Fatalf("%v never opens", w)
+		}
+		if got, want := s.Contains(now), watch(w, z, now); got != want {
+			rt.Fatalf("%v at %v: open %v, want %v: %v", w, now.In(z), got, want, s)
+		}
+		if w.From == w.To && len(w.Days) == 0 {
+			return // always open: there is no edge
+		}
+		for _, edge := range []time.Time{s.From, s.Until} {
+			before, after := watch(w, z, edge.Add(-time.Second)), watch(w, z, edge)
+			if edge.Equal(s.From) && (before || !after) || edge.Equal(s.Until) && (!before || after) {
+				rt.Fatalf("%v: %v is no edge: %v, then %v", w, edge.In(z), before, after)
+			}
+		}
+	})
+}
+
+// watch tells whether a window is open by watching the site's clock from three
+// days ago: it opens when the clock shows a time that is not before its
+// beginning on a day of its own, and closes when it shows one that is not
+// before its end.
+func watch(w window.Window, z *time.Location, now time.Time) bool {
+	const day = 24 * 60
+	to := w.To
+	if to <= w.From {
+		to += day
+	}
+	opened, closed := map[int]bool{}, map[int]bool{} // by the day, counted from 1970
+	for t := now.Add(-75 * time.Hour).Truncate(time.Minute); !t.After(now); t = t.Add(time.Minute) {
+		_, offset := t.In(z).Zone()
+		shown := int(t.Unix()+int64(offset)) / 60
+		for d := shown/day - 2; d <= shown/day; d++ {
+			opened[d] = opened[d] || shown >= d*day+w.From
+			closed[d] = closed[d] || shown >= d*day+to
+		}
+	}
+	for d := range opened {
+		weekday := time.Weekday((d + int(time.Thursday)) % 7)
+		if opened[d] && !closed[d] && (len(w.Days) == 0 || slices.Contains(w.Days, weekday)) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestParse: what people write, and what is refused.
+func TestParse(t *testing.T) {
+	for text, want := range map[string]string{
+		"22:00-04:00":         "22:00-04:00",
+		"00:00-24:00":         "00:00-00:00",
+		"Mon-Fri 22:00-04:00": "mon,tue,wed,thu,fri 22:00-04:00",
+		"fri-mon 08:00-18:30": "sun,mon,fri,sat 08:00-18:30",
+		"sat,sun,sat 1:00":    "",
+		"sat 01:00-02:00 x":   "",
+		"25:00-02:00":         "",
+		"24:01-02:00":         "",
+		"22:60-23:00":         "",
+		"22:00":               "",
+		"1:00-02:00":          "",
+		"+1:00-02:00":         "",
+		"day 01:00-02:00":     "",
+		"mon-day 01:00-02:00": "",
+		"mon- 01:00-02:00":    "",
+		"":                    "",
+	} {
+		w, err := window.Parse(text)
+		switch {
+		case want == "" && (err == nil || !strings.Contains(err.Error(), "write 22:00-04:00")):
+			t.Errorf("%q: read as %v, %v", text, w, err)
+		case want != "" && (err != nil || w.String() != want):
+			t.Errorf("%q: read as %v, %v; want %s", text, w, err, want)
+		}
+	}
+	for _, bad := range []window.Schedule{
+		{{From: -1}}, {{To: 1440}}, {{Days: []time.Weekday{7}}}, make(window.Schedule, window.MaxWindows+1),
+		{{Days: make([]time.Weekday, 8)}},
+	} {
+		if bad.Validate() == nil {
+			t.Errorf("%v is allowed", bad)
+		}
+	}
+	if err := schedule(t, "sat 01:00-02:00; 22:00-21:59").Validate(); err != nil {
+		t.Error(err)
+	}
+}
