@@ -109,6 +109,8 @@ var packages = []rule{
 
 	// Floor 2: the controller.
 	{dir: "internal/controller/window", floor: 2, side: controller, pure: true, allowedImports: nothing},
+	{dir: "internal/controller/rollout", floor: 2, side: controller, pure: true,
+		allowedImports: []string{"internal/controller/window"}},
 	{dir: "client", floor: 2, side: controller, allowedImports: []string{"report"}},
 	{dir: "internal/controller/repository", floor: 2, side: controller,
 		allowedImports: []string{"internal/choice", "load", "internal/durable", "internal/tuf", "trust"},
