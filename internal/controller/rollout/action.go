@@ -56,6 +56,7 @@ const (
 // Grant is what a device may do. It stands by itself: a device that holds it asks
 // nobody else.
 type Grant struct {
+	// Rollout goes back in Report.
 	Rollout string `json:"rollout"`
 	Device  string `json:"device"`
 	// Load to fetch and run next.

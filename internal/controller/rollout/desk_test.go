@@ -26,6 +26,36 @@ type desk struct {
 	judged map[string][]string  // by device, for good
 	asks   []rollout.Ask
 	trace  strings.Builder
+
+	// shadow is told of all that a rollout is told: a candidate, an order, what a
+	// device said, a moment.
+	shadow func(id string, what any)
+	// Of tests that break an invariant: what bends a row that is stored, and what
+	// a device is handed; the model does not see windows, nobody looks for claims,
+	// people do nothing.
+	stores              func(r *rollout.Row)
+	hands               func(device string, out *rollout.Outcome)
+	blind, greedy, lazy bool
+}
+
+type (
+	ordered struct {
+		event rollout.Event
+		taken bool
+	}
+	said struct {
+		device string
+		report rollout.Report
+		out    rollout.Outcome
+	}
+	moment struct{}
+)
+
+// tell tells the shadow.
+func (d *desk) tell(id string, what any) {
+	if d.shadow != nil {
+		d.shadow(id, what)
+	}
 }
 
 type fataler interface {
@@ -89,6 +119,10 @@ func (d *desk) try(id string, e rollout.Event) error {
 	if err != nil {
 		d.log("%s: %v", id, err)
 	}
+	if _, listed := e.(rollout.Listed); listed && err != nil { // dropped
+		d.carryOut(id, actions)
+	}
+	d.tell(id, ordered{e, err == nil})
 	d.carryOut(id, actions)
 	return err
 }
@@ -124,9 +158,13 @@ func (d *desk) carryOut(id string, actions []rollout.Action) {
 func (d *desk) list(id string) {
 	h := d.held[id]
 	for _, c := range h.target {
-		c.Claimed = d.active(c.Device)
+		if !d.greedy {
+			c.Claimed = d.active(c.Device)
+		}
 		c.Bad = append(c.Bad, d.judged[c.Device]...)
 		c.Heard = d.heard[c.Device]
+		c.Place = d.places[c.Site]
+		d.tell(id, c)
 		row, ok, err := h.m.List(d.now, c)
 		if err != nil {
 			d.t.Fatalf("%v", err)
@@ -165,7 +203,7 @@ func (d *desk) owner(device string) string {
 }
 
 // checkIn takes a report.
-func (d *desk) checkIn(device string, said rollout.Report) rollout.Outcome {
+func (d *desk) checkIn(device string, report rollout.Report) rollout.Outcome {
 	d.heard[device] = d.now
 	id := d.owner(device)
 	if id == "" {
@@ -173,14 +211,27 @@ func (d *desk) checkIn(device string, said rollout.Report) rollout.Outcome {
 	}
 	row := d.held[id].rows[device]
 	before := row.Standing
-	out := d.held[id].m.Heard(d.now, row, said, d.places[row.Site])
-	d.log("%s: %s %s → %s%s: %s%s", id, device, before, row.Standing, or(" ", row.Reason, ""), out.Grant,
-		or(" (", string(out.Hold), ")"))
+	out := d.held[id].m.Heard(d.now, row, report, d.places[row.Site])
+	if d.stores != nil {
+		d.stores(row)
+	}
+	if d.hands != nil {
+		d.hands(device, &out)
+	}
+	d.log("%s: %s %s: %s → %s%s: %s%s", id, device, spoken(report), before, row.Standing, or(" ", row.Reason, ""),
+		out.Grant, or(" (", string(out.Hold), ")"))
 	if out.Judged != nil {
 		d.judged[device] = append(d.judged[device], out.Judged.Load)
 	}
 	d.carryOut(id, out.Actions)
+	d.tell(id, said{device, report, out})
 	return out
+}
+
+// spoken is a report for the trace.
+func spoken(r rollout.Report) string {
+	names := []string{"rests", "fetches", "installs", "gives up", "rejects"}
+	return fmt.Sprintf("runs %q, %s%s%s", r.Runs, names[r.Activity], or(" ", r.Load, ""), or(" for ", r.Rollout, ""))
 }
 
 func or(before, text, after string) string {
@@ -190,14 +241,16 @@ func or(before, text, after string) string {
 	return before + text + after
 }
 
-// looks does what is due now.
-func (d *desk) looks() {
+// looks does what is due now, or looks at all rows.
+func (d *desk) looks(all bool) {
 	for _, id := range d.order {
 		h := d.held[id]
-		d.must(id, rollout.Tick{})
+		if actions, err := h.m.Step(d.now, rollout.Tick{}); err == nil {
+			d.carryOut(id, actions)
+		}
 		for _, device := range slices.Sorted(maps.Keys(h.rows)) {
 			row := h.rows[device]
-			if row.Due.IsZero() || row.Due.After(d.now) {
+			if !all && (row.Due.IsZero() || row.Due.After(d.now)) {
 				continue
 			}
 			before := row.Standing
@@ -210,6 +263,7 @@ func (d *desk) looks() {
 			}
 			d.carryOut(id, out.Actions)
 		}
+		d.tell(id, moment{})
 	}
 }
 
@@ -232,7 +286,7 @@ func (d *desk) due(most time.Time) time.Time {
 func (d *desk) wait(by time.Duration) {
 	for end := d.now.Add(by); d.now.Before(end); {
 		d.now = d.due(end)
-		d.looks()
+		d.looks(false)
 	}
 }
 

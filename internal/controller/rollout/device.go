@@ -40,6 +40,16 @@ func (m *Machine) Look(now time.Time, row *Row, heard time.Time) Outcome {
 	return Outcome{Changed: !row.equal(&before), Actions: m.end()}
 }
 
+// Judge takes that a load was found not to work on a device, or is to go from it,
+// by somebody else than the device in this rollout. It is not handed again.
+func (m *Machine) Judge(row *Row, load string) Outcome {
+	known := row.bad(load) || load == ""
+	if !known {
+		row.Bad = append(slices.Clip(row.Bad), load)
+	}
+	return Outcome{Changed: !known}
+}
+
 // Retry is an order: a device that failed, or was left out on the way, gets
 // another chance, with all tries of the policy.
 func (m *Machine) Retry(now time.Time, row *Row) (Outcome, error) {
@@ -56,10 +66,10 @@ func (m *Machine) Retry(now time.Time, row *Row) (Outcome, error) {
 		err = fmt.Errorf("%w: %s does not work on device %s: replace it by one that does", ErrRefused, goal, row.Device)
 	default:
 		row.Failures, row.Steps, row.Counted = 0, 0, row.Try
-		row.First, row.After = time.Time{}, time.Time{}
+		row.First, row.After = time.Time{}, m.now // its silence begins anew
 		m.move(row, Waiting, ReasonByHand)
+		m.due(row, m.now, true)
 	}
-	m.due(row, m.now, true)
 	m.settle()
 	return Outcome{Changed: !row.equal(&before), Actions: m.end()}, err
 }
@@ -77,8 +87,8 @@ func (m *Machine) Skip(now time.Time, row *Row, why string) (Outcome, error) {
 		err = fmt.Errorf("%w: device %s is %s already", ErrRefused, row.Device, row.Standing)
 	default:
 		m.move(row, Skipped, why)
+		m.due(row, m.now, true)
 	}
-	m.due(row, m.now, true)
 	m.settle()
 	return Outcome{Changed: !row.equal(&before), Actions: m.end()}, err
 }
@@ -93,16 +103,21 @@ func (m *Machine) move(row *Row, to Standing, why string) {
 			delete(m.rec.Reasons, row.Reason)
 		}
 	}
+	if row.Standing == Failed && row.Era < m.rec.Era {
+		w.Forgiven--
+	}
 	if row.Standing != to {
-		row.Since = m.now
+		row.Since, row.Era = m.now, m.rec.Era
 	}
 	row.Standing, row.Reason = to, why
 	if to.explained() {
 		row.Reason = m.kept(why)
 		m.rec.Reasons[row.Reason]++
 	}
+	if to == Failed && row.Era < m.rec.Era { // it failed before, for another reason
+		w.Forgiven++
+	}
 	*w.of(to)++
-	w.Forgiven = min(w.Forgiven, w.Failed)
 	if !to.open() {
 		row.withdraw()
 	}
@@ -130,7 +145,8 @@ func (m *Machine) believe(row *Row, said Report) (judged *Verdict) {
 		row.Ran = said.Runs
 	}
 	judged = m.judge(row, said, goal)
-	ours := row.Try > 0 && said.Load == row.Step && said.Load != ""
+	mine := said.Rollout == "" || said.Rollout == m.rec.ID
+	ours := mine && row.Try > 0 && said.Load == row.Step && said.Load != ""
 	// What runs on trial, or was found not to work, is not there yet.
 	proven := said.Runs != said.Load || said.Activity != Installing && said.Activity != Rejecting
 	switch {
@@ -237,6 +253,9 @@ func (m *Machine) stepped(row *Row) {
 
 // age takes what time has brought to a device that was heard of last at that time.
 func (m *Machine) age(row *Row, heard time.Time) {
+	if m.rec.State.Ended() {
+		return // how its devices stood when it ended is what it says
+	}
 	if row.Standing == Granted && !row.holds(m.now) {
 		m.move(row, Waiting, row.Reason)
 		row.withdraw()
@@ -260,7 +279,7 @@ type term struct {
 // Whichever comes first in the list wins.
 func (m *Machine) terms(row *Row, heard time.Time) (all []term) {
 	p := &m.rec.Plan
-	if m.rec.State.Ended() || !row.Standing.open() {
+	if !row.Standing.open() {
 		return nil
 	}
 	if !p.Deadline.IsZero() {
@@ -279,7 +298,7 @@ func (m *Machine) terms(row *Row, heard time.Time) (all []term) {
 	}
 	// The grant of a device that was granted something ends first.
 	if row.Standing == Waiting && p.Silence.Rule != SilenceWaits && row.Wave < m.rec.Open {
-		since := m.known(later(heard, m.rec.Waves[row.Wave].Opened))
+		since := m.known(later(later(heard, m.rec.Waves[row.Wave].Opened), row.After))
 		t := term{m.after(since, p.Silence.After), Silent, ""}
 		if p.Silence.Rule == SilenceFails {
 			t.to, t.why = Failed, ReasonSilent
@@ -315,12 +334,15 @@ func (m *Machine) due(row *Row, heard time.Time, renew bool) {
 			at = t
 		}
 	}
+	if m.rec.State.Ended() {
+		row.Due = at
+		return
+	}
 	for _, t := range m.terms(row, heard) {
 		first(t.at)
 	}
 	p := &m.rec.Plan
 	switch {
-	case m.rec.State.Ended():
 	case row.Standing == Granted:
 		first(row.expires())
 	case row.Standing == Waiting && p.Silence.Rule != SilenceWaits && row.Wave >= m.rec.Open:

@@ -15,7 +15,7 @@
 //
 // The duties of a driver:
 //
-//   - It stores the Record after each call, and the Row if Answer.Changed says so,
+//   - It stores the Record after each call, and the Row if Outcome.Changed says so,
 //     in one transaction, before it carries out the actions and gives a device
 //     its Grant. One call at a time is under way for a rollout.
 //   - After List it calls Machine.List for each device of the target, once, and
@@ -26,9 +26,12 @@
 //     to the last one that has handed it a grant.
 //   - It calls Step with Tick once Deadline has passed, and Look for each row
 //     whose Due has passed, with the time at which the device was last heard of.
-//   - It keeps what Answer.Judged says of a device for good, and names it in each
-//     later Candidate.
-//   - After a time in which it could hear no device it tells by Outage.
+//   - It keeps what Outcome.Judged and Undo say of a device for good, names it in
+//     each later Candidate, and tells the active rollout that has the device by
+//     Judge.
+//   - After a time in which it could hear no device it tells by Outage. After its
+//     clock was set back it calls Look for all rows: what they wait for counts from
+//     the new time.
 //
 // Read plan.go (what people ask for), record.go (what is kept), event.go and
 // action.go, then machine.go (orders), list.go (who is in it), device.go (a

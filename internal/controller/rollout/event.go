@@ -67,6 +67,8 @@ func (Tick) event()     {}
 // Candidate is a device of the target.
 type Candidate struct {
 	Device, Site string
+	// Place is its site's clock and windows.
+	Place Place
 	// Load that it is to run in the end; "" if there is none for it.
 	Load string
 	// Runs is the load that it ran when it was last heard of; "" is unknown.
@@ -99,9 +101,10 @@ type Report struct {
 	Activity Activity
 	Load     string
 	Reason   string
-	// Try is that of the grant which the device speaks of. 0: it does not tell,
-	// and then the caller reports each failure once only.
-	Try int
+	// Rollout and Try are those of the grant which the device speaks of. "" and
+	// 0: it does not tell, and then the caller reports each failure once only.
+	Rollout string
+	Try     int
 }
 
 // Place is what the rollout needs to know of a device's site.

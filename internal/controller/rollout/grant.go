@@ -71,7 +71,7 @@ func (m *Machine) closed(row *Row) Hold {
 // says why, or the device tries the goal by itself. One that cannot go on is
 // skipped once its wave is open. A device that installs is let end that.
 func (m *Machine) stepOf(row *Row, said Report) string {
-	if row.Standing == Began && said.Activity == Installing && said.Load == row.Step {
+	if row.Standing == Began && said.Activity == Installing && said.Load == row.Step && !row.bad(row.Step) {
 		return row.Step
 	}
 	if m.closed(row) != HoldNone {
@@ -98,9 +98,11 @@ func (m *Machine) stepOf(row *Row, said Report) string {
 }
 
 // keep is for a device that gets nothing new: one that installs keeps what it has,
-// for to be cut short there is worse; from all others it is taken.
+// for to be cut short there is worse, unless the load itself is to go; from all
+// others it is taken.
 func (m *Machine) keep(row *Row, said Report, out Outcome) Outcome {
-	if row.Standing == Began && said.Activity == Installing && row.holds(m.now) {
+	installs := row.Standing == Began && said.Activity == Installing && row.holds(m.now)
+	if installs && m.rec.State != RolledBack && !row.bad(row.Step) {
 		out.Grant, out.Hold, out.Again = m.handed(row), HoldNone, time.Time{}
 		return out
 	}

@@ -66,8 +66,6 @@ func TestWindows(t *testing.T) {
 		{name: "of the site", site: []string{"22:00-24:00"}, hold: rollout.HoldWindow, again: time.Hour},
 		{name: "of both", windows: []string{"20:00-24:00"}, site: []string{"22:00-03:00"}, at: time.Hour,
 			download: opening, activate: opening},
-		{name: "never both", windows: []string{"20:00-21:00"}, site: []string{"22:00-03:00"}, at: time.Hour,
-			hold: rollout.HoldWindow},
 		{name: "download now", windows: []string{"22:00-24:00"}, anytime: true,
 			download: window.Span{From: noon, Until: noon.Add(24 * time.Hour)}, activate: opening},
 		{name: "download now, too early to activate", windows: []string{"22:00-24:00"}, anytime: true, valid: time.Hour,
@@ -102,6 +100,24 @@ func TestWindows(t *testing.T) {
 		case out.Grant == nil || out.Grant.Download != c.download || out.Grant.Activate != c.activate:
 			t.Errorf("%s: %v (%s); want download %v, activate %v", c.name, out.Grant, out.Hold, c.download, c.activate)
 		}
+	}
+}
+
+// TestNoWindow: a device whose site's windows and the plan's are never open
+// together cannot take part.
+func TestNoWindow(t *testing.T) {
+	d := newDesk(t, noon)
+	d.places["a"] = rollout.Place{Zone: time.UTC, Windows: schedule(t, "22:00-03:00")}
+	d.places["b"] = rollout.Place{Zone: time.UTC}
+	d.create("r", plan(func(p *rollout.Plan) { p.Windows, p.LeaveOut = schedule(t, "20:00-21:00"), true }),
+		append(fleet(2, "a"), fleet(1, "b")...)...)
+	d.must("r", rollout.Start{By: "ann"})
+	if got, want := d.summary("r"), "r is running, 1 of 1 waves open: 1 waiting, 2 no-window"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	d.places["b"] = rollout.Place{Zone: time.UTC, Windows: schedule(t, "22:00-03:00")} // since then
+	if out := d.checkIn("bd00", rests("old")); out.Hold != rollout.HoldWindow || !out.Again.IsZero() {
+		t.Errorf("%s until %v", out.Hold, out.Again)
 	}
 }
 
@@ -272,6 +288,65 @@ func TestSteps(t *testing.T) {
 	g := d.checkIn("d04", rests("old")).Grant
 	d.checkIn("d04", says(rollout.Rejecting, "old", "mid", g.Try))
 	d.stands("d04", rollout.Failed, "disk")
+}
+
+// TestStepsAndWhatIsKnown: a device of which nobody knows what it runs takes part, one
+// that runs the load needs no step, one that was skipped is not sent on, and a way
+// whose end or whose stones do not work on a device is none.
+func TestStepsAndWhatIsKnown(t *testing.T) {
+	d := newDesk(t, noon)
+	d.next = func(runs, goal string) (string, bool) {
+		to := map[string]string{"old": "mid", "mid": goal}[runs]
+		return to, to != ""
+	}
+	target := fleet(6, "")
+	target[0].Runs, target[1].Runs = "", "new"
+	d.create("r", plan(plain), target...)
+	d.must("r", rollout.Start{By: "ann"})
+	d.stands("d00", rollout.Waiting, "")
+	d.stands("d01", rollout.Had, "")
+	d.checkIn("d00", rests(""))
+	d.stands("d00", rollout.Skipped, rollout.ReasonNoWay)
+
+	h := d.held["r"]
+	g := d.checkIn("d02", rests("old")).Grant
+	if _, err := h.m.Skip(d.now, h.rows["d02"], rollout.ReasonByHand); err != nil {
+		t.Fatal(err)
+	}
+	d.checkIn("d02", says(rollout.Fetching, "mid", "mid", g.Try))
+	d.stands("d02", rollout.Skipped, rollout.ReasonByHand)
+
+	for device, load := range map[string]string{"d03": "new", "d04": "mid"} {
+		if out := h.m.Judge(h.rows[device], load); !out.Changed {
+			t.Errorf("%s is not noted", load)
+		}
+		if out := h.m.Judge(h.rows[device], load); out.Changed {
+			t.Errorf("%s is noted twice", load)
+		}
+		d.checkIn(device, rests("old"))
+		d.stands(device, rollout.Skipped, rollout.ReasonJudged)
+	}
+	// One that is at it is not told to go on.
+	g = d.checkIn("d05", rests("old")).Grant
+	d.checkIn("d05", says(rollout.Installing, "old", "mid", g.Try))
+	h.m.Judge(h.rows["d05"], "mid")
+	if out := d.checkIn("d05", says(rollout.Installing, "old", "mid", g.Try)); out.Grant != nil {
+		t.Error(out.Grant)
+	}
+}
+
+// TestTryOfAnother: what a device says of another rollout's grant is no failure of
+// this one.
+func TestTryOfAnother(t *testing.T) {
+	d := running(t, 1, plan(plain))
+	d.gets("d00", true, "")
+	other := says(rollout.Giving, "old", "new", 1)
+	other.Rollout = "q"
+	d.checkIn("d00", other)
+	d.stands("d00", rollout.Granted, "")
+	other.Rollout = "r"
+	d.checkIn("d00", other)
+	d.stands("d00", rollout.Failed, "disk")
 }
 
 // TestJudged: a load that was found not to work on a device is never handed to it,
@@ -454,6 +529,18 @@ func TestRollBackAfterReplace(t *testing.T) {
 	c, judged, ok, err := d.held["r"].m.Undo(d.held["r"].rows["d00"])
 	if err != nil || !ok || !slices.Equal(c.Bad, []string{"new", "new2"}) || judged.Load != "new2" || c.Load != "old" {
 		t.Errorf("%+v, %v, %v, %v", c, judged, ok, err)
+	}
+}
+
+// TestRollBackWhileItInstalls: a load that is to go is not handed again, even to a
+// device that is at it.
+func TestRollBackWhileItInstalls(t *testing.T) {
+	d := running(t, 1, plan(plain))
+	d.gets("d00", true, "")
+	d.checkIn("d00", says(rollout.Installing, "old", "new", 1))
+	d.must("r", rollout.RollBack{By: "ann"})
+	if out := d.checkIn("d00", says(rollout.Installing, "old", "new", 1)); out.Grant != nil {
+		t.Error(out.Grant)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/peerload/peerload/internal/controller/window"
 )
 
 // Share is where a device stands among all devices of a rollout, in ten-thousandths
@@ -49,6 +51,8 @@ func (m *Machine) unfit(c Candidate) string {
 		return ReasonNoLoad
 	case slices.Contains(c.Bad, c.Load):
 		return ReasonJudged
+	case !m.everOpen(c.Place):
+		return ReasonNoWindow
 	case c.Runs == "" || c.Runs == c.Load:
 		return ""
 	}
@@ -56,6 +60,13 @@ func (m *Machine) unfit(c Candidate) string {
 		return ReasonNoWay
 	}
 	return ""
+}
+
+// everOpen reports whether the windows of a site and of the plan are open together
+// at times.
+func (m *Machine) everOpen(at Place) bool {
+	_, ok := window.Opening(m.now, at.Zone, m.rec.Plan.Windows, at.Windows)
+	return ok
 }
 
 // waveOf is the first wave that takes a device.

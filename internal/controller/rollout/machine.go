@@ -225,6 +225,7 @@ func (m *Machine) resume(e Resume) error {
 	if m.rec.Open == 0 {
 		to = Scheduled
 	}
+	m.rec.Era++
 	for i := range m.rec.Waves {
 		m.rec.Waves[i].Forgiven = m.rec.Waves[i].Failed
 	}

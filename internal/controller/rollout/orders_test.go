@@ -170,6 +170,18 @@ func TestOrdersInEachState(t *testing.T) {
 	}
 }
 
+// TestWrongState: the error says what would do.
+func TestWrongState(t *testing.T) {
+	d := running(t, 1, plan(plain))
+	d.must("r", rollout.Abort{By: "ann"})
+	err := d.try("r", rollout.Abort{By: "ann"})
+	const want = "it is aborted, and only one that is draft, awaiting-approval, scheduled, running or paused can be " +
+		"told to abort"
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
 // TestListOnce: a target is listed once.
 func TestListOnce(t *testing.T) {
 	d := running(t, 1, plan(plain))

@@ -47,7 +47,8 @@ type Plan struct {
 	// DownloadAnytime lets devices download outside the windows, which then hold
 	// for the activation alone.
 	DownloadAnytime bool `json:"download_anytime,omitempty"`
-	// Valid is how long what a device is handed holds at most: so long it goes on
+	// Valid is how long what a device is handed holds at most, and more than the
+	// time between two check-ins: so long it goes on
 	// while the controller is away, and so long a pause does not reach a device
 	// that does not check in.
 	Valid time.Duration `json:"valid"`
@@ -109,7 +110,7 @@ const (
 type Silence struct {
 	Rule SilenceRule `json:"rule"`
 	// After is how long a device must not have been heard of, while its wave is
-	// open.
+	// open and it is not kept waiting after a failure.
 	After time.Duration `json:"after,omitempty"`
 }
 

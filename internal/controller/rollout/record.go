@@ -67,6 +67,7 @@ const (
 	ReasonJudged   = "judged-bad"      // the load it would get does not work on it
 	ReasonNoWay    = "no-way"          // no step leads from what it runs
 	ReasonNoLoad   = "no-load"         // the release has none for its model, or there is none to go back to
+	ReasonNoWindow = "no-window"       // the windows of its site and of the plan are never open together
 	ReasonClaimed  = "in-another"      // another active rollout has it
 	ReasonOther    = "other"           // one too many, or none that can be kept
 	ReasonUnknown  = "no-reason-given" // the device gave none
@@ -156,6 +157,8 @@ type Record struct {
 	// last about the success that Passed notes, zero if there was none.
 	Asks  int       `json:"asks,omitempty"`
 	Asked time.Time `json:"asked,omitzero"`
+	// Era counts how often it was resumed.
+	Era int `json:"era,omitempty"`
 	// Reasons counts failed and skipped devices by reason.
 	Reasons map[string]int `json:"reasons,omitempty"`
 	// Replaced are loads that gave way to others while the rollout ran.
@@ -169,8 +172,8 @@ type WaveRecord struct {
 	Counts
 	// Opened is when it opened; zero if it has not.
 	Opened time.Time `json:"opened,omitzero"`
-	// Forgiven are failures that a person has seen and resumed after: they
-	// pause no more.
+	// Forgiven are failures that a person has seen and resumed after, those of
+	// an era before the present one: they pause no more.
 	Forgiven int `json:"forgiven,omitempty"`
 }
 
@@ -201,8 +204,9 @@ type Row struct {
 	Standing Standing `json:"standing"`
 	// Reason of the standing, or of the last try that failed.
 	Reason string `json:"reason,omitempty"`
-	// Since when it stands so.
+	// Since when it stands so; Era is that of the rollout in which it failed.
 	Since time.Time `json:"since"`
+	Era   int       `json:"era,omitempty"`
 	// Step is the load of the last grant, Try its number, from 1; 0: it never
 	// had one. Its spans are empty if it holds no longer.
 	Step     string      `json:"step,omitempty"`
@@ -244,7 +248,7 @@ func (r *Row) bad(load string) bool { return slices.Contains(r.Bad, load) }
 func (r *Row) equal(o *Row) bool {
 	return slices.Equal(r.Bad, o.Bad) && r.Device == o.Device && r.Site == o.Site && r.Wave == o.Wave &&
 		r.Load == o.Load && r.Ran == o.Ran && r.Standing == o.Standing && r.Reason == o.Reason &&
-		r.Since.Equal(o.Since) && r.Step == o.Step && r.Try == o.Try && r.Download == o.Download &&
+		r.Since.Equal(o.Since) && r.Era == o.Era && r.Step == o.Step && r.Try == o.Try && r.Download == o.Download &&
 		r.Activate == o.Activate && r.Counted == o.Counted && r.Failures == o.Failures && r.Steps == o.Steps &&
 		r.First.Equal(o.First) && r.After.Equal(o.After) && r.Due.Equal(o.Due)
 }

@@ -492,12 +492,12 @@ func TestOutage(t *testing.T) {
 	d.now = d.now.Add(100 * time.Hour) // the controller is away
 	d.restart()
 	d.must("r", rollout.Outage{During: window.Span{From: d.now.Add(-100 * time.Hour), Until: d.now}})
-	d.looks()
+	d.looks(false)
 	d.wait(7 * time.Hour)
 	d.now = d.now.Add(time.Hour) // and again, told in two parts that overlap
 	d.must("r", rollout.Outage{During: window.Span{From: d.now.Add(-time.Hour), Until: d.now.Add(-10 * time.Minute)}})
 	d.must("r", rollout.Outage{During: window.Span{From: d.now.Add(-30 * time.Minute), Until: d.now}})
-	d.looks()
+	d.looks(false)
 	d.wait(time.Hour - time.Second)
 	d.stands("d00", rollout.Began, "")
 	d.stands("d01", rollout.Waiting, "")
@@ -513,7 +513,7 @@ func TestOutage(t *testing.T) {
 		d.wait(30 * time.Minute)
 		d.now = d.now.Add(time.Minute)
 		d.must("r", rollout.Outage{During: window.Span{From: d.now.Add(-time.Minute), Until: d.now}})
-		d.looks()
+		d.looks(false)
 	}
 	d.stands("d00", rollout.Waiting, "")
 	if n := len(d.held["r"].m.Status().Outages); n > 32 {

@@ -10,7 +10,7 @@ import (
 // this rollout never handed anything. The load that it brought is judged bad for
 // the device, to be kept for good: so whatever is rolled back later, it does not
 // come again. A device of which nobody knows what it ran has nothing to go back
-// to.
+// to. The caller adds the candidate's Place.
 func (m *Machine) Undo(row *Row) (c Candidate, judged Verdict, ok bool, err error) {
 	switch {
 	case m.rec.State != RolledBack:
