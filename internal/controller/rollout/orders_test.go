@@ -182,6 +182,37 @@ func TestWrongState(t *testing.T) {
 	}
 }
 
+// TestDeadline: when somebody has to tell the machine that time has passed.
+func TestDeadline(t *testing.T) {
+	at := func(d *desk, want time.Time) {
+		t.Helper()
+		got, ok := d.held["r"].m.Deadline()
+		if ok == want.IsZero() || ok && !got.Equal(want) {
+			t.Errorf("%v, %v; want %v", got, ok, want)
+		}
+	}
+	never := time.Time{}
+	d := newDesk(t, noon)
+	d.create("r", plan(func(p *rollout.Plan) { p.Start = noon.Add(time.Hour) }), fleet(1, "")...)
+	at(d, never)
+	d.must("r", rollout.Start{By: "ann"})
+	at(d, noon.Add(time.Hour))
+	d.wait(time.Hour)
+	at(d, never)
+	for opener, want := range map[rollout.Opener][2]time.Time{
+		rollout.BySuccess:  {noon.Add(time.Hour), never},
+		rollout.ByPerson:   {never, never},
+		rollout.ByExternal: {noon.Add(time.Hour), noon.Add(time.Hour + time.Minute)},
+	} {
+		d = running(t, 2, canary(rollout.Gate{Opener: opener, Success: 100, Soak: time.Hour}))
+		at(d, never)
+		d.upgrade(t, "d00", "old", "new")
+		at(d, want[0])
+		d.wait(time.Hour)
+		at(d, want[1])
+	}
+}
+
 // TestListOnce: a target is listed once.
 func TestListOnce(t *testing.T) {
 	d := running(t, 1, plan(plain))

@@ -44,7 +44,8 @@ type device struct {
 	by         string // the rollout whose grant it follows
 	try        int
 	grant      *rollout.Grant
-	rejected   map[string]bool
+	rejected   map[string]bool // loads that must not be handed to it again
+	tried      map[string]bool // loads that it has rejected itself
 }
 
 // TestRandomRollouts plays fleets under failures, silence, pauses, changes of clocks
@@ -205,7 +206,7 @@ func newWorld(t *rapid.T, f fataler) *world {
 	for i := range w.number("devices", 1, 8) {
 		d := &device{name: fmt.Sprint("d", i), site: fmt.Sprint("s", w.number("site", 0, 1)), tells: w.chance(70),
 			runs: oneOf(w, "runs", "old", "old", "old", "old", "old", "older", "older", "odd", "new", ""),
-			dead: w.chance(10), rejected: map[string]bool{}}
+			dead: w.chance(10), rejected: map[string]bool{}, tried: map[string]bool{}}
 		w.devices[d.name] = d
 		w.names = append(w.names, d.name)
 	}

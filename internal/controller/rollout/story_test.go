@@ -20,16 +20,7 @@ func TestStory(t *testing.T) {
 	d := newDesk(t, time.Date(2026, 10, 23, 12, 0, 0, 0, time.UTC))
 	d.places["kyoto"] = rollout.Place{Zone: zone(t, "Asia/Tokyo")}
 	d.places["oslo"] = rollout.Place{Zone: zone(t, "Europe/Oslo"), Windows: schedule(t, "23:00-02:30")}
-	p := rollout.Default()
-	p.Waves = []rollout.Wave{
-		{Devices: []string{"kyotod00"}, Gate: rollout.Gate{Opener: rollout.ByExternal, Success: 100, Soak: time.Hour}},
-		{Sites: []string{"kyoto"}, Gate: rollout.Gate{Opener: rollout.BySuccess, Success: 60, Soak: 2 * time.Hour}},
-		{Percent: 100},
-	}
-	p.MaxFailedShare, p.AskEvery, p.Approval = 25, 20*time.Minute, true
-	p.Silence = rollout.Silence{Rule: rollout.SilencePasses, After: 30 * time.Hour}
-	p.DownloadAnytime, p.Valid, p.Lost = true, 20*time.Hour, 48*time.Hour
-	d.create("spring", p, append(fleet(4, "kyoto"), fleet(3, "oslo")...)...)
+	d.create("spring", springPlan(), append(fleet(4, "kyoto"), fleet(3, "oslo")...)...)
 	d.must("spring", rollout.Start{By: "ann"})
 	_ = d.try("spring", rollout.Approve{By: "ann"})
 	d.must("spring", rollout.Approve{By: "bob"})
@@ -80,3 +71,17 @@ func TestStory(t *testing.T) {
 }
 
 func (d *desk) summarise(id string) { d.log("%s", d.summary(id)) }
+
+// springPlan is a canary, one site, and the rest.
+func springPlan() rollout.Plan {
+	p := rollout.Default()
+	p.Waves = []rollout.Wave{
+		{Devices: []string{"kyotod00"}, Gate: rollout.Gate{Opener: rollout.ByExternal, Success: 100, Soak: time.Hour}},
+		{Sites: []string{"kyoto"}, Gate: rollout.Gate{Opener: rollout.BySuccess, Success: 60, Soak: 2 * time.Hour}},
+		{Percent: 100},
+	}
+	p.MaxFailedShare, p.AskEvery, p.Approval = 25, 20*time.Minute, true
+	p.Silence = rollout.Silence{Rule: rollout.SilencePasses, After: 30 * time.Hour}
+	p.DownloadAnytime, p.Valid, p.Lost = true, 20*time.Hour, 48*time.Hour
+	return p
+}

@@ -208,7 +208,7 @@ func (w *world) work(d *device, good bool) {
 			d.runs, d.activity, d.load = d.load, rollout.Resting, ""
 		case w.chance(50):
 			d.activity, d.reason = rollout.Rejecting, "not-confirmed"
-			d.rejected[d.load] = true
+			d.rejected[d.load], d.tried[d.load] = true, true
 			d.runs = d.old
 		}
 	case g == nil || d.runs == g.Load:
@@ -230,8 +230,11 @@ func (w *world) work(d *device, good bool) {
 }
 
 // wants reports whether a device begins to fetch: it is at nothing, or at something
-// else.
+// else. It does not try again by itself what it has rejected.
 func (w *world) wants(d *device, g *rollout.Grant) bool {
+	if d.tried[g.Load] {
+		return false
+	}
 	return d.activity == rollout.Resting || d.load != g.Load || d.by != g.Rollout || d.try != g.Try
 }
 

@@ -68,6 +68,8 @@ const (
 	// ahead is how many days are searched for an opening: a window of one day a
 	// week that a change of clocks leaves out comes again within two weeks.
 	ahead = 15
+	// near is how many are searched first.
+	near = 3
 	// forever is how long what is always open is said to have been open, and to
 	// stay so.
 	forever = 366 * 24 * time.Hour
@@ -107,7 +109,16 @@ func (all Schedule) opening(now time.Time, zone *time.Location) (s Span, ok bool
 	if len(all) == 0 {
 		return always(now), true
 	}
-	for _, o := range all.openings(now, zone) {
+	// Nearly always the next days have it, and it ends before the last of them.
+	if s, ok = all.within(now, zone, near); ok && s.Until.Before(now.AddDate(0, 0, near-1)) {
+		return s, true
+	}
+	return all.within(now, zone, ahead)
+}
+
+// within is opening of so many days.
+func (all Schedule) within(now time.Time, zone *time.Location, days int) (s Span, ok bool) {
+	for _, o := range all.openings(now, zone, days) {
 		switch {
 		case !s.Empty() && !o.From.After(s.Until): // it adjoins, or overlaps
 			if o.Until.After(s.Until) {
@@ -122,12 +133,12 @@ func (all Schedule) opening(now time.Time, zone *time.Location) (s Span, ok bool
 	return s, s.Until.After(now)
 }
 
-// openings lists those that begin between the day before yesterday and two weeks
+// openings lists those that begin between the day before yesterday and so many days
 // from now, in order.
-func (all Schedule) openings(now time.Time, zone *time.Location) []Span {
+func (all Schedule) openings(now time.Time, zone *time.Location, days int) []Span {
 	year, month, day := now.In(zone).Date()
 	var spans []Span
-	for d := -2; d <= ahead; d++ {
+	for d := -2; d <= days; d++ {
 		date := time.Date(year, month, day+d, 0, 0, 0, 0, time.UTC)
 		for _, w := range all {
 			if len(w.Days) > 0 && !slices.Contains(w.Days, date.Weekday()) {
