@@ -111,6 +111,8 @@ var packages = []rule{
 	{dir: "internal/controller/window", floor: 2, side: controller, pure: true, allowedImports: nothing},
 	{dir: "internal/controller/rollout", floor: 2, side: controller, pure: true,
 		allowedImports: []string{"internal/controller/window"}},
+	{dir: "internal/controller/rollout/keeper", floor: 2, side: controller, still: true,
+		allowedImports: []string{"internal/controller/window", "internal/controller/rollout"}},
 	{dir: "client", floor: 2, side: controller, allowedImports: []string{"report"}},
 	{dir: "internal/controller/repository", floor: 2, side: controller,
 		allowedImports: []string{"internal/choice", "load", "internal/durable", "internal/tuf", "trust"},

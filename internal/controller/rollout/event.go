@@ -20,6 +20,9 @@ type (
 	Start struct{ By string }
 	// Approve is the consent of a second person.
 	Approve struct{ By string }
+	// Relist says that the target is listed from the beginning, after a listing
+	// that did not come to its end.
+	Relist struct{}
 	// Listed says that List was called for every device of the target.
 	Listed struct{}
 	// Next is an order: open the next wave now.
@@ -53,6 +56,7 @@ type (
 func (Edit) event()     {}
 func (Start) event()    {}
 func (Approve) event()  {}
+func (Relist) event()   {}
 func (Listed) event()   {}
 func (Next) event()     {}
 func (Pause) event()    {}

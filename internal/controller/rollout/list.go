@@ -23,10 +23,9 @@ func Share(rollout, device string) int {
 // List takes a device of the target. listed is false for one that is left out;
 // the record then counts why.
 func (m *Machine) List(now time.Time, c Candidate) (row Row, listed bool, err error) {
-	m.now = now.UTC()
-	if m.rec.Listed || !m.rec.State.Active() {
-		return row, false, fmt.Errorf("rollout %s: %w: its target is listed once it is scheduled, and once only",
-			m.rec.ID, ErrState)
+	m.now = plainTime(now)
+	if err := m.lists(); err != nil {
+		return row, false, fmt.Errorf("rollout %s: %w", m.rec.ID, err)
 	}
 	if why := m.unfit(c); why != "" {
 		m.rec.LeftOut[why]++
@@ -40,6 +39,20 @@ func (m *Machine) List(now time.Time, c Candidate) (row Row, listed bool, err er
 	*m.rec.Waves[row.Wave].of(row.Standing)++
 	m.due(&row, c.Heard, true)
 	return row, true, nil
+}
+
+// lists refuses what is for a rollout whose target is being listed.
+func (m *Machine) lists() error {
+	if m.rec.Listed || !m.rec.State.Active() {
+		return fmt.Errorf("%w: it is %s, and its target is listed once it is scheduled, and once only", ErrState, m.rec.State)
+	}
+	return nil
+}
+
+// clearList begins the list with nobody.
+func (m *Machine) clearList() {
+	m.rec.Waves = make([]WaveRecord, len(m.rec.Plan.Waves))
+	clear(m.rec.LeftOut)
 }
 
 // unfit says why a device cannot take part, "" if it can.
@@ -82,8 +95,8 @@ func (m *Machine) waveOf(c Candidate) int {
 // it would open the next one with nothing shown.
 func (m *Machine) listed() error {
 	r := &m.rec
-	if r.Listed || !r.State.Active() {
-		return fmt.Errorf("%w: nothing is being listed", ErrState)
+	if err := m.lists(); err != nil {
+		return err
 	}
 	sum := r.Totals()
 	why := ""

@@ -52,9 +52,12 @@ func NewRecord(now time.Time, id, creator string, p Plan) (Record, error) {
 	if err := p.Validate(); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	return Record{ID: id, Authors: []string{creator}, Created: now.UTC(), Plan: p, State: Draft, Since: now.UTC(),
-		By: creator}, nil
+	now = plainTime(now)
+	return Record{ID: id, Authors: []string{creator}, Created: now, Plan: p, State: Draft, Since: now, By: creator}, nil
 }
+
+// plainTime is a time as it comes back from a store.
+func plainTime(t time.Time) time.Time { return t.UTC().Round(0) }
 
 // New returns the machine of a rollout as it was stored last.
 func New(r Record, next NextStep) *Machine {
@@ -96,7 +99,7 @@ func (m *Machine) Step(now time.Time, in Event) ([]Action, error) {
 
 // begin begins a call: what time has brought about comes first.
 func (m *Machine) begin(now time.Time) {
-	m.now = now.UTC()
+	m.now = plainTime(now)
 	m.settle()
 }
 
@@ -118,6 +121,12 @@ func (m *Machine) take(in Event) error {
 		return m.start(e)
 	case Approve:
 		return m.approve(e)
+	case Relist:
+		if err := m.lists(); err != nil {
+			return err
+		}
+		m.clearList()
+		m.tell(Drop{})
 	case Listed:
 		return m.listed()
 	case Next:
@@ -210,9 +219,7 @@ func (m *Machine) approve(e Approve) error {
 // schedule has the target listed.
 func (m *Machine) schedule(by string) {
 	m.change(Scheduled, by, "")
-	r := &m.rec
-	r.Waves = make([]WaveRecord, len(r.Plan.Waves))
-	clear(r.LeftOut)
+	m.clearList()
 	m.tell(List{})
 }
 

@@ -2,6 +2,7 @@ package rollout_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -218,6 +219,48 @@ func TestListOnce(t *testing.T) {
 	d := running(t, 1, plan(plain))
 	if _, _, err := d.held["r"].m.List(d.now, fleet(2, "")[1]); !errors.Is(err, rollout.ErrState) {
 		t.Error(err)
+	}
+}
+
+// TestRelist: a listing that was cut off begins anew, and counts nobody twice.
+func TestRelist(t *testing.T) {
+	r, err := rollout.NewRecord(noon, "r", "ann", plan(func(p *rollout.Plan) { p.LeaveOut = true }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := rollout.New(r, rollout.Straight)
+	step := func(e rollout.Event) []rollout.Action {
+		t.Helper()
+		actions, err := m.Step(noon, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return actions
+	}
+	list := func() {
+		t.Helper()
+		for i, c := range fleet(3, "") {
+			if c.Place.Zone = time.UTC; i == 0 {
+				c.Load = ""
+			}
+			if _, _, err := m.List(noon, c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := m.Step(noon, rollout.Relist{}); !errors.Is(err, rollout.ErrState) {
+		t.Errorf("a draft: %v", err)
+	}
+	step(rollout.Start{By: "ann"})
+	list()
+	if actions := step(rollout.Relist{}); !slices.Contains(actions, rollout.Action(rollout.Drop{})) {
+		t.Errorf("the rows stay: %v", actions)
+	}
+	list()
+	step(rollout.Listed{})
+	sum := m.Status().Totals()
+	if left := m.Status().LeftOut[rollout.ReasonNoLoad]; sum.Total() != 2 || left != 1 {
+		t.Errorf("%d devices, %d left out", sum.Total(), left)
 	}
 }
 

@@ -462,6 +462,23 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// TestSilentAfterTheEnd: a device that comes back when all is over changes nothing,
+// unless it runs the load.
+func TestSilentAfterTheEnd(t *testing.T) {
+	d := running(t, 2, plan(func(p *rollout.Plan) {
+		p.Silence = rollout.Silence{Rule: rollout.SilencePasses, After: time.Hour}
+	}))
+	d.gets("d00", true, "")
+	d.upgrade(t, "d01", "old", "new")
+	d.wait(30 * time.Hour)
+	d.is(rollout.Finished)
+	d.gets("d00", false, rollout.HoldSettled)
+	d.checkIn("d00", says(rollout.Fetching, "old", "new", 1))
+	d.stands("d00", rollout.Silent, "")
+	d.checkIn("d00", rests("new"))
+	d.stands("d00", rollout.Done, "")
+}
+
 // TestSilenceBeginsWithTheWave: a device that nobody has asked anything is not
 // silent.
 func TestSilenceBeginsWithTheWave(t *testing.T) {
