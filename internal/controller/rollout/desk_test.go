@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	_ "time/tzdata" // the same zones wherever the tests run
 
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/window"
@@ -84,14 +83,11 @@ func zone(t fataler, name string) *time.Location {
 	return z
 }
 
-func schedule(t fataler, texts ...string) (all window.Schedule) {
+func schedule(t fataler, texts ...string) window.Schedule {
 	t.Helper()
-	for _, text := range texts {
-		w, err := window.Parse(text)
-		if err != nil {
-			t.Fatalf("%v", err)
-		}
-		all = append(all, w)
+	all, err := window.Parse(texts...)
+	if err != nil {
+		t.Fatalf("%v", err)
 	}
 	return all
 }

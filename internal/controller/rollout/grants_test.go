@@ -57,23 +57,23 @@ func TestWindows(t *testing.T) {
 		again              time.Duration
 		download, activate window.Span
 	}{
-		{name: "before", windows: []string{"22:00-24:00"}, hold: rollout.HoldWindow, again: time.Hour},
-		{name: "in it", windows: []string{"22:00-24:00"}, at: 2 * time.Hour,
+		{name: "before", windows: []string{"22:00-00:00"}, hold: rollout.HoldWindow, again: time.Hour},
+		{name: "in it", windows: []string{"22:00-00:00"}, at: 2 * time.Hour,
 			download: window.Span{From: noon.Add(2 * time.Hour), Until: opening.Until},
 			activate: window.Span{From: noon.Add(2 * time.Hour), Until: opening.Until}},
-		{name: "at its end", windows: []string{"22:00-24:00"}, at: 3 * time.Hour, hold: rollout.HoldWindow,
+		{name: "at its end", windows: []string{"22:00-00:00"}, at: 3 * time.Hour, hold: rollout.HoldWindow,
 			again: 25 * time.Hour},
-		{name: "of the site", site: []string{"22:00-24:00"}, hold: rollout.HoldWindow, again: time.Hour},
-		{name: "of both", windows: []string{"20:00-24:00"}, site: []string{"22:00-03:00"}, at: time.Hour,
+		{name: "of the site", site: []string{"22:00-00:00"}, hold: rollout.HoldWindow, again: time.Hour},
+		{name: "of both", windows: []string{"20:00-00:00"}, site: []string{"22:00-03:00"}, at: time.Hour,
 			download: opening, activate: opening},
-		{name: "download now", windows: []string{"22:00-24:00"}, anytime: true,
+		{name: "download now", windows: []string{"22:00-00:00"}, anytime: true,
 			download: window.Span{From: noon, Until: noon.Add(24 * time.Hour)}, activate: opening},
-		{name: "download now, too early to activate", windows: []string{"22:00-24:00"}, anytime: true, valid: time.Hour,
+		{name: "download now, too early to activate", windows: []string{"22:00-00:00"}, anytime: true, valid: time.Hour,
 			download: window.Span{From: noon, Until: noon.Add(time.Hour)}},
-		{name: "download now, part of the window", windows: []string{"22:00-24:00"}, anytime: true, valid: 2 * time.Hour,
+		{name: "download now, part of the window", windows: []string{"22:00-00:00"}, anytime: true, valid: 2 * time.Hour,
 			download: window.Span{From: noon, Until: noon.Add(2 * time.Hour)},
 			activate: window.Span{From: noon.Add(time.Hour), Until: noon.Add(2 * time.Hour)}},
-		{name: "a short grant in it", windows: []string{"22:00-24:00"}, valid: time.Hour, at: time.Hour,
+		{name: "a short grant in it", windows: []string{"22:00-00:00"}, valid: time.Hour, at: time.Hour,
 			download: window.Span{From: noon.Add(time.Hour), Until: noon.Add(2 * time.Hour)},
 			activate: window.Span{From: noon.Add(time.Hour), Until: noon.Add(2 * time.Hour)}},
 	} {
@@ -127,7 +127,7 @@ func TestWindowsThatChange(t *testing.T) {
 	d.create("r", plan(plain), fleet(1, "")...)
 	d.must("r", rollout.Start{By: "ann"})
 	d.gets("d00", true, "")
-	d.places[""] = rollout.Place{Zone: time.UTC, Windows: schedule(t, "22:00-24:00")}
+	d.places[""] = rollout.Place{Zone: time.UTC, Windows: schedule(t, "22:00-00:00")}
 	d.gets("d00", false, rollout.HoldWindow)
 	d.stands("d00", rollout.Waiting, "")
 	d.places[""] = rollout.Place{Zone: time.UTC, Windows: schedule(t, "11:00-13:00")}
@@ -140,7 +140,7 @@ func TestWindowsThatChange(t *testing.T) {
 // activate once that is near enough.
 func TestActivationFollows(t *testing.T) {
 	d := running(t, 1, plan(func(p *rollout.Plan) {
-		p.Windows, p.DownloadAnytime, p.Valid = schedule(t, "22:00-24:00"), true, 2*time.Hour
+		p.Windows, p.DownloadAnytime, p.Valid = schedule(t, "22:00-00:00"), true, 2*time.Hour
 	}))
 	if g := d.gets("d00", true, ""); !g.Activate.Empty() {
 		t.Fatal(g)

@@ -328,7 +328,7 @@ func mistakes() map[string]func(*rollout.Plan) {
 		"grants hold for 1s":              func(p plan) { p.Valid = time.Second },
 		"grants hold for 10000h0m0s":      func(p plan) { p.Valid = 10_000 * time.Hour },
 		"is not after the start":          func(p plan) { p.Start, p.Deadline = noon, noon },
-		"minutes 0 to 1439":               func(p plan) { p.Windows = window.Schedule{{To: 1440}} },
+		"minutes are 0 to 1439":           func(p plan) { p.Windows = window.Schedule{{End: 1440}} },
 		"\"\" is none of":                 func(p plan) { p.Silence.Rule = "" },
 		"are silent after 0s":             func(p plan) { p.Silence.Rule = rollout.SilenceFails },
 		"101 more tries":                  func(p plan) { p.Retry.Times = 101 },

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/rollout"
+	"github.com/peerload/peerload/internal/controller/site"
 	"github.com/peerload/peerload/internal/controller/window"
 )
 
@@ -462,15 +463,15 @@ var watches = map[string]*watch{}
 func (c *watch) at(t time.Time) bool { return c.open[int(t.Sub(c.first)/(15*time.Minute))] }
 
 // watched watches a clock once.
-func watched(w window.Window, z *time.Location) *watch {
+func watched(w site.Window, z *time.Location) *watch {
 	name := w.String() + z.String()
 	if watches[name] != nil {
 		return watches[name]
 	}
 	const day = 24 * 60
 	c := &watch{first: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)}
-	to := w.To
-	if to <= w.From {
+	to := w.End
+	if to <= w.Start {
 		to += day
 	}
 	opened, closed := map[int]bool{}, map[int]bool{} // by the day, counted from 1970
@@ -478,10 +479,10 @@ func watched(w window.Window, z *time.Location) *watch {
 		_, offset := t.In(z).Zone()
 		shown, open := int(t.Unix()+int64(offset))/60, false
 		for d := shown/day - 2; d <= shown/day; d++ {
-			opened[d] = opened[d] || shown >= d*day+w.From
+			opened[d] = opened[d] || shown >= d*day+w.Start
 			closed[d] = closed[d] || shown >= d*day+to
 			weekday := time.Weekday((d + int(time.Thursday)) % 7)
-			open = open || opened[d] && !closed[d] && (len(w.Days) == 0 || slices.Contains(w.Days, weekday))
+			open = open || opened[d] && !closed[d] && w.Days[weekday]
 		}
 		c.open = append(c.open, open)
 	}

@@ -1,9 +1,9 @@
 // Package window says when a site's maintenance windows are open, by the clock of
 // its time zone.
 //
-// What lives here: windows as people write them, and their openings as instants.
-// What must not: what may be done in them, which package rollout decides; the
-// clock and the file of a zone, which are passed in.
+// What lives here: the openings of windows as instants. What must not: how people
+// write windows, which package site reads; what may be done in them, which package
+// rollout decides; the clock and the zone, which are passed in.
 //
 // A window may go across midnight. It opens at the first instant at which the
 // site's clock has reached its beginning, and closes at the first instant at which
@@ -12,12 +12,14 @@
 // open that day; and of an hour that comes twice a window has the first only. It
 // opens once a day.
 //
-// Read Window, then Opening.
+// Read Schedule, then Opening.
 package window
 
 import (
 	"slices"
 	"time"
+
+	"github.com/peerload/peerload/internal/controller/site"
 )
 
 // Span is the time from From up to, not including, Until.
@@ -48,20 +50,9 @@ func (s Span) And(o Span) Span {
 	return s
 }
 
-// Window opens on some days of each week, once a day.
-type Window struct {
-	// Days on which it begins. None: every day.
-	Days []time.Weekday `json:"days,omitempty"`
-	// From and To are minutes of the day by the site's clock, 0 to 1439. A
-	// window whose To is not after its From ends on the next day, so that one
-	// with the same two takes a whole day.
-	From int `json:"from"`
-	To   int `json:"to"`
-}
-
-// Schedule is the windows of a site. One of them must be open. None: it is
-// always open.
-type Schedule []Window
+// Schedule is the windows of a site, or of a plan. One of them must be open. None:
+// it is always open.
+type Schedule []site.Window
 
 const (
 	minutesOfDay = 24 * 60
@@ -141,14 +132,14 @@ func (all Schedule) openings(now time.Time, zone *time.Location, days int) []Spa
 	for d := -2; d <= days; d++ {
 		date := time.Date(year, month, day+d, 0, 0, 0, 0, time.UTC)
 		for _, w := range all {
-			if len(w.Days) > 0 && !slices.Contains(w.Days, date.Weekday()) {
+			if !w.Days[date.Weekday()] {
 				continue
 			}
-			to := w.To
-			if to <= w.From {
+			to := w.End
+			if to <= w.Start {
 				to += minutesOfDay
 			}
-			o := Span{reached(date.Add(minutes(w.From)), zone), reached(date.Add(minutes(to)), zone)}
+			o := Span{reached(date.Add(minutes(w.Start)), zone), reached(date.Add(minutes(to)), zone)}
 			if !o.Empty() {
 				spans = append(spans, o)
 			}
