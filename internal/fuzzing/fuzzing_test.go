@@ -76,11 +76,14 @@ func TestRecord(t *testing.T) {
 	if !strings.Contains(string(text), "| all | 2 targets | 18 | 3 |") {
 		t.Errorf("no sum in\n%s", text)
 	}
-	if err := os.WriteFile(path, []byte("| load | FuzzA | many | 0 | | |\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := addToRecord(path, row{pkg: "load", name: "FuzzA"}); err == nil {
-		t.Error("a damaged record was written over")
+	for _, damaged := range []string{"| load | FuzzA | many | 0 | | `` |\n", "| load | FuzzA | 1 | 0 |\n",
+		"| load | FuzzA | 99999999999999999999 | 0 | | `` |\n", "|\v|Fuzz|0|0||0"} {
+		if err := os.WriteFile(path, []byte(damaged), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := addToRecord(path, row{pkg: "load", name: "FuzzA"}); err == nil {
+			t.Errorf("a damaged record was written over: %q", damaged)
+		}
 	}
 }
 

@@ -1,13 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,23 +55,24 @@ func print(rows []row) []byte {
 	return b.Bytes()
 }
 
+// rowForm is a row as print writes it.
+var rowForm = regexp.MustCompile("^\\| (\\S+) \\| (Fuzz\\w*) \\| ([0-9]+) \\| ([0-9]+) \\| (\\S*) \\| `([^`|]*)` \\|$")
+
 // parse reads a record. The row of sums is made anew when it is printed.
 func parse(text []byte) (rows []row, err error) {
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		cells := strings.Split(strings.Trim(lines.Text(), "| "), "|")
-		if !strings.HasPrefix(lines.Text(), "|") || len(cells) < 4 || !strings.Contains(cells[1], "Fuzz") {
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSuffix(line, "\n")
+		if !strings.HasPrefix(line, "|") || !strings.Contains(line, "Fuzz") {
 			continue
 		}
-		for i := range cells {
-			cells[i] = strings.TrimSpace(cells[i])
+		m := rowForm.FindStringSubmatch(line)
+		if m == nil {
+			return nil, fmt.Errorf("that is no row of the record: %.200q", line)
 		}
-		if len(cells) != 6 {
-			return nil, fmt.Errorf("a row of %d cells, want 6: %s", len(cells), lines.Text())
-		}
-		r := row{pkg: cells[0], name: cells[1], date: cells[4], by: strings.Trim(cells[5], "`")}
+		r := row{pkg: m[1], name: m[2], date: m[5], by: m[6]}
 		var errs [2]error
-		r.executions, errs[0] = strconv.ParseInt(cells[2], 10, 64)
-		r.crashers, errs[1] = strconv.ParseInt(cells[3], 10, 64)
+		r.executions, errs[0] = strconv.ParseInt(m[3], 10, 64)
+		r.crashers, errs[1] = strconv.ParseInt(m[4], 10, 64)
 		if err := errors.Join(errs[:]...); err != nil {
 			return nil, err
 		}
