@@ -87,6 +87,7 @@ if [ -n "$full" ]; then
 	step 'whole processes under the race detector' go test -race -timeout 15m ./e2e
 	step 'random sites, 20,000' go run ./cmd/peerload-lab sim --seed 10001 --runs 20000
 	step 'random upgrades, 100,000' env PEERLOAD_UPGRADE_RUNS=100000 go test ./internal/device/upgrade -run RandomDevices
+	step 'random faults, 50 agents, 20 rounds' go run ./cmd/peerload-lab rounds --devices 50 --rounds 20
 	step 'fuzzing, 15 s each target' go run ./internal/fuzzing -time 15s -parallel 2 ./...
 	step 'power cuts' go run ./internal/powercut
 	step 'short comparison with other ways' env PEERLOAD_BENCH=1 go test -timeout 15m ./cmd/peerload-lab -run BenchCompareShort -v
