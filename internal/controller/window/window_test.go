@@ -219,7 +219,8 @@ func TestSchedule(t *testing.T) {
 	if b, err = json.Marshal(window.Schedule(nil)); err != nil || string(b) != "[]" {
 		t.Errorf("none: %s, %v", b, err)
 	}
-	for _, bad := range []string{`["noon"]`, `"22:00-04:00"`, "[" + strings.Repeat(`"22:00-04:00",`, 32) + `"22:00-04:00"]`} {
+	for _, bad := range []string{`["noon"]`, `"22:00-04:00"`,
+		"[" + strings.Repeat(`"22:00-04:00",`, 32) + `"22:00-04:00"]`} {
 		if err := json.Unmarshal([]byte(bad), &back); err == nil {
 			t.Errorf("%.40s is read", bad)
 		}
