@@ -219,8 +219,8 @@ func TestSchedule(t *testing.T) {
 	if b, err = json.Marshal(window.Schedule(nil)); err != nil || string(b) != "[]" {
 		t.Errorf("none: %s, %v", b, err)
 	}
-	for _, bad := range []string{`["noon"]`, `"22:00-04:00"`,
-		"[" + strings.Repeat(`"22:00-04:00",`, 32) + `"22:00-04:00"]`} {
+	many := "[" + strings.Repeat(`"22:00-04:00",`, window.MaxWindows) + `"22:00-04:00"]`
+	for _, bad := range []string{`["noon"]`, `"22:00-04:00"`, many} {
 		if err := json.Unmarshal([]byte(bad), &back); err == nil {
 			t.Errorf("%.40s is read", bad)
 		}
@@ -231,4 +231,33 @@ func TestSchedule(t *testing.T) {
 			t.Errorf("%v is allowed", bad)
 		}
 	}
+}
+
+// FuzzSchedule: what is read is written so that it is read again, and has an opening
+// that is not over.
+func FuzzSchedule(f *testing.F) {
+	for _, text := range []string{`["22:00-04:00"]`, `["mon-fri 01:00-02:00","sun 00:00-23:59"]`, `[]`, `null`, `["x"]`} {
+		f.Add([]byte(text), int64(1_790_000_000))
+	}
+	oslo := zone(f, "Europe/Oslo")
+	f.Fuzz(func(t *testing.T, b []byte, at int64) {
+		var all, again window.Schedule
+		if all.UnmarshalJSON(b) != nil {
+			return
+		}
+		if len(all) > window.MaxWindows {
+			t.Fatalf("%d windows", len(all))
+		}
+		text, err := json.Marshal(all)
+		if err == nil {
+			err = again.UnmarshalJSON(text)
+		}
+		if err != nil || !slices.Equal(all, again) {
+			t.Fatalf("%v, then %v, %v", all, again, err)
+		}
+		now := time.Unix(at%4_000_000_000, 0)
+		if s, ok := window.Opening(now, oslo, all); !ok || s.Empty() || !s.Until.After(now) {
+			t.Fatalf("%v at %v: %v, %v", all, now, s, ok)
+		}
+	})
 }
