@@ -222,9 +222,7 @@ func backOff(r Retry, failures, share int) time.Duration {
 	most := max(r.MaxBackOff, r.BackOff)
 	d := r.BackOff
 	for range failures - 1 {
-		if d = min(2*d, most); d == most {
-			break
-		}
+		d = min(2*d, most)
 	}
 	return d + d/4*time.Duration(share)/10000
 }
@@ -256,6 +254,7 @@ func (m *Machine) age(row *Row, heard time.Time) {
 	if m.rec.State.Ended() {
 		return // how its devices stood when it ended is what it says
 	}
+	m.notLater(row)
 	if row.Standing == Granted && !row.holds(m.now) {
 		m.move(row, Waiting, row.Reason)
 		row.withdraw()
@@ -266,6 +265,21 @@ func (m *Machine) age(row *Row, heard time.Time) {
 			return
 		}
 	}
+}
+
+// notLater brings what was noted before the clock was set back to the present, so
+// that nothing waits until the clock has shown it again.
+func (m *Machine) notLater(row *Row) {
+	r := m.rec.Plan.Retry
+	longest := m.now.Add(backOff(r, MaxTries, 10000))
+	row.Since, row.First, row.After = sooner(row.Since, m.now), sooner(row.First, m.now), sooner(row.After, longest)
+}
+
+func sooner(a, b time.Time) time.Time {
+	if a.After(b) {
+		return b
+	}
+	return a
 }
 
 // term is what becomes of a device at a time.
@@ -294,11 +308,11 @@ func (m *Machine) terms(row *Row, heard time.Time) (all []term) {
 		all = append(all, term{row.First.Add(p.Longest), Failed, ReasonTooLong})
 	}
 	if row.Standing == Began {
-		return append(all, term{m.after(m.known(later(heard, row.Since)), p.Lost), Failed, ReasonLost})
+		return append(all, term{m.after(later(heard, row.Since), p.Lost), Failed, ReasonLost})
 	}
 	// The grant of a device that was granted something ends first.
 	if row.Standing == Waiting && p.Silence.Rule != SilenceWaits && row.Wave < m.rec.Open {
-		since := m.known(later(later(heard, m.rec.Waves[row.Wave].Opened), row.After))
+		since := later(later(heard, m.rec.Waves[row.Wave].Opened), row.After)
 		t := term{m.after(since, p.Silence.After), Silent, ""}
 		if p.Silence.Rule == SilenceFails {
 			t.to, t.why = Failed, ReasonSilent
@@ -306,15 +320,6 @@ func (m *Machine) terms(row *Row, heard time.Time) (all []term) {
 		all = append(all, t)
 	}
 	return all
-}
-
-// known is a time that was noted, at most the present: one after it was noted
-// before the clock was set back, and must not be waited for.
-func (m *Machine) known(t time.Time) time.Time {
-	if t.After(m.now) {
-		return m.now
-	}
-	return t
 }
 
 func later(a, b time.Time) time.Time {

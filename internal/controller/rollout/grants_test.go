@@ -239,6 +239,8 @@ func TestSkip(t *testing.T) {
 	}
 	d.stands("d00", rollout.Skipped, rollout.ReasonRemoved)
 	d.gets("d00", false, rollout.HoldSettled)
+	d.checkIn("d00", says(rollout.Giving, "old", "new", 1))
+	d.stands("d00", rollout.Skipped, rollout.ReasonRemoved)
 	if _, err := h.m.Skip(d.now, h.rows["d00"], rollout.ReasonRemoved); !errors.Is(err, rollout.ErrRefused) {
 		t.Errorf("twice: %v", err)
 	}
@@ -305,6 +307,12 @@ func TestStepsAndWhatIsKnown(t *testing.T) {
 	d.must("r", rollout.Start{By: "ann"})
 	d.stands("d00", rollout.Waiting, "")
 	d.stands("d01", rollout.Had, "")
+	d.must("r", rollout.Pause{By: "ann"})
+	d.checkIn("d00", rests("older"))
+	if ran := d.held["r"].rows["d00"].Ran; ran != "older" {
+		t.Errorf("it ran %q", ran)
+	}
+	d.must("r", rollout.Resume{By: "ann"})
 	d.checkIn("d00", rests(""))
 	d.stands("d00", rollout.Skipped, rollout.ReasonNoWay)
 

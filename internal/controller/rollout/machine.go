@@ -100,6 +100,10 @@ func (m *Machine) Step(now time.Time, in Event) ([]Action, error) {
 // begin begins a call: what time has brought about comes first.
 func (m *Machine) begin(now time.Time) {
 	m.now = plainTime(now)
+	for i := range m.rec.Waves { // or the clock was set back
+		w := &m.rec.Waves[i]
+		w.Opened = sooner(w.Opened, m.now)
+	}
 	m.settle()
 }
 

@@ -113,8 +113,7 @@ func count(all []*known, standings ...rollout.Standing) (n int) {
 
 // order takes an order and reports whether it is taken.
 func (n *naive) order(now time.Time, in rollout.Event) bool {
-	n.now = now
-	n.settle()
+	n.at(now)
 	ok := n.take(in)
 	n.settle()
 	return ok
@@ -219,6 +218,17 @@ func (n *naive) list(now time.Time, c rollout.Candidate, opens bool) bool {
 	return true
 }
 
+// at is what time it is. What was noted before the clock was set back is now.
+func (n *naive) at(now time.Time) {
+	n.now = now
+	for i, t := range n.opened {
+		if t.After(now) {
+			n.opened[i] = now
+		}
+	}
+	n.settle()
+}
+
 // settle does what follows from all devices and the time.
 func (n *naive) settle() {
 	if n.state == rollout.Scheduled && n.listed && !n.now.Before(n.plan.Start) {
@@ -289,8 +299,7 @@ func (n *naive) gate() bool {
 
 // moment is when time passes and nothing is heard.
 func (n *naive) moment(now time.Time, heard map[string]time.Time) {
-	n.now = now
-	n.settle()
+	n.at(now)
 	for _, k := range n.all(-1) {
 		n.age(k, heard[k.name])
 		n.settle()
@@ -310,6 +319,12 @@ func (n *naive) set(k *known, s rollout.Standing, why string) {
 func (n *naive) age(k *known, heard time.Time) {
 	if n.ended() {
 		return
+	}
+	pause := max(n.plan.Retry.BackOff, n.plan.Retry.MaxBackOff)
+	for at, most := range map[*time.Time]time.Duration{&k.since: 0, &k.first: 0, &k.after: pause + pause/4} {
+		if at.Sub(n.now) > most {
+			*at = n.now.Add(most)
+		}
 	}
 	if k.standing == rollout.Granted && !n.now.Before(k.until) {
 		n.set(k, rollout.Waiting, k.reason)
@@ -365,8 +380,7 @@ func (n *naive) listened(times ...time.Time) time.Duration {
 // heard takes a report, and returns what the device is to get: a load and the
 // number of the try, or "" for nothing.
 func (n *naive) heard(now time.Time, name string, said rollout.Report, isOpen bool) (load string, try int) {
-	n.now = now
-	n.settle()
+	n.at(now)
 	k := n.devices[name]
 	n.believe(k, said)
 	n.age(k, now)
@@ -493,8 +507,7 @@ func (n *naive) hand(k *known, said rollout.Report, isOpen bool) (string, int) {
 // again is a try by hand, and leave a device that is skipped; they report whether
 // they are taken.
 func (n *naive) again(now time.Time, name string) bool {
-	n.now = now
-	n.settle()
+	n.at(now)
 	k := n.devices[name]
 	stuck := slices.Contains([]rollout.Standing{rollout.Failed, rollout.Skipped, rollout.Silent}, k.standing)
 	ok := (n.state == rollout.Running || n.state == rollout.Paused) && stuck && !slices.Contains(k.bad, n.goal(k))
@@ -507,8 +520,7 @@ func (n *naive) again(now time.Time, name string) bool {
 }
 
 func (n *naive) leave(now time.Time, name, why string) bool {
-	n.now = now
-	n.settle()
+	n.at(now)
 	k := n.devices[name]
 	ok := slices.Contains([]rollout.State{rollout.Scheduled, rollout.Running, rollout.Paused}, n.state) && k.open()
 	if ok {

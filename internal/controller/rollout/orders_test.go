@@ -268,6 +268,7 @@ func TestRelist(t *testing.T) {
 func TestRowOfADraft(t *testing.T) {
 	d := running(t, 1, plan(plain))
 	row := d.held["r"].rows["d00"]
+	row.Standing = rollout.Granted
 	r, err := rollout.NewRecord(noon, "r", "ann", plan(plain))
 	if err != nil {
 		t.Fatal(err)

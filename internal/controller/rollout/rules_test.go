@@ -462,6 +462,62 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// TestFrozenAtTheEnd: how devices stood when a rollout was ended is what it says, and
+// nobody has to look at them again.
+func TestFrozenAtTheEnd(t *testing.T) {
+	d := running(t, 3, plan(func(p *rollout.Plan) {
+		p.Silence = rollout.Silence{Rule: rollout.SilencePasses, After: time.Hour}
+	}))
+	d.gets("d00", true, "")
+	d.must("r", rollout.Abort{By: "ann"})
+	d.wait(100 * time.Hour)
+	d.stands("d00", rollout.Granted, "")
+	d.stands("d01", rollout.Waiting, "")
+	for device, row := range d.held["r"].rows {
+		if !row.Due.IsZero() {
+			t.Errorf("%s is due at %v", device, row.Due)
+		}
+	}
+}
+
+// TestClockSetBack: what was noted before counts from the new time.
+func TestClockSetBack(t *testing.T) {
+	d := running(t, 4, plan(func(p *rollout.Plan) {
+		p.Silence = rollout.Silence{Rule: rollout.SilencePasses, After: time.Hour}
+		p.Lost = 2 * time.Hour
+		p.Retry = rollout.Retry{Reasons: []string{"disk"}, Times: 1, BackOff: 4 * time.Hour}
+	}))
+	d.gets("d00", true, "")
+	d.checkIn("d00", says(rollout.Fetching, "old", "new", 1))
+	d.gets("d01", true, "")
+	d.checkIn("d01", says(rollout.Giving, "old", "new", 1))
+	d.now = d.now.Add(-1000 * time.Hour)
+	d.heard = map[string]time.Time{}
+	d.looks(true)
+	d.wait(59 * time.Minute)
+	d.stands("d02", rollout.Waiting, "")
+	d.wait(time.Minute)
+	d.stands("d02", rollout.Silent, "")
+	d.wait(time.Hour)
+	d.stands("d00", rollout.Failed, rollout.ReasonLost)
+	d.wait(3*time.Hour + 10*time.Minute)
+	d.gets("d01", true, "")
+}
+
+// TestForgivenForAnotherReason: a failure that a person has seen stays one of those
+// when more becomes known of it.
+func TestForgivenForAnotherReason(t *testing.T) {
+	d := running(t, 3, plan(func(p *rollout.Plan) { p.MaxFailed = 1 }))
+	g := d.gets("d00", true, "")
+	d.checkIn("d00", says(rollout.Fetching, "old", "new", g.Try))
+	d.wait(24 * time.Hour)
+	d.stands("d00", rollout.Failed, rollout.ReasonLost)
+	d.must("r", rollout.Resume{By: "ann"})
+	d.checkIn("d00", says(rollout.Giving, "old", "new", g.Try))
+	d.stands("d00", rollout.Failed, "disk")
+	d.is(rollout.Running)
+}
+
 // TestSilentAfterTheEnd: a device that comes back when all is over changes nothing,
 // unless it runs the load.
 func TestSilentAfterTheEnd(t *testing.T) {
