@@ -120,11 +120,8 @@ func (m *Machine) enough(row *Row, opening, download, activate window.Span) bool
 	half := func(have, could window.Span) bool {
 		return could.Empty() || have.Until.Sub(m.now) > could.Until.Sub(m.now)/2
 	}
-	inside := row.Activate.Empty() || opening.Covers(row.Activate)
-	if !m.rec.Plan.DownloadAnytime {
-		inside = inside && opening.Covers(row.Download)
-	}
-	return inside && !row.Download.Until.After(download.Until) && half(row.Download, download) &&
+	// A download is bound to windows only together with its activation.
+	return opening.Covers(row.Activate) && !row.Download.Until.After(download.Until) && half(row.Download, download) &&
 		half(row.Activate, activate)
 }
 
