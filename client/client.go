@@ -95,7 +95,7 @@ func baseURL(text string) (string, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err == nil && u.User != nil:
-		return "", errors.New("client: the URL of the controller holds a user; its API takes a token only: leave it out")
+		return "", errors.New("client: the URL of the controller holds a user, but its API takes a token: leave the user out")
 	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
 		if strings.Contains(text, "@") {
 			text = "what was given"

@@ -134,6 +134,9 @@ func advised(err error) error {
 				do = "\"peerload-server " + list + "\" shows those that there are"
 			}
 		}
+	case errors.Is(err, publish.ErrExists), errors.Is(err, client.Exists) && strings.Contains(err.Error(),
+		publish.ErrExists.Error()):
+		do = "give the new content a new --version, or say --replace"
 	case errors.Is(err, client.Exists):
 		do = "choose another name, or change what is there"
 	case errors.Is(err, client.Conflict):

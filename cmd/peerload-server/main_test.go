@@ -138,7 +138,7 @@ func TestExitStatus(t *testing.T) {
 		{"load list --repo @none", exitUsage, "no repository"},
 		{"load verify --repo @none", exitUsage, "no repository"},
 		{"trust export --repo @none --out @t", exitUsage, "no repository"},
-		{"load add --repo @base --name fw --version 1 --model m @changed.bin", exitUsage, "--replace"},
+		{"load add --repo @base --name fw --version 1 --model m @changed.bin", exitUsage, "fw version 1"},
 		{"load add --repo @base --name fw/x --version 1 --model m @app.bin", exitUsage, "separator"},
 		{"load add --repo @base --name x --version 1 --model m @empty", exitUsage, "is empty"},
 		{"load add --repo @base --name x --version 1 --model m @.hidden", exitUsage, "begins with a dot"},

@@ -42,7 +42,7 @@ func Value(name, value string, valid []string) error {
 // meant ends a message with the words that were probably meant.
 func meant(word string, valid []string) string {
 	near := Nearest(word, valid)
-	if len(near) == 0 || len(valid) == 1 {
+	if len(near) == 0 || len(near) == len(valid) { // those have been named
 		return ""
 	}
 	return "; did you mean " + List(near) + "?"

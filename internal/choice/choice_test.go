@@ -14,6 +14,7 @@ func TestUnknown(t *testing.T) {
 	}{
 		{"gt", commands, `unknown command "gt": choose agent, config, get, status or screen; did you mean get?`},
 		{"s", commands, `unknown command "s": choose agent, config, get, status or screen; did you mean status or screen?`},
+		{"xbit", []string{"kbit", "mbit"}, `unknown command "xbit": choose kbit or mbit`},
 		{"STATUSS", commands, `unknown command "STATUSS": choose agent, config, get, status or screen; did you mean status?`},
 		{"xyz", []string{"get"}, `unknown command "xyz": choose get`},
 		{"gt", []string{"get"}, `unknown command "gt": choose get`},

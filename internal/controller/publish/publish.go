@@ -80,8 +80,7 @@ func Add(repo *repository.Repository, req Request) (Result, error) {
 			return Result{Manifest: old}, nil
 		}
 		if old.Version == m.Version && !req.Replace {
-			return Result{}, fmt.Errorf("%w: %s version %s; give the new content a new --version, or say --replace",
-				ErrExists, m.Name, m.Version)
+			return Result{}, fmt.Errorf("%w: %s version %s", ErrExists, m.Name, m.Version)
 		}
 		res.Replaced = old.Version
 	}

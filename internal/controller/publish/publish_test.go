@@ -79,7 +79,7 @@ func TestAdd(t *testing.T) {
 	}
 	s.file("a.bin", "AAA")
 	if _, err := Add(s.repo, request("1", b, a)); !errors.Is(err, ErrExists) ||
-		!strings.Contains(err.Error(), "--replace") {
+		!strings.Contains(err.Error(), "fw version 1") {
 		t.Errorf("other content, same version: %v", err)
 	}
 	if res, err := Add(s.repo, request("2", b, a)); err != nil || !res.Changed || res.Replaced != "1" {

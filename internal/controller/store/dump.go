@@ -166,7 +166,7 @@ func (d *DB) Import(ctx context.Context, r io.Reader) error {
 			if n, err := s.count(ctx, t); err != nil {
 				return err
 			} else if n > 0 {
-				return fmt.Errorf("%w: table %s has %d rows: an import needs an empty database", domain.ErrRefused, s.title(), n)
+				return fmt.Errorf("%w: table %s is not empty: an import needs an empty database", domain.ErrRefused, s.title())
 			}
 		}
 		return importLines(ctx, t, in, by)
