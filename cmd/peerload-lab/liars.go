@@ -21,7 +21,7 @@ type liarFinding struct {
 	// Factor is how much of its bound the site took, of time or of copies, whichever
 	// is more: above 1 is wrong.
 	Factor  float64  `json:"factor"`
-	QuietS  float64  `json:"quiet_s"`
+	SilentS float64  `json:"silent_s"`
 	LastS   float64  `json:"last_s"` // 0 if a device did not end
 	Copies  float64  `json:"copies"`
 	Wrong   []string `json:"wrong,omitempty"`
@@ -77,8 +77,8 @@ func (f *simFlags) liars(ctx context.Context, out io.Writer) error {
 func playLiars(c *sim.LiarSite) liarFinding {
 	r := c.Play(nil)
 	return liarFinding{
-		Seed: c.Seed, Factor: r.Factor, QuietS: r.Quiet.Last.Seconds(), LastS: r.Loud.Last.Seconds(),
-		Copies: r.Loud.Copies, Wrong: r.Bad, Liars: len(c.Liars), Devices: c.Devices,
+		Seed: c.Seed, Factor: r.Factor, SilentS: r.Silent.Last.Seconds(), LastS: r.Lying.Last.Seconds(),
+		Copies: r.Lying.Copies, Wrong: r.Bad, Liars: len(c.Liars), Devices: c.Devices,
 	}
 }
 
@@ -102,8 +102,8 @@ func (r *liarsResult) text(out io.Writer) {
 		count(r.Runs, "random site"), r.Seed, r.Seed+uint64(r.Runs)-1, r.Beyond, r.WallS)
 	fmt.Fprintf(out, "the worst, as a factor of the bound:\n")
 	for _, x := range r.Worst {
-		fmt.Fprintf(out, "  %6.2f  seed %d: %s, quiet %.1f s, with liars %.1f s, %.2f copies\n",
-			x.Factor, x.Seed, count(x.Devices, "device"), x.QuietS, x.LastS, x.Copies)
+		fmt.Fprintf(out, "  %6.2f  seed %d: %s, liars silent %.1f s, lying %.1f s, %.2f copies\n",
+			x.Factor, x.Seed, count(x.Devices, "device"), x.SilentS, x.LastS, x.Copies)
 		for _, w := range x.Wrong {
 			fmt.Fprintf(out, "          WRONG %s\n", w)
 		}

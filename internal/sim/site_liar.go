@@ -32,12 +32,13 @@ type LiarSite struct {
 	Liars    []Program
 }
 
-// The bounds of a site with one liar: how much later than in the quiet run its
-// last device may be done, at least, and how many chunk times of the WAN if
-// that is longer.
+// The bounds of a site with one liar: how much later its last device may be done
+// than where the liar is silent, at least, how many chunk times of the WAN if that
+// is longer, and by how much the classic profile is slower to judge.
 const (
-	liarDelay  = 15 * time.Second
-	liarChunks = 3
+	liarDelay    = 15 * time.Second
+	liarChunks   = 3
+	classicTimes = 6
 )
 
 // NewLiarSite draws a site. Its WAN is drawn log-uniformly from 12 kbit/s to 200
@@ -146,26 +147,23 @@ func (c *LiarSite) chunk() time.Duration {
 	return span(int(float64(n)*(1+overhead)), c.WAN)
 }
 
-// Bound returns how long a run may take whose quiet one took so long, and how
-// many copies may cross the WAN.
-func (c *LiarSite) Bound(quiet time.Duration) (last time.Duration, copies float64) {
+// Bound returns how long a run may take that took so long with the liars silent,
+// and how many copies may cross the WAN.
+func (c *LiarSite) Bound(silent time.Duration) (last time.Duration, copies float64) {
 	delay := liarDelay
 	if c.Classic {
 		delay *= classicTimes
 	}
-	last, copies = quiet+max(delay, liarChunks*c.chunk()), 2
+	last, copies = silent+max(delay, liarChunks*c.chunk()), 2
 	if !c.Signed {
 		// What is wrong shows when the whole has come, which then comes again.
-		last, copies = last+quiet, copies+1
+		last, copies = last+silent, copies+1
 	}
 	if c.Majority() {
 		last, copies = 2*last, float64(c.Devices)
 	}
 	return last, copies + c.looks()
 }
-
-// classicTimes is by how much the classic profile is slower to judge.
-const classicTimes = 6
 
 // looks is what it costs, in copies, that each honest device looks at the server
 // once: a chunk.
@@ -176,9 +174,10 @@ func (c *LiarSite) looks() float64 {
 
 // Result is what came of both runs.
 type Result struct {
-	Quiet, Loud Run
-	// Delay is how much later than in the quiet run the last device was done,
-	// Factor how much of the bound that is: above 1 is wrong.
+	// Silent is the run in which the liars were silent, Lying the other.
+	Silent, Lying Run
+	// Delay is how much later the last device was done where they lied, Factor how
+	// much of the bound that is: above 1 is wrong.
 	Delay  time.Duration
 	Factor float64
 	Bad    []string
@@ -189,22 +188,23 @@ type Result struct {
 func (c *LiarSite) Play(trace io.Writer) Result { return c.play(c.Liars, trace) }
 
 func (c *LiarSite) play(liars []Program, trace io.Writer) Result {
-	r := Result{Quiet: c.run(nil, time.Hour, nil)}
-	if len(r.Quiet.Bad) > 0 {
-		r.Bad = append(r.Bad, "quiet: "+strings.Join(r.Quiet.Bad, "; "))
+	r := Result{Silent: c.run(nil, time.Hour, nil)}
+	if len(r.Silent.Bad) > 0 {
+		r.Bad = append(r.Bad, "liars silent: "+strings.Join(r.Silent.Bad, "; "))
 		return r
 	}
-	last, copies := c.Bound(r.Quiet.Last)
-	r.Loud = c.run(liars, 3*last, trace)
-	r.Delay = r.Loud.Last - r.Quiet.Last
-	r.Factor = max(float64(r.Delay)/float64(last-r.Quiet.Last), r.Loud.Copies/copies)
-	r.Bad = slices.Clone(r.Loud.Bad)
-	if r.Loud.Last > last {
-		r.Bad = append(r.Bad, fmt.Sprintf("done after %v, quiet %v: at most %v", r.Loud.Last, r.Quiet.Last, last))
-	}
-	if r.Loud.Copies > copies {
+	last, copies := c.Bound(r.Silent.Last)
+	r.Lying = c.run(liars, 3*last, trace)
+	r.Delay = r.Lying.Last - r.Silent.Last
+	r.Factor = max(float64(r.Delay)/float64(last-r.Silent.Last), r.Lying.Copies/copies)
+	r.Bad = slices.Clone(r.Lying.Bad)
+	if r.Lying.Last > last {
 		r.Bad = append(r.Bad,
-			fmt.Sprintf("%.2f copies over the WAN, quiet %.2f: at most %.2f", r.Loud.Copies, r.Quiet.Copies, copies))
+			fmt.Sprintf("done after %v, with the liars silent %v: at most %v", r.Lying.Last, r.Silent.Last, last))
+	}
+	if r.Lying.Copies > copies {
+		r.Bad = append(r.Bad, fmt.Sprintf("%.2f copies over the WAN, with the liars silent %.2f: at most %.2f",
+			r.Lying.Copies, r.Silent.Copies, copies))
 	}
 	return r
 }

@@ -196,10 +196,10 @@ func TestLiarSites(t *testing.T) {
 	for seed := uint64(1); seed <= n; seed++ {
 		c := NewLiarSite(seed)
 		r := c.Play(nil)
-		if len(r.Quiet.Bad) > 0 {
-			t.Errorf("seed %d, liars silent: %v\n%s", seed, r.Quiet.Bad, c)
+		if len(r.Silent.Bad) > 0 {
+			t.Errorf("seed %d, liars silent: %v\n%s", seed, r.Silent.Bad, c)
 		}
-		for _, bad := range r.Loud.Bad {
+		for _, bad := range r.Lying.Bad {
 			if strings.Contains(bad, "wrong chunk") || strings.Contains(bad, "stays in the past") {
 				t.Errorf("seed %d: %s\n%s", seed, bad, c)
 			}
