@@ -178,6 +178,9 @@ func TestAddRefuses(t *testing.T) {
 	if err := half.Repo.Add(m, abc); !errors.Is(err, repository.ErrNoRepository) {
 		t.Errorf("half a repository: %v", err)
 	}
+	if all, err := half.Repo.Loads(); err != nil || len(all) > 0 {
+		t.Errorf("the loads of half a repository: %v, %v", all, err)
+	}
 }
 
 func TestVerifyFindsDamage(t *testing.T) {
