@@ -109,6 +109,9 @@ func devices() map[string]call {
 				Results []client.BulkResult `json:"results"`
 			}{results}, err
 		},
+		"change": func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.Change(ctx, arg[client.Order](filled), filled)
+		},
 		"get-desired": func(ctx context.Context, c conn, _ bool) (any, error) { return c.Desired(ctx, anyName) },
 		"reset-identity": func(ctx context.Context, c conn, _ bool) (any, error) {
 			return nil, c.ResetIdentity(ctx, anyName)
@@ -127,7 +130,7 @@ func journals() map[string]call {
 		"list-history":        lists(history, client.Filter{Site: "s", Kind: "state", Since: since, Before: before}, 2),
 		"list-device-history": lists(history, client.Filter{Device: anyName, Kind: "state", Since: since, Before: before}, 2),
 		"list-audit": lists(func(c conn) client.Lister[client.AuditEntry] { return c.Audit },
-			client.Filter{Site: "s", Actor: "a", Action: "b", Target: "c", Since: since, Before: before}, 2),
+			client.Filter{Site: "s", Actor: "a", Action: "b", Target: "c", PartOf: "d", Since: since, Before: before}, 2),
 	}
 }
 

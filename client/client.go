@@ -148,7 +148,11 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, out any
 // write sends a JSON body, nil for none, and reads the answer into out, nil for
 // none.
 func (c *Client) write(ctx context.Context, method, path string, v Version, in, out any) error {
-	r := request{method: method, path: path, version: v}
+	return c.writeTo(ctx, request{method: method, path: path, version: v}, in, out)
+}
+
+// writeTo is write of a request that may have a query.
+func (c *Client) writeTo(ctx context.Context, r request, in, out any) error {
 	if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {

@@ -34,8 +34,9 @@ type Filter struct {
 	User string
 	// Device in any spelling of its name, and Kind of the entry: history.
 	Device, Kind string
-	// Actor, Action and Target of the entry: audit.
-	Actor, Action, Target string
+	// Actor, Action and Target of the entry; PartOf is the id of the one that it is
+	// a part of: audit.
+	Actor, Action, Target, PartOf string
 	// Since selects entries at that time or later, Before earlier ones: history
 	// and audit.
 	Since, Before time.Time
@@ -54,7 +55,7 @@ func (f Filter) query() url.Values {
 	q := url.Values{}
 	for name, v := range map[string]string{"text": f.Text, "model": f.Model, "profile": f.Profile, "site": f.Site,
 		"origin": f.Registration, "load": f.Load, "release": f.Release, "state": f.State, "active": f.Active, "user": f.User,
-		"device": f.Device, "kind": f.Kind, "actor": f.Actor, "action": f.Action, "target": f.Target} {
+		"device": f.Device, "kind": f.Kind, "actor": f.Actor, "action": f.Action, "target": f.Target, "part_of": f.PartOf} {
 		if v != "" {
 			q.Set(name, v)
 		}

@@ -38,6 +38,8 @@ type AuditEntry struct {
 	Actor string `json:"actor"`
 	Kind  string `json:"kind"`
 	From  string `json:"from"`
+	// PartOf is the id of the entry that this one is a part of, "" for none.
+	PartOf string `json:"part_of,omitempty"`
 	// Action is what was done: "device.create", "settings.change" …
 	Action string `json:"action"`
 	// Target is what it was done to: "device SEP001122334455" …

@@ -84,6 +84,7 @@ func New(cfg Config) (*Server, error) {
 	s.models()
 	s.loads()
 	s.releases()
+	s.changes()
 	s.journal()
 	s.access()
 	s.sessions()

@@ -59,11 +59,14 @@ func (s *Server) journal() {
 			Paged
 			Between
 			AtSite
+			PartOf string `query:"part_of" maxLength:"64" doc:"parts of the entry of this id"`
 			Actor  string `query:"actor" maxLength:"200"`
 			Action string `query:"action" maxLength:"100"`
 			Target string `query:"target" maxLength:"300"`
 		}) (*plain[domain.List[domain.AuditEntry]], error) {
-			l, err := s.ctl.Audit(ctx, actor(ctx), domain.AuditFilter{Actor: in.Actor, Action: in.Action, Target: in.Target,
+			l, err := s.ctl.Audit(ctx, actor(ctx), domain.AuditFilter{Actor: in.Actor,
+				Action: in.Action,
+				Target: in.Target, PartOf: in.PartOf,
 				Site: in.Site, Since: in.Since, Before: in.Before}, in.page())
 			return answer(s, ctx, l, err)
 		})

@@ -161,6 +161,7 @@ var roles = map[string]string{
 	"get-enterprise-settings": "viewer", "change-enterprise-settings": "admin", "assign-enterprise-load": "admin",
 	"roll-back-enterprise-load": "admin", "assign-model-load": "admin", "roll-back-model-load": "admin",
 	"get-enterprise": "viewer", "update-enterprise": "admin",
+	"change":        "operator",
 	"list-releases": "viewer", "create-release": "operator", "get-release": "viewer", "update-release": "operator",
 	"delete-release": "operator", "assign-device-release": "operator", "assign-profile-release": "operator",
 	"assign-model-release": "admin", "assign-enterprise-release": "admin",

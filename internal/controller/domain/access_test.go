@@ -87,6 +87,14 @@ var useCases = []useCase{
 	{"Releases", "read", "voa", func(r *rig, a domain.Actor) error {
 		return drop(r.Releases(r.ctx, a, domain.TextFilter{}, domain.Page{}))
 	}},
+	{"Change", "devices", "oa", func(r *rig, a domain.Actor) error {
+		t := domain.ProfileTarget("p")
+		return drop(r.Change(r.ctx, a, domain.Order{Target: &t, Load: ptr("l")}, false))
+	}},
+	{"Change", "enterprise", "a", func(r *rig, a domain.Actor) error {
+		t := domain.EnterpriseTarget()
+		return drop(r.Change(r.ctx, a, domain.Order{Target: &t, Settings: ptr(set(policy.Timing, "lan"))}, true))
+	}},
 	{"CreateSite", "devices", "oa", func(r *rig, a domain.Actor) error {
 		return drop(r.CreateSite(r.ctx, a, "N", domain.SiteChange{Networks: &[]string{"10.0.0.0/8"}}))
 	}},

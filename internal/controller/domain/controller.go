@@ -119,11 +119,10 @@ type Controller struct {
 	hasher *passhash.Hasher
 	// publishing serializes changes of the repository's loads.
 	publishing sync.Mutex
-	ids        struct {
-		sync.Mutex
-		last int64
-	}
-	asks asks
+	ids        *ids
+	asks       asks
+	// parts, if not nil, take what is to be audited: see Change.
+	parts *parts
 }
 
 // New returns a controller.
@@ -132,7 +131,14 @@ func New(cfg Config) (*Controller, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	return &Controller{cfg: cfg, store: cfg.Store, hasher: passhash.NewHasher(cfg.Password, cfg.Random)}, nil
+	return &Controller{cfg: cfg, store: cfg.Store, ids: &ids{},
+		hasher: passhash.NewHasher(cfg.Password, cfg.Random)}, nil
+}
+
+// ids makes identifiers.
+type ids struct {
+	sync.Mutex
+	last int64
 }
 
 // now is the time as the store keeps it: UTC, to the microsecond.
@@ -186,6 +192,10 @@ func (c *Controller) append(ctx context.Context, tx Tx, a Actor, j *journal) err
 	for _, e := range j.entries {
 		e.ID, e.At = c.id(), c.now()
 		e.Actor, e.Kind, e.From = a.Name, a.Kind, a.From
+		if c.parts != nil {
+			c.parts.entries = append(c.parts.entries, e)
+			continue
+		}
 		if err := tx.Audit().Append(ctx, e); err != nil {
 			return err
 		}

@@ -1,12 +1,16 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/peerload/peerload/internal/policy"
 )
 
 // journal collects the audit entries of one transaction.
@@ -168,4 +172,176 @@ func (c *Controller) forgetThrottles(ctx context.Context, tx Tx, now time.Time) 
 		}
 	}
 	return nil
+}
+
+// undo takes back what an entry of the audit log, or each of its parts, has
+// changed, the latest part first; kept are the parts that are not taken back. An
+// error matches ErrConflict if something was changed since, ErrRefused if the
+// entry is of a kind that cannot be undone.
+func (c *Controller) undo(ctx context.Context, a Actor, id string) (kept []string, err error) {
+	l, err := c.Audit(ctx, a, AuditFilter{ID: id}, Page{Limit: 1})
+	if err != nil {
+		return nil, err
+	}
+	if len(l.Items) == 0 {
+		return nil, notFound("audit entry", cleanText(id, MaxNameLen))
+	}
+	var entries []AuditEntry
+	err = c.view(ctx, func(tx Tx) (err error) {
+		entries, err = collect(ctx, tx.Audit(), AuditFilter{PartOf: id})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(entries) == 0 {
+		entries = l.Items
+	}
+	for _, e := range entries {
+		if e.Action == "device.create" && e.PartOf != "" {
+			kept = append(kept, e.Target)
+			continue
+		}
+		if err := c.takeBack(ctx, a, e); err != nil {
+			return nil, fmt.Errorf("%s of %s: %w", e.Action, e.Target, err)
+		}
+	}
+	return kept, nil
+}
+
+// past are the changes of an entry, to be taken back.
+type past map[string]FieldChange
+
+// old returns the value that a field had, nil if the entry has not changed it.
+func (p past) old(field string) *string {
+	f, ok := p[field]
+	if !ok {
+		return nil
+	}
+	if f.Old == nil {
+		return new(string)
+	}
+	return f.Old
+}
+
+// settings are the change that gives the settings their old values.
+func (p past) settings() (s SettingsChange) {
+	for _, field := range slices.Sorted(maps.Keys(p)) {
+		name, ok := strings.CutPrefix(field, "settings.")
+		switch {
+		case !ok:
+		case p[field].Old == nil:
+			s.Unset = append(s.Unset, name)
+		default:
+			if s.Set == nil {
+				s.Set = policy.Values{}
+			}
+			s.Set[name] = *p[field].Old
+		}
+	}
+	return s
+}
+
+// targetOf reads the target of an entry.
+func targetOf(text string) Target {
+	word, name, _ := strings.Cut(text, " ")
+	for _, t := range []Target{EnterpriseTarget(), ModelTarget(name), ProfileTarget(name), DeviceTarget(name)} {
+		if t.Level.String() == word {
+			return t
+		}
+	}
+	return Target{Name: text}
+}
+
+// takeBack gives the fields that an entry has changed the values that they had.
+func (c *Controller) takeBack(ctx context.Context, a Actor, e AuditEntry) error {
+	now, err := c.current(ctx, e)
+	if err != nil {
+		return err
+	}
+	p := past{}
+	for _, f := range e.Changes {
+		if strings.Contains(f.Field, "previous") {
+			continue // what was before the assignment before
+		}
+		p[f.Field] = f
+		if is, had := now[f.Field], ""; f.New != nil {
+			if had = *f.New; is != had {
+				return changedSince(f.Field, is, had)
+			}
+		} else if is != "" {
+			return changedSince(f.Field, is, "unset")
+		}
+	}
+	t := targetOf(e.Target)
+	switch e.Action {
+	case "settings.change":
+		_, err = c.ChangeSettings(ctx, a, t, p.settings(), 0)
+	case "load.assign", "release.assign", "load.roll-back":
+		if release := p.old("release"); release != nil && *release != "" {
+			_, err = c.AssignRelease(ctx, a, t, *release, 0)
+		} else if load := p.old("load"); load != nil {
+			_, err = c.AssignLoad(ctx, a, t, *load, 0)
+		} else if release != nil {
+			_, err = c.AssignLoad(ctx, a, t, now["load"], 0)
+		}
+	case "device.update":
+		change := DeviceChange{Description: p.old("description"), Model: p.old("model"), Profile: p.old("profile"),
+			Site: p.old("site"), Settings: p.settings()}
+		if release := p.old("load.release"); release != nil && *release != "" {
+			change.Release = release
+		} else if load := p.old("load.load"); load != nil || release != nil {
+			change.Load = cmp.Or(load, release)
+		}
+		_, err = c.UpdateDevice(ctx, a, t.Name, change, 0)
+	case "profile.update":
+		_, err = c.UpdateProfile(ctx, a, t.Name, ProfileChange{Description: p.old("description"), Settings: p.settings()}, 0)
+	case "enterprise.update":
+		change := EnterpriseChange{RegisterProfile: p.old("register_profile")}
+		if v := p.old("auto_registration"); v != nil {
+			on := *v == "true"
+			change.AutoRegistration = &on
+		}
+		_, err = c.UpdateEnterprise(ctx, a, change, 0)
+	}
+	return err
+}
+
+func changedSince(field, is, was string) error {
+	return fmt.Errorf("%w: %s is %.60q now, and was set to %.60q", ErrConflict, field, is, was)
+}
+
+// current are the fields of what an entry is about, as they are now.
+func (c *Controller) current(ctx context.Context, e AuditEntry) (now map[string]string, err error) {
+	err = c.view(ctx, func(tx Tx) error {
+		t := targetOf(e.Target)
+		switch e.Action {
+		case "settings.change", "load.assign", "release.assign", "load.roll-back", "device.update":
+			h, err := c.holder(ctx, tx, t)
+			switch {
+			case err != nil:
+				return err
+			case e.Action == "settings.change" && h.settings != nil:
+				now = fields(struct {
+					S policy.Values `json:"settings"`
+				}{*h.settings})
+			case e.Action == "device.update" && h.device != nil:
+				now = fields(*h.device)
+			default:
+				now = fields(*h.load)
+			}
+			return nil
+		case "profile.update":
+			p, err := find(ctx, tx.Profiles(), "profile", t.Name)
+			now = fields(p)
+			return err
+		case "enterprise.update":
+			e, _, err := lookup(ctx, tx.Enterprises(), Enterprise{}.Key())
+			now = fields(e)
+			return err
+		}
+		return refused("%s cannot be undone; settings, assignments and changes of devices, profiles and the enterprise can",
+			e.Action)
+	})
+	return now, err
 }

@@ -156,6 +156,8 @@ type HistoryFilter struct {
 
 // AuditFilter finds entries of the audit log.
 type AuditFilter struct {
+	// ID is that of the entry, PartOf that of the one that it is a part of.
+	ID, PartOf            string
 	Actor, Action, Target string
 	// Site finds what was done to it, and to devices that belong to it now.
 	Site          string

@@ -266,10 +266,13 @@ var audit = schema[domain.AuditEntry, domain.AuditFilter]{
 		{"subject", func(a domain.AuditEntry) any { return a.Actor }},
 		{"action", func(a domain.AuditEntry) any { return a.Action }},
 		{"target", func(a domain.AuditEntry) any { return a.Target }},
+		{"part_of", func(a domain.AuditEntry) any { return a.PartOf }},
 	},
 	where: func(f domain.AuditFilter) []condition {
 		c := equal(nil, "subject", f.Actor)
 		c = equal(c, "action", f.Action)
+		c = equal(c, "id", f.ID)
+		c = equal(c, "part_of", f.PartOf)
 		c = equal(c, "target", f.Target)
 		c = aboutSite(c, f.Site)
 		c = within(c, "at >= ?", f.Since)

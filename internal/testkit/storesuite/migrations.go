@@ -49,6 +49,9 @@ var written = map[int64][]string{
 		`INSERT INTO devices (id, version, doc, model, site, origin, assigned, assigned_release, search) VALUES ('SEP000000000005', 1,
 			'{"version":1,"name":"SEP000000000005","load":{"load":"","release":"9.4(2)"}}', '', '', '', '', '9.4(2)', '')`,
 	},
+	6: {
+		`INSERT INTO audit (id, version, doc, at, subject, action, target, part_of) VALUES ('2', 1, '{"id":"2","actor":"bob","part_of":"1"}', 7, 'bob', 'x', 'y', '1')`,
+	},
 }
 
 // Migrations runs over every version that a database may be of: a database of
@@ -109,6 +112,7 @@ func survived(t *testing.T, s domain.Store, from int64) {
 		expect("states", keys(t, ctx, tx.States(), domain.StateFilter{Active: "L"}), since(2, "SEP001122334455"))
 		expect("history", keys(t, ctx, tx.History(), domain.HistoryFilter{Device: "SEP001122334455"}), since(2, "1"))
 		expect("audit", keys(t, ctx, tx.Audit(), domain.AuditFilter{Actor: "ann"}), since(2, "1"))
+		expect("parts", keys(t, ctx, tx.Audit(), domain.AuditFilter{PartOf: "1"}), since(6, "2"))
 		expect("accounts", keys(t, ctx, tx.Accounts(), domain.TextFilter{}), since(3, "ann"))
 		expect("credentials", keys(t, ctx, tx.Credentials(), domain.CredentialFilter{Hash: "h"}), since(3, "c"))
 		expect("releases", keys(t, ctx, tx.Releases(), domain.TextFilter{}), since(5, "9.4(2)"))

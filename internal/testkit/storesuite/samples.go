@@ -54,7 +54,7 @@ var (
 		Old: "o", New: "n", Load: "l", File: "f", Reason: "r", Message: "m", Final: &sampleFinal}
 	sampleOld   = "off"
 	sampleAudit = domain.AuditEntry{ID: "1", At: at, Actor: "ann", Kind: domain.ActorUser, From: "10.0.0.1",
-		Action: "settings.change", Target: "enterprise",
+		PartOf: "0", Action: "settings.change", Target: "enterprise",
 		Changes: []domain.FieldChange{{Field: "settings.peer-sharing", Old: &sampleOld}}}
 )
 

@@ -314,6 +314,10 @@ func sites(t *testing.T, open Open) {
 				return err
 			}
 		}
+		part := domain.AuditEntry{ID: "P1", At: at, Target: "elsewhere", PartOf: "T1"}
+		if err := tx.Audit().Append(ctx, part); err != nil {
+			return err
+		}
 		for id, target := range map[string]string{"T1": "site oslo", "T2": "site bergen", "T3": "enterprise"} {
 			if err := tx.Audit().Append(ctx, domain.AuditEntry{ID: id, At: at, Target: target}); err != nil {
 				return err
@@ -337,6 +341,11 @@ func sites(t *testing.T, open Open) {
 			"a\x00b": {}} {
 			if got := keys(t, ctx, tx.Audit(), domain.AuditFilter{Site: site}); !slices.Equal(got, want) {
 				t.Errorf("the audit log of %q is %v, not %v", site, got, want)
+			}
+		}
+		for want, f := range map[string]domain.AuditFilter{"P1": {PartOf: "T1"}, "T1": {ID: "T1"}, "": {ID: "none"}} {
+			if got := strings.Join(keys(t, ctx, tx.Audit(), f), " "); got != want {
+				t.Errorf("%+v finds %q, not %q", f, got, want)
 			}
 		}
 		return nil

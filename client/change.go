@@ -1,0 +1,59 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
+
+// Order is a change that may touch many devices. It names where, by Target or
+// Site, and what: one of Settings, Load, Release and RollBack. Rows and Undo
+// stand alone.
+type Order struct {
+	Target *Target `json:"target,omitempty"`
+	// Site stands for the devices that belong to it now: each is changed at its
+	// own level.
+	Site     string          `json:"site,omitempty"`
+	Settings *SettingsChange `json:"settings,omitempty"`
+	// Load and Release to assign; "" assigns none.
+	Load    *string `json:"load,omitempty"`
+	Release *string `json:"release,omitempty"`
+	// RollBack assigns what was assigned before.
+	RollBack bool `json:"roll_back,omitempty"`
+	// Rows are written as Bulk writes them, at most 10,000.
+	Rows []BulkRow `json:"rows,omitempty"`
+	// Undo is the id of an entry of the audit log, whose changes are taken back.
+	Undo string `json:"undo,omitempty"`
+}
+
+// Changed says what an order has changed, or would change.
+type Changed struct {
+	DryRun bool `json:"dry_run"`
+	// Audit is the id of the entry by which the change can be undone; "" if
+	// nothing was changed.
+	Audit string `json:"audit"`
+	// Reach counts the devices that do something else after the change, or of
+	// which something else is known, in all, by site and by model, and names
+	// some of them.
+	Reach struct {
+		Devices int            `json:"devices"`
+		Sites   map[string]int `json:"sites"`
+		Models  map[string]int `json:"models"`
+		Some    []string       `json:"some"`
+	} `json:"reach"`
+	// Rows are the results of the rows.
+	Rows []BulkResult `json:"rows,omitempty"`
+	// Kept are the parts of an entry that are not taken back.
+	Kept []string `json:"kept,omitempty"`
+}
+
+// Change carries out an order, whole or not at all. A dry run is refused as the
+// order would be, and changes nothing.
+func (c *Client) Change(ctx context.Context, o Order, dryRun bool) (out Changed, err error) {
+	r := request{method: http.MethodPost, path: "/changes", version: AnyVersion}
+	if dryRun {
+		r.query = url.Values{"dry_run": {"true"}}
+	}
+	err = c.writeTo(ctx, r, o, &out)
+	return out, err
+}

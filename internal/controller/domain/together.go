@@ -1,0 +1,351 @@
+package domain
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/peerload/peerload/internal/policy"
+)
+
+// Reach is what a change touches: the devices that should do something else
+// after it, or of which something else is known.
+type Reach struct {
+	Devices int `json:"devices"`
+	// Sites and Models count these devices; one that belongs to no site is in
+	// none.
+	Sites  map[string]int `json:"sites"`
+	Models map[string]int `json:"models"`
+	// Some of the devices, in order, at most maxSome.
+	Some []string `json:"some"`
+}
+
+// maxSome bounds the names of devices that a Reach has.
+const maxSome = 5
+
+// Order is a change that may touch many devices. It names where, by Target or
+// Site, and what: one of Settings, Load, Release and RollBack. Rows and Undo
+// stand alone.
+type Order struct {
+	Target *Target `json:"target,omitempty"`
+	// Site stands for the devices that belong to it now: each is changed at its
+	// own level.
+	Site     string          `json:"site,omitempty"`
+	Settings *SettingsChange `json:"settings,omitempty"`
+	// Load and Release to assign; "" assigns none.
+	Load    *string `json:"load,omitempty"`
+	Release *string `json:"release,omitempty"`
+	// RollBack assigns what was assigned before.
+	RollBack bool `json:"roll_back,omitempty"`
+	// Rows are written as Bulk writes them.
+	Rows []BulkRow `json:"rows,omitempty"`
+	// Undo is the id of an entry of the audit log, whose changes are taken back.
+	Undo string `json:"undo,omitempty"`
+}
+
+// Changed says what an order has changed, or would change.
+type Changed struct {
+	// DryRun says that nothing was changed.
+	DryRun bool `json:"dry_run"`
+	// Audit is the id of the entry by which the change can be undone; "" if
+	// nothing was changed.
+	Audit string `json:"audit"`
+	Reach Reach  `json:"reach"`
+	// Rows are the results of the rows.
+	Rows []BulkResult `json:"rows,omitempty"`
+	// Kept are the parts of an entry that are not taken back, such as a device
+	// that it has made: a device is deleted by its name only.
+	Kept []string `json:"kept,omitempty"`
+}
+
+// check refuses an order that does not say one thing, and returns the action
+// and the target of its entry in the audit log.
+func (o Order) check() (action, target string, err error) {
+	where, what := 0, 0
+	for _, given := range []bool{o.Target != nil, o.Site != ""} {
+		if given {
+			where++
+		}
+	}
+	for word, given := range map[string]bool{"settings": o.Settings != nil, "load": o.Load != nil,
+		"release": o.Release != nil, "roll-back": o.RollBack} {
+		if given {
+			what++
+			action = word
+		}
+	}
+	alone := 0
+	for word, given := range map[string]bool{"bulk": o.Rows != nil, "undo": o.Undo != ""} {
+		if given {
+			alone++
+			action = word
+		}
+	}
+	if alone == 1 && where+what == 0 {
+		target = fmt.Sprintf("%d rows", len(o.Rows))
+		if o.Undo != "" {
+			target = "audit " + cleanText(o.Undo, MaxNameLen)
+		}
+		return action, target, nil
+	}
+	if alone > 0 || where != 1 || what != 1 {
+		return "", "", invalid("an order names one of target and site, and one of settings, load, release and roll_back; " +
+			"or it has rows alone, or undo alone")
+	}
+	if o.Site != "" {
+		return "site." + action, "site " + cleanText(o.Site, MaxNameLen), nil
+	}
+	return "level." + action, cleanText(o.Target.String(), MaxReportText), nil
+}
+
+// Change carries out an order, whole or not at all, and says what it touched. A
+// dry run does the same, refusals included, and then leaves everything as it
+// was.
+func (c *Controller) Change(ctx context.Context, a Actor, o Order, dry bool) (out Changed, err error) {
+	need := mayDevices
+	if o.Target != nil {
+		need = o.Target.permission()
+	}
+	if err := a.may(need); err != nil {
+		return out, err
+	}
+	action, target, err := o.check()
+	if err != nil {
+		return out, err
+	}
+	err = c.store.Update(ctx, func(tx Tx) error {
+		out = Changed{DryRun: dry}
+		before, err := c.picture(ctx, tx)
+		if err != nil {
+			return err
+		}
+		parts := &parts{}
+		within := &Controller{cfg: c.cfg, store: inTx{tx}, hasher: c.hasher, ids: c.ids, parts: parts}
+		id := c.id()
+		if err := within.carryOut(ctx, a, o, &out); err != nil {
+			return err
+		}
+		after, err := c.picture(ctx, tx)
+		if err != nil {
+			return err
+		}
+		out.Reach = reachOf(before, after)
+		if dry {
+			return errDry
+		}
+		return c.appendParts(ctx, tx, a, AuditEntry{ID: id, Action: action, Target: target}, parts.entries, &out)
+	})
+	if errors.Is(err, errDry) {
+		err = nil
+	}
+	return out, err
+}
+
+// errDry ends the transaction of a dry run.
+var errDry = errors.New("a dry run")
+
+// parts are the entries of the audit log that one order makes.
+type parts struct{ entries []AuditEntry }
+
+// appendParts writes the entries of an order: one stands for itself, several are
+// parts of one.
+func (c *Controller) appendParts(ctx context.Context, tx Tx, a Actor, whole AuditEntry, entries []AuditEntry,
+	out *Changed) error {
+	switch len(entries) {
+	case 0:
+		return nil
+	case 1:
+		out.Audit = entries[0].ID
+		return tx.Audit().Append(ctx, entries[0])
+	}
+	whole.At, whole.Actor, whole.Kind, whole.From = entries[0].At, a.Name, a.Kind, a.From
+	out.Audit = whole.ID
+	for i := range entries {
+		entries[i].PartOf = whole.ID
+	}
+	for _, e := range append([]AuditEntry{whole}, entries...) {
+		if err := tx.Audit().Append(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// carryOut does what an order says, on a controller within a transaction.
+func (c *Controller) carryOut(ctx context.Context, a Actor, o Order, out *Changed) (err error) {
+	switch {
+	case o.Undo != "":
+		out.Kept, err = c.undo(ctx, a, o.Undo)
+	case o.Rows != nil:
+		out.Rows, err = c.Bulk(ctx, a, o.Rows)
+	case o.Site != "":
+		err = c.changeSite(ctx, a, o)
+	case o.Settings != nil:
+		_, err = c.ChangeSettings(ctx, a, *o.Target, *o.Settings, 0)
+	case o.Load != nil:
+		_, err = c.AssignLoad(ctx, a, *o.Target, *o.Load, 0)
+	case o.Release != nil:
+		_, err = c.AssignRelease(ctx, a, *o.Target, *o.Release, 0)
+	default:
+		_, err = c.RollBackLoad(ctx, a, *o.Target, 0)
+	}
+	return err
+}
+
+// changeSite changes each device that belongs to a site. It is refused with the
+// count of those that cannot have it.
+func (c *Controller) changeSite(ctx context.Context, a Actor, o Order) error {
+	var devices []Device
+	err := c.view(ctx, func(tx Tx) (err error) {
+		if err := checkSite(ctx, tx, o.Site); err != nil {
+			return err
+		}
+		devices, err = collect(ctx, tx.Devices(), DeviceFilter{Site: o.Site})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(devices) == 0 {
+		return refused("no device belongs to site %q: nothing would be changed", o.Site)
+	}
+	if o.RollBack {
+		return c.rollBackEach(ctx, a, devices, o.Site)
+	}
+	change := DeviceChange{Load: o.Load, Release: o.Release}
+	if o.Settings != nil {
+		change.Settings = *o.Settings
+	}
+	var unfit []Device
+	for _, d := range devices {
+		_, err := c.UpdateDevice(ctx, a, d.Name, change, 0)
+		if errors.Is(err, ErrUnfit) && (o.Load != nil || o.Release != nil) {
+			unfit = append(unfit, d) // it is counted, and all is refused
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(unfit) == 0 {
+		return nil
+	}
+	return c.view(ctx, func(tx Tx) error {
+		snap, err := c.snapshot(ctx, tx)
+		if err != nil {
+			return err
+		}
+		r := ref{}
+		if o.Release != nil {
+			r.release = *o.Release
+		} else {
+			r.load = *o.Load
+		}
+		return snap.unfit(ctx, r, unfit)
+	})
+}
+
+// rollBackEach assigns to each device what it had before.
+func (c *Controller) rollBackEach(ctx context.Context, a Actor, devices []Device, site string) error {
+	var without []string
+	for _, d := range devices {
+		if !d.Load.HasPrevious {
+			without = append(without, d.Name)
+		}
+	}
+	if n := len(without); n > 0 {
+		return refused("to %s of site %q nothing was assigned before: %s; undo the assignment by the id of its audit entry",
+			plural(n, "device", "devices"), site, strings.Join(without[:min(n, maxSome)], ", "))
+	}
+	for _, d := range devices {
+		if _, err := c.RollBackLoad(ctx, a, DeviceTarget(d.Name), 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seen is a device in a picture.
+type seen struct {
+	site, model string
+	// does is what the device should do, and what is known of it.
+	does string
+}
+
+// picture is what all devices should do now.
+func (c *Controller) picture(ctx context.Context, tx Tx) (map[string]seen, error) {
+	snap, err := c.snapshot(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]seen{}
+	var failed error
+	err = c.eachDevice(ctx, tx, DeviceFilter{}, func(d Device, s DeviceState, load string) {
+		levels, err := snap.levels(ctx, d)
+		if err != nil {
+			failed = err
+			return
+		}
+		answers, err := policy.EffectiveAll(snap.table.Lookup(d.Model), levels)
+		if err != nil {
+			failed = err
+			return
+		}
+		does := []string{load, d.Description, d.Model, d.Profile, siteOf(d, s)}
+		for _, x := range answers {
+			does = append(does, x.Value)
+		}
+		b, err := json.Marshal(does)
+		if err != nil {
+			failed = err
+		}
+		all[d.Name] = seen{siteOf(d, s), d.Model, string(b)}
+	})
+	return all, errors.Join(err, failed)
+}
+
+// reachOf compares two pictures.
+func reachOf(before, after map[string]seen) Reach {
+	r := Reach{Sites: map[string]int{}, Models: map[string]int{}, Some: []string{}}
+	names := maps.Clone(before)
+	maps.Copy(names, after) // what a device is after the change counts
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if before[name] == after[name] {
+			continue
+		}
+		d := names[name]
+		r.Devices++
+		r.Models[d.model]++
+		if d.site != "" {
+			r.Sites[d.site]++
+		}
+		if len(r.Some) < maxSome {
+			r.Some = append(r.Some, name)
+		}
+	}
+	return r
+}
+
+// inTx is a Store within a transaction that somebody else ends.
+type inTx struct{ tx Tx }
+
+// View implements Store.
+func (s inTx) View(_ context.Context, fn func(Tx) error) error { return fn(s.tx) }
+
+// Update implements Store. After an error, what fn has written stays until the
+// transaction ends: the caller gives it up, unless fn writes last.
+func (s inTx) Update(_ context.Context, fn func(Tx) error) error { return fn(s.tx) }
+
+// Export implements Store.
+func (s inTx) Export(context.Context, io.Writer) error { return ErrUnavailable }
+
+// Import implements Store.
+func (s inTx) Import(context.Context, io.Reader) error { return ErrUnavailable }
+
+// Close implements Store.
+func (s inTx) Close() error { return nil }
