@@ -70,12 +70,15 @@ func TestCSCsh98792(t *testing.T) {
 	o.start()
 	o.file("phones.csv", "device,model,peer-sharing,load-server\nSEP000000000001,7941,on,http://10.0.0.5:6970\n"+
 		"SEP000000000002,7941,maybe,\nSEP000000000003,7961,1,\n")
-	out, code, errs := o.sh("bulk", "@phones.csv", "--create", "--json")
+	out, code, errs := o.sh("bulk", "@phones.csv", "--create", "--yes", "--json")
 	if code != exitVerify || !strings.Contains(errs, "1 of 3") {
 		t.Errorf("status %d: %s", code, errs)
 	}
 	var okay []bool
 	for line := range strings.Lines(out) {
+		if strings.Contains(line, `"event":"changed"`) {
+			continue // how to undo it
+		}
 		r := item[domain.BulkResult](t, line)
 		okay = append(okay, r.OK)
 		if r.OK && (r.Stored == nil || r.Stored.Settings[policy.PeerSharing] != policy.On) {

@@ -218,8 +218,8 @@ func TestRefusedStarts(t *testing.T) {
 		t.Errorf("an older version: %d %s", code, errs)
 	}
 	o.ok("device set " + sep + " --description x --if-version 1")
-	o.ok("enterprise set peer-sharing=on --auto-registration on --if-version 0")
-	if _, code, errs := o.sh("enterprise", "set", "peer-sharing=off", "--if-version", "0"); code != exitUsage ||
+	o.ok("enterprise set peer-sharing=on --auto-registration on --if-version 0 --yes")
+	if _, code, errs := o.sh("enterprise", "set", "peer-sharing=off", "--if-version", "0", "--yes"); code != exitUsage ||
 		!strings.Contains(errs, "changed by somebody else") {
 		t.Errorf("a second first write: %d %s", code, errs)
 	}

@@ -313,6 +313,7 @@ func printHistory(conn *connFlags, cmd *cobra.Command, items []client.HistoryEnt
 type levelTarget struct {
 	enterprise             bool
 	model, profile, device string
+	site                   string
 }
 
 func (t *levelTarget) flags(cmd *cobra.Command) {
@@ -321,8 +322,18 @@ func (t *levelTarget) flags(cmd *cobra.Command) {
 	f.StringVar(&t.model, "model", "", "for the devices of this model")
 	f.StringVar(&t.profile, "profile", "", "for the devices of this profile")
 	f.StringVar(&t.device, "device", "", "for this device")
-	cmd.MarkFlagsMutuallyExclusive("enterprise", "model", "profile", "device")
-	cmd.MarkFlagsOneRequired("enterprise", "model", "profile", "device")
+	f.StringVar(&t.site, "site", "", "for each device that belongs to this site now, at its own level")
+	cmd.MarkFlagsMutuallyExclusive("enterprise", "model", "profile", "device", "site")
+	cmd.MarkFlagsOneRequired("enterprise", "model", "profile", "device", "site")
+}
+
+// order completes an order with where the flags say.
+func (t *levelTarget) order(o client.Order) client.Order {
+	if o.Site = t.site; t.site == "" {
+		at := t.target()
+		o.Target = &at
+	}
+	return o
 }
 
 // target is what the flags name.

@@ -71,7 +71,7 @@ func TestFleet(t *testing.T) {
 		t.Error("killed, and yet it ended well")
 	}
 	o.start("--listen", strings.TrimPrefix(o.at.API, "https://"), "--http", o.at.HTTP)
-	o.ok("load assign fw-linux-arm --profile lobby")
+	o.ok("load assign fw-linux-arm --profile lobby --yes")
 	rows := o.await(phones, report.StateIdle)
 	var origin int64
 	for _, p := range phones {
@@ -107,8 +107,8 @@ func (o *office) badLoads(phones []*phone) {
 	for _, model := range []string{"linux-arm", "7941", "7961"} {
 		o.ok("load add --name bad-" + model + " --version 2 --model " + model + " @dsp.bin")
 	}
-	o.ok("load assign bad-linux-arm --profile lobby")
-	o.ok("load assign bad-7941 --model 7941")
+	o.ok("load assign bad-linux-arm --profile lobby --yes")
+	o.ok("load assign bad-7941 --model 7941 --yes")
 	for _, p := range phones {
 		if p.model == "7961" {
 			o.ok("load assign bad-7961 --device " + p.name)
@@ -332,13 +332,13 @@ func TestExtendedModel(t *testing.T) {
 		{"name": "Camera 2", "family": "camera", "can_share": true, "group": "cameras"},
 		{"name": "Camera 0", "family": "camera"}]}`)
 	o.ok("model add @models.json")
-	o.ok("enterprise set --unset peer-sharing")
+	o.ok("enterprise set --unset peer-sharing --yes")
 	o.ok("profile add sharing peer-sharing=on")
 	if _, code, errs := o.sh("load", "add", "--name", "cam", "--version", "1", "--model", "C1,Camera 2,Camera 0",
 		"@big.bin", "@dsp.bin"); code != 0 {
 		t.Fatal(errs)
 	}
-	o.ok("load assign cam --enterprise")
+	o.ok("load assign cam --enterprise --yes")
 	var phones []*phone
 	for i, model := range []string{"Camera 1", "Camera 2", "Camera 0"} {
 		p := &phone{name: fmt.Sprintf("SEP0000000000C%d", i+1), model: model, load: "cam", log: &bytes.Buffer{}}

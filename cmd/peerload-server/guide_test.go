@@ -41,7 +41,9 @@ func TestOperationsGuide(t *testing.T) {
 	runGuide(t, "../../docs/OPERATIONS.md", 15, "Kyoto 1 0 0 0 1 0 bytes 0 bytes 10.1.0.0/16 Asia/Tokyo", "site 1 Kyoto",
 		"mon-fri 22:00-05:00", "Osaka: done",
 		"9.4(2) added: version 1, loads SIP41.9-4-2, SIP61.9-4-2", "load SIP61.9-4-3 (profile, release 9.4(3))",
-		`profile desks: release "9.4(2)", before it release "9.4(3)"`)
+		`profile desks: release "9.4(2)", before it release "9.4(3)"`,
+		"this touches 2 devices; sites: Kyoto 1, without a site: 1; models: CP-7941G 1, CP-7961G 1",
+		"undo with: peerload-server undo")
 }
 
 // runGuide runs the commands of a document, at least so many, in one shell, and

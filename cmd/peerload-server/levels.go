@@ -100,6 +100,7 @@ func profileAdd(conn *connFlags) *cobra.Command {
 
 func profileSet(conn *connFlags) *cobra.Command {
 	var unset []string
+	var a consent
 	cmd := &cobra.Command{Use: "set PROFILE [NAME=VALUE...]", Short: "Change a profile", Args: cobra.MinimumNArgs(1),
 		Example: "  peerload-server profile set lobby wan-limit=200k --unset log-server",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
@@ -108,12 +109,17 @@ func profileSet(conn *connFlags) *cobra.Command {
 				return err
 			}
 			change := client.ProfileChange{Description: optional(cmd, "description"), Settings: settings}
+			at := client.Target{Level: "profile", Name: args[0]}
+			if ok, err := a.ask(conn, cmd, c, client.Order{Target: &at, Settings: &settings}); err != nil || !ok {
+				return err
+			}
 			p, err := c.Profiles.Update(cmd.Context(), args[0], change, c.ifVersion)
 			if err != nil {
 				return err
 			}
 			return conn.showProfile(cmd, "changed", p)
 		})}
+	a.flags(cmd)
 	cmd.Flags().String("description", "", "for people")
 	cmd.Flags().StringSliceVar(&unset, "unset", nil, "settings to leave to the other levels")
 	return cmd
@@ -155,6 +161,7 @@ func enterpriseShow(conn *connFlags) *cobra.Command {
 
 func enterpriseSet(conn *connFlags) *cobra.Command {
 	var unset []string
+	var a consent
 	cmd := &cobra.Command{Use: "set [NAME=VALUE...]", Short: "Change the switches or the settings for all devices",
 		Example: "  peerload-server enterprise set peer-sharing=on\n" +
 			"  peerload-server enterprise set --auto-registration on --register-profile lobby",
@@ -170,6 +177,9 @@ func enterpriseSet(conn *connFlags) *cobra.Command {
 			}
 			if len(args)+len(unset) > 0 {
 				all := client.Target{Level: "enterprise"}
+				if ok, err := a.ask(conn, cmd, c, client.Order{Target: &all, Settings: &settings}); err != nil || !ok {
+					return err
+				}
 				if _, err := c.ChangeSettings(cmd.Context(), all, settings, c.ifVersion); err != nil {
 					return err
 				}
@@ -189,6 +199,7 @@ func enterpriseSet(conn *connFlags) *cobra.Command {
 			}
 			return conn.showEnterprise(cmd, "enterprise_changed", e)
 		})}
+	a.flags(cmd)
 	cmd.Flags().String("auto-registration", "", "on: unknown devices become known by asking for provisioning")
 	strict.Values(cmd, "auto-registration", policy.On, policy.Off)
 	cmd.Flags().String("register-profile", "", "the profile that they get; empty for none")

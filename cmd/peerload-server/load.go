@@ -394,35 +394,53 @@ func (conn *connFlags) showAssigned(cmd *cobra.Command, a client.Assigned) error
 	return conn.show(cmd, "load_assigned", a, "%s: %s, before it %s\n", at, assigned, name(a.Previous, a.PreviousRelease))
 }
 
+// assign asks, and assigns where the flags say: at a level by do, which compares
+// versions, at a site by the order.
+func (a *consent) assign(conn *connFlags, cmd *cobra.Command, c *connection, t *levelTarget, o client.Order,
+	do func() (client.Assigned, error)) error {
+	o = t.order(o)
+	if o.Site != "" {
+		return a.carryOut(conn, cmd, c, o)
+	}
+	if ok, err := a.ask(conn, cmd, c, o); err != nil || !ok {
+		return err
+	}
+	done, err := do()
+	if err != nil {
+		return err
+	}
+	return conn.showAssigned(cmd, done)
+}
+
 func loadAssign(conn *connFlags) *cobra.Command {
 	var t levelTarget
-	cmd := &cobra.Command{Use: "assign LOAD --enterprise | --model M | --profile P | --device D",
+	var a consent
+	cmd := &cobra.Command{Use: "assign LOAD --enterprise | --model M | --profile P | --device D | --site S",
 		Short: `Assign a load at one level; "" assigns none`,
 		Args:  cobra.ExactArgs(1), Example: "  peerload-server load assign fw2 --model linux-arm",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-			a, err := c.AssignLoad(cmd.Context(), t.target(), args[0], c.ifVersion)
-			if err != nil {
-				return err
-			}
-			return conn.showAssigned(cmd, a)
+			return a.assign(conn, cmd, c, &t, client.Order{Load: &args[0]}, func() (client.Assigned, error) {
+				return c.AssignLoad(cmd.Context(), t.target(), args[0], c.ifVersion)
+			})
 		})}
 	t.flags(cmd)
+	a.flags(cmd)
 	return cmd
 }
 
 func loadRollBack(conn *connFlags) *cobra.Command {
 	var t levelTarget
-	cmd := &cobra.Command{Use: "roll-back --enterprise | --model M | --profile P | --device D",
+	var a consent
+	cmd := &cobra.Command{Use: "roll-back --enterprise | --model M | --profile P | --device D | --site S",
 		Short: "Assign the load or release that was assigned there before",
 		Args:  cobra.NoArgs, Example: "  peerload-server load roll-back --model linux-arm",
 		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-			a, err := c.RollBackLoad(cmd.Context(), t.target(), c.ifVersion)
-			if err != nil {
-				return err
-			}
-			return conn.showAssigned(cmd, a)
+			return a.assign(conn, cmd, c, &t, client.Order{RollBack: true}, func() (client.Assigned, error) {
+				return c.RollBackLoad(cmd.Context(), t.target(), c.ifVersion)
+			})
 		})}
 	t.flags(cmd)
+	a.flags(cmd)
 	return cmd
 }
 

@@ -9,6 +9,7 @@
 //	peerload-server load        add, list, assign, verify and retire loads
 //	peerload-server release     one name for the loads of several models
 //	peerload-server bulk        write many devices from a table
+//	peerload-server undo        take back what an entry of the audit log has changed
 //	peerload-server report      what devices say, and who changed what
 //	peerload-server user        users and their roles; also token, enrolment
 //	peerload-server trust       give out the root of trust, and change keys
@@ -51,6 +52,7 @@ const (
 	exitReach     = 4   // a remote controller, or the database's server, does not answer
 	exitDisk      = 5   // a file cannot be read or written
 	exitTrust     = 6   // keys, signatures, expiry
+	exitUnasked   = 7   // it would change several devices, and nobody said yes
 	exitInterrupt = 130 // stopped by a signal
 )
 
@@ -100,7 +102,7 @@ plain files, which this command serves, or any other HTTP or TFTP server.
 Exit status: 0 ok; 2 wrong arguments or refused; 3 a published file is not what
 is signed, or a row not as asked; 4 the controller or its database cannot be
 reached; 5 a file cannot be read or written, or a disk is full; 6 keys,
-signatures or expiry.`,
+signatures or expiry; 7 it would change several devices, and nobody said yes.`,
 		Example: `  peerload-server serve --data /var/lib/peerload-server
   peerload-server load add --name SIP41.9-4-2 --version '9.4(2)' \
       --model CP-7941G,CP-7961G apps41.sbn dsp41.sbn cnu41.sbn
@@ -114,7 +116,7 @@ signatures or expiry.`,
 		},
 	}
 	root.AddCommand(serve, deviceCommand(), siteCommand(), profileCommand(), enterpriseCommand(), modelCommand(),
-		loadCommand(), releaseCommand(), reportCommand(), bulkCommand(),
+		loadCommand(), releaseCommand(), reportCommand(), bulkCommand(), undoCommand(),
 		userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), templateCommand(), backupCommand(),
 		restoreCommand())
 	strict.Prepare(root)
@@ -160,7 +162,7 @@ func advised(err error) error {
 var lists = map[string]string{
 	"device": "device list", "site": "site list", "profile": "profile list", "model": "model list",
 	"load": "load list", "release": "release list", "user": "user list",
-	"token": "token list", "enrolment token": "enrolment list",
+	"token": "token list", "enrolment token": "enrolment list", "audit entry": "report audit",
 }
 
 // status returns the exit status for err.
@@ -182,6 +184,8 @@ func status(err error) int {
 		return 0
 	case is(context.Canceled):
 		return exitInterrupt
+	case is(errUnasked):
+		return exitUnasked
 	case is(errDamaged, errRows):
 		return exitVerify
 	case is(client.Unreachable):

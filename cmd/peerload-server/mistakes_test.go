@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/internal/testkit/golden"
@@ -59,6 +61,10 @@ var mistakes = []string{
 	"release assign r", "release assign none --enterprise", "release assign r --profile none",
 	"release assign r --device 02:00:00:00:00:04", "release add s --load fw,gw", "release delete r",
 	"device set 02:00:00:00:00:01 --load fw --release r",
+	// What nobody has said yes to.
+	"undo", "undo none", "undo none --if-version 3", "enterprise set timing=classic",
+	"load assign gw --site Kyotoo --yes", "load assign fw --site Kyoto --yes", "load roll-back --site Kyoto --yes",
+	"release assign r --site Kyoto --dry-run", "load assign fw --site Kyoto --enterprise", "bulk DIR/two.csv",
 	// Names that nobody has.
 	"release show none", "release delete none",
 	"site show Kyotoo", "site set Kyotoo --note x", "site delete none", "device list --site Kyotoo",
@@ -100,6 +106,7 @@ func TestMistakes(t *testing.T) {
 		"plain": "x\n", "bad.csv": "device,peer-shring\na,b\n", "no-device.csv": "model\nm\n",
 		"short.csv": "device,model\na\n",
 		"rows.csv":  "device,timing\n02:00:00:00:00:01,clasic\n02:00:00:00:00:09,lan\nx,lan\n",
+		"two.csv":   "device,description\n02:00:00:00:00:01,x\n02:00:00:00:00:03,x\n",
 		"password":  "a good password\n",
 	} {
 		d.file(name, content)
@@ -173,6 +180,77 @@ func TestTables(t *testing.T) {
 		"SEP020000000001  CP-7941G  東京     -     unknown  -       -\nSEP020000000002  CP-7941G  -        -     unknown  "} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is not in\n%s", want, all)
+		}
+	}
+}
+
+// terminalPair is a terminal: what is written to the first is typed at the
+// second.
+func terminalPair(t *testing.T) (typed, at *os.File) {
+	t.Helper()
+	typed, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("there is no terminal to make: %v", err)
+	}
+	t.Cleanup(func() { typed.Close() })
+	n, err := unix.IoctlGetInt(int(typed.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Skipf("there is no terminal to make: %v", err)
+	}
+	if err := unix.IoctlSetPointerInt(int(typed.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	if at, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		t.Skipf("there is no terminal to make: %v", err)
+	}
+	t.Cleanup(func() { at.Close() })
+	return typed, at
+}
+
+// TestAsks: at a terminal a person is asked, in the language of the terminal;
+// only yes changes anything.
+func TestAsks(t *testing.T) {
+	d := newDesk(t)
+	t.Setenv(envData, filepath.Join(d.dir, "data"))
+	if err := seed(d); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"site add Kyoto", "device add 02:00:00:00:00:01 --model 7941 --site Kyoto",
+		"device add 02:00:00:00:00:02 --model 7961"} {
+		d.ok(line)
+	}
+	for _, c := range []struct {
+		types, language, asks string
+		code                  int
+	}{
+		{"n\n", "C", "this touches 2 devices; sites: Kyoto 1, without a site: 1; models: CP-7941G 1, CP-7961G 1",
+			exitUnasked},
+		{"\n", "C", "Go on? [y/N]", exitUnasked}, {"\x04", "C", "Go on? [y/N]", exitUnasked},
+		{"n\n", "ja_JP.UTF-8", "対象の機器: 2台。拠点: Kyoto 1、拠点なし: 1台", exitUnasked},
+		{"y\n", "ja_JP.UTF-8", "続けますか? [y/N]", 0}, {"yes\n", "C", "Go on? [y/N]", 0},
+	} {
+		t.Setenv("LC_ALL", c.language)
+		typed, at := terminalPair(t)
+		if _, err := typed.WriteString(c.types); err != nil {
+			t.Fatal(err)
+		}
+		before := d.ok("enterprise show")
+		var errs bytes.Buffer
+		root := rootCommand()
+		value := "classic"
+		if strings.Contains(strings.Join(strings.Fields(before), " "), "timing classic") {
+			value = "lan"
+		}
+		root.SetArgs([]string{"enterprise", "set", "timing=" + value})
+		root.SetIn(at)
+		root.SetOut(io.Discard)
+		root.SetErr(&errs)
+		err := root.ExecuteContext(t.Context())
+		if status(err) != c.code || !strings.Contains(errs.String(), c.asks) {
+			t.Errorf("%q: %d, %v\n%s", c.types, status(err), err, &errs)
+		}
+		if changed := d.ok("enterprise show") != before; changed != (c.code == 0) {
+			t.Errorf("%q: changed is %v", c.types, changed)
 		}
 	}
 }

@@ -121,16 +121,16 @@ func releaseSet(conn *connFlags) *cobra.Command {
 
 func releaseAssign(conn *connFlags) *cobra.Command {
 	var t levelTarget
-	cmd := &cobra.Command{Use: "assign RELEASE --enterprise | --model M | --profile P | --device D",
+	var a consent
+	cmd := &cobra.Command{Use: "assign RELEASE --enterprise | --model M | --profile P | --device D | --site S",
 		Short: `Assign a release at one level: each device gets the load that is for its model; "" assigns none`,
 		Args:  cobra.ExactArgs(1), Example: "  peerload-server release assign '9.4(2)' --profile lobby",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-			a, err := c.AssignRelease(cmd.Context(), t.target(), args[0], c.ifVersion)
-			if err != nil {
-				return err
-			}
-			return conn.showAssigned(cmd, a)
+			return a.assign(conn, cmd, c, &t, client.Order{Release: &args[0]}, func() (client.Assigned, error) {
+				return c.AssignRelease(cmd.Context(), t.target(), args[0], c.ifVersion)
+			})
 		})}
 	t.flags(cmd)
+	a.flags(cmd)
 	return cmd
 }

@@ -91,12 +91,12 @@ func reportAudit(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "audit", items, "TIME WHO FROM ACTION TARGET CHANGES", func(a client.AuditEntry) []string {
+			return list(conn, cmd, "audit", items, "ID TIME WHO FROM ACTION TARGET CHANGES", func(a client.AuditEntry) []string {
 				var changes []string
 				for _, f := range a.Changes {
 					changes = append(changes, fmt.Sprintf("%s: %s → %s", f.Field, valueOr(f.Old), valueOr(f.New)))
 				}
-				return []string{when(a.At), a.Actor, a.From, a.Action, a.Target, strings.Join(changes, "; ")}
+				return []string{a.ID, when(a.At), a.Actor, a.From, a.Action, a.Target, strings.Join(changes, "; ")}
 			})
 		})}
 	siteFlag(cmd, &site, "about this site and its devices")
@@ -122,15 +122,17 @@ var errRows = errors.New("rows were not written as asked: mend what PROBLEM says
 
 func bulkCommand() *cobra.Command {
 	conn := &connFlags{}
-	var create, dry bool
+	var create bool
+	var a consent
 	cmd := &cobra.Command{Use: "bulk FILE.csv", Short: "Write many devices from a table; each row is read back",
 		Args: cobra.ExactArgs(1),
 		Long: `Write many devices from a CSV table ("-" is the standard input). The first line
 names the columns: device, and any of model, profile, site, description, load,
-release and the names of settings. An empty cell changes nothing, a hyphen unsets a
-setting or empties a field. Each row is written, read back and compared by
-itself; one that fails does not stop the others, and the exit status tells.`,
-		Example: "  peerload-server bulk phones.csv --create",
+release and the names of settings. An empty cell changes nothing, a hyphen unsets
+a setting or empties a field. Each row is written, read back and compared by
+itself; one that fails does not stop the others, and the exit status tells. What
+is printed at the end undoes it.`,
+		Example: "  peerload-server bulk phones.csv --create --dry-run",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := readInput(cmd, args[0], 16<<20)
 			if err != nil {
@@ -140,36 +142,51 @@ itself; one that fails does not stop the others, and the exit status tells.`,
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			if dry {
-				return conn.show(cmd, "bulk_read", len(rows), "%d rows can be read; nothing was written\n", len(rows))
-			}
 			return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-				return sendBulk(conn, cmd, c,
-					rows)
+				return sendBulk(conn, cmd, c, rows, &a)
 			})(cmd, args)
 		}}
 	conn.flags(cmd.Flags())
 	cmd.Flags().BoolVar(&create, "create", false, "make devices that are not known")
-	cmd.Flags().BoolVar(&dry, "dry-run", false, "only read the table")
+	a.flags(cmd)
 	return cmd
 }
 
-func sendBulk(conn *connFlags, cmd *cobra.Command, c *connection, rows []client.BulkRow) error {
+// printRows prints the results of rows.
+func printRows(conn *connFlags, cmd *cobra.Command, rows []client.BulkResult) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	return list(conn, cmd, "bulk_row", rows, "DEVICE OK CREATED PROBLEM", func(b client.BulkResult) []string {
+		return []string{b.Device, terminal.YesNo(b.OK), terminal.YesNo(b.Created), b.Error}
+	})
+}
+
+func sendBulk(conn *connFlags, cmd *cobra.Command, c *connection, rows []client.BulkRow, a *consent) error {
+	if len(rows) == 0 {
+		return errors.New("it has no row below the first line: nothing would be changed")
+	}
+	if ok, err := a.ask(conn, cmd, c, client.Order{Rows: rows}); err != nil || !ok {
+		return err
+	}
 	failed := 0
 	for batch := range slices.Chunk(rows, 500) { // so that one call does not take minutes
-		results, err := c.Bulk(cmd.Context(), batch)
+		done, err := c.Change(cmd.Context(), client.Order{Rows: batch}, false)
 		if err != nil {
 			return err
 		}
-		for _, b := range results {
+		for _, b := range done.Rows {
 			if !b.OK {
 				failed++
 			}
 		}
-		if err := list(conn, cmd, "bulk_row", results, "DEVICE OK CREATED PROBLEM", func(b client.BulkResult) []string {
-			return []string{b.Device, terminal.YesNo(b.OK), terminal.YesNo(b.Created), b.Error}
-		}); err != nil {
+		if err := printRows(conn, cmd, done.Rows); err != nil {
 			return err
+		}
+		if done.Rows = nil; done.Audit != "" {
+			if err := showChanged(conn, cmd, done); err != nil {
+				return err
+			}
 		}
 	}
 	if failed > 0 {

@@ -126,7 +126,6 @@ func (c *Controller) Change(ctx context.Context, a Actor, o Order, dry bool) (ou
 		}
 		parts := &parts{}
 		within := &Controller{cfg: c.cfg, store: inTx{tx}, hasher: c.hasher, ids: c.ids, parts: parts}
-		id := c.id()
 		if err := within.carryOut(ctx, a, o, &out); err != nil {
 			return err
 		}
@@ -138,7 +137,7 @@ func (c *Controller) Change(ctx context.Context, a Actor, o Order, dry bool) (ou
 		if dry {
 			return errDry
 		}
-		return c.appendParts(ctx, tx, a, AuditEntry{ID: id, Action: action, Target: target}, parts.entries, &out)
+		return c.appendParts(ctx, tx, a, AuditEntry{Action: action, Target: target}, parts.entries, &out)
 	})
 	if errors.Is(err, errDry) {
 		err = nil
@@ -163,12 +162,13 @@ func (c *Controller) appendParts(ctx context.Context, tx Tx, a Actor, whole Audi
 		out.Audit = entries[0].ID
 		return tx.Audit().Append(ctx, entries[0])
 	}
+	whole.ID = c.id() // the latest: it is listed before its parts
 	whole.At, whole.Actor, whole.Kind, whole.From = entries[0].At, a.Name, a.Kind, a.From
 	out.Audit = whole.ID
 	for i := range entries {
 		entries[i].PartOf = whole.ID
 	}
-	for _, e := range append([]AuditEntry{whole}, entries...) {
+	for _, e := range append(entries, whole) {
 		if err := tx.Audit().Append(ctx, e); err != nil {
 			return err
 		}
