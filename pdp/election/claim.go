@@ -106,14 +106,23 @@ func (e *Election) hearConfirmed(now time.Duration, c Candidate, out *Output) {
 
 // stays reports whether this root remains root against another confirmed one.
 // Of two that held the same when they were confirmed, the one that has received
-// clearly more bytes stays, because a change would fetch them again. Otherwise
-// the frozen ranks decide.
+// clearly more bytes stays, because a change would fetch them again. Of two that
+// held different prefixes, the one that is clearly further now stays: a device that
+// wakes with a few chunks must not displace a root that has come to hold many.
+// Otherwise the frozen ranks decide.
 func (e *Election) stays(c *Candidate) bool {
 	if c.Claim.Rank.CompareHolding(e.frozen) == 0 {
 		if ahead(e.served, c.Claim.Bytes) {
 			return true
 		}
 		if ahead(c.Claim.Bytes, e.served) {
+			return false
+		}
+	} else if comparable(&c.Claim, e.frozen.Complete) {
+		if further(e.holding.Prefix, c.Claim.Prefix) {
+			return true
+		}
+		if further(c.Claim.Prefix, e.holding.Prefix) {
 			return false
 		}
 	}
@@ -123,7 +132,25 @@ func (e *Election) stays(c *Candidate) bool {
 // yields reports whether a root that claims c will give way to the one that
 // claims d although its rank is higher; see stays.
 func yields(c, d *wire.Claim) bool {
-	return c.Rank.CompareHolding(d.Rank) == 0 && ahead(d.Bytes, c.Bytes)
+	if c.Rank.CompareHolding(d.Rank) == 0 {
+		return ahead(d.Bytes, c.Bytes)
+	}
+	return comparable(c, d.Rank.Complete) && comparable(d, c.Rank.Complete) && further(d.Prefix, c.Prefix)
+}
+
+// comparable reports whether the prefix that a claim tells may be compared with
+// that of a root whose rank is complete or not. Where files are passed on whole a
+// claim tells less than is held.
+func comparable(c *wire.Claim, complete bool) bool {
+	return c.Rank.Complete == complete && c.Prefix >= c.Rank.Prefix
+}
+
+// further reports whether a root that holds a chunks from the start is clearly
+// further than one that holds b. As with ahead, less could be a matter of when it
+// was said.
+func further(a, b int) bool {
+	const clear = 4
+	return a > b+b/4+clear
 }
 
 // ahead reports whether a root that received a bytes is clearly ahead of one

@@ -323,6 +323,45 @@ func TestClearlyMoreBytesStay(t *testing.T) {
 	}
 }
 
+// TestTheFurtherRootStays: a root that has come to hold clearly more than one that
+// was confirmed with a longer prefix stays, and all see it so. What a claim tells
+// does not count where it is less than its rank, as where files are passed on whole.
+func TestTheFurtherRootStays(t *testing.T) {
+	for _, x := range []struct {
+		mine, theirs int
+		stays        bool // who was confirmed with nothing, against 3 chunks
+	}{
+		{0, 3, false}, {7, 3, false}, {8, 3, true}, {80, 60, true}, {79, 60, false}, {3, 80, false}, {80, 0, false},
+	} {
+		e := started(LAN(), 0, false)
+		now, _ := until(t, e, Root)
+		e.Hold(x.mine, false, 1)
+		r := claim(1, wire.Rank{Prefix: 3}.Confirm())
+		r.Claim.Prefix, r.Claim.Bytes = x.theirs, 1
+		var o Output
+		e.Claim(now+time.Second, r, &o)
+		if stays := e.State() == Root; stays != x.stays {
+			t.Errorf("%d chunks against %d: stays %v", x.mine, x.theirs, stays)
+		}
+		f := started(LAN(), 0, false)
+		mine := claim(2, wire.Rank{}.Confirm())
+		mine.Claim.Prefix, mine.Claim.Bytes = x.mine, 1
+		f.Claim(1, mine, &o)
+		f.Claim(2, r, &o)
+		if stays := f.Root().Peer == mine.Peer; stays != x.stays {
+			t.Errorf("%d chunks against %d: a follower stays %v", x.mine, x.theirs, stays)
+		}
+		// The other root hears it the same way.
+		g := started(LAN(), 3, false)
+		now, _ = until(t, g, Root)
+		g.Hold(x.theirs, false, 1)
+		g.Claim(now+time.Second, mine, &o)
+		if gives := g.State() == Following; gives != x.stays && x.theirs > 0 {
+			t.Errorf("%d chunks against %d: the other gives way %v", x.mine, x.theirs, gives)
+		}
+	}
+}
+
 // TestGrudges: silence is forgiven soon the first time; what fails again is
 // remembered for longer each time.
 func TestGrudges(t *testing.T) {
