@@ -19,15 +19,18 @@ import (
 type fallback struct {
 	m        *Machine
 	budget   *origin.Budget
-	gained   time.Duration // when a chunk last came from anywhere, or the wait began again
-	wait     time.Duration // how long one may take
-	starving bool          // entitled to the origin because no peer served
-	announce time.Duration // when the direct download under way is announced again
-	probe    timer         // when to check whether the origin answers
+	gained   time.Duration       // when a chunk last came from anywhere, or the wait began again
+	wait     time.Duration       // how long one may take
+	starving bool                // entitled to the origin because no peer served
+	announce time.Duration       // when the direct download under way is announced again
+	probe    timer               // when to check whether the origin answers
+	contest  origin.Contest      // of the direct download with the peers
+	spared   map[netip.Addr]bool // roots that were given time to catch up
 }
 
 func newFallback(m *Machine) *fallback {
-	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), wait: m.cfg.Transfer.Fallback}
+	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), wait: m.cfg.Transfer.Fallback,
+		spared: map[netip.Addr]bool{}}
 }
 
 // start begins the wait for chunks.
@@ -42,9 +45,12 @@ func (f *fallback) gain() {
 	f.gained = f.m.now
 }
 
-// served records that a parent sent a chunk: the origin is not needed, unless
-// there is still no server in the other tree.
+// served records that a parent sent a chunk: the origin is not needed, unless it
+// brings more than the peers do, or there is still no server in the other tree.
 func (f *fallback) served() {
+	if f.budget.Active() && !f.contest.Peer() {
+		return
+	}
 	if f.m.following.failures() >= f.m.cfg.Transfer.FailedPeers && f.budget.Active() {
 		return
 	}
@@ -61,10 +67,79 @@ func (f *fallback) withdraw() {
 // release gives the budget back.
 func (f *fallback) release() {
 	if f.budget.Active() {
-		f.budget.Done()
 		f.m.origin.stop()
-		f.m.act(Broadcast{&wire.Direct{Done: true, Prefix: f.m.held.Prefix(), Bytes: f.m.origin.bytes}})
+		f.done()
 	}
+}
+
+// keep goes on with the download of a root that follows another now, until that one
+// serves: what this device fetched would else come again, and any root can be
+// outranked by a liar.
+func (f *fallback) keep() {
+	m := f.m
+	if !m.origin.answered() || m.held.complete() || m.el.State() != election.Following {
+		m.origin.stop()
+		return
+	}
+	if f.spare(m.el.Root()) {
+		return
+	}
+	f.budget.Take()
+	f.starving, f.announce = true, m.now
+	f.contest.Begin(m.now, true)
+}
+
+// adopt leaves the direct download to this device as root.
+func (f *fallback) adopt() {
+	f.budget.Cancel()
+	if f.budget.Active() {
+		f.done()
+	}
+}
+
+// done gives the budget back, and tells the others.
+func (f *fallback) done() {
+	f.budget.Done()
+	f.m.act(Broadcast{&wire.Direct{Done: true, Prefix: f.m.held.Prefix(), Bytes: f.m.origin.bytes}})
+}
+
+// fetched takes a chunk of the origin. Where a few have come and none from peers, a
+// root that seems to be on its way, and is behind this device, is given time once to
+// catch up. Another root does not do what it says: this device takes the root back
+// if it was root before.
+func (f *fallback) fetched() {
+	m, r := f.m, f.m.el.Root()
+	f.contest.Origin()
+	if !f.budget.Active() || !f.contest.Unmatched(m.now) || r == nil || m.cfg.Transfer.WholeFiles {
+		return
+	}
+	if !f.spare(r) && f.contest.WasRoot() {
+		m.following.distrustRoot(wire.ReasonRootStalled)
+	}
+}
+
+// mostSpared bounds the roots that are remembered; later ones are given no time.
+const mostSpared = 64
+
+// spare ends the download of this device for a root that seems to be on its way, and
+// gives that time to catch up, once: for as long as the origin takes for what it
+// lacks, and a little more.
+func (f *fallback) spare(r *election.Candidate) bool {
+	const least, more = 3 * time.Second, 3
+	m, a := f.m, r.Addr.Addr()
+	advances := r.Claim.Prefix > r.Claim.Rank.Prefix || r.Claim.Bytes > 0
+	if !advances || r.Claim.Prefix > m.held.Prefix() || f.spared[a] || len(f.spared) >= mostSpared {
+		return false
+	}
+	f.spared[a] = true
+	takes := m.origin.takes(m.held.Prefix() - r.Claim.Prefix + more)
+	f.gained, f.wait = m.now, max(least, min(takes, m.cfg.Transfer.Fallback))
+	if f.budget.Active() {
+		f.release()
+	} else {
+		m.origin.stop()
+	}
+	return true
 }
 
 // heardDirect takes another's claim on the subnet's budget.
@@ -81,7 +156,9 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 	}
 	if f.budget.Heard(m.now, m.self.Peer, c.Peer, c.Links, d) {
 		m.origin.stop()
-		f.budget.Entitle(m.now)
+		if r := m.el.Root(); r == nil || !f.contest.WasRoot() || !f.spare(r) {
+			f.budget.Entitle(m.now)
+		}
 	}
 	for _, s := range m.following.sides() {
 		f.tapOther(s)
@@ -123,6 +200,8 @@ func (f *fallback) settle() {
 		m.note(report.KindFallback, why, netip.AddrPort{}, note.ToOrigin{})
 		m.act(Broadcast{&wire.Direct{Reason: why, Prefix: m.held.Prefix()}})
 		f.announce = m.now + m.cfg.Election.Announce
+		r := m.el.Root()
+		f.contest.Begin(m.now, r != nil && f.spared[r.Addr.Addr()])
 		m.origin.open(m.now)
 	}
 	if f.budget.Active() && m.now >= f.announce {

@@ -258,6 +258,7 @@ func (m *Machine) stored(e Stored) {
 	m.fallback.gain()
 	if fromOrigin {
 		m.origin.Progress(m.now)
+		m.fallback.fetched()
 	} else {
 		m.origin.Served(m.now)
 	}

@@ -54,9 +54,10 @@ type originSide struct {
 	m *Machine
 	*origin.Patience
 	use   use
-	shut  bool  // another file of the load has its turn
-	bytes int64 // that came in the download under way, or in the last one
-	wrong int   // files or chunks from the origin with the wrong digest
+	shut  bool          // another file of the load has its turn
+	bytes int64         // that came in the download under way, or in the last one
+	begun time.Duration // when that was asked for
+	wrong int           // files or chunks from the origin with the wrong digest
 }
 
 func newOriginSide(m *Machine) *originSide {
@@ -74,6 +75,16 @@ func (o *originSide) gate(e Gate) { o.shut = !e.Open }
 
 // received takes how many bytes have come.
 func (o *originSide) received(e OriginBytes) { o.bytes = e.Bytes }
+
+// takes returns how long the download under way takes for so many chunks, at its
+// rate so far; 0 if that is not known.
+func (o *originSide) takes(chunks int) time.Duration {
+	if o.bytes == 0 {
+		return 0
+	}
+	n := float64(chunks) * float64(o.m.held.ChunkSize())
+	return time.Duration(float64(o.m.now-o.begun) * n / float64(o.bytes))
+}
 
 // renew forgets the bytes of an earlier download.
 func (o *originSide) renew() { o.bytes = 0 }
@@ -100,7 +111,7 @@ func (o *originSide) open(at time.Duration) {
 func (o *originSide) probe() { o.begin(probeAsked) }
 
 func (o *originSide) begin(u use) {
-	o.use, o.bytes = u, 0
+	o.use, o.bytes, o.begun = u, 0, o.m.now
 	o.m.act(OpenOrigin{From: o.m.held.Prefix()})
 }
 

@@ -58,11 +58,13 @@ func (r *rootSide) begin(why wire.Reason) {
 	m.following.rootHere()
 	r.complaints = nil
 	r.gauge.reset()
-	m.origin.renew()
+	if !m.origin.busy() {
+		m.origin.renew()
+	}
 	r.announce()
 	r.asksUntil = m.now + 2*m.cfg.Tree.AskFirst // a first ask, and the one that repeats it
 	r.fetchAt = max(m.now+m.cfg.Transfer.RootWait, m.origin.NotBefore())
-	m.fallback.withdraw()
+	m.fallback.adopt()
 	m.note(report.KindElection, why, m.self.Addr, note.Confirmed{})
 	m.note(report.KindRole, why, m.self.Addr, note.IsRoot{Addr: m.self.Addr.Addr()})
 	m.children.pathChanged(transfer.All)
@@ -75,7 +77,7 @@ func (r *rootSide) end() {
 		r.stayUntil = r.m.now + r.m.cfg.Tree.Forget
 	}
 	r.placer = nil
-	r.m.origin.stop()
+	r.m.fallback.keep()
 }
 
 // announce keeps a root that is complete from falling silent for a while.

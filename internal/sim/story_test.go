@@ -104,7 +104,7 @@ var stories = []story{
 	{name: "split half way", n: 8, last: sec(12), wan: 1.45, do: func(c *story) {
 		c.s.At(sec(2), func() { c.s.At(sec(6), c.sub.Partition(Side(2))) })
 	}},
-	{name: "parents send wrong chunks", n: 8, last: sec(8.8), wan: 1.02, do: func(c *story) {
+	{name: "parents send wrong chunks", n: 8, last: sec(9.5), wan: 1.1, do: func(c *story) {
 		for i := range 3 {
 			c.sub.devices[i].Lies = func(i int) bool { return i > 20 }
 		}
@@ -280,7 +280,7 @@ var stories = []story{
 		do: func(c *story) {
 			c.resigner(NewRogueRoot(false), wire.ReasonOriginOther, time.Hour, 500*time.Millisecond)
 		}},
-	{name: "a liar says again and again that the server is gone", n: 8, last: sec(65), wan: 3,
+	{name: "a liar says again and again that the server is gone", n: 8, last: sec(65), wan: 4,
 		do: func(c *story) {
 			c.resigner(NewRogueRoot(false), wire.ReasonOriginUnreachable, time.Hour, 500*time.Millisecond)
 		}},
@@ -290,7 +290,7 @@ var stories = []story{
 			c.s.At(sec(1.5), func() { c.sub.Server.Down = false })
 			c.resigner(NewRogueRoot(false), wire.ReasonOriginNotFound, 0, 500*time.Millisecond)
 		}},
-	{name: "signed, a liar claims all and another size", n: 8, last: sec(9.5), wan: 1.02, do: func(c *story) {
+	{name: "signed, a liar claims all and another size", n: 8, last: sec(9.5), wan: 1.1, do: func(c *story) {
 		c.falseHolder(sec(3), c.f.Size/2, -1)
 	}},
 	{name: "no table, the server tells no length", n: 16, last: sec(8.8), wan: 1.001, do: func(c *story) {
