@@ -535,7 +535,8 @@ func TestRollBackAfterReplace(t *testing.T) {
 	d.upgrade(t, "d00", "old", "new")
 	d.must("r", rollout.Pause{By: "ann"}, rollout.Replace{From: "new", To: "new2"}, rollout.RollBack{By: "ann"})
 	c, judged, ok, err := d.held["r"].m.Undo(d.held["r"].rows["d00"])
-	if err != nil || !ok || !slices.Equal(c.Bad, []string{"new", "new2"}) || judged.Load != "new2" || c.Load != "old" {
+	if err != nil || !ok || !slices.Equal(c.Bad, []string{"new", "new2"}) || judged.Load != "new2" || c.Load != "old" ||
+		c.Runs != "new" {
 		t.Errorf("%+v, %v, %v, %v", c, judged, ok, err)
 	}
 }

@@ -25,9 +25,10 @@ func (m *Machine) Undo(row *Row) (c Candidate, judged Verdict, ok bool, err erro
 			c.Bad = append(c.Bad, load)
 		}
 	}
-	// Of a device that may still be at work nobody knows what it runs by now.
+	// Of a device that may still be at work nobody knows what it runs by now. One
+	// that is done may run a load that was replaced since.
 	if row.Standing == Done {
-		c.Runs = goal
+		c.Runs = row.Step
 	}
 	return c, Verdict{Device: row.Device, Load: goal, Reason: ReasonByHand}, true, nil
 }
