@@ -9,11 +9,16 @@ import (
 // User is a person who may log in.
 type User struct {
 	Meta
-	// Name in lower case: letters, digits and ._- , 1 to 64.
+	// Name in lower case: letters, digits and ._- , 1 to 64. That of somebody who
+	// signs in at an issuer has an @ in it, too, which no other has.
 	Name string `json:"name"`
 	// FullName for people.
 	FullName string `json:"full_name"`
-	Role     Role   `json:"role"`
+	// Role is "" for none, which only somebody of an issuer can have.
+	Role Role `json:"role"`
+	// Issuer is where the user signs in by OIDC; "" for one who has a password
+	// here.
+	Issuer string `json:"issuer,omitempty"`
 	// Disabled users cannot log in, and their tokens are void.
 	Disabled bool `json:"disabled"`
 	// LastLogin is zero if there was none.
@@ -45,6 +50,9 @@ const (
 	CredentialSiteKey   CredentialKind = "site-key"  // enrolment for a whole site
 	CredentialDevice    CredentialKind = "device"    // a device's own secret; Subject is the device
 	CredentialSetup     CredentialKind = "setup"     // the one-time set-up link
+	CredentialLogin     CredentialKind = "login"     // a sign-in of a command line; Subject is the user
+	CredentialRequest   CredentialKind = "request"   // a command line that waits for a browser; Subject is the code
+	CredentialIdentity  CredentialKind = "identity"  // a person at an issuer of OIDC; Subject is the user
 )
 
 // text names a kind for people.
@@ -62,6 +70,12 @@ func (k CredentialKind) text() string {
 		return "a device's own secret"
 	case CredentialSetup:
 		return "a set-up link"
+	case CredentialLogin:
+		return "a sign-in"
+	case CredentialRequest:
+		return "a request to sign in"
+	case CredentialIdentity:
+		return "an identity"
 	}
 	return string(k)
 }
@@ -86,6 +100,8 @@ type Credential struct {
 	// or last used it.
 	LastUsed time.Time `json:"last_used,omitzero"`
 	From     string    `json:"from,omitempty"`
+	// Grant is the user who has granted a request, "" before.
+	Grant string `json:"grant,omitempty"`
 	// Uses is how many enrolments are left; Unlimited for a site key.
 	Uses int `json:"uses,omitempty"`
 	// Profile, Site and Networks (prefixes) of devices that enrol.
@@ -286,8 +302,10 @@ type Actor struct {
 	Role Role
 	// Scopes of a token; nil means all that the role may.
 	Scopes []Scope
-	// session is the session's credential, for Logout.
+	// session is the credential of the session or sign-in, for Logout; browser
+	// says that it is a session.
 	session string
+	browser bool
 }
 
 // Local is the owner of the data directory, who may do everything, being able

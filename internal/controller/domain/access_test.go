@@ -146,6 +146,7 @@ var useCases = []useCase{
 		return drop(r.UpdateUser(r.ctx, a, "other", domain.UserChange{FullName: ptr("x")}, 0))
 	}},
 	{"DeleteUser", "access", "a", func(r *rig, a domain.Actor) error { return r.DeleteUser(r.ctx, a, "other", 0) }},
+	{"EndSessions", "access", "a", func(r *rig, a domain.Actor) error { return r.EndSessions(r.ctx, a, "other") }},
 	{"User", "access", "a", func(r *rig, a domain.Actor) error { return drop(r.User(r.ctx, a, "other")) }},
 	{"Users", "access", "a", func(r *rig, a domain.Actor) error {
 		return drop(r.Users(r.ctx, a, domain.TextFilter{}, domain.Page{}))
@@ -180,6 +181,9 @@ var open = map[string]string{
 	"CompleteSetup": "takes a one-time secret",
 	"Prune":         "the server's own", "ActorByDevice": "makes actors",
 	"ActorBySession": "makes actors", "ActorByToken": "makes actors",
+	"SignIn": "takes a password", "SignInBy": "an issuer vouches", "ActorByLogin": "makes actors",
+	"AskLogin": "a command line without credentials asks", "RedeemLogin": "takes a one-time secret",
+	"LoginRequest": "of a session", "AnswerLogin": "of a session",
 	"Logout": "of a session", "ChangeOwnPassword": "takes a password",
 }
 
@@ -554,6 +558,20 @@ func TestStoreFailsMidway(t *testing.T) {
 		return nil
 	})
 	session, bob := r.login("bob")
+	r.everyFault(f, "SignIn", func() error { return drop(r.SignIn(r.ctx, "bob", password, "c", "10.0.0.1")) })
+	r.everyFault(f, "SignInBy", func() error { return drop(r.SignInBy(r.ctx, carol, "10.0.0.1")) })
+	r.everyFault(f, "a browser lets a command line in", func() error {
+		asked, err := r.AskLogin(r.ctx, "c", "10.0.0.1")
+		if err != nil {
+			return err
+		}
+		err = r.AnswerLogin(r.ctx, bob, asked.Code, true)
+		if err != nil {
+			return err
+		}
+		_, _, err = r.RedeemLogin(r.ctx, asked.Secret, "10.0.0.1")
+		return err
+	})
 	r.everyFault(f, "ActorBySession", func() error {
 		_, _, err := r.ActorBySession(r.ctx, session.Secret, "10.0.0.2")
 		return err

@@ -41,8 +41,9 @@ type Config struct {
 	// Password is the cost of hashing a password. The zero value means
 	// passhash.Default.
 	Password passhash.Cost
-	// SessionLife ends a session, used or not. 0 means 12 hours: a working day,
-	// and the next one begins with a password.
+	// SessionLife ends a session and a sign-in of a command line, used or not. 0
+	// means 12 hours: a working day, and the next one begins with a password. At
+	// most MaxSessionLife.
 	SessionLife time.Duration
 	// SessionIdle ends a session that nobody uses. 0 means an hour.
 	SessionIdle time.Duration
@@ -61,6 +62,10 @@ type Config struct {
 	// MaxDevices bounds the devices that register or enrol by themselves, so
 	// that invented names cannot fill the disk. 0 means 100,000.
 	MaxDevices int
+	// ForeignLife is how long the tokens of somebody who signs in at an issuer work
+	// after the last time: who has left must not keep rights that the issuer has
+	// taken. 0 means 30 days.
+	ForeignLife time.Duration
 	// MaxThrottles bounds the counts of failed attempts that are kept. 0 means
 	// 10,000: a few megabytes, and more networks than guess at one controller.
 	MaxThrottles int
@@ -72,8 +77,11 @@ func (c Config) Validate() error {
 		return errors.New("domain: no store")
 	}
 	if c.SessionLife < 0 || c.SessionIdle < 0 || c.SetupLife < 0 || c.HistoryLife < 0 || c.AuditLife < 0 ||
-		c.HistoryPerDevice < 0 || c.MaxDevices < 0 || c.MaxThrottles < 0 {
+		c.ForeignLife < 0 || c.HistoryPerDevice < 0 || c.MaxDevices < 0 || c.MaxThrottles < 0 {
 		return errors.New("domain: a time or limit is negative")
+	}
+	if c.SessionLife > MaxSessionLife {
+		return fmt.Errorf("domain: a session lives for %s at most", MaxSessionLife)
 	}
 	return c.Password.WithDefaults().Validate()
 }
@@ -94,7 +102,7 @@ func (c Config) withDefaults() Config {
 		field *time.Duration
 		value time.Duration
 	}{{&c.SessionLife, 12 * time.Hour}, {&c.SessionIdle, time.Hour}, {&c.SetupLife, day},
-		{&c.HistoryLife, 90 * day}, {&c.AuditLife, 730 * day}} {
+		{&c.ForeignLife, 30 * day}, {&c.HistoryLife, 90 * day}, {&c.AuditLife, 730 * day}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}

@@ -286,36 +286,11 @@ func (c *Controller) forgive(ctx context.Context, limits []limit) error {
 // Login starts a session. from is the address without a port. Errors match
 // ErrUnauthenticated or ErrThrottled.
 func (c *Controller) Login(ctx context.Context, name, password, from string) (NewSession, error) {
-	u, err := c.checkLogin(ctx, name, password, from)
+	in, err := c.loginAs(ctx, name, password, entry{kind: CredentialSession, from: from})
 	if err != nil {
 		return NewSession{}, err
 	}
-	var out NewSession
-	who := Actor{Kind: ActorUser, Name: name, User: name, From: from}
-	err = c.update(ctx, who, func(tx Tx, j *journal) error {
-		now, err := find(ctx, tx.Accounts(), "user", name)
-		if err != nil {
-			return err
-		}
-		if now.Disabled || now.PasswordHash != u.PasswordHash {
-			return ErrUnauthenticated // changed while the hash was computed
-		}
-		now.LastLogin, now.Known = c.now(), nowKnown(now.Known, from)
-		if err := tx.Accounts().Put(ctx, &now); err != nil {
-			return err
-		}
-		at := c.now()
-		cred := Credential{Kind: CredentialSession, Subject: name, From: from, LastUsed: at,
-			Expires: at.Add(c.cfg.SessionLife), Idle: at.Add(c.cfg.SessionIdle)}
-		secret, err := c.issue(ctx, tx, &cred, "plx_")
-		if err != nil {
-			return err
-		}
-		j.event("login", "user "+name)
-		out = NewSession{Session: sessionOf(cred, now.Role, secret), Secret: secret}
-		return nil
-	})
-	return out, err
+	return in.session(), nil
 }
 
 func sessionOf(cred Credential, role Role, secret string) Session {
@@ -344,11 +319,17 @@ func CheckCSRF(s Session, token string) error {
 // ActorBySession returns the actor of a session's secret. An error matches
 // ErrUnauthenticated.
 func (c *Controller) ActorBySession(ctx context.Context, secret, from string) (Actor, Session, error) {
-	cred, u, err := c.userBy(ctx, secret, CredentialSession, from)
+	return c.actorBy(ctx, secret, CredentialSession, from)
+}
+
+func (c *Controller) actorBy(ctx context.Context, secret string, kind CredentialKind,
+	from string) (Actor, Session, error) {
+	cred, u, err := c.userBy(ctx, secret, kind, from)
 	if err != nil {
 		return Actor{}, Session{}, err
 	}
-	a := Actor{Kind: ActorUser, Name: u.Name, User: u.Name, From: from, Role: u.Role, session: cred.ID}
+	a := Actor{Kind: ActorUser, Name: u.Name, User: u.Name, From: from, Role: u.Role, session: cred.ID,
+		browser: kind == CredentialSession}
 	return a, sessionOf(cred, u.Role, secret), nil
 }
 
@@ -363,6 +344,9 @@ func (c *Controller) userBy(ctx context.Context, secret string, kind CredentialK
 		var ok bool
 		if u, ok, err = lookup(ctx, tx.Accounts(), cred.Subject); err == nil && (!ok || u.Disabled) {
 			err = ErrUnauthenticated
+		}
+		if err == nil {
+			err = c.checkForeign(u)
 		}
 		return err
 	})
@@ -384,7 +368,7 @@ func (c *Controller) used(ctx context.Context, cred Credential, from string) err
 			return err
 		}
 		current.LastUsed, current.From = now, from
-		if current.Kind == CredentialSession {
+		if !current.Idle.IsZero() {
 			current.Idle = now.Add(c.cfg.SessionIdle)
 		}
 		return tx.Credentials().Put(ctx, &current)
@@ -398,7 +382,7 @@ func (c *Controller) used(ctx context.Context, cred Credential, from string) err
 	return err
 }
 
-// Logout ends the actor's session.
+// Logout ends the actor's session, or sign-in of a command line.
 func (c *Controller) Logout(ctx context.Context, a Actor) error {
 	if a.Kind != ActorUser || a.session == "" {
 		return ErrUnauthenticated

@@ -57,7 +57,7 @@ func (c *Controller) UpdateUser(ctx context.Context, a Actor, name string, chang
 
 func (c *Controller) putUser(ctx context.Context, a Actor, name string, change UserChange, isNew bool,
 	version int64) (User, error) {
-	if err := checkUserName(name); err != nil {
+	if err := checkUserName(name); err != nil && (isNew || !isForeign(name)) {
 		return User{}, err
 	}
 	if r := change.Role; r != nil && r.rank() == 0 {
@@ -87,6 +87,9 @@ func (c *Controller) putUser(ctx context.Context, a Actor, name string, change U
 		}
 		if err := checkVersion(u.Meta, version); err != nil {
 			return err
+		}
+		if u.Issuer != "" && (change.Password != nil || change.Role != nil) {
+			return refused("%s signs in at %s, which has the password and tells the role", u.Name, u.Issuer)
 		}
 		if err := a.mayChange(u.User, change); err != nil {
 			return err
@@ -126,7 +129,7 @@ func (c *Controller) changeUser(ctx context.Context, tx Tx, j *journal, u *Accou
 	if hash != "" {
 		u.PasswordHash = hash
 	}
-	if before.Role == RoleAdmin && !before.Disabled && (u.Role != RoleAdmin || u.Disabled) {
+	if before.lasting() && (u.Role != RoleAdmin || u.Disabled) {
 		if err := checkOtherAdmin(ctx, tx, u.Name); err != nil {
 			return err
 		}
@@ -144,13 +147,17 @@ func (c *Controller) changeUser(ctx context.Context, tx Tx, j *journal, u *Accou
 		j.event("user.password", target)
 	}
 	if hash != "" || u.Disabled {
-		if err := dropCredentials(ctx, tx, CredentialFilter{Kind: CredentialSession, Subject: u.Name}); err != nil {
+		if err := dropSessions(ctx, tx, u.Name); err != nil {
 			return err
 		}
 	}
 	j.note("user.update", target, before.User, u.User)
 	return tx.Accounts().Put(ctx, u)
 }
+
+// lasting reports whether the account is that of an admin who can log in,
+// whether an issuer of OIDC can be reached or not and whatever it says.
+func (a Account) lasting() bool { return a.Role == RoleAdmin && !a.Disabled && a.Issuer == "" }
 
 // checkOtherAdmin refuses if no other user is an admin who can log in.
 func checkOtherAdmin(ctx context.Context, tx Tx, name string) error {
@@ -159,7 +166,7 @@ func checkOtherAdmin(ctx context.Context, tx Tx, name string) error {
 		return err
 	}
 	for _, u := range all {
-		if u.Name != name && u.Role == RoleAdmin && !u.Disabled {
+		if u.Name != name && u.lasting() {
 			return nil
 		}
 	}
@@ -171,6 +178,9 @@ func checkOtherAdmin(ctx context.Context, tx Tx, name string) error {
 func (c *Controller) ChangeOwnPassword(ctx context.Context, a Actor, old, password string) error {
 	if a.Kind != ActorUser {
 		return ErrUnauthenticated
+	}
+	if isForeign(a.User) {
+		return refused("%s has no password here, but where they sign in", a.User)
 	}
 	if err := checkPassword(password); err != nil {
 		return err
@@ -208,12 +218,12 @@ func (c *Controller) DeleteUser(ctx context.Context, a Actor, name string, versi
 		if err := checkVersion(u.Meta, version); err != nil {
 			return err
 		}
-		if u.Role == RoleAdmin && !u.Disabled {
+		if u.lasting() {
 			if err := checkOtherAdmin(ctx, tx, name); err != nil {
 				return err
 			}
 		}
-		for _, kind := range []CredentialKind{CredentialSession, CredentialToken} {
+		for _, kind := range []CredentialKind{CredentialSession, CredentialLogin, CredentialToken, CredentialIdentity} {
 			if err := dropCredentials(ctx, tx, CredentialFilter{Kind: kind, Subject: name}); err != nil {
 				return err
 			}
