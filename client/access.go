@@ -5,11 +5,15 @@ import "time"
 // User is somebody who may log in.
 type User struct {
 	Meta
-	// Name in lower case: letters, digits and ._- , 1 to 64.
+	// Name in lower case: letters, digits and ._- , 1 to 64. That of somebody who
+	// signs in at an issuer has an @ in it.
 	Name     string `json:"name"`
 	FullName string `json:"full_name"`
-	// Role is "viewer", "operator" or "admin".
+	// Role is "viewer", "operator" or "admin"; "" for somebody to whom the issuer
+	// gives none any more.
 	Role string `json:"role"`
+	// Issuer is where the user signs in by OIDC, "" for one with a password.
+	Issuer string `json:"issuer,omitempty"`
 	// Disabled users cannot log in, and their tokens are void.
 	Disabled bool `json:"disabled"`
 	// LastLogin is zero if there was none.

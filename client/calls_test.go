@@ -43,7 +43,7 @@ func calls() map[string]call {
 		set("enrolment", func(c conn) client.Set[client.Enrolment, client.NewEnrolment] { return c.Enrolments },
 			client.Filter{Site: "s"}, 1),
 		level("enterprise", ""), level("model", anyName), level("profile", anyName), level("device", anyName),
-		loads(), models(), devices(), journals(),
+		loads(), models(), devices(), journals(), signIns(),
 	} {
 		maps.Copy(all, of)
 	}
@@ -115,6 +115,24 @@ func devices() map[string]call {
 		"get-desired": func(ctx context.Context, c conn, _ bool) (any, error) { return c.Desired(ctx, anyName) },
 		"reset-identity": func(ctx context.Context, c conn, _ bool) (any, error) {
 			return nil, c.ResetIdentity(ctx, anyName)
+		},
+	}
+}
+
+// signIns are the operations by which people's programs get in and out.
+func signIns() map[string]call {
+	return map[string]call{
+		"sign-in": func(ctx context.Context, c conn, filled bool) (any, error) {
+			label := ""
+			if filled {
+				label = "l"
+			}
+			return c.SignIn(ctx, "n", "p", label)
+		},
+		"who-am-i": func(ctx context.Context, c conn, _ bool) (any, error) { return c.Who(ctx) },
+		"log-out":  func(ctx context.Context, c conn, _ bool) (any, error) { return nil, c.SignOut(ctx) },
+		"end-sessions": func(ctx context.Context, c conn, _ bool) (any, error) {
+			return nil, c.EndSessions(ctx, anyName)
 		},
 	}
 }

@@ -58,7 +58,7 @@ type Client struct {
 
 // New returns a client of the controller at a URL such as
 // https://controller:8443, without the /api/v1 of its paths. token is an API
-// token ("peerload-server token add"), "" to send none. hc sends the requests
+// token ("peerload-server token add") or the secret of a Login, "" to send none. hc sends the requests
 // and decides which certificates to trust; nil means http.DefaultClient. Its
 // CheckRedirect is not used. New sends nothing.
 func New(base, token string, hc *http.Client) (*Client, error) {
@@ -138,6 +138,8 @@ type request struct {
 	version      Version // a version to compare, or AnyVersion
 	contentType  string
 	body         io.Reader
+	// also changes the request before it is sent.
+	also []func(*http.Request)
 }
 
 // get reads something.
@@ -146,9 +148,10 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, out any
 }
 
 // write sends a JSON body, nil for none, and reads the answer into out, nil for
-// none.
-func (c *Client) write(ctx context.Context, method, path string, v Version, in, out any) error {
-	return c.writeTo(ctx, request{method: method, path: path, version: v}, in, out)
+// none. also may change the request.
+func (c *Client) write(ctx context.Context, method, path string, v Version, in, out any,
+	also ...func(*http.Request)) error {
+	return c.writeTo(ctx, request{method: method, path: path, version: v, also: also}, in, out)
 }
 
 // writeTo is write of a request that may have a query.
@@ -217,6 +220,9 @@ func (c *Client) request(ctx context.Context, q request) (*http.Request, error) 
 	}
 	if q.version != AnyVersion {
 		r.Header.Set("If-Match", strconv.Quote(strconv.FormatInt(int64(q.version), 10)))
+	}
+	for _, change := range q.also {
+		change(r)
 	}
 	return r, nil
 }

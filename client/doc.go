@@ -17,7 +17,7 @@
 // cannot drift apart.
 //
 // What the package does not cover: sessions, which are for people in a browser
-// (log-in, log-out, who-am-i, change-password, set-up); what a device reports
+// (log-in, change-password, set-up); what a device reports
 // about itself (enrol, check-in), which "peerload agent" does; and the document
 // itself (get-openapi). What must not live here: rules of the domain, and
 // anything that a caller cannot do over HTTP.

@@ -88,6 +88,7 @@ func New(cfg Config) (*Server, error) {
 	s.journal()
 	s.access()
 	s.sessions()
+	s.signIns()
 	s.openAPI()
 	mux.HandleFunc("GET /setup", s.setupPage)
 	mux.HandleFunc("POST /setup", s.setupForm)
@@ -147,11 +148,11 @@ func (s *Server) document() huma.Config {
 				Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
 					"token": {Type: "http", Scheme: "bearer",
-						Description: "An API token, a device's secret, an enrolment token or the set-up secret: each operation says " +
-							"which."},
+						Description: "An API token, the secret of a sign-in, a device's secret, an enrolment token or the set-up secret: " +
+							"each operation says which."},
 					"session": {Type: "apiKey", In: "cookie", Name: cookieName,
 						Description: "A session; what changes something needs its CSRF token in " + csrfHeader + " too."},
-					"login": {Type: "http", Scheme: "basic", Description: "Name and password, to open a session."},
+					"login": {Type: "http", Scheme: "basic", Description: "Name and password, to open a session or to let a command line in."},
 				},
 			},
 		},

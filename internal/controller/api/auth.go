@@ -130,13 +130,7 @@ func (s *Server) identify(r *http.Request, n need) (c caller, err error) {
 		return c, nil
 	}
 	if isBearer {
-		// The controller's tokens have a prefix; a device's secret has not.
-		if strings.HasPrefix(bearer, "plt_") {
-			c.actor, err = s.ctl.ActorByToken(r.Context(), bearer, c.from)
-		} else {
-			c.actor, err = s.ctl.ActorByDevice(r.Context(), "", bearer, c.from)
-		}
-		return c, err
+		return s.bearer(r, c, bearer)
 	}
 	cookie, err := r.Cookie(cookieName)
 	if err != nil {
@@ -149,6 +143,23 @@ func (s *Server) identify(r *http.Request, n need) (c caller, err error) {
 	c.actor, c.session = a, &session
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		err = domain.CheckCSRF(session, r.Header.Get(csrfHeader))
+	}
+	return c, err
+}
+
+// bearer finds whose token it is. What the controller has made has a prefix; a
+// device's secret has not.
+func (s *Server) bearer(r *http.Request, c caller, token string) (_ caller, err error) {
+	switch {
+	case strings.HasPrefix(token, "plt_"):
+		c.actor, err = s.ctl.ActorByToken(r.Context(), token, c.from)
+	case strings.HasPrefix(token, "plc_"):
+		// No page of another site can make a browser send it, so it needs no CSRF token.
+		var session domain.Session
+		c.actor, session, err = s.ctl.ActorByLogin(r.Context(), token, c.from)
+		c.session = &session
+	default:
+		c.actor, err = s.ctl.ActorByDevice(r.Context(), "", token, c.from)
 	}
 	return c, err
 }

@@ -18,7 +18,8 @@ type Who struct {
 	Kind   domain.ActorKind `json:"kind"`
 	Role   domain.Role      `json:"role"`
 	Scopes []domain.Scope   `json:"scopes" doc:"null: all that the role may"`
-	// Session is nil without one.
+	// Session is that of a browser, or the sign-in of a command line; nil for all
+	// others.
 	Session *domain.Session `json:"session,omitempty"`
 }
 
@@ -64,7 +65,7 @@ func (s *Server) sessions() {
 			c := callerOf(ctx)
 			return &plain[Who]{Who{c.actor.Name, c.actor.Kind, c.actor.Role, c.actor.Scopes, c.session}}, nil
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/session", "log-out", "Close the session", needAnybody),
+	huma.Register(s.api, op(http.MethodDelete, "/session", "log-out", "Close the session, or the sign-in of a command line", needAnybody),
 		func(ctx context.Context, _ *struct{}) (*closed, error) {
 			if err := s.ctl.Logout(ctx, actor(ctx)); err != nil {
 				return nil, s.fail(ctx, err, 0)

@@ -1,0 +1,74 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Login is a person's sign-in of a command line.
+type Login struct {
+	ID   string `json:"id"`
+	User string `json:"user"`
+	// Role is "viewer", "operator" or "admin".
+	Role string `json:"role"`
+	// Client is what the command line has called itself.
+	Client  string    `json:"client"`
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires"`
+	// Secret is the token that New takes; it is shown once.
+	Secret string `json:"secret"`
+}
+
+// Who is the caller, as the controller sees it.
+type Who struct {
+	Name string `json:"name"`
+	// Kind is "user", "token" or, in the controller's own process, "local".
+	Kind string `json:"kind"`
+	Role string `json:"role"`
+	// Scopes of a token; nil means all that the role may.
+	Scopes []string `json:"scopes"`
+	// Session is the sign-in; nil for a token.
+	Session *Session `json:"session,omitempty"`
+}
+
+// Session is what a sign-in is to its caller.
+type Session struct {
+	ID      string    `json:"id"`
+	User    string    `json:"user"`
+	Role    string    `json:"role"`
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires"`
+	// CSRF is for pages; a token needs none.
+	CSRF string `json:"csrf"`
+}
+
+// SignIn signs in a person by name and password, on behalf of a program that
+// calls itself label. The secret of the answer is a token that ends by itself
+// after some hours, and with SignOut. The client's own token is not sent.
+func (c *Client) SignIn(ctx context.Context, name, password, label string) (l Login, err error) {
+	own := *c
+	own.token = ""
+	err = own.write(ctx, http.MethodPost, "/logins", AnyVersion, struct {
+		Client string `json:"client,omitempty"`
+	}{label}, &l, func(r *http.Request) { r.SetBasicAuth(name, password) })
+	return l, err
+}
+
+// Who tells who the caller is.
+func (c *Client) Who(ctx context.Context) (w Who, err error) {
+	err = c.get(ctx, "/session", nil, &w)
+	return w, err
+}
+
+// SignOut ends the sign-in whose secret the client has for a token. An API token
+// is not one: Tokens.Delete ends it.
+func (c *Client) SignOut(ctx context.Context) error {
+	return c.write(ctx, http.MethodDelete, "/session", AnyVersion, nil, nil)
+}
+
+// EndSessions ends all sessions and sign-ins of a user. Everybody may end their
+// own, an administrator those of others.
+func (c *Client) EndSessions(ctx context.Context, user string) error {
+	return c.write(ctx, http.MethodDelete, at("/users", user, "sessions"), AnyVersion, nil, nil)
+}
