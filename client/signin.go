@@ -28,19 +28,15 @@ type Who struct {
 	Role string `json:"role"`
 	// Scopes of a token; nil means all that the role may.
 	Scopes []string `json:"scopes"`
-	// Session is the sign-in; nil for a token.
-	Session *Session `json:"session,omitempty"`
-}
-
-// Session is what a sign-in is to its caller.
-type Session struct {
-	ID      string    `json:"id"`
-	User    string    `json:"user"`
-	Role    string    `json:"role"`
-	Created time.Time `json:"created"`
-	Expires time.Time `json:"expires"`
-	// CSRF is for pages; a token needs none.
-	CSRF string `json:"csrf"`
+	// Session is the sign-in; nil for a token. CSRF is for pages only.
+	Session *struct {
+		ID      string    `json:"id"`
+		User    string    `json:"user"`
+		Role    string    `json:"role"`
+		Created time.Time `json:"created"`
+		Expires time.Time `json:"expires"`
+		CSRF    string    `json:"csrf"`
+	} `json:"session,omitempty"`
 }
 
 // SignIn signs in a person by name and password, on behalf of a program that

@@ -23,6 +23,8 @@ var roles = []string{"viewer", "operator", "admin"}
 func userCommand() *cobra.Command {
 	return group("user", "Users and their roles", func(conn *connFlags) []*cobra.Command {
 		return []*cobra.Command{userList(conn), userAdd(conn), userSet(conn),
+			remover(conn, "sign-out USER", "End all sessions and sign-ins of a user; tokens stay", "user_signed_out",
+				func(ctx context.Context, c *connection, name string) error { return c.EndSessions(ctx, name) }),
 			remover(conn, "delete USER", "Remove a user with all sessions and tokens", "user_deleted",
 				func(ctx context.Context, c *connection, name string) error {
 					return c.Users.Delete(ctx, name, c.ifVersion)
@@ -31,10 +33,10 @@ func userCommand() *cobra.Command {
 }
 
 func userRow(u client.User) []string {
-	return []string{u.Name, u.Role, u.FullName, terminal.YesNo(u.Disabled), when(u.LastLogin)}
+	return []string{u.Name, orNone(u.Role), u.FullName, terminal.YesNo(u.Disabled), when(u.LastLogin), orNone(u.Issuer)}
 }
 
-const userHeader = "USER ROLE FULL-NAME DISABLED LAST-LOGIN"
+const userHeader = "USER ROLE FULL-NAME DISABLED LAST-LOGIN ISSUER"
 
 func userList(conn *connFlags) *cobra.Command {
 	return &cobra.Command{Use: "list", Short: "List users", Args: cobra.NoArgs,
@@ -57,37 +59,56 @@ func userFlags(cmd *cobra.Command) {
 func userChange(cmd *cobra.Command) (change client.UserChange, err error) {
 	change.FullName, change.Role = optional(cmd, "full-name"), optional(cmd, "role")
 	if v := optional(cmd, "password-file"); v != nil {
-		b, err := readInput(cmd, *v, 4096)
+		p, err := passwordOf(cmd, *v)
 		if err != nil {
 			return change, err
 		}
-		line, _, _ := strings.Cut(string(b), "\n")
-		line = strings.TrimSuffix(line, "\r")
-		change.Password = &line
+		change.Password = &p
 	}
 	return change, nil
 }
 
-// askPassword asks twice on a terminal.
-func askPassword(cmd *cobra.Command) (string, error) {
+// passwordOf is the first line of a file, or of the standard input for "-".
+func passwordOf(cmd *cobra.Command, path string) (string, error) {
+	b, err := readInput(cmd, path, 4096)
+	line, _, _ := strings.Cut(string(b), "\n")
+	return strings.TrimSuffix(line, "\r"), err
+}
+
+// errNoPassword says that the input ended instead.
+var errNoPassword = errors.New("no password was given: run the command again, or give --password-file")
+
+// onTerminal is the terminal to ask on.
+func onTerminal(cmd *cobra.Command) (*os.File, error) {
 	in, ok := cmd.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return "", errors.New("no terminal to ask for the password on: give --password-file")
+		return nil, errors.New("no terminal to ask for the password on: give --password-file")
 	}
-	ask := func(what string) (string, error) {
-		fmt.Fprint(cmd.ErrOrStderr(), what)
-		b, err := term.ReadPassword(int(in.Fd()))
-		fmt.Fprintln(cmd.ErrOrStderr())
-		if err == io.EOF {
-			err = errors.New("no password was given: run the command again, or give --password-file")
-		}
-		return string(b), err
-	}
-	first, err := ask("password: ")
+	return in, nil
+}
+
+// askOnce asks for a password, which is not shown.
+func askOnce(cmd *cobra.Command, what string) (string, error) {
+	in, err := onTerminal(cmd)
 	if err != nil {
 		return "", err
 	}
-	second, err := ask("once more: ")
+	fmt.Fprint(cmd.ErrOrStderr(), what)
+	b, err := term.ReadPassword(int(in.Fd()))
+	fmt.Fprintln(cmd.ErrOrStderr())
+	if err == io.EOF {
+		err = errNoPassword
+	}
+	return string(b), err
+}
+
+// askPassword asks twice on a terminal.
+func askPassword(cmd *cobra.Command) (string, error) {
+	first, err := askOnce(cmd, "password: ")
+	if err != nil {
+		return "", err
+	}
+	second, err := askOnce(cmd, "once more: ")
 	if err == nil && first != second {
 		err = errors.New("the two passwords differ: run the command again")
 	}
@@ -192,7 +213,7 @@ func tokenAdd(conn *connFlags) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		Example: "  peerload-server token add backup --user alice --role viewer --scope read",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-			if conn.server == "" && in.User == "" {
+			if c.at.server == "" && in.User == "" {
 				return errors.New("--user is missing: whose token, since nobody is logged in here")
 			}
 			in.LifeS = int64(life / time.Second)

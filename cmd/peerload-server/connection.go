@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -17,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/controller/keyring"
 )
 
 // Environment variables that replace flags.
@@ -36,21 +38,28 @@ type connFlags struct {
 	server, token, tokenFile, caf string
 	ifVersion                     int64
 	json                          bool
+	set                           *pflag.FlagSet // what was given
 }
 
 // flags adds the flags.
 func (conn *connFlags) flags(f *pflag.FlagSet) {
 	conn.dataFlags(f)
-	f.StringVar(&conn.server, "server", os.Getenv(envController),
-		"URL of a remote controller, instead of --data (environment: "+envController+")")
+	conn.remoteFlags(f)
 	f.StringVar(&conn.token, "token", "",
 		"API token for --server; better in the environment, "+envToken+", which other users cannot see")
 	f.StringVar(&conn.tokenFile, "token-file", "", "file that holds the token")
-	f.StringVar(&conn.caf, "ca", os.Getenv(envCA),
-		"PEM file of the certificate that --server has, or of who signed it (environment: "+envCA+")")
 	f.Int64Var(&conn.ifVersion, "if-version", int64(client.AnyVersion),
 		"change it only if it is still at this version; 0 is that of what nobody has written yet, -1 any")
 	f.BoolVar(&conn.json, "json", false, "print one JSON object a line")
+}
+
+// remoteFlags adds those that say which remote controller is meant.
+func (conn *connFlags) remoteFlags(f *pflag.FlagSet) {
+	conn.set = f
+	f.StringVar(&conn.server, "server", os.Getenv(envController),
+		"URL of a remote controller, instead of --data (environment: "+envController+"); else that of the last login")
+	f.StringVar(&conn.caf, "ca", os.Getenv(envCA),
+		"PEM file of the certificate that --server has, or of who signed it (environment: "+envCA+")")
 }
 
 // dataFlags adds those of the data directory only.
@@ -82,12 +91,17 @@ type connection struct {
 	// ifVersion is what each write compares.
 	ifVersion client.Version
 	close     func() error
+	at        place
 }
 
 // open opens the way to the controller.
 func (conn *connFlags) open(ctx context.Context) (*connection, error) {
-	if conn.server != "" {
-		return conn.remote()
+	at, err := conn.where()
+	if err != nil {
+		return nil, err
+	}
+	if at.server != "" {
+		return conn.remote(at)
 	}
 	d := dataDir(conn.data)
 	if err := requireData(d, conn.database()); err != nil {
@@ -104,44 +118,98 @@ func (conn *connFlags) open(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, errors.Join(err, inst.store.Close())
 	}
-	return &connection{c, client.Version(conn.ifVersion), inst.store.Close}, nil
+	return &connection{c, client.Version(conn.ifVersion), inst.store.Close, place{}}, nil
 }
 
-func (conn *connFlags) remote() (*connection, error) {
-	u, err := url.Parse(conn.server)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		// Not the value: it may hold a password.
-		return nil, errors.New("--server is no http or https URL: write it such as https://controller:8443")
+// place is a remote controller; none if server is "".
+type place struct {
+	server, token, ca string
+	// entry is the sign-in that the token is from; none if its server is "".
+	entry keyring.Entry
+}
+
+// where finds which controller is meant: a flag goes before the environment, that
+// before the last login, and that before the usual data directory. A token that
+// was given is for a controller that was named, never for the last login's.
+func (conn *connFlags) where() (at place, err error) {
+	local := conn.set.Changed("data") || conn.set.Changed("database")
+	named := conn.server != "" && (conn.set.Changed("server") || !local)
+	if !named && (local || os.Getenv(envData) != "" || os.Getenv(envDatabase) != "") {
+		return at, nil
 	}
-	token := conn.token
-	if token == "" && conn.tokenFile != "" {
-		b, err := os.ReadFile(conn.tokenFile)
-		if err != nil {
-			return nil, fmt.Errorf("--token-file: %w", err)
+	if named {
+		if at.server, err = keyring.Server(conn.server); err != nil {
+			return at, fmt.Errorf("--server: %w", err)
 		}
-		token = strings.TrimSpace(string(b))
+		if at.token, err = conn.givenToken(); err != nil {
+			return at, err
+		}
 	}
-	if token == "" {
-		token = os.Getenv(envToken)
+	ring, err := readRing(named && at.token == "")
+	if err != nil && at.token == "" {
+		return at, err
 	}
-	if token == "" {
-		return nil, fmt.Errorf("--server needs a token: set %s, or give --token-file or --token; "+
-			"\"peerload-server token add\" makes one", envToken)
+	if !named {
+		at.server = ring.Default
 	}
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	entry, _ := ring.Find(at.server)
+	if at.ca = entry.CA; at.token == "" {
+		at.token, at.entry = entry.Token, entry
+	}
 	if conn.caf != "" {
-		pem, err := os.ReadFile(conn.caf)
+		b, err := os.ReadFile(conn.caf)
 		if err != nil {
-			return nil, fmt.Errorf("--ca: %w", err)
+			return at, fmt.Errorf("--ca: %w", err)
 		}
+		at.ca = string(b)
+	}
+	return at, nil
+}
+
+// givenToken is the token of a flag or of the environment, "" if there is none.
+func (conn *connFlags) givenToken() (string, error) {
+	if conn.token != "" || conn.tokenFile == "" {
+		return cmp.Or(conn.token, os.Getenv(envToken)), nil
+	}
+	b, err := os.ReadFile(conn.tokenFile)
+	if err != nil {
+		return "", fmt.Errorf("--token-file: %w", err)
+	}
+	return cmp.Or(strings.TrimSpace(string(b)), os.Getenv(envToken)), nil
+}
+
+// readRing reads the sign-ins. Where nobody has a place for them, there are none.
+func readRing(must bool) (keyring.Ring, error) {
+	path, err := keyring.Path()
+	if err != nil && !must {
+		return keyring.Ring{}, nil
+	}
+	if err != nil {
+		return keyring.Ring{}, err
+	}
+	return keyring.Read(path)
+}
+
+func (conn *connFlags) remote(at place) (*connection, error) {
+	if at.token == "" {
+		return nil, fmt.Errorf("nobody is signed in at %s: \"peerload-server login --server %s\" signs you in; a program "+
+			"sets %s, or gives --token-file", at.server, at.server, envToken)
+	}
+	c, err := at.client(at.token)
+	return &connection{c, client.Version(conn.ifVersion), func() error { return nil }, at}, err
+}
+
+// client is a client of the controller.
+func (at place) client(token string) (*client.Client, error) {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	if at.ca != "" {
 		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--ca: %s holds no certificate: name a file in PEM", conn.caf)
+		if !pool.AppendCertsFromPEM([]byte(at.ca)) {
+			return nil, errors.New("--ca holds no certificate: name a file in PEM")
 		}
 		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	c, err := client.New(conn.server, token, &http.Client{Transport: t})
-	return &connection{c, client.Version(conn.ifVersion), func() error { return nil }}, err
+	return client.New(at.server, token, &http.Client{Transport: t})
 }
 
 // with runs a command with a connection.
@@ -153,7 +221,7 @@ func (conn *connFlags) with(
 			return err
 		}
 		defer func() { err = errors.Join(err, c.close()) }()
-		return hint(run(cmd, args, c))
+		return hint(run(cmd, args, c), c.at)
 	}
 }
 
@@ -166,8 +234,13 @@ type hinted struct {
 func (h *hinted) Error() string { return h.text }
 func (h *hinted) Unwrap() error { return h.error }
 
-// hint says what to do about a certificate of an unknown authority.
-func hint(err error) error {
+// hint says what to do about a sign-in that has ended, and about a certificate of
+// an unknown authority.
+func hint(err error, at place) error {
+	if e := at.entry; e.Server != "" && errors.Is(err, client.Unauthenticated) {
+		return &hinted{err, fmt.Sprintf("the sign-in of %s at %s has ended: log in again with \"peerload-server login "+
+			"--server %s\": %v", e.User, e.Server, e.Server, err)}
+	}
 	var unknown x509.UnknownAuthorityError
 	var cause *url.Error
 	if errors.As(err, &unknown) && errors.As(err, &cause) {

@@ -35,7 +35,17 @@ var binaries struct {
 }
 
 func TestMain(m *testing.M) {
+	// No test may see, or end, the sign-ins of whoever runs it.
+	config, err := os.MkdirTemp("", "peerload-config-")
+	if err == nil {
+		err = os.Setenv("XDG_CONFIG_HOME", config)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := m.Run()
+	os.RemoveAll(config)
 	if binaries.dir != "" {
 		os.RemoveAll(binaries.dir)
 	}

@@ -11,6 +11,7 @@
 //	peerload-server bulk        write many devices from a table
 //	peerload-server undo        take back what an entry of the audit log has changed
 //	peerload-server report      what devices say, and who changed what
+//	peerload-server login       sign in at a controller; logout ends it
 //	peerload-server user        users and their roles; also token, enrolment
 //	peerload-server trust       give out the root of trust, and change keys
 //	peerload-server backup      the whole database into a file; restore reads it
@@ -94,7 +95,8 @@ func rootCommand() *cobra.Command {
 
 Without a command it runs as "peerload-server serve" does, on the data directory
 /var/lib/peerload-server. All other commands work on that directory, whether the
-controller runs or not, or with --server and a token on a remote controller.
+controller runs or not, or with --server on a remote controller, at which login
+signs in.
 
 A load is a set of files for some models. It is signed (TUF) and laid out as
 plain files, which this command serves, or any other HTTP or TFTP server.
@@ -117,6 +119,7 @@ signatures or expiry; 7 it would change several devices, and nobody said yes.`,
 	}
 	root.AddCommand(serve, deviceCommand(), siteCommand(), profileCommand(), enterpriseCommand(), modelCommand(),
 		loadCommand(), releaseCommand(), reportCommand(), bulkCommand(), undoCommand(),
+		loginCommand(), logoutCommand(),
 		userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), templateCommand(), backupCommand(),
 		restoreCommand())
 	strict.Prepare(root)
@@ -144,9 +147,9 @@ func advised(err error) error {
 	case errors.Is(err, client.Conflict):
 		do = "look at it again, then give its version with --if-version"
 	case errors.Is(err, client.Unauthenticated):
-		do = "\"peerload-server token add\" makes a token"
+		do = "\"peerload-server login\" signs you in; \"peerload-server token add\" makes a token for a program"
 	case errors.Is(err, client.Forbidden):
-		do = "use a token with more rights"
+		do = "use a token, or a sign-in, with more rights"
 	case errors.Is(err, client.DiskFull):
 		do = "make room there"
 	case errors.Is(err, repository.ErrNoRepository):

@@ -148,11 +148,12 @@ func (s *Server) document() huma.Config {
 				Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName),
 				SecuritySchemes: map[string]*huma.SecurityScheme{
 					"token": {Type: "http", Scheme: "bearer",
-						Description: "An API token, the secret of a sign-in, a device's secret, an enrolment token or the set-up secret: " +
-							"each operation says which."},
+						Description: "An API token, the secret of a sign-in, a device's secret, an enrolment token or the set-up " +
+							"secret: each operation says which."},
 					"session": {Type: "apiKey", In: "cookie", Name: cookieName,
 						Description: "A session; what changes something needs its CSRF token in " + csrfHeader + " too."},
-					"login": {Type: "http", Scheme: "basic", Description: "Name and password, to open a session or to let a command line in."},
+					"login": {Type: "http", Scheme: "basic",
+						Description: "Name and password, to open a session or to let a command line in."},
 				},
 			},
 		},

@@ -65,7 +65,8 @@ func (s *Server) sessions() {
 			c := callerOf(ctx)
 			return &plain[Who]{Who{c.actor.Name, c.actor.Kind, c.actor.Role, c.actor.Scopes, c.session}}, nil
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/session", "log-out", "Close the session, or the sign-in of a command line", needAnybody),
+	huma.Register(s.api, op(http.MethodDelete, "/session", "log-out",
+		"Close the session, or the sign-in of a command line", needAnybody),
 		func(ctx context.Context, _ *struct{}) (*closed, error) {
 			if err := s.ctl.Logout(ctx, actor(ctx)); err != nil {
 				return nil, s.fail(ctx, err, 0)

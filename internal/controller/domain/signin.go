@@ -305,8 +305,8 @@ func (c *Controller) addForeign(ctx context.Context, tx Tx, j *journal, id Ident
 	if _, taken, err := lookup(ctx, tx.Accounts(), name); err != nil {
 		return "", err
 	} else if taken {
-		return "", refused("somebody else is the user %s here, who signs in otherwise: an administrator must delete that user "+
-			"before you can be it", name)
+		return "", refused("somebody else is the user %s here, who signs in otherwise: an administrator must delete that "+
+			"user before you can be it", name)
 	}
 	u := Account{User: User{Name: name, FullName: cleanText(id.FullName, MaxDescriptionLen), Role: id.Role,
 		Issuer: id.Issuer}}
@@ -391,8 +391,8 @@ func (c *Controller) AskLogin(ctx context.Context, client, from string) (NewLogi
 }
 
 func requestOf(cred Credential) LoginRequest {
-	return LoginRequest{Code: cred.Subject[:codeLen/2] + "-" + cred.Subject[codeLen/2:], Client: cred.Name, From: cred.From,
-		Created: cred.Created, Expires: cred.Expires}
+	return LoginRequest{Code: cred.Subject[:codeLen/2] + "-" + cred.Subject[codeLen/2:], Client: cred.Name,
+		From: cred.From, Created: cred.Created, Expires: cred.Expires}
 }
 
 // code makes a code that people type: 34 random bits, good for one sign-in for

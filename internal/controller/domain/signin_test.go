@@ -211,7 +211,8 @@ func TestForeignRightsEnd(t *testing.T) {
 	}
 	r.ok(drop(in(domain.RoleAdmin)))
 	r.ok(drop(r.UpdateUser(r.ctx, r.admin, s.User, domain.UserChange{Disabled: ptr(true)}, 0)))
-	if err := drop(in(domain.RoleAdmin)); !errors.Is(err, domain.ErrForbidden) || !strings.Contains(err.Error(), "disabled") {
+	err = drop(in(domain.RoleAdmin))
+	if !errors.Is(err, domain.ErrForbidden) || !strings.Contains(err.Error(), "disabled") {
 		t.Errorf("disabled: %v", err)
 	}
 	if may() {

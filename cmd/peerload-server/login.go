@@ -1,0 +1,369 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/controller/keyring"
+)
+
+// errNotSignedIn ends "login --status" after it has told what is wrong.
+var errNotSignedIn = errors.New("not signed in")
+
+// loginFlags are those of login and logout.
+type loginFlags struct {
+	connFlags
+	user, passwordFile            string
+	status, choose, all, onlyHere bool
+}
+
+func loginCommand() *cobra.Command {
+	l := &loginFlags{}
+	cmd := &cobra.Command{
+		Use:   "login",
+		Short: "Sign in at a controller, for the commands that follow",
+		Long: `Sign in at a controller, for the commands that follow. The name and the password
+are asked for, or come from --user and --password-file. What is kept is a token
+that ends by itself, in a file that only you can read:
+$XDG_CONFIG_HOME/peerload/logins.json, or ~/.config/peerload/logins.json. With
+--ca, the certificate is kept there, too.
+
+One can be signed in at several controllers. Commands take, in this order:
+  1. --server, or --data and --database for the controller of this host
+  2. the environment: PEERLOAD_CONTROLLER, then PEERLOAD_DATA, PEERLOAD_DATABASE
+  3. the controller of the last login, or the one chosen with --switch
+  4. the data directory /var/lib/peerload-server
+and as token for a controller that 1 or 2 names: --token, --token-file,
+PEERLOAD_TOKEN, the sign-in there; for that of 3, its sign-in only.`,
+		Example: `  peerload-server login --server https://controller:8443
+  peerload-server login --server https://controller:8443 --user alice --password-file -
+  peerload-server login --status
+  peerload-server login --switch --server https://other:8443`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case l.status:
+				return l.tell(cmd)
+			case l.choose:
+				return l.switchTo(cmd)
+			}
+			return l.signIn(cmd)
+		},
+	}
+	f := cmd.Flags()
+	l.remoteFlags(f)
+	f.BoolVar(&l.json, "json", false, "print one JSON object a line")
+	f.StringVar(&l.user, "user", "", "who signs in; asked for if missing")
+	f.StringVar(&l.passwordFile, "password-file", "",
+		`file that holds the password in its first line; "-" is the standard input`)
+	f.BoolVar(&l.status, "status", false, "tell where you are signed in, as whom, and whether the controllers agree")
+	f.BoolVar(&l.choose, "switch", false, "make --server, where you are signed in, the one that commands take")
+	cmd.MarkFlagsMutuallyExclusive("status", "switch")
+	return cmd
+}
+
+func logoutCommand() *cobra.Command {
+	l := &loginFlags{}
+	cmd := &cobra.Command{
+		Use:   "logout",
+		Short: "End a sign-in, here and at the controller",
+		Long: `End a sign-in, here and at the controller: that at --server, or else the one that
+commands take. While the controller cannot be reached nothing changes, unless
+--only-here removes the token from this host; it is good until it expires then.`,
+		Example: "  peerload-server logout\n  peerload-server logout --server https://controller:8443 --everywhere",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return l.signOut(cmd) },
+	}
+	f := cmd.Flags()
+	l.remoteFlags(f)
+	f.BoolVar(&l.json, "json", false, "print one JSON object a line")
+	f.BoolVar(&l.all, "everywhere", false, "end all your sessions and sign-ins at that controller")
+	f.BoolVar(&l.onlyHere, "only-here", false, "do not ask the controller")
+	cmd.MarkFlagsMutuallyExclusive("everywhere", "only-here")
+	return cmd
+}
+
+// place is the controller that login and logout are about, with the sign-in that
+// there is.
+func (l *loginFlags) place() (at place, err error) {
+	ring, err := readRing(true)
+	if err != nil {
+		return at, err
+	}
+	at.server = ring.Default
+	if l.server != "" {
+		if at.server, err = keyring.Server(l.server); err != nil {
+			return at, fmt.Errorf("--server: %w", err)
+		}
+	}
+	if at.server == "" {
+		return at, fmt.Errorf("--server is missing: the URL of the controller (environment: %s)", envController)
+	}
+	at.entry, _ = ring.Find(at.server)
+	at.ca = at.entry.CA
+	if l.caf != "" {
+		b, err := os.ReadFile(l.caf)
+		if err != nil {
+			return at, fmt.Errorf("--ca: %w", err)
+		}
+		at.ca = string(b)
+	}
+	return at, nil
+}
+
+// safe refuses to send a password where everybody on the way could read it.
+func safe(server string) error {
+	u, err := url.Parse(server)
+	if err != nil || u.Scheme == "https" {
+		return err
+	}
+	if ip := net.ParseIP(u.Hostname()); u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return errors.New("everybody on the way could read the password: give --server an https URL")
+}
+
+func (l *loginFlags) signIn(cmd *cobra.Command) error {
+	at, err := l.place()
+	if err == nil {
+		err = safe(at.server)
+	}
+	if err != nil {
+		return err
+	}
+	c, err := at.client("")
+	if err != nil {
+		return err
+	}
+	in, err := l.byPassword(cmd, c)
+	if err != nil {
+		return hint(err, place{})
+	}
+	return l.keep(cmd, at, in)
+}
+
+// byPassword asks for what is not given, and signs in.
+func (l *loginFlags) byPassword(cmd *cobra.Command, c *client.Client) (in client.Login, err error) {
+	user, password := l.user, ""
+	if user == "" {
+		if user, err = askName(cmd); err != nil {
+			return in, err
+		}
+	}
+	if l.passwordFile != "" {
+		password, err = passwordOf(cmd, l.passwordFile)
+	} else {
+		password, err = askOnce(cmd, "password: ")
+	}
+	if err != nil {
+		return in, err
+	}
+	in, err = c.SignIn(cmd.Context(), user, password, hostLabel())
+	if errors.Is(err, client.Unauthenticated) {
+		err = &hinted{err, "the controller does not know this name with this password; try again, or ask an administrator " +
+			"for another password"}
+	}
+	return in, err
+}
+
+// askName asks for the name of a user.
+func askName(cmd *cobra.Command) (string, error) {
+	in, err := onTerminal(cmd)
+	if err != nil {
+		return "", errors.New("no terminal to ask on: give --user and --password-file")
+	}
+	fmt.Fprint(cmd.ErrOrStderr(), "user: ")
+	line, err := bufio.NewReaderSize(io.LimitReader(in, 4096), 1).ReadString('\n')
+	if err == io.EOF {
+		err = errors.New("no name was given: run the command again, or give --user")
+	}
+	return strings.TrimSpace(line), err
+}
+
+// hostLabel is what this command line calls itself at the controller.
+func hostLabel() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return "command line"
+	}
+	return host[:min(len(host), 64)]
+}
+
+// keep writes a sign-in into the file, and ends the one from before. If it cannot
+// be kept it ends at once.
+func (l *loginFlags) keep(cmd *cobra.Command, at place, in client.Login) error {
+	c, err := at.client(in.Secret)
+	if err != nil {
+		return err
+	}
+	path, err := keyring.Path()
+	if err == nil {
+		err = keyring.Change(path, func(r *keyring.Ring) error {
+			at.entry, _ = r.Find(at.server)
+			r.Put(keyring.Entry{Server: at.server, User: in.User, Token: in.Secret, Expires: in.Expires, CA: at.ca})
+			return nil
+		})
+	}
+	if err != nil {
+		return errors.Join(err, c.SignOut(cmd.Context()))
+	}
+	if at.entry.Token != "" {
+		if old, err := at.client(at.entry.Token); err == nil {
+			_ = old.SignOut(cmd.Context()) // it may have ended, and does so by itself
+		}
+	}
+	told := signedIn{at.server, in.User, in.Role, in.Expires, true, "signed in"} // the secret is in the file only
+	return l.show(cmd, "signed_in", told, "signed in at %s as %s (%s) until %s\n", at.server, in.User, in.Role,
+		when(in.Expires))
+}
+
+// switchTo makes another controller the default.
+func (l *loginFlags) switchTo(cmd *cobra.Command) error {
+	at, err := l.place()
+	if err != nil {
+		return err
+	}
+	path, err := keyring.Path()
+	if err != nil {
+		return err
+	}
+	err = keyring.Change(path, func(r *keyring.Ring) error {
+		if _, ok := r.Find(at.server); !ok {
+			return fmt.Errorf("nobody is signed in at %s: log in there first", at.server)
+		}
+		r.Default = at.server
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return l.show(cmd, "switched", signedIn{Server: at.server, User: at.entry.User, Default: true},
+		"commands take %s now\n", at.server)
+}
+
+func (l *loginFlags) signOut(cmd *cobra.Command) error {
+	at, err := l.place()
+	if err != nil {
+		return err
+	}
+	if at.entry.Token == "" {
+		return fmt.Errorf("nobody is signed in at %s: there is nothing to end", at.server)
+	}
+	if !l.onlyHere {
+		if err := l.endAt(cmd.Context(), at); err != nil {
+			return err
+		}
+	}
+	path, err := keyring.Path()
+	if err != nil {
+		return err
+	}
+	if err := keyring.Change(path, func(r *keyring.Ring) error {
+		r.Drop(at.server, at.entry.Token)
+		return nil
+	}); err != nil {
+		return err
+	}
+	return l.show(cmd, "signed_out", signedIn{Server: at.server, User: at.entry.User}, "signed out at %s\n", at.server)
+}
+
+// endAt ends a sign-in at its controller. One that has ended is what was wanted.
+func (l *loginFlags) endAt(ctx context.Context, at place) error {
+	c, err := at.client(at.entry.Token)
+	if err != nil {
+		return err
+	}
+	if l.all {
+		err = c.EndSessions(ctx, at.entry.User)
+	} else {
+		err = c.SignOut(ctx)
+	}
+	switch {
+	case errors.Is(err, client.Unauthenticated) && !l.all:
+		return nil
+	case errors.Is(err, client.Unreachable):
+		return &hinted{err, fmt.Sprintf("%v; try again, or remove the token from this host with --only-here", err)}
+	}
+	return hint(err, at)
+}
+
+// signedIn is what "login --status" tells of one controller.
+type signedIn struct {
+	Server string `json:"server"`
+	User   string `json:"user"`
+	Role   string `json:"role,omitempty"`
+	// Expires is when the sign-in ends.
+	Expires time.Time `json:"expires,omitzero"`
+	Default bool      `json:"default"`
+	// State is "signed in", "ended" or "unreachable".
+	State string `json:"state,omitempty"`
+}
+
+// tell tells where the user is signed in: at the controller that is named, or at
+// all. The error is about the one that is named, or that commands take.
+func (l *loginFlags) tell(cmd *cobra.Command) error {
+	ring, err := readRing(true)
+	if err != nil {
+		return err
+	}
+	only, meant := "", ring.Default
+	if l.server != "" {
+		if only, err = keyring.Server(l.server); err != nil {
+			return fmt.Errorf("--server: %w", err)
+		}
+		meant = only
+	}
+	if os.Getenv(envToken) != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s is set: commands with --server or %s use it before any sign-in\n", envToken,
+			envController)
+	}
+	bad := fmt.Errorf("%w: log in with \"peerload-server login --server URL\"", errNotSignedIn)
+	var all []signedIn
+	for _, e := range ring.Entries {
+		if only != "" && e.Server != only {
+			continue
+		}
+		s, err := l.ask(cmd.Context(), e)
+		s.Default = e.Server == ring.Default
+		if all = append(all, s); e.Server == meant {
+			bad = err
+		}
+	}
+	err = list(&l.connFlags, cmd, "sign_in", all, "CONTROLLER USER ROLE UNTIL STATE DEFAULT", func(s signedIn) []string {
+		mark := ""
+		if s.Default {
+			mark = "default"
+		}
+		return []string{s.Server, s.User, orNone(s.Role), when(s.Expires), s.State, mark}
+	})
+	return errors.Join(err, bad)
+}
+
+// ask asks a controller whether a sign-in is good.
+func (l *loginFlags) ask(ctx context.Context, e keyring.Entry) (signedIn, error) {
+	s := signedIn{Server: e.Server, User: e.User, Expires: e.Expires, State: "signed in"}
+	at := place{server: e.Server, token: e.Token, ca: e.CA, entry: e}
+	c, err := at.client(e.Token)
+	var who client.Who
+	if err == nil {
+		who, err = c.Who(ctx)
+	}
+	switch s.Role = who.Role; {
+	case errors.Is(err, client.Unauthenticated):
+		s.State = "ended"
+	case err != nil:
+		s.State = "unreachable"
+	}
+	return s, hint(err, at)
+}
