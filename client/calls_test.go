@@ -129,6 +129,19 @@ func signIns() map[string]call {
 			}
 			return c.SignIn(ctx, "n", "p", label)
 		},
+		"ask-sign-in": func(ctx context.Context, c conn, filled bool) (any, error) {
+			label := ""
+			if filled {
+				label = "l"
+			}
+			return c.AskSignIn(ctx, label)
+		},
+		"redeem-sign-in": func(ctx context.Context, c conn, _ bool) (any, error) {
+			l, _, err := c.RedeemSignIn(ctx, "s")
+			return struct {
+				Login client.Login `json:"login"`
+			}{l}, err
+		},
 		"who-am-i": func(ctx context.Context, c conn, _ bool) (any, error) { return c.Who(ctx) },
 		"log-out":  func(ctx context.Context, c conn, _ bool) (any, error) { return nil, c.SignOut(ctx) },
 		"end-sessions": func(ctx context.Context, c conn, _ bool) (any, error) {

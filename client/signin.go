@@ -51,6 +51,50 @@ func (c *Client) SignIn(ctx context.Context, name, password, label string) (l Lo
 	return l, err
 }
 
+// SignInRequest is a program that waits to be let in: a person opens URL in a
+// browser, signs in there, and enters the code.
+type SignInRequest struct {
+	Code    string    `json:"code"`
+	Client  string    `json:"client"`
+	From    string    `json:"from"`
+	Created time.Time `json:"created"`
+	// Expires is when the program need not wait any longer.
+	Expires time.Time `json:"expires"`
+	URL     string    `json:"url"`
+	// IntervalS is the number of seconds between two calls of RedeemSignIn.
+	IntervalS int `json:"interval_s"`
+	// Secret is what RedeemSignIn takes.
+	Secret string `json:"secret"`
+}
+
+// AskSignIn asks for a program that calls itself label to be let in by somebody in
+// a browser. The error matches Unavailable if the controller knows no issuer of
+// OIDC. The client's own token is not sent.
+func (c *Client) AskSignIn(ctx context.Context, label string) (q SignInRequest, err error) {
+	own := *c
+	own.token = ""
+	err = own.write(ctx, http.MethodPost, "/logins/requests", AnyVersion, struct {
+		Client string `json:"client,omitempty"`
+	}{label}, &q)
+	return q, err
+}
+
+// RedeemSignIn asks whether somebody has let the program in, by the secret of its
+// request. ok is false as long as nobody has answered. The error matches
+// Unauthenticated if it was refused, or took too long.
+func (c *Client) RedeemSignIn(ctx context.Context, secret string) (l Login, ok bool, err error) {
+	own := *c
+	own.token = secret
+	var out struct {
+		Login *Login `json:"login"`
+	}
+	err = own.write(ctx, http.MethodPost, "/logins/redeem", AnyVersion, nil, &out)
+	if err != nil || out.Login == nil {
+		return l, false, err
+	}
+	return *out.Login, true, nil
+}
+
 // Who tells who the caller is.
 func (c *Client) Who(ctx context.Context) (w Who, err error) {
 	err = c.get(ctx, "/session", nil, &w)

@@ -110,7 +110,7 @@ func (conn *connFlags) open(ctx context.Context) (*connection, error) {
 	if err := d.prepare(); err != nil {
 		return nil, err
 	}
-	inst, err := openInstance(ctx, d, conn.database(), slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	inst, err := openInstance(ctx, d, conn.database(), slog.New(slog.NewTextHandler(os.Stderr, nil)), access{})
 	if err != nil {
 		return nil, err
 	}

@@ -60,6 +60,7 @@ type service struct {
 	rate                 int64
 	sites                []string
 	prefixV4, prefixV6   int
+	people               accessFlags
 }
 
 // version of the program, as it was built.
@@ -82,7 +83,11 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	inst, err := openInstance(cmd.Context(), d, s.database(), log)
+	how, err := s.people.access()
+	if err != nil {
+		return err
+	}
+	inst, err := openInstance(cmd.Context(), d, s.database(), log, how)
 	if err != nil {
 		return err
 	}

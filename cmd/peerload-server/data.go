@@ -145,26 +145,28 @@ func (inst *instance) named(a netip.Addr) (files.Named, bool) {
 }
 
 // openInstance opens all that the API needs.
-func openInstance(ctx context.Context, d dataDir, database string, log *slog.Logger) (*instance, error) {
+func openInstance(ctx context.Context, d dataDir, database string, log *slog.Logger, how access) (*instance, error) {
 	inst := &instance{}
 	var err error
 	if inst.store, err = openStore(ctx, d, database); err != nil {
 		return nil, err
 	}
-	if err := inst.assemble(d, log); err != nil {
+	if err := inst.assemble(d, log, how); err != nil {
 		return nil, errors.Join(err, inst.store.Close())
 	}
 	return inst, nil
 }
 
-func (inst *instance) assemble(d dataDir, log *slog.Logger) (err error) {
+func (inst *instance) assemble(d dataDir, log *slog.Logger, how access) (err error) {
 	if inst.repo, err = repository.Open(repository.Config{Dir: d.repository(), Keys: d.keys()}); err != nil {
 		return err
 	}
-	if inst.ctl, err = domain.New(domain.Config{Store: inst.store, Repository: inst.repo}); err != nil {
+	if inst.ctl, err = domain.New(domain.Config{Store: inst.store, Repository: inst.repo,
+		SessionLife: how.life}); err != nil {
 		return err
 	}
-	inst.api, err = api.New(api.Config{Controller: inst.ctl, Spool: d.spool(), Version: version(), Log: log})
+	inst.api, err = api.New(api.Config{Controller: inst.ctl, Spool: d.spool(), Version: version(), Log: log,
+		OIDC: how.issuer, PublicURL: how.url})
 	return err
 }
 

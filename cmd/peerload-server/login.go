@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -13,9 +15,13 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/keyring"
+	"github.com/peerload/peerload/internal/controller/oidc"
+	"github.com/peerload/peerload/internal/terminal"
 )
 
 // errNotSignedIn ends "login --status" after it has told what is wrong.
@@ -26,6 +32,7 @@ type loginFlags struct {
 	connFlags
 	user, passwordFile            string
 	status, choose, all, onlyHere bool
+	browser                       bool
 }
 
 func loginCommand() *cobra.Command {
@@ -34,7 +41,9 @@ func loginCommand() *cobra.Command {
 		Use:   "login",
 		Short: "Sign in at a controller, for the commands that follow",
 		Long: `Sign in at a controller, for the commands that follow. The name and the password
-are asked for, or come from --user and --password-file. What is kept is a token
+are asked for, or come from --user and --password-file; with --browser you sign in
+where the controller lets people sign in (OIDC), in a browser on any host, with a
+code that is shown here. What is kept is a token
 that ends by itself, in a file that only you can read:
 $XDG_CONFIG_HOME/peerload/logins.json, or ~/.config/peerload/logins.json. With
 --ca, the certificate is kept there, too.
@@ -48,6 +57,7 @@ and as token for a controller that 1 or 2 names: --token, --token-file,
 PEERLOAD_TOKEN, the sign-in there; for that of 3, its sign-in only.`,
 		Example: `  peerload-server login --server https://controller:8443
   peerload-server login --server https://controller:8443 --user alice --password-file -
+  peerload-server login --server https://controller:8443 --browser
   peerload-server login --status
   peerload-server login --switch --server https://other:8443`,
 		Args: cobra.NoArgs,
@@ -69,7 +79,10 @@ PEERLOAD_TOKEN, the sign-in there; for that of 3, its sign-in only.`,
 		`file that holds the password in its first line; "-" is the standard input`)
 	f.BoolVar(&l.status, "status", false, "tell where you are signed in, as whom, and whether the controllers agree")
 	f.BoolVar(&l.choose, "switch", false, "make --server, where you are signed in, the one that commands take")
+	f.BoolVar(&l.browser, "browser", false, "sign in with a browser, on this or another host")
 	cmd.MarkFlagsMutuallyExclusive("status", "switch")
+	cmd.MarkFlagsMutuallyExclusive("browser", "user")
+	cmd.MarkFlagsMutuallyExclusive("browser", "password-file")
 	return cmd
 }
 
@@ -146,7 +159,12 @@ func (l *loginFlags) signIn(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	in, err := l.byPassword(cmd, c)
+	var in client.Login
+	if l.browser {
+		in, err = l.byBrowser(cmd, c)
+	} else {
+		in, err = l.byPassword(cmd, c)
+	}
 	if err != nil {
 		return hint(err, place{})
 	}
@@ -176,6 +194,40 @@ func (l *loginFlags) byPassword(cmd *cobra.Command, c *client.Client) (in client
 	}
 	return in, err
 }
+
+// byBrowser waits until somebody has let this command line in, with the code that
+// is shown here.
+func (l *loginFlags) byBrowser(cmd *cobra.Command, c *client.Client) (in client.Login, err error) {
+	q, err := c.AskSignIn(cmd.Context(), hostLabel())
+	if err != nil {
+		return in, err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "open in a browser: %s\nand enter the code: %s\n", terminal.Printable(q.URL),
+		terminal.Printable(q.Code))
+	every := time.NewTicker(time.Duration(min(max(q.IntervalS, 1), 60)) * time.Second)
+	defer every.Stop()
+	ends, cancel := context.WithTimeout(cmd.Context(), longestWait)
+	defer cancel()
+	for {
+		in, ok, err := c.RedeemSignIn(ends, q.Secret)
+		switch {
+		case ok:
+			return in, nil
+		case errors.Is(err, client.Unauthenticated):
+			return in, &hinted{err, "nobody has let this command line in, in time, or somebody has refused it: log in again"}
+		case err != nil && !errors.Is(err, client.Unreachable): // one that restarts is back soon
+			return in, err
+		}
+		select {
+		case <-every.C:
+		case <-ends.Done():
+			return in, cmp.Or(cmd.Context().Err(), errors.New("nobody has let this command line in: log in again"))
+		}
+	}
+}
+
+// longestWait bounds the wait for a browser, whatever the controller says.
+const longestWait = 15 * time.Minute
 
 // askName asks for the name of a user.
 func askName(cmd *cobra.Command) (string, error) {
@@ -366,4 +418,102 @@ func (l *loginFlags) ask(ctx context.Context, e keyring.Entry) (signedIn, error)
 		s.State = "unreachable"
 	}
 	return s, hint(err, at)
+}
+
+// accessFlags say how people get into the controller that is served.
+type accessFlags struct {
+	life                                       time.Duration
+	url                                        string
+	issuer, client, secret, ca, name, roleFrom string
+	scopes, roles                              []string
+}
+
+// access is how people get in, as it was asked for.
+type access struct {
+	life   time.Duration
+	url    string
+	issuer *oidc.Provider
+}
+
+func (a *accessFlags) flags(f *pflag.FlagSet) {
+	f.DurationVar(&a.life, "session-life", 12*time.Hour,
+		"how long a session, and a sign-in of a command line, lasts at most; up to 2160h")
+	f.StringVar(&a.url, "public-url", "", "URL at which people reach this controller, for --oidc-issuer")
+	f.StringVar(&a.issuer, "oidc-issuer", "", "URL of an issuer of OpenID Connect at which people may sign in")
+	f.StringVar(&a.client, "oidc-client-id", "", "what the issuer calls this controller")
+	f.StringVar(&a.secret, "oidc-secret-file", "", "file that holds the secret that the issuer gave to this controller")
+	f.StringVar(&a.ca, "oidc-ca", "", "PEM file of who vouches for the issuer's certificate, if this host does not")
+	f.StringSliceVar(&a.scopes, "oidc-scope", []string{"profile", "email"}, "what to ask the issuer for, beside openid")
+	f.StringVar(&a.name, "oidc-name-claim", "preferred_username", "the claim that has the user's name")
+	f.StringVar(&a.roleFrom, "oidc-role-claim", "groups",
+		"the claim that has the groups or roles; dots lead into a claim, as in realm_access.roles")
+	f.StringArrayVar(&a.roles, "oidc-role", nil,
+		"ROLE=VALUE: who has that value in the claim has that role: viewer, operator or admin; repeated")
+}
+
+// access reads the files that the flags name.
+func (a *accessFlags) access() (how access, err error) {
+	if a.life <= 0 || a.life > domain.MaxSessionLife {
+		return how, fmt.Errorf("--session-life is a time such as 12h, at most %s", domain.MaxSessionLife)
+	}
+	how.life, how.url = a.life, strings.TrimRight(a.url, "/")
+	if a.issuer == "" {
+		if a.client != "" || a.secret != "" || len(a.roles) > 0 {
+			return how, errors.New("--oidc-issuer is missing: the other --oidc flags belong to it")
+		}
+		return how, nil
+	}
+	if how.url == "" {
+		return how, errors.New("--public-url is missing: the issuer sends people back there, to /oidc/callback")
+	}
+	cfg := oidc.Config{Issuer: a.issuer, ClientID: a.client, Redirect: how.url + "/oidc/callback", Scopes: a.scopes,
+		NameClaim: a.name, RoleClaim: a.roleFrom}
+	for _, r := range a.roles {
+		role, value, ok := strings.Cut(r, "=")
+		if !ok {
+			return how, fmt.Errorf("--oidc-role %q is not ROLE=VALUE, for example operator=phone-team", r)
+		}
+		cfg.Roles = append(cfg.Roles, oidc.RoleOf{Value: value, Role: domain.Role(role)})
+	}
+	if cfg.Secret, err = firstLine(a.secret, "--oidc-secret-file"); err != nil {
+		return how, err
+	}
+	if a.ca != "" {
+		if cfg.CA, err = poolOf(a.ca, "--oidc-ca"); err != nil {
+			return how, err
+		}
+	}
+	if how.issuer, err = oidc.New(cfg); err != nil {
+		err = fmt.Errorf("--public-url, --oidc-…: %w", err)
+	}
+	return how, err
+}
+
+// firstLine is that of a file that a flag names, "" if it names none.
+func firstLine(path, flag string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", flag, err)
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	if line = strings.TrimSpace(line); line == "" {
+		return "", fmt.Errorf("%s: the first line of %s is empty", flag, path)
+	}
+	return line, nil
+}
+
+// poolOf reads certificates.
+func poolOf(path, flag string) (*x509.CertPool, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("%s: %s holds no certificate: name a file in PEM", flag, path)
+	}
+	return pool, nil
 }

@@ -1,20 +1,26 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/peerload/peerload/internal/controller/keyring"
+	"github.com/peerload/peerload/internal/testkit/issuer"
 )
 
 // clerk is a person at a command line of an office, who keeps sign-ins.
@@ -349,4 +355,88 @@ func TestLoginAsks(t *testing.T) {
 	if e := entryOf(t, logins); e.User != "alice" {
 		t.Errorf("%+v", e)
 	}
+}
+
+// withIssuer starts the controller of an office with an issuer at which carol has
+// a role.
+func (o *office) withIssuer() *issuer.Issuer {
+	o.t.Helper()
+	addr := free(o.t)
+	at, stop := issuer.Start("https://" + addr + "/oidc/callback")
+	o.t.Cleanup(stop)
+	at.Add("carol", "phones")
+	o.file("secret", issuer.Secret+"\n")
+	o.start("--listen", addr, "--public-url", "https://"+addr, "--oidc-issuer", at.URL, "--oidc-client-id",
+		issuer.ClientID, "--oidc-secret-file", o.path("secret"), "--oidc-role", "operator=phones", "--session-life", "2h")
+	return at
+}
+
+// letIn lets in, as somebody of the issuer, the command line that has told this.
+func letIn(b *http.Client, user, told string) error {
+	say := regexp.MustCompile("open in a browser: (.*)\nand enter the code: (.*)\n").FindStringSubmatch(told)
+	if say == nil {
+		return fmt.Errorf("nothing to open in %q", told)
+	}
+	if _, err := issuer.SignIn(b, say[1], user); err != nil {
+		return err
+	}
+	form, err := issuer.Open(b, say[1])
+	if err != nil {
+		return err
+	}
+	csrf := regexp.MustCompile(`name="csrf" value="([0-9a-f]+)"`).FindStringSubmatch(form.Text)
+	if csrf == nil {
+		return fmt.Errorf("no form: %s", form.Text)
+	}
+	done, err := issuer.Send(b, say[1], url.Values{"csrf": {csrf[1]}, "code": {say[2]}, "answer": {"allow"}})
+	if err == nil && done.Code != http.StatusOK {
+		err = fmt.Errorf("%d %s", done.Code, done.Text)
+	}
+	return err
+}
+
+// TestLoginByBrowser: with an issuer, a command line waits for somebody who signs
+// in there, and has their role.
+func TestLoginByBrowser(t *testing.T) {
+	o := newOffice(t)
+	at := o.withIssuer()
+	logins := o.clerk()
+	o.away()
+	login := []string{"login", "--browser", "--server", o.at.API, "--ca", o.path("data/tls/cert.pem")}
+	cmd := exec.CommandContext(t.Context(), o.bin, login...)
+	cmd.Env = o.env
+	errs, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	told := ""
+	for lines := bufio.NewReader(errs); strings.Count(told, "\n") < 2; {
+		line, err := lines.ReadString('\n')
+		if told += line; err != nil {
+			t.Fatal(told, err)
+		}
+	}
+	if err := letIn(issuer.Browser(o.http.Transport), "carol", told); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), "carol@127.0.0.1 (operator)") {
+		t.Fatalf("%v %s", err, out.String())
+	}
+	e := entryOf(t, logins)
+	if life := e.Expires.Sub(time.Now()); life > 2*time.Hour {
+		t.Errorf("the sign-in lasts %v", life)
+	}
+	o.ok("device add 02:00:00:00:00:01 --model 7941")
+	if says := o.wrong(exitUsage, "user list"); !strings.Contains(says, "forbidden") {
+		t.Errorf("an operator lists users: %s", says)
+	}
+	if list := o.ok("user list --data " + o.path("data")); !strings.Contains(list, at.URL) {
+		t.Errorf("the users: %s", list)
+	}
+	o.ok("logout")
 }

@@ -343,7 +343,7 @@ func openData(t *testing.T, d dataDir) (*instance, error) {
 	if _, err := startCerts("", "", d.tls(), []string{"localhost"}); err != nil {
 		return nil, err
 	}
-	return openInstance(t.Context(), d, "", slog.New(slog.DiscardHandler))
+	return openInstance(t.Context(), d, "", slog.New(slog.DiscardHandler), access{})
 }
 
 // TestDamagedData: each file of the data directory, damaged in each way, keeps

@@ -35,6 +35,13 @@ var mistakes = []string{
 	"serve --site-transfers x", "serve --site-rate -1", "serve --site-prefix-v4 99", "serve --site x", "serve --tls foo",
 	"serve --database foo", "serve --tls-cert DIR/none", "serve --tls-cert DIR/none --tls-key DIR/none",
 	"serve --http x --listen 127.0.0.1:0 --tftp off", "serve --listen x", "serve --tftp x --listen 127.0.0.1:0",
+	"serve --session-life 0s", "serve --session-life 9000h", "serve --oidc-client-id x",
+	"serve --oidc-issuer https://login.example.com", "serve --oidc-issuer http://login.example.com --public-url https://a",
+	"serve --oidc-issuer https://login.example.com --public-url https://a --oidc-client-id c",
+	"serve --oidc-issuer https://login.example.com --public-url https://a --oidc-client-id c --oidc-role operator",
+	"serve --oidc-issuer https://login.example.com --public-url https://a --oidc-client-id c --oidc-role boss=x",
+	"serve --oidc-issuer https://login.example.com --public-url https://a --oidc-ca DIR/plain",
+	"login --browser --user alice", "login --status --switch", "login --server http://192.0.2.1",
 	"serve --http 192.0.2.1:0 --listen 127.0.0.1:0 --tftp off", "serve --keys DIR", "serve --repo DIR",
 	"serve --repo DIR/none --http 127.0.0.1:0", "serve --data DIR/plain",
 	"device list --state idel", "device list --if-version x", "device history 02:00:00:00:00:01 --last -1",
@@ -146,7 +153,7 @@ func seed(d *desk) error {
 	if err := data.prepare(); err != nil {
 		return err
 	}
-	inst, err := openInstance(d.t.Context(), data, "", nil)
+	inst, err := openInstance(d.t.Context(), data, "", nil, access{})
 	if err != nil {
 		return err
 	}

@@ -96,6 +96,7 @@ func (s *service) flags(cmd *cobra.Command) {
 	f.StringVar(&s.tlsKey, "tls-key", "", "PEM file of its private key")
 	f.StringSliceVar(&s.names, "name", nil,
 		"host names or addresses of this controller, for the generated certificate and the set-up link")
+	s.people.flags(f)
 	f.IntVar(&s.transfers, "site-transfers", 0,
 		"files under way to one site at the same time; beyond it HTTP answers 503 and TFTP waits; 0: no limit")
 	f.Int64Var(&s.rate, "site-rate", 0, "bytes a second to one site; 0: no limit")

@@ -141,9 +141,11 @@ var packages = []rule{
 		libraries: []string{"github.com/prometheus/client_golang"}},
 	{dir: "internal/controller/files/cnf", floor: 2, side: controller, allowedImports: []string{"internal/policy",
 		"internal/provision", "internal/controller/template", "internal/controller/domain"}},
+	{dir: "internal/controller/oidc", floor: 2, side: controller, allowedImports: []string{"internal/controller/domain"},
+		libraries: []string{"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2"}},
 	{dir: "internal/controller/api", floor: 2, side: controller, allowedImports: []string{"internal/choice", "load",
 		"internal/policy",
-		"report", "internal/controller/publish", "internal/controller/domain"},
+		"report", "internal/controller/publish", "internal/controller/domain", "internal/controller/oidc"},
 		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
 
 	// Floor 3: the product from outside. The simulator is as pure as what it
@@ -187,6 +189,8 @@ var packages = []rule{
 	{dir: "internal/testkit/labtest", floor: 3, side: outside, allowedImports: []string{"load", "report", "trust"}},
 	{dir: "internal/testkit/foreign", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/testkit/otheruser", floor: 3, side: outside, allowedImports: nothing},
+	{dir: "internal/testkit/issuer", floor: 3, side: outside, allowedImports: nothing,
+		libraries: []string{"github.com/zitadel/oidc/v3", "github.com/go-jose/go-jose/v4"}},
 	{dir: "internal/testkit/golden", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/house", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/fuzzing", floor: 3, side: outside, allowedImports: nothing},

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/oidc"
 	"github.com/peerload/peerload/report"
 )
 
@@ -36,6 +37,11 @@ type Config struct {
 	// Version of the program, for the document and the metrics. "": none is
 	// shown.
 	Version string
+	// OIDC is where people can sign in beside users with passwords. nil: nowhere.
+	OIDC *oidc.Provider
+	// PublicURL is that of this server for people, without a slash at its end.
+	// Required with OIDC.
+	PublicURL string
 	// Log is told of errors of the controller itself. nil: nothing is logged.
 	Log *slog.Logger
 }
@@ -44,6 +50,9 @@ type Config struct {
 func (c Config) Validate() error {
 	if c.Controller == nil || c.Spool == "" {
 		return errors.New("api: no controller or no directory for uploads")
+	}
+	if c.OIDC != nil && c.PublicURL == "" {
+		return errors.New("api: sign-ins need a public URL")
 	}
 	if c.MaxUpload < 0 {
 		return errors.New("api: MaxUpload is negative")
@@ -92,6 +101,7 @@ func New(cfg Config) (*Server, error) {
 	s.openAPI()
 	mux.HandleFunc("GET /setup", s.setupPage)
 	mux.HandleFunc("POST /setup", s.setupForm)
+	s.oidcPages(mux)
 	mux.Handle("GET /metrics", s.metricsHandler())
 	s.handler = s.metrics.count(headers(orProblem(mux)))
 	return s, nil

@@ -34,6 +34,10 @@ const (
 	needLogin need = "name and password"
 	needEnrol need = "an enrolment token or site key"
 	needSetup need = "the set-up secret"
+	// needRequest is the secret of a command line that waits to be let in; needNothing
+	// is for one that begins to wait.
+	needRequest need = "the secret of a request to sign in"
+	needNothing need = "nothing"
 )
 
 // needKey is the key under which an operation keeps its need.
@@ -48,7 +52,9 @@ func security(n need) []map[string][]string {
 	switch n {
 	case needLogin:
 		return []map[string][]string{{"login": {}}}
-	case needDevice, needEnrol, needSetup:
+	case needNothing:
+		return []map[string][]string{}
+	case needDevice, needEnrol, needSetup, needRequest:
 		return []map[string][]string{{"token": {}}}
 	}
 	return []map[string][]string{{"token": {}}, {"session": {}}}
@@ -58,7 +64,8 @@ func security(n need) []map[string][]string {
 type caller struct {
 	actor   domain.Actor
 	session *domain.Session
-	// secret and name are the credentials of needLogin, needEnrol, needSetup.
+	// secret and name are the credentials of needLogin, needEnrol, needSetup and
+	// needRequest.
 	secret, name string
 	from         string
 	// secure says that the request came over TLS, to this server or, according
@@ -107,10 +114,15 @@ func (s *Server) authenticate(ctx huma.Context, next func(huma.Context)) {
 	next(huma.WithValue(ctx, callerKey{}, c))
 }
 
+// isSecure reports whether a request came over TLS, here or to a proxy.
+func isSecure(r *http.Request) bool {
+	return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https"
+}
+
 // identify reads the credentials of a request. An error matches
 // domain.ErrUnauthenticated, or ErrForbidden for a missing CSRF token.
 func (s *Server) identify(r *http.Request, n need) (c caller, err error) {
-	c.from, c.secure = fromOf(r), r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https"
+	c.from, c.secure = fromOf(r), isSecure(r)
 	if local, ok := r.Context().Value(localKey{}).(domain.Actor); ok {
 		c.actor = local
 		return c, nil
@@ -123,7 +135,9 @@ func (s *Server) identify(r *http.Request, n need) (c caller, err error) {
 			return c, domain.ErrUnauthenticated
 		}
 		return c, nil
-	case needEnrol, needSetup:
+	case needNothing:
+		return c, nil
+	case needEnrol, needSetup, needRequest:
 		if c.secret = bearer; bearer == "" {
 			return c, domain.ErrUnauthenticated
 		}
@@ -168,7 +182,7 @@ func (s *Server) bearer(r *http.Request, c caller, token string) (_ caller, err 
 func (c caller) may(n need, device string) error {
 	a := c.actor
 	switch n {
-	case needLogin, needEnrol, needSetup:
+	case needLogin, needEnrol, needSetup, needRequest, needNothing:
 		return nil
 	case needAnybody:
 		if a.Kind == domain.ActorDevice {
