@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,6 +26,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/files/cnf"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/controller/syslog"
 	"github.com/peerload/peerload/internal/loglimit"
 	"github.com/peerload/peerload/internal/sdnotify"
 )
@@ -61,6 +63,7 @@ type service struct {
 	sites                []string
 	prefixV4, prefixV6   int
 	people               accessFlags
+	auditTo, auditCA     string
 }
 
 // version of the program, as it was built.
@@ -92,6 +95,9 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, inst.store.Close()) }()
+	if err := s.audit(d, inst, log); err != nil {
+		return err
+	}
 	root, err := os.OpenRoot(d.repository())
 	if err != nil {
 		return err
@@ -126,6 +132,31 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	manager.Send(sdnotify.Ready)
 	defer manager.Send(sdnotify.Stopping)
 	return serveAll(cmd.Context(), d, inst, api, files, hup, log)
+}
+
+// audit prepares to send the audit log to a log server, if one is named.
+func (s *service) audit(d dataDir, inst *instance, log *slog.Logger) (err error) {
+	if s.auditTo == "" {
+		if s.auditCA != "" {
+			return errors.New("--audit-syslog is missing: --audit-syslog-ca belongs to it")
+		}
+		return nil
+	}
+	var ca *x509.CertPool
+	if s.auditCA != "" {
+		if ca, err = poolOf(s.auditCA, "--audit-syslog-ca"); err != nil {
+			return err
+		}
+	}
+	to, err := syslog.ParseTarget(s.auditTo, ca)
+	if err != nil {
+		return fmt.Errorf("--audit-syslog: %w", err)
+	}
+	inst.audit, err = syslog.New(syslog.Config{Source: inst.ctl, Target: to, Mark: d.auditMark(), Log: log})
+	if err != nil {
+		return err
+	}
+	return inst.api.Register(inst.audit)
 }
 
 // on is the address to listen at, "" for off.
@@ -251,6 +282,9 @@ func serveAll(ctx context.Context, d dataDir, inst *instance, api *apiListener, 
 		ended <- nil
 	}
 	wg.Go(func() { ended <- serveAPI(ctx, inst, api, log); cancel() })
+	if inst.audit != nil {
+		wg.Go(func() { inst.audit.Run(ctx) })
+	}
 	wg.Go(func() { upkeep(ctx, d, inst, api.certs, log) })
 	wg.Go(func() { reloadOnHangup(ctx, hup, api.certs, serviceManager(), log) })
 	wg.Wait()

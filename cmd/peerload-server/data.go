@@ -21,6 +21,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/controller/syslog"
 	"github.com/peerload/peerload/internal/durable"
 )
 
@@ -35,6 +36,7 @@ func (d dataDir) repository() string { return filepath.Join(string(d), "reposito
 func (d dataDir) keys() string       { return filepath.Join(string(d), "keys") }
 func (d dataDir) spool() string      { return filepath.Join(string(d), "spool") }
 func (d dataDir) tls() string        { return filepath.Join(string(d), "tls") }
+func (d dataDir) auditMark() string  { return filepath.Join(string(d), "audit-syslog.json") }
 func (d dataDir) templates() string  { return filepath.Join(string(d), "templates") }
 
 // errData says that the data directory cannot be used.
@@ -121,6 +123,7 @@ type instance struct {
 	repo  *repository.Repository
 	ctl   *domain.Controller
 	api   *api.Server
+	audit *syslog.Sender // nil: nowhere
 	// sites finds the sites of addresses, as they were known last; nil at first.
 	sites atomic.Pointer[domain.Locator]
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -439,4 +440,23 @@ func TestLoginByBrowser(t *testing.T) {
 		t.Errorf("the users: %s", list)
 	}
 	o.ok("logout")
+}
+
+// TestAuditSyslog: what a shell on the data directory does reaches the log server
+// of the controller that runs.
+func TestAuditSyslog(t *testing.T) {
+	logs, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logs.Close()
+	o := newOffice(t)
+	o.start("--audit-syslog", "udp://"+logs.LocalAddr().String())
+	o.ok("profile add lobby")
+	b := make([]byte, 1<<16)
+	n, _, err := logs.ReadFrom(b)
+	if got := string(b[:n]); err != nil || !strings.Contains(got, " profile.create [peerload@32473 id=") ||
+		!strings.Contains(got, "kind=\"local\"") || !strings.Contains(got, "name: unset → lobby") {
+		t.Errorf("%q, %v", got, err)
+	}
 }

@@ -97,6 +97,9 @@ func (s *service) flags(cmd *cobra.Command) {
 	f.StringSliceVar(&s.names, "name", nil,
 		"host names or addresses of this controller, for the generated certificate and the set-up link")
 	s.people.flags(f)
+	f.StringVar(&s.auditTo, "audit-syslog", "",
+		"log server that gets the audit log, too: tls://HOST:PORT, tcp://HOST:PORT, udp://HOST:PORT or unix:///dev/log")
+	f.StringVar(&s.auditCA, "audit-syslog-ca", "", "PEM file of who vouches for the log server's certificate")
 	f.IntVar(&s.transfers, "site-transfers", 0,
 		"files under way to one site at the same time; beyond it HTTP answers 503 and TFTP waits; 0: no limit")
 	f.Int64Var(&s.rate, "site-rate", 0, "bytes a second to one site; 0: no limit")
