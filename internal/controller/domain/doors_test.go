@@ -418,3 +418,128 @@ func FuzzNetworks(f *testing.F) {
 		}
 	})
 }
+
+// administrator.
+func TestSignIn(t *testing.T) {
+	r := newRig(t)
+	r.user("ann", domain.RoleAdmin)
+	r.user("bob", domain.RoleOperator)
+	in := func() string {
+		t.Helper()
+		l, err := r.SignIn(r.ctx, "bob", password, "laptop", "10.0.0.1")
+		r.ok(err)
+		if l.User != "bob" || l.Role != domain.RoleOperator || l.Client != "laptop" || !l.Expires.After(r.now) ||
+			!strings.HasPrefix(l.Secret, "plc_") {
+			t.Fatalf("signed in as %+v", l)
+		}
+		return l.Secret
+	}
+	by := func(secret string) (domain.Actor, error) {
+		a, _, err := r.ActorByLogin(r.ctx, secret, "10.0.0.1")
+		return a, err
+	}
+	r.is(drop(r.SignIn(r.ctx, "bob", "wrong password", "c", "10.0.0.1")), domain.ErrUnauthenticated)
+	r.is(drop(r.SignIn(r.ctx, "bob", password, "c\x1b[2J", "10.0.0.1")), domain.ErrInvalid)
+	secret := in()
+	a, err := by(secret)
+	r.ok(err)
+	if a.Kind != domain.ActorUser || a.User != "bob" || !a.Can(domain.ScopeDevices) || a.Can(domain.ScopeAccess) {
+		t.Errorf("the actor is %+v", a)
+	}
+	_, _, err = r.ActorBySession(r.ctx, secret, "10.0.0.1")
+	r.is(err, domain.ErrUnauthenticated) // no cookie
+	r.is(drop(r.ActorByToken(r.ctx, secret, "10.0.0.1")), domain.ErrUnauthenticated)
+	r.ok(drop(r.UpdateUser(r.ctx, r.admin, "bob", domain.UserChange{Role: ptr(domain.RoleViewer)}, 0)))
+	if a, err = by(secret); err != nil || a.Can(domain.ScopeDevices) {
+		t.Errorf("after the role was taken: %+v, %v", a, err)
+	}
+	r.ok(drop(r.UpdateUser(r.ctx, r.admin, "bob", domain.UserChange{Role: ptr(domain.RoleOperator)}, 0)))
+	r.now = r.now.Add(11 * time.Hour) // unused for long, and good all the same
+	r.ok(drop(by(secret)))
+	r.now = r.now.Add(time.Hour)
+	r.is(drop(by(secret)), domain.ErrUnauthenticated)
+
+	first, second := in(), in()
+	a, err = by(first)
+	r.ok(err)
+	r.ok(r.Logout(r.ctx, a))
+	r.is(drop(by(first)), domain.ErrUnauthenticated)
+	r.ok(drop(by(second)))
+	for name, end := range map[string]func() error{
+		"a password": func() error {
+			return drop(r.UpdateUser(r.ctx, r.admin, "bob", domain.UserChange{Password: ptr(password)}, 0))
+		},
+		"a ban": func() error {
+			err := drop(r.UpdateUser(r.ctx, r.admin, "bob", domain.UserChange{Disabled: ptr(true)}, 0))
+			return errors.Join(err, drop(r.UpdateUser(r.ctx, r.admin, "bob", domain.UserChange{Disabled: ptr(false)}, 0)))
+		},
+		"an administrator": func() error { return r.EndSessions(r.ctx, r.admin, "bob") },
+		"the user": func() error {
+			a, err := by(in())
+			return errors.Join(err, r.EndSessions(r.ctx, a, "bob"))
+		},
+	} {
+		secret := in()
+		r.ok(end())
+		if err := drop(by(secret)); !errors.Is(err, domain.ErrUnauthenticated) {
+			t.Errorf("after %s: %v", name, err)
+		}
+	}
+	r.is(r.EndSessions(r.ctx, r.admin, "nobody"), domain.ErrNotFound)
+}
+
+// TestManySignIns: a program that signs in again and again takes no more room.
+func TestManySignIns(t *testing.T) {
+	r := newRig(t)
+	r.user("bob", domain.RoleOperator)
+	var secrets []string
+	for range 103 {
+		l, err := r.SignIn(r.ctx, "bob", password, "c", "10.0.0.1")
+		r.ok(err)
+		secrets = append(secrets, l.Secret)
+		r.now = r.now.Add(time.Second)
+	}
+	good := 0
+	for i, s := range secrets {
+		_, _, err := r.ActorByLogin(r.ctx, s, "10.0.0.1")
+		if (err == nil) != (i >= 3) {
+			t.Errorf("sign-in %d: %v", i, err)
+		}
+		if err == nil {
+			good++
+		}
+	}
+	if good != 100 {
+		t.Errorf("%d are good", good)
+	}
+}
+
+// guesses at codes are slowed down.
+func TestRequestsAreBounded(t *testing.T) {
+	r := newRig(t)
+	r.user("bob", domain.RoleOperator)
+	_, bob := r.login("bob")
+	var err error
+	n := 0
+	for ; err == nil && n < 100; n++ {
+		_, err = r.AskLogin(r.ctx, "c", "10.0.0.1")
+	}
+	if !errors.Is(err, domain.ErrThrottled) || n > 30 {
+		t.Errorf("%d requests from one address: %v", n, err)
+	}
+	for err, n = nil, 0; err == nil && n < 2000; n++ {
+		_, err = r.AskLogin(r.ctx, "c", fmt.Sprintf("10.1.%d.%d", n/200, n%200))
+	}
+	if !errors.Is(err, domain.ErrThrottled) || n > 1000 {
+		t.Errorf("%d requests from many addresses: %v", n, err)
+	}
+	for err, n = nil, 0; !errors.Is(err, domain.ErrThrottled) && n < 100; n++ {
+		_, err = r.LoginRequest(r.ctx, bob, "BBBB-BBBB")
+	}
+	if n > 40 {
+		t.Errorf("%d guesses at a code", n)
+	}
+	r.now = r.now.Add(domain.RequestLife)
+	r.ok(drop(r.Prune(r.ctx)))
+	r.ok(drop(r.AskLogin(r.ctx, "c", "10.2.0.1")))
+}

@@ -320,3 +320,218 @@ func (t faultTx) History() domain.Log[domain.HistoryEntry, domain.HistoryFilter]
 func (t faultTx) Audit() domain.Log[domain.AuditEntry, domain.AuditFilter] {
 	return faultLog[domain.AuditEntry, domain.AuditFilter]{t.Tx.Audit(), t.f}
 }
+
+// carol signs in at an issuer.
+var carol = domain.Identity{Issuer: "https://login.example.com", Subject: "42", Name: "Carol", FullName: "Carol C",
+	Role: domain.RoleOperator}
+
+// TestSignIn: a command line is let in by a password, has the user's rights of
+
+// the moment, and is out by itself, by its own wish, by a new password, and by an
+
+// TestSignInBy: who comes from an issuer has the role that the issuer tells at
+
+// each time, the name of nobody else, and neither a password nor a role by hand.
+func TestSignInBy(t *testing.T) {
+	r := newRig(t)
+	r.user("ann", domain.RoleAdmin)
+	in := func(id domain.Identity) (domain.NewSession, error) { return r.SignInBy(r.ctx, id, "10.0.0.1") }
+	s, err := in(carol)
+	r.ok(err)
+	if s.User != "carol@login.example.com" || s.Role != domain.RoleOperator {
+		t.Fatalf("signed in as %+v", s)
+	}
+	same := carol
+	same.Name, same.Role = "renamed", domain.RoleAdmin // the subject counts
+	if s, err = in(same); err != nil || s.User != "carol@login.example.com" || s.Role != domain.RoleAdmin {
+		t.Fatalf("again: %+v, %v", s, err)
+	}
+	other := carol
+	other.Subject = "43"
+	r.is(drop(in(other)), domain.ErrRefused)
+	other.Issuer = "https://other.example.com"
+	other.Subject, other.Name = "42", "carol@login.example.com" // an issuer that says it is the first one's
+	r.is(drop(in(other)), domain.ErrRefused)
+	other.Name = "ann"
+	if s, err := in(other); err != nil || s.User != "ann@other.example.com" {
+		t.Errorf("who is called as a user with a password is %+v, %v", s, err)
+	}
+	for name, id := range map[string]domain.Identity{
+		"no issuer": {Subject: "1", Name: "x", Role: domain.RoleViewer}, "no subject": {Issuer: "https://a", Name: "x"},
+		"no role that is": {Issuer: "https://a", Subject: "1", Name: "x", Role: "god"},
+		"a device's role": {Issuer: "https://a", Subject: "1", Name: "x", Role: domain.RoleDevice},
+	} {
+		if err := drop(in(id)); !errors.Is(err, domain.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, name := range []string{"", "@", "a@", "@b", "a@b@c", "a b", "a/b", "a\x00", strings.Repeat("a", 65), "ä"} {
+		id := domain.Identity{Issuer: "https://a.example", Subject: "7", Name: name, Role: domain.RoleViewer}
+		if err := drop(in(id)); !errors.Is(err, domain.ErrRefused) || !strings.Contains(err.Error(), "--oidc-name-claim") {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for name, change := range map[string]domain.UserChange{"a password": {Password: ptr(password)},
+		"a role": {Role: ptr(domain.RoleAdmin)}} {
+		err := drop(r.UpdateUser(r.ctx, r.admin, "carol@login.example.com", change, 0))
+		if !errors.Is(err, domain.ErrRefused) {
+			t.Errorf("%s by hand: %v", name, err)
+		}
+	}
+	long := domain.UserChange{Role: ptr(domain.RoleViewer), Password: ptr(password)}
+	r.is(drop(r.CreateUser(r.ctx, r.admin, "dora@login.example.com", long)), domain.ErrInvalid)
+	r.is(drop(r.Login(r.ctx, "carol@login.example.com", password, "10.0.0.1")), domain.ErrUnauthenticated)
+	a, _, err := r.ActorBySession(r.ctx, s.Secret, "10.0.0.1")
+	r.ok(err)
+	r.is(r.ChangeOwnPassword(r.ctx, a, password, password+"2"), domain.ErrRefused)
+	// Ann is the last admin whom no issuer can keep out.
+	r.is(r.DeleteUser(r.ctx, r.admin, "ann", 0), domain.ErrRefused)
+	r.ok(r.DeleteUser(r.ctx, r.admin, "carol@login.example.com", 0))
+	if s, err := in(carol); err != nil || s.Role != domain.RoleOperator { // the name is free, and so is the identity
+		t.Errorf("after the end: %+v, %v", s, err)
+	}
+}
+
+// TestForeignRightsEnd: with the role at the issuer go sessions, sign-ins and
+
+// tokens; a ban holds against the issuer; and who never comes again is out in
+
+// the end.
+func TestForeignRightsEnd(t *testing.T) {
+	r := newRig(t)
+	in := func(role domain.Role) (domain.NewSession, error) {
+		id := carol
+		id.Role = role
+		return r.SignInBy(r.ctx, id, "10.0.0.1")
+	}
+	if err := drop(in("")); !errors.Is(err, domain.ErrForbidden) || !strings.Contains(err.Error(), "group") {
+		t.Errorf("without a role: %v", err)
+	}
+	if l, err := r.Users(r.ctx, r.admin, domain.TextFilter{}, domain.Page{}); err != nil || l.Total != 0 {
+		t.Errorf("who has no role is a user all the same: %+v, %v", l, err)
+	}
+	s, err := in(domain.RoleAdmin)
+	r.ok(err)
+	a, _, err := r.ActorBySession(r.ctx, s.Secret, "10.0.0.1")
+	r.ok(err)
+	token, err := r.CreateToken(r.ctx, a, "", domain.TokenRequest{Name: "t", Role: domain.RoleAdmin,
+		Scopes: domain.Scopes(), Life: domain.MaxTokenLife})
+	r.ok(err)
+	may := func() bool {
+		a, err := r.ActorByToken(r.ctx, token.Secret, "10.0.0.1")
+		return err == nil && a.Can(domain.ScopeRead)
+	}
+	if !may() {
+		t.Fatal("the token is of no use")
+	}
+	r.is(drop(in("")), domain.ErrForbidden)
+	_, _, err = r.ActorBySession(r.ctx, s.Secret, "10.0.0.1")
+	r.is(err, domain.ErrUnauthenticated)
+	if may() {
+		t.Error("the role is gone, and the token is good")
+	}
+	r.ok(drop(in(domain.RoleAdmin)))
+	r.ok(drop(r.UpdateUser(r.ctx, r.admin, s.User, domain.UserChange{Disabled: ptr(true)}, 0)))
+	err = drop(in(domain.RoleAdmin))
+	if !errors.Is(err, domain.ErrForbidden) || !strings.Contains(err.Error(), "disabled") {
+		t.Errorf("disabled: %v", err)
+	}
+	if may() {
+		t.Error("the user is disabled, and the token is good")
+	}
+	r.ok(drop(r.UpdateUser(r.ctx, r.admin, s.User, domain.UserChange{Disabled: ptr(false)}, 0)))
+	r.ok(drop(in(domain.RoleAdmin)))
+	r.now = r.now.Add(30*24*time.Hour - time.Second)
+	if !may() {
+		t.Error("the token ends early")
+	}
+	r.now = r.now.Add(time.Second)
+	if may() {
+		t.Error("who has not signed in for a month has a token")
+	}
+	log, err := r.Audit(r.ctx, r.admin, domain.AuditFilter{Target: "user " + s.User}, domain.Page{})
+	r.ok(err)
+	var actions []string
+	for _, e := range log.Items {
+		actions = append(actions, e.Action+" by "+string(e.Kind))
+	}
+	for _, want := range []string{"user.create by system", "user.update by system", "login.failed by system",
+		"login by user"} {
+		if !strings.Contains(strings.Join(actions, ","), want) {
+			t.Errorf("the audit log has no %s: %v", want, actions)
+		}
+	}
+}
+
+// TestBrowserLetsACommandLineIn: with the code that the command line shows, once,
+
+// in time, from a browser only, and as whoever is logged in there.
+func TestBrowserLetsACommandLineIn(t *testing.T) {
+	r := newRig(t)
+	r.user("bob", domain.RoleOperator)
+	_, bob := r.login("bob")
+	ask := func() domain.NewLoginRequest {
+		t.Helper()
+		q, err := r.AskLogin(r.ctx, "laptop", "10.0.0.7")
+		r.ok(err)
+		return q
+	}
+	redeem := func(secret string) (domain.NewLogin, bool, error) { return r.RedeemLogin(r.ctx, secret, "10.0.0.7") }
+	q := ask()
+	if _, ok, err := redeem(q.Secret); ok || err != nil {
+		t.Fatalf("before the answer: %v, %v", ok, err)
+	}
+	seen, err := r.LoginRequest(r.ctx, bob, strings.ToLower(strings.ReplaceAll(q.Code, "-", " ")))
+	if err != nil || seen != q.LoginRequest || seen.From != "10.0.0.7" || seen.Client != "laptop" {
+		t.Fatalf("what is asked: %+v, %v", seen, err)
+	}
+	r.ok(r.AnswerLogin(r.ctx, bob, q.Code, true))
+	r.is(r.AnswerLogin(r.ctx, bob, q.Code, false), domain.ErrNotFound) // it is answered
+	l, ok, err := redeem(q.Secret)
+	if err != nil || !ok || l.User != "bob" || l.Client != "laptop" {
+		t.Fatalf("after it: %+v, %v, %v", l, ok, err)
+	}
+	_, _, err = redeem(q.Secret)
+	r.is(err, domain.ErrUnauthenticated)
+	a, _, err := r.ActorByLogin(r.ctx, l.Secret, "10.0.0.7")
+	r.ok(err)
+	again := ask()
+	r.is(r.AnswerLogin(r.ctx, a, again.Code, true), domain.ErrForbidden) // not from a command line
+	r.is(r.AnswerLogin(r.ctx, r.admin, again.Code, true), domain.ErrForbidden)
+	r.is(r.AnswerLogin(r.ctx, domain.Actor{}, again.Code, true), domain.ErrUnauthenticated)
+	for _, code := range []string{"", "B", "BBBB-BBBB", strings.Repeat("B", 1000), "\xff"} {
+		r.is(drop(r.LoginRequest(r.ctx, bob, code)), domain.ErrNotFound)
+	}
+	r.ok(r.AnswerLogin(r.ctx, bob, again.Code, false))
+	_, _, err = redeem(again.Secret)
+	r.is(err, domain.ErrUnauthenticated)
+	late := ask()
+	r.ok(r.AnswerLogin(r.ctx, bob, late.Code, true))
+	r.now = r.now.Add(domain.RequestLife)
+	_, _, err = redeem(late.Secret)
+	r.is(err, domain.ErrUnauthenticated)
+	r.is(drop(r.LoginRequest(r.ctx, bob, late.Code)), domain.ErrNotFound)
+	// One that is let in as somebody who is out meanwhile.
+	_, bob = r.login("bob")
+	out := ask()
+	r.ok(r.AnswerLogin(r.ctx, bob, out.Code, true))
+	r.user("ann", domain.RoleAdmin)
+	r.ok(r.DeleteUser(r.ctx, r.admin, "bob", 0))
+	_, _, err = redeem(out.Secret)
+	r.is(err, domain.ErrUnauthenticated)
+}
+
+// TestRequestsAreBounded: neither one address nor many fill the disk, and
+
+// letIn lets a command line in from somebody's browser.
+func (r *rig) letIn(somebody domain.Actor) error {
+	asked, err := r.AskLogin(r.ctx, "c", "10.0.0.1")
+	if err != nil {
+		return err
+	}
+	if err := r.AnswerLogin(r.ctx, somebody, asked.Code, true); err != nil {
+		return err
+	}
+	_, _, err = r.RedeemLogin(r.ctx, asked.Secret, "10.0.0.1")
+	return err
+}

@@ -170,3 +170,26 @@ func TestPath(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// FuzzRead: whatever stands in the file, it is refused, or its entries can be
+// written and read again.
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(`{"schema":1,"default":"https://a","entries":[{"server":"https://a","token":"t"}]}`))
+	f.Add([]byte("{"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		path := filepath.Join(t.TempDir(), "logins.json")
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Read(path)
+		if err != nil {
+			return
+		}
+		if err := Change(path, func(*Ring) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := Read(path); err != nil || len(again.Entries) != len(r.Entries) || again.Default != r.Default {
+			t.Errorf("%+v came back as %+v, %v", r, again, err)
+		}
+	})
+}
