@@ -3,11 +3,14 @@ package agent
 import (
 	"encoding/json"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +19,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -233,4 +237,53 @@ func TestRedirectedController(t *testing.T) {
 	if followed > 0 {
 		t.Errorf("%d redirects were followed", followed)
 	}
+}
+
+// TestOutbox: what waits for the controller is bounded, the oldest goes first, and
+// what the controller took is not sent again.
+func TestOutbox(t *testing.T) {
+	t.Parallel()
+	o := &outbox{}
+	names := func() (names []string) {
+		files, failures := o.some()
+		for _, f := range files {
+			names = append(names, f.File)
+		}
+		for _, f := range failures {
+			names = append(names, f.Load)
+		}
+		return names
+	}
+	is := func(what string, got, want []string) {
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", what, got, want)
+		}
+	}
+	for _, n := range []string{"a", "b", "c"} {
+		o.file(report.Final{File: n})
+		o.failure("load "+n, "", reason.Model, errors.New("x"))
+	}
+	o.taken(0, 0)
+	is("nothing was taken", names(), []string{"a", "b", "c", "load a", "load b", "load c"})
+	o.taken(1, 2)
+	is("some were taken", names(), []string{"b", "c", "load c"})
+	o.taken(9, 9) // the bound dropped what was sent meanwhile
+	is("more were taken than wait", names(), nil)
+	for i := range maxPending + 1 {
+		o.file(report.Final{File: fmt.Sprint(i)})
+		o.failure(fmt.Sprint("load ", i), "", reason.Model, errors.New("x"))
+	}
+	got := names()
+	if len(got) != 2*maxPending || got[0] != "1" || got[maxPending] != "load 1" {
+		t.Errorf("%d wait, from %q on", len(got), got[0])
+	}
+	o.taken(maxPending, maxPending)
+	// A report of one file is sent however many components it has.
+	for _, n := range []string{"large", "next"} {
+		o.file(report.Final{File: n, Components: make([]report.Final, maxReported)})
+	}
+	is("a large report", names(), []string{"large"})
+	o.taken(1, 0)
+	o.file(report.Final{File: "small"})
+	is("behind it", names(), []string{"next"})
 }
