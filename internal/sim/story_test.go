@@ -276,7 +276,7 @@ var stories = []story{
 			c.f.Signed, c.f.Unsized = false, true
 			c.resigner(NewFalseHolder(0, func(int) bool { return true }), wire.ReasonOriginWrong, 0, 3*time.Second)
 		}},
-	{name: "a liar asks for the longest back-off again and again", n: 8, last: sec(150), wan: 8.1,
+	{name: "a liar asks for the longest back-off again and again", n: 8, last: sec(60), wan: 4.5,
 		do: func(c *story) {
 			c.resigner(NewRogueRoot(false), wire.ReasonOriginOther, time.Hour, 500*time.Millisecond)
 		}},
@@ -284,7 +284,7 @@ var stories = []story{
 		do: func(c *story) {
 			c.resigner(NewRogueRoot(false), wire.ReasonOriginUnreachable, time.Hour, 500*time.Millisecond)
 		}},
-	{name: "the server fails for a moment, a liar says that the file is missing", n: 8, last: sec(100), wan: 7,
+	{name: "the server fails for a moment, a liar says that the file is missing", n: 8, last: sec(60), wan: 5.5,
 		do: func(c *story) {
 			c.sub.Server.Down = true
 			c.s.At(sec(1.5), func() { c.sub.Server.Down = false })
