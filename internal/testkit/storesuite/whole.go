@@ -206,7 +206,7 @@ func importRefuses(t *testing.T, open Open) {
 		strings.Replace(all.String(), `"table":"loads"`, `"table":""`, 1):                         "there is no table",
 		strings.Replace(all.String(), lines[len(lines)-1], strings.Replace(end, ":", ":1", 1), 1): "rows, not ",
 		strings.Replace(all.String(), `"format":"`, `"format":"x`, 1):                             "format ",
-		strings.Replace(all.String(), `"schema":1`, `"schema":0`, 1):                              "of schema 0",
+		strings.Replace(all.String(), `"schema":2`, `"schema":0`, 1):                              "of schema 0",
 	} {
 		if err := other.Import(t.Context(), strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q for\n%s", err, want, text)
