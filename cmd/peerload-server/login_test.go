@@ -429,7 +429,7 @@ func TestLoginByBrowser(t *testing.T) {
 		t.Fatalf("%v %s", err, out.String())
 	}
 	e := entryOf(t, logins)
-	if life := e.Expires.Sub(time.Now()); life > 2*time.Hour {
+	if life := time.Until(e.Expires); life > 2*time.Hour {
 		t.Errorf("the sign-in lasts %v", life)
 	}
 	o.ok("device add 02:00:00:00:00:01 --model 7941")

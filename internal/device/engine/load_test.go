@@ -162,7 +162,7 @@ func TestLoadRefused(t *testing.T) {
 			if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
 				t.Errorf("%s, slots %v: %v, want %v", name, slots, err, c.want)
 			}
-			if _, is := err.(*TrustError); is != c.trust {
+			if _, is := errors.AsType[*TrustError](err); is != c.trust {
 				t.Errorf("%s, slots %v: an error of trust: %v: %v", name, slots, is, err)
 			}
 			if has := committed(t, spec); has != (c.want == nil) {

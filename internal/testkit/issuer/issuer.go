@@ -160,7 +160,7 @@ func meddled(body []byte, token func(map[string]any) string) []byte {
 		panic(err)
 	}
 	raw, _ := answer["id_token"].(string)
-	signed, err := jose.ParseSigned(raw, []jose.SignatureAlgorithm{jose.RS256})
+	signed, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
 		panic(err)
 	}
