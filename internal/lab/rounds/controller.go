@@ -153,7 +153,7 @@ func (c *controller) publish(ctx context.Context, p Plan) (want [sha256.Size]byt
 	name := fmt.Sprint("fw", p.Round%loads)
 	_, err = c.run(ctx, "load", "add", "--name", name, "--version", fmt.Sprint(p.Round), "--model", model, file)
 	if err == nil {
-		_, err = c.run(ctx, "load", "assign", name, "--model", model)
+		_, err = c.run(ctx, "load", "assign", name, "--model", model, "--yes")
 	}
 	return want, err
 }
