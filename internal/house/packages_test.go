@@ -130,7 +130,7 @@ var packages = []rule{
 	{dir: "internal/controller/domain", floor: 2, side: controller, allowedImports: []string{"internal/choice", "load",
 		"internal/parse", "internal/policy", "report", "internal/controller/repository",
 		"internal/controller/publish", "internal/controller/passhash",
-		"internal/controller/site"}},
+		"internal/controller/site", "internal/controller/rollout"}},
 	{dir: "internal/controller/store", floor: 2, side: controller, allowedImports: []string{"load", "internal/policy",
 		"report", "internal/controller/domain"}, libraries: []string{"github.com/pressly/goose/v3"}},
 	{dir: "internal/testkit/storesuite", floor: 2, side: controller, libraries: []string{"pgregory.net/rapid"}},

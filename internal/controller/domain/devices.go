@@ -145,7 +145,8 @@ func (c *Controller) change(ctx context.Context, snap *snapshot, d *Device, chan
 	return snap.checkFit(ctx, *d)
 }
 
-// DeleteDevice removes a device, its state and its history. Its secret goes with
+// DeleteDevice removes a device, its state, its history and the verdicts on loads
+// for it. Its secret goes with
 // it only if the actor may reset identities: else whoever may delete and add a
 // device could free its name for another that enrols under it.
 func (c *Controller) DeleteDevice(ctx context.Context, a Actor, name string, version int64) error {
@@ -179,12 +180,24 @@ func (c *Controller) DeleteDevice(ctx context.Context, a Actor, name string, ver
 				return err
 			}
 		}
+		if err := dropVerdicts(ctx, tx, name); err != nil {
+			return err
+		}
 		if _, err := tx.History().TrimOf(ctx, name, 0); err != nil {
 			return err
 		}
 		j.note("device.delete", DeviceTarget(name).String(), d, nil)
 		return nil
 	})
+}
+
+// dropVerdicts removes what was judged of loads for a device.
+func dropVerdicts(ctx context.Context, tx Tx, device string) error {
+	all, err := collect(ctx, tx.Verdicts(), VerdictFilter{Device: device})
+	for i := 0; err == nil && i < len(all); i++ {
+		err = tx.Verdicts().Delete(ctx, all[i].Key(), 0)
+	}
+	return err
 }
 
 // Device returns a device and its latest known state. A device may ask for

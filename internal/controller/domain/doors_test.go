@@ -543,3 +543,26 @@ func TestRequestsAreBounded(t *testing.T) {
 	r.ok(drop(r.Prune(r.ctx)))
 	r.ok(drop(r.AskLogin(r.ctx, "c", "10.2.0.1")))
 }
+
+// TestDeletedDeviceTakesItsVerdicts: what was judged of loads for it goes, what was
+// judged for another stays.
+func TestDeletedDeviceTakesItsVerdicts(t *testing.T) {
+	r := newRig(t)
+	r.device(phone1, "7961")
+	r.ok(r.store.Update(r.ctx, func(tx domain.Tx) error {
+		var errs []error
+		for _, v := range []domain.Verdict{{Device: phone1, Load: "a"}, {Device: phone1, Load: "b"}, {Device: phone2,
+			Load: "a"}} {
+			errs = append(errs, tx.Verdicts().Put(r.ctx, &v))
+		}
+		return errors.Join(errs...)
+	}))
+	r.ok(r.DeleteDevice(r.ctx, r.admin, phone1, 0))
+	r.ok(r.store.View(r.ctx, func(tx domain.Tx) error {
+		left, err := tx.Verdicts().List(r.ctx, domain.VerdictFilter{}, domain.Page{})
+		if len(left.Items) != 1 || left.Items[0].Device != phone2 {
+			t.Errorf("left are %+v", left.Items)
+		}
+		return err
+	}))
+}

@@ -313,6 +313,10 @@ func (t faultTx) Throttles() domain.Table[domain.Throttle, domain.None] {
 	return faultTable[domain.Throttle, domain.None]{t.Tx.Throttles(), t.f}
 }
 
+func (t faultTx) Verdicts() domain.Table[domain.Verdict, domain.VerdictFilter] {
+	return faultTable[domain.Verdict, domain.VerdictFilter]{t.Tx.Verdicts(), t.f}
+}
+
 func (t faultTx) History() domain.Log[domain.HistoryEntry, domain.HistoryFilter] {
 	return faultLog[domain.HistoryEntry, domain.HistoryFilter]{t.Tx.History(), t.f}
 }

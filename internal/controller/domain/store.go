@@ -40,6 +40,9 @@ type Tx interface {
 	Accounts() Table[Account, TextFilter]
 	Credentials() Table[Credential, CredentialFilter]
 	Throttles() Table[Throttle, None]
+	Rollouts() Table[Rollout, RolloutFilter]
+	RolloutDevices() RolloutDevices
+	Verdicts() Table[Verdict, VerdictFilter]
 	History() Log[HistoryEntry, HistoryFilter]
 	Audit() Log[AuditEntry, AuditFilter]
 }
@@ -59,6 +62,19 @@ type Table[T, F any] interface {
 	// List returns the things that match, in ascending order of their keys,
 	// byte by byte.
 	List(ctx context.Context, f F, p Page) (List[T], error)
+}
+
+// RolloutDevices holds the devices of all rollouts.
+type RolloutDevices interface {
+	Table[RolloutDevice, RolloutDeviceFilter]
+	// Holder is the active rollout that has a device. Without one it is the one
+	// that has granted it something last, and active is false; "" is none.
+	Holder(ctx context.Context, device string) (id string, active bool, err error)
+	// Due lists at most limit devices of a rollout whose Due has come, those first
+	// that wait longest.
+	Due(ctx context.Context, id string, now time.Time, limit int) ([]RolloutDevice, error)
+	// Drop removes all devices of a rollout.
+	Drop(ctx context.Context, id string) error
 }
 
 // Log holds entries in the order of their keys. Entries do not change.
@@ -163,6 +179,20 @@ type AuditFilter struct {
 	Site          string
 	Since, Before time.Time
 }
+
+// RolloutFilter finds rollouts.
+type RolloutFilter struct {
+	// State is exact, "" means all.
+	State string
+	// Active finds only those that hold their devices.
+	Active bool
+}
+
+// RolloutDeviceFilter finds devices of rollouts. Fields that are "" mean all.
+type RolloutDeviceFilter struct{ Rollout, Device, Site, Standing string }
+
+// VerdictFilter finds verdicts. Fields that are "" mean all.
+type VerdictFilter struct{ Device, Load string }
 
 // CredentialFilter finds credentials.
 type CredentialFilter struct {

@@ -3,6 +3,7 @@ package domain
 import (
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -298,4 +299,50 @@ type FieldChange struct {
 	Field string  `json:"field"`
 	Old   *string `json:"old"`
 	New   *string `json:"new"`
+}
+
+// Rollout is a rollout as it is kept. Its times are in the record; those of Meta
+// stay zero, as those of its devices do.
+type Rollout struct {
+	Meta
+	Record rollout.Record `json:"record"`
+}
+
+// Key is the rollout's id.
+func (r Rollout) Key() string { return r.Record.ID }
+
+// RolloutDevice is a device of a rollout. It stays when the device is removed:
+// the rollout counts it.
+type RolloutDevice struct {
+	Meta
+	Rollout string      `json:"rollout"`
+	Row     rollout.Row `json:"row"`
+}
+
+// Key is that of a device of a rollout, "" if either is.
+func (d RolloutDevice) Key() string { return pair(d.Rollout, d.Row.Device) }
+
+// RolloutDeviceKey is the key of a device of a rollout.
+func RolloutDeviceKey(id, device string) string { return pair(id, device) }
+
+// Verdict is a load that does not work on a device.
+type Verdict struct {
+	Meta
+	Device string `json:"device"`
+	Load   string `json:"load"`
+	Reason string `json:"reason"`
+	// At is when it was found.
+	At time.Time `json:"at"`
+}
+
+// Key is that of the device and the load.
+func (v Verdict) Key() string { return pair(v.Device, v.Load) }
+
+// pair makes one key of two names, "" if either is "". A slash parts them, which
+// stands in neither the id of a rollout nor the name of a device.
+func pair(a, b string) string {
+	if a == "" || b == "" {
+		return ""
+	}
+	return a + "/" + b
 }

@@ -229,7 +229,13 @@ func (t *tx) Accounts() domain.Table[domain.Account, domain.TextFilter]    { ret
 func (t *tx) Credentials() domain.Table[domain.Credential, domain.CredentialFilter] {
 	return in(t, credentials)
 }
-func (t *tx) Throttles() domain.Table[domain.Throttle, domain.None] { return in(t, throttles) }
+func (t *tx) Throttles() domain.Table[domain.Throttle, domain.None]        { return in(t, throttles) }
+func (t *tx) Rollouts() domain.Table[domain.Rollout, domain.RolloutFilter] { return in(t, rollouts) }
+func (t *tx) RolloutDevices() domain.RolloutDevices {
+	return &rolloutDevicesTable{table[domain.RolloutDevice, domain.RolloutDeviceFilter, *domain.RolloutDevice]{t,
+		rolloutDevices}}
+}
+func (t *tx) Verdicts() domain.Table[domain.Verdict, domain.VerdictFilter] { return in(t, verdicts) }
 
 func (t *tx) History() domain.Log[domain.HistoryEntry, domain.HistoryFilter] {
 	return &log[domain.HistoryEntry, domain.HistoryFilter]{t, history}

@@ -58,6 +58,9 @@ func dumpers() []dumper {
 		dumpTable[domain.Account, domain.TextFilter, *domain.Account]{accounts},
 		dumpTable[domain.Credential, domain.CredentialFilter, *domain.Credential]{credentials},
 		dumpTable[domain.Throttle, domain.None, *domain.Throttle]{throttles},
+		dumpTable[domain.Rollout, domain.RolloutFilter, *domain.Rollout]{rollouts},
+		dumpTable[domain.RolloutDevice, domain.RolloutDeviceFilter, *domain.RolloutDevice]{rolloutDevices},
+		dumpTable[domain.Verdict, domain.VerdictFilter, *domain.Verdict]{verdicts},
 		dumpLog[domain.HistoryEntry, domain.HistoryFilter]{history},
 		dumpLog[domain.AuditEntry, domain.AuditFilter]{audit},
 	}

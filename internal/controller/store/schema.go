@@ -174,12 +174,7 @@ var models = schema[domain.ModelEntry, domain.None]{name: "models", where: nothi
 var loads = schema[domain.Load, domain.LoadFilter]{
 	name: "loads",
 	columns: []column[domain.Load]{
-		{"retired", func(l domain.Load) any {
-			if l.Retired {
-				return 1
-			}
-			return 0
-		}},
+		{"retired", func(l domain.Load) any { return flag(l.Retired) }},
 		{"search", func(l domain.Load) any { return search(l.Name) }},
 	},
 	where: func(f domain.LoadFilter) []condition {

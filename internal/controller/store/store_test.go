@@ -48,6 +48,9 @@ func TestSchemaMatchesMigrations(t *testing.T) {
 	add(names(accounts))
 	add(names(credentials))
 	add(names(throttles))
+	add(names(rollouts))
+	add(names(rolloutDevices))
+	add(names(verdicts))
 	add(names(history))
 	add(names(audit))
 	if len(dumpers()) != len(want) {

@@ -52,6 +52,13 @@ var written = map[int64][]string{
 	6: {
 		`INSERT INTO audit (id, version, doc, at, subject, action, target, part_of) VALUES ('2', 1, '{"id":"2","actor":"bob","part_of":"1"}', 7, 'bob', 'x', 'y', '1')`,
 	},
+	7: {
+		`INSERT INTO rollouts (id, version, doc, state, active) VALUES ('r', 4, '{"version":4,"record":{"id":"r","state":"running"}}', 'running', 1)`,
+		`INSERT INTO rollout_devices (id, version, doc, rollout, device, site, wave, standing, tries, first_at, due) VALUES ('r/SEP001122334455', 2,
+			'{"version":2,"rollout":"r","row":{"device":"SEP001122334455","standing":"granted","try":1}}', 'r', 'SEP001122334455', 'Nara', 0, 'granted', 1, 7, 0)`,
+		`INSERT INTO verdicts (id, version, doc, device, load, reason, at) VALUES ('SEP001122334455/L', 1,
+			'{"version":1,"device":"SEP001122334455","load":"L","reason":"not-confirmed"}', 'SEP001122334455', 'L', 'not-confirmed', 7)`,
+	},
 }
 
 // Migrations runs over every version that a database may be of: a database of
@@ -128,6 +135,11 @@ func survived(t *testing.T, s domain.Store, from int64) {
 			}
 		}
 		expect("throttles", keys(t, ctx, tx.Throttles(), domain.None{}), since(3, "t"))
+		expect("rollouts", keys(t, ctx, tx.Rollouts(), domain.RolloutFilter{State: "running", Active: true}), since(7, "r"))
+		expect("devices of rollouts", keys(t, ctx, tx.RolloutDevices(), domain.RolloutDeviceFilter{Rollout: "r",
+			Site: "Nara", Standing: "granted"}), since(7, "r/SEP001122334455"))
+		expect("verdicts", keys(t, ctx, tx.Verdicts(), domain.VerdictFilter{Device: "SEP001122334455", Load: "L"}),
+			since(7, "SEP001122334455/L"))
 		e, err := tx.Enterprises().Get(ctx, domain.Enterprise{}.Key())
 		if err != nil || e.Version != 5 || !e.AutoRegistration {
 			t.Errorf("from version %d: the enterprise is %+v, %v", from, e, err)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/rollout"
+	"github.com/peerload/peerload/internal/controller/window"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -50,7 +52,19 @@ var (
 		Expires: at, Idle: at, LastUsed: at, From: "10.0.0.1", Uses: 2, Profile: "offices", Site: "oslo",
 		Networks: []string{"10.0.0.0/8"}}
 	sampleThrottle = domain.Throttle{Meta: sampleMeta, Name: "login ann", Failures: 3, Until: at}
-	sampleHistory  = domain.HistoryEntry{ID: "1", At: at, Device: "SEP001122334455", Kind: domain.HistoryFile,
+	sampleSpan     = window.Span{From: at, Until: at.Add(time.Hour)}
+	sampleRollout  = domain.Rollout{Record: rollout.Record{ID: "r1", Authors: []string{"ann", "bob"}, Created: at,
+		Plan: rollout.Default(), State: rollout.Paused, Since: at, By: "ann", Why: "w", Listed: true,
+		LeftOut: map[string]int{rollout.ReasonClaimed: 2}, Open: 1,
+		Waves:  []rollout.WaveRecord{{Counts: rollout.Counts{Granted: 1, Failed: 2}, Opened: at, Forgiven: 1}},
+		Passed: at, Asks: 3, Asked: at, Era: 4, Reasons: map[string]int{rollout.ReasonLost: 2},
+		Replaced: []rollout.Replacement{{From: "old", To: "new"}}, Outages: []window.Span{sampleSpan}}}
+	sampleRolloutDevice = domain.RolloutDevice{Rollout: "r1", Row: rollout.Row{Device: "SEP001122334455", Site: "oslo",
+		Wave: 1, Load: "new", Ran: "old", Standing: rollout.Granted, Reason: "r", Since: at, Era: 4, Step: "between",
+		Try: 2, Download: sampleSpan, Activate: sampleSpan, Counted: 1, Failures: 1, Steps: 1, First: at, After: at,
+		Bad: []string{"worse"}, Due: at}}
+	sampleVerdict = domain.Verdict{Device: "SEP001122334455", Load: "worse", Reason: "not-confirmed", At: at}
+	sampleHistory = domain.HistoryEntry{ID: "1", At: at, Device: "SEP001122334455", Kind: domain.HistoryFile,
 		Old: "o", New: "n", Load: "l", File: "f", Reason: "r", Message: "m", Final: &sampleFinal}
 	sampleOld   = "off"
 	sampleAudit = domain.AuditEntry{ID: "1", At: at, Actor: "ann", Kind: domain.ActorUser, From: "10.0.0.1",
@@ -63,11 +77,13 @@ func fill(t *testing.T, s domain.Store) {
 	t.Helper()
 	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		p, d, e, m, l, st := sampleProfile, sampleDevice, sampleEnterprise, sampleModel, sampleLoad, sampleState
+		ro, rd, ve := sampleRollout, sampleRolloutDevice, sampleVerdict
 		a, c, th, si, re := sampleAccount, sampleCredential, sampleThrottle, sampleSite, sampleRelease
 		return errors.Join(tx.Profiles().Put(ctx, &p), tx.Devices().Put(ctx, &d), tx.Enterprises().Put(ctx, &e),
 			tx.Models().Put(ctx, &m), tx.Loads().Put(ctx, &l), tx.States().Put(ctx, &st),
 			tx.Sites().Put(ctx, &si), tx.Releases().Put(ctx, &re),
 			tx.Accounts().Put(ctx, &a), tx.Credentials().Put(ctx, &c), tx.Throttles().Put(ctx, &th),
+			tx.Rollouts().Put(ctx, &ro), tx.RolloutDevices().Put(ctx, &rd), tx.Verdicts().Put(ctx, &ve),
 			tx.History().Append(ctx, sampleHistory), tx.Audit().Append(ctx, sampleAudit))
 	})
 }

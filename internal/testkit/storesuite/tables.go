@@ -474,6 +474,9 @@ func everything(t *testing.T, open Open) {
 		same(t, ctx, tx.Accounts(), sampleAccount, 1)
 		same(t, ctx, tx.Credentials(), sampleCredential, 1)
 		same(t, ctx, tx.Throttles(), sampleThrottle, 1)
+		same(t, ctx, tx.Rollouts(), sampleRollout, 1)
+		same(t, ctx, tx.RolloutDevices(), sampleRolloutDevice, 1)
+		same(t, ctx, tx.Verdicts(), sampleVerdict, 1)
 		h, err := tx.History().List(ctx, domain.HistoryFilter{}, domain.Page{})
 		if err != nil || !reflect.DeepEqual(h.Items, []domain.HistoryEntry{sampleHistory}) {
 			t.Errorf("history: %+v, %v", h, err)
