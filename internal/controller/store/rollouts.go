@@ -100,7 +100,8 @@ func (t *rolloutDevicesTable) Due(ctx context.Context, id string, now time.Time,
 	}
 	const query = "SELECT version, doc FROM rollout_devices WHERE rollout = ? AND due > 0 AND due <= ? " +
 		"ORDER BY due, device LIMIT ?"
-	return due, t.rows(ctx, "list what is due", query, []any{id, now.UnixMicro(), limit}, t.scan(&due))
+	err = t.rows(ctx, "list what is due", query, []any{id, now.UnixMicro(), limit}, t.scan(&due))
+	return due, err
 }
 
 // Drop implements domain.RolloutDevices.

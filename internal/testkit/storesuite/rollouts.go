@@ -2,6 +2,7 @@ package storesuite
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"testing"
@@ -9,11 +10,13 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/rollout"
+	"github.com/peerload/peerload/internal/controller/rollout/keeper"
+	"github.com/peerload/peerload/internal/controller/rollouts"
 )
 
-// rollouts: what finds rollouts, their devices and verdicts, and what goes with a
+// rolloutTables: what finds rollouts, their devices and verdicts, and what goes with a
 // rollout that is removed.
-func rollouts(t *testing.T, open Open) {
+func rolloutTables(t *testing.T, open Open) {
 	s := fresh(t, open)
 	err := s.Update(t.Context(), func(tx domain.Tx) error {
 		return tx.RolloutDevices().Put(t.Context(), &domain.RolloutDevice{Rollout: "none", Row: rollout.Row{Device: "a"}})
@@ -117,4 +120,81 @@ func dues(t *testing.T, s domain.Store) {
 		}
 		return err
 	})
+}
+
+// Kept is a store for the suite of keepers, a keepersuite.Kept. Its queue is a table
+// of the store, so that a job is there if its transaction is.
+type Kept struct {
+	*rollouts.Store
+	of domain.Store
+}
+
+// Keep opens a store for the suite of keepers.
+func Keep(t *testing.T, s domain.Store) *Kept {
+	s = fresh(t, func(*testing.T) (domain.Store, func(*testing.T) domain.Store) { return s, nil })
+	return &Kept{rollouts.New(s, jobs{}, func() time.Time { return at }), s}
+}
+
+// Hear implements keepersuite.Kept.
+func (k *Kept) Hear(ctx context.Context, device string, at time.Time) error {
+	return k.of.Update(ctx, func(tx domain.Tx) error {
+		s, err := tx.States().Get(ctx, device)
+		if errors.Is(err, domain.ErrNotFound) {
+			s = domain.DeviceState{Device: device}
+			err = tx.Devices().Put(ctx, &domain.Device{Name: device})
+		}
+		if err != nil {
+			return err
+		}
+		s.LastSeen = at
+		return tx.States().Put(ctx, &s)
+	})
+}
+
+// Jobs implements keepersuite.Kept.
+func (k *Kept) Jobs(ctx context.Context) (all []keeper.Job, err error) {
+	err = k.of.View(ctx, func(tx domain.Tx) error {
+		all = nil
+		l, err := tx.Throttles().List(ctx, domain.None{}, domain.Page{})
+		for _, row := range l.Items {
+			var j keeper.Job
+			err = errors.Join(err, json.Unmarshal([]byte(row.Name), &j))
+			j.At = row.Until
+			all = append(all, j)
+		}
+		return err
+	})
+	return all, err
+}
+
+// Take implements keepersuite.Kept.
+func (k *Kept) Take(ctx context.Context, j keeper.Job) error {
+	return k.of.Update(ctx, func(tx domain.Tx) error { return tx.Throttles().Delete(ctx, nameOf(j), 0) })
+}
+
+// jobs implements rollouts.Queue: a job is a throttle that ends when it is due.
+type jobs struct{}
+
+func nameOf(j keeper.Job) string {
+	j.At = time.Time{}
+	b, err := json.Marshal(j)
+	if err != nil {
+		panic(err) // it has texts and numbers only
+	}
+	return string(b)
+}
+
+// Enqueue implements rollouts.Queue.
+func (jobs) Enqueue(ctx context.Context, tx domain.Tx, j keeper.Job) error {
+	row, err := tx.Throttles().Get(ctx, nameOf(j))
+	switch {
+	case errors.Is(err, domain.ErrNotFound):
+		row = domain.Throttle{Name: nameOf(j)}
+	case err != nil:
+		return err
+	case !j.At.Before(row.Until):
+		return nil
+	}
+	row.Until = j.At
+	return tx.Throttles().Put(ctx, &row)
 }

@@ -1,7 +1,6 @@
 package keeper_test
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,21 +8,26 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollout/keeper"
+	"github.com/peerload/peerload/internal/testkit/keepersuite"
 )
 
-// memory is a store in memory, of JSON, as an SQL one has it. Each transaction is
-// run twice, as one that met another: what the first run wrote is thrown away.
+func TestMemory(t *testing.T) {
+	keepersuite.Run(t, func(*testing.T) keepersuite.Kept {
+		return &memory{heard: map[string]time.Time{}, state: state{rollouts: map[string]string{},
+			devices: map[string]string{}, verdicts: map[string][]string{}}}
+	})
+}
+
+// memory is a store in memory, of JSON, as an SQL one has it.
 type memory struct {
 	mu    sync.Mutex
 	state state
 	heard map[string]time.Time
-	// fails is how many writes succeed until one fails, once; negative: all do.
-	fails   int
-	written int
 }
 
 type state struct {
@@ -32,47 +36,37 @@ type state struct {
 	jobs              []keeper.Job
 }
 
-func newMemory() *memory {
-	return &memory{heard: map[string]time.Time{}, fails: -1, state: state{rollouts: map[string]string{},
-		devices: map[string]string{}, verdicts: map[string][]string{}}}
-}
-
-var errDisk = errors.New("the disk is full")
-
 // Update implements keeper.Store.
 func (m *memory) Update(_ context.Context, fn func(keeper.Tx) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for again := range 2 {
-		s := state{rollouts: maps.Clone(m.state.rollouts), devices: maps.Clone(m.state.devices),
-			verdicts: maps.Clone(m.state.verdicts), jobs: slices.Clone(m.state.jobs)}
-		if err := fn(&tx{m, &s, again == 1}); err != nil {
-			return err
-		}
-		if again == 1 {
-			m.state = s
-		}
+	s := state{rollouts: maps.Clone(m.state.rollouts), devices: maps.Clone(m.state.devices),
+		verdicts: maps.Clone(m.state.verdicts), jobs: slices.Clone(m.state.jobs)}
+	err := fn(&tx{m, &s})
+	if err == nil {
+		m.state = s
 	}
+	return err
+}
+
+// Hear implements keepersuite.Kept.
+func (m *memory) Hear(_ context.Context, device string, at time.Time) error {
+	m.heard[device] = at
+	return nil
+}
+
+// Jobs implements keepersuite.Kept.
+func (m *memory) Jobs(context.Context) ([]keeper.Job, error) { return slices.Clone(m.state.jobs), nil }
+
+// Take implements keepersuite.Kept.
+func (m *memory) Take(_ context.Context, j keeper.Job) error {
+	m.state.jobs = slices.DeleteFunc(m.state.jobs, func(o keeper.Job) bool { return o == j })
 	return nil
 }
 
 type tx struct {
 	m *memory
 	*state
-	counts bool
-}
-
-func (t *tx) write() error {
-	if t.counts {
-		t.m.written++
-	}
-	if t.m.fails > 0 {
-		if t.m.fails--; t.m.fails == 0 {
-			t.m.fails = -1
-			return errDisk
-		}
-	}
-	return nil
 }
 
 func get[T any](all map[string]string, key string) (v T, err error) {
@@ -86,7 +80,7 @@ func get[T any](all map[string]string, key string) (v T, err error) {
 func (t *tx) put(all map[string]string, key string, v any) error {
 	b, err := json.Marshal(v)
 	all[key] = string(b)
-	return errors.Join(err, t.write())
+	return err
 }
 
 func (t *tx) Rollout(_ context.Context, id string) (rollout.Record, error) {
@@ -108,7 +102,7 @@ func (t *tx) Drop(ctx context.Context, id string) error {
 	for _, row := range rows {
 		delete(t.devices, id+" "+row.Device)
 	}
-	return errors.Join(err, t.write())
+	return err
 }
 
 func (t *tx) rows(id string) (rows []rollout.Row, err error) {
@@ -161,8 +155,11 @@ func (t *tx) Verdicts(_ context.Context, device string) ([]string, error) {
 }
 
 func (t *tx) PutVerdict(_ context.Context, v rollout.Verdict) error {
+	if slices.Contains(t.verdicts[v.Device], v.Load) {
+		return nil
+	}
 	t.verdicts[v.Device] = append(slices.Clone(t.verdicts[v.Device]), v.Load)
-	return t.write()
+	return nil
 }
 
 func (t *tx) Enqueue(_ context.Context, j keeper.Job) error {
@@ -172,12 +169,9 @@ func (t *tx) Enqueue(_ context.Context, j keeper.Job) error {
 			if j.At.Before(o.At) {
 				t.jobs[i].At = j.At
 			}
-			return t.write()
+			return nil
 		}
 	}
 	t.jobs = append(t.jobs, j)
-	slices.SortStableFunc(t.jobs, func(a, b keeper.Job) int {
-		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Kind, b.Kind))
-	})
-	return t.write()
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/store"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/testkit/keepersuite"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
@@ -32,6 +33,11 @@ func TestConformance(t *testing.T) {
 		url := newDatabase(t)
 		return openAt(t, url), func(t *testing.T) domain.Store { return openAt(t, url) }
 	})
+}
+
+// TestKeepers: rollouts run on the store.
+func TestKeepers(t *testing.T) {
+	keepersuite.Run(t, func(t *testing.T) keepersuite.Kept { return storesuite.Keep(t, openAt(t, newDatabase(t))) })
 }
 
 func TestMigrations(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/store"
+	"github.com/peerload/peerload/internal/testkit/keepersuite"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
@@ -30,6 +31,13 @@ func TestConformance(t *testing.T) {
 	storesuite.Run(t, func(t *testing.T) (domain.Store, func(*testing.T) domain.Store) {
 		path := filepath.Join(t.TempDir(), "peerload?100%.db") // names that a URL would misread
 		return openAt(t, path), func(t *testing.T) domain.Store { return openAt(t, path) }
+	})
+}
+
+// TestKeepers: rollouts run on the store.
+func TestKeepers(t *testing.T) {
+	keepersuite.Run(t, func(t *testing.T) keepersuite.Kept {
+		return storesuite.Keep(t, openAt(t, filepath.Join(t.TempDir(), "a.db")))
 	})
 }
 

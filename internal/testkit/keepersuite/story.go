@@ -1,6 +1,7 @@
-package keeper_test
+package keepersuite
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,15 +17,15 @@ var noon = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 // site is a controller: it works the jobs of a queue, and dies when it likes.
 type site struct {
 	t     *testing.T
-	store *memory
+	store *twice
 	now   time.Time
 	fleet []string
 	asks  []keeper.Job
 	works int // jobs
 }
 
-func newSite(t *testing.T, n int) *site {
-	s := &site{t: t, store: newMemory(), now: noon}
+func newSite(t *testing.T, open Open, n int) *site {
+	s := &site{t: t, store: &twice{Kept: open(t)}, now: noon}
 	for i := range n {
 		s.fleet = append(s.fleet, fmt.Sprintf("d%02d", i))
 	}
@@ -53,17 +54,22 @@ func (s *site) order(id string, e rollout.Event) error {
 	return s.keeper().Order(s.t.Context(), s.now, id, e)
 }
 
-// work works the jobs up to a time.
+// work works the jobs up to a time. One that fails is tried again.
 func (s *site) work(until time.Time) {
 	s.t.Helper()
-	for len(s.store.state.jobs) > 0 && !s.store.state.jobs[0].At.After(until) {
-		j := s.store.state.jobs[0]
+	for {
+		jobs := s.store.jobs(s.t)
+		if len(jobs) == 0 || jobs[0].At.After(until) {
+			s.now = until
+			return
+		}
+		j := jobs[0]
 		if j.At.After(s.now) {
 			s.now = j.At
 		}
-		s.store.state.jobs = s.store.state.jobs[1:]
+		s.must(s.store.Take(s.t.Context(), j))
 		if err := s.job(j); errors.Is(err, errDisk) {
-			s.store.state.jobs = append([]keeper.Job{j}, s.store.state.jobs...) // it is tried again
+			s.must(s.store.Kept.Update(s.t.Context(), func(tx keeper.Tx) error { return tx.Enqueue(s.t.Context(), j) }))
 		} else {
 			s.must(err)
 		}
@@ -71,7 +77,6 @@ func (s *site) work(until time.Time) {
 			s.t.Fatalf("work without end: %+v", j)
 		}
 	}
-	s.now = until
 }
 
 func (s *site) job(j keeper.Job) error {
@@ -101,7 +106,7 @@ func (s *site) job(j keeper.Job) error {
 
 func (s *site) checkIn(device string, said rollout.Report) rollout.Outcome {
 	s.t.Helper()
-	s.store.heard[device] = s.now
+	s.must(s.store.Hear(s.t.Context(), device, s.now))
 	out, _, err := s.keeper().CheckIn(s.t.Context(), s.now, device, said, rollout.Place{Zone: time.UTC})
 	s.must(err)
 	return out
@@ -116,10 +121,10 @@ func (s *site) record(id string) (r rollout.Record) {
 	return r
 }
 
-// TestKeeper takes a fleet through a rollout: a canary, a check that says go, silent
+// story takes a fleet through a rollout: a canary, a check that says go, silent
 // devices, and the end; by jobs alone, of which there are a few.
-func TestKeeper(t *testing.T) {
-	s := newSite(t, 40)
+func story(t *testing.T, open Open) {
+	s := newSite(t, open, 40)
 	s.create("r", func(p *rollout.Plan) {
 		p.Waves = []rollout.Wave{{Devices: []string{"d00"}, Gate: rollout.Gate{Opener: rollout.ByExternal, Success: 100,
 			Soak: time.Hour}}, {Percent: 100}}
@@ -153,15 +158,15 @@ func TestKeeper(t *testing.T) {
 	if r.State != rollout.Finished || r.Totals() != (rollout.Counts{Done: 38, Silent: 2}) {
 		t.Errorf("%s, %+v", r.State, r.Totals())
 	}
-	if len(s.store.state.jobs) != 0 || s.works > 400 {
-		t.Errorf("%d jobs were worked, and there are %v", s.works, s.store.state.jobs)
+	if left := s.store.jobs(t); len(left) != 0 || s.works > 400 {
+		t.Errorf("%d jobs were worked, and there are %v", s.works, left)
 	}
 }
 
-// TestCheckInWritesLittle: one that changes nothing writes nothing, and most others
+// checkInWritesLittle: one that changes nothing writes nothing, and most others
 // the device's row alone.
-func TestCheckInWritesLittle(t *testing.T) {
-	s := newSite(t, 3)
+func checkInWritesLittle(t *testing.T, open Open) {
+	s := newSite(t, open, 3)
 	s.create("r", func(*rollout.Plan) {})
 	s.must(s.order("r", rollout.Start{By: "ann"}))
 	s.work(s.now)
@@ -182,10 +187,10 @@ func TestCheckInWritesLittle(t *testing.T) {
 	}
 }
 
-// TestOneActiveRollout: what one holds another leaves out, and a verdict outlives
+// oneActive: what one holds another leaves out, and a verdict outlives
 // both.
-func TestOneActiveRollout(t *testing.T) {
-	s := newSite(t, 5)
+func oneActive(t *testing.T, open Open) {
+	s := newSite(t, open, 5)
 	s.create("a", func(*rollout.Plan) {})
 	s.must(s.order("a", rollout.Start{By: "ann"}))
 	s.work(s.now)
@@ -212,9 +217,9 @@ func TestOneActiveRollout(t *testing.T) {
 	}
 }
 
-// TestByHand: orders about one device, and errors that change nothing.
-func TestByHand(t *testing.T) {
-	s := newSite(t, 2)
+// byHand: orders about one device, and errors that change nothing.
+func byHand(t *testing.T, open Open) {
+	s := newSite(t, open, 2)
 	s.create("r", func(*rollout.Plan) {})
 	s.must(s.order("r", rollout.Start{By: "ann"}))
 	s.work(s.now)
@@ -243,19 +248,27 @@ func TestByHand(t *testing.T) {
 	}
 }
 
-// TestRefusedListing: a rollout that cannot start is a draft again, and holds nobody.
-func TestRefusedListing(t *testing.T) {
-	s := newSite(t, 3)
+// refusedListing: a rollout that cannot start is a draft again, and holds nobody.
+func refusedListing(t *testing.T, open Open) {
+	s := newSite(t, open, 3)
 	s.create("r", func(p *rollout.Plan) {
 		gate := rollout.Gate{Opener: rollout.ByPerson}
 		p.Waves = []rollout.Wave{{Devices: []string{"nobody"}, Gate: gate}, {Percent: 100}}
 	})
 	s.must(s.order("r", rollout.Start{By: "ann"}))
-	j := s.store.state.jobs[0]
+	j := s.store.jobs(t)[0]
 	if err := s.job(j); !errors.Is(err, rollout.ErrRefused) {
 		t.Error(err)
 	}
-	if r := s.record("r"); r.State != rollout.Draft || len(s.store.state.devices) != 0 {
-		t.Errorf("%s, %d rows", r.State, len(s.store.state.devices))
+	if r := s.record("r"); r.State != rollout.Draft {
+		t.Errorf("it is %s", r.State)
 	}
+	update(t, s.store, func(ctx context.Context, tx keeper.Tx) error {
+		for _, device := range s.fleet {
+			if _, err := tx.Device(ctx, "r", device); !errors.Is(err, keeper.ErrNotFound) {
+				t.Errorf("%s is still in it: %v", device, err)
+			}
+		}
+		return nil
+	})
 }

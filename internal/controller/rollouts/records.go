@@ -1,0 +1,178 @@
+// Package rollouts keeps rollouts in the controller's store: it is the keeper.Store
+// over a domain.Store.
+//
+// What lives here: which tables of the domain hold what a keeper reads and writes.
+// What must not: decisions, SQL, a queue: a Queue puts jobs where it likes, in the
+// transaction that it is handed.
+//
+// Read package keeper's store.go first.
+package rollouts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/rollout"
+	"github.com/peerload/peerload/internal/controller/rollout/keeper"
+)
+
+// Queue takes jobs.
+type Queue interface {
+	// Enqueue does what keeper.Tx says of Enqueue, in this transaction: a job of one
+	// that comes to nothing is not in the queue.
+	Enqueue(ctx context.Context, tx domain.Tx, j keeper.Job) error
+}
+
+// Store implements keeper.Store.
+type Store struct {
+	store domain.Store
+	queue Queue
+	now   func() time.Time
+}
+
+var _ keeper.Store = (*Store)(nil)
+
+// New returns rollouts as s keeps them. now is the clock of verdicts.
+func New(s domain.Store, q Queue, now func() time.Time) *Store { return &Store{s, q, now} }
+
+// Update implements keeper.Store.
+func (s *Store) Update(ctx context.Context, fn func(keeper.Tx) error) error {
+	return s.store.Update(ctx, func(of domain.Tx) error {
+		return fn(&tx{of, s, map[string]int64{}, map[string]int64{}})
+	})
+}
+
+// tx implements keeper.Tx.
+type tx struct {
+	of domain.Tx
+	s  *Store
+	// rollouts and devices are the versions of what was read or written, by key. No
+	// other transaction changes them meanwhile.
+	rollouts, devices map[string]int64
+}
+
+// found makes an error of the domain one of the keeper.
+func found(err error) error {
+	if errors.Is(err, domain.ErrNotFound) {
+		return fmt.Errorf("%w: %w", keeper.ErrNotFound, err)
+	}
+	return err
+}
+
+// Rollout implements keeper.Tx.
+func (t *tx) Rollout(ctx context.Context, id string) (rollout.Record, error) {
+	r, err := t.of.Rollouts().Get(ctx, id)
+	if err != nil {
+		return rollout.Record{}, found(err)
+	}
+	t.rollouts[id] = r.Version
+	return r.Record, nil
+}
+
+// Device implements keeper.Tx.
+func (t *tx) Device(ctx context.Context, id, device string) (rollout.Row, error) {
+	key := domain.RolloutDeviceKey(id, device)
+	d, err := t.of.RolloutDevices().Get(ctx, key)
+	if err != nil {
+		return rollout.Row{}, found(err)
+	}
+	t.devices[key] = d.Version
+	return d.Row, nil
+}
+
+// PutRollout implements keeper.Tx.
+func (t *tx) PutRollout(ctx context.Context, r rollout.Record) error {
+	if _, ok := t.rollouts[r.ID]; !ok {
+		if _, err := t.Rollout(ctx, r.ID); err != nil && !errors.Is(err, keeper.ErrNotFound) {
+			return err
+		}
+	}
+	v := domain.Rollout{Meta: domain.Meta{Version: t.rollouts[r.ID]}, Record: r}
+	if err := t.of.Rollouts().Put(ctx, &v); err != nil {
+		return err
+	}
+	t.rollouts[r.ID] = v.Version
+	return nil
+}
+
+// PutDevice implements keeper.Tx.
+func (t *tx) PutDevice(ctx context.Context, id string, row rollout.Row) error {
+	v := domain.RolloutDevice{Rollout: id, Row: row}
+	if _, ok := t.devices[v.Key()]; !ok {
+		if _, err := t.Device(ctx, id, row.Device); err != nil && !errors.Is(err, keeper.ErrNotFound) {
+			return err
+		}
+	}
+	v.Version = t.devices[v.Key()]
+	if err := t.of.RolloutDevices().Put(ctx, &v); err != nil {
+		return err
+	}
+	t.devices[v.Key()] = v.Version
+	return nil
+}
+
+// Drop implements keeper.Tx.
+func (t *tx) Drop(ctx context.Context, id string) error {
+	clear(t.devices)
+	return t.of.RolloutDevices().Drop(ctx, id)
+}
+
+// Holder implements keeper.Tx.
+func (t *tx) Holder(ctx context.Context, device string) (id string, active bool, err error) {
+	return t.of.RolloutDevices().Holder(ctx, device)
+}
+
+// Due implements keeper.Tx.
+func (t *tx) Due(ctx context.Context, id string, now time.Time, limit int) ([]rollout.Row, error) {
+	due, err := t.of.RolloutDevices().Due(ctx, id, now, limit)
+	rows := make([]rollout.Row, 0, len(due))
+	for _, d := range due {
+		t.devices[d.Key()] = d.Version
+		rows = append(rows, d.Row)
+	}
+	return rows, err
+}
+
+// Heard implements keeper.Tx.
+func (t *tx) Heard(ctx context.Context, device string) (time.Time, error) {
+	s, err := t.of.States().Get(ctx, device)
+	if errors.Is(err, domain.ErrNotFound) {
+		return time.Time{}, nil
+	}
+	return s.LastSeen, err
+}
+
+// Verdicts implements keeper.Tx.
+func (t *tx) Verdicts(ctx context.Context, device string) (loads []string, err error) {
+	if device == "" { // as a filter it would mean all
+		return nil, nil
+	}
+	for p := (domain.Page{Limit: domain.MaxPage}); ; {
+		l, err := t.of.Verdicts().List(ctx, domain.VerdictFilter{Device: device}, p)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range l.Items {
+			loads = append(loads, v.Load)
+		}
+		if p.After = l.Next; p.After == "" {
+			return loads, nil
+		}
+	}
+}
+
+// PutVerdict implements keeper.Tx. One that is there stays as it was found first.
+func (t *tx) PutVerdict(ctx context.Context, v rollout.Verdict) error {
+	row := domain.Verdict{Device: v.Device, Load: v.Load, Reason: v.Reason, At: t.s.now().UTC()}
+	err := t.of.Verdicts().Put(ctx, &row)
+	if errors.Is(err, domain.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// Enqueue implements keeper.Tx.
+func (t *tx) Enqueue(ctx context.Context, j keeper.Job) error { return t.s.queue.Enqueue(ctx, t.of, j) }
