@@ -69,6 +69,9 @@ type Config struct {
 	// MaxThrottles bounds the counts of failed attempts that are kept. 0 means
 	// 10,000: a few megabytes, and more networks than guess at one controller.
 	MaxThrottles int
+	// Removed is told of a device that is removed, in that transaction, which comes
+	// to nothing if it fails. nil: nobody is.
+	Removed func(ctx context.Context, tx Tx, device string) error
 }
 
 // Validate says what is missing or out of range.

@@ -183,6 +183,11 @@ func (c *Controller) DeleteDevice(ctx context.Context, a Actor, name string, ver
 		if err := dropVerdicts(ctx, tx, name); err != nil {
 			return err
 		}
+		if c.cfg.Removed != nil {
+			if err := c.cfg.Removed(ctx, tx, name); err != nil {
+				return err
+			}
+		}
 		if _, err := tx.History().TrimOf(ctx, name, 0); err != nil {
 			return err
 		}

@@ -40,10 +40,28 @@ func New(s domain.Store, q Queue, now func() time.Time) *Store { return &Store{s
 
 // Update implements keeper.Store.
 func (s *Store) Update(ctx context.Context, fn func(keeper.Tx) error) error {
-	return s.store.Update(ctx, func(of domain.Tx) error {
-		return fn(&tx{of, s, map[string]int64{}, map[string]int64{}})
-	})
+	return s.store.Update(ctx, func(of domain.Tx) error { return fn(s.in(of)) })
 }
+
+// Removed returns what domain.Config wants of the same name: it tells the active
+// rollout that has a device. next says which step leads to a load.
+func (s *Store) Removed(next rollout.NextStep) func(ctx context.Context, tx domain.Tx, device string) error {
+	return func(ctx context.Context, of domain.Tx, device string) error {
+		return keeper.New(within{s, of}, next).Remove(ctx, s.now(), device)
+	}
+}
+
+// within is a store inside a transaction of somebody else, who ends it.
+type within struct {
+	s  *Store
+	of domain.Tx
+}
+
+// Update implements keeper.Store.
+func (w within) Update(_ context.Context, fn func(keeper.Tx) error) error { return fn(w.s.in(w.of)) }
+
+// in begins no transaction: it goes on in one.
+func (s *Store) in(of domain.Tx) keeper.Tx { return &tx{of, s, map[string]int64{}, map[string]int64{}} }
 
 // tx implements keeper.Tx.
 type tx struct {

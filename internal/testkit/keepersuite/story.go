@@ -272,3 +272,28 @@ func refusedListing(t *testing.T, open Open) {
 		return nil
 	})
 }
+
+// removed: the rollout does not wait for a device that is no more, and is done when
+// no other is left. One that it has done already stays done.
+func removed(t *testing.T, open Open) {
+	s := newSite(t, open, 2)
+	s.create("r", func(*rollout.Plan) {})
+	s.must(s.order("r", rollout.Start{By: "ann"}))
+	s.work(s.now)
+	s.checkIn("d00", rollout.Report{Runs: "old"})
+	s.checkIn("d00", rollout.Report{Runs: "new"})
+	remove := func(device string, state rollout.State, want rollout.Counts) {
+		t.Helper()
+		s.must(s.keeper().Remove(t.Context(), s.now, device))
+		if r := s.record("r"); r.State != state || r.Totals() != want {
+			t.Errorf("after %s: %s, %+v", device, r.State, r.Totals())
+		}
+	}
+	remove("stranger", rollout.Running, rollout.Counts{Done: 1, Waiting: 1})
+	remove("d00", rollout.Running, rollout.Counts{Done: 1, Waiting: 1})
+	remove("d01", rollout.Finished, rollout.Counts{Done: 1, Skipped: 1})
+	remove("d01", rollout.Finished, rollout.Counts{Done: 1, Skipped: 1})
+	if r := s.record("r"); r.Reasons[rollout.ReasonRemoved] != 1 {
+		t.Errorf("the reasons are %v", r.Reasons)
+	}
+}

@@ -36,7 +36,7 @@ func Run(t *testing.T, open Open) {
 		test func(*testing.T, Open)
 	}{
 		{"Rows", rows}, {"Queue", queue}, {"Holder", holder}, {"Verdicts", verdicts}, {"Story", story},
-		{"CheckInWritesLittle", checkInWritesLittle}, {"OneActive", oneActive}, {"ByHand", byHand},
+		{"CheckInWritesLittle", checkInWritesLittle}, {"OneActive", oneActive}, {"ByHand", byHand}, {"Removed", removed},
 		{"RefusedListing", refusedListing},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })

@@ -147,6 +147,31 @@ func (k *Keeper) ByHand(ctx context.Context, now time.Time, id, device string, r
 	})
 }
 
+// Remove takes that a device is no more: the active rollout that has it, if there is
+// one, no longer waits for it.
+func (k *Keeper) Remove(ctx context.Context, now time.Time, device string) error {
+	return k.store.Update(ctx, func(tx Tx) error {
+		id, active, err := tx.Holder(ctx, device)
+		if err != nil || !active {
+			return err
+		}
+		row, err := tx.Device(ctx, id, device)
+		if err != nil {
+			return err
+		}
+		return k.in(ctx, now, tx, id, func(m *rollout.Machine) ([]rollout.Action, error) {
+			out, err := m.Skip(now, &row, rollout.ReasonRemoved)
+			switch {
+			case errors.Is(err, rollout.ErrRefused) || errors.Is(err, rollout.ErrState):
+				return out.Actions, nil // it does not wait for it by now
+			case err != nil:
+				return nil, err
+			}
+			return out.Actions, tx.PutDevice(ctx, id, row)
+		})
+	})
+}
+
 // Judge takes that a load does not work on a device, or is to go from it, whoever
 // says so, and tells the active rollout that has the device.
 func (k *Keeper) Judge(ctx context.Context, v rollout.Verdict) error {
