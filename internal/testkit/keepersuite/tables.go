@@ -34,7 +34,7 @@ func rows(t *testing.T, open Open) {
 		return errors.Join(errs...)
 	}
 	update(t, s, put)
-	update(t, s, put)
+	update(t, s, func(ctx context.Context, tx keeper.Tx) error { return errors.Join(put(ctx, tx), put(ctx, tx)) })
 	stop := errors.New("stop")
 	err := s.Update(t.Context(), func(tx keeper.Tx) error {
 		return errors.Join(tx.PutRollout(t.Context(), rollout.Record{ID: "x"}), tx.Drop(t.Context(), "r"), stop)
