@@ -202,7 +202,7 @@ func oneActive(t *testing.T, open Open) {
 		t.Fatalf("%+v, left out %v", b.Totals(), b.LeftOut)
 	}
 	s.checkIn("d00", rollout.Report{Runs: "old"})
-	s.checkIn("d00", rollout.Report{Runs: "old", Activity: rollout.Rejecting, Load: "new", Reason: "not-confirmed"})
+	s.checkIn("d00", rollout.Report{Runs: "old", Activity: rollout.Rejecting, Load: "new", Reason: "does-not-start"})
 	s.must(s.keeper().Judge(t.Context(), rollout.Verdict{Device: "d01", Load: "new"}))
 	if out := s.checkIn("d01", rollout.Report{Runs: "old"}); out.Grant != nil {
 		t.Errorf("it is handed %v", out.Grant)

@@ -63,7 +63,7 @@ var (
 		Wave: 1, Load: "new", Ran: "old", Standing: rollout.Granted, Reason: "r", Since: at, Era: 4, Step: "between",
 		Try: 2, Download: sampleSpan, Activate: sampleSpan, Counted: 1, Failures: 1, Steps: 1, First: at, After: at,
 		Bad: []string{"worse"}, Due: at}}
-	sampleVerdict = domain.Verdict{Device: "SEP001122334455", Load: "worse", Reason: "not-confirmed", At: at}
+	sampleVerdict = domain.Verdict{Device: "SEP001122334455", Load: "worse", Reason: "does-not-start", At: at}
 	sampleHistory = domain.HistoryEntry{ID: "1", At: at, Device: "SEP001122334455", Kind: domain.HistoryFile,
 		Old: "o", New: "n", Load: "l", File: "f", Reason: "r", Message: "m", Final: &sampleFinal}
 	sampleOld   = "off"
