@@ -310,7 +310,7 @@ func TestCommandLineByBrowser(t *testing.T) {
 		}
 		return p
 	}
-	if p := send(q.Code, "allow", "0"+csrf[1][1:]); p.Code != 403 {
+	if p := send(q.Code, "allow", "!"+csrf[1][1:]); p.Code != 403 {
 		t.Errorf("from another site: %d %s", p.Code, p.Text)
 	}
 	if p := send("BBBB-BBBB", "", csrf[1]); p.Code != 404 || !strings.Contains(p.Text, `name="code"`) {
