@@ -568,3 +568,28 @@ func TestHashesAtTheSameTime(t *testing.T) {
 		t.Errorf("%d hashes were under way at the same time, at most %d may be", seen, most)
 	}
 }
+
+// TestOwnUser: one sees oneself, and nobody else by another way of asking.
+func TestOwnUser(t *testing.T) {
+	r := accessRig(t)
+	for _, who := range "vo" {
+		a := r.actors[who]
+		r.ok(drop(r.User(r.ctx, a, a.User)))
+		r.is(drop(r.User(r.ctx, a, "admin")), domain.ErrForbidden)
+		r.ok(drop(r.Tokens(r.ctx, a, a.User, domain.Page{})))
+		r.is(drop(r.Tokens(r.ctx, a, "*", domain.Page{})), domain.ErrForbidden)
+		token := domain.Actor{Kind: domain.ActorToken, Name: "t", User: a.User, Role: a.Role, Scopes: []domain.Scope{}}
+		r.is(drop(r.User(r.ctx, token, a.User)), domain.ErrForbidden)
+		r.is(drop(r.Tokens(r.ctx, token, "", domain.Page{})), domain.ErrForbidden)
+		r.is(r.RevokeToken(r.ctx, token, "x"), domain.ErrForbidden)
+	}
+	for _, owner := range []string{"viewer", "operator"} {
+		req := domain.TokenRequest{Name: owner, Role: domain.RoleViewer, Scopes: domain.Scopes()}
+		r.ok(drop(r.CreateToken(r.ctx, r.admin, owner, req)))
+	}
+	for who, want := range map[string]int{"*": 2, "viewer": 1, "admin": 0} {
+		if l, err := r.Tokens(r.ctx, r.actors['a'], who, domain.Page{}); err != nil || len(l.Items) != want {
+			t.Errorf("tokens of %s: %+v, %v", who, l.Items, err)
+		}
+	}
+}
