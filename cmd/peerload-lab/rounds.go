@@ -6,14 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/rounds"
 	"github.com/peerload/peerload/internal/lab/site"
 )
@@ -68,23 +65,7 @@ func (f *roundsFlags) run(ctx context.Context, out io.Writer) error {
 	if site.Isolated() {
 		return f.inside(ctx, out)
 	}
-	tmp, err := process.NewRunDir(os.TempDir(), 0)
-	if err != nil {
-		return err
-	}
-	defer tmp.Close()
-	if f.cfg.Agent, err = process.FindProgram(ctx, "peerload", f.cfg.Agent, tmp.Path); err != nil {
-		return err
-	}
-	if f.cfg.Server, err = process.FindProgram(ctx, "peerload-server", f.cfg.Server, tmp.Path); err != nil {
-		return err
-	}
-	status, err := site.Isolate(ctx, append(slices.Clone(os.Args[1:]), "--peerload", f.cfg.Agent, "--peerload-server",
-		f.cfg.Server)...)
-	if err == nil && status != 0 {
-		err = &statusError{status: status}
-	}
-	return err
+	return isolate(ctx, program{"peerload", f.cfg.Agent}, program{"peerload-server", f.cfg.Server})
 }
 
 func (f *roundsFlags) inside(ctx context.Context, out io.Writer) (err error) {

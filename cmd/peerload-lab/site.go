@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -80,20 +79,15 @@ func (f *siteFlags) run(ctx context.Context, out io.Writer) error {
 	if f.repeat < 1 {
 		return fmt.Errorf("--repeat is 1 or more, not %d", f.repeat)
 	}
+	if f.cfg.Kind == site.KindNamespace && !site.Isolated() {
+		return isolate(ctx, program{"peerload", f.cfg.Product})
+	}
 	tmp, err := process.NewRunDir(os.TempDir(), 0)
 	if err != nil {
 		return err
 	}
 	defer tmp.Close()
-	// Built out here: in the namespace there is no network to get modules by.
 	if f.cfg.Product, err = process.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
-		return err
-	}
-	if f.cfg.Kind == site.KindNamespace && !site.Isolated() {
-		status, err := site.Isolate(ctx, append(slices.Clone(os.Args[1:]), "--peerload", f.cfg.Product)...)
-		if err == nil && status != 0 {
-			err = &statusError{status: status}
-		}
 		return err
 	}
 	return f.measure(ctx, out)

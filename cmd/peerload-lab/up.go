@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"github.com/spf13/cobra"
 
-	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/story"
 	"github.com/peerload/peerload/internal/lab/units"
@@ -85,19 +83,7 @@ func (f *upFlags) run(ctx context.Context, out io.Writer) error {
 	if site.Isolated() {
 		return f.inside(ctx, out)
 	}
-	tmp, err := process.NewRunDir(os.TempDir(), 0)
-	if err != nil {
-		return err
-	}
-	defer tmp.Close()
-	if f.cfg.Product, err = process.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
-		return err
-	}
-	status, err := site.Isolate(ctx, append(slices.Clone(os.Args[1:]), "--peerload", f.cfg.Product)...)
-	if err == nil && status != 0 {
-		err = &statusError{status: status}
-	}
-	return err
+	return isolate(ctx, program{"peerload", f.cfg.Product})
 }
 
 func (f *upFlags) readStories() error {
