@@ -26,24 +26,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"regexp"
 	"time"
+
+	"github.com/peerload/peerload/internal/tool"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		os.Exit(2)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "fuzzing:", err)
-		os.Exit(1)
-	}
-}
+func main() { tool.Main("fuzzing", run) }
 
 // options are what the command line says.
 type options struct {

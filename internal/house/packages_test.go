@@ -202,9 +202,10 @@ var packages = []rule{
 		libraries: []string{"github.com/zitadel/oidc/v3", "github.com/go-jose/go-jose/v4"}},
 	{dir: "internal/testkit/golden", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/house", floor: 3, side: outside, allowedImports: nothing},
-	{dir: "internal/fuzzing", floor: 3, side: outside, allowedImports: nothing},
-	{dir: "internal/mutate", floor: 3, side: outside, allowedImports: nothing},
-	{dir: "internal/powercut", floor: 3, side: outside, allowedImports: nothing},
+	{dir: "internal/tool", floor: 3, side: outside, allowedImports: nothing},
+	{dir: "internal/fuzzing", floor: 3, side: outside, allowedImports: []string{"internal/tool"}},
+	{dir: "internal/mutate", floor: 3, side: outside, allowedImports: []string{"internal/tool"}},
+	{dir: "internal/powercut", floor: 3, side: outside, allowedImports: []string{"internal/tool"}},
 	{dir: "e2e", floor: 3, side: outside, allowedImports: nothing},
 }
 

@@ -26,11 +26,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/peerload/peerload/internal/tool"
 )
 
 // variable has the number of states for each operation; line is how a test says
@@ -48,18 +49,7 @@ var (
 var packages = []string{"./internal/device/slot", "./internal/device/status", "./internal/device/agent",
 	"./internal/durable", "./trust", "./internal/controller/repository", "./cmd/peerload-server"}
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		os.Exit(2)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "powercut:", err)
-		os.Exit(1)
-	}
-}
+func main() { tool.Main("powercut", run) }
 
 // count is what the tests of one package saw.
 type count struct{ stories, operations, states int }
