@@ -92,9 +92,18 @@ func (f *roundsFlags) inside(ctx context.Context, out io.Writer) (err error) {
 		printRounds(out, r)
 	}
 	if err == nil && !r.Right() {
-		err = &statusError{status: exitIncomplete, err: errors.New("something was wrong")}
+		err = &statusError{status: exitIncomplete, err: f.again(r)}
 	}
 	return err
+}
+
+// again says which rounds were wrong, and how to play one of them again.
+func (f *roundsFlags) again(r *rounds.Result) error {
+	if len(r.Failed) == 0 {
+		return errors.New("what processes use has grown over the rounds: the table shows which")
+	}
+	return fmt.Errorf("wrong rounds: %s; play one again with --devices %d --seed %d --first %d --rounds 1",
+		strings.Trim(fmt.Sprint(r.Failed), "[]"), f.cfg.Devices, f.cfg.Seed, r.Failed[0])
 }
 
 // printRounds prints what came of all rounds, as Markdown.
@@ -103,9 +112,9 @@ func printRounds(out io.Writer, r *rounds.Result) {
 	for _, kind := range []string{"kill", "stop", "cut", "full", "damage", "liar", "wan"} {
 		faults = append(faults, fmt.Sprintf("%s %d", kind, r.Faults[kind]))
 	}
-	fmt.Fprintf(out, "\n%d devices, %d rounds, seed %d: %s; %d agents ended by themselves; wrong in %d rounds %v; "+
-		"%.0f s\n", r.Devices, r.Rounds, r.Seed, strings.Join(faults, ", "), r.Exits, len(r.Failed), r.Failed, r.WallS)
-	fmt.Fprintf(out, "%d links to liars; %.1f MB from the server, %.1f MB from peers\n", r.Deceived,
+	fmt.Fprintf(out, "\ndevices: %d; rounds: %d; seed: %d; %.0f s\nfaults: %s\nagents that ended by themselves: %d\n",
+		r.Devices, r.Rounds, r.Seed, r.WallS, strings.Join(faults, ", "), r.Exits)
+	fmt.Fprintf(out, "links to liars: %d; reported by now: %.1f MB from the server, %.1f MB from peers\n", r.Deceived,
 		float64(r.FromOrigin)/1e6, float64(r.FromPeers)/1e6)
 	if len(r.Growth) == 0 {
 		return
