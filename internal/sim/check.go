@@ -56,10 +56,11 @@ func (sub *Subnet) InnerInBoth(f *File) (both, inner int) {
 }
 
 // checkBudget: two devices that are not root do not download one file at once
-// for longer than it takes to hear each other.
+// for longer than it takes to hear each other. What they are counts now, not when
+// they asked: one that becomes root, or is root no more, goes on with its download.
 func (t *Task) checkBudget(dl *Download) {
 	s := t.dev.sub.s
-	if !dl.Direct || s.cfg.AllowBudgetOverlap {
+	if s.cfg.AllowBudgetOverlap {
 		return
 	}
 	s.After(time.Second, func() {
@@ -68,7 +69,7 @@ func (t *Task) checkBudget(dl *Download) {
 		}
 		n := 0
 		for _, x := range t.dev.sub.Server.downloads {
-			if x.live && x.Direct && x.Task.file == t.file && s.now-x.At >= time.Second {
+			if x.live && x.direct() && x.Task.file == t.file && s.now-x.At >= time.Second {
 				n++
 			}
 		}
@@ -77,6 +78,9 @@ func (t *Task) checkBudget(dl *Download) {
 		}
 	})
 }
+
+// direct reports whether a device downloads without being root.
+func (dl *Download) direct() bool { return dl.Task.m != nil && dl.Task.m.Status().Direct }
 
 func (t *Task) linksInOrder() []pdp.Link {
 	ls := make([]pdp.Link, 0, len(t.links))

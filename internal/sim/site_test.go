@@ -178,6 +178,9 @@ func TestSeedsThatFailed(t *testing.T) {
 		// A rogue root and a holder that lies unseat one root after another, and the
 		// server has no ranges: no download came to its end.
 		5031558,
+		// A device goes on with a direct download when it becomes root: that is no
+		// second one beside another's.
+		9213,
 	} {
 		r := NewRandomSite(seed, nil)
 		if bad := r.Play(); len(bad) > 0 {

@@ -57,10 +57,7 @@ type Download struct {
 	// At is when it was asked for, Answered and Ends when the answer came and
 	// when it was over: -1 before that.
 	At, Answered, Ends time.Duration
-	// Root: asked for as root; Direct: within the subnet's budget; neither:
-	// only to see whether the server answers.
-	Root, Direct bool
-	Bytes        int64
+	Bytes              int64
 
 	index  int // chunk being sent
 	off    int // bytes of it sent
@@ -99,9 +96,6 @@ func (t *Task) openOrigin(from int) {
 		from = 0 // If-Range sees another content
 	}
 	dl := &Download{Task: t, At: s.now, Answered: -1, Ends: -1, index: from, live: true, moved: s.now, cwnd: initialWindow}
-	if t.m != nil {
-		dl.Root, dl.Direct = t.m.IsRoot(), t.m.Status().Direct
-	}
 	t.dl = dl
 	t.Asked++
 	if t.OriginAsked < 0 {
