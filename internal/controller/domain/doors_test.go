@@ -419,6 +419,8 @@ func FuzzNetworks(f *testing.F) {
 	})
 }
 
+// TestSignIn: a command line is let in by a password, has the user's rights of
+// the moment, and is out by itself, by its own wish, by a new password, and by an
 // administrator.
 func TestSignIn(t *testing.T) {
 	r := newRig(t)
@@ -514,6 +516,7 @@ func TestManySignIns(t *testing.T) {
 	}
 }
 
+// TestRequestsAreBounded: neither one address nor many fill the disk, and
 // guesses at codes are slowed down.
 func TestRequestsAreBounded(t *testing.T) {
 	r := newRig(t)

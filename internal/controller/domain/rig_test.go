@@ -329,12 +329,7 @@ func (t faultTx) Audit() domain.Log[domain.AuditEntry, domain.AuditFilter] {
 var carol = domain.Identity{Issuer: "https://login.example.com", Subject: "42", Name: "Carol", FullName: "Carol C",
 	Role: domain.RoleOperator}
 
-// TestSignIn: a command line is let in by a password, has the user's rights of
-
-// the moment, and is out by itself, by its own wish, by a new password, and by an
-
 // TestSignInBy: who comes from an issuer has the role that the issuer tells at
-
 // each time, the name of nobody else, and neither a password nor a role by hand.
 func TestSignInBy(t *testing.T) {
 	r := newRig(t)
@@ -397,9 +392,7 @@ func TestSignInBy(t *testing.T) {
 }
 
 // TestForeignRightsEnd: with the role at the issuer go sessions, sign-ins and
-
 // tokens; a ban holds against the issuer; and who never comes again is out in
-
 // the end.
 func TestForeignRightsEnd(t *testing.T) {
 	r := newRig(t)
@@ -468,7 +461,6 @@ func TestForeignRightsEnd(t *testing.T) {
 }
 
 // TestBrowserLetsACommandLineIn: with the code that the command line shows, once,
-
 // in time, from a browser only, and as whoever is logged in there.
 func TestBrowserLetsACommandLineIn(t *testing.T) {
 	r := newRig(t)
@@ -525,7 +517,42 @@ func TestBrowserLetsACommandLineIn(t *testing.T) {
 	r.is(err, domain.ErrUnauthenticated)
 }
 
-// TestRequestsAreBounded: neither one address nor many fill the disk, and
+// TestEndOfSessionsEndsGrants: whoever ends all sessions of a user also ends what
+// one of them has granted to a command line that has not fetched it yet.
+func TestEndOfSessionsEndsGrants(t *testing.T) {
+	r := newRig(t)
+	r.user("ann", domain.RoleAdmin)
+	for name, end := range map[string]func() error{
+		"a password": func() error {
+			return drop(r.UpdateUser(r.ctx, r.admin, "bob", domain.UserChange{Password: ptr(password)}, 0))
+		},
+		"an administrator": func() error { return r.EndSessions(r.ctx, r.admin, "bob") },
+		"a user of the same name": func() error {
+			err := r.DeleteUser(r.ctx, r.admin, "bob", 0)
+			r.user("bob", domain.RoleOperator)
+			return err
+		},
+	} {
+		if _, err := r.User(r.ctx, r.admin, "bob"); errors.Is(err, domain.ErrNotFound) {
+			r.user("bob", domain.RoleOperator)
+		}
+		_, bob := r.login("bob")
+		_, ann := r.login("ann")
+		his, err := r.AskLogin(r.ctx, "c", "10.0.0.1")
+		r.ok(err)
+		hers, err := r.AskLogin(r.ctx, "c", "10.0.0.1")
+		r.ok(err)
+		r.ok(r.AnswerLogin(r.ctx, bob, his.Code, true))
+		r.ok(r.AnswerLogin(r.ctx, ann, hers.Code, true))
+		r.ok(end())
+		if _, ok, err := r.RedeemLogin(r.ctx, his.Secret, "10.0.0.1"); ok || !errors.Is(err, domain.ErrUnauthenticated) {
+			t.Errorf("after %s: %v, %v", name, ok, err)
+		}
+		if _, ok, err := r.RedeemLogin(r.ctx, hers.Secret, "10.0.0.1"); !ok || err != nil {
+			t.Errorf("after %s somebody else is kept out: %v, %v", name, ok, err)
+		}
+	}
+}
 
 // letIn lets a command line in from somebody's browser.
 func (r *rig) letIn(somebody domain.Actor) error {

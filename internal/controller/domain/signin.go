@@ -335,10 +335,23 @@ func (c *Controller) follow(ctx context.Context, tx Tx, j *journal, u Account, i
 	return tx.Accounts().Put(ctx, &u)
 }
 
-// dropSessions ends all sessions and sign-ins of a user; tokens stay.
+// dropSessions ends all sessions and sign-ins of a user, those too that were
+// granted to a command line that has not fetched them yet; tokens stay.
 func dropSessions(ctx context.Context, tx Tx, user string) error {
 	for _, kind := range []CredentialKind{CredentialSession, CredentialLogin} {
 		if err := dropCredentials(ctx, tx, CredentialFilter{Kind: kind, Subject: user}); err != nil {
+			return err
+		}
+	}
+	waiting, err := collect(ctx, tx.Credentials(), CredentialFilter{Kind: CredentialRequest})
+	if err != nil {
+		return err
+	}
+	for _, req := range waiting {
+		if req.Grant != user {
+			continue
+		}
+		if err := tx.Credentials().Delete(ctx, req.ID, 0); err != nil {
 			return err
 		}
 	}

@@ -223,7 +223,10 @@ func (c *Controller) DeleteUser(ctx context.Context, a Actor, name string, versi
 				return err
 			}
 		}
-		for _, kind := range []CredentialKind{CredentialSession, CredentialLogin, CredentialToken, CredentialIdentity} {
+		if err := dropSessions(ctx, tx, name); err != nil {
+			return err
+		}
+		for _, kind := range []CredentialKind{CredentialToken, CredentialIdentity} {
 			if err := dropCredentials(ctx, tx, CredentialFilter{Kind: kind, Subject: name}); err != nil {
 				return err
 			}
