@@ -21,7 +21,8 @@ type User struct {
 	Issuer string `json:"issuer,omitempty"`
 	// Disabled users cannot log in, and their tokens are void.
 	Disabled bool `json:"disabled"`
-	// LastLogin is zero if there was none.
+	// LastLogin is zero if there was none. That of somebody of an issuer is when the
+	// issuer was last asked: checkForeign counts from then.
 	LastLogin time.Time `json:"last_login,omitzero"`
 }
 

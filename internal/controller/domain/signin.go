@@ -144,7 +144,10 @@ func (e entered) login() NewLogin {
 // enter lets a user in, whose right to come in was checked.
 func (c *Controller) enter(ctx context.Context, tx Tx, j *journal, u *Account, by entry) (in entered, err error) {
 	at := c.now()
-	u.LastLogin, u.Known = at, nowKnown(u.Known, by.from)
+	u.Known = nowKnown(u.Known, by.from)
+	if u.Issuer == "" || by.kind == CredentialSession { // a session lets a command line in without asking the issuer
+		u.LastLogin = at
+	}
 	if err := tx.Accounts().Put(ctx, u); err != nil {
 		return in, err
 	}
