@@ -390,7 +390,14 @@ func (c *Controller) AskLogin(ctx context.Context, client, from string) (NewLogi
 	}
 	var out NewLoginRequest
 	err := c.store.Update(ctx, func(tx Tx) error {
-		l, err := tx.Credentials().List(ctx, CredentialFilter{Kind: CredentialRequest}, Page{Limit: 1})
+		waiting := CredentialFilter{Kind: CredentialRequest}
+		l, err := tx.Credentials().List(ctx, waiting, Page{Limit: 1})
+		if err == nil && l.Total >= maxRequests { // those that have expired wait for Prune only
+			err = dropCredentials(ctx, tx, CredentialFilter{Kind: CredentialRequest, ExpiredBy: c.now()})
+			if err == nil {
+				l, err = tx.Credentials().List(ctx, waiting, Page{Limit: 1})
+			}
+		}
 		if err != nil {
 			return err
 		}
