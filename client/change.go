@@ -47,8 +47,8 @@ type Changed struct {
 	Kept []string `json:"kept,omitempty"`
 }
 
-// Change carries out an order, whole or not at all. A dry run is refused as the
-// order would be, and changes nothing.
+// Change carries out an order, whole or not at all; of rows, each by itself: see
+// their results. A dry run is refused as the order would be, and changes nothing.
 func (c *Client) Change(ctx context.Context, o Order, dryRun bool) (out Changed, err error) {
 	r := request{method: http.MethodPost, path: "/changes", version: AnyVersion}
 	if dryRun {

@@ -76,8 +76,9 @@ func (s *Server) journal() {
 func (s *Server) changes() {
 	o := does(op(http.MethodPost, "/changes", "change", "Change many devices as one, or say what would be touched",
 		needDevices))
-	o.Description = "The order is carried out whole or not at all. A dry run refuses what the order would refuse, and " +
-		"changes nothing. The answer has the id of the entry of the audit log by which the change can be undone."
+	o.Description = "The order is carried out whole or not at all; of rows, each by itself, and the answer says which " +
+		"were refused. A dry run refuses what the order would refuse, and changes nothing. The answer has the id of the " +
+		"entry of the audit log by which the change can be undone."
 	o.Errors = append(o.Errors, http.StatusNotFound)
 	o.MaxBodyBytes, o.BodyReadTimeout = bulkBytes, time.Minute
 	huma.Register(s.api, o, func(ctx context.Context, in *struct {

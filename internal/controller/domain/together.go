@@ -103,9 +103,9 @@ func (o Order) check() (action, target string, err error) {
 	return "level." + action, cleanText(o.Target.String(), MaxReportText), nil
 }
 
-// Change carries out an order, whole or not at all, and says what it touched. A
-// dry run does the same, refusals included, and then leaves everything as it
-// was.
+// Change carries out an order, whole or not at all, and says what it touched; of
+// rows, each by itself, as Bulk does. A dry run does the same, refusals included,
+// and then leaves everything as it was.
 func (c *Controller) Change(ctx context.Context, a Actor, o Order, dry bool) (out Changed, err error) {
 	need := mayDevices
 	if o.Target != nil {
