@@ -164,6 +164,16 @@ func TestChangesAreOne(t *testing.T) {
 		ProblemPrefix+"conflict") || s.export() != before {
 		t.Errorf("undone although changed since: %s", text)
 	}
+	// A setting that was set to nothing since is not unset.
+	logs := func(change object) domain.Changed {
+		return s.change(false, object{"target": object{"level": "enterprise", "name": ""}, "settings": change})
+	}
+	logs(object{"set": object{"log-server": "h:1"}})
+	gone := logs(object{"unset": []string{"log-server"}})
+	logs(object{"set": object{"log-server": ""}})
+	if text, _ = s.want(409, "POST", "/changes", object{"undo": gone.Audit}); !strings.Contains(text, "and was unset") {
+		t.Error(text)
+	}
 	// What makes things is not undone; a part that made one stays, and is told.
 	text, _ = s.want(200, "GET", "/audit?action=site.create&target=site%20Empty", nil)
 	l := decode[domain.List[domain.AuditEntry]](t, text)

@@ -265,12 +265,9 @@ func (c *Controller) takeBack(ctx context.Context, a Actor, e AuditEntry) error 
 			continue // what was before the assignment before
 		}
 		p[f.Field] = f
-		if is, had := now[f.Field], ""; f.New != nil {
-			if had = *f.New; is != had {
-				return changedSince(f.Field, is, had)
-			}
-		} else if is != "" {
-			return changedSince(f.Field, is, "unset")
+		is, has := now[f.Field] // a setting may be set to nothing, which is not unset
+		if has != (f.New != nil) || has && is != *f.New {
+			return changedSince(f.Field, is, has, f.New)
 		}
 	}
 	t := targetOf(e.Target)
@@ -307,8 +304,17 @@ func (c *Controller) takeBack(ctx context.Context, a Actor, e AuditEntry) error 
 	return err
 }
 
-func changedSince(field, is, was string) error {
-	return fmt.Errorf("%w: %s is %.60q now, and was set to %.60q", ErrConflict, field, is, was)
+// changedSince is the conflict of a field that no longer has what an entry gave it;
+// without has it is unset, and a nil was says that the entry unset it.
+func changedSince(field, is string, has bool, was *string) error {
+	now, then := "unset", "unset"
+	if has {
+		now = fmt.Sprintf("%.60q", is)
+	}
+	if was != nil {
+		then = fmt.Sprintf("set to %.60q", *was)
+	}
+	return fmt.Errorf("%w: %s is %s now, and was %s", ErrConflict, field, now, then)
 }
 
 // current are the fields of what an entry is about, as they are now.
