@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -282,7 +283,7 @@ const firstRetry = 5 * time.Second
 func (d *Daemon) wait(err error) time.Duration {
 	every := d.conf.get().CheckIn
 	if err == nil {
-		err = d.upgrade.unfinished()
+		err = cmp.Or(d.upgrade.unfinished(), d.health.unmended())
 	}
 	if err == nil {
 		d.soft = 0

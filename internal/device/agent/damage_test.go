@@ -185,7 +185,8 @@ func TestRottenComponent(t *testing.T) {
 }
 
 // A component that the server has no more is mended from the peers; one that
-// nobody has is reported with each check-in.
+// nobody has is reported with each check-in, and tried again long before the next
+// one would be due.
 func TestRottenComponentWithoutTheServer(t *testing.T) {
 	d := newDepot(t)
 	d.load("SIGNED", "good", 300_000, "CP-7961G")
@@ -210,21 +211,20 @@ func TestRottenComponentWithoutTheServer(t *testing.T) {
 		}
 		r.Wake()
 	}
-	rot()
-	until(t, "is mended", func() bool {
+	mended := func() bool {
 		b, err := os.ReadFile(name)
-		mended := err == nil && bytes.Equal(b, content)
-		if !mended {
-			r.Wake() // the other may not offer the file yet: each check-in tries again
-		}
-		return mended
-	})
+		return err == nil && bytes.Equal(b, content)
+	}
+	rot()
+	until(t, "is mended", mended)
 	other.stop()
 	rot()
 	until(t, "cannot be mended", func() bool { return strings.Contains(r.log.String(), "cannot be mended") })
 	failures := len(r.Status().Failures)
 	r.Wake()
 	until(t, "is told again", func() bool { return len(r.Status().Failures) > failures })
+	start(t, other.conf.get())
+	until(t, "is mended once a peer is back", mended)
 }
 
 // A pin that was named or used once fails closed, until it is forgotten by

@@ -268,12 +268,23 @@ func (d *Daemon) examine() {
 	h.turn = (h.turn + 1) % max(1, len(a.Components))
 }
 
+// unmended returns an error while a component of the active load is not what it
+// should be, or is being mended.
+func (h *health) unmended() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.bad) > 0 || h.mending {
+		return errors.New("the active load is damaged")
+	}
+	return nil
+}
+
 // mendMost bounds how long the device tries to mend a load.
 const mendMost = 30 * time.Minute
 
 // mend fetches the bad components of the active load anew, from the peers or the
 // server, beside whatever else goes on. What fails is tried again after the next
-// check-in.
+// check-in, which is soon: a peer may have been away for a moment only.
 func (d *Daemon) mend(ctx context.Context, busy *sync.WaitGroup) {
 	h := &d.health
 	h.mu.Lock()
