@@ -166,6 +166,9 @@ func (d *Daemon) begin() (err error) {
 		d.keep.saved.Record = proved(d.slots, boot, time.Now())
 	}
 	d.lastGood()
+	if err := narrow(d.conf.get().State); err != nil {
+		d.log.Warn("others may read what may hold a password", "error", err)
+	}
 	for _, err := range d.damage {
 		d.damaged(err)
 	}

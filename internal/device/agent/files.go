@@ -149,6 +149,20 @@ func (s *stateDir) makeDir(dir string) error {
 	return durable.MkdirAll(s.files, dir, 0o755)
 }
 
+// narrow takes from everybody else the files that may hold a password: earlier
+// versions of this program let all read them.
+func narrow(dir string) error {
+	var errs []error
+	for _, n := range []string{recordName, provisionName} {
+		name := filepath.Join(dir, n)
+		fi, err := os.Lstat(name)
+		if err == nil && fi.Mode().IsRegular() && fi.Mode().Perm()&^ownerOnly != 0 {
+			errs = append(errs, os.Chmod(name, ownerOnly))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // putAside puts aside what is damaged, and notes it with its cause.
 func (s *stateDir) putAside(name string, cause error) error {
 	aside, err := slot.PutAside(s.files, name)

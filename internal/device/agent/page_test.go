@@ -126,6 +126,34 @@ func TestPasswordsAreNotShown(t *testing.T) {
 	}
 }
 
+// TestFilesOfEarlierVersions: what an earlier version has let everybody read is
+// for the agent's own account from the next start on, whether or not it changes.
+func TestFilesOfEarlierVersions(t *testing.T) {
+	t.Parallel()
+	d := newDepot(t)
+	d.load("SIGNED", "good", 1000, "CP-7961G")
+	d.provision(sharing("SIGNED", ""))
+	c := newSubnet(t).config(d, "CP-7961G")
+	r := start(t, c)
+	r.runs("SIGNED")
+	r.stop()
+	for _, name := range []string{recordName, provisionName} {
+		if err := os.Chmod(filepath.Join(c.State, name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, err := New(c, Setup{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.close()
+	for _, name := range []string{recordName, provisionName} {
+		if info, err := os.Stat(filepath.Join(c.State, name)); err != nil || info.Mode().Perm() != ownerOnly {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+}
+
 // TestCSCsh20977_LabelsInTwoLanguages: English and Japanese, by choice or by
 // what the browser asks for; no setting is without a label in one of them.
 func TestCSCsh20977_LabelsInTwoLanguages(t *testing.T) {
