@@ -34,16 +34,15 @@ import (
 	"github.com/peerload/peerload/internal/tool"
 )
 
-// variable has the number of states for each operation; line is how a test says
-// what it saw. Package faultdisk spells them the same.
 const (
+	// variable has the number of states for each operation, as package faultdisk
+	// reads it.
 	variable = "PEERLOAD_POWER_CUTS"
 	module   = "github.com/peerload/peerload/"
 )
 
-var (
-	countLine = regexp.MustCompile(`crash states: (\d+), after each of (\d+) operations`)
-)
+// countLine is how package faultdisk says what a test saw.
+var countLine = regexp.MustCompile(`crash states: (\d+), after each of (\d+) operations`)
 
 // packages are those with such tests.
 var packages = []string{"./internal/device/slot", "./internal/device/status", "./internal/device/agent",

@@ -45,10 +45,16 @@ func EveryNth(t *testing.T, nth int, d *Disk, story func() error, promised func(
 	if err := story(); err != nil {
 		t.Fatalf("the story fails by itself: %v", err)
 	}
-	n := d.Unwatch()
-	t.Logf("%s %d, after each of %d operations", CutsLine, n, d.Ops()-before)
-	if n <= (d.Ops()-before)/2 {
-		t.Errorf("only %d states of %d operations: nothing is at stake", n, d.Ops()-before)
+	tell(t, d.Unwatch(), d.Ops()-before)
+}
+
+// tell says how many states were seen, and fails if they are too few to show
+// anything.
+func tell(t *testing.T, states, operations int) {
+	t.Helper()
+	t.Logf("%s %d, after each of %d operations", CutsLine, states, operations)
+	if states <= operations/2 {
+		t.Errorf("only %d states of %d operations: nothing is at stake", states, operations)
 	}
 }
 
@@ -151,6 +157,7 @@ func Recorded(t *testing.T, nth int, dir string, story func(r *Recorder) error, 
 	var all []seen
 	c := &Cuts{Most: max(2, most(t)/nth), Seed: 1, Promised: promised}
 	c.Look = func(op int, states []*Disk) { all = append(all, seen{op, promised(), states}) }
+	before := d.Ops()
 	d.Watch(c)
 	if err := story(r); err != nil {
 		t.Fatalf("the story fails by itself: %v", err)
@@ -166,5 +173,5 @@ func Recorded(t *testing.T, nth int, dir string, story func(r *Recorder) error, 
 			}
 		})
 	}
-	t.Logf("%s %d, after each of %d operations", CutsLine, n, d.Ops())
+	tell(t, n, d.Ops()-before)
 }
