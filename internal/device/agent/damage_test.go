@@ -106,9 +106,12 @@ func damageState(t *testing.T, wanted func(what string) bool) {
 		t.Fatal(err)
 	}
 	trustDir := filepath.Dir(c.Trust)
-	for _, name := range []string{"id", recordName, provisionName, pinName, lockName, slotsName, classicName, scratchName,
+	names := []string{"id", recordName, provisionName, pinName, lockName, slotsName, classicName, scratchName,
 		"status", SocketName, "slots/a", "slots/b", "slots/a.json", "slots/b.json", "slots/current", "slots/.slots.lock",
-		active, "trust/timestamp.json", "trust/snapshot.json", "trust/targets.json", "trust/.lock", "trust/2.root.json"} {
+		active, "slots/a/health", "trust/timestamp.json", "trust/snapshot.json", "trust/targets.json", "trust/.lock",
+		"trust/2.root.json"}
+	wantNamed(t, c.State, names)
+	for _, name := range names {
 		for what, mutate := range mutations {
 			if !wanted(what) {
 				continue
@@ -147,6 +150,73 @@ func damageState(t *testing.T, wanted func(what string) bool) {
 				}
 				again.stop()
 			})
+		}
+	}
+}
+
+// wantNamed looks whether all that a device keeps is named, or is below a
+// directory of what processes leave.
+func wantNamed(t *testing.T, state string, names []string) {
+	t.Helper()
+	err := filepath.WalkDir(state, func(p string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(state, p)
+		if of := filepath.Dir(rel); rel != "." && of != "status" && !slices.Contains(names, rel) {
+			t.Errorf("%s is kept, and nobody damages it", rel)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Whatever has happened to the file of a device's secret, the device has one, and
+// the same from then on; what was damaged is put aside.
+func TestIdentityDamaged(t *testing.T) {
+	damageIdentity(t, func(what string) bool { return what != "unreadable" })
+}
+
+// TestIdentityUnreadable is TestIdentityDamaged for a file that the device may not
+// read.
+func TestIdentityUnreadable(t *testing.T) {
+	if otheruser.Runs(t) {
+		damageIdentity(t, func(what string) bool { return what == "unreadable" })
+	}
+}
+
+// damageIdentity damages the file of a secret in some ways.
+func damageIdentity(t *testing.T, wanted func(what string) bool) {
+	for what, mutate := range mutations {
+		if !wanted(what) {
+			continue
+		}
+		dir := t.TempDir()
+		first, err := identity(machine{}, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join(dir, identityName)
+		b, err := os.ReadFile(name)
+		if err := errors.Join(err, os.Remove(name), mutate(name, b)); err != nil {
+			t.Fatal(err)
+		}
+		second, err := identity(machine{}, dir)
+		if _, ok := parseSecret([]byte(second)); err != nil || !ok {
+			t.Errorf("%s: %q, %v", what, second, err)
+		}
+		if anew := what != "newer"; (second != first) != anew { // it has no version
+			t.Errorf("%s: it was %s and is %s", what, first, second)
+		}
+		if again, err := identity(machine{}, dir); again != second || err != nil {
+			t.Errorf("%s: it is not kept: %v", what, err)
+		}
+		// One that reads as a secret is none to be put aside.
+		_, err = os.Lstat(name + ".damaged")
+		if put := err == nil; what != "flipped" && put != (what != "newer" && what != "missing") {
+			t.Errorf("%s: put aside is %v", what, put)
 		}
 	}
 }
