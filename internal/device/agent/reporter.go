@@ -103,7 +103,7 @@ func post(ctx context.Context, client *http.Client, c Config, path, bearer strin
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 1000))
 	switch {
 	case res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden:
-		return fmt.Errorf("%w (%s)", errUnknown, res.Status)
+		return fmt.Errorf("%w: it answers %s: %.300s", errUnknown, res.Status, text)
 	case res.StatusCode >= 300:
 		return fmt.Errorf("the controller answers %s: %.200s", res.Status, text)
 	}

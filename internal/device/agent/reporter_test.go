@@ -145,7 +145,10 @@ func TestController(t *testing.T) {
 	f.away = false
 	f.mu.Unlock()
 	r.Wake()
-	until(t, "refused", func() bool { return strings.Contains(r.log.String(), "does not know this device") })
+	until(t, "refused, and why", func() bool {
+		return strings.Contains(r.log.String(), "enrol: the controller does not know this device") &&
+			strings.Contains(r.log.String(), "who is there?")
+	})
 	write(t, cfg.TokenFile, "site-key\n")
 	r.Wake()
 	until(t, "a report", func() bool { return len(f.heard()) > 0 })
