@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/testkit/foreign"
@@ -432,6 +433,7 @@ func TestServeOnPostgres(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.provisioned(t)
+	o.restarts(t, pg)
 	if err := o.stop(syscall.SIGKILL); err == nil {
 		t.Error("killed, and yet it ended well")
 	}
@@ -463,4 +465,32 @@ func TestServeOnPostgres(t *testing.T) {
 		"--database", "postgres://127.0.0.1:1/none?user=nobody"); code != exitReach {
 		t.Errorf("without a server: %d %s", code, errs)
 	}
+}
+
+// restarts ends the database's server and starts it again: meanwhile the
+// controller refuses for a while, and says for how long.
+func (o *office) restarts(t *testing.T, pg *storesuite.Postgres) {
+	t.Helper()
+	if err := pg.Halt(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/devices", "/sites", "/loads"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, o.at.API+api.Prefix+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer any")
+		resp, err := o.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+			t.Errorf("%s without its database: %d, Retry-After %q", path, resp.StatusCode, resp.Header.Get("Retry-After"))
+		}
+	}
+	if err := pg.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	o.provisioned(t)
 }

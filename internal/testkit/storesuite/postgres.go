@@ -20,9 +20,11 @@ import (
 // listens on a Unix socket there and nowhere else. Tests share it, each with a
 // database of its own.
 type Postgres struct {
-	dir   string
-	cmd   *exec.Cmd
-	names int
+	dir     string
+	program string
+	attr    *syscall.SysProcAttr
+	cmd     *exec.Cmd
+	names   int
 }
 
 // ErrNoPostgres says that the server's programs are not installed.
@@ -102,26 +104,35 @@ func StartPostgres() (*Postgres, error) {
 	if out, err := init.CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(s.dir))
 	}
-	s.cmd = exec.Command(postgres, "-D", data, "-k", s.dir, "-c", "listen_addresses=", "-c", "fsync=off",
-		"-c", "max_connections=200")
-	s.cmd.Dir, s.cmd.SysProcAttr = s.dir, attr
-	log, err := os.Create(filepath.Join(s.dir, "log"))
+	s.program, s.attr = postgres, attr
+	if err := s.Resume(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(s.dir))
+	}
+	return s, nil
+}
+
+// Resume starts the server, again after Halt, and waits until it answers.
+func (s *Postgres) Resume() error {
+	s.cmd = exec.Command(s.program, "-D", filepath.Join(s.dir, "data"), "-k", s.dir, "-c", "listen_addresses=",
+		"-c", "fsync=off", "-c", "max_connections=200")
+	s.cmd.Dir, s.cmd.SysProcAttr = s.dir, s.attr
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer log.Close()
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	if err := s.cmd.Start(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(s.dir))
+		return err
 	}
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		err := s.sql("SELECT 1")
 		if err == nil {
-			return s, nil
+			return nil
 		}
 		if time.Now().After(deadline) {
 			said, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-			return nil, errors.Join(fmt.Errorf("the server does not start: %w: %s", err, said), s.Stop())
+			return errors.Join(fmt.Errorf("the server does not start: %w: %s", err, said), s.Halt())
 		}
 		<-time.After(20 * time.Millisecond)
 	}
@@ -139,8 +150,11 @@ func (s *Postgres) sql(statement string) error {
 	return errors.Join(err, db.Close())
 }
 
-// Stop asks the server to end at once, and waits for it.
-func (s *Postgres) Stop() error {
+// Stop ends the server for good, and removes what it kept.
+func (s *Postgres) Stop() error { return errors.Join(s.Halt(), os.RemoveAll(s.dir)) }
+
+// Halt asks the server to end at once, and waits for it. Its databases stay.
+func (s *Postgres) Halt() error {
 	if err := s.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		return err
 	}
@@ -152,7 +166,7 @@ func (s *Postgres) Stop() error {
 		s.cmd.Process.Kill()
 		<-ended
 	}
-	return os.RemoveAll(s.dir)
+	return nil
 }
 
 // Kill ends every connection to a database from the server's side.
