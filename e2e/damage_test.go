@@ -1,9 +1,14 @@
 package e2e
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -86,4 +91,66 @@ func partOf(t *testing.T, out, suffix string) string {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// TestFewDescriptors: an agent that may open hardly more files than it has open
+// starts and goes on without the listeners that it cannot have, or ends with a
+// clear error; with one more it has them.
+func TestFewDescriptors(t *testing.T) {
+	t.Parallel()
+	if err := sources(); err != nil {
+		t.Fatal(err)
+	}
+	without, with := 0, 0
+	for limit := 9; limit < 24; limit++ {
+		dir := t.TempDir()
+		args := []string{"-c", `ulimit -n "$1" && shift && exec "$@"`, "sh", fmt.Sprint(limit), peerloadPlain, "agent",
+			"--mac", "02:00:00:00:00:01", "--model", "x", "--state", dir, "--address", "127.0.0.9/8",
+			"--port", fmt.Sprint(freePort(t)), "--server", "http://127.0.0.1:1", "--page-address", "127.0.0.1:0",
+			"--metrics-address", "127.0.0.1:0"}
+		ctx, stop := context.WithTimeout(t.Context(), patience)
+		cmd := exec.CommandContext(ctx, "sh", args...)
+		said := &said{cmd: cmd}
+		cmd.Stderr = said
+		err := cmd.Run()
+		stop()
+		log := said.text()
+		switch {
+		case strings.Contains(log, "goroutine "), ctx.Err() == context.DeadlineExceeded:
+			t.Fatalf("%d descriptors: %v\n%s", limit, err, log)
+		case strings.Contains(log, "listener="):
+			without++
+		case strings.Contains(log, "not provisioned"):
+			with++
+		case cmd.ProcessState.ExitCode() != 5 || !strings.Contains(log, "too many open files"):
+			t.Errorf("%d descriptors: %v\n%s", limit, err, log)
+		}
+	}
+	if without == 0 || with == 0 {
+		t.Errorf("%d limits leave out a listener, and %d do not", without, with)
+	}
+}
+
+// said keeps what an agent logs, and stops it once it has asked for its
+// provisioning file.
+type said struct {
+	cmd *exec.Cmd
+	mu  sync.Mutex
+	b   bytes.Buffer
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.b.Write(b)
+	if bytes.Contains(s.b.Bytes(), []byte("not provisioned")) {
+		_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	}
+	return len(b), nil
+}
+
+func (s *said) text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
