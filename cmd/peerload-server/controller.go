@@ -26,6 +26,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/files/cnf"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/controller/servercert"
 	"github.com/peerload/peerload/internal/controller/syslog"
 	"github.com/peerload/peerload/internal/loglimit"
 	"github.com/peerload/peerload/internal/sdnotify"
@@ -187,7 +188,7 @@ type apiListener struct {
 	net.Listener
 	scheme, host, print string
 	// certs is nil without TLS.
-	certs *certs
+	certs *servercert.Certs
 }
 
 // listenAPI opens the socket of the API, with TLS unless it is off.
@@ -209,11 +210,11 @@ func (s *service) listenAPI(d dataDir) (*apiListener, error) {
 		return nil, errors.Join(err, ln.Close())
 	}
 	names := append([]string{host, "localhost", "127.0.0.1", "::1"}, s.names...)
-	if a.certs, err = startCerts(s.tlsCert, s.tlsKey, d.tls(), names); err != nil {
+	if a.certs, err = servercert.Open(s.tlsCert, s.tlsKey, d.tls(), names); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	a.scheme, a.print = "https", fingerprint(*a.certs.now.Load())
-	a.Listener = tls.NewListener(ln, &tls.Config{GetCertificate: a.certs.get, MinVersion: tls.VersionTLS12,
+	a.scheme, a.print = "https", a.certs.Fingerprint()
+	a.Listener = tls.NewListener(ln, &tls.Config{GetCertificate: a.certs.Get, MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"}})
 	return a, nil
 }
@@ -316,7 +317,7 @@ func serveAPI(ctx context.Context, inst *instance, api *apiListener, log *slog.L
 
 // reloadOnHangup reads the certificate again at each SIGHUP, as after another
 // program has renewed it.
-func reloadOnHangup(ctx context.Context, hup <-chan os.Signal, c *certs, manager *sdnotify.Notifier,
+func reloadOnHangup(ctx context.Context, hup <-chan os.Signal, c *servercert.Certs, manager *sdnotify.Notifier,
 	log *slog.Logger) {
 	for {
 		select {
@@ -330,23 +331,23 @@ func reloadOnHangup(ctx context.Context, hup <-chan os.Signal, c *certs, manager
 	}
 }
 
-func reloadCert(c *certs, log *slog.Logger) {
+func reloadCert(c *servercert.Certs, log *slog.Logger) {
 	if c == nil {
 		return // a proxy has it
 	}
-	changed, err := c.reload()
+	changed, err := c.Reload()
 	switch {
 	case err != nil:
 		log.Error("the certificate from before is served on", "error", err)
 	case changed:
-		log.Info("another certificate is served", "sha256", fingerprint(*c.now.Load()))
+		log.Info("another certificate is served", "sha256", c.Fingerprint())
 	}
 }
 
 // upkeep compares the list of loads with the repository at the start, and from
 // then on does regular work: it refreshes signatures, removes old entries, and
 // renews a generated certificate before it expires.
-func upkeep(ctx context.Context, d dataDir, inst *instance, certs *certs, log *slog.Logger) {
+func upkeep(ctx context.Context, d dataDir, inst *instance, certs *servercert.Certs, log *slog.Logger) {
 	who := domain.Actor{Kind: domain.ActorSystem, Name: "upkeep", From: "local", Role: domain.RoleAdmin}
 	if err := inst.ctl.SyncLoads(ctx, who); err != nil && ctx.Err() == nil {
 		log.Error("the repository's loads were not read", "error", err)

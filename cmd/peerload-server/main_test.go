@@ -20,6 +20,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/files/cnf"
 	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/controller/servercert"
 	"github.com/peerload/peerload/internal/controller/template"
 	"github.com/peerload/peerload/internal/testkit/otheruser"
 	"github.com/peerload/peerload/load"
@@ -340,7 +341,7 @@ func openData(t *testing.T, d dataDir) (*instance, error) {
 		return nil, err
 	}
 	t.Cleanup(func() { _ = unlock() })
-	if _, err := startCerts("", "", d.tls(), []string{"localhost"}); err != nil {
+	if _, err := servercert.Open("", "", d.tls(), []string{"localhost"}); err != nil {
 		return nil, err
 	}
 	return openInstance(t.Context(), d, "", slog.New(slog.DiscardHandler), access{})

@@ -99,7 +99,7 @@ func Replace(path string, data []byte, mode fs.FileMode) error {
 func (w Writer) Replace(path string, data []byte, mode fs.FileMode) error {
 	err := w.Write(path, data, mode)
 	if err != nil && isDir(path) {
-		if err = putAside(path); err == nil {
+		if err = PutAside(path); err == nil {
 			err = w.Write(path, data, mode)
 		}
 	}
@@ -111,7 +111,9 @@ func isDir(path string) bool {
 	return err == nil && st.IsDir()
 }
 
-func putAside(path string) error {
+// PutAside renames what is damaged at path to path.damaged, in the place of an
+// earlier one: something new can be made, and somebody can look at the old.
+func PutAside(path string) error {
 	aside := path + ".damaged"
 	if err := os.RemoveAll(aside); err != nil {
 		return err
@@ -237,7 +239,7 @@ func ReadAll(r io.Reader, name string, max int64) ([]byte, error) {
 func Lock(dir string) (unlock func(), err error) {
 	name := filepath.Join(dir, ".lock")
 	if isDir(name) {
-		if err := putAside(name); err != nil {
+		if err := PutAside(name); err != nil {
 			return nil, err
 		}
 	}

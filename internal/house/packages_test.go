@@ -111,6 +111,7 @@ var packages = []rule{
 	// Floor 2: the controller.
 	{dir: "client", floor: 2, side: controller, allowedImports: []string{"report"}},
 	{dir: "internal/controller/keyring", floor: 2, side: controller, allowedImports: []string{"internal/durable"}},
+	{dir: "internal/controller/servercert", floor: 2, side: controller, allowedImports: []string{"internal/durable"}},
 	{dir: "internal/controller/repository", floor: 2, side: controller,
 		allowedImports: []string{"internal/choice", "load", "internal/durable", "internal/tuf", "trust"},
 		libraries:      []string{"github.com/theupdateframework/go-tuf/v2", "github.com/sigstore/sigstore"}},

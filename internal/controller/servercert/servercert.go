@@ -1,4 +1,11 @@
-package main
+// Package servercert keeps the TLS certificate that the controller serves with: the
+// administrator's, or one that it makes itself.
+//
+// What lives here: loading, making, renewing and swapping it. What must not: flags,
+// listening, ACME.
+//
+// Read first: Open.
+package servercert
 
 import (
 	"crypto/ecdsa"
@@ -14,7 +21,6 @@ import (
 	"io/fs"
 	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
@@ -30,36 +36,41 @@ const (
 	certRenew = 60 * 24 * time.Hour
 )
 
-// certs holds the certificate in use, which may be replaced meanwhile.
-type certs struct {
+// Certs holds the certificate in use, which may be replaced meanwhile.
+type Certs struct {
 	load func() (tls.Certificate, error)
 	now  atomic.Pointer[tls.Certificate]
 }
 
-// newCerts loads the certificate for the first time.
-func newCerts(load func() (tls.Certificate, error)) (*certs, error) {
-	c := &certs{load: load}
-	_, err := c.reload()
+// load loads the certificate for the first time.
+func load(from func() (tls.Certificate, error)) (*Certs, error) {
+	c := &Certs{load: from}
+	_, err := c.Reload()
 	return c, err
 }
 
-// startCerts is newCerts for a server that starts. A generated certificate that is
-// damaged is put aside and made anew: without one the server would serve nobody.
-func startCerts(certFile, keyFile, dir string, names []string) (*certs, error) {
-	load := func() (tls.Certificate, error) { return certificate(certFile, keyFile, dir, names, time.Now()) }
-	c, err := newCerts(load)
+// Open returns the certificate of certFile and keyFile, both in PEM, or without them
+// the one that is kept in dir, for the host names and addresses in names, of which
+// there is at least one. It is made where it is missing, for other names, or about
+// to expire. A damaged one is put aside and made anew: without one the server would
+// serve nobody.
+func Open(certFile, keyFile, dir string, names []string) (*Certs, error) {
+	from := func() (tls.Certificate, error) { return certificate(certFile, keyFile, dir, names, time.Now()) }
+	c, err := load(from)
 	if err == nil || certFile != "" || keyFile != "" {
 		return c, err
 	}
-	if e := putAside(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")); e != nil {
-		return c, errors.Join(err, e)
+	for _, f := range []string{"cert.pem", "key.pem"} {
+		if e := durable.PutAside(filepath.Join(dir, f)); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			return c, errors.Join(err, e)
+		}
 	}
-	return newCerts(load)
+	return load(from)
 }
 
-// reload loads the certificate again and reports whether it is another one.
+// Reload loads the certificate again and reports whether it is another one.
 // After an error the previous one stays in use.
-func (c *certs) reload() (changed bool, err error) {
+func (c *Certs) Reload() (changed bool, err error) {
 	next, err := c.load()
 	if err != nil {
 		return false, err
@@ -68,8 +79,8 @@ func (c *certs) reload() (changed bool, err error) {
 	return before != nil && fingerprint(*before) != fingerprint(next), nil
 }
 
-// get is for tls.Config.
-func (c *certs) get(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.now.Load(), nil }
+// Get is the GetCertificate of a tls.Config.
+func (c *Certs) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.now.Load(), nil }
 
 // certificate returns the certificate to serve with: the administrator's, or
 // one that is generated in dir and kept there. names are host names and
@@ -93,24 +104,10 @@ func certificate(certFile, keyFile, dir string, names []string, now time.Time) (
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return c, fmt.Errorf("the generated certificate: %w; remove %s to have a new one", err, certFile)
 	}
-	if err := generate(durable.Writer{}, certFile, keyFile, names, now); err != nil {
+	if err := Generate(durable.Writer{}, certFile, keyFile, names, now); err != nil {
 		return c, err
 	}
 	return tls.LoadX509KeyPair(certFile, keyFile)
-}
-
-// putAside renames damaged files, so that new ones can be made and somebody can
-// look at the old ones.
-func putAside(files ...string) error {
-	for _, f := range files {
-		if err := os.RemoveAll(f + ".damaged"); err != nil {
-			return err
-		}
-		if err := os.Rename(f, f+".damaged"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
 }
 
 func usable(leaf *x509.Certificate, names []string, now time.Time) bool {
@@ -118,9 +115,9 @@ func usable(leaf *x509.Certificate, names []string, now time.Time) bool {
 		!slices.ContainsFunc(names, func(n string) bool { return leaf.VerifyHostname(n) != nil })
 }
 
-// generate makes a certificate that signs itself: clients trust it by having
-// its file.
-func generate(disk durable.Writer, certFile, keyFile string, names []string, now time.Time) error {
+// Generate makes a certificate that signs itself, for the host names and addresses
+// in names, and its key: clients trust it by having its file.
+func Generate(disk durable.Writer, certFile, keyFile string, names []string, now time.Time) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -165,6 +162,10 @@ func generate(disk durable.Writer, certFile, keyFile string, names []string, now
 func writePEM(disk durable.Writer, path, kind string, der []byte, mode fs.FileMode) error {
 	return disk.Write(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode)
 }
+
+// Fingerprint is the SHA-256 of the certificate in use, in hexadecimal, as browsers
+// show it.
+func (c *Certs) Fingerprint() string { return fingerprint(*c.now.Load()) }
 
 // fingerprint is the SHA-256 of a certificate, as browsers show it.
 func fingerprint(c tls.Certificate) string { return fmt.Sprintf("%X", sha256.Sum256(c.Certificate[0])) }
