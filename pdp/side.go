@@ -295,7 +295,8 @@ func (s *side) progress(f *wire.Progress) {
 	}
 	s.watch.Parent(s.m.now, f.Prefix, root)
 	if w := s.m.following.opinion.watch; w != nil {
-		w.Root(s.m.now, f.RootPrefix, f.RootBytes)
+		p, _, _ := s.follower.Parent()
+		w.Relay(s.m.now, p, f.RootPrefix, f.RootBytes)
 	}
 }
 

@@ -128,32 +128,65 @@ type RootWatch struct {
 	cfg      transfer.Config
 	began    time.Duration
 	since    time.Duration // start of the present patience
-	bytes    int64         // the root's bytes then
-	latest   int64
+	claimed  count         // the root's bytes as its claims say
+	relayed  map[wire.Peer]*count
+	latest   int64 // of the count that grew last
 	prefix   int
 	first    int  // what it said it holds, when it said first that it holds something
 	credible bool // this device has come to hold that too
 }
 
+// count is how many bytes somebody says that the root received in its download.
+// Where one says less than before, another download began. A parent may tell of an
+// earlier root without end: so what one says is compared with nothing but what the
+// same said before.
+type count struct {
+	said   int64
+	before int64 // when it counted as an advance last
+}
+
+// mostRelays bounds the parents whose counts are kept; later ones count for nothing.
+const mostRelays = 16
+
 // NewRootWatch starts to watch a root.
 func NewRootWatch(cfg transfer.Config, now time.Duration) *RootWatch {
-	return &RootWatch{cfg: cfg, began: now, since: now, bytes: -1}
+	return &RootWatch{cfg: cfg, began: now, since: now, claimed: count{-1, -1}, relayed: map[wire.Peer]*count{}}
 }
 
 // Root takes how far the root says it is, and reports whether it received
 // bytes since it said so last.
 func (w *RootWatch) Root(now time.Duration, prefix int, bytes int64) (moved bool) {
-	moved = w.bytes >= 0 && bytes > w.latest
+	return w.say(now, &w.claimed, prefix, bytes)
+}
+
+// Relay takes how far a parent says that the root is.
+func (w *RootWatch) Relay(now time.Duration, parent wire.Peer, prefix int, bytes int64) {
+	c := w.relayed[parent]
+	if c == nil {
+		if len(w.relayed) >= mostRelays {
+			return
+		}
+		c = &count{-1, -1}
+		w.relayed[parent] = c
+	}
+	w.say(now, c, prefix, bytes)
+}
+
+func (w *RootWatch) say(now time.Duration, c *count, prefix int, bytes int64) (moved bool) {
 	w.prefix = max(w.prefix, prefix)
 	if w.first == 0 {
 		w.first = prefix
 	}
-	w.latest = max(w.latest, bytes)
-	if w.bytes < 0 {
-		w.bytes = w.latest
+	fresh := c.said < 0
+	moved = !fresh && bytes > c.said
+	if fresh || bytes < c.said {
+		c.before = bytes
 	}
-	if w.latest-w.bytes >= w.cfg.RootBytes {
-		w.since, w.bytes = now, w.latest
+	if c.said = bytes; moved || fresh && c == &w.claimed {
+		w.latest = bytes
+	}
+	if c.said-c.before >= w.cfg.RootBytes {
+		w.since, c.before = now, c.said
 	}
 	return moved
 }
@@ -179,7 +212,8 @@ func (w *RootWatch) Credible() bool { return w.credible }
 // Prefix returns how far the root is, in chunks.
 func (w *RootWatch) Prefix() int { return w.prefix }
 
-// Bytes returns how many bytes the root said it received.
+// Bytes returns how many bytes the root received, as the one said whose count grew
+// last: what does not grow is passed on without growing.
 func (w *RootWatch) Bytes() int64 { return w.latest }
 
 // Stalled reports whether the root should be left.

@@ -77,6 +77,44 @@ func TestRootWatch(t *testing.T) {
 	}
 }
 
+// TestRootWatchRelays: a parent that tells of an earlier root, whose download came
+// further, does not hide that the present one advances; nor does it pass for one
+// that does.
+func TestRootWatchRelays(t *testing.T) {
+	cfg := transfer.LAN()
+	const far = 5_000_000
+	for _, growth := range []int64{0, cfg.RootBytes} {
+		w := NewRootWatch(cfg, 0)
+		stalled := false
+		for now := time.Duration(0); now < 4*cfg.Progress; now += time.Second {
+			w.Root(now, 0, growth*int64(now/time.Second))
+			w.Relay(now, wire.Peer{ID: 1}, 0, far)
+			w.Relay(now, wire.Peer{ID: 2}, 0, far+1)
+			stalled = stalled || w.Stalled(now)
+		}
+		if stalled != (growth == 0) {
+			t.Errorf("a root that receives %d bytes a second stalls: %v", growth, stalled)
+		}
+		if most := growth * int64(4*cfg.Progress/time.Second); w.Bytes() > most {
+			t.Errorf("passes on %d bytes of a root that received %d", w.Bytes(), most)
+		}
+	}
+	w := NewRootWatch(cfg, 0)
+	for i := range 1000 {
+		w.Relay(0, wire.Peer{ID: uint64(i) + 1}, 0, 1)
+	}
+	if len(w.relayed) > mostRelays {
+		t.Errorf("remembers %d parents", len(w.relayed))
+	}
+	w.Root(0, 0, far)
+	if w.Root(cfg.Progress, 0, 10); w.Stalled(cfg.Progress) || !w.Stalled(cfg.Progress+1) {
+		t.Error("less than before counts as an advance")
+	}
+	if w.Root(cfg.Progress, 0, 10+cfg.RootBytes); w.Stalled(2 * cfg.Progress) {
+		t.Error("a download that began again does not count")
+	}
+}
+
 // TestCredible: what a root says counts against a parent once this device has come
 // to hold what the root said first.
 func TestCredible(t *testing.T) {
