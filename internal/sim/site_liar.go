@@ -125,6 +125,7 @@ func (c *LiarSite) run(liars []Program, limit time.Duration, trace io.Writer) Ru
 	for _, p := range liars {
 		p.Play(sub, []*File{f})
 	}
+	s.Run(c.Spread) // a device that has not started does not count as one that has not ended
 	var h Run
 	if !s.RunToEnd(limit) {
 		h.Bad = append(h.Bad, fmt.Sprintf("not all ended within %v", limit))
