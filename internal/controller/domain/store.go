@@ -56,6 +56,11 @@ type Table[T, F any] interface {
 	// for a new one, else the error matches ErrConflict, or ErrExists for a new
 	// one; after it the version is one higher.
 	Put(ctx context.Context, t *T) error
+	// GetAll returns those of the things that are there, by their keys.
+	GetAll(ctx context.Context, keys []string) (map[string]T, error)
+	// PutAll does what Put does with each, in few statements, and with none of
+	// them if it fails. No two may have the same key.
+	PutAll(ctx context.Context, all []T) error
 	// Delete removes the thing if it has that version; 0 means any. An error
 	// matches ErrNotFound or ErrConflict.
 	Delete(ctx context.Context, key string, version int64) error
@@ -81,6 +86,8 @@ type RolloutDevices interface {
 type Log[T, F any] interface {
 	// Append adds an entry.
 	Append(ctx context.Context, t T) error
+	// AppendAll adds entries, in few statements.
+	AppendAll(ctx context.Context, all []T) error
 	// List returns the entries that match, the latest first.
 	List(ctx context.Context, f F, p Page) (List[T], error)
 	// Trim removes the entries from before that time and returns how many.

@@ -1,0 +1,99 @@
+package storesuite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/policy"
+)
+
+// many: what is written and read together is as if it were one by one, over the
+// bounds of a statement too.
+func many(t *testing.T, open Open) {
+	s := fresh(t, open)
+	const n = 1203
+	all := make([]domain.Device, n)
+	var keys []string
+	for i := range all {
+		all[i] = domain.Device{Meta: domain.Meta{Created: at}, Name: fmt.Sprintf("SEP%04d", i), Model: "日本語 \"7961\"",
+			Settings: policy.Values{}}
+		keys = append(keys, all[i].Name)
+	}
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
+		first := all[7]
+		if err := tx.Devices().Put(ctx, &first); err != nil {
+			return err
+		}
+		if err := tx.Devices().PutAll(ctx, all); !errors.Is(err, domain.ErrExists) || all[0].Version != 0 {
+			t.Errorf("one is there already: %v, version %d", err, all[0].Version)
+		}
+		if _, err := tx.Devices().Get(ctx, all[0].Name); !errors.Is(err, domain.ErrNotFound) {
+			t.Errorf("and another was written: %v", err)
+		}
+		all[7].Version = 1
+		if err := tx.Devices().PutAll(ctx, all); err != nil {
+			return err
+		}
+		for i, d := range all {
+			if want := int64(1); d.Version != want && (i != 7 || d.Version != 2) {
+				t.Errorf("%s has version %d", d.Name, d.Version)
+			}
+		}
+		return tx.Devices().PutAll(ctx, nil)
+	})
+	view(t, s, func(ctx context.Context, tx domain.Tx) error {
+		got, err := tx.Devices().GetAll(ctx, append(keys, "none", "a\x00b", "\xff"))
+		if len(got) != n {
+			t.Errorf("%d of %d are read", len(got), n)
+		}
+		same(t, ctx, tx.Devices(), all[7], 2)
+		same(t, ctx, tx.Devices(), got[keys[n-1]], 1)
+		none, err2 := tx.Devices().GetAll(ctx, nil)
+		if len(none) != 0 {
+			t.Errorf("of none %d are read", len(none))
+		}
+		return errors.Join(err, err2)
+	})
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
+		stale := all[n-1]
+		stale.Version = 3
+		gone := domain.Device{Meta: domain.Meta{Version: 1}, Name: "gone"}
+		for what, others := range map[string][]domain.Device{"stale": {all[0], stale}, "gone": {all[0], gone},
+			"twice": {all[0], all[0]}} {
+			if err := tx.Devices().PutAll(ctx, others); !errors.Is(err, domain.ErrConflict) || others[0].Version != 1 {
+				t.Errorf("%s: %v, version %d", what, err, others[0].Version)
+			}
+		}
+		same(t, ctx, tx.Devices(), all[0], 1)
+		return nil
+	})
+}
+
+// manyLogs likewise of entries.
+func manyLogs(t *testing.T, open Open) {
+	s := fresh(t, open)
+	const n = 1001
+	var all []domain.AuditEntry
+	for i := range n {
+		e := sampleAudit
+		e.ID = fmt.Sprintf("%05d", i)
+		all = append(all, e)
+	}
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
+		return errors.Join(tx.Audit().AppendAll(ctx, all), tx.Audit().AppendAll(ctx, nil))
+	})
+	view(t, s, func(ctx context.Context, tx domain.Tx) error {
+		l, err := tx.Audit().List(ctx, domain.AuditFilter{PartOf: sampleAudit.PartOf}, domain.Page{Limit: 1})
+		if l.Total != n || l.Items[0].ID != "01000" || *l.Items[0].Changes[0].Old != sampleOld {
+			t.Errorf("%+v", l)
+		}
+		return err
+	})
+	err := s.Update(t.Context(), func(tx domain.Tx) error { return tx.Audit().AppendAll(t.Context(), all[:1]) })
+	if err == nil {
+		t.Error("an entry was written over")
+	}
+}
