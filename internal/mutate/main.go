@@ -4,6 +4,7 @@
 //
 //	go run ./internal/mutate -seed 1 -n 16 ./pdp/...       a random sample of each package
 //	go run ./internal/mutate -kinds never -n 0 ./trust     every condition of one package, left out
+//	go run ./internal/mutate -n 0 -in Validate ./load      every change of the functions of this name
 //	go run ./internal/mutate -list ./tftp                  what there is to change
 //
 // Each mutant is one change of one file. The tree is never touched: the compiler
@@ -28,6 +29,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -43,9 +45,11 @@ type options struct {
 	n      int // mutants of each package; 0: all
 	kinds  []kind
 	list   bool
-	limit  time.Duration // of one run of a package's tests
-	memory int           // MiB of address space of such a run
-	at     string        // only mutants of this file, or of a line of it
+	limit  time.Duration  // of one run of a package's tests
+	memory int            // MiB of address space of such a run
+	at     string         // only mutants of this file, or of a line of it
+	in     *regexp.Regexp // only mutants of functions whose names match
+	run    string         // as -test.run; "": all tests of the package
 }
 
 // run does what the command line asks for.
@@ -59,6 +63,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.DurationVar(&o.limit, "limit", time.Minute, "`time` for one run of a package's tests")
 	flags.IntVar(&o.memory, "memory", 8192, "`MiB` of address space for one run of a package's tests")
 	flags.StringVar(&o.at, "at", "", "only mutants of this `file.go` or file.go:line")
+	in := flags.String("in", "", "only mutants of functions whose names match this `regexp`")
+	flags.StringVar(&o.run, "run", "", "run only the tests whose names match this `regexp`; by default all")
 	kinds := flags.String("kinds", "", "only `kinds` of changes, of "+kindNames())
 	flags.Usage = func() {
 		fmt.Fprintln(stderr, "usage: go run ./internal/mutate [flags] packages")
@@ -70,6 +76,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var err error
 	if o.kinds, err = parseKinds(*kinds); err != nil {
 		return err
+	}
+	if o.in, err = regexp.Compile(*in); err != nil {
+		return fmt.Errorf("-in: %w", err)
 	}
 	if flags.NArg() == 0 {
 		return errors.New("no package is named: name some as for go test, for example ./pdp/...")
@@ -118,6 +127,9 @@ func measure(ctx context.Context, stdout, stderr io.Writer, o options, known []e
 		if err != nil {
 			return err
 		}
+		if len(all) == 0 {
+			continue
+		}
 		s := sampler{runner: runner{target: p, dir: dir, options: o}, known: known, log: stderr}
 		r, err := s.sample(ctx, shuffled(o.seed, all))
 		if err != nil {
@@ -131,6 +143,9 @@ func measure(ctx context.Context, stdout, stderr io.Writer, o options, known []e
 	how := fmt.Sprintf("seed %d", o.seed)
 	if o.n == 0 {
 		how = "all mutants"
+	}
+	if in := o.in.String(); in != "" {
+		how += " in " + in
 	}
 	if len(o.kinds) < len(allKinds) {
 		var names []string

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -212,6 +213,16 @@ func TestSample(t *testing.T) {
 			t.Errorf("progress does not say %q:\n%s", line, progress.String())
 		}
 	}
+	// Only one function, with no test of those that are asked for.
+	out.Reset()
+	if err := run(t.Context(), []string{"-n", "0", "-in", "^Ma", "-run", "None", "-kinds", "never,drop", "."}, &out,
+		io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "| package (all mutants in ^Ma, kinds drop,never) | drawn |") ||
+		!strings.Contains(out.String(), "| . | 1 | 1 | 0 | 0 | 1 | 0 % |") {
+		t.Errorf("with one function and no test, printed\n%s", out.String())
+	}
 	text, err := os.ReadFile("m.go")
 	if err != nil || string(text) != module["m.go"] {
 		t.Errorf("the module itself was changed: %v\n%s", err, text)
@@ -222,7 +233,7 @@ func TestSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := options{kinds: []kind{boundary}, limit: 1e9, memory: 8192}
+	o := options{kinds: []kind{boundary}, in: regexp.MustCompile(""), limit: 1e9, memory: 8192}
 	known, err := parseEquivalents("m.go\tMax\tboundary `a > b` → `>=`\tof equals either is the greater\n")
 	if err != nil {
 		t.Fatal(err)
@@ -255,6 +266,7 @@ func TestRefusals(t *testing.T) {
 		{[]string{"-kinds", "drop,oops", "."}, `"oops" is no kind of change`},
 		{[]string{"-limit", "1ms", "."}, "-limit at least 1s"},
 		{[]string{"-n", "-1", "."}, "-n is at least 0"},
+		{[]string{"-in", "(", "."}, "-in: error parsing regexp"},
 		{[]string{"."}, "mend that first"},
 	} {
 		err := run(t.Context(), c.args, io.Discard, io.Discard)

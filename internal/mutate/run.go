@@ -178,7 +178,7 @@ func (r runner) kills(ctx context.Context, binary string) (bool, error) {
 	defer cancel()
 	cmd := exec.CommandContext(limited, "sh", "-c", `ulimit -v "$0" && exec "$@"`,
 		strconv.Itoa(r.options.memory*1024), binary, "-test.short", "-test.failfast",
-		"-test.timeout="+r.options.limit.String())
+		"-test.run="+r.options.run, "-test.timeout="+r.options.limit.String())
 	cmd.Dir = r.target.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

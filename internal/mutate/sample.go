@@ -71,7 +71,8 @@ func (t target) mutants(o options) ([]mutant, error) {
 	}
 	return slices.DeleteFunc(all, func(m mutant) bool {
 		at := fmt.Sprintf("%s:%d", m.file, m.line)
-		return !slices.Contains(o.kinds, m.kind) || o.at != "" && o.at != m.file && o.at != at
+		return !slices.Contains(o.kinds, m.kind) || o.at != "" && o.at != m.file && o.at != at ||
+			!o.in.MatchString(m.function)
 	}), nil
 }
 
