@@ -41,6 +41,7 @@ var packages = []rule{
 	{dir: "internal/parse", floor: 0, pure: true, allowedImports: nothing},
 	{dir: "internal/policy", floor: 0, pure: true, allowedImports: []string{"internal/choice", "internal/parse"}},
 	{dir: "report", floor: 0, pure: true, allowedImports: nothing},
+	{dir: "internal/order", floor: 0, pure: true, allowedImports: nothing},
 
 	// Floor 1: the protocol.
 	{dir: "pdp/wire", floor: 1, pure: true, allowedImports: []string{"load"}},
