@@ -225,7 +225,7 @@ func (d *download) opened(b *origin.Body, epoch uint64) {
 	// The machine may have begun another content for it.
 	d.part, d.gen = j.content()
 	j.mu.Lock()
-	j.epoch, j.validator, j.validatorOf = epoch, b.Validator, j.source.Load()
+	j.epoch, j.validator = epoch, b.Validator
 	j.originErr = nil // it answers again: what it said before is over
 	j.mu.Unlock()
 }
@@ -246,15 +246,16 @@ func (d *download) open() (*origin.Body, error) {
 	}
 	j.mu.Lock()
 	validator := j.validator
-	if j.spec.keyed() && j.validatorOf != j.source.Load() {
-		validator = "" // of another server; the digest says that it is the same content
-	}
 	j.mu.Unlock()
 	ctx, answered := d.bounded()
 	b, err := j.dev.cfg.Origin.Open(ctx, origin.Request{
 		URL: j.origin(), Offset: off, Validator: validator, Size: j.spec.Size,
+		Verified: j.spec.keyed(),
 	})
 	answered()
+	if err == nil && b.Offset > 0 && b.Size < 0 {
+		b.Size = d.part.Geometry().Size // the server does not repeat it
+	}
 	if err == nil && b.Offset != off && b.Offset != 0 {
 		b.Close()
 		return nil, errors.New("the origin resumes where it was not asked to")

@@ -96,15 +96,13 @@ type job struct {
 	gen       uint64 // of the content: another one after each reset
 	epoch     uint64
 	validator string // of the origin, for that epoch
-	// validatorOf is the source that gave it.
-	validatorOf uint32
-	recent      recent
-	wanted      transfer.Set // what children want, as of the last step
-	err         error
-	originErr   error  // what the origin said last
-	originURL   string // which source said it
-	complete    bool
-	count       counters
+	recent    recent
+	wanted    transfer.Set // what children want, as of the last step
+	err       error
+	originErr error  // what the origin said last
+	originURL string // which source said it
+	complete  bool
+	count     counters
 }
 
 // post and call hand an event to the machine.

@@ -19,6 +19,7 @@ type reader struct {
 	patience patience
 	left     int64 // bytes that may still come
 	want     int64 // bytes that must still come, -1 if unknown
+	skip     int64 // bytes that come first and are not the caller's
 	err      error
 }
 
@@ -27,6 +28,19 @@ type staller interface{ giveUp(error) }
 
 // Read implements io.Reader.
 func (r *reader) Read(p []byte) (int, error) {
+	for {
+		n, err := r.take(p)
+		passed := int(min(int64(n), r.skip))
+		r.skip -= int64(passed)
+		n = copy(p, p[passed:n])
+		if n > 0 || err != nil || len(p) == 0 {
+			return n, err
+		}
+	}
+}
+
+// take reads what comes next, the caller's or not.
+func (r *reader) take(p []byte) (int, error) {
 	if r.err != nil || len(p) == 0 {
 		return 0, r.err
 	}

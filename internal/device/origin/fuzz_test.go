@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -39,6 +40,29 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatalf("asked from %d, got %+v", r.Offset, b)
 		case b.Offset != 0 && b.Validator != "" && r.Validator != "" && b.Validator != r.Validator:
 			t.Fatalf("another file goes on: %+v for %+v", b, r)
+		}
+	})
+}
+
+// FuzzFirstPart: whatever stands before the content of a part, no more than its
+// limits is read for it, and the content begins behind an empty line.
+func FuzzFirstPart(f *testing.F) {
+	f.Add("--X\r\nContent-Range: bytes 0-1/2\r\n\r\nab\r\n--X--\r\n", "X")
+	f.Add("preamble\n\n--\n\n", "")
+	f.Fuzz(func(t *testing.T, body, boundary string) {
+		in := strings.NewReader(body)
+		head, content, err := firstPart(in, boundary)
+		if read := len(body) - in.Len(); read > (maxPartLines+1)*maxPartLine {
+			t.Fatalf("%d bytes were read", read)
+		}
+		if err != nil {
+			return
+		}
+		rest, err := io.ReadAll(content)
+		before := strings.TrimSuffix(body, string(rest))
+		if err != nil || len(before)+len(rest) != len(body) || strings.TrimSpace(before[strings.LastIndex(
+			strings.TrimSuffix(before, "\n"), "\n")+1:]) != "" {
+			t.Fatalf("%q: %q, content %q, %v", body, head, rest, err)
 		}
 	})
 }

@@ -11,12 +11,9 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/peerload/peerload/load"
 )
 
 // httpOrigin asks HTTP and HTTPS servers.
@@ -24,6 +21,7 @@ type httpOrigin struct {
 	cfg    Config
 	client *http.Client
 	conns  *connections
+	ranges rangeless
 }
 
 func newHTTP(cfg Config) *httpOrigin {
@@ -67,20 +65,28 @@ func (r *redirects) check(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// open asks for a body, from the start if the resume is out of range there.
+// open asks for a body; from the start, without Range, if the answer to the
+// resume is of no use.
 func (h *httpOrigin) open(ctx context.Context, r Request) (*Body, error) {
+	if r.Verified {
+		r.Validator = "" // the digest says more: servers of one name may have tags of their own
+	}
 	if r.Validator != "" && strongValidator(r.Validator) == "" {
 		r.Offset = 0 // nothing that a server could compare
 	}
 	b, err := h.ask(ctx, r)
-	if errors.Is(err, errRange) {
+	if r.Offset > 0 && h.ranges.useless(r.URL, err) {
 		r.Offset = 0
 		b, err = h.ask(ctx, r)
 	}
-	return b, err
+	if err != nil {
+		return nil, err
+	}
+	if b.Size >= 0 && b.end < b.Size {
+		return h.goOn(ctx, r, b)
+	}
+	return b, nil
 }
-
-var errRange = errors.New("the server has no such range")
 
 func (h *httpOrigin) ask(ctx context.Context, r Request) (*Body, error) {
 	inner, cancel := context.WithCancelCause(ctx)
@@ -111,7 +117,7 @@ func (h *httpOrigin) ask(ctx context.Context, r Request) (*Body, error) {
 		cancel(nil)
 		return nil, err
 	}
-	b.ReadCloser = &httpBody{ReadCloser: resp.Body, ctx: inner, cancel: cancel}
+	b.ReadCloser = &httpBody{Reader: b.content, closer: resp.Body, ctx: inner, cancel: cancel}
 	return b, nil
 }
 
@@ -133,14 +139,15 @@ func (h *httpOrigin) setHeaders(req *http.Request, r Request) {
 
 // httpBody is a response's body whose Read can be ended.
 type httpBody struct {
-	io.ReadCloser
+	io.Reader
+	closer io.Closer
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 }
 
 // Read implements io.Reader.
 func (b *httpBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
+	n, err := b.Reader.Read(p)
 	if err != nil && err != io.EOF && b.ctx.Err() != nil {
 		err = context.Cause(b.ctx)
 	}
@@ -153,70 +160,7 @@ func (b *httpBody) giveUp(why error) { b.cancel(why) }
 // what the caller wanted to save.
 func (b *httpBody) Close() error {
 	b.cancel(context.Canceled)
-	return b.ReadCloser.Close()
-}
-
-// answer reads a response's status and headers.
-func answer(r Request, resp *http.Response) (*Body, error) {
-	if c := resp.Header.Get("Content-Encoding"); c != "" && !strings.EqualFold(c, "identity") {
-		return nil, fmt.Errorf("the server sends the content coding %q though identity was asked", c)
-	}
-	b := &Body{
-		Size: load.UnknownSize, Scheme: resp.Request.URL.Scheme,
-		Validator: strongValidator(resp.Header.Get("ETag")),
-	}
-	switch resp.StatusCode {
-	case http.StatusOK:
-		if resp.ContentLength >= 0 {
-			b.Size = resp.ContentLength
-		}
-		return b, nil
-	case http.StatusPartialContent:
-		return b, resumed(r, resp, b)
-	case http.StatusRequestedRangeNotSatisfiable:
-		if r.Offset == 0 {
-			return nil, statusError(resp)
-		}
-		// "bytes */SIZE": all of it is here already, or the file is shorter now.
-		size, err := strconv.ParseUint(strings.TrimPrefix(resp.Header.Get("Content-Range"), "bytes */"), 10, 62)
-		if err != nil || int64(size) != r.Offset || r.Validator != "" && b.Validator != "" && b.Validator != r.Validator {
-			return nil, errRange
-		}
-		resp.Body.Close()
-		resp.Body = http.NoBody
-		b.Offset, b.Size = r.Offset, int64(size)
-		return b, nil
-	}
-	return nil, statusError(resp)
-}
-
-// resumed compares a 206 with the request: it must go from the offset to the
-// end of the same content.
-func resumed(r Request, resp *http.Response, b *Body) error {
-	text := resp.Header.Get("Content-Range")
-	first, last, size, ok := contentRange(text)
-	switch {
-	case r.Offset == 0 || !ok || first != r.Offset || last != size-1:
-		return fmt.Errorf("the server answers Content-Range %q to bytes=%d-", text, r.Offset)
-	case resp.ContentLength >= 0 && resp.ContentLength != size-first:
-		return fmt.Errorf("the server answers Content-Range %q with %d bytes", text, resp.ContentLength)
-	case r.Validator != "" && b.Validator != "" && b.Validator != r.Validator:
-		return fmt.Errorf("the server resumes %s where %s was asked", b.Validator, r.Validator)
-	}
-	b.Offset, b.Size = first, size
-	return nil
-}
-
-// contentRange reads "bytes FIRST-LAST/SIZE".
-func contentRange(s string) (first, last, size int64, ok bool) {
-	s, unit := strings.CutPrefix(s, "bytes ")
-	span, total, slash := strings.Cut(s, "/")
-	from, to, dash := strings.Cut(span, "-")
-	a, err1 := strconv.ParseUint(from, 10, 62)
-	b, err2 := strconv.ParseUint(to, 10, 62)
-	n, err3 := strconv.ParseUint(total, 10, 62)
-	ok = unit && slash && dash && err1 == nil && err2 == nil && err3 == nil && a <= b && b < n
-	return int64(a), int64(b), int64(n), ok
+	return b.closer.Close()
 }
 
 // strongValidator returns an entity tag that promises the same bytes, or "".

@@ -70,10 +70,9 @@ func TestRetryAfter(t *testing.T) {
 func TestSenselessResume(t *testing.T) {
 	for _, tc := range []struct{ contentRange, etag, body string }{
 		{"", `"a"`, "23456789"},
-		{"bytes 0-9/10", `"a"`, "0123456789"},
 		{"bytes 3-9/10", `"a"`, "3456789"},
 		{"bytes 2-8/10", `"a"`, "2345678"},
-		{"bytes 2-9/*", `"a"`, "23456789"},
+		{"bytes 0-1/10", `"a"`, "01"},
 		{"bytes 2-9/9", `"a"`, "23456789"},
 		{"bytes 2-9/10", `"a"`, "2345"},
 		{"bytes 2-9/10", `"b"`, "23456789"},

@@ -41,6 +41,10 @@ type Request struct {
 	// Size is the expected size of the whole file in bytes, or
 	// load.UnknownSize. A server that tells another is refused.
 	Size int64
+	// Verified says that the caller compares the bytes with a digest. They are
+	// then taken as the server sends them: resumed without a validator, and in
+	// whatever content coding it names.
+	Verified bool
 }
 
 // Body is an open body. It is read once, and the caller of Open closes it. Read
@@ -57,6 +61,10 @@ type Body struct {
 	Validator string
 	// Scheme that the bytes come by; a redirect may have changed it.
 	Scheme string
+
+	content io.Reader // of an HTTP answer
+	skip    int64     // bytes that come before Offset
+	end     int64     // where in the file the answer ends, if Size is known
 }
 
 // Defaults of Config.
@@ -231,11 +239,11 @@ func (m *Mux) bound(ctx context.Context, r Request, b *Body) error {
 	}
 	want := int64(-1)
 	if b.Size >= 0 {
-		want = b.Size - b.Offset
+		want = b.Size - b.Offset + b.skip
 	}
 	b.ReadCloser = &reader{
 		body: b.ReadCloser, ctx: ctx, limit: m.limit, piece: m.piece(), patience: newPatience(m.cfg.StallTimeout),
-		left: load.MaxFileSize - b.Offset, want: want,
+		left: load.MaxFileSize - b.Offset + b.skip, want: want, skip: b.skip,
 	}
 	return nil
 }

@@ -1,0 +1,359 @@
+package origin
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/peerload/peerload/load"
+)
+
+// odd answers requests with Range in one of the ways that servers in the field
+// do, and requests without it with all of the content. It counts both.
+type odd struct {
+	t            *testing.T
+	content      []byte
+	answer       func(w *raw, at int)
+	ranges, full atomic.Int32
+}
+
+// raw writes what net/http would not let a server send.
+type raw struct {
+	io.Writer
+	content []byte
+}
+
+func (w *raw) send(status string, body []byte, lines ...string) {
+	fmt.Fprintf(w, "HTTP/1.1 %s\r\n%s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", status,
+		strings.Join(append(lines, `ETag: "v1"`), "\r\n"), len(body))
+	w.Write(body)
+}
+
+// part answers with bytes from to to, not included, and the lines.
+func (w *raw) part(status string, from, to int, contentRange string) {
+	lines := []string{}
+	if contentRange != "" {
+		lines = []string{"Content-Range: " + contentRange}
+	}
+	w.send(status, w.content[from:to], lines...)
+}
+
+func (o *odd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	conn, buf, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		o.t.Error(err)
+		return
+	}
+	defer conn.Close()
+	defer buf.Flush()
+	out := &raw{buf, o.content}
+	from, ranged := strings.CutPrefix(r.Header.Get("Range"), "bytes=")
+	at, _ := strconv.Atoi(strings.TrimSuffix(from, "-"))
+	if !ranged {
+		o.full.Add(1)
+		out.send("200 OK", o.content)
+		return
+	}
+	o.ranges.Add(1)
+	o.answer(out, at)
+}
+
+// whatCameOf is how an answer to a request with Range is used.
+type whatCameOf int
+
+const (
+	rest  whatCameOf = iota // it is the rest
+	whole                   // it is taken as the whole file
+	again                   // the whole file is asked for without Range
+)
+
+// oddAnswers are what servers were seen to answer to a request with Range for a
+// file of n bytes.
+func oddAnswers(n int) map[string]struct {
+	want   whatCameOf
+	answer func(w *raw, at int)
+} {
+	type row = struct {
+		want   whatCameOf
+		answer func(w *raw, at int)
+	}
+	all := map[string]row{}
+	add := func(name string, want whatCameOf, answer func(w *raw, at int)) { all[name] = row{want, answer} }
+	ranged := func(format string) func(w *raw, at int) {
+		return func(w *raw, at int) {
+			w.part("206 Partial Content", at, n, strings.NewReplacer("FROM", fmt.Sprint(at), "TO", fmt.Sprint(n-1),
+				"ALL", fmt.Sprint(n)).Replace(format))
+		}
+	}
+	add("as asked", rest, ranged("bytes FROM-TO/ALL"))
+	add("unit in capitals", rest, ranged("Bytes FROM-TO/ALL"))
+	add("unit with =", rest, ranged("bytes=FROM-TO/ALL"))
+	add("unit with :", rest, ranged("bytes: FROM-TO/ALL"))
+	add("no unit", rest, ranged("FROM-TO/ALL"))
+	add("another unit", again, ranged("items FROM-TO/ALL"))
+	add("length not told", rest, ranged("bytes FROM-TO/*"))
+	add("another length", again, ranged("bytes FROM-TO/TO"))
+	add("no Content-Range", again, ranged(""))
+	add("numbers too large", again, ranged("bytes FROM-99999999999999999999/ALL"))
+	add("negative", again, ranged("bytes -FROM-TO/ALL"))
+	add("the whole as 206", whole, func(w *raw, at int) {
+		w.part("206 Partial Content", 0, n, fmt.Sprintf("bytes 0-%d/%d", n-1, n))
+	})
+	add("earlier bytes first", rest, func(w *raw, at int) {
+		w.part("206 Partial Content", at-1000, n, fmt.Sprintf("bytes %d-%d/%d", at-1000, n-1, n))
+	})
+	add("later bytes only", again, func(w *raw, at int) {
+		w.part("206 Partial Content", at+1, n, fmt.Sprintf("bytes %d-%d/%d", at+1, n-1, n))
+	})
+	add("a third at a time", rest, func(w *raw, at int) {
+		to := min(n, at+n/3)
+		w.part("206 Partial Content", at, to, fmt.Sprintf("bytes %d-%d/%d", at, to-1, n))
+	})
+	add("fewer bytes than named", again, func(w *raw, at int) {
+		w.part("206 Partial Content", at, n-1, fmt.Sprintf("bytes %d-%d/%d", at, n-1, n))
+	})
+	add("the rest as 200", rest, func(w *raw, at int) {
+		w.part("200 OK", at, n, fmt.Sprintf("bytes %d-%d/%d", at, n-1, n))
+	})
+	add("the whole as 200 with Content-Range", whole, func(w *raw, at int) {
+		w.part("200 OK", 0, n, fmt.Sprintf("bytes 0-%d/%d", n-1, n))
+	})
+	add("200 with a senseless Content-Range", again, func(w *raw, at int) { w.part("200 OK", at, n, "bytes */7") })
+	add("the whole as 200", whole, func(w *raw, at int) { w.part("200 OK", 0, n, "") })
+	add("one part of multipart", rest, func(w *raw, at int) {
+		body := fmt.Sprintf("\r\n--X\r\ncontent-type: a/b\r\ncontent-range: bytes %d-%d/%d\r\n\r\n%s\r\n--X--\r\n", at,
+			n-1, n, w.content[at:])
+		w.send("206 Partial Content", []byte(body), "Content-Type: multipart/byteranges; boundary=X")
+	})
+	add("multipart without a part", again, func(w *raw, at int) {
+		w.send("206 Partial Content", []byte("--Y\r\n\r\n"), "Content-Type: multipart/byteranges; boundary=X")
+	})
+	add("multipart without end of headers", again, func(w *raw, at int) {
+		w.send("206 Partial Content", []byte("--X\r\n"+strings.Repeat("a: b\r\n", 200)),
+			"Content-Type: multipart/byteranges; boundary=X")
+	})
+	add("another content", again, func(w *raw, at int) {
+		fmt.Fprintf(w, "HTTP/1.1 206 Partial Content\r\nETag: \"v2\"\r\nContent-Range: bytes %d-%d/%d\r\n\r\n", at, n-1, n)
+	})
+	for _, status := range []string{"400", "403", "404", "405", "408", "410", "412", "416", "500", "501", "502", "204"} {
+		add(status, again, func(w *raw, at int) { w.send(status+" No", nil) })
+	}
+	return all
+}
+
+// An answer to a request with Range is used as far as it fits; where it does
+// not, the file is asked for once without. No answer makes wrong bytes, or ends
+// the fetch while the server has the file.
+func TestOddAnswersToRange(t *testing.T) {
+	data := content(fileSize)
+	const at = 100_000
+	for name, tc := range oddAnswers(len(data)) {
+		t.Run(name, func(t *testing.T) {
+			o := &odd{t: t, content: data, answer: tc.answer}
+			r := Request{URL: parseURL(t, answering(t, o.ServeHTTP)+"/f"), Offset: at, Validator: `"v1"`,
+				Size: load.UnknownSize}
+			got, b, err := get(newMux(t, Config{}), r)
+			if err != nil || !bytes.Equal(got, data[b.Offset:]) || (b.Size != int64(len(data)) && name != "length not told") {
+				t.Fatalf("%d bytes: %v", len(got), err)
+			}
+			if (b.Offset == at) != (tc.want == rest) || o.full.Load() > 0 != (tc.want == again) {
+				t.Errorf("from byte %d, %d requests without Range", b.Offset, o.full.Load())
+			}
+			if o.full.Load() > 1 || o.ranges.Load() > 3 {
+				t.Errorf("%d requests with Range, %d without", o.ranges.Load(), o.full.Load())
+			}
+		})
+	}
+}
+
+// Where the size is known, a server need not tell it, and may not tell another.
+func TestRangeOfAKnownSize(t *testing.T) {
+	data := content(fileSize)
+	const at = 100_000
+	for size, want := range map[string]int32{"*": 0, fmt.Sprint(fileSize): 0, fmt.Sprint(fileSize + 1): 1} {
+		o := &odd{t: t, content: data, answer: func(w *raw, at int) {
+			w.part("206 Partial Content", at, fileSize, fmt.Sprintf("bytes %d-%d/%s", at, fileSize-1, size))
+		}}
+		r := Request{URL: parseURL(t, answering(t, o.ServeHTTP)+"/f"), Offset: at, Size: fileSize, Verified: true}
+		got, b, err := get(newMux(t, Config{}), r)
+		if err != nil || !bytes.Equal(got, data[b.Offset:]) || o.full.Load() != want {
+			t.Errorf("%s: %d bytes from %d, %v, %d requests without Range", size, len(got), b.Offset, err, o.full.Load())
+		}
+	}
+}
+
+// A server of which each machine has its own tags is resumed where a digest says
+// what is right, and begun anew where nothing does.
+func TestValidatorOfEachMachine(t *testing.T) {
+	data := content(1000)
+	var n atomic.Int32
+	base := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", fmt.Sprintf(`"machine-%d"`, n.Add(1)))
+		if c := r.Header.Get("If-Range"); r.Header.Get("Range") == "" || c != "" && c != w.Header().Get("ETag") {
+			w.Write(data)
+			return
+		}
+		w.Header().Set("Content-Range", "bytes 300-999/1000")
+		w.WriteHeader(206)
+		w.Write(data[300:])
+	})
+	for verified, offset := range map[bool]int64{true: 300, false: 0} {
+		r := Request{URL: parseURL(t, base), Offset: 300, Validator: `"machine-0"`, Size: 1000, Verified: verified}
+		got, b, err := get(newMux(t, Config{}), r)
+		if err != nil || b.Offset != offset || !bytes.Equal(got, data[offset:]) {
+			t.Errorf("verified %v: %d bytes from %d: %v", verified, len(got), b.Offset, err)
+		}
+	}
+}
+
+// A server that ends the connection at a request with Range is asked without at
+// the second time; once may be the line.
+func TestServerThatEndsAtRange(t *testing.T) {
+	data := content(1000)
+	for name, answer := range map[string]func(w *raw, at int){
+		"no answer": func(*raw, int) {}, "no HTTP": func(w *raw, _ int) { io.WriteString(w, "500 what?\r\n\r\n") },
+	} {
+		o := &odd{t: t, content: data, answer: answer}
+		r := Request{URL: parseURL(t, answering(t, o.ServeHTTP)+"/f"), Offset: 300, Size: 1000, Verified: true}
+		m := newMux(t, Config{})
+		if _, _, err := get(m, r); err == nil || o.full.Load() != 0 {
+			t.Errorf("%s: the first time it was asked without Range: %v", name, err)
+		}
+		got, b, err := get(m, r)
+		if err != nil || b.Offset != 0 || !bytes.Equal(got, data) {
+			t.Errorf("%s: %d bytes: %v", name, len(got), err)
+		}
+	}
+}
+
+// What is not the rest of the same content is not put together.
+func TestShortAnswersThatDoNotFit(t *testing.T) {
+	data := content(9000)
+	for name, tc := range map[string]struct {
+		verified bool
+		answer   func(w *raw, at int)
+		want     error
+	}{
+		"crumbs": {true, func(w *raw, at int) {
+			w.part("206 Partial Content", at, at+10, fmt.Sprintf("bytes %d-%d/9000", at, at+9))
+		}, ErrTruncated},
+		"the file grows": {true, func(w *raw, at int) {
+			w.part("206 Partial Content", at, at+2000, fmt.Sprintf("bytes %d-%d/%d", at, at+1999, 9000+at/3000))
+		}, ErrTruncated},
+		"it starts over": {true, func(w *raw, at int) {
+			if at > 3000 {
+				w.send("200 OK", w.content)
+				return
+			}
+			w.part("206 Partial Content", at, at+2000, fmt.Sprintf("bytes %d-%d/9000", at, at+1999))
+		}, ErrTruncated},
+	} {
+		o := &odd{t: t, content: data, answer: tc.answer}
+		r := Request{URL: parseURL(t, answering(t, o.ServeHTTP)+"/f"), Offset: 1000, Size: load.UnknownSize,
+			Verified: tc.verified}
+		got, _, err := get(newMux(t, Config{}), r)
+		if !errors.Is(err, tc.want) || !bytes.HasPrefix(data[1000:], got) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+	// A first part without anything to tell that the next is of the same file.
+	base := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Range", "bytes 0-1999/9000")
+		w.WriteHeader(206)
+		w.Write(data[:2000])
+	})
+	if got, _, err := get(newMux(t, Config{}), Request{URL: parseURL(t, base), Size: load.UnknownSize}); err == nil {
+		t.Errorf("%d bytes taken for 9000", len(got))
+	}
+}
+
+// An unasked part of the file is never taken for the whole.
+func TestPartThatNobodyAskedFor(t *testing.T) {
+	data := content(6000)
+	for _, status := range []string{"200 OK", "206 Partial Content"} {
+		o := &odd{t: t, content: data, answer: func(w *raw, at int) {
+			w.part(status, at, 6000, fmt.Sprintf("bytes %d-5999/6000", at))
+		}}
+		base := answering(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Range") == "" {
+				conn, buf, _ := w.(http.Hijacker).Hijack()
+				defer conn.Close()
+				defer buf.Flush()
+				(&raw{buf, data}).part(status, 0, 2500, "bytes 0-2499/6000")
+				return
+			}
+			o.ServeHTTP(w, r)
+		})
+		got, b, err := get(newMux(t, Config{}), Request{URL: parseURL(t, base), Size: load.UnknownSize})
+		if err != nil || !bytes.Equal(got, data) || b.Size != 6000 {
+			t.Errorf("%s: %d bytes: %v", status, len(got), err)
+		}
+	}
+}
+
+// A coding that nobody asked for is taken as sent where a digest decides;
+// without one the error says what to do.
+func TestCodingNobodyAskedFor(t *testing.T) {
+	data := content(1000)
+	for _, name := range []string{"gzip", "x-gzip", "aws-chunked", "binary", "none", "utf-8"} {
+		base := answering(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", name)
+			w.Write(data)
+		})
+		r := Request{URL: parseURL(t, base), Size: load.UnknownSize}
+		if _, _, err := get(newMux(t, Config{}), r); err == nil || !strings.Contains(err.Error(), "--sha256") {
+			t.Errorf("%s without a digest: %v", name, err)
+		}
+		r.Verified = true
+		if got, _, err := get(newMux(t, Config{}), r); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+}
+
+// Other oddities of the first answer that curl lives with.
+func TestOddFirstAnswers(t *testing.T) {
+	data := content(5000)
+	head := fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(data), data)
+	for name, answer := range map[string]string{
+		"HTTP/1.0 without a length": "HTTP/1.0 200 OK\r\n\r\n" + string(data),
+		"no reason":                 "HTTP/1.1 200\r\n" + head,
+		"lines end with LF":         "HTTP/1.1 200 OK\n" + fmt.Sprintf("Content-Length: %d\n\n%s", len(data), data),
+		"the length twice":          fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n", len(data)) + head,
+		"early hints":               "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\n" + head,
+		"203":                       "HTTP/1.1 203 Non-Authoritative Information\r\n" + head,
+	} {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+				t.Error(err)
+			}
+			io.WriteString(conn, answer)
+		}()
+		got, _, err := get(newMux(t, Config{}), Request{URL: parseURL(t, "http://"+l.Addr().String()+"/f"),
+			Size: load.UnknownSize})
+		if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+		l.Close()
+		<-done
+	}
+}
