@@ -91,6 +91,7 @@ var packages = []rule{
 	{dir: "internal/device/engine", floor: 2, side: device, libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/device/upgrade", floor: 2, side: device, pure: true,
 		allowedImports: []string{"report", "internal/device/reason"}},
+	{dir: "internal/device/inbox", floor: 2, side: device, pure: true, allowedImports: []string{"internal/order"}},
 	{dir: "internal/device/syslog", floor: 2, side: device, allowedImports: []string{"internal/rfc5424", "report"}},
 	{dir: "internal/device/failure", floor: 2, side: device, still: true,
 		allowedImports: []string{"pdp/wire", "trust", "internal/device/slot", "internal/device/reason",
