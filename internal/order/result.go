@@ -72,7 +72,9 @@ func SecretOfHash(digits string) (Secret, error) {
 	return secretOf([sha256.Size]byte(b)), nil
 }
 
-func secretOf(hash [sha256.Size]byte) Secret { return Secret(code(hash[:], "peerload device code 1\x00", nil)) }
+func secretOf(hash [sha256.Size]byte) Secret {
+	return Secret(code(hash[:], "peerload device code 1\x00", nil))
+}
 
 // code is HMAC-SHA256.
 func code(key []byte, purpose string, text []byte) []byte {

@@ -43,6 +43,8 @@ type Tx interface {
 	Rollouts() Table[Rollout, RolloutFilter]
 	RolloutDevices() RolloutDevices
 	Verdicts() Table[Verdict, VerdictFilter]
+	SentOrders() Table[SentOrder, SentOrderFilter]
+	OrderDevices() Table[OrderDevice, OrderDeviceFilter]
 	History() Log[HistoryEntry, HistoryFilter]
 	Audit() Log[AuditEntry, AuditFilter]
 }
@@ -200,6 +202,70 @@ type RolloutDeviceFilter struct{ Rollout, Device, Site, Standing string }
 
 // VerdictFilter finds verdicts. Fields that are "" mean all.
 type VerdictFilter struct{ Device, Load string }
+
+// SentOrder is an order that was sent to devices. (An Order is a change.)
+type SentOrder struct {
+	Meta
+	ID   string `json:"id"`
+	Kind string `json:"kind"`
+	// By is who sent it.
+	By string `json:"by"`
+	// Issued, Expires and Moment are those of the order; Moment is zero for at once.
+	Issued  time.Time `json:"issued"`
+	Expires time.Time `json:"expires"`
+	Moment  time.Time `json:"moment,omitzero"`
+	// Lines of the log that it asks for.
+	Lines int `json:"lines,omitempty"`
+	// Devices counts those that it was sent to.
+	Devices int `json:"devices"`
+	// Cancelled is when somebody cancelled it, zero if nobody did.
+	Cancelled time.Time `json:"cancelled,omitzero"`
+}
+
+// Key is the order's id.
+func (o SentOrder) Key() string { return o.ID }
+
+// OrderDevice is a device of an order that was sent. It stays when the device is
+// removed.
+type OrderDevice struct {
+	Meta
+	Order  string `json:"order"`
+	Device string `json:"device"`
+	// Site that the device belonged to when the order was sent, "" for none.
+	Site string `json:"site,omitempty"`
+	// Standing is OrderWaiting, OrderExpired, OrderCancelled, or the outcome that
+	// the device has answered.
+	Standing string `json:"standing"`
+	// Text of the device's answer: why, or what was asked for.
+	Text string `json:"text,omitempty"`
+	// Answered is when the answer came.
+	Answered time.Time `json:"answered,omitzero"`
+}
+
+// Standings of a device that has not answered.
+const (
+	OrderWaiting   = "waiting"
+	OrderExpired   = "expired"
+	OrderCancelled = "cancelled"
+)
+
+// Key is that of a device of an order, "" if either is.
+func (d OrderDevice) Key() string { return pair(d.Order, d.Device) }
+
+// OrderDeviceKey is the key of a device of an order.
+func OrderDeviceKey(order, device string) string { return pair(order, device) }
+
+// SentOrderFilter finds orders that were sent. Zero fields mean all.
+type SentOrderFilter struct {
+	Kind string
+	// OpenAt finds those that are neither cancelled nor expired then.
+	OpenAt time.Time
+	// ExpiredBy finds those that expire then or before.
+	ExpiredBy time.Time
+}
+
+// OrderDeviceFilter finds devices of orders. Fields that are "" mean all.
+type OrderDeviceFilter struct{ Order, Device, Site, Standing string }
 
 // CredentialFilter finds credentials.
 type CredentialFilter struct {

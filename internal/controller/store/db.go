@@ -236,6 +236,12 @@ func (t *tx) RolloutDevices() domain.RolloutDevices {
 		rolloutDevices}}
 }
 func (t *tx) Verdicts() domain.Table[domain.Verdict, domain.VerdictFilter] { return in(t, verdicts) }
+func (t *tx) SentOrders() domain.Table[domain.SentOrder, domain.SentOrderFilter] {
+	return in(t, sentOrders)
+}
+func (t *tx) OrderDevices() domain.Table[domain.OrderDevice, domain.OrderDeviceFilter] {
+	return in(t, orderDevices)
+}
 
 func (t *tx) History() domain.Log[domain.HistoryEntry, domain.HistoryFilter] {
 	return &log[domain.HistoryEntry, domain.HistoryFilter]{t, history}

@@ -61,6 +61,8 @@ func dumpers() []dumper {
 		dumpTable[domain.Rollout, domain.RolloutFilter, *domain.Rollout]{rollouts},
 		dumpTable[domain.RolloutDevice, domain.RolloutDeviceFilter, *domain.RolloutDevice]{rolloutDevices},
 		dumpTable[domain.Verdict, domain.VerdictFilter, *domain.Verdict]{verdicts},
+		dumpTable[domain.SentOrder, domain.SentOrderFilter, *domain.SentOrder]{sentOrders},
+		dumpTable[domain.OrderDevice, domain.OrderDeviceFilter, *domain.OrderDevice]{orderDevices},
 		dumpLog[domain.HistoryEntry, domain.HistoryFilter]{history},
 		dumpLog[domain.AuditEntry, domain.AuditFilter]{audit},
 	}

@@ -51,6 +51,8 @@ func TestSchemaMatchesMigrations(t *testing.T) {
 	add(names(rollouts))
 	add(names(rolloutDevices))
 	add(names(verdicts))
+	add(names(sentOrders))
+	add(names(orderDevices))
 	add(names(history))
 	add(names(audit))
 	if len(dumpers()) != len(want) {

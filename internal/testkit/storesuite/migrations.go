@@ -59,6 +59,11 @@ var written = map[int64][]string{
 		`INSERT INTO verdicts (id, version, doc, device, load, reason, at) VALUES ('SEP001122334455/L', 1,
 			'{"version":1,"device":"SEP001122334455","load":"L","reason":"not-confirmed"}', 'SEP001122334455', 'L', 'not-confirmed', 7)`,
 	},
+	8: {
+		`INSERT INTO sent_orders (id, version, doc, kind, expires, cancelled) VALUES ('o', 1, '{"version":1,"id":"o","kind":"retry"}', 'retry', 9, 0)`,
+		`INSERT INTO order_devices (id, version, doc, sent_order, device, site, standing) VALUES ('o/SEP001122334455', 1,
+			'{"version":1,"order":"o","device":"SEP001122334455","standing":"waiting"}', 'o', 'SEP001122334455', '', 'waiting')`,
+	},
 }
 
 // Migrations runs over every version that a database may be of: a database of
@@ -140,6 +145,9 @@ func survived(t *testing.T, s domain.Store, from int64) {
 			Site: "Nara", Standing: "granted"}), since(7, "r/SEP001122334455"))
 		expect("verdicts", keys(t, ctx, tx.Verdicts(), domain.VerdictFilter{Device: "SEP001122334455", Load: "L"}),
 			since(7, "SEP001122334455/L"))
+		expect("orders", keys(t, ctx, tx.SentOrders(), domain.SentOrderFilter{Kind: "retry"}), since(8, "o"))
+		expect("devices of orders", keys(t, ctx, tx.OrderDevices(), domain.OrderDeviceFilter{Standing: "waiting"}),
+			since(8, "o/SEP001122334455"))
 		e, err := tx.Enterprises().Get(ctx, domain.Enterprise{}.Key())
 		if err != nil || e.Version != 5 || !e.AutoRegistration {
 			t.Errorf("from version %d: the enterprise is %+v, %v", from, e, err)

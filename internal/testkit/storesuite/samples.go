@@ -63,7 +63,11 @@ var (
 		Wave: 1, Load: "new", Ran: "old", Standing: rollout.Granted, Reason: "r", Since: at, Era: 4, Step: "between",
 		Try: 2, Download: sampleSpan, Activate: sampleSpan, Counted: 1, Failures: 1, Steps: 1, First: at, After: at,
 		Bad: []string{"worse"}, Due: at}}
-	sampleVerdict = domain.Verdict{Device: "SEP001122334455", Load: "worse", Reason: "does-not-start", At: at}
+	sampleVerdict   = domain.Verdict{Device: "SEP001122334455", Load: "worse", Reason: "does-not-start", At: at}
+	sampleSentOrder = domain.SentOrder{Meta: sampleMeta, ID: "o1", Kind: "collect-log", By: "ann", Issued: at,
+		Expires: at.Add(time.Hour), Moment: at.Add(time.Minute), Lines: 5, Devices: 2, Cancelled: at}
+	sampleOrderDevice = domain.OrderDevice{Meta: sampleMeta, Order: "o1", Device: "SEP001122334455", Site: "oslo",
+		Standing: "done", Text: "t", Answered: at}
 	sampleHistory = domain.HistoryEntry{ID: "1", At: at, Device: "SEP001122334455", Kind: domain.HistoryFile,
 		Old: "o", New: "n", Load: "l", File: "f", Reason: "r", Message: "m", Final: &sampleFinal}
 	sampleOld   = "off"
@@ -77,6 +81,7 @@ func fill(t *testing.T, s domain.Store) {
 	t.Helper()
 	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		p, d, e, m, l, st := sampleProfile, sampleDevice, sampleEnterprise, sampleModel, sampleLoad, sampleState
+		so, od := sampleSentOrder, sampleOrderDevice
 		ro, rd, ve := sampleRollout, sampleRolloutDevice, sampleVerdict
 		a, c, th, si, re := sampleAccount, sampleCredential, sampleThrottle, sampleSite, sampleRelease
 		return errors.Join(tx.Profiles().Put(ctx, &p), tx.Devices().Put(ctx, &d), tx.Enterprises().Put(ctx, &e),
@@ -84,6 +89,7 @@ func fill(t *testing.T, s domain.Store) {
 			tx.Sites().Put(ctx, &si), tx.Releases().Put(ctx, &re),
 			tx.Accounts().Put(ctx, &a), tx.Credentials().Put(ctx, &c), tx.Throttles().Put(ctx, &th),
 			tx.Rollouts().Put(ctx, &ro), tx.RolloutDevices().Put(ctx, &rd), tx.Verdicts().Put(ctx, &ve),
+			tx.SentOrders().Put(ctx, &so), tx.OrderDevices().Put(ctx, &od),
 			tx.History().Append(ctx, sampleHistory), tx.Audit().Append(ctx, sampleAudit))
 	})
 }
