@@ -45,6 +45,9 @@ type Tx interface {
 	Verdicts() Table[Verdict, VerdictFilter]
 	SentOrders() Table[SentOrder, SentOrderFilter]
 	OrderDevices() Table[OrderDevice, OrderDeviceFilter]
+	Jobs() Table[Job, JobFilter]
+	JobSteps() Table[JobStep, JobStepFilter]
+	Templates() Table[Template, TextFilter]
 	History() Log[HistoryEntry, HistoryFilter]
 	Audit() Log[AuditEntry, AuditFilter]
 }
@@ -139,6 +142,17 @@ type TextFilter struct {
 	// Text must be part of them, in either case; "" means all.
 	Text string
 }
+
+// JobFilter finds jobs.
+type JobFilter struct {
+	// State is exact, "" for all.
+	State JobState
+	// DueBy finds active jobs that begin at that time or before; zero for all.
+	DueBy time.Time
+}
+
+// JobStepFilter finds the steps of one job, "" of all.
+type JobStepFilter struct{ Job string }
 
 // DeviceFilter finds devices. Fields that are "" mean all; all others must
 // match.

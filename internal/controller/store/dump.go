@@ -63,6 +63,9 @@ func dumpers() []dumper {
 		dumpTable[domain.Verdict, domain.VerdictFilter, *domain.Verdict]{verdicts},
 		dumpTable[domain.SentOrder, domain.SentOrderFilter, *domain.SentOrder]{sentOrders},
 		dumpTable[domain.OrderDevice, domain.OrderDeviceFilter, *domain.OrderDevice]{orderDevices},
+		dumpTable[domain.Template, domain.TextFilter, *domain.Template]{templates},
+		dumpTable[domain.Job, domain.JobFilter, *domain.Job]{jobs},
+		dumpTable[domain.JobStep, domain.JobStepFilter, *domain.JobStep]{jobSteps},
 		dumpLog[domain.HistoryEntry, domain.HistoryFilter]{history},
 		dumpLog[domain.AuditEntry, domain.AuditFilter]{audit},
 	}

@@ -53,6 +53,9 @@ func TestSchemaMatchesMigrations(t *testing.T) {
 	add(names(verdicts))
 	add(names(sentOrders))
 	add(names(orderDevices))
+	add(names(jobs))
+	add(names(jobSteps))
+	add(names(templates))
 	add(names(history))
 	add(names(audit))
 	if len(dumpers()) != len(want) {

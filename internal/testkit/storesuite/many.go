@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/policy"
@@ -96,4 +99,42 @@ func manyLogs(t *testing.T, open Open) {
 	if err == nil {
 		t.Error("an entry was written over")
 	}
+}
+
+// jobTables: those that somebody has to go on with are found, and steps are those of
+// one job, and go with it.
+func jobTables(t *testing.T, open Open) {
+	s := fresh(t, open)
+	err := s.Update(t.Context(), func(tx domain.Tx) error {
+		return tx.JobSteps().Put(t.Context(), &domain.JobStep{Job: "none"})
+	})
+	if err == nil {
+		t.Error("a step is of no job")
+	}
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
+		for _, j := range []domain.Job{{ID: "a", State: domain.JobRunning}, {ID: "b", State: domain.JobDone, At: at},
+			{ID: "c", State: domain.JobWaiting, At: at.Add(time.Hour)}, {ID: "d", State: domain.JobUndoing, At: at}} {
+			steps := []domain.JobStep{{Job: j.ID, N: 0}, {Job: j.ID, N: 10}, {Job: j.ID, N: 9}}
+			if err := errors.Join(tx.Jobs().Put(ctx, &j), tx.JobSteps().PutAll(ctx, steps)); err != nil {
+				return err
+			}
+		}
+		for want, f := range map[string]domain.JobFilter{"a d": {DueBy: at}, "a c d": {DueBy: at.Add(time.Hour)},
+			"b": {State: domain.JobDone}, "a b c d": {}, "": {State: "\x00"}} {
+			if got := strings.Join(keys(t, ctx, tx.Jobs(), f), " "); got != want {
+				t.Errorf("%+v finds %q, not %q", f, got, want)
+			}
+		}
+		f := domain.JobStepFilter{Job: "c"}
+		if got := keys(t, ctx, tx.JobSteps(), f); !slices.Equal(got, []string{"c/000000", "c/000009", "c/000010"}) {
+			t.Errorf("the steps are %q", got)
+		}
+		if err := tx.Jobs().Delete(ctx, "c", 0); err != nil {
+			return err
+		}
+		if got := keys(t, ctx, tx.JobSteps(), f); len(got) > 0 {
+			t.Errorf("steps of a deleted job: %q", got)
+		}
+		return nil
+	})
 }

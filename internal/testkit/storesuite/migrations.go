@@ -64,6 +64,12 @@ var written = map[int64][]string{
 		`INSERT INTO order_devices (id, version, doc, sent_order, device, site, standing) VALUES ('o/SEP001122334455', 1,
 			'{"version":1,"order":"o","device":"SEP001122334455","standing":"waiting"}', 'o', 'SEP001122334455', '', 'waiting')`,
 	},
+	9: {
+		`INSERT INTO jobs (id, version, doc, state, due) VALUES ('j', 3, '{"version":3,"id":"j","state":"running"}', 'running', 1)`,
+		`INSERT INTO job_steps (id, version, doc, job) VALUES ('j/000000', 1,
+			'{"version":1,"job":"j","n":0,"rows":[]}', 'j')`,
+		`INSERT INTO templates (id, version, doc, search) VALUES ('t', 1, '{"version":1,"name":"t"}', 't')`,
+	},
 }
 
 // Migrations runs over every version that a database may be of: a database of
@@ -128,6 +134,9 @@ func survived(t *testing.T, s domain.Store, from int64) {
 		expect("accounts", keys(t, ctx, tx.Accounts(), domain.TextFilter{}), since(3, "ann"))
 		expect("credentials", keys(t, ctx, tx.Credentials(), domain.CredentialFilter{Hash: "h"}), since(3, "c"))
 		expect("releases", keys(t, ctx, tx.Releases(), domain.TextFilter{}), since(5, "9.4(2)"))
+		expect("jobs", keys(t, ctx, tx.Jobs(), domain.JobFilter{State: domain.JobRunning}), since(9, "j"))
+		expect("steps", keys(t, ctx, tx.JobSteps(), domain.JobStepFilter{Job: "j"}), since(9, "j/000000"))
+		expect("templates", keys(t, ctx, tx.Templates(), domain.TextFilter{}), since(9, "t"))
 		expect("released", keys(t, ctx, tx.Devices(), domain.DeviceFilter{Release: "9.4(2)"}), since(5, "SEP000000000005"))
 		expect("sites", keys(t, ctx, tx.Sites(), domain.TextFilter{Text: "nara"}), since(4, "Nara"))
 		if from == 3 { // those of before became sites, with their devices; later programs have written both

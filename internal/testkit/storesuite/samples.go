@@ -68,7 +68,21 @@ var (
 		Expires: at.Add(time.Hour), Moment: at.Add(time.Minute), Lines: 5, Devices: 2, Cancelled: at}
 	sampleOrderDevice = domain.OrderDevice{Meta: sampleMeta, Order: "o1", Device: "SEP001122334455", Site: "oslo",
 		Standing: "done", Text: "t", Answered: at}
-	sampleHistory = domain.HistoryEntry{ID: "1", At: at, Device: "SEP001122334455", Kind: domain.HistoryFile,
+	sampleActor = domain.JobActor{Kind: domain.ActorToken, Name: "token x of ann", User: "ann", From: "10.0.0.1",
+		Role: domain.RoleOperator, Scopes: []domain.Scope{domain.ScopeDevices}}
+	sampleText   = "d"
+	sampleChange = domain.DeviceChange{Description: &sampleText, Model: &sampleText, Profile: &sampleText,
+		Site: &sampleText, Load: &sampleText, Release: &sampleText, Settings: domain.SettingsChange{
+			Set: policy.Values{"peer-sharing": "on"}, Unset: []string{"timing"}}}
+	sampleJob = domain.Job{Meta: sampleMeta, ID: "j1", Name: "phones.csv", State: domain.JobUndoing, Problem: "p", At: at,
+		By: sampleActor, JobOptions: domain.JobOptions{Create: true, SkipBad: true, AnyModel: true}, Steps: 3, Next: 2,
+		Verified: 1, Counts: domain.JobCounts{Rows: 6, Created: 1, Changed: 1, Unchanged: 1, Refused: 1, Undone: 1, Kept: 1},
+		Undoer: &sampleActor, UndoID: "u1"}
+	sampleStep = domain.JobStep{Meta: sampleMeta, Job: "j1", N: 1, Rows: []domain.JobRow{{Line: 2,
+		Device: "SEP001122334455", Change: sampleChange, Outcome: domain.RowKept, Problem: "p", Version: 7,
+		Changes: []domain.FieldChange{{Field: "settings.peer-sharing", Old: &sampleOld}}}}}
+	sampleTemplate = domain.Template{Meta: sampleMeta, Name: "t", Note: "n", Change: sampleChange}
+	sampleHistory  = domain.HistoryEntry{ID: "1", At: at, Device: "SEP001122334455", Kind: domain.HistoryFile,
 		Old: "o", New: "n", Load: "l", File: "f", Reason: "r", Message: "m", Final: &sampleFinal}
 	sampleOld   = "off"
 	sampleAudit = domain.AuditEntry{ID: "1", At: at, Actor: "ann", Kind: domain.ActorUser, From: "10.0.0.1",
@@ -83,6 +97,7 @@ func fill(t *testing.T, s domain.Store) {
 		p, d, e, m, l, st := sampleProfile, sampleDevice, sampleEnterprise, sampleModel, sampleLoad, sampleState
 		so, od := sampleSentOrder, sampleOrderDevice
 		ro, rd, ve := sampleRollout, sampleRolloutDevice, sampleVerdict
+		jo, js, te := sampleJob, sampleStep, sampleTemplate
 		a, c, th, si, re := sampleAccount, sampleCredential, sampleThrottle, sampleSite, sampleRelease
 		return errors.Join(tx.Profiles().Put(ctx, &p), tx.Devices().Put(ctx, &d), tx.Enterprises().Put(ctx, &e),
 			tx.Models().Put(ctx, &m), tx.Loads().Put(ctx, &l), tx.States().Put(ctx, &st),
@@ -90,6 +105,7 @@ func fill(t *testing.T, s domain.Store) {
 			tx.Accounts().Put(ctx, &a), tx.Credentials().Put(ctx, &c), tx.Throttles().Put(ctx, &th),
 			tx.Rollouts().Put(ctx, &ro), tx.RolloutDevices().Put(ctx, &rd), tx.Verdicts().Put(ctx, &ve),
 			tx.SentOrders().Put(ctx, &so), tx.OrderDevices().Put(ctx, &od),
+			tx.Jobs().Put(ctx, &jo), tx.JobSteps().Put(ctx, &js), tx.Templates().Put(ctx, &te),
 			tx.History().Append(ctx, sampleHistory), tx.Audit().Append(ctx, sampleAudit))
 	})
 }

@@ -25,7 +25,7 @@ func Run(t *testing.T, open Open) {
 		{"Versions", versions}, {"RollBack", rollBack}, {"Devices", devices}, {"Pages", pages}, {"Text", text},
 		{"OddKeys", oddKeys},
 		{"Loads", loads}, {"Sites", sites}, {"States", states}, {"Credentials", credentials}, {"Logs", logs},
-		{"Rollouts", rolloutTables}, {"Orders", orderTables}, {"Many", many}, {"ManyLogs", manyLogs},
+		{"Rollouts", rolloutTables}, {"Orders", orderTables}, {"Many", many}, {"ManyLogs", manyLogs}, {"Jobs", jobTables},
 		{"Everything", everything},
 		{"OneWriter", oneWriter}, {"Snapshot", snapshot}, {"ReadOnly", readOnly}, {"Reopen", reopens},
 		{"Export", export}, {"ImportLabels", importLabels}, {"ImportRefuses", importRefuses}, {"Cancelled",

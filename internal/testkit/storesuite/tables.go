@@ -479,6 +479,9 @@ func everything(t *testing.T, open Open) {
 		same(t, ctx, tx.Verdicts(), sampleVerdict, 1)
 		same(t, ctx, tx.SentOrders(), sampleSentOrder, 1)
 		same(t, ctx, tx.OrderDevices(), sampleOrderDevice, 1)
+		same(t, ctx, tx.Jobs(), sampleJob, 1)
+		same(t, ctx, tx.JobSteps(), sampleStep, 1)
+		same(t, ctx, tx.Templates(), sampleTemplate, 1)
 		h, err := tx.History().List(ctx, domain.HistoryFilter{}, domain.Page{})
 		if err != nil || !reflect.DeepEqual(h.Items, []domain.HistoryEntry{sampleHistory}) {
 			t.Errorf("history: %+v, %v", h, err)
