@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -505,6 +506,18 @@ func TestPresets(t *testing.T) {
 		}
 		if got, err := Preset(c.Profile); (err == nil) != (c.Profile != "alone") || err == nil && got != c {
 			t.Errorf("%s by its name: %+v, %v", c.Profile, got, err)
+		}
+	}
+	// Each part is asked.
+	for want, spoil := range map[string]func(c *Config){
+		"election: ": func(c *Config) { c.Election.Listen = 0 },
+		"tree: ":     func(c *Config) { c.Tree.Asks = 0 },
+		"transfer: ": func(c *Config) { c.Transfer.Window = 0 },
+	} {
+		c := LAN()
+		spoil(&c)
+		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s is refused with %v", want, err)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/testkit/golden"
+	"github.com/peerload/peerload/internal/testkit/limits"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -128,27 +129,21 @@ func seen(e *Election, now time.Duration, event string, out Output) string {
 
 // TestValidate: each time must be positive, and holders must answer in time.
 func TestValidate(t *testing.T) {
-	if err := LAN().Validate(); err != nil {
-		t.Fatal(err)
+	good, one := LAN(), limits.AtLeast(1)
+	claims := int64(good.Claims) * int64(good.ClaimEvery)
+	limits.Test(t, good, map[string]limits.Range{
+		"Listen": one, "Announce": one, "Answer": one, "Challenge": one, "Ignore": one, "HeadStart": one, "Distrust": one,
+		"ClaimEvery": limits.AtLeast(int64(good.Holder)/int64(good.Claims) + 1),
+		"Claims":     limits.AtLeast(int64(good.Holder/good.ClaimEvery) + 1),
+		"Holder":     limits.Between(1, claims-1),
+	})
+	// Without Claims there is no time in which a holder could answer: the
+	// message names what is missing.
+	c := good
+	if c.Claims = 0; c.Validate() == nil || !strings.Contains(c.Validate().Error(), "at least one claim") {
+		t.Errorf("without claims: %v", c.Validate())
 	}
-	for name, change := range map[string]func(c *Config){
-		"Listen": func(c *Config) { c.Listen = 0 }, "ClaimEvery": func(c *Config) { c.ClaimEvery = 0 },
-		"Claims": func(c *Config) { c.Claims, c.Holder = 0, -1 }, "Announce": func(c *Config) { c.Announce = -1 },
-		"Answer": func(c *Config) { c.Answer = 0 }, "Challenge": func(c *Config) { c.Challenge = 0 },
-		"Ignore": func(c *Config) { c.Ignore = 0 }, "Holder": func(c *Config) { c.Holder = 0 },
-		"HeadStart": func(c *Config) { c.HeadStart = 0 }, "Distrust": func(c *Config) { c.Distrust = 0 },
-		"Holder and Claims": func(c *Config) { c.Holder = 3 * c.ClaimEvery },
-		"Claims alone":      func(c *Config) { c.Claims = 0 },
-	} {
-		c := LAN()
-		change(&c)
-		if err := c.Validate(); err == nil {
-			t.Errorf("%s: %+v is valid", name, c)
-		}
-	}
-	c := LAN()
-	c.Holder = 3*c.ClaimEvery - 1
-	if err := c.Validate(); err != nil {
-		t.Errorf("a holder that answers just in time: %v", err)
+	if c.Claims, c.Holder = 1, c.ClaimEvery-1; c.Validate() != nil {
+		t.Errorf("one claim: %v", c.Validate())
 	}
 }

@@ -137,11 +137,13 @@ func (c Config) Validate() error {
 	case c.Window < 1 || c.SlowLag < 1 || c.FailedPeers < 1 || c.Attempts < 1:
 		return errors.New("transfer: every count must be at least 1")
 	case c.Silence < 2*c.KeepAlive:
-		return errors.New("transfer: silence must be longer than two keep-alives")
+		return errors.New("transfer: silence must be at least two keep-alives")
 	case c.BackoffMax < c.Backoff || c.RootWait < 0 || c.Outage < 0:
 		return errors.New("transfer: the longest back-off must not be shorter than the first, nor a wait negative")
 	case c.Stripes < 0 || c.Stripes > wire.MaxStripes || c.StripeChunks < 0:
 		return errors.New("transfer: a file takes one tree or two")
+	case c.RootBytes < 0:
+		return errors.New("transfer: an advance of the root cannot be a negative number of bytes")
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/testkit/golden"
+	"github.com/peerload/peerload/internal/testkit/limits"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -76,31 +77,16 @@ func trace(seed uint64, steps int) string {
 
 // TestValidate: no time and no count that cannot work.
 func TestValidate(t *testing.T) {
-	if err := LAN().Validate(); err != nil {
-		t.Fatal(err)
-	}
-	for name, change := range map[string]func(c *Config){
-		"Window": func(c *Config) { c.Window = 0 }, "KeepAlive": func(c *Config) { c.KeepAlive = 0 },
-		"Silence": func(c *Config) { c.Silence = 2*c.KeepAlive - 1 }, "Stall": func(c *Config) { c.Stall = 0 },
-		"SlowWindow": func(c *Config) { c.SlowWindow = 0 }, "SlowLag": func(c *Config) { c.SlowLag = 0 },
-		"Progress": func(c *Config) { c.Progress = 0 }, "Turn": func(c *Config) { c.Turn = 0 },
-		"Fallback": func(c *Config) { c.Fallback = 0 }, "FallbackJitter": func(c *Config) { c.FallbackJitter = 0 },
-		"Lapse": func(c *Config) { c.Lapse = 0 }, "FailedPeers": func(c *Config) { c.FailedPeers = 0 },
-		"Backoff": func(c *Config) { c.Backoff = 0 }, "BackoffMax": func(c *Config) { c.BackoffMax = c.Backoff - 1 },
-		"Attempts": func(c *Config) { c.Attempts = 0 }, "Outage": func(c *Config) { c.Outage = -1 },
-		"RootWait": func(c *Config) { c.RootWait = -1 }, "Stripes": func(c *Config) { c.Stripes = wire.MaxStripes + 1 },
-		"negative Stripes": func(c *Config) { c.Stripes = -1 }, "StripeChunks": func(c *Config) { c.StripeChunks = -1 },
-	} {
-		c := LAN()
-		change(&c)
-		if err := c.Validate(); err == nil {
-			t.Errorf("%s: %+v is valid", name, c)
-		}
-	}
-	c := LAN()
-	c.Window, c.SlowLag, c.FailedPeers, c.Attempts, c.Silence = 1, 1, 1, 1, 2*c.KeepAlive
-	c.BackoffMax, c.RootWait, c.Outage, c.Stripes, c.StripeChunks = c.Backoff, 0, 0, wire.MaxStripes, 0
-	if err := c.Validate(); err != nil {
-		t.Errorf("the least of each: %v", err)
-	}
+	good, one, zero := LAN(), limits.AtLeast(1), limits.AtLeast(0)
+	limits.Test(t, good, map[string]limits.Range{
+		"Window": one, "Stall": one, "SlowWindow": one, "SlowLag": one, "Progress": one, "Turn": one, "Fallback": one,
+		"FallbackJitter": one, "Lapse": one, "Share": one, "FailedPeers": one, "Attempts": one,
+		"Outage": zero, "RootWait": zero, "RootBytes": zero, "StripeChunks": zero,
+		"KeepAlive":  limits.Between(1, int64(good.Silence/2)),
+		"Silence":    limits.AtLeast(2 * int64(good.KeepAlive)),
+		"Backoff":    limits.Between(1, int64(good.BackoffMax)),
+		"BackoffMax": limits.AtLeast(int64(good.Backoff)),
+		"Stripes":    limits.Between(0, wire.MaxStripes),
+		"WholeFiles": limits.Any("both ways work"),
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/testkit/golden"
+	"github.com/peerload/peerload/internal/testkit/limits"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -95,25 +96,9 @@ func someAsk(r *rand.Rand, who func() wire.Peer) *wire.Ask {
 
 // TestValidate: each time must be positive, and each count at least one.
 func TestValidate(t *testing.T) {
-	if err := LAN().Validate(); err != nil {
-		t.Fatal(err)
-	}
-	for name, change := range map[string]func(c *Config){
-		"AskFirst": func(c *Config) { c.AskFirst = 0 }, "AskAgain": func(c *Config) { c.AskAgain = 0 },
-		"Asks": func(c *Config) { c.Asks = 0 }, "Rounds": func(c *Config) { c.Rounds = 0 },
-		"Dial": func(c *Config) { c.Dial = 0 }, "Lease": func(c *Config) { c.Lease = -1 },
-		"Report": func(c *Config) { c.Report = 0 }, "Forget": func(c *Config) { c.Forget = 0 },
-		"Avoid": func(c *Config) { c.Avoid = 0 }, "Gather": func(c *Config) { c.Gather = 0 },
-	} {
-		c := LAN()
-		change(&c)
-		if err := c.Validate(); err == nil {
-			t.Errorf("%s: %+v is valid", name, c)
-		}
-	}
-	c := LAN()
-	c.Asks, c.Rounds = 1, 1
-	if err := c.Validate(); err != nil {
-		t.Errorf("one of each: %v", err)
-	}
+	one := limits.AtLeast(1)
+	limits.Test(t, LAN(), map[string]limits.Range{
+		"AskFirst": one, "AskAgain": one, "Asks": one, "Rounds": one, "Dial": one, "Lease": one, "Report": one,
+		"Forget": one, "Avoid": one, "Gather": one,
+	})
 }
