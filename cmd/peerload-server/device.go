@@ -95,7 +95,9 @@ func deviceShow(conn *connFlags) *cobra.Command {
 			if d.Load.Release != "" {
 				of += ", release " + d.Load.Release
 			}
-			fmt.Fprintf(out, "load     %s (%s) %s\n", orNone(d.Load.Load), of, d.Load.Warning)
+			if err := printLines(out, "load     %s (%s) %s\n", orNone(d.Load.Load), of, d.Load.Warning); err != nil {
+				return err
+			}
 			if s := row.State; s != nil && s.Reported.IsZero() {
 				fmt.Fprintf(out, "state    has not reported; its file was last fetched %s from %s\n", when(s.Asked),
 					orNone(s.AskedFrom))
@@ -165,10 +167,10 @@ func changeOf(cmd *cobra.Command, args, unset []string) (client.DeviceChange, er
 }
 
 func (conn *connFlags) showDevice(cmd *cobra.Command, did string, d client.Device) error {
-	text := fmt.Sprintf("%s %s: version %d, model %s, profile %q, site %q, load %q", d.Name, did, d.Version, d.Model,
-		d.Profile, d.Site, d.Load.Load)
+	text := fmt.Sprintf("%s %s: version %d, model %s, profile %s, site %s, load %s", d.Name, did, d.Version, d.Model,
+		orNone(d.Profile), orNone(d.Site), orNone(d.Load.Load))
 	if d.Load.Release != "" {
-		text += fmt.Sprintf(", release %q", d.Load.Release)
+		text += ", release " + terminal.Printable(d.Load.Release)
 	}
 	if s := settingsText(d.Settings); s != "" {
 		text += ", " + s

@@ -67,8 +67,8 @@ func profileShow(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := conn.show(cmd, "profile", p, "%s  %s  load %q  version %d\n", p.Name, terminal.Printable(p.Description),
-				p.Load.Load, p.Version); err != nil {
+			if err := conn.show(cmd, "profile", p, "%s  %s  load %s  version %d\n", p.Name, orNone(p.Description),
+				orNone(p.Load.Load), p.Version); err != nil {
 				return err
 			}
 			return levelSettings(conn, cmd, c, client.Target{Level: "profile", Name: args[0]})
@@ -76,7 +76,8 @@ func profileShow(conn *connFlags) *cobra.Command {
 }
 
 func (conn *connFlags) showProfile(cmd *cobra.Command, did string, p client.Profile) error {
-	return conn.show(cmd, "profile_"+did, p, "%s %s: version %d, %s\n", p.Name, did, p.Version, settingsText(p.Settings))
+	return conn.show(cmd, "profile_"+did, p, "%s %s: version %d, settings %s\n", p.Name, did, p.Version,
+		orNone(settingsText(p.Settings)))
 }
 
 func profileAdd(conn *connFlags) *cobra.Command {
@@ -141,8 +142,8 @@ func switched(b bool) string {
 }
 
 func (conn *connFlags) showEnterprise(cmd *cobra.Command, event string, e client.Enterprise) error {
-	return conn.show(cmd, event, e, "auto-registration %s, profile %q; default load %q; version %d\n",
-		switched(e.AutoRegistration), e.RegisterProfile, e.Load.Load, e.Version)
+	return conn.show(cmd, event, e, "auto-registration %s, profile %s; default load %s; version %d\n",
+		switched(e.AutoRegistration), orNone(e.RegisterProfile), orNone(e.Load.Load), e.Version)
 }
 
 func enterpriseShow(conn *connFlags) *cobra.Command {

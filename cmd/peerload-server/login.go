@@ -454,7 +454,8 @@ func (a *accessFlags) flags(f *pflag.FlagSet) {
 // access reads the files that the flags name.
 func (a *accessFlags) access() (how access, err error) {
 	if a.life <= 0 || a.life > domain.MaxSessionLife {
-		return how, fmt.Errorf("--session-life is a time such as 12h, at most %s", domain.MaxSessionLife)
+		return how, fmt.Errorf("--session-life is a time such as 12h, at most %s",
+			terminal.Duration(domain.MaxSessionLife))
 	}
 	how.life, how.url = a.life, strings.TrimRight(a.url, "/")
 	if a.issuer == "" {

@@ -146,6 +146,8 @@ func advised(err error) error {
 		do = "choose another name, or change what is there"
 	case errors.Is(err, client.Conflict):
 		do = "look at it again, then give its version with --if-version"
+	case errors.Is(err, client.Unfit):
+		do = "choose what is for each model, or assign it to fewer devices"
 	case errors.Is(err, client.Unauthenticated):
 		do = "\"peerload-server login\" signs you in; \"peerload-server token add\" makes a token for a program"
 	case errors.Is(err, client.Forbidden):

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -27,7 +28,17 @@ func (conn *connFlags) show(cmd *cobra.Command, event string, item any, format s
 	if conn.json {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(object{jsonSchema, event, item})
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), format, args...)
+	return printLines(cmd.OutOrStdout(), format, args...)
+}
+
+// printLines prints lines, of which the last part may be empty, without blanks at
+// their ends.
+func printLines(w io.Writer, format string, args ...any) error {
+	lines := strings.Split(fmt.Sprintf(format, args...), "\n")
+	for i, l := range lines {
+		lines[i] = strings.TrimRight(l, " ")
+	}
+	_, err := io.WriteString(w, strings.Join(lines, "\n"))
 	return err
 }
 

@@ -43,8 +43,8 @@ func reportOverview(conn *connFlags) *cobra.Command {
 				return conn.show(cmd, "overview", o, "")
 			}
 			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%d devices, %d silent for %s, %d do not run the load they should\n", o.Devices, o.Silent, silent,
-				o.Pending)
+			fmt.Fprintf(out, "%d devices, %d silent for %s, %d do not run the load they should\n", o.Devices, o.Silent,
+				terminal.Duration(silent), o.Pending)
 			for _, part := range []struct {
 				what string
 				n    map[string]int

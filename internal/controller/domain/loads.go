@@ -373,7 +373,8 @@ func (c *Controller) checkUnnamed(ctx context.Context, tx Tx, what ref) error {
 		if what.release != "" {
 			kind, name = "release", what.release
 		}
-		return refused("%s %q is assigned to %s", kind, name, strings.Join(at[:min(len(at), 5)], ", "))
+		return refused("%s %q is assigned to %s: assign another there first", kind, name,
+			strings.Join(at[:min(len(at), 5)], ", "))
 	}
 	return nil
 }
