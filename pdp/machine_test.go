@@ -346,6 +346,43 @@ func TestChildSpeaksAsParent(t *testing.T) {
 	}
 }
 
+// TestLongestPath: a child gets its path as long as a link may carry it, and is
+// left when it grows longer.
+func TestLongestPath(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Keyed: true}, 1)
+	parent := attach(t, m)
+	above := func(n int) (peers []wire.Peer) {
+		for i := range n {
+			peers = append(peers, peer(100+i))
+		}
+		return peers
+	}
+	m.Step(time.Second, Framed{Link: parent, Frame: &wire.Path{Peers: above(wire.MaxPath - 1)}}, nil)
+	paths, closed := 0, 0
+	count := func(out []Action) {
+		for _, a := range out {
+			switch a := a.(type) {
+			case SendFrame:
+				if p, ok := a.Frame.(*wire.Path); ok {
+					paths = len(p.Peers)
+				}
+			case Close:
+				closed++
+			}
+		}
+	}
+	hello := &wire.Hello{From: peer(2), TCPPort: wire.Port}
+	count(m.Step(time.Second, Accepted{Link: 1, From: addr(2), Hello: hello}, nil))
+	if paths != wire.MaxPath || closed > 0 {
+		t.Fatalf("a new child gets a path of %d, %d links are closed", paths, closed)
+	}
+	paths = 0
+	count(m.Step(time.Second, Framed{Link: parent, Frame: &wire.Path{Peers: above(wire.MaxPath)}}, nil))
+	if paths != 0 || closed != 1 {
+		t.Errorf("with one more it gets a path of %d, %d links are closed", paths, closed)
+	}
+}
+
 // TestChildOfAnotherEpoch: a child that holds one chunk of another content gets
 // the file from its start; what it holds of this one it is not sent again.
 func TestChildOfAnotherEpoch(t *testing.T) {

@@ -58,6 +58,16 @@ func TestHeld(t *testing.T) {
 
 // TestClear: another content leaves nothing of the one before, but a signed size.
 func TestClear(t *testing.T) {
+	// The prefix is right before and after a size is told.
+	h := New(load.UnknownSize, false)
+	if h.SetSize(3 * load.MinChunkSize); h.Prefix() != 0 {
+		t.Errorf("prefix %d of an empty file", h.Prefix())
+	}
+	h.Add(0, Peer)
+	h.Add(1, Peer)
+	if h.SetSize(load.MinChunkSize); h.Prefix() != 1 {
+		t.Errorf("prefix %d of a file of one chunk", h.Prefix())
+	}
 	for _, signed := range []bool{true, false} {
 		h := New(2*load.MinChunkSize, signed)
 		h.Add(0, Peer)
@@ -67,7 +77,8 @@ func TestClear(t *testing.T) {
 			t.Errorf("signed %v: pure %v, whole %v, sure %v", signed, h.Pure(), h.Whole(), h.Sure())
 		}
 		h.Clear(7, load.UnknownSize)
-		if h.Count() != 0 || h.PrefixOf(transfer.All) != 0 || h.FromOrigin(1) || !h.Pure() || h.Epoch() != 7 {
+		if h.Count() != 0 || h.PrefixOf(transfer.All) != 0 || h.Prefix() != 0 || h.FromOrigin(1) || !h.Pure() ||
+			h.Epoch() != 7 {
 			t.Errorf("signed %v: %d chunks left of another content", signed, h.Count())
 		}
 		if h.Known() != signed || h.Sure() != signed {

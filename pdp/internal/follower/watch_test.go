@@ -133,4 +133,9 @@ func TestCredible(t *testing.T) {
 	if w.Root(0, 30, 3000); !w.Credible() {
 		t.Error("not credible though it came true")
 	}
+	one := NewRootWatch(transfer.LAN(), 0)
+	one.Root(0, 1, 1000)
+	if one.Mine(1); !one.Credible() {
+		t.Error("a single chunk that came true is not credible")
+	}
 }
