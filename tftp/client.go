@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -64,6 +63,10 @@ type Client struct {
 	NetASCII bool
 	// NoOptions asks as RFC 1350 did: 512 bytes a block, lock step.
 	NoOptions bool
+	// Learned keeps what was found out about servers from one request to the
+	// next, such as that large blocks do not arrive. Clients may share one. nil:
+	// every request begins anew.
+	Learned *Learned
 }
 
 // Validate refuses values out of range.
@@ -105,8 +108,13 @@ func orElse[T int | int64 | time.Duration](v, otherwise T) T {
 }
 
 // Get asks server, "host" or "host:port", for a file from offset on, in bytes.
-// It returns when the server has answered; the bytes flow with the first Read.
-// Cancelling ctx ends the transfer at once, also after Get has returned.
+// It returns when the first block has come. Cancelling ctx ends the transfer at
+// once, also after Get has returned.
+//
+// Whatever goes wrong before that, but that the server has no such file, leads
+// to another request that asks for less: smaller blocks, and in the end no
+// option at all. The answer may come from another address of the server; the
+// first that answers is stayed with.
 //
 // Errors: *Error is the server's answer; ErrNotFound and ErrAccess match two of
 // its codes, the others are in Error.Code. ErrTimeout and ErrRefused mean that
@@ -189,140 +197,4 @@ func (c *Client) from(server netip.AddrPort) netip.Addr {
 		return local
 	}
 	return netip.Addr{}
-}
-
-// ask sends the request, and once more without options if the server refuses
-// them.
-func (c *Client) ask(ctx context.Context, server netip.AddrPort, file string, offset int64) (*Reader, error) {
-	plain := packet{op: opRead, name: file, mode: "octet"}
-	if c.NetASCII {
-		plain.mode = "netascii"
-	}
-	full := plain
-	if !c.NoOptions {
-		full.options = c.options(offset)
-	}
-	r, err := c.open(ctx, server, full)
-	bad := errors.Is(err, errBadOption) || errors.Is(err, errIllegal) || errors.Is(err, errBadOAck)
-	if bad && len(full.options) > 0 {
-		return c.open(ctx, server, plain)
-	}
-	return r, err
-}
-
-func (c *Client) options(offset int64) []option {
-	var o []option
-	if c.BlockSize != defaultBlock {
-		o = append(o, formatOption(optBlockSize, int64(c.BlockSize)))
-	}
-	if !c.NetASCII {
-		o = append(o, formatOption(optSize, 0))
-	}
-	if c.WindowSize > 1 {
-		o = append(o, formatOption(optWindowSize, int64(c.WindowSize)))
-	}
-	if s := c.Timeout / time.Second; c.Timeout != defaultTimeout && c.Timeout%time.Second == 0 && s <= maxTimeout {
-		o = append(o, formatOption(optTimeout, int64(s)))
-	}
-	if c.WindowSize > 1 && c.Slide > c.WindowSize && !c.NetASCII {
-		o = append(o, formatOption(optSlide, int64(c.Slide)))
-	}
-	if offset > 0 && !c.NetASCII {
-		o = append(o, formatOption(optOffset, offset))
-	}
-	return o
-}
-
-var errBadOAck = errors.New("the server granted what was not asked")
-
-// open sends one form of the request until the server answers.
-func (c *Client) open(ctx context.Context, server netip.AddrPort, req packet) (_ *Reader, err error) {
-	local := c.from(server)
-	if !local.IsValid() {
-		local = netip.IPv4Unspecified()
-		if server.Addr().Is6() {
-			local = netip.IPv6Unspecified()
-		}
-	}
-	block := defaultBlock
-	if len(req.options) > 0 {
-		block = max(block, c.BlockSize)
-	}
-	s, err := listen(ctx, local, block)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			s.close()
-		}
-	}()
-	first, from, err := c.firstAnswer(s, server, &req)
-	if err != nil {
-		return nil, err
-	}
-	r := &Reader{socket: s, peer: from, params: defaultParams(), most: c.MaxSize}
-	if c.NetASCII {
-		r.text = &netasciiDecoder{}
-	}
-	if first.op == opOAck {
-		if r.params, err = accept(&req, &first); err != nil {
-			s.sendError(&Error{Code: codeBadOption, Message: err.Error()}, from)
-			return nil, fmt.Errorf("%w: %w", errBadOAck, err)
-		}
-		r.owed = true
-	} else {
-		r.held = first
-		r.hasHeld = true
-	}
-	if c.MaxSize > 0 && r.params.size > c.MaxSize {
-		s.sendError(&Error{Code: codeUndefined, Message: "the file is too large"}, from)
-		return nil, fmt.Errorf("%w: the file has %d bytes, the limit is %d", ErrTooMuch, r.params.size, c.MaxSize)
-	}
-	r.state = newReceiver(time.Now(), r.params, c.Timeout, c.Idle, c.Retries)
-	return r, nil
-}
-
-// firstAnswer repeats the request until an OACK, the first DATA or an ERROR
-// comes from the server's address, from whatever port.
-func (c *Client) firstAnswer(s *socket, server netip.AddrPort, req *packet) (packet, netip.AddrPort, error) {
-	none := netip.AddrPort{}
-	b := req.append(nil)
-	wait, end := c.Timeout, time.Now().Add(c.Idle)
-	for range c.Retries + 1 {
-		if err := s.write(b, server); err != nil {
-			return packet{}, none, err
-		}
-		until := time.Now().Add(wait)
-		if until.After(end) {
-			until = end
-		}
-		for time.Now().Before(until) {
-			in, from, err := s.read(until)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				continue
-			}
-			if err != nil {
-				return packet{}, none, err
-			}
-			if from.Addr() != server.Addr() {
-				continue
-			}
-			p, err := parse(in)
-			if err != nil {
-				continue
-			}
-			switch {
-			case p.op == opError:
-				return packet{}, none, &Error{Code: p.code, Message: p.message}
-			case p.op == opOAck && len(req.options) > 0, p.op == opData && p.block == 1:
-				return p, from, nil
-			}
-		}
-		wait *= 2
-		if !time.Now().Before(end) {
-			break
-		}
-	}
-	return packet{}, none, fmt.Errorf("%w: %s is silent", ErrTimeout, server)
 }

@@ -22,7 +22,7 @@
 // What lives here: the packets and their limits (packet.go, options.go), the
 // sender's and the receiver's state, both pure with the time passed in
 // (sender.go, receiver.go), and thin drivers over UDP sockets (client.go with
-// reader.go, server.go with transfer.go). What must not: knowledge of loads,
+// ask.go and reader.go, server.go with transfer.go). What must not: knowledge of loads,
 // peers or provisioning, and writing of files.
 //
 // Read client.go or server.go first, then receiver.go or sender.go.

@@ -71,9 +71,10 @@ func TestAccept(t *testing.T) {
 		{[]option{{"blksize", "7"}}, false}, {[]option{{"blksize", "1429"}}, false},
 		{[]option{{"windowsize", "0"}}, false}, {[]option{{"windowsize", "17"}}, false},
 		{[]option{{"windowsize", "4"}, {"slide", "101"}}, false}, {[]option{{"windowsize", "4"}, {"slide", "4"}}, false},
-		{[]option{{"slide", "1"}}, false}, {[]option{{"timeout", "4"}}, false}, {[]option{{"offset", "49"}}, false},
-		{[]option{{"offset", "50"}, {"tsize", "49"}}, false}, {[]option{{"tsize", "-1"}}, false},
-		{[]option{{"other", "1"}}, false},
+		{[]option{{"slide", "1"}}, false}, {[]option{{"offset", "49"}}, false}, {[]option{{"windowsize", "x"}}, false},
+		// What makes no difference to the client is passed over.
+		{[]option{{"offset", "50"}, {"tsize", "49"}}, true}, {[]option{{"tsize", "-1"}}, true},
+		{[]option{{"timeout", "4"}}, true}, {[]option{{"other", "1"}}, true}, {[]option{{"utimeout", ""}}, true},
 	} {
 		p, err := accept(&asked, &packet{options: x.granted})
 		if (err == nil) != x.ok || err != nil && !errors.Is(err, errProtocol) {

@@ -141,31 +141,34 @@ func lowerWindow(p *params, granted []option, most int) {
 }
 
 // accept is the client's part: it reads an OACK to the request req. A server
-// may grant less than was asked, never more and nothing else.
+// may grant less than was asked, never more. What it says beside that changes
+// nothing for the client, so it is passed over.
 func accept(req, oack *packet) (params, error) {
 	p := defaultParams()
 	for _, o := range oack.options {
 		asked, ok := req.option(o.name)
-		if !ok {
-			return p, fmt.Errorf("%w: option %q was not asked for", errProtocol, o.name)
-		}
 		want, _ := number(asked)
-		n, ok := number(o.value)
-		if !ok {
+		n, isNumber := number(o.value)
+		switch name := strings.ToLower(o.name); {
+		case name == optSize:
+			if ok && isNumber {
+				p.size = n
+			}
+		case name == optTimeout:
+			if ok && isNumber && n == want {
+				p.timeout = time.Duration(n) * time.Second
+			}
+		case name != optBlockSize && name != optWindowSize && name != optSlide && name != optOffset:
+		case !ok:
+			return p, fmt.Errorf("%w: option %q was not asked for", errProtocol, o.name)
+		case !isNumber:
 			return p, fmt.Errorf("%w: option %q has the value %q", errProtocol, o.name, o.value)
-		}
-		name := strings.ToLower(o.name)
-		switch {
 		case name == optBlockSize && n >= minBlock && n <= want:
 			p.blockSize = int(n)
 		case name == optWindowSize && n >= 1 && n <= want:
 			p.window = int(n)
 		case name == optSlide && n <= want:
 			p.slide = int(n)
-		case name == optTimeout && n == want:
-			p.timeout = time.Duration(n) * time.Second
-		case name == optSize:
-			p.size = n
 		case name == optOffset && n == want:
 			p.offset = n
 		default:
@@ -176,7 +179,7 @@ func accept(req, oack *packet) (params, error) {
 		return p, fmt.Errorf("%w: slide %d beside a window of %d", errProtocol, p.slide, p.window)
 	}
 	if p.size >= 0 && p.offset > p.size {
-		return p, fmt.Errorf("%w: offset %d in a file of %d bytes", errProtocol, p.offset, p.size)
+		p.size = -1 // it cannot be: the body tells
 	}
 	return p, nil
 }

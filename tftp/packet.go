@@ -67,7 +67,7 @@ func parse(b []byte) (packet, error) {
 		p.code = binary.BigEndian.Uint16(b[2:])
 		p.message = cleanMessage(b[headerSize:])
 	case opOAck:
-		err := p.parseOptions(b[2:])
+		err := p.parseOptions(trim(b[2:]))
 		return p, err
 	default:
 		return packet{}, fmt.Errorf("%w: operation %d", errProtocol, p.op)
@@ -111,12 +111,30 @@ func (p *packet) parseOptions(b []byte) error {
 		if o.name == "" {
 			return fmt.Errorf("%w: an option without a name", errProtocol)
 		}
-		if _, twice := p.option(o.name); twice {
+		if before, twice := p.option(o.name); twice && (p.op != opOAck || before != o.value) {
 			return fmt.Errorf("%w: option %q twice", errProtocol, o.name)
+		} else if !twice {
+			p.options = append(p.options, o)
 		}
-		p.options = append(p.options, o)
 	}
 	return nil
+}
+
+// trim makes an OACK's options end with one NUL: some servers send their whole
+// buffer, or leave the last NUL out.
+func trim(b []byte) []byte {
+	if len(b)+2 > maxRequest {
+		return b
+	}
+	b = bytes.TrimRight(b, "\x00")
+	if len(b) == 0 {
+		return nil
+	}
+	b = append(bytes.Clone(b), 0)
+	if bytes.Count(b, []byte{0})%2 == 1 {
+		b = append(b, 0) // the last value is empty
+	}
+	return b
 }
 
 // option returns the value of the named option.

@@ -22,9 +22,9 @@ type Reader struct {
 	state  *receiver
 	text   *netasciiDecoder // nil in octet mode
 
-	owed    bool   // the OACK is not acknowledged yet
-	held    packet // the first DATA, when no OACK came
-	hasHeld bool
+	asked  int                            // the block size that was asked for, 0 without options
+	oacked bool                           // the server answered with an OACK
+	wrong  func(received int64, end bool) // is told when the announced size is wrong
 
 	payload  []byte // received and not yet read
 	decoded  []byte // memory for netascii
@@ -88,31 +88,29 @@ func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 
 // next takes packets until there is a payload or an end.
 func (r *Reader) next() {
-	if r.owed {
-		r.owed = false
-		r.acknowledge()
-	}
-	if r.hasHeld {
-		r.hasHeld = false
-		r.take(time.Now(), r.held.block, r.held.data)
-		return
-	}
 	r.state.resume(time.Now())
 	for len(r.payload) == 0 && r.err == nil {
-		b, from, err := r.socket.read(r.state.deadline())
-		now := time.Now()
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			r.timeout(now)
-		case errors.Is(err, net.ErrClosed):
-			r.err = errClosed
-		case err != nil:
-			r.fail(err, nil)
-		case from != r.peer:
-			r.socket.turnAway(b, from)
-		default:
-			r.packet(now, b)
-		}
+		r.one(r.state.deadline())
+	}
+}
+
+// one takes one packet, or the end of the time to wait for it.
+func (r *Reader) one(by time.Time) {
+	b, from, err := r.socket.read(by)
+	now := time.Now()
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		r.timeout(now)
+	case errors.Is(err, net.ErrClosed):
+		r.err = errClosed
+	case errors.Is(err, ErrRefused) && r.state.lastWasThat():
+		r.end()
+	case err != nil:
+		r.fail(err, nil)
+	case from != r.peer:
+		r.socket.turnAway(b, from)
+	default:
+		r.packet(now, b)
 	}
 }
 
@@ -121,18 +119,30 @@ func (r *Reader) timeout(now time.Time) {
 	case now.Before(r.state.deadline()):
 	case !r.state.timeout(now):
 		r.fail(fmt.Errorf("%w: %s sent no block %d", ErrTimeout, r.peer, r.state.next), &Error{Message: "timeout"})
+	case r.state.finished:
+		r.end()
 	default:
 		r.acknowledge()
 	}
 }
 
 func (r *Reader) packet(now time.Time, b []byte) {
-	p, err := parse(b)
+	if p, err := parse(b); err == nil { // a broken packet counts as lost
+		r.handle(now, &p)
+	}
+}
+
+func (r *Reader) handle(now time.Time, p *packet) {
+	if p.op == opData && p.block == 1 && r.state.next == 1 {
+		r.fit(len(p.data))
+	}
+	most := r.params.blockSize
+	if r.state.maybe > 0 {
+		most = r.state.maybe
+	}
 	switch {
-	case err != nil:
-		// A broken packet counts as lost.
-	case p.op == opData && len(p.data) > r.params.blockSize:
-		r.fail(fmt.Errorf("%w: a block of more than %d bytes", errProtocol, r.params.blockSize), &Error{Code: codeIllegal})
+	case p.op == opData && len(p.data) > most:
+		r.fail(fmt.Errorf("%w: a block of more than %d bytes", errProtocol, most), &Error{Code: codeIllegal})
 	case p.op == opData:
 		r.take(now, p.block, p.data)
 	case p.op == opOAck:
@@ -149,6 +159,9 @@ func (r *Reader) packet(now time.Time, b []byte) {
 // take is given the content of one DATA packet.
 func (r *Reader) take(now time.Time, block uint16, data []byte) {
 	accept, ack := r.state.data(now, block, len(data))
+	if r.state.block < r.params.blockSize {
+		r.params.blockSize = r.state.block // of the first block, which was not the last
+	}
 	if accept {
 		r.received += int64(len(data))
 		if err := r.checkSize(); err != nil {
@@ -168,11 +181,46 @@ func (r *Reader) take(now time.Time, block uint16, data []byte) {
 		r.payload = r.decoded
 	}
 	if r.state.finished {
-		r.err = io.EOF
-		r.closing.Lock()
-		r.finished = true
-		r.closing.Unlock()
+		r.end()
 	}
+}
+
+// end is reached when all blocks have come.
+func (r *Reader) end() {
+	if err := r.checkSize(); err != nil {
+		r.fail(err, &Error{Message: "the size is wrong"})
+		return
+	}
+	r.err = io.EOF
+	r.closing.Lock()
+	r.finished = true
+	r.closing.Unlock()
+}
+
+// fit takes the size of the first block, which tells more than what was agreed:
+// servers grant one block size and send another, or echo a size of 0. Nothing is
+// taken for the end of the file, or for its size, that the block contradicts.
+func (r *Reader) fit(n int) {
+	p := &r.params
+	at := p.offset + int64(n)
+	if p.size >= 0 && p.size < at {
+		p.size = -1
+	}
+	switch {
+	case n > p.blockSize && n <= r.asked:
+		// Without an OACK it is the size asked for; with one, who knows.
+		p.blockSize = n
+		if n < r.asked {
+			p.blockSize, r.state.doubt = r.asked, true
+		}
+	case n < p.blockSize && r.text == nil:
+		more := p.size > at
+		r.state.doubt = more || p.size < 0 && (n == defaultBlock || n == 2*defaultBlock)
+		if !r.state.doubt {
+			p.size = at
+		}
+	}
+	r.state.block = p.blockSize
 }
 
 // checkSize compares the body with its announced size.
@@ -180,10 +228,12 @@ func (r *Reader) checkSize() error {
 	at := r.params.offset + r.received
 	switch size := r.params.size; {
 	case size >= 0 && at > size:
+		r.wrong(at, false)
 		return fmt.Errorf("%w: the size is %d", ErrTooMuch, size)
 	case r.most > 0 && at > r.most:
 		return fmt.Errorf("%w: the limit is %d", ErrTooMuch, r.most)
 	case size >= 0 && r.state.finished && at < size:
+		r.wrong(at, true)
 		return fmt.Errorf("%w: %d of %d", ErrTruncated, at, size)
 	}
 	return nil
@@ -210,6 +260,35 @@ func (r *Reader) fail(err error, tell *Error) {
 		r.closed = true
 		r.socket.close()
 	}
+}
+
+// broken is why not even the first block could be taken.
+func (r *Reader) broken() error {
+	if r.received > 0 || r.err == io.EOF {
+		return nil
+	}
+	return r.err
+}
+
+// abandon ends a transfer that did not come to a first block.
+func (r *Reader) abandon(why error) {
+	r.closing.Lock()
+	defer r.closing.Unlock()
+	if r.closed {
+		return
+	}
+	r.closed = true
+	tell := &Error{Message: "the client asks otherwise"}
+	switch {
+	case errors.Is(why, errBadOAck):
+		tell = &Error{Code: codeBadOption, Message: why.Error()}
+	case errors.Is(why, ErrTooMuch):
+		tell.Message = "the file is too large"
+	}
+	if r.peer.IsValid() {
+		r.socket.sendError(tell, r.peer)
+	}
+	r.socket.close()
 }
 
 // Close ends the transfer. If the body was not read to its end, the server is

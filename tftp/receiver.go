@@ -26,6 +26,10 @@ type receiver struct {
 	first   time.Duration // shortest wait
 
 	next     int64 // block that comes next
+	ring     int64 // block numbers of one round, 0 while it is not known
+	ones     int   // rounds that seemed to begin with 1
+	doubt    bool  // the first block may be whole though it is short
+	maybe    int   // bytes of that block while it may be the last, else 0
 	acked    int64 // block acknowledged last
 	gapTold  bool
 	finished bool
@@ -46,15 +50,28 @@ func newReceiver(now time.Time, p params, first, idle time.Duration, retries int
 	}
 }
 
+// The number that follows 65535 is 0 with most servers and 1 with some.
+const (
+	fromZero = 1 << 16
+	fromOne  = 1<<16 - 1
+)
+
 // data takes a block number and the number of bytes that came with it. It
 // reports whether the bytes are the next ones and whether to send an ACK now.
 func (r *receiver) data(now time.Time, wire uint16, n int) (accept, ack bool) {
-	switch ahead := int64(int16(wire - uint16(r.next))); {
+	r.roll(wire)
+	switch ahead := r.ahead(wire); {
 	case ahead == 0 && !r.finished:
 		r.step(now)
+		if r.maybe > 0 {
+			r.block, r.maybe = r.maybe, 0
+		}
 		r.next++
 		r.gapTold = false
-		r.finished = n < r.block
+		if r.finished = n < r.block; r.finished && r.doubt && r.next == 2 && n > 0 {
+			r.finished, r.maybe = false, n
+			return true, true
+		}
 		return true, r.finished || r.windowEnds()
 	case ahead > 0 && ahead < max(r.window, r.slide) && !r.finished:
 		ack = !r.gapTold
@@ -72,6 +89,47 @@ func (r *receiver) data(now time.Time, wire uint16, n int) (accept, ack bool) {
 	return false, false
 }
 
+// roll finds out what follows block number 65535. A server of which block 65536
+// has the number 0 sends no number beyond its window; that it does, or that 0
+// never comes, tells the other kind.
+func (r *receiver) roll(wire uint16) {
+	if r.ring != 0 || r.next != fromZero {
+		return
+	}
+	if wire == 1 {
+		r.ones++
+	}
+	switch beyond := fromZero+int64(wire) > r.acked+max(r.window, r.slide); {
+	case wire == 0:
+		r.ring = fromZero
+	case beyond && int64(wire) <= 1+max(r.window, r.slide), r.ones > 3:
+		r.ring, r.gapTold = fromOne, false
+	}
+}
+
+// ahead is how many blocks after the next one a block is that has this number.
+func (r *receiver) ahead(wire uint16) int64 {
+	if r.ring != fromOne {
+		return int64(int16(wire - uint16(r.next)))
+	}
+	d := int64(wire) - int64(r.number(r.next))
+	switch {
+	case d > fromOne/2:
+		return d - fromOne
+	case d < -fromOne/2:
+		return d + fromOne
+	}
+	return d
+}
+
+// number is the number that a block goes by.
+func (r *receiver) number(block int64) uint16 {
+	if r.ring == fromOne && block > 0 {
+		return uint16((block-1)%fromOne + 1)
+	}
+	return uint16(block)
+}
+
 func (r *receiver) windowEnds() bool {
 	if r.slide > 0 {
 		return (r.next-1)%r.window == 0
@@ -86,10 +144,10 @@ func (r *receiver) again() bool { return r.next == 1 }
 func (r *receiver) ack() uint16 {
 	if r.behind {
 		r.behind = false
-		return uint16((r.next - 1) / r.window * r.window)
+		return r.number((r.next - 1) / r.window * r.window)
 	}
 	r.acked = r.next - 1
-	return uint16(r.acked)
+	return r.number(r.acked)
 }
 
 // resume restarts the wait when the caller is back: the time of its absence
@@ -111,6 +169,16 @@ func (r *receiver) deadline() time.Time {
 	return at
 }
 
+// lastWasThat ends the doubt about a first block after which nothing comes. It
+// reports false if there was none.
+func (r *receiver) lastWasThat() bool {
+	if r.maybe == 0 {
+		return false
+	}
+	r.finished, r.maybe = true, 0
+	return true
+}
+
 // timeout asks for an ACK to be sent again. It reports false when it is time
 // to give up.
 func (r *receiver) timeout(now time.Time) bool {
@@ -118,6 +186,9 @@ func (r *receiver) timeout(now time.Time) bool {
 		return true
 	}
 	r.waits++
+	if r.waits > 1 && r.lastWasThat() {
+		return true
+	}
 	if r.waits > r.retries || !now.Before(r.progress.Add(r.idle)) {
 		return false
 	}
