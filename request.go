@@ -113,6 +113,9 @@ type Server struct {
 	// ConnectTimeout is how long a server may take to accept a connection. 0:
 	// 5 s.
 	ConnectTimeout time.Duration
+	// TFTPBlockSize in bytes (RFC 2348), 8 to 65464. 0: 1428. Smaller blocks are
+	// asked for where those do not arrive.
+	TFTPBlockSize int
 	// TFTPWindow in blocks (RFC 7440). 0: 16, or less where LimitRate is low.
 	TFTPWindow int
 }
@@ -215,7 +218,8 @@ func (s Server) check() error {
 func (s Server) config(from netip.Addr) origin.Config {
 	cfg := origin.Config{
 		Headers: s.Header.Clone(), CACert: s.CACerts, ClientCert: s.ClientCert, LimitRate: s.LimitRate,
-		ConnectTimeout: s.ConnectTimeout, StallTimeout: origin.RootStallTimeout, WindowSize: s.TFTPWindow,
+		ConnectTimeout: s.ConnectTimeout, StallTimeout: origin.RootStallTimeout, BlockSize: s.TFTPBlockSize,
+		WindowSize: s.TFTPWindow,
 	}
 	if from.IsValid() && !from.IsUnspecified() {
 		cfg.LocalAddr = from

@@ -19,7 +19,8 @@ type originFlags struct {
 	headers           []string
 	cacert, cert, key string
 	limitRate         string
-	retry, window     int
+	retry             int
+	window, block     int
 	connectTimeout    time.Duration
 	given             func(flag string) bool // on the command line
 }
@@ -35,6 +36,7 @@ func (o *originFlags) register(fl *pflag.FlagSet) {
 		"how often to try the server again when it fails; without it, one that has served is also tried for a minute")
 	fl.DurationVar(&o.connectTimeout, "connect-timeout", 0,
 		"how long the server may take to accept a connection (default 5s)")
+	fl.IntVar(&o.block, "tftp-blksize", 0, "TFTP block size in bytes (default 1428)")
 	fl.IntVar(&o.window, "tftp-window", 0, "TFTP window in blocks (default 16)")
 }
 
@@ -49,17 +51,25 @@ func (o *originFlags) named() error {
 	return nil
 }
 
-// maxWindow is the largest window of TFTP, in blocks (tftp.Client).
-const maxWindow = 4096
+// Limits of TFTP (tftp.Client): windows in blocks, blocks in bytes.
+const (
+	maxWindow = 4096
+	minBlock  = 8
+	maxBlock  = 65464
+)
 
 // server says the same to package peerload.
 func (o *originFlags) server() (peerload.Server, error) {
-	s := peerload.Server{ConnectTimeout: o.connectTimeout, TFTPWindow: o.window, Header: http.Header{}}
+	s := peerload.Server{ConnectTimeout: o.connectTimeout, TFTPBlockSize: o.block, TFTPWindow: o.window,
+		Header: http.Header{}}
 	if o.retry < 0 {
 		return s, usagef("--retry is 0 or more, not %d", o.retry)
 	}
 	if o.given("tftp-window") && (o.window < 1 || o.window > maxWindow) {
 		return s, usagef("--tftp-window is 1 to %d, not %d", maxWindow, o.window)
+	}
+	if o.given("tftp-blksize") && (o.block < minBlock || o.block > maxBlock) {
+		return s, usagef("--tftp-blksize is %d to %d, not %d", minBlock, maxBlock, o.block)
 	}
 	if o.given("retry") {
 		s.Retries = &o.retry

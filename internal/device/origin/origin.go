@@ -25,6 +25,7 @@ import (
 
 	"github.com/peerload/peerload/internal/ratelimit"
 	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/tftp"
 )
 
 // Request asks for one body.
@@ -113,6 +114,10 @@ type Config struct {
 	// LocalAddr is the address to connect from, to servers that have an address
 	// of its family. Zero: the system's choice.
 	LocalAddr netip.Addr
+	// BlockSize is what TFTP asks for, in bytes: see tftp.Client. 0: the client's
+	// default. A server from which blocks of that size do not come is asked for
+	// smaller ones.
+	BlockSize int
 	// WindowSize is how many blocks TFTP asks to have sent before it
 	// acknowledges (RFC 7440): see tftp.Client. 0: the client's default, or
 	// less where LimitRate is low, so that the server's queue is no burst.
@@ -148,6 +153,7 @@ type Mux struct {
 	cfg   Config
 	http  *httpOrigin
 	limit *ratelimit.Limiter
+	tftp  tftp.Learned
 }
 
 // New returns an origin for http, https, tftp and file.

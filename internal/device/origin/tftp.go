@@ -13,7 +13,8 @@ import (
 // tftpClient is the client that the configuration asks for.
 func (c *Config) tftpClient() tftp.Client {
 	t := tftp.Client{
-		Idle: c.StallTimeout, MaxSize: load.MaxFileSize, LocalAddr: c.LocalAddr, WindowSize: c.WindowSize, Slide: c.Slide,
+		Idle: c.StallTimeout, MaxSize: load.MaxFileSize, LocalAddr: c.LocalAddr, BlockSize: c.BlockSize,
+		WindowSize: c.WindowSize, Slide: c.Slide,
 	}
 	if c.LimitRate > 0 {
 		// What is in flight must arrive before the server's timer ends.
@@ -40,6 +41,7 @@ func (m *Mux) openTFTP(ctx context.Context, r Request) (*Body, error) {
 		return nil, errors.New("the URL names no file")
 	}
 	client := m.cfg.tftpClient()
+	client.Learned = &m.tftp
 	t, err := client.Get(ctx, r.URL.Host, name, r.Offset)
 	if err != nil {
 		return nil, classify(ctx, err, connecting)
