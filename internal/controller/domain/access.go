@@ -372,11 +372,15 @@ func (a Actor) mayOf(p permission, device string) error {
 
 // Can reports whether the actor may do what the scope covers: a page calls it
 // before it offers a button. ScopeRead stands for reading anything.
-func (a Actor) Can(s Scope) bool {
+func (a Actor) Can(s Scope) bool { return a.Check(s) == nil }
+
+// Check is Can with the reason: the error matches ErrUnauthenticated or
+// ErrForbidden.
+func (a Actor) Check(s Scope) error {
 	for _, p := range []permission{mayRead, mayDevices, mayLoads, mayEnterprise, mayAccess} {
 		if p.scope == s {
-			return a.may(p) == nil
+			return a.may(p)
 		}
 	}
-	return false
+	return ErrForbidden
 }

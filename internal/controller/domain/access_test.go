@@ -185,6 +185,8 @@ var open = map[string]string{
 	"AskLogin": "a command line without credentials asks", "RedeemLogin": "takes a one-time secret",
 	"LoginRequest": "of a session", "AnswerLogin": "of a session",
 	"Logout": "of a session", "ChangeOwnPassword": "takes a password",
+	"Update": "for use cases elsewhere, which ask", "View": "for use cases elsewhere, which ask",
+	"Time": "a clock", "Random": "random numbers",
 }
 
 // TestAccess calls every use case as nobody, in each role, as the device

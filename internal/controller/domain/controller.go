@@ -218,6 +218,26 @@ func (c *Controller) append(ctx context.Context, tx Tx, a Actor, j *journal) err
 // written yet. The thing's own version is 0, but 0 from a caller means any.
 const Unwritten int64 = -1
 
+// Note adds an entry to the audit log, with the fields in which two states of a
+// thing differ; nil means a thing that does not exist.
+type Note func(action, target string, before, after any)
+
+// Update runs fn in a transaction for use cases that live elsewhere, and writes
+// what fn notes into the audit log in that transaction. fn may be run more than
+// once.
+func (c *Controller) Update(ctx context.Context, a Actor, fn func(tx Tx, note Note) error) error {
+	return c.update(ctx, a, func(tx Tx, j *journal) error { return fn(tx, j.note) })
+}
+
+// View runs fn in a transaction that only reads.
+func (c *Controller) View(ctx context.Context, fn func(tx Tx) error) error { return c.view(ctx, fn) }
+
+// Time is the time as the store keeps it.
+func (c *Controller) Time() time.Time { return c.now() }
+
+// Random returns n random bytes as hexadecimal digits.
+func (c *Controller) Random(n int) string { return c.random(n) }
+
 // checkVersion compares the stored version with the one that the caller has
 // read; 0 means any version.
 func checkVersion(m Meta, want int64) error {
