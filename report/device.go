@@ -4,6 +4,7 @@ package report
 const (
 	StateIdle        = "idle"        // it runs what it should
 	StateDownloading = "downloading" // it fetches a load
+	StateReady       = "ready"       // it has the load, and waits until it may install it
 	StateInstalling  = "installing"  // its installer is at work
 	StateRebooting   = "rebooting"   // it starts the new load
 	StateTrial       = "trial"       // the new load runs and is not confirmed yet
@@ -50,6 +51,9 @@ type Device struct {
 	// damaged, bad-provisioning.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
+	// Upgrade is what State, Reason and Message are about; nil for a device that does
+	// not tell, or never had a load to fetch.
+	Upgrade *Upgrade `json:"upgrade,omitempty"`
 	// Boot identifies a run of the device: if it changes, the device has
 	// restarted.
 	Boot string `json:"boot,omitempty"`
@@ -58,6 +62,15 @@ type Device struct {
 	Files []Final `json:"files,omitempty"`
 	// Failures are what went wrong since then.
 	Failures []Failure `json:"failures,omitempty"`
+}
+
+// Upgrade is the last upgrade of a device.
+type Upgrade struct {
+	Load string `json:"load"`
+	// Rollout and Try are those of what the device was handed, "" and 0 where no
+	// rollout brought the load.
+	Rollout string `json:"rollout,omitempty"`
+	Try     int    `json:"try,omitempty"`
 }
 
 // Failure is one thing that went wrong on a device.
