@@ -186,6 +186,9 @@ var open = map[string]string{
 	"LoginRequest": "of a session", "AnswerLogin": "of a session",
 	"Logout": "of a session", "ChangeOwnPassword": "takes a password",
 	"Update": "for use cases elsewhere, which ask", "View": "for use cases elsewhere, which ask",
+	"Within": "for use cases elsewhere, which ask", "Wanted": "for use cases elsewhere, which ask",
+	"WantedNamed": "for use cases elsewhere, which ask",
+	"Assignable":  "for use cases elsewhere, which ask", "Settle": "for use cases elsewhere, which ask",
 	"Time": "a clock", "Random": "random numbers",
 }
 

@@ -72,6 +72,9 @@ type Config struct {
 	// Removed is told of a device that is removed, in that transaction, which comes
 	// to nothing if it fails. nil: nobody is.
 	Removed func(ctx context.Context, tx Tx, device string) error
+	// Reported is likewise told of a device that has reported, once its state is
+	// written. nil: nobody is.
+	Reported func(ctx context.Context, tx Tx, device string) error
 }
 
 // Validate says what is missing or out of range.
@@ -232,11 +235,21 @@ func (c *Controller) Update(ctx context.Context, a Actor, fn func(tx Tx, note No
 // View runs fn in a transaction that only reads.
 func (c *Controller) View(ctx context.Context, fn func(tx Tx) error) error { return c.view(ctx, fn) }
 
+// Within returns the same controller inside a transaction that somebody else
+// ends: what its use cases write comes to nothing with it.
+func (c *Controller) Within(tx Tx) *Controller {
+	return &Controller{cfg: c.cfg, store: inTx{tx}, hasher: c.hasher, ids: c.ids, parts: c.parts}
+}
+
 // Time is the time as the store keeps it.
 func (c *Controller) Time() time.Time { return c.now() }
 
 // Random returns n random bytes as hexadecimal digits.
 func (c *Controller) Random(n int) string { return c.random(n) }
+
+// CheckVersion compares the version of a thing with the one that the caller has
+// read; 0 means any version. An error matches ErrConflict.
+func CheckVersion(is, want int64) error { return checkVersion(Meta{Version: is}, want) }
 
 // checkVersion compares the stored version with the one that the caller has
 // read; 0 means any version.

@@ -65,7 +65,10 @@ func (c *Controller) Report(ctx context.Context, a Actor, r report.Device) error
 				return err
 			}
 		}
-		return c.take(ctx, tx, d.Name, a.From, r, sum)
+		if err := c.take(ctx, tx, d.Name, a.From, r, sum); err != nil || c.cfg.Reported == nil {
+			return err
+		}
+		return c.cfg.Reported(ctx, tx, d.Name)
 	})
 }
 

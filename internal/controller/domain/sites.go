@@ -262,6 +262,11 @@ func siteNamed(ctx context.Context, tx Tx, name string) (Site, error) {
 	return s, err
 }
 
+// SiteNamed returns a site for use cases that live elsewhere.
+func SiteNamed(ctx context.Context, tx Tx, name string) (Site, error) {
+	return siteNamed(ctx, tx, name)
+}
+
 // checkSite refuses a site that nobody has made; "" is none, or all.
 func checkSite(ctx context.Context, tx Tx, name string) error {
 	if name == "" {

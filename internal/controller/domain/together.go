@@ -125,7 +125,8 @@ func (c *Controller) Change(ctx context.Context, a Actor, o Order, dry bool) (ou
 			return err
 		}
 		parts := &parts{}
-		within := &Controller{cfg: c.cfg, store: inTx{tx}, hasher: c.hasher, ids: c.ids, parts: parts}
+		within := c.Within(tx)
+		within.parts = parts
 		if err := within.carryOut(ctx, a, o, &out); err != nil {
 			return err
 		}
@@ -329,6 +330,132 @@ func reachOf(before, after map[string]seen) Reach {
 		}
 	}
 	return r
+}
+
+// Wanted is a device that a rollout may be for.
+type Wanted struct {
+	Device Device
+	// State is the zero value if nothing was ever heard of it.
+	State DeviceState
+	// Site that it belongs to, "" for none.
+	Site string
+	// Load that it is to run, "" if there is none for its model.
+	Load string
+}
+
+// Wanted lists devices with the load that each is to run: the one that is named,
+// or that of the release.
+func (c *Controller) Wanted(ctx context.Context, tx Tx, f DeviceFilter, load, release string,
+	p Page) (l List[Wanted], err error) {
+	devices, err := tx.Devices().List(ctx, f, p)
+	if err != nil {
+		return l, err
+	}
+	l.Next, l.Total = devices.Next, devices.Total
+	l.Items, err = c.wanted(ctx, tx, devices.Items, ref{load, release})
+	return l, err
+}
+
+// WantedNamed is Wanted for devices by their names. Those that are not known are
+// left out.
+func (c *Controller) WantedNamed(ctx context.Context, tx Tx, names []string, load, release string) ([]Wanted, error) {
+	var devices []Device
+	for _, name := range names {
+		d, ok, err := lookup(ctx, tx.Devices(), name)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			devices = append(devices, d)
+		}
+	}
+	return c.wanted(ctx, tx, devices, ref{load, release})
+}
+
+func (c *Controller) wanted(ctx context.Context, tx Tx, devices []Device, r ref) (all []Wanted, err error) {
+	snap, err := c.snapshot(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range devices {
+		w := Wanted{Device: d}
+		if w.State, _, err = lookup(ctx, tx.States(), d.Name); err != nil {
+			return nil, err
+		}
+		w.Site = siteOf(d, w.State)
+		if w.Load, err = snap.fitting(ctx, r, d.Model); err != nil {
+			return nil, err
+		}
+		all = append(all, w)
+	}
+	return all, nil
+}
+
+// fitting is the load that is meant for a model, "" if there is none.
+func (snap *snapshot) fitting(ctx context.Context, r ref, model string) (string, error) {
+	name, err := snap.resolve(ctx, r, model)
+	if err != nil || name == "" || model == "" {
+		return "", err
+	}
+	l, err := snap.load(ctx, name)
+	if err != nil || snap.misfit(l, model) != "" {
+		return "", err
+	}
+	return name, nil
+}
+
+// Assignable refuses a load or release that cannot be assigned.
+func (c *Controller) Assignable(ctx context.Context, tx Tx, load, release string) error {
+	snap, err := c.snapshot(ctx, tx)
+	if err != nil {
+		return err
+	}
+	return snap.assign(ctx, &Assignment{}, ref{load, release})
+}
+
+// Settle makes the load that a device runs the one that it should run: it is
+// assigned to the device, by the release if it is of it, unless other levels
+// assign it anyway. What cannot be assigned any more is left as it is.
+func (c *Controller) Settle(ctx context.Context, tx Tx, a Actor, device, load, release string) error {
+	snap, err := c.snapshot(ctx, tx)
+	if err != nil {
+		return err
+	}
+	d, ok, err := lookup(ctx, tx.Devices(), device)
+	if err != nil || !ok {
+		return err
+	}
+	now, err := snap.loadFor(ctx, d)
+	if err != nil || now.Load == load {
+		return err
+	}
+	if fits, err := snap.fitting(ctx, ref{load: load}, d.Model); err != nil || fits == "" {
+		return err
+	}
+	of, err := snap.resolve(ctx, ref{release: release}, d.Model)
+	if err != nil {
+		return err
+	}
+	assign, own := ref{load: load}, d.Load
+	if of == load {
+		assign = ref{release: release}
+	}
+	d.Load = Assignment{}
+	if others, err := snap.loadFor(ctx, d); err != nil {
+		return err
+	} else if others.Load == load && own.ref() != (ref{}) {
+		assign = ref{}
+	}
+	action := "load.assign" // so that it can be undone
+	if assign.release != "" {
+		action = "release.assign"
+	}
+	_, err = c.Within(tx).reassign(ctx, a, DeviceTarget(device), 0, action,
+		func(snap *snapshot, at *Assignment) error { return snap.assign(ctx, at, assign) })
+	if errors.Is(err, ErrRefused) || errors.Is(err, ErrNotFound) { // before anything was written
+		return nil
+	}
+	return err
 }
 
 // inTx is a Store within a transaction that somebody else ends.

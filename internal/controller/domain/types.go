@@ -314,6 +314,52 @@ type FieldChange struct {
 type Rollout struct {
 	Meta
 	Record rollout.Record `json:"record"`
+	// Ask is what people want of it.
+	Ask RolloutAsk `json:"ask"`
+	// Orders counts what people have ordered, its creation included. It is the
+	// version that they read: Meta's rises with each device that comes further.
+	Orders int64 `json:"orders"`
+	// Listing is drawn anew whenever the listing of the target begins: another one
+	// ends a listing that is under way.
+	Listing string `json:"listing,omitempty"`
+	// Looked is when the controller last looked at its devices.
+	Looked time.Time `json:"looked,omitzero"`
+	// Answered and Answer are when the external check was last asked, and what came
+	// of it.
+	Answered time.Time `json:"answered,omitzero"`
+	Answer   string    `json:"answer,omitempty"`
+	// Secret signs the questions to the external check.
+	Secret string `json:"secret,omitempty"`
+	// Undoes is the rollout that this one takes back, UndoneBy the one that takes
+	// this one back; "" for none.
+	Undoes   string `json:"undoes,omitempty"`
+	UndoneBy string `json:"undone_by,omitempty"`
+}
+
+// RolloutAsk says what a rollout brings, and to whom.
+type RolloutAsk struct {
+	// Load or Release, one of them; none if it takes back another rollout.
+	Load    string        `json:"load,omitempty"`
+	Release string        `json:"release,omitempty"`
+	Target  RolloutTarget `json:"target,omitzero"`
+	// Check is the URL of the external check, "" for none.
+	Check string `json:"check,omitempty"`
+}
+
+// RolloutTarget says which devices are meant: those that match all that is given.
+type RolloutTarget struct {
+	// All says that no condition is needed.
+	All     bool   `json:"all,omitempty"`
+	Site    string `json:"site,omitempty"`
+	Profile string `json:"profile,omitempty"`
+	Model   string `json:"model,omitempty"`
+	// Text is part of the name or description, in either case.
+	Text string `json:"text,omitempty"`
+	// Devices are named one by one.
+	Devices []string `json:"devices,omitempty"`
+	// Percent of those that match; 0 means all of them. Which they are is fixed for
+	// a load or release: a higher percentage has all devices of a lower one.
+	Percent int `json:"percent,omitempty"`
 }
 
 // Key is the rollout's id.
