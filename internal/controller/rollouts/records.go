@@ -1,11 +1,15 @@
-// Package rollouts keeps rollouts in the controller's store: it is the keeper.Store
-// over a domain.Store.
+// Package rollouts keeps rollouts in the controller's store, and has the use cases
+// on them: what people order, what devices are told, what jobs do.
 //
-// What lives here: which tables of the domain hold what a keeper reads and writes.
-// What must not: decisions, SQL, a queue: a Queue puts jobs where it likes, in the
+// What lives here: which tables of the domain hold what a keeper reads and writes,
+// who may give which order, which devices a target has, how an external check is
+// asked. What must not: decisions about a device, which package rollout takes;
+// SQL, HTTP of the API, a queue: a Queue puts jobs where it likes, in the
 // transaction that it is handed.
 //
-// Read package keeper's store.go first.
+// Read package keeper's store.go and records.go, then service.go (drafts), orders.go,
+// target.go (who is in it), checkin.go (devices), work.go (jobs) and check.go (the
+// external check).
 package rollouts
 
 import (
@@ -61,15 +65,18 @@ type within struct {
 func (w within) Update(_ context.Context, fn func(keeper.Tx) error) error { return fn(w.s.in(w.of)) }
 
 // in begins no transaction: it goes on in one.
-func (s *Store) in(of domain.Tx) keeper.Tx { return &tx{of, s, map[string]int64{}, map[string]int64{}} }
+func (s *Store) in(of domain.Tx) keeper.Tx {
+	return &tx{of, s, map[string]domain.Rollout{}, map[string]int64{}}
+}
 
 // tx implements keeper.Tx.
 type tx struct {
 	of domain.Tx
 	s  *Store
-	// rollouts and devices are the versions of what was read or written, by key. No
-	// other transaction changes them meanwhile.
-	rollouts, devices map[string]int64
+	// rollouts are those that were read or written, devices the versions of such
+	// rows, by key. No other transaction changes them meanwhile.
+	rollouts map[string]domain.Rollout
+	devices  map[string]int64
 }
 
 // found makes an error of the domain one of the keeper.
@@ -86,7 +93,7 @@ func (t *tx) Rollout(ctx context.Context, id string) (rollout.Record, error) {
 	if err != nil {
 		return rollout.Record{}, found(err)
 	}
-	t.rollouts[id] = r.Version
+	t.rollouts[id] = r
 	return r.Record, nil
 }
 
@@ -108,11 +115,12 @@ func (t *tx) PutRollout(ctx context.Context, r rollout.Record) error {
 			return err
 		}
 	}
-	v := domain.Rollout{Meta: domain.Meta{Version: t.rollouts[r.ID]}, Record: r}
+	v := t.rollouts[r.ID] // what people asked for stays
+	v.Record = r
 	if err := t.of.Rollouts().Put(ctx, &v); err != nil {
 		return err
 	}
-	t.rollouts[r.ID] = v.Version
+	t.rollouts[r.ID] = v
 	return nil
 }
 

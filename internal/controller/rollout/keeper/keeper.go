@@ -71,19 +71,7 @@ func (k *Keeper) Order(ctx context.Context, now time.Time, id string, e rollout.
 func (k *Keeper) List(ctx context.Context, now time.Time, id string, part []rollout.Candidate) error {
 	return k.with(ctx, now, id, func(tx Tx, m *rollout.Machine) ([]rollout.Action, error) {
 		for _, c := range part {
-			holder, active, err := tx.Holder(ctx, c.Device)
-			if err != nil {
-				return nil, err
-			}
-			if active {
-				c.Claimed = holder
-			}
-			bad, err := tx.Verdicts(ctx, c.Device)
-			if err != nil {
-				return nil, err
-			}
-			c.Bad = append(append([]string{}, c.Bad...), bad...)
-			if c.Heard, err = tx.Heard(ctx, c.Device); err != nil {
+			if err := Known(ctx, tx, &c); err != nil {
 				return nil, err
 			}
 			row, listed, err := m.List(now, c)
@@ -96,6 +84,25 @@ func (k *Keeper) List(ctx context.Context, now time.Time, id string, part []roll
 		}
 		return nil, nil
 	})
+}
+
+// Known adds to a candidate what the store knows of it: the active rollout that has
+// it, what was judged bad for it, and when it was heard of.
+func Known(ctx context.Context, tx Tx, c *rollout.Candidate) error {
+	holder, active, err := tx.Holder(ctx, c.Device)
+	if err != nil {
+		return err
+	}
+	if active {
+		c.Claimed = holder
+	}
+	bad, err := tx.Verdicts(ctx, c.Device)
+	if err != nil {
+		return err
+	}
+	c.Bad = append(append([]string{}, c.Bad...), bad...)
+	c.Heard, err = tx.Heard(ctx, c.Device)
+	return err
 }
 
 // CheckIn takes what a device says of itself, and returns what it may do. ok is
@@ -225,6 +232,29 @@ func (k *Keeper) Look(ctx context.Context, now time.Time, id string) error {
 			err = tx.Enqueue(ctx, Job{Kind: KindLook, Rollout: id, At: again})
 		}
 		return all, err
+	})
+}
+
+// LookAt looks at these devices, whether they are due or not.
+func (k *Keeper) LookAt(ctx context.Context, now time.Time, id string, devices []string) error {
+	return k.with(ctx, now, id, func(tx Tx, m *rollout.Machine) (all []rollout.Action, err error) {
+		for _, device := range devices {
+			row, err := tx.Device(ctx, id, device)
+			if err != nil {
+				return nil, err
+			}
+			heard, err := tx.Heard(ctx, device)
+			if err != nil {
+				return nil, err
+			}
+			if out := m.Look(now, &row, heard); out.Changed {
+				all = append(all, out.Actions...)
+				if err := tx.PutDevice(ctx, id, row); err != nil {
+					return nil, err
+				}
+			}
+		}
+		return all, nil
 	})
 }
 
