@@ -172,6 +172,16 @@ type sqlError struct {
 func (e *sqlError) Error() string { return e.what + ": " + e.err.Error() }
 func (e *sqlError) Unwrap() error { return e.err }
 
+// SQL is the transaction of the database below one of the domain, for what has
+// tables of its own there. ok is false for one of another kind of store.
+func SQL(of domain.Tx) (t *sql.Tx, ok bool) {
+	own, ok := of.(*tx)
+	if !ok {
+		return nil, false
+	}
+	return own.Tx, true
+}
+
 // tx implements domain.Tx.
 type tx struct {
 	*sql.Tx

@@ -21,6 +21,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/peerload/peerload/internal/controller/store"
@@ -63,7 +64,24 @@ const updateLock = "SELECT pg_advisory_xact_lock(7018141438172451)"
 const connTimeout = 5 * time.Second
 
 // Store is a domain.Store in a PostgreSQL database.
-type Store struct{ *store.DB }
+type Store struct {
+	*store.DB
+	url string
+}
+
+// Listener returns a pool of connections for who listens to notifications: it has
+// one at most, and makes it when it is asked for.
+func (s *Store) Listener(ctx context.Context) (*pgxpool.Pool, error) {
+	to, err := pgxpool.ParseConfig(s.url)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	to.MinConns, to.MaxConns = 0, 1
+	return pgxpool.NewWithConfig(ctx, to)
+}
+
+// Locked runs fn while no other controller of the database migrates.
+func (s *Store) Locked(ctx context.Context, fn func() error) error { return locked(ctx, s.Writes, fn) }
 
 // Open connects to the database, which must exist, and brings it to the newest
 // version. Errors match store.ErrNewer if a newer program has written it.
@@ -87,12 +105,16 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := migrate(ctx, db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect(), ConnTimeout: connTimeout}}, nil
+	return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect(), ConnTimeout: connTimeout}, cfg.URL}, nil
 }
 
-// migrate lets one controller migrate and the others wait: the lock is that of
-// its connection, and ends with it.
 func migrate(ctx context.Context, db *sql.DB) error {
+	return locked(ctx, db, func() error { return store.Migrate(ctx, "postgres", db, 0) })
+}
+
+// locked lets one controller migrate and the others wait: the lock is that of its
+// connection, and ends with it.
+func locked(ctx context.Context, db *sql.DB, fn func() error) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("postgres: %w", err)
@@ -107,7 +129,7 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock("+migrateLock+")"); err != nil {
 		return fmt.Errorf("postgres: %w", err)
 	}
-	err = store.Migrate(ctx, "postgres", db, 0)
+	err = fn()
 	if _, e := conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock("+migrateLock+")"); e != nil {
 		err = errors.Join(err, fmt.Errorf("postgres: %w", e))
 	}

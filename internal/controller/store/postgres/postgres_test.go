@@ -49,7 +49,7 @@ func TestMigrations(t *testing.T) {
 		return db
 	}
 	storesuite.Migrations(t, "postgres", empty,
-		func(db *sql.DB) domain.Store { return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect()}} })
+		func(db *sql.DB) domain.Store { return &Store{DB: &store.DB{Writes: db, Reads: db, Dialect: dialect()}} })
 }
 
 // TestControllersStartTogether: of several controllers that start on an empty

@@ -1,0 +1,139 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/rollout/keeper"
+	"github.com/peerload/peerload/internal/controller/store/postgres"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/storesuite"
+)
+
+var (
+	shared     *storesuite.Postgres
+	sharedErr  error
+	sharedOnce sync.Once
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared != nil {
+		if err := shared.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// databases open an empty one of each kind, twice the same if it is asked again.
+var databases = map[string]func(t *testing.T) func() (domain.Store, error){
+	"sqlite": func(t *testing.T) func() (domain.Store, error) {
+		path := filepath.Join(t.TempDir(), "a.db")
+		return func() (domain.Store, error) { return sqlite.Open(t.Context(), sqlite.Config{Path: path}) }
+	},
+	"postgres": func(t *testing.T) func() (domain.Store, error) {
+		sharedOnce.Do(func() { shared, sharedErr = storesuite.StartPostgres() })
+		if errors.Is(sharedErr, storesuite.ErrNoPostgres) {
+			foreign.Missing(t, sharedErr)
+		}
+		if sharedErr != nil {
+			t.Fatal(sharedErr)
+		}
+		at, _, err := shared.NewDatabase()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() (domain.Store, error) { return postgres.Open(t.Context(), postgres.Config{URL: at}) }
+	},
+}
+
+// TestQueue: a job is worked once its transaction has ended well, not before its
+// time, again if it fails, once if it was put in twice, and after a restart.
+func TestQueue(t *testing.T) {
+	for name, database := range databases {
+		t.Run(name, func(t *testing.T) {
+			open := database(t)
+			must := func(err error) {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			s, err := open()
+			must(err)
+			q, err := Open(t.Context(), s)
+			must(err)
+			again, err := Open(t.Context(), s) // its tables are there
+			must(err)
+			put := func(q *Queue, end error, all ...keeper.Job) error {
+				return s.Update(t.Context(), func(tx domain.Tx) error {
+					for _, j := range all {
+						must(q.Enqueue(t.Context(), tx, j))
+					}
+					return end
+				})
+			}
+			now := time.Now()
+			away := errors.New("away")
+			if err := put(q, away, keeper.Job{Kind: keeper.KindTick, Rollout: "never", At: now}); !errors.Is(err, away) {
+				t.Fatal(err)
+			}
+			twice := keeper.Job{Kind: keeper.KindLook, Rollout: "once", At: now}
+			must(put(q, nil, twice, twice))
+			must(put(again, nil, twice, keeper.Job{Kind: keeper.KindTick, Rollout: "later", At: now.Add(time.Hour)}))
+			must(s.Close())
+
+			s, err = open() // another start
+			must(err)
+			defer s.Close()
+			q, err = Open(t.Context(), s)
+			must(err)
+			must(put(q, nil, keeper.Job{Kind: keeper.KindAsk, Rollout: "last", At: now, Wave: 2, Number: 7}))
+			ctx, cancel := context.WithCancel(t.Context())
+			worked := make(chan keeper.Job, 100)
+			var failed atomic.Bool
+			ended := make(chan error)
+			go func() {
+				ended <- q.Run(ctx, func(_ context.Context, j keeper.Job) error {
+					worked <- j
+					if j.Kind == keeper.KindAsk && !failed.Swap(true) {
+						return away
+					}
+					return nil
+				}, slog.New(slog.DiscardHandler))
+			}()
+			counts := map[string]int{}
+			for counts["last"] < 2 || counts["once"] < 1 {
+				j := <-worked
+				counts[j.Rollout]++
+				if j.Kind == keeper.KindAsk && (j.Wave != 2 || j.Number != 7) {
+					t.Errorf("the question is %+v", j)
+				}
+			}
+			cancel()
+			must(<-ended)
+			if counts["once"] != 1 || counts["never"] != 0 || counts["later"] != 0 {
+				t.Errorf("worked %v", counts)
+			}
+		})
+	}
+}
+
+// TestOtherStore: a store without tables for jobs is refused.
+func TestOtherStore(t *testing.T) {
+	if _, err := Open(t.Context(), nil); err == nil {
+		t.Error("it has a queue")
+	}
+}
