@@ -19,6 +19,9 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/files"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/controller/rollout"
+	"github.com/peerload/peerload/internal/controller/rollouts"
+	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/controller/syslog"
@@ -123,7 +126,10 @@ type instance struct {
 	repo  *repository.Repository
 	ctl   *domain.Controller
 	api   *api.Server
-	audit *syslog.Sender // nil: nowhere
+	// rollouts are worked by jobs of the queue.
+	rollouts *rollouts.Service
+	queue    *jobs.Queue
+	audit    *syslog.Sender // nil: nowhere
 	// sites finds the sites of addresses, as they were known last; nil at first.
 	sites atomic.Pointer[domain.Locator]
 }
@@ -154,18 +160,28 @@ func openInstance(ctx context.Context, d dataDir, database string, log *slog.Log
 	if inst.store, err = openStore(ctx, d, database); err != nil {
 		return nil, err
 	}
-	if err := inst.assemble(d, log, how); err != nil {
+	if err := inst.assemble(ctx, d, log, how); err != nil {
 		return nil, errors.Join(err, inst.store.Close())
 	}
 	return inst, nil
 }
 
-func (inst *instance) assemble(d dataDir, log *slog.Logger, how access) (err error) {
+func (inst *instance) assemble(ctx context.Context, d dataDir, log *slog.Logger, how access) (err error) {
 	if inst.repo, err = repository.Open(repository.Config{Dir: d.repository(), Keys: d.keys()}); err != nil {
 		return err
 	}
+	if inst.queue, err = jobs.Open(ctx, inst.store); err != nil {
+		return err
+	}
+	kept := rollouts.New(inst.store, inst.queue, time.Now)
 	if inst.ctl, err = domain.New(domain.Config{Store: inst.store, Repository: inst.repo,
-		SessionLife: how.life}); err != nil {
+		SessionLife: how.life, Removed: kept.Removed(rollout.Straight),
+		Reported: func(ctx context.Context, tx domain.Tx, device string) error {
+			return inst.rollouts.Reported(ctx, tx, device)
+		}}); err != nil {
+		return err
+	}
+	if inst.rollouts, err = rollouts.NewService(rollouts.Config{Controller: inst.ctl, Kept: kept, Log: log}); err != nil {
 		return err
 	}
 	inst.api, err = api.New(api.Config{Controller: inst.ctl, Spool: d.spool(), Version: version(), Log: log,
@@ -196,4 +212,29 @@ func shellActor() domain.Actor {
 		name = u.Username
 	}
 	return domain.Local(name)
+}
+
+// workAgain is the pause before the jobs of rollouts are begun again.
+const workAgain = 10 * time.Second
+
+// work works the jobs of rollouts until ctx ends. What it needs may be away:
+// devices get their files all the same.
+func (inst *instance) work(ctx context.Context, log *slog.Logger) {
+	for {
+		err := inst.rollouts.Rebuild(ctx)
+		if err == nil {
+			err = inst.queue.Run(ctx, inst.rollouts.Work, log)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		log.Error("the jobs of rollouts are not worked, and are begun again", "error", err)
+		again := time.NewTimer(workAgain)
+		select {
+		case <-ctx.Done():
+			again.Stop()
+			return
+		case <-again.C:
+		}
+	}
 }
