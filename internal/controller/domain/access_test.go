@@ -64,6 +64,13 @@ var useCases = []useCase{
 	}},
 	{"DeleteDevice", "devices", "oa", func(r *rig, a domain.Actor) error { return r.DeleteDevice(r.ctx, a, phone1, 0) }},
 	{"Bulk", "devices", "oa", func(r *rig, a domain.Actor) error { return drop(r.Bulk(r.ctx, a, nil)) }},
+	{"Desk", "devices", "oa", func(r *rig, a domain.Actor) error {
+		return r.store.View(r.ctx, func(tx domain.Tx) error { return drop(r.Controller.Desk(r.ctx, tx, a)) })
+	}},
+	{"DeskAgain", "devices", "oa", func(r *rig, a domain.Actor) error {
+		was := domain.JobActor{Kind: a.Kind, Name: a.Name, User: a.User, From: a.From, Role: a.Role, Scopes: a.Scopes}
+		return r.store.View(r.ctx, func(tx domain.Tx) error { return drop(r.Controller.DeskAgain(r.ctx, tx, was)) })
+	}},
 	{"CreateProfile", "devices", "oa", func(r *rig, a domain.Actor) error {
 		return drop(r.CreateProfile(r.ctx, a, "q", domain.ProfileChange{}))
 	}},
@@ -439,7 +446,7 @@ func TestStoreFails(t *testing.T) {
 		r.ok(drop(r.AssignLoad(r.ctx, r.admin, domain.EnterpriseTarget(), l, 0)))
 	}
 	skip := []string{"VerifyLoads", "AddLoad", "SyncLoads", "RotateKeys", "CreateToken", "RevokeToken", "RevokeEnrolment",
-		"DeleteModel", "Bulk", "CreateDevice"}
+		"DeleteModel", "Bulk", "CreateDevice", "Desk", "DeskAgain"}
 	f.dry = true
 	for _, u := range append(useCases, writingUseCases(tok.ID, e.ID)...) {
 		if slices.Contains(skip, u.method) && u.scope != "" {

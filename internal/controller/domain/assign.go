@@ -24,7 +24,7 @@ func (snap *snapshot) assign(ctx context.Context, at *Assignment, r ref) error {
 			return err
 		}
 		if of == nil {
-			return notFound("release", cleanText(r.release, MaxNameLen))
+			return missing(ctx, snap, snap.tx.Releases(), "release", r.release)
 		}
 		loads = of.Loads
 	}
@@ -47,7 +47,7 @@ func (snap *snapshot) assignable(ctx context.Context, name string) error {
 	case err != nil:
 		return err
 	case l == nil:
-		return notFound("load", name)
+		return missing(ctx, snap, snap.tx.Loads(), "load", name)
 	case l.Retired:
 		return refused("load %q is retired", name)
 	case l.Missing:

@@ -119,10 +119,10 @@ func (c *Controller) change(ctx context.Context, snap *snapshot, d *Device, chan
 	if p, err := snap.profile(ctx, d.Profile); err != nil {
 		return err
 	} else if p == nil && d.Profile != "" {
-		return notFound("profile", d.Profile)
+		return missing(ctx, snap, snap.tx.Profiles(), "profile", d.Profile)
 	}
 	if change.Site != nil {
-		if err := checkSite(ctx, snap.tx, d.Site); err != nil {
+		if err := snap.checkSite(ctx, d.Site); err != nil {
 			return err
 		}
 	}
@@ -165,35 +165,42 @@ func (c *Controller) DeleteDevice(ctx context.Context, a Actor, name string, ver
 		if err := checkVersion(d.Meta, version); err != nil {
 			return err
 		}
-		if err := tx.Devices().Delete(ctx, name, d.Version); err != nil {
-			return err
-		}
-		if _, ok, err := lookup(ctx, tx.States(), name); err != nil {
-			return err
-		} else if ok {
-			if err := tx.States().Delete(ctx, name, 0); err != nil {
-				return err
-			}
-		}
-		if a.may(mayAccess) == nil {
-			if err := dropCredentials(ctx, tx, CredentialFilter{Kind: CredentialDevice, Subject: name}); err != nil {
-				return err
-			}
-		}
-		if err := dropVerdicts(ctx, tx, name); err != nil {
-			return err
-		}
-		if c.cfg.Removed != nil {
-			if err := c.cfg.Removed(ctx, tx, name); err != nil {
-				return err
-			}
-		}
-		if _, err := tx.History().TrimOf(ctx, name, 0); err != nil {
+		if err := c.remove(ctx, tx, a, d); err != nil {
 			return err
 		}
 		j.note("device.delete", DeviceTarget(name).String(), d, nil)
 		return nil
 	})
+}
+
+// remove removes a device and all that belongs to it.
+func (c *Controller) remove(ctx context.Context, tx Tx, a Actor, d Device) error {
+	name := d.Name
+	if err := tx.Devices().Delete(ctx, name, d.Version); err != nil {
+		return err
+	}
+	if _, ok, err := lookup(ctx, tx.States(), name); err != nil {
+		return err
+	} else if ok {
+		if err := tx.States().Delete(ctx, name, 0); err != nil {
+			return err
+		}
+	}
+	if a.may(mayAccess) == nil {
+		if err := dropCredentials(ctx, tx, CredentialFilter{Kind: CredentialDevice, Subject: name}); err != nil {
+			return err
+		}
+	}
+	if err := dropVerdicts(ctx, tx, name); err != nil {
+		return err
+	}
+	if c.cfg.Removed != nil {
+		if err := c.cfg.Removed(ctx, tx, name); err != nil {
+			return err
+		}
+	}
+	_, err := tx.History().TrimOf(ctx, name, 0)
+	return err
 }
 
 // dropVerdicts removes what was judged of loads for a device.
@@ -362,10 +369,15 @@ func (c *Controller) readBack(ctx context.Context, a Actor, name string, change 
 		return fmt.Errorf("written, but not read back: %w", err)
 	}
 	r.Stored, r.Settings, r.Load = &got.Device, got.Settings, &got.Load
+	return got.Device.Differs(change)
+}
+
+// Differs says how a device that was read back is not as a change asked for, nil if
+// it is.
+func (d Device) Differs(change DeviceChange) error {
 	differs := func(what, want, have string) error {
 		return fmt.Errorf("%w: written and read back, %s is %q, not %q", ErrConflict, what, have, want)
 	}
-	d := got.Device
 	for _, f := range []struct {
 		what string
 		want *string

@@ -351,3 +351,102 @@ func (c *Controller) current(ctx context.Context, e AuditEntry) (now map[string]
 	})
 	return now, err
 }
+
+// Restore says how a device would be with the values from before some changes. An
+// error matches ErrConflict if one of them was changed again since.
+func (k *Desk) Restore(ctx context.Context, now Device, changes []FieldChange) (j Judged, err error) {
+	is := fields(now)
+	j.Device = now
+	if j.Device.Settings = maps.Clone(now.Settings); j.Device.Settings == nil {
+		j.Device.Settings = policy.Values{}
+	}
+	for _, f := range changes {
+		if v, has := is[f.Field]; has != (f.New != nil) || has && v != *f.New {
+			return j, changedSince(f.Field, v, has, f.New)
+		}
+		if err := j.Device.restore(f); err != nil {
+			return j, err
+		}
+	}
+	if err := k.checkRestored(ctx, j.Device, now); err != nil {
+		return j, err
+	}
+	k.c.stamp(&j.Device.Meta)
+	j.Changes = diff(now, j.Device)
+	return j, nil
+}
+
+// restore gives a field the value that it had.
+func (d *Device) restore(f FieldChange) error {
+	old := ""
+	if f.Old != nil {
+		old = *f.Old
+	}
+	if name, ok := strings.CutPrefix(f.Field, "settings."); ok {
+		if f.Old == nil {
+			delete(d.Settings, name)
+		} else {
+			d.Settings[name] = old
+		}
+		return nil
+	}
+	switch f.Field {
+	case "description":
+		d.Description = old
+	case "model":
+		d.Model = old
+	case "profile":
+		d.Profile = old
+	case "site":
+		d.Site = old
+	case "load.load":
+		d.Load.Load = old
+	case "load.release":
+		d.Load.Release = old
+	case "load.previous":
+		d.Load.Previous = old
+	case "load.previous_release":
+		d.Load.PreviousRelease = old
+	case "load.has_previous":
+		d.Load.HasPrevious = old == "true"
+	default:
+		return refused("field %s cannot be undone", f.Field)
+	}
+	return nil
+}
+
+// checkRestored refuses what is gone or does not fit any more.
+func (k *Desk) checkRestored(ctx context.Context, d, now Device) error {
+	if p, err := k.snap.profile(ctx, d.Profile); err != nil {
+		return err
+	} else if p == nil && d.Profile != "" {
+		return notFound("profile", d.Profile)
+	}
+	if err := k.snap.checkSite(ctx, d.Site); err != nil {
+		return err
+	}
+	if d.Load.ref() != now.Load.ref() {
+		at := now.Load
+		if err := k.snap.assign(ctx, &at, d.Load.ref()); err != nil {
+			return err
+		}
+	}
+	return k.snap.checkFit(ctx, d)
+}
+
+// Remove removes a device that a job has made. An error matches ErrConflict if it
+// was changed since, or was heard of.
+func (k *Desk) Remove(ctx context.Context, partOf string, d Device, version int64) error {
+	if d.Version != version {
+		return fmt.Errorf("%w: it was changed since it was made, and stays", ErrConflict)
+	}
+	if _, heard, err := lookup(ctx, k.tx.States(), d.Name); err != nil {
+		return err
+	} else if heard {
+		return fmt.Errorf("%w: it was heard of since it was made, and stays", ErrConflict)
+	}
+	if err := k.c.remove(ctx, k.tx, k.by, d); err != nil {
+		return err
+	}
+	return k.tx.Audit().Append(ctx, k.entry(partOf, "device.delete", d.Name, diff(d, nil)))
+}

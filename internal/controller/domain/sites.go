@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/controller/site"
 	"github.com/peerload/peerload/report"
 )
@@ -255,11 +254,7 @@ func siteNamed(ctx context.Context, tx Tx, name string) (Site, error) {
 	for _, other := range all {
 		names = append(names, other.Name)
 	}
-	err = notFound("site", cleanText(name, MaxNameLen))
-	if near := choice.Nearest(name, names); len(near) > 0 {
-		err = fmt.Errorf("%w; did you mean %s?", err, choice.List(near[:min(len(near), 5)]))
-	}
-	return s, err
+	return s, meant(notFound("site", cleanText(name, MaxNameLen)), name, names)
 }
 
 // SiteNamed returns a site for use cases that live elsewhere.

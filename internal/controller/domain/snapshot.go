@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/policy"
 )
 
@@ -19,11 +20,14 @@ type snapshot struct {
 	profiles   map[string]*Profile   // nil: there is none
 	loads      map[string]*Load
 	releases   map[string]*Release
+	sites      map[string]*Site
+	// names of all things of a kind, once they were asked for.
+	names map[string][]string
 }
 
 func (c *Controller) snapshot(ctx context.Context, tx Tx) (*snapshot, error) {
 	snap := &snapshot{tx: tx, models: map[string]ModelEntry{}, profiles: map[string]*Profile{}, loads: map[string]*Load{},
-		releases: map[string]*Release{}}
+		releases: map[string]*Release{}, sites: map[string]*Site{}, names: map[string][]string{}}
 	var err error
 	if snap.enterprise, _, err = lookup(ctx, tx.Enterprises(), Enterprise{}.Key()); err != nil {
 		return nil, err
@@ -63,6 +67,42 @@ func (snap *snapshot) load(ctx context.Context, name string) (*Load, error) {
 // release returns a release, nil if name is "" or there is none of that name.
 func (snap *snapshot) release(ctx context.Context, name string) (*Release, error) {
 	return once(ctx, snap.releases, snap.tx.Releases(), name)
+}
+
+// checkSite is checkSite, which looks each site up once.
+func (snap *snapshot) checkSite(ctx context.Context, name string) error {
+	s, err := once(ctx, snap.sites, snap.tx.Sites(), name)
+	if err != nil || s != nil || name == "" {
+		return err
+	}
+	return missing(ctx, snap, snap.tx.Sites(), "site", name)
+}
+
+// missing is the error of a name that nothing of its kind has. It says which was
+// probably meant.
+func missing[T interface{ Key() string }, F any](ctx context.Context, snap *snapshot, t Table[T, F],
+	what, name string) error {
+	names, ok := snap.names[what]
+	if !ok {
+		var f F
+		all, err := collect(ctx, t, f)
+		if err != nil {
+			return err
+		}
+		for _, v := range all {
+			names = append(names, v.Key())
+		}
+		snap.names[what] = names
+	}
+	return meant(notFound(what, cleanText(name, MaxNameLen)), name, names)
+}
+
+// meant adds to an error which name was probably meant.
+func meant(err error, name string, all []string) error {
+	if near := choice.Nearest(name, all); len(near) > 0 {
+		return fmt.Errorf("%w; did you mean %s?", err, choice.List(near[:min(len(near), 5)]))
+	}
+	return err
 }
 
 // once looks a thing up in the store the first time that it is asked for; nil

@@ -476,3 +476,131 @@ func (s inTx) Import(context.Context, io.Reader) error { return ErrUnavailable }
 
 // Close implements Store.
 func (s inTx) Close() error { return nil }
+
+// jobActor is the actor as a job keeps it.
+func (a Actor) jobActor() JobActor {
+	return JobActor{Kind: a.Kind, Name: a.Name, User: a.User, From: a.From, Role: a.Role, Scopes: a.Scopes}
+}
+
+// Desk judges and writes changes of many devices within one transaction. What the
+// devices have in common it reads once.
+type Desk struct {
+	c    *Controller
+	tx   Tx
+	by   Actor
+	snap *snapshot
+}
+
+// Desk returns a desk for somebody who may change devices.
+func (c *Controller) Desk(ctx context.Context, tx Tx, a Actor) (*Desk, error) {
+	if err := a.may(mayDevices); err != nil {
+		return nil, err
+	}
+	snap, err := c.snapshot(ctx, tx)
+	return &Desk{c, tx, a, snap}, err
+}
+
+// DeskAgain returns a desk for somebody who has asked before, with what he may do
+// now: nothing, if his account is gone.
+func (c *Controller) DeskAgain(ctx context.Context, tx Tx, was JobActor) (*Desk, error) {
+	a := Actor{Kind: was.Kind, Name: was.Name, User: was.User, From: was.From, Role: was.Role, Scopes: was.Scopes}
+	if was.User != "" {
+		u, ok, err := lookup(ctx, tx.Accounts(), was.User)
+		switch {
+		case err != nil:
+			return nil, err
+		case !ok || u.Disabled:
+			return nil, fmt.Errorf("%w: user %s is gone or disabled", ErrForbidden, was.User)
+		}
+		if err := c.checkForeign(u); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrForbidden, err)
+		}
+		if u.Role.rank() < a.Role.rank() {
+			a.Role = u.Role
+		}
+	}
+	return c.Desk(ctx, tx, a)
+}
+
+// Judged is a device as a change would leave it.
+type Judged struct {
+	Device  Device
+	Created bool
+	Changes []FieldChange
+}
+
+// Judge says what a change would make of a device; before is nil for one that is
+// not known. An error is why it is refused: it matches one of the domain's own.
+func (k *Desk) Judge(ctx context.Context, name string, before *Device, change DeviceChange) (j Judged, err error) {
+	if before == nil {
+		if change.Model == nil || *change.Model == "" {
+			return j, invalid("a device needs a model")
+		}
+		j.Device, j.Created = Device{Name: name, Registration: RegistrationByAdministrator}, true
+	} else {
+		j.Device = *before
+	}
+	if err := k.c.change(ctx, k.snap, &j.Device, change); err != nil {
+		return j, err
+	}
+	if before == nil {
+		j.Changes = diff(nil, j.Device)
+	} else {
+		j.Changes = diff(*before, j.Device)
+	}
+	return j, nil
+}
+
+// CheckModel refuses a model that no table has, and says which was probably meant.
+func (k *Desk) CheckModel(name string) error {
+	if name == "" || k.snap.table.Lookup(name).Known() {
+		return nil
+	}
+	var all []string
+	for _, m := range k.snap.table.Models() {
+		all = append(append(all, m.Name), m.Aliases...)
+	}
+	return meant(fmt.Errorf("%w: no table has model %q", ErrNotFound, cleanText(name, MaxNameLen)), name, all)
+}
+
+// Write writes devices and their entries in the audit log, parts of the one of that
+// id. The versions of the devices are those written.
+func (k *Desk) Write(ctx context.Context, partOf string, all []Judged) error {
+	devices := make([]Device, len(all))
+	entries := make([]AuditEntry, len(all))
+	for i, j := range all {
+		devices[i] = j.Device
+		action := "device.update"
+		if j.Created {
+			action = "device.create"
+		}
+		entries[i] = k.entry(partOf, action, j.Device.Name, j.Changes)
+	}
+	if err := k.tx.Devices().PutAll(ctx, devices); err != nil {
+		return err
+	}
+	for i := range all {
+		all[i].Device.Meta = devices[i].Meta
+	}
+	return k.tx.Audit().AppendAll(ctx, entries)
+}
+
+func (k *Desk) entry(partOf, action, device string, changes []FieldChange) AuditEntry {
+	e := k.c.entryOf(k.by, action, DeviceTarget(device).String())
+	e.PartOf, e.Changes = partOf, changes
+	return e
+}
+
+// entryOf is a new entry of the audit log.
+func (c *Controller) entryOf(a Actor, action, target string) AuditEntry {
+	return AuditEntry{ID: c.id(), At: c.now(), Actor: a.Name, Kind: a.Kind, From: a.From, Action: action, Target: target}
+}
+
+// Note writes an entry about a whole job and returns its id.
+func (k *Desk) Note(ctx context.Context, action, target string) (string, error) {
+	e := k.c.entryOf(k.by, action, cleanText(target, MaxReportText))
+	return e.ID, k.tx.Audit().Append(ctx, e)
+}
+
+// By is whose desk it is.
+func (k *Desk) By() JobActor { return k.by.jobActor() }
