@@ -131,7 +131,7 @@ func seen(e *Election, now time.Duration, event string, out Output) string {
 func TestValidate(t *testing.T) {
 	good, one := LAN(), limits.AtLeast(1)
 	claims := int64(good.Claims) * int64(good.ClaimEvery)
-	limits.Test(t, good, map[string]limits.Range{
+	limits.Test(t, good, Config.Validate, map[string]limits.Range{
 		"Listen": one, "Announce": one, "Answer": one, "Challenge": one, "Ignore": one, "HeadStart": one, "Distrust": one,
 		"ClaimEvery": limits.AtLeast(int64(good.Holder)/int64(good.Claims) + 1),
 		"Claims":     limits.AtLeast(int64(good.Holder/good.ClaimEvery) + 1),

@@ -78,7 +78,7 @@ func trace(seed uint64, steps int) string {
 // TestValidate: no time and no count that cannot work.
 func TestValidate(t *testing.T) {
 	good, one, zero := LAN(), limits.AtLeast(1), limits.AtLeast(0)
-	limits.Test(t, good, map[string]limits.Range{
+	limits.Test(t, good, Config.Validate, map[string]limits.Range{
 		"Window": one, "Stall": one, "SlowWindow": one, "SlowLag": one, "Progress": one, "Turn": one, "Fallback": one,
 		"FallbackJitter": one, "Lapse": one, "Share": one, "FailedPeers": one, "Attempts": one,
 		"Outage": zero, "RootWait": zero, "RootBytes": zero, "StripeChunks": zero,

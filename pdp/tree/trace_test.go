@@ -97,7 +97,7 @@ func someAsk(r *rand.Rand, who func() wire.Peer) *wire.Ask {
 // TestValidate: each time must be positive, and each count at least one.
 func TestValidate(t *testing.T) {
 	one := limits.AtLeast(1)
-	limits.Test(t, LAN(), map[string]limits.Range{
+	limits.Test(t, LAN(), Config.Validate, map[string]limits.Range{
 		"AskFirst": one, "AskAgain": one, "Asks": one, "Rounds": one, "Dial": one, "Lease": one, "Report": one,
 		"Forget": one, "Avoid": one, "Gather": one,
 	})

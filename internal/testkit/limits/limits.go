@@ -29,22 +29,19 @@ func Between(least, most int64) Range { return Range{least: least, most: most} }
 // Any means that nothing is refused, for a reason that people can read.
 func Any(why string) Range { return Range{least: math.MinInt64, most: math.MaxInt64, why: why} }
 
-// Config is what can be tested.
-type Config interface{ Validate() error }
-
 // Test fails t unless good is valid, every exported field of it has a row,
-// and Validate accepts the ends of each range and refuses what is one beyond.
+// and validate accepts the ends of each range and refuses what is one beyond.
 // Fields that are not numbers need a row with Any; others test them.
-func Test[C Config](t testing.TB, good C, rows map[string]Range) {
+func Test[C any](t testing.TB, good C, validate func(C) error, rows map[string]Range) {
 	t.Helper()
-	for _, problem := range problems(good, rows) {
+	for _, problem := range problems(good, validate, rows) {
 		t.Error(problem)
 	}
 }
 
-func problems[C Config](good C, rows map[string]Range) (found []string) {
+func problems[C any](good C, validate func(C) error, rows map[string]Range) (found []string) {
 	say := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
-	if err := good.Validate(); err != nil {
+	if err := validate(good); err != nil {
 		say("what should be good is refused: %v", err)
 	}
 	typ, left := reflect.TypeFor[C](), len(rows)
@@ -68,14 +65,14 @@ func problems[C Config](good C, rows map[string]Range) (found []string) {
 		for _, n := range r.ends() {
 			c := good
 			reflect.ValueOf(&c).Elem().Field(i).SetInt(n)
-			if err := c.Validate(); err != nil {
+			if err := validate(c); err != nil {
 				say("%s = %d is refused: %v", field.Name, n, err)
 			}
 		}
 		for _, n := range r.beyond() {
 			c := good
 			reflect.ValueOf(&c).Elem().Field(i).SetInt(n)
-			if c.Validate() == nil {
+			if validate(c) == nil {
 				say("%s = %d is valid", field.Name, n)
 			}
 		}

@@ -41,7 +41,7 @@ func TestProblems(t *testing.T) {
 			[]string{"Wait = 0 is refused: no", "Count = 1 is refused: no", "Count = 6 is refused: no",
 				"Name is no number: give it Any and a test of its own"}},
 	} {
-		if got := problems(c.good, c.rows); !slices.Equal(got, c.want) {
+		if got := problems(c.good, config.Validate, c.rows); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
