@@ -11,6 +11,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/testkit/limits"
 	"github.com/peerload/peerload/report"
 )
 
@@ -478,4 +479,43 @@ func TestDeviceSecrets(t *testing.T) {
 	r.is(drop(r.ActorByDevice(r.ctx, phone1, strings.Repeat("s", 128), "")), domain.ErrUnauthenticated)
 	r.is(drop(r.Desired(r.ctx, r.admin, phone1)), domain.ErrNotFound)
 	r.is(r.ResetIdentity(r.ctx, r.admin, phone1), domain.ErrNotFound)
+}
+
+// TestConfigRanges: no time and no limit is negative, and a session has an end.
+func TestConfigRanges(t *testing.T) {
+	var good domain.Config
+	newRig(t, func(c *domain.Config) { good = *c })
+	zero, made := limits.AtLeast(0), limits.Any("below, or nil")
+	limits.Test(t, good, domain.Config.Validate, map[string]limits.Range{
+		"Store": made, "Repository": made, "Table": made, "Now": made, "Random": made, "Removed": made,
+		"Password": limits.Any("package passhash tests it"), "SessionLife": limits.Between(0, int64(domain.MaxSessionLife)),
+		"SessionIdle": zero, "SetupLife": zero, "HistoryLife": zero, "AuditLife": zero, "HistoryPerDevice": zero,
+		"MaxDevices": zero, "ForeignLife": zero, "MaxThrottles": zero,
+	})
+	for name, spoil := range map[string]func(c *domain.Config){
+		"no store": func(c *domain.Config) { c.Store = nil },
+		"a cost":   func(c *domain.Config) { c.Password.Threads = 17 },
+	} {
+		c := good
+		if spoil(&c); c.Validate() == nil {
+			t.Errorf("%s: valid", name)
+		}
+		if _, err := domain.New(c); err == nil {
+			t.Errorf("%s: a controller was made", name)
+		}
+	}
+}
+
+// TestLoginOfADisabledUser is one that failed: it is told in the audit log, with
+// the right password too.
+func TestLoginOfADisabledUser(t *testing.T) {
+	r := newRig(t)
+	r.user("ann", domain.RoleOperator)
+	r.ok(drop(r.UpdateUser(r.ctx, r.admin, "ann", domain.UserChange{Disabled: ptr(true)}, 0)))
+	r.is(drop(r.Login(r.ctx, "ann", password, "10.0.0.1")), domain.ErrUnauthenticated)
+	l, err := r.Audit(r.ctx, r.admin, domain.AuditFilter{Action: "login.failed"}, domain.Page{})
+	r.ok(err)
+	if l.Total != 1 || l.Items[0].Target != "user ann" {
+		t.Errorf("the audit log has %+v", l.Items)
+	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/testkit/limits"
 )
 
 // rig is a controller on a real database, whose audit log goes to a log server.
@@ -326,6 +327,29 @@ func TestTargets(t *testing.T) {
 		"udp://a?b", "udp://a:x"} {
 		if got, err := ParseTarget(in, nil); err == nil || !strings.Contains(err.Error(), "tls://") {
 			t.Errorf("%s: %+v, %v", in, got, err)
+		}
+	}
+}
+
+// TestConfig: a sender has a source, a target and a place for its mark.
+func TestConfig(t *testing.T) {
+	to, err := ParseTarget("udp://a", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, zero := limits.Any("below, or nil"), limits.AtLeast(0)
+	good := Config{Source: &domain.Controller{}, Target: to, Mark: "m"}
+	limits.Test(t, good, Config.Validate, map[string]limits.Range{
+		"Source": other, "Target": other, "Mark": other, "Host": other, "Now": other, "Log": other,
+		"Every": zero, "MaxBehind": zero,
+	})
+	for name, spoil := range map[string]func(c *Config){
+		"no source": func(c *Config) { c.Source = nil }, "no target": func(c *Config) { c.Target = Target{} },
+		"no mark": func(c *Config) { c.Mark = "" },
+	} {
+		c := good
+		if spoil(&c); c.Validate() == nil {
+			t.Errorf("%s: valid", name)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"testing"
 
+	"github.com/peerload/peerload/internal/testkit/limits"
 	"github.com/peerload/peerload/load"
 )
 
@@ -117,5 +118,35 @@ func TestRedirectToThisDevice(t *testing.T) {
 		if err := try(via(near, "http://169.254.169.254/")); !errors.Is(err, errPlace) {
 			t.Errorf("from this device to its link: %v", err)
 		}
+	}
+}
+
+// TestConfig: what no server could be asked with is refused.
+func TestConfig(t *testing.T) {
+	zero := limits.AtLeast(0)
+	limits.Test(t, Config{}, func(c Config) error { return c.Validate() }, map[string]limits.Range{
+		"Headers": limits.Any("below"), "UserAgent": limits.Any("any text"), "CACert": limits.Any("nil: the system's"),
+		"ClientCert": limits.Any("nil: none"), "NoProxyEnv": limits.Any("both ways work"), "LocalAddr": limits.Any("any"),
+		"MaxRedirects": limits.Any("a negative number is that of none"), "ConnectTimeout": zero, "StallTimeout": zero,
+		"LimitRate": zero, "WindowSize": limits.AtLeast(0), "Slide": limits.Any("a negative number means none"),
+	})
+	for name, h := range map[string]http.Header{
+		"the range": {"Range": {"bytes=0-"}}, "in any case": {"if-range": {"x"}}, "the encoding": {"Accept-Encoding": {"x"}},
+		"the length": {"Content-Length": {"0"}}, "the framing": {"transfer-encoding": {"chunked"}},
+		"the connection": {"Connection": {"close"}}, "a line end": {"X-A": {"a", "b\nHost: c"}},
+		"a return": {"X-A": {"b\rc"}}, "a zero": {"X-A": {"b\x00"}}, "a line end in a name": {"X\nA": {"b"}},
+	} {
+		if (&Config{Headers: h}).Validate() == nil {
+			t.Errorf("%s: valid", name)
+		}
+		if _, err := New(Config{Headers: h}); err == nil {
+			t.Errorf("%s: an origin was made", name)
+		}
+	}
+	if err := (&Config{Headers: http.Header{"X-A": {"a", "b"}, "Authorization": {"Bearer c"}}}).Validate(); err != nil {
+		t.Errorf("headers that are right: %v", err)
+	}
+	if (&Config{Slide: 4097}).Validate() == nil {
+		t.Error("a slide of 4097 is valid")
 	}
 }

@@ -3,11 +3,14 @@ package slot
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	iofs "io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/peerload/peerload/internal/testkit/limits"
 	"github.com/peerload/peerload/load"
 )
 
@@ -84,6 +87,65 @@ func TestOpenHeld(t *testing.T) {
 		spec.Digest = none
 		if _, err := OpenHeld(OS{}, name, spec, Config{}); err == nil {
 			t.Fatal("a file without a digest was held")
+		}
+	}
+}
+
+// TestSpec: a file is named by a key and by what is known of its digest, and a
+// table fits the size.
+func TestSpec(t *testing.T) {
+	good := Spec{Key: load.DigestOf([]byte("k")), Geometry: load.Geometry{Size: 2 * load.MinChunkSize},
+		Digest: Expect(load.DigestOf([]byte("d"))), Table: make(load.Table, 2)}
+	if err := good.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(s *Spec){
+		"a size":       func(s *Spec) { s.Geometry.Size = -7 },
+		"a key":        func(s *Spec) { s.Key = load.Digest{} },
+		"a digest":     func(s *Spec) { s.Digest = Expected{} },
+		"a long table": func(s *Spec) { s.Table = make(load.Table, 3) },
+		"a short one":  func(s *Spec) { s.Table = make(load.Table, 1) },
+		"of no size":   func(s *Spec) { s.Geometry.Size = load.UnknownSize },
+	} {
+		s := good
+		if spoil(&s); s.Validate() == nil {
+			t.Errorf("%s: %+v is valid", name, s)
+		}
+	}
+	limits.Test(t, Config{}, Config.Validate, map[string]limits.Range{
+		"Window": limits.AtLeast(0), "SyncEvery": limits.AtLeast(0), "NoSync": limits.Any("both ways work"),
+	})
+}
+
+// TestLoadValidate: what a slot is asked to hold has names that are file names.
+func TestLoadValidate(t *testing.T) {
+	entry := func(name string) Entry {
+		return Entry{Name: name, Size: 3, Digest: load.DigestOf([]byte(name))}
+	}
+	good := Load{Name: "fw", Version: strings.Repeat("v", load.MaxTextLen), Components: []Entry{entry("a"), entry("b")}}
+	if err := good.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(l *Load){
+		"a name":           func(l *Load) { l.Name = "../x" },
+		"no name":          func(l *Load) { l.Name = "" },
+		"a long version":   func(l *Load) { l.Version += "v" },
+		"no components":    func(l *Load) { l.Components = nil },
+		"one twice":        func(l *Load) { l.Components = []Entry{entry("a"), entry("a")} },
+		"a hidden file":    func(l *Load) { l.Components = []Entry{entry(".a.part")} },
+		"outside the slot": func(l *Load) { l.Components = []Entry{entry("../a")} },
+		"a negative size":  func(l *Load) { e := entry("a"); e.Size = -1; l.Components = []Entry{e} },
+		"a size too large": func(l *Load) { e := entry("a"); e.Size = load.MaxFileSize + 1; l.Components = []Entry{e} },
+		"too many": func(l *Load) {
+			for i := range maxEntries + 1 {
+				l.Components = append(l.Components, entry(fmt.Sprint("c", i)))
+			}
+		},
+		"no digest": func(l *Load) { e := entry("a"); e.Digest = load.Digest{}; l.Components = []Entry{e} },
+	} {
+		l := good
+		if spoil(&l); l.Validate() == nil {
+			t.Errorf("%s: %+v is valid", name, l)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/store"
 	"github.com/peerload/peerload/internal/testkit/keepersuite"
+	"github.com/peerload/peerload/internal/testkit/limits"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
@@ -102,10 +103,15 @@ func TestNewerDatabase(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
+	limits.Test(t, Config{Path: "x"}, Config.Validate, map[string]limits.Range{
+		"Path": limits.Any("below"), "Busy": limits.AtLeast(0), "Readers": limits.AtLeast(0),
+	})
 	for _, c := range []Config{{}, {Path: "x", Busy: -1}, {Path: "x", Readers: -1}, {Path: "/nowhere/at/all.db"}} {
 		if s, err := Open(t.Context(), c); err == nil {
 			s.Close()
 			t.Errorf("%+v was opened", c)
+		} else if c.Path != "/nowhere/at/all.db" && c.Validate() == nil {
+			t.Errorf("%+v is valid", c)
 		}
 	}
 }
