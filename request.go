@@ -34,7 +34,8 @@ type Request struct {
 	// or if the request is for several files or a load. That directory is made
 	// if it is missing, and each file there is named by the last part of its
 	// URL. Otherwise it names the one file, whose directory must exist: if not,
-	// the error is an ErrDisk. "": the working directory.
+	// the error is an ErrDisk. A symbolic link in place of a file stays, and what
+	// it points to is written. "": the working directory.
 	Output string
 	// State is the directory that holds the device's id and what must outlive a
 	// run; it is created if it is missing. Keep it across restarts, one for

@@ -69,10 +69,11 @@ func (f *getFlags) viaAgent(ctx context.Context, r *request, state *status.Dir) 
 // decides for the whole device.
 func (f *getFlags) usual() bool {
 	o := &f.origin
-	return f.peers == "on" && f.address == "" && f.iface == "" && f.port == 0 && f.profile == "lan" && f.trees == 0 &&
+	return f.sink == nil &&
+		f.peers == "on" && f.address == "" && f.iface == "" && f.port == 0 && f.profile == "lan" && f.trees == 0 &&
 		!f.noSync &&
 		len(o.headers) == 0 && o.cacert == "" && o.cert == "" && o.key == "" && o.limitRate == "" && o.window == 0 &&
-		o.connectTimeout == 0
+		o.block == 0 && o.connectTimeout == 0
 }
 
 // agentRequest says the same to the agent, whose directory is another.

@@ -28,6 +28,8 @@ type getFlags struct {
 	port                                                                uint16
 	linger, maxTime                                                     time.Duration
 	origin                                                              originFlags
+
+	sink *sink // of the file, if it does not go among the files
 }
 
 const getLong = `Get downloads files, or a whole signed load, through the peers of the subnet: of
@@ -38,6 +40,9 @@ What is right is said by one of three: --sha256 HEX for one file, --trust DIR fo
 load published as NAME.load with signed metadata, or --unsigned, which believes the
 network. A file fetched with credentials is shared with the subnet like any other;
 --peers off keeps it to this device.
+
+A symbolic link as output stays, and what it points to is written. Standard output, a
+FIFO or a device gets the file when all of it is verified, and nothing before.
 
 A URL without a scheme, HOST/PATH, is tried as phones do it: HTTP on port 6970, then
 TFTP.
@@ -66,7 +71,8 @@ func getCommand() *cli.Command {
 		return f.run(ctx, args)
 	}
 	fl.StringVarP(&f.output, "output", "o", "",
-		"file to write; a directory if it exists, ends in /, or several files come (default: the URL's last part, here)")
+		"file to write; a directory if it exists, ends in /, or several files come; - is standard output (default: the "+
+			"URL's last part, here)")
 	fl.StringVar(&f.sha256, "sha256", "", "the file's SHA-256, 64 hexadecimal digits")
 	fl.StringVar(&f.trust, "trust", "", "directory with the pinned root.json of the publisher of a load")
 	fl.BoolVar(&f.unsigned, "unsigned", false, "believe what the server and the peers send")
@@ -177,6 +183,12 @@ func (f *getFlags) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if f.sink, err = newSink(f.output, state.Path(), r); err != nil {
+		return err
+	}
+	if f.sink != nil && f.json && f.sink.path == "" {
+		return usagef("-o %s and --json both write to standard output: give a file", f.output)
+	}
 	if done, err := f.viaAgent(ctx, r, state); done || err != nil {
 		return advised(err)
 	}
@@ -187,11 +199,20 @@ func (f *getFlags) run(ctx context.Context, args []string) error {
 		return err
 	}
 	req.Events, req.Warn = out.take, out.warn
+	if f.sink != nil {
+		req.Output, req.Events = f.sink.held, f.sink.events(out.take)
+	}
 	finals, err := peerload.Fetch(ctx, req)
+	if err == nil && f.sink != nil {
+		err = f.sink.finish(ctx)
+	}
 	if err != nil {
 		return advised(err)
 	}
 	for i := range finals {
+		if f.sink != nil {
+			finals[i] = *f.sink.named(finals[i])
+		}
 		out.result(&finals[i])
 	}
 	return nil

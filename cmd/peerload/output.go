@@ -224,7 +224,11 @@ func (o *output) printResults() {
 			e.Device = o.device
 			_ = json.NewEncoder(o.out).Encode(e)
 		case e.Final != nil && e.Reason == "":
-			tell(o.out, "%s", summary(e.Final))
+			to := io.Writer(o.out)
+			if o.f.sink != nil && o.f.sink.path == "" {
+				to = os.Stderr // the file itself is there
+			}
+			tell(to, "%s", summary(e.Final))
 		}
 	}
 }

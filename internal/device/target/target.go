@@ -44,7 +44,8 @@ type Words struct {
 type List struct {
 	// Sources are, for each file, the URLs to ask in order; at least one.
 	Sources [][]*url.URL
-	// Output is the path of the one file, or with Dir the directory of all.
+	// Output is the path of the one file, to which symbolic links led, or with
+	// Dir the directory of all.
 	Output string
 	Dir    bool
 	// Load says that the one URL is that of a load: several files, one
@@ -101,6 +102,12 @@ func (l *List) Resolve(p Proof, slots bool, w Words) error {
 	}
 	if l.Output == "" {
 		l.Output, l.Dir = ".", true
+	}
+	if !l.Dir {
+		var err error
+		if l.Output, _, err = Follow(l.Output); err != nil {
+			return failure.WithKind(failure.Request, err)
+		}
 	}
 	names := map[string]bool{}
 	for _, sources := range l.Sources {
