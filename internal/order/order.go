@@ -75,6 +75,10 @@ type Order struct {
 	Moment time.Time
 	// Lines of the log; only of CollectLog, 1 to MaxLines.
 	Lines int
+	// Feed is that in which this order comes, and Number its place there, from 1: see
+	// Beat.
+	Feed   string
+	Number uint64
 }
 
 // ErrMalformed says that bytes are not what they should be.
@@ -93,6 +97,8 @@ type body struct {
 	Expires int64    `json:"expires"`
 	Moment  int64    `json:"at,omitempty"`
 	Lines   int      `json:"lines,omitempty"`
+	Feed    string   `json:"feed"`
+	Number  uint64   `json:"n"`
 }
 
 // Validate says what is wrong with an order. One of an unknown kind may be right.
@@ -100,6 +106,8 @@ func (o Order) Validate() error {
 	switch {
 	case !word(o.ID, maxID) || !word(string(o.Kind), maxWord):
 		return malformed("its id and kind are small letters, digits and hyphens")
+	case !word(o.Feed, maxWord) || o.Number == 0:
+		return malformed("it comes in a feed, and has a number there")
 	case len(o.Targets) == 0 || len(o.Targets) > MaxTargets:
 		return malformed("%d devices: 1 to %d", len(o.Targets), MaxTargets)
 	case slices.ContainsFunc(o.Targets, func(n string) bool { return !IsDevice(n) }):
@@ -144,7 +152,7 @@ func (o Order) Marshal() ([]byte, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	b := body{o.ID, o.Kind, o.Targets, o.Issued.Unix(), o.Expires.Unix(), 0, o.Lines}
+	b := body{o.ID, o.Kind, o.Targets, o.Issued.Unix(), o.Expires.Unix(), 0, o.Lines, o.Feed, o.Number}
 	if !o.Moment.IsZero() {
 		b.Moment = o.Moment.Unix()
 	}
@@ -162,7 +170,7 @@ func Parse(text []byte) (Order, error) {
 		return Order{}, malformed("%v", err)
 	}
 	o := Order{ID: b.ID, Kind: b.Kind, Targets: b.Targets, Issued: time.Unix(b.Issued, 0).UTC(),
-		Expires: time.Unix(b.Expires, 0).UTC(), Lines: b.Lines}
+		Expires: time.Unix(b.Expires, 0).UTC(), Lines: b.Lines, Feed: b.Feed, Number: b.Number}
 	if b.Moment != 0 {
 		o.Moment = time.Unix(b.Moment, 0).UTC()
 	}

@@ -26,7 +26,7 @@ const one, two = "SEP000000000001", "SEP000000000002"
 
 func sample() order.Order {
 	return order.Order{ID: "0006", Kind: order.CheckIn, Targets: []string{one, two}, Issued: at,
-		Expires: at.Add(time.Hour)}
+		Expires: at.Add(time.Hour), Feed: "00ff", Number: 1 << 63}
 }
 
 func with(change func(*order.Order)) order.Order {
@@ -75,6 +75,8 @@ func TestValidate(t *testing.T) {
 		"no id":             with(func(o *order.Order) { o.ID = "" }),
 		"a long id":         with(func(o *order.Order) { o.ID = strings.Repeat("a", 49) }),
 		"an odd id":         with(func(o *order.Order) { o.ID = "a/b" }),
+		"no feed":           with(func(o *order.Order) { o.Feed = "" }),
+		"no number":         with(func(o *order.Order) { o.Number = 0 }),
 		"no kind":           with(func(o *order.Order) { o.Kind = "" }),
 		"nobody":            with(func(o *order.Order) { o.Targets = nil }),
 		"twice":             with(func(o *order.Order) { o.Targets = []string{one, one} }),
@@ -109,7 +111,7 @@ func TestOpen(t *testing.T) {
 		return b
 	}
 	forged, _ := order.Seal(other, sample())
-	beat := order.SealBeat(private, order.Beat{Time: at})
+	beat := order.SealBeat(private, order.Beat{Time: at, Feed: "00ff"})
 	for name, c := range map[string]struct {
 		bytes  []byte
 		device string
@@ -171,7 +173,7 @@ func TestNext(t *testing.T) {
 }
 
 func TestBeat(t *testing.T) {
-	want := order.Beat{Time: at, Last: 1 << 63}
+	want := order.Beat{Time: at, Feed: "0123456789abcdef", Last: 1 << 63}
 	sealed := order.SealBeat(private, want)
 	if got, err := key.OpenBeat(sealed); err != nil || got != want {
 		t.Errorf("%+v, %v", got, err)
@@ -179,7 +181,10 @@ func TestBeat(t *testing.T) {
 	if _, err := key.OpenBeat(order.SealBeat(other, want)); !errors.Is(err, order.ErrSignature) {
 		t.Error(err)
 	}
-	if len(sealed) > 128 {
+	if _, err := key.OpenBeat(order.SealBeat(private, order.Beat{Time: at})); !errors.Is(err, order.ErrMalformed) {
+		t.Errorf("of no feed: %v", err)
+	}
+	if len(sealed) > 160 {
 		t.Errorf("a beat has %d bytes", len(sealed))
 	}
 }
@@ -268,11 +273,42 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// FuzzLine: what is read as a line, or as acknowledgements, is within its bounds and
+// is written as the same.
+func FuzzLine(f *testing.F) {
+	plain, _ := key.Marshal()
+	for _, l := range []order.Line{{Key: plain}, {Next: [][]byte{{1}, {2}}}, {Beat: []byte{1}}, {Order: []byte{1}}} {
+		b, err := l.Marshal()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add([]byte(`{"acks":[{"order":"a","device":"SEP000000000001","code":"AA=="}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l, err := order.ParseLine(b)
+		if err != nil && !errors.Is(err, order.ErrMalformed) {
+			t.Errorf("an error of no kind: %v", err)
+		}
+		if err == nil {
+			text, err := l.Marshal()
+			again, err2 := order.ParseLine(text)
+			if len(l.Next) > order.MaxNext || err != nil || len(text) <= order.MaxLine && err2 != nil ||
+				!bytes.Equal(again.Order, l.Order) || !bytes.Equal(again.Beat, l.Beat) {
+				t.Errorf("%q became %q: %v, %v", b, text, err, err2)
+			}
+		}
+		if _, err := order.ParseAcks(b); err != nil && !errors.Is(err, order.ErrMalformed) {
+			t.Errorf("an error of no kind: %v", err)
+		}
+	})
+}
+
 // FuzzOpen: nothing that a pinned key, or the device's secret, has not made is
 // taken for genuine, and errors have kinds.
 func FuzzOpen(f *testing.F) {
 	genuine, _ := order.Seal(private, sample())
-	beat := order.SealBeat(private, order.Beat{Time: at, Last: 7})
+	beat := order.SealBeat(private, order.Beat{Time: at, Feed: "00ff", Last: 7})
 	next, _ := order.SealNext(private, order.Key{Version: 2, Public: key.Public})
 	secret := order.NewSecret("a secret")
 	result, _ := secret.Seal(order.Result{Order: "a", Device: one, Outcome: order.Done})

@@ -103,12 +103,16 @@ func (k Key) Open(sealed []byte, device string, now time.Time) (Order, error) {
 type Beat struct {
 	// Time of the controller's clock, in whole seconds.
 	Time time.Time
-	// Last counts the orders to the devices of one connection, so that a gap shows.
+	// Feed is what the controller sends through one connection, to all devices
+	// behind it. Last is the number of its last order, 0 before the first: who has
+	// not got them all is behind somebody who keeps orders back.
+	Feed string
 	Last uint64
 }
 
 type beatBody struct {
 	Time int64  `json:"time"`
+	Feed string `json:"feed"`
 	Last uint64 `json:"last"`
 }
 
@@ -117,7 +121,7 @@ const maxSmall = 1024
 
 // SealBeat signs a beat.
 func SealBeat(private ed25519.PrivateKey, b Beat) []byte {
-	text, err := json.Marshal(beatBody{b.Time.Unix(), b.Last})
+	text, err := json.Marshal(beatBody{b.Time.Unix(), b.Feed, b.Last})
 	if err != nil {
 		panic(fmt.Sprintf("order: %v", err)) // two numbers have a form
 	}
@@ -134,7 +138,10 @@ func (k Key) OpenBeat(sealed []byte) (Beat, error) {
 	if err := json.Unmarshal(text, &b); err != nil {
 		return Beat{}, malformed("%v", err)
 	}
-	return Beat{time.Unix(b.Time, 0).UTC(), b.Last}, nil
+	if !word(b.Feed, maxWord) {
+		return Beat{}, malformed("a beat of no feed")
+	}
+	return Beat{time.Unix(b.Time, 0).UTC(), b.Feed, b.Last}, nil
 }
 
 type keyBody struct {

@@ -1,0 +1,84 @@
+package order
+
+import (
+	"bytes"
+	"encoding/json"
+)
+
+// Hello asks for a feed.
+type Hello struct {
+	// KeyVersion is that of the key which the device has pinned, 0 for none.
+	KeyVersion int `json:"key_version"`
+}
+
+// Line is one line of a feed; one of its fields is set.
+type Line struct {
+	// Key is the key in use, for a device that has none: see ParseKey.
+	Key json.RawMessage `json:"key,omitempty"`
+	// Next are statements that lead from the device's key to the one in use, in
+	// order: see Key.Next.
+	Next [][]byte `json:"next,omitempty"`
+	// Beat and Order are signed.
+	Beat  []byte `json:"beat,omitempty"`
+	Order []byte `json:"order,omitempty"`
+}
+
+// MaxLine bounds a line of a feed in bytes, its end included.
+const MaxLine = 2*MaxEnvelope + 64
+
+// MaxNext bounds the statements of a line.
+const MaxNext = 64
+
+// Marshal writes a line with its end.
+func (l Line) Marshal() ([]byte, error) {
+	b, err := json.Marshal(l)
+	return append(b, '\n'), err
+}
+
+// ParseLine reads a line. What a newer controller says beside is left out. Errors
+// match ErrMalformed.
+func ParseLine(text []byte) (l Line, err error) {
+	if len(text) > MaxLine {
+		return Line{}, malformed("a line of %d bytes", len(text))
+	}
+	if err := json.Unmarshal(bytes.TrimSpace(text), &l); err != nil {
+		return Line{}, malformed("%v", err)
+	}
+	if len(l.Next) > MaxNext {
+		return Line{}, malformed("%d keys", len(l.Next))
+	}
+	return l, nil
+}
+
+// Results are what devices answer.
+type Results struct {
+	// Results are sealed by their devices.
+	Results [][]byte `json:"results"`
+}
+
+// Acks say what the controller has.
+type Acks struct {
+	Acks []Ack `json:"acks"`
+}
+
+// Ack says that the controller has a result of a device: Code is what Secret.Ack
+// makes of it.
+type Ack struct {
+	Order  string `json:"order"`
+	Device string `json:"device"`
+	Code   []byte `json:"code"`
+}
+
+// MaxAcks bounds the body with acknowledgements, in bytes.
+const MaxAcks = 1 << 20
+
+// ParseAcks reads acknowledgements. Errors match ErrMalformed.
+func ParseAcks(text []byte) (a Acks, err error) {
+	if len(text) > MaxAcks {
+		return Acks{}, malformed("%d bytes", len(text))
+	}
+	if err := json.Unmarshal(text, &a); err != nil {
+		return Acks{}, malformed("%v", err)
+	}
+	return a, nil
+}
