@@ -141,6 +141,8 @@ var packages = []rule{
 	{dir: "internal/controller/rollouts", floor: 2, side: controller, still: true,
 		allowedImports: []string{"report", "internal/controller/window", "internal/controller/rollout",
 			"internal/controller/rollout/keeper", "internal/controller/domain"}},
+	{dir: "internal/controller/orders", floor: 2, side: controller,
+		allowedImports: []string{"internal/choice", "internal/order", "internal/durable", "internal/controller/domain"}},
 	{dir: "internal/testkit/keepersuite", floor: 2, side: controller,
 		allowedImports: []string{"internal/controller/rollout", "internal/controller/rollout/keeper"}},
 	{dir: "internal/controller/store", floor: 2, side: controller, allowedImports: []string{"load", "internal/policy",

@@ -9,6 +9,9 @@ import (
 type Hello struct {
 	// KeyVersion is that of the key which the device has pinned, 0 for none.
 	KeyVersion int `json:"key_version"`
+	// Wait is for how many seconds to wait for orders; with 0 the feed ends with those
+	// that there are.
+	Wait int `json:"wait_s"`
 }
 
 // Line is one line of a feed; one of its fields is set.

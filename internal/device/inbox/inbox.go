@@ -149,6 +149,12 @@ func New(r Record) *Inbox { return &Inbox{entries: slices.Clone(r.Entries)} }
 // Step takes an event and returns what follows from it, in order.
 func (b *Inbox) Step(now time.Time, in Event) (out []Action) {
 	before := slices.Clone(b.entries)
+	if in, ok := in.(Got); ok {
+		if e := b.find(in.Order.ID); e != nil && e.State == Ended && e.Taken {
+			// The controller has lost the result: it would not ask otherwise.
+			return []Action{Answer{*e}}
+		}
+	}
 	switch in := in.(type) {
 	case Started:
 		b.started(now, in.Restarted)

@@ -75,7 +75,9 @@ func TestOnce(t *testing.T) {
 	if n := len(b.Answers()); n != 0 {
 		t.Errorf("%d results wait though they were taken", n)
 	}
-	expect(t, "again, taken", does(b.Step(at.Add(30*time.Minute), got("a", order.CheckIn))))
+	out = b.Step(at.Add(30*time.Minute), got("a", order.CheckIn))
+	expect(t, "again, taken", does(out))
+	expect(t, "the controller has lost it", answers(out), "a done")
 	if out := b.Step(at, inbox.Over{ID: "none", Outcome: order.Done}); len(out) != 0 {
 		t.Errorf("the end of nothing: %v", out)
 	}

@@ -1,0 +1,323 @@
+package orders
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/order"
+)
+
+const (
+	// lookEvery is how often it is looked for orders of other processes, while there
+	// are feeds.
+	lookEvery = 500 * time.Millisecond
+	// BeatEvery is how often a feed says that it lives.
+	BeatEvery = time.Minute
+	// FeedLife is how long a feed lasts at most: what changes between a device and its
+	// controller is noticed then.
+	FeedLife = time.Hour
+	// MaxFeeds bounds the feeds of one process.
+	MaxFeeds = 20_000
+)
+
+// waiting knows what is open, for all feeds of this process.
+type waiting struct {
+	kick chan struct{}
+
+	mu    sync.Mutex
+	by    map[string][]open // by device
+	news  chan struct{}     // closed when something changes
+	feeds int
+	// mark is what was open when it was last looked at.
+	mark string
+}
+
+func newWaiting() *waiting {
+	return &waiting{kick: make(chan struct{}, 1), by: map[string][]open{}, news: make(chan struct{})}
+}
+
+// changed has what is open looked at now. With all, every feed looks again even if
+// nothing else is open.
+func (w *waiting) changed(all bool) {
+	if all {
+		w.mu.Lock()
+		w.mark = ""
+		w.mu.Unlock()
+	}
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}
+
+// of returns what is open for devices, and what is closed when that changes.
+func (w *waiting) of(devices []string) (all []open, news <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, d := range devices {
+		all = append(all, w.by[d]...)
+	}
+	return all, w.news
+}
+
+// answered forgets what a device has answered.
+func (w *waiting) answered(id, device string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var rest []open
+	for _, o := range w.by[device] {
+		if o.order.ID != id {
+			rest = append(rest, o)
+		}
+	}
+	if w.by[device] = rest; len(rest) == 0 {
+		delete(w.by, device)
+	}
+}
+
+// enter counts a feed, unless there are too many. The first one has everything
+// looked at.
+func (w *waiting) enter() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.feeds >= MaxFeeds {
+		return false
+	}
+	if w.feeds++; w.feeds == 1 {
+		w.mark = ""
+		select {
+		case w.kick <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+func (w *waiting) leave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.feeds--
+}
+
+// Run looks for orders, those of other processes too, until ctx ends.
+func (s *Service) Run(ctx context.Context, log *slog.Logger) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	said := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-s.wait.kick:
+		}
+		err := s.look(ctx)
+		if err == nil || ctx.Err() != nil {
+			said = ""
+			continue
+		}
+		if err.Error() != said {
+			said = err.Error()
+			log.Warn("which orders are open was not read", "error", err)
+		}
+	}
+}
+
+// look reads what is open, if that has changed, and tells the feeds.
+func (s *Service) look(ctx context.Context) error {
+	s.wait.mu.Lock()
+	feeds, before := s.wait.feeds, s.wait.mark
+	s.wait.mu.Unlock()
+	if feeds == 0 {
+		return nil
+	}
+	var mark string
+	by := map[string][]open{}
+	err := s.ctl.View(ctx, func(tx domain.Tx) error {
+		mark = "."
+		clear(by)
+		orders, err := listAll(ctx, tx.SentOrders(), domain.SentOrderFilter{OpenAt: s.ctl.Time()})
+		if err != nil {
+			return err
+		}
+		for _, o := range orders {
+			mark += fmt.Sprintf("%s %d,", o.ID, o.Version)
+		}
+		if mark == before {
+			return nil
+		}
+		for _, o := range orders {
+			f := domain.OrderDeviceFilter{Order: o.ID, Standing: domain.OrderWaiting}
+			devices, err := listAll(ctx, tx.OrderDevices(), f)
+			if err != nil {
+				return err
+			}
+			for _, d := range devices {
+				by[d.Device] = append(by[d.Device], open{o, d.Device})
+			}
+		}
+		return nil
+	})
+	if err != nil || mark == before {
+		return err
+	}
+	s.wait.mu.Lock()
+	defer s.wait.mu.Unlock()
+	s.wait.by, s.wait.mark = by, mark
+	close(s.wait.news)
+	s.wait.news = make(chan struct{})
+	return nil
+}
+
+// listAll reads all pages of a list.
+func listAll[T, F any](ctx context.Context, t domain.Table[T, F], f F) (all []T, err error) {
+	for p := (domain.Page{Limit: domain.MaxPage}); ; {
+		l, err := t.List(ctx, f, p)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, l.Items...)
+		if p.After = l.Next; p.After == "" {
+			return all, nil
+		}
+	}
+}
+
+// feed is one that is under way.
+type feed struct {
+	service *Service
+	desk    *desk
+	devices []string
+	version int // of the key that the other side has
+	send    func(order.Line) error
+}
+
+// Feed sends a device its orders, and a beat every BeatEvery, until ctx ends or the
+// feed is as old as the device has asked for: then it asks for another. send hands over one line. An
+// error matches ErrForbidden or ErrUnavailable, or is that of send.
+func (s *Service) Feed(ctx context.Context, a domain.Actor, h order.Hello, send func(order.Line) error) error {
+	if a.Kind != domain.ActorDevice || a.Role != domain.RoleDevice {
+		return fmt.Errorf("%w: only a device has orders", domain.ErrForbidden)
+	}
+	if !s.wait.enter() {
+		return fmt.Errorf("%w: too many devices wait for orders here", domain.ErrUnavailable)
+	}
+	defer s.wait.leave()
+	f := &feed{s, newDesk(s.ctl.Random(8)), []string{a.Name}, h.KeyVersion, send}
+	end := time.NewTimer(min(FeedLife, time.Duration(max(0, min(h.Wait, 1<<20)))*time.Second))
+	defer end.Stop()
+	beat := time.NewTicker(BeatEvery)
+	defer beat.Stop()
+	if err := f.beat(); err != nil {
+		return err
+	}
+	if h.Wait <= 0 { // it does not wait until Run looks
+		if err := s.look(ctx); err != nil {
+			return err
+		}
+	}
+	wake := time.NewTimer(0)
+	defer wake.Stop()
+	for {
+		all, news := s.wait.of(f.devices)
+		next, err := f.orders(ctx, all)
+		if err != nil {
+			return err
+		}
+		wake.Stop()
+		if !next.IsZero() {
+			wake.Reset(next.Sub(s.ctl.Time()))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-end.C:
+			return nil
+		case <-news:
+		case <-wake.C:
+		case <-beat.C:
+			if err := f.beat(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// lead sees to it that the other side has the key in use.
+func (f *feed) lead(k keyFile) error {
+	if f.version == k.Version {
+		return nil
+	}
+	line, ok := k.lead(f.version)
+	f.version = k.Version
+	if !ok {
+		return nil // it has a key that no statement leads from: it refuses all, and says so
+	}
+	return f.send(line)
+}
+
+func (f *feed) beat() error {
+	k, err := f.service.keys.current()
+	if err != nil {
+		return err
+	}
+	if err := f.lead(k); err != nil {
+		return err
+	}
+	b := order.Beat{Time: f.service.ctl.Time(), Feed: f.desk.feed, Last: f.desk.number}
+	return f.send(order.Line{Beat: order.SealBeat(k.private(), b)})
+}
+
+// orders sends what is due, and returns when to look again.
+func (f *feed) orders(ctx context.Context, all []open) (next time.Time, err error) {
+	now := f.service.ctl.Time()
+	if f.desk.repeats(now, all) {
+		if all, err = f.service.unanswered(ctx, all); err != nil {
+			return next, err
+		}
+	}
+	due, next := f.desk.due(now, all)
+	if len(due) == 0 {
+		return next, nil
+	}
+	k, err := f.service.keys.current()
+	if err != nil {
+		return next, err
+	}
+	if err := f.lead(k); err != nil {
+		return next, err
+	}
+	for _, o := range due {
+		sealed, err := order.Seal(k.private(), o)
+		if err != nil {
+			return next, err
+		}
+		if err := f.send(order.Line{Order: sealed}); err != nil {
+			return next, err
+		}
+	}
+	return next, nil
+}
+
+// unanswered leaves out what another process has seen answered.
+func (s *Service) unanswered(ctx context.Context, all []open) (rest []open, err error) {
+	keys := make([]string, 0, len(all))
+	for _, o := range all {
+		keys = append(keys, o.key())
+	}
+	err = s.ctl.View(ctx, func(tx domain.Tx) error {
+		rest = nil
+		rows, err := tx.OrderDevices().GetAll(ctx, keys)
+		for _, o := range all {
+			if rows[o.key()].Standing == domain.OrderWaiting {
+				rest = append(rest, o)
+			}
+		}
+		return err
+	})
+	return rest, err
+}

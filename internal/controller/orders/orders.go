@@ -1,0 +1,459 @@
+package orders
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/peerload/peerload/internal/choice"
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/order"
+)
+
+const (
+	// DefaultLife of an order: long enough for a device that restarts meanwhile, and
+	// too short to surprise somebody the next day.
+	DefaultLife = time.Hour
+	// MaxDevices bounds the devices of one order that is sent.
+	MaxDevices = 100_000
+	// together is how soon a reset is if nobody says when: all devices have the order
+	// by then.
+	together = 30 * time.Second
+	// defaultLines of a log.
+	defaultLines = 200
+	// kept is how long orders that have expired are kept, for people.
+	kept = 90 * 24 * time.Hour
+	// maxSome bounds the names of devices that a Reach has.
+	maxSome = 5
+)
+
+// Config configures a Service.
+type Config struct {
+	// Controller has the devices. Required.
+	Controller *domain.Controller
+	// Keys are the directory of the controller's keys. Required.
+	Keys string
+	// Random makes keys. Required.
+	Random io.Reader
+}
+
+// Validate says what is missing.
+func (c Config) Validate() error {
+	if c.Controller == nil || c.Keys == "" || c.Random == nil {
+		return errors.New("orders: no controller, no directory of keys or no random numbers")
+	}
+	return nil
+}
+
+// Service has the use cases. Its methods may be called by several goroutines, and
+// several controllers may share one database.
+type Service struct {
+	ctl  *domain.Controller
+	keys *Keys
+	wait *waiting
+}
+
+// New returns the use cases. The first call makes the order key.
+func New(cfg Config) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	keys, err := OpenKeys(cfg.Keys, cfg.Random)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{ctl: cfg.Controller, keys: keys, wait: newWaiting()}, nil
+}
+
+// Request asks for an order. It names devices, or finds them: fields that are ""
+// find all, and all others must match. To find every device All must be set.
+type Request struct {
+	Kind    string   `json:"kind"`
+	Devices []string `json:"devices,omitempty" maxItems:"10000"`
+	Site    string   `json:"site,omitempty"`
+	Model   string   `json:"model,omitempty"`
+	Profile string   `json:"profile,omitempty"`
+	State   string   `json:"state,omitempty"`
+	Active  string   `json:"active,omitempty"`
+	Text    string   `json:"text,omitempty"`
+	All     bool     `json:"all,omitempty"`
+	// At is the moment of reset-together; zero means in half a minute.
+	At time.Time `json:"at,omitzero"`
+	// Life in seconds until it expires; 0 means an hour.
+	Life int64 `json:"life_s,omitempty" minimum:"0"`
+	// Lines of collect-log; 0 means 200.
+	Lines int `json:"lines,omitempty" minimum:"0"`
+}
+
+// Sent is an order that was sent, or would be, and whom it reaches.
+type Sent struct {
+	// DryRun says that nothing was sent.
+	DryRun bool             `json:"dry_run"`
+	Order  domain.SentOrder `json:"order"`
+	Reach  domain.Reach     `json:"reach"`
+}
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{domain.ErrInvalid}, args...)...)
+}
+
+// finds reports whether a request finds devices, rather than to name them.
+func (r Request) finds() bool {
+	return r.Site != "" || r.Model != "" || r.Profile != "" || r.State != "" || r.Active != "" || r.Text != ""
+}
+
+// order makes the order of a request.
+func (r Request) order(now time.Time) (o domain.SentOrder, err error) {
+	words := []string{}
+	for _, k := range order.Kinds() {
+		words = append(words, string(k))
+	}
+	if err := choice.Value("the kind", r.Kind, words); err != nil {
+		return o, fmt.Errorf("%w: %w", domain.ErrInvalid, err)
+	}
+	if n := len(r.Devices); n > 0 && (r.finds() || r.All) || n == 0 && r.finds() == r.All {
+		return o, invalid("an order names devices, or finds them by site, model, profile, state, load or text, or is for " +
+			"all")
+	}
+	life := DefaultLife
+	if r.Life > 0 {
+		life = time.Duration(min(r.Life, 1<<31)) * time.Second
+	}
+	now = now.Truncate(time.Second)
+	o = domain.SentOrder{Kind: r.Kind, Issued: now, Expires: now.Add(life), Lines: r.Lines}
+	if life > order.MaxLife {
+		return o, invalid("an order lives for %v at most", order.MaxLife)
+	}
+	kind := order.Kind(r.Kind)
+	switch {
+	case kind == order.ResetTogether:
+		o.Moment = now.Add(together)
+		if !r.At.IsZero() {
+			o.Moment = r.At.UTC().Truncate(time.Second)
+		}
+		if o.Moment.Before(now) || !o.Moment.Before(o.Expires) {
+			return o, invalid("the moment of %s is from now on, and before it expires (%s)", kind,
+				o.Expires.Format(time.RFC3339))
+		}
+	case !r.At.IsZero():
+		return o, invalid("only %s has a moment", order.ResetTogether)
+	}
+	switch {
+	case kind == order.CollectLog && r.Lines == 0:
+		o.Lines = defaultLines
+	case kind == order.CollectLog && r.Lines > order.MaxLines, kind != order.CollectLog && r.Lines != 0:
+		return o, invalid("%s has 1 to %d lines, and nothing else has any", order.CollectLog, order.MaxLines)
+	}
+	return o, nil
+}
+
+// Send sends an order, or with dry says whom it would reach. The actor must be one
+// who may change devices.
+func (s *Service) Send(ctx context.Context, a domain.Actor, r Request, dry bool) (out Sent, err error) {
+	if err := a.Check(domain.ScopeDevices); err != nil {
+		return out, err
+	}
+	out.DryRun = dry
+	if out.Order, err = r.order(s.ctl.Time()); err != nil {
+		return out, err
+	}
+	rows, err := s.find(ctx, a, r)
+	if err != nil {
+		return out, err
+	}
+	if len(rows) == 0 {
+		return out, fmt.Errorf("%w: the order would reach no device", domain.ErrRefused)
+	}
+	out.Order.Devices, out.Order.By, out.Reach = len(rows), a.Name, reach(rows)
+	if dry {
+		return out, nil
+	}
+	out.Order.ID = s.id()
+	out.Order.Created, out.Order.Changed = s.ctl.Time(), s.ctl.Time()
+	devices := make([]domain.OrderDevice, 0, len(rows))
+	for _, d := range rows {
+		devices = append(devices, domain.OrderDevice{Meta: domain.Meta{Created: out.Order.Created,
+			Changed: out.Order.Created}, Order: out.Order.ID, Device: d.Name, Site: site(d), Standing: domain.OrderWaiting})
+	}
+	err = s.ctl.Update(ctx, a, func(tx domain.Tx, note domain.Note) error {
+		o := out.Order
+		if err := tx.SentOrders().Put(ctx, &o); err != nil {
+			return err
+		}
+		out.Order.Version = o.Version
+		note("order.send", "order "+o.ID, nil, o)
+		return tx.OrderDevices().PutAll(ctx, devices)
+	})
+	if err == nil {
+		s.wait.changed(true)
+	}
+	return out, err
+}
+
+// id makes an id that orders by time.
+func (s *Service) id() string {
+	return fmt.Sprintf("%016x%s", s.ctl.Time().UnixMicro(), s.ctl.Random(4))
+}
+
+// find returns the devices of a request, in the order of their names.
+func (s *Service) find(ctx context.Context, a domain.Actor, r Request) (rows []domain.DeviceRow, err error) {
+	for _, name := range r.Devices {
+		d, err := s.ctl.Device(ctx, a, name)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, d)
+	}
+	if len(r.Devices) == 0 {
+		f := domain.DeviceFilter{Site: r.Site, Model: r.Model, Profile: r.Profile, State: r.State, Active: r.Active,
+			Text: r.Text}
+		for p := (domain.Page{Limit: domain.MaxPage}); ; {
+			l, err := s.ctl.Devices(ctx, a, f, p)
+			if err != nil {
+				return nil, err
+			}
+			if rows = append(rows, l.Items...); len(rows) > MaxDevices {
+				return nil, invalid("an order reaches %d devices at most", MaxDevices)
+			}
+			if p.After = l.Next; p.After == "" {
+				break
+			}
+		}
+	}
+	slices.SortFunc(rows, func(a, b domain.DeviceRow) int { return strings.Compare(a.Name, b.Name) })
+	return slices.CompactFunc(rows, func(a, b domain.DeviceRow) bool { return a.Name == b.Name }), nil
+}
+
+// site is the one that a device belongs to.
+func site(d domain.DeviceRow) string {
+	if d.Site != "" || d.State == nil {
+		return d.Site
+	}
+	return d.State.Site
+}
+
+func reach(rows []domain.DeviceRow) domain.Reach {
+	r := domain.Reach{Devices: len(rows), Sites: map[string]int{}, Models: map[string]int{}, Some: []string{}}
+	for _, d := range rows {
+		r.Models[d.Model]++
+		if at := site(d); at != "" {
+			r.Sites[at]++
+		}
+		if len(r.Some) < maxSome {
+			r.Some = append(r.Some, d.Name)
+		}
+	}
+	return r
+}
+
+// Tally is an order, and how many of its devices have which standing.
+type Tally struct {
+	domain.SentOrder
+	Standings map[string]int `json:"standings"`
+}
+
+// standings are all that a device of an order can have.
+func standings() []string {
+	return []string{domain.OrderWaiting, domain.OrderExpired, domain.OrderCancelled, string(order.Done),
+		string(order.Failed), string(order.Refused), string(order.Unsupported), string(order.Late)}
+}
+
+func (s *Service) tally(ctx context.Context, tx domain.Tx, o domain.SentOrder) (Tally, error) {
+	t := Tally{o, map[string]int{}}
+	for _, w := range standings() {
+		l, err := tx.OrderDevices().List(ctx, domain.OrderDeviceFilter{Order: o.ID, Standing: w}, domain.Page{Limit: 1})
+		if err != nil {
+			return t, err
+		}
+		if l.Total > 0 {
+			t.Standings[w] = l.Total
+		}
+	}
+	if n := t.Standings[domain.OrderWaiting]; n > 0 && !s.ctl.Time().Before(o.Expires) {
+		t.Standings[domain.OrderExpired] += n // as it is written soon
+		delete(t.Standings, domain.OrderWaiting)
+	}
+	return t, nil
+}
+
+// List returns orders, the oldest first.
+func (s *Service) List(ctx context.Context, a domain.Actor, f domain.SentOrderFilter,
+	p domain.Page) (l domain.List[Tally], err error) {
+	if err := a.Check(domain.ScopeRead); err != nil {
+		return l, err
+	}
+	err = s.ctl.View(ctx, func(tx domain.Tx) error {
+		all, err := tx.SentOrders().List(ctx, f, p)
+		l = domain.List[Tally]{Items: []Tally{}, Next: all.Next, Total: all.Total}
+		for _, o := range all.Items {
+			t, err := s.tally(ctx, tx, o)
+			if err != nil {
+				return err
+			}
+			l.Items = append(l.Items, t)
+		}
+		return err
+	})
+	return l, err
+}
+
+// Get returns an order.
+func (s *Service) Get(ctx context.Context, a domain.Actor, id string) (t Tally, err error) {
+	if err := a.Check(domain.ScopeRead); err != nil {
+		return t, err
+	}
+	err = s.ctl.View(ctx, func(tx domain.Tx) error {
+		o, err := sent(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		t, err = s.tally(ctx, tx, o)
+		return err
+	})
+	return t, err
+}
+
+func sent(ctx context.Context, tx domain.Tx, id string) (domain.SentOrder, error) {
+	o, err := tx.SentOrders().Get(ctx, id)
+	if errors.Is(err, domain.ErrNotFound) {
+		err = fmt.Errorf("%w: order %q", domain.ErrNotFound, id)
+	}
+	return o, err
+}
+
+// Devices returns how the devices of an order have answered.
+func (s *Service) Devices(ctx context.Context, a domain.Actor, id, standing string,
+	p domain.Page) (l domain.List[domain.OrderDevice], err error) {
+	if err := a.Check(domain.ScopeRead); err != nil {
+		return l, err
+	}
+	err = s.ctl.View(ctx, func(tx domain.Tx) error {
+		if _, err := sent(ctx, tx, id); err != nil {
+			return err
+		}
+		l, err = tx.OrderDevices().List(ctx, domain.OrderDeviceFilter{Order: id, Standing: standing}, p)
+		return err
+	})
+	return l, err
+}
+
+// Cancel takes an order back from devices that have not answered. A device that has
+// got it meanwhile may still carry it out, and answers.
+func (s *Service) Cancel(ctx context.Context, a domain.Actor, id string) (t Tally, err error) {
+	if err := a.Check(domain.ScopeDevices); err != nil {
+		return t, err
+	}
+	err = s.ctl.Update(ctx, a, func(tx domain.Tx, note domain.Note) error {
+		o, err := sent(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if !o.Cancelled.IsZero() || !s.ctl.Time().Before(o.Expires) {
+			return fmt.Errorf("%w: order %s has expired, or was cancelled before", domain.ErrRefused, id)
+		}
+		before := o
+		o.Cancelled, o.Changed = s.ctl.Time(), s.ctl.Time()
+		if err := tx.SentOrders().Put(ctx, &o); err != nil {
+			return err
+		}
+		note("order.cancel", "order "+id, before, o)
+		if err := s.close(ctx, tx, id, domain.OrderCancelled); err != nil {
+			return err
+		}
+		t, err = s.tally(ctx, tx, o)
+		return err
+	})
+	if err == nil {
+		s.wait.changed(true)
+	}
+	return t, err
+}
+
+// close gives the devices of an order that still wait another standing.
+func (s *Service) close(ctx context.Context, tx domain.Tx, id, standing string) error {
+	for {
+		f := domain.OrderDeviceFilter{Order: id, Standing: domain.OrderWaiting}
+		l, err := tx.OrderDevices().List(ctx, f, domain.Page{Limit: domain.MaxPage})
+		if err != nil || len(l.Items) == 0 {
+			return err
+		}
+		for i := range l.Items {
+			l.Items[i].Standing, l.Items[i].Changed = standing, s.ctl.Time()
+		}
+		if err := tx.OrderDevices().PutAll(ctx, l.Items); err != nil {
+			return err
+		}
+	}
+}
+
+// Prune closes what has expired, and removes what was kept long enough.
+func (s *Service) Prune(ctx context.Context) error {
+	system := domain.Actor{Kind: domain.ActorSystem, Name: "upkeep", From: "local", Role: domain.RoleAdmin}
+	now := s.ctl.Time()
+	return s.ctl.Update(ctx, system, func(tx domain.Tx, _ domain.Note) error {
+		for p := (domain.Page{Limit: domain.MaxPage}); ; {
+			l, err := tx.SentOrders().List(ctx, domain.SentOrderFilter{ExpiredBy: now}, p)
+			if err != nil {
+				return err
+			}
+			for _, o := range l.Items {
+				if o.Expires.Before(now.Add(-kept)) {
+					err = tx.SentOrders().Delete(ctx, o.ID, 0)
+				} else {
+					err = s.close(ctx, tx, o.ID, domain.OrderExpired)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			if p.After = l.Next; p.After == "" {
+				return nil
+			}
+		}
+	})
+}
+
+// KeyState is the order key in use, without its secret half.
+type KeyState struct {
+	Version int    `json:"version"`
+	Public  []byte `json:"public"`
+}
+
+// Key returns the order key in use.
+func (s *Service) Key(_ context.Context, a domain.Actor) (KeyState, error) {
+	if err := a.Check(domain.ScopeRead); err != nil {
+		return KeyState{}, err
+	}
+	f, err := s.keys.current()
+	if err != nil {
+		return KeyState{}, err
+	}
+	return KeyState{f.Version, f.key().Public}, nil
+}
+
+// RotateKey makes the next order key. Devices learn it with their next connection,
+// by a statement of the key that they have pinned.
+func (s *Service) RotateKey(ctx context.Context, a domain.Actor) (k KeyState, err error) {
+	if err := a.Check(domain.ScopeAccess); err != nil {
+		return k, err
+	}
+	err = s.ctl.Update(ctx, a, func(_ domain.Tx, note domain.Note) error {
+		if k.Version == 0 { // the transaction may be run again
+			next, err := s.keys.rotate()
+			if err != nil {
+				return err
+			}
+			k = KeyState{next.Version, next.Public}
+		}
+		note("order-key.rotate", fmt.Sprintf("order key %d", k.Version), nil, k)
+		return nil
+	})
+	if err == nil {
+		s.wait.changed(true)
+	}
+	return k, err
+}
