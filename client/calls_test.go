@@ -43,7 +43,7 @@ func calls() map[string]call {
 		set("enrolment", func(c conn) client.Set[client.Enrolment, client.NewEnrolment] { return c.Enrolments },
 			client.Filter{Site: "s"}, 1),
 		level("enterprise", ""), level("model", anyName), level("profile", anyName), level("device", anyName),
-		loads(), models(), devices(), journals(), signIns(),
+		loads(), models(), devices(), journals(), signIns(), sentOrders(),
 	} {
 		maps.Copy(all, of)
 	}
@@ -116,6 +116,23 @@ func devices() map[string]call {
 		"reset-identity": func(ctx context.Context, c conn, _ bool) (any, error) {
 			return nil, c.ResetIdentity(ctx, anyName)
 		},
+	}
+}
+
+// sentOrders are the operations of orders.
+func sentOrders() map[string]call {
+	return map[string]call{
+		"list-orders": lists(func(c conn) client.Lister[client.OrderState] { return c.Orders },
+			client.Filter{Kind: "k", Open: true}, 2),
+		"list-order-devices": lists(func(c conn) client.Lister[client.OrderDevice] { return c.OrderDevices(anyName) },
+			client.Filter{Standing: "done"}, 2),
+		"get-order":    func(ctx context.Context, c conn, _ bool) (any, error) { return c.Order(ctx, anyName) },
+		"cancel-order": func(ctx context.Context, c conn, _ bool) (any, error) { return c.CancelOrder(ctx, anyName) },
+		"send-order": func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.SendOrder(ctx, arg[client.OrderRequest](filled), filled)
+		},
+		"get-order-key":    func(ctx context.Context, c conn, _ bool) (any, error) { return c.OrderKey(ctx) },
+		"rotate-order-key": func(ctx context.Context, c conn, _ bool) (any, error) { return c.RotateOrderKey(ctx) },
 	}
 }
 

@@ -33,18 +33,20 @@ type Changed struct {
 	// nothing was changed.
 	Audit string `json:"audit"`
 	// Reach counts the devices that do something else after the change, or of
-	// which something else is known, in all, by site and by model, and names
-	// some of them.
-	Reach struct {
-		Devices int            `json:"devices"`
-		Sites   map[string]int `json:"sites"`
-		Models  map[string]int `json:"models"`
-		Some    []string       `json:"some"`
-	} `json:"reach"`
+	// which something else is known.
+	Reach Reach `json:"reach"`
 	// Rows are the results of the rows.
 	Rows []BulkResult `json:"rows,omitempty"`
 	// Kept are the parts of an entry that are not taken back.
 	Kept []string `json:"kept,omitempty"`
+}
+
+// Reach counts devices in all, by site and by model, and names some of them.
+type Reach struct {
+	Devices int            `json:"devices"`
+	Sites   map[string]int `json:"sites"`
+	Models  map[string]int `json:"models"`
+	Some    []string       `json:"some"`
 }
 
 // Change carries out an order, whole or not at all; of rows, each by itself: see

@@ -46,7 +46,9 @@ type Client struct {
 	Tokens     Set[Token, NewToken]
 	Enrolments Set[Enrolment, NewEnrolment]
 	Loads      Lister[Load]
-	Models     Lister[Model]
+	// Orders lists those that were sent to devices, the oldest first.
+	Orders Lister[OrderState]
+	Models Lister[Model]
 	// History lists what happened to devices, Audit who changed what, the
 	// latest first.
 	History Lister[HistoryEntry]
@@ -83,6 +85,7 @@ func New(base, token string, hc *http.Client) (*Client, error) {
 	c.Tokens = Set[Token, NewToken]{Lister[Token]{c, "/tokens", true}}
 	c.Enrolments = Set[Enrolment, NewEnrolment]{Lister[Enrolment]{c, "/enrolments", false}}
 	c.Loads = Lister[Load]{c, "/loads", true}
+	c.Orders = Lister[OrderState]{c, "/orders", true}
 	c.Models = Lister[Model]{c, "/models", false}
 	c.History = Lister[HistoryEntry]{c, historyPath, true}
 	c.Audit = Lister[AuditEntry]{c, "/audit", true}

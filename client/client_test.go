@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 )
@@ -68,7 +70,9 @@ func handler() (h http.Handler, token string, stop func()) {
 	cheap := passhash.Cost{Memory: 64, Time: 1, Threads: 1}
 	ctl, err := domain.New(domain.Config{Store: store, Password: cheap})
 	must(err)
-	srv, err := api.New(api.Config{Controller: ctl, Spool: dir})
+	sent, err := orders.New(orders.Config{Controller: ctl, Keys: filepath.Join(dir, "keys"), Random: rand.Reader})
+	must(err)
+	srv, err := api.New(api.Config{Controller: ctl, Orders: sent, Spool: dir})
 	must(err)
 	root, admin := domain.Local("root"), domain.RoleAdmin
 	_, err = ctl.CreateUser(ctx, root, "ann", domain.UserChange{Role: &admin, Password: new("correct horse battery")})

@@ -30,6 +30,10 @@ type Filter struct {
 	Silent time.Duration
 	// Retired lists retired loads too: loads.
 	Retired bool
+	// Open leaves out what is cancelled or has expired: orders, which take Kind too.
+	Open bool
+	// Standing of the device: devices of an order.
+	Standing string
 	// User is the owner, "" for the caller, "*" for all: tokens.
 	User string
 	// Device in any spelling of its name, and Kind of the entry: history.
@@ -55,12 +59,13 @@ func (f Filter) query() url.Values {
 	q := url.Values{}
 	for name, v := range map[string]string{"text": f.Text, "model": f.Model, "profile": f.Profile, "site": f.Site,
 		"origin": f.Registration, "load": f.Load, "release": f.Release, "state": f.State, "active": f.Active, "user": f.User,
-		"device": f.Device, "kind": f.Kind, "actor": f.Actor, "action": f.Action, "target": f.Target, "part_of": f.PartOf} {
+		"device": f.Device, "kind": f.Kind, "actor": f.Actor, "action": f.Action, "target": f.Target, "part_of": f.PartOf,
+		"standing": f.Standing} {
 		if v != "" {
 			q.Set(name, v)
 		}
 	}
-	for name, v := range map[string]bool{"no_profile": f.NoProfile, "retired": f.Retired} {
+	for name, v := range map[string]bool{"no_profile": f.NoProfile, "retired": f.Retired, "open": f.Open} {
 		if v {
 			q.Set(name, "true")
 		}

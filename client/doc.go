@@ -18,8 +18,8 @@
 //
 // What the package does not cover: sessions, which are for people in a browser
 // (log-in, change-password, set-up); what a device reports
-// about itself (enrol, check-in), which "peerload agent" does; and the document
-// itself (get-openapi). What must not live here: rules of the domain, and
+// about itself and what it is told (enrol, check-in, follow-orders, answer-orders),
+// which "peerload agent" does; and the document itself (get-openapi). What must not live here: rules of the domain, and
 // anything that a caller cannot do over HTTP.
 //
 // Read first: Client and New, then Collection and Error.

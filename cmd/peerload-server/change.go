@@ -39,25 +39,31 @@ func (a *consent) ask(conn *connFlags, cmd *cobra.Command, c *connection, o clie
 	if err != nil {
 		return false, err
 	}
-	japanese := terminal.Japanese(os.Getenv)
 	if a.dry {
-		if err := conn.show(cmd, "dry_run", would, "%s\n", reachText(would, japanese)); err != nil || conn.json {
+		text := reachText(would.Reach, terminal.Japanese(os.Getenv))
+		if err := conn.show(cmd, "dry_run", would, "%s\n", text); err != nil || conn.json {
 			return false, err
 		}
 		return false, printRows(conn, cmd, would.Rows)
 	}
-	if would.Reach.Devices <= 1 {
+	return confirm(cmd, would.Reach)
+}
+
+// confirm asks a person at the terminal about what touches several devices.
+func confirm(cmd *cobra.Command, r client.Reach) (bool, error) {
+	japanese := terminal.Japanese(os.Getenv)
+	if r.Devices <= 1 {
 		return true, nil
 	}
 	in, ok := cmd.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return false, fmt.Errorf("%s; %w", reachText(would, false), errUnasked)
+		return false, fmt.Errorf("%s; %w", reachText(r, false), errUnasked)
 	}
 	question := "Go on? [y/N] "
 	if japanese {
 		question = "続けますか? [y/N] "
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "%s\n%s", reachText(would, japanese), question)
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s\n%s", reachText(r, japanese), question)
 	line, err := bufio.NewReader(in).ReadString('\n')
 	if err != nil && line == "" {
 		fmt.Fprintln(cmd.ErrOrStderr())
@@ -70,8 +76,7 @@ func (a *consent) ask(conn *connFlags, cmd *cobra.Command, c *connection, o clie
 }
 
 // reachText says in one line what is touched.
-func reachText(c client.Changed, japanese bool) string {
-	r := c.Reach
+func reachText(r client.Reach, japanese bool) string {
 	inSites := 0
 	for _, n := range r.Sites {
 		inSites += n
@@ -128,7 +133,7 @@ func (a *consent) carryOut(conn *connFlags, cmd *cobra.Command, c *connection, o
 }
 
 func showChanged(conn *connFlags, cmd *cobra.Command, done client.Changed) error {
-	text := reachText(done, terminal.Japanese(os.Getenv)) + "\n"
+	text := reachText(done.Reach, terminal.Japanese(os.Getenv)) + "\n"
 	if done.Audit != "" {
 		text += "undo with: peerload-server undo " + done.Audit + "\n"
 	}

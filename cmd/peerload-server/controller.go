@@ -288,6 +288,7 @@ func serveAll(ctx context.Context, d dataDir, inst *instance, api *apiListener, 
 	}
 	wg.Go(func() { upkeep(ctx, d, inst, api.certs, log) })
 	wg.Go(func() { inst.work(ctx, log) })
+	wg.Go(func() { inst.orders.Run(ctx, log) })
 	wg.Go(func() { reloadOnHangup(ctx, hup, api.certs, serviceManager(), log) })
 	wg.Wait()
 	return errors.Join(<-ended, <-ended)
@@ -358,7 +359,7 @@ func upkeep(ctx context.Context, d dataDir, inst *instance, certs *servercert.Ce
 	defer fresh.Stop()
 	defer asked.Stop()
 	refresh(inst.repo, log)
-	pruneOnce(ctx, d, inst.ctl, log)
+	pruneOnce(ctx, d, inst, log)
 	for {
 		select {
 		case <-ctx.Done():
@@ -369,7 +370,7 @@ func upkeep(ctx context.Context, d dataDir, inst *instance, certs *servercert.Ce
 			}
 			inst.locate(ctx, log)
 		case <-prune.C:
-			pruneOnce(ctx, d, inst.ctl, log)
+			pruneOnce(ctx, d, inst, log)
 		case <-fresh.C:
 			refresh(inst.repo, log)
 			reloadCert(certs, log)
@@ -377,12 +378,15 @@ func upkeep(ctx context.Context, d dataDir, inst *instance, certs *servercert.Ce
 	}
 }
 
-func pruneOnce(ctx context.Context, d dataDir, ctl *domain.Controller, log *slog.Logger) {
+func pruneOnce(ctx context.Context, d dataDir, inst *instance, log *slog.Logger) {
 	if err := d.sweep(time.Now()); err != nil {
 		log.Error("what interrupted uploads have left was not removed", "error", err)
 	}
-	if _, err := ctl.Prune(ctx); err != nil && ctx.Err() == nil {
+	if _, err := inst.ctl.Prune(ctx); err != nil && ctx.Err() == nil {
 		log.Error("old entries were not removed", "error", err)
+	}
+	if err := inst.orders.Prune(ctx); err != nil && ctx.Err() == nil {
+		log.Error("orders that have expired were not closed", "error", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,6 +19,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/files"
+	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollouts"
@@ -129,7 +131,9 @@ type instance struct {
 	// rollouts are worked by jobs of the queue.
 	rollouts *rollouts.Service
 	queue    *jobs.Queue
-	audit    *syslog.Sender // nil: nowhere
+	// orders are the use cases of orders.
+	orders *orders.Service
+	audit  *syslog.Sender // nil: nowhere
 	// sites finds the sites of addresses, as they were known last; nil at first.
 	sites atomic.Pointer[domain.Locator]
 }
@@ -184,8 +188,12 @@ func (inst *instance) assemble(ctx context.Context, d dataDir, log *slog.Logger,
 	if inst.rollouts, err = rollouts.NewService(rollouts.Config{Controller: inst.ctl, Kept: kept, Log: log}); err != nil {
 		return err
 	}
-	inst.api, err = api.New(api.Config{Controller: inst.ctl, Spool: d.spool(), Version: version(), Log: log,
-		OIDC: how.issuer, PublicURL: how.url})
+	if inst.orders, err = orders.New(orders.Config{Controller: inst.ctl, Keys: d.keys(),
+		Random: rand.Reader}); err != nil {
+		return err
+	}
+	inst.api, err = api.New(api.Config{Controller: inst.ctl, Orders: inst.orders, Spool: d.spool(), Version: version(),
+		Log: log, OIDC: how.issuer, PublicURL: how.url})
 	return err
 }
 

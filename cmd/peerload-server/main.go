@@ -118,7 +118,7 @@ signatures or expiry; 7 it would change several devices, and nobody said yes.`,
 		},
 	}
 	root.AddCommand(serve, deviceCommand(), siteCommand(), profileCommand(), enterpriseCommand(), modelCommand(),
-		loadCommand(), releaseCommand(), reportCommand(), bulkCommand(), undoCommand(),
+		loadCommand(), releaseCommand(), reportCommand(), bulkCommand(), undoCommand(), orderCommand(),
 		loginCommand(), logoutCommand(),
 		userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), templateCommand(), backupCommand(),
 		restoreCommand())
@@ -167,7 +167,7 @@ func advised(err error) error {
 var lists = map[string]string{
 	"device": "device list", "site": "site list", "profile": "profile list", "model": "model list",
 	"load": "load list", "release": "release list", "user": "user list",
-	"token": "token list", "enrolment token": "enrolment list", "audit entry": "report audit",
+	"token": "token list", "enrolment token": "enrolment list", "audit entry": "report audit", "order": "order list",
 }
 
 // status returns the exit status for err.

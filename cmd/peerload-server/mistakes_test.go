@@ -74,7 +74,13 @@ var mistakes = []string{
 	"undo", "undo none", "undo none --if-version 3", "enterprise set timing=classic",
 	"load assign gw --site Kyotoo --yes", "load assign fw --site Kyoto --yes", "load roll-back --site Kyoto --yes",
 	"release assign r --site Kyoto --dry-run", "load assign fw --site Kyoto --enterprise", "bulk DIR/two.csv",
+	"order send", "order sned", "order send retr --all", "order send retry", "order send retry --all",
+	"order send retry --all --model 7941 --yes", "order send reset-together --all --at noon",
+	"order send retry --all --expires 0s", "order send retry --all --expires 200h", "order send retry --all --lines 0",
+	"order send collect-log --all --lines 2000", "order send retry --at 5m --all", "order key rotat",
 	// Names that nobody has.
+	"order show none", "order cancel none", "order send retry --device 02:00:00:00:00:09",
+	"order send retry --site Kyotoo", "order send retry --model none",
 	"release show none", "release delete none",
 	"site show Kyotoo", "site set Kyotoo --note x", "site delete none", "device list --site Kyotoo",
 	"device set 02:00:00:00:00:01 --site Kyotoo", "report history --site Osaka", "report overview --site Kyotoo",

@@ -169,7 +169,8 @@ var packages = []rule{
 		libraries: []string{"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2"}},
 	{dir: "internal/controller/api", floor: 2, side: controller, allowedImports: []string{"internal/choice", "load",
 		"internal/policy",
-		"report", "internal/controller/publish", "internal/controller/domain", "internal/controller/oidc"},
+		"report", "internal/order", "internal/controller/publish", "internal/controller/domain", "internal/controller/orders",
+		"internal/controller/oidc"},
 		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
 
 	// Floor 3: the product from outside. The simulator is as pure as what it

@@ -37,6 +37,7 @@ var decoders = regexp.MustCompile(`^(` + strings.Join([]string{
 var harmlessReaders = map[string]string{
 	"(*cmd/peerload-lab.benchFlags).begin":          "its own command line",
 	"(*cmd/peerload-server.service).budget":         "its own command line",
+	"(*cmd/peerload-server.sendFlags).request":      "its own command line",
 	"(*cmd/peerload.getFlags).request":              "its own command line",
 	"(*internal/device/agent.Daemon).loadURLs":      "a server of its record, which is read by parseRecord",
 	"(*internal/device/agent.instance).moved":       "an address that the kernel tells",

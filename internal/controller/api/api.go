@@ -1,3 +1,14 @@
+// Package api is the controller's API under /api/v1: for administrators and
+// programs, with sessions or tokens, and for devices, with their own secrets;
+// and the page behind the set-up link. The OpenAPI 3.1 document is generated
+// from the types that the handlers use.
+//
+// What lives here: authentication (auth.go), what a request and an answer look
+// like, and which use case of package domain it means. What must not: rules and
+// rights, which are package domain's; the database; files for devices, which
+// package files serves without credentials.
+//
+// Read first: api.go, auth.go, then devices.go as the example for all others.
 package api
 
 import (
@@ -15,6 +26,8 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/oidc"
+	"github.com/peerload/peerload/internal/controller/orders"
+	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/report"
 )
 
@@ -25,6 +38,8 @@ const Prefix = "/api/v1"
 type Config struct {
 	// Controller has the use cases. Required.
 	Controller *domain.Controller
+	// Orders has the use cases of orders. Required.
+	Orders *orders.Service
 	// Spool is a directory in which uploaded files are kept until they are
 	// published. Required.
 	Spool string
@@ -48,8 +63,8 @@ type Config struct {
 
 // Validate says what is missing or out of range.
 func (c Config) Validate() error {
-	if c.Controller == nil || c.Spool == "" {
-		return errors.New("api: no controller or no directory for uploads")
+	if c.Controller == nil || c.Orders == nil || c.Spool == "" {
+		return errors.New("api: no controller, no orders or no directory for uploads")
 	}
 	if c.OIDC != nil && c.PublicURL == "" {
 		return errors.New("api: sign-ins need a public URL")
@@ -94,6 +109,7 @@ func New(cfg Config) (*Server, error) {
 	s.loads()
 	s.releases()
 	s.changes()
+	s.orders()
 	s.journal()
 	s.access()
 	s.sessions()
@@ -182,8 +198,11 @@ func schemaName(t reflect.Type, hint string) string {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
 	}
-	if t.PkgPath() == reflect.TypeFor[report.Final]().PkgPath() {
+	switch t.PkgPath() {
+	case reflect.TypeFor[report.Final]().PkgPath():
 		return "Report" + name
+	case reflect.TypeFor[order.Line]().PkgPath(), reflect.TypeFor[orders.Sent]().PkgPath():
+		return "Order" + name
 	}
 	return name
 }

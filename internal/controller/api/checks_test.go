@@ -481,7 +481,7 @@ func TestBrokenStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := New(Config{Controller: ctl, Spool: s.srv.cfg.Spool})
+	srv, err := New(Config{Controller: ctl, Orders: s.srv.cfg.Orders, Spool: s.srv.cfg.Spool})
 	if err != nil {
 		t.Fatal(err)
 	}

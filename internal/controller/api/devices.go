@@ -141,11 +141,7 @@ func (s *Server) deviceSide() {
 	// A device of a newer version may send fields that this version does not
 	// know, and must be accepted all the same. Package domain bounds what it
 	// says.
-	checkIn.SkipValidateBody, checkIn.MaxBodyBytes = true, checkInBytes
-	schemas := s.api.OpenAPI().Components.Schemas
-	checkIn.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-		"application/json": {Schema: huma.SchemaFromType(schemas, typeOf[report.Device]())}}}
-	schemas.Map()[schemaName(typeOf[report.Device](), "")].AdditionalProperties = true
+	s.mayGrow(&checkIn, typeOf[report.Device](), checkInBytes)
 	huma.Register(s.api, checkIn, func(ctx context.Context, in *struct {
 		DevicePath
 		RawBody []byte `contentType:"application/json"`

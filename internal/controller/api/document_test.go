@@ -176,14 +176,20 @@ func (s *rig) undocumented(method, path string, status int, h http.Header, body 
 	if content == nil {
 		return []string{"the document has no answer of type " + kind}
 	}
-	var v any
-	if err := json.Unmarshal(body, &v); err != nil {
-		return []string{err.Error()}
+	things := [][]byte{body}
+	if kind == linesType {
+		things = bytes.Split(bytes.TrimSuffix(body, []byte("\n")), []byte("\n"))
 	}
-	at, result := huma.NewPathBuffer(nil, 0), &huma.ValidateResult{}
-	huma.Validate(s.srv.api.OpenAPI().Components.Schemas, content.Schema, at, huma.ModeReadFromServer, v, result)
-	for _, err := range result.Errors {
-		found = append(found, err.Error())
+	for _, b := range things {
+		var v any
+		if err := json.Unmarshal(b, &v); err != nil {
+			return []string{err.Error()}
+		}
+		at, result := huma.NewPathBuffer(nil, 0), &huma.ValidateResult{}
+		huma.Validate(s.srv.api.OpenAPI().Components.Schemas, content.Schema, at, huma.ModeReadFromServer, v, result)
+		for _, err := range result.Errors {
+			found = append(found, err.Error())
+		}
 	}
 	return found
 }

@@ -49,6 +49,10 @@ type (
 	EnrolmentPath struct {
 		Enrolment string `path:"enrolment" doc:"the enrolment token's id"`
 	}
+	// OrderPath names an order.
+	OrderPath struct {
+		Order string `path:"order" doc:"the order's id"`
+	}
 	// RolePath names a role of the repository.
 	RolePath struct {
 		Role string `path:"role" doc:"root, targets, snapshot or timestamp"`

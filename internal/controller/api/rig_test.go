@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
@@ -59,7 +61,11 @@ func newRig(t *testing.T) *rig {
 	if err := os.Mkdir(spool, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	srv, err := New(Config{Controller: ctl, Spool: spool, MaxUpload: 1 << 20, Version: "test"})
+	sent, err := orders.New(orders.Config{Controller: ctl, Keys: filepath.Join(dir, "keys"), Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := New(Config{Controller: ctl, Orders: sent, Spool: spool, MaxUpload: 1 << 20, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +187,9 @@ var roles = map[string]string{
 	"sign-in": "other", "end-sessions": "admin", // here of somebody else
 	"log-in": "other", "who-am-i": "viewer", "log-out": "viewer", "change-password": "viewer", "set-up": "other",
 	"get-openapi": "viewer",
+	"list-orders": "viewer", "send-order": "operator", "get-order": "viewer", "list-order-devices": "viewer",
+	"cancel-order": "operator", "get-order-key": "viewer", "rotate-order-key": "admin",
+	"follow-orders": "only device", "answer-orders": "only device",
 }
 
 // TestEveryEndpoint walks the document: without credentials 401, with each

@@ -90,7 +90,8 @@ func (s *rig) withIssuer() *issuer.Issuer {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if s.srv, err = New(Config{Controller: s.ctl, Spool: s.t.TempDir(), OIDC: p, PublicURL: s.url}); err != nil {
+	cfg := Config{Controller: s.ctl, Orders: s.srv.cfg.Orders, Spool: s.t.TempDir(), OIDC: p, PublicURL: s.url}
+	if s.srv, err = New(cfg); err != nil {
 		s.t.Fatal(err)
 	}
 	h.Config.Handler = s.srv

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/device/reason"
@@ -67,7 +69,11 @@ func TestRealController(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api, err := api.New(api.Config{Controller: ctl, Spool: dir, Version: "test"})
+	sent, err := orders.New(orders.Config{Controller: ctl, Keys: filepath.Join(dir, "keys"), Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := api.New(api.Config{Controller: ctl, Orders: sent, Spool: dir, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

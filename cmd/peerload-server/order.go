@@ -1,0 +1,290 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/terminal"
+)
+
+func orderCommand() *cobra.Command {
+	return group("order", "Orders: what devices do at once, and how they answer", func(conn *connFlags) []*cobra.Command {
+		return []*cobra.Command{orderSend(conn), orderList(conn), orderShow(conn), orderCancel(conn), orderKey(conn)}
+	})
+}
+
+// sendFlags are those of "order send".
+type sendFlags struct {
+	consent
+	order client.OrderRequest
+	at    string
+	life  time.Duration
+	watch bool
+}
+
+func (f *sendFlags) flags(cmd *cobra.Command) {
+	f.consent.flags(cmd)
+	s := cmd.Flags()
+	s.StringSliceVar(&f.order.Devices, "device", nil, "these devices, repeated or with commas")
+	s.StringVar(&f.order.Site, "site", "", "devices that belong to this site")
+	s.StringVar(&f.order.Model, "model", "", "devices of this model")
+	s.StringVar(&f.order.Profile, "profile", "", "devices of this profile")
+	s.StringVar(&f.order.State, "state", "", "devices in this state, as last reported")
+	s.StringVar(&f.order.Active, "active", "", "devices that run this load, as last reported")
+	s.StringVar(&f.order.Text, "text", "", "devices with this in their name or description")
+	s.BoolVar(&f.order.All, "all", false, "all devices")
+	s.StringVar(&f.at, "at", "", "moment of reset-together: a time such as 2026-03-01T22:00:00+09:00, or from now, such as "+
+		"5m; default: in half a minute")
+	s.DurationVar(&f.life, "expires", time.Hour, "for how long it is sent to devices that do not answer; at most a week")
+	s.IntVar(&f.order.Lines, "lines", 0, "lines of collect-log, 1 to 1000; default: 200")
+	s.BoolVar(&f.watch, "watch", false, "wait, and show how devices answer")
+}
+
+// request is the order that the flags ask for.
+func (f *sendFlags) request(cmd *cobra.Command, kind string) (client.OrderRequest, error) {
+	o := f.order
+	o.Kind = kind
+	if f.life < time.Second {
+		return o, errors.New("--expires is 1s or longer")
+	}
+	o.LifeS = int64(f.life / time.Second)
+	if given(cmd, "lines") && o.Lines < 1 {
+		return o, errors.New("--lines is 1 to 1000")
+	}
+	if f.at == "" {
+		return o, nil
+	}
+	if d, err := time.ParseDuration(f.at); err == nil {
+		o.At = time.Now().Add(d)
+		return o, nil
+	}
+	at, err := time.Parse(time.RFC3339, f.at)
+	if err != nil {
+		return o, fmt.Errorf("--at %q is neither a time such as 2026-03-01T22:00:00+09:00 nor one from now, such as 5m", f.at)
+	}
+	o.At = at
+	return o, nil
+}
+
+func orderSend(conn *connFlags) *cobra.Command {
+	f := &sendFlags{}
+	cmd := &cobra.Command{Use: "send KIND", Short: "Tell devices to do something now", Args: cobra.ExactArgs(1),
+		Long: `Tell devices to do something now. KIND is one of:
+
+  check-in         ask how it is provisioned, and report
+  update-settings  ask how it is provisioned
+  retry            forget that loads have failed, and check in
+  forget-failure   forget that loads have failed; the next check-in tries them
+  restart          restart the device
+  reset-together   restart at one moment, so that devices fetch together and share
+  collect-log      send the last lines of the agent's log
+
+A device gets its orders within seconds while its agent is connected, and else
+when it is connected again, until the order expires. It carries each out once.`,
+		Example: "  peerload-server order send check-in --site Kyoto --yes --watch\n" +
+			"  peerload-server order send reset-together --model 7961 --at 5m --yes\n" +
+			"  peerload-server order send collect-log --device SEP001122334455 --lines 500",
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			o, err := f.request(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			if !f.yes || f.dry {
+				would, err := c.SendOrder(cmd.Context(), o, true)
+				if err != nil {
+					return err
+				}
+				if f.dry {
+					return conn.show(cmd, "dry_run", would, "%s\n", reachText(would.Reach, terminal.Japanese(os.Getenv)))
+				}
+				if ok, err := confirm(cmd, would.Reach); err != nil || !ok {
+					return err
+				}
+			}
+			sent, err := c.SendOrder(cmd.Context(), o, false)
+			if err != nil {
+				return err
+			}
+			err = conn.show(cmd, "order_sent", sent, "order %s sent: %s; expires %s\n%s\n", sent.Order.ID, sent.Order.Kind,
+				when(sent.Order.Expires), reachText(sent.Reach, terminal.Japanese(os.Getenv)))
+			if err != nil || !f.watch {
+				return err
+			}
+			return conn.watch(cmd, c, sent.Order.ID)
+		})}
+	f.flags(cmd)
+	return cmd
+}
+
+// watchEvery is how often --watch looks.
+const watchEvery = time.Second
+
+// watch shows how an order is answered, until nobody is waited for.
+func (conn *connFlags) watch(cmd *cobra.Command, c *connection, id string) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	said := ""
+	for {
+		o, err := c.Order(cmd.Context(), id)
+		if err != nil {
+			return err
+		}
+		if text := standingsText(o, terminal.Japanese(os.Getenv)); text != said {
+			said = text
+			if err := conn.show(cmd, "order", o, "%s\n", text); err != nil {
+				return err
+			}
+		}
+		if o.Standings["waiting"] == 0 {
+			return nil
+		}
+		select {
+		case <-cmd.Context().Done():
+			return cmd.Context().Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// standingsText says in one line how many devices have which standing.
+func standingsText(o client.OrderState, japanese bool) string {
+	words := map[string]string{}
+	if japanese {
+		words = map[string]string{"waiting": "応答待ち", "expired": "期限切れ", "cancelled": "取り消し", "done": "完了",
+			"failed": "失敗", "refused": "拒否", "unsupported": "未対応", "late": "間に合わず"}
+	}
+	var all []string
+	for _, s := range slices.Sorted(maps.Keys(o.Standings)) {
+		word := words[s]
+		if word == "" {
+			word = terminal.Printable(s)
+		}
+		all = append(all, fmt.Sprintf("%s %d", word, o.Standings[s]))
+	}
+	if japanese {
+		return fmt.Sprintf("機器%d台: %s", o.Devices, strings.Join(all, "、"))
+	}
+	return fmt.Sprintf("of %d: %s", o.Devices, strings.Join(all, ", "))
+}
+
+func orderList(conn *connFlags) *cobra.Command {
+	var f client.Filter
+	cmd := &cobra.Command{Use: "list", Short: "List orders that were sent, the oldest first", Args: cobra.NoArgs,
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+			items, err := collect(c.Orders.List(cmd.Context(), f))
+			if err != nil {
+				return err
+			}
+			return list(conn, cmd, "order", items, "ORDER KIND BY SENT EXPIRES CANCELLED DEVICES WAITING DONE OTHER",
+				func(o client.OrderState) []string {
+					waiting, done := o.Standings["waiting"], o.Standings["done"]
+					return []string{o.ID, o.Kind, o.By, when(o.Issued), when(o.Expires), when(o.Cancelled), fmt.Sprint(o.Devices),
+						fmt.Sprint(waiting), fmt.Sprint(done), fmt.Sprint(o.Devices - waiting - done)}
+				})
+		})}
+	cmd.Flags().BoolVar(&f.Open, "open", false, "leave out what has expired or was cancelled")
+	cmd.Flags().StringVar(&f.Kind, "kind", "", "orders of this kind")
+	return cmd
+}
+
+func orderShow(conn *connFlags) *cobra.Command {
+	var f client.Filter
+	var watch bool
+	cmd := &cobra.Command{Use: "show ORDER", Short: "Show an order and how each device has answered", Args: cobra.ExactArgs(1),
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			if watch {
+				if err := conn.watch(cmd, c, args[0]); err != nil {
+					return err
+				}
+			}
+			o, err := c.Order(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			items, err := collect(c.OrderDevices(args[0]).List(cmd.Context(), f))
+			if err != nil {
+				return err
+			}
+			if err := conn.showOrder(cmd, o); err != nil {
+				return err
+			}
+			err = list(conn, cmd, "order_device", items, "DEVICE SITE STANDING ANSWERED TEXT", func(d client.OrderDevice) []string {
+				text := d.Text
+				if len(items) == 1 {
+					text = ""
+				}
+				return []string{d.Device, d.Site, d.Standing, when(d.Answered), begins(text)}
+			})
+			if err != nil || conn.json || len(items) != 1 {
+				return err
+			}
+			for line := range strings.Lines(items[0].Text) { // of one device, all that it says
+				fmt.Fprintln(cmd.OutOrStdout(), terminal.Printable(strings.TrimSuffix(line, "\n")))
+			}
+			return nil
+		})}
+	cmd.Flags().StringVar(&f.Standing, "standing", "",
+		"devices that are waiting, expired, cancelled, done, failed, refused, unsupported or late")
+	cmd.Flags().BoolVar(&watch, "watch", false, "wait until all have answered")
+	return cmd
+}
+
+// begins is the beginning of a text that may have many lines.
+func begins(text string) string {
+	line, rest, _ := strings.Cut(text, "\n")
+	if rest != "" {
+		line += " …"
+	}
+	return line
+}
+
+func (conn *connFlags) showOrder(cmd *cobra.Command, o client.OrderState) error {
+	return conn.show(cmd, "order", o, "order      %s: %s\nsent       %s by %s\nexpires    %s\nmoment     %s\ncancelled  %s\n%s\n",
+		o.ID, terminal.Printable(o.Kind), when(o.Issued), terminal.Printable(o.By), when(o.Expires), when(o.Moment),
+		when(o.Cancelled), standingsText(o, terminal.Japanese(os.Getenv)))
+}
+
+func orderCancel(conn *connFlags) *cobra.Command {
+	return &cobra.Command{Use: "cancel ORDER", Short: "Take an order back from devices that have not answered",
+		Args: cobra.ExactArgs(1),
+		Long: `Take an order back from devices that have not answered. A device that has got it
+meanwhile may still carry it out; its answer is taken.`,
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			o, err := c.CancelOrder(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return conn.showOrder(cmd, o)
+		})}
+}
+
+// orderKey shows or rotates the order key.
+func orderKey(conn *connFlags) *cobra.Command {
+	cmd := &cobra.Command{Use: "key", Short: "The key that orders are signed with"}
+	show := func(use, short, event string, do func(ctx context.Context, c *connection) (client.OrderKey, error)) {
+		cmd.AddCommand(&cobra.Command{Use: use, Short: short, Args: cobra.NoArgs,
+			RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+				k, err := do(cmd.Context(), c)
+				if err != nil {
+					return err
+				}
+				return conn.show(cmd, event, k, "order key version %d: Ed25519 %s\n", k.Version,
+					base64.StdEncoding.EncodeToString(k.Public))
+			})})
+	}
+	show("show", "Show the public half of the key in use", "order_key",
+		func(ctx context.Context, c *connection) (client.OrderKey, error) { return c.OrderKey(ctx) })
+	show("rotate", "Make the next key; devices follow by what the one in use states", "order_key_rotated",
+		func(ctx context.Context, c *connection) (client.OrderKey, error) { return c.RotateOrderKey(ctx) })
+	return cmd
+}

@@ -1,0 +1,176 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/orders"
+	"github.com/peerload/peerload/internal/order"
+)
+
+const (
+	// resultBytes bounds the body with results.
+	resultBytes = 4 << 20
+	// linesType is the media type of a feed.
+	linesType = "application/x-ndjson"
+	// lineTime is how long a device may take to read a line.
+	lineTime = 30 * time.Second
+)
+
+func (s *Server) orders() {
+	huma.Register(s.api, op(http.MethodGet, "/orders", "list-orders", "Orders that were sent to devices, the oldest first",
+		needRead), func(ctx context.Context, in *struct {
+		Paged
+		Kind string `query:"kind" maxLength:"64"`
+		Open bool   `query:"open" doc:"those that are neither cancelled nor expired"`
+	}) (*plain[domain.List[orders.Tally]], error) {
+		f := domain.SentOrderFilter{Kind: in.Kind}
+		if in.Open {
+			f.OpenAt = s.ctl.Time()
+		}
+		l, err := s.cfg.Orders.List(ctx, actor(ctx), f, in.page())
+		return answer(s, ctx, l, err)
+	})
+	send := does(op(http.MethodPost, "/orders", "send-order", "Tell devices to do something now", needDevices))
+	send.Errors = append(send.Errors, http.StatusNotFound)
+	huma.Register(s.api, send, func(ctx context.Context, in *struct {
+		DryRun bool `query:"dry_run" doc:"send nothing, and say whom the order would reach"`
+		Body   orders.Request
+	}) (*plain[orders.Sent], error) {
+		out, err := s.cfg.Orders.Send(ctx, actor(ctx), in.Body, in.DryRun)
+		return answer(s, ctx, out, err)
+	})
+	huma.Register(s.api, op(http.MethodGet, "/orders/{order}", "get-order", "An order, and how many have answered",
+		needRead), func(ctx context.Context, in *OrderPath) (*plain[orders.Tally], error) {
+		t, err := s.cfg.Orders.Get(ctx, actor(ctx), in.Order)
+		return answer(s, ctx, t, err)
+	})
+	huma.Register(s.api, op(http.MethodGet, "/orders/{order}/devices", "list-order-devices",
+		"The devices of an order, and what each has answered", needRead), func(ctx context.Context, in *struct {
+		OrderPath
+		Paged
+		Standing string `query:"standing" maxLength:"64" doc:"waiting, expired, cancelled, or what the device answered"`
+	}) (*plain[domain.List[domain.OrderDevice]], error) {
+		l, err := s.cfg.Orders.Devices(ctx, actor(ctx), in.Order, in.Standing, in.page())
+		return answer(s, ctx, l, err)
+	})
+	huma.Register(s.api, does(op(http.MethodPost, "/orders/{order}/cancel", "cancel-order",
+		"Take an order back from devices that have not answered", needDevices)),
+		func(ctx context.Context, in *OrderPath) (*plain[orders.Tally], error) {
+			t, err := s.cfg.Orders.Cancel(ctx, actor(ctx), in.Order)
+			return answer(s, ctx, t, err)
+		})
+	huma.Register(s.api, op(http.MethodGet, "/order-key", "get-order-key", "The key that orders are signed with", needRead),
+		func(ctx context.Context, _ *struct{}) (*plain[orders.KeyState], error) {
+			k, err := s.cfg.Orders.Key(ctx, actor(ctx))
+			return answer(s, ctx, k, err)
+		})
+	huma.Register(s.api, does(op(http.MethodPost, "/order-key/rotate", "rotate-order-key",
+		"Make the next order key, which the one in use states", needAccess)),
+		func(ctx context.Context, _ *struct{}) (*plain[orders.KeyState], error) {
+			k, err := s.cfg.Orders.RotateKey(ctx, actor(ctx))
+			return answer(s, ctx, k, err)
+		})
+	s.deviceOrders()
+}
+
+// deviceOrders registers the operations that devices call. A device of a newer
+// version may say more than this one knows.
+func (s *Server) deviceOrders() {
+	results := does(op(http.MethodPost, "/devices/{device}/results", "answer-orders",
+		"Hand over results of orders, each sealed by its device", needDevice))
+	s.mayGrow(&results, typeOf[order.Results](), resultBytes)
+	huma.Register(s.api, results, func(ctx context.Context, in *struct {
+		DevicePath
+		RawBody []byte `contentType:"application/json"`
+	}) (*plain[order.Acks], error) {
+		r, err := readResults(in.RawBody)
+		if err != nil {
+			return nil, s.fail(ctx, err, 0)
+		}
+		acks, err := s.cfg.Orders.Answer(ctx, actor(ctx), r.Results)
+		return answer(s, ctx, acks, err)
+	})
+	feed := does(op(http.MethodPost, "/devices/{device}/feed", "follow-orders",
+		"The orders of a device, as they come", needDevice))
+	s.mayGrow(&feed, typeOf[order.Hello](), 64<<10)
+	schemas := s.api.OpenAPI().Components.Schemas
+	feed.Responses = map[string]*huma.Response{"200": {Description: "One line of JSON for each order, beat or key",
+		Content: map[string]*huma.MediaType{linesType: {Schema: schemas.Schema(typeOf[order.Line](), true, "")}}}}
+	huma.Register(s.api, feed, func(ctx context.Context, in *struct {
+		DevicePath
+		RawBody []byte `contentType:"application/json"`
+	}) (*huma.StreamResponse, error) {
+		h, err := readHello(in.RawBody)
+		if err != nil {
+			return nil, s.fail(ctx, err, 0)
+		}
+		return &huma.StreamResponse{Body: func(c huma.Context) { s.feed(c, h) }}, nil
+	})
+}
+
+// mayGrow has an operation take a JSON body that may have more fields than this
+// version knows.
+func (s *Server) mayGrow(o *huma.Operation, t reflect.Type, most int64) {
+	o.SkipValidateBody, o.MaxBodyBytes = true, most
+	schemas := s.api.OpenAPI().Components.Schemas
+	o.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		"application/json": {Schema: schemas.Schema(t, true, "")}}}
+	schemas.Map()[schemaName(t, "")].AdditionalProperties = true
+}
+
+// readHello and readResults read what devices send.
+func readHello(body []byte) (h order.Hello, err error) {
+	if err := json.Unmarshal(body, &h); err != nil {
+		return order.Hello{}, errors.Join(domain.ErrInvalid, err)
+	}
+	return h, nil
+}
+
+func readResults(body []byte) (r order.Results, err error) {
+	if err := json.Unmarshal(body, &r); err != nil {
+		return order.Results{}, errors.Join(domain.ErrInvalid, err)
+	}
+	return r, nil
+}
+
+// feed writes the lines of a feed as they come. What goes wrong before the first is
+// answered as always; after it the feed ends, and the device asks for another.
+func (s *Server) feed(c huma.Context, h order.Hello) {
+	ctx := c.Context()
+	_, w := humago.Unwrap(c)
+	out := http.NewResponseController(w)
+	// The request was read; what bounds the time to read it must not end the feed.
+	_ = out.SetReadDeadline(time.Time{})
+	begun := false
+	err := s.cfg.Orders.Feed(ctx, actor(ctx), h, func(l order.Line) error {
+		if !begun {
+			begun = true
+			c.SetHeader("Content-Type", linesType)
+			c.SetHeader("X-Accel-Buffering", "no") // of nginx
+			c.SetStatus(http.StatusOK)
+		}
+		text, err := l.Marshal()
+		if err != nil {
+			return err
+		}
+		_ = out.SetWriteDeadline(time.Now().Add(lineTime))
+		if _, err := w.Write(text); err != nil {
+			return err
+		}
+		return out.Flush()
+	})
+	if err != nil && !begun {
+		refuse(c, s.fail(ctx, err, 0))
+		return
+	}
+	_ = out.SetWriteDeadline(time.Now().Add(lineTime))
+}
