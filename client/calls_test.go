@@ -57,7 +57,11 @@ func loads() map[string]call {
 			client.Filter{Text: "t", Retired: true}, 2),
 		"get-load": func(ctx context.Context, c conn, _ bool) (any, error) { return c.Load(ctx, anyName) },
 		"add-load": func(ctx context.Context, c conn, _ bool) (any, error) {
-			return c.AddLoad(ctx, client.NewLoad{Name: "n", Version: "1", Models: []string{"m"}, Files: []string{"doc.go"}})
+			return c.AddLoad(ctx, client.NewLoad{Name: "n", Version: "1", Models: []string{"m"}, From: []string{"0"},
+				Files: []string{"doc.go"}})
+		},
+		"set-load-from": func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.SetLoadFrom(ctx, anyName, arg[[]string](filled), version(filled))
 		},
 		"register-load": func(ctx context.Context, c conn, filled bool) (any, error) {
 			return c.RegisterLoad(ctx, anyName, arg[[]string](filled), arg[[]string](filled))

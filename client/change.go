@@ -47,6 +47,11 @@ type Reach struct {
 	Sites   map[string]int `json:"sites"`
 	Models  map[string]int `json:"models"`
 	Some    []string       `json:"some"`
+	// Steps count those that are handed another load first, by that load; Waiting
+	// those that are handed none until they have reported what they run, or are
+	// done with another one.
+	Steps   map[string]int `json:"steps,omitempty"`
+	Waiting int            `json:"waiting,omitempty"`
 }
 
 // Change carries out an order, whole or not at all; of rows, each by itself: see

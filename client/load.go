@@ -25,6 +25,9 @@ type Load struct {
 	Components []LoadComponent `json:"components"`
 	// Signed says that the load has a signed manifest.
 	Signed bool `json:"signed"`
+	// From are patterns of the versions that it may be installed from; none: from
+	// any.
+	From []string `json:"from,omitempty"`
 	// Retired loads cannot be assigned any more.
 	Retired bool `json:"retired"`
 	// Missing says that the repository no longer has it.
@@ -52,6 +55,10 @@ type NewLoad struct {
 	Models  []string
 	// Replace allows other content under the same name and version.
 	Replace bool
+	// From are patterns of the versions that it may be installed from, in which "*"
+	// stands for any text and "none" alone for a device that runs no load. Those come
+	// first that are preferred on the way. None: what was said before, or any.
+	From []string
 	// Files are paths on this host, in the order in which devices fetch them.
 	Files []string
 }
@@ -121,6 +128,9 @@ func (n NewLoad) write(form *multipart.Writer, files []*os.File) error {
 	for _, m := range n.Models {
 		fields = append(fields, [2]string{"model", m})
 	}
+	for _, p := range n.From {
+		fields = append(fields, [2]string{"from", p})
+	}
 	for _, f := range fields {
 		if err := form.WriteField(f[0], f[1]); err != nil {
 			return err
@@ -158,6 +168,16 @@ func (c *Client) RetireLoad(ctx context.Context, name string, retired bool, v Ve
 		Retired bool `json:"retired"`
 	}{retired}
 	err = c.write(ctx, http.MethodPatch, at("/loads", name), v, in, &l)
+	return l, err
+}
+
+// SetLoadFrom says from which versions a load may be installed, as NewLoad.From; none:
+// from any.
+func (c *Client) SetLoadFrom(ctx context.Context, name string, from []string, v Version) (l Load, err error) {
+	in := struct {
+		From []string `json:"from"`
+	}{append([]string{}, from...)}
+	err = c.write(ctx, http.MethodPut, at("/loads", name)+"/from", v, in, &l)
 	return l, err
 }
 
@@ -238,6 +258,11 @@ type LoadAnswer struct {
 		Release string `json:"release,omitempty"`
 		Skipped string `json:"skipped,omitempty"`
 	} `json:"others"`
+	// Via is the load that the device is handed first, because Load may not be
+	// installed from what it runs; "" if it is handed Load. Held is why it is handed
+	// none for now, "" if it is.
+	Via  string `json:"via,omitempty"`
+	Held string `json:"held,omitempty"`
 	// Warning is an objection to the load, "" if there is none.
 	Warning string `json:"warning,omitempty"`
 }

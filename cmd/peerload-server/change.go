@@ -91,7 +91,7 @@ func reachText(r client.Reach, japanese bool) string {
 		if r.Devices > 0 {
 			text += fmt.Sprintf("。拠点: %s、拠点なし: %d台。機種: %s。%s", orNone(sites), r.Devices-inSites, orNone(models), some)
 		}
-		return text
+		return text + wayText(r, japanese)
 	}
 	if r.Devices == 0 {
 		return "this touches no device"
@@ -101,7 +101,23 @@ func reachText(r client.Reach, japanese bool) string {
 		devices = "device"
 	}
 	return fmt.Sprintf("this touches %d %s; sites: %s, without a site: %d; models: %s; %s", r.Devices, devices,
-		orNone(sites), r.Devices-inSites, orNone(models), some)
+		orNone(sites), r.Devices-inSites, orNone(models), some) + wayText(r, japanese)
+}
+
+// wayText says how many devices get another load first, and how many none yet; "" if
+// all get theirs.
+func wayText(r client.Reach, japanese bool) (text string) {
+	steps, waiting := "; first by another load: %s", "; nothing before they have reported, or are done: %d"
+	if japanese {
+		steps, waiting = "。先に別のロードを適用: %s", "。報告または進行中の更新の完了を待つ機器: %d台"
+	}
+	if len(r.Steps) > 0 {
+		text += fmt.Sprintf(steps, countsText(r.Steps))
+	}
+	if r.Waiting > 0 {
+		text += fmt.Sprintf(waiting, r.Waiting)
+	}
+	return text
 }
 
 // countsText writes counts by name.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -98,6 +99,7 @@ func deviceShow(conn *connFlags) *cobra.Command {
 			if err := printLines(out, "load     %s (%s) %s\n", orNone(d.Load.Load), of, d.Load.Warning); err != nil {
 				return err
 			}
+			printWay(out, d.Load)
 			if s := row.State; s != nil && s.Reported.IsZero() {
 				fmt.Fprintf(out, "state    has not reported; its file was last fetched %s from %s\n", when(s.Asked),
 					orNone(s.AskedFrom))
@@ -128,6 +130,16 @@ func deviceShow(conn *connFlags) *cobra.Command {
 						terminal.Bytes(f.BytesFromCache), f.Parent, strings.Join(why, ", ")}
 				})
 		})}
+}
+
+// printWay says how a device gets to its load, if not straight.
+func printWay(out io.Writer, l client.LoadAnswer) {
+	if l.Via != "" {
+		fmt.Fprintf(out, "step     %s first: %s is not installed from what it runs\n", l.Via, l.Load)
+	}
+	if l.Held != "" {
+		fmt.Fprintf(out, "held     it is handed no load: %s\n", terminal.Printable(l.Held))
+	}
 }
 
 // siteOf is the site that a device belongs to.

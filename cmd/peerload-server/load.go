@@ -101,14 +101,16 @@ func objectOf(event string, m *load.Manifest) loadObject {
 
 func loadCommand() *cobra.Command {
 	return group("load", "Add, list, assign, verify and retire loads", func(conn *connFlags) []*cobra.Command {
-		return []*cobra.Command{loadAdd(conn), loadList(conn), loadShow(conn), loadRegister(conn), loadAssign(conn),
-			loadRollBack(conn), loadRetire(conn, true), loadRetire(conn, false), loadVerify(conn), loadRefresh(conn)}
+		return []*cobra.Command{
+			loadAdd(conn), loadList(conn), loadShow(conn), loadRegister(conn), loadAssign(conn), loadRollBack(conn),
+			loadSet(conn), loadRetire(conn, true), loadRetire(conn, false), loadVerify(conn), loadRefresh(conn)}
 	})
 }
 
 func loadAdd(conn *connFlags) *cobra.Command {
 	var repoAt repoFlags
 	var req publish.Request
+	var from []string
 	cmd := &cobra.Command{
 		Use:   "add FILE...",
 		Short: "Sign files as a load and publish it",
@@ -117,7 +119,10 @@ func loadAdd(conn *connFlags) *cobra.Command {
 Devices fetch the files in the order given. On first use the keys are made, in a
 directory that only you can read: keep a copy of it, without the keys nothing
 can be published that your devices accept. The same command again changes
-nothing. Other content needs another --version, or --replace.`,
+nothing. Other content needs another --version, or --replace.
+
+--from says from which versions the load may be installed; devices that run
+another one get a load between that leads there, if there is one.`,
 		Example: `  peerload-server load add --name pi-boot --version 2026-11 \
       --model linux-arm,linux-arm64 bootcode.bin start.elf fixup.dat`,
 		Args: cobra.MinimumNArgs(1),
@@ -125,33 +130,13 @@ nothing. Other content needs another --version, or --replace.`,
 			req.Files = args
 			if repoAt.repo == "" {
 				return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-					return uploadLoad(conn, cmd, c,
-						req)
+					return uploadLoad(conn, cmd, c, req, from)
 				})(cmd, args)
 			}
-			repoAt.json = conn.json
-			repo, err := repoAt.open(true)
-			if err != nil {
-				return err
+			if len(from) > 0 {
+				return errors.New("--from is what a controller knows of a load: a bare repository has no use for it")
 			}
-			req.Files, req.Created = args, time.Now()
-			res, err := publish.Add(repo, req)
-			if err != nil {
-				return err
-			}
-			m := res.Manifest
-			o := objectOf("load_added", m)
-			o.Changed, o.Replaced = &res.Changed, res.Replaced
-			did := "published"
-			switch {
-			case !res.Changed:
-				did = "already published, nothing changed"
-			case res.Replaced != "":
-				did = "published in the place of version " + res.Replaced
-			}
-			return repoAt.print(cmd, o, "%s version %s: %s, %s, for %s: %s as %s\n", m.Name, m.Version,
-				filesOf(len(m.Components)), terminal.Bytes(m.Size()), strings.Join(m.Models, ", "), did, filepath.Join(repoAt.repo,
-					m.FileName()))
+			return addBare(conn, cmd, &repoAt, req)
 		},
 	}
 	repoAt.flags(cmd, true)
@@ -160,12 +145,79 @@ nothing. Other content needs another --version, or --replace.`,
 	f.StringVar(&req.Version, "version", "", "the load's version, free text (required)")
 	f.StringSliceVar(&req.Models, "model", nil, "models that the load is for, repeated or with commas (required)")
 	f.BoolVar(&req.Replace, "replace", false, "allow other content under the same name and version")
+	fromFlag(cmd, &from)
 	for _, name := range []string{"name", "version", "model"} {
 		if err := cmd.MarkFlagRequired(name); err != nil {
 			panic(err) // the flags are defined above
 		}
 	}
 	return cmd
+}
+
+// addBare publishes a load in a repository without a controller.
+func addBare(conn *connFlags, cmd *cobra.Command, repoAt *repoFlags, req publish.Request) error {
+	repoAt.json = conn.json
+	repo, err := repoAt.open(true)
+	if err != nil {
+		return err
+	}
+	req.Created = time.Now()
+	res, err := publish.Add(repo, req)
+	if err != nil {
+		return err
+	}
+	m := res.Manifest
+	o := objectOf("load_added", m)
+	o.Changed, o.Replaced = &res.Changed, res.Replaced
+	did := "published"
+	switch {
+	case !res.Changed:
+		did = "already published, nothing changed"
+	case res.Replaced != "":
+		did = "published in the place of version " + res.Replaced
+	}
+	return repoAt.print(cmd, o, "%s version %s: %s, %s, for %s: %s as %s\n", m.Name, m.Version,
+		filesOf(len(m.Components)), terminal.Bytes(m.Size()), strings.Join(m.Models, ", "), did,
+		filepath.Join(repoAt.repo, m.FileName()))
+}
+
+// fromFlag is the flag that says from which versions a load may be installed.
+func fromFlag(cmd *cobra.Command, from *[]string) {
+	cmd.Flags().StringSliceVar(from, "from", nil,
+		"versions that it may be installed from, repeated or with commas, those first that are preferred on the way: "+
+			"* for any text, none for a device that runs no load (default: any)")
+}
+
+func loadSet(conn *connFlags) *cobra.Command {
+	var from []string
+	cmd := &cobra.Command{Use: "set LOAD --from VERSION...", Short: "Say from which versions a load may be installed",
+		Args: cobra.ExactArgs(1),
+		Long: `Say from which versions a load may be installed; --from '' stands for any. The
+versions are those that loads were added with, and are compared as texts: "*"
+stands for any text, and nothing is older or newer than something else. A device
+that runs another version is handed the load between that leads there by the
+fewest steps; "device show" says which, or why it is handed none.`,
+		Example: "  peerload-server load set SIP41.9-4-2 --from '9.3(*),9.4(*)'",
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			l, err := c.SetLoadFrom(cmd.Context(), args[0], from, c.ifVersion)
+			if err != nil {
+				return err
+			}
+			return conn.show(cmd, "load_changed", l, "%s: installed from %s\n", l.Name, fromText(l.From))
+		})}
+	fromFlag(cmd, &from)
+	if err := cmd.MarkFlagRequired("from"); err != nil {
+		panic(err) // the flag is defined one line above
+	}
+	return cmd
+}
+
+// fromText says from which versions a load may be installed.
+func fromText(from []string) string {
+	if len(from) == 0 {
+		return "any version"
+	}
+	return terminal.Printable(strings.Join(from, ", "))
 }
 
 func loadList(conn *connFlags) *cobra.Command {
@@ -301,12 +353,12 @@ those of --data, or those of --repo.`,
 }
 
 // uploadLoad sends the files of a load to the controller, as they are read.
-func uploadLoad(conn *connFlags, cmd *cobra.Command, c *connection, req publish.Request) error {
+func uploadLoad(conn *connFlags, cmd *cobra.Command, c *connection, req publish.Request, from []string) error {
 	if err := publish.CheckFiles(req.Files); err != nil {
 		return err
 	}
 	l, err := c.AddLoad(cmd.Context(), client.NewLoad{Name: req.Name, Version: req.Version, Models: req.Models,
-		Replace: req.Replace, Files: req.Files})
+		Replace: req.Replace, From: from, Files: req.Files})
 	if err != nil {
 		return err
 	}
@@ -349,8 +401,8 @@ func loadShow(conn *connFlags) *cobra.Command {
 			if conn.json {
 				return conn.show(cmd, "load", l, "")
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s version %s, for %s, signed %s, retired %s\n",
-				l.Name, l.Release, strings.Join(l.Models, ", "), terminal.YesNo(l.Signed), terminal.YesNo(l.Retired))
+			fmt.Fprintf(cmd.OutOrStdout(), "%s version %s, for %s, signed %s, retired %s, installed from %s\n", l.Name,
+				l.Release, strings.Join(l.Models, ", "), terminal.YesNo(l.Signed), terminal.YesNo(l.Retired), fromText(l.From))
 			return list(conn, cmd, "component", l.Components, "FILE SIZE SHA-256", func(k client.LoadComponent) []string {
 				return []string{k.Name, terminal.Bytes(k.Size), k.SHA256}
 			})

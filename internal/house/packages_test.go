@@ -170,7 +170,8 @@ var packages = []rule{
 	{dir: "internal/controller/api", floor: 2, side: controller, allowedImports: []string{"internal/choice", "load",
 		"internal/policy",
 		"report", "internal/order", "internal/controller/publish", "internal/controller/domain", "internal/controller/orders",
-		"internal/controller/oidc"},
+		"internal/controller/oidc",
+		"internal/controller/stepping"},
 		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
 
 	// Floor 3: the product from outside. The simulator is as pure as what it

@@ -22,6 +22,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/stepping"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/load"
 )
@@ -227,7 +228,7 @@ func TestUploads(t *testing.T) {
 		}
 		return all
 	}
-	half := strings.Repeat("x", 1<<19+1)
+	half, most := strings.Repeat("x", 1<<19+1), load.MaxComponents+load.MaxModels+stepping.MaxPatterns+9
 	for name, c := range map[string]struct {
 		fields [][2]string
 		files  []string
@@ -235,7 +236,7 @@ func TestUploads(t *testing.T) {
 	}{
 		"two files too large":   {head, []string{"a.bin", half, "b.bin", half}, "too large"},
 		"a field too long":      {[][2]string{{"name", strings.Repeat("x", maxField+1)}}, nil, "more than 4096 bytes"},
-		"too many parts":        {many("model", load.MaxComponents+load.MaxModels+10), nil, "too many parts"},
+		"too many parts":        {many("model", most+1), nil, "too many parts"},
 		"an unknown field":      {[][2]string{{"colour", "red"}}, nil, "no such field"},
 		"a hidden file":         {head, []string{".x", "x"}, "begins with a dot"},
 		"a name with a slash":   {head, []string{`a\..\b`, "x"}, "path separator"},
@@ -255,7 +256,7 @@ func TestUploads(t *testing.T) {
 	if code != 422 || strings.Contains(text, "more than 4096") {
 		t.Errorf("the longest field: %d %.200s", code, text)
 	}
-	if _, text := s.upload(many("model", load.MaxComponents+load.MaxModels+9)); strings.Contains(text, "too many parts") {
+	if _, text := s.upload(many("model", most)); strings.Contains(text, "too many parts") {
 		t.Errorf("as many parts as a load may need: %.200s", text)
 	}
 	// The name's directories are not taken.
@@ -436,6 +437,8 @@ func TestEveryIfMatchIsRead(t *testing.T) {
 				body = object{"release": ""}
 			case strings.HasPrefix(o.OperationID, "assign-"):
 				body = object{"load": ""}
+			case o.OperationID == "set-load-from":
+				body = object{"from": []string{}}
 			case o.OperationID == "retire-load":
 				body = object{"retired": false}
 			case o.RequestBody != nil:

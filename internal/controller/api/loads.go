@@ -18,6 +18,7 @@ import (
 	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/controller/stepping"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
 )
@@ -25,6 +26,11 @@ import (
 // Retired takes a load out of use, or back.
 type Retired struct {
 	Retired bool `json:"retired"`
+}
+
+// LoadFrom says from which versions a load may be installed.
+type LoadFrom struct {
+	From []string `json:"from" maxItems:"64" doc:"patterns, * for any text, none for no load; empty for any version"`
 }
 
 // Verified is what was found of all loads.
@@ -90,6 +96,24 @@ func (s *Server) loads() {
 			l, err := s.ctl.RetireLoad(ctx, actor(ctx), in.Load, in.Body.Retired, v)
 			return answerVersion(s, ctx, l, l.Version, v, err)
 		})
+	huma.Register(s.api, op(http.MethodPut, "/loads/{load}/from", "set-load-from",
+		"Say from which versions a load may be installed", needLoads),
+		func(ctx context.Context, in *struct {
+			LoadPath
+			Changing[LoadFrom]
+		}) (*versioned[domain.Load], error) {
+			v, err := in.version()
+			if err != nil {
+				return nil, err
+			}
+			l, err := s.ctl.SetLoadFrom(ctx, actor(ctx), in.Load, in.Body.From, v)
+			return answerVersion(s, ctx, l, l.Version, v, err)
+		})
+	s.trust()
+}
+
+// trust are the operations of the repository's signatures.
+func (s *Server) trust() {
 	huma.Register(s.api, op(http.MethodGet, "/trust/root", "get-root", "The root of trust that devices are given",
 		needRead),
 		func(ctx context.Context, _ *struct{}) (*plain[Root], error) {
@@ -110,19 +134,19 @@ func (s *Server) loads() {
 // addLoad publishes uploaded files. The body is read as it comes, into files.
 func (s *Server) addLoad() {
 	add := op(http.MethodPost, "/loads", "add-load", "Sign files as a load and publish it", needLoads)
-	add.Description = "The fields stand before the files: name, version, model (repeated), replace (true). Then the " +
-		"files, in the order in which devices fetch them."
+	add.Description = "The fields stand before the files: name, version, model (repeated), replace (true), from " +
+		"(repeated). Then the files, in the order in which devices fetch them."
 	huma.Register(s.api, add, func(ctx context.Context, in *upload) (*versioned[domain.Load], error) {
 		dir, err := os.MkdirTemp(s.cfg.Spool, "upload-")
 		if err != nil {
 			return nil, s.fail(ctx, err, 0)
 		}
 		defer os.RemoveAll(dir)
-		req, err := in.receive(dir, s.cfg.MaxUpload)
+		form, err := in.receive(dir, s.cfg.MaxUpload)
 		if err != nil {
 			return nil, s.fail(ctx, err, 0)
 		}
-		l, err := s.ctl.AddLoad(ctx, actor(ctx), req)
+		l, err := s.ctl.AddLoadFrom(ctx, actor(ctx), form.Request, form.from)
 		return answerVersion(s, ctx, l, l.Version, 0, err)
 	})
 	// Described after it was registered: huma would read a body that it knows.
@@ -130,8 +154,10 @@ func (s *Server) addLoad() {
 	s.api.OpenAPI().Paths[add.Path].Post.RequestBody = &huma.RequestBody{Required: true,
 		Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: &huma.Schema{
 			Type: huma.TypeObject, Required: []string{"name", "version", "model", "file"}, Properties: map[string]*huma.Schema{
-				"name": text, "version": text, "model": {Type: huma.TypeArray, Items: text}, "replace": {Type: huma.TypeBoolean},
-				"file": {Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}}}}
+				"name": text, "version": text, "model": {Type: huma.TypeArray, Items: text},
+				"replace": {Type: huma.TypeBoolean},
+				"from":    {Type: huma.TypeArray, Items: text},
+				"file":    {Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}}}}
 }
 
 // upload is a request whose body is not read before its handler.
@@ -155,8 +181,14 @@ func (u *upload) Resolve(ctx huma.Context) []error {
 // maxField bounds a field of the form, in bytes.
 const maxField = 4096
 
+// uploaded is what an upload asks for.
+type uploaded struct {
+	publish.Request
+	from []string
+}
+
 // receive writes the files into dir.
-func (u *upload) receive(dir string, most int64) (req publish.Request, err error) {
+func (u *upload) receive(dir string, most int64) (req uploaded, err error) {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %w", domain.ErrInvalid, fmt.Errorf(format, args...))
 	}
@@ -173,7 +205,7 @@ func (u *upload) receive(dir string, most int64) (req publish.Request, err error
 		if err != nil {
 			return req, bad("the form is broken: %w", err)
 		}
-		if n > load.MaxComponents+load.MaxModels+8 {
+		if n > load.MaxComponents+load.MaxModels+stepping.MaxPatterns+8 {
 			return req, bad("the form has too many parts")
 		}
 		if part.FormName() != "file" {
@@ -201,7 +233,7 @@ func (u *upload) receive(dir string, most int64) (req publish.Request, err error
 	}
 }
 
-func field(req *publish.Request, part *multipart.Part) error {
+func field(req *uploaded, part *multipart.Part) error {
 	b, err := io.ReadAll(io.LimitReader(part, maxField+1))
 	if err != nil {
 		return err
@@ -218,6 +250,8 @@ func field(req *publish.Request, part *multipart.Part) error {
 		req.Models = append(req.Models, v)
 	case "replace":
 		req.Replace = v == "true"
+	case "from":
+		req.from = append(req.from, v)
 	default:
 		return errors.New("there is no such field")
 	}

@@ -176,7 +176,7 @@ var roles = map[string]string{
 	"list-profiles": "viewer", "create-profile": "operator", "get-profile": "viewer", "update-profile": "operator",
 	"delete-profile": "operator", "list-models": "viewer", "put-models": "admin", "get-model": "viewer",
 	"delete-model": "admin", "list-loads": "viewer", "add-load": "operator", "register-load": "operator",
-	"verify-loads": "operator", "get-load": "viewer", "retire-load": "operator",
+	"verify-loads": "operator", "get-load": "viewer", "retire-load": "operator", "set-load-from": "operator",
 	"get-root": "viewer", "rotate-key": "admin",
 	"get-overview": "viewer", "list-history": "viewer", "list-audit": "operator",
 	"list-users": "admin", "create-user": "admin", "get-user": "admin", "update-user": "admin", "delete-user": "admin",

@@ -137,6 +137,12 @@ var useCases = []useCase{
 	}},
 	{"DeleteModel", "enterprise", "a", func(r *rig, a domain.Actor) error { return r.DeleteModel(r.ctx, a, "7961") }},
 	{"AddLoad", "loads", "oa", func(r *rig, a domain.Actor) error { return drop(r.AddLoad(r.ctx, a, publish.Request{})) }},
+	{"AddLoadFrom", "loads", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.AddLoadFrom(r.ctx, a, publish.Request{}, nil))
+	}},
+	{"SetLoadFrom", "loads", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.SetLoadFrom(r.ctx, a, "l", nil, 0))
+	}},
 	{"SyncLoads", "loads", "oa", func(r *rig, a domain.Actor) error { return r.SyncLoads(r.ctx, a) }},
 	{"RegisterLoad", "loads", "oa", func(r *rig, a domain.Actor) error {
 		return drop(r.RegisterLoad(r.ctx, a, domain.UnsignedLoad{Name: "m", Models: []string{"7961"}}))
@@ -191,7 +197,8 @@ var open = map[string]string{
 	"SignIn": "takes a password", "SignInBy": "an issuer vouches", "ActorByLogin": "makes actors",
 	"AskLogin": "a command line without credentials asks", "RedeemLogin": "takes a one-time secret",
 	"LoginRequest": "of a session", "AnswerLogin": "of a session",
-	"Logout": "of a session", "ChangeOwnPassword": "takes a password",
+	"NextStep": "for use cases elsewhere, which ask",
+	"Logout":   "of a session", "ChangeOwnPassword": "takes a password",
 	"Update": "for use cases elsewhere, which ask", "View": "for use cases elsewhere, which ask",
 	"Within": "for use cases elsewhere, which ask", "Wanted": "for use cases elsewhere, which ask",
 	"WantedNamed": "for use cases elsewhere, which ask",
@@ -445,7 +452,7 @@ func TestStoreFails(t *testing.T) {
 	for _, l := range []string{"k", "m2", "k"} {
 		r.ok(drop(r.AssignLoad(r.ctx, r.admin, domain.EnterpriseTarget(), l, 0)))
 	}
-	skip := []string{"VerifyLoads", "AddLoad", "SyncLoads", "RotateKeys", "CreateToken", "RevokeToken", "RevokeEnrolment",
+	skip := []string{"VerifyLoads", "AddLoad", "AddLoadFrom", "SyncLoads", "RotateKeys", "CreateToken", "RevokeToken", "RevokeEnrolment",
 		"DeleteModel", "Bulk", "CreateDevice", "Desk", "DeskAgain"}
 	f.dry = true
 	for _, u := range append(useCases, writingUseCases(tok.ID, e.ID)...) {

@@ -8,7 +8,10 @@ import (
 	"strings"
 
 	"github.com/peerload/peerload/internal/choice"
+	"github.com/peerload/peerload/internal/controller/rollout"
+	"github.com/peerload/peerload/internal/controller/stepping"
 	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/report"
 )
 
 // assign sets an assignment and remembers the one before. What is not known or
@@ -147,6 +150,7 @@ func (c *Controller) checkAssigned(ctx context.Context, tx Tx, h *holder) error 
 	if err != nil {
 		return err
 	}
+	given := devices
 	var unfit []Device
 	for _, d := range devices {
 		if d.Model == "" {
@@ -163,7 +167,152 @@ func (c *Controller) checkAssigned(ctx context.Context, tx Tx, h *holder) error 
 			}
 		}
 	}
-	return snap.unfit(ctx, h.load.ref(), unfit)
+	if err := snap.unfit(ctx, h.load.ref(), unfit); err != nil {
+		return err
+	}
+	if h.target.Level == policy.LevelModel { // instead of the one that stood for them
+		if given, err = collect(ctx, tx.Devices(), DeviceFilter{Model: h.target.Name}); err != nil {
+			return err
+		}
+	}
+	return snap.noWay(ctx, h.target.Level, given)
+}
+
+// stepStones are the loads that a device can be handed on its way to another one.
+func (snap *snapshot) stepStones(ctx context.Context) (*stepping.Stones, error) {
+	if snap.stones != nil {
+		return snap.stones, nil
+	}
+	all, err := collect(ctx, snap.tx.Loads(), LoadFilter{Retired: true})
+	if err != nil {
+		return nil, err
+	}
+	loads := make([]stepping.Load, 0, len(all))
+	for _, l := range all {
+		loads = append(loads, stepping.Load{Name: l.Name, Version: l.Release, Models: snap.modelNames(l.Models),
+			From: l.From, Created: l.Created, Unusable: l.Retired || l.Missing})
+	}
+	snap.stones = stepping.New(loads)
+	return snap.stones, nil
+}
+
+// NextStep says which load a device is to run next that runs one and should run
+// another: a rollout.NextStep over the loads as they are in that transaction.
+func (c *Controller) NextStep(ctx context.Context, tx Tx) (rollout.NextStep, error) {
+	snap, err := c.snapshot(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	stones, err := snap.stepStones(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return stones.Next, nil
+}
+
+// wayOf is way for a device whose state nobody has read, which it returns where it
+// matters.
+func (snap *snapshot) wayOf(ctx context.Context, d Device, a *LoadAnswer) (s DeviceState, err error) {
+	if l, err := snap.load(ctx, a.Load); err != nil || l == nil || len(l.From) == 0 {
+		return s, err
+	}
+	if s, _, err = lookup(ctx, snap.tx.States(), d.Name); err != nil {
+		return s, err
+	}
+	return s, snap.way(ctx, d, s, a)
+}
+
+// way finds what a device is handed on its way to the load that it should run, from
+// what it has last reported. What runs on trial may be gone tomorrow: until that is
+// over the device is handed what it was told before.
+func (snap *snapshot) way(ctx context.Context, d Device, s DeviceState, a *LoadAnswer) error {
+	l, err := snap.load(ctx, a.Load)
+	if err != nil || l == nil || len(l.From) == 0 {
+		return err
+	}
+	stones, err := snap.stepStones(ctx)
+	if err != nil {
+		return err
+	}
+	model := snap.table.Lookup(d.Model).Name
+	if s.Reported.IsZero() {
+		a.Held = "the device has not reported yet which load it runs, and this one is not for every version"
+		return nil
+	}
+	if told := s.Last.Wanted; told != "" && underWay(s.Last.State) {
+		if _, leads := stones.NextOf(model, told, l.Name); told != l.Name && leads {
+			a.Via = told
+		} else if told != l.Name {
+			a.Held = "the device is not done with " + told
+		}
+		return nil
+	}
+	step, ok := stones.NextOf(model, s.Last.Active, l.Name)
+	switch {
+	case !ok:
+		a.stuck = true
+		a.Held = fmt.Sprintf("no load leads from %s to it: it is installed from %s", versionText(stones, s.Last.Active),
+			strings.Join(l.From, ", "))
+	case step != l.Name:
+		a.Via = step
+	}
+	return nil
+}
+
+// underWay reports whether a device in that state may yet go back to what it ran.
+func underWay(state string) bool {
+	return slices.Contains([]string{report.StateInstalling, report.StateRebooting, report.StateTrial}, state)
+}
+
+// versionText names what a device runs.
+func versionText(stones *stepping.Stones, load string) string {
+	if load == "" {
+		return "no load"
+	}
+	return "version " + stones.Version(load)
+}
+
+// noWay is the error of those devices that would get, from that level, a load to
+// which no other leads from what they run, with their count by version; nil if there
+// are none. One that has not reported yet is not among them, nor one that is not done
+// with another load: it is handed nothing until then.
+func (snap *snapshot) noWay(ctx context.Context, level policy.Level, devices []Device) error {
+	by := map[string]int{}
+	stuck, goal := 0, ""
+	var from []string
+	for _, d := range devices {
+		a, err := snap.loadFor(ctx, d)
+		if err != nil {
+			return err
+		}
+		if a.Level != level {
+			continue
+		}
+		s, err := snap.wayOf(ctx, d, &a)
+		if err != nil {
+			return err
+		}
+		if !a.stuck {
+			continue
+		}
+		stuck++
+		by[versionText(snap.stones, s.Last.Active)]++
+		l, err := snap.load(ctx, a.Load)
+		if err != nil {
+			return err
+		}
+		goal, from = l.Name, l.From
+	}
+	if stuck == 0 {
+		return nil
+	}
+	var counts []string
+	for _, v := range slices.Sorted(maps.Keys(by)) {
+		counts = append(counts, fmt.Sprintf("%d with %s", by[v], v))
+	}
+	return fmt.Errorf("%w: %s is installed from %s, and %s neither that nor a load that leads there: %s; add such a "+
+		"load, or leave these devices out", ErrNoWay, goal, strings.Join(from, ", "),
+		plural(stuck, "device runs", "devices run"), strings.Join(counts, ", "))
 }
 
 // unfit is the error of what was to be assigned to devices that cannot have it;

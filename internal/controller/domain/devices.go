@@ -142,7 +142,10 @@ func (c *Controller) change(ctx context.Context, snap *snapshot, d *Device, chan
 		return err
 	}
 	c.stamp(&d.Meta)
-	return snap.checkFit(ctx, *d)
+	if err := snap.checkFit(ctx, *d); err != nil || change.Load == nil && change.Release == nil {
+		return err
+	}
+	return snap.noWay(ctx, policy.LevelDevice, []Device{*d})
 }
 
 // DeleteDevice removes a device, its state, its history and the verdicts on loads

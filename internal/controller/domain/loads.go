@@ -9,6 +9,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/controller/stepping"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
 )
@@ -51,7 +52,17 @@ func (c *Controller) repository() (*repository.Repository, error) {
 // a new version of it is ErrRefused unless req.Replace is set, and one that is
 // no longer for the model of a device that has it is ErrUnfit.
 func (c *Controller) AddLoad(ctx context.Context, a Actor, req publish.Request) (l Load, err error) {
+	return c.AddLoadFrom(ctx, a, req, nil)
+}
+
+// AddLoadFrom likewise publishes a load that may be installed from versions as these
+// patterns say, nil for what was said before.
+func (c *Controller) AddLoadFrom(ctx context.Context, a Actor, req publish.Request,
+	from []string) (l Load, err error) {
 	if err := a.may(mayLoads); err != nil {
+		return l, err
+	}
+	if err := checkFrom(from); err != nil {
 		return l, err
 	}
 	repo, err := c.repository()
@@ -82,8 +93,58 @@ func (c *Controller) AddLoad(ctx context.Context, a Actor, req publish.Request) 
 		return l, err
 	}
 	err = c.update(ctx, a, func(tx Tx, j *journal) error {
-		l, err = c.record(ctx, tx, j, res.Manifest)
-		return err
+		if l, err = c.record(ctx, tx, j, res.Manifest); err != nil || from == nil {
+			return err
+		}
+		return c.setFrom(ctx, tx, j, &l, from)
+	})
+	return l, err
+}
+
+// checkFrom refuses what are no patterns of versions.
+func checkFrom(from []string) error {
+	for _, p := range from {
+		if err := checkText("pattern", p, stepping.MaxPattern); err != nil {
+			return err
+		}
+	}
+	if err := stepping.Check(from); err != nil {
+		return invalid("%w", err)
+	}
+	return nil
+}
+
+// setFrom says from which versions a load may be installed.
+func (c *Controller) setFrom(ctx context.Context, tx Tx, j *journal, l *Load, from []string) error {
+	if slices.Equal(l.From, from) {
+		return nil
+	}
+	before := *l
+	l.From = slices.Clone(from)
+	c.stamp(&l.Meta)
+	j.note("load.from", "load "+l.Name, before, *l)
+	return tx.Loads().Put(ctx, l)
+}
+
+// SetLoadFrom says from which versions a load may be installed, as patterns; none:
+// from any. A device that has it keeps it, and one that should get it goes by the
+// new way from its next check-in on.
+func (c *Controller) SetLoadFrom(ctx context.Context, a Actor, name string, from []string,
+	version int64) (l Load, err error) {
+	if err := a.may(mayLoads); err != nil {
+		return l, err
+	}
+	if err := checkFrom(from); err != nil {
+		return l, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		if l, err = find(ctx, tx.Loads(), "load", name); err != nil {
+			return err
+		}
+		if err := checkVersion(l.Meta, version); err != nil {
+			return err
+		}
+		return c.setFrom(ctx, tx, j, &l, from)
 	})
 	return l, err
 }

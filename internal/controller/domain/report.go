@@ -355,8 +355,8 @@ func (c *Controller) Overview(ctx context.Context, a Actor, site string,
 			return err
 		}
 		seen := c.now().Add(-silent)
-		return c.eachDevice(ctx, tx, DeviceFilter{Site: site}, func(d Device, s DeviceState, want string) {
-			o.count(d, s, want, seen)
+		return c.eachDevice(ctx, tx, DeviceFilter{Site: site}, func(d Device, s DeviceState, want LoadAnswer) {
+			o.count(d, s, want.Load, seen)
 		})
 	})
 	return o, err

@@ -404,9 +404,9 @@ func (c *Controller) countSites(ctx context.Context, tx Tx, name string,
 	silent time.Duration) (map[string]SiteCounts, error) {
 	counts := map[string]SiteCounts{}
 	seen := c.now().Add(-silent)
-	err := c.eachDevice(ctx, tx, DeviceFilter{Site: name}, func(d Device, s DeviceState, want string) {
+	err := c.eachDevice(ctx, tx, DeviceFilter{Site: name}, func(d Device, s DeviceState, want LoadAnswer) {
 		n := counts[siteOf(d, s)]
-		n.count(s, want, seen)
+		n.count(s, want.Load, seen)
 		counts[siteOf(d, s)] = n
 	})
 	return counts, err
@@ -415,7 +415,7 @@ func (c *Controller) countSites(ctx context.Context, tx Tx, name string,
 // eachDevice calls fn for each device that matches, with its state, and the load
 // that it should run.
 func (c *Controller) eachDevice(ctx context.Context, tx Tx, f DeviceFilter,
-	fn func(d Device, s DeviceState, want string)) error {
+	fn func(d Device, s DeviceState, want LoadAnswer)) error {
 	snap, err := c.snapshot(ctx, tx)
 	if err != nil {
 		return err
@@ -437,7 +437,10 @@ func (c *Controller) eachDevice(ctx context.Context, tx Tx, f DeviceFilter,
 		if err != nil {
 			return err
 		}
-		fn(d, by[d.Name], want.Load)
+		if err := snap.way(ctx, d, by[d.Name], &want); err != nil {
+			return err
+		}
+		fn(d, by[d.Name], want)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/peerload/peerload/internal/choice"
+	"github.com/peerload/peerload/internal/controller/stepping"
 	"github.com/peerload/peerload/internal/policy"
 )
 
@@ -22,7 +23,8 @@ type snapshot struct {
 	releases   map[string]*Release
 	sites      map[string]*Site
 	// names of all things of a kind, once they were asked for.
-	names map[string][]string
+	names  map[string][]string
+	stones *stepping.Stones // nil until somebody asks
 }
 
 func (c *Controller) snapshot(ctx context.Context, tx Tx) (*snapshot, error) {
@@ -142,8 +144,27 @@ type LoadAnswer struct {
 	Release string `json:"release,omitempty"`
 	// Others are what the other levels say, the strongest first.
 	Others []LoadAt `json:"others"`
+	// Via is the load that the device is handed first, because Load may not be
+	// installed from what it runs; "" if it is handed Load.
+	Via string `json:"via,omitempty"`
+	// Held is why the device is handed no load for now, "" if it is; stuck says that
+	// this will not change by itself.
+	Held  string `json:"held,omitempty"`
+	stuck bool
 	// Warning is an objection to the load, "" if there is none.
 	Warning string `json:"warning,omitempty"`
+}
+
+// Handed is the load that the device is told to run now, "" for none: it keeps what
+// it has.
+func (a LoadAnswer) Handed() string {
+	switch {
+	case a.Held != "":
+		return ""
+	case a.Via != "":
+		return a.Via
+	}
+	return a.Load
 }
 
 // loadFor answers which load a device should run: its own, else its profile's,
@@ -351,6 +372,9 @@ func (snap *snapshot) desired(ctx context.Context, d Device) (Desired, error) {
 	if out.LoadInfo, err = snap.load(ctx, out.Load.Load); err != nil {
 		return out, err
 	}
+	if _, err := snap.wayOf(ctx, d, &out.Load); err != nil {
+		return out, err
+	}
 	if l := out.LoadInfo; l != nil && !l.Signed && out.Setting(policy.Unsigned) != policy.On {
 		out.Load.Warning = "it is unsigned, and the device allows signed loads only"
 	}
@@ -413,6 +437,11 @@ func (c *Controller) Defaults(ctx context.Context) (out Defaults, err error) {
 			a, err := snap.loadFor(ctx, Device{Model: m.Name})
 			if err != nil {
 				return err
+			}
+			if l, err := snap.load(ctx, a.Load); err != nil {
+				return err
+			} else if l != nil && len(l.From) > 0 { // what an unknown device runs is not known either
+				a.Load = ""
 			}
 			out.Models = append(out.Models, ModelDefault{policy.ToRow(m), a.Load})
 		}

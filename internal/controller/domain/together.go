@@ -23,6 +23,11 @@ type Reach struct {
 	Models map[string]int `json:"models"`
 	// Some of the devices, in order, at most maxSome.
 	Some []string `json:"some"`
+	// Steps count the devices that are handed another load first, by that load.
+	Steps map[string]int `json:"steps,omitempty"`
+	// Waiting counts those that are handed no load until they have reported what
+	// they run, or are done with another one.
+	Waiting int `json:"waiting,omitempty"`
 }
 
 // maxSome bounds the names of devices that a Reach has.
@@ -222,18 +227,19 @@ func (c *Controller) changeSite(ctx context.Context, a Actor, o Order) error {
 	if o.Settings != nil {
 		change.Settings = *o.Settings
 	}
-	var unfit []Device
+	var unfit, stuck []Device
 	for _, d := range devices {
 		_, err := c.UpdateDevice(ctx, a, d.Name, change, 0)
-		if errors.Is(err, ErrUnfit) && (o.Load != nil || o.Release != nil) {
-			unfit = append(unfit, d) // it is counted, and all is refused
-			continue
-		}
-		if err != nil {
+		switch assigns := o.Load != nil || o.Release != nil; {
+		case errors.Is(err, ErrUnfit) && assigns: // it is counted, and all is refused
+			unfit = append(unfit, d)
+		case errors.Is(err, ErrNoWay) && assigns:
+			stuck = append(stuck, d)
+		case err != nil:
 			return err
 		}
 	}
-	if len(unfit) == 0 {
+	if len(unfit)+len(stuck) == 0 {
 		return nil
 	}
 	return c.view(ctx, func(tx Tx) error {
@@ -247,7 +253,13 @@ func (c *Controller) changeSite(ctx context.Context, a Actor, o Order) error {
 		} else {
 			r.load = *o.Load
 		}
-		return snap.unfit(ctx, r, unfit)
+		if err := snap.unfit(ctx, r, unfit); err != nil {
+			return err
+		}
+		for i := range stuck { // as they would be
+			stuck[i].Load = Assignment{Load: r.load, Release: r.release}
+		}
+		return snap.noWay(ctx, policy.LevelDevice, stuck)
 	})
 }
 
@@ -276,6 +288,8 @@ type seen struct {
 	site, model string
 	// does is what the device should do, and what is known of it.
 	does string
+	// via and held are how it gets to its load.
+	via, held string
 }
 
 // picture is what all devices should do now.
@@ -286,7 +300,7 @@ func (c *Controller) picture(ctx context.Context, tx Tx) (map[string]seen, error
 	}
 	all := map[string]seen{}
 	var failed error
-	err = c.eachDevice(ctx, tx, DeviceFilter{}, func(d Device, s DeviceState, load string) {
+	err = c.eachDevice(ctx, tx, DeviceFilter{}, func(d Device, s DeviceState, load LoadAnswer) {
 		levels, err := snap.levels(ctx, d)
 		if err != nil {
 			failed = err
@@ -297,7 +311,7 @@ func (c *Controller) picture(ctx context.Context, tx Tx) (map[string]seen, error
 			failed = err
 			return
 		}
-		does := []string{load, d.Description, d.Model, d.Profile, siteOf(d, s)}
+		does := []string{load.Load, d.Description, d.Model, d.Profile, siteOf(d, s)}
 		for _, x := range answers {
 			does = append(does, x.Value)
 		}
@@ -305,7 +319,7 @@ func (c *Controller) picture(ctx context.Context, tx Tx) (map[string]seen, error
 		if err != nil {
 			failed = err
 		}
-		all[d.Name] = seen{siteOf(d, s), d.Model, string(b)}
+		all[d.Name] = seen{siteOf(d, s), d.Model, string(b), load.Via, load.Held}
 	})
 	return all, errors.Join(err, failed)
 }
@@ -322,6 +336,15 @@ func reachOf(before, after map[string]seen) Reach {
 		d := names[name]
 		r.Devices++
 		r.Models[d.model]++
+		if d.held != "" {
+			r.Waiting++
+		}
+		if d.via != "" {
+			if r.Steps == nil {
+				r.Steps = map[string]int{}
+			}
+			r.Steps[d.via]++
+		}
 		if d.site != "" {
 			r.Sites[d.site]++
 		}

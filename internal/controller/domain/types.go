@@ -180,6 +180,9 @@ type Load struct {
 	Components []LoadComponent `json:"components"`
 	// Signed says that the load has a signed manifest.
 	Signed bool `json:"signed"`
+	// From are patterns of the versions that it may be installed from, as package
+	// stepping has them; none: from any. The manifest does not have them.
+	From []string `json:"from,omitempty"`
 	// Retired loads cannot be assigned any more.
 	Retired bool `json:"retired"`
 	// Missing says that the repository no longer has it.
@@ -514,6 +517,9 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrUnfit says that a load is not for the model. It matches ErrRefused too.
 	ErrUnfit = fmt.Errorf("%w: the load does not fit the model", ErrRefused)
+	// ErrNoWay says that no load leads from what a device runs to the one that it
+	// would get. It matches ErrRefused too.
+	ErrNoWay = fmt.Errorf("%w: no load leads there", ErrRefused)
 	// ErrUnauthenticated says that credentials are missing, wrong or expired.
 	ErrUnauthenticated = errors.New("not authenticated")
 	// ErrForbidden says that the actor may not do this.

@@ -26,6 +26,7 @@ func Run(t *testing.T, open Open) {
 		{"OddKeys", oddKeys},
 		{"Loads", loads}, {"Sites", sites}, {"States", states}, {"Credentials", credentials}, {"Logs", logs},
 		{"Rollouts", rolloutTables}, {"Orders", orderTables}, {"Many", many}, {"ManyLogs", manyLogs}, {"Jobs", jobTables},
+		{"Ways", ways},
 		{"Everything", everything},
 		{"OneWriter", oneWriter}, {"Snapshot", snapshot}, {"ReadOnly", readOnly}, {"Reopen", reopens},
 		{"Export", export}, {"ImportLabels", importLabels}, {"ImportRefuses", importRefuses}, {"Cancelled",

@@ -79,8 +79,8 @@ func (m Maker) Make(ctx context.Context, name string, client netip.Addr) ([]byte
 func fileOf(d domain.Desired) *provision.File {
 	f := &provision.File{Levels: d.Levels}
 	tellModel(f, d)
-	if d.Load.Load != "" {
-		a := provision.Assignment{Load: d.Load.Load}
+	if load := d.Load.Handed(); load != "" {
+		a := provision.Assignment{Load: load}
 		// The device would refuse a model name that it does not know as its
 		// own.
 		if name := provisionName(d.Model); d.Known && policy.Builtin().Fits([]string{name}, d.Model.Name) {
