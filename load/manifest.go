@@ -12,8 +12,11 @@ import (
 
 // What every manifest of this version declares.
 const (
-	// schema is the version of the manifest's text form.
-	schema = 1
+	// schema is the version of the manifest's text form, setSchema that of the
+	// manifest of a file set: a program that does not know file sets must not take one
+	// for a load.
+	schema    = 1
+	setSchema = 2
 	// algorithm names the hash of every digest in a manifest.
 	algorithm = "sha256"
 )
@@ -39,8 +42,8 @@ var (
 	ErrSchema = errors.New("manifest of an unknown schema")
 )
 
-// Manifest describes one load: which files it has, how each is checked, and
-// which models it is for. Its text form is NAME.load, a JSON object that a
+// Manifest describes one load or one file set: which files it has, how each is
+// checked, and which models it is for. Its text form is NAME.load, a JSON object that a
 // TUF signature covers as a whole; package trust says whether to believe it.
 type Manifest struct {
 	// Name of the load, as CheckName allows; its file is NAME.load.
@@ -50,6 +53,9 @@ type Manifest struct {
 	Version string
 	// Models that the load is for, 1 to MaxModels, unique.
 	Models []string
+	// Directory makes it a file set, which stands beside the loads in a directory of
+	// that name on the device, as CheckDirectory allows. "": it is a load.
+	Directory string
 	// Created is when the load was made, RFC 3339, or "" if unknown.
 	Created string
 	// Components in the order in which devices fetch them, 1 to
@@ -91,6 +97,11 @@ func (m *Manifest) validate() error {
 	}
 	if err := checkText("version", m.Version); err != nil {
 		return err
+	}
+	if m.Directory != "" {
+		if err := CheckDirectory(m.Directory); err != nil {
+			return err
+		}
 	}
 	if m.Created != "" {
 		if _, err := time.Parse(time.RFC3339, m.Created); err != nil {
@@ -162,6 +173,7 @@ type manifestText struct {
 	Name       string          `json:"name"`
 	Version    string          `json:"version"`
 	Models     []string        `json:"models"`
+	Directory  string          `json:"directory,omitempty"`
 	Created    string          `json:"created,omitempty"`
 	Algorithm  string          `json:"algorithm"`
 	Components []componentText `json:"components"`
@@ -183,8 +195,11 @@ func (m *Manifest) Marshal() ([]byte, error) {
 	if err := m.validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	t := manifestText{Schema: schema, Name: m.Name, Version: m.Version, Models: m.Models,
+	t := manifestText{Schema: schema, Name: m.Name, Version: m.Version, Models: m.Models, Directory: m.Directory,
 		Created: m.Created, Algorithm: algorithm, Components: make([]componentText, len(m.Components))}
+	if m.Directory != "" {
+		t.Schema = setSchema
+	}
 	for i, c := range m.Components {
 		raw := make([]byte, 0, len(c.Table)*len(Digest{}))
 		for j := range c.Table {
@@ -223,8 +238,8 @@ func ParseManifest(b []byte) (*Manifest, error) {
 	if err := decodeOne(b, &head); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
-	if head.Schema != schema {
-		return nil, fmt.Errorf("%w: it says %d, this program knows %d", ErrSchema, head.Schema, schema)
+	if head.Schema != schema && head.Schema != setSchema {
+		return nil, fmt.Errorf("%w: it says %d, this program knows %d and %d", ErrSchema, head.Schema, schema, setSchema)
 	}
 	var t manifestText
 	if err := decodeOne(b, &t); err != nil {
@@ -236,7 +251,10 @@ func ParseManifest(b []byte) (*Manifest, error) {
 	if n := len(t.Components); n > MaxComponents {
 		return nil, fmt.Errorf("%w: it has %d components, more than %d", ErrManifest, n, MaxComponents)
 	}
-	m := &Manifest{Name: t.Name, Version: t.Version, Models: t.Models, Created: t.Created,
+	if (head.Schema == setSchema) != (t.Directory != "") {
+		return nil, fmt.Errorf("%w: schema %d and a directory %q do not go together", ErrManifest, head.Schema, t.Directory)
+	}
+	m := &Manifest{Name: t.Name, Version: t.Version, Models: t.Models, Directory: t.Directory, Created: t.Created,
 		Components: make([]Component, len(t.Components))}
 	for i := range t.Components {
 		c, err := t.Components[i].component()

@@ -105,6 +105,8 @@ func TestManifestRefused(t *testing.T) {
 		"empty":                 nil,
 		"not JSON":              []byte("#comment\r\napps.sbn\r\n"),
 		"array":                 []byte("[]"),
+		"a load with directory": set("directory", "locale"),
+		"a set without one":     set("schema", setSchema),
 		"trailing object":       append(bytes.Clone(text), "{}"...),
 		"trailing garbage":      append(bytes.Clone(text), 'x'),
 		"too large":             append(bytes.Clone(text), bytes.Repeat([]byte(" "), MaxManifestSize)...),
@@ -149,7 +151,7 @@ func TestManifestRefused(t *testing.T) {
 		}
 	}
 	// A later schema is told apart even where its fields have other types.
-	later := edit(func(m map[string]any) { m["schema"], m["components"] = 2, "elsewhere" })
+	later := edit(func(m map[string]any) { m["schema"], m["components"] = 3, "elsewhere" })
 	if _, err := ParseManifest(later); !errors.Is(err, ErrSchema) {
 		t.Errorf("later schema: got %v, want %v", err, ErrSchema)
 	}
@@ -292,12 +294,49 @@ func (z *zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// TestFileSet: the manifest of a file set is one of another schema, so that no older
+// program takes it for a load, and its directory is a plain name.
+func TestFileSet(t *testing.T) {
+	m := sampleManifest(t)
+	m.Directory = "ring-tones"
+	text, err := m.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(text, []byte(`"schema": 2`)) {
+		t.Errorf("a file set of another schema: %.40s", text)
+	}
+	back, err := ParseManifest(text)
+	if err != nil || !reflect.DeepEqual(back, m) {
+		t.Errorf("read back as %+v, %v", back, err)
+	}
+	for _, bad := range []string{"..", "a/b", "A", "-a", "1a", "a b", strings.Repeat("a", MaxDirectoryLen+1), "a.b", "ä"} {
+		m.Directory = bad
+		if _, err := m.Marshal(); !errors.Is(err, ErrManifest) || !errors.Is(err, ErrName) {
+			t.Errorf("directory %q: %v", bad, err)
+		}
+	}
+	if err := CheckDirectory(""); !errors.Is(err, ErrName) {
+		t.Errorf("no directory: %v", err)
+	}
+	if err := CheckDirectory(strings.Repeat("a", MaxDirectoryLen)); err != nil {
+		t.Errorf("the longest directory: %v", err)
+	}
+}
+
 func FuzzManifest(f *testing.F) {
 	text, err := sampleManifest(f).Marshal()
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(text)
+	set := sampleManifest(f)
+	set.Directory = "locale"
+	other, err := set.Marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(other)
 	f.Add(
 		[]byte(
 			`{"schema":1,"algorithm":"sha256","name":"n","version":"1","models":["m"],"components":[{"name":"c","size":0,` +

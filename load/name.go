@@ -43,6 +43,22 @@ func CheckName(s string) error {
 	return nil
 }
 
+// MaxDirectoryLen bounds the name of a file set's directory, in bytes.
+const MaxDirectoryLen = 32
+
+// CheckDirectory refuses what cannot be the name of a file set's directory: 1 to
+// MaxDirectoryLen lower-case letters, digits and hyphens, the first a letter. Errors
+// match ErrName.
+func CheckDirectory(s string) error {
+	const letters = "abcdefghijklmnopqrstuvwxyz"
+	if s == "" || len(s) > MaxDirectoryLen || !strings.Contains(letters, s[:1]) ||
+		strings.Trim(s, letters+"0123456789-") != "" {
+		return fmt.Errorf("%w %.40q: the directory of a file set has 1 to %d lower-case letters, digits and hyphens and "+
+			"begins with a letter, such as ring-tones", ErrName, s, MaxDirectoryLen)
+	}
+	return nil
+}
+
 // CheckFileName refuses every name that could leave its directory, hide in it,
 // collide with a manifest, or mean another file on another system. It holds
 // for a file that is fetched by itself: one file name, 1 to MaxNameLen bytes of valid
