@@ -20,6 +20,8 @@ const (
 	MaxDepth = 32
 	// MaxLoads bounds the loads that a file names, one for each model.
 	MaxLoads = 1024
+	// MaxFileSets bounds the file sets of a device.
+	MaxFileSets = 32
 )
 
 // ErrFile says that a text is no provisioning file. The error is an *Error.
@@ -57,6 +59,8 @@ type File struct {
 	Default bool
 	// Loads that the file names, at most MaxLoads, in the order of the text.
 	Loads []Assignment
+	// FileSets that the device is to have in place.
+	FileSets FileSets
 	// Levels are the settings: enterpriseConfig, commonConfig (the profile) and
 	// vendorConfig (the device); the weakest is modelConfig, the model's
 	// defaults if the device's own table does not have them.
@@ -67,6 +71,41 @@ type File struct {
 	// Others are all other elements, as they were read, for display. They have
 	// no effect.
 	Others []Element
+}
+
+// FileSets are the file sets of a device. The zero value says nothing of them: the
+// device keeps those that it has.
+type FileSets struct {
+	told bool
+	by   map[string]string
+}
+
+// TellFileSets says that a device is to have these sets, by their directories, and no
+// others.
+func TellFileSets(by map[string]string) FileSets {
+	if by == nil {
+		by = map[string]string{}
+	}
+	return FileSets{told: true, by: by}
+}
+
+// Told returns the names of the sets by their directories; ok is false if the file
+// says nothing of them. The map is not to be changed.
+func (s FileSets) Told() (by map[string]string, ok bool) { return s.by, s.told }
+
+func (s FileSets) validate() error {
+	if len(s.by) > MaxFileSets {
+		return fmt.Errorf("%d file sets are more than %d", len(s.by), MaxFileSets)
+	}
+	for directory, name := range s.by {
+		if err := load.CheckDirectory(directory); err != nil {
+			return err
+		}
+		if err := load.CheckName(name); err != nil {
+			return fmt.Errorf("the file set's name: %w", err)
+		}
+	}
+	return nil
 }
 
 // Assignment names a load, for one model or for the device of the file.
@@ -130,7 +169,7 @@ func (f *File) Validate() error {
 			return &Error{Line: a.Line, Err: err}
 		}
 	}
-	if err := checkGroup(f.Group); err != nil {
+	if err := errors.Join(checkGroup(f.Group), f.FileSets.validate()); err != nil {
 		return &Error{Err: err}
 	}
 	for _, s := range sections {

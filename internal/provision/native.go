@@ -22,6 +22,8 @@ import (
 //	[[loads]]                       # for all devices of a model
 //	model = "CP-7941G"
 //	load = "SCCP41.9-4-2SR3-1S"
+//	[file-sets]                     # by their directories; without it those that are there stay
+//	locale = "locale-jp-9.4"
 //	[enterprise]                    # and [profile], [device]: later wins; before them [model]
 //	peer-sharing = true
 //	wan-limit = "200k"
@@ -78,6 +80,8 @@ func fromNative(m map[string]any) (*File, error) {
 			}
 		case "loads":
 			err = f.nativeLoads(v)
+		case "file-sets":
+			err = f.nativeSets(v)
 		case "group":
 			f.Group, err = asText(v)
 		case "default":
@@ -140,11 +144,30 @@ func (f *File) nativeLoads(v any) error {
 	return nil
 }
 
+func (f *File) nativeSets(v any) error {
+	table, ok := v.(map[string]any)
+	if !ok {
+		return errors.New("it is a table of file sets by their directories")
+	}
+	by := map[string]string{}
+	for dir, raw := range table {
+		name, ok := raw.(string)
+		if !ok {
+			return fmt.Errorf("%.40s: it is the name of a file set, in quotation marks", dir)
+		}
+		if name = loadName(name); name != "" {
+			by[dir] = name
+		}
+	}
+	f.FileSets = TellFileSets(by)
+	return nil
+}
+
 func (f *File) nativeSection(key string, v any) error {
 	i := slices.IndexFunc(sections, func(s section) bool { return s.key == key })
 	if i < 0 {
 		return errors.New(
-			"there is no such key; there are load, loads, default, group, model, enterprise, profile and device")
+			"there is no such key; there are load, loads, file-sets, default, group, model, enterprise, profile and device")
 	}
 	table, ok := v.(map[string]any)
 	if !ok {

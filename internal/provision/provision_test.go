@@ -247,6 +247,9 @@ func nativeText(t *testing.T, f *File) []byte {
 	if len(rows) > 0 {
 		top["loads"] = rows
 	}
+	if by, told := f.FileSets.Told(); told {
+		top["file-sets"] = by
+	}
 	for _, s := range sections {
 		if values := *s.of(&f.Levels); len(values) > 0 {
 			top[s.key] = values
@@ -265,12 +268,61 @@ func plain(f *File) string {
 	for _, a := range f.Loads {
 		s += fmt.Sprintf(" %q/%q/%q", a.Load, a.Model, a.Type)
 	}
-	return s + fmt.Sprint(f.Group, Written(f))
+	by, told := f.FileSets.Told()
+	return s + fmt.Sprint(f.Group, told, by, Written(f))
+}
+
+// TestFileSets: a file says which sets a device is to have, or that it is to have
+// none, or nothing of them.
+func TestFileSets(t *testing.T) {
+	two := map[string]string{"locale": "locale-jp-9.4", "ring-tones": "rings-2"}
+	for _, f := range []*File{{}, {FileSets: TellFileSets(nil)}, {FileSets: TellFileSets(two)}} {
+		roundTrip(t, f)
+	}
+	device := func(inner string) []byte { return []byte("<device>" + inner + "</device>") }
+	for text, want := range map[string]string{
+		"": "false map[]", "<fileSets/>": "true map[]", "<fileSets><other/></fileSets>": "true map[]",
+		"<fileSet directory='a'>x</fileSet>":                                                        "false map[]",
+		"<fileSets><fileSet directory='a'>x</fileSet></fileSets>":                                   "true map[a:x]",
+		"<fileSets><fileSet directory=' a '> x.load </fileSet></fileSets>":                          "true map[a:x]",
+		"<fileSets><fileSet directory='a'>x</fileSet></fileSets><fileSets/>":                        "true map[a:x]",
+		"<fileSets><fileSet directory='a'>x</fileSet><fileSet directory='a'/></fileSets>":           "true map[]",
+		"<fileSets><fileSet directory='a'>x</fileSet><fileSet directory='a'>y</fileSet></fileSets>": "true map[a:y]",
+	} {
+		f, err := Parse(device(text))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		by, told := f.FileSets.Told()
+		if got := fmt.Sprint(told, by); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+	many := "<fileSets>"
+	for i := range MaxFileSets + 1 {
+		many += fmt.Sprintf("<fileSet directory='d%d'>x</fileSet>", i)
+	}
+	for _, bad := range []string{"<fileSets><fileSet>x</fileSet></fileSets>", many + "</fileSets>",
+		"<fileSets><fileSet directory='../a'>x</fileSet></fileSets>", "<fileSets><fileSet directory='a'>a/b</fileSet></fileSets>",
+	} {
+		var e *Error
+		if _, err := Parse(device(bad)); !errors.Is(err, ErrFile) || !errors.As(err, &e) || e.Line != 1 {
+			t.Errorf("%.60s: %v", bad, err)
+		}
+	}
+	for _, bad := range []string{"file-sets = 1", "file-sets = [\"a\"]", "[file-sets]\na = 1", "[file-sets]\n\"A\" = \"x\"",
+		"[file-sets]\na = \"../x\""} {
+		if _, err := ParseTOML([]byte(bad)); !errors.Is(err, ErrFile) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
 }
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(sep))
 	f.Add([]byte(xmlDefault))
+	f.Add([]byte("<device><fileSets><fileSet directory='locale'>x</fileSet></fileSets></device>"))
 	f.Add([]byte("<device><vendorConfig><wanLimit>2M</wanLimit></vendorConfig></device>"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := Parse(b)

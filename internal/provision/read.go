@@ -18,8 +18,13 @@ const (
 	rootDefault = "Default"
 )
 
-// loadElement begins the name of the elements that name loads.
-const loadElement = "loadInformation"
+// loadElement begins the name of the elements that name loads; setsElement holds
+// those that name file sets, each a setElement.
+const (
+	loadElement = "loadInformation"
+	setsElement = "fileSets"
+	setElement  = "fileSet"
+)
 
 // Parse reads SEP<MAC>.cnf.xml or XMLDefault.cnf.xml as phones do: unknown
 // elements are kept but have no effect, empty ones set nothing, and of two in
@@ -67,7 +72,8 @@ type reader struct {
 // xmlOpen is an element that has begun.
 type xmlOpen struct {
 	line  int
-	model string
+	model string // the attributes that matter
+	dir   string
 	text  []byte
 	inner bool // has elements in it
 }
@@ -125,8 +131,11 @@ func (r *reader) begin(t xml.StartElement) error {
 	}
 	o := xmlOpen{line: r.line()}
 	for _, a := range t.Attr {
-		if a.Name.Local == "model" {
+		switch a.Name.Local {
+		case "model":
 			o.model = strings.TrimSpace(a.Value)
+		case "directory":
+			o.dir = strings.TrimSpace(a.Value)
 		}
 	}
 	r.path, r.open = append(r.path, name), append(r.open, o)
@@ -168,6 +177,13 @@ func (r *reader) element(o *xmlOpen, e Element) (known bool, err error) {
 		if known, ok := policy.ByElement(name); ok && !o.inner {
 			return true, r.setting(s, known, e.Value)
 		}
+	case len(r.path) == 2 && name == setsElement:
+		if _, told := r.file.FileSets.Told(); !told {
+			r.file.FileSets = TellFileSets(nil)
+		}
+		return true, nil
+	case len(r.path) == 3 && r.path[1] == setsElement && name == setElement && !o.inner:
+		return true, r.fileSet(o, e)
 	case len(r.path) == 2 && strings.HasPrefix(name, loadElement) &&
 		strings.Trim(name[len(loadElement):], "0123456789") == "":
 		a := Assignment{Load: loadName(e.Value), Model: o.model, Type: name[len(loadElement):], Line: e.Line}
@@ -181,6 +197,23 @@ func (r *reader) element(o *xmlOpen, e Element) (known bool, err error) {
 		return true, nil
 	}
 	return false, nil
+}
+
+// fileSet takes an element that names a file set. Of two for one directory the later
+// counts, as of settings; an empty one names none.
+func (r *reader) fileSet(o *xmlOpen, e Element) error {
+	by, _ := r.file.FileSets.Told()
+	if by == nil {
+		by = map[string]string{}
+	}
+	if by[o.dir] = loadName(e.Value); by[o.dir] == "" {
+		delete(by, o.dir)
+	}
+	r.file.FileSets = TellFileSets(by)
+	if err := r.file.FileSets.validate(); err != nil {
+		return fmt.Errorf("<%s>: %w", setElement, err)
+	}
+	return nil
 }
 
 // section returns the section that the current element is or is in.

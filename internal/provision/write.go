@@ -3,6 +3,8 @@ package provision
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -31,6 +33,13 @@ func (f *File) Marshal() ([]byte, error) {
 			model = ` model="` + Escape(a.Model) + `"`
 		}
 		fmt.Fprintf(&b, "  <%s%s>%s</%s>\n", name, model, Escape(a.Load), name)
+	}
+	if by, told := f.FileSets.Told(); told {
+		fmt.Fprintf(&b, "  <%s>\n", setsElement)
+		for _, dir := range slices.Sorted(maps.Keys(by)) {
+			fmt.Fprintf(&b, "    <%s directory=\"%s\">%s</%s>\n", setElement, Escape(dir), Escape(by[dir]), setElement)
+		}
+		fmt.Fprintf(&b, "  </%s>\n", setsElement)
 	}
 	for _, s := range Written(f) {
 		fmt.Fprintf(&b, "  <%s>\n", s.Element)

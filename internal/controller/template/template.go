@@ -25,6 +25,13 @@ const Default = `<?xml version="1.0" encoding="UTF-8"?>
 {{- range .Loads}}
   <{{.Element}}{{with .Model}} model="{{.}}"{{end}}>{{.Load}}</{{.Element}}>
 {{- end}}
+{{- with .FileSets}}
+  <fileSets>
+{{- range .Sets}}
+    <fileSet directory="{{.Directory}}">{{.Name}}</fileSet>
+{{- end}}
+  </fileSets>
+{{- end}}
 {{- range .Sections}}
   <{{.Element}}>
 {{- range .Settings}}
@@ -42,12 +49,21 @@ type Data struct {
 	Root string
 	// Loads that are assigned.
 	Loads []Load
+	// FileSets that the device is to have, nil if the file is not to say it. They are
+	// to be written even if there are none: else the device keeps those that it has.
+	FileSets *FileSets
 	// Sections are those levels that set something, the weakest first.
 	Sections []Section
 }
 
 // Load is one load.
 type Load struct{ Element, Model, Load string }
+
+// FileSets are the file sets of a device.
+type FileSets struct{ Sets []FileSet }
+
+// FileSet is one of them.
+type FileSet struct{ Directory, Name string }
 
 // Section is one level.
 type Section struct {
@@ -109,6 +125,12 @@ func dataOf(f *provision.File) Data {
 	for _, a := range f.Loads {
 		d.Loads = append(d.Loads, Load{"loadInformation" + a.Type, provision.Escape(a.Model), provision.Escape(a.Load)})
 	}
+	if by, told := f.FileSets.Told(); told {
+		d.FileSets = &FileSets{}
+		for _, dir := range slices.Sorted(maps.Keys(by)) {
+			d.FileSets.Sets = append(d.FileSets.Sets, FileSet{provision.Escape(dir), provision.Escape(by[dir])})
+		}
+	}
 	for _, s := range provision.Written(f) {
 		sec := Section{Element: s.Element}
 		for _, e := range s.Settings {
@@ -135,6 +157,11 @@ func same(want, got *provision.File) error {
 	}
 	if !slices.Equal(plain(want), plain(got)) {
 		return fmt.Errorf("it assigns the loads %v, not %v", plain(got), plain(want))
+	}
+	// A template of before may say nothing of file sets where there are none.
+	sets, said := want.FileSets.Told()
+	if has, told := got.FileSets.Told(); !maps.Equal(sets, has) || told && !said {
+		return fmt.Errorf("its file sets are %v, not %v", has, sets)
 	}
 	told := provision.Told(want.Levels)
 	for _, l := range []struct {

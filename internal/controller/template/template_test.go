@@ -11,8 +11,9 @@ import (
 
 func sample() *provision.File {
 	return &provision.File{
-		Loads: []provision.Assignment{{Load: "SCCP41.9-4-2SR3-1S", Model: `7941 "<&>"`}},
-		Group: "cameras",
+		Loads:    []provision.Assignment{{Load: "SCCP41.9-4-2SR3-1S", Model: `7941 "<&>"`}},
+		Group:    "cameras",
+		FileSets: provision.TellFileSets(map[string]string{"locale": "jp", "rings": "r"}),
 		Levels: policy.Levels{
 			Model:      policy.Values{policy.WANLimit: "2M"},
 			Enterprise: policy.Values{policy.PeerSharing: policy.On},
@@ -85,8 +86,12 @@ func TestEdited(t *testing.T) {
 func TestRenderComparesEverything(t *testing.T) {
 	inside := func(text string) string { return strings.Replace(Default, "\n</{{.Root}}>", text+"\n</{{.Root}}>", 1) }
 	for name, text := range map[string]string{
-		"for all devices":       strings.ReplaceAll(Default, "{{.Root}}", "Default"),
-		"another group":         inside("<modelConfig><peerGroup>phones</peerGroup></modelConfig>"),
+		"for all devices":        strings.ReplaceAll(Default, "{{.Root}}", "Default"),
+		"another group":          inside("<modelConfig><peerGroup>phones</peerGroup></modelConfig>"),
+		"another set":            strings.Replace(Default, "{{.Name}}", "x{{.Name}}", 1),
+		"a set in another place": strings.Replace(Default, "{{.Directory}}", "x{{.Directory}}", 1),
+		"a set more":             inside("<fileSets><fileSet directory='a'>b</fileSet></fileSets>"),
+
 		"another load":          strings.Replace(Default, "{{.Load}}", "x{{.Load}}", 1),
 		"a load more":           inside("<loadInformation>x</loadInformation>"),
 		"another model":         strings.Replace(Default, `model="{{.}}"`, `model="x{{.}}"`, 1),
@@ -105,6 +110,30 @@ func TestRenderComparesEverything(t *testing.T) {
 		if b, err := tmpl.Render(sample()); !errors.Is(err, ErrLost) || b != nil {
 			t.Errorf("%s: %v\n%s", name, err, b)
 		}
+	}
+}
+
+// TestTemplateOfBefore: a template that knows no file sets does where there are none.
+func TestTemplateOfBefore(t *testing.T) {
+	begin, end := strings.Index(Default, "{{- with .FileSets}}"), strings.Index(Default, "{{- range .Sections}}")
+	tmpl, err := New(Default[:begin] + Default[end:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := sample()
+	if _, err := tmpl.Render(f); !errors.Is(err, ErrLost) {
+		t.Errorf("sets were lost: %v", err)
+	}
+	f.FileSets = provision.TellFileSets(nil)
+	if _, err := tmpl.Render(f); err != nil {
+		t.Error(err)
+	}
+	always, err := New(strings.Replace(Default, "</{{.Root}}>", "<fileSets></fileSets></{{.Root}}>", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := always.Render(&provision.File{}); !errors.Is(err, ErrLost) {
+		t.Errorf("a file that is to say nothing of sets says that there are none: %v", err)
 	}
 }
 
