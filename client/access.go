@@ -12,6 +12,8 @@ type User struct {
 	// Role is "viewer", "operator" or "admin"; "" for somebody to whom the issuer
 	// gives none any more.
 	Role string `json:"role"`
+	// Sites that the user is limited to; none means all of the fleet.
+	Sites []string `json:"sites,omitempty"`
 	// Issuer is where the user signs in by OIDC, "" for one with a password.
 	Issuer string `json:"issuer,omitempty"`
 	// Disabled users cannot log in, and their tokens are void.
@@ -26,6 +28,8 @@ type UserChange struct {
 	FullName *string `json:"full_name,omitempty"`
 	Role     *string `json:"role,omitempty"`
 	Disabled *bool   `json:"disabled,omitempty"`
+	// Sites to limit the user to, a viewer or an operator; none lifts the limit.
+	Sites *[]string `json:"sites,omitempty"`
 	// Password ends all sessions of the user.
 	Password *string `json:"password,omitempty"`
 }
@@ -35,9 +39,10 @@ type Token struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
 	User string `json:"user"`
-	// Role and Scopes, as NewToken has them.
+	// Role, Scopes and Sites, as NewToken has them.
 	Role    string    `json:"role"`
 	Scopes  []string  `json:"scopes"`
+	Sites   []string  `json:"sites,omitempty"`
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
 	// LastUsed is zero if it was never used, From is the address that used it
@@ -58,6 +63,8 @@ type NewToken struct {
 	// Scopes are "read", "devices", "loads", "enterprise" and "access"; at least
 	// one.
 	Scopes []string `json:"scopes"`
+	// Sites to limit the token to, within those of the user; none means those.
+	Sites []string `json:"sites,omitempty"`
 	// LifeS is the number of seconds until it expires; 0 means 90 days.
 	LifeS int64 `json:"life_s,omitempty"`
 }

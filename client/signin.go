@@ -26,6 +26,8 @@ type Who struct {
 	// Kind is "user", "token" or, in the controller's own process, "local".
 	Kind string `json:"kind"`
 	Role string `json:"role"`
+	// Sites that the caller is limited to; none means all of the fleet.
+	Sites []string `json:"sites,omitempty"`
 	// Scopes of a token; nil means all that the role may.
 	Scopes []string `json:"scopes"`
 	// Session is the sign-in; nil for a token. CSRF is for pages only.
@@ -33,6 +35,7 @@ type Who struct {
 		ID      string    `json:"id"`
 		User    string    `json:"user"`
 		Role    string    `json:"role"`
+		Sites   []string  `json:"sites,omitempty"`
 		Created time.Time `json:"created"`
 		Expires time.Time `json:"expires"`
 		CSRF    string    `json:"csrf"`

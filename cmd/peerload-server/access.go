@@ -33,10 +33,11 @@ func userCommand() *cobra.Command {
 }
 
 func userRow(u client.User) []string {
-	return []string{u.Name, orNone(u.Role), u.FullName, terminal.YesNo(u.Disabled), when(u.LastLogin), orNone(u.Issuer)}
+	return []string{u.Name, orNone(u.Role), orNone(strings.Join(u.Sites, ",")), u.FullName, terminal.YesNo(u.Disabled),
+		when(u.LastLogin), orNone(u.Issuer)}
 }
 
-const userHeader = "USER ROLE FULL-NAME DISABLED LAST-LOGIN ISSUER"
+const userHeader = "USER ROLE SITES FULL-NAME DISABLED LAST-LOGIN ISSUER"
 
 func userList(conn *connFlags) *cobra.Command {
 	return &cobra.Command{Use: "list", Short: "List users", Args: cobra.NoArgs,
@@ -53,11 +54,20 @@ func userFlags(cmd *cobra.Command) {
 	cmd.Flags().String("role", "", "viewer, operator or admin")
 	strict.Values(cmd, "role", roles...)
 	cmd.Flags().String("full-name", "", "for people")
+	cmd.Flags().StringSlice("site", nil,
+		"limit a viewer or operator to this site; repeated or with commas; empty lifts the limit")
 	cmd.Flags().String("password-file", "", `file that holds the password in its first line; "-" is the standard input`)
 }
 
 func userChange(cmd *cobra.Command) (change client.UserChange, err error) {
 	change.FullName, change.Role = optional(cmd, "full-name"), optional(cmd, "role")
+	if cmd.Flags().Changed("site") {
+		sites, err := cmd.Flags().GetStringSlice("site")
+		if err != nil {
+			return change, err
+		}
+		change.Sites = &sites
+	}
 	if v := optional(cmd, "password-file"); v != nil {
 		p, err := passwordOf(cmd, *v)
 		if err != nil {
@@ -117,7 +127,8 @@ func askPassword(cmd *cobra.Command) (string, error) {
 
 func userAdd(conn *connFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "add USER --role ROLE", Short: "Make a user", Args: cobra.ExactArgs(1),
-		Example: "  peerload-server user add alice --role operator --password-file /run/secrets/alice",
+		Example: "  peerload-server user add alice --role operator --password-file /run/secrets/alice\n" +
+			"  peerload-server user add ken --role operator --site Kyoto",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			change, err := userChange(cmd)
 			if err != nil {
@@ -196,10 +207,10 @@ func tokenList(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "token", items, "ID NAME USER ROLE SCOPES EXPIRES LAST-USED FROM",
+			return list(conn, cmd, "token", items, "ID NAME USER ROLE SITES SCOPES EXPIRES LAST-USED FROM",
 				func(t client.Token) []string {
-					return []string{t.ID, t.Name, t.User, t.Role, strings.Join(t.Scopes, ","), when(t.Expires), when(t.LastUsed),
-						t.From}
+					return []string{t.ID, t.Name, t.User, t.Role, orNone(strings.Join(t.Sites, ",")),
+						strings.Join(t.Scopes, ","), when(t.Expires), when(t.LastUsed), t.From}
 				})
 		})}
 	cmd.Flags().StringVar(&user, "user", "", `whose; empty means one's own, "*" all`)
@@ -228,6 +239,8 @@ func tokenAdd(conn *connFlags) *cobra.Command {
 	f.StringVar(&in.Role, "role", "viewer", "viewer, operator or admin; never more than the user's")
 	f.StringSliceVar(&in.Scopes, "scope", []string{"read"},
 		"read, devices, loads, enterprise, access; repeated or with commas")
+	f.StringSliceVar(&in.Sites, "site", nil, "limit it to the devices of this site; repeated or with commas; none means "+
+		"those of the user")
 	f.DurationVar(&life, "life", 0, "until it expires, for example 720h; 0 means 90 days")
 	strict.Values(cmd, "role", roles...)
 	strict.Values(cmd, "scope", "read", "devices", "loads", "enterprise", "access")

@@ -448,7 +448,8 @@ func (a *accessFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&a.roleFrom, "oidc-role-claim", "groups",
 		"the claim that has the groups or roles; dots lead into a claim, as in realm_access.roles")
 	f.StringArrayVar(&a.roles, "oidc-role", nil,
-		"ROLE=VALUE: who has that value in the claim has that role: viewer, operator or admin; repeated")
+		"ROLE=VALUE or ROLE@SITE=VALUE: who has that value in the claim has that role (viewer, operator or admin), at "+
+			"that site alone if there is one; repeated")
 }
 
 // access reads the files that the flags name.
@@ -474,7 +475,11 @@ func (a *accessFlags) access() (how access, err error) {
 		if !ok {
 			return how, fmt.Errorf("--oidc-role %q is not ROLE=VALUE, for example operator=phone-team", r)
 		}
-		cfg.Roles = append(cfg.Roles, oidc.RoleOf{Value: value, Role: domain.Role(role)})
+		role, site, limited := strings.Cut(role, "@")
+		if limited && site == "" {
+			return how, fmt.Errorf("--oidc-role %q has no site after the @, as in operator@Kyoto=kyoto-phones", r)
+		}
+		cfg.Roles = append(cfg.Roles, oidc.RoleOf{Value: value, Role: domain.Role(role), Site: site})
 	}
 	if cfg.Secret, err = firstLine(a.secret, "--oidc-secret-file"); err != nil {
 		return how, err

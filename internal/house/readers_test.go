@@ -54,6 +54,7 @@ var harmlessReaders = map[string]string{
 	"internal/controller/syslog.ParseTarget":        "its own command line",
 	"internal/testkit/issuer.meddled":               "what an issuer of the tests sends",
 	"(*internal/testkit/storesuite.Kept).Jobs":      "what it has written",
+	"(*internal/testkit/realmsuite.Fleet).Others":   "what it has written",
 	"cmd/peerload-lab.measured":                     "what the laboratory prints",
 	"cmd/peerload-lab.newest":                       "the laboratory's command line: names of a directory",
 	"cmd/peerload.clock":                            "a time, which is shown as it is if it is none",

@@ -22,6 +22,7 @@ type TokenOrder struct {
 	User   string         `json:"user,omitempty" doc:"whose token; only a shell on the data directory may name others than itself"`
 	Role   domain.Role    `json:"role" enum:"viewer,operator,admin"`
 	Scopes []domain.Scope `json:"scopes" minItems:"1" maxItems:"5"`
+	Sites  []string       `json:"sites,omitempty" maxItems:"64" doc:"sites to limit the token to, within those of the user; none means those"`
 	LifeS  int64          `json:"life_s,omitempty" minimum:"0" maximum:"157680000" doc:"seconds until it expires; 0 means 90 days"`
 }
 
@@ -104,7 +105,7 @@ func (s *Server) tokens() {
 			b := in.Body
 			t, err := s.ctl.CreateToken(ctx, actor(ctx), b.User,
 				domain.TokenRequest{Name: b.Name, Role: b.Role, Scopes: b.Scopes,
-					Life: time.Duration(b.LifeS) * time.Second})
+					Sites: b.Sites, Life: time.Duration(b.LifeS) * time.Second})
 			return answer(s, ctx, t, err)
 		})
 	huma.Register(s.api, op(http.MethodDelete, "/tokens/{token}", "revoke-token", "End an API token at once", needRead),

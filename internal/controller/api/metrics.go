@@ -74,6 +74,9 @@ func (s *Server) metricsHandler() http.Handler {
 		if err == nil {
 			err = c.may(needRead, "")
 		}
+		if err == nil && c.actor.Realm.Limited() {
+			err = domain.ErrForbidden // they count all devices
+		}
 		if err != nil {
 			code := http.StatusUnauthorized
 			if c.actor.Kind != domain.ActorNobody {

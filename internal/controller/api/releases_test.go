@@ -1,10 +1,16 @@
 package api
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/testkit/realmsuite"
 )
 
 // loadOf is the load that a device should run, and the release that it is of.
@@ -183,5 +189,100 @@ func TestReleaseOfAVersion(t *testing.T) {
 	text, _ := s.want(201, "POST", "/releases", object{"name": "9.4(2)"})
 	if r := decode[domain.Release](t, text); strings.Join(r.Loads, " ") != "one two" {
 		t.Error(text)
+	}
+}
+
+// ofSite is what an operator who is limited to one site gets from each operation,
+// asked of another: what is their own, of what holds for all or of themselves; or
+// a status. Who needs a scope of what holds for all gets 403.
+var ofSite = map[string]struct {
+	code int
+	body object
+}{
+	"list-devices": {200, nil}, "list-history": {200, nil}, "list-audit": {200, nil}, "get-overview": {200, nil},
+	"list-sites": {200, nil}, "list-loads": {200, nil}, "get-load": {200, nil}, "list-models": {200, nil},
+	"get-model": {200, nil}, "list-profiles": {200, nil}, "get-profile": {200, nil}, "get-profile-settings": {200, nil},
+	"list-releases": {200, nil}, "get-release": {200, nil}, "get-enterprise": {200, nil},
+	"get-enterprise-settings": {200, nil}, "get-root": {200, nil}, "get-openapi": {200, nil}, "list-tokens": {200, nil},
+	"who-am-i": {200, nil},
+	"bulk-devices": {200, object{"rows": []object{{"device": realmsuite.Outside, "change": object{"load": "ab"}},
+		{"device": "SEP0000000000D2", "create": true, "change": object{"model": "7961"}}}}},
+	"create-device": {404, object{"name": "SEP0000000000D1", "model": "7961", "site": "Osaka"}},
+	"get-device":    {404, nil}, "update-device": {404, object{"load": "ab"}}, "delete-device": {404, nil},
+	"get-desired": {404, nil}, "list-device-history": {200, nil}, "get-device-settings": {404, nil},
+	"change-device-settings": {404, object{"set": object{"timing": "lan"}}},
+	"assign-device-load":     {404, object{"load": "ab"}}, "roll-back-device-load": {404, nil},
+	"assign-device-release": {404, object{"release": "9.4"}}, "check-in": {403, object{"schema": 1, "state": "idle"}},
+	"change":         {404, object{"site": "Osaka", "load": "ab"}},
+	"create-profile": {403, object{"name": "new"}}, "update-profile": {403, object{"description": "changed"}},
+	"delete-profile": {409, nil}, "change-profile-settings": {403, object{"set": object{"wan-limit": "1k"}}},
+	"assign-profile-load": {403, object{"load": "b1"}}, "roll-back-profile-load": {403, nil},
+	"assign-profile-release": {403, object{"release": "9.4"}},
+	"create-site":            {403, object{"name": "Uji"}}, "get-site": {404, nil},
+	"update-site": {404, object{"note": "changed"}}, "delete-site": {404, nil},
+	"create-token": {404, object{"name": "n", "role": "viewer", "scopes": []string{"read"}, "sites": []string{"Osaka"}}},
+	"revoke-token": {403, nil}, "end-sessions": {403, nil},
+	"log-out": {401, nil}, "change-password": {401, object{"old": password, "new": password + "2"}},
+	"log-in": {401, nil}, "sign-in": {401, object{"client": "c"}}, "redeem-sign-in": {401, nil},
+	"ask-sign-in": {503, object{"client": "c"}}, // no issuer is known
+	"set-up":      {401, object{"name": "n", "password": password}},
+	"enrol":       {401, object{"device": realmsuite.Outside, "secret": strings.Repeat("s", 40)}},
+}
+
+// TestEveryEndpointOfASite walks the document as somebody who is limited to one
+// site, and asks for what is of another.
+func TestEveryEndpointOfASite(t *testing.T) {
+	f := realmsuite.New(t)
+	srv, err := New(Config{Controller: f.Controller, Spool: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ken := http.Client{Transport: srv.Local(f.Token)}
+	names := strings.NewReplacer("{device}", realmsuite.Outside, "{site}", "Osaka", "{profile}", "desks", "{model}",
+		"7961", "{load}", "b1", "{release}", "9.4", "{user}", "bob", "{role}", "targets", "{", "", "}", "")
+	before := f.Others(t)
+	for path, item := range srv.api.OpenAPI().Paths {
+		for method, o := range map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put,
+			"PATCH": item.Patch, "DELETE": item.Delete} {
+			if o == nil {
+				continue
+			}
+			want, ok := ofSite[o.OperationID]
+			switch o.Metadata[needKey] {
+			case needLoads, needEnterprise, needAccess:
+				want.code, ok = 403, !ok // what holds for all is not in the table
+			}
+			if !ok {
+				t.Errorf("%s: say what an operator of one site gets from it", o.OperationID)
+				continue
+			}
+			var body io.Reader = http.NoBody
+			if want.body != nil {
+				body = strings.NewReader(jsonOf(t, want.body))
+			}
+			q, err := http.NewRequestWithContext(t.Context(), method, "http://here"+Prefix+names.Replace(path), body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q.Header.Set("Content-Type", "application/json")
+			a, err := ken.Do(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(a.Body)
+			if err != nil || a.StatusCode != want.code {
+				t.Errorf("%s: %d, want %d: %.300s, %v", o.OperationID, a.StatusCode, want.code, text, err)
+			}
+			if told := realmsuite.Leak(string(text)); told != "" {
+				t.Errorf("%s tells of others: %s", o.OperationID, told)
+			}
+			if f.Others(t) != before {
+				t.Fatalf("%s has changed something outside", o.OperationID)
+			}
+		}
+	}
+	q := httptest.NewRequest("GET", "/metrics", nil)
+	if a, err := ken.Do(q.WithContext(t.Context())); err == nil && a.StatusCode != 403 {
+		t.Errorf("/metrics, which count everything: %d", a.StatusCode)
 	}
 }

@@ -23,6 +23,7 @@ type Who struct {
 	Name   string           `json:"name"`
 	Kind   domain.ActorKind `json:"kind"`
 	Role   domain.Role      `json:"role"`
+	Sites  []string         `json:"sites,omitempty" doc:"sites that the caller is limited to; without any, all of the fleet"`
 	Scopes []domain.Scope   `json:"scopes" doc:"null: all that the role may"`
 	// Session is that of a browser, or the sign-in of a command line; nil for all
 	// others.
@@ -69,7 +70,8 @@ func (s *Server) sessions() {
 	huma.Register(s.api, op(http.MethodGet, "/session", "who-am-i", "Who asks, and what they may", needAnybody),
 		func(ctx context.Context, _ *struct{}) (*plain[Who], error) {
 			c := callerOf(ctx)
-			return &plain[Who]{Who{c.actor.Name, c.actor.Kind, c.actor.Role, c.actor.Scopes, c.session}}, nil
+			return &plain[Who]{Who{c.actor.Name, c.actor.Kind, c.actor.Role, c.actor.Realm.Sites(), c.actor.Scopes,
+				c.session}}, nil
 		})
 	huma.Register(s.api, op(http.MethodDelete, "/session", "log-out",
 		"Close the session, or the sign-in of a command line", needAnybody),

@@ -1,8 +1,10 @@
 package domain
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -16,6 +18,8 @@ type User struct {
 	FullName string `json:"full_name"`
 	// Role is "" for none, which only somebody of an issuer can have.
 	Role Role `json:"role"`
+	// Sites that the user is limited to; none means all of the fleet.
+	Sites []string `json:"sites,omitempty"`
 	// Issuer is where the user signs in by OIDC; "" for one who has a password
 	// here.
 	Issuer string `json:"issuer,omitempty"`
@@ -91,9 +95,11 @@ type Credential struct {
 	Hash    string         `json:"hash"`
 	// Name for people.
 	Name string `json:"name,omitempty"`
-	// Role and Scopes of a token.
-	Role   Role    `json:"role,omitempty"`
-	Scopes []Scope `json:"scopes,omitempty"`
+	// Role and Scopes of a token, and the sites that it is limited to: none means
+	// those of the user.
+	Role   Role     `json:"role,omitempty"`
+	Scopes []Scope  `json:"scopes,omitempty"`
+	Sites  []string `json:"sites,omitempty"`
 	// Expires is zero for never; Idle ends a session that nobody uses.
 	Expires time.Time `json:"expires,omitzero"`
 	Idle    time.Time `json:"idle,omitzero"`
@@ -128,11 +134,13 @@ func (t Throttle) Key() string { return t.Name }
 
 // Token is an API token without its secret.
 type Token struct {
-	ID       string    `json:"id"`
-	Name     string    `json:"name"`
-	User     string    `json:"user"`
-	Role     Role      `json:"role"`
-	Scopes   []Scope   `json:"scopes"`
+	ID     string  `json:"id"`
+	Name   string  `json:"name"`
+	User   string  `json:"user"`
+	Role   Role    `json:"role"`
+	Scopes []Scope `json:"scopes"`
+	// Sites that the token is limited to; none means those of the user.
+	Sites    []string  `json:"sites,omitempty"`
 	Created  time.Time `json:"created"`
 	Expires  time.Time `json:"expires"`
 	LastUsed time.Time `json:"last_used,omitzero"`
@@ -153,6 +161,8 @@ type TokenRequest struct {
 	Role Role `json:"role"`
 	// Scopes, at least one.
 	Scopes []Scope `json:"scopes"`
+	// Sites to limit the token to, within those of the user; none means those.
+	Sites []string `json:"sites,omitempty"`
 	// Life until the token expires, up to MaxTokenLife; 0 means
 	// DefaultTokenLife.
 	Life time.Duration `json:"life"`
@@ -160,9 +170,11 @@ type TokenRequest struct {
 
 // Session is a session of a user, without its secret.
 type Session struct {
-	ID      string    `json:"id"`
-	User    string    `json:"user"`
-	Role    Role      `json:"role"`
+	ID   string `json:"id"`
+	User string `json:"user"`
+	Role Role   `json:"role"`
+	// Sites that the user is limited to; none means all of the fleet.
+	Sites   []string  `json:"sites,omitempty"`
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
 	// CSRF must come with every request that changes something; CheckCSRF
@@ -303,6 +315,8 @@ type Actor struct {
 	Role Role
 	// Scopes of a token; nil means all that the role may.
 	Scopes []Scope
+	// Realm is what the actor sees and changes: see Within.
+	Realm Realm
 	// session is the credential of the session or sign-in, for Logout; browser
 	// says that it is a session.
 	session string
@@ -315,20 +329,22 @@ func Local(name string) Actor {
 	return Actor{Kind: ActorLocal, Name: name, From: "local", Role: RoleAdmin}
 }
 
-// permission is what a use case needs: a role at least, and a scope.
+// permission is what a use case needs: a role at least, and a scope. What holds
+// for all sites needs an actor who is limited to none.
 type permission struct {
-	role  Role
-	scope Scope
+	role   Role
+	scope  Scope
+	forAll bool
 }
 
 // The permissions. Each use case names one.
 var (
-	mayRead       = permission{RoleViewer, ScopeRead}
-	mayAudit      = permission{RoleOperator, ScopeRead}
-	mayDevices    = permission{RoleOperator, ScopeDevices}
-	mayLoads      = permission{RoleOperator, ScopeLoads}
-	mayEnterprise = permission{RoleAdmin, ScopeEnterprise}
-	mayAccess     = permission{RoleAdmin, ScopeAccess}
+	mayRead       = permission{role: RoleViewer, scope: ScopeRead}
+	mayAudit      = permission{role: RoleOperator, scope: ScopeRead}
+	mayDevices    = permission{role: RoleOperator, scope: ScopeDevices}
+	mayLoads      = permission{role: RoleOperator, scope: ScopeLoads, forAll: true}
+	mayEnterprise = permission{role: RoleAdmin, scope: ScopeEnterprise, forAll: true}
+	mayAccess     = permission{role: RoleAdmin, scope: ScopeAccess, forAll: true}
 )
 
 // may returns nil if the actor has the permission; else the error matches
@@ -341,6 +357,8 @@ func (a Actor) may(p permission) error {
 		return fmt.Errorf("%w: %s has role %s, this needs %s", ErrForbidden, a.Name, a.Role, p.role)
 	case a.Scopes != nil && !slices.Contains(a.Scopes, p.scope):
 		return fmt.Errorf("%w: the token lacks scope %s", ErrForbidden, p.scope)
+	case p.forAll && a.Realm.limited:
+		return a.beyond("this holds for all")
 	}
 	return nil
 }
@@ -383,4 +401,187 @@ func (a Actor) Check(s Scope) error {
 		}
 	}
 	return ErrForbidden
+}
+
+// MaxRealm bounds the sites that a user or token is limited to.
+const MaxRealm = 64
+
+// Realm is the part of the fleet that somebody may see and change: all of it, or
+// the devices of some sites. The zero value is all of it.
+type Realm struct {
+	limited bool
+	sites   []string // in order, no two alike
+}
+
+// RealmOf is the realm of sites as users and tokens have them: none stands for
+// all of the fleet.
+func RealmOf(sites []string) Realm {
+	if len(sites) == 0 {
+		return Realm{}
+	}
+	return Realm{true, slices.Compact(slices.Sorted(slices.Values(sites)))}
+}
+
+// Limited reports whether the realm is less than all of the fleet.
+func (r Realm) Limited() bool { return r.limited }
+
+// Sites are those of a limited realm; it may have none.
+func (r Realm) Sites() []string { return slices.Clone(r.sites) }
+
+// Has reports whether devices of a site are in the realm; "" is no site.
+func (r Realm) Has(site string) bool {
+	return !r.limited || site != "" && slices.Contains(r.sites, site)
+}
+
+// and is what is in both realms.
+func (r Realm) and(o Realm) Realm {
+	switch {
+	case !r.limited:
+		return o
+	case !o.limited:
+		return r
+	}
+	both := Realm{limited: true}
+	for _, s := range r.sites {
+		if o.Has(s) {
+			both.sites = append(both.sites, s)
+		}
+	}
+	return both
+}
+
+// String names the realm in errors.
+func (r Realm) String() string {
+	switch {
+	case !r.limited:
+		return "all sites"
+	case len(r.sites) == 0:
+		return "no site"
+	case len(r.sites) == 1:
+		return "site " + r.sites[0]
+	}
+	return "sites " + strings.Join(r.sites[:min(len(r.sites), maxSome)], ", ")
+}
+
+// beyond is the error of what reaches beyond the realm of an actor.
+func (a Actor) beyond(what string) error {
+	return fmt.Errorf("%w: %s is limited to %s, and %s", ErrForbidden, a.Name, a.Realm, what)
+}
+
+// Within returns the transaction as the actor sees it. This is where realms are
+// enforced: what is of devices outside is not there to be read, and what would
+// touch one of them, or holds for all, is not written. Packages that have use
+// cases of their own go through it as this one does; MayTouch is for what names
+// devices before anything is written.
+func (a Actor) Within(tx Tx) Tx {
+	if !a.Realm.limited {
+		return tx
+	}
+	if t, ok := tx.(*realmTx); ok && t.actor.Name == a.Name && slices.Equal(t.actor.Realm.sites, a.Realm.sites) {
+		return t
+	}
+	return &realmTx{tx, a}
+}
+
+// whole is the transaction without a realm: for what follows from a change that
+// was allowed.
+func whole(tx Tx) Tx {
+	for {
+		t, ok := tx.(*realmTx)
+		if !ok {
+			return tx
+		}
+		tx = t.Tx
+	}
+}
+
+// limitTo is what a user or token is limited to.
+func limitTo(ctx context.Context, tx Tx, sites []string) ([]string, error) {
+	if len(sites) > MaxRealm {
+		return nil, invalid("%d sites, at most %d", len(sites), MaxRealm)
+	}
+	for _, s := range sites {
+		if _, err := siteNamed(ctx, tx, s); err != nil {
+			return nil, err
+		}
+	}
+	return RealmOf(sites).Sites(), nil
+}
+
+// existing are the sites of a list that there are, in order.
+func existing(ctx context.Context, tx Tx, sites []string) (here []string, err error) {
+	for _, s := range RealmOf(sites).Sites() {
+		_, ok, err := lookup(ctx, tx.Sites(), s)
+		if err != nil {
+			return nil, err
+		}
+		if ok && len(here) < MaxRealm {
+			here = append(here, s)
+		}
+	}
+	return here, nil
+}
+
+func errLimitedAdmin() error {
+	return invalid("what an admin does holds for all sites: limit a viewer or an operator")
+}
+
+// MayReach refuses a site outside of the actor's realm, as one that there is not.
+func (a Actor) MayReach(site string) error {
+	if a.Realm.Has(site) {
+		return nil
+	}
+	return notFound("site", cleanText(site, MaxNameLen))
+}
+
+// MayTouch refuses devices if some are outside of the actor's realm, with their
+// number. A device that there is not is outside of every limited realm.
+func (a Actor) MayTouch(ctx context.Context, tx Tx, devices ...string) error {
+	if !a.Realm.limited {
+		return nil
+	}
+	outside := 0
+	for _, name := range devices {
+		in, err := a.Realm.holds(ctx, whole(tx), name)
+		if err != nil {
+			return err
+		}
+		if !in {
+			outside++
+		}
+	}
+	return a.outside(outside, len(devices))
+}
+
+// outside is the error of a change that would touch so many devices outside.
+func (a Actor) outside(n, of int) error {
+	if n == 0 {
+		return nil
+	}
+	return a.beyond(fmt.Sprintf("this would touch %s, %d of them of other sites, or of none",
+		plural(of, "device", "devices"), n))
+}
+
+// holds reports whether a device is in the realm.
+func (r Realm) holds(ctx context.Context, tx Tx, name string) (bool, error) {
+	d, ok, err := lookup(ctx, tx.Devices(), name)
+	if err != nil || !ok {
+		return false, err
+	}
+	return r.includes(ctx, tx, d)
+}
+
+// includes is holds, of a device as it is or shall be.
+func (r Realm) includes(ctx context.Context, tx Tx, d Device) (bool, error) {
+	if !r.limited {
+		return true, nil
+	}
+	var s DeviceState
+	if d.Site == "" {
+		var err error
+		if s, _, err = lookup(ctx, tx.States(), d.Name); err != nil {
+			return false, err
+		}
+	}
+	return r.Has(siteOf(d, s)), nil
 }

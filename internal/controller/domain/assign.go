@@ -528,7 +528,7 @@ func (c *Controller) Release(ctx context.Context, a Actor, name string) (r Relea
 	if err := a.may(mayRead); err != nil {
 		return r, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		r, err = find(ctx, tx.Releases(), "release", name)
 		return err
 	})
@@ -540,7 +540,7 @@ func (c *Controller) Releases(ctx context.Context, a Actor, f TextFilter, p Page
 	if err := a.may(mayRead); err != nil {
 		return l, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		l, err = tx.Releases().List(ctx, f, p)
 		return err
 	})

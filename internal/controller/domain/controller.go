@@ -185,17 +185,23 @@ func (c *Controller) stamp(m *Meta) {
 	}
 }
 
-// view runs fn in a read-only transaction.
-func (c *Controller) view(ctx context.Context, fn func(Tx) error) error {
+// view runs fn in a read-only transaction, as the actor sees it.
+func (c *Controller) view(ctx context.Context, a Actor, fn func(Tx) error) error {
+	return c.store.View(ctx, func(tx Tx) error { return fn(a.Within(tx)) })
+}
+
+// viewAll likewise sees everything: for what no actor asks for, or anybody may
+// know.
+func (c *Controller) viewAll(ctx context.Context, fn func(Tx) error) error {
 	return c.store.View(ctx, fn)
 }
 
-// update runs fn in a transaction and, in the same transaction, appends to the
-// audit log what fn has added to the journal.
+// update runs fn in a transaction, as the actor sees it, and, in the same
+// transaction, appends to the audit log what fn has added to the journal.
 func (c *Controller) update(ctx context.Context, a Actor, fn func(Tx, *journal) error) error {
 	return c.store.Update(ctx, func(tx Tx) error {
 		j := &journal{}
-		if err := fn(tx, j); err != nil {
+		if err := fn(a.Within(tx), j); err != nil {
 			return err
 		}
 		return c.append(ctx, tx, a, j)
@@ -225,15 +231,19 @@ const Unwritten int64 = -1
 // thing differ; nil means a thing that does not exist.
 type Note func(action, target string, before, after any)
 
-// Update runs fn in a transaction for use cases that live elsewhere, and writes
+// Update runs fn in a transaction, as the actor sees it, for use cases that live
+// elsewhere, and writes
 // what fn notes into the audit log in that transaction. fn may be run more than
 // once.
 func (c *Controller) Update(ctx context.Context, a Actor, fn func(tx Tx, note Note) error) error {
 	return c.update(ctx, a, func(tx Tx, j *journal) error { return fn(tx, j.note) })
 }
 
-// View runs fn in a transaction that only reads.
-func (c *Controller) View(ctx context.Context, fn func(tx Tx) error) error { return c.view(ctx, fn) }
+// View runs fn in a transaction that only reads, as the actor sees it. The zero
+// Actor sees everything.
+func (c *Controller) View(ctx context.Context, a Actor, fn func(tx Tx) error) error {
+	return c.view(ctx, a, fn)
+}
 
 // Within returns the same controller inside a transaction that somebody else
 // ends: what its use cases write comes to nothing with it.
@@ -292,4 +302,51 @@ func create[T, F any](ctx context.Context, t Table[T, F], v *T, what, key string
 		return fmt.Errorf("%w: %s %q", ErrExists, what, key)
 	}
 	return err
+}
+
+// inTx is a Store within a transaction that somebody else ends.
+type inTx struct{ tx Tx }
+
+// View implements Store.
+func (s inTx) View(_ context.Context, fn func(Tx) error) error { return fn(s.tx) }
+
+// Update implements Store. After an error, what fn has written stays until the
+// transaction ends: the caller gives it up, unless fn writes last.
+func (s inTx) Update(_ context.Context, fn func(Tx) error) error { return fn(s.tx) }
+
+// Export implements Store.
+func (s inTx) Export(context.Context, io.Writer) error { return ErrUnavailable }
+
+// Import implements Store.
+func (s inTx) Import(context.Context, io.Reader) error { return ErrUnavailable }
+
+// Close implements Store.
+func (s inTx) Close() error { return nil }
+
+// parts are the entries of the audit log that one order makes.
+type parts struct{ entries []AuditEntry }
+
+// appendParts writes the entries of an order: one stands for itself, several are
+// parts of one.
+func (c *Controller) appendParts(ctx context.Context, tx Tx, a Actor, whole AuditEntry, entries []AuditEntry,
+	out *Changed) error {
+	switch len(entries) {
+	case 0:
+		return nil
+	case 1:
+		out.Audit = entries[0].ID
+		return tx.Audit().Append(ctx, entries[0])
+	}
+	whole.ID = c.id() // the latest: it is listed before its parts
+	whole.At, whole.Actor, whole.Kind, whole.From = entries[0].At, a.Name, a.Kind, a.From
+	out.Audit = whole.ID
+	for i := range entries {
+		entries[i].PartOf = whole.ID
+	}
+	for _, e := range append(entries, whole) {
+		if err := tx.Audit().Append(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }

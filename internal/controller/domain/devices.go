@@ -182,6 +182,7 @@ func (c *Controller) remove(ctx context.Context, tx Tx, a Actor, d Device) error
 	if err := tx.Devices().Delete(ctx, name, d.Version); err != nil {
 		return err
 	}
+	tx = whole(tx) // the rest goes with it
 	if _, ok, err := lookup(ctx, tx.States(), name); err != nil {
 		return err
 	} else if ok {
@@ -224,7 +225,7 @@ func (c *Controller) Device(ctx context.Context, a Actor, name string) (row Devi
 	if err := a.mayOf(mayRead, name); err != nil {
 		return row, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		d, err := find(ctx, tx.Devices(), "device", name)
 		if err != nil {
 			return err
@@ -249,7 +250,7 @@ func (c *Controller) Devices(ctx context.Context, a Actor, f DeviceFilter, p Pag
 	if err := a.may(mayRead); err != nil {
 		return l, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		if err := checkSite(ctx, tx, f.Site); err != nil {
 			return err
 		}
@@ -345,7 +346,7 @@ func (c *Controller) bulkRow(ctx context.Context, a Actor, row BulkRow, r *BulkR
 	r.Device = name
 	known := true
 	if row.Create {
-		err := c.view(ctx, func(tx Tx) (err error) {
+		err := c.view(ctx, a, func(tx Tx) (err error) {
 			_, known, err = lookup(ctx, tx.Devices(), name)
 			return err
 		})

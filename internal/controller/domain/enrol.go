@@ -93,7 +93,7 @@ func (c *Controller) Enrolments(ctx context.Context, a Actor, site string) (all 
 	if err := a.may(mayAccess); err != nil {
 		return nil, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		all = []EnrolmentToken{}
 		if err := checkSite(ctx, tx, site); err != nil {
 			return err
@@ -196,6 +196,11 @@ func (c *Controller) enrolIn(ctx context.Context, tx Tx, j *journal, name string
 	if err := inNetworks(key.Networks, req.From); err != nil {
 		return err
 	}
+	if known && key.Site != "" {
+		if err := ofSite(ctx, tx, d, key.Site); err != nil {
+			return err
+		}
+	}
 	if len(has.Items) > 0 && !own {
 		return refused("%s has an identity: an administrator must reset it before it enrols anew", name)
 	}
@@ -232,6 +237,16 @@ func (c *Controller) enrolIn(ctx context.Context, tx Tx, j *journal, name string
 	}
 	j.event("device.enrol", DeviceTarget(name).String())
 	return nil
+}
+
+// ofSite refuses a device that belongs to another site than that of a key: who
+// has the key of one site must not take names of another.
+func ofSite(ctx context.Context, tx Tx, d Device, site string) error {
+	s, _, err := lookup(ctx, tx.States(), d.Name)
+	if at := siteOf(d, s); err == nil && at != "" && at != site {
+		err = fmt.Errorf("%w: the token is for devices of site %q, and %s is one of another", ErrForbidden, site, d.Name)
+	}
+	return err
 }
 
 // inNetworks refuses an address outside of all networks, if there are any.

@@ -116,7 +116,7 @@ func (c *Controller) Audit(ctx context.Context, a Actor, f AuditFilter, p Page) 
 	if err := a.may(mayAudit); err != nil {
 		return l, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		if err := checkSite(ctx, tx, f.Site); err != nil {
 			return err
 		}
@@ -187,8 +187,15 @@ func (c *Controller) undo(ctx context.Context, a Actor, id string) (kept []strin
 		return nil, notFound("audit entry", cleanText(id, MaxNameLen))
 	}
 	var entries []AuditEntry
-	err = c.view(ctx, func(tx Tx) (err error) {
-		entries, err = collect(ctx, tx.Audit(), AuditFilter{PartOf: id})
+	err = c.view(ctx, a, func(tx Tx) error {
+		parts := AuditFilter{PartOf: id}
+		if entries, err = collect(ctx, tx.Audit(), parts); err != nil {
+			return err
+		}
+		all, err := whole(tx).Audit().List(ctx, parts, Page{Limit: 1})
+		if n := all.Total - len(entries); err == nil && n > 0 {
+			err = a.beyond(fmt.Sprintf("%d of the %s of this entry are of others", n, plural(all.Total, "part", "parts")))
+		}
 		return err
 	})
 	if err != nil {
@@ -255,7 +262,7 @@ func targetOf(text string) Target {
 
 // takeBack gives the fields that an entry has changed the values that they had.
 func (c *Controller) takeBack(ctx context.Context, a Actor, e AuditEntry) error {
-	now, err := c.current(ctx, e)
+	now, err := c.current(ctx, a, e)
 	if err != nil {
 		return err
 	}
@@ -318,8 +325,8 @@ func changedSince(field, is string, has bool, was *string) error {
 }
 
 // current are the fields of what an entry is about, as they are now.
-func (c *Controller) current(ctx context.Context, e AuditEntry) (now map[string]string, err error) {
-	err = c.view(ctx, func(tx Tx) error {
+func (c *Controller) current(ctx context.Context, a Actor, e AuditEntry) (now map[string]string, err error) {
+	err = c.view(ctx, a, func(tx Tx) error {
 		t := targetOf(e.Target)
 		switch e.Action {
 		case "settings.change", "load.assign", "release.assign", "load.roll-back", "device.update":

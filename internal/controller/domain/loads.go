@@ -19,7 +19,7 @@ func (c *Controller) Load(ctx context.Context, a Actor, name string) (l Load, er
 	if err := a.may(mayRead); err != nil {
 		return l, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		l, err = find(ctx, tx.Loads(), "load", name)
 		return err
 	})
@@ -31,7 +31,7 @@ func (c *Controller) Loads(ctx context.Context, a Actor, f LoadFilter, p Page) (
 	if err := a.may(mayRead); err != nil {
 		return l, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		l, err = tx.Loads().List(ctx, f, p)
 		return err
 	})
@@ -71,7 +71,7 @@ func (c *Controller) AddLoadFrom(ctx context.Context, a Actor, req publish.Reque
 	}
 	c.publishing.Lock()
 	defer c.publishing.Unlock()
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		if err := c.nameModels(ctx, tx, &req); err != nil {
 			return err
 		}

@@ -314,7 +314,7 @@ func (c *Controller) History(ctx context.Context, a Actor, f HistoryFilter, p Pa
 	if err := a.mayOf(mayRead, f.Device); err != nil {
 		return l, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		if err := checkSite(ctx, tx, f.Site); err != nil {
 			return err
 		}
@@ -348,7 +348,7 @@ func (c *Controller) Overview(ctx context.Context, a Actor, site string,
 	if err := a.may(mayRead); err != nil {
 		return o, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		o = Overview{ByState: map[string]int{}, ByModel: map[string]int{}, ByActive: map[string]int{},
 			ByRole: map[string]int{}, BySite: map[string]int{}}
 		if err := checkSite(ctx, tx, site); err != nil {

@@ -83,7 +83,7 @@ func (c *Controller) byHash(ctx context.Context, tx Tx, secret string, kinds ...
 // authenticate is byHash in a transaction of its own.
 func (c *Controller) authenticate(ctx context.Context, secret string,
 	kinds ...CredentialKind) (cred Credential, err error) {
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.viewAll(ctx, func(tx Tx) error {
 		cred, err = c.byHash(ctx, tx, secret, kinds...)
 		return err
 	})
@@ -235,7 +235,7 @@ func (c *Controller) checkLogin(ctx context.Context, name, text, from string) (A
 		name = "?" // no user has this name
 	}
 	var u Account
-	err := c.view(ctx, func(tx Tx) (err error) {
+	err := c.viewAll(ctx, func(tx Tx) (err error) {
 		u, _, err = lookup(ctx, tx.Accounts(), name)
 		return err
 	})
@@ -293,9 +293,9 @@ func (c *Controller) Login(ctx context.Context, name, password, from string) (Ne
 	return in.session(), nil
 }
 
-func sessionOf(cred Credential, role Role, secret string) Session {
-	return Session{ID: cred.ID, User: cred.Subject, Role: role, Created: cred.Created, Expires: cred.Expires,
-		CSRF: csrf(secret)}
+func sessionOf(cred Credential, u User, secret string) Session {
+	return Session{ID: cred.ID, User: cred.Subject, Role: u.Role, Sites: u.Sites, Created: cred.Created,
+		Expires: cred.Expires, CSRF: csrf(secret)}
 }
 
 // csrf derives the CSRF token from the session's secret: a page of another site
@@ -328,16 +328,16 @@ func (c *Controller) actorBy(ctx context.Context, secret string, kind Credential
 	if err != nil {
 		return Actor{}, Session{}, err
 	}
-	a := Actor{Kind: ActorUser, Name: u.Name, User: u.Name, From: from, Role: u.Role, session: cred.ID,
-		browser: kind == CredentialSession}
-	return a, sessionOf(cred, u.Role, secret), nil
+	a := Actor{Kind: ActorUser, Name: u.Name, User: u.Name, From: from, Role: u.Role, Realm: RealmOf(u.Sites),
+		session: cred.ID, browser: kind == CredentialSession}
+	return a, sessionOf(cred, u.User, secret), nil
 }
 
 // userBy finds the credential of a secret and the user behind it, and notes
 // the use.
 func (c *Controller) userBy(ctx context.Context, secret string, kind CredentialKind,
 	from string) (cred Credential, u Account, err error) {
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.viewAll(ctx, func(tx Tx) error {
 		if cred, err = c.byHash(ctx, tx, secret, kind); err != nil {
 			return err
 		}

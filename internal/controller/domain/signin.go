@@ -76,8 +76,10 @@ type Identity struct {
 	Issuer, Subject string
 	// Name is that of the user here, as the issuer has it. FullName is for people.
 	Name, FullName string
-	// Role is the one that the issuer's claim stands for, "" for none.
-	Role Role
+	// Role is the one that the issuer's claim stands for, "" for none; Sites are
+	// those that it is limited to, none means all of the fleet.
+	Role  Role
+	Sites []string
 }
 
 // hash is by which the identity is found. No secret that somebody presents has
@@ -128,17 +130,17 @@ type entry struct {
 // entered is a credential that was issued for a way in.
 type entered struct {
 	cred   Credential
-	role   Role
+	user   User
 	secret string
 }
 
 func (e entered) session() NewSession {
-	return NewSession{Session: sessionOf(e.cred, e.role, e.secret), Secret: e.secret}
+	return NewSession{Session: sessionOf(e.cred, e.user, e.secret), Secret: e.secret}
 }
 
 func (e entered) login() NewLogin {
-	return NewLogin{Secret: e.secret, Login: Login{ID: e.cred.ID, User: e.cred.Subject, Role: e.role, Client: e.cred.Name,
-		Created: e.cred.Created, Expires: e.cred.Expires}}
+	return NewLogin{Secret: e.secret, Login: Login{ID: e.cred.ID, User: e.cred.Subject, Role: e.user.Role,
+		Client: e.cred.Name, Created: e.cred.Created, Expires: e.cred.Expires}}
 }
 
 // enter lets a user in, whose right to come in was checked.
@@ -154,7 +156,7 @@ func (c *Controller) enter(ctx context.Context, tx Tx, j *journal, u *Account, b
 	if err := boundEntries(ctx, tx, by.kind, u.Name); err != nil {
 		return in, err
 	}
-	in.role = u.Role
+	in.user = u.User
 	in.cred = Credential{Kind: by.kind, Subject: u.Name, Name: by.client, From: by.from, LastUsed: at,
 		Expires: at.Add(c.cfg.SessionLife)}
 	prefix := "plc_"
@@ -227,6 +229,9 @@ func (c *Controller) ActorByLogin(ctx context.Context, secret, from string) (Act
 // match ErrForbidden if there is no role, or the user is disabled, and
 // ErrRefused if there is no name for the user.
 func (c *Controller) SignInBy(ctx context.Context, id Identity, from string) (NewSession, error) {
+	if id.Role == RoleAdmin && len(id.Sites) > 0 {
+		return NewSession{}, errLimitedAdmin()
+	}
 	if id.Issuer == "" || id.Subject == "" || id.Role != "" && id.Role.rank() == 0 {
 		return NewSession{}, invalid("an identity needs an issuer, a subject, and a role that there is, or none")
 	}
@@ -266,7 +271,18 @@ func (c *Controller) settle(ctx context.Context, id Identity, from string) (name
 		if err != nil {
 			return err
 		}
+		id := id
+		lost := len(id.Sites) > 0
+		if id.Sites, err = existing(ctx, tx, id.Sites); err != nil {
+			return err
+		}
+		if lost = lost && len(id.Sites) == 0; lost { // none would mean all of them
+			id.Role = ""
+		}
 		switch {
+		case lost:
+			no = fmt.Errorf("%w: %s limits you to sites that are not here: ask an administrator to make them, or to put "+
+				"you into another group", ErrForbidden, id.Issuer)
 		case id.Role == "":
 			no = fmt.Errorf("%w: you have signed in at %s, and nothing that it says of you stands for a role here: ask an "+
 				"administrator to put you into a group that has one", ErrForbidden, id.Issuer)
@@ -312,7 +328,7 @@ func (c *Controller) addForeign(ctx context.Context, tx Tx, j *journal, id Ident
 			"user before you can be it", name)
 	}
 	u := Account{User: User{Name: name, FullName: cleanText(id.FullName, MaxDescriptionLen), Role: id.Role,
-		Issuer: id.Issuer}}
+		Sites: id.Sites, Issuer: id.Issuer}}
 	c.stamp(&u.Meta)
 	cred := Credential{ID: c.random(8), Kind: CredentialIdentity, Subject: name, Hash: id.hash()}
 	c.stamp(&cred.Meta)
@@ -324,13 +340,13 @@ func (c *Controller) addForeign(ctx context.Context, tx Tx, j *journal, id Ident
 // no session any more.
 func (c *Controller) follow(ctx context.Context, tx Tx, j *journal, u Account, id Identity) error {
 	before := u
-	u.Role, u.FullName = id.Role, cleanText(id.FullName, MaxDescriptionLen)
+	u.Role, u.Sites, u.FullName = id.Role, id.Sites, cleanText(id.FullName, MaxDescriptionLen)
 	if u.Role == "" {
 		if err := dropSessions(ctx, tx, u.Name); err != nil {
 			return err
 		}
 	}
-	if u.Role == before.Role && u.FullName == before.FullName {
+	if u.Role == before.Role && u.FullName == before.FullName && slices.Equal(u.Sites, before.Sites) {
 		return nil
 	}
 	c.stamp(&u.Meta)
@@ -441,7 +457,7 @@ func (c *Controller) LoginRequest(ctx context.Context, a Actor, code string) (Lo
 		return LoginRequest{}, err
 	}
 	var cred Credential
-	err := c.view(ctx, func(tx Tx) (err error) {
+	err := c.view(ctx, a, func(tx Tx) (err error) {
 		cred, err = c.byCode(ctx, tx, code)
 		return err
 	})

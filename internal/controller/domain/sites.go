@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/site"
@@ -135,6 +136,9 @@ func (c *Controller) UpdateSite(ctx context.Context, a Actor, name string, chang
 			return err
 		}
 		j.note("site.update", "site "+name, before, s)
+		if slices.Equal(before.Networks, s.Networks) {
+			return nil
+		}
 		return c.locateAll(ctx, tx)
 	})
 	return s, err
@@ -220,16 +224,8 @@ func (c *Controller) DeleteSite(ctx context.Context, a Actor, name string, versi
 			return refused("site %q is that of %s, %s among them: give them another first, and take the networks of this one "+
 				"away", name, plural(used.Total, "device", "devices"), used.Items[0].Name)
 		}
-		for _, kind := range []CredentialKind{CredentialEnrolment, CredentialSiteKey} {
-			keys, err := collect(ctx, tx.Credentials(), CredentialFilter{Kind: kind})
-			if err != nil {
-				return err
-			}
-			for _, k := range keys {
-				if k.Site == name {
-					return refused("site %q is what devices get that enrol with %s, %q: revoke it first", name, kind.text(), k.Name)
-				}
-			}
+		if err := checkUnused(ctx, tx, name); err != nil {
+			return err
 		}
 		if err := tx.Sites().Delete(ctx, name, s.Version); err != nil {
 			return err
@@ -237,6 +233,34 @@ func (c *Controller) DeleteSite(ctx context.Context, a Actor, name string, versi
 		j.note("site.delete", "site "+name, s, nil)
 		return c.locateAll(ctx, tx)
 	})
+}
+
+// checkUnused refuses a site that a credential or a user names.
+func checkUnused(ctx context.Context, tx Tx, site string) error {
+	for _, kind := range []CredentialKind{CredentialEnrolment, CredentialSiteKey, CredentialToken} {
+		keys, err := collect(ctx, tx.Credentials(), CredentialFilter{Kind: kind})
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			if k.Site == site {
+				return refused("site %q is what devices get that enrol with %s, %q: revoke it first", site, kind.text(), k.Name)
+			}
+			if slices.Contains(k.Sites, site) {
+				return refused("%s, %q of %s, is limited to site %q: revoke it first", kind.text(), k.Name, k.Subject, site)
+			}
+		}
+	}
+	users, err := collect(ctx, tx.Accounts(), TextFilter{})
+	if err != nil {
+		return err
+	}
+	for _, u := range users {
+		if slices.Contains(u.Sites, site) {
+			return refused("user %s is limited to site %q: limit them to others first", u.Name, site)
+		}
+	}
+	return nil
 }
 
 // siteNamed returns a site. If there is none of that name, the error says which
@@ -335,7 +359,7 @@ func (l *Locator) Of(a netip.Addr) (string, SiteLimits) {
 // regularly, so that no file that is served waits for the database.
 func (c *Controller) Locator(ctx context.Context) (*Locator, error) {
 	l := &Locator{limits: map[string]SiteLimits{}}
-	err := c.view(ctx, func(tx Tx) error {
+	err := c.viewAll(ctx, func(tx Tx) error {
 		all, err := collect(ctx, tx.Sites(), TextFilter{})
 		if err != nil {
 			return err
@@ -363,7 +387,7 @@ func (c *Controller) Site(ctx context.Context, a Actor, name string, silent time
 	if err := a.may(mayRead); err != nil {
 		return row, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		if row.Site, err = siteNamed(ctx, tx, name); err != nil {
 			return err
 		}
@@ -381,7 +405,7 @@ func (c *Controller) Sites(ctx context.Context, a Actor, f TextFilter, silent ti
 	if err := a.may(mayRead); err != nil {
 		return l, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		sites, err := tx.Sites().List(ctx, f, p)
 		if err != nil {
 			return err

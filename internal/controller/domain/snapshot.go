@@ -391,7 +391,7 @@ func (c *Controller) Desired(ctx context.Context, a Actor, device string) (out D
 	if err := a.mayOf(mayRead, name); err != nil {
 		return out, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		d, err := find(ctx, tx.Devices(), "device", name)
 		if err != nil {
 			return err
@@ -427,7 +427,7 @@ type Defaults struct {
 // Defaults returns what applies to devices that are not known. Like everything
 // about provisioning it needs no credentials and contains no secret.
 func (c *Controller) Defaults(ctx context.Context) (out Defaults, err error) {
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.viewAll(ctx, func(tx Tx) error {
 		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err
@@ -460,7 +460,7 @@ func (c *Controller) Provision(ctx context.Context, device, model, from string) 
 	if err != nil {
 		return out, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.viewAll(ctx, func(tx Tx) error {
 		d, err := find(ctx, tx.Devices(), "device", name)
 		if err != nil {
 			return err
@@ -477,7 +477,7 @@ func (c *Controller) Provision(ctx context.Context, device, model, from string) 
 // register makes an unknown device known if auto-registration is on.
 func (c *Controller) register(ctx context.Context, name, model, from string) (out Desired, err error) {
 	who := Actor{Kind: ActorSystem, Name: "auto-registration", From: from}
-	err = c.view(ctx, func(tx Tx) error { // most devices end here, without a write
+	err = c.viewAll(ctx, func(tx Tx) error { // most devices end here, without a write
 		e, _, err := lookup(ctx, tx.Enterprises(), Enterprise{}.Key())
 		if err == nil && !e.AutoRegistration {
 			err = notFound("device", name)

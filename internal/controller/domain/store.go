@@ -169,6 +169,8 @@ type DeviceFilter struct {
 	Load, Release string
 	// State and Active are what the device has last reported.
 	State, Active string
+	// Realm has the devices; so it is in the filters below.
+	Realm Realm
 }
 
 // LoadFilter finds loads.
@@ -184,6 +186,7 @@ type StateFilter struct {
 	State, Active, Role string
 	// SeenBefore finds devices last seen before; the zero time means all.
 	SeenBefore time.Time
+	Realm      Realm
 }
 
 // HistoryFilter finds entries of the history.
@@ -192,6 +195,7 @@ type HistoryFilter struct {
 	// Site finds the entries of devices that belong to it now.
 	Site          string
 	Since, Before time.Time
+	Realm         Realm
 }
 
 // AuditFilter finds entries of the audit log.
@@ -202,6 +206,9 @@ type AuditFilter struct {
 	// Site finds what was done to it, and to devices that belong to it now.
 	Site          string
 	Since, Before time.Time
+	// Realm has the sites and devices that it was done to, or that a part of it was
+	// done to.
+	Realm Realm
 }
 
 // RolloutFilter finds rollouts.
@@ -210,13 +217,21 @@ type RolloutFilter struct {
 	State string
 	// Active finds only those that hold their devices.
 	Active bool
+	// Realm has at least one of their devices.
+	Realm Realm
 }
 
 // RolloutDeviceFilter finds devices of rollouts. Fields that are "" mean all.
-type RolloutDeviceFilter struct{ Rollout, Device, Site, Standing string }
+type RolloutDeviceFilter struct {
+	Rollout, Device, Site, Standing string
+	Realm                           Realm
+}
 
 // VerdictFilter finds verdicts. Fields that are "" mean all.
-type VerdictFilter struct{ Device, Load string }
+type VerdictFilter struct {
+	Device, Load string
+	Realm        Realm
+}
 
 // SentOrder is an order that was sent to devices. (An Order is a change.)
 type SentOrder struct {
@@ -345,6 +360,9 @@ type JobActor struct {
 	From   string    `json:"from"`
 	Role   Role      `json:"role"`
 	Scopes []Scope   `json:"scopes,omitempty"`
+	// Sites that the actor is limited to; without Limited there is no limit.
+	Limited bool     `json:"limited,omitempty"`
+	Sites   []string `json:"sites,omitempty"`
 }
 
 // JobCounts count the rows of a job by what became of them.

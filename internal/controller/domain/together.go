@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -125,6 +124,7 @@ func (c *Controller) Change(ctx context.Context, a Actor, o Order, dry bool) (ou
 	}
 	err = c.store.Update(ctx, func(tx Tx) error {
 		out = Changed{DryRun: dry}
+		tx = a.Within(tx)
 		before, err := c.picture(ctx, tx)
 		if err != nil {
 			return err
@@ -154,34 +154,6 @@ func (c *Controller) Change(ctx context.Context, a Actor, o Order, dry bool) (ou
 // errDry ends the transaction of a dry run.
 var errDry = errors.New("a dry run")
 
-// parts are the entries of the audit log that one order makes.
-type parts struct{ entries []AuditEntry }
-
-// appendParts writes the entries of an order: one stands for itself, several are
-// parts of one.
-func (c *Controller) appendParts(ctx context.Context, tx Tx, a Actor, whole AuditEntry, entries []AuditEntry,
-	out *Changed) error {
-	switch len(entries) {
-	case 0:
-		return nil
-	case 1:
-		out.Audit = entries[0].ID
-		return tx.Audit().Append(ctx, entries[0])
-	}
-	whole.ID = c.id() // the latest: it is listed before its parts
-	whole.At, whole.Actor, whole.Kind, whole.From = entries[0].At, a.Name, a.Kind, a.From
-	out.Audit = whole.ID
-	for i := range entries {
-		entries[i].PartOf = whole.ID
-	}
-	for _, e := range append(entries, whole) {
-		if err := tx.Audit().Append(ctx, e); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // carryOut does what an order says, on a controller within a transaction.
 func (c *Controller) carryOut(ctx context.Context, a Actor, o Order, out *Changed) (err error) {
 	switch {
@@ -207,7 +179,7 @@ func (c *Controller) carryOut(ctx context.Context, a Actor, o Order, out *Change
 // count of those that cannot have it.
 func (c *Controller) changeSite(ctx context.Context, a Actor, o Order) error {
 	var devices []Device
-	err := c.view(ctx, func(tx Tx) (err error) {
+	err := c.view(ctx, a, func(tx Tx) (err error) {
 		if err := checkSite(ctx, tx, o.Site); err != nil {
 			return err
 		}
@@ -242,7 +214,7 @@ func (c *Controller) changeSite(ctx context.Context, a Actor, o Order) error {
 	if len(unfit)+len(stuck) == 0 {
 		return nil
 	}
-	return c.view(ctx, func(tx Tx) error {
+	return c.view(ctx, a, func(tx Tx) error {
 		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err
@@ -481,28 +453,10 @@ func (c *Controller) Settle(ctx context.Context, tx Tx, a Actor, device, load, r
 	return err
 }
 
-// inTx is a Store within a transaction that somebody else ends.
-type inTx struct{ tx Tx }
-
-// View implements Store.
-func (s inTx) View(_ context.Context, fn func(Tx) error) error { return fn(s.tx) }
-
-// Update implements Store. After an error, what fn has written stays until the
-// transaction ends: the caller gives it up, unless fn writes last.
-func (s inTx) Update(_ context.Context, fn func(Tx) error) error { return fn(s.tx) }
-
-// Export implements Store.
-func (s inTx) Export(context.Context, io.Writer) error { return ErrUnavailable }
-
-// Import implements Store.
-func (s inTx) Import(context.Context, io.Reader) error { return ErrUnavailable }
-
-// Close implements Store.
-func (s inTx) Close() error { return nil }
-
 // jobActor is the actor as a job keeps it.
 func (a Actor) jobActor() JobActor {
-	return JobActor{Kind: a.Kind, Name: a.Name, User: a.User, From: a.From, Role: a.Role, Scopes: a.Scopes}
+	return JobActor{Kind: a.Kind, Name: a.Name, User: a.User, From: a.From, Role: a.Role, Scopes: a.Scopes,
+		Limited: a.Realm.limited, Sites: a.Realm.Sites()}
 }
 
 // Desk judges and writes changes of many devices within one transaction. What the
@@ -519,6 +473,7 @@ func (c *Controller) Desk(ctx context.Context, tx Tx, a Actor) (*Desk, error) {
 	if err := a.may(mayDevices); err != nil {
 		return nil, err
 	}
+	tx = a.Within(tx)
 	snap, err := c.snapshot(ctx, tx)
 	return &Desk{c, tx, a, snap}, err
 }
@@ -526,7 +481,8 @@ func (c *Controller) Desk(ctx context.Context, tx Tx, a Actor) (*Desk, error) {
 // DeskAgain returns a desk for somebody who has asked before, with what he may do
 // now: nothing, if his account is gone.
 func (c *Controller) DeskAgain(ctx context.Context, tx Tx, was JobActor) (*Desk, error) {
-	a := Actor{Kind: was.Kind, Name: was.Name, User: was.User, From: was.From, Role: was.Role, Scopes: was.Scopes}
+	a := Actor{Kind: was.Kind, Name: was.Name, User: was.User, From: was.From, Role: was.Role, Scopes: was.Scopes,
+		Realm: Realm{was.Limited, was.Sites}}
 	if was.User != "" {
 		u, ok, err := lookup(ctx, tx.Accounts(), was.User)
 		switch {
@@ -541,6 +497,7 @@ func (c *Controller) DeskAgain(ctx context.Context, tx Tx, was JobActor) (*Desk,
 		if u.Role.rank() < a.Role.rank() {
 			a.Role = u.Role
 		}
+		a.Realm = a.Realm.and(RealmOf(u.Sites))
 	}
 	return c.Desk(ctx, tx, a)
 }

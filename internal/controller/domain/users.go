@@ -15,6 +15,8 @@ type UserChange struct {
 	FullName *string `json:"full_name,omitempty"`
 	Role     *Role   `json:"role,omitempty"`
 	Disabled *bool   `json:"disabled,omitempty"`
+	// Sites to limit the user to; none lifts the limit.
+	Sites *[]string `json:"sites,omitempty"`
 	// Password ends all sessions of the user.
 	Password *string `json:"password,omitempty"`
 }
@@ -88,8 +90,8 @@ func (c *Controller) putUser(ctx context.Context, a Actor, name string, change U
 		if err := checkVersion(u.Meta, version); err != nil {
 			return err
 		}
-		if u.Issuer != "" && (change.Password != nil || change.Role != nil) {
-			return refused("%s signs in at %s, which has the password and tells the role", u.Name, u.Issuer)
+		if u.Issuer != "" && (change.Password != nil || change.Role != nil || change.Sites != nil) {
+			return refused("%s signs in at %s, which has the password and tells role and sites", u.Name, u.Issuer)
 		}
 		if err := a.mayChange(u.User, change); err != nil {
 			return err
@@ -100,15 +102,15 @@ func (c *Controller) putUser(ctx context.Context, a Actor, name string, change U
 }
 
 // mayChange refuses a change by which somebody could log in with more rights
-// than the actor has: a password, a role, or the end of a ban. Taking rights
-// away, or a name for people, is nobody's gain.
+// than the actor has: a password, a role, other sites, or the end of a ban. Taking
+// rights away, or a name for people, is nobody's gain.
 func (a Actor) mayChange(u User, change UserChange) error {
 	role := u.Role
 	if change.Role != nil {
 		role = *change.Role
 	}
 	enables := change.Disabled != nil && u.Disabled && !*change.Disabled
-	if change.Password == nil && role.rank() <= u.Role.rank() && !enables {
+	if change.Password == nil && role.rank() <= u.Role.rank() && !enables && change.Sites == nil {
 		return nil
 	}
 	return a.mayGrant(role)
@@ -128,6 +130,15 @@ func (c *Controller) changeUser(ctx context.Context, tx Tx, j *journal, u *Accou
 	}
 	if hash != "" {
 		u.PasswordHash = hash
+	}
+	if change.Sites != nil {
+		var err error
+		if u.Sites, err = limitTo(ctx, tx, *change.Sites); err != nil {
+			return err
+		}
+	}
+	if u.Role == RoleAdmin && len(u.Sites) > 0 {
+		return errLimitedAdmin()
 	}
 	if before.lasting() && (u.Role != RoleAdmin || u.Disabled) {
 		if err := checkOtherAdmin(ctx, tx, u.Name); err != nil {
@@ -244,7 +255,7 @@ func (c *Controller) User(ctx context.Context, a Actor, name string) (User, erro
 		}
 	}
 	var u Account
-	err := c.view(ctx, func(tx Tx) (err error) {
+	err := c.view(ctx, a, func(tx Tx) (err error) {
 		u, err = find(ctx, tx.Accounts(), "user", name)
 		return err
 	})
@@ -256,7 +267,7 @@ func (c *Controller) Users(ctx context.Context, a Actor, f TextFilter, p Page) (
 	if err := a.may(mayAccess); err != nil {
 		return l, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		all, err := tx.Accounts().List(ctx, f, p)
 		l = List[User]{Items: []User{}, Next: all.Next, Total: all.Total}
 		for _, u := range all.Items {
@@ -272,7 +283,7 @@ func (c *Controller) Users(ctx context.Context, a Actor, f TextFilter, p Page) (
 // calls it at its start and prints the link.
 func (c *Controller) BeginSetup(ctx context.Context) (secret string, err error) {
 	idle := false // there is a user, and no link: nothing need be written, as on a full disk nothing can
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.viewAll(ctx, func(tx Tx) error {
 		users, err := tx.Accounts().List(ctx, TextFilter{}, Page{Limit: 1})
 		if err != nil {
 			return err
@@ -372,6 +383,21 @@ func (c *Controller) CreateToken(ctx context.Context, a Actor, user string,
 		}
 		cred := Credential{Kind: CredentialToken, Subject: user, Name: req.Name, Role: req.Role, Scopes: req.Scopes,
 			Expires: c.now().Add(req.Life)}
+		if cred.Sites, err = limitTo(ctx, a.Within(tx), req.Sites); err != nil {
+			return err
+		}
+		if a.Realm.limited && len(cred.Sites) == 0 {
+			cred.Sites = a.Realm.Sites() // the user may be limited to less than the token at hand, later
+		}
+		if req.Role == RoleAdmin && len(cred.Sites) > 0 {
+			return errLimitedAdmin()
+		}
+		for _, s := range cred.Sites {
+			if !RealmOf(u.Sites).Has(s) {
+				return fmt.Errorf("%w: %s is limited to %s, and cannot have a token for site %q", ErrForbidden, user,
+					RealmOf(u.Sites), s)
+			}
+		}
 		if out.Secret, err = c.issue(ctx, tx, &cred, "plt_"); err != nil {
 			return err
 		}
@@ -414,8 +440,7 @@ func (c *Controller) checkTokenRequest(a Actor, req *TokenRequest) error {
 
 func tokenOf(cred Credential) Token {
 	return Token{ID: cred.ID, Name: cred.Name, User: cred.Subject, Role: cred.Role, Scopes: cred.Scopes,
-		Created: cred.Created,
-		Expires: cred.Expires, LastUsed: cred.LastUsed, From: cred.From}
+		Sites: cred.Sites, Created: cred.Created, Expires: cred.Expires, LastUsed: cred.LastUsed, From: cred.From}
 }
 
 // ActorByToken returns the actor of an API token's secret, with at most the
@@ -434,7 +459,7 @@ func (c *Controller) ActorByToken(ctx context.Context, secret, from string) (Act
 		scopes = []Scope{}
 	}
 	return Actor{Kind: ActorToken, Name: "token " + cred.Name + " of " + u.Name, User: u.Name, From: from, Role: role,
-		Scopes: scopes}, nil
+		Scopes: scopes, Realm: RealmOf(u.Sites).and(RealmOf(cred.Sites))}, nil
 }
 
 // Tokens lists the tokens of a user; "" means the actor's own, and an admin
@@ -444,7 +469,7 @@ func (c *Controller) Tokens(ctx context.Context, a Actor, user string, p Page) (
 	if err != nil {
 		return l, err
 	}
-	err = c.view(ctx, func(tx Tx) error {
+	err = c.view(ctx, a, func(tx Tx) error {
 		all, err := tx.Credentials().List(ctx, f, p)
 		l = List[Token]{Items: []Token{}, Next: all.Next, Total: all.Total}
 		for _, cred := range all.Items {

@@ -43,20 +43,33 @@ func texts(v any) (all []string) {
 	return all
 }
 
-// role is the strongest that the values stand for, "" for none. Values are
-// compared as they are: "Admins" is not "admins".
-func (c Config) role(values []string) (role domain.Role) {
+// role is the strongest that the values stand for, "" for none, and the sites
+// that it is limited to, none for all of the fleet. Values are compared as they
+// are: "Admins" is not "admins".
+func (c Config) role(values []string) (role domain.Role, sites []string) {
+	everywhere := false
 	for _, r := range c.Roles {
-		if slices.Contains(values, r.Value) && slices.Index(ranks, r.Role) > slices.Index(ranks, role) {
-			role = r.Role
+		switch d := slices.Index(ranks, r.Role) - slices.Index(ranks, role); {
+		case !slices.Contains(values, r.Value) || d < 0:
+			continue
+		case d > 0:
+			role, sites, everywhere = r.Role, nil, false
 		}
+		if r.Site == "" {
+			everywhere = true
+		}
+		sites = append(sites, r.Site)
 	}
-	return role
+	if everywhere {
+		return role, nil
+	}
+	return role, sites
 }
 
 // identity is who the claims are about.
 func (p *Provider) identity(subject string, claims map[string]any) (domain.Identity, error) {
-	id := domain.Identity{Issuer: p.cfg.Issuer, Subject: subject, Role: p.cfg.role(texts(find(claims, p.cfg.RoleClaim)))}
+	id := domain.Identity{Issuer: p.cfg.Issuer, Subject: subject}
+	id.Role, id.Sites = p.cfg.role(texts(find(claims, p.cfg.RoleClaim)))
 	name, _ := find(claims, p.cfg.NameClaim).(string)
 	if name == "" {
 		return id, answer("it has no name for you in the claim %q (--oidc-name-claim)", p.cfg.NameClaim)

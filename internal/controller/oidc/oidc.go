@@ -50,10 +50,12 @@ const (
 var algorithms = []string{gooidc.RS256, gooidc.RS384, gooidc.RS512, gooidc.ES256, gooidc.ES384, gooidc.ES512,
 	gooidc.PS256, gooidc.PS384, gooidc.PS512, gooidc.EdDSA}
 
-// RoleOf says which value of the claim stands for which role.
+// RoleOf says which value of the claim stands for which role, at a site alone or,
+// with Site "", for all of the fleet.
 type RoleOf struct {
 	Value string
 	Role  domain.Role
+	Site  string
 }
 
 // Config is which issuer is believed, and what.
@@ -76,8 +78,9 @@ type Config struct {
 	// RoleClaim has the groups or roles: a text or a list of texts, inside of
 	// another claim if there are dots in it. "" means groups.
 	RoleClaim string
-	// Roles are which of its values stand for which role; the strongest counts. At
-	// least one, or nobody could come in.
+	// Roles are which of its values stand for which role; the strongest counts, and
+	// of those for some sites alone all of that role. At least one, or nobody could
+	// come in.
 	Roles []RoleOf
 	// CA are who vouches for the issuer's certificate. nil means the host's.
 	CA *x509.CertPool
@@ -107,6 +110,9 @@ func (c Config) Validate() error {
 	for _, r := range c.Roles {
 		if r.Value == "" || !slices.Contains(ranks, r.Role) {
 			return fmt.Errorf("oidc: %q=%q: a role is viewer, operator or admin, and a value is not empty", r.Role, r.Value)
+		}
+		if r.Site != "" && r.Role == domain.RoleAdmin {
+			return fmt.Errorf("oidc: admin@%s: what an admin does holds for all sites: limit a viewer or an operator", r.Site)
 		}
 	}
 	return nil

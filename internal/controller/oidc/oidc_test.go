@@ -4,9 +4,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -39,8 +41,9 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 	r.at.Add("boss", "staff", "phones", "root")
 	r.at.Add("guest", "Root")
 	cfg := Config{Issuer: at.URL, ClientID: issuer.ClientID, Secret: issuer.Secret, Redirect: back.URL + "/oidc/callback",
-		Roles: []RoleOf{{"root", domain.RoleAdmin}, {"phones", domain.RoleOperator}, {"staff", domain.RoleViewer}},
-		Now:   func() time.Time { return time.Now().Add(r.now.Sub(time.Time{})) }}
+		Roles: []RoleOf{{Value: "root", Role: domain.RoleAdmin}, {Value: "phones", Role: domain.RoleOperator},
+			{Value: "staff", Role: domain.RoleViewer}},
+		Now: func() time.Time { return time.Now().Add(r.now.Sub(time.Time{})) }}
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -86,7 +89,7 @@ func TestSignIn(t *testing.T) {
 	for user, role := range map[string]domain.Role{"carol": domain.RoleOperator, "boss": domain.RoleAdmin, "guest": ""} {
 		id, err := r.signIn(user)
 		if want := (domain.Identity{Issuer: r.at.URL, Subject: "id of " + user, Name: user, FullName: "Given " + user,
-			Role: role}); err != nil || id != want {
+			Role: role}); err != nil || !reflect.DeepEqual(id, want) {
 			t.Errorf("%+v, %v; want %+v", id, err, want)
 		}
 	}
@@ -206,7 +209,7 @@ func TestForgedTokens(t *testing.T) {
 		r.at.Meddle(c.token)
 		id, err := r.signIn("carol")
 		refused(t, name, err, ErrAnswer, c.says)
-		if id != (domain.Identity{}) {
+		if !reflect.DeepEqual(id, domain.Identity{}) {
 			t.Errorf("%s: %+v", name, id)
 		}
 	}
@@ -317,10 +320,27 @@ func TestClaims(t *testing.T) {
 	refused(t, "no name", err, ErrAnswer, "--oidc-name-claim")
 }
 
+// TestRoles: the strongest role counts, at all the sites that it is told for, or
+// everywhere. A weaker one, at whichever site, adds nothing.
+func TestRoles(t *testing.T) {
+	c := Config{Roles: []RoleOf{{"look", domain.RoleViewer, ""}, {"k", domain.RoleOperator, "Kyoto"},
+		{"o", domain.RoleOperator, "Osaka"}, {"all", domain.RoleOperator, ""}, {"look-n", domain.RoleViewer, "Nara"},
+		{"root", domain.RoleAdmin, ""}}}
+	for values, want := range map[string]string{"": " []", "look": "viewer []", "k": "operator [Kyoto]",
+		"k look": "operator [Kyoto]", "look k o": "operator [Kyoto Osaka]", "k all": "operator []", "all o": "operator []",
+		"look-n": "viewer [Nara]", "look look-n": "viewer []", "look-n k": "operator [Kyoto]", "o root": "admin []",
+		"K Kyoto": " []"} {
+		role, sites := c.role(strings.Fields(values))
+		if got := fmt.Sprint(role, " ", sites); got != want {
+			t.Errorf("%q stands for %s, not %s", values, got, want)
+		}
+	}
+}
+
 // TestConfig: what is missing or unsafe is refused.
 func TestConfig(t *testing.T) {
 	good := Config{Issuer: "https://login.example.com", ClientID: "c", Redirect: "https://controller/oidc/callback",
-		Roles: []RoleOf{{"g", domain.RoleViewer}}}
+		Roles: []RoleOf{{Value: "g", Role: domain.RoleViewer}}}
 	if err := good.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -332,9 +352,12 @@ func TestConfig(t *testing.T) {
 		"no client":        func(c *Config) { c.ClientID = "" },
 		"a plain redirect": func(c *Config) { c.Redirect = "http://controller/oidc/callback" },
 		"no roles":         func(c *Config) { c.Roles = nil },
-		"a false role":     func(c *Config) { c.Roles = []RoleOf{{"g", "god"}} },
-		"a device's role":  func(c *Config) { c.Roles = []RoleOf{{"g", domain.RoleDevice}} },
-		"an empty value":   func(c *Config) { c.Roles = []RoleOf{{"", domain.RoleViewer}} },
+		"a false role":     func(c *Config) { c.Roles = []RoleOf{{Value: "g", Role: "god"}} },
+		"a device's role":  func(c *Config) { c.Roles = []RoleOf{{Value: "g", Role: domain.RoleDevice}} },
+		"an admin of a site": func(c *Config) {
+			c.Roles = []RoleOf{{Value: "g", Role: domain.RoleAdmin, Site: "Kyoto"}}
+		},
+		"an empty value": func(c *Config) { c.Roles = []RoleOf{{Role: domain.RoleViewer}} },
 	} {
 		c := good
 		change(&c)

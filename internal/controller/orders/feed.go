@@ -137,7 +137,7 @@ func (s *Service) look(ctx context.Context) error {
 	}
 	var mark string
 	by := map[string][]open{}
-	err := s.ctl.View(ctx, func(tx domain.Tx) error {
+	err := s.ctl.View(ctx, domain.Actor{}, func(tx domain.Tx) error {
 		mark = "."
 		clear(by)
 		orders, err := listAll(ctx, tx.SentOrders(), domain.SentOrderFilter{OpenAt: s.ctl.Time()})
@@ -309,7 +309,7 @@ func (s *Service) unanswered(ctx context.Context, all []open) (rest []open, err 
 	for _, o := range all {
 		keys = append(keys, o.key())
 	}
-	err = s.ctl.View(ctx, func(tx domain.Tx) error {
+	err = s.ctl.View(ctx, domain.Actor{}, func(tx domain.Tx) error {
 		rest = nil
 		rows, err := tx.OrderDevices().GetAll(ctx, keys)
 		for _, o := range all {

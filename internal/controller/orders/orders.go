@@ -286,7 +286,7 @@ func (s *Service) List(ctx context.Context, a domain.Actor, f domain.SentOrderFi
 	if err := a.Check(domain.ScopeRead); err != nil {
 		return l, err
 	}
-	err = s.ctl.View(ctx, func(tx domain.Tx) error {
+	err = s.ctl.View(ctx, a, func(tx domain.Tx) error {
 		all, err := tx.SentOrders().List(ctx, f, p)
 		l = domain.List[Tally]{Items: []Tally{}, Next: all.Next, Total: all.Total}
 		for _, o := range all.Items {
@@ -306,7 +306,7 @@ func (s *Service) Get(ctx context.Context, a domain.Actor, id string) (t Tally, 
 	if err := a.Check(domain.ScopeRead); err != nil {
 		return t, err
 	}
-	err = s.ctl.View(ctx, func(tx domain.Tx) error {
+	err = s.ctl.View(ctx, a, func(tx domain.Tx) error {
 		o, err := sent(ctx, tx, id)
 		if err != nil {
 			return err
@@ -331,7 +331,7 @@ func (s *Service) Devices(ctx context.Context, a domain.Actor, id, standing stri
 	if err := a.Check(domain.ScopeRead); err != nil {
 		return l, err
 	}
-	err = s.ctl.View(ctx, func(tx domain.Tx) error {
+	err = s.ctl.View(ctx, a, func(tx domain.Tx) error {
 		if _, err := sent(ctx, tx, id); err != nil {
 			return err
 		}

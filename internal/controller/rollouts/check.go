@@ -63,7 +63,7 @@ func checkURL(text string) error {
 // ask asks the external check of a rollout, and tells the answer.
 func (s *Service) ask(ctx context.Context, j keeper.Job) error {
 	var r domain.Rollout
-	err := s.ctl.View(ctx, func(tx domain.Tx) (err error) {
+	err := s.ctl.View(ctx, domain.Actor{}, func(tx domain.Tx) (err error) {
 		r, err = find(ctx, tx, j.Rollout, 0)
 		return err
 	})

@@ -70,7 +70,7 @@ func (s *Service) Told(ctx context.Context, device string) (Told, error) {
 	changes := false
 	now := s.ctl.Time()
 	var out rollout.Outcome
-	err := s.ctl.View(ctx, func(tx domain.Tx) (err error) {
+	err := s.ctl.View(ctx, domain.Actor{}, func(tx domain.Tx) (err error) {
 		if v, err = s.visit(ctx, tx, device); err != nil || v == nil || !open(v.row.Standing) {
 			return err
 		}

@@ -131,7 +131,7 @@ func (s *Service) Order(ctx context.Context, a domain.Actor, id string, v Verb, 
 // wouldStart refuses a start whose target will not do, with the counts, before it
 // is listed.
 func (s *Service) wouldStart(ctx context.Context, a domain.Actor, id string, version int64, out *Done) error {
-	return s.ctl.View(ctx, func(tx domain.Tx) error {
+	return s.ctl.View(ctx, a, func(tx domain.Tx) error {
 		r, err := find(ctx, tx, id, version)
 		if err != nil {
 			return err

@@ -357,7 +357,7 @@ func (s *Service) Get(ctx context.Context, a domain.Actor, id string) (v View, e
 	if err := s.may(a, domain.ScopeRead); err != nil {
 		return v, err
 	}
-	err = s.ctl.View(ctx, func(tx domain.Tx) error {
+	err = s.ctl.View(ctx, a, func(tx domain.Tx) error {
 		r, err := find(ctx, tx, id, 0)
 		v = viewOf(r)
 		return err
@@ -371,7 +371,7 @@ func (s *Service) List(ctx context.Context, a domain.Actor, f domain.RolloutFilt
 	if err := s.may(a, domain.ScopeRead); err != nil {
 		return l, err
 	}
-	err = s.ctl.View(ctx, func(tx domain.Tx) error {
+	err = s.ctl.View(ctx, a, func(tx domain.Tx) error {
 		all, err := tx.Rollouts().List(ctx, f, p)
 		l = domain.List[View]{Items: []View{}, Next: all.Next, Total: all.Total}
 		for _, r := range all.Items {
@@ -388,7 +388,7 @@ func (s *Service) Devices(ctx context.Context, a domain.Actor, f domain.RolloutD
 	if err := s.may(a, domain.ScopeRead); err != nil {
 		return l, err
 	}
-	err = s.ctl.View(ctx, func(tx domain.Tx) error {
+	err = s.ctl.View(ctx, a, func(tx domain.Tx) error {
 		if _, err := find(ctx, tx, f.Rollout, 0); err != nil {
 			return err
 		}

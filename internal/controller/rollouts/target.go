@@ -313,7 +313,7 @@ func (s *Service) Preview(ctx context.Context, a domain.Actor, id string) (p Pre
 	if err := s.may(a, domain.ScopeRead); err != nil {
 		return p, err
 	}
-	err = s.ctl.View(ctx, func(tx domain.Tx) error {
+	err = s.ctl.View(ctx, a, func(tx domain.Tx) error {
 		r, err := find(ctx, tx, id, 0)
 		if err != nil {
 			return err

@@ -27,6 +27,9 @@ var rollouts = schema[domain.Rollout, domain.RolloutFilter]{
 		if f.Active {
 			c = append(c, condition{sql: "active = 1"})
 		}
+		if has, ok := ofRealm("device", f.Realm); ok {
+			c = append(c, condition{"id IN (SELECT rollout FROM rollout_devices WHERE " + has.sql + ")", has.args})
+		}
 		return c
 	},
 }
@@ -47,6 +50,7 @@ var rolloutDevices = schema[domain.RolloutDevice, domain.RolloutDeviceFilter]{
 		c := equal(nil, "rollout", f.Rollout)
 		c = equal(c, "device", f.Device)
 		c = equal(c, "site", f.Site)
+		c = inRealm(c, "device", f.Realm)
 		return equal(c, "standing", f.Standing)
 	},
 }
@@ -67,7 +71,9 @@ var verdicts = schema[domain.Verdict, domain.VerdictFilter]{
 		{"reason", func(v domain.Verdict) any { return v.Reason }},
 		{"at", func(v domain.Verdict) any { return micros(v.At) }},
 	},
-	where: func(f domain.VerdictFilter) []condition { return equal(equal(nil, "device", f.Device), "load", f.Load) },
+	where: func(f domain.VerdictFilter) []condition {
+		return inRealm(equal(equal(nil, "device", f.Device), "load", f.Load), "device", f.Realm)
+	},
 }
 
 // rolloutDevicesTable implements domain.RolloutDevices.

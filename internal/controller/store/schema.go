@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -120,7 +121,7 @@ var devices = schema[domain.Device, domain.DeviceFilter]{
 			c = inStates(c, "state", f.State)
 		}
 		c = inStates(c, "active", f.Active)
-		return c
+		return inRealm(c, "", f.Realm)
 	},
 }
 
@@ -142,11 +143,49 @@ func atSite(conds []condition, column, value string) []condition {
 	if !storable(value) {
 		return append(conds, never)
 	}
-	belongs := "(site = ? OR site = '' AND id IN (SELECT id FROM states WHERE site = ?))"
-	if column != "" {
-		belongs = column + " IN (SELECT id FROM devices WHERE " + belongs + ")"
+	return append(conds, belongs(column, []string{value}))
+}
+
+// belongs is the condition of atSite, of any of some sites.
+func belongs(column string, sites []string) condition {
+	var args []any
+	for range 2 {
+		for _, s := range sites {
+			args = append(args, s)
+		}
 	}
-	return append(conds, condition{belongs, []any{value, value}})
+	in := "IN (?" + strings.Repeat(", ?", len(sites)-1) + ")"
+	sql := "(site " + in + " OR site = '' AND id IN (SELECT id FROM states WHERE site " + in + "))"
+	if column != "" {
+		sql = column + " IN (SELECT id FROM devices WHERE " + sql + ")"
+	}
+	return condition{sql, args}
+}
+
+// ofRealm is what a realm has, of rows with devices by that column; ok is false
+// for one that has everything.
+func ofRealm(column string, r domain.Realm) (c condition, ok bool) {
+	if !r.Limited() {
+		return c, false
+	}
+	sites := sitesOf(r)
+	if len(sites) == 0 {
+		return never, true
+	}
+	return belongs(column, sites), true
+}
+
+// sitesOf are those of a limited realm that a column can hold.
+func sitesOf(r domain.Realm) []string {
+	return slices.DeleteFunc(r.Sites(), func(s string) bool { return !storable(s) })
+}
+
+// inRealm finds what is of devices of a realm, as atSite those of a site.
+func inRealm(conds []condition, column string, r domain.Realm) []condition {
+	if c, ok := ofRealm(column, r); ok {
+		return append(conds, c)
+	}
+	return conds
 }
 
 var releases = schema[domain.Release, domain.TextFilter]{
@@ -199,6 +238,7 @@ var states = schema[domain.DeviceState, domain.StateFilter]{
 		c := equal(nil, "state", f.State)
 		c = equal(c, "active", f.Active)
 		c = equal(c, "role", f.Role)
+		c = inRealm(c, "id", f.Realm)
 		return within(c, "last_seen < ?", f.SeenBefore)
 	},
 }
@@ -249,6 +289,7 @@ var history = schema[domain.HistoryEntry, domain.HistoryFilter]{
 		c := equal(nil, "subject", f.Device)
 		c = equal(c, "kind", f.Kind)
 		c = atSite(c, "subject", f.Site)
+		c = inRealm(c, "subject", f.Realm)
 		c = within(c, "at >= ?", f.Since)
 		return within(c, "at < ?", f.Before)
 	},
@@ -270,6 +311,7 @@ var audit = schema[domain.AuditEntry, domain.AuditFilter]{
 		c = equal(c, "part_of", f.PartOf)
 		c = equal(c, "target", f.Target)
 		c = aboutSite(c, f.Site)
+		c = aboutRealm(c, f.Realm)
 		c = within(c, "at >= ?", f.Since)
 		return within(c, "at < ?", f.Before)
 	},
@@ -281,6 +323,27 @@ func aboutSite(conds []condition, value string) []condition {
 	if len(devices) == 0 || len(devices[0].args) == 0 {
 		return append(conds, devices...)
 	}
-	return append(conds, condition{"target = ? OR target IN (SELECT 'device ' || id FROM devices WHERE " + devices[0].sql +
-		")", append([]any{"site " + value}, devices[0].args...)})
+	return append(conds, about(devices[0], []string{value}))
+}
+
+// about is the condition of aboutSite, of any of some sites and these devices.
+func about(devices condition, sites []string) condition {
+	args := []any{}
+	for _, s := range sites {
+		args = append(args, "site "+s)
+	}
+	return condition{"target IN (?" + strings.Repeat(", ?", len(sites)-1) +
+		") OR target IN (SELECT 'device ' || id FROM devices WHERE " + devices.sql + ")", append(args, devices.args...)}
+}
+
+// aboutRealm finds entries about the sites of a realm and their devices, and
+// those that have such parts.
+func aboutRealm(conds []condition, r domain.Realm) []condition {
+	devices, ok := ofRealm("", r)
+	if !ok || len(devices.args) == 0 {
+		return inRealm(conds, "", r)
+	}
+	its := about(devices, sitesOf(r))
+	return append(conds, condition{its.sql + " OR id IN (SELECT part_of FROM audit WHERE part_of <> '' AND (" + its.sql +
+		"))", append(its.args, its.args...)})
 }

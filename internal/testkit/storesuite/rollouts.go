@@ -41,6 +41,10 @@ func rolloutTables(t *testing.T, open Open) {
 		expect("failed", of(domain.RolloutDeviceFilter{Rollout: "finished", Standing: "failed"}), "finished/b")
 		expect("at a site", of(domain.RolloutDeviceFilter{Site: "Kyoto"}), "running/a")
 		expect("verdicts", keys(t, ctx, tx.Verdicts(), domain.VerdictFilter{Device: "a"}), "a/x", "a/y")
+		kyoto := domain.RealmOf([]string{"Kyoto"}) // where a is now, whatever its rows say
+		expect("of a realm", keys(t, ctx, tx.Rollouts(), domain.RolloutFilter{Realm: kyoto}), "finished", "running")
+		expect("devices of a realm", of(domain.RolloutDeviceFilter{Realm: kyoto}), "finished/a", "running/a")
+		expect("verdicts of a realm", keys(t, ctx, tx.Verdicts(), domain.VerdictFilter{Realm: kyoto}), "a/x", "a/y")
 		expect("on y", keys(t, ctx, tx.Verdicts(), domain.VerdictFilter{Load: "y"}), "a/y", "b/y")
 		for device, want := range map[string]string{"a": "running", "b": "aborted", "c": "", "x\x00": "", "": ""} {
 			got, active, err := tx.RolloutDevices().Holder(ctx, device)
@@ -67,7 +71,7 @@ func rolloutTables(t *testing.T, open Open) {
 // fleet adds four rollouts: one is active; another ended, and its devices had
 // grants before those of a third; one is a draft.
 func fleet(ctx context.Context, tx domain.Tx) error {
-	var errs []error
+	errs := []error{tx.Devices().Put(ctx, &domain.Device{Name: "a", Site: "Kyoto"})}
 	for id, state := range map[string]rollout.State{"running": rollout.Running, "finished": rollout.Finished,
 		"aborted": rollout.Aborted, "draft": rollout.Draft} {
 		errs = append(errs, tx.Rollouts().Put(ctx, &domain.Rollout{Record: rollout.Record{ID: id, State: state}}))

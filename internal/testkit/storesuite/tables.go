@@ -314,9 +314,11 @@ func sites(t *testing.T, open Open) {
 				return err
 			}
 		}
-		part := domain.AuditEntry{ID: "P1", At: at, Target: "elsewhere", PartOf: "T1"}
-		if err := tx.Audit().Append(ctx, part); err != nil {
-			return err
+		for _, part := range []domain.AuditEntry{{ID: "P1", At: at, Target: "elsewhere", PartOf: "T1"},
+			{ID: "P2", At: at, Target: "device SEP4", PartOf: "T3"}} {
+			if err := tx.Audit().Append(ctx, part); err != nil {
+				return err
+			}
 		}
 		for id, target := range map[string]string{"T1": "site oslo", "T2": "site bergen", "T3": "enterprise"} {
 			if err := tx.Audit().Append(ctx, domain.AuditEntry{ID: id, At: at, Target: target}); err != nil {
@@ -343,6 +345,7 @@ func sites(t *testing.T, open Open) {
 				t.Errorf("the audit log of %q is %v, not %v", site, got, want)
 			}
 		}
+		realms(t, ctx, tx)
 		for want, f := range map[string]domain.AuditFilter{"P1": {PartOf: "T1"}, "T1": {ID: "T1"}, "": {ID: "none"}} {
 			if got := strings.Join(keys(t, ctx, tx.Audit(), f), " "); got != want {
 				t.Errorf("%+v finds %q, not %q", f, got, want)
@@ -350,6 +353,35 @@ func sites(t *testing.T, open Open) {
 		}
 		return nil
 	})
+}
+
+// realms: filters find what a realm has, as those of its sites together do.
+func realms(t *testing.T, ctx context.Context, tx domain.Tx) {
+	for text, want := range map[string][4][]string{
+		"oslo":   {{"SEP0", "SEP1", "SEP3"}, {"SEP1", "SEP3"}, {"SEP3", "SEP1"}, {"T1", "SEP3", "SEP1"}},
+		"bergen": {{"SEP2"}, {"SEP2"}, {"SEP2"}, {"T2", "SEP2"}},
+		"bergen oslo": {{"SEP0", "SEP1", "SEP2", "SEP3"}, {"SEP1", "SEP2", "SEP3"}, {"SEP3", "SEP2", "SEP1"},
+			{"T2", "T1", "SEP3", "SEP2", "SEP1"}},
+		"bodo": {}, "a\x00b": {}, "a\x00b bergen": {{"SEP2"}, {"SEP2"}, {"SEP2"}, {"T2", "SEP2"}},
+	} {
+		r := domain.RealmOf(strings.Fields(text))
+		for i, got := range [][]string{keys(t, ctx, tx.Devices(), domain.DeviceFilter{Realm: r}),
+			keys(t, ctx, tx.States(), domain.StateFilter{Realm: r}),
+			keys(t, ctx, tx.History(), domain.HistoryFilter{Realm: r}),
+			keys(t, ctx, tx.Audit(), domain.AuditFilter{Realm: r})} {
+			if !slices.Equal(got, want[i]) {
+				t.Errorf("%d of the realm %q is %v, not %v", i, text, got, want[i])
+			}
+		}
+	}
+	bergen := domain.RealmOf([]string{"bergen"})
+	if got := keys(t, ctx, tx.Devices(), domain.DeviceFilter{Site: "oslo", Realm: bergen}); len(got) > 0 {
+		t.Errorf("outside of the realm there is %v", got)
+	}
+	all := keys(t, ctx, tx.Audit(), domain.AuditFilter{})
+	if got := keys(t, ctx, tx.Audit(), domain.AuditFilter{Realm: domain.Realm{}}); !slices.Equal(got, all) {
+		t.Errorf("everything is %v, not %v", got, all)
+	}
 }
 
 func states(t *testing.T, open Open) {

@@ -1,0 +1,212 @@
+package domain_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/testkit/realmsuite"
+)
+
+// TestRealm: who is limited to a site learns nothing of others, and changes
+// nothing there, by whichever use case.
+func TestRealm(t *testing.T) {
+	realmsuite.Run(t, realmsuite.New(t), func(cfg domain.Config) any {
+		c, err := domain.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}, "ActorByDevice", "ActorByLogin", "ActorBySession", "ActorByToken", "AskLogin", "Asked", "Assignable", "BeginSetup",
+		"CompleteSetup", "Defaults", "Desk", "DeskAgain", "Enrol", "Locator", "Login", "NextStep", "Provision", "Prune",
+		"Random", "RecordAsked", "RedeemLogin", "Root", "Settle", "SignIn", "SignInBy", "Table", "Time", "Update", "View",
+		"Wanted", "WantedNamed", "Within")
+}
+
+// TestRealmOfOtherPackages: the transactions that use cases elsewhere run in show
+// and write what the actor may see and touch, one by one and many at once.
+func TestRealmOfOtherPackages(t *testing.T) {
+	f := realmsuite.New(t)
+	r := &rig{Controller: f.Controller, t: t, ctx: t.Context(), store: f.Store, admin: f.Admin}
+	ctx, keys := t.Context(), []string{realmsuite.Own, realmsuite.Outside}
+	var outside domain.Device
+	var job domain.Job
+	r.ok(r.Update(ctx, f.Admin, func(tx domain.Tx, _ domain.Note) (err error) {
+		if outside, err = tx.Devices().Get(ctx, realmsuite.Outside); err != nil {
+			return err
+		}
+		desk, err := r.Desk(ctx, tx, f.Admin)
+		if err != nil {
+			return err
+		}
+		job = domain.Job{ID: "j", Name: "n", State: domain.JobDone, By: desk.By()}
+		return errors.Join(tx.Jobs().Put(ctx, &job), tx.SentOrders().Put(ctx, &domain.SentOrder{ID: "o", By: f.Admin.Name}),
+			tx.OrderDevices().Put(ctx, &domain.OrderDevice{Order: "o", Device: realmsuite.Outside}))
+	}))
+	r.ok(r.View(ctx, f.Ken, func(tx domain.Tx) error {
+		devices, err := tx.Devices().GetAll(ctx, keys)
+		if err != nil || len(devices) != 1 {
+			t.Errorf("he sees %d devices, %v", len(devices), err)
+		}
+		states, err := tx.States().GetAll(ctx, keys)
+		if _, told := states[realmsuite.Outside]; err != nil || told {
+			t.Errorf("he sees states %+v, %v", states, err)
+		}
+		sites, err := tx.Sites().GetAll(ctx, []string{realmsuite.Kyoto, realmsuite.Osaka})
+		if err != nil || len(sites) != 1 {
+			t.Errorf("he sees %d sites, %v", len(sites), err)
+		}
+		jobs, err := tx.Jobs().List(ctx, domain.JobFilter{}, domain.Page{})
+		if err != nil || jobs.Total != 0 {
+			t.Errorf("he sees jobs %+v, %v", jobs, err)
+		}
+		r.is(drop(tx.Jobs().Get(ctx, "j")), domain.ErrNotFound)
+		r.is(drop(tx.SentOrders().Get(ctx, "o")), domain.ErrNotFound)
+		told, err := tx.OrderDevices().GetAll(ctx, []string{domain.OrderDeviceKey("o", realmsuite.Outside)})
+		if err != nil || len(told) != 0 {
+			t.Errorf("he sees answers %+v, %v", told, err)
+		}
+		return nil
+	}))
+	for name, write := range map[string]func(tx domain.Tx) error{
+		"a device": func(tx domain.Tx) error { return tx.Devices().PutAll(ctx, []domain.Device{outside}) },
+		"a state": func(tx domain.Tx) error {
+			return tx.States().PutAll(ctx, []domain.DeviceState{{Device: realmsuite.Own}})
+		},
+		"a site":    func(tx domain.Tx) error { return tx.Sites().PutAll(ctx, []domain.Site{{Name: "Nara"}}) },
+		"a load":    func(tx domain.Tx) error { return tx.Loads().PutAll(ctx, []domain.Load{{Name: "new"}}) },
+		"a profile": func(tx domain.Tx) error { return tx.Profiles().PutAll(ctx, []domain.Profile{{Name: "new"}}) },
+		"a job":     func(tx domain.Tx) error { return tx.Jobs().PutAll(ctx, []domain.Job{job}) },
+	} {
+		err := r.Update(ctx, f.Ken, func(tx domain.Tx, _ domain.Note) error { return write(tx) })
+		if !errors.Is(err, domain.ErrForbidden) && !errors.Is(err, domain.ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	r.ok(r.Update(ctx, f.Ken, func(tx domain.Tx, _ domain.Note) error {
+		desk, err := r.Desk(ctx, tx, f.Ken)
+		if err != nil {
+			return err
+		}
+		own := domain.Job{ID: "k", Name: "n", State: domain.JobDone, By: desk.By()}
+		if err := tx.Jobs().Put(ctx, &own); err != nil {
+			return err
+		}
+		jobs, err := tx.Jobs().List(ctx, domain.JobFilter{}, domain.Page{Limit: 1})
+		if len(jobs.Items) != 1 || jobs.Items[0].ID != "k" {
+			t.Errorf("his jobs are %+v, %v", jobs, err)
+		}
+		again, err := r.DeskAgain(ctx, tx, own.By)
+		if err != nil {
+			return err
+		}
+		judged, err := again.Judge(ctx, realmsuite.Outside, &outside, domain.DeviceChange{Description: ptr("x")})
+		if err == nil {
+			err = again.Write(ctx, "", []domain.Judged{judged})
+		}
+		r.is(err, domain.ErrNotFound)
+		return nil
+	}))
+}
+
+// TestOperatorOfASite: what is outside is not there, and what reaches beyond is
+// refused with its count; within, all is as for others.
+func TestOperatorOfASite(t *testing.T) {
+	f := realmsuite.New(t)
+	r := &rig{Controller: f.Controller, t: t, ctx: t.Context(), store: f.Store, admin: f.Admin}
+	for _, ken := range []domain.Actor{f.Ken, f.Token} {
+		l, err := r.Devices(r.ctx, ken, domain.DeviceFilter{}, domain.Page{})
+		if err != nil || l.Total != 1 || l.Items[0].Name != realmsuite.Own {
+			t.Errorf("%s sees %+v, %v", ken.Name, l, err)
+		}
+		o, err := r.Overview(r.ctx, ken, "", time.Hour)
+		if err != nil || o.Devices != 1 || len(o.BySite) != 1 {
+			t.Errorf("%s counts %+v, %v", ken.Name, o, err)
+		}
+		s, err := r.Sites(r.ctx, ken, domain.TextFilter{}, time.Hour, domain.Page{Limit: 1})
+		if err != nil || s.Total != 1 || s.Next != "" || s.Items[0].Counts.Devices != 1 {
+			t.Errorf("%s has the sites %+v, %v", ken.Name, s, err)
+		}
+		r.is(drop(r.Device(r.ctx, ken, realmsuite.Outside)), domain.ErrNotFound)
+		r.is(drop(r.Overview(r.ctx, ken, realmsuite.Osaka, time.Hour)), domain.ErrNotFound)
+		limit := set("wan-limit", "1k")
+		err = drop(r.ChangeSettings(r.ctx, ken, domain.ProfileTarget("desks"), limit, 0))
+		if !errors.Is(err, domain.ErrForbidden) || !strings.Contains(err.Error(), "4 devices, 3 of them of other sites") {
+			t.Errorf("a profile: %v", err)
+		}
+		for name, change := range map[string]domain.DeviceChange{"moves": {Site: ptr("")}, "hides": {Site: ptr("Osaka")}} {
+			err := drop(r.UpdateDevice(r.ctx, ken, realmsuite.Own, change, 0))
+			if !errors.Is(err, domain.ErrForbidden) && !errors.Is(err, domain.ErrNotFound) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		done, err := r.Change(r.ctx, ken, domain.Order{Site: realmsuite.Kyoto, Settings: &limit}, false)
+		r.ok(err)
+		if done.Reach.Devices != 1 {
+			t.Errorf("it touched %+v", done.Reach)
+		}
+		_, err = r.Change(r.ctx, ken, domain.Order{Undo: done.Audit}, false)
+		r.ok(err)
+	}
+	rows := []domain.BulkRow{{Device: realmsuite.Own, Change: domain.DeviceChange{Description: ptr("x")}},
+		{Device: realmsuite.Outside, Change: domain.DeviceChange{Description: ptr("x")}},
+		{Device: phone1, Create: true, Change: domain.DeviceChange{Model: ptr("7961")}},
+		{Device: phone2, Create: true, Change: domain.DeviceChange{Model: ptr("7961"), Site: ptr(realmsuite.Kyoto)}},
+		{Device: realmsuite.Unnamed, Create: true, Change: domain.DeviceChange{Model: ptr("7961"), Site: ptr("Kyoto")}}}
+	results, err := r.Bulk(r.ctx, f.Ken, rows)
+	r.ok(err)
+	for i, want := range []error{nil, domain.ErrNotFound, domain.ErrForbidden, nil, domain.ErrForbidden} {
+		r.is(results[i].Err, want)
+	}
+	both, err := r.Change(r.ctx, r.admin, domain.Order{Rows: []domain.BulkRow{{Device: realmsuite.Own,
+		Change: domain.DeviceChange{Load: ptr("ab")}}, {Device: realmsuite.Stray,
+		Change: domain.DeviceChange{Load: ptr("ab")}}}}, false)
+	r.ok(err)
+	err = drop(r.Change(r.ctx, f.Ken, domain.Order{Undo: both.Audit}, false))
+	if !errors.Is(err, domain.ErrForbidden) || !strings.Contains(err.Error(), "1 of the 2 parts") {
+		t.Errorf("an order that is one half of others: %v", err)
+	}
+	r.ok(drop(r.UpdateUser(r.ctx, r.admin, "ken", domain.UserChange{Sites: &[]string{}}, 0)))
+	r.is(r.DeleteSite(r.ctx, r.admin, realmsuite.Osaka, 0), domain.ErrRefused) // bob is limited to it
+	r.is(drop(r.UpdateUser(r.ctx, r.admin, "bob", domain.UserChange{Role: ptr(domain.RoleAdmin)}, 0)), domain.ErrInvalid)
+}
+
+// TestSignInForASite: an issuer limits to sites that there are; if there are none
+// of them nobody comes in, and the key of one site takes no device of another.
+func TestSignInForASite(t *testing.T) {
+	f := realmsuite.New(t)
+	r := &rig{Controller: f.Controller, t: t, ctx: t.Context(), store: f.Store, admin: f.Admin}
+	id := carol
+	for _, c := range []struct {
+		sites []string
+		want  error
+		seen  int
+	}{{[]string{"Kyoto"}, nil, 1}, {[]string{"Uji"}, domain.ErrForbidden, 0}, {[]string{"Uji", "Osaka"}, nil, 1},
+		{nil, nil, 4}, {[]string{"Nara", "Osaka", "Nara"}, nil, 3}} {
+		id.Sites = c.sites
+		s, err := r.SignInBy(r.ctx, id, "10.0.0.1")
+		r.is(err, c.want)
+		if err != nil {
+			continue
+		}
+		a, _, err := r.ActorBySession(r.ctx, s.Secret, "10.0.0.1")
+		r.ok(err)
+		if l, err := r.Devices(r.ctx, a, domain.DeviceFilter{}, domain.Page{}); err != nil || l.Total != c.seen {
+			t.Errorf("of %q there are %d devices, not %d: %v", c.sites, l.Total, c.seen, err)
+		}
+	}
+	id.Sites, id.Role = []string{"Kyoto"}, domain.RoleAdmin
+	r.is(drop(r.SignInBy(r.ctx, id, "10.0.0.1")), domain.ErrInvalid)
+	key, err := r.CreateEnrolment(r.ctx, r.admin, domain.EnrolmentRequest{Name: "k", SiteKey: true, Site: "Kyoto"})
+	r.ok(err)
+	for device, want := range map[string]error{realmsuite.Own: nil, realmsuite.Outside: domain.ErrForbidden,
+		realmsuite.Unnamed: domain.ErrForbidden, phone1: nil} {
+		if device != phone1 {
+			r.ok(r.ResetIdentity(r.ctx, r.admin, device))
+		}
+		r.is(r.Enrol(r.ctx, domain.EnrolRequest{Device: device, Model: "7961", Token: key.Secret,
+			Secret: strings.Repeat("n", 20) + device}), want)
+	}
+}
