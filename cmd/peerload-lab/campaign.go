@@ -13,6 +13,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/sim"
 )
 
@@ -88,9 +89,18 @@ func (f *simFlags) campaign(ctx context.Context, out io.Writer) error {
 	return &statusError{status: exitIncomplete}
 }
 
+// told is a trace with the words by which a device tells what it does.
+type told struct{ io.Writer }
+
+// Words implements sim.Tracer.
+func (told) Words(n sim.Noted) string {
+	return wording.Note(false, wording.File{Hierarchy: n.Hierarchy, Name: n.Name, Model: n.Model, Scheme: "tftp"}, n.What,
+		n.Reason)
+}
+
 // traces returns where a site's trace goes, nil for nowhere, and what takes its
 // digest, nil if nobody asked.
-func (f *simFlags) traces() (io.Writer, hash.Hash) {
+func (f *simFlags) traces() (sim.Tracer, hash.Hash) {
 	var all []io.Writer
 	if f.trace {
 		all = append(all, os.Stderr)
@@ -99,10 +109,10 @@ func (f *simFlags) traces() (io.Writer, hash.Hash) {
 		if len(all) == 0 {
 			return nil, nil
 		}
-		return all[0], nil
+		return told{all[0]}, nil
 	}
 	h := sha256.New()
-	return io.MultiWriter(append(all, h)...), h
+	return told{io.MultiWriter(append(all, h)...)}, h
 }
 
 // digestOf is the SHA-256 over the SHA-256 of each trace, in the order of the
@@ -118,7 +128,7 @@ func digestOf(traces [][sha256.Size]byte) string {
 func (f *simFlags) report(out io.Writer, r *campaignResult) error {
 	var tail traceTail
 	if r.Failed != nil {
-		site := sim.NewRandomSite(*r.Failed, &tail)
+		site := sim.NewRandomSite(*r.Failed, told{&tail})
 		r.Site = site.String()
 		if !f.json {
 			site.Play()

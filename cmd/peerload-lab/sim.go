@@ -263,7 +263,7 @@ func (f *simFlags) sites() ([]sim.Site, error) {
 		c.Devices = f.devices*(i+1)/f.subnets - f.devices*i/f.subnets
 		c.Faults, c.Loss, c.Untabled = faults, float64(f.loss), f.noTable
 		if f.trace && i == 0 {
-			c.Trace = os.Stderr
+			c.Trace = told{os.Stderr}
 		}
 		if err := c.Validate(); err != nil {
 			return nil, err

@@ -110,6 +110,12 @@ var packages = []rule{
 	{dir: "internal/cli/strict", floor: 2, side: both, still: true,
 		allowedImports: []string{"internal/choice", "internal/cli"}, libraries: commandLibraries},
 
+	// Floor 2: the simulator, as pure as what it simulates; the controller plans with
+	// it.
+	{dir: "internal/sim", floor: 2, side: both, pure: true,
+		allowedImports: []string{"internal/choice", "load", "report", "pdp/wire", "pdp/election", "pdp/tree",
+			"pdp/transfer", "pdp", "internal/note"}},
+
 	// Floor 2: the controller.
 	{dir: "client", floor: 2, side: controller, allowedImports: []string{"report"}},
 	{dir: "internal/controller/keyring", floor: 2, side: controller, allowedImports: []string{"internal/durable"}},
@@ -177,11 +183,8 @@ var packages = []rule{
 		"internal/controller/stepping"},
 		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
 
-	// Floor 3: the product from outside. The simulator is as pure as what it
-	// simulates; the laboratory sees a device only as a user does.
-	{dir: "internal/sim", floor: 3, side: outside, pure: true,
-		allowedImports: []string{"internal/choice", "load", "report", "pdp/wire", "pdp/election", "pdp/tree",
-			"pdp/transfer", "pdp", "internal/note", "internal/device/wording"}},
+	// Floor 3: the product from outside. The laboratory sees a device only as a user
+	// does.
 	{dir: "internal/lab/units", floor: 3, side: outside, pure: true,
 		allowedImports: []string{"internal/choice", "internal/parse", "internal/terminal"}},
 	{dir: "internal/lab/site", floor: 3, side: outside, allowedImports: []string{"internal/ratelimit",

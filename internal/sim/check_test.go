@@ -168,7 +168,7 @@ func TestReplayToTheByte(t *testing.T) {
 	}
 	for seed := uint64(1); seed <= to; seed++ {
 		var a, b bytes.Buffer
-		x, y := NewRandomSite(seed, &a), NewRandomSite(seed, &b)
+		x, y := NewRandomSite(seed, told{&a}), NewRandomSite(seed, told{&b})
 		badX, badY := x.Play(), y.Play()
 		if x.String() != y.String() || strings.Join(badX, "\n") != strings.Join(badY, "\n") {
 			t.Fatalf("seed %d: two sites or two verdicts:\n%s %q\n%s %q", seed, x, badX, y, badY)

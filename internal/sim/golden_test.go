@@ -4,21 +4,31 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/pdp"
 )
 
 var simUpdate = flag.Bool("sim.update", false, "write testdata/*.golden anew")
 
+// told is a trace with the words of the product.
+type told struct{ io.Writer }
+
+func (told) Words(n Noted) string {
+	return wording.Note(false, wording.File{Hierarchy: n.Hierarchy, Name: n.Name, Model: n.Model, Scheme: "tftp"}, n.What,
+		n.Reason)
+}
+
 // small is a site whose trace can be read: n devices, a file of 12 chunks,
 // WAN 2 Mbit/s, so that the file takes 3 s.
 func small(trace *bytes.Buffer, n int, profile pdp.Config) (*Sim, *Subnet, *File) {
-	s := New(Config{Seed: 4, Overhead: overhead, Trace: trace, Profile: profile})
+	s := New(Config{Seed: 4, Overhead: overhead, Trace: told{trace}, Profile: profile})
 	sub := s.Subnet(SubnetConfig{LAN: 100e6, WAN: 2e6, RTT: 20 * time.Millisecond, Jitter: 300 * time.Microsecond})
 	f := NewFile("fw.sbn", 12<<16)
 	sub.Fill(n, f)

@@ -19,7 +19,6 @@ package sim
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/netip"
 	"time"
@@ -37,7 +36,7 @@ type Config struct {
 	// Profile of all machines. The zero value means pdp.LAN.
 	Profile pdp.Config
 	// Trace gets a line for each event with its actions. nil: nobody does.
-	Trace io.Writer
+	Trace Tracer
 	// Overhead is what headers add to the bytes of a file on links and WAN, as
 	// a part of them. 0: nothing; 0.048 is Ethernet with TCP over IPv4.
 	Overhead float64

@@ -3,7 +3,6 @@ package sim
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -53,7 +52,7 @@ type Site struct {
 	// Faults that happen, each as ParseFault reads it.
 	Faults []Fault
 	// Trace, if not nil, gets a line for each event.
-	Trace io.Writer
+	Trace Tracer
 	// Cancelled, if not nil, is asked now and then; when it says yes Play
 	// returns ErrCancelled.
 	Cancelled func() bool

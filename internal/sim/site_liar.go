@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -105,7 +104,7 @@ type Run struct {
 }
 
 // run plays the site with the given liars.
-func (c *LiarSite) run(liars []Program, limit time.Duration, trace io.Writer) Run {
+func (c *LiarSite) run(liars []Program, limit time.Duration, trace Tracer) Run {
 	cfg := Config{Seed: c.Seed, Overhead: overhead, Trace: trace, AllowBudgetOverlap: true}
 	if c.Classic {
 		cfg.Profile = pdp.Classic()
@@ -186,9 +185,9 @@ type Result struct {
 
 // Play plays both runs. Trace, if not nil, gets a line for each event of the
 // second.
-func (c *LiarSite) Play(trace io.Writer) Result { return c.play(c.Liars, trace) }
+func (c *LiarSite) Play(trace Tracer) Result { return c.play(c.Liars, trace) }
 
-func (c *LiarSite) play(liars []Program, trace io.Writer) Result {
+func (c *LiarSite) play(liars []Program, trace Tracer) Result {
 	r := Result{Silent: c.run(nil, time.Hour, nil)}
 	if len(r.Silent.Bad) > 0 {
 		r.Bad = append(r.Bad, "liars silent: "+strings.Join(r.Silent.Bad, "; "))

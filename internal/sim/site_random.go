@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -26,7 +25,7 @@ type RandomSite struct {
 
 // NewRandomSite draws a site and its faults. Trace, if not nil, gets a line for
 // each event.
-func NewRandomSite(seed uint64, trace io.Writer) *RandomSite {
+func NewRandomSite(seed uint64, trace Tracer) *RandomSite {
 	r := &RandomSite{rnd: rand.New(rand.NewPCG(seed, 0x73697465))}
 	cfg := Config{Seed: seed, Overhead: overhead, Trace: trace}
 	if r.rnd.IntN(12) == 0 {

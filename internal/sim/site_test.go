@@ -2,7 +2,6 @@ package sim
 
 import (
 	"flag"
-	"io"
 	"os"
 	"strings"
 	"testing"
@@ -154,9 +153,9 @@ func TestRandomSites(t *testing.T) {
 	}
 	failed := 0
 	for seed := from; seed <= to; seed++ {
-		var trace io.Writer
+		var trace Tracer
 		if *simSeed != 0 {
-			trace = os.Stderr
+			trace = told{os.Stderr}
 		}
 		r := NewRandomSite(seed, trace)
 		if bad := r.Play(); len(bad) > 0 {

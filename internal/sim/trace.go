@@ -2,13 +2,29 @@ package sim
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
-	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
 )
+
+// Tracer gets a line for each event. What people read of a machine's notes is not
+// the simulator's: Words says it.
+type Tracer interface {
+	io.Writer
+	Words(Noted) string
+}
+
+// Noted is what the machine of a file has told.
+type Noted struct {
+	Hierarchy wire.Hierarchy
+	// Name of the file, and Model of the device.
+	Name, Model string
+	What        note.Note
+	Reason      wire.Reason
+}
 
 // trace writes a line about a device.
 func (s *Sim) trace(d *Device, what string) {
@@ -133,8 +149,8 @@ func (s *Sim) action(t *Task, a pdp.Action) string {
 		if _, sent := a.What.(note.SentClaim); sent && s.cfg.Profile.Profile != "classic" {
 			return "" // the broadcast stands beside it
 		}
-		about := wording.File{Hierarchy: t.file.hier, Name: t.file.Name, Model: t.file.Model, Scheme: "tftp"}
-		return fmt.Sprintf("[%s] %s", a.Kind, wording.Note(false, about, a.What, a.Reason))
+		return fmt.Sprintf("[%s] %s", a.Kind, s.cfg.Trace.Words(Noted{t.file.hier, t.file.Name, t.file.Model, a.What,
+			a.Reason}))
 	}
 	return strings.ToLower(typeName(a))
 }
