@@ -1,6 +1,7 @@
 package election
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/peerload/peerload/pdp/wire"
@@ -209,7 +210,19 @@ func (e *Election) deferTo(now time.Duration, c Candidate, out *Output) {
 	e.awake = true
 }
 
+// unconfirmed counts a claimant that this device gave way to and that did not
+// become root, and reports whether that happened so often that it is no accident:
+// who claims and claims, and never confirms, would keep the subnet without a root.
+func (e *Election) unconfirmed(a netip.Addr) bool {
+	const most = 3
+	if len(e.claims) < mostAddresses || e.claims[a] > 0 {
+		e.claims[a]++
+	}
+	return e.claims[a] >= most
+}
+
 func (e *Election) follow(c Candidate, why wire.Reason, out *Output) {
+	clear(e.claims)
 	e.enter(Following, why, out)
 	e.root = c
 	e.awake = false
@@ -273,6 +286,10 @@ func (e *Election) Tick(now time.Duration, out *Output) {
 	case Deferring, Resting:
 		if e.holding.Complete {
 			e.Start(now, wire.ReasonDone, out)
+			return
+		}
+		if a := e.root.Addr.Addr(); e.state == Deferring && e.unconfirmed(a) {
+			e.Distrust(now, a, wire.ReasonRootSilent, out)
 			return
 		}
 		e.listen(now, e.cfg.Listen, wire.ReasonRootSilent, out)

@@ -171,12 +171,13 @@ type Election struct {
 	objecting bool          // claims too, unless the root lives
 	distrust  map[netip.Addr]time.Duration
 	grudges   map[netip.Addr]uint // how often a root there was distrusted
+	claims    map[netip.Addr]int  // how often one there claimed and did not become root, since one did
 }
 
 // New returns the election of one file for the device self.
 func New(cfg Config, self wire.Peer, rnd *rand.Rand) *Election {
 	return &Election{cfg: cfg, self: self, rnd: rnd, distrust: map[netip.Addr]time.Duration{},
-		grudges: map[netip.Addr]uint{}}
+		grudges: map[netip.Addr]uint{}, claims: map[netip.Addr]int{}}
 }
 
 // State returns the device's state.

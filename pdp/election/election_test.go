@@ -427,3 +427,49 @@ func TestTheOtherRoot(t *testing.T) {
 		t.Errorf("%v, want a new election", e.State())
 	}
 }
+
+// TestNeverConfirms: whoever claims again and again and does not become root is given
+// way to a few times, and then ignored; a root that comes about wipes that out.
+func TestNeverConfirms(t *testing.T) {
+	e := started(LAN(), 0, false)
+	liar := claim(1, wire.Rank{Prefix: 5})
+	var o Output
+	times := 0
+	for now := time.Duration(0); !e.Distrusted(now, liar.Addr.Addr()); times++ {
+		if times > 5 {
+			t.Fatal("gives way without end")
+		}
+		e.Claim(now, liar, &o)
+		if e.State() != Deferring {
+			t.Fatalf("%v though the claim is higher", e.State())
+		}
+		for e.State() == Deferring {
+			now, _ = e.Deadline()
+			e.Tick(now, &o)
+		}
+	}
+	if times < 2 {
+		t.Error("once may be an accident")
+	}
+	if until(t, e, Root); !e.frozen.Confirmed {
+		t.Error("does not become root then")
+	}
+
+	e = started(LAN(), 0, false)
+	now := time.Duration(0)
+	for range 10 {
+		e.Claim(now, liar, &o)
+		for e.State() == Deferring {
+			now, _ = e.Deadline()
+			e.Tick(now, &o)
+		}
+		root := claim(2, wire.Rank{Prefix: 5}.Confirm())
+		e.Claim(now, root, &o)
+		now += time.Millisecond
+		root.Claim.Rank.Confirmed = false // it starts over
+		e.Claim(now, root, &o)
+	}
+	if e.Distrusted(now, liar.Addr.Addr()) {
+		t.Error("ignores a claimant though another became root each time")
+	}
+}
