@@ -520,3 +520,78 @@ func TestLoginOfADisabledUser(t *testing.T) {
 		t.Errorf("the audit log has %+v", l.Items)
 	}
 }
+
+// hooked is a store in which something happens just before one of its updates.
+type hooked struct {
+	domain.Store
+	at int // counts down
+	do func()
+}
+
+func (h *hooked) Update(ctx context.Context, fn func(domain.Tx) error) error {
+	if h.at--; h.at == 0 && h.do != nil {
+		do := h.do
+		h.do = nil
+		do()
+	}
+	return h.Store.Update(ctx, fn)
+}
+
+// TestDisabledMeanwhile: whenever a user is disabled while somebody is let in as
+// this user, what was opened is of no use, also when the user is enabled again.
+func TestDisabledMeanwhile(t *testing.T) {
+	ann := domain.Identity{Issuer: "https://i", Subject: "1", Name: "ann", Role: domain.RoleOperator}
+	// Each makes the user, and what then lets somebody in.
+	for way, prepare := range map[string]func(r *rig) (user string, enter func() (secret string, err error)){
+		"password": func(r *rig) (string, func() (string, error)) {
+			r.user("ann", domain.RoleOperator)
+			return "ann", func() (string, error) {
+				s, err := r.Login(r.ctx, "ann", password, "10.0.0.1")
+				return s.Secret, err
+			}
+		},
+		"issuer": func(r *rig) (string, func() (string, error)) {
+			s, err := r.SignInBy(r.ctx, ann, "10.0.0.1")
+			r.ok(err)
+			return s.User, func() (string, error) {
+				s, err := r.SignInBy(r.ctx, ann, "10.0.0.1")
+				return s.Secret, err
+			}
+		},
+		"code": func(r *rig) (string, func() (string, error)) {
+			r.user("ann", domain.RoleOperator)
+			_, browser := r.login("ann")
+			q, err := r.AskLogin(r.ctx, "laptop", "10.0.0.7")
+			r.ok(err)
+			r.ok(r.AnswerLogin(r.ctx, browser, q.Code, true))
+			return "ann", func() (string, error) {
+				l, _, err := r.RedeemLogin(r.ctx, q.Secret, "10.0.0.7")
+				return l.Secret, err
+			}
+		},
+	} {
+		t.Run(way, func(t *testing.T) {
+			for n, fired := 1, true; fired; n++ {
+				var h *hooked
+				r := newRig(t, func(c *domain.Config) { h = &hooked{Store: c.Store}; c.Store = h })
+				user, enter := prepare(r)
+				disable := func(yes bool) {
+					r.ok(drop(r.UpdateUser(r.ctx, r.admin, user, domain.UserChange{Disabled: ptr(yes)}, 0)))
+				}
+				fired = false
+				h.at, h.do = n, func() { fired = true; disable(true) }
+				secret, err := enter()
+				if h.do = nil; !fired {
+					r.ok(err)
+					break
+				}
+				disable(false)
+				_, _, bySession := r.ActorBySession(r.ctx, secret, "10.0.0.1")
+				_, _, byLogin := r.ActorByLogin(r.ctx, secret, "10.0.0.1")
+				if bySession == nil || byLogin == nil {
+					t.Errorf("disabled before update %d: what was opened is good (%v)", n, err)
+				}
+			}
+		})
+	}
+}
