@@ -82,6 +82,48 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestOpenInstance: an engine that cannot start says why, and leaves no port
+// taken.
+func TestOpenInstance(t *testing.T) {
+	t.Parallel()
+	s := newSubnet(t)
+	c := s.config(newDepot(t), "CP-7961G")
+	good := instanceKey{sharing: true, timing: "lan", address: c.Address, port: s.port, model: c.Model}
+	with := instanceConfig{id: 7, noSync: true, files: machine{}, report: func(report.Event) {}}
+	for name, spoil := range map[string]func(k *instanceKey){
+		"timing":      func(k *instanceKey) { k.timing = "swift" },
+		"certificate": func(k *instanceKey) { k.cacert = filepath.Join(t.TempDir(), "none") },
+		"rate":        func(k *instanceKey) { k.lan = -1 },
+		"WAN rate":    func(k *instanceKey) { k.wan = -1 },
+		"address":     func(k *instanceKey) { k.address = netip.MustParsePrefix("192.0.2.1/24") },
+	} {
+		key := good
+		spoil(&key)
+		if i, _, err := openInstance(key, with); err == nil {
+			i.close()
+			t.Errorf("%s: started", name)
+		}
+		if name == "address" {
+			continue
+		}
+		if key.sharing = false; name == "timing" {
+			continue
+		}
+		if i, _, err := openInstance(key, with); err == nil {
+			i.close()
+			t.Errorf("%s: started without peers", name)
+		}
+	}
+	i, _, err := openInstance(good, with)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.close()
+	if !i.left() {
+		t.Error("an engine that was closed has not left")
+	}
+}
+
 // TestSyslog: the log server of the settings gets events that a reader of
 // RFC 5424 understands.
 func TestSyslog(t *testing.T) {

@@ -324,6 +324,9 @@ func TestPinFailsClosed(t *testing.T) {
 		}
 		r.stop()
 	}
+	if st, err := os.Stat(filepath.Join(c.State, pinName)); err != nil || st.Mode().Perm() != 0o644 {
+		t.Errorf("the pin: %v, %v", st.Mode(), err)
+	}
 	root := filepath.Join(c.Trust, "root.json")
 	if err := errors.Join(os.Remove(root), os.Symlink("/nowhere", root)); err != nil {
 		t.Fatal(err)

@@ -3,8 +3,10 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -77,6 +79,22 @@ func TestSocket(t *testing.T) {
 		p, _, _ := ask(Request{Op: "get", Get: &none})
 		if _, err := os.Lstat(to + "3"); p.Error == "" || err == nil {
 			t.Errorf("nothing says which bytes are right, or two things do: %+v: %+v", none, p)
+		}
+	}
+	one, two := []string{d.url + "/tool.bin"}, []string{to + "3", to + "4"}
+	digest := fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Repeat("tool", 50_000))))
+	for name, q := range map[string]GetRequest{
+		"one digest for two files": {URLs: [][]string{one, one}, Targets: two, SHA256: digest},
+		"two targets for one file": {URLs: [][]string{one}, Targets: two, Unsigned: true},
+		"no file":                  {Unsigned: true},
+		"no digest":                {URLs: [][]string{one}, Targets: two[:1], SHA256: "12"},
+		"trust for a file":         {URLs: [][]string{one}, Targets: two[:1], Trust: cfg.Trust},
+		"no URL":                   {URLs: [][]string{{"nonsense"}}, Targets: two[:1], Unsigned: true},
+		"no folder":                {URLs: [][]string{one}, Targets: []string{to + "/3"}, Unsigned: true},
+	} {
+		p, _, _ := ask(Request{Op: "get", Get: &q})
+		if _, err := os.Lstat(two[0]); p.Error == "" || p.Exit == 0 || err == nil {
+			t.Errorf("%s: %+v", name, p)
 		}
 	}
 	for _, q := range []Request{{Op: "dance"}, {Op: "get"}} {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -294,9 +295,19 @@ func TestHookContract(t *testing.T) {
 		t.Error("what the hook says is not logged")
 	}
 	// An Install that fails is undone, and the old load stays.
-	hook(`[ "$1" != Install ] || exit 1`)
+	gate := filepath.Join(dir, "gate")
+	if err := syscall.Mkfifo(gate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hook(`[ "$1" != Install ] || { read -r go < "` + gate + `"; exit 1; }`)
 	d.provision(sharing("L2", ""))
 	r.Wake()
+	until(t, "tells how far the hook is", func() bool {
+		return r.Status().State == report.StateInstalling && r.Status().Percent == 40
+	})
+	if err := os.WriteFile(gate, []byte("go\n"), 0); err != nil {
+		t.Fatal(err)
+	}
 	until(t, "failed", func() bool { return r.Status().State == report.StateFailed })
 	if st := r.Status(); st.Active != "L1" || st.Reason != "installer" ||
 		!strings.HasSuffix(calls(), "Rollback L2 1 CP-7961G good\n") {
