@@ -2,6 +2,7 @@ package slot_test
 
 import (
 	"bytes"
+	"errors"
 	iofs "io/fs"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/testkit/faultdisk"
+	"github.com/peerload/peerload/load"
 )
 
 const stranger = 12345 // a user who is not this one
@@ -166,13 +168,58 @@ func TestExchangedAtTheRename(t *testing.T) {
 	wantErr(t, p.Commit(), slot.ErrDamaged)
 }
 
+// What was begun for a file of another size is not continued, whatever its key.
+func TestPartialOfAnotherSize(t *testing.T) {
+	b := random(3*chunk, 45)
+	for _, size := range []int64{2 * chunk, 4 * chunk, 3*chunk - 1} {
+		d := newDisk(t)
+		spec := slot.Spec{Key: load.DigestOf([]byte("k")), Geometry: load.Geometry{Size: 3 * chunk}, Digest: slot.ExpectAny()}
+		p := open(t, d, "/d/x", spec, slot.Config{})
+		must(t, p.WriteChunk(0, piece(b, 0)))
+		must(t, p.Close())
+		p = open(t, d, "/d/x", spec, slot.Config{})
+		if !p.Has(0) {
+			t.Fatal("what was begun is not continued")
+		}
+		must(t, p.Close())
+		spec.Geometry.Size = size
+		p = open(t, d, "/d/x", spec, slot.Config{})
+		if p.Has(0) || p.Geometry() != spec.Geometry {
+			t.Errorf("%d bytes: chunk 0 is held: %v, of a file of %+v", size, p.Has(0), p.Geometry())
+		}
+		must(t, p.Close())
+	}
+}
+
+// The same while a set is put into place after a power cut.
+func TestExchangedAtTheRenameOfARecovery(t *testing.T) {
+	b := random(chunk, 44)
+	d := newDisk(t)
+	m := &late{Disk: d}
+	p := open(t, m, "/d/x", signed(b), slot.Config{})
+	must(t, fill(p, b))
+	finish(t, p, b)
+	m.refuse = "/d/.x.part"
+	if err := slot.CommitSet(m, "/d", []*slot.Partial{p}); err == nil {
+		t.Fatal("a set is committed without a rename")
+	}
+	must(t, p.Close())
+	m.refuse, m.before = "", func() { exchange(t, d, "/d/.x.part") }
+	_, err := slot.Recover(m, "/d")
+	wantErr(t, err, slot.ErrDamaged)
+}
+
 // late is a file system on which something happens just before a rename.
 type late struct {
 	*faultdisk.Disk
 	before func()
+	refuse string // a name that cannot be renamed
 }
 
 func (l *late) Rename(from, to string) error {
+	if from == l.refuse {
+		return errors.New("not now")
+	}
 	if l.before != nil {
 		l.before()
 		l.before = nil
