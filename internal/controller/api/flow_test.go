@@ -352,6 +352,11 @@ func TestMetrics(t *testing.T) {
 		!strings.Contains(text, "\npeerload_goroutines ") {
 		t.Errorf("%d %s", code, text)
 	}
+	for _, le := range []string{"0.001", "0.003", "0.01", "0.03", "0.1", "0.3", "1", "3", "10", "+Inf"} {
+		if !strings.Contains(text, `peerload_api_request_duration_seconds_bucket{le="`+le+`"}`) {
+			t.Errorf("no requests of up to %s s are counted", le)
+		}
+	}
 	if strings.Contains(text, "SEP") || strings.Contains(text, "00000000000") {
 		t.Error("a device's name among the metrics")
 	}

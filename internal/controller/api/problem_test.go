@@ -3,6 +3,8 @@ package api
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -120,5 +122,66 @@ func TestDatabaseAway(t *testing.T) {
 	}
 	if !errors.As(err, &h) || h.GetHeaders().Get("Retry-After") != "5" {
 		t.Errorf("the headers are %v", h)
+	}
+}
+
+// body is one that knows whether it was closed.
+type body struct {
+	io.Reader
+	closed bool
+}
+
+func (b *body) Close() error { b.closed = true; return nil }
+
+// TestLocal: who calls within this process gets what the network would bring, as
+// the actor that was named, and keeps no body open.
+func TestLocal(t *testing.T) {
+	s := newRig(t)
+	for _, c := range []struct {
+		role         domain.Role
+		method, path string
+		body         string
+		code         int
+		says         string
+	}{
+		{domain.RoleAdmin, "GET", "/session", "", 200, `"role":"admin"`},
+		{domain.RoleViewer, "GET", "/session", "", 200, `"role":"viewer"`},
+		{"", "GET", "/devices", "", 403, "forbidden"},
+		{domain.RoleViewer, "POST", "/profiles", `{"name":"lobby"}`, 403, "forbidden"},
+		{domain.RoleAdmin, "POST", "/profiles", "{", 400, "invalid"},
+		{domain.RoleAdmin, "GET", "/devices?x=y", "", 422, "query.x"},
+		{domain.RoleAdmin, "GET", "/nothing", "", 404, "not-found"},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), c.method, "http://local"+Prefix+c.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var in *body
+		if c.body != "" {
+			in = &body{Reader: strings.NewReader(c.body)}
+			r.Body, r.ContentLength = in, int64(len(c.body))
+			r.Header.Set("Content-Type", "application/json")
+		}
+		res, err := s.srv.Local(domain.Actor{Kind: domain.ActorUser, Name: "ann", User: "ann", Role: c.role}).RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(res.Body)
+		if err != nil || res.StatusCode != c.code || !strings.Contains(strings.ToLower(string(text)), c.says) {
+			t.Errorf("%s %s as %q: %d %s, %v", c.method, c.path, c.role, res.StatusCode, text, err)
+		}
+		if res.ContentLength != int64(len(text)) || !res.ProtoAtLeast(1, 1) || res.ProtoAtLeast(1, 2) ||
+			res.Status != http.StatusText(c.code) || res.Request != r {
+			t.Errorf("%s %s: %d of %d bytes, %s, %q", c.method, c.path, res.ContentLength, len(text), res.Proto, res.Status)
+		}
+		if in != nil && !in.closed {
+			t.Errorf("%s %s: the body is left open", c.method, c.path)
+		}
+	}
+	// An answer is 200 unless it says otherwise, and says it once.
+	w := &recorder{header: http.Header{}}
+	_, _ = w.Write([]byte("x"))
+	if w.WriteHeader(404); w.code != 200 {
+		t.Errorf("a second status counts: %d", w.code)
 	}
 }

@@ -169,6 +169,14 @@ func TestNewerDatabase(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
+	for connections, valid := range map[int]bool{-1: false, 0: true, 1: false, 2: true} {
+		if err := (Config{URL: "x", Connections: connections}).Validate(); (err == nil) != valid {
+			t.Errorf("%d connections: %v", connections, err)
+		}
+		if (Config{Connections: connections}).Validate() == nil {
+			t.Errorf("no URL, %d connections: valid", connections)
+		}
+	}
 	for _, c := range []Config{{}, {URL: "x", Connections: 1}, {URL: "host=/nowhere/at/all dbname=x"}} {
 		if s, err := Open(t.Context(), c); err == nil {
 			s.Close()
