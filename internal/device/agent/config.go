@@ -215,5 +215,9 @@ func (c *Config) Validate() error {
 
 // candidates returns the URLs of a file on a server, in the order to try.
 func candidates(server, file string) ([]*url.URL, error) {
-	return origin.Candidates(strings.TrimSuffix(server, "/") + "/" + file)
+	// Of http:// alone nothing is cut off, else the file would be the host.
+	if base := strings.TrimSuffix(server, "/"); !strings.HasSuffix(base, ":/") {
+		server = base
+	}
+	return origin.Candidates(server + "/" + file)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/internal/durable"
+	"github.com/peerload/peerload/load"
 )
 
 // TestPrecedence: a flag counts before the environment, that before files, a
@@ -105,6 +106,47 @@ func TestConfigErrors(t *testing.T) {
 	}
 	if _, _, err := Load(Sources{Path: filepath.Join(t.TempDir(), "gone"), Env: none}); !os.IsNotExist(err) && err == nil {
 		t.Error("a file that was named and is missing is passed over")
+	}
+}
+
+// TestValidate: each thing that cannot work is named by its option, and what is
+// just right is taken.
+func TestValidate(t *testing.T) {
+	good := Config{Servers: []string{"10.0.0.5", "tftp://a", "http://a/b"}, State: "s", Model: strings.Repeat("m", load.MaxTextLen),
+		MAC: " 00:11:22:33:44:55 ", CheckIn: time.Second, HookTimeout: 1, ConfirmTimeout: 1,
+		Controller: "https://c:8443", PageAddress: "127.0.0.1:1", MetricsAddress: "[::1]:1"}
+	if err := good.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		spoil func(c *Config)
+		says  string
+	}{
+		"the scheme of a server": {func(c *Config) { c.Servers = []string{"10.0.0.5", "ftp://a"} }, "server: "},
+		"no URL":                 {func(c *Config) { c.Servers = []string{"http://a:b:c"} }, "server: "},
+		"no host of a server":    {func(c *Config) { c.Servers = []string{"http://"} }, "server: "},
+		"the controller's":       {func(c *Config) { c.Controller = "tftp://c" }, "controller: "},
+		"no controller":          {func(c *Config) { c.Controller = "https://" }, "controller: "},
+		"no URL of one":          {func(c *Config) { c.Controller = "https://u:p@c:x" }, "controller: "},
+		"no state":               {func(c *Config) { c.State = "" }, "state: "},
+		"no model":               {func(c *Config) { c.Model = "" }, "model: "},
+		"a long model":           {func(c *Config) { c.Model += "m" }, "model: "},
+		"a MAC address":          {func(c *Config) { c.MAC = "0011" }, "mac: "},
+		"a busy one":             {func(c *Config) { c.CheckIn = time.Second - 1 }, "check-in is 1s or longer"},
+		"no time for the hook":   {func(c *Config) { c.HookTimeout = 0 }, "hook-timeout"},
+		"no time to confirm":     {func(c *Config) { c.ConfirmTimeout = 0 }, "confirm-timeout"},
+		"the page":               {func(c *Config) { c.PageAddress = "8090" }, "page-address is IP:PORT"},
+		"the metrics":            {func(c *Config) { c.MetricsAddress = "host:1" }, "metrics-address is IP:PORT"},
+	} {
+		bad := good
+		c.spoil(&bad)
+		err := bad.Validate()
+		if err == nil || !strings.Contains(err.Error(), c.says) || strings.Count(err.Error(), "\n") > 0 {
+			t.Errorf("%s: %v, want only %q", name, err, c.says)
+		}
+		if err != nil && strings.Contains(err.Error(), "u:p") {
+			t.Errorf("%s: the password is told", name)
+		}
 	}
 }
 
