@@ -134,10 +134,11 @@ func (d *device) atTheEnd() {
 	case d.assigned == "", a.Name == d.assigned && a.State == slot.StateConfirmed:
 	case gaveUp && failed.Reason == "":
 		d.violated("%s failed without a reason", d.assigned)
-	case gaveUp && a.State != slot.StateConfirmed && d.now.Sub(d.failed[d.assigned]) > 2*pause(failed)+time.Hour:
+	case gaveUp && r.Assigned == d.assigned && a.State != slot.StateConfirmed &&
+		d.now.Sub(d.failed[d.assigned]) > 2*pause(failed)+time.Hour:
 		d.violated("%s failed %v ago, no other works, and it is not tried again", d.assigned,
 			d.now.Sub(d.failed[d.assigned]))
-	case gaveUp:
+	case gaveUp: // or it could not ask, and does not know that this one is assigned again
 	case a.Name != "" && d.release(a.Name).sick: // it cannot ask what it is to run
 	case d.release(d.assigned).healthy():
 		d.violated("%s is assigned, works, and does not run: %+v", d.assigned, a)
