@@ -3,10 +3,12 @@ package agent
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -190,6 +192,70 @@ func bare(t *testing.T, mac string) string {
 		}
 	}
 	return dir
+}
+
+// TestDefaultAfterAnyAnswer: whatever a server says about the file of the
+// device, the one for all is asked for next; but not after a request for
+// patience, nor from a server that is not there.
+func TestDefaultAfterAnyAnswer(t *testing.T) {
+	t.Parallel()
+	const file = "<Default><loadInformation model=\"CP-7961G\">L1</loadInformation></Default>"
+	cfg := newSubnet(t).config(&depot{t: t}, "CP-7961G")
+	conf, err := settle(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &Daemon{conf: conf, mac: "020000000001"}
+	ask := func(what, server string, want bool) {
+		u, err := url.Parse(server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := d.askServer(t.Context(), u)
+		if got := string(a.raw) == file && strings.HasSuffix(a.from, "/XMLDefault.cnf.xml"); got != want {
+			t.Errorf("%s: the file for all was had: %v, %v", what, got, err)
+		}
+	}
+	for _, status := range []int{204, 400, 401, 403, 404, 405, 410, 500, 501, 502, 429, 503} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/SEP") {
+				w.WriteHeader(status)
+				return
+			}
+			_, _ = w.Write([]byte(file))
+		}))
+		defer s.Close()
+		ask(fmt.Sprint("HTTP ", status), s.URL, status != 429 && status != 503)
+	}
+	for code := range byte(9) {
+		ask(fmt.Sprint("TFTP ", code), "tftp://"+refusing(t, code, file), true)
+	}
+	ask("nobody", "http://127.0.0.1:1", false)
+}
+
+// refusing is a TFTP server that answers requests for a device's own file with
+// an ERROR, and others with the text, from the port that was asked.
+func refusing(t *testing.T, code byte, text string) string {
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	go func() {
+		for b := make([]byte, 1500); ; {
+			n, from, err := conn.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			switch {
+			case b[1] == 1 && strings.HasPrefix(string(b[2:n]), "SEP"):
+				_, _ = conn.WriteTo([]byte{0, 5, 0, code, 'n', 'o', 0}, from)
+			case b[1] == 1:
+				_, _ = conn.WriteTo(append([]byte{0, 3, 0, 1}, text...), from)
+			}
+		}
+	}()
+	return conn.LocalAddr().String()
 }
 
 // fromBare runs two devices against a TFTP server: one with a file of its own,

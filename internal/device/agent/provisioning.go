@@ -179,18 +179,22 @@ func (d *Daemon) ask(ctx context.Context) (answer, error) {
 	return answer{}, errors.Join(errs...)
 }
 
-// askServer asks for the two files by one protocol.
+// askServer asks for the two files by one protocol. Whatever a server that is
+// there says about the first leads on to the second: servers have many codes for
+// a file that they do not have. One that asks for patience, or begins to send
+// the first, has said nothing of the kind.
 func (d *Daemon) askServer(ctx context.Context, base *url.URL) (answer, error) {
-	var last error
+	var errs []error
 	for _, name := range []string{"SEP" + d.mac + ".cnf.xml", "XMLDefault.cnf.xml"} {
 		u := base.JoinPath(name)
 		b, err := d.fetchSmall(ctx, u, provision.MaxSize)
 		if err != nil {
-			last = err
-			if errors.Is(err, origin.ErrNotFound) || errors.Is(err, origin.ErrForbidden) {
+			errs = append(errs, err)
+			switch origin.Reason(err) {
+			case "not-found", "forbidden", "other":
 				continue
 			}
-			return answer{}, err
+			break
 		}
 		a := answer{raw: b, from: u.Redacted(), server: base.String()}
 		if a.file, err = parseProvision(name, b); err != nil {
@@ -198,7 +202,7 @@ func (d *Daemon) askServer(ctx context.Context, base *url.URL) (answer, error) {
 		}
 		return a, err
 	}
-	return answer{}, last
+	return answer{}, errors.Join(errs...)
 }
 
 // parseProvision reads a provisioning file by the end of its name.

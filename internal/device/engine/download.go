@@ -90,6 +90,7 @@ func (d *download) attempt() (size int64, err error) {
 	if len(order) == 0 {
 		return d.body()
 	}
+	var tried []error
 	for n := 0; ; {
 		u := j.spec.Sources[order[n]]
 		j.source.Store(uint32(order[n]))
@@ -102,12 +103,16 @@ func (d *download) attempt() (size int64, err error) {
 			return size, failed
 		}
 		why := originReason(failed)
-		if err == nil || why != wire.ReasonOriginUnreachable && telling(why) >= telling(originReason(err)) {
+		if tried = append(tried, failed); err == nil ||
+			why != wire.ReasonOriginUnreachable && telling(why) >= telling(originReason(err)) {
 			err = failed
 			j.mu.Lock()
-			j.originErr, j.originURL = failed, u.Redacted()
+			j.originURL = u.Redacted()
 			j.mu.Unlock()
 		}
+		j.mu.Lock()
+		j.originErr = withOthers(err, tried)
+		j.mu.Unlock()
 		if why != wire.ReasonOriginNotFound && why != wire.ReasonOriginForbidden {
 			j.dev.servers.fail(j.dev.now(), u)
 		}
@@ -120,6 +125,26 @@ func (d *download) attempt() (size int64, err error) {
 	}
 	return size, err
 }
+
+// withOthers is the error of one source with what the others said: people who
+// wrote one HOST/PATH see each way that was tried.
+func withOthers(err error, tried []error) error {
+	for _, other := range tried {
+		if other != err { //nolint:errorlint // the very same
+			err = &triedError{err, other}
+		}
+	}
+	return err
+}
+
+// triedError is an error of one source and, as text alone, that of another.
+type triedError struct {
+	error
+	other error
+}
+
+func (e *triedError) Error() string { return e.error.Error() + "; " + e.other.Error() }
+func (e *triedError) Unwrap() error { return e.error }
 
 // sameServer reports whether nothing else can be expected of a source than of
 // the one that failed: another scheme of a host that asks for patience, has

@@ -164,6 +164,13 @@ func TestNoServer(t *testing.T) {
 			if err := f.Wait(t.Context()); !errors.As(err, &e) || e.Reason != c.why || e.URL != "http://"+c.names+"/app.bin" {
 				t.Errorf("%v: %v, want %v of %s", c.hosts, err, c.why, c.names)
 			}
+			// What the others said is told too.
+			said := map[string]string{"gone": "not found", "busy": "busy", "trickles": "stalled", "wrong": "wrong"}
+			for _, h := range c.hosts {
+				if err := f.Wait(t.Context()); !strings.Contains(err.Error(), said[h]) {
+					t.Errorf("%v: %v does not tell what %s said", c.hosts, err, h)
+				}
+			}
 		})
 	}
 }
