@@ -235,7 +235,8 @@ func (s *server) answer(rw http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", c.cache)
 	s.cfg.Metrics.begin(protoHTTP, 1)
 	defer s.cfg.Metrics.begin(protoHTTP, -1)
-	w.counts = true
+	w.counts, w.size = true, c.size
+	setRange(r.Header, c.size)
 	http.ServeContent(w, r, path.Base(name), c.changed, c.ReadSeekCloser) // a plain file: the system copies it
 }
 
@@ -293,13 +294,17 @@ type writer struct {
 	permit *permit
 	stall  time.Duration
 	status int
-	counts bool // the body is a file
+	counts bool  // the body is a file
+	size   int64 // of that file
 	body   int64
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *writer) WriteHeader(code int) {
 	w.status = code
+	if w.counts {
+		unsatisfied(w.Header(), code, w.size)
+	}
 	w.ResponseWriter.WriteHeader(code)
 }
 
