@@ -344,7 +344,7 @@ func (o *office) unknown(t *testing.T) {
 		t.Fatalf("%d %s %v", code, text, err)
 	}
 	if l, err := f.Assigned(policy.Builtin(), "7941"); l != "fw1" || err != nil ||
-		!strings.Contains(text, "<loadInformation00115 ") {
+		!strings.Contains(text, "<loadInformation115 ") {
 		t.Errorf("default load %q, %v: %s", l, err, text)
 	}
 	o.ok("enterprise set --auto-registration on --register-profile lobby")

@@ -33,7 +33,7 @@ func free(t *testing.T) string {
 func TestAdministratorsGuide(t *testing.T) {
 	runGuide(t, "../../docs/ADMIN.md", 40, "peer-sharing  off    device",
 		"<loadInformation model=\"Cisco IP Phone 7941\">fw-1</loadInformation>",
-		"SEP001122334466  yes  yes", "peerload_build_info", "loadInformation00115")
+		"SEP001122334466  yes  yes", "peerload_build_info", "loadInformation115")
 }
 
 // TestOperationsGuide likewise of docs/OPERATIONS.md.

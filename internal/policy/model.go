@@ -43,7 +43,7 @@ type Model struct {
 	// Provision is the name in provisioning files, "" for Name itself.
 	Provision string
 	// TypeNumber is the number of the model's element in XMLDefault.cnf.xml,
-	// as in loadInformation00115; 0 for none.
+	// as in loadInformation115; 0 for none.
 	TypeNumber int
 	// Family of the model, for people.
 	Family Family

@@ -115,7 +115,7 @@ type Assignment struct {
 	Load string
 	// Model as the text writes it, "" for the device of the file.
 	Model string
-	// Type is the number in the element's name, such as "00115", "" if there is
+	// Type is the number in the element's name, such as "115", "" if there is
 	// none.
 	Type string
 	// Line of the element, 0 in a file that was not read from XML.

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -138,7 +139,7 @@ func (m Maker) forAll(ctx context.Context) ([]byte, error) {
 		}
 		a := provision.Assignment{Load: row.Load, Model: provisionName(row.Model)}
 		if n := row.Model.TypeNumber; n > 0 {
-			a.Type = fmt.Sprintf("%05d", n)
+			a.Type = strconv.Itoa(n)
 		}
 		f.Loads = append(f.Loads, a)
 	}
