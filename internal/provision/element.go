@@ -65,10 +65,14 @@ func Told(l policy.Levels) policy.Levels {
 	return told
 }
 
-// Written returns the levels of a file that set something, as they are written
-// in XML: the weakest first, settings in the order of the table, as Told has them.
+// Written returns the grant of a file, and its levels that set something, as they
+// are written in XML: the weakest first, settings in the order of the table, as
+// Told has them.
 func Written(f *File) []Section {
 	var out []Section
+	if f.Grant != nil {
+		out = append(out, f.Grant.section())
+	}
 	told := Told(f.Levels)
 	for _, sec := range sections {
 		values := *sec.of(&told)

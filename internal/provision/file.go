@@ -68,6 +68,9 @@ type File struct {
 	// Group of the models that share with the device's model, "" for what the
 	// device's own table says.
 	Group string
+	// Grant is what the device may do for a rollout, and takes the place of the load
+	// that is assigned; nil where no rollout tells it anything.
+	Grant *Grant
 	// Others are all other elements, as they were read, for display. They have
 	// no effect.
 	Others []Element
@@ -171,6 +174,9 @@ func (f *File) Validate() error {
 	}
 	if err := errors.Join(checkGroup(f.Group), f.FileSets.validate()); err != nil {
 		return &Error{Err: err}
+	}
+	if err := f.Grant.validate(); err != nil {
+		return badLine(0, "%s: %w", grantElement, err)
 	}
 	for _, s := range sections {
 		if err := s.of(&f.Levels).Validate(); err != nil {

@@ -27,6 +27,12 @@ import (
 //	[enterprise]                    # and [profile], [device]: later wins; before them [model]
 //	peer-sharing = true
 //	wan-limit = "200k"
+//	[rollout]                       # what a rollout allows; times as in 2026-03-01T22:00:00Z
+//	id = "up"
+//	try = 1
+//	load = "SCCP41.9-4-2SR3-1S"
+//	download-from = 2026-03-01T22:00:00Z
+//	download-until = 2026-03-02T04:00:00Z
 func ParseTOML(b []byte) (*File, error) {
 	if len(b) > MaxSize {
 		return nil, badLine(0, "%d bytes are more than %d", len(b), MaxSize)
@@ -84,6 +90,8 @@ func fromNative(m map[string]any) (*File, error) {
 			err = f.nativeSets(v)
 		case "group":
 			f.Group, err = asText(v)
+		case grantKey:
+			err = f.nativeGrant(v)
 		case "default":
 			ok := false
 			if f.Default, ok = v.(bool); !ok {
@@ -167,7 +175,8 @@ func (f *File) nativeSection(key string, v any) error {
 	i := slices.IndexFunc(sections, func(s section) bool { return s.key == key })
 	if i < 0 {
 		return errors.New(
-			"there is no such key; there are load, loads, file-sets, default, group, model, enterprise, profile and device")
+			"there is no such key; there are load, loads, file-sets, default, group, rollout, model, enterprise, profile and " +
+				"device")
 	}
 	table, ok := v.(map[string]any)
 	if !ok {

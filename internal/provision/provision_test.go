@@ -240,6 +240,15 @@ func roundTrip(t *testing.T, f *File) *File {
 func nativeText(t *testing.T, f *File) []byte {
 	t.Helper()
 	top := map[string]any{"default": f.Default, "group": f.Group}
+	if f.Grant != nil {
+		table := map[string]any{}
+		for _, g := range grantFields {
+			if text := g.text(f.Grant); text != "" {
+				table[g.key] = text
+			}
+		}
+		top[grantKey] = table
+	}
 	var rows []map[string]string
 	for _, a := range f.Loads {
 		rows = append(rows, map[string]string{"load": a.Load, "model": a.Model, "type": a.Type})
@@ -324,6 +333,11 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(xmlDefault))
 	f.Add([]byte("<device><fileSets><fileSet directory='locale'>x</fileSet></fileSets></device>"))
 	f.Add([]byte("<device><vendorConfig><wanLimit>2M</wanLimit></vendorConfig></device>"))
+	granted, err := (&File{Grant: grantOfTests()}).Marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(granted)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := Parse(b)
 		if err != nil {

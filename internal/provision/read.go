@@ -168,6 +168,8 @@ func (r *reader) element(o *xmlOpen, e Element) (known bool, err error) {
 	switch s := r.section(); {
 	case len(r.path) == 1:
 		return true, nil
+	case r.path[1] == grantElement:
+		return r.grant(o, e)
 	case len(r.path) == 2 && s != nil:
 		return true, nil
 	case len(r.path) == 3 && s != nil && s.element == modelElement && name == groupElement && !o.inner:

@@ -52,7 +52,8 @@ type Data struct {
 	// FileSets that the device is to have, nil if the file is not to say it. They are
 	// to be written even if there are none: else the device keeps those that it has.
 	FileSets *FileSets
-	// Sections are those levels that set something, the weakest first.
+	// Sections are what a rollout allows, and those levels that set something, the
+	// weakest first.
 	Sections []Section
 }
 
@@ -151,6 +152,9 @@ func same(want, got *provision.File) error {
 			out = append(out, a)
 		}
 		return out
+	}
+	if (want.Grant == nil) != (got.Grant == nil) || want.Grant != nil && *want.Grant != *got.Grant {
+		return errors.New("what a rollout allows is not as it should be: the section of it is among the sections")
 	}
 	if want.Group != got.Group {
 		return fmt.Errorf("the model's group is %q, not %q", got.Group, want.Group)
