@@ -59,8 +59,8 @@ func deviceList(conn *connFlags) *cobra.Command {
 	f.StringVar(&q.Profile, "profile", "", "devices: of this profile")
 	siteFlag(cmd, &q.Site, "devices: that belong to this site")
 	f.StringVar(&q.State, "state", "", "devices: in this state")
-	strict.Values(cmd, "state", stateUnknown, report.StateIdle, report.StateDownloading, report.StateInstalling,
-		report.StateRebooting, report.StateTrial, report.StateRolledBack, report.StateFailed)
+	strict.Values(cmd, "state", stateUnknown, report.StateIdle, report.StateDownloading, report.StateReady,
+		report.StateInstalling, report.StateRebooting, report.StateTrial, report.StateRolledBack, report.StateFailed)
 	f.StringVar(&q.Active, "active", "", "devices: that run this load")
 	return cmd
 }

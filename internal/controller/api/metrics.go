@@ -115,8 +115,8 @@ var (
 
 // labelStates are the states that have a label of their own: devices may report
 // others, which must not add labels.
-var labelStates = []string{"unknown", report.StateIdle, report.StateDownloading, report.StateInstalling,
-	report.StateRebooting, report.StateTrial, report.StateRolledBack, report.StateFailed}
+var labelStates = []string{"unknown", report.StateIdle, report.StateDownloading, report.StateReady,
+	report.StateInstalling, report.StateRebooting, report.StateTrial, report.StateRolledBack, report.StateFailed}
 
 // Describe implements prometheus.Collector.
 func (f *fleet) Describe(ch chan<- *prometheus.Desc) {

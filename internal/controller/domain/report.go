@@ -176,6 +176,10 @@ func clean(r *report.Device) Traffic {
 	}
 	r.Model = cleanText(r.Model, policy.MaxModelText)
 	r.Children = cleanTexts(r.Children)
+	if u := r.Upgrade; u != nil {
+		r.Upgrade = &report.Upgrade{Load: cleanText(u.Load, MaxReportText), Rollout: cleanText(u.Rollout, MaxReportText),
+			Try: max(u.Try, 0)}
+	}
 	var sum Traffic
 	var files []report.Final
 	for _, f := range r.Files[:min(len(r.Files), MaxReportFiles)] {

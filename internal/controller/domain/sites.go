@@ -472,7 +472,7 @@ func (c *Controller) eachDevice(ctx context.Context, tx Tx, f DeviceFilter,
 func (n *SiteCounts) count(s DeviceState, want string, silent time.Time) {
 	n.Devices++
 	switch s.Last.State {
-	case report.StateDownloading, report.StateInstalling, report.StateRebooting, report.StateTrial:
+	case report.StateDownloading, report.StateReady, report.StateInstalling, report.StateRebooting, report.StateTrial:
 		n.Running++
 	case report.StateFailed, report.StateRolledBack:
 		n.Failed++

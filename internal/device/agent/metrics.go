@@ -86,8 +86,8 @@ func (d *Daemon) metrics() []byte {
 	x.value("build_info", 1, "version", d.program+" "+runtime.Version())
 	state, sharing := d.keep.get().State, d.prov.setting(policy.PeerSharing) == policy.On
 	states := map[string]float64{}
-	for _, n := range []string{report.StateIdle, report.StateDownloading, report.StateInstalling, report.StateRebooting,
-		report.StateTrial, report.StateRolledBack, report.StateFailed} {
+	for _, n := range []string{report.StateIdle, report.StateDownloading, report.StateReady, report.StateInstalling,
+		report.StateRebooting, report.StateTrial, report.StateRolledBack, report.StateFailed} {
 		states[n] = truth(n == state || n == report.StateIdle && state == "")
 	}
 	x.several("state", "gauge", "The state of the device: 1 for the one that holds.", "state", states)

@@ -113,7 +113,18 @@ func (d *Daemon) accept(a answer) error {
 			return err
 		}
 	}
-	return d.upgrade.tell(upgrade.Provisioned{Load: assigned})
+	return d.upgrade.tell(provisionedBy(a.file, assigned))
+}
+
+// provisionedBy is what a file says of the load to run: what a rollout allows takes
+// the place of what is assigned.
+func provisionedBy(f *provision.File, assigned string) upgrade.Provisioned {
+	g := f.Grant
+	if g == nil {
+		return upgrade.Provisioned{Load: assigned}
+	}
+	return upgrade.Provisioned{Load: g.Load, Grant: &upgrade.Grant{By: upgrade.By{Rollout: g.Rollout, Try: g.Try},
+		Download: upgrade.Span(g.Download), Activate: upgrade.Span(g.Activate)}}
 }
 
 // apply computes the settings of a file.

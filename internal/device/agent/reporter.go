@@ -188,6 +188,9 @@ func (d *Daemon) Status() report.Device {
 		Percent: d.upgrade.phaseProgress().Percent, Reason: string(saved.Reason), Message: saved.Message,
 		Boot: strings.TrimSpace(saved.BootID),
 	}
+	if saved.Load != "" {
+		r.Upgrade = &report.Upgrade{Load: saved.Load, Rollout: saved.By.Rollout, Try: saved.By.Try}
+	}
 	r.Files, r.Failures = d.out.some()
 	if r.State == "" {
 		r.State = report.StateIdle

@@ -48,8 +48,12 @@ type (
 		ByCommand bool
 		Within    time.Duration
 	}
-	// Provisioned says which load a server assigns; "" is none.
-	Provisioned struct{ Load string }
+	// Provisioned says which load a server assigns; "" is none. Grant is what a
+	// rollout allows that brings the load; nil where none does.
+	Provisioned struct {
+		Load  string
+		Grant *Grant
+	}
 	// Wake begins what is due. It comes at the start and after each question
 	// how the device is provisioned, which so paces what is tried again.
 	Wake struct{}

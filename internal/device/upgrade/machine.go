@@ -39,6 +39,7 @@ const (
 	counting                   // CountBoot
 	preparing                  // StepDownload
 	fetching                   // Fetch
+	holding                    // has the load, and waits until it may be installed
 	installing                 // StepInstall
 	undoing                    // StepRollback after an Install that failed
 	switching                  // SwitchTrial
@@ -100,9 +101,9 @@ func New(r Record) *Machine {
 // Record returns what holds now. It is not to be changed.
 func (m *Machine) Record() Record { return m.rec }
 
-// Working reports whether an upgrade is under way: a job, or a wait with a
-// deadline.
-func (m *Machine) Working() bool { return m.doing != resting }
+// Working reports whether an upgrade is under way: a job, or a wait for its end. A
+// load that waits until it may be installed is not.
+func (m *Machine) Working() bool { return m.doing != resting && m.doing != holding }
 
 // Unfinished reports whether a load is assigned that does not run yet, and
 // waits for the next Wake.
@@ -117,6 +118,14 @@ func (m *Machine) Deadline() (at time.Time, ok bool) {
 		return m.deadline, true
 	case waiting:
 		return m.askAt, true
+	case preparing, fetching:
+		if g := m.rec.Grant; g != nil && m.stopping == goesOn {
+			return g.Download.Until, true
+		}
+	case holding:
+		if g := m.rec.Grant; g != nil && m.now.Before(g.Activate.Until) {
+			return g.Activate.From, true
+		}
 	}
 	return time.Time{}, false
 }
@@ -150,7 +159,7 @@ func (m *Machine) take(in Event) {
 	case Configured:
 		m.cfg = e
 	case Provisioned:
-		m.provisioned(e.Load)
+		m.provisioned(e.Load, e.Grant)
 	case Wake:
 		m.wake()
 	case Forget:
@@ -190,7 +199,7 @@ func (m *Machine) jobEnded(in Event) {
 	}
 	switch e := in.(type) {
 	case Fetched:
-		m.rec.Phase, m.rec.Version, m.rec.State, m.rec.Since = Install, e.Version, report.StateInstalling, m.stamp()
+		m.rec.Phase, m.rec.Version, m.rec.State, m.rec.Since = Install, e.Version, report.StateReady, m.stamp()
 		m.resume()
 	case Held:
 		m.idle(report.StateIdle)
@@ -281,6 +290,9 @@ func (m *Machine) slotsChanged(did doing, e SlotsChanged) {
 
 // wanted returns the load to upgrade to, "" if there is nothing to do.
 func (m *Machine) wanted() string {
+	if !m.rec.Grant.may(m.now, download) {
+		return ""
+	}
 	if f, failed := m.rec.FailedBefore(m.rec.Assigned); failed && !m.due(f) {
 		return ""
 	}
@@ -310,25 +322,34 @@ func (m *Machine) failed(code reason.Code) {
 	m.since = m.now
 }
 
-// provisioned takes which load is assigned. Where nobody else is asked, being
-// provisioned is what shows that a new load works.
-func (m *Machine) provisioned(load string) {
-	if load != m.rec.Assigned {
-		m.rec.Assigned, m.rec.Failed, m.rec.Installs = load, nil, 0
+// provisioned takes which load is assigned, and what a rollout allows that brings
+// it. Where nobody else is asked, being provisioned is what shows that a new load
+// works. A load that failed may be tried again in another try of a rollout.
+func (m *Machine) provisioned(load string, g *Grant) {
+	r := &m.rec
+	if load != r.Assigned || g != nil && g.By != r.Grant.by() {
+		r.Assigned, r.Failed, r.Installs = load, nil, 0
+	}
+	if !g.same(r.Grant) {
+		r.Grant = g
+	}
+	if r.Load == load && (r.Phase == Download || r.Phase == Install && r.State == report.StateReady) {
+		r.By = g.by()
 	}
 	if m.doing == waiting && !m.trial.ByCommand {
 		m.begin(committing, m.step(StepCommit))
 	}
 }
 
-// wake begins what is due. A fetch of a load that is no longer assigned is
-// given up.
+// wake begins what is due. A fetch of a load that is no longer assigned, or may no
+// longer be fetched, is given up.
 func (m *Machine) wake() {
-	if m.doing == resting {
+	if m.doing == resting || m.doing == holding {
+		m.doing = resting
 		m.next()
 		return
 	}
-	if want := m.wanted(); want != m.rec.Load && m.stop(reassigned) {
+	if want := m.wanted(); want != m.rec.Load && m.stop(reassigned) && m.rec.Assigned != m.rec.Load {
 		m.tell(Reassigned{From: m.rec.Load, To: want})
 	}
 }
@@ -362,13 +383,34 @@ func (m *Machine) next() {
 		if r.again(want) {
 			r.Installs = min(r.Installs, maxInstalls-1) // once more, however often it was
 		}
-		r.Phase, r.Load, r.Version, r.Starts = Download, want, "", 0
+		r.Phase, r.Load, r.Version, r.Starts, r.By = Download, want, "", 0, r.Grant.by()
 	}
 	m.resume()
 }
 
+// held reports whether a load that is there may not be installed yet, or any more.
+// What a rollout has brought is given up once it is no longer assigned.
+func (m *Machine) held() bool {
+	r := &m.rec
+	if r.Phase != Install || r.State == report.StateInstalling {
+		return false // once begun it is let end
+	}
+	if r.By != (By{}) && r.Assigned != r.Load {
+		m.idle(report.StateIdle)
+		return true
+	}
+	if r.Grant.may(m.now, activate) {
+		return false
+	}
+	m.doing = holding
+	return true
+}
+
 // resume begins the work of the phase.
 func (m *Machine) resume() {
+	if m.held() {
+		return
+	}
 	m.tell(Began{m.rec.Phase, m.rec.Load})
 	switch m.rec.Phase {
 	case Download:
@@ -395,6 +437,7 @@ func (m *Machine) install() {
 		return
 	}
 	r.Installs++
+	r.State = report.StateInstalling
 	m.begin(installing, m.step(StepInstall))
 }
 

@@ -47,6 +47,11 @@ type Record struct {
 	RebootFrom string `json:"reboot_from,omitempty"`
 	// Assigned is the load that was assigned last, "" for none.
 	Assigned string `json:"assigned,omitempty"`
+	// Grant is what a rollout allows, which then brings Assigned; nil where none
+	// does: then a load that is assigned may be run at any time.
+	Grant *Grant `json:"grant,omitempty"`
+	// By is what brought Load.
+	By By `json:"by,omitzero"`
 	// Failed are loads not to be tried again until another is assigned, or
 	// Forget, or for a while where the device has no load that works; at most
 	// maxFailed, the oldest first.
@@ -57,6 +62,57 @@ type Record struct {
 	Reason  reason.Code `json:"reason,omitempty"`
 	Message string      `json:"message,omitempty"`
 }
+
+// By says which try of which rollout brought a load; the zero value is none.
+type By struct {
+	Rollout string `json:"rollout"`
+	Try     int    `json:"try"`
+}
+
+// Grant is what a device may do for a rollout. When it has ended, the device may do
+// nothing more of it.
+type Grant struct {
+	By
+	// Download is when the load may be fetched, Activate when its installation may
+	// begin.
+	Download Span `json:"download,omitzero"`
+	Activate Span `json:"activate,omitzero"`
+}
+
+// Span is the time from From up to, not including, Until.
+type Span struct {
+	From  time.Time `json:"from,omitzero"`
+	Until time.Time `json:"until,omitzero"`
+}
+
+// contains reports whether an instant is in the span.
+func (s Span) contains(t time.Time) bool { return !t.Before(s.From) && t.Before(s.Until) }
+
+// same reports whether two grants are equal; nil is none.
+func (g *Grant) same(o *Grant) bool {
+	if g == nil || o == nil {
+		return g == o
+	}
+	equal := func(a, b Span) bool { return a.From.Equal(b.From) && a.Until.Equal(b.Until) }
+	return g.By == o.By && equal(g.Download, o.Download) && equal(g.Activate, o.Activate)
+}
+
+// by is what a grant brings a load for.
+func (g *Grant) by() By {
+	if g == nil {
+		return By{}
+	}
+	return g.By
+}
+
+// may reports whether a span of the grant allows something now. Without a grant
+// nothing is bound.
+func (g *Grant) may(now time.Time, of func(g *Grant) Span) bool {
+	return g == nil || of(g).contains(now)
+}
+
+func download(g *Grant) Span { return g.Download }
+func activate(g *Grant) Span { return g.Activate }
 
 // FailedLoad is a load that failed.
 type FailedLoad struct {
@@ -121,6 +177,6 @@ func (r *Record) again(load string) bool {
 func (r *Record) equal(o Record) bool {
 	return slices.Equal(r.Failed, o.Failed) && r.Phase == o.Phase && r.Load == o.Load && r.Version == o.Version &&
 		r.Since == o.Since && r.Starts == o.Starts && r.Installs == o.Installs && r.BootID == o.BootID &&
-		r.RebootFrom == o.RebootFrom && r.Assigned == o.Assigned &&
+		r.RebootFrom == o.RebootFrom && r.Assigned == o.Assigned && r.Grant.same(o.Grant) && r.By == o.By &&
 		r.State == o.State && r.Reason == o.Reason && r.Message == o.Message
 }

@@ -148,8 +148,14 @@ func (m *Machine) tick() {
 		return
 	}
 	did := m.doing
+	if did == preparing || did == fetching {
+		m.wake() // what a rollout allowed has ended
+		return
+	}
 	m.doing, m.was = resting, resting
 	switch {
+	case did == holding:
+		m.resume()
 	case did == goingDown:
 		m.back(reason.Reboot, fmt.Errorf("the device is still up %v after it was told to restart", rebootWait))
 	case m.now.Before(m.deadline):

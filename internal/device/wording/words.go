@@ -54,6 +54,7 @@ var words = map[string][2]string{
 
 	"state " + report.StateIdle:        {"idle", "待機中"},
 	"state " + report.StateDownloading: {"downloading", "ダウンロード中"},
+	"state " + report.StateReady:       {"ready to install", "インストール待ち"},
 	"state " + report.StateInstalling:  {"installing", "インストール中"},
 	"state " + report.StateRebooting:   {"rebooting", "再起動中"},
 	"state " + report.StateTrial:       {"trial", "試行中"},
