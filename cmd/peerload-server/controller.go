@@ -105,7 +105,7 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	}
 	defer root.Close()
 	files := files.Config{Root: root, Log: log, Metrics: files.NewMetrics(),
-		Generate: cnf.Maker{Controller: inst.ctl, Templates: d.templates()}.Make}
+		Generate: cnf.Maker{Controller: inst.ctl, Told: inst.rollouts.Told, Templates: d.templates()}.Make}
 	if files.Budget, err = s.budget(); err != nil {
 		return err
 	}

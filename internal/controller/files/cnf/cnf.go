@@ -22,6 +22,7 @@ import (
 	"syscall"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/rollouts"
 	"github.com/peerload/peerload/internal/controller/template"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
@@ -39,6 +40,8 @@ const (
 type Maker struct {
 	// Controller answers. Required.
 	Controller *domain.Controller
+	// Told says what the rollout of a device tells it. nil: there are no rollouts.
+	Told func(ctx context.Context, device string) (rollouts.Told, error)
 	// Templates is a directory in which an administrator may put templates
 	// under the names DeviceTemplate and DefaultTemplate; they are read at each
 	// request. "": none. If a template leaves something out, no file is served,
@@ -72,7 +75,32 @@ func (m Maker) Make(ctx context.Context, name string, client netip.Addr) ([]byte
 		return nil, err
 	}
 	m.Controller.Asked(device, client.String())
-	return m.render(DeviceTemplate, fileOf(d))
+	f := fileOf(d)
+	if m.Told != nil {
+		told, err := m.Told(ctx, device)
+		if err != nil {
+			return nil, err
+		}
+		m.tell(f, d, told)
+	}
+	return m.render(DeviceTemplate, f)
+}
+
+// tell adds to a file what a rollout tells. A device that does not read grants runs
+// whatever load is assigned: the one of the rollout is, as long as it may be
+// activated.
+func (m Maker) tell(f *provision.File, d domain.Desired, told rollouts.Told) {
+	load := told.Load
+	if g := told.Grant; g != nil {
+		f.Grant = &provision.Grant{Rollout: g.Rollout, Try: g.Try, Load: g.Load, Download: provision.Span(g.Download),
+			Activate: provision.Span(g.Activate)}
+		if f.Grant.Activate.Contains(m.Controller.Time()) {
+			load = g.Load
+		}
+	}
+	if load != "" {
+		f.Loads = loadsOf(d, load)
+	}
 }
 
 // fileOf is what the file of one device says. It gives the load together with
@@ -80,16 +108,21 @@ func (m Maker) Make(ctx context.Context, name string, client netip.Addr) ([]byte
 func fileOf(d domain.Desired) *provision.File {
 	f := &provision.File{Levels: d.Levels}
 	tellModel(f, d)
-	if load := d.Load.Handed(); load != "" {
-		a := provision.Assignment{Load: load}
-		// The device would refuse a model name that it does not know as its
-		// own.
-		if name := provisionName(d.Model); d.Known && policy.Builtin().Fits([]string{name}, d.Model.Name) {
-			a.Model = name
-		}
-		f.Loads = []provision.Assignment{a}
-	}
+	f.Loads = loadsOf(d, d.Load.Handed())
 	return f
+}
+
+// loadsOf is the load that a device is to run, "" for none, as its file has it.
+func loadsOf(d domain.Desired, load string) []provision.Assignment {
+	if load == "" {
+		return nil
+	}
+	a := provision.Assignment{Load: load}
+	// The device would refuse a model name that it does not know as its own.
+	if name := provisionName(d.Model); d.Known && policy.Builtin().Fits([]string{name}, d.Model.Name) {
+		a.Model = name
+	}
+	return []provision.Assignment{a}
 }
 
 // tellModel adds what the device's built-in model table lacks: defaults and the

@@ -1,6 +1,7 @@
 package cnf
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net/netip"
@@ -8,10 +9,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/rollout"
+	"github.com/peerload/peerload/internal/controller/rollouts"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/controller/template"
+	"github.com/peerload/peerload/internal/controller/window"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
 )
@@ -225,6 +230,51 @@ func TestEmptyValueHides(t *testing.T) {
 					t.Errorf("%s, %s: a phone finds a server in\n%s", name, c, b)
 				}
 			}
+		}
+	}
+}
+
+// TestGrant: the file of a device has what its rollout allows. The load of the
+// rollout is assigned as well as long as it may be activated, for devices that do
+// not read grants, and not outside.
+func TestGrant(t *testing.T) {
+	m := newMaker(t)
+	now := time.Now().UTC().Truncate(time.Second)
+	soon, over := window.Span{From: now.Add(time.Hour), Until: now.Add(2 * time.Hour)}, window.Span{}
+	open := window.Span{From: now.Add(-time.Hour), Until: now.Add(time.Hour)}
+	for name, c := range map[string]struct {
+		told     rollouts.Told
+		assigned string
+	}{
+		"nothing":   {rollouts.Told{}, "SCCP41.9-4-2SR3-1S"},
+		"it has it": {rollouts.Told{Load: "new"}, "new"},
+		"download only": {rollouts.Told{Grant: &rollout.Grant{Load: "new", Download: open, Activate: over}},
+			"SCCP41.9-4-2SR3-1S"},
+		"activate soon": {rollouts.Told{Grant: &rollout.Grant{Load: "new", Download: open, Activate: soon}},
+			"SCCP41.9-4-2SR3-1S"},
+		"now": {rollouts.Told{Grant: &rollout.Grant{Load: "new", Download: open, Activate: open}}, "new"},
+	} {
+		if c.told.Grant != nil {
+			c.told.Grant.Rollout, c.told.Grant.Try = "up", 3
+		}
+		m.Told = func(_ context.Context, name string) (rollouts.Told, error) {
+			if name != device {
+				t.Errorf("%s asks", name)
+			}
+			return c.told, nil
+		}
+		b, err := m.Make(t.Context(), device+".cnf.xml", client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := provision.Parse(b)
+		if err != nil || len(f.Loads) != 1 || f.Loads[0].Load != c.assigned {
+			t.Errorf("%s: %v\n%s", name, err, b)
+		}
+		if g := c.told.Grant; (f.Grant != nil) != (g != nil) || g != nil && (f.Grant.Rollout != "up" || f.Grant.Try != 3 ||
+			f.Grant.Load != "new" || !f.Grant.Download.From.Equal(open.From) ||
+			!f.Grant.Activate.Until.Equal(g.Activate.Until)) {
+			t.Errorf("%s: the grant is %+v", name, f.Grant)
 		}
 	}
 }
