@@ -43,7 +43,7 @@ func calls() map[string]call {
 		set("enrolment", func(c conn) client.Set[client.Enrolment, client.NewEnrolment] { return c.Enrolments },
 			client.Filter{Site: "s"}, 1),
 		level("enterprise", ""), level("model", anyName), level("profile", anyName), level("device", anyName),
-		loads(), models(), devices(), journals(), signIns(), sentOrders(),
+		loads(), models(), devices(), journals(), signIns(), sentOrders(), rolloutCalls(),
 	} {
 		maps.Copy(all, of)
 	}
@@ -169,6 +169,31 @@ func signIns() map[string]call {
 			return nil, c.EndSessions(ctx, anyName)
 		},
 	}
+}
+
+// rolloutCalls are the operations of rollouts.
+func rolloutCalls() map[string]call {
+	all := map[string]call{
+		"list-rollouts": lists(func(c conn) client.Lister[client.Rollout] { return c.Rollouts },
+			client.Filter{State: "running", Active: "true"}, 2),
+		"get-rollout": func(ctx context.Context, c conn, _ bool) (any, error) { return c.Rollout(ctx, anyName) },
+		"create-rollout": func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.CreateRollout(ctx, anyName, arg[client.RolloutChange](filled))
+		},
+		"update-rollout": func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.UpdateRollout(ctx, anyName, arg[client.RolloutChange](filled), version(filled))
+		},
+		"plan-rollout": func(ctx context.Context, c conn, _ bool) (any, error) { return c.PlanRollout(ctx, anyName) },
+		"list-rollout-devices": lists(func(c conn) client.Lister[client.RolloutDevice] { return c.RolloutDevices(anyName) },
+			client.Filter{Site: "s", Standing: "done"}, 2),
+	}
+	for _, verb := range []string{"start", "approve", "next", "pause", "resume", "abort", "roll-back", "replace", "retry",
+		"skip"} {
+		all[verb+"-rollout"] = func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.OrderRollout(ctx, anyName, verb, arg[client.RolloutOrder](filled), version(filled), filled)
+		}
+	}
+	return all
 }
 
 // journals are the operations that tell what was.

@@ -46,6 +46,7 @@ type Client struct {
 	Tokens     Set[Token, NewToken]
 	Enrolments Set[Enrolment, NewEnrolment]
 	Loads      Lister[Load]
+	Rollouts   Lister[Rollout]
 	// Orders lists those that were sent to devices, the oldest first.
 	Orders Lister[OrderState]
 	Models Lister[Model]
@@ -87,6 +88,7 @@ func New(base, token string, hc *http.Client) (*Client, error) {
 	c.Loads = Lister[Load]{c, "/loads", true}
 	c.Orders = Lister[OrderState]{c, "/orders", true}
 	c.Models = Lister[Model]{c, "/models", false}
+	c.Rollouts = Lister[Rollout]{c, rolloutsPath, true}
 	c.History = Lister[HistoryEntry]{c, historyPath, true}
 	c.Audit = Lister[AuditEntry]{c, "/audit", true}
 	return c, nil

@@ -24,6 +24,8 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/passhash"
+	"github.com/peerload/peerload/internal/controller/rollouts"
+	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 )
 
@@ -72,7 +74,11 @@ func handler() (h http.Handler, token string, stop func()) {
 	must(err)
 	sent, err := orders.New(orders.Config{Controller: ctl, Keys: filepath.Join(dir, "keys"), Random: rand.Reader})
 	must(err)
-	srv, err := api.New(api.Config{Controller: ctl, Orders: sent, Spool: dir})
+	queue, err := jobs.Open(ctx, store)
+	must(err)
+	roll, err := rollouts.NewService(rollouts.Config{Controller: ctl, Kept: rollouts.New(store, queue, time.Now)})
+	must(err)
+	srv, err := api.New(api.Config{Controller: ctl, Orders: sent, Rollouts: roll, Spool: dir})
 	must(err)
 	root, admin := domain.Local("root"), domain.RoleAdmin
 	_, err = ctl.CreateUser(ctx, root, "ann", domain.UserChange{Role: &admin, Password: new("correct horse battery")})

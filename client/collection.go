@@ -25,6 +25,7 @@ type Filter struct {
 	// "administrator", "auto-registered" or "enrolled".
 	Model, Profile, Registration, Load, Release, State, Active string
 	NoProfile                                                  bool
+	// Rollouts take State too, and Active "true" for those that hold their devices.
 	// Silent is how long a device must be silent to count as silent, in whole
 	// seconds, 0 for an hour: sites.
 	Silent time.Duration
@@ -32,7 +33,7 @@ type Filter struct {
 	Retired bool
 	// Open leaves out what is cancelled or has expired: orders, which take Kind too.
 	Open bool
-	// Standing of the device: devices of an order.
+	// Standing of the device: devices of an order or a rollout.
 	Standing string
 	// User is the owner, "" for the caller, "*" for all: tokens.
 	User string

@@ -192,8 +192,8 @@ func (inst *instance) assemble(ctx context.Context, d dataDir, log *slog.Logger,
 		Random: rand.Reader}); err != nil {
 		return err
 	}
-	inst.api, err = api.New(api.Config{Controller: inst.ctl, Orders: inst.orders, Spool: d.spool(), Version: version(),
-		Log: log, OIDC: how.issuer, PublicURL: how.url})
+	inst.api, err = api.New(api.Config{Controller: inst.ctl, Orders: inst.orders, Rollouts: inst.rollouts,
+		Spool: d.spool(), Version: version(), Log: log, OIDC: how.issuer, PublicURL: how.url})
 	return err
 }
 

@@ -181,7 +181,8 @@ var packages = []rule{
 		"internal/policy",
 		"report", "internal/order", "internal/controller/publish", "internal/controller/domain", "internal/controller/orders",
 		"internal/controller/oidc",
-		"internal/controller/stepping"},
+		"internal/controller/stepping",
+		"internal/controller/rollout", "internal/controller/rollouts"},
 		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
 
 	// Floor 3: the product from outside. The laboratory sees a device only as a user

@@ -27,6 +27,8 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/oidc"
 	"github.com/peerload/peerload/internal/controller/orders"
+	"github.com/peerload/peerload/internal/controller/rollout"
+	"github.com/peerload/peerload/internal/controller/rollouts"
 	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/report"
 )
@@ -40,6 +42,8 @@ type Config struct {
 	Controller *domain.Controller
 	// Orders has the use cases of orders. Required.
 	Orders *orders.Service
+	// Rollouts has the use cases of rollouts. Required.
+	Rollouts *rollouts.Service
 	// Spool is a directory in which uploaded files are kept until they are
 	// published. Required.
 	Spool string
@@ -65,6 +69,9 @@ type Config struct {
 func (c Config) Validate() error {
 	if c.Controller == nil || c.Orders == nil || c.Spool == "" {
 		return errors.New("api: no controller, no orders or no directory for uploads")
+	}
+	if c.Rollouts == nil {
+		return errors.New("api: no rollouts")
 	}
 	if c.OIDC != nil && c.PublicURL == "" {
 		return errors.New("api: sign-ins need a public URL")
@@ -108,6 +115,7 @@ func New(cfg Config) (*Server, error) {
 	s.models()
 	s.loads()
 	s.releases()
+	s.rollouts()
 	s.changes()
 	s.orders()
 	s.journal()
@@ -203,6 +211,8 @@ func schemaName(t reflect.Type, hint string) string {
 		return "Report" + name
 	case reflect.TypeFor[order.Line]().PkgPath(), reflect.TypeFor[orders.Sent]().PkgPath():
 		return "Order" + name
+	case reflect.TypeFor[rollout.Row]().PkgPath(), reflect.TypeFor[rollouts.View]().PkgPath():
+		return "Rollout" + name
 	}
 	return name
 }

@@ -5,6 +5,9 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/rollout"
+	"github.com/peerload/peerload/internal/controller/rollout/keeper"
+	"github.com/peerload/peerload/internal/controller/rollouts"
 )
 
 // change carries out an order, or a dry run of it.
@@ -241,4 +244,186 @@ func TestMalformedChanges(t *testing.T) {
 	s.refuses("POST", "/changes?dry_run=true", all)
 	s.refuses("POST", "/changes?dry_run=perhaps", []malformed{{"a dry run that is a word", `{"undo":"x"}`, 422,
 		"boolean"}})
+}
+
+// rolloutRig has two phones that run the loads of one release, and a draft that
+// brings them another.
+func rolloutRig(t *testing.T) *rig {
+	s := changeRig(t)
+	for name, load := range map[string]string{phoneA: "a1", phoneB: "b1"} {
+		secret := strings.Repeat(name[len(name)-1:], 40)
+		s.want(201, "POST", "/enrolments", object{"name": name, "site_key": true})
+		s.identify(name, secret)
+		s.reports(name, "10.1.0.1", object{"schema": 1, "state": "idle", "active": load})
+	}
+	s.want(201, "POST", "/rollouts", object{"id": "up", "release": "9.4(2)", "target": object{"site": "Kyoto"},
+		"plan": object{"waves": []object{{"devices": []string{phoneA}, "opener": "person"}, {"percent": 100}}}})
+	return s
+}
+
+// identify gives a device its secret.
+func (s *rig) identify(name, secret string) {
+	s.t.Helper()
+	text, _ := s.want(201, "POST", "/enrolments", object{"name": name})
+	token := decode[domain.NewEnrolmentToken](s.t, text).Secret
+	if code, text, _ := s.call("POST", Prefix+"/enrol", token, object{"device": name, "secret": secret}); code != 204 {
+		s.t.Fatalf("%d %s", code, text)
+	}
+	s.devices[name] = secret
+}
+
+// lists does the job of a rollout that was started.
+func (s *rig) lists(id string) {
+	s.t.Helper()
+	if err := s.srv.cfg.Rollouts.Work(s.t.Context(), keeper.Job{Kind: keeper.KindList, Rollout: id}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestRollout: a rollout from the draft to its taking back, over the API.
+func TestRollout(t *testing.T) {
+	s := rolloutRig(t)
+	text, h := s.want(200, "GET", "/rollouts/up", nil)
+	if v := decode[rollouts.View](t, text); v.State != rollout.Draft || v.Ask.Target.Site != "Kyoto" ||
+		h.Get("ETag") != `"1"` {
+		t.Fatalf("%s %s", h.Get("ETag"), text)
+	}
+	s.want(200, "PATCH", "/rollouts/up", object{"plan": object{"lost": "2h",
+		"waves": []object{{"devices": []string{phoneA}, "opener": "person"}, {"percent": 100}}}}, "If-Match", `"1"`)
+	s.want(412, "PATCH", "/rollouts/up", object{"load": "ab"}, "If-Match", `"1"`)
+	s.want(412, "POST", "/rollouts/up/start", nil, "If-Match", `"1"`)
+	text, _ = s.want(200, "GET", "/rollouts/up/plan", nil)
+	if p := decode[rollouts.Preview](t, text); p.Reach.Devices != 2 || p.Reach.Sites["Kyoto"] != 2 ||
+		len(p.Waves) != 2 || p.Waves[0].Devices != 1 {
+		t.Fatal(text)
+	}
+	text, _ = s.want(200, "POST", "/rollouts/up/start?dry_run=true", nil)
+	if d := decode[rollouts.Done](t, text); !d.DryRun || d.Reach.Devices != 2 || d.Reach.Models["CP-7941G"] != 1 {
+		t.Fatal(text)
+	}
+	if text, _ = s.want(200, "GET", "/rollouts?active=true", nil); !strings.Contains(text, `"total":0`) {
+		t.Fatalf("a dry run started it: %s", text)
+	}
+	s.want(200, "POST", "/rollouts/up/start", nil, "If-Match", `"2"`)
+	s.lists("up")
+	s.want(409, "POST", "/rollouts/up/start", nil)
+	text, _ = s.want(200, "GET", "/rollouts/up/devices?standing=waiting", nil)
+	if l := decode[domain.List[rollout.Row]](t, text); l.Total != 2 || l.Items[0].Load != "a2" {
+		t.Fatal(text)
+	}
+	told, err := s.srv.cfg.Rollouts.Told(t.Context(), phoneA)
+	if err != nil || told.Grant == nil || told.Grant.Load != "a2" {
+		t.Fatalf("%+v, %v", told, err)
+	}
+	about := object{"load": "a2", "rollout": "up", "try": 1}
+	s.reports(phoneA, "10.1.0.1", object{"schema": 1, "state": "idle", "active": "a2", "upgrade": about})
+	if !strings.HasPrefix(s.loadOf(phoneA), "a2 9.4(2)") {
+		t.Errorf("it should run %s", s.loadOf(phoneA))
+	}
+	text, _ = s.want(200, "POST", "/rollouts/up/next?dry_run=true", nil)
+	if d := decode[rollouts.Done](t, text); d.Reach.Devices != 1 || d.Reach.Some[0] != phoneB {
+		t.Error(text)
+	}
+	s.want(200, "POST", "/rollouts/up/next", nil)
+	s.want(200, "POST", "/rollouts/up/pause", object{"why": "the shop is full"})
+	s.want(200, "POST", "/rollouts/up/resume", nil)
+	text, _ = s.want(200, "POST", "/rollouts/up/roll-back", object{"id": "down"})
+	if d := decode[rollouts.Done](t, text); d.Other == nil || d.Other.ID != "down" || d.Reach.Devices != 1 {
+		t.Fatal(text)
+	}
+	s.lists("down")
+	text, _ = s.want(200, "GET", "/rollouts", nil)
+	if l := decode[domain.List[rollouts.View]](t, text); l.Total != 2 || l.Items[0].State != rollout.Running ||
+		l.Items[1].State != rollout.RolledBack {
+		t.Error(text)
+	}
+	text, _ = s.want(200, "GET", "/audit?target=rollout+up", nil)
+	if l := decode[domain.List[domain.AuditEntry]](t, text); l.Total != 7 || l.Items[0].Action != "rollout.roll-back" {
+		t.Errorf("the audit log has %s", text)
+	}
+	s.want(204, "DELETE", "/devices/"+phoneA, nil)
+}
+
+// TestRolloutBodies: each body that says something wrong gets a verdict that says
+// what, and nothing is changed.
+func TestRolloutBodies(t *testing.T) {
+	s := rolloutRig(t)
+	state := func() string {
+		a, _ := s.want(200, "GET", "/rollouts", nil)
+		b, _ := s.want(200, "GET", "/rollouts/up/devices", nil)
+		c, _ := s.want(200, "GET", "/audit?limit=1", nil)
+		return s.state() + a + b + c
+	}
+	before := state()
+	long := strings.Repeat("x", 3000)
+	full := func(change object) object {
+		o := object{"id": "new", "load": "ab", "target": object{"all": true}}
+		for k, v := range change {
+			o[k] = v
+		}
+		return o
+	}
+	plan := func(p any) object { return full(object{"plan": p}) }
+	waves := func(all ...object) object { return plan(object{"waves": all}) }
+	last := object{"percent": 100}
+	for _, c := range []struct {
+		path string
+		body any
+		code int
+		says string
+	}{
+		{"", nil, 400, "body"}, {"", "{", 422, "object"}, {"", []int{1}, 422, "object"}, {"", object{}, 422, "id"},
+		{"", full(object{"id": 5}), 422, "string"}, {"", full(object{"id": ""}), 422, "id of a rollout"},
+		{"", full(object{"id": "a/b"}), 422, "id of a rollout"}, {"", full(object{"id": long}), 422, "64"},
+		{"", full(object{"id": ".."}), 422, "id of a rollout"}, {"", full(object{"id": "a\x00"}), 422, "id of a rollout"},
+		{"", full(object{"colour": "red"}), 422, "unexpected"}, {"", full(object{"id": "up"}), 409, "not used twice"},
+		{"", full(object{"load": ""}), 422, "a load or a release"}, {"", full(object{"release": "9.4(2)"}), 422, "one of them"},
+		{"", full(object{"load": "none"}), 404, "none"}, {"", object{"id": "new", "release": "9.9", "target": object{"all": true}},
+			404, "9.9"},
+		{"", full(object{"target": object{}}), 422, "names no device"}, {"", full(object{"target": 7}), 422, "object"},
+		{"", full(object{"target": object{"all": true, "site": "Kyoto"}}), 422, "one of the two"},
+		{"", full(object{"target": object{"site": "Kyotto"}}), 404, "did you mean Kyoto"},
+		{"", full(object{"target": object{"profile": "nobody"}}), 422, "no profile"},
+		{"", full(object{"target": object{"devices": []string{"phone"}}}), 422, "not a device"},
+		{"", full(object{"target": object{"devices": []string{"SEP0A0000000009"}}}), 422, "no device SEP0A0000000009"},
+		{"", full(object{"target": object{"all": true, "percent": 101}}), 422, "101"},
+		{"", full(object{"check": "ftp://monitor"}), 422, "external check"},
+		{"", full(object{"check": "http://user:pass@monitor/"}), 422, "without a user"}, {"", plan([]int{}), 422, "object"},
+		{"", plan(object{"waves": []object{}}), 422, "0 waves"}, {"", waves(object{"percent": 50}), 422, "100 %"},
+		{"", waves(object{"percent": 60}, object{"percent": 50}, last), 422, "rise"}, {"", waves(object{}, last), 422, "wave 1"},
+		{"", waves(object{"percent": 5, "sites": []string{"Kyoto"}}, last), 422, "or sites, or a percentage"},
+		{"", waves(object{"percent": 5, "opener": "nobody"}, last), 422, "external"},
+		{"", waves(object{"percent": 5, "opener": "external"}, last), 422, "name its URL"},
+		{"", waves(object{"percent": 5, "soak": "soon"}, last), 422, "no time such as"},
+		{"", waves(object{"percent": 5, "soak": "-1h"}, last), 422, "soak"},
+		{"", waves(object{"percent": 5, "success": 101}, last), 422, "100"},
+		{"", plan(object{"windows": []string{"25:00-26:00"}}), 422, "no window"},
+		{"", plan(object{"windows": []string{"22:00-22:00"}}), 422, "no length"}, {"", plan(object{"valid": "1s"}), 422, "5m"},
+		{"", plan(object{"valid": long}), 422, "32"}, {"", plan(object{"lost": "10s"}), 422, "from 1m"},
+		{"", plan(object{"max_failed": -1}), 422, "0"}, {"", plan(object{"max_failed_share": 200}), 422, "100"},
+		{"", plan(object{"silence": object{"rule": "shout"}}), 422, "ignore"},
+		{"", plan(object{"silence": object{"rule": "fail"}}), 422, "silent after"},
+		{"", plan(object{"retry": object{"times": 3}}), 422, "no reason to try again"},
+		{"", plan(object{"retry": object{"times": 3, "reasons": []string{"x"}}}), 422, "back-off"},
+		{"", plan(object{"start": "tomorrow"}), 422, "date-time"},
+		{"", plan(object{"start": "2026-03-02T00:00:00Z", "deadline": "2026-03-01T00:00:00Z"}), 422, "deadline"},
+		{"/up/pause", nil, 409, "it is draft"}, {"/up/next", nil, 409, "it is draft"},
+		{"/up/resume", nil, 409, "it is draft"},
+		{"/up/approve", nil, 409, "it is draft"}, {"/up/roll-back", nil, 409, "it is draft"},
+		{"/up/retry", nil, 409, "failed"}, {"/up/skip", nil, 422, "name the devices"},
+		{"/up/start", object{"why": "because"}, 422, "another order"},
+		{"/up/start", object{"force": true}, 422, "unexpected"},
+		{"/up/pause", object{"why": long}, 422, "300"}, {"/up/replace", nil, 422, "name the load"},
+		{"/up/replace", object{"from": "a1", "to": "b2"}, 409, "not for"}, {"/none/start", nil, 404, "none"},
+		{"/up/skip", object{"devices": []string{"x"}}, 422, "not a device"},
+		{"/up/skip", object{"devices": []string{phoneA}}, 409, "as the order wants"},
+	} {
+		text, _ := s.want(c.code, "POST", "/rollouts"+c.path, c.body)
+		if !strings.Contains(text, c.says) {
+			t.Errorf("%s %.200v: %s does not say %q", c.path, c.body, text, c.says)
+		}
+	}
+	if after := state(); after != before {
+		t.Errorf("something has changed:\n%s\n%s", before, after)
+	}
 }

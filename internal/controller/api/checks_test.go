@@ -422,7 +422,8 @@ func TestEveryIfMatchIsRead(t *testing.T) {
 	s.want(201, "POST", "/releases", object{"name": "r", "loads": []string{"fw"}})
 	names := strings.NewReplacer("{device}", one, "{profile}", "p", "{model}", "linux-arm", "{load}", "fw",
 		"{site}", "s", "{release}", "r",
-		"{user}", "viewer")
+		"{user}", "viewer", "{rollout}", "up")
+	s.want(201, "POST", "/rollouts", object{"id": "up", "load": "fw", "target": object{"all": true}})
 	compared := 0
 	for path, item := range s.srv.api.OpenAPI().Paths {
 		ops := map[string]*huma.Operation{"POST": item.Post, "PUT": item.Put, "PATCH": item.Patch, "DELETE": item.Delete}
@@ -484,7 +485,8 @@ func TestBrokenStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := New(Config{Controller: ctl, Orders: s.srv.cfg.Orders, Spool: s.srv.cfg.Spool})
+	srv, err := New(Config{Controller: ctl, Orders: s.srv.cfg.Orders, Rollouts: s.srv.cfg.Rollouts,
+		Spool: s.srv.cfg.Spool})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/rollout"
+	"github.com/peerload/peerload/internal/controller/rollouts"
 )
 
 // NewRelease is a release to make.
@@ -80,4 +82,117 @@ func releaseAt[W changing[ReleaseRef]](s *Server, path, word string, may need) {
 			a, err := s.ctl.AssignRelease(ctx, actor(ctx), (*in).target(), (*in).body().Release, v)
 			return answerVersion(s, ctx, a, a.Version, v, err)
 		})
+}
+
+// NewRollout is a rollout to make.
+type NewRollout struct {
+	ID string `json:"id" maxLength:"64" doc:"its id, which is not used twice"`
+	rollouts.Change
+}
+
+// RolloutPath names a rollout.
+type RolloutPath struct {
+	Rollout string `path:"rollout" doc:"the rollout's id"`
+}
+
+// verbs are the orders to rollouts, with what each does.
+var verbs = map[rollouts.Verb]string{
+	rollouts.ToStart:    "List the target and begin when it is time, after approval if the plan wants it",
+	rollouts.ToApprove:  "Approve a plan that somebody else has made",
+	rollouts.ToNext:     "Open the next wave now",
+	rollouts.ToPause:    "Hand out nothing new",
+	rollouts.ToResume:   "Go on; devices that have failed up to now pause it no more",
+	rollouts.ToAbort:    "End it; what was done stays",
+	rollouts.ToRollBack: "End it, and make and start a rollout that takes its devices back",
+	rollouts.ToReplace:  "Replace a load by another one while the rollout is paused",
+	rollouts.ToRetry:    "Try devices again that failed, were skipped or are silent",
+	rollouts.ToSkip:     "Wait for these devices no longer",
+}
+
+func (s *Server) rollouts() {
+	roll := s.cfg.Rollouts
+	huma.Register(s.api, op(http.MethodGet, "/rollouts", "list-rollouts", "List rollouts", needRead),
+		func(ctx context.Context, in *struct {
+			Paged
+			State  string `query:"state" enum:"draft,awaiting-approval,scheduled,running,paused,finished,aborted,rolled-back"`
+			Active bool   `query:"active" doc:"only those that hold their devices"`
+		}) (*plain[domain.List[rollouts.View]], error) {
+			l, err := roll.List(ctx, actor(ctx), domain.RolloutFilter{State: in.State, Active: in.Active}, in.page())
+			return answer(s, ctx, l, err)
+		})
+	create := op(http.MethodPost, "/rollouts", "create-rollout", "Make a draft of a rollout; no device is touched",
+		needDevices)
+	create.Errors = append(create.Errors, http.StatusNotFound)
+	create.MaxBodyBytes = rolloutBytes
+	huma.Register(s.api, create, func(ctx context.Context, in *struct{ Body NewRollout }) (*versioned[rollouts.Created],
+		error) {
+		r, err := roll.Create(ctx, actor(ctx), in.Body.ID, in.Body.Change)
+		return answerVersion(s, ctx, r, r.Version, 0, err)
+	})
+	huma.Register(s.api, op(http.MethodGet, "/rollouts/{rollout}", "get-rollout", "A rollout and how it goes", needRead),
+		func(ctx context.Context, in *RolloutPath) (*versioned[rollouts.View], error) {
+			r, err := roll.Get(ctx, actor(ctx), in.Rollout)
+			return answerVersion(s, ctx, r, r.Version, 0, err)
+		})
+	update := op(http.MethodPatch, "/rollouts/{rollout}", "update-rollout", "Change a draft", needDevices)
+	update.MaxBodyBytes = rolloutBytes
+	huma.Register(s.api, update,
+		func(ctx context.Context, in *struct {
+			RolloutPath
+			Changing[rollouts.Change]
+		}) (*versioned[rollouts.Created], error) {
+			v, err := in.version()
+			if err != nil {
+				return nil, err
+			}
+			r, err := roll.Edit(ctx, actor(ctx), in.Rollout, in.Body, v)
+			return answerVersion(s, ctx, r, r.Version, v, err)
+		})
+	plan := op(http.MethodGet, "/rollouts/{rollout}/plan", "plan-rollout", "What a draft would do if it were started now",
+		needRead)
+	plan.Errors = append(plan.Errors, http.StatusConflict)
+	huma.Register(s.api, plan, func(ctx context.Context, in *RolloutPath) (*plain[rollouts.Preview], error) {
+		p, err := roll.Preview(ctx, actor(ctx), in.Rollout)
+		return answer(s, ctx, p, err)
+	})
+	huma.Register(s.api, op(http.MethodGet, "/rollouts/{rollout}/devices", "list-rollout-devices",
+		"How the devices of a rollout stand", needRead),
+		func(ctx context.Context, in *struct {
+			RolloutPath
+			Paged
+			AtSite
+			Standing string `query:"standing" enum:"waiting,granted,began,done,had,failed,skipped,silent"`
+		}) (*plain[domain.List[rollout.Row]], error) {
+			l, err := roll.Devices(ctx, actor(ctx), domain.RolloutDeviceFilter{Rollout: in.Rollout, Site: in.Site,
+				Standing: in.Standing}, in.page())
+			return answer(s, ctx, l, err)
+		})
+	for _, v := range rollouts.Verbs() {
+		s.rolloutOrder(v)
+	}
+}
+
+// rolloutBytes bounds the body of a rollout: a target may name 10,000 devices.
+const rolloutBytes = 4 << 20
+
+// rolloutOrder registers one order.
+func (s *Server) rolloutOrder(v rollouts.Verb) {
+	o := does(op(http.MethodPost, "/rollouts/{rollout}/"+string(v), string(v)+"-rollout", verbs[v], needDevices))
+	huma.Register(s.api, o, func(ctx context.Context, in *struct {
+		RolloutPath
+		Match
+		DryRun bool `query:"dry_run" doc:"change nothing, and say what would be touched"`
+		Body   *rollouts.Order
+	}) (*versioned[rollouts.Done], error) {
+		asked, err := in.version()
+		if err != nil {
+			return nil, err
+		}
+		order := rollouts.Order{}
+		if in.Body != nil {
+			order = *in.Body
+		}
+		done, err := s.cfg.Rollouts.Order(ctx, actor(ctx), in.Rollout, v, order, asked, in.DryRun)
+		return answerVersion(s, ctx, done, done.Rollout.Version, asked, err)
+	})
 }

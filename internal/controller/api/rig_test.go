@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -18,6 +20,9 @@ import (
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/controller/rollout"
+	"github.com/peerload/peerload/internal/controller/rollouts"
+	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 )
 
@@ -52,7 +57,14 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctl, err := domain.New(domain.Config{Store: store, Repository: repo,
+	queue, err := jobs.Open(t.Context(), store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var roll *rollouts.Service
+	kept := rollouts.New(store, queue, time.Now)
+	ctl, err := domain.New(domain.Config{Store: store, Repository: repo, Removed: kept.Removed(rollout.Straight),
+		Reported: func(ctx context.Context, tx domain.Tx, device string) error { return roll.Reported(ctx, tx, device) },
 		Password: passhash.Cost{Memory: 64, Time: 1, Threads: 1}})
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +77,11 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := New(Config{Controller: ctl, Orders: sent, Spool: spool, MaxUpload: 1 << 20, Version: "test"})
+	if roll, err = rollouts.NewService(rollouts.Config{Controller: ctl, Kept: kept}); err != nil {
+		t.Fatal(err)
+	}
+	srv, err := New(Config{Controller: ctl, Orders: sent, Rollouts: roll, Spool: spool, MaxUpload: 1 << 20,
+		Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,6 +184,11 @@ var roles = map[string]string{
 	"roll-back-enterprise-load": "admin", "assign-model-load": "admin", "roll-back-model-load": "admin",
 	"get-enterprise": "viewer", "update-enterprise": "admin",
 	"change":        "operator",
+	"list-rollouts": "viewer", "create-rollout": "operator", "get-rollout": "viewer", "update-rollout": "operator",
+	"plan-rollout": "viewer", "list-rollout-devices": "viewer", "start-rollout": "operator",
+	"approve-rollout": "operator", "next-rollout": "operator", "pause-rollout": "operator",
+	"resume-rollout": "operator", "abort-rollout": "operator", "roll-back-rollout": "operator",
+	"replace-rollout": "operator", "retry-rollout": "operator", "skip-rollout": "operator",
 	"list-releases": "viewer", "create-release": "operator", "get-release": "viewer", "update-release": "operator",
 	"delete-release": "operator", "assign-device-release": "operator", "assign-profile-release": "operator",
 	"assign-model-release": "admin", "assign-enterprise-release": "admin",

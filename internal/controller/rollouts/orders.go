@@ -91,18 +91,18 @@ func (s *Service) Order(ctx context.Context, a domain.Actor, id string, v Verb, 
 	if err := s.may(a, domain.ScopeDevices); err != nil {
 		return out, err
 	}
-	if err := o.check(v); err != nil {
-		return out, err
-	}
 	out.LeftOut = map[string]int{}
 	if v == ToStart {
-		if err := s.wouldStart(ctx, a, id, version, &out); err != nil {
+		if err := s.wouldStart(ctx, a, id, version, o, &out); err != nil {
 			return out, err
 		}
 	}
 	err = s.ctl.Update(ctx, a, func(tx domain.Tx, note domain.Note) error {
 		r, err := find(ctx, tx, id, version)
 		if err != nil {
+			return err
+		}
+		if err := o.check(v); err != nil {
 			return err
 		}
 		out.DryRun, out.Other = dry, nil
@@ -130,10 +130,14 @@ func (s *Service) Order(ctx context.Context, a domain.Actor, id string, v Verb, 
 
 // wouldStart refuses a start whose target will not do, with the counts, before it
 // is listed.
-func (s *Service) wouldStart(ctx context.Context, a domain.Actor, id string, version int64, out *Done) error {
+func (s *Service) wouldStart(ctx context.Context, a domain.Actor, id string, version int64, o Order,
+	out *Done) error {
 	return s.ctl.View(ctx, a, func(tx domain.Tx) error {
 		r, err := find(ctx, tx, id, version)
 		if err != nil {
+			return err
+		}
+		if err := o.check(ToStart); err != nil {
 			return err
 		}
 		if r.Record.State != rollout.Draft {

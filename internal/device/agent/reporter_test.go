@@ -15,11 +15,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/passhash"
+	"github.com/peerload/peerload/internal/controller/rollouts"
+	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/policy"
@@ -73,7 +76,15 @@ func TestRealController(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api, err := api.New(api.Config{Controller: ctl, Orders: sent, Spool: dir, Version: "test"})
+	queue, err := jobs.Open(t.Context(), store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roll, err := rollouts.NewService(rollouts.Config{Controller: ctl, Kept: rollouts.New(store, queue, time.Now)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := api.New(api.Config{Controller: ctl, Orders: sent, Rollouts: roll, Spool: dir, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
