@@ -223,7 +223,7 @@ type RolloutOrder struct {
 // RolloutDone says what an order did, or would do.
 type RolloutDone struct {
 	DryRun  bool           `json:"dry_run"`
-	Reach   Reach   `json:"reach"`
+	Reach   Reach          `json:"reach"`
 	LeftOut map[string]int `json:"left_out"`
 	Rollout Rollout        `json:"rollout"`
 	// Other is the rollout that roll-back has made.

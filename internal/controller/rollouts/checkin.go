@@ -74,7 +74,14 @@ func (s *Service) Told(ctx context.Context, device string) (Told, error) {
 		if v, err = s.visit(ctx, tx, device); err != nil || v == nil || !open(v.row.Standing) {
 			return err
 		}
-		row, m := v.row, rollout.New(v.r.Record, s.cfg.Next)
+		if v.state.Reported.IsZero() {
+			return nil // nobody knows yet what it runs
+		}
+		next, err := s.ctl.NextStep(ctx, tx)
+		if err != nil {
+			return err
+		}
+		row, m := v.row, rollout.New(v.r.Record, next)
 		before := m.Record()
 		out = m.Heard(now, &row, reported(v.state, false), v.at)
 		changes = out.Changed || !reflect.DeepEqual(before, m.Record())
@@ -139,8 +146,12 @@ func (s *Service) hear(ctx context.Context, tx domain.Tx, device string, now boo
 	if err != nil || v == nil {
 		return out, err
 	}
+	k, err := s.stepper(ctx, tx)
+	if err != nil {
+		return out, err
+	}
 	said := reported(v.state, now)
-	if out, _, err = s.keeper(tx).CheckIn(ctx, s.ctl.Time(), device, said, v.at); err != nil {
+	if out, _, err = k.CheckIn(ctx, s.ctl.Time(), device, said, v.at); err != nil {
 		return out, err
 	}
 	before := v.row

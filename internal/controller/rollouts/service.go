@@ -21,8 +21,6 @@ type Config struct {
 	Controller *domain.Controller
 	// Kept is where rollouts are, in the controller's store. Required.
 	Kept *Store
-	// Next says which step leads to a load. nil: each load in one step.
-	Next rollout.NextStep
 	// HTTP asks external checks. nil: one that follows no redirects.
 	HTTP *http.Client
 	// Log is told of what goes wrong by itself. nil: nothing is logged.
@@ -49,9 +47,6 @@ func NewService(cfg Config) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if cfg.Next == nil {
-		cfg.Next = rollout.Straight
-	}
 	if cfg.HTTP == nil {
 		cfg.HTTP = &http.Client{Timeout: checkTimeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -62,9 +57,16 @@ func NewService(cfg Config) (*Service, error) {
 	return &Service{cfg, cfg.Controller, cfg.Kept}, nil
 }
 
-// keeper drives rollouts within a transaction.
+// keeper drives rollouts within a transaction, for orders and jobs: they hand no
+// device a load, so it does not matter which step leads there.
 func (s *Service) keeper(tx domain.Tx) *keeper.Keeper {
-	return keeper.New(within{s.kept, tx}, s.cfg.Next)
+	return keeper.New(within{s.kept, tx}, rollout.Straight)
+}
+
+// stepper likewise drives devices, by the steps that lead from load to load.
+func (s *Service) stepper(ctx context.Context, tx domain.Tx) (*keeper.Keeper, error) {
+	next, err := s.ctl.NextStep(ctx, tx)
+	return keeper.New(within{s.kept, tx}, next), err
 }
 
 // Change makes or changes a draft; what is nil stays.
@@ -246,7 +248,7 @@ func (s *Service) apply(ctx context.Context, tx domain.Tx, a domain.Actor, r *do
 		if err != nil {
 			return err
 		}
-		m := rollout.New(r.Record, s.cfg.Next)
+		m := rollout.New(r.Record, rollout.Straight)
 		if _, err := m.Step(s.ctl.Time(), rollout.Edit{By: person(a), Plan: plan}); err != nil {
 			return said(err)
 		}
@@ -313,7 +315,7 @@ func (s *Service) applyUndo(a domain.Actor, r *domain.Rollout, change Change) er
 	if err != nil {
 		return err
 	}
-	m := rollout.New(r.Record, s.cfg.Next)
+	m := rollout.New(r.Record, rollout.Straight)
 	if _, err := m.Step(s.ctl.Time(), rollout.Edit{By: person(a), Plan: plan}); err != nil {
 		return said(err)
 	}

@@ -192,7 +192,7 @@ func (l *lister) undone(ctx context.Context, tx domain.Tx, id, after string) (al
 	if err != nil {
 		return nil, "", err
 	}
-	m := rollout.New(of.Record, l.s.cfg.Next)
+	m := rollout.New(of.Record, rollout.Straight)
 	for _, row := range rows.Items {
 		c, judged, ok, err := m.Undo(&row.Row)
 		if err != nil {
@@ -244,7 +244,11 @@ func (s *Service) preview(ctx context.Context, tx domain.Tx, r domain.Rollout) (
 	}
 	draft := r.Record
 	draft.State, draft.Plan.Approval = rollout.Draft, false
-	m, now := rollout.New(draft, s.cfg.Next), s.ctl.Time()
+	steps, err := s.ctl.NextStep(ctx, tx)
+	if err != nil {
+		return out, err
+	}
+	m, now := rollout.New(draft, steps), s.ctl.Time()
 	if _, err := m.Step(now, rollout.Start{By: draft.Authors[0]}); err != nil {
 		out.Refused = err.Error()
 		return out, nil

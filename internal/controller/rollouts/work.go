@@ -107,7 +107,11 @@ func (s *Service) listPart(ctx context.Context, tx domain.Tx, id, token, after s
 		}
 		all = append(all, c.Candidate)
 	}
-	return next, s.keeper(tx).List(ctx, s.ctl.Time(), id, all)
+	k, err := s.stepper(ctx, tx)
+	if err != nil {
+		return "", err
+	}
+	return next, k.List(ctx, s.ctl.Time(), id, all)
 }
 
 // listed ends the listing. A target that will not do makes the rollout a draft
@@ -200,7 +204,7 @@ func (s *Service) Rebuild(ctx context.Context) error {
 				return err
 			}
 			for _, r := range l.Items {
-				for _, j := range s.due(r.Record, now) {
+				for _, j := range due(r.Record, now) {
 					if err := s.kept.queue.Enqueue(ctx, tx, j); err != nil {
 						return err
 					}
@@ -214,12 +218,12 @@ func (s *Service) Rebuild(ctx context.Context) error {
 }
 
 // due are the jobs of a rollout in its state.
-func (s *Service) due(r rollout.Record, now time.Time) []keeper.Job {
+func due(r rollout.Record, now time.Time) []keeper.Job {
 	if r.State == rollout.Scheduled && !r.Listed {
 		return []keeper.Job{{Kind: keeper.KindList, Rollout: r.ID, At: now}}
 	}
 	all := []keeper.Job{{Kind: keeper.KindLook, Rollout: r.ID, At: now}}
-	if at, ok := rollout.New(r, s.cfg.Next).Deadline(); ok {
+	if at, ok := rollout.New(r, rollout.Straight).Deadline(); ok {
 		all = append(all, keeper.Job{Kind: keeper.KindTick, Rollout: r.ID, At: at})
 	}
 	return all
