@@ -8,6 +8,7 @@
 //	peerload-server model       the table of models
 //	peerload-server load        add, list, assign, verify and retire loads
 //	peerload-server release     one name for the loads of several models
+//	peerload-server rollout     bring a release to many devices step by step
 //	peerload-server bulk        write many devices from a table
 //	peerload-server undo        take back what an entry of the audit log has changed
 //	peerload-server report      what devices say, and who changed what
@@ -118,7 +119,7 @@ signatures or expiry; 7 it would change several devices, and nobody said yes.`,
 		},
 	}
 	root.AddCommand(serve, deviceCommand(), siteCommand(), profileCommand(), enterpriseCommand(), modelCommand(),
-		loadCommand(), releaseCommand(), reportCommand(), bulkCommand(), undoCommand(), orderCommand(),
+		loadCommand(), releaseCommand(), rolloutCommand(), reportCommand(), bulkCommand(), undoCommand(), orderCommand(),
 		loginCommand(), logoutCommand(),
 		userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), templateCommand(), backupCommand(),
 		restoreCommand())
@@ -166,7 +167,7 @@ func advised(err error) error {
 // lists are the commands that list what was not found.
 var lists = map[string]string{
 	"device": "device list", "site": "site list", "profile": "profile list", "model": "model list",
-	"load": "load list", "release": "release list", "user": "user list",
+	"load": "load list", "release": "release list", "rollout": "rollout list", "user": "user list",
 	"token": "token list", "enrolment token": "enrolment list", "audit entry": "report audit", "order": "order list",
 }
 
