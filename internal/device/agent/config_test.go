@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -146,6 +148,33 @@ func TestValidate(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), "u:p") {
 			t.Errorf("%s: the password is told", name)
+		}
+	}
+}
+
+// TestFindMAC: the MAC address is what is configured, else that of an interface
+// that has one.
+func TestFindMAC(t *testing.T) {
+	if mac, err := findMAC(Config{MAC: " 00:11:22:aa:bb:cc ", Interface: "none"}); mac != "001122AABBCC" || err != nil {
+		t.Errorf("configured: %q, %v", mac, err)
+	}
+	for _, none := range []Config{{Interface: "none"}, {Address: netip.MustParsePrefix("127.0.0.1/8")},
+		{Address: netip.MustParsePrefix("192.0.2.1/24")}} {
+		if mac, err := findMAC(none); err == nil || !strings.Contains(err.Error(), "--mac") {
+			t.Errorf("%v %q: %q, %v", none.Address, none.Interface, mac, err)
+		}
+	}
+	all, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range all {
+		if len(i.HardwareAddr) != 6 {
+			continue
+		}
+		want := strings.ToUpper(strings.ReplaceAll(i.HardwareAddr.String(), ":", ""))
+		if mac, err := findMAC(Config{Interface: i.Name}); mac != want || err != nil {
+			t.Errorf("%s: %q, %v, want %s", i.Name, mac, err, want)
 		}
 	}
 }

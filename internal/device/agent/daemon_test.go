@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -124,6 +125,44 @@ func TestOpenInstance(t *testing.T) {
 	if !i.left() {
 		t.Error("an engine that was closed has not left")
 	}
+}
+
+// forgetful is a file system on which the record of the upgrade cannot be
+// written while it is full.
+type forgetful struct {
+	machine
+	full atomic.Bool
+}
+
+func (f *forgetful) Rename(from, to string) error {
+	if f.full.Load() && filepath.Base(to) == recordName {
+		return syscall.ENOSPC
+	}
+	return f.machine.Rename(from, to)
+}
+
+// TestUpgradeThatCannotBeRemembered does not begin: after a power cut nobody
+// would know of it.
+func TestUpgradeThatCannotBeRemembered(t *testing.T) {
+	t.Parallel()
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	d.load("L2", "good", 100_000, "CP-7961G")
+	d.provision(sharing("L1", ""))
+	disk := &forgetful{}
+	r := startWith(t, newSubnet(t).config(d, "CP-7961G"), Setup{files: disk})
+	r.runs("L1")
+	until(t, "is idle", func() bool { return r.Status().State == report.StateIdle })
+	disk.full.Store(true)
+	d.provision(sharing("L2", ""))
+	r.Wake()
+	until(t, "tells", func() bool { return strings.Contains(r.log.String(), "msg=upgrade error=") })
+	if a, _ := r.slots.Active(); a.Name != "L1" || r.Status().State == report.StateDownloading {
+		t.Errorf("%s is active, the state is %s", a.Name, r.Status().State)
+	}
+	disk.full.Store(false)
+	r.Wake()
+	r.runs("L2")
 }
 
 // TestSyslog: the log server of the settings gets events that a reader of
