@@ -380,7 +380,7 @@ func (c *Controller) RetireLoad(ctx context.Context, a Actor, name string, retir
 // checkUnassigned refuses if a load or a release is assigned anywhere; a load
 // also if a release that it is of is.
 func (c *Controller) checkUnassigned(ctx context.Context, tx Tx, what ref) error {
-	if err := c.checkUnnamed(ctx, tx, what); err != nil || what.load == "" {
+	if err := c.checkUnnamed(ctx, tx, what, ""); err != nil || what.load == "" {
 		return err
 	}
 	releases, err := collect(ctx, tx.Releases(), TextFilter{})
@@ -391,15 +391,17 @@ func (c *Controller) checkUnassigned(ctx context.Context, tx Tx, what ref) error
 		if !slices.Contains(r.Loads, what.load) {
 			continue
 		}
-		if err := c.checkUnnamed(ctx, tx, ref{release: r.Name}); err != nil {
-			return fmt.Errorf("%w; load %q is one of it", err, what.load)
+		because := fmt.Sprintf("; load %q is one of it", what.load)
+		if err := c.checkUnnamed(ctx, tx, ref{release: r.Name}, because); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// checkUnnamed refuses if that very name is assigned anywhere.
-func (c *Controller) checkUnnamed(ctx context.Context, tx Tx, what ref) error {
+// checkUnnamed refuses if that very name is assigned anywhere; the error also
+// says because.
+func (c *Controller) checkUnnamed(ctx context.Context, tx Tx, what ref, because string) error {
 	snap, err := c.snapshot(ctx, tx)
 	if err != nil {
 		return err
@@ -434,8 +436,8 @@ func (c *Controller) checkUnnamed(ctx context.Context, tx Tx, what ref) error {
 		if what.release != "" {
 			kind, name = "release", what.release
 		}
-		return refused("%s %q is assigned to %s: assign another there first", kind, name,
-			strings.Join(at[:min(len(at), 5)], ", "))
+		return refused("%s %q is assigned to %s%s: assign another there first", kind, name,
+			strings.Join(at[:min(len(at), 5)], ", "), because)
 	}
 	return nil
 }
