@@ -185,3 +185,40 @@ func TestLocal(t *testing.T) {
 		t.Errorf("a second status counts: %d", w.code)
 	}
 }
+
+// TestNothingWritten: a handler that writes nothing has answered 200, here as on
+// the network.
+func TestNothingWritten(t *testing.T) {
+	s := &Server{handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+	r, err := http.NewRequestWithContext(t.Context(), "GET", "http://local/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, err := s.Local(domain.Actor{}).RoundTrip(r); err != nil || res.StatusCode != 200 || res.ContentLength != 0 {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+// TestDevicePageWithoutASession: a browser is sent to sign in, with no cookie and
+// with one that opens nothing.
+func TestDevicePageWithoutASession(t *testing.T) {
+	s := newRig(t)
+	for _, with := range []string{"", "pls_nonsense"} {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", s.url+devicePath, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if with != "" {
+			r.AddCookie(&http.Cookie{Name: cookieName, Value: with})
+		}
+		res, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		to := res.Header.Get("Location")
+		if res.StatusCode != http.StatusSeeOther || !strings.HasPrefix(to, loginPath+"?return=") {
+			t.Errorf("%q: %d to %q", with, res.StatusCode, to)
+		}
+	}
+}
