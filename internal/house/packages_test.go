@@ -158,7 +158,7 @@ var packages = []rule{
 		"github.com/pressly/goose/v3"}},
 	{dir: "internal/testkit/realmsuite", floor: 2, side: controller, allowedImports: []string{"internal/policy", "report",
 		"internal/controller/repository", "internal/controller/publish", "internal/controller/passhash",
-		"internal/controller/domain", "internal/controller/store/sqlite"}},
+		"internal/controller/rollout", "internal/controller/domain", "internal/controller/store/sqlite"}},
 	{dir: "internal/controller/store/postgres", floor: 2, side: controller,
 		libraries: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
 	{dir: "internal/controller/rollouts/draft", floor: 2, side: controller, allowedImports: []string{"client"},

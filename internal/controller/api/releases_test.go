@@ -1,6 +1,7 @@
 package api
 
 import (
+	"crypto/rand"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/testkit/realmsuite"
 )
 
@@ -77,7 +79,7 @@ func TestReleases(t *testing.T) {
 		t.Errorf("devices of the release: %s", text)
 	}
 	// What is assigned stays what it is.
-	for _, c := range [][2]string{{"PATCH /loads/a2", `"9.4(2)\" is assigned to profile desks; load \"a2\" is one of it`},
+	for _, c := range [][2]string{{"PATCH /loads/a2", `"9.4(2)\" is assigned to profile desks: assign another there first; load \"a2\" is one of it`},
 		{"DELETE /releases/9.4(2)", "assigned to profile desks"}, {"PATCH /releases/9.4(2)", "make another release"}} {
 		method, path, _ := strings.Cut(c[0], " ")
 		body := map[string]any{"PATCH /loads/a2": object{"retired": true},
@@ -222,6 +224,9 @@ var ofSite = map[string]struct {
 	"update-site": {404, object{"note": "changed"}}, "delete-site": {404, nil},
 	"create-token": {404, object{"name": "n", "role": "viewer", "scopes": []string{"read"}, "sites": []string{"Osaka"}}},
 	"revoke-token": {403, nil}, "end-sessions": {403, nil},
+	"list-orders": {200, nil}, "get-order": {404, nil}, "list-order-devices": {404, nil}, "cancel-order": {404, nil},
+	"send-order": {404, object{"kind": "check-in", "site": "Osaka"}}, "get-order-key": {200, nil},
+	"answer-orders": {403, object{}}, "follow-orders": {403, object{}},
 	"log-out": {401, nil}, "change-password": {401, object{"old": password, "new": password + "2"}},
 	"log-in": {401, nil}, "sign-in": {401, object{"client": "c"}}, "redeem-sign-in": {401, nil},
 	"ask-sign-in": {503, object{"client": "c"}}, // no issuer is known
@@ -233,7 +238,11 @@ var ofSite = map[string]struct {
 // site, and asks for what is of another.
 func TestEveryEndpointOfASite(t *testing.T) {
 	f := realmsuite.New(t)
-	srv, err := New(Config{Controller: f.Controller, Spool: t.TempDir()})
+	o, err := orders.New(orders.Config{Controller: f.Controller, Keys: t.TempDir(), Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := New(Config{Controller: f.Controller, Orders: o, Spool: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

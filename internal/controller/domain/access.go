@@ -550,11 +550,12 @@ func (a Actor) MayTouch(ctx context.Context, tx Tx, devices ...string) error {
 			outside++
 		}
 	}
-	return a.outside(outside, len(devices))
+	return a.Outside(outside, len(devices))
 }
 
-// outside is the error of a change that would touch so many devices outside.
-func (a Actor) outside(n, of int) error {
+// Outside refuses a change that would touch so many devices outside of the actor's
+// realm, of so many in all; 0 is none.
+func (a Actor) Outside(n, of int) error {
 	if n == 0 {
 		return nil
 	}

@@ -58,7 +58,7 @@ type ofDevice[T, F any] struct {
 func (o ofDevice[T, F]) within(ctx context.Context, v T) error {
 	in, err := o.t.realm().holds(ctx, o.t.Tx, o.device(v))
 	if err == nil && !in {
-		err = o.t.actor.outside(1, 1)
+		err = o.t.actor.Outside(1, 1)
 	}
 	return err
 }
@@ -316,8 +316,8 @@ func (p realmProfiles) Delete(ctx context.Context, key string, _ int64) error {
 	return p.refuse(ctx, key)
 }
 
-// realmRollouts are those that have devices of the realm. They are changed only
-// if they have no others.
+// realmRollouts are those that have devices of the realm, and the actor's own that
+// have none yet. They are changed only if they have no others.
 type realmRollouts struct {
 	Table[Rollout, RolloutFilter]
 	t *realmTx
@@ -341,7 +341,9 @@ func (r realmRollouts) Get(ctx context.Context, key string) (v Rollout, err erro
 		return v, err
 	}
 	all, outside, err := r.t.share(ctx, key)
-	if err == nil && all == outside {
+	who := r.t.actor
+	own := all == 0 && (slices.Contains(v.Record.Authors, cmp.Or(who.User, who.Name)))
+	if err == nil && all == outside && !own {
 		err = hides("rollouts", key)
 	}
 	if err != nil {
@@ -355,7 +357,7 @@ func (r realmRollouts) own(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return r.t.actor.outside(outside, all)
+	return r.t.actor.Outside(outside, all)
 }
 
 func (r realmRollouts) Put(ctx context.Context, v *Rollout) error {
@@ -423,7 +425,7 @@ func (r realmRolloutDevices) Drop(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := r.t.actor.outside(outside, all); err != nil {
+	if err := r.t.actor.Outside(outside, all); err != nil {
 		return err
 	}
 	return r.of.Drop(ctx, id)
@@ -442,6 +444,19 @@ func (h realmHistory) List(ctx context.Context, f HistoryFilter, p Page) (List[H
 	return h.Log.List(ctx, f, p)
 }
 
+// Trim refuses: it removes entries of all devices.
+func (h realmHistory) Trim(context.Context, time.Time) (int64, error) {
+	return 0, h.t.actor.beyond("the history is that of all")
+}
+
+// TrimOf implements Log.
+func (h realmHistory) TrimOf(ctx context.Context, subject string, keep int) (int64, error) {
+	if err := h.t.actor.MayTouch(ctx, h.t, subject); err != nil {
+		return 0, err
+	}
+	return h.Log.TrimOf(ctx, subject, keep)
+}
+
 // realmAudit is what was done to the sites of the realm and to their devices,
 // and the orders that have such parts.
 type realmAudit struct {
@@ -454,6 +469,16 @@ func (t *realmTx) Audit() Log[AuditEntry, AuditFilter] { return realmAudit{t.Tx.
 func (l realmAudit) List(ctx context.Context, f AuditFilter, p Page) (List[AuditEntry], error) {
 	f.Realm = l.t.realm()
 	return l.Log.List(ctx, f, p)
+}
+
+// Trim refuses, as TrimOf does: nobody who is limited takes entries from it.
+func (l realmAudit) Trim(context.Context, time.Time) (int64, error) {
+	return 0, l.t.actor.beyond("the audit log is that of all")
+}
+
+// TrimOf implements Log.
+func (l realmAudit) TrimOf(ctx context.Context, _ string, _ int) (int64, error) {
+	return l.Trim(ctx, time.Time{})
 }
 
 // made is a table of what people make: who is limited to sites sees and writes

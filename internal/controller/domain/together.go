@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -520,8 +521,16 @@ func (k *Desk) Judge(ctx context.Context, name string, before *Device, change De
 	} else {
 		j.Device = *before
 	}
+	if before != nil { // each row has its own verdict, before any is written
+		if in, err := k.by.Realm.includes(ctx, whole(k.tx), *before); err != nil || !in {
+			return j, cmp.Or(err, notFound("device", name))
+		}
+	}
 	if err := k.c.change(ctx, k.snap, &j.Device, change); err != nil {
 		return j, err
+	}
+	if in, err := k.by.Realm.includes(ctx, whole(k.tx), j.Device); err != nil || !in {
+		return j, cmp.Or(err, k.by.beyond(fmt.Sprintf("%s would not be of them", name)))
 	}
 	if before == nil {
 		j.Changes = diff(nil, j.Device)

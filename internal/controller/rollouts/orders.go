@@ -111,7 +111,12 @@ func (s *Service) Order(ctx context.Context, a domain.Actor, id string, v Verb, 
 				return err
 			}
 		}
-		if err := s.mayReach(ctx, tx, a, out.Reach.Sites); err != nil {
+		if r.Undoes == "" {
+			if err := s.mayTarget(ctx, tx, a, r.Ask.Target); err != nil {
+				return err
+			}
+		}
+		if err := s.mayReach(a, out.Reach.Sites); err != nil {
 			return err
 		}
 		if err := s.carryOut(ctx, tx, a, r, v, o, note, &out); err != nil {
@@ -151,7 +156,7 @@ func (s *Service) wouldStart(ctx context.Context, a domain.Actor, id string, ver
 			return refused("%s", p.Refused)
 		}
 		out.Reach, out.LeftOut = p.Reach, p.LeftOut
-		return s.mayReach(ctx, tx, a, p.Reach.Sites)
+		return s.mayReach(a, p.Reach.Sites)
 	})
 }
 

@@ -1,12 +1,16 @@
 package rollouts_test
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/rollout"
+	"github.com/peerload/peerload/internal/controller/rollout/keeper"
 	"github.com/peerload/peerload/internal/controller/rollouts"
+	"github.com/peerload/peerload/internal/testkit/realmsuite"
 	"github.com/peerload/peerload/report"
 )
 
@@ -185,3 +189,45 @@ func TestApproval(t *testing.T) {
 		}
 	})
 }
+
+// TestRealm: who is limited to a site makes rollouts of it alone, and learns
+// nothing of others'.
+func TestRealm(t *testing.T) {
+	f := realmsuite.New(t)
+	of := func(cfg domain.Config) *rollouts.Service {
+		kept := rollouts.New(cfg.Store, noQueue{}, time.Now)
+		ctl, err := domain.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := rollouts.NewService(rollouts.Config{Controller: ctl, Kept: kept})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	load := "ab"
+	var changes []rollouts.Change
+	for _, target := range []domain.RolloutTarget{{Site: realmsuite.Osaka}, {Profile: "desks"}, {All: true},
+		{Devices: []string{realmsuite.Outside}}, {Site: realmsuite.Kyoto}} {
+		changes = append(changes, rollouts.Change{Load: &load, Target: &target})
+	}
+	realmsuite.Add(f.Samples, changes...)
+	for i, c := range changes {
+		id := fmt.Sprint("r", i)
+		if _, err := of(f.Config).Create(t.Context(), f.Admin, id, c); err != nil {
+			t.Fatal(err)
+		}
+		realmsuite.Add(f.Samples, id)
+	}
+	realmsuite.Add(f.Samples, "both", "new")
+	realmsuite.Add(f.Samples, rollouts.Verbs()...)
+	realmsuite.Add(f.Samples, rollouts.Order{}, rollouts.Order{Devices: []string{realmsuite.Outside}})
+	realmsuite.Add(f.Samples, domain.RolloutDeviceFilter{}, domain.RolloutDeviceFilter{Rollout: "both"})
+	realmsuite.Run(t, f, func(cfg domain.Config) any { return of(cfg) }, "Rebuild", "Reported", "Told", "Work")
+}
+
+// noQueue takes jobs, and nobody does them.
+type noQueue struct{}
+
+func (noQueue) Enqueue(context.Context, domain.Tx, keeper.Job) error { return nil }

@@ -66,7 +66,7 @@ func (s *Service) checkTarget(ctx context.Context, tx domain.Tx, a domain.Actor,
 	if missing, err := unknown(ctx, tx, t.Devices); err != nil || missing != "" {
 		return errors.Join(err, invalid("there is no device %s", missing))
 	}
-	return s.mayReach(ctx, tx, a, nil)
+	return s.mayTarget(ctx, tx, a, *t)
 }
 
 // unknown is the first name of no device, "" if there is none.

@@ -3,8 +3,6 @@ package realmsuite
 import (
 	"fmt"
 	"reflect"
-
-	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // Samples are the arguments by their type: each method is called with all that
@@ -29,7 +27,7 @@ type Call struct {
 func (c Call) String() string {
 	text := c.Method
 	for _, a := range c.args {
-		text += fmt.Sprintf(" %.60s", fmt.Sprintf("%+v", a.Interface()))
+		text += fmt.Sprintf(" %.60s", fmt.Sprintf("%+v", a.Interface())) // enough to find the sample
 	}
 	return text
 }
@@ -47,18 +45,18 @@ func (c Call) Do() (results []any, err error) {
 }
 
 // Of returns the calls of all methods of v that take a T, in order, with every
-// combination of samples; and the names of those that take none, or run inside a
-// transaction of somebody else, which shows what its actor may see.
+// combination of samples; and the names of those that take none, or that go on in
+// what somebody else has begun: an interface that has no sample.
 func Of[T any](v any, s Samples) (all []Call, others []string) {
 	of := reflect.ValueOf(v)
 	for i := range of.NumMethod() {
 		fn, name := of.Method(i), of.Type().Method(i).Name
-		takes, inside := false, false
+		takes, within := false, false
 		combined := [][]reflect.Value{nil}
 		for j := range fn.Type().NumIn() {
 			in := fn.Type().In(j)
 			takes = takes || in == reflect.TypeFor[T]()
-			inside = inside || in.Kind() == reflect.Func || in == reflect.TypeFor[domain.Tx]()
+			within = within || in.Kind() == reflect.Interface && len(s[in]) == 0
 			var longer [][]reflect.Value
 			for _, args := range combined {
 				for _, sample := range s.of(in) {
@@ -67,7 +65,7 @@ func Of[T any](v any, s Samples) (all []Call, others []string) {
 			}
 			combined = longer
 		}
-		if !takes || inside {
+		if !takes || within {
 			others = append(others, name)
 			continue
 		}
