@@ -40,8 +40,8 @@ type Budget struct {
 // Named is a site that has a name, wherever its networks are.
 type Named struct {
 	Name string
-	// Transfers and Rate are as those of Budget, whose limit holds where they are
-	// 0. A change reaches the site once none of its transfers is under way.
+	// Transfers and Rate are as those of Budget; the lower of both limits holds, so
+	// that nobody who may change a site raises those of the host. A change reaches the site once none of its transfers is under way.
 	Transfers int
 	Rate      int64
 }
@@ -136,6 +136,14 @@ func orElse[T int | int64](v, or T) T {
 	return v
 }
 
+// lower is the lower of two limits; 0 is none.
+func lower[T int | int64](a, b T) T {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
 // open makes the site of an address anew, with its limits.
 func (g *gate) open(a netip.Addr) (place, *site) {
 	most, rate, at := g.budget.Transfers, g.budget.Rate, place{}
@@ -146,7 +154,7 @@ func (g *gate) open(a netip.Addr) (place, *site) {
 	if at.name = known.Name; known.Name == "" {
 		at.network = g.siteOf(a)
 	} else {
-		most, rate = orElse(known.Transfers, most), orElse(known.Rate, rate)
+		most, rate = lower(known.Transfers, most), lower(known.Rate, rate)
 	}
 	return at, &site{most: most, freed: make(chan struct{}), limit: ratelimit.New(float64(rate), 0)}
 }

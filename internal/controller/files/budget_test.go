@@ -243,6 +243,8 @@ func TestNamedSites(t *testing.T) {
 			return Named{Name: "Kyoto", Transfers: 1, Rate: 1000}, true
 		case 3:
 			return Named{Name: "Osaka"}, true
+		case 4:
+			return Named{Name: "Nara", Transfers: 9}, true // more than the host allows
 		}
 		return Named{}, false
 	}})
@@ -266,7 +268,7 @@ func TestNamedSites(t *testing.T) {
 		a.leave()
 		b.leave()
 	}
-	for address, want := range map[string]int{"10.1.0.1": 1, "10.3.0.1": 2, "10.9.0.1": 2} {
+	for address, want := range map[string]int{"10.1.0.1": 1, "10.3.0.1": 2, "10.4.0.1": 2, "10.9.0.1": 2} {
 		n := 0
 		for range 5 {
 			if _, ok := enter(address); ok {
