@@ -210,3 +210,23 @@ func TestSignInForASite(t *testing.T) {
 			Secret: strings.Repeat("n", 20) + device}), want)
 	}
 }
+
+// TestSetupAfterAForeignUser: whoever signs in at an issuer before the set-up is
+// done does not end it, unless as an admin.
+func TestSetupAfterAForeignUser(t *testing.T) {
+	r := newRig(t)
+	r.ok(drop(r.SignInBy(r.ctx, carol, "10.0.0.1")))
+	link, err := r.BeginSetup(r.ctx)
+	r.ok(err)
+	r.ok(drop(r.CompleteSetup(r.ctx, link, "ann", password, "10.0.0.1")))
+	if again, err := r.BeginSetup(r.ctx); err != nil || again != "" {
+		t.Errorf("with an admin there is another link: %v", err)
+	}
+	r = newRig(t)
+	root := carol
+	root.Role = domain.RoleAdmin
+	r.ok(drop(r.SignInBy(r.ctx, root, "10.0.0.1")))
+	if link, err := r.BeginSetup(r.ctx); err != nil || link != "" {
+		t.Errorf("with an admin of an issuer there is a link: %v", err)
+	}
+}

@@ -278,18 +278,25 @@ func (c *Controller) Users(ctx context.Context, a Actor, f TextFilter, p Page) (
 	return l, err
 }
 
-// BeginSetup returns the secret of a new set-up link if there is no user yet,
+// hasAdmin reports whether somebody can do what the first admin is for. Others do
+// not count: whoever signs in first at an issuer must not end the set-up.
+func hasAdmin(ctx context.Context, tx Tx) (bool, error) {
+	all, err := collect(ctx, tx.Accounts(), TextFilter{})
+	return slices.ContainsFunc(all, func(u Account) bool { return u.Role == RoleAdmin && !u.Disabled }), err
+}
+
+// BeginSetup returns the secret of a new set-up link if there is no admin yet,
 // "" if there is one. Links from before are void from then on. The server
 // calls it at its start and prints the link.
 func (c *Controller) BeginSetup(ctx context.Context) (secret string, err error) {
-	idle := false // there is a user, and no link: nothing need be written, as on a full disk nothing can
+	idle := false // there is an admin, and no link: nothing need be written, as on a full disk nothing can
 	err = c.viewAll(ctx, func(tx Tx) error {
-		users, err := tx.Accounts().List(ctx, TextFilter{}, Page{Limit: 1})
+		done, err := hasAdmin(ctx, tx)
 		if err != nil {
 			return err
 		}
 		links, err := tx.Credentials().List(ctx, CredentialFilter{Kind: CredentialSetup}, Page{Limit: 1})
-		idle = users.Total > 0 && links.Total == 0
+		idle = done && links.Total == 0
 		return err
 	})
 	if err != nil || idle {
@@ -300,8 +307,8 @@ func (c *Controller) BeginSetup(ctx context.Context) (secret string, err error) 
 		if err := dropCredentials(ctx, tx, CredentialFilter{Kind: CredentialSetup}); err != nil {
 			return err
 		}
-		users, err := tx.Accounts().List(ctx, TextFilter{}, Page{Limit: 1})
-		if err != nil || users.Total > 0 {
+		done, err := hasAdmin(ctx, tx)
+		if err != nil || done {
 			return err
 		}
 		cred := Credential{Kind: CredentialSetup, Subject: "setup", Expires: c.now().Add(c.cfg.SetupLife)}
@@ -337,11 +344,11 @@ func (c *Controller) CompleteSetup(ctx context.Context, secret, name, password, 
 		if _, err := c.byHash(ctx, tx, secret, CredentialSetup); err != nil {
 			return err
 		}
-		users, err := tx.Accounts().List(ctx, TextFilter{}, Page{Limit: 1})
+		done, err := hasAdmin(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if users.Total > 0 {
+		if done {
 			return refused("set-up is done")
 		}
 		if err := dropCredentials(ctx, tx, CredentialFilter{Kind: CredentialSetup}); err != nil {
