@@ -24,6 +24,9 @@ type Order struct {
 	Rows []BulkRow `json:"rows,omitempty"`
 	// Undo is the id of an entry of the audit log, whose changes are taken back.
 	Undo string `json:"undo,omitempty"`
+	// Shown is that of a dry run: if the order would touch something else by now,
+	// it fails with Conflict, and nothing is changed. "" looks at nothing.
+	Shown string `json:"shown,omitempty"`
 }
 
 // Changed says what an order has changed, or would change.
@@ -32,6 +35,8 @@ type Changed struct {
 	// Audit is the id of the entry by which the change can be undone; "" if
 	// nothing was changed.
 	Audit string `json:"audit"`
+	// Shown stands for what is touched, and how: see Order.
+	Shown string `json:"shown"`
 	// Reach counts the devices that do something else after the change, or of
 	// which something else is known.
 	Reach Reach `json:"reach"`

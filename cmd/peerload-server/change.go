@@ -31,14 +31,15 @@ func (a *consent) flags(cmd *cobra.Command) {
 // ask says what an order would touch, and reports whether to carry it out: at
 // once if it touches one device at most, else if --yes says so, or a person at
 // the terminal.
-func (a *consent) ask(conn *connFlags, cmd *cobra.Command, c *connection, o client.Order) (bool, error) {
+func (a *consent) ask(conn *connFlags, cmd *cobra.Command, c *connection, o *client.Order) (bool, error) {
 	if a.yes && !a.dry {
 		return true, nil
 	}
-	would, err := c.Change(cmd.Context(), o, true)
+	would, err := c.Change(cmd.Context(), *o, true)
 	if err != nil {
 		return false, err
 	}
+	o.Shown = would.Shown // what was shown is what is done
 	if a.dry {
 		text := reachText(would.Reach, terminal.Japanese(os.Getenv))
 		if err := conn.show(cmd, "dry_run", would, "%s\n", text); err != nil || conn.json {
@@ -138,7 +139,7 @@ func (a *consent) carryOut(conn *connFlags, cmd *cobra.Command, c *connection, o
 	if c.ifVersion != client.AnyVersion {
 		return errors.New("--if-version is that of one thing: leave it out where several devices are changed")
 	}
-	if ok, err := a.ask(conn, cmd, c, o); err != nil || !ok {
+	if ok, err := a.ask(conn, cmd, c, &o); err != nil || !ok {
 		return err
 	}
 	done, err := c.Change(cmd.Context(), o, false)

@@ -111,7 +111,7 @@ func profileSet(conn *connFlags) *cobra.Command {
 			}
 			change := client.ProfileChange{Description: optional(cmd, "description"), Settings: settings}
 			at := client.Target{Level: "profile", Name: args[0]}
-			if ok, err := a.ask(conn, cmd, c, client.Order{Target: &at, Settings: &settings}); err != nil || !ok {
+			if ok, err := a.ask(conn, cmd, c, &client.Order{Target: &at, Settings: &settings}); err != nil || !ok {
 				return err
 			}
 			p, err := c.Profiles.Update(cmd.Context(), args[0], change, c.ifVersion)
@@ -178,7 +178,7 @@ func enterpriseSet(conn *connFlags) *cobra.Command {
 			}
 			if len(args)+len(unset) > 0 {
 				all := client.Target{Level: "enterprise"}
-				if ok, err := a.ask(conn, cmd, c, client.Order{Target: &all, Settings: &settings}); err != nil || !ok {
+				if ok, err := a.ask(conn, cmd, c, &client.Order{Target: &all, Settings: &settings}); err != nil || !ok {
 					return err
 				}
 				if _, err := c.ChangeSettings(cmd.Context(), all, settings, c.ifVersion); err != nil {

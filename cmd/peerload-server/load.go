@@ -454,7 +454,7 @@ func (a *consent) assign(conn *connFlags, cmd *cobra.Command, c *connection, t *
 	if o.Site != "" {
 		return a.carryOut(conn, cmd, c, o)
 	}
-	if ok, err := a.ask(conn, cmd, c, o); err != nil || !ok {
+	if ok, err := a.ask(conn, cmd, c, &o); err != nil || !ok {
 		return err
 	}
 	done, err := do()

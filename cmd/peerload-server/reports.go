@@ -166,7 +166,7 @@ func sendBulk(conn *connFlags, cmd *cobra.Command, c *connection, rows []client.
 	if len(rows) == 0 {
 		return errors.New("it has no row below the first line: nothing would be changed")
 	}
-	if ok, err := a.ask(conn, cmd, c, client.Order{Rows: rows}); err != nil || !ok {
+	if ok, err := a.ask(conn, cmd, c, &client.Order{Rows: rows}); err != nil || !ok {
 		return err
 	}
 	failed := 0

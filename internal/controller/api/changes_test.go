@@ -430,3 +430,53 @@ func TestRolloutBodies(t *testing.T) {
 		t.Errorf("something has changed:\n%s\n%s", before, after)
 	}
 }
+
+// TestShown: an order that carries what a dry run has shown is refused once it
+// would touch something else, and then changes nothing.
+func TestShown(t *testing.T) {
+	s := changeRig(t)
+	order := object{"site": "Kyoto", "settings": object{"set": object{"wan-limit": "1k"}}}
+	dry := s.change(true, order)
+	order["shown"] = dry.Shown
+	s.want(200, "PATCH", "/devices/"+one, object{"site": "Kyoto"}) // one more, which nobody has seen
+	before := s.export()
+	if text, _ := s.want(409, "POST", "/changes", order); !strings.Contains(text, "3 devices now, and not as it was shown") {
+		t.Error(text)
+	}
+	if s.export() != before {
+		t.Error("something was changed")
+	}
+	order["shown"] = ""
+	again := s.change(true, order)
+	order["shown"] = again.Shown
+	if done := s.change(false, order); done.Reach.Devices != 3 || done.Shown != again.Shown || again.Shown == dry.Shown {
+		t.Errorf("%+v after %+v", done, again)
+	}
+}
+
+// TestSiteUndone: what a site was before comes back, field by field, and not over
+// what was changed since.
+func TestSiteUndone(t *testing.T) {
+	s := changeRig(t)
+	s.want(200, "PATCH", "/sites/Osaka", object{"time_zone": "Asia/Tokyo", "window": "22:00-05:00", "wan_rate": 1000})
+	before := s.state()
+	last := func() string {
+		text, _ := s.want(200, "GET", "/audit?limit=1", nil)
+		return decode[domain.List[domain.AuditEntry]](t, text).Items[0].ID
+	}
+	for _, change := range []object{{"note": "changed"}, {"networks": []string{}}, {"networks": []string{"10.9.0.0/16"}},
+		{"window": ""}, {"window": "", "time_zone": ""}, {"wan_rate": 0, "transfers": 3, "rate": 500},
+		{"note": "n", "networks": []string{"10.2.0.0/16", "10.3.0.0/16"}, "wan_rate": 7}} {
+		s.want(200, "PATCH", "/sites/Osaka", change)
+		id := last()
+		s.change(true, object{"undo": id})
+		undone := s.change(false, object{"undo": id})
+		if got := s.state(); got != before || undone.Audit == "" {
+			t.Errorf("%v, undone:\n%s\n%s", change, got, before)
+		}
+	}
+	s.want(200, "PATCH", "/sites/Osaka", object{"note": "first"})
+	id := last()
+	s.want(200, "PATCH", "/sites/Osaka", object{"note": "second"})
+	s.want(409, "POST", "/changes", object{"undo": id})
+}

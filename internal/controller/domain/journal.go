@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -174,6 +175,11 @@ func (c *Controller) forgetThrottles(ctx context.Context, tx Tx, now time.Time) 
 	return nil
 }
 
+// entryOf is a new entry of the audit log.
+func (c *Controller) entryOf(a Actor, action, target string) AuditEntry {
+	return AuditEntry{ID: c.id(), At: c.now(), Actor: a.Name, Kind: a.Kind, From: a.From, Action: action, Target: target}
+}
+
 // undo takes back what an entry of the audit log, or each of its parts, has
 // changed, the latest part first; kept are the parts that are not taken back. An
 // error matches ErrConflict if something was changed since, ErrRefused if the
@@ -249,6 +255,31 @@ func (p past) settings() (s SettingsChange) {
 	return s
 }
 
+// site is the change that gives a site its old values.
+func (p past) site() (s SiteChange, err error) {
+	s = SiteChange{Note: p.old("note"), TimeZone: p.old("time_zone"), Window: p.old("window")}
+	read := func(field string, to any) {
+		if v := p.old(field); v != nil && *v != "" {
+			err = errors.Join(err, json.Unmarshal([]byte(*v), to))
+		}
+	}
+	for field, to := range map[string]**int64{"wan_rate": &s.WANRate, "limits.rate": &s.Rate} {
+		if p.old(field) != nil {
+			*to = new(int64)
+			read(field, *to)
+		}
+	}
+	if p.old("limits.transfers") != nil {
+		s.Transfers = new(int)
+		read("limits.transfers", s.Transfers)
+	}
+	if p.old("networks") != nil {
+		s.Networks = &[]string{}
+		read("networks", s.Networks)
+	}
+	return s, err
+}
+
 // targetOf reads the target of an entry.
 func targetOf(text string) Target {
 	word, name, _ := strings.Cut(text, " ")
@@ -300,6 +331,12 @@ func (c *Controller) takeBack(ctx context.Context, a Actor, e AuditEntry) error 
 		_, err = c.UpdateDevice(ctx, a, t.Name, change, 0)
 	case "profile.update":
 		_, err = c.UpdateProfile(ctx, a, t.Name, ProfileChange{Description: p.old("description"), Settings: p.settings()}, 0)
+	case "site.update":
+		change, bad := p.site()
+		if bad != nil {
+			return bad
+		}
+		_, err = c.UpdateSite(ctx, a, strings.TrimPrefix(e.Target, "site "), change, 0)
 	case "enterprise.update":
 		change := EnterpriseChange{RegisterProfile: p.old("register_profile")}
 		if v := p.old("auto_registration"); v != nil {
@@ -348,12 +385,16 @@ func (c *Controller) current(ctx context.Context, a Actor, e AuditEntry) (now ma
 			p, err := find(ctx, tx.Profiles(), "profile", t.Name)
 			now = fields(p)
 			return err
+		case "site.update":
+			s, err := siteNamed(ctx, tx, strings.TrimPrefix(e.Target, "site "))
+			now = fields(s)
+			return err
 		case "enterprise.update":
 			e, _, err := lookup(ctx, tx.Enterprises(), Enterprise{}.Key())
 			now = fields(e)
 			return err
 		}
-		return refused("%s cannot be undone; settings, assignments and changes of devices, profiles and the enterprise can",
+		return refused("%s cannot be undone; settings, assignments and changes of devices, profiles, sites and the enterprise can",
 			e.Action)
 	})
 	return now, err

@@ -365,6 +365,12 @@ type JobActor struct {
 	Sites   []string `json:"sites,omitempty"`
 }
 
+// jobActor is the actor as a job keeps it.
+func (a Actor) jobActor() JobActor {
+	return JobActor{Kind: a.Kind, Name: a.Name, User: a.User, From: a.From, Role: a.Role, Scopes: a.Scopes,
+		Limited: a.Realm.limited, Sites: a.Realm.Sites()}
+}
+
 // JobCounts count the rows of a job by what became of them.
 type JobCounts struct {
 	Rows      int `json:"rows"`

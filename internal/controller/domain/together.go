@@ -3,6 +3,8 @@ package domain
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,6 +53,9 @@ type Order struct {
 	Rows []BulkRow `json:"rows,omitempty"`
 	// Undo is the id of an entry of the audit log, whose changes are taken back.
 	Undo string `json:"undo,omitempty"`
+	// Shown is what a dry run of the order has returned: if it would touch something
+	// else now, nothing is changed. "" for whoever has not looked.
+	Shown string `json:"shown,omitempty"`
 }
 
 // Changed says what an order has changed, or would change.
@@ -61,6 +66,8 @@ type Changed struct {
 	// nothing was changed.
 	Audit string `json:"audit"`
 	Reach Reach  `json:"reach"`
+	// Shown stands for what is touched, and how: see Order.
+	Shown string `json:"shown"`
 	// Rows are the results of the rows.
 	Rows []BulkResult `json:"rows,omitempty"`
 	// Kept are the parts of an entry that are not taken back, such as a device
@@ -140,9 +147,13 @@ func (c *Controller) Change(ctx context.Context, a Actor, o Order, dry bool) (ou
 		if err != nil {
 			return err
 		}
-		out.Reach = reachOf(before, after)
+		out.Reach, out.Shown = reachOf(before, after)
 		if dry {
 			return errDry
+		}
+		if o.Shown != "" && o.Shown != out.Shown {
+			return fmt.Errorf("%w: the order would touch %s now, and not as it was shown: look at it again", ErrConflict,
+				plural(out.Reach.Devices, "device", "devices"))
 		}
 		return c.appendParts(ctx, tx, a, AuditEntry{Action: action, Target: target}, parts.entries, &out)
 	})
@@ -297,9 +308,10 @@ func (c *Controller) picture(ctx context.Context, tx Tx) (map[string]seen, error
 	return all, errors.Join(err, failed)
 }
 
-// reachOf compares two pictures.
-func reachOf(before, after map[string]seen) Reach {
+// reachOf compares two pictures; shown is equal for equal differences.
+func reachOf(before, after map[string]seen) (_ Reach, shown string) {
 	r := Reach{Sites: map[string]int{}, Models: map[string]int{}, Some: []string{}}
+	sum := sha256.New()
 	names := maps.Clone(before)
 	maps.Copy(names, after) // what a device is after the change counts
 	for _, name := range slices.Sorted(maps.Keys(names)) {
@@ -307,6 +319,7 @@ func reachOf(before, after map[string]seen) Reach {
 			continue
 		}
 		d := names[name]
+		fmt.Fprintf(sum, "%q %q %q\n", name, before[name], after[name])
 		r.Devices++
 		r.Models[d.model]++
 		if d.held != "" {
@@ -325,7 +338,7 @@ func reachOf(before, after map[string]seen) Reach {
 			r.Some = append(r.Some, name)
 		}
 	}
-	return r
+	return r, hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
 // Wanted is a device that a rollout may be for.
@@ -454,12 +467,6 @@ func (c *Controller) Settle(ctx context.Context, tx Tx, a Actor, device, load, r
 	return err
 }
 
-// jobActor is the actor as a job keeps it.
-func (a Actor) jobActor() JobActor {
-	return JobActor{Kind: a.Kind, Name: a.Name, User: a.User, From: a.From, Role: a.Role, Scopes: a.Scopes,
-		Limited: a.Realm.limited, Sites: a.Realm.Sites()}
-}
-
 // Desk judges and writes changes of many devices within one transaction. What the
 // devices have in common it reads once.
 type Desk struct {
@@ -578,11 +585,6 @@ func (k *Desk) entry(partOf, action, device string, changes []FieldChange) Audit
 	e := k.c.entryOf(k.by, action, DeviceTarget(device).String())
 	e.PartOf, e.Changes = partOf, changes
 	return e
-}
-
-// entryOf is a new entry of the audit log.
-func (c *Controller) entryOf(a Actor, action, target string) AuditEntry {
-	return AuditEntry{ID: c.id(), At: c.now(), Actor: a.Name, Kind: a.Kind, From: a.From, Action: action, Target: target}
 }
 
 // Note writes an entry about a whole job and returns its id.
