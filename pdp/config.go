@@ -42,6 +42,7 @@ func Classic() Config {
 	e.Listen, e.ClaimEvery, e.Claims = 500*time.Millisecond, 250*time.Millisecond, 5
 	e.Challenge, e.Holder, e.HeadStart = time.Second, 200*time.Millisecond, 500*time.Millisecond
 	t.RootWait, t.WholeFiles, t.Stripes = 10*time.Second, true, 1
+	t.Share = 2 * time.Minute       // a whole file takes that long
 	t.SlowWindow = 10 * time.Minute // nothing arrives while a whole file is passed down a level
 	t.Progress, t.Fallback = 30*time.Second, 60*time.Second
 	return c

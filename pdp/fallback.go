@@ -26,15 +26,19 @@ type fallback struct {
 	probe    timer               // when to check whether the origin answers
 	contest  origin.Contest      // of the direct download with the peers
 	spared   map[netip.Addr]bool // roots that were given time to catch up
+	fed      time.Duration       // when a chunk last came from anywhere
+	looking  bool                // the direct download has not shown yet how slow the line is
+	yielded  bool                // a slow line was left to the peers once since a chunk came
+	tapped   map[netip.Addr]bool // devices that download directly and were dialled since a chunk came
 }
 
 func newFallback(m *Machine) *fallback {
 	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), wait: m.cfg.Transfer.Fallback,
-		spared: map[netip.Addr]bool{}}
+		spared: map[netip.Addr]bool{}, tapped: map[netip.Addr]bool{}}
 }
 
 // start begins the wait for chunks.
-func (f *fallback) start() { f.gained = f.m.now }
+func (f *fallback) start() { f.gained, f.fed = f.m.now, f.m.now }
 
 // gain records that a chunk came from anywhere. On a slow line the next one may
 // take as long, and a little more.
@@ -42,7 +46,52 @@ func (f *fallback) gain() {
 	const longest = 10 * time.Minute
 	took := f.m.now - f.gained
 	f.wait = max(f.m.cfg.Transfer.Fallback, min(2*took, longest))
-	f.gained = f.m.now
+	if c := f.chunkTime(); c > 0 {
+		n := 1
+		if f.budget.Taken(f.m.now) {
+			n++
+		}
+		f.wait = max(f.m.cfg.Transfer.Fallback, time.Duration(n)*3*c/2)
+		if f.thin() {
+			f.budget.Renew(f.m.now)
+		}
+	}
+	f.gained, f.fed = f.m.now, f.m.now
+	f.looking, f.yielded = false, false
+	clear(f.tapped)
+}
+
+// chunkTime is how long the line takes for what comes at once, if it does nothing
+// else, as far as this device has seen it; 0 if it has not. That is a chunk or,
+// where files are passed on whole, the file.
+func (f *fallback) chunkTime() time.Duration {
+	n := int64(f.m.held.ChunkSize())
+	if f.m.cfg.Transfer.WholeFiles && f.m.held.Known() {
+		n = max(n, f.m.held.Size())
+	}
+	return f.m.origin.line.Takes(n)
+}
+
+// thin reports whether this device has seen that a chunk takes the line long.
+func (f *fallback) thin() bool { return f.chunkTime() > f.m.cfg.Transfer.Look }
+
+// look ends a direct download that has shown that a chunk takes the line so long
+// that none could have come by peers yet: it is left to them for that time, once.
+func (f *fallback) look() {
+	m := f.m
+	if !f.looking || !f.budget.Active() || !m.origin.line.Timed() {
+		return
+	}
+	c := f.chunkTime()
+	f.looking = false
+	f.budget.Slow(3 * c / 2)
+	need, waited := 6*c/5, m.now-f.fed
+	if !f.thin() || f.yielded || waited >= need || m.el.Root() == nil {
+		return
+	}
+	f.yielded, f.starving = true, false
+	f.gained, f.wait = m.now, max(need-waited, m.cfg.Transfer.FallbackJitter)
+	f.release()
 }
 
 // served records that a parent sent a chunk: the origin is not needed, unless it
@@ -128,7 +177,7 @@ func (f *fallback) spare(r *election.Candidate) bool {
 	const least, more = 3 * time.Second, 3
 	m, a := f.m, r.Addr.Addr()
 	advances := r.Claim.Prefix > r.Claim.Rank.Prefix || r.Claim.Bytes > 0
-	if !advances || r.Claim.Prefix > m.held.Prefix() || f.spared[a] || len(f.spared) >= mostSpared {
+	if f.thin() || !advances || r.Claim.Prefix > m.held.Prefix() || f.spared[a] || len(f.spared) >= mostSpared {
 		return false
 	}
 	f.spared[a] = true
@@ -154,30 +203,52 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 	if m.held.complete() && !d.Done {
 		m.el.elect(func(o *election.Output) { m.el.Needed(m.now, o) })
 	}
-	if f.budget.Heard(m.now, m.self.Peer, c.Peer, c.Links, d) {
+	if f.budget.Heard(m.now, m.self.Peer, c.Peer, c.Links, d, m.origin.bytes) {
 		m.origin.stop()
 		if r := m.el.Root(); r == nil || !f.contest.WasRoot() || !f.spare(r) {
 			f.budget.Entitle(m.now)
 		}
 	}
+	f.tap(c, d)
+}
+
+// mostTapped bounds the addresses that are remembered.
+const mostTapped = 64
+
+// tap dials a device that downloads directly and has more of the file, where no
+// peer has served this device for long: each address once, until a chunk comes.
+func (f *fallback) tap(c election.Candidate, d *wire.Direct) {
+	m, a := f.m, c.Addr.Addr()
+	if !f.starving && !f.budget.Waiting() || m.held.complete() || f.tapped[a] || len(f.tapped) >= mostTapped {
+		return
+	}
 	for _, s := range m.following.sides() {
-		f.tapOther(s)
+		state := s.follower.State()
+		if s.waits() || d.Prefix <= m.held.PrefixOf(s.set()) || state == follower.Dialing ||
+			m.now-f.fed <= m.cfg.Transfer.Fallback && state == follower.Attached {
+			continue
+		}
+		if p, _, _ := s.follower.Parent(); state == follower.Attached && p != c.Peer {
+			s.fail(wire.ReasonNoProgress)
+		} else if state == follower.Attached {
+			continue
+		}
+		f.tapped[a] = true
+		s.dialTo(c.Peer, c.Links)
 	}
 }
 
-// tapOther dials the device that downloads directly while this one waits for
-// its turn, to get what the other has already.
-func (f *fallback) tapOther(s *side) {
-	m := f.m
-	state := s.follower.State()
-	if !f.budget.Waiting() || m.held.complete() || s.waits() ||
-		state == follower.Attached || state == follower.Dialing {
+// try follows another root that says it has more, where no peer has served this
+// device for long: each address once, until a chunk comes.
+func (f *fallback) try(c election.Candidate) {
+	m, a, r, w := f.m, c.Addr.Addr(), f.m.el.Root(), f.m.following.opinion.watch
+	if !f.starving && !f.budget.Waiting() || m.held.complete() || r == nil || r.Addr.Addr() == a ||
+		w == nil || m.now-w.Began() < m.cfg.Tree.AskAgain || // the present one has had no time
+		!c.Claim.Rank.Confirmed || c.Claim.Prefix <= m.held.Prefix() || f.tapped[a] || len(f.tapped) >= mostTapped {
 		return
 	}
-	p, link, has := f.budget.Other()
-	if has > m.held.PrefixOf(s.set()) && s.follower.Failures() <= m.cfg.Transfer.FailedPeers+1 {
-		s.dialTo(p, link)
-	}
+	f.tapped[a] = true
+	m.el.elect(func(o *election.Output) { m.el.Try(m.now, c, o) })
 }
 
 // settle entitles this device to the origin if peers failed it, and goes there
@@ -187,10 +258,18 @@ func (f *fallback) settle() {
 	if m.held.complete() || m.held.verifying() || m.root.active() || m.el.State() == election.Idle {
 		return
 	}
+	if f.budget.Active() && !m.origin.busy() {
+		f.done() // all had come, and some was lost again
+	}
 	f.settleProbe()
+	f.look()
 	if f.entitled() {
 		f.budget.Entitle(m.now)
+		refused := f.refused()
 		f.gained, f.starving = m.now, true
+		if refused {
+			m.following.distrustRoot(wire.ReasonNoProgress)
+		}
 	}
 	if !m.origin.shut && !m.origin.busy() && f.budget.Ready(m.now, m.origin.NotBefore()) {
 		why := wire.ReasonNoProgress
@@ -202,6 +281,7 @@ func (f *fallback) settle() {
 		f.announce = m.now + m.cfg.Election.Announce
 		r := m.el.Root()
 		f.contest.Begin(m.now, r != nil && f.spared[r.Addr.Addr()])
+		f.looking = true
 		m.origin.open(m.now)
 	}
 	if f.budget.Active() && m.now >= f.announce {
@@ -222,12 +302,16 @@ func (f *fallback) entitled() bool {
 	return m.following.failures() >= m.cfg.Transfer.FailedPeers && !f.servedLately() || f.starved()
 }
 
-// starved reports whether no chunk has come for long. What the root says does not
-// count: it may claim without end that it is about to have one. Only where files
-// are passed on whole, nothing comes before the root says that it holds the file.
-func (f *fallback) starved() bool {
-	return f.m.now-f.gained > f.wait && (!f.m.cfg.Transfer.WholeFiles || f.hungry())
+// refused reports whether nothing has come under the present root for long, though
+// it says that it has more and had the time.
+func (f *fallback) refused() bool {
+	w := f.m.following.opinion.watch
+	return f.starved() && f.hungry() && w != nil && w.Began() >= f.fed && f.m.now-w.Began() > f.m.cfg.Tree.AskAgain
 }
+
+// starved reports whether no chunk has come for long. What the root says does not
+// count: it may claim without end that it is about to have one.
+func (f *fallback) starved() bool { return f.m.now-f.gained > f.wait }
 
 // servedLately reports whether a parent in one of the trees has sent something
 // lately: then the other tree can be waited for.
@@ -314,5 +398,5 @@ func (f *fallback) deadline() (at time.Duration, ok bool) {
 	if m.origin.Failing() {
 		return max(f.gained+m.cfg.Transfer.Fallback+1, m.origin.InterruptionEnds(m.now)), true
 	}
-	return f.gained + f.wait + 1, !m.doubt.suspects() && (!m.cfg.Transfer.WholeFiles || f.hungry())
+	return f.gained + f.wait + 1, !m.doubt.suspects()
 }

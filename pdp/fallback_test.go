@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/wire"
 )
@@ -254,5 +255,102 @@ func TestRootThatCatchesUp(t *testing.T) {
 	}
 	if out = append(out, pass(t, m, now, now+time.Second)...); stops(out) || !m.IsRoot() {
 		t.Errorf("gives it time again: stops %v, root %v", stops(out), m.IsRoot())
+	}
+}
+
+// hold plays the root of peer 1, which says that it gets bytes and serves nothing,
+// for half a second, and reports whether the machine asks the origin.
+func hold(t *testing.T, m *Machine, link Link, now time.Duration) bool {
+	t.Helper()
+	m.Step(now, claimed(1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 4 << 20, Bytes: int64(now / 1000)}), nil)
+	m.Step(now, Framed{Link: link, Frame: &wire.Progress{}}, nil)
+	return open(pass(t, m, now, now+499*time.Millisecond)) >= 0
+}
+
+// starving returns a machine that such a root holds, and that downloads directly
+// since a time that is returned too.
+func starving(t *testing.T) (m *Machine, link Link, now time.Duration) {
+	t.Helper()
+	m = newMachine(File{Size: 4 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	link = follow(t, m, 1, &wire.Claim{Rank: wire.Rank{Prefix: 9}.Confirm(), Size: 4 << 20})
+	for now = time.Second; !hold(t, m, link, now); now += 500 * time.Millisecond {
+		if now > 20*time.Second {
+			t.Fatal("never goes to the server")
+		}
+	}
+	return m, link, now + 500*time.Millisecond
+}
+
+// TestThinLine: a line that takes a minute for a chunk is left to the peers for as
+// long as they could need for one, and then taken for good.
+func TestThinLine(t *testing.T) {
+	for _, rate := range []int64{1000, 100_000} {
+		m, link, began := starving(t)
+		now := began + 100*time.Millisecond
+		m.Step(now, OriginOpened{Size: 4 << 20}, nil)
+		hold(t, m, link, now)
+		out := m.Step(now+time.Second, OriginBytes{Bytes: rate}, nil)
+		left := slices.ContainsFunc(out, func(a Action) bool { _, ok := a.(StopOrigin); return ok })
+		if left != (rate == 1000) {
+			t.Fatalf("%d bytes a second: leaves the line %v", rate, left)
+		}
+		if !left {
+			continue
+		}
+		now += time.Second
+		chunk := m.fallback.chunkTime()
+		if want := 65536 / 2 * time.Millisecond; chunk != want { // the root is said to have half of the line
+			t.Errorf("a chunk takes %v, not %v", chunk, want)
+		}
+		again := time.Duration(0)
+		for ; now < 3*chunk && again == 0; now += 500 * time.Millisecond {
+			if hold(t, m, link, now) {
+				again = now
+			}
+		}
+		if again < chunk || again > 2*chunk {
+			t.Fatalf("goes to the server again after %v, a chunk takes %v", again, chunk)
+		}
+		m.Step(now, OriginOpened{Size: 4 << 20}, nil)
+		m.Step(now+time.Second, OriginBytes{Bytes: rate}, nil)
+		hold(t, m, link, now+time.Second)
+		if m.Step(now+2*time.Second, OriginBytes{Bytes: 2 * rate}, nil); !m.fallback.budget.Active() {
+			t.Error("leaves the line a second time")
+		}
+	}
+}
+
+// TestStarvingTriesOthers: a device that its root does not serve asks another root of
+// lower rank, and opens a link to a device that downloads directly: each address
+// once.
+func TestStarvingTriesOthers(t *testing.T) {
+	m, _, now := starving(t)
+	other := &wire.Claim{Rank: wire.Rank{Prefix: 2}.Confirm(), Prefix: 2, Size: 4 << 20}
+	m.Step(now, claimed(2, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 4 << 20}), nil)
+	if r := m.el.Root(); r == nil || r.Peer != peer(1) {
+		t.Fatalf("tries one that has nothing: %+v", r)
+	}
+	m.Step(now, claimed(2, other), nil)
+	if r := m.el.Root(); r == nil || r.Peer != peer(2) {
+		t.Fatalf("does not try another root: %+v", r)
+	}
+	if m.fallback.try(election.Candidate{Peer: peer(2), Addr: addr(2), Claim: *other}); len(m.fallback.tapped) != 1 {
+		t.Errorf("tries it again: %v", m.fallback.tapped)
+	}
+	dials := func(d *wire.Direct) bool {
+		out := m.Step(now, Datagram{From: addr(3), Env: wire.Envelope{From: peer(3), TCPPort: wire.Port}, Msg: d}, nil)
+		return slices.ContainsFunc(out, func(a Action) bool { _, ok := a.(Dial); return ok })
+	}
+	if dials(&wire.Direct{}) {
+		t.Error("dials a device that has nothing")
+	}
+	if !dials(&wire.Direct{Prefix: 1, Bytes: 70_000}) {
+		t.Error("does not dial one that has more")
+	}
+	now += 5 * time.Second
+	m.Step(now, nil, nil)
+	if dials(&wire.Direct{Prefix: 2, Bytes: 140_000}) {
+		t.Error("dials it again though it did not answer")
 	}
 }

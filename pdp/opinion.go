@@ -147,6 +147,7 @@ func (f *following) watching() bool {
 func (f *following) heardClaim(c election.Candidate) {
 	m := f.m
 	m.el.elect(func(o *election.Output) { m.el.Claim(m.now, c, o) })
+	m.fallback.try(c)
 	r := m.el.Root()
 	if r == nil || r.Peer != c.Peer || f.opinion.watch == nil {
 		return

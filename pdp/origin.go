@@ -57,7 +57,8 @@ type originSide struct {
 	shut  bool          // another file of the load has its turn
 	bytes int64         // that came in the download under way, or in the last one
 	begun time.Duration // when that was asked for
-	wrong int           // files or chunks from the origin with the wrong digest
+	line  origin.Line
+	wrong int // files or chunks from the origin with the wrong digest
 }
 
 func newOriginSide(m *Machine) *originSide {
@@ -74,7 +75,19 @@ func (o *originSide) answered() bool { return o.use.plain() >= answering }
 func (o *originSide) gate(e Gate) { o.shut = !e.Open }
 
 // received takes how many bytes have come.
-func (o *originSide) received(e OriginBytes) { o.bytes = e.Bytes }
+func (o *originSide) received(e OriginBytes) {
+	o.bytes = e.Bytes
+	if o.use.plain() == sending {
+		others := 0
+		if r := o.m.el.Root(); r != nil && r.Claim.Bytes > 0 && !r.Claim.Complete {
+			others++
+		}
+		if o.m.fallback.budget.Taken(o.m.now) {
+			others++
+		}
+		o.line.Seen(o.m.now, e.Bytes, others)
+	}
+}
 
 // takes returns how long the download under way takes for so many chunks, at its
 // rate so far; 0 if that is not known.
@@ -137,6 +150,7 @@ func (o *originSide) opened(e OriginOpened) {
 		return
 	}
 	o.use = o.use.then(answering)
+	o.line.Begin(o.m.now)
 	o.answer(e)
 	if o.use.plain() == answering {
 		o.use = o.use.then(sending)

@@ -109,9 +109,9 @@ func (r *rootSide) childGone(c *transfer.Child) {
 // heardAsk answers an ask for a place, or takes a report.
 func (r *rootSide) heardAsk(e Datagram, a *wire.Ask) {
 	m := r.m
-	if m.held.complete() && !a.Done && m.el.State() == election.Holding {
-		// A follower still takes this silent holder for the root: so it becomes
-		// root again.
+	if m.held.complete() && !a.Done && !a.Attached && r.placer == nil {
+		// A follower takes this holder for the root, which is silent or gave way to
+		// one that does not serve: so it becomes root again.
 		m.el.elect(func(o *election.Output) { m.el.Serve(m.now, o) })
 	}
 	if r.placer == nil {

@@ -59,7 +59,7 @@ func (e *Election) heardRoot(now time.Duration, c Candidate, out *Output) {
 		e.challenge = Candidate{}
 		e.awake = false
 	}
-	if c.Claim.Complete {
+	if c.Claim.Complete && !e.needed {
 		e.answering = false
 	}
 }
@@ -72,13 +72,16 @@ func (e *Election) holderHears(now time.Duration, c Candidate, out *Output) {
 		e.answerClaim(now, out)
 	case e.state == Resting: // it stepped down for a reason
 	case !e.answering:
-		e.answering, e.answer = true, now+e.early(e.cfg.Holder)
+		e.answering, e.needed, e.answer = true, false, now+e.early(e.cfg.Holder)
 	}
 }
 
 // Needed tells a device that holds the whole file that another gets it from the
 // origin: it answers as it does a claim.
-func (e *Election) Needed(now time.Duration, out *Output) { e.holderHears(now, Candidate{}, out) }
+func (e *Election) Needed(now time.Duration, out *Output) {
+	e.holderHears(now, Candidate{}, out)
+	e.needed = e.answering
+}
 
 func (e *Election) hearConfirmed(now time.Duration, c Candidate, out *Output) {
 	switch e.state {
@@ -221,6 +224,17 @@ func (e *Election) unconfirmed(a netip.Addr) bool {
 	return e.claims[a] >= most
 }
 
+// Try follows another confirmed root for once, though its rank is lower: the present
+// one has not served. That is not heard for a while.
+func (e *Election) Try(now time.Duration, c Candidate, out *Output) {
+	if e.state != Following || e.Distrusted(now, c.Addr.Addr()) {
+		return
+	}
+	e.ignore(now, e.root.Addr.Addr(), e.cfg.Ignore)
+	c.Heard = now
+	e.follow(c, wire.ReasonRootSilent, out)
+}
+
 func (e *Election) follow(c Candidate, why wire.Reason, out *Output) {
 	clear(e.claims)
 	e.enter(Following, why, out)
@@ -309,9 +323,10 @@ func (e *Election) Tick(now time.Duration, out *Output) {
 	}
 }
 
-// Serve makes a silent holder root again: it is asked for a place.
+// Serve makes a holder root again that is silent or follows another: it is asked
+// for a place.
 func (e *Election) Serve(now time.Duration, out *Output) {
-	if e.state == Holding {
+	if e.state == Holding || e.state == Following && e.holding.Complete {
 		e.confirm(now, wire.ReasonHolder, out)
 	}
 }

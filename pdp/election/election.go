@@ -167,6 +167,7 @@ type Election struct {
 	claimed   bool
 	answer    time.Duration // when a holder's answer is due
 	answering bool
+	needed    bool          // the answer is to a device that the root does not serve
 	object    time.Duration // when a follower that holds more than a claimant
 	objecting bool          // claims too, unless the root lives
 	distrust  map[netip.Addr]time.Duration

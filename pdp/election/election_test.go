@@ -473,3 +473,58 @@ func TestNeverConfirms(t *testing.T) {
 		t.Error("ignores a claimant though another became root each time")
 	}
 }
+
+// TestTry: a root that does not serve is left for another one of lower rank, and is
+// not heard for a while; nobody who is distrusted is tried.
+func TestTry(t *testing.T) {
+	e := started(LAN(), 3, false)
+	high := claim(1, wire.Rank{Complete: true, Prefix: 9}.Confirm())
+	low := claim(2, wire.Rank{Prefix: 5}.Confirm())
+	var o Output
+	e.Claim(0, high, &o)
+	if e.Try(0, low, &o); e.Root().Peer != low.Peer {
+		t.Fatal("stays with the root")
+	}
+	if e.Claim(time.Second, high, &o); e.Root().Peer != low.Peer {
+		t.Error("goes back at once")
+	}
+	now := e.cfg.Ignore + time.Second
+	if e.Claim(now, high, &o); e.Root().Peer != high.Peer {
+		t.Error("never hears it again")
+	}
+	e.Distrust(now, low.Addr.Addr(), wire.ReasonBadChunk, &o)
+	if e.Try(now, low, &o); e.Root().Peer != high.Peer {
+		t.Error("tries one that is distrusted")
+	}
+}
+
+// TestNeeded: a device that holds everything answers one that goes to the origin
+// though its own root says that it is complete too, and is root again for whoever
+// asks it.
+func TestNeeded(t *testing.T) {
+	e := started(LAN(), 9, true)
+	liar := claim(1, wire.Rank{Complete: true, Prefix: 9, Strength: ^uint32(0)}.Confirm())
+	var o Output
+	e.state = Listening
+	e.Claim(0, liar, &o)
+	if e.State() != Following {
+		t.Fatal(e.State())
+	}
+	e.Needed(0, &o)
+	e.Claim(time.Millisecond, liar, &o)
+	if until(t, e, Root); e.reason != wire.ReasonHolder {
+		t.Errorf("becomes root: %v", e.reason)
+	}
+	e.Claim(time.Second, liar, &o)
+	if e.State() != Following {
+		t.Fatalf("%v though outranked", e.State())
+	}
+	if e.Serve(time.Second, &o); e.State() != Root {
+		t.Error("serves nobody who asks it")
+	}
+	f := started(LAN(), 3, false)
+	f.Claim(0, liar, &o)
+	if f.Serve(0, &o); f.State() != Following {
+		t.Error("takes the place of the root without holding the file")
+	}
+}

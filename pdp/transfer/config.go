@@ -62,6 +62,11 @@ type Config struct {
 	// to the server. 10 s: a new election and a new place take less, and if
 	// peers fail an upgrade is not delayed by more than that.
 	Fallback time.Duration
+	// Look is how long a chunk may take the line to the server for a follower that
+	// has begun to download directly to wait for it in any case. On a slower line no
+	// chunk could have come by peers yet: it leaves the line to them for that time,
+	// once. 5 s is the time of a chunk at 105 kbit/s.
+	Look time.Duration
 	// FallbackJitter is the longest random wait before a follower goes to the
 	// server, so that of many that may go the first is heard by the others.
 	// 1 s is more than one Announce of the election.
@@ -118,7 +123,7 @@ func LAN() Config {
 		Window: 3, KeepAlive: 250 * time.Millisecond, Silence: 1500 * time.Millisecond,
 		Stall: 5 * time.Second, SlowWindow: 2 * time.Second, SlowLag: 16,
 		Progress: 8 * time.Second, RootBytes: 1 << 10, Turn: 2 * time.Hour,
-		Fallback: 10 * time.Second, FallbackJitter: time.Second, Lapse: 10 * time.Second,
+		Fallback: 10 * time.Second, Look: 5 * time.Second, FallbackJitter: time.Second, Lapse: 10 * time.Second,
 		Share: 20 * time.Second, FailedPeers: 2,
 		Backoff: time.Second, BackoffMax: time.Minute, Attempts: 3, Outage: time.Minute,
 		StripeChunks: 64,
@@ -127,8 +132,8 @@ func LAN() Config {
 
 // Validate refuses values that cannot work.
 func (c Config) Validate() error {
-	for _, d := range []time.Duration{c.KeepAlive, c.Stall, c.SlowWindow, c.Progress, c.Turn, c.Fallback, c.FallbackJitter,
-		c.Lapse, c.Share, c.Backoff} {
+	for _, d := range []time.Duration{c.KeepAlive, c.Stall, c.SlowWindow, c.Progress, c.Turn, c.Fallback, c.Look,
+		c.FallbackJitter, c.Lapse, c.Share, c.Backoff} {
 		if d <= 0 {
 			return errors.New("transfer: every time must be positive")
 		}

@@ -209,6 +209,9 @@ func (w *RootWatch) Mine(prefix int) { w.credible = w.credible || w.first > 0 &&
 // that it holds: only then what it says counts against a parent.
 func (w *RootWatch) Credible() bool { return w.credible }
 
+// Began returns since when the root is watched.
+func (w *RootWatch) Began() time.Duration { return w.began }
+
 // Prefix returns how far the root is, in chunks.
 func (w *RootWatch) Prefix() int { return w.prefix }
 

@@ -40,12 +40,16 @@ type Budget struct {
 	otherMoved time.Duration
 	otherHas   int
 	heard      map[netip.Addr]time.Duration // when each address said so first
+	share      time.Duration                // for how long each is believed
 }
 
 // NewBudget returns an unused budget.
 func NewBudget(cfg transfer.Config, rnd *rand.Rand) *Budget {
-	return &Budget{cfg: cfg, rnd: rnd, heard: map[netip.Addr]time.Duration{}}
+	return &Budget{cfg: cfg, rnd: rnd, heard: map[netip.Addr]time.Duration{}, share: cfg.Share}
 }
+
+// Slow tells how long another's download has to be left alone to bring anything.
+func (b *Budget) Slow(d time.Duration) { b.share = max(b.cfg.Share, d) }
 
 // Entitle starts the jittered wait for a direct download.
 func (b *Budget) Entitle(now time.Duration) {
@@ -85,9 +89,11 @@ func (b *Budget) Done() {
 	}
 }
 
-// Heard takes another's announcement. If two began at once, the one with the
-// lower id continues; Heard reports whether this device must stop.
-func (b *Budget) Heard(now time.Duration, self, p wire.Peer, link netip.AddrPort, d *wire.Direct) (stop bool) {
+// Heard takes another's announcement. If two began at once, the one with clearly
+// more bytes continues, else the one with the lower id; Heard reports whether this
+// device, which has so many, must stop.
+func (b *Budget) Heard(now time.Duration, self, p wire.Peer, link netip.AddrPort, d *wire.Direct,
+	mine int64) (stop bool) {
 	if d.Done {
 		if b.other == p {
 			b.other = wire.Peer{}
@@ -95,18 +101,29 @@ func (b *Budget) Heard(now time.Duration, self, p wire.Peer, link netip.AddrPort
 		}
 		return false
 	}
-	if !b.believed(now, link.Addr()) || b.other != p && b.taken(now) && b.other.Less(p) {
+	if !b.believed(now, link.Addr()) || b.other != p && b.Taken(now) && b.other.Less(p) {
 		return false
 	}
 	if b.other != p || d.Bytes > b.otherBytes {
 		b.otherMoved = now
 	}
 	b.other, b.otherAddr, b.otherBytes, b.otherHas = p, link, d.Bytes, d.Prefix
-	if b.claim == active && p.Less(self) {
+	if b.claim == active && !more(mine, d.Bytes) && (p.Less(self) || more(d.Bytes, mine)) {
 		b.claim = unclaimed
 		return true
 	}
 	return false
+}
+
+// more reports whether a bytes are clearly more than b: what is told of them may be
+// one announcement old.
+func more(a, b int64) bool { return a > 2*b }
+
+// Renew believes every address anew.
+func (b *Budget) Renew(now time.Duration) {
+	for a := range b.heard {
+		b.heard[a] = now
+	}
 }
 
 // believed reports whether a claim from an address counts, and remembers the first.
@@ -118,15 +135,15 @@ func (b *Budget) believed(now time.Duration, a netip.Addr) bool {
 		}
 		since, b.heard[a] = now, now
 	}
-	return now-since <= b.cfg.Share
+	return now-since <= b.share
 }
 
-// taken reports whether another device uses the budget.
-func (b *Budget) taken(now time.Duration) bool { return !b.other.IsZero() && now < b.until() }
+// Taken reports whether another device uses the budget.
+func (b *Budget) Taken(now time.Duration) bool { return !b.other.IsZero() && now < b.until() }
 
 // until returns when the other's claim counts no more if nothing more is heard.
 func (b *Budget) until() time.Duration {
-	return min(b.otherMoved+b.cfg.Lapse, b.heard[b.otherAddr.Addr()]+b.cfg.Share) + 1
+	return min(b.otherMoved+b.cfg.Lapse, b.heard[b.otherAddr.Addr()]+b.share) + 1
 }
 
 // Other returns the device that downloads directly, where it takes children,

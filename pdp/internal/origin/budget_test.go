@@ -26,15 +26,30 @@ func TestBudget(t *testing.T) {
 		t.Errorf("deadline %v %v, active %v", at, ok, b.Active())
 	}
 	// Two begin at once: the lower id goes on.
-	if b.Heard(at, peer(5), peer(6), link, &wire.Direct{}) ||
-		!b.Heard(at, peer(5), peer(4), link, &wire.Direct{}) || b.Active() {
+	if b.Heard(at, peer(5), peer(6), link, &wire.Direct{}, 0) ||
+		!b.Heard(at, peer(5), peer(4), link, &wire.Direct{}, 0) || b.Active() {
 		t.Error("the wrong one stops")
+	}
+	// Unless one of the two has clearly more already.
+	for _, x := range []struct {
+		mine, other int64
+		lower, stop bool
+	}{{1000, 100, true, false}, {1000, 100, false, false}, {100, 1000, false, true}, {1000, 600, true, true}} {
+		d := newBudget()
+		d.Take()
+		p := peer(6)
+		if x.lower {
+			p = peer(4)
+		}
+		if d.Heard(at, peer(5), p, link, &wire.Direct{Bytes: x.other}, x.mine) != x.stop || d.Active() == x.stop {
+			t.Errorf("%+v: active %v", x, d.Active())
+		}
 	}
 	// Another's download lapses when its bytes stand still.
 	c := newBudget()
 	c.Entitle(0)
 	for now := time.Duration(0); now <= 5*time.Second; now += time.Second {
-		c.Heard(now, peer(5), peer(4), link, &wire.Direct{Bytes: int64(now)})
+		c.Heard(now, peer(5), peer(4), link, &wire.Direct{Bytes: int64(now)}, 0)
 		if c.Ready(now, 0) {
 			t.Fatalf("two downloads at %v", now)
 		}
@@ -48,22 +63,37 @@ func TestBudget(t *testing.T) {
 	e.Entitle(0)
 	now := time.Duration(0)
 	for ; now <= cfg.Share; now += time.Second {
-		e.Heard(now, peer(5), peer(int(now/time.Second)%3), link, &wire.Direct{Bytes: int64(now)})
+		e.Heard(now, peer(5), peer(int(now/time.Second)%3), link, &wire.Direct{Bytes: int64(now)}, 0)
 		if e.Ready(now, 0) {
 			t.Fatalf("two downloads at %v", now)
 		}
 	}
 	now += cfg.FallbackJitter
-	if !e.Ready(now, 0) || e.Heard(now, peer(5), peer(0), link, &wire.Direct{Bytes: int64(now)}) {
+	if !e.Ready(now, 0) || e.Heard(now, peer(5), peer(0), link, &wire.Direct{Bytes: int64(now)}, 0) {
 		t.Error("one address keeps the budget for good")
+	}
+	// On a slow line it is longer, and anew when something has come.
+	f := newBudget()
+	f.Entitle(0)
+	f.Slow(time.Minute)
+	for now := time.Duration(0); now <= 100*time.Second; now += time.Second {
+		if f.Heard(now, peer(5), peer(4), link, &wire.Direct{Bytes: int64(now)}, 0); f.Ready(now, 0) {
+			t.Fatalf("two downloads at %v", now)
+		}
+		if now == 50*time.Second {
+			f.Renew(now)
+		}
+	}
+	if f.Slow(time.Second); f.share != cfg.Share {
+		t.Errorf("a fast line makes it %v", f.share)
 	}
 	// When the budget comes free not all begin at once.
 	starts := map[time.Duration]bool{}
 	for seed := range uint64(20) {
 		d := NewBudget(cfg, rand.New(rand.NewPCG(seed, 1)))
 		d.Entitle(0)
-		d.Heard(time.Second, peer(5), peer(4), link, &wire.Direct{Bytes: 1})
-		d.Heard(5*time.Second, peer(5), peer(4), link, &wire.Direct{Done: true})
+		d.Heard(time.Second, peer(5), peer(4), link, &wire.Direct{Bytes: 1}, 0)
+		d.Heard(5*time.Second, peer(5), peer(4), link, &wire.Direct{Done: true}, 0)
 		at, _ := d.Deadline(0)
 		starts[at] = true
 	}

@@ -59,7 +59,8 @@ func trace(seed uint64, steps int) string {
 			p := wire.Peer{ID: uint64(1 + r.IntN(5)), Nonce: 1}
 			d := &wire.Direct{Done: r.IntN(4) == 0, Bytes: int64(r.IntN(3)), Prefix: r.IntN(5)}
 			link := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(p.ID)}), 4051)
-			what = fmt.Sprintf("%d says %+v: stop %v", p.ID, *d, budget.Heard(now, self, p, link, d))
+			mine := int64(r.IntN(5))
+			what = fmt.Sprintf("%d says %+v, here %d: stop %v", p.ID, *d, mine, budget.Heard(now, self, p, link, d, mine))
 		case 8:
 			patience.Progress(now)
 			what = "bytes came"
