@@ -84,8 +84,8 @@ func (f *fallback) look() {
 	}
 	c := f.chunkTime()
 	f.looking = false
-	f.budget.Slow(3 * c / 2)
-	need, waited := 6*c/5, m.now-f.fed
+	need, waited := 3*c/2, m.now-f.fed
+	f.budget.Slow(need)
 	if !f.thin() || f.yielded || waited >= need || m.el.Root() == nil {
 		return
 	}

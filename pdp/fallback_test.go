@@ -290,7 +290,8 @@ func TestThinLine(t *testing.T) {
 		now := began + 100*time.Millisecond
 		m.Step(now, OriginOpened{Size: 4 << 20}, nil)
 		hold(t, m, link, now)
-		out := m.Step(now+time.Second, OriginBytes{Bytes: rate}, nil)
+		m.Step(now, OriginBytes{Bytes: 1}, nil)
+		out := m.Step(now+time.Second, OriginBytes{Bytes: 1 + rate}, nil)
 		left := slices.ContainsFunc(out, func(a Action) bool { _, ok := a.(StopOrigin); return ok })
 		if left != (rate == 1000) {
 			t.Fatalf("%d bytes a second: leaves the line %v", rate, left)
@@ -313,9 +314,10 @@ func TestThinLine(t *testing.T) {
 			t.Fatalf("goes to the server again after %v, a chunk takes %v", again, chunk)
 		}
 		m.Step(now, OriginOpened{Size: 4 << 20}, nil)
-		m.Step(now+time.Second, OriginBytes{Bytes: rate}, nil)
+		m.Step(now, OriginBytes{Bytes: 1}, nil)
+		m.Step(now+time.Second, OriginBytes{Bytes: 1 + rate}, nil)
 		hold(t, m, link, now+time.Second)
-		if m.Step(now+2*time.Second, OriginBytes{Bytes: 2 * rate}, nil); !m.fallback.budget.Active() {
+		if m.Step(now+2*time.Second, OriginBytes{Bytes: 1 + 2*rate}, nil); !m.fallback.budget.Active() {
 			t.Error("leaves the line a second time")
 		}
 	}

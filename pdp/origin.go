@@ -150,7 +150,7 @@ func (o *originSide) opened(e OriginOpened) {
 		return
 	}
 	o.use = o.use.then(answering)
-	o.line.Begin(o.m.now)
+	o.line.Begin()
 	o.answer(e)
 	if o.use.plain() == answering {
 		o.use = o.use.then(sending)

@@ -6,9 +6,10 @@ import "time"
 // has seen nothing.
 type Line struct {
 	rate  float64       // bytes per second, all downloads together
-	last  time.Duration // when bytes of the present download came last
-	took  time.Duration // for which they have come
-	bytes int64
+	first int64         // bytes of the present download that came with the first piece, 0 before
+	bytes int64         // that came after those
+	last  time.Duration // when bytes came last
+	took  time.Duration // for which they came
 }
 
 // What a line is judged by. Less than a second says nothing, and whoever gets
@@ -19,17 +20,21 @@ const (
 	longestTime = 10 * time.Minute
 )
 
-// Begin begins to measure a download: it has just been answered.
-func (l *Line) Begin(now time.Duration) { l.last, l.took, l.bytes = now, 0, 0 }
+// Begin begins to measure a download.
+func (l *Line) Begin() { l.first, l.bytes, l.took = 0, 0, 0 }
 
 // Seen takes how many bytes have come in the download in all, while so many others
 // are under way.
 func (l *Line) Seen(now time.Duration, bytes int64, others int) {
+	if l.first == 0 {
+		l.first, l.last = bytes, now
+		return
+	}
 	if gap := now - l.last; gap <= longestGap {
 		l.took += gap
 	}
-	if l.last, l.bytes = now, bytes; l.Timed() {
-		l.rate = float64(bytes) / l.took.Seconds() * float64(1+others)
+	if l.last, l.bytes = now, bytes-l.first; l.Timed() {
+		l.rate = float64(l.bytes) / l.took.Seconds() * float64(1+others)
 	}
 }
 
