@@ -62,10 +62,14 @@ func (f *fallback) gain() {
 }
 
 // chunkTime is how long the line takes for what comes at once, if it does nothing
-// else, as far as this device has seen it; 0 if it has not. That is a chunk or,
-// where files are passed on whole, the file.
+// else, as far as this device has seen it; 0 if it has not. That is a chunk, with all
+// before it where the server begins each body with the first, or, where files are
+// passed on whole, the file.
 func (f *fallback) chunkTime() time.Duration {
 	n := int64(f.m.held.ChunkSize())
+	if f.m.origin.skips {
+		n *= int64(1 + f.m.held.Prefix())
+	}
 	if f.m.cfg.Transfer.WholeFiles && f.m.held.Known() {
 		n = max(n, f.m.held.Size())
 	}

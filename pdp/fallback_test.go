@@ -356,3 +356,26 @@ func TestStarvingTriesOthers(t *testing.T) {
 		t.Error("dials it again though it did not answer")
 	}
 }
+
+// TestServerWithoutRanges: where each body begins with the first chunk, what comes
+// next takes as long as all that is held.
+func TestServerWithoutRanges(t *testing.T) {
+	for _, from := range []int{0, 3} {
+		m, link, now := starving(t)
+		for i := range 3 {
+			m.Step(now, Stored{Link: link, Index: i}, nil)
+		}
+		for ; !hold(t, m, link, now); now += 500 * time.Millisecond {
+			if now > time.Minute {
+				t.Fatal("never goes to the server again")
+			}
+		}
+		m.Step(now, OriginOpened{Size: 4 << 20, From: from}, nil)
+		m.Step(now, OriginBytes{Bytes: 1}, nil)
+		m.Step(now+time.Second, OriginBytes{Bytes: 1 + 100_000}, nil)
+		want := time.Duration(4-from) * 65536 * time.Second / 200_000 // the root has half of the line
+		if took := m.fallback.chunkTime(); took < want-1000 || took > want+1000 {
+			t.Errorf("from chunk %d on: %v, not %v", from, took, want)
+		}
+	}
+}

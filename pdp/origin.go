@@ -58,6 +58,7 @@ type originSide struct {
 	bytes int64         // that came in the download under way, or in the last one
 	begun time.Duration // when that was asked for
 	line  origin.Line
+	skips bool // the server sends bodies from the first chunk on, whatever is asked for
 	wrong int // files or chunks from the origin with the wrong digest
 }
 
@@ -152,6 +153,7 @@ func (o *originSide) opened(e OriginOpened) {
 	o.use = o.use.then(answering)
 	o.line.Begin()
 	o.answer(e)
+	o.skips = o.skips || e.From < o.m.held.Prefix()
 	if o.use.plain() == answering {
 		o.use = o.use.then(sending)
 	}
