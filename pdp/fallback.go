@@ -89,7 +89,7 @@ func (f *fallback) look() {
 	c := f.chunkTime()
 	f.looking = false
 	need, waited := 3*c/2, m.now-f.fed
-	f.budget.Slow(need)
+	f.budget.Slow(2 * need)
 	if !f.thin() || f.yielded || waited >= need || m.el.Root() == nil {
 		return
 	}
