@@ -144,6 +144,8 @@ var packages = []rule{
 	{dir: "internal/controller/bulk/table", floor: 2, side: controller, pure: true,
 		allowedImports: []string{"internal/choice", "internal/policy"},
 		libraries:      []string{"github.com/xuri/excelize/v2", "golang.org/x/text"}},
+	{dir: "internal/controller/bulk", floor: 2, side: controller, allowedImports: []string{"load", "internal/policy",
+		"internal/controller/bulk/table", "internal/controller/domain"}},
 	{dir: "internal/controller/rollouts", floor: 2, side: controller, still: true,
 		allowedImports: []string{"report", "internal/controller/window", "internal/controller/rollout",
 			"internal/controller/rollout/keeper", "internal/controller/domain"}},

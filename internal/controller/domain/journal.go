@@ -482,9 +482,9 @@ func (k *Desk) checkRestored(ctx context.Context, d, now Device) error {
 	return k.snap.checkFit(ctx, d)
 }
 
-// Remove removes a device that a job has made. An error matches ErrConflict if it
-// was changed since, or was heard of.
-func (k *Desk) Remove(ctx context.Context, partOf string, d Device, version int64) error {
+// CheckRemove refuses to remove a device that was changed since it had a version, or
+// was heard of. The error matches ErrConflict.
+func (k *Desk) CheckRemove(ctx context.Context, d Device, version int64) error {
 	if d.Version != version {
 		return fmt.Errorf("%w: it was changed since it was made, and stays", ErrConflict)
 	}
@@ -493,6 +493,11 @@ func (k *Desk) Remove(ctx context.Context, partOf string, d Device, version int6
 	} else if heard {
 		return fmt.Errorf("%w: it was heard of since it was made, and stays", ErrConflict)
 	}
+	return nil
+}
+
+// Remove removes a device, and all that belongs to it.
+func (k *Desk) Remove(ctx context.Context, partOf string, d Device) error {
 	if err := k.c.remove(ctx, k.tx, k.by, d); err != nil {
 		return err
 	}

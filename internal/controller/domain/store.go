@@ -382,6 +382,35 @@ type JobCounts struct {
 	Kept      int `json:"kept"`
 }
 
+// Add counts a row that had one outcome and now has another; "" is none.
+func (c *JobCounts) Add(was, is JobOutcome) {
+	if n := c.of(was); n != nil {
+		*n--
+	}
+	if n := c.of(is); n != nil {
+		*n++
+	}
+}
+
+// of is the count of an outcome, nil of none.
+func (c *JobCounts) of(o JobOutcome) *int {
+	switch o {
+	case RowCreated:
+		return &c.Created
+	case RowChanged:
+		return &c.Changed
+	case RowUnchanged:
+		return &c.Unchanged
+	case RowRefused:
+		return &c.Refused
+	case RowUndone:
+		return &c.Undone
+	case RowKept:
+		return &c.Kept
+	}
+	return nil
+}
+
 // JobOptions say how a job treats its rows.
 type JobOptions struct {
 	// Create makes devices that are not known.
@@ -451,6 +480,9 @@ type JobRow struct {
 	// Version of the device when it was written.
 	Version int64 `json:"version,omitempty"`
 }
+
+// Refuse says why the row is not written.
+func (r *JobRow) Refuse(problem string) { r.Outcome, r.Problem, r.Changes = RowRefused, problem, nil }
 
 // JobStep are the rows that one transaction writes.
 type JobStep struct {

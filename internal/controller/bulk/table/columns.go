@@ -59,6 +59,9 @@ func Columns() []string {
 	return append(all, policy.Names()...)
 }
 
+// Setting reports whether a column is a setting.
+func Setting(column string) bool { return slices.Contains(policy.Names(), column) }
+
 // columnsHelp says what the first line of a table is.
 func columnsHelp() string {
 	return "its first line names the columns, device and any of " + strings.Join(Columns()[1:], ", ")

@@ -1,0 +1,296 @@
+package bulk_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/internal/controller/bulk"
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/policy"
+)
+
+const (
+	phone1, phone2, phone3 = "SEP000000000001", "SEP000000000002", "SEP000000000003"
+	table3                 = "device,model,profile,peer-sharing\n000000000001,7941,Branch,on\n" +
+		"000000000002,7961,,off\n000000000003,7961,,"
+)
+
+// TestJob: from a plan by a run to its undoing.
+func TestJob(t *testing.T) {
+	r := newRig(t)
+	q := csv(table3)
+	p, err := r.Plan(r.ctx, r.admin, q)
+	r.ok(err)
+	if p.Counts != (domain.JobCounts{Rows: 3, Created: 3}) || len(r.devices()) != 0 {
+		t.Fatalf("the plan is %+v", p)
+	}
+	j := r.run(q)
+	if j.State != domain.JobDone || j.Counts != p.Counts || j.Verified != j.Steps {
+		t.Fatalf("%+v", j)
+	}
+	for i, row := range r.rows(j.ID) {
+		if row.Outcome != p.Rows[i].Outcome || row.Line != p.Rows[i].Line || len(row.Changes) != len(p.Rows[i].Changes) {
+			t.Errorf("planned %+v, done %+v", p.Rows[i], row)
+		}
+	}
+	d := r.devices()[phone1]
+	if d.Model != "CP-7941G" || d.Profile != "Branch" || d.Settings[policy.PeerSharing] != "on" {
+		t.Errorf("%+v", d)
+	}
+	if again := r.run(q); again.Counts != (domain.JobCounts{Rows: 3, Unchanged: 3}) {
+		t.Errorf("the same again: %+v", again)
+	}
+	second := r.run(csv("mac,ピアファームウェア共有,説明", phone1+",-,Reception", phone2+",on,"))
+	if second.Counts != (domain.JobCounts{Rows: 2, Changed: 2}) {
+		t.Errorf("%+v", second)
+	}
+	row := r.rows(second.ID)[0]
+	if len(row.Changes) != 2 || row.Changes[0].Field != "description" || *row.Changes[0].New != "Reception" ||
+		*row.Changes[1].Old != "on" || row.Changes[1].New != nil {
+		t.Errorf("old and new of a row: %+v", row)
+	}
+	_, err = r.Undo(r.ctx, r.admin, j.ID, false) // its devices were changed since
+	r.is(err, domain.ErrConflict)
+	if !strings.Contains(err.Error(), "2 rows") || !strings.Contains(err.Error(), "line 2, "+phone1) {
+		t.Errorf("it says %v", err)
+	}
+	if u := r.undo(second.ID); u.State != domain.JobUndone || u.Counts != (domain.JobCounts{Rows: 2, Undone: 2}) {
+		t.Errorf("%+v", u)
+	}
+	if got := r.devices()[phone1]; !reflect.DeepEqual(got, d) {
+		t.Errorf("undone, it is %+v, and was %+v", got, d)
+	}
+	_, err = r.Undo(r.ctx, r.admin, second.ID, false)
+	r.is(err, domain.ErrRefused)
+}
+
+// TestUndoSkips: rows that were changed since are kept, and told.
+func TestUndoSkips(t *testing.T) {
+	r := newRig(t)
+	j := r.run(csv(table3))
+	r.set(phone2, domain.DeviceChange{Description: ptr("mine")})
+	_, err := r.Undo(r.ctx, r.admin, j.ID, true)
+	r.ok(err)
+	if j = r.finish(j.ID); j.State != domain.JobUndone || j.Counts.Undone != 2 || j.Counts.Kept != 1 {
+		t.Errorf("%+v", j)
+	}
+	if got := slices.Collect(maps.Keys(r.devices())); !slices.Equal(got, []string{phone2}) {
+		t.Errorf("%v are left", got)
+	}
+	l, err := r.Rows(r.ctx, r.admin, j.ID, true, domain.Page{})
+	r.ok(err)
+	if len(l.Items) != 1 || l.Items[0].Outcome != domain.RowKept || l.Items[0].Problem == "" {
+		t.Errorf("the bad rows are %+v", l.Items)
+	}
+}
+
+// TestAllOrNothing: with one bad row nothing is written, with SkipBad all others.
+func TestAllOrNothing(t *testing.T) {
+	r := newRig(t)
+	q := csv(table3, "000000000004,7961,Branhc,", "000000000005,7916,,", "000000000006,7961,,maybe")
+	j := r.run(q)
+	if j.State != domain.JobRefused || j.Counts != (domain.JobCounts{Rows: 6, Refused: 3}) || len(r.devices()) > 0 {
+		t.Errorf("%+v, %d devices", j, len(r.devices()))
+	}
+	rows := r.rows(j.ID)
+	for i, says := range map[int]string{3: "did you mean Branch?", 4: `no table has model "7916"; did you mean`,
+		5: "peer-sharing"} {
+		if !strings.Contains(rows[i].Problem, says) || rows[i].Line != i+2 {
+			t.Errorf("%+v does not say %s", rows[i], says)
+		}
+	}
+	q.SkipBad = true
+	if j = r.run(q); j.State != domain.JobDone || j.Counts != (domain.JobCounts{Rows: 6, Created: 3, Refused: 3}) {
+		t.Errorf("%+v", j)
+	}
+	q.AnyModel = true
+	if j = r.run(q); j.Counts.Created != 1 || j.Counts.Unchanged != 3 || r.devices()["SEP000000000005"].Model != "7916" {
+		t.Errorf("%+v", j)
+	}
+}
+
+// TestBadSinceChecked: what becomes bad while the job runs takes back what was
+// written.
+func TestBadSinceChecked(t *testing.T) {
+	r := newRig(t)
+	lines := []string{"device,model,profile"}
+	for i := range 1200 {
+		lines = append(lines, fmt.Sprintf("%012X,7961,%s", i+1, []string{"Branch", "lobby"}[i/600]))
+	}
+	j, err := r.Create(r.ctx, r.admin, csv(lines...))
+	r.ok(err)
+	for j.Next < 1 {
+		_, err := r.Step(r.ctx, j.ID)
+		r.ok(err)
+		j, err = r.Job(r.ctx, r.admin, j.ID)
+		r.ok(err)
+	}
+	if len(r.devices()) != 500 {
+		t.Fatalf("%d devices after a step", len(r.devices()))
+	}
+	r.ok(r.ctl.DeleteProfile(r.ctx, r.admin, "lobby", 0))
+	j = r.finish(j.ID)
+	if j.State != domain.JobRefused || j.Counts.Undone != 500 || !strings.Contains(j.Problem, "line 602") ||
+		len(r.devices()) != 0 {
+		t.Errorf("%+v, %d devices", j, len(r.devices()))
+	}
+}
+
+// TestKilled: wherever a job is cut off, another process goes on to the same end, or
+// undoes it.
+func TestKilled(t *testing.T) {
+	for cut := range 9 {
+		for _, undo := range []bool{false, true} {
+			r := newRig(t)
+			lines := []string{"device,model"}
+			for i := range 1001 {
+				lines = append(lines, fmt.Sprintf("%012X,7961", i+1))
+			}
+			j, err := r.Create(r.ctx, r.admin, csv(lines...))
+			r.ok(err)
+			for range cut {
+				_, err := r.Step(r.ctx, j.ID)
+				r.ok(err)
+			}
+			r.Service = r.service(r.store)
+			if undo {
+				_, err := r.Undo(r.ctx, r.admin, j.ID, false)
+				r.ok(err)
+			}
+			j = r.finish(j.ID)
+			if n := len(r.devices()); undo && (n != 0 || j.State != domain.JobUndone) ||
+				!undo && (n != 1001 || j.State != domain.JobDone || j.Counts.Created != 1001) {
+				t.Errorf("cut after %d steps, undo %v: %d devices, %+v", cut, undo, n, j)
+			}
+		}
+	}
+}
+
+// TestRun: Run carries out what is due, at its time, and what another has left.
+func TestRun(t *testing.T) {
+	r := newRig(t)
+	later := csv(table3)
+	later.At = r.now.Add(time.Hour)
+	j, err := r.Create(r.ctx, r.admin, later)
+	r.ok(err)
+	if more, err := r.Step(r.ctx, j.ID); more || err != nil {
+		t.Fatalf("before its time: %v, %v", more, err)
+	}
+	if j := r.finish(j.ID); j.State != domain.JobWaiting {
+		t.Fatalf("%+v", j)
+	}
+	r.now = r.now.Add(time.Hour)
+	ctx, stop := context.WithCancel(r.ctx)
+	ended := make(chan struct{})
+	go func() { defer close(ended); r.Run(ctx) }()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for j.State != domain.JobDone {
+		<-tick.C
+		j, err = r.Job(r.ctx, r.admin, j.ID)
+		r.ok(err)
+	}
+	stop()
+	<-ended
+	cancelled, err := r.Create(r.ctx, r.admin, csv("device,profile", phone1+",lobby"))
+	r.ok(err)
+	_, err = r.Undo(r.ctx, r.admin, cancelled.ID, false)
+	r.ok(err)
+	if j := r.finish(cancelled.ID); j.State != domain.JobUndone || r.devices()[phone1].Profile != "Branch" {
+		t.Errorf("%+v", j)
+	}
+}
+
+// TestRights: a job has the rights that its maker has when it runs.
+func TestRights(t *testing.T) {
+	r := newRig(t)
+	_, err := r.ctl.CreateUser(r.ctx, r.admin, "ann", domain.UserChange{Role: ptr(domain.RoleOperator),
+		Password: ptr("correct horse battery")})
+	r.ok(err)
+	ann := domain.Actor{Kind: domain.ActorUser, Name: "ann", User: "ann", From: "10.0.0.1", Role: domain.RoleOperator}
+	viewer := ann
+	viewer.Role = domain.RoleViewer
+	_, err = r.Create(r.ctx, viewer, csv(table3))
+	r.is(err, domain.ErrForbidden)
+	_, err = r.Plan(r.ctx, viewer, csv(table3))
+	r.is(err, domain.ErrForbidden)
+	_, err = r.Export(r.ctx, viewer, bulk.Query{})
+	r.is(err, domain.ErrForbidden)
+	j, err := r.Create(r.ctx, ann, csv(table3))
+	r.ok(err)
+	_, err = r.Undo(r.ctx, viewer, j.ID, false)
+	r.is(err, domain.ErrForbidden)
+	_, err = r.ctl.UpdateUser(r.ctx, r.admin, "ann", domain.UserChange{Disabled: ptr(true)}, 0)
+	r.ok(err)
+	j = r.finish(j.ID)
+	if j.State != domain.JobRefused || !strings.Contains(j.Problem, "disabled") || len(r.devices()) > 0 {
+		t.Errorf("%+v", j)
+	}
+}
+
+// TestQuery: all devices of a model and a profile get something.
+func TestQuery(t *testing.T) {
+	r := newRig(t)
+	r.run(csv(table3))
+	r.set(phone2, domain.DeviceChange{Profile: ptr("Branch")})
+	q := bulk.Request{Query: &bulk.Query{Model: "Cisco 7961", Profile: "Branch"}}
+	_, err := r.Plan(r.ctx, r.admin, q)
+	r.is(err, domain.ErrInvalid) // nothing to set
+	q.Set.Settings.Set = policy.Values{policy.PeerSharing: "on"}
+	j := r.run(q)
+	if j.Counts != (domain.JobCounts{Rows: 1, Changed: 1}) || j.Name != "devices of model Cisco 7961, profile Branch" {
+		t.Errorf("%+v", j)
+	}
+	if got := r.devices()[phone2].Settings[policy.PeerSharing]; got != "on" {
+		t.Errorf("sharing is %q", got)
+	}
+	for _, bad := range []bulk.Query{{Profile: "Brunch"}, {Site: "Kioto"}} {
+		q.Query = &bad
+		_, err := r.Create(r.ctx, r.admin, q)
+		if r.is(err, domain.ErrNotFound); !strings.Contains(err.Error(), "did you mean") {
+			t.Errorf("%v", err)
+		}
+	}
+	q.Query = &bulk.Query{Site: "Osaka"}
+	_, err = r.Create(r.ctx, r.admin, q)
+	r.is(err, domain.ErrRefused)
+}
+
+// TestTemplates: a template says what rows do not.
+func TestTemplates(t *testing.T) {
+	r := newRig(t)
+	_, err := r.PutTemplate(r.ctx, r.admin, "branch phones", "", domain.DeviceChange{})
+	r.is(err, domain.ErrInvalid)
+	change := domain.DeviceChange{Model: ptr("7961"), Profile: ptr("Branch"), Release: ptr("9.4(2)"),
+		Settings: domain.SettingsChange{Set: policy.Values{policy.PeerSharing: "on", policy.Timing: "lan"}}}
+	_, err = r.PutTemplate(r.ctx, r.admin, "branch", "Phones of branches", change)
+	r.ok(err)
+	q := csv("device,model,load,timing", "000000000001,,,", "000000000002,7941,SIP41,-")
+	q.Template, q.Set.Site = "branch", ptr("Kyoto")
+	if j := r.run(q); j.State != domain.JobDone {
+		t.Fatalf("%+v %+v", j, r.rows(j.ID))
+	}
+	d := r.devices()
+	if a := d[phone1]; a.Model != "CP-7961G" || a.Profile != "Branch" || a.Site != "Kyoto" || a.Load.Release != "9.4(2)" ||
+		a.Settings[policy.Timing] != "lan" {
+		t.Errorf("%+v", a)
+	}
+	if b := d[phone2]; b.Model != "CP-7941G" || b.Load.Load != "SIP41" || b.Load.Release != "" ||
+		!maps.Equal(b.Settings, policy.Values{policy.PeerSharing: "on"}) {
+		t.Errorf("%+v", b)
+	}
+	l, err := r.Templates(r.ctx, r.admin, domain.Page{})
+	if r.ok(err); len(l.Items) != 1 || l.Items[0].Note != "Phones of branches" {
+		t.Errorf("%+v", l)
+	}
+	r.ok(r.DeleteTemplate(r.ctx, r.admin, "branch"))
+	r.is(r.DeleteTemplate(r.ctx, r.admin, "branch"), domain.ErrNotFound)
+	_, err = r.Create(r.ctx, r.admin, q)
+	r.is(err, domain.ErrNotFound)
+}

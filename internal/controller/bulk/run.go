@@ -1,0 +1,296 @@
+package bulk
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+)
+
+// Run carries out jobs, one after the other, until ctx ends: those that are made
+// here, those whose time has come, and those that another process has left. Two
+// processes may run at the same time.
+func (s *Service) Run(ctx context.Context) {
+	tick := time.NewTicker(s.cfg.Every)
+	defer tick.Stop()
+	for {
+		if err := s.work(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Log.Warn("a bulk job cannot go on now; it is tried again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-s.wake:
+		}
+	}
+}
+
+// work takes each job that is due as far as it goes.
+func (s *Service) work(ctx context.Context) error {
+	var due []domain.Job
+	err := s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+		l, err := tx.Jobs().List(ctx, domain.JobFilter{DueBy: s.now()}, domain.Page{Limit: domain.MaxPage})
+		due = l.Items
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, j := range due {
+		for more := true; more; {
+			if more, err = s.Step(ctx, j.ID); err != nil {
+				return fmt.Errorf("job %s: %w", j.ID, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Step does the next piece of a job, and reports whether there is more to do now.
+// It is what a queue of jobs has to call. A piece that is cut off is done again.
+func (s *Service) Step(ctx context.Context, id string) (more bool, err error) {
+	var j domain.Job
+	var wrong map[int]string
+	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+		if j, err = find(ctx, tx, id); err != nil {
+			return err
+		}
+		if j.State != domain.JobRunning || j.Verified == j.Next {
+			return nil
+		}
+		wrong, err = readBack(ctx, tx, j)
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	switch j.State {
+	case domain.JobWaiting:
+		return s.change(ctx, id, j.State, s.begin)
+	case domain.JobChecking:
+		return s.check(ctx, j)
+	case domain.JobRunning:
+		return s.change(ctx, id, j.State, func(ctx context.Context, tx domain.Tx, now *domain.Job) error {
+			if now.Next != j.Next {
+				return nil // another process was faster
+			}
+			if len(wrong) > 0 {
+				return s.found(ctx, tx, now, wrong)
+			}
+			now.Verified = now.Next
+			if now.Next == now.Steps {
+				now.State = domain.JobDone
+				return nil
+			}
+			return s.write(ctx, tx, now)
+		})
+	case domain.JobUndoing:
+		return s.change(ctx, id, j.State, s.takeBack)
+	}
+	return false, nil
+}
+
+// change changes a job that is still in a state, in one transaction with what fn
+// writes.
+func (s *Service) change(ctx context.Context, id string, in domain.JobState,
+	fn func(context.Context, domain.Tx, *domain.Job) error) (more bool, err error) {
+	err = s.cfg.Store.Update(ctx, func(tx domain.Tx) error {
+		j, err := find(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if more = j.State.Active(); j.State != in {
+			return nil
+		}
+		if err := fn(ctx, tx, &j); err != nil {
+			return err
+		}
+		j.Changed = s.now()
+		// What waits for its time is found when it has come.
+		more = j.State.Active() && j.State != domain.JobWaiting
+		return tx.Jobs().Put(ctx, &j)
+	})
+	return more, err
+}
+
+// begin begins a job whose time has come.
+func (s *Service) begin(_ context.Context, _ domain.Tx, j *domain.Job) error {
+	switch {
+	case j.At.After(s.now()):
+	case j.SkipBad:
+		j.State = domain.JobRunning
+	default:
+		j.State = domain.JobChecking
+	}
+	return nil
+}
+
+// check judges all rows before the first is written: if one is bad, none is.
+func (s *Service) check(ctx context.Context, j domain.Job) (more bool, err error) {
+	var bad []domain.JobStep
+	var lost error
+	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+		bad = nil
+		desk, err := s.cfg.Controller.DeskAgain(ctx, tx, j.By)
+		if err != nil {
+			lost = err
+			return nil
+		}
+		for n := range j.Steps {
+			step, err := tx.JobSteps().Get(ctx, domain.JobStepKey(j.ID, n))
+			if err != nil {
+				return err
+			}
+			if _, _, err := verdicts(ctx, desk, step.Rows, j.JobOptions); err != nil {
+				return err
+			}
+			if forget(step.Rows) {
+				bad = append(bad, step)
+			}
+		}
+		return nil
+	})
+	if err == nil && lost != nil && !own(lost) {
+		err = lost
+	}
+	if err != nil {
+		return false, err
+	}
+	return s.change(ctx, j.ID, domain.JobChecking, func(ctx context.Context, tx domain.Tx, now *domain.Job) error {
+		switch {
+		case lost != nil:
+			now.State, now.Problem = domain.JobRefused, problem(lost)
+			return nil
+		case len(bad) == 0:
+			now.State = domain.JobRunning
+			return nil
+		}
+		now.State = domain.JobRefused
+		for _, step := range bad {
+			for _, r := range step.Rows {
+				now.Counts.Add("", r.Outcome)
+			}
+		}
+		now.Problem = fmt.Sprintf("%d of %d rows are refused, so none was written", now.Counts.Refused, now.Counts.Rows)
+		return tx.JobSteps().PutAll(ctx, bad)
+	})
+}
+
+// forget takes the verdicts of good rows back, which were not carried out, and
+// reports whether there are bad ones.
+func forget(rows []domain.JobRow) (bad bool) {
+	for i := range rows {
+		if rows[i].Outcome == domain.RowRefused {
+			bad = true
+		} else {
+			rows[i].Outcome, rows[i].Changes = "", nil
+		}
+	}
+	return bad
+}
+
+// write writes the rows of the next step.
+func (s *Service) write(ctx context.Context, tx domain.Tx, j *domain.Job) error {
+	desk, err := s.cfg.Controller.DeskAgain(ctx, tx, j.By)
+	if err != nil {
+		if own(err) {
+			giveUp(j, problem(err))
+			return nil
+		}
+		return err
+	}
+	step, err := tx.JobSteps().Get(ctx, domain.JobStepKey(j.ID, j.Next))
+	if err != nil {
+		return err
+	}
+	judged, of, err := verdicts(ctx, desk, step.Rows, j.JobOptions)
+	if err != nil {
+		return err
+	}
+	for _, r := range step.Rows {
+		if r.Outcome == domain.RowRefused && !j.SkipBad { // since it was checked
+			giveUp(j, fmt.Sprintf("line %d: %s", r.Line, r.Problem))
+			return nil
+		}
+	}
+	if err := desk.Write(ctx, j.ID, judged); err != nil {
+		return err
+	}
+	for n, i := range of {
+		step.Rows[i].Version = judged[n].Device.Version
+	}
+	for _, r := range step.Rows {
+		j.Counts.Add("", r.Outcome)
+	}
+	j.Next++
+	return tx.JobSteps().Put(ctx, &step)
+}
+
+// giveUp ends a job that cannot go on: what it has written is taken back, or stays
+// if bad rows are skipped.
+func giveUp(j *domain.Job, why string) {
+	j.Problem = why
+	switch {
+	case j.SkipBad:
+		j.State = domain.JobDone
+	case j.Next == 0:
+		j.State = domain.JobRefused
+	default:
+		j.State = domain.JobUndoing
+	}
+}
+
+// readBack compares what the latest step has written with what it was asked for
+// (CSCsh98792), and returns what is wrong, by the row. What somebody else has
+// changed since is his.
+func readBack(ctx context.Context, tx domain.Tx, j domain.Job) (map[int]string, error) {
+	step, err := tx.JobSteps().Get(ctx, domain.JobStepKey(j.ID, j.Next-1))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, r := range step.Rows {
+		if r.Version > 0 {
+			names = append(names, r.Device)
+		}
+	}
+	stored, err := tx.Devices().GetAll(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	wrong := map[int]string{}
+	for i, r := range step.Rows {
+		d, ok := stored[r.Device]
+		switch {
+		case r.Version == 0 || ok && d.Version > r.Version:
+		case !ok:
+			wrong[i] = "written, and not there when it was read back"
+		default:
+			if err := d.Differs(r.Change); err != nil {
+				wrong[i] = problem(err)
+			}
+		}
+	}
+	return wrong, nil
+}
+
+// found tells of rows that were read back as something else.
+func (s *Service) found(ctx context.Context, tx domain.Tx, j *domain.Job, wrong map[int]string) error {
+	step, err := tx.JobSteps().Get(ctx, domain.JobStepKey(j.ID, j.Next-1))
+	if err != nil {
+		return err
+	}
+	for i := range step.Rows {
+		if text, ok := wrong[i]; ok {
+			step.Rows[i].Problem = text
+			j.Problem = fmt.Sprintf("line %d: %s", step.Rows[i].Line, text)
+		}
+	}
+	j.Verified = j.Next
+	if !j.SkipBad {
+		j.State = domain.JobUndoing
+	}
+	return tx.JobSteps().Put(ctx, &step)
+}

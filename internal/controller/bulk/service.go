@@ -1,0 +1,292 @@
+package bulk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/peerload/peerload/internal/controller/bulk/table"
+	"github.com/peerload/peerload/internal/controller/domain"
+)
+
+const (
+	// stepRows is how many rows one transaction writes: others have to wait for it,
+	// some tens of milliseconds.
+	stepRows = 500
+	// MaxJobs bounds the jobs that are kept, with their rows. The oldest that have
+	// ended go first, and cannot be undone any more.
+	MaxJobs = 100
+)
+
+// Config configures a Service.
+type Config struct {
+	// Controller has the rules, and Store what it knows. Required.
+	Controller *domain.Controller
+	Store      domain.Store
+	// Now returns the time. nil means time.Now.
+	Now func() time.Time
+	// Every is how often Run looks for jobs that are due, or that another process
+	// has left. 0 means a second.
+	Every time.Duration
+	// Log is told of steps that fail. nil: nobody is.
+	Log *slog.Logger
+}
+
+// Service has the use cases of jobs. Its methods may be called by several
+// goroutines.
+type Service struct {
+	cfg  Config
+	wake chan struct{}
+}
+
+// New returns a service.
+func New(cfg Config) (*Service, error) {
+	if cfg.Controller == nil || cfg.Store == nil {
+		return nil, errors.New("bulk: no controller or no store")
+	}
+	if cfg.Every < 0 {
+		return nil, errors.New("bulk: Every is negative")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Every == 0 {
+		cfg.Every = time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{cfg, make(chan struct{}, 1)}, nil
+}
+
+// Plan says what a job would do.
+type Plan struct {
+	Name   string           `json:"name"`
+	Counts domain.JobCounts `json:"counts"`
+	// Rows in the order of the table, each with what would become of it.
+	Rows []domain.JobRow `json:"rows"`
+}
+
+// Plan says what would become of each row if the job ran now. It changes nothing.
+func (s *Service) Plan(ctx context.Context, a domain.Actor, r Request) (p Plan, err error) {
+	if err := a.May(domain.ScopeDevices); err != nil {
+		return p, err
+	}
+	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+		desk, err := s.cfg.Controller.Desk(ctx, tx, a)
+		if err != nil {
+			return err
+		}
+		p = Plan{Name: r.name()}
+		if p.Rows, err = r.rows(ctx, desk); err != nil {
+			return err
+		}
+		for part := range slices.Chunk(p.Rows, stepRows) {
+			if _, _, err := verdicts(ctx, desk, part, r.JobOptions); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, row := range p.Rows {
+		p.Counts.Add("", row.Outcome)
+	}
+	p.Counts.Rows = len(p.Rows)
+	return p, err
+}
+
+// Create makes a job. Run carries it out.
+func (s *Service) Create(ctx context.Context, a domain.Actor, r Request) (j domain.Job, err error) {
+	if err := a.May(domain.ScopeDevices); err != nil {
+		return j, err
+	}
+	now := s.now()
+	if !r.At.IsZero() && r.At.Before(now) {
+		r.At = time.Time{}
+	}
+	err = s.cfg.Store.Update(ctx, func(tx domain.Tx) error {
+		desk, err := s.cfg.Controller.Desk(ctx, tx, a)
+		if err != nil {
+			return err
+		}
+		rows, err := r.rows(ctx, desk)
+		if err != nil {
+			return err
+		}
+		j = domain.Job{Meta: domain.Meta{Created: now, Changed: now}, Name: r.name(), State: domain.JobWaiting,
+			At: r.At.UTC().Truncate(time.Microsecond), By: desk.By(), JobOptions: r.JobOptions}
+		j.Counts.Rows = len(rows)
+		if j.ID, err = desk.Note(ctx, "bulk.run", fmt.Sprintf("bulk job of %d rows: %s", len(rows), j.Name)); err != nil {
+			return err
+		}
+		var steps []domain.JobStep
+		for part := range slices.Chunk(rows, stepRows) {
+			steps = append(steps, domain.JobStep{Meta: j.Meta, Job: j.ID, N: len(steps), Rows: part})
+		}
+		j.Steps = len(steps)
+		if err := tx.Jobs().Put(ctx, &j); err != nil {
+			return err
+		}
+		if err := tx.JobSteps().PutAll(ctx, steps); err != nil {
+			return err
+		}
+		return dropOld(ctx, tx)
+	})
+	if err == nil {
+		s.tell()
+	}
+	return j, err
+}
+
+// dropOld removes the oldest jobs that have ended, of more than MaxJobs.
+func dropOld(ctx context.Context, tx domain.Tx) error {
+	l, err := tx.Jobs().List(ctx, domain.JobFilter{}, domain.Page{Limit: domain.MaxPage})
+	if err != nil {
+		return err
+	}
+	surplus := l.Total - MaxJobs
+	for _, j := range l.Items {
+		if surplus <= 0 {
+			return nil
+		}
+		if j.State.Active() {
+			continue
+		}
+		if err := tx.Jobs().Delete(ctx, j.ID, 0); err != nil {
+			return err
+		}
+		surplus--
+	}
+	return nil
+}
+
+// now is the time as the store keeps it.
+func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Microsecond) }
+
+// tell wakes Run.
+func (s *Service) tell() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Job returns a job.
+func (s *Service) Job(ctx context.Context, a domain.Actor, id string) (j domain.Job, err error) {
+	if err := a.May(domain.ScopeRead); err != nil {
+		return j, err
+	}
+	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+		j, err = find(ctx, tx, id)
+		return err
+	})
+	return j, err
+}
+
+func find(ctx context.Context, tx domain.Tx, id string) (domain.Job, error) {
+	j, err := tx.Jobs().Get(ctx, id)
+	if errors.Is(err, domain.ErrNotFound) {
+		return j, fmt.Errorf("%w: job %q", domain.ErrNotFound, clean(id))
+	}
+	return j, err
+}
+
+// Jobs lists jobs, the oldest first.
+func (s *Service) Jobs(ctx context.Context, a domain.Actor, p domain.Page) (l domain.List[domain.Job], err error) {
+	if err := a.May(domain.ScopeRead); err != nil {
+		return l, err
+	}
+	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+		l, err = tx.Jobs().List(ctx, domain.JobFilter{}, p)
+		return err
+	})
+	return l, err
+}
+
+// Rows lists the rows of a job in the order of the table, by the steps that hold
+// them: a page has the rows of a step. bad lists only those with a problem.
+func (s *Service) Rows(ctx context.Context, a domain.Actor, id string, bad bool,
+	p domain.Page) (l domain.List[domain.JobRow], err error) {
+	if err := a.May(domain.ScopeRead); err != nil {
+		return l, err
+	}
+	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+		j, err := find(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		l = domain.List[domain.JobRow]{Items: []domain.JobRow{}, Total: j.Counts.Rows}
+		for p.Limit = 1; len(l.Items) == 0; p.After = l.Next { // a step without such rows is no page
+			steps, err := tx.JobSteps().List(ctx, domain.JobStepFilter{Job: id}, p)
+			if err != nil {
+				return err
+			}
+			for _, step := range steps.Items {
+				for _, r := range step.Rows {
+					if !bad || r.Problem != "" {
+						l.Items = append(l.Items, r)
+					}
+				}
+			}
+			if l.Next = steps.Next; l.Next == "" {
+				return nil
+			}
+		}
+		return nil
+	})
+	return l, err
+}
+
+// Export returns the devices of a query as a table, which imports again to no
+// change.
+func (s *Service) Export(ctx context.Context, a domain.Actor, q Query) (t *table.Table, err error) {
+	if err := a.May(domain.ScopeDevices); err != nil {
+		return nil, err
+	}
+	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+		desk, err := s.cfg.Controller.Desk(ctx, tx, a)
+		if err != nil {
+			return err
+		}
+		t = &table.Table{Columns: table.Columns()}
+		return q.each(ctx, desk, func(d domain.Device) error {
+			if len(t.Rows) == table.MaxRows {
+				return invalid("the query finds more than %d devices: narrow it", table.MaxRows)
+			}
+			t.Rows = append(t.Rows, rowOf(d, len(t.Rows)+2))
+			return nil
+		})
+	})
+	return t, err
+}
+
+// rowOf is a device as a row of a table. What it has not is unset, but for the
+// model, which no device can lose.
+func rowOf(d domain.Device, line int) table.Row {
+	row := table.Row{Line: line, Device: d.Name}
+	add := func(column, value string) {
+		row.Cells = append(row.Cells, table.Cell{Column: column, Value: value, Unset: value == ""})
+	}
+	if d.Model != "" {
+		add(table.Model, d.Model)
+	}
+	add(table.Profile, d.Profile)
+	add(table.Site, d.Site)
+	add(table.Description, d.Description)
+	if d.Load.Release == "" {
+		add(table.Load, d.Load.Load)
+	} else {
+		add(table.Release, d.Load.Release)
+	}
+	for _, name := range table.Columns() {
+		if value, ok := d.Settings[name]; ok {
+			row.Cells = append(row.Cells, table.Cell{Column: name, Value: value})
+		} else if table.Setting(name) {
+			add(name, "")
+		}
+	}
+	return row
+}

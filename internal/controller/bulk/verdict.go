@@ -1,0 +1,90 @@
+package bulk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+)
+
+// verdicts says of each row what becomes of it in the state that the desk sees, and
+// returns what is to be written, with the row of each. A plan, the check before a
+// job begins, and each step of a job ask here. Rows that were refused before stay
+// so.
+func verdicts(ctx context.Context, desk *domain.Desk, rows []domain.JobRow, o domain.JobOptions) (all []domain.Judged,
+	of []int, err error) {
+	names := make([]string, 0, len(rows))
+	for _, r := range rows {
+		if r.Outcome != domain.RowRefused {
+			names = append(names, r.Device)
+		}
+	}
+	known, err := desk.Tx().Devices().GetAll(ctx, names)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range rows {
+		if rows[i].Outcome == domain.RowRefused {
+			continue
+		}
+		var before *domain.Device
+		if d, ok := known[rows[i].Device]; ok {
+			before = &d
+		}
+		j, err := verdict(ctx, desk, rows[i], before, o)
+		switch {
+		case err != nil && !own(err):
+			return nil, nil, err // of the database, not of the row
+		case err != nil:
+			rows[i].Refuse(problem(err))
+			continue
+		case len(j.Changes) == 0:
+			rows[i].Outcome = domain.RowUnchanged
+			continue
+		case j.Created:
+			rows[i].Outcome = domain.RowCreated
+		default:
+			rows[i].Outcome = domain.RowChanged
+		}
+		rows[i].Changes = j.Changes
+		all, of = append(all, j), append(of, i)
+	}
+	return all, of, nil
+}
+
+// verdict judges one row.
+func verdict(ctx context.Context, desk *domain.Desk, r domain.JobRow, before *domain.Device,
+	o domain.JobOptions) (domain.Judged, error) {
+	if before == nil && !o.Create {
+		return domain.Judged{}, fmt.Errorf("%w: device %q; create devices that are not known, or mend the name",
+			domain.ErrNotFound, r.Device)
+	}
+	if m := r.Change.Model; m != nil && !o.AnyModel && (before == nil || before.Model != *m) {
+		if err := desk.CheckModel(*m); err != nil {
+			return domain.Judged{}, err
+		}
+	}
+	return desk.Judge(ctx, r.Device, before, r.Change)
+}
+
+// own reports whether an error is a verdict on a row.
+func own(err error) bool {
+	for _, kind := range []error{domain.ErrInvalid, domain.ErrNotFound, domain.ErrRefused, domain.ErrConflict,
+		domain.ErrExists, domain.ErrForbidden, domain.ErrUnauthenticated} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// problem is an error as a row says it.
+func problem(err error) string {
+	text := err.Error()
+	for _, kind := range []error{domain.ErrInvalid, domain.ErrRefused, domain.ErrConflict} {
+		text = strings.TrimPrefix(text, kind.Error()+": ")
+	}
+	return clean(text)
+}
