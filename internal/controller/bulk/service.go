@@ -72,7 +72,7 @@ type Plan struct {
 
 // Plan says what would become of each row if the job ran now. It changes nothing.
 func (s *Service) Plan(ctx context.Context, a domain.Actor, r Request) (p Plan, err error) {
-	if err := a.May(domain.ScopeDevices); err != nil {
+	if err := a.Check(domain.ScopeDevices); err != nil {
 		return p, err
 	}
 	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
@@ -100,7 +100,7 @@ func (s *Service) Plan(ctx context.Context, a domain.Actor, r Request) (p Plan, 
 
 // Create makes a job. Run carries it out.
 func (s *Service) Create(ctx context.Context, a domain.Actor, r Request) (j domain.Job, err error) {
-	if err := a.May(domain.ScopeDevices); err != nil {
+	if err := a.Check(domain.ScopeDevices); err != nil {
 		return j, err
 	}
 	now := s.now()
@@ -176,11 +176,11 @@ func (s *Service) tell() {
 
 // Job returns a job.
 func (s *Service) Job(ctx context.Context, a domain.Actor, id string) (j domain.Job, err error) {
-	if err := a.May(domain.ScopeRead); err != nil {
+	if err := a.Check(domain.ScopeRead); err != nil {
 		return j, err
 	}
 	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
-		j, err = find(ctx, tx, id)
+		j, err = find(ctx, a.Within(tx), id)
 		return err
 	})
 	return j, err
@@ -196,11 +196,11 @@ func find(ctx context.Context, tx domain.Tx, id string) (domain.Job, error) {
 
 // Jobs lists jobs, the oldest first.
 func (s *Service) Jobs(ctx context.Context, a domain.Actor, p domain.Page) (l domain.List[domain.Job], err error) {
-	if err := a.May(domain.ScopeRead); err != nil {
+	if err := a.Check(domain.ScopeRead); err != nil {
 		return l, err
 	}
 	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
-		l, err = tx.Jobs().List(ctx, domain.JobFilter{}, p)
+		l, err = a.Within(tx).Jobs().List(ctx, domain.JobFilter{}, p)
 		return err
 	})
 	return l, err
@@ -210,10 +210,11 @@ func (s *Service) Jobs(ctx context.Context, a domain.Actor, p domain.Page) (l do
 // them: a page has the rows of a step. bad lists only those with a problem.
 func (s *Service) Rows(ctx context.Context, a domain.Actor, id string, bad bool,
 	p domain.Page) (l domain.List[domain.JobRow], err error) {
-	if err := a.May(domain.ScopeRead); err != nil {
+	if err := a.Check(domain.ScopeRead); err != nil {
 		return l, err
 	}
 	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+		tx = a.Within(tx)
 		j, err := find(ctx, tx, id)
 		if err != nil {
 			return err
@@ -243,7 +244,7 @@ func (s *Service) Rows(ctx context.Context, a domain.Actor, id string, bad bool,
 // Export returns the devices of a query as a table, which imports again to no
 // change.
 func (s *Service) Export(ctx context.Context, a domain.Actor, q Query) (t *table.Table, err error) {
-	if err := a.May(domain.ScopeDevices); err != nil {
+	if err := a.Check(domain.ScopeDevices); err != nil {
 		return nil, err
 	}
 	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {

@@ -16,7 +16,7 @@ const maxNote = 500
 // judged for each device that gets it.
 func (s *Service) PutTemplate(ctx context.Context, a domain.Actor, name, note string,
 	change domain.DeviceChange) (t domain.Template, err error) {
-	if err := a.May(domain.ScopeDevices); err != nil {
+	if err := a.Check(domain.ScopeDevices); err != nil {
 		return t, err
 	}
 	if err := load.CheckName(name); err != nil {
@@ -49,14 +49,14 @@ func (s *Service) PutTemplate(ctx context.Context, a domain.Actor, name, note st
 		if _, err := desk.Note(ctx, "template.put", "template "+name); err != nil {
 			return err
 		}
-		return tx.Templates().Put(ctx, &t)
+		return desk.Tx().Templates().Put(ctx, &t)
 	})
 	return t, err
 }
 
 // DeleteTemplate removes a template. Jobs that were made with it stay as they are.
 func (s *Service) DeleteTemplate(ctx context.Context, a domain.Actor, name string) error {
-	if err := a.May(domain.ScopeDevices); err != nil {
+	if err := a.Check(domain.ScopeDevices); err != nil {
 		return err
 	}
 	return s.cfg.Store.Update(ctx, func(tx domain.Tx) error {
@@ -64,7 +64,7 @@ func (s *Service) DeleteTemplate(ctx context.Context, a domain.Actor, name strin
 		if err != nil {
 			return err
 		}
-		if err := tx.Templates().Delete(ctx, name, 0); errors.Is(err, domain.ErrNotFound) {
+		if err := desk.Tx().Templates().Delete(ctx, name, 0); errors.Is(err, domain.ErrNotFound) {
 			return fmt.Errorf("%w: template %q", domain.ErrNotFound, clean(name))
 		} else if err != nil {
 			return err
@@ -77,7 +77,7 @@ func (s *Service) DeleteTemplate(ctx context.Context, a domain.Actor, name strin
 // Templates lists templates by name.
 func (s *Service) Templates(ctx context.Context, a domain.Actor,
 	p domain.Page) (l domain.List[domain.Template], err error) {
-	if err := a.May(domain.ScopeRead); err != nil {
+	if err := a.Check(domain.ScopeRead); err != nil {
 		return l, err
 	}
 	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {

@@ -12,7 +12,7 @@ import (
 // skipBad such rows are kept and the others taken back. A job that has not begun
 // does not begin. Run does it.
 func (s *Service) Undo(ctx context.Context, a domain.Actor, id string, skipBad bool) (j domain.Job, err error) {
-	if err := a.May(domain.ScopeDevices); err != nil {
+	if err := a.Check(domain.ScopeDevices); err != nil {
 		return j, err
 	}
 	err = s.cfg.Store.Update(ctx, func(tx domain.Tx) error {
@@ -20,7 +20,7 @@ func (s *Service) Undo(ctx context.Context, a domain.Actor, id string, skipBad b
 		if err != nil {
 			return err
 		}
-		if j, err = find(ctx, tx, id); err != nil {
+		if j, err = find(ctx, desk.Tx(), id); err != nil {
 			return err
 		}
 		switch j.State {

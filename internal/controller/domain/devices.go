@@ -409,3 +409,17 @@ func (d Device) Differs(change DeviceChange) error {
 	}
 	return nil
 }
+
+// Filter returns a filter by which devices are found, the model in any way of
+// writing it. A site or profile that is not there is an error.
+func (k *Desk) Filter(ctx context.Context, f DeviceFilter) (DeviceFilter, error) {
+	if f.Model != "" {
+		f.Model = k.snap.table.Lookup(f.Model).Name
+	}
+	if p, err := k.snap.profile(ctx, f.Profile); err != nil {
+		return f, err
+	} else if p == nil && f.Profile != "" {
+		return f, missing(ctx, k.snap, k.tx.Profiles(), "profile", f.Profile)
+	}
+	return f, k.snap.checkSite(ctx, f.Site)
+}

@@ -596,19 +596,5 @@ func (k *Desk) Note(ctx context.Context, action, target string) (string, error) 
 // Tx is the transaction as the desk sees it.
 func (k *Desk) Tx() Tx { return k.tx }
 
-// Filter returns a filter by which devices are found, the model in any way of
-// writing it. A site or profile that is not there is an error.
-func (k *Desk) Filter(ctx context.Context, f DeviceFilter) (DeviceFilter, error) {
-	if f.Model != "" {
-		f.Model = k.snap.table.Lookup(f.Model).Name
-	}
-	if p, err := k.snap.profile(ctx, f.Profile); err != nil {
-		return f, err
-	} else if p == nil && f.Profile != "" {
-		return f, missing(ctx, k.snap, k.tx.Profiles(), "profile", f.Profile)
-	}
-	return f, k.snap.checkSite(ctx, f.Site)
-}
-
 // By is whose desk it is.
 func (k *Desk) By() JobActor { return k.by.jobActor() }

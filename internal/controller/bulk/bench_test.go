@@ -1,0 +1,57 @@
+package bulk_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/store/postgres"
+	"github.com/peerload/peerload/internal/testkit/storesuite"
+)
+
+// BenchmarkImport makes 100,000 devices by a job, with the check before it and the
+// read-back of each row, and prints the time beside the bound.
+func BenchmarkImport(b *testing.B) {
+	const rows, bound = 100_000, 15 * time.Second
+	lines := []string{"device,model,profile,site,description,peer-sharing"}
+	for i := range rows {
+		lines = append(lines, fmt.Sprintf("%012X,%s,Branch,Kyoto,Phone %d,on", i+1, []string{"7941", "7961"}[i%2], i))
+	}
+	q := csv(lines...)
+	for name, rig := range map[string]func(b *testing.B) *rig{
+		"sqlite": func(b *testing.B) *rig { return newRig(b) },
+		"postgres": func(b *testing.B) *rig {
+			server, err := storesuite.StartPostgres()
+			if err != nil {
+				b.Skip(err)
+			}
+			b.Cleanup(func() { server.Stop() })
+			at, _, err := server.NewDatabase()
+			if err != nil {
+				b.Fatal(err)
+			}
+			s, err := postgres.Open(b.Context(), postgres.Config{URL: at})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { s.Close() })
+			return rigOn(b, s)
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			var took time.Duration
+			for range b.N {
+				r := rig(b)
+				begun := time.Now()
+				j := r.run(q)
+				took += time.Since(begun)
+				if j.State != domain.JobDone || j.Counts.Created != rows || j.Verified != j.Steps {
+					b.Fatalf("%+v", j)
+				}
+			}
+			b.ReportMetric(took.Seconds()/float64(b.N), "s/import")
+			b.ReportMetric(bound.Seconds(), "s/bound")
+		})
+	}
+}
