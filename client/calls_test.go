@@ -44,6 +44,7 @@ func calls() map[string]call {
 			client.Filter{Site: "s"}, 1),
 		level("enterprise", ""), level("model", anyName), level("profile", anyName), level("device", anyName),
 		loads(), models(), devices(), journals(), signIns(), sentOrders(), rolloutCalls(),
+		bulkJobs(),
 	} {
 		maps.Copy(all, of)
 	}
@@ -119,6 +120,41 @@ func devices() map[string]call {
 		"get-desired": func(ctx context.Context, c conn, _ bool) (any, error) { return c.Desired(ctx, anyName) },
 		"reset-identity": func(ctx context.Context, c conn, _ bool) (any, error) {
 			return nil, c.ResetIdentity(ctx, anyName)
+		},
+	}
+}
+
+// bulkJobs are the operations of bulk jobs.
+func bulkJobs() map[string]call {
+	return map[string]call{
+		"list-jobs": lists(func(c conn) client.Lister[client.Job] { return c.Jobs }, client.Filter{}, 2),
+		"list-job-rows": lists(func(c conn) client.Lister[client.JobRow] { return c.JobRows(anyName) },
+			client.Filter{Bad: true}, 2),
+		"list-templates": lists(func(c conn) client.Lister[client.Template] { return c.Templates }, client.Filter{}, 2),
+		"plan-job": func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.PlanJob(ctx, arg[client.JobRequest](filled))
+		},
+		"create-job": func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.CreateJob(ctx, arg[client.JobRequest](filled))
+		},
+		"get-job":  func(ctx context.Context, c conn, _ bool) (any, error) { return c.Job(ctx, anyName) },
+		"undo-job": func(ctx context.Context, c conn, filled bool) (any, error) { return c.UndoJob(ctx, anyName, filled) },
+		"export-devices": func(ctx context.Context, c conn, filled bool) (any, error) {
+			format := ""
+			if filled {
+				format = "csv"
+			}
+			return c.ExportDevices(ctx, arg[client.JobQuery](filled), format)
+		},
+		"put-template": func(ctx context.Context, c conn, filled bool) (any, error) {
+			note := ""
+			if filled {
+				note = "n"
+			}
+			return c.PutTemplate(ctx, anyName, note, arg[client.DeviceChange](filled))
+		},
+		"delete-template": func(ctx context.Context, c conn, _ bool) (any, error) {
+			return nil, c.DeleteTemplate(ctx, anyName)
 		},
 	}
 }

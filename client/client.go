@@ -49,7 +49,10 @@ type Client struct {
 	Rollouts   Lister[Rollout]
 	// Orders lists those that were sent to devices, the oldest first.
 	Orders Lister[OrderState]
-	Models Lister[Model]
+	// Jobs lists bulk jobs, the oldest first.
+	Jobs      Lister[Job]
+	Templates Lister[Template]
+	Models    Lister[Model]
 	// History lists what happened to devices, Audit who changed what, the
 	// latest first.
 	History Lister[HistoryEntry]
@@ -87,6 +90,8 @@ func New(base, token string, hc *http.Client) (*Client, error) {
 	c.Enrolments = Set[Enrolment, NewEnrolment]{Lister[Enrolment]{c, "/enrolments", false}}
 	c.Loads = Lister[Load]{c, "/loads", true}
 	c.Orders = Lister[OrderState]{c, "/orders", true}
+	c.Jobs = Lister[Job]{c, "/jobs", true}
+	c.Templates = Lister[Template]{c, "/templates", true}
 	c.Models = Lister[Model]{c, "/models", false}
 	c.Rollouts = Lister[Rollout]{c, rolloutsPath, true}
 	c.History = Lister[HistoryEntry]{c, historyPath, true}

@@ -45,6 +45,8 @@ type Filter struct {
 	// Since selects entries at that time or later, Before earlier ones: history
 	// and audit.
 	Since, Before time.Time
+	// Bad lists rows with a problem only: rows of jobs.
+	Bad bool
 	// Limit is how many things to list at most, 0 for all: every list.
 	Limit int
 }
@@ -66,7 +68,7 @@ func (f Filter) query() url.Values {
 			q.Set(name, v)
 		}
 	}
-	for name, v := range map[string]bool{"no_profile": f.NoProfile, "retired": f.Retired, "open": f.Open} {
+	for name, v := range map[string]bool{"no_profile": f.NoProfile, "retired": f.Retired, "bad": f.Bad, "open": f.Open} {
 		if v {
 			q.Set(name, "true")
 		}

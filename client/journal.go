@@ -45,11 +45,14 @@ type AuditEntry struct {
 	// Target is what it was done to: "device SEP001122334455" …
 	Target string `json:"target"`
 	// Changes are the fields that changed; nil stands for unset.
-	Changes []struct {
-		Field string  `json:"field"`
-		Old   *string `json:"old"`
-		New   *string `json:"new"`
-	} `json:"changes,omitempty"`
+	Changes []FieldChange `json:"changes,omitempty"`
+}
+
+// FieldChange is the old and the new value of a field; nil stands for unset.
+type FieldChange struct {
+	Field string  `json:"field"`
+	Old   *string `json:"old"`
+	New   *string `json:"new"`
 }
 
 // Overview counts devices and bytes.

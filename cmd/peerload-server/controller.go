@@ -289,6 +289,7 @@ func serveAll(ctx context.Context, d dataDir, inst *instance, api *apiListener, 
 	wg.Go(func() { upkeep(ctx, d, inst, api.certs, log) })
 	wg.Go(func() { inst.work(ctx, log) })
 	wg.Go(func() { inst.orders.Run(ctx, log) })
+	wg.Go(func() { inst.jobs.Run(ctx) })
 	wg.Go(func() { reloadOnHangup(ctx, hup, api.certs, serviceManager(), log) })
 	wg.Wait()
 	return errors.Join(<-ended, <-ended)

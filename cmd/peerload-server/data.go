@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/api"
+	"github.com/peerload/peerload/internal/controller/bulk"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/files"
 	"github.com/peerload/peerload/internal/controller/orders"
@@ -133,6 +134,8 @@ type instance struct {
 	queue    *jobs.Queue
 	// orders are the use cases of orders.
 	orders *orders.Service
+	// jobs are the use cases of bulk jobs.
+	jobs *bulk.Service
 	audit  *syslog.Sender // nil: nowhere
 	// sites finds the sites of addresses, as they were known last; nil at first.
 	sites atomic.Pointer[domain.Locator]
@@ -192,8 +195,11 @@ func (inst *instance) assemble(ctx context.Context, d dataDir, log *slog.Logger,
 		Random: rand.Reader}); err != nil {
 		return err
 	}
+	if inst.jobs, err = bulk.New(bulk.Config{Controller: inst.ctl, Log: log}); err != nil {
+		return err
+	}
 	inst.api, err = api.New(api.Config{Controller: inst.ctl, Orders: inst.orders, Rollouts: inst.rollouts,
-		Spool: d.spool(), Version: version(), Log: log, OIDC: how.issuer, PublicURL: how.url})
+		Jobs: inst.jobs, Spool: d.spool(), Version: version(), Log: log, OIDC: how.issuer, PublicURL: how.url})
 	return err
 }
 

@@ -186,7 +186,8 @@ var packages = []rule{
 		"report", "internal/order", "internal/controller/publish", "internal/controller/domain", "internal/controller/orders",
 		"internal/controller/oidc",
 		"internal/controller/stepping",
-		"internal/controller/rollout", "internal/controller/rollouts"},
+		"internal/controller/rollout", "internal/controller/rollouts",
+		"internal/controller/bulk", "internal/controller/bulk/table"},
 		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
 
 	// Floor 3: the product from outside. The laboratory sees a device only as a user

@@ -24,6 +24,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/peerload/peerload/internal/controller/bulk"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/oidc"
 	"github.com/peerload/peerload/internal/controller/orders"
@@ -44,6 +45,8 @@ type Config struct {
 	Orders *orders.Service
 	// Rollouts has the use cases of rollouts. Required.
 	Rollouts *rollouts.Service
+	// Jobs has the use cases of bulk jobs. nil: those of a service that nobody runs.
+	Jobs *bulk.Service
 	// Spool is a directory in which uploaded files are kept until they are
 	// published. Required.
 	Spool string
@@ -105,6 +108,12 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Registry == nil {
 		cfg.Registry = prometheus.NewRegistry()
 	}
+	if cfg.Jobs == nil {
+		var err error
+		if cfg.Jobs, err = bulk.New(bulk.Config{Controller: cfg.Controller}); err != nil {
+			return nil, err
+		}
+	}
 	s := &Server{cfg: cfg, ctl: cfg.Controller, metrics: newMetrics(cfg)}
 	mux := http.NewServeMux()
 	s.api = humago.NewWithPrefix(mux, Prefix, s.document())
@@ -118,6 +127,7 @@ func New(cfg Config) (*Server, error) {
 	s.rollouts()
 	s.changes()
 	s.orders()
+	s.jobs()
 	s.journal()
 	s.access()
 	s.sessions()

@@ -1,12 +1,15 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/peerload/peerload/internal/controller/bulk"
+	"github.com/peerload/peerload/internal/controller/bulk/table"
 	"github.com/peerload/peerload/internal/controller/domain"
 )
 
@@ -88,4 +91,110 @@ func (s *Server) changes() {
 		c, err := s.ctl.Change(ctx, actor(ctx), in.Body, in.DryRun)
 		return answer(s, ctx, c, err)
 	})
+}
+
+// jobBytes bounds the body of a job: a table in base64.
+const jobBytes = table.MaxBytes/3*4 + 1<<20
+
+// JobQuery asks for rows of a job.
+type JobQuery struct {
+	JobPath
+	Paged
+	Bad bool `query:"bad" doc:"only rows with a problem"`
+}
+
+// jobs are the operations of bulk jobs.
+func (s *Server) jobs() {
+	plan := does(op(http.MethodPost, "/jobs/plan", "plan-job", "What would become of each row of a table or query",
+		needDevices))
+	plan.MaxBodyBytes, plan.BodyReadTimeout = jobBytes, 5*time.Minute
+	plan.Errors = append(plan.Errors, http.StatusNotFound)
+	huma.Register(s.api, plan, func(ctx context.Context, in *struct{ Body bulk.Request }) (*plain[bulk.Plan], error) {
+		p, err := s.cfg.Jobs.Plan(ctx, actor(ctx), in.Body)
+		return answer(s, ctx, p, err)
+	})
+	create := op(http.MethodPost, "/jobs", "create-job", "Change the devices of a table or query, in steps", needDevices)
+	create.MaxBodyBytes, create.BodyReadTimeout = jobBytes, 5*time.Minute
+	create.Errors = append(create.Errors, http.StatusNotFound)
+	huma.Register(s.api, create, func(ctx context.Context, in *struct{ Body bulk.Request }) (*plain[domain.Job], error) {
+		j, err := s.cfg.Jobs.Create(ctx, actor(ctx), in.Body)
+		return answer(s, ctx, j, err)
+	})
+	huma.Register(s.api, op(http.MethodGet, "/jobs", "list-jobs", "List bulk jobs, the oldest first", needRead),
+		func(ctx context.Context, in *Paged) (*plain[domain.List[domain.Job]], error) {
+			l, err := s.cfg.Jobs.Jobs(ctx, actor(ctx), in.page())
+			return answer(s, ctx, l, err)
+		})
+	huma.Register(s.api, op(http.MethodGet, "/jobs/{job}", "get-job", "How far a bulk job is", needRead),
+		func(ctx context.Context, in *JobPath) (*plain[domain.Job], error) {
+			j, err := s.cfg.Jobs.Job(ctx, actor(ctx), in.Job)
+			return answer(s, ctx, j, err)
+		})
+	huma.Register(s.api, op(http.MethodGet, "/jobs/{job}/rows", "list-job-rows", "The rows of a bulk job", needRead),
+		func(ctx context.Context, in *JobQuery) (*plain[domain.List[domain.JobRow]], error) {
+			l, err := s.cfg.Jobs.Rows(ctx, actor(ctx), in.Job, in.Bad, in.page())
+			return answer(s, ctx, l, err)
+		})
+	huma.Register(s.api, does(op(http.MethodPost, "/jobs/{job}/undo", "undo-job", "Take back what a bulk job has changed",
+		needDevices)), func(ctx context.Context, in *struct {
+		JobPath
+		SkipBad bool `query:"skip_bad" doc:"keep rows that cannot be taken back, and take back the others"`
+	}) (*plain[domain.Job], error) {
+		j, err := s.cfg.Jobs.Undo(ctx, actor(ctx), in.Job, in.SkipBad)
+		return answer(s, ctx, j, err)
+	})
+	export := does(op(http.MethodPost, "/jobs/export", "export-devices", "Devices as a table that imports to no change",
+		needDevices))
+	export.Errors = append(export.Errors, http.StatusNotFound)
+	huma.Register(s.api, export, func(ctx context.Context, in *struct {
+		Format string `query:"format" enum:"csv,xlsx" default:"csv"`
+		Body   bulk.Query
+	}) (*plain[ExportAnswer], error) {
+		t, err := s.cfg.Jobs.Export(ctx, actor(ctx), in.Body)
+		if err != nil {
+			return nil, s.fail(ctx, err, 0)
+		}
+		var b bytes.Buffer
+		if in.Format == "xlsx" {
+			err = table.WriteXLSX(&b, t)
+		} else {
+			err = table.WriteCSV(&b, t)
+		}
+		return answer(s, ctx, ExportAnswer{len(t.Rows), b.Bytes()}, err)
+	})
+	s.templates()
+}
+
+// ExportAnswer is a table of devices.
+type ExportAnswer struct {
+	Rows  int    `json:"rows"`
+	Table []byte `json:"table"`
+}
+
+// TemplateChange is what a template says.
+type TemplateChange struct {
+	Note   string              `json:"note,omitempty"`
+	Change domain.DeviceChange `json:"change"`
+}
+
+// templates are the operations of templates of bulk jobs.
+func (s *Server) templates() {
+	huma.Register(s.api, op(http.MethodGet, "/templates", "list-templates", "List templates of bulk jobs", needRead),
+		func(ctx context.Context, in *Paged) (*plain[domain.List[domain.Template]], error) {
+			l, err := s.cfg.Jobs.Templates(ctx, actor(ctx), in.page())
+			return answer(s, ctx, l, err)
+		})
+	huma.Register(s.api, op(http.MethodPut, "/templates/{template}", "put-template", "Make or replace a template",
+		needDevices), func(ctx context.Context, in *struct {
+		TemplatePath
+		Body TemplateChange
+	}) (*plain[domain.Template], error) {
+		t, err := s.cfg.Jobs.PutTemplate(ctx, actor(ctx), in.Template, in.Body.Note, in.Body.Change)
+		return answer(s, ctx, t, err)
+	})
+	huma.Register(s.api, op(http.MethodDelete, "/templates/{template}", "delete-template", "Remove a template",
+		needDevices),
+		func(ctx context.Context, in *TemplatePath) (*struct{}, error) {
+			return nothing(s, ctx, 0, s.cfg.Jobs.DeleteTemplate(ctx, actor(ctx), in.Template))
+		})
 }

@@ -53,6 +53,14 @@ type (
 	OrderPath struct {
 		Order string `path:"order" doc:"the order's id"`
 	}
+	// JobPath names a bulk job.
+	JobPath struct {
+		Job string `path:"job" doc:"the job's id"`
+	}
+	// TemplatePath names a template.
+	TemplatePath struct {
+		Template string `path:"template" doc:"the template's name"`
+	}
 	// RolePath names a role of the repository.
 	RolePath struct {
 		Role string `path:"role" doc:"root, targets, snapshot or timestamp"`

@@ -194,6 +194,9 @@ func TestReleaseOfAVersion(t *testing.T) {
 	}
 }
 
+// outside is a table with a device of another site, as JSON has it.
+var outside = []byte("device,description\n" + realmsuite.Outside + ",x\n")
+
 // ofSite is what an operator who is limited to one site gets from each operation,
 // asked of another: what is their own, of what holds for all or of themselves; or
 // a status. Who needs a scope of what holds for all gets 403.
@@ -206,7 +209,11 @@ var ofSite = map[string]struct {
 	"get-model": {200, nil}, "list-profiles": {200, nil}, "get-profile": {200, nil}, "get-profile-settings": {200, nil},
 	"list-releases": {200, nil}, "get-release": {200, nil}, "get-enterprise": {200, nil},
 	"get-enterprise-settings": {200, nil}, "get-root": {200, nil}, "get-openapi": {200, nil}, "list-tokens": {200, nil},
-	"who-am-i": {200, nil},
+	"who-am-i": {200, nil}, "list-jobs": {200, nil}, "get-job": {404, nil}, "list-job-rows": {404, nil},
+	"undo-job": {404, nil}, "export-devices": {200, object{}}, "list-templates": {200, nil}, "delete-template": {403, nil},
+	"plan-job":     {200, object{"table": outside}},
+	"create-job":   {404, object{"query": object{"site": "Osaka"}, "set": object{"description": "x"}}},
+	"put-template": {403, object{"change": object{"model": "7961"}}},
 	"bulk-devices": {200, object{"rows": []object{{"device": realmsuite.Outside, "change": object{"load": "ab"}},
 		{"device": "SEP0000000000D2", "create": true, "change": object{"model": "7961"}}}}},
 	"create-device": {404, object{"name": "SEP0000000000D1", "model": "7961", "site": "Osaka"}},

@@ -210,6 +210,9 @@ var roles = map[string]string{
 	"get-openapi": "viewer",
 	"list-orders": "viewer", "send-order": "operator", "get-order": "viewer", "list-order-devices": "viewer",
 	"cancel-order": "operator", "get-order-key": "viewer", "rotate-order-key": "admin",
+	"plan-job": "operator", "create-job": "operator", "list-jobs": "viewer", "get-job": "viewer",
+	"list-job-rows": "viewer", "undo-job": "operator", "export-devices": "operator", "list-templates": "viewer",
+	"put-template": "operator", "delete-template": "operator",
 	"follow-orders": "only device", "answer-orders": "only device",
 }
 

@@ -65,10 +65,13 @@ func rigOn(t testing.TB, s domain.Store) *rig {
 	return r
 }
 
-// service is another service on the same database.
+// service is another process on the same database.
 func (r *rig) service(s domain.Store) *bulk.Service {
 	r.t.Helper()
-	out, err := bulk.New(bulk.Config{Controller: r.ctl, Store: s, Now: func() time.Time { return r.now }})
+	now := func() time.Time { return r.now }
+	ctl, err := domain.New(domain.Config{Store: s, Now: now, Password: passhash.Cost{Memory: 8, Time: 1, Threads: 1}})
+	r.ok(err)
+	out, err := bulk.New(bulk.Config{Controller: ctl, Now: now})
 	r.ok(err)
 	return out
 }

@@ -30,7 +30,7 @@ func (s *Service) Run(ctx context.Context) {
 // work takes each job that is due as far as it goes.
 func (s *Service) work(ctx context.Context) error {
 	var due []domain.Job
-	err := s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+	err := s.view(ctx, func(tx domain.Tx) error {
 		l, err := tx.Jobs().List(ctx, domain.JobFilter{DueBy: s.now()}, domain.Page{Limit: domain.MaxPage})
 		due = l.Items
 		return err
@@ -53,7 +53,7 @@ func (s *Service) work(ctx context.Context) error {
 func (s *Service) Step(ctx context.Context, id string) (more bool, err error) {
 	var j domain.Job
 	var wrong map[int]string
-	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+	err = s.view(ctx, func(tx domain.Tx) error {
 		if j, err = find(ctx, tx, id); err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (s *Service) Step(ctx context.Context, id string) (more bool, err error) {
 // writes.
 func (s *Service) change(ctx context.Context, id string, in domain.JobState,
 	fn func(context.Context, domain.Tx, *domain.Job) error) (more bool, err error) {
-	err = s.cfg.Store.Update(ctx, func(tx domain.Tx) error {
+	err = s.update(ctx, func(tx domain.Tx) error {
 		j, err := find(ctx, tx, id)
 		if err != nil {
 			return err
@@ -131,7 +131,7 @@ func (s *Service) begin(_ context.Context, _ domain.Tx, j *domain.Job) error {
 func (s *Service) check(ctx context.Context, j domain.Job) (more bool, err error) {
 	var bad []domain.JobStep
 	var lost error
-	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+	err = s.view(ctx, func(tx domain.Tx) error {
 		bad = nil
 		desk, err := s.cfg.Controller.DeskAgain(ctx, tx, j.By)
 		if err != nil {

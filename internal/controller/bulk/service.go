@@ -23,9 +23,8 @@ const (
 
 // Config configures a Service.
 type Config struct {
-	// Controller has the rules, and Store what it knows. Required.
+	// Controller has the rules, and its database the jobs. Required.
 	Controller *domain.Controller
-	Store      domain.Store
 	// Now returns the time. nil means time.Now.
 	Now func() time.Time
 	// Every is how often Run looks for jobs that are due, or that another process
@@ -33,6 +32,14 @@ type Config struct {
 	Every time.Duration
 	// Log is told of steps that fail. nil: nobody is.
 	Log *slog.Logger
+}
+
+// Validate says what is missing or out of range.
+func (c Config) Validate() error {
+	if c.Controller == nil || c.Every < 0 {
+		return errors.New("bulk: no controller, or Every is negative")
+	}
+	return nil
 }
 
 // Service has the use cases of jobs. Its methods may be called by several
@@ -44,11 +51,8 @@ type Service struct {
 
 // New returns a service.
 func New(cfg Config) (*Service, error) {
-	if cfg.Controller == nil || cfg.Store == nil {
-		return nil, errors.New("bulk: no controller or no store")
-	}
-	if cfg.Every < 0 {
-		return nil, errors.New("bulk: Every is negative")
+	if err := cfg.Validate(); err != nil {
+		return nil, err
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -60,6 +64,17 @@ func New(cfg Config) (*Service, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Service{cfg, make(chan struct{}, 1)}, nil
+}
+
+// itself is who keeps jobs. What they do to devices, their makers do, at a desk.
+var itself = domain.Actor{Kind: domain.ActorSystem, Name: "bulk jobs", From: "local", Role: domain.RoleAdmin}
+
+func (s *Service) view(ctx context.Context, fn func(domain.Tx) error) error {
+	return s.cfg.Controller.View(ctx, itself, fn)
+}
+
+func (s *Service) update(ctx context.Context, fn func(domain.Tx) error) error {
+	return s.cfg.Controller.Update(ctx, itself, func(tx domain.Tx, _ domain.Note) error { return fn(tx) })
 }
 
 // Plan says what a job would do.
@@ -75,7 +90,7 @@ func (s *Service) Plan(ctx context.Context, a domain.Actor, r Request) (p Plan, 
 	if err := a.Check(domain.ScopeDevices); err != nil {
 		return p, err
 	}
-	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+	err = s.view(ctx, func(tx domain.Tx) error {
 		desk, err := s.cfg.Controller.Desk(ctx, tx, a)
 		if err != nil {
 			return err
@@ -107,7 +122,7 @@ func (s *Service) Create(ctx context.Context, a domain.Actor, r Request) (j doma
 	if !r.At.IsZero() && r.At.Before(now) {
 		r.At = time.Time{}
 	}
-	err = s.cfg.Store.Update(ctx, func(tx domain.Tx) error {
+	err = s.update(ctx, func(tx domain.Tx) error {
 		desk, err := s.cfg.Controller.Desk(ctx, tx, a)
 		if err != nil {
 			return err
@@ -179,7 +194,7 @@ func (s *Service) Job(ctx context.Context, a domain.Actor, id string) (j domain.
 	if err := a.Check(domain.ScopeRead); err != nil {
 		return j, err
 	}
-	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+	err = s.view(ctx, func(tx domain.Tx) error {
 		j, err = find(ctx, a.Within(tx), id)
 		return err
 	})
@@ -199,7 +214,7 @@ func (s *Service) Jobs(ctx context.Context, a domain.Actor, p domain.Page) (l do
 	if err := a.Check(domain.ScopeRead); err != nil {
 		return l, err
 	}
-	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+	err = s.view(ctx, func(tx domain.Tx) error {
 		l, err = a.Within(tx).Jobs().List(ctx, domain.JobFilter{}, p)
 		return err
 	})
@@ -213,7 +228,7 @@ func (s *Service) Rows(ctx context.Context, a domain.Actor, id string, bad bool,
 	if err := a.Check(domain.ScopeRead); err != nil {
 		return l, err
 	}
-	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+	err = s.view(ctx, func(tx domain.Tx) error {
 		tx = a.Within(tx)
 		j, err := find(ctx, tx, id)
 		if err != nil {
@@ -247,7 +262,7 @@ func (s *Service) Export(ctx context.Context, a domain.Actor, q Query) (t *table
 	if err := a.Check(domain.ScopeDevices); err != nil {
 		return nil, err
 	}
-	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+	err = s.view(ctx, func(tx domain.Tx) error {
 		desk, err := s.cfg.Controller.Desk(ctx, tx, a)
 		if err != nil {
 			return err

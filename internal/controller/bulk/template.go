@@ -34,7 +34,7 @@ func (s *Service) PutTemplate(ctx context.Context, a domain.Actor, name, note st
 	if change.Settings.Set, err = change.Settings.Set.Admit(); err != nil {
 		return t, invalid("%w", err)
 	}
-	err = s.cfg.Store.Update(ctx, func(tx domain.Tx) error {
+	err = s.update(ctx, func(tx domain.Tx) error {
 		desk, err := s.cfg.Controller.Desk(ctx, tx, a)
 		if err != nil {
 			return err
@@ -59,7 +59,7 @@ func (s *Service) DeleteTemplate(ctx context.Context, a domain.Actor, name strin
 	if err := a.Check(domain.ScopeDevices); err != nil {
 		return err
 	}
-	return s.cfg.Store.Update(ctx, func(tx domain.Tx) error {
+	return s.update(ctx, func(tx domain.Tx) error {
 		desk, err := s.cfg.Controller.Desk(ctx, tx, a)
 		if err != nil {
 			return err
@@ -80,7 +80,7 @@ func (s *Service) Templates(ctx context.Context, a domain.Actor,
 	if err := a.Check(domain.ScopeRead); err != nil {
 		return l, err
 	}
-	err = s.cfg.Store.View(ctx, func(tx domain.Tx) error {
+	err = s.view(ctx, func(tx domain.Tx) error {
 		l, err = tx.Templates().List(ctx, domain.TextFilter{}, p)
 		return err
 	})

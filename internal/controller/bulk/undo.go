@@ -15,7 +15,7 @@ func (s *Service) Undo(ctx context.Context, a domain.Actor, id string, skipBad b
 	if err := a.Check(domain.ScopeDevices); err != nil {
 		return j, err
 	}
-	err = s.cfg.Store.Update(ctx, func(tx domain.Tx) error {
+	err = s.update(ctx, func(tx domain.Tx) error {
 		desk, err := s.cfg.Controller.Desk(ctx, tx, a)
 		if err != nil {
 			return err
