@@ -48,12 +48,14 @@ type Device struct {
 	// for people. The code is the name of a wire.Reason of package pdp/wire, or
 	// one of the agent's own: no-such-load, trust, wrong-model, disk-budget,
 	// refused, installer, switch, reboot, not-confirmed, no-way-back, no-address,
-	// damaged, bad-provisioning.
+	// damaged, bad-provisioning, wrong-kind, hook-failed.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
 	// Upgrade is what State, Reason and Message are about; nil for a device that does
 	// not tell, or never had a load to fetch.
 	Upgrade *Upgrade `json:"upgrade,omitempty"`
+	// FileSets are those that stand beside the loads, and those that should.
+	FileSets []FileSet `json:"file_sets,omitempty"`
 	// Boot identifies a run of the device: if it changes, the device has
 	// restarted.
 	Boot string `json:"boot,omitempty"`
@@ -71,6 +73,22 @@ type Upgrade struct {
 	// rollout brought the load.
 	Rollout string `json:"rollout,omitempty"`
 	Try     int    `json:"try,omitempty"`
+}
+
+// FileSet is how one directory of a device's file sets stands.
+type FileSet struct {
+	Directory string `json:"directory"`
+	// Name and Version of the set that is in place, "" for none.
+	Name    string `json:"name,omitempty"`
+	Version string `json:"version,omitempty"`
+	// Wanted is the set that belongs there, "" for none.
+	Wanted string `json:"wanted,omitempty"`
+	// State is StateIdle if Wanted is in place and the hook knows, StateDownloading,
+	// StateInstalling while the hook is to be told, or StateFailed.
+	State string `json:"state"`
+	// Reason and Message say why, as those of a Device.
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
 }
 
 // Failure is one thing that went wrong on a device.

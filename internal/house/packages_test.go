@@ -81,6 +81,8 @@ var packages = []rule{
 	{dir: "internal/device/slot", floor: 2, side: device, still: true,
 		allowedImports: []string{"load", "internal/device/seal"},
 		libraries:      []string{"golang.org/x/sys"}},
+	{dir: "internal/device/fileset", floor: 2, side: device, still: true,
+		allowedImports: []string{"load", "internal/device/seal", "internal/device/slot"}},
 	{dir: "internal/testkit/faultdisk", floor: 2, side: device, still: true, allowedImports: []string{"load",
 		"internal/durable", "internal/device/slot"}},
 	{dir: "internal/device/status", floor: 2, side: device, allowedImports: []string{"report", "internal/durable",

@@ -39,7 +39,6 @@ var harmlessReaders = map[string]string{
 	"(*cmd/peerload-server.service).budget":         "its own command line",
 	"(*cmd/peerload-server.sendFlags).request":      "its own command line",
 	"(*cmd/peerload.getFlags).request":              "its own command line",
-	"(*internal/device/agent.Daemon).loadURLs":      "a server of its record, which is read by parseRecord",
 	"(*internal/device/agent.instance).moved":       "an address that the kernel tells",
 	"(*internal/device/engine.Device).accept":       "an address that the kernel tells",
 	"(*internal/device/status.Dir).drawID":          "random bytes",

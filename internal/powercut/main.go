@@ -45,7 +45,8 @@ const (
 var countLine = regexp.MustCompile(`crash states: (\d+), after each of (\d+) operations`)
 
 // packages are those with such tests.
-var packages = []string{"./internal/device/slot", "./internal/device/status", "./internal/device/agent",
+var packages = []string{"./internal/device/slot", "./internal/device/fileset", "./internal/device/status",
+	"./internal/device/agent",
 	"./internal/durable", "./trust", "./internal/controller/repository", "./cmd/peerload-server"}
 
 func main() { tool.Main("powercut", run) }

@@ -313,14 +313,16 @@ func TestFileSets(t *testing.T) {
 		many += fmt.Sprintf("<fileSet directory='d%d'>x</fileSet>", i)
 	}
 	for _, bad := range []string{"<fileSets><fileSet>x</fileSet></fileSets>", many + "</fileSets>",
-		"<fileSets><fileSet directory='../a'>x</fileSet></fileSets>", "<fileSets><fileSet directory='a'>a/b</fileSet></fileSets>",
+		"<fileSets><fileSet directory='../a'>x</fileSet></fileSets>",
+		"<fileSets><fileSet directory='a'>a/b</fileSet></fileSets>",
 	} {
 		var e *Error
 		if _, err := Parse(device(bad)); !errors.Is(err, ErrFile) || !errors.As(err, &e) || e.Line != 1 {
 			t.Errorf("%.60s: %v", bad, err)
 		}
 	}
-	for _, bad := range []string{"file-sets = 1", "file-sets = [\"a\"]", "[file-sets]\na = 1", "[file-sets]\n\"A\" = \"x\"",
+	for _, bad := range []string{"file-sets = 1", "file-sets = [\"a\"]", "[file-sets]\na = 1",
+		"[file-sets]\n\"A\" = \"x\"",
 		"[file-sets]\na = \"../x\""} {
 		if _, err := ParseTOML([]byte(bad)); !errors.Is(err, ErrFile) {
 			t.Errorf("%s: %v", bad, err)

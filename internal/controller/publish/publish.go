@@ -1,5 +1,5 @@
-// Package publish turns files into a published load: the use case behind
-// "peerload-server load add", on the command line and in the API. It calls
+// Package publish turns files into a published load or file set: the use case behind
+// "peerload-server load add" and "fileset add", on the command line and in the API. It calls
 // package repository, which signs what it is given and knows nothing about the
 // files on an administrator's disk.
 //
@@ -40,6 +40,8 @@ type Request struct {
 	Name, Version string
 	// Models that the load is for, at least one.
 	Models []string
+	// Directory makes it a file set, for that directory. "": it is a load.
+	Directory string
 	// Files are paths of the components, in the order in which devices fetch
 	// them. A component is named as the last element of its path.
 	Files []string
@@ -76,6 +78,9 @@ func Add(repo *repository.Repository, req Request) (Result, error) {
 		return Result{}, err
 	}
 	if old != nil {
+		if old.Directory != m.Directory {
+			return Result{}, fmt.Errorf("%w: %s is %s already: choose another name", ErrRefused, m.Name, kind(old))
+		}
 		if same(old, m) {
 			return Result{Manifest: old}, nil
 		}
@@ -88,9 +93,17 @@ func Add(repo *repository.Repository, req Request) (Result, error) {
 	return res, err
 }
 
+// kind names what a manifest is of.
+func kind(m *load.Manifest) string {
+	if m.Directory == "" {
+		return "a load"
+	}
+	return "a file set for the directory " + m.Directory
+}
+
 // describe makes the manifest, and says where each component is.
 func describe(req Request) (*load.Manifest, map[string]string, error) {
-	m := &load.Manifest{Name: req.Name, Version: req.Version, Models: req.Models}
+	m := &load.Manifest{Name: req.Name, Version: req.Version, Models: req.Models, Directory: req.Directory}
 	if !req.Created.IsZero() {
 		m.Created = req.Created.UTC().Format(time.RFC3339)
 	}

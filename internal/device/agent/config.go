@@ -72,7 +72,11 @@ type Config struct {
 	// Hook is the program that installs loads: see Installer. "", the default:
 	// only the slots are switched.
 	Hook string
-	// HookTimeout bounds one call of Hook, RebootCommand or ConfirmCommand.
+	// FileHook is the program that is told when a file set was put in place or taken
+	// away. "", the default: nobody is told, and programs that open a file find the one
+	// that is there.
+	FileHook string
+	// HookTimeout bounds one call of Hook, FileHook, RebootCommand or ConfirmCommand.
 	// Required; 10 minutes by default, in which slow flash memory is written.
 	HookTimeout time.Duration
 	// RebootCommand restarts the device into the active slot. "", the default:

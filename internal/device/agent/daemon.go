@@ -1,3 +1,20 @@
+// Package agent keeps a device up to date by itself: it asks how it is
+// provisioned, fetches the load that it is told to run through the peers, puts
+// it in the inactive slot, starts it on trial, confirms it or goes back, keeps
+// serving what it holds, and shows and reports all this. It is the path as a
+// daemon; package engine runs the path once.
+//
+// What lives here: when to ask, what to do with the answer, what must survive a
+// restart, and the ways to look at it: socket, page, metrics, syslog. What must
+// not: the protocol, the bytes of files, what a provisioning file means, and what
+// follows in an upgrade from what happens.
+//
+// Read config.go (what it is told on the device), daemon.go (the loop),
+// provisioning.go (what it is told by servers), upgrade.go (the driver of package
+// upgrade, which decides), stage.go (how a load is fetched), sets.go (file sets),
+// installer.go (the contract with installers), instance.go (the engine for one set
+// of settings), then the ways to look at it: socket.go, page.go, metrics.go,
+// events.go.
 package agent
 
 import (
@@ -12,6 +29,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/fileset"
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
@@ -57,6 +75,7 @@ type stateDir struct {
 	rec   *status.Recorder
 	keep  *keeper
 	slots *slot.Slots
+	sets  *fileSets
 	// damage is what was put aside at the start.
 	damage []error
 }
@@ -133,7 +152,7 @@ func (s *stateDir) open(dir string) (err error) {
 	if err := os.RemoveAll(filepath.Join(dir, scratchName)); err != nil {
 		return err
 	}
-	for _, n := range []string{scratchName, slotsName, classicName} {
+	for _, n := range []string{scratchName, slotsName, classicName, setsName} {
 		if err := s.makeDir(filepath.Join(dir, n)); err != nil {
 			return err
 		}
@@ -142,6 +161,12 @@ func (s *stateDir) open(dir string) (err error) {
 		return err
 	}
 	s.damage = append(s.damage, s.slots.Damage()...)
+	store, err := fileset.Open(s.files, filepath.Join(dir, setsName))
+	if err != nil {
+		return err
+	}
+	s.damage = append(s.damage, store.Damage()...)
+	s.sets = newFileSets(store)
 	if err := s.openKeeper(dir); err != nil {
 		return err
 	}
@@ -173,6 +198,7 @@ func (d *Daemon) begin() (err error) {
 		d.damaged(err)
 	}
 	d.pin(d.conf.get())
+	d.sets.keeper = fileset.NewKeeper(d.sets.Store, setWorld{d})
 	d.upgrade, err = newUpgrader(d)
 	return err
 }
@@ -219,6 +245,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.replaceInstance(ctx)
 	d.notify.Send(sdnotify.Ready)
 	d.resume()
+	d.bringSets(ctx, &busy)
 	return d.loop(ctx, &busy)
 }
 
@@ -254,6 +281,12 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 			d.replaceInstance(ctx)
 			d.mend(ctx, busy)
 			d.resume()
+			d.bringSets(ctx, busy)
+		case <-d.sets.tick.C:
+			d.bringSets(ctx, busy)
+		case <-d.sets.rested:
+			next.Reset(d.wait(nil))
+			d.tell(ctx, busy)
 		case <-d.upgrade.tick.C:
 			_ = d.upgrade.tell(upgrade.Tick{})
 		case <-d.upgrade.rested:
@@ -286,7 +319,7 @@ const firstRetry = 5 * time.Second
 func (d *Daemon) wait(err error) time.Duration {
 	every := d.conf.get().CheckIn
 	if err == nil {
-		err = cmp.Or(d.upgrade.unfinished(), d.health.unmended())
+		err = cmp.Or(d.upgrade.unfinished(), d.health.unmended(), d.sets.unfinished())
 	}
 	if err == nil {
 		d.soft = 0
@@ -360,6 +393,9 @@ func (d *Daemon) reconfigure(c Config) {
 	d.upgrade.configure(c)
 	// Before a reload, somebody may have fixed what made a load fail.
 	_ = d.upgrade.tell(upgrade.Forget{})
+	if err := d.sets.Again(); err != nil {
+		d.log.Error("file sets", "error", err)
+	}
 	d.log.Info("configuration reloaded")
 }
 
@@ -409,6 +445,7 @@ func (d *Daemon) offer(i *instance) {
 			}
 		}
 	}
+	d.offerSets(i)
 }
 
 // Wake asks for a check-in now.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -19,8 +21,11 @@ import (
 	"time"
 
 	"github.com/leodido/go-syslog/v4/rfc5424"
+	"github.com/peerload/peerload/internal/device/fileset"
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/upgrade"
+	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/tftp"
@@ -404,7 +409,8 @@ func TestLocalFile(t *testing.T) {
 // regular check-in.
 func TestRetrySoon(t *testing.T) {
 	d := &Daemon{conf: &settled{cfg: Config{CheckIn: time.Hour}},
-		upgrade: &upgrader{machine: upgrade.New(upgrade.Record{})}}
+		upgrade:  &upgrader{machine: upgrade.New(upgrade.Record{})},
+		stateDir: &stateDir{sets: &fileSets{keeper: fileset.NewKeeper(nil, nil)}}}
 	var last time.Duration
 	for i := range 14 {
 		w := d.wait(errNoServer)
@@ -539,4 +545,173 @@ func firstLoadFails(t *testing.T, again func(r *runner, cfg Config, ahead *atomi
 	if a, _ := r.slots.Active(); a.State != slot.StateConfirmed {
 		t.Errorf("%+v", a)
 	}
+}
+
+// withSets is a file for all devices of the one model, with a load and file sets by
+// their directories; nil says nothing of file sets.
+func withSets(load string, sets map[string]string) string {
+	text := sharing(load, "")
+	if sets == nil {
+		return text
+	}
+	inner := "<fileSets>"
+	for dir, name := range sets {
+		inner += fmt.Sprintf("<fileSet directory=%q>%s</fileSet>", dir, name)
+	}
+	return strings.Replace(text, "</Default>", inner+"</fileSets></Default>", 1)
+}
+
+// hasSets waits until a device has these sets in place and nothing to do for them.
+func (r *runner) hasSets(want map[string]string) {
+	r.t.Helper()
+	until(r.t, fmt.Sprintf("has %v", want), func() bool {
+		have := map[string]string{}
+		for _, s := range r.Status().FileSets {
+			if s.State != report.StateIdle || s.Reason != "" {
+				return false
+			}
+			have[s.Directory] = s.Name
+		}
+		return maps.Equal(have, want)
+	})
+}
+
+// placed is a file of a set that is in place, "" if it is not there.
+func (r *runner) placed(file string) string {
+	b, err := os.ReadFile(filepath.Join(r.conf.get().State, setsName, file))
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// TestFileSets: three devices take file sets from each other, put them in place without
+// a restart, tell a hook, replace and remove them; the server gives each file once.
+func TestFileSets(t *testing.T) {
+	t.Parallel()
+	d, sub := newDepot(t), newSubnet(t)
+	big := strings.Repeat("0123456789abcdef", 20_000)
+	d.set("jp-1", "locale", map[string]string{"phone.jar": big, "list.xml": "one"})
+	d.set("jp-2", "locale", map[string]string{"phone.jar": big, "list.xml": "two!"})
+	d.set("rings", "ring-tones", map[string]string{"bell.raw": "ring"})
+	d.load("L1", "good", 1000, "CP-7961G")
+	d.provision(withSets("", map[string]string{"locale": "jp-1", "ring-tones": "rings"}))
+	log := filepath.Join(t.TempDir(), "log")
+	hook := filepath.Join(t.TempDir(), "hook")
+	write(t, hook, `#!/bin/sh
+[ -z "$PEERLOAD_PREVIOUS" ] || before=" over $(cat "$PEERLOAD_PREVIOUS/list.xml")"
+echo "$1 $PEERLOAD_SET $PEERLOAD_DIRECTORY $(cat "$PEERLOAD_DIR/list.xml" 2>/dev/null)$before" >> `+log+`
+`)
+	var all []*runner
+	for n := range 3 {
+		c := sub.config(d, "CP-7961G")
+		if n == 0 {
+			c.FileHook = hook
+		}
+		all = append(all, start(t, c))
+	}
+	both := map[string]string{"locale": "jp-1", "ring-tones": "rings"}
+	for _, r := range all {
+		r.hasSets(both)
+		if r.placed("locale/phone.jar") != big || r.placed("locale/list.xml") != "one" ||
+			r.placed("ring-tones/bell.raw") != "ring" {
+			t.Error("what is in place is not what was published")
+		}
+	}
+	if n, copies := d.bytes.Load(), int64(len(big)+len("one")+len("ring")); n != copies {
+		t.Errorf("the server gave %d bytes for three devices, a copy has %d", n, copies)
+	}
+	d.provision(withSets("", map[string]string{"locale": "jp-2"}))
+	for _, r := range all {
+		r.Wake()
+	}
+	for _, r := range all {
+		r.hasSets(map[string]string{"locale": "jp-2"})
+		if r.placed("locale/phone.jar") != big || r.placed("locale/list.xml") != "two!" ||
+			r.placed("ring-tones/bell.raw") != "" {
+			t.Error("what is in place is not what was assigned last")
+		}
+	}
+	if n, copies := d.bytes.Load(), int64(len(big)+len("one")+len("ring")+len("two!")); n != copies {
+		t.Errorf("the server gave %d bytes, and %d are new: what both versions have was fetched again", n, copies)
+	}
+	// A file that says nothing of sets, a load and a restart leave them where they are.
+	d.provision(withSets("L1", nil))
+	for _, r := range all {
+		r.Wake()
+		r.runs("L1")
+		r.hasSets(map[string]string{"locale": "jp-2"})
+	}
+	d.provision(withSets("L1", map[string]string{}))
+	all[0].Wake()
+	all[0].hasSets(map[string]string{})
+	want := "place jp-1 locale one\nplace rings ring-tones \nplace jp-2 locale two! over one\n" +
+		"remove rings ring-tones  over \nremove jp-2 locale  over two!\n"
+	if b, err := os.ReadFile(log); err != nil || string(b) != want {
+		t.Errorf("the hook was told %q, %v", b, err)
+	}
+	if files, err := os.ReadDir(filepath.Join(all[0].conf.get().State, setsName, ".sets")); err != nil || len(files) > 0 {
+		t.Errorf("%d contents are left of no set, %v", len(files), err)
+	}
+}
+
+// TestFileSetRefused: what cannot be put in place leaves what is there, with its
+// reason on the page and in the report; a hook that fails leaves the set in place.
+func TestFileSetRefused(t *testing.T) {
+	t.Parallel()
+	d := newDepot(t)
+	d.set("a", "locale", map[string]string{"x": "a"})
+	d.set("b", "locale", map[string]string{"x": "b"})
+	d.load("L1", "good", 1000, "CP-7961G")
+	d.provision(withSets("", map[string]string{"locale": "a"}))
+	c := newSubnet(t).config(d, "CP-7961G")
+	r := start(t, c)
+	r.hasSets(map[string]string{"locale": "a"})
+	fails := func(want map[string]string, dir string, code reason.Code) {
+		t.Helper()
+		d.provision(withSets("", want))
+		r.Wake()
+		until(t, string(code), func() bool {
+			i := slices.IndexFunc(r.Status().FileSets, func(s report.FileSet) bool { return s.Directory == dir })
+			return i >= 0 && r.Status().FileSets[i].Reason == string(code)
+		})
+		if !strings.Contains(string(r.devicePage(true)), wording.Why(true, string(code), "")[:9]) {
+			t.Errorf("the page does not say %s", code)
+		}
+	}
+	fails(map[string]string{"locale": "L1"}, "locale", reason.Kind)
+	fails(map[string]string{"locale": "none"}, "locale", reason.NoLoad)
+	fails(map[string]string{"locale": "a", "ring-tones": "b"}, "ring-tones", reason.Refused)
+	if r.placed("locale/x") != "a" || r.placed("ring-tones/x") != "" {
+		t.Error("what is in place has changed")
+	}
+	d.provision(withSets("b", map[string]string{"locale": "a"})) // a file set is no load
+	r.Wake()
+	until(t, "refuses to start a file set", func() bool {
+		return r.Status().Reason == string(reason.Kind) && r.Status().State == report.StateFailed
+	})
+	c.FileHook = filepath.Join(t.TempDir(), "no-such-hook")
+	if err := r.Reload(context.Background(), c); err != nil {
+		t.Fatal(err)
+	}
+	fails(map[string]string{"locale": "b"}, "locale", reason.FileHook)
+	if r.placed("locale/x") != "b" {
+		t.Error("a set is not in place because a hook failed")
+	}
+	write(t, c.FileHook, "#!/bin/sh\nexit 0\n")
+	if err := r.Reload(context.Background(), c); err != nil { // which tries it again at once
+		t.Fatal(err)
+	}
+	r.hasSets(map[string]string{"locale": "b"})
+	// A file that somebody has damaged comes again.
+	if err := os.Remove(filepath.Join(c.State, setsName, "locale", "x")); err != nil {
+		t.Fatal(err)
+	}
+	r.Wake()
+	until(t, "is mended", func() bool { return r.placed("locale/x") == "b" })
+	r.stop()
+	if err := os.Remove(filepath.Join(c.State, setsName, "sets.json")); err != nil {
+		t.Fatal(err)
+	}
+	start(t, c).hasSets(map[string]string{"locale": "b"})
 }

@@ -94,11 +94,14 @@ func TestStateUnreadable(t *testing.T) {
 func damageState(t *testing.T, wanted func(what string) bool) {
 	d := newDepot(t)
 	d.load("SIGNED", "good", 300_000, "CP-7961G")
-	d.provision(sharing("SIGNED", ""))
+	d.set("jp", "locale", map[string]string{"x": "here"})
+	sets := map[string]string{"locale": "jp"}
+	d.provision(withSets("SIGNED", sets))
 	c := newSubnet(t).config(d, "CP-7961G")
 	c.ConfirmTimeout = patience
 	r := start(t, c)
 	r.runs("SIGNED")
+	r.hasSets(sets)
 	until(t, "is idle", func() bool { return r.Status().State == report.StateIdle })
 	r.stop()
 	active := filepath.Join("slots", "a", "app.bin")
@@ -109,7 +112,9 @@ func damageState(t *testing.T, wanted func(what string) bool) {
 	names := []string{"id", recordName, provisionName, pinName, lockName, slotsName, classicName, scratchName,
 		"status", SocketName, "slots/a", "slots/b", "slots/a.json", "slots/b.json", "slots/current", "slots/.slots.lock",
 		active, "slots/a/health", "trust/timestamp.json", "trust/snapshot.json", "trust/targets.json", "trust/.lock",
-		"trust/2.root.json"}
+		"trust/2.root.json", setsName, "files/.sets", "files/sets.json", "files/locale"}
+	p, _ := r.sets.Get("locale")
+	names = append(names, "files/.sets/locale."+p.ID, "files/.sets/locale."+p.ID+"/x")
 	wantNamed(t, c.State, names)
 	for _, name := range names {
 		for what, mutate := range mutations {
@@ -148,6 +153,8 @@ func damageState(t *testing.T, wanted func(what string) bool) {
 				if !pinned(c, again.slots) {
 					t.Error("it forgot that it runs signed loads only")
 				}
+				until(t, "has its file set", func() bool { return again.placed("locale/x") == "here" })
+				again.hasSets(sets)
 				again.stop()
 			})
 		}

@@ -35,6 +35,7 @@ const (
 	provisionName = "provision.last"
 	pinName       = "pin"
 	slotsName     = "slots"
+	setsName      = "files"
 	classicName   = "classic"
 	scratchName   = "scratch"
 	lockName      = "daemon.lock"

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -150,6 +152,20 @@ func (d *depot) load(name, text string, size int, models ...string) {
 		}
 	}
 	if _, err := publish.Add(d.repo, publish.Request{Name: name, Version: "1", Models: models, Files: paths}); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// set publishes a file set for a directory.
+func (d *depot) set(name, directory string, files map[string]string) {
+	d.t.Helper()
+	src := d.t.TempDir()
+	req := publish.Request{Name: name, Version: "1", Models: []string{"CP-7961G"}, Directory: directory}
+	for _, n := range slices.Sorted(maps.Keys(files)) {
+		req.Files = append(req.Files, filepath.Join(src, n))
+		write(d.t, filepath.Join(src, n), files[n])
+	}
+	if _, err := publish.Add(d.repo, req); err != nil {
 		d.t.Fatal(err)
 	}
 }

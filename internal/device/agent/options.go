@@ -101,6 +101,8 @@ func Options() []Option {
 		{"check-in", "15m", false, "time between two check-ins, plus or minus a tenth",
 			"", span(func(c *Config) *time.Duration { return &c.CheckIn })},
 		{"hook", "", false, "program that installs loads", "", text(func(c *Config) *string { return &c.Hook })},
+		{"file-hook", "", false, "program that is told of file sets that come and go",
+			"", text(func(c *Config) *string { return &c.FileHook })},
 		{"hook-timeout", "10m", false, "how long a hook or command may take",
 			"", span(func(c *Config) *time.Duration { return &c.HookTimeout })},
 		{"reboot-command", "", false, "command that restarts the device into the active slot (default: switching is enough)",

@@ -103,6 +103,7 @@ func (d *Daemon) devicePage(ja bool) []byte {
 	}
 	h.end()
 	h.loads(st, d.slots)
+	h.fileSets(st.FileSets)
 	h.begin("peers")
 	h.fact("role", h.say("role "+orNone(st.Role)))
 	h.fact("root", st.Root)
@@ -135,6 +136,23 @@ func (h *html) loads(st report.Device, s *slot.Slots) {
 	show("active", a, ok)
 	show("inactive", s.Inactive(), true)
 	h.fact("wanted", st.Wanted)
+	h.end()
+}
+
+// fileSets shows what stands beside the loads; nothing if there is none.
+func (h *html) fileSets(all []report.FileSet) {
+	if len(all) == 0 {
+		return
+	}
+	h.begin("sets", "dir", "set", "wanted set", "state", "why")
+	for _, s := range all {
+		name := h.say("none")
+		if s.Name != "" {
+			name = s.Name + " " + s.Version
+		}
+		h.row(escape(s.Directory), escape(name), escape(dash(s.Wanted)), escape(h.say("set "+s.State)),
+			escape(dash(h.why(s.Reason, s.Message))))
+	}
 	h.end()
 }
 

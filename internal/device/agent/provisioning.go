@@ -83,6 +83,7 @@ func (d *Daemon) checkIn(ctx context.Context) error {
 		}
 	}
 	d.examine()
+	d.examineSets()
 	if d.reporter != nil {
 		d.report(ctx)
 	}
@@ -387,6 +388,17 @@ func (p *provisioned) settings() settings {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.set
+}
+
+// fileSets returns the file sets that the device is to have, by their directories; ok
+// is false if nobody has said it.
+func (p *provisioned) fileSets() (by map[string]string, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.file == nil {
+		return nil, false
+	}
+	return p.file.FileSets.Told()
 }
 
 func (p *provisioned) setting(name string) string { return p.settings().value(name) }

@@ -199,6 +199,7 @@ func (d *Daemon) Status() report.Device {
 		r.Active = a.Name
 	}
 	r.Inactive = d.slots.Inactive().Name
+	r.FileSets = d.setsReport()
 	if i := d.place.current(); i != nil && i.key.sharing {
 		r.Address = i.net.Addr().String()
 	}

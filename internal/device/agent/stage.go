@@ -30,7 +30,7 @@ import (
 func (d *Daemon) stage(ctx context.Context, name string) (version string, err error) {
 	i := d.place.current()
 	if i == nil {
-		return "", errors.New("no place on the network")
+		return "", errNoPlace
 	}
 	dir := d.slots.Dir(d.slots.Inactive().Slot)
 	i.linger(ctx, dir)

@@ -179,7 +179,7 @@ func (u *upgrader) do(ctx context.Context, job upgrade.Action) upgrade.Event {
 			return upgrade.Held{Slots: d.slotsView()}
 		case err != nil:
 			return upgrade.NotFetched{Reason: failure.Reason(err), Err: err,
-				Final: errors.Is(err, engine.ErrModel), Slots: d.slotsView()}
+				Final: errors.Is(err, engine.ErrModel) || errors.Is(err, engine.ErrKind), Slots: d.slotsView()}
 		}
 		return upgrade.Fetched{Version: version, Slots: d.slotsView()}
 	case upgrade.RunStep:

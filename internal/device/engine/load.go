@@ -268,6 +268,9 @@ func (r *LoadRun) commitSet(files []*File) error {
 // intoSlots fetches into the slot that is not active, and switches to it once
 // every component is verified.
 func (r *LoadRun) intoSlots(ctx context.Context) error {
+	if err := r.isLoad(); err != nil {
+		return err
+	}
 	s, err := slot.OpenSlots(r.dev.cfg.Files, r.spec.Dir)
 	if err != nil {
 		return err

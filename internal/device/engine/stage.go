@@ -19,6 +19,10 @@ var ErrActive = errors.New("the active slot holds this load already")
 // ErrNotHeld says that a file is not in place, or not what it should be.
 var ErrNotHeld = errors.New("not held")
 
+// ErrKind says that a file set was to be started as a load, or a load to be put in
+// place as a file set.
+var ErrKind = errors.New("not of the kind that was asked for")
+
 // StageLoad fetches a load into the inactive slot of s and marks it complete;
 // switching is left to the caller, who keeps s open. accept may refuse a load
 // once its manifest is verified; nil takes all. LoadSpec.Dir and Slots are not
@@ -28,6 +32,9 @@ func (d *Device) StageLoad(ctx context.Context, spec LoadSpec, s *slot.Slots,
 	accept func(*load.Manifest) error) (*LoadRun, error) {
 	r, err := d.verifiedRun(ctx, spec)
 	if err != nil {
+		return r, err
+	}
+	if err := r.isLoad(); err != nil {
 		return r, err
 	}
 	if accept != nil {
@@ -44,19 +51,45 @@ func (d *Device) StageLoad(ctx context.Context, spec LoadSpec, s *slot.Slots,
 		slices.Equal(a.Components, l.Components) {
 		return r, ErrActive
 	}
-	if err := r.fill(ctx, s, l); err != nil {
+	missing, err := s.Begin(l)
+	if err != nil {
+		return r, err
+	}
+	if err := r.fill(ctx, s.Dir(s.Inactive().Slot), missing); err != nil {
 		return r, err
 	}
 	return r, s.Complete()
 }
 
-// fill fetches into the inactive slot what it and the active one do not have.
-func (r *LoadRun) fill(ctx context.Context, s *slot.Slots, l slot.Load) error {
-	missing, err := s.Begin(l)
-	if err != nil {
-		return err
+// isLoad refuses a file set.
+func (r *LoadRun) isLoad() error {
+	if r.Manifest.Directory != "" {
+		return fmt.Errorf("%w: %s is a file set, and cannot be started", ErrKind, r.Manifest.Name)
 	}
-	dir := s.Dir(s.Inactive().Slot)
+	return nil
+}
+
+// FetchSet fetches a file set. begin takes its manifest, once that is verified, and
+// returns the directory that its components go to, and those that are lacking there.
+// LoadSpec.Dir and Slots are not used.
+func (d *Device) FetchSet(ctx context.Context, spec LoadSpec,
+	begin func(*load.Manifest) (dir string, missing []slot.Entry, err error)) (*LoadRun, error) {
+	r, err := d.verifiedRun(ctx, spec)
+	if err != nil {
+		return r, err
+	}
+	if r.Manifest.Directory == "" {
+		return r, fmt.Errorf("%w: %s is a load, not a file set", ErrKind, r.Manifest.Name)
+	}
+	dir, missing, err := begin(r.Manifest)
+	if err != nil {
+		return r, err
+	}
+	return r, r.fill(ctx, dir, missing)
+}
+
+// fill fetches what is missing of a load into a directory that has the rest.
+func (r *LoadRun) fill(ctx context.Context, dir string, missing []slot.Entry) error {
 	var want []load.Component
 	for _, c := range r.Manifest.Components {
 		if slices.ContainsFunc(missing, func(e slot.Entry) bool { return e.Name == c.Name }) {

@@ -94,6 +94,8 @@ func reasonOf(err error) reason.Code {
 		return reason.Trust
 	case is(engine.ErrModel):
 		return reason.Model
+	case is(engine.ErrKind):
+		return reason.Kind
 	case is(ErrBudget):
 		return reason.Budget
 	case is(slot.ErrDigest, slot.ErrDamaged, slot.ErrIncomplete):
@@ -125,7 +127,7 @@ func kindOf(code reason.Code) error {
 		return Verify
 	case reason.Trust, reason.NoLoad:
 		return Trust
-	case reason.Model, reason.Budget:
+	case reason.Model, reason.Budget, reason.Kind:
 		return Request
 	case reason.NoAddress:
 		return Network

@@ -18,6 +18,7 @@ const (
 	NoLoad          Code = "no-such-load"     // the publisher has no such load
 	Trust           Code = "trust"            // the signed metadata is refused
 	Model           Code = "wrong-model"      // the load is for another model
+	Kind            Code = "wrong-kind"       // a file set for a load, or the other way round
 	Budget          Code = "disk-budget"      // the load is larger than the device may keep
 	Refused         Code = "refused"          // the request cannot be carried out as it stands
 	NoAddress       Code = "no-address"       // no address to share at
@@ -31,13 +32,16 @@ const (
 	Reboot       Code = "reboot"        // the device did not restart
 	NotConfirmed Code = "not-confirmed" // the new load was not confirmed
 	NoWayBack    Code = "no-way-back"   // there is no load to go back to
+
+	// Why a file set is not as it should be.
+	FileHook Code = "hook-failed" // the hook of file sets failed
 )
 
 // Own lists the reasons that are not the protocol's.
 func Own() []Code {
 	return []Code{
-		NoLoad, Trust, Model, Budget, Refused, NoAddress, MetadataRefused, BadProvisioning, Damaged,
-		Installer, Switch, Reboot, NotConfirmed, NoWayBack,
+		NoLoad, Trust, Model, Kind, Budget, Refused, NoAddress, MetadataRefused, BadProvisioning, Damaged,
+		Installer, Switch, Reboot, NotConfirmed, NoWayBack, FileHook,
 	}
 }
 

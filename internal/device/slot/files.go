@@ -62,9 +62,9 @@ func checkName(name string) error {
 	return load.CheckFileName(strings.TrimSuffix(name, load.ManifestSuffix))
 }
 
-// writeAtomic puts b under name, durably: whatever happens, name holds the old
+// WriteAtomic puts b under name, durably: whatever happens, name holds the old
 // content or the new.
-func writeAtomic(fs FS, name string, b []byte) error {
+func WriteAtomic(fs FS, name string, b []byte) error {
 	tmp := name + ".new"
 	if err := makeRoom(fs, tmp); err != nil {
 		return err
@@ -90,9 +90,9 @@ func writeSynced(fs FS, name string, b []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// readBounded returns the content of a file of at most limit bytes that nobody
+// ReadBounded returns the content of a file of at most limit bytes that nobody
 // else can write.
-func readBounded(fs FS, name string, limit int64) ([]byte, error) {
+func ReadBounded(fs FS, name string, limit int64) ([]byte, error) {
 	f, err := fs.OpenFile(name, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
@@ -125,10 +125,10 @@ func removeAny(fs FS, name string) error {
 	return err
 }
 
-// openVerified opens name and checks its size and digest, and that nobody else
-// can write it. The open file is the one that was checked: stillOpen tells
+// OpenVerified opens name and checks its size and digest, and that nobody else
+// can write it. The open file is the one that was checked: StillOpen tells
 // whether the name still means it.
-func openVerified(fs FS, name string, size int64, want load.Digest) (File, error) {
+func OpenVerified(fs FS, name string, size int64, want load.Digest) (File, error) {
 	f, err := fs.OpenFile(name, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
@@ -158,9 +158,9 @@ func openVerified(fs FS, name string, size int64, want load.Digest) (File, error
 // writerOnly makes io.CopyBuffer use the buffer that it was given.
 type writerOnly struct{ io.Writer }
 
-// stillOpen refuses if name is no longer the open file f: what was checked
+// StillOpen refuses if name is no longer the open file f: what was checked
 // must be what is put in place.
-func stillOpen(fs FS, name string, f File) error {
+func StillOpen(fs FS, name string, f File) error {
 	a, err := f.Stat()
 	if err != nil {
 		return err
@@ -206,15 +206,15 @@ const damagedSuffix = ".damaged"
 // anew, and returns that. What was put aside before is removed.
 func PutAside(fs FS, name string) (aside string, err error) {
 	aside = name + damagedSuffix
-	if err := removeTree(fs, aside); err != nil {
+	if err := RemoveTree(fs, aside); err != nil {
 		return "", err
 	}
 	return aside, fs.Rename(name, aside)
 }
 
-// removeTree removes a file, or a directory with all that is in it. It follows
+// RemoveTree removes a file, or a directory with all that is in it. It follows
 // no symbolic link.
-func removeTree(fs FS, name string) error {
+func RemoveTree(fs FS, name string) error {
 	fi, err := fs.Lstat(name)
 	if errors.Is(err, iofs.ErrNotExist) {
 		return nil
@@ -228,7 +228,7 @@ func removeTree(fs FS, name string) error {
 			return err
 		}
 		for _, e := range entries {
-			if err := removeTree(fs, name+"/"+e.Name()); err != nil {
+			if err := RemoveTree(fs, name+"/"+e.Name()); err != nil {
 				return err
 			}
 		}

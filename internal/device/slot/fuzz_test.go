@@ -289,10 +289,10 @@ func TestReadBounded(t *testing.T) {
 	if err := os.WriteFile(name, []byte("0123456789"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := readBounded(OS{}, name, 10); err != nil || string(b) != "0123456789" {
+	if b, err := ReadBounded(OS{}, name, 10); err != nil || string(b) != "0123456789" {
 		t.Errorf("ten bytes of ten: %q, %v", b, err)
 	}
-	if b, err := readBounded(OS{}, name, 9); err == nil {
+	if b, err := ReadBounded(OS{}, name, 9); err == nil {
 		t.Errorf("ten bytes where nine are the most: %q", b)
 	}
 	for _, flag := range []int{os.O_RDONLY, os.O_RDWR | os.O_APPEND} { // no length can be set, and nothing written

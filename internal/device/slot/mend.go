@@ -106,7 +106,7 @@ func (s *Slots) prove() error {
 // ErrDamaged.
 func (s *Slots) Sound(slot string, e Entry) error {
 	name := filepath.Join(s.Dir(slot), e.Name)
-	f, err := openVerified(s.fs, name, e.Size, e.Digest)
+	f, err := OpenVerified(s.fs, name, e.Size, e.Digest)
 	if errors.Is(err, iofs.ErrNotExist) {
 		return fmt.Errorf("%w: %s is missing", ErrIncomplete, name)
 	}

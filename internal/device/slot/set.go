@@ -141,7 +141,7 @@ func CommitSet(fs FS, dir string, parts []*Partial) (err error) {
 	}
 	if !noSync {
 		// The names in it have been durable since Finish.
-		if err := writeAtomic(fs, filepath.Join(dir, journalName), marshalJournal(es)); err != nil {
+		if err := WriteAtomic(fs, filepath.Join(dir, journalName), marshalJournal(es)); err != nil {
 			return fmt.Errorf("commit to %s: %w", dir, err)
 		}
 	}
@@ -212,7 +212,7 @@ func Recover(fs FS, dir string) (did bool, err error) {
 	if err := makeRoom(fs, journal+".new"); err != nil {
 		return false, err
 	}
-	b, err := readBounded(fs, journal, int64(maxJournal))
+	b, err := ReadBounded(fs, journal, int64(maxJournal))
 	var es []Entry
 	switch {
 	case errors.Is(err, iofs.ErrNotExist):
@@ -243,12 +243,12 @@ func rollForward(fs FS, dir string, es []Entry) (did bool, err error) {
 	}()
 	for _, e := range es {
 		target := filepath.Join(dir, e.Name)
-		f, perr := openVerified(fs, partName(target), e.Size, e.Digest)
+		f, perr := OpenVerified(fs, partName(target), e.Size, e.Digest)
 		if perr == nil {
 			moves = append(moves, move{target, f})
 			continue
 		}
-		f, err := openVerified(fs, target, e.Size, e.Digest)
+		f, err := OpenVerified(fs, target, e.Size, e.Digest)
 		if err != nil {
 			return false, fmt.Errorf("recover %s: %w: %s: %w", dir, ErrDamaged, e.Name, errors.Join(perr, err))
 		}
@@ -257,13 +257,13 @@ func rollForward(fs FS, dir string, es []Entry) (did bool, err error) {
 		}
 	}
 	for _, m := range moves {
-		if err := stillOpen(fs, partName(m.target), m.f); err != nil {
+		if err := StillOpen(fs, partName(m.target), m.f); err != nil {
 			return false, err
 		}
 		if err := fs.Rename(partName(m.target), m.target); err != nil {
 			return false, fmt.Errorf("recover %s: %w", dir, err)
 		}
-		if err := stillOpen(fs, m.target, m.f); err != nil {
+		if err := StillOpen(fs, m.target, m.f); err != nil {
 			return false, fmt.Errorf("recover %s: %w", dir, err)
 		}
 	}

@@ -305,13 +305,13 @@ func (p *Partial) rename() error {
 		err = fmt.Errorf("%w: it has %d bytes, %d were verified", ErrDamaged, fi.Size(), p.x.g.Size)
 	}
 	if err == nil {
-		err = stillOpen(p.fs, partName(p.target), p.data)
+		err = StillOpen(p.fs, partName(p.target), p.data)
 	}
 	if err == nil {
 		err = p.fs.Rename(partName(p.target), p.target)
 	}
 	if err == nil {
-		err = stillOpen(p.fs, p.target, p.data)
+		err = StillOpen(p.fs, p.target, p.data)
 	}
 	if err != nil {
 		return fmt.Errorf("commit %s: %w", p.target, err)

@@ -180,7 +180,7 @@ func (s *Slots) clean(slot string, l Load) error {
 		if want[n.Name()] {
 			continue
 		}
-		if err := removeTree(s.fs, filepath.Join(s.Dir(slot), n.Name())); err != nil {
+		if err := RemoveTree(s.fs, filepath.Join(s.Dir(slot), n.Name())); err != nil {
 			return err
 		}
 	}
@@ -191,7 +191,7 @@ func (s *Slots) clean(slot string, l Load) error {
 // active one. Where it cannot be linked it is fetched.
 func (s *Slots) reuse(slot string, e Entry) bool {
 	name := filepath.Join(s.Dir(slot), e.Name)
-	if f, err := openVerified(s.fs, name, e.Size, e.Digest); err == nil {
+	if f, err := OpenVerified(s.fs, name, e.Size, e.Digest); err == nil {
 		return f.Close() == nil
 	}
 	if s.active == "" || makeRoom(s.fs, name) != nil {
@@ -206,11 +206,11 @@ func (s *Slots) reuse(slot string, e Entry) bool {
 			continue
 		}
 		from := filepath.Join(s.Dir(s.active), have.Name)
-		f, err := openVerified(s.fs, from, e.Size, e.Digest)
+		f, err := OpenVerified(s.fs, from, e.Size, e.Digest)
 		if err != nil {
 			continue
 		}
-		ok := stillOpen(s.fs, from, f) == nil && s.fs.Link(from, name) == nil
+		ok := StillOpen(s.fs, from, f) == nil && s.fs.Link(from, name) == nil
 		return errors.Join(f.Close()) == nil && ok
 	}
 	return false
@@ -383,7 +383,7 @@ func (s *Slots) verify(i Info) (held, error) {
 	h := held{fs: s.fs}
 	for _, e := range i.Components {
 		name := filepath.Join(s.Dir(i.Slot), e.Name)
-		f, err := openVerified(s.fs, name, e.Size, e.Digest)
+		f, err := OpenVerified(s.fs, name, e.Size, e.Digest)
 		if errors.Is(err, iofs.ErrNotExist) {
 			err = fmt.Errorf("%w: %s is missing", ErrIncomplete, name)
 		}
@@ -406,7 +406,7 @@ func (s *Slots) verify(i Info) (held, error) {
 // same refuses if a name is no longer that of the verified file.
 func (h held) same() error {
 	for n, f := range h.files {
-		if err := stillOpen(h.fs, h.names[n], f); err != nil {
+		if err := StillOpen(h.fs, h.names[n], f); err != nil {
 			return err
 		}
 	}

@@ -136,7 +136,7 @@ func (s *Slots) stateName(slot string) string { return filepath.Join(s.dir, slot
 func (s *Slots) readState(slot string) (Info, error) {
 	empty := Info{Slot: slot, State: StateEmpty}
 	name := s.stateName(slot)
-	b, err := readBounded(s.fs, name, int64(maxState))
+	b, err := ReadBounded(s.fs, name, int64(maxState))
 	switch {
 	case errors.Is(err, iofs.ErrNotExist):
 		return empty, nil
@@ -156,7 +156,7 @@ func (s *Slots) readState(slot string) (Info, error) {
 func (s *Slots) setState(i Info) error {
 	b, err := marshalState(i)
 	if err == nil {
-		err = writeAtomic(s.fs, s.stateName(i.Slot), b)
+		err = WriteAtomic(s.fs, s.stateName(i.Slot), b)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("write the state of slot %s", i.Slot), err)

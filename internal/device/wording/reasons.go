@@ -68,6 +68,7 @@ var reasons = map[reason.Code][2]string{
 	reason.NoLoad:          {"the publisher has no such load", "該当するロードがない"},
 	reason.Trust:           {"the signatures are not good", "署名を検証できない"},
 	reason.Model:           {"the load is for another model", "モデルが異なる"},
+	reason.Kind:            {"a file set for a load, or a load for a file set", "ロードとファイルセットの取り違え"},
 	reason.Budget:          {"the load does not fit into the disk budget", "ディスク容量の上限を超える"},
 	reason.Refused:         {"refused", "拒否"},
 	reason.Installer:       {"the installer failed", "インストーラの失敗"},
@@ -77,6 +78,7 @@ var reasons = map[reason.Code][2]string{
 	reason.NoWayBack:       {"there is no load to go back to", "戻れるロードがない"},
 	reason.NoAddress:       {"no address to share at", "共有に使うアドレスがない"},
 	reason.Damaged:         {"a file that was held is damaged", "保持ファイルの破損"},
+	reason.FileHook:        {"the hook for file sets failed", "ファイルセットのフックの失敗"},
 	reason.BadProvisioning: {"the provisioning file is bad", "プロビジョニングファイルの誤り"},
 }
 

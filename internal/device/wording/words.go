@@ -28,6 +28,17 @@ var words = map[string][2]string{
 	"active":   {"Active load", "アクティブロード"},
 	"inactive": {"Inactive load", "非アクティブロード"},
 	"wanted":   {"Assigned load", "割り当てロード"},
+	"sets":     {"File sets", "ファイルセット"},
+	"set":      {"File set", "ファイルセット"},
+	"dir":      {"Directory", "ディレクトリ"},
+
+	"wanted set": {"Assigned file set", "割り当てファイルセット"},
+
+	"set " + report.StateIdle:        {"in place", "配置済み"},
+	"set " + report.StateDownloading: {"downloading", "ダウンロード中"},
+	"set " + report.StateInstalling:  {"the hook is to be told", "フックへの通知待ち"},
+	"set " + report.StateFailed:      {"failed", "失敗"},
+
 	"peers":    {"Peers", "ピア"},
 	"role":     {"Role", "役割"},
 	"source":   {"Source", "取得元"},
