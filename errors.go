@@ -23,8 +23,8 @@ var (
 	ErrVerify error = failure.Verify
 	// ErrServer: the server cannot be reached, does not have the file, refuses
 	// it or fails while sending. Event.Reason of report.KindFailed says which:
-	// origin-not-found and origin-forbidden persist until the server is
-	// changed.
+	// origin-not-found, origin-forbidden, tls and unusable-answer persist until
+	// the server, or the request, is changed.
 	ErrServer error = failure.Server
 	// ErrNoNetwork: this host has no address yet to meet its peers with.
 	ErrNoNetwork error = failure.Network

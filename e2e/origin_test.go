@@ -98,14 +98,14 @@ func faults() []fault {
 		{"sends more than announced", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, length, append(faultBody[:len(faultBody):len(faultBody)], "more"...), 0, r)
 		}), 0, "", false, 1.1},
-		{"404", always(status(404)), 4, "does not exist", false, 0},
-		{"403", always(status(403)), 4, "refuses", false, 0},
-		{"410", always(status(410)), 4, "", false, 0},
+		{"404", always(status(404)), 7, "does not exist", false, 0},
+		{"403", always(status(403)), 8, "refuses", false, 0},
+		{"410", always(status(410)), 7, "", false, 0},
 		{"500", always(status(500)), 4, "cannot fetch", false, 0},
 		{"503 for ever", always(status(503, "Retry-After", "1")), 4, "busy", false, 0},
 		{"503 once", first(1, status(503, "Retry-After", "1")), 0, "", false, 1.1},
-		{"redirects in a circle", always(status(302, "Location", appPath)), 4, "", false, 0},
-		{"redirects to a file", always(status(302, "Location", "file:///etc/passwd")), 4, "", false, 0},
+		{"redirects in a circle", always(status(302, "Location", appPath)), 10, "", false, 0},
+		{"redirects to a file", always(status(302, "Location", "file:///etc/passwd")), 10, "", false, 0},
 		{"wrong content", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, length, wrong, 0, r)
 		}), 3, "not the file", false, 30},

@@ -48,7 +48,7 @@ type Device struct {
 	// for people. The code is the name of a wire.Reason of package pdp/wire, or
 	// one of the agent's own: no-such-load, trust, wrong-model, disk-budget,
 	// refused, installer, switch, reboot, not-confirmed, no-way-back, no-address,
-	// damaged, bad-provisioning, wrong-kind, hook-failed.
+	// tls, unusable-answer, damaged, bad-provisioning, wrong-kind, hook-failed.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
 	// Upgrade is what State, Reason and Message are about; nil for a device that does

@@ -135,8 +135,8 @@ type instance struct {
 	// orders are the use cases of orders.
 	orders *orders.Service
 	// jobs are the use cases of bulk jobs.
-	jobs *bulk.Service
-	audit  *syslog.Sender // nil: nowhere
+	jobs  *bulk.Service
+	audit *syslog.Sender // nil: nowhere
 	// sites finds the sites of addresses, as they were known last; nil at first.
 	sites atomic.Pointer[domain.Locator]
 }

@@ -22,8 +22,9 @@ load that is assigned through the peers of the subnet, puts it into the inactive
 slot, tries it, confirms it or goes back to the load before, keeps serving what it
 holds, and reports.
 
-Options come from flags, then PEERLOAD_NAME in the environment, then the file or the
-directory of *.toml that --config names (default /etc/peerload), then defaults.
+Options come from flags, then PEERLOAD_NAME in the environment, such as PEERLOAD_SERVER
+for --server, then the file or the directory of *.toml that --config names (default
+/etc/peerload), then defaults.
 'peerload config show --origin' tells which holds and why. SIGHUP reads the
 configuration again and asks the server at once.
 
@@ -91,6 +92,9 @@ func agentCommand() *cli.Command {
 			return err
 		}
 		if check {
+			if err := cfg.CheckHost(); err != nil {
+				return usageError{err}
+			}
 			fmt.Println("the configuration is good")
 			return nil
 		}

@@ -170,7 +170,7 @@ func TestGetAsksTheAgent(t *testing.T) {
 		t.Errorf("not by the agent: %s", out)
 	}
 	if out, code := run(t, nil, "get", srv.URL+"/gone", "--unsigned", "--state", state,
-		"-o", filepath.Join(dir, "gone")); code != exitUnreachable {
+		"-o", filepath.Join(dir, "gone")); code != exitNotFound {
 		t.Errorf("a missing file: %d, %s", code, out)
 	}
 	before := asked.Load()
@@ -227,6 +227,9 @@ func TestDoctor(t *testing.T) {
 	srv := httptest.NewServer(http.NotFoundHandler())
 	defer srv.Close()
 	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "trust"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	port := freeUDP(t)
 	base := []string{"doctor", "--config", noConfig(t, dir), "--model", "CP-7961G", "--address", "127.0.78.1/8",
 		"--port", port, "--state", filepath.Join(dir, "state"), "--trust", filepath.Join(dir, "trust"),
@@ -309,5 +312,41 @@ func TestScreen(t *testing.T) {
 	if out, code := run(t, []string{"TERM=xterm"}, "screen", "--state", state); code != exitUsage ||
 		!strings.Contains(out, "nothing has run") {
 		t.Errorf("%d: %s", code, out)
+	}
+}
+
+// TestCheckConfig: what the configuration names and the host does not have is
+// refused by --check-config, and found by doctor.
+func TestCheckConfig(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/plain", "no program")
+	for _, c := range []struct{ flags, says string }{
+		{"--model 7961", ""},
+		{"--model Cisco-7961", "unknown model"},
+		{"--model linux-amd46", "did you mean linux-amd64"},
+		{"--hook DIR/none", "hook: "}, {"--hook DIR/plain", "hook: "}, {"--hook /bin/sh", ""},
+		{"--trust DIR/none", "trust: "}, {"--trust DIR/plain", "no directory"}, {"--trust DIR", ""},
+		{"--provision DIR/none.xml", "provision: "}, {"--provision DIR/plain", ""},
+		{"--cacert DIR/none", "cacert: "}, {"--cacert DIR/plain", "cacert: "},
+		{"--server ftp://10.0.0.5", `not "ftp"`},
+	} {
+		flags := strings.Fields(strings.ReplaceAll(c.flags, "DIR", dir))
+		if !strings.Contains(c.flags, "--model") {
+			flags = append(flags, "--model", "7961")
+		}
+		args := append([]string{"agent", "--check-config", "--config", noConfig(t, dir)}, flags...)
+		out, code := run(t, nil, args...)
+		if (code == exitUsage) != (c.says != "") || !strings.Contains(out, c.says) {
+			t.Errorf("%s: %d, want %q: %s", c.flags, code, c.says, out)
+		}
+		if c.says == "" || strings.Contains(c.flags, "--model") {
+			continue // doctor warns of a model
+		}
+		args = append([]string{"doctor", "--config", noConfig(t, dir), "--address", "127.0.78.1/8", "--port", freeUDP(t),
+			"--state", dir + "/state"}, flags...)
+		if out, code := run(t, nil, args...); code == 0 || !regexp.MustCompile(`(?m)^fail .*`+
+			regexp.QuoteMeta(c.says)).MatchString(out) {
+			t.Errorf("doctor %s: %d, want %q: %s", c.flags, code, c.says, out)
+		}
 	}
 }

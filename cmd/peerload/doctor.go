@@ -85,7 +85,7 @@ func examine(ctx context.Context, w io.Writer, cfg agent.Config) error {
 	defer cancel()
 	failed := false
 	for _, check := range []func(context.Context, agent.Config) []finding{
-		checkModel, checkNet, checkState, checkClock, checkPin, checkLease, checkServers,
+		checkModel, checkHost, checkNet, checkState, checkClock, checkPin, checkLease, checkServers,
 	} {
 		for _, f := range check(ctx, cfg) {
 			printFinding(w, f)
@@ -116,6 +116,18 @@ func checkModel(_ context.Context, cfg agent.Config) []finding {
 			"model %q is not in the table: it shares with devices of the very same name", cfg.Model)}
 	}
 	return []finding{fine("model %s (%s) can share", m.Name, m.Family)}
+}
+
+// checkHost looks for what the configuration names. That a model is in no table
+// is a warning of checkModel.
+func checkHost(_ context.Context, cfg agent.Config) []finding {
+	cfg.Model = policy.Builtin().Models()[0].Name
+	err := cfg.CheckHost()
+	if err == nil {
+		return nil
+	}
+	return []finding{failThat("mend the configuration; 'peerload agent --check-config' says the same",
+		"configuration: %v", err)}
 }
 
 // hearWait is how long an own broadcast may take to come back.

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/device/target"
 	"github.com/peerload/peerload/load"
@@ -48,10 +51,13 @@ A URL without a scheme, HOST/PATH, is tried as phones do it: HTTP on port 6970, 
 TFTP.
 
 Exit status: 0 done and verified; 2 usage, or refused; 3 verification failed;
-4 server unreachable, no network yet, or --max-time over; 5 disk; 6 trust; 130 interrupted. Run the same
-command again after any of 4, 5 and 130: it continues where it stood, unless other users
-can write the directory, as they can /tmp: there it begins anew. With --json the last
-lines are the reports, one for each file or load, with "event":"report".`
+4 server unreachable, busy or failing, no network yet, or --max-time over; 5 disk;
+6 trust; 7 the server has no such file; 8 it refuses the file; 9 TLS: a certificate is
+not accepted; 10 an answer that no later attempt changes, such as a redirect loop;
+130 interrupted. Run the same command again after any of 4, 5 and 130: it continues
+where it stood, unless other users can write the directory, as they can /tmp: there it
+begins anew. With --json the last lines are the reports, one for each file or load, with
+"event":"report".`
 
 const getExample = `  peerload get http://10.0.0.5/fw/app.bin --sha256 9f86d08… -o app.bin
   peerload get tftp://10.0.0.5/app.bin --unsigned -o firmware/
@@ -249,10 +255,24 @@ func advised(err error) error {
 		return fmt.Errorf("%w by --peers off", err)
 	case errors.Is(err, peerload.ErrRequest) && errors.Is(err, load.ErrName):
 		return fmt.Errorf("%w; name the file with -o", err)
+	case failure.Reason(err) == reason.TLS:
+		return fmt.Errorf("%w; %s", err, tlsAdvice(err))
 	case errors.As(err, new(*failure.Stopped)):
 		return fmt.Errorf("%w%s", err, again)
 	}
 	return err
+}
+
+// tlsAdvice names the flag that helps with an error of TLS.
+func tlsAdvice(err error) string {
+	var refused *origin.TLSError
+	if errors.As(err, &refused) && refused.Own {
+		return "--cert and --key name the certificate of this device"
+	}
+	if errors.As(err, new(tls.RecordHeaderError)) || errors.Is(err, http.ErrSchemeMismatch) {
+		return "the server speaks HTTP without TLS there: write http://, or another port"
+	}
+	return "--cacert names the certificates that are trusted"
 }
 
 // commandLine is what was typed, without what is secret in it: the status file

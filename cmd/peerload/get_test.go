@@ -1,7 +1,15 @@
 package main
 
 import (
+	"crypto/tls"
+	"encoding/pem"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -99,5 +107,71 @@ func TestVersion(t *testing.T) {
 	if out, code := run(t, nil, "--version"); code != 0 || !strings.HasPrefix(program(), "peerload ") ||
 		out != "peerload version "+program()[len("peerload "):]+"\n" {
 		t.Errorf("%d: %q", code, out)
+	}
+}
+
+// TestExitStatuses: what no retry mends is told apart from what one may, at
+// once, with the flag that helps.
+func TestExitStatuses(t *testing.T) {
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/loop") {
+			http.Redirect(w, r, r.URL.Path, http.StatusFound)
+			return
+		}
+		status, _ := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/"))
+		w.WriteHeader(status)
+	}))
+	defer plain.Close()
+	secure := func(auth tls.ClientAuthType, versions ...uint16) (url, cert string) {
+		s := httptest.NewUnstartedServer(http.NotFoundHandler())
+		s.Config.ErrorLog = log.New(io.Discard, "", 0)
+		s.TLS = &tls.Config{ClientAuth: auth}
+		if len(versions) > 0 {
+			s.TLS.MaxVersion = versions[0]
+		}
+		s.StartTLS()
+		t.Cleanup(s.Close)
+		cert = filepath.Join(t.TempDir(), "ca.pem")
+		write(t, cert, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})))
+		return s.URL, cert
+	}
+	untrusted, _ := secure(tls.NoClientCert)
+	wants, ca := secure(tls.RequireAnyClientCert)
+	wants12, ca12 := secure(tls.RequireAnyClientCert, tls.VersionTLS12)
+	old, caOld := secure(tls.NoClientCert, tls.VersionTLS11)
+	for _, c := range []struct {
+		url, ca string
+		code    int
+		says    string
+	}{
+		{plain.URL + "/404", "", exitNotFound, "does not exist"},
+		{plain.URL + "/410", "", exitNotFound, "does not exist"},
+		{plain.URL + "/401", "", exitForbidden, "credentials"},
+		{plain.URL + "/403", "", exitForbidden, "credentials"},
+		{plain.URL + "/loop", "", exitAnswer, "redirects"},
+		{plain.URL + "/400", "", exitAnswer, "400 Bad Request"},
+		{plain.URL + "/500", "", exitUnreachable, "500 Internal"},
+		{plain.URL + "/503", "", exitUnreachable, "busy"},
+		{"http://127.0.0.1:1/f", "", exitUnreachable, "cannot reach"},
+		{untrusted + "/f", "", exitTLS, "--cacert"},
+		{wants + "/f", ca, exitTLS, "--cert and --key"},
+		{wants12 + "/f", ca12, exitTLS, "--cert and --key"},
+		{old + "/f", caOld, exitTLS, "certificate of the server"},
+		{strings.Replace(plain.URL, "http:", "https:", 1) + "/f", "", exitTLS, "write http://"},
+	} {
+		args := []string{"get", c.url, "--unsigned", "--peers", "off", "--state", t.TempDir(), "-o", t.TempDir() + "/f"}
+		if c.ca != "" {
+			args = append(args, "--cacert", c.ca)
+		}
+		if c.code == exitUnreachable {
+			args = append(args, "--retry", "0")
+		}
+		out, code := run(t, nil, args...)
+		if code != c.code || !strings.Contains(out, c.says) {
+			t.Errorf("%s: %d, want %d with %q: %s", c.url, code, c.code, c.says, out)
+		}
+		if c.code == exitTLS && (strings.Contains(out, "that the server runs") || strings.Count(out, "left alone") > 1) {
+			t.Errorf("%s was tried again: %s", c.url, out)
+		}
 	}
 }

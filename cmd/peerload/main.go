@@ -28,6 +28,8 @@ import (
 	"github.com/peerload/peerload"
 	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/failure"
+	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/pdp/wire"
 )
 
 // Exit codes, documented in `peerload get --help`.
@@ -38,6 +40,10 @@ const (
 	exitUnreachable = 4
 	exitDisk        = 5
 	exitTrust       = 6
+	exitNotFound    = 7
+	exitForbidden   = 8
+	exitTLS         = 9
+	exitAnswer      = 10
 	exitInterrupted = 130
 )
 
@@ -94,6 +100,16 @@ func exitCode(err error, interrupted bool) int {
 		return asked.exit
 	case errors.Is(err, errMaxTime):
 		return exitUnreachable
+	}
+	switch failure.Reason(err) { // what no retry mends is not "try again"
+	case reason.Of(wire.ReasonOriginNotFound):
+		return exitNotFound
+	case reason.Of(wire.ReasonOriginForbidden):
+		return exitForbidden
+	case reason.TLS:
+		return exitTLS
+	case reason.Answer:
+		return exitAnswer
 	}
 	err = failure.Classify(err) // the agent and other commands have errors of the device as they are
 	for _, k := range []struct {

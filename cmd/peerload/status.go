@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -115,6 +116,7 @@ func progress(lang language, f *status.File) string {
 
 func explainCommand() *cli.Command {
 	var state, file string
+	var asJSON bool
 	cmd := &cli.Command{
 		Use: "explain [FILE]", Short: "Say why: this root, this parent, this source",
 		Long: "Explain tells, for each file of the last run, where its bytes come from and every\n" +
@@ -129,27 +131,56 @@ func explainCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			for _, p := range ps {
-				for _, f := range p.Files {
-					if file == "" || f.File == file {
-						explainFile(locale(), f)
-						if file != "" {
-							return nil
-						}
-					}
-				}
-				if file == "" && len(p.Files) > 0 {
-					return nil
-				}
-			}
-			if file != "" {
+			files := asked(ps, file)
+			if file != "" && len(files) == 0 {
 				return usageError{choice.Unknown("file", file, names(ps))}
+			}
+			if asJSON {
+				return printExplained(os.Stdout, files)
+			}
+			for _, f := range files {
+				explainFile(locale(), f)
 			}
 			return nil
 		},
 	}
 	stateFlag(cmd.Flags(), &state)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON: the files, each with its decisions and, in both languages, why")
 	return cmd
+}
+
+// asked are the files of the latest process that has any, or the latest file of
+// that name.
+func asked(ps []status.Process, file string) []*status.File {
+	for _, p := range ps {
+		if file == "" && len(p.Files) > 0 {
+			return p.Files
+		}
+		for _, f := range p.Files {
+			if f.File == file {
+				return []*status.File{f}
+			}
+		}
+	}
+	return nil
+}
+
+// explained is a file as explain --json prints it.
+type explained struct {
+	*status.File
+	Because   string `json:"because"`
+	BecauseJA string `json:"because_ja"`
+}
+
+// printExplained prints the files as one list, an empty one if there are none.
+func printExplained(w io.Writer, files []*status.File) error {
+	all := []explained{}
+	for _, f := range files {
+		all = append(all, explained{f, because(language{}, f), because(language{ja: true}, f)})
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(all)
 }
 
 // names are the names of the files that the processes have told of.

@@ -87,7 +87,7 @@ func TestTextOfOthersIsHarmless(t *testing.T) {
 	defer srv.Close()
 	out, code := run(t, nil, "get", srv.URL+"/a%1b%5b2J%E6%97%A5", "--unsigned", "--peers", "off", "-v", "--state", dir,
 		"-o", filepath.Join(dir, "f"))
-	if code != exitUnreachable || strings.Count(out, `a\x1b[2J日`) < 3 {
+	if code != exitNotFound || strings.Count(out, `a\x1b[2J日`) < 3 {
 		t.Errorf("%d: %q", code, out)
 	}
 	harmless(t, []string{"get"}, out)
@@ -205,5 +205,37 @@ func TestColumns(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestExplainJSON: programs get the files with their decisions, and why in both
+// languages, whatever the locale.
+func TestExplainJSON(t *testing.T) {
+	dir := t.TempDir()
+	record(t, dir, recorded())
+	for args, want := range map[string]int{"": len(recorded().Files), "leaf.bin": 1} {
+		for _, locale := range []string{"C", "ja_JP.UTF-8"} {
+			out, code := run(t, []string{"LANG=" + locale},
+				append(strings.Fields("explain --json "+args), "--state", dir)...)
+			var files []struct {
+				File      string            `json:"file"`
+				Because   string            `json:"because"`
+				BecauseJA string            `json:"because_ja"`
+				Decisions []status.Decision `json:"decisions"`
+			}
+			if err := json.Unmarshal([]byte(out), &files); err != nil || code != 0 || len(files) != want {
+				t.Fatalf("%q: %d, %d files, %v: %s", args, code, len(files), err, out)
+			}
+			for _, f := range files {
+				if f.File == "leaf.bin" && (!strings.HasPrefix(f.Because, "It comes from a peer") ||
+					!strings.HasPrefix(f.BecauseJA, "ピア") || len(f.Decisions) == 0) {
+					t.Errorf("%+v", f)
+				}
+			}
+		}
+	}
+	if out, code := run(t, nil, "explain", "--json", "nothing.bin", "--state", dir); code != exitUsage ||
+		!strings.Contains(out, "unknown file") {
+		t.Errorf("%d: %s", code, out)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/parse"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
 )
 
@@ -213,6 +216,42 @@ func (c *Config) Validate() error {
 		if _, err := netip.ParseAddrPort(a); a != "" && err != nil {
 			bad("%s is IP:PORT, such as 127.0.0.1:8090, not %q", name, a)
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// CheckHost says what the configuration names and this host does not have, and
+// what to do. The agent itself starts nevertheless: a hook may come later, and a
+// new model must not wait for a table.
+func (c *Config) CheckHost() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if table := policy.Builtin(); !table.Lookup(c.Model).Known() {
+		var names []string
+		for _, m := range table.Models() {
+			names = append(names, m.Name)
+		}
+		bad("model: %w", choice.Unknown("model", c.Model, names))
+	}
+	if c.Hook != "" {
+		if _, err := exec.LookPath(c.Hook); err != nil {
+			bad("hook: %w; name a program that can be run", err)
+		}
+	}
+	if c.TrustNamed && c.Trust != "" {
+		if info, err := os.Stat(c.Trust); err != nil {
+			bad("trust: %w; make it, with the publisher's root.json in it", err)
+		} else if !info.IsDir() {
+			bad("trust: %s is no directory; name the one with the publisher's root.json", c.Trust)
+		}
+	}
+	if c.Provision != "" {
+		if _, err := os.Stat(c.Provision); err != nil {
+			bad("provision: %w; leave it out to ask the servers", err)
+		}
+	}
+	if _, err := certificates(c.CACert); err != nil {
+		bad("cacert: %w", err)
 	}
 	return errors.Join(errs...)
 }

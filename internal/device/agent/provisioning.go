@@ -203,7 +203,7 @@ func (d *Daemon) askServer(ctx context.Context, base *url.URL) (answer, error) {
 		if err != nil {
 			errs = append(errs, err)
 			switch origin.Reason(err) {
-			case "not-found", "forbidden", "other":
+			case "not-found", "forbidden", "answer", "other":
 				continue
 			}
 			break

@@ -206,6 +206,9 @@ func (j *job) final() *report.Final {
 		Elections: c.elections, Fallbacks: c.fallbacks, Unsigned: !j.spec.keyed(),
 		Source: report.SourceCache,
 	}
+	if !j.complete && c.fromOrigin+c.fromPeers+c.fromCache == 0 {
+		f.Source = report.SourceNone // nothing of it ever came
+	}
 	if f.Role == "" {
 		f.Role = report.RoleNone
 	}

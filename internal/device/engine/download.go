@@ -414,7 +414,7 @@ func originReason(err error) wire.Reason {
 	switch origin.Reason(err) {
 	case "not-found":
 		return wire.ReasonOriginNotFound
-	case "forbidden":
+	case "forbidden", "tls": // trying again is useless with both
 		return wire.ReasonOriginForbidden
 	case "unreachable":
 		return wire.ReasonOriginUnreachable

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/wording"
@@ -347,11 +348,23 @@ func (e *Error) Error() string { return e.Say(false) }
 // Say is Error in English or Japanese; what the disk or the server said stays as
 // it is.
 func (e *Error) Say(ja bool) string {
-	s := e.File + ": " + wording.Failed(ja, reason.Of(e.Reason), e.URL)
+	s := e.File + ": " + wording.Failed(ja, e.Code(), e.URL)
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
 	}
 	return s
+}
+
+// Code is the reason for reports. It says more than the protocol's, which other
+// devices are told, where the origin's error does.
+func (e *Error) Code() reason.Code {
+	switch {
+	case e.Reason == wire.ReasonOriginForbidden && errors.Is(e.Err, origin.ErrTLS):
+		return reason.TLS
+	case e.Reason == wire.ReasonOriginOther && errors.Is(e.Err, origin.ErrAnswer):
+		return reason.Answer
+	}
+	return reason.Of(e.Reason)
 }
 
 // Unwrap returns what the disk or the server said.

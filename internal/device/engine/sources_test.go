@@ -164,6 +164,10 @@ func TestNoServer(t *testing.T) {
 			if err := f.Wait(t.Context()); !errors.As(err, &e) || e.Reason != c.why || e.URL != "http://"+c.names+"/app.bin" {
 				t.Errorf("%v: %v, want %v of %s", c.hosts, err, c.why, c.names)
 			}
+			// A source of what never came would be a lie.
+			if fin := f.Final(); (fin.Source == report.SourceNone) != (fin.BytesFromOrigin == 0) {
+				t.Errorf("%v: %d bytes came from %s", c.hosts, fin.BytesFromOrigin, fin.Source)
+			}
 			// What the others said is told too.
 			said := map[string]string{"gone": "not found", "busy": "busy", "trickles": "stalled", "wrong": "wrong"}
 			for _, h := range c.hosts {

@@ -87,7 +87,7 @@ func reasonOf(err error) reason.Code {
 	case is(slot.ErrNoSpace, trust.ErrStore, slot.ErrLocked, slot.ErrNotFile):
 		return reason.Of(wire.ReasonDisk)
 	case errors.As(err, &job):
-		return reason.Of(job.Reason)
+		return job.Code()
 	case is(trust.ErrUnknownTarget):
 		return reason.NoLoad
 	case errors.As(err, new(*engine.TrustError)):

@@ -65,8 +65,8 @@ func coding(r Request, name string) error {
 	if name == "" || strings.EqualFold(name, "identity") || r.Verified {
 		return nil
 	}
-	return fmt.Errorf("the server sends the content coding %q though identity was asked for: turn it off at the server, "+
-		"or give the digest (--sha256) of the bytes as they are sent", name)
+	return fmt.Errorf("%w: the server sends the content coding %q though identity was asked for: turn it off at the "+
+		"server, or give the digest (--sha256) of the bytes as they are sent", ErrAnswer, name)
 }
 
 // place puts an answer with Content-Range where it says. What begins before the

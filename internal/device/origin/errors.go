@@ -2,12 +2,16 @@ package origin
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
+	"reflect"
 	"syscall"
 	"time"
 
@@ -31,6 +35,14 @@ var (
 	ErrTooMuch = errors.New("too many bytes")
 	// ErrBusy: the server asks for patience (HTTP 503 and 429). See BusyError.
 	ErrBusy = errors.New("busy")
+	// ErrTLS: the two sides do not agree on TLS. The server's certificate is not
+	// trusted, the server does not accept that of this device, or there is no
+	// TLS at all. See TLSError.
+	ErrTLS = errors.New("refused by TLS")
+	// ErrAnswer: the server answers what no later attempt changes: a redirect
+	// that is not followed, a status that says that the request is wrong, a
+	// content coding.
+	ErrAnswer = errors.New("unusable answer")
 	// ErrWrong: the bytes are not those of the file. This package cannot know
 	// that; the caller that verifies them uses the error.
 	ErrWrong = errors.New("wrong bytes")
@@ -53,9 +65,63 @@ func (e *BusyError) Error() string {
 // Is makes a BusyError an ErrBusy.
 func (e *BusyError) Is(target error) bool { return target == ErrBusy }
 
+// TLSError is ErrTLS with whose certificate it is about.
+type TLSError struct {
+	// Own says that the server refuses the certificate of this device, or the
+	// lack of one. False: this device does not trust the server's, or the two
+	// have no version or method in common.
+	Own bool
+	Err error
+}
+
+// Error implements error.
+func (e *TLSError) Error() string {
+	if e.Own {
+		return "the server does not accept the certificate of this device, or wants one: " + e.Err.Error()
+	}
+	return e.Err.Error()
+}
+
+// Is makes a TLSError an ErrTLS.
+func (e *TLSError) Is(target error) bool { return target == ErrTLS }
+
+// Unwrap returns what package crypto/tls says.
+func (e *TLSError) Unwrap() error { return e.Err }
+
+// tlsMeaning returns the error of a TLS connection that was refused by either
+// side, nil for any other error.
+func tlsMeaning(err error) error {
+	switch alert, ok := alertOf(err); {
+	case ok:
+		// RFC 8446 section 6: those about the certificate of this side, and the one
+		// that servers of TLS 1.2 send where it lacks.
+		own := alert == 40 || alert >= 42 && alert <= 46 || alert == 48 || alert == 49 || alert == 116
+		return &TLSError{Own: own, Err: err}
+	case errors.As(err, new(*tls.CertificateVerificationError)), errors.As(err, new(x509.UnknownAuthorityError)),
+		errors.As(err, new(x509.HostnameError)), errors.As(err, new(x509.CertificateInvalidError)),
+		errors.As(err, new(tls.RecordHeaderError)), errors.Is(err, http.ErrSchemeMismatch):
+		return &TLSError{Err: err}
+	}
+	return nil
+}
+
+// alertOf is the number of the alert with which either side refused TLS. Package
+// crypto/tls has no exported type for it.
+func alertOf(err error) (alert uint64, ok bool) {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" && op.Op != "local error" {
+		return 0, false
+	}
+	v := reflect.ValueOf(op.Err)
+	if v.Kind() != reflect.Uint8 {
+		return 0, false
+	}
+	return v.Uint(), true
+}
+
 // Reason returns the stable code of an error: "not-found", "forbidden",
-// "unreachable", "stalled", "truncated", "too-much", "busy", "wrong", or
-// "other". It is "" for nil.
+// "unreachable", "stalled", "truncated", "too-much", "busy", "tls", "answer",
+// "wrong", or "other". It is "" for nil.
 func Reason(err error) string {
 	if err == nil {
 		return ""
@@ -71,6 +137,8 @@ func Reason(err error) string {
 		{ErrTruncated, "truncated"},
 		{ErrTooMuch, "too-much"},
 		{ErrBusy, "busy"},
+		{ErrTLS, "tls"},
+		{ErrAnswer, "answer"},
 		{ErrWrong, "wrong"},
 	} {
 		if errors.Is(err, r.is) {
@@ -97,8 +165,11 @@ func classify(ctx context.Context, err error, at stage) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if Reason(err) != "other" || errors.Is(err, errPlace) {
+	if Reason(err) != "other" {
 		return err
+	}
+	if is := tlsMeaning(err); is != nil {
+		return is
 	}
 	if is := meaning(err, at); is != nil {
 		return fmt.Errorf("%w: %w", is, err)

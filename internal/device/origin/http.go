@@ -42,13 +42,13 @@ type redirects struct{ cfg Config }
 
 func (r *redirects) check(req *http.Request, via []*http.Request) error {
 	if len(via) > max(0, r.cfg.MaxRedirects) {
-		return fmt.Errorf("more than %d redirects", max(0, r.cfg.MaxRedirects))
+		return fmt.Errorf("%w: more than %d redirects", ErrAnswer, max(0, r.cfg.MaxRedirects))
 	}
 	if s := req.URL.Scheme; s != "http" && s != "https" {
-		return fmt.Errorf("a redirect to the scheme %q is not followed", s)
+		return fmt.Errorf("%w: a redirect to the scheme %q is not followed", ErrAnswer, s)
 	}
 	if req.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "https" {
-		return errors.New("a redirect from https to http is not followed")
+		return fmt.Errorf("%w: a redirect from https to http is not followed", ErrAnswer)
 	}
 	req.Header.Del("Referer")
 	left := req.URL.Host != via[0].URL.Host
@@ -187,6 +187,12 @@ func statusError(resp *http.Response) error {
 		return fmt.Errorf("%w: %w", ErrForbidden, status)
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		return &BusyError{RetryAfter: retryAfter(resp.Header)}
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusMisdirectedRequest:
+		return status // another attempt may do
+	}
+	if resp.StatusCode/100 != 5 || resp.StatusCode == http.StatusNotImplemented ||
+		resp.StatusCode == http.StatusHTTPVersionNotSupported {
+		return fmt.Errorf("%w: %w", ErrAnswer, status)
 	}
 	return status
 }

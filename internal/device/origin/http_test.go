@@ -35,7 +35,8 @@ func TestStatusCodes(t *testing.T) {
 	m := newMux(t, Config{})
 	for status, want := range map[int]string{
 		404: "not-found", 410: "not-found", 401: "forbidden", 403: "forbidden", 407: "forbidden", 429: "busy", 503: "busy",
-		400: "other", 500: "other", 502: "other", 204: "other", 206: "other", 304: "other", 416: "other",
+		400: "answer", 405: "answer", 501: "answer", 204: "answer", 304: "answer", 416: "answer", 206: "other",
+		408: "other", 425: "other", 500: "other", 502: "other", 504: "other",
 	} {
 		base := answering(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) })
 		if _, _, err := get(m, Request{URL: parseURL(t, base+"/f"), Size: load.UnknownSize}); Reason(err) != want {
@@ -237,7 +238,7 @@ func TestTLS(t *testing.T) {
 		t.Errorf("other host: %q, certificate shown %d times, %v", got, shown.Load(), err)
 	}
 	if _, _, err := get(newMux(t, Config{}),
-		Request{URL: parseURL(t, a.URL), Size: load.UnknownSize}); Reason(err) != "other" {
+		Request{URL: parseURL(t, a.URL), Size: load.UnknownSize}); Reason(err) != "tls" {
 		t.Errorf("unknown authority: %v (%s)", err, Reason(err))
 	}
 }

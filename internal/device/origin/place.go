@@ -1,7 +1,6 @@
 package origin
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,8 +23,8 @@ const (
 )
 
 // errPlace says that a redirect leads to where the server itself is not.
-var errPlace = errors.New("a redirect to an address of this device itself, or of its link only, is not followed: the " +
-	"server is elsewhere")
+var errPlace = fmt.Errorf("%w: a redirect to an address of this device itself, or of its link only, is not followed: "+
+	"the server is elsewhere", ErrAnswer)
 
 func placeOf(a netip.Addr) place {
 	a = a.Unmap()

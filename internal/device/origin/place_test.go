@@ -128,8 +128,15 @@ func TestConfig(t *testing.T) {
 		"Headers": limits.Any("below"), "UserAgent": limits.Any("any text"), "CACert": limits.Any("nil: the system's"),
 		"ClientCert": limits.Any("nil: none"), "NoProxyEnv": limits.Any("both ways work"), "LocalAddr": limits.Any("any"),
 		"MaxRedirects": limits.Any("a negative number is that of none"), "ConnectTimeout": zero, "StallTimeout": zero,
-		"LimitRate": zero, "WindowSize": limits.AtLeast(0), "Slide": limits.Any("a negative number means none"),
+		"LimitRate": zero, "BlockSize": limits.Any("0, or the range of RFC 2348: see below"),
+		"WindowSize": limits.AtLeast(0), "Slide": limits.Any("a negative number means none"),
 	})
+	for n, valid := range map[int]bool{-1: false, 0: true, 7: false, 8: true, 65464: true, 65465: false} {
+		// A window of one block, since windows of large ones have a limit.
+		if c := (Config{BlockSize: n, WindowSize: 1}); (c.Validate() == nil) != valid {
+			t.Errorf("blocks of %d bytes: %v", n, c.Validate())
+		}
+	}
 	for name, h := range map[string]http.Header{
 		"the range": {"Range": {"bytes=0-"}}, "in any case": {"if-range": {"x"}}, "the encoding": {"Accept-Encoding": {"x"}},
 		"the length": {"Content-Length": {"0"}}, "the framing": {"transfer-encoding": {"chunked"}},

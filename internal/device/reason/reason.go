@@ -22,6 +22,8 @@ const (
 	Budget          Code = "disk-budget"      // the load is larger than the device may keep
 	Refused         Code = "refused"          // the request cannot be carried out as it stands
 	NoAddress       Code = "no-address"       // no address to share at
+	TLS             Code = "tls"              // the server's certificate, or this device's, is not accepted
+	Answer          Code = "unusable-answer"  // the server answers what no later attempt changes
 	MetadataRefused Code = "metadata-refused" // the peers' copy of the metadata; the server is asked
 	BadProvisioning Code = "bad-provisioning" // the provisioning file
 	Damaged         Code = "damaged"          // a file that was held
@@ -40,7 +42,7 @@ const (
 // Own lists the reasons that are not the protocol's.
 func Own() []Code {
 	return []Code{
-		NoLoad, Trust, Model, Kind, Budget, Refused, NoAddress, MetadataRefused, BadProvisioning, Damaged,
+		NoLoad, Trust, Model, Kind, Budget, Refused, NoAddress, TLS, Answer, MetadataRefused, BadProvisioning, Damaged,
 		Installer, Switch, Reboot, NotConfirmed, NoWayBack, FileHook,
 	}
 }

@@ -76,6 +76,8 @@ var reasons = map[reason.Code][2]string{
 	reason.Reboot:          {"the device did not restart", "再起動されなかった"},
 	reason.NotConfirmed:    {"the new load was not confirmed", "新しいロードが確認されなかった"},
 	reason.NoWayBack:       {"there is no load to go back to", "戻れるロードがない"},
+	reason.TLS:             {"TLS refused the connection", "TLS 接続を拒否"},
+	reason.Answer:          {"the server's answer is of no use", "サーバの応答を利用できない"},
 	reason.NoAddress:       {"no address to share at", "共有に使うアドレスがない"},
 	reason.Damaged:         {"a file that was held is damaged", "保持ファイルの破損"},
 	reason.FileHook:        {"the hook for file sets failed", "ファイルセットのフックの失敗"},
@@ -128,6 +130,12 @@ var failed = map[reason.Code][2]string{
 	reason.Of(wire.ReasonOriginForbidden): {
 		"the server refuses %s: check the credentials, and the rights of the file",
 		"サーバが %s を拒否しました。資格情報とファイルの権限を確認してください"},
+	reason.TLS: {
+		"TLS refused the connection for %s: check the certificate of the server, and the authorities that are trusted",
+		"%s への TLS 接続が拒否されました。サーバの証明書と、信頼する認証局を確認してください"},
+	reason.Answer: {
+		"%s gives an answer that no later attempt changes: check the address, and the configuration of the server",
+		"%s の応答は再試行しても変わりません。アドレスとサーバの設定を確認してください"},
 	reason.Of(wire.ReasonOriginStalled): {
 		"%s stopped sending; run the same command again, it continues where it stood",
 		"%s の送信が停止しました。同じコマンドを再実行してください (続きから再開します)"},
