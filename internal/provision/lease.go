@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -21,7 +23,8 @@ var ErrLease = errors.New("the lease names no provisioning server (DHCP options 
 type Lease struct {
 	// Servers are the addresses of option 150, in order.
 	Servers []netip.Addr
-	// Name is the server of option 66: a host's name or an address.
+	// Name is the server of option 66: a host's name or an address, with a port
+	// behind it if there is one, or a URL.
 	Name string
 }
 
@@ -38,38 +41,105 @@ func (l Lease) Hosts() []string {
 	return hosts
 }
 
-// ParseLease reads a lease file of dhclient, where the last lease counts, a
-// lease file of systemd-networkd, or the environment that udhcpc, dhcpcd and
-// dhclient give their scripts, one NAME=VALUE per line. Errors match ErrLease.
+// ParseLease reads a lease file of dhclient, where the last lease of each
+// interface counts, and of these the last that names a server; the message that
+// dhcpcd keeps; or NAME=VALUE lines, as udhcpc, dhcpcd, dhclient and
+// NetworkManager give them to their scripts. Errors match ErrLease.
 func ParseLease(b []byte) (Lease, error) {
 	if len(b) > MaxLeaseSize {
 		return Lease{}, fmt.Errorf("%w: its %d bytes are more than %d", ErrLease, len(b), MaxLeaseSize)
 	}
-	var l Lease
+	if isMessage(b) {
+		return named(parseMessage(b))
+	}
+	var leases []interfaceLease
+	now := &interfaceLease{}
 	for line := range strings.Lines(string(b)) {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "lease") && strings.HasSuffix(line, "{") {
-			l = Lease{} // dhclient appends: the last one counts
-		}
-		name, value, ok := option(line)
-		if !ok {
+			leases, now = append(leases, *now), &interfaceLease{} // dhclient appends
 			continue
 		}
-		switch {
-		case is150(name):
-			if addrs := addresses(value); len(addrs) > 0 {
-				l.Servers = addrs
-			}
-		case is66(name):
-			if host := serverName(value); host != "" {
-				l.Name = host
-			}
+		if rest, ok := strings.CutPrefix(line, "interface "); ok {
+			now.iface = strings.Trim(rest, `"; `)
+		}
+		if name, value, ok := option(line); ok {
+			now.take(name, value)
 		}
 	}
+	leases = append(leases, *now)
+	seen := map[string]bool{}
+	for _, l := range slices.Backward(leases) {
+		if !seen[l.iface] && len(l.Hosts()) > 0 {
+			return l.Lease, nil
+		}
+		seen[l.iface] = true
+	}
+	return Lease{}, ErrLease
+}
+
+// interfaceLease is the lease of one interface, "" if it is not told.
+type interfaceLease struct {
+	Lease
+	iface string
+}
+
+func (l *Lease) take(name, value string) {
+	switch {
+	case is150(name):
+		if addrs := addresses(value); len(addrs) > 0 {
+			l.Servers = addrs
+		}
+	case is66(name):
+		if host := serverName(value); host != "" {
+			l.Name = host
+		}
+	}
+}
+
+// named is an error for a lease that names no server.
+func named(l Lease) (Lease, error) {
 	if len(l.Hosts()) == 0 {
 		return Lease{}, ErrLease
 	}
 	return l, nil
+}
+
+// Where things stand in a DHCP message (RFC 2131), and options (RFC 2132).
+const (
+	cookieAt   = 236
+	optionsAt  = cookieAt + 4
+	optionPad  = 0
+	optionEnd  = 255
+	optionName = 66
+	optionTFTP = 150
+)
+
+// isMessage reports whether a file is a DHCP message as it came, which dhcpcd
+// keeps.
+func isMessage(b []byte) bool {
+	return len(b) >= optionsAt && b[0] == 2 && string(b[cookieAt:optionsAt]) == "\x63\x82\x53\x63"
+}
+
+func parseMessage(b []byte) (l Lease) {
+	for b = b[optionsAt:]; len(b) > 1 && b[0] != optionEnd; {
+		if b[0] == optionPad {
+			b = b[1:]
+			continue
+		}
+		n := int(b[1])
+		if len(b) < 2+n {
+			break
+		}
+		switch value := b[2 : 2+n]; b[0] {
+		case optionTFTP:
+			l.take("150", hex.EncodeToString(value))
+		case optionName:
+			l.take("option-66", string(value))
+		}
+		b = b[2+n:]
+	}
+	return l
 }
 
 // option splits a line.
@@ -80,14 +150,16 @@ func option(line string) (name, value string, ok bool) {
 		name, value, ok = strings.Cut(line, "=")
 	}
 	name = strings.ToLower(strings.NewReplacer("_", "-", ".", "-").Replace(strings.TrimSpace(name)))
-	name = strings.TrimPrefix(strings.TrimPrefix(name, "export "), "new-")
+	name = strings.TrimPrefix(name, "export ")
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "new-"), "dhcp4-")
 	return name, strings.Trim(strings.TrimSpace(value), `"'`), ok
 }
 
 func is150(name string) bool {
 	switch name {
 	case "opt150", "option150", "option-150", "unknown-150", "150",
-		"tftp-server-address", "tftp-server-addresses", "voip-tftp-server", "voip-tftp-servers", "cisco-tftp", "voip-tftp":
+		"tftp-server-address", "tftp-server-addresses", "tftp-server-ip-address", "tftp-servers",
+		"voip-tftp-server", "voip-tftp-servers", "cisco-tftp", "voip-tftp":
 		return true
 	}
 	return false
@@ -146,19 +218,34 @@ func hexBytes(v string) []byte {
 	return b
 }
 
-// serverName takes a host's name or address; clients that do not know the
-// option give its bytes.
+// refusedByUdhcpc is what busybox's udhcpc writes in place of a text that is no
+// name of a host, such as a URL.
+const refusedByUdhcpc = "bad"
+
+// serverName takes a host's name or address, with a port if there is one, or a
+// URL of what serves files; clients that do not know the option give
+// its bytes.
 func serverName(v string) string {
 	if raw := hexBytes(v); len(raw) > 3 && !strings.Contains(v, ".") {
-		v = strings.TrimRight(string(raw), "\x00")
+		v = string(raw)
 	}
+	v = strings.TrimRight(strings.ReplaceAll(v, `\000`, ""), "\x00 ") // dhclient writes a NUL so
 	for _, r := range v {
 		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
-		if !letter && r != '-' && r != '.' && r != '_' {
+		if !letter && !strings.ContainsRune("-._:/[]", r) {
 			return ""
 		}
 	}
-	if len(v) > 255 {
+	text := v
+	if !strings.Contains(text, "://") {
+		if strings.Contains(text, "/") {
+			return ""
+		}
+		text = "tftp://" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || len(v) > 255 || v == refusedByUdhcpc ||
+		!slices.Contains([]string{"tftp", "http", "https"}, strings.ToLower(u.Scheme)) {
 		return ""
 	}
 	return v

@@ -421,7 +421,19 @@ func TestLease(t *testing.T) {
 		"udhcpc, only 66": {"tftp=fw-1.example\n", Lease{nil, "fw-1.example"}},
 		"dhclient-script": {"new_unknown_150='a:0:0:5'\n", Lease{[]netip.Addr{five}, ""}},
 		"dhcpcd":          {"new_tftp_server_name=10.0.0.5\n", Lease{nil, "10.0.0.5"}},
-		"66 as bytes":     {"OPTION_66=66772e6578616d706c65\n", Lease{nil, "fw.example"}},
+		"dhclient, another interface after it": {"lease {\n  interface \"eth0\";\n  option tftp-server-name \"fw\";\n}\n" +
+			"lease {\n  interface \"usb0\";\n  option routers 10.9.0.1;\n}\n", Lease{nil, "fw"}},
+		"dhclient, two interfaces": {"lease {\n  interface \"eth0\";\n  option tftp-server-name \"old\";\n}\n" +
+			"lease {\n  interface \"eth1\";\n  option tftp-server-name \"fw\\000\";\n}\n", Lease{nil, "fw"}},
+		"dhclient, renewed": {"lease {\n  interface \"eth0\";\n  option tftp-server-name \"old\";\n}\n" +
+			"lease {\n  interface \"eth0\";\n  option unknown-150 a:0:0:5;\n}\n", Lease{[]netip.Addr{five}, ""}},
+		"dhcpcd's message": {message("\x00\x42\x0afw.example\x00\x96\x08\x0a\x00\x00\x05\x0a\x00\x00\x06\xff\x96\x04abcd"),
+			Lease{both, "fw.example"}},
+		"dhcpcd's message, only 66": {message("\x35\x01\x05\x42\x0afw.example\xff"), Lease{nil, "fw.example"}},
+		"NetworkManager's script":   {"DHCP4_TFTP_SERVER_NAME=10.0.0.5\n", Lease{nil, "10.0.0.5"}},
+		"a URL in 66":               {"new_tftp_server_name=http://10.0.0.5/fw\n", Lease{nil, "http://10.0.0.5/fw"}},
+		"a port in 66":              {"new_tftp_server_name=10.0.0.5:6970\n", Lease{nil, "10.0.0.5:6970"}},
+		"66 as bytes":               {"OPTION_66=66772e6578616d706c65\n", Lease{nil, "fw.example"}},
 	} {
 		got, err := ParseLease([]byte(c.text))
 		if err != nil || !reflect.DeepEqual(got, c.want) {
@@ -429,6 +441,10 @@ func TestLease(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "ip=10.0.0.1\n", "opt150=0a0000\n", "tftp=a b;rm\n",
+		// udhcpc refuses a URL with this word.
+		"interface=eth0\ntftp=bad\n", "tftp=ftp://10.0.0.5/\n", "tftp=http://\n", "tftp=file:///etc\n",
+		"lease {\n  interface \"eth0\";\n  option tftp-server-name \"fw\";\n}\nlease {\n  interface \"eth0\";\n}\n",
+		message("\x42\x0afw"), message("\xff"), message(""),
 		strings.Repeat("x", MaxLeaseSize+1)} {
 		if got, err := ParseLease([]byte(text)); !errors.Is(err, ErrLease) {
 			t.Errorf("%.20q: %+v, %v", text, got, err)
@@ -439,7 +455,13 @@ func TestLease(t *testing.T) {
 	}
 }
 
+// message is a DHCP message with these options.
+func message(options string) string {
+	return "\x02" + strings.Repeat("\x00", cookieAt-1) + "\x63\x82\x53\x63" + options
+}
+
 func FuzzLease(f *testing.F) {
+	f.Add([]byte(message("\x42\x02fw\x96\x04\x0a\x00\x00\x05\xff")))
 	f.Add([]byte("lease {\n option unknown-150 a:0:0:5;\n}\nopt150=0a000005\ntftp=x"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		l, err := ParseLease(b)
