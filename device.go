@@ -28,8 +28,8 @@ type device struct {
 	warnings []string // of the peer ports, for Request.Warn
 }
 
-// newDevice opens the peer ports and the way to servers.
-func (r *Request) newDevice(state *status.Dir, events func(report.Event)) (_ *device, err error) {
+// newDevice opens the peer ports and the way to servers, which are hosts.
+func (r *Request) newDevice(state *status.Dir, servers []string, events func(report.Event)) (_ *device, err error) {
 	proto, err := r.protocol()
 	if err != nil {
 		return nil, err
@@ -39,11 +39,16 @@ func (r *Request) newDevice(state *status.Dir, events func(report.Event)) (_ *de
 		return nil, err
 	}
 	if !r.Peers.Off {
-		s, err := r.listen()
-		if err != nil {
+		switch s, err := r.listen(servers); {
+		case errors.Is(err, errAlone):
+			r.warn(err.Error())
+			proto = pdp.NoPeers()
+			r.Server.patience(&proto.Transfer)
+		case err != nil:
 			return nil, err
+		default:
+			d.net, d.warnings = s, s.Warnings()
 		}
-		d.net, d.warnings = s, s.Warnings()
 	}
 	defer func() {
 		if err != nil {
@@ -89,10 +94,16 @@ func (s Server) patience(c *transfer.Config) {
 	}
 }
 
-func (r *Request) listen() (*peernet.Sockets, error) {
+// errAlone says that there is a network, and no address at which peers could be.
+var errAlone = errors.New("the files are fetched without the peers")
+
+func (r *Request) listen(servers []string) (*peernet.Sockets, error) {
 	p := r.Peers
-	s, err := peernet.Listen(peernet.Config{Address: p.Address, Interface: p.Interface, Port: p.Port})
+	s, err := peernet.Listen(peernet.Config{Address: p.Address, Interface: p.Interface, Port: p.Port, Servers: servers})
 	if errors.Is(err, peernet.ErrNoAddress) && !p.Address.IsValid() && p.Interface == "" {
+		if peernet.Connected() {
+			return nil, fmt.Errorf("%w: %w", errAlone, err)
+		}
 		// The request is not wrong: a device that is just starting has no
 		// address yet.
 		return nil, failure.WithKind(failure.Network,

@@ -55,7 +55,7 @@ func (r Request) run(ctx context.Context, list *target.List) ([]report.Final, er
 		return nil, err
 	}
 	f := &fetching{req: &r, list: list, state: state}
-	if f.dev, err = r.newDevice(state, f.tell); err != nil {
+	if f.dev, err = r.newDevice(state, list.Hosts(), f.tell); err != nil {
 		return nil, err
 	}
 	defer f.dev.close()

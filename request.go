@@ -79,11 +79,13 @@ type Request struct {
 type Peers struct {
 	// Off keeps the download to this device: no peer is asked, none is served.
 	Off bool
-	// Address is the device's own address with its prefix length. Zero: that of
-	// Interface.
+	// Address is the device's own address with its prefix length; one as long as
+	// the address stands for the interface's. Zero: that of Interface. Servers
+	// are reached from whatever address the route to them says.
 	Address netip.Prefix
-	// Interface to take the address from. "": that of the default route, or
-	// the only one that is up.
+	// Interface to take the address from. "": that of the route to the first
+	// URL's server, else of the default route, else the one where peers are most
+	// likely; without any the files are fetched without peers.
 	Interface string
 	// Port of the peers, UDP and TCP; all devices of a subnet must have the
 	// same. 0: 4051.
@@ -214,15 +216,16 @@ func (s Server) check() error {
 	return cfg.Validate()
 }
 
-// config is the same for package origin, connecting from the device's own
-// address if it has one.
+// config is the same for package origin. A device on loopback, of which one host
+// may have several, connects from its own address; elsewhere the route says from
+// which.
 func (s Server) config(from netip.Addr) origin.Config {
 	cfg := origin.Config{
 		Headers: s.Header.Clone(), CACert: s.CACerts, ClientCert: s.ClientCert, LimitRate: s.LimitRate,
 		ConnectTimeout: s.ConnectTimeout, StallTimeout: origin.RootStallTimeout, BlockSize: s.TFTPBlockSize,
 		WindowSize: s.TFTPWindow,
 	}
-	if from.IsValid() && !from.IsUnspecified() {
+	if from.IsLoopback() {
 		cfg.LocalAddr = from
 	}
 	return cfg

@@ -262,8 +262,11 @@ func checkServers(ctx context.Context, cfg agent.Config) []finding {
 	if len(servers) == 0 {
 		servers, _ = agent.LeaseServers(cfg.Leases)
 	}
-	m, err := origin.New(origin.Config{ConnectTimeout: 3 * time.Second, StallTimeout: 3 * time.Second,
-		LocalAddr: cfg.Address.Addr()})
+	way := origin.Config{ConnectTimeout: 3 * time.Second, StallTimeout: 3 * time.Second}
+	if a := cfg.Address.Addr(); a.IsLoopback() {
+		way.LocalAddr = a
+	}
+	m, err := origin.New(way)
 	if err != nil {
 		return []finding{failThat("mend the configuration", "servers: %v", err)}
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/device/target"
+	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/load"
 )
 
@@ -84,8 +84,9 @@ func getCommand() *cli.Command {
 	fl.BoolVar(&f.unsigned, "unsigned", false, "believe what the server and the peers send")
 	fl.StringVar(&f.model, "model", "", "this device's model; devices of one model group share")
 	fl.StringVar(&f.peers, "peers", "on", "share with the peers of the subnet: on or off")
-	fl.StringVar(&f.address, "address", "", "own address as IP/PREFIX (default: that of the interface)")
-	fl.StringVar(&f.iface, "interface", "", "interface to take the address from (default: that of the default route)")
+	fl.StringVar(&f.address, "address", "", "own address, IP or IP/PREFIX (default: that of the interface)")
+	fl.StringVar(&f.iface, "interface", "",
+		"interface to take the address from (default: that of the route to the server)")
 	fl.Uint16Var(&f.port, "port", 0, "peer port, UDP and TCP (default 4051)")
 	stateFlag(fl, &f.state)
 	fl.StringVar(&f.profile, "profile", "lan", "timing: lan, or classic as the original")
@@ -234,9 +235,9 @@ func (f *getFlags) request(urls []string, proof peerload.Proof, state string) (p
 		r.Linger = &f.linger
 	}
 	if f.address != "" && !r.Peers.Off {
-		p, err := netip.ParsePrefix(f.address)
+		p, err := parse.Address(f.address)
 		if err != nil {
-			return r, usagef("--address is IP/PREFIX, such as 10.0.0.7/24, not %q", f.address)
+			return r, usagef("--address: %w", err)
 		}
 		r.Peers.Address = p
 	}

@@ -26,7 +26,7 @@ var mistakes = []string{
 	"get URL --unsigned --retry x", "get URL --unsigned --retry -1", "get URL --unsigned --tftp-window 0",
 	"get URL --unsigned --tftp-blksize 7",
 	"get URL --unsigned --limit-rate 5x", "get URL --unsigned --connect-timeout foo", "get URL --unsigned -H foo",
-	"get URL --unsigned --address 1.2.3.4", "get URL --sha256 abc",
+	"get URL --unsigned --address 1.2.3", "get URL --sha256 abc",
 	"agent --log-level foo", "agent --log-format foo", "agent --port x", "agent --no-sync=maybe", "agent --check-in x",
 	"agent --check-in 1ms --model m", "agent --mac xx --model m", "agent --page-address x --model m",
 	"agent --server ftp://u:secret@h --model m", "agent --controller ftp://u:secret@h --model m",

@@ -84,3 +84,29 @@ func FuzzMAC(f *testing.F) {
 		}
 	})
 }
+
+// TestAddress: an address without its prefix stands for that of the interface.
+func TestAddress(t *testing.T) {
+	for text, want := range map[string]string{"10.0.0.1": "10.0.0.1/32", "10.0.0.7/24": "10.0.0.7/24",
+		"127.1.2.3/8": "127.1.2.3/8", "": "", "10.0.0": "", "10.0.0.7/33": "", "fe80::1%eth0": "", "host": ""} {
+		got, err := Address(text)
+		if (err == nil) != (want != "") || err == nil && got.String() != want {
+			t.Errorf("%q is %v, %v", text, got, err)
+		}
+	}
+}
+
+func FuzzAddress(f *testing.F) {
+	for _, s := range []string{"10.0.0.1", "10.0.0.7/24", "::1", "10.0.0.1/"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		p, err := Address(s)
+		if err != nil {
+			return
+		}
+		if again, err := Address(p.String()); err != nil || again != p {
+			t.Fatalf("%q is %v, and that %v, %v", s, p, again, err)
+		}
+	})
+}

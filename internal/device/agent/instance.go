@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,7 @@ type instanceKey struct {
 	cacert   string
 	model    string
 	group    string // of the models that it shares with
+	servers  string // hosts, a space between them: the peers are where the way to them begins
 }
 
 // instance is the engine with its net and its origin, for one set of settings,
@@ -93,7 +95,8 @@ func openInstance(key instanceKey, c instanceConfig) (i *instance, warnings []st
 	i = &instance{key: key, net: engine.NoPeers{}, files: map[string][]served{}, gone: make(chan struct{})}
 	proto := pdp.NoPeers()
 	if key.sharing {
-		sock, err := peernet.Listen(peernet.Config{Address: key.address, Interface: key.iface, Port: key.port})
+		sock, err := peernet.Listen(peernet.Config{Address: key.address, Interface: key.iface, Port: key.port,
+			Servers: strings.Fields(key.servers)})
 		if err != nil {
 			return nil, nil, fmt.Errorf("the peers' ports: %w", err)
 		}
@@ -125,8 +128,8 @@ func openInstance(key instanceKey, c instanceConfig) (i *instance, warnings []st
 
 func newOrigin(key instanceKey) (*origin.Mux, error) {
 	cfg := origin.Config{StallTimeout: origin.RootStallTimeout, LimitRate: key.wan}
-	if a := key.address.Addr(); a.IsValid() {
-		cfg.LocalAddr = a
+	if a := key.address.Addr(); a.IsLoopback() {
+		cfg.LocalAddr = a // several devices on one host; elsewhere the route says from where
 	}
 	var err error
 	if cfg.CACert, err = certificates(key.cacert); err != nil {
@@ -268,6 +271,11 @@ func keyOf(c Config, set settings, group string) instanceKey {
 	k := instanceKey{group: group, sharing: set.value(policy.PeerSharing) == policy.On, timing: set.value(policy.Timing),
 		address: c.Address,
 		iface:   c.Interface, port: c.Port, cacert: c.CACert, model: c.Model}
+	for _, s := range c.Servers {
+		if urls, err := candidates(s, "x"); err == nil {
+			k.servers += urls[0].Hostname() + " "
+		}
+	}
 	k.wan, _ = parse.Size(set.value(policy.WANLimit))
 	k.lan, _ = parse.Size(set.value(policy.LANLimit))
 	return k

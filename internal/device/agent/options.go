@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
-
 	"github.com/peerload/peerload/internal/choice"
+	"github.com/peerload/peerload/internal/parse"
 )
 
 // DefaultConfigPath is the directory whose *.toml are read where no other is
@@ -52,7 +52,7 @@ func (o Option) Env() string {
 
 // defaultLeases are where DHCP clients leave their leases.
 const defaultLeases = "/run/peerload/dhcp.env,/run/systemd/netif/leases/*," +
-	"/var/lib/dhcp/dhclient*.leases,/var/lib/NetworkManager/*.lease"
+	"/var/lib/dhcp/dhclient*.leases,/var/lib/dhcpcd/*.lease,/var/lib/NetworkManager/*.lease"
 
 // Options returns every option, in the order in which people see them.
 func Options() []Option {
@@ -94,8 +94,8 @@ func Options() []Option {
 			"", text(func(c *Config) *string { return &c.Model })},
 		{"mac", "", false, "MAC address that names the provisioning file (default: that of the interface)",
 			"", text(func(c *Config) *string { return &c.MAC })},
-		{"address", "", false, "own address as IP/PREFIX (default: that of the interface)", "", setAddress},
-		{"interface", "", false, "interface to take the address from (default: that of the default route)",
+		{"address", "", false, "own address, IP or IP/PREFIX (default: that of the interface)", "", setAddress},
+		{"interface", "", false, "interface to take the address from (default: that of the route to the server)",
 			"", text(func(c *Config) *string { return &c.Interface })},
 		{"port", "4051", false, "port of the peers, UDP and TCP", "", setPort},
 		{"check-in", "15m", false, "time between two check-ins, plus or minus a tenth",
@@ -135,8 +135,8 @@ func word(to func(*Config) *string, words ...string) func(*Config, []string) err
 func setAddress(c *Config, v []string) (err error) {
 	c.Address = netip.Prefix{}
 	if v[0] != "" {
-		if c.Address, err = netip.ParsePrefix(v[0]); err != nil {
-			return fmt.Errorf("%q is not IP/PREFIX, such as 10.0.0.7/24", v[0])
+		if c.Address, err = parse.Address(v[0]); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -78,6 +78,7 @@ func hostAddrOf(i net.Interface, bits int, attrs []syscall.NetlinkRouteAttr) (ho
 		subnet:   subnet{iface: i.Name, addr: local, prefix: prefix, broadcast: broadcast},
 		up:       i.Flags&net.FlagUp != 0,
 		loopback: i.Flags&net.FlagLoopback != 0,
+		carrier:  i.Flags&net.FlagRunning != 0,
 	}
 	// An address that was added without a broadcast address has one all the
 	// same: the kernel routes the last address of the prefix as a broadcast.

@@ -38,8 +38,12 @@ type Config struct {
 	// chosen by Interface.
 	Address netip.Prefix
 	// Interface to take the address from, by name. Empty, with Address zero:
-	// the interface of the default route, or the only one that is up.
+	// that of the route to the first of Servers that has one to a subnet, or of
+	// the default route, else the one where peers are most likely.
 	Interface string
+	// Servers are the hosts that files come from, names or addresses: the peers
+	// are where the way to them begins. nil: not known.
+	Servers []string
 	// Port is the UDP port of broadcasts, and the preferred port for unicast
 	// datagrams and links. 0: wire.Port, that of the original: firewalls that
 	// let it through know it.
@@ -110,7 +114,7 @@ func Listen(cfg Config) (*Sockets, error) {
 		return nil, err
 	}
 	s := &Sockets{cfg: cfg.withDefaults(), closed: make(chan struct{})}
-	if s.subnet, s.warnings, err = choose(cfg, host, defaultAddr); err != nil {
+	if s.subnet, s.warnings, err = choose(cfg, host, routeTo); err != nil {
 		return nil, err
 	}
 	if err := s.open(); err != nil {

@@ -1,11 +1,13 @@
 package peernet
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // maxBroadcastBits is the longest IPv4 prefix that has a broadcast address
@@ -30,40 +32,53 @@ func (s subnet) onLink(a netip.Addr) bool { return OnLink(s.prefix, a) }
 type hostAddr struct {
 	subnet
 	up, loopback bool
+	carrier      bool // something is at the other end
 }
 
-// choose finds the subnet that cfg asks for among the host's addresses.
-// defaultAddr gives the address that the default route would send from, or an
-// invalid one.
-func choose(cfg Config, host []hostAddr, defaultAddr func() netip.Addr) (subnet, []string, error) {
+// choose finds the subnet that cfg asks for among the host's addresses. route
+// gives the address that this host would send from to a server, or to a far host
+// for "", or an invalid one.
+func choose(cfg Config, host []hostAddr, route func(server string) netip.Addr) (subnet, []string, error) {
 	switch {
 	case cfg.Address.IsValid():
 		return chooseAddress(cfg, host)
 	case cfg.Interface != "":
 		return chooseInterface(cfg.Interface, host)
 	}
-	if a := defaultAddr(); a.IsValid() {
-		for _, h := range host {
-			if h.addr == a && !h.loopback {
-				return h.subnet, nil, nil
+	// The peers are where the server is, or the way to it. A tunnel has none: a
+	// device whose uplink is one may have a LAN beside it.
+	for _, server := range append(slices.Clone(cfg.Servers), "") {
+		if a := route(server); a.IsValid() {
+			for _, h := range host {
+				if h.addr == a && !h.loopback && h.broadcast.IsValid() {
+					return h.subnet, nil, nil
+				}
 			}
 		}
 	}
-	// No default route: a site without a way out still has its subnet.
-	var found []hostAddr
-	for _, h := range host {
-		if h.up && !h.loopback {
-			found = append(found, h)
+	// No such route: a site without a way out still has its subnet.
+	found := slices.DeleteFunc(slices.Clone(host), func(h hostAddr) bool { return !h.up || h.loopback })
+	if len(found) == 0 {
+		return subnet{}, nil, fmt.Errorf("%w: no interface that is up has an IPv4 address", ErrNoAddress)
+	}
+	slices.SortStableFunc(found, func(a, b hostAddr) int { return cmp.Compare(b.fitness(), a.fitness()) })
+	var warnings []string
+	if len(found) > 1 && found[0].fitness() == found[1].fitness() {
+		warnings = []string{fmt.Sprintf("no route tells where the peers are: %s is taken of %s; give the address, or the "+
+			"interface, if it is another", found[0].addr, list(found))}
+	}
+	return found[0].subnet, warnings, nil
+}
+
+// fitness tells how likely peers are at an address: a bridge of containers has
+// no carrier while none runs, and a link-local address is no network.
+func (h hostAddr) fitness() (n int) {
+	for i, ok := range []bool{!h.addr.IsLinkLocalUnicast(), h.carrier, h.broadcast.IsValid()} {
+		if ok {
+			n += 1 << i
 		}
 	}
-	switch len(found) {
-	case 0:
-		return subnet{}, nil, fmt.Errorf("%w: no interface that is up has an IPv4 address", ErrNoAddress)
-	case 1:
-		return found[0].subnet, nil, nil
-	}
-	return subnet{}, nil, fmt.Errorf("%w: there is no default route and several addresses: choose one of %s",
-		ErrNoAddress, list(found))
+	return n
 }
 
 func chooseAddress(cfg Config, host []hostAddr) (subnet, []string, error) {
@@ -140,14 +155,31 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-// defaultAddr asks the kernel which address it would send from to a far host.
-// Connecting a UDP socket sends nothing; the far host is a documentation
-// address (RFC 5737).
-func defaultAddr() netip.Addr {
-	c, err := net.Dial("udp4", "192.0.2.1:9")
+// routeTimeout bounds the time in which the name of a server is resolved.
+const routeTimeout = 2 * time.Second
+
+// routeTo asks the kernel which address it would send from to a server, HOST, or
+// to a far host. Connecting a UDP socket sends nothing; the far host is a
+// documentation address (RFC 5737).
+func routeTo(server string) netip.Addr {
+	if server == "" {
+		server = "192.0.2.1"
+	}
+	d := net.Dialer{Timeout: routeTimeout}
+	c, err := d.Dial("udp4", net.JoinHostPort(server, "9"))
 	if err != nil {
 		return netip.Addr{}
 	}
 	defer c.Close()
 	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+}
+
+// Connected reports whether this host has any network beside loopback, be it one
+// without IPv4 addresses.
+func Connected() bool {
+	ifaces, err := net.Interfaces()
+	return err == nil && slices.ContainsFunc(ifaces, func(i net.Interface) bool {
+		addrs, err := i.Addrs()
+		return i.Flags&net.FlagUp != 0 && i.Flags&net.FlagLoopback == 0 && err == nil && len(addrs) > 0
+	})
 }

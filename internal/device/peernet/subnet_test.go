@@ -11,7 +11,7 @@ import (
 )
 
 // host makes an address of a host from "iface ADDR/BITS flags", where the
-// flags are any of u(p) and l(oopback).
+// flags are any of u(p), l(oopback) and c(arrier).
 func host(t *testing.T, lines ...string) []hostAddr {
 	var all []hostAddr
 	for _, l := range lines {
@@ -26,6 +26,7 @@ func host(t *testing.T, lines ...string) []hostAddr {
 		}
 		if len(f) > 2 {
 			h.up, h.loopback = strings.Contains(f[2], "u"), strings.Contains(f[2], "l")
+			h.carrier = strings.Contains(f[2], "c")
 		}
 		all = append(all, h)
 	}
@@ -37,8 +38,11 @@ func TestChoose(t *testing.T) {
 		"tun0 10.9.9.9/32 u"}
 	one := []string{"lo 127.0.0.1/8 ul", "eth0 10.1.2.3/20 u", "eth1 192.168.7.9/24"}
 	for _, c := range []struct {
-		name, address, iface, route string
-		host                        []string
+		name, address, iface string
+		// The addresses from which the default route and the one to the server
+		// send.
+		route, server string
+		host          []string
 		// want is "iface addr prefix broadcast", or part of an error.
 		want, err, warning string
 	}{
@@ -64,7 +68,20 @@ func TestChoose(t *testing.T) {
 		{name: "no such interface", iface: "eth7", host: lines, err: "eth7 is missing"},
 		{name: "default route", route: "192.168.7.9", host: lines, want: "eth1 192.168.7.9 192.168.7.0/24 192.168.7.255"},
 		{name: "no route, one interface up", host: one, want: "eth0 10.1.2.3 10.1.0.0/20 10.1.15.255"},
-		{name: "no route, several interfaces", host: lines, err: "choose one of 169.254.3.4/16 (eth0), 10.1.2.3/20 (eth0)"},
+		{name: "no route, several interfaces", host: lines, want: "eth0 10.1.2.3 10.1.0.0/20 10.1.15.255",
+			warning: "10.1.2.3 is taken of 10.1.2.3/20 (eth0), 192.168.7.9/24 (eth1), "},
+		{name: "a bridge of containers", host: []string{"docker0 172.17.0.1/16 u", "eth1 192.168.7.9/24 uc"},
+			want: "eth1 192.168.7.9 192.168.7.0/24 192.168.7.255"},
+		{name: "a link-local address", host: []string{"usb0 169.254.1.1/16 uc", "eth1 192.168.7.9/24 uc"},
+			want: "eth1 192.168.7.9 192.168.7.0/24 192.168.7.255"},
+		{name: "a tunnel beside a LAN", route: "10.9.9.9", host: []string{"tun0 10.9.9.9/32 uc", "eth1 192.168.7.9/24 uc"},
+			want: "eth1 192.168.7.9 192.168.7.0/24 192.168.7.255"},
+		{name: "nothing but a tunnel", route: "10.9.9.9", host: []string{"tun0 10.9.9.9/32 uc"},
+			want: "tun0 10.9.9.9 10.9.9.9/32 invalid IP"},
+		{name: "the route to the server", route: "10.1.2.3", server: "192.168.7.9", host: lines,
+			want: "eth1 192.168.7.9 192.168.7.0/24 192.168.7.255"},
+		{name: "a server on this host", route: "10.1.2.3", server: "127.0.0.1", host: lines,
+			want: "eth0 10.1.2.3 10.1.0.0/20 10.1.15.255"},
 		{name: "nothing but loopback", host: one[:1], err: "no interface that is up"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -72,8 +89,11 @@ func TestChoose(t *testing.T) {
 			if c.address != "" {
 				cfg.Address = netip.MustParsePrefix(c.address)
 			}
-			s, warnings, err := choose(cfg, host(t, c.host...), func() netip.Addr {
-				a, _ := netip.ParseAddr(c.route)
+			if c.server != "" {
+				cfg.Servers = []string{"nowhere", "server"}
+			}
+			s, warnings, err := choose(cfg, host(t, c.host...), func(to string) netip.Addr {
+				a, _ := netip.ParseAddr(map[string]string{"": c.route, "server": c.server}[to])
 				return a
 			})
 			if c.err != "" {

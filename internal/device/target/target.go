@@ -121,6 +121,16 @@ func (l *List) Resolve(p Proof, slots bool, w Words) error {
 	return nil
 }
 
+// Hosts are the servers that are asked first.
+func (l *List) Hosts() (hosts []string) {
+	for _, sources := range l.Sources {
+		if h := sources[0].Hostname(); h != "" && !slices.Contains(hosts, h) {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
+}
+
 // MakeDir makes the directory of the files, if they go into one.
 func (l *List) MakeDir() error {
 	if !l.Dir {

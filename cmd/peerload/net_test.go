@@ -1,0 +1,260 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netns"
+)
+
+// wires is a network of two namespaces: the server's, and that of the device,
+// which has the interface eth0.
+type wires struct {
+	t              *testing.T
+	server, device string
+}
+
+var wired atomic.Int32
+
+func newWires(t *testing.T) *wires {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces with names need root")
+	}
+	n := wired.Add(1)
+	w := &wires{t: t, server: fmt.Sprintf("pls%d-%d", os.Getpid(), n), device: fmt.Sprintf("pld%d-%d", os.Getpid(), n)}
+	if out, err := exec.Command("ip", "netns", "add", w.server).CombinedOutput(); err != nil {
+		t.Skipf("no network namespaces here: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		_ = exec.Command("ip", "netns", "del", w.server).Run()
+		_ = exec.Command("ip", "netns", "del", w.device).Run()
+	})
+	w.do("ip netns add DEVICE")
+	w.do("ip -n SERVER link set lo up")
+	w.do("ip -n DEVICE link set lo up")
+	w.do("ip link add s0 netns SERVER type veth peer name eth0 netns DEVICE")
+	w.do("ip -n SERVER link set s0 up")
+	w.do("ip -n DEVICE link set eth0 up")
+	return w
+}
+
+// do runs commands, one a line.
+func (w *wires) do(lines string) {
+	w.t.Helper()
+	lines = strings.NewReplacer("SERVER", w.server, "DEVICE", w.device).Replace(lines)
+	for line := range strings.Lines(lines) {
+		if f := strings.Fields(line); len(f) > 0 {
+			if out, err := exec.Command(f[0], f[1:]...).CombinedOutput(); err != nil {
+				w.t.Skipf("%s: %v: %s", strings.TrimSpace(line), err, out)
+			}
+		}
+	}
+}
+
+// serve serves with f in the server's namespace.
+func (w *wires) serve(address string, f http.HandlerFunc) string {
+	w.t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	here, err := netns.Get()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer here.Close()
+	there, err := netns.GetFromName(w.server)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer there.Close()
+	if err := netns.Set(there); err != nil {
+		w.t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+	if back := netns.Set(here); err != nil || back != nil {
+		w.t.Fatal(err, back)
+	}
+	s := &http.Server{Handler: f}
+	go s.Serve(l)
+	w.t.Cleanup(func() { s.Close() })
+	return "http://" + l.Addr().String() + "/f"
+}
+
+// get runs `peerload get` in the device's namespace.
+func (w *wires) get(args ...string) (out string, code int) {
+	w.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := command(nil)
+	c.Path, err = exec.LookPath("ip")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c.Args = append([]string{"ip", "netns", "exec", w.device, self, "get", "--unsigned", "--linger", "0s", "--state",
+		w.t.TempDir()}, args...)
+	b, err := c.CombinedOutput()
+	if c.ProcessState == nil {
+		w.t.Fatal(err)
+	}
+	return string(b), c.ProcessState.ExitCode()
+}
+
+// networks are ways in which devices are connected; each has the server at
+// 10.78.0.1.
+var networks = map[string]struct {
+	setup string
+	flags string
+	// root is the address at which the device meets its peers.
+	root string
+}{
+	"a LAN": {`ip -n SERVER addr add 10.78.0.1/24 dev s0
+		ip -n DEVICE addr add 10.78.0.2/24 dev eth0`, "", "10.78.0.2"},
+	"a VPN with half routes": {`ip -n SERVER addr add 10.78.0.1/24 dev s0
+		ip -n DEVICE addr add 10.78.0.2/24 dev eth0
+		ip -n DEVICE route add default via 10.78.0.1
+		ip -n DEVICE tuntap add tun0 mode tun
+		ip -n DEVICE addr add 10.8.0.6 peer 10.8.0.5 dev tun0
+		ip -n DEVICE link set tun0 up
+		ip -n DEVICE route add 0.0.0.0/1 dev tun0
+		ip -n DEVICE route add 128.0.0.0/1 dev tun0`, "", "10.78.0.2"},
+	"a bridge of containers": {`ip -n SERVER addr add 10.78.0.1/24 dev s0
+		ip -n DEVICE addr add 10.78.0.2/24 dev eth0
+		ip -n DEVICE link add docker0 type bridge
+		ip -n DEVICE addr add 172.17.0.1/16 dev docker0
+		ip -n DEVICE link set docker0 up`, "", "10.78.0.2"},
+	"an uplink without a subnet, a LAN beside it": {`ip -n SERVER addr add 10.78.0.1 peer 10.64.0.2 dev s0
+		ip -n DEVICE addr add 10.64.0.2 peer 10.78.0.1 dev eth0
+		ip -n DEVICE route add default dev eth0
+		ip link add s1 netns SERVER type veth peer name eth1 netns DEVICE
+		ip -n SERVER link set s1 up
+		ip -n DEVICE link set eth1 up
+		ip -n DEVICE addr add 10.79.0.2/24 dev eth1`, "", "10.79.0.2"},
+	"another interface for the peers": {`ip -n SERVER addr add 10.78.0.1/24 dev s0
+		ip -n DEVICE addr add 10.78.0.2/24 dev eth0
+		ip link add s1 netns SERVER type veth peer name eth1 netns DEVICE
+		ip -n SERVER link set s1 up
+		ip -n DEVICE link set eth1 up
+		ip -n DEVICE addr add 10.79.0.2/24 dev eth1`, "--interface eth1", "10.79.0.2"},
+	"an address without its prefix": {`ip -n SERVER addr add 10.78.0.1/24 dev s0
+		ip -n DEVICE addr add 10.78.0.2/24 dev eth0`, "--address 10.78.0.2", "10.78.0.2"},
+	"a link-local address too": {`ip -n SERVER addr add 10.78.0.1/24 dev s0
+		ip -n DEVICE addr add 169.254.7.7/16 dev eth0
+		ip -n DEVICE addr add 10.78.0.2/24 dev eth0`, "", "10.78.0.2"},
+	"31 bits": {`ip -n SERVER addr add 10.78.0.1/31 dev s0
+		ip -n DEVICE addr add 10.78.0.0/31 dev eth0`, "", "10.78.0.0"},
+	"32 bits": {`ip -n SERVER addr add 10.78.0.1/32 dev s0
+		ip -n SERVER route add 10.78.0.2 dev s0
+		ip -n DEVICE addr add 10.78.0.2/32 dev eth0
+		ip -n DEVICE route add 10.78.0.1 dev eth0`, "", "10.78.0.2"},
+	"an MTU of 1280": {`ip -n SERVER addr add 10.78.0.1/24 dev s0
+		ip -n DEVICE addr add 10.78.0.2/24 dev eth0
+		ip -n SERVER link set s0 mtu 1280
+		ip -n DEVICE link set eth0 mtu 1280`, "", "10.78.0.2"},
+	"an MTU of 9000": {`ip -n SERVER addr add 10.78.0.1/24 dev s0
+		ip -n DEVICE addr add 10.78.0.2/24 dev eth0
+		ip -n SERVER link set s0 mtu 9000
+		ip -n DEVICE link set eth0 mtu 9000`, "", "10.78.0.2"},
+	"a bridge": {`ip -n SERVER addr add 10.78.0.1/24 dev s0
+		ip -n DEVICE link add br0 type bridge
+		ip -n DEVICE link set br0 up
+		ip -n DEVICE link set eth0 master br0
+		ip -n DEVICE addr add 10.78.0.2/24 dev br0`, "", "10.78.0.2"},
+	"a macvlan": {`ip -n SERVER addr add 10.78.0.1/24 dev s0
+		ip -n DEVICE link add link eth0 name mac0 type macvlan mode bridge
+		ip -n DEVICE link set mac0 up
+		ip -n DEVICE addr add 10.78.0.2/24 dev mac0`, "", "10.78.0.2"},
+	"a vxlan": {`ip -n SERVER addr add 10.70.0.1/24 dev s0
+		ip -n DEVICE addr add 10.70.0.2/24 dev eth0
+		ip -n SERVER link add vx0 type vxlan id 7 dstport 4789 remote 10.70.0.2 dev s0
+		ip -n DEVICE link add vx0 type vxlan id 7 dstport 4789 remote 10.70.0.1 dev eth0
+		ip -n SERVER link set vx0 up
+		ip -n DEVICE link set vx0 up
+		ip -n SERVER addr add 10.78.0.1/24 dev vx0
+		ip -n DEVICE addr add 10.78.0.2/24 dev vx0`, "", "10.78.0.2"},
+}
+
+// TestNetworks: in each network the server is reached as any program reaches it,
+// and the peers are looked for where they can be.
+func TestNetworks(t *testing.T) {
+	for name, n := range networks {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWires(t)
+			w.do(n.setup)
+			url := w.serve("10.78.0.1", func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, "firmware") })
+			file := filepath.Join(t.TempDir(), "f")
+			out, code := w.get(append(strings.Fields(n.flags), url, "--json", "-o", file)...)
+			if b, _ := os.ReadFile(file); code != 0 || string(b) != "firmware" || !strings.Contains(out,
+				`"root":"`+n.root+":4051\"") {
+				t.Errorf("%d, %q: %s", code, b, out)
+			}
+		})
+	}
+}
+
+// TestNoPeersPossible: a host without an IPv4 address fetches alone, and says so.
+func TestNoPeersPossible(t *testing.T) {
+	w := newWires(t)
+	w.do(`ip -n SERVER addr add fd00::1/64 dev s0 nodad
+		ip -n DEVICE addr add fd00::2/64 dev eth0 nodad`)
+	url := w.serve("fd00::1", func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, "firmware") })
+	out, code := w.get(url, "-o", filepath.Join(t.TempDir(), "f"))
+	if code != 0 || !strings.Contains(out, "without the peers") {
+		t.Errorf("%d: %s", code, out)
+	}
+}
+
+// TestNetworkChanges: a download goes on when the address changes in the middle
+// of it, and when the interface goes and comes back.
+func TestNetworkChanges(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits until connections are given up")
+	}
+	for name, change := range map[string]string{
+		"another address": `ip -n DEVICE addr flush dev eth0
+			ip -n DEVICE addr add 10.78.0.33/24 dev eth0`,
+		"the interface goes and comes back": `ip -n DEVICE link set eth0 down
+			ip -n DEVICE link set eth0 up`,
+		"the address goes and comes back": `ip -n DEVICE addr flush dev eth0
+			ip -n DEVICE addr add 10.78.0.2/24 dev eth0`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWires(t)
+			w.do(`ip -n SERVER addr add 10.78.0.1/24 dev s0
+				ip -n DEVICE addr add 10.78.0.2/24 dev eth0`)
+			body := strings.Repeat("firmware", 1<<16)
+			var asked atomic.Int32
+			url := w.serve("10.78.0.1", func(rw http.ResponseWriter, r *http.Request) {
+				if asked.Add(1) > 1 {
+					rw.Header().Set("ETag", `"1"`)
+					http.ServeContent(rw, r, "f", time.Time{}, strings.NewReader(body))
+					return
+				}
+				rw.Header().Set("ETag", `"1"`)
+				rw.Header().Set("Content-Length", fmt.Sprint(len(body)))
+				io.WriteString(rw, body[:len(body)/2])
+				_ = http.NewResponseController(rw).Flush()
+				w.do(change)
+				<-r.Context().Done()
+			})
+			file := filepath.Join(t.TempDir(), "f")
+			out, code := w.get(url, "-o", file)
+			if b, _ := os.ReadFile(file); code != 0 || string(b) != body {
+				t.Errorf("%d, %d bytes of %d after %d requests: %s", code, len(b), len(body), asked.Load(), out)
+			}
+		})
+	}
+}
