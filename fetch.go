@@ -9,6 +9,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/failure"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/device/target"
 	"github.com/peerload/peerload/internal/policy"
@@ -49,6 +50,11 @@ func Fetch(ctx context.Context, r Request) ([]report.Final, error) {
 func (r Request) run(ctx context.Context, list *target.List) ([]report.Final, error) {
 	if err := list.MakeDir(); err != nil {
 		return nil, err
+	}
+	if r.Slots {
+		if err := slot.CanSwitch(slot.OS{}, list.Output); err != nil {
+			return nil, err
+		}
 	}
 	state, err := status.Open(r.State)
 	if err != nil {

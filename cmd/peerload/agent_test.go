@@ -26,6 +26,9 @@ const asCommand = "PEERLOAD_TEST_COMMAND"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
+		if calls := os.Getenv(withoutCalls); calls != "" {
+			forbid(strings.Fields(calls))
+		}
 		main()
 		return
 	}

@@ -4,14 +4,19 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // fileServer serves one file, and counts nothing.
@@ -143,4 +148,94 @@ func loop(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return name
+}
+
+// withoutCalls is the variable that names system calls which fail in the command
+// as they do on file systems that lack them.
+const withoutCalls = "PEERLOAD_TEST_WITHOUT"
+
+// forbid lets system calls of this process fail with EPERM, by a filter of the
+// kernel (seccomp).
+func forbid(names []string) {
+	calls := map[string][]uint32{"link": {unix.SYS_LINKAT}, "symlink": {unix.SYS_SYMLINKAT}} // what Go calls
+	const load, jumpIfEqual, answer, allow = 0x20, 0x15, 0x06, 0x7fff0000
+	filter := []unix.SockFilter{{Code: load}} // the number of the call
+	for _, name := range names {
+		for _, nr := range calls[name] {
+			filter = append(filter, unix.SockFilter{Code: jumpIfEqual, Jf: 1, K: nr},
+				unix.SockFilter{Code: answer, K: 0x00050000 | uint32(unix.EPERM)})
+		}
+	}
+	filter = append(filter, unix.SockFilter{Code: answer, K: allow})
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	const setFilter, allThreads = 1, 1
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		log.Fatal(err)
+	}
+	if _, _, e := unix.Syscall(unix.SYS_SECCOMP, setFilter, allThreads, uintptr(unsafe.Pointer(&prog))); e != 0 {
+		log.Fatal("no seccomp here: ", e)
+	}
+}
+
+// TestWithoutLinks: on a file system without hard links, as exFAT and some of
+// FUSE, a file is fetched as anywhere; slots, which need symbolic links, are
+// refused before anything is asked for.
+func TestWithoutLinks(t *testing.T) {
+	asked := atomic.Int32{}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		io.WriteString(w, "firmware")
+	}))
+	defer srv.Close()
+	dir, env := t.TempDir(), []string{withoutCalls + "=link symlink"}
+	out, code := run(t, env, "get", srv.URL+"/f", "--unsigned", "--peers", "off", "--state", dir+"/state", "-o", dir+"/f")
+	if strings.Contains(out, "no seccomp here") {
+		t.Skip(out)
+	}
+	if b, _ := os.ReadFile(dir + "/f"); code != 0 || string(b) != "firmware" {
+		t.Errorf("%d: %q: %s", code, b, out)
+	}
+	id, err := os.ReadFile(dir + "/state/id")
+	if out, code := run(t, env, "get", srv.URL+"/f", "--unsigned", "--peers", "off", "--state", dir+"/state", "-o",
+		dir+"/g"); code != 0 || err != nil {
+		t.Errorf("again: %d, %v: %s", code, err, out)
+	}
+	if again, err := os.ReadFile(dir + "/state/id"); err != nil || string(again) != string(id) || len(id) == 0 {
+		t.Errorf("the id was %q and is %q, %v", id, again, err)
+	}
+	before := asked.Load()
+	out, code = run(t, env, "get", srv.URL+"/f.load", "--trust", dir, "--slots", "--peers", "off", "--state", dir+"/state",
+		"-o", dir+"/slots/")
+	if code != exitDisk || !strings.Contains(out, "symbolic links") || asked.Load() != before {
+		t.Errorf("slots: %d after %d requests: %s", code, asked.Load()-before, out)
+	}
+}
+
+// TestReadOnlyRoot: where nothing but one directory can be written, that is
+// enough.
+func TestReadOnlyRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("to mount needs root")
+	}
+	url, digest := fileServer(t, "firmware")
+	dir := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := `mount --make-rprivate / && mount -t tmpfs tmpfs "$DIR" && mount -o remount,bind,ro / &&
+		cd / && "$SELF" get "$URL" --sha256 "$DIGEST" --peers off --state "$DIR/state" -o "$DIR/f" &&
+		cat "$DIR/f" && ! touch /read-only-probe 2>/dev/null`
+	c := command([]string{"DIR=" + dir, "SELF=" + self, "URL=" + url, "DIGEST=" + digest})
+	if c.Path, err = exec.LookPath("unshare"); err != nil {
+		t.Skip(err)
+	}
+	c.Args = []string{"unshare", "--mount", "/bin/sh", "-c", script}
+	out, err := c.CombinedOutput()
+	if strings.Contains(string(out), "mount") && err != nil {
+		t.Skipf("no mounts here: %v: %s", err, out)
+	}
+	if err != nil || !strings.HasSuffix(string(out), "firmware") {
+		t.Errorf("%v: %s", err, out)
+	}
 }

@@ -83,7 +83,7 @@ func TestConfigErrors(t *testing.T) {
 		"model = \"x\"\ncheck-in = \"soon\"":       "check-in",
 		"model = \"x\"\ncheck-in = \"1ms\"":        "check-in",
 		"model = \"x\"\nmac = \"12\"":              "mac",
-		"model = \"x\"\naddress = \"10.0.0\"":    "is not an address",
+		"model = \"x\"\naddress = \"10.0.0\"":      "is not an address",
 		"model = \"x\"\nlog-level = \"loud\"":      "loud",
 		"model = [\"x\", \"y\"]":                   "one value",
 		"model = 5.5":                              "model",

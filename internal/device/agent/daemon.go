@@ -167,6 +167,9 @@ func (s *stateDir) open(dir string) (err error) {
 	}
 	s.damage = append(s.damage, store.Damage()...)
 	s.sets = newFileSets(store)
+	if err := slot.CanSwitch(s.files, filepath.Join(dir, slotsName)); err != nil {
+		return err
+	}
 	if err := s.openKeeper(dir); err != nil {
 		return err
 	}

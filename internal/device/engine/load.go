@@ -340,6 +340,13 @@ func (r *LoadRun) cached(c load.Component, at string) {
 // fetchAll fetches files one after the other from the origin, with their
 // elections ahead of their turn.
 func (r *LoadRun) fetchAll(ctx context.Context, specs []Spec) ([]*File, error) {
+	var paths []string
+	for _, s := range specs {
+		paths = append(paths, s.Target)
+	}
+	if err := slot.CheckNames(r.dev.cfg.Files, paths); err != nil {
+		return nil, err
+	}
 	var files []*File
 	begin := func() error {
 		f, err := r.dev.open(specs[len(files)])

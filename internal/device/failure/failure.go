@@ -84,7 +84,8 @@ func reasonOf(err error) reason.Code {
 	switch {
 	case errors.As(err, new(*Stopped)):
 		return reason.Of(wire.ReasonStopped)
-	case is(slot.ErrNoSpace, trust.ErrStore, slot.ErrLocked, slot.ErrNotFile):
+	case is(slot.ErrNoSpace, trust.ErrStore, slot.ErrLocked, slot.ErrNotFile,
+		slot.ErrNoSymlinks, slot.ErrFoldsCase):
 		return reason.Of(wire.ReasonDisk)
 	case errors.As(err, &job):
 		return job.Code()

@@ -293,3 +293,57 @@ func Sweep(fs FS, dir string, match func(name string) bool) error {
 	}
 	return err
 }
+
+// CanSwitch says why slots below dir, which must exist, could not be switched:
+// the file system has no symbolic links. It is asked before a load is fetched.
+func CanSwitch(fs FS, dir string) error {
+	if _, err := fs.Readlink(filepath.Join(dir, currentLink)); err == nil {
+		return nil // it has one
+	}
+	probe := filepath.Join(dir, "."+currentLink+".new") // Slots makes room for it in any case
+	if err := makeRoom(fs, probe); err != nil {
+		return err
+	}
+	if err := fs.Symlink(slotA, probe); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrNoSymlinks, dir, err)
+	}
+	return fs.Remove(probe)
+}
+
+// CheckNames says which of the files, given by their paths in directories that
+// exist, would be one and the same on this file system: one that does not tell
+// upper from lower case. Fetched one over the other, none would be right.
+func CheckNames(fs FS, paths []string) error {
+	seen := map[string]string{}
+	for _, p := range paths {
+		key := filepath.Join(filepath.Dir(p), strings.ToLower(filepath.Base(p)))
+		other, twice := seen[key]
+		seen[key] = p
+		if !twice || filepath.Base(other) == filepath.Base(p) {
+			continue
+		}
+		folds, err := foldsCase(fs, filepath.Dir(p))
+		if err != nil {
+			return err
+		}
+		if folds {
+			return fmt.Errorf("%w: %s and %s", ErrFoldsCase, other, filepath.Base(p))
+		}
+	}
+	return nil
+}
+
+// foldsCase makes a file in a directory and looks for it by another name.
+func foldsCase(fs FS, dir string) (folds bool, err error) {
+	const lower, upper = ".case-probe", ".CASE-PROBE"
+	f, err := fs.OpenFile(filepath.Join(dir, lower), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return false, err
+	}
+	own, err := f.Stat()
+	if err == nil {
+		other, lost := fs.Lstat(filepath.Join(dir, upper))
+		folds = lost == nil && fs.SameFile(own, other)
+	}
+	return folds, errors.Join(err, f.Close(), removeAny(fs, filepath.Join(dir, lower)))
+}

@@ -80,6 +80,12 @@ type File interface {
 var (
 	// ErrLocked: another process works on the same file.
 	ErrLocked = errors.New("in use by another process")
+	// ErrNoSymlinks: the file system of a directory has none, and slots need one.
+	ErrNoSymlinks = errors.New("slots need a file system with symbolic links: choose a directory on another one, or " +
+		"do without slots")
+	// ErrFoldsCase: two files of a load would be one on this file system.
+	ErrFoldsCase = errors.New("this file system does not tell upper from lower case, and two files of the load differ " +
+		"in nothing else: choose a directory on another one")
 	// ErrNotFile: the name is not that of a regular file but, for example, of a
 	// directory or a device.
 	ErrNotFile = errors.New("it exists and is not a regular file: choose another name")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/peerload/peerload/internal/testkit/limits"
@@ -147,5 +148,52 @@ func TestLoadValidate(t *testing.T) {
 		if spoil(&l); l.Validate() == nil {
 			t.Errorf("%s: %+v is valid", name, l)
 		}
+	}
+}
+
+// folding is a file system that does not tell upper from lower case in names,
+// and has no symbolic links, as FAT.
+type folding struct{ OS }
+
+func (folding) lower(name string) string {
+	return filepath.Join(filepath.Dir(name), strings.ToLower(filepath.Base(name)))
+}
+
+func (f folding) Lstat(name string) (iofs.FileInfo, error) { return f.OS.Lstat(f.lower(name)) }
+
+func (folding) Symlink(target, name string) error {
+	return &os.LinkError{Op: "symlink", Old: target, New: name, Err: syscall.EPERM}
+}
+
+// TestFileSystemOfFewNames: what a file system cannot do is told before a load is
+// fetched, and nothing is left of the question.
+func TestFileSystemOfFewNames(t *testing.T) {
+	dir := t.TempDir()
+	names := func(names ...string) (paths []string) {
+		for _, n := range names {
+			paths = append(paths, filepath.Join(dir, n))
+		}
+		return paths
+	}
+	for _, c := range []struct {
+		fs    FS
+		names []string
+		want  error
+	}{
+		{folding{}, names("a.bin", "A.bin"), ErrFoldsCase}, {folding{}, names("a.bin", "b.bin"), nil},
+		{OS{}, names("a.bin", "A.bin"), nil}, {folding{}, nil, nil},
+	} {
+		if err := CheckNames(c.fs, c.names); !errors.Is(err, c.want) {
+			t.Errorf("%v: %v, want %v", c.names, err, c.want)
+		}
+	}
+	if err := CanSwitch(folding{}, dir); !errors.Is(err, ErrNoSymlinks) {
+		t.Errorf("no symbolic links: %v", err)
+	}
+	if err := CanSwitch(OS{}, dir); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

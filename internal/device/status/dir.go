@@ -111,7 +111,9 @@ func (d *Dir) drawID(name string, missing bool) (err error) {
 		return err
 	}
 	if missing {
-		err = d.fs.Link(tmp, name)
+		if err = d.fs.Link(tmp, name); noLinks(err) {
+			err = d.renameFirst(tmp, name)
+		}
 	} else {
 		err = d.fs.Rename(tmp, name)
 	}
@@ -119,6 +121,30 @@ func (d *Dir) drawID(name string, missing bool) (err error) {
 		return err
 	}
 	return d.fs.SyncDir(d.path)
+}
+
+// noLinks reports whether an error says that a file system has no hard links:
+// exFAT, FUSE, and network file systems each have their own.
+func noLinks(err error) bool {
+	return errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EOPNOTSUPP)
+}
+
+// renameFirst is for file systems without hard links, such as exFAT: a rename
+// that replaces nothing, since a lock keeps others away. Whoever does not get
+// the lock reads what the other has written.
+func (d *Dir) renameFirst(tmp, name string) error {
+	lock, err := d.fs.Lock(name + ".lock")
+	if err != nil && errors.Is(err, slot.ErrLocked) {
+		return fs.ErrExist
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if _, err := d.fs.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+		return fs.ErrExist
+	}
+	return d.fs.Rename(tmp, name)
 }
 
 // write replaces the content of a file, and with sync makes it durable.
