@@ -28,6 +28,8 @@ type oddServer struct {
 	// block1 is the number that follows 65535.
 	afterLast uint16
 	noOAck    bool // sends blocks of the size asked for without an OACK
+	own       int  // the size of its blocks, whatever is asked for; 0: that
+	twice     bool // sends each DATA twice
 	lost      int  // packets with more bytes of content are lost
 	host      string
 
@@ -91,6 +93,9 @@ func (s *oddServer) serve(asked map[string]string, to *net.UDPAddr) {
 		}
 	case s.noOAck:
 		block, _ = strconv.Atoi(asked["blksize"])
+		if s.own > 0 {
+			block = s.own
+		}
 	default:
 		options := []byte(nil)
 		options, block, window = s.oack(asked)
@@ -123,8 +128,10 @@ func (s *oddServer) send(conn *net.UDPConn, to *net.UDPAddr, first []byte, block
 		}
 		for n := max(1, base); n <= high; n++ {
 			body := s.content[(n-1)*block : min(len(s.content), n*block)]
-			if s.lost == 0 || len(body) <= s.lost {
-				conn.WriteToUDP(append(binary.BigEndian.AppendUint16([]byte{0, 3}, s.number(n)), body...), to)
+			for copies := range 2 {
+				if (copies == 0 || s.twice) && (s.lost == 0 || len(body) <= s.lost) {
+					conn.WriteToUDP(append(binary.BigEndian.AppendUint16([]byte{0, 3}, s.number(n)), body...), to)
+				}
 			}
 		}
 		conn.SetReadDeadline(time.Now().Add(time.Second))

@@ -215,7 +215,7 @@ func (r *Reader) fit(n int) {
 		}
 	case n < p.blockSize && r.text == nil:
 		more := p.size > at
-		r.state.doubt = more || p.size < 0 && (n == defaultBlock || n == 2*defaultBlock)
+		r.state.doubt = more || p.size < 0 && looksWhole(n)
 		if !r.state.doubt {
 			p.size = at
 		}
@@ -261,6 +261,10 @@ func (r *Reader) fail(err error, tell *Error) {
 		r.socket.close()
 	}
 }
+
+// looksWhole reports whether a first block is as long as those of servers that
+// have a block size of their own: a power of two.
+func looksWhole(n int) bool { return n >= 64 && n&(n-1) == 0 }
 
 // broken is why not even the first block could be taken.
 func (r *Reader) broken() error {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/peerload/peerload/load"
 )
@@ -103,6 +104,14 @@ func oddAnswers(n int) map[string]struct {
 	add("another length", again, ranged("bytes FROM-TO/TO"))
 	add("no Content-Range", again, ranged(""))
 	add("numbers too large", again, ranged("bytes FROM-99999999999999999999/ALL"))
+	// What public reports tell of, besides: pydio/pydio-core issue 400,
+	// diversen/http-send-file issue 4, DataBiosphere/azul pull 2869.
+	add("one beyond the end", again, ranged("bytes FROM-ALL/ALL"))
+	add("no numbers", again, ranged("-0.99999998516848"))
+	add("nothing as 206", again, func(w *raw, at int) { w.send("206 Partial Content", nil) })
+	add("the last byte, and not even that", again, func(w *raw, at int) {
+		w.send("206 Partial Content", nil, fmt.Sprintf("Content-Range: bytes %d-%d/%d", n-1, n-1, n))
+	})
 	add("negative", again, ranged("bytes -FROM-TO/ALL"))
 	add("the whole as 206", whole, func(w *raw, at int) {
 		w.part("206 Partial Content", 0, n, fmt.Sprintf("bytes 0-%d/%d", n-1, n))
@@ -355,5 +364,42 @@ func TestOddFirstAnswers(t *testing.T) {
 		}
 		l.Close()
 		<-done
+	}
+}
+
+// A server that asks for a long pause is not asked before it is over; one that
+// asks for a short one is asked as often as the caller likes.
+func TestLongPause(t *testing.T) {
+	for after, want := range map[string]int32{"3000": 1, "2": 3, "": 3} {
+		var asked atomic.Int32
+		base := answering(t, func(w http.ResponseWriter, r *http.Request) {
+			asked.Add(1)
+			w.Header().Set("Retry-After", after)
+			w.WriteHeader(http.StatusTooManyRequests)
+		})
+		m := newMux(t, Config{})
+		for range 3 {
+			_, _, err := get(m, Request{URL: parseURL(t, base+"/f"), Size: load.UnknownSize})
+			var busy *BusyError
+			if !errors.As(err, &busy) || (busy.RetryAfter > 0) != (after != "") {
+				t.Errorf("%q: %v", after, err)
+			}
+		}
+		if asked.Load() != want {
+			t.Errorf("%q: asked %d times", after, asked.Load())
+		}
+	}
+	var b busy
+	now := time.Unix(1000, 0)
+	u := parseURL(t, "http://10.0.0.5/f")
+	b.said(u, &BusyError{RetryAfter: 24 * time.Hour}, now)
+	if b.refuses(u, now.Add(longestWait-1)) == nil || b.refuses(u, now.Add(longestWait)) != nil {
+		t.Error("it is not left alone for an hour")
+	}
+	for i := range 3 * maxBusy {
+		b.said(parseURL(t, fmt.Sprintf("http://10.0.0.5:%d/f", 1+i)), &BusyError{RetryAfter: time.Minute}, now)
+	}
+	if len(b.until) > maxBusy {
+		t.Errorf("%d servers are remembered", len(b.until))
 	}
 }

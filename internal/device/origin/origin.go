@@ -154,6 +154,7 @@ type Mux struct {
 	http  *httpOrigin
 	limit *ratelimit.Limiter
 	tftp  tftp.Learned
+	busy  busy
 }
 
 // New returns an origin for http, https, tftp and file.
@@ -185,7 +186,10 @@ func (m *Mux) Open(ctx context.Context, r Request) (*Body, error) {
 	var err error
 	switch strings.ToLower(r.URL.Scheme) {
 	case "http", "https":
-		b, err = m.http.open(ctx, r)
+		if err = m.busy.refuses(r.URL, time.Now()); err == nil {
+			b, err = m.http.open(ctx, r)
+			m.busy.said(r.URL, err, time.Now())
+		}
 	case "tftp":
 		b, err = m.openTFTP(ctx, r)
 	case "file":

@@ -22,11 +22,12 @@ func TestFollow(t *testing.T) {
 	link("file", "relative")
 	link(at("relative"), "twice")
 	link("missing", "dangling")
+	link("dangling", "chain") // openai/openai-cli pull 108
 	link("loop", "loop")
 	link("/proc/self/fd/1", "descriptor")
 	link("../"+filepath.Base(dir)+"/file", "up")
 	for name, want := range map[string]string{"file": "file", "none": "none", "relative": "file", "twice": "file",
-		"dangling": "missing", "up": "file", "loop": "", "descriptor": "/proc/self/fd/1"} {
+		"dangling": "missing", "chain": "missing", "up": "file", "loop": "", "descriptor": "/proc/self/fd/1"} {
 		got, open, err := Follow(at(name))
 		if want != "" && !filepath.IsAbs(want) {
 			want = at(want)
