@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"log/slog"
 	"net/http"
@@ -47,7 +48,7 @@ func (conn *connFlags) flags(f *pflag.FlagSet) {
 	conn.remoteFlags(f)
 	f.StringVar(&conn.token, "token", "",
 		"API token for --server; better in the environment, "+envToken+", which other users cannot see")
-	f.StringVar(&conn.tokenFile, "token-file", "", "file that holds the token")
+	f.StringVar(&conn.tokenFile, "token-file", "", `file that holds the token; "-" is the standard input`)
 	f.Int64Var(&conn.ifVersion, "if-version", int64(client.AnyVersion),
 		"change it only if it is still at this version; 0 is that of what nobody has written yet, -1 any")
 	f.BoolVar(&conn.json, "json", false, "print one JSON object a line")
@@ -171,7 +172,13 @@ func (conn *connFlags) givenToken() (string, error) {
 	if conn.token != "" || conn.tokenFile == "" {
 		return cmp.Or(conn.token, os.Getenv(envToken)), nil
 	}
-	b, err := os.ReadFile(conn.tokenFile)
+	var b []byte
+	var err error
+	if conn.tokenFile == "-" {
+		b, err = io.ReadAll(io.LimitReader(os.Stdin, 1<<16))
+	} else {
+		b, err = os.ReadFile(conn.tokenFile)
+	}
 	if err != nil {
 		return "", fmt.Errorf("--token-file: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -266,8 +267,8 @@ func backupCommand() *cobra.Command {
 	conn := &connFlags{}
 	cmd := &cobra.Command{Use: "backup FILE", Short: "Write the whole database into a file, while the controller runs",
 		Args: cobra.ExactArgs(1),
-		Long: `Write the whole database into a new file, as JSON lines that every kind of
-database can restore. Signing keys and published loads are not in it: copy the
+		Long: `Write the whole database into a new file ("-" is the standard output), as JSON
+lines that every kind of database can restore. Signing keys and published loads are not in it: copy the
 directories keys and repository too.`,
 		Example: "  peerload-server backup /backup/controller.jsonl",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -280,6 +281,9 @@ directories keys and repository too.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, s.Close()) }()
+			if args[0] == "-" {
+				return s.Export(cmd.Context(), cmd.OutOrStdout())
+			}
 			err = writeNew(args[0], func(w io.Writer) error { return s.Export(cmd.Context(), w) })
 			if errors.Is(err, fs.ErrExist) {
 				return fmt.Errorf("%w: a backup replaces nothing: name another file", err)
@@ -307,7 +311,7 @@ func writeNew(path string, write func(io.Writer) error) error {
 	if err := errors.Join(write(f), f.Sync()); err != nil {
 		return err
 	}
-	if err := os.Link(f.Name(), path); err != nil { // unlike a rename it replaces nothing
+	if err := nameOnce(os.Link, f.Name(), path); err != nil {
 		return err
 	}
 	written, err := f.Stat()
@@ -323,18 +327,37 @@ func writeNew(path string, write func(io.Writer) error) error {
 	return durable.SyncDir(filepath.Dir(path))
 }
 
+// nameOnce gives a file its name unless there is one already. Where the file
+// system has no hard links, as link says, it takes the name first, and replaces
+// its own file.
+func nameOnce(link func(from, to string) error, from, path string) error {
+	err := link(from, path) // unlike a rename it replaces nothing
+	if !errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.ENOSYS) && !errors.Is(err, syscall.EOPNOTSUPP) {
+		return err
+	}
+	own, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(own.Close(), os.Rename(from, path))
+}
+
 func restoreCommand() *cobra.Command {
 	conn := &connFlags{}
 	cmd := &cobra.Command{Use: "restore FILE", Short: "Read a backup into an empty database", Args: cobra.ExactArgs(1),
-		Long: `Read what "backup" has written into an empty database: that of a data directory
-without one, or an empty PostgreSQL. One that holds something is left alone.`,
+		Long: `Read what "backup" has written ("-" is the standard input) into an empty database:
+that of a data directory without one, or an empty PostgreSQL. One that holds something is left alone.`,
 		Example: "  peerload-server restore /backup/controller.jsonl --data /var/lib/peerload-server",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			f, err := os.Open(args[0])
-			if err != nil {
-				return err
+			from := cmd.InOrStdin()
+			if args[0] != "-" {
+				f, err := os.Open(args[0])
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				from = f
 			}
-			defer f.Close()
 			d := dataDir(conn.data)
 			if err := d.prepare(); err != nil {
 				return err
@@ -344,7 +367,7 @@ without one, or an empty PostgreSQL. One that holds something is left alone.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, s.Close()) }()
-			if err := s.Import(cmd.Context(), f); err != nil {
+			if err := s.Import(cmd.Context(), from); err != nil {
 				return fmt.Errorf("%w; restore what \"peerload-server backup\" wrote, into --data without a database "+
 					"or an empty --database", err)
 			}

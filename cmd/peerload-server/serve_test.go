@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -336,6 +337,59 @@ func TestBackupInSomebodysDirectory(t *testing.T) {
 	for p, want := range map[string]string{at: "secret", victim: "precious"} {
 		if b, err := os.ReadFile(p); err != nil || string(b) != want {
 			t.Errorf("%s holds %q, %v", p, b, err)
+		}
+	}
+}
+
+// TestPipes: "-" is the standard output of backup and the standard input of
+// restore.
+func TestPipes(t *testing.T) {
+	o := newOffice(t)
+	o.start()
+	o.ok("device add 02:00:00:00:00:01 --model 7941")
+	backup := exec.Command(o.bin, "backup", "-")
+	backup.Env = o.env
+	all, err := backup.Output()
+	if err != nil || len(all) == 0 {
+		t.Fatalf("%d bytes, %v", len(all), err)
+	}
+	restore := exec.Command(o.bin, "restore", "-", "--data", o.path("elsewhere"))
+	restore.Env, restore.Stdin = o.env, bytes.NewReader(all)
+	if out, err := restore.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	here, there := o.ok("device list --json"), o.ok("device list --json --data @elsewhere")
+	if here != there || !strings.Contains(here, "SEP020000000001") {
+		t.Errorf("%s\nrestored as\n%s", here, there)
+	}
+}
+
+// TestNameOnce: a file gets its name on file systems without hard links too, and
+// replaces nothing there either.
+func TestNameOnce(t *testing.T) {
+	dir := t.TempDir()
+	none := func(from, to string) error { return &os.LinkError{Op: "link", Old: from, New: to, Err: syscall.EPERM} }
+	broken := func(string, string) error { return syscall.EIO }
+	for _, c := range []struct {
+		name string
+		link func(from, to string) error
+		want error
+	}{
+		{"a", os.Link, nil}, {"a", os.Link, fs.ErrExist}, {"b", none, nil}, {"b", none, fs.ErrExist},
+		{"c", broken, syscall.EIO},
+	} {
+		from := filepath.Join(dir, "new")
+		if err := os.WriteFile(from, []byte(c.name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := nameOnce(c.link, from, filepath.Join(dir, c.name)); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+		os.Remove(from)
+	}
+	for name, want := range map[string]string{"a": "a", "b": "b", "c": ""} {
+		if b, _ := os.ReadFile(filepath.Join(dir, name)); string(b) != want {
+			t.Errorf("%s holds %q", name, b)
 		}
 	}
 }
