@@ -43,8 +43,8 @@ func (f *sendFlags) flags(cmd *cobra.Command) {
 	s.StringVar(&f.order.Active, "active", "", "devices that run this load, as last reported")
 	s.StringVar(&f.order.Text, "text", "", "devices with this in their name or description")
 	s.BoolVar(&f.order.All, "all", false, "all devices")
-	s.StringVar(&f.at, "at", "", "moment of reset-together: a time such as 2026-03-01T22:00:00+09:00, or from now, such as "+
-		"5m; default: in half a minute")
+	s.StringVar(&f.at, "at", "", "moment of reset-together: a time such as 2026-03-01T22:00:00+09:00, or from now, "+
+		"such as 5m; default: in half a minute")
 	s.DurationVar(&f.life, "expires", time.Hour, "for how long it is sent to devices that do not answer; at most a week")
 	s.IntVar(&f.order.Lines, "lines", 0, "lines of collect-log, 1 to 1000; default: 200")
 	s.BoolVar(&f.watch, "watch", false, "wait, and show how devices answer")
@@ -200,7 +200,8 @@ func orderList(conn *connFlags) *cobra.Command {
 func orderShow(conn *connFlags) *cobra.Command {
 	var f client.Filter
 	var watch bool
-	cmd := &cobra.Command{Use: "show ORDER", Short: "Show an order and how each device has answered", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "show ORDER", Short: "Show an order and how each device has answered",
+		Args: cobra.ExactArgs(1),
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			if watch {
 				if err := conn.watch(cmd, c, args[0]); err != nil {
@@ -218,7 +219,8 @@ func orderShow(conn *connFlags) *cobra.Command {
 			if err := conn.showOrder(cmd, o); err != nil {
 				return err
 			}
-			err = list(conn, cmd, "order_device", items, "DEVICE SITE STANDING ANSWERED TEXT", func(d client.OrderDevice) []string {
+			const header = "DEVICE SITE STANDING ANSWERED TEXT"
+			err = list(conn, cmd, "order_device", items, header, func(d client.OrderDevice) []string {
 				text := d.Text
 				if len(items) == 1 {
 					text = ""
@@ -249,9 +251,9 @@ func begins(text string) string {
 }
 
 func (conn *connFlags) showOrder(cmd *cobra.Command, o client.OrderState) error {
-	return conn.show(cmd, "order", o, "order      %s: %s\nsent       %s by %s\nexpires    %s\nmoment     %s\ncancelled  %s\n%s\n",
-		o.ID, terminal.Printable(o.Kind), when(o.Issued), terminal.Printable(o.By), when(o.Expires), when(o.Moment),
-		when(o.Cancelled), standingsText(o, terminal.Japanese(os.Getenv)))
+	return conn.show(cmd, "order", o, "order      %s: %s\nsent       %s by %s\nexpires    %s\nmoment     %s\n"+
+		"cancelled  %s\n%s\n", o.ID, terminal.Printable(o.Kind), when(o.Issued), terminal.Printable(o.By),
+		when(o.Expires), when(o.Moment), when(o.Cancelled), standingsText(o, terminal.Japanese(os.Getenv)))
 }
 
 func orderCancel(conn *connFlags) *cobra.Command {

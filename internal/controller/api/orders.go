@@ -68,7 +68,8 @@ func (s *Server) orders() {
 			t, err := s.cfg.Orders.Cancel(ctx, actor(ctx), in.Order)
 			return answer(s, ctx, t, err)
 		})
-	huma.Register(s.api, op(http.MethodGet, "/order-key", "get-order-key", "The key that orders are signed with", needRead),
+	huma.Register(s.api, op(http.MethodGet, "/order-key", "get-order-key", "The key that orders are signed with",
+		needRead),
 		func(ctx context.Context, _ *struct{}) (*plain[orders.KeyState], error) {
 			k, err := s.cfg.Orders.Key(ctx, actor(ctx))
 			return answer(s, ctx, k, err)
