@@ -54,7 +54,10 @@ func (t *table[T, F, P]) PutAll(ctx context.Context, all []T) error {
 		err := t.insertRows(ctx, "write "+t.name, t.name, len(part), func(i int) (key string, names []string, values []any,
 			err error) {
 			v := P(&part[i])
-			names, values, err = t.cells(&part[i], v.Stamp().Version+1)
+			m := v.Stamp()
+			m.Version++ // the document has the new version too
+			names, values, err = t.cells(&part[i], m.Version)
+			m.Version--
 			return v.Key(), names, values, err
 		}, true)
 		if err != nil {

@@ -1,6 +1,7 @@
 package storesuite
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -58,6 +59,15 @@ func orderTables(t *testing.T, open Open) {
 			return err
 		}
 		expect("after a removal", of(domain.OrderDeviceFilter{}), "1/d0", "2/d1")
-		return nil
+		// What is written together can be exported like all else.
+		return tx.OrderDevices().PutAll(ctx, []domain.OrderDevice{{Order: "2", Device: "d3"}, {Order: "2", Device: "d4"}})
 	})
+	var text bytes.Buffer
+	if err := s.Export(t.Context(), &text); err != nil {
+		t.Fatal(err)
+	}
+	again := fresh(t, open)
+	if err := again.Import(t.Context(), &text); err != nil {
+		t.Error(err)
+	}
 }
