@@ -31,13 +31,15 @@ type waiting struct {
 	mu    sync.Mutex
 	by    map[string][]open // by device
 	news  chan struct{}     // closed when something changes
+	end   chan struct{}     // closed when Run has ended
 	feeds int
 	// mark is what was open when it was last looked at.
 	mark string
 }
 
 func newWaiting() *waiting {
-	return &waiting{kick: make(chan struct{}, 1), by: map[string][]open{}, news: make(chan struct{})}
+	return &waiting{kick: make(chan struct{}, 1), by: map[string][]open{}, news: make(chan struct{}),
+		end: make(chan struct{})}
 }
 
 // changed has what is open looked at now. With all, every feed looks again even if
@@ -103,8 +105,10 @@ func (w *waiting) leave() {
 	w.feeds--
 }
 
-// Run looks for orders, those of other processes too, until ctx ends.
+// Run looks for orders, those of other processes too, until ctx ends. Then all feeds
+// end, so that a server does not wait for them. It is called once.
 func (s *Service) Run(ctx context.Context, log *slog.Logger) {
+	defer close(s.wait.end)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	said := ""
@@ -236,6 +240,8 @@ func (s *Service) Feed(ctx context.Context, a domain.Actor, h order.Hello, send 
 		case <-ctx.Done():
 			return nil
 		case <-end.C:
+			return nil
+		case <-s.wait.end:
 			return nil
 		case <-news:
 		case <-wake.C:

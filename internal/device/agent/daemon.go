@@ -29,7 +29,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/feed"
 	"github.com/peerload/peerload/internal/device/fileset"
+	"github.com/peerload/peerload/internal/device/logtail"
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
@@ -57,11 +59,14 @@ type Daemon struct {
 	upgrade  *upgrader
 	out      outbox
 	health   health
-	reporter *reporter // nil without a controller
+	reporter *reporter      // nil without a controller
+	feed     *feed.Follower // likewise
+	tail     *logtail.Tail
 	sink     *sink
 	notify   *sdnotify.Notifier
 
 	kick   chan struct{} // asks for a check-in now
+	early  waiters       // who waits for the end of the next check-in
 	reload chan Config
 	asked  chan error // a check-in ended
 	soft   int        // check-ins in a row that ended badly; the loop's
@@ -115,6 +120,9 @@ func New(cfg Config, s Setup) (d *Daemon, err error) {
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
+	var h slog.Handler
+	h, d.tail = logtail.New(d.log.Handler())
+	d.log = slog.New(h)
 	if d.exitOf == nil {
 		d.exitOf = func(error) int { return 1 }
 	}
@@ -202,8 +210,11 @@ func (d *Daemon) begin() (err error) {
 	}
 	d.pin(d.conf.get())
 	d.sets.keeper = fileset.NewKeeper(d.sets.Store, setWorld{d})
-	d.upgrade, err = newUpgrader(d)
-	return err
+	before := d.keep.get().BootID
+	if d.upgrade, err = newUpgrader(d); err != nil || d.reporter == nil {
+		return err
+	}
+	return d.openFeed(before != "" && before != d.keep.get().BootID)
 }
 
 // damaged tells of something that was damaged.
@@ -261,6 +272,8 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 	// due outlives the timer: a check-in that is asked for while another runs,
 	// or just before an upgrade ends and sets the timer, is not forgotten.
 	asking, due := false, false
+	first := make(chan struct{}) // closed once the first check-in ended: by then it is enrolled
+	d.follow(ctx, busy, first)
 	for {
 		var lost <-chan struct{}
 		if i := d.place.current(); i != nil {
@@ -279,7 +292,7 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 			d.notify.Send(sdnotify.Ready)
 			due = true
 		case err := <-d.asked:
-			asking = false
+			asking, first = false, closed(first)
 			next.Reset(d.wait(err))
 			d.replaceInstance(ctx)
 			d.mend(ctx, busy)
@@ -308,7 +321,12 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 		}
 		if due && !asking {
 			due, asking = false, true
-			busy.Go(func() { d.asked <- d.checkIn(ctx) })
+			wait := d.early.take()
+			busy.Go(func() {
+				c := d.checkIn(ctx)
+				wait.tell(c)
+				d.asked <- c.provision
+			})
 		}
 	}
 }
@@ -358,7 +376,7 @@ func (d *Daemon) tell(ctx context.Context, busy *sync.WaitGroup) {
 		select {
 		case <-ctx.Done():
 		case <-soon.C:
-			d.report(ctx)
+			_ = d.report(ctx) // it is in the log, and comes again with the next check-in
 		}
 	})
 }
@@ -391,6 +409,9 @@ func (d *Daemon) Reload(ctx context.Context, c Config) error {
 
 func (d *Daemon) reconfigure(c Config) {
 	c = d.conf.change(c)
+	if d.reporter != nil {
+		d.reporter.drop()
+	}
 	d.pin(c)
 	d.prov.remodel(c.Model)
 	d.upgrade.configure(c)

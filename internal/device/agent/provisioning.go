@@ -63,15 +63,18 @@ func (d *Daemon) lastGood() {
 // maxKept bounds the last good provisioning file as it is kept, in bytes.
 const maxKept = provision.MaxSize + 4096
 
-// checkIn reads the provisioning file and reports to the controller. The error
-// is that of the provisioning: the controller may be away.
-func (d *Daemon) checkIn(ctx context.Context) error {
+// checkedIn is how a check-in ended. Its two halves do not wait for each other: the
+// controller may be away.
+type checkedIn struct{ provision, report error }
+
+// checkIn reads the provisioning file and reports to the controller.
+func (d *Daemon) checkIn(ctx context.Context) (c checkedIn) {
 	a, err := d.ask(ctx)
 	d.sink.count.checkIn(err)
 	d.prov.asked(err)
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return checkedIn{ctx.Err(), ctx.Err()}
 	case errors.Is(err, provision.ErrFile):
 		d.log.Error("bad provisioning file: the last good one stays in force", "from", a.from, "error", err)
 		d.out.failure("", "", reason.BadProvisioning, err)
@@ -84,10 +87,10 @@ func (d *Daemon) checkIn(ctx context.Context) error {
 	}
 	d.examine()
 	d.examineSets()
-	if d.reporter != nil {
-		d.report(ctx)
+	if c.provision = err; d.reporter != nil {
+		c.report = d.report(ctx)
 	}
-	return err
+	return c
 }
 
 // accept puts a provisioning file in force and keeps it.

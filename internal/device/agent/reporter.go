@@ -33,7 +33,13 @@ const (
 // reporter reports the device's state to the controller. A device generates a
 // secret and enrols it with the token that it was given; after that it does not
 // need the token any more.
-type reporter struct{ daemon *Daemon }
+type reporter struct {
+	daemon *Daemon
+
+	mu   sync.Mutex
+	with string // the certificates that kept believes
+	kept *http.Client
+}
 
 // reportTimeout bounds one report.
 const reportTimeout = 20 * time.Second
@@ -47,11 +53,10 @@ func (r *reporter) send(ctx context.Context, name string, status report.Device) 
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	c := r.daemon.conf.get()
-	client, err := r.client(c)
+	client, err := r.shared(c)
 	if err != nil {
 		return err
 	}
-	defer client.CloseIdleConnections()
 	secret, err := identity(r.daemon.files, c.State)
 	if err != nil {
 		return err
@@ -148,6 +153,37 @@ func identity(files filesystem, state string) (string, error) {
 // secretSize is how many random bytes a secret has.
 const secretSize = 32
 
+// shared is the client of all requests to the controller, which so share a
+// connection. It is made anew when the configuration names other certificates.
+func (r *reporter) shared(c Config) (*http.Client, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.kept != nil && r.with == c.CACert {
+		return r.kept, nil
+	}
+	client, err := r.client(c)
+	if err != nil {
+		return nil, err
+	}
+	r.dropped()
+	r.kept, r.with = client, c.CACert
+	return client, nil
+}
+
+// drop has the files of certificates read again, as after a reload.
+func (r *reporter) drop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped()
+}
+
+func (r *reporter) dropped() {
+	if r.kept != nil {
+		r.kept.CloseIdleConnections()
+		r.kept = nil
+	}
+}
+
 func (r *reporter) client(c Config) (*http.Client, error) {
 	pool, err := certificates(c.CACert)
 	if err != nil {
@@ -164,7 +200,7 @@ func (r *reporter) client(c Config) (*http.Client, error) {
 
 // report reports the device's state to the controller. What the controller does
 // not accept waits for the next report.
-func (d *Daemon) report(ctx context.Context) {
+func (d *Daemon) report(ctx context.Context) error {
 	d.out.telling.Lock()
 	defer d.out.telling.Unlock()
 	r := d.Status()
@@ -173,9 +209,10 @@ func (d *Daemon) report(ctx context.Context) {
 		if ctx.Err() == nil {
 			d.log.Warn("the controller took no report", "error", err)
 		}
-		return
+		return err
 	}
 	d.out.taken(len(r.Files), len(r.Failures))
+	return nil
 }
 
 // Status returns the device's state.

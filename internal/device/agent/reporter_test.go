@@ -63,7 +63,7 @@ func TestRealController(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
+	t.Cleanup(func() { store.Close() })
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
 	d.provision(sharing("L1", ""))
@@ -89,7 +89,7 @@ func TestRealController(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(api)
-	defer srv.Close()
+	t.Cleanup(srv.Close) // after the agent has left its feed
 	root := domain.Local("root")
 	key, err := ctl.CreateEnrolment(t.Context(), root, domain.EnrolmentRequest{Name: "site", SiteKey: true})
 	if err != nil {
@@ -104,6 +104,110 @@ func TestRealController(t *testing.T) {
 		row, err := ctl.Device(t.Context(), root, "SEP"+cfg.MAC)
 		return err == nil && row.State != nil && row.State.Last.Active == "L1" && row.State.Last.State == report.StateIdle &&
 			row.State.Last.Sharing == "on" && len(row.State.Files) > 0
+	})
+}
+
+// TestOrders: orders reach an agent at once, each is carried out once, and its
+// answer reaches the controller; an agent that is started again goes on.
+func TestOrders(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "controller.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	ctl, err := domain.New(domain.Config{Store: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent, err := orders.New(orders.Config{Controller: ctl, Keys: filepath.Join(dir, "keys"), Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go sent.Run(t.Context(), slog.New(slog.DiscardHandler))
+	api, err := api.New(api.Config{Controller: ctl, Orders: sent, Spool: dir, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(api)
+	t.Cleanup(srv.Close) // after the agent has left its feed
+	root := domain.Local("root")
+	site, err := ctl.CreateEnrolment(t.Context(), root, domain.EnrolmentRequest{Name: "site", SiteKey: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDepot(t)
+	d.provision(sharing("", ""))
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	cfg.Controller, cfg.TokenFile, cfg.CheckIn = srv.URL, filepath.Join(dir, "key"), time.Hour
+	write(t, cfg.TokenFile, site.Secret)
+	r := start(t, cfg)
+	device := "SEP" + cfg.MAC
+	until(t, "the device is known", func() bool {
+		row, err := ctl.Device(t.Context(), root, device)
+		return err == nil && row.State != nil
+	})
+	order := func(q orders.Request, standing string) domain.OrderDevice {
+		t.Helper()
+		q.Devices = []string{device}
+		o, err := sent.Send(t.Context(), root, q, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got domain.OrderDevice
+		until(t, q.Kind+" is answered", func() bool {
+			l, err := sent.Devices(t.Context(), root, o.Order.ID, "", domain.Page{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = l.Items[0]
+			return got.Standing != domain.OrderWaiting
+		})
+		if got.Standing != standing {
+			t.Errorf("%s: %s: %s", q.Kind, got.Standing, got.Text)
+		}
+		return got
+	}
+	row, err := ctl.Device(t.Context(), root, device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	order(orders.Request{Kind: "check-in"}, "done")
+	again, err := ctl.Device(t.Context(), root, device)
+	if err != nil || !again.State.Reported.After(row.State.Reported) {
+		t.Errorf("it has not checked in: %v", err)
+	}
+	for _, kind := range []string{"update-settings", "retry", "forget-failure"} {
+		order(orders.Request{Kind: kind}, "done")
+	}
+	if got := order(orders.Request{Kind: "collect-log"}, "done"); !strings.Contains(got.Text, "kind=collect-log") {
+		t.Errorf("the log is %q", got.Text)
+	}
+	if got := order(orders.Request{Kind: "restart"}, "refused"); !strings.Contains(got.Text, "--reboot-command") {
+		t.Errorf("it says %q", got.Text)
+	}
+	together := orders.Request{Kind: "reset-together", At: time.Now().Add(2 * time.Second)}
+	if got := order(together, "done"); !strings.Contains(got.Text, "checked in") {
+		t.Errorf("it says %q", got.Text)
+	}
+	r.stop()
+	cfg.RebootCommand = "touch " + filepath.Join(dir, "rebooted")
+	r = start(t, cfg)
+	q := orders.Request{Kind: "restart", Devices: []string{device}}
+	if _, err := sent.Send(t.Context(), root, q, false); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the command runs", func() bool {
+		_, err := os.Stat(filepath.Join(dir, "rebooted"))
+		return err == nil
+	})
+	r.stop()
+	write(t, cfg.BootID, "another start")
+	start(t, cfg)
+	until(t, "it says that it was restarted", func() bool {
+		l, err := sent.List(t.Context(), root, domain.SentOrderFilter{Kind: "restart"}, domain.Page{})
+		return err == nil && len(l.Items) == 2 && l.Items[1].Standings["done"] == 1
 	})
 }
 

@@ -112,6 +112,9 @@ type (
 	Taken struct{ ID string }
 	// Tick says that the Deadline has passed.
 	Tick struct{}
+	// NotRemembered says that the Remember of the last Step failed: that Step is taken
+	// back. Of an Over the driver must tell again.
+	NotRemembered struct{}
 )
 
 func (Started) event() {}
@@ -119,6 +122,8 @@ func (Got) event()     {}
 func (Over) event()    {}
 func (Taken) event()   {}
 func (Tick) event()    {}
+
+func (NotRemembered) event() {}
 
 // Action is what is to be done.
 type Action interface{ action() }
@@ -141,6 +146,9 @@ func (Answer) action()   {}
 type Inbox struct {
 	entries []Entry
 	doing   string // the id of the one under way, "" for none
+	// was and did are what they were before the last Step.
+	was []Entry
+	did string
 }
 
 // New goes on with a record.
@@ -148,7 +156,12 @@ func New(r Record) *Inbox { return &Inbox{entries: slices.Clone(r.Entries)} }
 
 // Step takes an event and returns what follows from it, in order.
 func (b *Inbox) Step(now time.Time, in Event) (out []Action) {
+	if _, ok := in.(NotRemembered); ok {
+		b.entries, b.doing = slices.Clone(b.was), b.did
+		return nil
+	}
 	before := slices.Clone(b.entries)
+	b.was, b.did = before, b.doing
 	if in, ok := in.(Got); ok {
 		if e := b.find(in.Order.ID); e != nil && e.State == Ended && e.Taken {
 			// The controller has lost the result: it would not ask otherwise.

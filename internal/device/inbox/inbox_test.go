@@ -99,6 +99,18 @@ func TestRememberFirst(t *testing.T) {
 	}
 }
 
+// What could not be remembered was not.
+func TestNotRemembered(t *testing.T) {
+	b := inbox.New(inbox.Record{})
+	expect(t, "the first", does(b.Step(at, got("a", order.CheckIn))), "a")
+	b.Step(at, inbox.NotRemembered{})
+	expect(t, "it comes again", does(b.Step(at, got("a", order.CheckIn))), "a")
+	b.Step(at, inbox.Over{ID: "a", Outcome: order.Done})
+	b.Step(at, inbox.NotRemembered{})
+	expect(t, "still under way", does(b.Step(at, got("b", order.CheckIn))))
+	expect(t, "its end again", answers(b.Step(at, inbox.Over{ID: "a", Outcome: order.Done})), "a done")
+}
+
 // What becomes of orders when the program, or the device, is started anew.
 func TestStarted(t *testing.T) {
 	for _, c := range []struct {

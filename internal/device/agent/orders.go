@@ -1,0 +1,167 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/peerload/peerload/internal/device/feed"
+	"github.com/peerload/peerload/internal/device/inbox"
+	"github.com/peerload/peerload/internal/device/upgrade"
+	"github.com/peerload/peerload/internal/order"
+)
+
+// openFeed prepares to follow the controller's orders. restarted says that the
+// device was started anew since the daemon last ran.
+func (d *Daemon) openFeed(restarted bool) (err error) {
+	d.feed, err = feed.New(feed.Config{State: d.conf.get().State, Disk: disk(d.files), Device: "SEP" + d.mac,
+		Restarted: restarted, Log: d.log, Do: d.obey, Controller: func() (feed.Controller, error) {
+			c := d.conf.get()
+			client, err := d.reporter.shared(c)
+			if err != nil {
+				return feed.Controller{}, err
+			}
+			secret, err := identity(d.files, c.State)
+			return feed.Controller{URL: c.Controller, Client: client, Secret: secret}, err
+		}})
+	return err
+}
+
+// follow follows the orders of the controller, once the device has checked in for
+// the first time.
+func (d *Daemon) follow(ctx context.Context, busy *sync.WaitGroup, first <-chan struct{}) {
+	if d.feed == nil {
+		return
+	}
+	busy.Go(func() {
+		select {
+		case <-first:
+			d.feed.Run(ctx)
+		case <-ctx.Done():
+		}
+	})
+}
+
+// closed closes a channel once; nil is one that is closed.
+func closed(c chan struct{}) chan struct{} {
+	if c != nil {
+		close(c)
+	}
+	return nil
+}
+
+// waiters are those who wait for the end of the next check-in that begins.
+type waiters struct {
+	mu  sync.Mutex
+	all []chan checkedIn
+}
+
+// waiting are those of one check-in.
+type waiting []chan checkedIn
+
+func (w *waiters) add() <-chan checkedIn {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := make(chan checkedIn, 1)
+	w.all = append(w.all, c)
+	return c
+}
+
+func (w *waiters) take() waiting {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := w.all
+	w.all = nil
+	return all
+}
+
+func (w waiting) tell(c checkedIn) {
+	for _, to := range w {
+		to <- c
+	}
+}
+
+// checkInNow checks in now, and waits for the end.
+func (d *Daemon) checkInNow(ctx context.Context) checkedIn {
+	end := d.early.add()
+	d.Wake()
+	select {
+	case c := <-end:
+		return c
+	case <-ctx.Done():
+		return checkedIn{ctx.Err(), ctx.Err()}
+	}
+}
+
+// obey carries out an order.
+func (d *Daemon) obey(ctx context.Context, e inbox.Entry) (order.Outcome, string) {
+	switch e.Kind {
+	case order.CheckIn:
+		return outcome(d.checkInNow(ctx).report)
+	case order.UpdateSettings:
+		return outcome(d.checkInNow(ctx).provision)
+	case order.ForgetFailure:
+		return outcome(d.upgrade.tell(upgrade.Forget{}))
+	case order.Retry:
+		if err := d.upgrade.tell(upgrade.Forget{}); err != nil {
+			return outcome(err)
+		}
+		c := d.checkInNow(ctx)
+		return outcome(errors.Join(c.provision, c.report))
+	case order.Restart:
+		return d.restart(ctx)
+	case order.ResetTogether:
+		if c := d.conf.get(); c.RebootCommand != "" || c.Hook != "" {
+			return d.restart(ctx)
+		}
+		c := d.checkInNow(ctx)
+		if c.provision != nil {
+			return outcome(c.provision)
+		}
+		return order.Done, "checked in: nothing is configured that restarts this device"
+	case order.CollectLog:
+		return order.Done, d.tail.Last(e.Lines, order.MaxText)
+	}
+	return order.Unsupported, ""
+}
+
+// outcome is that of what ended with err. The text is short: it goes over the WAN.
+func outcome(err error) (order.Outcome, string) {
+	if err == nil {
+		return order.Done, ""
+	}
+	text := []rune(fmt.Sprint(err))
+	return order.Failed, string(text[:min(len(text), maxOutcome)])
+}
+
+// maxOutcome bounds the text of an outcome, in letters.
+const maxOutcome = 500
+
+// restartWait is how long a device may take to go down.
+const restartWait = 5 * time.Minute
+
+// restart restarts the device. It returns only if that fails. A load that is being
+// installed, or on trial, is not disturbed: a fetch goes on after the start.
+func (d *Daemon) restart(ctx context.Context) (order.Outcome, string) {
+	c := d.conf.get()
+	if c.RebootCommand == "" && c.Hook == "" {
+		return order.Refused, "nothing is configured that restarts this device: give it --reboot-command or --hook"
+	}
+	if p := d.keep.get().Phase; p != upgrade.Idle && p != upgrade.Download {
+		return order.Refused, fmt.Sprintf("a load is under way (%s): send the order again when it has ended", p)
+	}
+	a, _ := d.slots.Active()
+	_, err := d.conf.installs().Do(ctx, upgrade.StepReboot, d.upgrade.job(upgrade.StepReboot, a.Name, a.Version))
+	if err != nil {
+		return outcome(err)
+	}
+	wait := time.NewTimer(restartWait)
+	defer wait.Stop()
+	select {
+	case <-ctx.Done():
+	case <-wait.C:
+	}
+	return order.Failed, fmt.Sprintf("the device did not restart within %v", restartWait)
+}

@@ -1,0 +1,283 @@
+package feed
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/internal/device/inbox"
+	"github.com/peerload/peerload/internal/order"
+)
+
+const (
+	one    = "SEP000000000001"
+	secret = "a secret that only this device has"
+	local  = "http://127.0.0.1:1"
+)
+
+var (
+	first  = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize))
+	second = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, ed25519.SeedSize))
+)
+
+func keyOf(private ed25519.PrivateKey, version int) order.Key {
+	return order.Key{Version: version, Public: private.Public().(ed25519.PublicKey)}
+}
+
+func keyLine(t *testing.T, private ed25519.PrivateKey) order.Line {
+	t.Helper()
+	text, err := keyOf(private, 1).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return order.Line{Key: text}
+}
+
+func beatLine(private ed25519.PrivateKey, at time.Time) order.Line {
+	return order.Line{Beat: order.SealBeat(private, order.Beat{Time: at, Feed: "f"})}
+}
+
+func orderLine(t *testing.T, private ed25519.PrivateKey, id string, at time.Time) order.Line {
+	t.Helper()
+	sealed, err := order.Seal(private, order.Order{ID: id, Kind: order.CheckIn, Targets: []string{one}, Issued: at,
+		Expires: at.Add(time.Hour), Feed: "f", Number: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return order.Line{Order: sealed}
+}
+
+// done are the ids of the orders that were carried out.
+type done struct {
+	mu  sync.Mutex
+	ids []string
+	ch  chan string
+}
+
+func (d *done) do(_ context.Context, e inbox.Entry) (order.Outcome, string) {
+	d.mu.Lock()
+	d.ids = append(d.ids, e.ID)
+	d.mu.Unlock()
+	if d.ch != nil {
+		d.ch <- e.ID
+	}
+	return order.Done, "text of " + e.ID
+}
+
+func open(t *testing.T, dir string, d *done, c Controller) *Follower {
+	t.Helper()
+	f, err := New(Config{State: dir, Device: one, Do: d.do, Log: slog.New(slog.DiscardHandler),
+		Controller: func() (Controller, error) { return c, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// A key is pinned once, over a way that nobody else is on, and left by a statement
+// of its own only; it stays over a restart.
+func TestPin(t *testing.T) {
+	dir := t.TempDir()
+	f := open(t, dir, &done{}, Controller{})
+	now := time.Now()
+	if err := f.take(beatLine(first, now), local); !errors.Is(err, order.ErrSignature) {
+		t.Errorf("a beat before there is a key: %v", err)
+	}
+	for _, url := range []string{"http://controller:8443", "http://10.0.0.1", "http://127.0.0.1.example.com", "ftp://x"} {
+		if err := f.take(keyLine(t, first), url); !errors.Is(err, errSeldom) || f.key.Version != 0 {
+			t.Errorf("%s: %v, version %d", url, err, f.key.Version)
+		}
+	}
+	if err := f.take(keyLine(t, first), "https://controller:8443"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.take(keyLine(t, second), local); err != nil || !f.key.Public.Equal(first.Public()) {
+		t.Errorf("another key took its place: %v", err)
+	}
+	if err := f.take(beatLine(second, now), local); !errors.Is(err, order.ErrSignature) || !errors.Is(err, errSeldom) {
+		t.Errorf("a beat of another key: %v", err)
+	}
+	f = open(t, dir, &done{}, Controller{})
+	statement, err := order.SealNext(first, keyOf(second, 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.take(order.Line{Next: [][]byte{statement}}, local); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.take(beatLine(second, now), local); err != nil {
+		t.Error(err)
+	}
+	if err := f.take(order.Line{Next: [][]byte{statement}}, local); !errors.Is(err, errSeldom) {
+		t.Errorf("the statement again: %v", err)
+	}
+	info, err := os.Stat(filepath.Join(dir, KeyName))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, KeyName), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f := open(t, dir, &done{}, Controller{}); f.key.Version != 0 {
+		t.Errorf("a damaged key is version %d", f.key.Version)
+	}
+}
+
+// Whether an order has expired is told by the controller's clock: a device's own may
+// be wrong.
+func TestClock(t *testing.T) {
+	d := &done{}
+	f := open(t, t.TempDir(), d, Controller{})
+	past := time.Now().Add(-1000 * time.Hour)
+	for _, l := range []order.Line{keyLine(t, first), orderLine(t, first, "late", past), beatLine(first, past),
+		orderLine(t, first, "good", past)} {
+		if err := f.take(l, local); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e := <-f.jobs; e.ID != "good" {
+		t.Errorf("%s is carried out", e.ID)
+	}
+}
+
+// server is a controller that sends given lines, and takes results unless it is
+// told not to.
+type server struct {
+	lines   []order.Line
+	mu      sync.Mutex
+	results []order.Result
+	deaf    bool
+	heard   chan struct{}
+}
+
+// ServeHTTP implements http.Handler.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	if r.Header.Get("Authorization") != "Bearer "+secret {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	if strings.HasSuffix(r.URL.Path, "/feed") {
+		for _, l := range s.lines {
+			text, _ := l.Marshal()
+			_, _ = w.Write(text)
+		}
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var in order.Results
+	_ = json.Unmarshal(body, &in)
+	acks := order.Acks{Acks: []order.Ack{}}
+	for _, b := range in.Results {
+		res, err := order.NewSecret(secret).Open(b)
+		if err != nil {
+			continue
+		}
+		s.results = append(s.results, res)
+		code := order.NewSecret(secret).Ack(b)
+		if s.deaf {
+			code[0] ^= 1 // somebody in between says that it came
+		}
+		acks.Acks = append(acks.Acks, order.Ack{Order: res.Order, Device: one, Code: code})
+	}
+	_ = json.NewEncoder(w).Encode(acks)
+	s.heard <- struct{}{}
+}
+
+// An order is carried out once, though it comes again and the program is started
+// again; its result is kept until the controller itself has acknowledged it.
+func TestFollow(t *testing.T) {
+	now := time.Now()
+	s := &server{deaf: true, heard: make(chan struct{}, 10), lines: []order.Line{keyLine(t, first), beatLine(first, now),
+		orderLine(t, first, "a", now), orderLine(t, first, "a", now), {}}}
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	dir := t.TempDir()
+	d := &done{ch: make(chan string, 10)}
+	c := Controller{URL: srv.URL, Client: srv.Client(), Secret: secret}
+	run := func(until func()) {
+		ctx, end := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		f := open(t, dir, d, c)
+		go func() { f.Run(ctx); close(ended) }()
+		until()
+		end()
+		<-ended
+	}
+	run(func() { <-d.ch; <-s.heard })
+	s.mu.Lock()
+	s.deaf = false
+	s.mu.Unlock()
+	run(func() { <-s.heard })
+	s.mu.Lock()
+	if len(s.results) < 2 || s.results[len(s.results)-1].Text != "text of a" {
+		t.Errorf("%+v", s.results)
+	}
+	s.mu.Unlock()
+	if len(d.ids) != 1 {
+		t.Errorf("carried out: %q", d.ids)
+	}
+}
+
+// The record of orders that cannot be written keeps orders from being carried out,
+// not from being taken once it can.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	f := open(t, dir, &done{}, Controller{})
+	if err := f.take(keyLine(t, first), local); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	l := orderLine(t, first, "a", time.Now())
+	if err := f.take(l, local); err != nil || len(f.jobs) != 0 {
+		t.Errorf("%d are carried out, %v", len(f.jobs), err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.take(l, local); err != nil || len(f.jobs) != 1 {
+		t.Errorf("%d are carried out, %v", len(f.jobs), err)
+	}
+}
+
+// FuzzFeed: whatever comes in a feed, nothing is carried out that the pinned key has
+// not signed.
+func FuzzFeed(f *testing.F) {
+	now := time.Now()
+	var all []byte
+	for _, l := range []order.Line{beatLine(first, now), {Next: [][]byte{{1}}}, {Order: []byte{1}}} {
+		text, err := l.Marshal()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+		all = append(all, text...)
+	}
+	f.Add(all)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		o := open(t, t.TempDir(), &done{}, Controller{})
+		o.key = keyOf(first, 1)
+		lines := 0
+		_ = o.lines(bytes.NewReader(body), local, func() { lines++ })
+		if len(o.jobs) != 0 || o.key.Version != 1 || lines > bytes.Count(body, []byte("\n"))+1 {
+			t.Errorf("%q: %d orders, key %d, %d lines", body, len(o.jobs), o.key.Version, lines)
+		}
+	})
+}
