@@ -199,7 +199,7 @@ func TestTables(t *testing.T) {
 	if strings.Contains(all, "0001-01-01") {
 		t.Errorf("a time that is not set is shown:\n%s", all)
 	}
-	for _, want := range []string{"alice  admin  -          no        -           -\n", "site_key: unset → true\n",
+	for _, want := range []string{"alice  admin  -      -          no        -           -\n", "site_key: unset → true\n",
 		"yes        CP-7941G",
 		"SEP020000000001  CP-7941G  東京     -     unknown  -       -\nSEP020000000002  CP-7941G  -        -     unknown  "} {
 		if !strings.Contains(all, want) {
