@@ -109,6 +109,9 @@ func (w *waiting) leave() {
 // end, so that a server does not wait for them. It is called once.
 func (s *Service) Run(ctx context.Context, log *slog.Logger) {
 	defer close(s.wait.end)
+	if _, err := s.keys.current(); err != nil {
+		log.Error("orders cannot be signed; all else works", "error", err)
+	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	said := ""
@@ -214,7 +217,7 @@ func (s *Service) Feed(ctx context.Context, a domain.Actor, h order.Hello, send 
 	f := &feed{s, newDesk(s.ctl.Random(8)), []string{a.Name}, h.KeyVersion, send}
 	end := time.NewTimer(min(FeedLife, time.Duration(max(0, min(h.Wait, 1<<20)))*time.Second))
 	defer end.Stop()
-	beat := time.NewTicker(BeatEvery)
+	beat := time.NewTicker(s.beat)
 	defer beat.Stop()
 	if err := f.beat(); err != nil {
 		return err

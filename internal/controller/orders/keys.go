@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/order"
 )
@@ -22,8 +23,8 @@ const keyName = "order.json"
 // maxKeyFile bounds it, in bytes.
 const maxKeyFile = 64 << 10
 
-// ErrKey says that the order key cannot be used.
-var ErrKey = errors.New("the order key cannot be used")
+// ErrKey says that the order key cannot be used. It matches domain.ErrKeys.
+var ErrKey = fmt.Errorf("%w: the order key cannot be used", domain.ErrKeys)
 
 // keyFile is the order key as it is kept.
 type keyFile struct {
@@ -71,30 +72,41 @@ type stamp struct {
 	node os.FileInfo
 }
 
-// OpenKeys returns the order key of a directory, and makes the first one with bytes
-// of random. An error matches ErrKey, or is that of the disk.
-func OpenKeys(dir string, random io.Reader) (*Keys, error) {
-	k := &Keys{dir: dir, random: random}
-	_, err := k.current()
-	if !errors.Is(err, fs.ErrNotExist) {
-		return k, err
+// OpenKeys returns the order key of a directory. One that cannot be used keeps the
+// controller from nothing but orders: each use says why, and the next one tries again.
+func OpenKeys(dir string, random io.Reader) *Keys { return &Keys{dir: dir, random: random} }
+
+// current is the key in use. The first one is made with bytes of random. An error
+// matches ErrKey.
+func (k *Keys) current() (keyFile, error) {
+	f, err := k.load()
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = k.first()
 	}
-	if err := k.disk.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+	if err != nil && !errors.Is(err, ErrKey) {
+		err = fmt.Errorf("%w: %w", ErrKey, err)
 	}
-	unlock, err := durable.Lock(dir)
+	return f, err
+}
+
+// first makes the first key.
+func (k *Keys) first() (f keyFile, err error) {
+	if err := k.disk.MkdirAll(k.dir, 0o700); err != nil {
+		return f, err
+	}
+	unlock, err := durable.Lock(k.dir)
 	if err != nil {
-		return nil, err
+		return f, err
 	}
 	defer unlock()
-	if _, err := k.current(); !errors.Is(err, fs.ErrNotExist) {
-		return k, err // another process was faster
+	if f, err = k.load(); !errors.Is(err, fs.ErrNotExist) {
+		return f, err // another process was faster
 	}
-	f := keyFile{Format: 1, Version: 1}
+	f = keyFile{Format: 1, Version: 1}
 	if f.Seed, err = k.seed(); err != nil {
-		return nil, err
+		return f, err
 	}
-	return k, k.write(f)
+	return f, k.write(f)
 }
 
 func (k *Keys) path() string { return filepath.Join(k.dir, keyName) }
@@ -113,21 +125,21 @@ func (k *Keys) write(f keyFile) error {
 	return k.disk.Replace(k.path(), append(b, '\n'), 0o600)
 }
 
-// current is the key in use.
-func (k *Keys) current() (keyFile, error) {
+// load reads the key, if the file has changed.
+func (k *Keys) load() (keyFile, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	info, err := os.Lstat(k.path())
 	if err != nil {
 		return keyFile{}, err
 	}
-	if old := k.read; old.node != nil && os.SameFile(old.node, info) && old.size == info.Size() &&
-		old.at.Equal(info.ModTime()) {
-		return k.file, nil
-	}
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
 		return keyFile{}, fmt.Errorf("%w: %s may be read by others: chmod 600 it, and rotate it with \"peerload-server "+
 			"order key rotate\" if they may have done so", ErrKey, k.path())
+	}
+	if old := k.read; old.node != nil && os.SameFile(old.node, info) && old.size == info.Size() &&
+		old.at.Equal(info.ModTime()) {
+		return k.file, nil
 	}
 	b, err := durable.Read(k.path(), maxKeyFile)
 	if err != nil {

@@ -1,6 +1,7 @@
 package orders
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,12 +40,15 @@ type Config struct {
 	Keys string
 	// Random makes keys. Required.
 	Random io.Reader
+	// Beat is how often a feed says that it lives. 0 means BeatEvery, by which devices
+	// judge: another one is for measurements.
+	Beat time.Duration
 }
 
 // Validate says what is missing.
 func (c Config) Validate() error {
-	if c.Controller == nil || c.Keys == "" || c.Random == nil {
-		return errors.New("orders: no controller, no directory of keys or no random numbers")
+	if c.Controller == nil || c.Keys == "" || c.Random == nil || c.Beat < 0 {
+		return errors.New("orders: no controller, no directory of keys, no random numbers, or a negative time")
 	}
 	return nil
 }
@@ -55,18 +59,16 @@ type Service struct {
 	ctl  *domain.Controller
 	keys *Keys
 	wait *waiting
+	beat time.Duration
 }
 
-// New returns the use cases. The first call makes the order key.
+// New returns the use cases. The order key is made when it is first used.
 func New(cfg Config) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	keys, err := OpenKeys(cfg.Keys, cfg.Random)
-	if err != nil {
-		return nil, err
-	}
-	return &Service{ctl: cfg.Controller, keys: keys, wait: newWaiting()}, nil
+	return &Service{ctl: cfg.Controller, keys: OpenKeys(cfg.Keys, cfg.Random), wait: newWaiting(),
+		beat: cmp.Or(cfg.Beat, BeatEvery)}, nil
 }
 
 // Request asks for an order. It names devices, or finds them: fields that are ""
@@ -163,6 +165,9 @@ func (s *Service) Send(ctx context.Context, a domain.Actor, r Request, dry bool)
 	}
 	rows, err := s.find(ctx, a, r)
 	if err != nil {
+		return out, err
+	}
+	if _, err := s.keys.current(); err != nil {
 		return out, err
 	}
 	if len(rows) == 0 {

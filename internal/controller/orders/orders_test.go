@@ -465,16 +465,19 @@ func TestKeys(t *testing.T) {
 	if err := os.Chmod(name, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	config := Config{Controller: r.ctl, Keys: filepath.Join(r.dir, "keys"), Random: rand.Reader}
-	if _, err := New(config); !errors.Is(err, ErrKey) {
-		t.Errorf("readable by others: %v", err)
+	refused := func(what string) {
+		t.Helper()
+		_, err := r.open().Key(t.Context(), r.root)
+		_, err2 := r.orders.Send(t.Context(), r.root, Request{Kind: "retry", All: true}, false)
+		if !errors.Is(err, ErrKey) || !errors.Is(err2, domain.ErrKeys) {
+			t.Errorf("%s: %v, %v", what, err, err2)
+		}
 	}
+	refused("readable by others")
 	if err := errors.Join(os.Chmod(name, 0o600), os.Truncate(name, 9)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(config); !errors.Is(err, ErrKey) {
-		t.Errorf("damaged: %v", err)
-	}
+	refused("damaged")
 }
 
 // The desk sends each order once, again after a while, and no more than fits.
