@@ -19,6 +19,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -92,6 +93,8 @@ type Server struct {
 	api     huma.API
 	metrics *metrics
 	handler http.Handler
+	// lineTime bounds the writing of a line of a feed.
+	lineTime time.Duration
 }
 
 // New returns a server. It may be used by several goroutines.
@@ -114,7 +117,7 @@ func New(cfg Config) (*Server, error) {
 			return nil, err
 		}
 	}
-	s := &Server{cfg: cfg, ctl: cfg.Controller, metrics: newMetrics(cfg)}
+	s := &Server{cfg: cfg, ctl: cfg.Controller, metrics: newMetrics(cfg), lineTime: lineTime}
 	mux := http.NewServeMux()
 	s.api = humago.NewWithPrefix(mux, Prefix, s.document())
 	s.api.UseMiddleware(s.authenticate)

@@ -163,15 +163,18 @@ func (s *Server) feed(c huma.Context, h order.Hello) {
 		if err != nil {
 			return err
 		}
-		_ = out.SetWriteDeadline(time.Now().Add(lineTime))
+		_ = out.SetWriteDeadline(time.Now().Add(s.lineTime))
 		if _, err := w.Write(text); err != nil {
 			return err
 		}
-		return out.Flush()
+		if err := out.Flush(); err != nil {
+			return err
+		}
+		// In HTTP/2 a deadline that passes ends the answer, though nothing is written.
+		return out.SetWriteDeadline(time.Time{})
 	})
+	_ = out.SetWriteDeadline(time.Now().Add(s.lineTime))
 	if err != nil && !begun {
 		refuse(c, s.fail(ctx, err, 0))
-		return
 	}
-	_ = out.SetWriteDeadline(time.Now().Add(lineTime))
 }

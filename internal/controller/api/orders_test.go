@@ -3,10 +3,15 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/orders"
@@ -104,6 +109,45 @@ func TestFeedIsSent(t *testing.T) {
 		line, err := lines.ReadBytes('\n')
 		if _, err2 := order.ParseLine(line); err != nil || err2 != nil {
 			t.Fatal(err, err2)
+		}
+	}
+}
+
+// In HTTP/2 a deadline that passes ends an answer though nothing is written: between
+// the lines of a feed none runs.
+func TestFeedOutlivesItsDeadline(t *testing.T) {
+	s := newRig(t)
+	beating, err := orders.New(orders.Config{Controller: s.ctl, Keys: t.TempDir(), Random: rand.Reader,
+		Beat: 300 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.srv.cfg.Orders, s.srv.lineTime = beating, 100*time.Millisecond
+	h := httptest.NewUnstartedServer(s.srv)
+	h.EnableHTTP2 = true
+	h.StartTLS()
+	defer h.Close()
+	ctx, end := context.WithCancel(t.Context())
+	defer end() // before the server waits for its requests
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.URL+Prefix+"/devices/"+one+"/feed",
+		strings.NewReader(`{"wait_s":60}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+s.devices[one])
+	resp, err := h.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.ProtoMajor != 2 {
+		t.Fatal(resp.Proto)
+	}
+	lines := bufio.NewReader(resp.Body)
+	for i := range 4 {
+		if _, err := lines.ReadBytes('\n'); err != nil {
+			t.Fatalf("line %d: %v", i, err)
 		}
 	}
 }

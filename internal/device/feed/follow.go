@@ -31,6 +31,8 @@ const (
 	// seldom is the wait where only people can help: an older controller, a key that
 	// is not the pinned one.
 	seldom = time.Hour
+	// steady is how long a feed must last for its end to be no failure.
+	steady = 10 * time.Second
 	// answerTime bounds the handing over of results.
 	answerTime = 30 * time.Second
 	// atOnce bounds the results that are handed over together.
@@ -49,7 +51,7 @@ func (f *Follower) follow(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err == nil, time.Since(began) > silence:
+		case err == nil, time.Since(began) > steady:
 			wait, said = firstRetry, ""
 		case err.Error() != said:
 			said = err.Error()
