@@ -17,6 +17,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
@@ -101,7 +102,64 @@ func TestFleet(t *testing.T) {
 	if most := loads + again + 64<<10; origin < loads+again || origin > most {
 		t.Errorf("%d bytes from the server, at least %d and at most %d are due", origin, loads+again, most)
 	}
+	o.orders(len(phones))
 	o.badLoads(phones)
+}
+
+// orders sends orders to all phones: to a controller that runs, to one that is
+// killed at once, and to one that does not run.
+func (o *office) orders(n int) {
+	o.t.Helper()
+	again := func() {
+		o.t.Helper()
+		if err := o.stop(syscall.SIGKILL); err == nil {
+			o.t.Error("killed, and yet it ended well")
+		}
+		o.start("--listen", strings.TrimPrefix(o.at.API, "https://"), "--http", o.at.HTTP)
+	}
+	first := o.order("collect-log")
+	o.answered(first, n)
+	for line := range strings.Lines(o.ok("order show " + first + " --json")) {
+		if strings.Contains(line, `"order_device"`) {
+			if d := item[domain.OrderDevice](o.t, line); !strings.Contains(d.Text, "kind=collect-log") {
+				o.t.Errorf("%s says %q", d.Device, d.Text)
+			}
+		}
+	}
+	o.answered(o.order("check-in"), n)
+	second := o.order("collect-log")
+	again()
+	o.answered(second, n)
+	third := o.order("forget-failure")
+	o.ok("order key rotate")
+	again()
+	o.answered(third, n)
+	if got := o.ok("order key show"); !strings.Contains(got, "version 2") {
+		o.t.Error(got)
+	}
+}
+
+// order sends an order to all and returns its id.
+func (o *office) order(kind string) string {
+	o.t.Helper()
+	return item[orders.Sent](o.t, o.ok("order send "+kind+" --all --yes --json")).Order.ID
+}
+
+// answered waits until so many have carried an order out.
+func (o *office) answered(id string, n int) {
+	o.t.Helper()
+	deadline := time.Now().Add(3 * time.Minute)
+	for {
+		all := o.ok("order list --json")
+		for line := range strings.Lines(all) {
+			if s := item[orders.Tally](o.t, line); s.ID == id && s.Standings["done"] == n {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			o.t.Fatalf("not all of %d have answered %s: %s", n, id, all)
+		}
+	}
 }
 
 // badLoads assigns loads that fail their trial boot: all phones go back to the
