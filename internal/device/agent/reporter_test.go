@@ -72,6 +72,27 @@ func TestRealController(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, url := serveAPI(t, dir, store, ctl)
+	root := domain.Local("root")
+	key, err := ctl.CreateEnrolment(t.Context(), root, domain.EnrolmentRequest{Name: "site", SiteKey: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	cfg.Controller, cfg.TokenFile = url, filepath.Join(dir, "key")
+	write(t, cfg.TokenFile, key.Secret)
+	r := start(t, cfg)
+	r.runs("L1")
+	until(t, "the controller knows that L1 runs", func() bool {
+		row, err := ctl.Device(t.Context(), root, "SEP"+cfg.MAC)
+		return err == nil && row.State != nil && row.State.Last.Active == "L1" && row.State.Last.State == report.StateIdle &&
+			row.State.Last.Sharing == "on" && len(row.State.Files) > 0
+	})
+}
+
+// serveAPI serves the API of a controller until the agents of the test have ended.
+func serveAPI(t *testing.T, dir string, store domain.Store, ctl *domain.Controller) (sent *orders.Service, url string) {
+	t.Helper()
 	sent, err := orders.New(orders.Config{Controller: ctl, Keys: filepath.Join(dir, "keys"), Random: rand.Reader})
 	if err != nil {
 		t.Fatal(err)
@@ -90,21 +111,7 @@ func TestRealController(t *testing.T) {
 	}
 	srv := httptest.NewServer(api)
 	t.Cleanup(srv.Close) // after the agent has left its feed
-	root := domain.Local("root")
-	key, err := ctl.CreateEnrolment(t.Context(), root, domain.EnrolmentRequest{Name: "site", SiteKey: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := newSubnet(t).config(d, "CP-7961G")
-	cfg.Controller, cfg.TokenFile = srv.URL, filepath.Join(dir, "key")
-	write(t, cfg.TokenFile, key.Secret)
-	r := start(t, cfg)
-	r.runs("L1")
-	until(t, "the controller knows that L1 runs", func() bool {
-		row, err := ctl.Device(t.Context(), root, "SEP"+cfg.MAC)
-		return err == nil && row.State != nil && row.State.Last.Active == "L1" && row.State.Last.State == report.StateIdle &&
-			row.State.Last.Sharing == "on" && len(row.State.Files) > 0
-	})
+	return sent, srv.URL
 }
 
 // TestOrders: orders reach an agent at once, each is carried out once, and its
@@ -121,17 +128,8 @@ func TestOrders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sent, err := orders.New(orders.Config{Controller: ctl, Keys: filepath.Join(dir, "keys"), Random: rand.Reader})
-	if err != nil {
-		t.Fatal(err)
-	}
+	sent, url := serveAPI(t, dir, store, ctl)
 	go sent.Run(t.Context(), slog.New(slog.DiscardHandler))
-	api, err := api.New(api.Config{Controller: ctl, Orders: sent, Spool: dir, Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := httptest.NewServer(api)
-	t.Cleanup(srv.Close) // after the agent has left its feed
 	root := domain.Local("root")
 	site, err := ctl.CreateEnrolment(t.Context(), root, domain.EnrolmentRequest{Name: "site", SiteKey: true})
 	if err != nil {
@@ -140,7 +138,7 @@ func TestOrders(t *testing.T) {
 	d := newDepot(t)
 	d.provision(sharing("", ""))
 	cfg := newSubnet(t).config(d, "CP-7961G")
-	cfg.Controller, cfg.TokenFile, cfg.CheckIn = srv.URL, filepath.Join(dir, "key"), time.Hour
+	cfg.Controller, cfg.TokenFile, cfg.CheckIn = url, filepath.Join(dir, "key"), time.Hour
 	write(t, cfg.TokenFile, site.Secret)
 	r := start(t, cfg)
 	device := "SEP" + cfg.MAC
