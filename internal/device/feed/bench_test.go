@@ -18,6 +18,8 @@ import (
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/orders"
+	"github.com/peerload/peerload/internal/controller/rollouts"
+	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/device/inbox"
 	"github.com/peerload/peerload/internal/durable"
@@ -89,7 +91,11 @@ func newFleet(b *testing.B, n int, beat time.Duration) *fleet {
 	must(err)
 	ctx, end := context.WithCancel(b.Context())
 	go f.orders.Run(ctx, slog.New(slog.DiscardHandler))
-	handler, err := api.New(api.Config{Controller: ctl, Orders: f.orders, Spool: dir})
+	queue, err := jobs.Open(b.Context(), store)
+	must(err)
+	roll, err := rollouts.NewService(rollouts.Config{Controller: ctl, Kept: rollouts.New(store, queue, time.Now)})
+	must(err)
+	handler, err := api.New(api.Config{Controller: ctl, Orders: f.orders, Rollouts: roll, Spool: dir})
 	must(err)
 	srv := httptest.NewUnstartedServer(handler)
 	srv.EnableHTTP2 = true
