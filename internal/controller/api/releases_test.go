@@ -7,11 +7,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/orders"
+	"github.com/peerload/peerload/internal/controller/rollouts"
+	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
 	"github.com/peerload/peerload/internal/testkit/realmsuite"
 )
 
@@ -234,6 +237,13 @@ var ofSite = map[string]struct {
 	"list-orders": {200, nil}, "get-order": {404, nil}, "list-order-devices": {404, nil}, "cancel-order": {404, nil},
 	"send-order": {404, object{"kind": "check-in", "site": "Osaka"}}, "get-order-key": {200, nil},
 	"answer-orders": {403, object{}}, "follow-orders": {403, object{}},
+	"list-rollouts": {200, nil}, "get-rollout": {404, nil}, "plan-rollout": {404, nil},
+	"list-rollout-devices": {404, nil}, "update-rollout": {404, object{"load": "ab"}},
+	"create-rollout": {404, object{"id": "n", "load": "ab", "target": object{"site": "Osaka"}}},
+	"start-rollout":  {404, object{}}, "approve-rollout": {404, object{}}, "next-rollout": {404, object{}},
+	"pause-rollout": {404, object{}}, "resume-rollout": {404, object{}}, "abort-rollout": {404, object{}},
+	"roll-back-rollout": {404, object{}}, "replace-rollout": {404, object{"from": "b1", "to": "ab"}},
+	"retry-rollout": {404, object{}}, "skip-rollout": {404, object{"devices": []string{realmsuite.Outside}}},
 	"log-out": {401, nil}, "change-password": {401, object{"old": password, "new": password + "2"}},
 	"log-in": {401, nil}, "sign-in": {401, object{"client": "c"}}, "redeem-sign-in": {401, nil},
 	"ask-sign-in": {503, object{"client": "c"}}, // no issuer is known
@@ -249,13 +259,23 @@ func TestEveryEndpointOfASite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := New(Config{Controller: f.Controller, Orders: o, Spool: t.TempDir()})
+	queue, err := jobs.Open(t.Context(), f.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roll, err := rollouts.NewService(rollouts.Config{Controller: f.Controller,
+		Kept: rollouts.New(f.Store, queue, time.Now)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := New(Config{Controller: f.Controller, Orders: o, Rollouts: roll, Spool: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ken := http.Client{Transport: srv.Local(f.Token)}
 	names := strings.NewReplacer("{device}", realmsuite.Outside, "{site}", "Osaka", "{profile}", "desks", "{model}",
-		"7961", "{load}", "b1", "{release}", "9.4", "{user}", "bob", "{role}", "targets", "{", "", "}", "")
+		"7961", "{load}", "b1", "{rollout}", realmsuite.Elsewhere, "{release}", "9.4", "{user}", "bob", "{role}",
+		"targets", "{", "", "}", "")
 	before := f.Others(t)
 	for path, item := range srv.api.OpenAPI().Paths {
 		for method, o := range map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put,

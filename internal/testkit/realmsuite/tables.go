@@ -11,14 +11,18 @@ import (
 	"github.com/peerload/peerload/internal/controller/rollout"
 )
 
-// rollouts adds two rollouts: one has devices of two sites, the other has none of
+// Elsewhere is the id of a rollout of Osaka.
+const Elsewhere = "elsewhere"
+
+// rollouts adds rollouts: one has devices of two sites, the others have none of
 // Kyoto.
 func (f *Fleet) rollouts(t testing.TB) {
 	t.Helper()
 	ctx := t.Context()
 	must(t, f.Store.Update(ctx, func(tx domain.Tx) error {
 		var errs []error
-		for id, devices := range map[string][]string{"both": {Own, Unnamed}, Secret: {Stray, Unnamed}} {
+		for id, devices := range map[string][]string{"both": {Own, Unnamed}, Elsewhere: {Outside},
+			Secret: {Stray, Unnamed}} {
 			errs = append(errs, tx.Rollouts().Put(ctx, &domain.Rollout{Record: rollout.Record{ID: id,
 				State: rollout.Running}}))
 			for _, d := range devices {
