@@ -440,7 +440,8 @@ func TestShown(t *testing.T) {
 	order["shown"] = dry.Shown
 	s.want(200, "PATCH", "/devices/"+one, object{"site": "Kyoto"}) // one more, which nobody has seen
 	before := s.export()
-	if text, _ := s.want(409, "POST", "/changes", order); !strings.Contains(text, "3 devices now, and not as it was shown") {
+	text, _ := s.want(409, "POST", "/changes", order)
+	if !strings.Contains(text, "3 devices now, and not as it was shown") {
 		t.Error(text)
 	}
 	if s.export() != before {

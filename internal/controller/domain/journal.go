@@ -394,8 +394,8 @@ func (c *Controller) current(ctx context.Context, a Actor, e AuditEntry) (now ma
 			now = fields(e)
 			return err
 		}
-		return refused("%s cannot be undone; settings, assignments and changes of devices, profiles, sites and the enterprise can",
-			e.Action)
+		return refused("%s cannot be undone; settings, assignments and changes of devices, profiles, sites and the "+
+			"enterprise can", e.Action)
 	})
 	return now, err
 }

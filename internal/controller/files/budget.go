@@ -41,7 +41,8 @@ type Budget struct {
 type Named struct {
 	Name string
 	// Transfers and Rate are as those of Budget; the lower of both limits holds, so
-	// that nobody who may change a site raises those of the host. A change reaches the site once none of its transfers is under way.
+	// that nobody who may change a site raises those of the host. A change reaches
+	// the site once none of its transfers is under way.
 	Transfers int
 	Rate      int64
 }
