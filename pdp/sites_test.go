@@ -5,14 +5,24 @@ import (
 	"crypto/sha256"
 	"flag"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
+	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/sim"
 	"github.com/peerload/peerload/internal/testkit/golden"
 )
 
 var update = flag.Bool("update", false, "write the digests of the sites anew")
+
+// told is a trace with the words of the product.
+type told struct{ io.Writer }
+
+func (told) Words(n sim.Noted) string {
+	return wording.Note(false, wording.File{Hierarchy: n.Hierarchy, Name: n.Name, Model: n.Model, Scheme: "tftp"}, n.What,
+		n.Reason)
+}
 
 // TestSites holds what whole sites of machines do to a file: for each site, drawn
 // with its faults from a seed, the length and the digest of its trace. Where a
@@ -24,7 +34,7 @@ func TestSites(t *testing.T) {
 	var b strings.Builder
 	for seed := uint64(1); seed <= 100; seed++ {
 		var trace bytes.Buffer
-		site := sim.NewRandomSite(seed, &trace)
+		site := sim.NewRandomSite(seed, told{&trace})
 		if bad := site.Play(); len(bad) > 0 {
 			t.Errorf("seed %d: %s\n\t%s", seed, site, strings.Join(bad, "\n\t"))
 		}

@@ -114,9 +114,10 @@ func TestConfigErrors(t *testing.T) {
 // TestValidate: each thing that cannot work is named by its option, and what is
 // just right is taken.
 func TestValidate(t *testing.T) {
-	good := Config{Servers: []string{"10.0.0.5", "tftp://a", "http://a/b"}, State: "s", Model: strings.Repeat("m", load.MaxTextLen),
-		MAC: " 00:11:22:33:44:55 ", CheckIn: time.Second, HookTimeout: 1, ConfirmTimeout: 1,
-		Controller: "https://c:8443", PageAddress: "127.0.0.1:1", MetricsAddress: "[::1]:1"}
+	good := Config{Servers: []string{"10.0.0.5", "tftp://a", "http://a/b"}, State: "s",
+		Model: strings.Repeat("m", load.MaxTextLen), MAC: " 00:11:22:33:44:55 ", CheckIn: time.Second, HookTimeout: 1,
+		ConfirmTimeout: 1,
+		Controller:     "https://c:8443", PageAddress: "127.0.0.1:1", MetricsAddress: "[::1]:1"}
 	if err := good.Validate(); err != nil {
 		t.Fatal(err)
 	}
