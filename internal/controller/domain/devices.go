@@ -237,6 +237,7 @@ func (c *Controller) Device(ctx context.Context, a Actor, name string) (row Devi
 }
 
 func rowOf(ctx context.Context, tx Tx, d Device) (DeviceRow, error) {
+	d.Settings = shownValues(d.Settings)
 	row := DeviceRow{Device: d}
 	s, ok, err := lookup(ctx, tx.States(), d.Name)
 	if ok {

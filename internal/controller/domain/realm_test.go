@@ -1,12 +1,14 @@
 package domain_test
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/testkit/realmsuite"
 )
 
@@ -228,5 +230,52 @@ func TestSetupAfterAForeignUser(t *testing.T) {
 	r.ok(drop(r.SignInBy(r.ctx, root, "10.0.0.1")))
 	if link, err := r.BeginSetup(r.ctx); err != nil || link != "" {
 		t.Errorf("with an admin of an issuer there is a link: %v", err)
+	}
+}
+
+// TestStoredPasswordIsNotShown: an address that was stored with a password before
+// those were refused is shown without it, wherever settings are read.
+func TestStoredPasswordIsNotShown(t *testing.T) {
+	r := newRig(t)
+	r.ok(drop(r.CreateProfile(r.ctx, r.admin, "p", domain.ProfileChange{})))
+	r.device(phone1, "7961")
+	r.ok(drop(r.UpdateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Profile: ptr("p")}, 0)))
+	old := policy.Values{policy.LoadServer: "http://ann:hunter2@10.0.0.1/"}
+	r.ok(r.store.Update(r.ctx, func(tx domain.Tx) error {
+		d, err := tx.Devices().Get(r.ctx, phone1)
+		r.ok(err)
+		p, err := tx.Profiles().Get(r.ctx, "p")
+		r.ok(err)
+		d.Settings, p.Settings = old, old
+		e := domain.Enterprise{Settings: old}
+		return errors.Join(tx.Devices().Put(r.ctx, &d), tx.Profiles().Put(r.ctx, &p), tx.Enterprises().Put(r.ctx, &e))
+	}))
+	show := func(v any, err error) {
+		t.Helper()
+		b, bad := json.Marshal(v)
+		if err != nil || bad != nil || strings.Contains(string(b), "hunter2") || !strings.Contains(string(b), "xxxxx") {
+			t.Errorf("%.400s, %v, %v", b, err, bad)
+		}
+	}
+	for _, at := range []domain.Target{domain.DeviceTarget(phone1), domain.ProfileTarget("p"),
+		domain.EnterpriseTarget()} {
+		v, err := r.Settings(r.ctx, r.admin, at)
+		show(v, err)
+	}
+	d, err := r.Device(r.ctx, r.admin, phone1)
+	show(d, err)
+	l, err := r.Devices(r.ctx, r.admin, domain.DeviceFilter{}, domain.Page{})
+	show(l, err)
+	p, err := r.Profile(r.ctx, r.admin, "p")
+	show(p, err)
+	ps, err := r.Profiles(r.ctx, r.admin, domain.TextFilter{}, domain.Page{})
+	show(ps, err)
+	e, err := r.Enterprise(r.ctx, r.admin)
+	show(e, err)
+	w, err := r.Desired(r.ctx, r.admin, phone1)
+	show(w, err)
+	got, err := r.Provision(r.ctx, phone1, "", "")
+	if err != nil || !strings.Contains(got.Setting(policy.LoadServer), "hunter2") {
+		t.Errorf("what the device is told has lost it: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/peerload/peerload/internal/policy"
 )
@@ -102,14 +103,37 @@ func (c *Controller) settingsOf(ctx context.Context, tx Tx, t Target) (out Level
 		l := LevelSetting{Name: s.Name, Kind: s.Kind, Choices: s.Choices, Label: s.Label, LabelJA: s.LabelJA, Help: s.Help,
 			HelpJA: s.HelpJA}
 		if v, ok := (*h.settings)[s.Name]; ok {
+			v = s.Shown(v)
 			l.Value = &v
 		}
 		if answers != nil {
-			l.Effective = &answers[i]
+			shown := shownAnswer(s, answers[i])
+			l.Effective = &shown
 		}
 		out.Settings = append(out.Settings, l)
 	}
 	return out, nil
+}
+
+// shownAnswer is an answer for people: an address that was set long ago may hold a
+// password.
+func shownAnswer(s policy.Setting, a policy.Answer) policy.Answer {
+	a.Value, a.Others = s.Shown(a.Value), slices.Clone(a.Others)
+	for i := range a.Others {
+		a.Others[i].Value = s.Shown(a.Others[i].Value)
+	}
+	return a
+}
+
+// shownValues likewise.
+func shownValues(v policy.Values) policy.Values {
+	n := maps.Clone(v)
+	for name, value := range n {
+		if s, err := policy.Lookup(name); err == nil {
+			n[name] = s.Shown(value)
+		}
+	}
+	return n
 }
 
 // ChangeSettings changes the settings of a level and returns them as they were
@@ -223,6 +247,7 @@ func (c *Controller) Enterprise(ctx context.Context, a Actor) (e Enterprise, err
 	}
 	err = c.view(ctx, a, func(tx Tx) error {
 		e, _, err = lookup(ctx, tx.Enterprises(), Enterprise{}.Key())
+		e.Settings = shownValues(e.Settings)
 		return err
 	})
 	return e, err
@@ -361,6 +386,7 @@ func (c *Controller) Profile(ctx context.Context, a Actor, name string) (p Profi
 	}
 	err = c.view(ctx, a, func(tx Tx) error {
 		p, err = find(ctx, tx.Profiles(), "profile", name)
+		p.Settings = shownValues(p.Settings)
 		return err
 	})
 	return p, err
@@ -373,6 +399,9 @@ func (c *Controller) Profiles(ctx context.Context, a Actor, f TextFilter, p Page
 	}
 	err = c.view(ctx, a, func(tx Tx) error {
 		l, err = tx.Profiles().List(ctx, f, p)
+		for i := range l.Items {
+			l.Items[i].Settings = shownValues(l.Items[i].Settings)
+		}
 		return err
 	})
 	return l, err

@@ -397,9 +397,22 @@ func (c *Controller) Desired(ctx context.Context, a Actor, device string) (out D
 			return err
 		}
 		out, err = c.desiredIn(ctx, tx, d)
+		out.shown()
 		return err
 	})
 	return out, err
+}
+
+// shown takes out what people are not shown; devices get it in their files.
+func (d *Desired) shown() {
+	d.Device.Settings = shownValues(d.Device.Settings)
+	l := &d.Levels
+	l.Enterprise, l.Profile, l.Device = shownValues(l.Enterprise), shownValues(l.Profile), shownValues(l.Device)
+	for i, s := range policy.Settings() {
+		if i < len(d.Settings) {
+			d.Settings[i].Answer = shownAnswer(s, d.Settings[i].Answer)
+		}
+	}
 }
 
 func (c *Controller) desiredIn(ctx context.Context, tx Tx, d Device) (Desired, error) {
