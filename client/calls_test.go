@@ -61,6 +61,19 @@ func loads() map[string]call {
 			return c.AddLoad(ctx, client.NewLoad{Name: "n", Version: "1", Models: []string{"m"}, From: []string{"0"},
 				Files: []string{"doc.go"}})
 		},
+		"list-filesets": lists(func(c conn) client.Lister[client.FileSet] { return c.FileSets },
+			client.Filter{Text: "t", Retired: true}, 2),
+		"get-fileset": func(ctx context.Context, c conn, _ bool) (any, error) { return c.FileSet(ctx, anyName) },
+		"add-fileset": func(ctx context.Context, c conn, _ bool) (any, error) {
+			return c.AddFileSet(ctx, "d", client.NewLoad{Name: "n", Version: "1", Models: []string{"m"},
+				From: []string{"0"}, Files: []string{"doc.go"}})
+		},
+		"retire-fileset": func(ctx context.Context, c conn, filled bool) (any, error) {
+			return c.RetireFileSet(ctx, anyName, true, version(filled))
+		},
+		"change-device-filesets":     changesSets("device", anyName),
+		"change-profile-filesets":    changesSets("profile", anyName),
+		"change-enterprise-filesets": changesSets("enterprise", ""),
 		"set-load-from": func(ctx context.Context, c conn, filled bool) (any, error) {
 			return c.SetLoadFrom(ctx, anyName, arg[[]string](filled), version(filled))
 		},
@@ -102,6 +115,14 @@ func models() map[string]call {
 		"update-enterprise": func(ctx context.Context, c conn, filled bool) (any, error) {
 			return c.UpdateEnterprise(ctx, arg[client.EnterpriseChange](filled), version(filled))
 		},
+	}
+}
+
+// changesSets changes the file sets of a level.
+func changesSets(level, name string) call {
+	return func(ctx context.Context, c conn, filled bool) (any, error) {
+		return c.ChangeFileSets(ctx, client.Target{Level: level, Name: name}, arg[client.FileSetChange](filled),
+			version(filled))
 	}
 }
 

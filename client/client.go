@@ -47,6 +47,7 @@ type Client struct {
 	Enrolments Set[Enrolment, NewEnrolment]
 	Loads      Lister[Load]
 	Rollouts   Lister[Rollout]
+	FileSets   Lister[FileSet]
 	// Orders lists those that were sent to devices, the oldest first.
 	Orders Lister[OrderState]
 	// Jobs lists bulk jobs, the oldest first.
@@ -89,6 +90,7 @@ func New(base, token string, hc *http.Client) (*Client, error) {
 	c.Tokens = Set[Token, NewToken]{Lister[Token]{c, "/tokens", true}}
 	c.Enrolments = Set[Enrolment, NewEnrolment]{Lister[Enrolment]{c, "/enrolments", false}}
 	c.Loads = Lister[Load]{c, "/loads", true}
+	c.FileSets = Lister[FileSet]{c, "/filesets", true}
 	c.Orders = Lister[OrderState]{c, "/orders", true}
 	c.Jobs = Lister[Job]{c, "/jobs", true}
 	c.Templates = Lister[Template]{c, "/templates", true}

@@ -29,6 +29,8 @@ type Device struct {
 	// Settings and Load at the level of the device.
 	Settings map[string]string `json:"settings"`
 	Load     Assignment        `json:"load"`
+	// FileSets that are assigned at the level of the device.
+	FileSets []string `json:"file_sets,omitempty"`
 	// State is the latest known state, from Get and List. It is nil if the
 	// device has never asked or reported, and in the results of Create and
 	// Update.
@@ -146,6 +148,8 @@ type Desired struct {
 	// Settings are all settings.
 	Settings []EffectiveSetting `json:"settings"`
 	Load     LoadAnswer         `json:"load"`
+	// FileSets are those that it is to have, in the order of their directories.
+	FileSets []FileSetAnswer `json:"file_sets"`
 	// LoadInfo is the load, nil if there is none.
 	LoadInfo *Load `json:"load_info,omitempty"`
 }

@@ -123,6 +123,7 @@ type Profile struct {
 	Description string            `json:"description"`
 	Settings    map[string]string `json:"settings"`
 	Load        Assignment        `json:"load"`
+	FileSets    []string          `json:"file_sets,omitempty"`
 }
 
 // ProfileChange changes a profile; nil fields stay as they are.
@@ -137,7 +138,8 @@ type Enterprise struct {
 	Meta
 	Settings map[string]string `json:"settings"`
 	// Load is the default load of devices to which nothing else assigns one.
-	Load Assignment `json:"load"`
+	Load     Assignment `json:"load"`
+	FileSets []string   `json:"file_sets,omitempty"`
 	// AutoRegistration lets unknown devices that ask for provisioning become
 	// known; RegisterProfile is the profile that they get, "" for none.
 	AutoRegistration bool   `json:"auto_registration"`

@@ -68,16 +68,22 @@ type NewLoad struct {
 // opened before anything is sent; if one cannot be opened, the error is that of
 // package os.
 func (c *Client) AddLoad(ctx context.Context, n NewLoad) (l Load, err error) {
+	err = c.upload(ctx, "/loads", n, "", &l)
+	return l, err
+}
+
+// upload sends the files of a load, or of a file set for a directory.
+func (c *Client) upload(ctx context.Context, path string, n NewLoad, directory string, answer any) error {
 	files, err := n.open()
 	defer closeAll(files)
 	if err != nil {
-		return l, err
+		return err
 	}
 	out, in := io.Pipe()
 	form := multipart.NewWriter(in)
 	unread := make(chan error, 1)
 	go func() {
-		err := n.write(form, files)
+		err := n.write(form, directory, files)
 		if errors.As(err, new(*os.PathError)) {
 			unread <- err // before the request fails because of it
 		}
@@ -86,15 +92,15 @@ func (c *Client) AddLoad(ctx context.Context, n NewLoad) (l Load, err error) {
 	defer out.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	err = c.send(ctx, request{method: http.MethodPost, path: "/loads", version: AnyVersion,
-		contentType: form.FormDataContentType(), body: out}, &l)
+	err = c.send(ctx, request{method: http.MethodPost, path: path, version: AnyVersion,
+		contentType: form.FormDataContentType(), body: out}, answer)
 	if err != nil {
 		select {
 		case err = <-unread:
 		default:
 		}
 	}
-	return l, err
+	return err
 }
 
 // open opens all files. If one fails, those before it are open.
@@ -123,10 +129,13 @@ func closeAll(files []*os.File) {
 }
 
 // write writes the form: the fields, then the files.
-func (n NewLoad) write(form *multipart.Writer, files []*os.File) error {
+func (n NewLoad) write(form *multipart.Writer, directory string, files []*os.File) error {
 	fields := [][2]string{{"name", n.Name}, {"version", n.Version}, {"replace", strconv.FormatBool(n.Replace)}}
 	for _, m := range n.Models {
 		fields = append(fields, [2]string{"model", m})
+	}
+	if directory != "" {
+		fields = append(fields, [2]string{"directory", directory})
 	}
 	for _, p := range n.From {
 		fields = append(fields, [2]string{"from", p})

@@ -100,6 +100,7 @@ func deviceShow(conn *connFlags) *cobra.Command {
 				return err
 			}
 			printWay(out, d.Load)
+			printFileSets(out, d.FileSets, row.State)
 			if s := row.State; s != nil && s.Reported.IsZero() {
 				fmt.Fprintf(out, "state    has not reported; its file was last fetched %s from %s\n", when(s.Asked),
 					orNone(s.AskedFrom))
@@ -139,6 +140,21 @@ func printWay(out io.Writer, l client.LoadAnswer) {
 	}
 	if l.Held != "" {
 		fmt.Fprintf(out, "held     it is handed no load: %s\n", terminal.Printable(l.Held))
+	}
+}
+
+// printFileSets says which file sets a device is to have, and which it has in place.
+func printFileSets(out io.Writer, wanted []client.FileSetAnswer, s *client.DeviceState) {
+	for _, f := range wanted {
+		fmt.Fprintf(out, "files    %s: %s (%s)\n", f.Directory, f.FileSet, f.Level)
+	}
+	if s == nil {
+		return
+	}
+	for _, f := range s.Last.FileSets {
+		fmt.Fprintf(out, "placed   %s: %s %s, %s %s %s\n", terminal.Printable(f.Directory), orNone(f.Name),
+			terminal.Printable(f.Version), terminal.Printable(f.State), terminal.Printable(f.Reason),
+			terminal.Printable(f.Message))
 	}
 }
 

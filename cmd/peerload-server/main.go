@@ -119,7 +119,8 @@ signatures or expiry; 7 it would change several devices, and nobody said yes.`,
 		},
 	}
 	root.AddCommand(serve, deviceCommand(), siteCommand(), profileCommand(), enterpriseCommand(), modelCommand(),
-		loadCommand(), releaseCommand(), rolloutCommand(), reportCommand(), bulkCommand(), undoCommand(), orderCommand(),
+		loadCommand(), filesetCommand(), releaseCommand(), rolloutCommand(), reportCommand(), bulkCommand(), undoCommand(),
+		orderCommand(),
 		loginCommand(), logoutCommand(),
 		userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), templateCommand(), backupCommand(),
 		restoreCommand())

@@ -149,6 +149,8 @@ var packages = []rule{
 	{dir: "internal/controller/bulk/table", floor: 2, side: controller, pure: true,
 		allowedImports: []string{"internal/choice", "internal/policy"},
 		libraries:      []string{"github.com/xuri/excelize/v2", "golang.org/x/text"}},
+	{dir: "internal/controller/filesets", floor: 2, side: controller, still: true,
+		allowedImports: []string{"internal/policy", "internal/controller/domain"}},
 	{dir: "internal/controller/bulk", floor: 2, side: controller, allowedImports: []string{"load", "internal/policy",
 		"internal/controller/bulk/table", "internal/controller/domain"}},
 	{dir: "internal/controller/rollouts", floor: 2, side: controller, still: true,
@@ -192,7 +194,8 @@ var packages = []rule{
 		"internal/controller/oidc",
 		"internal/controller/stepping",
 		"internal/controller/rollout", "internal/controller/rollouts",
-		"internal/controller/bulk", "internal/controller/bulk/table"},
+		"internal/controller/bulk", "internal/controller/bulk/table",
+		"internal/controller/filesets"},
 		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
 
 	// Floor 3: the product from outside. The laboratory sees a device only as a user

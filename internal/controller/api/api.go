@@ -127,6 +127,7 @@ func New(cfg Config) (*Server, error) {
 	s.models()
 	s.loads()
 	s.releases()
+	s.fileSets()
 	s.rollouts()
 	s.changes()
 	s.orders()

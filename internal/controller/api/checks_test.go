@@ -22,6 +22,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/stepping"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/load"
@@ -420,7 +421,17 @@ func TestEveryIfMatchIsRead(t *testing.T) {
 	s.want(201, "POST", "/sites", object{"name": "s"})
 	s.want(201, "POST", "/loads/unsigned", object{"name": "fw", "models": []string{"linux-arm"}})
 	s.want(201, "POST", "/releases", object{"name": "r", "loads": []string{"fw"}})
-	names := strings.NewReplacer("{device}", one, "{profile}", "p", "{model}", "linux-arm", "{load}", "fw",
+	file := filepath.Join(t.TempDir(), "a")
+	if err := os.WriteFile(file, []byte("a"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.srv.ctl.AddFileSet(t.Context(), domain.Local("root"), publish.Request{Name: "set", Version: "1",
+		Models: []string{"linux-arm"}, Directory: "locale", Files: []string{file}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := strings.NewReplacer("{fileset}", "set",
+		"{device}", one, "{profile}", "p", "{model}", "linux-arm", "{load}", "fw",
 		"{site}", "s", "{release}", "r",
 		"{user}", "viewer", "{rollout}", "up")
 	s.want(201, "POST", "/rollouts", object{"id": "up", "load": "fw", "target": object{"all": true}})
@@ -440,7 +451,9 @@ func TestEveryIfMatchIsRead(t *testing.T) {
 				body = object{"load": ""}
 			case o.OperationID == "set-load-from":
 				body = object{"from": []string{}}
-			case o.OperationID == "retire-load":
+			case strings.HasSuffix(o.OperationID, "-filesets"):
+				body = object{"assign": []string{"set"}}
+			case o.OperationID == "retire-load" || o.OperationID == "retire-fileset":
 				body = object{"retired": false}
 			case o.RequestBody != nil:
 				body = object{}

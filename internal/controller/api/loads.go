@@ -146,6 +146,9 @@ func (s *Server) addLoad() {
 		if err != nil {
 			return nil, s.fail(ctx, err, 0)
 		}
+		if form.Directory != "" {
+			return nil, s.fail(ctx, fmt.Errorf("%w: a load has no directory: add it as a file set", domain.ErrInvalid), 0)
+		}
 		l, err := s.ctl.AddLoadFrom(ctx, actor(ctx), form.Request, form.from)
 		return answerVersion(s, ctx, l, l.Version, 0, err)
 	})
@@ -250,6 +253,8 @@ func field(req *uploaded, part *multipart.Part) error {
 		req.Models = append(req.Models, v)
 	case "replace":
 		req.Replace = v == "true"
+	case "directory":
+		req.Directory = v
 	case "from":
 		req.from = append(req.from, v)
 	default:

@@ -33,6 +33,10 @@ type (
 	LoadPath struct {
 		Load string `path:"load" doc:"the load's name"`
 	}
+	// FileSetPath names a file set.
+	FileSetPath struct {
+		FileSet string `path:"fileset" doc:"the file set's name"`
+	}
 	// ReleasePath names a release.
 	ReleasePath struct {
 		Release string `path:"release" doc:"the release's name"`

@@ -2,11 +2,14 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"os"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/filesets"
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollouts"
 )
@@ -195,4 +198,88 @@ func (s *Server) rolloutOrder(v rollouts.Verb) {
 		done, err := s.cfg.Rollouts.Order(ctx, actor(ctx), in.Rollout, v, order, asked, in.DryRun)
 		return answerVersion(s, ctx, done, done.Rollout.Version, asked, err)
 	})
+}
+
+// FileSetChange assigns file sets at a level, or assigns them no more.
+type FileSetChange struct {
+	filesets.Change
+	DryRun bool `json:"dry_run,omitempty" doc:"change nothing, and say what would be touched"`
+}
+
+// fileSets are the operations of file sets.
+func (s *Server) fileSets() {
+	sets := filesets.New(s.ctl)
+	huma.Register(s.api, op(http.MethodGet, "/filesets", "list-filesets", "List file sets", needRead),
+		func(ctx context.Context, in *loadQuery) (*plain[domain.List[domain.FileSet]], error) {
+			l, err := sets.List(ctx, actor(ctx), domain.LoadFilter{Text: in.Text, Retired: in.Retired}, in.page())
+			return answer(s, ctx, l, err)
+		})
+	s.addFileSet()
+	huma.Register(s.api, op(http.MethodGet, "/filesets/{fileset}", "get-fileset", "A file set", needRead),
+		func(ctx context.Context, in *FileSetPath) (*versioned[domain.FileSet], error) {
+			f, err := sets.Get(ctx, actor(ctx), in.FileSet)
+			return answerVersion(s, ctx, f, f.Version, 0, err)
+		})
+	huma.Register(s.api, op(http.MethodPatch, "/filesets/{fileset}", "retire-fileset",
+		"Take a file set out of use, or back", needLoads),
+		func(ctx context.Context, in *struct {
+			FileSetPath
+			Changing[Retired]
+		}) (*versioned[domain.FileSet], error) {
+			v, err := in.version()
+			if err != nil {
+				return nil, err
+			}
+			f, err := sets.Retire(ctx, actor(ctx), in.FileSet, in.Body.Retired, v)
+			return answerVersion(s, ctx, f, f.Version, v, err)
+		})
+	fileSetsAt[atDevice[FileSetChange]](s, sets, "/devices/{device}", "device", needDevices)
+	fileSetsAt[atProfile[FileSetChange]](s, sets, "/profiles/{profile}", "profile", needDevices)
+	fileSetsAt[atEnterprise[FileSetChange]](s, sets, "/enterprise", "enterprise", needEnterprise)
+}
+
+// fileSetsAt assigns file sets at one level.
+func fileSetsAt[W changing[FileSetChange]](s *Server, sets *filesets.Service, path, word string, may need) {
+	huma.Register(s.api, op(http.MethodPatch, path+"/filesets", "change-"+word+"-filesets",
+		"Assign file sets at this level, or assign them no more", may),
+		func(ctx context.Context, in *W) (*versioned[filesets.Result], error) {
+			v, err := (*in).version()
+			if err != nil {
+				return nil, err
+			}
+			b := (*in).body()
+			c, err := sets.Change(ctx, actor(ctx), (*in).target(), b.Change, v, b.DryRun)
+			return answerVersion(s, ctx, c, c.Version, v, err)
+		})
+}
+
+// addFileSet publishes uploaded files as addLoad does.
+func (s *Server) addFileSet() {
+	add := op(http.MethodPost, "/filesets", "add-fileset", "Sign files as a file set and publish it", needLoads)
+	add.Description = "The fields stand before the files: name, version, directory, model (repeated), replace (true). " +
+		"Then the files, in the order in which devices fetch them."
+	huma.Register(s.api, add, func(ctx context.Context, in *upload) (*versioned[domain.FileSet], error) {
+		dir, err := os.MkdirTemp(s.cfg.Spool, "upload-")
+		if err != nil {
+			return nil, s.fail(ctx, err, 0)
+		}
+		defer os.RemoveAll(dir)
+		form, err := in.receive(dir, s.cfg.MaxUpload)
+		if err == nil && form.from != nil {
+			err = fmt.Errorf("%w: only loads are installed from some versions", domain.ErrInvalid)
+		}
+		if err != nil {
+			return nil, s.fail(ctx, err, 0)
+		}
+		f, err := s.ctl.AddFileSet(ctx, actor(ctx), form.Request)
+		return answerVersion(s, ctx, f, f.Version, 0, err)
+	})
+	text := &huma.Schema{Type: huma.TypeString}
+	s.api.OpenAPI().Paths[add.Path].Post.RequestBody = &huma.RequestBody{Required: true,
+		Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: &huma.Schema{
+			Type: huma.TypeObject, Required: []string{"name", "version", "directory", "model", "file"},
+			Properties: map[string]*huma.Schema{
+				"name": text, "version": text, "directory": text, "model": {Type: huma.TypeArray, Items: text},
+				"replace": {Type: huma.TypeBoolean},
+				"file":    {Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}}}}
 }

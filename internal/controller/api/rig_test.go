@@ -189,6 +189,8 @@ var roles = map[string]string{
 	"approve-rollout": "operator", "next-rollout": "operator", "pause-rollout": "operator",
 	"resume-rollout": "operator", "abort-rollout": "operator", "roll-back-rollout": "operator",
 	"replace-rollout": "operator", "retry-rollout": "operator", "skip-rollout": "operator",
+	"list-filesets": "viewer", "add-fileset": "operator", "get-fileset": "viewer", "retire-fileset": "operator",
+	"change-device-filesets": "operator", "change-profile-filesets": "operator", "change-enterprise-filesets": "admin",
 	"list-releases": "viewer", "create-release": "operator", "get-release": "viewer", "update-release": "operator",
 	"delete-release": "operator", "assign-device-release": "operator", "assign-profile-release": "operator",
 	"assign-model-release": "admin", "assign-enterprise-release": "admin",

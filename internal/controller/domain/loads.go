@@ -65,6 +65,9 @@ func (c *Controller) AddLoadFrom(ctx context.Context, a Actor, req publish.Reque
 	if err := checkFrom(from); err != nil {
 		return l, err
 	}
+	if req.Directory != "" {
+		return l, invalid("a load has no directory: add it as a file set")
+	}
 	repo, err := c.repository()
 	if err != nil {
 		return l, err
@@ -217,6 +220,76 @@ func (c *Controller) checkAssignedBefore(ctx context.Context, tx Tx, req publish
 	return nil
 }
 
+// AddFileSet publishes files of the controller's disk as a signed file set, for
+// req.Directory. The errors are those of AddLoad; one that is assigned may be replaced,
+// but devices that have it keep what they have.
+func (c *Controller) AddFileSet(ctx context.Context, a Actor, req publish.Request) (s FileSet, err error) {
+	if err := a.may(mayLoads); err != nil {
+		return s, err
+	}
+	if err := load.CheckDirectory(req.Directory); err != nil {
+		return s, invalid("%w", err)
+	}
+	repo, err := c.repository()
+	if err != nil {
+		return s, err
+	}
+	c.publishing.Lock()
+	defer c.publishing.Unlock()
+	err = c.view(ctx, a, func(tx Tx) error { return c.nameModels(ctx, tx, &req) })
+	if err != nil {
+		return s, err
+	}
+	if req.Created.IsZero() {
+		req.Created = c.now()
+	}
+	res, err := publish.Add(repo, req)
+	switch {
+	case errors.Is(err, publish.ErrRefused):
+		return s, invalid("%w", err)
+	case errors.Is(err, publish.ErrExists):
+		return s, fmt.Errorf("%w: %w", ErrExists, err)
+	case err != nil:
+		return s, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		s, err = c.recordSet(ctx, tx, j, res.Manifest)
+		return err
+	})
+	return s, err
+}
+
+// recordSet stores the contents of a file set's manifest in the database.
+func (c *Controller) recordSet(ctx context.Context, tx Tx, j *journal, m *load.Manifest) (FileSet, error) {
+	snap, err := c.snapshot(ctx, tx)
+	if err != nil {
+		return FileSet{}, err
+	}
+	s, _, err := lookup(ctx, tx.FileSets(), m.Name)
+	if err != nil {
+		return s, err
+	}
+	before := s
+	s.Directory = m.Directory
+	snap.describe(&s.Load, m)
+	if len(diff(before, s)) == 0 {
+		return s, nil
+	}
+	c.stamp(&s.Meta)
+	j.note("fileset.record", "fileset "+s.Name, before, s)
+	return s, tx.FileSets().Put(ctx, &s)
+}
+
+// describe writes what a manifest says.
+func (snap *snapshot) describe(l *Load, m *load.Manifest) {
+	l.Name, l.Release, l.Signed, l.Missing = m.Name, m.Version, true, false
+	l.Models, l.Components, l.Size = snap.modelNames(m.Models), nil, 0
+	for _, comp := range m.Components {
+		l.Components = append(l.Components, LoadComponent{comp.Name, comp.Size, comp.Digest.String()})
+		l.Size += comp.Size
+	}
+}
+
 // record stores the contents of a manifest in the database.
 func (c *Controller) record(ctx context.Context, tx Tx, j *journal, m *load.Manifest) (Load, error) {
 	snap, err := c.snapshot(ctx, tx)
@@ -228,12 +301,7 @@ func (c *Controller) record(ctx context.Context, tx Tx, j *journal, m *load.Mani
 		return l, err
 	}
 	before := l
-	l.Name, l.Release, l.Signed, l.Missing = m.Name, m.Version, true, false
-	l.Models, l.Components, l.Size = snap.modelNames(m.Models), nil, 0
-	for _, comp := range m.Components {
-		l.Components = append(l.Components, LoadComponent{comp.Name, comp.Size, comp.Digest.String()})
-		l.Size += comp.Size
-	}
+	snap.describe(&l, m)
 	if len(diff(before, l)) == 0 {
 		return l, nil
 	}
@@ -271,6 +339,12 @@ func (c *Controller) SyncLoads(ctx context.Context, a Actor) error {
 		has := make(map[string]bool, len(manifests))
 		for _, m := range manifests {
 			has[m.Name] = true
+			if m.Directory != "" {
+				if _, err := c.recordSet(ctx, tx, j, m); err != nil {
+					return err
+				}
+				continue
+			}
 			if _, err := c.record(ctx, tx, j, m); err != nil {
 				return err
 			}

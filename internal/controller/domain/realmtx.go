@@ -280,6 +280,10 @@ func (t *realmTx) Loads() Table[Load, LoadFilter] {
 	return forAll[Load, LoadFilter]{t.Tx.Loads(), t, "loads are for"}
 }
 
+func (t *realmTx) FileSets() Table[FileSet, LoadFilter] {
+	return forAll[FileSet, LoadFilter]{t.Tx.FileSets(), t, "file sets are for"}
+}
+
 func (t *realmTx) Releases() Table[Release, TextFilter] {
 	return forAll[Release, TextFilter]{t.Tx.Releases(), t, "releases are for"}
 }

@@ -23,6 +23,7 @@ const (
 	MaxStateFiles     = 128 // last reports of files kept with the state
 	MaxStateFailures  = 16  // last failures kept with the state
 	MaxReportText     = 300 // bytes of each text
+	MaxReportSets     = 64  // file sets in one device report
 	MaxReportPeers    = 8   // children and fallbacks of one final report
 	// MaxReportBytes bounds a number of bytes: larger ones cannot be true.
 	MaxReportBytes = 1 << 50
@@ -175,6 +176,13 @@ func clean(r *report.Device) Traffic {
 		*t = cleanText(*t, MaxReportText)
 	}
 	r.Model = cleanText(r.Model, policy.MaxModelText)
+	r.FileSets = slices.Clone(r.FileSets[:min(len(r.FileSets), MaxReportSets)])
+	for i := range r.FileSets {
+		s := &r.FileSets[i]
+		for _, t := range []*string{&s.Directory, &s.Name, &s.Version, &s.Wanted, &s.State, &s.Reason, &s.Message} {
+			*t = cleanText(*t, MaxReportText)
+		}
+	}
 	r.Children = cleanTexts(r.Children)
 	if u := r.Upgrade; u != nil {
 		r.Upgrade = &report.Upgrade{Load: cleanText(u.Load, MaxReportText), Rollout: cleanText(u.Rollout, MaxReportText),

@@ -289,6 +289,10 @@ func (t faultTx) Loads() domain.Table[domain.Load, domain.LoadFilter] {
 	return faultTable[domain.Load, domain.LoadFilter]{t.Tx.Loads(), t.f}
 }
 
+func (t faultTx) FileSets() domain.Table[domain.FileSet, domain.LoadFilter] {
+	return faultTable[domain.FileSet, domain.LoadFilter]{t.Tx.FileSets(), t.f}
+}
+
 func (t faultTx) Releases() domain.Table[domain.Release, domain.TextFilter] {
 	return faultTable[domain.Release, domain.TextFilter]{t.Tx.Releases(), t.f}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/controller/stepping"
@@ -21,6 +22,7 @@ type snapshot struct {
 	profiles   map[string]*Profile   // nil: there is none
 	loads      map[string]*Load
 	releases   map[string]*Release
+	sets       map[string]*FileSet
 	sites      map[string]*Site
 	// names of all things of a kind, once they were asked for.
 	names  map[string][]string
@@ -29,7 +31,7 @@ type snapshot struct {
 
 func (c *Controller) snapshot(ctx context.Context, tx Tx) (*snapshot, error) {
 	snap := &snapshot{tx: tx, models: map[string]ModelEntry{}, profiles: map[string]*Profile{}, loads: map[string]*Load{},
-		releases: map[string]*Release{}, sites: map[string]*Site{}, names: map[string][]string{}}
+		releases: map[string]*Release{}, sets: map[string]*FileSet{}, sites: map[string]*Site{}, names: map[string][]string{}}
 	var err error
 	if snap.enterprise, _, err = lookup(ctx, tx.Enterprises(), Enterprise{}.Key()); err != nil {
 		return nil, err
@@ -336,6 +338,8 @@ type Desired struct {
 	// Settings are all settings, in the order of policy.Settings.
 	Settings []EffectiveSetting `json:"settings"`
 	Load     LoadAnswer         `json:"load"`
+	// FileSets are those that it is to have, in the order of their directories.
+	FileSets []FileSetAnswer `json:"file_sets"`
 	// LoadInfo is the load, nil if there is none.
 	LoadInfo *Load `json:"load_info,omitempty"`
 }
@@ -349,6 +353,50 @@ func (d Desired) Setting(name string) string {
 		}
 	}
 	return ""
+}
+
+// fileSets answers which file sets a device is to have: for each directory that of the
+// strongest level which assigns one for its model.
+func (snap *snapshot) fileSets(ctx context.Context, d Device) ([]FileSetAnswer, error) {
+	p, err := snap.profile(ctx, d.Profile)
+	if err != nil {
+		return nil, err
+	}
+	levels := []struct {
+		level policy.Level
+		sets  []string
+	}{{policy.LevelDevice, d.FileSets}, {policy.LevelEnterprise, snap.enterprise.FileSets}}
+	if p != nil {
+		levels = slices.Insert(levels, 1, levels[0])
+		levels[1].level, levels[1].sets = policy.LevelProfile, p.FileSets
+	}
+	all := []FileSetAnswer{}
+	for _, at := range levels {
+		for _, name := range at.sets {
+			s, err := once(ctx, snap.sets, snap.tx.FileSets(), name)
+			if err != nil {
+				return nil, err
+			}
+			if s == nil || !snap.table.Fits(s.Models, d.Model) {
+				continue
+			}
+			i := slices.IndexFunc(all, func(a FileSetAnswer) bool { return a.Directory == s.Directory })
+			if i < 0 {
+				all = append(all, FileSetAnswer{Directory: s.Directory, FileSet: name, Level: at.level})
+			} else {
+				all[i].Others = append(all[i].Others, FileSetAt{at.level, name})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b FileSetAnswer) int { return strings.Compare(a.Directory, b.Directory) })
+	return all, nil
+}
+
+// FileSetsOf answers which file sets devices are to have, by what is stored in that
+// transaction now.
+func (c *Controller) FileSetsOf(ctx context.Context, tx Tx) (func(Device) ([]FileSetAnswer, error), error) {
+	snap, err := c.snapshot(ctx, tx)
+	return func(d Device) ([]FileSetAnswer, error) { return snap.fileSets(ctx, d) }, err
 }
 
 // desired answers for one device.
@@ -365,6 +413,9 @@ func (snap *snapshot) desired(ctx context.Context, d Device) (Desired, error) {
 	}
 	for i, s := range policy.Settings() {
 		out.Settings = append(out.Settings, EffectiveSetting{answers[i], s.Label, s.LabelJA, s.Element})
+	}
+	if out.FileSets, err = snap.fileSets(ctx, d); err != nil {
+		return out, err
 	}
 	if out.Load, err = snap.loadFor(ctx, d); err != nil {
 		return out, err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/peerload/peerload/internal/policy"
 )
 
 // Store keeps what the controller knows. Both databases pass one conformance
@@ -35,6 +37,7 @@ type Tx interface {
 	Enterprises() Table[Enterprise, None]
 	Models() Table[ModelEntry, None]
 	Loads() Table[Load, LoadFilter]
+	FileSets() Table[FileSet, LoadFilter]
 	Releases() Table[Release, TextFilter]
 	Sites() Table[Site, TextFilter]
 	States() Table[DeviceState, StateFilter]
@@ -509,3 +512,25 @@ type Template struct {
 
 // Key is the template's name.
 func (t Template) Key() string { return t.Name }
+
+// FileSet is a file set that the controller knows: what a load has, and the directory
+// that it stands in on devices.
+type FileSet struct {
+	Load
+	Directory string `json:"directory"`
+}
+
+// FileSetAnswer is a file set that a device is to have, and the level that assigns it.
+type FileSetAnswer struct {
+	Directory string       `json:"directory"`
+	FileSet   string       `json:"file_set"`
+	Level     policy.Level `json:"level"`
+	// Others are what weaker levels assign for the directory, the strongest first.
+	Others []FileSetAt `json:"others,omitempty"`
+}
+
+// FileSetAt is a file set and the level that assigns it.
+type FileSetAt struct {
+	Level   policy.Level `json:"level"`
+	FileSet string       `json:"file_set"`
+}

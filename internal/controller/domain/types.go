@@ -93,6 +93,8 @@ type Device struct {
 	Settings policy.Values `json:"settings"`
 	// Load at the level of the device.
 	Load Assignment `json:"load"`
+	// FileSets that are assigned at the level of the device, in order.
+	FileSets []string `json:"file_sets,omitempty"`
 }
 
 // Key is the device's name.
@@ -105,6 +107,7 @@ type Profile struct {
 	Description string        `json:"description"`
 	Settings    policy.Values `json:"settings"`
 	Load        Assignment    `json:"load"`
+	FileSets    []string      `json:"file_sets,omitempty"`
 }
 
 // Key is the profile's name.
@@ -116,7 +119,8 @@ type Enterprise struct {
 	Meta
 	Settings policy.Values `json:"settings"`
 	// Load is the default load of devices to which nothing else assigns one.
-	Load Assignment `json:"load"`
+	Load     Assignment `json:"load"`
+	FileSets []string   `json:"file_sets,omitempty"`
 	// AutoRegistration lets unknown devices that ask for provisioning become
 	// known. Off by default.
 	AutoRegistration bool `json:"auto_registration"`

@@ -232,6 +232,7 @@ func (t *tx) Profiles() domain.Table[domain.Profile, domain.TextFilter]    { ret
 func (t *tx) Enterprises() domain.Table[domain.Enterprise, domain.None]    { return in(t, enterprises) }
 func (t *tx) Models() domain.Table[domain.ModelEntry, domain.None]         { return in(t, models) }
 func (t *tx) Loads() domain.Table[domain.Load, domain.LoadFilter]          { return in(t, loads) }
+func (t *tx) FileSets() domain.Table[domain.FileSet, domain.LoadFilter]    { return in(t, fileSets) }
 func (t *tx) Releases() domain.Table[domain.Release, domain.TextFilter]    { return in(t, releases) }
 func (t *tx) Sites() domain.Table[domain.Site, domain.TextFilter]          { return in(t, sites) }
 func (t *tx) States() domain.Table[domain.DeviceState, domain.StateFilter] { return in(t, states) }

@@ -50,6 +50,7 @@ func dumpers() []dumper {
 		dumpTable[domain.Enterprise, domain.None, *domain.Enterprise]{enterprises},
 		dumpTable[domain.ModelEntry, domain.None, *domain.ModelEntry]{models},
 		dumpTable[domain.Load, domain.LoadFilter, *domain.Load]{loads},
+		dumpTable[domain.FileSet, domain.LoadFilter, *domain.FileSet]{fileSets},
 		dumpTable[domain.Release, domain.TextFilter, *domain.Release]{releases},
 		dumpTable[domain.Site, domain.TextFilter, *domain.Site]{sites},
 		dumpTable[domain.Profile, domain.TextFilter, *domain.Profile]{profiles},

@@ -225,6 +225,15 @@ var loads = schema[domain.Load, domain.LoadFilter]{
 	},
 }
 
+var fileSets = schema[domain.FileSet, domain.LoadFilter]{
+	name: "file_sets",
+	columns: []column[domain.FileSet]{
+		{"retired", func(s domain.FileSet) any { return flag(s.Retired) }},
+		{"search", func(s domain.FileSet) any { return search(s.Name, s.Directory) }},
+	},
+	where: loads.where,
+}
+
 var states = schema[domain.DeviceState, domain.StateFilter]{
 	name: "states",
 	columns: []column[domain.DeviceState]{

@@ -42,6 +42,7 @@ func TestSchemaMatchesMigrations(t *testing.T) {
 	add(names(enterprises))
 	add(names(models))
 	add(names(loads))
+	add(names(fileSets))
 	add(names(releases))
 	add(names(sites))
 	add(names(states))

@@ -162,7 +162,8 @@ func (f *Fleet) sites(t testing.TB, file string) {
 	_, err = c.AddLoad(ctx, f.Admin, publish.Request{Name: "signed", Version: "1", Models: []string{"7961"},
 		Files: []string{file}})
 	must(t, err)
-	Add(f.Samples, publish.Request{Name: "new", Version: "1", Models: []string{"7961"}, Files: []string{file}})
+	Add(f.Samples, publish.Request{Name: "new", Version: "1", Models: []string{"7961"}, Files: []string{file}},
+		publish.Request{Name: "set", Version: "1", Models: []string{"7961"}, Directory: "locale", Files: []string{file}})
 	Add(f.Samples, domain.UnsignedLoad{Name: "old", Models: []string{"7961"}})
 	Add(f.Samples, []policy.ModelRow{{Name: "Camera 1", Family: "door"}})
 }

@@ -70,6 +70,11 @@ var written = map[int64][]string{
 			'{"version":1,"job":"j","n":0,"rows":[]}', 'j')`,
 		`INSERT INTO templates (id, version, doc, search) VALUES ('t', 1, '{"version":1,"name":"t"}', 't')`,
 	},
+	10: {
+		`INSERT INTO file_sets (id, version, doc, retired, search) VALUES ('s', 1,
+			'{"version":1,"name":"s","release":"1","models":[],"size":0,"components":null,"signed":true,"retired":false,
+			"directory":"locale"}', 0, 's locale')`,
+	},
 }
 
 // Migrations runs over every version that a database may be of: a database of
@@ -137,6 +142,7 @@ func survived(t *testing.T, s domain.Store, from int64) {
 		expect("jobs", keys(t, ctx, tx.Jobs(), domain.JobFilter{State: domain.JobRunning}), since(9, "j"))
 		expect("steps", keys(t, ctx, tx.JobSteps(), domain.JobStepFilter{Job: "j"}), since(9, "j/000000"))
 		expect("templates", keys(t, ctx, tx.Templates(), domain.TextFilter{}), since(9, "t"))
+		expect("file sets", keys(t, ctx, tx.FileSets(), domain.LoadFilter{Text: "locale"}), since(10, "s"))
 		expect("released", keys(t, ctx, tx.Devices(), domain.DeviceFilter{Release: "9.4(2)"}), since(5, "SEP000000000005"))
 		expect("sites", keys(t, ctx, tx.Sites(), domain.TextFilter{Text: "nara"}), since(4, "Nara"))
 		if from == 3 { // those of before became sites, with their devices; later programs have written both

@@ -51,6 +51,9 @@ var (
 		Hash: "h", Name: "n", Role: domain.RoleViewer, Scopes: []domain.Scope{domain.ScopeRead},
 		Expires: at, Idle: at, LastUsed: at, From: "10.0.0.1", Uses: 2, Profile: "offices", Site: "oslo",
 		Networks: []string{"10.0.0.0/8"}}
+	sampleFileSet = domain.FileSet{Load: domain.Load{Meta: sampleMeta, Name: "jp", Release: "1",
+		Models: []string{"CP-7961G"}, Size: 3, Components: []domain.LoadComponent{{Name: "a", Size: 3, SHA256: "0"}},
+		Signed: true, Retired: true, Missing: true}, Directory: "locale"}
 	sampleThrottle = domain.Throttle{Meta: sampleMeta, Name: "login ann", Failures: 3, Until: at}
 	sampleSpan     = window.Span{From: at, Until: at.Add(time.Hour)}
 	sampleRollout  = domain.Rollout{Record: rollout.Record{ID: "r1", Authors: []string{"ann", "bob"}, Created: at,
@@ -98,10 +101,11 @@ func fill(t *testing.T, s domain.Store) {
 		so, od := sampleSentOrder, sampleOrderDevice
 		ro, rd, ve := sampleRollout, sampleRolloutDevice, sampleVerdict
 		jo, js, te := sampleJob, sampleStep, sampleTemplate
+		fs := sampleFileSet
 		a, c, th, si, re := sampleAccount, sampleCredential, sampleThrottle, sampleSite, sampleRelease
 		return errors.Join(tx.Profiles().Put(ctx, &p), tx.Devices().Put(ctx, &d), tx.Enterprises().Put(ctx, &e),
 			tx.Models().Put(ctx, &m), tx.Loads().Put(ctx, &l), tx.States().Put(ctx, &st),
-			tx.Sites().Put(ctx, &si), tx.Releases().Put(ctx, &re),
+			tx.Sites().Put(ctx, &si), tx.Releases().Put(ctx, &re), tx.FileSets().Put(ctx, &fs),
 			tx.Accounts().Put(ctx, &a), tx.Credentials().Put(ctx, &c), tx.Throttles().Put(ctx, &th),
 			tx.Rollouts().Put(ctx, &ro), tx.RolloutDevices().Put(ctx, &rd), tx.Verdicts().Put(ctx, &ve),
 			tx.SentOrders().Put(ctx, &so), tx.OrderDevices().Put(ctx, &od),

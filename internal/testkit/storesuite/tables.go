@@ -501,6 +501,7 @@ func everything(t *testing.T, open Open) {
 		same(t, ctx, tx.Models(), sampleModel, 1)
 		same(t, ctx, tx.Loads(), sampleLoad, 1)
 		same(t, ctx, tx.Sites(), sampleSite, 1)
+		same(t, ctx, tx.FileSets(), sampleFileSet, 1)
 		same(t, ctx, tx.Releases(), sampleRelease, 1)
 		same(t, ctx, tx.States(), sampleState, 1)
 		same(t, ctx, tx.Accounts(), sampleAccount, 1)

@@ -109,6 +109,11 @@ func fileOf(d domain.Desired) *provision.File {
 	f := &provision.File{Levels: d.Levels}
 	tellModel(f, d)
 	f.Loads = loadsOf(d, d.Load.Handed())
+	sets := map[string]string{}
+	for _, s := range d.FileSets {
+		sets[s.Directory] = s.FileSet
+	}
+	f.FileSets = provision.TellFileSets(sets)
 	return f
 }
 

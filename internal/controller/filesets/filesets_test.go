@@ -1,0 +1,194 @@
+package filesets_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/filesets"
+	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/controller/store/postgres"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/storesuite"
+)
+
+// TestFileSets: sets are published, assigned, replaced, unassigned and retired, on both
+// databases; of several levels the strongest counts for each directory.
+func TestFileSets(t *testing.T) {
+	t.Run("SQLite", func(t *testing.T) {
+		s, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "a.db")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		story(t, s)
+	})
+	t.Run("PostgreSQL", func(t *testing.T) {
+		story(t, onPostgres(t))
+	})
+}
+
+const phone, camera = "SEP000000000001", "SEP000000000002"
+
+func story(t *testing.T, s domain.Store) {
+	dir, ctx, root := t.TempDir(), t.Context(), domain.Local("root")
+	repo, err := repository.Open(repository.Config{Dir: filepath.Join(dir, "pub"), Keys: filepath.Join(dir, "keys")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := domain.New(domain.Config{Store: s, Repository: repo})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sets := filesets.New(c)
+	add := func(name, directory, version string, models ...string) error {
+		file := filepath.Join(dir, "a.txt")
+		if err := os.WriteFile(file, []byte(name+version), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := c.AddFileSet(ctx, root, publish.Request{Name: name, Version: version, Directory: directory,
+			Models: models, Files: []string{file}})
+		return err
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(add("jp-1", "locale", "1", "7961"))
+	must(add("jp-2", "locale", "2", "7961"))
+	must(add("jp-cam", "locale", "1", "7941"))
+	must(add("rings", "ring-tones", "1", "7961", "7941"))
+	_, err = c.CreateProfile(ctx, root, "desks", domain.ProfileChange{})
+	must(err)
+	for name, model := range map[string]string{phone: "7961", camera: "7941"} {
+		profile := "desks"
+		_, err := c.CreateDevice(ctx, root, name, domain.DeviceChange{Model: &model, Profile: &profile})
+		must(err)
+	}
+	all, desks, own := domain.EnterpriseTarget(), domain.ProfileTarget("desks"), domain.DeviceTarget(phone)
+	change := func(t domain.Target, dry bool, assign, unassign []string) (int, error) {
+		r, err := sets.Change(ctx, root, t, filesets.Change{Assign: assign, Unassign: unassign}, 0, dry)
+		return r.Reach.Devices, err
+	}
+	has := func(device string, want ...string) {
+		t.Helper()
+		d, err := c.Provision(ctx, device, "", "")
+		must(err)
+		var got []string
+		for _, f := range d.FileSets {
+			got = append(got, fmt.Sprintf("%s=%s at %s", f.Directory, f.FileSet, f.Level))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s has %q, not %q", device, got, want)
+		}
+	}
+	step := func(n int, t0 domain.Target, assign, unassign []string) {
+		t.Helper()
+		for _, dry := range []bool{true, false} {
+			if got, err := change(t0, dry, assign, unassign); err != nil || got != n {
+				t.Errorf("%v and not %v at %s, dry %v: %d devices, %v", assign, unassign, t0, dry, got, err)
+			}
+		}
+	}
+	has(phone)
+	step(2, all, []string{"jp-1", "jp-cam", "rings"}, nil)
+	has(phone, "locale=jp-1 at enterprise", "ring-tones=rings at enterprise")
+	has(camera, "locale=jp-cam at enterprise", "ring-tones=rings at enterprise")
+	step(1, desks, []string{"jp-2"}, nil)
+	has(phone, "locale=jp-2 at profile", "ring-tones=rings at enterprise")
+	step(1, own, []string{"jp-1"}, nil)
+	step(1, own, []string{"jp-2"}, nil) // in the place of the one for the same directory
+	step(0, own, []string{"jp-2"}, nil)
+	step(0, own, nil, []string{"jp-2"}) // the profile's is the same
+	step(2, all, nil, []string{"rings"})
+	has(camera, "locale=jp-cam at enterprise")
+	refusals(t, ctx, c, sets, add)
+	if l, err := sets.List(ctx, root, domain.LoadFilter{Text: "locale"}, domain.Page{}); err != nil || l.Total != 3 {
+		t.Errorf("for locale there are %d sets, %v", l.Total, err)
+	}
+	if f, err := sets.Retire(ctx, root, "rings", true, 0); err != nil || !f.Retired {
+		t.Errorf("%+v, %v", f, err)
+	}
+	if _, err := change(all, false, []string{"rings"}, nil); !errors.Is(err, domain.ErrRefused) {
+		t.Errorf("a retired set is assigned: %v", err)
+	}
+	must(c.SyncLoads(ctx, root))
+	if f, err := sets.Get(ctx, root, "jp-1"); err != nil || f.Directory != "locale" || f.Release != "1" {
+		t.Errorf("%+v, %v", f, err)
+	}
+}
+
+// refusals: what cannot be done is said clearly, and changes nothing.
+func refusals(t *testing.T, ctx context.Context, c *domain.Controller, sets *filesets.Service,
+	add func(name, directory, version string, models ...string) error) {
+	t.Helper()
+	root, jp := domain.Local("root"), []string{"jp-1"}
+	at := func(t domain.Target, c filesets.Change) error {
+		_, err := sets.Change(ctx, root, t, c, 0, false)
+		return err
+	}
+	for what, c := range map[string]struct{ err, want error }{
+		"no directory":       {add("x", "", "1", "7961"), domain.ErrInvalid},
+		"a bad directory":    {add("x", "../x", "1", "7961"), domain.ErrInvalid},
+		"another directory":  {add("jp-1", "other", "1", "7961"), domain.ErrInvalid},
+		"other content":      {add("jp-1", "locale", "1", "7941"), domain.ErrExists},
+		"nothing to change":  {at(domain.EnterpriseTarget(), filesets.Change{}), domain.ErrInvalid},
+		"a set of nobody":    {at(domain.EnterpriseTarget(), filesets.Change{Assign: []string{"x"}}), domain.ErrNotFound},
+		"not assigned there": {at(domain.DeviceTarget(phone), filesets.Change{Unassign: jp}), domain.ErrNotFound},
+		"another model":      {at(domain.DeviceTarget(camera), filesets.Change{Assign: jp}), domain.ErrUnfit},
+		"a level without":    {at(domain.ModelTarget("7961"), filesets.Change{Assign: jp}), domain.ErrInvalid},
+		"no such profile":    {at(domain.ProfileTarget("x"), filesets.Change{Assign: jp}), domain.ErrNotFound},
+		"no such device":     {at(domain.DeviceTarget("x"), filesets.Change{Assign: jp}), domain.ErrInvalid},
+		"a load by its name": {func() error {
+			_, err := c.AssignLoad(ctx, root, domain.EnterpriseTarget(), "jp-1", 0)
+			return err
+		}(), domain.ErrNotFound},
+		"retired while assigned": {func() error { _, err := sets.Retire(ctx, root, "jp-2", true, 0); return err }(),
+			domain.ErrRefused},
+		"a set as a load": {func() error {
+			_, err := c.AddLoad(ctx, root, publish.Request{Name: "y", Version: "1", Directory: "locale"})
+			return err
+		}(), domain.ErrInvalid},
+		"by nobody": {func() error { _, err := sets.Get(ctx, domain.Actor{}, "jp-1"); return err }(),
+			domain.ErrUnauthenticated},
+	} {
+		if !errors.Is(c.err, c.want) {
+			t.Errorf("%s: %v, want %v", what, c.err, c.want)
+		}
+	}
+}
+
+// onPostgres is a store in a PostgreSQL of the test's own.
+func onPostgres(t *testing.T) domain.Store {
+	server, err := storesuite.StartPostgres()
+	if errors.Is(err, storesuite.ErrNoPostgres) {
+		foreign.Missing(t, err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	at, _, err := server.NewDatabase()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := postgres.Open(t.Context(), postgres.Config{URL: at})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
