@@ -193,7 +193,11 @@ type apiListener struct {
 
 // listenAPI opens the socket of the API, with TLS unless it is off.
 func (s *service) listenAPI(d dataDir) (*apiListener, error) {
-	ln, err := net.Listen("tcp", s.api)
+	// Devices hear each minute that the controller lives: Go's own probes, four a
+	// minute, would cost them more than that.
+	quiet := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Minute,
+		Interval: time.Minute, Count: 3}}
+	ln, err := quiet.Listen(context.Background(), "tcp", s.api)
 	if err != nil {
 		return nil, noSocket("--listen", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -170,6 +171,10 @@ func (r *reporter) shared(c Config) (*http.Client, error) {
 	return client, nil
 }
 
+// dialTimeout bounds the opening of a connection to the controller; probeIdle is
+// after which silence it is probed.
+const dialTimeout, probeIdle = 30 * time.Second, 5 * time.Minute
+
 // drop has the files of certificates read again, as after a reload.
 func (r *reporter) drop() {
 	r.mu.Lock()
@@ -190,9 +195,14 @@ func (r *reporter) client(c Config) (*http.Client, error) {
 		return nil, err
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	if pool != nil {
-		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	}
+	// A connection that is opened again resumes its session: fewer bytes.
+	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12,
+		ClientSessionCache: tls.NewLRUClientSessionCache(4)}
+	// The controller says each minute that it lives. Go's own probes, four a minute,
+	// would cost more than that.
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: probeIdle,
+		Interval: time.Minute, Count: 3}}
+	t.DialContext = dialer.DialContext
 	// A token must not follow a redirect to somebody else.
 	return &http.Client{Transport: t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, nil

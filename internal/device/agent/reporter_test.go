@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +18,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
@@ -88,6 +92,42 @@ func TestRealController(t *testing.T) {
 		return err == nil && row.State != nil && row.State.Last.Active == "L1" && row.State.Last.State == report.StateIdle &&
 			row.State.Last.Sharing == "on" && len(row.State.Files) > 0
 	})
+}
+
+// TestQuietConnection: an idle connection to the controller is not probed between
+// its signs of life.
+func TestQuietConnection(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.NotFoundHandler())
+	defer srv.Close()
+	client, err := (&reporter{}).client(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.CloseIdleConnections()
+	idle := -1
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+		raw, err := i.Conn.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = raw.Control(func(fd uintptr) {
+			idle, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)
+		})
+	}})
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if idle < int(2*time.Minute/time.Second) {
+		t.Errorf("it is probed after %d s", idle)
+	}
 }
 
 // serveAPI serves the API of a controller until the agents of the test have ended.
