@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,9 @@ const (
 	FeedLife = time.Hour
 	// MaxFeeds bounds the feeds of one process.
 	MaxFeeds = 20_000
+	// maxOfDevice bounds those of one device: the oldest makes room, as it is the one
+	// that a device which was switched off has left behind.
+	maxOfDevice = 2
 )
 
 // waiting knows what is open, for all feeds of this process.
@@ -33,13 +37,14 @@ type waiting struct {
 	news  chan struct{}     // closed when something changes
 	end   chan struct{}     // closed when Run has ended
 	feeds int
+	mine  map[string][]*feed // by device
 	// mark is what was open when it was last looked at.
 	mark string
 }
 
 func newWaiting() *waiting {
 	return &waiting{kick: make(chan struct{}, 1), by: map[string][]open{}, news: make(chan struct{}),
-		end: make(chan struct{})}
+		end: make(chan struct{}), mine: map[string][]*feed{}}
 }
 
 // changed has what is open looked at now. With all, every feed looks again even if
@@ -82,13 +87,19 @@ func (w *waiting) answered(id, device string) {
 }
 
 // enter counts a feed, unless there are too many. The first one has everything
-// looked at.
-func (w *waiting) enter() bool {
+// looked at. The oldest of a device that has too many ends.
+func (w *waiting) enter(device string, f *feed) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.feeds >= MaxFeeds {
 		return false
 	}
+	own := append(w.mine[device], f)
+	if len(own) > maxOfDevice {
+		own[0].end()
+		own = own[1:]
+	}
+	w.mine[device] = own
 	if w.feeds++; w.feeds == 1 {
 		w.mark = ""
 		select {
@@ -99,10 +110,14 @@ func (w *waiting) enter() bool {
 	return true
 }
 
-func (w *waiting) leave() {
+func (w *waiting) leave(device string, f *feed) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.feeds--
+	own := slices.DeleteFunc(w.mine[device], func(o *feed) bool { return o == f })
+	if w.mine[device] = own; len(own) == 0 {
+		delete(w.mine, device)
+	}
 }
 
 // Run looks for orders, those of other processes too, until ctx ends. Then all feeds
@@ -201,6 +216,7 @@ type feed struct {
 	devices []string
 	version int // of the key that the other side has
 	send    func(order.Line) error
+	end     context.CancelFunc
 }
 
 // Feed sends a device its orders, and a beat every BeatEvery, until ctx ends or the
@@ -210,11 +226,17 @@ func (s *Service) Feed(ctx context.Context, a domain.Actor, h order.Hello, send 
 	if a.Kind != domain.ActorDevice || a.Role != domain.RoleDevice {
 		return fmt.Errorf("%w: only a device has orders", domain.ErrForbidden)
 	}
-	if !s.wait.enter() {
+	identity, err := s.identity(ctx, a.Name)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f := &feed{s, newDesk(s.ctl.Random(8)), []string{a.Name}, h.KeyVersion, send, cancel}
+	if !s.wait.enter(a.Name, f) {
 		return fmt.Errorf("%w: too many devices wait for orders here", domain.ErrUnavailable)
 	}
-	defer s.wait.leave()
-	f := &feed{s, newDesk(s.ctl.Random(8)), []string{a.Name}, h.KeyVersion, send}
+	defer s.wait.leave(a.Name, f)
 	end := time.NewTimer(min(FeedLife, time.Duration(max(0, min(h.Wait, 1<<20)))*time.Second))
 	defer end.Stop()
 	beat := time.NewTicker(s.beat)
@@ -249,11 +271,28 @@ func (s *Service) Feed(ctx context.Context, a domain.Actor, h order.Hello, send 
 		case <-news:
 		case <-wake.C:
 		case <-beat.C:
+			now, err := s.identity(ctx, a.Name)
+			if err != nil || now != identity {
+				return err // it was reset: the device must show who it is
+			}
 			if err := f.beat(); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// identity names the identity that a device has now, "" for none.
+func (s *Service) identity(ctx context.Context, device string) (id string, err error) {
+	err = s.ctl.View(ctx, domain.Actor{}, func(tx domain.Tx) error {
+		f := domain.CredentialFilter{Kind: domain.CredentialDevice, Subject: device}
+		l, err := tx.Credentials().List(ctx, f, domain.Page{Limit: 1})
+		if err == nil && len(l.Items) > 0 {
+			id = l.Items[0].ID
+		}
+		return err
+	})
+	return id, err
 }
 
 // lead sees to it that the other side has the key in use.

@@ -436,6 +436,51 @@ func TestFeed(t *testing.T) {
 	}
 }
 
+// A device that comes back again and again holds no more than its share of feeds, and
+// one whose identity was reset holds none.
+func TestFeedsOfOne(t *testing.T) {
+	r := newRig(t)
+	s, err := New(Config{Controller: r.ctl, Keys: filepath.Join(r.dir, "keys"), Random: rand.Reader,
+		Beat: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := r.device(one)
+	ended := make(chan int, 9)
+	begin := func(n int) {
+		begun := make(chan struct{}, 1)
+		go func() {
+			err := s.Feed(t.Context(), a, order.Hello{Wait: 60}, func(order.Line) error {
+				select {
+				case begun <- struct{}{}:
+				default:
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			ended <- n
+		}()
+		<-begun
+	}
+	for n := range maxOfDevice + 1 {
+		begin(n)
+	}
+	if n := <-ended; n != 0 {
+		t.Errorf("feed %d made room, not the oldest", n)
+	}
+	if err := r.ctl.ResetIdentity(t.Context(), r.root, one); err != nil {
+		t.Fatal(err)
+	}
+	for range maxOfDevice {
+		<-ended
+	}
+	if len(s.wait.mine) != 0 || s.wait.feeds != 0 {
+		t.Errorf("%d feeds are left of %d devices", s.wait.feeds, len(s.wait.mine))
+	}
+}
+
 // The key stays over restarts, is nobody else's, and leads on to the next ones.
 func TestKeys(t *testing.T) {
 	r := newRig(t)
