@@ -19,6 +19,7 @@ import (
 type fallback struct {
 	m        *Machine
 	budget   *origin.Budget
+	review   *review
 	gained   time.Duration       // when a chunk last came from anywhere, or the wait began again
 	wait     time.Duration       // how long one may take
 	starving bool                // entitled to the origin because no peer served
@@ -33,12 +34,16 @@ type fallback struct {
 }
 
 func newFallback(m *Machine) *fallback {
-	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), wait: m.cfg.Transfer.Fallback,
+	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), review: newReview(m),
+		wait:   m.cfg.Transfer.Fallback,
 		spared: map[netip.Addr]bool{}, tapped: map[netip.Addr]bool{}}
 }
 
 // start begins the wait for chunks.
-func (f *fallback) start() { f.gained, f.fed = f.m.now, f.m.now }
+func (f *fallback) start() {
+	f.gained, f.fed = f.m.now, f.m.now
+	f.review.start()
+}
 
 // gain records that a chunk came from anywhere. On a slow line the next one may
 // take as long, and a little more.
@@ -101,6 +106,9 @@ func (f *fallback) look() {
 // served records that a parent sent a chunk: the origin is not needed, unless it
 // brings more than the peers do, or there is still no server in the other tree.
 func (f *fallback) served() {
+	if f.review.holds() {
+		return
+	}
 	if f.budget.Active() && !f.contest.Peer() {
 		return
 	}
@@ -110,6 +118,9 @@ func (f *fallback) served() {
 	f.starving = false
 	f.withdraw()
 }
+
+// prefer goes on with the direct download: the peers bring less.
+func (f *fallback) prefer() { f.starving = true }
 
 // withdraw ends the wait for the origin, or the direct download.
 func (f *fallback) withdraw() {
@@ -213,6 +224,9 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 			f.budget.Entitle(m.now)
 		}
 	}
+	if p, _, _ := f.budget.Other(); !d.Done && p == c.Peer && f.budget.Taken(m.now) {
+		f.review.postpone()
+	}
 	f.tap(c, d)
 }
 
@@ -267,6 +281,7 @@ func (f *fallback) settle() {
 	}
 	f.settleProbe()
 	f.look()
+	f.review.settle()
 	if f.entitled() {
 		f.budget.Entitle(m.now)
 		refused := f.refused()
@@ -285,6 +300,7 @@ func (f *fallback) settle() {
 		f.announce = m.now + m.cfg.Election.Announce
 		r := m.el.Root()
 		f.contest.Begin(m.now, r != nil && f.spared[r.Addr.Addr()])
+		f.review.begin()
 		f.looking = true
 		m.origin.open(m.now)
 	}
@@ -388,7 +404,8 @@ func (f *fallback) deadline() (at time.Duration, ok bool) {
 		return 0, false
 	}
 	if f.budget.Active() {
-		return f.announce, true
+		at, ok := f.review.overdue()
+		return sooner(f.announce, true, at, ok)
 	}
 	if f.probe.set {
 		return f.probe.deadline()
@@ -402,5 +419,135 @@ func (f *fallback) deadline() (at time.Duration, ok bool) {
 	if m.origin.Failing() {
 		return max(f.gained+m.cfg.Transfer.Fallback+1, m.origin.InterruptionEnds(m.now)), true
 	}
-	return f.gained + f.wait + 1, !m.doubt.suspects()
+	at, _ = f.review.deadline()
+	if m.doubt.suspects() || f.review.state != satisfied || m.cfg.Transfer.WholeFiles {
+		return f.gained + f.wait + 1, !m.doubt.suspects()
+	}
+	return min(at, f.gained+f.wait+1), true
+}
+
+// reviewing is how far a review is.
+type reviewing uint8
+
+const (
+	satisfied reviewing = iota // none is under way
+	queued                     // this device waits for its turn at the origin
+	comparing                  // the origin is compared with the peers
+)
+
+// review checks now and then whether the origin would bring more than the peers do:
+// they serve, and the file will take long. What comes both ways in the same time is
+// compared. Peers that bring as much end it; then it is the line that is slow.
+type review struct {
+	m      *Machine
+	state  reviewing
+	at     time.Duration // the next one
+	wait   time.Duration // until then, the last time
+	since  time.Duration // what is held is counted since
+	held   int           // chunks then
+	usual  time.Duration // that a chunk took before the comparison
+	opened timer         // when the origin answered
+}
+
+func newReview(m *Machine) *review { return &review{m: m, wait: m.cfg.Transfer.Fallback} }
+
+// start begins the first wait.
+func (r *review) start() { r.next(r.wait) }
+
+func (r *review) next(wait time.Duration) {
+	m := r.m
+	r.state, r.wait = satisfied, wait
+	r.at, r.since, r.held = m.now+wait, m.now, m.held.Count()
+}
+
+// postpone leaves this review and the next one to another device that is at it.
+func (r *review) postpone() {
+	if r.state == comparing {
+		return
+	}
+	if r.state == queued {
+		r.next(r.wait)
+		r.m.fallback.budget.Cancel()
+	}
+	r.at = max(r.at, r.m.now+2*r.m.cfg.Transfer.Fallback)
+}
+
+// pace returns how long a chunk has taken of late, 0 if none came.
+func (r *review) pace() time.Duration {
+	if n := r.m.held.Count() - r.held; n > 0 {
+		return (r.m.now - r.since) / time.Duration(n)
+	}
+	return 0
+}
+
+// settle queues for the origin when it is time, if the file will take long at the
+// pace of late.
+func (r *review) settle() {
+	m := r.m
+	if at, ok := r.overdue(); ok && m.now >= at {
+		r.end()
+	}
+	if r.state != satisfied || m.now < r.at {
+		return
+	}
+	left := time.Duration(m.held.Chunks() - m.held.Count())
+	f := m.fallback
+	if !m.held.Known() || m.cfg.Transfer.WholeFiles || m.origin.busy() || m.origin.Failing() || f.budget.Waiting() ||
+		m.doubt.suspects() || m.following.slow.leaf() || 2*left*r.pace() <= 3*m.cfg.Transfer.Fallback {
+		r.next(m.cfg.Transfer.Fallback)
+		return
+	}
+	r.state = queued
+	f.budget.Entitle(m.now)
+}
+
+// begin compares from now on: this device's turn has come.
+func (r *review) begin() {
+	if r.state == queued {
+		r.state, r.usual = comparing, r.pace()
+		r.opened.stop()
+	}
+}
+
+// answered takes the origin's answer.
+func (r *review) answered() {
+	if r.state == comparing && !r.opened.set {
+		r.opened.start(r.m.now)
+	}
+}
+
+// stored takes a chunk of the origin, new or not: it must have come clearly sooner
+// than one came from peers before.
+func (r *review) stored(fromOrigin bool) {
+	if r.state != comparing || !fromOrigin {
+		return
+	}
+	if 3*(r.m.now-r.opened.at) > 2*r.usual {
+		r.end()
+		return
+	}
+	r.next(2 * r.wait)
+	r.m.fallback.prefer()
+}
+
+// end leaves the line to the peers.
+func (r *review) end() {
+	r.next(2 * r.wait)
+	r.m.fallback.withdraw()
+}
+
+// holds reports whether a chunk of a peer does not end this device's wait, or its
+// download.
+func (r *review) holds() bool { return r.state != satisfied }
+
+// overdue returns when a chunk of the origin must have come.
+func (r *review) overdue() (time.Duration, bool) {
+	return r.opened.at + r.usual, r.state == comparing && r.opened.set
+}
+
+func (r *review) deadline() (time.Duration, bool) {
+	if at, ok := r.overdue(); ok {
+		return at, true
+	}
+	return r.at, r.state == satisfied && !r.m.cfg.Transfer.WholeFiles
 }

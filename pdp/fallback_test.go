@@ -379,3 +379,86 @@ func TestServerWithoutRanges(t *testing.T) {
 		}
 	}
 }
+
+// trickled returns a machine whose parent has sent a chunk a second until the machine
+// goes to the server to compare, and when that was.
+func trickled(t *testing.T) (m *Machine, link Link, now time.Duration) {
+	t.Helper()
+	m = newMachine(File{Size: 4 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	link = follow(t, m, 1, &wire.Claim{Rank: wire.Rank{Prefix: 64}.Confirm(), Size: 4 << 20})
+	for now = time.Second; !hold(t, m, link, now); now += 500 * time.Millisecond {
+		if now%time.Second == 0 {
+			m.Step(now, Stored{Link: link, Index: m.held.Prefix()}, nil)
+		}
+		if now > 20*time.Second {
+			t.Fatal("never compares with the server")
+		}
+	}
+	if m.fallback.review.state != comparing {
+		t.Fatalf("goes to the server for another reason: %v", m.fallback.review.state)
+	}
+	m.Step(now, OriginOpened{Size: 4 << 20, From: m.held.Prefix()}, nil)
+	return m, link, now
+}
+
+// TestReviewGoesOn: peers that send a chunk a second are left for a server that sends
+// four, whatever they say; a chunk of theirs now and then does not end that.
+func TestReviewGoesOn(t *testing.T) {
+	m, link, now := trickled(t)
+	if m.Step(now, Stored{Link: link, Index: m.held.Prefix()}, nil); !m.fallback.budget.Active() {
+		t.Fatal("a chunk of the parent ends the comparison")
+	}
+	for i := range 8 {
+		now += 250 * time.Millisecond
+		m.Step(now, Stored{Index: m.held.Prefix()}, nil)
+		if i%4 == 3 {
+			m.Step(now, Stored{Link: link, Index: m.held.Prefix()}, nil)
+		}
+	}
+	if !m.fallback.budget.Active() || m.fallback.review.state != satisfied {
+		t.Errorf("left the server: active %v", m.fallback.budget.Active())
+	}
+}
+
+// TestReviewEnds: a server that brings a chunk no sooner than peers did, and one that
+// brings none in that time, is left to the others; the next comparison is later.
+func TestReviewEnds(t *testing.T) {
+	for _, comes := range []bool{true, false} {
+		m, link, now := trickled(t)
+		wait := m.fallback.review.wait
+		now += 900 * time.Millisecond
+		out := m.Step(now, Framed{Link: link, Frame: &wire.Progress{}}, nil)
+		if comes {
+			out = m.Step(now, Stored{Index: m.held.Prefix()}, out)
+		} else {
+			out = append(out, pass(t, m, now, now+time.Second)...)
+		}
+		if !slices.ContainsFunc(out, func(a Action) bool { _, ok := a.(StopOrigin); return ok }) ||
+			m.fallback.budget.Active() || m.fallback.review.wait != 2*wait {
+			t.Errorf("a chunk comes %v: active %v, next after %v", comes, m.fallback.budget.Active(), m.fallback.review.wait)
+		}
+	}
+}
+
+// TestReviewIsPostponed: while another device compares, this one does not, once for
+// each address.
+func TestReviewIsPostponed(t *testing.T) {
+	m := newMachine(File{Size: 4 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	link := follow(t, m, 1, &wire.Claim{Rank: wire.Rank{Prefix: 64}.Confirm(), Size: 4 << 20})
+	asked := time.Duration(0)
+	for now := time.Second; now < 90*time.Second && asked == 0; now += 500 * time.Millisecond {
+		if now%(2*time.Second) == 0 {
+			m.Step(now, Stored{Link: link, Index: m.held.Prefix()}, nil)
+		}
+		d := &wire.Direct{Bytes: int64(now)}
+		m.Step(now, Datagram{From: addr(3), Env: wire.Envelope{From: peer(3), TCPPort: wire.Port}, Msg: d}, nil)
+		if hold(t, m, link, now) {
+			asked = now
+		}
+	}
+	if cfg := m.cfg.Transfer; asked < cfg.Share || asked > cfg.Share+3*cfg.Fallback {
+		t.Errorf("compares after %v", asked)
+	}
+}

@@ -251,6 +251,7 @@ func (m *Machine) stored(e Stored) {
 	if fromOrigin {
 		from = chunks.Origin
 	}
+	m.fallback.review.stored(fromOrigin)
 	if !m.held.Add(e.Index, from) {
 		return // nothing new: a server that starts again and again makes no progress
 	}

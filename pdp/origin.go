@@ -59,7 +59,7 @@ type originSide struct {
 	begun time.Duration // when that was asked for
 	line  origin.Line
 	skips bool // the server sends bodies from the first chunk on, whatever is asked for
-	wrong int // files or chunks from the origin with the wrong digest
+	wrong int  // files or chunks from the origin with the wrong digest
 }
 
 func newOriginSide(m *Machine) *originSide {
@@ -152,6 +152,7 @@ func (o *originSide) opened(e OriginOpened) {
 	}
 	o.use = o.use.then(answering)
 	o.line.Begin()
+	o.m.fallback.review.answered()
 	o.answer(e)
 	o.skips = o.skips || e.From < o.m.held.Prefix()
 	if o.use.plain() == answering {

@@ -172,7 +172,7 @@ var stories = []story{
 		c.sub.devices[5].Lies = func(i int) bool { return i == 50 }
 	}},
 	// Each device has to find that out itself: no word of a peer makes it give up.
-	{name: "unsigned, server's file is wrong", n: 12, last: sec(120), wan: 13.01, fail: wire.ReasonOriginWrong,
+	{name: "unsigned, server's file is wrong", n: 12, last: sec(120), wan: 13.03, fail: wire.ReasonOriginWrong,
 		do: func(c *story) {
 			c.f.Signed = false
 			c.sub.Server.Altered = func(i int) bool { return i == 50 }
