@@ -2,7 +2,14 @@ package rollouts_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -231,3 +238,91 @@ func TestRealm(t *testing.T) {
 type noQueue struct{}
 
 func (noQueue) Enqueue(context.Context, domain.Tx, keeper.Job) error { return nil }
+
+// TestPausedBeforeItIsListed: a rollout that was paused before its target was listed
+// is listed all the same, and goes on.
+func TestPausedBeforeItIsListed(t *testing.T) {
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.load("new", "7961")
+		all := r.fleet("", "7961", "", 1, 2)
+		r.create("up", "new", domain.RolloutTarget{Devices: all}, rollouts.Plan{})
+		r.order("up", rollouts.ToStart, rollouts.Order{})
+		r.order("up", rollouts.ToPause, rollouts.Order{Why: "lunch"})
+		r.jobs = nil // and the queue is lost
+		r.ok(r.Rebuild(r.ctx))
+		r.work(r.now)
+		if v := r.status("up"); v.State != rollout.Paused || !v.Listed || v.Counts.Waiting != 2 {
+			t.Fatalf("%s, %+v", v.State, v.Counts)
+		}
+		r.order("up", rollouts.ToResume, rollouts.Order{})
+		r.restart()
+		r.ok(r.Rebuild(r.ctx))
+		r.work(r.now.Add(time.Minute))
+		if v := r.status("up"); v.State != rollout.Running || v.Open != 1 {
+			t.Fatalf("%s, %d waves are open", v.State, v.Open)
+		}
+	})
+}
+
+// TestExternalCheck: only an explicit go with a 2xx opens the next wave; the
+// question is signed, and its last answer is told.
+func TestExternalCheck(t *testing.T) {
+	onBoth(t, func(t *testing.T, r *rig) {
+		status, answer, secret := http.StatusOK, "", ""
+		asked := 0
+		monitor := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			asked++
+			body, err := io.ReadAll(q.Body)
+			sum := hmac.New(sha256.New, []byte(secret))
+			sum.Write(body)
+			if want := "sha256=" + hex.EncodeToString(sum.Sum(nil)); err != nil || q.Method != http.MethodPost ||
+				q.Header.Get(rollouts.SignatureHeader) != want {
+				t.Errorf("asked by %s: %s %v", q.Method, body, err)
+			}
+			if status == http.StatusFound {
+				w.Header().Set("Location", "/elsewhere")
+			}
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, answer) // the test sees what comes of it
+		}))
+		t.Cleanup(monitor.Close)
+		r.load("new", "7961")
+		all := r.fleet("", "7961", "", 1, 2)
+		load, check := "new", monitor.URL+"/go"
+		made, err := r.Create(r.ctx, r.admin, "up", rollouts.Change{Load: &load, Check: &check,
+			Target: &domain.RolloutTarget{All: true},
+			Plan:   &rollouts.Plan{Waves: []rollouts.Wave{{Devices: all[:1], Opener: "external"}, {Percent: 100}}}})
+		r.ok(err)
+		if secret = made.Secret; len(secret) != 64 {
+			t.Fatalf("the secret is %q", secret)
+		}
+		r.order("up", rollouts.ToStart, rollouts.Order{})
+		r.work(r.now)
+		r.upgrade(all[0])
+		for _, c := range []struct {
+			status       int
+			answer, says string
+		}{{200, `{"go":false}`, "not yet"}, {200, `{}`, "nothing of go"}, {200, `go`, "no JSON"}, {500, `{"go":true}`, "500"},
+			{302, `{"go":true}`, "302"}, {200, `{"go":"true"}`, "no JSON"}, {200, strings.Repeat(" ", 70_000), "more than"},
+			{204, "", "no JSON"}} {
+			status, answer = c.status, c.answer
+			before := asked
+			r.work(r.now.Add(90 * time.Second))
+			v := r.status("up")
+			if v.Open != 1 || asked == before || v.Checked == nil || !strings.Contains(v.Checked.Answer, c.says) {
+				t.Errorf("%d %.40q: %d waves are open, %d questions, %+v", c.status, c.answer, v.Open, asked-before, v.Checked)
+			}
+		}
+		monitor.CloseClientConnections()
+		status, answer = 201, `{"go":true,"why":"all green"}`
+		r.work(r.now.Add(3 * time.Minute))
+		if v := r.status("up"); v.Open != 2 || v.Checked.Answer != "go" {
+			t.Errorf("%d waves are open: %+v", v.Open, v.Checked)
+		}
+		l, err := r.ctl.Audit(r.ctx, r.admin, domain.AuditFilter{Action: "rollout.next"}, domain.Page{})
+		r.ok(err)
+		if len(l.Items) != 1 || l.Items[0].Actor != "external check" {
+			t.Errorf("the audit log has %+v", l.Items)
+		}
+	})
+}

@@ -50,7 +50,7 @@ func (s *Service) list(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		if r.Record.State != rollout.Scheduled || r.Record.Listed {
+		if !r.Record.State.Active() || r.Record.Listed {
 			return errOvertaken
 		}
 		if err := s.keeper(tx).Order(ctx, s.ctl.Time(), id, rollout.Relist{}); err != nil {
@@ -219,7 +219,7 @@ func (s *Service) Rebuild(ctx context.Context) error {
 
 // due are the jobs of a rollout in its state.
 func due(r rollout.Record, now time.Time) []keeper.Job {
-	if r.State == rollout.Scheduled && !r.Listed {
+	if !r.Listed {
 		return []keeper.Job{{Kind: keeper.KindList, Rollout: r.ID, At: now}}
 	}
 	all := []keeper.Job{{Kind: keeper.KindLook, Rollout: r.ID, At: now}}
