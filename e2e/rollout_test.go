@@ -1,0 +1,367 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/client"
+)
+
+const (
+	rolloutSites = 3
+	// perModel is how many devices of each of two models a site has.
+	perModel = 10
+	loadSize = 2 << 20
+)
+
+// rolloutModels are the models, and the first word of their loads' names.
+var rolloutModels = map[string]string{"linux-amd64": "box", "linux-arm64": "sign"}
+
+// office is a controller as a process, with its devices at three sites.
+type office struct {
+	t                *testing.T
+	dir, bin         string
+	api, http, token string
+	server           *exec.Cmd
+	log              bytes.Buffer
+	c                *client.Client
+	devices          map[string][]string // by site
+	ports            map[string]uint16
+	models           map[string]string // by device
+	moved            map[string]int64  // bytes from the server, by site and model, when it was looked at last
+}
+
+// run runs a command of the controller on its data directory.
+func (o *office) run(args ...string) string {
+	o.t.Helper()
+	cmd := exec.Command(o.bin, args...)
+	cmd.Dir = o.dir
+	cmd.Env = append(os.Environ(), "PEERLOAD_DATA="+filepath.Join(o.dir, "data"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		o.t.Fatalf("peerload-server %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// until waits until something is so.
+func (o *office) until(what string, most time.Duration, so func() bool) {
+	o.t.Helper()
+	late := time.After(most)
+	for !so() {
+		select {
+		case <-late:
+			told, _ := os.ReadFile(filepath.Join(o.dir, o.devices["site-2"][0]+".log")) // of one device
+			o.t.Fatalf("it does not come to pass within %v: %s\nthe controller: %s\na device: %s", most, what, o.tail(), told)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func (o *office) tail() string {
+	text := o.log.String()
+	return text[max(0, len(text)-3000):]
+}
+
+// start starts the controller, at the same addresses each time.
+func (o *office) start() {
+	o.t.Helper()
+	o.server = exec.Command(o.bin, "serve", "--data", filepath.Join(o.dir, "data"), "--listen", o.api, "--http", o.http,
+		"--tftp", "off", "--tls", "off")
+	o.server.Stdout, o.server.Stderr = &o.log, &o.log
+	if err := o.server.Start(); err != nil {
+		o.t.Fatal(err)
+	}
+	o.until("it listens", time.Minute, func() bool {
+		conn, err := net.Dial("tcp", o.api)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+}
+
+// kill kills the controller, as a power cut does.
+func (o *office) kill() {
+	_ = o.server.Process.Kill()
+	_ = o.server.Wait() // it was killed
+}
+
+// newOffice is a controller with three sites, two models and nothing published.
+func newOffice(t *testing.T) *office {
+	t.Helper()
+	if err := sources(); err != nil {
+		t.Fatal(err)
+	}
+	o := &office{t: t, dir: t.TempDir(), devices: map[string][]string{}, ports: map[string]uint16{},
+		models: map[string]string{}, moved: map[string]int64{}}
+	o.bin = filepath.Join(o.dir, "peerload-server")
+	b, err := exec.Command("go", "build", "-o", o.bin, "github.com/peerload/peerload/cmd/peerload-server").CombinedOutput()
+	if err != nil {
+		t.Fatalf("go build: %v: %s", err, b)
+	}
+	o.api, o.http = fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	o.start()
+	t.Cleanup(o.kill)
+	for name, text := range map[string]string{"password": "correct horse battery\n", "none.toml": ""} {
+		if err := os.WriteFile(filepath.Join(o.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.run("user", "add", "ann", "--role", "admin", "--password-file", "password")
+	o.token = o.run("token", "add", "t", "--user", "ann", "--role", "admin", "--scope",
+		"read,devices,loads,enterprise,access")
+	if o.c, err = client.New("http://"+o.api, o.token, nil); err != nil {
+		t.Fatal(err)
+	}
+	o.run("enterprise", "set", "peer-sharing=on", "--yes")
+	for i := range rolloutSites {
+		site := fmt.Sprintf("site-%d", i+1)
+		o.run("site", "add", site, "--time-zone", "UTC")
+		o.ports[site] = freePort(t)
+		for model := range rolloutModels {
+			for n := range perModel {
+				name := fmt.Sprintf("SEP0281%02X%02X%04X", i+1, rolloutModels[model][0], n+1)
+				o.devices[site] = append(o.devices[site], name)
+				o.models[name] = model
+				o.run("device", "add", name, "--model", model, "--site", site)
+			}
+		}
+	}
+	return o
+}
+
+// publish publishes a load of one model.
+func (o *office) publish(name, version, model string) {
+	o.t.Helper()
+	body := make([]byte, loadSize)
+	if _, err := rand.Read(body); err != nil {
+		o.t.Fatal(err)
+	}
+	file := name + ".bin"
+	if err := os.WriteFile(filepath.Join(o.dir, file), body, 0o600); err != nil {
+		o.t.Fatal(err)
+	}
+	o.run("load", "add", "--name", name, "--version", version, "--model", model, file)
+}
+
+// sickAt makes a load not work on the devices of a site.
+const sickAt = `[ "$PEERLOAD_LOAD" != sign-2.0 ] || case "$PEERLOAD_STATE" in */site-2/*) exit 1;; esac`
+
+// boot starts all devices.
+func (o *office) boot() {
+	o.t.Helper()
+	o.run("trust", "export", "--out", "trust")
+	key := filepath.Join(o.dir, "key")
+	if err := os.WriteFile(key, []byte(o.run("enrolment", "add", "k", "--site-key")), 0o600); err != nil {
+		o.t.Fatal(err)
+	}
+	for site, names := range o.devices {
+		for n, name := range names {
+			state := filepath.Join(o.dir, site, name)
+			if err := os.MkdirAll(state, 0o700); err != nil {
+				o.t.Fatal(err)
+			}
+			log, err := os.Create(filepath.Join(o.dir, name+".log"))
+			if err != nil {
+				o.t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			cmd := exec.CommandContext(ctx, peerloadPlain, "agent", "--config", filepath.Join(o.dir, "none.toml"),
+				"--server", "http://"+o.http, "--mac", name[3:], "--model", o.models[name], "--trust",
+				filepath.Join(o.dir, "trust"), "--address", fmt.Sprintf("127.81.%c.%d/8", site[len(site)-1], n+1),
+				"--port", fmt.Sprint(o.ports[site]), "--state", state, "--controller", "http://"+o.api, "--token-file", key,
+				"--check-in", "4s", "--confirm-command", sickAt, "--confirm-timeout", "2s")
+			cmd.Stdout, cmd.Stderr = log, log
+			if err := cmd.Start(); err != nil {
+				o.t.Fatal(err)
+			}
+			o.t.Cleanup(func() { cancel(); _ = cmd.Wait(); log.Close() })
+		}
+	}
+}
+
+// count counts devices that the API says run such a load, in such a state.
+func (o *office) count(is func(d client.Device) bool) (n int) {
+	o.t.Helper()
+	for d, err := range o.c.Devices.List(o.t.Context(), client.Filter{}) {
+		if err != nil {
+			return -1 // the controller is away
+		}
+		if d.State != nil && is(d) {
+			n++
+		}
+	}
+	return n
+}
+
+// runs counts devices of a site, "" for all, that run a load of that name or
+// version and are idle.
+func (o *office) runs(site, load string) int {
+	o.t.Helper()
+	return o.count(func(d client.Device) bool {
+		return (site == "" || d.Site == site) && strings.HasSuffix(d.State.Last.Active, load) && d.State.Last.State == "idle"
+	})
+}
+
+// copies looks at how many times each site fetched the load of each model from the
+// server since it was looked last, in hundredths.
+func (o *office) copies() map[string]int64 {
+	o.t.Helper()
+	now := map[string]int64{}
+	for d, err := range o.c.Devices.List(o.t.Context(), client.Filter{}) {
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		now[d.Site+" "+d.Model] += d.State.Traffic.FromOrigin
+	}
+	out := map[string]int64{}
+	for of, bytes := range now {
+		out[of] = (bytes - o.moved[of]) * 100 / loadSize
+	}
+	o.moved = now
+	return out
+}
+
+// rollout reads the rollout.
+func (o *office) rollout() client.Rollout {
+	o.t.Helper()
+	r, err := o.c.Rollout(o.t.Context(), "up")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return r
+}
+
+// order gives an order over the API.
+func (o *office) order(verb string, order client.RolloutOrder) client.RolloutDone {
+	o.t.Helper()
+	done, err := o.c.OrderRollout(o.t.Context(), "up", verb, order, client.AnyVersion, false)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return done
+}
+
+// TestRollout: sixty devices at three sites get a release of two loads. A canary
+// succeeds; at the second site one of the loads does not work, and the rollout
+// pauses by itself; the controller is killed and started again; a mended load takes
+// the place of the bad one and the devices are tried again; the rest installs in
+// its window. Each load crosses the line of a site once.
+func TestRollout(t *testing.T) {
+	long(t)
+	o := newOffice(t)
+	for _, version := range []string{"1.0", "2.0"} {
+		for model, name := range rolloutModels {
+			o.publish(name+"-"+version, version, model)
+		}
+		o.run("release", "add", version)
+	}
+	o.run("release", "assign", "1.0", "--enterprise", "--yes")
+	o.boot()
+	all := rolloutSites * 2 * perModel
+	o.until("all run the first release", 3*time.Minute, func() bool { return o.runs("", "-1.0") == all })
+	o.once("the first release", 105)
+
+	canary := []string{o.devices["site-1"][0], o.devices["site-1"][perModel]}
+	o.run("rollout", "create", "up", "--release", "2.0", "--all", "--download-anytime", "--max-failed-share", "50",
+		"--wave", "devices:"+strings.Join(canary, ",")+" soak=2s", "--wave", "sites:site-2 by=person", "--wave", "100%")
+	o.run("rollout", "start", "up", "--yes")
+	o.until("the canary is done, and the second wave opens", 2*time.Minute, func() bool { return o.rollout().Open == 2 })
+	o.until("too many fail, and it pauses", 4*time.Minute, func() bool { return o.rollout().State == "paused" })
+	if n := o.runs("site-3", "-1.0"); n != 2*perModel {
+		t.Errorf("%d devices of a site whose wave is not open run the old release", n)
+	}
+	o.kill()
+	o.start()
+	if r := o.rollout(); r.State != "paused" || r.Counts.Failed == 0 || r.Reasons["not-confirmed"] != r.Counts.Failed {
+		t.Fatalf("after a restart it is %s: %+v, %v", r.State, r.Counts, r.Reasons)
+	}
+	o.until("those that had begun say how it ended", 2*time.Minute, func() bool { return o.rollout().Counts.Began == 0 })
+	o.publish("sign-2.0b", "2.0b", "linux-arm64")
+	o.order("replace", client.RolloutOrder{From: "sign-2.0", To: "sign-2.0b"})
+	o.order("retry", client.RolloutOrder{})
+	o.order("resume", client.RolloutOrder{})
+	o.until("the second site is done", 4*time.Minute, func() bool {
+		return o.runs("site-2", "box-2.0") == perModel && o.runs("site-2", "sign-2.0b") == perModel
+	})
+	o.rest(all)
+}
+
+// once compares what crossed the lines with one copy for each site and model.
+func (o *office) once(what string, most int64) {
+	o.t.Helper()
+	got := o.copies()
+	o.t.Logf("%s: hundredths of a copy that crossed the lines: %v", what, got)
+	for of, n := range got {
+		if n > most {
+			o.t.Errorf("%s: %d hundredths of a copy for %s", what, n, of)
+		}
+	}
+}
+
+// rest takes the third wave through a window that opens soon, to the end.
+func (o *office) rest(all int) {
+	o.t.Helper()
+	from := time.Now().UTC().Add(2 * time.Minute).Truncate(time.Minute)
+	window := from.Format("15:04") + "-" + from.Add(time.Hour).Format("15:04")
+	for _, site := range []string{"site-1", "site-3"} {
+		o.run("site", "set", site, "--window", window)
+	}
+	o.order("next", client.RolloutOrder{})
+	ready := func(d client.Device) bool { return d.State.Last.State == "ready" }
+	o.until("the rest has its load, and waits for the window", 100*time.Second, func() bool {
+		return o.count(ready) == all-2*perModel-2
+	})
+	if time.Now().Before(from) && o.runs("site-3", "-1.0")+o.count(ready) < 2*perModel {
+		o.t.Error("a device has installed before its window")
+	}
+	o.until("it is finished", 5*time.Minute, func() bool { return o.rollout().State == "finished" })
+	r := o.rollout()
+	if r.Counts.Done != all || len(r.Replaced) != 1 {
+		o.t.Errorf("it ended with %+v, %v", r.Counts, r.Replaced)
+	}
+	for d, err := range o.c.RolloutDevices("up").List(o.t.Context(), client.Filter{}) {
+		switch {
+		case err != nil:
+			o.t.Fatal(err)
+		case d.Wave == 2 && d.Since.Before(from):
+			o.t.Errorf("%s was done at %v, before its window", d.Device, d.Since)
+		}
+	}
+	for d, err := range o.c.Devices.List(o.t.Context(), client.Filter{}) {
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		want, err := o.c.Desired(o.t.Context(), d.Name)
+		if err != nil || want.Load.Load != d.State.Last.Active || !strings.Contains(want.Load.Load, "-2.0") {
+			o.t.Errorf("%s runs %s, and should run %s: %v", d.Name, d.State.Last.Active, want.Load.Load, err)
+		}
+	}
+	o.lines()
+}
+
+// lines looks at what crossed the lines: of each load one copy. Two sites have
+// fetched the load that did not work everywhere, and the mended one.
+func (o *office) lines() {
+	o.t.Helper()
+	for of, n := range o.copies() {
+		most := int64(105)
+		if of == "site-1 linux-arm64" || of == "site-2 linux-arm64" {
+			most = 2 * 105
+		}
+		o.t.Logf("%s: %d hundredths of a copy crossed the line", of, n)
+		if n > most {
+			o.t.Errorf("%s: %d hundredths of a copy, at most %d", of, n, most)
+		}
+	}
+}
