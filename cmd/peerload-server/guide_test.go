@@ -43,7 +43,8 @@ func TestOperationsGuide(t *testing.T) {
 		"9.4(2) added: version 1, loads SIP41.9-4-2, SIP61.9-4-2", "load SIP61.9-4-3 (profile, release 9.4(3))",
 		`profile desks: release "9.4(2)", before it release "9.4(3)"`,
 		"this touches 2 devices; sites: Kyoto 1, without a site: 1; models: CP-7941G 1, CP-7961G 1",
-		"undo with: peerload-server undo")
+		"9.4-desks: draft, version 1, 9.4(3); waves open 0 of 3", "9.4-desks: paused, version 4",
+		"9.4-desks: aborted, version 6, 9.4(3)", "undo with: peerload-server undo")
 }
 
 // runGuide runs the commands of a document, at least so many, in one shell, and
