@@ -483,8 +483,10 @@ func (a Actor) Within(tx Tx) Tx {
 	return &realmTx{tx, a}
 }
 
-// whole is the transaction without a realm: for what follows from a change that
-// was allowed.
+// Whole is the transaction without a realm: for what follows from a change that was
+// allowed, such as a job.
+func Whole(tx Tx) Tx { return whole(tx) }
+
 func whole(tx Tx) Tx {
 	for {
 		t, ok := tx.(*realmTx)

@@ -122,7 +122,7 @@ func migrate(ctx context.Context, d riverdriver.Driver[*sql.Tx],
 
 // Enqueue implements rollouts.Queue.
 func (q *Queue) Enqueue(ctx context.Context, of domain.Tx, j keeper.Job) error {
-	tx, ok := store.SQL(of)
+	tx, ok := store.SQL(domain.Whole(of))
 	if !ok {
 		return errors.New("jobs: a transaction of another store")
 	}

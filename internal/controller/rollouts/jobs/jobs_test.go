@@ -90,6 +90,11 @@ func TestQueue(t *testing.T) {
 			if err := put(q, away, keeper.Job{Kind: keeper.KindTick, Rollout: "never", At: now}); !errors.Is(err, away) {
 				t.Fatal(err)
 			}
+			limited := domain.Actor{Name: "ken", Realm: domain.RealmOf([]string{"Kyoto"})}
+			must(s.Update(t.Context(), func(tx domain.Tx) error { // whoever gave the order
+				return q.Enqueue(t.Context(), limited.Within(tx), keeper.Job{Kind: keeper.KindTick, Rollout: "later",
+					At: now.Add(2 * time.Hour)})
+			}))
 			twice := keeper.Job{Kind: keeper.KindLook, Rollout: "once", At: now}
 			must(put(q, nil, twice, twice))
 			must(put(again, nil, twice, keeper.Job{Kind: keeper.KindTick, Rollout: "later", At: now.Add(time.Hour)}))
