@@ -1,6 +1,7 @@
 package storesuite
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -60,6 +61,10 @@ func many(t *testing.T, open Open) {
 		}
 		return errors.Join(err, err2)
 	})
+	var exported bytes.Buffer
+	if err := errors.Join(s.Export(t.Context(), &exported), fresh(t, open).Import(t.Context(), &exported)); err != nil {
+		t.Error(err)
+	}
 	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		stale := all[n-1]
 		stale.Version = 3
