@@ -41,30 +41,32 @@ func (a *consent) ask(conn *connFlags, cmd *cobra.Command, c *connection, o *cli
 	}
 	o.Shown = would.Shown // what was shown is what is done
 	if a.dry {
-		text := reachText(would.Reach, terminal.Japanese(os.Getenv))
-		if err := conn.show(cmd, "dry_run", would, "%s\n", text); err != nil || conn.json {
-			return false, err
-		}
-		return false, printRows(conn, cmd, would.Rows)
+		return false, conn.show(cmd, "dry_run", would, "%s\n", reachText(would.Reach, terminal.Japanese(os.Getenv)))
 	}
 	return confirm(cmd, would.Reach)
 }
 
 // confirm asks a person at the terminal about what touches several devices.
 func confirm(cmd *cobra.Command, r client.Reach) (bool, error) {
-	japanese := terminal.Japanese(os.Getenv)
 	if r.Devices <= 1 {
 		return true, nil
 	}
+	return confirmed(cmd, reachText(r, false), reachText(r, terminal.Japanese(os.Getenv)))
+}
+
+// confirmed asks a person at the terminal to go on, and says first what it would
+// do: in English in an error, else in his language.
+func confirmed(cmd *cobra.Command, english, local string) (bool, error) {
+	japanese := terminal.Japanese(os.Getenv)
 	in, ok := cmd.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return false, fmt.Errorf("%s; %w", reachText(r, false), errUnasked)
+		return false, fmt.Errorf("%s; %w", english, errUnasked)
 	}
 	question := "Go on? [y/N] "
 	if japanese {
 		question = "続けますか? [y/N] "
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "%s\n%s", reachText(r, japanese), question)
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s\n%s", local, question)
 	line, err := bufio.NewReader(in).ReadString('\n')
 	if err != nil && line == "" {
 		fmt.Fprintln(cmd.ErrOrStderr())

@@ -93,6 +93,9 @@ type connection struct {
 	ifVersion client.Version
 	close     func() error
 	at        place
+	// work carries out bulk jobs in this process until ctx ends; nil where a
+	// controller does.
+	work func(ctx context.Context)
 }
 
 // open opens the way to the controller.
@@ -119,7 +122,7 @@ func (conn *connFlags) open(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, errors.Join(err, inst.store.Close())
 	}
-	return &connection{c, client.Version(conn.ifVersion), inst.store.Close, place{}}, nil
+	return &connection{c, client.Version(conn.ifVersion), inst.store.Close, place{}, inst.jobs.Run}, nil
 }
 
 // place is a remote controller; none if server is "".
@@ -203,7 +206,7 @@ func (conn *connFlags) remote(at place) (*connection, error) {
 			"sets %s, or gives --token-file", at.server, at.server, envToken)
 	}
 	c, err := at.client(at.token)
-	return &connection{c, client.Version(conn.ifVersion), func() error { return nil }, at}, err
+	return &connection{c, client.Version(conn.ifVersion), func() error { return nil }, at, nil}, err
 }
 
 // client is a client of the controller.

@@ -33,7 +33,7 @@ func free(t *testing.T) string {
 func TestAdministratorsGuide(t *testing.T) {
 	runGuide(t, "../../docs/ADMIN.md", 40, "peer-sharing  off    device",
 		"<loadInformation model=\"Cisco IP Phone 7941\">fw-1</loadInformation>",
-		"SEP001122334466  yes  yes", "peerload_build_info", "loadInformation115")
+		"phones.csv: 2 rows: 2 created, 0 changed, 0 unchanged, 0 refused", "peerload_build_info", "loadInformation115")
 }
 
 // TestOperationsGuide likewise of docs/OPERATIONS.md.
@@ -45,6 +45,15 @@ func TestOperationsGuide(t *testing.T) {
 		"this touches 2 devices; sites: Kyoto 1, without a site: 1; models: CP-7941G 1, CP-7961G 1",
 		"9.4-desks: draft, version 1, 9.4(3); waves open 0 of 3", "9.4-desks: paused, version 4",
 		"9.4-desks: aborted, version 6, 9.4(3)", "undo with: peerload-server undo")
+}
+
+// TestBulkGuide likewise of docs/BULK.md.
+func TestBulkGuide(t *testing.T) {
+	runGuide(t, "../../docs/BULK.md", 30, "phones.csv: 2 rows: 2 created, 0 changed, 0 unchanged, 0 refused",
+		"phones.csv: done: 2 rows: 2 created", `profile "Brunch"; did you mean Branch?`, "status 3",
+		"mended.csv: done: 1 row: 0 created, 0 changed, 1 unchanged", "settings.peer-sharing: unset → on",
+		"desks.csv: done: 2 rows: 2 created", "branch model=7961", ": begins ", "undone", "phones.xlsx: 4 devices",
+		"all.csv: 4 rows: 0 created, 0 changed, 4 unchanged, 0 refused")
 }
 
 // runGuide runs the commands of a document, at least so many, in one shell, and

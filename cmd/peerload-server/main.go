@@ -9,7 +9,7 @@
 //	peerload-server load        add, list, assign, verify and retire loads
 //	peerload-server release     one name for the loads of several models
 //	peerload-server rollout     bring a release to many devices step by step
-//	peerload-server bulk        write many devices from a table
+//	peerload-server bulk        change many devices by a table or query
 //	peerload-server undo        take back what an entry of the audit log has changed
 //	peerload-server report      what devices say, and who changed what
 //	peerload-server login       sign in at a controller; logout ends it
@@ -169,6 +169,7 @@ func advised(err error) error {
 var lists = map[string]string{
 	"device": "device list", "site": "site list", "profile": "profile list", "model": "model list",
 	"load": "load list", "release": "release list", "rollout": "rollout list", "user": "user list",
+	"job": "bulk list", "template": "bulk template list",
 	"token": "token list", "enrolment token": "enrolment list", "audit entry": "report audit", "order": "order list",
 }
 

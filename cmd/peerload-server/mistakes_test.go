@@ -29,7 +29,10 @@ var mistakes = []string{
 	"servee", "device lst", "help foo", "help device lst", "completion foo", "completion bash x", "serve --htpp :1",
 	"device list --modl 7941", "serve --http", "device list --state", "trust export --out",
 	// Arguments.
-	"device show", "device show a b", "device add", "bulk", "bulk a b", "load assign --enterprise", "trust rotate",
+	"device show", "device show a b", "device add", "bulk plan", "bulk plan a b", "bulk plan a --all-devices",
+	"bulk run --all-devices", "bulk run --all-devices x=1",
+	"bulk run --site Kyto timing=lan", "bulk export DIR/x.ods", "bulk undo none", "bulk status none",
+	"bulk run --all-devices timing=lan --template none", "bulk template set t", "load assign --enterprise", "trust rotate",
 	"backup", "template x", "serve x",
 	// Values.
 	"serve --site-transfers x", "serve --site-rate -1", "serve --site-prefix-v4 99", "serve --site x", "serve --tls foo",
@@ -73,7 +76,7 @@ var mistakes = []string{
 	// What nobody has said yes to.
 	"undo", "undo none", "undo none --if-version 3", "enterprise set timing=classic",
 	"load assign gw --site Kyotoo --yes", "load assign fw --site Kyoto --yes", "load roll-back --site Kyoto --yes",
-	"release assign r --site Kyoto --dry-run", "load assign fw --site Kyoto --enterprise", "bulk DIR/two.csv",
+	"release assign r --site Kyoto --dry-run", "load assign fw --site Kyoto --enterprise", "bulk run DIR/two.csv",
 	"rollout create", "rollout create a/b --load fw --all", "rollout create up --all", "rollout create up --load fw",
 	"rollout create up --load fw --all --site Kyoto", "rollout create up --load none --all",
 	"rollout create up --load fw --all --wave x", "rollout create up --load fw --all --wave 5%,soak=1h",
@@ -100,8 +103,9 @@ var mistakes = []string{
 	"device add 02:00:00:00:00:02 --model 7941 --profile none", "device list --data DIR/none",
 	"load list --repo DIR/none", "load refresh --repo DIR/none",
 	// Files.
-	"bulk DIR/none", "bulk DIR/bad.csv", "bulk DIR/no-device.csv", "bulk DIR/short.csv", "bulk DIR/plain",
-	"bulk DIR/rows.csv",
+	"bulk run DIR/none", "bulk run DIR/bad.csv", "bulk run DIR/no-device.csv", "bulk run DIR/short.csv",
+	"bulk run DIR/plain",
+	"bulk run DIR/rows.csv",
 	"model add DIR/none", "model add DIR/plain", "load add --name x --version 1 --model m DIR/none",
 	"user add bob --role admin --password-file DIR/none", "trust export --out DIR/plain", "backup DIR/none/x",
 	"backup DIR/plain", "restore DIR/none", "restore DIR/plain --data DIR/new", "restore DIR/backup",

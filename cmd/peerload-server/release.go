@@ -539,3 +539,51 @@ func rolloutSkip(conn *connFlags) *cobra.Command {
 	cmd.Args = cobra.MinimumNArgs(2)
 	return cmd
 }
+
+func bulkTemplate(conn *connFlags) *cobra.Command {
+	cmd := &cobra.Command{Use: "template", Short: "Templates: values for the devices of a table that says nothing else"}
+	var note string
+	set := &cobra.Command{Use: "set TEMPLATE NAME=VALUE...", Short: "Make a template, or replace it",
+		Args:    cobra.MinimumNArgs(2),
+		Example: "  peerload-server bulk template set branch model=7961 profile=Branch peer-sharing=on",
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			change, err := assignments(args[1:])
+			if err != nil {
+				return err
+			}
+			t, err := c.PutTemplate(cmd.Context(), args[0], note, change)
+			if err != nil {
+				return err
+			}
+			return conn.show(cmd, "template_set", t, "%s set: version %d\n", terminal.Printable(t.Name), t.Version)
+		})}
+	set.Flags().StringVar(&note, "note", "", "for people")
+	all := &cobra.Command{Use: "list", Short: "List templates", Args: cobra.NoArgs,
+		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+			items, err := collect(c.Templates.List(cmd.Context(), client.Filter{}))
+			if err != nil {
+				return err
+			}
+			return list(conn, cmd, "template", items, "TEMPLATE SAYS NOTE", func(t client.Template) []string {
+				says := ""
+				for _, f := range []struct {
+					name  string
+					value *string
+				}{{"model", t.Change.Model}, {"profile", t.Change.Profile}, {"site", t.Change.Site},
+					{"description", t.Change.Description}, {"load", t.Change.Load}, {"release", t.Change.Release}} {
+					if f.value != nil {
+						says += f.name + "=" + *f.value + " "
+					}
+				}
+				says = strings.TrimSpace(says + settingsText(t.Change.Settings.Set))
+				for _, name := range t.Change.Settings.Unset {
+					says += " " + name + "=-"
+				}
+				return []string{t.Name, says, t.Note}
+			})
+		})}
+	cmd.AddCommand(set, all, remover(conn, "delete TEMPLATE",
+		"Remove a template; jobs that used it stay", "template_deleted",
+		func(ctx context.Context, c *connection, name string) error { return c.DeleteTemplate(ctx, name) }))
+	return cmd
+}

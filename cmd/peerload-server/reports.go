@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -20,8 +18,8 @@ import (
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/cli/strict"
+	"github.com/peerload/peerload/internal/controller/bulk/table"
 	"github.com/peerload/peerload/internal/durable"
-	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/terminal"
 )
 
@@ -116,151 +114,6 @@ func valueOr(v *string) string {
 		return terminal.None
 	}
 	return *v
-}
-
-// errRows ends a bulk write of which some rows failed, after they are printed.
-var errRows = errors.New("rows were not written as asked: mend what PROBLEM says, and write them again")
-
-func bulkCommand() *cobra.Command {
-	conn := &connFlags{}
-	var create bool
-	var a consent
-	cmd := &cobra.Command{Use: "bulk FILE.csv", Short: "Write many devices from a table; each row is read back",
-		Args: cobra.ExactArgs(1),
-		Long: `Write many devices from a CSV table ("-" is the standard input). The first line
-names the columns: device, and any of model, profile, site, description, load,
-release and the names of settings. An empty cell changes nothing, a hyphen unsets
-a setting or empties a field. Each row is written, read back and compared by
-itself; one that fails does not stop the others, and the exit status tells. What
-is printed at the end undoes it.`,
-		Example: "  peerload-server bulk phones.csv --create --dry-run",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			b, err := readInput(cmd, args[0], 16<<20)
-			if err != nil {
-				return err
-			}
-			rows, err := bulkRows(b, create)
-			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
-			}
-			return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-				return sendBulk(conn, cmd, c, rows, &a)
-			})(cmd, args)
-		}}
-	conn.flags(cmd.Flags())
-	cmd.Flags().BoolVar(&create, "create", false, "make devices that are not known")
-	a.flags(cmd)
-	return cmd
-}
-
-// printRows prints the results of rows.
-func printRows(conn *connFlags, cmd *cobra.Command, rows []client.BulkResult) error {
-	if len(rows) == 0 {
-		return nil
-	}
-	return list(conn, cmd, "bulk_row", rows, "DEVICE OK CREATED PROBLEM", func(b client.BulkResult) []string {
-		return []string{b.Device, terminal.YesNo(b.OK), terminal.YesNo(b.Created), b.Error}
-	})
-}
-
-func sendBulk(conn *connFlags, cmd *cobra.Command, c *connection, rows []client.BulkRow, a *consent) error {
-	if len(rows) == 0 {
-		return errors.New("it has no row below the first line: nothing would be changed")
-	}
-	if ok, err := a.ask(conn, cmd, c, &client.Order{Rows: rows}); err != nil || !ok {
-		return err
-	}
-	failed := 0
-	for batch := range slices.Chunk(rows, 500) { // so that one call does not take minutes
-		done, err := c.Change(cmd.Context(), client.Order{Rows: batch}, false)
-		if err != nil {
-			return err
-		}
-		for _, b := range done.Rows {
-			if !b.OK {
-				failed++
-			}
-		}
-		if err := printRows(conn, cmd, done.Rows); err != nil {
-			return err
-		}
-		if done.Rows = nil; done.Audit != "" {
-			if err := showChanged(conn, cmd, done); err != nil {
-				return err
-			}
-		}
-	}
-	if failed > 0 {
-		return fmt.Errorf("%d of %d %w", failed, len(rows), errRows)
-	}
-	return nil
-}
-
-// bulkRows reads the table.
-func bulkRows(b []byte, create bool) ([]client.BulkRow, error) {
-	t := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))))
-	header, err := t.Read()
-	if err != nil {
-		return nil, fmt.Errorf("it has no first line with the columns: %w; %s", err, columnsHelp())
-	}
-	if !slices.Contains(header, "device") {
-		return nil, errors.New(`it has no column "device": ` + columnsHelp())
-	}
-	var rows []client.BulkRow
-	for {
-		cells, err := t.Read()
-		if err == io.EOF {
-			return rows, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: mend the row", err)
-		}
-		row := client.BulkRow{Create: create}
-		for i, name := range header {
-			if err := bulkCell(&row, name, cells[i]); err != nil {
-				return nil, err
-			}
-		}
-		rows = append(rows, row)
-	}
-}
-
-// columns are those that a table can have beside the settings.
-var columns = []string{"device", "model", "profile", "site", "description", "load", "release"}
-
-// columnsHelp says what the first line of a table is.
-func columnsHelp() string {
-	return "its first line names the columns, device and any of " +
-		strings.Join(slices.Concat(columns[1:], policy.Names()), ", ")
-}
-
-func bulkCell(row *client.BulkRow, name, cell string) error {
-	value := cell
-	if cell == "-" {
-		value = ""
-	}
-	field, ok := map[string]**string{"model": &row.Change.Model, "profile": &row.Change.Profile, "site": &row.Change.Site,
-		"description": &row.Change.Description, "load": &row.Change.Load, "release": &row.Change.Release}[name]
-	switch {
-	case name == "device":
-		row.Device = cell
-	case cell == "":
-	case ok:
-		*field = &value
-	default:
-		if err := choice.Check("column", name, slices.Concat(columns, policy.Names())); err != nil {
-			return err
-		}
-		if s := &row.Change.Settings; cell == "-" {
-			s.Unset = append(s.Unset, name)
-		} else {
-			if s.Set == nil {
-				s.Set = map[string]string{}
-			}
-			s.Set[name] = value
-		}
-	}
-	return nil
 }
 
 func backupCommand() *cobra.Command {
@@ -376,4 +229,236 @@ that of a data directory without one, or an empty PostgreSQL. One that holds som
 	conn.dataFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&conn.json, "json", false, "print one JSON object a line")
 	return cmd
+}
+
+// errRows ends a bulk job of which some rows failed, after they are printed.
+var errRows = errors.New("rows were not written as asked: mend what PROBLEM says, and write them again")
+
+func bulkCommand() *cobra.Command {
+	return group("bulk", "Change many devices by a table or a query: plan, run, look, undo",
+		func(conn *connFlags) []*cobra.Command {
+			return []*cobra.Command{bulkPlan(conn), bulkRun(conn), bulkStatus(conn), bulkUndo(conn), bulkList(conn),
+				bulkExport(conn), bulkTemplate(conn)}
+		})
+}
+
+// jobFlags say what a job is to do.
+type jobFlags struct {
+	consent
+	query       client.JobQuery
+	job         client.JobRequest
+	all, every  bool
+	at, badFile string
+}
+
+const jobHelp = `
+
+FILE is a CSV table (commas, semicolons or tabs; UTF-8 or UTF-16) or an xlsx; "-"
+is the standard input. Its first line names the columns: device, and any of model,
+profile, site, description, load, release and the names of settings, by their usual
+names in English or Japanese. An empty cell changes nothing, a hyphen unsets a
+setting or empties a field. Without FILE, --model, --profile, --site and --text
+find devices, or --all-devices does. NAME=VALUE is for each device of which the
+table says nothing else.`
+
+func (f *jobFlags) flags(cmd *cobra.Command) {
+	s := cmd.Flags()
+	queryFlags(cmd, &f.query)
+	s.BoolVar(&f.all, "all-devices", false, "all devices")
+	s.StringVar(&f.job.Template, "template", "", "name of a template: values for all that the table does not say")
+	s.BoolVar(&f.job.Create, "create", false, "make devices that are not known")
+	s.BoolVar(&f.job.SkipBad, "skip-bad", false, "write the good rows although there are bad ones")
+	s.BoolVar(&f.job.AnyModel, "any-model", false, "take models that no table has")
+	s.BoolVar(&f.every, "all-rows", false, "print every row, not some of those that are good")
+	s.StringVar(&f.badFile, "bad", "", "write the bad rows into this new CSV file, to mend them and run it")
+}
+
+func queryFlags(cmd *cobra.Command, q *client.JobQuery) {
+	s := cmd.Flags()
+	s.StringVar(&q.Model, "model", "", "devices of this model")
+	s.StringVar(&q.Profile, "profile", "", "devices of this profile")
+	siteFlag(cmd, &q.Site, "devices that belong to this site")
+	s.StringVar(&q.Text, "text", "", "devices with this in their name or description")
+}
+
+// request reads the arguments: FILE, and NAME=VALUE.
+func (f *jobFlags) request(cmd *cobra.Command, args []string) (r client.JobRequest, err error) {
+	r = f.job
+	file := ""
+	if len(args) > 0 && !strings.Contains(args[0], "=") {
+		file, args = args[0], args[1:]
+	}
+	if r.Set, err = assignments(args); err != nil {
+		return r, err
+	}
+	asked := f.all || f.query != (client.JobQuery{})
+	switch {
+	case file != "" && asked:
+		return r, errors.New("a table names its devices: leave out --model, --profile, --site, --text and --all-devices")
+	case file == "" && !asked:
+		return r, errors.New("name a table, or find devices with --model, --profile, --site, --text or --all-devices")
+	case file == "":
+		r.Query = &f.query
+	default:
+		r.Name = filepath.Base(file)
+		if r.Table, err = readInput(cmd, file, table.MaxBytes); err != nil {
+			return r, err
+		}
+	}
+	if f.at == "" {
+		return r, nil
+	}
+	if d, err := time.ParseDuration(f.at); err == nil {
+		r.At = time.Now().Add(d)
+		return r, nil
+	}
+	if r.At, err = time.Parse(time.RFC3339, f.at); err != nil {
+		err = fmt.Errorf("--at %q is neither a time such as 2026-03-01T22:00:00+09:00 nor one from now, such as 5m", f.at)
+	}
+	return r, err
+}
+
+// assignments read NAME=VALUE for settings and for what else a device has; a hyphen
+// unsets.
+func assignments(args []string) (c client.DeviceChange, err error) {
+	fields := map[string]**string{table.Model: &c.Model, table.Profile: &c.Profile, table.Site: &c.Site,
+		table.Description: &c.Description, table.Load: &c.Load, table.Release: &c.Release}
+	for _, a := range args {
+		name, value, ok := strings.Cut(a, "=")
+		if !ok {
+			return c, fmt.Errorf("%q is not NAME=VALUE, for example peer-sharing=on", a)
+		}
+		if err := choice.Check("name", name, table.Columns()[1:]); err != nil {
+			return c, err
+		}
+		unset := value == "-"
+		if unset {
+			value = ""
+		}
+		switch field := fields[name]; {
+		case field != nil:
+			*field = &value
+		case unset:
+			c.Settings.Unset = append(c.Settings.Unset, name)
+		default:
+			if c.Settings.Set == nil {
+				c.Settings.Set = map[string]string{}
+			}
+			c.Settings.Set[name] = value
+		}
+	}
+	return c, nil
+}
+
+func bulkPlan(conn *connFlags) *cobra.Command {
+	f := &jobFlags{}
+	cmd := &cobra.Command{Use: "plan [FILE] [NAME=VALUE...]", Short: "Say what would become of each row; change nothing",
+		Long:    "Say what a job would do: what becomes of each row, by the line. It changes nothing." + jobHelp,
+		Example: "  peerload-server bulk plan phones.xlsx --create",
+		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+			return f.plan(conn, cmd, c, args)
+		})}
+	f.flags(cmd)
+	return cmd
+}
+
+func (f *jobFlags) plan(conn *connFlags, cmd *cobra.Command, c *connection, args []string) error {
+	r, err := f.request(cmd, args)
+	if err != nil {
+		return err
+	}
+	p, err := c.PlanJob(cmd.Context(), r)
+	if err != nil {
+		return err
+	}
+	return f.report(conn, cmd, p.Rows, p.Counts, "bulk_plan", p.Name, "")
+}
+
+// maxShown bounds the good rows that are printed, and maxBad the bad ones.
+const maxShown, maxBad = 20, 200
+
+// report prints rows and then a summary, and writes the bad rows into a file.
+func (f *jobFlags) report(conn *connFlags, cmd *cobra.Command, rows []client.JobRow, n client.JobCounts, event, name,
+	state string) error {
+	shown, good, bad := []client.JobRow{}, 0, []client.JobRow{}
+	for _, r := range rows {
+		if r.Problem != "" {
+			if bad = append(bad, r); len(bad) <= maxBad || f.every || conn.json {
+				shown = append(shown, r)
+			}
+		} else if good++; f.every || conn.json || good <= maxShown && r.Outcome != "unchanged" {
+			shown = append(shown, r)
+		}
+	}
+	err := error(nil)
+	if len(shown) > 0 {
+		err = list(conn, cmd, "bulk_row", shown, "LINE DEVICE OUTCOME CHANGES PROBLEM", func(r client.JobRow) []string {
+			var changes []string
+			for _, c := range r.Changes {
+				changes = append(changes, fmt.Sprintf("%s: %s → %s", c.Field, valueOr(c.Old), valueOr(c.New)))
+			}
+			return []string{fmt.Sprint(r.Line), r.Device, r.Outcome, strings.Join(changes, "; "), r.Problem}
+		})
+	}
+	if err != nil {
+		return err
+	}
+	if f.badFile != "" && len(bad) > 0 {
+		if err := writeNew(f.badFile, func(w io.Writer) error { return table.WriteCSV(w, badTable(bad)) }); err != nil {
+			return err
+		}
+	}
+	text := countText(name, state, n, terminal.Japanese(os.Getenv))
+	if err := conn.show(cmd, event, n, "%s\n", text); err != nil || len(bad) == 0 {
+		return err
+	}
+	return fmt.Errorf("%d of %d %w", len(bad), n.Rows, errRows)
+}
+
+// badTable is a table of bad rows, with what each was to change.
+func badTable(rows []client.JobRow) *table.Table {
+	t := &table.Table{Columns: table.Columns()}
+	for _, r := range rows {
+		row := table.Row{Line: r.Line, Device: r.Device, Problem: r.Problem}
+		c := r.Change
+		for _, f := range []struct {
+			column string
+			value  *string
+		}{{table.Model, c.Model}, {table.Profile, c.Profile}, {table.Site, c.Site}, {table.Description, c.Description},
+			{table.Load, c.Load}, {table.Release, c.Release}} {
+			if f.value != nil {
+				row.Cells = append(row.Cells, table.Cell{Column: f.column, Value: *f.value, Unset: *f.value == ""})
+			}
+		}
+		for name, value := range c.Settings.Set {
+			row.Cells = append(row.Cells, table.Cell{Column: name, Value: value})
+		}
+		for _, name := range c.Settings.Unset {
+			row.Cells = append(row.Cells, table.Cell{Column: name, Unset: true})
+		}
+		t.Rows = append(t.Rows, row)
+	}
+	return t
+}
+
+// countText sums a job up in one line.
+func countText(name, state string, n client.JobCounts, japanese bool) string {
+	name = terminal.Printable(name)
+	if state != "" {
+		name += ": " + state
+	}
+	if japanese {
+		return fmt.Sprintf("%s: 全%d行。作成 %d、変更 %d、変更なし %d、拒否 %d、取り消し %d、保持 %d", name, n.Rows, n.Created,
+			n.Changed, n.Unchanged, n.Refused, n.Undone, n.Kept)
+	}
+	rows := "rows"
+	if n.Rows == 1 {
+		rows = "row"
+	}
+	text := fmt.Sprintf("%s: %d %s: %d created, %d changed, %d unchanged, %d refused", name, n.Rows, rows, n.Created,
+		n.Changed, n.Unchanged, n.Refused)
+	if n.Undone+n.Kept > 0 {
+		text += fmt.Sprintf(", %d undone, %d kept", n.Undone, n.Kept)
+	}
+	return text
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/servercert"
 	"github.com/peerload/peerload/internal/durable"
@@ -391,5 +392,57 @@ func TestNameOnce(t *testing.T) {
 		if b, _ := os.ReadFile(filepath.Join(dir, name)); string(b) != want {
 			t.Errorf("%s holds %q", name, b)
 		}
+	}
+}
+
+// TestBulkKilled: a controller that is killed in the middle of a bulk job goes on
+// with it when it comes back, and can undo it.
+func TestBulkKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes thousands of devices")
+	}
+	const rows = 20_000
+	o := newOffice(t)
+	o.start()
+	var b strings.Builder
+	b.WriteString("device,model,peer-sharing\n")
+	for i := range rows {
+		fmt.Fprintf(&b, "%012X,7961,on\n", i+1)
+	}
+	o.file("phones.csv", b.String())
+	job := func() domain.Job {
+		return item[domain.Job](t, strings.TrimSpace(o.ok("bulk list --json")))
+	}
+	o.ok("bulk run @phones.csv --create --yes --at 1s")
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	until := func(what string, is func(j domain.Job) bool) {
+		t.Helper()
+		for j := job(); !is(j); j = job() {
+			if j.State == domain.JobRefused {
+				t.Fatalf("not %s: %+v", what, j)
+			}
+			<-tick.C
+		}
+	}
+	until("begun", func(j domain.Job) bool { return j.Next > 0 })
+	if err := o.stop(syscall.SIGKILL); err == nil {
+		t.Error("killed, and yet it ended well")
+	}
+	if j := job(); j.State != domain.JobRunning || j.Next == j.Steps {
+		t.Fatalf("it was killed too late: %+v", j)
+	}
+	o.start()
+	until("done", func(j domain.Job) bool { return j.State == domain.JobDone })
+	if j := job(); j.Counts.Created != rows || j.Verified != j.Steps {
+		t.Errorf("%+v", j)
+	}
+	overview := item[domain.Overview](t, o.ok("report overview --json"))
+	if overview.Devices != rows {
+		t.Errorf("%d devices", overview.Devices)
+	}
+	o.ok("bulk undo " + job().ID)
+	if overview = item[domain.Overview](t, o.ok("report overview --json")); overview.Devices != 0 {
+		t.Errorf("%d devices after it was undone", overview.Devices)
 	}
 }
