@@ -251,7 +251,7 @@ func warnModel(cmd *cobra.Command, c *connection, model string) error {
 	}
 	var names []string
 	for _, row := range all {
-		names = append(names, row.Name)
+		names = append(append(names, row.Name), row.Aliases...)
 	}
 	meant := ""
 	if near := choice.Nearest(m.Name, names); len(near) > 0 {

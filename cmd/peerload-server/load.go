@@ -362,8 +362,27 @@ func uploadLoad(conn *connFlags, cmd *cobra.Command, c *connection, req publish.
 	if err != nil {
 		return err
 	}
-	return conn.show(cmd, "load_added", l, "%s version %s: %s, %s, for %s: published\n",
+	err = conn.show(cmd, "load_added", l, "%s version %s: %s, %s, for %s: published\n",
 		l.Name, l.Release, filesOf(len(l.Components)), terminal.Bytes(l.Size), strings.Join(l.Models, ", "))
+	if err != nil {
+		return err
+	}
+	return warnModels(cmd, c, l.Models)
+}
+
+// warnModels says on standard error which models neither a table nor a device has:
+// the load is for nothing that is known, which may be a typing error.
+func warnModels(cmd *cobra.Command, c *connection, models []string) error {
+	for _, m := range models {
+		some, err := collect(c.Devices.List(cmd.Context(), client.Filter{Model: m, Limit: 1}))
+		if err == nil && len(some) == 0 {
+			err = warnModel(cmd, c, m)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func listLoads(conn *connFlags, cmd *cobra.Command, c *connection, retired bool) error {
