@@ -70,8 +70,6 @@ var (
 	// ErrTruncated: the body ended before the announced size.
 	ErrTruncated = errors.New("tftp: fewer bytes than announced")
 
-	errIllegal   error = &Error{Code: codeIllegal}
-	errBadOption error = &Error{Code: codeBadOption}
 	// errProtocol: the other side sent what the protocol does not allow.
 	errProtocol = errors.New("tftp: protocol violated")
 	// errClosed: the Reader was closed.

@@ -130,7 +130,7 @@ func (d *download) attempt() (size int64, err error) {
 // wrote one HOST/PATH see each way that was tried.
 func withOthers(err error, tried []error) error {
 	for _, other := range tried {
-		if other != err { //nolint:errorlint // the very same
+		if other != err {
 			err = &triedError{err, other}
 		}
 	}
