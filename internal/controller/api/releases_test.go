@@ -82,7 +82,8 @@ func TestReleases(t *testing.T) {
 		t.Errorf("devices of the release: %s", text)
 	}
 	// What is assigned stays what it is.
-	for _, c := range [][2]string{{"PATCH /loads/a2", `profile desks; load \"a2\" is one of it: assign another there first`},
+	for _, c := range [][2]string{
+		{"PATCH /loads/a2", `profile desks; load \"a2\" is one of it: assign another there first`},
 		{"DELETE /releases/9.4(2)", "assigned to profile desks"}, {"PATCH /releases/9.4(2)", "make another release"}} {
 		method, path, _ := strings.Cut(c[0], " ")
 		body := map[string]any{"PATCH /loads/a2": object{"retired": true},

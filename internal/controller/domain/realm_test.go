@@ -3,6 +3,7 @@ package domain_test
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -22,9 +23,39 @@ func TestRealm(t *testing.T) {
 		}
 		return c
 	}, "ActorByDevice", "ActorByLogin", "ActorBySession", "ActorByToken", "AskLogin", "Asked", "Assignable", "BeginSetup",
-		"CompleteSetup", "Defaults", "Desk", "DeskAgain", "Enrol", "FileSetsOf", "Locator", "Login", "NextStep", "Provision", "Prune",
-		"Random", "RecordAsked", "RedeemLogin", "Root", "Settle", "SignIn", "SignInBy", "Table", "Time",
+		"CompleteSetup", "Defaults", "Desk", "DeskAgain", "Enrol", "FileSetsOf", "Locator", "Login", "NextStep", "Provision",
+		"Prune", "Random", "RecordAsked", "RedeemLogin", "Root", "Settle", "SignIn", "SignInBy", "Table", "Time",
 		"Wanted", "WantedNamed", "Within")
+}
+
+// TestRealmOfEveryTable: each table of the store is another one for who is limited
+// to a site, but those that only package domain reads, for signing in.
+func TestRealmOfEveryTable(t *testing.T) {
+	f := realmsuite.New(t)
+	open := map[string]bool{"Accounts": true, "Credentials": true, "Throttles": true}
+	kinds := func(a domain.Actor) map[string]reflect.Type {
+		all := map[string]reflect.Type{}
+		err := f.Controller.View(t.Context(), a, func(tx domain.Tx) error {
+			v := reflect.ValueOf(&tx).Elem()
+			for i := range v.NumMethod() {
+				all[v.Type().Method(i).Name] = v.Method(i).Call(nil)[0].Elem().Type()
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	whole, limited := kinds(f.Admin), kinds(f.Ken)
+	for name, kind := range limited {
+		if (kind == whole[name]) != open[name] {
+			t.Errorf("%s is a %s for Ken, and a %s for an administrator", name, kind, whole[name])
+		}
+	}
+	if len(limited) < 20 {
+		t.Errorf("a transaction has %d tables", len(limited))
+	}
 }
 
 // TestRealmOfOtherPackages: the transactions that use cases elsewhere run in show
