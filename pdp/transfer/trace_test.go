@@ -80,7 +80,7 @@ func TestValidate(t *testing.T) {
 	good, one, zero := LAN(), limits.AtLeast(1), limits.AtLeast(0)
 	limits.Test(t, good, Config.Validate, map[string]limits.Range{
 		"Window": one, "Stall": one, "SlowWindow": one, "SlowLag": one, "Progress": one, "Turn": one, "Fallback": one,
-		"FallbackJitter": one, "Lapse": one, "Share": one, "FailedPeers": one, "Attempts": one,
+		"Look": one, "FallbackJitter": one, "Lapse": one, "Share": one, "FailedPeers": one, "Attempts": one,
 		"Outage": zero, "RootWait": zero, "RootBytes": zero, "StripeChunks": zero,
 		"KeepAlive":  limits.Between(1, int64(good.Silence/2)),
 		"Silence":    limits.AtLeast(2 * int64(good.KeepAlive)),
