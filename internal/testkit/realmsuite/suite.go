@@ -303,16 +303,19 @@ func (f *Fleet) Others(t testing.TB) string {
 	t.Helper()
 	var b strings.Builder
 	must(t, f.Store.Export(t.Context(), &b))
+	mine, err := f.jobs(t.Context())
+	must(t, err)
 	var kept []string
 	for line := range strings.Lines(b.String()) {
 		var row struct {
 			Table string
-			Row   struct{ Name, Device, Subject, Kind string }
+			Row   struct{ Name, Device, Subject, Kind, ID, Job string }
 		}
 		must(t, json.Unmarshal([]byte(line), &row))
 		own := slices.Contains([]string{row.Row.Name, row.Row.Device, row.Row.Subject}, Own) ||
 			slices.Contains([]string{"ken", Kyoto}, row.Row.Name) || row.Row.Subject == "ken" || row.Row.Subject == "boss" ||
 			row.Row.Kind == string(domain.CredentialRequest) || // nobody's, until somebody answers it
+			row.Table == "jobs" && mine[row.Row.ID] || row.Table == "job_steps" && mine[row.Row.Job] ||
 			slices.ContainsFunc([]string{`"by":"ken"`, `"by":"token t of boss"`, `"authors":["ken"]`, `"authors":["boss"]`},
 				func(mine string) bool { return strings.Contains(line, mine) })
 		if !own && !slices.Contains([]string{"audit", "throttles", ""}, row.Table) {
@@ -320,6 +323,19 @@ func (f *Fleet) Others(t testing.TB) string {
 		}
 	}
 	return strings.Join(kept, "")
+}
+
+// jobs are the ids of those that people of Kyoto have made.
+func (f *Fleet) jobs(ctx context.Context) (map[string]bool, error) {
+	mine := map[string]bool{}
+	err := f.Store.View(ctx, func(tx domain.Tx) error {
+		l, err := tx.Jobs().List(ctx, domain.JobFilter{}, domain.Page{Limit: domain.MaxPage})
+		for _, j := range l.Items {
+			mine[j.ID] = j.By.Name == f.Ken.Name || j.By.Name == f.Token.Name
+		}
+		return err
+	})
+	return mine, err
 }
 
 // difference is the first line in which two texts differ.
