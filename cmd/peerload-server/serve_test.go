@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/servercert"
@@ -362,6 +363,74 @@ func TestPipes(t *testing.T) {
 	here, there := o.ok("device list --json"), o.ok("device list --json --data @elsewhere")
 	if here != there || !strings.Contains(here, "SEP020000000001") {
 		t.Errorf("%s\nrestored as\n%s", here, there)
+	}
+}
+
+// TestRestoreAndStart: a controller that is started on what was restored goes on
+// with what was under way: jobs, rollouts, whose queue is no part of a backup,
+// orders and file sets.
+func TestRestoreAndStart(t *testing.T) {
+	o := newOffice(t)
+	o.start()
+	if err := o.stop(syscall.SIGTERM); err != nil { // nobody works what follows
+		t.Fatal(err)
+	}
+	o.ok("device add " + mac + " --model 7941")
+	o.ok("device add 02:00:00:00:00:01 --model 7941")
+	o.ok("load add --name fw1 --version 1 --model 7941 @app.bin")
+	o.ok("load add --name fw2 --version 2 --model 7941 @dsp.bin")
+	o.ok("load assign fw1 --model 7941 --yes")
+	o.ok("fileset add --name set --version 1 --directory locale --model 7941 @dsp.bin")
+	o.ok("fileset assign set --device " + sep + " --yes")
+	sent := o.order("check-in")
+	o.ok("rollout create up --load fw2 --all")
+	o.ok("rollout start up --yes")
+	o.ok("bulk template set lobby peer-sharing=on")
+	made, _, _ := strings.Cut(o.ok("bulk run --all-devices --template lobby --yes --json --at 5s"), "\n")
+	job := item[client.Job](t, made)
+	o.ok("backup @all.jsonl")
+	o.ok("restore @all.jsonl --data @elsewhere")
+	for _, part := range []string{"repository", "keys"} {
+		if err := os.CopyFS(o.path("elsewhere/"+part), os.DirFS(o.path("data/"+part))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.env = append(o.env, envData+"="+o.path("elsewhere"))
+	o.start()
+	o.until("the rollout lists its devices, and hands out loads", func() (string, bool) {
+		out := o.ok("rollout status up --json")
+		r := item[client.Rollout](t, out)
+		return out, r.State == "running" && r.Counts.Waiting+r.Counts.Granted == 2 && r.Open == 1
+	})
+	o.until("the job is carried out", func() (string, bool) {
+		out := o.ok("bulk list --json")
+		j := item[client.Job](t, out)
+		return out, j.ID == job.ID && j.State == "done" && j.Counts.Changed == 2
+	})
+	for line, want := range map[string]string{"order show " + sent: sent, "fileset list": "set",
+		"bulk template list": "lobby", "device show " + sep: "peer-sharing", "report audit": "rollout.start"} {
+		if out := o.ok(line + " --json"); !strings.Contains(out, want) {
+			t.Errorf("%s: %s", line, out)
+		}
+	}
+	o.ok("bulk undo " + job.ID)
+	o.ok("rollout abort up --yes")
+	if err := o.stop(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+}
+
+// until asks until it is so.
+func (o *office) until(what string, is func() (string, bool)) {
+	o.t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
+		out, ok := is()
+		switch {
+		case ok:
+			return
+		case time.Now().After(deadline):
+			o.t.Fatalf("not so: %s: %s", what, out)
+		}
 	}
 }
 
