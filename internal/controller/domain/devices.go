@@ -94,7 +94,7 @@ func (c *Controller) UpdateDevice(ctx context.Context, a Actor, name string, cha
 		j.note("device.update", DeviceTarget(name).String(), before, d)
 		return nil
 	})
-	return d, err
+	return d.Shown(), err
 }
 
 // change applies a change to a device and refuses an invalid result.
@@ -237,8 +237,7 @@ func (c *Controller) Device(ctx context.Context, a Actor, name string) (row Devi
 }
 
 func rowOf(ctx context.Context, tx Tx, d Device) (DeviceRow, error) {
-	d.Settings = shownValues(d.Settings)
-	row := DeviceRow{Device: d}
+	row := DeviceRow{Device: d.Shown()}
 	s, ok, err := lookup(ctx, tx.States(), d.Name)
 	if ok {
 		row.State = &s

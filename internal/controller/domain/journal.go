@@ -67,6 +67,47 @@ func diff(before, after any) []FieldChange {
 	return changes
 }
 
+// shownField is the value of a field for people: without the password of an
+// address that was stored long ago.
+func shownField(field, value string) string {
+	name, ok := strings.CutPrefix(field, "settings.")
+	if !ok {
+		return value
+	}
+	s, err := policy.Lookup(name)
+	if err != nil {
+		return value
+	}
+	return s.Shown(value)
+}
+
+// shownChanges likewise. What is stored keeps them: it is undone by it.
+func shownChanges(changes []FieldChange) []FieldChange {
+	shown := slices.Clone(changes)
+	for i := range shown {
+		f := &shown[i]
+		for _, v := range []**string{&f.Old, &f.New} {
+			if *v != nil {
+				text := shownField(f.Field, **v)
+				*v = &text
+			}
+		}
+	}
+	return shown
+}
+
+// Shown is the device for people: without the passwords of addresses.
+func (d Device) Shown() Device {
+	d.Settings = shownValues(d.Settings)
+	return d
+}
+
+// Shown is the row for people, likewise.
+func (r JobRow) Shown() JobRow {
+	r.Changes, r.Change.Settings.Set = shownChanges(r.Changes), shownValues(r.Change.Settings.Set)
+	return r
+}
+
 // fields flattens a thing: settings.peer-sharing → on. Empty values are left
 // out.
 func fields(v any) map[string]string {
@@ -122,6 +163,9 @@ func (c *Controller) Audit(ctx context.Context, a Actor, f AuditFilter, p Page) 
 			return err
 		}
 		l, err = tx.Audit().List(ctx, f, p)
+		for i := range l.Items {
+			l.Items[i].Changes = shownChanges(l.Items[i].Changes)
+		}
 		return err
 	})
 	return l, err
@@ -353,10 +397,10 @@ func (c *Controller) takeBack(ctx context.Context, a Actor, e AuditEntry) error 
 func changedSince(field, is string, has bool, was *string) error {
 	now, then := "unset", "unset"
 	if has {
-		now = fmt.Sprintf("%.60q", is)
+		now = fmt.Sprintf("%.60q", shownField(field, is))
 	}
 	if was != nil {
-		then = fmt.Sprintf("set to %.60q", *was)
+		then = fmt.Sprintf("set to %.60q", shownField(field, *was))
 	}
 	return fmt.Errorf("%w: %s is %s now, and was %s", ErrConflict, field, now, then)
 }

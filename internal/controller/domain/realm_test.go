@@ -305,6 +305,20 @@ func TestStoredPasswordIsNotShown(t *testing.T) {
 	show(e, err)
 	w, err := r.Desired(r.ctx, r.admin, phone1)
 	show(w, err)
+	// Writes answer with the whole, and the audit log has what was there before.
+	said := ptr("said")
+	u, err := r.UpdateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Description: said}, 0)
+	show(u, err)
+	u, err = r.UpdateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Description: said}, 0)
+	show(u, err)
+	p, err = r.UpdateProfile(r.ctx, r.admin, "p", domain.ProfileChange{Description: said}, 0)
+	show(p, err)
+	e, err = r.UpdateEnterprise(r.ctx, r.admin, domain.EnterpriseChange{AutoRegistration: ptr(true)}, 0)
+	show(e, err)
+	r.ok(drop(r.ChangeSettings(r.ctx, r.admin, domain.ProfileTarget("p"),
+		domain.SettingsChange{Unset: []string{policy.LoadServer}}, 0)))
+	log, err := r.Audit(r.ctx, r.admin, domain.AuditFilter{}, domain.Page{Limit: domain.MaxPage})
+	show(log, err)
 	got, err := r.Provision(r.ctx, phone1, "", "")
 	if err != nil || !strings.Contains(got.Setting(policy.LoadServer), "hunter2") {
 		t.Errorf("what the device is told has lost it: %v", err)

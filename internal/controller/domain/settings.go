@@ -282,6 +282,7 @@ func (c *Controller) UpdateEnterprise(ctx context.Context, a Actor, change Enter
 		j.note("enterprise.update", EnterpriseTarget().String(), before, e)
 		return tx.Enterprises().Put(ctx, &e)
 	})
+	e.Settings = shownValues(e.Settings)
 	return e, err
 }
 
@@ -350,6 +351,7 @@ func (c *Controller) UpdateProfile(ctx context.Context, a Actor, name string, ch
 		j.note("profile.update", ProfileTarget(name).String(), before, p)
 		return tx.Profiles().Put(ctx, &p)
 	})
+	p.Settings = shownValues(p.Settings)
 	return p, err
 }
 
