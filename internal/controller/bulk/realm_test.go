@@ -2,10 +2,12 @@ package bulk_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/peerload/peerload/internal/controller/bulk"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/testkit/realmsuite"
 )
 
@@ -109,4 +111,50 @@ func jsonOf(t *testing.T, all ...any) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// TestStoredPasswordIsNotShown: an address that was stored with a password before
+// those were refused is shown without it, and so is one that a table asks for. An
+// undo gives back what there was.
+func TestStoredPasswordIsNotShown(t *testing.T) {
+	r := newRig(t)
+	const phone, old = "SEP000000000001", "http://ann:hunter2@10.0.0.1/"
+	r.run(csv("device,model", phone+",7961"))
+	r.ok(r.store.Update(r.ctx, func(tx domain.Tx) error {
+		d, err := tx.Devices().Get(r.ctx, phone)
+		r.ok(err)
+		d.Settings = policy.Values{policy.LoadServer: old}
+		return tx.Devices().Put(r.ctx, &d)
+	}))
+	hidden := func(what string, all ...any) {
+		t.Helper()
+		if text := jsonOf(t, all...); strings.Contains(text, "hunter") {
+			t.Errorf("%s: %.400s", what, text)
+		}
+	}
+	hidden("an export", string(r.export()))
+	change := csv("device,"+policy.LoadServer, phone+",-")
+	for _, ask := range []bulk.Request{change, csv("device,"+policy.LoadServer, phone+",http://ann:hunter3@10.0.0.1/")} {
+		p, err := r.Plan(r.ctx, r.admin, ask)
+		r.ok(err)
+		hidden("a plan", p)
+		j := r.run(ask)
+		hidden("a job", j, r.rows(j.ID))
+	}
+	j := r.run(change)
+	hidden("a job", j, r.rows(j.ID))
+	l, err := r.Jobs(r.ctx, r.admin, domain.Page{Limit: domain.MaxPage})
+	r.ok(err)
+	changed := 0
+	for _, j := range l.Items {
+		if j.State != domain.JobDone || j.Counts.Changed != 1 {
+			continue
+		}
+		changed++
+		_, err := r.Undo(r.ctx, r.admin, j.ID, true)
+		r.ok(err)
+		r.finish(j.ID)
+		hidden("what was undone", r.rows(j.ID))
+	}
+	t.Logf("%d undone; %v", changed, r.devices()[phone].Settings)
 }

@@ -106,7 +106,8 @@ func (s *Service) Plan(ctx context.Context, a domain.Actor, r Request) (p Plan, 
 		}
 		return nil
 	})
-	for _, row := range p.Rows {
+	for i, row := range p.Rows {
+		p.Rows[i] = row.Shown()
 		p.Counts.Add("", row.Outcome)
 	}
 	p.Counts.Rows = len(p.Rows)
@@ -243,7 +244,7 @@ func (s *Service) Rows(ctx context.Context, a domain.Actor, id string, bad bool,
 			for _, step := range steps.Items {
 				for _, r := range step.Rows {
 					if !bad || r.Problem != "" {
-						l.Items = append(l.Items, r)
+						l.Items = append(l.Items, r.Shown())
 					}
 				}
 			}
@@ -272,7 +273,7 @@ func (s *Service) Export(ctx context.Context, a domain.Actor, q Query) (t *table
 			if len(t.Rows) == table.MaxRows {
 				return invalid("the query finds more than %d devices: narrow it", table.MaxRows)
 			}
-			t.Rows = append(t.Rows, rowOf(d, len(t.Rows)+2))
+			t.Rows = append(t.Rows, rowOf(d.Shown(), len(t.Rows)+2))
 			return nil
 		})
 	})
