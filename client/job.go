@@ -63,6 +63,8 @@ type JobActor struct {
 	Scopes  []string `json:"scopes,omitempty"`
 	Limited bool     `json:"limited,omitempty"`
 	Sites   []string `json:"sites,omitempty"`
+	// Credential is the id of the token, "" for who used none.
+	Credential string `json:"credential,omitempty"`
 }
 
 // Job changes many devices in steps.

@@ -317,10 +317,10 @@ type Actor struct {
 	Scopes []Scope
 	// Realm is what the actor sees and changes: see Within.
 	Realm Realm
-	// session is the credential of the session or sign-in, for Logout; browser
-	// says that it is a session.
-	session string
-	browser bool
+	// credential is that of the session or sign-in, for Logout, or of the token;
+	// browser says that it is a session.
+	credential string
+	browser    bool
 }
 
 // Local is the owner of the data directory, who may do everything, being able

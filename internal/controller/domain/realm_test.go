@@ -324,3 +324,35 @@ func TestStoredPasswordIsNotShown(t *testing.T) {
 		t.Errorf("what the device is told has lost it: %v", err)
 	}
 }
+
+// TestRevokedTokenOfAJob: a job goes on with what its maker may now, which is
+// nothing once the token that made it is revoked or has expired.
+func TestRevokedTokenOfAJob(t *testing.T) {
+	r := newRig(t)
+	r.ok(drop(r.CreateUser(r.ctx, r.admin, "ann", domain.UserChange{Role: ptr(domain.RoleOperator),
+		Password: ptr("correct horse battery")})))
+	var was []domain.JobActor
+	var ids []string
+	for range 2 {
+		tok, err := r.CreateToken(r.ctx, r.admin, "ann", domain.TokenRequest{Name: "t", Role: domain.RoleOperator,
+			Scopes: domain.Scopes(), Life: time.Hour})
+		r.ok(err)
+		a, err := r.ActorByToken(r.ctx, tok.Secret, "127.0.0.1")
+		r.ok(err)
+		r.ok(r.View(r.ctx, a, func(tx domain.Tx) error {
+			desk, err := r.Desk(r.ctx, tx, a)
+			was = append(was, desk.By())
+			return err
+		}))
+		ids = append(ids, tok.ID)
+	}
+	again := func(of domain.JobActor) error {
+		return r.store.View(r.ctx, func(tx domain.Tx) error { return drop(r.DeskAgain(r.ctx, tx, of)) })
+	}
+	r.ok(again(was[0]))
+	r.ok(r.RevokeToken(r.ctx, r.admin, ids[0]))
+	r.is(again(was[0]), domain.ErrForbidden)
+	r.ok(again(was[1]))
+	r.now = r.now.Add(2 * time.Hour)
+	r.is(again(was[1]), domain.ErrForbidden)
+}

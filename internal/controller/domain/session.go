@@ -307,6 +307,32 @@ func csrf(secret string) string {
 	return hex.EncodeToString(m.Sum(nil))
 }
 
+// still returns the user behind somebody who has asked before. It refuses if his
+// account is gone, or the token that he used was revoked or has expired.
+func (c *Controller) still(ctx context.Context, tx Tx, was JobActor) (Account, error) {
+	u, ok, err := lookup(ctx, tx.Accounts(), was.User)
+	switch {
+	case err != nil:
+		return u, err
+	case !ok || u.Disabled:
+		return u, fmt.Errorf("%w: user %s is gone or disabled", ErrForbidden, was.User)
+	}
+	if err := c.checkForeign(u); err != nil {
+		return u, fmt.Errorf("%w: %w", ErrForbidden, err)
+	}
+	if was.Credential == "" {
+		return u, nil
+	}
+	cred, ok, err := lookup(ctx, tx.Credentials(), was.Credential)
+	if err != nil {
+		return u, err
+	}
+	if !ok || !cred.Expires.IsZero() && !c.now().Before(cred.Expires) {
+		return u, fmt.Errorf("%w: %s was revoked or has expired", ErrForbidden, was.Name)
+	}
+	return u, nil
+}
+
 // CheckCSRF compares what came with a request with the session's token. An
 // error matches ErrForbidden.
 func CheckCSRF(s Session, token string) error {
@@ -329,7 +355,7 @@ func (c *Controller) actorBy(ctx context.Context, secret string, kind Credential
 		return Actor{}, Session{}, err
 	}
 	a := Actor{Kind: ActorUser, Name: u.Name, User: u.Name, From: from, Role: u.Role, Realm: RealmOf(u.Sites),
-		session: cred.ID, browser: kind == CredentialSession}
+		credential: cred.ID, browser: kind == CredentialSession}
 	return a, sessionOf(cred, u.User, secret), nil
 }
 
@@ -384,11 +410,11 @@ func (c *Controller) used(ctx context.Context, cred Credential, from string) err
 
 // Logout ends the actor's session, or sign-in of a command line.
 func (c *Controller) Logout(ctx context.Context, a Actor) error {
-	if a.Kind != ActorUser || a.session == "" {
+	if a.Kind != ActorUser || a.credential == "" {
 		return ErrUnauthenticated
 	}
 	return c.update(ctx, a, func(tx Tx, j *journal) error {
-		err := tx.Credentials().Delete(ctx, a.session, 0)
+		err := tx.Credentials().Delete(ctx, a.credential, 0)
 		if errors.Is(err, ErrNotFound) {
 			return nil
 		}

@@ -366,12 +366,19 @@ type JobActor struct {
 	// Sites that the actor is limited to; without Limited there is no limit.
 	Limited bool     `json:"limited,omitempty"`
 	Sites   []string `json:"sites,omitempty"`
+	// Credential is the id of the token; "" for who has none. A session that ends
+	// ends no job.
+	Credential string `json:"credential,omitempty"`
 }
 
 // jobActor is the actor as a job keeps it.
 func (a Actor) jobActor() JobActor {
-	return JobActor{Kind: a.Kind, Name: a.Name, User: a.User, From: a.From, Role: a.Role, Scopes: a.Scopes,
+	j := JobActor{Kind: a.Kind, Name: a.Name, User: a.User, From: a.From, Role: a.Role, Scopes: a.Scopes,
 		Limited: a.Realm.limited, Sites: a.Realm.Sites()}
+	if a.Kind == ActorToken {
+		j.Credential = a.credential
+	}
+	return j
 }
 
 // JobCounts count the rows of a job by what became of them.

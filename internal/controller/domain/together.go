@@ -487,20 +487,14 @@ func (c *Controller) Desk(ctx context.Context, tx Tx, a Actor) (*Desk, error) {
 }
 
 // DeskAgain returns a desk for somebody who has asked before, with what he may do
-// now: nothing, if his account is gone.
+// now: nothing, if his account is gone, or the token that he used.
 func (c *Controller) DeskAgain(ctx context.Context, tx Tx, was JobActor) (*Desk, error) {
 	a := Actor{Kind: was.Kind, Name: was.Name, User: was.User, From: was.From, Role: was.Role, Scopes: was.Scopes,
-		Realm: Realm{was.Limited, was.Sites}}
+		Realm: Realm{was.Limited, was.Sites}, credential: was.Credential}
 	if was.User != "" {
-		u, ok, err := lookup(ctx, tx.Accounts(), was.User)
-		switch {
-		case err != nil:
+		u, err := c.still(ctx, tx, was)
+		if err != nil {
 			return nil, err
-		case !ok || u.Disabled:
-			return nil, fmt.Errorf("%w: user %s is gone or disabled", ErrForbidden, was.User)
-		}
-		if err := c.checkForeign(u); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrForbidden, err)
 		}
 		if u.Role.rank() < a.Role.rank() {
 			a.Role = u.Role

@@ -466,7 +466,7 @@ func (c *Controller) ActorByToken(ctx context.Context, secret, from string) (Act
 		scopes = []Scope{}
 	}
 	return Actor{Kind: ActorToken, Name: "token " + cred.Name + " of " + u.Name, User: u.Name, From: from, Role: role,
-		Scopes: scopes, Realm: RealmOf(u.Sites).and(RealmOf(cred.Sites))}, nil
+		Scopes: scopes, Realm: RealmOf(u.Sites).and(RealmOf(cred.Sites)), credential: cred.ID}, nil
 }
 
 // Tokens lists the tokens of a user; "" means the actor's own, and an admin
