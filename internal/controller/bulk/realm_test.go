@@ -158,3 +158,34 @@ func TestStoredPasswordIsNotShown(t *testing.T) {
 	}
 	t.Logf("%d undone; %v", changed, r.devices()[phone].Settings)
 }
+
+// TestRowsOfWhoIsLimitedSince: who made a job and was limited to a site since is
+// not told what devices elsewhere were before.
+func TestRowsOfWhoIsLimitedSince(t *testing.T) {
+	r := newRig(t)
+	const own, other = "SEP000000000001", "SEP000000000002"
+	r.run(csv("device,model,site,description", own+",7961,Kyoto,mine", other+",7961,Osaka,secret"))
+	actor := func() domain.Actor {
+		s, err := r.ctl.Login(r.ctx, "ann", "correct horse battery", "127.0.0.1")
+		r.ok(err)
+		a, _, err := r.ctl.ActorBySession(r.ctx, s.Secret, "127.0.0.1")
+		r.ok(err)
+		return a
+	}
+	_, err := r.ctl.CreateUser(r.ctx, r.admin, "ann", domain.UserChange{Role: ptr(domain.RoleOperator),
+		Password: ptr("correct horse battery")})
+	r.ok(err)
+	j, err := r.Create(r.ctx, actor(), bulk.Request{Query: &bulk.Query{}, Set: domain.DeviceChange{Description: ptr("new")}})
+	r.ok(err)
+	r.finish(j.ID)
+	for _, sites := range [][]string{{}, {"Kyoto"}} {
+		_, err := r.ctl.UpdateUser(r.ctx, r.admin, "ann", domain.UserChange{Sites: &sites}, 0)
+		r.ok(err)
+		l, err := r.Rows(r.ctx, actor(), j.ID, false, domain.Page{})
+		r.ok(err)
+		text := jsonOf(t, l)
+		if !strings.Contains(text, "mine") || strings.Contains(text, "secret") != (len(sites) == 0) {
+			t.Errorf("limited to %q: %s", sites, text)
+		}
+	}
+}

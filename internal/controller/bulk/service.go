@@ -242,6 +242,9 @@ func (s *Service) Rows(ctx context.Context, a domain.Actor, id string, bad bool,
 				return err
 			}
 			for _, step := range steps.Items {
+				if err := told(ctx, a, tx, step.Rows); err != nil {
+					return err
+				}
 				for _, r := range step.Rows {
 					if !bad || r.Problem != "" {
 						l.Items = append(l.Items, r.Shown())
@@ -255,6 +258,27 @@ func (s *Service) Rows(ctx context.Context, a domain.Actor, id string, bad bool,
 		return nil
 	})
 	return l, err
+}
+
+// told takes what rows say of devices that their maker sees no more, since the job
+// was made, from what he is told.
+func told(ctx context.Context, a domain.Actor, tx domain.Tx, rows []domain.JobRow) error {
+	if !a.Realm.Limited() {
+		return nil
+	}
+	var names []string
+	for _, r := range rows {
+		if len(r.Changes) > 0 {
+			names = append(names, r.Device)
+		}
+	}
+	seen, err := tx.Devices().GetAll(ctx, names)
+	for i, r := range rows {
+		if _, ok := seen[r.Device]; !ok && len(r.Changes) > 0 {
+			rows[i].Changes, rows[i].Problem = nil, ""
+		}
+	}
+	return err
 }
 
 // Export returns the devices of a query as a table, which imports again to no
