@@ -175,7 +175,8 @@ func TestRowsOfWhoIsLimitedSince(t *testing.T) {
 	_, err := r.ctl.CreateUser(r.ctx, r.admin, "ann", domain.UserChange{Role: ptr(domain.RoleOperator),
 		Password: ptr("correct horse battery")})
 	r.ok(err)
-	j, err := r.Create(r.ctx, actor(), bulk.Request{Query: &bulk.Query{}, Set: domain.DeviceChange{Description: ptr("new")}})
+	set := domain.DeviceChange{Description: ptr("new")}
+	j, err := r.Create(r.ctx, actor(), bulk.Request{Query: &bulk.Query{}, Set: set})
 	r.ok(err)
 	r.finish(j.ID)
 	for _, sites := range [][]string{{}, {"Kyoto"}} {
