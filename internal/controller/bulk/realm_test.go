@@ -163,22 +163,7 @@ func TestStoredPasswordIsNotShown(t *testing.T) {
 // not told what devices elsewhere were before.
 func TestRowsOfWhoIsLimitedSince(t *testing.T) {
 	r := newRig(t)
-	const own, other = "SEP000000000001", "SEP000000000002"
-	r.run(csv("device,model,site,description", own+",7961,Kyoto,mine", other+",7961,Osaka,secret"))
-	actor := func() domain.Actor {
-		s, err := r.ctl.Login(r.ctx, "ann", "correct horse battery", "127.0.0.1")
-		r.ok(err)
-		a, _, err := r.ctl.ActorBySession(r.ctx, s.Secret, "127.0.0.1")
-		r.ok(err)
-		return a
-	}
-	_, err := r.ctl.CreateUser(r.ctx, r.admin, "ann", domain.UserChange{Role: ptr(domain.RoleOperator),
-		Password: ptr("correct horse battery")})
-	r.ok(err)
-	set := domain.DeviceChange{Description: ptr("new")}
-	j, err := r.Create(r.ctx, actor(), bulk.Request{Query: &bulk.Query{}, Set: set})
-	r.ok(err)
-	r.finish(j.ID)
+	j, actor := r.jobOfAnn()
 	for _, sites := range [][]string{{}, {"Kyoto"}} {
 		_, err := r.ctl.UpdateUser(r.ctx, r.admin, "ann", domain.UserChange{Sites: &sites}, 0)
 		r.ok(err)
@@ -188,5 +173,43 @@ func TestRowsOfWhoIsLimitedSince(t *testing.T) {
 		if !strings.Contains(text, "mine") || strings.Contains(text, "secret") != (len(sites) == 0) {
 			t.Errorf("limited to %q: %s", sites, text)
 		}
+	}
+}
+
+// jobOfAnn has run a job of Ann, who was limited to nothing, on a device of Kyoto
+// and one of Osaka.
+func (r *rig) jobOfAnn() (j domain.Job, actor func() domain.Actor) {
+	r.t.Helper()
+	r.run(csv("device,model,site,description", "SEP000000000001,7961,Kyoto,mine", "SEP000000000002,7961,Osaka,secret"))
+	actor = func() domain.Actor {
+		s, err := r.ctl.Login(r.ctx, "ann", "correct horse battery", "127.0.0.1")
+		r.ok(err)
+		a, _, err := r.ctl.ActorBySession(r.ctx, s.Secret, "127.0.0.1")
+		r.ok(err)
+		return a
+	}
+	_, err := r.ctl.CreateUser(r.ctx, r.admin, "ann", domain.UserChange{Role: ptr(domain.RoleOperator),
+		Password: ptr("correct horse battery")})
+	r.ok(err)
+	said := domain.DeviceChange{Description: ptr("new")}
+	j, err = r.Create(r.ctx, actor(), bulk.Request{Query: &bulk.Query{}, Set: said})
+	r.ok(err)
+	return r.finish(j.ID), actor
+}
+
+// TestUndoOfWhoIsGone: an undo goes on when the account of who asked for it is
+// gone, but no further than that account could reach.
+func TestUndoOfWhoIsGone(t *testing.T) {
+	r := newRig(t)
+	j, actor := r.jobOfAnn()
+	_, err := r.ctl.UpdateUser(r.ctx, r.admin, "ann", domain.UserChange{Sites: &[]string{"Kyoto"}}, 0)
+	r.ok(err)
+	_, err = r.Undo(r.ctx, actor(), j.ID, true)
+	r.ok(err)
+	r.ok(r.ctl.DeleteUser(r.ctx, r.admin, "ann", 0))
+	r.finish(j.ID)
+	own, other := r.devices()["SEP000000000001"].Description, r.devices()["SEP000000000002"].Description
+	if own != "mine" || other != "new" {
+		t.Errorf("%q and %q", own, other)
 	}
 }

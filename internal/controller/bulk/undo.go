@@ -107,15 +107,19 @@ func devicesOf(ctx context.Context, desk *domain.Desk, rows []domain.JobRow) (ma
 }
 
 // takeBack takes back the latest step that is still written. A job that gives up
-// itself does not ask for the rights of who made it: they may be the reason.
+// itself does not ask for the rights of who made it: they may be the reason. An
+// undo whose asker is gone goes on within the sites that were his.
 func (s *Service) takeBack(ctx context.Context, tx domain.Tx, j *domain.Job) (err error) {
 	var desk *domain.Desk
 	if j.Undoer != nil {
 		desk, err = s.cfg.Controller.DeskAgain(ctx, tx, *j.Undoer)
 	}
 	if j.Undoer == nil || err != nil && own(err) {
-		desk, err = s.cfg.Controller.Desk(ctx, tx, domain.Actor{Kind: domain.ActorSystem, Name: "job of " + j.By.Name,
-			From: "local", Role: domain.RoleAdmin})
+		by := domain.Actor{Kind: domain.ActorSystem, Name: "job of " + j.By.Name, From: "local", Role: domain.RoleAdmin}
+		if j.Undoer != nil {
+			by.Realm = j.Undoer.Realm()
+		}
+		desk, err = s.cfg.Controller.Desk(ctx, tx, by)
 	}
 	if err != nil {
 		return err

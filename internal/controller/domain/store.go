@@ -371,6 +371,9 @@ type JobActor struct {
 	Credential string `json:"credential,omitempty"`
 }
 
+// Realm is what the actor saw then.
+func (j JobActor) Realm() Realm { return Realm{j.Limited, j.Sites} }
+
 // jobActor is the actor as a job keeps it.
 func (a Actor) jobActor() JobActor {
 	j := JobActor{Kind: a.Kind, Name: a.Name, User: a.User, From: a.From, Role: a.Role, Scopes: a.Scopes,

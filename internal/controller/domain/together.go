@@ -490,7 +490,7 @@ func (c *Controller) Desk(ctx context.Context, tx Tx, a Actor) (*Desk, error) {
 // now: nothing, if his account is gone, or the token that he used.
 func (c *Controller) DeskAgain(ctx context.Context, tx Tx, was JobActor) (*Desk, error) {
 	a := Actor{Kind: was.Kind, Name: was.Name, User: was.User, From: was.From, Role: was.Role, Scopes: was.Scopes,
-		Realm: Realm{was.Limited, was.Sites}, credential: was.Credential}
+		Realm: was.Realm(), credential: was.Credential}
 	if was.User != "" {
 		u, err := c.still(ctx, tx, was)
 		if err != nil {
