@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,8 +47,11 @@ func TestRottenDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() {
-				if b, _ := os.ReadFile(victim); string(b) != "precious" {
-					t.Errorf("what the link points to is now %d bytes", len(b))
+				if b, _ := os.ReadFile(victim); !bytes.Equal(b, body) {
+					t.Errorf("what the link points to is %d bytes, and not the file", len(b))
+				}
+				if st, err := os.Lstat(out); err != nil || st.Mode().Type() != fs.ModeSymlink {
+					t.Errorf("the link is gone: %v, %v", st, err)
 				}
 			})
 		}},

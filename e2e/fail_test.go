@@ -195,7 +195,7 @@ func TestFailureOfTheOriginReachesAll(t *testing.T) {
 	s := newSite(t)
 	ds := s.start(6, strings.TrimSuffix(srv.url(), "app.bin")+"missing.bin", "--unsigned")
 	for _, d := range ds {
-		d.wait(4)
+		d.wait(7)
 		if !strings.Contains(d.lastError(), "does not exist") {
 			t.Errorf("%s says %q", d.addr, d.lastError())
 		}

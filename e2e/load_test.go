@@ -233,7 +233,7 @@ func TestLoadRefused(t *testing.T) {
 			if err := os.RemoveAll(filepath.Join(v.base, "metadata")); err != nil {
 				t.Fatal(err)
 			}
-		}, nil, 4, "does not exist"},
+		}, nil, 7, "does not exist"},
 		{"component altered", nil, func(t *testing.T, v *vendor, dir string) {
 			es, err := filepath.Glob(filepath.Join(v.base, "components/*.app.bin"))
 			if err != nil || len(es) != 1 {
@@ -257,7 +257,7 @@ func TestLoadRefused(t *testing.T) {
 			if err := os.Remove(es[0]); err != nil {
 				t.Fatal(err)
 			}
-		}, nil, 4, "does not exist"},
+		}, nil, 7, "does not exist"},
 	} {
 		for _, n := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%s, %d devices", c.name, n), func(t *testing.T) {
