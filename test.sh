@@ -68,14 +68,18 @@ checks() {
 # What has no goroutines, in its code and in its tests, is tested without the
 # race detector: it would find nothing and take up to ten times as long.
 alone='/(docs|load|report|pdp|pdp/.*|internal/(house|mutate|policy|provision|sim|terminal|tuf|lab/units|device/upgrade))$'
-# So are whole processes: what they race over is tested in their packages.
+# These have few goroutines and long walks over a database that is pure Go: all
+# of their tests run without the race detector, and the short ones with it.
+walks='/internal/controller/(bulk|domain)$'
+# Whole processes run without it: what they race over is tested in their packages.
 processes='/(e2e|internal/lab/(bench|story))$'
 
 # All packages, also when one of them fails.
 tests() {
 	local failed=
-	go test -timeout 15m $(go list ./... | grep -E "$alone") || failed=1
-	go test -race -timeout 15m $(go list ./... | grep -vE "$alone" | grep -vE "$processes") || failed=1
+	go test -timeout 15m $(go list ./... | grep -E "$alone|$walks") || failed=1
+	go test -race -timeout 15m $(go list ./... | grep -vE "$alone|$walks" | grep -vE "$processes") || failed=1
+	go test -race -short -timeout 15m $(go list ./... | grep -E "$walks") || failed=1
 	go test -timeout 15m $(go list ./... | grep -E "$processes") || failed=1
 	[ -z "$failed" ]
 }
@@ -89,7 +93,7 @@ step 'tests' tests
 # 8 s for each of nearly 90 targets, and as much again to build them. Longer
 # campaigns have commands of their own in CONTRIBUTING.md.
 if [ -n "$full" ]; then
-	step 'whole processes under the race detector' go test -race -timeout 15m ./e2e
+	step 'whole processes under the race detector' env PEERLOAD_FULL=1 go test -race -timeout 15m ./e2e
 	step 'random sites, 20,000' go run ./cmd/peerload-lab sim --seed 10001 --runs 20000
 	step 'random upgrades, 100,000' env PEERLOAD_UPGRADE_RUNS=100000 go test ./internal/device/upgrade -run RandomDevices
 	step 'random faults, 50 agents, 20 rounds' go run ./cmd/peerload-lab rounds --devices 50 --rounds 20
