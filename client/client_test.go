@@ -2,7 +2,6 @@ package client_test
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -22,10 +21,8 @@ import (
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/passhash"
-	"github.com/peerload/peerload/internal/controller/rollouts"
-	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
+	"github.com/peerload/peerload/internal/controller/services"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 )
 
@@ -70,15 +67,11 @@ func handler() (h http.Handler, token string, stop func()) {
 	store, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, "controller.db")})
 	must(err)
 	cheap := passhash.Cost{Memory: 64, Time: 1, Threads: 1}
-	ctl, err := domain.New(domain.Config{Store: store, Password: cheap})
+	all, err := services.New(ctx, services.Config{Keys: filepath.Join(dir, "keys"),
+		Domain: domain.Config{Store: store, Password: cheap}})
 	must(err)
-	sent, err := orders.New(orders.Config{Controller: ctl, Keys: filepath.Join(dir, "keys"), Random: rand.Reader})
-	must(err)
-	queue, err := jobs.Open(ctx, store)
-	must(err)
-	roll, err := rollouts.NewService(rollouts.Config{Controller: ctl, Kept: rollouts.New(store, queue, time.Now)})
-	must(err)
-	srv, err := api.New(api.Config{Controller: ctl, Orders: sent, Rollouts: roll, Spool: dir})
+	ctl := all.Controller
+	srv, err := api.New(api.Config{Services: all, Spool: dir})
 	must(err)
 	root, admin := domain.Local("root"), domain.RoleAdmin
 	_, err = ctl.CreateUser(ctx, root, "ann", domain.UserChange{Role: &admin, Password: new("correct horse battery")})

@@ -122,7 +122,7 @@ func (conn *connFlags) open(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, errors.Join(err, inst.store.Close())
 	}
-	return &connection{c, client.Version(conn.ifVersion), inst.store.Close, place{}, inst.jobs.Run}, nil
+	return &connection{c, client.Version(conn.ifVersion), inst.store.Close, place{}, inst.Jobs.Run}, nil
 }
 
 // place is a remote controller; none if server is "".

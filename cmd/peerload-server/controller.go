@@ -105,7 +105,7 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	}
 	defer root.Close()
 	files := files.Config{Root: root, Log: log, Metrics: files.NewMetrics(),
-		Generate: cnf.Maker{Controller: inst.ctl, Told: inst.rollouts.Told, Templates: d.templates()}.Make}
+		Generate: cnf.Maker{Controller: inst.Controller, Told: inst.Rollouts.Told, Templates: d.templates()}.Make}
 	if files.Budget, err = s.budget(); err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	if err := s.announce(cmd, inst.ctl, api, files, log); err != nil {
+	if err := s.announce(cmd, inst.Controller, api, files, log); err != nil {
 		return err
 	}
 	manager := serviceManager()
@@ -153,7 +153,7 @@ func (s *service) audit(d dataDir, inst *instance, log *slog.Logger) (err error)
 	if err != nil {
 		return fmt.Errorf("--audit-syslog: %w", err)
 	}
-	inst.audit, err = syslog.New(syslog.Config{Source: inst.ctl, Target: to, Mark: d.auditMark(), Log: log})
+	inst.audit, err = syslog.New(syslog.Config{Source: inst.Controller, Target: to, Mark: d.auditMark(), Log: log})
 	if err != nil {
 		return err
 	}
@@ -291,9 +291,7 @@ func serveAll(ctx context.Context, d dataDir, inst *instance, api *apiListener, 
 		wg.Go(func() { inst.audit.Run(ctx) })
 	}
 	wg.Go(func() { upkeep(ctx, d, inst, api.certs, log) })
-	wg.Go(func() { inst.work(ctx, log) })
-	wg.Go(func() { inst.orders.Run(ctx, log) })
-	wg.Go(func() { inst.jobs.Run(ctx) })
+	wg.Go(func() { inst.Run(ctx) })
 	wg.Go(func() { reloadOnHangup(ctx, hup, api.certs, serviceManager(), log) })
 	wg.Wait()
 	return errors.Join(<-ended, <-ended)
@@ -356,7 +354,7 @@ func reloadCert(c *servercert.Certs, log *slog.Logger) {
 // renews a generated certificate before it expires.
 func upkeep(ctx context.Context, d dataDir, inst *instance, certs *servercert.Certs, log *slog.Logger) {
 	who := domain.Actor{Kind: domain.ActorSystem, Name: "upkeep", From: "local", Role: domain.RoleAdmin}
-	if err := inst.ctl.SyncLoads(ctx, who); err != nil && ctx.Err() == nil {
+	if err := inst.Controller.SyncLoads(ctx, who); err != nil && ctx.Err() == nil {
 		log.Error("the repository's loads were not read", "error", err)
 	}
 	prune, fresh, asked := time.NewTicker(pruneEvery), time.NewTicker(publish.FreshEvery), time.NewTicker(askedEvery)
@@ -370,7 +368,7 @@ func upkeep(ctx context.Context, d dataDir, inst *instance, certs *servercert.Ce
 		case <-ctx.Done():
 			return
 		case <-asked.C:
-			if err := inst.ctl.RecordAsked(ctx); err != nil && ctx.Err() == nil {
+			if err := inst.Controller.RecordAsked(ctx); err != nil && ctx.Err() == nil {
 				log.Warn("which provisioning files were fetched was not recorded", "error", err)
 			}
 			inst.locate(ctx, log)
@@ -387,10 +385,10 @@ func pruneOnce(ctx context.Context, d dataDir, inst *instance, log *slog.Logger)
 	if err := d.sweep(time.Now()); err != nil {
 		log.Error("what interrupted uploads have left was not removed", "error", err)
 	}
-	if _, err := inst.ctl.Prune(ctx); err != nil && ctx.Err() == nil {
+	if _, err := inst.Controller.Prune(ctx); err != nil && ctx.Err() == nil {
 		log.Error("old entries were not removed", "error", err)
 	}
-	if err := inst.orders.Prune(ctx); err != nil && ctx.Err() == nil {
+	if err := inst.Orders.Prune(ctx); err != nil && ctx.Err() == nil {
 		log.Error("orders that have expired were not closed", "error", err)
 	}
 }

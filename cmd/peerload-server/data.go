@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,14 +16,10 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/api"
-	"github.com/peerload/peerload/internal/controller/bulk"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/files"
-	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/repository"
-	"github.com/peerload/peerload/internal/controller/rollout"
-	"github.com/peerload/peerload/internal/controller/rollouts"
-	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
+	"github.com/peerload/peerload/internal/controller/services"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/controller/syslog"
@@ -127,15 +122,8 @@ func openStore(ctx context.Context, d dataDir, database string) (domain.Store, e
 type instance struct {
 	store domain.Store
 	repo  *repository.Repository
-	ctl   *domain.Controller
+	services.Services
 	api   *api.Server
-	// rollouts are worked by jobs of the queue.
-	rollouts *rollouts.Service
-	queue    *jobs.Queue
-	// orders are the use cases of orders.
-	orders *orders.Service
-	// jobs are the use cases of bulk jobs.
-	jobs  *bulk.Service
 	audit *syslog.Sender // nil: nowhere
 	// sites finds the sites of addresses, as they were known last; nil at first.
 	sites atomic.Pointer[domain.Locator]
@@ -144,7 +132,7 @@ type instance struct {
 // locate reads what sites there are. While the database does not answer, what
 // was known last holds.
 func (inst *instance) locate(ctx context.Context, log *slog.Logger) {
-	l, err := inst.ctl.Locator(ctx)
+	l, err := inst.Controller.Locator(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			log.Warn("which sites there are was not read; the limits of those that are known hold", "error", err)
@@ -177,29 +165,13 @@ func (inst *instance) assemble(ctx context.Context, d dataDir, log *slog.Logger,
 	if inst.repo, err = repository.Open(repository.Config{Dir: d.repository(), Keys: d.keys()}); err != nil {
 		return err
 	}
-	if inst.queue, err = jobs.Open(ctx, inst.store); err != nil {
+	inst.Services, err = services.New(ctx, services.Config{Keys: d.keys(), Log: log,
+		Domain: domain.Config{Store: inst.store, Repository: inst.repo, SessionLife: how.life}})
+	if err != nil {
 		return err
 	}
-	kept := rollouts.New(inst.store, inst.queue, time.Now)
-	if inst.ctl, err = domain.New(domain.Config{Store: inst.store, Repository: inst.repo,
-		SessionLife: how.life, Removed: kept.Removed(rollout.Straight),
-		Reported: func(ctx context.Context, tx domain.Tx, device string) error {
-			return inst.rollouts.Reported(ctx, tx, device)
-		}}); err != nil {
-		return err
-	}
-	if inst.rollouts, err = rollouts.NewService(rollouts.Config{Controller: inst.ctl, Kept: kept, Log: log}); err != nil {
-		return err
-	}
-	if inst.orders, err = orders.New(orders.Config{Controller: inst.ctl, Keys: d.keys(),
-		Random: rand.Reader}); err != nil {
-		return err
-	}
-	if inst.jobs, err = bulk.New(bulk.Config{Controller: inst.ctl, Log: log}); err != nil {
-		return err
-	}
-	inst.api, err = api.New(api.Config{Controller: inst.ctl, Orders: inst.orders, Rollouts: inst.rollouts,
-		Jobs: inst.jobs, Spool: d.spool(), Version: version(), Log: log, OIDC: how.issuer, PublicURL: how.url})
+	inst.api, err = api.New(api.Config{Services: inst.Services, Spool: d.spool(), Version: version(), Log: log,
+		OIDC: how.issuer, PublicURL: how.url})
 	return err
 }
 
@@ -226,29 +198,4 @@ func shellActor() domain.Actor {
 		name = u.Username
 	}
 	return domain.Local(name)
-}
-
-// workAgain is the pause before the jobs of rollouts are begun again.
-const workAgain = 10 * time.Second
-
-// work works the jobs of rollouts until ctx ends. What it needs may be away:
-// devices get their files all the same.
-func (inst *instance) work(ctx context.Context, log *slog.Logger) {
-	for {
-		err := inst.rollouts.Rebuild(ctx)
-		if err == nil {
-			err = inst.queue.Run(ctx, inst.rollouts.Work, log)
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		log.Error("the jobs of rollouts are not worked, and are begun again", "error", err)
-		again := time.NewTimer(workAgain)
-		select {
-		case <-ctx.Done():
-			again.Stop()
-			return
-		case <-again.C:
-		}
-	}
 }

@@ -317,11 +317,11 @@ func keep(t *testing.T, d dataDir) {
 	if err := os.WriteFile(app, []byte("application"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := inst.ctl.AddLoad(t.Context(), root, publish.Request{Name: name, Version: "1", Models: []string{model},
-		Files: []string{app}}); err != nil {
+	if _, err := inst.Controller.AddLoad(t.Context(), root, publish.Request{Name: name, Version: "1",
+		Models: []string{model}, Files: []string{app}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := inst.ctl.CreateDevice(t.Context(), root, damagedDevice,
+	if _, err := inst.Controller.CreateDevice(t.Context(), root, damagedDevice,
 		domain.DeviceChange{Model: &model, Load: &name}); err != nil {
 		t.Fatal(err)
 	}
@@ -428,9 +428,9 @@ func serves(t *testing.T, d dataDir) error {
 	}
 	defer inst.store.Close()
 	who := domain.Actor{Kind: domain.ActorSystem, Name: "upkeep", Role: domain.RoleAdmin}
-	_ = inst.ctl.SyncLoads(t.Context(), who) // as the server does: its error is logged
+	_ = inst.Controller.SyncLoads(t.Context(), who) // as the server does: its error is logged
 	refresh(inst.repo, slog.New(slog.DiscardHandler))
-	maker := cnf.Maker{Controller: inst.ctl, Templates: d.templates()}
+	maker := cnf.Maker{Controller: inst.Controller, Templates: d.templates()}
 	b, err := maker.Make(t.Context(), damagedDevice+".cnf.xml", netip.MustParseAddr("127.0.0.1"))
 	if err != nil {
 		return err

@@ -188,14 +188,14 @@ var packages = []rule{
 		libraries: []string{"github.com/prometheus/client_golang"}},
 	{dir: "internal/controller/oidc", floor: 2, side: controller, allowedImports: []string{"internal/controller/domain"},
 		libraries: []string{"github.com/coreos/go-oidc/v3", "golang.org/x/oauth2"}},
+	{dir: "internal/controller/services", floor: 2, side: controller, allowedImports: []string{
+		"internal/controller/domain", "internal/controller/bulk", "internal/controller/orders",
+		"internal/controller/rollouts", "internal/controller/rollouts/jobs", "internal/controller/filesets"}},
 	{dir: "internal/controller/api", floor: 2, side: controller, allowedImports: []string{"internal/choice", "load",
-		"internal/policy",
-		"report", "internal/order", "internal/controller/publish", "internal/controller/domain", "internal/controller/orders",
-		"internal/controller/oidc",
-		"internal/controller/stepping",
-		"internal/controller/rollout", "internal/controller/rollouts",
-		"internal/controller/bulk", "internal/controller/bulk/table",
-		"internal/controller/filesets"},
+		"internal/policy", "report", "internal/order", "internal/controller/publish", "internal/controller/domain",
+		"internal/controller/orders", "internal/controller/oidc", "internal/controller/stepping",
+		"internal/controller/rollout", "internal/controller/rollouts", "internal/controller/bulk",
+		"internal/controller/bulk/table", "internal/controller/filesets", "internal/controller/services"},
 		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
 
 	// Floor 3: the product from outside. The laboratory sees a device only as a user

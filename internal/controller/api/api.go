@@ -25,12 +25,12 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/peerload/peerload/internal/controller/bulk"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/oidc"
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollouts"
+	"github.com/peerload/peerload/internal/controller/services"
 	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/report"
 )
@@ -40,14 +40,8 @@ const Prefix = "/api/v1"
 
 // Config configures a Server.
 type Config struct {
-	// Controller has the use cases. Required.
-	Controller *domain.Controller
-	// Orders has the use cases of orders. Required.
-	Orders *orders.Service
-	// Rollouts has the use cases of rollouts. Required.
-	Rollouts *rollouts.Service
-	// Jobs has the use cases of bulk jobs. nil: those of a service that nobody runs.
-	Jobs *bulk.Service
+	// Services are the use cases. Required.
+	services.Services
 	// Spool is a directory in which uploaded files are kept until they are
 	// published. Required.
 	Spool string
@@ -71,11 +65,11 @@ type Config struct {
 
 // Validate says what is missing or out of range.
 func (c Config) Validate() error {
-	if c.Controller == nil || c.Orders == nil || c.Spool == "" {
-		return errors.New("api: no controller, no orders or no directory for uploads")
+	if c.Controller == nil || c.Orders == nil || c.Rollouts == nil || c.Jobs == nil || c.FileSets == nil {
+		return errors.New("api: use cases are missing")
 	}
-	if c.Rollouts == nil {
-		return errors.New("api: no rollouts")
+	if c.Spool == "" {
+		return errors.New("api: no directory for uploads")
 	}
 	if c.OIDC != nil && c.PublicURL == "" {
 		return errors.New("api: sign-ins need a public URL")
@@ -110,12 +104,6 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.Registry == nil {
 		cfg.Registry = prometheus.NewRegistry()
-	}
-	if cfg.Jobs == nil {
-		var err error
-		if cfg.Jobs, err = bulk.New(bulk.Config{Controller: cfg.Controller}); err != nil {
-			return nil, err
-		}
 	}
 	s := &Server{cfg: cfg, ctl: cfg.Controller, metrics: newMetrics(cfg), lineTime: lineTime}
 	mux := http.NewServeMux()

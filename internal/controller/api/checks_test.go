@@ -22,21 +22,36 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/oidc"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/stepping"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/load"
 )
 
-// TestConfig: what is missing or out of range is refused.
+// TestConfig: what is missing or out of range is refused, each by itself.
 func TestConfig(t *testing.T) {
 	s := newRig(t)
-	for name, c := range map[string]Config{
-		"no controller": {Spool: t.TempDir()}, "no spool": {Controller: s.ctl},
-		"a negative size": {Controller: s.ctl, Spool: t.TempDir(), MaxUpload: -1},
+	good := Config{Services: s.srv.cfg.Services, Spool: t.TempDir()}
+	if _, err := New(good); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(c *Config){
+		"no controller":     func(c *Config) { c.Controller = nil },
+		"no orders":         func(c *Config) { c.Orders = nil },
+		"no rollouts":       func(c *Config) { c.Rollouts = nil },
+		"no jobs":           func(c *Config) { c.Jobs = nil },
+		"no file sets":      func(c *Config) { c.FileSets = nil },
+		"no spool":          func(c *Config) { c.Spool = "" },
+		"a negative size":   func(c *Config) { c.MaxUpload = -1 },
+		"an issuer, no URL": func(c *Config) { c.OIDC = &oidc.Provider{} },
 	} {
+		c := good
+		if spoil(&c); c.Validate() == nil {
+			t.Errorf("%s: valid", name)
+		}
 		if _, err := New(c); err == nil {
-			t.Errorf("%s was taken", name)
+			t.Errorf("%s: taken", name)
 		}
 	}
 }
@@ -498,8 +513,9 @@ func TestBrokenStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := New(Config{Controller: ctl, Orders: s.srv.cfg.Orders, Rollouts: s.srv.cfg.Rollouts,
-		Spool: s.srv.cfg.Spool})
+	all := s.srv.cfg.Services
+	all.Controller = ctl
+	srv, err := New(Config{Services: all, Spool: s.srv.cfg.Spool})
 	if err != nil {
 		t.Fatal(err)
 	}

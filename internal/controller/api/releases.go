@@ -208,7 +208,7 @@ type FileSetChange struct {
 
 // fileSets are the operations of file sets.
 func (s *Server) fileSets() {
-	sets := filesets.New(s.ctl)
+	sets := s.cfg.FileSets
 	huma.Register(s.api, op(http.MethodGet, "/filesets", "list-filesets", "List file sets", needRead),
 		func(ctx context.Context, in *loadQuery) (*plain[domain.List[domain.FileSet]], error) {
 			l, err := sets.List(ctx, actor(ctx), domain.LoadFilter{Text: in.Text, Retired: in.Retired}, in.page())

@@ -1,20 +1,16 @@
 package api
 
 import (
-	"crypto/rand"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/internal/controller/orders"
-	"github.com/peerload/peerload/internal/controller/rollouts"
-	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
+	"github.com/peerload/peerload/internal/controller/services"
 	"github.com/peerload/peerload/internal/testkit/realmsuite"
 )
 
@@ -259,20 +255,11 @@ var ofSite = map[string]struct {
 // site, and asks for what is of another.
 func TestEveryEndpointOfASite(t *testing.T) {
 	f := realmsuite.New(t)
-	o, err := orders.New(orders.Config{Controller: f.Controller, Keys: t.TempDir(), Random: rand.Reader})
+	all, err := services.New(t.Context(), services.Config{Keys: t.TempDir(), Domain: f.Config})
 	if err != nil {
 		t.Fatal(err)
 	}
-	queue, err := jobs.Open(t.Context(), f.Store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roll, err := rollouts.NewService(rollouts.Config{Controller: f.Controller,
-		Kept: rollouts.New(f.Store, queue, time.Now)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv, err := New(Config{Controller: f.Controller, Orders: o, Rollouts: roll, Spool: t.TempDir()})
+	srv, err := New(Config{Services: all, Spool: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

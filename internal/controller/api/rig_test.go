@@ -2,8 +2,6 @@ package api
 
 import (
 	"bytes"
-	"context"
-	"crypto/rand"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -12,17 +10,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/repository"
-	"github.com/peerload/peerload/internal/controller/rollout"
-	"github.com/peerload/peerload/internal/controller/rollouts"
-	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
+	"github.com/peerload/peerload/internal/controller/services"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 )
 
@@ -57,31 +51,17 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	queue, err := jobs.Open(t.Context(), store)
+	all, err := services.New(t.Context(), services.Config{Keys: filepath.Join(dir, "keys"),
+		Domain: domain.Config{Store: store, Repository: repo, Password: passhash.Cost{Memory: 64, Time: 1, Threads: 1}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var roll *rollouts.Service
-	kept := rollouts.New(store, queue, time.Now)
-	ctl, err := domain.New(domain.Config{Store: store, Repository: repo, Removed: kept.Removed(rollout.Straight),
-		Reported: func(ctx context.Context, tx domain.Tx, device string) error { return roll.Reported(ctx, tx, device) },
-		Password: passhash.Cost{Memory: 64, Time: 1, Threads: 1}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ctl := all.Controller
 	spool := filepath.Join(dir, "spool")
 	if err := os.Mkdir(spool, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	sent, err := orders.New(orders.Config{Controller: ctl, Keys: filepath.Join(dir, "keys"), Random: rand.Reader})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if roll, err = rollouts.NewService(rollouts.Config{Controller: ctl, Kept: kept}); err != nil {
-		t.Fatal(err)
-	}
-	srv, err := New(Config{Controller: ctl, Orders: sent, Rollouts: roll, Spool: spool, MaxUpload: 1 << 20,
-		Version: "test"})
+	srv, err := New(Config{Services: all, Spool: spool, MaxUpload: 1 << 20, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

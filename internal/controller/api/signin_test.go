@@ -90,8 +90,7 @@ func (s *rig) withIssuer() *issuer.Issuer {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	cfg := Config{Controller: s.ctl, Orders: s.srv.cfg.Orders, Rollouts: s.srv.cfg.Rollouts,
-		Spool: s.t.TempDir(), OIDC: p, PublicURL: s.url}
+	cfg := Config{Services: s.srv.cfg.Services, Spool: s.t.TempDir(), OIDC: p, PublicURL: s.url}
 	if s.srv, err = New(cfg); err != nil {
 		s.t.Fatal(err)
 	}

@@ -47,12 +47,10 @@ func (s *Store) Update(ctx context.Context, fn func(keeper.Tx) error) error {
 	return s.store.Update(ctx, func(of domain.Tx) error { return fn(s.in(of)) })
 }
 
-// Removed returns what domain.Config wants of the same name: it tells the active
-// rollout that has a device. next says which step leads to a load.
-func (s *Store) Removed(next rollout.NextStep) func(ctx context.Context, tx domain.Tx, device string) error {
-	return func(ctx context.Context, of domain.Tx, device string) error {
-		return keeper.New(within{s, of}, next).Remove(ctx, s.now(), device)
-	}
+// Removed tells the active rollout that has a device that it is gone; it is
+// domain.Config's of that name.
+func (s *Store) Removed(ctx context.Context, tx domain.Tx, device string) error {
+	return keeper.New(within{s, tx}, rollout.Straight).Remove(ctx, s.now(), device)
 }
 
 // within is a store inside a transaction of somebody else, who ends it.

@@ -38,7 +38,7 @@ func TestRemovedDevice(t *testing.T) {
 	defer s.Close()
 	now := func() time.Time { return noon }
 	kept := rollouts.New(s, nobody{}, now)
-	c, err := domain.New(domain.Config{Store: s, Now: now, Removed: kept.Removed(rollout.Straight)})
+	c, err := domain.New(domain.Config{Store: s, Now: now, Removed: kept.Removed})
 	must(err)
 	admin, model := domain.Local("root"), "7961"
 	_, err = c.CreateDevice(ctx, admin, phone, domain.DeviceChange{Model: &model})

@@ -13,7 +13,6 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/passhash"
-	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollout/keeper"
 	"github.com/peerload/peerload/internal/controller/rollouts"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
@@ -161,7 +160,7 @@ func (r *rig) restart() {
 	clock := func() time.Time { return r.now }
 	kept := rollouts.New(r.store, r, clock)
 	var err error
-	r.ctl, err = domain.New(domain.Config{Store: r.store, Now: clock, Removed: kept.Removed(rollout.Straight),
+	r.ctl, err = domain.New(domain.Config{Store: r.store, Now: clock, Removed: kept.Removed,
 		Reported: func(ctx context.Context, tx domain.Tx, device string) error {
 			return r.Reported(ctx, tx, device)
 		}, Password: passhash.Cost{Memory: 8, Time: 1, Threads: 1}})

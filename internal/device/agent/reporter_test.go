@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -25,8 +24,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/passhash"
-	"github.com/peerload/peerload/internal/controller/rollouts"
-	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
+	"github.com/peerload/peerload/internal/controller/services"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/policy"
@@ -71,12 +69,9 @@ func TestRealController(t *testing.T) {
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
 	d.provision(sharing("L1", ""))
-	ctl, err := domain.New(domain.Config{Store: store, Repository: d.repo,
+	all, url := serveAPI(t, dir, domain.Config{Store: store, Repository: d.repo,
 		Password: passhash.Cost{Memory: 64, Time: 1, Threads: 1}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, url := serveAPI(t, dir, store, ctl)
+	ctl := all.Controller
 	root := domain.Local("root")
 	key, err := ctl.CreateEnrolment(t.Context(), root, domain.EnrolmentRequest{Name: "site", SiteKey: true})
 	if err != nil {
@@ -131,27 +126,19 @@ func TestQuietConnection(t *testing.T) {
 }
 
 // serveAPI serves the API of a controller until the agents of the test have ended.
-func serveAPI(t *testing.T, dir string, store domain.Store, ctl *domain.Controller) (sent *orders.Service, url string) {
+func serveAPI(t *testing.T, dir string, cfg domain.Config) (all services.Services, url string) {
 	t.Helper()
-	sent, err := orders.New(orders.Config{Controller: ctl, Keys: filepath.Join(dir, "keys"), Random: rand.Reader})
+	all, err := services.New(t.Context(), services.Config{Keys: filepath.Join(dir, "keys"), Domain: cfg})
 	if err != nil {
 		t.Fatal(err)
 	}
-	queue, err := jobs.Open(t.Context(), store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roll, err := rollouts.NewService(rollouts.Config{Controller: ctl, Kept: rollouts.New(store, queue, time.Now)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	api, err := api.New(api.Config{Controller: ctl, Orders: sent, Rollouts: roll, Spool: dir, Version: "test"})
+	api, err := api.New(api.Config{Services: all, Spool: dir, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(api)
 	t.Cleanup(srv.Close) // after the agent has left its feed
-	return sent, srv.URL
+	return all, srv.URL
 }
 
 // TestOrders: orders reach an agent at once, each is carried out once, and its
@@ -164,11 +151,8 @@ func TestOrders(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	ctl, err := domain.New(domain.Config{Store: store})
-	if err != nil {
-		t.Fatal(err)
-	}
-	sent, url := serveAPI(t, dir, store, ctl)
+	all, url := serveAPI(t, dir, domain.Config{Store: store})
+	ctl, sent := all.Controller, all.Orders
 	go sent.Run(t.Context(), slog.New(slog.DiscardHandler))
 	root := domain.Local("root")
 	site, err := ctl.CreateEnrolment(t.Context(), root, domain.EnrolmentRequest{Name: "site", SiteKey: true})

@@ -2,7 +2,6 @@ package feed
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -18,8 +17,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/orders"
-	"github.com/peerload/peerload/internal/controller/rollouts"
-	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
+	"github.com/peerload/peerload/internal/controller/services"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/device/inbox"
 	"github.com/peerload/peerload/internal/durable"
@@ -84,18 +82,14 @@ func newFleet(b *testing.B, n int, beat time.Duration) *fleet {
 	store, err := sqlite.Open(b.Context(), sqlite.Config{Path: filepath.Join(dir, "controller.db")})
 	must(err)
 	b.Cleanup(func() { store.Close() })
-	ctl, err := domain.New(domain.Config{Store: store})
+	all, err := services.New(b.Context(), services.Config{Keys: filepath.Join(dir, "keys"), Beat: beat,
+		Domain: domain.Config{Store: store}})
 	must(err)
-	f.orders, err = orders.New(orders.Config{Controller: ctl, Keys: filepath.Join(dir, "keys"), Random: rand.Reader,
-		Beat: beat})
-	must(err)
+	ctl := all.Controller
+	f.orders = all.Orders
 	ctx, end := context.WithCancel(b.Context())
 	go f.orders.Run(ctx, slog.New(slog.DiscardHandler))
-	queue, err := jobs.Open(b.Context(), store)
-	must(err)
-	roll, err := rollouts.NewService(rollouts.Config{Controller: ctl, Kept: rollouts.New(store, queue, time.Now)})
-	must(err)
-	handler, err := api.New(api.Config{Controller: ctl, Orders: f.orders, Rollouts: roll, Spool: dir})
+	handler, err := api.New(api.Config{Services: all, Spool: dir})
 	must(err)
 	srv := httptest.NewUnstartedServer(handler)
 	srv.EnableHTTP2 = true

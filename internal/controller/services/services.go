@@ -1,0 +1,130 @@
+// Package services puts the use cases of a controller together, over one store: the
+// domain, and what is built on it.
+//
+// What lives here: who is told by whom, and what works by itself in the background.
+// What must not: use cases, SQL, HTTP, the layout of the data directory.
+//
+// Read first: New.
+package services
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/peerload/peerload/internal/controller/bulk"
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/filesets"
+	"github.com/peerload/peerload/internal/controller/orders"
+	"github.com/peerload/peerload/internal/controller/rollouts"
+	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
+)
+
+// Config configures Services.
+type Config struct {
+	// Domain configures the controller. Its Store is required; Removed and Reported
+	// must be nil, because New sets them.
+	Domain domain.Config
+	// Keys are the directory of the controller's keys. Required.
+	Keys string
+	// Beat is that of orders.Config.
+	Beat time.Duration
+	// Log is told of what goes wrong in the background. nil: nobody is.
+	Log *slog.Logger
+}
+
+// Validate says what is missing, or must not be given.
+func (c Config) Validate() error {
+	switch {
+	case c.Keys == "":
+		return errors.New("services: no directory of keys")
+	case c.Domain.Removed != nil || c.Domain.Reported != nil:
+		return errors.New("services: Removed and Reported are set here")
+	case c.Beat < 0:
+		return errors.New("services: a negative time")
+	}
+	return c.Domain.Validate()
+}
+
+// Services are the use cases. They may be used by several goroutines.
+type Services struct {
+	Controller *domain.Controller
+	Orders     *orders.Service
+	Rollouts   *rollouts.Service
+	Jobs       *bulk.Service
+	FileSets   *filesets.Service
+
+	queue *jobs.Queue
+	log   *slog.Logger
+}
+
+// New returns the use cases over the store, which it does not close.
+func New(ctx context.Context, cfg Config) (s Services, err error) {
+	if err := cfg.Validate(); err != nil {
+		return s, err
+	}
+	if s.log = cfg.Log; s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.queue, err = jobs.Open(ctx, cfg.Domain.Store); err != nil {
+		return s, err
+	}
+	kept := rollouts.New(cfg.Domain.Store, s.queue, time.Now)
+	var roll *rollouts.Service
+	cfg.Domain.Removed = kept.Removed
+	cfg.Domain.Reported = func(ctx context.Context, tx domain.Tx, device string) error {
+		return roll.Reported(ctx, tx, device)
+	}
+	if s.Controller, err = domain.New(cfg.Domain); err != nil {
+		return s, err
+	}
+	if roll, err = rollouts.NewService(rollouts.Config{Controller: s.Controller, Kept: kept, Log: s.log}); err != nil {
+		return s, err
+	}
+	s.Rollouts, s.FileSets = roll, filesets.New(s.Controller)
+	if s.Orders, err = orders.New(orders.Config{Controller: s.Controller, Keys: cfg.Keys, Random: rand.Reader,
+		Beat: cfg.Beat}); err != nil {
+		return s, err
+	}
+	s.Jobs, err = bulk.New(bulk.Config{Controller: s.Controller, Log: s.log})
+	return s, err
+}
+
+// Run does what goes on in the background, until ctx ends: orders are handed out,
+// jobs and rollouts go on.
+func (s Services) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.work(ctx) })
+	wg.Go(func() { s.Orders.Run(ctx, s.log) })
+	wg.Go(func() { s.Jobs.Run(ctx) })
+	wg.Wait()
+}
+
+// workAgain is how long the jobs of rollouts rest once they could not be worked: a
+// database that restarts is back by then.
+const workAgain = 10 * time.Second
+
+// work works the jobs of rollouts until ctx ends. What it needs may be away:
+// devices get their files all the same.
+func (s Services) work(ctx context.Context) {
+	for {
+		err := s.Rollouts.Rebuild(ctx)
+		if err == nil {
+			err = s.queue.Run(ctx, s.Rollouts.Work, s.log)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		s.log.Error("the jobs of rollouts are not worked, and are begun again", "error", err)
+		again := time.NewTimer(workAgain)
+		select {
+		case <-ctx.Done():
+			again.Stop()
+			return
+		case <-again.C:
+		}
+	}
+}
