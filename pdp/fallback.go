@@ -187,17 +187,16 @@ const mostSpared = 64
 
 // spare ends the download of this device for a root that seems to be on its way, and
 // gives that time to catch up, once: for as long as the origin takes for what it
-// lacks, and a little more.
+// lacks and cfg.CatchUpChunks more.
 func (f *fallback) spare(r *election.Candidate) bool {
-	const least, more = 3 * time.Second, 3
-	m, a := f.m, r.Addr.Addr()
+	m, a, cfg := f.m, r.Addr.Addr(), f.m.cfg.Transfer
 	advances := r.Claim.Prefix > r.Claim.Rank.Prefix || r.Claim.Bytes > 0
 	if f.thin() || !advances || r.Claim.Prefix > m.held.Prefix() || f.spared[a] || len(f.spared) >= mostSpared {
 		return false
 	}
 	f.spared[a] = true
-	takes := m.origin.takes(m.held.Prefix() - r.Claim.Prefix + more)
-	f.gained, f.wait = m.now, max(least, min(takes, m.cfg.Transfer.Fallback))
+	takes := m.origin.takes(m.held.Prefix() - r.Claim.Prefix + cfg.CatchUpChunks)
+	f.gained, f.wait = m.now, max(cfg.CatchUp, min(takes, cfg.Fallback))
 	if f.budget.Active() {
 		f.release()
 	} else {

@@ -67,6 +67,15 @@ type Config struct {
 	// chunk could have come by peers yet: it leaves the line to them for that time,
 	// once. 5 s is the time of a chunk at 105 kbit/s.
 	Look time.Duration
+	// CatchUp is how long a follower that is ahead of a root waits at least for that
+	// root to catch up before it downloads directly. 3 s are five of the root's claims:
+	// whether it is on its way has shown by then. It must not exceed Fallback, which is
+	// the longest such wait.
+	CatchUp time.Duration
+	// CatchUpChunks is how many chunks beyond those that it lacks such a root is given
+	// the time for. With 3, as many as are in flight to one child, what it sends then
+	// has the time to arrive.
+	CatchUpChunks int
 	// FallbackJitter is the longest random wait before a follower goes to the
 	// server, so that of many that may go the first is heard by the others.
 	// 1 s is more than one Announce of the election.
@@ -123,8 +132,8 @@ func LAN() Config {
 		Window: 3, KeepAlive: 250 * time.Millisecond, Silence: 1500 * time.Millisecond,
 		Stall: 5 * time.Second, SlowWindow: 2 * time.Second, SlowLag: 16,
 		Progress: 8 * time.Second, RootBytes: 1 << 10, Turn: 2 * time.Hour,
-		Fallback: 10 * time.Second, Look: 5 * time.Second, FallbackJitter: time.Second, Lapse: 10 * time.Second,
-		Share: 20 * time.Second, FailedPeers: 2,
+		Fallback: 10 * time.Second, Look: 5 * time.Second, CatchUp: 3 * time.Second, CatchUpChunks: 3,
+		FallbackJitter: time.Second, Lapse: 10 * time.Second, Share: 20 * time.Second, FailedPeers: 2,
 		Backoff: time.Second, BackoffMax: time.Minute, Attempts: 3, Outage: time.Minute,
 		StripeChunks: 64,
 	}
@@ -133,16 +142,18 @@ func LAN() Config {
 // Validate refuses values that cannot work.
 func (c Config) Validate() error {
 	for _, d := range []time.Duration{c.KeepAlive, c.Stall, c.SlowWindow, c.Progress, c.Turn, c.Fallback, c.Look,
-		c.FallbackJitter, c.Lapse, c.Share, c.Backoff} {
+		c.CatchUp, c.FallbackJitter, c.Lapse, c.Share, c.Backoff} {
 		if d <= 0 {
 			return errors.New("transfer: every time must be positive")
 		}
 	}
 	switch {
-	case c.Window < 1 || c.SlowLag < 1 || c.FailedPeers < 1 || c.Attempts < 1:
+	case c.Window < 1 || c.SlowLag < 1 || c.CatchUpChunks < 1 || c.FailedPeers < 1 || c.Attempts < 1:
 		return errors.New("transfer: every count must be at least 1")
 	case c.Silence < 2*c.KeepAlive:
 		return errors.New("transfer: silence must be at least two keep-alives")
+	case c.CatchUp > c.Fallback:
+		return errors.New("transfer: the time to catch up must not exceed the time without a chunk")
 	case c.BackoffMax < c.Backoff || c.RootWait < 0 || c.Outage < 0:
 		return errors.New("transfer: the longest back-off must not be shorter than the first, nor a wait negative")
 	case c.Stripes < 0 || c.Stripes > wire.MaxStripes || c.StripeChunks < 0:

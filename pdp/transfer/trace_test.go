@@ -79,9 +79,12 @@ func trace(seed uint64, steps int) string {
 func TestValidate(t *testing.T) {
 	good, one, zero := LAN(), limits.AtLeast(1), limits.AtLeast(0)
 	limits.Test(t, good, Config.Validate, map[string]limits.Range{
-		"Window": one, "Stall": one, "SlowWindow": one, "SlowLag": one, "Progress": one, "Turn": one, "Fallback": one,
-		"Look": one, "FallbackJitter": one, "Lapse": one, "Share": one, "FailedPeers": one, "Attempts": one,
-		"Outage": zero, "RootWait": zero, "RootBytes": zero, "StripeChunks": zero,
+		"Window": one, "Stall": one, "SlowWindow": one, "SlowLag": one, "Progress": one, "Turn": one,
+		"Look": one, "CatchUpChunks": one, "FallbackJitter": one, "Lapse": one, "Share": one, "FailedPeers": one,
+		"Attempts": one,
+		"Outage":   zero, "RootWait": zero, "RootBytes": zero, "StripeChunks": zero,
+		"CatchUp":    limits.Between(1, int64(good.Fallback)),
+		"Fallback":   limits.AtLeast(int64(good.CatchUp)),
 		"KeepAlive":  limits.Between(1, int64(good.Silence/2)),
 		"Silence":    limits.AtLeast(2 * int64(good.KeepAlive)),
 		"Backoff":    limits.Between(1, int64(good.BackoffMax)),
