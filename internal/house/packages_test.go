@@ -102,7 +102,7 @@ var packages = []rule{
 		allowedImports: []string{"load", "internal/durable", "internal/device/origin", "internal/device/failure"}},
 	{dir: "internal/device/logtail", floor: 2, side: device, allowedImports: nothing},
 	{dir: "internal/device/feed", floor: 2, side: device, allowedImports: []string{"internal/order", "internal/durable",
-		"internal/device/seal", "internal/device/inbox"}},
+		"internal/device/seal", "internal/device/slot", "internal/device/inbox"}},
 	{dir: "internal/device/agent", floor: 2, side: device, libraries: []string{"golang.org/x/sys",
 		"github.com/BurntSushi/toml"}},
 	{dir: ".", floor: 2, side: device, allowedImports: []string{"load", "internal/policy", "report", "pdp/transfer",

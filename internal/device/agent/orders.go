@@ -16,8 +16,8 @@ import (
 // openFeed prepares to follow the controller's orders. restarted says that the
 // device was started anew since the daemon last ran.
 func (d *Daemon) openFeed(restarted bool) (err error) {
-	d.feed, err = feed.New(feed.Config{State: d.conf.get().State, Disk: disk(d.files), Device: "SEP" + d.mac,
-		Restarted: restarted, Log: d.log, Do: d.obey, Controller: func() (feed.Controller, error) {
+	d.feed, err = feed.New(feed.Config{State: d.conf.get().State, Files: d.files, Disk: disk(d.files),
+		Device: "SEP" + d.mac, Restarted: restarted, Log: d.log, Do: d.obey, Controller: func() (feed.Controller, error) {
 			c := d.conf.get()
 			client, err := d.reporter.shared(c)
 			if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/services"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/device/inbox"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/order"
 )
@@ -107,7 +108,7 @@ func newFleet(b *testing.B, n int, beat time.Duration) *fleet {
 			RootCAs: srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}}
 		b.Cleanup(t.CloseIdleConnections)
 		c := Controller{URL: srv.URL, Client: &http.Client{Transport: t}, Secret: own}
-		follower, err := New(Config{State: b.TempDir(), Disk: durable.Writer{}, Device: name,
+		follower, err := New(Config{State: b.TempDir(), Files: slot.OS{}, Disk: durable.Writer{}, Device: name,
 			Log:        slog.New(slog.NewTextHandler(io.Discard, nil)),
 			Controller: func() (Controller, error) { return c, nil },
 			Do: func(context.Context, inbox.Entry) (order.Outcome, string) {

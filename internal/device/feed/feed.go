@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/inbox"
 	"github.com/peerload/peerload/internal/device/seal"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/order"
 )
@@ -43,6 +45,8 @@ const (
 type Config struct {
 	// State is the directory in which the key and the record are kept.
 	State string
+	// Files reads there.
+	Files slot.FS
 	// Disk writes there.
 	Disk durable.Writer
 	// Device is the device's name.
@@ -71,7 +75,7 @@ type Controller struct {
 
 // Validate says what is missing.
 func (c Config) Validate() error {
-	if c.State == "" || c.Device == "" || c.Controller == nil || c.Do == nil || c.Log == nil {
+	if c.State == "" || c.Files == nil || c.Device == "" || c.Controller == nil || c.Do == nil || c.Log == nil {
 		return errors.New("feed: a field is missing")
 	}
 	return nil
@@ -117,24 +121,27 @@ func New(cfg Config) (*Follower, error) {
 	return f, err
 }
 
-// read reads a sealed file that need not be there.
+// read reads a sealed file that need not be there. One that is damaged is put aside;
+// what may be read another time is an error, so that no pinned key is forgotten.
 func (f *Follower) read(name string, most int64, parse func(text []byte) error) error {
 	path := filepath.Join(f.cfg.State, name)
-	text, err := durable.Read(path, most)
-	if err == nil && text == nil {
-		return nil // it is not there
-	}
-	if err == nil {
-		err = seal.Check(text)
-	}
-	if err == nil {
-		err = parse(text)
-	}
-	if err == nil {
+	text, err := slot.ReadBounded(f.cfg.Files, path, most)
+	switch {
+	case errors.Is(err, iofs.ErrNotExist):
 		return nil
+	case err == nil:
+		if err = seal.Check(text); err == nil {
+			err = parse(text)
+		}
+		if err == nil {
+			return nil
+		}
+	case !errors.Is(err, slot.ErrDamaged) && !slot.NoFile(err):
+		return fmt.Errorf("read %s: %w", path, err)
 	}
 	f.cfg.Log.Error("damaged: it is put aside", "file", path, "error", err)
-	return durable.PutAside(path)
+	_, err = slot.PutAside(f.cfg.Files, path)
+	return err
 }
 
 // now is the time by the controller's clock, or by the device's own while it has

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	iofs "io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -14,10 +15,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/peerload/peerload/internal/device/inbox"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/order"
 )
 
@@ -78,7 +81,7 @@ func (d *done) do(_ context.Context, e inbox.Entry) (order.Outcome, string) {
 
 func open(t *testing.T, dir string, d *done, c Controller) *Follower {
 	t.Helper()
-	f, err := New(Config{State: dir, Device: one, Do: d.do, Log: slog.New(slog.DiscardHandler),
+	f, err := New(Config{State: dir, Files: slot.OS{}, Device: one, Do: d.do, Log: slog.New(slog.DiscardHandler),
 		Controller: func() (Controller, error) { return c, nil }})
 	if err != nil {
 		t.Fatal(err)
@@ -132,6 +135,43 @@ func TestPin(t *testing.T) {
 	}
 	if f := open(t, dir, &done{}, Controller{}); f.key.Version != 0 {
 		t.Errorf("a damaged key is version %d", f.key.Version)
+	}
+}
+
+// failing is a file system on which the key cannot be read at the moment.
+type failing struct{ slot.OS }
+
+func (f failing) OpenFile(name string, flag int, mode iofs.FileMode) (slot.File, error) {
+	if filepath.Base(name) == KeyName {
+		return nil, syscall.EIO
+	}
+	return f.OS.OpenFile(name, flag, mode)
+}
+
+// A file that cannot be read at the moment is not taken for a damaged one: the pinned
+// key would be forgotten. What is no file is put aside.
+func TestUnreadable(t *testing.T) {
+	dir := t.TempDir()
+	if err := open(t, dir, &done{}, Controller{}).take(keyLine(t, first), local); err != nil {
+		t.Fatal(err)
+	}
+	cfg := open(t, dir, &done{}, Controller{}).cfg
+	cfg.Files = failing{}
+	if _, err := New(cfg); !errors.Is(err, syscall.EIO) {
+		t.Errorf("a key that cannot be read: %v", err)
+	}
+	if f := open(t, dir, &done{}, Controller{}); !f.key.Public.Equal(first.Public()) {
+		t.Error("the key is forgotten")
+	}
+	name := filepath.Join(dir, KeyName)
+	if err := errors.Join(os.Remove(name), syscall.Mkfifo(name, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if f := open(t, dir, &done{}, Controller{}); f.key.Version != 0 {
+		t.Errorf("a pipe is a key of version %d", f.key.Version)
+	}
+	if _, err := os.Lstat(name + ".damaged"); err != nil {
+		t.Error(err)
 	}
 }
 
