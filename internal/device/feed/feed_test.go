@@ -274,6 +274,34 @@ func TestFollow(t *testing.T) {
 	}
 }
 
+// A result that is asked for once more while others are handed over takes the place
+// of none of them.
+func TestAskedForMeanwhile(t *testing.T) {
+	now := time.Now()
+	ended := func(id string) inbox.Entry {
+		return inbox.Entry{ID: id, Kind: order.CheckIn, Expires: now.Add(time.Hour), State: inbox.Ended, Outcome: order.Done,
+			At: now}
+	}
+	known := ended("known")
+	known.Taken = true
+	s := &server{heard: make(chan struct{}, 1)}
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	f := open(t, t.TempDir(), &done{}, Controller{})
+	f.box = inbox.New(inbox.Record{Entries: []inbox.Entry{ended("new"), known}})
+	f.again = append(make([]inbox.Entry, 0, 8), ended("again"))
+	f.cfg.Controller = func() (Controller, error) {
+		f.step(inbox.Got{Order: order.Order{ID: "known"}})
+		return Controller{URL: srv.URL, Client: srv.Client(), Secret: secret}, nil
+	}
+	if _, err := f.hand(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.results) != 2 || s.results[0].Order != "again" || s.results[1].Order != "new" {
+		t.Errorf("handed over: %+v", s.results)
+	}
+}
+
 // The record of orders that cannot be written keeps orders from being carried out,
 // not from being taken once it can.
 func TestFullDisk(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -267,7 +268,7 @@ func (f *Follower) answer(ctx context.Context) {
 // hand hands over the first results that wait, and reports whether there are more.
 func (f *Follower) hand(ctx context.Context) (more bool, err error) {
 	f.mu.Lock()
-	all := append(f.again, f.box.Answers()...)
+	all := slices.Concat(f.again, f.box.Answers())
 	f.mu.Unlock()
 	if len(all) == 0 {
 		return false, nil
@@ -321,13 +322,7 @@ func (f *Follower) hand(ctx context.Context) (more bool, err error) {
 // taken forgets a result that the controller has.
 func (f *Follower) taken(id string) {
 	f.mu.Lock()
-	var rest []inbox.Entry
-	for _, e := range f.again {
-		if e.ID != id {
-			rest = append(rest, e)
-		}
-	}
-	f.again = rest
+	f.again = slices.DeleteFunc(f.again, func(e inbox.Entry) bool { return e.ID == id })
 	f.mu.Unlock()
 	f.step(inbox.Taken{ID: id})
 }
