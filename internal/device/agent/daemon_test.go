@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -212,32 +211,6 @@ func TestSyslog(t *testing.T) {
 	}
 }
 
-// bare fills a directory as a bare server has it: no controller, no HTTP, a
-// file for one phone, one for all, and a classic load.
-func bare(t *testing.T, mac string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{
-		"SEP" + mac +
-			".cnf.xml": "\xef\xbb\xbf<?xml version=\"1.0\"?>\r\n<device>\r\n<loadInformation>SCCP41</loadInformation>\r\n" +
-			"<vendorConfig>" +
-			"<webAccess>0</webAccess><peerFirmwareSharing>1</peerFirmwareSharing><allowUnsigned>1</allowUnsigned>" +
-			"</vendorConfig></device>\r\n",
-		"XMLDefault.cnf.xml": "<Default><loadInformation115 model=\"Cisco IP Phone 7941\"></loadInformation115></Default>",
-		"SCCP41.loads":       "apps41.sbn\r\ndsp41.sbn\r\n",
-		"apps41.sbn":         strings.Repeat("apps", 100_000),
-		"dsp41.sbn":          "dsp",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
 // TestDefaultAfterAnyAnswer: whatever a server says about the file of the
 // device, the one for all is asked for next; but not after a request for
 // patience, nor from a server that is not there.
@@ -275,31 +248,6 @@ func TestDefaultAfterAnyAnswer(t *testing.T) {
 		ask(fmt.Sprint("TFTP ", code), "tftp://"+refusing(t, code, file), true)
 	}
 	ask("nobody", "http://127.0.0.1:1", false)
-}
-
-// refusing is a TFTP server that answers requests for a device's own file with
-// an ERROR, and others with the text, from the port that was asked.
-func refusing(t *testing.T, code byte, text string) string {
-	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	go func() {
-		for b := make([]byte, 1500); ; {
-			n, from, err := conn.ReadFrom(b)
-			if err != nil {
-				return
-			}
-			switch {
-			case b[1] == 1 && strings.HasPrefix(string(b[2:n]), "SEP"):
-				_, _ = conn.WriteTo([]byte{0, 5, 0, code, 'n', 'o', 0}, from)
-			case b[1] == 1:
-				_, _ = conn.WriteTo(append([]byte{0, 3, 0, 1}, text...), from)
-			}
-		}
-	}()
-	return conn.LocalAddr().String()
 }
 
 // fromBare runs two devices against a TFTP server: one with a file of its own,
@@ -428,51 +376,6 @@ func TestRetrySoon(t *testing.T) {
 	}
 }
 
-// trickling is a server that has all that a depot has, and sends one byte a
-// second of some of it.
-type trickling struct {
-	url   string
-	asked atomic.Int32 // how often for that
-}
-
-func newTrickling(t *testing.T, d *depot, slow func(path string) bool) *trickling {
-	t.Helper()
-	// Another host than the depot.
-	l, err := net.Listen("tcp4", "127.0.0.2:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &trickling{url: "http://" + l.Addr().String()}
-	files := http.FileServer(http.Dir(d.dir))
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !slow(r.URL.Path) {
-			files.ServeHTTP(w, r)
-			return
-		}
-		s.asked.Add(1)
-		w.Header().Set("Content-Length", "1000000")
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for {
-			_, _ = w.Write([]byte{'x'})
-			w.(http.Flusher).Flush()
-			select {
-			case <-tick.C:
-			case <-r.Context().Done():
-				return
-			}
-		}
-	}))
-	srv.Listener.Close()
-	srv.Listener = l
-	srv.Start()
-	t.Cleanup(func() {
-		srv.CloseClientConnections()
-		srv.Close()
-	})
-	return s
-}
-
 // TestTricklingServer: a server that sends one byte a second of a provisioning
 // file, of metadata or of components is asked once, and the next one has it.
 func TestTricklingServer(t *testing.T) {
@@ -545,44 +448,6 @@ func firstLoadFails(t *testing.T, again func(r *runner, cfg Config, ahead *atomi
 	if a, _ := r.slots.Active(); a.State != slot.StateConfirmed {
 		t.Errorf("%+v", a)
 	}
-}
-
-// withSets is a file for all devices of the one model, with a load and file sets by
-// their directories; nil says nothing of file sets.
-func withSets(load string, sets map[string]string) string {
-	text := sharing(load, "")
-	if sets == nil {
-		return text
-	}
-	inner := "<fileSets>"
-	for dir, name := range sets {
-		inner += fmt.Sprintf("<fileSet directory=%q>%s</fileSet>", dir, name)
-	}
-	return strings.Replace(text, "</Default>", inner+"</fileSets></Default>", 1)
-}
-
-// hasSets waits until a device has these sets in place and nothing to do for them.
-func (r *runner) hasSets(want map[string]string) {
-	r.t.Helper()
-	until(r.t, fmt.Sprintf("has %v", want), func() bool {
-		have := map[string]string{}
-		for _, s := range r.Status().FileSets {
-			if s.State != report.StateIdle || s.Reason != "" {
-				return false
-			}
-			have[s.Directory] = s.Name
-		}
-		return maps.Equal(have, want)
-	})
-}
-
-// placed is a file of a set that is in place, "" if it is not there.
-func (r *runner) placed(file string) string {
-	b, err := os.ReadFile(filepath.Join(r.conf.get().State, setsName, file))
-	if err != nil {
-		return ""
-	}
-	return string(b)
 }
 
 // TestFileSets: three devices take file sets from each other, put them in place without
