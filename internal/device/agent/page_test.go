@@ -380,7 +380,7 @@ func TestSlowClients(t *testing.T) {
 			t.Errorf("half a request: %q, %v after %v, want the end after %v", got, err, time.Since(start), requestTime)
 		}
 		deaf := connect(whole)
-		time.Sleep(replyTime)
+		time.Sleep(replyTime) // by the bubble's clock
 		synctest.Wait()
 		if got, err := io.ReadAll(deaf); len(got) > 0 || err != nil {
 			t.Errorf("an answer that nobody read for %v: %q, %v, want the end", replyTime, got, err)

@@ -126,7 +126,8 @@ func (s *site) finish(d *testDevice) *report.Final {
 	return d.file.Final()
 }
 
-// end lets every device go, so that nothing runs when the bubble ends.
+// end lets every device go, so that nothing runs when the bubble ends: it is for
+// sites in bubbles only, where its wait takes no time.
 func (s *site) end() {
 	for _, d := range s.devices {
 		if d.file != nil {

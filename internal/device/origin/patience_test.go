@@ -123,7 +123,7 @@ func (p *paced) giveUp(why error) {
 }
 
 // TestSlowBody: a server below the least rate is left, one above it is not,
-// however slow the reader is.
+// however slow the reader is. All pauses are by the clock of a bubble.
 func TestSlowBody(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -14,7 +14,9 @@ import (
 )
 
 // sumState is the SHA-256 of the standard library, which can save its state, so
-// that a chunk that is read back wrong can be removed from the sum.
+// that a chunk that is read back wrong can be removed from the sum. Saving never
+// fails, and restoring fails only for a state that was not saved by the same kind
+// of hash: an error of either is one of this package, and so ends the program.
 type sumState interface {
 	hash.Hash
 	encoding.BinaryAppender
