@@ -12,9 +12,9 @@
 // Read config.go (what it is told on the device), daemon.go (the loop),
 // provisioning.go (what it is told by servers), upgrade.go (the driver of package
 // upgrade, which decides), stage.go (how a load is fetched), sets.go (file sets),
-// installer.go (the contract with installers), instance.go (the engine for one set
-// of settings), then the ways to look at it: socket.go, page.go, metrics.go,
-// events.go.
+// orders.go (what the controller orders), installer.go (the contract with
+// installers), instance.go (the engine for one set of settings), then the ways to
+// look at it: socket.go, page.go, metrics.go, events.go.
 package agent
 
 import (
