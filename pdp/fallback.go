@@ -223,7 +223,7 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 			f.budget.Entitle(m.now)
 		}
 	}
-	if p, _, _ := f.budget.Other(); !d.Done && p == c.Peer && f.budget.Taken(m.now) {
+	if !d.Done && f.budget.TakenBy(m.now, c.Peer) {
 		f.review.postpone()
 	}
 	f.tap(c, d)

@@ -38,7 +38,6 @@ type Budget struct {
 	otherAddr  netip.AddrPort
 	otherBytes int64
 	otherMoved time.Duration
-	otherHas   int
 	heard      map[netip.Addr]time.Duration // when each address said so first
 	share      time.Duration                // for how long each is believed
 }
@@ -107,7 +106,7 @@ func (b *Budget) Heard(now time.Duration, self, p wire.Peer, link netip.AddrPort
 	if b.other != p || d.Bytes > b.otherBytes {
 		b.otherMoved = now
 	}
-	b.other, b.otherAddr, b.otherBytes, b.otherHas = p, link, d.Bytes, d.Prefix
+	b.other, b.otherAddr, b.otherBytes = p, link, d.Bytes
 	if b.claim == active && !more(mine, d.Bytes) && (p.Less(self) || more(d.Bytes, mine)) {
 		b.claim = unclaimed
 		return true
@@ -146,9 +145,8 @@ func (b *Budget) until() time.Duration {
 	return min(b.otherMoved+b.cfg.Lapse, b.heard[b.otherAddr.Addr()]+b.share) + 1
 }
 
-// Other returns the device that downloads directly, where it takes children,
-// and how many chunks it holds.
-func (b *Budget) Other() (wire.Peer, netip.AddrPort, int) { return b.other, b.otherAddr, b.otherHas }
+// TakenBy reports whether a device uses the budget that is not this one.
+func (b *Budget) TakenBy(now time.Duration, p wire.Peer) bool { return b.Taken(now) && b.other == p }
 
 // Waiting reports whether this device waits for its turn.
 func (b *Budget) Waiting() bool { return b.claim == waiting }

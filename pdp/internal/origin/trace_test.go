@@ -79,11 +79,10 @@ func trace(seed uint64, steps int) string {
 			patience.Heard(now, backoff, why)
 			what = fmt.Sprintf("a peer failed, %s, and leaves it for %v", why, backoff)
 		}
-		other, addr, has := budget.Other()
 		at, ok := budget.Deadline(patience.NotBefore())
-		fmt.Fprintf(&b, "%v %s → active %v, waiting %v, due %v %v, other %d %v %d; before %v, probe %v, outage %v to %v, "+
+		fmt.Fprintf(&b, "%v %s → active %v, waiting %v, due %v %v, other %d %v; before %v, probe %v, outage %v to %v, "+
 			"spent %v, failing %v, doubtful %v, tried %v, last %s\n", now, what, budget.Active(), budget.Waiting(), at, ok,
-			other.ID, addr, has, patience.NotBefore(), patience.ProbeNotBefore(), patience.Outage(now),
+			budget.other.ID, budget.otherAddr, patience.NotBefore(), patience.ProbeNotBefore(), patience.Outage(now),
 			patience.InterruptionEnds(now), patience.Spent(now), patience.Failing(),
 			patience.Doubtful(now), patience.Tried(), patience.Last())
 	}
