@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/engine"
-	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/seal"
 	"github.com/peerload/peerload/internal/device/slot"
@@ -80,15 +79,6 @@ func certificates(file string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("cacert: %s holds no certificate in PEM", file)
 	}
 	return pool, nil
-}
-
-// readMost reads a whole body of at most most bytes.
-func readMost(r io.Reader, most int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, most+1))
-	if err == nil && int64(len(b)) > most {
-		err = fmt.Errorf("%w: more than %d bytes", origin.ErrTooMuch, most)
-	}
-	return b, err
 }
 
 // bootID reads the id that identifies a run of the device.

@@ -239,7 +239,7 @@ func (d *Daemon) fetchSmall(ctx context.Context, u *url.URL, most int64) ([]byte
 		return nil, err
 	}
 	defer b.Close()
-	return readMost(b, most)
+	return origin.ReadAll(b, most)
 }
 
 // servers are those of the configuration, else those of the first lease that

@@ -431,12 +431,3 @@ func originReason(err error) wire.Reason {
 	}
 	return wire.ReasonOriginOther
 }
-
-// readBounded reads a whole body of at most most bytes.
-func readBounded(r io.Reader, most int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, most+1))
-	if err == nil && int64(len(b)) > most {
-		err = origin.ErrTooMuch
-	}
-	return b, err
-}

@@ -283,11 +283,6 @@ func TestReadAllIsBounded(t *testing.T) {
 			t.Errorf("%d bytes where 99 were the most", len(b))
 		}
 	})
-	for most, want := range map[int64]error{5: nil, 4: origin.ErrTooMuch} {
-		if b, err := readBounded(strings.NewReader("01234"), most); !errors.Is(err, want) || want == nil && len(b) != 5 {
-			t.Errorf("at most %d: %q, %v", most, b, err)
-		}
-	}
 }
 
 // TestConfig: what a device cannot work without is refused.

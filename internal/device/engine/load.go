@@ -456,7 +456,7 @@ func (o *originFetcher) Fetch(ctx context.Context, p string, most int64) ([]byte
 		return nil, err
 	}
 	defer b.Close()
-	raw, err := readBounded(b, most)
+	raw, err := origin.ReadAll(b, most)
 	if err != nil {
 		o.last = err
 	}

@@ -105,3 +105,12 @@ func (r *reader) readInTime(p []byte) (int, error) {
 
 // Close implements io.Closer.
 func (r *reader) Close() error { return r.body.Close() }
+
+// ReadAll reads a small body to its end. ErrTooMuch: it has more than most bytes.
+func ReadAll(body io.Reader, most int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(body, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = fmt.Errorf("%w: more than %d bytes", ErrTooMuch, most)
+	}
+	return b, err
+}

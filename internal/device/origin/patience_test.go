@@ -255,3 +255,12 @@ func trickleTFTP(t *testing.T) string {
 	}()
 	return conn.LocalAddr().String()
 }
+
+// TestReadAll: a body is read whole, or is too much.
+func TestReadAll(t *testing.T) {
+	for most, want := range map[int64]error{5: nil, 4: ErrTooMuch} {
+		if b, err := ReadAll(strings.NewReader("01234"), most); !errors.Is(err, want) || want == nil && len(b) != 5 {
+			t.Errorf("at most %d: %q, %v", most, b, err)
+		}
+	}
+}
