@@ -2,7 +2,6 @@ package fileset
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -264,6 +263,3 @@ func (k *Keeper) States(wanted map[string]string) []State {
 	}
 	return all
 }
-
-// ErrLoad says that what was assigned as a file set is a load.
-var ErrLoad = errors.New("it is a load, not a file set")
