@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/internal/device/seal"
 	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/load"
@@ -313,7 +314,7 @@ func FuzzConfig(f *testing.F) {
 
 // FuzzRecord: a record is damaged, or is written as it was read.
 func FuzzRecord(f *testing.F) {
-	text, err := marshalRecord(newRecord())
+	text, err := seal.Marshal(newRecord())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -328,7 +329,7 @@ func FuzzRecord(f *testing.F) {
 			}
 			return
 		}
-		out, err := marshalRecord(r)
+		out, err := seal.Marshal(r)
 		if err != nil {
 			t.Fatal(err)
 		}

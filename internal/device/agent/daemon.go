@@ -82,7 +82,7 @@ type stateDir struct {
 	slots *slot.Slots
 	sets  *fileSets
 	// damage is what was put aside at the start.
-	damage []error
+	damage slot.Damage
 }
 
 // Setup is what a Daemon needs in addition to its configuration.

@@ -136,7 +136,7 @@ func (s *stateDir) makeDir(dir string) error {
 	if err == nil {
 		return nil
 	}
-	if err := s.putAside(dir, err); err != nil {
+	if err := s.damage.PutAside(s.files, dir, err); err != nil {
 		return err
 	}
 	return durable.MkdirAll(s.files, dir, 0o755)
@@ -156,16 +156,6 @@ func narrow(dir string) error {
 	return errors.Join(errs...)
 }
 
-// putAside puts aside what is damaged, and notes it with its cause.
-func (s *stateDir) putAside(name string, cause error) error {
-	aside, err := slot.PutAside(s.files, name)
-	if err != nil {
-		return errors.Join(cause, err)
-	}
-	s.damage = append(s.damage, fmt.Errorf("%s is damaged: %w; it is kept as %s", name, cause, filepath.Base(aside)))
-	return nil
-}
-
 // openKeeper reads the record of a state directory. One that is damaged, or of
 // a version that this program does not know, is put aside.
 func (s *stateDir) openKeeper(dir string) error {
@@ -179,7 +169,7 @@ func (s *stateDir) openKeeper(dir string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case errors.Is(err, errDamaged) || slot.NoFile(err):
-		return s.putAside(filepath.Join(dir, recordName), err)
+		return s.damage.PutAside(s.files, filepath.Join(dir, recordName), err)
 	}
 	return err
 }
@@ -264,20 +254,11 @@ func parseRecord(b []byte) (record, error) {
 }
 
 func writeRecord(to durable.Writer, dir string, r record) error {
-	b, err := marshalRecord(r)
+	b, err := seal.Marshal(r)
 	if err != nil {
 		return err
 	}
 	return to.Replace(filepath.Join(dir, recordName), b, ownerOnly)
-}
-
-// marshalRecord writes the text of a record, with its sum.
-func marshalRecord(r record) ([]byte, error) {
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return nil, err
-	}
-	return seal.Add(b), nil
 }
 
 // The last good provisioning file begins with a line that says where it came

@@ -50,7 +50,7 @@ func (d *Daemon) lastGood() {
 		f, err = parseProvision(from, b)
 	}
 	if err != nil {
-		if aside := d.putAside(kept, err); aside != nil {
+		if aside := d.damage.PutAside(d.files, kept, err); aside != nil {
 			d.damage = append(d.damage, aside)
 		}
 		return

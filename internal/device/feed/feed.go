@@ -9,7 +9,6 @@
 package feed
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -228,25 +227,23 @@ func (f *Follower) step(in inbox.Event) bool {
 }
 
 func (f *Follower) remember(r inbox.Record) error {
-	text, err := json.MarshalIndent(r, "", "  ")
+	text, err := seal.Marshal(r)
 	if err != nil {
 		return err
 	}
-	text = seal.Add(text)
 	return f.cfg.Disk.Replace(filepath.Join(f.cfg.State, RecordName), text, ownerOnly)
 }
 
 // pin pins a key; f.mu is held.
 func (f *Follower) pin(k order.Key) error {
 	text, err := k.Marshal()
+	if err == nil {
+		text, err = seal.Marshal(json.RawMessage(text))
+	}
 	if err != nil {
 		return err
 	}
-	var indented bytes.Buffer
-	if err := json.Indent(&indented, text, "", "  "); err != nil {
-		return err
-	}
-	if err := f.cfg.Disk.Replace(filepath.Join(f.cfg.State, KeyName), seal.Add(indented.Bytes()), ownerOnly); err != nil {
+	if err := f.cfg.Disk.Replace(filepath.Join(f.cfg.State, KeyName), text, ownerOnly); err != nil {
 		return fmt.Errorf("the order key cannot be pinned: %w", err)
 	}
 	f.key = k

@@ -37,9 +37,9 @@ func (s *Store) put(dir string, p Placed) error {
 	for _, d := range slices.Sorted(maps.Keys(next)) {
 		r.Sets = append(r.Sets, next[d])
 	}
-	b, err := json.MarshalIndent(r, "", "  ")
+	b, err := seal.Marshal(r)
 	if err == nil {
-		err = slot.WriteAtomic(s.fs, filepath.Join(s.dir, recordName), seal.Add(b))
+		err = slot.WriteAtomic(s.fs, filepath.Join(s.dir, recordName), b)
 	}
 	if err != nil {
 		return fmt.Errorf("write the record of the file sets: %w", err)
@@ -65,7 +65,7 @@ func (s *Store) readRecord() error {
 	case !errors.Is(err, slot.ErrDamaged) && !slot.NoFile(err):
 		return err
 	}
-	return s.putAside(name, err)
+	return s.damage.PutAside(s.fs, name, err)
 }
 
 // parseRecord reads the text of a record; what it returns can be relied on.
@@ -105,15 +105,5 @@ func (p Placed) check() error {
 	if !isID(p.ID) || p.Previous != "" && !isID(p.Previous) || p.Tries < 0 || len(p.Why) > maxWhy {
 		return fmt.Errorf("the record of %s is not one", p.Directory)
 	}
-	return nil
-}
-
-// putAside puts aside what is damaged, and notes it with its cause.
-func (s *Store) putAside(name string, cause error) error {
-	aside, err := slot.PutAside(s.fs, name)
-	if err != nil {
-		return errors.Join(cause, err)
-	}
-	s.damage = append(s.damage, fmt.Errorf("%s is damaged: %w; it is kept as %s", name, cause, filepath.Base(aside)))
 	return nil
 }

@@ -81,7 +81,7 @@ type Store struct {
 	fs  slot.FS
 	dir string
 
-	damage []error // found by Open
+	damage slot.Damage // found by Open
 
 	mu   sync.Mutex
 	sets map[string]Placed // by directory
@@ -139,7 +139,7 @@ func (s *Store) makeDir(name string) error {
 				return err
 			}
 		}
-		if err := s.putAside(name, errors.New("not a directory that this user alone can write")); err != nil {
+		if err := s.damage.PutAside(s.fs, name, errors.New("not a directory that this user alone can write")); err != nil {
 			return err
 		}
 	}
@@ -359,7 +359,7 @@ func (s *Store) link(set Set, h held) error {
 		return err
 	}
 	if fi, err := s.fs.Lstat(name); err == nil && fi.Mode().Type() != iofs.ModeSymlink {
-		if err := s.putAside(name, errors.New("not a link to a file set")); err != nil {
+		if err := s.damage.PutAside(s.fs, name, errors.New("not a link to a file set")); err != nil {
 			return err
 		}
 	}

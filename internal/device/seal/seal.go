@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 )
 
@@ -33,6 +34,15 @@ func Add(object []byte) []byte {
 	b = append(b, bytes.Repeat([]byte{'0'}, size)...)
 	b = append(b, end...)
 	return setSum(b, at)
+}
+
+// Marshal is the sealed text of a value that is a JSON object with a field.
+func Marshal(v any) ([]byte, error) {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return Add(b), nil
 }
 
 // setSum puts the sum of a text whose sum is zero at its place.

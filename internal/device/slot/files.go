@@ -212,6 +212,19 @@ func PutAside(fs FS, name string) (aside string, err error) {
 	return aside, fs.Rename(name, aside)
 }
 
+// Damage is what was found damaged and put aside, in words for people.
+type Damage []error
+
+// PutAside puts aside what is damaged, and notes it with its cause.
+func (d *Damage) PutAside(fs FS, name string, cause error) error {
+	aside, err := PutAside(fs, name)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	*d = append(*d, fmt.Errorf("%s is damaged: %w; it is kept as %s", name, cause, filepath.Base(aside)))
+	return nil
+}
+
 // RemoveTree removes a file, or a directory with all that is in it. It follows
 // no symbolic link.
 func RemoveTree(fs FS, name string) error {

@@ -9,16 +9,6 @@ import (
 	"slices"
 )
 
-// putAside puts aside what is damaged, and notes it with its cause.
-func (s *Slots) putAside(name string, cause error) error {
-	aside, err := PutAside(s.fs, name)
-	if err != nil {
-		return errors.Join(cause, err)
-	}
-	s.damage = append(s.damage, fmt.Errorf("%s is damaged: %w; it is kept as %s", name, cause, filepath.Base(aside)))
-	return nil
-}
-
 // makeSlot makes the directory of a slot, and reports whether it did.
 func (s *Slots) makeSlot(slot string) (made bool, err error) {
 	dir := s.Dir(slot)
@@ -37,7 +27,7 @@ func (s *Slots) makeSlot(slot string) (made bool, err error) {
 			}
 			return false, nil
 		}
-		if err := s.putAside(dir, errors.New("not a directory")); err != nil {
+		if err := s.damage.PutAside(s.fs, dir, errors.New("not a directory")); err != nil {
 			return false, err
 		}
 	}
@@ -69,7 +59,7 @@ func (s *Slots) findActive() error {
 		}
 		err = fmt.Errorf("it points to %q, not to a or b", to)
 	}
-	if err := s.putAside(link, err); err != nil {
+	if err := s.damage.PutAside(s.fs, link, err); err != nil {
 		return err
 	}
 	return s.prove()

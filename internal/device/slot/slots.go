@@ -26,7 +26,7 @@ type Slots struct {
 	dir  string
 	lock io.Closer
 
-	damage []error // found by OpenSlots
+	damage Damage // found by OpenSlots
 
 	mu     sync.Mutex
 	active string // "a", "b", or "" before the first switch

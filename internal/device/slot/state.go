@@ -92,8 +92,7 @@ type stateFile struct {
 }
 
 func marshalState(i Info) ([]byte, error) {
-	b, err := json.MarshalIndent(stateFile{Format: stateFormat, Info: i}, "", "  ")
-	return seal.Add(b), err
+	return seal.Marshal(stateFile{Format: stateFormat, Info: i})
 }
 
 // parseState reads a state file of at most maxState bytes.
@@ -149,7 +148,7 @@ func (s *Slots) readState(slot string) (Info, error) {
 	case !errors.Is(err, ErrDamaged) && !NoFile(err):
 		return empty, err
 	}
-	return empty, s.putAside(name, err)
+	return empty, s.damage.PutAside(s.fs, name, err)
 }
 
 // setState makes a slot's new state durable.
