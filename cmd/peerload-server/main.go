@@ -9,6 +9,8 @@
 //	peerload-server load        add, list, assign, verify and retire loads
 //	peerload-server release     one name for the loads of several models
 //	peerload-server rollout     bring a release to many devices step by step
+//	peerload-server fileset     locale, ring tones and other files beside the loads
+//	peerload-server order       what devices do at once, and how they answer
 //	peerload-server bulk        change many devices by a table or query
 //	peerload-server undo        take back what an entry of the audit log has changed
 //	peerload-server report      what devices say, and who changed what
@@ -19,8 +21,9 @@
 //	peerload-server template    the template of provisioning files
 //
 // This directory holds wiring only: flags, output and exit statuses. What the
-// commands do is in packages domain, api, publish, repository and files; commands
-// on a controller are clients of its API, remote or in their own process.
+// commands do is in package domain and the packages of use cases beside it, and in
+// api, publish, repository and files; commands on a controller are clients of its
+// API, remote or in their own process.
 package main
 
 import (
@@ -47,7 +50,7 @@ import (
 	"github.com/peerload/peerload/trust"
 )
 
-// Exit statuses, as those of peerload.
+// Exit statuses: up to 6, and 130, as those of peerload.
 const (
 	exitUsage     = 2   // wrong arguments, or refused
 	exitVerify    = 3   // a published file is not what is signed, or a row not as asked
@@ -171,6 +174,7 @@ var lists = map[string]string{
 	"load": "load list", "release": "release list", "rollout": "rollout list", "user": "user list",
 	"job": "bulk list", "template": "bulk template list",
 	"token": "token list", "enrolment token": "enrolment list", "audit entry": "report audit", "order": "order list",
+	"file set": "fileset list",
 }
 
 // status returns the exit status for err.
