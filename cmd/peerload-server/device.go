@@ -194,7 +194,7 @@ func changeOf(cmd *cobra.Command, args, unset []string) (client.DeviceChange, er
 		Settings: settings}, err
 }
 
-func (conn *connFlags) showDevice(cmd *cobra.Command, did string, d client.Device) error {
+func showDevice(conn *connFlags, cmd *cobra.Command, did string, d client.Device) error {
 	text := fmt.Sprintf("%s %s: version %d, model %s, profile %s, site %s, load %s", d.Name, did, d.Version, d.Model,
 		orNone(d.Profile), orNone(d.Site), orNone(d.Load.Load))
 	if d.Load.Release != "" {
@@ -220,7 +220,7 @@ func deviceAdd(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := conn.showDevice(cmd, "added", d); err != nil {
+			if err := showDevice(conn, cmd, "added", d); err != nil {
 				return err
 			}
 			return warnModel(cmd, c, d.Model)
@@ -280,7 +280,7 @@ func deviceSet(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := conn.showDevice(cmd, "changed", d); err != nil || change.Model == nil {
+			if err := showDevice(conn, cmd, "changed", d); err != nil || change.Model == nil {
 				return err
 			}
 			return warnModel(cmd, c, d.Model)

@@ -75,7 +75,7 @@ func profileShow(conn *connFlags) *cobra.Command {
 		})}
 }
 
-func (conn *connFlags) showProfile(cmd *cobra.Command, did string, p client.Profile) error {
+func showProfile(conn *connFlags, cmd *cobra.Command, did string, p client.Profile) error {
 	return conn.show(cmd, "profile_"+did, p, "%s %s: version %d, settings %s\n", p.Name, did, p.Version,
 		orNone(settingsText(p.Settings)))
 }
@@ -93,7 +93,7 @@ func profileAdd(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return conn.showProfile(cmd, "added", p)
+			return showProfile(conn, cmd, "added", p)
 		})}
 	cmd.Flags().String("description", "", "for people")
 	return cmd
@@ -118,7 +118,7 @@ func profileSet(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return conn.showProfile(cmd, "changed", p)
+			return showProfile(conn, cmd, "changed", p)
 		})}
 	a.flags(cmd)
 	cmd.Flags().String("description", "", "for people")
@@ -141,7 +141,7 @@ func switched(b bool) string {
 	return policy.Off
 }
 
-func (conn *connFlags) showEnterprise(cmd *cobra.Command, event string, e client.Enterprise) error {
+func showEnterprise(conn *connFlags, cmd *cobra.Command, event string, e client.Enterprise) error {
 	return conn.show(cmd, event, e, "auto-registration %s, profile %s; default load %s; version %d\n",
 		switched(e.AutoRegistration), orNone(e.RegisterProfile), orNone(e.Load.Load), e.Version)
 }
@@ -153,7 +153,7 @@ func enterpriseShow(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := conn.showEnterprise(cmd, "enterprise", e); err != nil {
+			if err := showEnterprise(conn, cmd, "enterprise", e); err != nil {
 				return err
 			}
 			return levelSettings(conn, cmd, c, client.Target{Level: "enterprise"})
@@ -198,7 +198,7 @@ func enterpriseSet(conn *connFlags) *cobra.Command {
 			if !conn.json {
 				fmt.Fprintln(cmd.OutOrStdout(), settingsText(e.Settings))
 			}
-			return conn.showEnterprise(cmd, "enterprise_changed", e)
+			return showEnterprise(conn, cmd, "enterprise_changed", e)
 		})}
 	a.flags(cmd)
 	cmd.Flags().String("auto-registration", "", "on: unknown devices become known by asking for provisioning")

@@ -450,7 +450,7 @@ into the directory repository yourself.`,
 	return cmd
 }
 
-func (conn *connFlags) showAssigned(cmd *cobra.Command, a client.Assigned) error {
+func showAssigned(conn *connFlags, cmd *cobra.Command, a client.Assigned) error {
 	at := strings.TrimSpace(a.Target.Level + " " + a.Target.Name)
 	name := func(load, release string) string {
 		if release != "" {
@@ -467,7 +467,7 @@ func (conn *connFlags) showAssigned(cmd *cobra.Command, a client.Assigned) error
 
 // assign asks, and assigns where the flags say: at a level by do, which compares
 // versions, at a site by the order.
-func (a *consent) assign(conn *connFlags, cmd *cobra.Command, c *connection, t *levelTarget, o client.Order,
+func assign(a *consent, conn *connFlags, cmd *cobra.Command, c *connection, t *levelTarget, o client.Order,
 	do func() (client.Assigned, error)) error {
 	o = t.order(o)
 	if o.Site != "" {
@@ -480,7 +480,7 @@ func (a *consent) assign(conn *connFlags, cmd *cobra.Command, c *connection, t *
 	if err != nil {
 		return err
 	}
-	return conn.showAssigned(cmd, done)
+	return showAssigned(conn, cmd, done)
 }
 
 func loadAssign(conn *connFlags) *cobra.Command {
@@ -490,7 +490,7 @@ func loadAssign(conn *connFlags) *cobra.Command {
 		Short: `Assign a load at one level; "" assigns none`,
 		Args:  cobra.ExactArgs(1), Example: "  peerload-server load assign fw2 --model linux-arm",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-			return a.assign(conn, cmd, c, &t, client.Order{Load: &args[0]}, func() (client.Assigned, error) {
+			return assign(&a, conn, cmd, c, &t, client.Order{Load: &args[0]}, func() (client.Assigned, error) {
 				return c.AssignLoad(cmd.Context(), t.target(), args[0], c.ifVersion)
 			})
 		})}
@@ -506,7 +506,7 @@ func loadRollBack(conn *connFlags) *cobra.Command {
 		Short: "Assign the load or release that was assigned there before",
 		Args:  cobra.NoArgs, Example: "  peerload-server load roll-back --model linux-arm",
 		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-			return a.assign(conn, cmd, c, &t, client.Order{RollBack: true}, func() (client.Assigned, error) {
+			return assign(&a, conn, cmd, c, &t, client.Order{RollBack: true}, func() (client.Assigned, error) {
 				return c.RollBackLoad(cmd.Context(), t.target(), c.ifVersion)
 			})
 		})}

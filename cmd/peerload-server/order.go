@@ -120,7 +120,7 @@ when it is connected again, until the order expires. It carries each out once.`,
 			if err != nil || !f.watch {
 				return err
 			}
-			return conn.watch(cmd, c, sent.Order.ID)
+			return watchOrder(conn, cmd, c, sent.Order.ID)
 		})}
 	f.flags(cmd)
 	return cmd
@@ -129,8 +129,8 @@ when it is connected again, until the order expires. It carries each out once.`,
 // watchEvery is how often --watch looks.
 const watchEvery = time.Second
 
-// watch shows how an order is answered, until nobody is waited for.
-func (conn *connFlags) watch(cmd *cobra.Command, c *connection, id string) error {
+// watchOrder shows how an order is answered, until nobody is waited for.
+func watchOrder(conn *connFlags, cmd *cobra.Command, c *connection, id string) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	said := ""
@@ -204,7 +204,7 @@ func orderShow(conn *connFlags) *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			if watch {
-				if err := conn.watch(cmd, c, args[0]); err != nil {
+				if err := watchOrder(conn, cmd, c, args[0]); err != nil {
 					return err
 				}
 			}
@@ -216,7 +216,7 @@ func orderShow(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := conn.showOrder(cmd, o); err != nil {
+			if err := showOrder(conn, cmd, o); err != nil {
 				return err
 			}
 			const header = "DEVICE SITE STANDING ANSWERED TEXT"
@@ -250,7 +250,7 @@ func begins(text string) string {
 	return line
 }
 
-func (conn *connFlags) showOrder(cmd *cobra.Command, o client.OrderState) error {
+func showOrder(conn *connFlags, cmd *cobra.Command, o client.OrderState) error {
 	return conn.show(cmd, "order", o, "order      %s: %s\nsent       %s by %s\nexpires    %s\nmoment     %s\n"+
 		"cancelled  %s\n%s\n", o.ID, terminal.Printable(o.Kind), when(o.Issued), terminal.Printable(o.By),
 		when(o.Expires), when(o.Moment), when(o.Cancelled), standingsText(o, terminal.Japanese(os.Getenv)))
@@ -266,7 +266,7 @@ meanwhile may still carry it out; its answer is taken.`,
 			if err != nil {
 				return err
 			}
-			return conn.showOrder(cmd, o)
+			return showOrder(conn, cmd, o)
 		})}
 }
 

@@ -50,7 +50,7 @@ func releaseShow(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := conn.showRelease(cmd, "release", "", r); err != nil || conn.json {
+			if err := showRelease(conn, cmd, "release", "", r); err != nil || conn.json {
 				return err
 			}
 			var loads []client.Load
@@ -65,7 +65,7 @@ func releaseShow(conn *connFlags) *cobra.Command {
 		})}
 }
 
-func (conn *connFlags) showRelease(cmd *cobra.Command, event, did string, r client.Release) error {
+func showRelease(conn *connFlags, cmd *cobra.Command, event, did string, r client.Release) error {
 	return conn.show(cmd, event, r, "%s%s: version %d, loads %s  %s\n", terminal.Printable(r.Name), did, r.Version,
 		terminal.Printable(strings.Join(r.Loads, ", ")), terminal.Printable(r.Note))
 }
@@ -100,7 +100,7 @@ all loads whose version is its name.`,
 			if err != nil {
 				return err
 			}
-			return conn.showRelease(cmd, "release_added", " added", r)
+			return showRelease(conn, cmd, "release_added", " added", r)
 		})}
 	releaseFlags(cmd)
 	return cmd
@@ -121,7 +121,7 @@ func releaseSet(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return conn.showRelease(cmd, "release_changed", " changed", r)
+			return showRelease(conn, cmd, "release_changed", " changed", r)
 		})}
 	releaseFlags(cmd)
 	return cmd
@@ -134,7 +134,7 @@ func releaseAssign(conn *connFlags) *cobra.Command {
 		Short: `Assign a release at one level: each device gets the load that is for its model; "" assigns none`,
 		Args:  cobra.ExactArgs(1), Example: "  peerload-server release assign '9.4(2)' --profile lobby",
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-			return a.assign(conn, cmd, c, &t, client.Order{Release: &args[0]}, func() (client.Assigned, error) {
+			return assign(&a, conn, cmd, c, &t, client.Order{Release: &args[0]}, func() (client.Assigned, error) {
 				return c.AssignRelease(cmd.Context(), t.target(), args[0], c.ifVersion)
 			})
 		})}
@@ -171,7 +171,7 @@ would do, "rollout set" changes it.`,
 			if err != nil {
 				return err
 			}
-			return conn.showDraft(cmd, "rollout_created", r)
+			return showDraft(conn, cmd, "rollout_created", r)
 		})}
 	f.Add(cmd)
 	return cmd
@@ -201,13 +201,13 @@ func rolloutSet(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return conn.showDraft(cmd, "rollout_changed", r)
+			return showDraft(conn, cmd, "rollout_changed", r)
 		})}
 	f.Add(cmd)
 	return cmd
 }
 
-func (conn *connFlags) showDraft(cmd *cobra.Command, event string, r client.RolloutDraft) error {
+func showDraft(conn *connFlags, cmd *cobra.Command, event string, r client.RolloutDraft) error {
 	text := rolloutText(r.Rollout, terminal.Japanese(os.Getenv)) + "\n"
 	if r.CheckSecret != "" {
 		text += "the secret of the external check, shown once: " + r.CheckSecret + "\n"
@@ -337,20 +337,20 @@ func rolloutStatus(conn *connFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "status ROLLOUT", Short: "Say how a rollout goes", Args: cobra.ExactArgs(1),
 		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
 			if watch {
-				return conn.watchRollout(cmd, c, args[0])
+				return watchRollout(conn, cmd, c, args[0])
 			}
 			r, err := c.Rollout(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			return conn.showRollout(cmd, r)
+			return showRollout(conn, cmd, r)
 		})}
 	cmd.Flags().BoolVar(&watch, "watch", false, "wait, and show what changes, until it pauses or ends")
 	return cmd
 }
 
 // showRollout prints a rollout, wave by wave.
-func (conn *connFlags) showRollout(cmd *cobra.Command, r client.Rollout) error {
+func showRollout(conn *connFlags, cmd *cobra.Command, r client.Rollout) error {
 	japanese := terminal.Japanese(os.Getenv)
 	text := rolloutText(r, japanese) + "\n"
 	for _, why := range slices.Sorted(maps.Keys(r.Reasons)) {
@@ -371,7 +371,7 @@ func (conn *connFlags) showRollout(cmd *cobra.Command, r client.Rollout) error {
 
 // watchRollout prints how a rollout goes whenever that changes, until it waits for
 // a person or has ended.
-func (conn *connFlags) watchRollout(cmd *cobra.Command, c *connection, id string) error {
+func watchRollout(conn *connFlags, cmd *cobra.Command, c *connection, id string) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	said := ""
@@ -459,7 +459,7 @@ func rolloutOrder(conn *connFlags, f *orderFlags, verb, use, short string, asks 
 		if done.Other != nil {
 			id = done.Other.ID
 		}
-		return conn.watchRollout(cmd, c, id)
+		return watchRollout(conn, cmd, c, id)
 	})
 	f.consent.flags(cmd)
 	cmd.Flags().BoolVar(&f.watch, "watch", false, "wait, and show what changes, until it pauses or ends")

@@ -70,7 +70,7 @@ func siteShow(conn *connFlags) *cobra.Command {
 			if conn.json {
 				return conn.show(cmd, "site", s, "")
 			}
-			if err := conn.showSite(cmd, "site", "", s); err != nil {
+			if err := showSite(conn, cmd, "site", "", s); err != nil {
 				return err
 			}
 			return list(conn, cmd, "counts", []client.Site{s}, "DEVICES DONE RUNNING FAILED SILENT WAN SAVED",
@@ -79,7 +79,7 @@ func siteShow(conn *connFlags) *cobra.Command {
 }
 
 // showSite prints a site, one property a line.
-func (conn *connFlags) showSite(cmd *cobra.Command, event, did string, s client.Site) error {
+func showSite(conn *connFlags, cmd *cobra.Command, event, did string, s client.Site) error {
 	rate := func(n int64, none string) string {
 		if n == 0 {
 			return none
@@ -152,7 +152,7 @@ func siteAdd(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return conn.showSite(cmd, "site_added", " added", s)
+			return showSite(conn, cmd, "site_added", " added", s)
 		})}
 	siteFlags(cmd)
 	return cmd
@@ -173,7 +173,7 @@ func siteSet(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return conn.showSite(cmd, "site_changed", " changed", s)
+			return showSite(conn, cmd, "site_changed", " changed", s)
 		})}
 	siteFlags(cmd)
 	return cmd
