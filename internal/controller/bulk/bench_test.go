@@ -8,6 +8,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
+	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
@@ -23,12 +24,7 @@ func BenchmarkImport(b *testing.B) {
 	for name, rig := range map[string]func(b *testing.B) *rig{
 		"sqlite": func(b *testing.B) *rig { return newRig(b) },
 		"postgres": func(b *testing.B) *rig {
-			server, err := storesuite.StartPostgres()
-			if err != nil {
-				b.Skip(err)
-			}
-			b.Cleanup(func() { server.Stop() })
-			at, _, err := server.NewDatabase()
+			at, _, err := storesuite.PostgresFor(b, foreign.Missing).NewDatabase()
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -169,19 +169,7 @@ func refusals(t *testing.T, ctx context.Context, c *domain.Controller, sets *fil
 
 // onPostgres is a store in a PostgreSQL of the test's own.
 func onPostgres(t *testing.T) domain.Store {
-	server, err := storesuite.StartPostgres()
-	if errors.Is(err, storesuite.ErrNoPostgres) {
-		foreign.Missing(t, err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	at, _, err := server.NewDatabase()
+	at, _, err := storesuite.PostgresFor(t, foreign.Missing).NewDatabase()
 	if err != nil {
 		t.Fatal(err)
 	}

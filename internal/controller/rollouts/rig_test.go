@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -98,7 +96,7 @@ var databases = map[string]func(t *testing.T) domain.Store{
 		return s
 	},
 	"postgres": func(t *testing.T) domain.Store {
-		s, err := postgres.Open(t.Context(), postgres.Config{URL: newDatabase(t)})
+		s, err := postgres.Open(t.Context(), postgres.Config{URL: shared.NewDatabase(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,39 +104,10 @@ var databases = map[string]func(t *testing.T) domain.Store{
 	},
 }
 
-var (
-	shared     *storesuite.Postgres
-	sharedErr  error
-	sharedOnce sync.Once
-)
+// shared is the PostgreSQL of these tests.
+var shared = storesuite.Shared{Missing: foreign.Missing}
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if shared != nil {
-		if err := shared.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-// newDatabase returns the URL of a new, empty database.
-func newDatabase(t *testing.T) string {
-	t.Helper()
-	sharedOnce.Do(func() { shared, sharedErr = storesuite.StartPostgres() })
-	if errors.Is(sharedErr, storesuite.ErrNoPostgres) {
-		foreign.Missing(t, sharedErr)
-	}
-	if sharedErr != nil {
-		t.Fatal(sharedErr)
-	}
-	at, _, err := shared.NewDatabase()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return at
-}
+func TestMain(m *testing.M) { shared.Main(m) }
 
 // onBoth runs a test on both databases.
 func onBoth(t *testing.T, test func(t *testing.T, r *rig)) {

@@ -3,11 +3,8 @@ package jobs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,22 +17,10 @@ import (
 	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
-var (
-	shared     *storesuite.Postgres
-	sharedErr  error
-	sharedOnce sync.Once
-)
+// shared is the PostgreSQL of these tests.
+var shared = storesuite.Shared{Missing: foreign.Missing}
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if shared != nil {
-		if err := shared.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { shared.Main(m) }
 
 // databases open an empty one of each kind, twice the same if it is asked again.
 var databases = map[string]func(t *testing.T) func() (domain.Store, error){
@@ -44,17 +29,7 @@ var databases = map[string]func(t *testing.T) func() (domain.Store, error){
 		return func() (domain.Store, error) { return sqlite.Open(t.Context(), sqlite.Config{Path: path}) }
 	},
 	"postgres": func(t *testing.T) func() (domain.Store, error) {
-		sharedOnce.Do(func() { shared, sharedErr = storesuite.StartPostgres() })
-		if errors.Is(sharedErr, storesuite.ErrNoPostgres) {
-			foreign.Missing(t, sharedErr)
-		}
-		if sharedErr != nil {
-			t.Fatal(sharedErr)
-		}
-		at, _, err := shared.NewDatabase()
-		if err != nil {
-			t.Fatal(err)
-		}
+		at := shared.NewDatabase(t)
 		return func() (domain.Store, error) { return postgres.Open(t.Context(), postgres.Config{URL: at}) }
 	},
 }

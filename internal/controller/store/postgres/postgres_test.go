@@ -30,19 +30,19 @@ func openAt(t *testing.T, url string) *Store {
 
 func TestConformance(t *testing.T) {
 	storesuite.Run(t, func(t *testing.T) (domain.Store, func(*testing.T) domain.Store) {
-		url := newDatabase(t)
+		url := shared.NewDatabase(t)
 		return openAt(t, url), func(t *testing.T) domain.Store { return openAt(t, url) }
 	})
 }
 
 // TestKeepers: rollouts run on the store.
 func TestKeepers(t *testing.T) {
-	keepersuite.Run(t, func(t *testing.T) keepersuite.Kept { return storesuite.Keep(t, openAt(t, newDatabase(t))) })
+	keepersuite.Run(t, func(t *testing.T) keepersuite.Kept { return storesuite.Keep(t, openAt(t, shared.NewDatabase(t))) })
 }
 
 func TestMigrations(t *testing.T) {
 	empty := func(t *testing.T) *sql.DB {
-		db, err := connect(newDatabase(t))
+		db, err := connect(shared.NewDatabase(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +55,7 @@ func TestMigrations(t *testing.T) {
 // TestControllersStartTogether: of several controllers that start on an empty
 // database one migrates and the others wait; then they write in turns.
 func TestControllersStartTogether(t *testing.T) {
-	url := newDatabase(t)
+	url := shared.NewDatabase(t)
 	const controllers = 4
 	var wg sync.WaitGroup
 	for i := range controllers {
@@ -94,7 +94,7 @@ func TestControllersStartTogether(t *testing.T) {
 // TestConnectionLost: an update whose connection ends is an error and leaves
 // nothing, and the next one connects anew.
 func TestConnectionLost(t *testing.T) {
-	s := openAt(t, newDatabase(t))
+	s := openAt(t, shared.NewDatabase(t))
 	defer s.Close()
 	var name string
 	if err := s.Reads.QueryRow("SELECT current_database()").Scan(&name); err != nil {
@@ -108,7 +108,7 @@ func TestConnectionLost(t *testing.T) {
 			return interrupt()
 		})
 	}
-	if err := put(func() error { return shared.Kill(name) }); !errors.Is(err, domain.ErrAway) {
+	if err := put(func() error { return shared.Server(t).Kill(name) }); !errors.Is(err, domain.ErrAway) {
 		t.Errorf("an update without a connection: %v", err)
 	}
 	if err := put(func() error { return nil }); err != nil {
@@ -119,7 +119,7 @@ func TestConnectionLost(t *testing.T) {
 // TestMoveBetweenDatabases: an export of one kind of store is an import of the
 // other, and comes back as it was.
 func TestMoveBetweenDatabases(t *testing.T) {
-	pg := openAt(t, newDatabase(t))
+	pg := openAt(t, shared.NewDatabase(t))
 	defer pg.Close()
 	lite, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "a.db")})
 	if err != nil {
@@ -154,7 +154,7 @@ func TestMoveBetweenDatabases(t *testing.T) {
 }
 
 func TestNewerDatabase(t *testing.T) {
-	url := newDatabase(t)
+	url := shared.NewDatabase(t)
 	s := openAt(t, url)
 	_, err := s.Writes.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, true)")
 	if err := errors.Join(err, s.Close()); err != nil {

@@ -1,0 +1,77 @@
+package storesuite
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+)
+
+// Missing says what a test does without the server's programs: package foreign
+// has it.
+type Missing func(tb testing.TB, why error)
+
+// PostgresFor makes a server for one test, which stops it.
+func PostgresFor(tb testing.TB, missing Missing) *Postgres {
+	tb.Helper()
+	s, err := StartPostgres()
+	started(tb, missing, err)
+	tb.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return s
+}
+
+func started(tb testing.TB, missing Missing, err error) {
+	tb.Helper()
+	if errors.Is(err, ErrNoPostgres) {
+		missing(tb, err)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Shared is a server for all tests of a package, each with a database of its own.
+// It is made when the first of them asks.
+type Shared struct {
+	Missing Missing
+
+	once   sync.Once
+	server *Postgres
+	err    error
+}
+
+// Main runs the tests, stops the server, and ends the program: it is what TestMain
+// does.
+func (s *Shared) Main(m *testing.M) {
+	code := m.Run()
+	if s.server != nil {
+		if err := s.server.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// Server is the server.
+func (s *Shared) Server(tb testing.TB) *Postgres {
+	tb.Helper()
+	s.once.Do(func() { s.server, s.err = StartPostgres() })
+	started(tb, s.Missing, s.err)
+	return s.server
+}
+
+// NewDatabase makes an empty database, and returns its URL.
+func (s *Shared) NewDatabase(tb testing.TB) string {
+	tb.Helper()
+	at, _, err := s.Server(tb).NewDatabase()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return at
+}
