@@ -14,6 +14,7 @@ import (
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/cli/strict"
+	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/terminal"
 )
 
@@ -21,32 +22,33 @@ import (
 var roles = []string{"viewer", "operator", "admin"}
 
 func userCommand() *cobra.Command {
-	return group("user", "Users and their roles", func(conn *connFlags) []*cobra.Command {
+	return group("user", "Users and their roles", func(conn *console.Flags) []*cobra.Command {
 		return []*cobra.Command{userList(conn), userAdd(conn), userSet(conn),
-			remover(conn, "sign-out USER", "End all sessions and sign-ins of a user; tokens stay", "user_signed_out",
-				func(ctx context.Context, c *connection, name string) error { return c.EndSessions(ctx, name) }),
-			remover(conn, "delete USER", "Remove a user with all sessions and tokens", "user_deleted",
-				func(ctx context.Context, c *connection, name string) error {
-					return c.Users.Delete(ctx, name, c.ifVersion)
+			console.Remover(conn, "sign-out USER", "End all sessions and sign-ins of a user; tokens stay", "user_signed_out",
+				func(ctx context.Context, c *console.Connection, name string) error { return c.EndSessions(ctx, name) }),
+			console.Remover(conn, "delete USER", "Remove a user with all sessions and tokens", "user_deleted",
+				func(ctx context.Context, c *console.Connection, name string) error {
+					return c.Users.Delete(ctx, name, c.IfVersion)
 				})}
 	})
 }
 
 func userRow(u client.User) []string {
-	return []string{u.Name, orNone(u.Role), orNone(strings.Join(u.Sites, ",")), u.FullName, terminal.YesNo(u.Disabled),
-		when(u.LastLogin), orNone(u.Issuer)}
+	return []string{u.Name, console.OrNone(u.Role), console.OrNone(strings.Join(u.Sites, ",")), u.FullName,
+		terminal.YesNo(u.Disabled),
+		console.When(u.LastLogin), console.OrNone(u.Issuer)}
 }
 
 const userHeader = "USER ROLE SITES FULL-NAME DISABLED LAST-LOGIN ISSUER"
 
-func userList(conn *connFlags) *cobra.Command {
+func userList(conn *console.Flags) *cobra.Command {
 	return &cobra.Command{Use: "list", Short: "List users", Args: cobra.NoArgs,
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-			items, err := collect(c.Users.List(cmd.Context(), client.Filter{}))
+		RunE: conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
+			items, err := console.Collect(c.Users.List(cmd.Context(), client.Filter{}))
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "user", items, userHeader, userRow)
+			return console.List(conn, cmd, "user", items, userHeader, userRow)
 		})}
 }
 
@@ -60,7 +62,7 @@ func userFlags(cmd *cobra.Command) {
 }
 
 func userChange(cmd *cobra.Command) (change client.UserChange, err error) {
-	change.FullName, change.Role = optional(cmd, "full-name"), optional(cmd, "role")
+	change.FullName, change.Role = console.Optional(cmd, "full-name"), console.Optional(cmd, "role")
 	if cmd.Flags().Changed("site") {
 		sites, err := cmd.Flags().GetStringSlice("site")
 		if err != nil {
@@ -68,7 +70,7 @@ func userChange(cmd *cobra.Command) (change client.UserChange, err error) {
 		}
 		change.Sites = &sites
 	}
-	if v := optional(cmd, "password-file"); v != nil {
+	if v := console.Optional(cmd, "password-file"); v != nil {
 		p, err := passwordOf(cmd, *v)
 		if err != nil {
 			return change, err
@@ -80,7 +82,7 @@ func userChange(cmd *cobra.Command) (change client.UserChange, err error) {
 
 // passwordOf is the first line of a file, or of the standard input for "-".
 func passwordOf(cmd *cobra.Command, path string) (string, error) {
-	b, err := readInput(cmd, path, 4096)
+	b, err := console.ReadInput(cmd, path, 4096)
 	line, _, _ := strings.Cut(string(b), "\n")
 	return strings.TrimSuffix(line, "\r"), err
 }
@@ -125,11 +127,11 @@ func askPassword(cmd *cobra.Command) (string, error) {
 	return first, err
 }
 
-func userAdd(conn *connFlags) *cobra.Command {
+func userAdd(conn *console.Flags) *cobra.Command {
 	cmd := &cobra.Command{Use: "add USER --role ROLE", Short: "Make a user", Args: cobra.ExactArgs(1),
 		Example: "  peerload-server user add alice --role operator --password-file /run/secrets/alice\n" +
 			"  peerload-server user add ken --role operator --site Kyoto",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			change, err := userChange(cmd)
 			if err != nil {
 				return err
@@ -145,7 +147,7 @@ func userAdd(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return conn.show(cmd, "user_added", u, "%s added: %s\n", u.Name, u.Role)
+			return conn.Show(cmd, "user_added", u, "%s added: %s\n", u.Name, u.Role)
 		})}
 	userFlags(cmd)
 	if err := cmd.MarkFlagRequired("role"); err != nil {
@@ -154,12 +156,12 @@ func userAdd(conn *connFlags) *cobra.Command {
 	return cmd
 }
 
-func userSet(conn *connFlags) *cobra.Command {
+func userSet(conn *console.Flags) *cobra.Command {
 	var askNew, disable, enable bool
 	cmd := &cobra.Command{Use: "set USER", Short: "Change a user's role, name, password, or disable it",
 		Args:    cobra.ExactArgs(1),
 		Example: "  peerload-server user set alice --role viewer\n  peerload-server user set alice --disable",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			change, err := userChange(cmd)
 			if err != nil {
 				return err
@@ -174,11 +176,11 @@ func userSet(conn *connFlags) *cobra.Command {
 			if disable || enable {
 				change.Disabled = &disable
 			}
-			u, err := c.Users.Update(cmd.Context(), args[0], change, c.ifVersion)
+			u, err := c.Users.Update(cmd.Context(), args[0], change, c.IfVersion)
 			if err != nil {
 				return err
 			}
-			return conn.show(cmd, "user_changed", u, "%s changed: %s, disabled %s\n", u.Name, u.Role, terminal.YesNo(u.Disabled))
+			return conn.Show(cmd, "user_changed", u, "%s changed: %s, disabled %s\n", u.Name, u.Role, terminal.YesNo(u.Disabled))
 		})}
 	userFlags(cmd)
 	cmd.Flags().BoolVar(&askNew, "password", false, "ask for a new password")
@@ -190,41 +192,41 @@ func userSet(conn *connFlags) *cobra.Command {
 }
 
 func tokenCommand() *cobra.Command {
-	return group("token", "API tokens", func(conn *connFlags) []*cobra.Command {
+	return group("token", "API tokens", func(conn *console.Flags) []*cobra.Command {
 		return []*cobra.Command{tokenList(conn), tokenAdd(conn),
-			remover(conn, "revoke ID", "End a token at once", "token_revoked",
-				func(ctx context.Context, c *connection, id string) error {
+			console.Remover(conn, "revoke ID", "End a token at once", "token_revoked",
+				func(ctx context.Context, c *console.Connection, id string) error {
 					return c.Tokens.Delete(ctx, id, client.AnyVersion)
 				})}
 	})
 }
 
-func tokenList(conn *connFlags) *cobra.Command {
+func tokenList(conn *console.Flags) *cobra.Command {
 	var user string
 	cmd := &cobra.Command{Use: "list", Short: "List tokens, without their secrets", Args: cobra.NoArgs,
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-			items, err := collect(c.Tokens.List(cmd.Context(), client.Filter{User: user}))
+		RunE: conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
+			items, err := console.Collect(c.Tokens.List(cmd.Context(), client.Filter{User: user}))
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "token", items, "ID NAME USER ROLE SITES SCOPES EXPIRES LAST-USED FROM",
+			return console.List(conn, cmd, "token", items, "ID NAME USER ROLE SITES SCOPES EXPIRES LAST-USED FROM",
 				func(t client.Token) []string {
-					return []string{t.ID, t.Name, t.User, t.Role, orNone(strings.Join(t.Sites, ",")),
-						strings.Join(t.Scopes, ","), when(t.Expires), when(t.LastUsed), t.From}
+					return []string{t.ID, t.Name, t.User, t.Role, console.OrNone(strings.Join(t.Sites, ",")),
+						strings.Join(t.Scopes, ","), console.When(t.Expires), console.When(t.LastUsed), t.From}
 				})
 		})}
 	cmd.Flags().StringVar(&user, "user", "", `whose; empty means one's own, "*" all`)
 	return cmd
 }
 
-func tokenAdd(conn *connFlags) *cobra.Command {
+func tokenAdd(conn *console.Flags) *cobra.Command {
 	var in client.NewToken
 	var life time.Duration
 	cmd := &cobra.Command{Use: "add NAME --role ROLE --scope SCOPE", Short: "Make a token; its secret is printed once",
 		Args:    cobra.ExactArgs(1),
 		Example: "  peerload-server token add backup --user alice --role viewer --scope read",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-			if c.at.server == "" && in.User == "" {
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
+			if c.At.Server == "" && in.User == "" {
 				return errors.New("--user is missing: whose token, since nobody is logged in here")
 			}
 			in.LifeS = int64(life / time.Second)
@@ -232,7 +234,7 @@ func tokenAdd(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return conn.show(cmd, "token_added", t, "%s\n", t.Secret)
+			return conn.Show(cmd, "token_added", t, "%s\n", t.Secret)
 		})}
 	f := cmd.Flags()
 	f.StringVar(&in.User, "user", "", "whose token, for a shell on the data directory; others make tokens for themselves")
@@ -249,46 +251,46 @@ func tokenAdd(conn *connFlags) *cobra.Command {
 
 func enrolmentCommand() *cobra.Command {
 	return group("enrolment", "Tokens and site keys with which devices get an identity",
-		func(conn *connFlags) []*cobra.Command {
+		func(conn *console.Flags) []*cobra.Command {
 			return []*cobra.Command{enrolmentList(conn), enrolmentAdd(conn),
-				remover(conn, "revoke ID", "End one; devices that have enrolled stay", "enrolment_revoked",
-					func(ctx context.Context, c *connection, id string) error {
+				console.Remover(conn, "revoke ID", "End one; devices that have enrolled stay", "enrolment_revoked",
+					func(ctx context.Context, c *console.Connection, id string) error {
 						return c.Enrolments.Delete(ctx, id, client.AnyVersion)
 					})}
 		})
 }
 
-func enrolmentList(conn *connFlags) *cobra.Command {
+func enrolmentList(conn *console.Flags) *cobra.Command {
 	var site string
 	cmd := &cobra.Command{Use: "list", Short: "List them, without their secrets", Args: cobra.NoArgs,
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-			items, err := collect(c.Enrolments.List(cmd.Context(), client.Filter{Site: site}))
+		RunE: conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
+			items, err := console.Collect(c.Enrolments.List(cmd.Context(), client.Filter{Site: site}))
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "enrolment", items, "ID NAME SITE-KEY USES PROFILE SITE NETWORKS EXPIRES",
+			return console.List(conn, cmd, "enrolment", items, "ID NAME SITE-KEY USES PROFILE SITE NETWORKS EXPIRES",
 				func(e client.Enrolment) []string {
 					return []string{e.ID, e.Name, terminal.YesNo(e.SiteKey), fmt.Sprint(e.Uses), e.Profile, e.Site,
-						strings.Join(e.Networks, ","), when(e.Expires)}
+						strings.Join(e.Networks, ","), console.When(e.Expires)}
 				})
 		})}
-	siteFlag(cmd, &site, "those that give devices this site")
+	console.SiteFlag(cmd, &site, "those that give devices this site")
 	return cmd
 }
 
-func enrolmentAdd(conn *connFlags) *cobra.Command {
+func enrolmentAdd(conn *console.Flags) *cobra.Command {
 	var in client.NewEnrolment
 	var life time.Duration
 	cmd := &cobra.Command{Use: "add NAME", Short: "Make an enrolment token or a site key; its secret is printed once",
 		Args:    cobra.ExactArgs(1),
 		Example: "  peerload-server enrolment add kyoto --site-key --site Kyoto --network 10.1.0.0/16",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			in.LifeS = int64(life / time.Second)
 			t, err := c.Enrolments.Create(cmd.Context(), args[0], in)
 			if err != nil {
 				return err
 			}
-			return conn.show(cmd, "enrolment_added", t, "%s\n", t.Secret)
+			return conn.Show(cmd, "enrolment_added", t, "%s\n", t.Secret)
 		})}
 	f := cmd.Flags()
 	f.BoolVar(&in.SiteKey, "site-key", false, "for any number of devices, until it is revoked")

@@ -148,7 +148,8 @@ func TestCSCus67416(t *testing.T) {
 	post("/enrol", key, `{"device":"`+device+`","model":"linux-arm","secret":"`+secret+`"}`)
 	post("/devices/"+device+"/check-in", secret,
 		`{"schema":1,"state":"idle","sharing":"on","sharing_from":"enterprise","role":"root","files":[
-		{"file":"app.bin","source":"origin","role":"root","size":9,"bytes_from_origin":9,"fallbacks":[{"at_s":3,"from":"10.0.0.7","reason":"peer-too-slow"}]}]}`)
+		{"file":"app.bin","source":"origin","role":"root","size":9,"bytes_from_origin":9,
+		 "fallbacks":[{"at_s":3,"from":"10.0.0.7","reason":"peer-too-slow"}]}]}`)
 	d := item[domain.DeviceRow](t, o.ok("device show "+device+" --json"))
 	if len(d.State.Files) != 1 || d.State.Files[0].Source != "origin" ||
 		d.State.Files[0].Fallbacks[0].Reason != "peer-too-slow" {

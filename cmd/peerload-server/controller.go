@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/choice"
+	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/files"
 	"github.com/peerload/peerload/internal/controller/files/cnf"
@@ -55,7 +56,7 @@ const (
 
 // service is what "serve" was asked for.
 type service struct {
-	connFlags
+	console.Flags
 	api, http, tftp      string
 	tls, tlsCert, tlsKey string
 	names                []string
@@ -78,7 +79,7 @@ func version() string {
 // run serves the controller until ctx ends.
 func (s *service) run(cmd *cobra.Command) (err error) {
 	log := slog.New(loglimit.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
-	d := dataDir(s.data)
+	d := dataDir(s.Data)
 	if err := d.prepare(); err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	inst, err := openInstance(cmd.Context(), d, s.database(), log, how)
+	inst, err := openInstance(cmd.Context(), d, s.Database(), log, how)
 	if err != nil {
 		return err
 	}
@@ -245,7 +246,7 @@ func (s *service) host(ln net.Listener) string {
 // in yet.
 func (s *service) announce(cmd *cobra.Command, ctl *domain.Controller, api *apiListener, served files.Config,
 	log *slog.Logger) error {
-	l := listening{Schema: jsonSchema, Event: "listening", API: api.scheme + "://" + api.host, Fingerprint: api.print}
+	l := listening{Schema: console.Schema, Event: "listening", API: api.scheme + "://" + api.host, Fingerprint: api.print}
 	text := l.API + "/\n"
 	if api.print != "" {
 		text += "certificate SHA-256 " + api.print + "\n"
@@ -269,7 +270,7 @@ func (s *service) announce(cmd *cobra.Command, ctl *domain.Controller, api *apiL
 		l.Setup = l.API + "/setup?" + url.Values{"secret": {secret}}.Encode()
 		text += "set up the first administrator, once, within 24 hours:\n" + l.Setup + "\n"
 	}
-	repoAt := repoFlags{json: s.json}
+	repoAt := repoFlags{json: s.JSON}
 	return repoAt.print(cmd, l, "%s", text)
 }
 

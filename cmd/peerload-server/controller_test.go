@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/api"
+	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
@@ -83,8 +84,9 @@ type office struct {
 func newOffice(t *testing.T) *office {
 	t.Helper()
 	o := &office{t: t, dir: t.TempDir(), bin: program(t, "peerload-server")}
-	o.env = append(os.Environ(), envData+"="+filepath.Join(o.dir, "data"), envController+"=", envToken+"=", envCA+"=",
-		envDatabase+"=")
+	o.env = append(os.Environ(), console.EnvData+"="+filepath.Join(o.dir, "data"), console.EnvController+"=",
+		console.EnvToken+"=", console.EnvCA+"=",
+		console.EnvDatabase+"=")
 	o.file("password", "correct horse battery\n")
 	o.file("app.bin", strings.Repeat("application ", 1000))
 	o.file("dsp.bin", "signal processor")
@@ -217,8 +219,8 @@ func (o *office) fetch(name string, header ...string) (int, string, http.Header)
 // item is the thing in a line of --json.
 func item[T any](t *testing.T, line string) (v T) {
 	t.Helper()
-	o := object{Item: &v}
-	if err := json.Unmarshal([]byte(line), &o); err != nil || o.Schema != jsonSchema || o.Event == "" {
+	o := console.Object{Item: &v}
+	if err := json.Unmarshal([]byte(line), &o); err != nil || o.Schema != console.Schema || o.Event == "" {
 		t.Fatalf("%v in %s", err, line)
 	}
 	return v

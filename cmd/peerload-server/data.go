@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/user"
@@ -15,7 +16,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/api"
+	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/files"
 	"github.com/peerload/peerload/internal/controller/repository"
@@ -25,9 +28,6 @@ import (
 	"github.com/peerload/peerload/internal/controller/syslog"
 	"github.com/peerload/peerload/internal/durable"
 )
-
-// defaultData is the data directory if none is named.
-const defaultData = "/var/lib/peerload-server"
 
 // dataDir is the data directory: all that the controller keeps.
 type dataDir string
@@ -189,6 +189,28 @@ func requireData(d dataDir, database string) error {
 		return fmt.Errorf("%w: %w", errData, err)
 	}
 	return nil
+}
+
+// openHere opens the controller of the data directory in this process, for a
+// command.
+func openHere(ctx context.Context, conn *console.Flags) (*console.Connection, error) {
+	d := dataDir(conn.Data)
+	if err := requireData(d, conn.Database()); err != nil {
+		return nil, err
+	}
+	if err := d.prepare(); err != nil {
+		return nil, err
+	}
+	inst, err := openInstance(ctx, d, conn.Database(), slog.New(slog.NewTextHandler(os.Stderr, nil)), access{})
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New("http://local", "", &http.Client{Transport: inst.api.Local(shellActor())})
+	if err != nil {
+		return nil, errors.Join(err, inst.store.Close())
+	}
+	return &console.Connection{Client: c, IfVersion: client.Version(conn.IfVersion), Close: inst.store.Close,
+		Work: inst.Jobs.Run}, nil
 }
 
 // shellActor is the owner of the data directory.

@@ -12,6 +12,7 @@ import (
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/cli/strict"
+	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/report"
 )
@@ -20,35 +21,35 @@ import (
 const stateUnknown = "unknown"
 
 // group is a command that groups others, with the flags that all of them have.
-func group(use, short string, make func(conn *connFlags) []*cobra.Command) *cobra.Command {
-	conn := &connFlags{}
+func group(use, short string, make func(conn *console.Flags) []*cobra.Command) *cobra.Command {
+	conn := &console.Flags{Here: openHere}
 	cmd := &cobra.Command{Use: use, Short: short}
-	conn.flags(cmd.PersistentFlags())
+	conn.Add(cmd.PersistentFlags())
 	cmd.AddCommand(make(conn)...)
 	return cmd
 }
 
 func deviceCommand() *cobra.Command {
-	return group("device", "List, show, add, change and remove devices", func(conn *connFlags) []*cobra.Command {
+	return group("device", "List, show, add, change and remove devices", func(conn *console.Flags) []*cobra.Command {
 		return []*cobra.Command{deviceList(conn), deviceShow(conn), deviceAdd(conn), deviceSet(conn), deviceDelete(conn),
 			deviceHistory(conn), deviceReset(conn)}
 	})
 }
 
-func deviceList(conn *connFlags) *cobra.Command {
+func deviceList(conn *console.Flags) *cobra.Command {
 	var q client.Filter
 	cmd := &cobra.Command{Use: "list", Short: "List devices", Args: cobra.NoArgs,
 		Example: "  peerload-server device list --model 7941 --site Kyoto",
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-			items, err := collect(c.Devices.List(cmd.Context(), q))
+		RunE: conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
+			items, err := console.Collect(c.Devices.List(cmd.Context(), q))
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "device", items, "DEVICE MODEL PROFILE SITE STATE ACTIVE LAST-SEEN",
+			return console.List(conn, cmd, "device", items, "DEVICE MODEL PROFILE SITE STATE ACTIVE LAST-SEEN",
 				func(d client.Device) []string {
 					row := []string{d.Name, d.Model, d.Profile, siteOf(d), stateUnknown, "", ""}
 					if s := d.State; s != nil {
-						row[4], row[5], row[6] = s.Last.State, s.Last.Active, when(s.LastSeen)
+						row[4], row[5], row[6] = s.Last.State, s.Last.Active, console.When(s.LastSeen)
 					}
 					return row
 				})
@@ -57,7 +58,7 @@ func deviceList(conn *connFlags) *cobra.Command {
 	f.StringVar(&q.Text, "text", "", "devices: part of the name or description")
 	f.StringVar(&q.Model, "model", "", "devices: of this model")
 	f.StringVar(&q.Profile, "profile", "", "devices: of this profile")
-	siteFlag(cmd, &q.Site, "devices: that belong to this site")
+	console.SiteFlag(cmd, &q.Site, "devices: that belong to this site")
 	f.StringVar(&q.State, "state", "", "devices: in this state")
 	strict.Values(cmd, "state", stateUnknown, report.StateIdle, report.StateDownloading, report.StateReady,
 		report.StateInstalling, report.StateRebooting, report.StateTrial, report.StateRolledBack, report.StateFailed)
@@ -65,11 +66,11 @@ func deviceList(conn *connFlags) *cobra.Command {
 	return cmd
 }
 
-func deviceShow(conn *connFlags) *cobra.Command {
+func deviceShow(conn *console.Flags) *cobra.Command {
 	return &cobra.Command{Use: "show DEVICE", Short: "Show a device: what it should do and why, and what it last said",
 		Args:    cobra.ExactArgs(1),
 		Example: "  peerload-server device show 00:11:22:33:44:55",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			row, err := c.Devices.Get(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -78,8 +79,8 @@ func deviceShow(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if conn.json {
-				return conn.show(cmd, "device", struct {
+			if conn.JSON {
+				return conn.Show(cmd, "device", struct {
 					client.Device
 					Desired client.Desired `json:"desired"`
 				}{row, d}, "")
@@ -90,38 +91,44 @@ func deviceShow(conn *connFlags) *cobra.Command {
 			if !d.Known {
 				unknown = ", in no table"
 			}
-			fmt.Fprintf(out, "model    %s (group %s%s)\nprofile  %s\nsite     %s\n", orNone(d.Model.Name), orNone(d.Group),
-				unknown, orNone(row.Profile), siteText(row))
+			fmt.Fprintf(out, "model    %s (group %s%s)\nprofile  %s\nsite     %s\n", console.OrNone(d.Model.Name),
+				console.OrNone(d.Group),
+				unknown, console.OrNone(row.Profile), siteText(row))
 			of := d.Load.Level
 			if d.Load.Release != "" {
 				of += ", release " + d.Load.Release
 			}
-			if err := printLines(out, "load     %s (%s) %s\n", orNone(d.Load.Load), of, d.Load.Warning); err != nil {
+			if err := console.PrintLines(out, "load     %s (%s) %s\n", console.OrNone(d.Load.Load), of,
+				d.Load.Warning); err != nil {
 				return err
 			}
 			printWay(out, d.Load)
 			printFileSets(out, d.FileSets, row.State)
 			if s := row.State; s != nil && s.Reported.IsZero() {
-				fmt.Fprintf(out, "state    has not reported; its file was last fetched %s from %s\n", when(s.Asked),
-					orNone(s.AskedFrom))
+				fmt.Fprintf(out, "state    has not reported; its file was last fetched %s from %s\n", console.When(s.Asked),
+					console.OrNone(s.AskedFrom))
 			} else if s != nil {
-				fmt.Fprintf(out, "state    %s since %s, last seen %s from %s\n", terminal.Printable(s.Last.State), when(s.Since),
-					when(s.LastSeen), s.From)
-				fmt.Fprintf(out, "runs     %s, holds %s, wants %s\n", orNone(s.Last.Active), orNone(s.Last.Inactive),
-					orNone(s.Last.Wanted))
-				fmt.Fprintf(out, "peers    role %s, root %s, parent %s, children %s\n", orNone(s.Last.Role), orNone(s.Last.Root),
-					orNone(s.Last.Parent),
-					orNone(strings.Join(s.Last.Children, ", ")))
+				fmt.Fprintf(out, "state    %s since %s, last seen %s from %s\n", terminal.Printable(s.Last.State),
+					console.When(s.Since),
+					console.When(s.LastSeen), s.From)
+				fmt.Fprintf(out, "runs     %s, holds %s, wants %s\n", console.OrNone(s.Last.Active),
+					console.OrNone(s.Last.Inactive),
+					console.OrNone(s.Last.Wanted))
+				fmt.Fprintf(out, "peers    role %s, root %s, parent %s, children %s\n", console.OrNone(s.Last.Role),
+					console.OrNone(s.Last.Root),
+					console.OrNone(s.Last.Parent),
+					console.OrNone(strings.Join(s.Last.Children, ", ")))
 				fmt.Fprintf(out, "traffic  %s from the server, %s from peers, %s to peers\n",
 					terminal.Bytes(s.Traffic.FromOrigin), terminal.Bytes(s.Traffic.FromPeers), terminal.Bytes(s.Traffic.ToPeers))
 				for _, f := range s.Failures {
-					fmt.Fprintf(out, "failure  %s %s %s\n", when(f.At), terminal.Printable(f.Reason), terminal.Printable(f.Message))
+					fmt.Fprintf(out, "failure  %s %s %s\n", console.When(f.At), terminal.Printable(f.Reason),
+						terminal.Printable(f.Message))
 				}
 			}
-			if err := effective(conn, cmd, d.Settings); err != nil || row.State == nil || len(row.State.Files) == 0 {
+			if err := console.Effective(conn, cmd, d.Settings); err != nil || row.State == nil || len(row.State.Files) == 0 {
 				return err
 			}
-			return list(conn, cmd, "file", row.State.Files, "FILE SOURCE FROM-SERVER FROM-PEERS HELD-BEFORE PARENT WHY",
+			return console.List(conn, cmd, "file", row.State.Files, "FILE SOURCE FROM-SERVER FROM-PEERS HELD-BEFORE PARENT WHY",
 				func(f report.Final) []string {
 					var why []string
 					for _, b := range f.Fallbacks {
@@ -152,7 +159,7 @@ func printFileSets(out io.Writer, wanted []client.FileSetAnswer, s *client.Devic
 		return
 	}
 	for _, f := range s.Last.FileSets {
-		fmt.Fprintf(out, "placed   %s: %s %s, %s %s %s\n", terminal.Printable(f.Directory), orNone(f.Name),
+		fmt.Fprintf(out, "placed   %s: %s %s, %s %s %s\n", terminal.Printable(f.Directory), console.OrNone(f.Name),
 			terminal.Printable(f.Version), terminal.Printable(f.State), terminal.Printable(f.Reason),
 			terminal.Printable(f.Message))
 	}
@@ -171,7 +178,7 @@ func siteText(d client.Device) string {
 	if site := siteOf(d); d.Site == "" && site != "" {
 		return terminal.Printable(site) + " (by the network that it reports from)"
 	}
-	return orNone(d.Site)
+	return console.OrNone(d.Site)
 }
 
 // change are the flags that change a device.
@@ -187,31 +194,32 @@ func changeFlags(cmd *cobra.Command, unset *[]string) {
 }
 
 func changeOf(cmd *cobra.Command, args, unset []string) (client.DeviceChange, error) {
-	settings, err := parseSettings(args, unset)
-	return client.DeviceChange{Description: optional(cmd, "description"), Model: optional(cmd, "model"),
-		Profile: optional(cmd, "profile"),
-		Site:    optional(cmd, "site"), Load: optional(cmd, "load"), Release: optional(cmd, "release"),
+	settings, err := console.ParseSettings(args, unset)
+	return client.DeviceChange{Description: console.Optional(cmd, "description"), Model: console.Optional(cmd, "model"),
+		Profile: console.Optional(cmd, "profile"),
+		Site:    console.Optional(cmd, "site"), Load: console.Optional(cmd, "load"), Release: console.Optional(cmd,
+			"release"),
 		Settings: settings}, err
 }
 
-func showDevice(conn *connFlags, cmd *cobra.Command, did string, d client.Device) error {
+func showDevice(conn *console.Flags, cmd *cobra.Command, did string, d client.Device) error {
 	text := fmt.Sprintf("%s %s: version %d, model %s, profile %s, site %s, load %s", d.Name, did, d.Version, d.Model,
-		orNone(d.Profile), orNone(d.Site), orNone(d.Load.Load))
+		console.OrNone(d.Profile), console.OrNone(d.Site), console.OrNone(d.Load.Load))
 	if d.Load.Release != "" {
 		text += ", release " + terminal.Printable(d.Load.Release)
 	}
-	if s := settingsText(d.Settings); s != "" {
+	if s := console.SettingsText(d.Settings); s != "" {
 		text += ", " + s
 	}
-	return conn.show(cmd, "device_"+did, d, "%s\n", text)
+	return conn.Show(cmd, "device_"+did, d, "%s\n", text)
 }
 
-func deviceAdd(conn *connFlags) *cobra.Command {
+func deviceAdd(conn *console.Flags) *cobra.Command {
 	var unset []string
 	cmd := &cobra.Command{Use: "add DEVICE --model MODEL [NAME=VALUE...]", Short: "Make a device known",
 		Args:    cobra.MinimumNArgs(1),
 		Example: "  peerload-server device add 00:11:22:33:44:55 --model 7941 --site Kyoto peer-sharing=on",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			change, err := changeOf(cmd, args[1:], nil)
 			if err != nil {
 				return err
@@ -234,7 +242,7 @@ func deviceAdd(conn *connFlags) *cobra.Command {
 
 // warnModel says on standard error that no table has a model: a device of a new
 // model must not wait for a table, but a typing error must be noticed.
-func warnModel(cmd *cobra.Command, c *connection, model string) error {
+func warnModel(cmd *cobra.Command, c *console.Connection, model string) error {
 	if model == "" {
 		return nil
 	}
@@ -245,7 +253,7 @@ func warnModel(cmd *cobra.Command, c *connection, model string) error {
 	if m.Known {
 		return nil
 	}
-	all, err := collect(c.Models.List(cmd.Context(), client.Filter{}))
+	all, err := console.Collect(c.Models.List(cmd.Context(), client.Filter{}))
 	if err != nil {
 		return err
 	}
@@ -262,21 +270,21 @@ func warnModel(cmd *cobra.Command, c *connection, model string) error {
 	return err
 }
 
-func deviceSet(conn *connFlags) *cobra.Command {
+func deviceSet(conn *console.Flags) *cobra.Command {
 	var unset []string
 	cmd := &cobra.Command{Use: "set DEVICE [NAME=VALUE...]", Short: "Change a device or its settings",
 		Args:    cobra.MinimumNArgs(1),
 		Example: "  peerload-server device set SEP001122334455 peer-sharing=off --unset wan-limit --load fw2",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			change, err := changeOf(cmd, args[1:], unset)
 			if err != nil {
 				return err
 			}
-			if len(args) == 1 && !given(cmd, "model", "profile", "site", "description", "load", "release", "unset") {
+			if len(args) == 1 && !console.Given(cmd, "model", "profile", "site", "description", "load", "release", "unset") {
 				return errors.New("say what to change: NAME=VALUE, --unset, --model, --profile, --site, --description, --load " +
 					"or --release")
 			}
-			d, err := c.Devices.Update(cmd.Context(), args[0], change, c.ifVersion)
+			d, err := c.Devices.Update(cmd.Context(), args[0], change, c.IfVersion)
 			if err != nil {
 				return err
 			}
@@ -289,36 +297,25 @@ func deviceSet(conn *connFlags) *cobra.Command {
 	return cmd
 }
 
-// remover is a command that removes or ends one thing.
-func remover(conn *connFlags, use, short, event string,
-	remove func(ctx context.Context, c *connection, name string) error) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1),
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-			if err := remove(cmd.Context(), c, args[0]); err != nil {
-				return err
-			}
-			return conn.show(cmd, event, args[0], "%s: done\n", terminal.Printable(args[0]))
-		})}
-}
-
-func deviceDelete(conn *connFlags) *cobra.Command {
-	return remover(conn, "delete DEVICE", "Forget a device, its secret and its history", "device_deleted",
-		func(ctx context.Context, c *connection, name string) error {
-			return c.Devices.Delete(ctx, name, c.ifVersion)
+func deviceDelete(conn *console.Flags) *cobra.Command {
+	return console.Remover(conn, "delete DEVICE", "Forget a device, its secret and its history", "device_deleted",
+		func(ctx context.Context, c *console.Connection, name string) error {
+			return c.Devices.Delete(ctx, name, c.IfVersion)
 		})
 }
 
-func deviceReset(conn *connFlags) *cobra.Command {
-	return remover(conn, "reset-identity DEVICE", "Take a device's secret away: it must enrol anew", "identity_reset",
-		func(ctx context.Context, c *connection, name string) error { return c.ResetIdentity(ctx, name) })
+func deviceReset(conn *console.Flags) *cobra.Command {
+	return console.Remover(conn, "reset-identity DEVICE", "Take a device's secret away: it must enrol anew",
+		"identity_reset",
+		func(ctx context.Context, c *console.Connection, name string) error { return c.ResetIdentity(ctx, name) })
 }
 
-func deviceHistory(conn *connFlags) *cobra.Command {
+func deviceHistory(conn *console.Flags) *cobra.Command {
 	var most int
 	cmd := &cobra.Command{Use: "history DEVICE", Short: "What happened to a device, the latest first",
 		Args: cobra.ExactArgs(1),
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-			items, err := last(cmd.Context(), c.History, client.Filter{Device: args[0]}, most)
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
+			items, err := console.Last(cmd.Context(), c.History, client.Filter{Device: args[0]}, most)
 			if err != nil {
 				return err
 			}
@@ -328,14 +325,14 @@ func deviceHistory(conn *connFlags) *cobra.Command {
 	return cmd
 }
 
-func printHistory(conn *connFlags, cmd *cobra.Command, items []client.HistoryEntry) error {
-	return list(conn, cmd, "history", items, "TIME DEVICE WHAT OLD NEW FILE REASON SIZE",
+func printHistory(conn *console.Flags, cmd *cobra.Command, items []client.HistoryEntry) error {
+	return console.List(conn, cmd, "history", items, "TIME DEVICE WHAT OLD NEW FILE REASON SIZE",
 		func(h client.HistoryEntry) []string {
 			size := ""
 			if f := h.Final; f != nil {
 				size = terminal.Bytes(f.Size)
 			}
-			return []string{when(h.At), h.Device, h.Kind, h.Old, h.New, h.File, h.Reason, size}
+			return []string{console.When(h.At), h.Device, h.Kind, h.Old, h.New, h.File, h.Reason, size}
 		})
 }
 

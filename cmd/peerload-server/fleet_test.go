@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/api"
+	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/policy"
@@ -390,7 +390,8 @@ func (o *office) pageOf(p *phone) string {
 func TestExtendedModel(t *testing.T) {
 	o, agent, port := sharers(t)
 	o.file("models.json", `{"model": [
-		{"name": "Camera 1", "aliases": ["C1"], "family": "camera", "can_share": true, "group": "cameras", "defaults": {"peer-sharing": "on"}},
+		{"name": "Camera 1", "aliases": ["C1"], "family": "camera", "can_share": true, "group": "cameras",
+		 "defaults": {"peer-sharing": "on"}},
 		{"name": "Camera 2", "family": "camera", "can_share": true, "group": "cameras"},
 		{"name": "Camera 0", "family": "camera"}]}`)
 	o.ok("model add @models.json")
@@ -450,24 +451,13 @@ func TestClassicLoad(t *testing.T) {
 // environment: set-up, loads, provisioning, a kill, lost connections, and the
 // way to SQLite and back.
 func TestServeOnPostgres(t *testing.T) {
-	pg, err := storesuite.StartPostgres()
-	if errors.Is(err, storesuite.ErrNoPostgres) {
-		foreign.Missing(t, err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := pg.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	pg := storesuite.PostgresFor(t, foreign.Missing)
 	at, name, err := pg.NewDatabase()
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := newOffice(t)
-	o.env = append(o.env, envDatabase+"="+at)
+	o.env = append(o.env, console.EnvDatabase+"="+at)
 	o.start()
 	if _, err := os.Stat(o.path("data/controller.db")); err == nil {
 		t.Error("there is an SQLite database, too")
@@ -514,7 +504,7 @@ func TestServeOnPostgres(t *testing.T) {
 	if there := o.ok("device show " + sep + " --json --data @elsewhere --database " + other); there != here {
 		t.Errorf("%s\nrestored as\n%s", here, there)
 	}
-	o.env = append(o.env, envDatabase+"=")
+	o.env = append(o.env, console.EnvDatabase+"=")
 	o.ok("restore @all.jsonl --data @sqlite")
 	if there := o.ok("device show " + sep + " --json --data @sqlite"); there != here {
 		t.Errorf("%s\nin SQLite\n%s", here, there)

@@ -5,13 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/cli/strict"
+	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/files/cnf"
 	"github.com/peerload/peerload/internal/controller/template"
 	"github.com/peerload/peerload/internal/policy"
@@ -20,35 +20,36 @@ import (
 
 func profileCommand() *cobra.Command {
 	return group("profile", "Common profiles: settings and a load for many devices",
-		func(conn *connFlags) []*cobra.Command {
+		func(conn *console.Flags) []*cobra.Command {
 			return []*cobra.Command{profileList(conn), profileShow(conn), profileAdd(conn), profileSet(conn),
-				remover(conn, "delete PROFILE", "Remove a profile that no device has", "profile_deleted",
-					func(ctx context.Context, c *connection, name string) error {
-						return c.Profiles.Delete(ctx, name, c.ifVersion)
+				console.Remover(conn, "delete PROFILE", "Remove a profile that no device has", "profile_deleted",
+					func(ctx context.Context, c *console.Connection, name string) error {
+						return c.Profiles.Delete(ctx, name, c.IfVersion)
 					})}
 		})
 }
 
-func profileList(conn *connFlags) *cobra.Command {
+func profileList(conn *console.Flags) *cobra.Command {
 	return &cobra.Command{Use: "list", Short: "List profiles", Args: cobra.NoArgs,
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-			items, err := collect(c.Profiles.List(cmd.Context(), client.Filter{}))
+		RunE: conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
+			items, err := console.Collect(c.Profiles.List(cmd.Context(), client.Filter{}))
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "profile", items, "PROFILE LOAD SETTINGS DESCRIPTION", func(p client.Profile) []string {
-				return []string{p.Name, p.Load.Load, settingsText(p.Settings), p.Description}
-			})
+			return console.List(conn, cmd, "profile", items, "PROFILE LOAD SETTINGS DESCRIPTION",
+				func(p client.Profile) []string {
+					return []string{p.Name, p.Load.Load, console.SettingsText(p.Settings), p.Description}
+				})
 		})}
 }
 
 // levelSettings prints the settings of a level, set or not.
-func levelSettings(conn *connFlags, cmd *cobra.Command, c *connection, t client.Target) error {
+func levelSettings(conn *console.Flags, cmd *cobra.Command, c *console.Connection, t client.Target) error {
 	l, err := c.Settings(cmd.Context(), t)
 	if err != nil {
 		return err
 	}
-	return list(conn, cmd, "setting", l.Settings, "SETTING VALUE MEANING", func(s client.LevelSetting) []string {
+	return console.List(conn, cmd, "setting", l.Settings, "SETTING VALUE MEANING", func(s client.LevelSetting) []string {
 		value := ""
 		if s.Value != nil {
 			value = *s.Value
@@ -60,35 +61,35 @@ func levelSettings(conn *connFlags, cmd *cobra.Command, c *connection, t client.
 	})
 }
 
-func profileShow(conn *connFlags) *cobra.Command {
+func profileShow(conn *console.Flags) *cobra.Command {
 	return &cobra.Command{Use: "show PROFILE", Short: "Show the settings of a profile", Args: cobra.ExactArgs(1),
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			p, err := c.Profiles.Get(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			if err := conn.show(cmd, "profile", p, "%s  %s  load %s  version %d\n", p.Name, orNone(p.Description),
-				orNone(p.Load.Load), p.Version); err != nil {
+			if err := conn.Show(cmd, "profile", p, "%s  %s  load %s  version %d\n", p.Name, console.OrNone(p.Description),
+				console.OrNone(p.Load.Load), p.Version); err != nil {
 				return err
 			}
 			return levelSettings(conn, cmd, c, client.Target{Level: "profile", Name: args[0]})
 		})}
 }
 
-func showProfile(conn *connFlags, cmd *cobra.Command, did string, p client.Profile) error {
-	return conn.show(cmd, "profile_"+did, p, "%s %s: version %d, settings %s\n", p.Name, did, p.Version,
-		orNone(settingsText(p.Settings)))
+func showProfile(conn *console.Flags, cmd *cobra.Command, did string, p client.Profile) error {
+	return conn.Show(cmd, "profile_"+did, p, "%s %s: version %d, settings %s\n", p.Name, did, p.Version,
+		console.OrNone(console.SettingsText(p.Settings)))
 }
 
-func profileAdd(conn *connFlags) *cobra.Command {
+func profileAdd(conn *console.Flags) *cobra.Command {
 	cmd := &cobra.Command{Use: "add PROFILE [NAME=VALUE...]", Short: "Make a profile", Args: cobra.MinimumNArgs(1),
 		Example: "  peerload-server profile add lobby peer-sharing=on",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-			settings, err := parseSettings(args[1:], nil)
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
+			settings, err := console.ParseSettings(args[1:], nil)
 			if err != nil {
 				return err
 			}
-			change := client.ProfileChange{Description: optional(cmd, "description"), Settings: settings}
+			change := client.ProfileChange{Description: console.Optional(cmd, "description"), Settings: settings}
 			p, err := c.Profiles.Create(cmd.Context(), args[0], change)
 			if err != nil {
 				return err
@@ -99,28 +100,28 @@ func profileAdd(conn *connFlags) *cobra.Command {
 	return cmd
 }
 
-func profileSet(conn *connFlags) *cobra.Command {
+func profileSet(conn *console.Flags) *cobra.Command {
 	var unset []string
-	var a consent
+	var a console.Consent
 	cmd := &cobra.Command{Use: "set PROFILE [NAME=VALUE...]", Short: "Change a profile", Args: cobra.MinimumNArgs(1),
 		Example: "  peerload-server profile set lobby wan-limit=200k --unset log-server",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-			settings, err := parseSettings(args[1:], unset)
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
+			settings, err := console.ParseSettings(args[1:], unset)
 			if err != nil {
 				return err
 			}
-			change := client.ProfileChange{Description: optional(cmd, "description"), Settings: settings}
+			change := client.ProfileChange{Description: console.Optional(cmd, "description"), Settings: settings}
 			at := client.Target{Level: "profile", Name: args[0]}
-			if ok, err := a.ask(conn, cmd, c, &client.Order{Target: &at, Settings: &settings}); err != nil || !ok {
+			if ok, err := a.Ask(conn, cmd, c, &client.Order{Target: &at, Settings: &settings}); err != nil || !ok {
 				return err
 			}
-			p, err := c.Profiles.Update(cmd.Context(), args[0], change, c.ifVersion)
+			p, err := c.Profiles.Update(cmd.Context(), args[0], change, c.IfVersion)
 			if err != nil {
 				return err
 			}
 			return showProfile(conn, cmd, "changed", p)
 		})}
-	a.flags(cmd)
+	a.Add(cmd)
 	cmd.Flags().String("description", "", "for people")
 	cmd.Flags().StringSliceVar(&unset, "unset", nil, "settings to leave to the other levels")
 	return cmd
@@ -128,7 +129,7 @@ func profileSet(conn *connFlags) *cobra.Command {
 
 func enterpriseCommand() *cobra.Command {
 	return group("enterprise", "What holds for all devices, and the controller's switches",
-		func(conn *connFlags) []*cobra.Command {
+		func(conn *console.Flags) []*cobra.Command {
 			return []*cobra.Command{enterpriseShow(conn), enterpriseSet(conn)}
 		})
 }
@@ -141,14 +142,14 @@ func switched(b bool) string {
 	return policy.Off
 }
 
-func showEnterprise(conn *connFlags, cmd *cobra.Command, event string, e client.Enterprise) error {
-	return conn.show(cmd, event, e, "auto-registration %s, profile %s; default load %s; version %d\n",
-		switched(e.AutoRegistration), orNone(e.RegisterProfile), orNone(e.Load.Load), e.Version)
+func showEnterprise(conn *console.Flags, cmd *cobra.Command, event string, e client.Enterprise) error {
+	return conn.Show(cmd, event, e, "auto-registration %s, profile %s; default load %s; version %d\n",
+		switched(e.AutoRegistration), console.OrNone(e.RegisterProfile), console.OrNone(e.Load.Load), e.Version)
 }
 
-func enterpriseShow(conn *connFlags) *cobra.Command {
+func enterpriseShow(conn *console.Flags) *cobra.Command {
 	return &cobra.Command{Use: "show", Short: "Show the switches and the settings for all devices", Args: cobra.NoArgs,
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
 			e, err := c.Enterprise(cmd.Context())
 			if err != nil {
 				return err
@@ -160,47 +161,47 @@ func enterpriseShow(conn *connFlags) *cobra.Command {
 		})}
 }
 
-func enterpriseSet(conn *connFlags) *cobra.Command {
+func enterpriseSet(conn *console.Flags) *cobra.Command {
 	var unset []string
-	var a consent
+	var a console.Consent
 	cmd := &cobra.Command{Use: "set [NAME=VALUE...]", Short: "Change the switches or the settings for all devices",
 		Example: "  peerload-server enterprise set peer-sharing=on\n" +
 			"  peerload-server enterprise set --auto-registration on --register-profile lobby",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-			settings, err := parseSettings(args, unset)
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
+			settings, err := console.ParseSettings(args, unset)
 			if err != nil {
 				return err
 			}
-			change := client.EnterpriseChange{RegisterProfile: optional(cmd, "register-profile")}
-			if v := optional(cmd, "auto-registration"); v != nil {
+			change := client.EnterpriseChange{RegisterProfile: console.Optional(cmd, "register-profile")}
+			if v := console.Optional(cmd, "auto-registration"); v != nil {
 				on := *v == policy.On
 				change.AutoRegistration = &on
 			}
 			if len(args)+len(unset) > 0 {
 				all := client.Target{Level: "enterprise"}
-				if ok, err := a.ask(conn, cmd, c, &client.Order{Target: &all, Settings: &settings}); err != nil || !ok {
+				if ok, err := a.Ask(conn, cmd, c, &client.Order{Target: &all, Settings: &settings}); err != nil || !ok {
 					return err
 				}
-				if _, err := c.ChangeSettings(cmd.Context(), all, settings, c.ifVersion); err != nil {
+				if _, err := c.ChangeSettings(cmd.Context(), all, settings, c.IfVersion); err != nil {
 					return err
 				}
-				c.ifVersion = client.AnyVersion // it was compared, and has changed
+				c.IfVersion = client.AnyVersion // it was compared, and has changed
 			}
 			var e client.Enterprise
-			if given(cmd, "auto-registration", "register-profile") {
-				e, err = c.UpdateEnterprise(cmd.Context(), change, c.ifVersion)
+			if console.Given(cmd, "auto-registration", "register-profile") {
+				e, err = c.UpdateEnterprise(cmd.Context(), change, c.IfVersion)
 			} else {
 				e, err = c.Enterprise(cmd.Context())
 			}
 			if err != nil {
 				return err
 			}
-			if !conn.json {
-				fmt.Fprintln(cmd.OutOrStdout(), settingsText(e.Settings))
+			if !conn.JSON {
+				fmt.Fprintln(cmd.OutOrStdout(), console.SettingsText(e.Settings))
 			}
 			return showEnterprise(conn, cmd, "enterprise_changed", e)
 		})}
-	a.flags(cmd)
+	a.Add(cmd)
 	cmd.Flags().String("auto-registration", "", "on: unknown devices become known by asking for provisioning")
 	strict.Values(cmd, "auto-registration", policy.On, policy.Off)
 	cmd.Flags().String("register-profile", "", "the profile that they get; empty for none")
@@ -209,10 +210,10 @@ func enterpriseSet(conn *connFlags) *cobra.Command {
 }
 
 func modelCommand() *cobra.Command {
-	return group("model", "The model table", func(conn *connFlags) []*cobra.Command {
+	return group("model", "The model table", func(conn *console.Flags) []*cobra.Command {
 		return []*cobra.Command{modelList(conn), modelShow(conn), modelAdd(conn),
-			remover(conn, "delete MODEL", "Remove an added row, or bring the built-in one back", "model_deleted",
-				func(ctx context.Context, c *connection, name string) error { return c.DeleteModel(ctx, name) })}
+			console.Remover(conn, "delete MODEL", "Remove an added row, or bring the built-in one back", "model_deleted",
+				func(ctx context.Context, c *console.Connection, name string) error { return c.DeleteModel(ctx, name) })}
 	})
 }
 
@@ -222,42 +223,43 @@ func modelRow(m client.Model) []string {
 
 const modelHeader = "MODEL FAMILY CAN-SHARE GROUP LOAD CUSTOM"
 
-func modelList(conn *connFlags) *cobra.Command {
+func modelList(conn *console.Flags) *cobra.Command {
 	return &cobra.Command{Use: "list", Short: "List models", Args: cobra.NoArgs,
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-			items, err := collect(c.Models.List(cmd.Context(), client.Filter{}))
+		RunE: conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
+			items, err := console.Collect(c.Models.List(cmd.Context(), client.Filter{}))
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "model", items, modelHeader, modelRow)
+			return console.List(conn, cmd, "model", items, modelHeader, modelRow)
 		})}
 }
 
-func modelShow(conn *connFlags) *cobra.Command {
+func modelShow(conn *console.Flags) *cobra.Command {
 	return &cobra.Command{Use: "show MODEL", Short: "Show a model with all its settings", Args: cobra.ExactArgs(1),
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			m, err := c.Model(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			if err := list(conn, cmd, "model", []client.Model{m}, modelHeader, modelRow); err != nil || conn.json {
+			if err := console.List(conn, cmd, "model", []client.Model{m}, modelHeader, modelRow); err != nil || conn.JSON {
 				return err
 			}
-			return list(conn, cmd, "setting", m.Settings, "SETTING DEFAULT LACKING", func(s client.ModelSetting) []string {
-				return []string{s.Name, s.Default, s.Lacking}
-			})
+			return console.List(conn, cmd, "setting", m.Settings, "SETTING DEFAULT LACKING",
+				func(s client.ModelSetting) []string {
+					return []string{s.Name, s.Default, s.Lacking}
+				})
 		})}
 }
 
-func modelAdd(conn *connFlags) *cobra.Command {
+func modelAdd(conn *console.Flags) *cobra.Command {
 	return &cobra.Command{Use: "add FILE", Short: "Add or replace rows of the model table, from a JSON file",
 		Args: cobra.ExactArgs(1),
 		Long: `Add or replace rows of the model table, all or none, from a JSON file ("-" is
 the standard input): {"model": [{"name": "Camera 1", "family": "camera",
 "can_share": true, "group": "cameras", "defaults": {"peer-sharing": "on"}}]}`,
 		Example: "  peerload-server model add models.json",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-			b, err := readInput(cmd, args[0], 16<<20)
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
+			b, err := console.ReadInput(cmd, args[0], 16<<20)
 			if err != nil {
 				return err
 			}
@@ -269,7 +271,7 @@ the standard input): {"model": [{"name": "Camera 1", "family": "camera",
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "model", items, modelHeader, modelRow)
+			return console.List(conn, cmd, "model", items, modelHeader, modelRow)
 		})}
 }
 
@@ -284,24 +286,6 @@ func modelRows(b []byte) ([]client.ModelRow, error) {
 		return nil, err
 	}
 	return f.Model, nil
-}
-
-// readInput reads a file of at most most bytes, "-" for the standard input.
-func readInput(cmd *cobra.Command, path string, most int64) ([]byte, error) {
-	from := cmd.InOrStdin()
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		from = f
-	}
-	b, err := io.ReadAll(io.LimitReader(from, most+1))
-	if err == nil && int64(len(b)) > most {
-		err = fmt.Errorf("%s has more than %d bytes", path, most)
-	}
-	return b, err
 }
 
 func templateCommand() *cobra.Command {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/terminal"
@@ -91,7 +92,7 @@ type componentObject struct {
 }
 
 func objectOf(event string, m *load.Manifest) loadObject {
-	o := loadObject{Schema: jsonSchema, Event: event, Name: m.Name, Version: m.Version, Models: m.Models,
+	o := loadObject{Schema: console.Schema, Event: event, Name: m.Name, Version: m.Version, Models: m.Models,
 		Created: m.Created, Size: m.Size()}
 	for _, c := range m.Components {
 		o.Components = append(o.Components, componentObject{c.Name, c.Size, c.Digest})
@@ -100,14 +101,14 @@ func objectOf(event string, m *load.Manifest) loadObject {
 }
 
 func loadCommand() *cobra.Command {
-	return group("load", "Add, list, assign, verify and retire loads", func(conn *connFlags) []*cobra.Command {
+	return group("load", "Add, list, assign, verify and retire loads", func(conn *console.Flags) []*cobra.Command {
 		return []*cobra.Command{
 			loadAdd(conn), loadList(conn), loadShow(conn), loadRegister(conn), loadAssign(conn), loadRollBack(conn),
 			loadSet(conn), loadRetire(conn, true), loadRetire(conn, false), loadVerify(conn), loadRefresh(conn)}
 	})
 }
 
-func loadAdd(conn *connFlags) *cobra.Command {
+func loadAdd(conn *console.Flags) *cobra.Command {
 	var repoAt repoFlags
 	var req publish.Request
 	var from []string
@@ -129,7 +130,7 @@ another one get a load between that leads there, if there is one.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Files = args
 			if repoAt.repo == "" {
-				return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+				return conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
 					return uploadLoad(conn, cmd, c, req, from)
 				})(cmd, args)
 			}
@@ -155,8 +156,8 @@ another one get a load between that leads there, if there is one.`,
 }
 
 // addBare publishes a load in a repository without a controller.
-func addBare(conn *connFlags, cmd *cobra.Command, repoAt *repoFlags, req publish.Request) error {
-	repoAt.json = conn.json
+func addBare(conn *console.Flags, cmd *cobra.Command, repoAt *repoFlags, req publish.Request) error {
+	repoAt.json = conn.JSON
 	repo, err := repoAt.open(true)
 	if err != nil {
 		return err
@@ -177,7 +178,7 @@ func addBare(conn *connFlags, cmd *cobra.Command, repoAt *repoFlags, req publish
 		did = "published in the place of version " + res.Replaced
 	}
 	return repoAt.print(cmd, o, "%s version %s: %s, %s, for %s: %s as %s\n", m.Name, m.Version,
-		filesOf(len(m.Components)), terminal.Bytes(m.Size()), strings.Join(m.Models, ", "), did,
+		console.FilesOf(len(m.Components)), terminal.Bytes(m.Size()), strings.Join(m.Models, ", "), did,
 		filepath.Join(repoAt.repo, m.FileName()))
 }
 
@@ -188,7 +189,7 @@ func fromFlag(cmd *cobra.Command, from *[]string) {
 			"* for any text, none for a device that runs no load (default: any)")
 }
 
-func loadSet(conn *connFlags) *cobra.Command {
+func loadSet(conn *console.Flags) *cobra.Command {
 	var from []string
 	cmd := &cobra.Command{Use: "set LOAD --from VERSION...", Short: "Say from which versions a load may be installed",
 		Args: cobra.ExactArgs(1),
@@ -198,12 +199,12 @@ stands for any text, and nothing is older or newer than something else. A device
 that runs another version is handed the load between that leads there by the
 fewest steps; "device show" says which, or why it is handed none.`,
 		Example: "  peerload-server load set SIP41.9-4-2 --from '9.3(*),9.4(*)'",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-			l, err := c.SetLoadFrom(cmd.Context(), args[0], from, c.ifVersion)
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
+			l, err := c.SetLoadFrom(cmd.Context(), args[0], from, c.IfVersion)
 			if err != nil {
 				return err
 			}
-			return conn.show(cmd, "load_changed", l, "%s: installed from %s\n", l.Name, fromText(l.From))
+			return conn.Show(cmd, "load_changed", l, "%s: installed from %s\n", l.Name, fromText(l.From))
 		})}
 	fromFlag(cmd, &from)
 	if err := cmd.MarkFlagRequired("from"); err != nil {
@@ -220,7 +221,7 @@ func fromText(from []string) string {
 	return terminal.Printable(strings.Join(from, ", "))
 }
 
-func loadList(conn *connFlags) *cobra.Command {
+func loadList(conn *console.Flags) *cobra.Command {
 	var repoAt repoFlags
 	var retired bool
 	cmd := &cobra.Command{
@@ -230,12 +231,12 @@ func loadList(conn *connFlags) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if repoAt.repo == "" {
-				return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+				return conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
 					return listLoads(conn, cmd, c,
 						retired)
 				})(cmd, args)
 			}
-			repoAt.json = conn.json
+			repoAt.json = conn.JSON
 			repo, err := repoAt.open(false)
 			if err != nil {
 				return err
@@ -246,7 +247,7 @@ func loadList(conn *connFlags) *cobra.Command {
 			}
 			for _, m := range all {
 				if err := repoAt.print(cmd, objectOf("load", m), "%s\t%s\t%s\t%s\t%s\n", m.Name, m.Version,
-					filesOf(len(m.Components)), terminal.Bytes(m.Size()), strings.Join(m.Models, ",")); err != nil {
+					console.FilesOf(len(m.Components)), terminal.Bytes(m.Size()), strings.Join(m.Models, ",")); err != nil {
 					return err
 				}
 			}
@@ -258,7 +259,7 @@ func loadList(conn *connFlags) *cobra.Command {
 	return cmd
 }
 
-func loadVerify(conn *connFlags) *cobra.Command {
+func loadVerify(conn *console.Flags) *cobra.Command {
 	var repoAt repoFlags
 	cmd := &cobra.Command{
 		Use:   "verify",
@@ -269,12 +270,12 @@ and their expiry, each manifest, and every byte of each file. Needs no keys.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if repoAt.repo == "" {
-				return conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+				return conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
 					return verifyLoads(conn, cmd,
 						c)
 				})(cmd, args)
 			}
-			repoAt.json = conn.json
+			repoAt.json = conn.JSON
 			repo, err := repoAt.open(false)
 			if err != nil {
 				return err
@@ -285,7 +286,7 @@ and their expiry, each manifest, and every byte of each file. Needs no keys.`,
 			}
 			bad := 0
 			for _, c := range all {
-				o := loadObject{Schema: jsonSchema, Event: "load_verified", Name: c.Name}
+				o := loadObject{Schema: console.Schema, Event: "load_verified", Name: c.Name}
 				if c.Manifest != nil {
 					o = objectOf("load_verified", c.Manifest)
 				}
@@ -317,7 +318,7 @@ type done struct {
 	Path   string `json:"path,omitempty"`
 }
 
-func loadRefresh(conn *connFlags) *cobra.Command {
+func loadRefresh(conn *console.Flags) *cobra.Command {
 	var repoAt repoFlags
 	cmd := &cobra.Command{
 		Use:   "refresh",
@@ -330,13 +331,13 @@ those of --data, or those of --repo.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if repoAt.repo == "" { // the controller does it daily; this does it now, where its keys are
-				d := dataDir(conn.data)
-				if err := errors.Join(requireData(d, conn.database()), d.owned()); err != nil {
+				d := dataDir(conn.Data)
+				if err := errors.Join(requireData(d, conn.Database()), d.owned()); err != nil {
 					return err
 				}
 				repoAt.repo, repoAt.keys = d.repository(), d.keys()
 			}
-			repoAt.json = conn.json
+			repoAt.json = conn.JSON
 			repo, err := repoAt.open(true)
 			if err != nil {
 				return err
@@ -344,7 +345,7 @@ those of --data, or those of --repo.`,
 			if err := repo.Refresh(); err != nil {
 				return err
 			}
-			return repoAt.print(cmd, done{Schema: jsonSchema, Event: "refreshed", Path: repoAt.repo}, "%s: refreshed\n",
+			return repoAt.print(cmd, done{Schema: console.Schema, Event: "refreshed", Path: repoAt.repo}, "%s: refreshed\n",
 				repoAt.repo)
 		},
 	}
@@ -353,7 +354,8 @@ those of --data, or those of --repo.`,
 }
 
 // uploadLoad sends the files of a load to the controller, as they are read.
-func uploadLoad(conn *connFlags, cmd *cobra.Command, c *connection, req publish.Request, from []string) error {
+func uploadLoad(conn *console.Flags, cmd *cobra.Command, c *console.Connection, req publish.Request,
+	from []string) error {
 	if err := publish.CheckFiles(req.Files); err != nil {
 		return err
 	}
@@ -362,8 +364,8 @@ func uploadLoad(conn *connFlags, cmd *cobra.Command, c *connection, req publish.
 	if err != nil {
 		return err
 	}
-	err = conn.show(cmd, "load_added", l, "%s version %s: %s, %s, for %s: published\n",
-		l.Name, l.Release, filesOf(len(l.Components)), terminal.Bytes(l.Size), strings.Join(l.Models, ", "))
+	err = conn.Show(cmd, "load_added", l, "%s version %s: %s, %s, for %s: published\n",
+		l.Name, l.Release, console.FilesOf(len(l.Components)), terminal.Bytes(l.Size), strings.Join(l.Models, ", "))
 	if err != nil {
 		return err
 	}
@@ -372,9 +374,9 @@ func uploadLoad(conn *connFlags, cmd *cobra.Command, c *connection, req publish.
 
 // warnModels says on standard error which models neither a table nor a device has:
 // the load is for nothing that is known, which may be a typing error.
-func warnModels(cmd *cobra.Command, c *connection, models []string) error {
+func warnModels(cmd *cobra.Command, c *console.Connection, models []string) error {
 	for _, m := range models {
-		some, err := collect(c.Devices.List(cmd.Context(), client.Filter{Model: m, Limit: 1}))
+		some, err := console.Collect(c.Devices.List(cmd.Context(), client.Filter{Model: m, Limit: 1}))
 		if err == nil && len(some) == 0 {
 			err = warnModel(cmd, c, m)
 		}
@@ -385,16 +387,16 @@ func warnModels(cmd *cobra.Command, c *connection, models []string) error {
 	return nil
 }
 
-func listLoads(conn *connFlags, cmd *cobra.Command, c *connection, retired bool) error {
-	items, err := collect(c.Loads.List(cmd.Context(), client.Filter{Retired: retired}))
+func listLoads(conn *console.Flags, cmd *cobra.Command, c *console.Connection, retired bool) error {
+	items, err := console.Collect(c.Loads.List(cmd.Context(), client.Filter{Retired: retired}))
 	if err != nil {
 		return err
 	}
 	return printLoads(conn, cmd, items)
 }
 
-func printLoads(conn *connFlags, cmd *cobra.Command, items []client.Load) error {
-	return list(conn, cmd, "load", items, "LOAD VERSION MODELS FILES SIZE STATE", func(l client.Load) []string {
+func printLoads(conn *console.Flags, cmd *cobra.Command, items []client.Load) error {
+	return console.List(conn, cmd, "load", items, "LOAD VERSION MODELS FILES SIZE STATE", func(l client.Load) []string {
 		var state []string
 		if !l.Signed {
 			state = append(state, "unsigned")
@@ -410,25 +412,26 @@ func printLoads(conn *connFlags, cmd *cobra.Command, items []client.Load) error 
 	})
 }
 
-func loadShow(conn *connFlags) *cobra.Command {
+func loadShow(conn *console.Flags) *cobra.Command {
 	return &cobra.Command{Use: "show LOAD", Short: "Show a load and its files", Args: cobra.ExactArgs(1),
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			l, err := c.Load(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			if conn.json {
-				return conn.show(cmd, "load", l, "")
+			if conn.JSON {
+				return conn.Show(cmd, "load", l, "")
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s version %s, for %s, signed %s, retired %s, installed from %s\n", l.Name,
 				l.Release, strings.Join(l.Models, ", "), terminal.YesNo(l.Signed), terminal.YesNo(l.Retired), fromText(l.From))
-			return list(conn, cmd, "component", l.Components, "FILE SIZE SHA-256", func(k client.LoadComponent) []string {
-				return []string{k.Name, terminal.Bytes(k.Size), k.SHA256}
-			})
+			return console.List(conn, cmd, "component", l.Components, "FILE SIZE SHA-256",
+				func(k client.LoadComponent) []string {
+					return []string{k.Name, terminal.Bytes(k.Size), k.SHA256}
+				})
 		})}
 }
 
-func loadRegister(conn *connFlags) *cobra.Command {
+func loadRegister(conn *console.Flags) *cobra.Command {
 	var models []string
 	cmd := &cobra.Command{Use: "register LOAD --model MODEL [FILE...]",
 		Short: "Make a classic load known that nobody signs", Args: cobra.MinimumNArgs(1),
@@ -436,12 +439,12 @@ func loadRegister(conn *connFlags) *cobra.Command {
 run it only where the setting "unsigned" is on. Its files are those that you put
 into the directory repository yourself.`,
 		Example: "  peerload-server load register SCCP41.9-4-2SR2-2S --model 7941,7961",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			l, err := c.RegisterLoad(cmd.Context(), args[0], models, args[1:])
 			if err != nil {
 				return err
 			}
-			return conn.show(cmd, "load_registered", l, "%s is known, unsigned, for %s\n", l.Name, strings.Join(l.Models, ", "))
+			return conn.Show(cmd, "load_registered", l, "%s is known, unsigned, for %s\n", l.Name, strings.Join(l.Models, ", "))
 		})}
 	cmd.Flags().StringSliceVar(&models, "model", nil, "models that it is for, repeated or with commas (required)")
 	if err := cmd.MarkFlagRequired("model"); err != nil {
@@ -450,7 +453,7 @@ into the directory repository yourself.`,
 	return cmd
 }
 
-func showAssigned(conn *connFlags, cmd *cobra.Command, a client.Assigned) error {
+func showAssigned(conn *console.Flags, cmd *cobra.Command, a client.Assigned) error {
 	at := strings.TrimSpace(a.Target.Level + " " + a.Target.Name)
 	name := func(load, release string) string {
 		if release != "" {
@@ -462,18 +465,19 @@ func showAssigned(conn *connFlags, cmd *cobra.Command, a client.Assigned) error 
 	if a.Release != "" {
 		assigned = name("", a.Release)
 	}
-	return conn.show(cmd, "load_assigned", a, "%s: %s, before it %s\n", at, assigned, name(a.Previous, a.PreviousRelease))
+	return conn.Show(cmd, "load_assigned", a, "%s: %s, before it %s\n", at, assigned, name(a.Previous, a.PreviousRelease))
 }
 
 // assign asks, and assigns where the flags say: at a level by do, which compares
 // versions, at a site by the order.
-func assign(a *consent, conn *connFlags, cmd *cobra.Command, c *connection, t *levelTarget, o client.Order,
+func assign(a *console.Consent, conn *console.Flags, cmd *cobra.Command, c *console.Connection, t *levelTarget,
+	o client.Order,
 	do func() (client.Assigned, error)) error {
 	o = t.order(o)
 	if o.Site != "" {
-		return a.carryOut(conn, cmd, c, o)
+		return a.CarryOut(conn, cmd, c, o)
 	}
-	if ok, err := a.ask(conn, cmd, c, &o); err != nil || !ok {
+	if ok, err := a.Ask(conn, cmd, c, &o); err != nil || !ok {
 		return err
 	}
 	done, err := do()
@@ -483,60 +487,60 @@ func assign(a *consent, conn *connFlags, cmd *cobra.Command, c *connection, t *l
 	return showAssigned(conn, cmd, done)
 }
 
-func loadAssign(conn *connFlags) *cobra.Command {
+func loadAssign(conn *console.Flags) *cobra.Command {
 	var t levelTarget
-	var a consent
+	var a console.Consent
 	cmd := &cobra.Command{Use: "assign LOAD --enterprise | --model M | --profile P | --device D | --site S",
 		Short: `Assign a load at one level; "" assigns none`,
 		Args:  cobra.ExactArgs(1), Example: "  peerload-server load assign fw2 --model linux-arm",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			return assign(&a, conn, cmd, c, &t, client.Order{Load: &args[0]}, func() (client.Assigned, error) {
-				return c.AssignLoad(cmd.Context(), t.target(), args[0], c.ifVersion)
+				return c.AssignLoad(cmd.Context(), t.target(), args[0], c.IfVersion)
 			})
 		})}
 	t.flags(cmd)
-	a.flags(cmd)
+	a.Add(cmd)
 	return cmd
 }
 
-func loadRollBack(conn *connFlags) *cobra.Command {
+func loadRollBack(conn *console.Flags) *cobra.Command {
 	var t levelTarget
-	var a consent
+	var a console.Consent
 	cmd := &cobra.Command{Use: "roll-back --enterprise | --model M | --profile P | --device D | --site S",
 		Short: "Assign the load or release that was assigned there before",
 		Args:  cobra.NoArgs, Example: "  peerload-server load roll-back --model linux-arm",
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
 			return assign(&a, conn, cmd, c, &t, client.Order{RollBack: true}, func() (client.Assigned, error) {
-				return c.RollBackLoad(cmd.Context(), t.target(), c.ifVersion)
+				return c.RollBackLoad(cmd.Context(), t.target(), c.IfVersion)
 			})
 		})}
 	t.flags(cmd)
-	a.flags(cmd)
+	a.Add(cmd)
 	return cmd
 }
 
-func loadRetire(conn *connFlags, retired bool) *cobra.Command {
+func loadRetire(conn *console.Flags, retired bool) *cobra.Command {
 	use, short := "retire LOAD", "Take a load out of use: it cannot be assigned any more"
 	if !retired {
 		use, short = "restore LOAD", "Take a retired load into use again"
 	}
 	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1),
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
-			l, err := c.RetireLoad(cmd.Context(), args[0], retired, c.ifVersion)
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
+			l, err := c.RetireLoad(cmd.Context(), args[0], retired, c.IfVersion)
 			if err != nil {
 				return err
 			}
-			return conn.show(cmd, "load_changed", l, "%s: retired %s\n", l.Name, terminal.YesNo(l.Retired))
+			return conn.Show(cmd, "load_changed", l, "%s: retired %s\n", l.Name, terminal.YesNo(l.Retired))
 		})}
 }
 
-func verifyLoads(conn *connFlags, cmd *cobra.Command, c *connection) error {
+func verifyLoads(conn *console.Flags, cmd *cobra.Command, c *console.Connection) error {
 	loads, problem, err := c.VerifyLoads(cmd.Context())
 	if err != nil {
 		return err
 	}
 	bad := 0
-	err = list(conn, cmd, "load_verified", loads, "LOAD PROBLEM", func(l client.CheckedLoad) []string {
+	err = console.List(conn, cmd, "load_verified", loads, "LOAD PROBLEM", func(l client.CheckedLoad) []string {
 		return []string{l.Name, l.Problem}
 	})
 	for _, l := range loads {

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/keyring"
 	"github.com/peerload/peerload/internal/controller/oidc"
@@ -29,7 +30,7 @@ var errNotSignedIn = errors.New("not signed in")
 
 // loginFlags are those of login and logout.
 type loginFlags struct {
-	connFlags
+	console.Flags
 	user, passwordFile            string
 	status, choose, all, onlyHere bool
 	browser                       bool
@@ -72,8 +73,8 @@ PEERLOAD_TOKEN, the sign-in there; for that of 3, its sign-in only.`,
 		},
 	}
 	f := cmd.Flags()
-	l.remoteFlags(f)
-	f.BoolVar(&l.json, "json", false, "print one JSON object a line")
+	l.AddRemote(f)
+	f.BoolVar(&l.JSON, "json", false, "print one JSON object a line")
 	f.StringVar(&l.user, "user", "", "who signs in; asked for if missing")
 	f.StringVar(&l.passwordFile, "password-file", "",
 		`file that holds the password in its first line; "-" is the standard input`)
@@ -99,8 +100,8 @@ commands take. While the controller cannot be reached nothing changes, unless
 		RunE:    func(cmd *cobra.Command, _ []string) error { return l.signOut(cmd) },
 	}
 	f := cmd.Flags()
-	l.remoteFlags(f)
-	f.BoolVar(&l.json, "json", false, "print one JSON object a line")
+	l.AddRemote(f)
+	f.BoolVar(&l.JSON, "json", false, "print one JSON object a line")
 	f.BoolVar(&l.all, "everywhere", false, "end all your sessions and sign-ins at that controller")
 	f.BoolVar(&l.onlyHere, "only-here", false, "do not ask the controller")
 	cmd.MarkFlagsMutuallyExclusive("everywhere", "only-here")
@@ -109,28 +110,28 @@ commands take. While the controller cannot be reached nothing changes, unless
 
 // place is the controller that login and logout are about, with the sign-in that
 // there is.
-func (l *loginFlags) place() (at place, err error) {
-	ring, err := readRing(true)
+func (l *loginFlags) place() (at console.Place, err error) {
+	ring, err := console.ReadRing(true)
 	if err != nil {
 		return at, err
 	}
-	at.server = ring.Default
-	if l.server != "" {
-		if at.server, err = keyring.Server(l.server); err != nil {
+	at.Server = ring.Default
+	if l.Server != "" {
+		if at.Server, err = keyring.Server(l.Server); err != nil {
 			return at, fmt.Errorf("--server: %w", err)
 		}
 	}
-	if at.server == "" {
-		return at, fmt.Errorf("--server is missing: the URL of the controller (environment: %s)", envController)
+	if at.Server == "" {
+		return at, fmt.Errorf("--server is missing: the URL of the controller (environment: %s)", console.EnvController)
 	}
-	at.entry, _ = ring.Find(at.server)
-	at.ca = at.entry.CA
-	if l.caf != "" {
-		b, err := os.ReadFile(l.caf)
+	at.Entry, _ = ring.Find(at.Server)
+	at.CA = at.Entry.CA
+	if l.CAFile != "" {
+		b, err := os.ReadFile(l.CAFile)
 		if err != nil {
 			return at, fmt.Errorf("--ca: %w", err)
 		}
-		at.ca = string(b)
+		at.CA = string(b)
 	}
 	return at, nil
 }
@@ -150,12 +151,12 @@ func safe(server string) error {
 func (l *loginFlags) signIn(cmd *cobra.Command) error {
 	at, err := l.place()
 	if err == nil {
-		err = safe(at.server)
+		err = safe(at.Server)
 	}
 	if err != nil {
 		return err
 	}
-	c, err := at.client("")
+	c, err := at.Client("")
 	if err != nil {
 		return err
 	}
@@ -166,7 +167,7 @@ func (l *loginFlags) signIn(cmd *cobra.Command) error {
 		in, err = l.byPassword(cmd, c)
 	}
 	if err != nil {
-		return hint(err, place{})
+		return console.Hint(err, console.Place{})
 	}
 	return l.keep(cmd, at, in)
 }
@@ -189,8 +190,9 @@ func (l *loginFlags) byPassword(cmd *cobra.Command, c *client.Client) (in client
 	}
 	in, err = c.SignIn(cmd.Context(), user, password, hostLabel())
 	if errors.Is(err, client.Unauthenticated) {
-		err = &hinted{err, "the controller does not know this name with this password; try again, or ask an administrator " +
-			"for another password"}
+		err = console.Hinting(err,
+			"the controller does not know this name with this password; try again, or ask an administrator "+
+				"for another password")
 	}
 	return in, err
 }
@@ -214,7 +216,8 @@ func (l *loginFlags) byBrowser(cmd *cobra.Command, c *client.Client) (in client.
 		case ok:
 			return in, nil
 		case errors.Is(err, client.Unauthenticated):
-			return in, &hinted{err, "nobody has let this command line in, in time, or somebody has refused it: log in again"}
+			return in, console.Hinting(err,
+				"nobody has let this command line in, in time, or somebody has refused it: log in again")
 		case err != nil && !errors.Is(err, client.Unreachable): // one that restarts is back soon
 			return in, err
 		}
@@ -254,30 +257,30 @@ func hostLabel() string {
 
 // keep writes a sign-in into the file, and ends the one from before. If it cannot
 // be kept it ends at once.
-func (l *loginFlags) keep(cmd *cobra.Command, at place, in client.Login) error {
-	c, err := at.client(in.Secret)
+func (l *loginFlags) keep(cmd *cobra.Command, at console.Place, in client.Login) error {
+	c, err := at.Client(in.Secret)
 	if err != nil {
 		return err
 	}
 	path, err := keyring.Path()
 	if err == nil {
 		err = keyring.Change(path, func(r *keyring.Ring) error {
-			at.entry, _ = r.Find(at.server)
-			r.Put(keyring.Entry{Server: at.server, User: in.User, Token: in.Secret, Expires: in.Expires, CA: at.ca})
+			at.Entry, _ = r.Find(at.Server)
+			r.Put(keyring.Entry{Server: at.Server, User: in.User, Token: in.Secret, Expires: in.Expires, CA: at.CA})
 			return nil
 		})
 	}
 	if err != nil {
 		return errors.Join(err, c.SignOut(cmd.Context()))
 	}
-	if at.entry.Token != "" {
-		if old, err := at.client(at.entry.Token); err == nil {
+	if at.Entry.Token != "" {
+		if old, err := at.Client(at.Entry.Token); err == nil {
 			_ = old.SignOut(cmd.Context()) // it may have ended, and does so by itself
 		}
 	}
-	told := signedIn{at.server, in.User, in.Role, in.Expires, true, "signed in"} // the secret is in the file only
-	return l.show(cmd, "signed_in", told, "signed in at %s as %s (%s) until %s\n", at.server, in.User, in.Role,
-		when(in.Expires))
+	told := signedIn{at.Server, in.User, in.Role, in.Expires, true, "signed in"} // the secret is in the file only
+	return l.Show(cmd, "signed_in", told, "signed in at %s as %s (%s) until %s\n", at.Server, in.User, in.Role,
+		console.When(in.Expires))
 }
 
 // switchTo makes another controller the default.
@@ -291,17 +294,17 @@ func (l *loginFlags) switchTo(cmd *cobra.Command) error {
 		return err
 	}
 	err = keyring.Change(path, func(r *keyring.Ring) error {
-		if _, ok := r.Find(at.server); !ok {
-			return fmt.Errorf("nobody is signed in at %s: log in there first", at.server)
+		if _, ok := r.Find(at.Server); !ok {
+			return fmt.Errorf("nobody is signed in at %s: log in there first", at.Server)
 		}
-		r.Default = at.server
+		r.Default = at.Server
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return l.show(cmd, "switched", signedIn{Server: at.server, User: at.entry.User, Default: true},
-		"commands take %s now\n", at.server)
+	return l.Show(cmd, "switched", signedIn{Server: at.Server, User: at.Entry.User, Default: true},
+		"commands take %s now\n", at.Server)
 }
 
 func (l *loginFlags) signOut(cmd *cobra.Command) error {
@@ -309,8 +312,8 @@ func (l *loginFlags) signOut(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if at.entry.Token == "" {
-		return fmt.Errorf("nobody is signed in at %s: there is nothing to end", at.server)
+	if at.Entry.Token == "" {
+		return fmt.Errorf("nobody is signed in at %s: there is nothing to end", at.Server)
 	}
 	if !l.onlyHere {
 		if err := l.endAt(cmd.Context(), at); err != nil {
@@ -322,22 +325,22 @@ func (l *loginFlags) signOut(cmd *cobra.Command) error {
 		return err
 	}
 	if err := keyring.Change(path, func(r *keyring.Ring) error {
-		r.Drop(at.server, at.entry.Token)
+		r.Drop(at.Server, at.Entry.Token)
 		return nil
 	}); err != nil {
 		return err
 	}
-	return l.show(cmd, "signed_out", signedIn{Server: at.server, User: at.entry.User}, "signed out at %s\n", at.server)
+	return l.Show(cmd, "signed_out", signedIn{Server: at.Server, User: at.Entry.User}, "signed out at %s\n", at.Server)
 }
 
 // endAt ends a sign-in at its controller. One that has ended is what was wanted.
-func (l *loginFlags) endAt(ctx context.Context, at place) error {
-	c, err := at.client(at.entry.Token)
+func (l *loginFlags) endAt(ctx context.Context, at console.Place) error {
+	c, err := at.Client(at.Entry.Token)
 	if err != nil {
 		return err
 	}
 	if l.all {
-		err = c.EndSessions(ctx, at.entry.User)
+		err = c.EndSessions(ctx, at.Entry.User)
 	} else {
 		err = c.SignOut(ctx)
 	}
@@ -345,9 +348,9 @@ func (l *loginFlags) endAt(ctx context.Context, at place) error {
 	case errors.Is(err, client.Unauthenticated) && !l.all:
 		return nil
 	case errors.Is(err, client.Unreachable):
-		return &hinted{err, fmt.Sprintf("%v; try again, or remove the token from this host with --only-here", err)}
+		return console.Hinting(err, fmt.Sprintf("%v; try again, or remove the token from this host with --only-here", err))
 	}
-	return hint(err, at)
+	return console.Hint(err, at)
 }
 
 // signedIn is what "login --status" tells of one controller.
@@ -365,20 +368,21 @@ type signedIn struct {
 // tell tells where the user is signed in: at the controller that is named, or at
 // all. The error is about the one that is named, or that commands take.
 func (l *loginFlags) tell(cmd *cobra.Command) error {
-	ring, err := readRing(true)
+	ring, err := console.ReadRing(true)
 	if err != nil {
 		return err
 	}
 	only, meant := "", ring.Default
-	if l.server != "" {
-		if only, err = keyring.Server(l.server); err != nil {
+	if l.Server != "" {
+		if only, err = keyring.Server(l.Server); err != nil {
 			return fmt.Errorf("--server: %w", err)
 		}
 		meant = only
 	}
-	if os.Getenv(envToken) != "" {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s is set: commands with --server or %s use it before any sign-in\n", envToken,
-			envController)
+	if os.Getenv(console.EnvToken) != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s is set: commands with --server or %s use it before any sign-in\n",
+			console.EnvToken,
+			console.EnvController)
 	}
 	bad := fmt.Errorf("%w: log in with \"peerload-server login --server URL\"", errNotSignedIn)
 	var all []signedIn
@@ -392,21 +396,22 @@ func (l *loginFlags) tell(cmd *cobra.Command) error {
 			bad = err
 		}
 	}
-	err = list(&l.connFlags, cmd, "sign_in", all, "CONTROLLER USER ROLE UNTIL STATE DEFAULT", func(s signedIn) []string {
-		mark := ""
-		if s.Default {
-			mark = "default"
-		}
-		return []string{s.Server, s.User, orNone(s.Role), when(s.Expires), s.State, mark}
-	})
+	err = console.List(&l.Flags, cmd, "sign_in", all, "CONTROLLER USER ROLE UNTIL STATE DEFAULT",
+		func(s signedIn) []string {
+			mark := ""
+			if s.Default {
+				mark = "default"
+			}
+			return []string{s.Server, s.User, console.OrNone(s.Role), console.When(s.Expires), s.State, mark}
+		})
 	return errors.Join(err, bad)
 }
 
 // ask asks a controller whether a sign-in is good.
 func (l *loginFlags) ask(ctx context.Context, e keyring.Entry) (signedIn, error) {
 	s := signedIn{Server: e.Server, User: e.User, Expires: e.Expires, State: "signed in"}
-	at := place{server: e.Server, token: e.Token, ca: e.CA, entry: e}
-	c, err := at.client(e.Token)
+	at := console.Place{Server: e.Server, Token: e.Token, CA: e.CA, Entry: e}
+	c, err := at.Client(e.Token)
 	var who client.Who
 	if err == nil {
 		who, err = c.Who(ctx)
@@ -417,7 +422,7 @@ func (l *loginFlags) ask(ctx context.Context, e keyring.Entry) (signedIn, error)
 	case err != nil:
 		s.State = "unreachable"
 	}
-	return s, hint(err, at)
+	return s, console.Hint(err, at)
 }
 
 // accessFlags say how people get into the controller that is served.

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/keyring"
 	"github.com/peerload/peerload/internal/testkit/issuer"
 )
@@ -35,7 +36,7 @@ func (o *office) clerk() (logins string) {
 }
 
 // away is the environment of somebody on another host: no data directory.
-func (o *office) away() { o.env = append(o.env, envData+"=") }
+func (o *office) away() { o.env = append(o.env, console.EnvData+"=") }
 
 // wrong runs a line that must fail with that status, and returns what it says.
 func (o *office) wrong(code int, line string) string {
@@ -202,16 +203,16 @@ func TestLoginPrecedence(t *testing.T) {
 	}
 	in("here", "")
 	in("there", "--server "+there.at.API)
-	in("there", "", envController+"="+there.at.API)
-	in("here", "--server "+here.at.API, envController+"="+there.at.API)
-	in("here", local, envController+"="+there.at.API)
-	in("there", "", envController+"="+there.at.API, envData+"="+here.path("data"))
+	in("there", "", console.EnvController+"="+there.at.API)
+	in("here", "--server "+here.at.API, console.EnvController+"="+there.at.API)
+	in("here", local, console.EnvController+"="+there.at.API)
+	in("there", "", console.EnvController+"="+there.at.API, console.EnvData+"="+here.path("data"))
 	here.ok("login --switch --server " + there.at.API)
 	in("there", "")
 	in("here", local)
-	in("here", "", envData+"="+here.path("data"))
-	in("there", "", envToken+"=plt_of_somebody") // not for it: the sign-in's is
-	here.env = append(append([]string{}, plain...), envToken+"=plt_of_somebody")
+	in("here", "", console.EnvData+"="+here.path("data"))
+	in("there", "", console.EnvToken+"=plt_of_somebody") // not for it: the sign-in's is
+	here.env = append(append([]string{}, plain...), console.EnvToken+"=plt_of_somebody")
 	here.wrong(exitUsage, "profile list --server "+there.at.API)
 	here.ok("profile list --server " + there.at.API + " --token " + entryAt(t, here, there.at.API))
 	here.env = plain

@@ -20,6 +20,10 @@
 //	peerload-server backup      the whole database into a file; restore reads it
 //	peerload-server template    the template of provisioning files
 //
+// The commands of a noun are in the file of its name; user, token and enrolment in
+// access.go, profile, enterprise, model and template in levels.go, undo, backup and
+// restore in reports.go. What they share is package console.
+//
 // This directory holds wiring only: flags, output and exit statuses. What the
 // commands do is in package domain and the packages of use cases beside it, and in
 // api, publish, repository and files; commands on a controller are clients of its
@@ -43,6 +47,7 @@ import (
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/cli/strict"
+	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/terminal"
@@ -60,9 +65,6 @@ const (
 	exitUnasked   = 7   // it would change several devices, and nobody said yes
 	exitInterrupt = 130 // stopped by a signal
 )
-
-// jsonSchema is the version of every object that --json prints.
-const jsonSchema = 1
 
 // errDamaged ends "load verify" after its findings are printed.
 var errDamaged = errors.New("published files are not what is signed")
@@ -162,7 +164,7 @@ func advised(err error) error {
 	case errors.Is(err, repository.ErrNoRepository):
 		do = "check --repo; \"peerload-server load add --repo\" makes a new one"
 	}
-	if do == "" || errors.As(err, new(*hinted)) {
+	if do == "" || errors.As(err, new(*console.Hinted)) {
 		return cli.Advise(err)
 	}
 	return fmt.Errorf("%w; %s", err, do)
@@ -196,7 +198,7 @@ func status(err error) int {
 		return 0
 	case is(context.Canceled):
 		return exitInterrupt
-	case is(errUnasked):
+	case is(console.ErrUnasked):
 		return exitUnasked
 	case is(errDamaged, errRows):
 		return exitVerify

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/internal/testkit/golden"
 )
@@ -139,7 +140,7 @@ func TestMistakes(t *testing.T) {
 	} {
 		d.file(name, content)
 	}
-	t.Setenv(envData, filepath.Join(d.dir, "data"))
+	t.Setenv(console.EnvData, filepath.Join(d.dir, "data"))
 	if err := seed(d); err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +171,7 @@ func TestMistakes(t *testing.T) {
 
 // seed makes the data of a controller.
 func seed(d *desk) error {
-	data := dataDir(os.Getenv(envData))
+	data := dataDir(os.Getenv(console.EnvData))
 	if err := data.prepare(); err != nil {
 		return err
 	}
@@ -186,7 +187,7 @@ func seed(d *desk) error {
 func TestTables(t *testing.T) {
 	d := newDesk(t)
 	d.file("password", "a good password\n")
-	t.Setenv(envData, filepath.Join(d.dir, "data"))
+	t.Setenv(console.EnvData, filepath.Join(d.dir, "data"))
 	if err := seed(d); err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +240,7 @@ func terminalPair(t *testing.T) (typed, at *os.File) {
 // only yes changes anything.
 func TestAsks(t *testing.T) {
 	d := newDesk(t)
-	t.Setenv(envData, filepath.Join(d.dir, "data"))
+	t.Setenv(console.EnvData, filepath.Join(d.dir, "data"))
 	if err := seed(d); err != nil {
 		t.Fatal(err)
 	}

@@ -14,18 +14,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/terminal"
 )
 
 func orderCommand() *cobra.Command {
-	return group("order", "Orders: what devices do at once, and how they answer", func(conn *connFlags) []*cobra.Command {
-		return []*cobra.Command{orderSend(conn), orderList(conn), orderShow(conn), orderCancel(conn), orderKey(conn)}
-	})
+	return group("order", "Orders: what devices do at once, and how they answer",
+		func(conn *console.Flags) []*cobra.Command {
+			return []*cobra.Command{orderSend(conn), orderList(conn), orderShow(conn), orderCancel(conn), orderKey(conn)}
+		})
 }
 
 // sendFlags are those of "order send".
 type sendFlags struct {
-	consent
+	console.Consent
 	order client.OrderRequest
 	at    string
 	life  time.Duration
@@ -33,7 +35,7 @@ type sendFlags struct {
 }
 
 func (f *sendFlags) flags(cmd *cobra.Command) {
-	f.consent.flags(cmd)
+	f.Consent.Add(cmd)
 	s := cmd.Flags()
 	s.StringSliceVar(&f.order.Devices, "device", nil, "these devices, repeated or with commas")
 	s.StringVar(&f.order.Site, "site", "", "devices that belong to this site")
@@ -58,25 +60,15 @@ func (f *sendFlags) request(cmd *cobra.Command, kind string) (client.OrderReques
 		return o, errors.New("--expires is 1s or longer")
 	}
 	o.LifeS = int64(f.life / time.Second)
-	if given(cmd, "lines") && o.Lines < 1 {
+	if console.Given(cmd, "lines") && o.Lines < 1 {
 		return o, errors.New("--lines is 1 to 1000")
 	}
-	if f.at == "" {
-		return o, nil
-	}
-	if d, err := time.ParseDuration(f.at); err == nil {
-		o.At = time.Now().Add(d)
-		return o, nil
-	}
-	at, err := time.Parse(time.RFC3339, f.at)
-	if err != nil {
-		return o, fmt.Errorf("--at %q is neither a time such as 2026-03-01T22:00:00+09:00 nor one from now, such as 5m", f.at)
-	}
-	o.At = at
-	return o, nil
+	var err error
+	o.At, err = console.Moment(f.at)
+	return o, err
 }
 
-func orderSend(conn *connFlags) *cobra.Command {
+func orderSend(conn *console.Flags) *cobra.Command {
 	f := &sendFlags{}
 	cmd := &cobra.Command{Use: "send KIND", Short: "Tell devices to do something now", Args: cobra.ExactArgs(1),
 		Long: `Tell devices to do something now. KIND is one of:
@@ -94,29 +86,24 @@ when it is connected again, until the order expires. It carries each out once.`,
 		Example: "  peerload-server order send check-in --site Kyoto --yes --watch\n" +
 			"  peerload-server order send reset-together --model 7961 --at 5m --yes\n" +
 			"  peerload-server order send collect-log --device SEP001122334455 --lines 500",
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			o, err := f.request(cmd, args[0])
 			if err != nil {
 				return err
 			}
-			if !f.yes || f.dry {
+			ok, err := f.Agreed(conn, cmd, func() (any, client.Reach, error) {
 				would, err := c.SendOrder(cmd.Context(), o, true)
-				if err != nil {
-					return err
-				}
-				if f.dry {
-					return conn.show(cmd, "dry_run", would, "%s\n", reachText(would.Reach, terminal.Japanese(os.Getenv)))
-				}
-				if ok, err := confirm(cmd, would.Reach); err != nil || !ok {
-					return err
-				}
+				return would, would.Reach, err
+			})
+			if err != nil || !ok {
+				return err
 			}
 			sent, err := c.SendOrder(cmd.Context(), o, false)
 			if err != nil {
 				return err
 			}
-			err = conn.show(cmd, "order_sent", sent, "order %s sent: %s; expires %s\n%s\n", sent.Order.ID, sent.Order.Kind,
-				when(sent.Order.Expires), reachText(sent.Reach, terminal.Japanese(os.Getenv)))
+			err = conn.Show(cmd, "order_sent", sent, "order %s sent: %s; expires %s\n%s\n", sent.Order.ID, sent.Order.Kind,
+				console.When(sent.Order.Expires), console.ReachText(sent.Reach, terminal.Japanese(os.Getenv)))
 			if err != nil || !f.watch {
 				return err
 			}
@@ -126,34 +113,12 @@ when it is connected again, until the order expires. It carries each out once.`,
 	return cmd
 }
 
-// watchEvery is how often --watch looks.
-const watchEvery = time.Second
-
 // watchOrder shows how an order is answered, until nobody is waited for.
-func watchOrder(conn *connFlags, cmd *cobra.Command, c *connection, id string) error {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	said := ""
-	for {
-		o, err := c.Order(cmd.Context(), id)
-		if err != nil {
-			return err
-		}
-		if text := standingsText(o, terminal.Japanese(os.Getenv)); text != said {
-			said = text
-			if err := conn.show(cmd, "order", o, "%s\n", text); err != nil {
-				return err
-			}
-		}
-		if o.Standings["waiting"] == 0 {
-			return nil
-		}
-		select {
-		case <-cmd.Context().Done():
-			return cmd.Context().Err()
-		case <-tick.C:
-		}
-	}
+func watchOrder(conn *console.Flags, cmd *cobra.Command, c *console.Connection, id string) error {
+	return console.Watch(conn, cmd, "order", func() (o client.OrderState, text string, over bool, err error) {
+		o, err = c.Order(cmd.Context(), id)
+		return o, standingsText(o, terminal.Japanese(os.Getenv)), o.Standings["waiting"] == 0, err
+	})
 }
 
 // standingsText says in one line how many devices have which standing.
@@ -177,18 +142,19 @@ func standingsText(o client.OrderState, japanese bool) string {
 	return fmt.Sprintf("of %d: %s", o.Devices, strings.Join(all, ", "))
 }
 
-func orderList(conn *connFlags) *cobra.Command {
+func orderList(conn *console.Flags) *cobra.Command {
 	var f client.Filter
 	cmd := &cobra.Command{Use: "list", Short: "List orders that were sent, the oldest first", Args: cobra.NoArgs,
-		RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
-			items, err := collect(c.Orders.List(cmd.Context(), f))
+		RunE: conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
+			items, err := console.Collect(c.Orders.List(cmd.Context(), f))
 			if err != nil {
 				return err
 			}
-			return list(conn, cmd, "order", items, "ORDER KIND BY SENT EXPIRES CANCELLED DEVICES WAITING DONE OTHER",
+			return console.List(conn, cmd, "order", items, "ORDER KIND BY SENT EXPIRES CANCELLED DEVICES WAITING DONE OTHER",
 				func(o client.OrderState) []string {
 					waiting, done := o.Standings["waiting"], o.Standings["done"]
-					return []string{o.ID, o.Kind, o.By, when(o.Issued), when(o.Expires), when(o.Cancelled), fmt.Sprint(o.Devices),
+					return []string{o.ID, o.Kind, o.By, console.When(o.Issued), console.When(o.Expires), console.When(o.Cancelled),
+						fmt.Sprint(o.Devices),
 						fmt.Sprint(waiting), fmt.Sprint(done), fmt.Sprint(o.Devices - waiting - done)}
 				})
 		})}
@@ -197,12 +163,12 @@ func orderList(conn *connFlags) *cobra.Command {
 	return cmd
 }
 
-func orderShow(conn *connFlags) *cobra.Command {
+func orderShow(conn *console.Flags) *cobra.Command {
 	var f client.Filter
 	var watch bool
 	cmd := &cobra.Command{Use: "show ORDER", Short: "Show an order and how each device has answered",
 		Args: cobra.ExactArgs(1),
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			if watch {
 				if err := watchOrder(conn, cmd, c, args[0]); err != nil {
 					return err
@@ -212,7 +178,7 @@ func orderShow(conn *connFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			items, err := collect(c.OrderDevices(args[0]).List(cmd.Context(), f))
+			items, err := console.Collect(c.OrderDevices(args[0]).List(cmd.Context(), f))
 			if err != nil {
 				return err
 			}
@@ -220,14 +186,14 @@ func orderShow(conn *connFlags) *cobra.Command {
 				return err
 			}
 			const header = "DEVICE SITE STANDING ANSWERED TEXT"
-			err = list(conn, cmd, "order_device", items, header, func(d client.OrderDevice) []string {
+			err = console.List(conn, cmd, "order_device", items, header, func(d client.OrderDevice) []string {
 				text := d.Text
 				if len(items) == 1 {
 					text = ""
 				}
-				return []string{d.Device, d.Site, d.Standing, when(d.Answered), begins(text)}
+				return []string{d.Device, d.Site, d.Standing, console.When(d.Answered), begins(text)}
 			})
-			if err != nil || conn.json || len(items) != 1 {
+			if err != nil || conn.JSON || len(items) != 1 {
 				return err
 			}
 			for line := range strings.Lines(items[0].Text) { // of one device, all that it says
@@ -250,18 +216,19 @@ func begins(text string) string {
 	return line
 }
 
-func showOrder(conn *connFlags, cmd *cobra.Command, o client.OrderState) error {
-	return conn.show(cmd, "order", o, "order      %s: %s\nsent       %s by %s\nexpires    %s\nmoment     %s\n"+
-		"cancelled  %s\n%s\n", o.ID, terminal.Printable(o.Kind), when(o.Issued), terminal.Printable(o.By),
-		when(o.Expires), when(o.Moment), when(o.Cancelled), standingsText(o, terminal.Japanese(os.Getenv)))
+func showOrder(conn *console.Flags, cmd *cobra.Command, o client.OrderState) error {
+	return conn.Show(cmd, "order", o, "order      %s: %s\nsent       %s by %s\nexpires    %s\nmoment     %s\n"+
+		"cancelled  %s\n%s\n", o.ID, terminal.Printable(o.Kind), console.When(o.Issued), terminal.Printable(o.By),
+		console.When(o.Expires), console.When(o.Moment), console.When(o.Cancelled), standingsText(o,
+			terminal.Japanese(os.Getenv)))
 }
 
-func orderCancel(conn *connFlags) *cobra.Command {
+func orderCancel(conn *console.Flags) *cobra.Command {
 	return &cobra.Command{Use: "cancel ORDER", Short: "Take an order back from devices that have not answered",
 		Args: cobra.ExactArgs(1),
 		Long: `Take an order back from devices that have not answered. A device that has got it
 meanwhile may still carry it out; its answer is taken.`,
-		RunE: conn.with(func(cmd *cobra.Command, args []string, c *connection) error {
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			o, err := c.CancelOrder(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -271,22 +238,24 @@ meanwhile may still carry it out; its answer is taken.`,
 }
 
 // orderKey shows or rotates the order key.
-func orderKey(conn *connFlags) *cobra.Command {
+func orderKey(conn *console.Flags) *cobra.Command {
 	cmd := &cobra.Command{Use: "key", Short: "The key that orders are signed with"}
-	show := func(use, short, event string, do func(ctx context.Context, c *connection) (client.OrderKey, error)) {
+	show := func(use, short, event string, do func(ctx context.Context, c *console.Connection) (client.OrderKey, error)) {
 		cmd.AddCommand(&cobra.Command{Use: use, Short: short, Args: cobra.NoArgs,
-			RunE: conn.with(func(cmd *cobra.Command, _ []string, c *connection) error {
+			RunE: conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
 				k, err := do(cmd.Context(), c)
 				if err != nil {
 					return err
 				}
-				return conn.show(cmd, event, k, "order key version %d: Ed25519 %s\n", k.Version,
+				return conn.Show(cmd, event, k, "order key version %d: Ed25519 %s\n", k.Version,
 					base64.StdEncoding.EncodeToString(k.Public))
 			})})
 	}
 	show("show", "Show the public half of the key in use", "order_key",
-		func(ctx context.Context, c *connection) (client.OrderKey, error) { return c.OrderKey(ctx) })
+		func(ctx context.Context, c *console.Connection) (client.OrderKey, error) { return c.OrderKey(ctx) })
 	show("rotate", "Make the next key; devices follow by what the one in use states", "order_key_rotated",
-		func(ctx context.Context, c *connection) (client.OrderKey, error) { return c.RotateOrderKey(ctx) })
+		func(ctx context.Context, c *console.Connection) (client.OrderKey, error) {
+			return c.RotateOrderKey(ctx)
+		})
 	return cmd
 }

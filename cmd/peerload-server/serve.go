@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/cli/strict"
+	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/files"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/loglimit"
@@ -60,7 +61,7 @@ both; with --keys it also keeps the signatures from expiring.`,
 				}
 				return s.run(cmd)
 			}
-			repoAt.json = s.json
+			repoAt.json = s.JSON
 			return serveBare(cmd, &repoAt, bare(cmd, "http", s.http), bare(cmd, "tftp", s.tftp))
 		},
 	}
@@ -68,7 +69,7 @@ both; with --keys it also keeps the signatures from expiring.`,
 	f.StringVar(&repoAt.repo, "repo", "", "serve this repository only, without a controller")
 	f.StringVar(&repoAt.keys, "keys", "",
 		"with --repo: the directory of the private keys; if given, signatures are refreshed daily")
-	f.BoolVar(&s.json, "json", false, "print one JSON object a line")
+	f.BoolVar(&s.JSON, "json", false, "print one JSON object a line")
 	f.StringVar(&s.http, "http", ":6970", "address of the files over HTTP; off for none")
 	f.StringVar(&s.tftp, "tftp", ":69", "address of the files over TFTP; off for none")
 	s.flags(cmd)
@@ -87,7 +88,7 @@ func bare(cmd *cobra.Command, flag, addr string) string {
 
 // flags adds those of the controller.
 func (s *service) flags(cmd *cobra.Command) {
-	s.dataFlags(cmd.Flags())
+	s.AddData(cmd.Flags())
 	f := cmd.Flags()
 	f.StringVar(&s.api, "listen", ":8443", "address of the API")
 	f.StringVar(&s.tls, "tls", tlsGenerated, "generated: TLS, with a certificate that is made and kept unless "+
@@ -122,7 +123,7 @@ func serveBare(cmd *cobra.Command, repoAt *repoFlags, httpAddr, tftpAddr string)
 	if err := listen(&cfg, httpAddr, tftpAddr); err != nil {
 		return err
 	}
-	l := listening{Schema: jsonSchema, Event: "listening"}
+	l := listening{Schema: console.Schema, Event: "listening"}
 	text := ""
 	if cfg.HTTP != nil {
 		l.HTTP = cfg.HTTP.Addr().String()

@@ -170,6 +170,8 @@ var packages = []rule{
 		"internal/controller/rollout", "internal/controller/domain", "internal/controller/store/sqlite"}},
 	{dir: "internal/controller/store/postgres", floor: 2, side: controller,
 		libraries: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
+	{dir: "internal/controller/console", floor: 2, side: controller, allowedImports: []string{"client",
+		"internal/terminal", "internal/controller/keyring"}, libraries: commandLibraries},
 	{dir: "internal/controller/rollouts/draft", floor: 2, side: controller, allowedImports: []string{"client"},
 		libraries: commandLibraries},
 	{dir: "internal/controller/rollouts/jobs", floor: 2, side: controller,

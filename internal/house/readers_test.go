@@ -37,8 +37,6 @@ var decoders = regexp.MustCompile(`^(` + strings.Join([]string{
 var harmlessReaders = map[string]string{
 	"(*cmd/peerload-lab.benchFlags).begin":          "its own command line",
 	"(*cmd/peerload-server.service).budget":         "its own command line",
-	"(*cmd/peerload-server.sendFlags).request":      "its own command line",
-	"(*cmd/peerload-server.jobFlags).request":       "its own command line",
 	"(*internal/device/agent.instance).moved":       "an address that the kernel tells",
 	"(*internal/device/engine.Device).accept":       "an address that the kernel tells",
 	"(*internal/device/status.Dir).drawID":          "random bytes",
@@ -49,6 +47,7 @@ var harmlessReaders = map[string]string{
 	"(*internal/controller/syslog.Sender).readMark": "a file of its data directory",
 	"(internal/controller/oidc.Config).Validate":    "its own command line",
 	"cmd/peerload-server.safe":                      "its own command line",
+	"internal/controller/console.Moment":            "its own command line",
 	"internal/controller/oidc.loopback":             "its own command line",
 	"internal/controller/syslog.ParseTarget":        "its own command line",
 	"internal/testkit/issuer.meddled":               "what an issuer of the tests sends",

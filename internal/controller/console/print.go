@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"encoding/json"
@@ -16,24 +16,27 @@ import (
 	"github.com/peerload/peerload/internal/terminal"
 )
 
-// object is what --json prints for one thing: the thing as the API has it.
-type object struct {
+// Schema is the version of every object that --json prints.
+const Schema = 1
+
+// Object is what --json prints for one thing: the thing as the API has it.
+type Object struct {
 	Schema int    `json:"schema"`
 	Event  string `json:"event"`
 	Item   any    `json:"item,omitempty"`
 }
 
-// show prints one thing: an object, or a text.
-func (conn *connFlags) show(cmd *cobra.Command, event string, item any, format string, args ...any) error {
-	if conn.json {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(object{jsonSchema, event, item})
+// Show prints one thing: an object, or a text.
+func (conn *Flags) Show(cmd *cobra.Command, event string, item any, format string, args ...any) error {
+	if conn.JSON {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(Object{Schema, event, item})
 	}
-	return printLines(cmd.OutOrStdout(), format, args...)
+	return PrintLines(cmd.OutOrStdout(), format, args...)
 }
 
-// printLines prints lines, of which the last part may be empty, without blanks at
+// PrintLines prints lines, of which the last part may be empty, without blanks at
 // their ends.
-func printLines(w io.Writer, format string, args ...any) error {
+func PrintLines(w io.Writer, format string, args ...any) error {
 	lines := strings.Split(fmt.Sprintf(format, args...), "\n")
 	for i, l := range lines {
 		lines[i] = strings.TrimRight(l, " ")
@@ -42,13 +45,13 @@ func printLines(w io.Writer, format string, args ...any) error {
 	return err
 }
 
-// list prints things: an object a line, or a table.
-func list[T any](conn *connFlags, cmd *cobra.Command, event string, items []T, header string,
+// List prints things: an object a line, or a table.
+func List[T any](conn *Flags, cmd *cobra.Command, event string, items []T, header string,
 	row func(T) []string) error {
-	if conn.json {
+	if conn.JSON {
 		e := json.NewEncoder(cmd.OutOrStdout())
 		for _, it := range items {
-			if err := e.Encode(object{jsonSchema, event, it}); err != nil {
+			if err := e.Encode(Object{Schema, event, it}); err != nil {
 				return err
 			}
 		}
@@ -66,27 +69,27 @@ func list[T any](conn *connFlags, cmd *cobra.Command, event string, items []T, h
 	return nil
 }
 
-// orNone is a text of others, or a hyphen for none.
-func orNone(s string) string { return terminal.Printable(terminal.OrNone(s)) }
+// OrNone is a text of others, or a hyphen for none.
+func OrNone(s string) string { return terminal.Printable(terminal.OrNone(s)) }
 
-// filesOf is a number of files in words.
-func filesOf(n int) string {
+// FilesOf is a number of files in words.
+func FilesOf(n int) string {
 	if n == 1 {
 		return "1 file"
 	}
 	return strconv.Itoa(n) + " files"
 }
 
-// when is a time of this host's zone, as RFC 3339 has it, or a hyphen for none.
-func when(t time.Time) string {
+// When is a time of this host's zone, as RFC 3339 has it, or a hyphen for none.
+func When(t time.Time) string {
 	if t.IsZero() {
 		return terminal.None
 	}
 	return t.Local().Format(time.RFC3339)
 }
 
-// settingsText writes values as NAME=VALUE.
-func settingsText(v map[string]string) string {
+// SettingsText writes values as NAME=VALUE.
+func SettingsText(v map[string]string) string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(v)) {
 		all = append(all, name+"="+v[name])
@@ -94,10 +97,10 @@ func settingsText(v map[string]string) string {
 	return strings.Join(all, " ")
 }
 
-// effective prints every effective value, its level, and the values of the
+// Effective prints every effective value, its level, and the values of the
 // other levels.
-func effective(conn *connFlags, cmd *cobra.Command, settings []client.EffectiveSetting) error {
-	return list(conn, cmd, "setting", settings, "SETTING VALUE LEVEL OTHERS", func(s client.EffectiveSetting) []string {
+func Effective(conn *Flags, cmd *cobra.Command, settings []client.EffectiveSetting) error {
+	return List(conn, cmd, "setting", settings, "SETTING VALUE LEVEL OTHERS", func(s client.EffectiveSetting) []string {
 		var others []string
 		for _, o := range s.Others {
 			others = append(others, fmt.Sprintf("%s: %q", o.Level, o.Value))
@@ -109,8 +112,8 @@ func effective(conn *connFlags, cmd *cobra.Command, settings []client.EffectiveS
 	})
 }
 
-// parseSettings reads NAME=VALUE arguments.
-func parseSettings(args, unset []string) (client.SettingsChange, error) {
+// ParseSettings reads NAME=VALUE arguments.
+func ParseSettings(args, unset []string) (client.SettingsChange, error) {
 	c := client.SettingsChange{Unset: unset}
 	for _, a := range args {
 		name, value, ok := strings.Cut(a, "=")
@@ -125,8 +128,8 @@ func parseSettings(args, unset []string) (client.SettingsChange, error) {
 	return c, nil
 }
 
-// optional is a flag's value if it was given, else nil.
-func optional(cmd *cobra.Command, name string) *string {
+// Optional is a flag's value if it was given, else nil.
+func Optional(cmd *cobra.Command, name string) *string {
 	if f := cmd.Flags().Lookup(name); f != nil && f.Changed {
 		v := f.Value.String()
 		return &v
@@ -134,7 +137,7 @@ func optional(cmd *cobra.Command, name string) *string {
 	return nil
 }
 
-// given reports whether any of these flags was given.
-func given(cmd *cobra.Command, names ...string) bool {
+// Given reports whether any of these flags was given.
+func Given(cmd *cobra.Command, names ...string) bool {
 	return slices.ContainsFunc(names, func(n string) bool { return cmd.Flags().Changed(n) })
 }

@@ -1,0 +1,171 @@
+package console
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/terminal"
+)
+
+// ErrUnasked says that a change would touch several devices, and that nobody has
+// said yes to it.
+var ErrUnasked = errors.New("nothing was changed: give --yes to change them, or --dry-run to see what would be changed")
+
+// Consent are the flags of what may touch several devices.
+type Consent struct{ Yes, Dry bool }
+
+func (a *Consent) Add(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&a.Yes, "yes", false, "change several devices without asking")
+	cmd.Flags().BoolVar(&a.Dry, "dry-run", false, "change nothing; say what would be touched")
+}
+
+// Agreed says what something would touch, as would finds out, and reports whether
+// to do it: at once if it touches one device at most, else if --yes says so, or a
+// person at the terminal.
+func (a *Consent) Agreed(conn *Flags, cmd *cobra.Command,
+	would func() (item any, touched client.Reach, err error)) (bool, error) {
+	if a.Yes && !a.Dry {
+		return true, nil
+	}
+	item, touched, err := would()
+	if err != nil {
+		return false, err
+	}
+	local := ReachText(touched, terminal.Japanese(os.Getenv))
+	if a.Dry {
+		return false, conn.Show(cmd, "dry_run", item, "%s\n", local)
+	}
+	if touched.Devices <= 1 {
+		return true, nil
+	}
+	return Confirmed(cmd, ReachText(touched, false), local)
+}
+
+// Ask is Agreed for an order. What was shown is what is done.
+func (a *Consent) Ask(conn *Flags, cmd *cobra.Command, c *Connection, o *client.Order) (bool, error) {
+	return a.Agreed(conn, cmd, func() (any, client.Reach, error) {
+		would, err := c.Change(cmd.Context(), *o, true)
+		if err == nil {
+			o.Shown = would.Shown
+		}
+		return would, would.Reach, err
+	})
+}
+
+// Confirmed asks a person at the terminal to go on, and says first what it would
+// do: in English in an error, else in his language.
+func Confirmed(cmd *cobra.Command, english, local string) (bool, error) {
+	japanese := terminal.Japanese(os.Getenv)
+	in, ok := cmd.InOrStdin().(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return false, fmt.Errorf("%s; %w", english, ErrUnasked)
+	}
+	question := "Go on? [y/N] "
+	if japanese {
+		question = "続けますか? [y/N] "
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s\n%s", local, question)
+	line, err := bufio.NewReader(in).ReadString('\n')
+	if err != nil && line == "" {
+		fmt.Fprintln(cmd.ErrOrStderr())
+	}
+	switch strings.ToLower(strings.TrimSpace(line)) {
+	case "y", "yes", "はい":
+		return true, nil
+	}
+	return false, ErrUnasked
+}
+
+// ReachText says in one line what is touched.
+func ReachText(r client.Reach, japanese bool) string {
+	inSites := 0
+	for _, n := range r.Sites {
+		inSites += n
+	}
+	sites, models := CountsText(r.Sites), CountsText(r.Models)
+	some := strings.Join(r.Some, ", ")
+	if r.Devices > len(r.Some) {
+		some += ", …"
+	}
+	if japanese {
+		text := fmt.Sprintf("対象の機器: %d台", r.Devices)
+		if r.Devices > 0 {
+			text += fmt.Sprintf("。拠点: %s、拠点なし: %d台。機種: %s。%s", OrNone(sites), r.Devices-inSites, OrNone(models),
+				some)
+		}
+		return text + wayText(r, japanese)
+	}
+	if r.Devices == 0 {
+		return "this touches no device"
+	}
+	devices := "devices"
+	if r.Devices == 1 {
+		devices = "device"
+	}
+	return fmt.Sprintf("this touches %d %s; sites: %s, without a site: %d; models: %s; %s", r.Devices, devices,
+		OrNone(sites), r.Devices-inSites, OrNone(models), some) + wayText(r, japanese)
+}
+
+// wayText says how many devices get another load first, and how many none yet; "" if
+// all get theirs.
+func wayText(r client.Reach, japanese bool) (text string) {
+	steps, waiting := "; first by another load: %s", "; nothing before they have reported, or are done: %d"
+	if japanese {
+		steps, waiting = "。先に別のロードを適用: %s", "。報告または進行中の更新の完了を待つ機器: %d台"
+	}
+	if len(r.Steps) > 0 {
+		text += fmt.Sprintf(steps, CountsText(r.Steps))
+	}
+	if r.Waiting > 0 {
+		text += fmt.Sprintf(waiting, r.Waiting)
+	}
+	return text
+}
+
+// CountsText writes counts by name.
+func CountsText(by map[string]int) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(by)) {
+		shown := name
+		if shown == "" {
+			shown = terminal.None
+		}
+		all = append(all, fmt.Sprintf("%s %d", terminal.Printable(shown), by[name]))
+	}
+	return strings.Join(all, ", ")
+}
+
+// CarryOut asks, carries out an order and prints how to undo it.
+func (a *Consent) CarryOut(conn *Flags, cmd *cobra.Command, c *Connection, o client.Order) error {
+	if c.IfVersion != client.AnyVersion {
+		return errors.New("--if-version is that of one thing: leave it out where several devices are changed")
+	}
+	if ok, err := a.Ask(conn, cmd, c, &o); err != nil || !ok {
+		return err
+	}
+	done, err := c.Change(cmd.Context(), o, false)
+	if err != nil {
+		return err
+	}
+	return ShowChanged(conn, cmd, done)
+}
+
+func ShowChanged(conn *Flags, cmd *cobra.Command, done client.Changed) error {
+	text := ReachText(done.Reach, terminal.Japanese(os.Getenv)) + "\n"
+	if done.Audit != "" {
+		text += "undo with: peerload-server undo " + done.Audit + "\n"
+	}
+	for _, k := range done.Kept {
+		text += "not undone: " + terminal.Printable(k) + " was made\n"
+	}
+	return conn.Show(cmd, "changed", done, "%s", text)
+}
