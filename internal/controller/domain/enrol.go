@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/peerload/peerload/internal/policy"
 )
 
 // CreateEnrolment makes an enrolment token or a site key.
@@ -304,4 +306,66 @@ func (c *Controller) ActorByDevice(ctx context.Context, device, secret, from str
 		}
 	}
 	return Actor{Kind: ActorDevice, Name: cred.Subject, From: from, Role: RoleDevice}, nil
+}
+
+// register makes an unknown device known if auto-registration is on.
+func (c *Controller) register(ctx context.Context, name, model, from string) (out Desired, err error) {
+	who := Actor{Kind: ActorSystem, Name: "auto-registration", From: from}
+	err = c.viewAll(ctx, func(tx Tx) error { // most devices end here, without a write
+		e, _, err := lookup(ctx, tx.Enterprises(), Enterprise{}.Key())
+		if err == nil && !e.AutoRegistration {
+			err = notFound("device", name)
+		}
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	err = c.update(ctx, who, func(tx Tx, j *journal) error {
+		snap, err := c.snapshot(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if !snap.enterprise.AutoRegistration {
+			return notFound("device", name)
+		}
+		d, ok, err := lookup(ctx, tx.Devices(), name)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			d = Device{Name: name, Model: model, Profile: snap.enterprise.RegisterProfile, Registration: RegistrationAutomatic}
+			if err := c.admit(ctx, snap, j, &d, from); err != nil {
+				return err
+			}
+		}
+		out, err = snap.desired(ctx, d)
+		return err
+	})
+	return out, err
+}
+
+// admit adds a device that registers or enrols by itself: within the limit,
+// with a profile that exists and a model that is plain text.
+func (c *Controller) admit(ctx context.Context, snap *snapshot, j *journal, d *Device, from string) error {
+	all, err := snap.tx.Devices().List(ctx, DeviceFilter{}, Page{Limit: 1})
+	if err != nil {
+		return err
+	}
+	if all.Total >= c.cfg.MaxDevices {
+		return refused("there are %d devices already: an administrator must add further ones", all.Total)
+	}
+	d.Model = snap.table.Lookup(cleanText(d.Model, policy.MaxModelText)).Name
+	if p, err := snap.profile(ctx, d.Profile); err != nil {
+		return err
+	} else if p == nil {
+		d.Profile = ""
+	}
+	c.stamp(&d.Meta)
+	if err := snap.tx.Devices().Put(ctx, d); err != nil {
+		return err
+	}
+	j.note("device.register", DeviceTarget(d.Name).String(), nil, d)
+	return snap.tx.History().Append(ctx, HistoryEntry{ID: c.id(), At: c.now(), Device: d.Name, Kind: HistoryKnown,
+		New: d.Registration, Message: from})
 }
