@@ -83,25 +83,34 @@ func (c *Controller) AddLoadFrom(ctx context.Context, a Actor, req publish.Reque
 	if err != nil {
 		return l, err
 	}
+	m, err := c.publish(repo, req)
+	if err != nil {
+		return l, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		if l, err = c.record(ctx, tx, j, m); err != nil || from == nil {
+			return err
+		}
+		return c.setFrom(ctx, tx, j, &l, from)
+	})
+	return l, err
+}
+
+// publish signs the files of a request, and puts them into the repository.
+func (c *Controller) publish(repo *repository.Repository, req publish.Request) (*load.Manifest, error) {
 	if req.Created.IsZero() {
 		req.Created = c.now()
 	}
 	res, err := publish.Add(repo, req)
 	switch {
 	case errors.Is(err, publish.ErrRefused):
-		return l, invalid("%w", err)
+		return nil, invalid("%w", err)
 	case errors.Is(err, publish.ErrExists):
-		return l, fmt.Errorf("%w: %w", ErrExists, err)
+		return nil, fmt.Errorf("%w: %w", ErrExists, err)
 	case err != nil:
-		return l, err
+		return nil, err
 	}
-	err = c.update(ctx, a, func(tx Tx, j *journal) error {
-		if l, err = c.record(ctx, tx, j, res.Manifest); err != nil || from == nil {
-			return err
-		}
-		return c.setFrom(ctx, tx, j, &l, from)
-	})
-	return l, err
+	return res.Manifest, nil
 }
 
 // checkFrom refuses what are no patterns of versions.
@@ -240,20 +249,12 @@ func (c *Controller) AddFileSet(ctx context.Context, a Actor, req publish.Reques
 	if err != nil {
 		return s, err
 	}
-	if req.Created.IsZero() {
-		req.Created = c.now()
-	}
-	res, err := publish.Add(repo, req)
-	switch {
-	case errors.Is(err, publish.ErrRefused):
-		return s, invalid("%w", err)
-	case errors.Is(err, publish.ErrExists):
-		return s, fmt.Errorf("%w: %w", ErrExists, err)
-	case err != nil:
+	m, err := c.publish(repo, req)
+	if err != nil {
 		return s, err
 	}
 	err = c.update(ctx, a, func(tx Tx, j *journal) error {
-		s, err = c.recordSet(ctx, tx, j, res.Manifest)
+		s, err = c.recordSet(ctx, tx, j, m)
 		return err
 	})
 	return s, err
