@@ -231,26 +231,8 @@ func (s realmSites) Delete(ctx context.Context, key string, _ int64) error {
 	return s.t.actor.beyond("to remove a site is beyond that")
 }
 
-func (s realmSites) List(ctx context.Context, f TextFilter, p Page) (l List[Site], err error) {
-	all, err := collect(ctx, s.Table, f)
-	if err != nil {
-		return l, err
-	}
-	l.Items = []Site{}
-	for _, v := range all {
-		if !s.t.realm().Has(v.Name) {
-			continue
-		}
-		l.Total++
-		if v.Name > p.After && len(l.Items) <= p.Size() {
-			l.Items = append(l.Items, v)
-		}
-	}
-	if len(l.Items) > p.Size() {
-		l.Items = l.Items[:p.Size()]
-		l.Next = l.Items[len(l.Items)-1].Name
-	}
-	return l, nil
+func (s realmSites) List(ctx context.Context, f TextFilter, p Page) (List[Site], error) {
+	return listOnly(ctx, s.Table, f, p, func(v Site) (bool, error) { return s.t.realm().Has(v.Name), nil })
 }
 
 // forAll is a table of what holds for all sites: it is read, not written.
@@ -487,7 +469,7 @@ func (l realmAudit) TrimOf(ctx context.Context, _ string, _ int) (int64, error) 
 
 // made is a table of what people make: who is limited to sites sees and writes
 // what he has made himself, which is about devices that he may touch.
-type made[T, F any] struct {
+type made[T keyed, F any] struct {
 	Table[T, F]
 	t    *realmTx
 	name string
@@ -530,42 +512,70 @@ func (m made[T, F]) Delete(ctx context.Context, key string, version int64) error
 	return m.Table.Delete(ctx, key, version)
 }
 
-// List reads until a page is full: nobody makes many.
-func (m made[T, F]) List(ctx context.Context, f F, p Page) (l List[T], err error) {
-	l.Items = []T{}
-	size, from := p.Size(), p
-	for {
-		all, err := m.Table.List(ctx, f, from)
-		if err != nil {
-			return l, err
-		}
-		for _, v := range all.Items {
-			own, err := m.own(ctx, v)
-			if err != nil {
-				return l, err
-			}
-			if own {
-				l.Items, l.Total = append(l.Items, v), l.Total+1
-			}
-		}
-		if l.Next = all.Next; all.Next == "" || len(l.Items) >= size {
-			return l, nil
-		}
-		from.After = all.Next
+func (m made[T, F]) List(ctx context.Context, f F, p Page) (List[T], error) {
+	return listOnly(ctx, m.Table, f, p, func(v T) (bool, error) { return m.own(ctx, v) })
+}
+
+// part is a table of the parts of what people make. A filter that names the whole
+// finds them as the store does.
+type part[T keyed, F any] struct {
+	made[T, F]
+	// of is any part of what a filter names; ok is false if it names nothing.
+	of func(F) (v T, ok bool)
+}
+
+func (d part[T, F]) List(ctx context.Context, f F, p Page) (List[T], error) {
+	v, ok := d.of(f)
+	if !ok {
+		return d.made.List(ctx, f, p)
 	}
+	if own, err := d.own(ctx, v); err != nil || !own {
+		return List[T]{Items: []T{}}, err
+	}
+	return d.Table.List(ctx, f, p)
+}
+
+// realmOrders are those that the actor has sent. They are changed only if they have
+// no devices outside.
+type realmOrders struct {
+	made[SentOrder, SentOrderFilter]
 }
 
 func (t *realmTx) SentOrders() Table[SentOrder, SentOrderFilter] {
-	return made[SentOrder, SentOrderFilter]{t.Tx.SentOrders(), t, "sent_orders",
-		func(_ context.Context, o SentOrder) (string, error) { return o.By, nil }}
+	return realmOrders{made[SentOrder, SentOrderFilter]{t.Tx.SentOrders(), t, "sent_orders",
+		func(_ context.Context, o SentOrder) (string, error) { return o.By, nil }}}
+}
+
+func (o realmOrders) Put(ctx context.Context, v *SentOrder) error {
+	of := OrderDeviceFilter{Order: v.ID}
+	all, err := o.t.Tx.OrderDevices().List(ctx, of, Page{Limit: 1})
+	if err != nil {
+		return err
+	}
+	own, err := o.t.OrderDevices().List(ctx, of, Page{Limit: 1})
+	if err != nil {
+		return err
+	}
+	if err := o.t.actor.Outside(all.Total-own.Total, all.Total); err != nil {
+		return err
+	}
+	return o.made.Put(ctx, v)
+}
+
+func (o realmOrders) PutAll(ctx context.Context, all []SentOrder) error {
+	return putEach(ctx, o.Put, all)
 }
 
 func (t *realmTx) OrderDevices() Table[OrderDevice, OrderDeviceFilter] {
-	return made[OrderDevice, OrderDeviceFilter]{t.Tx.OrderDevices(), t, "order_devices",
-		func(ctx context.Context, d OrderDevice) (string, error) {
-			o, _, err := lookup(ctx, t.Tx.SentOrders(), d.Order)
-			return o.By, err
-		}}
+	return ofDevice[OrderDevice, OrderDeviceFilter]{part[OrderDevice, OrderDeviceFilter]{
+		made[OrderDevice, OrderDeviceFilter]{t.Tx.OrderDevices(), t, "order_devices",
+			func(ctx context.Context, d OrderDevice) (string, error) {
+				o, _, err := lookup(ctx, t.Tx.SentOrders(), d.Order)
+				return o.By, err
+			}},
+		func(f OrderDeviceFilter) (OrderDevice, bool) { return OrderDevice{Order: f.Order}, f.Order != "" }},
+		t, "order_devices", func(d OrderDevice) string { return d.Device },
+		func(f *OrderDeviceFilter, r Realm) { f.Realm = r }}
 }
 
 func (t *realmTx) Jobs() Table[Job, JobFilter] {
@@ -574,11 +584,11 @@ func (t *realmTx) Jobs() Table[Job, JobFilter] {
 }
 
 func (t *realmTx) JobSteps() Table[JobStep, JobStepFilter] {
-	return made[JobStep, JobStepFilter]{t.Tx.JobSteps(), t, "job_steps",
+	return part[JobStep, JobStepFilter]{made[JobStep, JobStepFilter]{t.Tx.JobSteps(), t, "job_steps",
 		func(ctx context.Context, s JobStep) (string, error) {
 			j, _, err := lookup(ctx, t.Tx.Jobs(), s.Job)
 			return j.By.Name, err
-		}}
+		}}, func(f JobStepFilter) (JobStep, bool) { return JobStep{Job: f.Job}, f.Job != "" }}
 }
 
 func (t *realmTx) Templates() Table[Template, TextFilter] {

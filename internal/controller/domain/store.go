@@ -298,7 +298,11 @@ type SentOrderFilter struct {
 }
 
 // OrderDeviceFilter finds devices of orders. Fields that are "" mean all.
-type OrderDeviceFilter struct{ Order, Device, Site, Standing string }
+type OrderDeviceFilter struct {
+	Order, Device, Site, Standing string
+	// Realm are the devices that whoever asks is limited to.
+	Realm Realm
+}
 
 // CredentialFilter finds credentials.
 type CredentialFilter struct {
@@ -327,6 +331,37 @@ func collect[T, F any](ctx context.Context, t interface {
 		}
 		p.After = l.Next
 	}
+}
+
+// keyed is a row of a table.
+type keyed interface{ Key() string }
+
+// listOnly is a page of those rows that keep wants. It reads the whole list, and is
+// for lists that are short.
+func listOnly[T keyed, F any](ctx context.Context, t Table[T, F], f F, p Page,
+	keep func(T) (bool, error)) (l List[T], err error) {
+	all, err := collect(ctx, t, f)
+	if err != nil {
+		return l, err
+	}
+	l.Items = []T{}
+	for _, v := range all {
+		switch ok, err := keep(v); {
+		case err != nil:
+			return l, err
+		case !ok:
+			continue
+		}
+		l.Total++
+		if v.Key() > p.After && len(l.Items) <= p.Size() {
+			l.Items = append(l.Items, v)
+		}
+	}
+	if len(l.Items) > p.Size() {
+		l.Items = l.Items[:p.Size()]
+		l.Next = l.Items[len(l.Items)-1].Key()
+	}
+	return l, nil
 }
 
 // JobState says how far a job is.

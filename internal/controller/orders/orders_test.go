@@ -18,7 +18,6 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/order"
-	"github.com/peerload/peerload/internal/testkit/realmsuite"
 	"github.com/peerload/peerload/report"
 )
 
@@ -580,36 +579,4 @@ func FuzzKeyFile(f *testing.F) {
 			}
 		}
 	})
-}
-
-// TestRealm: who is limited to a site sends nothing to others, and learns nothing
-// of what others were sent.
-func TestRealm(t *testing.T) {
-	f := realmsuite.New(t)
-	keys := t.TempDir()
-	of := func(cfg domain.Config) *Service {
-		ctl, err := domain.New(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := New(Config{Controller: ctl, Keys: keys, Random: rand.Reader})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	kind := string(order.CheckIn)
-	sent, err := of(f.Config).Send(t.Context(), f.Admin, Request{Kind: kind, Devices: []string{realmsuite.Outside,
-		realmsuite.Unnamed}}, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	both, err := of(f.Config).Send(t.Context(), f.Admin, Request{Kind: kind, All: true}, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	realmsuite.Add(f.Samples, sent.Order.ID, both.Order.ID)
-	realmsuite.Add(f.Samples, Request{Kind: kind, All: true}, Request{Kind: kind, Site: realmsuite.Osaka},
-		Request{Kind: kind, Profile: "desks"}, Request{Kind: kind, Devices: []string{realmsuite.Outside, realmsuite.Own}})
-	realmsuite.Run(t, f, func(cfg domain.Config) any { return of(cfg) }, "Answer", "Feed", "Prune", "Run")
 }

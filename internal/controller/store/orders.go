@@ -27,6 +27,7 @@ var orderDevices = schema[domain.OrderDevice, domain.OrderDeviceFilter]{
 		c := equal(nil, "sent_order", f.Order)
 		c = equal(c, "device", f.Device)
 		c = equal(c, "site", f.Site)
+		c = inRealm(c, "device", f.Realm)
 		return equal(c, "standing", f.Standing)
 	},
 }

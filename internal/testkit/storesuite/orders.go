@@ -22,6 +22,9 @@ func orderTables(t *testing.T, open Open) {
 		t.Error("a device is in an order that does not exist")
 	}
 	update(t, s, func(ctx context.Context, tx domain.Tx) error {
+		if err := tx.Devices().Put(ctx, &domain.Device{Name: "d1", Site: "Nara"}); err != nil {
+			return err
+		}
 		for i, o := range []domain.SentOrder{
 			{ID: "1", Kind: "retry", Expires: at.Add(time.Hour)},
 			{ID: "2", Kind: "restart", Expires: at.Add(time.Minute)},
@@ -55,6 +58,8 @@ func orderTables(t *testing.T, open Open) {
 		expect("of a device", of(domain.OrderDeviceFilter{Device: "d0", Standing: "waiting"}), "1/d0", "3/d0")
 		expect("of an order", of(domain.OrderDeviceFilter{Order: "2"}), "2/d1")
 		expect("at a site", of(domain.OrderDeviceFilter{Site: "Nara"}))
+		nara := domain.RealmOf([]string{"Nara"}) // where d1 is now, whatever its row says
+		expect("of a realm", of(domain.OrderDeviceFilter{Realm: nara}), "2/d1")
 		if err := tx.SentOrders().Delete(ctx, "3", 0); err != nil {
 			return err
 		}
