@@ -14,8 +14,8 @@ import (
 // error that has a text, and a wait that is not longer than a day.
 func FuzzAnswer(f *testing.F) {
 	f.Add(200, []byte(`{"name":"SEP000000000001","version":3,"settings":{}}`), "", "")
-	f.Add(412, []byte(`{"type":"urn:peerload:problem:conflict","detail":"changed","errors":[{"location":"a","message":"b"}]}`),
-		"7", "")
+	f.Add(412, []byte(`{"type":"urn:peerload:problem:conflict","detail":"changed",`+
+		`"errors":[{"location":"a","message":"b"}]}`), "7", "")
 	f.Add(302, []byte("<html>"), "-1", "http://u:p@h/x")
 	f.Fuzz(func(t *testing.T, status int, body []byte, retry, location string) {
 		c, err := New("https://controller:8443", "", nil)
