@@ -35,8 +35,7 @@ func userCommand() *cobra.Command {
 
 func userRow(u client.User) []string {
 	return []string{u.Name, console.OrNone(u.Role), console.OrNone(strings.Join(u.Sites, ",")), u.FullName,
-		terminal.YesNo(u.Disabled),
-		console.When(u.LastLogin), console.OrNone(u.Issuer)}
+		terminal.YesNo(u.Disabled), console.When(u.LastLogin), console.OrNone(u.Issuer)}
 }
 
 const userHeader = "USER ROLE SITES FULL-NAME DISABLED LAST-LOGIN ISSUER"

@@ -158,9 +158,8 @@ func (f *jobFlags) plan(conn *console.Flags, cmd *cobra.Command, c *console.Conn
 const maxShown, maxBad = 20, 200
 
 // report prints rows and then a summary, and writes the bad rows into a file.
-func (f *jobFlags) report(conn *console.Flags, cmd *cobra.Command, rows []client.JobRow, n client.JobCounts, event,
-	name,
-	state string) error {
+func (f *jobFlags) report(conn *console.Flags, cmd *cobra.Command, rows []client.JobRow, n client.JobCounts,
+	event, name, state string) error {
 	shown, good, bad := []client.JobRow{}, 0, []client.JobRow{}
 	for _, r := range rows {
 		if r.Problem != "" {
@@ -234,8 +233,7 @@ func countText(name, state string, n client.JobCounts, japanese bool) string {
 	}
 	if japanese {
 		return fmt.Sprintf("%s: 全%d行。作成 %d、変更 %d、変更なし %d、拒否 %d、取り消し %d、保持 %d", name, n.Rows,
-			n.Created,
-			n.Changed, n.Unchanged, n.Refused, n.Undone, n.Kept)
+			n.Created, n.Changed, n.Unchanged, n.Refused, n.Undone, n.Kept)
 	}
 	rows := "rows"
 	if n.Rows == 1 {

@@ -85,8 +85,7 @@ func newOffice(t *testing.T) *office {
 	t.Helper()
 	o := &office{t: t, dir: t.TempDir(), bin: program(t, "peerload-server")}
 	o.env = append(os.Environ(), console.EnvData+"="+filepath.Join(o.dir, "data"), console.EnvController+"=",
-		console.EnvToken+"=", console.EnvCA+"=",
-		console.EnvDatabase+"=")
+		console.EnvToken+"=", console.EnvCA+"=", console.EnvDatabase+"=")
 	o.file("password", "correct horse battery\n")
 	o.file("app.bin", strings.Repeat("application ", 1000))
 	o.file("dsp.bin", "signal processor")

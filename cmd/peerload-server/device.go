@@ -92,8 +92,7 @@ func deviceShow(conn *console.Flags) *cobra.Command {
 				unknown = ", in no table"
 			}
 			fmt.Fprintf(out, "model    %s (group %s%s)\nprofile  %s\nsite     %s\n", console.OrNone(d.Model.Name),
-				console.OrNone(d.Group),
-				unknown, console.OrNone(row.Profile), siteText(row))
+				console.OrNone(d.Group), unknown, console.OrNone(row.Profile), siteText(row))
 			of := d.Load.Level
 			if d.Load.Release != "" {
 				of += ", release " + d.Load.Release
@@ -109,15 +108,11 @@ func deviceShow(conn *console.Flags) *cobra.Command {
 					console.OrNone(s.AskedFrom))
 			} else if s != nil {
 				fmt.Fprintf(out, "state    %s since %s, last seen %s from %s\n", terminal.Printable(s.Last.State),
-					console.When(s.Since),
-					console.When(s.LastSeen), s.From)
+					console.When(s.Since), console.When(s.LastSeen), s.From)
 				fmt.Fprintf(out, "runs     %s, holds %s, wants %s\n", console.OrNone(s.Last.Active),
-					console.OrNone(s.Last.Inactive),
-					console.OrNone(s.Last.Wanted))
+					console.OrNone(s.Last.Inactive), console.OrNone(s.Last.Wanted))
 				fmt.Fprintf(out, "peers    role %s, root %s, parent %s, children %s\n", console.OrNone(s.Last.Role),
-					console.OrNone(s.Last.Root),
-					console.OrNone(s.Last.Parent),
-					console.OrNone(strings.Join(s.Last.Children, ", ")))
+					console.OrNone(s.Last.Root), console.OrNone(s.Last.Parent), console.OrNone(strings.Join(s.Last.Children, ", ")))
 				fmt.Fprintf(out, "traffic  %s from the server, %s from peers, %s to peers\n",
 					terminal.Bytes(s.Traffic.FromOrigin), terminal.Bytes(s.Traffic.FromPeers), terminal.Bytes(s.Traffic.ToPeers))
 				for _, f := range s.Failures {
@@ -195,11 +190,11 @@ func changeFlags(cmd *cobra.Command, unset *[]string) {
 
 func changeOf(cmd *cobra.Command, args, unset []string) (client.DeviceChange, error) {
 	settings, err := console.ParseSettings(args, unset)
-	return client.DeviceChange{Description: console.Optional(cmd, "description"), Model: console.Optional(cmd, "model"),
-		Profile: console.Optional(cmd, "profile"),
-		Site:    console.Optional(cmd, "site"), Load: console.Optional(cmd, "load"), Release: console.Optional(cmd,
-			"release"),
-		Settings: settings}, err
+	return client.DeviceChange{
+		Description: console.Optional(cmd, "description"), Model: console.Optional(cmd, "model"),
+		Profile: console.Optional(cmd, "profile"), Site: console.Optional(cmd, "site"),
+		Load: console.Optional(cmd, "load"), Release: console.Optional(cmd, "release"), Settings: settings,
+	}, err
 }
 
 func showDevice(conn *console.Flags, cmd *cobra.Command, did string, d client.Device) error {

@@ -471,8 +471,7 @@ func showAssigned(conn *console.Flags, cmd *cobra.Command, a client.Assigned) er
 // assign asks, and assigns where the flags say: at a level by do, which compares
 // versions, at a site by the order.
 func assign(a *console.Consent, conn *console.Flags, cmd *cobra.Command, c *console.Connection, t *levelTarget,
-	o client.Order,
-	do func() (client.Assigned, error)) error {
+	o client.Order, do func() (client.Assigned, error)) error {
 	o = t.order(o)
 	if o.Site != "" {
 		return a.CarryOut(conn, cmd, c, o)

@@ -381,8 +381,7 @@ func (l *loginFlags) tell(cmd *cobra.Command) error {
 	}
 	if os.Getenv(console.EnvToken) != "" {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s is set: commands with --server or %s use it before any sign-in\n",
-			console.EnvToken,
-			console.EnvController)
+			console.EnvToken, console.EnvController)
 	}
 	bad := fmt.Errorf("%w: log in with \"peerload-server login --server URL\"", errNotSignedIn)
 	var all []signedIn

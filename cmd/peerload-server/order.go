@@ -154,8 +154,7 @@ func orderList(conn *console.Flags) *cobra.Command {
 				func(o client.OrderState) []string {
 					waiting, done := o.Standings["waiting"], o.Standings["done"]
 					return []string{o.ID, o.Kind, o.By, console.When(o.Issued), console.When(o.Expires), console.When(o.Cancelled),
-						fmt.Sprint(o.Devices),
-						fmt.Sprint(waiting), fmt.Sprint(done), fmt.Sprint(o.Devices - waiting - done)}
+						fmt.Sprint(o.Devices), fmt.Sprint(waiting), fmt.Sprint(done), fmt.Sprint(o.Devices - waiting - done)}
 				})
 		})}
 	cmd.Flags().BoolVar(&f.Open, "open", false, "leave out what has expired or was cancelled")

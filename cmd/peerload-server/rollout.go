@@ -91,11 +91,12 @@ func showDraft(conn *console.Flags, cmd *cobra.Command, event string, r client.R
 }
 
 // rolloutWords are the words of rollouts in Japanese.
-var rolloutWords = map[string]string{"draft": "下書き", "awaiting-approval": "承認待ち", "scheduled": "予定",
-	"running": "実行中",
-	"paused":  "一時停止", "finished": "完了", "aborted": "中止", "rolled-back": "ロールバック", "waiting": "待機",
-	"granted": "許可済み",
-	"began":   "開始済み", "done": "完了", "had": "適用済み", "failed": "失敗", "skipped": "除外", "silent": "応答なし"}
+var rolloutWords = map[string]string{
+	"draft": "下書き", "awaiting-approval": "承認待ち", "scheduled": "予定", "running": "実行中", "paused": "一時停止",
+	"finished": "完了", "aborted": "中止", "rolled-back": "ロールバック",
+	"waiting": "待機", "granted": "許可済み", "began": "開始済み", "done": "完了", "had": "適用済み", "failed": "失敗",
+	"skipped": "除外", "silent": "応答なし",
+}
 
 // rolloutWord is a word of rollouts for people.
 func rolloutWord(word string, japanese bool) string {
@@ -138,8 +139,7 @@ func rolloutText(r client.Rollout, japanese bool) string {
 		r.Open, waves, terminal.OrNone(counts), why)
 	if japanese {
 		text = fmt.Sprintf("%s: %s、バージョン %d、%s。段階 %d/%d。機器: %s%s", r.ID, rolloutWord(r.State, true), r.Version,
-			brings,
-			r.Open, waves, terminal.OrNone(counts), why)
+			brings, r.Open, waves, terminal.OrNone(counts), why)
 	}
 	return terminal.Printable(text)
 }
@@ -200,8 +200,7 @@ func rolloutList(conn *console.Flags) *cobra.Command {
 			const header = "ROLLOUT STATE SINCE BRINGS WAVES DEVICES WHY"
 			return console.List(conn, cmd, "rollout", items, header, func(r client.Rollout) []string {
 				return []string{r.ID, rolloutWord(r.State, japanese), console.When(r.Since), r.Ask.Release + r.Ask.Load +
-					r.Links.Undoes,
-					fmt.Sprintf("%d/%d", r.Open, len(r.Plan.Waves)), standText(r.Counts, japanese), r.Why}
+					r.Links.Undoes, fmt.Sprintf("%d/%d", r.Open, len(r.Plan.Waves)), standText(r.Counts, japanese), r.Why}
 			})
 		})}
 	cmd.Flags().StringVar(&f.State, "state", "", "rollouts in this state")
@@ -270,8 +269,7 @@ func rolloutDevices(conn *console.Flags) *cobra.Command {
 			return console.List(conn, cmd, "rollout_device", items, "DEVICE SITE WAVE STANDING SINCE TRY LOAD REASON",
 				func(d client.RolloutDevice) []string {
 					return []string{d.Device, d.Site, strconv.Itoa(d.Wave + 1), rolloutWord(d.Standing, japanese),
-						console.When(d.Since),
-						strconv.Itoa(d.Try), d.Load, d.Reason}
+						console.When(d.Since), strconv.Itoa(d.Try), d.Load, d.Reason}
 				})
 		})}
 	cmd.Flags().StringVar(&f.Standing, "standing", "", "devices that stand so")

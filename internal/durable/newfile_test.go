@@ -40,8 +40,7 @@ func TestBackupInSomebodysDirectory(t *testing.T) {
 	}
 	secret := func(w io.Writer) error { _, err := io.WriteString(w, "secret"); return err }
 	broken := errors.New("broken")
-	if err := WriteNew(at, func(w io.Writer) error { return errors.Join(secret(w), broken) }); !errors.Is(err,
-		broken) {
+	if err := WriteNew(at, func(w io.Writer) error { return errors.Join(secret(w), broken) }); !errors.Is(err, broken) {
 		t.Errorf("a write that fails: %v", err)
 	}
 	swapped := func(w io.Writer) error {
