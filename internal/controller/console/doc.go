@@ -6,5 +6,3 @@
 // not: commands of one noun, and what a controller is made of. Read Flags.With
 // first.
 package console
-
-import ()
