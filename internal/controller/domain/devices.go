@@ -423,3 +423,41 @@ func (k *Desk) Filter(ctx context.Context, f DeviceFilter) (DeviceFilter, error)
 	}
 	return f, k.snap.checkSite(ctx, f.Site)
 }
+
+// Reach is what a change touches: the devices that should do something else
+// after it, or of which something else is known.
+type Reach struct {
+	Devices int `json:"devices"`
+	// Sites and Models count these devices; one that belongs to no site is in
+	// none.
+	Sites  map[string]int `json:"sites"`
+	Models map[string]int `json:"models"`
+	// Some of the devices, in order, at most maxSome.
+	Some []string `json:"some"`
+	// Steps count the devices that are handed another load first, by that load.
+	Steps map[string]int `json:"steps,omitempty"`
+	// Waiting counts those that are handed no load until they have reported what
+	// they run, or are done with another one.
+	Waiting int `json:"waiting,omitempty"`
+}
+
+// maxSome bounds the names of devices that a Reach has.
+const maxSome = 5
+
+// NoReach touches nothing yet.
+func NoReach() Reach {
+	return Reach{Sites: map[string]int{}, Models: map[string]int{}, Some: []string{}}
+}
+
+// Add counts a device, which comes after those that were added before. Its site is
+// "" for none.
+func (r *Reach) Add(device, model, site string) {
+	r.Devices++
+	r.Models[model]++
+	if site != "" {
+		r.Sites[site]++
+	}
+	if len(r.Some) < maxSome {
+		r.Some = append(r.Some, device)
+	}
+}

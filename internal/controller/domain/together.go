@@ -15,26 +15,6 @@ import (
 	"github.com/peerload/peerload/internal/policy"
 )
 
-// Reach is what a change touches: the devices that should do something else
-// after it, or of which something else is known.
-type Reach struct {
-	Devices int `json:"devices"`
-	// Sites and Models count these devices; one that belongs to no site is in
-	// none.
-	Sites  map[string]int `json:"sites"`
-	Models map[string]int `json:"models"`
-	// Some of the devices, in order, at most maxSome.
-	Some []string `json:"some"`
-	// Steps count the devices that are handed another load first, by that load.
-	Steps map[string]int `json:"steps,omitempty"`
-	// Waiting counts those that are handed no load until they have reported what
-	// they run, or are done with another one.
-	Waiting int `json:"waiting,omitempty"`
-}
-
-// maxSome bounds the names of devices that a Reach has.
-const maxSome = 5
-
 // Order is a change that may touch many devices. It names where, by Target or
 // Site, and what: one of Settings, Load, Release and RollBack. Rows and Undo
 // stand alone.
@@ -310,7 +290,7 @@ func (c *Controller) picture(ctx context.Context, tx Tx) (map[string]seen, error
 
 // reachOf compares two pictures; shown is equal for equal differences.
 func reachOf(before, after map[string]seen) (_ Reach, shown string) {
-	r := Reach{Sites: map[string]int{}, Models: map[string]int{}, Some: []string{}}
+	r := NoReach()
 	sum := sha256.New()
 	names := maps.Clone(before)
 	maps.Copy(names, after) // what a device is after the change counts
@@ -320,8 +300,7 @@ func reachOf(before, after map[string]seen) (_ Reach, shown string) {
 		}
 		d := names[name]
 		fmt.Fprintf(sum, "%q %q %q\n", name, before[name], after[name])
-		r.Devices++
-		r.Models[d.model]++
+		r.Add(name, d.model, d.site)
 		if d.held != "" {
 			r.Waiting++
 		}
@@ -330,12 +309,6 @@ func reachOf(before, after map[string]seen) (_ Reach, shown string) {
 				r.Steps = map[string]int{}
 			}
 			r.Steps[d.via]++
-		}
-		if d.site != "" {
-			r.Sites[d.site]++
-		}
-		if len(r.Some) < maxSome {
-			r.Some = append(r.Some, name)
 		}
 	}
 	return r, hex.EncodeToString(sum.Sum(nil)[:16])

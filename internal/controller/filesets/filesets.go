@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -347,7 +348,7 @@ func (s *Service) picture(ctx context.Context, tx domain.Tx, f domain.DeviceFilt
 // reachOf compares two pictures of the same devices. Which level assigns a set does
 // not matter to a device.
 func reachOf(before, after map[string]seen) domain.Reach {
-	r := domain.Reach{Sites: map[string]int{}, Models: map[string]int{}, Some: []string{}}
+	r := domain.NoReach()
 	plain := func(s seen) map[string]string {
 		by := map[string]string{}
 		for _, a := range s.sets {
@@ -355,18 +356,10 @@ func reachOf(before, after map[string]seen) domain.Reach {
 		}
 		return by
 	}
-	for name, d := range after {
-		if reflect.DeepEqual(plain(before[name]), plain(d)) {
-			continue
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		if d := after[name]; !reflect.DeepEqual(plain(before[name]), plain(d)) {
+			r.Add(name, d.model, d.site)
 		}
-		r.Devices++
-		r.Models[d.model]++
-		if d.site != "" {
-			r.Sites[d.site]++
-		}
-		r.Some = append(r.Some, name)
 	}
-	slices.Sort(r.Some)
-	r.Some = r.Some[:min(len(r.Some), maxNamed)]
 	return r
 }

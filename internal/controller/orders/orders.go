@@ -28,8 +28,6 @@ const (
 	defaultLines = 200
 	// kept is how long orders that have expired are kept, for people.
 	kept = 90 * 24 * time.Hour
-	// maxSome bounds the names of devices that a Reach has.
-	maxSome = 5
 )
 
 // Config configures a Service.
@@ -242,15 +240,9 @@ func site(d domain.DeviceRow) string {
 }
 
 func reach(rows []domain.DeviceRow) domain.Reach {
-	r := domain.Reach{Devices: len(rows), Sites: map[string]int{}, Models: map[string]int{}, Some: []string{}}
+	r := domain.NoReach()
 	for _, d := range rows {
-		r.Models[d.Model]++
-		if at := site(d); at != "" {
-			r.Sites[at]++
-		}
-		if len(r.Some) < maxSome {
-			r.Some = append(r.Some, d.Name)
-		}
+		r.Add(d.Name, d.Model, site(d))
 	}
 	return r
 }

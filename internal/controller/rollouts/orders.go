@@ -229,7 +229,7 @@ func ordered(r domain.Rollout) noted {
 
 // touched counts the devices that an order is about.
 func (s *Service) touched(ctx context.Context, tx domain.Tx, r domain.Rollout, v Verb, o Order) (domain.Reach, error) {
-	out := noReach()
+	out := domain.NoReach()
 	is, err := about(r.Record, v, o)
 	if err != nil {
 		return out, err
@@ -248,7 +248,7 @@ func (s *Service) touched(ctx context.Context, tx domain.Tx, r domain.Rollout, v
 			if err != nil && !errors.Is(err, domain.ErrNotFound) {
 				return out, err
 			}
-			reach(&out, d.Row, known.Model)
+			out.Add(d.Row.Device, known.Model, d.Row.Site)
 		}
 		if p.After = l.Next; p.After == "" {
 			return out, nil
@@ -351,6 +351,9 @@ func (s *Service) byHand(ctx context.Context, tx domain.Tx, r domain.Rollout, v 
 		Count   int    `json:"count"`
 	}{strings.Join(names[:min(len(names), maxSome)], ", "), done}, nil
 }
+
+// maxSome bounds the names of devices that an entry of the audit log has.
+const maxSome = 5
 
 // firstOf is the first of joined errors: many say the same.
 func firstOf(err error) error {

@@ -238,7 +238,7 @@ type WavePreview struct {
 
 // preview lists the target of a draft without writing anything.
 func (s *Service) preview(ctx context.Context, tx domain.Tx, r domain.Rollout) (Preview, error) {
-	out := Preview{Reach: noReach(), LeftOut: map[string]int{}, Waves: make([]WavePreview, len(r.Record.Plan.Waves))}
+	out := Preview{Reach: domain.NoReach(), LeftOut: map[string]int{}, Waves: make([]WavePreview, len(r.Record.Plan.Waves))}
 	for i := range out.Waves {
 		out.Waves[i].Sites = map[string]int{}
 	}
@@ -289,27 +289,7 @@ func (p *Preview) add(row rollout.Row, model string) {
 		p.Had++
 		return
 	}
-	reach(&p.Reach, row, model)
-}
-
-// noReach touches nothing yet.
-func noReach() domain.Reach {
-	return domain.Reach{Sites: map[string]int{}, Models: map[string]int{}, Some: []string{}}
-}
-
-// maxSome bounds the names of devices that a reach has.
-const maxSome = 5
-
-// reach adds a device.
-func reach(r *domain.Reach, row rollout.Row, model string) {
-	r.Devices++
-	r.Models[model]++
-	if row.Site != "" {
-		r.Sites[row.Site]++
-	}
-	if len(r.Some) < maxSome {
-		r.Some = append(r.Some, row.Device)
-	}
+	p.Reach.Add(row.Device, model, row.Site)
 }
 
 // Preview says what a draft would do if it were started now.
