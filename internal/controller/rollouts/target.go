@@ -238,7 +238,8 @@ type WavePreview struct {
 
 // preview lists the target of a draft without writing anything.
 func (s *Service) preview(ctx context.Context, tx domain.Tx, r domain.Rollout) (Preview, error) {
-	out := Preview{Reach: domain.NoReach(), LeftOut: map[string]int{}, Waves: make([]WavePreview, len(r.Record.Plan.Waves))}
+	out := Preview{Reach: domain.NoReach(), LeftOut: map[string]int{}}
+	out.Waves = make([]WavePreview, len(r.Record.Plan.Waves))
 	for i := range out.Waves {
 		out.Waves[i].Sites = map[string]int{}
 	}
