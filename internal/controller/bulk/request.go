@@ -255,18 +255,13 @@ func (q Query) each(ctx context.Context, desk *domain.Desk, fn func(domain.Devic
 	if err != nil {
 		return err
 	}
-	for p := (domain.Page{Limit: domain.MaxPage}); ; {
-		l, err := desk.Tx().Devices().List(ctx, f, p)
+	for d, err := range domain.Each(ctx, desk.Tx().Devices(), f) {
 		if err != nil {
 			return err
 		}
-		for _, d := range l.Items {
-			if err := fn(d); err != nil {
-				return err
-			}
-		}
-		if p.After = l.Next; p.After == "" {
-			return nil
+		if err := fn(d); err != nil {
+			return err
 		}
 	}
+	return nil
 }

@@ -143,9 +143,9 @@ func (c *Controller) checkAssigned(ctx context.Context, tx Tx, h *holder) error 
 	case policy.LevelModel:
 		devices = []Device{{Name: "every device", Model: h.target.Name}}
 	case policy.LevelProfile:
-		devices, err = collect(ctx, tx.Devices(), DeviceFilter{Profile: h.target.Name})
+		devices, err = Collect(ctx, tx.Devices(), DeviceFilter{Profile: h.target.Name})
 	default:
-		devices, err = collect(ctx, tx.Devices(), DeviceFilter{})
+		devices, err = Collect(ctx, tx.Devices(), DeviceFilter{})
 	}
 	if err != nil {
 		return err
@@ -171,7 +171,7 @@ func (c *Controller) checkAssigned(ctx context.Context, tx Tx, h *holder) error 
 		return err
 	}
 	if h.target.Level == policy.LevelModel { // instead of the one that stood for them
-		if given, err = collect(ctx, tx.Devices(), DeviceFilter{Model: h.target.Name}); err != nil {
+		if given, err = Collect(ctx, tx.Devices(), DeviceFilter{Model: h.target.Name}); err != nil {
 			return err
 		}
 	}
@@ -183,7 +183,7 @@ func (snap *snapshot) stepStones(ctx context.Context) (*stepping.Stones, error) 
 	if snap.stones != nil {
 		return snap.stones, nil
 	}
-	all, err := collect(ctx, snap.tx.Loads(), LoadFilter{Retired: true})
+	all, err := Collect(ctx, snap.tx.Loads(), LoadFilter{Retired: true})
 	if err != nil {
 		return nil, err
 	}
@@ -400,7 +400,7 @@ func (c *Controller) CreateRelease(ctx context.Context, a Actor, name string,
 		r = Release{Name: name}
 		change := change
 		if change.Loads == nil {
-			all, err := collect(ctx, tx.Loads(), LoadFilter{})
+			all, err := Collect(ctx, tx.Loads(), LoadFilter{})
 			if err != nil {
 				return err
 			}

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"sync"
 	"time"
 
@@ -243,6 +244,75 @@ func (c *Controller) Update(ctx context.Context, a Actor, fn func(tx Tx, note No
 // Actor sees everything.
 func (c *Controller) View(ctx context.Context, a Actor, fn func(tx Tx) error) error {
 	return c.view(ctx, a, fn)
+}
+
+// lister is what has a list: a table, for one.
+type lister[T, F any] interface {
+	List(context.Context, F, Page) (List[T], error)
+}
+
+// Each is all of a list, which it reads page by page.
+func Each[T, F any](ctx context.Context, t lister[T, F], f F) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for p := (Page{Limit: MaxPage}); ; {
+			l, err := t.List(ctx, f, p)
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			for _, v := range l.Items {
+				if !yield(v, nil) {
+					return
+				}
+			}
+			if p.After = l.Next; p.After == "" {
+				return
+			}
+		}
+	}
+}
+
+// Collect reads a whole list.
+func Collect[T, F any](ctx context.Context, t lister[T, F], f F) (all []T, err error) {
+	for v, err := range Each(ctx, t, f) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
+// keyed is a row of a table.
+type keyed interface{ Key() string }
+
+// listOnly is a page of those rows that keep wants. It reads the whole list, and is
+// for lists that are short.
+func listOnly[T keyed, F any](ctx context.Context, t Table[T, F], f F, p Page,
+	keep func(T) (bool, error)) (l List[T], err error) {
+	all, err := Collect(ctx, t, f)
+	if err != nil {
+		return l, err
+	}
+	l.Items = []T{}
+	for _, v := range all {
+		switch ok, err := keep(v); {
+		case err != nil:
+			return l, err
+		case !ok:
+			continue
+		}
+		l.Total++
+		if v.Key() > p.After && len(l.Items) <= p.Size() {
+			l.Items = append(l.Items, v)
+		}
+	}
+	if len(l.Items) > p.Size() {
+		l.Items = l.Items[:p.Size()]
+		l.Next = l.Items[len(l.Items)-1].Key()
+	}
+	return l, nil
 }
 
 // Within returns the same controller inside a transaction that somebody else

@@ -209,7 +209,7 @@ func (c *Controller) remove(ctx context.Context, tx Tx, a Actor, d Device) error
 
 // dropVerdicts removes what was judged of loads for a device.
 func dropVerdicts(ctx context.Context, tx Tx, device string) error {
-	all, err := collect(ctx, tx.Verdicts(), VerdictFilter{Device: device})
+	all, err := Collect(ctx, tx.Verdicts(), VerdictFilter{Device: device})
 	for i := 0; err == nil && i < len(all); i++ {
 		err = tx.Verdicts().Delete(ctx, all[i].Key(), 0)
 	}

@@ -101,7 +101,7 @@ func (c *Controller) Enrolments(ctx context.Context, a Actor, site string) (all 
 			return err
 		}
 		for _, kind := range []CredentialKind{CredentialEnrolment, CredentialSiteKey} {
-			creds, err := collect(ctx, tx.Credentials(), CredentialFilter{Kind: kind})
+			creds, err := Collect(ctx, tx.Credentials(), CredentialFilter{Kind: kind})
 			if err != nil {
 				return err
 			}

@@ -188,7 +188,7 @@ func (c *Controller) Prune(ctx context.Context) (n Pruned, err error) {
 		if n.Audit, err = tx.Audit().Trim(ctx, now.Add(-c.cfg.AuditLife)); err != nil {
 			return err
 		}
-		expired, err := collect(ctx, tx.Credentials(), CredentialFilter{ExpiredBy: now})
+		expired, err := Collect(ctx, tx.Credentials(), CredentialFilter{ExpiredBy: now})
 		if err != nil {
 			return err
 		}
@@ -205,7 +205,7 @@ func (c *Controller) Prune(ctx context.Context) (n Pruned, err error) {
 
 // forgetThrottles removes counts without a failure for a day.
 func (c *Controller) forgetThrottles(ctx context.Context, tx Tx, now time.Time) error {
-	all, err := collect(ctx, tx.Throttles(), None{})
+	all, err := Collect(ctx, tx.Throttles(), None{})
 	if err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func (c *Controller) undo(ctx context.Context, a Actor, id string) (kept []strin
 	var entries []AuditEntry
 	err = c.view(ctx, a, func(tx Tx) error {
 		parts := AuditFilter{PartOf: id}
-		if entries, err = collect(ctx, tx.Audit(), parts); err != nil {
+		if entries, err = Collect(ctx, tx.Audit(), parts); err != nil {
 			return err
 		}
 		all, err := whole(tx).Audit().List(ctx, parts, Page{Limit: 1})

@@ -198,7 +198,7 @@ func (c *Controller) checkAssignedBefore(ctx context.Context, tx Tx, req publish
 				"publish it under a new name, or replace it all the same with --replace", err, old.Release)
 		}
 	}
-	devices, err := collect(ctx, tx.Devices(), DeviceFilter{})
+	devices, err := Collect(ctx, tx.Devices(), DeviceFilter{})
 	if err != nil {
 		return err
 	}
@@ -350,7 +350,7 @@ func (c *Controller) SyncLoads(ctx context.Context, a Actor) error {
 				return err
 			}
 		}
-		known, err := collect(ctx, tx.Loads(), LoadFilter{Retired: true})
+		known, err := Collect(ctx, tx.Loads(), LoadFilter{Retired: true})
 		if err != nil {
 			return err
 		}
@@ -458,7 +458,7 @@ func (c *Controller) checkUnassigned(ctx context.Context, tx Tx, what ref) error
 	if err := c.checkUnnamed(ctx, tx, what, ""); err != nil || what.load == "" {
 		return err
 	}
-	releases, err := collect(ctx, tx.Releases(), TextFilter{})
+	releases, err := Collect(ctx, tx.Releases(), TextFilter{})
 	if err != nil {
 		return err
 	}
@@ -490,7 +490,7 @@ func (c *Controller) checkUnnamed(ctx context.Context, tx Tx, what ref, because 
 			at = append(at, ModelTarget(m.Name).String())
 		}
 	}
-	profiles, err := collect(ctx, tx.Profiles(), TextFilter{})
+	profiles, err := Collect(ctx, tx.Profiles(), TextFilter{})
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (c *Controller) issue(ctx context.Context, tx Tx, cred *Credential, prefix 
 
 // dropCredentials removes all that match.
 func dropCredentials(ctx context.Context, tx Tx, f CredentialFilter) error {
-	all, err := collect(ctx, tx.Credentials(), f)
+	all, err := Collect(ctx, tx.Credentials(), f)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (c *Controller) boundThrottles(ctx context.Context, tx Tx, now time.Time) e
 	if err != nil || l.Total < c.cfg.MaxThrottles {
 		return err
 	}
-	all, err := collect(ctx, tx.Throttles(), None{})
+	all, err := Collect(ctx, tx.Throttles(), None{})
 	if err != nil {
 		return err
 	}

@@ -538,7 +538,7 @@ func (c *Controller) putModel(ctx context.Context, snap *snapshot, j *journal, m
 // renameDevices gives devices the name of their model as the new table writes
 // it, and refuses a table with which a device's load would not fit.
 func (snap *snapshot) renameDevices(ctx context.Context, c *Controller) error {
-	all, err := collect(ctx, snap.tx.Devices(), DeviceFilter{})
+	all, err := Collect(ctx, snap.tx.Devices(), DeviceFilter{})
 	if err != nil {
 		return err
 	}

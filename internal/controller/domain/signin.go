@@ -170,7 +170,7 @@ func (c *Controller) enter(ctx context.Context, tx Tx, j *journal, u *Account, b
 
 // boundEntries makes room for one more way in.
 func boundEntries(ctx context.Context, tx Tx, kind CredentialKind, user string) error {
-	all, err := collect(ctx, tx.Credentials(), CredentialFilter{Kind: kind, Subject: user})
+	all, err := Collect(ctx, tx.Credentials(), CredentialFilter{Kind: kind, Subject: user})
 	if err != nil || len(all) < maxEntries {
 		return err
 	}
@@ -362,7 +362,7 @@ func dropSessions(ctx context.Context, tx Tx, user string) error {
 			return err
 		}
 	}
-	waiting, err := collect(ctx, tx.Credentials(), CredentialFilter{Kind: CredentialRequest})
+	waiting, err := Collect(ctx, tx.Credentials(), CredentialFilter{Kind: CredentialRequest})
 	if err != nil {
 		return err
 	}

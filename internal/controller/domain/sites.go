@@ -238,7 +238,7 @@ func (c *Controller) DeleteSite(ctx context.Context, a Actor, name string, versi
 // checkUnused refuses a site that a credential or a user names.
 func checkUnused(ctx context.Context, tx Tx, site string) error {
 	for _, kind := range []CredentialKind{CredentialEnrolment, CredentialSiteKey, CredentialToken} {
-		keys, err := collect(ctx, tx.Credentials(), CredentialFilter{Kind: kind})
+		keys, err := Collect(ctx, tx.Credentials(), CredentialFilter{Kind: kind})
 		if err != nil {
 			return err
 		}
@@ -251,7 +251,7 @@ func checkUnused(ctx context.Context, tx Tx, site string) error {
 			}
 		}
 	}
-	users, err := collect(ctx, tx.Accounts(), TextFilter{})
+	users, err := Collect(ctx, tx.Accounts(), TextFilter{})
 	if err != nil {
 		return err
 	}
@@ -270,7 +270,7 @@ func siteNamed(ctx context.Context, tx Tx, name string) (Site, error) {
 	if !errors.Is(err, ErrNotFound) {
 		return s, err
 	}
-	all, err := collect(ctx, tx.Sites(), TextFilter{})
+	all, err := Collect(ctx, tx.Sites(), TextFilter{})
 	if err != nil {
 		return s, err
 	}
@@ -298,7 +298,7 @@ func checkSite(ctx context.Context, tx Tx, name string) error {
 // places are the networks of all sites. An error matches ErrRefused if two have
 // the same.
 func places(ctx context.Context, tx Tx) (*site.Places, error) {
-	all, err := collect(ctx, tx.Sites(), TextFilter{})
+	all, err := Collect(ctx, tx.Sites(), TextFilter{})
 	if err != nil {
 		return nil, err
 	}
@@ -322,7 +322,7 @@ func (c *Controller) locateAll(ctx context.Context, tx Tx) error {
 	if err != nil {
 		return err
 	}
-	states, err := collect(ctx, tx.States(), StateFilter{})
+	states, err := Collect(ctx, tx.States(), StateFilter{})
 	if err != nil {
 		return err
 	}
@@ -360,7 +360,7 @@ func (l *Locator) Of(a netip.Addr) (string, SiteLimits) {
 func (c *Controller) Locator(ctx context.Context) (*Locator, error) {
 	l := &Locator{limits: map[string]SiteLimits{}}
 	err := c.viewAll(ctx, func(tx Tx) error {
-		all, err := collect(ctx, tx.Sites(), TextFilter{})
+		all, err := Collect(ctx, tx.Sites(), TextFilter{})
 		if err != nil {
 			return err
 		}
@@ -444,11 +444,11 @@ func (c *Controller) eachDevice(ctx context.Context, tx Tx, f DeviceFilter,
 	if err != nil {
 		return err
 	}
-	devices, err := collect(ctx, tx.Devices(), f)
+	devices, err := Collect(ctx, tx.Devices(), f)
 	if err != nil {
 		return err
 	}
-	states, err := collect(ctx, tx.States(), StateFilter{})
+	states, err := Collect(ctx, tx.States(), StateFilter{})
 	if err != nil {
 		return err
 	}

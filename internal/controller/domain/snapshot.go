@@ -36,7 +36,7 @@ func (c *Controller) snapshot(ctx context.Context, tx Tx) (*snapshot, error) {
 	if snap.enterprise, _, err = lookup(ctx, tx.Enterprises(), Enterprise{}.Key()); err != nil {
 		return nil, err
 	}
-	entries, err := collect(ctx, tx.Models(), None{})
+	entries, err := Collect(ctx, tx.Models(), None{})
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func missing[T interface{ Key() string }, F any](ctx context.Context, snap *snap
 	names, ok := snap.names[what]
 	if !ok {
 		var f F
-		all, err := collect(ctx, t, f)
+		all, err := Collect(ctx, t, f)
 		if err != nil {
 			return err
 		}

@@ -314,56 +314,6 @@ type CredentialFilter struct {
 	ExpiredBy time.Time
 }
 
-// collect reads all pages of a list.
-func collect[T, F any](ctx context.Context, t interface {
-	List(context.Context, F, Page) (List[T], error)
-}, f F) ([]T, error) {
-	var all []T
-	p := Page{Limit: MaxPage}
-	for {
-		l, err := t.List(ctx, f, p)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, l.Items...)
-		if l.Next == "" {
-			return all, nil
-		}
-		p.After = l.Next
-	}
-}
-
-// keyed is a row of a table.
-type keyed interface{ Key() string }
-
-// listOnly is a page of those rows that keep wants. It reads the whole list, and is
-// for lists that are short.
-func listOnly[T keyed, F any](ctx context.Context, t Table[T, F], f F, p Page,
-	keep func(T) (bool, error)) (l List[T], err error) {
-	all, err := collect(ctx, t, f)
-	if err != nil {
-		return l, err
-	}
-	l.Items = []T{}
-	for _, v := range all {
-		switch ok, err := keep(v); {
-		case err != nil:
-			return l, err
-		case !ok:
-			continue
-		}
-		l.Total++
-		if v.Key() > p.After && len(l.Items) <= p.Size() {
-			l.Items = append(l.Items, v)
-		}
-	}
-	if len(l.Items) > p.Size() {
-		l.Items = l.Items[:p.Size()]
-		l.Next = l.Items[len(l.Items)-1].Key()
-	}
-	return l, nil
-}
-
 // JobState says how far a job is.
 type JobState string
 

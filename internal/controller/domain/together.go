@@ -175,7 +175,7 @@ func (c *Controller) changeSite(ctx context.Context, a Actor, o Order) error {
 		if err := checkSite(ctx, tx, o.Site); err != nil {
 			return err
 		}
-		devices, err = collect(ctx, tx.Devices(), DeviceFilter{Site: o.Site})
+		devices, err = Collect(ctx, tx.Devices(), DeviceFilter{Site: o.Site})
 		return err
 	})
 	if err != nil {

@@ -172,7 +172,7 @@ func (a Account) lasting() bool { return a.Role == RoleAdmin && !a.Disabled && a
 
 // checkOtherAdmin refuses if no other user is an admin who can log in.
 func checkOtherAdmin(ctx context.Context, tx Tx, name string) error {
-	all, err := collect(ctx, tx.Accounts(), TextFilter{})
+	all, err := Collect(ctx, tx.Accounts(), TextFilter{})
 	if err != nil {
 		return err
 	}
@@ -281,7 +281,7 @@ func (c *Controller) Users(ctx context.Context, a Actor, f TextFilter, p Page) (
 // hasAdmin reports whether somebody can do what the first admin is for. Others do
 // not count: whoever signs in first at an issuer must not end the set-up.
 func hasAdmin(ctx context.Context, tx Tx) (bool, error) {
-	all, err := collect(ctx, tx.Accounts(), TextFilter{})
+	all, err := Collect(ctx, tx.Accounts(), TextFilter{})
 	return slices.ContainsFunc(all, func(u Account) bool { return u.Role == RoleAdmin && !u.Disabled }), err
 }
 

@@ -105,42 +105,23 @@ func assignedAt(ctx context.Context, tx domain.Tx, name string) (at []string, er
 	if slices.Contains(e.FileSets, name) {
 		at = append(at, domain.EnterpriseTarget().String())
 	}
-	err = each(ctx, tx.Profiles(), domain.TextFilter{}, func(p domain.Profile) error {
+	for p, err := range domain.Each(ctx, tx.Profiles(), domain.TextFilter{}) {
+		if err != nil {
+			return nil, err
+		}
 		if slices.Contains(p.FileSets, name) {
 			at = append(at, domain.ProfileTarget(p.Name).String())
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
-	err = each(ctx, tx.Devices(), domain.DeviceFilter{}, func(d domain.Device) error {
+	for d, err := range domain.Each(ctx, tx.Devices(), domain.DeviceFilter{}) {
+		if err != nil {
+			return nil, err
+		}
 		if slices.Contains(d.FileSets, name) {
 			at = append(at, domain.DeviceTarget(d.Name).String())
 		}
-		return nil
-	})
-	return at[:min(len(at), maxNamed)], err
-}
-
-// each calls fn for each thing of a list.
-func each[T, F any](ctx context.Context, t interface {
-	List(context.Context, F, domain.Page) (domain.List[T], error)
-}, f F, fn func(T) error) error {
-	for p := (domain.Page{Limit: domain.MaxPage}); ; {
-		l, err := t.List(ctx, f, p)
-		if err != nil {
-			return err
-		}
-		for _, v := range l.Items {
-			if err := fn(v); err != nil {
-				return err
-			}
-		}
-		if p.After = l.Next; p.After == "" {
-			return nil
-		}
 	}
+	return at[:min(len(at), maxNamed)], nil
 }
 
 // Change assigns file sets at a level, or assigns them no more.
@@ -327,22 +308,25 @@ func (s *Service) picture(ctx context.Context, tx domain.Tx, f domain.DeviceFilt
 		return nil, err
 	}
 	all := map[string]seen{}
-	return all, each(ctx, tx.Devices(), f, func(d domain.Device) error {
+	for d, err := range domain.Each(ctx, tx.Devices(), f) {
+		if err != nil {
+			return nil, err
+		}
 		sets, err := of(d)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		site := d.Site
 		if site == "" {
 			st, err := tx.States().Get(ctx, d.Name)
 			if err != nil && !errors.Is(err, domain.ErrNotFound) {
-				return err
+				return nil, err
 			}
 			site = st.Site
 		}
 		all[d.Name] = seen{site, d.Model, sets}
-		return nil
-	})
+	}
+	return all, nil
 }
 
 // reachOf compares two pictures of the same devices. Which level assigns a set does

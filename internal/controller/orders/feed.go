@@ -162,7 +162,7 @@ func (s *Service) look(ctx context.Context) error {
 	err := s.ctl.View(ctx, domain.Actor{}, func(tx domain.Tx) error {
 		mark = "."
 		clear(by)
-		orders, err := listAll(ctx, tx.SentOrders(), domain.SentOrderFilter{OpenAt: s.ctl.Time()})
+		orders, err := domain.Collect(ctx, tx.SentOrders(), domain.SentOrderFilter{OpenAt: s.ctl.Time()})
 		if err != nil {
 			return err
 		}
@@ -174,7 +174,7 @@ func (s *Service) look(ctx context.Context) error {
 		}
 		for _, o := range orders {
 			f := domain.OrderDeviceFilter{Order: o.ID, Standing: domain.OrderWaiting}
-			devices, err := listAll(ctx, tx.OrderDevices(), f)
+			devices, err := domain.Collect(ctx, tx.OrderDevices(), f)
 			if err != nil {
 				return err
 			}
@@ -193,20 +193,6 @@ func (s *Service) look(ctx context.Context) error {
 	close(s.wait.news)
 	s.wait.news = make(chan struct{})
 	return nil
-}
-
-// listAll reads all pages of a list.
-func listAll[T, F any](ctx context.Context, t domain.Table[T, F], f F) (all []T, err error) {
-	for p := (domain.Page{Limit: domain.MaxPage}); ; {
-		l, err := t.List(ctx, f, p)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, l.Items...)
-		if p.After = l.Next; p.After == "" {
-			return all, nil
-		}
-	}
 }
 
 // feed is one that is under way.

@@ -234,26 +234,20 @@ func (s *Service) touched(ctx context.Context, tx domain.Tx, r domain.Rollout, v
 	if err != nil {
 		return out, err
 	}
-	f := domain.RolloutDeviceFilter{Rollout: r.Record.ID}
-	for p := (domain.Page{Limit: domain.MaxPage}); ; {
-		l, err := tx.RolloutDevices().List(ctx, f, p)
+	for d, err := range domain.Each(ctx, tx.RolloutDevices(), domain.RolloutDeviceFilter{Rollout: r.Record.ID}) {
 		if err != nil {
 			return out, err
 		}
-		for _, d := range l.Items {
-			if !is(d.Row) {
-				continue
-			}
-			known, err := tx.Devices().Get(ctx, d.Row.Device)
-			if err != nil && !errors.Is(err, domain.ErrNotFound) {
-				return out, err
-			}
-			out.Add(d.Row.Device, known.Model, d.Row.Site)
+		if !is(d.Row) {
+			continue
 		}
-		if p.After = l.Next; p.After == "" {
-			return out, nil
+		known, err := tx.Devices().Get(ctx, d.Row.Device)
+		if err != nil && !errors.Is(err, domain.ErrNotFound) {
+			return out, err
 		}
+		out.Add(d.Row.Device, known.Model, d.Row.Site)
 	}
+	return out, nil
 }
 
 // about says which devices an order is about.
@@ -308,18 +302,12 @@ func (s *Service) byHand(ctx context.Context, tx domain.Tx, r domain.Rollout, v 
 		return nil, err
 	}
 	var names []string
-	for p := (domain.Page{Limit: domain.MaxPage}); ; {
-		l, err := tx.RolloutDevices().List(ctx, domain.RolloutDeviceFilter{Rollout: r.Record.ID}, p)
+	for d, err := range domain.Each(ctx, tx.RolloutDevices(), domain.RolloutDeviceFilter{Rollout: r.Record.ID}) {
 		if err != nil {
 			return nil, err
 		}
-		for _, d := range l.Items {
-			if is(d.Row) {
-				names = append(names, d.Row.Device)
-			}
-		}
-		if p.After = l.Next; p.After == "" {
-			break
+		if is(d.Row) {
+			names = append(names, d.Row.Device)
 		}
 	}
 	if len(names) < len(o.Devices) {

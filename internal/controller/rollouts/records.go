@@ -174,18 +174,13 @@ func (t *tx) Verdicts(ctx context.Context, device string) (loads []string, err e
 	if device == "" { // as a filter it would mean all
 		return nil, nil
 	}
-	for p := (domain.Page{Limit: domain.MaxPage}); ; {
-		l, err := t.of.Verdicts().List(ctx, domain.VerdictFilter{Device: device}, p)
+	for v, err := range domain.Each(ctx, t.of.Verdicts(), domain.VerdictFilter{Device: device}) {
 		if err != nil {
 			return nil, err
 		}
-		for _, v := range l.Items {
-			loads = append(loads, v.Load)
-		}
-		if p.After = l.Next; p.After == "" {
-			return loads, nil
-		}
+		loads = append(loads, v.Load)
 	}
+	return loads, nil
 }
 
 // PutVerdict implements keeper.Tx. One that is there stays as it was found first.

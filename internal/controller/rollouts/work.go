@@ -198,22 +198,17 @@ func (s *Service) lookAtAll(ctx context.Context, id string) error {
 func (s *Service) Rebuild(ctx context.Context) error {
 	return s.system(ctx, func(tx domain.Tx) error {
 		now := s.ctl.Time()
-		for p := (domain.Page{Limit: domain.MaxPage}); ; {
-			l, err := tx.Rollouts().List(ctx, domain.RolloutFilter{Active: true}, p)
+		for r, err := range domain.Each(ctx, tx.Rollouts(), domain.RolloutFilter{Active: true}) {
 			if err != nil {
 				return err
 			}
-			for _, r := range l.Items {
-				for _, j := range due(r.Record, now) {
-					if err := s.kept.queue.Enqueue(ctx, tx, j); err != nil {
-						return err
-					}
+			for _, j := range due(r.Record, now) {
+				if err := s.kept.queue.Enqueue(ctx, tx, j); err != nil {
+					return err
 				}
 			}
-			if p.After = l.Next; p.After == "" {
-				return nil
-			}
 		}
+		return nil
 	})
 }
 
