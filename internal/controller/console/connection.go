@@ -32,8 +32,8 @@ const (
 	EnvCA         = "PEERLOAD_CA"
 )
 
-// DefaultData is the data directory if none is named.
-const DefaultData = "/var/lib/peerload-server"
+// defaultData is the data directory if none is named.
+const defaultData = "/var/lib/peerload-server"
 
 // Flags are the flags that say which controller a command is for.
 type Flags struct {
@@ -69,7 +69,7 @@ func (conn *Flags) AddRemote(f *pflag.FlagSet) {
 
 // AddData adds those of the data directory only.
 func (conn *Flags) AddData(f *pflag.FlagSet) {
-	f.StringVar(&conn.Data, "data", cmp.Or(os.Getenv(EnvData), DefaultData),
+	f.StringVar(&conn.Data, "data", cmp.Or(os.Getenv(EnvData), defaultData),
 		"the controller's data directory (environment: "+EnvData+")")
 	// Its environment is read later: a default is printed with the help, and a
 	// URL may hold a password.

@@ -156,10 +156,10 @@ func (a *Consent) CarryOut(conn *Flags, cmd *cobra.Command, c *Connection, o cli
 	if err != nil {
 		return err
 	}
-	return ShowChanged(conn, cmd, done)
+	return showChanged(conn, cmd, done)
 }
 
-func ShowChanged(conn *Flags, cmd *cobra.Command, done client.Changed) error {
+func showChanged(conn *Flags, cmd *cobra.Command, done client.Changed) error {
 	text := ReachText(done.Reach, terminal.Japanese(os.Getenv)) + "\n"
 	if done.Audit != "" {
 		text += "undo with: peerload-server undo " + done.Audit + "\n"
