@@ -419,7 +419,7 @@ func TestRolloutBodies(t *testing.T) {
 		{"/up/pause", object{"why": long}, 422, "300"}, {"/up/replace", nil, 422, "name the load"},
 		{"/up/replace", object{"from": "a1", "to": "b2"}, 409, "not for"}, {"/none/start", nil, 404, "none"},
 		{"/up/skip", object{"devices": []string{"x"}}, 422, "not a device"},
-		{"/up/skip", object{"devices": []string{phoneA}}, 409, "as the order wants"},
+		{"/up/skip", object{"devices": []string{phoneA}}, 409, "stand so that this can be done"},
 	} {
 		text, _ := s.want(c.code, "POST", "/rollouts"+c.path, c.body)
 		if !strings.Contains(text, c.says) {

@@ -311,7 +311,7 @@ func (s *Service) byHand(ctx context.Context, tx domain.Tx, r domain.Rollout, v 
 		}
 	}
 	if len(names) < len(o.Devices) {
-		return nil, refused("%d of the %d devices are in the rollout as the order wants them: name those that are",
+		return nil, refused("%d of the %d devices are in the rollout and stand so that this can be done: name those alone",
 			len(names), len(o.Devices))
 	}
 	k, done := s.keeper(tx), 0
@@ -332,7 +332,7 @@ func (s *Service) byHand(ctx context.Context, tx domain.Tx, r domain.Rollout, v 
 		return nil, fmt.Errorf("%w: none of %d devices can be tried again: %w", domain.ErrRefused, len(names),
 			firstOf(first))
 	case done == 0:
-		return nil, refused("no device has failed so")
+		return nil, refused("no device has failed so that it can be tried again: name those that are skipped or silent")
 	}
 	return struct {
 		Devices string `json:"devices"`

@@ -132,7 +132,11 @@ func (f *Flags) fields(p *client.RolloutPlan) []field {
 		{"wave", func() (err error) { p.Waves, err = parseWaves(f.waves); return err }},
 		to("max-failed", &p.MaxFailed, &given.MaxFailed), to("max-failed-share", &p.MaxFailedShare, &share),
 		{"silence", func() error {
-			p.Silence.Rule, p.Silence.After, _ = strings.Cut(f.silence, ":")
+			rule, after, _ := strings.Cut(f.silence, ":")
+			if rule != "wait" && rule != "ignore" && rule != "fail" {
+				return fmt.Errorf("--silence %.60q is none of wait, ignore:48h and fail:48h", f.silence)
+			}
+			p.Silence.Rule, p.Silence.After = rule, after
 			return nil
 		}},
 		to("lost", &p.Lost, &given.Lost), to("longest", &p.Longest, &given.Longest), to("retry", &p.Retry, &f.retry),

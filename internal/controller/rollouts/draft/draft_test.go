@@ -68,7 +68,7 @@ func TestRefused(t *testing.T) {
 	}
 	for _, args := range [][]string{{"--wave", ""}, {"--wave", "x%"}, {"--wave", "5"}, {"--wave", "sites"},
 		{"--wave", "5% colour=red"}, {"--wave", "5% success=x"}, {"--plan", big}, {"--plan", os.DevNull},
-		{"--deadline", "noon"}, {"--percent", "x"}} {
+		{"--deadline", "noon"}, {"--silence", "shout"}, {"--percent", "x"}} {
 		if _, err := change(t, nil, args...); err == nil {
 			t.Errorf("%q is taken", args)
 		}
