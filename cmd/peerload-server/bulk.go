@@ -225,11 +225,25 @@ func badTable(rows []client.JobRow) *table.Table {
 	return t
 }
 
+// jobWords are the states of jobs in Japanese.
+var jobWords = map[string]string{
+	"waiting": "待機", "checking": "確認中", "running": "実行中", "undoing": "取り消し中",
+	"done": "完了", "refused": "拒否", "undone": "取り消し済み",
+}
+
+// jobWord is the state of a job for people.
+func jobWord(state string, japanese bool) string {
+	if ja := jobWords[state]; ja != "" && japanese {
+		return ja
+	}
+	return state
+}
+
 // countText sums a job up in one line.
 func countText(name, state string, n client.JobCounts, japanese bool) string {
 	name = terminal.Printable(name)
 	if state != "" {
-		name += ": " + state
+		name += ": " + jobWord(state, japanese)
 	}
 	if japanese {
 		return fmt.Sprintf("%s: 全%d行。作成 %d、変更 %d、変更なし %d、拒否 %d、取り消し %d、保持 %d", name, n.Rows,
@@ -387,9 +401,10 @@ func bulkList(conn *console.Flags) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			japanese := terminal.Japanese(os.Getenv)
 			return console.List(conn, cmd, "bulk_job", items, "JOB STATE CREATED BY ROWS REFUSED NAME",
 				func(j client.Job) []string {
-					return []string{j.ID, j.State, console.When(j.Created), j.By.Name, fmt.Sprint(j.Counts.Rows),
+					return []string{j.ID, jobWord(j.State, japanese), console.When(j.Created), j.By.Name, fmt.Sprint(j.Counts.Rows),
 						fmt.Sprint(j.Counts.Refused), j.Name}
 				})
 		})}

@@ -15,7 +15,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/console"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/internal/testkit/golden"
 )
@@ -281,5 +283,22 @@ func TestAsks(t *testing.T) {
 		if changed := d.ok("enterprise show") != before; changed != (c.code == 0) {
 			t.Errorf("%q: changed is %v", c.types, changed)
 		}
+	}
+}
+
+// TestJobsInJapanese: people who read Japanese read the state of a job in it.
+func TestJobsInJapanese(t *testing.T) {
+	for _, state := range []domain.JobState{domain.JobWaiting, domain.JobChecking, domain.JobRunning, domain.JobUndoing,
+		domain.JobDone, domain.JobRefused, domain.JobUndone} {
+		if word := jobWord(string(state), true); word == string(state) {
+			t.Errorf("%s has no word", state)
+		}
+		if word := jobWord(string(state), false); word != string(state) {
+			t.Errorf("%s is %q in English", state, word)
+		}
+	}
+	text := countText("phones.csv", "done", client.JobCounts{Rows: 2, Changed: 2}, true)
+	if want := "phones.csv: 完了: 全2行。"; !strings.HasPrefix(text, want) {
+		t.Errorf("%q, want %q", text, want)
 	}
 }
