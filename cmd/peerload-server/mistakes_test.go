@@ -85,6 +85,7 @@ var mistakes = []string{
 	"rollout create up --load fw --all --wave x", "rollout create up --load fw --all --wave 5%,soak=1h",
 	"rollout create up --load fw --all --plan DIR/none",
 	"rollout create up --load fw --all --plan DIR/plain", "rollout create up --load fw --all --start-at noon",
+	"order list --kind chek-in", "fileset show nothing", "fileset assign nothing --enterprise",
 	"rollout create up --load fw --all --silence shout", "rollout create up --load fw --all --window night",
 	"rollout create up --load fw --all --valid 1s", "rollout start none", "rollout set none --approval",
 	"rollout stat up", "rollout pause none", "rollout skip none", "rollout list --state runing",

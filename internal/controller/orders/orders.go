@@ -106,14 +106,22 @@ func (r Request) finds() bool {
 	return r.Site != "" || r.Model != "" || r.Profile != "" || r.State != "" || r.Active != "" || r.Text != ""
 }
 
-// order makes the order of a request.
-func (r Request) order(now time.Time) (o domain.SentOrder, err error) {
+// checkKind says which kinds there are, if this is none of them.
+func checkKind(kind string) error {
 	words := []string{}
 	for _, k := range order.Kinds() {
 		words = append(words, string(k))
 	}
-	if err := choice.Value("the kind", r.Kind, words); err != nil {
-		return o, fmt.Errorf("%w: %w", domain.ErrInvalid, err)
+	if err := choice.Value("the kind", kind, words); err != nil {
+		return fmt.Errorf("%w: %w", domain.ErrInvalid, err)
+	}
+	return nil
+}
+
+// order makes the order of a request.
+func (r Request) order(now time.Time) (o domain.SentOrder, err error) {
+	if err := checkKind(r.Kind); err != nil {
+		return o, err
 	}
 	if n := len(r.Devices); n > 0 && (r.finds() || r.All) || n == 0 && r.finds() == r.All {
 		return o, invalid("an order names devices, or finds them by site, model, profile, state, load or text, or is for " +
@@ -140,13 +148,13 @@ func (r Request) order(now time.Time) (o domain.SentOrder, err error) {
 				o.Expires.Format(time.RFC3339))
 		}
 	case !r.At.IsZero():
-		return o, invalid("only %s has a moment", order.ResetTogether)
+		return o, invalid("only %s has a moment: leave it out", order.ResetTogether)
 	}
 	switch {
 	case kind == order.CollectLog && r.Lines == 0:
 		o.Lines = defaultLines
 	case kind == order.CollectLog && r.Lines > order.MaxLines, kind != order.CollectLog && r.Lines != 0:
-		return o, invalid("%s has 1 to %d lines, and nothing else has any", order.CollectLog, order.MaxLines)
+		return o, invalid("only %s has lines, 1 to %d: give so many, or leave them out", order.CollectLog, order.MaxLines)
 	}
 	return o, nil
 }
@@ -282,6 +290,11 @@ func (s *Service) List(ctx context.Context, a domain.Actor, f domain.SentOrderFi
 	p domain.Page) (l domain.List[Tally], err error) {
 	if err := a.Check(domain.ScopeRead); err != nil {
 		return l, err
+	}
+	if f.Kind != "" {
+		if err := checkKind(f.Kind); err != nil {
+			return l, err
+		}
 	}
 	err = s.ctl.View(ctx, a, func(tx domain.Tx) error {
 		all, err := tx.SentOrders().List(ctx, f, p)

@@ -271,6 +271,10 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	other := domain.SentOrderFilter{Kind: "chek-in"}
+	if _, err := r.orders.List(t.Context(), r.root, other, domain.Page{}); !errors.Is(err, domain.ErrInvalid) {
+		t.Errorf("a list of another kind: %v", err)
+	}
 	if _, err := r.orders.Send(t.Context(), r.root, Request{Kind: "retry", Model: "none"}, false); !errors.Is(err,
 		domain.ErrRefused) {
 		t.Errorf("no device: %v", err)
