@@ -1,5 +1,6 @@
-// Package realmsuite is the suite that everything with use cases passes: who is
-// limited to some sites learns nothing of others, and changes nothing there. It
+// Package realmsuite is the suite that everything with use cases passes: a
+// user who is limited to some sites learns nothing of others, and changes nothing
+// there. It
 // calls every method that takes a domain.Actor, so one that is added later is
 // held to it, too.
 //
