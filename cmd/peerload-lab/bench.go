@@ -116,7 +116,7 @@ func (f *benchFlags) register(cmd *cobra.Command, runs int) {
 	fl.StringVar(&f.note, "note", "", "")
 	for _, hidden := range []string{"binaries", "note"} {
 		if err := fl.MarkHidden(hidden); err != nil {
-			panic(err) // the flag was defined two lines above
+			panic(err) // the flag has just been defined
 		}
 	}
 }

@@ -150,7 +150,7 @@ func userAdd(conn *console.Flags) *cobra.Command {
 		})}
 	userFlags(cmd)
 	if err := cmd.MarkFlagRequired("role"); err != nil {
-		panic(err) // the flag is defined one line above
+		panic(err) // the flag has just been defined
 	}
 	return cmd
 }

@@ -230,7 +230,7 @@ func deviceAdd(conn *console.Flags) *cobra.Command {
 		})}
 	changeFlags(cmd, &unset)
 	if err := cmd.MarkFlagRequired("model"); err != nil {
-		panic(err) // the flag is defined one line above
+		panic(err) // the flag has just been defined
 	}
 	return cmd
 }

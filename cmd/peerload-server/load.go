@@ -208,7 +208,7 @@ fewest steps; "device show" says which, or why it is handed none.`,
 		})}
 	fromFlag(cmd, &from)
 	if err := cmd.MarkFlagRequired("from"); err != nil {
-		panic(err) // the flag is defined one line above
+		panic(err) // the flag has just been defined
 	}
 	return cmd
 }
@@ -448,7 +448,7 @@ into the directory repository yourself.`,
 		})}
 	cmd.Flags().StringSliceVar(&models, "model", nil, "models that it is for, repeated or with commas (required)")
 	if err := cmd.MarkFlagRequired("model"); err != nil {
-		panic(err) // the flag is defined one line above
+		panic(err) // the flag has just been defined
 	}
 	return cmd
 }

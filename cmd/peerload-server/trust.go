@@ -48,7 +48,7 @@ believe later comes from this file. A later root reaches them by itself.`,
 	repoAt.flags(cmd, false)
 	cmd.Flags().StringVar(&out, "out", "", "the directory to write root.json to, made if missing (required)")
 	if err := cmd.MarkFlagRequired("out"); err != nil {
-		panic(err) // the flag is defined one line above
+		panic(err) // the flag has just been defined
 	}
 	return cmd
 }

@@ -187,7 +187,7 @@ func (g *reach) compare(listed []string) (problems []string) {
 	return problems
 }
 
-// checkedPackage is what TestReaders needs to know of a package.
+// checkedPackage is what TestFuzzTargets needs to know of a package.
 type checkedPackage struct {
 	ImportPath, Dir, Export            string
 	GoFiles, TestGoFiles, XTestGoFiles []string

@@ -44,14 +44,16 @@ func TestRules(t *testing.T) {
 // inspect holds all rules against sources and returns the violations in order.
 func inspect(sources map[string]string) []violation {
 	in := inspector{fset: token.NewFileSet()}
-	comments, tests := map[string][]string{}, map[string]*ast.File{}
+	comments, tests, all := map[string][]string{}, map[string]*ast.File{}, map[string]*ast.File{}
 	for _, name := range sortedKeys(sources) {
 		dir := path.Dir(name)
 		f := in.file(name, sources[name])
-		if f != nil && strings.HasSuffix(name, "_test.go") {
-			tests[name] = f
+		if f == nil {
 			continue
-		} else if f == nil {
+		}
+		all[name] = f
+		if strings.HasSuffix(name, "_test.go") {
+			tests[name] = f
 			continue
 		}
 		if _, seen := comments[dir]; !seen {
@@ -61,6 +63,7 @@ func inspect(sources map[string]string) []violation {
 			comments[dir] = append(comments[dir], name)
 		}
 	}
+	in.comments(all)
 	fields := measuredFields(tests)
 	for _, name := range sortedKeys(tests) {
 		in.clocks(tests[name], fields[path.Dir(name)])

@@ -63,7 +63,7 @@ func Values(cmd *cobra.Command, name string, values ...string) {
 	cli.Values(cmd.Flags(), name, values...)
 	if err := cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values,
 		cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(err) // the flag is there: the line above has found it
+		panic(err) // the flag is there: it has just been found
 	}
 }
 

@@ -7,7 +7,7 @@
 // SQL, HTTP of the API, a queue: a Queue puts jobs where it likes, in the
 // transaction that it is handed.
 //
-// Read package keeper's store.go and records.go, then service.go (drafts), orders.go,
+// Read the Store of package keeper, then records.go, service.go (drafts), orders.go,
 // target.go (who is in it), checkin.go (devices), work.go (jobs) and check.go (the
 // external check).
 package rollouts

@@ -52,7 +52,7 @@ func (u *Up) Lines(rows int) [][]output.Span {
 	return lines
 }
 
-// subnetLines draws one subnet in at most room lines below its head.
+// subnetLines draws one subnet: at most room lines, to stand below its head.
 func (u *Up) subnetLines(k, room int) [][]output.Span {
 	var nodes []output.Node
 	held, on := 0, 0
