@@ -154,8 +154,8 @@ func (o *office) publish(name, version, model string) {
 	o.run("load", "add", "--name", name, "--version", version, "--model", model, file)
 }
 
-// sickAt makes a load not work on the devices of a site.
-const sickAt = `[ "$PEERLOAD_LOAD" != sign-2.0 ] || case "$PEERLOAD_STATE" in */site-2/*) exit 1;; esac`
+// failingAt makes a load not work on the devices of a site.
+const failingAt = `[ "$PEERLOAD_LOAD" != sign-2.0 ] || case "$PEERLOAD_STATE" in */site-2/*) exit 1;; esac`
 
 // boot starts all devices.
 func (o *office) boot() {
@@ -180,7 +180,7 @@ func (o *office) boot() {
 				"--server", "http://"+o.http, "--mac", name[3:], "--model", o.models[name], "--trust",
 				filepath.Join(o.dir, "trust"), "--address", fmt.Sprintf("127.81.%c.%d/8", site[len(site)-1], n+1),
 				"--port", fmt.Sprint(o.ports[site]), "--state", state, "--controller", "http://"+o.api, "--token-file", key,
-				"--check-in", "4s", "--confirm-command", sickAt, "--confirm-timeout", "2s")
+				"--check-in", "4s", "--confirm-command", failingAt, "--confirm-timeout", "2s")
 			cmd.Stdout, cmd.Stderr = log, log
 			if err := cmd.Start(); err != nil {
 				o.t.Fatal(err)

@@ -34,9 +34,9 @@ type socket struct {
 	segment int
 	// merges says that the system may hand over several packets at once.
 	merges bool
-	// metStranger: a packet was sent to a third host, so a refusal may come
+	// answeredThird: a packet was sent to a third host, so a refusal may come
 	// from there and not from the other side.
-	metStranger bool
+	answeredThird bool
 	// refused: the other side's port is closed. What it sent before is read
 	// first, such as the ERROR with which it ended.
 	refused bool
@@ -203,7 +203,7 @@ func (s *socket) refusal(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, syscall.ECONNREFUSED):
-		s.refused = s.refused || !s.metStranger
+		s.refused = s.refused || !s.answeredThird
 		return nil
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EMSGSIZE), errors.Is(err, syscall.ENOBUFS),
 		errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EPERM):
@@ -227,7 +227,7 @@ func (s *socket) sendError(e *Error, to netip.AddrPort) {
 // is itself an ERROR.
 func (s *socket) turnAway(b []byte, from netip.AddrPort) {
 	if p, err := parse(b); err == nil && p.op != opError {
-		s.metStranger = true
+		s.answeredThird = true
 		s.sendError(&Error{Code: codeUnknownTID}, from)
 	}
 }

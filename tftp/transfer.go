@@ -43,7 +43,7 @@ func (t *transfer) run(ctx context.Context) {
 		}
 	}
 	if t.socket != nil {
-		if tell := farewell(err); tell != nil {
+		if tell := lastError(err); tell != nil {
 			t.socket.sendError(tell, t.peer)
 		}
 		t.socket.close()
@@ -52,9 +52,9 @@ func (t *transfer) run(ctx context.Context) {
 	t.tell()
 }
 
-// farewell is what to tell the client at the end; nil if it is done, gone, or
+// lastError is what to tell the client at the end; nil if it is done, gone, or
 // sent the ERROR itself.
-func farewell(err error) *Error {
+func lastError(err error) *Error {
 	var e *Error
 	switch {
 	case err == nil, errors.Is(err, ErrRefused), errors.Is(err, errTold), errors.Is(err, errSuperseded):

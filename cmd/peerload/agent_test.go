@@ -259,7 +259,7 @@ func TestDoctor(t *testing.T) {
 	out, code = run(t, nil, append(base, "--state", filepath.Join(dir, "state2", "x"),
 		"--server", "http://127.0.78.1:1")...)
 	if code != exitUsage {
-		t.Errorf("a sick device: %d", code)
+		t.Errorf("an unhealthy device: %d", code)
 	}
 	for _, want := range []string{"warn  port " + port + " is taken", "fail  state directory",
 		"fail  server http://127.0.78.1:1 does not answer", "      -> "} {

@@ -22,8 +22,8 @@ type uselessError struct{ error }
 func (e *uselessError) Unwrap() error { return e.error }
 
 // answer reads a response's status and headers. An answer to a Range request of
-// which nothing can be used is a uselessError, unless the server asks for
-// patience.
+// which nothing can be used is a uselessError, unless the server asks to be asked
+// later.
 func answer(r Request, resp *http.Response) (*Body, error) {
 	b, err := usable(r, resp)
 	if err != nil && r.Offset > 0 && !errors.Is(err, ErrBusy) {

@@ -12,15 +12,15 @@ import (
 // reader is what stands between a server's body and its reader: it counts,
 // paces, and gives up on a server that sends nothing, or next to nothing.
 type reader struct {
-	body     io.ReadCloser
-	ctx      context.Context
-	limit    *ratelimit.Limiter
-	piece    int // bytes to read at a time, 0 for no bound
-	patience patience
-	left     int64 // bytes that may still come
-	want     int64 // bytes that must still come, -1 if unknown
-	skip     int64 // bytes that come first and are not the caller's
-	err      error
+	body   io.ReadCloser
+	ctx    context.Context
+	limit  *ratelimit.Limiter
+	piece  int // bytes to read at a time, 0 for no bound
+	budget waitBudget
+	left   int64 // bytes that may still come
+	want   int64 // bytes that must still come, -1 if unknown
+	skip   int64 // bytes that come first and are not the caller's
+	err    error
 }
 
 // staller is a body that can be told to give up a Read under way.
@@ -92,13 +92,13 @@ func (r *reader) count(n int, err error) (int, error) {
 func (r *reader) readInTime(p []byte) (int, error) {
 	began := time.Now()
 	if s, ok := r.body.(staller); ok {
-		before := r.patience // Read returns and changes it while the timer ends
+		before := r.budget // Read returns and changes it while the timer ends
 		timer := time.AfterFunc(before.left, func() { s.giveUp(before.spent()) })
 		defer timer.Stop()
 	}
 	n, err := r.body.Read(p)
-	if !r.patience.after(time.Since(began), n) && err == nil && int64(n) != r.want {
-		err = r.patience.spent()
+	if !r.budget.after(time.Since(began), n) && err == nil && int64(n) != r.want {
+		err = r.budget.spent()
 	}
 	return n, err
 }

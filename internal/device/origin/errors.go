@@ -33,7 +33,7 @@ var (
 	ErrTruncated = errors.New("truncated")
 	// ErrTooMuch: the body or the file is larger than announced or allowed.
 	ErrTooMuch = errors.New("too many bytes")
-	// ErrBusy: the server asks for patience (HTTP 503 and 429). See BusyError.
+	// ErrBusy: the server wants to be asked later (HTTP 503 and 429). See BusyError.
 	ErrBusy = errors.New("busy")
 	// ErrTLS: the two sides do not agree on TLS. The server's certificate is not
 	// trusted, the server does not accept that of this device, or there is no

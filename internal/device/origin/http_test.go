@@ -360,7 +360,7 @@ func TestUnreachable(t *testing.T) {
 // A server without end is left at the largest file, or at the size known.
 func TestEndlessBody(t *testing.T) {
 	source := &endless{}
-	r := &reader{body: io.NopCloser(source), ctx: context.Background(), patience: newPatience(time.Second),
+	r := &reader{body: io.NopCloser(source), ctx: context.Background(), budget: newWaitBudget(time.Second),
 		left: 1000, want: -1}
 	if got, err := io.ReadAll(r); !errors.Is(err, ErrTooMuch) || len(got) != 1000 || source.read != 1001 {
 		t.Errorf("%d bytes of %d read, %v", len(got), source.read, err)
@@ -434,7 +434,7 @@ func TestLimitRate(t *testing.T) {
 		start := time.Now()
 		for range 2 {
 			r := &reader{body: io.NopCloser(io.LimitReader(&endless{}, 2500)), ctx: t.Context(), limit: c, piece: 100,
-				patience: newPatience(time.Second), left: 1 << 20, want: 2500}
+				budget: newWaitBudget(time.Second), left: 1 << 20, want: 2500}
 			if n, err := io.Copy(io.Discard, r); n != 2500 || err != nil {
 				t.Error(n, err)
 			}

@@ -252,7 +252,7 @@ func (m *Mux) bound(ctx context.Context, r Request, b *Body) error {
 		want = b.Size - b.Offset + b.skip
 	}
 	b.ReadCloser = &reader{
-		body: b.ReadCloser, ctx: ctx, limit: m.limit, piece: m.piece(), patience: newPatience(m.cfg.StallTimeout),
+		body: b.ReadCloser, ctx: ctx, limit: m.limit, piece: m.piece(), budget: newWaitBudget(m.cfg.StallTimeout),
 		left: load.MaxFileSize - b.Offset + b.skip, want: want, skip: b.skip,
 	}
 	return nil

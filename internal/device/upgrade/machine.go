@@ -74,14 +74,14 @@ type Machine struct {
 	cfg     Configured
 	boot    string
 
-	doing    doing
-	was      doing // what is under way again if the last Step is not remembered
-	stopping stopping
-	trial    Configured // in force for the trial under way
-	deadline time.Time  // of goingDown, asking and waiting
-	askAt    time.Time  // when waiting ends: to ask again, or at the deadline
-	sick     error      // what the last AskHealth said
-	since    time.Time  // of the start, or of the last failure after it
+	doing     doing
+	was       doing // what is under way again if the last Step is not remembered
+	stopping  stopping
+	trial     Configured // in force for the trial under way
+	deadline  time.Time  // of goingDown, asking and waiting
+	askAt     time.Time  // when waiting ends: to ask again, or at the deadline
+	unhealthy error      // what the last AskHealth said
+	since     time.Time  // of the start, or of the last failure after it
 
 	// Of the Step under way.
 	now  time.Time

@@ -11,7 +11,7 @@ import (
 func (d *device) provision() {
 	d.checkIn = d.now.Add(15 * time.Minute)
 	a, _ := d.slots.Active()
-	if a.Name != "" && d.release(a.Name).sick || d.chance(chanceServer) {
+	if a.Name != "" && d.release(a.Name).broken || d.chance(chanceServer) {
 		d.log("the server does not answer")
 	} else {
 		if d.assigned != d.machine.Record().Assigned {
@@ -139,7 +139,7 @@ func (d *device) atTheEnd() {
 		d.violated("%s failed %v ago, no other works, and it is not tried again", d.assigned,
 			d.now.Sub(d.failed[d.assigned]))
 	case gaveUp: // or it could not ask, and does not know that this one is assigned again
-	case a.Name != "" && d.release(a.Name).sick: // it cannot ask what it is to run
+	case a.Name != "" && d.release(a.Name).broken: // it cannot ask what it is to run
 	case d.release(d.assigned).healthy():
 		d.violated("%s is assigned, works, and does not run: %+v", d.assigned, a)
 	case r.State != "failed" || r.Reason == "":

@@ -22,7 +22,7 @@ type release struct {
 	version int
 	content map[string]string // by component
 
-	sick     bool // it does not work
+	broken   bool // it does not work
 	absent   bool // the server does not have it
 	wrong    bool // it is for another model
 	refused  bool // the installer always fails on it
@@ -33,7 +33,7 @@ type release struct {
 
 // healthy reports whether nothing but faults keeps a device from it.
 func (r *release) healthy() bool {
-	return !r.sick && !r.absent && !r.wrong && !r.refused && !r.deadly && !(r.restarts && r.stays)
+	return !r.broken && !r.absent && !r.wrong && !r.refused && !r.deadly && !(r.restarts && r.stays)
 }
 
 func (r *release) slot() slot.Load {
@@ -115,7 +115,7 @@ func newDevice(seed uint64, keeps bool) *device {
 			"app": fmt.Sprintf("app of %d", i), "dsp": fmt.Sprintf("dsp of %d", i/2), "boot": "the same in all"}}
 		switch rnd.IntN(12) {
 		case 0, 1:
-			r.sick = true
+			r.broken = true
 		case 2:
 			r.absent = true
 		case 3:
@@ -422,7 +422,7 @@ func (d *device) do(j *job) upgrade.Event {
 	case upgrade.ChangeSlots:
 		return d.changeSlots(a.Change)
 	case upgrade.AskHealth:
-		if d.release(a.Load).sick || d.chance(chanceHook) {
+		if d.release(a.Load).broken || d.chance(chanceHook) {
 			return upgrade.Asked{Err: errors.New("the self-test fails")}
 		}
 		d.pass(a.Load)

@@ -113,7 +113,7 @@ func (m *Machine) switched() {
 		m.ask()
 		return
 	}
-	m.sick = errors.New("the device was not provisioned during the trial")
+	m.unhealthy = errors.New("the device was not provisioned during the trial")
 	m.wait()
 	m.tell(CheckIn{})
 }
@@ -122,12 +122,12 @@ func (m *Machine) switched() {
 func (m *Machine) ask() { m.begin(asking, AskHealth{m.rec.Load, m.rec.Version}) }
 
 // asked takes the answer. One that is good counts, however late it comes.
-func (m *Machine) asked(sick error) {
-	if sick == nil {
+func (m *Machine) asked(unhealthy error) {
+	if unhealthy == nil {
 		m.begin(committing, m.step(StepCommit))
 		return
 	}
-	m.sick = sick
+	m.unhealthy = unhealthy
 	m.wait()
 }
 
@@ -161,7 +161,7 @@ func (m *Machine) tick() {
 	case m.now.Before(m.deadline):
 		m.ask()
 	default:
-		m.back(reason.NotConfirmed, fmt.Errorf("the load was not confirmed within %v: %w", m.trial.Within, m.sick))
+		m.back(reason.NotConfirmed, fmt.Errorf("the load was not confirmed within %v: %w", m.trial.Within, m.unhealthy))
 	}
 }
 

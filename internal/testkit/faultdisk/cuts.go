@@ -176,7 +176,7 @@ func (c *Cuts) choices(d *Disk) []choice {
 	}
 	if total <= limit {
 		for _, g := range groups {
-			odometer(g.ways, func(at []int) {
+			combinations(g.ways, func(at []int) {
 				i := -1
 				pick(g, func(int) int { i++; return at[i] })
 			})
@@ -198,8 +198,8 @@ func (c *Cuts) choices(d *Disk) []choice {
 	return all
 }
 
-// odometer calls do with every combination.
-func odometer(ways [][]variant, do func(at []int)) {
+// combinations calls do with every combination.
+func combinations(ways [][]variant, do func(at []int)) {
 	at := make([]int, len(ways))
 	for {
 		do(at)

@@ -1,10 +1,9 @@
-// Package faultdisk is the twin of a real file system, in memory, for tests
-// and simulations: it knows what is durable and what is not, and it fails on
-// request. It can cut the power at any changing operation, after which what
-// was not synced is there, or not, or torn; show all that can be found after a
-// cut (Every); fill up; fail with an I/O error;
-// and return other bytes than were written. Conformance holds it and the
-// real file system to one behaviour.
+// Package faultdisk is a file system in memory, for tests and simulations. It
+// knows what is durable and what is not, and fails on request. It can cut the
+// power at any changing operation, after which what was not synced is there, or
+// not, or torn; show all that can be found after a cut (Every); fill up; fail
+// with an I/O error; and return other bytes than were written. Conformance holds
+// it and the real file system to one behaviour.
 //
 // What lives here: the disk and its suite. What must not: anything that a
 // device runs, and what a test expects of slot.

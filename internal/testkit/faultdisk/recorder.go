@@ -124,8 +124,8 @@ func (d *Disk) Materialize(dir string) error {
 	return put(d.root, dir)
 }
 
-// twin is the name on the Disk; ok is false outside the directory.
-func (r *Recorder) twin(name string) (at string, ok bool) {
+// onDisk is the name on the Disk; ok is false outside the directory.
+func (r *Recorder) onDisk(name string) (at string, ok bool) {
 	rel, err := filepath.Rel(r.dir, name)
 	if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
 		return "", false
@@ -134,14 +134,14 @@ func (r *Recorder) twin(name string) (at string, ok bool) {
 }
 
 // both does something to the real file system, and if that succeeds to the Disk.
-func (r *Recorder) both(name string, real func() error, twin func(at string) error) error {
+func (r *Recorder) both(name string, real func() error, copied func(at string) error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	at, ok := r.twin(name)
+	at, ok := r.onDisk(name)
 	if err := real(); err != nil || !ok {
 		return err
 	}
-	r.note(twin(at))
+	r.note(copied(at))
 	return nil
 }
 
@@ -159,7 +159,7 @@ func (r *Recorder) OpenFile(name string, flag int, perm iofs.FileMode) (slot.Fil
 		f.File, err = r.OS.OpenFile(name, flag, perm)
 		return err
 	}, func(at string) error {
-		f.twin, err = r.disk.OpenFile(at, flag, perm)
+		f.copy, err = r.disk.OpenFile(at, flag, perm)
 		return err
 	})
 	if f.File == nil {
@@ -171,7 +171,7 @@ func (r *Recorder) OpenFile(name string, flag int, perm iofs.FileMode) (slot.Fil
 // Rename implements slot.FS.
 func (r *Recorder) Rename(oldname, newname string) error {
 	return r.both(newname, func() error { return r.OS.Rename(oldname, newname) }, func(at string) error {
-		from, _ := r.twin(oldname)
+		from, _ := r.onDisk(oldname)
 		return r.disk.Rename(from, at)
 	})
 }
@@ -179,7 +179,7 @@ func (r *Recorder) Rename(oldname, newname string) error {
 // Link implements slot.FS.
 func (r *Recorder) Link(oldname, newname string) error {
 	return r.both(newname, func() error { return r.OS.Link(oldname, newname) }, func(at string) error {
-		from, _ := r.twin(oldname)
+		from, _ := r.onDisk(oldname)
 		return r.disk.Link(from, at)
 	})
 }
@@ -219,7 +219,7 @@ func (r *Recorder) CreateTemp(dir string) (durable.File, error) {
 		return err
 	}, func(at string) error {
 		at = filepath.Join(at, filepath.Base(t.Name()))
-		t.twin, err = r.disk.OpenFile(at, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		t.copy, err = r.disk.OpenFile(at, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		return err
 	})
 	if err != nil {
@@ -232,50 +232,50 @@ func (r *Recorder) CreateTemp(dir string) (durable.File, error) {
 type recorded struct {
 	slot.File
 	r    *Recorder
-	twin slot.File // nil outside the directory
+	copy slot.File // nil outside the directory
 }
 
 // do is Recorder.both for an open file.
-func (f *recorded) do(real, twin func() error) error {
+func (f *recorded) do(real, copied func() error) error {
 	f.r.mu.Lock()
 	defer f.r.mu.Unlock()
-	if err := real(); err != nil || f.twin == nil {
+	if err := real(); err != nil || f.copy == nil {
 		return err
 	}
-	f.r.note(twin())
+	f.r.note(copied())
 	return nil
 }
 
 // WriteAt implements slot.File.
 func (f *recorded) WriteAt(b []byte, off int64) (n int, err error) {
 	err = f.do(func() error { n, err = f.File.WriteAt(b, off); return err },
-		func() error { _, err := f.twin.WriteAt(b, off); return err })
+		func() error { _, err := f.copy.WriteAt(b, off); return err })
 	return n, err
 }
 
 // Truncate implements slot.File.
 func (f *recorded) Truncate(size int64) error {
-	return f.do(func() error { return f.File.Truncate(size) }, func() error { return f.twin.Truncate(size) })
+	return f.do(func() error { return f.File.Truncate(size) }, func() error { return f.copy.Truncate(size) })
 }
 
 // Sync implements slot.File.
-func (f *recorded) Sync() error { return f.do(f.File.Sync, func() error { return f.twin.Sync() }) }
+func (f *recorded) Sync() error { return f.do(f.File.Sync, func() error { return f.copy.Sync() }) }
 
 // Flush implements slot.File.
 func (f *recorded) Flush(off, n int64) error {
-	return f.do(func() error { return f.File.Flush(off, n) }, func() error { return f.twin.Flush(off, n) })
+	return f.do(func() error { return f.File.Flush(off, n) }, func() error { return f.copy.Flush(off, n) })
 }
 
 // Close implements slot.File.
 func (f *recorded) Close() error {
-	return f.do(f.File.Close, func() error { return f.twin.Close() })
+	return f.do(f.File.Close, func() error { return f.copy.Close() })
 }
 
 // temp is an open file that is written from its start.
 type temp struct {
 	*os.File
 	r    *Recorder
-	twin slot.File
+	copy slot.File
 	at   int64
 }
 
@@ -284,8 +284,8 @@ func (t *temp) Write(b []byte) (int, error) {
 	t.r.mu.Lock()
 	defer t.r.mu.Unlock()
 	n, err := t.File.Write(b)
-	if t.twin != nil {
-		_, terr := t.twin.WriteAt(b[:n], t.at)
+	if t.copy != nil {
+		_, terr := t.copy.WriteAt(b[:n], t.at)
 		t.r.note(terr)
 		t.at += int64(n)
 	}
@@ -296,7 +296,7 @@ func (t *temp) Write(b []byte) (int, error) {
 func (t *temp) Chmod(mode iofs.FileMode) error {
 	t.r.mu.Lock()
 	defer t.r.mu.Unlock()
-	if f, ok := t.twin.(*file); ok {
+	if f, ok := t.copy.(*file); ok {
 		f.d.mu.Lock()
 		f.n.mode = mode.Perm()
 		f.d.mu.Unlock()
@@ -308,8 +308,8 @@ func (t *temp) Chmod(mode iofs.FileMode) error {
 func (t *temp) Sync() error {
 	t.r.mu.Lock()
 	defer t.r.mu.Unlock()
-	if t.twin != nil {
-		t.r.note(t.twin.Sync())
+	if t.copy != nil {
+		t.r.note(t.copy.Sync())
 	}
 	return t.File.Sync()
 }

@@ -23,8 +23,8 @@ type wait struct {
 	n    int
 }
 
-// TestPatience: what counts is the rate over the time, not a sign of life.
-func TestPatience(t *testing.T) {
+// TestWaitBudget: what counts is the rate over the time, not a sign of life.
+func TestWaitBudget(t *testing.T) {
 	const most = 5 * time.Second
 	for _, c := range []struct {
 		name  string
@@ -41,7 +41,7 @@ func TestPatience(t *testing.T) {
 		{"much, and then nothing", []wait{{0, 1 << 20}, {most, 0}}, most},
 		{"a small file", []wait{{4 * time.Second, 10}, {0, 1 << 20}}, 0},
 	} {
-		p, spent := newPatience(most), time.Duration(0)
+		p, spent := newWaitBudget(most), time.Duration(0)
 		left := true
 		for i := 0; left && i < 2000; i++ {
 			w := c.waits[i%len(c.waits)]
@@ -54,26 +54,26 @@ func TestPatience(t *testing.T) {
 	}
 }
 
-// TestPatienceTellsWhy: the error has the bytes, and the time since all was well.
-func TestPatienceTellsWhy(t *testing.T) {
-	p := newPatience(5 * time.Second)
+// TestStallTellsWhy: the error has the bytes, and the time since all was well.
+func TestStallTellsWhy(t *testing.T) {
+	p := newWaitBudget(5 * time.Second)
 	p.after(4*time.Second, 1<<20)
 	p.after(2*time.Second, 3)
 	p.after(time.Second, 4)
-	// It is left after 5 s and what 7 bytes may take.
+	// It is given up after 5 s and what 7 bytes may take.
 	if got := p.spent(); got.Error() != "stalled: 7 bytes in 5.11s, the least is 64 a second" ||
 		!errors.Is(got, ErrStalled) {
 		t.Errorf("%v", got)
 	}
 }
 
-// TestPatienceHasABound: whatever a server does, it has sent the least rate over
-// all but the patience, or is left.
-func TestPatienceHasABound(t *testing.T) {
+// TestWaitBudgetHasABound: whatever a server does, it has sent the least rate over
+// all but the budget, or is given up.
+func TestWaitBudgetHasABound(t *testing.T) {
 	const most = 5 * time.Second
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		p, waits := newPatience(most), []wait(nil)
+		p, waits := newWaitBudget(most), []wait(nil)
 		for left := true; left && len(waits) < 100; {
 			w := wait{time.Duration(r.Int64N(int64(2 * time.Second))), r.IntN(200)}
 			if left = p.after(w.took, w.n); left {
@@ -122,7 +122,7 @@ func (p *paced) giveUp(why error) {
 	close(p.closed)
 }
 
-// TestSlowBody: a server below the least rate is left, one above it is not,
+// TestSlowBody: a server below the least rate is given up, one above it is not,
 // however slow the reader is. All pauses are by the clock of a bubble.
 func TestSlowBody(t *testing.T) {
 	for _, c := range []struct {
@@ -142,7 +142,7 @@ func TestSlowBody(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			c.body.closed = make(chan struct{})
-			r := &reader{body: &c.body, ctx: t.Context(), patience: newPatience(5 * time.Second), left: c.size, want: c.size}
+			r := &reader{body: &c.body, ctx: t.Context(), budget: newWaitBudget(5 * time.Second), left: c.size, want: c.size}
 			var err error
 			var got int64
 			for b := make([]byte, 4096); err == nil; time.Sleep(c.own) {
