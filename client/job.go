@@ -58,6 +58,7 @@ type JobActor struct {
 	Kind    string   `json:"kind"`
 	Name    string   `json:"name"`
 	User    string   `json:"user,omitempty"`
+	Account string   `json:"account,omitempty"`
 	From    string   `json:"from"`
 	Role    string   `json:"role"`
 	Scopes  []string `json:"scopes,omitempty"`

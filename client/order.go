@@ -39,7 +39,9 @@ type SentOrder struct {
 	ID   string `json:"id"`
 	Kind string `json:"kind"`
 	// By is who sent it.
-	By      string    `json:"by"`
+	By string `json:"by"`
+	// Account is the id of the user behind that, which no other user has or had.
+	Account string    `json:"account,omitempty"`
 	Issued  time.Time `json:"issued"`
 	Expires time.Time `json:"expires"`
 	// Moment is when devices do it, zero for at once.

@@ -34,6 +34,9 @@ type User struct {
 // see.
 type Account struct {
 	User
+	// ID is never that of another user, of the same name before or after this one; ""
+	// of one who was made before users had ids.
+	ID string `json:"id,omitempty"`
 	// PasswordHash is an argon2id hash in PHC string format.
 	PasswordHash string `json:"password_hash"`
 	// Known are the networks from which the user has logged in, the latest first,
@@ -308,8 +311,9 @@ type Actor struct {
 	Kind ActorKind
 	// Name of the user, "token NAME of USER" for a token, the device's name.
 	Name string
-	// User is the user behind a session or token, "" for all others.
-	User string
+	// User is the user behind a session or token, "" for all others, and Account the
+	// id of that user: what somebody has made is theirs by it.
+	User, Account string
 	// From is the address that the actor came from, without a port.
 	From string
 	Role Role
@@ -477,7 +481,8 @@ func (a Actor) Within(tx Tx) Tx {
 	if !a.Realm.limited {
 		return tx
 	}
-	if t, ok := tx.(*realmTx); ok && t.actor.Name == a.Name && slices.Equal(t.actor.Realm.sites, a.Realm.sites) {
+	if t, ok := tx.(*realmTx); ok && t.actor.Name == a.Name && t.actor.Account == a.Account &&
+		slices.Equal(t.actor.Realm.sites, a.Realm.sites) {
 		return t
 	}
 	return &realmTx{tx, a}

@@ -68,7 +68,7 @@ var useCases = []useCase{
 		return r.store.View(r.ctx, func(tx domain.Tx) error { return drop(r.Controller.Desk(r.ctx, tx, a)) })
 	}},
 	{"DeskAgain", "devices", "oa", func(r *rig, a domain.Actor) error {
-		was := domain.JobActor{Kind: a.Kind, Name: a.Name, User: a.User, From: a.From, Role: a.Role, Scopes: a.Scopes}
+		was := domain.JobActor{Kind: a.Kind, User: a.User, Account: a.Account, Role: a.Role, Scopes: a.Scopes}
 		return r.store.View(r.ctx, func(tx domain.Tx) error { return drop(r.Controller.DeskAgain(r.ctx, tx, was)) })
 	}},
 	{"CreateProfile", "devices", "oa", func(r *rig, a domain.Actor) error {

@@ -32,7 +32,7 @@ func (j *journal) event(action, target string) {
 }
 
 // unaudited are fields of no interest, or secret ones.
-var unaudited = []string{"version", "created", "changed", "password_hash", "hash", "last_used", "last_login"}
+var unaudited = []string{"version", "created", "changed", "password_hash", "hash", "last_used", "last_login", "account"}
 
 // diff returns the fields in which the JSON forms of two things differ, in
 // the order of their names.

@@ -327,8 +327,7 @@ func (r realmRollouts) Get(ctx context.Context, key string) (v Rollout, err erro
 		return v, err
 	}
 	all, outside, err := r.t.share(ctx, key)
-	who := r.t.actor
-	own := all == 0 && (slices.Contains(v.Record.Authors, cmp.Or(who.User, who.Name)))
+	own := all == 0 && r.t.actor.wrote(v.Record)
 	if err == nil && all == outside && !own {
 		err = hides("rollouts", key)
 	}
@@ -473,12 +472,12 @@ type made[T keyed, F any] struct {
 	Table[T, F]
 	t    *realmTx
 	name string
-	by   func(ctx context.Context, v T) (string, error)
+	by   func(ctx context.Context, v T) (maker, error)
 }
 
 func (m made[T, F]) own(ctx context.Context, v T) (bool, error) {
 	by, err := m.by(ctx, v)
-	return by == m.t.actor.Name, err
+	return err == nil && m.t.actor.made(by), err
 }
 
 func (m made[T, F]) Get(ctx context.Context, key string) (none T, err error) {
@@ -543,7 +542,7 @@ type realmOrders struct {
 
 func (t *realmTx) SentOrders() Table[SentOrder, SentOrderFilter] {
 	return realmOrders{made[SentOrder, SentOrderFilter]{t.Tx.SentOrders(), t, "sent_orders",
-		func(_ context.Context, o SentOrder) (string, error) { return o.By, nil }}}
+		func(_ context.Context, o SentOrder) (maker, error) { return maker{o.By, o.Account}, nil }}}
 }
 
 func (o realmOrders) Put(ctx context.Context, v *SentOrder) error {
@@ -569,9 +568,9 @@ func (o realmOrders) PutAll(ctx context.Context, all []SentOrder) error {
 func (t *realmTx) OrderDevices() Table[OrderDevice, OrderDeviceFilter] {
 	return ofDevice[OrderDevice, OrderDeviceFilter]{part[OrderDevice, OrderDeviceFilter]{
 		made[OrderDevice, OrderDeviceFilter]{t.Tx.OrderDevices(), t, "order_devices",
-			func(ctx context.Context, d OrderDevice) (string, error) {
+			func(ctx context.Context, d OrderDevice) (maker, error) {
 				o, _, err := lookup(ctx, t.Tx.SentOrders(), d.Order)
-				return o.By, err
+				return maker{o.By, o.Account}, err
 			}},
 		func(f OrderDeviceFilter) (OrderDevice, bool) { return OrderDevice{Order: f.Order}, f.Order != "" }},
 		t, "order_devices", func(d OrderDevice) string { return d.Device },
@@ -580,14 +579,14 @@ func (t *realmTx) OrderDevices() Table[OrderDevice, OrderDeviceFilter] {
 
 func (t *realmTx) Jobs() Table[Job, JobFilter] {
 	return made[Job, JobFilter]{t.Tx.Jobs(), t, "jobs",
-		func(_ context.Context, j Job) (string, error) { return j.By.Name, nil }}
+		func(_ context.Context, j Job) (maker, error) { return maker{j.By.Name, j.By.Account}, nil }}
 }
 
 func (t *realmTx) JobSteps() Table[JobStep, JobStepFilter] {
 	return part[JobStep, JobStepFilter]{made[JobStep, JobStepFilter]{t.Tx.JobSteps(), t, "job_steps",
-		func(ctx context.Context, s JobStep) (string, error) {
+		func(ctx context.Context, s JobStep) (maker, error) {
 			j, _, err := lookup(ctx, t.Tx.Jobs(), s.Job)
-			return j.By.Name, err
+			return maker{j.By.Name, j.By.Account}, err
 		}}, func(f JobStepFilter) (JobStep, bool) { return JobStep{Job: f.Job}, f.Job != "" }}
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/passhash"
+	"github.com/peerload/peerload/internal/controller/rollout"
 )
 
 const (
@@ -307,6 +308,28 @@ func csrf(secret string) string {
 	return hex.EncodeToString(m.Sum(nil))
 }
 
+// id tells the user from all others.
+func (u Account) id() string { return cmp.Or(u.ID, u.Name) }
+
+// maker is who has made something, as it is kept. Without an account it was made
+// before users had ids.
+type maker struct{ name, account string }
+
+// made reports whether somebody has made what has this maker: a user with any of
+// their tokens, a token by itself.
+func (a Actor) made(by maker) bool {
+	if by.account == "" {
+		return by.name == a.Name && a.Account == a.User
+	}
+	return by.account == a.Account && (a.Kind != ActorToken || by.name == a.Name)
+}
+
+// wrote is made, of a rollout's plan.
+func (a Actor) wrote(r rollout.Record) bool {
+	return a.Account != "" && slices.Contains(r.AuthorIDs, a.Account) ||
+		a.Account == a.User && slices.Contains(r.Authors, cmp.Or(a.User, a.Name))
+}
+
 // still returns the user behind somebody who has asked before. It refuses if his
 // account is gone, or the token that he used was revoked or has expired.
 func (c *Controller) still(ctx context.Context, tx Tx, was JobActor) (Account, error) {
@@ -314,7 +337,7 @@ func (c *Controller) still(ctx context.Context, tx Tx, was JobActor) (Account, e
 	switch {
 	case err != nil:
 		return u, err
-	case !ok || u.Disabled:
+	case !ok || u.Disabled || u.id() != cmp.Or(was.Account, was.User):
 		return u, fmt.Errorf("%w: user %s is gone or disabled", ErrForbidden, was.User)
 	}
 	if err := c.checkForeign(u); err != nil {
@@ -354,8 +377,8 @@ func (c *Controller) actorBy(ctx context.Context, secret string, kind Credential
 	if err != nil {
 		return Actor{}, Session{}, err
 	}
-	a := Actor{Kind: ActorUser, Name: u.Name, User: u.Name, From: from, Role: u.Role, Realm: RealmOf(u.Sites),
-		credential: cred.ID, browser: kind == CredentialSession}
+	a := Actor{Kind: ActorUser, Name: u.Name, User: u.Name, Account: u.id(), From: from, Role: u.Role,
+		Realm: RealmOf(u.Sites), credential: cred.ID, browser: kind == CredentialSession}
 	return a, sessionOf(cred, u.User, secret), nil
 }
 

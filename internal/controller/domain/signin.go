@@ -328,7 +328,7 @@ func (c *Controller) addForeign(ctx context.Context, tx Tx, j *journal, id Ident
 			"user before you can be it", name)
 	}
 	u := Account{User: User{Name: name, FullName: cleanText(id.FullName, MaxDescriptionLen), Role: id.Role,
-		Sites: id.Sites, Issuer: id.Issuer}}
+		Sites: id.Sites, Issuer: id.Issuer}, ID: c.random(8)}
 	c.stamp(&u.Meta)
 	cred := Credential{ID: c.random(8), Kind: CredentialIdentity, Subject: name, Hash: id.hash()}
 	c.stamp(&cred.Meta)

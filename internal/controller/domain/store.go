@@ -241,8 +241,9 @@ type SentOrder struct {
 	Meta
 	ID   string `json:"id"`
 	Kind string `json:"kind"`
-	// By is who sent it.
-	By string `json:"by"`
+	// By is who sent it, Account the id of the user behind that.
+	By      string `json:"by"`
+	Account string `json:"account,omitempty"`
 	// Issued, Expires and Moment are those of the order; Moment is zero for at once.
 	Issued  time.Time `json:"issued"`
 	Expires time.Time `json:"expires"`
@@ -342,12 +343,14 @@ func (s JobState) Active() bool {
 
 // JobActor is who made a job, or undoes it.
 type JobActor struct {
-	Kind   ActorKind `json:"kind"`
-	Name   string    `json:"name"`
-	User   string    `json:"user,omitempty"`
-	From   string    `json:"from"`
-	Role   Role      `json:"role"`
-	Scopes []Scope   `json:"scopes,omitempty"`
+	Kind ActorKind `json:"kind"`
+	Name string    `json:"name"`
+	User string    `json:"user,omitempty"`
+	// Account is the id of the user.
+	Account string  `json:"account,omitempty"`
+	From    string  `json:"from"`
+	Role    Role    `json:"role"`
+	Scopes  []Scope `json:"scopes,omitempty"`
 	// Sites that the actor is limited to; without Limited there is no limit.
 	Limited bool     `json:"limited,omitempty"`
 	Sites   []string `json:"sites,omitempty"`
@@ -361,8 +364,8 @@ func (j JobActor) Realm() Realm { return Realm{j.Limited, j.Sites} }
 
 // jobActor is the actor as a job keeps it.
 func (a Actor) jobActor() JobActor {
-	j := JobActor{Kind: a.Kind, Name: a.Name, User: a.User, From: a.From, Role: a.Role, Scopes: a.Scopes,
-		Limited: a.Realm.limited, Sites: a.Realm.Sites()}
+	j := JobActor{Kind: a.Kind, Name: a.Name, User: a.User, Account: a.Account, From: a.From, Role: a.Role,
+		Scopes: a.Scopes, Limited: a.Realm.limited, Sites: a.Realm.Sites()}
 	if a.Kind == ActorToken {
 		j.Credential = a.credential
 	}

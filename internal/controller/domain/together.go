@@ -462,8 +462,8 @@ func (c *Controller) Desk(ctx context.Context, tx Tx, a Actor) (*Desk, error) {
 // DeskAgain returns a desk for somebody who has asked before, with what he may do
 // now: nothing, if his account is gone, or the token that he used.
 func (c *Controller) DeskAgain(ctx context.Context, tx Tx, was JobActor) (*Desk, error) {
-	a := Actor{Kind: was.Kind, Name: was.Name, User: was.User, From: was.From, Role: was.Role, Scopes: was.Scopes,
-		Realm: was.Realm(), credential: was.Credential}
+	a := Actor{Kind: was.Kind, Name: was.Name, User: was.User, Account: was.Account, From: was.From, Role: was.Role,
+		Scopes: was.Scopes, Realm: was.Realm(), credential: was.Credential}
 	if was.User != "" {
 		u, err := c.still(ctx, tx, was)
 		if err != nil {

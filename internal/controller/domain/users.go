@@ -148,6 +148,7 @@ func (c *Controller) changeUser(ctx context.Context, tx Tx, j *journal, u *Accou
 	c.stamp(&u.Meta)
 	target := "user " + u.Name
 	if isNew {
+		u.ID = c.random(8)
 		if err := create(ctx, tx.Accounts(), u, "user", u.Name); err != nil {
 			return err
 		}
@@ -465,8 +466,8 @@ func (c *Controller) ActorByToken(ctx context.Context, secret, from string) (Act
 	if scopes == nil {
 		scopes = []Scope{}
 	}
-	return Actor{Kind: ActorToken, Name: "token " + cred.Name + " of " + u.Name, User: u.Name, From: from, Role: role,
-		Scopes: scopes, Realm: RealmOf(u.Sites).and(RealmOf(cred.Sites)), credential: cred.ID}, nil
+	return Actor{Kind: ActorToken, Name: "token " + cred.Name + " of " + u.Name, User: u.Name, Account: u.id(),
+		From: from, Role: role, Scopes: scopes, Realm: RealmOf(u.Sites).and(RealmOf(cred.Sites)), credential: cred.ID}, nil
 }
 
 // Tokens lists the tokens of a user; "" means the actor's own, and an admin

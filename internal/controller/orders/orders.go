@@ -169,28 +169,26 @@ func (s *Service) Send(ctx context.Context, a domain.Actor, r Request, dry bool)
 	if out.Order, err = r.order(s.ctl.Time()); err != nil {
 		return out, err
 	}
-	rows, err := s.find(ctx, a, r)
-	if err != nil {
-		return out, err
-	}
 	if _, err := s.keys.current(); err != nil {
 		return out, err
 	}
-	if len(rows) == 0 {
-		return out, fmt.Errorf("%w: the order would reach no device", domain.ErrRefused)
-	}
-	out.Order.Devices, out.Order.By, out.Reach = len(rows), a.Name, reach(rows)
+	out.Order.By, out.Order.Account = a.Name, a.Account
 	if dry {
-		return out, nil
+		err = s.ctl.View(ctx, a, func(tx domain.Tx) (err error) {
+			_, err = s.reached(ctx, tx, a, r, &out)
+			return err
+		})
+		return out, err
 	}
 	out.Order.ID = s.id()
 	out.Order.Created, out.Order.Changed = s.ctl.Time(), s.ctl.Time()
-	devices := make([]domain.OrderDevice, 0, len(rows))
-	for _, d := range rows {
-		devices = append(devices, domain.OrderDevice{Meta: domain.Meta{Created: out.Order.Created,
-			Changed: out.Order.Created}, Order: out.Order.ID, Device: d.Name, Site: site(d), Standing: domain.OrderWaiting})
-	}
+	// Whom it reaches is found and written in one: meanwhile a device could go to a
+	// site that is not the sender's.
 	err = s.ctl.Update(ctx, a, func(tx domain.Tx, note domain.Note) error {
+		devices, err := s.reached(ctx, tx, a, r, &out)
+		if err != nil {
+			return err
+		}
 		o := out.Order
 		if err := tx.SentOrders().Put(ctx, &o); err != nil {
 			return err
@@ -205,15 +203,34 @@ func (s *Service) Send(ctx context.Context, a domain.Actor, r Request, dry bool)
 	return out, err
 }
 
+// reached finds whom an order reaches, in a transaction.
+func (s *Service) reached(ctx context.Context, tx domain.Tx, a domain.Actor, r Request,
+	out *Sent) ([]domain.OrderDevice, error) {
+	rows, err := find(ctx, s.ctl.Within(tx), a, r)
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 {
+		return nil, fmt.Errorf("%w: the order would reach no device", domain.ErrRefused)
+	}
+	out.Order.Version, out.Order.Devices, out.Reach = 0, len(rows), reach(rows)
+	devices := make([]domain.OrderDevice, 0, len(rows))
+	for _, d := range rows {
+		devices = append(devices, domain.OrderDevice{Meta: domain.Meta{Created: out.Order.Created,
+			Changed: out.Order.Created}, Order: out.Order.ID, Device: d.Name, Site: site(d), Standing: domain.OrderWaiting})
+	}
+	return devices, nil
+}
+
 // id makes an id that orders by time.
 func (s *Service) id() string {
 	return fmt.Sprintf("%016x%s", s.ctl.Time().UnixMicro(), s.ctl.Random(4))
 }
 
 // find returns the devices of a request, in the order of their names.
-func (s *Service) find(ctx context.Context, a domain.Actor, r Request) (rows []domain.DeviceRow, err error) {
+func find(ctx context.Context, c *domain.Controller, a domain.Actor, r Request) (rows []domain.DeviceRow, err error) {
 	for _, name := range r.Devices {
-		d, err := s.ctl.Device(ctx, a, name)
+		d, err := c.Device(ctx, a, name)
 		if err != nil {
 			return nil, err
 		}
@@ -223,7 +240,7 @@ func (s *Service) find(ctx context.Context, a domain.Actor, r Request) (rows []d
 		f := domain.DeviceFilter{Site: r.Site, Model: r.Model, Profile: r.Profile, State: r.State, Active: r.Active,
 			Text: r.Text}
 		for p := (domain.Page{Limit: domain.MaxPage}); ; {
-			l, err := s.ctl.Devices(ctx, a, f, p)
+			l, err := c.Devices(ctx, a, f, p)
 			if err != nil {
 				return nil, err
 			}

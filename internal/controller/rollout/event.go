@@ -10,16 +10,17 @@ import (
 type Event interface{ event() }
 
 type (
-	// Edit gives a draft another plan.
+	// Edit gives a draft another plan. ID is what tells its author from others of the
+	// name, "" if nothing does.
 	Edit struct {
-		By   string
-		Plan Plan
+		By, ID string
+		Plan   Plan
 	}
 	// Start is an order: list the target and begin when it is time, after
 	// approval if the plan wants it.
 	Start struct{ By string }
-	// Approve is the consent of a second person.
-	Approve struct{ By string }
+	// Approve is the consent of a second person: of another name, and another ID.
+	Approve struct{ By, ID string }
 	// Relist says that the target is listed from the beginning, after a listing
 	// that did not come to its end.
 	Relist struct{}

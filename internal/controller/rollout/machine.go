@@ -73,7 +73,8 @@ func New(r Record, next NextStep) *Machine {
 // clone copies what later calls change.
 func (r *Record) clone() Record {
 	c := *r
-	c.Authors, c.Waves, c.Replaced = slices.Clone(r.Authors), slices.Clone(r.Waves), slices.Clone(r.Replaced)
+	c.Authors, c.AuthorIDs = slices.Clone(r.Authors), slices.Clone(r.AuthorIDs)
+	c.Waves, c.Replaced = slices.Clone(r.Waves), slices.Clone(r.Replaced)
 	c.LeftOut, c.Reasons, c.Outages = maps.Clone(r.LeftOut), maps.Clone(r.Reasons), slices.Clone(r.Outages)
 	return c
 }
@@ -187,10 +188,18 @@ func (m *Machine) edit(e Edit) error {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	m.rec.Plan = e.Plan
-	if !slices.Contains(m.rec.Authors, e.By) {
-		m.rec.Authors = append(m.rec.Authors, e.By)
-	}
+	m.rec.Wrote(e.By, e.ID)
 	return nil
+}
+
+// Wrote makes somebody an author of the plan; id is "" for who has none.
+func (r *Record) Wrote(by, id string) {
+	if !slices.Contains(r.Authors, by) {
+		r.Authors = append(r.Authors, by)
+	}
+	if id != "" && !slices.Contains(r.AuthorIDs, id) {
+		r.AuthorIDs = append(r.AuthorIDs, id)
+	}
 }
 
 func (m *Machine) start(e Start) error {
@@ -213,7 +222,7 @@ func (m *Machine) approve(e Approve) error {
 	switch {
 	case m.rec.State != Awaiting:
 		return m.wrong("take an approval", Awaiting)
-	case e.By == "" || slices.Contains(m.rec.Authors, e.By):
+	case e.By == "" || slices.Contains(m.rec.Authors, e.By) || slices.Contains(m.rec.AuthorIDs, e.ID):
 		return fmt.Errorf("%w: %s wrote its plan: a second person approves it", ErrRefused, e.By)
 	}
 	m.schedule(e.By)

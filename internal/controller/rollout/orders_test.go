@@ -47,20 +47,21 @@ func TestApproval(t *testing.T) {
 	d := newDesk(t, noon)
 	p := plan(func(p *rollout.Plan) { p.Approval = true })
 	h := d.create("r", p, fleet(1, "")...)
-	d.must("r", rollout.Edit{By: "bob", Plan: p}, rollout.Start{By: "eve"})
+	d.must("r", rollout.Edit{By: "bob", ID: "b", Plan: p}, rollout.Start{By: "eve"})
 	d.is(rollout.Awaiting)
 	if len(h.rows) != 0 {
 		t.Error("it is listed before it is approved")
 	}
-	for _, who := range []string{"ann", "bob", ""} {
-		if err := d.try("r", rollout.Approve{By: who}); !errors.Is(err, rollout.ErrRefused) {
-			t.Errorf("%q: %v", who, err)
+	for _, who := range []rollout.Approve{{By: "ann"}, {By: "ann", ID: "a"}, {By: "bob", ID: "b"}, {By: "bob", ID: "c"},
+		{By: "rob", ID: "b"}, {}} {
+		if err := d.try("r", who); !errors.Is(err, rollout.ErrRefused) {
+			t.Errorf("%+v: %v", who, err)
 		}
 	}
 	if err := d.try("r", rollout.Edit{By: "ann", Plan: p}); !errors.Is(err, rollout.ErrState) {
 		t.Errorf("another plan after the first consent: %v", err)
 	}
-	d.must("r", rollout.Approve{By: "eve"})
+	d.must("r", rollout.Approve{By: "eve", ID: "e"})
 	d.is(rollout.Running)
 }
 

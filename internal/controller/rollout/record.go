@@ -134,10 +134,12 @@ func (c *Counts) add(o Counts) {
 type Record struct {
 	ID string `json:"id"`
 	// Authors have made the plan, the creator first: none of them approves it.
-	Authors []string  `json:"authors"`
-	Created time.Time `json:"created"`
-	Plan    Plan      `json:"plan"`
-	State   State     `json:"state"`
+	Authors []string `json:"authors"`
+	// AuthorIDs are theirs, of those that have one.
+	AuthorIDs []string  `json:"author_ids,omitempty"`
+	Created   time.Time `json:"created"`
+	Plan      Plan      `json:"plan"`
+	State     State     `json:"state"`
 	// Since when the state holds, who brought it about ("" for the rollout
 	// itself), and why.
 	Since time.Time `json:"since"`

@@ -177,7 +177,7 @@ func (s *Service) carryOut(ctx context.Context, tx domain.Tx, a domain.Actor, r 
 			err = s.keeper(tx).Order(ctx, s.ctl.Time(), id, rollout.Replace{By: by, From: o.From, To: o.To})
 		}
 	default:
-		err = s.keeper(tx).Order(ctx, s.ctl.Time(), id, event(v, by, o.Why))
+		err = s.keeper(tx).Order(ctx, s.ctl.Time(), id, event(v, a, o.Why))
 	}
 	if err != nil {
 		return err
@@ -197,12 +197,13 @@ func (s *Service) carryOut(ctx context.Context, tx domain.Tx, a domain.Actor, r 
 }
 
 // event is an order as the machine takes it.
-func event(v Verb, by, why string) rollout.Event {
+func event(v Verb, a domain.Actor, why string) rollout.Event {
+	by := person(a)
 	switch v {
 	case ToStart:
 		return rollout.Start{By: by}
 	case ToApprove:
-		return rollout.Approve{By: by}
+		return rollout.Approve{By: by, ID: a.Account}
 	case ToNext:
 		return rollout.Next{By: by}
 	case ToPause:
@@ -420,6 +421,7 @@ func (s *Service) rollBack(ctx context.Context, tx domain.Tx, a domain.Actor, r 
 	if err != nil {
 		return err
 	}
+	record.Wrote(by, a.Account)
 	back := domain.Rollout{Record: record, Orders: 1, Undoes: id}
 	if err := tx.Rollouts().Put(ctx, &back); errors.Is(err, domain.ErrExists) {
 		return fmt.Errorf("%w: rollout %q: give the one that takes this one back another id", domain.ErrExists, other)

@@ -194,6 +194,7 @@ func (s *Service) Create(ctx context.Context, a domain.Actor, id string, change 
 		if r.Record, err = rollout.NewRecord(s.ctl.Time(), id, person(a), rollout.Default()); err != nil {
 			return said(err)
 		}
+		r.Record.Wrote(person(a), a.Account)
 		if err := s.apply(ctx, tx, a, &r, change, &out); err != nil {
 			return err
 		}
@@ -249,7 +250,7 @@ func (s *Service) apply(ctx context.Context, tx domain.Tx, a domain.Actor, r *do
 			return err
 		}
 		m := rollout.New(r.Record, rollout.Straight)
-		if _, err := m.Step(s.ctl.Time(), rollout.Edit{By: person(a), Plan: plan}); err != nil {
+		if _, err := m.Step(s.ctl.Time(), rollout.Edit{By: person(a), ID: a.Account, Plan: plan}); err != nil {
 			return said(err)
 		}
 		r.Record = m.Record()
@@ -316,7 +317,7 @@ func (s *Service) applyUndo(a domain.Actor, r *domain.Rollout, change Change) er
 		return err
 	}
 	m := rollout.New(r.Record, rollout.Straight)
-	if _, err := m.Step(s.ctl.Time(), rollout.Edit{By: person(a), Plan: plan}); err != nil {
+	if _, err := m.Step(s.ctl.Time(), rollout.Edit{By: person(a), ID: a.Account, Plan: plan}); err != nil {
 		return said(err)
 	}
 	r.Record = m.Record()

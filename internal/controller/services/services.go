@@ -89,7 +89,7 @@ func New(ctx context.Context, cfg Config) (s Services, err error) {
 		Beat: cfg.Beat}); err != nil {
 		return s, err
 	}
-	s.Jobs, err = bulk.New(bulk.Config{Controller: s.Controller, Log: s.log})
+	s.Jobs, err = bulk.New(bulk.Config{Controller: s.Controller, Now: cfg.Domain.Now, Log: s.log})
 	return s, err
 }
 

@@ -2,13 +2,20 @@ package services_test
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/bulk"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/orders"
+	"github.com/peerload/peerload/internal/controller/passhash"
+	"github.com/peerload/peerload/internal/controller/rollouts"
 	"github.com/peerload/peerload/internal/controller/services"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/order"
 )
 
 // TestConfig: what is missing, or is for New to set, is refused, each by itself.
@@ -40,3 +47,105 @@ func TestConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestNameAgain: a user is not another one who had the name before. What that one has
+// sent, made and drafted is not theirs, and what waits to be done in that one's name
+// is not done in theirs.
+func TestNameAgain(t *testing.T) {
+	const phone, password = "SEP0000000000A1", "correct horse battery"
+	ctx, now := t.Context(), time.Now()
+	store, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(t.TempDir(), "controller.db")})
+	ok(t, err)
+	t.Cleanup(func() { store.Close() })
+	s, err := services.New(ctx, services.Config{Keys: t.TempDir(), Domain: domain.Config{Store: store,
+		Now: func() time.Time { return now }, Password: passhash.Cost{Memory: 8, Time: 1, Threads: 1}}})
+	ok(t, err)
+	admin, site, model := domain.Local("root"), "Kyoto", "7961"
+	_, err = s.Controller.CreateSite(ctx, admin, site, domain.SiteChange{})
+	ok(t, err)
+	_, err = s.Controller.CreateDevice(ctx, admin, phone, domain.DeviceChange{Site: &site, Model: &model})
+	ok(t, err)
+	fw := "fw"
+	_, err = s.Controller.RegisterLoad(ctx, admin, domain.UnsignedLoad{Name: fw, Models: []string{model}})
+	ok(t, err)
+	newKen := func() (session, token domain.Actor) {
+		role, secret := domain.RoleOperator, password
+		_, err := s.Controller.CreateUser(ctx, admin, "ken", domain.UserChange{Role: &role, Password: &secret,
+			Sites: &[]string{site}})
+		ok(t, err)
+		in, err := s.Controller.Login(ctx, "ken", password, "127.0.0.1")
+		ok(t, err)
+		session, _, err = s.Controller.ActorBySession(ctx, in.Secret, "127.0.0.1")
+		ok(t, err)
+		tok, err := s.Controller.CreateToken(ctx, admin, "ken", domain.TokenRequest{Name: "t", Role: role,
+			Scopes: domain.Scopes()})
+		ok(t, err)
+		token, err = s.Controller.ActorByToken(ctx, tok.Secret, "127.0.0.1")
+		ok(t, err)
+		return session, token
+	}
+	ken, token := newKen()
+	said := "of the first ken"
+	var sent []string
+	for _, a := range []domain.Actor{ken, token} {
+		o, err := s.Orders.Send(ctx, a, orders.Request{Kind: string(order.CheckIn), Devices: []string{phone}}, false)
+		ok(t, err)
+		sent = append(sent, o.Order.ID)
+	}
+	job, err := s.Jobs.Create(ctx, ken, bulk.Request{Query: &bulk.Query{}, At: now.Add(time.Hour),
+		Set: domain.DeviceChange{Description: &said}})
+	ok(t, err)
+	_, err = s.Rollouts.Create(ctx, ken, "draft", rollouts.Change{Load: &fw, Target: &domain.RolloutTarget{Site: site}})
+	ok(t, err)
+	sees := func(a domain.Actor) (n int) {
+		t.Helper()
+		l, err := s.Orders.List(ctx, a, domain.SentOrderFilter{}, domain.Page{})
+		ok(t, err)
+		for _, id := range sent {
+			switch _, err := s.Orders.Get(ctx, a, id); {
+			case err == nil:
+				n++
+			case !errors.Is(err, domain.ErrNotFound):
+				t.Error(err)
+			}
+		}
+		if l.Total != n {
+			t.Errorf("%s lists %d orders and finds %d", a.Name, l.Total, n)
+		}
+		for _, err := range []error{drop(s.Jobs.Job(ctx, a, job.ID)), drop(s.Rollouts.Get(ctx, a, "draft"))} {
+			switch {
+			case err == nil:
+				n++
+			case !errors.Is(err, domain.ErrNotFound):
+				t.Error(err)
+			}
+		}
+		return n
+	}
+	if session, own := sees(ken), sees(token); session != 4 || own != 2 {
+		t.Errorf("ken sees %d of 4, his token %d: it has sent 1, and the draft is the user's", session, own)
+	}
+	ok(t, s.Controller.DeleteUser(ctx, admin, "ken", 0))
+	again, itsToken := newKen()
+	if session, own := sees(again), sees(itsToken); session+own != 0 {
+		t.Errorf("another ken sees %d of what the first one has made, his token %d", session, own)
+	}
+	now = now.Add(2 * time.Hour)
+	for more := true; more; {
+		more, err = s.Jobs.Step(ctx, job.ID)
+		ok(t, err)
+	}
+	done, err := s.Jobs.Job(ctx, admin, job.ID)
+	if err != nil || done.State != domain.JobRefused || !strings.Contains(done.Problem, "user ken is gone") {
+		t.Errorf("the job of the first ken is %s: %s, %v", done.State, done.Problem, err)
+	}
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func drop[T any](_ T, err error) error { return err }
