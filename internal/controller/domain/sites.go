@@ -444,11 +444,19 @@ func (c *Controller) eachDevice(ctx context.Context, tx Tx, f DeviceFilter,
 	if err != nil {
 		return err
 	}
-	devices, err := Collect(ctx, tx.Devices(), f)
+	return snap.eachDevice(ctx, f, func(d Device, s DeviceState, want LoadAnswer) error {
+		fn(d, s, want)
+		return nil
+	})
+}
+
+func (snap *snapshot) eachDevice(ctx context.Context, f DeviceFilter,
+	fn func(d Device, s DeviceState, want LoadAnswer) error) error {
+	devices, err := Collect(ctx, snap.tx.Devices(), f)
 	if err != nil {
 		return err
 	}
-	states, err := Collect(ctx, tx.States(), StateFilter{})
+	states, err := Collect(ctx, snap.tx.States(), StateFilter{})
 	if err != nil {
 		return err
 	}
@@ -464,7 +472,9 @@ func (c *Controller) eachDevice(ctx context.Context, tx Tx, f DeviceFilter,
 		if err := snap.way(ctx, d, by[d.Name], &want); err != nil {
 			return err
 		}
-		fn(d, by[d.Name], want)
+		if err := fn(d, by[d.Name], want); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -263,29 +263,24 @@ func (c *Controller) picture(ctx context.Context, tx Tx) (map[string]seen, error
 		return nil, err
 	}
 	all := map[string]seen{}
-	var failed error
-	err = c.eachDevice(ctx, tx, DeviceFilter{}, func(d Device, s DeviceState, load LoadAnswer) {
+	err = snap.eachDevice(ctx, DeviceFilter{}, func(d Device, s DeviceState, load LoadAnswer) error {
 		levels, err := snap.levels(ctx, d)
 		if err != nil {
-			failed = err
-			return
+			return err
 		}
 		answers, err := policy.EffectiveAll(snap.table.Lookup(d.Model), levels)
 		if err != nil {
-			failed = err
-			return
+			return err
 		}
 		does := []string{load.Load, d.Description, d.Model, d.Profile, siteOf(d, s)}
 		for _, x := range answers {
 			does = append(does, x.Value)
 		}
 		b, err := json.Marshal(does)
-		if err != nil {
-			failed = err
-		}
 		all[d.Name] = seen{siteOf(d, s), d.Model, string(b), load.Via, load.Held}
+		return err
 	})
-	return all, errors.Join(err, failed)
+	return all, err
 }
 
 // reachOf compares two pictures; shown is equal for equal differences.
