@@ -98,4 +98,10 @@ type Failure struct {
 	// Reason is a stable code, as Device.Reason.
 	Reason  string `json:"reason"`
 	Message string `json:"message,omitempty"`
+	// Phase is what the device was at: provision, manifest, transfer, verify, commit,
+	// install, reboot, trial, rollback or file-hook; "" for none of them, and from
+	// devices that do not tell.
+	Phase string `json:"phase,omitempty"`
+	// Output has the last lines that the hook or command printed which failed.
+	Output string `json:"output,omitempty"`
 }

@@ -127,7 +127,13 @@ type Final struct {
 	FirstByteS      float64    `json:"first_byte_s"` // start to first byte from anywhere, seconds
 	ElapsedS        float64    `json:"elapsed_s"`    // start to commit, seconds
 	Unsigned        bool       `json:"unsigned,omitempty"`
-	Components      []Final    `json:"components,omitempty"`
+	// Load is the name of the load or file set that this is the report of; "" for a
+	// single file, and from devices that do not tell.
+	Load string `json:"load,omitempty"`
+	// Reason is why it is not coming, "" if it is complete; from a device that is
+	// told its loads by a controller.
+	Reason     string  `json:"reason,omitempty"`
+	Components []Final `json:"components,omitempty"`
 }
 
 // Fallback is one time at which a source was given up: which, when and why.

@@ -58,6 +58,23 @@ func (e *StepError) Error() string { return fmt.Sprintf("installer, %s: %v", e.S
 // Unwrap returns how it failed.
 func (e *StepError) Unwrap() error { return e.Err }
 
+// outputError is an error of a program that printed something.
+type outputError struct {
+	error
+	lines string // the last that it printed
+}
+
+// Unwrap returns how it failed.
+func (e *outputError) Unwrap() error { return e.error }
+
+// after adds to an error what the program printed last.
+func after(err error, lines string) error {
+	if err == nil || lines == "" {
+		return err
+	}
+	return &outputError{err, lines}
+}
+
 // newInstaller returns the hook of the configuration, or the built-in
 // installer, which only switches slots and restarts the device.
 func newInstaller(c Config, log *slog.Logger, all *quota) Installer {
@@ -80,12 +97,12 @@ func (s *switcher) Do(ctx context.Context, step upgrade.Step, j Job) (bool, erro
 		if s.cfg.RebootCommand == "" {
 			return false, nil
 		}
-		status, err := s.run(ctx, environment(s.cfg, j), j.Progress, "/bin/sh", "-c", s.cfg.RebootCommand)
+		status, said, err := s.run(ctx, environment(s.cfg, j), j.Progress, "/bin/sh", "-c", s.cfg.RebootCommand)
 		if err == nil && status != 0 {
 			err = fmt.Errorf("exit status %d", status)
 		}
 		if err != nil {
-			return false, &StepError{step, err}
+			return false, &StepError{step, after(err, said)}
 		}
 	}
 	return false, nil
@@ -96,14 +113,14 @@ type hook struct{ programs }
 
 // Do implements Installer.
 func (h *hook) Do(ctx context.Context, step upgrade.Step, j Job) (bool, error) {
-	status, err := h.run(ctx, environment(h.cfg, j), j.Progress, h.cfg.Hook, string(step))
+	status, said, err := h.run(ctx, environment(h.cfg, j), j.Progress, h.cfg.Hook, string(step))
 	switch {
 	case err != nil:
-		return false, &StepError{step, err}
+		return false, &StepError{step, after(err, said)}
 	case status == exitReboot && (step == upgrade.StepInstall || step == upgrade.StepRollback):
 		return true, nil
 	case status != 0:
-		return false, &StepError{step, fmt.Errorf("exit status %d", status)}
+		return false, &StepError{step, after(fmt.Errorf("exit status %d", status), said)}
 	}
 	return false, nil
 }
@@ -125,10 +142,10 @@ type programs struct {
 	all *quota // of lines of all programs
 }
 
-// run runs a program and returns its exit status. Its standard output is read
-// line by line, its standard error goes to the log.
+// run runs a program and returns its exit status, and the last lines that it printed.
+// Its standard output is read line by line, its standard error goes to the log.
 func (p programs) run(ctx context.Context, env []string, progress func(int, string), name string,
-	args ...string) (int, error) {
+	args ...string) (status int, said string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.HookTimeout,
 		fmt.Errorf("killed: it took longer than %v", p.cfg.HookTimeout))
 	defer cancel()
@@ -150,15 +167,16 @@ func (p programs) run(ctx context.Context, env []string, progress func(int, stri
 		}
 	}}
 	cmd.Stderr = &lineWriter{line: func(line string) { out.line(slog.LevelWarn, line) }}
-	err := cmd.Run()
+	err = cmd.Run()
+	said = out.tail()
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
-		return 0, context.Cause(ctx)
+		return 0, said, context.Cause(ctx)
 	case errors.As(err, &exit) && exit.ExitCode() >= 0:
-		return exit.ExitCode(), nil
+		return exit.ExitCode(), said, nil
 	}
-	return 0, err
+	return 0, said, err
 }
 
 // Limits of what programs print into the log: lines of one run, lines of all
@@ -203,11 +221,29 @@ type printed struct {
 	left    int
 	dropped int
 	last    string
+	kept    []string // the last lines, for who is told of a failure
+}
+
+// What is kept of the last lines: so many of them, and so many bytes of each.
+const (
+	tailLines = 5
+	tailBytes = 200
+)
+
+// tail are the last lines.
+func (p *printed) tail() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.kept, "\n")
 }
 
 func (p *printed) line(level slog.Level, line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if line != "" {
+		p.kept = append(p.kept, strings.ToValidUTF8(line[:min(len(line), tailBytes)], ""))
+		p.kept = p.kept[max(0, len(p.kept)-tailLines):]
+	}
 	if p.left == 0 || !p.all.take(time.Now()) {
 		p.dropped++
 		p.last = line

@@ -275,9 +275,28 @@ const maxPending = 64
 
 // failure records something that went wrong, for the controller and the page.
 func (o *outbox) failure(load, file string, why reason.Code, err error) {
+	o.add(failureOf(load, file, why, err))
+}
+
+// failureOf is something that went wrong, as it is reported.
+func failureOf(load, file string, why reason.Code, err error) report.Failure {
+	f := report.Failure{Load: load, File: file, Reason: string(why), Message: err.Error(), Phase: why.Phase()}
+	var step *StepError
+	if errors.As(err, &step) {
+		f.Phase = strings.ToLower(string(step.Step))
+	}
+	var out *outputError
+	if errors.As(err, &out) {
+		f.Output = out.lines
+	}
+	return f
+}
+
+// add records a failure.
+func (o *outbox) add(f report.Failure) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.failures = append(o.failures, report.Failure{Load: load, File: file, Reason: string(why), Message: err.Error()})
+	o.failures = append(o.failures, f)
 	o.failures = o.failures[max(0, len(o.failures)-maxPending):]
 }
 

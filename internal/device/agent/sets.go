@@ -229,12 +229,12 @@ func (w setWorld) Fetch(ctx context.Context, name string,
 		run.Close()
 		return nil, errNoPlace // and the next instance begins anew
 	case err != nil:
-		w.finished(ctx, run, err)
+		w.finished(ctx, name, run, err)
 		run.Close()
 		w.offerSets(i)
 		return nil, err
 	}
-	w.finished(ctx, run, nil)
+	w.finished(ctx, name, run, nil)
 	return func() {
 		i.keep(dir, run.Files, run.Close)
 		w.offerSets(i) // what was there before, too
@@ -267,12 +267,12 @@ func (w setWorld) Hook(ctx context.Context, step fileset.Step, p fileset.Placed,
 	env := []string{"PEERLOAD_SET=" + p.Name, "PEERLOAD_VERSION=" + p.Version, "PEERLOAD_MODEL=" + c.Model,
 		"PEERLOAD_DIRECTORY=" + p.Directory, "PEERLOAD_DIR=" + path, "PEERLOAD_PREVIOUS=" + previous,
 		"PEERLOAD_STATE=" + c.State}
-	status, err := programs{c, w.log, &w.conf.lines}.run(ctx, env, nil, c.FileHook, string(step))
+	status, said, err := programs{c, w.log, &w.conf.lines}.run(ctx, env, nil, c.FileHook, string(step))
 	if err == nil && status != 0 {
 		err = fmt.Errorf("exit status %d", status)
 	}
 	if err != nil {
-		return fmt.Errorf("file-hook, %s: %w", step, err)
+		return fmt.Errorf("file-hook, %s: %w", step, after(err, said))
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func (d *Daemon) stageSigned(ctx context.Context, i *instance, dir, name string)
 	d.rec.Forget(func(f *status.File) bool { return f.Done || f.Failed })
 	run, err := i.dev.StageLoad(ctx, spec, d.slots,
 		func(m *load.Manifest) error { return d.affords(m.Size()) })
-	d.finished(ctx, run, err)
+	d.finished(ctx, name, run, err)
 	if err != nil {
 		run.Close()
 		return "", err
@@ -123,7 +123,7 @@ func (d *Daemon) stageClassic(ctx context.Context, i *instance, dir, name string
 	if err == nil {
 		err = d.adopt(run, spec.Dir, dir, name)
 	}
-	d.finished(ctx, run, err)
+	d.finished(ctx, name, run, err)
 	if err != nil {
 		run.Close()
 		return "", err
@@ -187,9 +187,9 @@ func (d *Daemon) adopt(run *engine.LoadRun, from, dir, name string) error {
 	return d.slots.Complete()
 }
 
-// finished reports how the fetching of a load ended, unless it was only
+// finished reports how the fetching of a load or file set ended, unless it was only
 // interrupted.
-func (d *Daemon) finished(ctx context.Context, run *engine.LoadRun, err error) {
+func (d *Daemon) finished(ctx context.Context, name string, run *engine.LoadRun, err error) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -205,6 +205,10 @@ func (d *Daemon) finished(ctx context.Context, run *engine.LoadRun, err error) {
 			terminal.Bytes(fin.BytesFromCache))
 	}
 	d.event(e)
+	fin.Load = name
+	if err != nil {
+		fin.Reason = string(failure.Reason(err))
+	}
 	d.out.file(*fin)
 }
 

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/failure"
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/upgrade"
+	"github.com/peerload/peerload/report"
 )
 
 // upgrader drives the machine of package upgrade: it carries out what follows
@@ -28,6 +31,9 @@ type upgrader struct {
 	next     upgrade.Action // the job to begin
 	stop     context.CancelFunc
 	progress progress
+	// heard has what the program printed that failed last for a load: the upgrade ends
+	// with that failure only after it was undone. A restart forgets it.
+	heard atomic.Pointer[report.Failure]
 	// Of the run of the daemon; nil before it.
 	ctx  context.Context
 	busy *sync.WaitGroup
@@ -125,11 +131,18 @@ func (u *upgrader) carryOut(a upgrade.Action) error {
 		d.Wake()
 	case upgrade.Began:
 		u.progress = progress{}
+		if a.Phase == upgrade.Download {
+			u.heard.Store(nil)
+		}
 		d.log.Info("upgrade", "phase", a.Phase, "load", a.Load)
 	case upgrade.Reassigned:
 		d.log.Info("another load is assigned", "load", a.To, "instead", a.From)
 	case upgrade.Fault:
-		d.out.failure(a.Load, "", a.Reason, a.Err)
+		f := failureOf(a.Load, "", a.Reason, a.Err)
+		if h := u.heard.Load(); f.Output == "" && h != nil && h.Load == a.Load && a.Reason != reason.NoWayBack {
+			f.Output = h.Output
+		}
+		d.out.add(f)
 	case upgrade.Problem:
 		d.log.Error("upgrade", "phase", a.Phase, "load", a.Load, "error", a.Err)
 	case upgrade.Ended:
@@ -184,6 +197,9 @@ func (u *upgrader) do(ctx context.Context, job upgrade.Action) upgrade.Event {
 		return upgrade.Fetched{Version: version, Slots: d.slotsView()}
 	case upgrade.RunStep:
 		restart, err := d.conf.installs().Do(ctx, a.Step, u.job(a.Step, a.Load, a.Version))
+		if a.Step != upgrade.StepRollback {
+			u.hear(a.Load, err)
+		}
 		return upgrade.StepEnded{Restart: restart, Err: err}
 	case upgrade.ChangeSlots:
 		return d.changeSlots(a.Change)
@@ -197,11 +213,21 @@ func (u *upgrader) healthy(ctx context.Context, a upgrade.AskHealth) error {
 	c.HookTimeout = min(c.HookTimeout, c.ConfirmTimeout)
 	env := environment(c, u.job(upgrade.StepCommit, a.Load, a.Version))
 	p := programs{c, u.daemon.log, &u.daemon.conf.lines}
-	status, err := p.run(ctx, env, nil, "/bin/sh", "-c", c.ConfirmCommand)
+	status, said, err := p.run(ctx, env, nil, "/bin/sh", "-c", c.ConfirmCommand)
 	if err == nil && status != 0 {
 		err = fmt.Errorf("confirm-command ended with %d", status)
 	}
+	err = after(err, said)
+	u.hear(a.Load, err)
 	return err
+}
+
+// hear keeps what a program printed that failed, if it did.
+func (u *upgrader) hear(load string, err error) {
+	var out *outputError
+	if errors.As(err, &out) {
+		u.heard.Store(&report.Failure{Load: load, Output: out.lines})
+	}
 }
 
 // changeSlots changes the slots. A load that is confirmed is offered to the

@@ -299,7 +299,7 @@ func TestHookContract(t *testing.T) {
 	if err := syscall.Mkfifo(gate, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	hook(`[ "$1" != Install ] || { read -r go < "` + gate + `"; exit 1; }`)
+	hook(`[ "$1" != Install ] || { read -r go < "` + gate + `"; echo "no room on /opt" >&2; exit 1; }`)
 	d.provision(sharing("L2", ""))
 	r.Wake()
 	until(t, "tells how far the hook is", func() bool {
@@ -312,6 +312,13 @@ func TestHookContract(t *testing.T) {
 	if st := r.Status(); st.Active != "L1" || st.Reason != "installer" ||
 		!strings.HasSuffix(calls(), "Rollback L2 1 CP-7961G good\n") {
 		t.Errorf("%+v\n%s", st, calls())
+	}
+	// The controller is told which step it was, and what the hook printed last, though
+	// the hook ran once more since, to undo it.
+	_, told := r.out.some()
+	if len(told) == 0 || told[len(told)-1].Phase != "install" ||
+		told[len(told)-1].Output != "and a line\nno room on /opt" {
+		t.Errorf("failures that wait for the controller: %+v", told)
 	}
 	// Exit status 4 asks for a restart, which the hook does.
 	hook(`[ "$1" != Install ] || exit 4`)

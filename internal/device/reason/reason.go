@@ -7,7 +7,11 @@
 // which reason, which package failure says. Read Code first.
 package reason
 
-import "github.com/peerload/peerload/pdp/wire"
+import (
+	"slices"
+
+	"github.com/peerload/peerload/pdp/wire"
+)
 
 // Code is a reason as reports have it, "" for none.
 type Code string
@@ -45,6 +49,35 @@ func Own() []Code {
 		NoLoad, Trust, Model, Kind, Budget, Refused, NoAddress, TLS, Answer, MetadataRefused, BadProvisioning, Damaged,
 		Installer, Switch, Reboot, NotConfirmed, NoWayBack, FileHook,
 	}
+}
+
+// Phase is what a device is at when it fails for this reason, as report.Failure has
+// it; "" for a reason that can come at any time.
+func (c Code) Phase() string {
+	switch c {
+	case BadProvisioning, Refused, NoAddress:
+		return "provision"
+	case NoLoad, Trust, Model, Kind, Budget, MetadataRefused:
+		return "manifest"
+	case Of(wire.ReasonDigestMismatch), Of(wire.ReasonOriginWrong), Of(wire.ReasonBadChunk), Damaged:
+		return "verify"
+	case Of(wire.ReasonDisk), Switch:
+		return "commit"
+	case Installer:
+		return "install"
+	case Reboot:
+		return "reboot"
+	case NotConfirmed:
+		return "trial"
+	case NoWayBack:
+		return "rollback"
+	case FileHook:
+		return "file-hook"
+	}
+	if c == "" || !slices.Contains(All(), c) {
+		return ""
+	}
+	return "transfer"
 }
 
 // Of is the code of a reason of the protocol, "" for none.

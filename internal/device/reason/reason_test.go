@@ -34,6 +34,23 @@ func TestCodes(t *testing.T) {
 	}
 }
 
+// TestPhases: each reason of its own says at what a device failed, and those of the
+// protocol say that it was the transfer, if it was nothing else.
+func TestPhases(t *testing.T) {
+	for _, code := range reason.All() {
+		if code.Phase() == "" {
+			t.Errorf("%s has no phase", code)
+		}
+	}
+	for code, want := range map[reason.Code]string{reason.Trust: "manifest", reason.Installer: "install",
+		reason.Of(wire.ReasonOriginUnreachable): "transfer", reason.Of(wire.ReasonDigestMismatch): "verify",
+		"": "", "of a newer device": ""} {
+		if got := code.Phase(); got != want {
+			t.Errorf("%q fails at %q, want %q", code, got, want)
+		}
+	}
+}
+
 // Nothing but this package and package wire spells a code: whoever means a reason
 // names it, so that it means the same everywhere. Codes of one word are words of
 // other things, too; they are looked for where a reason is set or compared.
