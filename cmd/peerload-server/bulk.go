@@ -151,7 +151,44 @@ func (f *jobFlags) plan(conn *console.Flags, cmd *cobra.Command, c *console.Conn
 	if err != nil {
 		return err
 	}
-	return f.report(conn, cmd, p.Rows, p.Counts, "bulk_plan", p.Name, "")
+	return f.planned(conn, cmd, p)
+}
+
+// planned prints a plan, and at its end what a run would do.
+func (f *jobFlags) planned(conn *console.Flags, cmd *cobra.Command, p client.JobPlan) error {
+	err := f.report(conn, cmd, p.Rows, p.Counts, "bulk_plan", p.Name, "")
+	if (err == nil || errors.Is(err, errRows)) && !conn.JSON {
+		_, e := fmt.Fprintln(cmd.OutOrStdout(), wouldText(p.Counts, f.job.SkipBad, terminal.Japanese(os.Getenv)))
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+// wouldText says what a run would do with the rows that a plan counts.
+func wouldText(n client.JobCounts, skipBad, japanese bool) string {
+	good := n.Created + n.Changed
+	say := func(english, ja string, args ...any) string {
+		if japanese {
+			return fmt.Sprintf(ja, args...)
+		}
+		return fmt.Sprintf(english, args...)
+	}
+	switch {
+	case n.Refused > 0 && !skipBad && good == 0:
+		return say("A run would change nothing.", "実行しても何も変更されません。")
+	case n.Refused > 0 && !skipBad:
+		return say("A run would change nothing, since it writes all rows or none. Mend the refused rows (%d), or write "+
+			"the others with --skip-bad: it would make %d and change %d devices.",
+			"全行を書き込むか、何も書き込まないかのため、実行しても何も変更されません。拒否された行(%d)を直すか、--skip-bad "+
+				"で残りの行を書き込んでください(作成 %d台、変更 %d台)。", n.Refused, n.Created, n.Changed)
+	case good == 0:
+		return say("A run would change nothing.", "実行しても何も変更されません。")
+	case n.Refused > 0:
+		return say("A run would make %d and change %d devices, and leave out the refused rows (%d).",
+			"実行すると、機器を%d台作成し、%d台変更し、拒否された行(%d)は除きます。", n.Created, n.Changed, n.Refused)
+	}
+	return say("A run would make %d and change %d devices.", "実行すると、機器を%d台作成し、%d台変更します。",
+		n.Created, n.Changed)
 }
 
 // maxShown bounds the good rows that are printed, and maxBad the bad ones.
@@ -305,7 +342,7 @@ func (f *jobFlags) agreed(conn *console.Flags, cmd *cobra.Command, c *console.Co
 	}
 	n := p.Counts
 	if n.Refused > 0 && !r.SkipBad {
-		return false, f.report(conn, cmd, p.Rows, n, "bulk_plan", p.Name, "")
+		return false, f.planned(conn, cmd, p)
 	}
 	if n.Created+n.Changed <= 1 {
 		return true, nil
@@ -392,6 +429,33 @@ job that has not begun does not begin.`,
 		})}
 	cmd.Flags().BoolVar(&f.job.SkipBad, "skip-bad", false, "keep rows that were changed since, and take back the others")
 	return cmd
+}
+
+// undoJob takes back a job by its entry of the audit log. It asks as other undoing
+// does.
+func undoJob(conn *console.Flags, cmd *cobra.Command, c *console.Connection, a *console.Consent, j client.Job) error {
+	n := j.Counts.Created + j.Counts.Changed
+	say := func(japanese bool) string {
+		if japanese {
+			return fmt.Sprintf("一括処理 %s: 作成した%d台を削除し、変更した%d台を元に戻します", j.ID, j.Counts.Created, j.Counts.Changed)
+		}
+		return fmt.Sprintf("bulk job %s: this removes %d devices that it has made, and takes back %d that it has changed",
+			j.ID, j.Counts.Created, j.Counts.Changed)
+	}
+	japanese := terminal.Japanese(os.Getenv)
+	if a.Dry {
+		return conn.Show(cmd, "dry_run", j, "%s\n", say(japanese))
+	}
+	if n > 1 && !a.Yes {
+		if ok, err := console.Confirmed(cmd, say(false), say(japanese)); err != nil || !ok {
+			return err
+		}
+	}
+	j, err := c.UndoJob(cmd.Context(), j.ID, false)
+	if err != nil {
+		return err
+	}
+	return (&jobFlags{}).follow(conn, cmd, c, j)
 }
 
 func bulkList(conn *console.Flags) *cobra.Command {

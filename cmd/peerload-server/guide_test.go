@@ -50,7 +50,7 @@ func TestOperationsGuide(t *testing.T) {
 // TestBulkGuide likewise of docs/BULK.md.
 func TestBulkGuide(t *testing.T) {
 	runGuide(t, "../../docs/BULK.md", 30, "phones.csv: 2 rows: 2 created, 0 changed, 0 unchanged, 0 refused",
-		"phones.csv: done: 2 rows: 2 created", `profile "Brunch"; did you mean Branch?`, "status 3",
+		"phones.csv: done: 2 rows: 2 created", "A run would make 2 and change 0 devices.", ": undone: ", `profile "Brunch"; did you mean Branch?`, "status 3",
 		"mended.csv: done: 1 row: 0 created, 0 changed, 1 unchanged", "settings.peer-sharing: unset → on",
 		"desks.csv: done: 2 rows: 2 created", "branch model=7961", ": begins ", "undone", "phones.xlsx: 4 devices",
 		"all.csv: 4 rows: 0 created, 0 changed, 4 unchanged, 0 refused")

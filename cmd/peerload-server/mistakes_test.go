@@ -298,6 +298,16 @@ func TestJobsInJapanese(t *testing.T) {
 			t.Errorf("%s is %q in English", state, word)
 		}
 	}
+	for _, n := range []client.JobCounts{{}, {Created: 1}, {Refused: 1}, {Refused: 2, Changed: 1}} {
+		for _, skip := range []bool{false, true} {
+			english, ja := wouldText(n, skip, false), wouldText(n, skip, true)
+			writes := n.Created+n.Changed > 0 && (skip || n.Refused == 0)
+			if strings.HasPrefix(english, "A run would change nothing") == writes || !strings.HasPrefix(ja, "実行") &&
+				!strings.HasPrefix(ja, "全行") {
+				t.Errorf("%+v, skip %t: %s %s", n, skip, english, ja)
+			}
+		}
+	}
 	text := countText("phones.csv", "done", client.JobCounts{Rows: 2, Changed: 2}, true)
 	if want := "phones.csv: 完了: 全2行。"; !strings.HasPrefix(text, want) {
 		t.Errorf("%q, want %q", text, want)

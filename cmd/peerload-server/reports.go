@@ -122,9 +122,16 @@ func undoCommand() *cobra.Command {
 		Long: `Take back what an entry of the audit log has changed: settings, assignments of
 loads and releases, and other changes of devices, profiles and the enterprise.
 What was changed again since is not overwritten: then nothing is undone. What was
-undone is an entry too, and can be undone.`,
+undone is an entry too, and can be undone. The entry of a bulk job undoes the job,
+as "bulk undo" does.`,
 		Example: "  peerload-server report audit\n  peerload-server undo 00065a1f0c2b4d3e5f607182",
 		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
+			switch j, err := c.Job(cmd.Context(), args[0]); {
+			case err == nil:
+				return undoJob(conn, cmd, c, &a, j)
+			case !errors.Is(err, client.NotFound):
+				return err
+			}
 			return a.CarryOut(conn, cmd, c, client.Order{Undo: args[0]})
 		})}
 	conn.Add(cmd.Flags())

@@ -70,6 +70,40 @@ func TestJob(t *testing.T) {
 	r.is(err, domain.ErrRefused)
 }
 
+// TestBeginsFromNowOn: a time that is past is a mistake, not a wish to begin at once.
+func TestBeginsFromNowOn(t *testing.T) {
+	r := newRig(t)
+	q := csv(table3)
+	for _, at := range []time.Time{r.now.Add(-5 * time.Minute), r.now.Add(-2 * time.Second)} {
+		q.At = at
+		_, err := r.Create(r.ctx, r.admin, q)
+		r.is(err, domain.ErrInvalid)
+	}
+	if l, err := r.Jobs(r.ctx, r.admin, domain.Page{}); err != nil || l.Total != 0 {
+		t.Errorf("%d jobs were made, %v", l.Total, err)
+	}
+	q.At = r.now
+	j, err := r.Create(r.ctx, r.admin, q)
+	r.ok(err)
+	if j = r.finish(j.ID); j.State != domain.JobDone {
+		t.Errorf("a job of now: %+v", j)
+	}
+}
+
+// TestEntryOfAJob: whoever undoes the entry of a job in the audit log is sent to the
+// job: part by part, the devices that it made would stay.
+func TestEntryOfAJob(t *testing.T) {
+	r := newRig(t)
+	j := r.run(csv(table3))
+	for _, dry := range []bool{true, false} {
+		_, err := r.ctl.Change(r.ctx, r.admin, domain.Order{Undo: j.ID}, dry)
+		r.is(err, domain.ErrRefused)
+	}
+	if n := len(r.devices()); n != 3 {
+		t.Errorf("%d devices", n)
+	}
+}
+
 // TestUndoSkips: rows that were changed since are kept, and told.
 func TestUndoSkips(t *testing.T) {
 	r := newRig(t)

@@ -120,8 +120,9 @@ func (s *Service) Create(ctx context.Context, a domain.Actor, r Request) (j doma
 		return j, err
 	}
 	now := s.now()
-	if !r.At.IsZero() && r.At.Before(now) {
-		r.At = time.Time{}
+	if !r.At.IsZero() && r.At.Before(now.Truncate(time.Second)) { // the second in which it was asked for is still now
+		return j, invalid("a job begins from now on, not at %s: leave the time out to begin at once",
+			r.At.UTC().Format(time.RFC3339))
 	}
 	err = s.update(ctx, func(tx domain.Tx) error {
 		desk, err := s.cfg.Controller.Desk(ctx, tx, a)

@@ -238,6 +238,11 @@ func (c *Controller) undo(ctx context.Context, a Actor, id string) (kept []strin
 	}
 	var entries []AuditEntry
 	err = c.view(ctx, a, func(tx Tx) error {
+		if _, job, err := lookup(ctx, tx.Jobs(), id); err != nil {
+			return err
+		} else if job { // which removes what it has made, and says of each row what became of it
+			return refused("this is the entry of a bulk job: undo the job of the same id")
+		}
 		parts := AuditFilter{PartOf: id}
 		if entries, err = Collect(ctx, tx.Audit(), parts); err != nil {
 			return err
