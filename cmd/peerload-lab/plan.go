@@ -19,6 +19,7 @@ import (
 
 	"github.com/peerload/peerload/internal/lab/measure"
 	"github.com/peerload/peerload/internal/lab/units"
+	"github.com/peerload/peerload/internal/predict"
 	"github.com/peerload/peerload/internal/sim"
 	"github.com/peerload/peerload/load"
 )
@@ -75,7 +76,7 @@ differs by more than 15 %.`,
 // planCase is a row of the plan.
 type planCase struct {
 	Case     string   `json:"case"`
-	How      string   `json:"how"` // "simulated", "drawn out" or "computed"
+	How      string   `json:"how"` // a word of package predict
 	LastS    float64  `json:"last_device_s"`
 	WANBytes int64    `json:"wan_bytes"`
 	WANRatio float64  `json:"wan_ratio"`
@@ -120,8 +121,8 @@ func (f *planFlags) plan(ctx context.Context, out io.Writer) error {
 	}
 	began := time.Now()
 	cases := make([]planCase, len(sites))
-	err := shard(ctx, len(sites), func(i int) (planCase, error) { return predict(names[i], sites[i]) },
-		func(i int, x planCase) bool { cases[i] = x; return true })
+	err := shard(ctx, len(sites), func(i int) (predict.Way, error) { return predict.Shared(names[i], sites[i]) },
+		func(i int, w predict.Way) bool { cases[i] = caseOf(w); return true })
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,11 @@ func (f *planFlags) plan(ctx context.Context, out io.Writer) error {
 		Event: "plan", Devices: c.Devices, WAN: f.wan, LAN: f.lan, RTTS: c.RTT.Seconds(),
 		Files: len(c.Sizes), Signed: c.Metadata, Size: c.Size(), BoundS: c.Bound().Seconds(),
 	}
-	r.Cases = append(append(append(r.Cases, cases[0]), classic(c)...), cases[1:]...)
+	r.Cases = append(r.Cases, cases[0])
+	for _, w := range predict.Alone(c) {
+		r.Cases = append(r.Cases, caseOf(w))
+	}
+	r.Cases = append(r.Cases, cases[1:]...)
 	r.WallS = time.Since(began).Seconds()
 	if f.json {
 		return json.NewEncoder(out).Encode(r)
@@ -138,29 +143,10 @@ func (f *planFlags) plan(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-func predict(name string, c sim.Site) (planCase, error) {
-	o, drawn, err := c.Predict()
-	x := planCase{
-		Case: name, How: "simulated", LastS: o.Last.Seconds(), WANBytes: o.WANBytes,
-		WANRatio: float64(o.WANBytes) / float64(max(1, o.Size)), Wrong: o.Violations, Missing: o.Expected - o.Complete,
-	}
-	if drawn {
-		x.How = "drawn out"
-	}
-	return x, err
-}
-
-// classic computes the times when every device downloads by itself.
-func classic(c sim.Site) []planCase {
-	n := int64(c.Devices) * c.Size()
-	row := func(name string, d time.Duration) planCase {
-		return planCase{Case: name, How: "computed", LastS: d.Seconds(), WANBytes: n, WANRatio: float64(c.Devices)}
-	}
-	return []planCase{
-		row("every device by HTTP", c.CopiesOverWAN()),
-		row(fmt.Sprintf("every device by TFTP, %d B", sim.LargeBlock), c.LockStep(sim.LargeBlock)),
-		row(fmt.Sprintf("every device by TFTP, %d B", sim.ClassicBlock), c.LockStep(sim.ClassicBlock)),
-	}
+// caseOf is a row of one way.
+func caseOf(w predict.Way) planCase {
+	return planCase{Case: w.Name, How: w.How, LastS: w.Last.Seconds(), WANBytes: w.WANBytes, WANRatio: w.Copies,
+		Wrong: w.Violations, Missing: w.Missing}
 }
 
 func (r planResult) text(w io.Writer) {

@@ -120,6 +120,7 @@ var packages = []rule{
 	{dir: "internal/sim", floor: 2, side: both, pure: true,
 		allowedImports: []string{"internal/choice", "load", "report", "pdp/wire", "pdp/election", "pdp/tree",
 			"pdp/transfer", "pdp", "internal/note"}},
+	{dir: "internal/predict", floor: 2, side: both, pure: true, allowedImports: []string{"internal/sim"}},
 
 	// Floor 2: the controller.
 	{dir: "client", floor: 2, side: controller, allowedImports: []string{"report"}},

@@ -49,8 +49,12 @@ const drawnChunks = 200
 // once the trees have formed. Drawn reports whether it did so; then Last,
 // Median and WANBytes are extrapolated, and the rest is from the last
 // simulation.
-func (c Site) Predict() (o Outcome, drawn bool, err error) {
-	b := c.shrink(planChunks / max(1, c.Devices))
+func (c Site) Predict() (o Outcome, drawn bool, err error) { return c.PredictWithin(planChunks) }
+
+// PredictWithin is Predict that simulates about so many chunks of all devices
+// together at most.
+func (c Site) PredictWithin(chunks int) (o Outcome, drawn bool, err error) {
+	b := c.shrink(chunks)
 	if b.Size() == c.Size() {
 		o, err = b.Play()
 		return o, b.Devices < c.Devices, err
@@ -88,10 +92,10 @@ const fewest = 100
 const mostPlanned = 2000
 
 // shrink returns the site with its large files reduced in proportion, so that
-// all devices together have most chunks; if that is impossible, it also reduces
+// all devices together have budget chunks; if that is impossible, it also reduces
 // the devices.
-func (c Site) shrink(most int) Site {
-	b := c
+func (c Site) shrink(budget int) Site {
+	b, most := c, budget/max(1, c.Devices)
 	b.Devices = min(c.Devices, mostPlanned)
 	chunks, large := 0, 0
 	for _, n := range c.Sizes {
@@ -114,7 +118,7 @@ func (c Site) shrink(most int) Site {
 		}
 		left += k
 	}
-	if fit := planChunks / left; fit < c.Devices {
+	if fit := budget / left; fit < c.Devices {
 		b.Devices = min(b.Devices, max(fit, fewest))
 	}
 	return b

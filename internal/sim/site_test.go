@@ -116,7 +116,7 @@ func TestPredictDraws(t *testing.T) {
 		}
 	}
 	many := Site{Devices: MaxSiteDevices, Sizes: []int64{1}}
-	if b := many.shrink(1); b.Devices != mostPlanned {
+	if b := many.shrink(planChunks); b.Devices != mostPlanned {
 		t.Errorf("%d devices are played", b.Devices)
 	}
 }
