@@ -1,6 +1,7 @@
 package pdp
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -166,6 +167,33 @@ func TestRootWithoutChunks(t *testing.T) {
 	}
 	if !opened {
 		t.Errorf("waits for the root until %v", end)
+	}
+}
+
+// TestGateBeginsTheWait: while a file's turn has not come, nobody has any of it. A
+// device does not hold that against the peers when its own turn comes.
+func TestGateBeginsTheWait(t *testing.T) {
+	for profile, cfg := range map[string]Config{"lan": LAN(), "classic": Classic()} {
+		f := File{Size: 8 << 20, Signed: true, Keyed: true}
+		m := New(cfg, Self{Peer: peer(0), Addr: addr(0)}, f, rand.New(rand.NewPCG(1, 2)))
+		m.Step(0, Start{}, nil)
+		m.Step(0, Gate{}, nil)
+		root := &wire.Claim{Rank: wire.Rank{Strength: 1<<32 - 1, Confirmed: true}, Size: 8 << 20, Waiting: true}
+		link := follow(t, m, 1, root)
+		turn, opened := m.now+5*cfg.Transfer.Fallback, time.Duration(0)
+		for now := m.now; now < 2*turn && opened == 0; now += 100 * time.Millisecond {
+			for _, in := range []Event{claimed(1, root), Active{Link: link}, Gate{Open: now >= turn}, nil} {
+				for _, a := range m.Step(now, in, nil) {
+					if _, ok := a.(OpenOrigin); ok {
+						opened = now
+					}
+				}
+			}
+		}
+		longest := turn + cfg.Transfer.Fallback + cfg.Transfer.FallbackJitter + time.Second
+		if opened < turn+cfg.Transfer.Fallback || opened > longest {
+			t.Errorf("%s: asks the server at %v; its turn came at %v", profile, opened, turn)
+		}
 	}
 }
 

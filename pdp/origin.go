@@ -72,8 +72,14 @@ func (o *originSide) busy() bool { return o.use.plain() != unused }
 // answered reports whether the origin has answered the download under way.
 func (o *originSide) answered() bool { return o.use.plain() >= answering }
 
-// gate opens or closes the way to the origin; what is under way goes on.
-func (o *originSide) gate(e Gate) { o.shut = !e.Open }
+// gate opens or closes the way to the origin; what is under way goes on. When it
+// opens, the peers have had no turn at this file either: the wait for chunks begins.
+func (o *originSide) gate(e Gate) {
+	if e.Open && o.shut && o.m.phase == running {
+		o.m.fallback.start()
+	}
+	o.shut = !e.Open
+}
 
 // received takes how many bytes have come.
 func (o *originSide) received(e OriginBytes) {
