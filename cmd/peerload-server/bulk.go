@@ -21,7 +21,7 @@ import (
 )
 
 // errRows ends a bulk job of which some rows failed, after they are printed.
-var errRows = errors.New("rows were not written as asked: mend what PROBLEM says, and write them again")
+var errRows = errors.New("not all rows were written as asked")
 
 func bulkCommand() *cobra.Command {
 	return group("bulk", "Change many devices by a table or a query: plan, run, look, undo",
@@ -233,7 +233,7 @@ func (f *jobFlags) report(conn *console.Flags, cmd *cobra.Command, rows []client
 	if err := conn.Show(cmd, event, n, "%s\n", text); err != nil || len(bad) == 0 {
 		return err
 	}
-	return fmt.Errorf("%d of %d %w", len(bad), n.Rows, errRows)
+	return fmt.Errorf("%w: %d of %d were not; mend what PROBLEM says, and write them again", errRows, len(bad), n.Rows)
 }
 
 // badTable is a table of bad rows, with what each was to change.

@@ -22,6 +22,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/keyring"
 	"github.com/peerload/peerload/internal/controller/oidc"
+	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/terminal"
 )
 
@@ -460,7 +461,7 @@ func (a *accessFlags) flags(f *pflag.FlagSet) {
 func (a *accessFlags) access() (how access, err error) {
 	if a.life <= 0 || a.life > domain.MaxSessionLife {
 		return how, fmt.Errorf("--session-life is a time such as 12h, at most %s",
-			terminal.Duration(domain.MaxSessionLife))
+			parse.Duration(domain.MaxSessionLife))
 	}
 	how.life, how.url = a.life, strings.TrimRight(a.url, "/")
 	if a.issuer == "" {

@@ -18,6 +18,7 @@ import (
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/internal/testkit/golden"
 )
@@ -185,33 +186,141 @@ func seed(d *desk) error {
 	return inst.store.Close()
 }
 
-// What is not set is a hyphen, or is left out of JSON; yes is yes; wide characters
-// shift no column.
-func TestTables(t *testing.T) {
-	d := newDesk(t)
+// shown are the lines of all commands that show something, of the controller that
+// furnish makes: by the command, what stands behind it.
+var shown = map[string]string{
+	"bulk list": "", "bulk status": "JOB", "bulk template list": "", "bulk plan": "--all-devices timing=lan",
+	"device list": "", "device show": "02:00:00:00:00:01", "device history": "02:00:00:00:00:01",
+	"enrolment list": "", "enterprise show": "", "fileset list": "", "fileset show": "tones",
+	"load list": "", "load show": "fw", "model list": "", "model show": "7941",
+	"order list": "", "order show": "ORDER", "order key show": "", "profile list": "", "profile show": "東京",
+	"release list": "", "release show": "9.4(2)", "report audit": "", "report history": "", "report overview": "",
+	"rollout list": "", "rollout status": "up", "rollout devices": "up", "rollout plan": "next",
+	"site list": "", "site show": "京都", "token list": "", "user list": "",
+}
+
+// furnish makes a controller that has something of each kind, much of it not set,
+// with names in wide characters. It returns what stands for JOB and ORDER.
+func furnish(d *desk) *strings.Replacer {
+	d.t.Helper()
 	d.file("password", "a good password\n")
-	t.Setenv(console.EnvData, filepath.Join(d.dir, "data"))
+	d.file("plain", "x\n")
+	d.t.Setenv(console.EnvData, filepath.Join(d.dir, "data"))
 	if err := seed(d); err != nil {
-		t.Fatal(err)
+		d.t.Fatal(err)
 	}
 	for _, line := range []string{
 		"user add alice --role admin --password-file @password", "enrolment add kyoto --site-key", "profile add 東京",
-		"device add 02:00:00:00:00:01 --model 7941 --profile 東京", "device add 02:00:00:00:00:02 --model 7941",
+		"token add 監視 --role viewer --scope read --user alice", "site add 京都 --network 10.1.0.0/16 --note 本社",
+		"site add Nara", "device add 02:00:00:00:00:01 --model 7941 --profile 東京 --site 京都",
+		"device add 02:00:00:00:00:02 --model 7941", "load add --name fw --version 1 --model 7941 @plain",
+		"load add --name gw --version 9.4(2) --model 7941 @app.bin", "release add 9.4(2) --load gw",
+		"fileset add --name tones --version 1 --directory ring-tones --model 7941 @dsp.bin",
+		"bulk template set reception peer-sharing=on", "rollout create up --load fw --all", "rollout start up --yes",
+		"rollout create next --release 9.4(2) --all",
 	} {
 		d.ok(line)
 	}
-	var all string
-	for _, line := range []string{"user list", "enrolment list", "device list", "report audit", "model show 7941"} {
-		all += d.ok(line) + d.ok(line+" --json")
+	job := item[domain.Job](d.t, first(d.ok("bulk run --all-devices --template reception --yes --json")))
+	order := item[orders.Sent](d.t, first(d.ok("order send check-in --all --yes --json")))
+	return strings.NewReplacer("JOB", job.ID, "ORDER", order.Order.ID)
+}
+
+// first is the first line of a text.
+func first(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+// showing are the commands of the tree that only show something.
+func showing(cmd *cobra.Command, path string) (all []string) {
+	for _, c := range seen(cmd) {
+		line := strings.TrimSpace(path + " " + c.Name())
+		if c.Runnable() && slices.Contains([]string{"list", "show", "status", "history", "overview", "audit", "devices",
+			"plan"}, c.Name()) {
+			all = append(all, line)
+		}
+		all = append(all, showing(c, line)...)
 	}
-	if strings.Contains(all, "0001-01-01") {
-		t.Errorf("a time that is not set is shown:\n%s", all)
+	return all
+}
+
+// TestTables: in whatever a command shows, in both languages, what is not set is a
+// hyphen, or is left out of JSON; yes is yes; times are as people type them; wide
+// characters shift no column.
+func TestTables(t *testing.T) {
+	d := newDesk(t)
+	names := furnish(d)
+	commands := showing(rootCommand(), "")
+	if len(commands) < 30 {
+		t.Fatalf("only %d commands show something: %q", len(commands), commands)
+	}
+	wrong := regexp.MustCompile(`0001-01-01|\b\d+m0s|\b\d+h0m|(^|  )(true|false)(  |$)`)
+	var all string
+	for _, command := range commands {
+		arguments, ok := shown[command]
+		if !ok {
+			t.Errorf("%q shows something: give it a line in the table shown", command)
+			continue
+		}
+		line := names.Replace(command + " " + arguments)
+		for _, language := range []string{"C", "ja_JP.UTF-8"} {
+			t.Setenv("LC_ALL", language)
+			out := d.ok(line)
+			all += out
+			for text := range strings.Lines(out) {
+				if found := wrong.FindString(strings.TrimSuffix(text, "\n")); found != "" {
+					t.Errorf("%s, %s: %q in %q", language, line, found, text)
+				}
+			}
+			checkColumns(t, line, strings.Split(out, "\n"))
+		}
+		if out := d.ok(line + " --json"); strings.Contains(out, "0001-01-01") {
+			t.Errorf("%s --json: a time that is not set is shown:\n%s", line, out)
+		}
 	}
 	for _, want := range []string{"alice  admin  -      -          no        -           -\n", "site_key: unset → true\n",
-		"yes        CP-7941G",
-		"SEP020000000001  CP-7941G  東京     -     unknown  -       -\nSEP020000000002  CP-7941G  -        -     unknown  "} {
+		"yes        CP-7941G", "SEP020000000001  CP-7941G  東京     京都  unknown  -       "} {
 		if !strings.Contains(all, want) {
 			t.Errorf("%q is not in\n%s", want, all)
+		}
+	}
+}
+
+// heading finds a line of headings, such as "DEVICE  RUNS".
+var heading = regexp.MustCompile(`^[A-Z][A-Z-]*(  +[A-Z][A-Z-]*)+$`)
+
+// sentence finds a line that sums up the table before it.
+var sentence = regexp.MustCompile(`^\S+( \S+)*: `)
+
+// checkColumns wants each cell of a table below its heading, on the terminal. A
+// table ends at an empty line, with a sentence, or with the text.
+func checkColumns(t *testing.T, command string, lines []string) {
+	t.Helper()
+	var starts []int
+	for _, line := range lines {
+		if heading.MatchString(line) {
+			starts = nil
+			for _, at := range regexp.MustCompile(`  [A-Z]`).FindAllStringIndex(line, -1) {
+				starts = append(starts, at[0]+2)
+			}
+			continue
+		}
+		if line == "" || sentence.MatchString(line) {
+			starts = nil
+		}
+		at, before := 0, "  "
+		for _, r := range line {
+			if slices.Contains(starts, at) && !strings.HasSuffix(before, "  ") {
+				t.Errorf("%s: a cell is not below its heading, at column %d of %q", command, at, line)
+			}
+			at += terminal.Width(string(r))
+			before += string(r)
+		}
+		for _, s := range starts {
+			if s >= at {
+				t.Errorf("%s: column %d has no cell in %q", command, s, line)
+			}
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/durable"
+	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/terminal"
 )
 
@@ -40,7 +41,7 @@ func reportOverview(conn *console.Flags) *cobra.Command {
 			}
 			out := cmd.OutOrStdout()
 			fmt.Fprintf(out, "%d devices, %d silent for %s, %d do not run the load they should\n", o.Devices, o.Silent,
-				terminal.Duration(silent), o.Pending)
+				parse.Duration(silent), o.Pending)
 			for _, part := range []struct {
 				what string
 				n    map[string]int

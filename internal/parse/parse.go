@@ -1,4 +1,5 @@
-// Package parse reads what people write: numbers of bytes and MAC addresses.
+// Package parse reads what people write: numbers of bytes and MAC addresses. It
+// writes times as people type them.
 //
 // What lives here: forms of text that two sides of the product take and that
 // must mean the same on both. What must not: which values a setting or a flag
@@ -11,6 +12,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // MaxSize is the largest number that Size takes, in bytes.
@@ -69,4 +71,16 @@ func MAC(s string) (string, error) {
 		return "", fmt.Errorf("%q is a MAC address of a group, or of nobody: %w", s, ErrNoDevice)
 	}
 	return d, nil
+}
+
+// Duration writes a time as it is typed: 12h, where Go writes 12h0m0s.
+func Duration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestSize(t *testing.T) {
@@ -109,4 +110,16 @@ func FuzzAddress(f *testing.F) {
 			t.Fatalf("%q is %v, and that %v, %v", s, p, again, err)
 		}
 	})
+}
+
+func TestDuration(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", time.Hour: "1h", 90 * time.Minute: "1h30m", 10 * time.Minute: "10m", 10 * time.Second: "10s",
+		time.Hour + time.Second: "1h0m1s", 2160 * time.Hour: "2160h", 1500 * time.Millisecond: "1.5s",
+		-20 * time.Minute: "-20m",
+	} {
+		if got := Duration(d); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
+		}
+	}
 }

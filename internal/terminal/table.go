@@ -4,7 +4,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // None stands in a table, or a sentence, where there is nothing to tell.
@@ -51,18 +50,6 @@ func Table(rows [][]string) []string {
 		lines[r] = strings.TrimRight(strings.Join(cells, "  "), " ")
 	}
 	return lines
-}
-
-// Duration writes a time as it is typed: 12h, where Go writes 12h0m0s.
-func Duration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // Bytes writes a number of bytes for people, in the units of the SI: 20.91 MB

@@ -3,7 +3,6 @@ package terminal
 import (
 	"slices"
 	"testing"
-	"time"
 )
 
 func TestTable(t *testing.T) {
@@ -25,18 +24,6 @@ func TestTable(t *testing.T) {
 	}
 	if YesNo(true) != "yes" || YesNo(false) != "no" {
 		t.Error("yes and no")
-	}
-}
-
-func TestDuration(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "0s", time.Hour: "1h", 90 * time.Minute: "1h30m", 10 * time.Minute: "10m", 10 * time.Second: "10s",
-		time.Hour + time.Second: "1h0m1s", 2160 * time.Hour: "2160h", 1500 * time.Millisecond: "1.5s",
-		-20 * time.Minute: "-20m",
-	} {
-		if got := Duration(d); got != want {
-			t.Errorf("%v: %s, want %s", d, got, want)
-		}
 	}
 }
 

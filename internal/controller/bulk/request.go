@@ -232,7 +232,7 @@ func says(c domain.DeviceChange) bool {
 // rows are those of the devices that a query finds now.
 func (q Query) rows(ctx context.Context, desk *domain.Desk, change domain.DeviceChange) ([]domain.JobRow, error) {
 	if !says(change) {
-		return nil, invalid("a query needs something to set: a setting, or one of %s",
+		return nil, invalid("a query needs something to set: choose some of %s",
 			strings.Join(table.Columns()[1:], ", "))
 	}
 	var rows []domain.JobRow

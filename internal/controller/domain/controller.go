@@ -22,6 +22,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
 )
 
@@ -88,7 +89,7 @@ func (c Config) Validate() error {
 		return errors.New("domain: a time or limit is negative")
 	}
 	if c.SessionLife > MaxSessionLife {
-		return fmt.Errorf("domain: a session lives for %s at most", MaxSessionLife)
+		return fmt.Errorf("domain: a session lives for %s at most", parse.Duration(MaxSessionLife))
 	}
 	return c.Password.WithDefaults().Validate()
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
 )
 
@@ -69,7 +70,7 @@ func checkEnrolment(req *EnrolmentRequest) error {
 	if req.Uses < 0 || req.Uses > MaxEnrolmentUses || req.Life < 0 || req.Life > MaxTokenLife ||
 		len(req.Networks) > MaxNetworks {
 		return invalid("an enrolment token has up to %d uses and %d networks and lives for %s at most", MaxEnrolmentUses,
-			MaxNetworks, MaxTokenLife)
+			MaxNetworks, parse.Duration(MaxTokenLife))
 	}
 	networks := make([]string, 0, len(req.Networks))
 	for _, n := range req.Networks {

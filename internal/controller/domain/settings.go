@@ -573,7 +573,7 @@ func (c *Controller) DeleteModel(ctx context.Context, a Actor, name string) erro
 		m := snap.table.Lookup(name)
 		e, ok := snap.models[m.Name]
 		if !ok || e.Row == nil {
-			return fmt.Errorf("%w: no row was added for model %q", ErrNotFound, name)
+			return fmt.Errorf("%w: model %q among the rows that were added", ErrNotFound, name)
 		}
 		if c.cfg.Table.Lookup(m.Name).Known() && e.Load != (Assignment{}) {
 			before := e

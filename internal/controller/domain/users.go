@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/passhash"
+	"github.com/peerload/peerload/internal/parse"
 )
 
 // UserChange changes a user; what is nil stays.
@@ -431,7 +432,7 @@ func (c *Controller) checkTokenRequest(a Actor, req *TokenRequest) error {
 	case req.Role.rank() > a.Role.rank():
 		return fmt.Errorf("%w: a token can have role %s at most", ErrForbidden, a.Role)
 	case req.Life < 0 || req.Life > MaxTokenLife:
-		return invalid("a token lives for %s at most", MaxTokenLife)
+		return invalid("a token lives for %s at most", parse.Duration(MaxTokenLife))
 	case len(req.Scopes) == 0:
 		return invalid("a token needs at least one scope")
 	}

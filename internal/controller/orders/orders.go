@@ -13,6 +13,7 @@ import (
 	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/order"
+	"github.com/peerload/peerload/internal/parse"
 )
 
 const (
@@ -123,9 +124,12 @@ func (r Request) order(now time.Time) (o domain.SentOrder, err error) {
 	if err := checkKind(r.Kind); err != nil {
 		return o, err
 	}
-	if n := len(r.Devices); n > 0 && (r.finds() || r.All) || n == 0 && r.finds() == r.All {
-		return o, invalid("an order names devices, or finds them by site, model, profile, state, load or text, or is for " +
-			"all")
+	switch named := len(r.Devices) > 0; {
+	case !named && !r.finds() && !r.All:
+		return o, invalid("the order is for nobody: name devices, or find them by site, model, profile, state, load or " +
+			"text, or say that it is for all")
+	case named && (r.finds() || r.All), r.finds() && r.All:
+		return o, invalid("an order is for devices that it names, for those that it finds, or for all: leave out the others")
 	}
 	life := DefaultLife
 	if r.Life > 0 {
@@ -134,7 +138,7 @@ func (r Request) order(now time.Time) (o domain.SentOrder, err error) {
 	now = now.Truncate(time.Second)
 	o = domain.SentOrder{Kind: r.Kind, Issued: now, Expires: now.Add(life), Lines: r.Lines}
 	if life > order.MaxLife {
-		return o, invalid("an order lives for %v at most", order.MaxLife)
+		return o, invalid("an order lives for %v at most", parse.Duration(order.MaxLife))
 	}
 	kind := order.Kind(r.Kind)
 	switch {
@@ -211,7 +215,8 @@ func (s *Service) reached(ctx context.Context, tx domain.Tx, a domain.Actor, r R
 		return nil, err
 	}
 	if len(rows) == 0 {
-		return nil, fmt.Errorf("%w: the order would reach no device", domain.ErrRefused)
+		return nil, fmt.Errorf("%w: the order would reach no device: name others, or find them in another way",
+			domain.ErrRefused)
 	}
 	out.Order.Version, out.Order.Devices, out.Reach = 0, len(rows), reach(rows)
 	devices := make([]domain.OrderDevice, 0, len(rows))

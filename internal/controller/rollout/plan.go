@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/window"
+	"github.com/peerload/peerload/internal/parse"
 )
 
 // Limits of a plan.
@@ -143,9 +144,9 @@ func Default() Plan {
 // Validate says what of a plan cannot work, and what to do.
 func (p *Plan) Validate() error {
 	var errs []error
-	bad := func(wrong bool, format string, args ...any) {
-		if wrong {
-			errs = append(errs, fmt.Errorf(format, args...))
+	bad := func(is bool, format string, args ...any) {
+		if is {
+			errs = append(errs, wrong(format, args...))
 		}
 	}
 	bad(p.MaxFailed < 0, "a failure count of %d: it is 0 (no count pauses) or more", p.MaxFailed)
@@ -164,6 +165,16 @@ func (p *Plan) Validate() error {
 	return errors.Join(errs...)
 }
 
+// wrong is an error with times as people type them.
+func wrong(format string, args ...any) error {
+	for i, a := range args {
+		if d, ok := a.(time.Duration); ok {
+			args[i] = parse.Duration(d)
+		}
+	}
+	return fmt.Errorf(format, args...)
+}
+
 // outside reports whether a time is shorter than that, or longer than a year.
 func outside(d, least time.Duration) bool { return d < least || d > maxDuration }
 
@@ -174,7 +185,7 @@ func (s Silence) validate() error {
 	case s.Rule != SilencePasses && s.Rule != SilenceFails:
 		return fmt.Errorf("silent devices: %q is none of %s, %s, %s", s.Rule, SilenceWaits, SilencePasses, SilenceFails)
 	case outside(s.After, time.Minute):
-		return fmt.Errorf("devices are silent after %v: give from 1m to a year", s.After)
+		return wrong("devices are silent after %v: give from 1m to a year", s.After)
 	}
 	return nil
 }
@@ -188,9 +199,9 @@ func (r Retry) validate() error {
 	case r.Times > 0 && len(r.Reasons) == 0:
 		return errors.New("no reason to try again: name some, as devices report them, or give no more tries")
 	case r.Times > 0 && outside(r.BackOff, time.Second):
-		return fmt.Errorf("a back-off of %v: give from 1s to a year", r.BackOff)
+		return wrong("a back-off of %v: give from 1s to a year", r.BackOff)
 	case r.MaxBackOff != 0 && (r.MaxBackOff < r.BackOff || r.MaxBackOff > maxDuration):
-		return fmt.Errorf("a back-off of at most %v: give 0, or from %v to a year", r.MaxBackOff, r.BackOff)
+		return wrong("a back-off of at most %v: give 0, or from %v to a year", r.MaxBackOff, r.BackOff)
 	}
 	return nil
 }
@@ -229,7 +240,7 @@ func (p *Plan) waves() error {
 			return fmt.Errorf("wave %d: %w", i+1, err)
 		}
 		if w.Gate.Opener == ByExternal && outside(p.AskEvery, time.Second) {
-			return fmt.Errorf("the external check is asked every %v: give from 1s to a year", p.AskEvery)
+			return wrong("the external check is asked every %v: give from 1s to a year", p.AskEvery)
 		}
 	}
 	return nil
@@ -243,7 +254,7 @@ func (g Gate) validate() error {
 	case g.Opener != ByPerson && (g.Success < 1 || g.Success > 100):
 		return fmt.Errorf("a success share of %d %%: give 1 to 100", g.Success)
 	case g.Soak < 0 || g.Soak > maxDuration:
-		return fmt.Errorf("a soak time of %v: give 0 to a year", g.Soak)
+		return wrong("a soak time of %v: give 0 to a year", g.Soak)
 	}
 	return nil
 }

@@ -169,7 +169,8 @@ func readPlan(name string) (p client.RolloutPlan, err error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&p); err != nil {
-		return p, fmt.Errorf("--plan %s is no plan in JSON: %w", name, err)
+		return p, fmt.Errorf("--plan %s is no plan in JSON: %w; write it as the API has it, or as "+
+			"\"peerload-server rollout status ROLLOUT --json\" shows it", name, err)
 	}
 	return p, nil
 }
