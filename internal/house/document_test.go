@@ -6,13 +6,14 @@ import (
 	"go/token"
 	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// TestNamedTestsExist: what ARCHITECTURE.md says to hold a rule must be there.
+// TestNamedTestsExist: tests that a document names must be there.
 func TestNamedTestsExist(t *testing.T) {
 	var all strings.Builder
 	for name, text := range readTree(t) {
@@ -20,22 +21,32 @@ func TestNamedTestsExist(t *testing.T) {
 			all.WriteString(text)
 		}
 	}
-	text, err := os.ReadFile(architecture)
+	documents, err := filepath.Glob(root + "/docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := regexp.MustCompile("`(Test[A-Za-z]+)(…?)`").FindAllStringSubmatch(string(text), -1)
-	if len(names) < 10 {
-		t.Fatalf("ARCHITECTURE.md names only %d tests", len(names))
+	for _, name := range []string{architecture, root + "/README.md", root + "/CONTRIBUTING.md", root + "/SECURITY.md"} {
+		documents = append(documents, name)
 	}
-	for _, m := range names {
-		decl := "\nfunc " + m[1]
-		if m[2] == "" {
-			decl += "("
+	named, n := regexp.MustCompile("`((?:Test|Fuzz|Benchmark)[A-Z]\\w*)(…?)`"), 0
+	for _, document := range documents {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if !strings.Contains(all.String(), decl) {
-			t.Errorf("ARCHITECTURE.md names %s%s, which no package has", m[1], m[2])
+		for _, m := range named.FindAllStringSubmatch(string(text), -1) {
+			n++
+			decl := "\nfunc " + m[1]
+			if m[2] == "" {
+				decl += "("
+			}
+			if !strings.Contains(all.String(), decl) {
+				t.Errorf("%s names %s%s, which no package has", filepath.Base(document), m[1], m[2])
+			}
 		}
+	}
+	if n < 20 {
+		t.Fatalf("the documents name only %d tests", n)
 	}
 }
 
