@@ -24,6 +24,7 @@ func TestResume(t *testing.T) {
 			for _, i := range []int{0, 1, 2, 4} {
 				must(t, p.WriteChunk(i, piece(b, i)))
 			}
+			must(t, p.Settle(true)) // so that a reboot leaves it
 			must(t, p.Close())
 			must(t, d.Rot("/d/.x.part", 4*chunk+100))
 			p = open(t, d, "/d/x", spec, slot.Config{})
@@ -31,6 +32,9 @@ func TestResume(t *testing.T) {
 				t.Fatalf("resumed with prefix %d and has(4) = %v; chunk 4 had rotted", p.Prefix(), p.Has(4))
 			}
 			must(t, p.Close())
+			if q := open(t, d.Reboot(1), "/d/x", spec, slot.Config{}); q.Prefix() != 3 {
+				t.Fatalf("after a reboot %d chunks are left, want 3", q.Prefix())
+			}
 			for what, other := range map[string]slot.Spec{
 				"epoch": {Key: spec.Key, Digest: slot.ExpectAny(), Epoch: 1, Geometry: spec.Geometry},
 				"key":   {Key: load.DigestOf([]byte("other")), Digest: slot.ExpectAny(), Geometry: spec.Geometry},
