@@ -442,3 +442,19 @@ func TestTrialEndsInTime(t *testing.T) {
 	}
 	s.wants(s.tell(upgrade.Tick{}), upgrade.ChangeSlots{Change: upgrade.GoBack})
 }
+
+// TestAnotherLoadInTheSlot: a slot that holds another load than the one that was
+// installed is not switched to, whatever put it there.
+func TestAnotherLoadInTheSlot(t *testing.T) {
+	other := upgrade.Slots{Active: runsL1().Active, Inactive: upgrade.Slot{Load: "L3", Version: "3"}}
+	s := begin(t, upgrade.Record{Phase: upgrade.Reboot, Load: "L2", Version: "2", Assigned: "L2", BootID: "1"})
+	out := s.tell(upgrade.Started{Boot: "1", Slots: other}, upgrade.Wake{})
+	for _, a := range out {
+		if c, ok := a.(upgrade.ChangeSlots); ok {
+			t.Errorf("it changes the slots: %+v", c)
+		}
+	}
+	if r := s.m.Record(); r.Reason != reason.Switch || r.State != report.StateFailed {
+		t.Errorf("%+v; %+v", r, out)
+	}
+}
