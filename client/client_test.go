@@ -119,7 +119,7 @@ func TestErrors(t *testing.T) {
 		{client.Invalid, 422, "scope", func() error {
 			return second(c.Tokens.Create(ctx, "x", client.NewToken{Role: "viewer"}))
 		}},
-		{client.Invalid, 422, "body.role", func() error {
+		{client.Invalid, 422, "role expected", func() error {
 			return second(c.Tokens.Create(ctx, "x", client.NewToken{Role: "god"}))
 		}},
 		{client.Invalid, 422, "galaxy", func() error { return second(c.Settings(ctx, client.Target{Level: "galaxy"})) }},
@@ -315,8 +315,15 @@ func TestOddAnswers(t *testing.T) {
 	status = 429
 	text = `{"type":"urn:peerload:problem:throttled","detail":"too many","errors":[{"location":"body.x","message":"bad"}]}`
 	_, err = c.Enterprise(t.Context())
-	if !errors.Is(err, client.Throttled) || err.Error() != "too many; body.x bad" {
+	if !errors.Is(err, client.Throttled) || err.Error() != "too many; x bad" {
 		t.Errorf("a problem: %v", err)
+	}
+	status = 422
+	text = `{"type":"urn:peerload:problem:invalid","detail":"validation failed",` +
+		`"errors":[{"location":"body.x","message":"bad"},{"location":"query.y","message":"worse"}]}`
+	_, err = c.Enterprise(t.Context())
+	if !errors.Is(err, client.Invalid) || err.Error() != "invalid: x bad; query.y worse" {
+		t.Errorf("fields that are wrong: %v", err)
 	}
 	for _, text = range []string{"", "{", `{"settings": 7}`, `{} {}`, `{"settings": {}}<html>`} {
 		if status = 200; second(c.Enterprise(t.Context())) == nil {

@@ -81,11 +81,18 @@ type Error struct {
 
 // Error implements error.
 func (e *Error) Error() string {
-	text := e.Detail
+	var fields []string
 	for _, f := range e.Fields {
-		text += "; " + strings.TrimSpace(f.Location+" "+f.Message)
+		fields = append(fields, strings.TrimSpace(strings.TrimPrefix(f.Location, "body.")+" "+f.Message))
 	}
-	return text
+	text := strings.Join(fields, "; ")
+	switch {
+	case text == "":
+		return e.Detail
+	case e.Detail == "validation failed": // the fields say more
+		return "invalid: " + text
+	}
+	return e.Detail + "; " + text
 }
 
 // Is implements the interface of errors.Is: an Error matches its Kind.

@@ -137,20 +137,13 @@ func (s *Server) addLoad() {
 	add.Description = "The fields stand before the files: name, version, model (repeated), replace (true), from " +
 		"(repeated). Then the files, in the order in which devices fetch them."
 	huma.Register(s.api, add, func(ctx context.Context, in *upload) (*versioned[domain.Load], error) {
-		dir, err := os.MkdirTemp(s.cfg.Spool, "upload-")
-		if err != nil {
-			return nil, s.fail(ctx, err, 0)
-		}
-		defer os.RemoveAll(dir)
-		form, err := in.receive(dir, s.cfg.MaxUpload)
-		if err != nil {
-			return nil, s.fail(ctx, err, 0)
-		}
-		if form.Directory != "" {
-			return nil, s.fail(ctx, fmt.Errorf("%w: a load has no directory: add it as a file set", domain.ErrInvalid), 0)
-		}
-		l, err := s.ctl.AddLoadFrom(ctx, actor(ctx), form.Request, form.from)
-		return answerVersion(s, ctx, l, l.Version, 0, err)
+		return published(ctx, s, in, func(form uploaded) (l domain.Load, version int64, err error) {
+			if form.Directory != "" {
+				return l, 0, fmt.Errorf("%w: a load has no directory: add it as a file set", domain.ErrInvalid)
+			}
+			l, err = s.ctl.AddLoadFrom(ctx, actor(ctx), form.Request, form.from)
+			return l, l.Version, err
+		})
 	})
 	// Described after it was registered: huma would read a body that it knows.
 	text := &huma.Schema{Type: huma.TypeString}
@@ -161,6 +154,22 @@ func (s *Server) addLoad() {
 				"replace": {Type: huma.TypeBoolean},
 				"from":    {Type: huma.TypeArray, Items: text},
 				"file":    {Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}}}}
+}
+
+// published receives files, publishes them, and leaves none of them behind.
+func published[T any](ctx context.Context, s *Server, in *upload,
+	publish func(uploaded) (T, int64, error)) (*versioned[T], error) {
+	dir, err := os.MkdirTemp(s.cfg.Spool, "upload-")
+	if err != nil {
+		return nil, s.fail(ctx, err, 0)
+	}
+	defer os.RemoveAll(dir)
+	form, err := in.receive(dir, s.cfg.MaxUpload)
+	if err != nil {
+		return nil, s.fail(ctx, err, 0)
+	}
+	item, version, err := publish(form)
+	return answerVersion(s, ctx, item, version, 0, err)
 }
 
 // upload is a request whose body is not read before its handler.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -259,20 +258,13 @@ func (s *Server) addFileSet() {
 	add.Description = "The fields stand before the files: name, version, directory, model (repeated), replace (true). " +
 		"Then the files, in the order in which devices fetch them."
 	huma.Register(s.api, add, func(ctx context.Context, in *upload) (*versioned[domain.FileSet], error) {
-		dir, err := os.MkdirTemp(s.cfg.Spool, "upload-")
-		if err != nil {
-			return nil, s.fail(ctx, err, 0)
-		}
-		defer os.RemoveAll(dir)
-		form, err := in.receive(dir, s.cfg.MaxUpload)
-		if err == nil && form.from != nil {
-			err = fmt.Errorf("%w: only loads are installed from some versions", domain.ErrInvalid)
-		}
-		if err != nil {
-			return nil, s.fail(ctx, err, 0)
-		}
-		f, err := s.ctl.AddFileSet(ctx, actor(ctx), form.Request)
-		return answerVersion(s, ctx, f, f.Version, 0, err)
+		return published(ctx, s, in, func(form uploaded) (f domain.FileSet, version int64, err error) {
+			if form.from != nil {
+				return f, 0, fmt.Errorf("%w: only loads are installed from some versions", domain.ErrInvalid)
+			}
+			f, err = s.ctl.AddFileSet(ctx, actor(ctx), form.Request)
+			return f, f.Version, err
+		})
 	})
 	text := &huma.Schema{Type: huma.TypeString}
 	s.api.OpenAPI().Paths[add.Path].Post.RequestBody = &huma.RequestBody{Required: true,
