@@ -18,6 +18,8 @@ type Order struct {
 	// Load and Release to assign; "" assigns none.
 	Load    *string `json:"load,omitempty"`
 	Release *string `json:"release,omitempty"`
+	// FileSets to assign, or to assign no more.
+	FileSets *FileSetChange `json:"file_sets,omitempty"`
 	// RollBack assigns what was assigned before.
 	RollBack bool `json:"roll_back,omitempty"`
 	// Rows are written as Bulk writes them, at most 10,000.

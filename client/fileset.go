@@ -41,23 +41,19 @@ func (c *Client) RetireFileSet(ctx context.Context, name string, retired bool, v
 type FileSetChange struct {
 	Assign   []string `json:"assign,omitempty"`
 	Unassign []string `json:"unassign,omitempty"`
-	// DryRun changes nothing: the answer says what would be touched.
-	DryRun bool `json:"dry_run,omitempty"`
 }
 
-// FileSetsChanged says which file sets a level assigns after a change, and which
-// devices are to have others than before.
-type FileSetsChanged struct {
-	DryRun   bool     `json:"dry_run"`
+// LevelSets are the file sets that a level assigns.
+type LevelSets struct {
 	Target   Target   `json:"target"`
 	Version  Version  `json:"version"`
 	FileSets []string `json:"file_sets"`
-	Reach    Reach    `json:"reach"`
 }
 
 // ChangeFileSets changes which file sets the enterprise, a profile or a device assigns.
+// Change does it, too, for a site as well, and says first what it would touch.
 func (c *Client) ChangeFileSets(ctx context.Context, t Target, in FileSetChange,
-	v Version) (out FileSetsChanged, err error) {
+	v Version) (out LevelSets, err error) {
 	path, err := t.path()
 	if err != nil {
 		return out, err

@@ -338,15 +338,21 @@ type levelTarget struct {
 	site                   string
 }
 
+// flags adds those of all levels and of a site.
 func (t *levelTarget) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&t.model, "model", "", "for the devices of this model")
+	t.flagsOf(cmd, "enterprise", "model", "profile", "device", "site")
+}
+
+// flagsOf adds those but --model, one of all that are named.
+func (t *levelTarget) flagsOf(cmd *cobra.Command, names ...string) {
 	f := cmd.Flags()
 	f.BoolVar(&t.enterprise, "enterprise", false, "for all devices")
-	f.StringVar(&t.model, "model", "", "for the devices of this model")
 	f.StringVar(&t.profile, "profile", "", "for the devices of this profile")
 	f.StringVar(&t.device, "device", "", "for this device")
 	f.StringVar(&t.site, "site", "", "for each device that belongs to this site now, at its own level")
-	cmd.MarkFlagsMutuallyExclusive("enterprise", "model", "profile", "device", "site")
-	cmd.MarkFlagsOneRequired("enterprise", "model", "profile", "device", "site")
+	cmd.MarkFlagsMutuallyExclusive(names...)
+	cmd.MarkFlagsOneRequired(names...)
 }
 
 // order completes an order with where the flags say.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -113,36 +112,28 @@ func filesetAssign(conn *console.Flags, assign bool) *cobra.Command {
 	if !assign {
 		word, short = "unassign", "Assign a file set no more: devices take it away"
 	}
-	cmd := &cobra.Command{Use: word + " FILESET --enterprise | --profile P | --device D", Short: short,
-		Args: cobra.ExactArgs(1), Example: "  peerload-server fileset " + word + " locale-jp-9.4 --profile lobby",
+	cmd := &cobra.Command{Use: word + " FILESET... --enterprise | --profile P | --device D | --site S", Short: short,
+		Args: cobra.MinimumNArgs(1), Example: "  peerload-server fileset " + word + " locale-jp-9.4 --profile lobby",
 		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			change := client.FileSetChange{Assign: args}
 			if !assign {
 				change = client.FileSetChange{Unassign: args}
 			}
-			ok, err := a.Agreed(conn, cmd, func() (any, client.Reach, error) {
-				change.DryRun = true
-				would, err := c.ChangeFileSets(cmd.Context(), t.target(), change, c.IfVersion)
-				return would, would.Reach, err
-			})
-			if err != nil || !ok {
+			o := t.order(client.Order{FileSets: &change})
+			if c.IfVersion == client.AnyVersion || o.Site != "" {
+				return a.CarryOut(conn, cmd, c, o)
+			}
+			if ok, err := a.Ask(conn, cmd, c, &o); err != nil || !ok {
 				return err
 			}
-			change.DryRun = false
 			done, err := c.ChangeFileSets(cmd.Context(), t.target(), change, c.IfVersion)
 			if err != nil {
 				return err
 			}
-			return conn.Show(cmd, "fileset_"+word+"ed", done, "%s\n%s: file sets %s\n",
-				console.ReachText(done.Reach, terminal.Japanese(os.Getenv)),
+			return conn.Show(cmd, "fileset_"+word+"ed", done, "%s: file sets %s\n",
 				strings.TrimSpace(done.Target.Level+" "+done.Target.Name), console.OrNone(strings.Join(done.FileSets, ", ")))
 		})}
-	f := cmd.Flags()
-	f.BoolVar(&t.enterprise, "enterprise", false, "for all devices")
-	f.StringVar(&t.profile, "profile", "", "for the devices of this profile")
-	f.StringVar(&t.device, "device", "", "for this device")
-	cmd.MarkFlagsMutuallyExclusive("enterprise", "profile", "device")
-	cmd.MarkFlagsOneRequired("enterprise", "profile", "device")
+	t.flagsOf(cmd, "enterprise", "profile", "device", "site")
 	a.Add(cmd)
 	return cmd
 }

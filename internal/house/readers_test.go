@@ -59,6 +59,7 @@ var harmlessReaders = map[string]string{
 	"cmd/peerload.moment":                           "a time, which is shown as it is if it is none",
 	"cmd/peerload.watchdog":                         "the environment that the service manager sets",
 	"(internal/controller/domain.past).site":        "an entry of the audit log that the controller itself has written",
+	"(internal/controller/domain.past).fileSets":    "likewise",
 	"internal/controller/rollouts/draft.parseTime":  "the administrator's own command line",
 	"internal/controller/rollouts/draft.readPlan":   "the administrator's own file, bounded; encoding/json reads it",
 	"internal/controller/servercert.Generate":       "the controller's own command line",

@@ -8,7 +8,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/internal/controller/filesets"
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollouts"
 )
@@ -199,12 +198,6 @@ func (s *Server) rolloutOrder(v rollouts.Verb) {
 	})
 }
 
-// FileSetChange assigns file sets at a level, or assigns them no more.
-type FileSetChange struct {
-	filesets.Change
-	DryRun bool `json:"dry_run,omitempty" doc:"change nothing, and say what would be touched"`
-}
-
 // fileSets are the operations of file sets.
 func (s *Server) fileSets() {
 	sets := s.cfg.FileSets
@@ -232,22 +225,21 @@ func (s *Server) fileSets() {
 			f, err := sets.Retire(ctx, actor(ctx), in.FileSet, in.Body.Retired, v)
 			return answerVersion(s, ctx, f, f.Version, v, err)
 		})
-	fileSetsAt[atDevice[FileSetChange]](s, sets, "/devices/{device}", "device", needDevices)
-	fileSetsAt[atProfile[FileSetChange]](s, sets, "/profiles/{profile}", "profile", needDevices)
-	fileSetsAt[atEnterprise[FileSetChange]](s, sets, "/enterprise", "enterprise", needEnterprise)
+	fileSetsAt[atDevice[domain.FileSetsChange]](s, "/devices/{device}", "device", needDevices)
+	fileSetsAt[atProfile[domain.FileSetsChange]](s, "/profiles/{profile}", "profile", needDevices)
+	fileSetsAt[atEnterprise[domain.FileSetsChange]](s, "/enterprise", "enterprise", needEnterprise)
 }
 
 // fileSetsAt assigns file sets at one level.
-func fileSetsAt[W changing[FileSetChange]](s *Server, sets *filesets.Service, path, word string, may need) {
+func fileSetsAt[W changing[domain.FileSetsChange]](s *Server, path, word string, may need) {
 	huma.Register(s.api, op(http.MethodPatch, path+"/filesets", "change-"+word+"-filesets",
 		"Assign file sets at this level, or assign them no more", may),
-		func(ctx context.Context, in *W) (*versioned[filesets.Result], error) {
+		func(ctx context.Context, in *W) (*versioned[domain.LevelSets], error) {
 			v, err := (*in).version()
 			if err != nil {
 				return nil, err
 			}
-			b := (*in).body()
-			c, err := sets.Change(ctx, actor(ctx), (*in).target(), b.Change, v, b.DryRun)
+			c, err := s.ctl.ChangeFileSets(ctx, actor(ctx), (*in).target(), (*in).body(), v)
 			return answerVersion(s, ctx, c, c.Version, v, err)
 		})
 }

@@ -120,6 +120,9 @@ var useCases = []useCase{
 	{"ChangeSettings", "enterprise", "a", func(r *rig, a domain.Actor) error {
 		return drop(r.ChangeSettings(r.ctx, a, domain.EnterpriseTarget(), set(policy.PeerSharing, "on"), 0))
 	}},
+	{"ChangeFileSets", "devices", "oa", func(r *rig, a domain.Actor) error {
+		return drop(r.ChangeFileSets(r.ctx, a, domain.ProfileTarget("p"), domain.FileSetsChange{Assign: []string{"f"}}, 0))
+	}},
 	{"AssignLoad", "devices", "oa", func(r *rig, a domain.Actor) error {
 		return drop(r.AssignLoad(r.ctx, a, domain.ProfileTarget("p"), "l", 0))
 	}},
@@ -194,15 +197,11 @@ var open = map[string]string{
 	"RecordAsked": "the server's own", "Locator": "the server's own",
 	"Root": "it is public", "Table": "it is public",
 	"Enrol": "takes a token", "Login": "takes a password", "BeginSetup": "the server's own",
-	"CompleteSetup": "takes a one-time secret",
-	"Prune":         "the server's own", "ActorByDevice": "makes actors",
+	"CompleteSetup": "takes a one-time secret", "Prune": "the server's own", "ActorByDevice": "makes actors",
 	"ActorBySession": "makes actors", "ActorByToken": "makes actors",
 	"SignIn": "takes a password", "SignInBy": "an issuer vouches", "ActorByLogin": "makes actors",
-	"AskLogin": "a command line without credentials asks", "RedeemLogin": "takes a one-time secret",
-	"LoginRequest": "of a session", "AnswerLogin": "of a session",
-	"FileSetsOf": "for use cases elsewhere, which ask",
-	"NextStep":   "for use cases elsewhere, which ask",
-	"Logout":     "of a session", "ChangeOwnPassword": "takes a password",
+	"AskLogin": "nobody asks", "RedeemLogin": "takes a secret", "LoginRequest": "of a session", "AnswerLogin": "likewise",
+	"NextStep": "for use cases elsewhere, which ask", "Logout": "of a session", "ChangeOwnPassword": "takes a password",
 	"Update": "for use cases elsewhere, which ask", "View": "for use cases elsewhere, which ask",
 	"Within": "for use cases elsewhere, which ask", "Wanted": "for use cases elsewhere, which ask",
 	"WantedNamed": "for use cases elsewhere, which ask",
@@ -282,6 +281,7 @@ func accessRigOn(t *testing.T, change ...func(*domain.Config)) accessSite {
 	r.unsigned("l", "7961")
 	r.ok(drop(r.CreateProfile(r.ctx, r.admin, "p", domain.ProfileChange{})))
 	r.site("S")
+	r.fileSet("f", "7961")
 	for _, name := range []string{"R", "S"} {
 		r.ok(drop(r.CreateRelease(r.ctx, r.admin, name, domain.ReleaseChange{Loads: &[]string{"l"}})))
 	}

@@ -322,25 +322,35 @@ func (snap *snapshot) unfit(ctx context.Context, r ref, devices []Device) error 
 		return nil
 	}
 	models := map[string]bool{}
-	var some []string
 	for _, d := range devices {
 		models[d.Model] = true
-		if len(some) < 5 {
-			some = append(some, fmt.Sprintf("%s (%s)", d.Name, d.Model))
-		}
 	}
-	are := plural(len(devices), "device is", "devices are")
 	if r.release != "" {
 		names := slices.Sorted(maps.Keys(models))
 		return fmt.Errorf("%w: release %s has no load for %s, which %s: %s", ErrUnfit, r.release,
-			choice.List(names[:min(len(names), 5)]), are, strings.Join(some, ", "))
+			choice.List(names[:min(len(names), 5)]), plural(len(devices), "device is", "devices are"),
+			someOf(devices))
 	}
 	l, err := snap.load(ctx, r.load)
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %s is for %s, which %s not: %s", ErrUnfit, l.Name, strings.Join(l.Models, ", "), are,
-		strings.Join(some, ", "))
+	return notFor(l.Name, l.Models, devices)
+}
+
+// notFor is the error of devices that something is not for.
+func notFor(name string, models []string, devices []Device) error {
+	return fmt.Errorf("%w: %s is for %s, which %s not: %s", ErrUnfit, name, strings.Join(models, ", "),
+		plural(len(devices), "device is", "devices are"), someOf(devices))
+}
+
+// someOf names some devices with their models.
+func someOf(devices []Device) string {
+	var some []string
+	for _, d := range devices[:min(len(devices), maxSome)] {
+		some = append(some, fmt.Sprintf("%s (%s)", d.Name, d.Model))
+	}
+	return strings.Join(some, ", ")
 }
 
 func plural(n int, one, more string) string {

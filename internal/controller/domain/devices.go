@@ -3,6 +3,7 @@ package domain
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/peerload/peerload/internal/policy"
 )
@@ -460,4 +461,136 @@ func (r *Reach) Add(device, model, site string) {
 	if len(r.Some) < maxSome {
 		r.Some = append(r.Some, device)
 	}
+}
+
+// MaxLevelSets bounds the file sets that one level assigns.
+const MaxLevelSets = 32
+
+// FileSetsChange assigns file sets at a level, or assigns them no more.
+type FileSetsChange struct {
+	// Assign are sets to assign. Each takes the place of those at that level which are
+	// for its directory and a model that it is for, too.
+	Assign []string `json:"assign,omitempty" maxItems:"32"`
+	// Unassign are sets to assign no more there.
+	Unassign []string `json:"unassign,omitempty" maxItems:"32"`
+}
+
+func (c FileSetsChange) check() error {
+	if len(c.Assign)+len(c.Unassign) == 0 {
+		return invalid("name file sets to assign or to unassign")
+	}
+	return nil
+}
+
+// LevelSets are the file sets that a level assigns.
+type LevelSets struct {
+	Target  Target `json:"target"`
+	Version int64  `json:"version"`
+	// FileSets in order.
+	FileSets []string `json:"file_sets"`
+}
+
+// ChangeFileSets changes what the enterprise, a profile or a device assigns. version
+// is the one that the caller has read, 0 for any.
+func (c *Controller) ChangeFileSets(ctx context.Context, a Actor, t Target, change FileSetsChange,
+	version int64) (out LevelSets, err error) {
+	if err := a.may(t.permission()); err != nil {
+		return out, err
+	}
+	if err := change.check(); err != nil {
+		return out, err
+	}
+	err = c.update(ctx, a, func(tx Tx, j *journal) error {
+		h, err := c.holder(ctx, tx, t)
+		if err != nil {
+			return err
+		}
+		if h.sets == nil {
+			return invalid("file sets are assigned to the enterprise, a profile or a device, not to a %s", t.Level)
+		}
+		if err := checkVersion(*h.meta, version); err != nil {
+			return err
+		}
+		snap, err := c.snapshot(ctx, tx)
+		if err != nil {
+			return err
+		}
+		before := assignedSets{*h.sets}
+		if err := snap.changeSets(ctx, h, change); err != nil {
+			return err
+		}
+		out = LevelSets{h.target, h.meta.Version, slices.Concat([]string{}, *h.sets)}
+		if slices.Equal(before.FileSets, *h.sets) {
+			return nil
+		}
+		c.stamp(h.meta)
+		if err := h.put(); err != nil {
+			return err
+		}
+		out.Version = h.meta.Version
+		j.note("fileset.assign", h.target.String(), before, assignedSets{*h.sets})
+		return nil
+	})
+	return out, err
+}
+
+// assignedSets are what the audit log has of a level's file sets.
+type assignedSets struct {
+	FileSets []string `json:"file_sets"`
+}
+
+// changeSets changes what a holder assigns, and refuses what cannot be.
+func (snap *snapshot) changeSets(ctx context.Context, h *holder, change FileSetsChange) error {
+	sets := slices.Clone(*h.sets)
+	for _, name := range change.Unassign {
+		i := slices.Index(sets, name)
+		if i < 0 {
+			return fmt.Errorf("%w: file set %.60q is not assigned to %s", ErrNotFound, name, h.target)
+		}
+		sets = slices.Delete(sets, i, i+1)
+	}
+	for _, name := range change.Assign {
+		f, err := snap.assignableSet(ctx, name)
+		if err != nil {
+			return err
+		}
+		if h.device != nil && !snap.table.Fits(f.Models, h.device.Model) {
+			return notFor(name, f.Models, []Device{*h.device})
+		}
+		kept := []string{name}
+		for _, other := range sets {
+			o, err := once(ctx, snap.sets, snap.tx.FileSets(), other)
+			if err != nil {
+				return err
+			}
+			same := o != nil && o.Directory == f.Directory &&
+				slices.ContainsFunc(o.Models, func(m string) bool { return snap.table.Fits(f.Models, m) })
+			if other != name && !same {
+				kept = append(kept, other)
+			}
+		}
+		sets = kept
+	}
+	if len(sets) > MaxLevelSets {
+		return refused("%d file sets at one level are more than %d", len(sets), MaxLevelSets)
+	}
+	slices.Sort(sets)
+	*h.sets = sets
+	return nil
+}
+
+// assignableSet refuses a file set that is not known or retired.
+func (snap *snapshot) assignableSet(ctx context.Context, name string) (*FileSet, error) {
+	f, err := once(ctx, snap.sets, snap.tx.FileSets(), name)
+	switch {
+	case err != nil:
+		return nil, err
+	case f == nil:
+		return nil, missing(ctx, snap, snap.tx.FileSets(), "file set", name)
+	case f.Retired:
+		return nil, refused("file set %q is retired", name)
+	case f.Missing:
+		return nil, refused("the repository no longer has file set %q", name)
+	}
+	return f, nil
 }

@@ -329,6 +329,20 @@ func (p past) site() (s SiteChange, err error) {
 	return s, err
 }
 
+// fileSets is the change that brings back the file sets of a level.
+func (p past) fileSets(now map[string]string) (c FileSetsChange, err error) {
+	var was, is []string
+	for text, to := range map[string]*[]string{*p.old("file_sets"): &was, now["file_sets"]: &is} {
+		if text != "" {
+			err = errors.Join(err, json.Unmarshal([]byte(text), to))
+		}
+	}
+	without := func(all, others []string) []string {
+		return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return slices.Contains(others, s) })
+	}
+	return FileSetsChange{Assign: without(was, is), Unassign: without(is, was)}, err
+}
+
 // targetOf reads the target of an entry.
 func targetOf(text string) Target {
 	word, name, _ := strings.Cut(text, " ")
@@ -369,6 +383,12 @@ func (c *Controller) takeBack(ctx context.Context, a Actor, e AuditEntry) error 
 		} else if release != nil {
 			_, err = c.AssignLoad(ctx, a, t, now["load"], 0)
 		}
+	case "fileset.assign":
+		change, bad := p.fileSets(now)
+		if bad != nil {
+			return bad
+		}
+		_, err = c.ChangeFileSets(ctx, a, t, change, 0)
 	case "device.update":
 		change := DeviceChange{Description: p.old("description"), Model: p.old("model"), Profile: p.old("profile"),
 			Site: p.old("site"), Settings: p.settings()}
@@ -415,7 +435,7 @@ func (c *Controller) current(ctx context.Context, a Actor, e AuditEntry) (now ma
 	err = c.view(ctx, a, func(tx Tx) error {
 		t := targetOf(e.Target)
 		switch e.Action {
-		case "settings.change", "load.assign", "release.assign", "load.roll-back", "device.update":
+		case "settings.change", "load.assign", "release.assign", "load.roll-back", "fileset.assign", "device.update":
 			h, err := c.holder(ctx, tx, t)
 			switch {
 			case err != nil:
@@ -424,6 +444,8 @@ func (c *Controller) current(ctx context.Context, a Actor, e AuditEntry) (now ma
 				now = fields(struct {
 					S policy.Values `json:"settings"`
 				}{*h.settings})
+			case e.Action == "fileset.assign" && h.sets != nil:
+				now = fields(assignedSets{*h.sets})
 			case e.Action == "device.update" && h.device != nil:
 				now = fields(*h.device)
 			default:

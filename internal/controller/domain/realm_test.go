@@ -23,7 +23,7 @@ func TestRealm(t *testing.T) {
 		}
 		return c
 	}, "ActorByDevice", "ActorByLogin", "ActorBySession", "ActorByToken", "AskLogin", "Asked", "Assignable", "BeginSetup",
-		"CompleteSetup", "Defaults", "Desk", "DeskAgain", "Enrol", "FileSetsOf", "Locator", "Login", "NextStep", "Provision",
+		"CompleteSetup", "Defaults", "Desk", "DeskAgain", "Enrol", "Locator", "Login", "NextStep", "Provision",
 		"Prune", "Random", "RecordAsked", "RedeemLogin", "Root", "Settle", "SignIn", "SignInBy", "Table", "Time",
 		"Wanted", "WantedNamed", "Within")
 }

@@ -104,6 +104,15 @@ func (r *rig) unsigned(name string, models ...string) {
 	r.ok(err)
 }
 
+// fileSet records a file set that the repository need not have.
+func (r *rig) fileSet(name string, models ...string) {
+	r.t.Helper()
+	r.ok(r.store.Update(r.ctx, func(tx domain.Tx) error {
+		f := domain.FileSet{Load: domain.Load{Name: name, Models: models}, Directory: "locale"}
+		return tx.FileSets().Put(r.ctx, &f)
+	}))
+}
+
 // site makes a site of these networks.
 func (r *rig) site(name string, networks ...string) domain.Site {
 	r.t.Helper()

@@ -186,7 +186,8 @@ type holder struct {
 	meta     *Meta
 	settings *policy.Values // nil: the level has none
 	load     *Assignment
-	device   *Device // of a device
+	sets     *[]string // nil: the level assigns none
+	device   *Device   // of a device
 	put      func() error
 }
 
@@ -199,13 +200,13 @@ func (c *Controller) holder(ctx context.Context, tx Tx, t Target) (*holder, erro
 			return nil, invalid("the enterprise has no name")
 		}
 		e, _, err := lookup(ctx, tx.Enterprises(), Enterprise{}.Key())
-		return &holder{target: t, meta: &e.Meta, settings: &e.Settings, load: &e.Load,
+		return &holder{target: t, meta: &e.Meta, settings: &e.Settings, load: &e.Load, sets: &e.FileSets,
 			put: func() error { return tx.Enterprises().Put(ctx, &e) }}, err
 	case policy.LevelModel:
 		return c.modelHolder(ctx, tx, t)
 	case policy.LevelProfile:
 		p, err := find(ctx, tx.Profiles(), "profile", t.Name)
-		return &holder{target: t, meta: &p.Meta, settings: &p.Settings, load: &p.Load,
+		return &holder{target: t, meta: &p.Meta, settings: &p.Settings, load: &p.Load, sets: &p.FileSets,
 			put: func() error { return tx.Profiles().Put(ctx, &p) }}, err
 	case policy.LevelDevice:
 		name, err := DeviceName(t.Name)
@@ -214,7 +215,7 @@ func (c *Controller) holder(ctx context.Context, tx Tx, t Target) (*holder, erro
 		}
 		d, err := find(ctx, tx.Devices(), "device", name)
 		return &holder{target: DeviceTarget(name), meta: &d.Meta, settings: &d.Settings, load: &d.Load, device: &d,
-			put: func() error { return tx.Devices().Put(ctx, &d) }}, err
+			sets: &d.FileSets, put: func() error { return tx.Devices().Put(ctx, &d) }}, err
 	}
 	return nil, invalid("nothing can be set at level %s", t.Level)
 }

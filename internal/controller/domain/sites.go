@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -232,6 +233,54 @@ func (c *Controller) DeleteSite(ctx context.Context, a Actor, name string, versi
 		}
 		j.note("site.delete", "site "+name, s, nil)
 		return c.locateAll(ctx, tx)
+	})
+}
+
+// changeSiteSets changes the file sets of each device of a site. It is refused with the
+// count of those that a set is not for. Of what is assigned no more, each device gives
+// up what it has.
+func (c *Controller) changeSiteSets(ctx context.Context, a Actor, devices []Device, site string,
+	change FileSetsChange) error {
+	if err := change.check(); err != nil {
+		return err
+	}
+	unfit, held := map[string][]Device{}, map[string]bool{}
+	one := func(d Device, change FileSetsChange) error {
+		_, err := c.ChangeFileSets(ctx, a, DeviceTarget(d.Name), change, 0)
+		return err
+	}
+	for _, d := range devices {
+		for _, name := range change.Unassign {
+			if !slices.Contains(d.FileSets, name) {
+				continue
+			}
+			held[name] = true
+			if err := one(d, FileSetsChange{Unassign: []string{name}}); err != nil {
+				return err
+			}
+		}
+		for _, name := range change.Assign {
+			switch err := one(d, FileSetsChange{Assign: []string{name}}); {
+			case errors.Is(err, ErrUnfit): // it is counted, and all is refused
+				unfit[name] = append(unfit[name], d)
+			case err != nil:
+				return err
+			}
+		}
+	}
+	for _, name := range change.Unassign {
+		if !held[name] {
+			return fmt.Errorf("%w: no device of site %q has file set %.60q at its own level", ErrNotFound, site, name)
+		}
+	}
+	return c.view(ctx, a, func(tx Tx) error {
+		for _, name := range change.Assign {
+			f, _, err := lookup(ctx, tx.FileSets(), name)
+			if err != nil || len(unfit[name]) > 0 {
+				return cmp.Or(err, notFor(name, f.Models, unfit[name]))
+			}
+		}
+		return nil
 	})
 }
 

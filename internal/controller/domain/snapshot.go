@@ -392,13 +392,6 @@ func (snap *snapshot) fileSets(ctx context.Context, d Device) ([]FileSetAnswer, 
 	return all, nil
 }
 
-// FileSetsOf answers which file sets devices are to have, by what is stored in that
-// transaction now.
-func (c *Controller) FileSetsOf(ctx context.Context, tx Tx) (func(Device) ([]FileSetAnswer, error), error) {
-	snap, err := c.snapshot(ctx, tx)
-	return func(d Device) ([]FileSetAnswer, error) { return snap.fileSets(ctx, d) }, err
-}
-
 // desired answers for one device.
 func (snap *snapshot) desired(ctx context.Context, d Device) (Desired, error) {
 	m := snap.table.Lookup(d.Model)

@@ -16,8 +16,8 @@ import (
 )
 
 // Order is a change that may touch many devices. It names where, by Target or
-// Site, and what: one of Settings, Load, Release and RollBack. Rows and Undo
-// stand alone.
+// Site, and what: one of Settings, Load, Release, FileSets and RollBack. Rows and
+// Undo stand alone.
 type Order struct {
 	Target *Target `json:"target,omitempty"`
 	// Site stands for the devices that belong to it now: each is changed at its
@@ -27,6 +27,8 @@ type Order struct {
 	// Load and Release to assign; "" assigns none.
 	Load    *string `json:"load,omitempty"`
 	Release *string `json:"release,omitempty"`
+	// FileSets to assign, or to assign no more.
+	FileSets *FileSetsChange `json:"file_sets,omitempty"`
 	// RollBack assigns what was assigned before.
 	RollBack bool `json:"roll_back,omitempty"`
 	// Rows are written as Bulk writes them.
@@ -65,7 +67,7 @@ func (o Order) check() (action, target string, err error) {
 		}
 	}
 	for word, given := range map[string]bool{"settings": o.Settings != nil, "load": o.Load != nil,
-		"release": o.Release != nil, "roll-back": o.RollBack} {
+		"release": o.Release != nil, "file-sets": o.FileSets != nil, "roll-back": o.RollBack} {
 		if given {
 			what++
 			action = word
@@ -86,8 +88,8 @@ func (o Order) check() (action, target string, err error) {
 		return action, target, nil
 	}
 	if alone > 0 || where != 1 || what != 1 {
-		return "", "", invalid("an order names one of target and site, and one of settings, load, release and roll_back; " +
-			"or it has rows alone, or undo alone")
+		return "", "", invalid("an order names one of target and site, and one of settings, load, release, file_sets and " +
+			"roll_back; or it has rows alone, or undo alone")
 	}
 	if o.Site != "" {
 		return "site." + action, "site " + cleanText(o.Site, MaxNameLen), nil
@@ -161,6 +163,8 @@ func (c *Controller) carryOut(ctx context.Context, a Actor, o Order, out *Change
 		_, err = c.AssignLoad(ctx, a, *o.Target, *o.Load, 0)
 	case o.Release != nil:
 		_, err = c.AssignRelease(ctx, a, *o.Target, *o.Release, 0)
+	case o.FileSets != nil:
+		_, err = c.ChangeFileSets(ctx, a, *o.Target, *o.FileSets, 0)
 	default:
 		_, err = c.RollBackLoad(ctx, a, *o.Target, 0)
 	}
@@ -184,8 +188,11 @@ func (c *Controller) changeSite(ctx context.Context, a Actor, o Order) error {
 	if len(devices) == 0 {
 		return refused("no device belongs to site %q: nothing would be changed", o.Site)
 	}
-	if o.RollBack {
+	switch {
+	case o.RollBack:
 		return c.rollBackEach(ctx, a, devices, o.Site)
+	case o.FileSets != nil:
+		return c.changeSiteSets(ctx, a, devices, o.Site, *o.FileSets)
 	}
 	change := DeviceChange{Load: o.Load, Release: o.Release}
 	if o.Settings != nil {
@@ -275,6 +282,13 @@ func (c *Controller) picture(ctx context.Context, tx Tx) (map[string]seen, error
 		does := []string{load.Load, d.Description, d.Model, d.Profile, siteOf(d, s)}
 		for _, x := range answers {
 			does = append(does, x.Value)
+		}
+		sets, err := snap.fileSets(ctx, d)
+		if err != nil {
+			return err
+		}
+		for _, f := range sets { // by which level does not matter to the device
+			does = append(does, f.Directory+"="+f.FileSet)
 		}
 		b, err := json.Marshal(does)
 		all[d.Name] = seen{siteOf(d, s), d.Model, string(b), load.Via, load.Held}

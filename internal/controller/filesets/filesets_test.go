@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/peerload/peerload/internal/controller/domain"
@@ -76,7 +77,8 @@ func story(t *testing.T, s domain.Store) {
 	}
 	all, desks, own := domain.EnterpriseTarget(), domain.ProfileTarget("desks"), domain.DeviceTarget(phone)
 	change := func(t domain.Target, dry bool, assign, unassign []string) (int, error) {
-		r, err := sets.Change(ctx, root, t, filesets.Change{Assign: assign, Unassign: unassign}, 0, dry)
+		r, err := c.Change(ctx, root, domain.Order{Target: &t, FileSets: &domain.FileSetsChange{Assign: assign,
+			Unassign: unassign}}, dry)
 		return r.Reach.Devices, err
 	}
 	has := func(device string, want ...string) {
@@ -111,6 +113,7 @@ func story(t *testing.T, s domain.Store) {
 	step(0, own, nil, []string{"jp-2"}) // the profile's is the same
 	step(2, all, nil, []string{"rings"})
 	has(camera, "locale=jp-cam at enterprise")
+	undone(t, ctx, c, has)
 	refusals(t, ctx, c, sets, add)
 	if l, err := sets.List(ctx, root, domain.LoadFilter{Text: "locale"}, domain.Page{}); err != nil || l.Total != 3 {
 		t.Errorf("for locale there are %d sets, %v", l.Total, err)
@@ -127,13 +130,78 @@ func story(t *testing.T, s domain.Store) {
 	}
 }
 
+// undone: a change at a level or at a site is taken back by the id of its entry in the
+// audit log, unless somebody has changed it since.
+func undone(t *testing.T, ctx context.Context, c *domain.Controller, has func(device string, want ...string)) {
+	t.Helper()
+	root, all := domain.Local("root"), domain.EnterpriseTarget()
+	do := func(devices int, o domain.Order) string {
+		t.Helper()
+		would, err := c.Change(ctx, root, o, true)
+		if err != nil || would.Reach.Devices != devices {
+			t.Fatalf("%+v would touch %d devices, %v", o, would.Reach.Devices, err)
+		}
+		o.Shown = would.Shown
+		done, err := c.Change(ctx, root, o, false)
+		if err != nil || done.Reach.Devices != devices || done.Audit == "" {
+			t.Fatalf("%+v: %+v, %v", o, done, err)
+		}
+		return done.Audit
+	}
+	at := func(o domain.Order, assign, unassign []string) domain.Order {
+		o.FileSets = &domain.FileSetsChange{Assign: assign, Unassign: unassign}
+		return o
+	}
+	refused := func(o domain.Order, want error, text string) {
+		t.Helper()
+		for _, dry := range []bool{true, false} {
+			if _, err := c.Change(ctx, root, o, dry); !errors.Is(err, want) || !strings.Contains(err.Error(), text) {
+				t.Errorf("%+v: %v", o, err)
+			}
+		}
+	}
+	rings := do(2, at(domain.Order{Target: &all}, []string{"rings"}, nil))
+	locale := do(1, at(domain.Order{Target: &all}, nil, []string{"jp-cam"}))
+	has(camera, "ring-tones=rings at enterprise")
+	refused(domain.Order{Undo: rings}, domain.ErrConflict, "file_sets is")
+	again := do(1, domain.Order{Undo: locale})
+	has(camera, "locale=jp-cam at enterprise", "ring-tones=rings at enterprise")
+	do(1, domain.Order{Undo: again})
+	has(camera, "ring-tones=rings at enterprise")
+	do(1, at(domain.Order{Target: &all}, []string{"jp-cam"}, nil))
+	do(2, domain.Order{Undo: rings}) // they are what it left again
+	has(camera, "locale=jp-cam at enterprise")
+
+	const kyoto = "Kyoto"
+	site := kyoto
+	if _, err := c.CreateSite(ctx, root, kyoto, domain.SiteChange{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, device := range []string{phone, camera} {
+		if _, err := c.UpdateDevice(ctx, root, device, domain.DeviceChange{Site: &site}, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused(at(domain.Order{Site: kyoto}, []string{"jp-1"}, nil), domain.ErrUnfit, "1 device is not: "+camera)
+	refused(at(domain.Order{Site: kyoto}, nil, []string{"rings"}), domain.ErrNotFound, "at its own level")
+	refused(at(domain.Order{Site: kyoto}, nil, nil), domain.ErrInvalid, "name file sets")
+	refused(at(domain.Order{Site: kyoto}, []string{"ringz"}, nil), domain.ErrNotFound, "did you mean rings?")
+	bySite := do(2, at(domain.Order{Site: kyoto}, []string{"rings"}, nil))
+	has(camera, "locale=jp-cam at enterprise", "ring-tones=rings at device")
+	do(2, domain.Order{Undo: bySite})
+	has(camera, "locale=jp-cam at enterprise")
+	do(2, at(domain.Order{Site: kyoto}, []string{"rings"}, nil))
+	do(2, at(domain.Order{Site: kyoto}, nil, []string{"rings"}))
+	has(phone, "locale=jp-2 at profile")
+}
+
 // refusals: what cannot be done is said clearly, and changes nothing.
 func refusals(t *testing.T, ctx context.Context, c *domain.Controller, sets *filesets.Service,
 	add func(name, directory, version string, models ...string) error) {
 	t.Helper()
-	root, jp := domain.Local("root"), []string{"jp-1"}
-	at := func(t domain.Target, c filesets.Change) error {
-		_, err := sets.Change(ctx, root, t, c, 0, false)
+	root, jp, none := domain.Local("root"), []string{"jp-1"}, []string{"x"}
+	at := func(t domain.Target, change domain.FileSetsChange) error {
+		_, err := c.ChangeFileSets(ctx, root, t, change, 0)
 		return err
 	}
 	for what, c := range map[string]struct{ err, want error }{
@@ -141,13 +209,13 @@ func refusals(t *testing.T, ctx context.Context, c *domain.Controller, sets *fil
 		"a bad directory":    {add("x", "../x", "1", "7961"), domain.ErrInvalid},
 		"another directory":  {add("jp-1", "other", "1", "7961"), domain.ErrInvalid},
 		"other content":      {add("jp-1", "locale", "1", "7941"), domain.ErrExists},
-		"nothing to change":  {at(domain.EnterpriseTarget(), filesets.Change{}), domain.ErrInvalid},
-		"a set of nobody":    {at(domain.EnterpriseTarget(), filesets.Change{Assign: []string{"x"}}), domain.ErrNotFound},
-		"not assigned there": {at(domain.DeviceTarget(phone), filesets.Change{Unassign: jp}), domain.ErrNotFound},
-		"another model":      {at(domain.DeviceTarget(camera), filesets.Change{Assign: jp}), domain.ErrUnfit},
-		"a level without":    {at(domain.ModelTarget("7961"), filesets.Change{Assign: jp}), domain.ErrInvalid},
-		"no such profile":    {at(domain.ProfileTarget("x"), filesets.Change{Assign: jp}), domain.ErrNotFound},
-		"no such device":     {at(domain.DeviceTarget("x"), filesets.Change{Assign: jp}), domain.ErrInvalid},
+		"nothing to change":  {at(domain.EnterpriseTarget(), domain.FileSetsChange{}), domain.ErrInvalid},
+		"a set of nobody":    {at(domain.EnterpriseTarget(), domain.FileSetsChange{Assign: none}), domain.ErrNotFound},
+		"not assigned there": {at(domain.DeviceTarget(phone), domain.FileSetsChange{Unassign: jp}), domain.ErrNotFound},
+		"another model":      {at(domain.DeviceTarget(camera), domain.FileSetsChange{Assign: jp}), domain.ErrUnfit},
+		"a level without":    {at(domain.ModelTarget("7961"), domain.FileSetsChange{Assign: jp}), domain.ErrInvalid},
+		"no such profile":    {at(domain.ProfileTarget("x"), domain.FileSetsChange{Assign: jp}), domain.ErrNotFound},
+		"no such device":     {at(domain.DeviceTarget("x"), domain.FileSetsChange{Assign: jp}), domain.ErrInvalid},
 		"a load by its name": {func() error {
 			_, err := c.AssignLoad(ctx, root, domain.EnterpriseTarget(), "jp-1", 0)
 			return err

@@ -32,16 +32,12 @@ func TestRealm(t *testing.T) {
 		}
 		return filesets.New(c)
 	}
-	assign := filesets.Change{Assign: []string{"tones"}}
 	for _, device := range []string{realmsuite.Outside, realmsuite.Unnamed} {
-		if _, err := of(f.Config).(*filesets.Service).Change(ctx, f.Admin, domain.DeviceTarget(device), assign, 0,
-			false); err != nil {
+		if _, err := f.Controller.ChangeFileSets(ctx, f.Admin, domain.DeviceTarget(device),
+			domain.FileSetsChange{Assign: []string{"tones"}}, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
 	realmsuite.Add(f.Samples, "tones", "spare")
-	realmsuite.Add(f.Samples, domain.DeviceTarget(realmsuite.Own))
-	realmsuite.Add(f.Samples, assign, filesets.Change{Unassign: []string{"tones"}},
-		filesets.Change{Assign: []string{"spare"}})
 	realmsuite.Run(t, f, of)
 }

@@ -163,6 +163,9 @@ func (f *Fleet) sites(t testing.TB, file string) {
 	_, err = c.AddLoad(ctx, f.Admin, publish.Request{Name: "signed", Version: "1", Models: []string{"7961"},
 		Files: []string{file}})
 	must(t, err)
+	_, err = c.AddFileSet(ctx, f.Admin, publish.Request{Name: "faces", Version: "1", Models: []string{"7961"},
+		Directory: "wallpapers", Files: []string{file}})
+	must(t, err)
 	Add(f.Samples, publish.Request{Name: "new", Version: "1", Models: []string{"7961"}, Files: []string{file}},
 		publish.Request{Name: "set", Version: "1", Models: []string{"7961"}, Directory: "locale", Files: []string{file}})
 	Add(f.Samples, domain.UnsignedLoad{Name: "old", Models: []string{"7961"}})
@@ -177,6 +180,8 @@ func (f *Fleet) entries(t testing.TB) {
 		{Site: Osaka, RollBack: true}, {Rows: []domain.BulkRow{{Device: Outside, Change: domain.DeviceChange{
 			Description: ptr("changed")}}, {Device: Own, Change: domain.DeviceChange{Description: ptr("changed")}}}}}
 	Add(f.Samples, false, true)
+	faces := domain.FileSetsChange{Assign: []string{"faces"}}
+	Add(f.Samples, faces)
 	for _, at := range []domain.Target{domain.DeviceTarget(Outside), domain.ProfileTarget("desks"),
 		domain.ModelTarget("7961"), domain.EnterpriseTarget()} {
 		Add(f.Samples, at)
@@ -189,8 +194,10 @@ func (f *Fleet) entries(t testing.TB) {
 			continue // has no settings
 		}
 		orders = append(orders, domain.Order{Target: &at,
-			Settings: &domain.SettingsChange{Set: policy.Values{"timing": "lan"}}})
+			Settings: &domain.SettingsChange{Set: policy.Values{"timing": "lan"}}},
+			domain.Order{Target: &at, FileSets: &faces})
 	}
+	orders = append(orders, domain.Order{Site: Osaka, FileSets: &domain.FileSetsChange{Unassign: faces.Assign}})
 	for _, o := range slices.Clone(orders) {
 		done, err := c.Change(ctx, f.Admin, o, false)
 		if err != nil || done.Audit == "" {
