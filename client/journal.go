@@ -15,7 +15,7 @@ type HistoryEntry struct {
 	ID     string    `json:"id"`
 	At     time.Time `json:"at"`
 	Device string    `json:"device"`
-	// Kind is "state", "load", "file", "failure", "restart", "address" or
+	// Kind is "state", "load", "file", "file-set", "failure", "restart", "address" or
 	// "known".
 	Kind string `json:"kind"`
 	// Old and New are the values before and after, if something changed.

@@ -73,8 +73,8 @@ func reportHistory(conn *console.Flags) *cobra.Command {
 		})}
 	cmd.Flags().IntVar(&most, "last", 50, "how many entries, 0 for all")
 	console.SiteFlag(cmd, &site, "of devices of this site")
-	cmd.Flags().StringVar(&kind, "kind", "", "state, load, file, failure, restart, address or known")
-	strict.Values(cmd, "kind", "state", "load", "file", "failure", "restart", "address", "known")
+	cmd.Flags().StringVar(&kind, "kind", "", "state, load, file, file-set, failure, restart, address or known")
+	strict.Values(cmd, "kind", "state", "load", "file", "file-set", "failure", "restart", "address", "known")
 	return cmd
 }
 

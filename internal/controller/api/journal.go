@@ -23,7 +23,7 @@ type Between struct {
 type HistoryQuery struct {
 	Paged
 	Between
-	Kind string `query:"kind" maxLength:"64" enum:"state,load,file,failure,restart,address,known"`
+	Kind string `query:"kind" maxLength:"64" enum:"state,load,file,file-set,failure,restart,address,known"`
 }
 
 func (s *Server) journal() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -567,4 +568,33 @@ func TestDeletedDeviceTakesItsVerdicts(t *testing.T) {
 		}
 		return err
 	}))
+}
+
+// TestHistoryOfFileSets: what stands in each directory, and of which set a file was.
+func TestHistoryOfFileSets(t *testing.T) {
+	r := newRig(t)
+	device := r.enrol(phone1)
+	say := func(files []report.Final, sets ...report.FileSet) {
+		r.ok(r.Report(r.ctx, device, report.Device{Schema: 1, State: "idle", Wanted: "fw", FileSets: sets, Files: files}))
+	}
+	jp, rings := report.FileSet{Directory: "locale", Name: "jp", Version: "1"}, report.FileSet{Directory: "rings"}
+	say([]report.Final{{File: "jp.manifest", Load: "jp", Components: []report.Final{{File: "jp.xml"}}},
+		{File: "fw.manifest", Load: "fw"}}, jp, rings)
+	say(nil, jp, rings)
+	jp.Version = "2"
+	say(nil, jp)
+	say(nil)
+	l, err := r.History(r.ctx, r.admin, domain.HistoryFilter{Device: phone1}, domain.Page{})
+	r.ok(err)
+	var told []string
+	for _, h := range l.Items {
+		if h.Kind == domain.HistoryFileSet || h.Kind == domain.HistoryFile {
+			told = slices.Insert(told, 0, fmt.Sprintf("%s %s of %s: %s → %s", h.Kind, h.File, h.Load, h.Old, h.New))
+		}
+	}
+	want := []string{"file jp.manifest of jp:  → ", "file jp.xml of jp:  → ", "file fw.manifest of fw:  → ",
+		"file-set locale of jp:  → jp 1", "file-set locale of jp: jp 1 → jp 2", "file-set locale of : jp 2 → "}
+	if !slices.Equal(told, want) {
+		t.Errorf("history: %q, want %q", told, want)
+	}
 }

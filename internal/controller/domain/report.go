@@ -148,12 +148,38 @@ func (c *Controller) story(s DeviceState, from string, r report.Device) []Histor
 	if s.Last.Active != r.Active {
 		all = append(all, HistoryEntry{Kind: HistoryLoad, Old: s.Last.Active, New: r.Active, Load: r.Active})
 	}
+	load := r.Wanted
 	for _, f := range r.Files {
-		all = append(all, HistoryEntry{Kind: HistoryFile, Load: r.Wanted, File: f.File, New: f.Source, Final: &f})
+		if f.Load != "" {
+			load = f.Load // of the components that follow, too
+		}
+		all = append(all, HistoryEntry{Kind: HistoryFile, Load: load, File: f.File, New: f.Source, Final: &f})
 	}
+	all = append(all, setStory(s.Last.FileSets, r.FileSets)...)
 	for _, f := range r.Failures {
 		all = append(all, HistoryEntry{Kind: HistoryFailure, Load: f.Load, File: f.File, Reason: f.Reason,
 			Message: f.Message})
+	}
+	return all
+}
+
+// setStory returns the entries of file sets that have come and gone. Why one has not
+// come is a failure.
+func setStory(were, are []report.FileSet) (all []HistoryEntry) {
+	by := map[string][2]report.FileSet{}
+	for i, sets := range [][]report.FileSet{were, are} {
+		for _, f := range sets {
+			both := by[f.Directory]
+			both[i] = f
+			by[f.Directory] = both
+		}
+	}
+	for _, dir := range slices.Sorted(maps.Keys(by)) {
+		was, is := by[dir][0], by[dir][1]
+		if was.Name != is.Name || was.Version != is.Version {
+			all = append(all, HistoryEntry{Kind: HistoryFileSet, Old: strings.TrimSpace(was.Name + " " + was.Version),
+				New: strings.TrimSpace(is.Name + " " + is.Version), Load: is.Name, File: dir})
+		}
 	}
 	return all
 }

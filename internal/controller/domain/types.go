@@ -256,13 +256,14 @@ type FailureAt struct {
 
 // Kinds of history entries.
 const (
-	HistoryState   = "state"   // the state changed
-	HistoryLoad    = "load"    // the active load changed
-	HistoryFile    = "file"    // a file or load ended; Final
-	HistoryFailure = "failure" // something went wrong
-	HistoryRestart = "restart" // the device restarted
-	HistoryAddress = "address" // it reports from another address
-	HistoryKnown   = "known"   // it became known: registered or enrolled
+	HistoryState   = "state"    // the state changed
+	HistoryLoad    = "load"     // the active load changed
+	HistoryFile    = "file"     // a file or load ended; Final
+	HistoryFailure = "failure"  // something went wrong
+	HistoryFileSet = "file-set" // another file set is in place, or none, in the directory File
+	HistoryRestart = "restart"  // the device restarted
+	HistoryAddress = "address"  // it reports from another address
+	HistoryKnown   = "known"    // it became known: registered or enrolled
 )
 
 // HistoryEntry is one thing that happened to a device.
