@@ -240,6 +240,9 @@ func rolloutCalls() map[string]call {
 		"update-rollout": func(ctx context.Context, c conn, filled bool) (any, error) {
 			return c.UpdateRollout(ctx, anyName, arg[client.RolloutChange](filled), version(filled))
 		},
+		"plan-site": func(ctx context.Context, c conn, _ bool) (any, error) {
+			return c.PlanSite(ctx, anyName, "l", "r")
+		},
 		"plan-rollout": func(ctx context.Context, c conn, _ bool) (any, error) { return c.PlanRollout(ctx, anyName) },
 		"list-rollout-devices": lists(func(c conn) client.Lister[client.RolloutDevice] { return c.RolloutDevices(anyName) },
 			client.Filter{Site: "s", Standing: "done"}, 2),

@@ -188,7 +188,9 @@ type RolloutDraft struct {
 
 // RolloutPreview is what a draft would do if it were started now.
 type RolloutPreview struct {
-	Reach Reach `json:"reach"`
+	// Sites say what it takes at each, all waves together.
+	Sites []SitePlan `json:"sites"`
+	Reach Reach      `json:"reach"`
 	// Had counts devices that run the load already.
 	Had     int            `json:"had"`
 	LeftOut map[string]int `json:"left_out"`

@@ -147,6 +147,11 @@ func rolloutText(r client.Rollout, japanese bool) string {
 func rolloutPlan(conn *console.Flags) *cobra.Command {
 	return &cobra.Command{Use: "plan ROLLOUT", Short: "Say what a draft would do if it were started now",
 		Args: cobra.ExactArgs(1),
+		Long: `Say what a draft would do if it were started now: which devices of which waves
+it would touch, and for each site how many bytes would cross its line, and when its
+last device would have the load, all waves together, if none waited for another.
+Beside it stand what the same takes if every device downloads by itself, and what
+the last upgrade of the site took.`,
 		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			p, err := c.PlanRollout(cmd.Context(), args[0])
 			if err != nil {
@@ -169,10 +174,15 @@ func rolloutPlan(conn *console.Flags) *cobra.Command {
 				return err
 			}
 			n := 0
-			return console.List(conn, cmd, "wave", p.Waves, "WAVE DEVICES HAVE-IT SITES", func(w client.WavePreview) []string {
+			const header = "WAVE DEVICES HAVE-IT SITES"
+			err = console.List(conn, cmd, "wave", p.Waves, header, func(w client.WavePreview) []string {
 				n++
 				return []string{strconv.Itoa(n), strconv.Itoa(w.Devices), strconv.Itoa(w.Had), console.CountsText(w.Sites)}
 			})
+			if err != nil || len(p.Sites) == 0 {
+				return err
+			}
+			return sitePlans(conn, cmd, p.Sites)
 		})}
 }
 

@@ -18,7 +18,7 @@ import (
 
 func siteCommand() *cobra.Command {
 	return group("site", "Sites: where devices are, and how far they are", func(conn *console.Flags) []*cobra.Command {
-		return []*cobra.Command{siteList(conn), siteShow(conn), siteAdd(conn), siteSet(conn),
+		return []*cobra.Command{siteList(conn), siteShow(conn), sitePlan(conn), siteAdd(conn), siteSet(conn),
 			console.Remover(conn, "delete SITE", "Remove a site that no device belongs to", "site_deleted",
 				func(ctx context.Context, c *console.Connection, name string) error {
 					return c.Sites.Delete(ctx, name, c.IfVersion)
@@ -44,6 +44,61 @@ func siteList(conn *console.Flags) *cobra.Command {
 	cmd.Flags().StringVar(&f.Text, "text", "", "sites: part of the name or note")
 	cmd.Flags().DurationVar(&f.Silent, "silent", time.Hour, "after which time a device counts as silent")
 	return cmd
+}
+
+func sitePlan(conn *console.Flags) *cobra.Command {
+	load, release := "", ""
+	cmd := &cobra.Command{Use: "plan SITE --load LOAD | --release RELEASE",
+		Short: "Say what an upgrade of a site would take, and what its last one took", Args: cobra.ExactArgs(1),
+		Long: `Say how many bytes would cross the line of a site, and when its last device would
+have the load, if all its devices were to get it at the same time. The controller
+simulates it. Beside it stand what the same takes if every device downloads by
+itself, and what the last upgrade of the site took. No device is touched.`,
+		Example: "  peerload-server site plan Kyoto --release '9.4(2)'",
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
+			if (load == "") == (release == "") {
+				return errors.New("say what to bring: --load or --release, one of them")
+			}
+			p, err := c.PlanSite(cmd.Context(), args[0], load, release)
+			if err != nil {
+				return err
+			}
+			return sitePlans(conn, cmd, []client.SitePlan{p})
+		})}
+	cmd.Flags().StringVar(&load, "load", "", "the load to bring")
+	cmd.Flags().StringVar(&release, "release", "", "the release to bring")
+	return cmd
+}
+
+// sitePlans prints what upgrades of sites would take, a site a line.
+func sitePlans(conn *console.Flags, cmd *cobra.Command, plans []client.SitePlan) error {
+	const header = "SITE DEVICES WAN LAST-DEVICE CLASSIC-WAN BY-HTTP BY-TFTP LAST-UPGRADE ITS-DEVICES ITS-WAN ITS-TIME"
+	err := console.List(conn, cmd, "site_plan", plans, header, func(p client.SitePlan) []string {
+		row := []string{console.OrNone(p.Site), strconv.Itoa(p.Devices), terminal.Bytes(p.WANBytes), planTime(p.LastS),
+			terminal.Bytes(p.Classic.WANBytes), planTime(p.Classic.HTTPS), planTime(p.Classic.TFTPS)}
+		if t := p.Took; t != nil {
+			return append(row, t.Load, strconv.Itoa(t.Devices), terminal.Bytes(t.WANBytes), planTime(&t.LastS))
+		}
+		return append(row, terminal.None, terminal.None, terminal.None, terminal.None)
+	})
+	for _, p := range plans {
+		if err == nil && p.Unknown != "" && !conn.JSON {
+			err = console.PrintLines(cmd.OutOrStdout(), "%s: %s\n", console.OrNone(p.Site), terminal.Printable(p.Unknown))
+		}
+	}
+	return err
+}
+
+// planTime is a time in seconds for people, a hyphen for none.
+func planTime(s *float64) string {
+	if s == nil {
+		return terminal.None
+	}
+	d := time.Duration(*s * float64(time.Second))
+	if d < 10*time.Second {
+		return parse.Duration(d.Round(10 * time.Millisecond))
+	}
+	return parse.Duration(d.Round(time.Second))
 }
 
 // countsRow are the counts of a site as columns.

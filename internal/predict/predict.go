@@ -41,6 +41,17 @@ type Way struct {
 // Shared is the way through the peers. An error says what of c cannot be played.
 func Shared(name string, c sim.Site) (Way, error) {
 	o, drawn, err := c.Predict()
+	return wayOf(name, o, drawn), err
+}
+
+// Within is Shared that simulates about so many chunks of all devices together at
+// most.
+func Within(name string, c sim.Site, chunks int) (Way, error) {
+	o, drawn, err := c.PredictWithin(chunks)
+	return wayOf(name, o, drawn), err
+}
+
+func wayOf(name string, o sim.Outcome, drawn bool) Way {
 	w := Way{
 		Name: name, How: Simulated, Last: o.Last, WANBytes: o.WANBytes,
 		Copies: float64(o.WANBytes) / float64(max(1, o.Size)), Violations: o.Violations, Missing: o.Expected - o.Complete,
@@ -48,7 +59,7 @@ func Shared(name string, c sim.Site) (Way, error) {
 	if drawn {
 		w.How = Drawn
 	}
-	return w, err
+	return w
 }
 
 // Alone are the ways on which every device downloads by itself.

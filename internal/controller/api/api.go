@@ -65,7 +65,8 @@ type Config struct {
 
 // Validate says what is missing or out of range.
 func (c Config) Validate() error {
-	if c.Controller == nil || c.Orders == nil || c.Rollouts == nil || c.Jobs == nil || c.FileSets == nil {
+	if c.Controller == nil || c.Orders == nil || c.Rollouts == nil || c.Jobs == nil || c.FileSets == nil ||
+		c.Forecast == nil {
 		return errors.New("api: use cases are missing")
 	}
 	if c.Spool == "" {

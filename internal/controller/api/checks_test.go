@@ -42,6 +42,7 @@ func TestConfig(t *testing.T) {
 		"no rollouts":       func(c *Config) { c.Rollouts = nil },
 		"no jobs":           func(c *Config) { c.Jobs = nil },
 		"no file sets":      func(c *Config) { c.FileSets = nil },
+		"no forecast":       func(c *Config) { c.Forecast = nil },
 		"no spool":          func(c *Config) { c.Spool = "" },
 		"a negative size":   func(c *Config) { c.MaxUpload = -1 },
 		"an issuer, no URL": func(c *Config) { c.OIDC = &oidc.Provider{} },

@@ -231,6 +231,7 @@ var ofSite = map[string]struct {
 	"assign-profile-load": {403, object{"load": "b1"}}, "roll-back-profile-load": {403, nil},
 	"assign-profile-release": {403, object{"release": "9.4"}},
 	"create-site":            {403, object{"name": "Uji"}}, "get-site": {404, nil},
+	"plan-site":   {404, nil},
 	"update-site": {404, object{"note": "changed"}}, "delete-site": {404, nil},
 	"create-token": {404, object{"name": "n", "role": "viewer", "scopes": []string{"read"}, "sites": []string{"Osaka"}}},
 	"revoke-token": {403, nil}, "end-sessions": {403, nil},

@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/forecast"
 )
 
 // NewSite is a site to make.
@@ -47,6 +48,17 @@ func (s *Server) sites() {
 			v, err := s.ctl.Site(ctx, actor(ctx), in.Site, fleetSilent)
 			return answerVersion(s, ctx, v, v.Version, 0, err)
 		})
+	plan := op(http.MethodGet, "/sites/{site}/plan", "plan-site",
+		"What it would take to bring a load or a release to all devices of a site", needRead)
+	plan.Errors = append(plan.Errors, http.StatusConflict)
+	huma.Register(s.api, plan, func(ctx context.Context, in *struct {
+		SitePath
+		Load    string `query:"load" maxLength:"255" doc:"the load to bring; or a release"`
+		Release string `query:"release" maxLength:"64" doc:"the release to bring"`
+	}) (*plain[forecast.SitePlan], error) {
+		p, err := s.cfg.Forecast.Site(ctx, actor(ctx), in.Site, forecast.Ask{Load: in.Load, Release: in.Release})
+		return answer(s, ctx, p, err)
+	})
 	huma.Register(s.api, op(http.MethodPatch, "/sites/{site}", "update-site", "Change a site", needDevices),
 		func(ctx context.Context, in *struct {
 			SitePath

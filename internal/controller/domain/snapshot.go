@@ -392,6 +392,24 @@ func (snap *snapshot) fileSets(ctx context.Context, d Device) ([]FileSetAnswer, 
 	return all, nil
 }
 
+// Sharers answers with whom devices share, by what is stored in that transaction
+// now: the group of the model, "" for nobody.
+func (c *Controller) Sharers(ctx context.Context, tx Tx) (func(Device) (group string, err error), error) {
+	snap, err := c.snapshot(ctx, tx)
+	return func(d Device) (string, error) {
+		levels, err := snap.levels(ctx, d)
+		if err != nil {
+			return "", err
+		}
+		m := snap.table.Lookup(d.Model)
+		a, err := policy.Effective(policy.PeerSharing, m, levels)
+		if err != nil || a.Value != policy.On {
+			return "", err
+		}
+		return m.GroupName(), nil
+	}, err
+}
+
 // desired answers for one device.
 func (snap *snapshot) desired(ctx context.Context, d Device) (Desired, error) {
 	m := snap.table.Lookup(d.Model)

@@ -148,7 +148,7 @@ func (s *Service) wouldStart(ctx context.Context, a domain.Actor, id string, ver
 		if r.Record.State != rollout.Draft {
 			return refused("rollout %s is %s, and only a draft is started", id, r.Record.State)
 		}
-		p, err := s.preview(ctx, tx, r)
+		p, err := s.preview(ctx, tx, r, nil)
 		if err != nil {
 			return err
 		}

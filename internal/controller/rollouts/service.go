@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/forecast"
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollout/keeper"
 )
@@ -21,6 +22,8 @@ type Config struct {
 	Controller *domain.Controller
 	// Kept is where rollouts are, in the controller's store. Required.
 	Kept *Store
+	// Forecast says what a plan takes. nil: one of this service's own.
+	Forecast *forecast.Service
 	// HTTP asks external checks. nil: one that follows no redirects.
 	HTTP *http.Client
 	// Log is told of what goes wrong by itself. nil: nothing is logged.
@@ -53,6 +56,9 @@ func NewService(cfg Config) (*Service, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Forecast == nil {
+		cfg.Forecast = forecast.New(cfg.Controller)
 	}
 	return &Service{cfg, cfg.Controller, cfg.Kept}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/forecast"
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollout/keeper"
 	"github.com/peerload/peerload/internal/controller/window"
@@ -84,7 +85,7 @@ func unknown(ctx context.Context, tx domain.Tx, names []string) (string, error) 
 // candidate is a device of a target.
 type candidate struct {
 	rollout.Candidate
-	model string
+	device domain.Device
 	// judged is what the rollout that is taken back brought to it; nil for none.
 	judged *rollout.Verdict
 }
@@ -162,7 +163,7 @@ func (l *lister) page(ctx context.Context, tx domain.Tx, r domain.Rollout, after
 		if !matches(t, r.Ask, w) {
 			continue
 		}
-		c := candidate{model: w.Device.Model, Candidate: rollout.Candidate{Device: w.Device.Name, Site: w.Site,
+		c := candidate{device: w.Device, Candidate: rollout.Candidate{Device: w.Device.Name, Site: w.Site,
 			Load: w.Load, Runs: w.State.Last.Active}}
 		if c.Place, err = l.place(ctx, tx, w.Site); err == nil {
 			all = append(all, c)
@@ -211,13 +212,15 @@ func (l *lister) undone(ctx context.Context, tx domain.Tx, id, after string) (al
 		if c.Place, err = l.place(ctx, tx, c.Site); err != nil {
 			return nil, "", err
 		}
-		all = append(all, candidate{c, d.Model, &judged})
+		all = append(all, candidate{c, d, &judged})
 	}
 	return all, rows.Next, nil
 }
 
 // Preview is what a rollout would do if it were started now.
 type Preview struct {
+	// Sites say what it takes at each, all waves together.
+	Sites []forecast.SitePlan `json:"sites"`
 	// Reach counts the devices that would be upgraded.
 	Reach domain.Reach `json:"reach"`
 	// Had counts those that run the load already.
@@ -236,9 +239,11 @@ type WavePreview struct {
 	Sites   map[string]int `json:"sites"`
 }
 
-// preview lists the target of a draft without writing anything.
-func (s *Service) preview(ctx context.Context, tx domain.Tx, r domain.Rollout) (Preview, error) {
-	out := Preview{Reach: domain.NoReach(), LeftOut: map[string]int{}}
+// preview lists the target of a draft without writing anything. census, if not nil,
+// gets the devices that would be upgraded.
+func (s *Service) preview(ctx context.Context, tx domain.Tx, r domain.Rollout,
+	census *forecast.Census) (Preview, error) {
+	out := Preview{Sites: []forecast.SitePlan{}, Reach: domain.NoReach(), LeftOut: map[string]int{}}
 	out.Waves = make([]WavePreview, len(r.Record.Plan.Waves))
 	for i := range out.Waves {
 		out.Waves[i].Sites = map[string]int{}
@@ -268,8 +273,15 @@ func (s *Service) preview(ctx context.Context, tx domain.Tx, r domain.Rollout) (
 			if err != nil {
 				return out, said(err)
 			}
-			if listed {
-				out.add(row, c.model)
+			if !listed {
+				continue
+			}
+			out.add(row, c.device.Model)
+			if census == nil || row.Standing == rollout.Had {
+				continue
+			}
+			if err := census.Add(c.device, row.Site, c.Runs, row.Load); err != nil {
+				return out, err
 			}
 		}
 		after = next
@@ -298,6 +310,7 @@ func (s *Service) Preview(ctx context.Context, a domain.Actor, id string) (p Pre
 	if err := s.may(a, domain.ScopeRead); err != nil {
 		return p, err
 	}
+	var draft forecast.Draft
 	err = s.ctl.View(ctx, a, func(tx domain.Tx) error {
 		r, err := find(ctx, tx, id, 0)
 		if err != nil {
@@ -306,8 +319,19 @@ func (s *Service) Preview(ctx context.Context, a domain.Actor, id string) (p Pre
 		if s := r.Record.State; s != rollout.Draft && s != rollout.Awaiting {
 			return refused("rollout %s is %s: a plan is made before its start; its status says how it goes", id, s)
 		}
-		p, err = s.preview(ctx, tx, r)
+		census, err := s.cfg.Forecast.Census(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if p, err = s.preview(ctx, tx, r, census); err != nil {
+			return err
+		}
+		draft, err = census.Draft(ctx)
 		return err
 	})
+	if err != nil {
+		return p, err
+	}
+	p.Sites, err = s.cfg.Forecast.Plans(ctx, draft)
 	return p, err
 }

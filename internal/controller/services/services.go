@@ -18,6 +18,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/bulk"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/filesets"
+	"github.com/peerload/peerload/internal/controller/forecast"
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/rollouts"
 	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
@@ -56,6 +57,7 @@ type Services struct {
 	Rollouts   *rollouts.Service
 	Jobs       *bulk.Service
 	FileSets   *filesets.Service
+	Forecast   *forecast.Service
 
 	queue *jobs.Queue
 	log   *slog.Logger
@@ -81,7 +83,9 @@ func New(ctx context.Context, cfg Config) (s Services, err error) {
 	if s.Controller, err = domain.New(cfg.Domain); err != nil {
 		return s, err
 	}
-	if roll, err = rollouts.NewService(rollouts.Config{Controller: s.Controller, Kept: kept, Log: s.log}); err != nil {
+	s.Forecast = forecast.New(s.Controller)
+	if roll, err = rollouts.NewService(rollouts.Config{Controller: s.Controller, Kept: kept, Forecast: s.Forecast,
+		Log: s.log}); err != nil {
 		return s, err
 	}
 	s.Rollouts, s.FileSets = roll, filesets.New(s.Controller)
