@@ -26,6 +26,9 @@ type Order struct {
 	Rows []BulkRow `json:"rows,omitempty"`
 	// Undo is the id of an entry of the audit log, whose changes are taken back.
 	Undo string `json:"undo,omitempty"`
+	// Version of what Target names that was read, 0 if it was never written: the
+	// order fails with Conflict if it has another one by now. nil compares nothing.
+	Version *Version `json:"version,omitempty"`
 	// Shown is that of a dry run: if the order would touch something else by now,
 	// it fails with Conflict, and nothing is changed. "" looks at nothing.
 	Shown string `json:"shown,omitempty"`
@@ -42,6 +45,8 @@ type Changed struct {
 	// Reach counts the devices that do something else after the change, or of
 	// which something else is known.
 	Reach Reach `json:"reach"`
+	// Assigned is what is assigned at the target of an order that assigns.
+	Assigned *Assigned `json:"assigned,omitempty"`
 	// Rows are the results of the rows.
 	Rows []BulkResult `json:"rows,omitempty"`
 	// Kept are the parts of an entry that are not taken back.

@@ -110,12 +110,19 @@ func profileSet(conn *console.Flags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			change := client.ProfileChange{Description: console.Optional(cmd, "description"), Settings: settings}
-			at := client.Target{Level: "profile", Name: args[0]}
-			if ok, err := a.Ask(conn, cmd, c, &client.Order{Target: &at, Settings: &settings}); err != nil || !ok {
-				return err
+			change := client.ProfileChange{Description: console.Optional(cmd, "description")}
+			if change.Description == nil || len(args[1:])+len(unset) > 0 {
+				at := client.Target{Level: "profile", Name: args[0]}
+				if ok, err := setLevel(&a, conn, cmd, c, at, settings); err != nil || !ok {
+					return err
+				}
 			}
-			p, err := c.Profiles.Update(cmd.Context(), args[0], change, c.IfVersion)
+			var p client.Profile
+			if change.Description != nil {
+				p, err = c.Profiles.Update(cmd.Context(), args[0], change, c.IfVersion)
+			} else {
+				p, err = c.Profiles.Get(cmd.Context(), args[0])
+			}
 			if err != nil {
 				return err
 			}
@@ -125,6 +132,18 @@ func profileSet(conn *console.Flags) *cobra.Command {
 	cmd.Flags().String("description", "", "for people")
 	cmd.Flags().StringSliceVar(&unset, "unset", nil, "settings to leave to the other levels")
 	return cmd
+}
+
+// setLevel asks, changes the settings of a level, and prints what that touched; ok
+// says that it did.
+func setLevel(a *console.Consent, conn *console.Flags, cmd *cobra.Command, c *console.Connection, at client.Target,
+	settings client.SettingsChange) (ok bool, err error) {
+	done, ok, err := a.Do(conn, cmd, c, client.Order{Target: &at, Settings: &settings})
+	if err != nil || !ok {
+		return false, err
+	}
+	c.IfVersion = client.AnyVersion // it was compared, and has changed
+	return true, console.ShowChanged(conn, cmd, "changed", done, "")
 }
 
 func enterpriseCommand() *cobra.Command {
@@ -179,13 +198,9 @@ func enterpriseSet(conn *console.Flags) *cobra.Command {
 			}
 			if len(args)+len(unset) > 0 {
 				all := client.Target{Level: "enterprise"}
-				if ok, err := a.Ask(conn, cmd, c, &client.Order{Target: &all, Settings: &settings}); err != nil || !ok {
+				if ok, err := setLevel(&a, conn, cmd, c, all, settings); err != nil || !ok {
 					return err
 				}
-				if _, err := c.ChangeSettings(cmd.Context(), all, settings, c.IfVersion); err != nil {
-					return err
-				}
-				c.IfVersion = client.AnyVersion // it was compared, and has changed
 			}
 			var e client.Enterprise
 			if console.Given(cmd, "auto-registration", "register-profile") {

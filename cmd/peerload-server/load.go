@@ -453,7 +453,8 @@ into the directory repository yourself.`,
 	return cmd
 }
 
-func showAssigned(conn *console.Flags, cmd *cobra.Command, a client.Assigned) error {
+// assignedText says in one line what is assigned where.
+func assignedText(a client.Assigned) string {
 	at := strings.TrimSpace(a.Target.Level + " " + a.Target.Name)
 	name := func(load, release string) string {
 		if release != "" {
@@ -465,25 +466,20 @@ func showAssigned(conn *console.Flags, cmd *cobra.Command, a client.Assigned) er
 	if a.Release != "" {
 		assigned = name("", a.Release)
 	}
-	return conn.Show(cmd, "load_assigned", a, "%s: %s, before it %s\n", at, assigned, name(a.Previous, a.PreviousRelease))
+	return fmt.Sprintf("%s: %s, before it %s", at, assigned, name(a.Previous, a.PreviousRelease))
 }
 
-// assign asks, and assigns where the flags say: at a level by do, which compares
-// versions, at a site by the order.
+// assign asks, and assigns where the flags say.
 func assign(a *console.Consent, conn *console.Flags, cmd *cobra.Command, c *console.Connection, t *levelTarget,
-	o client.Order, do func() (client.Assigned, error)) error {
-	o = t.order(o)
-	if o.Site != "" {
-		return a.CarryOut(conn, cmd, c, o)
-	}
-	if ok, err := a.Ask(conn, cmd, c, &o); err != nil || !ok {
+	o client.Order) error {
+	done, ok, err := a.Do(conn, cmd, c, t.order(o))
+	if err != nil || !ok {
 		return err
 	}
-	done, err := do()
-	if err != nil {
-		return err
+	if done.Assigned == nil {
+		return console.ShowChanged(conn, cmd, "changed", done, "")
 	}
-	return showAssigned(conn, cmd, done)
+	return console.ShowChanged(conn, cmd, "load_assigned", done, terminal.Printable(assignedText(*done.Assigned))+"\n")
 }
 
 func loadAssign(conn *console.Flags) *cobra.Command {
@@ -493,9 +489,7 @@ func loadAssign(conn *console.Flags) *cobra.Command {
 		Short: `Assign a load at one level; "" assigns none`,
 		Args:  cobra.ExactArgs(1), Example: "  peerload-server load assign fw2 --model linux-arm",
 		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
-			return assign(&a, conn, cmd, c, &t, client.Order{Load: &args[0]}, func() (client.Assigned, error) {
-				return c.AssignLoad(cmd.Context(), t.target(), args[0], c.IfVersion)
-			})
+			return assign(&a, conn, cmd, c, &t, client.Order{Load: &args[0]})
 		})}
 	t.flags(cmd)
 	a.Add(cmd)
@@ -509,9 +503,7 @@ func loadRollBack(conn *console.Flags) *cobra.Command {
 		Short: "Assign the load or release that was assigned there before",
 		Args:  cobra.NoArgs, Example: "  peerload-server load roll-back --model linux-arm",
 		RunE: conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
-			return assign(&a, conn, cmd, c, &t, client.Order{RollBack: true}, func() (client.Assigned, error) {
-				return c.RollBackLoad(cmd.Context(), t.target(), c.IfVersion)
-			})
+			return assign(&a, conn, cmd, c, &t, client.Order{RollBack: true})
 		})}
 	t.flags(cmd)
 	a.Add(cmd)

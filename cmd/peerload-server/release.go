@@ -129,9 +129,7 @@ func releaseAssign(conn *console.Flags) *cobra.Command {
 		Short: `Assign a release at one level: each device gets the load that is for its model; "" assigns none`,
 		Args:  cobra.ExactArgs(1), Example: "  peerload-server release assign '9.4(2)' --profile lobby",
 		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
-			return assign(&a, conn, cmd, c, &t, client.Order{Release: &args[0]}, func() (client.Assigned, error) {
-				return c.AssignRelease(cmd.Context(), t.target(), args[0], c.IfVersion)
-			})
+			return assign(&a, conn, cmd, c, &t, client.Order{Release: &args[0]})
 		})}
 	t.flags(cmd)
 	a.Add(cmd)

@@ -455,6 +455,44 @@ func TestShown(t *testing.T) {
 	}
 }
 
+// TestShownOfALevel: an assignment to a level likewise is refused once it would touch
+// somebody else, or once somebody else has changed the level; it says what was
+// assigned, and is undone by its id.
+func TestShownOfALevel(t *testing.T) {
+	s := changeRig(t)
+	desks := object{"level": "profile", "name": "desks"}
+	for _, what := range []object{{"release": "9.4(1)"}, {"settings": object{"set": object{"wan-limit": "3k"}}}} {
+		order := object{"target": desks}
+		for k, v := range what {
+			order[k] = v
+		}
+		order["shown"] = s.change(true, order).Shown
+		s.want(201, "POST", "/devices", object{"name": "SEP0000000000C1", "model": "7941", "profile": "desks"})
+		before := s.export()
+		s.want(409, "POST", "/changes", order)
+		if s.export() != before {
+			t.Error("something was changed")
+		}
+		delete(order, "shown")
+		order["version"] = 99
+		s.want(409, "POST", "/changes", order)
+		order["version"] = 0 // it was written
+		s.want(409, "POST", "/changes", order)
+		text, _ := s.want(200, "GET", "/profiles/desks", nil)
+		order["version"] = decode[domain.Profile](t, text).Version
+		order["shown"] = s.change(true, order).Shown
+		done := s.change(false, order)
+		if a := done.Assigned; what["release"] != nil && (a == nil || a.Release != "9.4(1)" || a.Target.Name != "desks") ||
+			what["release"] == nil && a != nil || done.Audit == "" {
+			t.Errorf("%+v", done)
+		}
+		s.change(false, object{"undo": done.Audit})
+		s.want(204, "DELETE", "/devices/SEP0000000000C1", nil)
+	}
+	s.want(422, "POST", "/changes", object{"site": "Kyoto", "load": "ab", "version": 1})
+	s.want(422, "POST", "/changes", object{"undo": "x", "version": 1})
+}
+
 // TestSiteUndone: what a site was before comes back, field by field, and not over
 // what was changed since.
 func TestSiteUndone(t *testing.T) {

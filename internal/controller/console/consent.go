@@ -146,26 +146,37 @@ func CountsText(by map[string]int) string {
 
 // CarryOut asks, carries out an order and prints how to undo it.
 func (a *Consent) CarryOut(conn *Flags, cmd *cobra.Command, c *Connection, o client.Order) error {
-	if c.IfVersion != client.AnyVersion {
-		return errors.New("--if-version is that of one thing: leave it out where several devices are changed")
-	}
-	if ok, err := a.Ask(conn, cmd, c, &o); err != nil || !ok {
+	done, ok, err := a.Do(conn, cmd, c, o)
+	if err != nil || !ok {
 		return err
 	}
-	done, err := c.Change(cmd.Context(), o, false)
-	if err != nil {
-		return err
-	}
-	return showChanged(conn, cmd, done)
+	return ShowChanged(conn, cmd, "changed", done, "")
 }
 
-func showChanged(conn *Flags, cmd *cobra.Command, done client.Changed) error {
-	text := ReachText(done.Reach, terminal.Japanese(os.Getenv)) + "\n"
+// Do asks, and carries out an order; ok says that it did.
+func (a *Consent) Do(conn *Flags, cmd *cobra.Command, c *Connection, o client.Order) (done client.Changed, ok bool,
+	err error) {
+	if v := c.IfVersion; v != client.AnyVersion && o.Target == nil {
+		return done, false, errors.New("--if-version is that of one thing: leave it out where several devices are changed")
+	} else if v != client.AnyVersion {
+		o.Version = &v
+	}
+	if ok, err := a.Ask(conn, cmd, c, &o); err != nil || !ok {
+		return done, false, err
+	}
+	done, err = c.Change(cmd.Context(), o, false)
+	return done, err == nil, err
+}
+
+// ShowChanged prints what an order has changed, in words if there are any, and how
+// to undo it.
+func ShowChanged(conn *Flags, cmd *cobra.Command, event string, done client.Changed, words string) error {
+	text := words + ReachText(done.Reach, terminal.Japanese(os.Getenv)) + "\n"
 	if done.Audit != "" {
 		text += "undo with: peerload-server undo " + done.Audit + "\n"
 	}
 	for _, k := range done.Kept {
 		text += "not undone: " + terminal.Printable(k) + " was made\n"
 	}
-	return conn.Show(cmd, "changed", done, "%s", text)
+	return conn.Show(cmd, event, done, "%s", text)
 }

@@ -35,6 +35,9 @@ type Order struct {
 	Rows []BulkRow `json:"rows,omitempty"`
 	// Undo is the id of an entry of the audit log, whose changes are taken back.
 	Undo string `json:"undo,omitempty"`
+	// Version of what Target names that the caller has read, 0 if it was never
+	// written; nil compares nothing.
+	Version *int64 `json:"version,omitempty" minimum:"0"`
 	// Shown is what a dry run of the order has returned: if it would touch something
 	// else now, nothing is changed. "" for whoever has not looked.
 	Shown string `json:"shown,omitempty"`
@@ -50,6 +53,8 @@ type Changed struct {
 	Reach Reach  `json:"reach"`
 	// Shown stands for what is touched, and how: see Order.
 	Shown string `json:"shown"`
+	// Assigned is what is assigned at the target of an order that assigns.
+	Assigned *Assigned `json:"assigned,omitempty"`
 	// Rows are the results of the rows.
 	Rows []BulkResult `json:"rows,omitempty"`
 	// Kept are the parts of an entry that are not taken back, such as a device
@@ -80,7 +85,7 @@ func (o Order) check() (action, target string, err error) {
 			action = word
 		}
 	}
-	if alone == 1 && where+what == 0 {
+	if alone == 1 && where+what == 0 && o.Version == nil {
 		target = fmt.Sprintf("%d rows", len(o.Rows))
 		if o.Undo != "" {
 			target = "audit " + cleanText(o.Undo, MaxNameLen)
@@ -90,6 +95,9 @@ func (o Order) check() (action, target string, err error) {
 	if alone > 0 || where != 1 || what != 1 {
 		return "", "", invalid("an order names one of target and site, and one of settings, load, release, file_sets and " +
 			"roll_back; or it has rows alone, or undo alone")
+	}
+	if o.Version != nil && o.Target == nil {
+		return "", "", invalid("a version is that of a target: leave it out where several things are changed")
 	}
 	if o.Site != "" {
 		return "site." + action, "site " + cleanText(o.Site, MaxNameLen), nil
@@ -150,6 +158,12 @@ var errDry = errors.New("a dry run")
 
 // carryOut does what an order says, on a controller within a transaction.
 func (c *Controller) carryOut(ctx context.Context, a Actor, o Order, out *Changed) (err error) {
+	v, assigned := int64(0), Assigned{}
+	if o.Version != nil {
+		if v = *o.Version; v == 0 {
+			v = Unwritten
+		}
+	}
 	switch {
 	case o.Undo != "":
 		out.Kept, err = c.undo(ctx, a, o.Undo)
@@ -158,15 +172,18 @@ func (c *Controller) carryOut(ctx context.Context, a Actor, o Order, out *Change
 	case o.Site != "":
 		err = c.changeSite(ctx, a, o)
 	case o.Settings != nil:
-		_, err = c.ChangeSettings(ctx, a, *o.Target, *o.Settings, 0)
+		_, err = c.ChangeSettings(ctx, a, *o.Target, *o.Settings, v)
 	case o.Load != nil:
-		_, err = c.AssignLoad(ctx, a, *o.Target, *o.Load, 0)
+		assigned, err = c.AssignLoad(ctx, a, *o.Target, *o.Load, v)
 	case o.Release != nil:
-		_, err = c.AssignRelease(ctx, a, *o.Target, *o.Release, 0)
+		assigned, err = c.AssignRelease(ctx, a, *o.Target, *o.Release, v)
 	case o.FileSets != nil:
-		_, err = c.ChangeFileSets(ctx, a, *o.Target, *o.FileSets, 0)
+		_, err = c.ChangeFileSets(ctx, a, *o.Target, *o.FileSets, v)
 	default:
-		_, err = c.RollBackLoad(ctx, a, *o.Target, 0)
+		assigned, err = c.RollBackLoad(ctx, a, *o.Target, v)
+	}
+	if assigned != (Assigned{}) {
+		out.Assigned = &assigned
 	}
 	return err
 }
