@@ -28,7 +28,8 @@ type call func(ctx context.Context, c conn, filled bool) (any, error)
 func calls() map[string]call {
 	text := client.Filter{Text: "t"}
 	device := client.Filter{Text: "t", Model: "m", Profile: "p", NoProfile: true, Site: "s", Registration: "enrolled",
-		Load: "l", Release: "r", State: "s", Active: "a"}
+		Load: "l", Release: "r", State: "s", Active: "a", Failed: true, About: "b",
+		Silent: time.Hour}
 	all := map[string]call{}
 	for _, of := range []map[string]call{
 		collection("device", func(c conn) client.Collection[client.Device, client.DeviceChange] { return c.Devices }, device),
@@ -263,6 +264,15 @@ func journals() map[string]call {
 	return map[string]call{
 		"get-overview": func(ctx context.Context, c conn, _ bool) (any, error) {
 			return c.Overview(ctx, "s", time.Hour)
+		},
+		"list-failures": lists(func(c conn) client.Lister[client.Failure] { return c.Failures },
+			client.Filter{Site: "s", About: "l"}, 2),
+		"get-savings": func(ctx context.Context, c conn, filled bool) (any, error) {
+			if !filled {
+				return c.Savings(ctx, client.SavingQuery{})
+			}
+			return c.Savings(ctx, client.SavingQuery{Site: "s", Load: "l", Release: "r", Since: "2026-01", Until: "2026-02",
+				By: []string{"site"}})
 		},
 		"list-history":        lists(history, client.Filter{Site: "s", Kind: "state", Since: since, Before: before}, 2),
 		"list-device-history": lists(history, client.Filter{Device: anyName, Kind: "state", Since: since, Before: before}, 2),

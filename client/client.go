@@ -50,6 +50,8 @@ type Client struct {
 	FileSets   Lister[FileSet]
 	// Orders lists those that were sent to devices, the oldest first.
 	Orders Lister[OrderState]
+	// Failures lists what devices tell of that did not succeed.
+	Failures Lister[Failure]
 	// Jobs lists bulk jobs, the oldest first.
 	Jobs      Lister[Job]
 	Templates Lister[Template]
@@ -92,6 +94,7 @@ func New(base, token string, hc *http.Client) (*Client, error) {
 	c.Loads = Lister[Load]{c, "/loads", true}
 	c.FileSets = Lister[FileSet]{c, "/filesets", true}
 	c.Orders = Lister[OrderState]{c, "/orders", true}
+	c.Failures = Lister[Failure]{c, "/failures", true}
 	c.Jobs = Lister[Job]{c, "/jobs", true}
 	c.Templates = Lister[Template]{c, "/templates", true}
 	c.Models = Lister[Model]{c, "/models", false}

@@ -25,9 +25,14 @@ type Filter struct {
 	// "administrator", "auto-registered" or "enrolled".
 	Model, Profile, Registration, Load, Release, State, Active string
 	NoProfile                                                  bool
+	// Failed finds devices that tell of a failure: devices. About is a load that they
+	// run or are to run, as last reported: devices and failures.
+	Failed bool
+	About  string
 	// Rollouts take State too, and Active "true" for those that hold their devices.
 	// Silent is how long a device must be silent to count as silent, in whole
-	// seconds, 0 for an hour: sites.
+	// seconds, 0 for an hour: sites. Devices are those that are silent for so long, 0
+	// for all.
 	Silent time.Duration
 	// Retired lists retired loads too: loads.
 	Retired bool
@@ -63,12 +68,13 @@ func (f Filter) query() url.Values {
 	for name, v := range map[string]string{"text": f.Text, "model": f.Model, "profile": f.Profile, "site": f.Site,
 		"origin": f.Registration, "load": f.Load, "release": f.Release, "state": f.State, "active": f.Active, "user": f.User,
 		"device": f.Device, "kind": f.Kind, "actor": f.Actor, "action": f.Action, "target": f.Target, "part_of": f.PartOf,
-		"standing": f.Standing} {
+		"standing": f.Standing, "about": f.About} {
 		if v != "" {
 			q.Set(name, v)
 		}
 	}
-	for name, v := range map[string]bool{"no_profile": f.NoProfile, "retired": f.Retired, "bad": f.Bad, "open": f.Open} {
+	for name, v := range map[string]bool{"no_profile": f.NoProfile, "retired": f.Retired, "bad": f.Bad, "open": f.Open,
+		"failed": f.Failed} {
 		if v {
 			q.Set(name, "true")
 		}

@@ -59,15 +59,30 @@ type deviceQuery struct {
 	Release      string `query:"release" maxLength:"64" doc:"assigned at the level of the device"`
 	State        string `query:"state" maxLength:"64" doc:"as last reported"`
 	Active       string `query:"active" maxLength:"300" doc:"the load that runs, as last reported"`
+	AboutLoad
+	Failed bool  `query:"failed" doc:"devices that tell of a failure: of their upgrade or of a file set"`
+	Silent int64 `query:"silent_s" minimum:"1" maximum:"315360000" doc:"devices that have not reported for so many seconds"`
+}
+
+// AboutLoad finds devices by a load.
+type AboutLoad struct {
+	About string `query:"about" maxLength:"300" doc:"a load that the device runs, or is to run, as last reported"`
+}
+
+func (s *Server) deviceFilter(in *deviceQuery) domain.DeviceFilter {
+	f := domain.DeviceFilter{Text: in.Text, Model: in.Model, Profile: in.Profile, NoProfile: in.NoProfile, Site: in.Site,
+		Registration: in.Registration, Load: in.Load, Release: in.Release, State: in.State, Active: in.Active,
+		About: in.About, Failed: in.Failed}
+	if in.Silent > 0 {
+		f.Silent = s.ctl.Time().Add(-time.Duration(in.Silent) * time.Second)
+	}
+	return f
 }
 
 func (s *Server) devices() {
 	huma.Register(s.api, op(http.MethodGet, "/devices", "list-devices", "List devices", needRead),
 		func(ctx context.Context, in *deviceQuery) (*plain[domain.List[domain.DeviceRow]], error) {
-			l, err := s.ctl.Devices(ctx, actor(ctx),
-				domain.DeviceFilter{Text: in.Text, Model: in.Model, Profile: in.Profile, NoProfile: in.NoProfile,
-					Site: in.Site, Registration: in.Registration, Load: in.Load,
-					Release: in.Release, State: in.State, Active: in.Active}, in.page())
+			l, err := s.ctl.Devices(ctx, actor(ctx), s.deviceFilter(in), in.page())
 			return answer(s, ctx, l, err)
 		})
 	huma.Register(s.api, op(http.MethodPost, "/devices", "create-device", "Make a device known", needDevices),

@@ -11,6 +11,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/bulk"
 	"github.com/peerload/peerload/internal/controller/bulk/table"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/summary"
 )
 
 // Between is a span of time.
@@ -35,6 +36,7 @@ func (s *Server) journal() {
 			o, err := s.ctl.Overview(ctx, actor(ctx), in.Site, in.after())
 			return answer(s, ctx, o, err)
 		})
+	s.failures()
 	list := func(ctx context.Context, in *HistoryQuery,
 		device, site string) (*plain[domain.List[domain.HistoryEntry]], error) {
 		l, err := s.ctl.History(ctx, actor(ctx), domain.HistoryFilter{Device: device, Site: site, Kind: in.Kind,
@@ -73,6 +75,42 @@ func (s *Server) journal() {
 				Site: in.Site, Since: in.Since, Before: in.Before}, in.page())
 			return answer(s, ctx, l, err)
 		})
+}
+
+// SavingsQuery says which savings are summed up.
+type SavingsQuery struct {
+	AtSite
+	Load    string   `query:"load" maxLength:"255" doc:"of this load or file set"`
+	Release string   `query:"release" maxLength:"64" doc:"of the loads that are in this release"`
+	Since   string   `query:"since" maxLength:"7" doc:"from this month on, by UTC: 2026-11"`
+	Until   string   `query:"until" maxLength:"7" doc:"up to this month"`
+	By      []string `query:"by,explode" maxItems:"4" enum:"site,load,release,month" doc:"one row for each of these"`
+}
+
+// FailureQuery finds failures.
+type FailureQuery struct {
+	Paged
+	AtSite
+	AboutLoad
+}
+
+// failures are the operations that tell who failed, and what was saved.
+func (s *Server) failures() {
+	huma.Register(s.api, op(http.MethodGet, "/failures", "list-failures",
+		"What devices tell of that did not succeed: upgrades and file sets", needRead), func(ctx context.Context,
+		in *FailureQuery) (*plain[domain.List[summary.Failure]], error) {
+		l, err := s.cfg.Summary.Failures(ctx, actor(ctx), summary.FailureQuery{Site: in.Site, Load: in.About}, in.page())
+		return answer(s, ctx, l, err)
+	})
+	o := op(http.MethodGet, "/savings", "get-savings", "What sharing among peers has saved", needRead)
+	o.Description = "Bytes that came from servers, beside those that would have come from there if each device had fetched " +
+		"by itself what it did not hold. A load that is in several releases counts in the row of each, and once in the total."
+	o.Errors = append(o.Errors, http.StatusNotFound)
+	huma.Register(s.api, o, func(ctx context.Context, in *SavingsQuery) (*plain[summary.Savings], error) {
+		v, err := s.cfg.Summary.Savings(ctx, actor(ctx), summary.SavingQuery{Site: in.Site, Load: in.Load,
+			Release: in.Release, Since: in.Since, Until: in.Until, By: in.By})
+		return answer(s, ctx, v, err)
+	})
 }
 
 // changes are the orders that may touch many devices.

@@ -182,6 +182,7 @@ var roles = map[string]string{
 	"delete-model": "admin", "list-loads": "viewer", "add-load": "operator", "register-load": "operator",
 	"verify-loads": "operator", "get-load": "viewer", "retire-load": "operator", "set-load-from": "operator",
 	"get-root": "viewer", "rotate-key": "admin",
+	"list-failures": "viewer", "get-savings": "viewer",
 	"get-overview": "viewer", "list-history": "viewer", "list-audit": "operator",
 	"list-users": "admin", "create-user": "admin", "get-user": "admin", "update-user": "admin", "delete-user": "admin",
 	"list-tokens": "viewer", "create-token": "viewer", "revoke-token": "admin", // here of a token that is not one's own

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/saving"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -25,6 +26,7 @@ const (
 	MaxReportText     = 300 // bytes of each text
 	MaxReportSets     = 64  // file sets in one device report
 	MaxReportPeers    = 8   // children and fallbacks of one final report
+	MaxOutputLines    = 5   // lines of what a hook printed
 	// MaxReportBytes bounds a number of bytes: larger ones cannot be true.
 	MaxReportBytes = 1 << 50
 )
@@ -49,7 +51,7 @@ func (c *Controller) Report(ctx context.Context, a Actor, r report.Device) error
 		// more than this one.
 		return invalid("%.40q is no state", r.State)
 	}
-	sum := clean(&r)
+	ended := clean(&r)
 	return c.store.Update(ctx, func(tx Tx) error {
 		d, err := find(ctx, tx.Devices(), "device", a.Name)
 		if err != nil {
@@ -66,7 +68,7 @@ func (c *Controller) Report(ctx context.Context, a Actor, r report.Device) error
 				return err
 			}
 		}
-		if err := c.take(ctx, tx, d.Name, a.From, r, sum); err != nil || c.cfg.Reported == nil {
+		if err := c.take(ctx, tx, d, a.From, r, ended); err != nil || c.cfg.Reported == nil {
 			return err
 		}
 		return c.cfg.Reported(ctx, tx, d.Name)
@@ -81,9 +83,11 @@ func possible(text string) bool {
 	return text == "" || err == nil && t.Year() >= 1970
 }
 
-// take writes a report into the state and the history of a device.
-func (c *Controller) take(ctx context.Context, tx Tx, device, from string, r report.Device, sum Traffic) error {
-	now := c.now()
+// take writes a report into the state and the history of a device, and what ended
+// into the savings of its site.
+func (c *Controller) take(ctx context.Context, tx Tx, d Device, from string, r report.Device,
+	ended []report.Final) error {
+	now, device := c.now(), d.Name
 	s, ok, err := lookup(ctx, tx.States(), device)
 	if err != nil {
 		return err
@@ -102,7 +106,12 @@ func (c *Controller) take(ctx context.Context, tx Tx, device, from string, r rep
 	if s.Last.State != r.State {
 		s.Since = now
 	}
-	s.Traffic.add(sum)
+	for _, f := range ended {
+		s.Traffic.add(trafficOf(f))
+	}
+	if err := c.tally(ctx, tx, siteOf(d, s), device, ended); err != nil {
+		return err
+	}
 	for _, f := range slices.Backward(r.Files) {
 		s.Files = slices.DeleteFunc(s.Files, func(o report.Final) bool { return o.File == f.File })
 		s.Files = slices.Insert(s.Files, 0, f)
@@ -184,6 +193,102 @@ func setStory(were, are []report.FileSet) (all []HistoryEntry) {
 	return all
 }
 
+// trafficOf are the bytes of a final report.
+func trafficOf(f report.Final) Traffic {
+	return Traffic{f.BytesFromOrigin, f.BytesFromPeers, f.BytesFromCache, f.BytesToPeers}
+}
+
+// Saving is what the devices of one site fetched of one load in one month.
+type Saving struct {
+	Meta
+	saving.Record
+}
+
+// Key is that of the month, load and site.
+func (s Saving) Key() string { return fmt.Sprintf("%s/%q/%s", s.Month, s.Load, s.Site) }
+
+// tally adds what ended on a device to the savings of its site.
+func (c *Controller) tally(ctx context.Context, tx Tx, site, device string, ended []report.Final) error {
+	for _, f := range ended {
+		load, err := loadOf(ctx, tx, f)
+		if err != nil {
+			return err
+		}
+		s := Saving{Record: saving.Record{Group: saving.Group{Month: c.now().Format(saving.MonthLayout), Site: site,
+			Load: load}}}
+		if old, ok, err := lookup(ctx, tx.Savings(), s.Key()); err != nil {
+			return err
+		} else if ok {
+			s = old
+		}
+		s.Add(c.now(), device, f)
+		c.stamp(&s.Meta)
+		if err := tx.Savings().Put(ctx, &s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadOf is the load or file set of a final report, "" for one that is not known:
+// what devices invent must not make rows. A device of an older version names the
+// file that it asked for first.
+func loadOf(ctx context.Context, tx Tx, f report.Final) (string, error) {
+	name := f.Load
+	if name == "" {
+		name = strings.TrimSuffix(strings.TrimSuffix(f.File, ".loads"), ".load")
+	}
+	if _, ok, err := lookup(ctx, tx.Loads(), name); err != nil || ok {
+		return name, err
+	}
+	_, ok, err := lookup(ctx, tx.FileSets(), name)
+	if !ok {
+		name = ""
+	}
+	return name, err
+}
+
+// SavingFilter finds savings. Fields that are "" mean all.
+type SavingFilter struct {
+	Site, Load string
+	// Since and Until are months.
+	Since, Until string
+	Realm        Realm
+}
+
+// realmSavings are those of the sites of the realm; reports alone write them.
+type realmSavings struct {
+	forAll[Saving, SavingFilter]
+}
+
+func (t *realmTx) Savings() Table[Saving, SavingFilter] {
+	return realmSavings{forAll[Saving, SavingFilter]{t.Tx.Savings(), t, "what was saved is counted for"}}
+}
+
+func (s realmSavings) Get(ctx context.Context, key string) (Saving, error) {
+	v, err := s.Table.Get(ctx, key)
+	if err == nil && !s.t.realm().Has(v.Site) {
+		return Saving{}, hides("savings", key)
+	}
+	return v, err
+}
+
+func (s realmSavings) GetAll(ctx context.Context, keys []string) (map[string]Saving, error) {
+	return getEach(ctx, s.Get, keys)
+}
+
+func (s realmSavings) List(ctx context.Context, f SavingFilter, p Page) (List[Saving], error) {
+	f.Realm = s.t.realm()
+	return s.Table.List(ctx, f, p)
+}
+
+// Failed reports whether something did not go well that the device still tells of:
+// its upgrade, or a file set.
+func (s DeviceState) Failed() bool {
+	return s.Last.State == report.StateFailed || s.Last.State == report.StateRolledBack ||
+		slices.ContainsFunc(s.Last.FileSets, func(f report.FileSet) bool { return f.State == report.StateFailed })
+}
+
 // add adds, and saturates on overflow.
 func (t *Traffic) add(o Traffic) {
 	for _, n := range []struct {
@@ -195,8 +300,8 @@ func (t *Traffic) add(o Traffic) {
 }
 
 // clean bounds all that a device says, puts components beside their load, and
-// returns the sum of the bytes, in which components do not count again.
-func clean(r *report.Device) Traffic {
+// returns what ended without them.
+func clean(r *report.Device) (ended []report.Final) {
 	for _, t := range []*string{&r.Time, &r.Program, &r.Address, &r.Active, &r.Inactive, &r.Wanted, &r.Sharing,
 		&r.SharingFrom, &r.Role, &r.Root, &r.Parent, &r.Reason, &r.Message, &r.Boot} {
 		*t = cleanText(*t, MaxReportText)
@@ -214,13 +319,11 @@ func clean(r *report.Device) Traffic {
 		r.Upgrade = &report.Upgrade{Load: cleanText(u.Load, MaxReportText), Rollout: cleanText(u.Rollout, MaxReportText),
 			Try: max(u.Try, 0)}
 	}
-	var sum Traffic
 	var files []report.Final
 	for _, f := range r.Files[:min(len(r.Files), MaxReportFiles)] {
 		parts := f.Components
 		f = cleanFinal(f)
-		sum.add(Traffic{f.BytesFromOrigin, f.BytesFromPeers, f.BytesFromCache, f.BytesToPeers})
-		files = append(files, f)
+		ended, files = append(ended, f), append(files, f)
 		for _, p := range parts[:min(len(parts), MaxReportFiles)] {
 			files = append(files, cleanFinal(p))
 		}
@@ -229,11 +332,23 @@ func clean(r *report.Device) Traffic {
 	r.Failures = slices.Clone(r.Failures[:min(len(r.Failures), MaxReportFailures)])
 	for i := range r.Failures {
 		f := &r.Failures[i]
-		for _, t := range []*string{&f.Load, &f.File, &f.Reason, &f.Message} {
+		for _, t := range []*string{&f.Load, &f.File, &f.Reason, &f.Message, &f.Phase} {
 			*t = cleanText(*t, MaxReportText)
 		}
+		f.Output = cleanLines(f.Output)
 	}
-	return sum
+	return ended
+}
+
+// cleanLines bounds each line of a text of several.
+func cleanLines(text string) string {
+	var lines []string
+	for line := range strings.Lines(text[:min(len(text), MaxOutputLines*MaxReportText)]) {
+		if line = cleanText(strings.TrimSpace(line), MaxReportText); line != "" && len(lines) < MaxOutputLines {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 func cleanTexts(all []string) []string {
@@ -246,7 +361,8 @@ func cleanTexts(all []string) []string {
 
 // cleanFinal bounds a final report and leaves its components out.
 func cleanFinal(f report.Final) report.Final {
-	for _, t := range []*string{&f.File, &f.URL, &f.SHA256, &f.Path, &f.Source, &f.Role, &f.Root, &f.Parent} {
+	for _, t := range []*string{&f.File, &f.URL, &f.SHA256, &f.Path, &f.Source, &f.Role, &f.Root, &f.Parent, &f.Load,
+		&f.Reason} {
 		*t = cleanText(*t, MaxReportText)
 	}
 	for _, n := range []*int64{&f.Size, &f.BytesFromOrigin, &f.BytesFromPeers, &f.BytesFromCache, &f.BytesToPeers} {

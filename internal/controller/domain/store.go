@@ -41,6 +41,7 @@ type Tx interface {
 	Releases() Table[Release, TextFilter]
 	Sites() Table[Site, TextFilter]
 	States() Table[DeviceState, StateFilter]
+	Savings() Table[Saving, SavingFilter]
 	Accounts() Table[Account, TextFilter]
 	Credentials() Table[Credential, CredentialFilter]
 	Throttles() Table[Throttle, None]
@@ -172,6 +173,12 @@ type DeviceFilter struct {
 	Load, Release string
 	// State and Active are what the device has last reported.
 	State, Active string
+	// Failed finds those that tell of a failure, About those that run a load or are
+	// to, as they last reported.
+	Failed bool
+	About  string
+	// Silent finds those that have not reported since then; the zero time means all.
+	Silent time.Time
 	// Realm has the devices; so it is in the filters below.
 	Realm Realm
 }

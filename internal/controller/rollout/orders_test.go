@@ -328,7 +328,7 @@ func mistakes() map[string]func(*rollout.Plan) {
 		"are lost after 0s":               func(p plan) { p.Lost = 0 },
 		"longest time of 1s":              func(p plan) { p.Longest = time.Second },
 		"grants hold for 1s":              func(p plan) { p.Valid = time.Second },
-		"grants hold for 10000h":      func(p plan) { p.Valid = 10_000 * time.Hour },
+		"grants hold for 10000h":          func(p plan) { p.Valid = 10_000 * time.Hour },
 		"is not after the start":          func(p plan) { p.Start, p.Deadline = noon, noon },
 		"minutes are 0 to 1439":           func(p plan) { p.Windows = window.Schedule{{End: 1440}} },
 		"\"\" is none of":                 func(p plan) { p.Silence.Rule = "" },

@@ -22,6 +22,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/rollouts"
 	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
+	"github.com/peerload/peerload/internal/controller/summary"
 )
 
 // Config configures Services.
@@ -58,6 +59,7 @@ type Services struct {
 	Jobs       *bulk.Service
 	FileSets   *filesets.Service
 	Forecast   *forecast.Service
+	Summary    *summary.Service
 
 	queue *jobs.Queue
 	log   *slog.Logger
@@ -88,7 +90,7 @@ func New(ctx context.Context, cfg Config) (s Services, err error) {
 		Log: s.log}); err != nil {
 		return s, err
 	}
-	s.Rollouts, s.FileSets = roll, filesets.New(s.Controller)
+	s.Rollouts, s.FileSets, s.Summary = roll, filesets.New(s.Controller), summary.New(s.Controller)
 	if s.Orders, err = orders.New(orders.Config{Controller: s.Controller, Keys: cfg.Keys, Random: rand.Reader,
 		Beat: cfg.Beat}); err != nil {
 		return s, err

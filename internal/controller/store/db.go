@@ -236,6 +236,7 @@ func (t *tx) FileSets() domain.Table[domain.FileSet, domain.LoadFilter]    { ret
 func (t *tx) Releases() domain.Table[domain.Release, domain.TextFilter]    { return in(t, releases) }
 func (t *tx) Sites() domain.Table[domain.Site, domain.TextFilter]          { return in(t, sites) }
 func (t *tx) States() domain.Table[domain.DeviceState, domain.StateFilter] { return in(t, states) }
+func (t *tx) Savings() domain.Table[domain.Saving, domain.SavingFilter]    { return in(t, savings) }
 func (t *tx) Accounts() domain.Table[domain.Account, domain.TextFilter]    { return in(t, accounts) }
 func (t *tx) Credentials() domain.Table[domain.Credential, domain.CredentialFilter] {
 	return in(t, credentials)

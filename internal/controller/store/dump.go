@@ -56,6 +56,7 @@ func dumpers() []dumper {
 		dumpTable[domain.Profile, domain.TextFilter, *domain.Profile]{profiles},
 		dumpTable[domain.Device, domain.DeviceFilter, *domain.Device]{devices},
 		dumpTable[domain.DeviceState, domain.StateFilter, *domain.DeviceState]{states},
+		dumpTable[domain.Saving, domain.SavingFilter, *domain.Saving]{savings},
 		dumpTable[domain.Account, domain.TextFilter, *domain.Account]{accounts},
 		dumpTable[domain.Credential, domain.CredentialFilter, *domain.Credential]{credentials},
 		dumpTable[domain.Throttle, domain.None, *domain.Throttle]{throttles},

@@ -121,6 +121,11 @@ var devices = schema[domain.Device, domain.DeviceFilter]{
 			c = inStates(c, "state", f.State)
 		}
 		c = inStates(c, "active", f.Active)
+		if f.Failed {
+			c = append(c, condition{sql: "id IN (SELECT id FROM states WHERE failed = 1)"})
+		}
+		c = ofLoad(c, f.About)
+		c = within(c, "id NOT IN (SELECT id FROM states WHERE last_seen >= ?)", f.Silent)
 		return inRealm(c, "", f.Realm)
 	},
 }
@@ -132,6 +137,18 @@ func inStates(conds []condition, column, value string) []condition {
 		return conds
 	}
 	return append(conds, condition{"id IN (SELECT id FROM states WHERE " + inner[0].sql + ")", inner[0].args})
+}
+
+// ofLoad finds the devices that run a load, or are to.
+func ofLoad(conds []condition, load string) []condition {
+	if load == "" {
+		return conds
+	}
+	if !storable(load) {
+		return append(conds, never)
+	}
+	return append(conds, condition{"id IN (SELECT id FROM states WHERE active = ? UNION SELECT id FROM states " +
+		"WHERE wanted = ?)", []any{load, load}})
 }
 
 // atSite finds what is of devices that belong to a site. column has their names;
@@ -242,6 +259,8 @@ var states = schema[domain.DeviceState, domain.StateFilter]{
 		{"role", func(s domain.DeviceState) any { return s.Last.Role }},
 		{"site", func(s domain.DeviceState) any { return s.Site }},
 		{"last_seen", func(s domain.DeviceState) any { return micros(s.LastSeen) }},
+		{"wanted", func(s domain.DeviceState) any { return s.Last.Wanted }},
+		{"failed", func(s domain.DeviceState) any { return flag(s.Failed()) }},
 	},
 	where: func(f domain.StateFilter) []condition {
 		c := equal(nil, "state", f.State)
@@ -249,6 +268,38 @@ var states = schema[domain.DeviceState, domain.StateFilter]{
 		c = equal(c, "role", f.Role)
 		c = inRealm(c, "id", f.Realm)
 		return within(c, "last_seen < ?", f.SeenBefore)
+	},
+}
+
+var savings = schema[domain.Saving, domain.SavingFilter]{
+	name: "savings",
+	columns: []column[domain.Saving]{
+		{"month", func(s domain.Saving) any { return s.Month }},
+		{"site", func(s domain.Saving) any { return s.Site }},
+		{"load", func(s domain.Saving) any { return s.Load }},
+	},
+	where: func(f domain.SavingFilter) []condition {
+		c := equal(nil, "site", f.Site)
+		c = equal(c, "load", f.Load)
+		for sql, month := range map[string]string{"month >= ?": f.Since, "month <= ?": f.Until} {
+			if month != "" && !storable(month) {
+				c = append(c, never)
+			} else if month != "" {
+				c = append(c, condition{sql, []any{month}})
+			}
+		}
+		if !f.Realm.Limited() {
+			return c
+		}
+		sites := sitesOf(f.Realm)
+		if len(sites) == 0 {
+			return append(c, never)
+		}
+		args := []any{}
+		for _, s := range sites {
+			args = append(args, s)
+		}
+		return append(c, condition{"site IN (?" + strings.Repeat(", ?", len(sites)-1) + ")", args})
 	},
 }
 

@@ -46,6 +46,7 @@ func TestSchemaMatchesMigrations(t *testing.T) {
 	add(names(releases))
 	add(names(sites))
 	add(names(states))
+	add(names(savings))
 	add(names(accounts))
 	add(names(credentials))
 	add(names(throttles))

@@ -60,6 +60,8 @@ func tell(ctx context.Context, tx domain.Tx) error {
 	list(d, err)
 	x, err := tx.Verdicts().List(ctx, domain.VerdictFilter{}, p)
 	list(x, err)
+	y, err := tx.Savings().List(ctx, domain.SavingFilter{}, p)
+	list(y, err)
 	b, err := json.Marshal(all)
 	return errors.Join(errors.New(string(b)), err, errors.Join(errs...))
 }
@@ -82,6 +84,7 @@ func spoil(ctx context.Context, tx domain.Tx) {
 		_ = tx.RolloutDevices().Delete(ctx, key, 0)
 		_ = tx.RolloutDevices().Drop(ctx, key)
 		_ = tx.Verdicts().Delete(ctx, key, 0)
+		_ = tx.Savings().Delete(ctx, key, 0)
 		_ = tx.Devices().Put(ctx, &domain.Device{Name: key + "x", Site: Osaka})
 		_ = tx.States().Put(ctx, &domain.DeviceState{Device: key, Site: Osaka})
 		_ = tx.Sites().Put(ctx, &domain.Site{Name: key + "x"})

@@ -23,7 +23,8 @@ var written = map[int64][]string{
 		`INSERT INTO loads (id, version, doc, retired, search) VALUES ('L', 1, '{"version":1,"name":"L","models":["CP-7961G"],"signed":true}', 0, 'l')`,
 	},
 	2: {
-		`INSERT INTO states (id, version, doc, state, active, role, last_seen) VALUES ('SEP001122334455', 9, '{"version":9,"device":"SEP001122334455","last":{"state":"idle"}}', 'idle', 'L', '', 7)`,
+		`INSERT INTO states (id, version, doc, state, active, role, last_seen) VALUES ('SEP001122334455', 9,
+			'{"version":9,"device":"SEP001122334455","last":{"state":"rolled-back","wanted":"W"}}', 'rolled-back', 'L', '', 7)`,
 		`INSERT INTO history (id, version, doc, at, subject, kind) VALUES ('1', 1, '{"id":"1","device":"SEP001122334455","kind":"state"}', 7, 'SEP001122334455', 'state')`,
 		`INSERT INTO audit (id, version, doc, at, subject, action, target) VALUES ('1', 1, '{"id":"1","actor":"ann","action":"login"}', 7, 'ann', 'login', 'user ann')`,
 	},
@@ -74,6 +75,10 @@ var written = map[int64][]string{
 		`INSERT INTO file_sets (id, version, doc, retired, search) VALUES ('s', 1,
 			'{"version":1,"name":"s","release":"1","models":[],"size":0,"components":null,"signed":true,"retired":false,
 			"directory":"locale"}', 0, 's locale')`,
+	},
+	11: {
+		`INSERT INTO savings (id, version, doc, month, site, load) VALUES ('2026-03/"L"/Nara', 1,
+			'{"version":1,"month":"2026-03","site":"Nara","load":"L"}', '2026-03', 'Nara', 'L')`,
 	},
 }
 
@@ -133,6 +138,11 @@ func survived(t *testing.T, s domain.Store, from int64) {
 		expect("models", keys(t, ctx, tx.Models(), domain.None{}), since(1, "CP-7961G"))
 		expect("loads", keys(t, ctx, tx.Loads(), domain.LoadFilter{}), since(1, "L"))
 		expect("states", keys(t, ctx, tx.States(), domain.StateFilter{Active: "L"}), since(2, "SEP001122334455"))
+		if from < 11 { // it is found by what its state has said all along
+			expect("failed", keys(t, ctx, tx.Devices(), domain.DeviceFilter{Failed: true, About: "W"}),
+				since(2, "SEP001122334455"))
+		}
+		expect("savings", keys(t, ctx, tx.Savings(), domain.SavingFilter{Site: "Nara"}), since(11, `2026-03/"L"/Nara`))
 		expect("history", keys(t, ctx, tx.History(), domain.HistoryFilter{Device: "SEP001122334455"}), since(2, "1"))
 		expect("audit", keys(t, ctx, tx.Audit(), domain.AuditFilter{Actor: "ann"}), since(2, "1"))
 		expect("parts", keys(t, ctx, tx.Audit(), domain.AuditFilter{PartOf: "1"}), since(6, "2"))

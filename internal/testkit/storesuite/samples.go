@@ -8,6 +8,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/rollout"
+	"github.com/peerload/peerload/internal/controller/saving"
 	"github.com/peerload/peerload/internal/controller/window"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
@@ -45,6 +46,9 @@ var (
 		AskedFrom: "10.0.0.8", Reported: at, Since: at, Files: []report.Final{sampleFinal},
 		Failures: []domain.FailureAt{{At: at, Failure: report.Failure{Load: "l", File: "f", Reason: "r", Message: "m"}}},
 		Traffic:  domain.Traffic{FromOrigin: 1, FromPeers: 1 << 62, FromCache: 3, ToPeers: 4}}
+	sampleSaving = domain.Saving{Meta: sampleMeta, Record: saving.Record{Group: saving.Group{Month: "2026-03",
+		Site: "oslo", Load: "new"}, Counts: saving.Counts{Done: 2, Failed: 1, FromOrigin: 1, FromPeers: 2, FromCache: 3, Classic: 3,
+		Last: at, LastDevice: "SEP001122334455", Fallbacks: map[string]int{"parent-lost": 2}}}}
 	sampleAccount = domain.Account{User: domain.User{Meta: sampleMeta, Name: "ann", FullName: "Ann",
 		Role: domain.RoleAdmin, Disabled: true, LastLogin: at}, PasswordHash: "$argon2id$"}
 	sampleCredential = domain.Credential{Meta: sampleMeta, ID: "c1", Kind: domain.CredentialToken, Subject: "ann",
@@ -101,11 +105,11 @@ func fill(t *testing.T, s domain.Store) {
 		so, od := sampleSentOrder, sampleOrderDevice
 		ro, rd, ve := sampleRollout, sampleRolloutDevice, sampleVerdict
 		jo, js, te := sampleJob, sampleStep, sampleTemplate
-		fs := sampleFileSet
+		fs, sv := sampleFileSet, sampleSaving
 		a, c, th, si, re := sampleAccount, sampleCredential, sampleThrottle, sampleSite, sampleRelease
 		return errors.Join(tx.Profiles().Put(ctx, &p), tx.Devices().Put(ctx, &d), tx.Enterprises().Put(ctx, &e),
 			tx.Models().Put(ctx, &m), tx.Loads().Put(ctx, &l), tx.States().Put(ctx, &st),
-			tx.Sites().Put(ctx, &si), tx.Releases().Put(ctx, &re), tx.FileSets().Put(ctx, &fs),
+			tx.Sites().Put(ctx, &si), tx.Releases().Put(ctx, &re), tx.FileSets().Put(ctx, &fs), tx.Savings().Put(ctx, &sv),
 			tx.Accounts().Put(ctx, &a), tx.Credentials().Put(ctx, &c), tx.Throttles().Put(ctx, &th),
 			tx.Rollouts().Put(ctx, &ro), tx.RolloutDevices().Put(ctx, &rd), tx.Verdicts().Put(ctx, &ve),
 			tx.SentOrders().Put(ctx, &so), tx.OrderDevices().Put(ctx, &od),
