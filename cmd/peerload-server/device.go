@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -38,23 +39,24 @@ func deviceCommand() *cobra.Command {
 
 func deviceList(conn *console.Flags) *cobra.Command {
 	var q client.Filter
+	var silent console.Age
+	var format console.Format
 	cmd := &cobra.Command{Use: "list", Short: "List devices", Args: cobra.NoArgs,
-		Example: "  peerload-server device list --model 7941 --site Kyoto",
+		Example: "  peerload-server device list --model 7941 --site Kyoto\n" +
+			"  peerload-server device list --silent 1d --failed -o csv > devices.csv",
 		RunE: conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
+			q.Silent = time.Duration(silent)
 			items, err := console.Collect(c.Devices.List(cmd.Context(), q))
 			if err != nil {
 				return err
 			}
-			return console.List(conn, cmd, "device", items, "DEVICE MODEL PROFILE SITE STATE ACTIVE LAST-SEEN",
-				func(d client.Device) []string {
-					row := []string{d.Name, d.Model, d.Profile, siteOf(d), stateUnknown, "", ""}
-					if s := d.State; s != nil {
-						row[4], row[5], row[6] = s.Last.State, s.Last.Active, console.When(s.LastSeen)
-					}
-					return row
-				})
+			return console.Print(conn, &format, cmd, "device", items, deviceColumns(), nil)
 		})}
+	format.Add(cmd)
 	f := cmd.Flags()
+	f.Var(&silent, "silent", "devices: that have not reported for so long, such as 1d or 90m")
+	f.BoolVar(&q.Failed, "failed", false, "devices: that tell of a failure; \"report failures\" says why")
+	f.StringVar(&q.About, "load", "", "devices: that run this load, or are to run it")
 	f.StringVar(&q.Text, "text", "", "devices: part of the name or description")
 	f.StringVar(&q.Model, "model", "", "devices: of this model")
 	f.StringVar(&q.Profile, "profile", "", "devices: of this profile")
@@ -64,6 +66,42 @@ func deviceList(conn *console.Flags) *cobra.Command {
 		report.StateInstalling, report.StateRebooting, report.StateTrial, report.StateRolledBack, report.StateFailed)
 	f.StringVar(&q.Active, "active", "", "devices: that run this load")
 	return cmd
+}
+
+// deviceColumns are those of a list of devices.
+func deviceColumns() []console.Column[client.Device] {
+	type d = client.Device
+	of := func(text func(s *client.DeviceState) string) func(d) string {
+		return func(v d) string {
+			if v.State == nil {
+				return ""
+			}
+			return text(v.State)
+		}
+	}
+	seen := func(s *client.DeviceState) time.Time { return s.LastSeen }
+	return []console.Column[d]{
+		{Name: "DEVICE", Text: func(v d) string { return v.Name }},
+		{Name: "DESCRIPTION", Wide: true, Text: func(v d) string { return v.Description }},
+		{Name: "MODEL", Text: func(v d) string { return v.Model }},
+		{Name: "PROFILE", Text: func(v d) string { return v.Profile }},
+		{Name: "SITE", Text: siteOf},
+		{Name: "STATE", Text: func(v d) string {
+			if v.State == nil {
+				return stateUnknown
+			}
+			return v.State.Last.State
+		}},
+		{Name: "REASON", Wide: true, Text: of(func(s *client.DeviceState) string { return s.Last.Reason })},
+		{Name: "SINCE", Wide: true, Text: of(func(s *client.DeviceState) string { return console.When(s.Since) }),
+			Data: of(func(s *client.DeviceState) string { return console.TimeData(s.Since) })},
+		{Name: "ACTIVE", Text: of(func(s *client.DeviceState) string { return s.Last.Active })},
+		{Name: "WANTED", Wide: true, Text: of(func(s *client.DeviceState) string { return s.Last.Wanted })},
+		{Name: "ADDRESS", Wide: true, Text: of(func(s *client.DeviceState) string { return s.From })},
+		{Name: "PROGRAM", Wide: true, Text: of(func(s *client.DeviceState) string { return s.Last.Program })},
+		{Name: "LAST-SEEN", Text: of(func(s *client.DeviceState) string { return console.When(seen(s)) }),
+			Data: of(func(s *client.DeviceState) string { return console.TimeData(seen(s)) })},
+	}
 }
 
 func deviceShow(conn *console.Flags) *cobra.Command {

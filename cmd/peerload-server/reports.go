@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/cmd/peerload-server/internal/summary"
 	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/durable"
@@ -23,7 +24,8 @@ import (
 
 func reportCommand() *cobra.Command {
 	return group("report", "What devices say, and who changed what", func(conn *console.Flags) []*cobra.Command {
-		return []*cobra.Command{reportOverview(conn), reportHistory(conn), reportAudit(conn)}
+		return []*cobra.Command{reportOverview(conn), summary.Failures(conn), summary.Savings(conn), reportHistory(conn),
+			reportAudit(conn)}
 	})
 }
 

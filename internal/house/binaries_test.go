@@ -62,6 +62,8 @@ var programs = []program{
 		dir: "cmd/peerload-server",
 		// It has the simulator: plans say what an upgrade will take.
 		never: slices.Concat(forTests, []string{module + "/internal/device/", module + "/internal/lab/"}),
+		// Reports say reasons in the device's words: texts, and nothing that a device does.
+		but: []string{module + "/internal/device/wording", module + "/internal/device/reason"},
 	},
 	{
 		dir: "cmd/peerload-lab",

@@ -188,6 +188,7 @@ func (in *inspector) inside(at string, r *rule, dir string) {
 		in.add(at, "floors", "%s on floor %d imports %s on floor %d", r.dir, r.floor, dir, to.floor)
 	case i >= from:
 		in.add(at, "order", "%s imports %s, which comes after it in the table", r.dir, dir)
+	case strings.HasPrefix(r.dir, "cmd/") && strings.HasPrefix(dir, r.dir+"/internal/"): // its own
 	case strings.HasPrefix(dir, "cmd/") || strings.HasPrefix(dir, "internal/testkit/"):
 		in.add(at, "order", "%s imports %s, which nobody may", r.dir, dir)
 	case r.side != outside && to.side != both && to.side != r.side:

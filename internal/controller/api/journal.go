@@ -103,8 +103,9 @@ func (s *Server) failures() {
 		return answer(s, ctx, l, err)
 	})
 	o := op(http.MethodGet, "/savings", "get-savings", "What sharing among peers has saved", needRead)
-	o.Description = "Bytes that came from servers, beside those that would have come from there if each device had fetched " +
-		"by itself what it did not hold. A load that is in several releases counts in the row of each, and once in the total."
+	o.Description = "Bytes that came from servers, beside those that would have come from there if each device had " +
+		"fetched by itself what it did not hold. A load that is in several releases counts in the row of each, and once in " +
+		"the total."
 	o.Errors = append(o.Errors, http.StatusNotFound)
 	huma.Register(s.api, o, func(ctx context.Context, in *SavingsQuery) (*plain[summary.Savings], error) {
 		v, err := s.cfg.Summary.Savings(ctx, actor(ctx), summary.SavingQuery{Site: in.Site, Load: in.Load,

@@ -94,6 +94,25 @@ func TestFailed(t *testing.T) {
 	}
 }
 
+// TestPhasesHaveWords: whatever a device was at when it failed has words of its own in
+// both languages.
+func TestPhasesHaveWords(t *testing.T) {
+	seen := map[string]string{}
+	phases := []string{"download", "install", "reboot", "commit", "rollback"} // steps of the installer
+	for _, code := range reason.All() {
+		phases = append(phases, code.Phase())
+	}
+	for _, phase := range phases {
+		for _, ja := range []bool{false, true} {
+			text := Say(ja, "phase "+phase)
+			if other, told := seen[text]; told && other != phase || ja && text == phase {
+				t.Errorf("%q of %q is the text of %q, too, or none", text, phase, other)
+			}
+			seen[text] = phase
+		}
+	}
+}
+
 // TestReasonsAreTold: package report lists the codes that are not the protocol's.
 func TestReasonsAreTold(t *testing.T) {
 	text, err := os.ReadFile("../../../report/device.go")

@@ -92,6 +92,19 @@ var words = map[string][2]string{
 	"slot confirmed": {"confirmed", "確認済み"},
 	"slot failed":    {"upgrade failed", "アップグレード失敗"},
 
+	// What a device was at when it failed, as report.Failure has it.
+	"phase provision": {"provisioning", "プロビジョニング"},
+	"phase manifest":  {"manifest", "マニフェスト"},
+	"phase transfer":  {"transfer", "転送"},
+	"phase verify":    {"verification", "検証"},
+	"phase commit":    {"commit", "確定"},
+	"phase download":  {"before the download", "ダウンロード前"},
+	"phase install":   {"installation", "インストール"},
+	"phase reboot":    {"restart", "再起動"},
+	"phase trial":     {"trial", "試行"},
+	"phase rollback":  {"way back", "ロールバック"},
+	"phase file-hook": {"file hook", "ファイルフック"},
+
 	"event " + report.KindStart:     {"start", "開始"},
 	"event " + report.KindListening: {"listening", "待ち受け"},
 	"event " + report.KindElection:  {"election", "選出"},

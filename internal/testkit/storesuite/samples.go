@@ -47,8 +47,8 @@ var (
 		Failures: []domain.FailureAt{{At: at, Failure: report.Failure{Load: "l", File: "f", Reason: "r", Message: "m"}}},
 		Traffic:  domain.Traffic{FromOrigin: 1, FromPeers: 1 << 62, FromCache: 3, ToPeers: 4}}
 	sampleSaving = domain.Saving{Meta: sampleMeta, Record: saving.Record{Group: saving.Group{Month: "2026-03",
-		Site: "oslo", Load: "new"}, Counts: saving.Counts{Done: 2, Failed: 1, FromOrigin: 1, FromPeers: 2, FromCache: 3, Classic: 3,
-		Last: at, LastDevice: "SEP001122334455", Fallbacks: map[string]int{"parent-lost": 2}}}}
+		Site: "oslo", Load: "new"}, Counts: saving.Counts{Done: 2, Failed: 1, FromOrigin: 1, FromPeers: 2,
+		FromCache: 3, Classic: 3, Last: at, LastDevice: "SEP001122334455", Fallbacks: map[string]int{"parent-lost": 2}}}}
 	sampleAccount = domain.Account{User: domain.User{Meta: sampleMeta, Name: "ann", FullName: "Ann",
 		Role: domain.RoleAdmin, Disabled: true, LastLogin: at}, PasswordHash: "$argon2id$"}
 	sampleCredential = domain.Credential{Meta: sampleMeta, ID: "c1", Kind: domain.CredentialToken, Subject: "ann",

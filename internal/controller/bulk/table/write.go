@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/xuri/excelize/v2"
 )
@@ -26,6 +27,34 @@ func WriteCSV(w io.Writer, t *Table) error {
 	}
 	out.Flush()
 	return out.Error()
+}
+
+// WriteLines writes lines that are no table of devices, the names of their columns
+// first, as a CSV of which no cell is a formula to a spreadsheet. Numbers stay such.
+func WriteLines(w io.Writer, lines [][]string) error {
+	if _, err := io.WriteString(w, mark); err != nil {
+		return err
+	}
+	out := csv.NewWriter(w)
+	for _, line := range lines {
+		cells := make([]string, len(line))
+		for i, text := range line {
+			if cells[i] = text; text != "" && !number(text) {
+				cells[i] = escape(text)
+			}
+		}
+		if err := out.Write(cells); err != nil {
+			return err
+		}
+	}
+	out.Flush()
+	return out.Error()
+}
+
+// number reports whether a text is a whole number, and so no formula.
+func number(text string) bool {
+	digits := strings.TrimPrefix(text, "-")
+	return digits != "" && strings.Trim(digits, "0123456789") == ""
 }
 
 // WriteXLSX likewise writes a workbook.
