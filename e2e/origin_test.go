@@ -98,6 +98,16 @@ func faults() []fault {
 		{"sends more than announced", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, length, append(faultBody[:len(faultBody):len(faultBody)], "more"...), 0, r)
 		}), 0, "", false, 1.1},
+		{"announces more than it has", always(func(w http.ResponseWriter, r *http.Request) {
+			raw(w, fmt.Sprintf("200 OK\r\nContent-Length: %d", 2*mib), faultBody, 0, r)
+		}), 0, "", false, 1.1},
+		{"announces more and waits", always(func(w http.ResponseWriter, r *http.Request) {
+			raw(w, fmt.Sprintf("200 OK\r\nContent-Length: %d", 2*mib), faultBody, time.Minute, r)
+		}), 0, "", true, 1.1},
+		{"a range of a larger file", always(func(w http.ResponseWriter, r *http.Request) {
+			raw(w, fmt.Sprintf("206 Partial Content\r\nContent-Length: %d\r\nContent-Range: bytes 0-%d/%d", mib, mib-1, 2*mib),
+				faultBody, 0, r)
+		}), 0, "", false, 2.2},
 		{"404", always(status(404)), 7, "does not exist", false, 0},
 		{"403", always(status(403)), 8, "refuses", false, 0},
 		{"410", always(status(410)), 7, "", false, 0},

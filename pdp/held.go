@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/note"
+	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/internal/chunks"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
@@ -98,6 +99,29 @@ func (h *held) setSize(n int64) {
 	h.SetSize(n)
 	m.act(SetSize{Size: n})
 	m.children.send(&wire.End{Size: n})
+}
+
+// shrink takes a size that is less than the one that was believed, keeps the
+// chunks before the end, and sends the children away, who believe that size, too.
+// It does nothing and reports false if the file is cut into chunks in another way
+// then.
+func (h *held) shrink(n int64) bool {
+	m, was := h.m, h.Size()
+	g := load.Geometry{Size: n}
+	if m.file.Signed || !h.Known() || n < 0 || n >= was || g.ChunkSize() != h.ChunkSize() {
+		return false
+	}
+	var behind []int
+	for i := int(n / int64(g.ChunkSize())); i < h.Chunks(); i++ {
+		behind = append(behind, i)
+	}
+	h.Drop(behind)
+	h.SetSize(n)
+	h.stage = gathering
+	m.children.dismissAll(wire.ReasonWrongEpoch)
+	m.el.Hold(h.Prefix(), false, m.origin.bytes)
+	m.act(SetSize{Size: n})
+	return true
 }
 
 // drop drops chunks, here and in the store.

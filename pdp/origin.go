@@ -60,6 +60,7 @@ type originSide struct {
 	line  origin.Line
 	skips bool // the server sends bodies from the first chunk on, whatever is asked for
 	wrong int  // files or chunks from the origin with the wrong digest
+	false int  // sizes that it told and that its bodies did not have
 }
 
 func newOriginSide(m *Machine) *originSide {
@@ -156,10 +157,15 @@ func (o *originSide) opened(e OriginOpened) {
 	if !o.busy() {
 		return
 	}
+	body := o.use.plain() == sending
 	o.use = o.use.then(answering)
 	o.line.Begin()
 	o.m.fallback.review.answered()
-	o.answer(e)
+	if body && !o.m.file.Signed && o.m.held.Known() && e.Size != o.m.held.Size() {
+		o.corrected(e)
+	} else {
+		o.answer(e)
+	}
 	o.skips = o.skips || e.From < o.m.held.Prefix()
 	if o.use.plain() == answering {
 		o.use = o.use.then(sending)
@@ -196,6 +202,35 @@ func (o *originSide) answer(e OriginOpened) {
 		why = wire.ReasonPeersFailed
 	}
 	m.note(report.KindSource, why, netip.AddrPort{}, note.FromOrigin{Chunk: e.From})
+}
+
+// mostFalse is how many false sizes a device takes from the origin before each
+// counts as a failure: one in the answer that told it, one in a later answer.
+const mostFalse = 2
+
+// corrected takes the size that the body under way turned out to have, after the
+// origin or a peer had told another; it is unknown if the body goes on after that.
+// What was held of a longer file stays where it can.
+func (o *originSide) corrected(e OriginOpened) {
+	m := o.m
+	m.note(report.KindFallback, wire.ReasonOriginTruncated, netip.AddrPort{},
+		note.FalseSize{Told: m.held.Size(), Size: e.Size})
+	m.following.failAll(wire.ReasonWrongEpoch)
+	if m.held.shrink(e.Size) {
+		m.held.Confirm(e.Size)
+	} else {
+		m.held.forget(e.Epoch, e.Size)
+		o.stop() // nothing can be written any more into what it is for
+	}
+	if m.root.active() {
+		m.el.claim(true) // the others' size is as wrong
+	}
+	if o.false++; o.false > mostFalse {
+		o.failed(wire.ReasonOriginTruncated)
+	} else if !o.busy() {
+		m.root.fetchNow()
+		o.open(m.now)
+	}
 }
 
 // ended takes the end of the body.

@@ -190,7 +190,7 @@ func (s *side) framed(e Framed) {
 	case *wire.Refuse:
 		s.fail(f.Reason)
 	case *wire.Bye:
-		s.fail(f.Reason)
+		s.dismissed(f.Reason)
 	case *wire.Path:
 		if !s.follower.SetPath(f.Peers) {
 			s.fail(wire.ReasonLoop)
@@ -202,6 +202,23 @@ func (s *side) framed(e Framed) {
 	case *wire.End:
 		s.sizeSaid(f.Size)
 	}
+}
+
+// dismissed leaves a parent that sends this device away. If the parent dropped
+// what it held of bytes that are the same by their key, the size was false that
+// this device has from it: the size goes, with what came under it, unless the
+// root still claims it.
+func (s *side) dismissed(why wire.Reason) {
+	m, r, root := s.m, s.m.el.Root(), s.fromRoot()
+	s.fail(why)
+	if why != wire.ReasonWrongEpoch || !m.file.Keyed || !m.held.Known() || m.held.Sure() || m.held.complete() ||
+		r == nil || !root && r.Claim.Size == m.held.Size() {
+		return
+	}
+	m.note(report.KindFallback, why, r.Addr, note.FalseSize{Told: m.held.Size(), Size: load.UnknownSize})
+	m.doubt.calm()
+	m.following.failAll(why)
+	m.held.forget(m.held.Epoch(), load.UnknownSize)
 }
 
 // welcomed takes the parent's welcome, or news of its epoch.

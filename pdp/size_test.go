@@ -437,3 +437,91 @@ func TestWrongByHearsay(t *testing.T) {
 		}
 	}
 }
+
+// rootWithFalseSize is a root that was told 2 MiB, and has a child and the first
+// chunks of the body.
+func rootWithFalseSize(t *testing.T) (*Machine, time.Duration) {
+	m := newMachine(unsigned(), 1)
+	m.Step(0, Start{}, nil)
+	now := untilRoot(t, m)
+	m.Step(now, OriginOpened{Size: 2 << 20}, nil)
+	m.Step(now, Accepted{Link: 1, From: addr(2), Hello: &wire.Hello{From: peer(2), Trees: 1}}, nil)
+	for i := range 4 {
+		m.Step(now, Stored{Index: i}, nil)
+	}
+	return m, now
+}
+
+// told returns the sizes that actions tell: the store, and peers by claims; and
+// whether the child was sent away.
+func told(out []Action) (store, claim int64, dismissed bool) {
+	store, claim = -2, -2
+	for _, a := range out {
+		switch a := a.(type) {
+		case SetSize:
+			store = a.Size
+		case Broadcast:
+			if c, ok := a.Msg.(*wire.Claim); ok {
+				claim = c.Size
+			}
+		case Close:
+			dismissed = dismissed || a.Link == 1 && a.Reason == wire.ReasonWrongEpoch
+		}
+	}
+	return store, claim, dismissed
+}
+
+// TestBodyEndsBeforeItsSize: what came stays, and peers learn the size.
+func TestBodyEndsBeforeItsSize(t *testing.T) {
+	m, now := rootWithFalseSize(t)
+	const size = 4*load.MinChunkSize + 100
+	out := m.Step(now, OriginOpened{Size: size, From: 4}, nil)
+	if store, claim, dismissed := told(out); store != size || claim != size || !dismissed || open(out) >= 0 {
+		t.Errorf("stored %d, claimed %d, child dismissed %v, asks for %d", store, claim, dismissed, open(out))
+	}
+	m.Step(now, Stored{Index: 4}, nil)
+	m.Step(now, OriginEnded{Size: size}, nil)
+	if !m.held.verifying() || m.held.Count() != 5 || !m.held.Sure() {
+		t.Errorf("verifying %v, holds %d, sure %v", m.held.verifying(), m.held.Count(), m.held.Sure())
+	}
+}
+
+// TestBodyGoesOnAfterItsSize: nothing is left of the size, and the body is asked
+// for from the start.
+func TestBodyGoesOnAfterItsSize(t *testing.T) {
+	m, now := rootWithFalseSize(t)
+	out := m.Step(now, OriginOpened{Size: load.UnknownSize}, nil)
+	if _, claim, dismissed := told(out); claim != load.UnknownSize || !dismissed || open(out) != 0 {
+		t.Errorf("claimed %d, child dismissed %v, asks for %d", claim, dismissed, open(out))
+	}
+	if m.held.Known() || m.held.Count() != 0 || m.held.Sure() {
+		t.Errorf("%d bytes, %d chunks, sure %v", m.held.Size(), m.held.Count(), m.held.Sure())
+	}
+	// An origin that contradicts itself for ever fails.
+	for range mostFalse {
+		m.Step(now, OriginOpened{Size: 1 << 20}, nil)
+		m.Step(now, OriginOpened{Size: load.UnknownSize}, nil)
+	}
+	if !m.origin.Failing() {
+		t.Error("an origin that tells a false size each time is asked without end")
+	}
+}
+
+// TestParentGivesUpItsSize: a child whose parent dropped what it held drops the
+// size, too, if it is from peers alone and the root does not claim it.
+func TestParentGivesUpItsSize(t *testing.T) {
+	bye := &wire.Bye{Reason: wire.ReasonWrongEpoch}
+	m := newMachine(unsigned(), 1)
+	link := attach(t, m)
+	m.Step(time.Second, Stored{Link: link, Index: 0}, nil)
+	m.Step(time.Second, Framed{Link: link, Frame: bye}, nil)
+	if m.held.Known() || m.held.Count() != 0 {
+		t.Errorf("a parent without its content: %d bytes, %d chunks", m.held.Size(), m.held.Count())
+	}
+	m, now := rootWithFalseSize(t)
+	link = follow(t, m, now, &wire.Claim{Rank: wire.Rank{Complete: true, Strength: 1<<32 - 1}.Confirm(), Size: 2 << 20})
+	m.Step(now, Framed{Link: link, Frame: bye}, nil)
+	if m.held.Size() != 2<<20 || m.held.Count() != 4 {
+		t.Errorf("what the origin told: %d bytes, %d chunks", m.held.Size(), m.held.Count())
+	}
+}

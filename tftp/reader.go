@@ -185,13 +185,14 @@ func (r *Reader) take(now time.Time, block uint16, data []byte) {
 	}
 }
 
-// end is reached when all blocks have come.
+// end is reached when all blocks have come. Whether they are the file, a caller
+// may know better than the server that announced more.
 func (r *Reader) end() {
-	if err := r.checkSize(); err != nil {
-		r.fail(err, &Error{Message: "the size is wrong"})
-		return
-	}
 	r.err = io.EOF
+	if at := r.params.offset + r.received; r.params.size > at {
+		r.wrong(at, true)
+		r.err = fmt.Errorf("%w: %d of %d", ErrTruncated, at, r.params.size)
+	}
 	r.closing.Lock()
 	r.finished = true
 	r.closing.Unlock()
@@ -223,7 +224,7 @@ func (r *Reader) fit(n int) {
 	r.state.block = p.blockSize
 }
 
-// checkSize compares the body with its announced size.
+// checkSize finds a body that is longer than it was announced, or may be.
 func (r *Reader) checkSize() error {
 	at := r.params.offset + r.received
 	switch size := r.params.size; {
@@ -232,9 +233,6 @@ func (r *Reader) checkSize() error {
 		return fmt.Errorf("%w: the size is %d", ErrTooMuch, size)
 	case r.most > 0 && at > r.most:
 		return fmt.Errorf("%w: the limit is %d", ErrTooMuch, r.most)
-	case size >= 0 && r.state.finished && at < size:
-		r.wrong(at, true)
-		return fmt.Errorf("%w: %d of %d", ErrTruncated, at, size)
 	}
 	return nil
 }

@@ -106,6 +106,9 @@ type (
 	NextServer struct{ URL string }
 	// SizeNotServed: the origin does not have the size that a peer told.
 	SizeNotServed struct{ Size int64 }
+	// FalseSize: the origin's body has another size than was told, which is not
+	// known if the body goes on after that.
+	FalseSize struct{ Told, Size int64 }
 )
 
 // Notes of the content.
@@ -152,6 +155,7 @@ func (AsksOnce) note()        {}
 func (OriginFailed) note()    {}
 func (NextServer) note()      {}
 func (SizeNotServed) note()   {}
+func (FalseSize) note()       {}
 func (Verified) note()        {}
 func (WrongFile) note()       {}
 func (RootDiffers) note()     {}

@@ -86,6 +86,7 @@ type Task struct {
 	idleAt   time.Duration
 	differ   []int // chunks that differ from a table on its way
 	full     bool  // a write failed since the start
+	blind    bool  // the size that the server tells does not count
 	gen      int   // of the content: another one after each reset
 
 	complete, ended bool

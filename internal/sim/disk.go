@@ -111,9 +111,13 @@ func (t *Task) tellRest(prefix int) {
 }
 
 func (t *Task) setSize(n int64) {
-	if g := t.store.geo; g.Known() && g.Size != n {
+	g, now := t.store.geo, load.Geometry{Size: n}
+	if g.Known() && g.Size != n && (t.file.Signed || n > g.Size || now.ChunkSize() != g.ChunkSize()) {
 		t.dev.sub.s.violate("%s: the size is %d and shall be %d", t.dev, g.Size, n)
 		return
+	}
+	for i := int(n / int64(now.ChunkSize())); g.Known() && n < g.Size && i < g.Chunks(); i++ {
+		t.store.drop(i)
 	}
 	t.store.geo.Size = n
 	if t.dev.Full {

@@ -297,6 +297,25 @@ var stories = []story{
 		c.f.Signed, c.f.Unsized = false, true
 		c.sub.Server.NoLength = true
 	}},
+	{name: "no table, the server tells a size that is too large", n: 16, last: sec(16), wan: 1.001, do: func(c *story) {
+		c.toldSize(c.f.Size + 5<<20)
+	}},
+	{name: "no table, the server tells a size that is too small", n: 16, last: sec(16), wan: 1.51, do: func(c *story) {
+		c.toldSize(c.f.Size / 2)
+	}},
+	{name: "no table, too large a size, and the root crashes", n: 16, last: sec(18), wan: 1.6, do: func(c *story) {
+		c.toldSize(c.f.Size + 5<<20)
+		c.atRoot(sec(4), (*Device).Crash)
+	}},
+	{name: "no table, too small a size, and the root crashes", n: 16, last: sec(20), wan: 2.1, do: func(c *story) {
+		c.toldSize(c.f.Size / 2)
+		c.atRoot(sec(3), (*Device).Crash)
+	}},
+	{name: "no table, too small a size, and the root crashes after it", n: 16, last: sec(22), wan: 2.1,
+		do: func(c *story) {
+			c.toldSize(c.f.Size / 2)
+			c.atRoot(sec(6), (*Device).Crash)
+		}},
 	{name: "datagrams are altered", n: 8, last: sec(20), wan: 1.5, do: func(c *story) {
 		c.sub.cfg.Corrupt = 0.05
 		c.s.At(sec(6), func() { c.sub.cfg.Corrupt = 0 })
@@ -328,6 +347,12 @@ func (c *story) resigner(liar func(*Task, *rand.Rand) Actor, why wire.Reason, ba
 	d := c.sub.Device(c.f)
 	d.Liar = NewResigner(liar, why, backoff, every)
 	d.Start()
+}
+
+// toldSize has the server tell a size that the file does not have.
+func (c *story) toldSize(n int64) {
+	c.f.Signed, c.f.Unsized = false, true
+	c.sub.Server.Told = n
 }
 
 func (c *story) stall(seconds float64) {

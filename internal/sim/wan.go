@@ -22,6 +22,9 @@ type Server struct {
 	NoRange bool
 	// NoLength tells a body's length only at its end.
 	NoLength bool
+	// Told, if positive, is the size that it tells, of which its bodies know
+	// nothing. A device that has found it false looks at the bodies alone.
+	Told int64
 	// Altered serves wrong bytes.
 	Altered func(index int) bool
 	// Bytes counts what crossed the WAN, payload only.
@@ -134,8 +137,11 @@ func (dl *Download) answered() {
 		t.store.epoch = v.epoch
 	}
 	size := t.file.Size
-	if v.NoLength {
+	switch {
+	case v.NoLength, t.blind:
 		size = load.UnknownSize
+	case v.Told > 0:
+		size = v.Told
 	}
 	t.step(pdp.OriginOpened{Size: size, Epoch: v.epoch, From: dl.index})
 	dl.gen = t.gen // the machine may have begun another content for it
@@ -148,11 +154,21 @@ func (dl *Download) answered() {
 }
 
 // tellLength tells the length of a body that has come to its end, if it is not
-// known yet.
+// known yet, or another.
 func (dl *Download) tellLength(from int) {
 	v := &dl.Task.dev.sub.Server
-	if dl.live && v.NoLength {
+	if dl.live && (v.NoLength || dl.Task.store.geo.Size != dl.Task.file.Size && v.Told != 0) {
 		dl.Task.step(pdp.OriginOpened{Size: dl.Task.file.Size, Epoch: v.epoch, From: from})
+	}
+}
+
+// exceeds tells that the body goes on after chunk index, the last of the size
+// that was told.
+func (dl *Download) exceeds(index int) {
+	t := dl.Task
+	if g := t.store.geo; g.Known() && g.Size < t.file.Size && index == g.Chunks()-1 {
+		t.blind = true
+		t.step(pdp.OriginOpened{Size: load.UnknownSize, Epoch: t.dev.sub.Server.epoch})
 	}
 }
 
@@ -323,6 +339,9 @@ func (v *Server) whole(dl *Download, index, size int) {
 	short := size < t.file.geo.ChunkSize()
 	if end && short {
 		dl.tellLength(index)
+	}
+	if v.Told > 0 {
+		dl.exceeds(index)
 	}
 	switch {
 	case !dl.live:

@@ -274,8 +274,7 @@ func (d *download) open() (*origin.Body, error) {
 	j.mu.Unlock()
 	ctx, answered := d.bounded()
 	b, err := j.dev.cfg.Origin.Open(ctx, origin.Request{
-		URL: j.origin(), Offset: off, Validator: validator, Size: j.spec.Size,
-		Verified: j.spec.keyed(),
+		URL: j.origin(), Offset: off, Validator: validator, Size: j.size(), Verified: j.spec.keyed(),
 	})
 	answered()
 	if err == nil && b.Offset > 0 && b.Size < 0 {
@@ -318,7 +317,8 @@ func (d *download) epoch(b *origin.Body) uint64 {
 	return binary.BigEndian.Uint64(h[:]) | 1
 }
 
-// store reads the body into chunks.
+// store reads the body into chunks. A size that is not signed counts once the
+// body has borne it out.
 func (d *download) store(b *origin.Body, epoch uint64) (int64, error) {
 	geo := d.part.Geometry()
 	buf := make([]byte, geo.ChunkSize())
@@ -336,25 +336,62 @@ func (d *download) store(b *origin.Body, epoch uint64) (int64, error) {
 		}
 		n, err := d.fill(b, buf[:want])
 		at += int64(n)
-		if err == io.EOF && !geo.Known() {
-			geo.Size = at
+		if err != nil && d.endsHere(b, i, buf[:n], err) {
 			d.tell(pdp.OriginOpened{Size: at, Epoch: epoch, From: i})
 			if n == 0 {
 				return at, nil
 			}
 			return at, d.chunk(i, buf[:n])
 		}
-		if err != nil {
-			if err == io.EOF {
-				err = origin.ErrTruncated
-			}
-			return 0, err
+		if geo.Known() && d.job.size() < 0 && (errors.Is(err, origin.ErrTooMuch) || at == geo.Size && goesOn(b)) {
+			d.tell(pdp.OriginOpened{Size: load.UnknownSize, Epoch: epoch})
+			return 0, origin.ErrTooMuch // if the machine does not start over
 		}
-		if !geo.Known() && at > load.MinChunkSize*load.MaxChunks {
-			return 0, origin.ErrTooMuch
+		if err == nil && !geo.Known() && at > load.MinChunkSize*load.MaxChunks {
+			err = origin.ErrTooMuch
+		}
+		if err == io.EOF {
+			err = origin.ErrTruncated
+		}
+		if err != nil {
+			return 0, err
 		}
 		if err := d.chunk(i, buf[:n]); err != nil {
 			return 0, err
+		}
+	}
+}
+
+// endsHere reports whether the file ends where the body did, in chunk i with the
+// bytes of tail, though another size may have been told: the digest says so, or,
+// where there is none, a server that told none itself.
+func (d *download) endsHere(b *origin.Body, i int, tail []byte, err error) bool {
+	spec := &d.job.spec
+	switch {
+	case !d.part.Geometry().Known():
+		return err == io.EOF
+	case spec.Size >= 0 || spec.Fetch != nil:
+		return false
+	case !spec.keyed():
+		return err == io.EOF && b.Size < 0
+	}
+	ended := err == io.EOF || errors.Is(err, origin.ErrTruncated) || errors.Is(err, origin.ErrStalled)
+	if !ended || !d.part.EndsWith(i, tail) {
+		return false
+	}
+	off, _ := d.part.Geometry().Span(i)
+	d.job.proven.Store(off + int64(len(tail)) + 1)
+	return true
+}
+
+// goesOn reports whether a body has more bytes than were told. A server that does
+// not end it told the truth all the same.
+func goesOn(r io.Reader) bool {
+	var more [1]byte
+	for {
+		n, err := r.Read(more[:])
+		if n > 0 || err != nil {
+			return n > 0 || errors.Is(err, origin.ErrTooMuch)
 		}
 	}
 }

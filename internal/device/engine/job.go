@@ -87,6 +87,7 @@ type job struct {
 
 	held   bool          // the file was in place from the start
 	source atomic.Uint32 // of spec.Sources, the one in use
+	proven atomic.Int64  // the size by the digest, and one; 0 while it is not known
 
 	finished chan struct{} // closed when complete or failed
 	settle   chan struct{} // wakes the disk goroutine
@@ -308,6 +309,15 @@ func (j *job) reset(a pdp.Reset) {
 func (j *job) slotSpec(epoch uint64, size int64) slot.Spec {
 	return slot.Spec{Key: j.spec.key(), Epoch: epoch, Geometry: load.Geometry{Size: size}, Table: j.spec.Table,
 		Digest: j.spec.Digest}
+}
+
+// size returns the file's size where something certain says it, or
+// load.UnknownSize.
+func (j *job) size() int64 {
+	if n := j.proven.Load(); n > 0 {
+		return n - 1
+	}
+	return j.spec.Size
 }
 
 // origin returns the source in use, nil if there is none.

@@ -235,8 +235,12 @@ func (r *Request) validate() error {
 }
 
 // bound compares what the server announced with what is expected, and wraps the
-// body in a reader that enforces it.
+// body in a reader that enforces it. Where a digest tells whether the bytes are
+// right, a false size is no reason not to read them, if they can be there at all.
 func (m *Mux) bound(ctx context.Context, r Request, b *Body) error {
+	if r.Verified && r.Size >= 0 && (b.Size > r.Size || b.Scheme == "tftp") {
+		b.Size = r.Size
+	}
 	switch {
 	case b.Size > load.MaxFileSize:
 		return fmt.Errorf("%w: %d bytes, the largest file has %d", ErrTooMuch, b.Size, int64(load.MaxFileSize))

@@ -164,8 +164,10 @@ func (p *Partial) forget(i int) error {
 
 // SetSize says how long the file is, once that is learned, and reserves the
 // room: ErrNoSpace changes nothing. If that changes the chunk size, what is
-// held is divided into chunks and hashed again. Another size than one known
-// already is ErrSize: the content is another one.
+// held is divided into chunks and hashed again. A size that was known already
+// may turn out to be less, so long as that cuts the file into the same chunks:
+// those before its end stay. Any other change is ErrSize: the content is another
+// one.
 func (p *Partial) SetSize(n int64) error {
 	g := load.Geometry{Size: n}
 	if err := g.Validate(); err != nil || !g.Known() {
@@ -181,7 +183,7 @@ func (p *Partial) SetSize(n int64) error {
 	if p.x.g == g {
 		return nil
 	}
-	if p.x.g.Known() {
+	if p.x.g.Known() && (p.table != nil || n > p.x.g.Size || g.ChunkSize() != p.x.g.ChunkSize()) {
 		return fmt.Errorf("%s: %w: from %d to %d bytes; discard it and start over", p.target, ErrSize, p.x.g.Size, n)
 	}
 	if err := p.reserve(g); err != nil {
@@ -201,7 +203,7 @@ func (p *Partial) SetSize(n int64) error {
 		p.unsynced++
 	}
 	sameCut := p.x.g.ChunkSize() == g.ChunkSize()
-	p.x, p.crc = x, crc
+	p.x, p.crc, p.done = x, crc, false
 	p.filter(p.table)
 	p.count()
 	// What was hashed stays hashed unless a chunk boundary, or the end, moved

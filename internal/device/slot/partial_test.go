@@ -242,6 +242,36 @@ func TestUnknownSize(t *testing.T) {
 	must(t, p.Commit())
 }
 
+// TestSizeThatWasTooLarge: a size that was believed and turns out to be less
+// keeps the chunks before the end, whatever was held behind it.
+func TestSizeThatWasTooLarge(t *testing.T) {
+	for name, size := range map[string]int{"in a chunk": 2*chunk + 10, "between two": 2 * chunk} {
+		b := random(size, 12)
+		spec := slot.Spec{Key: load.DigestOf(b), Digest: slot.Expect(load.DigestOf(b)),
+			Geometry: load.Geometry{Size: 9 * chunk}}
+		p := open(t, newDisk(t), "/d/x", spec, slot.Config{Window: chunk})
+		for i, piece := range [][]byte{b[:chunk], b[chunk : 2*chunk]} {
+			if p.EndsWith(2, b[2*chunk:]) {
+				t.Fatalf("%s: ends with %d chunks", name, i)
+			}
+			must(t, p.WriteChunk(i, piece))
+		}
+		if p.EndsWith(2, []byte("no")) || p.EndsWith(1, b[2*chunk:]) || !p.EndsWith(2, b[2*chunk:]) {
+			t.Fatalf("%s: the end is not known by the digest", name)
+		}
+		must(t, p.WriteChunk(2, random(chunk, 13)))
+		must(t, p.WriteChunk(4, random(chunk, 14)))
+		must(t, p.Settle(true))
+		must(t, p.SetSize(int64(size)))
+		if p.Prefix() != 2 || p.Has(2) {
+			t.Fatalf("%s: prefix %d", name, p.Prefix())
+		}
+		must(t, fill(p, b))
+		finish(t, p, b)
+		must(t, p.Commit())
+	}
+}
+
 func TestSizeSmallerThanHeld(t *testing.T) {
 	d := newDisk(t)
 	b := random(2*chunk+10, 10)

@@ -220,6 +220,30 @@ func (p *Partial) Finish() (load.Digest, error) {
 	return d, nil
 }
 
+// EndsWith reports whether the file is its first chunks, so many, and tail: they
+// have the digest that the file must have. It settles what is left of them.
+func (p *Partial) EndsWith(chunks int, tail []byte) bool {
+	if _, given := p.want.Given(); !given {
+		return false
+	}
+	p.settling.Lock()
+	defer p.settling.Unlock()
+	if p.settle(true) != nil {
+		return false
+	}
+	p.mu.Lock()
+	all := p.settled == chunks && !p.rehash
+	p.mu.Unlock()
+	if !all {
+		return false
+	}
+	p.saveSum()
+	_, _ = p.sum.Write(tail) // a hash never fails
+	d := load.Digest(p.sum.Sum(nil))
+	p.restoreSum()
+	return p.want.fits(d)
+}
+
 // trim cuts off what the data has beyond its size.
 func (p *Partial) trim(size int64) error {
 	p.writing.Lock()

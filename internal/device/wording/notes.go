@@ -162,6 +162,13 @@ func ofFile(what note.Note) (en, ja string) {
 	case note.SizeNotServed:
 		return both("the server does not send the %d bytes that a peer told: starting over",
 			"サーバはピアの伝えた %d バイトを送らない: 最初からやり直す", n.Size)
+	case note.FalseSize:
+		if n.Size < 0 {
+			return both("the file has more than the %d bytes that the server told: starting over without a size",
+				"ファイルはサーバの伝えた %d バイトより長い: サイズなしで最初からやり直す", n.Told)
+		}
+		return both("the file has %d bytes, not the %d that were told", "ファイルは %d バイトで、伝えられた %d ではない",
+			n.Size, n.Told)
 	case note.Verified:
 		return both("whole file verified, %d bytes", "ファイル全体を検証済み、%d バイト", n.Size)
 	case note.WrongFile:

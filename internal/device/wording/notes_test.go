@@ -36,7 +36,8 @@ func notes() []note.Note {
 		note.AsksFirst{}, note.Asks{Chunk: 12}, note.FromOrigin{Chunk: 13}, note.ToOrigin{},
 		note.AsksOnce{}, note.AsksOnce{Tried: true}, note.OriginFailed{For: 2 * time.Second},
 		note.NextServer{URL: "http://10.0.0.2/fw.sbn"},
-		note.SizeNotServed{Size: 14}, note.Verified{Size: 15}, note.WrongFile{},
+		note.SizeNotServed{Size: 14}, note.FalseSize{Told: 20, Size: -1}, note.FalseSize{Told: 21, Size: 22},
+		note.Verified{Size: 15}, note.WrongFile{},
 		note.RootDiffers{Root: a}, note.RootAgrees{Root: a}, note.Altered{Count: 16, First: 17},
 		note.OtherContent{}, note.OtherSize{Told: 18, Held: 19},
 	}
