@@ -98,6 +98,19 @@ func (f *fetching) tell(e report.Event) {
 	f.req.Events(e)
 }
 
+// paths returns where the files go, in the order of the URLs, if the file system
+// tells them apart.
+func (f *fetching) paths() (paths []string, err error) {
+	for _, sources := range f.list.Sources {
+		path, err := f.list.Path(sources[0])
+		if err != nil {
+			return nil, err
+		}
+		paths = append(paths, path)
+	}
+	return paths, slot.CheckNames(slot.OS{}, paths)
+}
+
 // files fetches one file after the other, but starts all their elections
 // together.
 func (f *fetching) files(ctx context.Context) (finals []report.Final, err error) {
@@ -107,14 +120,15 @@ func (f *fetching) files(ctx context.Context) (finals []report.Final, err error)
 			_ = file.Close()
 		}
 	}()
-	for _, sources := range f.list.Sources {
+	paths, err := f.paths()
+	if err != nil {
+		return nil, err
+	}
+	for i, sources := range f.list.Sources {
 		u := sources[0]
-		path, err := f.list.Path(u)
-		if err != nil {
-			return nil, err
-		}
 		file, err := f.dev.Fetch(engine.Spec{
-			Name: target.Name(u), Model: f.req.Model, Group: policy.Builtin().Group(f.req.Model), Sources: sources, Target: path,
+			Name: target.Name(u), Model: f.req.Model, Group: policy.Builtin().Group(f.req.Model), Sources: sources,
+			Target: paths[i],
 			Size: load.UnknownSize, Digest: f.req.Proof.expected(), Key: u.Redacted(),
 		})
 		if err != nil {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the foreign programs that the tests speak with: tftpd-hpa, tftp-hpa,
-# atftp, dnsmasq, nginx, curl, aria2, uftp, PostgreSQL and the shells zsh and
-# fish from the distribution. atftpd conflicts with tftpd-hpa, so atftpd and,
+# atftp, dnsmasq, nginx, curl, aria2, uftp, PostgreSQL, the shells zsh and fish,
+# and what makes file systems, from the distribution. atftpd conflicts with tftpd-hpa, so atftpd and,
 # where another in.tftpd is installed, tftpd-hpa are unpacked into a directory
 # of their own instead.
 #
@@ -59,6 +59,12 @@ missing() {
 	have zsh || echo zsh
 	have fish || echo fish
 	have_postgres || echo postgresql
+	have mkfs.ext4 || echo e2fsprogs
+	have mkfs.xfs || echo xfsprogs
+	have mkfs.btrfs || echo btrfs-progs
+	have mkfs.vfat || echo dosfstools
+	have mkfs.exfat || echo exfatprogs
+	have mount.exfat-fuse || echo exfat-fuse
 }
 
 # What is to be unpacked into the directory.

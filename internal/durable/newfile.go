@@ -39,12 +39,25 @@ func WriteNew(path string, write func(io.Writer) error) error {
 	return SyncDir(filepath.Dir(path))
 }
 
+// NoLinks reports whether an error says that a file system has no hard links, or
+// not between these names: exFAT, FUSE, network file systems, cards of phones and
+// disk quotas each have their own.
+func NoLinks(err error) bool {
+	for _, no := range []error{syscall.EPERM, syscall.ENOSYS, syscall.EOPNOTSUPP, syscall.EXDEV, syscall.EACCES,
+		syscall.EINVAL, syscall.EMLINK} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	return false
+}
+
 // nameOnce gives a file its name unless there is one already. Where the file
 // system has no hard links, as link says, it takes the name first, and replaces
 // its own file.
 func nameOnce(link func(from, to string) error, from, path string) error {
 	err := link(from, path) // unlike a rename it replaces nothing
-	if !errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.ENOSYS) && !errors.Is(err, syscall.EOPNOTSUPP) {
+	if !NoLinks(err) {
 		return err
 	}
 	own, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)

@@ -85,6 +85,7 @@ func TestBackupInSomebodysDirectory(t *testing.T) {
 func TestNameOnce(t *testing.T) {
 	dir := t.TempDir()
 	none := func(from, to string) error { return &os.LinkError{Op: "link", Old: from, New: to, Err: syscall.EPERM} }
+	apart := func(string, string) error { return syscall.EXDEV }
 	broken := func(string, string) error { return syscall.EIO }
 	for _, c := range []struct {
 		name string
@@ -92,7 +93,7 @@ func TestNameOnce(t *testing.T) {
 		want error
 	}{
 		{"a", os.Link, nil}, {"a", os.Link, fs.ErrExist}, {"b", none, nil}, {"b", none, fs.ErrExist},
-		{"c", broken, syscall.EIO},
+		{"c", broken, syscall.EIO}, {"d", apart, nil}, {"d", apart, fs.ErrExist},
 	} {
 		from := filepath.Join(dir, "new")
 		if err := os.WriteFile(from, []byte(c.name), 0o600); err != nil {
@@ -103,7 +104,7 @@ func TestNameOnce(t *testing.T) {
 		}
 		os.Remove(from)
 	}
-	for name, want := range map[string]string{"a": "a", "b": "b", "c": ""} {
+	for name, want := range map[string]string{"a": "a", "b": "b", "c": "", "d": "d"} {
 		if b, _ := os.ReadFile(filepath.Join(dir, name)); string(b) != want {
 			t.Errorf("%s holds %q", name, b)
 		}

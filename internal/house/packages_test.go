@@ -253,6 +253,8 @@ var packages = []rule{
 	{dir: "internal/testkit/publisher", floor: 3, side: outside},
 	{dir: "internal/testkit/labtest", floor: 3, side: outside, allowedImports: []string{"load", "report", "trust"}},
 	{dir: "internal/testkit/foreign", floor: 3, side: outside, allowedImports: nothing},
+	{dir: "internal/testkit/filesystem", floor: 3, side: outside, allowedImports: nothing,
+		libraries: []string{"github.com/hanwen/go-fuse/v2"}},
 	{dir: "internal/testkit/otheruser", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/testkit/issuer", floor: 3, side: outside, allowedImports: nothing,
 		libraries: []string{"github.com/zitadel/oidc/v3", "github.com/go-jose/go-jose/v4"}},

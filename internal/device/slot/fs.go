@@ -83,8 +83,8 @@ var (
 	// ErrNoSymlinks: the file system of a directory has none, and slots need one.
 	ErrNoSymlinks = errors.New("slots need a file system with symbolic links: choose a directory on another one, or " +
 		"do without slots")
-	// ErrFoldsCase: two files of a load would be one on this file system.
-	ErrFoldsCase = errors.New("this file system does not tell upper from lower case, and two files of the load differ " +
+	// ErrFoldsCase: two files would be one on this file system.
+	ErrFoldsCase = errors.New("this file system does not tell upper from lower case, and the names of two files differ " +
 		"in nothing else: choose a directory on another one")
 	// ErrNotFile: the name is not that of a regular file but, for example, of a
 	// directory or a device.

@@ -111,7 +111,7 @@ func (d *Dir) drawID(name string, missing bool) (err error) {
 		return err
 	}
 	if missing {
-		if err = d.fs.Link(tmp, name); noLinks(err) {
+		if err = d.fs.Link(tmp, name); durable.NoLinks(err) {
 			err = d.renameFirst(tmp, name)
 		}
 	} else {
@@ -121,12 +121,6 @@ func (d *Dir) drawID(name string, missing bool) (err error) {
 		return err
 	}
 	return d.fs.SyncDir(d.path)
-}
-
-// noLinks reports whether an error says that a file system has no hard links:
-// exFAT, FUSE, and network file systems each have their own.
-func noLinks(err error) bool {
-	return errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EOPNOTSUPP)
 }
 
 // renameFirst is for file systems without hard links, such as exFAT: a rename
