@@ -41,7 +41,7 @@ var (
 	ErrTLS = errors.New("refused by TLS")
 	// ErrAnswer: the server answers what no later attempt changes: a redirect
 	// that is not followed, a status that says that the request is wrong, a
-	// content coding.
+	// content coding, what is no HTTP.
 	ErrAnswer = errors.New("unusable answer")
 	// ErrWrong: the bytes are not those of the file. This package cannot know
 	// that; the caller that verifies them uses the error.

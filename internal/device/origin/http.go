@@ -11,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -92,7 +93,8 @@ func (h *httpOrigin) ask(ctx context.Context, r Request) (*Body, error) {
 	inner, cancel := context.WithCancelCause(ctx)
 	var connected atomic.Bool
 	traced := httptrace.WithClientTrace(inner, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+		GotConn:              func(httptrace.GotConnInfo) { connected.Store(true) },
+		GotFirstResponseByte: func() { connected.Store(true) }, // by a connection made ahead
 	})
 	traced = context.WithValue(traced, firstURL{}, r.URL)
 	req, err := http.NewRequestWithContext(traced, http.MethodGet, r.URL.String(), nil)
@@ -101,13 +103,15 @@ func (h *httpOrigin) ask(ctx context.Context, r Request) (*Body, error) {
 		return nil, err
 	}
 	h.setHeaders(req, r)
-	resp, err := h.client.Do(req)
+	client := *h.client
+	client.Jar = &cookies{}
+	resp, err := client.Do(req)
 	if err != nil {
 		at := connecting
 		if connected.Load() {
 			at = waiting
 		}
-		err = classify(ctx, withoutURL(err), at)
+		err = nonsense(classify(ctx, withoutURL(err), at), at)
 		cancel(nil)
 		return nil, err
 	}
@@ -148,8 +152,12 @@ type httpBody struct {
 // Read implements io.Reader.
 func (b *httpBody) Read(p []byte) (int, error) {
 	n, err := b.Reader.Read(p)
-	if err != nil && err != io.EOF && b.ctx.Err() != nil {
+	switch {
+	case err == nil, err == io.EOF:
+	case b.ctx.Err() != nil:
 		err = context.Cause(b.ctx)
+	default:
+		err = nonsense(classify(b.ctx, err, reading), reading)
 	}
 	return n, err
 }
@@ -161,6 +169,21 @@ func (b *httpBody) giveUp(why error) { b.cancel(why) }
 func (b *httpBody) Close() error {
 	b.cancel(context.Canceled)
 	return b.closer.Close()
+}
+
+// nonsense takes an error without a meaning, after a server had the request, for
+// an answer that breaks HTTP: a program that sends one sends it again.
+func nonsense(err error, at stage) error {
+	if at == connecting || Reason(err) != "other" || strings.HasSuffix(err.Error(), "server closed idle connection") {
+		return err
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("the server ends the connection without an answer: %w", err)
+	}
+	if strings.Contains(err.Error(), `"\x15\x03`) {
+		return fmt.Errorf("%w: the server speaks TLS there: write https:// instead of http://", ErrAnswer)
+	}
+	return fmt.Errorf("%w: the server breaks HTTP: %w", ErrAnswer, err)
 }
 
 // strongValidator returns an entity tag that promises the same bytes, or "".

@@ -403,3 +403,89 @@ func TestLongPause(t *testing.T) {
 		t.Errorf("%d servers are remembered", len(b.until))
 	}
 }
+
+// nonsense is what servers, and what stands before them, were seen to answer that
+// is no HTTP, and what it is taken for.
+var nonsenses = map[string]struct{ answer, reason string }{
+	"a line without a colon": {"HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 5\r\n\r\nhello", "answer"},
+	"the status twice":       {"HTTP/1.1 200 OK\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "answer"},
+	"a status of four":       {"HTTP/1.1 2000 OK\r\nContent-Length: 5\r\n\r\nhello", "answer"},
+	"another protocol":       {"ICY 200 OK\r\n\r\nhello", "answer"},
+	"a greeting":             {"SSH-2.0-server\r\n", "answer"},
+	"no header at all":       {"hello, this is the file\n", "answer"},
+	"TLS":                    {"\x15\x03\x01\x00\x02\x02\x46", "answer"},
+	"a length in words":      {"HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\nhello", "answer"},
+	"two lengths":            {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "answer"},
+	"another coding":         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "answer"},
+	"a chunk without length": {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n", "answer"},
+	"a Location of no URL":   {"HTTP/1.1 302 Found\r\nLocation: http://%zz/\r\nContent-Length: 0\r\n\r\n", "answer"},
+	"a header without end":   {"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("a", 100_000) + "\r\n\r\n", "answer"},
+	// What may be another the next time.
+	"no answer":   {"", "other"},
+	"half a body": {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "truncated"},
+}
+
+// TestNonsense: a server that breaks HTTP does so again, which no retry mends.
+func TestNonsense(t *testing.T) {
+	for name, c := range nonsenses {
+		for _, ahead := range []bool{false, true} {
+			u := parseURL(t, answering(t, func(w http.ResponseWriter, _ *http.Request) {
+				conn, buf, err := w.(http.Hijacker).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer conn.Close()
+				io.WriteString(buf, c.answer)
+				buf.Flush()
+			})+"/f")
+			m := newMux(t, Config{})
+			if ahead {
+				_ = m.Prepare(t.Context(), u)
+			}
+			b, err := m.Open(t.Context(), Request{URL: u, Size: load.UnknownSize})
+			if err == nil {
+				_, err = io.ReadAll(b)
+				b.Close()
+			}
+			if Reason(err) != c.reason {
+				t.Errorf("%s, connected before %v: %s, want %s: %v", name, ahead, Reason(err), c.reason, err)
+			}
+		}
+	}
+}
+
+// TestCookies: a server that sends a client round for a cookie gets it back, and
+// nobody else does, nor the next request.
+func TestCookies(t *testing.T) {
+	var other string
+	round := func(w http.ResponseWriter, r *http.Request) {
+		c, err := r.Cookie("seen")
+		switch {
+		case r.URL.Path == "/away":
+			http.SetCookie(w, &http.Cookie{Name: "seen", Value: "1", Path: "/"})
+			http.Redirect(w, r, other+"/bare", http.StatusFound)
+		case r.URL.Path == "/bare" && err == nil:
+			t.Error("the cookie of another server, or of another request, came")
+		case r.URL.Path == "/bare", err == nil && c.Value == "1":
+			io.WriteString(w, "hello")
+		default:
+			http.SetCookie(w, &http.Cookie{Name: "seen", Value: "1", Path: "/", HttpOnly: true})
+			http.Redirect(w, r, r.URL.Path, http.StatusFound)
+		}
+	}
+	host := answering(t, round)
+	other = answering(t, round)
+	m := newMux(t, Config{})
+	for _, path := range []string{"/f", "/away", "/bare"} {
+		b, err := m.Open(t.Context(), Request{URL: parseURL(t, host+path), Size: load.UnknownSize})
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		if got, err := io.ReadAll(b); string(got) != "hello" {
+			t.Errorf("%s: %q, %v", path, got, err)
+		}
+		b.Close()
+	}
+}

@@ -25,7 +25,7 @@ const maxSilent = 64
 // came so far is worth keeping: the second in a row counts.
 func (l *rangeless) useless(u *url.URL, err error) bool {
 	ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
-		errors.Is(err, syscall.EPIPE) || Reason(err) == "other"
+		errors.Is(err, syscall.EPIPE) || Reason(err) == "other" || Reason(err) == "answer"
 	l.mu.Lock()
 	ended = ended && !errors.As(err, new(*uselessError))
 	again := ended && l.silent[serverOf(u)]
