@@ -26,6 +26,9 @@ type device struct {
 	net      peernet.Net
 	mux      *origin.Mux
 	warnings []string // of the peer ports, for Request.Warn
+	// moves reports whether the place on the network is another one now; nil where
+	// that cannot be.
+	moves func() bool
 }
 
 // newDevice opens the peer ports and the way to servers, which are hosts.
@@ -48,6 +51,9 @@ func (r *Request) newDevice(state *status.Dir, servers []string, events func(rep
 			return nil, err
 		default:
 			d.net, d.warnings = s, s.Warnings()
+			if own := s.Addr().Addr(); !own.IsLoopback() {
+				d.moves = func() bool { return peernet.Gone(own) }
+			}
 		}
 	}
 	defer func() {
@@ -97,9 +103,15 @@ func (s Server) patience(c *transfer.Config) {
 // errAlone says that there is a network, and no address at which peers could be.
 var errAlone = errors.New("the files are fetched without the peers")
 
+// network says where the peers are.
+func (r *Request) network(servers []string) peernet.Config {
+	p := r.Peers
+	return peernet.Config{Address: p.Address, Interface: p.Interface, Port: p.Port, Servers: servers}
+}
+
 func (r *Request) listen(servers []string) (*peernet.Sockets, error) {
 	p := r.Peers
-	s, err := peernet.Listen(peernet.Config{Address: p.Address, Interface: p.Interface, Port: p.Port, Servers: servers})
+	s, err := peernet.Listen(r.network(servers))
 	if errors.Is(err, peernet.ErrNoAddress) && !p.Address.IsValid() && p.Interface == "" {
 		if peernet.Connected() {
 			return nil, fmt.Errorf("%w: %w", errAlone, err)

@@ -61,21 +61,7 @@ func (r Request) run(ctx context.Context, list *target.List) ([]report.Final, er
 		return nil, err
 	}
 	f := &fetching{req: &r, list: list, state: state}
-	if f.dev, err = r.newDevice(state, list.Hosts(), f.tell); err != nil {
-		return nil, err
-	}
-	defer f.dev.close()
-	for _, w := range f.dev.warnings {
-		r.warn(w)
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stop := f.dev.serve(ctx, cancel)
-	defer stop()
-	if list.Load {
-		return f.load(ctx)
-	}
-	return f.files(ctx)
+	return f.place(ctx)
 }
 
 // fetching is a request on its way.
@@ -85,6 +71,8 @@ type fetching struct {
 	state *status.Dir
 	dev   *device
 	mu    sync.Mutex // one event at a time
+	// finals are of the files that are in place.
+	finals []report.Final
 }
 
 // tell passes an event to the program. Both the loop of the device and Fetch
@@ -113,7 +101,7 @@ func (f *fetching) paths() (paths []string, err error) {
 
 // files fetches one file after the other, but starts all their elections
 // together.
-func (f *fetching) files(ctx context.Context) (finals []report.Final, err error) {
+func (f *fetching) files(ctx context.Context) ([]report.Final, error) {
 	var files []*engine.File
 	defer func() {
 		for _, file := range files {
@@ -124,19 +112,20 @@ func (f *fetching) files(ctx context.Context) (finals []report.Final, err error)
 	if err != nil {
 		return nil, err
 	}
-	for i, sources := range f.list.Sources {
+	first := len(f.finals) // the others are in place
+	for i, sources := range f.list.Sources[first:] {
 		u := sources[0]
 		file, err := f.dev.Fetch(engine.Spec{
 			Name: target.Name(u), Model: f.req.Model, Group: policy.Builtin().Group(f.req.Model), Sources: sources,
-			Target: paths[i],
-			Size: load.UnknownSize, Digest: f.req.Proof.expected(), Key: u.Redacted(),
+			Target: paths[first+i],
+			Size:   load.UnknownSize, Digest: f.req.Proof.expected(), Key: u.Redacted(),
 		})
 		if err != nil {
 			return nil, f.failed(ctx, target.Name(u), err, nil)
 		}
 		files = append(files, file)
 	}
-	for i, file := range files {
+	for _, file := range files {
 		err := file.Wait(ctx)
 		if err == nil {
 			err = ctx.Err() // if both are ready, Wait may return either
@@ -145,20 +134,13 @@ func (f *fetching) files(ctx context.Context) (finals []report.Final, err error)
 			err = file.Commit()
 		}
 		if err != nil {
-			return finalsOf(files[:i]), f.failed(ctx, file.Final().File, err, file.Final())
+			return f.finals, f.failed(ctx, file.Final().File, err, file.Final())
 		}
 		f.done(file.Final())
+		f.finals = append(f.finals, *file.Final())
 	}
 	f.linger(ctx, files)
-	return finalsOf(files), nil
-}
-
-func finalsOf(files []*engine.File) []report.Final {
-	var all []report.Final
-	for _, f := range files {
-		all = append(all, *f.Final())
-	}
-	return all
+	return f.finals, nil
 }
 
 func (f *fetching) load(ctx context.Context) ([]report.Final, error) {
@@ -213,6 +195,9 @@ func (f *fetching) done(fin *report.Final) {
 
 // failed reports and returns why a file could not be fetched.
 func (f *fetching) failed(ctx context.Context, name string, err error, fin *report.Final) error {
+	if errors.Is(context.Cause(ctx), errMoved) {
+		return errMoved // it begins again elsewhere
+	}
 	if ctx.Err() != nil && isContext(err) {
 		err = &failure.Stopped{Cause: context.Cause(ctx)}
 	}

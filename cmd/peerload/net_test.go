@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netns"
+
+	"github.com/peerload/peerload/report"
 )
 
 // wires is a network of two namespaces: the server's, and that of the device,
@@ -257,4 +260,80 @@ func TestNetworkChanges(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPeersAfterAMove: a device whose address changes in the middle meets its
+// peers at the new one, and so does one whose interface is away for a while.
+func TestPeersAfterAMove(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits until connections are given up")
+	}
+	for name, c := range map[string]struct{ change, flags, at string }{
+		"another address": {`ip -n DEVICE addr flush dev eth0
+			ip -n DEVICE addr add 10.78.0.33/24 dev eth0`, "", "10.78.0.33"},
+		"another network": {`ip -n SERVER addr add 10.79.0.1/24 dev s0
+			ip -n DEVICE addr flush dev eth0
+			ip -n DEVICE addr add 10.79.0.2/24 dev eth0
+			ip -n DEVICE route add 10.78.0.1 dev eth0 via 10.79.0.1`, "", "10.79.0.2"},
+		"the interface is made anew": {`ip -n SERVER link del s0
+			sleep 3
+			ip link add s0 netns SERVER type veth peer name eth0 netns DEVICE
+			ip -n SERVER addr add 10.78.0.1/24 dev s0
+			ip -n SERVER link set s0 up
+			ip -n DEVICE addr add 10.78.0.2/24 dev eth0
+			ip -n DEVICE link set eth0 up`, "--interface eth0", "10.78.0.2"},
+		"another interface stays": {`ip -n DEVICE link add other type bridge
+			ip -n DEVICE addr add 10.99.0.1/24 dev other
+			ip -n DEVICE link set other up
+			ip -n DEVICE addr flush dev eth0
+			sleep 3
+			ip -n DEVICE addr add 10.78.0.2/24 dev eth0`, "--address 10.78.0.2", "10.78.0.2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWires(t)
+			w.do(`ip -n SERVER addr add 10.78.0.1/24 dev s0
+				ip -n DEVICE addr add 10.78.0.2/24 dev eth0`)
+			body := strings.Repeat("firmware", 1<<16)
+			changed := make(chan struct{})
+			var asked atomic.Int32
+			url := w.serve("10.78.0.1", func(rw http.ResponseWriter, r *http.Request) {
+				rw.Header().Set("ETag", `"1"`)
+				if asked.Add(1) > 1 {
+					<-changed
+					http.ServeContent(rw, r, "f", time.Time{}, &slowly{strings.NewReader(body)})
+					return
+				}
+				rw.Header().Set("Content-Length", fmt.Sprint(len(body)))
+				io.WriteString(rw, body[:len(body)/2])
+				_ = http.NewResponseController(rw).Flush()
+				w.do(c.change)
+				close(changed)
+				<-r.Context().Done()
+			})
+			file := filepath.Join(t.TempDir(), "f")
+			out, code := w.get(append(strings.Fields(c.flags), url, "--json", "-o", file)...)
+			if b, _ := os.ReadFile(file); code != 0 || string(b) != body {
+				t.Errorf("%d, %d bytes of %d after %d requests: %s", code, len(b), len(body), asked.Load(), out)
+			}
+			var listened []string
+			for line := range strings.Lines(out) {
+				var e report.Event
+				if json.Unmarshal([]byte(line), &e) == nil && e.Event == report.KindListening {
+					listened = append(listened, e.Address)
+				}
+			}
+			if len(listened) < 2 || listened[len(listened)-1] != c.at+":4051" {
+				t.Errorf("met its peers at %v, at last not at %s: %s", listened, c.at, out)
+			}
+		})
+	}
+}
+
+// slowly gives way to what looks at the network meanwhile.
+type slowly struct{ *strings.Reader }
+
+func (s *slowly) Read(b []byte) (int, error) {
+	<-time.After(100 * time.Millisecond)
+	return s.Reader.Read(b[:min(len(b), 16<<10)])
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -253,14 +251,7 @@ func (i *instance) tally() (t traffic, files int, bytes int64) {
 // this host's.
 func (i *instance) moved() bool {
 	own := i.net.Addr().Addr()
-	if !i.key.sharing || own.IsLoopback() {
-		return false
-	}
-	addrs, err := net.InterfaceAddrs()
-	return err == nil && !slices.ContainsFunc(addrs, func(a net.Addr) bool {
-		p, err := netip.ParsePrefix(a.String())
-		return err == nil && p.Addr().Unmap() == own
-	})
+	return i.key.sharing && !own.IsLoopback() && peernet.Gone(own)
 }
 
 // keyOf returns what configuration and settings ask for.

@@ -174,6 +174,21 @@ func routeTo(server string) netip.Addr {
 	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
 }
 
+// Choose reports whether Listen would find an address now.
+func Choose(cfg Config) error {
+	host, err := hostAddrs()
+	if err == nil {
+		_, _, err = choose(cfg, host, routeTo)
+	}
+	return err
+}
+
+// Gone reports whether an address is no longer this host's.
+func Gone(own netip.Addr) bool {
+	host, err := hostAddrs()
+	return err == nil && !slices.ContainsFunc(host, func(h hostAddr) bool { return h.addr == own })
+}
+
 // Connected reports whether this host has any network beside loopback, be it one
 // without IPv4 addresses.
 func Connected() bool {
