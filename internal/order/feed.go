@@ -12,9 +12,12 @@ type Hello struct {
 	// Wait is for how many seconds to wait for orders; with 0 the feed ends with those
 	// that there are.
 	Wait int `json:"wait_s"`
+	// Mandates are those of the devices that the asker carries for, one after the
+	// other: see Secret.Mandate. Their orders come in the same feed.
+	Mandates []byte `json:"mandates,omitempty"`
 }
 
-// Line is one line of a feed; one of its fields is set.
+// Line is one line of a feed; one of its fields is set, but for Covers.
 type Line struct {
 	// Key is the key in use, for a device that has none: see ParseKey.
 	Key json.RawMessage `json:"key,omitempty"`
@@ -24,6 +27,9 @@ type Line struct {
 	// Beat and Order are signed.
 	Beat  []byte `json:"beat,omitempty"`
 	Order []byte `json:"order,omitempty"`
+	// Covers go with a beat: one for each mandate, one after the other, after all
+	// orders that were open. That of a mandate which is not genuine is zero.
+	Covers []byte `json:"covers,omitempty"`
 }
 
 // MaxLine bounds a line of a feed in bytes, its end included.

@@ -80,7 +80,8 @@ func Seal(private ed25519.PrivateKey, o Order) ([]byte, error) {
 }
 
 // Open reads a signed order that device has got at a time. Errors match
-// ErrMalformed, ErrSignature, ErrExpired or ErrNotForMe.
+// ErrMalformed, ErrSignature, ErrExpired or ErrNotForMe; with the last two the order
+// is genuine.
 func (k Key) Open(sealed []byte, device string, now time.Time) (Order, error) {
 	text, err := k.open(forOrder, MaxEnvelope, sealed)
 	if err != nil {
@@ -91,7 +92,7 @@ func (k Key) Open(sealed []byte, device string, now time.Time) (Order, error) {
 	case err != nil:
 		return Order{}, err
 	case !o.For(device):
-		return Order{}, ErrNotForMe
+		return o, ErrNotForMe
 	case !now.Before(o.Expires):
 		return o, ErrExpired
 	}

@@ -19,6 +19,8 @@ import (
 const (
 	// resultBytes bounds the body with results.
 	resultBytes = 4 << 20
+	// helloBytes bounds what asks for a feed: mandates are most of it.
+	helloBytes = 2*order.MaxMandates*order.MandateSize + 1024
 	// linesType is the media type of a feed.
 	linesType = "application/x-ndjson"
 	// lineTime is how long a device may take to read a line.
@@ -102,7 +104,7 @@ func (s *Server) deviceOrders() {
 	})
 	feed := does(op(http.MethodPost, "/devices/{device}/feed", "follow-orders",
 		"The orders of a device, as they come", needDevice))
-	s.mayGrow(&feed, typeOf[order.Hello](), 64<<10)
+	s.mayGrow(&feed, typeOf[order.Hello](), helloBytes)
 	schemas := s.api.OpenAPI().Components.Schemas
 	feed.Responses = map[string]*huma.Response{"200": {Description: "One line of JSON for each order, beat or key",
 		Content: map[string]*huma.MediaType{linesType: {Schema: schemas.Schema(typeOf[order.Line](), true, "")}}}}

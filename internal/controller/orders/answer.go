@@ -60,12 +60,8 @@ func (s *Service) genuine(ctx context.Context, tx domain.Tx, sealed []byte) (r o
 	if err != nil || !claim.Outcome.Known() {
 		return r, secret, nil
 	}
-	l, err := tx.Credentials().List(ctx, domain.CredentialFilter{Kind: domain.CredentialDevice, Subject: claim.Device},
-		domain.Page{Limit: 1})
-	if err != nil || len(l.Items) == 0 {
-		return r, secret, err
-	}
-	if secret, err = order.SecretOfHash(l.Items[0].Hash); err != nil {
+	secret, known, err := secretOfDevice(ctx, tx, claim.Device)
+	if err != nil || !known {
 		return r, secret, err
 	}
 	if r, err = secret.Open(sealed); err != nil {

@@ -19,8 +19,9 @@ const (
 	// BeatEvery is how often a feed says that it lives.
 	BeatEvery = time.Minute
 	// FeedLife is how long a feed lasts at most: what changes between a device and its
-	// controller is noticed then.
-	FeedLife = time.Hour
+	// controller is noticed then. A device that carries for others asks for as long, as
+	// each feed costs it their mandates.
+	FeedLife = 6 * time.Hour
 	// MaxFeeds bounds the feeds of one process.
 	MaxFeeds = 20_000
 	// maxOfDevice bounds those of one device: the oldest makes room, as it is the one
@@ -218,7 +219,12 @@ func (s *Service) Feed(ctx context.Context, a domain.Actor, h order.Hello, send 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	f := &feed{s, newDesk(s.ctl.Random(8)), []string{a.Name}, h.KeyVersion, send, cancel}
+	followers, err := s.mandated(ctx, a.Name, h.Mandates)
+	if err != nil {
+		return err
+	}
+	f := &feed{service: s, desk: newDesk(s.ctl.Random(8)), devices: devices(a.Name, followers), version: h.KeyVersion,
+		send: send, end: cancel}
 	if !s.wait.enter(a.Name, f) {
 		return fmt.Errorf("%w: too many devices wait for orders here", domain.ErrUnavailable)
 	}
@@ -230,10 +236,13 @@ func (s *Service) Feed(ctx context.Context, a domain.Actor, h order.Hello, send 
 	if err := f.beat(); err != nil {
 		return err
 	}
-	if h.Wait <= 0 { // it does not wait until Run looks
+	if h.Wait <= 0 || followers != nil { // it does not wait until Run looks
 		if err := s.look(ctx); err != nil {
 			return err
 		}
+	}
+	if err := f.cover(ctx, followers); err != nil {
+		return err
 	}
 	wake := time.NewTimer(0)
 	defer wake.Stop()
@@ -295,15 +304,24 @@ func (f *feed) lead(k keyFile) error {
 }
 
 func (f *feed) beat() error {
-	k, err := f.service.keys.current()
+	sealed, err := f.seal()
 	if err != nil {
 		return err
 	}
+	return f.send(order.Line{Beat: sealed})
+}
+
+// seal makes a beat of now, which the other side has the key for.
+func (f *feed) seal() ([]byte, error) {
+	k, err := f.service.keys.current()
+	if err != nil {
+		return nil, err
+	}
 	if err := f.lead(k); err != nil {
-		return err
+		return nil, err
 	}
 	b := order.Beat{Time: f.service.ctl.Time(), Feed: f.desk.feed, Last: f.desk.number}
-	return f.send(order.Line{Beat: order.SealBeat(k.private(), b)})
+	return order.SealBeat(k.private(), b), nil
 }
 
 // orders sends what is due, and returns when to look again.
