@@ -130,6 +130,7 @@ var datagrams = []wire.Message{&wire.Claim{}, &wire.Ask{}, &wire.Place{}, &wire.
 var frames = []wire.Frame{
 	&wire.Hello{}, &wire.Welcome{}, &wire.Refuse{}, &wire.Progress{}, &wire.Path{}, &wire.Chunk{},
 	&wire.End{}, &wire.Report{}, &wire.TableAsk{}, &wire.TablePart{}, &wire.Bye{},
+	&wire.Carry{},
 }
 
 func nameOf(m any) string { return reflect.TypeOf(m).Elem().Name() }
@@ -157,7 +158,7 @@ func TestMessages(t *testing.T) {
 	d.fields(t, "5. Datagrams/offset", header)
 
 	want = nil
-	sizes := map[string]string{"Path": "1 + 12 n", "Chunk": "5 + n", "TablePart": "12 + 32 n"}
+	sizes := map[string]string{"Path": "1 + 12 n", "Chunk": "5 + n", "TablePart": "12 + 32 n", "Carry": "n"}
 	for _, m := range frames {
 		b := wire.AppendFrame(nil, m)
 		size := strconv.Itoa(len(b) - 5)
@@ -166,7 +167,7 @@ func TestMessages(t *testing.T) {
 		}
 		want = append(want, fmt.Sprintf("%d | %s | %s", b[4], nameOf(m), size))
 		switch nameOf(m) {
-		case "TableAsk":
+		case "TableAsk", "Carry": // no fields
 		case "Path": // one peer of 12 bytes is in the table
 			d.fields(t, "Path/offset", len(b)-5+12)
 		case "TablePart":

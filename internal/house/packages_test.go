@@ -105,6 +105,8 @@ var packages = []rule{
 	{dir: "internal/device/logtail", floor: 2, side: device, allowedImports: nothing},
 	{dir: "internal/device/feed", floor: 2, side: device, allowedImports: []string{"internal/order", "internal/durable",
 		"internal/device/seal", "internal/device/slot", "internal/device/inbox"}},
+	{dir: "internal/device/relay", floor: 2, side: device, allowedImports: []string{"internal/order", "pdp/wire",
+		"internal/device/peernet", "internal/device/engine", "internal/device/carrier", "internal/device/feed"}},
 	{dir: "internal/device/agent", floor: 2, side: device, libraries: []string{"golang.org/x/sys",
 		"github.com/BurntSushi/toml"}},
 	{dir: ".", floor: 2, side: device, allowedImports: []string{"load", "internal/policy", "report", "pdp/transfer",

@@ -9,7 +9,7 @@ import (
 )
 
 // Frame is one of Hello, Welcome, Refuse, Progress, Path, Chunk, End, Report,
-// TableAsk, TablePart and Bye.
+// TableAsk, TablePart, Bye and Carry.
 type Frame interface {
 	frameKind() kind
 	put(*writer)
@@ -28,6 +28,7 @@ const (
 	kindTableAsk  kind = 9
 	kindTablePart kind = 10
 	kindBye       kind = 11
+	kindCarry     kind = 12
 )
 
 func frameOf(k kind) Frame {
@@ -52,6 +53,8 @@ func frameOf(k kind) Frame {
 		return new(TablePart)
 	case kindBye:
 		return new(Bye)
+	case kindCarry:
+		return new(Carry)
 	}
 	return nil
 }
@@ -327,6 +330,14 @@ type Bye struct{ Reason Reason }
 func (*Bye) frameKind() kind       { return kindBye }
 func (m *Bye) put(w *writer)       { w.u8(uint8(m.Reason)) }
 func (m *Bye) get(r *reader) error { m.Reason = Reason(r.u8()); return r.err() }
+
+// Carry is what a carrier of orders and its follower tell each other, in a hierarchy
+// that belongs to no file. It means nothing to this protocol.
+type Carry struct{ Text []byte }
+
+func (*Carry) frameKind() kind       { return kindCarry }
+func (m *Carry) put(w *writer)       { w.bytes(m.Text) }
+func (m *Carry) get(r *reader) error { m.Text = r.take(len(r.b)); return r.err() }
 
 // AppendFrame appends the frame of m to b. For a Chunk, prefer WriteChunk,
 // which does not copy the bytes.

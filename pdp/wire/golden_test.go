@@ -66,7 +66,8 @@ func frames() map[string]Frame {
 		"table-ask": &TableAsk{},
 		"table-part": &TablePart{First: 1, Total: 4,
 			Digests: []load.Digest{load.DigestOf([]byte("a")), load.DigestOf([]byte("b"))}},
-		"bye": &Bye{Reason: ReasonDone},
+		"bye":   &Bye{Reason: ReasonDone},
+		"carry": &Carry{Text: []byte("an order")},
 	}
 }
 

@@ -183,8 +183,8 @@ func TestMalformedFrames(t *testing.T) {
 		}
 	}
 	for name, m := range frames() {
-		if name == "chunk" || name == "table-ask" {
-			continue
+		if name == "chunk" || name == "table-ask" || name == "carry" {
+			continue // any body will do
 		}
 		whole := body(name)
 		for n := range whole {

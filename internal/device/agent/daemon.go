@@ -61,6 +61,7 @@ type Daemon struct {
 	health   health
 	reporter *reporter      // nil without a controller
 	feed     *feed.Follower // likewise
+	orderWay orderWay
 	tail     *logtail.Tail
 	sink     *sink
 	notify   *sdnotify.Notifier

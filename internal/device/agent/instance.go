@@ -278,6 +278,7 @@ type place struct {
 	mu       sync.Mutex
 	instance *instance // nil if there is none
 	past     traffic
+	changed  chan struct{} // closed by the next put; nil if nobody waits
 }
 
 func (p *place) current() *instance {
@@ -290,6 +291,17 @@ func (p *place) put(i *instance) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.instance = i
+	p.changed = closed(p.changed)
+}
+
+// watch returns the instance that serves now, and what is closed when that changes.
+func (p *place) watch() (*instance, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.changed == nil {
+		p.changed = make(chan struct{})
+	}
+	return p.instance, p.changed
 }
 
 // moved counts what files have moved that no instance serves any more.

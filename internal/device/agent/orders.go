@@ -7,8 +7,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peerload/peerload/internal/device/carrier"
 	"github.com/peerload/peerload/internal/device/feed"
 	"github.com/peerload/peerload/internal/device/inbox"
+	"github.com/peerload/peerload/internal/device/relay"
 	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/internal/order"
 )
@@ -17,7 +19,8 @@ import (
 // device was started anew since the daemon last ran.
 func (d *Daemon) openFeed(restarted bool) (err error) {
 	d.feed, err = feed.New(feed.Config{State: d.conf.get().State, Files: d.files, Disk: disk(d.files),
-		Device: "SEP" + d.mac, Restarted: restarted, Log: d.log, Do: d.obey, Controller: func() (feed.Controller, error) {
+		Device: "SEP" + d.mac, Restarted: restarted, Log: d.log, Do: d.obey, Follow: d.followFeed, Up: d.orderWay.up,
+		Controller: func() (feed.Controller, error) {
 			c := d.conf.get()
 			client, err := d.reporter.shared(c)
 			if err != nil {
@@ -42,6 +45,76 @@ func (d *Daemon) follow(ctx context.Context, busy *sync.WaitGroup, first <-chan 
 		case <-ctx.Done():
 		}
 	})
+}
+
+// orderWay is the way by which orders come.
+type orderWay struct {
+	mu    sync.Mutex
+	relay *relay.Relay // nil while the device is on its own
+}
+
+func (w *orderWay) put(r *relay.Relay) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.relay = r
+}
+
+// up hands results over by way of the subnet, if there is one.
+func (w *orderWay) up(ctx context.Context, results [][]byte) order.Acks {
+	w.mu.Lock()
+	r := w.relay
+	w.mu.Unlock()
+	if r == nil {
+		return order.Acks{}
+	}
+	return r.Up(ctx, results)
+}
+
+// followFeed follows the feed of orders by way of the subnet while the device shares
+// and has pinned the order key, else by a connection of its own.
+func (d *Daemon) followFeed(ctx context.Context, f *feed.Follower) {
+	for ctx.Err() == nil {
+		i, changed := d.place.watch()
+		stage, end := context.WithCancel(ctx)
+		var ways sync.WaitGroup
+		ways.Go(func() { d.followBy(stage, i, f) })
+		pinned := f.Pinned()
+		select {
+		case <-pinned:
+			pinned = nil
+		default:
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-pinned: // nil if it was before
+		}
+		end()
+		ways.Wait()
+	}
+}
+
+// followBy follows the feed until ctx ends, by the instance if that shares.
+func (d *Daemon) followBy(ctx context.Context, i *instance, f *feed.Follower) {
+	select {
+	case <-f.Pinned():
+	default:
+		i = nil
+	}
+	if i == nil || !i.key.sharing {
+		f.Alone(ctx)
+		return
+	}
+	r, err := relay.New(relay.Config{Device: i.dev, Net: i.net, Name: "SEP" + d.mac, Controller: d.conf.get().Controller,
+		Times: carrier.Default(), Log: d.log}, f)
+	if err != nil {
+		d.log.Error("orders come by a connection of this device's own", "error", err)
+		f.Alone(ctx)
+		return
+	}
+	d.orderWay.put(r)
+	defer d.orderWay.put(nil)
+	r.Run(ctx)
 }
 
 // closed closes a channel once; nil is one that is closed.

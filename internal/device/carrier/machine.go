@@ -40,12 +40,13 @@ func New(cfg Config, self wire.Peer, rnd *rand.Rand) *Machine {
 // Carries reports whether this device is the carrier, or alone.
 func (m *Machine) Carries() bool { return m.elec.State() == election.Root }
 
-// Served returns the link to the carrier that serves this device, 0 if none does.
-func (m *Machine) Served() Link {
+// Served returns the link to the carrier that serves this device, and the controller's
+// feed that it passes on; 0 if none does.
+func (m *Machine) Served() (l Link, feed string) {
 	if m.up.covered(m.cfg, m.now) {
-		return m.up.link
+		return m.up.link, m.up.feed
 	}
-	return 0
+	return 0, ""
 }
 
 // Step takes an event at a time since the start and returns what follows, in order.

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"runtime"
+	"sync"
 	"time"
 
 	crand "crypto/rand"
@@ -90,7 +91,47 @@ type Device struct {
 
 	// Owned by the loop.
 	jobs map[wire.Hierarchy]*job
+
+	guests guests
 }
+
+// Guest takes part in a hierarchy that belongs to no file, by the ports of a Device.
+// Its functions are called from several goroutines, and must not block.
+type Guest struct {
+	// Datagram takes a message.
+	Datagram func(from netip.AddrPort, env wire.Envelope, msg wire.Message)
+	// Accept takes a link whose Hello was read. It owns the connection.
+	Accept func(c net.Conn, from netip.AddrPort)
+}
+
+// guests are those of a device.
+type guests struct {
+	mu sync.Mutex
+	by map[wire.Hierarchy]Guest
+}
+
+func (g *guests) of(h wire.Hierarchy) (Guest, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	guest, ok := g.by[h]
+	return guest, ok
+}
+
+// Join has a guest take part in a hierarchy until leave is called. One takes part in
+// each.
+func (d *Device) Join(h wire.Hierarchy, g Guest) (leave func()) {
+	d.guests.mu.Lock()
+	defer d.guests.mu.Unlock()
+	d.guests.by[h] = g
+	return func() {
+		d.guests.mu.Lock()
+		defer d.guests.mu.Unlock()
+		delete(d.guests.by, h)
+	}
+}
+
+// Self is who this device is on the subnet.
+func (d *Device) Self() pdp.Self { return d.self }
 
 // item is something for the loop to do.
 type item struct {
@@ -116,14 +157,15 @@ func NewDevice(cfg Config) (*Device, error) {
 	nonce := binary.BigEndian.Uint32(seed[32:]) | 1
 	addr := cfg.Net.Addr().Addr()
 	return &Device{
-		cfg:   cfg,
-		self:  pdp.Self{Peer: wire.Peer{ID: cfg.ID, Nonce: nonce}, Addr: netip.AddrPortFrom(addr, cfg.Net.TCPPort())},
-		start: time.Now(),
-		rnd:   rand.New(rand.NewChaCha8([32]byte(seed[:32]))),
-		inbox: make(chan item, 256),
-		done:  make(chan struct{}),
-		limit: ratelimit.New(float64(cfg.SendRate), sendBurst),
-		jobs:  map[wire.Hierarchy]*job{},
+		cfg:    cfg,
+		self:   pdp.Self{Peer: wire.Peer{ID: cfg.ID, Nonce: nonce}, Addr: netip.AddrPortFrom(addr, cfg.Net.TCPPort())},
+		start:  time.Now(),
+		rnd:    rand.New(rand.NewChaCha8([32]byte(seed[:32]))),
+		inbox:  make(chan item, 256),
+		done:   make(chan struct{}),
+		limit:  ratelimit.New(float64(cfg.SendRate), sendBurst),
+		jobs:   map[wire.Hierarchy]*job{},
+		guests: guests{by: map[wire.Hierarchy]Guest{}},
 	}, nil
 }
 
@@ -243,6 +285,10 @@ func (d *Device) receive(from netip.AddrPort, b []byte) {
 	if err != nil || msg == nil {
 		return // foreign, newer or torn: the original's phones use this port too
 	}
+	if g, ok := d.guests.of(env.Hierarchy); ok {
+		g.Datagram(from, env, msg)
+		return
+	}
 	d.post(func(now time.Duration) {
 		if j := d.jobs[env.Hierarchy]; j != nil {
 			j.step(now, pdp.Datagram{From: from, Env: env, Msg: msg})
@@ -265,6 +311,10 @@ func (d *Device) accept(c net.Conn) {
 	}
 	_ = c.SetReadDeadline(time.Time{})
 	from, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+	if g, ok := d.guests.of(hello.Hierarchy); ok {
+		g.Accept(c, from)
+		return
+	}
 	d.post(func(now time.Duration) {
 		j := d.jobs[hello.Hierarchy]
 		if j == nil || j.ended {

@@ -5,7 +5,8 @@
 // of orders on disk. What must not: how an order is carried out, and whether a
 // device has a controller at all.
 //
-// Read first: Follower and Config, then follow.go.
+// Read first: Follower and Config, then follow.go, and carry.go for lines that come by
+// way of another device.
 package feed
 
 import (
@@ -40,7 +41,7 @@ const (
 	maxKey    = 4096
 )
 
-// Config configures a Follower. All fields are required.
+// Config configures a Follower. All fields are required but Follow and Up.
 type Config struct {
 	// State is the directory in which the key and the record are kept.
 	State string
@@ -58,6 +59,11 @@ type Config struct {
 	// Do carries out an order. For one that restarts the device it returns only if
 	// that fails.
 	Do func(ctx context.Context, e inbox.Entry) (order.Outcome, string)
+	// Follow decides how the controller's lines come, until ctx ends; nil: Alone.
+	Follow func(ctx context.Context, f *Follower)
+	// Up hands results over by way of others, and returns what the controller says,
+	// nothing if it cannot; nil: they go to the controller.
+	Up func(ctx context.Context, results [][]byte) order.Acks
 	// Log is told of what goes wrong.
 	Log *slog.Logger
 }
@@ -96,6 +102,8 @@ type Follower struct {
 	tick  *time.Timer
 	// said wakes who hands over results.
 	said chan struct{}
+	// pinned is closed once a key is.
+	pinned chan struct{}
 }
 
 // New reads what is remembered. What is damaged is put aside, and begun anew.
@@ -104,7 +112,7 @@ func New(cfg Config) (*Follower, error) {
 		return nil, err
 	}
 	f := &Follower{cfg: cfg, jobs: make(chan inbox.Entry, 1), tick: time.NewTimer(time.Hour),
-		said: make(chan struct{}, 1), box: inbox.New(inbox.Record{})}
+		said: make(chan struct{}, 1), pinned: make(chan struct{}), box: inbox.New(inbox.Record{})}
 	err := f.read(RecordName, inbox.MaxRecord, func(text []byte) error {
 		r, err := inbox.ParseRecord(text)
 		f.box = inbox.New(r)
@@ -114,7 +122,9 @@ func New(cfg Config) (*Follower, error) {
 		return nil, err
 	}
 	err = f.read(KeyName, maxKey, func(text []byte) (err error) {
-		f.key, err = order.ParseKey(text)
+		if f.key, err = order.ParseKey(text); err == nil {
+			close(f.pinned)
+		}
 		return err
 	})
 	return f, err
@@ -161,7 +171,11 @@ func (f *Follower) Run(ctx context.Context) {
 	busy.Go(func() { f.keepTime(ctx) })
 	f.step(inbox.Started{Restarted: f.cfg.Restarted})
 	f.wakeAnswers()
-	f.follow(ctx)
+	if f.cfg.Follow == nil {
+		f.Alone(ctx)
+		return
+	}
+	f.cfg.Follow(ctx, f)
 }
 
 // work carries out one order after the other.
@@ -245,6 +259,9 @@ func (f *Follower) pin(k order.Key) error {
 	}
 	if err := f.cfg.Disk.Replace(filepath.Join(f.cfg.State, KeyName), text, ownerOnly); err != nil {
 		return fmt.Errorf("the order key cannot be pinned: %w", err)
+	}
+	if f.key.Version == 0 {
+		close(f.pinned)
 	}
 	f.key = k
 	return nil

@@ -343,9 +343,37 @@ func FuzzFeed(f *testing.F) {
 		o := open(t, t.TempDir(), &done{}, Controller{})
 		o.key = keyOf(first, 1)
 		lines := 0
-		_ = o.lines(bytes.NewReader(body), local, func() { lines++ })
+		_ = o.lines(bytes.NewReader(body), local, func(order.Line) { lines++ })
 		if len(o.jobs) != 0 || o.key.Version != 1 || lines > bytes.Count(body, []byte("\n"))+1 {
 			t.Errorf("%q: %d orders, key %d, %d lines", body, len(o.jobs), o.key.Version, lines)
 		}
 	})
+}
+
+// Who passes lines on late, or once more, does not set the clock back: an order that
+// has expired stays expired. What is not signed is not taken at all.
+func TestPassedOn(t *testing.T) {
+	d := &done{}
+	f := open(t, t.TempDir(), d, Controller{})
+	now := time.Now()
+	if err := errors.Join(f.take(keyLine(t, first), local), f.take(beatLine(first, now), local)); err != nil {
+		t.Fatal(err)
+	}
+	past := now.Add(-2 * time.Hour)
+	for _, l := range []order.Line{beatLine(first, past), orderLine(t, first, "late", past),
+		orderLine(t, first, "good", now)} {
+		p, ok := f.Verify(l)
+		if !ok {
+			t.Errorf("%+v is not genuine", l)
+		}
+		f.Take(p)
+	}
+	if e := <-f.jobs; e.ID != "good" || len(f.jobs) != 0 {
+		t.Errorf("%s is carried out", e.ID)
+	}
+	for _, l := range []order.Line{beatLine(second, now), orderLine(t, second, "forged", now), keyLine(t, second), {}} {
+		if p, ok := f.Verify(l); ok {
+			t.Errorf("%+v is taken for genuine", p)
+		}
+	}
 }

@@ -21,8 +21,10 @@ import (
 )
 
 const (
-	// feedLife is how long a feed is asked for.
-	feedLife = time.Hour
+	// feedLife is how long a feed is asked for, carryLife by who carries for others:
+	// each feed costs their mandates.
+	feedLife  = time.Hour
+	carryLife = 6 * time.Hour
 	// silence ends a feed in which nothing came for so long: the controller sends a
 	// beat each minute.
 	silence = 150 * time.Second
@@ -43,12 +45,13 @@ const (
 // errSeldom is of what no other try soon would help.
 var errSeldom = errors.New("it is tried again in an hour")
 
-// follow follows one feed after the other until ctx ends.
-func (f *Follower) follow(ctx context.Context) {
+// Alone follows one feed after the other by a connection of this device's own until
+// ctx ends.
+func (f *Follower) Alone(ctx context.Context) {
 	wait, said := firstRetry, ""
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := f.once(ctx)
+		err := f.Once(ctx, nil, func(order.Line) {})
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -70,8 +73,9 @@ func (f *Follower) follow(ctx context.Context) {
 	}
 }
 
-// once follows one feed to its end. nil: the controller has ended it.
-func (f *Follower) once(ctx context.Context) error {
+// Once follows one feed to its end, for those too who have given the mandates, and
+// says of each line that it has come and was genuine. nil: the controller has ended it.
+func (f *Follower) Once(ctx context.Context, mandates []byte, came func(order.Line)) error {
 	c, err := f.cfg.Controller()
 	if err != nil {
 		return err
@@ -81,24 +85,29 @@ func (f *Follower) once(ctx context.Context) error {
 	quiet := time.AfterFunc(silence, func() { cancel(errors.New("the controller has said nothing for some minutes")) })
 	defer quiet.Stop()
 	f.mu.Lock()
-	hello := order.Hello{KeyVersion: f.key.Version, Wait: int(feedLife / time.Second)}
+	hello := order.Hello{KeyVersion: f.key.Version, Wait: int(feedLife / time.Second), Mandates: mandates}
 	f.mu.Unlock()
+	if len(mandates) > 0 {
+		hello.Wait = int(carryLife / time.Second)
+	}
 	body, err := f.post(ctx, c, "feed", hello)
 	if err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	defer body.Close()
 	f.wakeAnswers() // what could not be handed over before
-	err = f.lines(body, c.URL, func() { quiet.Reset(silence) })
+	err = f.lines(body, c.URL, func(l order.Line) {
+		quiet.Reset(silence)
+		came(l)
+	})
 	return errors.Join(err, context.Cause(ctx))
 }
 
 // lines takes the lines of a feed, and says of each that it came.
-func (f *Follower) lines(body io.Reader, controller string, came func()) error {
+func (f *Follower) lines(body io.Reader, controller string, came func(order.Line)) error {
 	text := bufio.NewScanner(body)
 	text.Buffer(nil, order.MaxLine)
 	for text.Scan() {
-		came()
 		l, err := order.ParseLine(text.Bytes())
 		if err == nil {
 			err = f.take(l, controller)
@@ -106,6 +115,7 @@ func (f *Follower) lines(body io.Reader, controller string, came func()) error {
 		if err != nil {
 			return err
 		}
+		came(l)
 	}
 	return text.Err()
 }
@@ -290,33 +300,51 @@ func (f *Follower) hand(ctx context.Context) (more bool, err error) {
 		sealed[e.ID] = b
 		body.Results = append(body.Results, b)
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	res, err := f.post(ctx, c, "results", body)
-	if err != nil {
-		return more, err
-	}
-	defer res.Close()
-	text, err := io.ReadAll(io.LimitReader(res, order.MaxAcks+1))
-	if err != nil {
-		return more, err
-	}
-	acks, err := order.ParseAcks(text)
-	if err != nil {
-		return more, err
-	}
 	taken := 0
-	for _, a := range acks.Acks {
-		if b := sealed[a.Order]; b != nil && a.Device == f.cfg.Device && secret.Acked(b, a.Code) {
-			f.taken(a.Order)
-			delete(sealed, a.Order)
-			taken++
+	count := func(acks order.Acks) {
+		for _, a := range acks.Acks {
+			if b := sealed[a.Order]; b != nil && a.Device == f.cfg.Device && secret.Acked(b, a.Code) {
+				f.taken(a.Order)
+				delete(sealed, a.Order)
+				taken++
+			}
 		}
+	}
+	if f.cfg.Up != nil {
+		count(f.cfg.Up(ctx, body.Results))
+	}
+	if taken == 0 { // nobody carries for this device, or badly
+		acks, err := f.Hand(ctx, body.Results)
+		if err != nil {
+			return more, err
+		}
+		count(acks)
 	}
 	if taken == 0 {
 		return more, errors.New("the controller has acknowledged nothing: does it have another secret of this device?")
 	}
 	return more || len(sealed) > 0, nil
+}
+
+// Hand hands results over to the controller, of this device or of others, and returns
+// what it says.
+func (f *Follower) Hand(ctx context.Context, results [][]byte) (order.Acks, error) {
+	c, err := f.cfg.Controller()
+	if err != nil {
+		return order.Acks{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	res, err := f.post(ctx, c, "results", order.Results{Results: results})
+	if err != nil {
+		return order.Acks{}, err
+	}
+	defer res.Close()
+	text, err := io.ReadAll(io.LimitReader(res, order.MaxAcks+1))
+	if err != nil {
+		return order.Acks{}, err
+	}
+	return order.ParseAcks(text)
 }
 
 // taken forgets a result that the controller has.

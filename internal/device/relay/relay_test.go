@@ -1,0 +1,341 @@
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/internal/controller/api"
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/orders"
+	"github.com/peerload/peerload/internal/controller/services"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/device/carrier"
+	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/feed"
+	"github.com/peerload/peerload/internal/device/inbox"
+	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/peernet"
+	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/order"
+	"github.com/peerload/peerload/pdp"
+)
+
+// site is a controller over TLS and devices on loopback addresses, each with its own
+// engine, sockets and state.
+type site struct {
+	testing.TB
+	dir    string
+	ctl    *domain.Controller
+	orders *orders.Service
+	srv    *httptest.Server
+	front  *front
+	port   uint16
+	nodes  []*node
+	done   chan string // names of devices that have carried out an order
+}
+
+// front counts what goes between the site and the controller, and can be shut.
+type front struct {
+	net.Listener
+	bytes, conns atomic.Int64
+
+	mu      sync.Mutex
+	shut    bool
+	open    map[net.Conn]bool
+	changed chan struct{} // closed when open changes
+}
+
+// change tells that open has changed; f.mu is held.
+func (f *front) change() {
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// until waits until so many connections are open.
+func (f *front) until(n int) {
+	for {
+		f.mu.Lock()
+		open, changed := len(f.open), f.changed
+		f.mu.Unlock()
+		if open == n {
+			return
+		}
+		<-changed
+	}
+}
+
+// Accept implements net.Listener.
+func (f *front) Accept() (net.Conn, error) {
+	for {
+		c, err := f.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		f.mu.Lock()
+		shut := f.shut
+		if !shut {
+			f.open[c] = true
+			f.change()
+		}
+		f.mu.Unlock()
+		if shut {
+			c.Close()
+			continue
+		}
+		f.conns.Add(1)
+		return &counted{c, f}, nil
+	}
+}
+
+// close shuts the way to the controller, or opens it again.
+func (f *front) close(shut bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.shut = shut; shut {
+		for c := range f.open {
+			c.Close()
+		}
+	}
+}
+
+// counted counts the bytes of a connection.
+type counted struct {
+	net.Conn
+	f *front
+}
+
+// Read implements net.Conn.
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.f.bytes.Add(int64(n))
+	return n, err
+}
+
+// Write implements net.Conn.
+func (c *counted) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.f.bytes.Add(int64(n))
+	return n, err
+}
+
+// Close implements net.Conn.
+func (c *counted) Close() error {
+	c.f.mu.Lock()
+	delete(c.f.open, c.Conn)
+	c.f.change()
+	c.f.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// node is one device.
+type node struct {
+	name  string
+	relay *Relay
+	dev   *engine.Device
+	end   func()
+}
+
+func newSite(t testing.TB, n int, beat time.Duration) *site {
+	t.Helper()
+	s := &site{TB: t, dir: t.TempDir(), done: make(chan string, 16*n)}
+	must := s.must
+	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(s.dir, "controller.db")})
+	must(err)
+	t.Cleanup(func() { store.Close() })
+	all, err := services.New(t.Context(), services.Config{Keys: filepath.Join(s.dir, "keys"), Beat: beat,
+		Domain: domain.Config{Store: store}})
+	must(err)
+	s.ctl, s.orders = all.Controller, all.Orders
+	ctx, end := context.WithCancel(context.Background())
+	go s.orders.Run(ctx, slog.New(slog.DiscardHandler))
+	handler, err := api.New(api.Config{Services: all, Spool: s.dir})
+	must(err)
+	s.srv = httptest.NewUnstartedServer(handler)
+	s.srv.EnableHTTP2 = true
+	s.front = &front{Listener: s.srv.Listener, open: map[net.Conn]bool{}, changed: make(chan struct{})}
+	s.srv.Listener = s.front
+	s.srv.StartTLS()
+	t.Cleanup(func() { end(); s.srv.Close() })
+	s.port = freePort(t)
+	key, err := s.ctl.CreateEnrolment(ctx, domain.Local("root"), domain.EnrolmentRequest{Name: "site", SiteKey: true})
+	must(err)
+	for i := range n {
+		name := fmt.Sprintf("SEP%012X", 0x020000000000+i)
+		must(s.ctl.Enrol(ctx, domain.EnrolRequest{Device: name, Model: "linux-arm", Token: key.Secret,
+			Secret: secretOf(name)}))
+		s.nodes = append(s.nodes, &node{name: name})
+	}
+	return s
+}
+
+func secretOf(name string) string { return "a secret that only this one has: " + name }
+
+func (s *site) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// freePort is one that no other site has.
+func freePort(t testing.TB) uint16 {
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+}
+
+// start starts a node, whose key is pinned already.
+func (s *site) start(i int) {
+	s.Helper()
+	x := s.nodes[i]
+	addr := netip.AddrFrom4([4]byte{127, 9, byte(i / 250), byte(i%250 + 1)})
+	sock, err := peernet.Listen(peernet.Config{Address: netip.PrefixFrom(addr, 8), Port: s.port})
+	s.must(err)
+	mux, err := origin.New(origin.Config{})
+	s.must(err)
+	x.dev, err = engine.NewDevice(engine.Config{ID: uint64(i) + 1, Net: sock, Origin: mux, Protocol: pdp.LAN()})
+	s.must(err)
+	transport := &http.Transport{ForceAttemptHTTP2: true, IdleConnTimeout: 100 * time.Millisecond,
+		TLSClientConfig: &tls.Config{
+			RootCAs: s.srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}}
+	c := feed.Controller{URL: s.srv.URL, Client: &http.Client{Transport: transport}, Secret: secretOf(x.name)}
+	ctx, cancel := context.WithCancel(context.Background())
+	dir := filepath.Join(s.dir, fmt.Sprintf("%s-%d", x.name, time.Now().UnixNano()))
+	s.must(os.MkdirAll(dir, 0o700))
+	up := func(ctx context.Context, results [][]byte) order.Acks { return x.relay.Up(ctx, results) }
+	var follower *feed.Follower
+	follower, err = feed.New(feed.Config{State: dir, Files: slot.OS{}, Device: x.name, Log: slog.New(slog.DiscardHandler),
+		Controller: func() (feed.Controller, error) { return c, nil }, Up: up,
+		Follow: func(ctx context.Context, f *feed.Follower) {
+			pin, end := context.WithCancel(ctx)
+			var alone sync.WaitGroup
+			alone.Go(func() { f.Alone(pin) })
+			select {
+			case <-f.Pinned():
+			case <-ctx.Done():
+			}
+			end()
+			alone.Wait()
+			x.relay.Run(ctx)
+		},
+		Do: func(context.Context, inbox.Entry) (order.Outcome, string) {
+			s.done <- x.name
+			return order.Done, ""
+		}})
+	s.must(err)
+	x.relay, err = New(Config{Device: x.dev, Net: sock, Name: x.name, Controller: s.srv.URL, Times: carrier.Default(),
+		Log: slog.New(slog.DiscardHandler)}, follower)
+	s.must(err)
+	var busy sync.WaitGroup
+	busy.Go(func() { _ = x.dev.Run(ctx) })
+	busy.Go(func() { follower.Run(ctx) })
+	x.end = sync.OnceFunc(func() {
+		cancel()
+		busy.Wait()
+		_ = sock.Close()
+		mux.Close()
+		transport.CloseIdleConnections()
+	})
+	s.Cleanup(x.end)
+}
+
+// carrier is the node that carries, with all others behind it.
+func (s *site) carrier() *node {
+	s.Helper()
+	s.front.until(1)
+	for _, x := range s.nodes {
+		is := make(chan bool, 1)
+		x.relay.post(func() { is <- x.relay.m.Carries() })
+		select {
+		case <-x.relay.done:
+		case yes := <-is:
+			if yes {
+				return x
+			}
+		}
+	}
+	s.Fatal("nobody carries")
+	return nil
+}
+
+// send sends an order to all devices.
+func (s *site) send() string {
+	s.Helper()
+	sent, err := s.orders.Send(s.Context(), domain.Local("root"), orders.Request{Kind: string(order.ForgetFailure),
+		All: true}, false)
+	s.must(err)
+	return sent.Order.ID
+}
+
+// wait waits until so many have carried an order out.
+func (s *site) wait(n int) {
+	for range n {
+		<-s.done
+	}
+}
+
+// answered waits until the controller has the results of so many devices.
+func (s *site) answered(id string, n int) {
+	s.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		t, err := s.orders.Get(s.Context(), domain.Local("root"), id)
+		s.must(err)
+		if t.Standings[string(order.Done)] == n {
+			return
+		}
+	}
+}
+
+// One connection serves a site: an order reaches all by it, and the results come back;
+// so it is when the carrier leaves during an order, and when the controller is away
+// during another.
+func TestSite(t *testing.T) {
+	n := 40
+	if testing.Short() {
+		n = 8
+	}
+	s := newSite(t, n, 0)
+	for i := range n {
+		s.start(i)
+	}
+	s.answered(s.send(), n)
+	s.wait(n)
+	first := s.carrier()
+	before := s.front.conns.Load()
+	id := s.send()
+	s.wait(n)
+	s.answered(id, n)
+	if more := s.front.conns.Load() - before; more != 0 {
+		t.Errorf("an order took %d connections", more)
+	}
+
+	id = s.send()
+	first.end()
+	s.answered(id, n-1)
+	second := s.carrier()
+	if second == first {
+		t.Error("who has left carries")
+	}
+
+	s.front.close(true)
+	id = s.send()
+	s.front.close(false)
+	s.answered(id, n-1)
+}
