@@ -61,13 +61,15 @@ func (d *doubt) wholeFileWrong() {
 		d.originWrong(m.held.Pure())
 		return
 	}
-	if m.root.active() || d.suspects() {
+	if m.root.active() || d.suspects() || !d.told && 4*len(m.held.Foreign()) <= m.held.Count() {
 		// A root has nobody to ask, and a device that has asked already got a
-		// wrong answer.
+		// wrong answer. Where most came from the origin, the rest from there costs
+		// less than an answer of a root that may lie.
 		d.keepFromOrigin()
 		m.root.fetchNow()
 		if !m.root.active() {
 			m.following.distrustRoot(wire.ReasonDigestMismatch)
+			m.fallback.budget.Entitle(m.now)
 		}
 		return
 	}
@@ -141,8 +143,12 @@ func (d *doubt) settle() {
 		m.root.fetchNow()
 	case over:
 		d.startOver()
+	case m.now >= at && d.told:
+		d.startOver() // what the origin sent may be what is wrong
+		m.fallback.budget.Entitle(m.now)
 	case m.now >= at:
-		d.startOver()
+		d.keepFromOrigin()
+		m.following.distrustRoot(wire.ReasonDigestMismatch)
 		m.fallback.budget.Entitle(m.now)
 	}
 }

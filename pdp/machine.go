@@ -252,6 +252,9 @@ func (m *Machine) stored(e Stored) {
 		from = chunks.Origin
 	}
 	m.fallback.review.stored(fromOrigin)
+	if fromOrigin {
+		m.held.Replaced(e.Index)
+	}
 	if !m.held.Add(e.Index, from) {
 		return // nothing new: a server that starts again and again makes no progress
 	}

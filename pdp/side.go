@@ -293,6 +293,11 @@ func (s *side) sizeSaid(size int64) bool {
 	case m.held.Sure() || third:
 		s.fail(wire.ReasonWrongEpoch)
 		return false
+	case m.held.Count() > len(m.held.Foreign()):
+		// What the origin sent is not dropped for what a peer says: it will show how
+		// long the file is.
+		m.following.distrust(addr, wire.ReasonWrongEpoch)
+		return false
 	}
 	m.note(report.KindFallback, wire.ReasonWrongEpoch, addr, note.OtherSize{Told: size, Held: m.held.Size()})
 	m.doubt.calm()

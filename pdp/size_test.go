@@ -166,6 +166,59 @@ func TestBytesOfTheOriginAreKept(t *testing.T) {
 	}
 }
 
+// TestNoTableComes: a root that is asked for its table and sends none is the one that
+// is wrong. What the origin sent is kept, and the rest comes from there.
+func TestNoTableComes(t *testing.T) {
+	m, now, _ := halfFromOrigin(t)
+	now += m.cfg.Tree.Forget
+	m.Step(now, nil, nil)
+	if m.held.Count() != 8 || m.held.Prefix() != 8 || !m.el.Distrusted(now, addr(1).Addr()) {
+		t.Errorf("holds %d, the first %d of them, distrusted: %v", m.held.Count(), m.held.Prefix(),
+			m.el.Distrusted(now, addr(1).Addr()))
+	}
+}
+
+// TestMostFromTheOrigin: where little came from peers, that is dropped at once if the
+// whole is wrong; what the origin sent again counts as its own.
+func TestMostFromTheOrigin(t *testing.T) {
+	m, now, link := halfFromOrigin(t)
+	m.Step(now, Compared{Link: link, Differ: []int{12}}, nil) // and is mended
+	link = follow(t, m, now, &wire.Claim{
+		Rank: wire.Rank{Complete: true, Prefix: 16}.Confirm(), Size: 1 << 20, Prefix: 16, Complete: true})
+	for i := 8; i < 14; i++ {
+		m.Step(now, Stored{Index: i}, nil)
+	}
+	m.Step(now, Stored{Link: link, Index: 12}, nil)
+	if !m.held.FromOrigin(13) || m.held.Count() != 16 {
+		t.Fatalf("holds %d, the 14th from the origin: %v", m.held.Count(), m.held.FromOrigin(13))
+	}
+	m.doubt.calm()
+	m.Step(now, Verified{}, nil)
+	if m.held.Count() != 14 || m.doubt.suspects() || !m.el.Distrusted(now, addr(1).Addr()) {
+		t.Errorf("holds %d, suspect %v, distrusted: %v", m.held.Count(), m.doubt.suspects(),
+			m.el.Distrusted(now, addr(1).Addr()))
+	}
+}
+
+// TestSizeAgainstTheOrigin: what came from the origin is not dropped because a peer
+// tells another size.
+func TestSizeAgainstTheOrigin(t *testing.T) {
+	m := newMachine(unsigned(), 1)
+	m.Step(0, Start{}, nil)
+	now := untilRoot(t, m)
+	m.Step(now, OriginOpened{Size: load.UnknownSize}, nil)
+	m.Step(now, Stored{Index: 0}, nil)
+	link := follow(t, m, now+time.Millisecond, &wire.Claim{
+		Rank: wire.Rank{Complete: true, Prefix: 16}.Confirm(), Size: 1 << 20, Prefix: 16, Complete: true})
+	if m.held.Size() != 1<<20 {
+		t.Fatalf("%d bytes: the test shows nothing", m.held.Size())
+	}
+	m.Step(now+time.Second, Framed{Link: link, Frame: &wire.End{Size: 1<<20 + 1}}, nil)
+	if m.held.Count() != 1 || !m.el.Distrusted(now+time.Second, addr(1).Addr()) {
+		t.Errorf("holds %d, distrusted: %v", m.held.Count(), m.el.Distrusted(now+time.Second, addr(1).Addr()))
+	}
+}
+
 // TestRestOfAnotherFile: a device that resumes with a size that a peer told,
 // and hears another from the origin, asks for the file from the start.
 func TestRestOfAnotherFile(t *testing.T) {

@@ -176,6 +176,8 @@ func (t *Task) chunk(l pdp.Link, i, size int, v token) (ok bool) {
 		} else {
 			t.FromPeers++
 		}
+	} else if l == 0 {
+		t.store.put(i, v) // what a peer sent may be wrong
 	}
 	t.step(pdp.Stored{Link: l, Index: i})
 	return true

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/pdp"
@@ -73,8 +74,14 @@ type shared struct {
 	b              []byte
 }
 
-// add copies a chunk in, and the oldest out.
+// add copies a chunk in, and the oldest out, and one that it replaces.
 func (r *recent) add(index int, b []byte) {
+	if i := slices.IndexFunc(r.held, func(s *shared) bool { return s.index == index }); i >= 0 {
+		old := r.held[i]
+		r.held = slices.Delete(r.held, i, i+1)
+		old.kept = false
+		r.recycle(old)
+	}
 	if len(b) > recentBytes/2 {
 		return
 	}

@@ -422,16 +422,17 @@ func (d *download) fill(r io.Reader, b []byte) (n int, err error) {
 }
 
 // chunk stores a chunk from the origin. What is held already is not written
-// again: a server that cannot resume sends it nevertheless.
+// again, a server that cannot resume sends it nevertheless; but what differs is
+// replaced where there is no table, since a peer may have sent it.
 func (d *download) chunk(i int, b []byte) error {
 	if d.ctx.Err() != nil {
 		return d.ctx.Err()
 	}
-	if d.part.Has(i) {
+	if d.job.spec.Table != nil && d.part.Has(i) {
 		d.job.postAt(d.gen, pdp.Stored{Index: i}) // it may not know, see link.chunk
 		return nil
 	}
-	err := d.part.WriteChunk(i, b)
+	err := d.part.ReplaceChunk(i, b)
 	switch {
 	case err == nil:
 		d.job.keep(d.gen, i, b)

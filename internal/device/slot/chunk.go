@@ -25,6 +25,45 @@ func (p *Partial) WriteChunk(i int, b []byte) error {
 	if err != nil || have {
 		return err
 	}
+	return p.write(off, i, b, d, crc)
+}
+
+// ReplaceChunk is WriteChunk for bytes that count for more than those that are held:
+// where no table says which are right, a chunk that is held with other bytes is
+// replaced.
+func (p *Partial) ReplaceChunk(i int, b []byte) error {
+	d, crc := load.DigestOf(b), crc32.Checksum(b, castagnoli)
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	if err := p.usable(); err != nil {
+		return err
+	}
+	if p.table == nil && p.differs(i, len(b), d) {
+		if err := p.forget(i); err != nil {
+			return err
+		}
+	}
+	off, have, err := p.accept(i, len(b), d)
+	if err != nil || have {
+		return err
+	}
+	return p.write(off, i, b, d, crc)
+}
+
+// differs reports whether chunk i is held with as many bytes as are offered, and
+// others.
+func (p *Partial) differs(i, n int, d load.Digest) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.has(i) {
+		return false
+	}
+	_, want := p.x.g.Span(i)
+	return n == want && p.x.digests[i] != d
+}
+
+// write stores a chunk that was accepted. The caller holds writing.
+func (p *Partial) write(off int64, i int, b []byte, d load.Digest, crc uint32) error {
 	if p.lock == nil {
 		return fmt.Errorf("%s is committed and takes no more chunks: %w", p.target, iofs.ErrClosed)
 	}

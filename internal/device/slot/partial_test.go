@@ -138,6 +138,32 @@ func TestWrongProvisionalChunkIsFoundAndReplaced(t *testing.T) {
 	}
 }
 
+// TestReplaceChunk: bytes that count for more replace a provisional chunk, also one
+// that was hashed already, and nothing that a table says is right.
+func TestReplaceChunk(t *testing.T) {
+	d := newDisk(t)
+	b, c := random(4*chunk, 23), random(4*chunk, 23)
+	copy(c[chunk:], random(chunk, 24))
+	p := open(t, d, "/d/x", provisional(b), slot.Config{Window: chunk})
+	must(t, fill(p, c))
+	if got, err := p.Finish(); err != nil || got != load.DigestOf(c) {
+		t.Fatalf("digest %s, %v", got, err)
+	}
+	wantErr(t, p.ReplaceChunk(1, piece(b, 1)[1:]), slot.ErrBadChunk)
+	for i := range 4 {
+		must(t, p.ReplaceChunk(i, piece(b, i)))
+	}
+	if got, err := p.Finish(); err != nil || got != load.DigestOf(b) || p.Prefix() != 4 {
+		t.Fatalf("digest %s, prefix %d, %v", got, p.Prefix(), err)
+	}
+	s := open(t, d, "/d/y", signed(b), slot.Config{Window: chunk})
+	must(t, fill(s, b))
+	wantErr(t, s.ReplaceChunk(1, piece(c, 1)), slot.ErrBadChunk)
+	if got, err := s.Finish(); err != nil || got != load.DigestOf(b) {
+		t.Fatalf("signed: digest %s, %v", got, err)
+	}
+}
+
 // TestDropReplaces: what replaces a chunk that was hashed already counts.
 func TestDropReplaces(t *testing.T) {
 	d := newDisk(t)

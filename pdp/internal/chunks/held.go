@@ -38,13 +38,12 @@ type Held struct {
 	last   int                  // highest chunk that was held, -1 if none was
 	first  [wire.MaxStripes]int // of each stripe, the first chunk that is not held
 	prefix int                  // PrefixOf(transfer.All), which is asked for most
-	pure   bool                 // every chunk of this content came from the origin, in this run
 }
 
 // New returns an empty Held for a file of size bytes, or of load.UnknownSize. A
 // signed size never changes.
 func New(size int64, signed bool) *Held {
-	h := &Held{signed: signed, sure: signed, pure: true, last: -1}
+	h := &Held{signed: signed, sure: signed, last: -1}
 	h.rewind()
 	h.SetSize(size)
 	return h
@@ -65,8 +64,6 @@ func (h *Held) Add(i int, from Source) bool {
 	h.have.add(i)
 	if from == Origin {
 		h.origin.add(i)
-	} else {
-		h.pure = false
 	}
 	h.count++
 	h.last = max(h.last, i)
@@ -76,6 +73,14 @@ func (h *Held) Add(i int, from Source) bool {
 	}
 	h.prefix = h.PrefixOf(transfer.All)
 	return true
+}
+
+// Replaced records that the origin sent a chunk, which is the one that is held now,
+// wherever an earlier one came from.
+func (h *Held) Replaced(i int) {
+	if i >= 0 && i < h.chunks && h.have.has(i) {
+		h.origin.add(i)
+	}
 }
 
 // Drop removes chunks; those that are not held are ignored.
@@ -96,7 +101,7 @@ func (h *Held) Drop(indices []int) {
 // bytes, or load.UnknownSize.
 func (h *Held) Clear(epoch uint64, size int64) {
 	h.have, h.origin = bits{}, bits{}
-	h.count, h.last, h.pure = 0, -1, true
+	h.count, h.last = 0, -1
 	h.SetEpoch(epoch)
 	h.rewind()
 	if !h.signed {
@@ -188,6 +193,6 @@ func (h *Held) Foreign() (indices []int) {
 	return indices
 }
 
-// Pure reports whether every chunk since the content changed came from the
-// origin in this run: none from a peer, and none was kept from an earlier run.
-func (h *Held) Pure() bool { return h.pure }
+// Pure reports whether every chunk that is held came from the origin in this run:
+// none from a peer, and none was kept from an earlier run.
+func (h *Held) Pure() bool { return h.have == h.origin }

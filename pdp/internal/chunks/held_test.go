@@ -164,6 +164,9 @@ func TestPure(t *testing.T) {
 		if h.Add(1, from); h.Pure() != pure {
 			t.Errorf("source %d: pure %v", from, h.Pure())
 		}
+		if h.Replaced(1); !h.Pure() || !h.FromOrigin(1) || h.Count() != 2 {
+			t.Errorf("source %d, replaced: pure %v, holds %d", from, h.Pure(), h.Count())
+		}
 	}
 	if h := New(load.UnknownSize, false); !h.Fits(0) {
 		t.Error("a file without chunks does not fit where none is held")
