@@ -28,6 +28,7 @@ type doubt struct {
 	suspicion suspicion
 	until     time.Duration // how long a suspicion lasts at most if no chunk comes
 	told      bool          // a root said that the origin is wrong
+	again     bool          // a root has started over before
 }
 
 func newDoubt(m *Machine) *doubt { return &doubt{m: m} }
@@ -143,6 +144,10 @@ func (d *doubt) settle() {
 		m.root.fetchNow()
 	case over:
 		d.startOver()
+		if d.again && !d.told {
+			m.following.distrustRoot(wire.ReasonDigestMismatch)
+		}
+		d.again = true
 	case m.now >= at && d.told:
 		d.startOver() // what the origin sent may be what is wrong
 		m.fallback.budget.Entitle(m.now)

@@ -448,6 +448,10 @@ type review struct {
 	opened timer         // when the origin answered
 }
 
+// leastLeft is how many chunks a file of unknown size is taken to lack: what takes
+// longer than a second each is worth a comparison.
+const leastLeft = 16
+
 func newReview(m *Machine) *review { return &review{m: m, wait: m.cfg.Transfer.Fallback} }
 
 // start begins the first wait.
@@ -489,9 +493,11 @@ func (r *review) settle() {
 	if r.state != satisfied || m.now < r.at {
 		return
 	}
-	left := time.Duration(m.held.Chunks() - m.held.Count())
-	f := m.fallback
-	if !m.held.Known() || m.cfg.Transfer.WholeFiles || m.origin.busy() || m.origin.Failing() || f.budget.Waiting() ||
+	f, left := m.fallback, time.Duration(leastLeft)
+	if m.held.Known() {
+		left = time.Duration(m.held.Chunks() - m.held.Count())
+	}
+	if m.cfg.Transfer.WholeFiles || m.origin.busy() || m.origin.Failing() || f.budget.Waiting() ||
 		m.doubt.suspects() || m.following.slow.leaf() || 2*left*r.pace() <= 3*m.cfg.Transfer.Fallback {
 		r.next(m.cfg.Transfer.Fallback)
 		return

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/wire"
@@ -99,7 +100,8 @@ func TestLongestBackoffs(t *testing.T) {
 	m.Step(0, Start{}, nil)
 	asked := false
 	for now := time.Duration(0); now < 10*time.Second && !asked; now += 500 * time.Millisecond {
-		m.Step(now, claimed(1, &wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 16}.Confirm(), Size: 1 << 20}), nil)
+		m.Step(now, claimed(1, &wire.Claim{
+			Rank: wire.Rank{Complete: true, Prefix: 16}.Confirm(), Size: 1 << 20, Prefix: 16, Complete: true}), nil)
 		m.Step(now, resigned(1, 1, &wire.Resign{Reason: wire.ReasonOriginOther, Backoff: 3600_000}), nil)
 		asked = open(pass(t, m, now, now+499*time.Millisecond)) >= 0
 	}
@@ -412,11 +414,17 @@ func TestServerWithoutRanges(t *testing.T) {
 // goes to the server to compare, and when that was.
 func trickled(t *testing.T) (m *Machine, link Link, now time.Duration) {
 	t.Helper()
-	m = newMachine(File{Size: 4 << 20, Signed: true, Keyed: true}, 1)
+	return trickle(t, File{Size: 4 << 20, Signed: true, Keyed: true}, time.Second)
+}
+
+// trickle is trickled for a file of which a chunk comes each so often.
+func trickle(t *testing.T, f File, every time.Duration) (m *Machine, link Link, now time.Duration) {
+	t.Helper()
+	m = newMachine(f, 1)
 	m.Step(0, Start{}, nil)
-	link = follow(t, m, 1, &wire.Claim{Rank: wire.Rank{Prefix: 64}.Confirm(), Size: 4 << 20})
+	link = follow(t, m, 1, &wire.Claim{Rank: wire.Rank{Prefix: 64}.Confirm(), Size: f.Size})
 	for now = time.Second; !hold(t, m, link, now); now += 500 * time.Millisecond {
-		if now%time.Second == 0 {
+		if now%every == 0 {
 			m.Step(now, Stored{Link: link, Index: m.held.Prefix()}, nil)
 		}
 		if now > 20*time.Second {
@@ -426,8 +434,17 @@ func trickled(t *testing.T) (m *Machine, link Link, now time.Duration) {
 	if m.fallback.review.state != comparing {
 		t.Fatalf("goes to the server for another reason: %v", m.fallback.review.state)
 	}
-	m.Step(now, OriginOpened{Size: 4 << 20, From: m.held.Prefix()}, nil)
+	m.Step(now, OriginOpened{Size: f.Size, From: m.held.Prefix()}, nil)
 	return m, link, now
+}
+
+// TestReviewWithoutSize: that nobody tells the size does not keep a device from
+// comparing.
+func TestReviewWithoutSize(t *testing.T) {
+	m, _, _ := trickle(t, File{Size: load.UnknownSize, Keyed: true}, 2*time.Second)
+	if m.held.Known() {
+		t.Error("the test shows nothing: the size is known")
+	}
 }
 
 // TestReviewGoesOn: peers that send a chunk a second are left for a server that sends

@@ -111,7 +111,7 @@ var stories = []story{
 	}},
 	{name: "rogue root", n: 8, last: sec(17), wan: 1.02, do: func(c *story) { c.rogue(false) }},
 	{name: "rogue root that claims to advance", n: 8, last: sec(16), wan: 1.02, do: func(c *story) { c.rogue(true) }},
-	{name: "rogue root with another content", n: 8, last: sec(20), wan: 1.02, do: func(c *story) {
+	{name: "rogue root with another content", n: 8, last: sec(20), wan: 1.2, do: func(c *story) {
 		c.f.Signed, c.f.Keyed, c.f.Unsized = false, false, true
 		d := c.sub.Device(c.f)
 		d.Liar = func(t *Task, _ *rand.Rand) Actor { return &RogueRoot{t: t, Epoch: 9} }

@@ -13,11 +13,21 @@ const maxLate = 5
 
 // Claim takes a claim that was received.
 func (e *Election) Claim(now time.Duration, c Candidate, out *Output) {
-	if e.state == Idle || c.Peer == e.self || e.Distrusted(now, c.Addr.Addr()) {
+	if e.state == Idle || c.Peer == e.self {
+		return
+	}
+	if e.Distrusted(now, c.Addr.Addr()) {
+		if e.state == Root && c.Claim.Rank.Confirmed {
+			e.answerClaim(now, out) // the followers may not know what this device does
+		}
 		return
 	}
 	if r := e.Expected(); r != nil && r.Peer == c.Peer && r.Addr.Addr() != c.Addr.Addr() {
 		return // in the root's name, but not from there
+	}
+	if c.Claim.Rank.Complete && !c.Claim.Complete {
+		// It has not what its rank is for, any more or at all.
+		c.Claim.Rank.Complete, c.Claim.Rank.Prefix = false, min(c.Claim.Rank.Prefix, c.Claim.Prefix)
 	}
 	c.Heard = now
 	if e.state == Following && c.Peer == e.root.Peer {

@@ -197,6 +197,40 @@ func TestChallengeOfARootThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
+// TestAnswersForItsFollowers: a root that does not believe a device answers its
+// confirmed claims all the same, or the followers, which do, would leave the root.
+func TestAnswersForItsFollowers(t *testing.T) {
+	e := started(LAN(), 5, false)
+	now, _ := until(t, e, Root)
+	var o Output
+	e.Distrust(now, addr(7).Addr(), wire.ReasonDigestMismatch, &o)
+	now += time.Second
+	high := wire.Rank{Prefix: 9, Strength: ^uint32(0)}
+	o = Output{}
+	if e.Claim(now, claim(7, high), &o); o.Broadcast {
+		t.Error("answers a tentative claim")
+	}
+	o = Output{}
+	if e.Claim(now, claim(7, high.Confirm()), &o); !o.Broadcast || o.Changed || e.State() != Root {
+		t.Errorf("answers: %v, is %v", o.Broadcast, e.State())
+	}
+}
+
+// TestRankWithoutTheFile: a rank for the whole file counts for no more than the
+// claimant has now.
+func TestRankWithoutTheFile(t *testing.T) {
+	for has, follows := range map[int]bool{4: false, 6: true} {
+		e := started(LAN(), 5, false)
+		now, _ := until(t, e, Root)
+		c := claim(7, wire.Rank{Complete: true, Prefix: 100}.Confirm())
+		c.Claim.Complete, c.Claim.Prefix = false, has
+		var o Output
+		if e.Claim(now+time.Second, c, &o); (e.State() == Following) != follows {
+			t.Errorf("of a device with %d chunks: %v", has, e.State())
+		}
+	}
+}
+
 func TestSuccessorClaimsFirst(t *testing.T) {
 	follow := func() *Election {
 		e := started(LAN(), 0, false)
