@@ -18,7 +18,8 @@ func (e *Election) Claim(now time.Duration, c Candidate, out *Output) {
 	}
 	if e.Distrusted(now, c.Addr.Addr()) {
 		if e.state == Root && c.Claim.Rank.Confirmed {
-			e.answerClaim(now, out) // the followers may not know what this device does
+			// The followers may not know what this device does. They wait for longer.
+			e.answerWithin(now, e.cfg.Challenge/4, out)
 		}
 		return
 	}
@@ -368,11 +369,15 @@ func (e *Election) broadcast(now time.Duration, out *Output) {
 
 // answerClaim lets a weaker claimant hear the root, but not more often than
 // cfg.Answer: a storm of claims gets no storm of answers.
-func (e *Election) answerClaim(now time.Duration, out *Output) {
-	if e.claimed && now-e.lastClaim < e.cfg.Answer {
+func (e *Election) answerClaim(now time.Duration, out *Output) { e.answerWithin(now, e.cfg.Answer, out) }
+
+// answerWithin answers a claim now, or when so long has passed since this device
+// claimed last.
+func (e *Election) answerWithin(now, least time.Duration, out *Output) {
+	if e.claimed && now-e.lastClaim < least {
 		// The claim just sent answers this one too, unless it came before the
 		// claimant listened: then the next announcement is brought forward.
-		if soon := e.lastClaim + e.cfg.Answer; e.wake > soon {
+		if soon := e.lastClaim + least; e.wake > soon {
 			e.wake, e.awake = soon, true
 		}
 		return
