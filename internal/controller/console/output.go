@@ -12,6 +12,7 @@ import (
 
 	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/controller/bulk/table"
+	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/terminal"
 )
 
@@ -152,7 +153,7 @@ func (a *Age) String() string {
 	if *a == 0 {
 		return ""
 	}
-	return terminal.Duration(time.Duration(*a))
+	return parse.Duration(time.Duration(*a))
 }
 
 // Type implements pflag.Value.
