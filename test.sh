@@ -41,14 +41,21 @@ if [ -n "$missing" ]; then
 fi
 export PEERLOAD_FOREIGN=1
 
-# Each step by name and seconds, for the table at the end.
+# Each step by name and seconds, for the table at the end, also where one fails.
 steps=()
+table() {
+	printf '\n| step | seconds |\n|---|---|\n'
+	printf '%s\n' "${steps[@]}"
+	printf '| all | %d |\n' "$SECONDS"
+}
+trap table EXIT
 step() {
 	local name=$1 began=$SECONDS
 	shift
 	printf '== %s\n' "$name"
+	steps+=("| $name | did not end |")
 	"$@"
-	steps+=("| $name | $((SECONDS - began)) |")
+	steps[-1]="| $name | $((SECONDS - began)) |"
 }
 
 checks() {
@@ -95,7 +102,7 @@ step 'tests' tests
 if [ -n "$full" ]; then
 	step 'whole processes under the race detector' env PEERLOAD_FULL=1 go test -race -timeout 15m ./e2e
 	step 'random sites, 20,000' go run ./cmd/peerload-lab sim --seed 10001 --runs 20000
-	step 'random upgrades, 100,000' env PEERLOAD_UPGRADE_RUNS=100000 go test ./internal/device/upgrade -run RandomDevices
+	step 'random upgrades, 100,000' env PEERLOAD_UPGRADE_RUNS=100000 go test -timeout 30m ./internal/device/upgrade -run RandomDevices
 	step 'random faults, 50 agents, 20 rounds' go run ./cmd/peerload-lab rounds --devices 50 --rounds 20
 	step 'fuzzing, 8 s each target' go run ./internal/fuzzing -time 8s -parallel 2 ./...
 	step 'power cuts' go run ./internal/powercut
@@ -103,7 +110,3 @@ if [ -n "$full" ]; then
 	step 'benchmarks' go test -timeout 20m -run '^$' -bench . -benchtime 2x ./...
 	step 'figures, one run each' go run ./cmd/peerload-lab bench --runs 1
 fi
-
-printf '\n| step | seconds |\n|---|---|\n'
-printf '%s\n' "${steps[@]}"
-printf '| all | %d |\n' "$SECONDS"
