@@ -206,7 +206,8 @@ var open = map[string]string{
 	"Within": "for use cases elsewhere, which ask", "Wanted": "for use cases elsewhere, which ask",
 	"WantedNamed": "for use cases elsewhere, which ask",
 	"Assignable":  "for use cases elsewhere, which ask", "Settle": "for use cases elsewhere, which ask",
-	"Time": "a clock", "Random": "random numbers",
+	"Sharers": "for use cases elsewhere, which ask",
+	"Time":    "a clock", "Random": "random numbers",
 }
 
 // TestAccess calls every use case as nobody, in each role, as the device

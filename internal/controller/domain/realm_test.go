@@ -24,7 +24,7 @@ func TestRealm(t *testing.T) {
 		return c
 	}, "ActorByDevice", "ActorByLogin", "ActorBySession", "ActorByToken", "AskLogin", "Asked", "Assignable", "BeginSetup",
 		"CompleteSetup", "Defaults", "Desk", "DeskAgain", "Enrol", "Locator", "Login", "NextStep", "Provision",
-		"Prune", "Random", "RecordAsked", "RedeemLogin", "Root", "Settle", "SignIn", "SignInBy", "Table", "Time",
+		"Prune", "Random", "RecordAsked", "RedeemLogin", "Root", "Settle", "Sharers", "SignIn", "SignInBy", "Table", "Time",
 		"Wanted", "WantedNamed", "Within")
 }
 
