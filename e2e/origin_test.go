@@ -114,6 +114,23 @@ func faults() []fault {
 		{"500", always(status(500)), 4, "cannot fetch", false, 0},
 		{"503 for ever", always(status(503, "Retry-After", "1")), 4, "busy", false, 0},
 		{"503 once", first(1, status(503, "Retry-After", "1")), 0, "", false, 1.1},
+		{"425 for ever", always(status(425)), 4, "", false, 0},
+		{"425 once", first(1, status(425)), 0, "", false, 1.1},
+		{"412", always(status(412)), 10, "no later attempt", false, 0},
+		{"301 to nowhere", always(status(301)), 10, "no later attempt", false, 0},
+		{"a malformed header", always(func(w http.ResponseWriter, r *http.Request) {
+			raw(w, length+"\r\nno colon", faultBody, 0, r)
+		}), 10, "no later attempt", false, 30},
+		{"the status twice", always(func(w http.ResponseWriter, r *http.Request) {
+			raw(w, "200 OK\r\nHTTP/1.1 "+length, faultBody, 0, r)
+		}), 10, "no later attempt", false, 30},
+		{"wants a cookie back", func(w http.ResponseWriter, r *http.Request, _ int) bool {
+			if _, err := r.Cookie("seen"); err != nil {
+				status(302, "Location", appPath, "Set-Cookie", "seen=1")(w, r)
+				return true
+			}
+			return false
+		}, 0, "", false, 1.1},
 		{"redirects in a circle", always(status(302, "Location", appPath)), 10, "", false, 0},
 		{"redirects to a file", always(status(302, "Location", "file:///etc/passwd")), 10, "", false, 0},
 		{"wrong content", always(func(w http.ResponseWriter, r *http.Request) {

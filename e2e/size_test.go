@@ -124,7 +124,9 @@ func TestFalseSize(t *testing.T) {
 		{"of whole chunks", body, 2 << 16, 0, 2.1},
 		{"one chunk more", exact, len(exact) + 1<<16, 0, 1.1},
 		{"beyond the largest chunk of that size", body, 300 << 20, 0, 2.1},
-		{"none, then larger", body, 500_000, 1, 1.1},
+		{"one byte, as tftpy tells of each file", body, 1, 0, 1.1},
+		{"none", body, 0, 0, 1.1},
+		{"right the first time", body, 500_000, 1, 1.1},
 	} {
 		for _, n := range []int{1, 3} {
 			for _, how := range []string{"--sha256", "--unsigned"} {

@@ -11,7 +11,7 @@ import (
 )
 
 // rangeless remembers the servers that end the connection instead of answering
-// a request with Range, or answer what is no HTTP. The zero value is ready.
+// a request with Range. The zero value is ready.
 type rangeless struct {
 	mu     sync.Mutex
 	silent map[string]bool // by HOST:PORT, whose last answer that was
@@ -25,7 +25,7 @@ const maxSilent = 64
 // came so far is worth keeping: the second in a row counts.
 func (l *rangeless) useless(u *url.URL, err error) bool {
 	ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
-		errors.Is(err, syscall.EPIPE) || Reason(err) == "other" || Reason(err) == "answer"
+		errors.Is(err, syscall.EPIPE) || Reason(err) == "other"
 	l.mu.Lock()
 	ended = ended && !errors.As(err, new(*uselessError))
 	again := ended && l.silent[serverOf(u)]
