@@ -343,8 +343,10 @@ func (d *download) store(b *origin.Body, epoch uint64) (int64, error) {
 			}
 			return at, d.chunk(i, buf[:n])
 		}
-		if geo.Known() && d.job.size() < 0 && (errors.Is(err, origin.ErrTooMuch) || at == geo.Size && goesOn(b)) {
-			d.tell(pdp.OriginOpened{Size: load.UnknownSize, Epoch: epoch})
+		if geo.Known() && d.goesBeyond(b, at, err) {
+			if d.job.size() < 0 {
+				d.tell(pdp.OriginOpened{Size: load.UnknownSize, Epoch: epoch})
+			}
 			return 0, origin.ErrTooMuch // if the machine does not start over
 		}
 		if err == nil && !geo.Known() && at > load.MinChunkSize*load.MaxChunks {
@@ -384,12 +386,21 @@ func (d *download) endsHere(b *origin.Body, i int, tail []byte, err error) bool 
 	return true
 }
 
-// goesOn reports whether a body has more bytes than were told. A server that does
-// not end it told the truth all the same.
-func goesOn(r io.Reader) bool {
+// goesBeyond reports whether the body goes on after the file's end, as far as that
+// is known. What comes there is looked at before the last chunk is stored, unless
+// the size is certain and the server told the same.
+func (d *download) goesBeyond(b *origin.Body, at int64, err error) bool {
+	size := d.part.Geometry().Size
+	if d.job.size() >= 0 && (b.Told < 0 || b.Told == size) {
+		return false
+	}
+	if err != nil || at < size {
+		return errors.Is(err, origin.ErrTooMuch)
+	}
+	// A server that does not end the body told the truth all the same.
 	var more [1]byte
 	for {
-		n, err := r.Read(more[:])
+		n, err := b.Read(more[:])
 		if n > 0 || err != nil {
 			return n > 0 || errors.Is(err, origin.ErrTooMuch)
 		}

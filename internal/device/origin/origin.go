@@ -58,6 +58,8 @@ type Body struct {
 	Offset int64
 	// Size of the whole file in bytes, load.UnknownSize if not known.
 	Size int64
+	// Told is the size that the server announced; it may be another than Size.
+	Told int64
 	// Validator is the content's strong validator, "" if it has none.
 	Validator string
 	// Scheme that the bytes come by; a redirect may have changed it.
@@ -238,6 +240,7 @@ func (r *Request) validate() error {
 // body in a reader that enforces it. Where a digest tells whether the bytes are
 // right, a false size is no reason not to read them, if they can be there at all.
 func (m *Mux) bound(ctx context.Context, r Request, b *Body) error {
+	b.Told = b.Size
 	if r.Verified && r.Size >= 0 && (b.Size > r.Size || b.Scheme == "tftp") {
 		b.Size = r.Size
 	}
