@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -336,4 +337,70 @@ type slowly struct{ *strings.Reader }
 func (s *slowly) Read(b []byte) (int, error) {
 	<-time.After(100 * time.Millisecond)
 	return s.Reader.Read(b[:min(len(b), 16<<10)])
+}
+
+// TestAgentAfterAMove: an agent whose address changes meets its peers at the new
+// one without waiting for its next check-in.
+func TestAgentAfterAMove(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits until the address is looked at")
+	}
+	w := newWires(t)
+	w.do(`ip -n SERVER addr add 10.78.0.1/24 dev s0
+		ip -n DEVICE addr add 10.78.0.2/24 dev eth0`)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "default.cnf.xml")
+	const share = "<device><vendorConfig><peerFirmwareSharing>1</peerFirmwareSharing></vendorConfig></device>"
+	if err := os.WriteFile(file, []byte(share), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := command(nil)
+	if c.Path, err = exec.LookPath("ip"); err != nil {
+		t.Fatal(err)
+	}
+	c.Args = []string{"ip", "netns", "exec", w.device, self, "agent", "--provision", file, "--mac", "02:00:00:00:00:01",
+		"--model", "7961", "--state", filepath.Join(dir, "state"), "--check-in", "1h", "--trust", dir}
+	var log bytes.Buffer
+	c.Stdout, c.Stderr = &log, &log
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	listens := func(at string) {
+		t.Helper()
+		limit, tick := time.NewTimer(time.Minute), time.NewTicker(50*time.Millisecond)
+		defer tick.Stop()
+		for {
+			out, err := exec.Command("ip", "netns", "exec", w.device, "ss", "-Hlun").CombinedOutput()
+			if err != nil {
+				t.Skipf("no ss here: %v: %s", err, out)
+			}
+			if strings.Contains(string(out), at+":4051") {
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-limit.C:
+				_ = c.Process.Kill()
+				_ = c.Wait()
+				t.Fatalf("does not listen at %s: %s\n%s", at, out, log.String())
+			}
+		}
+	}
+	defer func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	}()
+	listens("10.78.0.2")
+	w.do(`ip -n DEVICE addr flush dev eth0
+		ip -n DEVICE addr add 10.78.0.33/24 dev eth0`)
+	listens("10.78.0.33")
+	w.do(`ip -n DEVICE addr flush dev eth0
+		ip -n DEVICE link set eth0 down
+		ip -n DEVICE link set eth0 up
+		ip -n DEVICE addr add 10.78.0.2/24 dev eth0`)
+	listens("10.78.0.2")
 }

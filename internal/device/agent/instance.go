@@ -93,8 +93,7 @@ func openInstance(key instanceKey, c instanceConfig) (i *instance, warnings []st
 	i = &instance{key: key, net: engine.NoPeers{}, files: map[string][]served{}, gone: make(chan struct{})}
 	proto := pdp.NoPeers()
 	if key.sharing {
-		sock, err := peernet.Listen(peernet.Config{Address: key.address, Interface: key.iface, Port: key.port,
-			Servers: strings.Fields(key.servers)})
+		sock, err := peernet.Listen(key.network())
 		if err != nil {
 			return nil, nil, fmt.Errorf("the peers' ports: %w", err)
 		}
@@ -122,6 +121,11 @@ func openInstance(key instanceKey, c instanceConfig) (i *instance, warnings []st
 		close(i.gone)
 	}()
 	return i, warnings, nil
+}
+
+// network says where the peers are.
+func (k instanceKey) network() peernet.Config {
+	return peernet.Config{Address: k.address, Interface: k.iface, Port: k.port, Servers: strings.Fields(k.servers)}
 }
 
 func newOrigin(key instanceKey) (*origin.Mux, error) {
@@ -279,6 +283,29 @@ type place struct {
 	instance *instance // nil if there is none
 	past     traffic
 	changed  chan struct{} // closed by the next put; nil if nobody waits
+}
+
+// lookEvery is how often it is looked whether the place is another one.
+const lookEvery = 2 * time.Second
+
+// watch asks for a check-in, which moves the device, when its address has gone and
+// there is another. Where there is none, the device downloads by itself meanwhile.
+func (p *place) watch(ctx context.Context, kick chan<- struct{}) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if i := p.current(); i != nil && i.moved() && peernet.Choose(i.key.network()) == nil {
+			select {
+			case kick <- struct{}{}:
+			default: // one is asked for
+			}
+		}
+	}
 }
 
 func (p *place) current() *instance {
