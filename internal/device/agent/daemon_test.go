@@ -247,6 +247,12 @@ func TestDefaultAfterAnyAnswer(t *testing.T) {
 	for code := range byte(9) {
 		ask(fmt.Sprint("TFTP ", code), "tftp://"+refusing(t, code, file), true)
 	}
+	for _, size := range []int{0, 1, len(file) - 1, len(file) + 1} {
+		if size > len(file) && testing.Short() {
+			continue // another block is waited for
+		}
+		ask(fmt.Sprint("TFTP, told ", size), "tftp://"+telling(t, size, file), true)
+	}
 	ask("nobody", "http://127.0.0.1:1", false)
 }
 

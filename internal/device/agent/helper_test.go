@@ -424,6 +424,33 @@ func refusing(t *testing.T, code byte, text string) string {
 	return conn.LocalAddr().String()
 }
 
+// telling is a TFTP server that has no file of a device's own, tells a size of
+// others, and sends the text.
+func telling(t *testing.T, size int, text string) string {
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	go func() {
+		for b := make([]byte, 1500); ; {
+			n, from, err := conn.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			switch {
+			case b[1] == 1 && strings.HasPrefix(string(b[2:n]), "SEP"):
+				_, _ = conn.WriteTo([]byte("\x00\x05\x00\x01no\x00"), from)
+			case b[1] == 1 && strings.Contains(string(b[2:n]), "\x00tsize\x00"):
+				_, _ = conn.WriteTo(fmt.Appendf([]byte{0, 6}, "tsize\x00%d\x00", size), from)
+			case b[1] == 1, b[1] == 4 && b[3] == 0:
+				_, _ = conn.WriteTo(append([]byte{0, 3, 0, 1}, text...), from)
+			}
+		}
+	}()
+	return conn.LocalAddr().String()
+}
+
 // trickling is a server that has all that a depot has, and sends one byte a
 // second of some of it.
 type trickling struct {

@@ -231,9 +231,23 @@ func parseProvision(name string, b []byte) (*provision.File, error) {
 	return provision.Parse(b)
 }
 
+// falseSizes is how often a small file is asked for again at once where a TFTP
+// server told another size than it sent: then what it tells does not count.
+const falseSizes = 2
+
 // fetchSmall fetches a file of at most most bytes from a server, not through
 // the peers: it is this device's own.
-func (d *Daemon) fetchSmall(ctx context.Context, u *url.URL, most int64) ([]byte, error) {
+func (d *Daemon) fetchSmall(ctx context.Context, u *url.URL, most int64) (b []byte, err error) {
+	for range falseSizes + 1 {
+		b, err = d.fetchOnce(ctx, u, most)
+		if u.Scheme != "tftp" || !errors.Is(err, origin.ErrTruncated) && !errors.Is(err, origin.ErrTooMuch) {
+			break
+		}
+	}
+	return b, err
+}
+
+func (d *Daemon) fetchOnce(ctx context.Context, u *url.URL, most int64) ([]byte, error) {
 	b, err := d.conf.asks().Open(ctx, origin.Request{URL: u, Size: load.UnknownSize})
 	if err != nil {
 		return nil, err
