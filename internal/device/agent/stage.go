@@ -194,9 +194,13 @@ func (d *Daemon) finished(ctx context.Context, name string, run *engine.LoadRun,
 		return
 	}
 	fin := run.Final()
+	fin.Load = name // before others have it: they keep it
+	if err != nil {
+		fin.Reason = string(failure.Reason(err))
+	}
 	e := report.Event{File: fin.File, URL: fin.URL, Role: fin.Role, Source: fin.Source, Size: fin.Size, Final: fin}
 	if err != nil {
-		e.Event, e.Reason, e.Message = report.KindFailed, string(failure.Reason(err)), err.Error()
+		e.Event, e.Reason, e.Message = report.KindFailed, fin.Reason, err.Error()
 		e.MessageJA = failure.InJapanese(err)
 	} else {
 		e.Event, e.Bytes, e.Percent = report.KindDone, fin.Size, 100
@@ -205,10 +209,6 @@ func (d *Daemon) finished(ctx context.Context, name string, run *engine.LoadRun,
 			terminal.Bytes(fin.BytesFromCache))
 	}
 	d.event(e)
-	fin.Load = name
-	if err != nil {
-		fin.Reason = string(failure.Reason(err))
-	}
 	d.out.file(*fin)
 }
 
