@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/cli"
@@ -80,6 +81,7 @@ func printProcess(lang language, p status.Process) {
 	}
 	tell(os.Stdout, lang.of("process %d %s, device %s at %s, since %s", "プロセス %d: %s、機器 %s、アドレス %s、開始 %s"),
 		p.PID, state, terminal.OrNone(p.Device), terminal.OrNone(p.Address), moment(p.Started))
+	printSets(lang, p.FileSets)
 	if len(p.Files) == 0 {
 		return
 	}
@@ -101,6 +103,31 @@ func printProcess(lang language, p status.Process) {
 	}
 }
 
+// printSets shows what stands beside the loads; nothing if there is none.
+func printSets(lang language, all []report.FileSet) {
+	if len(all) == 0 {
+		return
+	}
+	rows := [][]string{{lang.word("dir"), lang.word("set"), lang.word("wanted set"), lang.word("state")}}
+	for _, s := range all {
+		rows = append(rows, []string{s.Directory, placed(lang, s), terminal.OrNone(s.Wanted), lang.word("set " + s.State)})
+	}
+	for i, line := range terminal.Table(rows) {
+		tell(os.Stdout, "  %s", line)
+		if i > 0 && all[i-1].Reason != "" {
+			tell(os.Stdout, "    %s", lang.why(all[i-1].Reason, all[i-1].Message))
+		}
+	}
+}
+
+// placed names the file set that stands in a directory.
+func placed(lang language, s report.FileSet) string {
+	if s.Name == "" {
+		return lang.word("none")
+	}
+	return strings.TrimSpace(s.Name + " " + s.Version)
+}
+
 // progress is how far a file is, and whether nothing says that it is right.
 func progress(lang language, f *status.File) string {
 	switch {
@@ -120,8 +147,10 @@ func explainCommand() *cli.Command {
 	cmd := &cli.Command{
 		Use: "explain [FILE]", Short: "Say why: this root, this parent, this source",
 		Long: "Explain tells, for each file of the last run, where its bytes come from and every\n" +
-			"decision that led there. It speaks English, or Japanese where LC_ALL, LC_MESSAGES or\n" +
-			"LANG say so; lines that the original's console has are in the original's words.",
+			"decision that led there; then what stands in each directory of file sets, and why\n" +
+			"not what is assigned. FILE may be a file set or its directory, too. It speaks\n" +
+			"English, or Japanese where LC_ALL, LC_MESSAGES or LANG say so; lines that the\n" +
+			"original's console has are in the original's words.",
 		Args: func(args []string) bool { return len(args) <= 1 },
 		Run: func(_ context.Context, args []string) error {
 			if len(args) == 1 {
@@ -131,8 +160,8 @@ func explainCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			files := asked(ps, file)
-			if file != "" && len(files) == 0 {
+			files, sets := asked(ps, file), askedSets(ps, file)
+			if file != "" && len(files)+len(sets) == 0 {
 				return usageError{choice.Unknown("file", file, names(ps))}
 			}
 			if asJSON {
@@ -140,6 +169,9 @@ func explainCommand() *cli.Command {
 			}
 			for _, f := range files {
 				explainFile(locale(), f)
+			}
+			for _, s := range sets {
+				explainSet(locale(), s)
 			}
 			return nil
 		},
@@ -163,6 +195,22 @@ func asked(ps []status.Process, file string) []*status.File {
 		}
 	}
 	return nil
+}
+
+// askedSets are the file sets of the latest process that has any, or those of that
+// name or directory.
+func askedSets(ps []status.Process, name string) (all []report.FileSet) {
+	for _, p := range ps {
+		for _, s := range p.FileSets {
+			if name == "" || name == s.Name || name == s.Wanted || name == s.Directory {
+				all = append(all, s)
+			}
+		}
+		if len(all) > 0 {
+			break
+		}
+	}
+	return all
 }
 
 // explained is a file as explain --json prints it.
@@ -191,6 +239,9 @@ func names(ps []status.Process) (all []string) {
 				all = append(all, f.File)
 			}
 		}
+		for _, s := range p.FileSets {
+			all = append(all, s.Directory)
+		}
 	}
 	return all
 }
@@ -210,6 +261,31 @@ func explainFile(lang language, f *status.File) {
 	for _, line := range terminal.Table(rows) {
 		tell(os.Stdout, "  %s", line)
 	}
+}
+
+// explainSet likewise, of what stands in a directory of file sets.
+func explainSet(lang language, s report.FileSet) {
+	why := lang.why(s.Reason, s.Message)
+	text := ""
+	switch {
+	case s.State == report.StateFailed && s.Wanted != s.Name:
+		text = fmt.Sprintf(lang.of("%s is assigned and not in place: %s. In place: %s.",
+			"割り当ては %s ですが、配置できません: %s。配置済み: %s。"), terminal.OrNone(s.Wanted), why, placed(lang, s))
+	case s.Reason != "":
+		text = fmt.Sprintf(lang.of("%s is in place, but: %s.", "%s は配置済みですが、問題があります: %s。"), placed(lang, s), why)
+	case s.State == report.StateDownloading:
+		text = fmt.Sprintf(lang.of("%s is assigned and on its way. In place until then: %s.",
+			"割り当ての %s を取得中です。それまでの配置: %s。"), terminal.OrNone(s.Wanted), placed(lang, s))
+	case s.State == report.StateInstalling:
+		text = fmt.Sprintf(lang.of("%s is in place, and the hook is to be told.",
+			"%s は配置済みで、フックへの通知を待っています。"), placed(lang, s))
+	case s.Wanted == "":
+		text = lang.of("None is assigned.", "割り当てはありません。")
+	default:
+		text = fmt.Sprintf(lang.of("%s is in place, as assigned.", "%s は割り当てどおり配置済みです。"), placed(lang, s))
+	}
+	tell(os.Stdout, "%s: %s", lang.word("sets"), s.Directory)
+	tell(os.Stdout, "  %s", text)
 }
 
 // because says in one sentence where the bytes come from and why.

@@ -63,6 +63,36 @@ func record(t *testing.T, dir string, p status.Process) {
 	write(t, filepath.Join(dir, "status", "1.json"), string(b))
 }
 
+// File sets are told of with what is in place, what should be, and why not.
+func TestFileSetsAreTold(t *testing.T) {
+	dir := t.TempDir()
+	set := func(directory, name, wanted, state, reason string) report.FileSet {
+		return report.FileSet{Directory: directory, Name: name, Version: "1", Wanted: wanted, State: state, Reason: reason}
+	}
+	record(t, dir, status.Process{PID: 1, Device: "d", FileSets: []report.FileSet{
+		set("locale", "jp", "jp", report.StateIdle, ""), set("rings", "old", "new", report.StateDownloading, ""),
+		set("faces", "old", "new", report.StateFailed, "trust"), set("themes", "dark", "dark", report.StateInstalling, ""),
+		set("tones", "loud", "loud", report.StateFailed, "hook-failed"), {Directory: "gone", State: report.StateIdle}}})
+	for _, c := range []struct{ lang, args, want string }{
+		{"C", "status", "jp 1"}, {"C", "status", "the hook is to be told"}, {"ja_JP.UTF-8", "status", "割り当てファイルセット"},
+		{"C", "explain", "jp 1 is in place, as assigned."}, {"ja_JP.UTF-8", "explain", "jp 1 は割り当てどおり配置済みです。"},
+		{"C", "explain rings", "new is assigned and on its way. In place until then: old 1."},
+		{"C", "explain faces", "new is assigned and not in place: "}, {"C", "explain faces", "(trust). In place: old 1."},
+		{"C", "explain dark", "dark 1 is in place, and the hook is to be told."},
+		{"C", "explain tones", "loud 1 is in place, but: the hook for file sets failed"},
+		{"C", "explain gone", "None is assigned."}, {"ja_JP.UTF-8", "explain gone", "割り当てはありません。"},
+	} {
+		args := append(strings.Fields(c.args), "--state", dir)
+		out, code := run(t, []string{"LC_ALL=" + c.lang}, args...)
+		if code != 0 || !strings.Contains(out, c.want) {
+			t.Errorf("%s in %s: %d, %s, want %q", c.args, c.lang, code, out, c.want)
+		}
+	}
+	if out, code := run(t, nil, "explain", "local", "--state", dir); code != 2 || !strings.Contains(out, "locale") {
+		t.Errorf("a name that is nearly one: %d, %s", code, out)
+	}
+}
+
 // What servers and peers have told shows on a terminal and does nothing there.
 func TestTextOfOthersIsHarmless(t *testing.T) {
 	const evil = "\x1b]0;mine\a\u009b31m\u202e日本\r\n"
@@ -73,7 +103,9 @@ func TestTextOfOthersIsHarmless(t *testing.T) {
 	going := &status.File{Event: e, Decisions: []status.Decision{{Time: evil, Event: evil, Reason: evil, Message: evil}}}
 	failed := &status.File{Event: e, Failed: true}
 	for _, files := range [][]*status.File{{going}, {failed}} {
-		record(t, dir, status.Process{PID: 1, Device: evil, Address: evil, Started: evil, Files: files})
+		sets := []report.FileSet{{Directory: evil, Name: evil, Version: evil, Wanted: evil, State: evil, Reason: evil,
+			Message: evil}}
+		record(t, dir, status.Process{PID: 1, Device: evil, Address: evil, Started: evil, Files: files, FileSets: sets})
 		for _, args := range [][]string{{"status"}, {"explain"}, {"screen"}, {"screen", "--once"}} {
 			out, code := run(t, nil, append(args, "--state", dir)...)
 			if code != 0 || !strings.Contains(out, shown[:10]) {

@@ -488,6 +488,11 @@ echo "$1 $PEERLOAD_SET $PEERLOAD_DIRECTORY $(cat "$PEERLOAD_DIR/list.xml" 2>/dev
 			r.placed("ring-tones/bell.raw") != "ring" {
 			t.Error("what is in place is not what was published")
 		}
+		until(t, "tells the commands of its file sets", func() bool {
+			sets := r.rec.Status().FileSets
+			return len(sets) == 2 && sets[0].Name == "jp-1" && sets[0].State == report.StateIdle &&
+				sets[1].State == report.StateIdle
+		})
 	}
 	if n, copies := d.bytes.Load(), int64(len(big)+len("one")+len("ring")); n != copies {
 		t.Errorf("the server gave %d bytes for three devices, a copy has %d", n, copies)

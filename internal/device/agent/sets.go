@@ -77,7 +77,10 @@ func (d *Daemon) bringSets(ctx context.Context, busy *sync.WaitGroup) {
 	busy.Go(func() {
 		defer stop()
 		before := d.setsReport()
+		d.rec.Sets(before)
 		s.keeper.Work(within, wanted)
+		after := d.setsReport()
+		d.rec.Sets(after)
 		s.mu.Lock()
 		again := s.skipped
 		s.stop, s.skipped = nil, false
@@ -91,7 +94,7 @@ func (d *Daemon) bringSets(ctx context.Context, busy *sync.WaitGroup) {
 		if again {
 			d.bringSets(ctx, busy)
 		}
-		if !slices.Equal(before, d.setsReport()) || s.unfinished() != nil {
+		if !slices.Equal(before, after) || s.unfinished() != nil {
 			select {
 			case s.rested <- struct{}{}:
 			default:
@@ -202,6 +205,7 @@ func (w setWorld) Fetch(ctx context.Context, name string,
 	if err := noRoot(c); err != nil {
 		return nil, err
 	}
+	w.rec.Sets(w.setsReport())
 	spec, err := w.loadSpec(name+load.ManifestSuffix, i)
 	if err != nil {
 		return nil, err

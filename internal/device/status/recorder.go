@@ -55,6 +55,8 @@ type Process struct {
 	Ended   bool    `json:"ended,omitempty"`
 	Running bool    `json:"running"`
 	Files   []*File `json:"files"`
+	// FileSets are how the file sets of an agent stand.
+	FileSets []report.FileSet `json:"file_sets,omitempty"`
 }
 
 // Recorder keeps the status file of this process.
@@ -93,6 +95,17 @@ func (r *Recorder) Take(e report.Event) {
 	if time.Since(r.wrote) >= statusEvery || e.Event == report.KindDone || e.Event == report.KindFailed {
 		r.write()
 	}
+}
+
+// Sets takes how the file sets stand.
+func (r *Recorder) Sets(all []report.FileSet) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if slices.Equal(r.st.FileSets, all) {
+		return
+	}
+	r.st.FileSets = slices.Clone(all)
+	r.write()
 }
 
 func (r *Recorder) file(e report.Event) {
@@ -161,7 +174,7 @@ func (r *Recorder) Status() Process {
 	defer r.mu.Unlock()
 	st := r.st
 	st.Running = !st.Ended
-	st.Files = nil
+	st.Files, st.FileSets = nil, slices.Clone(r.st.FileSets)
 	for _, f := range r.st.Files {
 		c := *f
 		c.Children, c.Decisions = slices.Clone(f.Children), slices.Clone(f.Decisions)
