@@ -60,7 +60,7 @@ func (o *office) until(what string, most time.Duration, so func() bool) {
 	for !so() {
 		select {
 		case <-late:
-			told, _ := os.ReadFile(filepath.Join(o.dir, o.devices["site-2"][0]+".log")) // of one device
+			told, _ := os.ReadFile(filepath.Join(o.dir, o.devices["site-1"][0]+".log")) // of one device
 			o.t.Fatalf("it does not come to pass within %v: %s\nthe controller: %s\na device: %s", most, what, o.tail(), told)
 		case <-time.After(200 * time.Millisecond):
 		}
@@ -96,8 +96,9 @@ func (o *office) kill() {
 	_ = o.server.Wait() // it was killed
 }
 
-// newOffice is a controller with three sites, two models and nothing published.
-func newOffice(t *testing.T) *office {
+// newOffice is a controller with some sites, each with so many devices of each of two
+// models, and nothing published.
+func newOffice(t *testing.T, sites, perModel int) *office {
 	t.Helper()
 	if err := sources(); err != nil {
 		t.Fatal(err)
@@ -124,7 +125,7 @@ func newOffice(t *testing.T) *office {
 		t.Fatal(err)
 	}
 	o.run("enterprise", "set", "peer-sharing=on", "--yes")
-	for i := range rolloutSites {
+	for i := range sites {
 		site := fmt.Sprintf("site-%d", i+1)
 		o.run("site", "add", site, "--time-zone", "UTC")
 		o.ports[site] = freePort(t)
@@ -157,8 +158,8 @@ func (o *office) publish(name, version, model string) {
 // failingAt makes a load not work on the devices of a site.
 const failingAt = `[ "$PEERLOAD_LOAD" != sign-2.0 ] || case "$PEERLOAD_STATE" in */site-2/*) exit 1;; esac`
 
-// boot starts all devices.
-func (o *office) boot() {
+// boot starts all devices, each with further arguments.
+func (o *office) boot(more func(name string) []string) {
 	o.t.Helper()
 	o.run("trust", "export", "--out", "trust")
 	key := filepath.Join(o.dir, "key")
@@ -180,7 +181,8 @@ func (o *office) boot() {
 				"--server", "http://"+o.http, "--mac", name[3:], "--model", o.models[name], "--trust",
 				filepath.Join(o.dir, "trust"), "--address", fmt.Sprintf("127.81.%c.%d/8", site[len(site)-1], n+1),
 				"--port", fmt.Sprint(o.ports[site]), "--state", state, "--controller", "http://"+o.api, "--token-file", key,
-				"--check-in", "4s", "--confirm-command", failingAt, "--confirm-timeout", "2s")
+				"--check-in", "4s")
+			cmd.Args = append(cmd.Args, more(name)...)
 			cmd.Stdout, cmd.Stderr = log, log
 			if err := cmd.Start(); err != nil {
 				o.t.Fatal(err)
@@ -261,7 +263,7 @@ func TestRollout(t *testing.T) {
 	if os.Getenv("PEERLOAD_FULL") != "1" {
 		t.Skip("sixty agents for some minutes: ./test.sh full runs it, and PEERLOAD_FULL=1 does")
 	}
-	o := newOffice(t)
+	o := newOffice(t, rolloutSites, perModel)
 	for _, version := range []string{"1.0", "2.0"} {
 		for model, name := range rolloutModels {
 			o.publish(name+"-"+version, version, model)
@@ -269,7 +271,7 @@ func TestRollout(t *testing.T) {
 		o.run("release", "add", version)
 	}
 	o.run("release", "assign", "1.0", "--enterprise", "--yes")
-	o.boot()
+	o.boot(func(string) []string { return []string{"--confirm-command", failingAt, "--confirm-timeout", "2s"} })
 	all := rolloutSites * 2 * perModel
 	o.until("all run the first release", 3*time.Minute, func() bool { return o.runs("", "-1.0") == all })
 	o.once("the first release", 105)
