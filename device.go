@@ -46,7 +46,7 @@ func (r *Request) newDevice(state *status.Dir, servers []string, events func(rep
 		case errors.Is(err, errAlone):
 			r.warn(err.Error())
 			proto = pdp.NoPeers()
-			r.Server.patience(&proto.Transfer)
+			r.Server.limits(&proto.Transfer)
 		case err != nil:
 			return nil, err
 		default:
@@ -87,12 +87,12 @@ func (r *Request) protocol() (pdp.Config, error) {
 	if r.Peers.Off {
 		c = pdp.NoPeers()
 	}
-	r.Server.patience(&c.Transfer)
+	r.Server.limits(&c.Transfer)
 	return c, nil
 }
 
-// patience sets how long the protocol tries a server that fails.
-func (s Server) patience(c *transfer.Config) {
+// limits sets how long the protocol tries a server that fails.
+func (s Server) limits(c *transfer.Config) {
 	c.Attempts = defaultRetries + 1
 	if s.Retries != nil {
 		c.Attempts = *s.Retries + 1

@@ -34,7 +34,7 @@ var mistakes = []string{
 	"sim --subnets 0", "sim --devices 0", "sim --seed -1", "sim --runs 2 --trace", "sim --loss x", "sim --rtt -5ms",
 	"plan --load DIR/none", "plan --load DIR/empty", "plan --load x --size 3", "plan --devices 0",
 	"plan --check --check-runs 100", "rounds --devices 1", "rounds --first 0", "rounds --rounds -1",
-	"rounds --patience 0s",
+	"rounds --limit 0s",
 }
 
 // seen are the commands below one that people see.

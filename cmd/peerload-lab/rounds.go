@@ -49,7 +49,7 @@ number of devices alone: --first and --rounds play a round again.`,
 	fl.IntVar(&f.cfg.Rounds, "rounds", 5, "number of rounds")
 	fl.IntVar(&f.cfg.First, "first", 1, "number of the first round")
 	fl.Uint64Var(&f.cfg.Seed, "seed", 1, "decides what happens")
-	fl.DurationVar(&f.cfg.Patience, "patience", 5*time.Minute, "how long a round may take once its faults are over")
+	fl.DurationVar(&f.cfg.Limit, "limit", 5*time.Minute, "how long a round may take once its faults are over")
 	fl.StringVar(&f.cfg.Base, "state", "", "where the files of the run are (default: tmpfs if it has the room)")
 	fl.StringVar(&f.cfg.Agent, "peerload", "", "the program peerload (default: beside this one, else built)")
 	fl.StringVar(&f.cfg.Server, "peerload-server", "", "the program peerload-server (default: likewise)")

@@ -196,7 +196,7 @@ func (d *Daemon) ask(ctx context.Context) (answer, error) {
 
 // askServer asks for the two files by one protocol. Whatever a server that is
 // there says about the first leads on to the second: servers have many codes for
-// a file that they do not have. One that asks for patience, or begins to send
+// a file that they do not have. One that asks for a later attempt, or begins to send
 // the first, has said nothing of the kind.
 func (d *Daemon) askServer(ctx context.Context, base *url.URL) (answer, error) {
 	var errs []error

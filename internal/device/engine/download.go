@@ -147,7 +147,7 @@ func (e *triedError) Error() string { return e.error.Error() + "; " + e.other.Er
 func (e *triedError) Unwrap() error { return e.error }
 
 // sameServer reports whether nothing else can be expected of a source than of
-// the one that failed: another scheme of a host that asks for patience, has
+// the one that failed: another scheme of a host that asks for a later attempt, has
 // metadata that is not trusted, or has begun to send this file.
 func (d *download) sameServer(failed, u *url.URL, err error) bool {
 	return failed.Hostname() == u.Hostname() &&

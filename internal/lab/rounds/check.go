@@ -15,9 +15,9 @@ import (
 // lookEvery is how often the devices are looked at.
 const lookEvery = 200 * time.Millisecond
 
-// await waits until all honest devices run the load, or patience is at its end.
+// await waits until all honest devices run the load, or the round has taken as long as it may.
 func (s *Site) await(ctx context.Context, p Plan, want [sha256.Size]byte) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Patience)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Limit)
 	defer cancel()
 	for {
 		left := slices.ContainsFunc(s.devices, func(d *device) bool { return !p.Lies(d.index) && !d.has(want) })

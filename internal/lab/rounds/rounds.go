@@ -39,8 +39,8 @@ type Config struct {
 	First int
 	// Seed decides what happens.
 	Seed uint64
-	// Patience is how long a round may take once its faults are over. Required.
-	Patience time.Duration
+	// Limit is how long a round may take once its faults are over. Required.
+	Limit time.Duration
 	// Agent is the program peerload. Required.
 	Agent string
 	// Server is the program peerload-server. Required.
@@ -61,8 +61,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--devices is 2 to %d, not %d", MaxDevices, c.Devices)
 	case c.Rounds < 1 || c.First < 1:
 		return errors.New("--rounds and --first are at least 1")
-	case c.Patience < time.Second:
-		return fmt.Errorf("--patience is at least 1s, not %v", c.Patience)
+	case c.Limit < time.Second:
+		return fmt.Errorf("--limit is at least 1s, not %v", c.Limit)
 	}
 	return nil
 }

@@ -171,13 +171,13 @@ func FuzzMetric(f *testing.F) {
 
 // TestConfig: what cannot be played is told so.
 func TestConfig(t *testing.T) {
-	good := Config{Devices: 2, Rounds: 1, First: 1, Patience: time.Minute}
+	good := Config{Devices: 2, Rounds: 1, First: 1, Limit: time.Minute}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}
 	for _, change := range []func(c *Config){
 		func(c *Config) { c.Devices = 1 }, func(c *Config) { c.Devices = MaxDevices + 1 }, func(c *Config) { c.Rounds = 0 },
-		func(c *Config) { c.First = 0 }, func(c *Config) { c.Patience = 0 },
+		func(c *Config) { c.First = 0 }, func(c *Config) { c.Limit = 0 },
 	} {
 		c := good
 		if change(&c); c.Validate() == nil {
@@ -198,7 +198,7 @@ func TestRounds(t *testing.T) {
 	}
 	base := t.TempDir()
 	var played []Round
-	s, err := New(t.Context(), Config{Devices: 5, Rounds: 3, First: 1, Seed: shortSeed, Patience: 5 * time.Minute,
+	s, err := New(t.Context(), Config{Devices: 5, Rounds: 3, First: 1, Seed: shortSeed, Limit: 5 * time.Minute,
 		Agent: filepath.Join(programs, "peerload"), Server: filepath.Join(programs, "peerload-server"), Base: base,
 		OnRound: func(r Round) { played = append(played, r) }})
 	if err != nil {

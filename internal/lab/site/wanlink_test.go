@@ -110,8 +110,8 @@ func longSite(t testing.TB, cfg NamespaceConfig) *Namespaces {
 
 // echo sends n numbered datagrams from a device to the server, one every gap,
 // has the server send them back, and returns the round trips of those that
-// came. It ends when all have come, or none for as long as patience.
-func echo(t testing.TB, site *Namespaces, n int, gap, patience time.Duration) []time.Duration {
+// came. It ends when all have come, or none within the limit.
+func echo(t testing.TB, site *Namespaces, n int, gap, limit time.Duration) []time.Duration {
 	t.Helper()
 	server, err := site.ListenUDP()
 	if err != nil {
@@ -151,7 +151,7 @@ func echo(t testing.TB, site *Namespaces, n int, gap, patience time.Duration) []
 	var trips []time.Duration
 	b := make([]byte, 100)
 	for len(trips) < n {
-		if err := device.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		if err := device.SetReadDeadline(time.Now().Add(limit)); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := device.ReadFrom(b); err != nil {

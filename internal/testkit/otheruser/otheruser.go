@@ -25,8 +25,8 @@ const nobody = 65534
 // child is the variable by which the process of a test knows what it is.
 const child = "PEERLOAD_TEST_AS_OTHER_USER"
 
-// patience bounds the process of a test; only a hang reaches it.
-const patience = 10 * time.Minute
+// limit bounds the process of a test; only a hang reaches it.
+const limit = 10 * time.Minute
 
 // Runs reports whether the test is to go on: it is run by a user who is not
 // root. As root it runs the test once more in a process of its own, as user
@@ -70,7 +70,7 @@ func again(t *testing.T) (out string, err error) {
 	if err := os.Chown(dir, nobody, nobody); err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, "-test.run=^"+t.Name()+"$", "-test.v", fmt.Sprintf("-test.short=%v",
 		testing.Short()))
