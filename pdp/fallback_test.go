@@ -115,6 +115,49 @@ func TestLongestBackoffs(t *testing.T) {
 	}
 }
 
+// probe brings a device to where it asks the origin once: a root that has resigned
+// said that the file is missing there, and the next root has no bytes.
+func probe(t *testing.T) (m *Machine, now time.Duration) {
+	t.Helper()
+	m = newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	m.Step(0, claimed(1, &wire.Claim{Rank: wire.Rank{Strength: 9}.Confirm(), Size: 1 << 20}), nil)
+	m.Step(0, resigned(1, 1, &wire.Resign{Reason: wire.ReasonOriginNotFound, Backoff: 3600_000}), nil)
+	for ; now < time.Minute; now += 100 * time.Millisecond {
+		m.Step(now, claimed(2, &wire.Claim{Rank: wire.Rank{Strength: 9}.Confirm(), Size: 1 << 20}), nil)
+		if m.origin.use.probing() {
+			m.Step(now, OriginOpened{Size: 1 << 20}, nil)
+			return m, now
+		}
+	}
+	t.Fatal("the origin is not asked")
+	return nil, 0
+}
+
+// TestProbe: the first chunk of a probe from the origin ends it, and the device
+// waits for its turn if there is a root, and else claims. One that has become root
+// meanwhile goes on.
+func TestProbe(t *testing.T) {
+	m, now := probe(t)
+	if out := m.Step(now, Stored{Index: 0}, nil); !stops(out) || !m.fallback.budget.Waiting() {
+		t.Errorf("beside a root: stops %v, waits %v", stops(out), m.fallback.budget.Waiting())
+	}
+	m, now = probe(t)
+	m.Step(now, resigned(2, 2, &wire.Resign{Reason: wire.ReasonParentSlow}), nil)
+	if m.el.Root() != nil || !m.origin.use.probing() {
+		t.Fatal("the root is still there, or the probe is not")
+	}
+	if out := m.Step(now, Stored{Index: 0}, nil); !stops(out) || m.fallback.budget.Waiting() {
+		t.Errorf("without a root: stops %v, waits %v", stops(out), m.fallback.budget.Waiting())
+	}
+	m, now = probe(t)
+	m.Step(now, resigned(2, 2, &wire.Resign{Reason: wire.ReasonParentSlow}), nil)
+	now = untilRoot(t, m)
+	if out := m.Step(now, Stored{Index: 0}, nil); stops(out) || !m.root.active() {
+		t.Errorf("as root: stops %v, root %v", stops(out), m.root.active())
+	}
+}
+
 // TestRootSpeaksFromItsAddress: what comes in the root's name from another address
 // is not heard.
 func TestRootSpeaksFromItsAddress(t *testing.T) {
