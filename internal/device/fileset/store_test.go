@@ -376,3 +376,62 @@ func TestRealDisk(t *testing.T) {
 		t.Errorf("%q, %v", b, err)
 	}
 }
+
+// meddler is a file system on which something happens once, just after a file was
+// opened, or just before the names of a directory are made durable.
+type meddler struct {
+	*faultdisk.Disk
+	opened, synced string
+	happen         func()
+}
+
+func (m *meddler) OpenFile(name string, flag int, perm os.FileMode) (slot.File, error) {
+	f, err := m.Disk.OpenFile(name, flag, perm)
+	if err == nil && name == m.opened {
+		m.opened = ""
+		m.happen()
+	}
+	return f, err
+}
+
+func (m *meddler) SyncDir(name string) error {
+	if name == m.synced {
+		m.synced = ""
+		m.happen()
+	}
+	return m.Disk.SyncDir(name)
+}
+
+// exchange puts another file under a name.
+func exchange(t *testing.T, d *faultdisk.Disk, name string) {
+	t.Helper()
+	must(t, write(d, name+".other", "other"))
+	must(t, d.Rename(name+".other", name))
+}
+
+// TestExchanged: a file gets a second name, and into place, only if it is the one that
+// was verified.
+func TestExchanged(t *testing.T) {
+	m := &meddler{Disk: newDisk(t)}
+	s := open(t, m)
+	v1, v2 := setOf("locale", "l1", one), setOf("locale", "l2", two)
+	must(t, place(m, s, v1, one))
+	must(t, s.Told("locale"))
+	p, _ := s.Get("locale")
+	m.opened = filepath.Join(s.Content("locale", p.ID), "a.txt")
+	m.happen = func() { exchange(t, m.Disk, filepath.Join(s.Content("locale", p.ID), "a.txt")) }
+	_, missing, err := s.Begin(v2)
+	if err != nil || len(missing) != len(two) || m.opened != "" {
+		t.Errorf("missing are %v, %v: want a.txt, too, which was exchanged", missing, err)
+	}
+	must(t, fill(m, s, v2, two))
+	dir := mustContent(t, s, v2)
+	m.synced, m.happen = dir, func() { exchange(t, m.Disk, dir+"/b.txt") }
+	if err := s.Place(v2); !errors.Is(err, slot.ErrDamaged) || m.synced != "" {
+		t.Errorf("a file was exchanged after it was verified: %v", err)
+	}
+	to, err := m.Readlink(s.Path("locale"))
+	if err != nil || filepath.Base(to) != filepath.Base(s.Content("locale", p.ID)) {
+		t.Errorf("in place is %s, %v", to, err)
+	}
+}
