@@ -89,7 +89,7 @@ var packages = []rule{
 		"internal/device/slot"}},
 	{dir: "internal/device/reason", floor: 2, side: device, pure: true, allowedImports: []string{"pdp/wire"}},
 	{dir: "internal/device/wording", floor: 2, side: device, pure: true,
-		allowedImports: []string{"report", "pdp/wire", "internal/note", "internal/device/reason"}},
+		allowedImports: []string{"report", "pdp/wire", "internal/note", "internal/parse", "internal/device/reason"}},
 	{dir: "internal/device/engine", floor: 2, side: device, libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/device/upgrade", floor: 2, side: device, pure: true,
 		allowedImports: []string{"report", "internal/device/reason"}},

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/peerload/peerload/internal/note"
+	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -127,7 +128,8 @@ func ofElection(what note.Note) (en, ja string, ok bool) {
 	case note.SteppedDown:
 		return both("root %s stepped down: {why}", "ルート %s が辞退: {why}", n.Root)
 	case note.Distrusts:
-		return both("root %s is not believed for %v: {why}", "ルート %s を %v の間信用しない: {why}", n.Root, n.For)
+		return both("root %s is not believed for %s: {why}", "ルート %s を %s の間信用しない: {why}", n.Root,
+			parse.Duration(n.For))
 	case note.HandsOverFaster:
 		return both("hands over: its port sends %.0f kB/s, another's %.0f",
 			"引き継ぎ: この機器のポートは %.0f kB/s、別の機器は %.0f", n.Own, n.Other)
@@ -156,7 +158,7 @@ func ofFile(what note.Note) (en, ja string) {
 		return both("peers say that the server failed: {why}; asking it once",
 			"ピアによるとサーバは失敗: {why}。1 回だけ問い合わせる")
 	case note.OriginFailed:
-		return both("the server failed: {why}; left alone for %v", "サーバの失敗: {why}。%v の間待つ", n.For)
+		return both("the server failed: {why}; left alone for %s", "サーバの失敗: {why}。%s の間待つ", parse.Duration(n.For))
 	case note.NextServer:
 		return both("the server failed: {why}; asking %s", "サーバの失敗: {why}。%s に問い合わせる", n.URL)
 	case note.SizeNotServed:
