@@ -202,6 +202,86 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestTextsGiveWay: texts of 128 KiB are kept in all, those of the orders that came
+// last, wherever in the row the one stands that has ended.
+func TestTextsGiveWay(t *testing.T) {
+	b := inbox.New(inbox.Record{})
+	long := strings.Repeat("x", order.MaxText)
+	b.Step(at, got("reset", order.ResetTogether))
+	var last inbox.Record
+	step := func(now time.Time, e inbox.Event) {
+		for _, a := range b.Step(now, e) {
+			if r, ok := a.(inbox.Remember); ok {
+				last = r.Record
+			}
+		}
+	}
+	kept := func() (ids []string) {
+		for _, e := range last.Entries {
+			if e.Text != "" {
+				ids = append(ids, e.ID)
+			}
+		}
+		return ids
+	}
+	all := []string{"1", "2", "3", "4", "5", "6", "7", "8"}
+	for _, id := range all {
+		b.Step(at, got(id, order.CollectLog))
+		step(at, inbox.Over{ID: id, Outcome: order.Done, Text: long})
+	}
+	expect(t, "as many as fit", kept(), all...)
+	moment := at.Add(10 * time.Minute)
+	b.Step(moment, inbox.Tick{})
+	step(moment, inbox.Over{ID: "reset", Outcome: order.Done, Text: "x"})
+	expect(t, "one more, of the first order", kept(), append([]string{"reset"}, all[1:]...)...)
+	b.Step(moment, got("9", order.CollectLog))
+	step(moment, inbox.Over{ID: "9", Outcome: order.Done, Text: long})
+	expect(t, "one more, of the last order", kept(), append(all[1:], "9")...)
+}
+
+// TestDeadline: an order that is under way is over when it is; one that waits when it
+// expires.
+func TestDeadline(t *testing.T) {
+	b := inbox.New(inbox.Record{})
+	b.Step(at, got("a", order.CheckIn))
+	if d, ok := b.Deadline(); ok {
+		t.Errorf("with one under way: %v", d)
+	}
+	b.Step(at, got("b", order.CheckIn))
+	if d, ok := b.Deadline(); !ok || !d.Equal(at.Add(time.Hour)) {
+		t.Errorf("with one that waits: %v, %v", d, ok)
+	}
+}
+
+// TestRecordRefused: what no device has written is no record.
+func TestRecordRefused(t *testing.T) {
+	one := `{"id":"a","kind":"check-in","expires":"2026-01-01T00:00:00Z","state":"waiting"}`
+	if _, err := inbox.ParseRecord([]byte(`{"format":1,"entries":[` + one + `]}`)); err != nil {
+		t.Fatal(err)
+	}
+	many := strings.Repeat(one+",", inbox.MaxEntries) + one
+	for i := range inbox.MaxEntries + 1 {
+		many = strings.Replace(many, `"a"`, fmt.Sprintf("%q", fmt.Sprint(i)), 1)
+	}
+	for name, text := range map[string]string{
+		"none": "", "no JSON": "{", "a list": "[]", "another format": `{"format":2,"entries":[` + one + `]}`,
+		"too many":      `{"format":1,"entries":[` + many + `]}`,
+		"too long":      `{"format":1,"entries":[]}` + strings.Repeat(" ", inbox.MaxRecord),
+		"no id":         `{"format":1,"entries":[` + strings.Replace(one, `"a"`, `""`, 1) + `]}`,
+		"one id twice":  `{"format":1,"entries":[` + one + "," + one + `]}`,
+		"no such state": `{"format":1,"entries":[` + strings.Replace(one, "waiting", "asleep", 1) + `]}`,
+		"no outcome":    `{"format":1,"entries":[` + strings.Replace(one, "waiting", "ended", 1) + `]}`,
+		"an outcome before the end": `{"format":1,"entries":[` +
+			strings.Replace(one, `"waiting"`, `"waiting","outcome":"done"`, 1) + `]}`,
+		"a long text": `{"format":1,"entries":[` + strings.Replace(one, `"waiting"`,
+			`"ended","outcome":"done","text":"`+strings.Repeat("x", order.MaxText+1)+`"`, 1) + `]}`,
+	} {
+		if _, err := inbox.ParseRecord([]byte(text)); !errors.Is(err, inbox.ErrRecord) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestRandom plays random devices: an order is begun again only if the program
 // ended while it was under way, no restart twice, one at a time, nothing before
 // its moment or after its expiry, and every order that was begun is answered.
