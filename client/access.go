@@ -1,6 +1,10 @@
 package client
 
-import "time"
+import (
+	"context"
+	"net/http"
+	"time"
+)
 
 // User is somebody who may log in.
 type User struct {
@@ -102,4 +106,82 @@ type NewEnrolment struct {
 	// LifeS is the number of seconds until it expires; 0 means a week, and for
 	// a site key never.
 	LifeS int64 `json:"life_s,omitempty"`
+}
+
+// Webhook says who is told of failures and rollouts.
+type Webhook struct {
+	Name string `json:"name"`
+	URL  string `json:"url"`
+	// Events are "device.failed" and "rollout.changed", or one of them.
+	Events    []string `json:"events"`
+	AllowHTTP bool     `json:"allow_http,omitempty"`
+	// Secret signs the messages; only Create returns it.
+	Secret string `json:"secret,omitempty"`
+	// By is who made it.
+	By      string    `json:"by"`
+	Created time.Time `json:"created"`
+	// Pending counts messages that are tried or tried again, Dead those that were given
+	// up, Sent those that were delivered, Dropped those that were not even kept.
+	Pending int   `json:"pending"`
+	Dead    int   `json:"dead"`
+	Sent    int64 `json:"sent"`
+	Dropped int64 `json:"dropped"`
+	// LastSent is when a message was last delivered, LastTried when one was last tried,
+	// and LastError why it was not delivered, "" if it was.
+	LastSent  time.Time `json:"last_sent,omitzero"`
+	LastTried time.Time `json:"last_tried,omitzero"`
+	LastError string    `json:"last_error,omitempty"`
+}
+
+// NewWebhook asks for a webhook.
+type NewWebhook struct {
+	URL string `json:"url"`
+	// Events are all if there are none.
+	Events []string `json:"events,omitempty"`
+	// AllowHTTP takes a URL of http, over which whoever is on the way can read.
+	AllowHTTP bool `json:"allow_http,omitempty"`
+}
+
+// WebhookMessage is a message that waits or was given up.
+type WebhookMessage struct {
+	ID      string    `json:"id"`
+	Webhook string    `json:"webhook"`
+	Event   string    `json:"event"`
+	At      time.Time `json:"at"`
+	Body    string    `json:"body"`
+	// State is "pending" or "dead".
+	State string `json:"state"`
+	// Tries counts them, Next is when the next is due, Error why the last failed.
+	Tries int       `json:"tries"`
+	Next  time.Time `json:"next,omitzero"`
+	Error string    `json:"error,omitempty"`
+}
+
+// WebhookMessages lists the messages of a webhook that wait or were given up, the
+// oldest first; State of the filter is one of a message.
+func (c *Client) WebhookMessages(name string) Lister[WebhookMessage] {
+	return Lister[WebhookMessage]{c, at("/webhooks", name) + "/messages", true}
+}
+
+// TestWebhook sends a message at once. failure is why it was not taken, "" if it was.
+func (c *Client) TestWebhook(ctx context.Context, name string) (failure string, err error) {
+	var out struct {
+		OK    bool   `json:"ok"`
+		Error string `json:"error,omitempty"`
+	}
+	err = c.write(ctx, http.MethodPost, at("/webhooks", name)+"/test", AnyVersion, nil, &out)
+	if err == nil && !out.OK && out.Error == "" {
+		out.Error = "the controller does not say why"
+	}
+	return out.Error, err
+}
+
+// RetryWebhook tries the messages of a webhook anew that were given up, and returns how
+// many.
+func (c *Client) RetryWebhook(ctx context.Context, name string) (int, error) {
+	var out struct {
+		Messages int `json:"messages"`
+	}
+	err := c.write(ctx, http.MethodPost, at("/webhooks", name)+"/retry", AnyVersion, nil, &out)
+	return out.Messages, err
 }

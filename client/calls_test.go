@@ -43,6 +43,7 @@ func calls() map[string]call {
 		set("token", func(c conn) client.Set[client.Token, client.NewToken] { return c.Tokens }, client.Filter{User: "u"}, 2),
 		set("enrolment", func(c conn) client.Set[client.Enrolment, client.NewEnrolment] { return c.Enrolments },
 			client.Filter{Site: "s"}, 1),
+		set("webhook", func(c conn) client.Set[client.Webhook, client.NewWebhook] { return c.Webhooks }, client.Filter{}, 2),
 		level("enterprise", ""), level("model", anyName), level("profile", anyName), level("device", anyName),
 		loads(), models(), devices(), journals(), signIns(), sentOrders(), rolloutCalls(),
 		bulkJobs(),
@@ -264,6 +265,25 @@ func journals() map[string]call {
 	return map[string]call{
 		"get-overview": func(ctx context.Context, c conn, _ bool) (any, error) {
 			return c.Overview(ctx, "s", time.Hour)
+		},
+		"list-webhook-messages": lists(func(c conn) client.Lister[client.WebhookMessage] {
+			return c.WebhookMessages(anyName)
+		}, client.Filter{State: "dead"}, 2),
+		"test-webhook": func(ctx context.Context, c conn, _ bool) (any, error) {
+			failure, err := c.TestWebhook(ctx, anyName)
+			if err != nil {
+				return nil, err
+			}
+			return struct {
+				OK    bool   `json:"ok"`
+				Error string `json:"error,omitempty"`
+			}{true, failure}, err
+		},
+		"retry-webhook": func(ctx context.Context, c conn, _ bool) (any, error) {
+			n, err := c.RetryWebhook(ctx, anyName)
+			return struct {
+				Messages int `json:"messages"`
+			}{n}, err
 		},
 		"list-failures": lists(func(c conn) client.Lister[client.Failure] { return c.Failures },
 			client.Filter{Site: "s", About: "l"}, 2),

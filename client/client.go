@@ -50,6 +50,8 @@ type Client struct {
 	FileSets   Lister[FileSet]
 	// Orders lists those that were sent to devices, the oldest first.
 	Orders Lister[OrderState]
+	// Webhooks have no version.
+	Webhooks Set[Webhook, NewWebhook]
 	// Failures lists what devices tell of that did not succeed.
 	Failures Lister[Failure]
 	// Jobs lists bulk jobs, the oldest first.
@@ -94,6 +96,7 @@ func New(base, token string, hc *http.Client) (*Client, error) {
 	c.Loads = Lister[Load]{c, "/loads", true}
 	c.FileSets = Lister[FileSet]{c, "/filesets", true}
 	c.Orders = Lister[OrderState]{c, "/orders", true}
+	c.Webhooks = Set[Webhook, NewWebhook]{Lister[Webhook]{c, "/webhooks", true}}
 	c.Failures = Lister[Failure]{c, "/failures", true}
 	c.Jobs = Lister[Job]{c, "/jobs", true}
 	c.Templates = Lister[Template]{c, "/templates", true}

@@ -63,6 +63,8 @@ type Overview struct {
 	ByModel  map[string]int `json:"by_model"`
 	ByActive map[string]int `json:"by_active"`
 	ByRole   map[string]int `json:"by_role"`
+	// DeadMessages counts messages of webhooks that were given up.
+	DeadMessages int `json:"dead_messages,omitempty"`
 	// BySite counts devices that belong to a site.
 	BySite map[string]int `json:"by_site"`
 	// Silent counts devices that were not seen for the time that was asked for.

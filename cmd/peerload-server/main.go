@@ -14,6 +14,7 @@
 //	peerload-server bulk        change many devices by a table or query
 //	peerload-server undo        take back what an entry of the audit log has changed
 //	peerload-server report      what devices say, and who changed what
+//	peerload-server webhook     tell others of failures and rollouts
 //	peerload-server login       sign in at a controller; logout ends it
 //	peerload-server user        users and their roles; also token, enrolment
 //	peerload-server trust       give out the root of trust, and change keys
@@ -45,6 +46,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/cmd/peerload-server/internal/hook"
 	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/controller/console"
@@ -59,7 +61,7 @@ import (
 const (
 	exitUsage     = 2   // wrong arguments, or refused
 	exitVerify    = 3   // a published file is not what is signed, or a row not as asked
-	exitReach     = 4   // a remote controller, or the database's server, does not answer
+	exitReach     = 4   // a remote controller, the database's server or a receiver does not answer
 	exitDisk      = 5   // a file cannot be read or written
 	exitTrust     = 6   // keys, signatures, expiry
 	exitUnasked   = 7   // it would change several devices, and nobody said yes
@@ -108,8 +110,8 @@ A load is a set of files for some models. It is signed (TUF) and laid out as
 plain files, which this command serves, or any other HTTP or TFTP server.
 
 Exit status: 0 ok; 2 wrong arguments or refused; 3 a published file is not what
-is signed, or a row not as asked; 4 the controller or its database cannot be
-reached; 5 a file cannot be read or written, or a disk is full; 6 keys,
+is signed, or a row not as asked; 4 the controller, its database or the receiver of
+a webhook cannot be reached; 5 a file cannot be read or written, or a disk is full; 6 keys,
 signatures or expiry; 7 it would change several devices, and nobody said yes.`,
 		Example: `  peerload-server serve --data /var/lib/peerload-server
   peerload-server load add --name SIP41.9-4-2 --version '9.4(2)' \
@@ -125,7 +127,7 @@ signatures or expiry; 7 it would change several devices, and nobody said yes.`,
 	}
 	root.AddCommand(serve, deviceCommand(), siteCommand(), profileCommand(), enterpriseCommand(), modelCommand(),
 		loadCommand(), filesetCommand(), releaseCommand(), rolloutCommand(), reportCommand(), bulkCommand(), undoCommand(),
-		orderCommand(),
+		orderCommand(), webhookCommand(),
 		loginCommand(), logoutCommand(),
 		userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), templateCommand(), backupCommand(),
 		restoreCommand())
@@ -175,7 +177,8 @@ var lists = map[string]string{
 	"device": "device list", "site": "site list", "profile": "profile list", "model": "model list",
 	"load": "load list", "release": "release list", "rollout": "rollout list", "user": "user list",
 	"job": "bulk list", "template": "bulk template list",
-	"token": "token list", "enrolment token": "enrolment list", "audit entry": "report audit", "order": "order list",
+	"webhook": "webhook list",
+	"token":   "token list", "enrolment token": "enrolment list", "audit entry": "report audit", "order": "order list",
 	"file set": "fileset list",
 }
 
@@ -202,7 +205,7 @@ func status(err error) int {
 		return exitUnasked
 	case is(errDamaged, errRows):
 		return exitVerify
-	case is(client.Unreachable):
+	case is(client.Unreachable, hook.ErrNotTaken):
 		return exitReach
 	case is(publish.ErrRefused, publish.ErrExists, repository.ErrNoRepository, repository.ErrChanged, load.ErrManifest,
 		load.ErrName, errSocket):

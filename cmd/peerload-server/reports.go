@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/cmd/peerload-server/internal/hook"
 	"github.com/peerload/peerload/cmd/peerload-server/internal/summary"
 	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/controller/console"
@@ -27,6 +28,10 @@ func reportCommand() *cobra.Command {
 		return []*cobra.Command{reportOverview(conn), summary.Failures(conn), summary.Savings(conn), reportHistory(conn),
 			reportAudit(conn)}
 	})
+}
+
+func webhookCommand() *cobra.Command {
+	return group("webhook", "Tell others of failures and rollouts", hook.Commands)
 }
 
 func reportOverview(conn *console.Flags) *cobra.Command {
@@ -51,6 +56,10 @@ func reportOverview(conn *console.Flags) *cobra.Command {
 				for _, k := range slices.Sorted(maps.Keys(part.n)) {
 					fmt.Fprintf(out, "%-6s %6d  %s\n", part.what, part.n[k], terminal.Printable(k))
 				}
+			}
+			if o.DeadMessages > 0 {
+				fmt.Fprintf(out, "%d messages of webhooks were given up: \"peerload-server webhook list\" says why\n",
+					o.DeadMessages)
 			}
 			_, err = fmt.Fprintf(out, "traffic: %s from the server, %s from peers, %s held before, %s sent to peers\n",
 				terminal.Bytes(o.Traffic.FromOrigin), terminal.Bytes(o.Traffic.FromPeers),

@@ -8,6 +8,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/webhook"
+	"github.com/peerload/peerload/internal/controller/webhooks"
 )
 
 // NewUser is a user to make.
@@ -46,6 +48,7 @@ func (s *Server) access() {
 	s.users()
 	s.tokens()
 	s.enrolments()
+	s.webhooks()
 }
 
 func (s *Server) users() {
@@ -137,4 +140,53 @@ func (s *Server) enrolments() {
 		func(ctx context.Context, in *EnrolmentPath) (*struct{}, error) {
 			return nothing(s, ctx, 0, s.ctl.RevokeEnrolment(ctx, actor(ctx), in.Enrolment))
 		})
+}
+
+// Retried says how many messages are tried anew.
+type Retried struct {
+	Messages int `json:"messages"`
+}
+
+// MessageQuery finds messages of a webhook.
+type MessageQuery struct {
+	WebhookPath
+	Paged
+	State webhook.State `query:"state" enum:"pending,dead" doc:"those that are tried again, or that were given up"`
+}
+
+// webhooks are the operations of webhooks.
+func (s *Server) webhooks() {
+	huma.Register(s.api, op(http.MethodGet, "/webhooks", "list-webhooks", "List webhooks, without their secrets",
+		needAccess), func(ctx context.Context, in *Paged) (*plain[domain.List[webhooks.Webhook]], error) {
+		l, err := s.cfg.Webhooks.List(ctx, actor(ctx), in.page())
+		return answer(s, ctx, l, err)
+	})
+	huma.Register(s.api, op(http.MethodPost, "/webhooks", "create-webhook",
+		"Have somebody told of failures and rollouts; the secret is shown once", needAccess), func(ctx context.Context,
+		in *struct{ Body webhooks.NewWebhook }) (*plain[webhooks.Webhook], error) {
+		v, err := s.cfg.Webhooks.Add(ctx, actor(ctx), in.Body)
+		return answer(s, ctx, v, err)
+	})
+	huma.Register(s.api, op(http.MethodDelete, "/webhooks/{webhook}", "revoke-webhook",
+		"Remove a webhook and its messages", needAccess), func(ctx context.Context, in *WebhookPath) (*struct{}, error) {
+		return nothing(s, ctx, 0, s.cfg.Webhooks.Remove(ctx, actor(ctx), in.Webhook))
+	})
+	huma.Register(s.api, op(http.MethodGet, "/webhooks/{webhook}/messages", "list-webhook-messages",
+		"Messages of a webhook that wait or were given up, the oldest first", needAccess), func(ctx context.Context,
+		in *MessageQuery) (*plain[domain.List[webhook.Delivery]], error) {
+		l, err := s.cfg.Webhooks.Messages(ctx, actor(ctx), in.Webhook, in.State, in.page())
+		return answer(s, ctx, l, err)
+	})
+	huma.Register(s.api, does(op(http.MethodPost, "/webhooks/{webhook}/test", "test-webhook",
+		"Send a message at once, and say what came of it", needAccess)), func(ctx context.Context,
+		in *WebhookPath) (*plain[webhooks.Try], error) {
+		t, err := s.cfg.Webhooks.Test(ctx, actor(ctx), in.Webhook)
+		return answer(s, ctx, t, err)
+	})
+	huma.Register(s.api, does(op(http.MethodPost, "/webhooks/{webhook}/retry", "retry-webhook",
+		"Try the messages anew that were given up", needAccess)), func(ctx context.Context,
+		in *WebhookPath) (*plain[Retried], error) {
+		n, err := s.cfg.Webhooks.Retry(ctx, actor(ctx), in.Webhook)
+		return answer(s, ctx, Retried{n}, err)
+	})
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/webhook"
+	"github.com/peerload/peerload/internal/controller/webhooks"
 	"github.com/peerload/peerload/report"
 )
 
@@ -37,7 +39,8 @@ func newMetrics(cfg Config) *metrics {
 	build.Set(1)
 	goroutines := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "peerload_goroutines",
 		Help: "Goroutines of the process."}, func() float64 { return float64(runtime.NumGoroutine()) })
-	cfg.Registry.MustRegister(m.requests, m.duration, build, goroutines, &fleet{ctl: cfg.Controller})
+	cfg.Registry.MustRegister(m.requests, m.duration, build, goroutines, &fleet{ctl: cfg.Controller},
+		&told{hooks: cfg.Webhooks})
 	return m
 }
 
@@ -168,6 +171,42 @@ func (f *fleet) overview() (domain.Overview, error) {
 		f.at, f.last = time.Now(), o
 	}
 	return o, err
+}
+
+// told counts messages of webhooks, when it is asked.
+type told struct{ hooks *webhooks.Service }
+
+var (
+	hooksDesc    = prometheus.NewDesc("peerload_webhooks", "Webhooks that there are.", nil, nil)
+	messagesDesc = prometheus.NewDesc("peerload_webhook_messages",
+		"Messages of webhooks that are tried again (pending) or were given up (dead).", []string{"state"}, nil)
+	sentDesc = prometheus.NewDesc("peerload_webhook_messages_delivered_total",
+		"Messages that the webhooks that there are have delivered.", nil, nil)
+	droppedDesc = prometheus.NewDesc("peerload_webhook_messages_dropped_total",
+		"Messages that were not kept, because too many of their webhook waited.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (t *told) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{hooksDesc, messagesDesc, sentDesc, droppedDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (t *told) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), fleetEvery)
+	defer cancel()
+	c, err := t.hooks.Count(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(hooksDesc, err)
+		return
+	}
+	ch <- prometheus.MustNewConstMetric(hooksDesc, prometheus.GaugeValue, float64(c.Webhooks))
+	ch <- prometheus.MustNewConstMetric(messagesDesc, prometheus.GaugeValue, float64(c.Pending), string(webhook.Pending))
+	ch <- prometheus.MustNewConstMetric(messagesDesc, prometheus.GaugeValue, float64(c.Dead), string(webhook.Dead))
+	ch <- prometheus.MustNewConstMetric(sentDesc, prometheus.CounterValue, float64(c.Sent))
+	ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(c.Dropped))
 }
 
 // Register adds metrics of other parts of the program to /metrics.

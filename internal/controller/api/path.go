@@ -53,6 +53,10 @@ type (
 	EnrolmentPath struct {
 		Enrolment string `path:"enrolment" doc:"the enrolment token's id"`
 	}
+	// WebhookPath names a webhook.
+	WebhookPath struct {
+		Webhook string `path:"webhook" doc:"the webhook's name"`
+	}
 	// OrderPath names an order.
 	OrderPath struct {
 		Order string `path:"order" doc:"the order's id"`

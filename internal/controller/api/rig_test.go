@@ -187,6 +187,8 @@ var roles = map[string]string{
 	"list-users": "admin", "create-user": "admin", "get-user": "admin", "update-user": "admin", "delete-user": "admin",
 	"list-tokens": "viewer", "create-token": "viewer", "revoke-token": "admin", // here of a token that is not one's own
 
+	"list-webhooks": "admin", "create-webhook": "admin", "revoke-webhook": "admin", "list-webhook-messages": "admin",
+	"test-webhook": "admin", "retry-webhook": "admin",
 	"list-enrolments": "admin", "create-enrolment": "admin", "revoke-enrolment": "admin",
 	"ask-sign-in": "open", "redeem-sign-in": "other",
 	"sign-in": "other", "end-sessions": "admin", // here of somebody else

@@ -22,6 +22,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/controller/webhook"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
 )
@@ -77,6 +78,9 @@ type Config struct {
 	// Reported is likewise told of a device that has reported, once its state is
 	// written. nil: nobody is.
 	Reported func(ctx context.Context, tx Tx, device string) error
+	// Failed is likewise told of a device whose report brings a failure, and of its
+	// state. nil: nobody is.
+	Failed func(ctx context.Context, tx Tx, d Device, s DeviceState) error
 }
 
 // Validate says what is missing or out of range.
@@ -420,4 +424,51 @@ func (c *Controller) appendParts(ctx context.Context, tx Tx, a Actor, whole Audi
 		}
 	}
 	return nil
+}
+
+// Webhook says who is told of what. It has the secret that signs the messages.
+type Webhook struct {
+	Meta
+	webhook.Hook
+}
+
+// Key is the webhook's name.
+func (w Webhook) Key() string { return w.Name }
+
+// Delivery is a message that is to be delivered, or was given up.
+type Delivery struct {
+	Meta
+	webhook.Delivery
+}
+
+// Key is the message's id.
+func (d Delivery) Key() string { return d.ID }
+
+// DeliveryFilter finds messages. Fields that are "" mean all.
+type DeliveryFilter struct {
+	Webhook string
+	State   webhook.State
+}
+
+// forNone is a table of what nobody sees or writes who is limited to sites.
+type forNone[T, F any] struct{ forAll[T, F] }
+
+func (f forNone[T, F]) Get(_ context.Context, key string) (none T, err error) {
+	return none, hides(f.what, key)
+}
+
+func (f forNone[T, F]) GetAll(context.Context, []string) (map[string]T, error) {
+	return map[string]T{}, nil
+}
+
+func (f forNone[T, F]) List(context.Context, F, Page) (List[T], error) {
+	return List[T]{Items: []T{}}, nil
+}
+
+func (t *realmTx) Webhooks() Table[Webhook, None] {
+	return forNone[Webhook, None]{forAll[Webhook, None]{t.Tx.Webhooks(), t, "webhooks tell of"}}
+}
+
+func (t *realmTx) Deliveries() Table[Delivery, DeliveryFilter] {
+	return forNone[Delivery, DeliveryFilter]{forAll[Delivery, DeliveryFilter]{t.Tx.Deliveries(), t, "webhooks tell of"}}
 }

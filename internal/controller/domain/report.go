@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/saving"
+	"github.com/peerload/peerload/internal/controller/webhook"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -121,6 +122,7 @@ func (c *Controller) take(ctx context.Context, tx Tx, d Device, from string, r r
 	}
 	s.Files = s.Files[:min(len(s.Files), MaxStateFiles)]
 	s.Failures = s.Failures[:min(len(s.Failures), MaxStateFailures)]
+	failed := len(r.Failures) > 0 || s.Since.Equal(now)
 	r.Files, r.Failures = nil, nil
 	s.Last, s.From, s.LastSeen, s.Reported = r, from, now, now
 	c.stamp(&s.Meta)
@@ -135,6 +137,9 @@ func (c *Controller) take(ctx context.Context, tx Tx, d Device, from string, r r
 	}
 	if len(entries) > 0 {
 		_, err = tx.History().TrimOf(ctx, device, c.cfg.HistoryPerDevice)
+	}
+	if err == nil && failed && s.Failed() && c.cfg.Failed != nil {
+		err = c.cfg.Failed(ctx, tx, d, s)
 	}
 	return err
 }
@@ -486,6 +491,8 @@ type Overview struct {
 	ByModel  map[string]int `json:"by_model"`
 	ByActive map[string]int `json:"by_active"`
 	ByRole   map[string]int `json:"by_role"`
+	// DeadMessages counts messages of webhooks that were given up.
+	DeadMessages int `json:"dead_messages,omitempty"`
 	// BySite counts devices that belong to a site.
 	BySite map[string]int `json:"by_site"`
 	// Silent counts devices not seen for the time that the caller gave.
@@ -508,6 +515,11 @@ func (c *Controller) Overview(ctx context.Context, a Actor, site string,
 		if err := checkSite(ctx, tx, site); err != nil {
 			return err
 		}
+		dead, err := tx.Deliveries().List(ctx, DeliveryFilter{State: webhook.Dead}, Page{Limit: 1})
+		if err != nil {
+			return err
+		}
+		o.DeadMessages = dead.Total
 		seen := c.now().Add(-silent)
 		return c.eachDevice(ctx, tx, DeviceFilter{Site: site}, func(d Device, s DeviceState, want LoadAnswer) {
 			o.count(d, s, want.Load, seen)

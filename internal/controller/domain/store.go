@@ -53,6 +53,8 @@ type Tx interface {
 	Jobs() Table[Job, JobFilter]
 	JobSteps() Table[JobStep, JobStepFilter]
 	Templates() Table[Template, TextFilter]
+	Webhooks() Table[Webhook, None]
+	Deliveries() Table[Delivery, DeliveryFilter]
 	History() Log[HistoryEntry, HistoryFilter]
 	Audit() Log[AuditEntry, AuditFilter]
 }

@@ -35,12 +35,17 @@ type Store struct {
 	store domain.Store
 	queue Queue
 	now   func() time.Time
+	// Told is told of a rollout that comes into another state, in that transaction. nil:
+	// nobody is.
+	Told func(ctx context.Context, tx domain.Tx, before rollout.State, r domain.Rollout) error
 }
 
 var _ keeper.Store = (*Store)(nil)
 
 // New returns rollouts as s keeps them. now is the clock of verdicts.
-func New(s domain.Store, q Queue, now func() time.Time) *Store { return &Store{s, q, now} }
+func New(s domain.Store, q Queue, now func() time.Time) *Store {
+	return &Store{store: s, queue: q, now: now}
+}
 
 // Update implements keeper.Store.
 func (s *Store) Update(ctx context.Context, fn func(keeper.Tx) error) error {
@@ -114,12 +119,16 @@ func (t *tx) PutRollout(ctx context.Context, r rollout.Record) error {
 		}
 	}
 	v := t.rollouts[r.ID] // what people asked for stays
+	before := v.Record.State
 	v.Record = r
 	if err := t.of.Rollouts().Put(ctx, &v); err != nil {
 		return err
 	}
 	t.rollouts[r.ID] = v
-	return nil
+	if before == r.State || t.s.Told == nil {
+		return nil
+	}
+	return t.s.Told(ctx, t.of, before, v)
 }
 
 // PutDevice implements keeper.Tx.

@@ -20,15 +20,17 @@ import (
 	"github.com/peerload/peerload/internal/controller/filesets"
 	"github.com/peerload/peerload/internal/controller/forecast"
 	"github.com/peerload/peerload/internal/controller/orders"
+	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollouts"
 	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
 	"github.com/peerload/peerload/internal/controller/summary"
+	"github.com/peerload/peerload/internal/controller/webhooks"
 )
 
 // Config configures Services.
 type Config struct {
-	// Domain configures the controller. Its Store is required; Removed and Reported
-	// must be nil, because New sets them.
+	// Domain configures the controller. Its Store is required; Removed, Reported and
+	// Failed must be nil, because New sets them.
 	Domain domain.Config
 	// Keys are the directory of the controller's keys. Required.
 	Keys string
@@ -43,8 +45,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Keys == "":
 		return errors.New("services: no directory of keys")
-	case c.Domain.Removed != nil || c.Domain.Reported != nil:
-		return errors.New("services: Removed and Reported are set here")
+	case c.Domain.Removed != nil || c.Domain.Reported != nil || c.Domain.Failed != nil:
+		return errors.New("services: Removed, Reported and Failed are set here")
 	case c.Beat < 0:
 		return errors.New("services: a negative time")
 	}
@@ -60,6 +62,7 @@ type Services struct {
 	FileSets   *filesets.Service
 	Forecast   *forecast.Service
 	Summary    *summary.Service
+	Webhooks   *webhooks.Service
 
 	queue *jobs.Queue
 	log   *slog.Logger
@@ -82,10 +85,21 @@ func New(ctx context.Context, cfg Config) (s Services, err error) {
 	cfg.Domain.Reported = func(ctx context.Context, tx domain.Tx, device string) error {
 		return roll.Reported(ctx, tx, device)
 	}
+	var hooks *webhooks.Service
+	cfg.Domain.Failed = func(ctx context.Context, tx domain.Tx, d domain.Device, state domain.DeviceState) error {
+		return hooks.DeviceFailed(ctx, tx, d, state)
+	}
+	kept.Told = func(ctx context.Context, tx domain.Tx, before rollout.State, r domain.Rollout) error {
+		return hooks.RolloutChanged(ctx, tx, before, r)
+	}
 	if s.Controller, err = domain.New(cfg.Domain); err != nil {
 		return s, err
 	}
 	s.Forecast = forecast.New(s.Controller)
+	if hooks, err = webhooks.New(webhooks.Config{Controller: s.Controller, Queue: s.queue, Log: s.log}); err != nil {
+		return s, err
+	}
+	s.Webhooks = hooks
 	if roll, err = rollouts.NewService(rollouts.Config{Controller: s.Controller, Kept: kept, Forecast: s.Forecast,
 		Log: s.log}); err != nil {
 		return s, err
@@ -100,7 +114,7 @@ func New(ctx context.Context, cfg Config) (s Services, err error) {
 }
 
 // Run does what goes on in the background, until ctx ends: orders are handed out,
-// jobs and rollouts go on.
+// jobs and rollouts go on, messages are delivered.
 func (s Services) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { s.work(ctx) })
@@ -109,22 +123,22 @@ func (s Services) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// workAgain is how long the jobs of rollouts rest once they could not be worked: a
-// database that restarts is back by then.
+// workAgain is how long the jobs of rollouts and webhooks rest once they could not be
+// worked: a database that restarts is back by then.
 const workAgain = 10 * time.Second
 
-// work works the jobs of rollouts until ctx ends. What it needs may be away:
+// work works the jobs of rollouts and webhooks until ctx ends. What it needs may be away:
 // devices get their files all the same.
 func (s Services) work(ctx context.Context) {
 	for {
-		err := s.Rollouts.Rebuild(ctx)
+		err := errors.Join(s.Rollouts.Rebuild(ctx), s.Webhooks.Rebuild(ctx))
 		if err == nil {
-			err = s.queue.Run(ctx, s.Rollouts.Work, s.log)
+			err = s.queue.Run(ctx, s.Rollouts.Work, s.Webhooks.Deliver, s.log)
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		s.log.Error("the jobs of rollouts are not worked, and are begun again", "error", err)
+		s.log.Error("rollouts and webhooks are not worked, and are begun again", "error", err)
 		again := time.NewTimer(workAgain)
 		select {
 		case <-ctx.Done():

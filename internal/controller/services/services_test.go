@@ -37,6 +37,9 @@ func TestConfig(t *testing.T) {
 		"a negative time":   func(c *services.Config) { c.Beat = -time.Second },
 		"who hears removal": func(c *services.Config) { c.Domain.Removed = told },
 		"who hears reports": func(c *services.Config) { c.Domain.Reported = told },
+		"who hears of failures": func(c *services.Config) {
+			c.Domain.Failed = func(context.Context, domain.Tx, domain.Device, domain.DeviceState) error { return nil }
+		},
 	} {
 		c := good
 		if spoil(&c); c.Validate() == nil {

@@ -250,6 +250,10 @@ func (t *tx) RolloutDevices() domain.RolloutDevices {
 func (t *tx) Jobs() domain.Table[domain.Job, domain.JobFilter]             { return in(t, jobs) }
 func (t *tx) JobSteps() domain.Table[domain.JobStep, domain.JobStepFilter] { return in(t, jobSteps) }
 func (t *tx) Templates() domain.Table[domain.Template, domain.TextFilter]  { return in(t, templates) }
+func (t *tx) Webhooks() domain.Table[domain.Webhook, domain.None]          { return in(t, hooks) }
+func (t *tx) Deliveries() domain.Table[domain.Delivery, domain.DeliveryFilter] {
+	return in(t, deliveries)
+}
 func (t *tx) Verdicts() domain.Table[domain.Verdict, domain.VerdictFilter] { return in(t, verdicts) }
 func (t *tx) SentOrders() domain.Table[domain.SentOrder, domain.SentOrderFilter] {
 	return in(t, sentOrders)

@@ -67,6 +67,8 @@ func dumpers() []dumper {
 		dumpTable[domain.OrderDevice, domain.OrderDeviceFilter, *domain.OrderDevice]{orderDevices},
 		dumpTable[domain.Template, domain.TextFilter, *domain.Template]{templates},
 		dumpTable[domain.Job, domain.JobFilter, *domain.Job]{jobs},
+		dumpTable[domain.Webhook, domain.None, *domain.Webhook]{hooks},
+		dumpTable[domain.Delivery, domain.DeliveryFilter, *domain.Delivery]{deliveries},
 		dumpTable[domain.JobStep, domain.JobStepFilter, *domain.JobStep]{jobSteps},
 		dumpLog[domain.HistoryEntry, domain.HistoryFilter]{history},
 		dumpLog[domain.AuditEntry, domain.AuditFilter]{audit},

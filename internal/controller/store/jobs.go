@@ -32,3 +32,16 @@ var templates = schema[domain.Template, domain.TextFilter]{
 	columns: []column[domain.Template]{{"search", func(t domain.Template) any { return search(t.Name, t.Note) }}},
 	where:   textFilter,
 }
+
+var hooks = schema[domain.Webhook, domain.None]{name: "webhooks", where: nothing}
+
+var deliveries = schema[domain.Delivery, domain.DeliveryFilter]{
+	name: "deliveries",
+	columns: []column[domain.Delivery]{
+		{"webhook", func(d domain.Delivery) any { return d.Webhook }},
+		{"state", func(d domain.Delivery) any { return string(d.State) }},
+	},
+	where: func(f domain.DeliveryFilter) []condition {
+		return equal(equal(nil, "webhook", f.Webhook), "state", string(f.State))
+	},
+}

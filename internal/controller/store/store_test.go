@@ -47,6 +47,8 @@ func TestSchemaMatchesMigrations(t *testing.T) {
 	add(names(sites))
 	add(names(states))
 	add(names(savings))
+	add(names(hooks))
+	add(names(deliveries))
 	add(names(accounts))
 	add(names(credentials))
 	add(names(throttles))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/store"
+	"github.com/peerload/peerload/internal/controller/webhook"
 )
 
 // written are rows as a program of each version wrote them, by the version of
@@ -80,6 +81,11 @@ var written = map[int64][]string{
 		`INSERT INTO savings (id, version, doc, month, site, load) VALUES ('2026-03/"L"/Nara', 1,
 			'{"version":1,"month":"2026-03","site":"Nara","load":"L"}', '2026-03', 'Nara', 'L')`,
 	},
+	12: {
+		`INSERT INTO webhooks (id, version, doc) VALUES ('chat', 1, '{"version":1,"name":"chat","url":"https://h/"}')`,
+		`INSERT INTO deliveries (id, version, doc, webhook, state) VALUES ('m', 1,
+			'{"version":1,"id":"m","webhook":"chat","state":"dead"}', 'chat', 'dead')`,
+	},
 }
 
 // Migrations runs over every version that a database may be of: a database of
@@ -143,6 +149,9 @@ func survived(t *testing.T, s domain.Store, from int64) {
 				since(2, "SEP001122334455"))
 		}
 		expect("savings", keys(t, ctx, tx.Savings(), domain.SavingFilter{Site: "Nara"}), since(11, `2026-03/"L"/Nara`))
+		expect("webhooks", keys(t, ctx, tx.Webhooks(), domain.None{}), since(12, "chat"))
+		expect("messages", keys(t, ctx, tx.Deliveries(), domain.DeliveryFilter{Webhook: "chat", State: webhook.Dead}),
+			since(12, "m"))
 		expect("history", keys(t, ctx, tx.History(), domain.HistoryFilter{Device: "SEP001122334455"}), since(2, "1"))
 		expect("audit", keys(t, ctx, tx.Audit(), domain.AuditFilter{Actor: "ann"}), since(2, "1"))
 		expect("parts", keys(t, ctx, tx.Audit(), domain.AuditFilter{PartOf: "1"}), since(6, "2"))

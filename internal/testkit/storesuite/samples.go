@@ -9,6 +9,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/saving"
+	"github.com/peerload/peerload/internal/controller/webhook"
 	"github.com/peerload/peerload/internal/controller/window"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
@@ -49,6 +50,11 @@ var (
 	sampleSaving = domain.Saving{Meta: sampleMeta, Record: saving.Record{Group: saving.Group{Month: "2026-03",
 		Site: "oslo", Load: "new"}, Counts: saving.Counts{Done: 2, Failed: 1, FromOrigin: 1, FromPeers: 2,
 		FromCache: 3, Classic: 3, Last: at, LastDevice: "SEP001122334455", Fallbacks: map[string]int{"parent-lost": 2}}}}
+	sampleWebhook = domain.Webhook{Meta: sampleMeta, Hook: webhook.Hook{Name: "chat", URL: "https://h/",
+		Events: []string{webhook.DeviceFailed}, AllowHTTP: true, Secret: "s", By: "ann", Sent: 1, Dropped: 2, LastSent: at,
+		LastTried: at, LastError: "e"}}
+	sampleDelivery = domain.Delivery{Meta: sampleMeta, Delivery: webhook.Delivery{ID: "m1", Webhook: "chat",
+		Event: webhook.DeviceFailed, At: at, Body: "{}", State: webhook.Dead, Tries: 3, Next: at, Error: "e"}}
 	sampleAccount = domain.Account{User: domain.User{Meta: sampleMeta, Name: "ann", FullName: "Ann",
 		Role: domain.RoleAdmin, Disabled: true, LastLogin: at}, PasswordHash: "$argon2id$"}
 	sampleCredential = domain.Credential{Meta: sampleMeta, ID: "c1", Kind: domain.CredentialToken, Subject: "ann",
@@ -106,6 +112,7 @@ func fill(t *testing.T, s domain.Store) {
 		ro, rd, ve := sampleRollout, sampleRolloutDevice, sampleVerdict
 		jo, js, te := sampleJob, sampleStep, sampleTemplate
 		fs, sv := sampleFileSet, sampleSaving
+		wh, de := sampleWebhook, sampleDelivery
 		a, c, th, si, re := sampleAccount, sampleCredential, sampleThrottle, sampleSite, sampleRelease
 		return errors.Join(tx.Profiles().Put(ctx, &p), tx.Devices().Put(ctx, &d), tx.Enterprises().Put(ctx, &e),
 			tx.Models().Put(ctx, &m), tx.Loads().Put(ctx, &l), tx.States().Put(ctx, &st),
@@ -114,6 +121,7 @@ func fill(t *testing.T, s domain.Store) {
 			tx.Rollouts().Put(ctx, &ro), tx.RolloutDevices().Put(ctx, &rd), tx.Verdicts().Put(ctx, &ve),
 			tx.SentOrders().Put(ctx, &so), tx.OrderDevices().Put(ctx, &od),
 			tx.Jobs().Put(ctx, &jo), tx.JobSteps().Put(ctx, &js), tx.Templates().Put(ctx, &te),
+			tx.Webhooks().Put(ctx, &wh), tx.Deliveries().Put(ctx, &de),
 			tx.History().Append(ctx, sampleHistory), tx.Audit().Append(ctx, sampleAudit))
 	})
 }

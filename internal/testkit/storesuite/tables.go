@@ -503,6 +503,8 @@ func everything(t *testing.T, open Open) {
 		same(t, ctx, tx.Sites(), sampleSite, 1)
 		same(t, ctx, tx.FileSets(), sampleFileSet, 1)
 		same(t, ctx, tx.Savings(), sampleSaving, 1)
+		same(t, ctx, tx.Webhooks(), sampleWebhook, 1)
+		same(t, ctx, tx.Deliveries(), sampleDelivery, 1)
 		same(t, ctx, tx.Releases(), sampleRelease, 1)
 		same(t, ctx, tx.States(), sampleState, 1)
 		same(t, ctx, tx.Accounts(), sampleAccount, 1)

@@ -1,9 +1,10 @@
-// Package jobs is the queue of rollouts: River, in tables of the controller's own
-// database, SQLite or PostgreSQL.
+// Package jobs is the queue of rollouts, and of messages to webhooks: River, in
+// tables of the controller's own database, SQLite or PostgreSQL.
 //
 // What lives here: how a job is put into River, in the transaction of what it
 // follows from, and how River hands it to whoever works it. What must not: what a
-// job does, which is package rollouts'; when one is due, which package keeper says.
+// job does, which is package rollouts' or webhooks'; when one is due, which package
+// keeper says, or the message.
 //
 // River has no earlier time for a job that is there already. So a rollout may have
 // several of one kind, at different times: one that finds nothing due costs a
@@ -66,6 +67,26 @@ type job struct {
 
 // Kind implements river.JobArgs.
 func (job) Kind() string { return "rollout" }
+
+// message is what River keeps of a message to a webhook.
+type message struct {
+	ID string `json:"id"`
+	// At is when it is due, so that a later try is another job.
+	At time.Time `json:"at"`
+}
+
+// Kind implements river.JobArgs.
+func (message) Kind() string { return "webhook" }
+
+// messages are worked in a queue of their own: a receiver that does not answer must
+// not keep rollouts waiting.
+const messages = "webhooks"
+
+// inQueue are the states of jobs that River may still work.
+func inQueue() []rivertype.JobState {
+	return []rivertype.JobState{rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable,
+		rivertype.JobStateRunning, rivertype.JobStateScheduled}
+}
 
 // Open returns the queue in the database of a store, and brings its tables to the
 // newest version.
@@ -133,13 +154,48 @@ func (q *Queue) Enqueue(ctx context.Context, of domain.Tx, j keeper.Job) error {
 	args := job{j.Kind, j.Rollout, j.Wave, j.Number, j.At.UTC().Truncate(round)}
 	opts := &river.InsertOpts{MaxAttempts: attempts, ScheduledAt: j.At}
 	if j.Kind != keeper.KindList { // one that is under way may have begun before what this one is for
-		opts.UniqueOpts = river.UniqueOpts{ByArgs: true, ByState: []rivertype.JobState{rivertype.JobStateAvailable,
-			rivertype.JobStatePending, rivertype.JobStateRetryable, rivertype.JobStateRunning, rivertype.JobStateScheduled}}
+		opts.UniqueOpts = river.UniqueOpts{ByArgs: true, ByState: inQueue()}
 	}
 	if _, err := q.insert.InsertTx(ctx, tx, args, opts); err != nil {
 		return fmt.Errorf("a job of rollout %s: %w", j.Rollout, err)
 	}
 	return nil
+}
+
+// Deliver implements webhooks.Queue.
+func (q *Queue) Deliver(ctx context.Context, of domain.Tx, id string, at time.Time) error {
+	tx, ok := store.SQL(domain.Whole(of))
+	if !ok {
+		return errors.New("jobs: a transaction of another store")
+	}
+	opts := &river.InsertOpts{MaxAttempts: attempts, Queue: messages,
+		UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: inQueue()}}
+	if at.After(time.Now()) { // else River works it at once, and looks for what has become due later
+		opts.ScheduledAt = at
+	}
+	if _, err := q.insert.InsertTx(ctx, tx, message{id, at.UTC()}, opts); err != nil {
+		return fmt.Errorf("a message to a webhook: %w", err)
+	}
+	return nil
+}
+
+// sender implements river.Worker, of messages.
+type sender struct {
+	river.WorkerDefaults[message]
+	deliver func(ctx context.Context, id string) error
+}
+
+// Work implements river.Worker.
+func (s *sender) Work(ctx context.Context, j *river.Job[message]) error {
+	return s.deliver(ctx, j.Args.ID)
+}
+
+// NextRetry implements river.Worker.
+func (s *sender) NextRetry(j *river.Job[message]) time.Time { return again(j.Attempt) }
+
+// again is when a job that failed is tried once more.
+func again(attempt int) time.Time {
+	return time.Now().Add(min(pause, time.Duration(attempt)*step))
 }
 
 // worker implements river.Worker.
@@ -159,7 +215,7 @@ func (w *worker) Timeout(*river.Job[job]) time.Duration { return longest }
 
 // NextRetry implements river.Worker.
 func (w *worker) NextRetry(j *river.Job[job]) time.Time {
-	return time.Now().Add(min(pause, time.Duration(j.Attempt)*step))
+	return again(j.Attempt)
 }
 
 // failures tells of jobs that fail.
@@ -168,7 +224,7 @@ type failures struct{ log *slog.Logger }
 // HandleError implements river.ErrorHandler.
 func (f failures) HandleError(ctx context.Context, j *rivertype.JobRow, err error) *river.ErrorHandlerResult {
 	if ctx.Err() == nil {
-		f.log.Error("a job of rollouts failed, and is tried again", "job", string(j.EncodedArgs), "error", err)
+		f.log.Error("a job failed, and is tried again", "job", string(j.EncodedArgs), "error", err)
 	}
 	return nil
 }
@@ -176,14 +232,15 @@ func (f failures) HandleError(ctx context.Context, j *rivertype.JobRow, err erro
 // HandlePanic implements river.ErrorHandler.
 func (f failures) HandlePanic(_ context.Context, j *rivertype.JobRow, value any,
 	trace string) *river.ErrorHandlerResult {
-	f.log.Error("a job of rollouts failed, and is tried again", "job", string(j.EncodedArgs), "panic", value,
+	f.log.Error("a job failed, and is tried again", "job", string(j.EncodedArgs), "panic", value,
 		"trace", trace)
 	return nil
 }
 
-// Run works jobs until ctx ends. Several controllers may work the queue of one
-// database.
-func (q *Queue) Run(ctx context.Context, do func(ctx context.Context, j keeper.Job) error, log *slog.Logger) error {
+// Run works jobs until ctx ends: do those of rollouts, deliver messages by their ids.
+// Several controllers may work the queue of one database.
+func (q *Queue) Run(ctx context.Context, do func(ctx context.Context, j keeper.Job) error,
+	deliver func(ctx context.Context, id string) error, log *slog.Logger) error {
 	d, done, err := q.driver(ctx)
 	if err != nil {
 		return err
@@ -191,11 +248,13 @@ func (q *Queue) Run(ctx context.Context, do func(ctx context.Context, j keeper.J
 	defer done()
 	all := river.NewWorkers()
 	river.AddWorker(all, &worker{do: do})
+	river.AddWorker(all, &sender{deliver: deliver})
 	// What River says itself is of no use to who runs a controller; failures tells
 	// what fails.
 	c, err := river.NewClient(d, &river.Config{
 		Logger: slog.New(slog.DiscardHandler), ErrorHandler: failures{log}, Workers: all,
-		Queues:                      map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers}},
+		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: workers},
+			messages: {MaxWorkers: workers}},
 		CompletedJobRetentionPeriod: kept, MaxAttempts: attempts,
 	})
 	if err != nil {

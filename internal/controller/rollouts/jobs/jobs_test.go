@@ -80,6 +80,18 @@ func TestQueue(t *testing.T) {
 			defer s.Close()
 			q, err = Open(t.Context(), s)
 			must(err)
+			message := func(id string, end error) error {
+				return s.Update(t.Context(), func(tx domain.Tx) error {
+					for range 2 { // which is one
+						must(q.Deliver(t.Context(), limited.Within(tx), id, now))
+					}
+					return end
+				})
+			}
+			if err := message("never", away); !errors.Is(err, away) {
+				t.Fatal(err)
+			}
+			must(message("told", nil))
 			must(put(q, nil, keeper.Job{Kind: keeper.KindAsk, Rollout: "last", At: now, Wave: 2, Number: 7}))
 			ctx, cancel := context.WithCancel(t.Context())
 			worked := make(chan keeper.Job, 100)
@@ -92,10 +104,13 @@ func TestQueue(t *testing.T) {
 						return away
 					}
 					return nil
+				}, func(_ context.Context, id string) error {
+					worked <- keeper.Job{Rollout: id}
+					return nil
 				}, slog.New(slog.DiscardHandler))
 			}()
 			counts := map[string]int{}
-			for counts["last"] < 2 || counts["once"] < 1 {
+			for counts["last"] < 2 || counts["once"] < 1 || counts["told"] < 1 {
 				j := <-worked
 				counts[j.Rollout]++
 				if j.Kind == keeper.KindAsk && (j.Wave != 2 || j.Number != 7) {
@@ -104,7 +119,7 @@ func TestQueue(t *testing.T) {
 			}
 			cancel()
 			must(<-ended)
-			if counts["once"] != 1 || counts["never"] != 0 || counts["later"] != 0 {
+			if counts["once"] != 1 || counts["never"] != 0 || counts["later"] != 0 || counts["told"] != 1 {
 				t.Errorf("worked %v", counts)
 			}
 		})
