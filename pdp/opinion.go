@@ -146,6 +146,10 @@ func (f *following) watching() bool {
 // heardClaim takes a claim, of the root that is followed or of another.
 func (f *following) heardClaim(c election.Candidate) {
 	m := f.m
+	if r := m.el.Root(); f.contradicts(&c.Claim) && (r == nil || r.Peer != c.Peer) {
+		m.el.elect(func(o *election.Output) { m.el.Refuse(m.now, c, o) })
+		return
+	}
 	m.el.elect(func(o *election.Output) { m.el.Claim(m.now, c, o) })
 	m.fallback.try(c)
 	r := m.el.Root()
@@ -185,12 +189,22 @@ func (f *following) outdated(c wire.Claim) bool {
 	return !f.m.file.Keyed && !h.complete() && h.Count() > 0 && c.Epoch != 0 && c.Epoch != h.Epoch()
 }
 
-// contradicted reports whether the root claims another size than this device
-// knows for certain, of bytes that are the same by their key.
+// contradicted reports whether the root contradicts what this device knows for
+// certain.
 func (f *following) contradicted() bool {
-	m := f.m
-	r := m.el.Root()
-	return r != nil && m.held.Sure() && m.file.Keyed && r.Claim.Size >= 0 && r.Claim.Size != m.held.Size()
+	r := f.m.el.Root()
+	return r != nil && f.contradicts(&r.Claim)
+}
+
+// contradicts reports whether a claim tells another size than this device knows for
+// certain, of bytes that are the same by their key, or another content than the
+// origin itself named.
+func (f *following) contradicts(c *wire.Claim) bool {
+	h := f.m.held
+	if !f.m.file.Keyed {
+		return h.EpochSure() && f.outdated(*c)
+	}
+	return h.Sure() && c.Size >= 0 && c.Size != h.Size()
 }
 
 // speaks reports whether a datagram is of a root and came from its address.

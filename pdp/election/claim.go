@@ -17,10 +17,7 @@ func (e *Election) Claim(now time.Duration, c Candidate, out *Output) {
 		return
 	}
 	if e.Distrusted(now, c.Addr.Addr()) {
-		if e.state == Root && c.Claim.Rank.Confirmed {
-			// The followers may not know what this device does. They wait for longer.
-			e.answerWithin(now, e.cfg.Challenge/4, out)
-		}
+		e.Refuse(now, c, out)
 		return
 	}
 	if r := e.Expected(); r != nil && r.Peer == c.Peer && r.Addr.Addr() != c.Addr.Addr() {
@@ -49,6 +46,14 @@ func (e *Election) Claim(now time.Duration, c Candidate, out *Output) {
 		e.hearConfirmed(now, c, out)
 	} else {
 		e.hearTentative(now, c, out)
+	}
+}
+
+// Refuse takes a claim that does not count. A root answers it all the same: its
+// followers may not know what this device does. They wait for longer than for others.
+func (e *Election) Refuse(now time.Duration, c Candidate, out *Output) {
+	if e.state == Root && c.Claim.Rank.Confirmed {
+		e.answerWithin(now, e.cfg.Challenge/4, out)
 	}
 }
 

@@ -304,6 +304,9 @@ func (e *Election) Grudge(a netip.Addr, why wire.Reason) time.Duration {
 	return e.cfg.Distrust << min(n, 6)
 }
 
+// Burnt reports whether a root at an address has failed before.
+func (e *Election) Burnt(a netip.Addr) bool { return e.grudges[a] > 0 }
+
 // Distrust stops listening to claims from an address for a while: its root
 // failed. If it is the root, another root that was heard a moment ago is
 // followed, since others may still follow that one; otherwise the election

@@ -204,6 +204,9 @@ func TestAnswersForItsFollowers(t *testing.T) {
 	now, _ := until(t, e, Root)
 	var o Output
 	e.Distrust(now, addr(7).Addr(), wire.ReasonDigestMismatch, &o)
+	if !e.Burnt(addr(7).Addr()) || e.Burnt(addr(8).Addr()) {
+		t.Error("does not remember who failed")
+	}
 	now += time.Second
 	high := wire.Rank{Prefix: 9, Strength: ^uint32(0)}
 	o = Output{}
