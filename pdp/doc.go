@@ -108,8 +108,8 @@ do, and what it does then:
   - held (held.go): the content, its size, verifying it
   - doubt (doubt.go): finding what is wrong where the whole is
   - originSide (origin.go): the download from the origin
-  - fallback (fallback.go): going there without being root; review compares it
-    with the peers
+  - fallback (fallback.go): going there without being root; review (review.go)
+    compares it with the peers
 
 Read machine.go first, then elect.go, and the others as the events lead there.
 */

@@ -20,23 +20,24 @@ type fallback struct {
 	m        *Machine
 	budget   *origin.Budget
 	review   *review
-	gained   time.Duration       // when a chunk last came from anywhere, or the wait began again
-	wait     time.Duration       // how long one may take
-	starving bool                // entitled to the origin because no peer served
-	announce time.Duration       // when the direct download under way is announced again
-	probe    timer               // when to check whether the origin answers
-	contest  origin.Contest      // of the direct download with the peers
-	spared   map[netip.Addr]bool // roots that were given time to catch up
-	fed      time.Duration       // when a chunk last came from anywhere
-	looking  bool                // the direct download has not shown yet how slow the line is
-	yielded  bool                // a slow line was left to the peers once since a chunk came
-	tapped   map[netip.Addr]bool // devices that download directly and were dialled since a chunk came
+	gained   time.Duration        // when a chunk last came from anywhere, or the wait began again
+	wait     time.Duration        // how long one may take
+	starving bool                 // entitled to the origin because no peer served
+	announce time.Duration        // when the direct download under way is announced again
+	probe    timer                // when to check whether the origin answers
+	contest  origin.Contest       // of the direct download with the peers
+	spared   map[netip.Addr]bool  // roots that were given time to catch up
+	fed      time.Duration        // when a chunk last came from anywhere
+	looking  bool                 // the direct download has not shown yet how slow the line is
+	yielded  bool                 // a slow line was left to the peers once since a chunk came
+	tapped   map[netip.Addr]bool  // devices that download directly and were dialled since a chunk came
+	sifted   map[netip.Addr]again // when devices may be tried though peers serve, slowly
 }
 
 func newFallback(m *Machine) *fallback {
 	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), review: newReview(m),
 		wait:   m.cfg.Transfer.Fallback,
-		spared: map[netip.Addr]bool{}, tapped: map[netip.Addr]bool{}}
+		spared: map[netip.Addr]bool{}, tapped: map[netip.Addr]bool{}, sifted: map[netip.Addr]again{}}
 }
 
 // start begins the wait for chunks.
@@ -232,17 +233,38 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 // mostTapped bounds the addresses that are remembered.
 const mostTapped = 64
 
+// seeks reports whether this device tries another peer, at an address: where none
+// has served it for long, each until a chunk comes; where it is served slowly, each
+// once and after twice as long each time.
+func (f *fallback) seeks(a netip.Addr, slow bool) bool {
+	if f.starving || f.budget.Waiting() {
+		return !f.tapped[a] && len(f.tapped) < mostTapped
+	}
+	return slow && f.m.now >= f.sifted[a].next && (len(f.sifted) < mostTapped || f.sifted[a].wait > 0)
+}
+
+// sought records that the peer at an address was tried.
+func (f *fallback) sought(a netip.Addr) {
+	f.tapped[a] = true
+	w := max(f.m.cfg.Transfer.Fallback, 2*f.sifted[a].wait)
+	f.sifted[a] = again{f.m.now + w, w}
+}
+
+// again is when something is tried again, and after which wait.
+type again struct{ next, wait time.Duration }
+
 // tap dials a device that downloads directly and has more of the file, where no
 // peer has served this device for long: each address once, until a chunk comes.
 func (f *fallback) tap(c election.Candidate, d *wire.Direct) {
 	m, a := f.m, c.Addr.Addr()
-	if !f.starving && !f.budget.Waiting() || m.held.complete() || f.tapped[a] || len(f.tapped) >= mostTapped {
+	slow := f.review.slow()
+	if m.held.complete() || !f.seeks(a, slow) {
 		return
 	}
 	for _, s := range m.following.sides() {
 		state := s.follower.State()
 		if s.waits() || d.Prefix <= m.held.PrefixOf(s.set()) || state == follower.Dialing ||
-			m.now-f.fed <= m.cfg.Transfer.Fallback && state == follower.Attached {
+			!slow && m.now-f.fed <= m.cfg.Transfer.Fallback && state == follower.Attached {
 			continue
 		}
 		if p, _, _ := s.follower.Parent(); state == follower.Attached && p != c.Peer {
@@ -250,7 +272,7 @@ func (f *fallback) tap(c election.Candidate, d *wire.Direct) {
 		} else if state == follower.Attached {
 			continue
 		}
-		f.tapped[a] = true
+		f.sought(a)
 		s.dialTo(c.Peer, c.Links)
 	}
 }
@@ -259,12 +281,12 @@ func (f *fallback) tap(c election.Candidate, d *wire.Direct) {
 // device for long: each address once, until a chunk comes.
 func (f *fallback) try(c election.Candidate) {
 	m, a, r, w := f.m, c.Addr.Addr(), f.m.el.Root(), f.m.following.opinion.watch
-	if !f.starving && !f.budget.Waiting() || m.held.complete() || r == nil || r.Addr.Addr() == a ||
+	if m.held.complete() || r == nil || r.Addr.Addr() == a ||
 		w == nil || m.now-w.Began() < m.cfg.Tree.AskAgain || // the present one has had no time
-		!c.Claim.Rank.Confirmed || c.Claim.Prefix <= m.held.Prefix() || f.tapped[a] || len(f.tapped) >= mostTapped {
+		!c.Claim.Rank.Confirmed || c.Claim.Prefix <= m.held.Prefix() || !f.seeks(a, f.review.slow()) {
 		return
 	}
-	f.tapped[a] = true
+	f.sought(a)
 	m.el.elect(func(o *election.Output) { m.el.Try(m.now, c, o) })
 }
 
@@ -423,136 +445,4 @@ func (f *fallback) deadline() (at time.Duration, ok bool) {
 		return f.gained + f.wait + 1, !m.doubt.suspects()
 	}
 	return min(at, f.gained+f.wait+1), true
-}
-
-// reviewing is how far a review is.
-type reviewing uint8
-
-const (
-	satisfied reviewing = iota // none is under way
-	queued                     // this device waits for its turn at the origin
-	comparing                  // the origin is compared with the peers
-)
-
-// review checks now and then whether the origin would bring more than the peers do:
-// they serve, and the file will take long. What comes both ways in the same time is
-// compared. Peers that bring as much end it; then it is the line that is slow.
-type review struct {
-	m      *Machine
-	state  reviewing
-	at     time.Duration // the next one
-	wait   time.Duration // until then, the last time
-	since  time.Duration // what is held is counted since
-	held   int           // chunks then
-	usual  time.Duration // that a chunk took before the comparison
-	opened timer         // when the origin answered
-}
-
-// leastLeft is how many chunks a file of unknown size is taken to lack: what takes
-// longer than a second each is worth a comparison.
-const leastLeft = 16
-
-func newReview(m *Machine) *review { return &review{m: m, wait: m.cfg.Transfer.Fallback} }
-
-// start begins the first wait.
-func (r *review) start() { r.next(r.wait) }
-
-func (r *review) next(wait time.Duration) {
-	m := r.m
-	r.state, r.wait = satisfied, wait
-	r.at, r.since, r.held = m.now+wait, m.now, m.held.Count()
-}
-
-// postpone leaves this review and the next one to another device that is at it.
-func (r *review) postpone() {
-	if r.state == comparing {
-		return
-	}
-	if r.state == queued {
-		r.next(r.wait)
-		r.m.fallback.budget.Cancel()
-	}
-	r.at = max(r.at, r.m.now+2*r.m.cfg.Transfer.Fallback)
-}
-
-// pace returns how long a chunk has taken of late, 0 if none came.
-func (r *review) pace() time.Duration {
-	if n := r.m.held.Count() - r.held; n > 0 {
-		return (r.m.now - r.since) / time.Duration(n)
-	}
-	return 0
-}
-
-// settle queues for the origin when it is time, if the file will take long at the
-// pace of late.
-func (r *review) settle() {
-	m := r.m
-	if at, ok := r.overdue(); ok && m.now >= at {
-		r.end()
-	}
-	if r.state != satisfied || m.now < r.at {
-		return
-	}
-	f, left := m.fallback, time.Duration(leastLeft)
-	if m.held.Known() {
-		left = time.Duration(m.held.Chunks() - m.held.Count())
-	}
-	if m.cfg.Transfer.WholeFiles || m.origin.busy() || m.origin.Failing() || f.budget.Waiting() ||
-		m.doubt.suspects() || m.following.slow.leaf() || 2*left*r.pace() <= 3*m.cfg.Transfer.Fallback {
-		r.next(m.cfg.Transfer.Fallback)
-		return
-	}
-	r.state = queued
-	f.budget.Entitle(m.now)
-}
-
-// begin compares from now on: this device's turn has come.
-func (r *review) begin() {
-	if r.state == queued {
-		r.state, r.usual = comparing, r.pace()
-		r.opened.stop()
-	}
-}
-
-// answered takes the origin's answer.
-func (r *review) answered() {
-	if r.state == comparing && !r.opened.set {
-		r.opened.start(r.m.now)
-	}
-}
-
-// stored takes a chunk of the origin, new or not: it must have come clearly sooner
-// than one came from peers before.
-func (r *review) stored(fromOrigin bool) {
-	if r.state != comparing || !fromOrigin {
-		return
-	}
-	if 3*(r.m.now-r.opened.at) > 2*r.usual {
-		r.end()
-		return
-	}
-	r.next(2 * r.wait)
-	r.m.fallback.prefer()
-}
-
-// end leaves the line to the peers.
-func (r *review) end() {
-	r.next(2 * r.wait)
-	r.m.fallback.withdraw()
-}
-
-// holds reports whether a chunk of a peer does not end this device's wait, or its
-// download.
-func (r *review) holds() bool { return r.state != satisfied }
-
-// overdue returns when a chunk of the origin must have come.
-func (r *review) overdue() (time.Duration, bool) {
-	return r.opened.at + r.usual, r.state == comparing && r.opened.set
-}
-
-func (r *review) deadline() (time.Duration, bool) {
-	if at, ok := r.overdue(); ok {
-		return at, true
-	}
-	return r.at, r.state == satisfied && !r.m.cfg.Transfer.WholeFiles
 }

@@ -430,6 +430,46 @@ func TestStarvingTriesOthers(t *testing.T) {
 	}
 }
 
+// TestSlowlyServedTriesOthers: a device whose root sends a chunk now and then goes over
+// to another that says it has more, and opens a link to one that downloads directly:
+// each after a while, and after twice as long once more. One that is served well does
+// not.
+func TestSlowlyServedTriesOthers(t *testing.T) {
+	served := func(each int) (m *Machine, now time.Duration) {
+		m = newMachine(File{Size: 4 << 20, Signed: true, Keyed: true}, 1)
+		m.Step(0, Start{}, nil)
+		link := follow(t, m, 1, &wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 64}.Confirm(), Size: 4 << 20,
+			Prefix: 64, Complete: true})
+		for now = time.Second; now <= 6*time.Second; now += 500 * time.Millisecond {
+			for range each {
+				m.Step(now, Stored{Link: link, Index: m.held.Prefix()}, nil)
+			}
+			hold(t, m, link, now)
+		}
+		return m, now
+	}
+	other := &wire.Claim{Rank: wire.Rank{Prefix: 40}.Confirm(), Prefix: 40, Size: 4 << 20}
+	direct := func(m *Machine, now time.Duration) bool {
+		out := m.Step(now, Datagram{From: addr(3), Env: wire.Envelope{From: peer(3), TCPPort: wire.Port},
+			Msg: &wire.Direct{Prefix: 50, Bytes: 70_000}}, nil)
+		return slices.ContainsFunc(out, func(a Action) bool { _, ok := a.(Dial); return ok })
+	}
+	for each, tries := range map[int]bool{1: true, 3: false} {
+		m, now := served(each)
+		if direct(m, now) != tries {
+			t.Errorf("%d chunks each half second: opens a link: %v", each, !tries)
+		}
+		if tries && direct(m, now) {
+			t.Error("opens it again at once")
+		}
+		m, now = served(each)
+		m.Step(now, claimed(2, other), nil)
+		if r := m.el.Root(); r == nil || (r.Peer == peer(2)) != tries {
+			t.Errorf("%d chunks each half second: follows %+v", each, r)
+		}
+	}
+}
+
 // TestServerWithoutRanges: where each body begins with the first chunk, what comes
 // next takes as long as all that is held.
 func TestServerWithoutRanges(t *testing.T) {

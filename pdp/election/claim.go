@@ -374,7 +374,9 @@ func (e *Election) broadcast(now time.Duration, out *Output) {
 
 // answerClaim lets a weaker claimant hear the root, but not more often than
 // cfg.Answer: a storm of claims gets no storm of answers.
-func (e *Election) answerClaim(now time.Duration, out *Output) { e.answerWithin(now, e.cfg.Answer, out) }
+func (e *Election) answerClaim(now time.Duration, out *Output) {
+	e.answerWithin(now, e.cfg.Answer, out)
+}
 
 // answerWithin answers a claim now, or when so long has passed since this device
 // claimed last.

@@ -1,0 +1,151 @@
+package pdp
+
+import "time"
+
+// reviewing is how far a review is.
+type reviewing uint8
+
+const (
+	satisfied reviewing = iota // none is under way
+	queued                     // this device waits for its turn at the origin
+	comparing                  // the origin is compared with the peers
+)
+
+// review checks now and then whether the origin would bring more than the peers do:
+// they serve, and the file will take long. What comes both ways in the same time is
+// compared. Peers that bring as much end it; then it is the line that is slow.
+type review struct {
+	m      *Machine
+	state  reviewing
+	at     time.Duration // the next one
+	wait   time.Duration // until then, the last time
+	since  time.Duration // what is held is counted since
+	held   int           // chunks then
+	usual  time.Duration // that a chunk took before the comparison
+	opened timer         // when the origin answered
+}
+
+// leastLeft is how many chunks a file of unknown size is taken to lack: what takes
+// longer than a second each is worth a comparison.
+const leastLeft = 16
+
+func newReview(m *Machine) *review { return &review{m: m, wait: m.cfg.Transfer.Fallback} }
+
+// start begins the first wait.
+func (r *review) start() { r.next(r.wait) }
+
+func (r *review) next(wait time.Duration) {
+	m := r.m
+	r.state, r.wait = satisfied, wait
+	r.at, r.since, r.held = m.now+wait, m.now, m.held.Count()
+}
+
+// postpone leaves this review and the next one to another device that is at it.
+func (r *review) postpone() {
+	if r.state == comparing {
+		return
+	}
+	if r.state == queued {
+		r.next(r.wait)
+		r.m.fallback.budget.Cancel()
+	}
+	r.at = max(r.at, r.m.now+2*r.m.cfg.Transfer.Fallback)
+}
+
+// pace returns how long a chunk has taken of late, 0 if none came.
+func (r *review) pace() time.Duration {
+	if n := r.m.held.Count() - r.held; n > 0 {
+		return (r.m.now - r.since) / time.Duration(n)
+	}
+	return 0
+}
+
+// long reports whether the file will take long if a chunk takes so long.
+func (r *review) long(pace time.Duration) bool {
+	left := time.Duration(leastLeft)
+	if h := r.m.held; h.Known() {
+		left = time.Duration(h.Chunks() - h.Count())
+	}
+	return 2*left*pace > 3*r.m.cfg.Transfer.Fallback
+}
+
+// slow reports whether the file will take long at the pace of late.
+func (r *review) slow() bool {
+	m := r.m
+	span := m.now - r.since
+	if m.cfg.Transfer.WholeFiles || span < m.cfg.Transfer.Fallback/4 || m.following.slow.leaf() || m.doubt.suspects() {
+		return false
+	}
+	return r.long(span / time.Duration(max(1, m.held.Count()-r.held)))
+}
+
+// settle queues for the origin when it is time, if the file will take long at the
+// pace of late.
+func (r *review) settle() {
+	m := r.m
+	if at, ok := r.overdue(); ok && m.now >= at {
+		r.end()
+	}
+	if r.state != satisfied || m.now < r.at {
+		return
+	}
+	f := m.fallback
+	if m.cfg.Transfer.WholeFiles || m.origin.busy() || m.origin.Failing() || f.budget.Waiting() ||
+		m.doubt.suspects() || m.following.slow.leaf() || !r.long(r.pace()) {
+		r.next(m.cfg.Transfer.Fallback)
+		return
+	}
+	r.state = queued
+	f.budget.Entitle(m.now)
+}
+
+// begin compares from now on: this device's turn has come.
+func (r *review) begin() {
+	if r.state == queued {
+		r.state, r.usual = comparing, r.pace()
+		r.opened.stop()
+	}
+}
+
+// answered takes the origin's answer.
+func (r *review) answered() {
+	if r.state == comparing && !r.opened.set {
+		r.opened.start(r.m.now)
+	}
+}
+
+// stored takes a chunk of the origin, new or not: it must have come clearly sooner
+// than one came from peers before.
+func (r *review) stored(fromOrigin bool) {
+	if r.state != comparing || !fromOrigin {
+		return
+	}
+	if 3*(r.m.now-r.opened.at) > 2*r.usual {
+		r.end()
+		return
+	}
+	r.next(2 * r.wait)
+	r.m.fallback.prefer()
+}
+
+// end leaves the line to the peers.
+func (r *review) end() {
+	r.next(2 * r.wait)
+	r.m.fallback.withdraw()
+}
+
+// holds reports whether a chunk of a peer does not end this device's wait, or its
+// download.
+func (r *review) holds() bool { return r.state != satisfied }
+
+// overdue returns when a chunk of the origin must have come.
+func (r *review) overdue() (time.Duration, bool) {
+	return r.opened.at + r.usual, r.state == comparing && r.opened.set
+}
+
+func (r *review) deadline() (time.Duration, bool) {
+	if at, ok := r.overdue(); ok {
+		return at, true
+	}
+	return r.at, r.state == satisfied && !r.m.cfg.Transfer.WholeFiles
+}
