@@ -321,8 +321,8 @@ func (p *place) put(i *instance) {
 	p.changed = closed(p.changed)
 }
 
-// watch returns the instance that serves now, and what is closed when that changes.
-func (p *place) watch() (*instance, <-chan struct{}) {
+// serving returns the instance that serves now, and what is closed when that changes.
+func (p *place) serving() (*instance, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.changed == nil {

@@ -74,7 +74,7 @@ func (w *orderWay) up(ctx context.Context, results [][]byte) order.Acks {
 // and has pinned the order key, else by a connection of its own.
 func (d *Daemon) followFeed(ctx context.Context, f *feed.Follower) {
 	for ctx.Err() == nil {
-		i, changed := d.place.watch()
+		i, changed := d.place.serving()
 		stage, end := context.WithCancel(ctx)
 		var ways sync.WaitGroup
 		ways.Go(func() { d.followBy(stage, i, f) })
