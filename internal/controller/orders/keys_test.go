@@ -2,13 +2,16 @@ package orders
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"path/filepath"
 	"strconv"
 	"testing"
 
 	"github.com/peerload/peerload/internal/durable"
+	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/internal/testkit/faultdisk"
 )
 
@@ -54,4 +57,30 @@ func TestPowerCutOfKeys(t *testing.T) {
 			t.Fatal(errors.Join(errors.New("no next key can be made"), err))
 		}
 	})
+}
+
+// TestKeyFileRefused: a file that this program has not written is refused, for each
+// thing that may be wrong by itself.
+func TestKeyFileRefused(t *testing.T) {
+	good := keyFile{Format: 1, Version: order.MaxNext + 2, Seed: make([]byte, ed25519.SeedSize),
+		Next: make([][]byte, order.MaxNext)}
+	for name, spoil := range map[string]func(f *keyFile){
+		"":                    func(*keyFile) {},
+		"another format":      func(f *keyFile) { f.Format = 2 },
+		"no version":          func(f *keyFile) { f.Version, f.Next = 0, nil },
+		"a short seed":        func(f *keyFile) { f.Seed = f.Seed[1:] },
+		"a long seed":         func(f *keyFile) { f.Seed = append(f.Seed[:31:31], 0, 0) },
+		"more steps than are": func(f *keyFile) { f.Version = len(f.Next) },
+		"too many steps":      func(f *keyFile) { f.Next = append(f.Next[:1:1], f.Next...) },
+	} {
+		f := good
+		spoil(&f)
+		text, err := json.Marshal(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseKeyFile(text); (err == nil) != (name == "") || err != nil && !errors.Is(err, ErrKey) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
 }
