@@ -192,7 +192,8 @@ const mostSpared = 64
 func (f *fallback) spare(r *election.Candidate) bool {
 	m, a, cfg := f.m, r.Addr.Addr(), f.m.cfg.Transfer
 	advances := r.Claim.Prefix > r.Claim.Rank.Prefix || r.Claim.Bytes > 0
-	if f.thin() || !advances || m.el.Burnt(a) || r.Claim.Prefix > m.held.Prefix() || f.spared[a] || len(f.spared) >= mostSpared {
+	if f.thin() || !advances || m.el.Burnt(a) || r.Claim.Prefix > m.held.Prefix() ||
+		f.spared[a] || len(f.spared) >= mostSpared {
 		return false
 	}
 	f.spared[a] = true
