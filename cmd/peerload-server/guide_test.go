@@ -33,7 +33,8 @@ func free(t *testing.T) string {
 func TestAdministratorsGuide(t *testing.T) {
 	runGuide(t, "../../docs/ADMIN.md", 40, "peer-sharing  off    device",
 		"<loadInformation model=\"Cisco IP Phone 7941\">fw-1</loadInformation>",
-		"phones.csv: 2 rows: 2 created, 0 changed, 0 unchanged, 0 refused", "peerload_build_info", "loadInformation115")
+		"phones.csv: 2 rows: 2 created, 0 changed, 0 unchanged, 0 refused", "peerload_build_info", "loadInformation115",
+		"the counts of devices are right")
 }
 
 // TestOperationsGuide likewise of docs/OPERATIONS.md.

@@ -19,11 +19,12 @@
 //	peerload-server user        users and their roles; also token, enrolment
 //	peerload-server trust       give out the root of trust, and change keys
 //	peerload-server backup      the whole database into a file; restore reads it
+//	peerload-server recount     count the devices anew, and mend the counts that are kept
 //	peerload-server template    the template of provisioning files
 //
 // The commands of a noun are in the file of its name; user, token and enrolment in
-// access.go, profile, enterprise, model and template in levels.go, undo, backup and
-// restore in reports.go. What they share is package console.
+// access.go, profile, enterprise, model and template in levels.go, undo, backup,
+// restore and recount in reports.go. What they share is package console.
 //
 // This directory holds wiring only: flags, output and exit statuses. What the
 // commands do is in package domain and the packages of use cases beside it, and in
@@ -130,7 +131,7 @@ signatures or expiry; 7 it would change several devices, and nobody said yes.`,
 		orderCommand(), webhookCommand(),
 		loginCommand(), logoutCommand(),
 		userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), templateCommand(), backupCommand(),
-		restoreCommand())
+		restoreCommand(), recountCommand())
 	strict.Prepare(root)
 	return root
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/peerload/peerload/cmd/peerload-server/internal/summary"
 	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/controller/console"
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/terminal"
@@ -215,6 +216,43 @@ that of a data directory without one, or an empty PostgreSQL. One that holds som
 					"or an empty --database", err)
 			}
 			return conn.Show(cmd, "restored", args[0], "%s restored\n", args[0])
+		}}
+	conn.AddData(cmd.Flags())
+	cmd.Flags().BoolVar(&conn.JSON, "json", false, "print one JSON object a line")
+	return cmd
+}
+
+func recountCommand() *cobra.Command {
+	conn := &console.Flags{}
+	cmd := &cobra.Command{Use: "recount", Short: "Count all devices anew, and mend the counts that are kept",
+		Args: cobra.NoArgs,
+		Long: `Count all devices anew. Overviews and lists of sites show counts that are kept
+with each change; this compares them with the devices, says how many were wrong,
+and mends them. It may run while the controller runs.`,
+		Example: "  peerload-server recount --data /var/lib/peerload-server",
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			d := dataDir(conn.Data)
+			if err := requireData(d, conn.Database()); err != nil {
+				return err
+			}
+			s, err := openStore(cmd.Context(), d, conn.Database())
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, s.Close()) }()
+			mended := 0
+			err = s.Update(cmd.Context(), func(tx domain.Tx) error {
+				mended, err = tx.Tallies().Recount(cmd.Context())
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			text := "the counts of devices are right"
+			if mended > 0 {
+				text = fmt.Sprintf("the counts of devices were wrong, and are mended: %d", mended)
+			}
+			return conn.Show(cmd, "recounted", map[string]int{"mended": mended}, "%s\n", text)
 		}}
 	conn.AddData(cmd.Flags())
 	cmd.Flags().BoolVar(&conn.JSON, "json", false, "print one JSON object a line")

@@ -1,13 +1,17 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
 
+	"github.com/peerload/peerload/internal/controller/webhook"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
 )
@@ -369,4 +373,120 @@ func (c *Controller) admit(ctx context.Context, snap *snapshot, j *journal, d *D
 	j.note("device.register", DeviceTarget(d.Name).String(), nil, d)
 	return snap.tx.History().Append(ctx, HistoryEntry{ID: c.id(), At: c.now(), Device: d.Name, Kind: HistoryKnown,
 		New: d.Registration, Message: from})
+}
+
+// Overview counts devices and bytes.
+type Overview struct {
+	Devices int `json:"devices"`
+	// ByState, ByModel, ByActive (the load that runs) and ByRole count devices.
+	ByState  map[string]int `json:"by_state"`
+	ByModel  map[string]int `json:"by_model"`
+	ByActive map[string]int `json:"by_active"`
+	ByRole   map[string]int `json:"by_role"`
+	// DeadMessages counts messages of webhooks that were given up.
+	DeadMessages int `json:"dead_messages,omitempty"`
+	// BySite counts devices that belong to a site.
+	BySite map[string]int `json:"by_site"`
+	// Silent counts devices not seen for the time that the caller gave.
+	Silent int `json:"silent"`
+	// Pending counts devices that do not run the load that they should.
+	Pending int     `json:"pending"`
+	Traffic Traffic `json:"traffic"`
+}
+
+// Overview counts over all devices, or over those of a site. silent is how long
+// a device must have been silent to be counted as silent.
+func (c *Controller) Overview(ctx context.Context, a Actor, site string,
+	silent time.Duration) (o Overview, err error) {
+	if err := a.may(mayRead); err != nil {
+		return o, err
+	}
+	err = c.view(ctx, a, func(tx Tx) error {
+		o = Overview{ByState: map[string]int{}, ByModel: map[string]int{}, ByActive: map[string]int{},
+			ByRole: map[string]int{}, BySite: map[string]int{}}
+		if err := checkSite(ctx, tx, site); err != nil {
+			return err
+		}
+		dead, err := tx.Deliveries().List(ctx, DeliveryFilter{State: webhook.Dead}, Page{Limit: 1})
+		if err != nil {
+			return err
+		}
+		o.DeadMessages = dead.Total
+		var of []string
+		if site != "" {
+			of = []string{site}
+		}
+		if err := c.eachTally(ctx, tx, of, o.count); err != nil {
+			return err
+		}
+		if site != "" && o.Devices > 0 {
+			o.BySite[site] = o.Devices
+		} else if site == "" {
+			if o.BySite, err = tx.Tallies().BySite(ctx); err != nil {
+				return err
+			}
+		}
+		heard, err := tx.Tallies().Heard(ctx, of, c.now().Add(-silent))
+		o.Silent = o.Devices - heard[site]
+		return err
+	})
+	return o, err
+}
+
+func (o *Overview) count(t Tally, want string) {
+	o.Devices += t.Devices
+	o.ByModel[t.Model] += t.Devices
+	o.ByState[cmp.Or(t.State, StateUnknown)] += t.Devices
+	if t.Active != "" {
+		o.ByActive[t.Active] += t.Devices
+	}
+	if t.Role != "" {
+		o.ByRole[t.Role] += t.Devices
+	}
+	if want != "" && want != t.Active {
+		o.Pending += t.Devices
+	}
+	o.Traffic.add(t.Traffic)
+}
+
+// realmTallies are those of the sites of the realm.
+type realmTallies struct {
+	Tallies
+	t *realmTx
+}
+
+func (t *realmTx) Tallies() Tallies { return realmTallies{t.Tx.Tallies(), t} }
+
+// within are those of the sites that are of the realm; of nil it is all of it.
+func (r realmTallies) within(sites []string) []string {
+	if sites == nil {
+		return append([]string{}, r.t.realm().Sites()...)
+	}
+	return slices.DeleteFunc(append([]string{}, sites...), func(s string) bool { return !r.t.realm().Has(s) })
+}
+
+func (r realmTallies) Of(ctx context.Context, sites []string) ([]Tally, error) {
+	return r.Tallies.Of(ctx, r.within(sites))
+}
+
+func (r realmTallies) BySite(ctx context.Context) (map[string]int, error) {
+	by, err := r.Tallies.BySite(ctx)
+	maps.DeleteFunc(by, func(site string, _ int) bool { return !r.t.realm().Has(site) })
+	return by, err
+}
+
+func (r realmTallies) Heard(ctx context.Context, sites []string, since time.Time) (map[string]int, error) {
+	by, err := r.Tallies.Heard(ctx, r.within(sites), since)
+	if sites == nil {
+		sum := 0
+		for _, n := range by {
+			sum += n
+		}
+		by = map[string]int{"": sum}
+	}
+	return by, err
+}
+
+func (r realmTallies) Recount(context.Context) (int, error) {
+	return 0, r.t.actor.beyond("the counts are those of all")
 }

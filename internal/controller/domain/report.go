@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/saving"
-	"github.com/peerload/peerload/internal/controller/webhook"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -481,75 +480,4 @@ func (c *Controller) History(ctx context.Context, a Actor, f HistoryFilter, p Pa
 		return err
 	})
 	return l, err
-}
-
-// Overview counts devices and bytes.
-type Overview struct {
-	Devices int `json:"devices"`
-	// ByState, ByModel, ByActive (the load that runs) and ByRole count devices.
-	ByState  map[string]int `json:"by_state"`
-	ByModel  map[string]int `json:"by_model"`
-	ByActive map[string]int `json:"by_active"`
-	ByRole   map[string]int `json:"by_role"`
-	// DeadMessages counts messages of webhooks that were given up.
-	DeadMessages int `json:"dead_messages,omitempty"`
-	// BySite counts devices that belong to a site.
-	BySite map[string]int `json:"by_site"`
-	// Silent counts devices not seen for the time that the caller gave.
-	Silent int `json:"silent"`
-	// Pending counts devices that do not run the load that they should.
-	Pending int     `json:"pending"`
-	Traffic Traffic `json:"traffic"`
-}
-
-// Overview counts over all devices, or over those of a site. silent is how long
-// a device must have been silent to be counted as silent.
-func (c *Controller) Overview(ctx context.Context, a Actor, site string,
-	silent time.Duration) (o Overview, err error) {
-	if err := a.may(mayRead); err != nil {
-		return o, err
-	}
-	err = c.view(ctx, a, func(tx Tx) error {
-		o = Overview{ByState: map[string]int{}, ByModel: map[string]int{}, ByActive: map[string]int{},
-			ByRole: map[string]int{}, BySite: map[string]int{}}
-		if err := checkSite(ctx, tx, site); err != nil {
-			return err
-		}
-		dead, err := tx.Deliveries().List(ctx, DeliveryFilter{State: webhook.Dead}, Page{Limit: 1})
-		if err != nil {
-			return err
-		}
-		o.DeadMessages = dead.Total
-		seen := c.now().Add(-silent)
-		return c.eachDevice(ctx, tx, DeviceFilter{Site: site}, func(d Device, s DeviceState, want LoadAnswer) {
-			o.count(d, s, want.Load, seen)
-		})
-	})
-	return o, err
-}
-
-func (o *Overview) count(d Device, s DeviceState, want string, silent time.Time) {
-	o.Devices++
-	o.ByModel[d.Model]++
-	if site := siteOf(d, s); site != "" {
-		o.BySite[site]++
-	}
-	state := s.Last.State
-	if state == "" {
-		state = StateUnknown
-	}
-	o.ByState[state]++
-	if s.Last.Active != "" {
-		o.ByActive[s.Last.Active]++
-	}
-	if s.Last.Role != "" {
-		o.ByRole[s.Last.Role]++
-	}
-	if s.LastSeen.Before(silent) {
-		o.Silent++
-	}
-	if want != "" && want != s.Last.Active {
-		o.Pending++
-	}
-	o.Traffic.add(s.Traffic)
 }

@@ -440,7 +440,7 @@ func (c *Controller) Site(ctx context.Context, a Actor, name string, silent time
 		if row.Site, err = siteNamed(ctx, tx, name); err != nil {
 			return err
 		}
-		counts, err := c.countSites(ctx, tx, name, silent)
+		counts, err := c.countSites(ctx, tx, []string{name}, silent)
 		row.Counts = counts[name]
 		return err
 	})
@@ -459,7 +459,11 @@ func (c *Controller) Sites(ctx context.Context, a Actor, f TextFilter, silent ti
 		if err != nil {
 			return err
 		}
-		counts, err := c.countSites(ctx, tx, "", silent)
+		names := make([]string, len(sites.Items))
+		for i, s := range sites.Items {
+			names[i] = s.Name
+		}
+		counts, err := c.countSites(ctx, tx, names, silent)
 		if err != nil {
 			return err
 		}
@@ -472,33 +476,56 @@ func (c *Controller) Sites(ctx context.Context, a Actor, f TextFilter, silent ti
 	return l, err
 }
 
-// countSites counts the devices of one site, or of each if name is "".
-func (c *Controller) countSites(ctx context.Context, tx Tx, name string,
+// countSites counts the devices of sites.
+func (c *Controller) countSites(ctx context.Context, tx Tx, sites []string,
 	silent time.Duration) (map[string]SiteCounts, error) {
 	counts := map[string]SiteCounts{}
-	seen := c.now().Add(-silent)
-	err := c.eachDevice(ctx, tx, DeviceFilter{Site: name}, func(d Device, s DeviceState, want LoadAnswer) {
-		n := counts[siteOf(d, s)]
-		n.count(s, want.Load, seen)
-		counts[siteOf(d, s)] = n
+	err := c.eachTally(ctx, tx, sites, func(t Tally, want string) {
+		n := counts[t.Site]
+		n.count(t, want)
+		counts[t.Site] = n
 	})
+	if err != nil {
+		return nil, err
+	}
+	heard, err := tx.Tallies().Heard(ctx, sites, c.now().Add(-silent))
+	for name, n := range counts {
+		n.Silent = n.Devices - heard[name]
+		counts[name] = n
+	}
 	return counts, err
 }
 
-// eachDevice calls fn for each device that matches, with its state, and the load
-// that it should run.
-func (c *Controller) eachDevice(ctx context.Context, tx Tx, f DeviceFilter,
-	fn func(d Device, s DeviceState, want LoadAnswer)) error {
+// eachTally calls fn for the tallies of some sites, nil for all devices together,
+// with the load that the devices of each should run.
+func (c *Controller) eachTally(ctx context.Context, tx Tx, sites []string, fn func(t Tally, want string)) error {
 	snap, err := c.snapshot(ctx, tx)
 	if err != nil {
 		return err
 	}
-	return snap.eachDevice(ctx, f, func(d Device, s DeviceState, want LoadAnswer) error {
-		fn(d, s, want)
-		return nil
-	})
+	all, err := tx.Tallies().Of(ctx, sites)
+	if err != nil {
+		return err
+	}
+	wants := map[Tally]string{} // by all that decides it
+	for _, t := range all {
+		of := Tally{Model: t.Model, Profile: t.Profile, Load: t.Load, Release: t.Release}
+		want, ok := wants[of]
+		if !ok {
+			a, err := snap.loadFor(ctx, Device{Model: t.Model, Profile: t.Profile,
+				Load: Assignment{Load: t.Load, Release: t.Release}})
+			if err != nil {
+				return err
+			}
+			want, wants[of] = a.Load, a.Load
+		}
+		fn(t, want)
+	}
+	return nil
 }
 
+// eachDevice calls fn for each device that matches, with its state, and the load
+// that it should run.
 func (snap *snapshot) eachDevice(ctx context.Context, f DeviceFilter,
 	fn func(d Device, s DeviceState, want LoadAnswer) error) error {
 	devices, err := Collect(ctx, snap.tx.Devices(), f)
@@ -528,23 +555,19 @@ func (snap *snapshot) eachDevice(ctx context.Context, f DeviceFilter,
 	return nil
 }
 
-func (n *SiteCounts) count(s DeviceState, want string, silent time.Time) {
-	n.Devices++
-	switch s.Last.State {
+func (n *SiteCounts) count(t Tally, want string) {
+	n.Devices += t.Devices
+	switch t.State {
 	case report.StateDownloading, report.StateReady, report.StateInstalling, report.StateRebooting, report.StateTrial:
-		n.Running++
+		n.Running += t.Devices
 	case report.StateFailed, report.StateRolledBack:
-		n.Failed++
+		n.Failed += t.Devices
 	default:
-		if want != "" && want == s.Last.Active {
-			n.Done++
+		if want != "" && want == t.Active {
+			n.Done += t.Devices
 		}
 	}
-	if s.LastSeen.Before(silent) {
-		n.Silent++
-	}
-	var t Traffic
-	t.add(Traffic{FromOrigin: n.WANBytes, FromPeers: n.SavedBytes})
-	t.add(Traffic{FromOrigin: s.Traffic.FromOrigin, FromPeers: s.Traffic.FromPeers})
-	n.WANBytes, n.SavedBytes = t.FromOrigin, t.FromPeers
+	sum := Traffic{FromOrigin: n.WANBytes, FromPeers: n.SavedBytes}
+	sum.add(Traffic{FromOrigin: t.Traffic.FromOrigin, FromPeers: t.Traffic.FromPeers})
+	n.WANBytes, n.SavedBytes = sum.FromOrigin, sum.FromPeers
 }

@@ -55,6 +55,7 @@ type Tx interface {
 	Templates() Table[Template, TextFilter]
 	Webhooks() Table[Webhook, None]
 	Deliveries() Table[Delivery, DeliveryFilter]
+	Tallies() Tallies
 	History() Log[HistoryEntry, HistoryFilter]
 	Audit() Log[AuditEntry, AuditFilter]
 }
@@ -92,6 +93,29 @@ type RolloutDevices interface {
 	Due(ctx context.Context, id string, now time.Time, limit int) ([]RolloutDevice, error)
 	// Drop removes all devices of a rollout.
 	Drop(ctx context.Context, id string) error
+}
+
+// Tally counts devices that are alike in all of this. State, Active and Role are ""
+// for those that were never heard of, Load and Release what their own level assigns.
+type Tally struct {
+	Site, Model, Profile, Load, Release, State, Active, Role string
+	Devices                                                  int
+	Traffic                                                  Traffic
+}
+
+// Tallies are counts that are kept, not counted: whatever changes a device or its
+// state changes them in the same transaction.
+type Tallies interface {
+	// Of returns the tallies of the devices at each of these sites; if sites is nil,
+	// of all devices, with Site left out.
+	Of(ctx context.Context, sites []string) ([]Tally, error)
+	// BySite counts the devices at each site that has any.
+	BySite(ctx context.Context) (map[string]int, error)
+	// Heard counts the devices at each of these sites that were heard of at that time
+	// or later; if sites is nil, of all devices, as those of site "".
+	Heard(ctx context.Context, sites []string, since time.Time) (map[string]int, error)
+	// Recount counts all devices anew, and returns how many tallies that mends.
+	Recount(ctx context.Context) (mended int, err error)
 }
 
 // Log holds entries in the order of their keys. Entries do not change.

@@ -224,20 +224,18 @@ func in[T, F any, P interface {
 	*T
 	thing
 }](t *tx, of schema[T, F]) domain.Table[T, F] {
-	return &table[T, F, P]{t, of}
+	return &table[T, F, P]{t, of, nil}
 }
 
-func (t *tx) Devices() domain.Table[domain.Device, domain.DeviceFilter]    { return in(t, devices) }
-func (t *tx) Profiles() domain.Table[domain.Profile, domain.TextFilter]    { return in(t, profiles) }
-func (t *tx) Enterprises() domain.Table[domain.Enterprise, domain.None]    { return in(t, enterprises) }
-func (t *tx) Models() domain.Table[domain.ModelEntry, domain.None]         { return in(t, models) }
-func (t *tx) Loads() domain.Table[domain.Load, domain.LoadFilter]          { return in(t, loads) }
-func (t *tx) FileSets() domain.Table[domain.FileSet, domain.LoadFilter]    { return in(t, fileSets) }
-func (t *tx) Releases() domain.Table[domain.Release, domain.TextFilter]    { return in(t, releases) }
-func (t *tx) Sites() domain.Table[domain.Site, domain.TextFilter]          { return in(t, sites) }
-func (t *tx) States() domain.Table[domain.DeviceState, domain.StateFilter] { return in(t, states) }
-func (t *tx) Savings() domain.Table[domain.Saving, domain.SavingFilter]    { return in(t, savings) }
-func (t *tx) Accounts() domain.Table[domain.Account, domain.TextFilter]    { return in(t, accounts) }
+func (t *tx) Profiles() domain.Table[domain.Profile, domain.TextFilter] { return in(t, profiles) }
+func (t *tx) Enterprises() domain.Table[domain.Enterprise, domain.None] { return in(t, enterprises) }
+func (t *tx) Models() domain.Table[domain.ModelEntry, domain.None]      { return in(t, models) }
+func (t *tx) Loads() domain.Table[domain.Load, domain.LoadFilter]       { return in(t, loads) }
+func (t *tx) FileSets() domain.Table[domain.FileSet, domain.LoadFilter] { return in(t, fileSets) }
+func (t *tx) Releases() domain.Table[domain.Release, domain.TextFilter] { return in(t, releases) }
+func (t *tx) Sites() domain.Table[domain.Site, domain.TextFilter]       { return in(t, sites) }
+func (t *tx) Savings() domain.Table[domain.Saving, domain.SavingFilter] { return in(t, savings) }
+func (t *tx) Accounts() domain.Table[domain.Account, domain.TextFilter] { return in(t, accounts) }
 func (t *tx) Credentials() domain.Table[domain.Credential, domain.CredentialFilter] {
 	return in(t, credentials)
 }
@@ -245,7 +243,7 @@ func (t *tx) Throttles() domain.Table[domain.Throttle, domain.None]        { ret
 func (t *tx) Rollouts() domain.Table[domain.Rollout, domain.RolloutFilter] { return in(t, rollouts) }
 func (t *tx) RolloutDevices() domain.RolloutDevices {
 	return &rolloutDevicesTable{table[domain.RolloutDevice, domain.RolloutDeviceFilter, *domain.RolloutDevice]{t,
-		rolloutDevices}}
+		rolloutDevices, nil}}
 }
 func (t *tx) Jobs() domain.Table[domain.Job, domain.JobFilter]             { return in(t, jobs) }
 func (t *tx) JobSteps() domain.Table[domain.JobStep, domain.JobStepFilter] { return in(t, jobSteps) }

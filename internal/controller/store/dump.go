@@ -113,7 +113,7 @@ func (d dumpTable[T, F, P]) add(ctx context.Context, t *tx, row []byte) error {
 	if P(&v).Key() == "" || P(&v).Stamp().Version < 1 {
 		return errors.New("a row without a key or version")
 	}
-	n, err := (&table[T, F, P]{t, d.schema}).insert(ctx, &v)
+	n, err := (&table[T, F, P]{t, d.schema, nil}).insert(ctx, &v)
 	if err == nil && n == 0 {
 		err = fmt.Errorf("%q stands twice", P(&v).Key())
 	}
@@ -181,7 +181,11 @@ func (d *DB) Import(ctx context.Context, r io.Reader) error {
 				return fmt.Errorf("%w: table %s is not empty: an import needs an empty database", domain.ErrRefused, s.title())
 			}
 		}
-		return importLines(ctx, t, in, by)
+		if err := importLines(ctx, t, in, by); err != nil {
+			return err
+		}
+		_, err := t.Tallies().Recount(ctx)
+		return err
 	})
 }
 

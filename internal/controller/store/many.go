@@ -56,7 +56,7 @@ func (t *table[T, F, P]) PutAll(ctx context.Context, all []T) error {
 			v := P(&part[i])
 			m := v.Stamp()
 			m.Version++ // the document has the new version too
-			names, values, err = t.cells(&part[i], m.Version)
+			names, values, err = t.columnsOf(&part[i], m.Version)
 			m.Version--
 			return v.Key(), names, values, err
 		}, true)

@@ -27,6 +27,8 @@ type schema[T, F any] struct {
 	name    string
 	columns []column[T]
 	where   func(F) []condition
+	// also are the columns of table.also.
+	also []string
 }
 
 func nothing(domain.None) []condition { return nil }
@@ -94,7 +96,7 @@ func micros(t time.Time) int64 {
 func textFilter(f domain.TextFilter) []condition { return contains(nil, f.Text) }
 
 var devices = schema[domain.Device, domain.DeviceFilter]{
-	name: "devices",
+	name: "devices", also: []string{"at_site"},
 	columns: []column[domain.Device]{
 		{"model", func(d domain.Device) any { return d.Model }},
 		{"profile", func(d domain.Device) any { return nullable(d.Profile) }},
@@ -165,14 +167,11 @@ func atSite(conds []condition, column, value string) []condition {
 
 // belongs is the condition of atSite, of any of some sites.
 func belongs(column string, sites []string) condition {
-	var args []any
-	for range 2 {
-		for _, s := range sites {
-			args = append(args, s)
-		}
+	args := make([]any, len(sites))
+	for i, s := range sites {
+		args[i] = s
 	}
-	in := "IN (?" + strings.Repeat(", ?", len(sites)-1) + ")"
-	sql := "(site " + in + " OR site = '' AND id IN (SELECT id FROM states WHERE site " + in + "))"
+	sql := "at_site IN (?" + strings.Repeat(", ?", len(sites)-1) + ")"
 	if column != "" {
 		sql = column + " IN (SELECT id FROM devices WHERE " + sql + ")"
 	}
@@ -252,7 +251,7 @@ var fileSets = schema[domain.FileSet, domain.LoadFilter]{
 }
 
 var states = schema[domain.DeviceState, domain.StateFilter]{
-	name: "states",
+	name: "states", also: []string{"at_site"},
 	columns: []column[domain.DeviceState]{
 		{"state", func(s domain.DeviceState) any { return s.Last.State }},
 		{"active", func(s domain.DeviceState) any { return s.Last.Active }},
@@ -261,6 +260,10 @@ var states = schema[domain.DeviceState, domain.StateFilter]{
 		{"last_seen", func(s domain.DeviceState) any { return micros(s.LastSeen) }},
 		{"wanted", func(s domain.DeviceState) any { return s.Last.Wanted }},
 		{"failed", func(s domain.DeviceState) any { return flag(s.Failed()) }},
+		{"from_origin", func(s domain.DeviceState) any { return s.Traffic.FromOrigin }},
+		{"from_peers", func(s domain.DeviceState) any { return s.Traffic.FromPeers }},
+		{"from_cache", func(s domain.DeviceState) any { return s.Traffic.FromCache }},
+		{"to_peers", func(s domain.DeviceState) any { return s.Traffic.ToPeers }},
 	},
 	where: func(f domain.StateFilter) []condition {
 		c := equal(nil, "state", f.State)

@@ -24,6 +24,9 @@ type table[T, F any, P interface {
 }] struct {
 	*tx
 	schema[T, F]
+	// also are further columns of a thing, nil for none: those that do not follow from
+	// it alone.
+	also func(T) (names []string, values []any)
 }
 
 // Get implements domain.Table.
@@ -98,8 +101,18 @@ func (s schema[T, F]) cells(v *T, version int64) (names []string, values []any, 
 	return names, values, nil
 }
 
+// columnsOf are the cells of a thing, and what it has also.
+func (t *table[T, F, P]) columnsOf(v *T, version int64) (names []string, values []any, err error) {
+	names, values, err = t.cells(v, version)
+	if err == nil && t.also != nil {
+		moreNames, moreValues := t.also(*v)
+		names, values = append(names, moreNames...), append(values, moreValues...)
+	}
+	return names, values, err
+}
+
 func (t *table[T, F, P]) insert(ctx context.Context, v *T) (int64, error) {
-	names, values, err := t.cells(v, P(v).Stamp().Version)
+	names, values, err := t.columnsOf(v, P(v).Stamp().Version)
 	if err != nil {
 		return 0, err
 	}
@@ -109,7 +122,7 @@ func (t *table[T, F, P]) insert(ctx context.Context, v *T) (int64, error) {
 }
 
 func (t *table[T, F, P]) update(ctx context.Context, v *T, old int64) (int64, error) {
-	names, values, err := t.cells(v, P(v).Stamp().Version)
+	names, values, err := t.columnsOf(v, P(v).Stamp().Version)
 	if err != nil {
 		return 0, err
 	}

@@ -25,7 +25,7 @@ var written = map[int64][]string{
 	},
 	2: {
 		`INSERT INTO states (id, version, doc, state, active, role, last_seen) VALUES ('SEP001122334455', 9,
-			'{"version":9,"device":"SEP001122334455","last":{"state":"rolled-back","wanted":"W"}}', 'rolled-back', 'L', '', 7)`,
+			'{"version":9,"device":"SEP001122334455","last":{"state":"rolled-back","wanted":"W"},"traffic":{"from_origin":5000000007,"from_peers":3}}', 'rolled-back', 'L', '', 7)`,
 		`INSERT INTO history (id, version, doc, at, subject, kind) VALUES ('1', 1, '{"id":"1","device":"SEP001122334455","kind":"state"}', 7, 'SEP001122334455', 'state')`,
 		`INSERT INTO audit (id, version, doc, at, subject, action, target) VALUES ('1', 1, '{"id":"1","actor":"ann","action":"login"}', 7, 'ann', 'login', 'user ann')`,
 	},
@@ -85,6 +85,11 @@ var written = map[int64][]string{
 		`INSERT INTO webhooks (id, version, doc) VALUES ('chat', 1, '{"version":1,"name":"chat","url":"https://h/"}')`,
 		`INSERT INTO deliveries (id, version, doc, webhook, state) VALUES ('m', 1,
 			'{"version":1,"id":"m","webhook":"chat","state":"dead"}', 'chat', 'dead')`,
+	},
+	13: {
+		`INSERT INTO tallies (scope, site, model, profile, assigned, assigned_release, state, active, role, n, from_origin_hi,
+			from_origin_lo, from_peers_hi, from_peers_lo, from_cache_hi, from_cache_lo, to_peers_hi, to_peers_lo) VALUES (1, '',
+			'CP-7961G', 'offices', 'L', '', 'idle', 'L', '', 1, 0, 0, 0, 0, 0, 0, 0, 0)`,
 	},
 }
 
@@ -192,8 +197,11 @@ func survived(t *testing.T, s domain.Store, from int64) {
 		}
 		return err
 	})
-	// The newest program can go on from there.
+	// The newest program can go on from there. What counts it finds counted.
 	update(t, s, func(ctx context.Context, tx domain.Tx) error {
+		if mended, err := tx.Tallies().Recount(ctx); err != nil || from < 13 && mended != 0 {
+			t.Errorf("from version %d: %d tallies are wrong, %v", from, mended, err)
+		}
 		d, err := tx.Devices().Get(ctx, "SEP001122334455")
 		if err != nil {
 			return err

@@ -27,7 +27,7 @@ func Run(t *testing.T, open Open) {
 		{"Loads", loads}, {"Sites", sites}, {"States", states}, {"Credentials", credentials}, {"Logs", logs},
 		{"Rollouts", rolloutTables}, {"Orders", orderTables}, {"Savings", savingTable},
 		{"Many", many}, {"ManyLogs", manyLogs}, {"Jobs", jobTables},
-		{"Ways", ways},
+		{"Ways", ways}, {"Tallies", tallies},
 		{"Everything", everything},
 		{"OneWriter", oneWriter}, {"Snapshot", snapshot}, {"ReadOnly", readOnly}, {"Reopen", reopens},
 		{"Export", export}, {"ImportLabels", importLabels}, {"ImportRefuses", importRefuses}, {"Cancelled",

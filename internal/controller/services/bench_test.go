@@ -1,0 +1,350 @@
+package services_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/internal/controller/api"
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/files"
+	"github.com/peerload/peerload/internal/controller/files/cnf"
+	"github.com/peerload/peerload/internal/controller/services"
+	"github.com/peerload/peerload/internal/controller/store/postgres"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/storesuite"
+	"github.com/peerload/peerload/report"
+)
+
+// The fleet of the benchmarks. A fifth of the devices were never heard of.
+const (
+	benchDevices, benchSites = 100_000, 500
+	benchClients             = 32
+)
+
+var benchStates = []string{report.StateIdle, report.StateIdle, report.StateIdle, report.StateDownloading,
+	report.StateFailed}
+
+func benchName(i int) string   { return fmt.Sprintf("SEP%012X", i+1) }
+func benchSecret(i int) string { return fmt.Sprintf("secret-of-%08d-0123456789abcdef", i) }
+
+// benchFleet is a controller with 100,000 devices.
+type benchFleet struct {
+	services.Services
+	dir   string
+	admin domain.Actor
+}
+
+// onBoth runs a benchmark on a fleet in each database.
+func onBoth(b *testing.B, fn func(b *testing.B, f *benchFleet)) {
+	b.Run("sqlite", func(b *testing.B) {
+		s, err := sqlite.Open(b.Context(), sqlite.Config{Path: filepath.Join(b.TempDir(), "controller.db")})
+		if err != nil {
+			b.Fatal(err)
+		}
+		fn(b, newBenchFleet(b, s))
+	})
+	b.Run("postgres", func(b *testing.B) {
+		at, _, err := storesuite.PostgresFor(b, foreign.Missing).NewDatabase()
+		if err != nil {
+			b.Fatal(err)
+		}
+		s, err := postgres.Open(b.Context(), postgres.Config{URL: at})
+		if err != nil {
+			b.Fatal(err)
+		}
+		f := newBenchFleet(b, s)
+		// As the server's own upkeep does some time after a large import.
+		if _, err := s.Writes.ExecContext(b.Context(), "VACUUM ANALYZE"); err != nil {
+			b.Fatal(err)
+		}
+		fn(b, f)
+	})
+}
+
+func newBenchFleet(b *testing.B, s domain.Store) *benchFleet {
+	b.Helper()
+	b.Cleanup(func() { s.Close() })
+	f := &benchFleet{dir: b.TempDir(), admin: domain.Local("root")}
+	var err error
+	f.Services, err = services.New(b.Context(), services.Config{Keys: f.dir, Domain: domain.Config{Store: s}})
+	must(b, err)
+	ctx, ctl := b.Context(), f.Controller
+	for i := range benchSites {
+		_, err := ctl.CreateSite(ctx, f.admin, fmt.Sprintf("Site %03d", i), domain.SiteChange{Networks: &[]string{
+			fmt.Sprintf("10.%d.%d.0/24", i/250, i%250)}})
+		must(b, err)
+	}
+	for _, name := range []string{"Branch", "Lobby"} {
+		_, err := ctl.CreateProfile(ctx, f.admin, name, domain.ProfileChange{Settings: domain.SettingsChange{
+			Set: policy.Values{policy.PeerSharing: policy.On}}})
+		must(b, err)
+	}
+	for name, model := range map[string]string{"SIP41": "7941", "SIP61": "7961"} {
+		_, err := ctl.RegisterLoad(ctx, f.admin, domain.UnsignedLoad{Name: name, Models: []string{model}})
+		must(b, err)
+		_, err = ctl.AssignLoad(ctx, f.admin, domain.ModelTarget(model), name, 0)
+		must(b, err)
+	}
+	for from := 0; from < benchDevices; from += 500 {
+		must(b, s.Update(ctx, func(tx domain.Tx) error { return benchRows(ctx, tx, from, from+500) }))
+	}
+	return f
+}
+
+// benchRows makes some of the devices.
+func benchRows(ctx context.Context, tx domain.Tx, from, to int) error {
+	var devices []domain.Device
+	var states []domain.DeviceState
+	var secrets []domain.Credential
+	now := time.Now().UTC()
+	for i := from; i < to; i++ {
+		d := domain.Device{Meta: domain.Meta{Created: now, Changed: now}, Name: benchName(i),
+			Description: fmt.Sprintf("Phone %d, room %d", i, i%997), Model: []string{"CP-7941G", "CP-7961G"}[i%2],
+			Profile: []string{"Branch", "Lobby", ""}[i%3], Registration: domain.RegistrationByEnrolment}
+		if i%4 == 0 {
+			d.Site = fmt.Sprintf("Site %03d", i%benchSites)
+		}
+		devices = append(devices, d)
+		sum := sha256.Sum256([]byte(benchSecret(i)))
+		secrets = append(secrets, domain.Credential{Meta: domain.Meta{Created: now}, ID: fmt.Sprintf("%016x", i),
+			Kind: domain.CredentialDevice, Subject: d.Name, Hash: hex.EncodeToString(sum[:])})
+		if i%5 == 4 {
+			continue
+		}
+		states = append(states, domain.DeviceState{Meta: domain.Meta{Created: now, Changed: now}, Device: d.Name,
+			Last: benchReport(i, 0), From: benchFrom(i), Site: fmt.Sprintf("Site %03d", i%benchSites),
+			LastSeen: now.Add(-time.Duration(i) * time.Second), Reported: now, Since: now,
+			Traffic: domain.Traffic{FromOrigin: int64(i), FromPeers: int64(i) * 20}})
+	}
+	for _, err := range []error{tx.Devices().PutAll(ctx, devices), tx.States().PutAll(ctx, states),
+		tx.Credentials().PutAll(ctx, secrets)} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func benchFrom(i int) string { return fmt.Sprintf("10.%d.%d.7", i%benchSites/250, i%benchSites%250) }
+
+// benchReport is what a device says the nth time.
+func benchReport(i, n int) report.Device {
+	return report.Device{Schema: report.Schema, Model: []string{"CP-7941G", "CP-7961G"}[i%2],
+		Active: []string{"SIP41", "SIP61", "old"}[(i+n)%3], Wanted: []string{"SIP41", "SIP61"}[i%2],
+		State: benchStates[(i+n)%len(benchStates)], Boot: "1", Address: benchFrom(i), Program: "peerload 1.0"}
+}
+
+func must(b *testing.B, err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// timed prints the 99th percentile of how long calls take, in milliseconds, beside
+// the bound.
+func timed(b *testing.B, bound time.Duration, call func(n int) error) {
+	b.Helper()
+	var took []time.Duration
+	for n := 0; b.Loop(); n++ {
+		begun := time.Now()
+		must(b, call(n))
+		took = append(took, time.Since(begun))
+	}
+	slices.Sort(took)
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	b.ReportMetric(ms(took[len(took)/2]), "ms/median")
+	b.ReportMetric(ms(took[(len(took)*99-1)/100]), "ms/p99")
+	b.ReportMetric(ms(bound), "ms/bound")
+}
+
+// BenchmarkLists reads pages of the list of devices, the overview, the list of sites
+// and a site, and tells the memory in use.
+func BenchmarkLists(b *testing.B) {
+	onBoth(b, func(b *testing.B, f *benchFleet) {
+		ctx, ctl := b.Context(), f.Controller
+		for name, filter := range map[string]func(n int) domain.DeviceFilter{
+			"all": func(int) domain.DeviceFilter { return domain.DeviceFilter{} },
+			"site": func(n int) domain.DeviceFilter {
+				return domain.DeviceFilter{Site: fmt.Sprintf("Site %03d", n%benchSites)}
+			},
+			"model":   func(n int) domain.DeviceFilter { return domain.DeviceFilter{Model: []string{"7941", "7961"}[n%2]} },
+			"profile": func(n int) domain.DeviceFilter { return domain.DeviceFilter{Profile: "Branch", Model: "7961"} },
+			"failed":  func(int) domain.DeviceFilter { return domain.DeviceFilter{State: report.StateFailed} },
+			"active":  func(int) domain.DeviceFilter { return domain.DeviceFilter{Active: "old", Model: "7941"} },
+			"text":    func(n int) domain.DeviceFilter { return domain.DeviceFilter{Text: fmt.Sprintf("room %d", n%997)} },
+			"name":    func(n int) domain.DeviceFilter { return domain.DeviceFilter{Text: benchName(n)} },
+		} {
+			b.Run("page/"+name, func(b *testing.B) {
+				next := ""
+				timed(b, 20*time.Millisecond, func(n int) error {
+					l, err := ctl.Devices(ctx, f.admin, filter(n), domain.Page{After: next})
+					if next = l.Next; n%5 == 4 {
+						next = ""
+					}
+					return err
+				})
+			})
+		}
+		b.Run("overview", func(b *testing.B) {
+			timed(b, 50*time.Millisecond, func(int) error {
+				o, err := ctl.Overview(ctx, f.admin, "", time.Hour)
+				if err == nil && (o.Devices != benchDevices || len(o.BySite) != benchSites) {
+					err = fmt.Errorf("%d devices, %d sites", o.Devices, len(o.BySite))
+				}
+				return err
+			})
+		})
+		b.Run("sites", func(b *testing.B) {
+			timed(b, 50*time.Millisecond, func(int) error {
+				l, err := ctl.Sites(ctx, f.admin, domain.TextFilter{}, time.Hour, domain.Page{})
+				if err == nil && (l.Total != benchSites || l.Items[0].Counts.Devices == 0) {
+					err = fmt.Errorf("%d sites, the first is %+v", l.Total, l.Items[0])
+				}
+				return err
+			})
+		})
+		b.Run("site", func(b *testing.B) {
+			timed(b, 50*time.Millisecond, func(n int) error {
+				_, err := ctl.Site(ctx, f.admin, fmt.Sprintf("Site %03d", n%benchSites), time.Hour)
+				return err
+			})
+		})
+		b.Run("memory", func(b *testing.B) {
+			for b.Loop() {
+				runtime.GC()
+			}
+			b.ReportMetric(resident(b), "MB/resident")
+			b.ReportMetric(200, "MB/bound")
+		})
+	})
+}
+
+// resident is how much memory this process has, in MB.
+func resident(b *testing.B) float64 {
+	b.Helper()
+	text, err := os.ReadFile("/proc/self/status")
+	must(b, err)
+	var kB float64
+	for line := range strings.Lines(string(text)) {
+		if _, err := fmt.Sscanf(line, "VmRSS: %f kB", &kB); err == nil {
+			break
+		}
+	}
+	return kB / 1000
+}
+
+// asking lets clients ask at the same time, each over a connection of its own, and
+// prints how many answers come in a second beside the bound.
+func asking(b *testing.B, bound float64, ask func(c *http.Client, n int) error) {
+	b.Helper()
+	var next atomic.Int64
+	var failed atomic.Pointer[error]
+	begun := time.Now()
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	for range benchClients {
+		wg.Go(func() {
+			c := &http.Client{Transport: &http.Transport{}}
+			defer c.CloseIdleConnections()
+			for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
+				if err := ask(c, int(n)); err != nil {
+					failed.Store(&err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	if err := failed.Load(); err != nil {
+		b.Fatal(*err)
+	}
+	b.ReportMetric(float64(b.N)/time.Since(begun).Seconds(), "answers/s")
+	b.ReportMetric(bound, "answers/s-bound")
+}
+
+// do sends a request, and reads the answer.
+func do(c *http.Client, method, at, token string, body []byte, want int) error {
+	r, err := http.NewRequest(method, at, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != want {
+		err = fmt.Errorf("%s: %s %s", at, resp.Status, text)
+	}
+	return err
+}
+
+// BenchmarkProvisioning fetches provisioning files over HTTP. The clients use the
+// same processors.
+func BenchmarkProvisioning(b *testing.B) {
+	onBoth(b, func(b *testing.B, f *benchFleet) {
+		root, err := os.OpenRoot(f.dir)
+		must(b, err)
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		must(b, err)
+		ctx, cancel := context.WithCancel(b.Context())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- files.Serve(ctx, files.Config{Root: root, HTTP: l, Metrics: files.NewMetrics(),
+				Generate: cnf.Maker{Controller: f.Controller, Told: f.Rollouts.Told, Templates: f.dir}.Make})
+		}()
+		b.Run("http", func(b *testing.B) {
+			asking(b, 5000, func(c *http.Client, n int) error {
+				return do(c, "GET", "http://"+l.Addr().String()+"/"+benchName(n*7919%benchDevices)+".cnf.xml", "", nil, 200)
+			})
+		})
+		cancel()
+		must(b, <-ended)
+	})
+}
+
+// BenchmarkCheckIns sends check-ins to the API: each says something new.
+func BenchmarkCheckIns(b *testing.B) {
+	onBoth(b, func(b *testing.B, f *benchFleet) {
+		srv, err := api.New(api.Config{Services: f.Services, Spool: b.TempDir()})
+		must(b, err)
+		h := httptest.NewServer(srv)
+		defer h.Close()
+		b.Run("http", func(b *testing.B) {
+			asking(b, 3000, func(c *http.Client, n int) error {
+				i := n * 7919 % benchDevices
+				body, err := json.Marshal(benchReport(i, 1+n/benchDevices))
+				if err != nil {
+					return err
+				}
+				return do(c, "POST", h.URL+api.Prefix+"/devices/"+benchName(i)+"/check-in", benchSecret(i), body, 204)
+			})
+		})
+	})
+}
