@@ -53,6 +53,7 @@ var harmlessReaders = map[string]string{
 	"internal/controller/oidc.loopback":             "its own command line",
 	"internal/controller/syslog.ParseTarget":        "its own command line",
 	"internal/testkit/issuer.meddled":               "what an issuer of the tests sends",
+	"internal/testkit/storesuite.PostgresPlan":      "what a server of the tests says of its plans",
 	"(*internal/testkit/storesuite.Kept).Jobs":      "what it has written",
 	"(*internal/testkit/realmsuite.Fleet).Others":   "what it has written",
 	"cmd/peerload-lab.measured":                     "what the laboratory prints",

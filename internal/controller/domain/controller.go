@@ -259,7 +259,7 @@ type lister[T, F any] interface {
 // Each is all of a list, which it reads page by page.
 func Each[T, F any](ctx context.Context, t lister[T, F], f F) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		for p := (Page{Limit: MaxPage}); ; {
+		for p := (Page{Limit: MaxPage, Uncounted: true}); ; {
 			l, err := t.List(ctx, f, p)
 			if err != nil {
 				var none T

@@ -267,14 +267,19 @@ func (c *Controller) Devices(ctx context.Context, a Actor, f DeviceFilter, p Pag
 			return err
 		}
 		l = List[DeviceRow]{Items: []DeviceRow{}, Next: devices.Next, Total: devices.Total}
+		names := make([]string, len(devices.Items))
+		for i, d := range devices.Items {
+			names[i] = d.Name
+		}
+		states, err := tx.States().GetAll(ctx, names)
 		for _, d := range devices.Items {
-			row, err := rowOf(ctx, tx, d)
-			if err != nil {
-				return err
+			row := DeviceRow{Device: d.Shown()}
+			if s, ok := states[d.Name]; ok {
+				row.State = &s
 			}
 			l.Items = append(l.Items, row)
 		}
-		return nil
+		return err
 	})
 	return l, err
 }

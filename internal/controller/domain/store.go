@@ -146,6 +146,8 @@ type Page struct {
 	// Limit of things on a page, 1 to MaxPage; 0 means DefaultPage, more than
 	// MaxPage means MaxPage.
 	Limit int
+	// Uncounted leaves Total out, for who reads all pages.
+	Uncounted bool
 }
 
 // Size returns the limit in effect.
@@ -161,9 +163,13 @@ type List[T any] struct {
 	Items []T `json:"items"`
 	// Next is what to ask for next, "" at the end.
 	Next string `json:"next,omitempty"`
-	// Total counts all that match, on all pages.
+	// Total counts all that match, on all pages; of a Log no further than MaxTotal.
 	Total int `json:"total"`
 }
+
+// MaxTotal bounds what is counted of a log, which grows without end. It is more than
+// the parts of any entry.
+const MaxTotal = 250_000
 
 // None filters nothing.
 type None struct{}

@@ -63,6 +63,9 @@ type DB struct {
 	// ConnTimeout bounds the wait for a connection. 0 means 5 s: whoever waits for
 	// the database must be answered while it still listens.
 	ConnTimeout time.Duration
+	// Trace is told of each statement but those of exports and migrations, with its
+	// arguments as ?. nil: nobody is.
+	Trace func(query string, args []any)
 }
 
 var _ domain.Store = (*DB)(nil)
@@ -75,7 +78,7 @@ func (d *DB) View(ctx context.Context, fn func(domain.Tx) error) error {
 	}
 	defer done()
 	defer t.Rollback() // a transaction that only reads has nothing to commit
-	return d.wrap(fn(&tx{t, d.Dialect}))
+	return d.wrap(fn(&tx{t, d.Dialect, d.Trace}))
 }
 
 // Update implements domain.Store. There is one writer at a time in either
@@ -92,7 +95,7 @@ func (d *DB) Update(ctx context.Context, fn func(domain.Tx) error) error {
 			return d.wrap(err)
 		}
 	}
-	if err := fn(&tx{t, d.Dialect}); err != nil {
+	if err := fn(&tx{t, d.Dialect, d.Trace}); err != nil {
 		return d.wrap(err)
 	}
 	return d.wrap(t.Commit())
@@ -186,10 +189,19 @@ func SQL(of domain.Tx) (t *sql.Tx, ok bool) {
 type tx struct {
 	*sql.Tx
 	dialect Dialect
+	trace   func(query string, args []any)
+}
+
+// statement is a statement as the database takes it.
+func (t *tx) statement(query string, args []any) string {
+	if t.trace != nil {
+		t.trace(query, args)
+	}
+	return t.dialect.bind(query)
 }
 
 func (t *tx) exec(ctx context.Context, what, query string, args ...any) (int64, error) {
-	res, err := t.ExecContext(ctx, t.dialect.bind(query), args...)
+	res, err := t.ExecContext(ctx, t.statement(query, args), args...)
 	if err != nil {
 		return 0, &sqlError{t.dialect.Name + ": " + what, err}
 	}
@@ -203,7 +215,7 @@ func (t *tx) exec(ctx context.Context, what, query string, args ...any) (int64, 
 // rows runs a query and hands each row to scan.
 func (t *tx) rows(ctx context.Context, what, query string, args []any, scan func(*sql.Rows) error) error {
 	fail := func(err error) error { return &sqlError{t.dialect.Name + ": " + what, err} }
-	rows, err := t.QueryContext(ctx, t.dialect.bind(query), args...)
+	rows, err := t.QueryContext(ctx, t.statement(query, args), args...)
 	if err != nil {
 		return fail(err)
 	}

@@ -261,7 +261,7 @@ func adoptLabels(ctx context.Context, t *tx) error {
 
 // each calls fn for everything that matches, page after page.
 func each[T, F any](ctx context.Context, of domain.Table[T, F], f F, fn func(T)) error {
-	for p := (domain.Page{Limit: domain.MaxPage}); ; {
+	for p := (domain.Page{Limit: domain.MaxPage, Uncounted: true}); ; {
 		l, err := of.List(ctx, f, p)
 		if err != nil {
 			return err

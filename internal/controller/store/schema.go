@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +28,8 @@ type schema[T, F any] struct {
 	name    string
 	columns []column[T]
 	where   func(F) []condition
+	// total counts what matches by counts that are kept, if it is ok. nil: it never is.
+	total func(ctx context.Context, t *tx, f F) (n int, ok bool, err error)
 	// also are the columns of table.also.
 	also []string
 }
@@ -57,6 +60,25 @@ func within(conds []condition, sql string, t time.Time) []condition {
 		return conds
 	}
 	return append(conds, condition{sql, []any{t.UnixMicro()}})
+}
+
+// unordered is how far the order of a log's keys may be from that of its times: the
+// clocks of two controllers that share a database differ by less.
+const unordered = time.Hour
+
+// between is a condition on the times of a log's entries. A list goes by their keys,
+// so it begins and ends at those that stand at these times.
+func between(conds []condition, log string, since, before time.Time) []condition {
+	if !since.IsZero() {
+		conds = within(conds, "at >= ?", since)
+		conds = within(conds, "id >= (SELECT id FROM "+log+" WHERE at >= ? ORDER BY at, id LIMIT 1)", since.Add(-unordered))
+	}
+	if !before.IsZero() {
+		conds = within(conds, "at < ?", before)
+		conds = within(conds, "id <= (SELECT id FROM "+log+" WHERE at < ? ORDER BY at DESC, id DESC LIMIT 1)",
+			before.Add(unordered))
+	}
+	return conds
 }
 
 // maxSearch bounds what to search for, in bytes: nothing that is searched has
@@ -96,7 +118,7 @@ func micros(t time.Time) int64 {
 func textFilter(f domain.TextFilter) []condition { return contains(nil, f.Text) }
 
 var devices = schema[domain.Device, domain.DeviceFilter]{
-	name: "devices", also: []string{"at_site"},
+	name: "devices", also: []string{"at_site"}, total: countDevices,
 	columns: []column[domain.Device]{
 		{"model", func(d domain.Device) any { return d.Model }},
 		{"profile", func(d domain.Device) any { return nullable(d.Profile) }},
@@ -118,7 +140,8 @@ var devices = schema[domain.Device, domain.DeviceFilter]{
 			c = append(c, condition{sql: "profile IS NULL"})
 		}
 		if f.State == domain.StateUnknown { // also those without any row
-			c = append(c, condition{"id NOT IN (SELECT id FROM states WHERE state <> ?)", []any{f.State}})
+			c = append(c, condition{"NOT EXISTS (SELECT 1 FROM states s WHERE s.id = devices.id AND s.state NOT IN ('', ?))",
+				[]any{f.State}})
 		} else {
 			c = inStates(c, "state", f.State)
 		}
@@ -135,8 +158,11 @@ var devices = schema[domain.Device, domain.DeviceFilter]{
 // inStates is equal, of a device's state.
 func inStates(conds []condition, column, value string) []condition {
 	inner := equal(nil, column, value)
-	if len(inner) == 0 {
+	switch {
+	case len(inner) == 0:
 		return conds
+	case len(inner[0].args) == 0:
+		return append(conds, never)
 	}
 	return append(conds, condition{"id IN (SELECT id FROM states WHERE " + inner[0].sql + ")", inner[0].args})
 }
@@ -270,7 +296,7 @@ var states = schema[domain.DeviceState, domain.StateFilter]{
 		c = equal(c, "active", f.Active)
 		c = equal(c, "role", f.Role)
 		c = inRealm(c, "id", f.Realm)
-		return within(c, "last_seen < ?", f.SeenBefore)
+		return within(c, "id IN (SELECT id FROM states WHERE last_seen < ?)", f.SeenBefore)
 	},
 }
 
@@ -353,8 +379,7 @@ var history = schema[domain.HistoryEntry, domain.HistoryFilter]{
 		c = equal(c, "kind", f.Kind)
 		c = atSite(c, "subject", f.Site)
 		c = inRealm(c, "subject", f.Realm)
-		c = within(c, "at >= ?", f.Since)
-		return within(c, "at < ?", f.Before)
+		return between(c, "history", f.Since, f.Before)
 	},
 }
 
@@ -375,8 +400,7 @@ var audit = schema[domain.AuditEntry, domain.AuditFilter]{
 		c = equal(c, "target", f.Target)
 		c = aboutSite(c, f.Site)
 		c = aboutRealm(c, f.Realm)
-		c = within(c, "at >= ?", f.Since)
-		return within(c, "at < ?", f.Before)
+		return between(c, "audit", f.Since, f.Before)
 	},
 }
 
@@ -391,12 +415,20 @@ func aboutSite(conds []condition, value string) []condition {
 
 // about is the condition of aboutSite, of any of some sites and these devices.
 func about(devices condition, sites []string) condition {
-	args := []any{}
+	its := entries("id", devices, sites)
+	return condition{"id IN (" + its.sql + ")", its.args}
+}
+
+// entries is a statement that reads a column of the entries about some sites and
+// these devices, by what they are about.
+func entries(column string, devices condition, sites []string) condition {
+	args := slices.Clone(devices.args)
 	for _, s := range sites {
 		args = append(args, "site "+s)
 	}
-	return condition{"target IN (?" + strings.Repeat(", ?", len(sites)-1) +
-		") OR target IN (SELECT 'device ' || id FROM devices WHERE " + devices.sql + ")", append(args, devices.args...)}
+	targets := "SELECT 'device ' || id AS target FROM devices WHERE " + devices.sql +
+		strings.Repeat(" UNION ALL SELECT CAST(? AS TEXT)", len(sites))
+	return condition{"SELECT a." + column + " FROM (" + targets + ") AS its JOIN audit a ON a.target = its.target", args}
 }
 
 // aboutRealm finds entries about the sites of a realm and their devices, and
@@ -406,7 +438,7 @@ func aboutRealm(conds []condition, r domain.Realm) []condition {
 	if !ok || len(devices.args) == 0 {
 		return inRealm(conds, "", r)
 	}
-	its := about(devices, sitesOf(r))
-	return append(conds, condition{its.sql + " OR id IN (SELECT part_of FROM audit WHERE part_of <> '' AND (" + its.sql +
-		"))", append(its.args, its.args...)})
+	own, wholes := entries("id", devices, sitesOf(r)), entries("part_of", devices, sitesOf(r))
+	return append(conds, condition{"id IN (" + own.sql + " UNION ALL " + wholes.sql + ")",
+		slices.Concat(own.args, wholes.args)})
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -153,7 +154,7 @@ func (t *table[T, F, P]) Delete(ctx context.Context, key string, version int64) 
 func (t *table[T, F, P]) List(ctx context.Context, f F, p domain.Page) (domain.List[T], error) {
 	var l domain.List[T]
 	var err error
-	l.Items, l.Total, err = list(ctx, t.tx, t.name, "version, doc", "id > ?", "id", t.where(f), p, t.scan)
+	l.Items, l.Total, err = list(ctx, t.tx, t.schema, way{"version, doc", "id > ?", "id", 0}, f, p, t.scan)
 	if len(l.Items) > p.Size() {
 		l.Items = l.Items[:p.Size()]
 		l.Next = P(&l.Items[len(l.Items)-1]).Key()
@@ -161,25 +162,52 @@ func (t *table[T, F, P]) List(ctx context.Context, f F, p domain.Page) (domain.L
 	return l, err
 }
 
+// way is how a list is read: its columns, what comes after a key, the order, and how
+// far it is counted, 0 for to its end.
+type way struct {
+	columns, after, order string
+	most                  int
+}
+
 // list reads one more than a page of rows, and counts all that match.
-func list[T any](ctx context.Context, t *tx, name, columns, after, order string, conds []condition, p domain.Page,
+func list[T, F any](ctx context.Context, t *tx, of schema[T, F], w way, f F, p domain.Page,
 	scan func(*[]T) func(*sql.Rows) error) (items []T, total int, err error) {
+	conds := of.where(f)
 	where, args := clause(conds)
-	err = t.rows(ctx, "count "+name, "SELECT count(*) FROM "+name+where, args,
-		func(r *sql.Rows) error { return r.Scan(&total) })
-	if err != nil {
-		return nil, 0, err
-	}
 	if p.After != "" {
 		from := never // no list ends at what no column holds
 		if storable(p.After) {
-			from = condition{after, []any{p.After}}
+			from = condition{w.after, []any{p.After}}
 		}
-		where, args = clause(append(conds, from))
+		where, args = clause(append(slices.Clip(conds), from))
 	}
 	items = []T{}
-	query := fmt.Sprintf("SELECT %s FROM %s%s ORDER BY %s LIMIT %d", columns, name, where, order, p.Size()+1)
-	return items, total, t.rows(ctx, "list "+name, query, args, scan(&items))
+	query := fmt.Sprintf("SELECT %s FROM %s%s ORDER BY %s LIMIT %d", w.columns, of.name, where, w.order, p.Size()+1)
+	if err = t.rows(ctx, "list "+of.name, query, args, scan(&items)); err != nil || p.Uncounted {
+		return items, 0, err
+	}
+	if p.After == "" && len(items) <= p.Size() {
+		return items, len(items), nil
+	}
+	total, err = count(ctx, t, of, w, f, conds)
+	return items, total, err
+}
+
+// count counts all that match.
+func count[T, F any](ctx context.Context, t *tx, of schema[T, F], w way, f F,
+	conds []condition) (total int, err error) {
+	if of.total != nil {
+		if total, ok, err := of.total(ctx, t, f); ok || err != nil {
+			return total, err
+		}
+	}
+	where, args := clause(conds)
+	query := "SELECT count(*) FROM " + of.name + where
+	if w.most > 0 {
+		query = fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM %s%s LIMIT %d) AS counted", of.name, where, w.most)
+	}
+	err = t.rows(ctx, "count "+of.name, query, args, func(r *sql.Rows) error { return r.Scan(&total) })
+	return total, err
 }
 
 // clause joins conditions.
@@ -216,7 +244,8 @@ func (l *log[T, F]) Append(ctx context.Context, v T) error {
 
 // List implements domain.Log.
 func (l *log[T, F]) List(ctx context.Context, f F, p domain.Page) (out domain.List[T], err error) {
-	out.Items, out.Total, err = list(ctx, l.tx, l.name, "doc", "id < ?", "id DESC", l.where(f), p, scanDoc[T])
+	latest := way{"doc", "id < ?", "id DESC", domain.MaxTotal}
+	out.Items, out.Total, err = list(ctx, l.tx, l.schema, latest, f, p, scanDoc[T])
 	if len(out.Items) > p.Size() {
 		out.Items = out.Items[:p.Size()]
 		out.Next = out.Items[len(out.Items)-1].Key()

@@ -372,6 +372,39 @@ func (t tallies) Heard(ctx context.Context, sites []string, since time.Time) (ma
 		" AND last_seen >= ? GROUP BY at_site", append(args, from), into(by))
 }
 
+// countDevices counts devices by the tallies; ok is false for what these do not tell.
+func countDevices(ctx context.Context, t *tx, f domain.DeviceFilter) (n int, ok bool, err error) {
+	if f.Text != "" || f.Registration != "" {
+		return 0, false, nil
+	}
+	c := equal(nil, "model", f.Model)
+	c = equal(c, "profile", f.Profile)
+	c = equal(c, "assigned", f.Load)
+	c = equal(c, "assigned_release", f.Release)
+	c = equal(c, "active", f.Active)
+	if f.NoProfile {
+		c = append(c, condition{sql: "profile = ''"})
+	}
+	if f.State == domain.StateUnknown {
+		c = append(c, condition{sql: "state IN ('', ?)", args: []any{f.State}})
+	} else {
+		c = equal(c, "state", f.State)
+	}
+	scope := scopeAll
+	if f.Site != "" || f.Realm.Limited() {
+		scope = scopeSites
+		c = equal(c, "site", f.Site)
+		if f.Realm.Limited() {
+			in, args := among(f.Realm.Sites())
+			c = append(c, condition{"site IN " + in, args})
+		}
+	}
+	where, args := clause(append([]condition{{"scope = ?", []any{scope}}}, c...))
+	err = t.rows(ctx, "count devices", "SELECT CAST(coalesce(sum(n), 0) AS BIGINT) FROM tallies"+where, args,
+		func(r *sql.Rows) error { return r.Scan(&n) })
+	return n, true, err
+}
+
 // Recount implements domain.Tallies. It reads every device.
 func (t tallies) Recount(ctx context.Context) (mended int, err error) {
 	kept, err := t.kept(ctx)
