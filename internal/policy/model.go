@@ -133,7 +133,7 @@ type Table struct {
 	byKey  map[string]int
 }
 
-// Builtin returns the table that this program ships with.
+// Builtin returns the table that this program ships with. Tables do not change.
 func Builtin() *Table {
 	t, err := new(Table).Extend(builtin())
 	if err != nil {
@@ -145,6 +145,9 @@ func Builtin() *Table {
 // Extend returns a table with further models. A model whose name is in the
 // table takes the place of that row. Errors match ErrModel.
 func (t *Table) Extend(models []Model) (*Table, error) {
+	if len(models) == 0 && t.byKey != nil {
+		return t, nil
+	}
 	n := &Table{models: slices.Clone(t.models)}
 	for _, m := range models {
 		if i := slices.IndexFunc(n.models, func(o Model) bool { return key(o.Name) == key(m.Name) }); i >= 0 {

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/peerload/peerload/internal/controller/domain"
@@ -124,17 +125,20 @@ func loadsOf(d domain.Desired, load string) []provision.Assignment {
 	}
 	a := provision.Assignment{Load: load}
 	// The device would refuse a model name that it does not know as its own.
-	if name := provisionName(d.Model); d.Known && policy.Builtin().Fits([]string{name}, d.Model.Name) {
+	if name := provisionName(d.Model); d.Known && builtin().Fits([]string{name}, d.Model.Name) {
 		a.Model = name
 	}
 	return []provision.Assignment{a}
 }
 
+// builtin is the table of models that devices have. It is made once: each file asks it.
+var builtin = sync.OnceValue(policy.Builtin)
+
 // tellModel adds what the device's built-in model table lacks: defaults and the
 // group. It leaves out settings that the model lacks, so that both sides
 // compute the same values.
 func tellModel(f *provision.File, d domain.Desired) {
-	own := policy.Builtin().Lookup(d.Model.Name)
+	own := builtin().Lookup(d.Model.Name)
 	f.Levels.Model = maps.Clone(d.Model.Defaults)
 	if d.Known && d.Group != own.GroupName() {
 		f.Group = d.Group

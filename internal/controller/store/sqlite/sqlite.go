@@ -16,7 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
-	driver "modernc.org/sqlite" // the driver "sqlite"
+	driver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 
 	"github.com/peerload/peerload/internal/controller/store"
@@ -150,5 +150,9 @@ func connect(cfg Config, lock string, pragmas ...string) (*sql.DB, error) {
 		return nil, err
 	}
 	u := url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}
-	return sql.Open("sqlite", u.String())
+	to, err := driver.NewConnector(u.String())
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: %w", err)
+	}
+	return sql.OpenDB(connector{to}), nil
 }
