@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -141,6 +142,7 @@ type Controller struct {
 	publishing sync.Mutex
 	ids        *ids
 	asks       asks
+	reports    *reports
 	// parts, if not nil, take what is to be audited: see Change.
 	parts *parts
 }
@@ -151,7 +153,7 @@ func New(cfg Config) (*Controller, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	return &Controller{cfg: cfg, store: cfg.Store, ids: &ids{},
+	return &Controller{cfg: cfg, store: cfg.Store, ids: &ids{}, reports: newReports(),
 		hasher: passhash.NewHasher(cfg.Password, cfg.Random)}, nil
 }
 
@@ -323,7 +325,7 @@ func listOnly[T keyed, F any](ctx context.Context, t Table[T, F], f F, p Page,
 // Within returns the same controller inside a transaction that somebody else
 // ends: what its use cases write comes to nothing with it.
 func (c *Controller) Within(tx Tx) *Controller {
-	return &Controller{cfg: c.cfg, store: inTx{tx}, hasher: c.hasher, ids: c.ids, parts: c.parts}
+	return &Controller{cfg: c.cfg, store: inTx{tx}, hasher: c.hasher, ids: c.ids, reports: newReports(), parts: c.parts}
 }
 
 // Time is the time as the store keeps it.
@@ -471,4 +473,95 @@ func (t *realmTx) Webhooks() Table[Webhook, None] {
 
 func (t *realmTx) Deliveries() Table[Delivery, DeliveryFilter] {
 	return forNone[Delivery, DeliveryFilter]{forAll[Delivery, DeliveryFilter]{t.Tx.Deliveries(), t, "webhooks tell of"}}
+}
+
+// maxTogether bounds the reports of one transaction: others wait for it.
+const maxTogether = 100
+
+// reports are those that wait for their transaction. A commit waits for the disk, so
+// all that came while one was under way are written by the next, together.
+type reports struct {
+	sync.Mutex
+	waiting []*waiting
+	// turn is held by whoever writes.
+	turn chan struct{}
+}
+
+func newReports() *reports { return &reports{turn: make(chan struct{}, 1)} }
+
+// waiting is a report whose device waits for the answer.
+type waiting struct {
+	told
+	done chan error
+}
+
+// write returns once a report is committed, or refused.
+func (q *reports) write(ctx context.Context, c *Controller, t told) error {
+	w := &waiting{t, make(chan error, 1)}
+	q.Lock()
+	q.waiting = append(q.waiting, w)
+	q.Unlock()
+	for {
+		select {
+		case err := <-w.done:
+			return err
+		case <-ctx.Done():
+			q.Lock()
+			defer q.Unlock()
+			q.waiting = slices.DeleteFunc(q.waiting, func(o *waiting) bool { return o == w })
+			return ctx.Err()
+		case q.turn <- struct{}{}:
+			func() {
+				defer func() { <-q.turn }() // whatever happens, others go on
+				q.together(context.WithoutCancel(ctx), c)
+			}()
+		}
+	}
+}
+
+// together writes what waits now. If that fails, each report is tried by itself: one
+// that cannot be written is nobody else's fault.
+func (q *reports) together(ctx context.Context, c *Controller) {
+	some := q.next()
+	if len(some) == 0 {
+		return
+	}
+	all := make([]told, len(some))
+	for i, w := range some {
+		all[i] = w.told
+	}
+	var errs []error
+	err := c.store.Update(ctx, func(tx Tx) (err error) {
+		errs, err = c.take(ctx, tx, all)
+		return err
+	})
+	for i, w := range some {
+		switch {
+		case err == nil:
+			w.done <- errs[i]
+		case len(some) == 1 || errors.Is(err, ErrUnavailable):
+			w.done <- err
+		default:
+			w.done <- c.store.Update(ctx, func(tx Tx) error {
+				alone, err := c.take(ctx, tx, all[i:i+1])
+				return errors.Join(append(alone, err)...)
+			})
+		}
+	}
+}
+
+// next takes reports that wait, one of each device at most.
+func (q *reports) next() (some []*waiting) {
+	q.Lock()
+	defer q.Unlock()
+	taken := map[string]bool{}
+	q.waiting = slices.DeleteFunc(q.waiting, func(w *waiting) bool {
+		if len(some) == maxTogether || taken[w.device] {
+			return false
+		}
+		taken[w.device] = true
+		some = append(some, w)
+		return true
+	})
+	return some
 }

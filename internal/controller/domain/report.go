@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/saving"
+	"github.com/peerload/peerload/internal/controller/site"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -52,27 +53,7 @@ func (c *Controller) Report(ctx context.Context, a Actor, r report.Device) error
 		return invalid("%.40q is no state", r.State)
 	}
 	ended := clean(&r)
-	return c.store.Update(ctx, func(tx Tx) error {
-		d, err := find(ctx, tx.Devices(), "device", a.Name)
-		if err != nil {
-			return err
-		}
-		if d.Model == "" && r.Model != "" { // it registered without a word on its model
-			snap, err := c.snapshot(ctx, tx)
-			if err != nil {
-				return err
-			}
-			d.Model = snap.table.Lookup(r.Model).Name
-			c.stamp(&d.Meta)
-			if err := tx.Devices().Put(ctx, &d); err != nil {
-				return err
-			}
-		}
-		if err := c.take(ctx, tx, d, a.From, r, ended); err != nil || c.cfg.Reported == nil {
-			return err
-		}
-		return c.cfg.Reported(ctx, tx, d.Name)
-	})
+	return c.reports.write(ctx, c, told{a.Name, a.From, r, ended})
 }
 
 // possible reports whether a device's clock can show that time; "" says that it
@@ -83,34 +64,135 @@ func possible(text string) bool {
 	return text == "" || err == nil && t.Year() >= 1970
 }
 
-// take writes a report into the state and the history of a device, and what ended
-// into the savings of its site.
-func (c *Controller) take(ctx context.Context, tx Tx, d Device, from string, r report.Device,
-	ended []report.Final) error {
-	now, device := c.now(), d.Name
-	s, ok, err := lookup(ctx, tx.States(), device)
+// told is a report of a device, and what has ended there.
+type told struct {
+	device, from string
+	report       report.Device
+	ended        []report.Final
+}
+
+// take writes reports into the states and histories of devices, and what ended into
+// the savings of their sites. No two are of one device. It returns an error for each.
+func (c *Controller) take(ctx context.Context, tx Tx, all []told) (errs []error, err error) {
+	names := make([]string, len(all))
+	for i, t := range all {
+		names[i] = t.device
+	}
+	devices, err := tx.Devices().GetAll(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	known, err := tx.States().GetAll(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	errs = make([]error, len(all))
+	var where *site.Places // once somebody needs it
+	var states, failed []DeviceState
+	var entries []HistoryEntry
+	for i, t := range all {
+		d, ok := devices[t.device]
+		if !ok {
+			errs[i] = notFound("device", t.device)
+			continue
+		}
+		if err := c.learn(ctx, tx, d, t.report); err != nil {
+			return nil, err
+		}
+		s, heard := known[t.device]
+		if !heard || s.From != t.from { // else locateAll has seen to it
+			if where == nil {
+				if where, err = places(ctx, tx); err != nil {
+					return nil, err
+				}
+			}
+			s.Site = where.At(t.from)
+		}
+		if err := c.tally(ctx, tx, siteOf(d, s), t.device, t.ended); err != nil {
+			return nil, err
+		}
+		entries = append(entries, c.write(&s, heard, t)...)
+		if states = append(states, s); s.Failed() && (len(t.report.Failures) > 0 || s.Since.Equal(s.Reported)) {
+			failed = append(failed, s)
+		}
+	}
+	if err := tx.States().PutAll(ctx, states); err != nil {
+		return nil, err
+	}
+	if err := c.remember(ctx, tx, entries); err != nil {
+		return nil, err
+	}
+	return errs, c.tell(ctx, tx, devices, states, failed)
+}
+
+// learn notes the model of a device that registered without a word on it.
+func (c *Controller) learn(ctx context.Context, tx Tx, d Device, r report.Device) error {
+	if d.Model != "" || r.Model == "" {
+		return nil
+	}
+	snap, err := c.snapshot(ctx, tx)
 	if err != nil {
 		return err
 	}
-	if !ok || s.Reported.IsZero() {
-		s.Device, s.Since, s.Last.State = device, now, StateUnknown
+	d.Model = snap.table.Lookup(r.Model).Name
+	c.stamp(&d.Meta)
+	return tx.Devices().Put(ctx, &d)
+}
+
+// remember writes entries of the history.
+func (c *Controller) remember(ctx context.Context, tx Tx, entries []HistoryEntry) error {
+	if err := tx.History().AppendAll(ctx, entries); err != nil {
+		return err
 	}
-	entries := c.story(s, from, r)
-	if !ok || s.From != from { // else locateAll has seen to it
-		p, err := places(ctx, tx)
-		if err != nil {
+	trimmed := ""
+	for _, e := range entries { // those of a device stand together
+		if e.Device == trimmed {
+			continue
+		}
+		trimmed = e.Device
+		if _, err := tx.History().TrimOf(ctx, e.Device, c.cfg.HistoryPerDevice); err != nil {
 			return err
 		}
-		s.Site = p.At(from)
+	}
+	return nil
+}
+
+// tell tells whoever is to be told of devices that have reported.
+func (c *Controller) tell(ctx context.Context, tx Tx, devices map[string]Device, states, failed []DeviceState) error {
+	for _, s := range failed {
+		if c.cfg.Failed == nil {
+			break
+		}
+		if err := c.cfg.Failed(ctx, tx, devices[s.Device], s); err != nil {
+			return err
+		}
+	}
+	for _, s := range states {
+		if c.cfg.Reported == nil {
+			break
+		}
+		if err := c.cfg.Reported(ctx, tx, s.Device); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write writes a report into a state, and returns what it adds to the history.
+func (c *Controller) write(s *DeviceState, heard bool, t told) []HistoryEntry {
+	now, r := c.now(), t.report
+	if !heard || s.Reported.IsZero() {
+		s.Device, s.Since, s.Last.State = t.device, now, StateUnknown
+	}
+	entries := c.story(*s, t.from, r)
+	for i := range entries {
+		entries[i].ID, entries[i].At, entries[i].Device = c.id(), now, t.device
 	}
 	if s.Last.State != r.State {
 		s.Since = now
 	}
-	for _, f := range ended {
+	for _, f := range t.ended {
 		s.Traffic.add(trafficOf(f))
-	}
-	if err := c.tally(ctx, tx, siteOf(d, s), device, ended); err != nil {
-		return err
 	}
 	for _, f := range slices.Backward(r.Files) {
 		s.Files = slices.DeleteFunc(s.Files, func(o report.Final) bool { return o.File == f.File })
@@ -121,26 +203,10 @@ func (c *Controller) take(ctx context.Context, tx Tx, d Device, from string, r r
 	}
 	s.Files = s.Files[:min(len(s.Files), MaxStateFiles)]
 	s.Failures = s.Failures[:min(len(s.Failures), MaxStateFailures)]
-	failed := len(r.Failures) > 0 || s.Since.Equal(now)
 	r.Files, r.Failures = nil, nil
-	s.Last, s.From, s.LastSeen, s.Reported = r, from, now, now
+	s.Last, s.From, s.LastSeen, s.Reported = r, t.from, now, now
 	c.stamp(&s.Meta)
-	if err := tx.States().Put(ctx, &s); err != nil {
-		return err
-	}
-	for _, e := range entries {
-		e.ID, e.At, e.Device = c.id(), now, device
-		if err := tx.History().Append(ctx, e); err != nil {
-			return err
-		}
-	}
-	if len(entries) > 0 {
-		_, err = tx.History().TrimOf(ctx, device, c.cfg.HistoryPerDevice)
-	}
-	if err == nil && failed && s.Failed() && c.cfg.Failed != nil {
-		err = c.cfg.Failed(ctx, tx, d, s)
-	}
-	return err
+	return entries
 }
 
 // story returns the entries of the history that a report makes: what has
