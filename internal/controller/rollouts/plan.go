@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/window"
+	"github.com/peerload/peerload/internal/device/reason"
 )
 
 // Plan is a plan as people write it: times as 90m or 24h, windows as 22:00-05:00.
@@ -101,6 +103,11 @@ func (p Plan) machine() (rollout.Plan, error) {
 	out.Retry = rollout.Retry{Reasons: p.Retry.Reasons, Times: p.Retry.Times}
 	t.read(&out.Retry.BackOff, "retry.back_off", p.Retry.BackOff)
 	t.read(&out.Retry.MaxBackOff, "retry.max_back_off", p.Retry.MaxBackOff)
+	for _, word := range p.Retry.Reasons {
+		if err := choice.Check("reason to try again", word, failures()); err != nil {
+			return out, fmt.Errorf("%w: retry: %w", domain.ErrInvalid, err)
+		}
+	}
 	out.DownloadAnytime, out.Approval, out.LeaveOut = p.DownloadAnytime, p.Approval, p.LeaveOut
 	out.Start, out.Deadline = p.Start.UTC(), p.Deadline.UTC()
 	if t.err != nil {
@@ -116,6 +123,15 @@ func (p Plan) machine() (rollout.Plan, error) {
 		return out, fmt.Errorf("%w: %w", domain.ErrInvalid, err)
 	}
 	return out, nil
+}
+
+// failures are the reasons with which a device can fail in a rollout.
+func failures() []string {
+	all := []string{rollout.ReasonLost, rollout.ReasonTooLong}
+	for _, code := range reason.All() {
+		all = append(all, string(code))
+	}
+	return all
 }
 
 func (w Wave) machine(t *times) (rollout.Wave, error) {

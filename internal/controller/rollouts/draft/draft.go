@@ -60,7 +60,8 @@ func (f *Flags) AddPlan(cmd *cobra.Command) {
 		"devices that are not heard of: wait, or ignore:48h or fail:48h for after which time")
 	s.StringVar(&f.plan.Lost, "lost", "", "after how long without a word a device fails that has begun (default 24h)")
 	s.StringVar(&f.plan.Longest, "longest", "", "after how long a device fails that does not get there")
-	s.StringSliceVar(&f.retry.Reasons, "retry", nil, "reasons of failures that are tried again")
+	s.StringSliceVar(&f.retry.Reasons, "retry", nil, "reasons of failures that are tried again, such as "+
+		"origin-unreachable, parent-lost or disk")
 	s.IntVar(&f.retry.Times, "retry-times", 3, "how often, with --retry")
 	s.StringVar(&f.retry.BackOff, "retry-after", "15m", "the wait before, with --retry; it doubles")
 	s.StringVar(&f.retry.MaxBackOff, "retry-most", "", "up to this wait; default: it does not double")
