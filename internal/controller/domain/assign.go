@@ -213,7 +213,11 @@ func (c *Controller) NextStep(ctx context.Context, tx Tx) (rollout.NextStep, err
 // wayOf is way for a device whose state nobody has read, which it returns where it
 // matters.
 func (snap *snapshot) wayOf(ctx context.Context, d Device, a *LoadAnswer) (s DeviceState, err error) {
-	if l, err := snap.load(ctx, a.Load); err != nil || l == nil || len(l.From) == 0 {
+	l, err := snap.load(ctx, a.Load)
+	if err != nil || l == nil {
+		return s, err
+	}
+	if _, bad, err := snap.verdict(ctx, d.Name, l.Name); err != nil || !bad && len(l.From) == 0 {
 		return s, err
 	}
 	if s, _, err = lookup(ctx, snap.tx.States(), d.Name); err != nil {
@@ -227,8 +231,20 @@ func (snap *snapshot) wayOf(ctx context.Context, d Device, a *LoadAnswer) (s Dev
 // over the device is handed what it was told before.
 func (snap *snapshot) way(ctx context.Context, d Device, s DeviceState, a *LoadAnswer) error {
 	l, err := snap.load(ctx, a.Load)
-	if err != nil || l == nil || len(l.From) == 0 {
+	if err != nil || l == nil {
 		return err
+	}
+	v, bad, err := snap.verdict(ctx, d.Name, l.Name)
+	if err != nil {
+		return err
+	}
+	if a.bad = bad && s.Last.Active != l.Name; a.bad {
+		a.Held = fmt.Sprintf("it was found not to work on this device (%s): assign a mended load under another name",
+			v.Reason)
+		return nil
+	}
+	if len(l.From) == 0 {
+		return nil
 	}
 	stones, err := snap.stepStones(ctx)
 	if err != nil {
@@ -277,9 +293,15 @@ func versionText(stones *stepping.Stones, load string) string {
 // are none. One that has not reported yet is not among them, nor one that is not done
 // with another load: it is handed nothing until then.
 func (snap *snapshot) noWay(ctx context.Context, level policy.Level, devices []Device) error {
+	if len(devices) > 1 && snap.judged == nil {
+		if err := snap.readVerdicts(ctx); err != nil {
+			return err
+		}
+	}
 	by := map[string]int{}
 	stuck, goal := 0, ""
 	var from []string
+	var bad []Device
 	for _, d := range devices {
 		a, err := snap.loadFor(ctx, d)
 		if err != nil {
@@ -292,6 +314,9 @@ func (snap *snapshot) noWay(ctx context.Context, level policy.Level, devices []D
 		if err != nil {
 			return err
 		}
+		if a.bad && level == policy.LevelDevice {
+			bad, goal = append(bad, d), a.Load
+		}
 		if !a.stuck {
 			continue
 		}
@@ -302,6 +327,10 @@ func (snap *snapshot) noWay(ctx context.Context, level policy.Level, devices []D
 			return err
 		}
 		goal, from = l.Name, l.From
+	}
+	if len(bad) > 0 {
+		return fmt.Errorf("%w: %s was found not to work on %s: %s; assign a mended load under another name, or delete a "+
+			"device and add it again, which forgets that", ErrNoWay, goal, plural(len(bad), "device", "devices"), someOf(bad))
 	}
 	if stuck == 0 {
 		return nil

@@ -536,6 +536,9 @@ func (snap *snapshot) eachDevice(ctx context.Context, f DeviceFilter,
 	if err != nil {
 		return err
 	}
+	if err := snap.readVerdicts(ctx); err != nil {
+		return err
+	}
 	by := make(map[string]DeviceState, len(states))
 	for _, s := range states {
 		by[s.Device] = s

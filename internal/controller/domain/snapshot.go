@@ -27,6 +27,8 @@ type snapshot struct {
 	// names of all things of a kind, once they were asked for.
 	names  map[string][]string
 	stones *stepping.Stones // nil until somebody asks
+	// judged are all verdicts, by their keys; nil until somebody asks for many.
+	judged map[string]Verdict
 }
 
 func (c *Controller) snapshot(ctx context.Context, tx Tx) (*snapshot, error) {
@@ -71,6 +73,26 @@ func (snap *snapshot) load(ctx context.Context, name string) (*Load, error) {
 // release returns a release, nil if name is "" or there is none of that name.
 func (snap *snapshot) release(ctx context.Context, name string) (*Release, error) {
 	return once(ctx, snap.releases, snap.tx.Releases(), name)
+}
+
+// verdict is what was found of a load on a device; false for nothing.
+func (snap *snapshot) verdict(ctx context.Context, device, load string) (Verdict, bool, error) {
+	key := pair(device, load)
+	if snap.judged != nil || key == "" {
+		v, ok := snap.judged[key]
+		return v, ok, nil
+	}
+	return lookup(ctx, snap.tx.Verdicts(), key)
+}
+
+// readVerdicts reads all of them, for whoever asks about many devices.
+func (snap *snapshot) readVerdicts(ctx context.Context) error {
+	all, err := Collect(ctx, snap.tx.Verdicts(), VerdictFilter{})
+	snap.judged = make(map[string]Verdict, len(all))
+	for _, v := range all {
+		snap.judged[v.Key()] = v
+	}
+	return err
 }
 
 // checkSite is checkSite, which looks each site up once.
@@ -153,6 +175,7 @@ type LoadAnswer struct {
 	// this will not change by itself.
 	Held  string `json:"held,omitempty"`
 	stuck bool
+	bad   bool // the load was found not to work on the device
 	// Warning is an objection to the load, "" if there is none.
 	Warning string `json:"warning,omitempty"`
 }
