@@ -69,8 +69,12 @@ func (m *Machine) unfit(c Candidate) string {
 	case c.Runs == "" || c.Runs == c.Load:
 		return ""
 	}
-	if _, ok := m.next(c.Runs, c.Load); !ok {
+	step, ok := m.next(c.Runs, c.Load)
+	switch {
+	case !ok:
 		return ReasonNoWay
+	case slices.Contains(c.Bad, step):
+		return ReasonJudged
 	}
 	return ""
 }

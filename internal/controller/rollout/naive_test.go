@@ -205,8 +205,8 @@ func (n *naive) openNext() {
 func (n *naive) list(now time.Time, c rollout.Candidate, opens bool) bool {
 	k := &known{name: c.Device, site: c.Site, load: c.Load, standing: rollout.Waiting, since: now,
 		bad: slices.Clone(c.Bad)}
-	_, way := n.next(c.Runs, c.Load)
-	way = way || c.Runs == c.Load || c.Runs == ""
+	step, way := n.next(c.Runs, c.Load)
+	way = way && !slices.Contains(c.Bad, step) || c.Runs == c.Load || c.Runs == ""
 	if c.Claimed != "" || !opens || c.Load == "" || slices.Contains(c.Bad, c.Load) || !way {
 		n.leftOut++
 		return false

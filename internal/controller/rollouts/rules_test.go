@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollouts"
 	"github.com/peerload/peerload/report"
 )
@@ -79,5 +80,101 @@ func TestJudgedByHand(t *testing.T) {
 		r.fleet("", "7961", "old", 1, 1)
 		_, err = r.ctl.AssignLoad(r.ctx, r.admin, domain.DeviceTarget(two[0]), "new", 0)
 		r.ok(err)
+	})
+}
+
+// stones makes a load that is installed from one that is installed from "v1".
+func (r *rig) stones() {
+	r.t.Helper()
+	for _, name := range []string{"v0", "v1", "v2", "v3"} {
+		r.load(name, "7961")
+	}
+	for name, from := range map[string]string{"v1": "factory", "v2": "v1", "v3": "v2"} {
+		_, err := r.ctl.SetLoadFrom(r.ctx, r.admin, name, []string{from}, 0)
+		r.ok(err)
+	}
+}
+
+// TestSteps: a rollout takes each device by the stepping stones that it needs, and
+// the plan counts them. One that fails at a stone has failed, and is not handed the
+// stone again.
+func TestSteps(t *testing.T) {
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.stones()
+		r.site("kyoto", "", "")
+		low := r.fleet("kyoto", "7961", "v1", 1, 3)
+		high := r.fleet("kyoto", "7961", "v2", 11, 1)[0]
+		share := 0
+		r.create("up", "v3", domain.RolloutTarget{Site: "kyoto"}, rollouts.Plan{MaxFailedShare: &share})
+		p, err := r.Preview(r.ctx, r.admin, "up")
+		r.ok(err)
+		if p.Refused != "" || p.Reach.Devices != 4 || len(p.Sites) != 1 || p.Sites[0].Site != "kyoto" ||
+			p.Sites[0].Devices != 4 || strings.Join(p.Sites[0].Loads, " ") != "v2 v3" {
+			t.Fatalf("%+v", p)
+		}
+		r.order("up", rollouts.ToStart, rollouts.Order{})
+		r.work(r.now)
+		step := func(name, want string) {
+			t.Helper()
+			r.idle(name)
+			if g := r.told(name).Grant; want == "" && g != nil || want != "" && (g == nil || g.Load != want) {
+				t.Fatalf("%s is told %+v, want %q", name, g, want)
+			}
+		}
+		step(high, "v3")
+		r.upgrade(high)
+		step(low[0], "v2")
+		r.upgrade(low[0])
+		if v := r.status("up"); v.Counts.Done != 1 || r.runs[low[0]] != "v2" {
+			t.Fatalf("at the stone: %+v, it runs %s", v.Counts, r.runs[low[0]])
+		}
+		r.restart()
+		step(low[0], "v3")
+		r.upgrade(low[0])
+
+		r.fail(low[1], report.StateRolledBack, "not-confirmed") // at the stone
+		step(low[1], "")
+		r.upgrade(low[2])
+		step(low[2], "v3")
+		r.fail(low[2], report.StateRolledBack, "installer") // at the goal
+		v := r.status("up")
+		if v.Counts.Done != 2 || v.Counts.Failed != 2 || v.State != rollout.Finished || v.Reasons["not-confirmed"] != 1 {
+			t.Fatalf("%s: %+v %v", v.State, v.Counts, v.Reasons)
+		}
+		for name, runs := range map[string]string{high: "v3", low[0]: "v3", low[1]: "v1", low[2]: "v2"} {
+			if r.runs[name] != runs {
+				t.Errorf("%s runs %s, want %s", name, r.runs[name], runs)
+			}
+		}
+		r.create("again", "v3", domain.RolloutTarget{Devices: low[1:]}, rollouts.Plan{})
+		p, err = r.Preview(r.ctx, r.admin, "again")
+		r.ok(err)
+		if p.Refused == "" || p.LeftOut["judged-bad"] != 2 {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
+// TestNoStep: where no stone leads to the load, the plan says how many devices cannot
+// get there, and the rollout does not start, or leaves them out.
+func TestNoStep(t *testing.T) {
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.stones()
+		r.fleet("", "7961", "v1", 1, 1)
+		r.fleet("", "7961", "v0", 11, 2)
+		r.create("up", "v3", domain.RolloutTarget{All: true}, rollouts.Plan{})
+		p, err := r.Preview(r.ctx, r.admin, "up")
+		r.ok(err)
+		if !strings.Contains(p.Refused, "2") || p.LeftOut["no-way"] != 2 || p.Reach.Devices != 1 {
+			t.Errorf("%+v", p)
+		}
+		_, err = r.Order(r.ctx, r.admin, "up", rollouts.ToStart, rollouts.Order{}, 0, true)
+		r.is(err, domain.ErrRefused)
+		r.create("some", "v3", domain.RolloutTarget{All: true}, rollouts.Plan{LeaveOut: true})
+		r.order("some", rollouts.ToStart, rollouts.Order{})
+		r.work(r.now)
+		if v := r.status("some"); v.LeftOut["no-way"] != 2 || v.Counts.Waiting != 1 || r.told(device(11)).Grant != nil {
+			t.Errorf("%+v %v", v.Counts, v.LeftOut)
+		}
 	})
 }
