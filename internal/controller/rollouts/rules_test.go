@@ -178,3 +178,54 @@ func TestNoStep(t *testing.T) {
 		}
 	})
 }
+
+// TestRightsShrink: what counts is what somebody may do when they give an order. A
+// draft is not started by its author who has lost a site of it; what was started
+// goes on, and others steer it.
+func TestRightsShrink(t *testing.T) {
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.load("old", "7961")
+		r.load("new", "7961")
+		r.site("kyoto", "", "")
+		r.site("uji", "", "")
+		kyoto, uji := r.fleet("kyoto", "7961", "old", 1, 2), r.fleet("uji", "7961", "old", 11, 1)
+		ken := func(sites ...string) domain.Actor {
+			return domain.Actor{Kind: domain.ActorUser, Name: "ken", User: "ken", Account: "k1", Role: domain.RoleOperator,
+				Realm: domain.RealmOf(sites)}
+		}
+		load := "new"
+		for id, target := range map[string]domain.RolloutTarget{"begun": {Devices: append(uji, kyoto[0])},
+			"draft": {Devices: []string{kyoto[1], uji[0]}}, "site": {Site: "kyoto"}} {
+			_, err := r.Create(r.ctx, ken("kyoto", "uji"), id, rollouts.Change{Load: &load, Target: &target})
+			r.ok(err)
+		}
+		_, err := r.Order(r.ctx, ken("kyoto", "uji"), "begun", rollouts.ToStart, rollouts.Order{}, 0, false)
+		r.ok(err)
+		r.work(r.now)
+
+		for _, id := range []string{"draft", "site"} {
+			for _, dry := range []bool{true, false} {
+				if _, err := r.Order(r.ctx, ken("uji"), id, rollouts.ToStart, rollouts.Order{}, 0, dry); err == nil {
+					t.Fatalf("%s was started by somebody who has lost a site of it", id)
+				}
+			}
+			if v := r.status(id); v.State != rollout.Draft {
+				t.Fatalf("%s is %s", id, v.State)
+			}
+		}
+		for _, v := range []rollouts.Verb{rollouts.ToPause, rollouts.ToAbort, rollouts.ToNext, rollouts.ToRollBack} {
+			if _, err := r.Order(r.ctx, ken("uji"), "begun", v, rollouts.Order{}, 0, false); err == nil {
+				t.Errorf("%s by somebody who has lost a site of it", v)
+			}
+		}
+		if v := r.status("begun"); v.State != rollout.Running {
+			t.Fatalf("it is %s", v.State)
+		}
+		if !r.upgrade(kyoto[0]) || !r.upgrade(uji[0]) {
+			t.Error("what was started does not go on")
+		}
+		if v := r.status("begun"); v.State != rollout.Finished || v.Counts.Done != 2 {
+			t.Errorf("%s: %+v", v.State, v.Counts)
+		}
+	})
+}
