@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs the foreign programs that the tests speak with: tftpd-hpa, tftp-hpa,
 # atftp, dnsmasq, nginx, curl, aria2, uftp, PostgreSQL, the shells zsh and fish,
-# and what makes file systems, from the distribution. atftpd conflicts with tftpd-hpa, so atftpd and,
-# where another in.tftpd is installed, tftpd-hpa are unpacked into a directory
-# of their own instead.
+# and what makes file systems, from the distribution. atftpd conflicts with
+# tftpd-hpa, so atftpd and, where another in.tftpd is installed, tftpd-hpa are
+# unpacked into a directory of their own instead; so is prometheus, of which the
+# tests need promtool only.
 #
 #   .ci/foreign.sh             install what is missing
 #   .ci/foreign.sh --missing   only say what is missing, one package a line
@@ -70,6 +71,7 @@ missing() {
 # What is to be unpacked into the directory.
 unpacked() {
 	[ -x "$dir/usr/sbin/atftpd" ] || echo atftpd
+	have promtool || [ -x "$dir/usr/bin/promtool" ] || echo prometheus
 	! have in.tftpd || is_hpa in.tftpd || is_hpa "$dir/usr/sbin/in.tftpd" || echo tftpd-hpa
 }
 
@@ -145,7 +147,7 @@ unpack() {
 for package in $(unpacked); do
 	unpack "$package"
 done
-for program in "$dir"/usr/sbin/atftpd "$dir"/usr/sbin/in.tftpd; do
+for program in "$dir"/usr/sbin/atftpd "$dir"/usr/sbin/in.tftpd "$dir"/usr/bin/promtool; do
 	have ldd && ldd "$program" 2>/dev/null | grep -q 'not found' &&
 		fail "$program lacks a library: $(ldd "$program" | grep 'not found' | tr -s '\t\n' '  ')"
 done

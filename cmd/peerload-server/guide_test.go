@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -298,5 +300,112 @@ func (d *guideDevice) agent(args []string) {
 			d.t.Fatalf("peerload %s does not get there (slot %v, page %v): %s", strings.Join(args, " "), there, shown, d.log())
 		}
 		<-time.After(50 * time.Millisecond)
+	}
+}
+
+// TestReportsGuide runs the commands of docs/REPORTS.md in one shell.
+func TestReportsGuide(t *testing.T) {
+	runGuide(t, "../../docs/REPORTS.md", 40,
+		"SEP001122334455 Kyoto SIP41.9-4-2 failed installation the installer failed (installer)",
+		"| no room on /opt", "1 device tells of a failure", "インストーラの失敗", "1 台の機器が失敗しています", "19.4 MB saved, 97 %",
+		"600 kB came over the WAN, where classic upgrades would have taken 20 MB", "the last device was done",
+		"fallback: 1 × the connection to the parent broke (parent-lost)", "19.4 MB 削減 (97 %)", "SEP001122334466 CP-7941G",
+		"peerload_webhook_messages", "chat: not delivered: status 405", "status 4", "device.failed",
+		"0 messages are tried anew", "webhook.create", "webhook.delete")
+}
+
+// series are what a controller shows: for each metric, the labels that it has.
+func (o *office) series(t *testing.T) map[string]string {
+	t.Helper()
+	o.ok("user add mon --role viewer --password-file @password")
+	token := strings.TrimSpace(o.ok("token add mon --user mon --role viewer --scope read"))
+	all := map[string]string{"up": "job instance"} // what Prometheus itself says of each target
+	for range 2 {                                  // the first is counted only once it was answered
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, o.at.API+"/metrics", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		res, err := o.http.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusOK {
+			t.Fatalf("%s, %v", res.Status, err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^(\w+)(?:\{(.*)\})? `).FindAllStringSubmatch(string(text), -1) {
+			all[m[1]] += " instance job " + strings.Join(regexp.MustCompile(`\w+(?:=")`).FindAllString(m[2], -1), " ")
+		}
+	}
+	return all
+}
+
+// TestMonitoring: the rules and the dashboard of docs/monitoring are taken by
+// promtool, the alerts fire when they should, and each metric and label that is asked
+// for is one that a controller shows.
+func TestMonitoring(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts a controller, and promtool")
+	}
+	const dir = "../../docs/monitoring/"
+	promtool := foreign.Program(t, "promtool")
+	o := newOffice(t)
+	o.start()
+	rules, err := os.ReadFile(dir + "alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(dir + "dashboard.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var board struct {
+		Panels []struct {
+			Title, Description string
+			Targets            []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(text, &board); err != nil {
+		t.Fatal(err)
+	}
+	queries := string(rules)
+	asRules := "groups:\n  - name: dashboard\n    rules:\n"
+	for i, p := range board.Panels {
+		if p.Description == "" || len(p.Targets) == 0 {
+			t.Errorf("panel %q says nothing, or asks for nothing", p.Title)
+		}
+		for j, q := range p.Targets {
+			queries += "\n" + q.Expr
+			asRules += fmt.Sprintf("      - record: panel_%d_%d\n        expr: %q\n", i, j,
+				strings.ReplaceAll(q.Expr, "$__rate_interval", "5m"))
+		}
+	}
+	if len(board.Panels) < 10 {
+		t.Errorf("the dashboard has %d panels", len(board.Panels))
+	}
+	o.file("dashboard.yml", asRules)
+	for _, args := range [][]string{{"check", "rules", dir + "alerts.yml"}, {"test", "rules", dir + "alerts_test.yml"},
+		{"check", "rules", o.path("dashboard.yml")}} {
+		if out, err := exec.CommandContext(t.Context(), promtool, args...).CombinedOutput(); err != nil {
+			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	shown := o.series(t)
+	used := regexp.MustCompile(`(\bup|\bpeerload_\w+)(?:\{([^}]*)\})?`).FindAllStringSubmatch(queries, -1)
+	if len(used) < 30 {
+		t.Errorf("only %d queries were found", len(used))
+	}
+	for _, m := range used {
+		labels, ok := shown[m[1]]
+		if !ok {
+			t.Errorf("no controller shows %s", m[1])
+		}
+		for _, l := range regexp.MustCompile(`(\w+)=`).FindAllStringSubmatch(m[2], -1) {
+			if !strings.Contains(" "+labels+" ", " "+l[1]+" ") && !strings.Contains(labels, l[1]+`="`) {
+				t.Errorf("%s has no label %s, but%s", m[1], l[1], labels)
+			}
+		}
 	}
 }

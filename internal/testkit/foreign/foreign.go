@@ -54,8 +54,9 @@ func places() []string {
 	if cache == "" {
 		cache = filepath.Join(os.Getenv("HOME"), ".cache")
 	}
-	return append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin",
-		filepath.Join(cache, "peerload-foreign", "usr", "sbin"))
+	unpacked := filepath.Join(cache, "peerload-foreign", "usr")
+	return append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin", filepath.Join(unpacked, "sbin"),
+		filepath.Join(unpacked, "bin"))
 }
 
 // find returns the first program of a name and a make.
