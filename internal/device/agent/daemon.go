@@ -258,7 +258,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.upgrade.run(ctx, &busy)
 	d.replaceInstance(ctx)
-	busy.Go(func() { d.place.watch(ctx, d.kick) })
+	busy.Go(func() { d.place.lookOut(ctx, d.kick) })
 	d.notify.Send(sdnotify.Ready)
 	d.resume()
 	d.bringSets(ctx, &busy)

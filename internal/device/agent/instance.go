@@ -288,9 +288,9 @@ type place struct {
 // lookEvery is how often it is looked whether the place is another one.
 const lookEvery = 2 * time.Second
 
-// watch asks for a check-in, which moves the device, when its address has gone and
+// lookOut asks for a check-in, which moves the device, when its address has gone and
 // there is another. Where there is none, the device downloads by itself meanwhile.
-func (p *place) watch(ctx context.Context, kick chan<- struct{}) {
+func (p *place) lookOut(ctx context.Context, kick chan<- struct{}) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
