@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -201,6 +202,33 @@ func TestFalseSizesOfALoad(t *testing.T) {
 				inDir(t, d.out, files)
 			}
 			t.Logf("%d requests", srv.asked.Load())
+		})
+	}
+}
+
+// TestFalseSizeRootKilled: the root dies while all believe a false size, and the
+// others find it out.
+func TestFalseSizeRootKilled(t *testing.T) {
+	t.Parallel()
+	long(t)
+	body := content(23, mib)
+	for name, told := range map[string]int{"larger": 3 * mib, "smaller": mib / 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := &falseSize{file: func(string) []byte { return body }, told: func(int) int { return told },
+				pause: 2 * time.Millisecond}
+			s := newSite(t)
+			ds := s.start(3, "tftp://"+srv.serve(t)+"/app.bin", "--sha256", shaOf(body))
+			root := s.rootOf(ds)
+			root.until("a fifth", isProgress(20))
+			root.signal(syscall.SIGKILL)
+			for _, d := range ds {
+				if d != root {
+					d.wait(0)
+					d.holds(body)
+				}
+			}
+			t.Logf("%d requests, %.2f copies", srv.asked.Load(), float64(srv.sent.Load())/float64(len(body)))
 		})
 	}
 }
