@@ -183,7 +183,7 @@ func requireData(d dataDir, database string) error {
 	}
 	if _, err := os.Stat(d.database()); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %s holds no controller's data: start \"peerload-server serve --data %s\" once, name another "+
-			"directory with --data, or a controller with --server",
+			"directory with --data, or a controller with --server, or sign in at one with \"peerload-server login\"",
 			errData, d, d)
 	} else if err != nil {
 		return fmt.Errorf("%w: %w", errData, err)

@@ -29,6 +29,9 @@ import (
 // errNotSignedIn ends "login --status" after it has told what is wrong.
 var errNotSignedIn = errors.New("not signed in")
 
+// errNoServer says that nobody has named a controller, and that none is the default.
+var errNoServer = fmt.Errorf("--server is missing: the URL of the controller (environment: %s)", console.EnvController)
+
 // loginFlags are those of login and logout.
 type loginFlags struct {
 	console.Flags
@@ -123,7 +126,7 @@ func (l *loginFlags) place() (at console.Place, err error) {
 		}
 	}
 	if at.Server == "" {
-		return at, fmt.Errorf("--server is missing: the URL of the controller (environment: %s)", console.EnvController)
+		return at, errNoServer
 	}
 	at.Entry, _ = ring.Find(at.Server)
 	at.CA = at.Entry.CA
@@ -310,6 +313,10 @@ func (l *loginFlags) switchTo(cmd *cobra.Command) error {
 
 func (l *loginFlags) signOut(cmd *cobra.Command) error {
 	at, err := l.place()
+	if errors.Is(err, errNoServer) {
+		return errors.New("nobody is signed in at the controller that commands take: there is nothing to end; " +
+			"\"peerload-server login --status\" lists sign-ins, and --server names one")
+	}
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,9 @@ func TestLogin(t *testing.T) {
 	if b, err := os.ReadFile(logins); err != nil || bytes.Contains(b, []byte("plc_")) {
 		t.Errorf("a token is left: %v %s", err, b)
 	}
-	o.wrong(exitUsage, "logout")
+	if says := o.wrong(exitUsage, "logout"); !strings.Contains(says, "there is nothing to end") {
+		t.Error(says)
+	}
 	o.wrong(exitUsage, "logout "+at)
 	if found := grep(t, o.path("data"), second.Token); found != "" {
 		t.Errorf("%s has the token in it", found)

@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -186,26 +188,27 @@ func (c caller) may(n need, device string) error {
 		return nil
 	case needAnybody:
 		if a.Kind == domain.ActorDevice {
-			return domain.ErrForbidden
+			return fmt.Errorf("%w: this is not for devices", domain.ErrForbidden)
 		}
 		return nil
 	case needSelf, needDevice:
 		if a.Kind == domain.ActorDevice {
 			name, err := domain.DeviceName(device)
 			if err != nil || name != a.Name {
-				return domain.ErrForbidden
+				return fmt.Errorf("%w: a device sees itself only", domain.ErrForbidden)
 			}
 			return nil
 		}
-		if n == needDevice || !a.Can(domain.ScopeRead) {
-			return domain.ErrForbidden
+		if n == needDevice {
+			return fmt.Errorf("%w: this is for the device itself, with its own secret", domain.ErrForbidden)
 		}
-		return nil
+		n = need(domain.ScopeRead)
 	}
-	if !a.Can(domain.Scope(n)) {
-		return domain.ErrForbidden
+	err := a.Check(domain.Scope(n))
+	if errors.Is(err, domain.ErrUnauthenticated) { // known, and without any role
+		err = domain.ErrForbidden
 	}
-	return nil
+	return err
 }
 
 // Local returns a way to call the API in this process as an actor that needs no

@@ -37,8 +37,9 @@ func TestSignIn(t *testing.T) {
 	if code, text, _ := s.call("PATCH", Prefix+"/devices/"+one, l.Secret, object{"description": "x"}); code != 200 {
 		t.Errorf("a change: %d %s", code, text)
 	}
-	if code, _, _ := s.call("GET", Prefix+"/users", l.Secret, nil); code != 403 {
-		t.Errorf("more than an operator may: %d", code)
+	if code, text, _ := s.call("GET", Prefix+"/users", l.Secret, nil); code != 403 ||
+		!strings.Contains(text, "operator has role operator, this needs admin") {
+		t.Errorf("more than an operator may: %d %s", code, text)
 	}
 	code, text, _ := s.call("GET", Prefix+"/session", l.Secret, nil)
 	who := decode[Who](t, text)

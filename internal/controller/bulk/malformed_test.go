@@ -72,7 +72,7 @@ var malformed = []struct{ name, table, says string }{
 	{"an unknown site", "device,model,site\n000000000001,7961,Kyotto\n", `site "Kyotto"; did you mean Kyoto?`},
 	{"an unknown load", "device,model,load\n000000000001,7961,SIP62\n", `load "SIP62"; did you mean SIP61`},
 	{"an unknown release", "device,model,release\n000000000001,7961,9.4(3)\n", `did you mean 9.4(2)?`},
-	{"a load of another model", "device,model,load\n000000000001,7961,SIP41\n", "the load does not fit the model"},
+	{"a load of another model", "device,model,load\n000000000001,7961,SIP41\n", "it does not fit the model"},
 	{"a load and a release", "device,model,load,release\n000000000001,7961,SIP61,9.4(2)\n", "name one of them"},
 	{"no such value", "device,model,peer-sharing\n000000000001,7961,maybe\n", "peer-sharing"},
 	{"no such choice", "device,model,timing\n000000000001,7961,clasic\n", "did you mean classic?"},

@@ -131,15 +131,28 @@ func wayText(r client.Reach, japanese bool) (text string) {
 	return text
 }
 
+// CountsText shows up to mostCounts counts; of more the someCounts greatest. All of them
+// are in the JSON.
+const mostCounts, someCounts = 8, 5
+
 // CountsText writes counts by name.
 func CountsText(by map[string]int) string {
+	names := slices.Sorted(maps.Keys(by))
+	left := 0
+	if len(names) > mostCounts {
+		slices.SortStableFunc(names, func(a, b string) int { return by[b] - by[a] })
+		names, left = names[:someCounts], len(names)-someCounts
+	}
 	var all []string
-	for _, name := range slices.Sorted(maps.Keys(by)) {
+	for _, name := range names {
 		shown := name
 		if shown == "" {
 			shown = terminal.None
 		}
 		all = append(all, fmt.Sprintf("%s %d", terminal.Printable(shown), by[name]))
+	}
+	if left > 0 { // in no language, for both
+		all = append(all, fmt.Sprintf("… (+%d)", left))
 	}
 	return strings.Join(all, ", ")
 }

@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"encoding/csv"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -82,5 +83,20 @@ func TestAge(t *testing.T) {
 		if a := Age(5); a.Set(text) == nil || a != 5 {
 			t.Errorf("%q is taken as %v", text, time.Duration(a))
 		}
+	}
+}
+
+// TestCountsText: so many as a line takes; of more the greatest, and how many others.
+func TestCountsText(t *testing.T) {
+	by := map[string]int{}
+	for n := range 8 {
+		by[fmt.Sprintf("s%d", n)] = 1
+	}
+	if got, want := CountsText(by), "s0 1, s1 1, s2 1, s3 1, s4 1, s5 1, s6 1, s7 1"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	by["s5"], by["z"] = 3, 2
+	if got, want := CountsText(by), "s5 3, z 2, s0 1, s1 1, s2 1, … (+4)"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -520,8 +520,9 @@ var (
 	ErrInvalid = errors.New("invalid")
 	// ErrRefused says that the change would break a rule.
 	ErrRefused = errors.New("refused")
-	// ErrUnfit says that a load is not for the model. It matches ErrRefused too.
-	ErrUnfit = fmt.Errorf("%w: the load does not fit the model", ErrRefused)
+	// ErrUnfit says that a load or file set is not for the model. It matches ErrRefused
+	// too.
+	ErrUnfit = fmt.Errorf("%w: it does not fit the model", ErrRefused)
 	// ErrNoWay says that no load leads from what a device runs to the one that it
 	// would get. It matches ErrRefused too.
 	ErrNoWay = fmt.Errorf("%w: no load leads there", ErrRefused)

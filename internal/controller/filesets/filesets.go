@@ -114,5 +114,8 @@ func assignedAt(ctx context.Context, tx domain.Tx, name string) (at []string, er
 			at = append(at, domain.DeviceTarget(d.Name).String())
 		}
 	}
-	return at[:min(len(at), maxNamed)], nil
+	if more := len(at) - maxNamed; more > 0 {
+		at = append(at[:maxNamed], fmt.Sprintf("and %d more", more))
+	}
+	return at, nil
 }

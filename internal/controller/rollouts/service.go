@@ -354,12 +354,23 @@ func refused(format string, args ...any) error {
 func said(err error) error {
 	switch {
 	case errors.Is(err, rollout.ErrState), errors.Is(err, rollout.ErrRefused):
-		return fmt.Errorf("%w: %w", domain.ErrRefused, err)
+		return &refusal{err}
 	case errors.Is(err, keeper.ErrNotFound):
 		return fmt.Errorf("%w: %w", domain.ErrNotFound, err)
 	}
 	return err
 }
+
+// refusal is what the machine refuses, in the words of the domain.
+type refusal struct{ err error }
+
+// Error says once that it is refused.
+func (r *refusal) Error() string {
+	return domain.ErrRefused.Error() + ": " + strings.Replace(r.err.Error(), rollout.ErrRefused.Error()+": ", "", 1)
+}
+
+// Unwrap implements errors.Is, for both.
+func (r *refusal) Unwrap() []error { return []error{domain.ErrRefused, r.err} }
 
 // Get returns a rollout.
 func (s *Service) Get(ctx context.Context, a domain.Actor, id string) (v View, err error) {

@@ -171,6 +171,9 @@ func TestApproval(t *testing.T) {
 		}
 		_, err := r.Order(r.ctx, r.admin, "up", rollouts.ToApprove, rollouts.Order{}, 0, false)
 		r.is(err, domain.ErrRefused)
+		if strings.Count(err.Error(), "refused") != 1 {
+			t.Error(err)
+		}
 		own := domain.Actor{Kind: domain.ActorToken, Name: "token ci of ann", User: "ann", Role: domain.RoleAdmin}
 		_, err = r.Order(r.ctx, own, "up", rollouts.ToApprove, rollouts.Order{}, 0, false)
 		r.is(err, domain.ErrRefused)
