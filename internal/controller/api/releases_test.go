@@ -162,6 +162,36 @@ var releaseBodies = []malformed{
 	{"a note that rings", `{"name":"9.5","loads":["a1"],"note":"\u0007"}`, 422, "plain text"},
 }
 
+// TestMalformedFileSets: likewise of assignments of file sets, at a level and by an
+// order.
+func TestMalformedFileSets(t *testing.T) {
+	s := changeRig(t)
+	many := `["` + strings.Repeat(`x","`, 32) + `x"]`
+	bodies := []malformed{
+		{"nothing", `{}`, 422, "name file sets"}, {"empty lists", `{"assign":[],"unassign":[]}`, 422, "name file sets"},
+		{"a text", `{"assign":"x"}`, 422, "expected array"}, {"a list of numbers", `{"assign":[7]}`, 422, "expected string"},
+		{"none of that name", `{"assign":["none"]}`, 404, "file set"}, {"a load", `{"assign":["a1"]}`, 404, "file set"},
+		{"one that is not assigned", `{"unassign":["none"]}`, 404, "none"}, {"too many", `{"assign":` + many + `}`, 422, "32"},
+		{"a strange name", `{"assign":["a\u0000b"]}`, 404, "file set"},
+		{"an unknown field", `{"assign":["x"],"colour":"red"}`, 422, "unexpected property"},
+	}
+	for _, at := range []string{"/devices/" + phoneA, "/profiles/desks", "/enterprise"} {
+		s.refuses("PATCH", at+"/filesets", bodies)
+		s.refuses("PATCH", at+"/filesets", []malformed{{"no body", ``, 400, "body"}, {"a list", `[]`, 422, "expected object"}})
+	}
+	for _, where := range []string{`"site":"Kyoto"`, `"target":{"level":"profile","name":"desks"}`} {
+		for _, m := range bodies {
+			m.body = `{` + where + `,"file_sets":` + m.body + `}`
+			s.refuses("POST", "/changes", []malformed{m})
+			s.refuses("POST", "/changes?dry_run=true", []malformed{m})
+		}
+	}
+	s.refuses("POST", "/changes", []malformed{
+		{"of a model", `{"target":{"level":"model","name":"7941"},"file_sets":{"assign":["x"]}}`, 422, "not to a model"},
+		{"and a load", `{"site":"Kyoto","file_sets":{"assign":["x"]},"load":"a1"}`, 422, "names one of target and site"},
+	})
+}
+
 // TestMalformedReleases: each gets a clear verdict, and nothing is changed.
 func TestMalformedReleases(t *testing.T) {
 	s := releaseRig(t)

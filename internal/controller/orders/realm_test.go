@@ -1,6 +1,7 @@
 package orders
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"testing"
@@ -90,5 +91,49 @@ func TestLimitedLater(t *testing.T) {
 	}
 	if told, err := s.Cancel(t.Context(), f.Ken, own); err != nil || told.Standings[domain.OrderCancelled] != 2 {
 		t.Errorf("an order to own devices is not cancelled: %v, %v", told.Standings, err)
+	}
+}
+
+// counting counts the transactions of a store.
+type counting struct {
+	domain.Store
+	views, updates int
+}
+
+// View implements domain.Store.
+func (c *counting) View(ctx context.Context, fn func(domain.Tx) error) error {
+	c.views++
+	return c.Store.View(ctx, fn)
+}
+
+// Update implements domain.Store.
+func (c *counting) Update(ctx context.Context, fn func(domain.Tx) error) error {
+	c.updates++
+	return c.Store.Update(ctx, fn)
+}
+
+// TestSentInOne: whom an order reaches is found in the transaction that writes it. In
+// between a device could go to a site that is not the sender's.
+func TestSentInOne(t *testing.T) {
+	f := realmsuite.New(t)
+	c := &counting{Store: f.Store}
+	f.Config.Store = c
+	ctl, err := domain.New(f.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Config{Controller: ctl, Keys: t.TempDir(), Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []Request{{Devices: []string{realmsuite.Own, realmsuite.Outside}}, {Site: realmsuite.Osaka}} {
+		r.Kind = string(order.CheckIn)
+		c.views, c.updates = 0, 0
+		if sent, err := s.Send(t.Context(), f.Admin, r, false); err != nil || sent.Reach.Devices == 0 {
+			t.Fatalf("%+v, %v", sent, err)
+		}
+		if c.views != 0 || c.updates != 1 {
+			t.Errorf("%+v takes %d transactions to read and %d to write", r, c.views, c.updates)
+		}
 	}
 }
