@@ -11,6 +11,8 @@ import (
 	"hash"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/peerload/peerload/internal/device/wording"
@@ -29,8 +31,12 @@ type campaignResult struct {
 	Seed  uint64  `json:"seed"`  // of the first
 	Runs  int     `json:"runs"`  // played
 	WallS float64 `json:"wall_s"`
-	// Failed is the seed that broke something, with its site and what it broke.
-	Failed     *uint64  `json:"failed_seed,omitempty"`
+	// Failed is the seed that broke something, the first if several did, with its site
+	// and what it broke.
+	Failed *uint64 `json:"failed_seed,omitempty"`
+	// Broken is how many sites did, and Seeds the first of them.
+	Broken     int      `json:"broken"`
+	Seeds      []uint64 `json:"broken_seeds,omitempty"`
 	Site       string   `json:"site,omitempty"`
 	Violations []string `json:"violations,omitempty"`
 	// Digest, if it was asked for and all sites were played: see digestOf.
@@ -38,7 +44,10 @@ type campaignResult struct {
 	traces [][sha256.Size]byte
 }
 
-// campaign plays random sites until one is wrong.
+// mostNamed bounds the seeds of broken sites that are named.
+const mostNamed = 20
+
+// campaign plays random sites until one is wrong, or all.
 func (f *simFlags) campaign(ctx context.Context, out io.Writer) error {
 	if f.runs < 1 || f.runs > maxRuns {
 		return fmt.Errorf("--runs is 1 to %d, not %d", maxRuns, f.runs)
@@ -70,10 +79,16 @@ func (f *simFlags) campaign(ctx context.Context, out io.Writer) error {
 		if f.digest {
 			r.traces[i] = x.digest
 		}
+		if len(x.bad) > 0 {
+			r.Broken++
+			r.Seeds = append(r.Seeds, x.seed)
+			slices.Sort(r.Seeds)
+			r.Seeds = r.Seeds[:min(len(r.Seeds), mostNamed)]
+		}
 		if len(x.bad) > 0 && (r.Failed == nil || x.seed < *r.Failed) {
 			r.Failed, r.Violations = &x.seed, x.bad
 		}
-		return r.Failed == nil
+		return r.Failed == nil || f.keepGoing
 	})
 	bar.end()
 	if err != nil {
@@ -144,6 +159,11 @@ func (f *simFlags) report(out io.Writer, r *campaignResult) error {
 			fmt.Fprintf(out, "digest of the traces: %s\n", r.Digest)
 		}
 		return nil
+	}
+	if f.keepGoing {
+		fmt.Fprintf(out, "%s, seeds %d to %d: %d broke an invariant; %.1f s\n", count(r.Runs, "random site"), f.seed,
+			f.seed+uint64(f.runs)-1, r.Broken, r.WallS)
+		fmt.Fprintf(out, "the first of them: %s\n", strings.Trim(fmt.Sprint(r.Seeds), "[]"))
 	}
 	fmt.Fprintf(out, "seed %d: %s\n", *r.Failed, r.Site)
 	for _, b := range r.Violations {

@@ -76,7 +76,8 @@ with the invariants checked throughout. Subnets are independent, each has its ow
 WAN, and as many as there are processors are played at once.
 
 With --runs random sites with random faults are played, one for each seed; a
-failure prints its seed and a shortened trace. --runs 1 --seed S replays one.
+failure prints its seed and a shortened trace, and ends the run unless
+--keep-going. --runs 1 --seed S replays one.
 --liars plays sites on which nothing is wrong but a liar, or more liars than honest
 devices: each is a random program over the messages of the protocol. Each site is
 played twice, with the liars silent and with them; how much later the last device
@@ -92,6 +93,7 @@ Faults are NAME or NAME@PERCENT of the bytes:
 		Example: `  peerload-lab sim --devices 100000 --subnets 100
   peerload-lab sim --devices 100 --fault poweroff-root@50 --seed 7 --trace
   peerload-lab sim --runs 10000 --digest
+  peerload-lab sim --seed 9000000 --runs 100000 --keep-going
   peerload-lab sim --runs 10000 --liars --keep-going`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -121,7 +123,7 @@ Faults are NAME or NAME@PERCENT of the bytes:
 	fl.IntVar(&f.runs, "runs", 0, "play so many random sites instead")
 	fl.BoolVar(&f.digest, "digest", false, "with --runs: one SHA-256 over the traces of all sites")
 	fl.BoolVar(&f.liarSites, "liars", false, "with --runs: sites with random liars, each bounded by its quiet run")
-	fl.BoolVar(&f.keepGoing, "keep-going", false, "with --liars: play all sites though one is beyond its bound")
+	fl.BoolVar(&f.keepGoing, "keep-going", false, "with --runs: play all sites though one is wrong, or beyond its bound")
 	fl.BoolVar(&f.json, "json", false, "one JSON object")
 	fl.BoolVar(&f.trace, "trace", false,
 		"write every event of the first subnet, or of the one site of --runs 1, on stderr")

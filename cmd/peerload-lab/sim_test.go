@@ -162,6 +162,12 @@ func TestCampaignReport(t *testing.T) {
 		t.Errorf("%d lines", n)
 	}
 	out.Reset()
+	r.Broken, r.Seeds = 2, []uint64{3, 5}
+	if err := (&simFlags{runs: 3, seed: 1, keepGoing: true}).report(&out, r); err != nil ||
+		!strings.HasPrefix(out.String(), "3 random sites, seeds 1 to 3: 2 broke an invariant; 0.0 s\nthe first of them: 3 5\n") {
+		t.Errorf("%v: %s", err, out.String())
+	}
+	out.Reset()
 	var got campaignResult
 	if err := (&simFlags{runs: 3, json: true}).report(&out, r); err != nil || json.Unmarshal(out.Bytes(), &got) != nil ||
 		*got.Failed != 3 {

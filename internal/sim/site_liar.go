@@ -46,7 +46,7 @@ func NewLiarSite(seed uint64) *LiarSite {
 	r := rand.New(rand.NewPCG(seed, 0x6c696172))
 	c := &LiarSite{
 		Seed: seed, Devices: []int{2, 4, 4, 4, 8, 16}[r.IntN(6)], LAN: 100e6, Signed: true, Keyed: true,
-		WAN: 12e3 * math.Pow(200e6/12e3, r.Float64()), RTT: time.Duration(1+r.IntN(200)) * time.Millisecond,
+		WAN: anyWAN(r), RTT: time.Duration(1+r.IntN(200)) * time.Millisecond,
 		NoRange: r.IntN(6) == 0, NoLength: r.IntN(6) == 0, Classic: r.IntN(12) == 0,
 	}
 	// From a tenth of a second to two minutes of the WAN, 8 MB at most.

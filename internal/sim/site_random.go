@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -25,7 +26,10 @@ type RandomSite struct {
 
 // NewRandomSite draws a site and its faults. Trace, if not nil, gets a line for
 // each event.
-func NewRandomSite(seed uint64, trace Tracer) *RandomSite {
+func NewRandomSite(seed uint64, trace Tracer) *RandomSite { return newRandomSite(seed, trace, anyWAN) }
+
+// newRandomSite draws a site with a WAN that is drawn as is said.
+func newRandomSite(seed uint64, trace Tracer, wan func(*rand.Rand) float64) *RandomSite {
 	r := &RandomSite{rnd: rand.New(rand.NewPCG(seed, 0x73697465))}
 	cfg := Config{Seed: seed, Overhead: overhead, Trace: trace}
 	if r.rnd.IntN(12) == 0 {
@@ -38,7 +42,7 @@ func NewRandomSite(seed uint64, trace Tracer) *RandomSite {
 	}
 	r.s = New(cfg)
 	r.sub = r.s.Subnet(SubnetConfig{
-		LAN: 100e6, WAN: []float64{2e6, 20e6, 200e6}[r.rnd.IntN(3)], RTT: r.ms(200),
+		LAN: 100e6, WAN: wan(r.rnd), RTT: r.ms(200),
 		Latency: 100*time.Microsecond + r.ms(2), Jitter: r.ms(3),
 	})
 	if r.rnd.IntN(3) == 0 {
@@ -61,6 +65,27 @@ func NewRandomSite(seed uint64, trace Tracer) *RandomSite {
 	return r
 }
 
+// anyWAN draws the rate of a WAN log-uniformly from 12 kbit/s to 200 Mbit/s.
+func anyWAN(rnd *rand.Rand) float64 {
+	const least, most = 12e3, 200e6
+	return least * math.Pow(most/least, rnd.Float64())
+}
+
+// thin reports whether the WAN takes a chunk, or what comes before it too where the
+// server has no ranges, about as long as one device waits for another's direct
+// download: then the next one does not wait for the end.
+func (r *RandomSite) thin() bool {
+	n := 0.0
+	for _, f := range r.files {
+		one := float64(min(f.Size, int64(f.geo.ChunkSize())))
+		if r.sub.Server.NoRange {
+			one = float64(f.Size)
+		}
+		n = max(n, one)
+	}
+	return n*8/r.sub.cfg.WAN > pdp.LAN().Transfer.Look.Seconds()
+}
+
 func (r *RandomSite) ms(most int) time.Duration {
 	return time.Duration(r.rnd.Int64N(int64(most)*int64(time.Millisecond))) + 1
 }
@@ -69,10 +94,11 @@ func (r *RandomSite) tell(format string, args ...any) {
 	r.told = append(r.told, fmt.Sprintf(format, args...))
 }
 
-// file draws a file: signed, or keyed by its digest alone, of known size or
-// not, or known by its name only.
+// file draws a file that takes the WAN a minute at most: signed, or keyed by its
+// digest alone, of known size or not, or known by its name only.
 func (r *RandomSite) file(i int) *File {
-	f := NewFile(fmt.Sprintf("f%d", i), r.rnd.Int64N(8_000_000))
+	most := min(int64(r.sub.cfg.WAN/8*60), 8_000_000)
+	f := NewFile(fmt.Sprintf("f%d", i), r.rnd.Int64N(most))
 	switch r.rnd.IntN(6) {
 	case 0:
 		f.Signed = false
@@ -269,7 +295,7 @@ func (r *RandomSite) String() string { return strings.Join(r.told, "; ") }
 
 // Play runs the site to its end and returns what is wrong; nothing is right.
 func (r *RandomSite) Play() []string {
-	r.s.cfg.AllowBudgetOverlap = r.badNet || r.liars
+	r.s.cfg.AllowBudgetOverlap = r.badNet || r.liars || r.thin()
 	r.s.Run(30 * time.Second) // whatever is to happen has happened
 	var bad []string
 	if !r.s.RunToEnd(15 * time.Minute) {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"flag"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"testing"
@@ -167,6 +168,9 @@ func TestRandomSites(t *testing.T) {
 	}
 }
 
+// someWAN draws the rate of a WAN as random sites once did, for seeds of that time.
+func someWAN(rnd *rand.Rand) float64 { return []float64{2e6, 20e6, 200e6}[rnd.IntN(3)] }
+
 // TestSeedsThatFailed plays random sites that a fault of the protocol kept from
 // ending once.
 func TestSeedsThatFailed(t *testing.T) {
@@ -184,7 +188,7 @@ func TestSeedsThatFailed(t *testing.T) {
 		// bytes than parents still told of the one before, and was left as stalled.
 		28262,
 	} {
-		r := NewRandomSite(seed, nil)
+		r := newRandomSite(seed, nil, someWAN)
 		if bad := r.Play(); len(bad) > 0 {
 			t.Errorf("seed %d: %s\n\t%s", seed, r, strings.Join(bad, "\n\t"))
 		}
