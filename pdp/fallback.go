@@ -378,6 +378,13 @@ func (f *fallback) settleProbe() {
 		f.probe.stop()
 		return
 	}
+	if m.origin.Last() == wire.ReasonOriginStalled {
+		// Many at once may be what is too much for the line.
+		f.probe.stop()
+		f.starving = true
+		f.budget.Entitle(m.now)
+		return
+	}
 	if !f.probe.set {
 		jitter := time.Duration(m.rnd.Int64N(int64(m.cfg.Transfer.FallbackJitter)))
 		f.probe.start(max(m.now, m.origin.ProbeNotBefore()) + 1 + jitter)

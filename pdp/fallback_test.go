@@ -158,6 +158,32 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// TestStalledOriginIsAskedByTurns: a server that is said to send no more may have too
+// many to send to. A device that checks takes its turn, as those do that download.
+func TestStalledOriginIsAskedByTurns(t *testing.T) {
+	for _, other := range []bool{false, true} {
+		m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+		m.Step(0, Start{}, nil)
+		root := &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20, Waiting: true}
+		m.Step(1, claimed(2, root), nil)
+		m.Step(1, resigned(2, 2, &wire.Resign{Reason: wire.ReasonOriginStalled}), nil)
+		link := follow(t, m, 1, root)
+		asked := false
+		for now := time.Second; now < 11*time.Second && !asked; now += 500 * time.Millisecond {
+			m.Step(now+1, claimed(1, root), nil)
+			m.Step(now+1, Framed{Link: link, Frame: &wire.Progress{}}, nil)
+			if other {
+				m.Step(now+1, Datagram{From: addr(3), Env: wire.Envelope{From: peer(3), TCPPort: wire.Port},
+					Msg: &wire.Direct{}}, nil)
+			}
+			asked = open(pass(t, m, now+1, now+499*time.Millisecond)) >= 0
+		}
+		if asked == other || m.IsRoot() {
+			t.Errorf("another device downloads: %v; asks: %v, is root %v", other, asked, m.IsRoot())
+		}
+	}
+}
+
 // TestRootSpeaksFromItsAddress: what comes in the root's name from another address
 // is not heard.
 func TestRootSpeaksFromItsAddress(t *testing.T) {
