@@ -160,7 +160,9 @@ func (c *LiarSite) Bound(silent time.Duration) (last time.Duration, copies float
 		last, copies = last+silent, copies+1
 	}
 	if c.Majority() {
-		last, copies = 2*last, float64(c.Devices)
+		// Each device may fetch all by itself, and follow a liar meanwhile: then the
+		// chunk under way is cut off, and comes again.
+		last, copies = 2*last, float64(c.Devices)+c.looks()
 	}
 	return last, copies + c.looks()
 }
