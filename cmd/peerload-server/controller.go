@@ -24,7 +24,6 @@ import (
 	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/files"
-	"github.com/peerload/peerload/internal/controller/files/cnf"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/servercert"
@@ -106,7 +105,7 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	}
 	defer root.Close()
 	files := files.Config{Root: root, Log: log, Metrics: files.NewMetrics(),
-		Generate: cnf.Maker{Controller: inst.Controller, Told: inst.Rollouts.Told, Templates: d.templates()}.Make}
+		Generate: inst.Files.Make}
 	if files.Budget, err = s.budget(); err != nil {
 		return err
 	}

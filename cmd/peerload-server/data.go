@@ -165,7 +165,7 @@ func (inst *instance) assemble(ctx context.Context, d dataDir, log *slog.Logger,
 	if inst.repo, err = repository.Open(repository.Config{Dir: d.repository(), Keys: d.keys()}); err != nil {
 		return err
 	}
-	inst.Services, err = services.New(ctx, services.Config{Keys: d.keys(), Log: log,
+	inst.Services, err = services.New(ctx, services.Config{Keys: d.keys(), Templates: d.templates(), Log: log,
 		Domain: domain.Config{Store: inst.store, Repository: inst.repo, SessionLife: how.life}})
 	if err != nil {
 		return err

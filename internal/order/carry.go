@@ -2,10 +2,12 @@ package order
 
 import (
 	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"strings"
+	"time"
 )
 
 // A device may have its orders sent to another one of its subnet, its carrier, and
@@ -17,14 +19,29 @@ import (
 // MaxMandates bounds the mandates of one feed.
 const MaxMandates = 2048
 
-// Sizes in bytes. Codes are half as long as those of results: one is worth nothing
-// after some minutes.
+// Sizes in bytes. Codes are short, as each is worth nothing after some minutes, and who
+// guesses must ask each time.
 const (
-	codeSize    = 16
+	codeSize    = 8
 	nameSize    = 6
-	MandateSize = nameSize + 8 + codeSize
+	StampSize   = 4
+	MandateSize = nameSize + 4 + 4 + StampSize + codeSize
 	CoverSize   = codeSize
 )
+
+// Stamp tells whether a provisioning file is the one that a device has: the first
+// bytes of its SHA-256.
+type Stamp [StampSize]byte
+
+// StampEvery is how often a controller looks whether the files of the devices that are
+// connected have changed.
+const StampEvery = 10 * time.Minute
+
+// StampOf is that of a file.
+func StampOf(file []byte) Stamp {
+	sum := sha256.Sum256(file)
+	return Stamp(sum[:StampSize])
+}
 
 const (
 	forMandate = "peerload mandate 1\x00"
@@ -34,8 +51,12 @@ const (
 // Mandate has the orders of a device sent to a carrier.
 type Mandate struct {
 	Device string
+	// Time is when, by the controller's clock as the device knows it, in whole seconds.
+	Time time.Time
 	// Nonce is another one for each mandate.
-	Nonce uint64
+	Nonce uint32
+	// Stamp is that of the file by which the device is provisioned.
+	Stamp Stamp
 }
 
 // Mandate writes a mandate with its code. It fails if a name is none of a device.
@@ -47,7 +68,9 @@ func (s Secret) Mandate(m Mandate, carrier string) ([]byte, error) {
 	if err != nil {
 		return nil, malformed("%v", err)
 	}
-	b = binary.BigEndian.AppendUint64(b, m.Nonce)
+	b = binary.BigEndian.AppendUint32(b, uint32(m.Time.Unix()))
+	b = binary.BigEndian.AppendUint32(b, m.Nonce)
+	b = append(b, m.Stamp[:]...)
 	return append(b, s.mandateCode(b, carrier)...), nil
 }
 
@@ -61,8 +84,10 @@ func ParseMandate(b []byte) (Mandate, error) {
 	if len(b) != MandateSize {
 		return Mandate{}, malformed("a mandate of %d bytes", len(b))
 	}
+	rest := b[nameSize:]
 	return Mandate{"SEP" + strings.ToUpper(hex.EncodeToString(b[:nameSize])),
-		binary.BigEndian.Uint64(b[nameSize:])}, nil
+		time.Unix(int64(binary.BigEndian.Uint32(rest)), 0).UTC(), binary.BigEndian.Uint32(rest[4:]),
+		Stamp(rest[8:][:StampSize])}, nil
 }
 
 // Mandated reports whether the secret has made a mandate for a carrier.

@@ -12,7 +12,7 @@ import (
 // A mandate and its cover are of one device, one carrier, one nonce and one beat.
 func TestMandate(t *testing.T) {
 	mine, other := order.NewSecret("a secret"), order.NewSecret("another")
-	want := order.Mandate{Device: "SEP0000000000AB", Nonce: 1 << 63}
+	want := order.Mandate{Device: "SEP0000000000AB", Time: at, Nonce: 1 << 31, Stamp: order.StampOf([]byte("a file"))}
 	b, err := mine.Mandate(want, two)
 	if err != nil || len(b) != order.MandateSize {
 		t.Fatalf("%d bytes, %v", len(b), err)

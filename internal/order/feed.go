@@ -15,6 +15,8 @@ type Hello struct {
 	// Mandates are those of the devices that the asker carries for, one after the
 	// other: see Secret.Mandate. Their orders come in the same feed.
 	Mandates []byte `json:"mandates,omitempty"`
+	// Stamp is the asker's own, as in a mandate; nil: it does not say.
+	Stamp []byte `json:"stamp,omitempty"`
 }
 
 // Line is one line of a feed; one of its fields is set, but for Covers.

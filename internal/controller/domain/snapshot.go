@@ -554,6 +554,19 @@ func (c *Controller) Defaults(ctx context.Context) (out Defaults, err error) {
 // if auto-registration is on it becomes known instead. model is the one that
 // the device states, "" if it states none.
 func (c *Controller) Provision(ctx context.Context, device, model, from string) (out Desired, err error) {
+	out, err = c.ProvisionKnown(ctx, device)
+	if !errors.Is(err, ErrNotFound) {
+		return out, err
+	}
+	name, err := DeviceName(device)
+	if err != nil {
+		return out, err
+	}
+	return c.register(ctx, name, model, from)
+}
+
+// ProvisionKnown is Provision of a device that is known; no other becomes so.
+func (c *Controller) ProvisionKnown(ctx context.Context, device string) (out Desired, err error) {
 	name, err := DeviceName(device)
 	if err != nil {
 		return out, err
@@ -566,8 +579,5 @@ func (c *Controller) Provision(ctx context.Context, device, model, from string) 
 		out, err = c.desiredIn(ctx, tx, d)
 		return err
 	})
-	if !errors.Is(err, ErrNotFound) {
-		return out, err
-	}
-	return c.register(ctx, name, model, from)
+	return out, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/peerload/peerload/internal/controller/domain"
@@ -85,11 +86,12 @@ func (s *Service) take(ctx context.Context, tx domain.Tx, r order.Result) error 
 			return err
 		}
 	}
-	return heard(ctx, tx, r.Device, s.ctl)
+	return heard(ctx, tx, r.Device, now.Unix())
 }
 
-// heard notes that a device was heard of.
-func heard(ctx context.Context, tx domain.Tx, device string, ctl *domain.Controller) error {
+// heard notes that a device was heard of at a time, in seconds since 1970, unless that
+// is known to have been later.
+func heard(ctx context.Context, tx domain.Tx, device string, unix int64) error {
 	st, err := tx.States().Get(ctx, device)
 	if errors.Is(err, domain.ErrNotFound) {
 		return nil // it has never reported: there is no state yet
@@ -97,7 +99,11 @@ func heard(ctx context.Context, tx domain.Tx, device string, ctl *domain.Control
 	if err != nil {
 		return err
 	}
-	st.LastSeen, st.Changed = ctl.Time(), ctl.Time()
+	at := time.Unix(unix, 0).UTC()
+	if !at.After(st.LastSeen) {
+		return nil
+	}
+	st.LastSeen, st.Changed = at, at
 	return tx.States().Put(ctx, &st)
 }
 

@@ -3,6 +3,8 @@ package orders
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/order"
@@ -14,6 +16,8 @@ type mandated struct {
 	device  string
 	mandate []byte
 	secret  *order.Secret
+	at      time.Time
+	stamp   order.Stamp
 }
 
 // mandated reads the mandates that a carrier has handed over, and asks of each the
@@ -41,7 +45,7 @@ func (s *Service) mandated(ctx context.Context, carrier string, mandates []byte)
 				return err
 			}
 			if known && secret.Mandated(b, carrier) {
-				all[len(all)-1] = mandated{claim.Device, b, &secret}
+				all[len(all)-1] = mandated{claim.Device, b, &secret, claim.Time, claim.Stamp}
 			}
 		}
 		return nil
@@ -94,4 +98,77 @@ func (f *feed) cover(ctx context.Context, followers []mandated) error {
 		covers = append(covers, code...)
 	}
 	return f.send(order.Line{Beat: beat, Covers: covers})
+}
+
+// heardOf notes that the devices of a feed were heard of: the one that has asked for it
+// now, and each of the others when it has made its mandate. A carrier may keep mandates,
+// but cannot make any.
+func (s *Service) heardOf(ctx context.Context, a domain.Actor, followers []mandated) error {
+	now := s.ctl.Time()
+	all := append([]mandated{{device: a.Name, secret: &order.Secret{}, at: now}}, followers...)
+	return s.ctl.Update(ctx, a, func(tx domain.Tx, _ domain.Note) error {
+		for _, m := range all {
+			if m.secret == nil || m.at.After(now.Add(time.Minute)) {
+				continue
+			}
+			if err := heard(ctx, tx, m.device, min(m.at.Unix(), now.Unix())); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// stampsOf are the stamps that the devices of a feed have said.
+func stampsOf(carrier string, h order.Hello, followers []mandated) map[string]order.Stamp {
+	all := map[string]order.Stamp{}
+	for _, m := range followers {
+		if m.secret != nil {
+			all[m.device] = m.stamp
+		}
+	}
+	if len(h.Stamp) == order.StampSize {
+		all[carrier] = order.Stamp(h.Stamp)
+	}
+	return all
+}
+
+// changedLife is how long an order that is made for changed files lasts. It is made
+// again with the next feed.
+const changedLife = 30 * time.Minute
+
+// changed orders the devices whose provisioning file is another one than they have to
+// fetch it: they need not look by themselves. It is nobody's order, and is not kept.
+func (f *feed) changed(ctx context.Context) error {
+	s := f.service
+	if s.stamp == nil {
+		return nil
+	}
+	var targets []string
+	for device, has := range f.stamps {
+		is, err := s.stamp(ctx, device)
+		if err == nil && is != has { // what cannot be made now is looked at the next time
+			targets, f.stamps[device] = append(targets, device), is
+		}
+	}
+	if len(targets) == 0 {
+		return nil
+	}
+	slices.Sort(targets)
+	k, err := s.keys.current()
+	if err != nil {
+		return err
+	}
+	if err := f.lead(k); err != nil {
+		return err
+	}
+	now := s.ctl.Time().Truncate(time.Second)
+	f.desk.number++
+	sealed, err := order.Seal(k.private(), order.Order{ID: fmt.Sprintf("settings-%s-%d", f.desk.feed, f.desk.number),
+		Kind: order.UpdateSettings, Targets: targets, Issued: now, Expires: now.Add(changedLife), Feed: f.desk.feed,
+		Number: f.desk.number})
+	if err != nil {
+		return err
+	}
+	return f.send(order.Line{Order: sealed})
 }

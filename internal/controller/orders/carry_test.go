@@ -5,9 +5,11 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/order"
+	"github.com/peerload/peerload/report"
 )
 
 // A carrier's feed has the orders of those that have given it a mandate, and of nobody
@@ -71,5 +73,67 @@ func TestMandatesBounded(t *testing.T) {
 		if !errors.Is(err, domain.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A device whose provisioning file is another one than it says is ordered to fetch it,
+// once, and one with the same file is left alone. Whoever has asked, or has given a
+// mandate, was heard of.
+func TestChanged(t *testing.T) {
+	r := newRig(t)
+	files := map[string]string{one: "old", two: "old", three: "old"}
+	r.orders.stamp = func(_ context.Context, device string) (order.Stamp, error) {
+		text, ok := files[device]
+		if !ok {
+			return order.Stamp{}, domain.ErrNotFound
+		}
+		return order.StampOf([]byte(text)), nil
+	}
+	old := order.StampOf([]byte("old"))
+	m, err := order.NewSecret(secretOf(two)).Mandate(order.Mandate{Device: two, Time: r.ctl.Time(), Stamp: old}, one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{one, two} {
+		if err := r.ctl.Report(t.Context(), r.device(name), report.Device{Schema: 1, State: report.StateIdle}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.ahead.Add(int64(time.Minute))
+	orders := func() (all []order.Order) {
+		var key order.Key
+		hello := order.Hello{Mandates: m, Stamp: old[:]}
+		err := r.orders.Feed(r.Context(), r.device(one), hello, func(l order.Line) (err error) {
+			if l.Key != nil {
+				key, err = order.ParseKey(l.Key)
+			}
+			if l.Order != nil {
+				o, e := key.Open(l.Order, two, r.ctl.Time())
+				all, err = append(all, o), e
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	if all := orders(); len(all) != 0 {
+		t.Errorf("nothing has changed, and there is %+v", all)
+	}
+	files[two] = "new"
+	all := orders()
+	if len(all) != 1 || all[0].Kind != order.UpdateSettings || !slices.Equal(all[0].Targets, []string{two}) {
+		t.Errorf("%+v", all)
+	}
+	seen := func(name string) time.Time {
+		st, err := r.ctl.Device(t.Context(), r.root, name)
+		if err != nil || st.State == nil {
+			t.Fatalf("%+v, %v", st, err)
+		}
+		return st.State.LastSeen
+	}
+	if a, b := seen(one), seen(two); a.Sub(b) < 30*time.Second || r.ctl.Time().Sub(a) > 30*time.Second {
+		t.Errorf("heard of the carrier at %v, of the other at %v", a, b)
 	}
 }

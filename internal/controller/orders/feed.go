@@ -19,9 +19,8 @@ const (
 	// BeatEvery is how often a feed says that it lives.
 	BeatEvery = time.Minute
 	// FeedLife is how long a feed lasts at most: what changes between a device and its
-	// controller is noticed then. A device that carries for others asks for as long, as
-	// each feed costs it their mandates.
-	FeedLife = 6 * time.Hour
+	// controller is noticed then.
+	FeedLife = time.Hour
 	// MaxFeeds bounds the feeds of one process.
 	MaxFeeds = 20_000
 	// maxOfDevice bounds those of one device: the oldest makes room, as it is the one
@@ -204,11 +203,13 @@ type feed struct {
 	version int // of the key that the other side has
 	send    func(order.Line) error
 	end     context.CancelFunc
+	// stamps are those that devices have said, or were told of, by device.
+	stamps map[string]order.Stamp
 }
 
 // Feed sends a device its orders, and a beat every BeatEvery, until ctx ends or the
-// feed is as old as the device has asked for: then it asks for another. send hands over one line. An
-// error matches ErrForbidden or ErrUnavailable, or is that of send.
+// feed is as old as the device has asked for: then it asks for another. send hands over
+// one line. An error matches ErrForbidden or ErrUnavailable, or is that of send.
 func (s *Service) Feed(ctx context.Context, a domain.Actor, h order.Hello, send func(order.Line) error) error {
 	if a.Kind != domain.ActorDevice || a.Role != domain.RoleDevice {
 		return fmt.Errorf("%w: only a device has orders", domain.ErrForbidden)
@@ -224,15 +225,13 @@ func (s *Service) Feed(ctx context.Context, a domain.Actor, h order.Hello, send 
 		return err
 	}
 	f := &feed{service: s, desk: newDesk(s.ctl.Random(8)), devices: devices(a.Name, followers), version: h.KeyVersion,
-		send: send, end: cancel}
+		send: send, end: cancel, stamps: stampsOf(a.Name, h, followers)}
 	if !s.wait.enter(a.Name, f) {
 		return fmt.Errorf("%w: too many devices wait for orders here", domain.ErrUnavailable)
 	}
 	defer s.wait.leave(a.Name, f)
 	end := time.NewTimer(min(FeedLife, time.Duration(max(0, min(h.Wait, 1<<20)))*time.Second))
 	defer end.Stop()
-	beat := time.NewTicker(s.beat)
-	defer beat.Stop()
 	if err := f.beat(); err != nil {
 		return err
 	}
@@ -244,6 +243,20 @@ func (s *Service) Feed(ctx context.Context, a domain.Actor, h order.Hello, send 
 	if err := f.cover(ctx, followers); err != nil {
 		return err
 	}
+	_ = s.heardOf(ctx, a, followers) // orders do not wait for a database that takes nothing
+	if err := f.changed(ctx); err != nil {
+		return err
+	}
+	return f.follow(ctx, a.Name, identity, end.C)
+}
+
+// follow sends what comes, until ctx or the feed ends.
+func (f *feed) follow(ctx context.Context, device, identity string, end <-chan time.Time) error {
+	s := f.service
+	beat := time.NewTicker(s.beat)
+	defer beat.Stop()
+	stamp := time.NewTicker(order.StampEvery)
+	defer stamp.Stop()
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	for {
@@ -259,14 +272,18 @@ func (s *Service) Feed(ctx context.Context, a domain.Actor, h order.Hello, send 
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-end.C:
+		case <-end:
 			return nil
+		case <-stamp.C:
+			if err := f.changed(ctx); err != nil {
+				return err
+			}
 		case <-s.wait.end:
 			return nil
 		case <-news:
 		case <-wake.C:
 		case <-beat.C:
-			now, err := s.identity(ctx, a.Name)
+			now, err := s.identity(ctx, device)
 			if err != nil || now != identity {
 				return err // it was reset: the device must show who it is
 			}

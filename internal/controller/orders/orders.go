@@ -42,6 +42,9 @@ type Config struct {
 	// Beat is how often a feed says that it lives. 0 means BeatEvery, by which devices
 	// judge: another one is for measurements.
 	Beat time.Duration
+	// Stamp is that of the provisioning file which a device would be given now. nil:
+	// devices look by themselves.
+	Stamp func(ctx context.Context, device string) (order.Stamp, error)
 }
 
 // Validate says what is missing.
@@ -59,6 +62,8 @@ type Service struct {
 	keys *Keys
 	wait *waiting
 	beat time.Duration
+	// stamp is Config.Stamp.
+	stamp func(ctx context.Context, device string) (order.Stamp, error)
 }
 
 // New returns the use cases. The order key is made when it is first used.
@@ -67,7 +72,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	return &Service{ctl: cfg.Controller, keys: OpenKeys(cfg.Keys, cfg.Random), wait: newWaiting(),
-		beat: cmp.Or(cfg.Beat, BeatEvery)}, nil
+		beat: cmp.Or(cfg.Beat, BeatEvery), stamp: cfg.Stamp}, nil
 }
 
 // Request asks for an order. It names devices, or finds them: fields that are ""

@@ -17,6 +17,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/bulk"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/files/cnf"
 	"github.com/peerload/peerload/internal/controller/filesets"
 	"github.com/peerload/peerload/internal/controller/forecast"
 	"github.com/peerload/peerload/internal/controller/orders"
@@ -25,6 +26,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
 	"github.com/peerload/peerload/internal/controller/summary"
 	"github.com/peerload/peerload/internal/controller/webhooks"
+	"github.com/peerload/peerload/internal/order"
 )
 
 // Config configures Services.
@@ -36,6 +38,8 @@ type Config struct {
 	Keys string
 	// Beat is that of orders.Config.
 	Beat time.Duration
+	// Templates are those of cnf.Maker.
+	Templates string
 	// Log is told of what goes wrong in the background. nil: nobody is.
 	Log *slog.Logger
 }
@@ -63,6 +67,8 @@ type Services struct {
 	Forecast   *forecast.Service
 	Summary    *summary.Service
 	Webhooks   *webhooks.Service
+	// Files are what devices are provisioned by.
+	Files cnf.Maker
 
 	queue *jobs.Queue
 	log   *slog.Logger
@@ -105,12 +111,19 @@ func New(ctx context.Context, cfg Config) (s Services, err error) {
 		return s, err
 	}
 	s.Rollouts, s.FileSets, s.Summary = roll, filesets.New(s.Controller), summary.New(s.Controller)
+	s.Files = cnf.Maker{Controller: s.Controller, Told: roll.Told, Templates: cfg.Templates}
 	if s.Orders, err = orders.New(orders.Config{Controller: s.Controller, Keys: cfg.Keys, Random: rand.Reader,
-		Beat: cfg.Beat}); err != nil {
+		Beat: cfg.Beat, Stamp: s.stamp}); err != nil {
 		return s, err
 	}
 	s.Jobs, err = bulk.New(bulk.Config{Controller: s.Controller, Now: cfg.Domain.Now, Log: s.log})
 	return s, err
+}
+
+// stamp is that of the file which a device would get now.
+func (s Services) stamp(ctx context.Context, device string) (order.Stamp, error) {
+	file, err := s.Files.Known(ctx, device)
+	return order.StampOf(file), err
 }
 
 // Run does what goes on in the background, until ctx ends: orders are handed out,

@@ -62,6 +62,7 @@ type Daemon struct {
 	reporter *reporter      // nil without a controller
 	feed     *feed.Follower // likewise
 	orderWay orderWay
+	calm     calm
 	tail     *logtail.Tail
 	sink     *sink
 	notify   *sdnotify.Notifier
@@ -273,8 +274,8 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 	defer beat.Stop()
 	// due outlives the timer: a check-in that is asked for while another runs,
 	// or just before an upgrade ends and sets the timer, is not forgotten.
-	asking, due := false, false
-	first := make(chan struct{}) // closed once the first check-in ended: by then it is enrolled
+	asking, due, asked := false, false, true // asked: not by the clock alone
+	first := make(chan struct{})             // closed once the first check-in ended: by then it is enrolled
 	d.follow(ctx, busy, first)
 	for {
 		var lost <-chan struct{}
@@ -287,12 +288,12 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 		case <-next.C:
 			due = true
 		case <-d.kick:
-			due = true
+			due, asked = true, true
 		case c := <-d.reload:
 			d.notify.Reloading()
 			d.reconfigure(c)
 			d.notify.Send(sdnotify.Ready)
-			due = true
+			due, asked = true, true
 		case err := <-d.asked:
 			asking, first = false, closed(first)
 			next.Reset(d.wait(err))
@@ -322,10 +323,11 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 			d.beat(ctx)
 		}
 		if due && !asking {
-			due, asking = false, true
+			full := asked
+			due, asking, asked = false, true, false
 			wait := d.early.take()
 			busy.Go(func() {
-				c := d.checkIn(ctx)
+				c := d.checkIn(ctx, full)
 				wait.tell(c)
 				d.asked <- c.provision
 			})

@@ -1,9 +1,13 @@
 package agent
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -13,6 +17,7 @@ import (
 	"github.com/peerload/peerload/internal/device/relay"
 	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/internal/order"
+	"github.com/peerload/peerload/report"
 )
 
 // openFeed prepares to follow the controller's orders. restarted says that the
@@ -20,6 +25,7 @@ import (
 func (d *Daemon) openFeed(restarted bool) (err error) {
 	d.feed, err = feed.New(feed.Config{State: d.conf.get().State, Files: d.files, Disk: disk(d.files),
 		Device: "SEP" + d.mac, Restarted: restarted, Log: d.log, Do: d.obey, Follow: d.followFeed, Up: d.orderWay.up,
+		Stamp: d.calm.file,
 		Controller: func() (feed.Controller, error) {
 			c := d.conf.get()
 			client, err := d.reporter.shared(c)
@@ -68,6 +74,87 @@ func (w *orderWay) up(ctx context.Context, results [][]byte) order.Acks {
 		return order.Acks{}
 	}
 	return r.Up(ctx, results)
+}
+
+// connected reports whether orders come by way of the subnet.
+func (w *orderWay) connected() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.relay != nil && w.relay.Connected()
+}
+
+// calm is what a device that has nothing to do need not ask and say again: its
+// controller orders it to fetch its file when that has changed, and learns otherwise
+// that it lives.
+type calm struct {
+	mu    sync.Mutex
+	stamp order.Stamp // of the file in force, zero if there is none
+	said  []byte      // the state that the controller has, nil if it has none
+	until time.Time   // asks and says all the same then
+}
+
+// calmTime is for how long nothing is asked and said at most; a fifth of it at random.
+const calmTime = 28 * 24 * time.Hour
+
+func (c *calm) file() order.Stamp {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stamp
+}
+
+// provisioned notes the file in force.
+func (c *calm) provisioned(file []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stamp = order.StampOf(file)
+}
+
+// ended notes how a check-in ended.
+func (c *calm) ended(how checkedIn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.until = time.Time{}
+	if how.provision == nil && how.report == nil {
+		c.until = time.Now().Add(calmTime - rand.N(calmTime/5))
+	}
+}
+
+// reported notes what the controller has.
+func (c *calm) reported(r report.Device) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.Files, r.Failures = nil, nil // these are told once
+	c.said = stateOf(r)
+}
+
+// holds reports whether there is nothing to ask, and nothing to say of a state.
+func (c *calm) holds(r report.Device) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stamp != (order.Stamp{}) && c.said != nil && time.Now().Before(c.until) && bytes.Equal(c.said, stateOf(r))
+}
+
+// stateOf is a report without what differs each time; nil if it tells of what has
+// ended.
+func stateOf(r report.Device) []byte {
+	if len(r.Files)+len(r.Failures) > 0 {
+		return nil
+	}
+	r.Time = ""
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+// idle reports whether a check-in would ask and say nothing new. A device that is told
+// to check in more often than its controller looks for it has a reason.
+func (d *Daemon) idle() bool {
+	c := d.conf.get()
+	busy := cmp.Or(d.upgrade.unfinished(), d.health.unmended(), d.sets.unfinished())
+	return d.reporter != nil && c.Provision == "" && c.CheckIn >= order.StampEvery && busy == nil &&
+		!d.upgrade.working() && d.keep.get().Phase == upgrade.Idle && d.orderWay.connected() && d.calm.holds(d.Status())
 }
 
 // followFeed follows the feed of orders by way of the subnet while the device shares

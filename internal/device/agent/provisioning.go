@@ -67,8 +67,15 @@ const maxKept = provision.MaxSize + 4096
 // controller may be away.
 type checkedIn struct{ provision, report error }
 
-// checkIn reads the provisioning file and reports to the controller.
-func (d *Daemon) checkIn(ctx context.Context) (c checkedIn) {
+// checkIn reads the provisioning file and reports to the controller. Unless it is to be
+// a full one, a device that has nothing to do leaves it out while it is connected.
+func (d *Daemon) checkIn(ctx context.Context, full bool) (c checkedIn) {
+	if !full && d.idle() {
+		d.examine()
+		d.examineSets()
+		return c
+	}
+	defer func() { d.calm.ended(c) }()
 	a, err := d.ask(ctx)
 	d.sink.count.checkIn(err)
 	d.prov.asked(err)
@@ -112,6 +119,7 @@ func (d *Daemon) accept(a answer) error {
 		d.log.Info("provisioned", "from", a.from, "load", assigned)
 	}
 	d.prov.understood()
+	d.calm.provisioned(a.raw)
 	if r := d.keep.get(); r.Server != a.server || r.Provision != a.from {
 		if err := d.keep.change(func(r *record) { r.Server, r.Provision = a.server, a.from }); err != nil {
 			return err

@@ -222,6 +222,7 @@ func (d *Daemon) report(ctx context.Context) error {
 		return err
 	}
 	d.out.taken(len(r.Files), len(r.Failures))
+	d.calm.reported(r)
 	return nil
 }
 

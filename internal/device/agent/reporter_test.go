@@ -10,11 +10,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -432,4 +434,72 @@ func TestOutbox(t *testing.T) {
 	o.taken(1, 0)
 	o.file(report.Final{File: "small"})
 	is("behind it", names(), []string{"next"})
+}
+
+// A device that is connected and has nothing to do asks and says nothing by the clock
+// alone; it does when it is told to, and when there is something to say. When its
+// provisioning file has changed the controller tells it.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "controller.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	all, url := serveAPI(t, dir, domain.Config{Store: store})
+	go all.Orders.Run(t.Context(), slog.New(slog.DiscardHandler))
+	root := domain.Local("root")
+	site, err := all.Controller.CreateEnrolment(t.Context(), root, domain.EnrolmentRequest{Name: "site", SiteKey: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int64
+	files := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		text, err := all.Files.Make(r.Context(), strings.TrimPrefix(r.URL.Path, "/"), netip.Addr{})
+		if err != nil {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = w.Write(text)
+	}))
+	t.Cleanup(files.Close)
+	cfg := newSubnet(t).config(newDepot(t), "CP-7961G")
+	cfg.Servers = []string{files.URL}
+	cfg.Controller, cfg.TokenFile = url, filepath.Join(dir, "key")
+	write(t, cfg.TokenFile, site.Secret)
+	on := domain.SettingsChange{Set: policy.Values{policy.PeerSharing: policy.On}}
+	if _, err := all.Controller.CreateDevice(t.Context(), root, cfg.MAC, domain.DeviceChange{Model: &cfg.Model,
+		Settings: on}); err != nil {
+		t.Fatal(err)
+	}
+	r := start(t, cfg)
+	until(t, "it is connected", r.orderWay.connected)
+	_ = r.checkIn(t.Context(), false) // the controller knows nothing of its address on the subnet yet
+	until(t, "it has nothing to do", r.idle)
+	before, said := asked.Load(), r.lastSaid(t, all.Controller)
+	if c := r.checkIn(t.Context(), false); c.provision != nil || c.report != nil {
+		t.Errorf("%+v", c)
+	}
+	if asked.Load() != before || !r.lastSaid(t, all.Controller).Equal(said) {
+		t.Error("it has asked, or reported, though nothing is new")
+	}
+	if c := r.checkIn(t.Context(), true); c.provision != nil || c.report != nil || asked.Load() == before {
+		t.Errorf("a full check-in: %+v, %d requests", c, asked.Load()-before)
+	}
+	r.out.failure("", "", "damaged", errors.New("something is wrong"))
+	if r.idle() {
+		t.Error("it has something to say, and is idle")
+	}
+}
+
+// lastSaid is when the controller had the last report.
+func (r *runner) lastSaid(t *testing.T, c *domain.Controller) time.Time {
+	t.Helper()
+	row, err := c.Device(t.Context(), domain.Local("root"), "SEP"+r.mac)
+	if err != nil || row.State == nil {
+		t.Fatalf("%+v, %v", row, err)
+	}
+	return row.State.Reported
 }

@@ -26,6 +26,8 @@ type Config struct {
 	Dial time.Duration
 	// Spread is over how long followers spread when they go to a new carrier.
 	Spread time.Duration
+	// Again is over how long followers spread that a carrier could not take at once.
+	Again time.Duration
 	// Gather is how long a carrier waits for more followers, and for their mandates,
 	// before it connects for them.
 	Gather time.Duration
@@ -57,8 +59,10 @@ func Default() Config {
 	e := election.LAN()
 	e.Announce = time.Second
 	return Config{
-		Election: e, Silent: 3 * time.Second, Dial: 2 * time.Second, Spread: 100 * time.Millisecond,
-		Gather: 250 * time.Millisecond, Pace: time.Second, MaxPace: 10 * time.Second,
+		Election: e, Silent: 3 * time.Second, Dial: 2 * time.Second, Spread: 200 * time.Millisecond,
+		Again: 500 * time.Millisecond,
+
+		Gather: 400 * time.Millisecond, Pace: time.Second, MaxPace: 10 * time.Second,
 		Retry: time.Second, MaxRetry: 5 * time.Minute, CarrierRetry: 15 * time.Second,
 		Late: 90 * time.Second, Patience: 20 * time.Second, Jitter: 10 * time.Second, Prove: 30 * time.Second,
 	}
@@ -66,7 +70,8 @@ func Default() Config {
 
 // Validate refuses times that cannot work.
 func (c Config) Validate() error {
-	for _, d := range []time.Duration{c.Silent, c.Dial, c.Spread, c.Gather, c.Pace, c.Retry, c.Late, c.Patience, c.Jitter,
+	for _, d := range []time.Duration{c.Silent, c.Dial, c.Spread, c.Again, c.Gather, c.Pace, c.Retry, c.Late, c.Patience,
+		c.Jitter,
 		c.Prove} {
 		if d <= 0 {
 			return errors.New("carrier: every time must be positive")

@@ -185,9 +185,9 @@ func (m *Machine) opened(in Opened) {
 }
 
 const (
-	// mostLosses is how many links to carriers may break within lossTime for it to be
-	// an accident.
-	mostLosses = 3
+	// mostLosses is how many links to one carrier may break within lossTime for it to
+	// be an accident.
+	mostLosses = 6
 	lossTime   = time.Minute
 )
 
@@ -201,17 +201,28 @@ func (m *Machine) closed(in Closed) {
 	if in.Link != m.up.link || in.Link == 0 {
 		return
 	}
-	was := m.up
+	was, addr := m.up, m.up.addr.Addr()
 	m.up.link = 0 // it is gone
-	if m.now-m.lossesAt > lossTime {
-		m.losses, m.lossesAt = 0, m.now
+	if m.lossOf != addr || m.now-m.lossesAt > lossTime {
+		m.losses, m.lossOf, m.lossesAt = 0, addr, m.now
 	}
-	if m.losses++; !was.open || m.losses >= mostLosses {
+	m.losses++
+	switch {
+	case m.losses >= mostLosses, !was.open && in.Reason != wire.ReasonParentLost && !steppedDown(in.Reason):
 		m.distrust(in.Reason)
+		return
+	case !was.open && in.Reason == wire.ReasonParentLost: // too many come at once, or it has just died
+		m.up.dial = m.now + m.random(m.cfg.Again)
 		return
 	}
 	m.leave(in.Reason)
 	m.elect(func(o *election.Output) { m.elec.RootLost(m.now, wire.ReasonRootLost, o) })
+}
+
+// steppedDown reports whether a carrier has said that it is none any more: nothing is
+// wrong with it.
+func steppedDown(why wire.Reason) bool {
+	return why == wire.ReasonRootResigned || why == wire.ReasonOutranked || why == wire.ReasonStopped
 }
 
 // asked gives the carrier a mandate.

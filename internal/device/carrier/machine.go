@@ -25,8 +25,9 @@ type Machine struct {
 	// serves says that somebody serves this device, served when that was last so.
 	serves bool
 	served time.Duration
-	// losses counts links to the carrier that broke, since lossesAt.
+	// losses counts links to the carrier at lossOf that broke, since lossesAt.
 	losses   int
+	lossOf   netip.Addr
 	lossesAt time.Duration
 	nextDial Link
 }
@@ -48,6 +49,9 @@ func (m *Machine) Served() (l Link, feed string) {
 	}
 	return 0, ""
 }
+
+// Connected reports whether the controller's orders come, by whatever way.
+func (m *Machine) Connected() bool { return m.own.up || m.up.covered(m.cfg, m.now) }
 
 // Step takes an event at a time since the start and returns what follows, in order.
 func (m *Machine) Step(now time.Duration, in Event) []Action {

@@ -19,12 +19,26 @@ func Seldom(err error) bool { return errors.Is(err, errSeldom) }
 func (f *Follower) Again() { f.wakeAnswers() }
 
 // Mandate makes a mandate for a carrier.
-func (f *Follower) Mandate(carrier string, nonce uint64) ([]byte, error) {
+func (f *Follower) Mandate(carrier string, nonce uint32) ([]byte, error) {
 	c, err := f.cfg.Controller()
 	if err != nil {
 		return nil, err
 	}
-	return order.NewSecret(c.Secret).Mandate(order.Mandate{Device: f.cfg.Device, Nonce: nonce}, carrier)
+	m := order.Mandate{Device: f.cfg.Device, Nonce: nonce}
+	f.mu.Lock()
+	m.Time = f.now()
+	f.mu.Unlock()
+	m.Stamp, _ = f.stamp()
+	return order.NewSecret(c.Secret).Mandate(m, carrier)
+}
+
+// stamp is that of the file by which the device is provisioned, zero if there is none;
+// false if nobody told how to get it.
+func (f *Follower) stamp() (order.Stamp, bool) {
+	if f.cfg.Stamp == nil {
+		return order.Stamp{}, false
+	}
+	return f.cfg.Stamp(), true
 }
 
 // Covered reports whether the controller has made a cover for a mandate of this

@@ -41,7 +41,8 @@ const (
 	maxKey    = 4096
 )
 
-// Config configures a Follower. All fields are required but Follow and Up.
+// Config configures a Follower. All fields are required but Follow, Up,
+// Stamp and Life.
 type Config struct {
 	// State is the directory in which the key and the record are kept.
 	State string
@@ -64,6 +65,13 @@ type Config struct {
 	// Up hands results over by way of others, and returns what the controller says,
 	// nothing if it cannot; nil: they go to the controller.
 	Up func(ctx context.Context, results [][]byte) order.Acks
+	// Stamp is that of the file by which the device is provisioned, zero for none. The
+	// controller then orders a device whose file has changed to fetch it. nil: it does
+	// not.
+	Stamp func() order.Stamp
+	// Life is how long a feed lasts. 0 means 45 minutes, which a controller relies on:
+	// another one is for measurements.
+	Life time.Duration
 	// Log is told of what goes wrong.
 	Log *slog.Logger
 }

@@ -3,6 +3,7 @@ package feed
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,10 +22,10 @@ import (
 )
 
 const (
-	// feedLife is how long a feed is asked for, carryLife by who carries for others:
-	// each feed costs their mandates.
-	feedLife  = time.Hour
-	carryLife = 6 * time.Hour
+	// feedLife is how long a feed is asked for. The mandates of a feed say that the
+	// devices behind it live: that must be less than the hour after which a controller
+	// takes a device for silent.
+	feedLife = 45 * time.Minute
 	// silence ends a feed in which nothing came for so long: the controller sends a
 	// beat each minute.
 	silence = 150 * time.Second
@@ -85,10 +86,11 @@ func (f *Follower) Once(ctx context.Context, mandates []byte, came func(order.Li
 	quiet := time.AfterFunc(silence, func() { cancel(errors.New("the controller has said nothing for some minutes")) })
 	defer quiet.Stop()
 	f.mu.Lock()
-	hello := order.Hello{KeyVersion: f.key.Version, Wait: int(feedLife / time.Second), Mandates: mandates}
+	hello := order.Hello{KeyVersion: f.key.Version, Wait: int(cmp.Or(f.cfg.Life, feedLife) / time.Second),
+		Mandates: mandates}
 	f.mu.Unlock()
-	if len(mandates) > 0 {
-		hello.Wait = int(carryLife / time.Second)
+	if s, ok := f.stamp(); ok {
+		hello.Stamp = s[:]
 	}
 	body, err := f.post(ctx, c, "feed", hello)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	crand "crypto/rand"
@@ -66,8 +67,11 @@ type Relay struct {
 	hier wire.Hierarchy
 
 	start time.Time
-	do    chan func()
-	done  chan struct{} // closed when Run has ended
+	// connected says that the controller's orders come.
+	connected atomic.Bool
+
+	do   chan func()
+	done chan struct{} // closed when Run has ended
 
 	// Owned by the loop.
 	ctx     context.Context
@@ -118,6 +122,10 @@ func New(cfg Config, f *feed.Follower) (*Relay, error) {
 		m: carrier.New(cfg.Times, self, rand.New(rand.NewChaCha8(seed)))}, nil
 }
 
+// Connected reports whether the controller's orders come. It also knows then by which
+// file this device is provisioned, and that the device lives.
+func (r *Relay) Connected() bool { return r.connected.Load() }
+
 func (r *Relay) now() time.Duration { return time.Since(r.start) }
 
 // post has the loop do something, and reports whether it will: not once the loop has
@@ -144,6 +152,7 @@ func (r *Relay) Run(ctx context.Context) {
 	r.ctx = ctx
 	leave := r.cfg.Device.Join(r.hier, engine.Guest{Datagram: r.datagram, Accept: r.accept})
 	defer leave()
+	defer r.connected.Store(false)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -166,6 +175,7 @@ func (r *Relay) Run(ctx context.Context) {
 // step takes an event to the machine and does what follows.
 func (r *Relay) step(in carrier.Event) {
 	r.carry(r.m.Step(r.now(), in))
+	r.connected.Store(r.m.Connected())
 	if c := r.m.Carries(); c != r.carries {
 		if r.carries = c; c {
 			r.cfg.Log.Info("this device keeps the connection to the controller for its subnet")
@@ -244,7 +254,7 @@ func (r *Relay) accept(c net.Conn, from netip.AddrPort) {
 // mandate gives the carrier a mandate. If there is none to be had, the carrier does
 // not serve this device.
 func (r *Relay) mandate(a carrier.Mandate) {
-	text, err := r.feed.Mandate(a.Carrier, a.Nonce)
+	text, err := r.feed.Mandate(a.Carrier, uint32(a.Nonce))
 	if err != nil {
 		r.cfg.Log.Warn("no mandate for the carrier", "error", err)
 		return

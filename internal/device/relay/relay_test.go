@@ -1,16 +1,19 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,6 +21,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/files/cnf"
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/services"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
@@ -39,17 +43,21 @@ type site struct {
 	dir    string
 	ctl    *domain.Controller
 	orders *orders.Service
+	files  cnf.Maker
 	srv    *httptest.Server
 	front  *front
 	port   uint16
 	nodes  []*node
-	done   chan string // names of devices that have carried out an order
+	life   time.Duration // of feeds
+	asked  chan int64    // the lengths of what asks for feeds, if one waits for them
+	done   chan string   // names of devices that have carried out an order
 }
 
 // front counts what goes between the site and the controller, and can be shut.
 type front struct {
 	net.Listener
-	bytes, conns atomic.Int64
+	bytes, conns, writes atomic.Int64
+	wrote                chan struct{} // somebody has written, if one waits for it
 
 	mu      sync.Mutex
 	shut    bool
@@ -127,6 +135,11 @@ func (c *counted) Read(b []byte) (int, error) {
 func (c *counted) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
 	c.f.bytes.Add(int64(n))
+	c.f.writes.Add(1)
+	select {
+	case c.f.wrote <- struct{}{}:
+	default:
+	}
 	return n, err
 }
 
@@ -149,7 +162,7 @@ type node struct {
 
 func newSite(t testing.TB, n int, beat time.Duration) *site {
 	t.Helper()
-	s := &site{TB: t, dir: t.TempDir(), done: make(chan string, 16*n)}
+	s := &site{TB: t, dir: t.TempDir(), done: make(chan string, 16*n), asked: make(chan int64)}
 	must := s.must
 	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(s.dir, "controller.db")})
 	must(err)
@@ -157,14 +170,23 @@ func newSite(t testing.TB, n int, beat time.Duration) *site {
 	all, err := services.New(t.Context(), services.Config{Keys: filepath.Join(s.dir, "keys"), Beat: beat,
 		Domain: domain.Config{Store: store}})
 	must(err)
-	s.ctl, s.orders = all.Controller, all.Orders
+	s.ctl, s.orders, s.files = all.Controller, all.Orders, all.Files
 	ctx, end := context.WithCancel(context.Background())
 	go s.orders.Run(ctx, slog.New(slog.DiscardHandler))
 	handler, err := api.New(api.Config{Services: all, Spool: s.dir})
 	must(err)
-	s.srv = httptest.NewUnstartedServer(handler)
+	s.srv = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/feed") {
+			select {
+			case s.asked <- r.ContentLength:
+			default:
+			}
+		}
+		handler.ServeHTTP(w, r)
+	}))
 	s.srv.EnableHTTP2 = true
-	s.front = &front{Listener: s.srv.Listener, open: map[net.Conn]bool{}, changed: make(chan struct{})}
+	s.front = &front{Listener: s.srv.Listener, open: map[net.Conn]bool{}, changed: make(chan struct{}),
+		wrote: make(chan struct{})}
 	s.srv.Listener = s.front
 	s.srv.StartTLS()
 	t.Cleanup(func() { end(); s.srv.Close() })
@@ -178,6 +200,14 @@ func newSite(t testing.TB, n int, beat time.Duration) *site {
 		s.nodes = append(s.nodes, &node{name: name})
 	}
 	return s
+}
+
+// stamp is that of a device's file; zero if it cannot be made.
+func (s *site) stamp(name string) (is order.Stamp) {
+	if file, err := s.files.Known(context.Background(), name); err == nil {
+		is = order.StampOf(file)
+	}
+	return is
 }
 
 func secretOf(name string) string { return "a secret that only this one has: " + name }
@@ -210,7 +240,7 @@ func (s *site) start(i int) {
 	s.must(err)
 	x.dev, err = engine.NewDevice(engine.Config{ID: uint64(i) + 1, Net: sock, Origin: mux, Protocol: pdp.LAN()})
 	s.must(err)
-	transport := &http.Transport{ForceAttemptHTTP2: true, IdleConnTimeout: 100 * time.Millisecond,
+	transport := &http.Transport{ForceAttemptHTTP2: true, IdleConnTimeout: cmp.Or(s.life, 100*time.Millisecond),
 		TLSClientConfig: &tls.Config{
 			RootCAs: s.srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}}
 	c := feed.Controller{URL: s.srv.URL, Client: &http.Client{Transport: transport}, Secret: secretOf(x.name)}
@@ -220,7 +250,8 @@ func (s *site) start(i int) {
 	up := func(ctx context.Context, results [][]byte) order.Acks { return x.relay.Up(ctx, results) }
 	var follower *feed.Follower
 	follower, err = feed.New(feed.Config{State: dir, Files: slot.OS{}, Device: x.name, Log: slog.New(slog.DiscardHandler),
-		Controller: func() (feed.Controller, error) { return c, nil }, Up: up,
+		Controller: func() (feed.Controller, error) { return c, nil }, Up: up, Life: s.life,
+		Stamp: func() order.Stamp { return s.stamp(x.name) },
 		Follow: func(ctx context.Context, f *feed.Follower) {
 			pin, end := context.WithCancel(ctx)
 			var alone sync.WaitGroup
@@ -338,4 +369,102 @@ func TestSite(t *testing.T) {
 	id = s.send()
 	s.front.close(false)
 	s.answered(id, n-1)
+}
+
+// BenchmarkIdleDay measures what an idle site costs the way to its controller: TLS and
+// HTTP, mandates, covers and beats by what goes through the connection, and TCP/IP by
+// the number of segments that it takes at least. It counts a beat each minute, a feed each
+// 45 minutes, and each device's check-in in four weeks. For 1,000 devices it reckons with
+// what each device more costs.
+func BenchmarkIdleDay(b *testing.B) {
+	const n = 100
+	one, many, beat := feedBytes(b, 1), feedBytes(b, n), beatBytes(b)
+	each := (many - one) / (n - 1)
+	day := func(n float64) float64 { return (1440*beat + 32*(one+(n-1)*each) + n*checkIn/23) / 1e6 }
+	for b.Loop() { // it is the same each time
+		b.ReportMetric(many, "B/feed")
+		b.ReportMetric(beat, "B/beat")
+		b.ReportMetric(day(n), "MB/day")
+		b.ReportMetric(day(1000), "MB/day-of-1000")
+	}
+	if day(n) > 1 || day(1000) > 3 {
+		b.Errorf("%.2f MB a day, at most 1; of 1000 devices %.2f, at most 3", day(n), day(1000))
+	}
+}
+
+const (
+	// segment is what TCP/IP adds, with an acknowledgement, and payload what a segment
+	// carries.
+	segment, payload = 104, 1400
+	// checkIn is what a check-in costs: a provisioning file and a report, each over a
+	// connection of its own, TLS and TCP/IP included.
+	checkIn = 12_000
+)
+
+// onWire adds TCP/IP to bytes.
+func onWire(bytes float64) float64 { return bytes + segment*math.Ceil(bytes/payload) }
+
+// feedBytes are those of one feed for a carrier and its followers, without beats.
+func feedBytes(b *testing.B, n int) float64 {
+	s := newSite(b, n, time.Hour)
+	s.life = 2 * time.Second
+	for i := range n {
+		s.start(i)
+	}
+	id := s.send()
+	s.wait(n)
+	s.answered(id, n)
+	const rounds = 5
+	full := int64(4 * (n - 1) * order.MandateSize / 3)
+	var sum int64
+	for i := 0; i < rounds; {
+		for <-s.asked < full { // a follower was slow, and another feed comes soon
+		}
+		bytes := s.front.bytes.Load()
+		if <-s.asked >= full {
+			sum += s.front.bytes.Load() - bytes
+			i++
+		}
+	}
+	return onWire(float64(sum) / rounds)
+}
+
+// beatBytes are those of a beat.
+func beatBytes(b *testing.B) float64 {
+	s := newSite(b, 1, 50*time.Millisecond)
+	s.start(0)
+	s.answered(s.send(), 1)
+	s.wait(1)
+	const beats = 40
+	for range 2 * beats { // what is left of the order
+		<-s.front.wrote
+	}
+	read := s.front.writes.Load()
+	bytes := s.front.bytes.Load()
+	for s.front.writes.Load() < read+beats {
+		<-s.front.wrote
+	}
+	return onWire(float64(s.front.bytes.Load()-bytes) / float64(s.front.writes.Load()-read))
+}
+
+// BenchmarkOrder measures the time from an order to the last of 100 devices of a subnet
+// that carries it out, by way of their carrier. The target is 2 s.
+func BenchmarkOrder(b *testing.B) {
+	const n = 100
+	s := newSite(b, n, 0)
+	for i := range n {
+		s.start(i)
+	}
+	s.answered(s.send(), n)
+	s.wait(n)
+	s.carrier()
+	conns, longest := s.front.conns.Load(), time.Duration(0)
+	for b.Loop() {
+		began := time.Now()
+		s.send()
+		s.wait(n)
+		longest = max(longest, time.Since(began))
+	}
+	b.ReportMetric(longest.Seconds(), "s-longest")
+	b.ReportMetric(float64(s.front.conns.Load()-conns), "connections")
 }

@@ -76,6 +76,22 @@ func (m Maker) Make(ctx context.Context, name string, client netip.Addr) ([]byte
 		return nil, err
 	}
 	m.Controller.Asked(device, client.String())
+	return m.forOne(ctx, device, d)
+}
+
+// Known makes the file of a device for its controller, which knows by it whether the
+// device has another one. An error matches domain.ErrNotFound for a device that is not
+// known.
+func (m Maker) Known(ctx context.Context, device string) ([]byte, error) {
+	d, err := m.Controller.ProvisionKnown(ctx, device)
+	if err != nil {
+		return nil, err
+	}
+	return m.forOne(ctx, device, d)
+}
+
+// forOne is the file of a device that is known.
+func (m Maker) forOne(ctx context.Context, device string, d domain.Desired) ([]byte, error) {
 	f := fileOf(d)
 	if m.Told != nil {
 		told, err := m.Told(ctx, device)
