@@ -91,7 +91,7 @@ var written = map[int64][]string{
 			from_origin_lo, from_peers_hi, from_peers_lo, from_cache_hi, from_cache_lo, to_peers_hi, to_peers_lo) VALUES (1, '',
 			'CP-7961G', 'offices', 'L', '', 'idle', 'L', '', 1, 0, 0, 0, 0, 0, 0, 0, 0)`,
 	},
-	13: {}, // brings indices only
+	14: {}, // brings indices only
 }
 
 // Migrations runs over every version that a database may be of: a database of
