@@ -103,11 +103,6 @@ func (p Plan) machine() (rollout.Plan, error) {
 	out.Retry = rollout.Retry{Reasons: p.Retry.Reasons, Times: p.Retry.Times}
 	t.read(&out.Retry.BackOff, "retry.back_off", p.Retry.BackOff)
 	t.read(&out.Retry.MaxBackOff, "retry.max_back_off", p.Retry.MaxBackOff)
-	for _, word := range p.Retry.Reasons {
-		if err := choice.Check("reason to try again", word, failures()); err != nil {
-			return out, fmt.Errorf("%w: retry: %w", domain.ErrInvalid, err)
-		}
-	}
 	out.DownloadAnytime, out.Approval, out.LeaveOut = p.DownloadAnytime, p.Approval, p.LeaveOut
 	out.Start, out.Deadline = p.Start.UTC(), p.Deadline.UTC()
 	if t.err != nil {
@@ -121,6 +116,11 @@ func (p Plan) machine() (rollout.Plan, error) {
 	}
 	if err := out.Validate(); err != nil {
 		return out, fmt.Errorf("%w: %w", domain.ErrInvalid, err)
+	}
+	for _, word := range p.Retry.Reasons {
+		if err := choice.Check("reason to try again", word, failures()); err != nil {
+			return out, fmt.Errorf("%w: retry: %w", domain.ErrInvalid, err)
+		}
 	}
 	return out, nil
 }
