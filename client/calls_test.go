@@ -234,7 +234,7 @@ func signIns() map[string]call {
 func rolloutCalls() map[string]call {
 	all := map[string]call{
 		"list-rollouts": lists(func(c conn) client.Lister[client.Rollout] { return c.Rollouts },
-			client.Filter{State: "running", Active: "true"}, 2),
+			client.Filter{State: "running", Active: "true", Site: "s"}, 2),
 		"get-rollout": func(ctx context.Context, c conn, _ bool) (any, error) { return c.Rollout(ctx, anyName) },
 		"create-rollout": func(ctx context.Context, c conn, filled bool) (any, error) {
 			return c.CreateRollout(ctx, anyName, arg[client.RolloutChange](filled))

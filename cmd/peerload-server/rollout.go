@@ -217,6 +217,7 @@ func rolloutList(conn *console.Flags) *cobra.Command {
 	strict.Values(cmd, "state", "draft", "awaiting-approval", "scheduled", "running", "paused", "finished", "aborted",
 		"rolled-back")
 	cmd.Flags().BoolVar(&active, "active", false, "rollouts that hold their devices")
+	console.SiteFlag(cmd, &f.Site, "rollouts that have a device of this site; a draft has none yet")
 	return cmd
 }
 

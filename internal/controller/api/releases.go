@@ -117,8 +117,9 @@ func (s *Server) rollouts() {
 			Paged
 			State  string `query:"state" enum:"draft,awaiting-approval,scheduled,running,paused,finished,aborted,rolled-back"`
 			Active bool   `query:"active" doc:"only those that hold their devices"`
+			Site   string `query:"site" maxLength:"64" doc:"those that have a device of this site; a draft has none yet"`
 		}) (*plain[domain.List[rollouts.View]], error) {
-			l, err := roll.List(ctx, actor(ctx), domain.RolloutFilter{State: in.State, Active: in.Active}, in.page())
+			l, err := roll.List(ctx, actor(ctx), in.Site, domain.RolloutFilter{State: in.State, Active: in.Active}, in.page())
 			return answer(s, ctx, l, err)
 		})
 	create := op(http.MethodPost, "/rollouts", "create-rollout", "Make a draft of a rollout; no device is touched",

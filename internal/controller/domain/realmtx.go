@@ -368,7 +368,7 @@ func (r realmRollouts) Delete(ctx context.Context, key string, version int64) er
 }
 
 func (r realmRollouts) List(ctx context.Context, f RolloutFilter, p Page) (List[Rollout], error) {
-	f.Realm = r.t.realm()
+	f.Realm = f.Realm.and(r.t.realm())
 	return r.Table.List(ctx, f, p)
 }
 

@@ -229,3 +229,41 @@ func TestRightsShrink(t *testing.T) {
 		}
 	})
 }
+
+// TestListOfSite: a site has the rollouts that have a device of it.
+func TestListOfSite(t *testing.T) {
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.load("old", "7961")
+		r.load("new", "7961")
+		for i, site := range []string{"kyoto", "uji", "nara"} {
+			r.site(site, "", "")
+			if site == "nara" {
+				break
+			}
+			r.fleet(site, "7961", "old", 1+16*i, 1)
+			r.create(site+"-up", "new", domain.RolloutTarget{Site: site}, rollouts.Plan{})
+			r.order(site+"-up", rollouts.ToStart, rollouts.Order{})
+		}
+		r.work(r.now)
+		for site, want := range map[string]string{"": "kyoto-up uji-up", "kyoto": "kyoto-up", "uji": "uji-up", "nara": ""} {
+			l, err := r.List(r.ctx, r.admin, site, domain.RolloutFilter{}, domain.Page{})
+			r.ok(err)
+			var ids []string
+			for _, v := range l.Items {
+				ids = append(ids, v.ID)
+			}
+			if got := strings.Join(ids, " "); got != want || l.Total != len(ids) {
+				t.Errorf("site %q has %q, %d in all, want %q", site, got, l.Total, want)
+			}
+		}
+		_, err := r.List(r.ctx, r.admin, "kyotoo", domain.RolloutFilter{}, domain.Page{})
+		r.is(err, domain.ErrNotFound)
+		ken := domain.Actor{Kind: domain.ActorUser, Name: "ken", User: "ken", Role: domain.RoleViewer,
+			Realm: domain.RealmOf([]string{"kyoto"})}
+		l, err := r.List(r.ctx, ken, "kyoto", domain.RolloutFilter{}, domain.Page{})
+		r.ok(err)
+		if _, err := r.List(r.ctx, ken, "uji", domain.RolloutFilter{}, domain.Page{}); err == nil || len(l.Items) != 1 {
+			t.Errorf("who is limited to kyoto sees %d of it, and of another: %v", len(l.Items), err)
+		}
+	})
+}

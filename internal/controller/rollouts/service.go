@@ -385,13 +385,19 @@ func (s *Service) Get(ctx context.Context, a domain.Actor, id string) (v View, e
 	return v, err
 }
 
-// List lists rollouts by their ids.
-func (s *Service) List(ctx context.Context, a domain.Actor, f domain.RolloutFilter,
+// List lists rollouts by their ids; of a site, those that have a device of it.
+func (s *Service) List(ctx context.Context, a domain.Actor, site string, f domain.RolloutFilter,
 	p domain.Page) (l domain.List[View], err error) {
 	if err := s.may(a, domain.ScopeRead); err != nil {
 		return l, err
 	}
 	err = s.ctl.View(ctx, a, func(tx domain.Tx) error {
+		if site != "" {
+			if _, err := domain.SiteNamed(ctx, tx, site); err != nil {
+				return err
+			}
+			f.Realm = domain.RealmOf([]string{site})
+		}
 		all, err := tx.Rollouts().List(ctx, f, p)
 		l = domain.List[View]{Items: []View{}, Next: all.Next, Total: all.Total}
 		for _, r := range all.Items {
