@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -374,7 +375,10 @@ func (t tallies) Heard(ctx context.Context, sites []string, since time.Time) (ma
 
 // countDevices counts devices by the tallies; ok is false for what these do not tell.
 func countDevices(ctx context.Context, t *tx, f domain.DeviceFilter) (n int, ok bool, err error) {
-	if f.Text != "" || f.Registration != "" {
+	rest := f
+	rest.Model, rest.Profile, rest.Site, rest.NoProfile, rest.Load, rest.Release = "", "", "", false, "", ""
+	rest.State, rest.Active, rest.Realm = "", "", domain.Realm{}
+	if !reflect.DeepEqual(rest, domain.DeviceFilter{}) {
 		return 0, false, nil
 	}
 	c := equal(nil, "model", f.Model)

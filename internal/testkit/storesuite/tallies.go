@@ -236,6 +236,27 @@ func (f naive) compareSites(ctx context.Context, r *rapid.T, tx domain.Tx) error
 			r.Fatalf("%d devices are found at %s, there are %d", len(l.Items), site, want[site])
 		}
 	}
+	return compareTotals(ctx, r, tx)
+}
+
+// compareTotals: whatever devices are filtered by, as many are counted as are listed.
+func compareTotals(ctx context.Context, r *rapid.T, tx domain.Tx) error {
+	for _, v := range filters(reflect.TypeFor[domain.DeviceFilter]()) {
+		of := v.Interface().(domain.DeviceFilter)
+		for _, change := range []func(*domain.DeviceFilter){func(*domain.DeviceFilter) {},
+			func(f *domain.DeviceFilter) { f.Site = "Kyoto" }, func(f *domain.DeviceFilter) { f.State = "failed" },
+			func(f *domain.DeviceFilter) { f.State = domain.StateUnknown }, func(f *domain.DeviceFilter) { f.Profile = "p" }} {
+			f := of
+			change(&f)
+			whole, err := tx.Devices().List(ctx, f, domain.Page{})
+			if err != nil {
+				return err
+			}
+			if first, err := tx.Devices().List(ctx, f, domain.Page{Limit: 1}); err != nil || first.Total != len(whole.Items) {
+				r.Fatalf("%+v finds %d, and counts %d, %v", f, len(whole.Items), first.Total, err)
+			}
+		}
+	}
 	return nil
 }
 
