@@ -11,6 +11,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/passhash"
+	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollout/keeper"
 	"github.com/peerload/peerload/internal/controller/rollouts"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
@@ -33,6 +34,9 @@ type rig struct {
 	jobs  []keeper.Job
 	runs  map[string]string
 	boots int
+	// changes are the states that rollouts came into, as they were told.
+	changes []string
+	refuses error
 }
 
 // Enqueue implements rollouts.Queue: a job that is there already is there once, at
@@ -128,6 +132,12 @@ func (r *rig) restart() {
 	r.boots++
 	clock := func() time.Time { return r.now }
 	kept := rollouts.New(r.store, r, clock)
+	kept.Told = func(_ context.Context, tx domain.Tx, before rollout.State, v domain.Rollout) error {
+		now, err := tx.Rollouts().Get(r.ctx, v.Key()) // it is told in the transaction that has written it
+		r.ok(err)
+		r.changes = append(r.changes, fmt.Sprintf("%s: %s → %s", v.Key(), before, now.Record.State))
+		return r.refuses
+	}
 	var err error
 	r.ctl, err = domain.New(domain.Config{Store: r.store, Now: clock, Removed: kept.Removed,
 		Reported: func(ctx context.Context, tx domain.Tx, device string) error {

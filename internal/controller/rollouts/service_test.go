@@ -5,10 +5,12 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,39 @@ import (
 	"github.com/peerload/peerload/internal/testkit/realmsuite"
 	"github.com/peerload/peerload/report"
 )
+
+// TestChangesAreTold: each state that a rollout comes into is told, once, in the
+// transaction that writes it, which comes to nothing if that fails.
+func TestChangesAreTold(t *testing.T) {
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.load("old", "7961")
+		r.load("new", "7961")
+		r.site("kyoto", "Asia/Tokyo", "")
+		all := r.fleet("kyoto", "7961", "old", 1, 1)
+		r.create("up", "new", domain.RolloutTarget{All: true}, rollouts.Plan{Waves: []rollouts.Wave{{Percent: 100}}})
+		r.order("up", rollouts.ToStart, rollouts.Order{})
+		r.work(r.now)
+		r.refuses = errors.New("no")
+		_, err := r.Order(r.ctx, r.admin, "up", rollouts.ToPause, rollouts.Order{}, 0, false)
+		r.is(err, r.refuses)
+		if v := r.status("up"); v.State != rollout.Running {
+			t.Errorf("it is %s, though that could not be told", v.State)
+		}
+		r.refuses, r.changes = nil, r.changes[:len(r.changes)-1]
+		r.order("up", rollouts.ToPause, rollouts.Order{})
+		r.order("up", rollouts.ToResume, rollouts.Order{})
+		r.work(r.now)
+		if !r.upgrade(all[0]) {
+			t.Fatal("the device does nothing")
+		}
+		r.work(r.now.Add(time.Hour))
+		want := []string{"up: draft → scheduled", "up: scheduled → running", "up: running → paused",
+			"up: paused → running", "up: running → finished"}
+		if !slices.Equal(r.changes, want) {
+			t.Errorf("told: %q, want %q", r.changes, want)
+		}
+	})
+}
 
 // TestStory takes two sites from one load to the next: a canary, a wave in which
 // too many fail, a mended load, a restart of the controller, and the end.
