@@ -150,7 +150,8 @@ var devices = schema[domain.Device, domain.DeviceFilter]{
 			c = append(c, condition{sql: "id IN (SELECT id FROM states WHERE failed = 1)"})
 		}
 		c = ofLoad(c, f.About)
-		c = within(c, "id NOT IN (SELECT id FROM states WHERE last_seen >= ?)", f.Silent)
+		c = within(c, "id IN (SELECT id FROM states WHERE last_seen < ?) OR "+
+			"NOT EXISTS (SELECT 1 FROM states s WHERE s.id = devices.id)", f.Silent)
 		return inRealm(c, "", f.Realm)
 	},
 }

@@ -18,5 +18,5 @@ ALTER TABLE states ADD COLUMN failed INTEGER NOT NULL DEFAULT 0;
 UPDATE states SET wanted = coalesce(doc -> 'last' ->> 'wanted', ''),
     failed = CASE WHEN state IN ('failed', 'rolled-back') THEN 1 ELSE 0 END;
 CREATE INDEX states_wanted ON states (wanted);
-CREATE INDEX states_failed ON states (id) WHERE failed = 1;
+CREATE INDEX states_failed ON states (failed, id);
 CREATE INDEX states_last_seen ON states (last_seen);
