@@ -193,9 +193,8 @@ var useCases = []useCase{
 
 // open are the use cases that take no actor, and why they need none.
 var open = map[string]string{
-	"Defaults": "devices fetch it", "Provision": "devices fetch it", "Asked": "devices fetch it",
-	"RecordAsked": "the server's own", "Locator": "the server's own",
-	"Root": "it is public", "Table": "it is public",
+	"Defaults": "devices fetch it", "Provision": "devices fetch it", "ProvisionKnown": "likewise", "Asked": "likewise",
+	"RecordAsked": "the server's own", "Locator": "the server's own", "Root": "it is public", "Table": "it is public",
 	"Enrol": "takes a token", "Login": "takes a password", "BeginSetup": "the server's own",
 	"CompleteSetup": "takes a one-time secret", "Prune": "the server's own", "ActorByDevice": "makes actors",
 	"ActorBySession": "makes actors", "ActorByToken": "makes actors",
@@ -206,8 +205,7 @@ var open = map[string]string{
 	"Within": "for use cases elsewhere, which ask", "Wanted": "for use cases elsewhere, which ask",
 	"WantedNamed": "for use cases elsewhere, which ask",
 	"Assignable":  "for use cases elsewhere, which ask", "Settle": "for use cases elsewhere, which ask",
-	"Sharers": "for use cases elsewhere, which ask",
-	"Time":    "a clock", "Random": "random numbers",
+	"Sharers": "for use cases elsewhere, which ask", "Time": "a clock", "Random": "random numbers",
 }
 
 // TestAccess calls every use case as nobody, in each role, as the device

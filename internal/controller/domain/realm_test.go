@@ -24,8 +24,8 @@ func TestRealm(t *testing.T) {
 		return c
 	}, "ActorByDevice", "ActorByLogin", "ActorBySession", "ActorByToken", "AskLogin", "Asked", "Assignable", "BeginSetup",
 		"CompleteSetup", "Defaults", "Desk", "DeskAgain", "Enrol", "Locator", "Login", "NextStep", "Provision",
-		"Prune", "Random", "RecordAsked", "RedeemLogin", "Root", "Settle", "Sharers", "SignIn", "SignInBy", "Table", "Time",
-		"Wanted", "WantedNamed", "Within")
+		"ProvisionKnown", "Prune", "Random", "RecordAsked", "RedeemLogin", "Root", "Settle", "Sharers", "SignIn", "SignInBy",
+		"Table", "Time", "Wanted", "WantedNamed", "Within")
 }
 
 // TestRealmOfEveryTable: each table of the store is another one for who is limited
