@@ -171,13 +171,15 @@ func TestMalformedFileSets(t *testing.T) {
 		{"nothing", `{}`, 422, "name file sets"}, {"empty lists", `{"assign":[],"unassign":[]}`, 422, "name file sets"},
 		{"a text", `{"assign":"x"}`, 422, "expected array"}, {"a list of numbers", `{"assign":[7]}`, 422, "expected string"},
 		{"none of that name", `{"assign":["none"]}`, 404, "file set"}, {"a load", `{"assign":["a1"]}`, 404, "file set"},
-		{"one that is not assigned", `{"unassign":["none"]}`, 404, "none"}, {"too many", `{"assign":` + many + `}`, 422, "32"},
+		{"one that is not assigned", `{"unassign":["none"]}`, 404, "none"},
+		{"too many", `{"assign":` + many + `}`, 422, "32"},
 		{"a strange name", `{"assign":["a\u0000b"]}`, 404, "file set"},
 		{"an unknown field", `{"assign":["x"],"colour":"red"}`, 422, "unexpected property"},
 	}
 	for _, at := range []string{"/devices/" + phoneA, "/profiles/desks", "/enterprise"} {
 		s.refuses("PATCH", at+"/filesets", bodies)
-		s.refuses("PATCH", at+"/filesets", []malformed{{"no body", ``, 400, "body"}, {"a list", `[]`, 422, "expected object"}})
+		s.refuses("PATCH", at+"/filesets", []malformed{{"no body", ``, 400, "body"}, {"a list", `[]`, 422,
+			"expected object"}})
 	}
 	for _, where := range []string{`"site":"Kyoto"`, `"target":{"level":"profile","name":"desks"}`} {
 		for _, m := range bodies {
