@@ -47,7 +47,8 @@ func TestOperationsGuide(t *testing.T) {
 		`profile desks: release "9.4(2)", before it release "9.4(3)"`,
 		"this touches 2 devices; sites: Kyoto 1, without a site: 1; models: CP-7941G 1, CP-7961G 1",
 		"9.4-desks: draft, version 1, 9.4(3); waves open 0 of 3", "9.4-desks: paused, version 4",
-		"9.4-desks: aborted, version 6, 9.4(3)", "9.4-again: rolled-back", "9.4-again-back: ", "undo with: peerload-server undo",
+		"9.4-desks: aborted, version 6, 9.4(3)", "9.4-again: rolled-back", "9.4-again-back: ",
+		"undo with: peerload-server undo",
 		"SITE DEVICES WAN LAST-DEVICE CLASSIC-WAN BY-HTTP BY-TFTP LAST-UPGRADE")
 }
 
