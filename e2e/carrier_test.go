@@ -1,0 +1,208 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/client"
+)
+
+// line is the way of a site to its controller, which can be cut.
+type line struct {
+	net.Listener
+	to string
+
+	mu   sync.Mutex
+	cut  bool
+	open map[net.Conn]bool
+}
+
+func newLine(t *testing.T, to string) *line {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &line{Listener: l, to: to, open: map[net.Conn]bool{}}
+	t.Cleanup(func() { w.Close(); w.set(true) })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go w.carry(c)
+		}
+	}()
+	return w
+}
+
+// carry carries a connection.
+func (w *line) carry(c net.Conn) {
+	defer c.Close()
+	far, err := net.Dial("tcp", w.to)
+	if err != nil {
+		return
+	}
+	defer far.Close()
+	w.mu.Lock()
+	if w.cut {
+		w.mu.Unlock()
+		return
+	}
+	w.open[c], w.open[far] = true, true
+	w.mu.Unlock()
+	ended := make(chan struct{}, 2)
+	for _, pair := range [][2]net.Conn{{c, far}, {far, c}} {
+		go func() {
+			_, _ = io.Copy(pair[0], pair[1])
+			ended <- struct{}{}
+		}()
+	}
+	<-ended
+	w.mu.Lock()
+	delete(w.open, c)
+	delete(w.open, far)
+	w.mu.Unlock()
+}
+
+// set cuts the line, or mends it.
+func (w *line) set(cut bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cut = cut; cut {
+		for c := range w.open {
+			c.Close()
+		}
+	}
+}
+
+// subnet are agents of one subnet, each a process.
+type subnet struct {
+	*office
+	names  []string
+	agents map[string]*exec.Cmd
+}
+
+// agent starts an agent, whose way to the controller is the line.
+func (s *subnet) agent(name string, n int, way *line) {
+	s.t.Helper()
+	log, err := os.Create(filepath.Join(s.dir, name+".log"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cmd := exec.Command(peerload, "agent", "--config", filepath.Join(s.dir, "none.toml"), "--server", "http://"+s.http,
+		"--mac", name[3:], "--model", "linux-amd64", "--trust", filepath.Join(s.dir, "trust"),
+		"--address", fmt.Sprintf("127.83.%d.%d/8", n/200, n%200+1), "--port", fmt.Sprint(s.ports["site-2"]),
+		"--state", filepath.Join(s.dir, name), "--controller", "http://"+way.Addr().String(),
+		"--token-file", filepath.Join(s.dir, "key"))
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.agents[name] = cmd
+	s.t.Cleanup(func() { s.end(name); log.Close() })
+}
+
+// end kills an agent.
+func (s *subnet) end(name string) {
+	if cmd := s.agents[name]; cmd != nil {
+		delete(s.agents, name)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // it was killed
+	}
+}
+
+// carrier is the agent that has said last that it keeps the connection.
+func (s *subnet) carrier() (name string) {
+	s.t.Helper()
+	last := ""
+	for n := range s.agents {
+		text, err := os.ReadFile(filepath.Join(s.dir, n+".log"))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for l := range strings.Lines(string(text)) {
+			if strings.Contains(l, "keeps the connection to the controller") && l > last {
+				name, last = n, l
+			}
+		}
+	}
+	return name
+}
+
+// send sends an order to all.
+func (s *subnet) send() string {
+	s.t.Helper()
+	o, err := s.c.SendOrder(s.t.Context(), client.OrderRequest{Kind: "forget-failure", All: true}, false)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return o.Order.ID
+}
+
+// answered waits until so many have carried an order out.
+func (s *subnet) answered(what, id string, n int) {
+	s.t.Helper()
+	began := time.Now()
+	s.until(what, 5*time.Minute, func() bool {
+		o, err := s.c.Order(s.t.Context(), id)
+		return err == nil && o.Standings["done"] == n
+	})
+	s.t.Logf("%s: %v", what, time.Since(began).Round(10*time.Millisecond))
+}
+
+// TestCarrier: the agents of a subnet get their orders by one connection, and get them
+// though the carrier is killed during one, the controller during another, and the line
+// is cut during a third.
+func TestCarrier(t *testing.T) {
+	long(t)
+	t.Parallel()
+	n := 8
+	if os.Getenv("PEERLOAD_FULL") == "1" {
+		n = 100
+	}
+	s := &subnet{office: newOffice(t, 0, 0), agents: map[string]*exec.Cmd{}}
+	s.ports["site-2"] = freePort(t)
+	way := newLine(t, s.api)
+	for i := range n {
+		s.names = append(s.names, fmt.Sprintf("SEP0283000000%02X", i))
+	}
+	s.devices["site-2"] = s.names
+	s.publish("box-1.0", "1.0", "linux-amd64") // there is nothing to trust before
+	s.run("trust", "export", "--out", "trust")
+	key := []byte(s.run("enrolment", "add", "k", "--site-key"))
+	if err := os.WriteFile(filepath.Join(s.dir, "key"), key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range s.names {
+		s.agent(name, i, way)
+	}
+	s.until("all have reported", 2*time.Minute, func() bool {
+		return s.count(func(client.Device) bool { return true }) == n
+	})
+	s.answered("all are connected", s.send(), n)
+	s.answered("an order", s.send(), n)
+
+	id := s.send()
+	s.end(s.carrier())
+	s.answered("the carrier is killed", id, n-1)
+
+	id = s.send()
+	s.kill()
+	s.start()
+	s.answered("the controller is killed", id, n-1)
+
+	way.set(true)
+	id = s.send()
+	way.set(false)
+	s.answered("the line is cut", id, n-1)
+}
