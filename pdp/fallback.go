@@ -289,6 +289,9 @@ func (f *fallback) try(c election.Candidate) {
 	}
 	f.sought(a)
 	m.el.elect(func(o *election.Output) { m.el.Try(m.now, c, o) })
+	if r := m.el.Root(); r != nil && r.Peer == c.Peer {
+		m.following.failAll(wire.ReasonNoProgress) // a parent is kept otherwise
+	}
 }
 
 // settle entitles this device to the origin if peers failed it, and goes there
@@ -449,7 +452,7 @@ func (f *fallback) deadline() (at time.Duration, ok bool) {
 		return max(f.gained+m.cfg.Transfer.Fallback+1, m.origin.InterruptionEnds(m.now)), true
 	}
 	at, _ = f.review.deadline()
-	if m.doubt.suspects() || f.review.state != satisfied || m.cfg.Transfer.WholeFiles {
+	if m.doubt.suspects() || f.review.state != satisfied {
 		return f.gained + f.wait + 1, !m.doubt.suspects()
 	}
 	return min(at, f.gained+f.wait+1), true

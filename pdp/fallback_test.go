@@ -490,8 +490,9 @@ func TestSlowlyServedTriesOthers(t *testing.T) {
 		}
 		m, now = served(each)
 		m.Step(now, claimed(2, other), nil)
-		if r := m.el.Root(); r == nil || (r.Peer == peer(2)) != tries {
-			t.Errorf("%d chunks each half second: follows %+v", each, r)
+		left := m.following.all[0].follower.State() != follower.Attached
+		if r := m.el.Root(); r == nil || (r.Peer == peer(2)) != tries || left != tries {
+			t.Errorf("%d chunks each half second: follows %+v, left the parent: %v", each, r, left)
 		}
 	}
 }

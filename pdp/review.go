@@ -25,9 +25,9 @@ type review struct {
 	opened timer         // when the origin answered
 }
 
-// leastLeft is how many chunks a file of unknown size is taken to lack: what takes
-// longer than a second each is worth a comparison.
-const leastLeft = 16
+// longChunk is what a chunk of a file of unknown size may take: what takes longer is
+// worth a comparison.
+const longChunk = time.Second
 
 func newReview(m *Machine) *review { return &review{m: m, wait: m.cfg.Transfer.Fallback} }
 
@@ -62,10 +62,11 @@ func (r *review) pace() time.Duration {
 
 // long reports whether the file will take long if a chunk takes so long.
 func (r *review) long(pace time.Duration) bool {
-	left := time.Duration(leastLeft)
-	if h := r.m.held; h.Known() {
-		left = time.Duration(h.Chunks() - h.Count())
+	h := r.m.held
+	if !h.Known() {
+		return pace > longChunk
 	}
+	left := time.Duration(h.Chunks() - h.Count())
 	return 2*left*pace > 3*r.m.cfg.Transfer.Fallback
 }
 
@@ -73,7 +74,10 @@ func (r *review) long(pace time.Duration) bool {
 func (r *review) slow() bool {
 	m := r.m
 	span := m.now - r.since
-	if m.cfg.Transfer.WholeFiles || span < m.cfg.Transfer.Fallback/4 || m.following.slow.leaf() || m.doubt.suspects() {
+	if m.cfg.Transfer.WholeFiles && m.held.Count() == r.held { // nothing comes before a parent has all
+		return false
+	}
+	if span < m.cfg.Transfer.Fallback/4 || m.following.slow.leaf() || m.doubt.suspects() {
 		return false
 	}
 	return r.long(span / time.Duration(max(1, m.held.Count()-r.held)))
@@ -90,7 +94,7 @@ func (r *review) settle() {
 		return
 	}
 	f := m.fallback
-	if m.cfg.Transfer.WholeFiles || m.origin.busy() || m.origin.Failing() || f.budget.Waiting() ||
+	if m.origin.busy() || m.origin.Failing() || f.budget.Waiting() ||
 		m.doubt.suspects() || m.following.slow.leaf() || !r.long(r.pace()) {
 		r.next(m.cfg.Transfer.Fallback)
 		return
@@ -147,5 +151,5 @@ func (r *review) deadline() (time.Duration, bool) {
 	if at, ok := r.overdue(); ok {
 		return at, true
 	}
-	return r.at, r.state == satisfied && !r.m.cfg.Transfer.WholeFiles
+	return r.at, r.state == satisfied
 }
