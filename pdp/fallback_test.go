@@ -497,6 +497,26 @@ func TestSlowlyServedTriesOthers(t *testing.T) {
 	}
 }
 
+// TestDoneByItself: a device that got the rest of the file from the server by itself
+// says so soon, for others that are served no better.
+func TestDoneByItself(t *testing.T) {
+	m, link, now := starving(t)
+	if !m.fallback.budget.Active() {
+		t.Fatal("does not download: the test shows nothing")
+	}
+	m.Step(now, OriginOpened{Size: 4 << 20}, nil)
+	for i := range 64 {
+		m.Step(now, Stored{Index: i}, nil)
+	}
+	m.Step(now, Verified{OK: true}, nil)
+	for until := now + m.cfg.Election.Holder; now < until; now += time.Millisecond {
+		m.Step(now, nil, nil)
+	}
+	if !m.held.complete() || !m.IsRoot() {
+		t.Errorf("complete %v, root %v, link %d", m.held.complete(), m.IsRoot(), link)
+	}
+}
+
 // TestServerWithoutRanges: where each body begins with the first chunk, what comes
 // next takes as long as all that is held.
 func TestServerWithoutRanges(t *testing.T) {

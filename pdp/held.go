@@ -6,6 +6,7 @@ import (
 
 	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/internal/chunks"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
@@ -170,6 +171,7 @@ func (h *held) finish() {
 	m.el.Hold(h.Prefix(), true, m.origin.bytes)
 	m.note(report.KindVerified, wire.ReasonNone, netip.AddrPort{}, note.Verified{Size: h.Size()})
 	m.act(Complete{})
+	direct := m.fallback.budget.Active()
 	m.fallback.withdraw()
 	for _, s := range m.following.sides() {
 		if _, _, l := s.follower.Parent(); l != 0 {
@@ -181,6 +183,9 @@ func (h *held) finish() {
 		m.following.leaveAll(wire.ReasonDone)
 		if m.el.Root() == nil {
 			m.el.start(wire.ReasonDone)
+		} else if direct {
+			// The others may have been served no better.
+			m.el.elect(func(o *election.Output) { m.el.Needed(m.now, o) })
 		}
 	}
 	m.root.announce()
