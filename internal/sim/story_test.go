@@ -276,15 +276,15 @@ var stories = []story{
 			c.f.Signed, c.f.Unsized = false, true
 			c.resigner(NewFalseHolder(0, func(int) bool { return true }), wire.ReasonOriginWrong, 0, 3*time.Second)
 		}},
-	{name: "a liar asks for the longest back-off again and again", n: 8, last: sec(60), wan: 4.5,
+	{name: "a liar asks for the longest back-off again and again", n: 8, last: sec(30), wan: 2.2,
 		do: func(c *story) {
 			c.resigner(NewRogueRoot(false), wire.ReasonOriginOther, time.Hour, 500*time.Millisecond)
 		}},
-	{name: "a liar says again and again that the server is gone", n: 8, last: sec(65), wan: 4,
+	{name: "a liar says again and again that the server is gone", n: 8, last: sec(30), wan: 2.2,
 		do: func(c *story) {
 			c.resigner(NewRogueRoot(false), wire.ReasonOriginUnreachable, time.Hour, 500*time.Millisecond)
 		}},
-	{name: "the server fails for a moment, a liar says that the file is missing", n: 8, last: sec(60), wan: 5.5,
+	{name: "the server fails for a moment, a liar says that the file is missing", n: 8, last: sec(30), wan: 2.2,
 		do: func(c *story) {
 			c.sub.Server.Down = true
 			c.s.At(sec(1.5), func() { c.sub.Server.Down = false })
