@@ -206,7 +206,8 @@ var shown = map[string]string{
 	"order list": "", "order show": "ORDER", "order key show": "", "profile list": "", "profile show": "東京",
 	"release list": "", "release show": "9.4(2)", "report audit": "", "report history": "", "report overview": "",
 	"rollout list": "", "rollout status": "up", "rollout devices": "up", "rollout plan": "next",
-	"site list": "", "site show": "京都", "token list": "", "user list": "",
+	"site list": "", "site show": "京都", "site plan": "京都 --load fw", "token list": "", "user list": "",
+	"webhook list": "", "webhook messages": "chat",
 }
 
 // furnish makes a controller that has something of each kind, much of it not set,
@@ -227,7 +228,7 @@ func furnish(d *desk) *strings.Replacer {
 		"load add --name gw --version 9.4(2) --model 7941 @app.bin", "release add 9.4(2) --load gw",
 		"fileset add --name tones --version 1 --directory ring-tones --model 7941 @dsp.bin",
 		"bulk template set reception peer-sharing=on", "rollout create up --load fw --all", "rollout start up --yes",
-		"rollout create next --release 9.4(2) --all",
+		"rollout create next --release 9.4(2) --all", "webhook add chat https://127.0.0.1:1/見張り",
 	} {
 		d.ok(line)
 	}
@@ -247,7 +248,7 @@ func showing(cmd *cobra.Command, path string) (all []string) {
 	for _, c := range seen(cmd) {
 		line := strings.TrimSpace(path + " " + c.Name())
 		if c.Runnable() && slices.Contains([]string{"list", "show", "status", "history", "overview", "audit", "devices",
-			"plan"}, c.Name()) {
+			"plan", "messages"}, c.Name()) {
 			all = append(all, line)
 		}
 		all = append(all, showing(c, line)...)
