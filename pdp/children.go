@@ -15,7 +15,7 @@ import (
 type children struct {
 	m         *Machine
 	feed      *transfer.Feed
-	port      speedometer
+	port      portRate
 	keepAlive time.Duration                // when to send the next
 	tableFor  []Link                       // they wait for this device's table
 	banned    map[netip.Addr]time.Duration // they took no bytes, until when
@@ -210,7 +210,7 @@ func (c *children) ban(a netip.Addr) {
 func (c *children) sendProgress(l Link, set transfer.Set) {
 	m := c.m
 	p := &wire.Progress{Prefix: c.servable(set)}
-	switch watch := m.following.opinion.watch; {
+	switch watch := m.following.roots.watch; {
 	case m.IsRoot():
 		p.RootPrefix, p.RootBytes = c.servable(transfer.All), m.origin.bytes
 	case watch != nil:
@@ -243,9 +243,9 @@ func (c *children) sendTables() {
 	}
 }
 
-// heir returns the incomplete child that holds most of the file; nobody if
+// successor returns the incomplete child that holds most of the file; nobody if
 // there is none.
-func (c *children) heir() (next wire.Peer) {
+func (c *children) successor() (next wire.Peer) {
 	best := -1
 	for _, child := range c.feed.Children() {
 		if !child.Complete && child.Prefix > best {

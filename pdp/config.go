@@ -22,7 +22,7 @@ type Config struct {
 	// Tree holds the times by which followers find and keep their places. The
 	// zero value is refused.
 	Tree tree.Config
-	// Transfer holds the windows and times of links, and the patience with
+	// Transfer holds the windows and times of links, and the limits with
 	// peers and the origin. The zero value is refused.
 	Transfer transfer.Config
 }

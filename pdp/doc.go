@@ -101,12 +101,12 @@ owners, each of which alone writes its fields and says when it has something to
 do, and what it does then:
 
   - candidate (elect.go): this device in the election
-  - following (following.go, opinion.go), with a side for each tree (side.go):
+  - following (following.go, watch.go), with a side for each tree (side.go):
     parents, the root, being slow
   - rootSide (root.go, handover.go): being root
   - children (children.go): having children
   - held (held.go): the content, its size, verifying it
-  - doubt (doubt.go): finding what is wrong where the whole is
+  - repair (repair.go): finding what is wrong where the whole is
   - originSide (origin.go): the download from the origin
   - fallback (fallback.go): going there without being root; review (review.go)
     compares it with the peers

@@ -45,7 +45,7 @@ func (c *candidate) start(why wire.Reason) {
 // hold tells the election what is held; bytes that may be wrong do not count.
 func (c *candidate) hold() {
 	m := c.m
-	if m.doubt.suspects() {
+	if m.repair.suspects() {
 		c.Hold(0, false, m.origin.bytes)
 	} else {
 		c.Hold(m.held.Prefix(), m.held.complete(), m.origin.bytes)

@@ -281,7 +281,7 @@ func (f *fallback) tap(c election.Candidate, d *wire.Direct) {
 // try follows another root that says it has more, where no peer has served this
 // device for long: each address once, until a chunk comes.
 func (f *fallback) try(c election.Candidate) {
-	m, a, r, w := f.m, c.Addr.Addr(), f.m.el.Root(), f.m.following.opinion.watch
+	m, a, r, w := f.m, c.Addr.Addr(), f.m.el.Root(), f.m.following.roots.watch
 	if m.held.complete() || r == nil || r.Addr.Addr() == a ||
 		w == nil || m.now-w.Began() < m.cfg.Tree.AskAgain || // the present one has had no time
 		!c.Claim.Rank.Confirmed || c.Claim.Prefix <= m.held.Prefix() || !f.seeks(a, f.review.slow()) {
@@ -341,7 +341,7 @@ func (f *fallback) settle() {
 // origin when its turn comes.
 func (f *fallback) entitled() bool {
 	m := f.m
-	if m.origin.shut || m.origin.busy() || f.budget.Waiting() || m.origin.Failing() || m.doubt.suspects() {
+	if m.origin.shut || m.origin.busy() || f.budget.Waiting() || m.origin.Failing() || m.repair.suspects() {
 		return false
 	}
 	return m.following.failures() >= m.cfg.Transfer.FailedPeers && !f.servedLately() || f.starved()
@@ -350,8 +350,8 @@ func (f *fallback) entitled() bool {
 // refused reports whether nothing has come under the present root for long, though
 // it says that it has more and had the time.
 func (f *fallback) refused() bool {
-	w := f.m.following.opinion.watch
-	return f.starved() && f.hungry() && w != nil && w.Began() >= f.fed && f.m.now-w.Began() > f.m.cfg.Tree.AskAgain
+	w := f.m.following.roots.watch
+	return f.starved() && f.lacks() && w != nil && w.Began() >= f.fed && f.m.now-w.Began() > f.m.cfg.Tree.AskAgain
 }
 
 // starved reports whether no chunk has come for long. What the root says does not
@@ -375,9 +375,9 @@ func (f *fallback) servedLately() bool {
 // finds that the origin works, the reports are forgotten.
 func (f *fallback) settleProbe() {
 	m := f.m
-	doubt := m.origin.Doubtful(m.now) ||
+	doubtful := m.origin.Doubtful(m.now) ||
 		m.origin.Failing() && m.now-f.gained > m.cfg.Transfer.Fallback && !m.origin.Interrupted(m.now)
-	if m.origin.busy() || m.origin.shut || !doubt {
+	if m.origin.busy() || m.origin.shut || !doubtful {
 		f.probe.stop()
 		return
 	}
@@ -422,11 +422,11 @@ func (f *fallback) probed(fromOrigin bool) {
 	}
 }
 
-// hungry reports whether the device lacks bytes that it could have: the root
+// lacks reports whether the device lacks bytes that it could have: the root
 // has them, or there is no root.
-func (f *fallback) hungry() bool {
+func (f *fallback) lacks() bool {
 	m := f.m
-	watch := m.following.opinion.watch
+	watch := m.following.roots.watch
 	return watch == nil || m.el.Root() == nil || watch.Prefix() > m.held.Prefix()
 }
 
@@ -452,8 +452,8 @@ func (f *fallback) deadline() (at time.Duration, ok bool) {
 		return max(f.gained+m.cfg.Transfer.Fallback+1, m.origin.InterruptionEnds(m.now)), true
 	}
 	at, _ = f.review.deadline()
-	if m.doubt.suspects() || f.review.state != satisfied {
-		return f.gained + f.wait + 1, !m.doubt.suspects()
+	if m.repair.suspects() || f.review.state != satisfied {
+		return f.gained + f.wait + 1, !m.repair.suspects()
 	}
 	return min(at, f.gained+f.wait+1), true
 }

@@ -280,7 +280,7 @@ func TestSlowLine(t *testing.T) {
 	now := from + 2*chunk
 	m.now = now + 2*chunk - time.Second
 	if m.fallback.starved() {
-		t.Error("loses patience before the next chunk can have come")
+		t.Error("gives up before the next chunk can have come")
 	}
 	m.now = now + 2*chunk + time.Second
 	if !m.fallback.starved() {

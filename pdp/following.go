@@ -15,15 +15,15 @@ import (
 // following is this device as a follower: its place in each tree, its judgement
 // of the root, and whether it is slow itself.
 type following struct {
-	m       *Machine
-	all     [wire.MaxStripes]*side // of the trees, by stripe
-	trees   uint8                  // that the file takes; 0: not known yet
-	opinion *opinion
-	slow    slowness
+	m     *Machine
+	all   [wire.MaxStripes]*side // of the trees, by stripe
+	trees uint8                  // that the file takes; 0: not known yet
+	roots *rootRecord
+	slow  slowness
 }
 
 func newFollowing(m *Machine) *following {
-	f := &following{m: m, opinion: newOpinion(m.cfg.Transfer)}
+	f := &following{m: m, roots: newRootRecord(m.cfg.Transfer)}
 	links := new(follower.Links)
 	for s := range uint8(wire.MaxStripes) {
 		f.all[s] = newSide(m, s, links)
@@ -133,7 +133,7 @@ func (f *following) noRoot() {
 // rootHere ends the following: this device is root.
 func (f *following) rootHere() {
 	f.leaveAll(wire.ReasonRootOfFile)
-	f.opinion.drop()
+	f.roots.drop()
 }
 
 // askRoot tells every side in use which root to ask, and over which time to
@@ -195,8 +195,8 @@ func (f *following) bad(e Bad) {
 
 // gain takes a chunk that came over a link, or from the origin (link 0).
 func (f *following) gain(l Link) {
-	f.opinion.gain(f.m.now)
-	if w := f.opinion.watch; w != nil {
+	f.roots.gain(f.m.now)
+	if w := f.roots.watch; w != nil {
 		w.Mine(f.m.held.Prefix())
 	}
 	for _, s := range f.sides() {
@@ -268,7 +268,7 @@ func (f *following) settle() {
 	for _, s := range f.sides() {
 		s.settle()
 	}
-	if f.watching() && f.opinion.watch.Stalled(m.now) {
+	if f.watching() && f.roots.watch.Stalled(m.now) {
 		f.distrustRoot(wire.ReasonRootStalled)
 	}
 }
@@ -286,7 +286,7 @@ func (f *following) deadline() (at time.Duration, ok bool) {
 		at, ok = sooner(at, ok, d, due)
 	}
 	if f.watching() {
-		return sooner(at, ok, f.opinion.watch.Deadline(), true)
+		return sooner(at, ok, f.roots.watch.Deadline(), true)
 	}
 	return at, ok
 }

@@ -13,24 +13,24 @@ import (
 // gaugeWindow is over which time rates are measured.
 const gaugeWindow = 4 * time.Second
 
-// speedometer keeps how fast this device's port was seen to send: the most of
+// portRate keeps how fast this device's port was seen to send: the most of
 // any link in the last gaugeWindow or two, in bytes per second.
-type speedometer struct {
+type portRate struct {
 	since       time.Duration
 	most, older int64
 }
 
-func (s *speedometer) seen(now time.Duration, rate int64) {
+func (s *portRate) seen(now time.Duration, rate int64) {
 	s.roll(now)
 	s.most = max(s.most, rate)
 }
 
-func (s *speedometer) rate(now time.Duration) int64 {
+func (s *portRate) rate(now time.Duration) int64 {
 	s.roll(now)
 	return max(s.most, s.older)
 }
 
-func (s *speedometer) roll(now time.Duration) {
+func (s *portRate) roll(now time.Duration) {
 	switch d := now - s.since; {
 	case d >= 2*gaugeWindow:
 		s.since, s.most, s.older = now, 0, 0
@@ -92,14 +92,14 @@ func (r *rootSide) settleHandover() {
 	if rate <= 0 || port <= 0 || port > portBound*rate || left/rate < worthHandover.Seconds() {
 		return
 	}
-	heir, speed := r.placer.Fastest()
+	next, speed := r.placer.Fastest()
 	if float64(speed)*1000 < muchFaster*port {
 		return
 	}
 	r.heardHandover()
 	m.note(report.KindElection, wire.ReasonHandsOver, netip.AddrPort{},
 		note.HandsOverFaster{Own: port / 1000, Other: float64(speed)})
-	r.stepAside(heir)
+	r.stepAside(next)
 }
 
 // heardHandover counts a handover, an own one or another's.
@@ -107,10 +107,10 @@ func (r *rootSide) heardHandover() { r.handovers++ }
 
 // stepAside leaves the root to the named successor, or to the first that
 // claims, and becomes a leaf: this device is slow.
-func (r *rootSide) stepAside(heir wire.Peer) {
+func (r *rootSide) stepAside(next wire.Peer) {
 	m := r.m
 	m.el.elect(func(o *election.Output) {
-		resign := wire.Resign{Reason: wire.ReasonParentSlow, Successor: heir}
+		resign := wire.Resign{Reason: wire.ReasonParentSlow, Successor: next}
 		m.el.StepDown(m.now, resign, m.cfg.Election.Distrust, o)
 	})
 	m.following.becomeLeaf(wire.ReasonHandsOver)

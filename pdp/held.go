@@ -135,7 +135,7 @@ func (h *held) drop(indices []int) {
 
 // settle starts the reading back once every chunk is held.
 func (h *held) settle() {
-	if h.Whole() && h.stage == gathering && !h.m.doubt.wantsTable() {
+	if h.Whole() && h.stage == gathering && !h.m.repair.wantsTable() {
 		h.stage = verifying
 		h.m.act(Verify{})
 	}
@@ -159,7 +159,7 @@ func (h *held) verified(e Verified) {
 	case e.OK:
 		h.finish()
 	default:
-		h.m.doubt.wholeFileWrong()
+		h.m.repair.wholeFileWrong()
 	}
 }
 
@@ -167,7 +167,7 @@ func (h *held) verified(e Verified) {
 func (h *held) finish() {
 	m := h.m
 	h.stage = complete
-	m.doubt.calm()
+	m.repair.end()
 	m.el.Hold(h.Prefix(), true, m.origin.bytes)
 	m.note(report.KindVerified, wire.ReasonNone, netip.AddrPort{}, note.Verified{Size: h.Size()})
 	m.act(Complete{})

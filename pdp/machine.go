@@ -58,7 +58,7 @@ type Machine struct {
 	root      *rootSide
 	children  *children
 	held      *held
-	doubt     *doubt
+	repair    *repair
 	origin    *originSide
 	fallback  *fallback
 	concerns  [7]concern // of them, those with something to do at times
@@ -84,8 +84,8 @@ type concern interface {
 func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
 	m := &Machine{cfg: cfg, self: self, file: file, rnd: rnd, conflicts: conflicts{}}
 	m.el, m.following, m.root, m.children = newCandidate(m), newFollowing(m), newRootSide(m), newChildren(m)
-	m.held, m.doubt, m.origin, m.fallback = newHeld(m), newDoubt(m), newOriginSide(m), newFallback(m)
-	m.concerns = [...]concern{m.el, m.following, m.root, m.fallback, m.children, m.held, m.doubt}
+	m.held, m.repair, m.origin, m.fallback = newHeld(m), newRepair(m), newOriginSide(m), newFallback(m)
+	m.concerns = [...]concern{m.el, m.following, m.root, m.fallback, m.children, m.held, m.repair}
 	return m
 }
 
@@ -145,7 +145,7 @@ func (m *Machine) take(in Event) {
 	case Verified:
 		m.held.verified(e)
 	case Compared:
-		m.doubt.compared(e)
+		m.repair.compared(e)
 	case DiskFailed:
 		m.giveUp(wire.ReasonDisk)
 	case Gate:
@@ -293,7 +293,7 @@ func (m *Machine) fail(why wire.Reason, backoff time.Duration) {
 
 // stop ends the run on request.
 func (m *Machine) stop() {
-	next := m.children.heir()
+	next := m.children.successor()
 	if m.held.complete() {
 		next = wire.Peer{}
 	}

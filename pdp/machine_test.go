@@ -492,7 +492,7 @@ func TestBans(t *testing.T) {
 
 // TestSpeedometer: a rate counts for one gaugeWindow, or two.
 func TestSpeedometer(t *testing.T) {
-	var s speedometer
+	var s portRate
 	s.seen(0, 500)
 	s.seen(1, 300)
 	for _, x := range []struct {

@@ -52,7 +52,7 @@ func (u use) then(next use) use {
 // what its failures mean. rootSide and fallback say whether it may begin.
 type originSide struct {
 	m *Machine
-	*origin.Patience
+	*origin.Health
 	use   use
 	shut  bool          // another file of the load has its turn
 	bytes int64         // that came in the download under way, or in the last one
@@ -64,7 +64,7 @@ type originSide struct {
 }
 
 func newOriginSide(m *Machine) *originSide {
-	return &originSide{m: m, Patience: origin.NewPatience(m.cfg.Transfer)}
+	return &originSide{m: m, Health: origin.NewHealth(m.cfg.Transfer)}
 }
 
 // busy reports whether a download is under way.
@@ -241,7 +241,7 @@ func (o *originSide) ended(e OriginEnded) {
 	m := o.m
 	short := e.Reason == wire.ReasonOriginTruncated || e.Reason == wire.ReasonOriginWrong
 	if short && m.held.Known() && !m.held.Sure() {
-		o.doubtSize()
+		o.checkSize()
 		return
 	}
 	if e.Reason != wire.ReasonNone {
@@ -259,9 +259,9 @@ func (o *originSide) ended(e OriginEnded) {
 	}
 }
 
-// doubtSize starts over if the origin's bytes do not fit a size that only a
+// checkSize starts over if the origin's bytes do not fit a size that only a
 // peer told: the peer may have been wrong.
-func (o *originSide) doubtSize() {
+func (o *originSide) checkSize() {
 	m := o.m
 	m.note(report.KindFallback, wire.ReasonOriginTruncated, netip.AddrPort{},
 		note.SizeNotServed{Size: m.held.Size()})

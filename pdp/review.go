@@ -77,7 +77,7 @@ func (r *review) slow() bool {
 	if m.cfg.Transfer.WholeFiles && m.held.Count() == r.held { // nothing comes before a parent has all
 		return false
 	}
-	if span < m.cfg.Transfer.Fallback/4 || m.following.slow.leaf() || m.doubt.suspects() {
+	if span < m.cfg.Transfer.Fallback/4 || m.following.slow.leaf() || m.repair.suspects() {
 		return false
 	}
 	return r.long(span / time.Duration(max(1, m.held.Count()-r.held)))
@@ -95,7 +95,7 @@ func (r *review) settle() {
 	}
 	f := m.fallback
 	if m.origin.busy() || m.origin.Failing() || f.budget.Waiting() ||
-		m.doubt.suspects() || m.following.slow.leaf() || !r.long(r.pace()) {
+		m.repair.suspects() || m.following.slow.leaf() || !r.long(r.pace()) {
 		r.next(m.cfg.Transfer.Fallback)
 		return
 	}

@@ -124,9 +124,9 @@ func (r *rootSide) heardAsk(e Datagram, a *wire.Ask) {
 		gone := *a
 		gone.Parent, a = wire.Peer{}, &gone
 	}
-	if twin, ok := r.placer.Twin(m.now, e.From, e.Env.From); ok && m.conflicts.add(e.Env.From) {
+	if other, ok := r.placer.SameID(m.now, e.From, e.Env.From); ok && m.conflicts.add(e.Env.From) {
 		m.note(report.KindConflict, wire.ReasonDuplicateID, e.From,
-			note.TwoShareID{A: twin, B: e.From, ID: e.Env.From.ID})
+			note.TwoShareID{A: other, B: e.From, ID: e.Env.From.ID})
 	}
 	p := r.placer.Ask(m.now, e.From, e.Env, a)
 	if a.Failed == m.self.Peer && r.left(e.Env.From, set, a.Reason) {

@@ -89,7 +89,7 @@ func (s *side) self() follower.Self {
 		Prefix: m.held.Prefix(), Epoch: m.held.Epoch(),
 		Free: free, Children: min(m.children.feed.Taken(set), wire.MaxChildren),
 		Done: m.held.complete(), Trees: m.following.trees,
-		Speed: uint32(min(m.children.speed()/1000, math.MaxUint32)), AtRoot: m.doubt.suspects(),
+		Speed: uint32(min(m.children.speed()/1000, math.MaxUint32)), AtRoot: m.repair.suspects(),
 	}
 }
 
@@ -216,7 +216,7 @@ func (s *side) dismissed(why wire.Reason) {
 		return
 	}
 	m.note(report.KindFallback, why, r.Addr, note.FalseSize{Told: m.held.Size(), Size: load.UnknownSize})
-	m.doubt.calm()
+	m.repair.end()
 	m.following.failAll(why)
 	m.held.forget(m.held.Epoch(), load.UnknownSize)
 }
@@ -238,18 +238,18 @@ func (s *side) welcomed(l Link, f *wire.Welcome) {
 	if s.follower.State() != follower.Attached {
 		return // the parent is left because of what it said
 	}
-	m.following.opinion.pardon()
+	m.following.roots.welcomed()
 	s.watch = follower.NewParentWatch(m.cfg.Transfer, m.now, m.held.PrefixOf(s.set()))
 	s.reportAt = m.now
 	_, addr, _ := s.follower.Parent()
 	m.note(report.KindParent, wire.ReasonRootPlaced, addr, note.HasParent{Parent: addr.Addr()})
-	if m.doubt.wantsTable() && !s.fromRoot() {
+	if m.repair.wantsTable() && !s.fromRoot() {
 		// This parent was asked for before the device knew that it needs the
 		// root.
 		s.fail(wire.ReasonDigestMismatch)
 		return
 	}
-	m.doubt.askTable(s, l)
+	m.repair.askTable(s, l)
 	m.children.pathChanged(s.set())
 }
 
@@ -300,7 +300,7 @@ func (s *side) sizeSaid(size int64) bool {
 		return false
 	}
 	m.note(report.KindFallback, wire.ReasonWrongEpoch, addr, note.OtherSize{Told: size, Held: m.held.Size()})
-	m.doubt.calm()
+	m.repair.end()
 	m.following.failAll(wire.ReasonWrongEpoch) // it would continue from the prefix that this device reported
 	m.held.forget(m.held.Epoch(), size)
 	return false
@@ -312,11 +312,11 @@ func (s *side) progress(f *wire.Progress) {
 		return
 	}
 	root := f.Prefix
-	if w := s.m.following.opinion.watch; w != nil && w.Credible() {
+	if w := s.m.following.roots.watch; w != nil && w.Credible() {
 		root = f.RootPrefix
 	}
 	s.watch.Parent(s.m.now, f.Prefix, root)
-	if w := s.m.following.opinion.watch; w != nil {
+	if w := s.m.following.roots.watch; w != nil {
 		p, _, _ := s.follower.Parent()
 		w.Relay(s.m.now, p, f.RootPrefix, f.RootBytes)
 	}

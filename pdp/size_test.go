@@ -139,8 +139,8 @@ func halfFromOrigin(t *testing.T) (*Machine, time.Duration, Link) {
 	}
 	m.Step(now, Verified{}, nil)
 	link = follow(t, m, now, holder)
-	if !m.doubt.suspects() || m.held.Count() != 16 {
-		t.Fatalf("suspect %v, holds %d", m.doubt.suspects(), m.held.Count())
+	if !m.repair.suspects() || m.held.Count() != 16 {
+		t.Fatalf("suspect %v, holds %d", m.repair.suspects(), m.held.Count())
 	}
 	return m, now, link
 }
@@ -191,10 +191,10 @@ func TestMostFromTheOrigin(t *testing.T) {
 	if !m.held.FromOrigin(13) || m.held.Count() != 16 {
 		t.Fatalf("holds %d, the 14th from the origin: %v", m.held.Count(), m.held.FromOrigin(13))
 	}
-	m.doubt.calm()
+	m.repair.end()
 	m.Step(now, Verified{}, nil)
-	if m.held.Count() != 14 || m.doubt.suspects() || !m.el.Distrusted(now, addr(1).Addr()) {
-		t.Errorf("holds %d, suspect %v, distrusted: %v", m.held.Count(), m.doubt.suspects(),
+	if m.held.Count() != 14 || m.repair.suspects() || !m.el.Distrusted(now, addr(1).Addr()) {
+		t.Errorf("holds %d, suspect %v, distrusted: %v", m.held.Count(), m.repair.suspects(),
 			m.el.Distrusted(now, addr(1).Addr()))
 	}
 }
@@ -283,8 +283,8 @@ func TestSuspectTurnsToTheRoot(t *testing.T) {
 			dialled = d.Link
 		}
 	}
-	if !m.doubt.suspects() || dialled == 0 {
-		t.Fatalf("suspect %v, dials %d", m.doubt.suspects(), dialled)
+	if !m.repair.suspects() || dialled == 0 {
+		t.Fatalf("suspect %v, dials %d", m.repair.suspects(), dialled)
 	}
 	m.Step(now, Opened{Link: dialled}, nil)
 	var left, asks bool

@@ -76,7 +76,7 @@ func (m *Machine) OriginDone() bool {
 		return false
 	}
 	n := m.held.Chunks()
-	watch := m.following.opinion.watch
+	watch := m.following.roots.watch
 	return m.held.Whole() || watch != nil && m.el.Root() != nil && watch.Prefix() >= n
 }
 

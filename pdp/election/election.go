@@ -171,14 +171,14 @@ type Election struct {
 	object    time.Duration // when a follower that holds more than a claimant
 	objecting bool          // claims too, unless the root lives
 	distrust  map[netip.Addr]time.Duration
-	grudges   map[netip.Addr]uint // how often a root there was distrusted
+	distrusts map[netip.Addr]uint // how often a root there was distrusted
 	claims    map[netip.Addr]int  // how often one there claimed and did not become root, since one did
 }
 
 // New returns the election of one file for the device self.
 func New(cfg Config, self wire.Peer, rnd *rand.Rand) *Election {
 	return &Election{cfg: cfg, self: self, rnd: rnd, distrust: map[netip.Addr]time.Duration{},
-		grudges: map[netip.Addr]uint{}, claims: map[netip.Addr]int{}}
+		distrusts: map[netip.Addr]uint{}, claims: map[netip.Addr]int{}}
 }
 
 // State returns the device's state.
@@ -293,11 +293,11 @@ func (e *Election) RootLost(now time.Duration, why wire.Reason, out *Output) {
 // mostAddresses bounds the addresses that are remembered.
 const mostAddresses = 64
 
-// Grudge returns how long the root at an address will be ignored if it fails
+// IgnoreFor returns how long the root at an address will be ignored if it fails
 // now: twice as long each time, because otherwise a site with a liar would
 // start over every minute. Being silent once may be an accident.
-func (e *Election) Grudge(a netip.Addr, why wire.Reason) time.Duration {
-	n := e.grudges[a]
+func (e *Election) IgnoreFor(a netip.Addr, why wire.Reason) time.Duration {
+	n := e.distrusts[a]
 	if n == 0 && (why == wire.ReasonRootSilent || why == wire.ReasonUnreachable) {
 		return e.cfg.Ignore
 	}
@@ -305,16 +305,16 @@ func (e *Election) Grudge(a netip.Addr, why wire.Reason) time.Duration {
 }
 
 // Burnt reports whether a root at an address has failed before.
-func (e *Election) Burnt(a netip.Addr) bool { return e.grudges[a] > 0 }
+func (e *Election) Burnt(a netip.Addr) bool { return e.distrusts[a] > 0 }
 
 // Distrust stops listening to claims from an address for a while: its root
 // failed. If it is the root, another root that was heard a moment ago is
 // followed, since others may still follow that one; otherwise the election
 // starts again.
 func (e *Election) Distrust(now time.Duration, a netip.Addr, why wire.Reason, out *Output) {
-	e.ignore(now, a, e.Grudge(a, why))
-	if len(e.grudges) < mostAddresses || e.grudges[a] > 0 {
-		e.grudges[a]++
+	e.ignore(now, a, e.IgnoreFor(a, why))
+	if len(e.distrusts) < mostAddresses || e.distrusts[a] > 0 {
+		e.distrusts[a]++
 	}
 	if (e.state != Following && e.state != Deferring) || e.root.Addr.Addr() != a {
 		return

@@ -399,9 +399,9 @@ func TestTheFurtherRootStays(t *testing.T) {
 	}
 }
 
-// TestGrudges: silence is forgiven soon the first time; what fails again is
+// TestIgnoreFor: silence is forgiven soon the first time; what fails again is
 // remembered for longer each time.
-func TestGrudges(t *testing.T) {
+func TestIgnoreFor(t *testing.T) {
 	cfg := LAN()
 	e := started(cfg, 0, false)
 	a, now := addr(1).Addr(), time.Duration(1)
@@ -413,7 +413,7 @@ func TestGrudges(t *testing.T) {
 		{wire.ReasonDigestMismatch, 4 * cfg.Distrust},
 		{wire.ReasonBadChunk, 8 * cfg.Distrust},
 	} {
-		if d := e.Grudge(a, x.why); d != x.want {
+		if d := e.IgnoreFor(a, x.why); d != x.want {
 			t.Errorf("time %d: %v, want %v", i+1, d, x.want)
 		}
 		var o Output
@@ -427,8 +427,8 @@ func TestGrudges(t *testing.T) {
 		var o Output
 		e.Distrust(now, addr(i).Addr(), wire.ReasonBadChunk, &o)
 	}
-	if len(e.grudges) > mostAddresses || e.Grudge(a, wire.ReasonBadChunk) > 64*cfg.Distrust {
-		t.Errorf("remembers %d addresses, %v", len(e.grudges), e.Grudge(a, wire.ReasonBadChunk))
+	if len(e.distrusts) > mostAddresses || e.IgnoreFor(a, wire.ReasonBadChunk) > 64*cfg.Distrust {
+		t.Errorf("remembers %d addresses, %v", len(e.distrusts), e.IgnoreFor(a, wire.ReasonBadChunk))
 	}
 }
 

@@ -204,10 +204,10 @@ func (x *member) avoids(now time.Duration, p wire.Peer) bool {
 	return false
 }
 
-// Twin returns the address of another member with the id of the peer at an
+// SameID returns the address of another member with the id of the peer at an
 // address, if it was heard lately and is not the same device before its
 // restart.
-func (t *Placer) Twin(now time.Duration, from netip.AddrPort, p wire.Peer) (netip.AddrPort, bool) {
+func (t *Placer) SameID(now time.Duration, from netip.AddrPort, p wire.Peer) (netip.AddrPort, bool) {
 	for _, x := range t.order {
 		if x.peer.ID == p.ID && x.peer != p && x.addr.Addr() != from.Addr() && now-x.heard < t.forgetAfter() {
 			return x.addr, true

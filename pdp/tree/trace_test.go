@@ -67,9 +67,9 @@ func trace(seed uint64, steps int) string {
 		if place != nil {
 			fmt.Fprintf(&b, "  → %+v\n", *place)
 		}
-		twin, is := p.Twin(now, addr, from)
+		other, is := p.SameID(now, addr, from)
 		fastest, speed := p.Fastest()
-		fmt.Fprintf(&b, "  %d members, %d wait, twin %v %v, fastest %d %d\n", p.Members(), p.Waiting(now), twin, is,
+		fmt.Fprintf(&b, "  %d members, %d wait, other %v %v, fastest %d %d\n", p.Members(), p.Waiting(now), other, is,
 			fastest.ID, speed)
 	}
 	return b.String()

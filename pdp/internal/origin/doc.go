@@ -2,7 +2,7 @@
 // to wait after it failed, when to give it up, and whose turn it is to download
 // from it although another device is root.
 //
-// What lives here: Patience, one device's record of the origin's failures, and
+// What lives here: Health, one device's record of the origin's failures, and
 // Budget, the turns of a subnet. What must not: connections and bytes, who is
-// root, which parent failed. Read patience.go first.
+// root, which parent failed. Read health.go first.
 package origin

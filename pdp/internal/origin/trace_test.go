@@ -28,17 +28,17 @@ func TestTraces(t *testing.T) {
 var reasons = []wire.Reason{wire.ReasonOriginUnreachable, wire.ReasonOriginStalled, wire.ReasonOriginNotFound,
 	wire.ReasonOriginForbidden, wire.ReasonOriginOther}
 
-// trace is what a budget and a patience say in a history that a seed makes.
+// trace is what a budget and a health say in a history that a seed makes.
 func trace(seed uint64, steps int) string {
 	r := rand.New(rand.NewPCG(seed, 9))
-	budget, patience := NewBudget(transfer.LAN(), rand.New(rand.NewPCG(seed, 10))), NewPatience(transfer.LAN())
+	budget, health := NewBudget(transfer.LAN(), rand.New(rand.NewPCG(seed, 10))), NewHealth(transfer.LAN())
 	self := wire.Peer{ID: 3, Nonce: 1}
 	var b strings.Builder
 	var now time.Duration
 	for range steps {
 		now += []time.Duration{0, 100 * time.Millisecond, 900 * time.Millisecond, 4 * time.Second, 20 * time.Second}[min(
 			r.IntN(5), r.IntN(5))]
-		if at, ok := budget.Deadline(patience.NotBefore()); ok && r.IntN(3) == 0 {
+		if at, ok := budget.Deadline(health.NotBefore()); ok && r.IntN(3) == 0 {
 			now = max(now, at)
 		}
 		why := reasons[min(r.IntN(len(reasons)), r.IntN(len(reasons)))]
@@ -51,7 +51,7 @@ func trace(seed uint64, steps int) string {
 			budget.Cancel()
 			what = "cancelled"
 		case 3, 4:
-			what = fmt.Sprint("ready: ", budget.Ready(now, patience.NotBefore()))
+			what = fmt.Sprint("ready: ", budget.Ready(now, health.NotBefore()))
 		case 5:
 			budget.Done()
 			what = "done"
@@ -62,29 +62,29 @@ func trace(seed uint64, steps int) string {
 			mine := int64(r.IntN(5))
 			what = fmt.Sprintf("%d says %+v, here %d: stop %v", p.ID, *d, mine, budget.Heard(now, self, p, link, d, mine))
 		case 8:
-			patience.Progress(now)
+			health.Progress(now)
 			what = "bytes came"
 		case 9:
 			if r.IntN(2) == 0 {
-				patience.Served(now)
+				health.Served(now)
 				what = "a peer served"
 			} else {
-				patience.Well()
+				health.Well()
 				what = "it serves others"
 			}
 		case 10:
-			what = fmt.Sprintf("failed, %s: leave it for %v", why, patience.Failed(now, why))
+			what = fmt.Sprintf("failed, %s: leave it for %v", why, health.Failed(now, why))
 		case 11:
 			backoff := time.Duration(r.IntN(4)) * 30 * time.Second
-			patience.Heard(now, backoff, why)
+			health.Heard(now, backoff, why)
 			what = fmt.Sprintf("a peer failed, %s, and leaves it for %v", why, backoff)
 		}
-		at, ok := budget.Deadline(patience.NotBefore())
+		at, ok := budget.Deadline(health.NotBefore())
 		fmt.Fprintf(&b, "%v %s → active %v, waiting %v, due %v %v, other %d %v; before %v, probe %v, outage %v to %v, "+
 			"spent %v, failing %v, doubtful %v, tried %v, last %s\n", now, what, budget.Active(), budget.Waiting(), at, ok,
-			budget.other.ID, budget.otherAddr, patience.NotBefore(), patience.ProbeNotBefore(), patience.Outage(now),
-			patience.InterruptionEnds(now), patience.Spent(now), patience.Failing(),
-			patience.Doubtful(now), patience.Tried(), patience.Last())
+			budget.other.ID, budget.otherAddr, health.NotBefore(), health.ProbeNotBefore(), health.Outage(now),
+			health.InterruptionEnds(now), health.Spent(now), health.Failing(),
+			health.Doubtful(now), health.Tried(), health.Last())
 	}
 	return b.String()
 }

@@ -7,11 +7,11 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// Patience counts an origin's failures, this device's and those that peers told,
+// Health counts an origin's failures, this device's and those that peers told,
 // and says how long to leave it alone and when to give up. A device gives up only
 // because of what it has seen itself: what peers tell makes it check, and wait a
-// little. Use NewPatience.
-type Patience struct {
+// little. Use NewHealth.
+type Health struct {
 	cfg    transfer.Config
 	own    int           // failed attempts of this device without progress
 	mine   wire.Reason   // why the last of them failed
@@ -23,11 +23,11 @@ type Patience struct {
 	ever   bool          // one has
 }
 
-// NewPatience returns a Patience without failures.
-func NewPatience(cfg transfer.Config) *Patience { return &Patience{cfg: cfg} }
+// NewHealth returns a Health without failures.
+func NewHealth(cfg transfer.Config) *Health { return &Health{cfg: cfg} }
 
 // Progress tells that bytes came from the origin: it works.
-func (p *Patience) Progress(now time.Duration) {
+func (p *Health) Progress(now time.Duration) {
 	p.own, p.others = 0, 0
 	p.before, p.asked = min(p.before, now), min(p.asked, now)
 	p.fed, p.ever = now, true
@@ -35,7 +35,7 @@ func (p *Patience) Progress(now time.Duration) {
 
 // Served tells that a peer sent a chunk. The chunk is from the origin, which
 // therefore works; during a back-off it may be from before the failure.
-func (p *Patience) Served(now time.Duration) {
+func (p *Health) Served(now time.Duration) {
 	p.own = 0
 	if now >= p.NotBefore() {
 		p.others = 0
@@ -44,11 +44,11 @@ func (p *Patience) Served(now time.Duration) {
 }
 
 // Well records that the origin serves another device, as that one says.
-func (p *Patience) Well() { p.others = 0 }
+func (p *Health) Well() { p.others = 0 }
 
 // Heard counts a failure that a peer told. Of the pause that it asks for no more
 // is granted than twice the one after a first failure.
-func (p *Patience) Heard(now, backoff time.Duration, why wire.Reason) {
+func (p *Health) Heard(now, backoff time.Duration, why wire.Reason) {
 	p.others++
 	p.last = why
 	p.asked = max(p.asked, now+min(backoff, 2*p.cfg.Backoff))
@@ -56,7 +56,7 @@ func (p *Patience) Heard(now, backoff time.Duration, why wire.Reason) {
 
 // Failed counts an attempt of this device and returns for how long it leaves the
 // origin alone.
-func (p *Patience) Failed(now time.Duration, why wire.Reason) time.Duration {
+func (p *Health) Failed(now time.Duration, why wire.Reason) time.Duration {
 	p.own++
 	p.last, p.mine = why, why
 	d := p.cfg.Backoff
@@ -74,15 +74,15 @@ func (p *Patience) Failed(now time.Duration, why wire.Reason) time.Duration {
 // Outage reports whether the origin served a while ago and this device cannot
 // reach it, or gets nothing: the path to it may be interrupted for a while. No
 // device gives up then, and the roots try again and again.
-func (p *Patience) Outage(now time.Duration) bool { return p.own > 0 && p.cut(now, p.mine) }
+func (p *Health) Outage(now time.Duration) bool { return p.own > 0 && p.cut(now, p.mine) }
 
 // Interrupted reports whether that may be so by what was told last, by this
 // device or a peer: then it is no use that each device checks.
-func (p *Patience) Interrupted(now time.Duration) bool { return p.Failing() && p.cut(now, p.last) }
+func (p *Health) Interrupted(now time.Duration) bool { return p.Failing() && p.cut(now, p.last) }
 
 // cut reports whether a failure may be that of the path: the origin served a
 // while ago.
-func (p *Patience) cut(now time.Duration, why wire.Reason) bool {
+func (p *Health) cut(now time.Duration, why wire.Reason) bool {
 	switch why {
 	case wire.ReasonOriginUnreachable, wire.ReasonOriginStalled:
 		return p.ever && now-p.fed <= p.cfg.Outage
@@ -92,7 +92,7 @@ func (p *Patience) cut(now time.Duration, why wire.Reason) bool {
 
 // InterruptionEnds returns when Interrupted is over if nothing comes, 0 if it is
 // not the case.
-func (p *Patience) InterruptionEnds(now time.Duration) time.Duration {
+func (p *Health) InterruptionEnds(now time.Duration) time.Duration {
 	if !p.Interrupted(now) {
 		return 0
 	}
@@ -100,15 +100,15 @@ func (p *Patience) InterruptionEnds(now time.Duration) time.Duration {
 }
 
 // NotBefore returns when the origin may be tried again.
-func (p *Patience) NotBefore() time.Duration { return max(p.before, p.asked) }
+func (p *Health) NotBefore() time.Duration { return max(p.before, p.asked) }
 
 // ProbeNotBefore returns when this device may check for itself: peers who ask for
 // pause after pause do not keep it from that.
-func (p *Patience) ProbeNotBefore() time.Duration { return p.before }
+func (p *Health) ProbeNotBefore() time.Duration { return p.before }
 
 // Spent reports whether this device has tried enough. What peers say does not
 // count.
-func (p *Patience) Spent(now time.Duration) bool {
+func (p *Health) Spent(now time.Duration) bool {
 	if p.own > 0 && lasting(p.mine) {
 		return true
 	}
@@ -116,11 +116,11 @@ func (p *Patience) Spent(now time.Duration) bool {
 }
 
 // Failing reports whether the origin failed since it last gave a byte.
-func (p *Patience) Failing() bool { return p.own+p.others > 0 }
+func (p *Health) Failing() bool { return p.own+p.others > 0 }
 
 // Doubtful reports whether peers told of so many failures, or of permanent
 // ones, that this device should check whether the origin answers.
-func (p *Patience) Doubtful(now time.Duration) bool {
+func (p *Health) Doubtful(now time.Duration) bool {
 	return !p.cut(now, p.last) && (p.others >= p.cfg.Attempts || p.others > 0 && lasting(p.last))
 }
 
@@ -130,7 +130,7 @@ func lasting(why wire.Reason) bool {
 }
 
 // Tried reports whether an attempt of this device's own has failed.
-func (p *Patience) Tried() bool { return p.own > 0 }
+func (p *Health) Tried() bool { return p.own > 0 }
 
 // Last returns why the origin failed last.
-func (p *Patience) Last() wire.Reason { return p.last }
+func (p *Health) Last() wire.Reason { return p.last }

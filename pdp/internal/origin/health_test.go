@@ -8,9 +8,9 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-func TestPatience(t *testing.T) {
+func TestHealth(t *testing.T) {
 	cfg := transfer.LAN()
-	p := NewPatience(cfg)
+	p := NewHealth(cfg)
 	var last time.Duration
 	for i := range cfg.Attempts {
 		if p.Spent(0) {
@@ -30,7 +30,7 @@ func TestPatience(t *testing.T) {
 			t.Fatalf("back-off %v", d)
 		}
 	}
-	q := NewPatience(cfg)
+	q := NewHealth(cfg)
 	for range 10 {
 		q.Heard(0, time.Hour, wire.ReasonOriginStalled)
 	}
@@ -44,7 +44,7 @@ func TestPatience(t *testing.T) {
 	if q.Doubtful(0) || q.Failing() {
 		t.Error("bytes do not restore the trust")
 	}
-	n := NewPatience(cfg)
+	n := NewHealth(cfg)
 	n.Heard(0, 0, wire.ReasonOriginNotFound)
 	if !n.Doubtful(0) || n.Spent(0) {
 		t.Error("a missing file is not looked for once")
@@ -59,8 +59,8 @@ func TestPatience(t *testing.T) {
 // tried more often than one that never was there.
 func TestOutage(t *testing.T) {
 	cfg := transfer.LAN()
-	served := func() *Patience {
-		p := NewPatience(cfg)
+	served := func() *Health {
+		p := NewHealth(cfg)
 		p.Progress(time.Second)
 		return p
 	}
@@ -95,7 +95,7 @@ func TestOutage(t *testing.T) {
 // for long, its download.
 func TestHearsay(t *testing.T) {
 	cfg := transfer.LAN()
-	p := NewPatience(cfg)
+	p := NewHealth(cfg)
 	p.Failed(0, wire.ReasonOriginOther)
 	mine := p.ProbeNotBefore()
 	p.Heard(0, time.Hour, wire.ReasonOriginNotFound)
@@ -129,7 +129,7 @@ func TestHearsay(t *testing.T) {
 // device wait for an outage to end whose failures it has seen otherwise.
 func TestOutageByHearsay(t *testing.T) {
 	cfg := transfer.LAN()
-	p := NewPatience(cfg)
+	p := NewHealth(cfg)
 	p.Progress(time.Second)
 	for range cfg.Attempts {
 		p.Failed(2*time.Second, wire.ReasonOriginOther)

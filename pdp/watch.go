@@ -55,21 +55,21 @@ type watched struct {
 	left  time.Duration
 }
 
-// opinion is this device's judgement of the roots that it follows.
-type opinion struct {
-	cfg     transfer.Config
-	watch   *follower.RootWatch // of the root that was followed last, nil if this device was root since
-	watched []*watched          // the roots followed lately
-	doubted wire.Peer           // a root that answered no asks, or accepted no link
-	doubts  int                 // so many times in a row
+// rootRecord is this device's judgement of the roots that it follows.
+type rootRecord struct {
+	cfg      transfer.Config
+	watch    *follower.RootWatch // of the root that was followed last, nil if this device was root since
+	watched  []*watched          // the roots followed lately
+	failing  wire.Peer           // a root that answered no asks, or accepted no link
+	failures int                 // so many times in a row
 }
 
-func newOpinion(cfg transfer.Config) *opinion { return &opinion{cfg: cfg} }
+func newRootRecord(cfg transfer.Config) *rootRecord { return &rootRecord{cfg: cfg} }
 
 // follow begins to watch a root, and reports whether that is new. If two roots
 // alternate, the watch of the one that was left a moment ago continues:
 // otherwise none would ever be found to stall.
-func (o *opinion) follow(now time.Duration, p wire.Peer) (fresh bool) {
+func (o *rootRecord) follow(now time.Duration, p wire.Peer) (fresh bool) {
 	for _, w := range o.watched {
 		if w.watch == o.watch {
 			w.left = now
@@ -96,28 +96,28 @@ func (o *opinion) follow(now time.Duration, p wire.Peer) (fresh bool) {
 }
 
 // drop ends the watch: this device is root itself.
-func (o *opinion) drop() { o.watch = nil }
+func (o *rootRecord) drop() { o.watch = nil }
 
 // gain records that a chunk came from anywhere.
-func (o *opinion) gain(now time.Duration) {
+func (o *rootRecord) gain(now time.Duration) {
 	for _, w := range o.watched {
 		w.watch.Gain(now)
 	}
 }
 
-// pardon clears the count of failures of a root: a parent welcomed this device.
-func (o *opinion) pardon() { o.doubts = 0 }
+// welcomed clears the count of failures of a root: a parent welcomed this device.
+func (o *rootRecord) welcomed() { o.failures = 0 }
 
-// doubt counts a failure of a root; after the given number it starts again and
+// failed counts a failure of a root; after the given number it starts again and
 // reports true.
-func (o *opinion) doubt(root wire.Peer, most int) bool {
-	if o.doubted != root {
-		o.doubted, o.doubts = root, 0
+func (o *rootRecord) failed(root wire.Peer, most int) bool {
+	if o.failing != root {
+		o.failing, o.failures = root, 0
 	}
-	if o.doubts++; o.doubts < most {
+	if o.failures++; o.failures < most {
 		return false
 	}
-	o.doubts = 0
+	o.failures = 0
 	return true
 }
 
@@ -125,10 +125,10 @@ func (o *opinion) doubt(root wire.Peer, most int) bool {
 func (f *following) follow(why wire.Reason) {
 	m := f.m
 	r := m.el.Root()
-	if f.opinion.follow(m.now, r.Peer) && !m.fallback.starving {
+	if f.roots.follow(m.now, r.Peer) && !m.fallback.starving {
 		m.fallback.withdraw() // the root is to serve now
 	}
-	f.opinion.watch.Root(m.now, r.Claim.Prefix, r.Claim.Bytes)
+	f.roots.watch.Root(m.now, r.Claim.Prefix, r.Claim.Bytes)
 	m.note(report.KindRole, why, r.Addr, note.Follows{
 		Root: r.Addr.Addr(), Strength: r.Claim.Rank.Strength, Prefix: r.Claim.Rank.Prefix})
 	if m.held.complete() {
@@ -140,7 +140,7 @@ func (f *following) follow(why wire.Reason) {
 // watching reports whether the root should be judged by its results. While this
 // device downloads by itself, no results are expected.
 func (f *following) watching() bool {
-	return f.opinion.watch != nil && f.m.el.Root() != nil && !f.m.fallback.budget.Active()
+	return f.roots.watch != nil && f.m.el.Root() != nil && !f.m.fallback.budget.Active()
 }
 
 // heardClaim takes a claim, of the root that is followed or of another.
@@ -153,10 +153,10 @@ func (f *following) heardClaim(c election.Candidate) {
 	m.el.elect(func(o *election.Output) { m.el.Claim(m.now, c, o) })
 	m.fallback.try(c)
 	r := m.el.Root()
-	if r == nil || r.Peer != c.Peer || f.opinion.watch == nil {
+	if r == nil || r.Peer != c.Peer || f.roots.watch == nil {
 		return
 	}
-	if f.opinion.watch.Root(m.now, c.Claim.Prefix, c.Claim.Bytes) {
+	if f.roots.watch.Root(m.now, c.Claim.Prefix, c.Claim.Bytes) {
 		m.origin.Well()
 	}
 	if f.outdated(c.Claim) && m.held.EpochSure() {
@@ -168,13 +168,13 @@ func (f *following) heardClaim(c election.Candidate) {
 		f.failAll(wire.ReasonWrongEpoch)
 		m.held.forget(c.Claim.Epoch, c.Claim.Size)
 	}
-	if f.opinion.watch.Credible() {
+	if f.roots.watch.Credible() {
 		for _, s := range f.sides() {
 			s.rootHas(c.Peer, c.Claim.Prefix)
 		}
 	}
 	if c.Claim.Waiting {
-		f.opinion.watch.Wait(m.now)
+		f.roots.watch.Wait(m.now)
 	}
 	if m.held.complete() {
 		return // and asks for nothing more
@@ -230,7 +230,7 @@ func (f *following) heardResign(e Datagram, r *wire.Resign) {
 	// parent.
 	needed := !m.held.complete() && (r.Reason.Origin() || !f.attached())
 	m.el.elect(func(o *election.Output) { m.el.Resign(m.now, e.Env.From, r, needed, o) })
-	m.doubt.rootResigned(r.Reason)
+	m.repair.rootResigned(r.Reason)
 }
 
 // rootGone: the root answers no ask. One that was heard meanwhile is alive, but
@@ -244,7 +244,7 @@ func (f *following) rootGone(s *side) {
 	r := m.el.Root()
 	switch {
 	case r == nil:
-	case f.opinion.doubt(r.Peer, m.cfg.Tree.Rounds):
+	case f.roots.failed(r.Peer, m.cfg.Tree.Rounds):
 		f.distrustRoot(wire.ReasonRootSilent)
 	case r.Heard < s.follower.AskedSince():
 		m.el.elect(func(o *election.Output) { m.el.RootLost(m.now, wire.ReasonRootLost, o) })
@@ -255,7 +255,7 @@ func (f *following) rootGone(s *side) {
 // welcomes: it is not trusted forever either.
 func (f *following) unwelcome(p wire.Peer) {
 	r := f.m.el.Root()
-	if r != nil && r.Peer == p && f.opinion.doubt(p, f.m.cfg.Transfer.FailedPeers) {
+	if r != nil && r.Peer == p && f.roots.failed(p, f.m.cfg.Transfer.FailedPeers) {
 		f.distrustRoot(wire.ReasonUnreachable)
 	}
 }
@@ -272,7 +272,7 @@ func (f *following) distrustRoot(why wire.Reason) {
 func (f *following) distrust(a netip.AddrPort, why wire.Reason) {
 	m := f.m
 	addr := a.Addr()
-	m.note(report.KindFallback, why, a, note.Distrusts{Root: addr, For: m.el.Grudge(addr, why)})
+	m.note(report.KindFallback, why, a, note.Distrusts{Root: addr, For: m.el.IgnoreFor(addr, why)})
 	for _, s := range f.sides() {
 		if p, a, _ := s.follower.Parent(); !p.IsZero() && a.Addr() == addr {
 			s.fail(why)

@@ -21,9 +21,9 @@ const (
 	mended             // its table showed the wrong chunks, which will come again
 )
 
-// doubt finds out which chunks are wrong if the whole file is, and repairs
+// repair finds out which chunks are wrong if the whole file is, and repairs
 // them.
-type doubt struct {
+type repair struct {
 	m         *Machine
 	suspicion suspicion
 	until     time.Duration // how long a suspicion lasts at most if no chunk comes
@@ -31,16 +31,16 @@ type doubt struct {
 	again     bool          // a root has started over before
 }
 
-func newDoubt(m *Machine) *doubt { return &doubt{m: m} }
+func newRepair(m *Machine) *repair { return &repair{m: m} }
 
 // suspects reports whether what is held may be wrong.
-func (d *doubt) suspects() bool { return d.suspicion != trusting }
+func (d *repair) suspects() bool { return d.suspicion != trusting }
 
 // wantsTable reports whether the root's table is waited for.
-func (d *doubt) wantsTable() bool { return d.suspicion == suspect }
+func (d *repair) wantsTable() bool { return d.suspicion == suspect }
 
-// calm ends the suspicion: the suspect chunks have been dropped.
-func (d *doubt) calm() { d.suspicion = trusting }
+// end ends the suspicion: the suspect chunks have been dropped.
+func (d *repair) end() { d.suspicion = trusting }
 
 // wholeFileWrong: every chunk is there and the digest of the whole file is
 // wrong. With a signed table only a wrong table can cause this; without one a
@@ -51,7 +51,7 @@ func (d *doubt) calm() { d.suspicion = trusting }
 // through peers are kept, and the root, which has the file from the origin, is
 // asked for its chunk table: what differs was altered on its way and is fetched
 // again from the root itself.
-func (d *doubt) wholeFileWrong() {
+func (d *repair) wholeFileWrong() {
 	m := d.m
 	m.note(report.KindFallback, wire.ReasonDigestMismatch, netip.AddrPort{}, note.WrongFile{})
 	if m.held.Pure() && !m.held.Sure() {
@@ -80,7 +80,7 @@ func (d *doubt) wholeFileWrong() {
 }
 
 // originWrong fetches once more what the origin sent wrong, or gives it up.
-func (d *doubt) originWrong(alone bool) {
+func (d *repair) originWrong(alone bool) {
 	m := d.m
 	d.startOver()
 	if n := m.origin.countWrong(); n >= 2 || alone && (d.told || m.file.Signed) {
@@ -93,11 +93,11 @@ func (d *doubt) originWrong(alone bool) {
 
 // rootResigned notes that a root found the origin wrong: a device that finds it
 // wrong itself then need not fetch the file again to be sure.
-func (d *doubt) rootResigned(why wire.Reason) { d.told = d.told || why == wire.ReasonOriginWrong }
+func (d *repair) rootResigned(why wire.Reason) { d.told = d.told || why == wire.ReasonOriginWrong }
 
 // nothingOfOrigin starts over where not even the size of what is wrong came from
 // the origin, and distrusts the root if it claims that size.
-func (d *doubt) nothingOfOrigin() {
+func (d *repair) nothingOfOrigin() {
 	m := d.m
 	r, told := m.el.Root(), m.held.Size()
 	d.startOver()
@@ -109,13 +109,13 @@ func (d *doubt) nothingOfOrigin() {
 }
 
 // startOver drops what is held of the content.
-func (d *doubt) startOver() {
+func (d *repair) startOver() {
 	m := d.m
 	size := m.held.Size()
 	if !m.file.Signed {
 		size = load.UnknownSize
 	}
-	d.calm()
+	d.end()
 	m.following.failAll(wire.ReasonDigestMismatch) // they have sent it all
 	m.following.forgive()
 	m.held.forget(m.held.Epoch(), size)
@@ -123,7 +123,7 @@ func (d *doubt) startOver() {
 
 // askTable asks a new parent for its table if it is the root, as the ask for a
 // place wanted it.
-func (d *doubt) askTable(s *side, l Link) {
+func (d *repair) askTable(s *side, l Link) {
 	if d.wantsTable() && s.fromRoot() {
 		d.m.act(SendFrame{l, &wire.TableAsk{}})
 	}
@@ -131,7 +131,7 @@ func (d *doubt) askTable(s *side, l Link) {
 
 // settle gives up waiting for the table after a while, or when the root has
 // found that its own file is wrong: then all start over.
-func (d *doubt) settle() {
+func (d *repair) settle() {
 	m := d.m
 	if !d.suspects() || m.held.complete() {
 		return
@@ -160,7 +160,7 @@ func (d *doubt) settle() {
 
 // deadline returns when to stop waiting for the table, or for the chunks that
 // it showed as altered.
-func (d *doubt) deadline() (at time.Duration, ok bool) {
+func (d *repair) deadline() (at time.Duration, ok bool) {
 	at = d.until
 	if d.suspicion == mended {
 		at = max(at, d.m.fallback.gained+d.m.cfg.Tree.Forget)
@@ -170,7 +170,7 @@ func (d *doubt) deadline() (at time.Duration, ok bool) {
 
 // compared takes the result of the comparison with the root's table: which
 // chunks differ.
-func (d *doubt) compared(e Compared) {
+func (d *repair) compared(e Compared) {
 	m := d.m
 	s := m.following.of(e.Link)
 	if !d.wantsTable() || s == nil {
@@ -195,20 +195,20 @@ func (d *doubt) compared(e Compared) {
 // keepFromOrigin drops what peers sent and keeps what this device got from the
 // origin: if that were wrong, so would be everybody else's. A device that got
 // nothing from there, or its size from a peer, starts over, the size included.
-func (d *doubt) keepFromOrigin() {
+func (d *repair) keepFromOrigin() {
 	m := d.m
 	foreign := m.held.Foreign()
 	if !m.held.Sure() || m.held.Count() == len(foreign) || len(foreign) == 0 {
 		d.startOver()
 		return
 	}
-	d.calm()
+	d.end()
 	m.held.drop(foreign)
 	m.following.failAll(wire.ReasonDigestMismatch)
 }
 
 // mend drops the chunks that differ from the root's, and has them sent again.
-func (d *doubt) mend(addr netip.AddrPort, differ []int) {
+func (d *repair) mend(addr netip.AddrPort, differ []int) {
 	m := d.m
 	m.note(report.KindFallback, wire.ReasonBadChunk, addr,
 		note.Altered{Count: len(differ), First: differ[0]})
