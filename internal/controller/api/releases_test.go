@@ -231,7 +231,7 @@ var outside = []byte("device,description\n" + realmsuite.Outside + ",x\n")
 
 // ofSite is what an operator who is limited to one site gets from each operation,
 // asked of another: what is their own, of what holds for all or of themselves; or
-// a status. Who needs a scope of what holds for all gets 403.
+// a status: 403 where what holds for all is needed.
 var ofSite = map[string]struct {
 	code int
 	body object

@@ -336,8 +336,8 @@ func (c *Controller) addForeign(ctx context.Context, tx Tx, j *journal, id Ident
 	return name, errors.Join(create(ctx, tx.Accounts(), &u, "user", name), tx.Credentials().Put(ctx, &cred))
 }
 
-// follow brings a user to what the issuer says now. Who has lost all rights has
-// no session any more.
+// follow brings a user to what the issuer says now. A user who has lost all rights
+// has no session any more.
 func (c *Controller) follow(ctx context.Context, tx Tx, j *journal, u Account, id Identity) error {
 	before := u
 	u.Role, u.Sites, u.FullName = id.Role, id.Sites, cleanText(id.FullName, MaxDescriptionLen)

@@ -350,8 +350,8 @@ func FuzzFeed(f *testing.F) {
 	})
 }
 
-// Who passes lines on late, or once more, does not set the clock back: an order that
-// has expired stays expired. What is not signed is not taken at all.
+// A carrier that passes lines on late, or twice, does not set the clock back: an order
+// that has expired stays expired. What is not signed is not taken at all.
 func TestPassedOn(t *testing.T) {
 	d := &done{}
 	f := open(t, t.TempDir(), d, Controller{})

@@ -326,7 +326,7 @@ func (r *Relay) passed(from carrier.Link, c order.Carried) {
 		return
 	}
 	if l.Next != nil {
-		// Who serves nobody may have a key that was stolen, and nothing else.
+		// A carrier that does not serve this device may have a stolen key and nothing else.
 		if served, _ := r.m.Served(); served == from {
 			r.feed.Next(l.Next)
 		}
