@@ -289,9 +289,6 @@ func (f *fallback) try(c election.Candidate) {
 	}
 	f.sought(a)
 	m.el.elect(func(o *election.Output) { m.el.Try(m.now, c, o) })
-	if r := m.el.Root(); r != nil && r.Peer == c.Peer {
-		m.following.failAll(wire.ReasonNoProgress) // a parent is kept otherwise
-	}
 }
 
 // settle entitles this device to the origin if peers failed it, and goes there

@@ -490,9 +490,8 @@ func TestSlowlyServedTriesOthers(t *testing.T) {
 		}
 		m, now = served(each)
 		m.Step(now, claimed(2, other), nil)
-		left := m.following.all[0].follower.State() != follower.Attached
-		if r := m.el.Root(); r == nil || (r.Peer == peer(2)) != tries || left != tries {
-			t.Errorf("%d chunks each half second: follows %+v, left the parent: %v", each, r, left)
+		if r := m.el.Root(); r == nil || (r.Peer == peer(2)) != tries {
+			t.Errorf("%d chunks each half second: follows %+v", each, r)
 		}
 	}
 }
