@@ -25,9 +25,7 @@ func TestNamedTestsExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{architecture, root + "/README.md", root + "/CONTRIBUTING.md", root + "/SECURITY.md"} {
-		documents = append(documents, name)
-	}
+	documents = append(documents, architecture, root+"/README.md", root+"/CONTRIBUTING.md", root+"/SECURITY.md")
 	named, n := regexp.MustCompile("`((?:Test|Fuzz|Benchmark)[A-Z]\\w*)(…?)`"), 0
 	for _, document := range documents {
 		text, err := os.ReadFile(document)
