@@ -488,7 +488,7 @@ func TestConfigRanges(t *testing.T) {
 	zero, made := limits.AtLeast(0), limits.Any("below, or nil")
 	limits.Test(t, good, domain.Config.Validate, map[string]limits.Range{
 		"Store": made, "Repository": made, "Table": made, "Now": made, "Random": made, "Removed": made,
-		"Reported": made,
+		"Reported": made, "Failed": made,
 		"Password": limits.Any("package passhash tests it"), "SessionLife": limits.Between(0, int64(domain.MaxSessionLife)),
 		"SessionIdle": zero, "SetupLife": zero, "HistoryLife": zero, "AuditLife": zero, "HistoryPerDevice": zero,
 		"MaxDevices": zero, "ForeignLife": zero, "MaxThrottles": zero,
