@@ -77,7 +77,7 @@ checks() {
 alone='/(docs|load|report|pdp|pdp/.*|internal/(house|mutate|policy|provision|sim|terminal|tuf|lab/units|device/upgrade))$'
 # These have few goroutines and long walks over a database that is pure Go: all
 # of their tests run without the race detector, and the short ones with it.
-walks='/internal/controller/(bulk|domain)$'
+walks='/internal/controller/(bulk|domain|services)$'
 # Whole processes run without it: what they race over is tested in their packages.
 processes='/(e2e|internal/lab/(bench|story))$'
 
