@@ -186,7 +186,7 @@ func bulkJobs() map[string]call {
 func sentOrders() map[string]call {
 	return map[string]call{
 		"list-orders": lists(func(c conn) client.Lister[client.OrderState] { return c.Orders },
-			client.Filter{Kind: "k", Open: true}, 2),
+			client.Filter{Kind: "k", Open: true, Site: "s"}, 2),
 		"list-order-devices": lists(func(c conn) client.Lister[client.OrderDevice] { return c.OrderDevices(anyName) },
 			client.Filter{Standing: "done"}, 2),
 		"get-order":    func(ctx context.Context, c conn, _ bool) (any, error) { return c.Order(ctx, anyName) },

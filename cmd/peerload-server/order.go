@@ -158,6 +158,7 @@ func orderList(conn *console.Flags) *cobra.Command {
 				})
 		})}
 	cmd.Flags().BoolVar(&f.Open, "open", false, "leave out what has expired or was cancelled")
+	console.SiteFlag(cmd, &f.Site, "orders that went to a device of this site")
 	cmd.Flags().StringVar(&f.Kind, "kind", "", "orders of this kind")
 	return cmd
 }

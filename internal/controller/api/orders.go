@@ -33,12 +33,13 @@ func (s *Server) orders() {
 		Paged
 		Kind string `query:"kind" maxLength:"64"`
 		Open bool   `query:"open" doc:"those that are neither cancelled nor expired"`
+		Site string `query:"site" maxLength:"64" doc:"those that went to a device of this site"`
 	}) (*plain[domain.List[orders.Tally]], error) {
 		f := domain.SentOrderFilter{Kind: in.Kind}
 		if in.Open {
 			f.OpenAt = s.ctl.Time()
 		}
-		l, err := s.cfg.Orders.List(ctx, actor(ctx), f, in.page())
+		l, err := s.cfg.Orders.List(ctx, actor(ctx), in.Site, f, in.page())
 		return answer(s, ctx, l, err)
 	})
 	send := does(op(http.MethodPost, "/orders", "send-order", "Tell devices to do something now", needDevices))

@@ -335,6 +335,8 @@ type SentOrderFilter struct {
 	OpenAt time.Time
 	// ExpiredBy finds those that expire then or before.
 	ExpiredBy time.Time
+	// Realm finds those that have a device of it.
+	Realm Realm
 }
 
 // OrderDeviceFilter finds devices of orders. Fields that are "" mean all.

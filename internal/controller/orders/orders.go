@@ -312,8 +312,8 @@ func (s *Service) tally(ctx context.Context, tx domain.Tx, o domain.SentOrder) (
 	return t, nil
 }
 
-// List returns orders, the oldest first.
-func (s *Service) List(ctx context.Context, a domain.Actor, f domain.SentOrderFilter,
+// List returns orders, the oldest first; of a site, those that went to a device of it.
+func (s *Service) List(ctx context.Context, a domain.Actor, site string, f domain.SentOrderFilter,
 	p domain.Page) (l domain.List[Tally], err error) {
 	if err := a.Check(domain.ScopeRead); err != nil {
 		return l, err
@@ -324,6 +324,12 @@ func (s *Service) List(ctx context.Context, a domain.Actor, f domain.SentOrderFi
 		}
 	}
 	err = s.ctl.View(ctx, a, func(tx domain.Tx) error {
+		if site != "" {
+			if _, err := domain.SiteNamed(ctx, tx, site); err != nil {
+				return err
+			}
+			f.Realm = domain.RealmOf([]string{site})
+		}
 		all, err := tx.SentOrders().List(ctx, f, p)
 		l = domain.List[Tally]{Items: []Tally{}, Next: all.Next, Total: all.Total}
 		for _, o := range all.Items {

@@ -272,7 +272,7 @@ func TestRefused(t *testing.T) {
 		}
 	}
 	other := domain.SentOrderFilter{Kind: "chek-in"}
-	if _, err := r.orders.List(t.Context(), r.root, other, domain.Page{}); !errors.Is(err, domain.ErrInvalid) {
+	if _, err := r.orders.List(t.Context(), r.root, "", other, domain.Page{}); !errors.Is(err, domain.ErrInvalid) {
 		t.Errorf("a list of another kind: %v", err)
 	}
 	if _, err := r.orders.Send(t.Context(), r.root, Request{Kind: "retry", Model: "none"}, false); !errors.Is(err,
@@ -287,9 +287,62 @@ func TestRefused(t *testing.T) {
 	if err != nil || !dry.DryRun || dry.Reach.Devices != 3 || dry.Order.ID != "" {
 		t.Errorf("%+v, %v", dry, err)
 	}
-	l, err := r.orders.List(t.Context(), r.root, domain.SentOrderFilter{}, domain.Page{})
+	l, err := r.orders.List(t.Context(), r.root, "", domain.SentOrderFilter{}, domain.Page{})
 	if err != nil || l.Total != 0 {
 		t.Errorf("%d orders were sent, %v", l.Total, err)
+	}
+}
+
+// TestListOfSite: a site has the orders that went to a device of it.
+func TestListOfSite(t *testing.T) {
+	r := newRig(t)
+	for device, site := range map[string]string{one: "Kyoto", two: "Uji", "": "Nara"} {
+		if _, err := r.ctl.CreateSite(t.Context(), r.root, site, domain.SiteChange{}); err != nil {
+			t.Fatal(err)
+		}
+		if device == "" {
+			continue
+		}
+		if _, err := r.ctl.UpdateDevice(t.Context(), r.root, device, domain.DeviceChange{Site: &site}, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := r.send(Request{Kind: "check-in", Devices: []string{one, three}}).Order.ID
+	r.ahead.Add(int64(time.Second))
+	both := r.send(Request{Kind: "retry", All: true}).Order.ID
+	kyoto := domain.Actor{Kind: domain.ActorUser, Name: "ken", User: "ken", Account: "k1", Role: domain.RoleOperator,
+		Realm: domain.RealmOf([]string{"Kyoto"})}
+	r.ahead.Add(int64(time.Second))
+	sent, err := r.orders.Send(t.Context(), kyoto, Request{Kind: "restart", All: true}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := sent.Order.ID
+	for _, c := range []struct {
+		by    domain.Actor
+		site  string
+		kind  string
+		want  []string
+		error error
+	}{
+		{r.root, "", "", []string{first, both, own}, nil},
+		{r.root, "Kyoto", "", []string{first, both, own}, nil},
+		{r.root, "Kyoto", "retry", []string{both}, nil},
+		{r.root, "Uji", "", []string{both}, nil},
+		{r.root, "Nara", "", nil, nil},
+		{r.root, "Kioto", "", nil, domain.ErrNotFound},
+		{kyoto, "Kyoto", "", []string{own}, nil},
+		{kyoto, "Uji", "", nil, domain.ErrNotFound},
+	} {
+		l, err := r.orders.List(t.Context(), c.by, c.site, domain.SentOrderFilter{Kind: c.kind}, domain.Page{})
+		var ids []string
+		for _, o := range l.Items {
+			ids = append(ids, o.ID)
+		}
+		if !errors.Is(err, c.error) || !slices.Equal(ids, c.want) || l.Total != len(c.want) {
+			t.Errorf("%s sees of site %q, kind %q: %v, %d in all, not %v; %v", c.by.Name, c.site, c.kind, ids, l.Total, c.want,
+				err)
+		}
 	}
 }
 
@@ -309,7 +362,7 @@ func TestRights(t *testing.T) {
 		"cancel": func(a domain.Actor) error { _, err := r.orders.Cancel(t.Context(), a, id); return err },
 		"rotate": func(a domain.Actor) error { _, err := r.orders.RotateKey(t.Context(), a); return err },
 		"list": func(a domain.Actor) error {
-			_, err := r.orders.List(t.Context(), a, domain.SentOrderFilter{}, domain.Page{})
+			_, err := r.orders.List(t.Context(), a, "", domain.SentOrderFilter{}, domain.Page{})
 			return err
 		},
 		"get": func(a domain.Actor) error { _, err := r.orders.Get(t.Context(), a, id); return err },

@@ -82,7 +82,7 @@ func TestLimitedLater(t *testing.T) {
 	for range 2 {
 		send(realmsuite.Own)
 	}
-	l, err := s.List(t.Context(), f.Ken, domain.SentOrderFilter{}, domain.Page{Limit: 3})
+	l, err := s.List(t.Context(), f.Ken, "", domain.SentOrderFilter{}, domain.Page{Limit: 3})
 	if err != nil || l.Total != 4 || len(l.Items) != 3 || l.Next != l.Items[2].ID {
 		t.Errorf("a page of orders: %+v, %v", l, err)
 	}

@@ -102,7 +102,7 @@ func TestNameAgain(t *testing.T) {
 	ok(t, err)
 	sees := func(a domain.Actor) (n int) {
 		t.Helper()
-		l, err := s.Orders.List(ctx, a, domain.SentOrderFilter{}, domain.Page{})
+		l, err := s.Orders.List(ctx, a, "", domain.SentOrderFilter{}, domain.Page{})
 		ok(t, err)
 		for _, id := range sent {
 			switch _, err := s.Orders.Get(ctx, a, id); {

@@ -11,6 +11,9 @@ var sentOrders = schema[domain.SentOrder, domain.SentOrderFilter]{
 	},
 	where: func(f domain.SentOrderFilter) []condition {
 		c := within(equal(nil, "kind", f.Kind), "expires > ? AND cancelled = 0", f.OpenAt)
+		if has, ok := ofRealm("device", f.Realm); ok {
+			c = append(c, condition{"id IN (SELECT sent_order FROM order_devices WHERE " + has.sql + ")", has.args})
+		}
 		return within(c, "expires <= ?", f.ExpiredBy)
 	},
 }

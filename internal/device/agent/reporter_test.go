@@ -230,7 +230,7 @@ func TestOrders(t *testing.T) {
 	write(t, cfg.BootID, "another start")
 	start(t, cfg)
 	until(t, "it says that it was restarted", func() bool {
-		l, err := sent.List(t.Context(), root, domain.SentOrderFilter{Kind: "restart"}, domain.Page{})
+		l, err := sent.List(t.Context(), root, "", domain.SentOrderFilter{Kind: "restart"}, domain.Page{})
 		return err == nil && len(l.Items) == 2 && l.Items[1].Standings["done"] == 1
 	})
 }

@@ -60,6 +60,7 @@ func orderTables(t *testing.T, open Open) {
 		expect("at a site", of(domain.OrderDeviceFilter{Site: "Nara"}))
 		nara := domain.RealmOf([]string{"Nara"}) // where d1 is now, whatever its row says
 		expect("of a realm", of(domain.OrderDeviceFilter{Realm: nara}), "2/d1")
+		expect("orders of a realm", sent(domain.SentOrderFilter{Realm: nara}), "2")
 		if err := tx.SentOrders().Delete(ctx, "3", 0); err != nil {
 			return err
 		}
