@@ -150,7 +150,7 @@ func devices() map[string]call {
 // bulkJobs are the operations of bulk jobs.
 func bulkJobs() map[string]call {
 	return map[string]call{
-		"list-jobs": lists(func(c conn) client.Lister[client.Job] { return c.Jobs }, client.Filter{}, 2),
+		"list-jobs": lists(func(c conn) client.Lister[client.Job] { return c.Jobs }, client.Filter{Site: "s"}, 2),
 		"list-job-rows": lists(func(c conn) client.Lister[client.JobRow] { return c.JobRows(anyName) },
 			client.Filter{Bad: true}, 2),
 		"list-templates": lists(func(c conn) client.Lister[client.Template] { return c.Templates }, client.Filter{}, 2),

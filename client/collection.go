@@ -18,7 +18,7 @@ type Filter struct {
 	// Text is part of the name or description: devices, profiles, users, loads.
 	Text string
 	// Site: devices, and what is told of them or sent to them: history, audit,
-	// enrolments, rollouts, orders.
+	// enrolments, rollouts, orders, bulk jobs.
 	Site string
 	// Devices: Model in any spelling; NoProfile finds devices without a
 	// profile; Load and Release are those assigned at the level of the device; State and

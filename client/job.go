@@ -76,6 +76,8 @@ type Job struct {
 	// State is "waiting", "checking", "running" or "undoing", and at the end "done",
 	// "refused" or "undone".
 	State string `json:"state"`
+	// Sites are those of its devices when it was made, and those that it moves them to.
+	Sites []string `json:"sites,omitempty"`
 	// Problem is why it was refused, or taken back.
 	Problem string    `json:"problem,omitempty"`
 	At      time.Time `json:"at,omitzero"`

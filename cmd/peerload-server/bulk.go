@@ -459,9 +459,10 @@ func undoJob(conn *console.Flags, cmd *cobra.Command, c *console.Connection, a *
 }
 
 func bulkList(conn *console.Flags) *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List jobs, the oldest first", Args: cobra.NoArgs,
+	var f client.Filter
+	cmd := &cobra.Command{Use: "list", Short: "List jobs, the oldest first", Args: cobra.NoArgs,
 		RunE: conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
-			items, err := console.Collect(c.Jobs.List(cmd.Context(), client.Filter{}))
+			items, err := console.Collect(c.Jobs.List(cmd.Context(), f))
 			if err != nil {
 				return err
 			}
@@ -472,6 +473,8 @@ func bulkList(conn *console.Flags) *cobra.Command {
 						fmt.Sprint(j.Counts.Refused), j.Name}
 				})
 		})}
+	console.SiteFlag(cmd, &f.Site, "jobs that have devices of this site, or move them there")
+	return cmd
 }
 
 func bulkExport(conn *console.Flags) *cobra.Command {

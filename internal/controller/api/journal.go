@@ -160,8 +160,11 @@ func (s *Server) jobs() {
 		return answer(s, ctx, j, err)
 	})
 	huma.Register(s.api, op(http.MethodGet, "/jobs", "list-jobs", "List bulk jobs, the oldest first", needRead),
-		func(ctx context.Context, in *Paged) (*plain[domain.List[domain.Job]], error) {
-			l, err := s.cfg.Jobs.Jobs(ctx, actor(ctx), in.page())
+		func(ctx context.Context, in *struct {
+			Paged
+			Site string `query:"site" maxLength:"64" doc:"those that have devices of this site, or move them there"`
+		}) (*plain[domain.List[domain.Job]], error) {
+			l, err := s.cfg.Jobs.Jobs(ctx, actor(ctx), in.Site, in.page())
 			return answer(s, ctx, l, err)
 		})
 	huma.Register(s.api, op(http.MethodGet, "/jobs/{job}", "get-job", "How far a bulk job is", needRead),

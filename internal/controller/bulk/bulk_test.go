@@ -2,6 +2,7 @@ package bulk_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -79,7 +80,7 @@ func TestBeginsFromNowOn(t *testing.T) {
 		_, err := r.Create(r.ctx, r.admin, q)
 		r.is(err, domain.ErrInvalid)
 	}
-	if l, err := r.Jobs(r.ctx, r.admin, domain.Page{}); err != nil || l.Total != 0 {
+	if l, err := r.Jobs(r.ctx, r.admin, "", domain.Page{}); err != nil || l.Total != 0 {
 		t.Errorf("%d jobs were made, %v", l.Total, err)
 	}
 	q.At = r.now
@@ -87,6 +88,62 @@ func TestBeginsFromNowOn(t *testing.T) {
 	r.ok(err)
 	if j = r.finish(j.ID); j.State != domain.JobDone {
 		t.Errorf("a job of now: %+v", j)
+	}
+}
+
+// TestJobsOfASite: a site has the jobs that have devices of it when they are made, or
+// move them there.
+func TestJobsOfASite(t *testing.T) {
+	r := newRig(t)
+	made := r.run(csv("device,model,site", phone1+",7961,Kyoto", phone2+",7961,", phone3+",7961,Kioto")) // refused
+	moved := csv("device,model,site", phone1+",7961,Kyoto", phone2+",7961,")
+	first := r.run(moved)
+	moved = csv("device,site", phone1+",Osaka")
+	moved.At = r.now.Add(time.Hour)
+	waits, err := r.Create(r.ctx, r.admin, moved)
+	r.ok(err)
+	none := r.run(csv("device,description", phone2+",x"))
+	ken := domain.Actor{Kind: domain.ActorUser, Name: "ken", User: "ken", Account: "k1", Role: domain.RoleOperator,
+		Realm: domain.RealmOf([]string{"Kyoto"})}
+	for _, c := range []struct {
+		by    domain.Actor
+		site  string
+		want  []string
+		error error
+	}{
+		{r.admin, "", []string{made.ID, first.ID, waits.ID, none.ID}, nil},
+		{r.admin, "Kyoto", []string{made.ID, first.ID, waits.ID}, nil},
+		{r.admin, "Osaka", []string{waits.ID}, nil},
+		{r.admin, "Kioto", nil, domain.ErrNotFound},
+		{ken, "Osaka", nil, domain.ErrNotFound},
+		{ken, "Kyoto", nil, nil},
+	} {
+		var ids []string
+		for p := (domain.Page{Limit: 2}); ; {
+			l, err := r.Jobs(r.ctx, c.by, c.site, p)
+			if !errors.Is(err, c.error) || err == nil && l.Total != len(c.want) {
+				t.Errorf("site %q: %d in all, %v", c.site, l.Total, err)
+			}
+			for _, j := range l.Items {
+				ids = append(ids, j.ID)
+			}
+			if p.After = l.Next; p.After == "" {
+				break
+			}
+		}
+		if !slices.Equal(ids, c.want) {
+			t.Errorf("%s sees of site %q %v, not %v", c.by.Name, c.site, ids, c.want)
+		}
+	}
+	r.ok(r.store.Update(r.ctx, func(tx domain.Tx) error { // as if ken had made it before he was limited
+		j, err := tx.Jobs().Get(r.ctx, waits.ID)
+		r.ok(err)
+		j.By.Name, j.By.Account = ken.Name, ken.Account
+		return tx.Jobs().Put(r.ctx, &j)
+	}))
+	if l, err := r.Jobs(r.ctx, ken, "Kyoto", domain.Page{}); err != nil || len(l.Items) != 1 ||
+		!slices.Equal(l.Items[0].Sites, []string{"Kyoto"}) {
+		t.Errorf("%+v, %v", l, err)
 	}
 }
 

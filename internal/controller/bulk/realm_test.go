@@ -71,7 +71,7 @@ func TestRealm(t *testing.T) {
 
 	// What was made is carried out, too, and comes to nothing outside.
 	before := f.Others(t)
-	l, err := s.Jobs(ctx, f.Admin, domain.Page{Limit: domain.MaxPage})
+	l, err := s.Jobs(ctx, f.Admin, "", domain.Page{Limit: domain.MaxPage})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestRealm(t *testing.T) {
 		t.Error("nothing was made")
 	}
 	for _, a := range []domain.Actor{f.Ken, f.Token} {
-		own, err := s.Jobs(ctx, a, domain.Page{Limit: domain.MaxPage})
+		own, err := s.Jobs(ctx, a, "", domain.Page{Limit: domain.MaxPage})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func TestStoredPasswordIsNotShown(t *testing.T) {
 	}
 	j := r.run(change)
 	hidden("a job", j, r.rows(j.ID))
-	l, err := r.Jobs(r.ctx, r.admin, domain.Page{Limit: domain.MaxPage})
+	l, err := r.Jobs(r.ctx, r.admin, "", domain.Page{Limit: domain.MaxPage})
 	r.ok(err)
 	changed := 0
 	for _, j := range l.Items {

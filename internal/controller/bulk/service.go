@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -136,6 +137,9 @@ func (s *Service) Create(ctx context.Context, a domain.Actor, r Request) (j doma
 		j = domain.Job{Meta: domain.Meta{Created: now, Changed: now}, Name: r.name(), State: domain.JobWaiting,
 			At: r.At.UTC().Truncate(time.Microsecond), By: desk.By(), JobOptions: r.JobOptions}
 		j.Counts.Rows = len(rows)
+		if j.Sites, err = sitesOf(ctx, desk.Tx(), rows); err != nil {
+			return err
+		}
 		if j.ID, err = desk.Note(ctx, "bulk.run", fmt.Sprintf("bulk job of %d rows: %s", len(rows), j.Name)); err != nil {
 			return err
 		}
@@ -155,7 +159,46 @@ func (s *Service) Create(ctx context.Context, a domain.Actor, r Request) (j doma
 	if err == nil {
 		s.tell()
 	}
-	return j, err
+	return shown(a, j), err
+}
+
+// sitesOf are the sites that the devices of rows belong to, and those that the rows
+// name, in order. What is not there is left out.
+func sitesOf(ctx context.Context, tx domain.Tx, rows []domain.JobRow) ([]string, error) {
+	named := map[string]bool{}
+	for part := range slices.Chunk(rows, stepRows) {
+		var names, silent []string
+		for _, r := range part {
+			names = append(names, r.Device)
+			if r.Change.Site != nil {
+				named[*r.Change.Site] = true
+			}
+		}
+		devices, err := tx.Devices().GetAll(ctx, names)
+		if err != nil {
+			return nil, err
+		}
+		for name, d := range devices {
+			if named[d.Site] = true; d.Site == "" {
+				silent = append(silent, name)
+			}
+		}
+		states, err := tx.States().GetAll(ctx, silent)
+		if err != nil {
+			return nil, err
+		}
+		for _, st := range states {
+			named[st.Site] = true
+		}
+	}
+	there, err := tx.Sites().GetAll(ctx, slices.Collect(maps.Keys(named)))
+	return slices.Sorted(maps.Keys(there)), err
+}
+
+// shown is a job as somebody sees it: not with sites that are not his.
+func shown(a domain.Actor, j domain.Job) domain.Job {
+	j.Sites = slices.DeleteFunc(slices.Clone(j.Sites), func(site string) bool { return !a.Realm.Has(site) })
+	return j
 }
 
 // dropOld removes the oldest jobs that have ended, of more than MaxJobs.
@@ -200,7 +243,7 @@ func (s *Service) Job(ctx context.Context, a domain.Actor, id string) (j domain.
 		j, err = find(ctx, a.Within(tx), id)
 		return err
 	})
-	return j, err
+	return shown(a, j), err
 }
 
 func find(ctx context.Context, tx domain.Tx, id string) (domain.Job, error) {
@@ -211,15 +254,28 @@ func find(ctx context.Context, tx domain.Tx, id string) (domain.Job, error) {
 	return j, err
 }
 
-// Jobs lists jobs, the oldest first.
-func (s *Service) Jobs(ctx context.Context, a domain.Actor, p domain.Page) (l domain.List[domain.Job], err error) {
+// Jobs lists jobs, the oldest first; of a site, those that have it among theirs.
+func (s *Service) Jobs(ctx context.Context, a domain.Actor, site string,
+	p domain.Page) (l domain.List[domain.Job], err error) {
 	if err := a.Check(domain.ScopeRead); err != nil {
 		return l, err
 	}
 	err = s.view(ctx, func(tx domain.Tx) error {
-		l, err = a.Within(tx).Jobs().List(ctx, domain.JobFilter{}, p)
+		tx = a.Within(tx)
+		if site == "" {
+			l, err = tx.Jobs().List(ctx, domain.JobFilter{}, p)
+			return err
+		}
+		if _, err := domain.SiteNamed(ctx, tx, site); err != nil {
+			return err
+		}
+		l, err = domain.ListOnly(ctx, tx.Jobs(), domain.JobFilter{}, p, // MaxJobs at most, beside those under way
+			func(j domain.Job) (bool, error) { return slices.Contains(j.Sites, site), nil })
 		return err
 	})
+	for i, j := range l.Items {
+		l.Items[i] = shown(a, j)
+	}
 	return l, err
 }
 

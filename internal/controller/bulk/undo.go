@@ -47,7 +47,7 @@ func (s *Service) Undo(ctx context.Context, a domain.Actor, id string, skipBad b
 	if err == nil {
 		s.tell()
 	}
-	return j, err
+	return shown(a, j), err
 }
 
 // maxTold bounds the rows that an error names.

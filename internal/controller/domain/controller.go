@@ -294,9 +294,9 @@ func Collect[T, F any](ctx context.Context, t lister[T, F], f F) (all []T, err e
 // keyed is a row of a table.
 type keyed interface{ Key() string }
 
-// listOnly is a page of those rows that keep wants. It reads the whole list, and is
+// ListOnly is a page of those rows that keep wants. It reads the whole list, and is
 // for lists that are short.
-func listOnly[T keyed, F any](ctx context.Context, t Table[T, F], f F, p Page,
+func ListOnly[T keyed, F any](ctx context.Context, t Table[T, F], f F, p Page,
 	keep func(T) (bool, error)) (l List[T], err error) {
 	all, err := Collect(ctx, t, f)
 	if err != nil {

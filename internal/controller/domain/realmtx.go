@@ -232,7 +232,7 @@ func (s realmSites) Delete(ctx context.Context, key string, _ int64) error {
 }
 
 func (s realmSites) List(ctx context.Context, f TextFilter, p Page) (List[Site], error) {
-	return listOnly(ctx, s.Table, f, p, func(v Site) (bool, error) { return s.t.realm().Has(v.Name), nil })
+	return ListOnly(ctx, s.Table, f, p, func(v Site) (bool, error) { return s.t.realm().Has(v.Name), nil })
 }
 
 // forAll is a table of what holds for all sites: it is read, not written.
@@ -512,7 +512,7 @@ func (m made[T, F]) Delete(ctx context.Context, key string, version int64) error
 }
 
 func (m made[T, F]) List(ctx context.Context, f F, p Page) (List[T], error) {
-	return listOnly(ctx, m.Table, f, p, func(v T) (bool, error) { return m.own(ctx, v) })
+	return ListOnly(ctx, m.Table, f, p, func(v T) (bool, error) { return m.own(ctx, v) })
 }
 
 // part is a table of the parts of what people make. A filter that names the whole

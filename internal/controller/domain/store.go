@@ -473,6 +473,9 @@ type Job struct {
 	// Name says for people what it does: a file, or a query.
 	Name  string   `json:"name"`
 	State JobState `json:"state"`
+	// Sites are those of its devices when it was made, and those that it moves them to,
+	// in order.
+	Sites []string `json:"sites,omitempty"`
 	// Problem is why it was refused, or taken back.
 	Problem string `json:"problem,omitempty"`
 	// At is when it begins; zero for at once.
