@@ -22,6 +22,8 @@ type Order struct {
 	FileSets *FileSetChange `json:"file_sets,omitempty"`
 	// RollBack assigns what was assigned before.
 	RollBack bool `json:"roll_back,omitempty"`
+	// Delete removes the device that Target names.
+	Delete bool `json:"delete,omitempty"`
 	// Rows are written as Bulk writes them, at most 10,000.
 	Rows []BulkRow `json:"rows,omitempty"`
 	// Undo is the id of an entry of the audit log, whose changes are taken back.

@@ -331,10 +331,20 @@ func deviceSet(conn *console.Flags) *cobra.Command {
 }
 
 func deviceDelete(conn *console.Flags) *cobra.Command {
-	return console.Remover(conn, "delete DEVICE", "Forget a device, its secret and its history", "device_deleted",
-		func(ctx context.Context, c *console.Connection, name string) error {
-			return c.Devices.Delete(ctx, name, c.IfVersion)
-		})
+	a := &console.Consent{}
+	cmd := &cobra.Command{Use: "delete DEVICE", Short: "Forget a device, its secret and its history",
+		Long: `Forget a device, its secret and its history. "undo" brings it back as it was set up;
+what it has reported is gone, and it enrols anew.`, Args: cobra.ExactArgs(1),
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
+			order := client.Order{Target: &client.Target{Level: "device", Name: args[0]}, Delete: true}
+			done, ok, err := a.Do(conn, cmd, c, order)
+			if err != nil || !ok {
+				return err
+			}
+			return console.ShowChanged(conn, cmd, "device_deleted", done, terminal.Printable(args[0])+": done\n")
+		})}
+	a.Add(cmd)
+	return cmd
 }
 
 func deviceReset(conn *console.Flags) *cobra.Command {

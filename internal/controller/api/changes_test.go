@@ -129,6 +129,53 @@ func TestChangesAndUndo(t *testing.T) {
 	}
 }
 
+// TestDeletedDeviceComesBack: a device that was deleted comes back as it was set up,
+// unless there is one of its name by then, or something that it had is gone.
+func TestDeletedDeviceComesBack(t *testing.T) {
+	s := changeRig(t)
+	s.want(200, "PATCH", "/devices/"+phoneA, object{"description": "Lobby", "release": "9.4(2)",
+		"settings": object{"set": object{"timing": "lan", "log-server": ""}}})
+	order := object{"target": object{"level": "device", "name": phoneA}, "delete": true}
+	all, before := s.export(), s.state()
+	dry := s.change(true, order)
+	if r := dry.Reach; s.export() != all || r.Devices != 1 || r.Sites["Kyoto"] != 1 || r.Models["CP-7941G"] != 1 {
+		t.Fatalf("a dry run: %+v", r)
+	}
+	order["version"] = 77
+	s.want(409, "POST", "/changes", order)
+	delete(order, "version")
+	order["shown"] = dry.Shown
+	s.want(200, "PATCH", "/devices/"+phoneA, object{"description": "Hall"})
+	s.want(409, "POST", "/changes", order) // it is not as it was shown
+	s.want(200, "PATCH", "/devices/"+phoneA, object{"description": "Lobby"})
+	done := s.change(false, order)
+	s.want(404, "GET", "/devices/"+phoneA, nil)
+	undo := object{"undo": done.Audit}
+	s.want(201, "POST", "/devices", object{"name": phoneA, "model": "7941"})
+	s.want(409, "POST", "/changes", undo)
+	again := s.change(false, deletes(phoneA))
+	if undone := s.change(false, undo); undone.Reach.Devices != 1 || s.state() != before {
+		t.Errorf("%+v\n%s\n%s", undone.Reach, s.state(), before)
+	}
+	s.want(409, "POST", "/changes", object{"undo": again.Audit})
+	for _, bad := range []object{{"site": "Kyoto", "delete": true}, {"delete": true},
+		{"target": object{"level": "profile", "name": "desks"}, "delete": true},
+		{"target": object{"level": "device", "name": phoneA}, "delete": true, "load": "a2"}} {
+		s.want(422, "POST", "/changes", bad)
+	}
+	if s.state() != before {
+		t.Error("what was refused has changed something")
+	}
+	gone := s.change(false, deletes(phoneA))
+	s.want(204, "DELETE", "/releases/9.4(2)", nil)
+	s.want(404, "POST", "/changes", object{"undo": gone.Audit})
+}
+
+// deletes deletes a device, whatever it is by now.
+func deletes(device string) object {
+	return object{"target": object{"level": "device", "name": device}, "delete": true}
+}
+
 // TestChangesAreOne: what is refused for one device is refused as a whole, with
 // the count, by a dry run too; what was changed since is not overwritten.
 func TestChangesAreOne(t *testing.T) {

@@ -149,65 +149,6 @@ func (c *Controller) change(ctx context.Context, snap *snapshot, d *Device, chan
 	return snap.noWay(ctx, policy.LevelDevice, []Device{*d})
 }
 
-// DeleteDevice removes a device, its state, its history and the verdicts on loads
-// for it. Its secret goes with
-// it only if the actor may reset identities: else whoever may delete and add a
-// device could free its name for another that enrols under it.
-func (c *Controller) DeleteDevice(ctx context.Context, a Actor, name string, version int64) error {
-	if err := a.may(mayDevices); err != nil {
-		return err
-	}
-	name, err := DeviceName(name)
-	if err != nil {
-		return err
-	}
-	return c.update(ctx, a, func(tx Tx, j *journal) error {
-		d, err := find(ctx, tx.Devices(), "device", name)
-		if err != nil {
-			return err
-		}
-		if err := checkVersion(d.Meta, version); err != nil {
-			return err
-		}
-		if err := c.remove(ctx, tx, a, d); err != nil {
-			return err
-		}
-		j.note("device.delete", DeviceTarget(name).String(), d, nil)
-		return nil
-	})
-}
-
-// remove removes a device and all that belongs to it.
-func (c *Controller) remove(ctx context.Context, tx Tx, a Actor, d Device) error {
-	name := d.Name
-	if err := tx.Devices().Delete(ctx, name, d.Version); err != nil {
-		return err
-	}
-	tx = whole(tx) // the rest goes with it
-	if _, ok, err := lookup(ctx, tx.States(), name); err != nil {
-		return err
-	} else if ok {
-		if err := tx.States().Delete(ctx, name, 0); err != nil {
-			return err
-		}
-	}
-	if a.may(mayAccess) == nil {
-		if err := dropCredentials(ctx, tx, CredentialFilter{Kind: CredentialDevice, Subject: name}); err != nil {
-			return err
-		}
-	}
-	if err := dropVerdicts(ctx, tx, name); err != nil {
-		return err
-	}
-	if c.cfg.Removed != nil {
-		if err := c.cfg.Removed(ctx, tx, name); err != nil {
-			return err
-		}
-	}
-	_, err := tx.History().TrimOf(ctx, name, 0)
-	return err
-}
-
 // dropVerdicts removes what was judged of loads for a device.
 func dropVerdicts(ctx context.Context, tx Tx, device string) error {
 	all, err := Collect(ctx, tx.Verdicts(), VerdictFilter{Device: device})

@@ -3,6 +3,7 @@ package domain
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -489,4 +490,106 @@ func (r realmTallies) Heard(ctx context.Context, sites []string, since time.Time
 
 func (r realmTallies) Recount(context.Context) (int, error) {
 	return 0, r.t.actor.beyond("the counts are those of all")
+}
+
+// DeleteDevice removes a device, its state, its history and the verdicts on loads
+// for it. Its secret goes with it only if the actor may reset identities: else whoever may delete and add a
+// device could free its name for another that enrols under it.
+func (c *Controller) DeleteDevice(ctx context.Context, a Actor, name string, version int64) error {
+	if err := a.may(mayDevices); err != nil {
+		return err
+	}
+	name, err := DeviceName(name)
+	if err != nil {
+		return err
+	}
+	return c.update(ctx, a, func(tx Tx, j *journal) error {
+		d, err := find(ctx, tx.Devices(), "device", name)
+		if err != nil {
+			return err
+		}
+		if err := checkVersion(d.Meta, version); err != nil {
+			return err
+		}
+		if err := c.remove(ctx, tx, a, d); err != nil {
+			return err
+		}
+		j.note("device.delete", DeviceTarget(name).String(), d, nil)
+		return nil
+	})
+}
+
+// remove removes a device and all that belongs to it.
+func (c *Controller) remove(ctx context.Context, tx Tx, a Actor, d Device) error {
+	name := d.Name
+	if err := tx.Devices().Delete(ctx, name, d.Version); err != nil {
+		return err
+	}
+	tx = whole(tx) // the rest goes with it
+	if _, ok, err := lookup(ctx, tx.States(), name); err != nil {
+		return err
+	} else if ok {
+		if err := tx.States().Delete(ctx, name, 0); err != nil {
+			return err
+		}
+	}
+	if a.may(mayAccess) == nil {
+		if err := dropCredentials(ctx, tx, CredentialFilter{Kind: CredentialDevice, Subject: name}); err != nil {
+			return err
+		}
+	}
+	if err := dropVerdicts(ctx, tx, name); err != nil {
+		return err
+	}
+	if c.cfg.Removed != nil {
+		if err := c.cfg.Removed(ctx, tx, name); err != nil {
+			return err
+		}
+	}
+	_, err := tx.History().TrimOf(ctx, name, 0)
+	return err
+}
+
+// bringBack makes a device again that was deleted, as its row was. What belonged to
+// it is gone: it reports anew, and enrols anew if its secret went with it.
+func (c *Controller) bringBack(ctx context.Context, a Actor, name string, was []FieldChange) error {
+	if err := a.may(mayDevices); err != nil {
+		return err
+	}
+	var sets FileSetsChange
+	err := c.update(ctx, a, func(tx Tx, j *journal) error {
+		desk, err := c.Desk(ctx, tx, a)
+		if err != nil {
+			return err
+		}
+		d := Device{Name: name, Settings: policy.Values{}}
+		for _, f := range was {
+			switch {
+			case f.Old == nil || f.Field == "name":
+			case f.Field == "origin":
+				d.Registration = *f.Old
+			case f.Field == "file_sets":
+				err = json.Unmarshal([]byte(*f.Old), &sets.Assign)
+			default:
+				err = d.restore(f)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if err := desk.checkRestored(ctx, d, Device{}); err != nil {
+			return err
+		}
+		c.stamp(&d.Meta)
+		if err := create(ctx, tx.Devices(), &d, "device", name); err != nil {
+			return err
+		}
+		j.note("device.create", DeviceTarget(name).String(), nil, d)
+		return nil
+	})
+	if err != nil || len(sets.Assign) == 0 {
+		return err
+	}
+	_, err = c.ChangeFileSets(ctx, a, DeviceTarget(name), sets, 0)
+	return err
 }

@@ -234,7 +234,9 @@ func (c *Controller) undo(ctx context.Context, a Actor, id string) (kept []strin
 		return nil, err
 	}
 	if len(l.Items) == 0 {
-		return nil, notFound("audit entry", cleanText(id, MaxNameLen))
+		if l.Items, err = c.deletedFrom(ctx, a, id); err != nil {
+			return nil, err
+		}
 	}
 	var entries []AuditEntry
 	err = c.view(ctx, a, func(tx Tx) error {
@@ -269,6 +271,27 @@ func (c *Controller) undo(ctx context.Context, a Actor, id string) (kept []strin
 		}
 	}
 	return kept, nil
+}
+
+// deletedFrom returns the entry of a device that was deleted from a site of the
+// actor's: it is of no site any more, and he may bring it back all the same.
+func (c *Controller) deletedFrom(ctx context.Context, a Actor, id string) (of []AuditEntry, err error) {
+	err = c.view(ctx, a, func(tx Tx) error {
+		l, err := whole(tx).Audit().List(ctx, AuditFilter{ID: id, Action: "device.delete"}, Page{Limit: 1})
+		of = l.Items
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range of {
+		for _, f := range e.Changes {
+			if f.Field == "site" && f.Old != nil && a.Realm.Has(*f.Old) {
+				return of, nil
+			}
+		}
+	}
+	return nil, notFound("audit entry", cleanText(id, MaxNameLen))
 }
 
 // past are the changes of an entry, to be taken back.
@@ -389,6 +412,8 @@ func (c *Controller) takeBack(ctx context.Context, a Actor, e AuditEntry) error 
 			return bad
 		}
 		_, err = c.ChangeFileSets(ctx, a, t, change, 0)
+	case "device.delete":
+		err = c.bringBack(ctx, a, t.Name, e.Changes)
 	case "device.update":
 		change := DeviceChange{Description: p.old("description"), Model: p.old("model"), Profile: p.old("profile"),
 			Site: p.old("site"), Settings: p.settings()}
@@ -452,6 +477,12 @@ func (c *Controller) current(ctx context.Context, a Actor, e AuditEntry) (now ma
 				now = fields(*h.load)
 			}
 			return nil
+		case "device.delete": // it was there, and must not be by now
+			d, there, err := lookup(ctx, tx.Devices(), t.Name)
+			if there {
+				now = fields(d)
+			}
+			return err
 		case "profile.update":
 			p, err := find(ctx, tx.Profiles(), "profile", t.Name)
 			now = fields(p)
@@ -466,7 +497,7 @@ func (c *Controller) current(ctx context.Context, a Actor, e AuditEntry) (now ma
 			return err
 		}
 		return refused("%s cannot be undone; settings, assignments and changes of devices, profiles, sites and the "+
-			"enterprise can", e.Action)
+			"enterprise can, and removals of devices", e.Action)
 	})
 	return now, err
 }

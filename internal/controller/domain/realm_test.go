@@ -182,6 +182,15 @@ func TestOperatorOfASite(t *testing.T) {
 		}
 		_, err = r.Change(r.ctx, ken, domain.Order{Undo: done.Audit}, false)
 		r.ok(err)
+		own, outside := domain.DeviceTarget(realmsuite.Own), domain.DeviceTarget(realmsuite.Outside)
+		r.is(drop(r.Change(r.ctx, ken, domain.Order{Target: &outside, Delete: true}, false)), domain.ErrNotFound)
+		done, err = r.Change(r.ctx, ken, domain.Order{Target: &own, Delete: true}, false)
+		r.ok(err)
+		r.ok(drop(r.Change(r.ctx, ken, domain.Order{Undo: done.Audit}, false)))
+		gone, err := r.Change(r.ctx, r.admin, domain.Order{Target: &outside, Delete: true}, false)
+		r.ok(err)
+		r.is(drop(r.Change(r.ctx, ken, domain.Order{Undo: gone.Audit}, false)), domain.ErrNotFound)
+		r.ok(drop(r.Change(r.ctx, r.admin, domain.Order{Undo: gone.Audit}, false)))
 	}
 	rows := []domain.BulkRow{{Device: realmsuite.Own, Change: domain.DeviceChange{Description: ptr("x")}},
 		{Device: realmsuite.Outside, Change: domain.DeviceChange{Description: ptr("x")}},

@@ -16,8 +16,8 @@ import (
 )
 
 // Order is a change that may touch many devices. It names where, by Target or
-// Site, and what: one of Settings, Load, Release, FileSets and RollBack. Rows and
-// Undo stand alone.
+// Site, and what: one of Settings, Load, Release, FileSets, RollBack and Delete.
+// Rows and Undo stand alone.
 type Order struct {
 	Target *Target `json:"target,omitempty"`
 	// Site stands for the devices that belong to it now: each is changed at its
@@ -31,6 +31,8 @@ type Order struct {
 	FileSets *FileSetsChange `json:"file_sets,omitempty"`
 	// RollBack assigns what was assigned before.
 	RollBack bool `json:"roll_back,omitempty"`
+	// Delete removes the device that Target names.
+	Delete bool `json:"delete,omitempty"`
 	// Rows are written as Bulk writes them.
 	Rows []BulkRow `json:"rows,omitempty"`
 	// Undo is the id of an entry of the audit log, whose changes are taken back.
@@ -72,7 +74,8 @@ func (o Order) check() (action, target string, err error) {
 		}
 	}
 	for word, given := range map[string]bool{"settings": o.Settings != nil, "load": o.Load != nil,
-		"release": o.Release != nil, "file-sets": o.FileSets != nil, "roll-back": o.RollBack} {
+		"release": o.Release != nil, "file-sets": o.FileSets != nil, "roll-back": o.RollBack,
+		"delete": o.Delete} {
 		if given {
 			what++
 			action = word
@@ -93,8 +96,11 @@ func (o Order) check() (action, target string, err error) {
 		return action, target, nil
 	}
 	if alone > 0 || where != 1 || what != 1 {
-		return "", "", invalid("an order names one of target and site, and one of settings, load, release, file_sets and " +
-			"roll_back; or it has rows alone, or undo alone")
+		return "", "", invalid("an order names one of target and site, and one of settings, load, release, file_sets, " +
+			"roll_back and delete; or it has rows alone, or undo alone")
+	}
+	if o.Delete && (o.Target == nil || o.Target.Level != policy.LevelDevice) {
+		return "", "", invalid("an order deletes one device, which its target names")
 	}
 	if o.Version != nil && o.Target == nil {
 		return "", "", invalid("a version is that of a target: leave it out where several things are changed")
@@ -177,6 +183,8 @@ func (c *Controller) carryOut(ctx context.Context, a Actor, o Order, out *Change
 		assigned, err = c.AssignLoad(ctx, a, *o.Target, *o.Load, v)
 	case o.Release != nil:
 		assigned, err = c.AssignRelease(ctx, a, *o.Target, *o.Release, v)
+	case o.Delete:
+		err = c.DeleteDevice(ctx, a, o.Target.Name, v)
 	case o.FileSets != nil:
 		_, err = c.ChangeFileSets(ctx, a, *o.Target, *o.FileSets, v)
 	default:

@@ -193,6 +193,14 @@ func undone(t *testing.T, ctx context.Context, c *domain.Controller, has func(de
 	do(2, at(domain.Order{Site: kyoto}, []string{"rings"}, nil))
 	do(2, at(domain.Order{Site: kyoto}, nil, []string{"rings"}))
 	has(phone, "locale=jp-2 at profile")
+
+	own := domain.DeviceTarget(phone)
+	given := do(1, at(domain.Order{Target: &own}, []string{"jp-1", "rings"}, nil))
+	has(phone, "locale=jp-1 at device", "ring-tones=rings at device")
+	do(1, domain.Order{Undo: do(1, domain.Order{Target: &own, Delete: true})})
+	has(phone, "locale=jp-1 at device", "ring-tones=rings at device") // a device comes back with its sets
+	do(1, domain.Order{Undo: given})
+	has(phone, "locale=jp-2 at profile")
 }
 
 // refusals: what cannot be done is said clearly, and changes nothing.

@@ -205,6 +205,8 @@ func (f *Fleet) entries(t testing.TB) {
 		}
 		orders = append(orders, domain.Order{Undo: done.Audit})
 	}
+	outside := domain.DeviceTarget(Outside)
+	orders = append(orders, domain.Order{Target: &outside, Delete: true})
 	Add(f.Samples, orders...)
 	Add(f.Samples, domain.DeviceChange{Description: ptr("changed"), Model: ptr("7961"), Site: ptr(Osaka)},
 		domain.DeviceChange{Model: ptr("7961"), Load: ptr("ab")})
