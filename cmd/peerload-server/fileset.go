@@ -119,19 +119,7 @@ func filesetAssign(conn *console.Flags, assign bool) *cobra.Command {
 			if !assign {
 				change = client.FileSetChange{Unassign: args}
 			}
-			o := t.order(client.Order{FileSets: &change})
-			if c.IfVersion == client.AnyVersion || o.Site != "" {
-				return a.CarryOut(conn, cmd, c, o)
-			}
-			if ok, err := a.Ask(conn, cmd, c, &o); err != nil || !ok {
-				return err
-			}
-			done, err := c.ChangeFileSets(cmd.Context(), t.target(), change, c.IfVersion)
-			if err != nil {
-				return err
-			}
-			return conn.Show(cmd, "fileset_"+word+"ed", done, "%s: file sets %s\n",
-				strings.TrimSpace(done.Target.Level+" "+done.Target.Name), console.OrNone(strings.Join(done.FileSets, ", ")))
+			return a.CarryOut(conn, cmd, c, t.order(client.Order{FileSets: &change}))
 		})}
 	t.flagsOf(cmd, "enterprise", "profile", "device", "site")
 	a.Add(cmd)

@@ -310,7 +310,13 @@ func TestRestoreAndStart(t *testing.T) {
 	o.ok("load add --name fw2 --version 2 --model 7941 @dsp.bin")
 	o.ok("load assign fw1 --model 7941 --yes")
 	o.ok("fileset add --name set --version 1 --directory locale --model 7941 @dsp.bin")
-	o.ok("fileset assign set --device " + sep + " --yes")
+	if _, code, errs := o.sh("fileset", "assign", "set", "--device", sep, "--if-version", "7"); code != exitUsage ||
+		!strings.Contains(errs, "changed by somebody else") {
+		t.Errorf("an older version: %d %s", code, errs)
+	}
+	if out := o.ok("fileset assign set --device " + sep + " --if-version 1"); !strings.Contains(out, "undo with: ") {
+		t.Errorf("a version says nothing of undo: %s", out)
+	}
 	sent := o.order("check-in")
 	o.ok("rollout create up --load fw2 --all")
 	o.ok("rollout start up --yes")
