@@ -113,9 +113,11 @@ func oddAnswers(n int) map[string]struct {
 		w.send("206 Partial Content", nil, fmt.Sprintf("Content-Range: bytes %d-%d/%d", n-1, n-1, n))
 	})
 	add("negative", again, ranged("bytes -FROM-TO/ALL"))
+	// jizhi0v0/duo-updater issue 225: the whole, or a piece of what was asked for.
 	add("the whole as 206", whole, func(w *raw, at int) {
 		w.part("206 Partial Content", 0, n, fmt.Sprintf("bytes 0-%d/%d", n-1, n))
 	})
+	// xroche/httrack pull 428: a cache that answers by whole blocks of its own.
 	add("earlier bytes first", rest, func(w *raw, at int) {
 		w.part("206 Partial Content", at-1000, n, fmt.Sprintf("bytes %d-%d/%d", at-1000, n-1, n))
 	})
@@ -136,6 +138,7 @@ func oddAnswers(n int) map[string]struct {
 		w.part("200 OK", 0, n, fmt.Sprintf("bytes 0-%d/%d", n-1, n))
 	})
 	add("200 with a senseless Content-Range", again, func(w *raw, at int) { w.part("200 OK", at, n, "bytes */7") })
+	// rust-lang/rustup issue 4710: Range is not heeded.
 	add("the whole as 200", whole, func(w *raw, at int) { w.part("200 OK", 0, n, "") })
 	add("one part of multipart", rest, func(w *raw, at int) {
 		body := fmt.Sprintf("\r\n--X\r\ncontent-type: a/b\r\ncontent-range: bytes %d-%d/%d\r\n\r\n%s\r\n--X--\r\n", at,
@@ -154,7 +157,8 @@ func oddAnswers(n int) map[string]struct {
 	})
 	// Public reports tell of most of these (thin-edge/thin-edge.io pull 4283 of 425,
 	// lingochamp/FileDownloader issue 265 of 412, cavaliergopher/grab pull 83 of a
-	// redirect that does not know Range).
+	// redirect that does not know Range, lhotse-speech/lhotse pull 1135 of a 416 that
+	// does not tell the length).
 	for _, status := range strings.Fields("204 300 301 302 304 400 402 403 404 405 406 408 410 412 416 418 421 " +
 		"425 500 501 502 504 505") {
 		add(status, again, func(w *raw, at int) { w.send(status+" No", nil) })
