@@ -77,11 +77,16 @@ func (c *Client) ask(ctx context.Context, server netip.AddrPort, file string, of
 	a := asking{Client: c, server: server, file: file, offset: offset, forms: c.forms(), end: time.Now().Add(c.Idle)}
 	a.known = c.Learned.of(server, time.Now())
 	begin := min(a.known.form, len(a.forms)-1)
+	if a.known.wholeFile == file {
+		begin = len(a.forms) - 1
+	}
 	var said error // what the server told, which says more than that it is silent then
 	for a.at = begin; ; {
 		r, err := a.open(ctx)
 		if err == nil {
-			a.known.works(a.at, r.oacked, a.gaveUp && !r.oacked)
+			if a.known.wholeFile != file {
+				a.known.works(a.at, r.oacked, a.gaveUp && !r.oacked)
+			}
 			c.Learned.keep(server, a.known, time.Now())
 			return r, nil
 		}
@@ -181,6 +186,7 @@ func (a *asking) open(ctx context.Context) (_ *Reader, err error) {
 	if a.NetASCII {
 		r.text = &netasciiDecoder{}
 	}
+	r.undecided = func() { a.Learned.whole(a.server, a.file, time.Now()) }
 	r.wrong = func(received int64, end bool) { a.Learned.wrongSize(a.server, a.file, received, end, time.Now()) }
 	r.state = newReceiver(time.Now(), r.params, a.Timeout, a.Idle, a.Retries)
 	if first.op == opOAck {
@@ -324,6 +330,8 @@ type learned struct {
 
 	shortFile string // whose body ended before the announced size
 	shortAt   int64  // and where
+
+	wholeFile string // of which one block came that may be all: asked for without options
 }
 
 // of returns what is known of a server.
@@ -367,6 +375,14 @@ func (k *learned) failed(begin, at int, lost bool) {
 	if lost && begin == 0 {
 		k.form = at
 	}
+}
+
+// whole takes that nothing followed a first block which may be all of the file:
+// a request without options leaves no doubt about it.
+func (l *Learned) whole(server netip.AddrPort, file string, now time.Time) {
+	k := l.of(server, now)
+	k.wholeFile = file
+	l.keep(server, k, now)
 }
 
 // wrongSize takes that a file did not have the announced size. A body that ends

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -31,6 +32,8 @@ type oddServer struct {
 	own       int  // the size of its blocks, whatever is asked for; 0: that
 	twice     bool // sends each DATA twice
 	lost      int  // packets with more bytes of content are lost
+	deaf      bool // an ACK that comes again makes it send nothing
+	loses     int  // the block that is lost the first time; 0: none
 	host      string
 
 	mu       sync.Mutex
@@ -92,7 +95,9 @@ func (s *oddServer) serve(asked map[string]string, to *net.UDPAddr) {
 			return
 		}
 	case s.noOAck:
-		block, _ = strconv.Atoi(asked["blksize"])
+		if n, err := strconv.Atoi(asked["blksize"]); err == nil {
+			block = n
+		}
 		if s.own > 0 {
 			block = s.own
 		}
@@ -115,7 +120,7 @@ func (s *oddServer) number(block int) uint16 {
 // send sends the file; it ends when the last block is acknowledged, an ERROR
 // comes, or nothing comes.
 func (s *oddServer) send(conn *net.UDPConn, to *net.UDPAddr, first []byte, block, window int) {
-	last, base := len(s.content)/block+1, 1
+	last, base, loses := len(s.content)/block+1, 1, s.loses
 	if first != nil {
 		base = 0
 	}
@@ -127,6 +132,10 @@ func (s *oddServer) send(conn *net.UDPConn, to *net.UDPAddr, first []byte, block
 			high = 0
 		}
 		for n := max(1, base); n <= high; n++ {
+			if n == loses {
+				loses = 0
+				continue
+			}
 			body := s.content[(n-1)*block : min(len(s.content), n*block)]
 			for copies := range 2 {
 				if (copies == 0 || s.twice) && (s.lost == 0 || len(body) <= s.lost) {
@@ -136,6 +145,10 @@ func (s *oddServer) send(conn *net.UDPConn, to *net.UDPAddr, first []byte, block
 		}
 		conn.SetReadDeadline(time.Now().Add(time.Second))
 		n, err := conn.Read(in)
+		for s.deaf && err == nil && n == 4 && in[1] == byte(opAck) &&
+			s.number(base-1) == binary.BigEndian.Uint16(in[2:]) {
+			n, err = conn.Read(in)
+		}
 		if err != nil {
 			tries++
 			continue
@@ -155,10 +168,14 @@ func (s *oddServer) send(conn *net.UDPConn, to *net.UDPAddr, first []byte, block
 // fast is a client that waits for less, so that a test takes less.
 func fast() *Client { return &Client{Timeout: 150 * time.Millisecond, Learned: &Learned{}} }
 
-// asIs grants the block size asked for, and the rest of the OACK is as given.
+// asIs grants the block size asked for, if any is, and the rest of the OACK is as
+// given.
 func asIs(rest ...string) func(map[string]string) ([]byte, int, int) {
 	return func(asked map[string]string) ([]byte, int, int) {
-		block, _ := strconv.Atoi(asked["blksize"])
+		block, err := strconv.Atoi(asked["blksize"])
+		if err != nil {
+			return granted(append([]string{"tsize", "0"}, rest...)...), defaultBlock, 1
+		}
 		return granted(append([]string{"blksize", asked["blksize"]}, rest...)...), block, 1
 	}
 }
@@ -416,5 +433,101 @@ func TestNumberAfter65535UnderLoss(t *testing.T) {
 		if r.next != last+1 {
 			t.Fatalf("seed %d: it ended after block %d of %d", seed, r.next-1, last)
 		}
+	}
+}
+
+// reports are servers of which reports in the trackers of TFTP programs tell,
+// with a client that meets what the report does.
+func reports() map[string]struct {
+	server *oddServer
+	client Client
+} {
+	type row = struct {
+		server *oddServer
+		client Client
+	}
+	return map[string]row{
+		// Callisto82/tftp.net issue 22: it knows no options, and its blocks have 256
+		// bytes where RFC 1350 says 512.
+		"blocks of 256, without options": {server: &oddServer{noOAck: true, own: 256}},
+		// shevek/tftp4j issue 2: it uses the block size asked for, and never says so.
+		"the block size asked for, without an OACK": {server: &oddServer{noOAck: true}},
+		// altugbakan/rs-tftpd issue 5: every DATA goes out twice.
+		"every DATA twice": {server: &oddServer{oack: asIs(), twice: true}},
+		"every DATA twice, in windows": {server: &oddServer{twice: true,
+			oack: func(asked map[string]string) ([]byte, int, int) {
+				options, block, _ := asIs("windowsize", "16")(asked)
+				return options, block, 16
+			}}},
+		// pypxe/PyPXE pull 125: the OACK has tsize, for which nobody asked. In
+		// netascii the client does not.
+		"tsize that was not asked for": {client: Client{NetASCII: true},
+			server: &oddServer{oack: asIs("tsize", "77")}},
+		// msoulier/tftpy issue 41: an ACK that comes again asks it for nothing; what
+		// was lost goes out again when the server's own time is over.
+		"repeated ACKs are passed over": {server: &oddServer{oack: asIs(), deaf: true, loses: 3}},
+		"the same, of the first block": {client: Client{Timeout: time.Second},
+			server: &oddServer{oack: asIs(), deaf: true, loses: 1}},
+	}
+}
+
+// Each server of a report gives all bytes of files of every size that matters to
+// it: within one block, whole blocks, more than one.
+func TestServersOfReports(t *testing.T) {
+	for _, size := range []int{0, 100, 256, 512, 1000, 1024, 1428, 20_000} {
+		data := bytes.ReplaceAll(bytes.ReplaceAll(content(size), []byte{'\r'}, []byte{'r'}), []byte{'\n'}, []byte{'n'})
+		for name, tc := range reports() {
+			if tc.server.deaf && size < 20_000 {
+				continue // one loss is as good as another, and takes the server a second
+			}
+			t.Run(fmt.Sprintf("%s, %d bytes", name, size), func(t *testing.T) {
+				t.Parallel()
+				s := tc.server
+				s.t, s.content = t, data
+				c := tc.client
+				c.Timeout, c.Learned = orElse(c.Timeout, 150*time.Millisecond), &Learned{}
+				server := s.start()
+				got, _, err := fetch(&c, server, "f", 0)
+				if s.noOAck && s.own == 0 && size == defaultBlock && errors.Is(err, ErrRefused) {
+					// Nobody can tell whether 512 bytes are all: the next request asks so
+					// that the server must say.
+					got, _, err = fetch(&c, server, "f", 0)
+				}
+				if err != nil || !bytes.Equal(got, data) {
+					t.Errorf("%d bytes: %v, asked %v", len(got), err, s.asked())
+				}
+			})
+		}
+	}
+}
+
+// What was learned of a file of one block is about that file: others of the
+// server are asked for as before, with a server that is silent then as with one
+// that is gone.
+func TestWholeFileIsLearned(t *testing.T) {
+	l := &Learned{}
+	server := scripted(t, func(s *script) {
+		s.read(10 * time.Second)
+		s.data(1, defaultBlock)
+	})
+	c := &Client{Timeout: 100 * time.Millisecond, Retries: 2, Learned: l}
+	if _, _, err := fetch(c, server, "f", 0); !errors.Is(err, ErrTimeout) {
+		t.Errorf("a block after which nothing comes: %v", err)
+	}
+	at := netip.MustParseAddrPort(server)
+	if k := l.of(at, time.Now()); k.wholeFile != "f" || k.form != 0 {
+		t.Errorf("learned: %+v", k)
+	}
+	c = &Client{Learned: l}
+	s := &oddServer{t: t, content: content(20_000), noOAck: true}
+	server = s.start()
+	l.whole(netip.MustParseAddrPort(server), "f", time.Now())
+	for _, name := range []string{"f", "g"} {
+		if got, _, err := fetch(c, server, name, 0); err != nil || !bytes.Equal(got, s.content) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+	if asked := s.asked(); len(asked) != 2 || len(asked[0]) != 0 || asked[1]["blksize"] == "" {
+		t.Errorf("asked with %v", asked)
 	}
 }

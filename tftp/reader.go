@@ -25,6 +25,8 @@ type Reader struct {
 	asked  int                            // the block size that was asked for, 0 without options
 	oacked bool                           // the server answered with an OACK
 	wrong  func(received int64, end bool) // is told when the announced size is wrong
+	// undecided is told when nothing followed a first block that may be the whole.
+	undecided func()
 
 	payload  []byte // received and not yet read
 	decoded  []byte // memory for netascii
@@ -249,6 +251,9 @@ func (r *Reader) acknowledge() {
 // something to tell.
 func (r *Reader) fail(err error, tell *Error) {
 	r.err = err
+	if r.wholeOrNot() && (errors.Is(err, ErrRefused) || errors.Is(err, ErrTimeout)) {
+		r.undecided()
+	}
 	if tell != nil {
 		r.socket.sendError(tell, r.peer)
 	}
@@ -258,6 +263,12 @@ func (r *Reader) fail(err error, tell *Error) {
 		r.closed = true
 		r.socket.close()
 	}
+}
+
+// wholeOrNot reports whether one block has come that is the first of several, or
+// all of the file: some servers use the block size asked for without an OACK.
+func (r *Reader) wholeOrNot() bool {
+	return !r.oacked && r.asked > defaultBlock && r.state != nil && r.state.next == 2 && r.received == defaultBlock
 }
 
 // looksWhole reports whether a first block is as long as those of servers that
