@@ -83,6 +83,8 @@ var harmlessReaders = map[string]string{
 	"internal/testkit/labtest.playDevice":           "what a test says",
 	"internal/testkit/faultdisk.most":               "the environment of whoever runs the tests",
 	"internal/testkit/storesuite.unprivileged":      "what the system tells of a user",
+
+	"(*internal/controller/domain.Controller).bringBack": "as domain.past",
 }
 
 // fuzzTable begins the rows of ARCHITECTURE.md that list the targets.
