@@ -49,7 +49,7 @@ var (
 		Traffic:  domain.Traffic{FromOrigin: 1, FromPeers: 1 << 62, FromCache: 3, ToPeers: 4}}
 	sampleSaving = domain.Saving{Meta: sampleMeta, Record: saving.Record{Group: saving.Group{Month: "2026-03",
 		Site: "oslo", Load: "new"}, Counts: saving.Counts{Done: 2, Failed: 1, FromOrigin: 1, FromPeers: 2,
-		FromCache: 3, Classic: 3, Last: at, LastDevice: "SEP001122334455", Fallbacks: map[string]int{"parent-lost": 2}}}}
+		FromCache: 3, Classic: 3, Last: at, LastDevice: "SEP001122334455", Fallbacks: map[string]int{"a-reason": 2}}}}
 	sampleWebhook = domain.Webhook{Meta: sampleMeta, Hook: webhook.Hook{Name: "chat", URL: "https://h/",
 		Events: []string{webhook.DeviceFailed}, AllowHTTP: true, Secret: "s", By: "ann", Sent: 1, Dropped: 2, LastSent: at,
 		LastTried: at, LastError: "e"}}
