@@ -78,8 +78,9 @@ alone='/(docs|load|report|pdp|pdp/.*|internal/(house|mutate|policy|provision|sim
 # These have few goroutines and long walks over a database that is pure Go: all
 # of their tests run without the race detector, and the short ones with it.
 walks='/internal/controller/(bulk|domain|services)$'
-# Whole processes run without it: what they race over is tested in their packages.
-processes='/(e2e|internal/lab/(bench|story))$'
+# Whole processes run without it, and the commands of a whole controller: what they
+# race over is tested in their packages.
+processes='/(cmd/peerload-server|e2e|internal/lab/(bench|story))$'
 
 # All packages, also when one of them fails.
 tests() {
