@@ -75,6 +75,9 @@ checks() {
 # What has no goroutines, in its code and in its tests, is tested without the
 # race detector: it would find nothing and take up to ten times as long.
 alone='/(docs|load|report|pdp|pdp/.*|internal/(house|mutate|policy|provision|sim|terminal|tuf|lab/units|device/upgrade))$'
+# Nor SQLite, which is pure Go and takes six times as long with it: the same suite
+# runs with it over PostgreSQL, by the same code.
+alone="$alone|/internal/controller/store/sqlite$"
 # These have few goroutines and long walks over a database that is pure Go: all
 # of their tests run without the race detector, and the short ones with it.
 walks='/internal/controller/(bulk|domain|services)$'
