@@ -140,6 +140,9 @@ func (f *fetching) files(ctx context.Context) ([]report.Final, error) {
 		f.finals = append(f.finals, *file.Final())
 	}
 	f.linger(ctx, files)
+	for i, file := range files {
+		f.finals[first+i] = *file.Final() // with what was passed on since
+	}
 	return f.finals, nil
 }
 
