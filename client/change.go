@@ -39,8 +39,8 @@ type Order struct {
 // Changed says what an order has changed, or would change.
 type Changed struct {
 	DryRun bool `json:"dry_run"`
-	// Audit is the id of the entry by which the change can be undone; "" if
-	// nothing was changed.
+	// Audit is the id of the entry by which the change can be undone; "" if it
+	// cannot be, as where devices were only made, or if nothing was changed.
 	Audit string `json:"audit"`
 	// Shown stands for what is touched, and how: see Order.
 	Shown string `json:"shown"`

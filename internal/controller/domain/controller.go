@@ -407,16 +407,21 @@ type parts struct{ entries []AuditEntry }
 // parts of one.
 func (c *Controller) appendParts(ctx context.Context, tx Tx, a Actor, whole AuditEntry, entries []AuditEntry,
 	out *Changed) error {
+	undo := slices.ContainsFunc(entries, func(e AuditEntry) bool { return undoable(e.Action) })
 	switch len(entries) {
 	case 0:
 		return nil
 	case 1:
-		out.Audit = entries[0].ID
+		if undo {
+			out.Audit = entries[0].ID
+		}
 		return tx.Audit().Append(ctx, entries[0])
 	}
 	whole.ID = c.id() // the latest: it is listed before its parts
 	whole.At, whole.Actor, whole.Kind, whole.From = entries[0].At, a.Name, a.Kind, a.From
-	out.Audit = whole.ID
+	if undo {
+		out.Audit = whole.ID
+	}
 	for i := range entries {
 		entries[i].PartOf = whole.ID
 	}

@@ -377,6 +377,12 @@ func targetOf(text string) Target {
 	return Target{Name: text}
 }
 
+// undoable says whether entries with an action can be undone.
+func undoable(action string) bool {
+	return slices.Contains([]string{"settings.change", "load.assign", "release.assign", "load.roll-back",
+		"fileset.assign", "device.update", "device.delete", "profile.update", "site.update", "enterprise.update"}, action)
+}
+
 // takeBack gives the fields that an entry has changed the values that they had.
 func (c *Controller) takeBack(ctx context.Context, a Actor, e AuditEntry) error {
 	now, err := c.current(ctx, a, e)
@@ -459,8 +465,12 @@ func changedSince(field, is string, has bool, was *string) error {
 func (c *Controller) current(ctx context.Context, a Actor, e AuditEntry) (now map[string]string, err error) {
 	err = c.view(ctx, a, func(tx Tx) error {
 		t := targetOf(e.Target)
+		if !undoable(e.Action) {
+			return refused("%s cannot be undone; settings, assignments and changes of devices, profiles, sites and the "+
+				"enterprise can, and removals of devices", e.Action)
+		}
 		switch e.Action {
-		case "settings.change", "load.assign", "release.assign", "load.roll-back", "fileset.assign", "device.update":
+		default:
 			h, err := c.holder(ctx, tx, t)
 			switch {
 			case err != nil:
@@ -496,8 +506,6 @@ func (c *Controller) current(ctx context.Context, a Actor, e AuditEntry) (now ma
 			now = fields(e)
 			return err
 		}
-		return refused("%s cannot be undone; settings, assignments and changes of devices, profiles, sites and the "+
-			"enterprise can, and removals of devices", e.Action)
 	})
 	return now, err
 }

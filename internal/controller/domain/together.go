@@ -49,8 +49,8 @@ type Order struct {
 type Changed struct {
 	// DryRun says that nothing was changed.
 	DryRun bool `json:"dry_run"`
-	// Audit is the id of the entry by which the change can be undone; "" if
-	// nothing was changed.
+	// Audit is the id of the entry by which the change can be undone; "" if it
+	// cannot be, as where devices were only made, or if nothing was changed.
 	Audit string `json:"audit"`
 	Reach Reach  `json:"reach"`
 	// Shown stands for what is touched, and how: see Order.
