@@ -40,7 +40,7 @@ var harmlessReaders = map[string]string{
 	"(*internal/device/engine.Device).accept":       "an address that the kernel tells",
 	"(*internal/device/status.Dir).drawID":          "random bytes",
 	"(*internal/lab/site.Namespaces).Ports":         "a link that the laboratory has named",
-	"(*internal/controller/webhooks.Service).post":  "a secret that the controller itself has made",
+	"internal/controller/webhook.Sign":              "a secret that the controller itself has made",
 	"internal/controller/webhooks.client":           "an address that the resolver tells",
 	"(*internal/sim.Task).tablePart":                "tokens of the simulator",
 	"(*internal/sim.end).read":                      "tokens of the simulator",

@@ -14,7 +14,9 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -100,12 +102,20 @@ type Delivery struct {
 // NewSecret writes random bytes as a secret.
 func NewSecret(random []byte) string { return secretPrefix + base64.StdEncoding.EncodeToString(random) }
 
-// Sign is the signature of a message that is sent at that time: of its id, the time in
-// seconds and the body, with dots between them.
-func Sign(random []byte, id string, at time.Time, body string) string {
+var errSecret = errors.New("the webhook's secret is damaged: remove the webhook, and add it again")
+
+// Sign is the signature, by a secret, of a message that is sent at that time: of its
+// id, the time in seconds and the body, with dots between them. An error says that the
+// secret is none of NewSecret.
+func Sign(secret, id string, at time.Time, body string) (string, error) {
+	text, ok := strings.CutPrefix(secret, secretPrefix)
+	random, err := base64.StdEncoding.DecodeString(text)
+	if !ok || err != nil {
+		return "", errSecret
+	}
 	sum := hmac.New(sha256.New, random)
 	sum.Write([]byte(id + "." + strconv.FormatInt(at.Unix(), 10) + "." + body))
-	return "v1," + base64.StdEncoding.EncodeToString(sum.Sum(nil))
+	return "v1," + base64.StdEncoding.EncodeToString(sum.Sum(nil)), nil
 }
 
 // Pauses are the times between the tries of a message: after the last of them it is

@@ -15,12 +15,19 @@ func TestSign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := webhook.Sign(random, "msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0), `{"test": 2432232314}`)
-	if want := "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="; got != want {
-		t.Errorf("%s, want %s", got, want)
+	secret := webhook.NewSecret(random)
+	if want := "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"; secret != want {
+		t.Errorf("the secret is %s", secret)
 	}
-	if got, want := webhook.NewSecret(random), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"; got != want {
-		t.Errorf("the secret is %s", got)
+	at := time.Unix(1614265330, 0)
+	got, err := webhook.Sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", at, `{"test": 2432232314}`)
+	if want := "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="; got != want || err != nil {
+		t.Errorf("%s, %v, want %s", got, err, want)
+	}
+	for _, bad := range []string{"", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_*"} {
+		if got, err := webhook.Sign(bad, "m", at, ""); err == nil {
+			t.Errorf("%q signs: %s", bad, got)
+		}
 	}
 }
 

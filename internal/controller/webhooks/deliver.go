@@ -3,7 +3,6 @@ package webhooks
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -129,22 +128,22 @@ func forget(ctx context.Context, tx domain.Tx, name string) error {
 
 // post sends a message; nil says that the receiver has taken it.
 func (s *Service) post(ctx context.Context, w webhook.Hook, d webhook.Delivery) error {
-	random, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(w.Secret, "whsec_"))
+	now := s.ctl.Time()
+	signature, err := webhook.Sign(w.Secret, d.ID, now, d.Body)
 	if err != nil {
-		return errors.New("its secret is damaged: remove the webhook, and add it again")
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, strings.NewReader(d.Body))
 	if err != nil {
-		return errors.New("its URL is none")
+		return errors.New("the webhook's URL is damaged: remove the webhook, and add it again")
 	}
-	now := s.ctl.Time()
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "peerload-server")
 	req.Header.Set(webhook.IDHeader, d.ID)
 	req.Header.Set(webhook.TimeHeader, strconv.FormatInt(now.Unix(), 10))
-	req.Header.Set(webhook.SignatureHeader, webhook.Sign(random, d.ID, now, d.Body))
+	req.Header.Set(webhook.SignatureHeader, signature)
 	res, err := s.cfg.HTTP.Do(req)
 	if err != nil {
 		return fmt.Errorf("no answer: %w", err)
