@@ -118,6 +118,25 @@ func openStore(ctx context.Context, d dataDir, database string) (domain.Store, e
 	return nil, errors.New("--database is a URL such as postgres://user@host/name, or nothing for SQLite")
 }
 
+// inStore runs what works on the database itself, which must be there already; made
+// says that it may be made.
+func inStore(ctx context.Context, conn *console.Flags, made bool, do func(domain.Store) error) (err error) {
+	d := dataDir(conn.Data)
+	if made {
+		err = d.prepare()
+	} else {
+		err = requireData(d, conn.Database())
+	}
+	if err != nil {
+		return err
+	}
+	s, err := openStore(ctx, d, conn.Database())
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(s), s.Close())
+}
+
 // instance is a controller on its data directory.
 type instance struct {
 	store domain.Store

@@ -160,26 +160,19 @@ func backupCommand() *cobra.Command {
 lines that every kind of database can restore. Signing keys and published loads are not in it: copy the
 directories keys and repository too.`,
 		Example: "  peerload-server backup /backup/controller.jsonl",
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			d := dataDir(conn.Data)
-			if err := requireData(d, conn.Database()); err != nil {
-				return err
-			}
-			s, err := openStore(cmd.Context(), d, conn.Database())
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, s.Close()) }()
-			if args[0] == "-" {
-				return s.Export(cmd.Context(), cmd.OutOrStdout())
-			}
-			err = durable.WriteNew(args[0], func(w io.Writer) error { return s.Export(cmd.Context(), w) })
-			if errors.Is(err, fs.ErrExist) {
-				return fmt.Errorf("%w: a backup replaces nothing: name another file", err)
-			} else if err != nil {
-				return err
-			}
-			return conn.Show(cmd, "backup_written", args[0], "%s written\n", args[0])
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return inStore(cmd.Context(), conn, false, func(s domain.Store) error {
+				if args[0] == "-" {
+					return s.Export(cmd.Context(), cmd.OutOrStdout())
+				}
+				err := durable.WriteNew(args[0], func(w io.Writer) error { return s.Export(cmd.Context(), w) })
+				if errors.Is(err, fs.ErrExist) {
+					return fmt.Errorf("%w: a backup replaces nothing: name another file", err)
+				} else if err != nil {
+					return err
+				}
+				return conn.Show(cmd, "backup_written", args[0], "%s written\n", args[0])
+			})
 		}}
 	conn.AddData(cmd.Flags())
 	cmd.Flags().BoolVar(&conn.JSON, "json", false, "print one JSON object a line")
@@ -192,7 +185,7 @@ func restoreCommand() *cobra.Command {
 		Long: `Read what "backup" has written ("-" is the standard input) into an empty database:
 that of a data directory without one, or an empty PostgreSQL. One that holds something is left alone.`,
 		Example: "  peerload-server restore /backup/controller.jsonl --data /var/lib/peerload-server",
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			from := cmd.InOrStdin()
 			if args[0] != "-" {
 				f, err := os.Open(args[0])
@@ -202,20 +195,13 @@ that of a data directory without one, or an empty PostgreSQL. One that holds som
 				defer f.Close()
 				from = f
 			}
-			d := dataDir(conn.Data)
-			if err := d.prepare(); err != nil {
-				return err
-			}
-			s, err := openStore(cmd.Context(), d, conn.Database())
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, s.Close()) }()
-			if err := s.Import(cmd.Context(), from); err != nil {
-				return fmt.Errorf("%w; restore what \"peerload-server backup\" wrote, into --data without a database "+
-					"or an empty --database", err)
-			}
-			return conn.Show(cmd, "restored", args[0], "%s restored\n", args[0])
+			return inStore(cmd.Context(), conn, true, func(s domain.Store) error {
+				if err := s.Import(cmd.Context(), from); err != nil {
+					return fmt.Errorf("%w; restore what \"peerload-server backup\" wrote, into --data without a database "+
+						"or an empty --database", err)
+				}
+				return conn.Show(cmd, "restored", args[0], "%s restored\n", args[0])
+			})
 		}}
 	conn.AddData(cmd.Flags())
 	cmd.Flags().BoolVar(&conn.JSON, "json", false, "print one JSON object a line")
@@ -230,29 +216,22 @@ func recountCommand() *cobra.Command {
 with each change; this compares them with the devices, says how many were wrong,
 and mends them. It may run while the controller runs.`,
 		Example: "  peerload-server recount --data /var/lib/peerload-server",
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			d := dataDir(conn.Data)
-			if err := requireData(d, conn.Database()); err != nil {
-				return err
-			}
-			s, err := openStore(cmd.Context(), d, conn.Database())
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, s.Close()) }()
-			mended := 0
-			err = s.Update(cmd.Context(), func(tx domain.Tx) error {
-				mended, err = tx.Tallies().Recount(cmd.Context())
-				return err
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return inStore(cmd.Context(), conn, false, func(s domain.Store) error {
+				mended := 0
+				err := s.Update(cmd.Context(), func(tx domain.Tx) (err error) {
+					mended, err = tx.Tallies().Recount(cmd.Context())
+					return err
+				})
+				if err != nil {
+					return err
+				}
+				text := "the counts of devices are right"
+				if mended > 0 {
+					text = fmt.Sprintf("the counts of devices were wrong, and are mended: %d", mended)
+				}
+				return conn.Show(cmd, "recounted", map[string]int{"mended": mended}, "%s\n", text)
 			})
-			if err != nil {
-				return err
-			}
-			text := "the counts of devices are right"
-			if mended > 0 {
-				text = fmt.Sprintf("the counts of devices were wrong, and are mended: %d", mended)
-			}
-			return conn.Show(cmd, "recounted", map[string]int{"mended": mended}, "%s\n", text)
 		}}
 	conn.AddData(cmd.Flags())
 	cmd.Flags().BoolVar(&conn.JSON, "json", false, "print one JSON object a line")
