@@ -105,9 +105,11 @@ func (f *feed) cover(ctx context.Context, followers []mandated) error {
 // but cannot make any.
 func (s *Service) heardOf(ctx context.Context, a domain.Actor, followers []mandated) error {
 	now := s.ctl.Time()
-	all := append([]mandated{{device: a.Name, secret: &order.Secret{}, at: now}}, followers...)
 	return s.ctl.Update(ctx, a, func(tx domain.Tx, _ domain.Note) error {
-		for _, m := range all {
+		if err := heard(ctx, tx, a.Name, now.Unix()); err != nil {
+			return err
+		}
+		for _, m := range followers {
 			if m.secret == nil || m.at.After(now.Add(time.Minute)) {
 				continue
 			}

@@ -438,25 +438,20 @@ func (s *Service) Prune(ctx context.Context) error {
 	system := domain.Actor{Kind: domain.ActorSystem, Name: "upkeep", From: "local", Role: domain.RoleAdmin}
 	now := s.ctl.Time()
 	return s.ctl.Update(ctx, system, func(tx domain.Tx, _ domain.Note) error {
-		for p := (domain.Page{Limit: domain.MaxPage}); ; {
-			l, err := tx.SentOrders().List(ctx, domain.SentOrderFilter{ExpiredBy: now}, p)
+		for o, err := range domain.Each(ctx, tx.SentOrders(), domain.SentOrderFilter{ExpiredBy: now}) {
 			if err != nil {
 				return err
 			}
-			for _, o := range l.Items {
-				if o.Expires.Before(now.Add(-kept)) {
-					err = tx.SentOrders().Delete(ctx, o.ID, 0)
-				} else {
-					err = s.close(ctx, tx, o.ID, domain.OrderExpired)
-				}
-				if err != nil {
-					return err
-				}
+			if o.Expires.Before(now.Add(-kept)) {
+				err = tx.SentOrders().Delete(ctx, o.ID, 0)
+			} else {
+				err = s.close(ctx, tx, o.ID, domain.OrderExpired)
 			}
-			if p.After = l.Next; p.After == "" {
-				return nil
+			if err != nil {
+				return err
 			}
 		}
+		return nil
 	})
 }
 
