@@ -7,8 +7,8 @@ import (
 )
 
 // Order is a change that may touch many devices. It names where, by Target or
-// Site, and what: one of Settings, Load, Release and RollBack. Rows and Undo
-// stand alone.
+// Site, and what: one of Settings, Load, Release, FileSets, RollBack and Delete.
+// Rows and Undo stand alone.
 type Order struct {
 	Target *Target `json:"target,omitempty"`
 	// Site stands for the devices that belong to it now: each is changed at its
