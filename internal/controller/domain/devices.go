@@ -193,7 +193,7 @@ func (c *Controller) Devices(ctx context.Context, a Actor, f DeviceFilter, p Pag
 		return l, err
 	}
 	err = c.view(ctx, a, func(tx Tx) error {
-		if err := checkSite(ctx, tx, f.Site); err != nil {
+		if err := CheckSite(ctx, tx, f.Site); err != nil {
 			return err
 		}
 		if f.Model != "" { // by any way of writing it

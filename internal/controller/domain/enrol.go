@@ -32,7 +32,7 @@ func (c *Controller) CreateEnrolment(ctx context.Context, a Actor,
 				return err
 			}
 		}
-		if err := checkSite(ctx, tx, req.Site); err != nil {
+		if err := CheckSite(ctx, tx, req.Site); err != nil {
 			return err
 		}
 		cred := Credential{Kind: CredentialEnrolment, Name: req.Name, Uses: req.Uses, Profile: req.Profile, Site: req.Site,
@@ -103,7 +103,7 @@ func (c *Controller) Enrolments(ctx context.Context, a Actor, site string) (all 
 	}
 	err = c.view(ctx, a, func(tx Tx) error {
 		all = []EnrolmentToken{}
-		if err := checkSite(ctx, tx, site); err != nil {
+		if err := CheckSite(ctx, tx, site); err != nil {
 			return err
 		}
 		for _, kind := range []CredentialKind{CredentialEnrolment, CredentialSiteKey} {
@@ -405,7 +405,7 @@ func (c *Controller) Overview(ctx context.Context, a Actor, site string,
 	err = c.view(ctx, a, func(tx Tx) error {
 		o = Overview{ByState: map[string]int{}, ByModel: map[string]int{}, ByActive: map[string]int{},
 			ByRole: map[string]int{}, BySite: map[string]int{}}
-		if err := checkSite(ctx, tx, site); err != nil {
+		if err := CheckSite(ctx, tx, site); err != nil {
 			return err
 		}
 		dead, err := tx.Deliveries().List(ctx, DeliveryFilter{State: webhook.Dead}, Page{Limit: 1})

@@ -159,7 +159,7 @@ func (c *Controller) Audit(ctx context.Context, a Actor, f AuditFilter, p Page) 
 		return l, err
 	}
 	err = c.view(ctx, a, func(tx Tx) error {
-		if err := checkSite(ctx, tx, f.Site); err != nil {
+		if err := CheckSite(ctx, tx, f.Site); err != nil {
 			return err
 		}
 		l, err = tx.Audit().List(ctx, f, p)

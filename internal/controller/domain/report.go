@@ -539,7 +539,7 @@ func (c *Controller) History(ctx context.Context, a Actor, f HistoryFilter, p Pa
 		return l, err
 	}
 	err = c.view(ctx, a, func(tx Tx) error {
-		if err := checkSite(ctx, tx, f.Site); err != nil {
+		if err := CheckSite(ctx, tx, f.Site); err != nil {
 			return err
 		}
 		l, err = tx.History().List(ctx, f, p)

@@ -335,8 +335,8 @@ func SiteNamed(ctx context.Context, tx Tx, name string) (Site, error) {
 	return siteNamed(ctx, tx, name)
 }
 
-// checkSite refuses a site that nobody has made; "" is none, or all.
-func checkSite(ctx context.Context, tx Tx, name string) error {
+// CheckSite refuses a site that nobody has made; "" is none, or all.
+func CheckSite(ctx context.Context, tx Tx, name string) error {
 	if name == "" {
 		return nil
 	}

@@ -201,7 +201,7 @@ func (c *Controller) carryOut(ctx context.Context, a Actor, o Order, out *Change
 func (c *Controller) changeSite(ctx context.Context, a Actor, o Order) error {
 	var devices []Device
 	err := c.view(ctx, a, func(tx Tx) (err error) {
-		if err := checkSite(ctx, tx, o.Site); err != nil {
+		if err := CheckSite(ctx, tx, o.Site); err != nil {
 			return err
 		}
 		devices, err = Collect(ctx, tx.Devices(), DeviceFilter{Site: o.Site})

@@ -66,7 +66,7 @@ func (s *Service) Failures(ctx context.Context, a domain.Actor, q FailureQuery,
 		return l, err
 	}
 	err = s.ctl.View(ctx, a, func(tx domain.Tx) error {
-		if err := known(ctx, tx, q.Site); err != nil {
+		if err := domain.CheckSite(ctx, tx, q.Site); err != nil {
 			return err
 		}
 		devices, err := tx.Devices().List(ctx, domain.DeviceFilter{Site: q.Site, About: q.Load, Failed: true}, p)
@@ -88,15 +88,6 @@ func (s *Service) Failures(ctx context.Context, a domain.Actor, q FailureQuery,
 		return nil
 	})
 	return l, err
-}
-
-// known refuses the name of a site that is not there; "" is none.
-func known(ctx context.Context, tx domain.Tx, site string) error {
-	if site == "" {
-		return nil
-	}
-	_, err := domain.SiteNamed(ctx, tx, site)
-	return err
 }
 
 // Of is what a device tells of in its state.
@@ -202,7 +193,7 @@ func (s *Service) Savings(ctx context.Context, a domain.Actor, q SavingQuery) (o
 		return out, err
 	}
 	err = s.ctl.View(ctx, a, func(tx domain.Tx) error {
-		if err := known(ctx, tx, q.Site); err != nil {
+		if err := domain.CheckSite(ctx, tx, q.Site); err != nil {
 			return err
 		}
 		releases := map[string][]string{}
