@@ -211,11 +211,7 @@ func (f *jobFlags) report(conn *console.Flags, cmd *cobra.Command, rows []client
 	if len(shown) > 0 {
 		err = console.List(conn, cmd, "bulk_row", shown, "LINE DEVICE OUTCOME CHANGES PROBLEM",
 			func(r client.JobRow) []string {
-				var changes []string
-				for _, c := range r.Changes {
-					changes = append(changes, fmt.Sprintf("%s: %s → %s", c.Field, valueOr(c.Old), valueOr(c.New)))
-				}
-				return []string{fmt.Sprint(r.Line), r.Device, r.Outcome, strings.Join(changes, "; "), r.Problem}
+				return []string{fmt.Sprint(r.Line), r.Device, r.Outcome, changesText(r.Changes), r.Problem}
 			})
 	}
 	if err != nil {
@@ -223,8 +219,7 @@ func (f *jobFlags) report(conn *console.Flags, cmd *cobra.Command, rows []client
 	}
 	if f.badFile != "" && len(bad) > 0 {
 		if err := durable.WriteNew(f.badFile, func(w io.Writer) error {
-			return table.WriteCSV(w,
-				badTable(bad))
+			return table.WriteCSV(w, badTable(bad))
 		}); err != nil {
 			return err
 		}

@@ -102,11 +102,7 @@ func reportAudit(conn *console.Flags) *cobra.Command {
 			}
 			return console.List(conn, cmd, "audit", items, "ID TIME WHO FROM ACTION TARGET CHANGES",
 				func(a client.AuditEntry) []string {
-					var changes []string
-					for _, f := range a.Changes {
-						changes = append(changes, fmt.Sprintf("%s: %s → %s", f.Field, valueOr(f.Old), valueOr(f.New)))
-					}
-					return []string{a.ID, console.When(a.At), a.Actor, a.From, a.Action, a.Target, strings.Join(changes, "; ")}
+					return []string{a.ID, console.When(a.At), a.Actor, a.From, a.Action, a.Target, changesText(a.Changes)}
 				})
 		})}
 	console.SiteFlag(cmd, &site, "about this site and its devices")
@@ -116,6 +112,15 @@ func reportAudit(conn *console.Flags) *cobra.Command {
 
 // noTime is how a time that is not set was written into the audit.
 var noTime = time.Time{}.Format(time.RFC3339)
+
+// changesText says what became of fields.
+func changesText(changes []client.FieldChange) string {
+	all := make([]string, len(changes))
+	for i, f := range changes {
+		all[i] = fmt.Sprintf("%s: %s → %s", f.Field, valueOr(f.Old), valueOr(f.New))
+	}
+	return strings.Join(all, "; ")
+}
 
 func valueOr(v *string) string {
 	switch {
