@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/peerload/peerload/internal/choice"
+	"github.com/peerload/peerload/internal/controller/diff"
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/stepping"
 	"github.com/peerload/peerload/internal/policy"
@@ -526,7 +527,7 @@ func (c *Controller) UpdateRelease(ctx context.Context, a Actor, name string, ch
 		if err := c.changeRelease(ctx, tx, &r, change); err != nil {
 			return err
 		}
-		if len(diff(before, r)) == 0 {
+		if len(diff.Between(before, r)) == 0 {
 			r = before
 			return nil
 		}

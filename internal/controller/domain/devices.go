@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/peerload/peerload/internal/controller/diff"
 	"github.com/peerload/peerload/internal/policy"
 )
 
@@ -85,7 +86,7 @@ func (c *Controller) UpdateDevice(ctx context.Context, a Actor, name string, cha
 		if err := c.change(ctx, snap, &d, change); err != nil {
 			return err
 		}
-		if len(diff(before, d)) == 0 {
+		if len(diff.Between(before, d)) == 0 {
 			d = before // what changes nothing is nobody's conflict
 			return nil
 		}

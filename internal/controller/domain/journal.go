@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/diff"
 	"github.com/peerload/peerload/internal/policy"
 )
 
@@ -21,7 +22,7 @@ type journal struct{ entries []AuditEntry }
 // means a thing that does not exist. A write that changes nothing adds no
 // entry.
 func (j *journal) note(action, target string, before, after any) {
-	if changes := diff(before, after); len(changes) > 0 {
+	if changes := diff.Between(before, after); len(changes) > 0 {
 		j.entries = append(j.entries, AuditEntry{Action: action, Target: target, Changes: changes})
 	}
 }
@@ -29,42 +30,6 @@ func (j *journal) note(action, target string, before, after any) {
 // event adds an entry about something that has no fields.
 func (j *journal) event(action, target string) {
 	j.entries = append(j.entries, AuditEntry{Action: action, Target: target})
-}
-
-// unaudited are fields of no interest, or secret ones.
-var unaudited = []string{"version", "created", "changed", "password_hash", "hash", "last_used", "last_login", "account"}
-
-// diff returns the fields in which the JSON forms of two things differ, in
-// the order of their names.
-func diff(before, after any) []FieldChange {
-	was, is := fields(before), fields(after)
-	names := make([]string, 0, len(was)+len(is))
-	for n := range was {
-		names = append(names, n)
-	}
-	for n := range is {
-		if _, ok := was[n]; !ok {
-			names = append(names, n)
-		}
-	}
-	slices.Sort(names)
-	var changes []FieldChange
-	for _, n := range names {
-		o, hadOld := was[n]
-		v, hasNew := is[n]
-		if hadOld == hasNew && o == v {
-			continue
-		}
-		f := FieldChange{Field: n}
-		if hadOld {
-			f.Old = &o
-		}
-		if hasNew {
-			f.New = &v
-		}
-		changes = append(changes, f)
-	}
-	return changes
 }
 
 // shownField is the value of a field for people: without the password of an
@@ -106,51 +71,6 @@ func (d Device) Shown() Device {
 func (r JobRow) Shown() JobRow {
 	r.Changes, r.Change.Settings.Set = shownChanges(r.Changes), shownValues(r.Change.Settings.Set)
 	return r
-}
-
-// fields flattens a thing: settings.peer-sharing → on. Empty values are left
-// out.
-func fields(v any) map[string]string {
-	flat := make(map[string]string)
-	if v == nil {
-		return flat
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("domain: %T has no JSON form: %v", v, err)) // our own types have one
-	}
-	var m map[string]any
-	if json.Unmarshal(b, &m) == nil {
-		flatten(flat, "", m)
-	}
-	return flat
-}
-
-func flatten(flat map[string]string, prefix string, m map[string]any) {
-	for k, v := range m {
-		if prefix == "" && slices.Contains(unaudited, k) {
-			continue
-		}
-		switch v := v.(type) {
-		case nil:
-		case map[string]any:
-			flatten(flat, prefix+k+".", v)
-		case string:
-			// "" is a value of a setting; of any other field it means none.
-			if v != "" || strings.HasPrefix(prefix, "settings.") {
-				flat[prefix+k] = v
-			}
-		case bool:
-			if v {
-				flat[prefix+k] = "true"
-			}
-		default:
-			b, _ := json.Marshal(v)
-			if s := string(b); s != "0" && s != "[]" {
-				flat[prefix+k] = s
-			}
-		}
-	}
 }
 
 // Audit returns entries of the audit log, the latest first.
@@ -476,34 +396,34 @@ func (c *Controller) current(ctx context.Context, a Actor, e AuditEntry) (now ma
 			case err != nil:
 				return err
 			case e.Action == "settings.change" && h.settings != nil:
-				now = fields(struct {
+				now = diff.Fields(struct {
 					S policy.Values `json:"settings"`
 				}{*h.settings})
 			case e.Action == "fileset.assign" && h.sets != nil:
-				now = fields(assignedSets{*h.sets})
+				now = diff.Fields(assignedSets{*h.sets})
 			case e.Action == "device.update" && h.device != nil:
-				now = fields(*h.device)
+				now = diff.Fields(*h.device)
 			default:
-				now = fields(*h.load)
+				now = diff.Fields(*h.load)
 			}
 			return nil
 		case "device.delete": // it was there, and must not be by now
 			d, there, err := lookup(ctx, tx.Devices(), t.Name)
 			if there {
-				now = fields(d)
+				now = diff.Fields(d)
 			}
 			return err
 		case "profile.update":
 			p, err := find(ctx, tx.Profiles(), "profile", t.Name)
-			now = fields(p)
+			now = diff.Fields(p)
 			return err
 		case "site.update":
 			s, err := siteNamed(ctx, tx, strings.TrimPrefix(e.Target, "site "))
-			now = fields(s)
+			now = diff.Fields(s)
 			return err
 		case "enterprise.update":
 			e, _, err := lookup(ctx, tx.Enterprises(), Enterprise{}.Key())
-			now = fields(e)
+			now = diff.Fields(e)
 			return err
 		}
 	})
@@ -513,7 +433,7 @@ func (c *Controller) current(ctx context.Context, a Actor, e AuditEntry) (now ma
 // Restore says how a device would be with the values from before some changes. An
 // error matches ErrConflict if one of them was changed again since.
 func (k *Desk) Restore(ctx context.Context, now Device, changes []FieldChange) (j Judged, err error) {
-	is := fields(now)
+	is := diff.Fields(now)
 	j.Device = now
 	if j.Device.Settings = maps.Clone(now.Settings); j.Device.Settings == nil {
 		j.Device.Settings = policy.Values{}
@@ -530,7 +450,7 @@ func (k *Desk) Restore(ctx context.Context, now Device, changes []FieldChange) (
 		return j, err
 	}
 	k.c.stamp(&j.Device.Meta)
-	j.Changes = diff(now, j.Device)
+	j.Changes = diff.Between(now, j.Device)
 	return j, nil
 }
 
@@ -611,5 +531,5 @@ func (k *Desk) Remove(ctx context.Context, partOf string, d Device) error {
 	if err := k.c.remove(ctx, k.tx, k.by, d); err != nil {
 		return err
 	}
-	return k.tx.Audit().Append(ctx, k.entry(partOf, "device.delete", d.Name, diff(d, nil)))
+	return k.tx.Audit().Append(ctx, k.entry(partOf, "device.delete", d.Name, diff.Between(d, nil)))
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peerload/peerload/internal/controller/diff"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/stepping"
@@ -273,7 +274,7 @@ func (c *Controller) recordSet(ctx context.Context, tx Tx, j *journal, m *load.M
 	before := s
 	s.Directory = m.Directory
 	snap.describe(&s.Load, m)
-	if len(diff(before, s)) == 0 {
+	if len(diff.Between(before, s)) == 0 {
 		return s, nil
 	}
 	c.stamp(&s.Meta)
@@ -303,7 +304,7 @@ func (c *Controller) record(ctx context.Context, tx Tx, j *journal, m *load.Mani
 	}
 	before := l
 	snap.describe(&l, m)
-	if len(diff(before, l)) == 0 {
+	if len(diff.Between(before, l)) == 0 {
 		return l, nil
 	}
 	c.stamp(&l.Meta)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/peerload/peerload/internal/controller/diff"
 	"github.com/peerload/peerload/internal/policy"
 )
 
@@ -161,7 +162,7 @@ func (c *Controller) ChangeSettings(ctx context.Context, a Actor, t Target, chan
 		if after.S, err = change.apply(*h.settings); err != nil {
 			return err
 		}
-		if len(diff(before, after)) == 0 {
+		if len(diff.Between(before, after)) == 0 {
 			return nil
 		}
 		*h.settings = after.S
@@ -345,7 +346,7 @@ func (c *Controller) UpdateProfile(ctx context.Context, a Actor, name string, ch
 		if err := c.changeProfile(&p, change); err != nil {
 			return err
 		}
-		if len(diff(before, p)) == 0 {
+		if len(diff.Between(before, p)) == 0 {
 			p = before
 			return nil
 		}

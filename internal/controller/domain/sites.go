@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/diff"
 	"github.com/peerload/peerload/internal/controller/site"
 	"github.com/peerload/peerload/report"
 )
@@ -128,7 +129,7 @@ func (c *Controller) UpdateSite(ctx context.Context, a Actor, name string, chang
 		if err := change.apply(&s); err != nil {
 			return err
 		}
-		if len(diff(before, s)) == 0 {
+		if len(diff.Between(before, s)) == 0 {
 			s = before
 			return nil
 		}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peerload/peerload/internal/controller/diff"
 	"github.com/peerload/peerload/internal/policy"
 )
 
@@ -541,9 +542,9 @@ func (k *Desk) Judge(ctx context.Context, name string, before *Device, change De
 		return j, cmp.Or(err, k.by.beyond(fmt.Sprintf("%s would not be of them", name)))
 	}
 	if before == nil {
-		j.Changes = diff(nil, j.Device)
+		j.Changes = diff.Between(nil, j.Device)
 	} else {
-		j.Changes = diff(*before, j.Device)
+		j.Changes = diff.Between(*before, j.Device)
 	}
 	return j, nil
 }

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/peerload/peerload/internal/choice"
+	"github.com/peerload/peerload/internal/controller/diff"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/parse"
@@ -310,12 +311,8 @@ type AuditEntry struct {
 // Key is the entry's id.
 func (a AuditEntry) Key() string { return a.ID }
 
-// FieldChange is the old and the new value of a field; nil means unset.
-type FieldChange struct {
-	Field string  `json:"field"`
-	Old   *string `json:"old"`
-	New   *string `json:"new"`
-}
+// FieldChange is the old and the new value of a field.
+type FieldChange = diff.FieldChange
 
 // Rollout is a rollout as it is kept. Its times are in the record; those of Meta
 // stay zero, as those of its devices do.
