@@ -6,10 +6,13 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/internal/testkit/faultdisk"
@@ -83,4 +86,71 @@ func TestKeyFileRefused(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
+}
+
+// The key stays over restarts, is nobody else's, and leads on to the next ones.
+func TestKeys(t *testing.T) {
+	r := newRig(t)
+	first := r.poll(one, order.Key{}).key
+	again := r.open()
+	k, err := again.Key(t.Context(), r.root)
+	if err != nil || !slices.Equal(k.Public, first.Public) {
+		t.Fatalf("another key after a restart: %v", err)
+	}
+	for range 3 {
+		if _, err := again.RotateKey(t.Context(), r.root); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := r.poll(one, first).key
+	if k, _ = again.Key(t.Context(), r.root); last.Version != 4 || !slices.Equal(last.Public, k.Public) {
+		t.Errorf("version %d", last.Version)
+	}
+	if g := r.poll(one, last); g.key.Version != 4 || len(g.beats) != 1 {
+		t.Errorf("%+v", g)
+	}
+	name := filepath.Join(r.dir, "keys", keyName)
+	info, err := os.Stat(name)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if err := os.Chmod(name, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	refused := func(what string) {
+		t.Helper()
+		_, err := r.open().Key(t.Context(), r.root)
+		_, err2 := r.orders.Send(t.Context(), r.root, Request{Kind: "retry", All: true}, false)
+		if !errors.Is(err, ErrKey) || !errors.Is(err2, domain.ErrKeys) {
+			t.Errorf("%s: %v, %v", what, err, err2)
+		}
+	}
+	refused("readable by others")
+	if err := errors.Join(os.Chmod(name, 0o600), os.Truncate(name, 9)); err != nil {
+		t.Fatal(err)
+	}
+	refused("damaged")
+}
+
+// FuzzKeyFile: what is read as a key signs, and leads on no further than it says.
+func FuzzKeyFile(f *testing.F) {
+	f.Add([]byte(`{"format":1,"version":1,"seed":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="}`))
+	f.Add([]byte(`{"format":1,"version":2,"seed":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=","next":["AQ=="]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		k, err := parseKeyFile(text)
+		if err != nil {
+			if !errors.Is(err, ErrKey) {
+				t.Errorf("an error of no kind: %v", err)
+			}
+			return
+		}
+		if b, err := k.key().OpenBeat(order.SealBeat(k.private(), order.Beat{Feed: "f"})); err != nil || b.Feed != "f" {
+			t.Error(err)
+		}
+		for v := range min(k.Version, 200) + 2 {
+			if line, ok := k.lead(v); ok && v > 0 && len(line.Next) != k.Version-v {
+				t.Errorf("from version %d lead %d statements to %d", v, len(line.Next), k.Version)
+			}
+		}
+	})
 }

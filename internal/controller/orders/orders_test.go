@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -535,105 +533,4 @@ func TestFeedsOfOne(t *testing.T) {
 	if len(s.wait.mine) != 0 || s.wait.feeds != 0 {
 		t.Errorf("%d feeds are left of %d devices", s.wait.feeds, len(s.wait.mine))
 	}
-}
-
-// The key stays over restarts, is nobody else's, and leads on to the next ones.
-func TestKeys(t *testing.T) {
-	r := newRig(t)
-	first := r.poll(one, order.Key{}).key
-	again := r.open()
-	k, err := again.Key(t.Context(), r.root)
-	if err != nil || !slices.Equal(k.Public, first.Public) {
-		t.Fatalf("another key after a restart: %v", err)
-	}
-	for range 3 {
-		if _, err := again.RotateKey(t.Context(), r.root); err != nil {
-			t.Fatal(err)
-		}
-	}
-	last := r.poll(one, first).key
-	if k, _ = again.Key(t.Context(), r.root); last.Version != 4 || !slices.Equal(last.Public, k.Public) {
-		t.Errorf("version %d", last.Version)
-	}
-	if g := r.poll(one, last); g.key.Version != 4 || len(g.beats) != 1 {
-		t.Errorf("%+v", g)
-	}
-	name := filepath.Join(r.dir, "keys", keyName)
-	info, err := os.Stat(name)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info.Mode(), err)
-	}
-	if err := os.Chmod(name, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	refused := func(what string) {
-		t.Helper()
-		_, err := r.open().Key(t.Context(), r.root)
-		_, err2 := r.orders.Send(t.Context(), r.root, Request{Kind: "retry", All: true}, false)
-		if !errors.Is(err, ErrKey) || !errors.Is(err2, domain.ErrKeys) {
-			t.Errorf("%s: %v, %v", what, err, err2)
-		}
-	}
-	refused("readable by others")
-	if err := errors.Join(os.Chmod(name, 0o600), os.Truncate(name, 9)); err != nil {
-		t.Fatal(err)
-	}
-	refused("damaged")
-}
-
-// The desk sends each order once, again after a while, and no more than fits.
-func TestDesk(t *testing.T) {
-	at := time.Unix(1_790_000_000, 0).UTC()
-	o := domain.SentOrder{ID: "a", Kind: "retry", Issued: at, Expires: at.Add(time.Hour)}
-	var all []open
-	for i := range order.MaxTargets + 1 {
-		all = append(all, open{o, fmt.Sprintf("SEP%012X", i)})
-	}
-	d := newDesk("f")
-	send, next := d.due(at, all)
-	if len(send) != 1 || len(send[0].Targets) != order.MaxTargets || send[0].Number != 1 || !next.Equal(at) {
-		t.Fatalf("%d orders, next %v", len(send), next)
-	}
-	send, next = d.due(at, all)
-	if len(send) != 1 || len(send[0].Targets) != 1 || send[0].Number != 2 || !next.Equal(at.Add(again)) {
-		t.Fatalf("%d orders, next %v", len(send), next)
-	}
-	if d.repeats(at, all) {
-		t.Error("it would be sent again at once")
-	}
-	if send, _ = d.due(at.Add(again-1), all); len(send) != 0 {
-		t.Errorf("%d orders too soon", len(send))
-	}
-	if !d.repeats(at.Add(again), all) {
-		t.Error("it would not be sent again")
-	}
-	if send, _ = d.due(at.Add(again), all[:1]); len(send) != 1 || send[0].Number != 3 {
-		t.Errorf("%+v", send)
-	}
-	if send, next = d.due(at.Add(time.Hour), all); len(send) != 0 || !next.IsZero() || len(d.sent) != 0 {
-		t.Errorf("after it has expired: %d orders, next %v", len(send), next)
-	}
-}
-
-// FuzzKeyFile: what is read as a key signs, and leads on no further than it says.
-func FuzzKeyFile(f *testing.F) {
-	f.Add([]byte(`{"format":1,"version":1,"seed":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="}`))
-	f.Add([]byte(`{"format":1,"version":2,"seed":"AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=","next":["AQ=="]}`))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		k, err := parseKeyFile(text)
-		if err != nil {
-			if !errors.Is(err, ErrKey) {
-				t.Errorf("an error of no kind: %v", err)
-			}
-			return
-		}
-		if b, err := k.key().OpenBeat(order.SealBeat(k.private(), order.Beat{Feed: "f"})); err != nil || b.Feed != "f" {
-			t.Error(err)
-		}
-		for v := range min(k.Version, 200) + 2 {
-			if line, ok := k.lead(v); ok && v > 0 && len(line.Next) != k.Version-v {
-				t.Errorf("from version %d lead %d statements to %d", v, len(line.Next), k.Version)
-			}
-		}
-	})
 }
