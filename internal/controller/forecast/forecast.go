@@ -203,11 +203,11 @@ func (s *Service) plan(ctx context.Context, d Draft, name string, runs *int) (Si
 		if p.Unknown != "" {
 			continue
 		}
-		alone := predict.Alone(c)
-		http += alone[0].Last.Seconds()
-		tftp += alone[len(alone)-1].Last.Seconds()
+		alone := c.CopiesOverWAN().Seconds()
+		http += alone
+		tftp += c.LockStep(sim.ClassicBlock).Seconds()
 		if f.group == "" {
-			last += alone[0].Last.Seconds()
+			last += alone
 			continue
 		}
 		w, err := s.shared(ctx, c, runs)
