@@ -3,7 +3,7 @@
 // What lives here: their flags, and what people read. What must not: what is sent and
 // when, which the controller does.
 //
-// Read Command.
+// Read Commands.
 package hook
 
 import (
