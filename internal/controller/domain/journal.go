@@ -533,3 +533,37 @@ func (k *Desk) Remove(ctx context.Context, partOf string, d Device) error {
 	}
 	return k.tx.Audit().Append(ctx, k.entry(partOf, "device.delete", d.Name, diff.Between(d, nil)))
 }
+
+// Write writes devices and their entries in the audit log, parts of the one of that
+// id. The versions of the devices are those written.
+func (k *Desk) Write(ctx context.Context, partOf string, all []Judged) error {
+	devices := make([]Device, len(all))
+	entries := make([]AuditEntry, len(all))
+	for i, j := range all {
+		devices[i] = j.Device
+		action := "device.update"
+		if j.Created {
+			action = "device.create"
+		}
+		entries[i] = k.entry(partOf, action, j.Device.Name, j.Changes)
+	}
+	if err := k.tx.Devices().PutAll(ctx, devices); err != nil {
+		return err
+	}
+	for i := range all {
+		all[i].Device.Meta = devices[i].Meta
+	}
+	return k.tx.Audit().AppendAll(ctx, entries)
+}
+
+func (k *Desk) entry(partOf, action, device string, changes []FieldChange) AuditEntry {
+	e := k.c.entryOf(k.by, action, DeviceTarget(device).String())
+	e.PartOf, e.Changes = partOf, changes
+	return e
+}
+
+// Note writes an entry about a whole job and returns its id.
+func (k *Desk) Note(ctx context.Context, action, target string) (string, error) {
+	e := k.c.entryOf(k.by, action, cleanText(target, MaxReportText))
+	return e.ID, k.tx.Audit().Append(ctx, e)
+}
