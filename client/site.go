@@ -79,9 +79,9 @@ type SitePlan struct {
 	// Classic is what the same takes if every device downloads by itself, by HTTP or
 	// by TFTP in blocks of 512 bytes.
 	Classic struct {
-		WANBytes int64    `json:"wan_bytes"`
-		HTTPS    *float64 `json:"http_s,omitempty"`
-		TFTPS    *float64 `json:"tftp_s,omitempty"`
+		WANBytes    int64    `json:"wan_bytes"`
+		HTTPSeconds *float64 `json:"http_s,omitempty"`
+		TFTPSeconds *float64 `json:"tftp_s,omitempty"`
 	} `json:"classic"`
 	// Line is what was assumed of the site: bytes a second, 0 if nobody has said, and
 	// the seconds of a round trip to the server.

@@ -75,7 +75,7 @@ func sitePlans(conn *console.Flags, cmd *cobra.Command, plans []client.SitePlan)
 	const header = "SITE DEVICES WAN LAST-DEVICE CLASSIC-WAN BY-HTTP BY-TFTP LAST-UPGRADE ITS-DEVICES ITS-WAN ITS-TIME"
 	err := console.List(conn, cmd, "site_plan", plans, header, func(p client.SitePlan) []string {
 		row := []string{console.OrNone(p.Site), strconv.Itoa(p.Devices), terminal.Bytes(p.WANBytes), planTime(p.LastS),
-			terminal.Bytes(p.Classic.WANBytes), planTime(p.Classic.HTTPS), planTime(p.Classic.TFTPS)}
+			terminal.Bytes(p.Classic.WANBytes), planTime(p.Classic.HTTPSeconds), planTime(p.Classic.TFTPSeconds)}
 		if t := p.Took; t != nil {
 			return append(row, t.Load, strconv.Itoa(t.Devices), terminal.Bytes(t.WANBytes), planTime(&t.LastS))
 		}
