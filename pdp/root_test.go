@@ -1,0 +1,119 @@
+package pdp
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/peerload/peerload/internal/note"
+	"github.com/peerload/peerload/pdp/wire"
+)
+
+// A root that its children find too slow tells what it finds of itself, in reasons
+// of their own: no child fails to take bytes, and no other root named this device.
+func TestSlowRootTellsOfItself(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	out := m.Step(0, Start{}, nil)
+	for !m.IsRoot() {
+		at, ok := m.Deadline()
+		if !ok || at > time.Minute {
+			t.Fatal("it does not become root")
+		}
+		m.Step(at, nil, nil)
+	}
+	m.out = out[:0]
+	if !m.root.tooSlow(peer(1)) {
+		t.Fatal("it stays root")
+	}
+	told := map[note.Note]wire.Reason{}
+	resigned := wire.ReasonNone
+	for _, a := range m.out {
+		switch a := a.(type) {
+		case Note:
+			switch a.What.(type) {
+			case note.HandsOverSlow, note.NoChildren:
+				told[a.What] = a.Reason
+			}
+		case Broadcast:
+			if r, ok := a.Msg.(*wire.Resign); ok {
+				resigned = r.Reason
+			}
+		}
+	}
+	if told[note.HandsOverSlow{}] != wire.ReasonSelfSlow || told[note.NoChildren{}] != wire.ReasonHandsOver {
+		t.Errorf("told %v", told)
+	}
+	// What others read stays as it was: the message's reason.
+	if resigned != wire.ReasonParentSlow {
+		t.Errorf("it resigned with %s", resigned)
+	}
+}
+
+// outranked is a machine that is root, gets the file from the origin and then hears
+// a claim of a higher rank.
+func outranked(t *testing.T, c *wire.Claim) (*Machine, time.Duration, []Action) {
+	t.Helper()
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	now := untilRoot(t, m)
+	m.Step(now, OriginOpened{Size: 1 << 20}, nil)
+	m.Step(now, Stored{Index: 0}, nil)
+	out := m.Step(now, claimed(1, c), nil)
+	if m.IsRoot() || m.el.Root() == nil {
+		t.Fatal("does not follow the higher rank")
+	}
+	return m, now, out
+}
+
+func stops(out []Action) bool {
+	return slices.ContainsFunc(out, func(a Action) bool { _, is := a.(StopOrigin); return is })
+}
+
+// TestOutrankedRootGoesOn: a root that is outranked goes on with its download until
+// the other serves. If that one gives nothing, it takes the root back, with the same
+// download.
+func TestOutrankedRootGoesOn(t *testing.T) {
+	liar := &wire.Claim{Rank: wire.Rank{Prefix: 16, Strength: 1}.Confirm(), Size: 1 << 20, Prefix: 16}
+	m, now, out := outranked(t, liar)
+	if stops(out) || !m.fallback.budget.Active() {
+		t.Fatal("drops its download for a claim")
+	}
+	for i := range 3 {
+		now += 600 * time.Millisecond
+		out = m.Step(now, Stored{Index: 1 + i}, nil)
+	}
+	out = append(out, pass(t, m, now, now+time.Second)...)
+	if !m.IsRoot() || stops(out) || open(out) >= 0 {
+		t.Errorf("root again %v, stops %v, asks anew from %d", m.IsRoot(), stops(out), open(out))
+	}
+	m, now, _ = outranked(t, liar)
+	m.Step(now, Stored{Index: 1}, nil)
+	if !stops(m.Step(now, Stored{Link: -1, Index: 2}, nil)) || m.fallback.budget.Active() {
+		t.Error("goes on though peers serve")
+	}
+}
+
+// TestRootThatCatchesUp: another root that is behind, and gets bytes, is given time
+// to catch up, once. Then this device goes on, and takes the root back.
+func TestRootThatCatchesUp(t *testing.T) {
+	behind := &wire.Claim{Rank: wire.Rank{Prefix: 1, Strength: 1}.Confirm(), Size: 1 << 20, Prefix: 1, Bytes: 1 << 18}
+	m, now, out := outranked(t, behind)
+	if !stops(out) || m.fallback.budget.Active() {
+		t.Fatal("two roots go on beside each other")
+	}
+	for end := now + m.cfg.Transfer.Progress; open(out) < 0; now += 500 * time.Millisecond {
+		if now > end {
+			t.Fatal("waits for ever")
+		}
+		m.Step(now, claimed(1, behind), nil)
+		out = pass(t, m, now, now+499*time.Millisecond)
+	}
+	m.Step(now, OriginOpened{Size: 1 << 20, From: 1}, nil)
+	for i := range 3 {
+		now += 600 * time.Millisecond
+		out = append(out, m.Step(now, Stored{Index: 1 + i}, nil)...)
+	}
+	if out = append(out, pass(t, m, now, now+time.Second)...); stops(out) || !m.IsRoot() {
+		t.Errorf("gives it time again: stops %v, root %v", stops(out), m.IsRoot())
+	}
+}
