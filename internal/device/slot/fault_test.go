@@ -186,92 +186,78 @@ func TestSyncThatFailed(t *testing.T) {
 	}
 }
 
-// exchange puts another file under a name.
-func exchange(t *testing.T, d *faultdisk.Disk, name string) {
-	t.Helper()
-	put(t, d, name+".other", []byte("other"))
-	must(t, d.Rename(name+".other", name))
-}
-
-// TestExchangedBeforeCommit: what is renamed is what was verified, not what has
-// its name by then.
-func TestExchangedBeforeCommit(t *testing.T) {
-	b := random(2*chunk, 32)
-	for _, how := range []string{"exchanged", "removed"} {
-		for what, commit := range map[string]func(d *faultdisk.Disk, p *slot.Partial) error{
-			"one": func(_ *faultdisk.Disk, p *slot.Partial) error { return p.Commit() },
-			"set": func(d *faultdisk.Disk, p *slot.Partial) error {
-				return slot.CommitSet(d, "/d", []*slot.Partial{p})
-			},
-		} {
-			d := newDisk(t)
-			put(t, d, "/d/x", []byte("old"))
-			p := open(t, d, "/d/x", signed(b), slot.Config{})
-			must(t, fill(p, b))
-			finish(t, p, b)
-			if how == "exchanged" {
-				exchange(t, d, "/d/.x.part")
-			} else {
-				must(t, d.Remove("/d/.x.part"))
-			}
-			err := commit(d, p)
-			if !errors.Is(err, slot.ErrDamaged) || string(get(t, d, "/d/x")) != "old" {
-				t.Errorf("%s, %s: %v, the target holds %q", what, how, err, get(t, d, "/d/x"))
-			}
-			if errors.Is(err, iofs.ErrNotExist) != (how == "removed") {
-				t.Errorf("%s, %s: %v", what, how, err)
-			}
+func TestNoSpace(t *testing.T) {
+	old, b := random(2*chunk, 14), random(8*chunk, 15)
+	wantFull := func(t *testing.T, err error) {
+		t.Helper()
+		var full *slot.NoSpaceError
+		if !errors.As(err, &full) || !errors.Is(err, slot.ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("got %v, want ErrNoSpace", err)
+		}
+		if full.Need <= full.Free || full.Free < 0 || full.Dir != "/d" {
+			t.Fatalf("says %v", full)
 		}
 	}
-}
-
-// meddler is a file system on which something happens just after a file was
-// opened.
-type meddler struct {
-	*faultdisk.Disk
-	opened string
-	happen func()
-}
-
-func (m *meddler) OpenFile(name string, flag int, perm iofs.FileMode) (slot.File, error) {
-	f, err := m.Disk.OpenFile(name, flag, perm)
-	if err == nil && name == m.opened && m.happen != nil {
-		m.happen()
-		m.happen = nil
-	}
-	return f, err
-}
-
-// TestExchangedBeforeRecovery: recovery renames the files that it checked. The
-// first is exchanged when the last is looked at.
-func TestExchangedBeforeRecovery(t *testing.T) {
-	d := cutCommit(t)
-	m := &meddler{Disk: d, opened: "/d/.root.part"}
-	m.happen = func() { exchange(t, d, "/d/.boot.part") }
-	_, err := slot.Recover(m, "/d")
-	wantErr(t, err, slot.ErrDamaged)
-	if whichSet(t, d, "/d", 1) != 1 {
-		t.Error("something was renamed")
-	}
-}
-
-// TestExchangedBeforeReuse: a file of the active slot gets its second name only
-// if it is the one that was checked.
-func TestExchangedBeforeReuse(t *testing.T) {
-	d := newDisk(t)
-	must(t, upgrade(d, 1))
-	m := &meddler{Disk: d, opened: "/d/a/conf"}
-	m.happen = func() { exchange(t, d, "/d/a/conf") }
-	s := openSlots(t, m, "/d")
-	l := slotLoad(2)
-	l.Components = []slot.Entry{l.Components[0], slotLoad(1).Components[1]}
-	missing, err := s.Begin(l)
-	if err != nil || len(missing) != 2 {
-		t.Errorf("missing %v, %v; want both: conf was exchanged", missing, err)
-	}
-	if got := get(t, d, "/d/b/conf"); got != nil {
-		t.Errorf("slot b got %q", got)
-	}
+	t.Run("open", func(t *testing.T) {
+		d := newDisk(t)
+		put(t, d, "/d/x", old)
+		d.SetCapacity(6 * chunk)
+		used := d.Used()
+		_, err := slot.OpenPartial(d, "/d/x", signed(b), slot.Config{})
+		wantFull(t, err)
+		if d.Used() != used || !slices.Equal(names(t, d, "/d"), []string{"x"}) {
+			t.Fatalf("a refused open left %v", names(t, d, "/d"))
+		}
+	})
+	t.Run("size", func(t *testing.T) {
+		d := newDisk(t)
+		d.SetCapacity(6 * chunk)
+		spec := sizeless(b)
+		p := open(t, d, "/d/x", spec, slot.Config{})
+		must(t, p.WriteChunk(0, piece(b, 0)))
+		wantFull(t, p.SetSize(int64(len(b))))
+		if p.Prefix() != 1 || p.Geometry().Known() {
+			t.Fatal("a refused size changed the partial")
+		}
+		d.SetCapacity(9 * chunk)
+		must(t, p.SetSize(int64(len(b))))
+	})
+	t.Run("size of nothing", func(t *testing.T) {
+		d := newDisk(t)
+		d.SetCapacity(6 * chunk)
+		p := open(t, d, "/d/x", sizeless(b),
+			slot.Config{})
+		wantFull(t, p.SetSize(int64(len(b))))
+		must(t, p.Close())
+		if left := names(t, d, "/d"); len(left) > 0 {
+			t.Fatalf("a refused size left %v where nothing was fetched", left)
+		}
+	})
+	t.Run("write", func(t *testing.T) {
+		d := newDisk(t)
+		put(t, d, "/d/x", old)
+		spec := sizeless(b)
+		p := open(t, d, "/d/x", spec, slot.Config{Window: chunk})
+		d.SetCapacity(5 * chunk)
+		var err error
+		for i := 0; i < 8 && err == nil; i++ {
+			err = p.WriteChunk(i, piece(b, i))
+		}
+		wantFull(t, err)
+		n := p.Prefix()
+		wantHeld(t, p, b)
+		if n == 0 || !bytes.Equal(get(t, d, "/d/x"), old) {
+			t.Fatalf("prefix %d; the old file must be intact", n)
+		}
+		must(t, p.Close())
+		d.SetCapacity(20 * chunk)
+		p = open(t, d, "/d/x", spec, slot.Config{})
+		if p.Prefix() != n {
+			t.Fatalf("resumed with %d chunks, %d were held", p.Prefix(), n)
+		}
+		must(t, p.SetSize(int64(len(b))))
+		must(t, fill(p, b))
+	})
 }
 
 // unreserving is a file system that cannot reserve room.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/testkit/faultdisk"
-	"github.com/peerload/peerload/load"
 )
 
 const stranger = 12345 // a user who is not this one
@@ -155,6 +154,94 @@ func TestLongerPartial(t *testing.T) {
 	}
 }
 
+// exchange puts another file under a name.
+func exchange(t *testing.T, d *faultdisk.Disk, name string) {
+	t.Helper()
+	put(t, d, name+".other", []byte("other"))
+	must(t, d.Rename(name+".other", name))
+}
+
+// TestExchangedBeforeCommit: what is renamed is what was verified, not what has
+// its name by then.
+func TestExchangedBeforeCommit(t *testing.T) {
+	b := random(2*chunk, 32)
+	for _, how := range []string{"exchanged", "removed"} {
+		for what, commit := range map[string]func(d *faultdisk.Disk, p *slot.Partial) error{
+			"one": func(_ *faultdisk.Disk, p *slot.Partial) error { return p.Commit() },
+			"set": func(d *faultdisk.Disk, p *slot.Partial) error {
+				return slot.CommitSet(d, "/d", []*slot.Partial{p})
+			},
+		} {
+			d := newDisk(t)
+			put(t, d, "/d/x", []byte("old"))
+			p := open(t, d, "/d/x", signed(b), slot.Config{})
+			must(t, fill(p, b))
+			finish(t, p, b)
+			if how == "exchanged" {
+				exchange(t, d, "/d/.x.part")
+			} else {
+				must(t, d.Remove("/d/.x.part"))
+			}
+			err := commit(d, p)
+			if !errors.Is(err, slot.ErrDamaged) || string(get(t, d, "/d/x")) != "old" {
+				t.Errorf("%s, %s: %v, the target holds %q", what, how, err, get(t, d, "/d/x"))
+			}
+			if errors.Is(err, iofs.ErrNotExist) != (how == "removed") {
+				t.Errorf("%s, %s: %v", what, how, err)
+			}
+		}
+	}
+}
+
+// meddler is a file system on which something happens just after a file was
+// opened.
+type meddler struct {
+	*faultdisk.Disk
+	opened string
+	happen func()
+}
+
+func (m *meddler) OpenFile(name string, flag int, perm iofs.FileMode) (slot.File, error) {
+	f, err := m.Disk.OpenFile(name, flag, perm)
+	if err == nil && name == m.opened && m.happen != nil {
+		m.happen()
+		m.happen = nil
+	}
+	return f, err
+}
+
+// TestExchangedBeforeRecovery: recovery renames the files that it checked. The
+// first is exchanged when the last is looked at.
+func TestExchangedBeforeRecovery(t *testing.T) {
+	d := cutCommit(t)
+	m := &meddler{Disk: d, opened: "/d/.root.part"}
+	m.happen = func() { exchange(t, d, "/d/.boot.part") }
+	_, err := slot.Recover(m, "/d")
+	wantErr(t, err, slot.ErrDamaged)
+	if whichSet(t, d, "/d", 1) != 1 {
+		t.Error("something was renamed")
+	}
+}
+
+// TestExchangedBeforeReuse: a file of the active slot gets its second name only
+// if it is the one that was checked.
+func TestExchangedBeforeReuse(t *testing.T) {
+	d := newDisk(t)
+	must(t, upgrade(d, 1))
+	m := &meddler{Disk: d, opened: "/d/a/conf"}
+	m.happen = func() { exchange(t, d, "/d/a/conf") }
+	s := openSlots(t, m, "/d")
+	l := slotLoad(2)
+	l.Components = []slot.Entry{l.Components[0], slotLoad(1).Components[1]}
+	missing, err := s.Begin(l)
+	if err != nil || len(missing) != 2 {
+		t.Errorf("missing %v, %v; want both: conf was exchanged", missing, err)
+	}
+	if got := get(t, d, "/d/b/conf"); got != nil {
+		t.Errorf("slot b got %q", got)
+	}
+}
+
 // A name that is exchanged between the last look and the rename is noticed.
 func TestExchangedAtTheRename(t *testing.T) {
 	b := random(chunk, 43)
@@ -166,29 +253,6 @@ func TestExchangedAtTheRename(t *testing.T) {
 	m.before = func() { exchange(t, d, "/d/.x.part") }
 	wantErr(t, p.Commit(), slot.ErrDamaged)
 	wantErr(t, p.Commit(), slot.ErrDamaged)
-}
-
-// What was begun for a file of another size is not continued, whatever its key.
-func TestPartialOfAnotherSize(t *testing.T) {
-	b := random(3*chunk, 45)
-	for _, size := range []int64{2 * chunk, 4 * chunk, 3*chunk - 1} {
-		d := newDisk(t)
-		spec := slot.Spec{Key: load.DigestOf([]byte("k")), Geometry: load.Geometry{Size: 3 * chunk}, Digest: slot.ExpectAny()}
-		p := open(t, d, "/d/x", spec, slot.Config{})
-		must(t, p.WriteChunk(0, piece(b, 0)))
-		must(t, p.Close())
-		p = open(t, d, "/d/x", spec, slot.Config{})
-		if !p.Has(0) {
-			t.Fatal("what was begun is not continued")
-		}
-		must(t, p.Close())
-		spec.Geometry.Size = size
-		p = open(t, d, "/d/x", spec, slot.Config{})
-		if p.Has(0) || p.Geometry() != spec.Geometry {
-			t.Errorf("%d bytes: chunk 0 is held: %v, of a file of %+v", size, p.Has(0), p.Geometry())
-		}
-		must(t, p.Close())
-	}
 }
 
 // The same while a set is put into place after a power cut.

@@ -74,6 +74,29 @@ func TestResumeWhateverTheEpoch(t *testing.T) {
 	must(t, p.Close())
 }
 
+// What was begun for a file of another size is not continued, whatever its key.
+func TestPartialOfAnotherSize(t *testing.T) {
+	b := random(3*chunk, 45)
+	for _, size := range []int64{2 * chunk, 4 * chunk, 3*chunk - 1} {
+		d := newDisk(t)
+		spec := slot.Spec{Key: load.DigestOf([]byte("k")), Geometry: load.Geometry{Size: 3 * chunk}, Digest: slot.ExpectAny()}
+		p := open(t, d, "/d/x", spec, slot.Config{})
+		must(t, p.WriteChunk(0, piece(b, 0)))
+		must(t, p.Close())
+		p = open(t, d, "/d/x", spec, slot.Config{})
+		if !p.Has(0) {
+			t.Fatal("what was begun is not continued")
+		}
+		must(t, p.Close())
+		spec.Geometry.Size = size
+		p = open(t, d, "/d/x", spec, slot.Config{})
+		if p.Has(0) || p.Geometry() != spec.Geometry {
+			t.Errorf("%d bytes: chunk 0 is held: %v, of a file of %+v", size, p.Has(0), p.Geometry())
+		}
+		must(t, p.Close())
+	}
+}
+
 func TestResumeDropsWhatTheSignedTableRefuses(t *testing.T) {
 	d := newDisk(t)
 	b := random(3*chunk, 5)
