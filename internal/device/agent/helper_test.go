@@ -399,9 +399,10 @@ func bare(t *testing.T, mac string) string {
 	return dir
 }
 
-// refusing is a TFTP server that answers requests for a device's own file with
-// an ERROR, and others with the text, from the port that was asked.
-func refusing(t *testing.T, code byte, text string) string {
+// answering is a TFTP server that answers what it gets, from the port that was asked:
+// requests for a device's own file with own, and all else as other says; nil: not.
+func answering(t *testing.T, own []byte, other func(got []byte) []byte) string {
+	t.Helper()
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -413,42 +414,43 @@ func refusing(t *testing.T, code byte, text string) string {
 			if err != nil {
 				return
 			}
-			switch {
-			case b[1] == 1 && strings.HasPrefix(string(b[2:n]), "SEP"):
-				_, _ = conn.WriteTo([]byte{0, 5, 0, code, 'n', 'o', 0}, from)
-			case b[1] == 1:
-				_, _ = conn.WriteTo(append([]byte{0, 3, 0, 1}, text...), from)
+			answer := own
+			if b[1] != 1 || !strings.HasPrefix(string(b[2:n]), "SEP") {
+				answer = other(b[:n])
+			}
+			if answer != nil {
+				_, _ = conn.WriteTo(answer, from)
 			}
 		}
 	}()
 	return conn.LocalAddr().String()
 }
 
+// refusing is a TFTP server that answers requests for a device's own file with
+// an ERROR, and others with the text.
+func refusing(t *testing.T, code byte, text string) string {
+	t.Helper()
+	return answering(t, []byte{0, 5, 0, code, 'n', 'o', 0}, func(got []byte) []byte {
+		if got[1] != 1 {
+			return nil
+		}
+		return append([]byte{0, 3, 0, 1}, text...)
+	})
+}
+
 // telling is a TFTP server that has no file of a device's own, tells a size of
 // others, and sends the text.
 func telling(t *testing.T, size int, text string) string {
-	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	go func() {
-		for b := make([]byte, 1500); ; {
-			n, from, err := conn.ReadFrom(b)
-			if err != nil {
-				return
-			}
-			switch {
-			case b[1] == 1 && strings.HasPrefix(string(b[2:n]), "SEP"):
-				_, _ = conn.WriteTo([]byte("\x00\x05\x00\x01no\x00"), from)
-			case b[1] == 1 && strings.Contains(string(b[2:n]), "\x00tsize\x00"):
-				_, _ = conn.WriteTo(fmt.Appendf([]byte{0, 6}, "tsize\x00%d\x00", size), from)
-			case b[1] == 1, b[1] == 4 && b[3] == 0:
-				_, _ = conn.WriteTo(append([]byte{0, 3, 0, 1}, text...), from)
-			}
+	t.Helper()
+	return answering(t, []byte("\x00\x05\x00\x01no\x00"), func(got []byte) []byte {
+		switch {
+		case got[1] == 1 && strings.Contains(string(got[2:]), "\x00tsize\x00"):
+			return fmt.Appendf([]byte{0, 6}, "tsize\x00%d\x00", size)
+		case got[1] == 1, got[1] == 4 && got[3] == 0:
+			return append([]byte{0, 3, 0, 1}, text...)
 		}
-	}()
-	return conn.LocalAddr().String()
+		return nil
+	})
 }
 
 // trickling is a server that has all that a depot has, and sends one byte a

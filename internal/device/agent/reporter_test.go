@@ -62,26 +62,13 @@ func TestReportsOverTLS(t *testing.T) {
 // and what it reports is read back there.
 func TestRealController(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "controller.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { store.Close() })
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
 	d.provision(sharing("L1", ""))
-	all, url := serveAPI(t, dir, domain.Config{Store: store, Repository: d.repo,
-		Password: passhash.Cost{Memory: 64, Time: 1, Threads: 1}})
-	ctl := all.Controller
-	root := domain.Local("root")
-	key, err := ctl.CreateEnrolment(t.Context(), root, domain.EnrolmentRequest{Name: "site", SiteKey: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := serve(t, domain.Config{Repository: d.repo, Password: passhash.Cost{Memory: 64, Time: 1, Threads: 1}})
+	ctl, root := all.Controller, domain.Local("root")
 	cfg := newSubnet(t).config(d, "CP-7961G")
-	cfg.Controller, cfg.TokenFile = url, filepath.Join(dir, "key")
-	write(t, cfg.TokenFile, key.Secret)
+	cfg.Controller, cfg.TokenFile = all.url, all.key
 	r := start(t, cfg)
 	r.runs("L1")
 	until(t, "the controller knows that L1 runs", func() bool {
@@ -127,45 +114,53 @@ func TestQuietConnection(t *testing.T) {
 	}
 }
 
-// serveAPI serves the API of a controller until the agents of the test have ended.
-func serveAPI(t *testing.T, dir string, cfg domain.Config) (all services.Services, url string) {
-	t.Helper()
-	all, err := services.New(t.Context(), services.Config{Keys: filepath.Join(dir, "keys"), Domain: cfg})
-	if err != nil {
-		t.Fatal(err)
-	}
-	api, err := api.New(api.Config{Services: all, Spool: dir, Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := httptest.NewServer(api)
-	t.Cleanup(srv.Close) // after the agent has left its feed
-	return all, srv.URL
+// servedController is a controller whose API is served, with the file of a site key.
+type servedController struct {
+	services.Services
+	url, key string
 }
 
-// TestOrders: orders reach an agent at once, each is carried out once, and its
-// answer reaches the controller; an agent that is started again goes on.
-func TestOrders(t *testing.T) {
-	t.Parallel()
+// serve serves the API of a controller until the agents of the test have ended.
+func serve(t *testing.T, cfg domain.Config) (c servedController) {
+	t.Helper()
 	dir := t.TempDir()
 	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "controller.db")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	all, url := serveAPI(t, dir, domain.Config{Store: store})
-	ctl, sent := all.Controller, all.Orders
-	go sent.Run(t.Context(), slog.New(slog.DiscardHandler))
-	root := domain.Local("root")
-	site, err := ctl.CreateEnrolment(t.Context(), root, domain.EnrolmentRequest{Name: "site", SiteKey: true})
+	cfg.Store = store
+	c.Services, err = services.New(t.Context(), services.Config{Keys: filepath.Join(dir, "keys"), Domain: cfg})
 	if err != nil {
 		t.Fatal(err)
 	}
+	api, err := api.New(api.Config{Services: c.Services, Spool: dir, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(api)
+	t.Cleanup(srv.Close) // after the agent has left its feed
+	site, err := c.Controller.CreateEnrolment(t.Context(), domain.Local("root"),
+		domain.EnrolmentRequest{Name: "site", SiteKey: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.url, c.key = srv.URL, filepath.Join(dir, "key")
+	write(t, c.key, site.Secret)
+	return c
+}
+
+// TestOrders: orders reach an agent at once, each is carried out once, and its
+// answer reaches the controller; an agent that is started again goes on.
+func TestOrders(t *testing.T) {
+	t.Parallel()
+	all := serve(t, domain.Config{})
+	ctl, sent, root := all.Controller, all.Orders, domain.Local("root")
+	go sent.Run(t.Context(), slog.New(slog.DiscardHandler))
 	d := newDepot(t)
 	d.provision(sharing("", ""))
 	cfg := newSubnet(t).config(d, "CP-7961G")
-	cfg.Controller, cfg.TokenFile, cfg.CheckIn = url, filepath.Join(dir, "key"), time.Hour
-	write(t, cfg.TokenFile, site.Secret)
+	cfg.Controller, cfg.TokenFile, cfg.CheckIn = all.url, all.key, time.Hour
 	r := start(t, cfg)
 	device := "SEP" + cfg.MAC
 	until(t, "the device is known", func() bool {
@@ -216,14 +211,15 @@ func TestOrders(t *testing.T) {
 		t.Errorf("it says %q", got.Text)
 	}
 	r.stop()
-	cfg.RebootCommand = "touch " + filepath.Join(dir, "rebooted")
+	rebooted := filepath.Join(t.TempDir(), "rebooted")
+	cfg.RebootCommand = "touch " + rebooted
 	r = start(t, cfg)
 	q := orders.Request{Kind: "restart", Devices: []string{device}}
 	if _, err := sent.Send(t.Context(), root, q, false); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the command runs", func() bool {
-		_, err := os.Stat(filepath.Join(dir, "rebooted"))
+		_, err := os.Stat(rebooted)
 		return err == nil
 	})
 	r.stop()
@@ -441,19 +437,8 @@ func TestOutbox(t *testing.T) {
 // provisioning file has changed the controller tells it.
 func TestIdle(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "controller.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { store.Close() })
-	all, url := serveAPI(t, dir, domain.Config{Store: store})
+	all := serve(t, domain.Config{})
 	go all.Orders.Run(t.Context(), slog.New(slog.DiscardHandler))
-	root := domain.Local("root")
-	site, err := all.Controller.CreateEnrolment(t.Context(), root, domain.EnrolmentRequest{Name: "site", SiteKey: true})
-	if err != nil {
-		t.Fatal(err)
-	}
 	var asked atomic.Int64
 	files := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
@@ -467,11 +452,10 @@ func TestIdle(t *testing.T) {
 	t.Cleanup(files.Close)
 	cfg := newSubnet(t).config(newDepot(t), "CP-7961G")
 	cfg.Servers = []string{files.URL}
-	cfg.Controller, cfg.TokenFile = url, filepath.Join(dir, "key")
-	write(t, cfg.TokenFile, site.Secret)
+	cfg.Controller, cfg.TokenFile = all.url, all.key
 	on := domain.SettingsChange{Set: policy.Values{policy.PeerSharing: policy.On}}
-	if _, err := all.Controller.CreateDevice(t.Context(), root, cfg.MAC, domain.DeviceChange{Model: &cfg.Model,
-		Settings: on}); err != nil {
+	change := domain.DeviceChange{Model: &cfg.Model, Settings: on}
+	if _, err := all.Controller.CreateDevice(t.Context(), domain.Local("root"), cfg.MAC, change); err != nil {
 		t.Fatal(err)
 	}
 	r := start(t, cfg)
