@@ -83,17 +83,18 @@ func (w *orderWay) connected() bool {
 	return w.relay != nil && w.relay.Connected()
 }
 
-// calm is what a device that has nothing to do need not ask and say again: its
-// controller orders it to fetch its file when that has changed, and learns otherwise
-// that it lives.
+// calm is what the last check-in brought. While that holds, and the device is
+// connected, it needs no other one: the controller sends an order when the
+// provisioning file has changed, and sees by the connection that the device lives.
 type calm struct {
 	mu    sync.Mutex
 	stamp order.Stamp // of the file in force, zero if there is none
 	said  []byte      // the state that the controller has, nil if it has none
-	until time.Time   // asks and says all the same then
+	until time.Time   // when it checks in all the same
 }
 
-// calmTime is for how long nothing is asked and said at most; a fifth of it at random.
+// calmTime is the longest time without a check-in. Each device takes up to a fifth off
+// it at random, so that a site does not check in at once.
 const calmTime = 28 * 24 * time.Hour
 
 func (c *calm) file() order.Stamp {
@@ -127,7 +128,7 @@ func (c *calm) reported(r report.Device) {
 	c.said = stateOf(r)
 }
 
-// holds reports whether there is nothing to ask, and nothing to say of a state.
+// holds reports whether nothing is to be asked, and nothing to be said of a state.
 func (c *calm) holds(r report.Device) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -148,8 +149,8 @@ func stateOf(r report.Device) []byte {
 	return b
 }
 
-// idle reports whether a check-in would ask and say nothing new. A device that is told
-// to check in more often than its controller looks for it has a reason.
+// idle reports whether a check-in would ask and say nothing new. Where check-ins are
+// closer together than the controller's own looks at the file, somebody wants them.
 func (d *Daemon) idle() bool {
 	c := d.conf.get()
 	busy := cmp.Or(d.upgrade.unfinished(), d.health.unmended(), d.sets.unfinished())
@@ -162,32 +163,28 @@ func (d *Daemon) idle() bool {
 func (d *Daemon) followFeed(ctx context.Context, f *feed.Follower) {
 	for ctx.Err() == nil {
 		i, changed := d.place.serving()
-		stage, end := context.WithCancel(ctx)
-		var ways sync.WaitGroup
-		ways.Go(func() { d.followBy(stage, i, f) })
 		pinned := f.Pinned()
 		select {
 		case <-pinned:
-			pinned = nil
+			pinned = nil // there is nothing to wait for
 		default:
+			i = nil // the device can believe nothing yet that comes by way of others
 		}
+		stage, end := context.WithCancel(ctx)
+		var ways sync.WaitGroup
+		ways.Go(func() { d.followBy(stage, i, f) })
 		select {
 		case <-ctx.Done():
 		case <-changed:
-		case <-pinned: // nil if it was before
+		case <-pinned:
 		}
 		end()
 		ways.Wait()
 	}
 }
 
-// followBy follows the feed until ctx ends, by the instance if that shares.
+// followBy follows the feed until ctx ends, by the instance if that shares; nil: none.
 func (d *Daemon) followBy(ctx context.Context, i *instance, f *feed.Follower) {
-	select {
-	case <-f.Pinned():
-	default:
-		i = nil
-	}
 	if i == nil || !i.key.sharing {
 		f.Alone(ctx)
 		return
