@@ -12,7 +12,7 @@
 // What lives here: the states of a claim, the comparison of claims, who is
 // distrusted. What must not: messages of the tree or the transfer, sockets,
 // clocks, goroutines. Time is an argument: the monotonic time since the driver
-// started.
+// started. Read Election first, then claim.go.
 package election
 
 import (

@@ -8,7 +8,7 @@
 //
 // What lives here: chunk numbers, sets of stripes, windows, and the times of the
 // transfer. What must not: bytes, digests, who is root, who is placed where,
-// sockets, clocks, goroutines.
+// sockets, clocks, goroutines. Read Config, then feed.go and stripe.go.
 package transfer
 
 import (

@@ -8,7 +8,7 @@
 //
 // What lives here: the members as the root knows them, their slots and depths.
 // What must not: who is root, which chunk goes where, how a follower asks and
-// dials, sockets, clocks, goroutines.
+// dials, sockets, clocks, goroutines. Read Placer first.
 package tree
 
 import (

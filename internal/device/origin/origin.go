@@ -5,6 +5,9 @@
 // What lives here: how to ask a server for one body, and what its refusals
 // mean. What must not: what the bytes should be (chunks, digests, signatures),
 // which server to ask when one fails, and when to ask again.
+//
+// Read origin.go (what is asked and what comes back), then http.go with answer.go, and
+// tftp.go; body.go bounds what comes.
 package origin
 
 import (
@@ -40,7 +43,8 @@ type Request struct {
 	// caller must then know the content by other means.
 	Validator string
 	// Size is the expected size of the whole file in bytes, or
-	// load.UnknownSize. A server that tells another is refused.
+	// load.UnknownSize. A server that tells another is refused; if the bytes are
+	// Verified, only one that tells less, by a protocol that then sends no more.
 	Size int64
 	// Verified says that the caller compares the bytes with a digest. They are
 	// then taken as the server sends them: resumed without a validator, and in
@@ -58,7 +62,8 @@ type Body struct {
 	Offset int64
 	// Size of the whole file in bytes, load.UnknownSize if not known.
 	Size int64
-	// Told is the size that the server announced; it may be another than Size.
+	// Told is the size that the server announced, load.UnknownSize if none. It may be
+	// another than Size if the bytes are Verified.
 	Told int64
 	// Validator is the content's strong validator, "" if it has none.
 	Validator string

@@ -10,4 +10,7 @@
 //
 // What must not: where bytes come from, who is told about them, and when.
 // There is no goroutine and no clock here: the driver calls.
+//
+// Read fs.go (what a disk must do), then partial.go, chunk.go and settle.go (one
+// file), set.go (a load), and slots.go (the switch).
 package slot

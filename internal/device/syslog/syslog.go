@@ -2,7 +2,7 @@
 // format of RFC 5424.
 //
 // What lives here: what of an event is sent. What must not: the format, which is
-// package rfc5424's, and which events are sent.
+// package rfc5424's, and which events are sent. Read Writer first.
 package syslog
 
 import (

@@ -4,6 +4,8 @@
 //
 // What lives here: the texts, of the codes of package reason among others. What
 // must not: the codes, and where the texts are shown.
+//
+// Read words.go, then reasons.go and notes.go: what the machine of a hierarchy decided.
 package wording
 
 import (
