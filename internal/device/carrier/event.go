@@ -53,7 +53,7 @@ type (
 	// that of the controller's clock.
 	Covered struct {
 		Link  Link
-		Nonce uint64
+		Nonce uint32
 		Feed  string
 		Last  uint64
 		Time  time.Time
@@ -130,7 +130,7 @@ type (
 	Mandate struct {
 		Link    Link
 		Carrier string
-		Nonce   uint64
+		Nonce   uint32
 	}
 	// Pass passes a line of the controller on to a follower, with the cover for it, if
 	// there is one.

@@ -19,7 +19,7 @@ type uplink struct {
 	since time.Duration
 
 	// nonce is that of the last mandate, drawn at mandated; 0 for none.
-	nonce    uint64
+	nonce    uint32
 	mandated time.Duration
 
 	// feed is the controller's that covers this device, "" for none. asked is when its
@@ -230,6 +230,6 @@ func (m *Machine) asked(in Asked) {
 	if in.Link != m.up.link || !m.up.open {
 		return
 	}
-	m.up.nonce, m.up.mandated = m.rnd.Uint64()|1, m.now
+	m.up.nonce, m.up.mandated = m.rnd.Uint32()|1, m.now
 	m.act(Mandate{in.Link, in.Carrier, m.up.nonce})
 }

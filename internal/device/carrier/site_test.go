@@ -64,7 +64,7 @@ type said struct {
 
 type cover struct {
 	node  *node
-	nonce uint64
+	nonce uint32
 	said  *said
 }
 

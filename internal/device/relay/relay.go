@@ -103,7 +103,7 @@ type passedOn struct {
 
 // mandate is the last one of this device.
 type mandate struct {
-	nonce uint64
+	nonce uint32
 	text  []byte
 }
 
@@ -254,7 +254,7 @@ func (r *Relay) accept(c net.Conn, from netip.AddrPort) {
 // mandate gives the carrier a mandate. If there is none to be had, the carrier does
 // not serve this device.
 func (r *Relay) mandate(a carrier.Mandate) {
-	text, err := r.feed.Mandate(a.Carrier, uint32(a.Nonce))
+	text, err := r.feed.Mandate(a.Carrier, a.Nonce)
 	if err != nil {
 		r.cfg.Log.Warn("no mandate for the carrier", "error", err)
 		return
