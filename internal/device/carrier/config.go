@@ -70,9 +70,8 @@ func Default() Config {
 
 // Validate refuses times that cannot work.
 func (c Config) Validate() error {
-	for _, d := range []time.Duration{c.Silent, c.Dial, c.Spread, c.Again, c.Gather, c.Pace, c.Retry, c.Late, c.Patience,
-		c.Jitter,
-		c.Prove} {
+	for _, d := range []time.Duration{c.Silent, c.Dial, c.Spread, c.Again, c.Gather, c.Pace, c.Retry, c.Late,
+		c.Patience, c.Jitter, c.Prove} {
 		if d <= 0 {
 			return errors.New("carrier: every time must be positive")
 		}

@@ -41,8 +41,7 @@ const (
 	maxKey    = 4096
 )
 
-// Config configures a Follower. All fields are required but Follow, Up,
-// Stamp and Life.
+// Config configures a Follower. All fields are required but Follow, Up, Stamp and Life.
 type Config struct {
 	// State is the directory in which the key and the record are kept.
 	State string

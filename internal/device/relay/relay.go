@@ -32,9 +32,9 @@ import (
 
 // Config configures a Relay. All fields are required.
 type Config struct {
-	// Device takes part on the subnet, and Net is its place there.
+	// Device takes part on the subnet.
 	Device *engine.Device
-	// Net is the place of Device on its subnet.
+	// Net is the place of Device there.
 	Net peernet.Net
 	// Name is the device's, as the controller knows it.
 	Name string
@@ -49,7 +49,7 @@ type Config struct {
 // Validate says what is missing.
 func (c Config) Validate() error {
 	if c.Device == nil || c.Net == nil || c.Controller == "" || c.Log == nil || !order.IsDevice(c.Name) {
-		return errors.New("relay: a field is missing")
+		return errors.New("relay: a field is missing, or the name is none of a device")
 	}
 	return c.Times.Validate()
 }
@@ -122,8 +122,8 @@ func New(cfg Config, f *feed.Follower) (*Relay, error) {
 		m: carrier.New(cfg.Times, self, rand.New(rand.NewChaCha8(seed)))}, nil
 }
 
-// Connected reports whether the controller's orders come. It also knows then by which
-// file this device is provisioned, and that the device lives.
+// Connected reports whether the controller's orders come. The controller then also
+// knows that this device lives, and by which file it is provisioned.
 func (r *Relay) Connected() bool { return r.connected.Load() }
 
 func (r *Relay) now() time.Duration { return time.Since(r.start) }

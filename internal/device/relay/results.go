@@ -11,9 +11,9 @@ import (
 const (
 	// collectTime is how long a carrier waits for more results.
 	collectTime = 50 * time.Millisecond
-	// atOnce bounds the results that it hands over at once, and most those that wait:
-	// what is dropped comes again, from who has it.
-	atOnce, most = 128, 4096
+	// atOnce bounds the results that it hands over at once, and maxWaitingResults those
+	// that wait: what is dropped comes again, from the device that has it.
+	atOnce, maxWaitingResults = 128, 4096
 	// upTime is how long a device waits for the answer by way of its carrier, before
 	// it goes to the controller itself.
 	upTime = 10 * time.Second
@@ -40,7 +40,7 @@ func (r *Relay) collect(from carrier.Link, sealed [][]byte) {
 	}
 	for _, b := range sealed {
 		claim, err := order.Claim(b)
-		if err == nil && len(r.results.waiting) < most {
+		if err == nil && len(r.results.waiting) < maxWaitingResults {
 			r.results.waiting = append(r.results.waiting, result{from, claim.Order, claim.Device, b})
 		}
 	}
