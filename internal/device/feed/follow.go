@@ -94,7 +94,7 @@ func (f *Follower) Once(ctx context.Context, mandates []byte, came func(order.Li
 	}
 	body, err := f.post(ctx, c, "feed", hello)
 	if err != nil {
-		return errors.Join(err, context.Cause(ctx))
+		return cmp.Or(context.Cause(ctx), err)
 	}
 	defer body.Close()
 	f.wakeAnswers() // what could not be handed over before
@@ -102,7 +102,7 @@ func (f *Follower) Once(ctx context.Context, mandates []byte, came func(order.Li
 		quiet.Reset(silence)
 		came(l)
 	})
-	return errors.Join(err, context.Cause(ctx))
+	return cmp.Or(context.Cause(ctx), err)
 }
 
 // lines takes the lines of a feed, and says of each that it came.

@@ -3,12 +3,16 @@ package feed
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/order"
 )
 
 // TestRetry: where there is no way to the controller the next attempts come later and
@@ -42,6 +46,39 @@ func TestRetry(t *testing.T) {
 		}
 		if same || waits[0] != 0 {
 			t.Errorf("the first attempt comes after %v; all others after the same time: %v", waits[0], same)
+		}
+	})
+}
+
+// silent is the way to a controller that accepts a feed and says nothing.
+type silent struct{}
+
+// RoundTrip implements http.RoundTripper.
+func (silent) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, end := io.Pipe()
+	context.AfterFunc(r.Context(), func() { end.CloseWithError(r.Context().Err()) })
+	return &http.Response{StatusCode: http.StatusOK, Body: body}, nil
+}
+
+// TestSilence: a feed in which nothing comes ends, and says that alone. By the clock of
+// a bubble.
+func TestSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, err := New(Config{State: t.TempDir(), Files: slot.OS{}, Device: one, Do: (&done{}).do,
+			Log: slog.New(slog.DiscardHandler), Controller: func() (Controller, error) {
+				return Controller{URL: "https://controller", Client: &http.Client{Transport: silent{}}}, nil
+			}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		err = f.Once(t.Context(), nil, func(order.Line) {})
+		if err == nil || !strings.HasPrefix(err.Error(), "the controller has said nothing") ||
+			strings.Contains(err.Error(), "\n") {
+			t.Errorf("it ends with %v", err)
+		}
+		if d := time.Since(begun); d != silence {
+			t.Errorf("it ends after %v, not %v", d, silence)
 		}
 	})
 }
