@@ -382,7 +382,8 @@ func (d *download) endsHere(b *origin.Body, i int, tail []byte, err error) bool 
 		return false
 	}
 	off, _ := d.part.Geometry().Span(i)
-	d.job.proven.Store(off + int64(len(tail)) + 1)
+	size := off + int64(len(tail))
+	d.job.proven.Store(&size)
 	return true
 }
 

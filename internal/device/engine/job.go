@@ -85,9 +85,9 @@ type job struct {
 	told     int           // chunks held then
 	next     *job          // may use the origin once this one needs it no more
 
-	held   bool          // the file was in place from the start
-	source atomic.Uint32 // of spec.Sources, the one in use
-	proven atomic.Int64  // the size by the digest, and one; 0 while it is not known
+	held   bool                  // the file was in place from the start
+	source atomic.Uint32         // of spec.Sources, the one in use
+	proven atomic.Pointer[int64] // the size by the digest, nil while it is not known
 
 	finished chan struct{} // closed when complete or failed
 	settle   chan struct{} // wakes the disk goroutine
@@ -314,8 +314,8 @@ func (j *job) slotSpec(epoch uint64, size int64) slot.Spec {
 // size returns the file's size where something certain says it, or
 // load.UnknownSize.
 func (j *job) size() int64 {
-	if n := j.proven.Load(); n > 0 {
-		return n - 1
+	if n := j.proven.Load(); n != nil {
+		return *n
 	}
 	return j.spec.Size
 }
