@@ -81,7 +81,7 @@ func (f *fetching) open(ctx context.Context, moved bool) (*device, error) {
 	for {
 		d, err := r.newDevice(f.state, hosts, f.tell)
 		if err == nil && moved && d.moves != nil {
-			r.warn(errMoved.Error() + ": it goes on as " + d.net.Addr().Addr().String())
+			r.warn(errMoved.Error() + ": going on as " + d.net.Addr().Addr().String())
 		}
 		if !moved || !errors.Is(err, peernet.ErrNoAddress) {
 			return d, err
@@ -101,7 +101,7 @@ func (f *fetching) open(ctx context.Context, moved bool) (*device, error) {
 
 // alone opens a device without peers, which moves as soon as there can be some.
 func (f *fetching) alone(hosts []string) (*device, error) {
-	f.req.warn(errMoved.Error() + ": there are no peers for now")
+	f.req.warn(errMoved.Error() + ": going on without peers for now")
 	r := *f.req
 	r.Peers.Off = true
 	d, err := r.newDevice(f.state, hosts, f.tell)
