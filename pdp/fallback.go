@@ -17,27 +17,27 @@ import (
 // failed it, within the subnet's budget; or if peers say that the origin fails,
 // to check.
 type fallback struct {
-	m        *Machine
-	budget   *origin.Budget
-	review   *review
-	gained   time.Duration        // when a chunk last came from anywhere, or the wait began again
-	wait     time.Duration        // how long one may take
-	starving bool                 // entitled to the origin because no peer served
-	announce time.Duration        // when the direct download under way is announced again
-	probe    timer                // when to check whether the origin answers
-	contest  origin.Contest       // of the direct download with the peers
-	spared   map[netip.Addr]bool  // roots that were given time to catch up
-	fed      time.Duration        // when a chunk last came from anywhere
-	looking  bool                 // the direct download has not shown yet how slow the line is
-	yielded  bool                 // a slow line was left to the peers once since a chunk came
-	tapped   map[netip.Addr]bool  // devices that download directly and were dialled since a chunk came
-	sifted   map[netip.Addr]again // when devices may be tried though peers serve, slowly
+	m         *Machine
+	budget    *origin.Budget
+	review    *review
+	gained    time.Duration        // when a chunk last came from anywhere, or the wait began again
+	wait      time.Duration        // how long one may take
+	starving  bool                 // entitled to the origin because no peer served
+	announce  time.Duration        // when the direct download under way is announced again
+	probe     timer                // when to check whether the origin answers
+	contest   origin.Contest       // of the direct download with the peers
+	spared    map[netip.Addr]bool  // roots that were given time to catch up
+	fed       time.Duration        // when a chunk last came from anywhere
+	looking   bool                 // the direct download has not shown yet how slow the line is
+	yielded   bool                 // a slow line was left to the peers once since a chunk came
+	tried     map[netip.Addr]bool  // peers that were tried since a chunk came
+	slowTries map[netip.Addr]again // when peers may be tried again while others serve slowly
 }
 
 func newFallback(m *Machine) *fallback {
 	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), review: newReview(m),
 		wait:   m.cfg.Transfer.Fallback,
-		spared: map[netip.Addr]bool{}, tapped: map[netip.Addr]bool{}, sifted: map[netip.Addr]again{}}
+		spared: map[netip.Addr]bool{}, tried: map[netip.Addr]bool{}, slowTries: map[netip.Addr]again{}}
 }
 
 // start begins the wait for chunks.
@@ -64,7 +64,7 @@ func (f *fallback) gain() {
 	}
 	f.gained, f.fed = f.m.now, f.m.now
 	f.looking, f.yielded = false, false
-	clear(f.tapped)
+	clear(f.tried)
 }
 
 // chunkTime is how long the line takes for what comes at once, if it does nothing
@@ -192,7 +192,7 @@ const mostSpared = 64
 func (f *fallback) spare(r *election.Candidate) bool {
 	m, a, cfg := f.m, r.Addr.Addr(), f.m.cfg.Transfer
 	advances := r.Claim.Prefix > r.Claim.Rank.Prefix || r.Claim.Bytes > 0
-	if f.thin() || !advances || m.el.Burnt(a) || r.Claim.Prefix > m.held.Prefix() ||
+	if f.thin() || !advances || m.el.WasDistrusted(a) || r.Claim.Prefix > m.held.Prefix() ||
 		f.spared[a] || len(f.spared) >= mostSpared {
 		return false
 	}
@@ -231,24 +231,24 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 	f.tap(c, d)
 }
 
-// mostTapped bounds the addresses that are remembered.
-const mostTapped = 64
+// mostTried bounds the addresses that are remembered.
+const mostTried = 64
 
-// seeks reports whether this device tries another peer, at an address: where none
+// mayTry reports whether this device tries another peer, at an address: where none
 // has served it for long, each until a chunk comes; where it is served slowly, each
 // once and after twice as long each time.
-func (f *fallback) seeks(a netip.Addr, slow bool) bool {
+func (f *fallback) mayTry(a netip.Addr, slow bool) bool {
 	if f.starving || f.budget.Waiting() {
-		return !f.tapped[a] && len(f.tapped) < mostTapped
+		return !f.tried[a] && len(f.tried) < mostTried
 	}
-	return slow && f.m.now >= f.sifted[a].next && (len(f.sifted) < mostTapped || f.sifted[a].wait > 0)
+	return slow && f.m.now >= f.slowTries[a].next && (len(f.slowTries) < mostTried || f.slowTries[a].wait > 0)
 }
 
-// sought records that the peer at an address was tried.
-func (f *fallback) sought(a netip.Addr) {
-	f.tapped[a] = true
-	w := max(f.m.cfg.Transfer.Fallback, 2*f.sifted[a].wait)
-	f.sifted[a] = again{f.m.now + w, w}
+// noteTry records that the peer at an address was tried.
+func (f *fallback) noteTry(a netip.Addr) {
+	f.tried[a] = true
+	w := max(f.m.cfg.Transfer.Fallback, 2*f.slowTries[a].wait)
+	f.slowTries[a] = again{f.m.now + w, w}
 }
 
 // again is when something is tried again, and after which wait.
@@ -259,7 +259,7 @@ type again struct{ next, wait time.Duration }
 func (f *fallback) tap(c election.Candidate, d *wire.Direct) {
 	m, a := f.m, c.Addr.Addr()
 	slow := f.review.slow()
-	if m.held.complete() || !f.seeks(a, slow) {
+	if m.held.complete() || !f.mayTry(a, slow) {
 		return
 	}
 	for _, s := range m.following.sides() {
@@ -273,7 +273,7 @@ func (f *fallback) tap(c election.Candidate, d *wire.Direct) {
 		} else if state == follower.Attached {
 			continue
 		}
-		f.sought(a)
+		f.noteTry(a)
 		s.dialTo(c.Peer, c.Links)
 	}
 }
@@ -284,10 +284,10 @@ func (f *fallback) try(c election.Candidate) {
 	m, a, r, w := f.m, c.Addr.Addr(), f.m.el.Root(), f.m.following.roots.watch
 	if m.held.complete() || r == nil || r.Addr.Addr() == a ||
 		w == nil || m.now-w.Began() < m.cfg.Tree.AskAgain || // the present one has had no time
-		!c.Claim.Rank.Confirmed || c.Claim.Prefix <= m.held.Prefix() || !f.seeks(a, f.review.slow()) {
+		!c.Claim.Rank.Confirmed || c.Claim.Prefix <= m.held.Prefix() || !f.mayTry(a, f.review.slow()) {
 		return
 	}
-	f.sought(a)
+	f.noteTry(a)
 	m.el.elect(func(o *election.Output) { m.el.Try(m.now, c, o) })
 }
 

@@ -367,8 +367,8 @@ func TestStarvingTriesOthers(t *testing.T) {
 	if r := m.el.Root(); r == nil || r.Peer != peer(2) {
 		t.Fatalf("does not try another root: %+v", r)
 	}
-	if m.fallback.try(election.Candidate{Peer: peer(2), Addr: addr(2), Claim: *other}); len(m.fallback.tapped) != 1 {
-		t.Errorf("tries it again: %v", m.fallback.tapped)
+	if m.fallback.try(election.Candidate{Peer: peer(2), Addr: addr(2), Claim: *other}); len(m.fallback.tried) != 1 {
+		t.Errorf("tries it again: %v", m.fallback.tried)
 	}
 	dials := func(d *wire.Direct) bool {
 		out := m.Step(now, Datagram{From: addr(3), Env: wire.Envelope{From: peer(3), TCPPort: wire.Port}, Msg: d}, nil)

@@ -304,8 +304,8 @@ func (e *Election) IgnoreFor(a netip.Addr, why wire.Reason) time.Duration {
 	return e.cfg.Distrust << min(n, 6)
 }
 
-// Burnt reports whether a root at an address has failed before.
-func (e *Election) Burnt(a netip.Addr) bool { return e.distrusts[a] > 0 }
+// WasDistrusted reports whether a root at an address has failed before.
+func (e *Election) WasDistrusted(a netip.Addr) bool { return e.distrusts[a] > 0 }
 
 // Distrust stops listening to claims from an address for a while: its root
 // failed. If it is the root, another root that was heard a moment ago is

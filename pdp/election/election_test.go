@@ -204,7 +204,7 @@ func TestAnswersForItsFollowers(t *testing.T) {
 	now, _ := until(t, e, Root)
 	var o Output
 	e.Distrust(now, addr(7).Addr(), wire.ReasonDigestMismatch, &o)
-	if !e.Burnt(addr(7).Addr()) || e.Burnt(addr(8).Addr()) {
+	if !e.WasDistrusted(addr(7).Addr()) || e.WasDistrusted(addr(8).Addr()) {
 		t.Error("does not remember who failed")
 	}
 	now += time.Second
