@@ -241,14 +241,21 @@ func (f *fallback) mayTry(a netip.Addr, slow bool) bool {
 	if f.starving || f.budget.Waiting() {
 		return !f.tried[a] && len(f.tried) < mostTried
 	}
-	return slow && f.m.now >= f.slowTries[a].next && (len(f.slowTries) < mostTried || f.slowTries[a].wait > 0)
+	return slow && f.m.now >= f.slowTries[a].next && f.remembers(a)
+}
+
+// remembers reports whether there is room to remember a try at an address.
+func (f *fallback) remembers(a netip.Addr) bool {
+	return len(f.slowTries) < mostTried || f.slowTries[a].wait > 0
 }
 
 // noteTry records that the peer at an address was tried.
 func (f *fallback) noteTry(a netip.Addr) {
 	f.tried[a] = true
-	w := max(f.m.cfg.Transfer.Fallback, 2*f.slowTries[a].wait)
-	f.slowTries[a] = again{f.m.now + w, w}
+	if f.remembers(a) {
+		w := max(f.m.cfg.Transfer.Fallback, 2*f.slowTries[a].wait)
+		f.slowTries[a] = again{f.m.now + w, w}
+	}
 }
 
 // again is when something is tried again, and after which wait.

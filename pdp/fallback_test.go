@@ -387,6 +387,23 @@ func TestStarvingTriesOthers(t *testing.T) {
 	}
 }
 
+// TestTriesAreBounded: however many addresses are tried between two chunks, no more
+// than mostTried of them are remembered.
+func TestTriesAreBounded(t *testing.T) {
+	m, _, _ := starving(t)
+	for i := range 3 * mostTried {
+		if a := addr(i).Addr(); m.fallback.mayTry(a, false) {
+			m.fallback.noteTry(a)
+		}
+		if i%mostTried == mostTried-1 {
+			clear(m.fallback.tried) // as after a chunk
+		}
+	}
+	if n := len(m.fallback.slowTries); n != mostTried {
+		t.Errorf("%d addresses are remembered, want %d", n, mostTried)
+	}
+}
+
 // TestSlowlyServedTriesOthers: a device whose root sends a chunk now and then goes over
 // to another that says it has more, and opens a link to one that downloads directly:
 // each after a while, and after twice as long once more. One that is served well does
