@@ -36,5 +36,7 @@
 //
 // What lives here: what a program asks for, and how the device is put together
 // for it. What must not: flags, terminals, exit statuses, and the path itself,
-// which is in internal/device. Read request.go first, then fetch.go.
+// which is in internal/device. Read request.go first, then fetch.go (what is
+// fetched), moves.go (what happens when the address changes) and device.go (how the
+// device is put together).
 package peerload
