@@ -17,6 +17,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -82,7 +83,7 @@ type Relay struct {
 	served  carrier.Link
 	own     ownFeed
 	mine    mandate
-	waiting []feed.Passed // orders of a feed that does not cover this device yet
+	waiting waitingOrders
 	results collected
 	ask     chan<- order.Acks // who waits for acknowledgements by way of the carrier
 	// same is the frame of a line that goes to all alike.
@@ -315,9 +316,46 @@ func (r *Relay) came(l order.Line) {
 	r.step(carrier.Line{Text: text, Covers: covers})
 }
 
-// maxWaiting bounds the orders that wait for a cover; with more there is a gap, and
-// the carrier does not serve.
+// maxWaiting bounds the orders of a feed that wait for a cover; with more there is a
+// gap, and the carrier does not serve.
 const maxWaiting = 256
+
+// waitingOrders are orders of feeds that do not serve this device at the moment. They
+// are of two feeds at most, as package carrier counts them: the one that has served
+// last, and the newest. What one feed does must not lose an order of the other, which
+// was counted.
+type waitingOrders struct {
+	last string // the feed that has served last
+	all  []feed.Passed
+}
+
+// add keeps an order, and reports whether there is room.
+func (w *waitingOrders) add(o feed.Passed) bool {
+	same := 0
+	w.all = slices.DeleteFunc(w.all, func(p feed.Passed) bool {
+		if p.Feed == o.Feed {
+			same++
+		}
+		return o.Feed != w.last && p.Feed != w.last && p.Feed != o.Feed
+	})
+	if same >= maxWaiting {
+		return false
+	}
+	w.all = append(w.all, o)
+	return true
+}
+
+// take returns the orders of a feed that serves, which wait no longer.
+func (w *waitingOrders) take(serving string) (orders []feed.Passed) {
+	w.last = serving
+	w.all = slices.DeleteFunc(w.all, func(p feed.Passed) bool {
+		if p.Feed == serving {
+			orders = append(orders, p)
+		}
+		return p.Feed == serving
+	})
+	return orders
+}
 
 // passed takes a line from the carrier.
 func (r *Relay) passed(from carrier.Link, c order.Carried) {
@@ -342,23 +380,19 @@ func (r *Relay) passed(from carrier.Link, c order.Carried) {
 		}
 		r.step(carrier.Beat{Link: from, Feed: p.Feed, Last: p.Last, Time: p.Time})
 	} else {
-		if len(r.waiting) >= maxWaiting {
+		if !r.waiting.add(p) {
 			return
 		}
 		r.step(carrier.Numbered{Link: from, Feed: p.Feed, Number: p.Number})
-		r.waiting = append(r.waiting, p)
 	}
-	served, feed := r.m.Served()
-	if served != from || feed != p.Feed {
+	served, serving := r.m.Served()
+	if served != from || serving != p.Feed {
 		return
 	}
 	if p.Number == 0 {
 		r.feed.Take(p) // before the orders: it sets the clock
 	}
-	for _, o := range r.waiting {
-		if o.Feed == feed {
-			r.feed.Take(o)
-		}
+	for _, o := range r.waiting.take(serving) {
+		r.feed.Take(o)
 	}
-	r.waiting = nil
 }
