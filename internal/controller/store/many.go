@@ -31,17 +31,11 @@ func (t *table[T, F, P]) GetAll(ctx context.Context, keys []string) (map[string]
 
 // among reads columns of the rows that have one of the keys.
 func (t *table[T, F, P]) among(ctx context.Context, columns string, keys []string, scan func(*sql.Rows) error) error {
-	args := make([]any, 0, len(keys))
-	for _, k := range keys {
-		if storable(k) {
-			args = append(args, k)
-		}
-	}
+	in, args := among(keys)
 	if len(args) == 0 {
 		return nil
 	}
-	query := "SELECT " + columns + " FROM " + t.name + " WHERE id IN (?" + strings.Repeat(", ?", len(args)-1) + ")"
-	return t.rows(ctx, "read "+t.name, query, args, scan)
+	return t.rows(ctx, "read "+t.name, "SELECT "+columns+" FROM "+t.name+" WHERE id IN "+in, args, scan)
 }
 
 // PutAll implements domain.Table. There is one writer at a time, so the versions

@@ -38,13 +38,41 @@ func nothing(domain.None) []condition { return nil }
 
 // equal is a condition if the value is one, and none for "".
 func equal(conds []condition, column, value string) []condition {
-	if value == "" {
+	return given(conds, column+" = ?", value)
+}
+
+// given is a condition on a text, none for "".
+func given(conds []condition, sql, text string) []condition {
+	if text == "" {
 		return conds
 	}
-	if !storable(value) {
+	if !storable(text) {
 		return append(conds, never)
 	}
-	return append(conds, condition{column + " = ?", []any{value}})
+	return append(conds, condition{sql, []any{text}})
+}
+
+// oneOf is the condition that a column has one of some texts.
+func oneOf(column string, texts []string) condition {
+	in, args := among(texts)
+	if len(args) == 0 {
+		return never
+	}
+	return condition{column + " IN " + in, args}
+}
+
+// among is a list of texts for IN. Those that no column holds are left out; an empty
+// list holds nothing.
+func among(texts []string) (sql string, args []any) {
+	for _, s := range texts {
+		if storable(s) {
+			args = append(args, s)
+		}
+	}
+	if len(args) == 0 {
+		return "(NULL)", nil
+	}
+	return "(?" + strings.Repeat(", ?", len(args)-1) + ")", args
 }
 
 // never is the condition of what no row can match.
@@ -186,23 +214,16 @@ func atSite(conds []condition, column, value string) []condition {
 	if value == "" {
 		return conds
 	}
-	if !storable(value) {
-		return append(conds, never)
-	}
 	return append(conds, belongs(column, []string{value}))
 }
 
 // belongs is the condition of atSite, of any of some sites.
 func belongs(column string, sites []string) condition {
-	args := make([]any, len(sites))
-	for i, s := range sites {
-		args[i] = s
+	devices := oneOf("at_site", sites)
+	if column == "" || len(devices.args) == 0 {
+		return devices
 	}
-	sql := "at_site IN (?" + strings.Repeat(", ?", len(sites)-1) + ")"
-	if column != "" {
-		sql = column + " IN (SELECT id FROM devices WHERE " + sql + ")"
-	}
-	return condition{sql, args}
+	return condition{column + " IN (SELECT id FROM devices WHERE " + devices.sql + ")", devices.args}
 }
 
 // ofRealm is what a realm has, of rows with devices by that column; ok is false
@@ -211,11 +232,7 @@ func ofRealm(column string, r domain.Realm) (c condition, ok bool) {
 	if !r.Limited() {
 		return c, false
 	}
-	sites := sitesOf(r)
-	if len(sites) == 0 {
-		return never, true
-	}
-	return belongs(column, sites), true
+	return belongs(column, r.Sites()), true
 }
 
 // sitesOf are those of a limited realm that a column can hold.
@@ -311,25 +328,12 @@ var savings = schema[domain.Saving, domain.SavingFilter]{
 	where: func(f domain.SavingFilter) []condition {
 		c := equal(nil, "site", f.Site)
 		c = equal(c, "load", f.Load)
-		for sql, month := range map[string]string{"month >= ?": f.Since, "month <= ?": f.Until} {
-			if month != "" && !storable(month) {
-				c = append(c, never)
-			} else if month != "" {
-				c = append(c, condition{sql, []any{month}})
-			}
+		c = given(c, "month >= ?", f.Since)
+		c = given(c, "month <= ?", f.Until)
+		if f.Realm.Limited() {
+			c = append(c, oneOf("site", f.Realm.Sites()))
 		}
-		if !f.Realm.Limited() {
-			return c
-		}
-		sites := sitesOf(f.Realm)
-		if len(sites) == 0 {
-			return append(c, never)
-		}
-		args := []any{}
-		for _, s := range sites {
-			args = append(args, s)
-		}
-		return append(c, condition{"site IN (?" + strings.Repeat(", ?", len(sites)-1) + ")", args})
+		return c
 	},
 }
 

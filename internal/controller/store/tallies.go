@@ -98,14 +98,11 @@ func (c *counted) silence() { c.told(domain.DeviceState{}); c.heard = false }
 func (t *tx) countedOf(ctx context.Context, keys []string) (map[string]counted, error) {
 	all := make(map[string]counted, len(keys))
 	for part := range slices.Chunk(keys, maxTuples) {
-		args := make([]any, len(part))
-		for i, k := range part {
-			args[i] = k
-		}
+		in, args := among(part)
 		query := "SELECT d.id, d.site, d.model, coalesce(d.profile, ''), d.assigned, d.assigned_release, " +
 			"coalesce(s.id, ''), coalesce(s.site, ''), coalesce(s.state, ''), coalesce(s.active, ''), coalesce(s.role, ''), " +
 			"coalesce(s.from_origin, 0), coalesce(s.from_peers, 0), coalesce(s.from_cache, 0), coalesce(s.to_peers, 0) " +
-			"FROM devices d LEFT JOIN states s ON s.id = d.id WHERE d.id IN (?" + strings.Repeat(", ?", len(part)-1) + ")"
+			"FROM devices d LEFT JOIN states s ON s.id = d.id WHERE d.id IN " + in
 		err := t.rows(ctx, "read what is counted", query, args, func(rows *sql.Rows) error {
 			var id, state string
 			c := counted{known: true}
@@ -144,9 +141,9 @@ func (d deltas) add(c counted, sign int64) {
 	}
 }
 
-// recount changes the tallies, and the sites that devices belong to, as devices have
+// adjust changes the tallies, and the sites that devices belong to, as devices have
 // changed.
-func (t *tx) recount(ctx context.Context, before, after map[string]counted) error {
+func (t *tx) adjust(ctx context.Context, before, after map[string]counted) error {
 	d := deltas{}
 	moved := map[string]map[string][]string{"devices": {}, "states": {}}
 	for key, is := range after {
@@ -167,12 +164,9 @@ func (t *tx) recount(ctx context.Context, before, after map[string]counted) erro
 	for table, at := range moved {
 		for site, keys := range at {
 			for part := range slices.Chunk(keys, maxTuples) {
-				args := []any{site}
-				for _, k := range part {
-					args = append(args, k)
-				}
-				_, err := t.exec(ctx, "change the site of "+table, "UPDATE "+table+" SET at_site = ? WHERE id IN (?"+
-					strings.Repeat(", ?", len(part)-1)+")", args...)
+				in, args := among(part)
+				_, err := t.exec(ctx, "change the site of "+table, "UPDATE "+table+" SET at_site = ? WHERE id IN "+in,
+					append([]any{site}, args...)...)
 				if err != nil {
 					return err
 				}
@@ -264,7 +258,7 @@ func (c countedTable[T, F]) write(ctx context.Context, all []T, put func(domain.
 	if err := put(c.sited(func(v T) string { return after[c.key(v)].at() })); err != nil {
 		return err
 	}
-	return c.t.recount(ctx, before, after)
+	return c.t.adjust(ctx, before, after)
 }
 
 // Delete implements domain.Table.
@@ -281,7 +275,7 @@ func (c countedTable[T, F]) Delete(ctx context.Context, key string, version int6
 	}
 	after := before[key]
 	c.drop(&after)
-	return c.t.recount(ctx, before, map[string]counted{key: after})
+	return c.t.adjust(ctx, before, map[string]counted{key: after})
 }
 
 // sited is a table that writes the site that each thing is at.
@@ -327,20 +321,6 @@ func (t tallies) Of(ctx context.Context, sites []string) (all []domain.Tally, er
 		return err
 	})
 	return all, err
-}
-
-// among is a list of texts for IN. Those that no column holds are left out; an empty
-// list holds nothing.
-func among(texts []string) (sql string, args []any) {
-	for _, s := range texts {
-		if storable(s) {
-			args = append(args, s)
-		}
-	}
-	if len(args) == 0 {
-		return "(NULL)", nil
-	}
-	return "(?" + strings.Repeat(", ?", len(args)-1) + ")", args
 }
 
 // BySite implements domain.Tallies.
@@ -399,8 +379,7 @@ func countDevices(ctx context.Context, t *tx, f domain.DeviceFilter) (n int, ok 
 		scope = scopeSites
 		c = equal(c, "site", f.Site)
 		if f.Realm.Limited() {
-			in, args := among(f.Realm.Sites())
-			c = append(c, condition{"site IN " + in, args})
+			c = append(c, oneOf("site", f.Realm.Sites()))
 		}
 	}
 	where, args := clause(append([]condition{{"scope = ?", []any{scope}}}, c...))
