@@ -23,7 +23,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/services"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 )
 
 // controller starts a controller in this process and returns its URL and the
@@ -64,7 +64,7 @@ func handler() (h http.Handler, token string, stop func()) {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "peerload-client")
 	must(err)
-	store, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, "controller.db")})
+	store, err := freshdb.Open(ctx, filepath.Join(dir, "controller.db"))
 	must(err)
 	cheap := passhash.Cost{Memory: 64, Time: 1, Threads: 1}
 	all, err := services.New(ctx, services.Config{Keys: filepath.Join(dir, "keys"),

@@ -183,6 +183,8 @@ var packages = []rule{
 	{dir: "internal/testkit/storesuite", floor: 2, side: controller, libraries: []string{"pgregory.net/rapid"}},
 	{dir: "internal/controller/store/sqlite", floor: 2, side: controller, libraries: []string{"modernc.org/sqlite",
 		"github.com/pressly/goose/v3"}},
+	{dir: "internal/testkit/freshdb", floor: 2, side: controller,
+		allowedImports: []string{"internal/controller/store/sqlite"}},
 	{dir: "internal/testkit/realmsuite", floor: 2, side: controller, allowedImports: []string{"internal/policy", "report",
 		"internal/controller/repository", "internal/controller/publish", "internal/controller/passhash",
 		"internal/controller/rollout", "internal/controller/domain", "internal/controller/store/sqlite"}},

@@ -17,7 +17,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/services"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 )
 
 // rig is a controller behind real HTTP, on a real database.
@@ -41,7 +41,7 @@ const (
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "controller.db")})
+	store, err := freshdb.Open(t.Context(), filepath.Join(dir, "controller.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

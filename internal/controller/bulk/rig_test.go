@@ -13,7 +13,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/bulk/table"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/passhash"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 )
 
 // rig is a service on a real store, with a clock that stands until moved. It has a
@@ -30,7 +30,7 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "a.db")})
+	s, err := freshdb.Open(t.Context(), filepath.Join(t.TempDir(), "a.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

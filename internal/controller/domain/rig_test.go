@@ -12,8 +12,8 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/repository"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 )
 
 const (
@@ -33,7 +33,7 @@ type rig struct {
 
 func newRig(t testing.TB, change ...func(*domain.Config)) *rig {
 	t.Helper()
-	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "a.db")})
+	s, err := freshdb.Open(t.Context(), filepath.Join(t.TempDir(), "a.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
@@ -24,7 +24,7 @@ import (
 // databases; of several levels the strongest counts for each directory.
 func TestFileSets(t *testing.T) {
 	t.Run("SQLite", func(t *testing.T) {
-		s, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "a.db")})
+		s, err := freshdb.Open(t.Context(), filepath.Join(t.TempDir(), "a.db"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/filesets"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 )
 
 // TestRetire: a set that somebody assigns, that nobody has, or that is at another
@@ -20,7 +20,7 @@ import (
 // at most five places. What is out of use already stays as it is.
 func TestRetire(t *testing.T) {
 	dir, ctx, root := t.TempDir(), t.Context(), domain.Local("root")
-	s, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, "a.db")})
+	s, err := freshdb.Open(ctx, filepath.Join(dir, "a.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 	"github.com/peerload/peerload/report"
 )
 
@@ -33,7 +33,7 @@ type rig struct {
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	store, err := sqlite.Open(context.Background(), sqlite.Config{Path: filepath.Join(dir, "a.db")})
+	store, err := freshdb.Open(context.Background(), filepath.Join(dir, "a.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

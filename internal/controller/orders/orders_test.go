@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/order"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 	"github.com/peerload/peerload/report"
 )
 
@@ -34,7 +34,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{T: t, dir: t.TempDir(), root: domain.Local("root")}
-	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(r.dir, "controller.db")})
+	store, err := freshdb.Open(t.Context(), filepath.Join(r.dir, "controller.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

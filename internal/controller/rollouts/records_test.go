@@ -11,7 +11,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollout/keeper"
 	"github.com/peerload/peerload/internal/controller/rollouts"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 )
 
 var noon = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
@@ -33,7 +33,7 @@ func TestRemovedDevice(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(t.TempDir(), "a.db")})
+	s, err := freshdb.Open(ctx, filepath.Join(t.TempDir(), "a.db"))
 	must(err)
 	defer s.Close()
 	now := func() time.Time { return noon }
@@ -79,7 +79,7 @@ func TestRemovedDevice(t *testing.T) {
 
 // TestRemovalFails: a device stays if its rollout cannot be told.
 func TestRemovalFails(t *testing.T) {
-	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "a.db")})
+	s, err := freshdb.Open(t.Context(), filepath.Join(t.TempDir(), "a.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/peerload/peerload/internal/controller/rollout/keeper"
 	"github.com/peerload/peerload/internal/controller/rollouts"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
 	"github.com/peerload/peerload/report"
 )
@@ -93,7 +93,7 @@ func (r *rig) is(err, want error) {
 // databases are the two that a controller can have.
 var databases = map[string]func(t *testing.T) domain.Store{
 	"sqlite": func(t *testing.T) domain.Store {
-		s, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "a.db")})
+		s, err := freshdb.Open(t.Context(), filepath.Join(t.TempDir(), "a.db"))
 		if err != nil {
 			t.Fatal(err)
 		}

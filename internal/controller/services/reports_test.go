@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/controller/domain"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 	"github.com/peerload/peerload/report"
 )
 
@@ -33,7 +33,7 @@ var errHook = errors.New("the hook fails")
 // together. Each device is answered for itself: one that is not known, and one whose
 // report cannot be written, is told so, and spoils nobody else's.
 func TestReportsTogether(t *testing.T) {
-	db, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "a.db")})
+	db, err := freshdb.Open(t.Context(), filepath.Join(t.TempDir(), "a.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,14 +14,14 @@ import (
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/rollouts"
 	"github.com/peerload/peerload/internal/controller/services"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/order"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 )
 
 // TestConfig: what is missing, or is for New to set, is refused, each by itself.
 func TestConfig(t *testing.T) {
 	dir := t.TempDir()
-	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "controller.db")})
+	store, err := freshdb.Open(t.Context(), filepath.Join(dir, "controller.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestConfig(t *testing.T) {
 func TestNameAgain(t *testing.T) {
 	const phone, password = "SEP0000000000A1", "correct horse battery"
 	ctx, now := t.Context(), time.Now()
-	store, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(t.TempDir(), "controller.db")})
+	store, err := freshdb.Open(ctx, filepath.Join(t.TempDir(), "controller.db"))
 	ok(t, err)
 	t.Cleanup(func() { store.Close() })
 	s, err := services.New(ctx, services.Config{Keys: t.TempDir(), Domain: domain.Config{Store: store,

@@ -20,7 +20,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/passhash"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 	"github.com/peerload/peerload/internal/testkit/limits"
 )
 
@@ -35,7 +35,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "a.db")})
+	store, err := freshdb.Open(t.Context(), filepath.Join(dir, "a.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

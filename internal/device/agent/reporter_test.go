@@ -27,9 +27,9 @@ import (
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/services"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 	"github.com/peerload/peerload/report"
 )
 
@@ -124,7 +124,7 @@ type servedController struct {
 func serve(t *testing.T, cfg domain.Config) (c servedController) {
 	t.Helper()
 	dir := t.TempDir()
-	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "controller.db")})
+	store, err := freshdb.Open(t.Context(), filepath.Join(dir, "controller.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,6 @@ import (
 	"github.com/peerload/peerload/internal/controller/files/cnf"
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/services"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/device/carrier"
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/feed"
@@ -33,6 +32,7 @@ import (
 	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/order"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 	"github.com/peerload/peerload/pdp"
 )
 
@@ -142,7 +142,7 @@ func newSite(t testing.TB, n int, beat time.Duration) *site {
 	t.Helper()
 	s := &site{TB: t, dir: t.TempDir(), done: make(chan string, 16*n), asked: make(chan int64)}
 	must := s.must
-	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(s.dir, "controller.db")})
+	store, err := freshdb.Open(t.Context(), filepath.Join(s.dir, "controller.db"))
 	must(err)
 	t.Cleanup(func() { store.Close() })
 	all, err := services.New(t.Context(), services.Config{Keys: filepath.Join(s.dir, "keys"), Beat: beat,

@@ -14,11 +14,11 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollouts"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/controller/template"
 	"github.com/peerload/peerload/internal/controller/window"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 )
 
 const device = "SEP001122334455"
@@ -28,7 +28,7 @@ var client = netip.MustParseAddr("10.0.0.7")
 func newMaker(t *testing.T) Maker {
 	t.Helper()
 	dir := t.TempDir()
-	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "db")})
+	store, err := freshdb.Open(t.Context(), filepath.Join(dir, "db"))
 	if err != nil {
 		t.Fatal(err)
 	}

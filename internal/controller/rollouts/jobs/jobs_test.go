@@ -12,8 +12,8 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/rollout/keeper"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { shared.Main(m) }
 var databases = map[string]func(t *testing.T) func() (domain.Store, error){
 	"sqlite": func(t *testing.T) func() (domain.Store, error) {
 		path := filepath.Join(t.TempDir(), "a.db")
-		return func() (domain.Store, error) { return sqlite.Open(t.Context(), sqlite.Config{Path: path}) }
+		return func() (domain.Store, error) { return freshdb.Open(t.Context(), path) }
 	},
 	"postgres": func(t *testing.T) func() (domain.Store, error) {
 		at := shared.NewDatabase(t)
