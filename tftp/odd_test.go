@@ -371,13 +371,16 @@ func TestNumberAfter65535(t *testing.T) {
 	data := content(8*65536 + 5000*8 + 3)
 	for _, after := range []uint16{0, 1} {
 		for _, window := range []int{1, 4, 16} {
-			s := &oddServer{t: t, content: data, afterLast: after, oack: func(map[string]string) ([]byte, int, int) {
-				return granted("blksize", "8", "windowsize", strconv.Itoa(window)), 8, window
-			}}
-			got, _, err := fetch(fast(), s.start(), "f", 0)
-			if err != nil || !bytes.Equal(got, data) {
-				t.Errorf("%d after 65535, window %d: %d bytes of %d: %v", after, window, len(got), len(data), err)
-			}
+			t.Run(fmt.Sprintf("%d after 65535, window %d", after, window), func(t *testing.T) {
+				t.Parallel()
+				s := &oddServer{t: t, content: data, afterLast: after, oack: func(map[string]string) ([]byte, int, int) {
+					return granted("blksize", "8", "windowsize", strconv.Itoa(window)), 8, window
+				}}
+				got, _, err := fetch(fast(), s.start(), "f", 0)
+				if err != nil || !bytes.Equal(got, data) {
+					t.Errorf("%d bytes of %d: %v", len(got), len(data), err)
+				}
+			})
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -116,13 +117,18 @@ func damageState(t *testing.T, wanted func(what string) bool) {
 	p, _ := r.sets.Get("locale")
 	names = append(names, "files/.sets/locale."+p.ID, "files/.sets/locale."+p.ID+"/x")
 	wantNamed(t, c.State, names)
+	n := 0
 	for _, name := range names {
 		for what, mutate := range mutations {
 			if !wanted(what) {
 				continue
 			}
+			n++
+			address := netip.AddrFrom4([4]byte{127, 0, byte(78 + n/250), byte(1 + n%250)})
 			t.Run(strings.ReplaceAll(name, "/", ":")+" "+what, func(t *testing.T) {
+				t.Parallel() // each alone in its subnet; most of their time is the disk's
 				c := c
+				c.Address, c.Port = netip.PrefixFrom(address, 8), newSubnet(t).port
 				dir := t.TempDir()
 				c.State, c.Trust = filepath.Join(dir, "state"), filepath.Join(dir, "trust")
 				copyTree(t, r.conf.get().State, c.State)
