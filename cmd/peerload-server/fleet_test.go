@@ -24,6 +24,10 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
+// askAgain is how long a test leaves the processors to the agents that it waits for:
+// each question is a process.
+const askAgain = 100 * time.Millisecond
+
 // phone is a device: the real agent, in a process of its own.
 type phone struct {
 	name, model, load string
@@ -148,8 +152,9 @@ func (o *office) order(kind string) string {
 // answered waits until so many have carried an order out.
 func (o *office) answered(id string, n int) {
 	o.t.Helper()
-	deadline := time.Now().Add(3 * time.Minute)
-	for {
+	deadline, tick := time.Now().Add(3*time.Minute), time.NewTicker(askAgain)
+	defer tick.Stop()
+	for ; ; <-tick.C {
 		all := o.ok("order list --json")
 		for line := range strings.Lines(all) {
 			if s := item[orders.Tally](o.t, line); s.ID == id && s.Standings["done"] == n {
@@ -218,8 +223,9 @@ func (o *office) phone(agent string, p *phone, i int, port string) {
 func (o *office) await(phones []*phone, state string) map[string]domain.DeviceRow {
 	o.t.Helper()
 	rows := map[string]domain.DeviceRow{}
-	deadline := time.Now().Add(3 * time.Minute)
-	for {
+	deadline, tick := time.Now().Add(3*time.Minute), time.NewTicker(askAgain)
+	defer tick.Stop()
+	for ; ; <-tick.C {
 		missing := []string{}
 		for line := range strings.Lines(o.ok("device list --json")) {
 			row := item[domain.DeviceRow](o.t, line)
