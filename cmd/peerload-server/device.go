@@ -332,9 +332,10 @@ func deviceSet(conn *console.Flags) *cobra.Command {
 
 func deviceDelete(conn *console.Flags) *cobra.Command {
 	a := &console.Consent{}
-	cmd := &cobra.Command{Use: "delete DEVICE", Short: "Forget a device, its secret and its history",
-		Long: `Forget a device, its secret and its history. "undo" brings it back as it was set up;
-what it has reported is gone, and it enrols anew.`, Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{Use: "delete DEVICE", Short: "Forget a device and its history",
+		Long: `Forget a device and its history, and its secret if you may reset identities. "undo"
+brings it back as it was set up; what it has reported is gone, and without its secret
+it enrols anew.`, Args: cobra.ExactArgs(1),
 		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			order := client.Order{Target: &client.Target{Level: "device", Name: args[0]}, Delete: true}
 			done, ok, err := a.Do(conn, cmd, c, order)

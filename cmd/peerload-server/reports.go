@@ -138,10 +138,11 @@ func undoCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "undo ID", Short: "Take back what an entry of the audit log has changed",
 		Args: cobra.ExactArgs(1),
 		Long: `Take back what an entry of the audit log has changed: settings, assignments of
-loads and releases, and other changes of devices, profiles and the enterprise.
-What was changed again since is not overwritten: then nothing is undone. What was
-undone is an entry too, and can be undone. The entry of a bulk job undoes the job,
-as "bulk undo" does.`,
+loads, releases and file sets, and other changes of devices, profiles, sites and the
+enterprise. A device that was deleted comes back. What was changed again since is not
+overwritten: then nothing is undone. What was undone is an entry too, and can be
+undone, except that no device is deleted. The entry of a bulk job undoes the job, as
+"bulk undo" does.`,
 		Example: "  peerload-server report audit\n  peerload-server undo 00065a1f0c2b4d3e5f607182",
 		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			switch j, err := c.Job(cmd.Context(), args[0]); {
