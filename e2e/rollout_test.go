@@ -60,7 +60,10 @@ func (o *office) until(what string, most time.Duration, so func() bool) {
 	for !so() {
 		select {
 		case <-late:
-			told, _ := os.ReadFile(filepath.Join(o.dir, o.devices["site-1"][0]+".log")) // of one device
+			var told []byte
+			for _, names := range o.devices { // of one device
+				told, _ = os.ReadFile(filepath.Join(o.dir, names[0]+".log"))
+			}
 			o.t.Fatalf("it does not come to pass within %v: %s\nthe controller: %s\na device: %s", most, what, o.tail(), told)
 		case <-time.After(200 * time.Millisecond):
 		}
