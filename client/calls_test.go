@@ -58,7 +58,8 @@ func loads() map[string]call {
 	return map[string]call{
 		"list-loads": lists(func(c conn) client.Lister[client.Load] { return c.Loads },
 			client.Filter{Text: "t", Retired: true}, 2),
-		"get-load": func(ctx context.Context, c conn, _ bool) (any, error) { return c.Load(ctx, anyName) },
+		"reach-of-load": func(ctx context.Context, c conn, _ bool) (any, error) { return c.Reach(ctx, anyName) },
+		"get-load":      func(ctx context.Context, c conn, _ bool) (any, error) { return c.Load(ctx, anyName) },
 		"add-load": func(ctx context.Context, c conn, _ bool) (any, error) {
 			return c.AddLoad(ctx, client.NewLoad{Name: "n", Version: "1", Models: []string{"m"}, From: []string{"0"},
 				Files: []string{"doc.go"}})

@@ -8,7 +8,7 @@ import (
 
 // Order is a change that may touch many devices. It names where, by Target or
 // Site, and what: one of Settings, Load, Release, FileSets, RollBack and Delete.
-// Rows and Undo stand alone.
+// Rows, Models, DeleteModel and Undo stand alone.
 type Order struct {
 	Target *Target `json:"target,omitempty"`
 	// Site stands for the devices that belong to it now: each is changed at its
@@ -26,6 +26,10 @@ type Order struct {
 	Delete bool `json:"delete,omitempty"`
 	// Rows are written as Bulk writes them, at most 10,000.
 	Rows []BulkRow `json:"rows,omitempty"`
+	// Models are rows of the model table, which are added or replaced, all or none.
+	Models []ModelRow `json:"models,omitempty"`
+	// DeleteModel removes a row that was added, or brings the built-in one back.
+	DeleteModel string `json:"delete_model,omitempty"`
 	// Undo is the id of an entry of the audit log, whose changes are taken back.
 	Undo string `json:"undo,omitempty"`
 	// Version of what Target names that was read, 0 if it was never written: the

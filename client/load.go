@@ -48,6 +48,13 @@ func (c *Client) Load(ctx context.Context, name string) (l Load, err error) {
 	return l, err
 }
 
+// Reach counts the devices that should have a load, or a file set of that name, and
+// those that get it on their way to another load. Nobody needs to know the name.
+func (c *Client) Reach(ctx context.Context, load string) (r Reach, err error) {
+	err = c.get(ctx, at("/loads", load, "reach"), nil, &r)
+	return r, err
+}
+
 // NewLoad is a load to publish.
 type NewLoad struct {
 	Name    string

@@ -24,6 +24,7 @@ func filesetCommand() *cobra.Command {
 func filesetAdd(conn *console.Flags) *cobra.Command {
 	var n client.NewLoad
 	var directory string
+	var a console.Consent
 	cmd := &cobra.Command{Use: "add FILE...", Short: "Sign files as a file set and publish it",
 		Args: cobra.MinimumNArgs(1),
 		Long: `Sign files as a file set and publish it. A device that it is assigned to fetches
@@ -37,6 +38,11 @@ has one file set for each directory.`,
 				return err
 			}
 			n.Files = args
+			if n.Replace || a.Dry {
+				if ok, err := a.Replaces(conn, cmd, c, n.Name); err != nil || !ok {
+					return err
+				}
+			}
 			f, err := c.AddFileSet(cmd.Context(), directory, n)
 			if err != nil {
 				return err
@@ -52,6 +58,7 @@ has one file set for each directory.`,
 		"where it stands on devices: lower-case letters, digits and hyphens (required)")
 	fl.StringSliceVar(&n.Models, "model", nil, "models that it is for, repeated or with commas (required)")
 	fl.BoolVar(&n.Replace, "replace", false, "allow other content under the same name and version")
+	a.Add(cmd)
 	for _, name := range []string{"name", "version", "directory", "model"} {
 		if err := cmd.MarkFlagRequired(name); err != nil {
 			panic(err) // the flags are defined above

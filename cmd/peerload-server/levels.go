@@ -227,8 +227,7 @@ func enterpriseSet(conn *console.Flags) *cobra.Command {
 func modelCommand() *cobra.Command {
 	return group("model", "The model table", func(conn *console.Flags) []*cobra.Command {
 		return []*cobra.Command{modelList(conn), modelShow(conn), modelAdd(conn),
-			console.Remover(conn, "delete MODEL", "Remove an added row, or bring the built-in one back", "model_deleted",
-				func(ctx context.Context, c *console.Connection, name string) error { return c.DeleteModel(ctx, name) })}
+			modelDelete(conn)}
 	})
 }
 
@@ -267,7 +266,8 @@ func modelShow(conn *console.Flags) *cobra.Command {
 }
 
 func modelAdd(conn *console.Flags) *cobra.Command {
-	return &cobra.Command{Use: "add FILE", Short: "Add or replace rows of the model table, from a JSON file",
+	var a console.Consent
+	cmd := &cobra.Command{Use: "add FILE", Short: "Add or replace rows of the model table, from a JSON file",
 		Args: cobra.ExactArgs(1),
 		Long: `Add or replace rows of the model table, all or none, from a JSON file ("-" is
 the standard input): {"model": [{"name": "Camera 1", "family": "camera",
@@ -282,12 +282,40 @@ the standard input): {"model": [{"name": "Camera 1", "family": "camera",
 			if err != nil {
 				return fmt.Errorf("%s is no file of models: %w; \"peerload-server model add --help\" shows one", args[0], err)
 			}
-			items, err := c.PutModels(cmd.Context(), rows)
-			if err != nil {
+			done, ok, err := a.Do(conn, cmd, c, client.Order{Models: rows})
+			if err != nil || !ok {
 				return err
+			}
+			if err := console.ShowChanged(conn, cmd, "changed", done, ""); err != nil {
+				return err
+			}
+			var items []client.Model
+			for _, r := range rows {
+				m, err := c.Model(cmd.Context(), r.Name)
+				if err != nil {
+					return err
+				}
+				items = append(items, m)
 			}
 			return console.List(conn, cmd, "model", items, modelHeader, modelRow)
 		})}
+	a.Add(cmd)
+	return cmd
+}
+
+func modelDelete(conn *console.Flags) *cobra.Command {
+	var a console.Consent
+	cmd := &cobra.Command{Use: "delete MODEL", Short: "Remove an added row, or bring the built-in one back",
+		Args: cobra.ExactArgs(1),
+		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
+			done, ok, err := a.Do(conn, cmd, c, client.Order{DeleteModel: args[0]})
+			if err != nil || !ok {
+				return err
+			}
+			return console.ShowChanged(conn, cmd, "model_deleted", done, terminal.Printable(args[0])+": done\n")
+		})}
+	a.Add(cmd)
+	return cmd
 }
 
 // modelRows reads a file of models.

@@ -112,6 +112,7 @@ func loadAdd(conn *console.Flags) *cobra.Command {
 	var repoAt repoFlags
 	var req publish.Request
 	var from []string
+	var a console.Consent
 	cmd := &cobra.Command{
 		Use:   "add FILE...",
 		Short: "Sign files as a load and publish it",
@@ -120,7 +121,9 @@ func loadAdd(conn *console.Flags) *cobra.Command {
 Devices fetch the files in the order given. On first use the keys are made, in a
 directory that only you can read: keep a copy of it, without the keys nothing
 can be published that your devices accept. The same command again changes
-nothing. Other content needs another --version, or --replace.
+nothing. Other content needs another --version, or --replace, which says what it
+would touch: devices that run the load keep what they have, and others get the new
+content. It cannot be undone: publish the old files again.
 
 --from says from which versions the load may be installed; devices that run
 another one get a load between that leads there, if there is one.`,
@@ -131,8 +134,16 @@ another one get a load between that leads there, if there is one.`,
 			req.Files = args
 			if repoAt.repo == "" {
 				return conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
+					if req.Replace || a.Dry {
+						if ok, err := a.Replaces(conn, cmd, c, req.Name); err != nil || !ok {
+							return err
+						}
+					}
 					return uploadLoad(conn, cmd, c, req, from)
 				})(cmd, args)
+			}
+			if a.Yes || a.Dry {
+				return errors.New("--yes and --dry-run are about devices, which a bare repository does not know")
 			}
 			if len(from) > 0 {
 				return errors.New("--from is what a controller knows of a load: a bare repository has no use for it")
@@ -147,6 +158,7 @@ another one get a load between that leads there, if there is one.`,
 	f.StringSliceVar(&req.Models, "model", nil, "models that the load is for, repeated or with commas (required)")
 	f.BoolVar(&req.Replace, "replace", false, "allow other content under the same name and version")
 	fromFlag(cmd, &from)
+	a.Add(cmd)
 	for _, name := range []string{"name", "version", "model"} {
 		if err := cmd.MarkFlagRequired(name); err != nil {
 			panic(err) // the flags are defined above
@@ -191,6 +203,7 @@ func fromFlag(cmd *cobra.Command, from *[]string) {
 
 func loadSet(conn *console.Flags) *cobra.Command {
 	var from []string
+	var a console.Consent
 	cmd := &cobra.Command{Use: "set LOAD --from VERSION...", Short: "Say from which versions a load may be installed",
 		Args: cobra.ExactArgs(1),
 		Long: `Say from which versions a load may be installed; --from '' stands for any. The
@@ -200,6 +213,9 @@ that runs another version is handed the load between that leads there by the
 fewest steps; "device show" says which, or why it is handed none.`,
 		Example: "  peerload-server load set SIP41.9-4-2 --from '9.3(*),9.4(*)'",
 		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
+			if ok, err := a.Replaces(conn, cmd, c, args[0]); err != nil || !ok {
+				return err
+			}
 			l, err := c.SetLoadFrom(cmd.Context(), args[0], from, c.IfVersion)
 			if err != nil {
 				return err
@@ -207,6 +223,7 @@ fewest steps; "device show" says which, or why it is handed none.`,
 			return conn.Show(cmd, "load_changed", l, "%s: installed from %s\n", l.Name, fromText(l.From))
 		})}
 	fromFlag(cmd, &from)
+	a.Add(cmd)
 	if err := cmd.MarkFlagRequired("from"); err != nil {
 		panic(err) // the flag has just been defined
 	}

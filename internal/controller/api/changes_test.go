@@ -96,6 +96,10 @@ func TestChangesAndUndo(t *testing.T) {
 			`"Kyoto":1`, ""},
 		"a roll back of a device": {object{"target": object{"level": "device", "name": phoneB}, "roll_back": true},
 			1, "", ""},
+		"rows of models": {object{"models": []object{
+			{"name": "CP-7941G", "family": "CP-79x1", "can_share": false, "aliases": []string{"7941"},
+				"defaults": object{"peer-sharing": "off"}, "lacks": []string{"wan-limit"}},
+			{"name": "Camera 1", "family": "camera", "can_share": false}}}, 1, `"Kyoto":1`, `"CP-7941G":1`},
 		"rows": {object{"rows": []object{{"device": phoneA, "change": object{"description": "x", "release": "9.4(2)"}},
 			{"device": phoneB, "change": object{"site": "Osaka", "load": "b2", "settings": object{"set": object{
 				"timing": "lan"}}}}}}, 2, `"Kyoto":1,"Osaka":1`, `"CP-7961G":1`},

@@ -83,6 +83,12 @@ func (s *Server) loads() {
 			l, err := s.ctl.Load(ctx, actor(ctx), in.Load)
 			return answerVersion(s, ctx, l, l.Version, 0, err)
 		})
+	huma.Register(s.api, op(http.MethodGet, "/loads/{load}/reach", "reach-of-load",
+		"The devices that should have a load, or a file set of that name", needRead),
+		func(ctx context.Context, in *LoadPath) (*plain[domain.Reach], error) {
+			r, err := s.ctl.ReachOf(ctx, actor(ctx), in.Load)
+			return answer(s, ctx, r, err)
+		})
 	huma.Register(s.api, op(http.MethodPatch, "/loads/{load}", "retire-load", "Take a load out of use, or back",
 		needLoads),
 		func(ctx context.Context, in *struct {

@@ -238,8 +238,9 @@ var ofSite = map[string]struct {
 }{
 	"list-devices": {200, nil}, "list-history": {200, nil}, "list-audit": {200, nil}, "get-overview": {200, nil},
 	"list-failures": {200, nil}, "get-savings": {200, nil},
-	"list-sites": {200, nil}, "list-loads": {200, nil}, "get-load": {200, nil}, "list-models": {200, nil},
-	"get-model": {200, nil}, "list-profiles": {200, nil}, "get-profile": {200, nil}, "get-profile-settings": {200, nil},
+	"list-sites": {200, nil}, "list-loads": {200, nil}, "get-load": {200, nil}, "reach-of-load": {200, nil},
+	"list-models": {200, nil},
+	"get-model":   {200, nil}, "list-profiles": {200, nil}, "get-profile": {200, nil}, "get-profile-settings": {200, nil},
 	"list-filesets": {200, nil}, "get-fileset": {404, nil},
 	"change-device-filesets":  {404, object{"assign": []string{"x"}}},
 	"change-profile-filesets": {404, object{"unassign": []string{"x"}}},
@@ -346,4 +347,80 @@ func TestEveryEndpointOfASite(t *testing.T) {
 	if a, err := ken.Do(q.WithContext(t.Context())); err == nil && a.StatusCode != 403 {
 		t.Errorf("/metrics, which count everything: %d", a.StatusCode)
 	}
+}
+
+// TestModelRowsAndUndo: a row that was replaced, or removed with the load of its model,
+// comes back whole, and one that was added goes.
+func TestModelRowsAndUndo(t *testing.T) {
+	s := changeRig(t)
+	row := func(group string) object {
+		return object{"name": "Camera 1", "family": "camera", "can_share": true, "type_number": 40001, "group": group,
+			"aliases": []string{"cam", "1"}, "lacks": []string{"timing"}, "defaults": object{"peer-sharing": "on"}}
+	}
+	camera := func() string {
+		text, _ := s.want(200, "GET", "/models/Camera%201", nil)
+		return jsonOf(t, without(decode[any](t, text)))
+	}
+	unknown := camera()
+	added := s.change(false, object{"models": []object{row("a")}})
+	first := camera()
+	s.want(201, "POST", "/devices", object{"name": "SEP0000000000CA", "model": "cam"})
+	replaced := s.change(false, object{"models": []object{row("b")}})
+	second := camera()
+	if first == second || first == unknown || added.Reach.Devices != 0 || replaced.Reach.Devices != 1 {
+		t.Fatalf("the rows are %s and %s, after %s", first, second, unknown)
+	}
+	s.want(409, "POST", "/changes", object{"undo": added.Audit}) // replaced since
+	s.change(false, object{"undo": replaced.Audit})
+	if got := camera(); got != first {
+		t.Errorf("undone, the row is %s, want %s", got, first)
+	}
+	gone := s.change(false, object{"delete_model": "cam"})
+	if got := camera(); got != unknown {
+		t.Errorf("removed, the row is %s", got)
+	}
+	s.change(false, object{"undo": gone.Audit})
+	if got := camera(); got != first {
+		t.Errorf("brought back, the row is %s, want %s", got, first)
+	}
+	s.want(404, "POST", "/changes", object{"delete_model": "7961"}) // a built-in row
+	for _, bad := range []object{{"models": []object{}, "undo": "x"}, {"models": []object{row("a")}, "load": "a1"},
+		{"delete_model": "cam", "site": "Kyoto"}, {"models": []object{{"name": "x"}}}} {
+		s.want(422, "POST", "/changes", bad)
+	}
+}
+
+// TestReachOfLoad: before a load or a file set is changed under its name, one can ask whom
+// that touches; from which versions it is installed can be undone.
+func TestReachOfLoad(t *testing.T) {
+	s := changeRig(t)
+	reach := func(name string) string {
+		text, _ := s.want(200, "GET", "/loads/"+name+"/reach", nil)
+		return jsonOf(t, decode[domain.Reach](t, text))
+	}
+	want := `{"devices":1,"sites":{"Kyoto":1},"models":{"CP-7961G":1},"some":["` + phoneB + `"]}`
+	if got := reach("b1"); got != want {
+		t.Errorf("b1 touches %s, want %s", got, want)
+	}
+	if got := reach("none"); !strings.Contains(got, `"devices":0`) {
+		t.Errorf("a load that nobody knows touches %s", got)
+	}
+	before, _ := s.want(200, "GET", "/loads/b1", nil)
+	s.want(200, "PUT", "/loads/b1/from", object{"from": []string{"9.3(*)", "none"}})
+	s.change(false, object{"undo": s.lastAudit("load.from")})
+	after, _ := s.want(200, "GET", "/loads/b1", nil)
+	if got, want := jsonOf(t, without(decode[any](t, after))), jsonOf(t, without(decode[any](t, before))); got != want {
+		t.Errorf("undone, the load is %s, want %s", got, want)
+	}
+}
+
+// lastAudit is the id of the latest entry with an action.
+func (s *rig) lastAudit(action string) string {
+	s.t.Helper()
+	text, _ := s.want(200, "GET", "/audit?limit=1&action="+action, nil)
+	l := decode[domain.List[domain.AuditEntry]](s.t, text)
+	if len(l.Items) != 1 {
+		s.t.Fatalf("the audit log has %s", text)
+	}
+	return l.Items[0].ID
 }

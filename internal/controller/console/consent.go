@@ -50,6 +50,14 @@ func (a *Consent) Agreed(conn *Flags, cmd *cobra.Command,
 	return Confirmed(cmd, ReachText(touched, false), local)
 }
 
+// Replaces is Agreed for what changes a load or a file set under its name.
+func (a *Consent) Replaces(conn *Flags, cmd *cobra.Command, c *Connection, name string) (bool, error) {
+	return a.Agreed(conn, cmd, func() (any, client.Reach, error) {
+		r, err := c.Reach(cmd.Context(), name)
+		return r, r, err
+	})
+}
+
 // Ask is Agreed for an order. What was shown is what is done.
 func (a *Consent) Ask(conn *Flags, cmd *cobra.Command, c *Connection, o *client.Order) (bool, error) {
 	return a.Agreed(conn, cmd, func() (any, client.Reach, error) {

@@ -4,12 +4,13 @@
 // What lives here: which fields count, and how a value is written. What must not: what
 // is audited, shown or undone, which package domain says.
 //
-// Read FieldChange, then Between.
+// Read FieldChange, then Between; Read is the way back.
 package diff
 
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -100,4 +101,36 @@ func flatten(flat map[string]string, prefix string, m map[string]any) {
 			}
 		}
 	}
+}
+
+// Read gives the fields of a struct the values that Fields wrote below a prefix; its
+// other fields are left as they are. It fits structs whose fields are texts, texts by
+// name, and what Fields writes as JSON.
+func Read(fields map[string]string, prefix string, into any) error {
+	v := reflect.ValueOf(into).Elem()
+	object := map[string]any{}
+	for i := range v.NumField() {
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		text, has := fields[prefix+name]
+		switch t := v.Type().Field(i).Type; {
+		case t.Kind() == reflect.Map:
+			values := map[string]string{}
+			for k, value := range fields {
+				if k, ok := strings.CutPrefix(k, prefix+name+"."); ok {
+					values[k] = value
+				}
+			}
+			object[name] = values
+		case !has:
+		case t.Kind() == reflect.String:
+			object[name] = text
+		default:
+			object[name] = json.RawMessage(text)
+		}
+	}
+	b, err := json.Marshal(object)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, into)
 }

@@ -2,10 +2,14 @@ package diff_test
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/peerload/peerload/internal/controller/diff"
+	"github.com/peerload/peerload/internal/policy"
 )
 
 // text writes changes as field:old>new, with - for unset.
@@ -52,4 +56,34 @@ func TestBetween(t *testing.T) {
 			t.Errorf("between %v and %v: %s, want %s", c.before, c.after, got, c.want)
 		}
 	}
+}
+
+// TestRead: what Fields writes of a row of models is read back, whatever its texts look like.
+func TestRead(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		word := rapid.SampledFrom([]string{"", "115", "true", "null", `"q"`, "[]", "a.b", "é 機"})
+		key := rapid.SampledFrom([]string{"log", "peer-sharing", "a.b"})
+		type wrapped struct {
+			Row policy.ModelRow `json:"row"`
+		}
+		in := wrapped{policy.ModelRow{Name: word.Draw(t, "name"), Family: word.Draw(t, "family"),
+			CanShare: rapid.Bool().Draw(t, "can share"), TypeNumber: rapid.IntRange(0, 70000).Draw(t, "number"),
+			Aliases: rapid.SliceOfN(word, 0, 3).Draw(t, "aliases")}}
+		if d := rapid.MapOfN(key, word.Filter(func(s string) bool { return s != "" }), 0, 3).Draw(t, "defaults"); len(d) > 0 {
+			in.Row.Defaults = d
+		}
+		if len(in.Row.Aliases) == 0 {
+			in.Row.Aliases = nil
+		}
+		var out wrapped
+		if err := diff.Read(diff.Fields(in), "row.", &out.Row); err != nil {
+			t.Fatal(err)
+		}
+		if len(out.Row.Defaults) == 0 {
+			out.Row.Defaults = nil
+		}
+		if !reflect.DeepEqual(in, out) {
+			t.Fatalf("read back as %+v, was %+v", out, in)
+		}
+	})
 }

@@ -146,6 +146,7 @@ var useCases = []useCase{
 	{"AddLoadFrom", "loads", "oa", func(r *rig, a domain.Actor) error {
 		return drop(r.AddLoadFrom(r.ctx, a, publish.Request{}, nil))
 	}},
+	{"ReachOf", "read", "voa", func(r *rig, a domain.Actor) error { return drop(r.ReachOf(r.ctx, a, "l")) }},
 	{"SetLoadFrom", "loads", "oa", func(r *rig, a domain.Actor) error {
 		return drop(r.SetLoadFrom(r.ctx, a, "l", nil, 0))
 	}},

@@ -410,6 +410,30 @@ func (r *Reach) Add(device, model, site string) {
 	}
 }
 
+// ReachOf counts the devices that should have a load, or a file set, of a name, and
+// those that are to get it on their way to another load.
+func (c *Controller) ReachOf(ctx context.Context, a Actor, name string) (r Reach, err error) {
+	if err := a.may(mayRead); err != nil {
+		return r, err
+	}
+	err = c.view(ctx, a, func(tx Tx) error {
+		r = NoReach()
+		snap, err := c.snapshot(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return snap.eachDevice(ctx, DeviceFilter{}, func(d Device, s DeviceState, want LoadAnswer) error {
+			sets, err := snap.fileSets(ctx, d)
+			has := slices.ContainsFunc(sets, func(f FileSetAnswer) bool { return f.FileSet == name })
+			if has || want.Load == name || want.Via == name {
+				r.Add(d.Name, d.Model, siteOf(d, s))
+			}
+			return err
+		})
+	})
+	return r, err
+}
+
 // MaxLevelSets bounds the file sets that one level assigns.
 const MaxLevelSets = 32
 
@@ -540,4 +564,25 @@ func (snap *snapshot) assignableSet(ctx context.Context, name string) (*FileSet,
 		return nil, refused("the repository no longer has file set %q", name)
 	}
 	return f, nil
+}
+
+// deletedFrom returns the entry of a device that was deleted from a site of the
+// actor's: it is of no site any more, and he may bring it back all the same.
+func (c *Controller) deletedFrom(ctx context.Context, a Actor, id string) (of []AuditEntry, err error) {
+	err = c.view(ctx, a, func(tx Tx) error {
+		l, err := whole(tx).Audit().List(ctx, AuditFilter{ID: id, Action: "device.delete"}, Page{Limit: 1})
+		of = l.Items
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range of {
+		for _, f := range e.Changes {
+			if f.Field == "site" && f.Old != nil && a.Realm.Has(*f.Old) {
+				return of, nil
+			}
+		}
+	}
+	return nil, notFound("audit entry", cleanText(id, MaxNameLen))
 }

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/peerload/peerload/internal/controller/diff"
 	"github.com/peerload/peerload/internal/policy"
@@ -123,22 +122,6 @@ func (c *Controller) Prune(ctx context.Context) (n Pruned, err error) {
 	return n, err
 }
 
-// forgetThrottles removes counts without a failure for a day.
-func (c *Controller) forgetThrottles(ctx context.Context, tx Tx, now time.Time) error {
-	all, err := Collect(ctx, tx.Throttles(), None{})
-	if err != nil {
-		return err
-	}
-	for _, t := range all {
-		if t.Changed.Before(now.Add(-throttleMemory)) {
-			if err := tx.Throttles().Delete(ctx, t.Name, 0); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // entryOf is a new entry of the audit log.
 func (c *Controller) entryOf(a Actor, action, target string) AuditEntry {
 	return AuditEntry{ID: c.id(), At: c.now(), Actor: a.Name, Kind: a.Kind, From: a.From, Action: action, Target: target}
@@ -191,27 +174,6 @@ func (c *Controller) undo(ctx context.Context, a Actor, id string) (kept []strin
 		}
 	}
 	return kept, nil
-}
-
-// deletedFrom returns the entry of a device that was deleted from a site of the
-// actor's: it is of no site any more, and he may bring it back all the same.
-func (c *Controller) deletedFrom(ctx context.Context, a Actor, id string) (of []AuditEntry, err error) {
-	err = c.view(ctx, a, func(tx Tx) error {
-		l, err := whole(tx).Audit().List(ctx, AuditFilter{ID: id, Action: "device.delete"}, Page{Limit: 1})
-		of = l.Items
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range of {
-		for _, f := range e.Changes {
-			if f.Field == "site" && f.Old != nil && a.Realm.Has(*f.Old) {
-				return of, nil
-			}
-		}
-	}
-	return nil, notFound("audit entry", cleanText(id, MaxNameLen))
 }
 
 // past are the changes of an entry, to be taken back.
@@ -286,6 +248,21 @@ func (p past) fileSets(now map[string]string) (c FileSetsChange, err error) {
 	return FileSetsChange{Assign: without(was, is), Unassign: without(is, was)}, err
 }
 
+// modelRow is the row that a model had, nil for none.
+func (p past) modelRow(now map[string]string) (*policy.ModelRow, error) {
+	was := maps.Clone(now)
+	for field, f := range p {
+		if delete(was, field); f.Old != nil {
+			was[field] = *f.Old
+		}
+	}
+	if _, had := was["row.name"]; !had {
+		return nil, nil
+	}
+	var m policy.ModelRow
+	return &m, diff.Read(was, "row.", &m)
+}
+
 // targetOf reads the target of an entry.
 func targetOf(text string) Target {
 	word, name, _ := strings.Cut(text, " ")
@@ -300,7 +277,8 @@ func targetOf(text string) Target {
 // undoable says whether entries with an action can be undone.
 func undoable(action string) bool {
 	return slices.Contains([]string{"settings.change", "load.assign", "release.assign", "load.roll-back",
-		"fileset.assign", "device.update", "device.delete", "profile.update", "site.update", "enterprise.update"}, action)
+		"fileset.assign", "device.update", "device.delete", "profile.update", "site.update", "enterprise.update",
+		"model.put", "model.delete", "load.from"}, action)
 }
 
 // takeBack gives the fields that an entry has changed the values that they had.
@@ -364,6 +342,43 @@ func (c *Controller) takeBack(ctx context.Context, a Actor, e AuditEntry) error 
 			change.AutoRegistration = &on
 		}
 		_, err = c.UpdateEnterprise(ctx, a, change, 0)
+	case "load.from":
+		return c.setFromBack(ctx, a, e, p)
+	case "model.put", "model.delete":
+		return c.putModelBack(ctx, a, t, p, now)
+	}
+	return err
+}
+
+// setFromBack lets a load be installed from the versions that were said before.
+func (c *Controller) setFromBack(ctx context.Context, a Actor, e AuditEntry, p past) (err error) {
+	var from []string
+	if old := p.old("from"); old != nil && *old != "" {
+		err = json.Unmarshal([]byte(*old), &from)
+	}
+	if err == nil {
+		_, err = c.SetLoadFrom(ctx, a, strings.TrimPrefix(e.Target, "load "), from, 0)
+	}
+	return err
+}
+
+// putModelBack gives a model the row that it had, none if it had none, and the load
+// that was lost with it.
+func (c *Controller) putModelBack(ctx context.Context, a Actor, t Target, p past, now map[string]string) error {
+	row, err := p.modelRow(now)
+	switch {
+	case err != nil:
+		return err
+	case row == nil:
+		return c.DeleteModel(ctx, a, t.Name)
+	}
+	if _, err = c.PutModels(ctx, a, []policy.ModelRow{*row}); err != nil {
+		return err
+	}
+	if release := p.old("load.release"); release != nil && *release != "" {
+		_, err = c.AssignRelease(ctx, a, t, *release, 0)
+	} else if load := p.old("load.load"); load != nil && *load != "" {
+		_, err = c.AssignLoad(ctx, a, t, *load, 0)
 	}
 	return err
 }
@@ -386,8 +401,8 @@ func (c *Controller) current(ctx context.Context, a Actor, e AuditEntry) (now ma
 	err = c.view(ctx, a, func(tx Tx) error {
 		t := targetOf(e.Target)
 		if !undoable(e.Action) {
-			return refused("%s cannot be undone; settings, assignments and changes of devices, profiles, sites and the "+
-				"enterprise can, and removals of devices", e.Action)
+			return refused("%s cannot be undone; settings, assignments and changes of devices, profiles, sites, models "+
+				"and the enterprise can, removals of devices, and from which versions a load is installed", e.Action)
 		}
 		switch e.Action {
 		default:
@@ -420,6 +435,14 @@ func (c *Controller) current(ctx context.Context, a Actor, e AuditEntry) (now ma
 		case "site.update":
 			s, err := siteNamed(ctx, tx, strings.TrimPrefix(e.Target, "site "))
 			now = diff.Fields(s)
+			return err
+		case "model.put", "model.delete":
+			m, _, err := lookup(ctx, tx.Models(), t.Name)
+			now = diff.Fields(m)
+			return err
+		case "load.from":
+			l, err := find(ctx, tx.Loads(), "load", strings.TrimPrefix(e.Target, "load "))
+			now = diff.Fields(l)
 			return err
 		case "enterprise.update":
 			e, _, err := lookup(ctx, tx.Enterprises(), Enterprise{}.Key())

@@ -189,6 +189,22 @@ func (c *Controller) boundThrottles(ctx context.Context, tx Tx, now time.Time) e
 	return nil
 }
 
+// forgetThrottles removes counts without a failure for a day.
+func (c *Controller) forgetThrottles(ctx context.Context, tx Tx, now time.Time) error {
+	all, err := Collect(ctx, tx.Throttles(), None{})
+	if err != nil {
+		return err
+	}
+	for _, t := range all {
+		if t.Changed.Before(now.Add(-throttleMemory)) {
+			if err := tx.Throttles().Delete(ctx, t.Name, 0); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // network returns the network that one attacker is likely to control: one
 // address of IPv4, a /64 of IPv6.
 func network(from string) string {

@@ -18,7 +18,7 @@ import (
 
 // Order is a change that may touch many devices. It names where, by Target or
 // Site, and what: one of Settings, Load, Release, FileSets, RollBack and Delete.
-// Rows and Undo stand alone.
+// Rows, Models, DeleteModel and Undo stand alone.
 type Order struct {
 	Target *Target `json:"target,omitempty"`
 	// Site stands for the devices that belong to it now: each is changed at its
@@ -36,6 +36,10 @@ type Order struct {
 	Delete bool `json:"delete,omitempty"`
 	// Rows are written as Bulk writes them.
 	Rows []BulkRow `json:"rows,omitempty"`
+	// Models are rows of the model table, which are added or replaced, all or none.
+	Models []policy.ModelRow `json:"models,omitempty" maxItems:"10000"`
+	// DeleteModel removes a row that was added, or brings the built-in one back.
+	DeleteModel string `json:"delete_model,omitempty"`
 	// Undo is the id of an entry of the audit log, whose changes are taken back.
 	Undo string `json:"undo,omitempty"`
 	// Version of what Target names that the caller has read, 0 if it was never
@@ -83,22 +87,27 @@ func (o Order) check() (action, target string, err error) {
 		}
 	}
 	alone := 0
-	for word, given := range map[string]bool{"bulk": o.Rows != nil, "undo": o.Undo != ""} {
+	for word, given := range map[string]bool{"bulk": o.Rows != nil, "models.put": o.Models != nil,
+		"models.delete": o.DeleteModel != "", "undo": o.Undo != ""} {
 		if given {
 			alone++
 			action = word
 		}
 	}
 	if alone == 1 && where+what == 0 && o.Version == nil {
-		target = fmt.Sprintf("%d rows", len(o.Rows))
-		if o.Undo != "" {
+		switch {
+		case o.Undo != "":
 			target = "audit " + cleanText(o.Undo, MaxNameLen)
+		case o.DeleteModel != "":
+			target = ModelTarget(cleanText(o.DeleteModel, MaxNameLen)).String()
+		default:
+			target = fmt.Sprintf("%d rows", max(len(o.Rows), len(o.Models)))
 		}
 		return action, target, nil
 	}
 	if alone > 0 || where != 1 || what != 1 {
 		return "", "", invalid("an order names one of target and site, and one of settings, load, release, file_sets, " +
-			"roll_back and delete; or it has rows alone, or undo alone")
+			"roll_back and delete; or it has rows, models, delete_model or undo alone")
 	}
 	if o.Delete && (o.Target == nil || o.Target.Level != policy.LevelDevice) {
 		return "", "", invalid("an order deletes one device, which its target names")
@@ -112,15 +121,22 @@ func (o Order) check() (action, target string, err error) {
 	return "level." + action, cleanText(o.Target.String(), MaxReportText), nil
 }
 
+// permission is what the order needs.
+func (o Order) permission() permission {
+	switch {
+	case o.Target != nil:
+		return o.Target.permission()
+	case o.Models != nil || o.DeleteModel != "":
+		return mayEnterprise
+	}
+	return mayDevices
+}
+
 // Change carries out an order, whole or not at all, and says what it touched; of
 // rows, each by itself, as Bulk does. A dry run does the same, refusals included,
 // and then leaves everything as it was.
 func (c *Controller) Change(ctx context.Context, a Actor, o Order, dry bool) (out Changed, err error) {
-	need := mayDevices
-	if o.Target != nil {
-		need = o.Target.permission()
-	}
-	if err := a.may(need); err != nil {
+	if err := a.may(o.permission()); err != nil {
 		return out, err
 	}
 	action, target, err := o.check()
@@ -176,6 +192,10 @@ func (c *Controller) carryOut(ctx context.Context, a Actor, o Order, out *Change
 		out.Kept, err = c.undo(ctx, a, o.Undo)
 	case o.Rows != nil:
 		out.Rows, err = c.Bulk(ctx, a, o.Rows)
+	case o.Models != nil:
+		_, err = c.PutModels(ctx, a, o.Models)
+	case o.DeleteModel != "":
+		err = c.DeleteModel(ctx, a, o.DeleteModel)
 	case o.Site != "":
 		err = c.changeSite(ctx, a, o)
 	case o.Settings != nil:
@@ -301,11 +321,13 @@ func (c *Controller) picture(ctx context.Context, tx Tx) (map[string]seen, error
 		if err != nil {
 			return err
 		}
-		answers, err := policy.EffectiveAll(snap.table.Lookup(d.Model), levels)
+		model := snap.table.Lookup(d.Model)
+		answers, err := policy.EffectiveAll(model, levels)
 		if err != nil {
 			return err
 		}
-		does := []string{load.Load, d.Description, d.Model, d.Profile, siteOf(d, s)}
+		does := []string{load.Load, d.Description, d.Model, d.Profile, siteOf(d, s),
+			model.GroupName(), fmt.Sprint(model.CanShare)}
 		for _, x := range answers {
 			does = append(does, x.Value)
 		}
