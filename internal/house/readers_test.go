@@ -66,7 +66,7 @@ var harmlessReaders = map[string]string{
 	"(*internal/controller/domain.Controller).setFromBack": "likewise",
 	"internal/controller/diff.Read":                        "likewise; TestRead tries it",
 	"internal/controller/rollouts/draft.parseTime":         "the administrator's own command line",
-	"internal/controller/rollouts/draft.readPlan":          "the administrator's own file, bounded; encoding/json reads it",
+	"internal/controller/rollouts/draft.readPlan":          "the administrator's own file, bounded",
 	"internal/controller/servercert.Generate":              "the controller's own command line",
 	"internal/controller/passhash.parseHash":               "a hash that the controller itself has written",
 	"internal/device/agent.findMAC":                        "an address that the kernel tells",
