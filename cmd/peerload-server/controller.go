@@ -65,6 +65,7 @@ type service struct {
 	prefixV4, prefixV6   int
 	people               accessFlags
 	auditTo, auditCA     string
+	congestion           string
 }
 
 // version of the program, as it was built.
@@ -104,7 +105,7 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer root.Close()
-	files := files.Config{Root: root, Log: log, Metrics: files.NewMetrics(),
+	files := files.Config{Root: root, Log: log, Congestion: s.congestion, Metrics: files.NewMetrics(),
 		Generate: inst.Files.Make}
 	if files.Budget, err = s.budget(); err != nil {
 		return err

@@ -62,7 +62,8 @@ both; with --keys it also keeps the signatures from expiring.`,
 				return s.run(cmd)
 			}
 			repoAt.json = s.JSON
-			return serveBare(cmd, &repoAt, bare(cmd, "http", s.http), bare(cmd, "tftp", s.tftp))
+			s.http, s.tftp = bare(cmd, "http", s.http), bare(cmd, "tftp", s.tftp)
+			return serveBare(cmd, &repoAt, s)
 		},
 	}
 	f := cmd.Flags()
@@ -72,6 +73,8 @@ both; with --keys it also keeps the signatures from expiring.`,
 	f.BoolVar(&s.JSON, "json", false, "print one JSON object a line")
 	f.StringVar(&s.http, "http", ":6970", "address of the files over HTTP; off for none")
 	f.StringVar(&s.tftp, "tftp", ":69", "address of the files over TFTP; off for none")
+	f.StringVar(&s.congestion, "congestion", "", "congestion control of files over HTTP, by the kernel's name; system "+
+		"for what the system has; none given: bbr where the kernel allows it")
 	s.flags(cmd)
 	strict.Values(cmd, "tls", tlsGenerated, tlsOff)
 	return cmd
@@ -110,8 +113,8 @@ func (s *service) flags(cmd *cobra.Command) {
 }
 
 // serveBare serves one repository.
-func serveBare(cmd *cobra.Command, repoAt *repoFlags, httpAddr, tftpAddr string) error {
-	if httpAddr == "" && tftpAddr == "" {
+func serveBare(cmd *cobra.Command, repoAt *repoFlags, s *service) error {
+	if s.http == "" && s.tftp == "" {
 		return errors.New("say where to serve: --http ADDR, --tftp ADDR, or both")
 	}
 	root, err := os.OpenRoot(repoAt.repo)
@@ -119,8 +122,9 @@ func serveBare(cmd *cobra.Command, repoAt *repoFlags, httpAddr, tftpAddr string)
 		return err
 	}
 	defer root.Close()
-	cfg := files.Config{Root: root, Log: slog.New(loglimit.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))}
-	if err := listen(&cfg, httpAddr, tftpAddr); err != nil {
+	cfg := files.Config{Root: root, Congestion: s.congestion,
+		Log: slog.New(loglimit.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))}
+	if err := listen(&cfg, s.http, s.tftp); err != nil {
 		return err
 	}
 	l := listening{Schema: console.Schema, Event: "listening"}

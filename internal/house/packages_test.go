@@ -202,7 +202,7 @@ var packages = []rule{
 			"github.com/riverqueue/river/riverdriver/riverdatabasesql", "github.com/riverqueue/river/riverdriver/riversqlite",
 			"github.com/riverqueue/river/rivertype"}},
 	{dir: "internal/controller/files", floor: 2, side: controller, allowedImports: []string{"internal/ratelimit", "tftp"},
-		libraries: []string{"github.com/prometheus/client_golang"}},
+		libraries: []string{"github.com/prometheus/client_golang", "golang.org/x/sys"}},
 	{dir: "internal/controller/files/cnf", floor: 2, side: controller, allowedImports: []string{"internal/policy",
 		"internal/provision", "internal/controller/template", "internal/controller/domain",
 		"internal/controller/rollouts"}},

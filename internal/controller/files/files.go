@@ -52,6 +52,10 @@ type Config struct {
 	// longer is cut off, so that it does not keep its site's permit for good. 0: 2
 	// minutes, which is less than 20 kbit/s. TFTP has timeouts of its own.
 	Stall time.Duration
+	// Congestion names the congestion control of HTTP connections, which the system
+	// must have and allow; CongestionSystem leaves it to the system. "": bbr where
+	// that can be had, which the log tells, and on other systems than Linux nothing.
+	Congestion string
 	// Metrics counts what is served. nil: nothing is counted.
 	Metrics *Metrics
 	// Log is told of requests that fail. nil: nothing is logged.
@@ -106,6 +110,11 @@ func Serve(ctx context.Context, cfg Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := newServer(cfg)
+	if cfg.HTTP != nil {
+		if _, err := Tune(cfg.HTTP, cfg.Congestion, s.cfg.Log); err != nil {
+			return err
+		}
+	}
 	var running int
 	ended := make(chan error, 2)
 	start := func(f func() error) {
