@@ -1,15 +1,24 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
+	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
+	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
 // The bugs of the original that are the controller's matter, each as an
@@ -187,5 +196,88 @@ func TestCSCsh20977(t *testing.T) {
 		if out := o.ok("enterprise show"); !strings.Contains(out, want) {
 			t.Errorf("in %s: %s", locale, out)
 		}
+	}
+}
+
+// TestMigrate: a fleet moves from SQLite to PostgreSQL, also when that is killed in
+// the middle. Meanwhile no controller starts there; in the end all is the same.
+func TestMigrate(t *testing.T) {
+	pg := storesuite.PostgresFor(t, foreign.Missing)
+	at, _, err := pg.NewDatabase()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newOffice(t)
+	o.start()
+	o.ok("device add " + mac + " --model 7941 peer-sharing=off")
+	if _, code, errs := o.sh("migrate", "--database", at); code != exitUsage || !strings.Contains(errs, "stop it") {
+		t.Errorf("while the controller runs: %d %s", code, errs)
+	}
+	if err := o.stop(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	o.manyDevices(t, 5000)
+	cmd := exec.Command(o.bin, "migrate", "--json", "--database", at)
+	cmd.Env = o.env
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if strings.Contains(lines.Text(), `"table":"devices","rows":1000,`) {
+			break
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("it was not killed in the middle")
+	}
+	for _, line := range []string{"device list", "serve --listen 127.0.0.1:0 --http off --tftp off"} {
+		args := append(strings.Fields(line), "--database", at)
+		if _, code, errs := o.sh(args...); code != exitUsage || !strings.Contains(errs, "migrate") {
+			t.Errorf("%s on a part of a copy: %d %s", line, code, errs)
+		}
+	}
+	if out := o.ok("migrate --database " + at); !strings.Contains(out, "devices: 5001\n") {
+		t.Errorf("the second try: %s", out)
+	}
+	o.ok("backup @lite.jsonl")
+	o.ok("backup @pg.jsonl --database " + at)
+	lite, err := os.ReadFile(o.path("lite.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved, err := os.ReadFile(o.path("pg.jsonl"))
+	if err != nil || !bytes.Equal(lite, moved) {
+		t.Errorf("%d and %d bytes of backups, %v", len(lite), len(moved), err)
+	}
+	if _, code, errs := o.sh("migrate", "--database", at); code != exitUsage || !strings.Contains(errs, "not empty") {
+		t.Errorf("once more: %d %s", code, errs)
+	}
+	if _, code, errs := o.sh("migrate"); code != exitUsage || !strings.Contains(errs, "--database") {
+		t.Errorf("to nowhere: %d %s", code, errs)
+	}
+}
+
+// manyDevices writes devices into the database of a controller that does not run.
+func (o *office) manyDevices(t *testing.T, n int) {
+	t.Helper()
+	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: dataDir(o.path("data")).database()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	all := make([]domain.Device, n)
+	for i := range all {
+		all[i] = domain.Device{Name: fmt.Sprintf("SEP02%010X", i), Model: "7941", Description: "京都"}
+	}
+	err = s.Update(t.Context(), func(tx domain.Tx) error { return tx.Devices().PutAll(t.Context(), all) })
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -19,12 +19,13 @@
 //	peerload-server user        users and their roles; also token, enrolment
 //	peerload-server trust       give out the root of trust, and change keys
 //	peerload-server backup      the whole database into a file; restore reads it
+//	peerload-server migrate     copy the database from SQLite into PostgreSQL
 //	peerload-server recount     count the devices anew, and mend the counts that are kept
 //	peerload-server template    the template of provisioning files
 //
 // The commands of a noun are in the file of its name; user, token and enrolment in
 // access.go, profile, enterprise, model and template in levels.go, undo, backup,
-// restore and recount in reports.go. What they share is package console.
+// restore, migrate and recount in reports.go. What they share is package console.
 //
 // This directory holds wiring only: flags, output and exit statuses. What the
 // commands do is in package domain and the packages of use cases beside it, and in
@@ -131,7 +132,7 @@ signatures or expiry; 7 it would change several devices, and nobody said yes.`,
 		orderCommand(), webhookCommand(),
 		loginCommand(), logoutCommand(),
 		userCommand(), tokenCommand(), enrolmentCommand(), trustCommand(), templateCommand(), backupCommand(),
-		restoreCommand(), recountCommand())
+		restoreCommand(), recountCommand(), migrateCommand())
 	strict.Prepare(root)
 	return root
 }

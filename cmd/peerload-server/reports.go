@@ -19,6 +19,9 @@ import (
 	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/store"
+	"github.com/peerload/peerload/internal/controller/store/postgres"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/terminal"
@@ -242,4 +245,72 @@ and mends them. It may run while the controller runs.`,
 	conn.AddData(cmd.Flags())
 	cmd.Flags().BoolVar(&conn.JSON, "json", false, "print one JSON object a line")
 	return cmd
+}
+
+func migrateCommand() *cobra.Command {
+	conn := &console.Flags{}
+	cmd := &cobra.Command{Use: "migrate", Short: "Copy the SQLite database of the data directory into PostgreSQL",
+		Args: cobra.NoArgs,
+		Long: `Copy the database of the data directory into the empty PostgreSQL database that
+--database names, and compare each row with its original. Stop the controller first.
+SQLite's file is only read. If it is interrupted, run it again: it goes on where it
+was, or begins anew if something was changed since. Until it is done, no controller
+starts on the new database.`,
+		Example: "  peerload-server migrate --data /var/lib/peerload-server --database postgres://peerload@db/peerload",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if conn.Database() == "" {
+				return errors.New("--database is missing: name the PostgreSQL database to fill, postgres://user@host/name")
+			}
+			return migrate(cmd, conn)
+		}}
+	conn.AddData(cmd.Flags())
+	cmd.Flags().BoolVar(&conn.JSON, "json", false, "print one JSON object a line")
+	return cmd
+}
+
+// migrate fills the database that conn names.
+func migrate(cmd *cobra.Command, conn *console.Flags) (err error) {
+	d := dataDir(conn.Data)
+	if err := errors.Join(requireData(d, ""), d.owned()); err != nil {
+		return err
+	}
+	unlock, err := d.lock()
+	if err != nil {
+		return fmt.Errorf("%w: stop it, so that nothing is lost that it still writes", err)
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	from, err := sqlite.Open(cmd.Context(), sqlite.Config{Path: d.database()})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	verified := map[string]int{}
+	err = postgres.Fill(cmd.Context(), postgres.Config{URL: conn.Database()}, from.DB, func(c store.Carried) error {
+		if c.Verified {
+			verified[c.Table] = c.Rows
+		}
+		if !conn.JSON {
+			return nil
+		}
+		return conn.Show(cmd, "copied", c, "")
+	})
+	if errors.Is(err, domain.ErrRefused) {
+		return fmt.Errorf("%w; name an empty --database", err)
+	}
+	if err != nil {
+		return err
+	}
+	all := 0
+	for _, table := range slices.Sorted(maps.Keys(verified)) {
+		if all += verified[table]; !conn.JSON {
+			cmd.Printf("%s: %d\n", table, verified[table])
+		}
+	}
+	text := "%d rows are copied, and each is the same in both databases.\n" +
+		"Give --database to \"peerload-server serve\" and to commands from now on.\n"
+	if terminal.Japanese(os.Getenv) {
+		text = "%d 行をコピーし、両方のデータベースで全行が同じであることを確認しました。\n" +
+			"今後は \"peerload-server serve\" とコマンドに --database を指定してください。\n"
+	}
+	return conn.Show(cmd, "migrated", verified, text, all)
 }

@@ -42,6 +42,10 @@ type dumper interface {
 	count(ctx context.Context, t *tx) (int, error)
 	dump(ctx context.Context, t *tx, emit func(row []byte) error) error
 	add(ctx context.Context, t *tx, row []byte) error
+	// addAll adds rows as another database has them; again is a document as it is
+	// written then.
+	addAll(ctx context.Context, t *tx, rows []stored) error
+	again(doc []byte) ([]byte, error)
 }
 
 // dumpers are all tables, those that others refer to first.

@@ -103,6 +103,9 @@ var (
 		Changes: []domain.FieldChange{{Field: "settings.peer-sharing", Old: &sampleOld}}}
 )
 
+// Fill puts one of each thing into a store.
+func Fill(t *testing.T, s domain.Store) { t.Helper(); fill(t, s) }
+
 // fill puts one of each into a store. Nil and empty lists are alike.
 func fill(t *testing.T, s domain.Store) {
 	t.Helper()

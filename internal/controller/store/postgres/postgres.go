@@ -7,6 +7,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -37,6 +38,8 @@ type Config struct {
 	// migrations while another migrates. 0 means 16, a sixth of what a server
 	// allows by default, so that a few controllers fit.
 	Connections int
+	// filling opens a database that Fill has not done with.
+	filling bool
 }
 
 // Validate says what is missing or out of range.
@@ -105,7 +108,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := migrate(ctx, db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect(), ConnTimeout: connTimeout}, cfg.URL}, nil
+	s := &Store{&store.DB{Writes: db, Reads: db, Dialect: dialect(), ConnTimeout: connTimeout}, cfg.URL}
+	if half, err := s.half(ctx); err != nil || half && !cfg.filling {
+		return nil, errors.Join(cmp.Or(err, ErrHalf), db.Close())
+	}
+	return s, nil
 }
 
 func migrate(ctx context.Context, db *sql.DB) error {
