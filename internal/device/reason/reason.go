@@ -41,13 +41,45 @@ const (
 
 	// Why a file set is not as it should be.
 	FileHook Code = "hook-failed" // the hook of file sets failed
+
+	// Why a proxy shares what passes through it: on whose word.
+	ProxyByURL     Code = "digest-in-url"     // the URL names the digest
+	ProxyByIndex   Code = "digest-in-index"   // an index that passed through has it
+	ProxyByHeader  Code = "digest-in-header"  // the server's answer has it
+	ProxyBySidecar Code = "digest-in-sidecar" // a file beside it has it
+	ProxyByRule    Code = "digest-in-rule"    // a rule has it
+	ProxyUnsigned  Code = "unsigned-by-rule"  // a rule believes the network
+
+	// Why a proxy does not.
+	ProxyTunnel        Code = "tunnel"         // it is encrypted from end to end
+	ProxyMethod        Code = "no-download"    // neither GET nor HEAD
+	ProxyNever         Code = "never-by-rule"  // a rule forbids it
+	ProxyCredentials   Code = "credentials"    // the request says who asks
+	ProxyPrivate       Code = "private-answer" // the answer is for one client
+	ProxyNoDigest      Code = "no-digest"      // nothing says which bytes are right
+	ProxyForeignDigest Code = "other-digest"   // the digest in the URL proves other bytes
+	ProxySmall         Code = "too-small"      // an election costs more than the file
+	ProxyStatus        Code = "no-content"     // the server sends no file
+	ProxyCoded         Code = "content-coding" // the bytes come in a content coding
+	ProxyFailed        Code = "sharing-failed" // the peers' way failed; the server is asked
+	ProxyNotSharing    Code = "sharing-is-off" // this device has no peers now
 )
 
 // Own lists the reasons that are not the protocol's.
 func Own() []Code {
-	return []Code{
+	return append([]Code{
 		NoLoad, Trust, Model, Kind, Budget, Refused, NoAddress, TLS, Answer, MetadataRefused, BadProvisioning, Damaged,
 		Installer, Switch, Reboot, NotConfirmed, NoWayBack, FileHook,
+	}, Proxy()...)
+}
+
+// Proxy lists the reasons of a proxy's decisions, which stand in events and in its
+// status: no device fails for one.
+func Proxy() []Code {
+	return []Code{
+		ProxyByURL, ProxyByIndex, ProxyByHeader, ProxyBySidecar, ProxyByRule, ProxyUnsigned,
+		ProxyTunnel, ProxyMethod, ProxyNever, ProxyCredentials, ProxyPrivate, ProxyNoDigest, ProxyForeignDigest,
+		ProxySmall, ProxyStatus, ProxyCoded, ProxyFailed, ProxyNotSharing,
 	}
 }
 

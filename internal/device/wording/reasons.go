@@ -82,6 +82,27 @@ var reasons = map[reason.Code][2]string{
 	reason.Damaged:         {"a file that was held is damaged", "保持ファイルの破損"},
 	reason.FileHook:        {"the hook for file sets failed", "ファイルセットのフックの失敗"},
 	reason.BadProvisioning: {"the provisioning file is bad", "プロビジョニングファイルの誤り"},
+
+	reason.ProxyByURL:     {"shared: the URL names the digest", "共有: URL にダイジェストがある"},
+	reason.ProxyByIndex:   {"shared: an index that passed through has the digest", "共有: 通過した索引にダイジェストがある"},
+	reason.ProxyByHeader:  {"shared: the server's answer has the digest", "共有: サーバの応答にダイジェストがある"},
+	reason.ProxyBySidecar: {"shared: a file beside it has the digest", "共有: 付属ファイルにダイジェストがある"},
+	reason.ProxyByRule:    {"shared: a rule has the digest", "共有: ルールにダイジェストがある"},
+	reason.ProxyUnsigned:  {"shared unsigned, as a rule says", "ルールにより署名なしで共有"},
+
+	reason.ProxyTunnel:      {"not shared: encrypted from end to end", "共有なし: 端点間で暗号化されている"},
+	reason.ProxyMethod:      {"not shared: it is no download", "共有なし: ダウンロードではない"},
+	reason.ProxyNever:       {"not shared: a rule forbids it", "共有なし: ルールで禁止されている"},
+	reason.ProxyCredentials: {"not shared: the request says who asks", "共有なし: 要求に資格情報がある"},
+	reason.ProxyPrivate:     {"not shared: the answer is for one client", "共有なし: 応答が特定のクライアント向け"},
+	reason.ProxyNoDigest:    {"not shared: nothing says which bytes are right", "共有なし: 正しい内容を示すものがない"},
+	reason.ProxyForeignDigest: {"not shared: the digest in the URL does not prove what is sent",
+		"共有なし: URL のダイジェストは送信内容を証明しない"},
+	reason.ProxySmall:      {"not shared: too small for an election", "共有なし: 選出を行うには小さすぎる"},
+	reason.ProxyStatus:     {"not shared: the server sends no file", "共有なし: サーバがファイルを送らない"},
+	reason.ProxyCoded:      {"not shared: it comes in a content coding", "共有なし: コンテンツ符号化されている"},
+	reason.ProxyFailed:     {"sharing failed: the server is asked instead", "共有に失敗し、サーバから取得"},
+	reason.ProxyNotSharing: {"not shared: this device has no peers now", "共有なし: 現在ピアを利用できない"},
 }
 
 // Why writes a reason for people, in English or Japanese: its text, then the

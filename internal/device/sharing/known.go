@@ -1,0 +1,78 @@
+package sharing
+
+import (
+	"crypto/sha256"
+
+	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/load"
+)
+
+// maxKnown bounds the files of which a digest is known: about as many as the
+// largest archives of packages have. An entry takes some 150 bytes.
+const maxKnown = 1 << 16
+
+// Known are the digests that indexes have told, by the URLs that they are of; the
+// oldest make room for new ones. The zero Known is empty. It is not safe for use by
+// several goroutines.
+type Known struct {
+	by    map[name]fact
+	order []name // the oldest first, from next on
+	next  int
+}
+
+// name stands for a URL, in as few bytes as are safe.
+type name [16]byte
+
+type fact struct {
+	digest load.Digest
+	size   int64
+	why    reason.Code
+}
+
+func nameOf(key string) (n name) {
+	sum := sha256.Sum256([]byte(key))
+	copy(n[:], sum[:])
+	return n
+}
+
+func (k *Known) find(key string) (fact, bool) {
+	if k == nil {
+		return fact{}, false
+	}
+	f, ok := k.by[nameOf(key)]
+	return f, ok && !f.digest.IsZero()
+}
+
+// add notes what is behind a URL. The zero digest is no file's.
+func (k *Known) add(key string, f fact) {
+	if f.digest.IsZero() {
+		return
+	}
+	if k.by == nil {
+		k.by = map[name]fact{}
+	}
+	n := nameOf(key)
+	if _, there := k.by[n]; !there {
+		switch {
+		case len(k.order) < maxKnown:
+			k.order = append(k.order, n)
+		default:
+			delete(k.by, k.order[k.next])
+			k.order[k.next] = n
+			k.next = (k.next + 1) % maxKnown
+		}
+	}
+	k.by[n] = f
+}
+
+// Len is of how many files a digest is known.
+func (k *Known) Len() int { return len(k.by) }
+
+// Forget forgets the digest of a key, which turned out to be another one's.
+func (k *Known) Forget(key string) {
+	n := nameOf(key)
+	if f, ok := k.by[n]; ok {
+		f.digest = load.Digest{}
+		k.by[n] = f
+	}
+}
