@@ -275,6 +275,7 @@ func (d *download) open() (*origin.Body, error) {
 	ctx, answered := d.bounded()
 	b, err := j.dev.cfg.Origin.Open(ctx, origin.Request{
 		URL: j.origin(), Offset: off, Validator: validator, Size: j.size(), Verified: j.spec.keyed(),
+		Header: j.spec.Header,
 	})
 	answered()
 	if err == nil && b.Offset > 0 && b.Size < 0 {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,9 @@ type Spec struct {
 	// Sources are the URLs that the file may be downloaded from, in the order
 	// to try.
 	Sources []*url.URL
+	// Header is sent to the servers of Sources with each request; nil: nothing.
+	// Peers are not told of it.
+	Header http.Header
 	// Target is the path that the file will have.
 	Target string
 	// Size in bytes, or load.UnknownSize.
@@ -104,6 +108,7 @@ type job struct {
 	originErr error  // what the origin said last
 	originURL string // which source said it
 	complete  bool
+	changed   chan struct{} // closed at the next step, nil if nobody waits
 	count     counters
 }
 
@@ -159,6 +164,7 @@ func (j *job) step(now time.Duration, e pdp.Event) {
 		}
 	}
 	j.reportStatus(now)
+	j.stir()
 	if j.machine.Status().Ended {
 		j.release()
 	}

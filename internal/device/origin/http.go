@@ -41,6 +41,9 @@ type firstURL struct{}
 // redirects decides on redirects.
 type redirects struct{ cfg Config }
 
+// own is the context's key of the headers of one request.
+type own struct{}
+
 func (r *redirects) check(req *http.Request, via []*http.Request) error {
 	if len(via) > max(0, r.cfg.MaxRedirects) {
 		return fmt.Errorf("%w: more than %d redirects", ErrAnswer, max(0, r.cfg.MaxRedirects))
@@ -59,6 +62,11 @@ func (r *redirects) check(req *http.Request, via []*http.Request) error {
 	if left {
 		for name := range r.cfg.Headers {
 			req.Header.Del(name)
+		}
+		if h, ok := req.Context().Value(own{}).(http.Header); ok {
+			for name := range h {
+				req.Header.Del(name)
+			}
 		}
 		req.Header.Del("Authorization")
 		req.Header.Del("Cookie")
@@ -96,7 +104,7 @@ func (h *httpOrigin) ask(ctx context.Context, r Request) (*Body, error) {
 		GotConn:              func(httptrace.GotConnInfo) { connected.Store(true) },
 		GotFirstResponseByte: func() { connected.Store(true) }, // by a connection made ahead
 	})
-	traced = context.WithValue(traced, firstURL{}, r.URL)
+	traced = context.WithValue(context.WithValue(traced, firstURL{}, r.URL), own{}, r.Header)
 	req, err := http.NewRequestWithContext(traced, http.MethodGet, r.URL.String(), nil)
 	if err != nil {
 		cancel(nil)
@@ -130,6 +138,9 @@ func (h *httpOrigin) ask(ctx context.Context, r Request) (*Body, error) {
 
 func (h *httpOrigin) setHeaders(req *http.Request, r Request) {
 	for name, values := range h.cfg.Headers {
+		req.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	for name, values := range r.Header {
 		req.Header[http.CanonicalHeaderKey(name)] = values
 	}
 	req.Header.Set("User-Agent", h.cfg.UserAgent)

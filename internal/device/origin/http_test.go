@@ -154,7 +154,7 @@ func TestRedirects(t *testing.T) {
 			http.Redirect(w, r, home+"/end", http.StatusFound)
 			return
 		}
-		for _, name := range []string{"X-Key", "Cookie", "Authorization", "Referer"} {
+		for _, name := range []string{"X-Key", "X-One", "Cookie", "Authorization", "Referer"} {
 			if v := r.Header.Get(name); v != "" {
 				t.Errorf("%s: %q went to another host", name, v)
 			}
@@ -166,7 +166,7 @@ func TestRedirects(t *testing.T) {
 		case "/near":
 			http.Redirect(w, r, "/keyed", http.StatusFound)
 		case "/keyed", "/end":
-			fmt.Fprintf(w, "%s", r.Header.Get("X-Key"))
+			fmt.Fprintf(w, "%s%s", r.Header.Get("X-Key"), r.Header.Get("X-One"))
 		case "/away":
 			http.Redirect(w, r, away+"/f", http.StatusMovedPermanently)
 		case "/there-and-back":
@@ -178,12 +178,13 @@ func TestRedirects(t *testing.T) {
 		}
 	})
 	m := newMux(t, secret)
-	for path, want := range map[string]string{"near": "k", "away": "away", "there-and-back": ""} {
+	for path, want := range map[string]string{"near": "k1", "away": "away", "there-and-back": ""} {
 		u := parseURL(t, home+"/"+path)
 		if path == "away" {
 			u.User = parseURL(t, "http://user:secret@x").User
 		}
-		if got, _, err := get(m, Request{URL: u, Size: load.UnknownSize}); err != nil || string(got) != want {
+		r := Request{URL: u, Size: load.UnknownSize, Header: http.Header{"X-One": {"1"}}}
+		if got, _, err := get(m, r); err != nil || string(got) != want {
 			t.Errorf("%s: %q, %v", path, got, err)
 		}
 	}

@@ -50,6 +50,9 @@ type Request struct {
 	// then taken as the server sends them: resumed without a validator, and in
 	// whatever content coding it names.
 	Verified bool
+	// Header goes with this request as Config.Headers do with all, and counts more.
+	// nil: none.
+	Header http.Header
 }
 
 // Body is an open body. It is read once, and the caller of Open closes it. Read
