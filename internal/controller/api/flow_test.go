@@ -269,6 +269,7 @@ func (s *rig) upload(fields [][2]string, files ...string) (int, string) {
 // TestLoads: upload, assign, refuse what does not fit, roll back, verify.
 func TestLoads(t *testing.T) {
 	s := newRig(t)
+	s.want(404, "GET", "/trust/root", nil) // nothing was published yet
 	fields := func(version, model string) [][2]string {
 		return [][2]string{{"name", "fw" + version}, {"version", version}, {"model", model}}
 	}

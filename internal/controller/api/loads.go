@@ -120,8 +120,9 @@ func (s *Server) loads() {
 
 // trust are the operations of the repository's signatures.
 func (s *Server) trust() {
-	huma.Register(s.api, op(http.MethodGet, "/trust/root", "get-root", "The root of trust that devices are given",
-		needRead),
+	root := op(http.MethodGet, "/trust/root", "get-root", "The root of trust that devices are given", needRead)
+	root.Errors = append(root.Errors, http.StatusNotFound)
+	huma.Register(s.api, root,
 		func(ctx context.Context, _ *struct{}) (*plain[Root], error) {
 			b, v, err := s.ctl.Root()
 			return answer(s, ctx, Root{v, b}, err)

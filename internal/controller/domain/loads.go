@@ -576,5 +576,9 @@ func (c *Controller) Root() ([]byte, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	return repo.ExportRoot()
+	b, version, err := repo.ExportRoot()
+	if errors.Is(err, repository.ErrNoRepository) {
+		return nil, 0, fmt.Errorf("%w: nothing was published yet, and there is no root before", ErrNotFound)
+	}
+	return b, version, err
 }
