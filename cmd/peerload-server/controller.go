@@ -24,6 +24,8 @@ import (
 	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/files"
+	"github.com/peerload/peerload/internal/controller/pages"
+	"github.com/peerload/peerload/internal/controller/pages/frame"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/servercert"
@@ -299,7 +301,11 @@ func serveAll(ctx context.Context, d dataDir, inst *instance, api *apiListener, 
 }
 
 func serveAPI(ctx context.Context, inst *instance, api *apiListener, log *slog.Logger) error {
-	h := &http.Server{Handler: inst.api, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
+	people, err := pages.New(frame.Config{API: inst.api, SignInAt: inst.signInAt, Log: log})
+	if err != nil {
+		return err
+	}
+	h := &http.Server{Handler: people, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
 		WriteTimeout: answerTimeout,
 		IdleTimeout:  time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
 	stopped := make(chan struct{})
@@ -311,7 +317,7 @@ func serveAPI(ctx context.Context, inst *instance, api *apiListener, log *slog.L
 			h.Close()
 		}
 	})
-	err := h.Serve(api)
+	err = h.Serve(api)
 	if !stop() {
 		<-stopped
 	}

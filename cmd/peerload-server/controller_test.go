@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/cookiejar"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -133,7 +134,11 @@ func (o *office) start(args ...string) {
 	if err := json.Unmarshal(line, &o.at); err != nil {
 		o.t.Fatal(err)
 	}
-	o.http = http.DefaultClient
+	jar, err := cookiejar.New(nil) // the set-up signs its browser in
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.http = &http.Client{Jar: jar}
 	if strings.HasPrefix(o.at.API, "https:") {
 		pem, err := os.ReadFile(o.path("data/tls/cert.pem"))
 		if err != nil && !strings.Contains(strings.Join(args, " "), "--tls-cert") {
@@ -141,7 +146,7 @@ func (o *office) start(args ...string) {
 		}
 		pool := x509.NewCertPool()
 		pool.AppendCertsFromPEM(pem)
-		o.http = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+		o.http = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}, Jar: jar}
 	}
 }
 

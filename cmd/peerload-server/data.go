@@ -144,6 +144,8 @@ type instance struct {
 	services.Services
 	api   *api.Server
 	audit *syslog.Sender // nil: nowhere
+	// signInAt is where people sign in at an issuer, "" for nowhere.
+	signInAt string
 	// sites finds the sites of addresses, as they were known last; nil at first.
 	sites atomic.Pointer[domain.Locator]
 }
@@ -191,6 +193,9 @@ func (inst *instance) assemble(ctx context.Context, d dataDir, log *slog.Logger,
 	}
 	inst.api, err = api.New(api.Config{Services: inst.Services, Spool: d.spool(), Version: version(), Log: log,
 		OIDC: how.issuer, PublicURL: how.url})
+	if how.issuer != nil {
+		inst.signInAt = api.LoginPath
+	}
 	return err
 }
 

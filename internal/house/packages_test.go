@@ -88,7 +88,7 @@ var packages = []rule{
 	{dir: "internal/device/status", floor: 2, side: device, allowedImports: []string{"report", "internal/durable",
 		"internal/device/slot"}},
 	{dir: "internal/device/reason", floor: 2, side: both, pure: true, allowedImports: []string{"pdp/wire"}},
-	{dir: "internal/device/wording", floor: 2, side: device, pure: true,
+	{dir: "internal/device/wording", floor: 2, side: both, pure: true,
 		allowedImports: []string{"report", "pdp/wire", "internal/note", "internal/parse", "internal/device/reason"}},
 	{dir: "internal/device/sharing", floor: 2, side: device, pure: true,
 		allowedImports: []string{"internal/choice", "load", "internal/device/reason"},
@@ -229,6 +229,11 @@ var packages = []rule{
 		"internal/controller/services",
 		"internal/controller/saving", "internal/controller/summary",
 		"internal/controller/webhook", "internal/controller/webhooks"},
+	{dir: "internal/controller/pages/words", floor: 2, side: controller, pure: true, allowedImports: nothing},
+	{dir: "internal/controller/pages/frame", floor: 2, side: controller, allowedImports: []string{"client",
+		"internal/device/wording", "internal/controller/domain", "internal/controller/pages/words"}},
+	{dir: "internal/controller/pages", floor: 2, side: controller, allowedImports: []string{"client", "report",
+		"internal/device/wording", "internal/controller/pages/words", "internal/controller/pages/frame"}},
 		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
 
 	// Floor 3: the product from outside. The laboratory sees a device only as a user

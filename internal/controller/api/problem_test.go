@@ -217,7 +217,7 @@ func TestDevicePageWithoutASession(t *testing.T) {
 		}
 		res.Body.Close()
 		to := res.Header.Get("Location")
-		if res.StatusCode != http.StatusSeeOther || !strings.HasPrefix(to, loginPath+"?return=") {
+		if res.StatusCode != http.StatusSeeOther || !strings.HasPrefix(to, LoginPath+"?return=") {
 			t.Errorf("%q: %d to %q", with, res.StatusCode, to)
 		}
 	}

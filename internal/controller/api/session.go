@@ -233,8 +233,11 @@ func (s *Server) signIns() {
 		})
 }
 
+// LoginPath is where people begin to sign in at an issuer; the parameter "return" is
+// the path that they go to then.
+const LoginPath = "/oidc/login"
+
 const (
-	loginPath    = "/oidc/login"
 	callbackPath = "/oidc/callback"
 	devicePath   = "/oidc/device"
 	// flowCookie keeps a sign-in that is on its way. Over TLS its name begins with
@@ -247,7 +250,7 @@ const (
 // oidcPages are for people in a browser: the way to the issuer and back, and the
 // page on which they let a command line in.
 func (s *Server) oidcPages(mux *http.ServeMux) {
-	mux.HandleFunc("GET "+loginPath, s.oidcLogin)
+	mux.HandleFunc("GET "+LoginPath, s.oidcLogin)
 	mux.HandleFunc("GET "+callbackPath, s.oidcCallback)
 	mux.HandleFunc("GET "+devicePath, s.devicePage)
 	mux.HandleFunc("POST "+devicePath, s.deviceForm)
@@ -343,7 +346,7 @@ func (s *Server) person(w http.ResponseWriter, r *http.Request) (a domain.Actor,
 	case err == nil:
 		return a, session, true
 	case errors.Is(err, http.ErrNoCookie), errors.Is(err, domain.ErrUnauthenticated):
-		http.Redirect(w, r, loginPath+"?"+url.Values{"return": {devicePath}}.Encode(), http.StatusSeeOther)
+		http.Redirect(w, r, LoginPath+"?"+url.Values{"return": {devicePath}}.Encode(), http.StatusSeeOther)
 	default:
 		s.showSignIn(w, r, signInView{err: err})
 	}

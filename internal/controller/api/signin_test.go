@@ -107,7 +107,7 @@ func (s *rig) withIssuer() *issuer.Issuer {
 func (s *rig) page(user, query string) (issuer.Page, *http.Client) {
 	s.t.Helper()
 	b := issuer.Browser(nil)
-	p, err := issuer.SignIn(b, s.url+loginPath+query, user)
+	p, err := issuer.SignIn(b, s.url+LoginPath+query, user)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestSignInByIssuer(t *testing.T) {
 		t.Errorf("who is disabled: %d %s", p.Code, p.Text)
 	}
 	at.Down(true)
-	plain, err := issuer.Open(b, s.url+loginPath)
+	plain, err := issuer.Open(b, s.url+LoginPath)
 	if err != nil || plain.Code == 200 && strings.Contains(plain.Text, "signed in as") {
 		t.Errorf("the issuer is down: %+v, %v", plain, err)
 	}
@@ -185,7 +185,7 @@ func TestAnswersOfOthers(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err := issuer.SignIn(evil, s.url+loginPath, "carol"); err != nil || kept == "" {
+	if _, err := issuer.SignIn(evil, s.url+LoginPath, "carol"); err != nil || kept == "" {
 		t.Fatal(kept, err)
 	}
 	victim := issuer.Browser(nil)
@@ -194,7 +194,7 @@ func TestAnswersOfOthers(t *testing.T) {
 	}
 	begun := issuer.Browser(nil)
 	begun.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	if _, err := issuer.Open(begun, s.url+loginPath); err != nil {
+	if _, err := issuer.Open(begun, s.url+LoginPath); err != nil {
 		t.Fatal(err)
 	}
 	if p, err := issuer.Open(begun, kept); err != nil || p.Code != 401 || s.who(begun) != "" {
@@ -241,7 +241,7 @@ func TestFlowCookie(t *testing.T) {
 	s := newRig(t)
 	s.withIssuer()
 	for secure, name := range map[string]string{"http": flowCookie, "https": "__Host-" + flowCookie} {
-		r := httptest.NewRequest("GET", loginPath, nil)
+		r := httptest.NewRequest("GET", LoginPath, nil)
 		r.Header.Set("X-Forwarded-Proto", secure)
 		w := httptest.NewRecorder()
 		s.srv.ServeHTTP(w, r)
@@ -256,7 +256,7 @@ func TestFlowCookie(t *testing.T) {
 // TestWithoutIssuer: nobody is left in the dark.
 func TestWithoutIssuer(t *testing.T) {
 	s := newRig(t)
-	for _, path := range []string{loginPath, callbackPath} {
+	for _, path := range []string{LoginPath, callbackPath} {
 		if code, text, _ := s.call("GET", path, "", nil); code != 503 || !strings.Contains(text, "no issuer") {
 			t.Errorf("%s: %d %s", path, code, text)
 		}

@@ -1,0 +1,145 @@
+package pages
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// The set-up link makes an administrator, signs them in, and leads to the overview.
+func TestSetup(t *testing.T) {
+	s := newRig(t)
+	secret := must(s.all.Controller.BeginSetup(t.Context()))
+	b := s.browser()
+	b.get("/setup").want(t, 401, "incomplete", "!<form class")
+	b.get("/setup?secret="+secret).want(t, 200, "Name of the first administrator")
+	b.post("/setup", "secret", secret, "name", "alice", "password", "short").want(t, 422, `value="alice"`, "10")
+	p := b.post("/setup", "secret", secret, "name", "alice", "password", password).want(t, 200,
+		"first administrator", "No device is known yet", ">alice<")
+	if p.path != "/" {
+		t.Errorf("the set-up ends at %s", p.path)
+	}
+	b.get("/").want(t, 200, "!You are the first administrator") // it is said once
+	s.browser().post("/setup", "secret", secret, "name", "eve", "password", password).want(t, 401, "void")
+}
+
+// Whoever is not signed in is asked to, and comes to the page that was asked for.
+func TestSignIn(t *testing.T) {
+	s := newRig(t)
+	b := s.user("viewer")
+	b.get("/").want(t, 200, "Overview", "!First administrator")
+	other := s.browser()
+	other.get("/?x=1").want(t, 401, `name="next" value="/?x=1"`)
+	other.post("/sign-in", "name", "viewer", "password", "wrong password", "next", "/?x=1").want(t, 401,
+		"Name or password is wrong", `value="viewer"`, `value="/?x=1"`, "!wrong password\"")
+	p := other.post("/sign-in", "name", "viewer", "password", password, "next", "/?x=1").want(t, 200)
+	if p.path != "/?x=1" {
+		t.Errorf("came to %s", p.path)
+	}
+	for _, next := range []string{"//evil.example/", "https://evil.example/", "/\\evil.example", "javascript:alert(1)"} {
+		third := s.browser()
+		if p := third.post("/sign-in", "name", "viewer", "password", password, "next", next).want(t, 200); p.path != "/" {
+			t.Errorf("%q led to %s", next, p.path)
+		}
+	}
+	other.post("/sign-out").want(t, 200, "Sign in")
+	other.get("/").want(t, 401)
+	b.get("/").want(t, 200) // another session goes on
+}
+
+// A form is taken from this session's own pages alone.
+func TestForgery(t *testing.T) {
+	s := newRig(t)
+	b := s.user("admin")
+	b.csrf = "another"
+	b.post("/sign-out").want(t, 403, "not of this session")
+	b.get("/").want(t, 200)
+	r := must(newPost(t, b, "/sign-out"))
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	if p := b.do(r); p.code != 403 {
+		t.Errorf("from another site: %d", p.code)
+	}
+	r = must(newPost(t, b, "/sign-in"))
+	r.Header.Set("Origin", "https://evil.example")
+	if p := b.do(r); p.code != 403 {
+		t.Errorf("from another origin: %d", p.code)
+	}
+}
+
+// A form that was sent after the session had ended is kept while its sender signs in.
+func TestSessionExpiry(t *testing.T) {
+	s := newRig(t)
+	b := s.user("admin")
+	b.get("/")
+	if err := s.api.EndSessions(t.Context(), "admin"); err != nil {
+		t.Fatal(err)
+	}
+	p := b.post("/changes", "order", `{"typed":"by hand"}`, "password", "a secret").want(t, 401, "what you typed is kept",
+		"!a secret")
+	kept := regexp.MustCompile(`name="kept" value="([^"]+)"`).FindStringSubmatch(p.text)
+	if kept == nil {
+		t.Fatalf("nothing is kept: %s", p.text)
+	}
+	b.post("/sign-in", "name", "admin", "password", password, "kept", kept[1]).want(t, 200, `action="/changes"`,
+		"by hand", "Send what I typed")
+}
+
+// The language is that of the browser, until somebody chooses; so is the look.
+func TestLanguageAndLook(t *testing.T) {
+	s := newRig(t)
+	b := s.browser()
+	b.get("/sign-in").want(t, 200, `lang="en"`, "Password", "日本語", `data-look="auto"`)
+	b.lang = "fr,ja-JP;q=0.9,en;q=0.5"
+	b.get("/sign-in").want(t, 200, `lang="ja"`, "パスワード", "English")
+	if p := b.get("/sign-in?lang=en&next=%2Fx").want(t, 200, "Password"); p.path != "/sign-in?next=%2Fx" {
+		t.Errorf("the choice stays in the address: %s", p.path)
+	}
+	b.get("/sign-in").want(t, 200, `lang="en"`) // it is remembered
+	b.get("/sign-in?look=dark").want(t, 200, `data-look="dark"`)
+	b.get("/sign-in?look=pink&lang=xx").want(t, 200, `data-look="dark"`, `lang="en"`)
+}
+
+// No page runs what stands in its text, or fetches from elsewhere.
+func TestPolicy(t *testing.T) {
+	s := newRig(t)
+	b := s.user("admin")
+	for _, path := range []string{"/", "/sign-in", "/nothing"} {
+		p := b.get(path)
+		csp := p.header.Get("Content-Security-Policy")
+		for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "base-uri 'none'",
+			"frame-ancestors 'none'", "form-action 'self'"} {
+			if !strings.Contains(csp, want) {
+				t.Errorf("%s: no %s in %q", path, want, csp)
+			}
+		}
+		if strings.Contains(csp, "unsafe") || p.header.Get("Cache-Control") != "no-store" ||
+			p.header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: %v", path, p.header)
+		}
+	}
+	b.get("/nothing").want(t, 404, "there is no such page")
+	if p := b.get("/api/v1/nothing"); p.code != 404 || !strings.Contains(p.header.Get("Content-Type"), "problem+json") {
+		t.Errorf("the API: %d %v", p.code, p.header)
+	}
+}
+
+// The first page and all that it needs fit into 250 kB, and are kept for good.
+func TestFirstPage(t *testing.T) {
+	s := newRig(t)
+	b := s.user("admin")
+	p := b.get("/").want(t, 200)
+	size := len(p.text)
+	for _, m := range regexp.MustCompile(`(?:href|src)="(/assets/[^"]+)"`).FindAllStringSubmatch(p.text, -1) {
+		a := b.get(m[1])
+		if a.code != 200 || !strings.Contains(a.header.Get("Cache-Control"), "immutable") {
+			t.Errorf("%s: %d %v", m[1], a.code, a.header)
+		}
+		size += len(a.text)
+	}
+	t.Logf("%d bytes", size)
+	if size > 250_000 || size < 40_000 {
+		t.Errorf("the first page has %d bytes", size)
+	}
+	b.get("/assets/x/app.css").want(t, 404)
+	b.get("/assets/../frame.go").want(t, 404)
+}

@@ -1,0 +1,198 @@
+package frame
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/peerload/peerload/client"
+)
+
+// Option is one choice of a field.
+type Option struct{ Value, Label string }
+
+// Field is a field of a form.
+type Field struct {
+	// Name in the form; Label and Help for people.
+	Name, Label, Help string
+	Value             string
+	// Values are those that are chosen of a field with Many.
+	Values []string
+	// Kind is that of an input element, or "area", "select", "check" or "file"; "" is
+	// text.
+	Kind     string
+	Options  []Option
+	Many     bool
+	Required bool
+	// Error stands beside the field.
+	Error string
+	// Auto is how browsers may fill the field in.
+	Auto string
+}
+
+// Form is a form of fields that one template shows.
+type Form struct {
+	Title, Intro string
+	Action       string
+	Fields       []Field
+	// Hidden are sent along as they are.
+	Hidden map[string]string
+	Button string
+	Danger bool
+	// Files says that it sends files.
+	Files bool
+	// Back is where whoever changes their mind goes.
+	Back string
+	// Problem is what was wrong as a whole.
+	Problem *Problem
+}
+
+// Fill takes what was typed into the form.
+func (f *Form) Fill(v *Visit) {
+	for i := range f.Fields {
+		is := &f.Fields[i]
+		switch {
+		case is.Kind == "password" || is.Kind == "file":
+		case is.Kind == "check":
+			is.Value = v.Form(is.Name)
+		case is.Many:
+			is.Values = v.R.PostForm[is.Name]
+		default:
+			is.Value = v.R.PostFormValue(is.Name)
+		}
+	}
+}
+
+// Again shows the form again with what was typed and what was wrong with it. An error
+// that is not about what was sent is returned.
+func (v *Visit) Again(f Form, err error) error {
+	var e *client.Error
+	if !errors.As(err, &e) || e.Kind == client.Unauthenticated || e.Status >= http.StatusInternalServerError {
+		return err
+	}
+	f.Fill(v)
+	p := v.Explain(e)
+	for _, wrong := range e.Fields {
+		where := wrong.Location[strings.LastIndexByte(wrong.Location, '.')+1:]
+		where, _, _ = strings.Cut(where, "[")
+		f.mark(where, wrong.Message)
+	}
+	if len(e.Fields) == 0 {
+		f.guess(p)
+	}
+	f.Problem = &p
+	v.Status(e.Status)
+	return v.Show("form", f)
+}
+
+func (f *Form) mark(name, text string) bool {
+	for i := range f.Fields {
+		if f.Fields[i].Name == name {
+			f.Fields[i].Error = text
+			return true
+		}
+	}
+	return false
+}
+
+// guess puts an error beside the field that it is about: the first whose value, or
+// whose name as the API says it, is in its text.
+func (f *Form) guess(p Problem) {
+	text := strings.ToLower(p.Detail)
+	for _, field := range f.Fields {
+		name := strings.ToLower(strings.ReplaceAll(field.Name, "_", " "))
+		if value := strings.ToLower(field.Value); strings.Contains(text, name) ||
+			len(value) > 1 && strings.Contains(text, value) {
+			f.mark(field.Name, p.Detail)
+			return
+		}
+	}
+}
+
+// Problem is an error for people.
+type Problem struct {
+	// Title says what kind it is, Text what happened and what to do, Detail what the
+	// API says.
+	Title, Text, Detail string
+	Status              int
+}
+
+// Explain says an error of the API in the language of the page. What the API says
+// itself is in English.
+func (v *Visit) Explain(e *client.Error) Problem {
+	p := Problem{Detail: e.Error(), Status: e.Status}
+	switch e.Kind {
+	case client.NotFound:
+		p.Title = v.T("Not found")
+	case client.Exists:
+		p.Title = v.T("That name is taken")
+	case client.Conflict:
+		p.Title = v.T("Somebody else has changed it")
+	case client.Refused, client.Unfit:
+		p.Title = v.T("Refused")
+	case client.Forbidden:
+		p.Title = v.T("You may not do this")
+	case client.Throttled:
+		p.Title = v.T("Too many attempts: wait a little")
+	case client.Unavailable:
+		p.Title = v.T("Not available now")
+	case client.BadKeys:
+		p.Title = v.T("A signing key is missing")
+	case client.DiskFull:
+		p.Title = v.T("The controller's disk is full")
+	case client.Invalid:
+		p.Title = v.T("Something is not valid")
+	default:
+		p.Title = v.T("It did not work")
+	}
+	p.Text = p.Title
+	if p.Detail != "" {
+		p.Text += ": " + p.Detail
+	}
+	return p
+}
+
+// said is what a page says at the top of the next one.
+type said struct {
+	Text string `json:"text"`
+	// Undo is the entry of the audit log that takes it back, "" for none.
+	Undo string `json:"undo,omitempty"`
+}
+
+const (
+	saidCookie = "peerload_said"
+	maxSaid    = 1000
+	saidS      = 60
+)
+
+// Say has the next page say what was done; undo is the entry of the audit log by
+// which it can be taken back, "" if it cannot.
+func (v *Visit) Say(text, undo string) {
+	if len(text) > maxSaid {
+		text = strings.ToValidUTF8(text[:maxSaid], "")
+	}
+	b, err := json.Marshal(said{text, undo})
+	if err != nil {
+		return // it is text
+	}
+	http.SetCookie(v.W, &http.Cookie{Name: saidCookie, Value: base64.RawURLEncoding.EncodeToString(b), Path: "/",
+		MaxAge: saidS, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: v.R.TLS != nil})
+}
+
+// takeSaid is what the page before had to say, once.
+func (v *Visit) takeSaid() *said {
+	c, err := v.R.Cookie(saidCookie)
+	if err != nil || v.R.Header.Get("HX-Request") == "true" {
+		return nil
+	}
+	http.SetCookie(v.W, &http.Cookie{Name: saidCookie, Path: "/", MaxAge: -1, HttpOnly: true,
+		SameSite: http.SameSiteStrictMode, Secure: v.R.TLS != nil})
+	var s said
+	b, err := base64.RawURLEncoding.DecodeString(c.Value)
+	if err != nil || json.Unmarshal(b, &s) != nil || s.Text == "" {
+		return nil
+	}
+	return &s
+}

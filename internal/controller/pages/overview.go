@@ -1,0 +1,149 @@
+package pages
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/controller/pages/frame"
+)
+
+const (
+	// silentAfter is how long a device must be silent to count as silent.
+	silentAfter = time.Hour
+	// rootSoon is how long before the root of trust expires people are told.
+	rootSoon = 90 * 24 * time.Hour
+	// fewRows is how many things of a kind the overview shows.
+	fewRows = 8
+)
+
+// overviewPage is what needs attention, what runs, and what was saved.
+type overviewPage struct {
+	client.Overview
+	Failed, Unknown, Running int
+	Failures                 []client.Failure
+	Paused, Under            []client.Rollout
+	Jobs                     []client.Job
+	Month                    client.Saving
+	Versions                 []count
+	Changes                  []client.AuditEntry
+	// RootEnds is when the root of trust expires; zero if that is far away.
+	RootEnds time.Time
+}
+
+// count is a name and how many devices have it.
+type count struct {
+	Name       string
+	N, Percent int
+}
+
+// Calm reports whether nothing needs attention.
+func (p overviewPage) Calm() bool {
+	return p.Failed == 0 && p.Silent == 0 && len(p.Paused) == 0 && p.RootEnds.IsZero() && p.DeadMessages == 0
+}
+
+func overview(v *frame.Visit) error {
+	p := overviewPage{}
+	var err error
+	if p.Overview, err = v.API.Overview(v.Context(), "", silentAfter); err != nil {
+		return err
+	}
+	p.Failed = p.ByState["failed"] + p.ByState["rolled-back"]
+	p.Unknown = p.ByState["unknown"]
+	for _, state := range []string{"downloading", "ready", "installing", "rebooting", "trial"} {
+		p.Running += p.ByState[state]
+	}
+	p.Versions = counts(p.ByActive, p.Devices)
+	if p.Failures, err = frame.All(v, v.API.Failures, client.Filter{Limit: fewRows}); err != nil {
+		return err
+	}
+	rollouts, err := frame.All(v, v.API.Rollouts, client.Filter{Active: "true", Limit: frame.PageRows})
+	if err != nil {
+		return err
+	}
+	for _, r := range rollouts {
+		if r.State == "paused" {
+			p.Paused = append(p.Paused, r)
+		} else {
+			p.Under = append(p.Under, r)
+		}
+	}
+	if p.Jobs, err = activeJobs(v); err != nil {
+		return err
+	}
+	month := v.Now().UTC().Format("2006-01")
+	saved, err := v.API.Savings(v.Context(), client.SavingQuery{Since: month, Until: month})
+	if err != nil {
+		return err
+	}
+	p.Month = saved.Total
+	if p.RootEnds, err = rootEnds(v); err != nil {
+		return err
+	}
+	if v.May("devices") {
+		p.Changes, err = frame.All(v, v.API.Audit, client.Filter{Limit: fewRows})
+	}
+	if err != nil {
+		return err
+	}
+	return v.Show("overview", p)
+}
+
+// counts are the most frequent first.
+func counts(by map[string]int, of int) (all []count) {
+	for name, n := range by {
+		if n > 0 {
+			all = append(all, count{name, n, n * 100 / max(of, 1)})
+		}
+	}
+	slices.SortFunc(all, func(a, b count) int {
+		if a.N != b.N {
+			return b.N - a.N
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return all
+}
+
+// activeJobs are those that somebody has to go on with, the latest first.
+func activeJobs(v *frame.Visit) (active []client.Job, err error) {
+	jobs, err := frame.All(v, v.API.Jobs, client.Filter{})
+	for _, j := range slices.Backward(jobs) {
+		if jobRuns(j) {
+			active = append(active, j)
+		}
+	}
+	return active, err
+}
+
+// jobRuns reports whether a bulk job is not at its end.
+func jobRuns(j client.Job) bool {
+	return slices.Contains([]string{"waiting", "checking", "running", "undoing"}, j.State)
+}
+
+// rootEnds is when the root of trust expires, zero if that is far away or nothing was
+// published yet.
+func rootEnds(v *frame.Visit) (time.Time, error) {
+	raw, _, err := v.API.Root(v.Context())
+	if errors.Is(err, client.NotFound) || errors.Is(err, client.Unavailable) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	var root struct {
+		Signed struct {
+			Expires time.Time `json:"expires"`
+		} `json:"signed"`
+	}
+	if err := json.Unmarshal(raw, &root); err != nil {
+		return time.Time{}, err
+	}
+	if root.Signed.Expires.Sub(v.Now()) > rootSoon {
+		return time.Time{}, nil
+	}
+	return root.Signed.Expires, nil
+}

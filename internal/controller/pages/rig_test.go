@@ -1,0 +1,197 @@
+package pages
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/controller/api"
+	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/pages/frame"
+	"github.com/peerload/peerload/internal/controller/passhash"
+	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/controller/services"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
+)
+
+const password = "correct horse battery"
+
+// rig is a controller with its pages behind real HTTP, on a real database.
+type rig struct {
+	t   *testing.T
+	all services.Services
+	url string
+	// api calls it as the owner of the data directory.
+	api *client.Client
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	dir := t.TempDir()
+	store, err := freshdb.Open(t.Context(), filepath.Join(dir, "controller.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	repo, err := repository.Open(repository.Config{Dir: filepath.Join(dir, "repository"),
+		Keys: filepath.Join(dir, "keys")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := services.New(t.Context(), services.Config{Keys: filepath.Join(dir, "keys"),
+		Domain: domain.Config{Store: store, Repository: repo, Password: passhash.Cost{Memory: 64, Time: 1, Threads: 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spool := filepath.Join(dir, "spool")
+	if err := os.Mkdir(spool, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	srv, err := api.New(api.Config{Services: all, Spool: spool, Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	people, err := New(frame.Config{API: srv, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := httptest.NewServer(people)
+	t.Cleanup(h.Close)
+	c, err := client.New("http://local", "", &http.Client{Transport: srv.Local(domain.Local("root"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &rig{t: t, all: all, url: h.URL, api: c}
+}
+
+// user makes a user, limited to sites if some are given, and signs in as them.
+func (s *rig) user(role string, sites ...string) *browser {
+	s.t.Helper()
+	r, pw := domain.Role(role), password
+	change := domain.UserChange{Role: &r, Password: &pw}
+	if len(sites) > 0 {
+		change.Sites = &sites
+	}
+	name := strings.Join(append([]string{role}, sites...), "-")
+	if _, err := s.all.Controller.CreateUser(s.t.Context(), domain.Local("root"), name, change); err != nil {
+		s.t.Fatal(err)
+	}
+	b := s.browser()
+	if p := b.post("/sign-in", "name", name, "password", password); p.code != 200 {
+		s.t.Fatalf("sign in: %d %s", p.code, p.text)
+	}
+	return b
+}
+
+// browser is one that keeps cookies and follows redirects.
+type browser struct {
+	t    *testing.T
+	url  string
+	http *http.Client
+	// lang is what it prefers.
+	lang string
+	csrf string
+}
+
+func (s *rig) browser() *browser {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return &browser{t: s.t, url: s.url, http: &http.Client{Jar: jar}, lang: "en"}
+}
+
+// page is what a browser shows.
+type page struct {
+	code       int
+	text, path string
+	header     http.Header
+}
+
+var csrfField = regexp.MustCompile(`name="csrf" value="([^"]+)"`)
+
+func (b *browser) do(r *http.Request) page {
+	b.t.Helper()
+	r.Header.Set("Accept-Language", b.lang)
+	resp, err := b.http.Do(r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if m := csrfField.FindSubmatch(text); m != nil {
+		b.csrf = string(m[1])
+	}
+	return page{resp.StatusCode, string(text), resp.Request.URL.RequestURI(), resp.Header}
+}
+
+func (b *browser) get(path string) page {
+	b.t.Helper()
+	r, err := http.NewRequestWithContext(b.t.Context(), http.MethodGet, b.url+path, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return b.do(r)
+}
+
+// post sends a form with the token of the page before; fields are pairs.
+func (b *browser) post(path string, fields ...string) page {
+	b.t.Helper()
+	form := url.Values{"csrf": {b.csrf}}
+	for i := 0; i < len(fields); i += 2 {
+		form.Add(fields[i], fields[i+1])
+	}
+	r, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.url+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return b.do(r)
+}
+
+// want fails unless a page has a status and shows texts; one that begins with "!" must
+// not be there.
+func (p page) want(t *testing.T, code int, texts ...string) page {
+	t.Helper()
+	if p.code != code {
+		t.Fatalf("%s: %d, want %d:\n%s", p.path, p.code, code, p.text)
+	}
+	for _, text := range texts {
+		without, not := strings.CutPrefix(text, "!")
+		if strings.Contains(p.text, without) == not {
+			t.Errorf("%s: %q:\n%s", p.path, text, p.text)
+		}
+	}
+	return p
+}
+
+// must stops a test.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(fmt.Sprint("the test cannot begin: ", err))
+	}
+	return v
+}
+
+// newPost is a form of one field, with the token of the page before.
+func newPost(t *testing.T, b *browser, path string) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url+path,
+		strings.NewReader(url.Values{"csrf": {b.csrf}}.Encode()))
+	if err == nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	return r, err
+}

@@ -1,0 +1,78 @@
+package words
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// shownBy finds what pages show, in templates and in Go.
+var shownBy = map[string]*regexp.Regexp{
+	".html": regexp.MustCompile(`[({ ]t ("(?:[^"\\]|\\.)*")`),
+	".tmpl": regexp.MustCompile(`[({ ]t ("(?:[^"\\]|\\.)*")`),
+	".go":   regexp.MustCompile(`(?:\.T|\.TN|words\.Say)\((?:ja, |v\.JA, )?("(?:[^"\\]|\\.)*")`),
+}
+
+// made are the beginnings of texts that are put together from a state.
+var made = regexp.MustCompile(`[({ ]t \(print "([^"]+ )"`)
+
+// Every text has its Japanese, with the same parts to fill in, and all Japanese is
+// shown somewhere.
+func TestWords(t *testing.T) {
+	said := map[string]bool{}
+	var prefixes []string
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		by := shownBy[filepath.Ext(path)]
+		if err != nil || by == nil || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range by.FindAllStringSubmatch(string(b), -1) {
+			text, err := strconv.Unquote(m[1])
+			if err != nil {
+				t.Errorf("%s: %s: %v", path, m[1], err)
+			}
+			said[text] = true
+			if !Known(text) {
+				t.Errorf("%s: no Japanese for %q", path, text)
+			}
+		}
+		for _, m := range made.FindAllStringSubmatch(string(b), -1) {
+			prefixes = append(prefixes, m[1])
+		}
+		return nil
+	})
+	if err != nil || len(said) < 50 {
+		t.Fatalf("%d texts, %v", len(said), err)
+	}
+	verb := regexp.MustCompile(`%(?:\[\d\])?[.\d]*[a-z]`)
+	for en, ja := range table {
+		used := said[en]
+		for _, p := range prefixes {
+			used = used || strings.HasPrefix(en, p)
+		}
+		if !used {
+			t.Errorf("nobody says %q", en)
+		}
+		if len(verb.FindAllString(en, -1)) != len(verb.FindAllString(ja, -1)) {
+			t.Errorf("%q has other parts to fill in than %q", ja, en)
+		}
+	}
+}
+
+// Both languages are formats of the same parts, in any order.
+func TestSay(t *testing.T) {
+	if en, ja := Say(false, "%s ago", "3 min"), Say(true, "%s ago", "3 分"); en != "3 min ago" || ja != "3 分前" {
+		t.Errorf("%q, %q", en, ja)
+	}
+	if got := Say(true, "a text that nobody has translated"); got != "a text that nobody has translated" {
+		t.Errorf("%q", got)
+	}
+}
