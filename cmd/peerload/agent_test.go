@@ -17,8 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/internal/device/status"
-	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/internal/terminal"
 )
 
 // asCommand is the variable that makes this test program the command.
@@ -272,49 +271,23 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// TestScreen: as on the original's phones (docs/ORIGINAL.md, "What it does"): an
-// icon while the device shares; a parent shows 100 %, a child the KB it has; the
-// classic upgrade looks the same everywhere, with an empty box.
+// TestScreen: a state directory that nothing has run with is a mistake; what is piped
+// is as wide as COLUMNS says.
 func TestScreen(t *testing.T) {
-	file := func(role string, bytes int64, children ...string) *status.File {
-		return &status.File{Event: report.Event{File: "apps41.sbn", Model: "CP-7961G", Role: role, Bytes: bytes,
-			Size: 5 << 20, Children: children}}
-	}
-	done := &status.File{Event: report.Event{File: "dsp.sbn"}, Done: true}
-	for name, c := range map[string]struct {
-		files []*status.File
-		want  []string
-	}{
-		"parent": {[]*status.File{done, file(report.RoleRoot, 1<<20, "a", "b")}, []string{"CP-7961G", "[<=>]",
-			"Component 2 of 2: apps41.sbn", "100 %   2 children"}},
-		"child":   {[]*status.File{file(report.RoleLeaf, 3<<20)}, []string{"[<=>]", "Component 1 of 1", "3.15 MB"}},
-		"classic": {[]*status.File{file(report.RoleClassic, 3<<20)}, []string{"[   ]", "3.15 MB"}},
-		"done":    {[]*status.File{done}, []string{"1 of 1 components held"}},
-		"nothing": {nil, []string{"[   ]", "Nothing to upgrade"}},
-	} {
-		var plain, coloured bytes.Buffer
-		drawScreen(&plain, language{}, status.Process{Files: c.files}, false)
-		drawScreen(&coloured, language{}, status.Process{Files: c.files}, true)
-		for _, w := range c.want {
-			if !strings.Contains(plain.String(), w) {
-				t.Errorf("%s: %q is not on\n%s", name, w, plain.String())
-			}
-		}
-		lines := strings.Split(strings.TrimSpace(plain.String()), "\n")
-		for _, l := range lines {
-			if len([]rune(l)) != len([]rune(lines[0])) {
-				t.Errorf("%s: not a box:\n%s", name, plain.String())
-			}
-		}
-		if strings.Contains(plain.String(), "\x1b") ||
-			regexp.MustCompile("\x1b\\[[0-9]*m").ReplaceAllString(coloured.String(), "") != plain.String() {
-			t.Errorf("%s: colours change the picture", name)
-		}
-	}
 	state := t.TempDir()
 	if out, code := run(t, []string{"TERM=xterm"}, "screen", "--state", state); code != exitUsage ||
 		!strings.Contains(out, "nothing has run") {
 		t.Errorf("%d: %s", code, out)
+	}
+	record(t, state, recorded())
+	for columns, width := range map[string]int{"": screenWidth, "20": 20, "1000": screenWidth, "-1": screenWidth,
+		"x": screenWidth} {
+		out, code := run(t, []string{"COLUMNS=" + columns, "LANG=ja_JP.UTF-8"}, "screen", "--state", state)
+		for l := range strings.Lines(out) {
+			if l = strings.TrimSuffix(l, "\n"); code != 0 || terminal.Width(l) != width {
+				t.Errorf("COLUMNS=%s: %d, %d cells: %s", columns, code, terminal.Width(l), l)
+			}
+		}
 	}
 }
 

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -13,16 +13,18 @@ import (
 	"golang.org/x/term"
 
 	"github.com/peerload/peerload/internal/cli"
+	"github.com/peerload/peerload/internal/device/agent"
+	"github.com/peerload/peerload/internal/device/display"
 	"github.com/peerload/peerload/internal/device/status"
-	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/report"
 )
 
 // screenEvery is how often a terminal is drawn anew.
 const screenEvery = 250 * time.Millisecond
 
-// screenWidth is the width of the picture, as small as a phone's.
-const screenWidth = 44
+// screenWidth is the width of the picture where it is not known how wide the terminal
+// is, and the most that it takes.
+const screenWidth = 48
 
 func screenCommand() *cli.Command {
 	var state string
@@ -31,24 +33,25 @@ func screenCommand() *cli.Command {
 		Use: "screen", Short: "Show what a phone's screen would show",
 		Long: `Screen draws what the screen of an upgrading phone shows: in the top right corner an
 icon while the device shares (the box stays empty with the classic upgrade), and
-below it the component. A parent shows 100 %, a child what it has. It speaks
-English, or Japanese where LC_ALL, LC_MESSAGES or LANG say so.
+below it the component with its bar. A parent shows 100 %, a child what it has. What
+has failed stands above it, with what to do. It speaks English, or Japanese where
+LC_ALL, LC_MESSAGES or LANG say so.
 
-On a terminal it is drawn anew until Ctrl-C; NO_COLOR turns colours off. Otherwise it
-is printed once.`,
+On a terminal of 20 columns or more it is drawn anew until Ctrl-C; NO_COLOR turns
+colours off. Otherwise it is printed once, 48 columns wide or as COLUMNS says.`,
 		Args: cli.NoArgs,
 		Run: func(ctx context.Context, _ []string) error {
 			fd := int(os.Stdout.Fd())
-			live := !once && term.IsTerminal(fd) && os.Getenv("TERM") != "dumb"
-			colour := term.IsTerminal(fd) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-			if !live {
-				p, err := newest(state)
-				if err == nil {
-					drawScreen(os.Stdout, locale(), p, colour)
-				}
-				return err
+			capable := term.IsTerminal(fd) && os.Getenv("TERM") != "dumb"
+			colour := capable && os.Getenv("NO_COLOR") == ""
+			if capable && !once {
+				return liveScreen(ctx, state, colour)
 			}
-			return liveScreen(ctx, state, colour)
+			lines, err := drawScreen(ctx, state, colour)
+			if err == nil {
+				fmt.Println(strings.Join(lines, "\n"))
+			}
+			return err
 		},
 	}
 	stateFlag(cmd.Flags(), &state)
@@ -81,14 +84,16 @@ func liveScreen(ctx context.Context, state string, colour bool) error {
 	tick := time.NewTicker(screenEvery)
 	defer tick.Stop()
 	for {
-		p, err := newest(state)
+		lines, err := drawScreen(ctx, state, colour)
 		if err != nil {
 			return err
 		}
-		var b strings.Builder
-		drawScreen(&b, locale(), p, colour)
-		// Line by line, so that nothing flickers.
-		fmt.Print("\x1b[H" + strings.ReplaceAll(b.String(), "\n", "\x1b[K\r\n") + "\x1b[J")
+		if _, rows, err := term.GetSize(int(os.Stdout.Fd())); err == nil && rows > 0 {
+			lines = lines[:min(len(lines), rows)]
+		}
+		// Line by line, so that nothing flickers; the last one ends no line, or the
+		// terminal would scroll.
+		fmt.Print("\x1b[H" + strings.Join(lines, "\x1b[K\r\n") + "\x1b[K\x1b[J")
 		select {
 		case <-ctx.Done():
 			return nil
@@ -97,76 +102,42 @@ func liveScreen(ctx context.Context, state string, colour bool) error {
 	}
 }
 
-// drawScreen draws the picture.
-func drawScreen(w io.Writer, lang language, p status.Process, colour bool) {
-	paint := func(code, s string) string {
-		if !colour {
-			return s
-		}
-		return "\x1b[" + code + "m" + s + "\x1b[0m"
+// screenColumns is how wide the picture is.
+func screenColumns() int {
+	if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil && w > 0 {
+		return min(w, screenWidth)
 	}
-	line := func(s string) string { return terminal.Fit(terminal.Printable(s), screenWidth) }
-	icon, name := screenIcon(p), "peerload"
-	for _, f := range p.Files {
-		if f.Model != "" {
-			name = f.Model
-		}
+	if w, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && w > 0 {
+		return min(w, screenWidth)
 	}
-	edge := "+" + strings.Repeat("-", screenWidth+2) + "+"
-	fmt.Fprintln(w, edge)
-	head := terminal.Fit(terminal.Printable(name), screenWidth-len(icon))
-	fmt.Fprintf(w, "| %s%s |\n", paint("1", head), paint("32", icon))
-	fmt.Fprintln(w, edge)
-	for _, l := range screenLines(lang, p) {
-		fmt.Fprintf(w, "| %s |\n", line(l))
-	}
-	fmt.Fprintln(w, edge)
+	return screenWidth
 }
 
-// screenIcon is the box in the top right corner: full while the device shares.
-func screenIcon(p status.Process) string {
-	for _, f := range p.Files {
-		switch f.Role {
-		case report.RoleRoot, report.RoleParent, report.RoleLeaf, report.RoleDetached:
-			return "[<=>]"
-		}
+// drawScreen draws what the device shows now.
+func drawScreen(ctx context.Context, state string, colour bool) ([]string, error) {
+	p, err := newest(state)
+	if err != nil {
+		return nil, err
 	}
-	return "[   ]"
+	ja := locale().ja
+	var device *report.Device
+	if dir, err := stateDir(state); err == nil && p.Running && p.Command == "agent" {
+		device = wholeDevice(ctx, dir)
+	}
+	return display.Of(ja, p, device).Draw(ja, screenColumns(), colour), nil
 }
 
-// screenLines says what the device does.
-func screenLines(lang language, p status.Process) []string {
-	n, total := 0, 0
-	var now *status.File
-	for _, f := range p.Files {
-		if f.Final != nil && len(f.Final.Components) > 0 {
-			continue // the load as a whole
+// wholeDevice is what the agent says of the device, nil where none answers.
+func wholeDevice(ctx context.Context, state string) (device *report.Device) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	err := agent.Ask(ctx, state, agent.Request{Op: "status"}, func(r agent.Reply) {
+		if r.Device != nil {
+			device = r.Device
 		}
-		total++
-		if now == nil && !f.Done && !f.Failed {
-			now, n = f, total
-		}
+	})
+	if err != nil {
+		return nil // the files are shown without it
 	}
-	switch {
-	case now == nil && total == 0:
-		return []string{"", lang.of("Nothing to upgrade", "アップグレード対象なし"), ""}
-	case now == nil:
-		for _, f := range p.Files {
-			if f.Failed {
-				return []string{lang.of("Upgrade failed", "アップグレード失敗"), f.File, lang.why(f.Reason, "")}
-			}
-		}
-		return []string{"", fmt.Sprintf(lang.of("%d of %d components held", "コンポーネント %d/%d 保持済み"), total, total), ""}
-	}
-	out := []string{lang.of("Upgrading", "アップグレード中"),
-		fmt.Sprintf(lang.of("Component %d of %d: %s", "コンポーネント %d/%d: %s"), n, total, now.File)}
-	// A parent has what it passes on; a child tells how far it is. The classic
-	// upgrade looks the same on every device.
-	switch now.Role {
-	case report.RoleRoot, report.RoleParent:
-		out = append(out, fmt.Sprintf(lang.of("100 %%   %d children", "100 %%   子 %d"), len(now.Children)))
-	default:
-		out = append(out, terminal.Bytes(now.Bytes))
-	}
-	return out
+	return device
 }

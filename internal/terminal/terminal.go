@@ -86,3 +86,38 @@ func Fit(s string, width int) string {
 	}
 	return s + strings.Repeat(" ", max(width-n, 0))
 }
+
+// notFirst are characters that begin no line of Japanese.
+const notFirst = "、。，．・：；？！」』）】ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
+
+// Wrap breaks a printable text into lines of at most width cells, between words where
+// there are any, or between wide characters. One that is wider than a line is left out.
+func Wrap(s string, width int) []string {
+	var lines []string
+	for s = strings.TrimSpace(s); s != ""; s = strings.TrimSpace(s) {
+		n, end, space, wide := 0, len(s), -1, false
+		for i, r := range s {
+			if r == ' ' || (wide || cells(r) > 1) && !strings.ContainsRune(notFirst, r) {
+				space = i
+			}
+			if n += cells(r); n > width {
+				end = i
+				break
+			}
+			wide = cells(r) > 1
+		}
+		rest := end
+		switch {
+		case end == len(s) || s[end] == ' ':
+		case space > 0:
+			end, rest = space, space
+		case end == 0:
+			_, rest = utf8.DecodeRuneInString(s)
+		}
+		if end > 0 {
+			lines = append(lines, strings.TrimRight(s[:end], " "))
+		}
+		s = s[rest:]
+	}
+	return lines
+}

@@ -60,6 +60,11 @@ func FuzzPrintable(f *testing.F) {
 		if width = width & 0xff; Width(Fit(p, width)) != width {
 			t.Fatalf("%q does not fit into %d cells: %q", p, width, Fit(p, width))
 		}
+		for _, l := range Wrap(p, width) {
+			if Width(l) > width || l == "" {
+				t.Fatalf("%q in lines of %d cells has %q", p, width, l)
+			}
+		}
 	})
 }
 
@@ -76,6 +81,23 @@ func TestWidth(t *testing.T) {
 		want  string
 	}{{"abc", 5, "abc  "}, {"abc", 2, "ab"}, {"日本", 3, "日 "}, {"日本", 4, "日本"}, {"ば", 2, "ば"}, {"x", 0, ""}} {
 		if got := Fit(c.s, c.width); got != c.want {
+			t.Errorf("%q in %d cells is %q, not %q", c.s, c.width, got, c.want)
+		}
+	}
+}
+
+func TestWrap(t *testing.T) {
+	for _, c := range []struct {
+		s     string
+		width int
+		want  string
+	}{
+		{"", 5, ""}, {"  ", 5, ""}, {"abc", 5, "abc"}, {"one two three", 7, "one two|three"}, {"one two", 3, "one|two"},
+		{"abcdefgh", 3, "abc|def|gh"}, {"a bcdefgh", 3, "a|bcd|efg|h"}, {"日本語で書く", 5, "日本|語で|書く"},
+		{"ab  cd", 2, "ab|cd"}, {"日a", 1, "a"},
+		{"> 以前のロード", 8, "> 以前の|ロード"}, {"以前。前", 4, "以|前。|前"}, {"ab日本cdef", 8, "ab日本|cdef"}, {"one  two", 5, "one|two"},
+	} {
+		if got := strings.Join(Wrap(c.s, c.width), "|"); got != c.want {
 			t.Errorf("%q in %d cells is %q, not %q", c.s, c.width, got, c.want)
 		}
 	}

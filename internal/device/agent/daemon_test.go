@@ -551,7 +551,7 @@ func TestFileSetRefused(t *testing.T) {
 			i := slices.IndexFunc(r.Status().FileSets, func(s report.FileSet) bool { return s.Directory == dir })
 			return i >= 0 && r.Status().FileSets[i].Reason == string(code)
 		})
-		if !strings.Contains(string(r.devicePage(true)), wording.Why(true, string(code), "")[:9]) {
+		if !strings.Contains(string(r.devicePage(view{ja: true})), wording.Why(true, string(code), "")[:9]) {
 			t.Errorf("the page does not say %s", code)
 		}
 	}

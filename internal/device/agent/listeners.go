@@ -196,6 +196,7 @@ type page struct {
 	status    int
 	mediaType string
 	body      []byte
+	language  string // that was chosen, to be remembered; "" for none
 }
 
 // serveHTTP answers GET and HEAD by what show says until ctx ends, one request
@@ -210,7 +211,7 @@ func serveHTTP(ctx context.Context, l net.Listener, log *slog.Logger, busy *sync
 			showing.RLock()
 			defer showing.RUnlock()
 			if ctx.Err() != nil {
-				return page{http.StatusServiceUnavailable, "text/plain", []byte("the agent ends\n")}
+				return page{status: http.StatusServiceUnavailable, mediaType: "text/plain", body: []byte("the agent ends\n")}
 			}
 			return show(r)
 		})}
@@ -228,7 +229,7 @@ func serveHTTP(ctx context.Context, l net.Listener, log *slog.Logger, busy *sync
 // its type, and to run or load anything for it.
 func handler(show func(*http.Request) page) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		p := page{http.StatusMethodNotAllowed, "text/plain", []byte("GET only\n")}
+		p := page{status: http.StatusMethodNotAllowed, mediaType: "text/plain", body: []byte("GET only\n")}
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
 			p = show(r)
 		} else {
@@ -239,9 +240,13 @@ func handler(show func(*http.Request) page) http.HandlerFunc {
 			"Content-Length":          strconv.Itoa(len(p.body)),
 			"Cache-Control":           "no-store",
 			"X-Content-Type-Options":  "nosniff",
-			"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+			"Content-Security-Policy": pagePolicy(),
 		} {
 			w.Header().Set(name, value)
+		}
+		if p.language != "" {
+			http.SetCookie(w, &http.Cookie{Name: "lang", Value: p.language, Path: "/", MaxAge: 365 * 24 * 3600, HttpOnly: true,
+				SameSite: http.SameSiteStrictMode})
 		}
 		w.WriteHeader(p.status)
 		_, _ = w.Write(p.body) // nothing for HEAD

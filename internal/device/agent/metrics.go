@@ -73,9 +73,9 @@ func truth(b bool) float64 {
 // showMetrics answers a request for the metrics.
 func (d *Daemon) showMetrics(r *http.Request) page {
 	if r.URL.Path != "/metrics" {
-		return page{http.StatusNotFound, "text/plain", []byte("see /metrics\n")}
+		return page{status: http.StatusNotFound, mediaType: "text/plain", body: []byte("see /metrics\n")}
 	}
-	return page{http.StatusOK, "text/plain; version=0.0.4", d.metrics()}
+	return page{status: http.StatusOK, mediaType: "text/plain; version=0.0.4", body: d.metrics()}
 }
 
 // metrics are the device's series: base units, and no label that identifies a

@@ -3,7 +3,10 @@ package agent
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -19,6 +22,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
@@ -71,9 +75,11 @@ const sharingCnf = `<Default><loadInformation model="MODEL">L1</loadInformation>
 	`<commonConfig><peerFirmwareSharing>0</peerFirmwareSharing></commonConfig>` +
 	`<vendorConfig><peerFirmwareSharing>1</peerFirmwareSharing></vendorConfig></Default>`
 
+var cellLabel = regexp.MustCompile(`<td data-l="[^"]*">`)
+
 // row is a row of the page's table that begins with these cells.
 func row(page string, cells ...string) bool {
-	return strings.Contains(page, "<tr><td>"+strings.Join(cells, "</td><td>"))
+	return strings.Contains(cellLabel.ReplaceAllString(page, "<td>"), "<tr><td>"+strings.Join(cells, "</td><td>"))
 }
 
 // TestCSCui49910_ThePageShowsSharing: the setting with its level and what the
@@ -265,6 +271,76 @@ func TestPageRequests(t *testing.T) {
 	}
 }
 
+// TestPageView: the language is remembered, and the page refreshes by itself unless
+// somebody stops it; nothing is needed from elsewhere.
+func TestPageView(t *testing.T) {
+	t.Parallel()
+	r, _ := shown(t, "CP-7961G", sharingCnf)
+	ask := func(at, cookie string) *httptest.ResponseRecorder {
+		req := httptest.NewRequest("GET", at, nil)
+		if cookie != "" {
+			req.AddCookie(&http.Cookie{Name: "lang", Value: cookie})
+		}
+		w := httptest.NewRecorder()
+		handler(r.showPage)(w, req)
+		return w
+	}
+	chosen := ask("/?lang=ja", "")
+	if c := chosen.Result().Cookies(); len(c) != 1 || c[0].Value != "ja" || c[0].SameSite != http.SameSiteStrictMode {
+		t.Errorf("%+v", c)
+	}
+	for at, want := range map[string]string{"/": `<html lang="ja">`, "/?lang=en": `<html lang="en">`,
+		"/?refresh=off": `href="/?lang=ja">自動更新を再開`} {
+		if p := ask(at, "ja").Body.String(); !strings.Contains(p, want) {
+			t.Errorf("%s: %q is not in\n%s", at, want, p)
+		}
+	}
+	p := ask("/", "<script>").Body.String()
+	if !strings.Contains(p, `<html lang="en">`) || !strings.Contains(p, `http-equiv="refresh" content="30"`) ||
+		strings.Contains(ask("/?refresh=off", "").Body.String(), "http-equiv") {
+		t.Error("the refresh or the language is wrong")
+	}
+	for _, none := range []string{"<script", "href=\"http", "src=", "@import", "url("} {
+		if strings.Contains(p, none) {
+			t.Errorf("the page has %q", none)
+		}
+	}
+	// The style is the only thing that a browser may use, by its digest.
+	style := p[strings.Index(p, "<style>")+7 : strings.Index(p, "</style>")]
+	sum := sha256.Sum256([]byte(style))
+	if csp := chosen.Header().Get("Content-Security-Policy"); !strings.Contains(csp,
+		"style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'") || strings.Contains(csp, "unsafe") {
+		t.Errorf("the policy is %s", csp)
+	}
+	if strings.Contains(p, "style=") {
+		t.Error("the page has inline styles, which its policy forbids")
+	}
+}
+
+// TestPageSize: whatever a device has done and others have told it, its page has at
+// most 30 kB, says what is left out, and begins with what went wrong.
+func TestPageSize(t *testing.T) {
+	t.Parallel()
+	r, _ := shown(t, "CP-7961G", sharingCnf)
+	long := strings.Repeat("長い<script>", 200)
+	for i := range 150 {
+		kind := report.KindProgress
+		if i%30 == 1 { // each is written to the disk
+			kind = report.KindFailed
+		}
+		r.rec.Take(report.Event{Event: kind, File: fmt.Sprintf("%d-%s", i, long), Role: report.RoleLeaf, Message: long,
+			Reason: "disk", Root: long, Parent: long, Children: []string{long, long}, Bytes: 5, Size: 10, Percent: 50})
+	}
+	for _, ja := range []bool{false, true} {
+		p := string(r.devicePage(view{ja: ja}))
+		alert, files := strings.Index(p, `role="alert"`), strings.Index(p, "<progress")
+		if len(p) > 30_000 || strings.Contains(p, "<script") || alert < 0 || files < alert || !utf8.ValidString(p) ||
+			!strings.Contains(p, "</html>") || !regexp.MustCompile(`<p class="soft">\+ [0-9]+ `).MatchString(p) {
+			t.Errorf("%d bytes: %.3000s", len(p), p)
+		}
+	}
+}
+
 // TestHTTP: whatever is sent, it is answered within bounds, and so is the next;
 // connections end after one answer.
 func TestHTTP(t *testing.T) {
@@ -282,9 +358,9 @@ func TestHTTP(t *testing.T) {
 	}()
 	serveHTTP(ctx, l, slog.New(slog.DiscardHandler), &busy, func(r *http.Request) page {
 		if r.URL.Path != "/" {
-			return page{404, "text/plain", nil}
+			return page{status: 404, mediaType: "text/plain"}
 		}
-		return page{200, "text/plain", []byte(r.URL.Query().Get("lang"))}
+		return page{status: 200, mediaType: "text/plain", body: []byte(r.URL.Query().Get("lang"))}
 	})
 	ask := func(text string) string {
 		c, err := net.Dial("tcp", l.Addr().String())
@@ -362,7 +438,7 @@ func TestSlowClients(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var busy sync.WaitGroup
 		serveHTTP(ctx, l, slog.New(slog.DiscardHandler), &busy, func(*http.Request) page {
-			return page{200, "text/plain", []byte("here")}
+			return page{status: 200, mediaType: "text/plain", body: []byte("here")}
 		})
 		l.fails <- syscall.ENOMEM
 		connect := func(send string) net.Conn {
@@ -416,7 +492,7 @@ func TestServeHTTPWaits(t *testing.T) {
 		close(looking)
 		<-closed
 		looked.Store(true)
-		return page{200, "text/plain", nil}
+		return page{status: 200, mediaType: "text/plain"}
 	})
 	c, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {

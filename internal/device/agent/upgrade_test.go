@@ -524,7 +524,7 @@ func TestUnsignedOnlyWithTheSetting(t *testing.T) {
 			t.Errorf("unsigned is %s", got)
 		}
 		until(t, "the page says that nothing protects the load",
-			func() bool { return strings.Contains(string(r.devicePage(false)), "100 % (unsigned)") })
+			func() bool { return strings.Contains(string(r.devicePage(view{})), "100 % (unsigned)") })
 	}
 }
 

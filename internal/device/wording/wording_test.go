@@ -35,6 +35,16 @@ func TestCSCsh20977_NoTextIsMissing(t *testing.T) {
 			t.Errorf("what to do about %s is missing in a language", code)
 		}
 	}
+	for code, w := range advice {
+		if w[0] == "" || w[1] == "" || w[0] == w[1] {
+			t.Errorf("the advice about %s is missing in a language", code)
+		}
+	}
+	for _, code := range reason.Own() {
+		if _, ok := advice[code]; !ok {
+			t.Errorf("there is no advice about %s", code)
+		}
+	}
 	all := reason.All()
 	for _, code := range all {
 		if _, ok := reasons[code]; !ok {
@@ -132,5 +142,17 @@ func TestReasonsAreTold(t *testing.T) {
 	slices.Sort(want)
 	if !slices.Equal(told, want) {
 		t.Errorf("package report tells of %q, not of %q", told, want)
+	}
+}
+
+// TestAdvice: every failure has something to do, and what is none has nothing.
+func TestAdvice(t *testing.T) {
+	if Advice(false, "") != "" || Advice(true, "") != "" {
+		t.Error("advice about nothing")
+	}
+	for _, code := range append(reason.All(), "newer-than-this") {
+		if en, ja := Advice(false, code), Advice(true, code); en == "" || ja == "" || en == ja {
+			t.Errorf("%s: %q, %q", code, en, ja)
+		}
 	}
 }

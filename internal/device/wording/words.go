@@ -86,6 +86,24 @@ var words = map[string][2]string{
 	"source " + report.SourcePeer:   {"peer", "ピア"},
 	"source " + report.SourceCache:  {"held before", "保持済み"},
 
+	// What the screen shows, and the top of the page.
+	"screen idle":       {"Nothing to upgrade", "アップグレード対象なし"},
+	"screen upgrading":  {"Upgrading", "アップグレード中"},
+	"screen component":  {"Component %d of %d", "コンポーネント %d/%d"},
+	"screen held":       {"%d of %d components held", "コンポーネント %d/%d 保持済み"},
+	"screen children":   {"passes it on: %d children", "転送中: 子 %d"},
+	"screen failed":     {"Upgrade failed", "アップグレード失敗"},
+	"screen set failed": {"File set failed", "ファイルセット失敗"},
+	"screen sharing":    {"shares with its peers", "ピアと共有中"},
+	"screen classic":    {"does not share", "共有なし"},
+	"to do":             {"What to do", "対処"},
+	"wait":              {"This page refreshes by itself.", "このページは自動で更新されます。"},
+	"stop":              {"Stop that", "自動更新を停止"},
+	"go on":             {"Refresh by itself", "自動更新を再開"},
+	"more":              {"more", "件省略"},
+
+	"screen " + report.StateRolledBack: {"Rolled back: the load from before runs", "ロールバック済み (以前のロードで動作中)"},
+
 	// The states of a slot, as package slot has them.
 	"slot empty":     {"empty", "空"},
 	"slot filling":   {"upgrade in progress", "アップグレード中"},
