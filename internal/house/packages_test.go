@@ -231,12 +231,12 @@ var packages = []rule{
 		"internal/controller/services",
 		"internal/controller/saving", "internal/controller/summary",
 		"internal/controller/webhook", "internal/controller/webhooks"},
-		{dir: "internal/controller/pages/words", floor: 2, side: controller, pure: true, allowedImports: nothing},
-		{dir: "internal/controller/pages/frame", floor: 2, side: controller, allowedImports: []string{"client",
-			"internal/device/wording", "internal/controller/domain", "internal/controller/pages/words"}},
-		{dir: "internal/controller/pages", floor: 2, side: controller, allowedImports: []string{"client", "report",
-			"internal/device/wording", "internal/controller/pages/words", "internal/controller/pages/frame"}},
 		libraries: []string{"github.com/danielgtaylor/huma/v2", "github.com/prometheus/client_golang"}},
+	{dir: "internal/controller/pages/words", floor: 2, side: controller, pure: true, allowedImports: nothing},
+	{dir: "internal/controller/pages/frame", floor: 2, side: controller, allowedImports: []string{"client",
+		"internal/device/wording", "internal/controller/domain", "internal/controller/pages/words"}},
+	{dir: "internal/controller/pages", floor: 2, side: controller, allowedImports: []string{"client", "report",
+		"internal/device/wording", "internal/controller/pages/words", "internal/controller/pages/frame"}},
 
 	// Floor 3: the product from outside. The laboratory sees a device only as a user
 	// does.
