@@ -76,6 +76,9 @@ func (c *children) accepted(e Accepted) {
 		m.act(SendFrame{e.Link, &wire.Path{Peers: p}})
 	}
 	c.sendProgress(e.Link, set)
+	if m.held.ends && !m.held.certain() {
+		m.act(SendFrame{e.Link, &wire.End{Size: m.held.Size()}})
+	}
 	m.following.reportSoon()
 	c.note(wire.ReasonNone)
 }

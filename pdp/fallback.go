@@ -302,7 +302,7 @@ func (f *fallback) try(c election.Candidate) {
 // when it is its turn.
 func (f *fallback) settle() {
 	m := f.m
-	if m.held.complete() || m.held.verifying() || m.root.active() || m.el.State() == election.Idle {
+	if m.held.complete() || m.held.verifying() || m.held.ready() || m.root.active() || m.el.State() == election.Idle {
 		return
 	}
 	if f.budget.Active() && !m.origin.busy() {
@@ -436,7 +436,7 @@ func (f *fallback) lacks() bool {
 
 func (f *fallback) deadline() (at time.Duration, ok bool) {
 	m := f.m
-	if m.held.complete() || m.held.verifying() || m.root.active() {
+	if m.held.complete() || m.held.verifying() || m.held.ready() || m.root.active() {
 		return 0, false
 	}
 	if f.budget.Active() {

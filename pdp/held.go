@@ -26,6 +26,11 @@ type held struct {
 	m *Machine
 	*chunks.Held
 	stage stage
+	// ends says that the size was borne out: a body from the origin ended there, or a
+	// parent says so.
+	ends bool
+	// waited says that this device waited once for that, and nobody said so.
+	waited bool
 }
 
 func newHeld(m *Machine) *held {
@@ -45,7 +50,7 @@ func (h *held) start(e Start) {
 		h.Add(i, chunks.Kept)
 	}
 	if e.Complete {
-		h.stage = complete
+		h.stage, h.ends = complete, true
 	}
 }
 
@@ -53,7 +58,7 @@ func (h *held) start(e Start) {
 func (h *held) forget(epoch uint64, size int64) {
 	m := h.m
 	h.Clear(epoch, size)
-	h.stage = gathering
+	h.stage, h.ends = gathering, false
 	h.reset(epoch)
 	m.children.dismissAll(wire.ReasonWrongEpoch)
 	m.el.Hold(0, false, m.origin.bytes)
@@ -99,8 +104,15 @@ func (h *held) setSize(n int64) {
 	}
 	h.SetSize(n)
 	m.act(SetSize{Size: n})
-	m.children.send(&wire.End{Size: n})
+	if h.certain() {
+		m.children.send(&wire.End{Size: n})
+	} else {
+		m.children.send(&wire.Welcome{From: m.self.Peer, Epoch: h.Epoch(), Size: n}) // End would bear it out
+	}
 }
+
+// certain reports whether a signature or a digest says what is right.
+func (h *held) certain() bool { return h.m.file.Signed || h.m.file.Keyed }
 
 // shrink takes a size that is less than the one that was believed, keeps the
 // chunks before the end, and sends the children away, who believe that size, too.
@@ -118,7 +130,7 @@ func (h *held) shrink(n int64) bool {
 	}
 	h.Drop(behind)
 	h.SetSize(n)
-	h.stage = gathering
+	h.stage, h.ends = gathering, false
 	m.children.dismissAll(wire.ReasonWrongEpoch)
 	m.el.Hold(h.Prefix(), false, m.origin.bytes)
 	m.act(SetSize{Size: n})
@@ -135,14 +147,47 @@ func (h *held) drop(indices []int) {
 
 // settle starts the reading back once every chunk is held.
 func (h *held) settle() {
-	if h.Whole() && h.stage == gathering && !h.m.repair.wantsTable() {
+	if h.open() && h.m.now >= h.openUntil() {
+		h.waited = true
+	}
+	if h.ready() && !h.open() {
 		h.stage = verifying
 		h.m.act(Verify{})
 	}
 }
 
-// deadline: only chunks that come make something due.
-func (h *held) deadline() (time.Duration, bool) { return 0, false }
+// ready reports whether all is held, and only to be read back.
+func (h *held) ready() bool {
+	return h.Whole() && h.stage == gathering && !h.m.repair.wantsTable()
+}
+
+// open reports whether all is held of a size that was only told, and more is to be
+// heard of it. Where neither a signature nor a digest says what is right, a part would
+// be taken for the whole. A root that downloads nothing hears no more. Who says
+// nothing is waited for once: a liar could do so each time.
+func (h *held) open() bool {
+	m := h.m
+	return h.ready() && !h.certain() && !h.ends && !h.waited && (!m.root.active() || m.origin.busy())
+}
+
+// openUntil is when the size is believed although nobody bears it out: no chunk has
+// come for the time that a root is given to catch up.
+func (h *held) openUntil() time.Duration { return h.m.fallback.gained + h.m.cfg.Transfer.CatchUp }
+
+// bearOut records that the size was borne out, and tells the children.
+func (h *held) bearOut() {
+	if h.ends || !h.Known() {
+		return
+	}
+	h.ends = true
+	if !h.certain() {
+		h.m.children.send(&wire.End{Size: h.Size()})
+	}
+}
+
+// deadline is when an open size is believed; otherwise only chunks that come make
+// something due.
+func (h *held) deadline() (time.Duration, bool) { return h.openUntil(), h.open() }
 
 // verified takes the result for the whole file.
 func (h *held) verified(e Verified) {
@@ -167,6 +212,7 @@ func (h *held) verified(e Verified) {
 func (h *held) finish() {
 	m := h.m
 	h.stage = complete
+	h.bearOut()
 	m.repair.end()
 	m.el.Hold(h.Prefix(), true, m.origin.bytes)
 	m.note(report.KindVerified, wire.ReasonNone, netip.AddrPort{}, note.Verified{Size: h.Size()})

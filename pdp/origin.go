@@ -251,6 +251,7 @@ func (o *originSide) ended(e OriginEnded) {
 	o.use = o.use.then(unused)
 	m.held.setSize(e.Size)
 	m.held.Confirm(e.Size)
+	m.held.bearOut()
 	o.Progress(m.now)
 	if m.held.Count() < m.held.Chunks() {
 		// The body ended before the file did.

@@ -200,7 +200,11 @@ func (s *side) framed(e Framed) {
 	case *wire.Progress:
 		s.progress(f)
 	case *wire.End:
-		s.sizeSaid(f.Size)
+		if m := s.m; m.held.Known() && m.held.Size() == f.Size {
+			m.held.bearOut()
+		} else {
+			s.sizeSaid(f.Size)
+		}
 	}
 }
 

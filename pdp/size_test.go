@@ -577,3 +577,24 @@ func TestParentGivesUpItsSize(t *testing.T) {
 		t.Errorf("what the origin told: %d bytes, %d chunks", m.held.Size(), m.held.Count())
 	}
 }
+
+// TestSizeThatIsOnlyTold: where nothing says what is right, all of a size that was
+// only told is no file before a parent says that it ends there. Who says nothing is
+// waited for once.
+func TestSizeThatIsOnlyTold(t *testing.T) {
+	for _, says := range []bool{true, false} {
+		m := newMachine(File{Size: load.UnknownSize}, 1)
+		link, now := attachTo(t, m, load.MinChunkSize), time.Second
+		if m.Step(now, Stored{Link: link}, nil); m.held.verifying() {
+			t.Error("takes the size that was told for the whole")
+		}
+		if at, ok := m.held.deadline(); says {
+			m.Step(now, Framed{Link: link, Frame: &wire.End{Size: load.MinChunkSize}}, nil)
+		} else if !ok || at != now+m.cfg.Transfer.CatchUp || m.Step(at, nil, nil) == nil || m.held.ready() || !m.held.waited {
+			t.Errorf("a parent that says nothing is waited for until %v, %v, and then not %v", at, ok, m.held.waited)
+		}
+		if !m.held.verifying() {
+			t.Errorf("parent says so %v: does not read back", says)
+		}
+	}
+}

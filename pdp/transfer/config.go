@@ -70,7 +70,7 @@ type Config struct {
 	// CatchUp is how long a follower that is ahead of a root waits at least for that
 	// root to catch up before it downloads directly. 3 s are five of the root's claims:
 	// whether it is on its way has shown by then. It must not exceed Fallback, which is
-	// the longest such wait.
+	// the longest such wait. A size that nobody has borne out is doubted as long.
 	CatchUp time.Duration
 	// CatchUpChunks is how many chunks beyond those that it lacks such a root is given
 	// the time for. With 3, as many as are in flight to one child, what it sends then
