@@ -14,6 +14,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -27,6 +29,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/pages"
 	"github.com/peerload/peerload/internal/controller/pages/frame"
 	"github.com/peerload/peerload/internal/controller/publish"
+	"github.com/peerload/peerload/internal/controller/replica"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/servercert"
 	"github.com/peerload/peerload/internal/controller/syslog"
@@ -46,6 +49,8 @@ const (
 	// askedEvery is how often it is recorded which provisioning files were fetched,
 	// and read which sites there are.
 	askedEvery = 10 * time.Second
+	// shareEvery is how often it is looked for what another replica has changed.
+	shareEvery = 2 * time.Second
 	// rootWarning is how long before the root expires the log warns daily: its
 	// key may be offline, and then it is not renewed automatically.
 	rootWarning = 90 * 24 * time.Hour
@@ -94,7 +99,7 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	inst, err := openInstance(cmd.Context(), d, s.Database(), log, how)
+	inst, err := openInstance(cmd.Context(), &s.Flags, log, how)
 	if err != nil {
 		return err
 	}
@@ -117,7 +122,7 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	if err := inst.api.Register(files.Metrics); err != nil {
 		return err
 	}
-	api, err := s.listenAPI(d)
+	api, err := s.listenAPI(d, inst.shared)
 	if err != nil {
 		return err
 	}
@@ -195,7 +200,7 @@ type apiListener struct {
 }
 
 // listenAPI opens the socket of the API, with TLS unless it is off.
-func (s *service) listenAPI(d dataDir) (*apiListener, error) {
+func (s *service) listenAPI(d dataDir, shared *replica.Files) (*apiListener, error) {
 	// Devices hear each minute that the controller lives: Go's own probes, four a
 	// minute, would cost them more than that.
 	quiet := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Minute,
@@ -212,18 +217,40 @@ func (s *service) listenAPI(d dataDir) (*apiListener, error) {
 	default:
 		return nil, errors.Join(choice.Value("--tls", s.tls, []string{tlsGenerated, tlsOff}), ln.Close())
 	}
-	host, _, err := net.SplitHostPort(a.host)
-	if err != nil {
-		return nil, errors.Join(err, ln.Close())
-	}
-	names := append([]string{host, "localhost", "127.0.0.1", "::1"}, s.names...)
-	if a.certs, err = servercert.Open(s.tlsCert, s.tlsKey, d.tls(), names); err != nil {
+	if a.certs, err = s.certificate(d, a.host, shared); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
 	a.scheme, a.print = "https", a.certs.Fingerprint()
 	a.Listener = tls.NewListener(ln, &tls.Config{GetCertificate: a.certs.Get, MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"}})
 	return a, nil
+}
+
+// certificate is what the API serves with. Replicas have one together, which is for
+// names that lead to each of them.
+func (s *service) certificate(d dataDir, at string, shared *replica.Files) (*servercert.Certs, error) {
+	host, _, err := net.SplitHostPort(at)
+	if err != nil {
+		return nil, err
+	}
+	if shared == nil || s.tlsCert != "" {
+		names := append([]string{host, "localhost", "127.0.0.1", "::1"}, s.names...)
+		return servercert.Open(s.tlsCert, s.tlsKey, d.tls(), names)
+	}
+	if len(s.names) == 0 {
+		return nil, errors.New("--name is missing: with --cluster-key name what leads to the replicas, the same at each, " +
+			"or give --tls-cert")
+	}
+	unlock, err := shared.Lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	certs, err := servercert.Open("", "", d.tls(), s.names)
+	if err != nil {
+		return nil, err
+	}
+	return certs, shared.Keep()
 }
 
 // host is how others reach the listener, with its port: the first --name, else
@@ -364,6 +391,8 @@ func upkeep(ctx context.Context, d dataDir, inst *instance, certs *servercert.Ce
 	if err := inst.Controller.SyncLoads(ctx, who); err != nil && ctx.Err() == nil {
 		log.Error("the repository's loads were not read", "error", err)
 	}
+	share := time.NewTicker(shareEvery)
+	defer share.Stop()
 	prune, fresh, asked := time.NewTicker(pruneEvery), time.NewTicker(publish.FreshEvery), time.NewTicker(askedEvery)
 	defer prune.Stop()
 	defer fresh.Stop()
@@ -379,13 +408,48 @@ func upkeep(ctx context.Context, d dataDir, inst *instance, certs *servercert.Ce
 				log.Warn("which provisioning files were fetched was not recorded", "error", err)
 			}
 			inst.locate(ctx, log)
+		case <-share.C:
+			inst.shareOnce(ctx, certs, log)
 		case <-prune.C:
 			pruneOnce(ctx, d, inst, log)
 		case <-fresh.C:
 			refresh(inst.repo, log)
-			reloadCert(certs, log)
+			inst.renewCert(certs, log)
 		}
 	}
+}
+
+// shareOnce gives what has changed here to the other replicas, and takes theirs.
+func (inst *instance) shareOnce(ctx context.Context, certs *servercert.Certs, log *slog.Logger) {
+	if inst.shared == nil {
+		return
+	}
+	changed, err := inst.shared.Sync(ctx)
+	if err != nil && ctx.Err() == nil {
+		log.Warn("files of the replicas were not brought together; those that are here are used", "error", err)
+	}
+	if slices.ContainsFunc(changed, func(path string) bool { return strings.HasPrefix(path, "tls/") }) {
+		reloadCert(certs, log)
+	}
+}
+
+// renewCert makes a generated certificate anew before it expires, of all replicas one at
+// a time.
+func (inst *instance) renewCert(certs *servercert.Certs, log *slog.Logger) {
+	if inst.shared != nil {
+		unlock, err := inst.shared.Lock()
+		if err != nil {
+			log.Warn("the certificate is not looked at; this is done again tomorrow", "error", err)
+			return
+		}
+		defer unlock()
+		defer func() {
+			if err := inst.shared.Keep(); err != nil {
+				log.Warn("the certificate was not given to the other replicas; this is done again at once", "error", err)
+			}
+		}()
+	}
+	reloadCert(certs, log)
 }
 
 func pruneOnce(ctx context.Context, d dataDir, inst *instance, log *slog.Logger) {

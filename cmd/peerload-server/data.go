@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/files"
+	"github.com/peerload/peerload/internal/controller/replica"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/services"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
@@ -146,6 +148,8 @@ type instance struct {
 	audit *syslog.Sender // nil: nowhere
 	// signInAt is where people sign in at an issuer, "" for nowhere.
 	signInAt string
+	// shared are the files of all replicas; nil: there are no others.
+	shared *replica.Files
 	// sites finds the sites of addresses, as they were known last; nil at first.
 	sites atomic.Pointer[domain.Locator]
 }
@@ -170,25 +174,32 @@ func (inst *instance) named(a netip.Addr) (files.Named, bool) {
 }
 
 // openInstance opens all that the API needs.
-func openInstance(ctx context.Context, d dataDir, database string, log *slog.Logger, how access) (*instance, error) {
-	inst := &instance{}
+func openInstance(ctx context.Context, conn *console.Flags, log *slog.Logger, how access) (*instance, error) {
+	inst, d := &instance{}, dataDir(conn.Data)
 	var err error
-	if inst.store, err = openStore(ctx, d, database); err != nil {
+	if inst.store, err = openStore(ctx, d, conn.Database()); err != nil {
 		return nil, err
 	}
-	if err := inst.assemble(ctx, d, log, how); err != nil {
+	if err = inst.share(ctx, conn, log); err == nil {
+		err = inst.assemble(ctx, d, log, how)
+	}
+	if err != nil {
 		return nil, errors.Join(err, inst.store.Close())
 	}
 	return inst, nil
 }
 
 func (inst *instance) assemble(ctx context.Context, d dataDir, log *slog.Logger, how access) (err error) {
-	if inst.repo, err = repository.Open(repository.Config{Dir: d.repository(), Keys: d.keys()}); err != nil {
+	repo := repository.Config{Dir: d.repository(), Keys: d.keys()}
+	with := services.Config{Keys: d.keys(), Templates: d.templates(), Log: log}
+	if inst.shared != nil {
+		repo.Shared, with.Shared = inst.shared, inst.shared
+	}
+	if inst.repo, err = repository.Open(repo); err != nil {
 		return err
 	}
-	inst.Services, err = services.New(ctx, services.Config{Keys: d.keys(), Templates: d.templates(), Log: log,
-		Domain: domain.Config{Store: inst.store, Repository: inst.repo, SessionLife: how.life}})
-	if err != nil {
+	with.Domain = domain.Config{Store: inst.store, Repository: inst.repo, SessionLife: how.life}
+	if inst.Services, err = services.New(ctx, with); err != nil {
 		return err
 	}
 	inst.api, err = api.New(api.Config{Services: inst.Services, Spool: d.spool(), Version: version(), Log: log,
@@ -197,6 +208,29 @@ func (inst *instance) assemble(ctx context.Context, d dataDir, log *slog.Logger,
 		inst.signInAt = api.LoginPath
 	}
 	return err
+}
+
+// share brings the files that all replicas have to this one, if there are replicas.
+func (inst *instance) share(ctx context.Context, conn *console.Flags, log *slog.Logger) error {
+	if conn.ClusterKey == "" {
+		return nil
+	}
+	db, ok := inst.store.(*postgres.Store)
+	if !ok {
+		return errors.New("--cluster-key belongs to --database: replicas share a PostgreSQL database")
+	}
+	secret, err := os.ReadFile(conn.ClusterKey)
+	if err != nil {
+		return fmt.Errorf("--cluster-key: %w", err)
+	}
+	cfg := replica.Config{Store: db, Secret: bytes.TrimSpace(secret), Dir: conn.Data, Log: log}
+	if inst.shared, err = replica.Open(cfg); err != nil {
+		return fmt.Errorf("--cluster-key: %w", err)
+	}
+	if _, err := inst.shared.Sync(ctx); err != nil {
+		return fmt.Errorf("--cluster-key: %w", err)
+	}
+	return nil
 }
 
 // requireData refuses a directory without a controller's database: a mistyped
@@ -225,7 +259,7 @@ func openHere(ctx context.Context, conn *console.Flags) (*console.Connection, er
 	if err := d.prepare(); err != nil {
 		return nil, err
 	}
-	inst, err := openInstance(ctx, d, conn.Database(), slog.New(slog.NewTextHandler(os.Stderr, nil)), access{})
+	inst, err := openInstance(ctx, conn, slog.New(slog.NewTextHandler(os.Stderr, nil)), access{})
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -355,11 +357,7 @@ those of --data, or those of --repo.`,
 				repoAt.repo, repoAt.keys = d.repository(), d.keys()
 			}
 			repoAt.json = conn.JSON
-			repo, err := repoAt.open(true)
-			if err != nil {
-				return err
-			}
-			if err := repo.Refresh(); err != nil {
+			if err := repoAt.refresh(cmd.Context(), conn); err != nil {
 				return err
 			}
 			return repoAt.print(cmd, done{Schema: console.Schema, Event: "refreshed", Path: repoAt.repo}, "%s: refreshed\n",
@@ -368,6 +366,22 @@ those of --data, or those of --repo.`,
 	}
 	repoAt.flags(cmd, true)
 	return cmd
+}
+
+// refresh signs anew; a replica of several does so in its turn.
+func (repoAt *repoFlags) refresh(ctx context.Context, conn *console.Flags) (err error) {
+	if conn.ClusterKey != "" && repoAt.repo == dataDir(conn.Data).repository() {
+		inst, err := openInstance(ctx, conn, slog.New(slog.NewTextHandler(os.Stderr, nil)), access{})
+		if err != nil {
+			return err
+		}
+		return errors.Join(inst.repo.Refresh(), inst.store.Close())
+	}
+	repo, err := repoAt.open(true)
+	if err != nil {
+		return err
+	}
+	return repo.Refresh()
 }
 
 // uploadLoad sends the files of a load to the controller, as they are read.

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/files/cnf"
 	"github.com/peerload/peerload/internal/controller/publish"
@@ -344,7 +345,7 @@ func openData(t *testing.T, d dataDir) (*instance, error) {
 	if _, err := servercert.Open("", "", d.tls(), []string{"localhost"}); err != nil {
 		return nil, err
 	}
-	return openInstance(t.Context(), d, "", slog.New(slog.DiscardHandler), access{})
+	return openInstance(t.Context(), &console.Flags{Data: string(d)}, slog.New(slog.DiscardHandler), access{})
 }
 
 // TestDamagedData: each file of the data directory, damaged in each way, keeps

@@ -189,7 +189,7 @@ func seed(d *desk) error {
 	if err := data.prepare(); err != nil {
 		return err
 	}
-	inst, err := openInstance(d.t.Context(), data, "", nil, access{})
+	inst, err := openInstance(d.t.Context(), &console.Flags{Data: string(data)}, nil, access{})
 	if err != nil {
 		return err
 	}

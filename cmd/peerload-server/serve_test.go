@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +22,8 @@ import (
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/servercert"
 	"github.com/peerload/peerload/internal/durable"
+	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
 // TestHangup: the service manager hears how the controller is, and a renewed
@@ -433,5 +436,78 @@ func TestLoadOfUnknownModel(t *testing.T) {
 			strings.Contains(errs, "did you mean") != warns {
 			t.Errorf("%s: status %d: %s", model, code, errs)
 		}
+	}
+}
+
+// replicas are two controllers on one database, which have nothing else together but
+// the secret.
+func replicas(t *testing.T, args ...string) [2]*office {
+	t.Helper()
+	at, _, err := storesuite.PostgresFor(t, foreign.Missing).NewDatabase()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var both [2]*office
+	for i := range both {
+		o := newOffice(t)
+		o.file("secret", "a secret that both replicas have got")
+		o.env = append(o.env, console.EnvDatabase+"="+at, console.EnvClusterKey+"="+o.path("secret"))
+		o.start(append([]string{"--name", "127.0.0.1"}, args...)...)
+		both[i] = o
+	}
+	return both
+}
+
+// TestReplicas: two controllers have one certificate, one order key and the same
+// templates; what ends one of them does not end the other.
+func TestReplicas(t *testing.T) {
+	both := replicas(t)
+	a, b := both[0], both[1]
+	if a.at.Fingerprint != b.at.Fingerprint || a.at.Fingerprint == "" {
+		t.Errorf("certificates %s and %s", a.at.Fingerprint, b.at.Fingerprint)
+	}
+	a.ok("device add " + mac + " --model 7941 peer-sharing=on")
+	if one, two := a.ok("order key show"), b.ok("order key show"); one != two {
+		t.Errorf("order keys %s and %s", one, two)
+	}
+	b.ok("order key rotate")
+	if one, two := a.ok("order key show"), b.ok("order key show"); one != two {
+		t.Errorf("order keys %s and %s after a rotation", one, two)
+	}
+	text := strings.Replace(a.ok("template"), "</{{.Root}}>", "<ntp>10.0.0.1</ntp></{{.Root}}>", 1)
+	a.file("data/templates/device.cnf.xml", text)
+	for n := 0; ; n++ {
+		code, got, _ := b.fetch(sep + ".cnf.xml")
+		if code == 200 && strings.Contains(got, "<ntp>10.0.0.1</ntp>") {
+			break
+		}
+		if n == 1000 {
+			t.Fatalf("the other replica makes %d %s", code, got)
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	if err := a.stop(syscall.SIGKILL); err == nil {
+		t.Error("killed, and yet it ended well")
+	}
+	if code, got, _ := b.fetch(sep + ".cnf.xml"); code != 200 || !strings.Contains(got, "<ntp>") {
+		t.Errorf("alone it makes %d %s", code, got)
+	}
+	b.ok("order key rotate")
+	a.file("secret", "another secret, by mistake, of a length that would do")
+	for args, says := range map[string]string{
+		"serve --listen 127.0.0.1:0 --http off --tftp off --name x":          "secret",
+		"serve --listen 127.0.0.1:0 --http off --tftp off --cluster-key @no": "no such file",
+	} {
+		if _, code, errs := a.sh(strings.Fields(args)...); code == 0 || !strings.Contains(errs, says) {
+			t.Errorf("%s: %d %s", args, code, errs)
+		}
+	}
+	third := strings.Fields("serve --data @third --listen 127.0.0.1:0 --http off --tftp off")
+	if _, code, errs := b.sh(slices.Clone(third)...); code != exitUsage || !strings.Contains(errs, "--name") {
+		t.Errorf("without a name: %d %s", code, errs)
+	}
+	b.env = append(b.env, console.EnvDatabase+"=")
+	if _, code, errs := b.sh(third...); code != exitUsage || !strings.Contains(errs, "belongs to --database") {
+		t.Errorf("on SQLite: %d %s", code, errs)
 	}
 }

@@ -195,6 +195,8 @@ var packages = []rule{
 		"internal/controller/rollout", "internal/controller/domain", "internal/controller/store/sqlite"}},
 	{dir: "internal/controller/store/postgres", floor: 2, side: controller,
 		libraries: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
+	{dir: "internal/controller/replica", floor: 2, side: controller,
+		allowedImports: []string{"internal/durable", "internal/controller/store/postgres"}},
 	{dir: "internal/controller/console", floor: 2, side: controller, allowedImports: []string{"client",
 		"internal/parse", "internal/terminal", "internal/cli/strict", "internal/controller/bulk/table",
 		"internal/controller/keyring"}, libraries: commandLibraries},

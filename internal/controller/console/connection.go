@@ -25,6 +25,8 @@ import (
 const (
 	EnvData     = "PEERLOAD_DATA"
 	EnvDatabase = "PEERLOAD_DATABASE"
+	// EnvClusterKey is the path of a file, not its content.
+	EnvClusterKey = "PEERLOAD_CLUSTER_KEY"
 	// EnvController has the meaning that it has for the agent: the URL of the
 	// controller. (PEERLOAD_SERVER is where an agent is provisioned.)
 	EnvController = "PEERLOAD_CONTROLLER"
@@ -37,7 +39,7 @@ const defaultData = "/var/lib/peerload-server"
 
 // Flags are the flags that say which controller a command is for.
 type Flags struct {
-	Data, databaseFlag               string
+	Data, databaseFlag, ClusterKey   string
 	Server, token, tokenFile, CAFile string
 	IfVersion                        int64
 	JSON                             bool
@@ -75,6 +77,9 @@ func (conn *Flags) AddData(f *pflag.FlagSet) {
 	// URL may hold a password.
 	f.StringVar(&conn.databaseFlag, "database", "",
 		"URL of a PostgreSQL database, instead of SQLite in the data directory (environment: "+EnvDatabase+")")
+	f.StringVar(&conn.ClusterKey, "cluster-key", os.Getenv(EnvClusterKey),
+		"file with the secret of the replicas of this controller: keys, certificate and templates are then shared, "+
+			"sealed with it, in --database (environment: "+EnvClusterKey+")")
 }
 
 // Database is the URL of the database, "" for SQLite.

@@ -59,6 +59,7 @@ type Keys struct {
 	dir    string
 	random io.Reader
 	disk   durable.Writer
+	shared Shared // nil: there are no other replicas
 
 	mu   sync.Mutex
 	file keyFile
@@ -74,7 +75,32 @@ type stamp struct {
 
 // OpenKeys returns the order key of a directory. One that cannot be used keeps the
 // controller from nothing but orders: each use says why, and the next one tries again.
-func OpenKeys(dir string, random io.Reader) *Keys { return &Keys{dir: dir, random: random} }
+func OpenKeys(dir string, random io.Reader, shared Shared) *Keys {
+	return &Keys{dir: dir, random: random, shared: shared}
+}
+
+// Shared are the order key of several replicas.
+type Shared interface {
+	// Lock keeps all other replicas from changing the key until unlock, and brings the
+	// directory up to date.
+	Lock() (unlock func(), err error)
+	// Keep gives a change of the key to all others.
+	Keep() error
+}
+
+// lock keeps all other processes and replicas from changing the key.
+func (k *Keys) lock() (unlock func(), err error) {
+	here, err := durable.Lock(k.dir)
+	if err != nil || k.shared == nil {
+		return here, err
+	}
+	there, err := k.shared.Lock()
+	if err != nil {
+		here()
+		return nil, err
+	}
+	return func() { there(); here() }, nil
+}
 
 // current is the key in use. The first one is made with bytes of random. An error
 // matches ErrKey.
@@ -94,7 +120,7 @@ func (k *Keys) first() (f keyFile, err error) {
 	if err := k.disk.MkdirAll(k.dir, 0o700); err != nil {
 		return f, err
 	}
-	unlock, err := durable.Lock(k.dir)
+	unlock, err := k.lock()
 	if err != nil {
 		return f, err
 	}
@@ -122,7 +148,10 @@ func (k *Keys) write(f keyFile) error {
 	if err != nil {
 		return err
 	}
-	return k.disk.Replace(k.path(), append(b, '\n'), 0o600)
+	if err := k.disk.Replace(k.path(), append(b, '\n'), 0o600); err != nil || k.shared == nil {
+		return err
+	}
+	return k.shared.Keep()
 }
 
 // load reads the key, if the file has changed.
@@ -155,7 +184,7 @@ func (k *Keys) load() (keyFile, error) {
 
 // rotate makes the next key, which the key in use states.
 func (k *Keys) rotate() (order.Key, error) {
-	unlock, err := durable.Lock(k.dir)
+	unlock, err := k.lock()
 	if err != nil {
 		return order.Key{}, err
 	}

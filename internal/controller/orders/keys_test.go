@@ -26,7 +26,7 @@ func TestPowerCutOfKeys(t *testing.T) {
 	base := t.TempDir()
 	dir, used := filepath.Join(base, "keys"), []keyFile{{}}
 	story := func(r *faultdisk.Recorder) error {
-		k := OpenKeys(dir, rand.Reader)
+		k := OpenKeys(dir, rand.Reader, nil)
 		k.disk = durable.Writer{FS: r}
 		for len(used) < 4 {
 			if len(used) > 1 {
@@ -44,7 +44,7 @@ func TestPowerCutOfKeys(t *testing.T) {
 	}
 	said := func() string { return strconv.Itoa(len(used) - 1) }
 	faultdisk.Recorded(t, 1, base, story, said, func(t *testing.T, base, promise string) {
-		k := OpenKeys(filepath.Join(base, "keys"), rand.Reader)
+		k := OpenKeys(filepath.Join(base, "keys"), rand.Reader, nil)
 		n, err := strconv.Atoi(promise)
 		if err != nil {
 			t.Fatal(err)

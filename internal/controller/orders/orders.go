@@ -37,6 +37,8 @@ type Config struct {
 	Controller *domain.Controller
 	// Keys are the directory of the controller's keys. Required.
 	Keys string
+	// Shared keeps the keys of several replicas the same. nil: there are none.
+	Shared Shared
 	// Random makes keys. Required.
 	Random io.Reader
 	// Beat is how often a feed says that it lives. 0 means BeatEvery, by which devices
@@ -71,7 +73,7 @@ func New(cfg Config) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Service{ctl: cfg.Controller, keys: OpenKeys(cfg.Keys, cfg.Random), wait: newWaiting(),
+	return &Service{ctl: cfg.Controller, keys: OpenKeys(cfg.Keys, cfg.Random, cfg.Shared), wait: newWaiting(),
 		beat: cmp.Or(cfg.Beat, BeatEvery), stamp: cfg.Stamp}, nil
 }
 

@@ -57,8 +57,31 @@ func (k *key) signer() (signature.Signer, error) {
 // role has several keys, the root alone says which is valid, so that a rotation
 // may be interrupted at any point.
 type keyring struct {
-	dir  string
-	disk durable.Writer
+	dir    string
+	disk   durable.Writer
+	shared Shared // nil: there are no other replicas
+}
+
+// lock keeps all other processes and replicas from signing.
+func (r keyring) lock() (unlock func(), err error) {
+	here, err := durable.Lock(r.dir)
+	if err != nil || r.shared == nil {
+		return here, err
+	}
+	there, err := r.shared.Lock()
+	if err != nil {
+		here()
+		return nil, err
+	}
+	return func() { there(); here() }, nil
+}
+
+// keep gives a change of the keys to the other replicas.
+func (r keyring) keep() error {
+	if r.shared == nil {
+		return nil
+	}
+	return r.shared.Keep()
 }
 
 // open makes the directory if it is missing, and refuses one that others can
@@ -97,7 +120,10 @@ func (r keyring) create(role string) (*key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return k, r.disk.Write(r.path(role, k.id), text, 0o600)
+	if err := r.disk.Write(r.path(role, k.id), text, 0o600); err != nil {
+		return nil, err
+	}
+	return k, r.keep() // before anything names it
 }
 
 // marshalKey writes the text of a key.
@@ -212,5 +238,8 @@ func (r keyring) retire(root *metadata.Metadata[metadata.RootType], role string)
 			}
 		}
 	}
-	return r.disk.SyncDir(r.dir)
+	if err := r.disk.SyncDir(r.dir); err != nil {
+		return err
+	}
+	return r.keep()
 }

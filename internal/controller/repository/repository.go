@@ -71,10 +71,21 @@ type Config struct {
 	// repository is only read. It is made if missing, readable by the owner
 	// only.
 	Keys string
+	// Shared keeps the keys of several replicas the same. nil: there are none.
+	Shared Shared
 	// Now returns the time of signing. nil means time.Now.
 	Now func() time.Time
 	// Expiry of what is signed. The zero value has the default of each role.
 	Expiry Expiry
+}
+
+// Shared are the keys of several replicas of one repository.
+type Shared interface {
+	// Lock keeps all other replicas from signing until unlock, and brings the directory
+	// of keys up to date.
+	Lock() (unlock func(), err error)
+	// Keep gives a change of that directory to all others.
+	Keep() error
 }
 
 // Validate refuses keys that a file server would offer.
@@ -117,7 +128,8 @@ func Open(cfg Config) (*Repository, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	r := &Repository{dir: cfg.Dir, keys: keyring{dir: cfg.Keys}, now: cfg.Now, expiry: cfg.Expiry.withDefaults()}
+	r := &Repository{dir: cfg.Dir, keys: keyring{dir: cfg.Keys, shared: cfg.Shared}, now: cfg.Now,
+		expiry: cfg.Expiry.withDefaults()}
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -149,7 +161,7 @@ func (r *Repository) begin() (c *catalog, unlock func(), err error) {
 	if err := r.keys.open(); err != nil {
 		return nil, nil, err
 	}
-	unlock, err = durable.Lock(r.keys.dir)
+	unlock, err = r.keys.lock()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -178,7 +190,7 @@ func (r *Repository) Init() error {
 	if err := r.keys.open(); err != nil {
 		return err
 	}
-	unlock, err := durable.Lock(r.keys.dir)
+	unlock, err := r.keys.lock()
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,8 @@ type Config struct {
 	Domain domain.Config
 	// Keys are the directory of the controller's keys. Required.
 	Keys string
+	// Shared keeps the keys of several replicas the same. nil: there are none.
+	Shared orders.Shared
 	// Beat is that of orders.Config.
 	Beat time.Duration
 	// Templates are those of cnf.Maker.
@@ -112,8 +114,8 @@ func New(ctx context.Context, cfg Config) (s Services, err error) {
 	}
 	s.Rollouts, s.FileSets, s.Summary = roll, filesets.New(s.Controller), summary.New(s.Controller)
 	s.Files = cnf.Maker{Controller: s.Controller, Told: roll.Told, Templates: cfg.Templates}
-	if s.Orders, err = orders.New(orders.Config{Controller: s.Controller, Keys: cfg.Keys, Random: rand.Reader,
-		Beat: cfg.Beat, Stamp: s.stamp}); err != nil {
+	if s.Orders, err = orders.New(orders.Config{Controller: s.Controller, Keys: cfg.Keys, Shared: cfg.Shared,
+		Random: rand.Reader, Beat: cfg.Beat, Stamp: s.stamp}); err != nil {
 		return s, err
 	}
 	s.Jobs, err = bulk.New(bulk.Config{Controller: s.Controller, Now: cfg.Domain.Now, Log: s.log})

@@ -146,6 +146,10 @@ func (d *DB) Close() error {
 	return errors.Join(err, d.Writes.Close())
 }
 
+// Wrap is for errors of statements that are not written here: those of a full or absent
+// database match what those of a Store do.
+func (d *DB) Wrap(err error) error { return d.wrap(err) }
+
 // wrap says which database an error comes from, unless it is the domain's own.
 func (d *DB) wrap(err error) error {
 	if err != nil && d.Dialect.Full != nil && d.Dialect.Full(err) {

@@ -116,7 +116,15 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 }
 
 func migrate(ctx context.Context, db *sql.DB) error {
-	return locked(ctx, db, func() error { return store.Migrate(ctx, "postgres", db, 0) })
+	return locked(ctx, db, func() error {
+		if err := store.Migrate(ctx, "postgres", db, 0); err != nil {
+			return err
+		}
+		if _, err := db.ExecContext(ctx, sharedTable); err != nil {
+			return fmt.Errorf("postgres: %w", err)
+		}
+		return nil
+	})
 }
 
 // locked lets one controller migrate and the others wait: the lock is that of its
