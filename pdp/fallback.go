@@ -85,6 +85,14 @@ func (f *fallback) chunkTime() time.Duration {
 // thin reports whether this device has seen that a chunk takes the line long.
 func (f *fallback) thin() bool { return f.chunkTime() > f.m.cfg.Transfer.Look }
 
+// crowded takes that this device got nothing at the origin. On a slow line that may be
+// for all that download at once, longer than they are believed: they are anew.
+func (f *fallback) crowded() {
+	if f.thin() {
+		f.budget.Renew(f.m.now)
+	}
+}
+
 // look ends a direct download that has shown that a chunk takes the line so long
 // that none could have come by peers yet: it is left to them for that time, once.
 func (f *fallback) look() {

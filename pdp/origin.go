@@ -290,6 +290,9 @@ func (o *originSide) failed(why wire.Reason) {
 		m.giveUp(why)
 		return
 	}
+	if why == wire.ReasonOriginStalled {
+		m.fallback.crowded()
+	}
 	backoff := o.Failed(m.now, why)
 	m.note(report.KindFallback, why, netip.AddrPort{}, note.OriginFailed{For: backoff})
 	m.fallback.release()

@@ -193,6 +193,11 @@ func TestSeedsThatFailed(t *testing.T) {
 			t.Errorf("seed %d: %s\n\t%s", seed, r, strings.Join(bad, "\n\t"))
 		}
 	}
+	// A line of 18 kbit/s, which takes half a minute for a chunk: in the end all
+	// eighteen devices were at the server at once, and none got a chunk any more.
+	if r := NewRandomSite(2237, nil); len(r.Play()) > 0 {
+		t.Errorf("seed 2237: %s", r)
+	}
 }
 
 // TestLiarSites plays sites with random liars. How many cost more than their bound
