@@ -26,7 +26,7 @@ func (e *uselessError) Unwrap() error { return e.error }
 // later.
 func answer(r Request, resp *http.Response) (*Body, error) {
 	b, err := usable(r, resp)
-	if err != nil && r.Offset > 0 && !errors.Is(err, ErrBusy) {
+	if err != nil && r.ranged() && !errors.Is(err, ErrBusy) {
 		return nil, &uselessError{err}
 	}
 	return b, err
@@ -99,6 +99,7 @@ func (b *Body) place(r Request, resp *http.Response) error {
 		return fmt.Errorf("the server resumes %s where %s was asked", b.Validator, r.Validator)
 	}
 	b.Size, b.end = s.size, s.last+1
+	b.partial = b.end <= r.End
 	if s.first > 0 {
 		b.Offset, b.skip = r.Offset, r.Offset-s.first
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 )
@@ -14,7 +15,9 @@ import (
 const (
 	// idleConnection is how long a connection is kept for the next request.
 	idleConnection = 30 * time.Second
-	// maxPrepared is the number of connections made ahead.
+	// mostIdle bounds the connections that are kept for the next request.
+	mostIdle = 16
+	// maxPrepared is the number of servers to which connections are made ahead.
 	maxPrepared = 4
 )
 
@@ -33,13 +36,13 @@ type connections struct {
 	proxied *http.Transport
 
 	mu       sync.Mutex
-	prepared map[string]*http.ClientConn // by scheme and host
-	at       map[string]place            // of servers, by HOST:PORT
+	prepared map[string][]*http.ClientConn // that are idle, by scheme and host
+	at       map[string]place              // of servers, by HOST:PORT
 }
 
 func newConnections(cfg Config) *connections {
 	c := &connections{own: cfg.transport(true, nil), proxied: cfg.transport(false, nil),
-		prepared: map[string]*http.ClientConn{}, at: map[string]place{}}
+		prepared: map[string][]*http.ClientConn{}, at: map[string]place{}}
 	dial := c.own.DialContext
 	c.own.DialContext = func(ctx context.Context, network, to string) (net.Conn, error) {
 		conn, err := dial(ctx, network, to)
@@ -72,7 +75,7 @@ func (c *connections) roundTrip(req *http.Request) (*http.Response, error) {
 	if conn := c.take(req.URL); conn != nil {
 		resp, err := conn.RoundTrip(req)
 		if err == nil {
-			resp.Body = &lastBody{resp.Body, conn}
+			resp.Body = &lastBody{ReadCloser: resp.Body, conn: conn, keep: func() { c.keep(connectionKey(req.URL), conn) }}
 			return resp, nil
 		}
 		conn.Close()
@@ -138,53 +141,83 @@ func (c *connections) redirected(first *url.URL, req *http.Request) (*http.Respo
 	return c.foreign[from].RoundTrip(req)
 }
 
-// lastBody closes the connection behind the body.
+// lastBody gives the connection back behind the body, or closes it.
 type lastBody struct {
 	io.ReadCloser
 	conn *http.ClientConn
+	keep func()
+	once sync.Once
 }
 
 // Close implements io.Closer.
 func (b *lastBody) Close() error {
 	err := b.ReadCloser.Close()
-	b.conn.Close()
+	b.once.Do(b.giveBack)
 	return err
 }
 
-// prepare makes a connection ahead.
+func (b *lastBody) giveBack() {
+	if b.conn.Err() == nil && b.conn.InFlight() == 0 && b.conn.Available() > 0 {
+		b.keep()
+	} else {
+		b.conn.Close()
+	}
+}
+
+// prepare makes a connection ahead, unless there is one.
 func (h *httpOrigin) prepare(ctx context.Context, u *url.URL) error {
 	c := h.conns
 	key := connectionKey(u)
 	c.mu.Lock()
-	held := c.prepared[key]
-	full := len(c.prepared) >= maxPrepared
+	held := slices.ContainsFunc(c.prepared[key], func(conn *http.ClientConn) bool { return conn.Err() == nil })
+	full := len(c.prepared) >= maxPrepared && c.prepared[key] == nil
 	c.mu.Unlock()
-	if held != nil && held.Err() == nil || held == nil && full {
+	if held || full {
 		return nil
 	}
 	conn, err := c.own.NewClientConn(ctx, u.Scheme, serverOf(u))
 	if err != nil {
 		return classify(ctx, err, connecting)
 	}
+	c.keep(key, conn)
+	return nil
+}
+
+// keep keeps a connection for the next request.
+func (c *connections) keep(key string, conn *http.ClientConn) {
 	c.mu.Lock()
-	old := c.prepared[key]
-	c.prepared[key] = conn
+	full := len(c.prepared[key]) >= mostIdle
+	if !full {
+		c.prepared[key] = append(c.prepared[key], conn)
+	}
 	c.mu.Unlock()
-	if old != nil {
-		old.Close()
+	if full {
+		conn.Close()
+		return
 	}
 	time.AfterFunc(idleConnection, func() {
-		c.mu.Lock()
-		mine := c.prepared[key] == conn
-		if mine {
-			delete(c.prepared, key)
-		}
-		c.mu.Unlock()
-		if mine {
+		if c.drop(key, conn) {
 			conn.Close()
 		}
 	})
-	return nil
+}
+
+// drop reports whether a connection was still kept, and keeps it no longer.
+func (c *connections) drop(key string, conn *http.ClientConn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.Index(c.prepared[key], conn)
+	if i < 0 {
+		return false
+	}
+	c.set(key, slices.Delete(c.prepared[key], i, i+1))
+	return true
+}
+
+func (c *connections) set(key string, conns []*http.ClientConn) {
+	if c.prepared[key] = conns; len(conns) == 0 {
+		delete(c.prepared, key)
+	}
 }
 
 func connectionKey(u *url.URL) string { return u.Scheme + "://" + u.Host }
@@ -193,18 +226,28 @@ func connectionKey(u *url.URL) string { return u.Scheme + "://" + u.Host }
 func (c *connections) take(u *url.URL) *http.ClientConn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	conn := c.prepared[connectionKey(u)]
-	delete(c.prepared, connectionKey(u))
-	return conn
+	key := connectionKey(u)
+	kept := c.prepared[key]
+	for i := len(kept) - 1; i >= 0; i-- {
+		conn := kept[i] // the one used last: its window is the widest
+		c.set(key, kept[:i])
+		if conn.Err() == nil {
+			return conn
+		}
+		conn.Close()
+	}
+	return nil
 }
 
 func (c *connections) close() {
 	c.mu.Lock()
 	prepared := c.prepared
-	c.prepared = map[string]*http.ClientConn{}
+	c.prepared = map[string][]*http.ClientConn{}
 	c.mu.Unlock()
-	for _, conn := range prepared {
-		conn.Close()
+	for _, conns := range prepared {
+		for _, conn := range conns {
+			conn.Close()
+		}
 	}
 	c.own.CloseIdleConnections()
 	c.proxied.CloseIdleConnections()

@@ -84,15 +84,19 @@ func (h *httpOrigin) open(ctx context.Context, r Request) (*Body, error) {
 		r.Offset = 0 // nothing that a server could compare
 	}
 	b, err := h.ask(ctx, r)
-	if r.Offset > 0 && h.ranges.useless(r.URL, err) {
-		r.Offset = 0
+	if !r.Beside && r.ranged() && h.ranges.useless(r.URL, err) {
+		r.Offset, r.End = 0, 0
 		b, err = h.ask(ctx, r)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if b.Size >= 0 && b.end < b.Size {
-		return h.goOn(ctx, r, b)
+	until := b.Size
+	if r.partly(b) {
+		until = r.End
+	}
+	if b.Size >= 0 && b.end < until {
+		return h.goOn(ctx, r, b, until)
 	}
 	return b, nil
 }
@@ -121,7 +125,7 @@ func (h *httpOrigin) ask(ctx context.Context, r Request) (*Body, error) {
 		}
 		err = nonsense(classify(ctx, withoutURL(err), at), at)
 		cancel(nil)
-		if r.Offset > 0 && errors.Is(err, ErrAnswer) {
+		if r.ranged() && errors.Is(err, ErrAnswer) {
 			err = &uselessError{err}
 		}
 		return nil, err
@@ -136,6 +140,9 @@ func (h *httpOrigin) ask(ctx context.Context, r Request) (*Body, error) {
 	return b, nil
 }
 
+// ranged reports whether not the whole file is asked for.
+func (r *Request) ranged() bool { return r.Offset > 0 || r.End > 0 }
+
 func (h *httpOrigin) setHeaders(req *http.Request, r Request) {
 	for name, values := range h.cfg.Headers {
 		req.Header[http.CanonicalHeaderKey(name)] = values
@@ -147,8 +154,12 @@ func (h *httpOrigin) setHeaders(req *http.Request, r Request) {
 	// A body in another coding has other offsets; this also keeps the
 	// transport from asking for one.
 	req.Header.Set("Accept-Encoding", "identity")
-	if r.Offset > 0 {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", r.Offset))
+	if r.ranged() {
+		what := fmt.Sprintf("bytes=%d-", r.Offset)
+		if r.End > 0 {
+			what += strconv.FormatInt(r.End-1, 10)
+		}
+		req.Header.Set("Range", what)
 		if r.Validator != "" {
 			req.Header.Set("If-Range", r.Validator)
 		}
@@ -297,7 +308,7 @@ func (c *Config) transport(withCert bool, control dialControl) *http.Transport {
 		DialContext: func(ctx context.Context, network, to string) (net.Conn, error) {
 			return c.dial(ctx, network, to, control)
 		}, TLSClientConfig: c.tlsConfig(withCert), TLSHandshakeTimeout: c.ConnectTimeout,
-		DisableCompression: true, MaxIdleConns: 4, MaxIdleConnsPerHost: 2, IdleConnTimeout: idleConnection,
+		DisableCompression: true, MaxIdleConns: mostIdle, MaxIdleConnsPerHost: mostIdle, IdleConnTimeout: idleConnection,
 		ResponseHeaderTimeout: c.StallTimeout, MaxResponseHeaderBytes: 64 << 10, Protocols: &one,
 	}
 	if !c.NoProxyEnv {

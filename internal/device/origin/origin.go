@@ -38,6 +38,13 @@ type Request struct {
 	// Offset to start from, in bytes. If the server cannot do that, the body
 	// starts at 0 and says so.
 	Offset int64
+	// End, if positive, is where to stop, in bytes from the file's start: HTTP only. A
+	// server that cannot do that sends the rest of the file, or all of it; Body.End
+	// says so.
+	End int64
+	// Beside says that other bodies of the server are under way: that it refuses this
+	// one says nothing about them.
+	Beside bool
 	// Validator is the strong validator of the copy that is resumed: the server
 	// resumes only if it still has that content. "": resume whatever it has; the
 	// caller must then know the content by other means.
@@ -63,6 +70,9 @@ type Body struct {
 	// Offset is where in the file Read really starts: Request.Offset, or 0 if
 	// the server ignored the resume or has another content now.
 	Offset int64
+	// End is where in the file Read ends: Request.End, or Size if the server sends
+	// all.
+	End int64
 	// Size of the whole file in bytes, load.UnknownSize if not known.
 	Size int64
 	// Told is the size that the server announced, load.UnknownSize if none. It may be
@@ -76,6 +86,7 @@ type Body struct {
 	content io.Reader // of an HTTP answer
 	skip    int64     // bytes that come before Offset
 	end     int64     // where in the file the answer ends, if Size is known
+	partial bool      // it ends where the piece does that was asked for, or before
 }
 
 // Defaults of Config.
@@ -197,8 +208,9 @@ func (m *Mux) Open(ctx context.Context, r Request) (*Body, error) {
 	switch strings.ToLower(r.URL.Scheme) {
 	case "http", "https":
 		if err = m.busy.refuses(r.URL, time.Now()); err == nil {
-			b, err = m.http.open(ctx, r)
-			m.busy.said(r.URL, err, time.Now())
+			if b, err = m.http.open(ctx, r); !r.Beside {
+				m.busy.said(r.URL, err, time.Now())
+			}
 		}
 	case "tftp":
 		b, err = m.openTFTP(ctx, r)
@@ -241,8 +253,15 @@ func (r *Request) validate() error {
 	if r.Offset < 0 || r.Offset > load.MaxFileSize || r.Size >= 0 && r.Offset > r.Size {
 		return fmt.Errorf("origin: offset %d in a file of %d bytes", r.Offset, r.Size)
 	}
+	if r.End != 0 && r.End <= r.Offset {
+		return fmt.Errorf("origin: a piece from %d to %d", r.Offset, r.End)
+	}
 	return nil
 }
+
+// partly reports whether the answer is the piece that was asked for and not all to
+// the end of the file.
+func (r *Request) partly(b *Body) bool { return r.End > 0 && b.partial && b.Size > r.End }
 
 // bound compares what the server announced with what is expected, and wraps the
 // body in a reader that enforces it. Where a digest tells whether the bytes are
@@ -263,8 +282,11 @@ func (m *Mux) bound(ctx context.Context, r Request, b *Body) error {
 		b.Size = r.Size
 	}
 	want := int64(-1)
+	if b.End = b.Size; r.partly(b) {
+		b.End = r.End
+	}
 	if b.Size >= 0 {
-		want = b.Size - b.Offset + b.skip
+		want = b.End - b.Offset + b.skip
 	}
 	b.ReadCloser = &reader{
 		body: b.ReadCloser, ctx: ctx, limit: m.limit, piece: m.piece(), budget: newWaitBudget(m.cfg.StallTimeout),

@@ -49,6 +49,7 @@ type spans struct {
 	cancel context.CancelCauseFunc
 	ask    Request // for the rest, once Offset is set
 	size   int64   // of the whole file
+	until  int64   // where in it to stop
 	at     int64   // where in the file the next byte is
 	end    int64   // where the answer under way ends
 	begin  int64   // and where it began
@@ -59,7 +60,7 @@ type spans struct {
 
 // goOn returns a body that asks on where b ends. Only a digest or a validator
 // says that the rest is of the same content.
-func (h *httpOrigin) goOn(ctx context.Context, r Request, b *Body) (*Body, error) {
+func (h *httpOrigin) goOn(ctx context.Context, r Request, b *Body, until int64) (*Body, error) {
 	if !r.Verified {
 		if r.Validator == "" {
 			r.Validator = b.Validator
@@ -73,14 +74,15 @@ func (h *httpOrigin) goOn(ctx context.Context, r Request, b *Body) (*Body, error
 	inner, cancel := context.WithCancelCause(ctx)
 	at := b.Offset - b.skip
 	b.ReadCloser = &spans{
-		h: h, ctx: inner, cancel: cancel, ask: r, size: b.Size, at: at, begin: at, end: b.end, now: b.ReadCloser,
+		h: h, ctx: inner, cancel: cancel, ask: r, size: b.Size, until: until, at: at, begin: at, end: b.end,
+		now: b.ReadCloser,
 	}
 	return b, nil
 }
 
 // Read implements io.Reader.
 func (s *spans) Read(p []byte) (int, error) {
-	if s.at == s.size {
+	if s.at == s.until {
 		return 0, io.EOF
 	}
 	if s.at == s.end {
