@@ -322,6 +322,11 @@ func (m *Machine) served() bool {
 	return m.held.complete() && !m.children.feed.Busy() && !m.root.stays() && m.root.waiting() == 0
 }
 
+// Missing appends the chunks that are not held to out, those that are needed most
+// first: children are fed in order. While the size is unknown these are all that a
+// file may have. A download may bring them in any order.
+func (m *Machine) Missing(out []int) []int { return m.held.Missing(out) }
+
 func (m *Machine) act(a Action) { m.out = append(m.out, a) }
 
 func (m *Machine) note(kind string, why wire.Reason, peer netip.AddrPort, what note.Note) {

@@ -161,7 +161,8 @@ func (o *originSide) opened(e OriginOpened) {
 	o.use = o.use.then(answering)
 	o.line.Begin()
 	o.m.fallback.review.answered()
-	if body && !o.m.file.Signed && o.m.held.Known() && e.Size != o.m.held.Size() {
+	same := o.m.file.Keyed || e.Epoch == o.m.held.Epoch()
+	if body && same && !o.m.file.Signed && o.m.held.Known() && e.Size != o.m.held.Size() {
 		o.corrected(e)
 	} else {
 		o.answer(e)

@@ -56,6 +56,7 @@ var packages = []rule{
 
 	// Floor 2: what both sides share.
 	{dir: "internal/ratelimit", floor: 2, allowedImports: nothing},
+	{dir: "internal/pieces", floor: 2, pure: true, allowedImports: nothing},
 	{dir: "internal/terminal", floor: 2, pure: true, allowedImports: nothing,
 		libraries: []string{"github.com/mattn/go-runewidth"}},
 	{dir: "internal/loglimit", floor: 2, allowedImports: nothing},
@@ -73,6 +74,8 @@ var packages = []rule{
 	// Floor 2: the device.
 	{dir: "internal/device/origin", floor: 2, side: device,
 		allowedImports: []string{"load", "internal/ratelimit", "tftp"}},
+	{dir: "internal/device/spread", floor: 2, side: device,
+		allowedImports: []string{"load", "internal/pieces", "internal/device/origin"}},
 	{dir: "internal/device/peernet", floor: 2, side: device, allowedImports: []string{"pdp/wire"},
 		libraries: []string{"golang.org/x/sys"}},
 	{dir: "internal/testkit/fabric", floor: 2, side: device, allowedImports: []string{"pdp/wire",

@@ -19,6 +19,7 @@ import (
 	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
+	"github.com/peerload/peerload/internal/pieces"
 	"github.com/peerload/peerload/internal/ratelimit"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
@@ -35,6 +36,12 @@ type Config struct {
 	Net peernet.Net
 	// Origin downloads from servers, where this device is a root. Required.
 	Origin Downloader
+	// Connections is the most connections to the servers of a file, 1 to pieces.Most.
+	// 0: 1.
+	Connections int
+	// OriginRate is the rate at which Origin limits what comes, in bytes per second, 0
+	// for none: more connections bring no more than that.
+	OriginRate int64
 	// Protocol holds the protocol's times. The zero value is refused: take
 	// pdp.LAN().
 	Protocol pdp.Config
@@ -63,6 +70,9 @@ type Downloader interface {
 func (c Config) Validate() error {
 	if c.ID == 0 || c.Net == nil || c.Origin == nil {
 		return errors.New("engine: a device needs an id, a net and an origin")
+	}
+	if c.Connections < 0 || c.Connections > pieces.Most {
+		return fmt.Errorf("engine: Connections is 0 to %d, not %d", pieces.Most, c.Connections)
 	}
 	if c.SendRate < 0 {
 		return errors.New("engine: SendRate must not be negative")

@@ -39,6 +39,7 @@ func (j *job) verifyWhole() {
 		j.mu.Unlock()
 		j.postAt(gen, pdp.Verified{OK: true})
 	case errors.Is(err, slot.ErrDigest):
+		j.stream.Store(true) // pieces may have been of several contents
 		if u := j.origin(); u != nil && j.final().BytesFromPeers == 0 {
 			j.dev.servers.fail(j.dev.now(), u)
 		}

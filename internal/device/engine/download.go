@@ -14,6 +14,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/device/spread"
 	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
@@ -61,6 +62,9 @@ type download struct {
 	// until is when the sources that are left must have answered, 0 for no
 	// bound.
 	until time.Duration
+	// piece is where the piece ends that is asked for first, in bytes; 0: all is
+	// asked for.
+	piece int64
 }
 
 // run downloads and tells how it ended, unless it was stopped.
@@ -193,7 +197,13 @@ func (d *download) goesOn(why wire.Reason, next *url.URL) {
 			d.job.note(pdp.Note{Kind: report.KindFallback, Reason: why, What: note.NextServer{URL: next.Redacted()}})
 		}
 	})
-	d.begun, d.from = false, 0
+	d.begun = false
+	d.rest()
+}
+
+// rest begins with what is lacking now.
+func (d *download) rest() {
+	d.from = 0
 	d.part, d.gen = d.job.content()
 	if d.part.Geometry().Known() {
 		d.from = d.part.Prefix()
@@ -210,8 +220,26 @@ func (d *download) tell(e pdp.Event) {
 	})
 }
 
-// body opens the body, stores it chunk by chunk and returns the file's size.
+// body opens the body, stores it chunk by chunk and returns the file's size. What
+// cannot be had in pieces comes in one stream.
 func (d *download) body() (int64, error) {
+	size, err := d.once()
+	if !errors.Is(err, spread.ErrOneStream) || d.ctx.Err() != nil {
+		return size, err
+	}
+	d.job.stream.Store(true)
+	if errors.Is(err, spread.ErrRefused) {
+		select {
+		case <-time.After(endingTime):
+		case <-d.ctx.Done():
+		}
+	}
+	d.rest()
+	return d.once()
+}
+
+// once is body for one answer of the server, or pieces of one content.
+func (d *download) once() (int64, error) {
 	b, err := d.open()
 	if err != nil {
 		return 0, err
@@ -230,8 +258,15 @@ func (d *download) body() (int64, error) {
 	}
 	d.begun, d.until = true, 0
 	d.opened(b, epoch)
+	if d.piece > 0 && b.End == d.piece && b.Size > d.piece {
+		return d.inPieces(b)
+	}
 	return d.store(b, epoch)
 }
+
+// endingTime is what a server is given to notice that connections have ended, where it
+// may have refused one because of them.
+const endingTime = time.Second
 
 func (d *download) opened(b *origin.Body, epoch uint64) {
 	first := int(b.Offset / int64((load.Geometry{Size: b.Size}).ChunkSize()))
@@ -273,10 +308,12 @@ func (d *download) open() (*origin.Body, error) {
 	validator := j.validator
 	j.mu.Unlock()
 	ctx, answered := d.bounded()
-	b, err := j.dev.cfg.Origin.Open(ctx, origin.Request{
-		URL: j.origin(), Offset: off, Validator: validator, Size: j.size(), Verified: j.spec.keyed(),
-		Header: j.spec.Header,
-	})
+	r := origin.Request{URL: j.origin(), Offset: off, Validator: validator, Size: j.size(), Verified: j.spec.keyed(),
+		Header: j.spec.Header}
+	if d.piece = d.firstPiece(off); d.piece > 0 {
+		r.End = d.piece
+	}
+	b, err := j.dev.cfg.Origin.Open(ctx, r)
 	answered()
 	if err == nil && b.Offset > 0 && b.Size < 0 {
 		b.Size = d.part.Geometry().Size // the server does not repeat it
@@ -416,22 +453,29 @@ func (d *download) fill(r io.Reader, b []byte) (n int, err error) {
 		var m int
 		m, err = r.Read(b[n:])
 		n += m
-		d.got += int64(m)
-		d.job.originBytes(m)
-		if now := time.Now(); now.Sub(d.told) >= activeEvery {
-			d.told = now
-			e := pdp.OriginBytes{Bytes: d.got}
-			d.job.dev.post(func(now time.Duration) {
-				if d.ctx.Err() == nil {
-					d.job.step(now, e)
-				}
-			})
-		}
+		d.bytes(m)
 	}
 	if n == len(b) {
 		err = nil
 	}
 	return n, err
+}
+
+// bytes counts bytes that have come, and tells now and then how many these are in all.
+func (d *download) bytes(n int) {
+	d.got += int64(n)
+	d.job.originBytes(n)
+	now := time.Now()
+	if now.Sub(d.told) < activeEvery {
+		return
+	}
+	d.told = now
+	e := pdp.OriginBytes{Bytes: d.got}
+	d.job.dev.post(func(now time.Duration) {
+		if d.ctx.Err() == nil {
+			d.job.step(now, e)
+		}
+	})
 }
 
 // chunk stores a chunk from the origin. What is held already is not written

@@ -92,6 +92,7 @@ type job struct {
 	held   bool                  // the file was in place from the start
 	source atomic.Uint32         // of spec.Sources, the one in use
 	proven atomic.Pointer[int64] // the size by the digest, nil while it is not known
+	stream atomic.Bool           // the file is asked for in one stream, and not in pieces
 
 	finished chan struct{} // closed when complete or failed
 	settle   chan struct{} // wakes the disk goroutine

@@ -167,6 +167,16 @@ func (h *Held) Whole() bool { return h.geo.Known() && h.count == h.chunks }
 // Prefix returns how many chunks are held from the start.
 func (h *Held) Prefix() int { return h.prefix }
 
+// Missing appends the chunks that are not held, in order.
+func (h *Held) Missing(out []int) []int {
+	for i := h.prefix; i < h.chunks; i++ {
+		if !h.have.has(i) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
 // PrefixOf returns the first chunk of a set that is not held, or the number of
 // all chunks.
 func (h *Held) PrefixOf(set transfer.Set) int {

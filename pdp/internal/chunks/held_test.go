@@ -39,17 +39,20 @@ func TestHeld(t *testing.T) {
 			}
 			return n
 		}
-		var foreign []int
+		var foreign, lacking []int
 		for i := range n {
 			if s, ok := from[i]; ok && s != Origin {
 				foreign = append(foreign, i)
+			} else if !ok {
+				lacking = append(lacking, i)
 			}
 			if s, ok := from[i]; h.FromOrigin(i) != (ok && s == Origin) {
 				t.Fatalf("step %d: chunk %d from the origin: %v", step, i, h.FromOrigin(i))
 			}
 		}
 		if h.Count() != len(from) || h.Whole() != (len(from) == n) || h.Prefix() != missing(0, 1) ||
-			h.PrefixOf(1) != missing(0, 2) || h.PrefixOf(2) != missing(1, 2) || !slices.Equal(h.Foreign(), foreign) {
+			h.PrefixOf(1) != missing(0, 2) || h.PrefixOf(2) != missing(1, 2) || !slices.Equal(h.Foreign(), foreign) ||
+			!slices.Equal(h.Missing(nil), lacking) {
 			t.Fatalf("step %d: %d chunks, prefix %d (even %d, odd %d), foreign %v; held is %v",
 				step, h.Count(), h.Prefix(), h.PrefixOf(1), h.PrefixOf(2), h.Foreign(), from)
 		}

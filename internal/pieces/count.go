@@ -1,0 +1,225 @@
+package pieces
+
+import "time"
+
+// The number of connections to the servers of a file: it is Most at most, and begins
+// with Start, once the first one has shown that the line brings that many chunks in
+// soon.
+const (
+	Most  = 16
+	Start = 4
+)
+
+const (
+	// shownBy is how many bytes show how fast the line is: less than TCP sends before
+	// the first acknowledgement (RFC 6928), so that they come at the line's own rate.
+	shownBy = 8 << 10
+	// soon is how long a chunk may take over one of several connections. On a line
+	// where it takes longer they only delay the chunk that is needed first.
+	soon = 2 * time.Second
+	// A window in which the rate is measured has so many round trips, and at least
+	// so long. While the count climbs by one the differences are small, and the
+	// window is longer.
+	doublingTrips, leastDoubling = 2, 200 * time.Millisecond
+	climbingTrips, leastClimbing = 4, time.Second
+	// What counts as more: doubling pays off from grows on, one more from more on.
+	// One less costs nothing down to same.
+	grows, more, same = 1.10, 1.04, 0.98
+	// mostPause bounds the windows without a change after changes that did not pay off.
+	mostPause = 8
+	// enough of a limit needs no further connection.
+	enough = 0.9
+)
+
+// trial is a change of the count whose effect is being measured.
+type trial int8
+
+const (
+	steady trial = 0
+	up     trial = 1
+	down   trial = -1
+)
+
+// count finds how many connections bring the most bytes: it doubles them while that
+// brings more, then climbs and falls by one, and keeps fewer where more bring nothing.
+type count struct {
+	most  int
+	limit float64 // bytes per second that may come, 0 for no limit
+	chunk float64 // bytes
+
+	n       int
+	only    bool // the server wants one
+	shown   bool // the line's rate is known
+	doubles bool
+
+	rtt    time.Duration // the smallest seen, 0 before that
+	first  time.Duration // when the first byte came
+	begun  bool          // it has
+	total  int64
+	window struct {
+		at    time.Duration
+		bytes int64
+		skip  bool // the change before it has not had its effect yet
+	}
+	base    float64 // rate of the window before the change, or of the last one
+	line    float64 // most that the line has shown lately
+	trial   trial
+	next    trial // what is tried next
+	pause   int   // windows until then
+	patient int   // of the last pause
+}
+
+func newCount(cfg Config) *count {
+	return &count{most: cfg.Connections, limit: cfg.Limit, chunk: float64(cfg.Chunk), n: 1, doubles: true, next: up,
+		patient: 1}
+}
+
+// target returns how many connections there should be.
+func (c *count) target() int {
+	if c.only || !c.shown {
+		return 1
+	}
+	return min(c.n, c.bound())
+}
+
+// bound is the most connections for now: a chunk has to come soon over each.
+func (c *count) bound() int { return max(1, min(c.most, int(c.line*soon.Seconds()/c.chunk))) }
+
+// single has one connection from now on: the server wants no more.
+func (c *count) single() { c.only = true }
+
+// atMost has so many connections at most from now on, but one.
+func (c *count) atMost(n int) {
+	c.most = max(1, min(c.most, n))
+	c.n = min(c.n, c.most)
+}
+
+// answered takes the time from a request to its answer.
+func (c *count) answered(took time.Duration) {
+	if c.rtt == 0 || took < c.rtt {
+		c.rtt = max(took, time.Microsecond)
+	}
+}
+
+// bytes takes how many more bytes have come, over all connections.
+func (c *count) bytes(now time.Duration, n int) {
+	if !c.begun {
+		c.begun, c.first = true, now
+	}
+	c.total += int64(n)
+	if !c.shown {
+		c.show(now)
+	}
+}
+
+// show takes the rate of the first bytes for the line's.
+func (c *count) show(now time.Duration) {
+	if c.total < shownBy {
+		return
+	}
+	c.line = float64(c.total) / max(now-c.first, time.Millisecond).Seconds()
+	if c.bound() < 2 && now-c.first < 4*soon {
+		return // perhaps it is only slow to begin
+	}
+	c.shown = true
+	c.n = min(Start, c.most)
+	if c.limit > 0 {
+		c.n = 1
+	}
+	c.begin(now)
+}
+
+func (c *count) begin(now time.Duration) {
+	c.window.at, c.window.bytes, c.window.skip = now, c.total, false
+}
+
+// length is that of a window.
+func (c *count) length() time.Duration {
+	if c.doubles {
+		return max(doublingTrips*c.rtt, leastDoubling)
+	}
+	return max(climbingTrips*c.rtt, leastClimbing)
+}
+
+// due returns when the window under way ends.
+func (c *count) due() (at time.Duration, ok bool) {
+	return c.window.at + c.length(), c.shown && !c.only && c.most > 1
+}
+
+// settle ends the window if it is time, and changes the count.
+func (c *count) settle(now time.Duration) {
+	if at, ok := c.due(); !ok || now < at {
+		return
+	}
+	rate := float64(c.total-c.window.bytes) / (now - c.window.at).Seconds()
+	skip := c.window.skip
+	c.begin(now)
+	if skip {
+		return
+	}
+	c.line = max(rate, c.line/2)
+	defer func() { c.n = min(c.n, c.bound()) }()
+	switch {
+	case c.doubles:
+		c.double(rate)
+	case c.trial != steady:
+		c.judge(rate)
+	default:
+		c.base = rate
+		if c.pause--; c.pause <= 0 {
+			c.try(rate)
+		}
+	}
+}
+
+// double doubles the count while the sum grows.
+func (c *count) double(rate float64) {
+	first := c.base == 0
+	pays := rate >= grows*c.base
+	c.base = max(c.base, rate)
+	switch {
+	case first && !c.full(rate):
+	case pays && c.n < c.bound() && !c.full(rate):
+		c.n = min(2*c.n, c.bound())
+	default:
+		c.doubles, c.pause = false, 1
+	}
+}
+
+// full reports whether the limit leaves nothing for a further connection.
+func (c *count) full(rate float64) bool { return c.limit > 0 && rate >= enough*c.limit }
+
+// try changes the count by one.
+func (c *count) try(rate float64) {
+	t := c.next
+	if t == up && (c.n >= c.bound() || c.full(rate)) {
+		t = down
+	}
+	if t == down && c.n <= 1 {
+		t = up
+	}
+	if c.n+int(t) < 1 || c.n+int(t) > c.bound() || t == up && c.full(rate) {
+		c.pause = mostPause
+		return
+	}
+	c.trial = t
+	c.n += int(t)
+	c.window.skip = true
+}
+
+// judge keeps the change that was tried, or takes it back.
+func (c *count) judge(rate float64) {
+	t := c.trial
+	c.trial = steady
+	if t == up && rate >= more*c.base || t == down && rate >= same*c.base {
+		if t == up {
+			c.base = rate
+		}
+		c.next, c.pause, c.patient = t, 1, 1
+		return
+	}
+	c.n -= int(t)
+	c.next = -t
+	c.patient = min(2*c.patient, mostPause)
+	c.pause = c.patient
+}
