@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/peerload/peerload/tftp/internal/slide"
 )
 
 // form is what one request asks a server for.
@@ -189,6 +191,10 @@ func (a *asking) open(ctx context.Context) (_ *Reader, err error) {
 	r.undecided = func() { a.Learned.whole(a.server, a.file, time.Now()) }
 	r.wrong = func(received int64, end bool) { a.Learned.wrongSize(a.server, a.file, received, end, time.Now()) }
 	r.state = newReceiver(time.Now(), r.params, a.Timeout, a.Idle, a.Retries)
+	if p := r.params; p.slide > 0 {
+		r.slid = &slid{next: 1, held: map[int64][]byte{}, Receiver: slide.NewReceiver(time.Now(), p.slide, p.window,
+			max(a.Timeout, p.timeout), a.Idle, a.Retries)}
+	}
 	if first.op == opOAck {
 		return r, a.firstBlock(r)
 	}
@@ -277,7 +283,7 @@ func (a *asking) firstBlock(r *Reader) error {
 		end = few
 	}
 	for r.received == 0 && r.err == nil {
-		if r.state.gapTold {
+		if r.state.gapTold || r.slid != nil && !r.slid.Silent() {
 			end = a.end // some do come
 		}
 		by := again

@@ -161,7 +161,7 @@ func carry(in, out *net.UDPConn, delay time.Duration, rate float64, to func([]by
 }
 
 // BenchmarkLongRoundTrip measures a link of 10 Mbit/s at 200 ms over real
-// sockets; the simulation in TestSlideFillsALongLink says what to expect.
+// sockets; the simulation in internal/slide, TestFillsALongLine, says what to expect.
 func BenchmarkLongRoundTrip(b *testing.B) {
 	for _, c := range []Client{{WindowSize: 1}, {Slide: -1}, {}} {
 		size := 12_000_000

@@ -20,9 +20,9 @@ const (
 	// DefaultWindowSize in blocks: enough for 10 Mbit/s at 18 ms, little
 	// enough for the smallest socket buffer.
 	DefaultWindowSize = 16
-	// DefaultSlide in blocks: 10 Mbit/s at 200 ms, and what a socket buffer of
-	// the usual size holds.
-	DefaultSlide = 192
+	// DefaultSlide in blocks: 20 Mbit/s at 400 ms, three times, since what comes
+	// behind a block that is lost waits for it.
+	DefaultSlide = 2048
 
 	defaultTimeout = time.Second
 	defaultRetries = 5

@@ -9,19 +9,18 @@
 //
 // slide is a decimal number of blocks; it needs windowsize and must be larger.
 // In RFC 7440 the sender stops after each window until the ACK arrives, so only
-// one window is sent per round trip. With slide, up to that many blocks are in
-// flight; the receiver acknowledges each block whose number is a multiple of
-// windowsize, the last block, and, when one is missing, the block before it.
-// After an ACK of the third kind the sender starts again behind that block. The
-// OACK grants at most as many blocks as were asked for, always more than
-// windowsize.
+// one window is sent per round trip, and sends again all that follows a block that
+// is missing. With slide, up to that many blocks are under way, an ACK tells which
+// are there, and only those that are lost are sent again, at a rate that the line
+// has shown to carry. The OACK grants at most as many blocks as were asked for,
+// always more than windowsize.
 //
 // The zero [Client] reads files; a [Server] serves a directory by [Dir], or what
 // any other [Opener] opens. The server is read-only: it refuses a write request.
 //
 // What lives here: the packets and their limits (packet.go, options.go), the
 // sender's and the receiver's state, both pure with the time passed in
-// (sender.go, receiver.go), and thin drivers over UDP sockets (client.go with
+// (sender.go, receiver.go; with slide, internal/slide), and thin drivers over UDP sockets (client.go with
 // ask.go and reader.go, server.go with transfer.go). What must not: knowledge of loads,
 // peers or provisioning, and writing of files.
 //

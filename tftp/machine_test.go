@@ -11,7 +11,6 @@ import (
 type simConfig struct {
 	blocks     int64 // in the file; the last one is short
 	window     int
-	slide      int
 	queue      int // packets of DATA that wait at the link, 0: no limit
 	oack       bool
 	delay      time.Duration // one way
@@ -75,7 +74,7 @@ const simBlock = 512
 func simulate(t *testing.T, c simConfig) simResult {
 	t.Helper()
 	start := time.Unix(1_000_000, 0)
-	p := params{blockSize: simBlock, window: c.window, slide: c.slide, size: -1}
+	p := params{blockSize: simBlock, window: c.window, size: -1}
 	m := &sim{
 		simConfig: c, t: t, rnd: rand.New(rand.NewPCG(c.seed, 1)), now: start, free: start, copies: map[[2]int64]int{},
 		s: newSender(start, p, c.oack, time.Second, 30*time.Second, 50),
@@ -395,56 +394,5 @@ func TestThroughputOverLongRoundTrip(t *testing.T) {
 		if got < 0.99*formula || got > 1.01*formula {
 			t.Errorf("window %d: %.0f bytes/s, want %.0f", window, got, formula)
 		}
-	}
-}
-
-// With slide the round trip costs nothing once its blocks are under way: a
-// link of 10 Mbit/s at 200 ms is full.
-func TestSlideFillsALongLink(t *testing.T) {
-	const frame = DefaultBlockSize + headerSize + 28 + 14
-	for _, tc := range []struct {
-		mbit  float64
-		queue int
-		loss  float64
-		share float64 // of the link that must be used
-		again float64 // most blocks sent again, of all
-	}{
-		{10, 0, 0, 0.90, 0},
-		{10, 170, 0, 0.90, 0}, // a queue as long as the link
-		{10, 50, 0, 0.65, 0.02},
-		{2, 50, 0, 0.95, 0.01},
-		{1, 20, 0, 0.95, 0.01},
-		{10, 170, 0.0005, 0.40, 0.08}, // the price of going back to a gap
-	} {
-		const blocks = 14_006 // 20 MB
-		c := simConfig{
-			blocks: blocks, window: DefaultWindowSize, slide: DefaultSlide, oack: true, delay: 100 * time.Millisecond,
-			rate: tc.mbit * 1e6 / 8 / frame, queue: tc.queue, loss: tc.loss, seed: 3,
-		}
-		r := simulate(t, c)
-		share := float64(blocks) / c.rate / r.elapsed.Seconds()
-		again := float64(r.retransmitted) / blocks
-		t.Logf("%2.0f Mbit/s at 200 ms, queue of %3d, loss %.4f: %.1f %% of the link used, %.2f %% sent again, %d timeouts",
-			tc.mbit, tc.queue, tc.loss, 100*share, 100*again, r.senderTimeouts)
-		if share < tc.share || again > tc.again {
-			t.Errorf("want %.0f %% used, %.0f %% sent again at most", 100*tc.share, 100*tc.again)
-		}
-	}
-}
-
-func TestSlideUnderLossDuplicatesAndReordering(t *testing.T) {
-	for seed := range uint64(30) {
-		simulate(t, simConfig{
-			blocks: 1000, window: []int{2, 5, 16}[seed%3], slide: 64, oack: true, delay: 5 * time.Millisecond, seed: seed,
-			loss: 0.02 * float64(seed%4), dup: 0.05 * float64(seed%3), jitter: time.Duration(seed%3) * time.Millisecond,
-		})
-	}
-	simulate(t, simConfig{
-		blocks: 65536 + 500, window: 16, slide: 192, delay: time.Millisecond,
-		lose: func(ack bool, block int64, copies int) bool { return block > 65500 && block < 65570 && copies == 1 },
-	})
-	r := simulate(t, simConfig{blocks: 2000, window: 16, slide: 192, delay: 10 * time.Millisecond, dup: 0.5, seed: 7})
-	if r.retransmitted != 0 {
-		t.Errorf("%d blocks were sent again though none was lost", r.retransmitted)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/peerload/peerload/tftp/internal/slide"
 )
 
 // Reader is the body of a file that is being transferred. One goroutine reads;
@@ -21,6 +23,7 @@ type Reader struct {
 	most   int64 // Client.MaxSize
 	state  *receiver
 	text   *netasciiDecoder // nil in octet mode
+	slid   *slid            // nil without slide, else in the place of state
 
 	asked  int                            // the block size that was asked for, 0 without options
 	oacked bool                           // the server answered with an OACK
@@ -90,10 +93,27 @@ func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 
 // next takes packets until there is a payload or an end.
 func (r *Reader) next() {
-	r.state.resume(time.Now())
+	r.resume(time.Now())
 	for len(r.payload) == 0 && r.err == nil {
-		r.one(r.state.deadline())
+		if r.slid == nil || !r.takeHeld() {
+			r.one(r.deadline())
+		}
 	}
+}
+
+func (r *Reader) resume(now time.Time) {
+	if r.slid != nil {
+		r.slid.Resume(now)
+	} else {
+		r.state.resume(now)
+	}
+}
+
+func (r *Reader) deadline() time.Time {
+	if r.slid != nil {
+		return r.slid.Deadline()
+	}
+	return r.state.deadline()
 }
 
 // one takes one packet, or the end of the time to wait for it.
@@ -118,6 +138,10 @@ func (r *Reader) one(by time.Time) {
 
 func (r *Reader) timeout(now time.Time) {
 	switch {
+	case r.slid != nil && !r.slid.Timeout(now):
+		r.fail(fmt.Errorf("%w: %s sent no block %d", ErrTimeout, r.peer, r.slid.Next()), &Error{Message: "timeout"})
+	case r.slid != nil:
+		r.acknowledgeSlid(now)
 	case now.Before(r.state.deadline()):
 	case !r.state.timeout(now):
 		r.fail(fmt.Errorf("%w: %s sent no block %d", ErrTimeout, r.peer, r.state.next), &Error{Message: "timeout"})
@@ -135,7 +159,7 @@ func (r *Reader) packet(now time.Time, b []byte) {
 }
 
 func (r *Reader) handle(now time.Time, p *packet) {
-	if p.op == opData && p.block == 1 && r.state.next == 1 {
+	if p.op == opData && p.block == 1 && r.state.next == 1 && r.slid == nil {
 		r.fit(len(p.data))
 	}
 	most := r.params.blockSize
@@ -145,10 +169,12 @@ func (r *Reader) handle(now time.Time, p *packet) {
 	switch {
 	case p.op == opData && len(p.data) > most:
 		r.fail(fmt.Errorf("%w: a block of more than %d bytes", errProtocol, most), &Error{Code: codeIllegal})
+	case p.op == opData && r.slid != nil:
+		r.takeSlid(now, p.block, p.data)
 	case p.op == opData:
 		r.take(now, p.block, p.data)
 	case p.op == opOAck:
-		if r.state.again() {
+		if r.state.again() && (r.slid == nil || r.slid.Silent()) {
 			r.acknowledge()
 		}
 	case p.op == opError:
@@ -239,10 +265,95 @@ func (r *Reader) checkSize() error {
 	return nil
 }
 
+// slid is what a Reader has beside its state with slide: blocks that came before
+// one that is missing.
+type slid struct {
+	*slide.Receiver
+	next  int64            // block to hand to the caller
+	last  int64            // the last one, 0 while it is not known
+	held  map[int64][]byte // from next on, as they came
+	inUse []byte           // a block of held that the caller reads
+	free  [][]byte
+	ack   []byte // memory for ACKs
+	bits  []byte
+}
+
+// mostFree bounds the blocks of memory that are kept to be used again.
+const mostFree = 64
+
+// takeSlid is given the content of one DATA packet.
+func (r *Reader) takeSlid(now time.Time, wire uint16, data []byte) {
+	s := r.slid
+	isLast := len(data) < r.params.blockSize
+	n, fresh := s.Data(now, wire, isLast)
+	if fresh && isLast {
+		s.last = n
+	}
+	switch {
+	case fresh && n == s.next:
+		r.deliver(data)
+	case fresh:
+		var b []byte
+		if i := len(s.free) - 1; i >= 0 {
+			b, s.free = s.free[i], s.free[:i]
+		}
+		s.held[n] = append(b[:0], data...)
+	}
+	if len(r.socket.rest) == 0 || r.err != nil || s.Finished() {
+		r.acknowledgeSlid(now)
+	}
+}
+
+// takeHeld hands the caller the next block, if it came before.
+func (r *Reader) takeHeld() bool {
+	s := r.slid
+	if s.inUse != nil && len(s.free) < mostFree {
+		s.free = append(s.free, s.inUse)
+	}
+	var ok bool
+	if s.inUse, ok = s.held[s.next]; !ok {
+		return false
+	}
+	delete(s.held, s.next)
+	r.deliver(s.inUse)
+	return true
+}
+
+// deliver hands the caller the next block.
+func (r *Reader) deliver(data []byte) {
+	s := r.slid
+	r.received += int64(len(data))
+	if err := r.checkSize(); err != nil {
+		r.fail(err, &Error{Message: "the size is wrong"})
+		return
+	}
+	r.payload = data
+	s.next++
+	if s.last > 0 && s.next > s.last {
+		r.end()
+	}
+}
+
+// acknowledgeSlid sends an ACK if one is due.
+func (r *Reader) acknowledgeSlid(now time.Time) {
+	if r.err == nil && !r.slid.AckDue(now) {
+		return
+	}
+	r.acknowledge()
+}
+
 func (r *Reader) acknowledge() {
-	p := packet{op: opAck, block: r.state.ack()}
-	var b [headerSize]byte
-	if err := r.socket.write(p.append(b[:0]), r.peer); err != nil && r.err == nil && !r.state.finished {
+	var p [headerSize]byte
+	b := p[:0]
+	if s := r.slid; s != nil {
+		a := s.Ack(time.Now(), s.bits)
+		s.bits = a.Held
+		s.ack = a.Append(append(s.ack[:0], 0, byte(opAck)))
+		b = s.ack
+	} else {
+		b = (&packet{op: opAck, block: r.state.ack()}).append(b)
+	}
+	if err := r.socket.write(b, r.peer); err != nil && r.err == nil && !r.state.finished {
 		r.fail(err, nil)
 	}
 }

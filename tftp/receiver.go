@@ -11,15 +11,11 @@ import "time"
 // is answered only if it is the block that was acknowledged last: then that ACK
 // was lost.
 //
-// With slide, a window ends at every multiple of its size, whatever was
-// acknowledged in between.
-//
 // Retransmission relies on the sender's timer. The receiver's own timer is
 // slow, because an ACK in the middle of a window makes the sender repeat blocks
 // that may only be late.
 type receiver struct {
 	window  int64
-	slide   int64         // 0: not agreed
 	block   int           // bytes of a full block
 	retries int           // timeouts in a row before it gives up
 	idle    time.Duration // time without progress before it gives up
@@ -33,7 +29,6 @@ type receiver struct {
 	acked    int64 // block acknowledged last
 	gapTold  bool
 	finished bool
-	behind   bool // the next ACK is that of the latest window's end
 
 	pace     time.Duration // decaying maximum of the time between steps
 	wait     time.Duration // time to wait for the next block
@@ -44,7 +39,7 @@ type receiver struct {
 
 func newReceiver(now time.Time, p params, first, idle time.Duration, retries int) *receiver {
 	return &receiver{
-		window: int64(p.window), slide: int64(p.slide), block: p.blockSize, retries: retries, idle: idle,
+		window: int64(p.window), block: p.blockSize, retries: retries, idle: idle,
 		first: max(first, p.timeout),
 		next:  1, wait: max(first, p.timeout), heard: now, progress: now,
 	}
@@ -73,16 +68,10 @@ func (r *receiver) data(now time.Time, wire uint16, n int) (accept, ack bool) {
 			return true, true
 		}
 		return true, r.finished || r.windowEnds()
-	case ahead > 0 && ahead < max(r.window, r.slide) && !r.finished:
+	case ahead > 0 && ahead < r.window && !r.finished:
 		ack = !r.gapTold
 		r.gapTold = true
 		return false, ack
-	case ahead < 0 && r.slide > 0:
-		// The sender lost an ACK that ends a window: it gets the latest of these,
-		// which cannot make it repeat anything.
-		n := r.next + ahead
-		r.behind = !r.finished && n%r.window == 0
-		return false, r.finished || r.behind
 	case ahead == -1:
 		return false, r.acked == r.next-1
 	}
@@ -99,10 +88,10 @@ func (r *receiver) roll(wire uint16) {
 	if wire == 1 {
 		r.ones++
 	}
-	switch beyond := fromZero+int64(wire) > r.acked+max(r.window, r.slide); {
+	switch beyond := fromZero+int64(wire) > r.acked+r.window; {
 	case wire == 0:
 		r.ring = fromZero
-	case beyond && int64(wire) <= 1+max(r.window, r.slide), r.ones > 3:
+	case beyond && int64(wire) <= 1+r.window, r.ones > 3:
 		r.ring, r.gapTold = fromOne, false
 	}
 }
@@ -131,9 +120,6 @@ func (r *receiver) number(block int64) uint16 {
 }
 
 func (r *receiver) windowEnds() bool {
-	if r.slide > 0 {
-		return (r.next-1)%r.window == 0
-	}
 	return r.next-1-r.acked >= r.window
 }
 
@@ -142,10 +128,6 @@ func (r *receiver) again() bool { return r.next == 1 }
 
 // ack notes that the ACK went out and returns its block number.
 func (r *receiver) ack() uint16 {
-	if r.behind {
-		r.behind = false
-		return r.number((r.next - 1) / r.window * r.window)
-	}
 	r.acked = r.next - 1
 	return r.number(r.acked)
 }

@@ -11,9 +11,6 @@ const (
 	// holdBackoff is the number of ACKs without a sample after which a doubled
 	// wait is taken back: before, a sample may still come (Karn).
 	holdBackoff = 2
-	// slowGrowth is how many more blocks may be in flight after a round trip
-	// without loss, once doubling has ended.
-	slowGrowth = 4
 )
 
 // sender is the state of the side that sends DATA: which blocks are in flight,
@@ -28,20 +25,8 @@ const (
 // Sorcerer's Apprentice bug (RFC 1123 section 4.2.3.1). Data is sent again when
 // the timer says so, or when an ACK for a part of the window tells of a gap
 // (RFC 7440 section 4).
-//
-// With slide, up to that many blocks are in flight. ACKs come for every block
-// whose number is a multiple of the window, and such an ACK only means
-// progress; any other ACK reports a gap. The number in flight adapts to the
-// path: it doubles each round trip at first, then grows by a few blocks; after
-// a gap or a timeout it falls to one window, since what was in flight is lost.
-// It stops growing once about one window waits in queues, as the round trip
-// shows, and so leaves room for other traffic.
 type sender struct {
 	window  int64
-	slide   int64         // 0: not agreed
-	flight  int64         // blocks that may be under way now
-	thresh  int64         // flight from which on it grows slowly
-	credit  int64         // blocks acknowledged since it last grew slowly
 	retries int           // timeouts in a row before it gives up
 	idle    time.Duration // time without progress before it gives up
 	floor   time.Duration // shortest wait
@@ -52,8 +37,7 @@ type sender struct {
 	last int64 // the last block, -1 while unknown
 
 	rto, srtt, rttvar time.Duration
-	rtt, bestRTT      time.Duration // the latest and the shortest sample
-	timed             int64         // block whose ACK gives a sample, -1: none
+	timed             int64 // block whose ACK gives a sample, -1: none
 	timedAt           time.Time
 
 	sentAt    time.Time // of the latest block
@@ -66,8 +50,7 @@ type sender struct {
 // block 0, the OACK, comes first.
 func newSender(now time.Time, p params, withOAck bool, first, idle time.Duration, retries int) *sender {
 	s := &sender{
-		window: int64(p.window), slide: int64(p.slide), flight: int64(p.window), thresh: int64(p.slide), retries: retries,
-		idle: idle, floor: min(minRetransmit, first),
+		window: int64(p.window), retries: retries, idle: idle, floor: min(minRetransmit, first),
 		last: -1, timed: -1, rto: first, sentAt: now, progress: now,
 	}
 	if p.timeout > 0 {
@@ -84,7 +67,7 @@ func (s *sender) wantsToSend() bool {
 	if s.base == 0 {
 		return s.next == 0
 	}
-	return s.next < s.base+s.flight && (s.last < 0 || s.next <= s.last)
+	return s.next < s.base+s.window && (s.last < 0 || s.next <= s.last)
 }
 
 // sent notes that block s.next went out, and whether it was the last one. It
@@ -98,9 +81,7 @@ func (s *sender) sent(now time.Time, isLast bool) (fresh bool) {
 	if fresh {
 		s.high++
 		s.progress = now // a paced window may take longer than idle
-		if s.slide == 0 || s.timed < 0 && s.ackable(n) {
-			s.timed, s.timedAt = n, now
-		}
+		s.timed, s.timedAt = n, now
 	} else if n == s.timed {
 		s.timed = -1 // an ACK could mean either copy (Karn)
 	}
@@ -108,9 +89,6 @@ func (s *sender) sent(now time.Time, isLast bool) (fresh bool) {
 	s.sentAt = now
 	return fresh
 }
-
-// ackable reports whether block n is acknowledged though nothing is missing.
-func (s *sender) ackable(n int64) bool { return n%s.window == 0 || n == s.last }
 
 // acked takes the block number of an ACK and reports whether it brought
 // progress and whether all is done.
@@ -129,47 +107,13 @@ func (s *sender) acked(now time.Time, wire uint16) (progress, done bool) {
 		s.timed = -1
 	}
 	s.base, s.progress, s.waits = n+1, now, 0
-	if s.slide > 0 && s.ackable(n) {
-		s.next = max(s.next, s.base)
-		s.grow(ahead)
-	} else {
-		// What was sent beyond the ACK is sent again: the receiver has a gap there.
-		s.next = s.base
-		s.shrink()
-	}
+	// What was sent beyond the ACK is sent again: the receiver has a gap there.
+	s.next = s.base
 	return true, s.last >= 0 && s.base > s.last
-}
-
-// grow allows more blocks in flight after n were acknowledged.
-func (s *sender) grow(n int64) {
-	if s.rtt > 0 {
-		waiting := s.flight - int64(float64(s.flight)*float64(s.bestRTT)/float64(s.rtt))
-		if waiting >= s.window {
-			return
-		}
-	}
-	if s.flight >= s.thresh {
-		s.credit += n * slowGrowth
-		n = s.credit / s.flight
-		s.credit -= n * s.flight
-	}
-	s.flight = min(s.flight+n, s.slide)
-}
-
-// shrink goes back to one window in flight; slow growth begins at half of what
-// was too much.
-func (s *sender) shrink() {
-	if s.slide > 0 {
-		s.thresh, s.flight, s.credit = max(s.flight/2, s.window), s.window, 0
-	}
 }
 
 // sample takes one measured round trip.
 func (s *sender) sample(rtt time.Duration) {
-	s.rtt = rtt
-	if s.bestRTT == 0 || rtt < s.bestRTT {
-		s.bestRTT = rtt
-	}
 	if s.srtt == 0 {
 		s.srtt, s.rttvar = rtt, rtt/2
 	} else {
@@ -210,7 +154,6 @@ func (s *sender) timeout(now time.Time) bool {
 	s.rto = min(2*s.rto, max(maxRetransmit, s.floor))
 	s.unsampled = 0
 	s.next = s.base
-	s.shrink()
 	s.timed = -1
 	s.sentAt = now
 	return true

@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/ratelimit"
+	"github.com/peerload/peerload/tftp/internal/slide"
 )
 
 // Defaults and limits of Server.
 const (
 	defaultMaxWindow    = 64
-	defaultMaxSlide     = 1024
+	defaultMaxSlide     = slide.MaxBlocks
 	defaultMaxTransfers = 256
 	defaultServerIdle   = 30 * time.Second
 	// rateBurst is what may pass at once after a pause where Rate limits.
@@ -34,7 +35,7 @@ type Server struct {
 	// Window and block together stay below 4 MiB.
 	MaxWindow int
 	// MaxSlide is the largest number of blocks in flight that is granted to a
-	// client that knows the slide option, up to 4096. 0: 1024; negative: none.
+	// client that knows the slide option, up to 4096. 0: 4096; negative: none.
 	MaxSlide int
 	// MaxTransfers is the number of transfers at one time. A request beyond it
 	// is dropped: the client asks again, and the queue costs nothing. 0: 256.

@@ -196,7 +196,7 @@ func TestServerNegotiates(t *testing.T) {
 		{"windowsize=16 slide=16", "windowsize=16"},
 		{"windowsize=16 slide=-1", "windowsize=16"},
 		{"slide=100 windowsize=16", "windowsize=4 slide=100"},
-		{"windowsize=16 slide=9999999", "windowsize=4 slide=1024"},
+		{"windowsize=16 slide=9999999", "windowsize=4 slide=4096"},
 		{"tsize=0 offset=10 blksize=600 windowsize=4 timeout=3", "tsize=1000 offset=10 blksize=600 windowsize=4 timeout=3"},
 	} {
 		var o []option

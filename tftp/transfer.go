@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/peerload/peerload/tftp/internal/slide"
 )
 
 // transfer is one read request at the server, from the request to the last
@@ -27,6 +30,8 @@ type transfer struct {
 	socket *socket
 	blocks blocks
 	state  *sender
+	slider *slide.Sender // takes the place of state after the OACK, with slide
+	params params
 	oack   []byte
 	out    []byte // packets to be written in one call
 	report Transfer
@@ -116,6 +121,7 @@ func (t *transfer) serve(ctx context.Context) error {
 		t.oack = oack.append(nil)
 	}
 	t.tell()
+	t.params = p
 	t.state = newSender(time.Now(), p, t.oack != nil, orElse(t.Timeout, defaultTimeout),
 		orElse(t.Idle, defaultServerIdle), orElse(t.Retries, defaultRetries))
 	return t.drive(ctx)
@@ -127,12 +133,12 @@ func (t *transfer) drive(ctx context.Context) error {
 		if err := t.send(ctx); err != nil {
 			return err
 		}
-		b, from, err := t.socket.read(t.state.deadline())
+		b, from, err := t.socket.read(t.deadline())
 		now := time.Now()
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if !t.state.timeout(now) {
-				return fmt.Errorf("%w: no ACK of block %d", ErrTimeout, t.state.base)
+			if !t.timeout(now) {
+				return fmt.Errorf("%w: no ACK of block %d", ErrTimeout, t.base())
 			}
 		case err != nil:
 			return err
@@ -157,11 +163,17 @@ func (t *transfer) packet(now time.Time, b []byte) (done bool, err error) {
 	case p.op != opAck:
 		return false, &Error{Code: codeIllegal, Message: "an ACK was expected"}
 	}
+	if t.slider != nil {
+		a, _ := slide.ParseAck(b[2:])
+		_, done = t.slider.Acked(now, a)
+		return done, nil
+	}
 	progress, done := t.state.acked(now, p.block)
 	if progress {
 		t.moved.Store(true)
 		if t.state.base == 1 {
 			t.socket.cut(headerSize + t.report.BlockSize)
+			t.slideOn(now)
 		}
 	}
 	return done, nil
@@ -175,11 +187,15 @@ func (t *transfer) send(ctx context.Context) error {
 		return t.socket.write(t.oack, t.peer)
 	}
 	queued := 0
-	for t.state.wantsToSend() {
+	for {
+		n, ok := t.next()
+		if !ok {
+			return t.flush(len(t.out))
+		}
 		start := len(t.out)
 		var last bool
 		var err error
-		if t.out, last, err = t.blocks.append(t.out, t.state.next); err != nil {
+		if t.out, last, err = t.blocks.append(t.out, n); err != nil {
 			return err
 		}
 		payload := len(t.out) - start - headerSize
@@ -192,7 +208,7 @@ func (t *transfer) send(ctx context.Context) error {
 				return err
 			}
 		}
-		t.count(t.state.sent(time.Now(), last), int64(payload))
+		t.count(t.sent(n, last), int64(payload))
 		if queued++; queued >= t.socket.batch() || last {
 			if err := t.flush(len(t.out)); err != nil {
 				return err
@@ -200,7 +216,53 @@ func (t *transfer) send(ctx context.Context) error {
 			queued = 0
 		}
 	}
-	return t.flush(len(t.out))
+}
+
+// slideOn goes on with slide once the options are agreed.
+func (t *transfer) slideOn(now time.Time) {
+	if p := t.params; p.slide > 0 {
+		t.slider = slide.NewSender(now, slide.Agreed{
+			Blocks: (t.report.Size-p.offset)/int64(p.blockSize) + 1, Slide: p.slide, RTT: t.state.srtt,
+			Idle: t.state.idle, Retries: t.state.retries, Seed: rand.Uint64(),
+		})
+	}
+}
+
+// next is the block to send now, if there is one.
+func (t *transfer) next() (block int64, ok bool) {
+	if t.slider != nil {
+		return t.slider.Next(time.Now())
+	}
+	return t.state.next, t.state.wantsToSend()
+}
+
+func (t *transfer) sent(block int64, last bool) (fresh bool) {
+	if t.slider != nil {
+		return t.slider.Sent(time.Now(), block)
+	}
+	return t.state.sent(time.Now(), last)
+}
+
+func (t *transfer) deadline() time.Time {
+	if t.slider != nil {
+		return t.slider.Deadline()
+	}
+	return t.state.deadline()
+}
+
+func (t *transfer) timeout(now time.Time) bool {
+	if t.slider != nil {
+		return t.slider.Timeout(now)
+	}
+	return t.state.timeout(now)
+}
+
+// base is the first block that is not acknowledged.
+func (t *transfer) base() int64 {
+	if t.slider != nil {
+		return t.slider.Base()
+	}
+	return t.state.base
 }
 
 // flush writes the first n bytes of what is queued.
@@ -266,6 +328,20 @@ var errChanged = errors.New("the file changed while it was sent")
 func (o *octetBlocks) append(b []byte, n int64) ([]byte, bool, error) {
 	from := min(o.start+(n-1)*int64(o.block), o.size)
 	want := int(min(int64(o.block), o.size-from))
+	if o.have > 0 && from < o.at { // one that was lost: what is read ahead stays
+		head := packet{op: opData, block: uint16(n)}
+		b = head.append(b)
+		start := len(b)
+		b = append(b, make([]byte, want)...)
+		got, err := o.file.ReadAt(b[start:], from)
+		if got < want && (err == nil || err == io.EOF) {
+			err = errChanged
+		}
+		if got == want {
+			err = nil
+		}
+		return b, want < o.block, err
+	}
 	if from < o.at || from+int64(want) > o.at+int64(o.have) {
 		fill := o.buf[:min(int64(len(o.buf)), o.size-from)]
 		got, err := o.file.ReadAt(fill, from)
