@@ -11,6 +11,7 @@ import (
 type simConfig struct {
 	blocks     int64 // in the file; the last one is short
 	window     int
+	block      int // bytes, 0: simBlock
 	queue      int // packets of DATA that wait at the link, 0: no limit
 	oack       bool
 	delay      time.Duration // one way
@@ -74,7 +75,10 @@ const simBlock = 512
 func simulate(t *testing.T, c simConfig) simResult {
 	t.Helper()
 	start := time.Unix(1_000_000, 0)
-	p := params{blockSize: simBlock, window: c.window, size: -1}
+	if c.block == 0 {
+		c.block = simBlock
+	}
+	p := params{blockSize: c.block, window: c.window, size: -1}
 	m := &sim{
 		simConfig: c, t: t, rnd: rand.New(rand.NewPCG(c.seed, 1)), now: start, free: start, copies: map[[2]int64]int{},
 		s: newSender(start, p, c.oack, time.Second, 30*time.Second, 50),
@@ -85,7 +89,7 @@ func simulate(t *testing.T, c simConfig) simResult {
 		if steps > 40*c.blocks+100_000 {
 			t.Fatalf("seed %d: no end after %d steps: sender at %d, receiver at %d", c.seed, steps, m.s.base, m.r.next)
 		}
-		for m.s.wantsToSend() {
+		for m.s.wantsToSend() && m.s.waitsForTurn(m.now).IsZero() {
 			m.sendData()
 		}
 		done = m.step()
@@ -118,7 +122,9 @@ func (m *sim) step() (done bool) {
 	}
 	m.now = at
 	if timer == "sender" {
-		m.res.senderTimeouts++
+		if !m.now.Before(m.s.timeoutAt()) {
+			m.res.senderTimeouts++
+		}
 		if !m.s.timeout(m.now) {
 			m.t.Fatalf("seed %d: the sender gave up at block %d", m.seed, m.s.base)
 		}
@@ -132,9 +138,9 @@ func (m *sim) step() (done bool) {
 }
 
 func (m *sim) sendData() {
-	n, size := m.s.next, simBlock
+	n, size := m.s.next, m.block
 	if n == m.blocks {
-		size = simBlock - 1
+		size = m.block - 1
 	}
 	if !m.s.sent(m.now, n == m.blocks) {
 		m.res.retransmitted++
@@ -161,7 +167,7 @@ func (m *sim) sendAck() {
 }
 
 func (m *sim) receive(e simEvent) {
-	if m.s.base == 0 && m.got == 0 && e.n == simBlock && e.wire == 0 { // the OACK
+	if m.s.base == 0 && m.got == 0 && e.n == m.block && e.wire == 0 { // the OACK
 		if m.r.again() {
 			m.sendAck()
 		}
@@ -393,6 +399,29 @@ func TestThroughputOverLongRoundTrip(t *testing.T) {
 		t.Logf("window %2d at 200 ms: %7.1f kbit/s, the formula says %7.1f", window, got*8/1000, formula*8/1000)
 		if got < 0.99*formula || got > 1.01*formula {
 			t.Errorf("window %d: %.0f bytes/s, want %.0f", window, got, formula)
+		}
+	}
+}
+
+// A client with a small socket that reads slower than the network brings gets large
+// windows all the same: what is sent at once fits, and the pace finds its own.
+func TestLargeWindowsArePaced(t *testing.T) {
+	for _, tc := range []struct {
+		block, window, socket int
+		reads                 float64 // MB per second
+	}{
+		{8192, 64, 23, 8}, {8192, 64, 23, 40}, {1428, 64, 50, 5}, {4096, 64, 40, 1.5},
+	} {
+		c := simConfig{
+			blocks: 64 << 20 / int64(tc.block), window: tc.window, block: tc.block, queue: tc.socket, oack: true,
+			delay: 100 * time.Microsecond, rate: tc.reads * 1e6 / float64(tc.block),
+		}
+		r := simulate(t, c)
+		share := float64(c.blocks) / c.rate / r.elapsed.Seconds()
+		t.Logf("%+v: %.2f of what it can read, %d blocks sent again, %d timeouts", tc, share, r.retransmitted,
+			r.senderTimeouts)
+		if share < 0.5 || r.senderTimeouts > 40 {
+			t.Error("want half of it at least, and no wait in most windows")
 		}
 	}
 }

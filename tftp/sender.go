@@ -13,6 +13,20 @@ const (
 	holdBackoff = 2
 )
 
+// Pacing of large windows. Sockets of clients hold about 200 KiB, in packets of any
+// size less; what goes beyond is lost, and with it the end of the window, of which
+// nothing tells the client.
+const (
+	// freeBurst may go out at once in every window, in bytes.
+	freeBurst = 64 << 10
+	// firstPace is that of the rest at first, leastPace the slowest, in bytes per
+	// second; it doubles with every window that arrives, and halves when one does not.
+	firstPace = 16 << 20
+	leastPace = 1 << 20
+	// paceQuantum is what may go out at once of the rest, as time: timers are coarse.
+	paceQuantum = time.Millisecond
+)
+
 // sender is the state of the side that sends DATA: which blocks are in flight,
 // what to send next, when to send again. It is pure: the caller passes in the
 // time and moves the bytes.
@@ -36,6 +50,12 @@ type sender struct {
 	high int64 // first block never sent
 	last int64 // the last block, -1 while unknown
 
+	block  int64         // bytes
+	gap    time.Duration // between blocks beyond freeBurst, 0: none
+	slowed bool          // a window was lost: gap grows slowly
+	turn   time.Time     // when the next block beyond it may go out
+	burst  int64         // block up to which no turn counts
+
 	rto, srtt, rttvar time.Duration
 	timed             int64 // block whose ACK gives a sample, -1: none
 	timedAt           time.Time
@@ -53,6 +73,9 @@ func newSender(now time.Time, p params, withOAck bool, first, idle time.Duration
 		window: int64(p.window), retries: retries, idle: idle, floor: min(minRetransmit, first),
 		last: -1, timed: -1, rto: first, sentAt: now, progress: now,
 	}
+	s.block = int64(p.blockSize)
+	s.gap = s.paced(firstPace)
+	s.newWindow()
 	if p.timeout > 0 {
 		s.rto, s.floor = p.timeout, p.timeout
 	}
@@ -68,6 +91,38 @@ func (s *sender) wantsToSend() bool {
 		return s.next == 0
 	}
 	return s.next < s.base+s.window && (s.last < 0 || s.next <= s.last)
+}
+
+// paced is the time from block to block at a rate in bytes per second.
+func (s *sender) paced(rate int64) time.Duration {
+	return time.Duration(s.block) * time.Second / time.Duration(rate)
+}
+
+// newWindow lets the beginning of a window go out at once.
+func (s *sender) newWindow() { s.burst = s.next + max(4, freeBurst/max(1, s.block)) }
+
+// faster and slower adapt the pace to how a window fared.
+func (s *sender) faster() {
+	if s.slowed {
+		s.gap -= s.gap / 8
+	} else {
+		s.gap /= 2
+	}
+}
+
+func (s *sender) slower() {
+	if s.window > 1 {
+		s.gap = min(max(2*s.gap, s.paced(firstPace)), max(s.paced(leastPace), s.srtt/time.Duration(s.window)))
+		s.slowed = true
+	}
+}
+
+// waitsForTurn is when the next block may go out, the zero time if it may now.
+func (s *sender) waitsForTurn(now time.Time) time.Time {
+	if s.gap == 0 || s.next < s.burst || !now.Before(s.turn.Add(-paceQuantum)) {
+		return time.Time{}
+	}
+	return s.turn.Add(-paceQuantum)
 }
 
 // sent notes that block s.next went out, and whether it was the last one. It
@@ -87,6 +142,10 @@ func (s *sender) sent(now time.Time, isLast bool) (fresh bool) {
 	}
 	s.next++
 	s.sentAt = now
+	if floor := now.Add(-paceQuantum); s.next <= s.burst || s.turn.Before(floor) {
+		s.turn = now
+	}
+	s.turn = s.turn.Add(s.gap)
 	return fresh
 }
 
@@ -108,7 +167,13 @@ func (s *sender) acked(now time.Time, wire uint16) (progress, done bool) {
 	}
 	s.base, s.progress, s.waits = n+1, now, 0
 	// What was sent beyond the ACK is sent again: the receiver has a gap there.
+	if s.next > s.base {
+		s.slower()
+	} else {
+		s.faster()
+	}
 	s.next = s.base
+	s.newWindow()
 	return true, s.last >= 0 && s.base > s.last
 }
 
@@ -128,8 +193,18 @@ func (s *sender) setWait() {
 	s.unsampled = 0
 }
 
-// deadline is when timeout must be called, unless an ACK comes before.
+// deadline is when timeout must be called, unless an ACK comes before, or when the
+// next block may go out.
 func (s *sender) deadline() time.Time {
+	if s.base > 0 && s.wantsToSend() {
+		if turn := s.waitsForTurn(s.sentAt); !turn.IsZero() && turn.Before(s.timeoutAt()) {
+			return turn
+		}
+	}
+	return s.timeoutAt()
+}
+
+func (s *sender) timeoutAt() time.Time {
 	at := s.sentAt
 	if s.progress.After(at) {
 		at = s.progress
@@ -144,7 +219,7 @@ func (s *sender) deadline() time.Time {
 // timeout starts the window again. It reports false when it is time to give
 // up.
 func (s *sender) timeout(now time.Time) bool {
-	if now.Before(s.deadline()) {
+	if now.Before(s.timeoutAt()) {
 		return true
 	}
 	s.waits++
@@ -154,6 +229,8 @@ func (s *sender) timeout(now time.Time) bool {
 	s.rto = min(2*s.rto, max(maxRetransmit, s.floor))
 	s.unsampled = 0
 	s.next = s.base
+	s.slower()
+	s.newWindow()
 	s.timed = -1
 	s.sentAt = now
 	return true

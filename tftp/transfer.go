@@ -233,7 +233,7 @@ func (t *transfer) next() (block int64, ok bool) {
 	if t.slider != nil {
 		return t.slider.Next(time.Now())
 	}
-	return t.state.next, t.state.wantsToSend()
+	return t.state.next, t.state.wantsToSend() && t.state.waitsForTurn(time.Now()).IsZero()
 }
 
 func (t *transfer) sent(block int64, last bool) (fresh bool) {
