@@ -107,13 +107,14 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	if err := s.audit(d, inst, log); err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(d.repository())
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	files := files.Config{Root: root, Log: log, Congestion: s.congestion, Metrics: files.NewMetrics(),
+	files := files.Config{Tree: inst.tree, Log: log, Congestion: s.congestion, Metrics: files.NewMetrics(),
 		Generate: inst.Files.Make}
+	if inst.tree == nil {
+		if files.Root, err = os.OpenRoot(d.repository()); err != nil {
+			return err
+		}
+		defer files.Root.Close()
+	}
 	if files.Budget, err = s.budget(); err != nil {
 		return err
 	}

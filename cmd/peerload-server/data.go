@@ -22,6 +22,8 @@ import (
 	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/files"
+	"github.com/peerload/peerload/internal/controller/objects"
+	"github.com/peerload/peerload/internal/controller/objects/s3"
 	"github.com/peerload/peerload/internal/controller/replica"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/services"
@@ -40,6 +42,7 @@ func (d dataDir) keys() string       { return filepath.Join(string(d), "keys") }
 func (d dataDir) spool() string      { return filepath.Join(string(d), "spool") }
 func (d dataDir) tls() string        { return filepath.Join(string(d), "tls") }
 func (d dataDir) auditMark() string  { return filepath.Join(string(d), "audit-syslog.json") }
+func (d dataDir) cache() string      { return filepath.Join(string(d), "cache") }
 func (d dataDir) templates() string  { return filepath.Join(string(d), "templates") }
 
 // errData says that the data directory cannot be used.
@@ -148,6 +151,10 @@ type instance struct {
 	audit *syslog.Sender // nil: nowhere
 	// signInAt is where people sign in at an issuer, "" for nowhere.
 	signInAt string
+	// tree has the published files; nil: they are in the data directory. published says
+	// where they are.
+	tree      objects.Tree
+	published string
 	// shared are the files of all replicas; nil: there are no others.
 	shared *replica.Files
 	// sites finds the sites of addresses, as they were known last; nil at first.
@@ -181,6 +188,9 @@ func openInstance(ctx context.Context, conn *console.Flags, log *slog.Logger, ho
 		return nil, err
 	}
 	if err = inst.share(ctx, conn, log); err == nil {
+		err = inst.place(conn, log)
+	}
+	if err == nil {
 		err = inst.assemble(ctx, d, log, how)
 	}
 	if err != nil {
@@ -190,7 +200,7 @@ func openInstance(ctx context.Context, conn *console.Flags, log *slog.Logger, ho
 }
 
 func (inst *instance) assemble(ctx context.Context, d dataDir, log *slog.Logger, how access) (err error) {
-	repo := repository.Config{Dir: d.repository(), Keys: d.keys()}
+	repo := repository.Config{Dir: inst.published, Tree: inst.tree, Keys: d.keys()}
 	with := services.Config{Keys: d.keys(), Templates: d.templates(), Log: log}
 	if inst.shared != nil {
 		repo.Shared, with.Shared = inst.shared, inst.shared
@@ -208,6 +218,20 @@ func (inst *instance) assemble(ctx context.Context, d dataDir, log *slog.Logger,
 		inst.signInAt = api.LoginPath
 	}
 	return err
+}
+
+// place says where published files are.
+func (inst *instance) place(conn *console.Flags, log *slog.Logger) error {
+	d := dataDir(conn.Data)
+	if inst.published = d.repository(); conn.Objects == "" {
+		return nil
+	}
+	tree, err := s3.Open(s3.Config{URL: conn.Objects, Cache: d.cache(), Log: log})
+	if err != nil {
+		return fmt.Errorf("--objects: %w", err)
+	}
+	inst.tree, inst.published = tree, conn.Objects
+	return nil
 }
 
 // share brings the files that all replicas have to this one, if there are replicas.

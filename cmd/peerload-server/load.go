@@ -370,7 +370,7 @@ those of --data, or those of --repo.`,
 
 // refresh signs anew; a replica of several does so in its turn.
 func (repoAt *repoFlags) refresh(ctx context.Context, conn *console.Flags) (err error) {
-	if conn.ClusterKey != "" && repoAt.repo == dataDir(conn.Data).repository() {
+	if (conn.ClusterKey != "" || conn.Objects != "") && repoAt.repo == dataDir(conn.Data).repository() {
 		inst, err := openInstance(ctx, conn, slog.New(slog.NewTextHandler(os.Stderr, nil)), access{})
 		if err != nil {
 			return err

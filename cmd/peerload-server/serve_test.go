@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/console"
@@ -509,5 +513,68 @@ func TestReplicas(t *testing.T) {
 	b.env = append(b.env, console.EnvDatabase+"=")
 	if _, code, errs := b.sh(third...); code != exitUsage || !strings.Contains(errs, "belongs to --database") {
 		t.Errorf("on SQLite: %d %s", code, errs)
+	}
+}
+
+// TestObjects: two replicas publish into one bucket and serve from it, over HTTP and
+// TFTP; a device verifies what it gets. Without the storage they serve what they had.
+func TestObjects(t *testing.T) {
+	mem := s3mem.New()
+	if err := mem.CreateBucket("firmware"); err != nil {
+		t.Fatal(err)
+	}
+	storage := httptest.NewServer(gofakes3.New(mem).Server())
+	defer storage.Close()
+	t.Setenv("AWS_ACCESS_KEY_ID", "key")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	t.Setenv(console.EnvObjects, "s3://firmware/fw?endpoint="+storage.URL+"&region=us-east-1")
+	both := replicas(t)
+	a, b := both[0], both[1]
+	a.ok("load add --name fw1 --version 1 --model 7941 @app.bin @dsp.bin")
+	b.ok("load add --name fw2 --version 1 --model 7941 @dsp.bin @app.bin")
+	a.ok("load refresh")
+	if out := b.ok("load verify"); strings.Count(out, "  -\n") != 2 {
+		t.Errorf("verified: %s", out)
+	}
+	for _, name := range []string{"data/repository/metadata", "data/repository/components"} {
+		if _, err := os.Stat(a.path(name)); err == nil {
+			t.Errorf("%s is in the data directory, too", name)
+		}
+	}
+	app := strings.Repeat("application ", 1000)
+	component := fmt.Sprintf("components/%x.app.bin", sha256.Sum256([]byte(app)))
+	for _, o := range both {
+		for _, name := range []string{component, "metadata/timestamp.json", "fw1.load", "fw2.load"} {
+			code, got, _ := o.fetch(name)
+			if code != 200 || name == component && got != app {
+				t.Errorf("%s: %d, %d bytes", name, code, len(got))
+			}
+		}
+		if code, got, h := o.fetch(component, "Range", "bytes=12-22"); code != 206 || got != "application" ||
+			h.Get("ETag") == "" {
+			t.Errorf("a part: %d %q %v", code, got, h)
+		}
+		if code, _, _ := o.fetch("metadata/77.root.json"); code != 404 {
+			t.Errorf("a file that is missing: %d", code)
+		}
+	}
+	_, one, _ := a.fetch("metadata/timestamp.json")
+	a.ok("trust rotate timestamp")
+	b.ok("load refresh")
+	_, two, _ := a.fetch("metadata/timestamp.json")
+	for n := 0; one == two && n < 1000; n++ {
+		<-time.After(50 * time.Millisecond)
+		_, two, _ = a.fetch("metadata/timestamp.json")
+	}
+	if one == two {
+		t.Error("a replica serves its old timestamp on")
+	}
+	storage.Close()
+	if code, got, _ := b.fetch(component); code != 200 || got != app {
+		t.Errorf("without the storage: %d, %d bytes", code, len(got))
+	}
+	if _, code, errs := b.sh(strings.Fields("load add --name fw3 --version 1 --model 7941 @app.bin")...); code == 0 ||
+		!strings.Contains(errs, "object storage does not answer") {
+		t.Errorf("published without the storage: %d %s", code, errs)
 	}
 }

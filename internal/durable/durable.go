@@ -261,6 +261,21 @@ func Lock(dir string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
+// Scratch makes a file in dir for what is to be read while it is written. Its writer
+// renames or removes it; what a killed one left is removed by RemoveUnfinished.
+func Scratch(dir string) (*os.File, error) { return os.CreateTemp(dir, TempPrefix) }
+
+// Settle gives a file of Scratch its name. It may be read meanwhile.
+func Settle(f *os.File, path string) error {
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
 // RemoveUnfinished removes what killed writers left in dir. Only the holder of
 // the lock calls it.
 func RemoveUnfinished(dir string) {

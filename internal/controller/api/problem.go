@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/objects"
 )
 
 // ProblemPrefix begins the type of each problem (RFC 9457); a stable word
@@ -34,6 +35,7 @@ var kinds = []struct {
 	{domain.ErrExists, http.StatusConflict, "exists"},
 	{domain.ErrConflict, http.StatusConflict, "conflict"},
 	{domain.ErrAway, http.StatusServiceUnavailable, "unavailable"},
+	{objects.ErrAway, http.StatusServiceUnavailable, "unavailable"},
 	{domain.ErrUnavailable, http.StatusServiceUnavailable, "unavailable"},
 	{domain.ErrKeys, http.StatusConflict, "keys"},
 	{syscall.ENOSPC, http.StatusInsufficientStorage, "disk-full"},
@@ -69,8 +71,12 @@ func (s *Server) fail(ctx context.Context, err error, asked int64) error {
 			detail = "the controller's database does not answer now; try again"
 			s.cfg.Log.Error("the database does not answer", "error", err)
 		}
+		if k.err == objects.ErrAway {
+			detail = "the controller's object storage does not answer now; try again"
+			s.cfg.Log.Error("the object storage does not answer", "error", err)
+		}
 		p := problem(status, k.word, detail)
-		if k.err == domain.ErrAway {
+		if k.err == domain.ErrAway || k.err == objects.ErrAway {
 			return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {retryAway}})
 		}
 		switch status {

@@ -27,6 +27,7 @@ const (
 	EnvDatabase = "PEERLOAD_DATABASE"
 	// EnvClusterKey is the path of a file, not its content.
 	EnvClusterKey = "PEERLOAD_CLUSTER_KEY"
+	EnvObjects    = "PEERLOAD_OBJECTS"
 	// EnvController has the meaning that it has for the agent: the URL of the
 	// controller. (PEERLOAD_SERVER is where an agent is provisioned.)
 	EnvController = "PEERLOAD_CONTROLLER"
@@ -40,6 +41,7 @@ const defaultData = "/var/lib/peerload-server"
 // Flags are the flags that say which controller a command is for.
 type Flags struct {
 	Data, databaseFlag, ClusterKey   string
+	Objects                          string
 	Server, token, tokenFile, CAFile string
 	IfVersion                        int64
 	JSON                             bool
@@ -80,6 +82,15 @@ func (conn *Flags) AddData(f *pflag.FlagSet) {
 	f.StringVar(&conn.ClusterKey, "cluster-key", os.Getenv(EnvClusterKey),
 		"file with the secret of the replicas of this controller: keys, certificate and templates are then shared, "+
 			"sealed with it, in --database (environment: "+EnvClusterKey+")")
+	conn.addObjects(f)
+}
+
+// addObjects adds where published files are kept.
+func (conn *Flags) addObjects(f *pflag.FlagSet) {
+	f.StringVar(&conn.Objects, "objects", os.Getenv(EnvObjects),
+		"S3-compatible storage of published files, instead of the data directory: "+
+			"s3://BUCKET/PREFIX?endpoint=https://HOST:PORT, with its keys in AWS_ACCESS_KEY_ID and "+
+			"AWS_SECRET_ACCESS_KEY (environment: "+EnvObjects+")")
 }
 
 // Database is the URL of the database, "" for SQLite.

@@ -29,13 +29,17 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/objects"
 	"github.com/peerload/peerload/tftp"
 )
 
 // Config configures Serve.
 type Config struct {
-	// Root is the directory offered. Required. Serve does not close it.
+	// Root is the directory offered. Required unless there is a Tree. Serve does not
+	// close it.
 	Root *os.Root
+	// Tree is offered in the place of Root. nil: there is none.
+	Tree objects.Tree
 	// HTTP listens for HTTP. nil: no HTTP, and TFTP is required.
 	HTTP net.Listener
 	// TFTP is a UDP socket. nil: no TFTP, and HTTP is required.
@@ -64,8 +68,8 @@ type Config struct {
 
 // Validate says what is missing or out of range.
 func (c Config) Validate() error {
-	if c.Root == nil {
-		return errors.New("files: no directory given")
+	if (c.Root == nil) == (c.Tree == nil) {
+		return errors.New("files: no directory given, or a tree besides")
 	}
 	if c.HTTP == nil && c.TFTP == nil {
 		return errors.New("files: neither HTTP nor TFTP to serve")
@@ -125,7 +129,7 @@ func Serve(ctx context.Context, cfg Config) error {
 		start(func() error { return s.serveHTTP(ctx) })
 	}
 	if cfg.TFTP != nil {
-		t := &tftp.Server{Files: opener{s, ctx, tftp.Dir(cfg.Root)}, Log: s.cfg.Log, OnTransfer: s.onTransfer}
+		t := &tftp.Server{Files: opener{s, ctx, s.plain()}, Log: s.cfg.Log, OnTransfer: s.onTransfer}
 		start(func() error { return t.Serve(ctx, cfg.TFTP) })
 	}
 	var errs []error
@@ -284,16 +288,33 @@ func (s *server) find(ctx context.Context, name string, client netip.Addr) (cont
 			return content{}, err
 		}
 	}
-	f, info, err := open(s.cfg.Root, name)
+	c, err := s.open(name)
 	if err != nil {
-		return content{}, fs.ErrNotExist
+		return content{}, err
 	}
-	c := content{ReadSeekCloser: f, size: info.Size(), changed: info.ModTime(), etag: etag(name, info),
-		contentType: "application/octet-stream", cache: "no-cache"}
+	c.contentType, c.cache = "application/octet-stream", "no-cache"
 	if immutable.MatchString(name) {
 		c.cache = "public, max-age=31536000, immutable"
 	}
 	return c, nil
+}
+
+// open opens a file of the directory, or of the tree.
+func (s *server) open(name string) (content, error) {
+	if s.cfg.Tree != nil {
+		f, err := s.cfg.Tree.Open(name)
+		if err != nil {
+			return content{}, err
+		}
+		return content{ReadSeekCloser: objects.Plain(f), size: f.Size(), changed: f.Changed(),
+			etag: etag(name, f.Tag())}, nil
+	}
+	f, info, err := open(s.cfg.Root, name)
+	if err != nil {
+		return content{}, fs.ErrNotExist
+	}
+	return content{ReadSeekCloser: f, size: info.Size(), changed: info.ModTime(),
+		etag: etag(name, objects.TagOf(info))}, nil
 }
 
 // writer counts what is sent, and sends no faster than the site's budget.
@@ -397,11 +418,10 @@ var (
 	immutable = regexp.MustCompile(`^(components/[0-9a-f]{64}\.[^/]+|metadata/[0-9]+\.(root|targets|snapshot)\.json)$`)
 )
 
-// etag is the digest where the name tells it. Elsewhere it is size and time of
-// change in nanoseconds, which is strong for files that are replaced by rename.
-func etag(name string, info os.FileInfo) string {
+// etag is the digest where the name tells it, else the tag of the file.
+func etag(name, tag string) string {
 	if m := component.FindStringSubmatch(name); m != nil {
-		return `"` + m[1] + `"`
+		tag = m[1]
 	}
-	return fmt.Sprintf(`"%x-%x"`, info.Size(), info.ModTime().UnixNano())
+	return `"` + tag + `"`
 }

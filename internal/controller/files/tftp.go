@@ -55,6 +55,27 @@ func (o opener) open(name string, client netip.AddrPort) (tftp.File, error) {
 	return o.files.Open(name, client)
 }
 
+// plain are the files of the directory, or of the tree.
+func (s *server) plain() tftp.Opener {
+	if s.cfg.Tree != nil {
+		return ofTree{s}
+	}
+	return tftp.Dir(s.cfg.Root)
+}
+
+// ofTree opens the files of a tree.
+type ofTree struct{ server *server }
+
+// Open implements tftp.Opener.
+func (o ofTree) Open(name string, _ netip.AddrPort) (tftp.File, error) {
+	f, err := o.server.cfg.Tree.Open(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		o.server.cfg.Log.Error("a file could not be read", "file", name, "error", err)
+		return nil, &tftp.Error{Message: "the file cannot be read now"}
+	}
+	return f, err
+}
+
 // wait waits for a permit.
 func (o opener) wait(client netip.Addr, size int64) (*permit, error) {
 	p := &permit{}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"github.com/peerload/peerload/internal/controller/objects"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/tuf"
 	"github.com/peerload/peerload/load"
@@ -67,6 +67,9 @@ type Config struct {
 	// Dir is BASE, the directory that file servers offer. Required. It is made
 	// if missing.
 	Dir string
+	// Tree has the files in the place of Dir, which then names it in errors. nil: they
+	// are in Dir.
+	Tree objects.Tree
 	// Keys is the directory of the private keys, outside Dir. Empty: the
 	// repository is only read. It is made if missing, readable by the owner
 	// only.
@@ -116,11 +119,11 @@ func (c Config) Validate() error {
 // targets, snapshot, and the timestamp last, each by temporary file, fsync and
 // rename: a reader never sees a timestamp that names missing files.
 type Repository struct {
-	dir    string
+	tree   objects.Tree
+	where  string // for errors
 	keys   keyring
 	now    func() time.Time
 	expiry Expiry
-	disk   durable.Writer
 }
 
 // Open returns the repository in cfg.Dir, which need not exist yet.
@@ -128,12 +131,20 @@ func Open(cfg Config) (*Repository, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	r := &Repository{dir: cfg.Dir, keys: keyring{dir: cfg.Keys, shared: cfg.Shared}, now: cfg.Now,
+	r := &Repository{tree: cfg.Tree, where: cfg.Dir, keys: keyring{dir: cfg.Keys, shared: cfg.Shared}, now: cfg.Now,
 		expiry: cfg.Expiry.withDefaults()}
 	if r.now == nil {
 		r.now = time.Now
 	}
+	if r.tree == nil {
+		r.tree = directory(cfg.Dir, durable.Writer{})
+	}
 	return r, nil
+}
+
+// directory is a tree in a directory.
+func directory(dir string, disk durable.Writer) objects.Dir {
+	return objects.Dir{Path: dir, Folders: []string{tuf.MetadataDir, tuf.ComponentsDir}, Disk: disk}
 }
 
 // roles are the four roles of a repository.
@@ -169,9 +180,7 @@ func (r *Repository) begin() (c *catalog, unlock func(), err error) {
 		unlock()
 		return nil, nil, err
 	}
-	for _, d := range []string{"", tuf.MetadataDir, tuf.ComponentsDir} {
-		durable.RemoveUnfinished(filepath.Join(r.dir, d))
-	}
+	r.tree.Tidy()
 	return c, unlock, nil
 }
 
@@ -182,10 +191,8 @@ func (r *Repository) Init() error {
 	if r.keys.dir == "" {
 		return fmt.Errorf("%w: no directory of keys given", ErrKeys)
 	}
-	for _, d := range []string{"", tuf.MetadataDir, tuf.ComponentsDir} {
-		if err := r.disk.MkdirAll(filepath.Join(r.dir, d), 0o755); err != nil {
-			return err
-		}
+	if err := r.tree.Prepare(); err != nil {
+		return err
 	}
 	if err := r.keys.open(); err != nil {
 		return err
@@ -244,7 +251,7 @@ func (r *Repository) read() (*catalog, error) {
 		return nil, err
 	}
 	if version == 0 {
-		return nil, fmt.Errorf("%w in %s", ErrNoRepository, r.dir)
+		return nil, fmt.Errorf("%w in %s", ErrNoRepository, r.where)
 	}
 	if err := readRole(r, &c.root, tuf.MetadataPath(metadata.ROOT, version), tuf.MaxRootSize); err != nil {
 		return nil, err
@@ -278,7 +285,7 @@ func (r *Repository) read() (*catalog, error) {
 
 // readRole reads one metadata file; a missing one leaves nil.
 func readRole[T metadata.Roles](r *Repository, into **metadata.Metadata[T], path string, max int64) error {
-	raw, err := durable.Read(filepath.Join(r.dir, path), max)
+	raw, err := r.tree.Read(path, max)
 	if err != nil || raw == nil {
 		return err
 	}
@@ -344,16 +351,13 @@ func (r *Repository) newest(role string) (int64, error) {
 
 // versions lists the versions of a role's files in ascending order.
 func (r *Repository) versions(role string) ([]int64, error) {
-	entries, err := os.ReadDir(filepath.Join(r.dir, tuf.MetadataDir))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
+	names, err := r.tree.Names(tuf.MetadataDir)
 	if err != nil {
 		return nil, err
 	}
 	var versions []int64
-	for _, e := range entries {
-		s, ok := strings.CutSuffix(e.Name(), "."+role+".json")
+	for _, name := range names {
+		s, ok := strings.CutSuffix(name, "."+role+".json")
 		if v, err := strconv.ParseInt(s, 10, 64); ok && err == nil && v > 0 {
 			versions = append(versions, v)
 		}
@@ -390,7 +394,7 @@ func (r *Repository) Loads() ([]*load.Manifest, error) {
 	}
 	var all []*load.Manifest
 	for _, file := range slices.Sorted(maps.Keys(c.targets.Signed.Targets)) {
-		raw, err := trust.DirFetcher(r.dir).Fetch(context.Background(),
+		raw, err := fetcher{r.tree}.Fetch(context.Background(),
 			tuf.ComponentPath(fmt.Sprintf("%x", []byte(c.targets.Signed.Targets[file].Hashes["sha256"])), file),
 			load.MaxManifestSize)
 		if err != nil {
@@ -429,7 +433,7 @@ func (r *Repository) Add(m *load.Manifest, open func(name string) (io.ReadCloser
 	}
 	copyOf := tuf.ComponentPath(load.DigestOf(text).String(), m.FileName())
 	for _, p := range []string{copyOf, m.FileName()} {
-		if err := r.disk.Write(filepath.Join(r.dir, p), text, 0o644); err != nil {
+		if err := r.tree.Write(p, text); err != nil {
 			return err
 		}
 	}
@@ -438,7 +442,7 @@ func (r *Repository) Add(m *load.Manifest, open func(name string) (io.ReadCloser
 		return err
 	}
 	if c.targets == nil {
-		return fmt.Errorf("%w in %s: it was not completed", ErrNoRepository, r.dir)
+		return fmt.Errorf("%w in %s: it was not completed", ErrNoRepository, r.where)
 	}
 	c.targets.Signed.Targets[m.FileName()] = target
 	if err := r.signTargets(c); err != nil {
@@ -454,8 +458,7 @@ func (r *Repository) addComponent(c *load.Component, open func(string) (io.ReadC
 		return err
 	}
 	defer src.Close()
-	path := filepath.Join(r.dir, tuf.ComponentPath(c.Digest.String(), c.Name))
-	return r.disk.WriteFrom(path, 0o644, func(w io.Writer) error {
+	return r.tree.WriteFrom(tuf.ComponentPath(c.Digest.String(), c.Name), func(w io.Writer) error {
 		got, err := load.Describe(c.Name, io.TeeReader(src, w), c.Size)
 		if errors.Is(err, load.ErrShort) || errors.Is(err, load.ErrLong) {
 			return fmt.Errorf("%w: %w", ErrChanged, err)
@@ -482,8 +485,8 @@ func (r *Repository) ExportRoot() ([]byte, int64, error) {
 		return nil, 0, err
 	}
 	if version == 0 {
-		return nil, 0, fmt.Errorf("%w in %s", ErrNoRepository, r.dir)
+		return nil, 0, fmt.Errorf("%w in %s", ErrNoRepository, r.where)
 	}
-	raw, err := durable.Read(filepath.Join(r.dir, tuf.MetadataPath(metadata.ROOT, version)), tuf.MaxRootSize)
+	raw, err := r.tree.Read(tuf.MetadataPath(metadata.ROOT, version), tuf.MaxRootSize)
 	return bytes.Clone(raw), version, err
 }

@@ -2,7 +2,6 @@ package repository
 
 import (
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -241,7 +240,7 @@ func (r *Repository) write(path string, raw []byte, max int64) error {
 		return fmt.Errorf("%s would have %d bytes, and devices accept %d: the repository has too many loads", path, len(raw),
 			max)
 	}
-	return r.disk.Write(filepath.Join(r.dir, path), raw, 0o644)
+	return r.tree.Write(path, raw)
 }
 
 // prune removes old versions of what the timestamp no longer reaches.
@@ -252,7 +251,7 @@ func (r *Repository) prune() error {
 			return err
 		}
 		for _, v := range versions[:max(0, len(versions)-keepVersions)] {
-			if err := r.disk.Remove(filepath.Join(r.dir, tuf.MetadataPath(role, v))); err != nil {
+			if err := r.tree.Remove(tuf.MetadataPath(role, v)); err != nil {
 				return err
 			}
 		}

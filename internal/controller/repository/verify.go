@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"github.com/peerload/peerload/internal/controller/objects"
 	"github.com/peerload/peerload/internal/tuf"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/trust"
@@ -27,6 +27,21 @@ type Checked struct {
 	Problem error
 }
 
+// fetcher is a tree as a device reads it.
+type fetcher struct{ tree objects.Tree }
+
+// Fetch implements trust.Fetcher.
+func (f fetcher) Fetch(ctx context.Context, path string, max int64) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	b, err := f.tree.Read(path, max)
+	if err == nil && b == nil {
+		err = fmt.Errorf("%s: %w", path, trust.ErrNotFound)
+	}
+	return b, err
+}
+
 // Verify checks the whole tree as a new device would that starts at the first
 // root: every root, the metadata, each load's manifest and all bytes of each
 // component. The error is about the metadata, and the loads, sorted by name,
@@ -37,9 +52,9 @@ func (r *Repository) Verify(ctx context.Context) ([]Checked, error) {
 		return nil, err
 	}
 	if len(versions) == 0 {
-		return nil, fmt.Errorf("%w in %s", ErrNoRepository, r.dir)
+		return nil, fmt.Errorf("%w in %s", ErrNoRepository, r.where)
 	}
-	f := trust.DirFetcher(r.dir)
+	f := fetcher{r.tree}
 	pin, err := f.Fetch(ctx, tuf.MetadataPath(metadata.ROOT, versions[0]), tuf.MaxRootSize)
 	if err != nil {
 		return nil, err
@@ -78,7 +93,7 @@ func (r *Repository) verifyComponents(ctx context.Context, m *load.Manifest) err
 
 func (r *Repository) verifyComponent(c *load.Component) error {
 	p := tuf.ComponentPath(c.Digest.String(), c.Name)
-	f, err := os.OpenInRoot(r.dir, p)
+	f, err := r.tree.Open(p)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %s", ErrNoComponent, p)
 	}
