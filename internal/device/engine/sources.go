@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"context"
 	"net/url"
 	"slices"
 	"sync"
@@ -128,12 +129,18 @@ func (d *download) inPieces(b *origin.Body) (int64, error) {
 	}
 	narrow, err := spread.Run(d.ctx, spread.Config{
 		Connections: j.dev.cfg.Connections, Limit: float64(j.dev.cfg.OriginRate), Geometry: d.part.Geometry(),
-		Verified: j.spec.keyed(), Source: j.origin(), Others: d.others(), Open: j.dev.cfg.Origin.Open,
+		Verified: j.spec.keyed(), Source: j.origin(), Others: d.others(), Open: d.openPiece,
 	}, b, sink{d})
 	if narrow {
 		j.dev.servers.narrowed(j.dev.now(), j.origin())
 	}
 	return d.part.Geometry().Size, err
+}
+
+// openPiece asks for a piece.
+func (d *download) openPiece(ctx context.Context, r origin.Request) (*origin.Body, error) {
+	r.Header = d.job.spec.Header
+	return d.job.dev.cfg.Origin.Open(ctx, r)
 }
 
 // others are the servers that are asked beside the one in use: where each chunk is
