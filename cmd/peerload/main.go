@@ -3,6 +3,7 @@
 //
 //	peerload get URL...       download files, or a whole signed load
 //	peerload agent            look after this device: provision, upgrade, report
+//	peerload proxy            share what other programs download
 //	peerload status           what this device does now, per file
 //	peerload explain [FILE]   why: this root, this parent, this source
 //	peerload screen           what a phone's screen would show
@@ -80,7 +81,7 @@ tree of connections passes the file on while it arrives.`,
 		Version: strings.TrimPrefix(program(), "peerload "),
 		Commands: []*cli.Command{
 			getCommand(), agentCommand(), statusCommand(), screenCommand(), explainCommand(), doctorCommand(), configCommand(),
-			trustCommand(),
+			trustCommand(), proxyCommand(),
 		},
 	}
 }

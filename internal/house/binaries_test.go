@@ -54,7 +54,7 @@ var programs = []program{
 		}),
 		modules: slices.Concat(signedMetadata, []string{
 			"github.com/BurntSushi/toml", "github.com/clipperhouse/uax29/v2", "github.com/mattn/go-runewidth",
-			"github.com/spf13/pflag", "golang.org/x/crypto", "golang.org/x/sys",
+			"github.com/spf13/pflag", "github.com/ulikunitz/xz", "golang.org/x/crypto", "golang.org/x/sys",
 			"golang.org/x/term",
 		}),
 	},

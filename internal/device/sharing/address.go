@@ -23,8 +23,9 @@ var (
 	// byHash is an index of apt by its digest. Others than SHA-256 are known
 	// from a Release file that passed through.
 	byHash = regexp.MustCompile(`/by-hash/(SHA256|[A-Za-z0-9]+)/([0-9a-f]+)$`)
-	// ociBlob is a blob or a manifest of a registry of containers.
-	ociBlob = regexp.MustCompile(`^/v2/.+/(?:blobs|manifests)/([a-z0-9+._-]+):([0-9a-f]+)$`)
+	// ociBlob is a blob of a registry of containers. Manifests are small, and their
+	// type counts, which the registry tells.
+	ociBlob = regexp.MustCompile(`^/v2/.+/blobs/([a-z0-9+._-]+):([0-9a-f]+)$`)
 	// component is a component of a load that Peerload has published.
 	component = regexp.MustCompile(`/components/([0-9a-f]{64})\.[^/]+$`)
 	// chunk is a chunk of casync or desync. Its name is the SHA-512/256 of what

@@ -51,7 +51,7 @@ var examples = []example{
 	{name: "OCI blob", request: "https://registry.example/v2/app/fw/blobs/sha256:" + sum, want: sharing.ByDigest,
 		why: reason.ProxyByURL},
 	{name: "OCI manifest by digest", request: "https://registry.example/v2/app/manifests/sha256:" + sum,
-		want: sharing.ByDigest, why: reason.ProxyByURL},
+		want: sharing.Ask, why: reason.ProxyNoDigest},
 	{name: "OCI manifest by tag", request: "https://registry.example/v2/app/manifests/latest", want: sharing.Ask,
 		why: reason.ProxyNoDigest},
 	{name: "OCI blob, SHA-512", request: "https://registry.example/v2/app/blobs/sha512:" + sum + sum, want: sharing.Pass,

@@ -45,13 +45,15 @@ func (k *Known) find(key string) (fact, bool) {
 
 // add notes what is behind a URL. The zero digest is no file's.
 func (k *Known) add(key string, f fact) {
-	if f.digest.IsZero() {
-		return
+	if !f.digest.IsZero() {
+		k.put(nameOf(key), f)
 	}
+}
+
+func (k *Known) put(n name, f fact) {
 	if k.by == nil {
 		k.by = map[name]fact{}
 	}
-	n := nameOf(key)
 	if _, there := k.by[n]; !there {
 		switch {
 		case len(k.order) < maxKnown:
@@ -74,5 +76,15 @@ func (k *Known) Forget(key string) {
 	if f, ok := k.by[n]; ok {
 		f.digest = load.Digest{}
 		k.by[n] = f
+	}
+}
+
+// Join notes all that another one knows.
+func (k *Known) Join(o *Known) {
+	for i := range o.order {
+		n := o.order[(o.next+i)%len(o.order)]
+		if f, ok := o.by[n]; ok {
+			k.put(n, f)
+		}
 	}
 }
