@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the foreign programs that the tests speak with: tftpd-hpa, tftp-hpa,
-# atftp, dnsmasq, nginx, curl, aria2, uftp, PostgreSQL, the shells zsh and fish,
+# atftp, dnsmasq, nginx, curl, wget, xz, aria2, uftp, PostgreSQL, the shells zsh and fish,
 # and what makes file systems, from the distribution. atftpd conflicts with
 # tftpd-hpa, so atftpd and, where another in.tftpd is installed, tftpd-hpa are
 # unpacked into a directory of their own instead; so is prometheus, of which the
@@ -55,6 +55,8 @@ missing() {
 	have dnsmasq || echo dnsmasq-base
 	have nginx || echo nginx-light
 	have curl || echo curl
+	have wget || echo wget
+	have xz || echo xz-utils
 	have aria2c || echo aria2
 	have uftp || echo uftp
 	have zsh || echo zsh
