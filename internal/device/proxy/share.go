@@ -45,10 +45,12 @@ func (m meta) strong() bool { return m.ETag != "" && m.ETag[0] == '"' || m.Modif
 // entry is a file that is fetched, and served to clients and peers.
 type entry struct {
 	name string // of its copy
-	dev  *engine.Device
-	file *engine.File
-	meta meta
-	from *url.URL
+	// digest by which it is fetched, zero if there is none.
+	digest load.Digest
+	dev    *engine.Device
+	file   *engine.File
+	meta   meta
+	from   *url.URL
 	// opened is closed when file or err is set; done when the file is in place, or
 	// err says why not.
 	opened, done chan struct{}
@@ -95,7 +97,12 @@ func (p *Proxy) open(x *exchange) (*entry, error) {
 	if dev == nil {
 		return nil, errors.New("this device does not share now")
 	}
-	e, fresh := p.entry(nameOf(x.d), dev)
+	name := nameOf(x.d)
+	digest := x.d.Digest
+	if x.d.Verdict != sharing.ByDigest {
+		digest, _ = p.keep.digest(name) // of the copy that was made of the very content
+	}
+	e, fresh := p.entry(name, digest, dev)
 	if e == nil {
 		return nil, errBusy
 	}
@@ -112,10 +119,15 @@ func (p *Proxy) open(x *exchange) (*entry, error) {
 
 // entry returns the entry of a name for one more client, nil if too many are open. A
 // fresh one is to be begun.
-func (p *Proxy) entry(name string, dev *engine.Device) (e *entry, fresh bool) {
+func (p *Proxy) entry(name string, digest load.Digest, dev *engine.Device) (e *entry, fresh bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e = p.entries[name]
+	for _, other := range p.entries {
+		if e == nil && !digest.IsZero() && other.digest == digest {
+			e, name = other, other.name // the engine fetches no content twice
+		}
+	}
 	if e != nil && e.users == 0 && (e.failed() != nil || e.dev != dev && e.complete()) {
 		delete(p.entries, name)
 		e.close() // so that its file is free
@@ -125,7 +137,8 @@ func (p *Proxy) entry(name string, dev *engine.Device) (e *entry, fresh bool) {
 		if len(p.entries) >= maxOpen && !p.letGo() {
 			return nil, false
 		}
-		e, fresh = &entry{name: name, dev: dev, opened: make(chan struct{}), done: make(chan struct{})}, true
+		e = &entry{name: name, digest: digest, dev: dev, opened: make(chan struct{}), done: make(chan struct{})}
+		fresh = true
 		p.entries[name] = e
 	}
 	e.users++
@@ -136,7 +149,7 @@ func (p *Proxy) entry(name string, dev *engine.Device) (e *entry, fresh bool) {
 func (p *Proxy) begin(e *entry, x *exchange) {
 	defer close(e.opened)
 	e.meta, e.from = x.meta, x.url
-	f, err := e.dev.Fetch(p.spec(x, e.name))
+	f, err := e.dev.Fetch(p.spec(x, e))
 	if err == nil {
 		e.file = f
 		p.busy.Go(func() { p.finish(e, x.d) })
@@ -174,13 +187,11 @@ func nameOf(d sharing.Decision) string {
 }
 
 // spec says to the engine what is fetched.
-func (p *Proxy) spec(x *exchange, name string) engine.Spec {
-	s := engine.Spec{Name: path.Base(x.url.Path), Sources: []*url.URL{x.url}, Target: p.keep.path(name), Size: x.d.Size,
+func (p *Proxy) spec(x *exchange, e *entry) engine.Spec {
+	s := engine.Spec{Name: path.Base(x.url.Path), Sources: []*url.URL{x.url}, Target: p.keep.path(e.name), Size: x.d.Size,
 		Digest: slot.ExpectAny(), Key: x.d.Key, Header: http.Header{"Via": {"1.1 " + p.pseudo}}}
-	if x.d.Verdict == sharing.ByDigest {
-		s.Digest = slot.Expect(x.d.Digest)
-	} else if d, ok := p.keep.digest(name); ok {
-		s.Digest = slot.Expect(d) // of the copy that was made of the very content
+	if !e.digest.IsZero() {
+		s.Digest = slot.Expect(e.digest)
 	}
 	if x.d.Credentials {
 		for _, field := range []string{"Authorization", "Cookie"} {
