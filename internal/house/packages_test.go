@@ -301,6 +301,8 @@ var packages = []rule{
 	{dir: "internal/testkit/publisher", floor: 3, side: outside},
 	{dir: "internal/testkit/labtest", floor: 3, side: outside, allowedImports: []string{"load", "report", "trust"}},
 	{dir: "internal/testkit/foreign", floor: 3, side: outside, allowedImports: nothing},
+	{dir: "internal/testkit/browser", floor: 3, side: outside, allowedImports: nothing,
+		libraries: []string{"github.com/chromedp/chromedp", "github.com/chromedp/cdproto"}},
 	{dir: "internal/testkit/filesystem", floor: 3, side: outside, allowedImports: nothing,
 		libraries: []string{"github.com/hanwen/go-fuse/v2"}},
 	{dir: "internal/testkit/otheruser", floor: 3, side: outside, allowedImports: nothing},

@@ -30,6 +30,8 @@ type overviewPage struct {
 	Month                    client.Saving
 	Versions                 []count
 	Changes                  []client.AuditEntry
+	// SavedPercent is how much that is of what classic upgrades would have pulled.
+	SavedPercent int
 	// RootEnds is when the root of trust expires; zero if that is far away.
 	RootEnds time.Time
 }
@@ -80,16 +82,29 @@ func overview(v *frame.Visit) error {
 		return err
 	}
 	p.Month = saved.Total
+	if is := p.Month.SavedPercent; is != nil {
+		p.SavedPercent = *is
+	}
 	if p.RootEnds, err = rootEnds(v); err != nil {
 		return err
 	}
 	if v.May("devices") {
-		p.Changes, err = frame.All(v, v.API.Audit, client.Filter{Limit: fewRows})
-	}
-	if err != nil {
-		return err
+		if p.Changes, err = lastChanges(v); err != nil {
+			return err
+		}
 	}
 	return v.Show("overview", p)
+}
+
+// lastChanges are the last entries of the audit log that changed something.
+func lastChanges(v *frame.Visit) (changes []client.AuditEntry, err error) {
+	all, err := frame.All(v, v.API.Audit, client.Filter{Limit: 5 * fewRows})
+	for _, e := range all {
+		if e.PartOf == "" && !strings.HasPrefix(e.Action, "log") && len(changes) < fewRows {
+			changes = append(changes, e)
+		}
+	}
+	return changes, err
 }
 
 // counts are the most frequent first.

@@ -27,5 +27,35 @@ func New(cfg frame.Config) (*frame.Frame, error) {
 		return nil, err
 	}
 	f.Page("GET /{$}", overview)
+	f.Page("GET /failures", failures)
+	fleetPages(f)
+	levelPages(f)
 	return f, nil
+}
+
+// form adds a page with a form, which is sent to the same path.
+func form(f *frame.Frame, path string, show func(*frame.Visit) error) {
+	f.Page("GET "+path, show)
+	f.Page("POST "+path, show)
+}
+
+func fleetPages(f *frame.Frame) {
+	f.Page("GET /devices", fleet)
+	f.Page("GET /devices/export", exportDevices)
+	form(f, "/devices/new", addDevice)
+	f.Page("GET /devices/{device}", device)
+	form(f, "/devices/{device}/edit", editDevice)
+	f.Page("GET /devices/{device}/delete", deleteDevice)
+	form(f, "/devices/{device}/reset", resetIdentity)
+}
+
+func levelPages(f *frame.Frame) {
+	for what, show := range map[string]func(*frame.Visit) error{"settings": settings, "assign": assign,
+		"sets": levelSets} {
+		form(f, "/"+what+"/{level}/{name}", show)
+		form(f, "/"+what+"/{level}", show)
+	}
+	f.Page("GET /rollback/{level}/{name}", rollBack)
+	f.Page("GET /rollback/{level}", rollBack)
+	f.Page("GET /undo/{id}", undo)
 }

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"fmt"
+	"html"
 	"io"
 	"log/slog"
 	"net/http"
@@ -31,6 +32,8 @@ type rig struct {
 	t   *testing.T
 	all services.Services
 	url string
+	// key is one that devices enrol with, "" for none yet.
+	key string
 	// api calls it as the owner of the data directory.
 	api *client.Client
 }
@@ -75,14 +78,14 @@ func newRig(t *testing.T) *rig {
 }
 
 // user makes a user, limited to sites if some are given, and signs in as them.
-func (s *rig) user(role string, sites ...string) *browser {
+func (s *rig) user(role string, sites ...string) *visitor {
 	s.t.Helper()
 	r, pw := domain.Role(role), password
 	change := domain.UserChange{Role: &r, Password: &pw}
 	if len(sites) > 0 {
 		change.Sites = &sites
 	}
-	name := strings.Join(append([]string{role}, sites...), "-")
+	name := strings.ToLower(strings.Join(append([]string{role}, sites...), "-"))
 	if _, err := s.all.Controller.CreateUser(s.t.Context(), domain.Local("root"), name, change); err != nil {
 		s.t.Fatal(err)
 	}
@@ -93,8 +96,8 @@ func (s *rig) user(role string, sites ...string) *browser {
 	return b
 }
 
-// browser is one that keeps cookies and follows redirects.
-type browser struct {
+// visitor is a browser that keeps cookies and follows redirects.
+type visitor struct {
 	t    *testing.T
 	url  string
 	http *http.Client
@@ -103,12 +106,12 @@ type browser struct {
 	csrf string
 }
 
-func (s *rig) browser() *browser {
+func (s *rig) browser() *visitor {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return &browser{t: s.t, url: s.url, http: &http.Client{Jar: jar}, lang: "en"}
+	return &visitor{t: s.t, url: s.url, http: &http.Client{Jar: jar}, lang: "en"}
 }
 
 // page is what a browser shows.
@@ -120,7 +123,7 @@ type page struct {
 
 var csrfField = regexp.MustCompile(`name="csrf" value="([^"]+)"`)
 
-func (b *browser) do(r *http.Request) page {
+func (b *visitor) do(r *http.Request) page {
 	b.t.Helper()
 	r.Header.Set("Accept-Language", b.lang)
 	resp, err := b.http.Do(r)
@@ -138,7 +141,7 @@ func (b *browser) do(r *http.Request) page {
 	return page{resp.StatusCode, string(text), resp.Request.URL.RequestURI(), resp.Header}
 }
 
-func (b *browser) get(path string) page {
+func (b *visitor) get(path string) page {
 	b.t.Helper()
 	r, err := http.NewRequestWithContext(b.t.Context(), http.MethodGet, b.url+path, nil)
 	if err != nil {
@@ -148,7 +151,7 @@ func (b *browser) get(path string) page {
 }
 
 // post sends a form with the token of the page before; fields are pairs.
-func (b *browser) post(path string, fields ...string) page {
+func (b *visitor) post(path string, fields ...string) page {
 	b.t.Helper()
 	form := url.Values{"csrf": {b.csrf}}
 	for i := 0; i < len(fields); i += 2 {
@@ -187,7 +190,7 @@ func must[T any](v T, err error) T {
 }
 
 // newPost is a form of one field, with the token of the page before.
-func newPost(t *testing.T, b *browser, path string) (*http.Request, error) {
+func newPost(t *testing.T, b *visitor, path string) (*http.Request, error) {
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url+path,
 		strings.NewReader(url.Values{"csrf": {b.csrf}}.Encode()))
 	if err == nil {
@@ -195,3 +198,13 @@ func newPost(t *testing.T, b *browser, path string) (*http.Request, error) {
 	}
 	return r, err
 }
+
+// Fields of forms as they stand in a page.
+var (
+	versionField = regexp.MustCompile(`name="version" value="([^"]*)"`)
+	orderField   = regexp.MustCompile(`name="order" value="([^"]*)"`)
+	shownField   = regexp.MustCompile(`name="shown" value="([^"]*)"`)
+)
+
+// unescape is a value of a page as a browser reads it.
+func unescape(s string) string { return html.UnescapeString(s) }

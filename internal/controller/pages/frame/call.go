@@ -105,3 +105,9 @@ func All[T any](v *Visit, l client.Lister[T], f client.Filter) (all []T, err err
 	}
 	return all, nil
 }
+
+// Int is a whole number in a form or an address; ok is false for any other text.
+func Int(text string) (n int64, ok bool) {
+	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+	return n, err == nil
+}

@@ -31,6 +31,7 @@ type conflictRow struct{ Name, Now, Yours string }
 // Ask shows what a change would touch, and asks before it is made. what says it in
 // words; back is where the answer no, and what follows, lead.
 func (v *Visit) Ask(o client.Order, what, back string, danger bool) error {
+	v.Guard(v.CSRF()) // a dry run changes nothing
 	dry, err := v.API.Change(v.Context(), o, true)
 	if errors.Is(err, client.Conflict) && o.Version != nil {
 		return v.showConflict(o, what, back)

@@ -96,6 +96,7 @@ func (v *Visit) With(name, value string) string {
 	q := v.R.URL.Query()
 	q.Del(name)
 	q.Del("after")
+	q.Del("page")
 	if value != "" {
 		q.Set(name, value)
 	}

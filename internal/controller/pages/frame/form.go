@@ -1,10 +1,12 @@
 package frame
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/peerload/peerload/client"
@@ -84,6 +86,23 @@ func (v *Visit) Again(f Form, err error) error {
 	}
 	f.Problem = &p
 	v.Status(e.Status)
+	return v.Show("form", f)
+}
+
+// Beside shows a form again that somebody else was faster than: what was typed stays,
+// and what is there now, which the fields still have, stands beside it. Whoever sends it
+// again has seen both.
+func (v *Visit) Beside(f Form, err error) error {
+	now := slices.Clone(f.Fields)
+	f.Fill(v)
+	for i, was := range now {
+		if is := f.Fields[i]; is.Value != was.Value && is.Kind != "password" && !is.Many {
+			f.Fields[i].Error = v.T("Somebody else has written: %s", cmp.Or(was.Value, v.T("empty")))
+		}
+	}
+	f.Problem = &Problem{Title: v.T("Somebody else has changed it since you read it. Nothing of yours was written."),
+		Detail: err.Error()}
+	v.Status(http.StatusConflict)
 	return v.Show("form", f)
 }
 

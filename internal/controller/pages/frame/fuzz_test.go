@@ -2,6 +2,7 @@ package frame
 
 import (
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -23,6 +24,10 @@ func FuzzForms(f *testing.F) {
 		}
 		if o, err := readOrder(order); err == nil && o.Version != nil && order == "" {
 			t.Errorf("%q is %+v", order, o)
+		}
+		if n, ok := Int(text); ok && !strings.Contains(text, strings.TrimLeft(strconv.FormatInt(n, 10), "-")) &&
+			!strings.ContainsAny(text, "+0") {
+			t.Errorf("%q is %d", text, n)
 		}
 		if prefersJapanese(accept) && !strings.Contains(strings.ToLower(accept), "ja") {
 			t.Errorf("%q prefers Japanese", accept)

@@ -2,7 +2,8 @@
 // where they are shown, in templates and in Go; a table finds the Japanese one by them.
 //
 // What lives here: the tables, ja/*.txt, one for each part of the pages: a line that
-// begins with "= " is the Japanese of the line before it. What must not: where a text is
+// begins with "= " is the Japanese of the text before it, one with "~ " its English, where
+// the text is a key that is put together from a state. What must not: where a text is
 // shown, and the words of devices, which package wording has. TestWords finds texts that
 // have no Japanese, and Japanese that nobody shows.
 //
@@ -18,12 +19,15 @@ import (
 //go:embed ja
 var files embed.FS
 
-// table has the Japanese of all texts, by their English.
+// word is a text in both languages.
+type word struct{ en, ja string }
+
+// table has all texts, by their English or their keys.
 var table = read()
 
 // read reads the tables of this program.
-func read() map[string]string {
-	all := map[string]string{}
+func read() map[string]word {
+	all := map[string]word{}
 	entries, err := files.ReadDir("ja")
 	if err != nil {
 		panic(err) // it was embedded
@@ -33,13 +37,16 @@ func read() map[string]string {
 		if err != nil {
 			panic(err)
 		}
-		en := ""
+		key, en := "", ""
 		for line := range strings.Lines(string(b)) {
 			line = strings.TrimSuffix(line, "\n")
 			if ja, ok := strings.CutPrefix(line, "= "); ok {
-				all[en] = ja
+				all[key] = word{en, ja}
+			} else if text, ok := strings.CutPrefix(line, "~ "); ok {
+				en = text
+			} else {
+				key, en = line, line
 			}
-			en = line
 		}
 	}
 	return all
@@ -49,9 +56,10 @@ func read() map[string]string {
 // of package fmt, in both languages; Japanese may take them in another order.
 func Say(ja bool, en string, args ...any) string {
 	text := en
-	if ja {
-		if t, ok := table[en]; ok {
-			text = t
+	if w, ok := table[en]; ok {
+		text = w.en
+		if ja {
+			text = w.ja
 		}
 	}
 	if len(args) == 0 {

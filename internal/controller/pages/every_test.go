@@ -1,0 +1,130 @@
+package pages
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/html"
+)
+
+// everyPage are pages with something on each.
+var everyPage = []string{"/", "/devices", "/devices?state=failed", "/devices?text=nothing", "/devices/new",
+	"/devices/SEP000000000001", "/devices/SEP000000000002", "/devices/SEP000000000004", "/devices/SEP00000000000C",
+	"/devices/SEP000000000001/edit", "/devices/SEP000000000001/delete", "/settings/device/SEP000000000001",
+	"/settings/enterprise", "/assign/profile/lobby", "/sets/enterprise", "/failures", "/nothing"}
+
+// strings that would run, or break out of where they stand, if a page showed them as
+// anything but text.
+var hostile = []string{
+	`<script>alert(1)</script>`, `</script><script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`,
+	`'><svg onload=alert(1)>`, `<img src=x onerror=alert(1)>`, `<svg/onload=alert(1)>`, `javascript:alert(1)`,
+	`JaVaScRiPt:alert(1)`, `data:text/html,<script>alert(1)</script>`, `" onmouseover="alert(1)`, `' onfocus='alert(1)`,
+	"` onclick=`alert(1)", `{{.}}`, `{{template "layout"}}`, `${alert(1)}`, `<!--<script>`, `--><script>alert(1)</script>`,
+	`]]><script>alert(1)</script>`, `<iframe src=javascript:alert(1)>`, `<a href=javascript:alert(1)>x</a>`,
+	`<form action=//evil.example><button>x`, `<base href=//evil.example>`,
+	`<meta http-equiv=refresh content=0;url=//evil>`,
+	`<link rel=stylesheet href=//evil.example>`, `<style>*{display:none}</style>`, `</textarea><script>alert(1)</script>`,
+	`</title><script>alert(1)</script>`, `</option></select><script>alert(1)</script>`,
+	`<math><mi//xlink:href="x">`,
+	`<object data=x>`, `<embed src=x>`, `<details open ontoggle=alert(1)>`, `<body onload=alert(1)>`,
+	`<input autofocus onfocus=alert(1)>`, `<video><source onerror=alert(1)>`, `&lt;script&gt;alert(1)&lt;/script&gt;`,
+	`&#60;script&#62;`, `\u003cscript\u003e`, `%3Cscript%3E`, `<div hx-get="/sign-out" hx-trigger="load">`,
+	`<b data-all="device">`, `=HYPERLINK("//evil.example")`,
+}
+
+// TestHostileTexts shows whatever a device, a table, a load or a site can say on every
+// page: as text, which makes no element and no attribute.
+func TestHostileTexts(t *testing.T) {
+	plain, sharp := newRig(t), newRig(t)
+	plain.fleetOf("harmless")
+	sharp.fleetOf(groups(hostile)...)
+	a, b := plain.user("admin"), sharp.user("admin")
+	var shown strings.Builder
+	for _, path := range everyPage {
+		want, is := a.get(path), b.get(path)
+		if want.code != is.code {
+			t.Errorf("%s: %d, and %d with hostile texts", path, want.code, is.code)
+		}
+		for _, wrong := range odd(t, is.text, elements(t, want.text)) {
+			t.Errorf("%s: %s", path, wrong)
+		}
+		shown.WriteString(html.UnescapeString(is.text))
+	}
+	for _, text := range hostile {
+		if !strings.Contains(shown.String(), text) {
+			t.Errorf("no page shows %q: it was hidden, or nothing has it", text)
+		}
+	}
+	for _, text := range hostile { // what an address says
+		for _, path := range []string{"/devices?text=", "/sign-in?next=", "/setup?secret=", "/audit?target=",
+			"/orders/new?text="} {
+			p := b.get(path + url.QueryEscape(text))
+			for _, wrong := range odd(t, p.text, nil) {
+				t.Errorf("%s%s: %s", path, text, wrong)
+			}
+		}
+	}
+}
+
+// groups joins texts to some that devices and people may say.
+func groups(texts []string) (out []string) {
+	for part := range slices.Chunk(texts, 3) {
+		out = append(out, strings.Join(part, " "))
+	}
+	return out
+}
+
+// elements are the kinds of elements of a page, with their attributes.
+func elements(t *testing.T, text string) map[string]bool {
+	t.Helper()
+	doc, err := html.Parse(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]bool{}
+	for n := range doc.Descendants() {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		all[n.Data] = true
+		for _, at := range n.Attr {
+			all[n.Data+" "+at.Key] = true
+		}
+	}
+	return all
+}
+
+// odd is what stands in a page that no page of its kind has: known, if it is not nil,
+// are its elements.
+func odd(t *testing.T, text string, known map[string]bool) (wrong []string) {
+	t.Helper()
+	doc, err := html.Parse(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range doc.Descendants() {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		if known != nil && !known[n.Data] || n.Data == "iframe" || n.Data == "style" || n.Data == "object" {
+			wrong = append(wrong, "an element "+n.Data)
+		}
+		for _, at := range n.Attr {
+			where := n.Data + " " + at.Key
+			scheme := strings.ToLower(strings.TrimSpace(at.Val))
+			switch {
+			case known != nil && !known[where], strings.HasPrefix(at.Key, "on"), at.Key == "style":
+				wrong = append(wrong, "an attribute "+where)
+			case (at.Key == "href" || at.Key == "src" || at.Key == "action") && (strings.HasPrefix(scheme, "javascript:") ||
+				strings.HasPrefix(scheme, "data:") || strings.HasPrefix(scheme, "//")):
+				wrong = append(wrong, "a way out: "+at.Val)
+			}
+		}
+		if n.Data == "script" && n.FirstChild != nil {
+			wrong = append(wrong, "a script in the page: "+n.FirstChild.Data)
+		}
+	}
+	return wrong
+}
