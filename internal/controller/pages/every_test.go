@@ -13,7 +13,11 @@ import (
 var everyPage = []string{"/", "/devices", "/devices?state=failed", "/devices?text=nothing", "/devices/new",
 	"/devices/SEP000000000001", "/devices/SEP000000000002", "/devices/SEP000000000004", "/devices/SEP00000000000C",
 	"/devices/SEP000000000001/edit", "/devices/SEP000000000001/delete", "/settings/device/SEP000000000001",
-	"/settings/enterprise", "/assign/profile/lobby", "/sets/enterprise", "/failures", "/nothing"}
+	"/settings/enterprise", "/assign/profile/lobby", "/sets/enterprise", "/failures", "/nothing",
+	"/rollouts", "/rollouts/new", "/rollouts/autumn", "/rollouts/winter", "/rollouts/winter/devices",
+	"/rollouts/autumn/order/start", "/rollouts/winter/order/pause", "/sites", "/sites/new", "/sites/Kyoto",
+	"/sites/Kyoto/edit", "/sites/Kyoto/delete", "/profiles", "/profiles/lobby", "/profiles/lobby/edit", "/enterprise",
+	"/enterprise/edit", "/models", "/models/new", "/models/7941"}
 
 // strings that would run, or break out of where they stand, if a page showed them as
 // anything but text.

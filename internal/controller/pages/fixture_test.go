@@ -8,6 +8,7 @@ import (
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/rollout/keeper"
 	"github.com/peerload/peerload/report"
 )
 
@@ -53,6 +54,31 @@ func (s *rig) fleetOf(texts ...string) {
 		must(c.Devices.Create(ctx, name, change))
 	}
 	s.reports(text)
+	s.rollouts(text)
+}
+
+// rollouts makes a draft, and a rollout that is paused.
+func (s *rig) rollouts(text func() string) {
+	ctx, c := s.t.Context(), s.api
+	release := "2026.11"
+	for id, site := range map[string]string{"autumn": "Kyoto", "winter": "Osaka"} {
+		must(c.CreateRollout(ctx, id, client.RolloutChange{Release: &release, Target: &client.RolloutTarget{Site: site},
+			Plan: &client.RolloutPlan{Waves: []client.RolloutWave{{Percent: 50, Opener: "person"}, {Percent: 100}}}}))
+	}
+	r := must(c.Rollout(ctx, "winter"))
+	must(c.OrderRollout(ctx, "winter", "start", client.RolloutOrder{}, r.Version, false))
+	s.work("winter", keeper.KindList, keeper.KindTick)
+	must(c.OrderRollout(ctx, "winter", "pause", client.RolloutOrder{Why: "Look at " + text()}, client.AnyVersion, false))
+}
+
+// work does jobs of a rollout, as the queue would.
+func (s *rig) work(id string, kinds ...keeper.Kind) {
+	s.t.Helper()
+	for _, k := range kinds {
+		if err := s.all.Rollouts.Work(s.t.Context(), keeper.Job{Kind: k, Rollout: id}); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 }
 
 // reports has devices report in several states.

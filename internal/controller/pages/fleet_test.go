@@ -39,7 +39,8 @@ func TestFleet(t *testing.T) {
 		t.Errorf("the export has %d rows, %v", len(rows), err)
 	}
 	b.get("/devices/export?format=exe").want(t, 404)
-	b.post("/devices/new", "name", "nonsense", "model", "linux-amd64").want(t, 422, `value="nonsense"`, `aria-invalid="true"`)
+	b.post("/devices/new", "name", "nonsense", "model", "linux-amd64").want(t, 422, `value="nonsense"`,
+		`aria-invalid="true"`)
 	b.post("/devices/new", "name", "00:11:22:33:44:55", "model", "7941", "site", "Kyoto").want(t, 200, "SEP001122334455")
 	s.user("viewer").get("/devices").want(t, 200, "!Add a device", "!Order to", "!checkbox\" name=\"device\"")
 	s.user("operator", "Osaka").get("/devices").want(t, 200, "SEP000000000002", "!SEP000000000001", "6 in all")

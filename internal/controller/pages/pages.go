@@ -30,6 +30,9 @@ func New(cfg frame.Config) (*frame.Frame, error) {
 	f.Page("GET /failures", failures)
 	fleetPages(f)
 	levelPages(f)
+	rolloutPages(f)
+	sitePages(f)
+	configPages(f)
 	return f, nil
 }
 
@@ -49,6 +52,14 @@ func fleetPages(f *frame.Frame) {
 	form(f, "/devices/{device}/reset", resetIdentity)
 }
 
+func rolloutPages(f *frame.Frame) {
+	f.Page("GET /rollouts", rolloutList)
+	form(f, "/rollouts/new", newRollout)
+	f.Page("GET /rollouts/{rollout}", rollout)
+	f.Page("GET /rollouts/{rollout}/devices", rolloutDevices)
+	form(f, "/rollouts/{rollout}/order/{verb}", orderRollout)
+}
+
 func levelPages(f *frame.Frame) {
 	for what, show := range map[string]func(*frame.Visit) error{"settings": settings, "assign": assign,
 		"sets": levelSets} {
@@ -58,4 +69,26 @@ func levelPages(f *frame.Frame) {
 	f.Page("GET /rollback/{level}/{name}", rollBack)
 	f.Page("GET /rollback/{level}", rollBack)
 	f.Page("GET /undo/{id}", undo)
+}
+
+func sitePages(f *frame.Frame) {
+	f.Page("GET /sites", siteList)
+	form(f, "/sites/new", newSite)
+	f.Page("GET /sites/{site}", siteThing)
+	form(f, "/sites/{site}/edit", editSite)
+	form(f, "/sites/{site}/delete", deleteSite)
+}
+
+func configPages(f *frame.Frame) {
+	f.Page("GET /profiles", profileList)
+	form(f, "/profiles/new", newProfile)
+	f.Page("GET /profiles/{profile}", profileThing)
+	form(f, "/profiles/{profile}/edit", editProfile)
+	form(f, "/profiles/{profile}/delete", deleteProfile)
+	f.Page("GET /enterprise", enterpriseThing)
+	form(f, "/enterprise/edit", editEnterprise)
+	f.Page("GET /models", modelList)
+	form(f, "/models/new", newModel)
+	f.Page("GET /models/{model}", modelThing)
+	form(f, "/models/{model}/delete", deleteModel)
 }

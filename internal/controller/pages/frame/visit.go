@@ -250,3 +250,13 @@ var parts = map[string][]string{
 
 // Now is the time.
 func (v *Visit) Now() time.Time { return v.f.cfg.Now() }
+
+// Leads reports whether there is a page at a path.
+func (v *Visit) Leads(path string) bool {
+	r, err := http.NewRequestWithContext(v.Context(), http.MethodGet, path, http.NoBody)
+	if err != nil {
+		return false
+	}
+	_, pattern := v.f.mux.Handler(r)
+	return pattern != "/"
+}

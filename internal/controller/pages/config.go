@@ -1,0 +1,240 @@
+package pages
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/controller/pages/frame"
+)
+
+// configTabs are the pages of settings.
+func configTabs(v *frame.Visit) []tab {
+	return []tab{{v.T("Profiles"), "/profiles"}, {v.T("Enterprise"), "/enterprise"}, {v.T("Models"), "/models"}}
+}
+
+// assigned is a load or a release in a cell.
+func assigned(v *frame.Visit, a client.Assignment) cell {
+	switch {
+	case a.Release != "":
+		return link(v.T("release %s", a.Release), "releases", a.Release)
+	case a.Load != "":
+		return link(a.Load, "loads", a.Load)
+	}
+	return text(v.T("none"))
+}
+
+// setHere are the settings of a level in a table.
+func setHere(v *frame.Visit, set map[string]string) table {
+	t := table{Title: v.T("Settings that are set here"), Head: []string{v.T("Setting"), v.T("Value")}}
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		t.Rows = append(t.Rows, []cell{text(name), text(value(v, set[name]))})
+	}
+	return t
+}
+
+// levelActions are what can be done at a level.
+func levelActions(v *frame.Visit, t client.Target, may bool, a client.Assignment) []action {
+	all := []action{{Text: v.T("Settings"), Path: levelPath("settings", t)},
+		{Text: v.T("Assign a load"), Path: levelPath("assign", t), Second: true},
+		{Text: v.T("File sets"), Path: levelPath("sets", t), Second: true}}
+	if a.HasPrevious {
+		all = append(all, action{Text: v.T("Assign what it had before"), Path: levelPath("rollback", t), Second: true})
+	}
+	return only(may, all...)
+}
+
+func profileList(v *frame.Visit) error {
+	rows, err := frame.Read[client.Profile](v, "/profiles", search(v), 0)
+	if err != nil {
+		return err
+	}
+	p := listing{Title: v.T("Profiles"), Tabs: configTabs(v), Pages: pagesOf(rows), Search: true,
+		Actions: only(v.MayAll("devices"), action{Text: v.T("New profile"), Path: "/profiles/new"}),
+		Empty:   v.T("No profile yet. A profile has settings and a load for many devices."),
+		Table:   table{Head: []string{v.T("Profile"), v.T("Description"), v.T("Settings that are set here"), v.T("Load")}}}
+	for _, r := range rows.Items {
+		p.Table.Rows = append(p.Table.Rows, []cell{link(r.Name, "profiles", r.Name), text(r.Description),
+			text(strings.Join(slices.Sorted(maps.Keys(r.Settings)), ", ")), assigned(v, r.Load)})
+	}
+	return v.Show("listing", p)
+}
+
+func profileThing(v *frame.Visit) error {
+	r, err := v.API.Profiles.Get(v.Context(), v.Path("profile"))
+	if err != nil {
+		return err
+	}
+	t := client.Target{Level: "profile", Name: r.Name}
+	p := thing{Title: r.Name, Intro: r.Description, Tabs: configTabs(v),
+		Actions: levelActions(v, t, v.MayAll("devices"), r.Load)}
+	p.Actions = append(p.Actions, only(v.MayAll("devices"),
+		action{Text: v.T("Change"), Path: frame.At("profiles", r.Name, "edit"), Second: true},
+		action{Text: v.T("Delete"), Path: frame.At("profiles", r.Name, "delete"), Danger: true})...)
+	p.know(v.T("Load"), assigned(v, r.Load))
+	p.know(v.T("File sets"), text(strings.Join(r.FileSets, ", ")))
+	p.know(v.T("Devices"), cell{Text: v.T("Devices of this profile"), Link: "/devices?" + query("profile", r.Name)})
+	p.Tables = append(p.Tables, setHere(v, r.Settings))
+	return v.Show("thing", p)
+}
+
+func newProfile(v *frame.Visit) error {
+	f := frame.Form{Title: v.T("New profile"), Action: "/profiles/new", Button: v.T("Make the profile"), Back: "/profiles",
+		Fields: []frame.Field{{Name: "name", Label: v.T("Name"), Required: true},
+			{Name: "description", Label: v.T("Description")}}}
+	return save(v, f, func() (string, error) {
+		description := v.Form("description")
+		r, err := v.API.Profiles.Create(v.Context(), v.Form("name"), client.ProfileChange{Description: &description})
+		return frame.At("profiles", r.Name), err
+	})
+}
+
+func editProfile(v *frame.Visit) error {
+	r, err := v.API.Profiles.Get(v.Context(), v.Path("profile"))
+	if err != nil {
+		return err
+	}
+	back := frame.At("profiles", r.Name)
+	f := frame.Form{Title: v.T("Change %s", r.Name), Action: back + "/edit", Button: v.T("Save"), Back: back,
+		Hidden: version(r.Version),
+		Fields: []frame.Field{{Name: "description", Label: v.T("Description"), Value: r.Description}}}
+	return save(v, f, func() (string, error) {
+		description := v.Form("description")
+		_, err := v.API.Profiles.Update(v.Context(), r.Name, client.ProfileChange{Description: &description}, versionOf(v))
+		return back, err
+	})
+}
+
+func deleteProfile(v *frame.Visit) error {
+	name := v.Path("profile")
+	return sure(v, v.T("Delete the profile %s", name), v.T("A profile that devices have is not deleted."),
+		frame.At("profiles", name), "/profiles",
+		func() error { return v.API.Profiles.Delete(v.Context(), name, client.AnyVersion) })
+}
+
+func enterpriseThing(v *frame.Visit) error {
+	e, err := v.API.Enterprise(v.Context())
+	if err != nil {
+		return err
+	}
+	may := v.MayAll("enterprise")
+	p := thing{Title: v.T("Enterprise"), Tabs: configTabs(v),
+		Intro:   v.T("What holds for all devices, unless their profile or they themselves say otherwise."),
+		Actions: levelActions(v, client.Target{Level: "enterprise"}, may, e.Load)}
+	p.Actions = append(p.Actions, only(may, action{Text: v.T("Registration"), Path: "/enterprise/edit", Second: true})...)
+	p.know(v.T("Load"), assigned(v, e.Load))
+	p.know(v.T("File sets"), text(strings.Join(e.FileSets, ", ")))
+	auto := v.T("off: unknown devices stay unknown")
+	if e.AutoRegistration {
+		auto = v.T("on: a device becomes known when it asks for its file")
+	}
+	p.know(v.T("Auto-registration"), text(auto))
+	p.know(v.T("Profile of such devices"), text(e.RegisterProfile))
+	p.Tables = append(p.Tables, setHere(v, e.Settings))
+	return v.Show("thing", p)
+}
+
+func editEnterprise(v *frame.Visit) error {
+	e, err := v.API.Enterprise(v.Context())
+	if err != nil {
+		return err
+	}
+	profiles, err := profileOptions(v)
+	if err != nil {
+		return err
+	}
+	on := ""
+	if e.AutoRegistration {
+		on = "on"
+	}
+	f := frame.Form{Title: v.T("Registration"), Action: "/enterprise/edit", Button: v.T("Save"), Back: "/enterprise",
+		Hidden: version(e.Version), Fields: []frame.Field{
+			{Name: "auto", Label: v.T("Unknown devices become known when they ask for their file"), Kind: "check", Value: on},
+			{Name: "register_profile", Label: v.T("Profile of such devices"), Kind: "select", Value: e.RegisterProfile,
+				Options: slices.Concat(none(v), profiles)}}}
+	return save(v, f, func() (string, error) {
+		auto, profile := v.Form("auto") == "on", v.Form("register_profile")
+		_, err := v.API.UpdateEnterprise(v.Context(), client.EnterpriseChange{AutoRegistration: &auto,
+			RegisterProfile: &profile}, versionOf(v))
+		return "/enterprise", err
+	})
+}
+
+func modelList(v *frame.Visit) error {
+	all, err := frame.All(v, v.API.Models, client.Filter{})
+	if err != nil {
+		return err
+	}
+	p := listing{Title: v.T("Models"), Tabs: configTabs(v), Empty: v.T("There is no model."),
+		Actions: only(v.MayAll("enterprise"), action{Text: v.T("Add a model"), Path: "/models/new"}),
+		Table: table{Head: []string{v.T("Model"), v.T("Family"), v.T("Shares"), v.T("Shares with"), v.T("Load"),
+			v.T("Kind of row")}}}
+	for _, m := range all {
+		shares, row := cell{Text: v.T("no")}, text(v.T("built in"))
+		if m.CanShare {
+			shares = cell{Text: v.T("yes"), State: "ok"}
+		}
+		if m.Custom {
+			row = text(v.T("added"))
+		}
+		p.Table.Rows = append(p.Table.Rows, []cell{link(m.Name, "models", m.Name), text(m.Family), shares, text(m.GroupName),
+			assigned(v, m.Load), row})
+	}
+	return v.Show("listing", p)
+}
+
+func modelThing(v *frame.Visit) error {
+	m, err := v.API.Model(v.Context(), v.Path("model"))
+	if err != nil {
+		return err
+	}
+	t := client.Target{Level: "model", Name: m.Name}
+	p := thing{Title: m.Name, Tabs: configTabs(v), Actions: only(v.MayAll("enterprise"),
+		action{Text: v.T("Assign a load"), Path: levelPath("assign", t)})}
+	if m.Load.HasPrevious {
+		p.Actions = append(p.Actions, only(v.MayAll("enterprise"), action{Text: v.T("Assign what it had before"),
+			Second: true,
+			Path:   levelPath("rollback", t)})...)
+	}
+	if m.Custom {
+		p.Actions = append(p.Actions, only(v.MayAll("enterprise"), action{Text: v.T("Delete"), Danger: true,
+			Path: frame.At("models", m.Name, "delete")})...)
+	}
+	if !m.Known {
+		p.Intro = v.T("No table has this model: a device reports it.")
+	}
+	p.know(v.T("Family"), text(m.Family))
+	p.know(v.T("Also written"), text(strings.Join(m.Aliases, ", ")))
+	p.know(v.T("Shares with"), text(m.GroupName))
+	p.know(v.T("Load"), assigned(v, m.Load))
+	p.know(v.T("Devices"), cell{Text: v.T("Devices of this model"), Link: "/devices?" + query("model", m.Name)})
+	s := table{Title: v.T("Settings"), Head: []string{v.T("Setting"), v.T("Default"), v.T("Has no effect because")}}
+	for _, is := range m.Settings {
+		s.Rows = append(s.Rows, []cell{text(is.Name), text(value(v, is.Default)), text(is.Lacking)})
+	}
+	p.Tables = append(p.Tables, s)
+	return v.Show("thing", p)
+}
+
+func newModel(v *frame.Visit) error {
+	f := frame.Form{Title: v.T("Add a model"), Action: "/models/new", Button: v.T("Add a model"), Back: "/models",
+		Fields: []frame.Field{{Name: "name", Label: v.T("Name"), Required: true, Help: v.T("As devices report it.")},
+			{Name: "family", Label: v.T("Family"), Required: true, Help: v.T("For example camera.")},
+			{Name: "group", Label: v.T("Shares with"),
+				Help: v.T("Models of one group share with each other. Empty: this model alone.")},
+			{Name: "can_share", Label: v.T("It can share with its peers"), Kind: "check", Value: "on"}}}
+	return save(v, f, func() (string, error) {
+		row := client.ModelRow{Name: v.Form("name"), Family: v.Form("family"), Group: v.Form("group"),
+			CanShare: v.Form("can_share") == "on"}
+		_, err := v.API.PutModels(v.Context(), []client.ModelRow{row})
+		return frame.At("models", row.Name), err
+	})
+}
+
+func deleteModel(v *frame.Visit) error {
+	name := v.Path("model")
+	return sure(v, v.T("Delete the added row of %s", name),
+		v.T("A row that is built in holds again, if there is one. Devices of this model keep what they run."),
+		frame.At("models", name), "/models", func() error { return v.API.DeleteModel(v.Context(), name) })
+}
