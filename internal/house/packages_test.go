@@ -281,10 +281,10 @@ var packages = []rule{
 			"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output",
 			"load", "report"}},
 	{dir: "internal/lab/rounds", floor: 3, side: outside, libraries: []string{"golang.org/x/sys"},
-	{dir: "internal/lab/updaters", floor: 3, side: outside, allowedImports: []string{"internal/lab/units",
-		"internal/lab/site", "internal/lab/fileserver"}},
 		allowedImports: []string{"internal/lab/units", "internal/lab/site", "internal/lab/process", "load", "trust",
 			"pdp/wire"}},
+	{dir: "internal/lab/updaters", floor: 3, side: outside, allowedImports: []string{"internal/lab/units",
+		"internal/lab/site", "internal/lab/fileserver"}},
 	{dir: "internal/lab/demo", floor: 3, side: outside, allowedImports: []string{
 		"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output",
 		"load", "report", "trust", "internal/controller/repository", "internal/controller/publish"}},
