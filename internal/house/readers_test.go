@@ -92,7 +92,7 @@ var harmlessReaders = map[string]string{
 	"internal/controller/pages/frame.problemOf":            "an answer of the controller's own API",
 	"(*internal/controller/pages/frame.Visit).Call":        "likewise",
 	"internal/controller/pages.rootEnds":                   "the controller's own root of trust",
-	"internal/controller/pages.rolloutChange":              "a form that frame bounds; FuzzForms sends all kinds, and the API checks what it asks for",
+	"internal/controller/pages.rolloutChange":              "a form that frame bounds; the API checks it",
 	"cmd/peerload.screenColumns":                           "the environment of its own user",
 	"(*internal/testkit/browser.Browser).Barriers":         "what axe-core says in a browser of the tests",
 
