@@ -56,8 +56,9 @@ func (sub *Subnet) InnerInBoth(f *File) (both, inner int) {
 }
 
 // checkBudget: two devices that are not root do not download one file at once
-// for longer than it takes to hear each other. What they are counts now, not when
-// they asked: one that becomes root, or is root no more, goes on with its download.
+// for longer than it takes to hear each other, but for one that has gone on for so
+// long that it is believed no more. What they are counts now, not when they asked: one
+// that becomes root, or is root no more, goes on with its download.
 func (t *Task) checkBudget(dl *Download) {
 	s := t.dev.sub.s
 	if s.cfg.AllowBudgetOverlap {
@@ -69,7 +70,8 @@ func (t *Task) checkBudget(dl *Download) {
 		}
 		n := 0
 		for _, x := range t.dev.sub.Server.downloads {
-			if x.live && x.direct() && x.Task.file == t.file && s.now-x.At >= time.Second {
+			age := s.now - x.At
+			if x.live && x.direct() && x.Task.file == t.file && age >= time.Second && age <= s.cfg.Profile.Transfer.Share {
 				n++
 			}
 		}

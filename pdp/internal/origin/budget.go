@@ -23,9 +23,9 @@ const (
 const mostHeard = 1024
 
 // Budget is the subnet's budget of direct downloads for one file, as far as
-// this device knows: one at a time. Each address is believed once, for
-// cfg.Share: whoever downloads for longer without serving anybody is no reason to
-// wait. Use NewBudget.
+// this device knows: one at a time. Each address is believed for cfg.Share of its
+// downloads in all: whoever downloads for longer without serving anybody is no reason
+// to wait. Use NewBudget.
 type Budget struct {
 	cfg transfer.Config
 	rnd *rand.Rand
@@ -38,13 +38,20 @@ type Budget struct {
 	otherAddr  netip.AddrPort
 	otherBytes int64
 	otherMoved time.Duration
-	heard      map[netip.Addr]time.Duration // when each address said so first
-	share      time.Duration                // for how long each is believed
+	heard      map[netip.Addr]use // of the budget by each address, as it said
+	share      time.Duration      // for how long each is believed
+}
+
+// use is how long an address has used the budget.
+type use struct {
+	since time.Duration // if it had done so without a break
+	over  bool          // it is done
+	at    time.Duration // since then
 }
 
 // NewBudget returns an unused budget.
 func NewBudget(cfg transfer.Config, rnd *rand.Rand) *Budget {
-	return &Budget{cfg: cfg, rnd: rnd, heard: map[netip.Addr]time.Duration{}, share: cfg.Share}
+	return &Budget{cfg: cfg, rnd: rnd, heard: map[netip.Addr]use{}, share: cfg.Share}
 }
 
 // Slow tells how long another's download has to be left alone to bring anything.
@@ -94,6 +101,7 @@ func (b *Budget) Done() {
 func (b *Budget) Heard(now time.Duration, self, p wire.Peer, link netip.AddrPort, d *wire.Direct,
 	mine int64) (stop bool) {
 	if d.Done {
+		b.ended(now, link.Addr())
 		if b.other == p {
 			b.other = wire.Peer{}
 			b.due = max(b.due, now+b.turn)
@@ -121,20 +129,32 @@ func more(a, b int64) bool { return a > 2*b }
 // Renew believes every address anew.
 func (b *Budget) Renew(now time.Duration) {
 	for a := range b.heard {
-		b.heard[a] = now
+		b.heard[a] = use{since: now}
 	}
 }
 
-// believed reports whether a claim from an address counts, and remembers the first.
+// believed reports whether a claim from an address counts, and begins to count its
+// time.
 func (b *Budget) believed(now time.Duration, a netip.Addr) bool {
-	since, before := b.heard[a]
-	if !before {
-		if len(b.heard) >= mostHeard {
-			return false
-		}
-		since, b.heard[a] = now, now
+	u, before := b.heard[a]
+	switch {
+	case !before && len(b.heard) >= mostHeard:
+		return false
+	case !before:
+		u.since = now
+	case u.over:
+		u.since, u.over = u.since+now-u.at, false
 	}
-	return now-since <= b.share
+	b.heard[a] = u
+	return now-u.since <= b.share
+}
+
+// ended ends the count of an address's time. However short, each download counts as
+// the wait that follows it.
+func (b *Budget) ended(now time.Duration, a netip.Addr) {
+	if u, before := b.heard[a]; before && !u.over {
+		b.heard[a] = use{since: u.since - b.cfg.FallbackJitter, over: true, at: now}
+	}
 }
 
 // Taken reports whether another device uses the budget.
@@ -142,7 +162,7 @@ func (b *Budget) Taken(now time.Duration) bool { return !b.other.IsZero() && now
 
 // until returns when the other's claim counts no more if nothing more is heard.
 func (b *Budget) until() time.Duration {
-	return min(b.otherMoved+b.cfg.Lapse, b.heard[b.otherAddr.Addr()]+b.share) + 1
+	return min(b.otherMoved+b.cfg.Lapse, b.heard[b.otherAddr.Addr()].since+b.share) + 1
 }
 
 // TakenBy reports whether a device uses the budget that is not this one.

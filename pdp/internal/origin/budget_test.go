@@ -87,6 +87,27 @@ func TestBudget(t *testing.T) {
 	if f.Slow(time.Second); f.share != cfg.Share {
 		t.Errorf("a fast line makes it %v", f.share)
 	}
+	// One that was done is waited for again, for as long as is left; who is done again
+	// and again uses that up, too.
+	for used, waits := range map[time.Duration]bool{2 * time.Second: true, cfg.Share: false} {
+		g := newBudget()
+		g.Heard(0, peer(5), peer(4), link, &wire.Direct{}, 0)
+		g.Heard(used, peer(5), peer(4), link, &wire.Direct{Done: true}, 0)
+		now := time.Hour
+		if g.Heard(now, peer(5), peer(4), link, &wire.Direct{}, 0); g.Taken(now) != waits {
+			t.Errorf("after %v: waits for it %v", used, !waits)
+		}
+	}
+	g := newBudget()
+	g.Entitle(0)
+	now = 0
+	for ; !g.Ready(now, 0); now += cfg.FallbackJitter / 4 {
+		g.Heard(now, peer(5), peer(4), link, &wire.Direct{}, 0)
+		g.Heard(now, peer(5), peer(4), link, &wire.Direct{Done: true}, 0)
+		if now > 2*cfg.Share {
+			t.Fatal("waits for ever for one that is done again and again")
+		}
+	}
 	// When the budget comes free not all begin at once.
 	starts := map[time.Duration]bool{}
 	for seed := range uint64(20) {
