@@ -64,7 +64,8 @@ func (r *Request) newDevice(state *status.Dir, servers []string, events func(rep
 	if d.mux, err = origin.New(r.Server.config(d.net.Addr().Addr())); err != nil {
 		return nil, failure.WithKind(failure.Request, err)
 	}
-	cfg := engine.Config{ID: d.id, Net: d.net, Origin: d.mux, Protocol: proto, Report: events}
+	cfg := engine.Config{ID: d.id, Net: d.net, Origin: d.mux, Protocol: proto, Report: events,
+		Connections: r.Server.connections(), OriginRate: r.Server.LimitRate}
 	cfg.Slot.NoSync = r.NoSync
 	d.Device, err = engine.NewDevice(cfg)
 	return d, err

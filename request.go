@@ -13,6 +13,7 @@ import (
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/target"
+	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/report"
@@ -109,6 +110,9 @@ type Server struct {
 	ClientCert *tls.Certificate
 	// LimitRate is the most bytes a second from the server. 0: no limit.
 	LimitRate int64
+	// Connections is the most connections at the same time over which a file is
+	// downloaded, 1 to 16; there are as many as bring more. 0: 16.
+	Connections int
 	// Retries is how often to try a server again after a failure, 0 to try
 	// once. nil: 2, and a server that has already sent bytes is tried for a
 	// minute.
@@ -212,8 +216,19 @@ func (s Server) check() error {
 	if s.Retries != nil && *s.Retries < 0 {
 		return errors.New("Server.Retries must not be negative")
 	}
+	if s.Connections < 0 || s.Connections > policy.MostConnections {
+		return fmt.Errorf("Server.Connections is 1 to %d, or 0, not %d", policy.MostConnections, s.Connections)
+	}
 	cfg := s.config(netip.Addr{})
 	return cfg.Validate()
+}
+
+// connections is the most connections to the servers of a file.
+func (s Server) connections() int {
+	if s.Connections == 0 {
+		return policy.MostConnections
+	}
+	return s.Connections
 }
 
 // config is the same for package origin. A device on loopback, of which one host

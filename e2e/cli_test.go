@@ -256,7 +256,7 @@ func TestInterruptedAlone(t *testing.T) {
 		srv := newServer(t, body)
 		srv.set(func(s *server) { s.rate = mib })
 		s := newSite(t)
-		d := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
+		d := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body), "--origin-connections", "1")
 		d.until("a quarter", isProgress(25))
 		d.signal(sig)
 		at := time.Now()
@@ -268,7 +268,7 @@ func TestInterruptedAlone(t *testing.T) {
 		}
 		d.holdsNothing()
 		srv.set(func(s *server) { s.rate = 0 })
-		d = s.get(addrOf(0), srv.url(), "--sha256", shaOf(body))
+		d = s.get(addrOf(0), srv.url(), "--sha256", shaOf(body), "--origin-connections", "1")
 		d.wait(0)
 		d.holds(body)
 		srv.once(1.10)

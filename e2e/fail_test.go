@@ -138,6 +138,7 @@ func TestContinueAfterKill(t *testing.T) {
 			if how == "--sha256" {
 				args = append(args, shaOf(body))
 			}
+			args = append(args, "--origin-connections", "1") // or as many chunks are lost as come at once
 			a := s.get(addrOf(0), args...)
 			a.until("half", isProgress(50))
 			a.signal(syscall.SIGKILL)

@@ -53,7 +53,7 @@ func TestAlone(t *testing.T) {
 	for _, peers := range []string{"off", "on"} {
 		srv := newServer(t, body)
 		s := newSite(t)
-		d := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body), "--peers", peers)
+		d := s.get(addrOf(0), srv.url(), "--sha256", shaOf(body), "--peers", peers, "--origin-connections", "1")
 		d.wait(0)
 		d.holds(body)
 		if n := len(srv.asked(appPath)); n != 1 {

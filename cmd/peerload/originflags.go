@@ -12,6 +12,7 @@ import (
 
 	"github.com/peerload/peerload"
 	"github.com/peerload/peerload/internal/parse"
+	"github.com/peerload/peerload/internal/policy"
 )
 
 // originFlags is how servers are reached, named as curl names it.
@@ -21,6 +22,7 @@ type originFlags struct {
 	limitRate         string
 	retry             int
 	window, block     int
+	connections       int
 	connectTimeout    time.Duration
 	given             func(flag string) bool // on the command line
 }
@@ -32,6 +34,8 @@ func (o *originFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&o.cert, "cert", "", "file with the client certificate (PEM)")
 	fl.StringVar(&o.key, "key", "", "file with the client certificate's key (PEM; default: the --cert file)")
 	fl.StringVar(&o.limitRate, "limit-rate", "", "most bytes a second from the server, such as 200k or 2M")
+	fl.IntVar(&o.connections, "origin-connections", 0,
+		"most connections at the same time over which a file is downloaded, 1 to 16; as many as bring more (default 16)")
 	fl.IntVar(&o.retry, "retry", 2,
 		"how often to try the server again when it fails; without it, one that has served is also tried for a minute")
 	fl.DurationVar(&o.connectTimeout, "connect-timeout", 0,
@@ -61,9 +65,12 @@ const (
 // server says the same to package peerload.
 func (o *originFlags) server() (peerload.Server, error) {
 	s := peerload.Server{ConnectTimeout: o.connectTimeout, TFTPBlockSize: o.block, TFTPWindow: o.window,
-		Header: http.Header{}}
+		Connections: o.connections, Header: http.Header{}}
 	if o.retry < 0 {
 		return s, usagef("--retry is 0 or more, not %d", o.retry)
+	}
+	if o.given("origin-connections") && (o.connections < 1 || o.connections > policy.MostConnections) {
+		return s, usagef("--origin-connections is 1 to %d, not %d", policy.MostConnections, o.connections)
 	}
 	if o.given("tftp-window") && (o.window < 1 || o.window > maxWindow) {
 		return s, usagef("--tftp-window is 1 to %d, not %d", maxWindow, o.window)

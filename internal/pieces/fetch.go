@@ -47,6 +47,7 @@ const (
 	pieceTrips = 10
 	pieceTime  = time.Second
 	longTime   = 10 * time.Second
+	leastTime  = 50 * time.Millisecond
 	// mostBytes bounds what all connections hold in memory, which is a chunk each.
 	mostBytes = 4 << 20
 	// A connection over which nothing came for so many round trips, or so long, is
@@ -211,6 +212,9 @@ func (f *Fetch) patience() time.Duration { return max(stallTrips*f.count.rtt, st
 // need, and the asks to be ended, which are forgotten.
 func (f *Fetch) Next(now time.Duration, missing []int) (asks []Ask, stop []int) {
 	f.count.settle(now)
+	if f.last == 1 && f.count.near(len(missing)) {
+		f.count.single()
+	}
 	if f.count.target() > 1 {
 		f.release(now)
 	}
@@ -267,7 +271,9 @@ func (f *Fetch) size(left int) int {
 		n = int(f.rate * max(pieceTrips*f.count.rtt, took).Seconds() / float64(f.cfg.Chunk))
 	}
 	if t > 1 {
-		n = min(n, left/(2*t))
+		// Less than comes in a round trip leaves the line idle.
+		flight := int(f.rate*max(2*f.count.rtt, leastTime).Seconds()/float64(f.cfg.Chunk)) + 1
+		n = max(min(n, left/(2*t)), min(flight, left/t))
 	}
 	return max(least, min(n, mostPieces/t))
 }

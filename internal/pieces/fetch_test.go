@@ -144,8 +144,8 @@ func TestAnyLine(t *testing.T) {
 func TestOnly(t *testing.T) {
 	f := New(Config{Connections: 8, Chunk: 64 << 10, Chunks: 100})
 	a := f.Begin(0, 0, 4)
-	f.Bytes(time.Millisecond, a.ID, 0)
-	f.Bytes(2*time.Millisecond, a.ID, 16<<10)
+	f.Bytes(time.Second/10, a.ID, 0)
+	f.Bytes(time.Second/10, a.ID, 16<<10)
 	missing := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20}
 	asks, _ := f.Next(3*time.Millisecond, missing)
 	if len(asks) != Start-1 || asks[0].First != 4 {
@@ -164,6 +164,23 @@ func TestOnly(t *testing.T) {
 	}
 }
 
+// TestNear: what a near server sends in a moment comes over one connection.
+func TestNear(t *testing.T) {
+	for chunks, more := range map[int]bool{20: false, 2000: true} {
+		f := New(Config{Connections: 8, Chunk: 64 << 10, Chunks: chunks})
+		a := f.Begin(0, 0, 4)
+		f.Bytes(time.Millisecond, a.ID, 0)
+		f.Bytes(2*time.Millisecond, a.ID, 32<<10)
+		missing := make([]int, chunks)
+		for i := range missing {
+			missing[i] = i
+		}
+		if f.Next(3*time.Millisecond, missing); (f.Active() > 1) != more {
+			t.Errorf("%d chunks: %d connections", chunks, f.Active())
+		}
+	}
+}
+
 // TestLimit: where a limit is what bounds the rate, one connection stays one.
 func TestLimit(t *testing.T) {
 	l := line{rate: 2e5, each: 1e9, rtt: 50 * time.Millisecond}
@@ -176,7 +193,7 @@ func TestLimit(t *testing.T) {
 // elsewhere.
 func TestNeed(t *testing.T) {
 	f := New(Config{Connections: 2, Chunk: 64 << 10, Chunks: 400})
-	a := f.Begin(0, 0, 4)
+	a := f.Begin(-100*time.Millisecond, 0, 4)
 	f.Bytes(time.Millisecond, a.ID, 16<<10)
 	missing := []int{0, 1, 2, 3, 6, 7, 9}
 	asks, _ := f.Next(2*time.Millisecond, missing)
@@ -196,7 +213,7 @@ func TestNeed(t *testing.T) {
 // for the driver to give up.
 func TestOutage(t *testing.T) {
 	f := New(Config{Connections: 2, Chunk: 64 << 10, Chunks: 400})
-	a := f.Begin(0, 0, 4)
+	a := f.Begin(-100*time.Millisecond, 0, 4)
 	f.Bytes(time.Millisecond, a.ID, 16<<10)
 	missing := []int{0, 1, 2, 3, 4, 5, 6, 7}
 	f.Next(2*time.Millisecond, missing)

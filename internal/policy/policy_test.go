@@ -180,18 +180,21 @@ func TestEveryModelHasEverySetting(t *testing.T) {
 func TestChecks(t *testing.T) {
 	good := map[string][]string{
 		PeerSharing: {On, Off}, Unsigned: {On, Off}, Timing: {TimingLAN, TimingClassic},
-		LoadServer: {"", "10.0.0.5", "10.0.0.5:8080", "fw.example/loads", "https://fw.example/loads/", "tftp://10.0.0.5"},
-		LogServer:  {"", "10.0.0.5", "log.example:5514", "[2001:db8::1]", "[2001:db8::1]:514"},
-		WANLimit:   {"0", "200k", "1.5M", "2MB", "1G", "4611686018427387904"},
-		LANLimit:   {"0", "5m"}, Retention: {"0", "512M"},
+		LoadServer: {"", "10.0.0.5", "10.0.0.5:8080", "fw.example/loads", "https://fw.example/loads/",
+			"tftp://10.0.0.5"},
+		LogServer:         {"", "10.0.0.5", "log.example:5514", "[2001:db8::1]", "[2001:db8::1]:514"},
+		OriginConnections: {"1", "4", "16"},
+		WANLimit:          {"0", "200k", "1.5M", "2MB", "1G", "4611686018427387904"},
+		LANLimit:          {"0", "5m"}, Retention: {"0", "512M"},
 	}
 	bad := map[string][]string{
 		PeerSharing: {"", "1", "ON"}, Unsigned: {"yes"}, Timing: {"", "wan"},
 		LoadServer: {"ftp://10.0.0.5", "http://", "/loads", "a b", "a\nb", strings.Repeat("a", maxAddress+1)},
 		LogServer: {"log.example:0", "log.example:port", ":514", "udp://log.example", "a b", "log.example:65536",
 			"a/b", "a@b", "a?b", "a#b", "a\x7f", strings.Repeat("a", maxAddress+1)},
-		WANLimit: {"", "-1", "+1", "k", "0.1", "9223372036854775808", "8589934592G"},
-		LANLimit: {"fast"}, Retention: {"all"},
+		OriginConnections: {"", "0", "17", "-1", "1.5", "many"},
+		WANLimit:          {"", "-1", "+1", "k", "0.1", "9223372036854775808", "8589934592G"},
+		LANLimit:          {"fast"}, Retention: {"all"},
 	}
 	for _, s := range Settings() {
 		if s.Label == "" || len(good[s.Name]) == 0 || len(bad[s.Name]) == 0 {

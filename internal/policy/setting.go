@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/peerload/peerload/internal/choice"
@@ -56,6 +57,9 @@ const (
 	// LANLimit is the most bytes per second that a device sends to its peers,
 	// written likewise.
 	LANLimit = "lan-limit"
+	// OriginConnections is the most connections at the same time that a device has to
+	// the servers of a file: "1" to "16".
+	OriginConnections = "origin-connections"
 	// Timing is the profile of the protocol's times: "lan", or "classic" for
 	// those of Cisco's original.
 	Timing = "timing"
@@ -71,6 +75,17 @@ const (
 	TimingLAN     = "lan"
 	TimingClassic = "classic"
 )
+
+// MostConnections is the largest value of OriginConnections.
+const MostConnections = 16
+
+// upTo are the numbers from 1 to n, as text.
+func upTo(n int) (texts []string) {
+	for i := range n {
+		texts = append(texts, strconv.Itoa(i+1))
+	}
+	return texts
+}
 
 // Settings returns every setting there is, in the order in which people see
 // them.
@@ -96,6 +111,11 @@ func Settings() []Setting {
 			Label: "LAN limit", LabelJA: "LAN 帯域上限",
 			Help:   "Most bytes a second that a device sends to its peers: 2M; 0 for no limit.",
 			HelpJA: "ピアへの送信速度の上限(バイト/秒)。例: 2M。0 は無制限。"},
+		{Name: OriginConnections, Kind: KindChoice, Choices: upTo(MostConnections), Default: "16",
+			Element: "originConnections",
+			Label:   "Connections to servers", LabelJA: "サーバへの接続数",
+			Help:   "Most connections at the same time over which a device downloads a file: as many as bring more, up to this.",
+			HelpJA: "1 つのファイルのダウンロードに同時に使う接続数の上限。この範囲で、速くなる分だけ使います。1 は従来どおり。"},
 		{Name: Timing, Kind: KindChoice, Choices: []string{TimingLAN, TimingClassic}, Default: TimingLAN,
 			Element: "peerTiming", NeedsSharing: true,
 			Label: "Timing profile", LabelJA: "タイミングプロファイル",

@@ -27,6 +27,7 @@ type instanceKey struct {
 	sharing  bool
 	timing   string
 	wan, lan int64
+	width    int // most connections to servers
 	address  netip.Prefix
 	iface    string
 	port     uint16
@@ -108,7 +109,7 @@ func openInstance(key instanceKey, c instanceConfig) (i *instance, warnings []st
 		return nil, nil, err
 	}
 	cfg := engine.Config{ID: c.id, Net: i.net, Origin: i.mux, Protocol: proto, Report: c.report, SendRate: key.lan,
-		Files: c.files}
+		Files: c.files, Connections: key.width, OriginRate: key.wan}
 	cfg.Slot.NoSync = c.noSync
 	if i.dev, err = engine.NewDevice(cfg); err != nil {
 		i.net.Close()
@@ -273,6 +274,8 @@ func keyOf(c Config, set settings, group string) instanceKey {
 	}
 	k.wan, _ = parse.Size(set.value(policy.WANLimit))
 	k.lan, _ = parse.Size(set.value(policy.LANLimit))
+	width, _ := parse.Size(set.value(policy.OriginConnections)) // "1" to "16", as the policy has checked
+	k.width = int(width)
 	return k
 }
 

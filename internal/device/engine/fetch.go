@@ -89,16 +89,18 @@ func (d *Device) begin(f *File, gate bool) error {
 		d.jobs[h] = j
 		part, _ := j.content()
 		prefix := 0
-		if part.Geometry().Known() {
+		if g := part.Geometry(); g.Known() {
 			// Without a size nothing can be continued yet.
 			prefix = part.Prefix()
+			j.mu.Lock()
+			for i := range g.Chunks() {
+				if part.Has(i) {
+					_, n := g.Span(i)
+					j.count.fromCache += int64(n)
+				}
+			}
+			j.mu.Unlock()
 		}
-		j.mu.Lock()
-		for i := range prefix {
-			_, n := part.Geometry().Span(i)
-			j.count.fromCache += int64(n)
-		}
-		j.mu.Unlock()
 		go j.disk()
 		e := j.statusEvent()
 		e.Event = report.KindStart

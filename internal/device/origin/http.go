@@ -125,7 +125,7 @@ func (h *httpOrigin) ask(ctx context.Context, r Request) (*Body, error) {
 		}
 		err = nonsense(classify(ctx, withoutURL(err), at), at)
 		cancel(nil)
-		if r.ranged() && errors.Is(err, ErrAnswer) {
+		if r.Offset > 0 && errors.Is(err, ErrAnswer) {
 			err = &uselessError{err}
 		}
 		return nil, err
