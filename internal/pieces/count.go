@@ -3,17 +3,18 @@ package pieces
 import "time"
 
 // The number of connections to the servers of a file: it is Most at most, and begins
-// with Start, once the first one has shown that the line brings that many chunks in
-// soon.
+// with Start, or as many as fill the line at once, when the first one has shown how
+// fast that is.
 const (
 	Most  = 16
 	Start = 4
 )
 
 const (
-	// shownBy is how many bytes show how fast the line is: less than TCP sends before
-	// the first acknowledgement (RFC 6928), so that they come at the line's own rate.
-	shownBy = 8 << 10
+	// shownBy is how many bytes show how fast the line is: less than initialWindow,
+	// which TCP sends before the first acknowledgement (RFC 6928), so that they come at
+	// the line's own rate.
+	shownBy, initialWindow = 8 << 10, 14600
 	// soon is how long a chunk may take over one of several connections. On a line
 	// where it takes longer they only delay the chunk that is needed first.
 	soon = 2 * time.Second
@@ -58,6 +59,7 @@ type count struct {
 	rtt    time.Duration // the smallest seen, 0 before that
 	first  time.Duration // when the first byte came
 	begun  bool          // it has
+	before int64         // bytes that came with it
 	total  int64
 	window struct {
 		at    time.Duration
@@ -112,10 +114,11 @@ func (c *count) answered(took time.Duration) {
 
 // bytes takes how many more bytes have come, over all connections.
 func (c *count) bytes(now time.Duration, n int) {
-	if !c.begun {
-		c.begun, c.first = true, now
-	}
 	c.total += int64(n)
+	if !c.begun {
+		// When these began to come is not known.
+		c.begun, c.first, c.before = true, now, c.total
+	}
 	if !c.shown {
 		c.show(now)
 	}
@@ -123,15 +126,16 @@ func (c *count) bytes(now time.Duration, n int) {
 
 // show takes the rate of the first bytes for the line's.
 func (c *count) show(now time.Duration) {
-	if c.total < shownBy {
+	if c.total-c.before < shownBy {
 		return
 	}
-	c.line = float64(c.total) / max(now-c.first, time.Millisecond).Seconds()
+	c.line = float64(c.total-c.before) / max(now-c.first, time.Millisecond).Seconds()
 	if c.bound() < 2 && now-c.first < 4*soon {
 		return // perhaps it is only slow to begin
 	}
 	c.shown = true
-	c.n = min(Start, c.most)
+	// As many as fill a long line by what TCP sends at first.
+	c.n = min(max(Start, int(c.line*c.rtt.Seconds()/initialWindow)), c.bound())
 	if c.limit > 0 {
 		c.n = 1
 	}

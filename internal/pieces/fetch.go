@@ -106,8 +106,14 @@ func (f *Fetch) Narrow() bool { return f.count.only || f.cfg.Connections > 1 && 
 // Only has one connection from now on.
 func (f *Fetch) Only() { f.count.single() }
 
-// Begin begins an ask that did not come from Next.
-func (f *Fetch) Begin(now time.Duration, first, end int) Ask {
+// Begin begins the first ask, whose answer took so long and is there.
+func (f *Fetch) Begin(now time.Duration, first, end int, took time.Duration) Ask {
+	a := f.begin(now-took, first, end)
+	f.Bytes(now, a.ID, 0)
+	return a
+}
+
+func (f *Fetch) begin(now time.Duration, first, end int) Ask {
 	f.last++
 	p := &piece{Ask: Ask{f.last, first, end}, next: first, asked: now, moved: now}
 	f.live = append(f.live, p)
@@ -223,7 +229,7 @@ func (f *Fetch) Next(now time.Duration, missing []int) (asks []Ask, stop []int) 
 		if !ok {
 			break
 		}
-		asks = append(asks, f.Begin(now, first, end))
+		asks = append(asks, f.begin(now, first, end))
 	}
 	stop, f.stop = f.stop, nil
 	return asks, stop

@@ -37,14 +37,14 @@ func (l line) run(t *testing.T, cfg Config, seed uint64) (took time.Duration, ca
 		next          int
 	}
 	var bodies []*body
-	begin := func(now time.Duration, a Ask) {
-		b := &body{Ask: a, from: now + l.rtt, next: a.First}
+	begin := func(now, wait time.Duration, a Ask) {
+		b := &body{Ask: a, from: now + wait, next: a.First}
 		if rnd.Float64() < l.stalls {
 			b.stalled = time.Duration(rnd.Int64N(int64(20 * time.Second)))
 		}
 		bodies = append(bodies, b)
 	}
-	begin(0, f.Begin(0, 0, min(FirstPiece, cfg.Chunks)))
+	begin(0, 0, f.Begin(0, 0, min(FirstPiece, cfg.Chunks), l.rtt))
 	for now := time.Duration(0); ; now += step {
 		if now > 24*time.Hour {
 			t.Fatal("never ends")
@@ -84,7 +84,7 @@ func (l line) run(t *testing.T, cfg Config, seed uint64) (took time.Duration, ca
 			asks, stop := f.Next(now, missing)
 			bodies = slices.DeleteFunc(bodies, func(o *body) bool { return slices.Contains(stop, o.ID) })
 			for _, a := range asks {
-				begin(now, a)
+				begin(now, l.rtt, a)
 			}
 		}
 		if len(bodies) != f.Active() || f.Active() > max(1, cfg.Connections) {
@@ -110,7 +110,7 @@ func TestFull(t *testing.T) {
 		more, less float64 // connections in the mean
 	}{
 		{"one is enough", line{rate: 2.4e6, each: 1e9, rtt: 20 * time.Millisecond}, 1.1, 1, 4.5},
-		{"five are needed", line{rate: 2.4e6, each: 5e5, rtt: 200 * time.Millisecond}, 1.25, 4, 14},
+		{"five are needed", line{rate: 2.4e6, each: 5e5, rtt: 200 * time.Millisecond}, 1.2, 4, 16},
 		{"all are needed", line{rate: 2.4e6, each: 1e5, rtt: 200 * time.Millisecond, noise: 0.5}, 1.45, 10, 16},
 		{"some stall", line{rate: 2.4e6, each: 5e5, rtt: 200 * time.Millisecond, stalls: 0.02}, 1.8, 3.5, 16},
 		{"12 kbit/s", line{rate: 1500, each: 1500, rtt: 300 * time.Millisecond}, 1.05, 0.9, 1.001},
@@ -143,11 +143,11 @@ func TestAnyLine(t *testing.T) {
 // TestOnly: once the server has said that it wants one connection there is no second.
 func TestOnly(t *testing.T) {
 	f := New(Config{Connections: 8, Chunk: 64 << 10, Chunks: 100})
-	a := f.Begin(0, 0, 4)
-	f.Bytes(time.Second/10, a.ID, 0)
-	f.Bytes(time.Second/10, a.ID, 16<<10)
+	a := f.Begin(0, 0, 4, 30*time.Millisecond)
+	f.Bytes(0, a.ID, 1<<10)
+	f.Bytes(10*time.Millisecond, a.ID, 10<<10)
 	missing := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20}
-	asks, _ := f.Next(3*time.Millisecond, missing)
+	asks, _ := f.Next(11*time.Millisecond, missing)
 	if len(asks) != Start-1 || asks[0].First != 4 {
 		t.Fatalf("asks for %v", asks)
 	}
@@ -168,8 +168,8 @@ func TestOnly(t *testing.T) {
 func TestNear(t *testing.T) {
 	for chunks, more := range map[int]bool{20: false, 2000: true} {
 		f := New(Config{Connections: 8, Chunk: 64 << 10, Chunks: chunks})
-		a := f.Begin(0, 0, 4)
-		f.Bytes(time.Millisecond, a.ID, 0)
+		a := f.Begin(0, 0, 4, time.Millisecond)
+		f.Bytes(time.Millisecond, a.ID, 1<<10)
 		f.Bytes(2*time.Millisecond, a.ID, 32<<10)
 		missing := make([]int, chunks)
 		for i := range missing {
@@ -193,7 +193,8 @@ func TestLimit(t *testing.T) {
 // elsewhere.
 func TestNeed(t *testing.T) {
 	f := New(Config{Connections: 2, Chunk: 64 << 10, Chunks: 400})
-	a := f.Begin(-100*time.Millisecond, 0, 4)
+	a := f.Begin(0, 0, 4, 100*time.Millisecond)
+	f.Bytes(0, a.ID, 1<<10)
 	f.Bytes(time.Millisecond, a.ID, 16<<10)
 	missing := []int{0, 1, 2, 3, 6, 7, 9}
 	asks, _ := f.Next(2*time.Millisecond, missing)
@@ -213,7 +214,8 @@ func TestNeed(t *testing.T) {
 // for the driver to give up.
 func TestOutage(t *testing.T) {
 	f := New(Config{Connections: 2, Chunk: 64 << 10, Chunks: 400})
-	a := f.Begin(-100*time.Millisecond, 0, 4)
+	a := f.Begin(0, 0, 4, 100*time.Millisecond)
+	f.Bytes(0, a.ID, 1<<10)
 	f.Bytes(time.Millisecond, a.ID, 16<<10)
 	missing := []int{0, 1, 2, 3, 4, 5, 6, 7}
 	f.Next(2*time.Millisecond, missing)

@@ -65,6 +65,7 @@ type download struct {
 	// piece is where the piece ends that is asked for first, in bytes; 0: all is
 	// asked for.
 	piece int64
+	took  time.Duration // until the last answer came
 }
 
 // run downloads and tells how it ended, unless it was stopped.
@@ -313,7 +314,9 @@ func (d *download) open() (*origin.Body, error) {
 	if d.piece = d.firstPiece(off); d.piece > 0 {
 		r.End = d.piece
 	}
+	asked := j.dev.now()
 	b, err := j.dev.cfg.Origin.Open(ctx, r)
+	d.took = j.dev.now() - asked
 	answered()
 	if err == nil && b.Offset > 0 && b.Size < 0 {
 		b.Size = d.part.Geometry().Size // the server does not repeat it

@@ -42,6 +42,8 @@ type Config struct {
 	Source *url.URL
 	// Others are used beside it; a caller that names some checks each chunk.
 	Others []*url.URL
+	// Took is how long the first answer took.
+	Took time.Duration
 	// Open asks a server. Required.
 	Open func(context.Context, origin.Request) (*origin.Body, error)
 }
@@ -133,7 +135,7 @@ func (s *spread) now() time.Duration { return time.Since(s.begun) }
 func (s *spread) run(from, end int) (narrow bool, err error) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer s.finish(cancel)
-	s.launch(ctx, s.fetch.Begin(s.now(), from, end), s.first)
+	s.launch(ctx, s.fetch.Begin(s.now(), from, end, s.Took), s.first)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
