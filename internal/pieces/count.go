@@ -18,9 +18,6 @@ const (
 	// soon is how long a chunk may take over one of several connections. On a line
 	// where it takes longer they only delay the chunk that is needed first.
 	soon = 2 * time.Second
-	// What a line brings in nearTime needs no second connection where the round trip is
-	// nearTrip or less.
-	nearTime, nearTrip = 500 * time.Millisecond, 20 * time.Millisecond
 	// A window in which the rate is measured has so many round trips, and at least
 	// so long. While the count climbs by one the differences are small, and the
 	// window is longer.
@@ -92,12 +89,6 @@ func (c *count) bound() int { return max(1, min(c.most, int(c.line*soon.Seconds(
 
 // single has one connection from now on: the server wants no more.
 func (c *count) single() { c.only = true }
-
-// near reports whether so many chunks come over one connection before another one is
-// of use.
-func (c *count) near(chunks int) bool {
-	return c.shown && c.rtt <= nearTrip && float64(chunks)*c.chunk <= c.line*nearTime.Seconds()
-}
 
 // atMost has so many connections at most from now on, but one.
 func (c *count) atMost(n int) {

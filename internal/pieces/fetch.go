@@ -218,9 +218,6 @@ func (f *Fetch) patience() time.Duration { return max(stallTrips*f.count.rtt, st
 // need, and the asks to be ended, which are forgotten.
 func (f *Fetch) Next(now time.Duration, missing []int) (asks []Ask, stop []int) {
 	f.count.settle(now)
-	if f.last == 1 && f.count.near(len(missing)) {
-		f.count.single()
-	}
 	if f.count.target() > 1 {
 		f.release(now)
 	}

@@ -164,23 +164,6 @@ func TestOnly(t *testing.T) {
 	}
 }
 
-// TestNear: what a near server sends in a moment comes over one connection.
-func TestNear(t *testing.T) {
-	for chunks, more := range map[int]bool{20: false, 2000: true} {
-		f := New(Config{Connections: 8, Chunk: 64 << 10, Chunks: chunks})
-		a := f.Begin(0, 0, 4, time.Millisecond)
-		f.Bytes(time.Millisecond, a.ID, 1<<10)
-		f.Bytes(2*time.Millisecond, a.ID, 32<<10)
-		missing := make([]int, chunks)
-		for i := range missing {
-			missing[i] = i
-		}
-		if f.Next(3*time.Millisecond, missing); (f.Active() > 1) != more {
-			t.Errorf("%d chunks: %d connections", chunks, f.Active())
-		}
-	}
-}
-
 // TestLimit: where a limit is what bounds the rate, one connection stays one.
 func TestLimit(t *testing.T) {
 	l := line{rate: 2e5, each: 1e9, rtt: 50 * time.Millisecond}

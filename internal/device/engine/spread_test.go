@@ -197,7 +197,7 @@ func TestSpread(t *testing.T) {
 		most, least int // requests at the same time
 		twice       int // bytes that may come twice
 	}{
-		{name: "ranges", answer: (*pieceServer).slowly, connections: 8, least: 2, most: 9, twice: 128 << 10},
+		{name: "ranges", answer: (*pieceServer).slowly, connections: 8, least: 2, most: 9, twice: 1 << 20},
 		{name: "one connection", answer: nil, connections: 1, least: 1, most: 1},
 		{name: "no tags", answer: (*pieceServer).slowly, untagged: true, connections: 8, least: 1, most: 9,
 			twice: 1 << 20},
