@@ -105,6 +105,9 @@ type site struct {
 	most    int           // transfers at the same time, 0 for no limit
 	freed   chan struct{} // closed when a permit becomes free
 	limit   *ratelimit.Limiter
+	// downloads are those that come in pieces. One that waits for its next piece is a
+	// user.
+	downloads map[download]*group
 }
 
 func newGate(b Budget) *gate { return &gate{budget: b, sites: map[place]*site{}} }
@@ -160,12 +163,35 @@ func (g *gate) open(a netip.Addr) (place, *site) {
 	return at, &site{most: most, freed: make(chan struct{}), limit: ratelimit.New(float64(rate), 0)}
 }
 
+// download names one download of a device, whose pieces come by several transfers.
+// The zero value is a transfer by itself.
+type download struct {
+	client netip.Addr
+	name   string // what the device calls it
+}
+
+// group is the transfers of one download, which have one permit together.
+type group struct {
+	running int
+	left    time.Time // when the last one ended, while none is running
+}
+
+const (
+	// mostPieces is how many transfers of one download share a permit.
+	mostPieces = 16
+	// pieceGap is how long a permit is kept for the next piece of a download.
+	pieceGap = time.Second
+	// maxDownload bounds the name of a download.
+	maxDownload = 64
+)
+
 // permit is the right of one transfer to send. A nil permit has no limits.
 type permit struct {
 	gate *gate
 	at   place
 	site *site
 	held bool
+	of   download
 }
 
 // enter gives a transfer of size bytes a permit. If there is none now it
@@ -182,18 +208,49 @@ func (g *gate) enter(p *permit, client netip.Addr, size int64) (ok bool, freed <
 		}
 		p.site.users++
 	}
-	limited := p.site.most > 0 && size > orElse(g.budget.Free, defaultFree)
-	if limited && p.site.running >= p.site.most {
+	if p.site.most == 0 || size <= orElse(g.budget.Free, defaultFree) {
+		return true, nil
+	}
+	if p.site.join(p.of) {
+		p.held = true
+		return true, nil
+	}
+	if p.site.running >= p.site.most {
 		return false, p.site.freed
 	}
-	if limited {
-		p.site.running++
-		p.held = true
-	}
+	p.site.running++
+	p.held = true
+	p.site.begin(&p.of)
 	return true, nil
 }
 
-// leave gives the permit back, once.
+// join lets a transfer share the permit of its download, if that has one.
+func (s *site) join(of download) bool {
+	d := s.downloads[of]
+	if of.name == "" || d == nil || d.running >= mostPieces {
+		return false
+	}
+	if d.running++; d.running == 1 {
+		s.users-- // it was kept for this piece
+	}
+	return true
+}
+
+// begin begins a download with the permit of its first transfer. One of a download
+// that has as many as may share a permit counts by itself.
+func (s *site) begin(of *download) {
+	if of.name == "" || s.downloads[*of] != nil {
+		of.name = ""
+		return
+	}
+	if s.downloads == nil {
+		s.downloads = map[download]*group{}
+	}
+	s.downloads[*of] = &group{running: 1}
+}
+
+// leave gives the permit back, once. That of a download in pieces is kept for the next
+// one for a while.
 func (p *permit) leave() {
 	if p == nil || p.site == nil {
 		return
@@ -202,13 +259,48 @@ func (p *permit) leave() {
 	defer p.gate.mu.Unlock()
 	s := p.site
 	p.site = nil
-	if p.held {
-		s.running--
-		close(s.freed)
-		s.freed = make(chan struct{})
+	if p.held && !p.gate.keeps(p.at, s, p.of) {
+		s.free()
 	}
-	if s.users--; s.users == 0 && p.gate.sites[p.at] == s {
-		delete(p.gate.sites, p.at)
+	p.gate.drop(p.at, s)
+}
+
+// keeps keeps the permit of a download whose transfer has ended, and reports whether
+// it does.
+func (g *gate) keeps(at place, s *site, of download) bool {
+	d := s.downloads[of]
+	if of.name == "" || d == nil {
+		return false
+	}
+	if d.running--; d.running > 0 {
+		return true
+	}
+	s.users++
+	ended := time.Now()
+	d.left = ended
+	time.AfterFunc(pieceGap, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if s.downloads[of] == d && d.running == 0 && d.left.Equal(ended) {
+			delete(s.downloads, of)
+			s.free()
+			g.drop(at, s)
+		}
+	})
+	return true
+}
+
+// free gives a permit back.
+func (s *site) free() {
+	s.running--
+	close(s.freed)
+	s.freed = make(chan struct{})
+}
+
+// drop takes a user off a site, which is forgotten with its last one.
+func (g *gate) drop(at place, s *site) {
+	if s.users--; s.users == 0 && g.sites[at] == s {
+		delete(g.sites, at)
 	}
 }
 

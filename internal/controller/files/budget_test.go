@@ -186,6 +186,104 @@ func TestBudgetTFTP(t *testing.T) {
 	}
 }
 
+// TestPieces: the transfers of one download have one permit together, and keep it for
+// the next piece; those of another download, of another device, or too many of one, do
+// not share it.
+func TestPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(Budget{Transfers: 1})
+		here := netip.MustParseAddr("10.0.0.1")
+		enter := func(client netip.Addr, name string) *permit {
+			p := &permit{of: download{client, name}}
+			if ok, _ := g.enter(p, client, big); !ok {
+				p.leave()
+				return nil
+			}
+			return p
+		}
+		var held []*permit
+		for i := range mostPieces {
+			p := enter(here, "a")
+			if p == nil {
+				t.Fatalf("piece %d is refused", i)
+			}
+			held = append(held, p)
+		}
+		others := func(when string) {
+			t.Helper()
+			for _, o := range []download{{here, "b"}, {here.Next(), "a"}, {here, ""}} {
+				if enter(o.client, o.name) != nil {
+					t.Errorf("%s: download %q of %v has a permit, too", when, o.name, o.client)
+				}
+			}
+		}
+		others("under way")
+		if enter(here, "a") != nil {
+			t.Error("one more piece than may share a permit")
+		}
+		for _, p := range held {
+			p.leave()
+			p.leave()
+		}
+		others("between two pieces")
+		time.Sleep(pieceGap / 2)
+		p := enter(here, "a")
+		if p == nil {
+			t.Fatal("the next piece is refused")
+		}
+		time.Sleep(2 * pieceGap)
+		others("the next piece under way")
+		p.leave()
+		time.Sleep(pieceGap + time.Millisecond)
+		q := enter(here.Next(), "")
+		if q == nil {
+			t.Fatal("the permit of a download that has ended is kept")
+		}
+		q.leave()
+		if len(g.sites) > 0 {
+			t.Errorf("%d sites are remembered", len(g.sites))
+		}
+	})
+}
+
+// TestPiecesOverHTTP: the name of a download counts with a range only.
+func TestPiecesOverHTTP(t *testing.T) {
+	s := serve(t, Config{Budget: Budget{Transfers: 1}})
+	ask := func(id, ranged string) *http.Response {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.http+"big.bin", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range map[string]string{downloadHeader: id, "Range": ranged} {
+			if value != "" {
+				req.Header.Set(name, value)
+			}
+		}
+		resp, err := from("127.0.0.1").Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { resp.Body.Close() })
+		return resp
+	}
+	if resp := ask("a", "bytes=0-524287"); resp.StatusCode != http.StatusPartialContent {
+		t.Fatal(resp.Status)
+	}
+	for _, c := range []struct {
+		id, ranged string
+		status     int
+	}{
+		{"a", "bytes=524288-", http.StatusPartialContent}, {"b", "bytes=524288-", http.StatusServiceUnavailable},
+		{"a", "", http.StatusServiceUnavailable}, {"", "bytes=524288-", http.StatusServiceUnavailable},
+		{strings.Repeat("a", maxDownload+1), "bytes=524288-", http.StatusServiceUnavailable},
+	} {
+		if resp := ask(c.id, c.ranged); resp.StatusCode != c.status {
+			t.Errorf("%q, %q: %s, not %d", c.id, c.ranged, resp.Status, c.status)
+		}
+	}
+}
+
 // TestRate: a site gets no more bytes a second, however many ask.
 func TestRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

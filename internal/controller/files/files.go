@@ -231,7 +231,7 @@ func (s *server) answer(rw http.ResponseWriter, r *http.Request) {
 	}
 	defer c.Close()
 	if r.Method == http.MethodGet && r.Header.Get("If-None-Match") != c.etag {
-		p := &permit{}
+		p := &permit{of: downloadOf(r, client, name)}
 		defer p.leave()
 		if ok, _ := s.gate.enter(p, client, c.size); !ok {
 			s.cfg.Metrics.refusal(protoHTTP)
@@ -251,6 +251,19 @@ func (s *server) answer(rw http.ResponseWriter, r *http.Request) {
 	w.counts, w.size = true, c.size
 	setRange(r.Header, c.size)
 	http.ServeContent(w, r, path.Base(name), c.changed, c.ReadSeekCloser) // a plain file: the system copies it
+}
+
+// downloadHeader names the download that a request is a piece of, so that its pieces
+// have one permit together.
+const downloadHeader = "Peerload-Download"
+
+// downloadOf returns which download of a client a request for a file is a piece of.
+func downloadOf(r *http.Request, client netip.Addr, name string) download {
+	id := r.Header.Get(downloadHeader)
+	if id == "" || len(id) > maxDownload || r.Header.Get("Range") == "" {
+		return download{}
+	}
+	return download{client, id + " " + name}
 }
 
 // clientOf is the address that a request came from.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/url"
 	"time"
 
@@ -66,6 +67,7 @@ type download struct {
 	// asked for.
 	piece int64
 	took  time.Duration // until the last answer came
+	name  string        // by which a server knows the pieces
 }
 
 // run downloads and tells how it ended, unless it was stopped.
@@ -312,7 +314,8 @@ func (d *download) open() (*origin.Body, error) {
 	r := origin.Request{URL: j.origin(), Offset: off, Validator: validator, Size: j.size(), Verified: j.spec.keyed(),
 		Header: j.spec.Header}
 	if d.piece = d.firstPiece(off); d.piece > 0 {
-		r.End = d.piece
+		d.name = fmt.Sprintf("%016x", rand.Uint64())
+		r.End, r.Download = d.piece, d.name
 	}
 	asked := j.dev.now()
 	b, err := j.dev.cfg.Origin.Open(ctx, r)

@@ -129,7 +129,8 @@ func (d *download) inPieces(b *origin.Body) (int64, error) {
 	}
 	narrow, err := spread.Run(d.ctx, spread.Config{
 		Connections: j.dev.cfg.Connections, Limit: float64(j.dev.cfg.OriginRate), Geometry: d.part.Geometry(),
-		Verified: j.spec.keyed(), Source: j.origin(), Others: d.others(), Took: d.took, Open: d.openPiece,
+		Verified: j.spec.keyed(), Source: j.origin(), Others: d.others(), Download: d.name, Took: d.took,
+		Open: d.openPiece,
 	}, b, sink{d})
 	if narrow {
 		j.dev.servers.narrowed(j.dev.now(), j.origin())

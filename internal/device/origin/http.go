@@ -160,6 +160,9 @@ func (h *httpOrigin) setHeaders(req *http.Request, r Request) {
 			what += strconv.FormatInt(r.End-1, 10)
 		}
 		req.Header.Set("Range", what)
+		if r.Download != "" {
+			req.Header.Set("Peerload-Download", r.Download)
+		}
 		if r.Validator != "" {
 			req.Header.Set("If-Range", r.Validator)
 		}

@@ -42,6 +42,9 @@ type Request struct {
 	// server that cannot do that sends the rest of the file, or all of it; Body.End
 	// says so.
 	End int64
+	// Download names the download that this is a piece of: the product's server counts
+	// its pieces as one transfer. "": none.
+	Download string
 	// Beside says that other bodies of the server are under way: that it refuses this
 	// one says nothing about them.
 	Beside bool

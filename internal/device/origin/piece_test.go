@@ -86,8 +86,8 @@ func TestPiece(t *testing.T) {
 func TestPieceBeside(t *testing.T) {
 	var n atomic.Int32
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if n.Add(1); r.Header.Get("Range") == "" {
-			t.Error("asks without a range")
+		if n.Add(1); r.Header.Get("Range") == "" || r.Header.Get("Peerload-Download") != "one" {
+			t.Error("asks without a range, or does not say for which download")
 		}
 		w.Header().Set("Retry-After", "60")
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -95,7 +95,8 @@ func TestPieceBeside(t *testing.T) {
 	defer s.Close()
 	m := newMux(t, Config{})
 	for range 2 {
-		_, err := m.Open(context.Background(), Request{URL: parseURL(t, s.URL+"/f"), End: 4096, Size: 1 << 20, Beside: true})
+		_, err := m.Open(context.Background(), Request{URL: parseURL(t, s.URL+"/f"), End: 4096, Size: 1 << 20,
+			Download: "one", Beside: true})
 		if !errors.Is(err, ErrBusy) {
 			t.Error(err)
 		}

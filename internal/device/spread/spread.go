@@ -42,6 +42,8 @@ type Config struct {
 	Source *url.URL
 	// Others are used beside it; a caller that names some checks each chunk.
 	Others []*url.URL
+	// Download is the name of the download, as in origin.Request.
+	Download string
 	// Took is how long the first answer took.
 	Took time.Duration
 	// Open asks a server. Required.
@@ -231,7 +233,7 @@ func (s *spread) ask(ctx context.Context, a pieces.Ask, u *url.URL) (*origin.Bod
 	off, n := s.Geometry.Span(a.End - 1)
 	end := off + int64(n)
 	b, err := s.Open(ctx, origin.Request{URL: u, Offset: from, End: end, Validator: s.first.Validator,
-		Size: s.Geometry.Size, Verified: s.Verified, Beside: true})
+		Size: s.Geometry.Size, Verified: s.Verified, Download: s.Download, Beside: true})
 	if err != nil {
 		return nil, err
 	}
