@@ -214,7 +214,7 @@ func (j *job) carryOut(a pdp.Action) {
 		j.drop(a.Indices)
 	case pdp.SendTable:
 		if l := j.links[a.Link]; l != nil {
-			j.sendTable(l)
+			go j.sendTable(l) // it may have to read the file
 		}
 	case pdp.SetSize:
 		part, gen := j.content()

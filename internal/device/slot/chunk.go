@@ -1,9 +1,11 @@
 package slot
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"hash/crc32"
+	"io"
 	iofs "io/fs"
 
 	"github.com/peerload/peerload/load"
@@ -15,15 +17,38 @@ import (
 // held with other bytes: to replace it, Drop it first. Chunks may come in any
 // order. A full medium is ErrNoSpace and costs no chunk held.
 func (p *Partial) WriteChunk(i int, b []byte) error {
-	d, crc := load.DigestOf(b), crc32.Checksum(b, castagnoli)
+	return p.take(i, b, false)
+}
+
+// take stores a chunk; replace says that it counts for more than one that is held
+// with other bytes.
+func (p *Partial) take(i int, b []byte, replace bool) error {
+	crc := crc32.Checksum(b, castagnoli)
+	d := standIn(crc)
+	if p.table != nil {
+		d = load.DigestOf(b)
+	}
 	p.writing.Lock()
 	defer p.writing.Unlock()
 	if err := p.usable(); err != nil {
 		return err
 	}
 	off, have, err := p.accept(i, len(b), d)
-	if err != nil || have {
+	if err != nil {
 		return err
+	}
+	if have {
+		switch same, err := p.holds(off, i, b, crc); {
+		case err != nil:
+			return err
+		case same:
+			return nil
+		case !replace:
+			return fmt.Errorf("%s: %w: chunk %d is held with other bytes", p.target, ErrBadChunk, i)
+		}
+		if err := p.forget(i); err != nil {
+			return err
+		}
 	}
 	return p.write(off, i, b, d, crc)
 }
@@ -32,34 +57,28 @@ func (p *Partial) WriteChunk(i int, b []byte) error {
 // where no table says which are right, a chunk that is held with other bytes is
 // replaced.
 func (p *Partial) ReplaceChunk(i int, b []byte) error {
-	d, crc := load.DigestOf(b), crc32.Checksum(b, castagnoli)
-	p.writing.Lock()
-	defer p.writing.Unlock()
-	if err := p.usable(); err != nil {
-		return err
-	}
-	if p.table == nil && p.differs(i, len(b), d) {
-		if err := p.forget(i); err != nil {
-			return err
-		}
-	}
-	off, have, err := p.accept(i, len(b), d)
-	if err != nil || have {
-		return err
-	}
-	return p.write(off, i, b, d, crc)
+	return p.take(i, b, true)
 }
 
-// differs reports whether chunk i is held with as many bytes as are offered, and
-// others.
-func (p *Partial) differs(i, n int, d load.Digest) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.has(i) {
-		return false
+// holds reports whether chunk i, which is held and begins at off, has these bytes.
+// Where no table says so they are compared: anybody can make bytes of a given CRC.
+// What the medium has lost is not what it was. The caller holds writing.
+func (p *Partial) holds(off int64, i int, b []byte, crc uint32) (bool, error) {
+	if p.table != nil {
+		return true, nil
 	}
-	_, want := p.x.g.Span(i)
-	return n == want && p.x.digests[i] != d
+	p.mu.Lock()
+	differs := p.crc[i] != crc
+	p.mu.Unlock()
+	if differs {
+		return false, nil
+	}
+	held := make([]byte, len(b))
+	_, err := p.data.ReadAt(held, off)
+	if err != nil && !mediumFault(err) {
+		return false, fmt.Errorf("read chunk %d of %s: %w", i, p.target, err)
+	}
+	return err == nil && bytes.Equal(held, b), nil
 }
 
 // write stores a chunk that was accepted. The caller holds writing.
@@ -99,13 +118,8 @@ func (p *Partial) accept(i, n int, d load.Digest) (off int64, have bool, err err
 	case p.table != nil && p.table[i] != d:
 		return 0, false, fmt.Errorf("%s: %w: chunk %d is %s, signed is %s", p.target, ErrBadChunk, i, d.Short(),
 			p.table[i].Short())
-	case !p.has(i):
-		return off, false, nil
-	case p.x.digests[i] != d:
-		return 0, false, fmt.Errorf("%s: %w: chunk %d is %s, held is %s", p.target, ErrBadChunk, i, d.Short(),
-			p.x.digests[i].Short())
 	}
-	return off, true, nil
+	return off, p.has(i), nil
 }
 
 func (p *Partial) writeError(i, n int, err error) error {
@@ -267,7 +281,7 @@ func (p *Partial) recut(x *index, crc []uint32) error {
 		if !whole {
 			continue
 		}
-		if n == from {
+		if _, unproven := standsIn(p.x.digests[first]); n == from && (p.table == nil || !unproven) {
 			x.digests[i], crc[i] = p.x.digests[first], p.crc[first]
 			continue
 		}
@@ -286,10 +300,14 @@ func (p *Partial) recut(x *index, crc []uint32) error {
 // whether each of them still is what was stored.
 func (p *Partial) join(first, last int, x *index, crc []uint32, i int) (bool, error) {
 	whole, wholeCRC, part := sha256.New(), crc32.New(castagnoli), crc32.New(castagnoli)
+	sinks := []io.Writer{wholeCRC, part}
+	if p.table != nil {
+		sinks = append(sinks, whole)
+	}
 	for k := first; k <= last; k++ {
 		off, n := p.x.g.Span(k)
 		part.Reset()
-		err := p.scan(off, n, whole, wholeCRC, part)
+		err := p.scan(off, n, sinks...)
 		if err != nil && !mediumFault(err) {
 			return false, fmt.Errorf("read chunk %d of %s: %w", k, p.target, err)
 		}
@@ -297,6 +315,9 @@ func (p *Partial) join(first, last int, x *index, crc []uint32, i int) (bool, er
 			return false, nil
 		}
 	}
-	x.digests[i], crc[i] = load.Digest(whole.Sum(nil)), wholeCRC.Sum32()
+	x.digests[i], crc[i] = standIn(wholeCRC.Sum32()), wholeCRC.Sum32()
+	if p.table != nil {
+		x.digests[i] = load.Digest(whole.Sum(nil))
+	}
 	return true, nil
 }

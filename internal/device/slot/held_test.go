@@ -55,7 +55,7 @@ func TestOpenHeld(t *testing.T) {
 	for what, change := range map[string]func(s *Spec){
 		"another size":   func(s *Spec) { s.Geometry.Size, s.Table = 200_001, nil },
 		"another table":  func(s *Spec) { s.Table = append(load.Table{}, table...); s.Table[1][0] ^= 1 },
-		"another digest": func(s *Spec) { s.Digest.digest[0] ^= 1 },
+		"another digest": func(s *Spec) { s.Digest.digest[0] ^= 1; s.Table = nil },
 	} {
 		other := signed
 		change(&other)

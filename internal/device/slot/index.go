@@ -19,7 +19,8 @@ import (
 //	48  8  size in bytes, -1 when not known
 //	56  4  CRC-32C of the 56 bytes before
 //	60  4  zero
-//	64 32  digest of chunk 0, zero when it is not held; and so on
+//	64 32  digest of chunk 0, zero when it is not held; and so on. Where no table
+//	       says what it must be: 28 times 0xFF and its CRC-32C
 //
 // The file may be short: chunks beyond its end are not held. Nothing in it is
 // believed before the data has been hashed again.
@@ -33,12 +34,33 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// standIn stands for the digest of a chunk that nobody has to be able to tell from
+// another one: no table says what it must be, and the digest of the whole file
+// decides. It shows what a medium has lost; it proves nothing.
+func standIn(crc uint32) load.Digest {
+	var d load.Digest
+	for i := range d {
+		d[i] = 0xff
+	}
+	binary.BigEndian.PutUint32(d[standInCRC:], crc)
+	return d
+}
+
+// standInCRC is where the CRC-32C begins in a stand-in.
+const standInCRC = digestSize - crc32.Size
+
+// standsIn reports whether d is a stand-in, and of which CRC-32C.
+func standsIn(d load.Digest) (crc uint32, ok bool) {
+	crc = binary.BigEndian.Uint32(d[standInCRC:])
+	return crc, d == standIn(crc)
+}
+
 // index is the content of a partial file's index file.
 type index struct {
 	key     load.Digest
 	epoch   uint64
 	g       load.Geometry
-	digests []load.Digest // one per chunk, zero when not held
+	digests []load.Digest // or stand-ins, one per chunk, zero when not held
 }
 
 // header returns the first indexHeader bytes of the index.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"hash/crc32"
 	"io"
 	iofs "io/fs"
 	"os"
@@ -331,10 +330,14 @@ func (p *Partial) count() {
 }
 
 // filter drops, in memory, each held chunk that differs from t, and returns
-// how many. A nil t fits everything.
+// how many. A nil t fits everything, and what a chunk with a stand-in is, recheck
+// finds out.
 func (p *Partial) filter(t load.Table) int {
 	dropped := 0
 	for i := range p.x.digests {
+		if _, unproven := standsIn(p.x.digests[i]); unproven {
+			continue
+		}
 		if t != nil && !p.x.digests[i].IsZero() && p.x.digests[i] != t[i] {
 			p.x.digests[i] = load.Digest{}
 			dropped++
@@ -348,53 +351,6 @@ func (p *Partial) filter(t load.Table) int {
 		}
 	}
 	return dropped
-}
-
-// recheck hashes what an earlier process left, and keeps what is right. It
-// reads from the medium, so it also counts as the read-back.
-func (p *Partial) recheck() error {
-	if p.held == 0 {
-		return nil
-	}
-	fi, err := p.data.Stat()
-	if err != nil {
-		return err
-	}
-	if !p.cfg.NoSync {
-		if err := p.data.Flush(0, fi.Size()); err != nil {
-			return err
-		}
-	}
-	whole, chunk, crc := p.sum, sha256.New(), crc32.New(castagnoli)
-	for i, d := range p.x.digests {
-		off, n := p.x.g.Span(i)
-		if d.IsZero() {
-			continue
-		}
-		chunk.Reset()
-		crc.Reset()
-		sinks := []io.Writer{chunk, crc}
-		inOrder := p.settled == i
-		if inOrder {
-			p.saveSum()
-			sinks = append(sinks, whole)
-		}
-		if off+int64(n) > fi.Size() || p.scan(off, n, sinks...) != nil || load.Digest(chunk.Sum(nil)) != d {
-			if inOrder {
-				p.restoreSum()
-			}
-			p.x.digests[i] = load.Digest{}
-			continue
-		}
-		p.crc[i] = crc.Sum32()
-		if inOrder {
-			p.settled = i + 1
-		}
-	}
-	p.count()
-	// An earlier process may have synced nothing of it.
-	p.unsynced += fi.Size()
-	return nil
 }
 
 // scan reads n bytes from off through the buffer into every sink.
@@ -475,18 +431,6 @@ func (p *Partial) Has(i int) bool {
 
 func (p *Partial) has(i int) bool {
 	return i >= 0 && i < len(p.x.digests) && !p.x.digests[i].IsZero()
-}
-
-// Digests returns a copy of the digests of the chunks held, zero where one is
-// not. While the size is unknown it ends with the last chunk held.
-func (p *Partial) Digests() load.Table {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := len(p.x.digests)
-	for !p.x.g.Known() && n > 0 && p.x.digests[n-1].IsZero() {
-		n--
-	}
-	return append(load.Table{}, p.x.digests[:n]...)
 }
 
 // Close closes the partial file and keeps it on disk if it holds anything;

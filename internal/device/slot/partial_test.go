@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"errors"
 	iofs "io/fs"
+	"os"
+	"os/exec"
 	"slices"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/load"
@@ -527,10 +530,49 @@ func TestDigestOfZeros(t *testing.T) {
 	d := newDisk(t)
 	b := random(10, 20)
 	spec := signed(b)
-	spec.Digest = slot.Expect(load.Digest{})
+	spec.Digest, spec.Table = slot.Expect(load.Digest{}), nil
 	p := open(t, d, "/d/x", spec, slot.Config{})
 	must(t, fill(p, b))
 	_, err := p.Finish()
 	wantErr(t, err, slot.ErrDigest)
 	wantErr(t, p.Commit(), slot.ErrIncomplete)
+}
+
+// BenchmarkCPU measures the processor time of storing, settling and verifying a file,
+// beside that of the program sha256sum for the same file in the same run.
+func BenchmarkCPU(bench *testing.B) {
+	b := random(64<<20, 20)
+	pinned := signed(b)
+	pinned.Table = nil
+	measure := func(name string, who int, f func(bench *testing.B)) {
+		bench.Run(name, func(bench *testing.B) {
+			before := cpu(bench, who)
+			for bench.Loop() {
+				f(bench)
+			}
+			bench.ReportMetric((cpu(bench, who)-before).Seconds()/float64(bench.N)/float64(len(b))*1e9, "CPU-s/GB")
+		})
+	}
+	for _, s := range []struct {
+		name string
+		spec slot.Spec
+	}{{"signed", signed(b)}, {"pinned", pinned}} {
+		dir := bench.TempDir()
+		measure(s.name, syscall.RUSAGE_SELF, func(bench *testing.B) {
+			must(bench, fetch(slot.OS{}, dir+"/x", s.spec, slot.Config{}, b))
+		})
+	}
+	name := bench.TempDir() + "/x"
+	must(bench, os.WriteFile(name, b, 0o600))
+	measure("sha256sum", syscall.RUSAGE_CHILDREN, func(bench *testing.B) {
+		must(bench, exec.Command("sha256sum", name).Run())
+	})
+}
+
+// cpu is the processor time of this process, or of the children that have ended.
+func cpu(t testing.TB, who int) time.Duration {
+	t.Helper()
+	var r syscall.Rusage
+	must(t, syscall.Getrusage(who, &r))
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }

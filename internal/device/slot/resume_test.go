@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"strings"
 	"syscall"
@@ -215,4 +216,97 @@ func TestSweep(t *testing.T) {
 		t.Errorf("then it leaves %v, want %v", got, want[3:])
 	}
 	must(t, slot.Sweep(slot.OS{}, dir+"/missing", func(string) bool { return true }))
+}
+
+// sameCRC returns other bytes of the length and the CRC-32C of b: the first bit is
+// another one, and the last 32 bits make up for it.
+func sameCRC(t *testing.T, b []byte) []byte {
+	t.Helper()
+	table := crc32.MakeTable(crc32.Castagnoli)
+	sum := func(b []byte) uint32 { return crc32.Checksum(b, table) }
+	zero := make([]byte, len(b))
+	flip := func(bit int) uint32 { // what one bit changes
+		zero[bit/8] ^= 1 << (bit % 8)
+		defer func() { zero[bit/8] = 0 }()
+		return sum(zero) ^ sum(make([]byte, len(b)))
+	}
+	need, last := flip(0), 8*(len(b)-4)
+	rows := make([]uint64, 32) // what the bit changes, and which bits it stands for
+	for i := range rows {
+		rows[i] = uint64(flip(last+i))<<32 | 1<<i
+	}
+	goal := uint64(need) << 32
+	for bit := 63; bit >= 32; bit-- {
+		at := slices.IndexFunc(rows, func(r uint64) bool { return r>>bit&1 == 1 })
+		if at < 0 {
+			continue
+		}
+		pivot := rows[at]
+		rows = slices.Delete(rows, at, at+1)
+		for i := range rows {
+			if rows[i]>>bit&1 == 1 {
+				rows[i] ^= pivot
+			}
+		}
+		if goal>>bit&1 == 1 {
+			goal ^= pivot
+		}
+	}
+	other := bytes.Clone(b)
+	other[0] ^= 1
+	for i := range 4 {
+		other[len(b)-4+i] ^= byte(goal >> (8 * i))
+	}
+	if sum(other) != sum(b) || bytes.Equal(other, b) {
+		t.Fatal("the CRC is another one")
+	}
+	return other
+}
+
+// A CRC proves nothing about bytes that somebody chose: what is held is compared, and
+// the digest of the whole file, or the chunk's own, decides.
+func TestForgedCRC(t *testing.T) {
+	b := random(4*chunk+9, 31)
+	forged := bytes.Clone(b)
+	copy(forged[chunk:], sameCRC(t, piece(b, 1)))
+	pinned := signed(b)
+	pinned.Table = nil
+	d := newDisk(t)
+	p := open(t, d, "/d/x", pinned, slot.Config{})
+	must(t, p.WriteChunk(1, piece(forged, 1)))
+	wantErr(t, p.WriteChunk(1, piece(b, 1)), slot.ErrBadChunk)
+	must(t, fill(p, b))
+	_, err := p.Finish()
+	wantErr(t, err, slot.ErrDigest)
+	if got := p.Digests(); !slices.Equal(got, tableOf(forged)) {
+		t.Errorf("the digests are those of other bytes: %v", got)
+	}
+	must(t, p.ReplaceChunk(1, piece(b, 1)))
+	if _, err = p.Finish(); err != nil {
+		t.Errorf("after the right bytes counted for more: %v", err)
+	}
+	must(t, p.Close())
+
+	// The same bytes left by an earlier process: with the table they are found at once,
+	// without it by the digest of the whole.
+	for _, spec := range []slot.Spec{pinned, signed(b)} {
+		d := newDisk(t)
+		p := open(t, d, "/d/x", pinned, slot.Config{})
+		must(t, fill(p, forged))
+		must(t, p.Close())
+		p = open(t, d, "/d/x", spec, slot.Config{})
+		if p.Has(1) != (spec.Table == nil) || !p.Has(0) || !p.Has(4) {
+			t.Errorf("with a table %v: has(1) is %v", spec.Table != nil, p.Has(1))
+		}
+		if spec.Table == nil {
+			_, err := p.Finish()
+			wantErr(t, err, slot.ErrDigest)
+			continue
+		}
+		must(t, p.WriteChunk(1, piece(b, 1)))
+		digest, err := p.Finish()
+		if err != nil || digest != load.DigestOf(b) {
+			t.Errorf("%s, %v", digest, err)
+		}
+	}
 }

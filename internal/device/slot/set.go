@@ -171,7 +171,7 @@ func entriesOf(dir string, parts []*Partial) (es []Entry, noSync bool, err error
 			return nil, false, fmt.Errorf("%s is not in %s", p.target, dir)
 		}
 		es = append(es, Entry{
-			Name: filepath.Base(p.target), Size: p.x.g.Size, Digest: load.Digest(p.sum.Sum(nil)),
+			Name: filepath.Base(p.target), Size: p.x.g.Size, Digest: p.digest(),
 		})
 		noSync = noSync || p.cfg.NoSync
 	}

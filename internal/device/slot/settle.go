@@ -8,6 +8,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"slices"
 	"syscall"
 
 	"github.com/peerload/peerload/load"
@@ -37,6 +38,31 @@ func (p *Partial) restoreSum() {
 	}
 }
 
+// proven reports whether the digests of all chunks are signed, and so the whole file
+// needs none of its own: what has the chunks that the table names, in their order,
+// is the file.
+func (p *Partial) proven() bool {
+	_, given := p.want.Given()
+	return given && p.table != nil
+}
+
+// sums is where the bytes of chunks in their order go to.
+func (p *Partial) sums() []io.Writer {
+	if p.proven() {
+		return nil
+	}
+	return []io.Writer{p.sum}
+}
+
+// digest is that of the whole file, once all is settled.
+func (p *Partial) digest() load.Digest {
+	if p.proven() {
+		d, _ := p.want.Given()
+		return d
+	}
+	return load.Digest(p.sum.Sum(nil))
+}
+
 // mediumFault reports whether a read failed because of the medium, so that
 // fetching the chunk again may help.
 func mediumFault(err error) bool {
@@ -44,7 +70,8 @@ func mediumFault(err error) bool {
 }
 
 // Settle follows the write position: when a window is full, it writes it to the
-// medium, reads it back and hashes it into the digest of the whole file. Every
+// medium, reads it back, compares it with what was written by its CRC-32C and, if no
+// signed table has proven it, hashes it into the digest of the whole file. Every
 // SyncEvery bytes it makes everything durable. It handles at most one window;
 // with force it handles the whole prefix and makes it durable. It is cheap when
 // there is nothing to do, so call it after every chunk. A chunk that is read
@@ -155,7 +182,7 @@ func (p *Partial) readBack(i int) (next int, err error) {
 	p.mu.Unlock()
 	p.saveSum()
 	c := crc32.New(castagnoli)
-	err = p.scan(off, n, p.sum, c)
+	err = p.scan(off, n, append(p.sums(), c)...)
 	if err == nil && c.Sum32() == crc {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -204,7 +231,7 @@ func (p *Partial) Finish() (load.Digest, error) {
 	if err := p.settle(true); err != nil {
 		return load.Digest{}, err
 	}
-	d := load.Digest(p.sum.Sum(nil))
+	d := p.digest()
 	if !p.want.fits(d) {
 		if err := p.findLost(); err != nil {
 			return d, err
@@ -213,7 +240,7 @@ func (p *Partial) Finish() (load.Digest, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.rehash || p.settled != len(p.x.digests) {
+	if p.rehash || p.settled != len(p.x.digests) || p.proven() && !slices.Equal(p.table, p.x.digests) {
 		return d, fmt.Errorf("%s: %w: a chunk was dropped meanwhile", p.target, ErrIncomplete)
 	}
 	p.done = true
@@ -223,8 +250,8 @@ func (p *Partial) Finish() (load.Digest, error) {
 // EndsWith reports whether the file is its first chunks, so many, and tail: they
 // have the digest that the file must have. It settles what is left of them.
 func (p *Partial) EndsWith(chunks int, tail []byte) bool {
-	if _, given := p.want.Given(); !given {
-		return false
+	if _, given := p.want.Given(); !given || p.table != nil {
+		return false // a signed table has the size, too
 	}
 	p.settling.Lock()
 	defer p.settling.Unlock()
@@ -268,15 +295,21 @@ func (p *Partial) findLost() error {
 	x.digests = append([]load.Digest{}, p.x.digests...)
 	crc := append([]uint32{}, p.crc...)
 	p.mu.Unlock()
-	h := sha256.New()
+	h, c := sha256.New(), crc32.New(castagnoli)
 	for i, d := range x.digests {
 		h.Reset()
+		c.Reset()
 		off, n := x.g.Span(i)
-		err := p.scan(off, n, h)
+		_, unproven := standsIn(d)
+		sinks := []io.Writer{c}
+		if !unproven {
+			sinks = append(sinks, h)
+		}
+		err := p.scan(off, n, sinks...)
 		if err != nil && !mediumFault(err) {
 			return fmt.Errorf("read chunk %d of %s: %w", i, p.target, err)
 		}
-		if err != nil || load.Digest(h.Sum(nil)) != d {
+		if err != nil || c.Sum32() != crc[i] || !unproven && load.Digest(h.Sum(nil)) != d {
 			return p.lost(i, crc[i], err)
 		}
 	}
