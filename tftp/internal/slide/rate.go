@@ -16,6 +16,7 @@ type rate struct {
 	phase  phase
 	since  time.Time // when it began
 	step   int       // of cycle
+	before float64   // bandwidth before the latest look for room
 	bw     [bwRounds]float64
 	full   float64 // highest rate of the start, blocks per second
 	slow   int     // round trips in a row that were longer than before
@@ -68,12 +69,18 @@ const (
 	excessLoss = 0.02
 	// slowTrips are the round trips in a row that show a queue.
 	slowTrips = 8
+	// slowRounds go by before they do: a process that has just begun is slow itself.
+	slowRounds = 3
+	// found is how much more than before a look for room has to bring to go on as at
+	// the start.
+	found = 1.15
 	// rttFor is how long a shortest round trip counts, probeFor how long it takes to
 	// look for it.
 	rttFor   = 10 * time.Second
 	probeFor = 200 * time.Millisecond
-	// quantum is what may go out at once, as time at the rate: timers are coarse.
-	quantum = time.Millisecond
+	// quantum is what may go out at once, as time at the rate: timers are coarse, more
+	// so on a busy machine.
+	quantum = 4 * time.Millisecond
 	// burst is the most that goes out at once, in blocks: small sockets hold as many.
 	burst = 64
 )
@@ -300,7 +307,7 @@ func (r *rate) filling(rtt time.Duration) bool {
 	default:
 		r.slow = 0
 	}
-	return r.slow >= slowTrips
+	return r.slow >= slowTrips && r.roundN >= slowRounds
 }
 
 // startOver reports whether the line is full, at the end of a round of the start.
@@ -324,6 +331,11 @@ func (r *rate) cruise(now time.Time, s *sample) {
 		r.roundRTT = 0
 		return
 	}
+	if s.roundOver && r.before > 0 && r.bandwidth() >= found*r.before && !r.queues() {
+		r.begin(starting, now)
+		r.full, r.same, r.slow, r.before = r.bandwidth(), plateau-1, 0, 0
+		return
+	}
 	over := now.Sub(r.since) >= r.rtt
 	if r.step == 1 && float64(s.inFlight) <= r.holds() {
 		over = true
@@ -333,6 +345,8 @@ func (r *rate) cruise(now time.Time, s *sample) {
 		if r.step++; r.step == 2 {
 			r.step = r.anyStep()
 		}
-		r.step %= len(cycle)
+		if r.step %= len(cycle); r.step == 0 {
+			r.before = r.bandwidth()
+		}
 	}
 }

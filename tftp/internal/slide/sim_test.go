@@ -16,6 +16,8 @@ type line struct {
 	jitter time.Duration // up to that much later, so that packets overtake each other
 	loss   float64
 	dup    float64
+	late   func(at time.Duration) time.Duration // what packets sent then take longer
+	busy   func(at time.Duration) float64       // how much slower the line is then
 	lose   func(flow int, ack bool, block int64, copies int) bool
 }
 
@@ -138,7 +140,11 @@ func (w *world) pump(i int) {
 			if w.now.Sub(w.start) > 3*time.Second {
 				w.queued = max(w.queued, wait)
 			}
-			w.free = w.free.Add(time.Duration(float64(time.Second) / w.line.rate))
+			takes := float64(time.Second) / w.line.rate
+			if w.line.busy != nil {
+				takes *= w.line.busy(w.now.Sub(w.start))
+			}
+			w.free = w.free.Add(time.Duration(takes))
 			at = w.free
 		}
 		w.post(at, event{flow: i, block: b})
@@ -161,6 +167,9 @@ func (w *world) post(at time.Time, e event) {
 			copies++
 		}
 		e.at = at.Add(w.line.delay)
+		if w.line.late != nil {
+			e.at = e.at.Add(w.line.late(w.now.Sub(w.start)))
+		}
 		if w.line.jitter > 0 {
 			e.at = e.at.Add(time.Duration(w.rnd.Int64N(int64(w.line.jitter))))
 		}

@@ -82,6 +82,30 @@ func TestReorderingIsNotLoss(t *testing.T) {
 	}
 }
 
+// A machine that is slow while a transfer begins, and a line that becomes free, are
+// found out: the sender does not stay slow.
+func TestFindsRoom(t *testing.T) {
+	for name, l := range map[string]line{
+		"slow at first": {late: func(at time.Duration) time.Duration {
+			return max(0, 90*time.Millisecond-at/5)
+		}},
+		"busy at first": {busy: func(at time.Duration) float64 {
+			if at < 3*time.Second {
+				return 20
+			}
+			return 1
+		}},
+	} {
+		l.rate, l.queue, l.delay, l.loss = 20*mbit, 340, 100*time.Millisecond, 0.01
+		f := transfer(t, 6, l, 14_006, 2048)
+		took := f.doneAt.Seconds() * l.rate / 14_006
+		t.Logf("%s: %.2f of the time", name, took)
+		if took > 1.8 {
+			t.Error("at most 1.8")
+		}
+	}
+}
+
 // A burst is never longer than a small socket holds, and never faster than the line
 // beyond a few milliseconds: a queue of 40 blocks loses next to nothing.
 func TestPaced(t *testing.T) {
