@@ -56,6 +56,8 @@ shapes every port; loopback needs no rights and shapes the server only.`,
 	strict.Values(cmd, "kind", site.KindNamespace, site.KindLoopback)
 	strict.Values(cmd, "mode", modePeers, "classic")
 	fl.BoolVar(&f.cfg.TFTP, "tftp", false, "the origin is TFTP instead of HTTP")
+	fl.StringVar(&f.cfg.Congestion, "congestion", "",
+		"congestion control of the HTTP server's connections, such as bbr, which the product's server asks for")
 	fl.IntVar(&f.repeat, "repeat", 1, "number of runs")
 	fl.IntSliceVar(&f.cfg.KillRoot, "kill-root", nil, "kill the root when it has so many percent; several: 25,50,75")
 	fl.BoolVar(&f.cfg.Restart, "restart", false, "start a killed device again at once")

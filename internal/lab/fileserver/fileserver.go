@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -68,6 +69,12 @@ func Serve(ln net.Listener, dir string, wan *site.Shaper) (*Server, error) {
 		_ = s.http.Serve(ln)
 	}()
 	return s, nil
+}
+
+// Tune has connections of ln use a congestion control, as the product's server has
+// its own use bbr; it returns what they use.
+func Tune(ln net.Listener, congestion string) (string, error) {
+	return files.Tune(ln, congestion, slog.New(slog.DiscardHandler))
 }
 
 // URL returns the address of a file of the directory.

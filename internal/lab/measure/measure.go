@@ -80,6 +80,9 @@ type Config struct {
 	// Late is how many further devices start when all others have the file. 0:
 	// none.
 	Late int
+	// Congestion is the congestion control of the file server's connections, such as
+	// bbr. "": that of the site.
+	Congestion string
 	// Client fetches in the place of peerload. nil: peerload does.
 	Client *Client
 }
@@ -146,6 +149,7 @@ type measurement struct {
 	dir    *process.RunDir
 	site   site.Site
 	server *fileserver.Server
+	sends  string    // congestion control of the server's connections, "" for the site's
 	sum    string    // SHA-256 of the file, hexadecimal
 	base   site.Wire // the link's counters before the start
 
@@ -247,6 +251,11 @@ func (m *measurement) prepare(ctx context.Context) (err error) {
 	ln, err := m.site.Listen()
 	if err != nil {
 		return err
+	}
+	if m.cfg.Congestion != "" {
+		if m.sends, err = fileserver.Tune(ln, m.cfg.Congestion); err != nil {
+			return fmt.Errorf("--congestion: %w", err)
+		}
 	}
 	if m.server, err = fileserver.Serve(ln, pub, m.site.Shaper()); err != nil {
 		return err

@@ -31,7 +31,8 @@ type Result struct {
 	Loss    units.Fraction `json:"wan_loss,omitempty"`
 	LAN     units.Rate     `json:"lan_bits_per_s,omitempty"`
 	State   string         `json:"state"` // "tmpfs" or "disk"
-	// Congestion is the congestion control of the namespaces.
+	// Congestion is the congestion control of the namespaces, and that of the
+	// server if it has another one.
 	Congestion string `json:"congestion,omitempty"`
 
 	Complete   int              `json:"complete"` // devices whose file the lab has read and found right
@@ -120,6 +121,9 @@ func (m *measurement) result(timedOut bool) *Result {
 	}
 	if s, ok := m.site.(*site.Namespaces); ok {
 		r.LAN, r.Congestion, r.BusiestSent = c.LAN, s.Congestion(), s.BusiestSent(c.Devices)
+		if m.sends != "" {
+			r.Congestion += ", " + m.sends + " at the server"
+		}
 		r.RTTS, r.JitterS, r.Loss = c.RTT.Seconds(), c.Jitter.Seconds(), c.Loss
 	}
 	if w, ok := m.site.Wire(); ok {
