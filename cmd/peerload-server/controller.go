@@ -32,6 +32,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/replica"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/servercert"
+	"github.com/peerload/peerload/internal/controller/store/postgres"
 	"github.com/peerload/peerload/internal/controller/syslog"
 	"github.com/peerload/peerload/internal/loglimit"
 	"github.com/peerload/peerload/internal/sdnotify"
@@ -120,6 +121,11 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 	}
 	inst.locate(cmd.Context(), log)
 	files.Budget.Named = inst.named
+	if db, ok := inst.store.(*postgres.Store); ok {
+		slots := db.Slots()
+		defer slots.Close()
+		files.Budget.Slots = slots
+	}
 	if err := inst.api.Register(files.Metrics); err != nil {
 		return err
 	}

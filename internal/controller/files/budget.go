@@ -32,9 +32,19 @@ type Budget struct {
 	// all other ways to tell. It is called for each transfer. nil: no site has a
 	// name.
 	Named func(netip.Addr) (Named, bool)
+	// Slots count Transfers, and those of Named, over all replicas of a server. While
+	// they do not answer, each replica counts for itself. nil: there are no others.
+	Slots Slots
 	// PrefixV4 and PrefixV6 divide all other addresses into sites. 0: 24 and
 	// 64.
 	PrefixV4, PrefixV6 int
+}
+
+// Slots are the transfers of all replicas.
+type Slots interface {
+	// Take takes one of the first n slots of a site, if one is free; leave gives it
+	// back, once.
+	Take(site string, n int) (leave func(), ok bool, err error)
 }
 
 // Named is a site that has a name, wherever its networks are.
@@ -108,6 +118,9 @@ type site struct {
 	// downloads are those that come in pieces. One that waits for its next piece is a
 	// user.
 	downloads map[download]*group
+	// slots give those of all replicas back that its permits have: one is as good as
+	// another.
+	slots []func()
 }
 
 func newGate(b Budget) *gate { return &gate{budget: b, sites: map[place]*site{}} }
@@ -197,6 +210,43 @@ type permit struct {
 // enter gives a transfer of size bytes a permit. If there is none now it
 // returns false and what to wait for: then enter again, or leave.
 func (g *gate) enter(p *permit, client netip.Addr, size int64) (ok bool, freed <-chan struct{}) {
+	ok, another, freed := g.enterHere(p, client, size)
+	if !another || g.budget.Slots == nil {
+		return ok, freed
+	}
+	name := p.at.name
+	if name == "" {
+		name = p.at.network.String()
+	}
+	leave, ok, err := g.budget.Slots.Take(name, p.site.most)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case err != nil: // each replica counts for itself meanwhile
+		return true, nil
+	case ok:
+		p.site.slots = append(p.site.slots, leave)
+		return true, nil
+	}
+	p.held = false
+	if d := p.site.downloads[p.of]; p.of.name == "" || d == nil {
+		p.site.free()
+	} else if d.running--; d.running == 0 { // else other pieces have come meanwhile, and keep it
+		delete(p.site.downloads, p.of)
+		p.site.free()
+	}
+	// Another replica gives its slot back: nobody here hears of it.
+	again := make(chan struct{})
+	time.AfterFunc(slotAgain, func() { close(again) })
+	return false, again
+}
+
+// slotAgain is when a client that waits asks again for a slot of all replicas.
+const slotAgain = 250 * time.Millisecond
+
+// enterHere is enter, as far as this server goes. another says that the permit is one
+// more of the site.
+func (g *gate) enterHere(p *permit, client netip.Addr, size int64) (ok, another bool, freed <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if p.site == nil {
@@ -209,19 +259,19 @@ func (g *gate) enter(p *permit, client netip.Addr, size int64) (ok bool, freed <
 		p.site.users++
 	}
 	if p.site.most == 0 || size <= orElse(g.budget.Free, defaultFree) {
-		return true, nil
+		return true, false, nil
 	}
 	if p.site.join(p.of) {
 		p.held = true
-		return true, nil
+		return true, false, nil
 	}
 	if p.site.running >= p.site.most {
-		return false, p.site.freed
+		return false, false, p.site.freed
 	}
 	p.site.running++
 	p.held = true
 	p.site.begin(&p.of)
-	return true, nil
+	return true, true, nil
 }
 
 // join lets a transfer share the permit of its download, if that has one.
@@ -292,7 +342,11 @@ func (g *gate) keeps(at place, s *site, of download) bool {
 
 // free gives a permit back.
 func (s *site) free() {
-	s.running--
+	if s.running--; len(s.slots) > s.running {
+		last := len(s.slots) - 1
+		go s.slots[last]() // the database may take its time
+		s.slots = s.slots[:last]
+	}
 	close(s.freed)
 	s.freed = make(chan struct{})
 }

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -466,4 +467,70 @@ func metric(t *testing.T, m *Metrics, name string) float64 {
 	}
 	t.Errorf("there is no metric %s", name)
 	return 0
+}
+
+// fleetSlots are slots that several servers take, as a database has them.
+type fleetSlots struct {
+	sync.Mutex
+	taken map[string]int
+	away  bool
+}
+
+var errSlots = errors.New("the database is away")
+
+func (f *fleetSlots) Take(site string, n int) (leave func(), ok bool, err error) {
+	f.Lock()
+	defer f.Unlock()
+	if f.away {
+		return nil, false, errSlots
+	}
+	if f.taken[site] >= n {
+		return nil, false, nil
+	}
+	f.taken[site]++
+	return func() { f.Lock(); f.taken[site]--; f.Unlock() }, true, nil
+}
+
+// TestSlots: the transfers of a site are bounded over all replicas; what is given back
+// at one is free for a client that waits at another. Without an answer each bounds its
+// own.
+func TestSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slots := &fleetSlots{taken: map[string]int{}}
+		b := Budget{Transfers: 2, Slots: slots}
+		one, two := newGate(b), newGate(b)
+		client, far := netip.MustParseAddr("10.1.0.7"), netip.MustParseAddr("10.2.0.7")
+		enter := func(g *gate, from netip.Addr, want bool) *permit {
+			t.Helper()
+			p := &permit{}
+			if ok, _ := g.enter(p, from, big); ok != want {
+				t.Errorf("entered: %v", ok)
+			}
+			return p
+		}
+		first := enter(one, client, true)
+		enter(two, client, true)
+		enter(one, client, false).leave()
+		enter(two, client, false).leave()
+		enter(two, far, true).leave()
+		waits := &permit{}
+		ok, again := two.enter(waits, client, big)
+		if ok {
+			t.Error("a third transfer")
+		}
+		first.leave()
+		<-again
+		if ok, _ := two.enter(waits, client, big); !ok {
+			t.Error("a slot that was given back is not free")
+		}
+		waits.leave()
+		synctest.Wait()
+		if slots.taken["10.1.0.0/24"] != 1 {
+			t.Errorf("%v are taken", slots.taken)
+		}
+		slots.away = true
+		enter(one, client, true)
+		enter(one, client, true)
+		enter(one, client, false)
+	})
 }
