@@ -31,6 +31,11 @@ type Dialect struct {
 	// Away says that an error tells of a database that does not answer now: locked
 	// by somebody else, restarting or gone. Such errors match domain.ErrAway.
 	Away func(error) bool
+	// Counts says that the database estimates how much matches, and reads accordingly.
+	Counts bool
+	// Texts are indices of the texts of tables that the database asks only where it is
+	// told to, by the names of the tables. nil: there are none.
+	Texts map[string]string
 	// Stale says that connections of the pool may have ended unnoticed, so that a
 	// transaction that did not begin may be begun on another one.
 	Stale bool

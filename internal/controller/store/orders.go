@@ -12,7 +12,7 @@ var sentOrders = schema[domain.SentOrder, domain.SentOrderFilter]{
 	where: func(f domain.SentOrderFilter) []condition {
 		c := within(equal(nil, "kind", f.Kind), "expires > ? AND cancelled = 0", f.OpenAt)
 		if has, ok := ofRealm("device", f.Realm); ok {
-			c = append(c, condition{"id IN (SELECT sent_order FROM order_devices WHERE " + has.sql + ")", has.args})
+			c = append(c, condition{sql: "id IN (SELECT sent_order FROM order_devices WHERE " + has.sql + ")", args: has.args})
 		}
 		return within(c, "expires <= ?", f.ExpiredBy)
 	},

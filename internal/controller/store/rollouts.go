@@ -28,7 +28,7 @@ var rollouts = schema[domain.Rollout, domain.RolloutFilter]{
 			c = append(c, condition{sql: "active = 1"})
 		}
 		if has, ok := ofRealm("device", f.Realm); ok {
-			c = append(c, condition{"id IN (SELECT rollout FROM rollout_devices WHERE " + has.sql + ")", has.args})
+			c = append(c, condition{sql: "id IN (SELECT rollout FROM rollout_devices WHERE " + has.sql + ")", args: has.args})
 		}
 		return c
 	},

@@ -20,6 +20,11 @@ type column[T any] struct {
 type condition struct {
 	sql  string
 	args []any
+	// text is what an index of texts may be asked for first, "" for none.
+	text string
+	// often is a condition that finds the same, and is better where many devices match;
+	// column is that of the tallies which tells how many. Its argument is the same.
+	often, column string
 }
 
 // schema says how things of one kind are rows. The migrations make its tables;
@@ -49,7 +54,7 @@ func given(conds []condition, sql, text string) []condition {
 	if !storable(text) {
 		return append(conds, never)
 	}
-	return append(conds, condition{sql, []any{text}})
+	return append(conds, condition{sql: sql, args: []any{text}})
 }
 
 // oneOf is the condition that a column has one of some texts.
@@ -58,7 +63,7 @@ func oneOf(column string, texts []string) condition {
 	if len(args) == 0 {
 		return never
 	}
-	return condition{column + " IN " + in, args}
+	return condition{sql: column + " IN " + in, args: args}
 }
 
 // among is a list of texts for IN. Those that no column holds are left out; an empty
@@ -87,7 +92,7 @@ func within(conds []condition, sql string, t time.Time) []condition {
 	if t.IsZero() {
 		return conds
 	}
-	return append(conds, condition{sql, []any{t.UnixMicro()}})
+	return append(conds, condition{sql: sql, args: []any{t.UnixMicro()}})
 }
 
 // unordered is how far the order of a log's keys may be from that of its times: the
@@ -121,8 +126,9 @@ func contains(conds []condition, text string) []condition {
 	if !storable(text) || len(text) > maxSearch {
 		return append(conds, never)
 	}
+	plain := strings.ToLower(text)
 	text = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(strings.ToLower(text))
-	return append(conds, condition{`search LIKE ? ESCAPE '\'`, []any{"%" + text + "%"}})
+	return append(conds, condition{sql: `search LIKE ? ESCAPE '\'`, args: []any{"%" + text + "%"}, text: plain})
 }
 
 func search(texts ...string) string { return strings.ToLower(strings.Join(texts, "\n")) }
@@ -168,8 +174,8 @@ var devices = schema[domain.Device, domain.DeviceFilter]{
 			c = append(c, condition{sql: "profile IS NULL"})
 		}
 		if f.State == domain.StateUnknown { // also those without any row
-			c = append(c, condition{"NOT EXISTS (SELECT 1 FROM states s WHERE s.id = devices.id AND s.state NOT IN ('', ?))",
-				[]any{f.State}})
+			c = append(c, condition{args: []any{f.State},
+				sql: "NOT EXISTS (SELECT 1 FROM states s WHERE s.id = devices.id AND s.state NOT IN ('', ?))"})
 		} else {
 			c = inStates(c, "state", f.State)
 		}
@@ -193,7 +199,9 @@ func inStates(conds []condition, column, value string) []condition {
 	case len(inner[0].args) == 0:
 		return append(conds, never)
 	}
-	return append(conds, condition{"id IN (SELECT id FROM states WHERE " + inner[0].sql + ")", inner[0].args})
+	return append(conds, condition{sql: "id IN (SELECT id FROM states WHERE " + inner[0].sql + ")", args: inner[0].args,
+		often:  "EXISTS (SELECT 1 FROM states s WHERE s.id = devices.id AND s." + inner[0].sql + ")",
+		column: column})
 }
 
 // ofLoad finds the devices that run a load, or are to.
@@ -204,8 +212,8 @@ func ofLoad(conds []condition, load string) []condition {
 	if !storable(load) {
 		return append(conds, never)
 	}
-	return append(conds, condition{"id IN (SELECT id FROM states WHERE active = ? UNION SELECT id FROM states " +
-		"WHERE wanted = ?)", []any{load, load}})
+	return append(conds, condition{sql: "id IN (SELECT id FROM states WHERE active = ? UNION SELECT id FROM states " +
+		"WHERE wanted = ?)", args: []any{load, load}})
 }
 
 // atSite finds what is of devices that belong to a site. column has their names;
@@ -223,7 +231,7 @@ func belongs(column string, sites []string) condition {
 	if column == "" || len(devices.args) == 0 {
 		return devices
 	}
-	return condition{column + " IN (SELECT id FROM devices WHERE " + devices.sql + ")", devices.args}
+	return condition{sql: column + " IN (SELECT id FROM devices WHERE " + devices.sql + ")", args: devices.args}
 }
 
 // ofRealm is what a realm has, of rows with devices by that column; ok is false
@@ -421,7 +429,7 @@ func aboutSite(conds []condition, value string) []condition {
 // about is the condition of aboutSite, of any of some sites and these devices.
 func about(devices condition, sites []string) condition {
 	its := entries("id", devices, sites)
-	return condition{"id IN (" + its.sql + ")", its.args}
+	return condition{sql: "id IN (" + its.sql + ")", args: its.args}
 }
 
 // entries is a statement that reads a column of the entries about some sites and
@@ -433,7 +441,8 @@ func entries(column string, devices condition, sites []string) condition {
 	}
 	targets := "SELECT 'device ' || id AS target FROM devices WHERE " + devices.sql +
 		strings.Repeat(" UNION ALL SELECT CAST(? AS TEXT)", len(sites))
-	return condition{"SELECT a." + column + " FROM (" + targets + ") AS its JOIN audit a ON a.target = its.target", args}
+	return condition{sql: "SELECT a." + column + " FROM (" + targets + ") AS its JOIN audit a ON a.target = its.target",
+		args: args}
 }
 
 // aboutRealm finds entries about the sites of a realm and their devices, and
@@ -444,6 +453,6 @@ func aboutRealm(conds []condition, r domain.Realm) []condition {
 		return inRealm(conds, "", r)
 	}
 	own, wholes := entries("id", devices, sitesOf(r)), entries("part_of", devices, sitesOf(r))
-	return append(conds, condition{"id IN (" + own.sql + " UNION ALL " + wholes.sql + ")",
-		slices.Concat(own.args, wholes.args)})
+	return append(conds, condition{sql: "id IN (" + own.sql + " UNION ALL " + wholes.sql + ")",
+		args: slices.Concat(own.args, wholes.args)})
 }

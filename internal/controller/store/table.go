@@ -173,11 +173,14 @@ type way struct {
 func list[T, F any](ctx context.Context, t *tx, of schema[T, F], w way, f F, p domain.Page,
 	scan func(*[]T) func(*sql.Rows) error) (items []T, total int, err error) {
 	conds := of.where(f)
+	if conds, err = t.choose(ctx, of.name, conds); err != nil {
+		return nil, 0, err
+	}
 	where, args := clause(conds)
 	if p.After != "" {
 		from := never // no list ends at what no column holds
 		if storable(p.After) {
-			from = condition{w.after, []any{p.After}}
+			from = condition{sql: w.after, args: []any{p.After}}
 		}
 		where, args = clause(append(slices.Clip(conds), from))
 	}

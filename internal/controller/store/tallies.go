@@ -382,7 +382,7 @@ func countDevices(ctx context.Context, t *tx, f domain.DeviceFilter) (n int, ok 
 			c = append(c, oneOf("site", f.Realm.Sites()))
 		}
 	}
-	where, args := clause(append([]condition{{"scope = ?", []any{scope}}}, c...))
+	where, args := clause(append([]condition{{sql: "scope = ?", args: []any{scope}}}, c...))
 	err = t.rows(ctx, "count devices", "SELECT CAST(coalesce(sum(n), 0) AS BIGINT) FROM tallies"+where, args,
 		func(r *sql.Rows) error { return r.Scan(&n) })
 	return n, true, err

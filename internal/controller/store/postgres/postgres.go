@@ -123,8 +123,25 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		if _, err := db.ExecContext(ctx, sharedTable); err != nil {
 			return fmt.Errorf("postgres: %w", err)
 		}
-		return nil
+		return indexTexts(ctx, db)
 	})
+}
+
+// indexTexts makes the index that finds devices by any part of their texts, where the
+// server has pg_trgm and lets us: without it such lists are right, and take longer.
+func indexTexts(ctx context.Context, db *sql.DB) error {
+	if _, err := db.ExecContext(ctx, "CREATE EXTENSION IF NOT EXISTS pg_trgm"); err != nil {
+		var e *pgconn.PgError
+		if errors.As(err, &e) { // it is not installed, or not ours to make
+			return nil
+		}
+		return fmt.Errorf("postgres: %w", err)
+	}
+	_, err := db.ExecContext(ctx, "CREATE INDEX IF NOT EXISTS devices_text ON devices USING gin (search gin_trgm_ops)")
+	if err != nil {
+		return fmt.Errorf("postgres: the index of texts: %w", err)
+	}
+	return nil
 }
 
 // locked lets one controller migrate and the others wait: the lock is that of its
@@ -152,7 +169,7 @@ func locked(ctx context.Context, db *sql.DB, fn func() error) error {
 }
 
 func dialect() store.Dialect {
-	return store.Dialect{Name: "postgres", Dollar: true, Lock: updateLock,
+	return store.Dialect{Name: "postgres", Dollar: true, Lock: updateLock, Counts: true,
 		ReadOnly: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, Full: full, Away: away, Stale: true}
 }
 

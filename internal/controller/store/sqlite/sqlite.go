@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	driver "modernc.org/sqlite"
@@ -79,6 +80,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := store.Migrate(ctx, "sqlite", writes, 0); err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
+	if err := indexTexts(ctx, writes); err != nil {
+		return nil, errors.Join(err, writes.Close())
+	}
 	reads, err := connect(cfg, "deferred", "query_only(1)")
 	if err != nil {
 		return nil, errors.Join(err, writes.Close())
@@ -86,7 +90,60 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	reads.SetMaxOpenConns(cfg.Readers)
 	reads.SetMaxIdleConns(cfg.Readers)
 	return &Store{&store.DB{Writes: writes, Reads: reads, ConnTimeout: cfg.Busy,
-		Dialect: store.Dialect{Name: "sqlite", Full: full, Away: locked}}}, nil
+		Dialect: store.Dialect{Name: "sqlite", Full: full, Away: locked,
+			Texts: map[string]string{"devices": "devices_text"}}}}, nil
+}
+
+// textIndex finds devices by any part of their texts. It is no table of the schema: it
+// follows from devices, and only this database has it.
+var textIndex = []string{
+	`CREATE VIRTUAL TABLE devices_text USING fts5(search, content='devices', tokenize='trigram', detail='full')`,
+	`CREATE TRIGGER devices_text_added AFTER INSERT ON devices BEGIN
+		INSERT INTO devices_text (rowid, search) VALUES (new.rowid, new.search); END`,
+	`CREATE TRIGGER devices_text_removed AFTER DELETE ON devices BEGIN
+		INSERT INTO devices_text (devices_text, rowid, search) VALUES ('delete', old.rowid, old.search); END`,
+	`CREATE TRIGGER devices_text_changed AFTER UPDATE OF search ON devices WHEN old.search <> new.search BEGIN
+		INSERT INTO devices_text (devices_text, rowid, search) VALUES ('delete', old.rowid, old.search);
+		INSERT INTO devices_text (rowid, search) VALUES (new.rowid, new.search); END`,
+}
+
+// indexTexts makes the index, if it is not there, and fills it anew after a change of the
+// schema or a VACUUM: that may give rows other numbers, by which the index knows them.
+func indexTexts(ctx context.Context, db *sql.DB) error {
+	t, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("sqlite: %w", err)
+	}
+	defer t.Rollback() // does nothing after a commit
+	var there, schema, filled int
+	for query, to := range map[string]*int{
+		"SELECT count(*) FROM sqlite_master WHERE name = 'devices_text'": &there,
+		"PRAGMA schema_version": &schema, "PRAGMA user_version": &filled,
+	} {
+		if err := t.QueryRowContext(ctx, query).Scan(to); err != nil {
+			return fmt.Errorf("sqlite: %w", err)
+		}
+	}
+	if there > 0 && schema == filled {
+		return nil
+	}
+	var statements []string
+	if there == 0 {
+		statements = textIndex
+	}
+	statements = append(slices.Clone(statements), `INSERT INTO devices_text (devices_text) VALUES ('rebuild')`)
+	for _, statement := range statements {
+		if _, err := t.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("sqlite: the index of texts: %w", err)
+		}
+	}
+	if err := t.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&schema); err != nil {
+		return fmt.Errorf("sqlite: %w", err)
+	}
+	if _, err := t.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", schema)); err != nil {
+		return fmt.Errorf("sqlite: %w", err)
+	}
+	return t.Commit()
 }
 
 // Close implements domain.Store. The write-ahead log stays, and is empty: all is
