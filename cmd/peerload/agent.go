@@ -40,6 +40,8 @@ func (c *configFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&c.path, "config", "", "configuration file, or directory of *.toml (default "+agent.DefaultConfigPath+")")
 	for _, o := range agent.Options() {
 		switch {
+		case o.Whole():
+			fl.StringArray(o.Name, nil, o.Help)
 		case o.List:
 			fl.StringSlice(o.Name, nil, o.Help)
 		default:
@@ -64,6 +66,8 @@ func (c *configFlags) load(fl *pflag.FlagSet) (agent.Config, []agent.OptionValue
 		f := fl.Lookup(o.Name)
 		switch {
 		case !f.Changed:
+		case o.Whole():
+			given[o.Name], _ = fl.GetStringArray(o.Name)
 		case o.List:
 			given[o.Name], _ = fl.GetStringSlice(o.Name)
 		default:

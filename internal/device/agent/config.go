@@ -8,12 +8,15 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/proxy"
+	"github.com/peerload/peerload/internal/device/sharing"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
@@ -101,6 +104,15 @@ type Config struct {
 	// PageAddress is where the device's page is served, as IP:PORT. "", the
 	// default: nowhere, for the same reason.
 	PageAddress string
+	// ProxyAddress is where the proxy for other programs listens, IP:PORT on
+	// loopback. "", the default: nowhere.
+	ProxyAddress string
+	// ProxyRules say what the proxy shares beside what has a digest. None, the
+	// default: nothing else.
+	ProxyRules sharing.Rules
+	// ProxyKeep is the most bytes that the copies of the proxy take. 0:
+	// proxy.DefaultKeep; the option's default is the same.
+	ProxyKeep int64
 	// LogLevel is debug, info, warn or error; info by default.
 	LogLevel string
 	// LogFormat is text, the default, or json.
@@ -157,6 +169,10 @@ func (s *settled) change(c Config) Config {
 	old := s.cfg
 	fixed := map[string]bool{"state": c.State != old.State, "mac": c.MAC != old.MAC, "boot-id": c.BootID != old.BootID,
 		"page-address": c.PageAddress != old.PageAddress, "metrics-address": c.MetricsAddress != old.MetricsAddress,
+		"proxy-address": c.ProxyAddress != old.ProxyAddress, "proxy-keep": c.ProxyKeep != old.ProxyKeep,
+		ruleOption: !slices.EqualFunc(c.ProxyRules, old.ProxyRules, func(a, b sharing.Rule) bool {
+			return a.String() == b.String()
+		}),
 		"controller": (c.Controller == "") != (old.Controller == ""), "log-level": c.LogLevel != old.LogLevel,
 		"log-format": c.LogFormat != old.LogFormat}
 	for name, differs := range fixed {
@@ -216,6 +232,12 @@ func (c *Config) Validate() error {
 		if _, err := netip.ParseAddrPort(a); a != "" && err != nil {
 			bad("%s is IP:PORT, such as 127.0.0.1:8090, not %q", name, a)
 		}
+	}
+	if a, err := netip.ParseAddrPort(c.ProxyAddress); c.ProxyAddress != "" && (err != nil || !a.Addr().IsLoopback()) {
+		bad("proxy-address is IP:PORT on loopback, such as %s, not %q", proxy.DefaultAddress, c.ProxyAddress)
+	}
+	if c.ProxyKeep < 0 {
+		bad("proxy-keep must not be negative")
 	}
 	return errors.Join(errs...)
 }

@@ -41,7 +41,7 @@ func TestNotify(t *testing.T) {
 	defer l.Close()
 	_ = l.SetReadDeadline(time.Now().Add(patience))
 	d := newDepot(t)
-	d.provision(sharing("", ""))
+	d.provision(withSharing("", ""))
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	r := startWith(t, cfg, Setup{Notify: name, Watchdog: 100 * time.Millisecond})
 	hear := func(want string) {
@@ -73,7 +73,7 @@ func TestNotify(t *testing.T) {
 func TestReload(t *testing.T) {
 	t.Parallel()
 	d, e := newDepot(t), newDepot(t)
-	d.provision(sharing("", ""))
+	d.provision(withSharing("", ""))
 	e.provision("<Default></Default>")
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	r := start(t, cfg)
@@ -152,13 +152,13 @@ func TestUpgradeThatCannotBeRemembered(t *testing.T) {
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
 	d.load("L2", "good", 100_000, "CP-7961G")
-	d.provision(sharing("L1", ""))
+	d.provision(withSharing("L1", ""))
 	disk := &forgetful{}
 	r := startWith(t, newSubnet(t).config(d, "CP-7961G"), Setup{files: disk})
 	r.runs("L1")
 	until(t, "is idle", func() bool { return r.Status().State == report.StateIdle })
 	disk.full.Store(true)
-	d.provision(sharing("L2", ""))
+	d.provision(withSharing("L2", ""))
 	r.Wake()
 	until(t, "tells", func() bool { return strings.Contains(r.log.String(), "msg=upgrade error=") })
 	if a, _ := r.slots.Active(); a.Name != "L1" || r.Status().State == report.StateDownloading {
@@ -180,7 +180,7 @@ func TestSyslog(t *testing.T) {
 	defer server.Close()
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
-	d.provision(strings.Replace(sharing("L1", ""), "</enterpriseConfig>",
+	d.provision(strings.Replace(withSharing("L1", ""), "</enterpriseConfig>",
 		"<logServer>"+server.LocalAddr().String()+"</logServer></enterpriseConfig>", 1))
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	r := start(t, cfg)
@@ -396,7 +396,7 @@ func TestTricklingServer(t *testing.T) {
 			t.Parallel()
 			d := newDepot(t)
 			d.load("L61-1", "good", 300_000, "CP-7961G")
-			d.provision(sharing("L61-1", "none"))
+			d.provision(withSharing("L61-1", "none"))
 			first := newTrickling(t, d, slow)
 			c := newSubnet(t).config(d, "CP-7961G")
 			c.Servers = []string{first.url, d.url}
@@ -433,7 +433,7 @@ func TestFirstLoadFails(t *testing.T) {
 func firstLoadFails(t *testing.T, again func(r *runner, cfg Config, ahead *atomic.Int64) error) {
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
-	d.provision(sharing("L1", ""))
+	d.provision(withSharing("L1", ""))
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	mended := filepath.Join(t.TempDir(), "mended")
 	cfg.ConfirmCommand, cfg.ConfirmTimeout = "test -e "+mended, time.Second

@@ -239,7 +239,7 @@ func damageIdentity(t *testing.T, wanted func(what string) bool) {
 func TestRottenComponent(t *testing.T) {
 	d := newDepot(t)
 	d.load("SIGNED", "good", 300_000, "CP-7961G")
-	d.provision(sharing("SIGNED", ""))
+	d.provision(withSharing("SIGNED", ""))
 	r := start(t, newSubnet(t).config(d, "CP-7961G"))
 	r.runs("SIGNED")
 	until(t, "is idle", func() bool { return r.Status().State == report.StateIdle })
@@ -273,7 +273,7 @@ func TestRottenComponent(t *testing.T) {
 func TestRottenComponentWithoutTheServer(t *testing.T) {
 	d := newDepot(t)
 	d.load("SIGNED", "good", 300_000, "CP-7961G")
-	d.provision(sharing("SIGNED", ""))
+	d.provision(withSharing("SIGNED", ""))
 	subnet := newSubnet(t)
 	other, r := start(t, subnet.config(d, "CP-7961G")), start(t, subnet.config(d, "CP-7961G"))
 	other.runs("SIGNED")
@@ -315,7 +315,7 @@ func TestRottenComponentWithoutTheServer(t *testing.T) {
 func TestPinFailsClosed(t *testing.T) {
 	d := newDepot(t)
 	d.load("SIGNED", "good", 300_000, "CP-7961G")
-	d.provision(sharing("SIGNED", ""))
+	d.provision(withSharing("SIGNED", ""))
 	c := newSubnet(t).config(d, "CP-7961G")
 	r := start(t, c)
 	r.runs("SIGNED")
@@ -379,7 +379,7 @@ func TestListenerTaken(t *testing.T) {
 	}
 	d := newDepot(t)
 	d.load("SIGNED", "good", 300_000, "CP-7961G")
-	d.provision(sharing("SIGNED", ""))
+	d.provision(withSharing("SIGNED", ""))
 	c := newSubnet(t).config(d, "CP-7961G")
 	c.PageAddress, c.MetricsAddress = taken.Addr().String(), "192.0.2.7:8080"
 	c.State = filepath.Join(c.State, strings.Repeat("long/", 30)) // no socket has such a name
@@ -501,7 +501,7 @@ func TestPowerCuts(t *testing.T) {
 	for name, text := range map[string]string{"L1": "good", "L2": "good", "BAD": "bad", "L3": "good"} {
 		d.load(name, text, 20_000, "CP-7961G")
 	}
-	d.provision(sharing("L1", ""))
+	d.provision(withSharing("L1", ""))
 	c := newSubnet(t).config(d, "CP-7961G")
 	c.NoSync, c.ConfirmCommand, c.ConfirmTimeout = false, healthy, time.Second
 	base := filepath.Dir(c.State)
@@ -519,7 +519,7 @@ func TestPowerCuts(t *testing.T) {
 		}
 		stage.Store(2)
 		for n, load := range []string{"L2", "BAD"} {
-			d.provision(sharing(load, ""))
+			d.provision(withSharing(load, ""))
 			r.Wake()
 			if load == "BAD" {
 				r.rolledBack("BAD", "L2")
@@ -529,7 +529,7 @@ func TestPowerCuts(t *testing.T) {
 			stage.Store(int64(3 + n))
 		}
 		r.stop()
-		d.provision(sharing("L3", ""))
+		d.provision(withSharing("L3", ""))
 		return nil
 	}
 	// What may be active at each stage, the last one from when it is reached.

@@ -39,6 +39,7 @@ const (
 	setsName      = "files"
 	classicName   = "classic"
 	scratchName   = "scratch"
+	proxyName     = "proxy"
 	lockName      = "daemon.lock"
 	identityName  = "identity"
 	// SocketName is the socket of a running daemon.

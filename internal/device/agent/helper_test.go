@@ -185,7 +185,7 @@ func (d *depot) write(name, text string) {
 }
 
 // sharing is a file for all devices of the two test models.
-func sharing(load61, load41 string) string {
+func withSharing(load61, load41 string) string {
 	return `<Default><loadInformation model="CP-7961G">` + load61 + `</loadInformation><loadInformation model="7941">` +
 		load41 +
 		`</loadInformation><enterpriseConfig><peerFirmwareSharing>1</peerFirmwareSharing></enterpriseConfig></Default>`
@@ -501,7 +501,7 @@ func newTrickling(t *testing.T, d *depot, slow func(path string) bool) *tricklin
 // withSets is a file for all devices of the one model, with a load and file sets by
 // their directories; nil says nothing of file sets.
 func withSets(load string, sets map[string]string) string {
-	text := sharing(load, "")
+	text := withSharing(load, "")
 	if sets == nil {
 		return text
 	}

@@ -12,6 +12,10 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/proxy"
+	"github.com/peerload/peerload/report"
 )
 
 // listener is one of the daemon's listeners: the socket, the page, the metrics.
@@ -45,7 +49,55 @@ func (d *Daemon) listeners(busy *sync.WaitGroup) []listener {
 				func(ctx context.Context, l net.Listener) { serveHTTP(ctx, l, d.log, busy, at.show) }})
 		}
 	}
+	if c.ProxyAddress != "" {
+		all = append(all, listener{"proxy-address", func() (net.Listener, error) { return proxy.Listen(c.ProxyAddress, nil) },
+			func(ctx context.Context, l net.Listener) { d.serveProxy(ctx, l, busy) }})
+	}
 	return all
+}
+
+// serveProxy serves the proxy for other programs.
+func (d *Daemon) serveProxy(ctx context.Context, l net.Listener, busy *sync.WaitGroup) {
+	c := d.conf.get()
+	roots, err := certificates(c.CACert)
+	var p *proxy.Proxy
+	if err == nil {
+		cfg := proxy.Config{Dir: filepath.Join(c.State, proxyName), Keep: c.ProxyKeep, Rules: c.ProxyRules,
+			Device: d.peer, CACerts: roots, NoProxyEnv: proxy.NamesItself(c.ProxyAddress), Report: d.takeProxy}
+		cfg.Slot.NoSync = c.NoSync
+		p, err = proxy.New(cfg)
+	}
+	if err != nil {
+		d.log.Error("there is no proxy: programs go their own way", "error", err)
+		_ = l.Close()
+		return
+	}
+	d.proxy.Store(p)
+	busy.Go(func() {
+		if err := p.Serve(ctx, l); err != nil {
+			d.log.Error("the proxy has ended", "error", err)
+		}
+	})
+}
+
+// peer is the device as a peer of its subnet, nil where it does not share.
+func (d *Daemon) peer() *engine.Device {
+	i := d.place.current()
+	if i == nil || !i.key.sharing || i.left() {
+		return nil
+	}
+	return i.dev
+}
+
+// takeProxy takes an event of the proxy.
+func (d *Daemon) takeProxy(e report.Event) {
+	e.Device = fmt.Sprintf("%016x", d.id)
+	d.rec.Take(e)
+	if e.Final != nil {
+		var t traffic
+		t.add(e.Final)
+		d.place.moved(t)
+	}
 }
 
 // How long a listener that cannot be had waits for the next try, at first and

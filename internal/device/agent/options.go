@@ -14,6 +14,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 	"github.com/peerload/peerload/internal/choice"
+	"github.com/peerload/peerload/internal/device/sharing"
 	"github.com/peerload/peerload/internal/parse"
 )
 
@@ -117,6 +118,11 @@ func Options() []Option {
 			"", text(func(c *Config) *string { return &c.MetricsAddress })},
 		{"page-address", "", false, "IP:PORT of the device's page (default: nowhere)",
 			"", text(func(c *Config) *string { return &c.PageAddress })},
+		{"proxy-address", "", false, "IP:PORT, on loopback, of a proxy by which other programs share what they download " +
+			"(default: nowhere)", "", text(func(c *Config) *string { return &c.ProxyAddress })},
+		{ruleOption, "", true, "pattern of URLs and what holds for them, as peerload proxy --help says; separated by ; in " +
+			"the environment", "", setRules},
+		{"proxy-keep", "1G", false, "most bytes that copies of the proxy take", "", setKeep},
 		{"log-level", "info", false, "debug, info, warn or error",
 			"", word(func(c *Config) *string { return &c.LogLevel }, "debug", "info", "warn", "error")},
 		{"log-format", "text", false, "text or json", "",
@@ -148,6 +154,32 @@ func setPort(c *Config, v []string) error {
 		return fmt.Errorf("%q is not a port, 0 to 65535", v[0])
 	}
 	c.Port = uint16(n)
+	return nil
+}
+
+// ruleOption is the option whose values have spaces and commas in them.
+const ruleOption = "proxy-rule"
+
+// Whole reports whether a value is never split: a flag has one, and in a variable of
+// the environment there is a semicolon between two.
+func (o Option) Whole() bool { return o.Name == ruleOption }
+
+func setRules(c *Config, v []string) error {
+	c.ProxyRules = nil
+	for _, text := range v {
+		r, err := sharing.ParseRule(text)
+		if err != nil {
+			return err
+		}
+		c.ProxyRules = append(c.ProxyRules, r)
+	}
+	return nil
+}
+
+func setKeep(c *Config, v []string) (err error) {
+	if c.ProxyKeep, err = parse.Size(v[0]); err != nil || c.ProxyKeep == 0 {
+		return fmt.Errorf("%q is no number of bytes, such as 500M or 2G", v[0])
+	}
 	return nil
 }
 
@@ -252,8 +284,11 @@ func split(o Option, v string) []string {
 	if !o.List {
 		return []string{v}
 	}
-	return slices.DeleteFunc(strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' }),
-		func(s string) bool { return s == "" })
+	between := func(r rune) bool { return r == ',' || r == ' ' }
+	if o.Whole() {
+		between = func(r rune) bool { return r == ';' }
+	}
+	return slices.DeleteFunc(strings.FieldsFunc(v, between), func(s string) bool { return strings.TrimSpace(s) == "" })
 }
 
 // configFile is a file that was read.
@@ -317,7 +352,7 @@ func parseConfig(text string) (values map[string][]string, err error) {
 	for _, o := range all {
 		names = append(names, o.Name)
 	}
-	for key, v := range m {
+	for key, v := range flat(m) {
 		i := slices.IndexFunc(all, func(o Option) bool { return o.Name == key })
 		if i < 0 {
 			return nil, choice.Unknown("option", key, names)
@@ -327,6 +362,23 @@ func parseConfig(text string) (values map[string][]string, err error) {
 		}
 	}
 	return values, nil
+}
+
+// flat writes the options of a table, such as address in [proxy], as those of the whole
+// file: proxy-address.
+func flat(m map[string]any) map[string]any {
+	all := map[string]any{}
+	for key, v := range m {
+		table, ok := v.(map[string]any)
+		if !ok {
+			all[key] = v
+			continue
+		}
+		for name, v := range table {
+			all[key+"-"+name] = v
+		}
+	}
+	return all
 }
 
 // texts turns a value of TOML into text.

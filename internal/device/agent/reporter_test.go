@@ -64,7 +64,7 @@ func TestRealController(t *testing.T) {
 	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
-	d.provision(sharing("L1", ""))
+	d.provision(withSharing("L1", ""))
 	all := serve(t, domain.Config{Repository: d.repo, Password: passhash.Cost{Memory: 64, Time: 1, Threads: 1}})
 	ctl, root := all.Controller, domain.Local("root")
 	cfg := newSubnet(t).config(d, "CP-7961G")
@@ -158,7 +158,7 @@ func TestOrders(t *testing.T) {
 	ctl, sent, root := all.Controller, all.Orders, domain.Local("root")
 	go sent.Run(t.Context(), slog.New(slog.DiscardHandler))
 	d := newDepot(t)
-	d.provision(sharing("", ""))
+	d.provision(withSharing("", ""))
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	cfg.Controller, cfg.TokenFile, cfg.CheckIn = all.url, all.key, time.Hour
 	r := start(t, cfg)
@@ -275,7 +275,7 @@ func TestController(t *testing.T) {
 	defer srv.Close()
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
-	d.provision(sharing("L1", ""))
+	d.provision(withSharing("L1", ""))
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	cfg.Controller, cfg.TokenFile = srv.URL, filepath.Join(t.TempDir(), "token")
 	write(t, cfg.TokenFile, "wrong-key\n")
@@ -327,7 +327,7 @@ func TestFailedUpgradeKeepsItsDistance(t *testing.T) {
 	if err := os.Remove(gone[0]); err != nil {
 		t.Fatal(err)
 	}
-	d.provision(sharing("L1", ""))
+	d.provision(withSharing("L1", ""))
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	cfg.Controller, cfg.TokenFile = srv.URL, filepath.Join(t.TempDir(), "token")
 	write(t, cfg.TokenFile, "site-key\n")

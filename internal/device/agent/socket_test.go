@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -24,7 +25,7 @@ func TestSocket(t *testing.T) {
 	d.load("L1", "good", 100_000, "CP-7961G")
 	d.load("L2", "good", 100_000, "CP-7961G")
 	d.write("tool.bin", strings.Repeat("tool", 50_000))
-	d.provision(sharing("L1", ""))
+	d.provision(withSharing("L1", ""))
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	r := start(t, cfg)
 	r.runs("L1")
@@ -142,6 +143,56 @@ func FuzzRequest(f *testing.F) {
 			t.Fatalf("%+v came back as %+v, %v", r, again, err)
 		}
 	})
+}
+
+// TestProxy: an agent with an address for it is a proxy by the device's own place among
+// its peers, from a table of the configuration.
+func TestProxy(t *testing.T) {
+	t.Parallel()
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	want := strings.Repeat("tool", 50_000)
+	d.write("tool.bin", want)
+	d.provision(withSharing("L1", ""))
+	name := filepath.Join(t.TempDir(), "a.toml")
+	write(t, name, "model = \"CP-7961G\"\n[proxy]\naddress = \"127.0.0.1:4052\"\nrule = [\""+d.url+
+		"/** unsigned ignore=a,b\"]\n")
+	env := func(string) (string, bool) { return "", false }
+	read, _, err := Load(Sources{Path: name, Env: env})
+	if err != nil || read.ProxyAddress != "127.0.0.1:4052" || len(read.ProxyRules) != 1 || read.ProxyKeep != 1<<30 {
+		t.Fatalf("%+v, %v", read, err)
+	}
+	rules := func(name string) (string, bool) {
+		return "http://a/** never; http://b/** unsigned", name == "PEERLOAD_PROXY_RULE"
+	}
+	if c, _, err := Load(Sources{Path: name, Env: rules}); err != nil || len(c.ProxyRules) != 2 {
+		t.Errorf("%+v, %v", c.ProxyRules, err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	cfg.ProxyAddress, cfg.ProxyRules = l.Addr().String(), read.ProxyRules
+	l.Close()
+	r := start(t, cfg)
+	r.runs("L1")
+	at := "http://" + cfg.ProxyAddress + "/" + strings.Replace(d.url, "://", "/", 1) + "/tool.bin"
+	if got := get(t, at, ""); got != want {
+		t.Errorf("%d bytes through the proxy", len(got))
+	}
+	s := r.proxy.Load().Status()
+	if s.BytesShared != int64(len(want)) || s.Kept != 1 {
+		t.Errorf("%+v", s)
+	}
+	if text := string(r.metrics()); !strings.Contains(text, "peerload_proxy_shared_bytes_total 200000\n") {
+		t.Errorf("the metrics have nothing of it:\n%s", text)
+	}
+	for _, f := range r.rec.Status().Files {
+		if f.File == "tool.bin" && !f.Done {
+			t.Errorf("%+v", f)
+		}
+	}
 }
 
 // FuzzReplies: an answer ends with its last line or with an error, and nothing is

@@ -29,7 +29,7 @@ func TestSiteUpgrade(t *testing.T) {
 	d := newDepot(t)
 	d.load("L61-1", "good", size, "CP-7961G")
 	d.load("L41-1", "good", size, "CP-7941G")
-	d.provision(sharing("L61-1", "L41-1"))
+	d.provision(withSharing("L61-1", "L41-1"))
 	s := newSubnet(t)
 	letThrough := d.hold()
 	var all []*runner
@@ -57,7 +57,7 @@ func TestSiteUpgrade(t *testing.T) {
 	}
 
 	d.load("L61-2", "bad", size, "CP-7961G")
-	d.provision(sharing("L61-2", "L41-1"))
+	d.provision(withSharing("L61-2", "L41-1"))
 	for _, r := range all {
 		r.Wake()
 	}
@@ -74,7 +74,7 @@ func TestSiteUpgrade(t *testing.T) {
 	until(t, "checked in again", func() bool { return strings.Count(all[0].log.String(), "upgrade phase=download") == 2 })
 
 	d.load("L61-3", "good", size, "CP-7961G")
-	d.provision(sharing("L61-3", "L41-1"))
+	d.provision(withSharing("L61-3", "L41-1"))
 	for _, r := range all {
 		r.Wake()
 	}
@@ -99,7 +99,7 @@ func TestLateDevice(t *testing.T) {
 	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 1_000_000, "CP-7961G")
-	d.provision(sharing("L1", ""))
+	d.provision(withSharing("L1", ""))
 	s := newSubnet(t)
 	c := s.config(d, "CP-7961G")
 	first := start(t, c)
@@ -144,13 +144,13 @@ func TestCSCtg96408_DevicesBootAfterAnUpgrade(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := newDepot(t)
 			d.load("L1", "good", 100_000, "CP-7961G")
-			d.provision(sharing("L1", ""))
+			d.provision(withSharing("L1", ""))
 			cfg := newSubnet(t).config(d, "CP-7961G")
 			r := start(t, cfg)
 			r.runs("L1")
 			r.stop()
 			d.load("L2", "bad", 100_000, "CP-7961G")
-			d.provision(sharing("L2", ""))
+			d.provision(withSharing("L2", ""))
 			cfg.ConfirmCommand, cfg.ConfirmTimeout, cfg.RebootCommand = c.confirm, c.timeout, c.reboot
 			r = start(t, cfg)
 			if c.again != nil {
@@ -208,7 +208,7 @@ func TestRebootConfirms(t *testing.T) {
 	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
-	d.provision(sharing("L1", ""))
+	d.provision(withSharing("L1", ""))
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	cfg.RebootCommand, cfg.ConfirmCommand = "true", healthy
 	r := start(t, cfg)
@@ -234,7 +234,7 @@ func TestKilledAfterTheRestart(t *testing.T) {
 	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
-	d.provision(sharing("L1", ""))
+	d.provision(withSharing("L1", ""))
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	cfg.RebootCommand, cfg.ConfirmCommand = "true", healthy
 	r := start(t, cfg)
@@ -275,7 +275,7 @@ func TestHookContract(t *testing.T) {
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
 	d.load("L2", "good", 100_000, "CP-7961G")
-	d.provision(sharing("L1", ""))
+	d.provision(withSharing("L1", ""))
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	dir := t.TempDir()
 	cfg.Hook = filepath.Join(dir, "hook")
@@ -300,7 +300,7 @@ func TestHookContract(t *testing.T) {
 		t.Fatal(err)
 	}
 	hook(`[ "$1" != Install ] || { read -r go < "` + gate + `"; echo "no room on /opt" >&2; exit 1; }`)
-	d.provision(sharing("L2", ""))
+	d.provision(withSharing("L2", ""))
 	r.Wake()
 	until(t, "tells how far the hook is", func() bool {
 		return r.Status().State == report.StateInstalling && r.Status().Percent == 40
@@ -322,10 +322,10 @@ func TestHookContract(t *testing.T) {
 	}
 	// Exit status 4 asks for a restart, which the hook does.
 	hook(`[ "$1" != Install ] || exit 4`)
-	d.provision(sharing("L1", ""))
+	d.provision(withSharing("L1", ""))
 	r.Wake()
 	until(t, "idle", func() bool { return r.keep.get().Assigned == "L1" })
-	d.provision(sharing("L2", ""))
+	d.provision(withSharing("L2", ""))
 	r.Wake()
 	until(t, "asks for a start", func() bool { return strings.HasSuffix(calls(), "Reboot L2 1 CP-7961G good\n") })
 	r.stop()
@@ -347,7 +347,7 @@ func TestKilledAnywhere(t *testing.T) {
 				health, active = "bad", "L1"
 			}
 			d.load("L2", health, 300_000, "CP-7961G")
-			d.provision(sharing("L1", ""))
+			d.provision(withSharing("L1", ""))
 			cfg := newSubnet(t).config(d, "CP-7961G")
 			cfg.ConfirmCommand = healthy
 			if step == upgrade.StepRollback {
@@ -356,7 +356,7 @@ func TestKilledAnywhere(t *testing.T) {
 			r := start(t, cfg)
 			r.runs("L1")
 			r.stop()
-			d.provision(sharing("L2", ""))
+			d.provision(withSharing("L2", ""))
 			dir := t.TempDir()
 			cfg.Hook = filepath.Join(dir, "hook")
 			restart := ""
@@ -462,11 +462,11 @@ func TestRefusedLoads(t *testing.T) {
 		reason                  string
 		untrusted, unsignedOnly bool
 	}{
-		"wrong model":   {sharing("L41", ""), "wrong-model", false, false},
-		"not there":     {sharing("L9", ""), "no-such-load", false, false},
+		"wrong model":   {withSharing("L41", ""), "wrong-model", false, false},
+		"not there":     {withSharing("L9", ""), "no-such-load", false, false},
 		"too large":     {`<Default><loadInformation model="7961">L2</loadInformation><vendorConfig><loadRetention>150k</loadRetention></vendorConfig></Default>`, "disk-budget", false, false},
-		"no publisher":  {sharing("L2", ""), "trust", true, false},
-		"unsigned only": {sharing("CLASSIC", ""), "no-such-load", false, true},
+		"no publisher":  {withSharing("L2", ""), "trust", true, false},
+		"unsigned only": {withSharing("CLASSIC", ""), "no-such-load", false, true},
 		"unsigned allowed against the pin": {`<Default><loadInformation model="7961">CLASSIC</loadInformation><enterpriseConfig><allowUnsigned>1</allowUnsigned></enterpriseConfig></Default>`,
 			"no-such-load", false, true},
 	} {
@@ -476,7 +476,7 @@ func TestRefusedLoads(t *testing.T) {
 			d.load("L2", "good", 100_000, "CP-7961G")
 			d.load("L41", "good", 100_000, "CP-7941G")
 			d.write("CLASSIC.loads", "app.sbn\r\n")
-			d.provision(sharing("L1", ""))
+			d.provision(withSharing("L1", ""))
 			cfg := newSubnet(t).config(d, "CP-7961G")
 			r := start(t, cfg)
 			r.runs("L1")
@@ -533,7 +533,7 @@ func TestLastGoodStays(t *testing.T) {
 	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
-	d.provision(sharing("L1", ""))
+	d.provision(withSharing("L1", ""))
 	cfg := newSubnet(t).config(d, "CP-7961G")
 	r := start(t, cfg)
 	r.runs("L1")

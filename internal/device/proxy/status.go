@@ -99,19 +99,27 @@ func (p *Proxy) own(w http.ResponseWriter, r *http.Request) {
 
 // Metrics writes the status as Prometheus reads it.
 func (s Status) Metrics(w io.Writer) {
-	fmt.Fprintln(w, "# TYPE peerload_proxy_requests_total counter")
+	head := func(name, kind, help string) {
+		fmt.Fprintf(w, "# HELP peerload_proxy_%[1]s %[3]s\n# TYPE peerload_proxy_%[1]s %[2]s\n", name, kind, help)
+	}
+	head("requests_total", "counter", "Requests of clients, by what was decided on them.")
 	for _, why := range slices.Sorted(maps.Keys(s.Requests)) {
 		fmt.Fprintf(w, "peerload_proxy_requests_total{reason=%q} %d\n", why, s.Requests[why])
 	}
 	for _, m := range []struct {
-		name, kind string
-		value      int64
+		name, kind, help string
+		value            int64
 	}{
-		{"shared_bytes_total", "counter", s.BytesShared}, {"passed_bytes_total", "counter", s.BytesPassed},
-		{"tunnelled_bytes_total", "counter", s.BytesTunnelled}, {"fallbacks_total", "counter", s.Fallbacks},
-		{"known_digests", "gauge", int64(s.Known)}, {"open_files", "gauge", int64(s.Open)},
-		{"kept_files", "gauge", int64(s.Kept)}, {"kept_bytes", "gauge", s.KeptBytes},
+		{"shared_bytes_total", "counter", "Bytes that clients got of what is shared.", s.BytesShared},
+		{"passed_bytes_total", "counter", "Bytes that clients got of what passed through.", s.BytesPassed},
+		{"tunnelled_bytes_total", "counter", "Bytes that went through tunnels, both ways.", s.BytesTunnelled},
+		{"fallbacks_total", "counter", "Answers that went on from the server after sharing failed.", s.Fallbacks},
+		{"known_digests", "gauge", "Files of which indexes have told the digest.", int64(s.Known)},
+		{"open_files", "gauge", "Files that are fetched, or served to clients and peers.", int64(s.Open)},
+		{"kept_files", "gauge", "Copies that are kept.", int64(s.Kept)},
+		{"kept_bytes", "gauge", "Bytes of the copies that are kept.", s.KeptBytes},
 	} {
-		fmt.Fprintf(w, "# TYPE peerload_proxy_%[1]s %[2]s\npeerload_proxy_%[1]s %[3]d\n", m.name, m.kind, m.value)
+		head(m.name, m.kind, m.help)
+		fmt.Fprintf(w, "peerload_proxy_%s %d\n", m.name, m.value)
 	}
 }
