@@ -80,6 +80,9 @@ func (f *getFlags) usual() bool {
 func (f *getFlags) agentRequest(r *request) (*agent.GetRequest, error) {
 	req := &agent.GetRequest{SHA256: f.sha256, Unsigned: f.unsigned, Load: r.Load,
 		Slots: f.slots, Model: f.model, Linger: -1}
+	if f.follower != nil {
+		req.Linger, req.Stay = execLinger, true
+	}
 	if f.stay {
 		req.Linger = f.linger
 	}

@@ -24,15 +24,17 @@ import (
 // getFlags is what `peerload get` takes.
 type getFlags struct {
 	output, sha256, trust, model, peers, address, iface, state, profile string
+	exec                                                                string
 	unsigned, json, slots, noSync                                       bool
 	stay                                                                bool // linger was given
-	digestGiven, trustGiven                                             bool // be it ""
+	digestGiven, trustGiven, execGiven                                  bool // be it ""
 	verbose, trees                                                      int
 	port                                                                uint16
 	linger, maxTime                                                     time.Duration
 	origin                                                              originFlags
 
-	sink *sink // of the file, if it does not go among the files
+	sink     *sink     // of the file, if it does not go among the files
+	follower *follower // gets the file, nil if no command does
 }
 
 const getLong = `Get downloads files, or a whole signed load, through the peers of the subnet: of
@@ -47,6 +49,11 @@ network. A file fetched with credentials is shared with the subnet like any othe
 A symbolic link as output stays, and what it points to is written. Standard output, a
 FIFO or a device gets the file when all of it is verified, and nothing before.
 
+With --exec a command gets the verified file: its path where {} stands among the words,
+else on standard input. No shell is between: write sh -c for one. Without -o the file is
+kept only until the command has ended well. Meanwhile, and for 20 s at least, the file is
+served to peers, by the agent of this device where one runs.
+
 A URL without a scheme, HOST/PATH, is tried as phones do it: HTTP on port 6970, then
 TFTP.
 
@@ -54,13 +61,14 @@ Exit status: 0 done and verified; 2 usage, or refused; 3 verification failed;
 4 server unreachable, busy or failing, no network yet, or --max-time over; 5 disk;
 6 trust; 7 the server has no such file; 8 it refuses the file; 9 TLS: a certificate is
 not accepted; 10 an answer that no later attempt changes, such as a redirect loop;
-130 interrupted. Run the same command again after any of 4, 5 and 130: it continues
+11 the command of --exec failed; 130 interrupted. Run the same command again after any of 4, 5 and 130: it continues
 where it stood, unless other users can write the directory, as they can /tmp: there it
 begins anew. With --json the last lines are the reports, one for each file or load, with
 "event":"report".`
 
 const getExample = `  peerload get http://10.0.0.5/fw/app.bin --sha256 9f86d08… -o app.bin
   peerload get tftp://10.0.0.5/app.bin --unsigned -o firmware/
+  peerload get http://10.0.0.5/fw/app.raucb --sha256 9f86d08… --exec 'rauc install {}'
   peerload get tftp://10.0.0.5/SCCP41.9-4-2SR2-2S.loads --unsigned --model 7961 -o firmware/
   peerload get http://10.0.0.5/fw/phone.load --trust /etc/peerload/trust --model 7961 -o /var/lib/phone/`
 
@@ -74,6 +82,7 @@ func getCommand() *cli.Command {
 	fl := cmd.Flags()
 	cmd.Run = func(ctx context.Context, args []string) error {
 		f.stay, f.digestGiven, f.trustGiven = fl.Changed("linger"), fl.Changed("sha256"), fl.Changed("trust")
+		f.execGiven = fl.Changed("exec")
 		return f.run(ctx, args)
 	}
 	fl.StringVarP(&f.output, "output", "o", "",
@@ -94,6 +103,7 @@ func getCommand() *cli.Command {
 		"how many trees a file takes: 1, 2, or 0 for two if it has 64 chunks or more; the root's word counts")
 	fl.DurationVar(&f.linger, "linger", 0, "serve the peers for this long after the end; 0s exits at once (default: "+
 		"until those that wait are done, 1m at most)")
+	fl.StringVar(&f.exec, "exec", "", "command that gets the verified file: as {} among its words, else on standard input")
 	fl.DurationVar(&f.maxTime, "max-time", 0, "give up after this long (default: never)")
 	fl.BoolVar(&f.slots, "slots", false,
 		"keep a load in two slots below the output directory, and switch DIR/current at the end")
@@ -170,6 +180,15 @@ func (f *getFlags) proof() (p peerload.Proof, kind target.Proof, err error) {
 
 // run does what was asked for.
 func (f *getFlags) run(ctx context.Context, args []string) error {
+	dir, err := stateDir(f.state)
+	if err != nil {
+		return err
+	}
+	if f.execGiven {
+		if f.follower, err = f.newFollower(dir, args); err != nil {
+			return err
+		}
+	}
 	r, err := f.parse(args)
 	if err != nil {
 		return err
@@ -180,10 +199,6 @@ func (f *getFlags) run(ctx context.Context, args []string) error {
 		defer cancel()
 	}
 	if err := r.MakeDir(); err != nil {
-		return err
-	}
-	dir, err := stateDir(f.state)
-	if err != nil {
 		return err
 	}
 	state, err := status.Open(dir)
@@ -197,11 +212,20 @@ func (f *getFlags) run(ctx context.Context, args []string) error {
 		return usagef("-o %s and --json both write to standard output: give a file", f.output)
 	}
 	if done, err := f.viaAgent(ctx, r, state); done || err != nil {
+		if err == nil && f.follower != nil {
+			f.follower.begin(ctx, f.follower.file)
+			err = f.follower.finish(ctx)
+		}
 		return advised(err)
 	}
+	return f.fetch(ctx, args, r, state)
+}
+
+// fetch does by itself what was asked for.
+func (f *getFlags) fetch(ctx context.Context, args []string, r *request, state *status.Dir) error {
 	out := newOutput(f, state.Record(f.commandLine(os.Args)))
 	defer out.close()
-	req, err := f.request(args, r.proof, dir)
+	req, err := f.request(args, r.proof, state.Path())
 	if err != nil {
 		return err
 	}
@@ -209,9 +233,15 @@ func (f *getFlags) run(ctx context.Context, args []string) error {
 	if f.sink != nil {
 		req.Output, req.Events = f.sink.held, f.sink.events(out.take)
 	}
+	if f.follower != nil {
+		req.Events = f.follower.events(ctx, req.Events)
+	}
 	finals, err := peerload.Fetch(ctx, req)
 	if err == nil && f.sink != nil {
 		err = f.sink.finish(ctx)
+	}
+	if err == nil && f.follower != nil {
+		err = f.follower.finish(ctx)
 	}
 	if err != nil {
 		return advised(err)
@@ -233,6 +263,8 @@ func (f *getFlags) request(urls []string, proof peerload.Proof, state string) (p
 	}
 	if f.stay {
 		r.Linger = &f.linger
+	} else if f.follower != nil {
+		r.Linger = new(execLinger)
 	}
 	if f.address != "" && !r.Peers.Off {
 		p, err := parse.Address(f.address)

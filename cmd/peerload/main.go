@@ -45,6 +45,7 @@ const (
 	exitForbidden   = 8
 	exitTLS         = 9
 	exitAnswer      = 10
+	exitExec        = 11
 	exitInterrupted = 130
 )
 
@@ -99,6 +100,8 @@ func exitCode(err error, interrupted bool) int {
 		return exitUsage
 	case errors.As(err, &asked):
 		return asked.exit
+	case errors.As(err, new(execError)):
+		return exitExec
 	case errors.Is(err, errMaxTime):
 		return exitUnreachable
 	}

@@ -6,11 +6,17 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/peerload/peerload"
 	"github.com/peerload/peerload/internal/device/failure"
+	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/target"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/load"
@@ -135,4 +141,123 @@ func (s *sink) copy() error {
 		return err
 	}
 	return nil
+}
+
+// execLinger is how long the file of --exec is served to peers where nobody says
+// otherwise: a device whose wrapper runs some seconds later finds it.
+const execLinger = 20 * time.Second
+
+// placeholder stands for the path of the file in the words of --exec.
+const placeholder = "{}"
+
+// follower is the command that gets the verified file.
+type follower struct {
+	words []string
+	// file is where the file is. kept says that it stays there.
+	file string
+	kept bool
+	// quiet keeps its standard output apart from the events on ours.
+	quiet bool
+	ended chan error // nil before it began
+}
+
+// execError says how the command ended that got the file.
+type execError struct{ error }
+
+func (e execError) Unwrap() error { return e.error }
+
+// newFollower reads --exec. Without an output the file is held below the state
+// directory until the command has ended well.
+func (f *getFlags) newFollower(state string, urls []string) (*follower, error) {
+	words := strings.Fields(f.exec)
+	switch {
+	case len(words) == 0:
+		return nil, usagef("--exec names no command")
+	case len(urls) != 1 || f.trust != "" || f.slots:
+		return nil, usagef("--exec takes one file: give one URL, with --sha256 or --unsigned")
+	case f.output == "-":
+		return nil, usagef("--exec gets the file instead of standard output: leave out -o, or name a file")
+	}
+	if _, err := exec.LookPath(words[0]); err != nil {
+		return nil, usagef("--exec: %w; name a program that can be run", err)
+	}
+	c := &follower{words: words, file: f.output, kept: f.output != "", quiet: f.json}
+	if c.kept {
+		return c, nil
+	}
+	sources, err := origin.Candidates(urls[0])
+	if err != nil {
+		return nil, usageError{err}
+	}
+	name := path.Base(sources[0].Path)
+	if err := load.CheckFileName(name); err != nil {
+		return nil, usagef("%w; name the file with -o", err)
+	}
+	key := load.DigestOf([]byte(sources[0].String()))
+	c.file = filepath.Join(state, "output", key.String()[:32]+".d", name)
+	f.output = c.file
+	return c, durable.Writer{}.MkdirAll(filepath.Dir(c.file), 0o700)
+}
+
+// events wraps what takes the events of the run: the command begins as soon as the
+// file is verified, while the peers are served.
+func (c *follower) events(ctx context.Context, take func(report.Event)) func(report.Event) {
+	return func(e report.Event) {
+		if e.Event == report.KindDone && e.Final != nil {
+			c.begin(ctx, e.Final.Path)
+		}
+		take(e)
+	}
+}
+
+// begin runs the command once. The file is an argument where {} stands, else its
+// standard input.
+func (c *follower) begin(ctx context.Context, at string) {
+	if c.ended != nil {
+		return
+	}
+	c.ended = make(chan error, 1)
+	go func() { c.ended <- c.run(ctx, at) }()
+}
+
+func (c *follower) run(ctx context.Context, at string) error {
+	words := slices.Clone(c.words)
+	given := false
+	for i, w := range words {
+		words[i] = strings.ReplaceAll(w, placeholder, at)
+		given = given || words[i] != w
+	}
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if c.quiet {
+		cmd.Stdout = os.Stderr
+	}
+	if !given {
+		in, err := os.Open(at)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		cmd.Stdin = in
+	}
+	return cmd.Run()
+}
+
+// finish waits for the command. The file goes if it was only held for it.
+func (c *follower) finish(ctx context.Context) error {
+	if c.ended == nil {
+		return nil
+	}
+	err := <-c.ended
+	switch {
+	case ctx.Err() != nil:
+		return &failure.Stopped{Cause: context.Cause(ctx), Context: ctx.Err()}
+	case err != nil:
+		return execError{fmt.Errorf("the file is verified, but %s: %w", c.words[0], err)}
+	case c.kept:
+		return nil
+	}
+	return errors.Join(os.Remove(c.file), os.Remove(filepath.Dir(c.file)))
 }

@@ -14,9 +14,12 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/peerload/peerload/load"
 )
 
 // fileServer serves one file, and counts nothing.
@@ -237,5 +240,96 @@ func TestReadOnlyRoot(t *testing.T) {
 	}
 	if err != nil || !strings.HasSuffix(string(out), "firmware") {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// counted is a server of one file that counts how often it sends it.
+func counted(t *testing.T, text string) (url, digest string, sent *atomic.Int64) {
+	sent = &atomic.Int64{}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			sent.Add(1)
+		}
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(text))
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL + "/fw/app.bin", load.DigestOf([]byte(text)).String(), sent
+}
+
+// TestExec: a command gets the verified file by its path or on standard input, its exit
+// status counts, and a run after a failure downloads nothing again.
+func TestExec(t *testing.T) {
+	url, digest, sent := counted(t, "a file")
+	state := t.TempDir()
+	to := filepath.Join(t.TempDir(), "copy")
+	get := func(sum string, args ...string) (string, int) {
+		return run(t, nil, append([]string{"get", url, "--sha256", sum, "--state", state, "--peers", "off", "--linger", "0s"},
+			args...)...)
+	}
+	for _, command := range []string{"cp {} " + to, "tee " + to, "dd status=none if={} of=" + to} {
+		out, code := get(digest, "--exec", command)
+		if got, err := os.ReadFile(to); code != 0 || err != nil || string(got) != "a file" {
+			t.Errorf("%s: %d, %v, %s", command, code, err, out)
+		}
+		if left, _ := filepath.Glob(filepath.Join(state, "output", "*")); len(left) > 0 {
+			t.Errorf("%s leaves %v", command, left)
+		}
+		_ = os.Remove(to)
+	}
+	before := sent.Load()
+	for range 2 {
+		if out, code := get(digest, "--exec", "false"); code != exitExec || !strings.Contains(out, "false: exit status 1") {
+			t.Errorf("a command that fails: %d, %s", code, out)
+		}
+	}
+	if n := sent.Load() - before; n != 1 {
+		t.Errorf("the file was sent %d times for two runs", n)
+	}
+	if out, code := get(load.DigestOf(nil).String(), "--exec", "tee "+to); code != exitVerify {
+		t.Errorf("a wrong file: %d, %s", code, out)
+	}
+	if _, err := os.Stat(to); err == nil {
+		t.Error("the command got a wrong file")
+	}
+	kept := filepath.Join(t.TempDir(), "kept")
+	if out, code := get(digest, "--exec", "test -s {}", "-o", kept); code != 0 {
+		t.Errorf("with an output: %d, %s", code, out)
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Error(err)
+	}
+	for command, want := range map[string]string{"": "names no command", "/nonexistent x": "--exec"} {
+		if out, code := get(digest, "--exec", command); code != exitUsage || !strings.Contains(out, want) {
+			t.Errorf("%q: %d, %s", command, code, out)
+		}
+	}
+	if out, code := get(digest, "--exec", "true", "-o", "-"); code != exitUsage || !strings.Contains(out, "leave out -o") {
+		t.Errorf("standard output: %d, %s", code, out)
+	}
+}
+
+// TestExecShares: a device whose wrapper comes when the command of another one has
+// ended long ago finds the file at that one.
+func TestExecShares(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts several processes")
+	}
+	url, digest, sent := counted(t, strings.Repeat("a file ", 20_000))
+	port, done := freeUDP(t), filepath.Join(t.TempDir(), "done")
+	device := func(address string) []string {
+		return []string{"get", url, "--sha256", digest, "--state", t.TempDir(), "--port", port, "--address", address}
+	}
+	first := command(nil, append(device("127.89.0.1/8"), "--exec", "cp {} "+done)...)
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = first.Process.Kill(); _ = first.Wait() }()
+	until(t, "the command of the first one has run", func() bool {
+		info, err := os.Stat(done)
+		return err == nil && info.Size() == 140_000
+	})
+	out, code := run(t, nil, append(device("127.89.0.2/8"), "--exec", "test -s {}", "--linger", "0s")...)
+	if code != 0 || sent.Load() != 1 || !strings.Contains(out, "140 kB from peers") {
+		t.Errorf("%d, sent %d times: %s", code, sent.Load(), out)
 	}
 }

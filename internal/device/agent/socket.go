@@ -56,6 +56,9 @@ type GetRequest struct {
 	// Linger is how long to serve the files afterwards; negative: until
 	// nobody waits for them.
 	Linger time.Duration `json:"linger"`
+	// Stay serves them although the program that asked has gone: its answer comes as
+	// soon as they are in place.
+	Stay bool `json:"stay,omitempty"`
 }
 
 // Reply is one line that the daemon sends back. The last one
@@ -178,13 +181,13 @@ func (d *Daemon) serveProgram(ctx context.Context, c net.Conn) {
 		d.Wake()
 		s.reply(Reply{End: true})
 	case r.Op == "get" && r.Get != nil:
-		ctx, cancel := context.WithCancel(ctx)
+		asked, cancel := context.WithCancel(ctx)
 		defer cancel()
 		go func() {
 			_, _ = io.Copy(io.Discard, c) // ends when the other side goes away
 			cancel()
 		}()
-		s.get(ctx, r.Get)
+		s.get(ctx, asked, r.Get)
 	default:
 		s.reply(Reply{Declined: "this agent does not know " + r.Op, End: true})
 	}
@@ -206,8 +209,9 @@ func sameUser(c net.Conn) bool {
 	return cerr == nil && err == nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid())
 }
 
-// get fetches for another program.
-func (s *session) get(ctx context.Context, r *GetRequest) {
+// get fetches for another program, which goes when ctx ends; the daemon goes on until
+// all ends.
+func (s *session) get(all, ctx context.Context, r *GetRequest) {
 	i := s.daemon.place.current()
 	if i == nil || !i.key.sharing {
 		s.reply(Reply{Declined: "this device does not share by its settings", End: true})
@@ -238,11 +242,16 @@ func (s *session) get(ctx context.Context, r *GetRequest) {
 	case err != nil:
 		s.reply(Reply{Error: err.Error(), Reason: failure.Reason(err), Exit: s.daemon.exitOf(err), End: true})
 	default:
-		s.linger(ctx, i, g.files, r.Linger)
+		if !r.Stay {
+			s.linger(ctx, i, g.files, r.Linger)
+		}
 		for _, f := range g.finals() {
 			s.reply(Reply{Final: f})
 		}
 		s.reply(Reply{End: true})
+		if r.Stay {
+			s.linger(all, i, g.files, r.Linger)
+		}
 	}
 }
 

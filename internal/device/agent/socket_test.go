@@ -13,7 +13,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/report"
 )
 
@@ -143,6 +145,33 @@ func FuzzRequest(f *testing.F) {
 			t.Fatalf("%+v came back as %+v, %v", r, again, err)
 		}
 	})
+}
+
+// TestStay: a program that does not wait for the peers is answered at once, and the file
+// is served when it has gone.
+func TestStay(t *testing.T) {
+	t.Parallel()
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	d.write("tool.bin", strings.Repeat("tool", 50_000))
+	d.provision(withSharing("L1", ""))
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	start(t, cfg).runs("L1")
+	get := func() (last Reply) {
+		t.Helper()
+		q := &GetRequest{URLs: [][]string{{d.url + "/tool.bin"}}, Targets: []string{filepath.Join(t.TempDir(), "tool.bin")},
+			Unsigned: true, Linger: time.Hour, Stay: true}
+		if err := Ask(t.Context(), cfg.State, Request{Op: "get", Get: q}, func(p Reply) { last = p }); err != nil {
+			t.Fatal(err)
+		}
+		return last
+	}
+	if p := get(); !p.End || p.Error != "" || p.Declined != "" {
+		t.Errorf("%+v", p)
+	}
+	if p := get(); !strings.Contains(p.Declined, engine.ErrTwice.Error()) {
+		t.Errorf("the file is not served any more: %+v", p)
+	}
 }
 
 // TestProxy: an agent with an address for it is a proxy by the device's own place among
