@@ -91,8 +91,8 @@ var harmlessReaders = map[string]string{
 	"internal/testkit/storesuite.unprivileged":             "what the system tells of a user",
 	"internal/controller/pages/frame.problemOf":            "an answer of the controller's own API",
 	"(*internal/controller/pages/frame.Visit).Call":        "likewise",
-	"internal/controller/pages.rootEnds":                   "the controller's own root of trust",
-	"internal/controller/pages.rolloutChange":              "a form that frame bounds; the API checks it",
+	"internal/controller/pages.rootExpiry":                 "the controller's own root of trust",
+	"(*internal/controller/pages/frame.Visit).Upload":      "likewise; the form goes on to it",
 	"cmd/peerload.screenColumns":                           "the environment of its own user",
 	"(*internal/testkit/browser.Browser).Barriers":         "what axe-core says in a browser of the tests",
 

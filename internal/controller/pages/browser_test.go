@@ -50,7 +50,7 @@ func TestLooks(t *testing.T) {
 					if only != "" && !strings.HasPrefix(path, only) {
 						continue
 					}
-					b.Go(s.url + path)
+					b.Go(s.url + s.path(path))
 					name := fmt.Sprintf("%s %s %s %d", path, lang, look, px)
 					if over := b.Overflow(); over > 0 {
 						t.Errorf("%s: %d pixels are cut off", name, over)

@@ -2,8 +2,10 @@ package pages
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/peerload/peerload/client"
@@ -55,6 +57,37 @@ func (s *rig) fleetOf(texts ...string) {
 	}
 	s.reports(text)
 	s.rollouts(text)
+	s.work(text)
+}
+
+// work sends an order, changes devices by a table, and tells a webhook.
+func (s *rig) work(text func() string) {
+	ctx, c := s.t.Context(), s.api
+	s.order = must(c.SendOrder(ctx, client.OrderRequest{Kind: "check-in", All: true}, false)).Order.ID
+	table := "device,description\nSEP000000000009,\"" + strings.ReplaceAll("New "+text(), `"`, `""`) +
+		"\"\nSEP00000000000A,Window\nnonsense,x\n"
+	s.job = must(c.CreateJob(ctx, client.JobRequest{Name: "phones.csv " + short(text()), Table: []byte(table),
+		JobOptions: client.JobOptions{SkipBad: true}})).ID
+	s.steps()
+	must(c.Webhooks.Create(ctx, "pager", client.NewWebhook{
+		URL: "https://hooks.example.com/x?y=" + url.QueryEscape(text())}))
+	must(c.Enrolments.Create(ctx, "Lobby "+short(text()), client.NewEnrolment{SiteKey: true}))
+}
+
+// short is the beginning of a text, for a name.
+func short(s string) string { return strings.ToValidUTF8(s[:min(len(s), 40)], "") }
+
+// steps does the steps of the job.
+func (s *rig) steps() {
+	s.t.Helper()
+	for more := true; more; {
+		more = must(s.all.Jobs.Step(s.t.Context(), s.job))
+	}
+}
+
+// path is the path of a page whose name the fixture has made.
+func (s *rig) path(p string) string {
+	return strings.NewReplacer("ORDER", "/orders/"+s.order, "JOB", "/bulk/"+s.job).Replace(p)
 }
 
 // rollouts makes a draft, and a rollout that is paused.
@@ -67,12 +100,12 @@ func (s *rig) rollouts(text func() string) {
 	}
 	r := must(c.Rollout(ctx, "winter"))
 	must(c.OrderRollout(ctx, "winter", "start", client.RolloutOrder{}, r.Version, false))
-	s.work("winter", keeper.KindList, keeper.KindTick)
+	s.roll("winter", keeper.KindList, keeper.KindTick)
 	must(c.OrderRollout(ctx, "winter", "pause", client.RolloutOrder{Why: "Look at " + text()}, client.AnyVersion, false))
 }
 
-// work does jobs of a rollout, as the queue would.
-func (s *rig) work(id string, kinds ...keeper.Kind) {
+// roll does jobs of a rollout, as the queue would.
+func (s *rig) roll(id string, kinds ...keeper.Kind) {
 	s.t.Helper()
 	for _, k := range kinds {
 		if err := s.all.Rollouts.Work(s.t.Context(), keeper.Job{Kind: k, Rollout: id}); err != nil {

@@ -205,6 +205,13 @@ func (p fleetPage) Page(v *frame.Visit, n int) string {
 	return "/devices?" + q.Encode()
 }
 
+// Orderable reports whether an order can be sent to all that match.
+func (p fleetPage) Orderable() bool {
+	return !slices.ContainsFunc(p.Filters, func(f frame.Field) bool {
+		return (f.Name == "failed" || f.Name == "silent") && f.Value != ""
+	})
+}
+
 // Narrow reports whether more is asked for than a text.
 func (p fleetPage) Narrow() bool {
 	return slices.ContainsFunc(p.Filters, func(f frame.Field) bool { return f.Name != "text" && f.Value != "" })

@@ -142,23 +142,28 @@ func jobRuns(j client.Job) bool {
 // rootEnds is when the root of trust expires, zero if that is far away or nothing was
 // published yet.
 func rootEnds(v *frame.Visit) (time.Time, error) {
-	raw, _, err := v.API.Root(v.Context())
+	expires, version, err := rootExpiry(v)
+	if err != nil || version == 0 || expires.Sub(v.Now()) > rootSoon {
+		return time.Time{}, err
+	}
+	return expires, nil
+}
+
+// rootExpiry is when the root of trust expires, and its version, 0 before anything was
+// published.
+func rootExpiry(v *frame.Visit) (expires time.Time, version int64, err error) {
+	raw, version, err := v.API.Root(v.Context())
 	if errors.Is(err, client.NotFound) || errors.Is(err, client.Unavailable) {
-		return time.Time{}, nil
+		return expires, 0, nil
 	}
 	if err != nil {
-		return time.Time{}, err
+		return expires, 0, err
 	}
 	var root struct {
 		Signed struct {
 			Expires time.Time `json:"expires"`
 		} `json:"signed"`
 	}
-	if err := json.Unmarshal(raw, &root); err != nil {
-		return time.Time{}, err
-	}
-	if root.Signed.Expires.Sub(v.Now()) > rootSoon {
-		return time.Time{}, nil
-	}
-	return root.Signed.Expires, nil
+	err = json.Unmarshal(raw, &root)
+	return root.Signed.Expires, version, err
 }

@@ -33,6 +33,9 @@ func New(cfg frame.Config) (*frame.Frame, error) {
 	rolloutPages(f)
 	sitePages(f)
 	configPages(f)
+	softwarePages(f)
+	workPages(f)
+	accessPages(f)
 	return f, nil
 }
 
@@ -57,6 +60,7 @@ func rolloutPages(f *frame.Frame) {
 	form(f, "/rollouts/new", newRollout)
 	f.Page("GET /rollouts/{rollout}", rollout)
 	f.Page("GET /rollouts/{rollout}/devices", rolloutDevices)
+	form(f, "/rollouts/{rollout}/order/edit", editRollout)
 	form(f, "/rollouts/{rollout}/order/{verb}", orderRollout)
 }
 
@@ -91,4 +95,62 @@ func configPages(f *frame.Frame) {
 	form(f, "/models/new", newModel)
 	f.Page("GET /models/{model}", modelThing)
 	form(f, "/models/{model}/delete", deleteModel)
+}
+
+func softwarePages(f *frame.Frame) {
+	f.Page("GET /loads", loadList)
+	form(f, "/loads/new", newLoad)
+	form(f, "/loads/verify", verifyLoads)
+	f.Page("GET /loads/{load}", loadThing)
+	form(f, "/loads/{load}/retire", retireLoad)
+	form(f, "/loads/{load}/from", loadFrom)
+	f.Page("GET /releases", releaseList)
+	form(f, "/releases/new", newRelease)
+	f.Page("GET /releases/{release}", releaseThing)
+	form(f, "/releases/{release}/edit", editRelease)
+	form(f, "/releases/{release}/delete", deleteRelease)
+	f.Page("GET /filesets", setList)
+	form(f, "/filesets/new", newLoad)
+	f.Page("GET /filesets/{fileset}", setThing)
+	form(f, "/filesets/{fileset}/retire", retireSet)
+}
+
+// workPages are what people have devices do.
+func workPages(f *frame.Frame) {
+	f.Page("GET /orders", orderList)
+	form(f, "/orders/new", newOrder)
+	f.Page("GET /orders/{order}", orderThing)
+	form(f, "/orders/{order}/cancel", cancelOrder)
+	f.Page("GET /bulk", bulk)
+	f.Page("POST /bulk/plan", planBulk)
+	f.Page("POST /bulk/run", runBulk)
+	f.Page("GET /bulk/{job}", bulkJob)
+	form(f, "/bulk/{job}/undo", undoJob)
+	f.Page("GET /audit", audit)
+}
+
+func accessPages(f *frame.Frame) {
+	f.Page("GET /users", userList)
+	form(f, "/users/new", newUser)
+	f.Page("GET /users/{user}", userThing)
+	form(f, "/users/{user}/edit", editUser)
+	form(f, "/users/{user}/delete", deleteUser)
+	form(f, "/users/{user}/sign-out", endSessions)
+	f.Page("GET /tokens", tokenList)
+	form(f, "/tokens/new", newToken)
+	form(f, "/tokens/{token}/delete", deleteToken)
+	f.Page("GET /enrolments", enrolmentList)
+	form(f, "/enrolments/new", newEnrolment)
+	form(f, "/enrolments/{enrolment}/delete", deleteEnrolment)
+	f.Page("GET /webhooks", webhookList)
+	form(f, "/webhooks/new", newWebhook)
+	f.Page("GET /webhooks/{webhook}", webhookThing)
+	form(f, "/webhooks/{webhook}/test", testWebhook)
+	form(f, "/webhooks/{webhook}/retry", retryWebhook)
+	form(f, "/webhooks/{webhook}/delete", deleteWebhook)
+	f.Page("GET /trust", trustPage)
+	form(f, "/trust/{role}/rotate", rotateKey)
+	f.Page("GET /account", account)
+	form(f, "/account/password", changePassword)
+	form(f, "/account/sign-out", endOwnSessions)
 }

@@ -1,10 +1,13 @@
 package pages
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"html"
 	"io"
 	"log/slog"
+	"mime/multipart"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -32,6 +35,8 @@ type rig struct {
 	t   *testing.T
 	all services.Services
 	url string
+	// order and job are those of the fixture.
+	order, job string
 	// key is one that devices enrol with, "" for none yet.
 	key string
 	// api calls it as the owner of the data directory.
@@ -208,3 +213,32 @@ var (
 
 // unescape is a value of a page as a browser reads it.
 func unescape(s string) string { return html.UnescapeString(s) }
+
+// upload sends a form with files; fields are pairs, and those that begin with "@" are
+// files with their names.
+func (b *visitor) upload(path string, fields ...string) page {
+	b.t.Helper()
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	err := form.WriteField("csrf", b.csrf)
+	for i := 0; err == nil && i < len(fields); i += 2 {
+		if name, isFile := strings.CutPrefix(fields[i], "@"); isFile {
+			field, file, _ := strings.Cut(name, "/")
+			var w io.Writer
+			if w, err = form.CreateFormFile(field, file); err == nil {
+				_, err = io.WriteString(w, fields[i+1])
+			}
+		} else {
+			err = form.WriteField(fields[i], fields[i+1])
+		}
+	}
+	if err = errors.Join(err, form.Close()); err != nil {
+		b.t.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.url+path, &body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", form.FormDataContentType())
+	return b.do(r)
+}

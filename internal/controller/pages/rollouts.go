@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/pages/frame"
@@ -115,7 +114,7 @@ type rolloutPage struct {
 
 // verbs are the orders that a state takes.
 var verbs = map[string][]string{
-	"draft":             {"start"},
+	"draft":             {"start", "edit"},
 	"awaiting-approval": {"approve", "abort"},
 	"scheduled":         {"pause", "abort"},
 	"running":           {"next", "pause", "abort", "retry", "skip", "replace"},
@@ -141,7 +140,7 @@ func rollout(v *frame.Visit) error {
 	if v.May("devices") {
 		p.Verbs = slices.DeleteFunc(slices.Clone(verbs[r.State]), func(verb string) bool {
 			own := slices.Contains(r.Authors, v.Who.Name)
-			return verb == "approve" && own || verb == "next" && r.Open >= len(r.Waves)
+			return verb == "approve" && own || verb == "next" && r.Open >= len(r.Waves) || verb == "edit" && !guided(r)
 		})
 	}
 	if r.State == "draft" {
@@ -258,6 +257,77 @@ func newRollout(v *frame.Visit) error {
 	return v.Go(frame.At("rollouts", r.ID))
 }
 
+// editRollout changes a draft.
+func editRollout(v *frame.Visit) error {
+	r, err := v.API.Rollout(v.Context(), v.Path("rollout"))
+	if err != nil {
+		return err
+	}
+	f, err := rolloutForm(v)
+	if err != nil {
+		return err
+	}
+	path := frame.At("rollouts", r.ID)
+	f.Title, f.Action, f.Back, f.Button = v.T("Change %s", r.ID), path+"/order/edit", path, v.T("Save")
+	f.Fields, f.Hidden = f.Fields[1:], version(r.Version)
+	fillDraft(&f, r)
+	return save(v, f, func() (string, error) {
+		change, wrong, text := rolloutChange(v)
+		if wrong != "" {
+			return "", badNumber(wrong, text)
+		}
+		_, err := v.API.UpdateRollout(v.Context(), r.ID, change, versionOf(v))
+		return path, err
+	})
+}
+
+// fillDraft puts a draft into its form.
+func fillDraft(f *frame.Form, r client.Rollout) {
+	is := map[string]string{"release": r.Ask.Release, "load": r.Ask.Load, "site": r.Ask.Target.Site,
+		"profile": r.Ask.Target.Profile, "model": r.Ask.Target.Model, "max_failed": strconv.Itoa(r.Plan.MaxFailed),
+		"windows": strings.Join(r.Plan.Windows, "; ")}
+	var percents []string
+	for _, w := range r.Plan.Waves {
+		percents = append(percents, strconv.Itoa(w.Percent))
+	}
+	is["waves"] = strings.Join(percents, " ")
+	if len(r.Plan.Waves) > 0 {
+		w := r.Plan.Waves[0]
+		is["opener"], is["soak"] = w.Opener, w.Soak
+		if w.Success > 0 {
+			is["success"] = strconv.Itoa(w.Success)
+		}
+	}
+	if r.Plan.MaxFailedShare != nil {
+		is["max_failed_share"] = strconv.Itoa(*r.Plan.MaxFailedShare)
+	}
+	if !r.Plan.Start.IsZero() {
+		is["start"] = r.Plan.Start.UTC().Format("2006-01-02T15:04")
+	}
+	for name, on := range map[string]bool{"approval": r.Plan.Approval, "leave_out": r.Plan.LeaveOut} {
+		if on {
+			is[name] = "on"
+		}
+	}
+	for i, field := range f.Fields {
+		if value, ok := is[field.Name]; ok {
+			f.Fields[i].Value = value
+		}
+	}
+}
+
+// guided reports whether the form can say all that a draft says.
+func guided(r client.Rollout) bool {
+	t := r.Ask.Target
+	for _, w := range r.Plan.Waves {
+		if w.Percent == 0 || w.Opener == "external" {
+			return false
+		}
+	}
+	return t.Text == "" && len(t.Devices) == 0 && t.Percent == 0 && r.Ask.Check == "" && len(r.Plan.Retry.Reasons) == 0 &&
+		r.Plan.Deadline.IsZero() && !r.Plan.DownloadAnytime && (r.Plan.Silence.Rule == "" || r.Plan.Silence.Rule == "wait")
+}
+
 // rolloutChange reads the form of a draft; wrong is a field that cannot be read, and
 // text says why.
 func rolloutChange(v *frame.Visit) (c client.RolloutChange, wrong, text string) {
@@ -303,8 +373,8 @@ func rolloutChange(v *frame.Visit) (c client.RolloutChange, wrong, text string) 
 		}
 	}
 	if is := v.Form("start"); is != "" {
-		at, err := time.Parse("2006-01-02T15:04", is)
-		if err != nil {
+		at, ok := frame.Moment(is)
+		if !ok {
 			return c, "start", v.T("Write a date and a time.")
 		}
 		p.Start = at

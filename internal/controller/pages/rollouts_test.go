@@ -25,6 +25,11 @@ func TestRolloutPages(t *testing.T) {
 	send("release", "2026.11", "waves", "50 100", "site", "Kyoto").want(t, 200, "The draft is made", "What it would do",
 		"This touches", "Kyoto", "as simulated", "Start")
 	send("release", "2026.11", "waves", "50 100").want(t, 409, "That name is taken")
+	p := b.get("/rollouts/spring/order/edit").want(t, 200, `value="50 100"`)
+	b.post("/rollouts/spring/order/edit", "version", versionField.FindStringSubmatch(p.text)[1], "release", "2026.11",
+		"waves", "40 100", "site", "Kyoto", "opener", "person", "success", "100", "max_failed", "0", "max_failed_share",
+		"10").want(t, 200, "What it would do")
+	b.get("/rollouts/spring/order/edit").want(t, 200, `value="40 100"`)
 	order := func(verb string, fields ...string) page {
 		t.Helper()
 		p := b.get("/rollouts/spring/order/"+verb).want(t, 200)
@@ -36,7 +41,7 @@ func TestRolloutPages(t *testing.T) {
 	}
 	b.get("/rollouts/spring/order/start").want(t, 200, "This touches")
 	order("start").want(t, 200, "scheduled")
-	s.work("spring", keeper.KindList, keeper.KindTick)
+	s.roll("spring", keeper.KindList, keeper.KindTick)
 	b.get("/rollouts/spring").want(t, 200, "running", "Wave 1", "Wave 2", "limit: 10", "Open the next wave")
 	b.get("/rollouts/spring/devices").want(t, 200, "SEP000000000001")
 	order("pause", "why", "the lobby is <b>closed</b>").want(t, 200, "paused", "the lobby is &lt;b&gt;closed", "Resume")
@@ -44,7 +49,7 @@ func TestRolloutPages(t *testing.T) {
 	b.get("/rollouts/spring/order/pause").want(t, 200, "This is refused")
 	b.post("/rollouts/spring/order/resume", "version", "1").want(t, 412, "Somebody else has changed it")
 	order("resume").want(t, 200)
-	s.work("spring", keeper.KindTick)
+	s.roll("spring", keeper.KindTick)
 	b.get("/rollouts/spring").want(t, 200, "running")
 	order("next").want(t, 200, "running")
 	order("abort", "why", "enough").want(t, 200, "aborted", "enough", "Roll back")

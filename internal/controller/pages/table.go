@@ -68,6 +68,8 @@ type thing struct {
 	Actions      []action
 	Facts        []fact
 	Tables       []table
+	// Pages of the last table; nil if it is whole.
+	Pages *frame.Rows[struct{}]
 }
 
 // pagesOf are the pages of a list.

@@ -3,12 +3,14 @@ package frame
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/peerload/peerload/client"
 )
@@ -110,4 +112,22 @@ func All[T any](v *Visit, l client.Lister[T], f client.Filter) (all []T, err err
 func Int(text string) (n int64, ok bool) {
 	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 	return n, err == nil
+}
+
+// Moment is a date, or a date and a time, in UTC, as forms send them; ok is false for any
+// other text.
+func Moment(text string) (at time.Time, ok bool) {
+	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04"} {
+		if at, err := time.Parse(layout, strings.TrimSpace(text)); err == nil {
+			return at, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// Packed are bytes that a page has given to a browser, as they come back; ok is false
+// for any other text.
+func Packed(text string) (b []byte, ok bool) {
+	b, err := base64.StdEncoding.DecodeString(text)
+	return b, err == nil
 }

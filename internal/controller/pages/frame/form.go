@@ -215,3 +215,12 @@ func (v *Visit) takeSaid() *said {
 	}
 	return &s
 }
+
+// Wrong explains an error that is about what was sent; ok is false for any other.
+func (v *Visit) Wrong(err error) (p Problem, ok bool) {
+	var e *client.Error
+	if !errors.As(err, &e) || e.Kind == client.Unauthenticated || e.Status >= http.StatusInternalServerError {
+		return p, false
+	}
+	return v.Explain(e), true
+}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // FuzzForms: whatever a browser sends back of what it was given, nothing leads to
@@ -28,6 +29,12 @@ func FuzzForms(f *testing.F) {
 		if n, ok := Int(text); ok && !strings.Contains(text, strings.TrimLeft(strconv.FormatInt(n, 10), "-")) &&
 			!strings.ContainsAny(text, "+0") {
 			t.Errorf("%q is %d", text, n)
+		}
+		if at, ok := Moment(text); ok && (at.Year() < 0 || at.Year() > 9999 || at.Location() != time.UTC) {
+			t.Errorf("%q is %v", text, at)
+		}
+		if b, ok := Packed(text); ok && len(b) > len(text) {
+			t.Errorf("%q has %d bytes", text, len(b))
 		}
 		if prefersJapanese(accept) && !strings.Contains(strings.ToLower(accept), "ja") {
 			t.Errorf("%q prefers Japanese", accept)

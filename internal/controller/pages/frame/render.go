@@ -125,11 +125,11 @@ type mark struct{ Class, Shape string }
 // markOf is the mark of a state: of devices, rollouts, jobs, orders and their parts.
 func markOf(state string) mark {
 	switch state {
-	case "idle", "done", "finished", "had", "ok":
+	case "idle", "done", "finished", "had", "ok", "created", "changed":
 		return mark{"ok", "●"}
 	case "failed", "refused", "aborted", "expired", "unsupported", "late":
 		return mark{"bad", "▲"}
-	case "rolled-back", "undone", "cancelled", "paused", "warn":
+	case "rolled-back", "undone", "cancelled", "paused", "kept", "warn":
 		return mark{"warn", "◆"}
 	case "downloading", "installing", "rebooting", "trial", "ready", "running", "began", "granted", "checking", "undoing":
 		return mark{"run", "◐"}

@@ -1,0 +1,165 @@
+package pages
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/controller/pages/frame"
+)
+
+// orderKinds are what devices can be told.
+var orderKinds = []string{"check-in", "retry", "forget-failure", "update-settings", "restart", "reset-together",
+	"collect-log"}
+
+// manyOrders bounds the orders that the list looks at: the latest come last.
+const manyOrders = 2000
+
+func orderList(v *frame.Visit) error {
+	all, err := frame.All(v, v.API.Orders, client.Filter{Limit: manyOrders, Open: v.Query("open") != ""})
+	if err != nil {
+		return err
+	}
+	p := listing{Title: v.T("Orders"), Tabs: []tab{{v.T("all"), "/orders"}, {v.T("open"), "/orders?open=true"}},
+		Actions: only(v.May("devices"), action{Text: v.T("Order to devices"), Path: "/orders/new"}),
+		Empty:   v.T("No order yet. An order tells devices to do something now: to check in, to try again, to restart."),
+		Table: table{Head: []string{v.T("Order"), v.T("Sent"), v.T("By"), v.T("Devices"), v.T("Waiting"), v.T("Done"),
+			v.T("State")}}}
+	for _, o := range slices.Backward(all) {
+		p.Table.Rows = append(p.Table.Rows, []cell{link(v.T("order "+o.Kind), "orders", o.ID), moment(o.Issued), text(o.By),
+			num(o.Devices), num(o.Standings["waiting"]), num(o.Standings["done"]), orderState(v, o)})
+		if len(p.Table.Rows) == 2*frame.PageRows {
+			break
+		}
+	}
+	return v.Show("listing", p)
+}
+
+func orderState(v *frame.Visit, o client.OrderState) cell {
+	switch {
+	case !o.Cancelled.IsZero():
+		return cell{Text: v.T("answer cancelled"), State: "cancelled"}
+	case o.Expires.Before(v.Now()):
+		return cell{Text: v.T("over"), State: "unknown"}
+	}
+	return cell{Text: v.T("open"), State: "running"}
+}
+
+func orderThing(v *frame.Visit) error {
+	o, err := v.API.Order(v.Context(), v.Path("order"))
+	if err != nil {
+		return err
+	}
+	rows, err := frame.Read[client.OrderDevice](v, frame.At("orders", o.ID)+"/devices", url.Values{}, 0)
+	if err != nil {
+		return err
+	}
+	p := thing{Title: v.T("order " + o.Kind), Actions: only(v.May("devices") && o.Standings["waiting"] > 0 &&
+		o.Cancelled.IsZero(), action{Text: v.T("Take it back"), Path: frame.At("orders", o.ID, "cancel"), Danger: true})}
+	p.know(v.T("State"), orderState(v, o))
+	p.know(v.T("Sent"), moment(o.Issued), text(v.T("by %s", o.By)))
+	p.know(v.T("Holds until"), moment(o.Expires))
+	if !o.Moment.IsZero() {
+		p.know(v.T("At the moment"), moment(o.Moment))
+	}
+	t := table{Title: v.T("Answers"), Head: []string{v.T("Device"), v.T("Site"), v.T("Answer"), v.T("Text"), v.T("When")}}
+	for _, d := range rows.Items {
+		when := cell{}
+		if !d.Answered.IsZero() {
+			when = moment(d.Answered)
+		}
+		t.Rows = append(t.Rows, []cell{link(d.Device, "devices", d.Device), text(d.Site),
+			{Text: v.T("answer " + d.Standing), State: d.Standing}, text(d.Text), when})
+	}
+	p.Tables = append(p.Tables, t)
+	p.Pages = pagesOf(rows)
+	return v.Show("thing", p)
+}
+
+func cancelOrder(v *frame.Visit) error {
+	o, err := v.API.Order(v.Context(), v.Path("order"))
+	if err != nil {
+		return err
+	}
+	path := frame.At("orders", o.ID)
+	return sure(v, v.T("Take the order back"),
+		v.T("%d devices have not answered. One that has got it may still carry it out.",
+			o.Standings["waiting"]), path, path,
+		func() error { _, err := v.API.CancelOrder(v.Context(), o.ID); return err })
+}
+
+// newOrder is the form of an order; the address says to which devices.
+func newOrder(v *frame.Visit) error {
+	q := v.R.URL.Query()
+	if v.R.Method == http.MethodPost {
+		q = v.R.PostForm
+	}
+	if q.Get("failed") != "" || q.Get("silent_s") != "" {
+		return &client.Error{Status: http.StatusUnprocessableEntity, Kind: client.Invalid,
+			Detail: "an order cannot be sent to devices by failure or silence: select them one by one"}
+	}
+	o := client.OrderRequest{Kind: "check-in", Devices: q["device"], Site: q.Get("site"), Model: q.Get("model"),
+		Profile: q.Get("profile"), State: q.Get("state"), Active: q.Get("active"), Text: q.Get("text")}
+	o.All = len(o.Devices) == 0 && o.Site+o.Model+o.Profile+o.State+o.Active+o.Text == ""
+	f := frame.Form{Title: v.T("Order to devices"), Action: "/orders/new", Back: "/devices", Button: v.T("Send the order")}
+	var kinds []frame.Option
+	for _, k := range orderKinds {
+		kinds = append(kinds, frame.Option{Value: k, Label: v.T("order " + k)})
+	}
+	f.Fields = []frame.Field{{Name: "kind", Label: v.T("What they are to do"), Kind: "select", Options: kinds,
+		Value: "check-in"}, {Name: "life", Label: v.T("Holds for so many minutes"), Kind: "number", Value: "60"},
+		{Name: "lines", Label: v.T("Lines of the log"), Kind: "number", Value: "200", Help: v.T("Of the order for the log.")}}
+	page := struct {
+		frame.Form
+		Reach   *client.Reach
+		Devices []string
+		Query   map[string]string
+		Refused string
+	}{Form: f, Devices: o.Devices, Query: map[string]string{"site": o.Site, "model": o.Model, "profile": o.Profile,
+		"state": o.State, "active": o.Active, "text": o.Text}}
+	if v.R.Method == http.MethodPost {
+		return sendOrder(v, o, f)
+	}
+	v.Guard(v.CSRF()) // a dry run changes nothing
+	dry, err := v.API.SendOrder(v.Context(), o, true)
+	if err != nil {
+		return err
+	}
+	page.Reach = &dry.Reach
+	return v.Show("order", page)
+}
+
+func sendOrder(v *frame.Visit, o client.OrderRequest, f frame.Form) error {
+	f.Hidden = map[string]string{}
+	for name, is := range map[string]string{"site": o.Site, "model": o.Model, "profile": o.Profile, "state": o.State,
+		"active": o.Active, "text": o.Text, "device": strings.Join(o.Devices, " ")} {
+		if is != "" {
+			f.Hidden[name] = is
+		}
+	}
+	o.Kind = v.Form("kind")
+	life, ok := frame.Int(v.Form("life"))
+	if !ok || life < 1 || life > 7*24*60 {
+		return v.Again(f, badNumber("life", v.T("Write a number of minutes, a week at most.")))
+	}
+	o.LifeS = life * int64(time.Minute/time.Second)
+	if o.Kind == "collect-log" {
+		lines, ok := frame.Int(v.Form("lines"))
+		if !ok || lines < 1 || lines > 1000 {
+			return v.Again(f, badNumber("lines", v.T("Write a number from 1 to 1000.")))
+		}
+		o.Lines = int(lines)
+	}
+	if len(o.Devices) == 1 {
+		o.Devices = strings.Fields(o.Devices[0]) // as the form has them that was shown again
+	}
+	sent, err := v.API.SendOrder(v.Context(), o, false)
+	if err != nil {
+		return v.Again(f, err)
+	}
+	v.Say(v.T("The order is on its way to %d devices.", sent.Order.Devices), "")
+	return v.Go(frame.At("orders", sent.Order.ID))
+}

@@ -1,0 +1,170 @@
+package pages
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/peerload/peerload/client"
+)
+
+// Loads and file sets are sent, signed, retired; releases put loads together.
+func TestSoftwarePages(t *testing.T) {
+	s := newRig(t)
+	b := s.user("operator")
+	b.get("/loads").want(t, 200, "No load yet")
+	fields := []string{"name", "fw-1", "version", "1.0", "model", "7941", "model", "7961", "from", "0.8 0.9"}
+	b.upload("/loads/new", append(fields, "@file/app.bin", "firmware", "@file/dsp.bin", "more")...).want(t, 200, "fw-1",
+		"7941", "7961", "app.bin", "dsp.bin", "0.8, 0.9", "signed")
+	b.get("/loads/new")
+	b.upload("/loads/new", append(fields, "@file/app.bin", "other")...).want(t, 409, `value="fw-1"`)
+	b.upload("/loads/new", "name", "fw-2", "version", "2").want(t, 422, `value="fw-2"`)
+	mine := b.csrf
+	b.csrf = "another"
+	b.upload("/loads/new", append(fields, "@file/app.bin", "x")...).want(t, 403)
+	b.csrf = mine
+	b.get("/loads").want(t, 200, "fw-1", "Check all")
+	b.post("/loads/verify").want(t, 200, "as signed")
+	b.post("/releases/new", "name", "9.4(2)", "loads", "fw-1", "note", "autumn").want(t, 200, "9.4(2)", "fw-1", "autumn")
+	p := b.get("/releases/9.4%282%29/edit").want(t, 200, "selected")
+	b.post("/releases/9.4%282%29/edit", "version", versionField.FindStringSubmatch(p.text)[1], "loads", "fw-1", "note",
+		"winter").want(t, 200, "winter")
+	b.post("/releases/9.4%282%29/delete").want(t, 200, "No release yet")
+	b.post("/loads/fw-1/retire").want(t, 200, "retired", "Take back into use")
+	b.post("/loads/fw-1/retire").want(t, 200, "!>Take back into use<")
+	p = b.get("/loads/fw-1/from")
+	b.post("/loads/fw-1/from", "version", versionField.FindStringSubmatch(p.text)[1], "from", "0.7").want(t, 200, "0.7")
+	b.get("/filesets").want(t, 200, "No file set yet")
+	b.upload("/filesets/new", "name", "tones", "version", "1", "model", "7941", "directory", "ringtones", "@file/a.raw",
+		"tone").want(t, 200, "ringtones", "a.raw")
+	b.post("/filesets/tones/retire").want(t, 200, "retired")
+	v := s.user("viewer")
+	v.get("/loads").want(t, 200, "!Add a load", "!Check all")
+	v.upload("/loads/new", append(fields, "@file/app.bin", "x")...).want(t, 403)
+}
+
+// An order says first whom it reaches, and then what they have answered.
+func TestOrderPages(t *testing.T) {
+	s := newRig(t)
+	s.fleetOf("")
+	b := s.user("operator")
+	b.get("/orders/new?site=Kyoto").want(t, 200, "This touches 6 devices")
+	b.get("/orders/new?site=Kyoto&failed=true").want(t, 422, "cannot be sent")
+	b.get("/orders/new?device=SEP000000000001&device=SEP000000000002").want(t, 200, "This touches 2 devices")
+	b.post("/orders/new", "site", "Kyoto", "kind", "retry", "life", "soon").want(t, 422, "number of minutes",
+		`name="site" value="Kyoto"`)
+	p := b.post("/orders/new", "site", "Kyoto", "kind", "retry", "life", "60").want(t, 200, "try again",
+		"SEP000000000001", "!SEP000000000002", "on its way to 6 devices")
+	id := strings.TrimPrefix(p.path, "/orders/")
+	b.post("/orders/"+id+"/cancel").want(t, 200, "taken back")
+	b.get("/orders").want(t, 200, "try again", "check in")
+	b.get("/orders?open=true").want(t, 200, "!try again")
+	b.post("/orders/new", "device", "SEP000000000001", "kind", "collect-log", "life", "5", "lines", "9999").want(t, 422,
+		"from 1 to 1000")
+	s.user("viewer").get("/orders").want(t, 200, "!/orders/new")
+}
+
+// A table is shown line by line before it is run, and taken back after.
+func TestBulkPages(t *testing.T) {
+	s := newRig(t)
+	s.fleetOf("")
+	b := s.user("operator")
+	b.get("/bulk").want(t, 200, "phones.csv")
+	table := "device,description,wan-limit\nSEP000000000001,Lift,100k\nSEP0000000000FF,Nobody,1k\n"
+	b.upload("/bulk/plan", "@table/lift.csv", table).want(t, 200, "Plan of lift.csv", "Some lines are wrong", "not found",
+		"Lift")
+	p := b.upload("/bulk/plan", "skip_bad", "on", "@table/lift.csv", table).want(t, 200, "1 changed", "1 refused",
+		"!Some lines are wrong")
+	if d := must(s.api.Devices.Get(t.Context(), "SEP000000000001")); d.Description != "Desk 0" {
+		t.Errorf("the plan has changed %+v", d)
+	}
+	sent := regexp.MustCompile(`name="table" value="([^"]+)"`).FindStringSubmatch(p.text)
+	p = b.upload("/bulk/run", "table", unescape(sent[1]), "file", "lift.csv", "skip_bad", "on").want(t, 200, "lift.csv")
+	s.job = strings.TrimPrefix(p.path, "/bulk/")
+	s.steps()
+	b.get(p.path).want(t, 200, "1 changed", "1 refused", "Undo", "Lift")
+	b.get(p.path+"?bad=true").want(t, 200, "not found", "!Lift")
+	b.get(p.path+"/undo").want(t, 200, "1 devices get back")
+	b.post(p.path+"/undo").want(t, 200)
+	s.steps()
+	b.get(p.path).want(t, 200, "1 taken back")
+	if d := must(s.api.Devices.Get(t.Context(), "SEP000000000001")); d.Description != "Desk 0" {
+		t.Errorf("not taken back: %+v", d)
+	}
+	b.upload("/bulk/plan", "create", "on").want(t, 422, "Choose a table", "checked")
+	b.upload("/bulk/plan", "@table/x.csv", "nothing that is known\n1\n").want(t, 422, "Bulk changes")
+	s.user("viewer").get("/bulk").want(t, 200, "!Show the plan")
+}
+
+// Users, tokens, enrolment, webhooks and keys are an administrator's.
+func TestAccessPages(t *testing.T) {
+	s := newRig(t)
+	b := s.user("admin")
+	b.post("/users/new", "name", "Bad Name", "role", "viewer", "password", password).want(t, 422, `value="Bad Name"`,
+		"!"+password)
+	b.post("/users/new", "name", "ken", "role", "operator", "password", "short").want(t, 422, `value="ken"`)
+	b.post("/users/new", "name", "ken", "role", "operator", "password", password).want(t, 200, "ken", "operator")
+	p := b.get("/users/ken/edit")
+	v := versionField.FindStringSubmatch(p.text)[1]
+	b.post("/users/ken/edit", "version", v, "full_name", "Ken Example", "role", "viewer").want(t, 200, "Ken Example",
+		"viewer")
+	b.post("/users/ken/edit", "version", v, "full_name", "Other", "role", "admin").want(t, 409,
+		"Somebody else has written")
+	b.post("/users/ken/sign-out").want(t, 200)
+	b.post("/users/ken/delete").want(t, 200, "!>ken<")
+	secret := regexp.MustCompile(`<pre[^>]*>([^<]+)</pre>`)
+	p = b.post("/tokens/new", "name", "laptop", "role", "viewer", "scopes", "read", "days", "30").want(t, 200,
+		"shown once")
+	token := secret.FindStringSubmatch(p.text)
+	if token == nil || !strings.HasPrefix(token[1], "plt_") {
+		t.Fatalf("no token: %s", p.text)
+	}
+	p = b.get("/tokens").want(t, 200, "laptop", "!"+token[1])
+	id := regexp.MustCompile(`/tokens/([^/"]+)/delete`).FindStringSubmatch(p.text)[1]
+	b.post("/tokens/new", "name", "x", "role", "viewer", "scopes", "read", "days", "0").want(t, 422, "five years")
+	b.post("/tokens/"+id+"/delete").want(t, 200, "!laptop")
+	b.post("/enrolments/new", "name", "kyoto", "site_key", "on", "networks", "10.1.0.0/16").want(t, 200, "shown once")
+	b.get("/enrolments").want(t, 200, "kyoto", "key of a site", "10.1.0.0/16")
+	b.post("/webhooks/new", "name", "pager", "url", "nonsense", "failed", "on").want(t, 422, `value="nonsense"`)
+	b.post("/webhooks/new", "name", "pager", "url", "https://hooks.example.com/", "failed", "on").want(t, 200,
+		"shown once")
+	b.get("/webhooks/pager").want(t, 200, "device.failed", "!rollout.changed")
+	b.post("/webhooks/pager/delete").want(t, 200, "No webhook yet")
+	b.get("/trust").want(t, 200, "Key of orders", "version 1")
+	b.post("/trust/orders/rotate").want(t, 200, "version 2")
+	o := s.user("operator")
+	o.get("/").want(t, 200, "!href=\"/users\"")
+	o.post("/users/new", "name", "eve", "role", "admin", "password", password).want(t, 403)
+}
+
+// The audit log finds entries, and takes changes back.
+func TestAuditPage(t *testing.T) {
+	s := newRig(t)
+	s.fleetOf("")
+	b := s.user("admin")
+	must(s.api.Change(t.Context(), client.Order{Target: &client.Target{Level: "profile", Name: "lobby"},
+		Settings: &client.SettingsChange{Set: map[string]string{"wan-limit": "1M"}}}, false))
+	p := b.get("/audit?target=profile+lobby").want(t, 200, "settings.", "200k", "1M", "!SEP000000000001")
+	undo := regexp.MustCompile(`href="(/undo/[^"]+)"`).FindStringSubmatch(p.text)
+	if undo == nil {
+		t.Fatalf("nothing can be taken back: %s", p.text)
+	}
+	p = b.get(undo[1]).want(t, 200, "This touches 4 devices", "Take back the change")
+	b.post("/changes", "order", unescape(orderField.FindStringSubmatch(p.text)[1]), "shown",
+		shownField.FindStringSubmatch(p.text)[1], "what", "Taken back", "back", "/profiles/lobby").want(t, 200, "200k",
+		"Done: Taken back")
+	s.user("viewer").get("/audit").want(t, 403)
+}
+
+// Everybody changes their own password, and ends their own sessions.
+func TestAccountPages(t *testing.T) {
+	s := newRig(t)
+	b := s.user("viewer")
+	b.get("/account").want(t, 200, "viewer", "Change the password")
+	b.post("/account/password", "old", "wrong", "new", "another pass phrase").want(t, 422, "is wrong", "!another pass")
+	b.post("/account/password", "old", password, "new", "another pass phrase").want(t, 200, "Sign in with the new one")
+	b.get("/").want(t, 401)
+	b.post("/sign-in", "name", "viewer", "password", "another pass phrase").want(t, 200, "Overview")
+	b.post("/account/sign-out").want(t, 200, "Sign in")
+	b.get("/").want(t, 401)
+}
