@@ -43,6 +43,7 @@ func (d dataDir) spool() string      { return filepath.Join(string(d), "spool") 
 func (d dataDir) tls() string        { return filepath.Join(string(d), "tls") }
 func (d dataDir) auditMark() string  { return filepath.Join(string(d), "audit-syslog.json") }
 func (d dataDir) cache() string      { return filepath.Join(string(d), "cache") }
+func (d dataDir) live() string       { return filepath.Join(string(d), "live") }
 func (d dataDir) templates() string  { return filepath.Join(string(d), "templates") }
 
 // errData says that the data directory cannot be used.
@@ -201,7 +202,7 @@ func openInstance(ctx context.Context, conn *console.Flags, log *slog.Logger, ho
 
 func (inst *instance) assemble(ctx context.Context, d dataDir, log *slog.Logger, how access) (err error) {
 	repo := repository.Config{Dir: inst.published, Tree: inst.tree, Keys: d.keys()}
-	with := services.Config{Keys: d.keys(), Templates: d.templates(), Log: log}
+	with := services.Config{Keys: d.keys(), Templates: d.templates(), Live: d.live(), Log: log}
 	if inst.shared != nil {
 		repo.Shared, with.Shared = inst.shared, inst.shared
 	}

@@ -134,6 +134,8 @@ type Carried struct {
 	// Results are the follower's, and Acks what the controller has answered.
 	Results [][]byte `json:"results,omitempty"`
 	Acks    []Ack    `json:"acks,omitempty"`
+	// Live is what the follower tells of its upgrade: a live.State.
+	Live json.RawMessage `json:"live,omitempty"`
 }
 
 // MaxCarried bounds one message, in bytes.

@@ -32,6 +32,17 @@ type Line struct {
 	// Covers go with a beat: one for each mandate, one after the other, after all
 	// orders that were open. That of a mandate which is not genuine is zero.
 	Covers []byte `json:"covers,omitempty"`
+	// Watch is for who keeps the connection, and not passed on. It is not signed: it
+	// changes what people see, and nothing that a device does.
+	Watch *Watch `json:"watch,omitempty"`
+}
+
+// Watch says how much a controller wants to be told of upgrades while they go on.
+type Watch struct {
+	// Rate is how many bytes a second at most while somebody looks; 0: nobody does.
+	Rate int `json:"rate"`
+	// Again: it may have forgotten what it was told of devices that are at work.
+	Again bool `json:"again,omitempty"`
 }
 
 // MaxLine bounds a line of a feed in bytes, its end included.

@@ -66,7 +66,7 @@ type Config struct {
 // Validate says what is missing or out of range.
 func (c Config) Validate() error {
 	if c.Controller == nil || c.Orders == nil || c.Rollouts == nil || c.Jobs == nil || c.FileSets == nil ||
-		c.Forecast == nil || c.Summary == nil || c.Webhooks == nil {
+		c.Forecast == nil || c.Summary == nil || c.Webhooks == nil || c.Live == nil {
 		return errors.New("api: use cases are missing")
 	}
 	if c.Spool == "" {
@@ -120,6 +120,7 @@ func New(cfg Config) (*Server, error) {
 	s.rollouts()
 	s.changes()
 	s.orders()
+	s.live()
 	s.jobs()
 	s.journal()
 	s.access()

@@ -151,33 +151,57 @@ func readResults(body []byte) (r order.Results, err error) {
 func (s *Server) feed(c huma.Context, h order.Hello) {
 	ctx := c.Context()
 	_, w := humago.Unwrap(c)
-	out := http.NewResponseController(w)
-	// The request was read; what bounds the time to read it must not end the feed.
-	_ = out.SetReadDeadline(time.Time{})
-	begun := false
+	out := s.stream(w)
 	err := s.cfg.Orders.Feed(ctx, actor(ctx), h, func(l order.Line) error {
-		if !begun {
-			begun = true
-			c.SetHeader("Content-Type", linesType)
-			c.SetHeader("X-Accel-Buffering", "no") // of nginx
-			c.SetStatus(http.StatusOK)
-		}
+		out.begin(c, linesType)
 		text, err := l.Marshal()
 		if err != nil {
 			return err
 		}
-		_ = out.SetWriteDeadline(time.Now().Add(s.lineTime))
-		if _, err := w.Write(text); err != nil {
-			return err
-		}
-		if err := out.Flush(); err != nil {
-			return err
-		}
-		// In HTTP/2 a deadline that passes ends the answer, though nothing is written.
-		return out.SetWriteDeadline(time.Time{})
+		return out.write(text)
 	})
-	_ = out.SetWriteDeadline(time.Now().Add(s.lineTime))
-	if err != nil && !begun {
+	out.end()
+	if err != nil && !out.begun {
 		refuse(c, s.fail(ctx, err, 0))
 	}
 }
+
+// stream is an answer that is written as it comes.
+type stream struct {
+	w     http.ResponseWriter
+	out   *http.ResponseController
+	limit time.Duration // for each write
+	begun bool
+}
+
+func (s *Server) stream(w http.ResponseWriter) *stream {
+	out := http.NewResponseController(w)
+	// The request was read; what bounds the time to read it must not end the answer.
+	_ = out.SetReadDeadline(time.Time{})
+	return &stream{w: w, out: out, limit: s.lineTime}
+}
+
+// begin writes the head, once.
+func (s *stream) begin(c huma.Context, mediaType string) {
+	if s.begun {
+		return
+	}
+	s.begun = true
+	c.SetHeader("Content-Type", mediaType)
+	c.SetHeader("X-Accel-Buffering", "no") // of nginx
+	c.SetStatus(http.StatusOK)
+}
+
+func (s *stream) write(text []byte) error {
+	_ = s.out.SetWriteDeadline(time.Now().Add(s.limit))
+	if _, err := s.w.Write(text); err != nil {
+		return err
+	}
+	if err := s.out.Flush(); err != nil {
+		return err
+	}
+	// In HTTP/2 a deadline that passes ends the answer, though nothing is written.
+	return s.out.SetWriteDeadline(time.Time{})
+}
+
+func (s *stream) end() { _ = s.out.SetWriteDeadline(time.Now().Add(s.limit)) }

@@ -238,6 +238,7 @@ var ofSite = map[string]struct {
 }{
 	"list-devices": {200, nil}, "list-history": {200, nil}, "list-audit": {200, nil}, "get-overview": {200, nil},
 	"list-failures": {200, nil}, "get-savings": {200, nil},
+	"follow-site": {404, nil}, "get-last-upgrade": {404, nil}, "tell-live": {403, nil},
 	"list-sites": {200, nil}, "list-loads": {200, nil}, "get-load": {200, nil}, "reach-of-load": {200, nil},
 	"list-models": {200, nil},
 	"get-model":   {200, nil}, "list-profiles": {200, nil}, "get-profile": {200, nil}, "get-profile-settings": {200, nil},

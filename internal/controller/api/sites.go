@@ -2,13 +2,17 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/forecast"
+	"github.com/peerload/peerload/internal/controller/livesite"
+	"github.com/peerload/peerload/internal/live"
 )
 
 // NewSite is a site to make.
@@ -83,4 +87,61 @@ func (s *Server) sites() {
 			}
 			return nothing(s, ctx, asked, s.ctl.DeleteSite(ctx, actor(ctx), in.Site, asked))
 		})
+}
+
+// live registers the operations on upgrades while they go on.
+func (s *Server) live() {
+	tell := op(http.MethodPost, "/devices/{device}/live", "tell-live",
+		"A device tells how upgrades go on: its own, and those of the devices that it carries for", needDevice)
+	tell.DefaultStatus, tell.MaxBodyBytes, tell.SkipValidateBody = http.StatusNoContent, live.MaxPacked, true
+	tell.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}
+	huma.Register(s.api, tell, func(ctx context.Context, in *struct {
+		DevicePath
+		RawBody []byte `contentType:"application/octet-stream"`
+	}) (*struct{}, error) {
+		err := s.cfg.Live.Take(ctx, actor(ctx), s.cfg.Orders.Carries(in.Device), in.RawBody)
+		return nothing(s, ctx, 0, err)
+	})
+	follow := op(http.MethodGet, "/sites/{site}/live", "follow-site", "The upgrades of a site while they go on", needRead)
+	schemas := s.api.OpenAPI().Components.Schemas
+	follow.Responses = map[string]*huma.Response{"200": {Description: "Server-sent events, each with an id and a " +
+		"picture as data. The event snapshot tells how all devices stand, the event change those that have changed " +
+		"since. Who " +
+		"sends the last id again gets what came after it, or a snapshot. The stream ends after some minutes, and is to " +
+		"be asked for again.", Content: map[string]*huma.MediaType{
+		eventsType: {Schema: schemas.Schema(typeOf[livesite.Picture](), true, "")}}}}
+	huma.Register(s.api, follow, func(_ context.Context, in *struct {
+		SitePath
+		After string `header:"Last-Event-ID" maxLength:"64" doc:"the id of the last event that was seen"`
+	}) (*huma.StreamResponse, error) {
+		return &huma.StreamResponse{Body: func(c huma.Context) { s.follow(c, in.Site, in.After) }}, nil
+	})
+	huma.Register(s.api, op(http.MethodGet, "/sites/{site}/live/last", "get-last-upgrade",
+		"The last upgrade of a site from its beginning on, or the one under way", needRead),
+		func(ctx context.Context, in *SitePath) (*plain[livesite.Replay], error) {
+			r, err := s.cfg.Live.Last(ctx, actor(ctx), in.Site)
+			return answer(s, ctx, r, err)
+		})
+}
+
+// eventsType is the media type of server-sent events.
+const eventsType = "text/event-stream"
+
+// follow writes the events of a site as they come.
+func (s *Server) follow(c huma.Context, site, after string) {
+	ctx := c.Context()
+	_, w := humago.Unwrap(c)
+	out := s.stream(w)
+	err := s.cfg.Live.Follow(ctx, actor(ctx), site, after, func(e *livesite.Event) error {
+		out.begin(c, eventsType)
+		if e == nil {
+			return out.write([]byte(":\n\n"))
+		}
+		return out.write(fmt.Appendf(nil, "id: %s\nevent: %s\ndata: %s\n\n", e.ID, e.Kind, e.Data))
+	})
+	out.end()
+	if err != nil && !out.begun {
+		refuse(c, s.fail(ctx, err, 0))
+	}
 }

@@ -1,13 +1,18 @@
 package api
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/livesite"
+	"github.com/peerload/peerload/internal/live"
 )
 
 // reports has a device report from an address.
@@ -277,4 +282,97 @@ func jsonOf(t *testing.T, v any) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// TestLive: what a device tells over the API comes to who looks, at once and through a
+// client; who breaks off goes on by the id; and the same is there to be replayed.
+func TestLive(t *testing.T) {
+	s := newRig(t)
+	s.want(201, "POST", "/sites", object{"name": "Kyoto"})
+	s.want(200, "PATCH", "/devices/"+one, object{"site": "Kyoto"})
+	tell := func(code int, states ...live.State) {
+		t.Helper()
+		b, err := live.Pack(states)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+Prefix+"/devices/"+one+"/live",
+			bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/octet-stream")
+		r.Header.Set("Authorization", "Bearer "+s.devices[one])
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if text, _ := io.ReadAll(resp.Body); resp.StatusCode != code {
+			t.Fatalf("%d, %s", resp.StatusCode, text)
+		}
+	}
+	file := live.File{Name: "app.bin", Size: 10, Have: 4, Source: "peer", Parents: []string{"10.0.0.2"}}
+	state := live.State{Device: one, Load: "ab", Phase: "downloading", Files: []live.File{file}}
+	tell(204, state, live.State{Device: two}) // which it does not carry for
+	code, text, _ := s.call("POST", Prefix+"/devices/"+one+"/live", s.devices[one], object{})
+	if code < 400 {
+		t.Errorf("JSON is taken: %d, %s", code, text)
+	}
+	// events hands over the first events after an id, and ends with the last id.
+	events := func(after string, each ...func(kind string, p livesite.Picture)) (last string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+Prefix+"/sites/Kyoto/live", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+s.tokens[domain.RoleViewer])
+		r.Header.Set("Last-Event-ID", after)
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if is := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || is != eventsType {
+			t.Fatal(resp.Status, is)
+		}
+		kind := ""
+		for lines := bufio.NewScanner(resp.Body); len(each) > 0 && lines.Scan(); {
+			switch field, value, _ := strings.Cut(lines.Text(), ": "); field {
+			case "id":
+				last = value
+			case "event":
+				kind = value
+			case "data":
+				each[0](kind, decode[livesite.Picture](t, value))
+				each = each[1:]
+			}
+		}
+		if len(each) > 0 {
+			t.Fatal("the stream has ended")
+		}
+		return last
+	}
+	has := func(kind string, have int64, then func()) func(string, livesite.Picture) {
+		return func(is string, p livesite.Picture) {
+			t.Helper()
+			if is != kind || len(p.Devices) != 1 || p.Devices[0].Device != one || p.Devices[0].Files[0].Have != have {
+				t.Errorf("%s %+v, want %s and %d bytes", is, p, kind, have)
+			}
+			then()
+		}
+	}
+	grow := func() {
+		state.Files[0].Have++
+		tell(204, state)
+	}
+	last := events("", has("snapshot", 4, grow), has("change", 5, func() {}))
+	grow()
+	events(last, has("change", 6, func() {}))
+	events("unknown-7", has("snapshot", 6, func() {}))
+	s.want(404, "GET", "/sites/Osaka/live", nil)
+	text, _ = s.want(200, "GET", "/sites/Kyoto/live/last", nil)
+	if r := decode[livesite.Replay](t, text); r.Begun.IsZero() || len(r.Changes) != 3 {
+		t.Error(text)
+	}
 }

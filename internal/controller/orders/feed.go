@@ -203,6 +203,7 @@ type feed struct {
 	version int // of the key that the other side has
 	send    func(order.Line) error
 	end     context.CancelFunc
+	told    order.Watch // the last one
 	// stamps are those that devices have said, or were told of, by device.
 	stamps map[string]order.Stamp
 }
@@ -259,6 +260,10 @@ func (f *feed) follow(ctx context.Context, device, identity string, end <-chan t
 	defer stamp.Stop()
 	wake := time.NewTimer(0)
 	defer wake.Stop()
+	looks, err := f.watch(ctx, device, true)
+	if err != nil {
+		return err
+	}
 	for {
 		all, news := s.wait.of(f.devices)
 		next, err := f.orders(ctx, all)
@@ -281,6 +286,10 @@ func (f *feed) follow(ctx context.Context, device, identity string, end <-chan t
 		case <-s.wait.end:
 			return nil
 		case <-news:
+		case <-looks:
+			if looks, err = f.watch(ctx, device, false); err != nil {
+				return err
+			}
 		case <-wake.C:
 		case <-beat.C:
 			now, err := s.identity(ctx, device)
@@ -292,6 +301,32 @@ func (f *feed) follow(ctx context.Context, device, identity string, end <-chan t
 			}
 		}
 	}
+}
+
+// watch tells the other side how much it is to tell of upgrades, if that is not what it
+// was told last, and returns what is closed when it may be something else. What the
+// controller was told by way of an earlier feed may be forgotten.
+func (f *feed) watch(ctx context.Context, device string, first bool) (<-chan struct{}, error) {
+	if f.service.watched == nil {
+		return nil, nil
+	}
+	w, looks := f.service.watched(ctx, device)
+	w.Again = first
+	if !first && w == f.told {
+		return looks, nil
+	}
+	f.told = order.Watch{Rate: w.Rate}
+	return looks, f.send(order.Line{Watch: &w})
+}
+
+// Carries are the devices whose orders come by way of another one now, itself included.
+func (s *Service) Carries(device string) (all []string) {
+	s.wait.mu.Lock()
+	defer s.wait.mu.Unlock()
+	for _, f := range s.wait.mine[device] {
+		all = append(all, f.devices...)
+	}
+	return all
 }
 
 // identity names the identity that a device has now, "" for none.

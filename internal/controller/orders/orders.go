@@ -47,6 +47,9 @@ type Config struct {
 	// Stamp is that of the provisioning file which a device would be given now. nil:
 	// devices look by themselves.
 	Stamp func(ctx context.Context, device string) (order.Stamp, error)
+	// Watched is how much a device that keeps a connection is to tell of upgrades while
+	// they go on, and what is closed when that may have changed. nil: nothing.
+	Watched func(ctx context.Context, device string) (order.Watch, <-chan struct{})
 }
 
 // Validate says what is missing.
@@ -66,6 +69,8 @@ type Service struct {
 	beat time.Duration
 	// stamp is Config.Stamp.
 	stamp func(ctx context.Context, device string) (order.Stamp, error)
+	// watched is Config.Watched.
+	watched func(ctx context.Context, device string) (order.Watch, <-chan struct{})
 }
 
 // New returns the use cases. The order key is made when it is first used.
@@ -74,7 +79,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	return &Service{ctl: cfg.Controller, keys: OpenKeys(cfg.Keys, cfg.Random, cfg.Shared), wait: newWaiting(),
-		beat: cmp.Or(cfg.Beat, BeatEvery), stamp: cfg.Stamp}, nil
+		beat: cmp.Or(cfg.Beat, BeatEvery), stamp: cfg.Stamp, watched: cfg.Watched}, nil
 }
 
 // Request asks for an order. It names devices, or finds them: fields that are ""

@@ -20,6 +20,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/files/cnf"
 	"github.com/peerload/peerload/internal/controller/filesets"
 	"github.com/peerload/peerload/internal/controller/forecast"
+	"github.com/peerload/peerload/internal/controller/livesite"
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollouts"
@@ -42,6 +43,8 @@ type Config struct {
 	Beat time.Duration
 	// Templates are those of cnf.Maker.
 	Templates string
+	// Live is the directory of livesite.Config.
+	Live string
 	// Log is told of what goes wrong in the background. nil: nobody is.
 	Log *slog.Logger
 }
@@ -69,6 +72,7 @@ type Services struct {
 	Forecast   *forecast.Service
 	Summary    *summary.Service
 	Webhooks   *webhooks.Service
+	Live       *livesite.Service
 	// Files are what devices are provisioned by.
 	Files cnf.Maker
 
@@ -114,8 +118,11 @@ func New(ctx context.Context, cfg Config) (s Services, err error) {
 	}
 	s.Rollouts, s.FileSets, s.Summary = roll, filesets.New(s.Controller), summary.New(s.Controller)
 	s.Files = cnf.Maker{Controller: s.Controller, Told: roll.Told, Templates: cfg.Templates}
+	if s.Live, err = livesite.New(livesite.Config{Controller: s.Controller, Dir: cfg.Live, Log: s.log}); err != nil {
+		return s, err
+	}
 	if s.Orders, err = orders.New(orders.Config{Controller: s.Controller, Keys: cfg.Keys, Shared: cfg.Shared,
-		Random: rand.Reader, Beat: cfg.Beat, Stamp: s.stamp}); err != nil {
+		Random: rand.Reader, Beat: cfg.Beat, Stamp: s.stamp, Watched: s.Live.Watched}); err != nil {
 		return s, err
 	}
 	s.Jobs, err = bulk.New(bulk.Config{Controller: s.Controller, Now: cfg.Domain.Now, Log: s.log})
@@ -135,6 +142,7 @@ func (s Services) Run(ctx context.Context) {
 	wg.Go(func() { s.work(ctx) })
 	wg.Go(func() { s.Orders.Run(ctx, s.log) })
 	wg.Go(func() { s.Jobs.Run(ctx) })
+	wg.Go(func() { s.Live.Run(ctx) })
 	wg.Wait()
 }
 

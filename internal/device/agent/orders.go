@@ -15,6 +15,7 @@ import (
 	"github.com/peerload/peerload/internal/device/feed"
 	"github.com/peerload/peerload/internal/device/inbox"
 	"github.com/peerload/peerload/internal/device/relay"
+	"github.com/peerload/peerload/internal/device/teller"
 	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/report"
@@ -23,9 +24,11 @@ import (
 // openFeed prepares to follow the controller's orders. restarted says that the
 // device was started anew since the daemon last ran.
 func (d *Daemon) openFeed(restarted bool) (err error) {
+	d.orderWay.teller = teller.New("SEP"+d.mac, d.livePhase)
+	d.sink.subscribe(d.orderWay.teller.Take) // until the daemon ends
 	d.feed, err = feed.New(feed.Config{State: d.conf.get().State, Files: d.files, Disk: disk(d.files),
 		Device: "SEP" + d.mac, Restarted: restarted, Log: d.log, Do: d.obey, Follow: d.followFeed, Up: d.orderWay.up,
-		Stamp: d.calm.file,
+		Stamp: d.calm.file, Watch: d.orderWay.teller.Watch,
 		Controller: func() (feed.Controller, error) {
 			c := d.conf.get()
 			client, err := d.reporter.shared(c)
@@ -51,10 +54,51 @@ func (d *Daemon) follow(ctx context.Context, busy *sync.WaitGroup, first <-chan 
 		case <-ctx.Done():
 		}
 	})
+	busy.Go(func() { d.tellLive(ctx) })
+}
+
+// livePhase is how the device as a whole stands, for people who look.
+func (d *Daemon) livePhase() teller.Phase {
+	saved := d.keep.get()
+	p := teller.Phase{Load: saved.Assigned, State: saved.State, Reason: string(saved.Reason)}
+	if i := d.place.current(); i != nil && i.key.sharing {
+		p.Address = i.net.Addr().String()
+	}
+	return p
+}
+
+// tellLive tells the controller how upgrades go on, this device's and its followers',
+// unless another one carries for it.
+func (d *Daemon) tellLive(ctx context.Context) {
+	t := d.orderWay.teller
+	next := time.NewTimer(teller.Every)
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-next.C:
+		case <-t.Woken():
+		}
+		wait := teller.Every
+		if !d.orderWay.follows() {
+			var b []byte
+			if b, wait = t.Batch(); b != nil {
+				if err := d.feed.Live(ctx, b); err != nil {
+					d.log.Debug("the controller was not told how upgrades go on", "error", err)
+					t.Lost(b)
+					wait = teller.Seldom
+				}
+			}
+		}
+		next.Reset(wait)
+	}
 }
 
 // orderWay is the way by which orders come.
 type orderWay struct {
+	teller *teller.Teller // nil without a controller
+
 	mu    sync.Mutex
 	relay *relay.Relay // nil while the device is on its own
 }
@@ -74,6 +118,13 @@ func (w *orderWay) up(ctx context.Context, results [][]byte) order.Acks {
 		return order.Acks{}
 	}
 	return r.Up(ctx, results)
+}
+
+// follows reports whether another device carries for this one.
+func (w *orderWay) follows() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.relay != nil && w.relay.Follows()
 }
 
 // connected reports whether orders come by way of the subnet.
@@ -190,7 +241,7 @@ func (d *Daemon) followBy(ctx context.Context, i *instance, f *feed.Follower) {
 		return
 	}
 	r, err := relay.New(relay.Config{Device: i.dev, Net: i.net, Name: "SEP" + d.mac, Controller: d.conf.get().Controller,
-		Times: carrier.Default(), Log: d.log}, f)
+		Times: carrier.Default(), Teller: d.orderWay.teller, Log: d.log}, f)
 	if err != nil {
 		d.log.Error("orders come by a connection of this device's own", "error", err)
 		f.Alone(ctx)

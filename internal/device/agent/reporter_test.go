@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/api"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/livesite"
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/services"
@@ -229,6 +231,63 @@ func TestOrders(t *testing.T) {
 		l, err := sent.List(t.Context(), root, "", domain.SentOrderFilter{Kind: "restart"}, domain.Page{})
 		return err == nil && len(l.Items) == 2 && l.Items[1].Standings["done"] == 1
 	})
+}
+
+// TestLive: how the upgrades of a subnet go on is told by way of its carrier while
+// somebody looks: each file with where it comes from and how it ended, and one device
+// with bytes that came over the WAN.
+func TestLive(t *testing.T) {
+	t.Parallel()
+	all := serve(t, domain.Config{})
+	root, sub := domain.Local("root"), newSubnet(t)
+	if _, err := all.Controller.CreateSite(t.Context(), root, "Kyoto",
+		domain.SiteChange{Networks: &[]string{"127.0.0.0/8"}}); err != nil {
+		t.Fatal(err)
+	}
+	d := newDepot(t)
+	d.load("L1", "good", 2_000_000, "CP-7961G")
+	d.provision(sharing("", ""))
+	for range 3 {
+		cfg := sub.config(d, "CP-7961G")
+		cfg.Controller, cfg.TokenFile, cfg.CheckIn = all.url, all.key, time.Second
+		start(t, cfg)
+	}
+	ctx, enough := context.WithCancel(t.Context())
+	defer enough()
+	seen := map[string]livesite.NodeFile{} // of the device that has it
+	go d.provision(sharing("L1", ""))
+	err := all.Live.Follow(ctx, root, "Kyoto", "", func(e *livesite.Event) error {
+		var p livesite.Picture
+		if e == nil {
+			return nil
+		}
+		if err := json.Unmarshal(e.Data, &p); err != nil {
+			return err
+		}
+		for _, n := range p.Devices {
+			for _, f := range n.Files {
+				if f.File == "app.bin" && f.End == "done" && f.Source != "cache" { // the report at the end has come
+					seen[n.Device] = f
+				}
+			}
+		}
+		if len(seen) == 3 {
+			enough()
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wan := int64(0)
+	for name, f := range seen {
+		if wan += f.WAN; f.Size != 2_000_000 || f.Have != f.Size || f.Source == "peer" && len(f.Parents) == 0 {
+			t.Errorf("%s: %+v", name, f)
+		}
+	}
+	if len(seen) != 3 || wan < 2_000_000 {
+		t.Errorf("%d bytes over the WAN: %+v", wan, seen)
+	}
 }
 
 // fake is a controller that may be away, with the API of the real one.

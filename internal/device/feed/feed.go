@@ -41,7 +41,8 @@ const (
 	maxKey    = 4096
 )
 
-// Config configures a Follower. All fields are required but Follow, Up, Stamp and Life.
+// Config configures a Follower. All fields are required but Follow, Up, Stamp, Watch and
+// Life.
 type Config struct {
 	// State is the directory in which the key and the record are kept.
 	State string
@@ -68,6 +69,8 @@ type Config struct {
 	// controller then orders a device whose file has changed to fetch it. nil: it does
 	// not.
 	Stamp func() order.Stamp
+	// Watch is told how much the controller wants to be told. nil: nothing.
+	Watch func(order.Watch)
 	// Life is how long a feed lasts. 0 means 45 minutes, which a controller relies on:
 	// another one is for measurements.
 	Life time.Duration

@@ -128,18 +128,39 @@ func (f *Follower) post(ctx context.Context, c Controller, what string, in any) 
 	if err != nil {
 		return nil, err
 	}
+	return f.send(ctx, c, what, "application/json", b)
+}
+
+// Live tells the controller how upgrades go on, as live.Pack makes it.
+func (f *Follower) Live(ctx context.Context, packed []byte) error {
+	c, err := f.cfg.Controller()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	res, err := f.send(ctx, c, "live", "application/octet-stream", packed)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, io.LimitReader(res, 1024)) // or the connection cannot be used again
+	return errors.Join(err, res.Close())
+}
+
+// send sends a request with a body of some type.
+func (f *Follower) send(ctx context.Context, c Controller, what, mediaType string, b []byte) (io.ReadCloser, error) {
 	at := strings.TrimSuffix(c.URL, "/") + "/api/v1/devices/" + f.cfg.Device + "/" + what
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, bytes.NewReader(b))
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", mediaType)
 	req.Header.Set("Authorization", "Bearer "+c.Secret)
 	res, err := c.Client.Do(req)
 	if err != nil {
 		return nil, err
 	}
-	if res.StatusCode == http.StatusOK {
+	if res.StatusCode == http.StatusOK || res.StatusCode == http.StatusNoContent {
 		return res.Body, nil
 	}
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 300))
@@ -162,6 +183,8 @@ func (f *Follower) take(l order.Line, controller string) error {
 		return f.heard(l.Beat)
 	case l.Order != nil:
 		return f.got(l.Order)
+	case l.Watch != nil && f.cfg.Watch != nil:
+		f.cfg.Watch(*l.Watch)
 	}
 	return nil // of a newer controller
 }

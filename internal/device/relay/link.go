@@ -194,6 +194,9 @@ func (r *Relay) carried(id carrier.Link, c order.Carried) {
 			r.step(carrier.Mandated{Link: id, Mandate: c.Mandate})
 		}
 		r.collect(id, c.Results)
+		if len(c.Live) > 0 && r.cfg.Teller != nil && r.m.Carries() {
+			r.cfg.Teller.Put(c.Live)
+		}
 		return
 	}
 	if c.Carrier != "" {

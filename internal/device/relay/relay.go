@@ -27,11 +27,12 @@ import (
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/feed"
 	"github.com/peerload/peerload/internal/device/peernet"
+	"github.com/peerload/peerload/internal/device/teller"
 	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// Config configures a Relay. All fields are required.
+// Config configures a Relay. All fields are required but Teller.
 type Config struct {
 	// Device takes part on the subnet.
 	Device *engine.Device
@@ -43,6 +44,8 @@ type Config struct {
 	Controller string
 	// Times of the machine.
 	Times carrier.Config
+	// Teller has what this device tells of its upgrade; nil: nothing.
+	Teller *teller.Teller
 	// Log is told who carries.
 	Log *slog.Logger
 }
@@ -68,8 +71,9 @@ type Relay struct {
 	hier wire.Hierarchy
 
 	start time.Time
-	// connected says that the controller's orders come.
-	connected atomic.Bool
+	// connected says that the controller's orders come, and by way of another device if
+	// follows is set.
+	connected, follows atomic.Bool
 
 	do   chan func()
 	done chan struct{} // closed when Run has ended
@@ -127,6 +131,10 @@ func New(cfg Config, f *feed.Follower) (*Relay, error) {
 // knows that this device lives, and by which file it is provisioned.
 func (r *Relay) Connected() bool { return r.connected.Load() }
 
+// Follows reports whether the controller's orders come by way of another device. What
+// this device tells of its upgrade then goes that way, too.
+func (r *Relay) Follows() bool { return r.follows.Load() }
+
 func (r *Relay) now() time.Duration { return time.Since(r.start) }
 
 // post has the loop do something, and reports whether it will: not once the loop has
@@ -154,8 +162,11 @@ func (r *Relay) Run(ctx context.Context) {
 	leave := r.cfg.Device.Join(r.hier, engine.Guest{Datagram: r.datagram, Accept: r.accept})
 	defer leave()
 	defer r.connected.Store(false)
+	defer r.follows.Store(false)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	tell := time.NewTicker(teller.Every)
+	defer tell.Stop()
 	for {
 		if at, ok := r.m.Deadline(); ok {
 			timer.Reset(max(0, at-r.now()))
@@ -169,6 +180,8 @@ func (r *Relay) Run(ctx context.Context) {
 			do()
 		case <-timer.C:
 			r.step(carrier.Tick{})
+		case <-tell.C:
+			r.tellLive()
 		}
 	}
 }
@@ -183,6 +196,10 @@ func (r *Relay) step(in carrier.Event) {
 		}
 	}
 	if l, _ := r.m.Served(); l != r.served {
+		r.follows.Store(l != 0)
+		if r.cfg.Teller != nil {
+			r.cfg.Teller.Again() // who carries now knows nothing
+		}
 		if r.served = l; l != 0 {
 			r.cfg.Log.Info("the controller's orders come by way of another device", "carrier", r.links[l].peer)
 			r.feed.Again()
@@ -303,6 +320,9 @@ func (r *Relay) connect(mandates [][]byte) {
 func (r *Relay) came(l order.Line) {
 	if l.Beat != nil {
 		r.step(carrier.Linked{})
+	}
+	if l.Watch != nil {
+		return // it is for who keeps the connection
 	}
 	covers, err := order.Split(l.Covers, order.CoverSize, order.MaxMandates)
 	if err != nil || l.Key != nil {

@@ -154,3 +154,12 @@ func (r *Relay) Up(ctx context.Context, results [][]byte) order.Acks {
 	}
 	return order.Acks{}
 }
+
+// tellLive tells the carrier what has changed of this device's upgrade.
+func (r *Relay) tellLive() {
+	if l, _ := r.m.Served(); l != 0 && r.cfg.Teller != nil {
+		if text := r.cfg.Teller.Own(); text != nil {
+			r.tell(l, order.Carried{Live: text})
+		}
+	}
+}
