@@ -246,7 +246,7 @@ func TestLive(t *testing.T) {
 	}
 	d := newDepot(t)
 	d.load("L1", "good", 2_000_000, "CP-7961G")
-	d.provision(sharing("", ""))
+	d.provision(withSharing("", ""))
 	for range 3 {
 		cfg := sub.config(d, "CP-7961G")
 		cfg.Controller, cfg.TokenFile, cfg.CheckIn = all.url, all.key, time.Second
@@ -255,7 +255,7 @@ func TestLive(t *testing.T) {
 	ctx, enough := context.WithCancel(t.Context())
 	defer enough()
 	seen := map[string]livesite.NodeFile{} // of the device that has it
-	go d.provision(sharing("L1", ""))
+	go d.provision(withSharing("L1", ""))
 	err := all.Live.Follow(ctx, root, "Kyoto", "", func(e *livesite.Event) error {
 		var p livesite.Picture
 		if e == nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/peerload/peerload/internal/live"
+	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
 
@@ -110,7 +111,7 @@ func changed(f live.File, e report.Event) live.File {
 			}
 		}
 		decided := e.Event == report.KindRole || e.Event == report.KindSource || e.Event == report.KindFallback
-		if decided && e.Reason != "" && e.Reason != "done" {
+		if decided && e.Reason != "" && e.Reason != wire.ReasonDone.String() {
 			f.Reason = short(e.Reason)
 		}
 	}
