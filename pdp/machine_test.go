@@ -246,6 +246,27 @@ func TestSilentHolderServesWhoAsks(t *testing.T) {
 	}
 }
 
+// TestRootAgainGoesOn: a holder that another root outranks, and that is asked again,
+// goes on with what it knew: the wait for a place in the second tree is over.
+func TestRootAgainGoesOn(t *testing.T) {
+	m := newMachine(File{Size: 4 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{Prefix: 64, Complete: true}, nil)
+	highest := &wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 64, Strength: 1<<32 - 1}.Confirm(), Size: 4 << 20,
+		Prefix: 64, Complete: true}
+	for i, placed := range []bool{false, true} {
+		now := time.Second + time.Duration(i)*m.cfg.Tree.Gather
+		out := m.Step(now, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1), TCPPort: wire.Port},
+			Msg: &wire.Ask{Free: 2, Trees: 2, Stripe: 1}}, nil)
+		if got := slices.ContainsFunc(out, func(a Action) bool {
+			s, ok := a.(Send)
+			return ok && s.Msg.(*wire.Place).Parent == peer(0)
+		}); got != placed {
+			t.Errorf("asked the %d. time: places %v", i+1, got)
+		}
+		m.Step(now, claimed(2, highest), nil)
+	}
+}
+
 // TestRootAwaitsFirstAsks: a root whose file is down before its followers have
 // asked for places stays until they can have, and falls silent at last.
 func TestRootAwaitsFirstAsks(t *testing.T) {

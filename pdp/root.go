@@ -17,6 +17,7 @@ import (
 type rootSide struct {
 	m          *Machine
 	placer     *tree.Placer  // nil while another device is root
+	since      timer         // no longer root, if it was
 	fetchAt    time.Duration // no download before
 	quietAt    time.Duration // complete: announces itself until then at least
 	asksUntil  time.Duration // followers that heard it begin have asked by then
@@ -51,10 +52,15 @@ func (r *rootSide) waiting() int {
 // milliseconds: the more followers, the longer.
 func (r *rootSide) spread() uint16 { return uint16(min(max(10, r.members()/4), 2000)) }
 
-// begin makes this device root.
+// begin makes this device root. Those that ask one that was root a moment ago do not
+// all come together: by turns with a claim that outranks it, the wait for a place in
+// the second tree would else begin anew each time.
 func (r *rootSide) begin(why wire.Reason) {
 	m := r.m
 	r.placer = tree.NewPlacer(m.cfg.Tree, m.self.Peer)
+	if at, before := r.since.deadline(); before && m.now-at <= m.cfg.Tree.Forget {
+		r.placer.Gathered()
+	}
 	m.following.rootHere()
 	r.complaints = nil
 	r.gauge.reset()
@@ -77,6 +83,7 @@ func (r *rootSide) end() {
 		r.stayUntil = r.m.now + r.m.cfg.Tree.Forget
 	}
 	r.placer = nil
+	r.since.start(r.m.now)
 	r.m.fallback.keep()
 }
 
