@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peerload/peerload/internal/lab/units"
+	"github.com/peerload/peerload/internal/pieces"
 	"github.com/peerload/peerload/internal/sim"
 )
 
@@ -45,6 +46,9 @@ type siteShape struct {
 	size     units.Size
 	rtt      time.Duration
 	spread   time.Duration
+	wanLoss  units.Fraction
+	// connections of a device to the server.
+	connections int
 }
 
 func (f *siteShape) register(fl *pflag.FlagSet) {
@@ -54,12 +58,16 @@ func (f *siteShape) register(fl *pflag.FlagSet) {
 	fl.Var(&f.size, "size", "size of the file")
 	fl.DurationVar(&f.rtt, "rtt", f.rtt, "round trip to the server")
 	fl.DurationVar(&f.spread, "spread", f.spread, "time over which the devices start")
+	fl.Var(&f.wanLoss, "wan-loss", "packets that the WAN loses, such as 0.5%; it bounds what one connection brings")
+	fl.IntVar(&f.connections, "origin-connections", pieces.Most,
+		"most connections of a device to the server; 1: one stream")
 }
 
 func (f *siteShape) site(seed uint64) sim.Site {
 	return sim.Site{
 		Seed: seed, Devices: f.devices, Sizes: []int64{int64(f.size)},
 		WAN: float64(f.wan), LAN: float64(f.lan), RTT: f.rtt, Spread: f.spread,
+		WANLoss: float64(f.wanLoss), Connections: f.connections,
 	}
 }
 

@@ -140,8 +140,8 @@ var packages = []rule{
 	// Floor 2: the simulator, as pure as what it simulates; the controller plans with
 	// it.
 	{dir: "internal/sim", floor: 2, side: both, pure: true,
-		allowedImports: []string{"internal/choice", "load", "report", "pdp/wire", "pdp/election", "pdp/tree",
-			"pdp/transfer", "pdp", "internal/note"}},
+		allowedImports: []string{"internal/choice", "internal/pieces", "load", "report", "pdp/wire", "pdp/election",
+			"pdp/tree", "pdp/transfer", "pdp", "internal/note"}},
 	{dir: "internal/predict", floor: 2, side: both, pure: true, allowedImports: []string{"internal/sim"}},
 
 	// Floor 2: the controller.
@@ -190,7 +190,8 @@ var packages = []rule{
 	{dir: "internal/controller/summary", floor: 2, side: controller, still: true,
 		allowedImports: []string{"internal/choice", "report", "internal/controller/saving", "internal/controller/domain"}},
 	{dir: "internal/controller/forecast", floor: 2, side: controller,
-		allowedImports: []string{"load", "internal/sim", "internal/predict", "internal/controller/domain"}},
+		allowedImports: []string{"load", "internal/pieces", "internal/sim", "internal/predict",
+			"internal/controller/domain"}},
 	{dir: "internal/controller/rollouts", floor: 2, side: controller, still: true,
 		allowedImports: []string{"internal/choice", "report", "internal/device/reason",
 			"internal/controller/forecast", "internal/controller/window",

@@ -63,6 +63,7 @@ type count struct {
 		bytes int64
 		skip  bool // the change before it has not had its effect yet
 	}
+	flat    int     // windows without growth while the count doubles
 	base    float64 // rate of the window before the change, or of the last one
 	line    float64 // most that the line has shown lately
 	trial   trial
@@ -182,9 +183,13 @@ func (c *count) double(rate float64) {
 	pays := rate >= grows*c.base
 	c.base = max(c.base, rate)
 	switch {
-	case first && !c.full(rate):
-	case pays && c.n < c.bound() && !c.full(rate):
-		c.n = min(2*c.n, c.bound())
+	case c.full(rate):
+		c.doubles, c.pause = false, 1
+	case first:
+	case pays && c.n < c.bound():
+		c.n, c.flat = min(2*c.n, c.bound()), 0
+	case !pays && c.flat == 0:
+		c.flat++ // a new connection brings nothing for two round trips
 	default:
 		c.doubles, c.pause = false, 1
 	}

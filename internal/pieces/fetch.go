@@ -42,12 +42,13 @@ const (
 	// mostPieces is how many chunks all pieces have together at most.
 	mostPieces = 256
 	// A piece takes so many round trips, or pieceTime if that is longer, so that the
-	// wait for the next answer costs little; over the only connection, where nothing
-	// comes meanwhile, longTime.
-	pieceTrips = 10
-	pieceTime  = time.Second
-	longTime   = 10 * time.Second
-	leastTime  = 50 * time.Millisecond
+	// wait for the next answer costs little; more where there may be no more
+	// connections; over the only connection, where nothing comes meanwhile, longTime.
+	pieceTrips, scarceTrips = 8, 10
+
+	pieceTime = time.Second
+	longTime  = 10 * time.Second
+	leastTime = 50 * time.Millisecond
 	// mostBytes bounds what all connections hold in memory, which is a chunk each.
 	mostBytes = 4 << 20
 	// A connection over which nothing came for so many round trips, or so long, is
@@ -266,12 +267,18 @@ func (f *Fetch) size(left int) int {
 	if f.count.only {
 		return left
 	}
-	n, least, took := FirstPiece, 1, pieceTime
-	if t == 1 {
+	n, least, took, trips := FirstPiece, 1, pieceTime, time.Duration(pieceTrips)
+	switch t {
+	case 1:
 		least, took = FirstPiece, longTime
+	case f.cfg.Connections:
+		trips = scarceTrips
 	}
+	took = max(trips*f.count.rtt, took)
 	if f.rate > 0 {
-		n = int(f.rate * max(pieceTrips*f.count.rtt, took).Seconds() / float64(f.cfg.Chunk))
+		n = int(f.rate * took.Seconds() / float64(f.cfg.Chunk))
+	} else if t > 1 {
+		n = min(n, int(f.count.line/float64(t)*took.Seconds()/float64(f.cfg.Chunk)))
 	}
 	if t > 1 {
 		// Less than comes in a round trip leaves the line idle.

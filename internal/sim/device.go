@@ -87,7 +87,9 @@ type Task struct {
 	differ   []int // chunks that differ from a table on its way
 	full     bool  // a write failed since the start
 	blind    bool  // the size that the server tells does not count
-	gen      int   // of the content: another one after each reset
+	// oneStream: the file is not asked for in pieces any more.
+	oneStream bool
+	gen       int // of the content: another one after each reset
 
 	complete, ended bool
 	failed          wire.Reason
@@ -166,7 +168,7 @@ func (t *Task) start(s *Sim, index int) {
 	d := t.dev
 	rnd := rand.New(rand.NewPCG(s.rnd.Uint64(), s.rnd.Uint64()))
 	t.links, t.nextLink = map[pdp.Link]*end{}, 0
-	t.dl, t.prepared, t.isArmed = nil, false, false
+	t.dl, t.prepared, t.isArmed, t.oneStream = nil, false, false, false
 	t.Began, t.OriginAsked, t.First, t.Done = s.now, -1, -1, -1
 	t.Asked, t.FromOrigin, t.FromPeers, t.Notes = 0, 0, 0, nil
 	if d.Liar != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/choice"
+	"github.com/peerload/peerload/internal/pieces"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 )
@@ -46,6 +47,12 @@ type Site struct {
 	Spread time.Duration
 	// Loss is the chance that a datagram within the subnet is lost, 0 to 0.5.
 	Loss float64
+	// WANLoss is the part of the packets that the WAN loses, 0 to 0.5. It bounds what
+	// one connection brings.
+	WANLoss float64
+	// Connections is the most connections of a device to the server: 0 to 16. 0 or 1:
+	// one stream.
+	Connections int
 	// Untabled: nobody has a chunk table, only the digest of each file, and
 	// nobody knows its size beforehand.
 	Untabled bool
@@ -99,6 +106,10 @@ func (c Site) Validate() error {
 		return fmt.Errorf("the devices start over 0s or longer, not %v", c.Spread)
 	case !(c.Loss >= 0 && c.Loss <= 0.5):
 		return fmt.Errorf("the LAN loses 0%% to 50%%, not %v%%", 100*c.Loss)
+	case !(c.WANLoss >= 0 && c.WANLoss <= 0.5):
+		return fmt.Errorf("the WAN loses 0%% to 50%%, not %v%%", 100*c.WANLoss)
+	case c.Connections < 0 || c.Connections > pieces.Most:
+		return fmt.Errorf("a device has 0 to %d connections to the server, not %d", pieces.Most, c.Connections)
 	}
 	if c.Metadata < 0 || c.Metadata > maxMetadata {
 		return fmt.Errorf("metadata has 0 to %d bytes, not %d", maxMetadata, c.Metadata)
@@ -142,7 +153,7 @@ func (c Site) Play() (Outcome, error) {
 	}
 	s := New(cfg)
 	sub := s.Subnet(SubnetConfig{LAN: c.LAN, WAN: c.WAN, RTT: c.RTT, Jitter: 300 * time.Microsecond, Loss: c.Loss,
-		SlowStart: true})
+		SlowStart: true, WANLoss: c.WANLoss, Connections: c.Connections})
 	var files []*File
 	if c.Metadata > 0 {
 		f := NewFile("metadata", c.Metadata)

@@ -257,3 +257,52 @@ func rulesOf(c *LiarSite) (n int) {
 	}
 	return n
 }
+
+// TestPieces: over several connections a long or lossy WAN is nearly full, and one copy
+// crosses it; a thin one sees one connection.
+func TestPieces(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		site Site
+		less float64 // than this part of the time over one connection
+		most float64 // times the bound
+	}{
+		{"200 ms", Site{WAN: 20e6, RTT: 200 * time.Millisecond, Sizes: []int64{20e6}}, 1, 1.2},
+		{"200 ms, 0.1 %", Site{WAN: 20e6, RTT: 200 * time.Millisecond, WANLoss: 0.001, Sizes: []int64{20e6}}, 0.3, 1.3},
+		{"200 ms, 1 %", Site{WAN: 20e6, RTT: 200 * time.Millisecond, WANLoss: 0.01, Sizes: []int64{20e6}}, 0.1, 2.2},
+		{"600 ms, 0.5 %", Site{WAN: 10e6, RTT: 600 * time.Millisecond, WANLoss: 0.005, Sizes: []int64{20e6}}, 0.2, 2.5},
+		{"12 kbit/s", Site{WAN: 12e3, RTT: 300 * time.Millisecond, Sizes: []int64{1e6}}, 1.01, 1.1},
+	} {
+		c.site.Seed, c.site.Devices, c.site.LAN = 1, 16, 100e6
+		one, err := c.site.Play()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.site.Connections = 16
+		many, err := c.site.Play()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %v over one connection, %v over several, bound %v, %d bytes", c.name, one.Last, many.Last, many.Bound,
+			many.WANBytes)
+		if len(many.Violations) > 0 || many.Complete != 16 || many.Last.Seconds() > c.less*one.Last.Seconds() ||
+			many.Last.Seconds() > c.most*many.Bound.Seconds() || float64(many.WANBytes) > 1.01*float64(one.WANBytes) {
+			t.Errorf("%s: %+v, over one connection %v", c.name, many, one.Last)
+		}
+	}
+}
+
+// TestRandomSitesInPieces plays random sites whose devices have several connections.
+func TestRandomSitesInPieces(t *testing.T) {
+	sites := uint64(150)
+	if underRace {
+		sites = 10
+	}
+	for seed := uint64(1); seed <= sites; seed++ {
+		r := NewRandomSite(seed, nil)
+		r.sub.cfg.Connections = 16
+		if bad := r.Play(); len(bad) > 0 {
+			t.Errorf("seed %d: %s\n\t%s", seed, r, strings.Join(bad, "\n\t"))
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/peerload/peerload/internal/pieces"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
 )
@@ -35,6 +36,12 @@ type SubnetConfig struct {
 	// SlowStart makes downloads begin as TCP does: their window doubles with
 	// each round trip. False: the WAN is full from the first byte.
 	SlowStart bool
+	// WANLoss is the part of the packets that the WAN loses, with SlowStart: it bounds
+	// the window of each connection (see Server.window). 0: none.
+	WANLoss float64
+	// Connections is the most connections of a device to the server, as of package
+	// pieces. 0 or 1: one, which is one stream.
+	Connections int
 	// Disk is how long a chunk of 64 KiB takes to check and store. 0 means
 	// 500 µs, about 130 MB/s.
 	Disk time.Duration
@@ -45,7 +52,10 @@ func (c SubnetConfig) Validate() error {
 	if c.LAN < 0 || c.WAN < 0 || c.RTT < 0 || c.Latency < 0 || c.Jitter < 0 || c.Disk < 0 {
 		return errors.New("sim: rates and times of a subnet must not be negative")
 	}
-	for _, p := range []float64{c.Loss, c.Duplicate, c.Corrupt} {
+	if c.Connections < 0 || c.Connections > pieces.Most {
+		return fmt.Errorf("sim: connections are 0 to %d, not %d", pieces.Most, c.Connections)
+	}
+	for _, p := range []float64{c.Loss, c.Duplicate, c.Corrupt, c.WANLoss} {
 		if !(p >= 0 && p <= 1) {
 			return fmt.Errorf("sim: %v is not a chance from 0 to 1", p)
 		}

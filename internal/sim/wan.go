@@ -1,8 +1,11 @@
 package sim
 
 import (
+	"math"
+	"slices"
 	"time"
 
+	"github.com/peerload/peerload/internal/pieces"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
@@ -36,6 +39,7 @@ type Server struct {
 	busy      bool
 	turn      int
 	downloads []*Download
+	streams   []*stream // of them, over which bytes come
 }
 
 func (v *Server) init(sub *Subnet) { v.sub, v.epoch, v.right = sub, 1, 1 }
@@ -62,15 +66,31 @@ type Download struct {
 	At, Answered, Ends time.Duration
 	Bytes              int64
 
-	index  int // chunk being sent
-	off    int // bytes of it sent
+	from  int // chunk that was asked for
+	moved time.Duration
+	live  bool
+	gen   int // of the content that it is for
+	// fetch decides of a download in pieces, nil of any other; idle are the windows
+	// of its connections that have no ask.
+	fetch *pieces.Fetch
+	idle  []int
+	epoch uint64        // of the server's content, when it began
+	look  time.Duration // when fetch is asked next
+}
+
+// stream is what comes over one connection.
+type stream struct {
+	*Download
+	id    int // of the ask, with fetch
+	index int // chunk being sent
+	end   int // chunk before which it ends
+	off   int // bytes of it sent
+	// flying is what waits on the device's port and disk.
 	flying int
 	// unacked is what the WAN carries and cwnd what it may, with SlowStart.
 	unacked, cwnd int
-	moved         time.Duration
-	live          bool
 	body          bool // the answer has come
-	gen           int  // of the content that it is for
+	over          bool // nothing more is wanted of it
 }
 
 const (
@@ -98,7 +118,7 @@ func (t *Task) openOrigin(from int) {
 	if v.NoRange || !t.file.Keyed && t.store.n > 0 && t.store.epoch != v.epoch {
 		from = 0 // If-Range sees another content
 	}
-	dl := &Download{Task: t, At: s.now, Answered: -1, Ends: -1, index: from, live: true, moved: s.now, cwnd: initialWindow}
+	dl := &Download{Task: t, At: s.now, Answered: -1, Ends: -1, from: from, live: true, moved: s.now, epoch: v.epoch}
 	t.dl = dl
 	t.Asked++
 	if t.OriginAsked < 0 {
@@ -106,6 +126,11 @@ func (t *Task) openOrigin(from int) {
 	}
 	v.sub.Opened = append(v.sub.Opened, dl)
 	v.downloads = append(v.downloads, dl)
+	st := &stream{Download: dl, index: from, end: t.file.Chunks(), cwnd: initialWindow}
+	if dl.inPieces() {
+		st.end = from + pieces.FirstPiece
+	}
+	v.streams = append(v.streams, st)
 	t.checkBudget(dl)
 	ready := s.now + t.dev.sub.cfg.RTT
 	if t.prepared {
@@ -121,18 +146,28 @@ func (t *Task) openOrigin(from int) {
 	case v.Missing:
 		s.At(ready+t.dev.sub.cfg.RTT, func() { dl.end(wire.ReasonOriginNotFound) })
 	default:
-		s.At(ready+t.dev.sub.cfg.RTT, func() { t.dev.wakes(input, dl.answered) })
+		s.At(ready+t.dev.sub.cfg.RTT, func() { t.dev.wakes(input, st.answered) })
 	}
 }
 
+// inPieces reports whether a driver asks for pieces: there are enough chunks, and the
+// server sends pieces of a size that it tells the truth of.
+func (dl *Download) inPieces() bool {
+	t := dl.Task
+	v := &t.dev.sub.Server
+	return t.m != nil && t.dev.sub.cfg.Connections > 1 && !t.oneStream && !v.NoRange && !v.NoLength && v.Told == 0 &&
+		t.file.Chunks()-dl.from >= 2*pieces.FirstPiece
+}
+
 // answered is the head of the answer: a body follows.
-func (dl *Download) answered() {
+func (st *stream) answered() {
+	dl := st.Download
 	if !dl.live {
 		return
 	}
 	t := dl.Task
 	s, v := t.dev.sub.s, &t.dev.sub.Server
-	dl.body, dl.moved, dl.Answered = true, s.now, s.now
+	st.body, dl.moved, dl.Answered = true, s.now, s.now
 	if t.store.n == 0 {
 		t.store.epoch = v.epoch
 	}
@@ -143,14 +178,87 @@ func (dl *Download) answered() {
 	case v.Told > 0:
 		size = v.Told
 	}
-	t.step(pdp.OriginOpened{Size: size, Epoch: v.epoch, From: dl.index})
+	t.step(pdp.OriginOpened{Size: size, Epoch: v.epoch, From: dl.from})
 	dl.gen = t.gen // the machine may have begun another content for it
 	dl.watch()
-	if dl.live && dl.index >= t.file.Chunks() {
-		dl.tellLength(dl.index)
+	if dl.live && dl.from >= t.file.Chunks() {
+		dl.tellLength(dl.from)
 		dl.end(wire.ReasonNone)
 	}
+	if dl.live && st.end < t.file.Chunks() {
+		dl.fetch = pieces.New(pieces.Config{Connections: t.dev.sub.cfg.Connections, Chunk: t.file.geo.ChunkSize(),
+			Chunks: t.file.Chunks()})
+		st.id = dl.fetch.Begin(s.now, st.index, st.end, s.now-dl.At).ID
+	}
 	v.kick()
+}
+
+// next begins and ends asks of a download in pieces, as package spread does.
+func (dl *Download) next() {
+	t := dl.Task
+	s, v := t.dev.sub.s, &t.dev.sub.Server
+	if !dl.live {
+		return
+	}
+	missing := t.m.Missing(nil)
+	if len(missing) == 0 || dl.gen != t.gen {
+		return // chunks of peers were the last, or the machine ends it
+	}
+	if !t.file.Keyed && v.epoch != dl.epoch {
+		t.oneStream = true // it has another validator: one stream tells of the change
+		dl.remove()
+		t.openOrigin(missing[0])
+		return
+	}
+	asks, stop := dl.fetch.Next(s.now, missing)
+	for _, st := range slices.Clone(v.streams) {
+		if st.Download == dl && slices.Contains(stop, st.id) {
+			v.dropStream(st)
+		}
+	}
+	for _, a := range asks {
+		// A new connection takes a round trip more, and has the window of one.
+		wait, cwnd := 2*t.dev.sub.cfg.RTT, initialWindow
+		if n := len(dl.idle); n > 0 {
+			wait, cwnd = t.dev.sub.cfg.RTT, dl.idle[n-1]
+			dl.idle = dl.idle[:n-1]
+		}
+		st := &stream{Download: dl, id: a.ID, index: a.First, end: a.End, cwnd: cwnd}
+		v.streams = append(v.streams, st)
+		s.After(wait, func() {
+			if dl.live && !st.over {
+				st.body = true
+				dl.fetch.Bytes(s.now, st.id, 0)
+				v.kick()
+			}
+		})
+	}
+	if at, ok := dl.fetch.Deadline(s.now); ok && (dl.look <= s.now || at < dl.look) {
+		dl.look = at
+		s.At(at, func() {
+			if dl.live && dl.look == at {
+				t.dev.wakes(timer, dl.next)
+			}
+		})
+	}
+}
+
+// ends ends a stream whose ask has all, and asks for more.
+func (st *stream) ends() {
+	dl := st.Download
+	v := &dl.Task.dev.sub.Server
+	dl.fetch.Ended(v.sub.s.now, st.id, true)
+	dl.idle = append(dl.idle, st.cwnd)
+	v.dropStream(st)
+	dl.next()
+}
+
+// dropStream takes a stream off the WAN.
+func (v *Server) dropStream(st *stream) {
+	st.over = true
+	if i := slices.Index(v.streams, st); i >= 0 {
+		v.streams = slices.Delete(v.streams, i, i+1)
+	}
 }
 
 // tellLength tells the length of a body that has come to its end, if it is not
@@ -186,12 +294,8 @@ func (dl *Download) remove() {
 	if dl.Task.dl == dl {
 		dl.Task.dl = nil
 	}
-	for i, x := range v.downloads {
-		if x == dl {
-			v.downloads = append(v.downloads[:i], v.downloads[i+1:]...)
-			break
-		}
-	}
+	v.downloads = slices.DeleteFunc(v.downloads, func(x *Download) bool { return x == dl })
+	v.streams = slices.DeleteFunc(v.streams, func(x *stream) bool { return x.Download == dl })
 }
 
 // end ends a download, if it has not ended yet; without a reason it has
@@ -228,57 +332,74 @@ func (v *Server) kick() {
 		return
 	}
 	s := v.sub.s
-	for i := range v.downloads {
-		k := (v.turn + 1 + i) % len(v.downloads)
-		dl := v.downloads[k]
-		if !dl.body || dl.flying >= wanWindow || dl.index >= dl.Task.file.Chunks() {
+	for i := range v.streams {
+		k := (v.turn + 1 + i) % len(v.streams)
+		st := v.streams[k]
+		if !st.body || st.flying >= wanWindow || st.index >= st.end {
 			continue
 		}
-		if v.sub.cfg.SlowStart && dl.unacked > 0 && dl.unacked+v.quantum() > dl.cwnd {
+		if v.sub.cfg.SlowStart && st.unacked > 0 && st.unacked+v.quantum() > st.cwnd {
 			continue
 		}
-		if v.TruncateAt > 0 && dl.index >= v.TruncateAt {
-			if dl.flying == 0 {
-				s.After(0, func() { dl.end(wire.ReasonOriginTruncated) })
+		if v.TruncateAt > 0 && st.index >= v.TruncateAt {
+			if st.flying == 0 {
+				s.After(0, func() { st.Download.end(wire.ReasonOriginTruncated) })
 			}
 			continue
 		}
 		v.turn = k
-		v.send(dl)
+		v.send(st)
 		return
 	}
 }
 
 // quantum is how much of a body leaves at once.
 func (v *Server) quantum() int {
+	n := quantum
 	if w := v.sub.cfg.WAN; w > 0 {
-		return min(quantum, max(segment, int(w/8*slowTurn.Seconds())))
+		n = min(n, max(segment, int(w/8*slowTurn.Seconds())))
 	}
-	return quantum
+	if v.sub.cfg.WANLoss > 0 {
+		n = min(n, max(segment, v.window()/4))
+	}
+	return n
+}
+
+// window bounds that of a connection: the socket's buffers, and on a line that loses
+// packets what CUBIC keeps on the average, by its response function or, where that is
+// more, by Reno's (RFC 9438 sections 5.1 and 4.3).
+func (v *Server) window() int {
+	p, rtt := v.sub.cfg.WANLoss, v.sub.cfg.RTT.Seconds()
+	if p <= 0 {
+		return maxWindow
+	}
+	cubic := 1.054 * math.Pow(rtt, 0.75) / math.Pow(p, 0.75)
+	reno := math.Sqrt(1.5 / p)
+	return min(maxWindow, max(segment, int(max(cubic, reno)*segment)))
 }
 
 // send carries a piece of a body over the WAN, the device's port and its disk.
-func (v *Server) send(dl *Download) {
-	s, t := v.sub.s, dl.Task
-	_, size := t.file.geo.Span(dl.index)
-	n := min(v.quantum(), size-dl.off)
-	index, last := dl.index, dl.off+n == size
-	dl.off += n
+func (v *Server) send(st *stream) {
+	s, t := v.sub.s, st.Task
+	_, size := t.file.geo.Span(st.index)
+	n := min(v.quantum(), size-st.off)
+	index, last := st.index, st.off+n == size
+	st.off += n
 	if last {
-		dl.index, dl.off = dl.index+1, 0
+		st.index, st.off = st.index+1, 0
 	}
-	dl.flying += n
-	dl.unacked += n
+	st.flying += n
+	st.unacked += n
 	v.busy = true
 	wireBytes := int(float64(n) * (1 + s.cfg.Overhead))
 	s.After(span(wireBytes, v.sub.cfg.WAN), func() {
 		v.busy = false
 		v.Bytes += int64(n)
 		if v.sub.cfg.SlowStart {
-			s.After(v.sub.cfg.RTT, func() { v.acked(dl, n) })
+			s.After(v.sub.cfg.RTT, func() { v.acked(st, n) })
 		}
-		if dl.live {
-			v.arrive(dl, index, n, size, last)
+		if st.live {
+			v.arrive(st, index, n, size, last)
 		}
 		v.kick()
 	})
@@ -286,51 +407,60 @@ func (v *Server) send(dl *Download) {
 
 // acked opens the window by what was acknowledged, as slow start does (RFC 5681
 // section 3.1).
-func (v *Server) acked(dl *Download, n int) {
-	dl.unacked -= n
-	dl.cwnd = min(dl.cwnd+n, maxWindow)
-	if dl.live {
+func (v *Server) acked(st *stream, n int) {
+	st.unacked -= n
+	st.cwnd = min(st.cwnd+n, v.window())
+	if st.live {
 		v.kick()
 	}
 }
 
-func (v *Server) arrive(dl *Download, index, n, size int, last bool) {
-	s, t := v.sub.s, dl.Task
+func (v *Server) arrive(st *stream, index, n, size int, last bool) {
+	s, dl, t := v.sub.s, st.Download, st.Task
 	d := t.dev
 	d.downFree = max(s.now, d.downFree+span(n, d.Down))
 	s.At(d.downFree, func() {
 		d.wakes(input, func() {
-			if !dl.live {
+			if !dl.live || st.over {
 				return
 			}
 			dl.Bytes += int64(n)
 			dl.moved = s.now
+			if dl.fetch != nil {
+				// Its packets came one after the other.
+				first := min(n, segment)
+				dl.fetch.Bytes(s.now-span(n-first, v.sub.cfg.WAN), st.id, first)
+				dl.fetch.Bytes(s.now, st.id, n-first)
+			}
 			t.step(pdp.OriginBytes{Bytes: dl.Bytes})
+			if dl.live && dl.fetch != nil && dl.fetch.Active() < dl.fetch.Target() {
+				dl.next()
+			}
 			at := s.now
 			if last {
 				d.diskFree = max(s.now, d.diskFree) + d.disk(size)
 				at = d.diskFree
 			}
-			s.At(at, func() { d.wakes(input, func() { v.stored(dl, index, n, size, last) }) })
+			s.At(at, func() { d.wakes(input, func() { v.stored(st, index, n, size, last) }) })
 		})
 	})
 }
 
 // stored ends a piece's way: it is on disk.
-func (v *Server) stored(dl *Download, index, n, size int, last bool) {
-	if !dl.live {
+func (v *Server) stored(st *stream, index, n, size int, last bool) {
+	if !st.live || st.over {
 		return
 	}
-	dl.flying -= n
+	st.flying -= n
 	if last {
-		v.whole(dl, index, size)
+		v.whole(st, index, size)
 	}
 	v.kick()
 }
 
 // whole hands over a chunk of a body.
-func (v *Server) whole(dl *Download, index, size int) {
-	t := dl.Task
+func (v *Server) whole(st *stream, index, size int) {
+	dl, t := st.Download, st.Task
 	tok := token(v.epoch)
 	if v.Altered != nil && v.Altered(index) {
 		tok |= wrong
@@ -353,10 +483,29 @@ func (v *Server) whole(dl *Download, index, size int) {
 	default:
 		dl.end(wire.ReasonOriginWrong)
 	}
+	if dl.fetch != nil {
+		st.went(index)
+		return
+	}
 	if end && !short {
 		dl.tellLength(index + 1)
 	}
 	if end {
 		dl.end(wire.ReasonNone)
+	}
+}
+
+// went is whole for a download in pieces.
+func (st *stream) went(index int) {
+	dl := st.Download
+	if !dl.live {
+		return
+	}
+	goesOn := dl.fetch.Chunk(st.id, index)
+	switch {
+	case len(dl.Task.m.Missing(nil)) == 0:
+		dl.end(wire.ReasonNone)
+	case !goesOn:
+		st.ends()
 	}
 }

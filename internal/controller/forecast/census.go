@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/pieces"
 	"github.com/peerload/peerload/internal/sim"
 	"github.com/peerload/peerload/load"
 )
@@ -114,7 +115,8 @@ type sizes struct {
 // site is what of a site devices are simulated on. false if the sizes are unknown.
 func (s sizes) site(l SiteLine, devices int) (c sim.Site, known bool) {
 	c = sim.Site{Seed: 1, Devices: devices, Sizes: s.files, Metadata: s.metadata, WAN: float64(max(l.WANRate, 1)) * 8,
-		LAN: float64(l.LANRate) * 8, RTT: time.Duration(l.RTT * float64(time.Second)), Spread: spread}
+		LAN: float64(l.LANRate) * 8, RTT: time.Duration(l.RTT * float64(time.Second)), Spread: spread,
+		Connections: pieces.Most}
 	return c, len(s.files) > 0
 }
 
