@@ -73,10 +73,11 @@ var packages = []rule{
 
 	{dir: "internal/provision", floor: 2, side: both, still: true, allowedImports: []string{"load", "internal/policy"},
 		libraries: []string{"github.com/BurntSushi/toml"}},
+	{dir: "internal/device/background", floor: 2, side: device, libraries: []string{"golang.org/x/sys"}},
 
 	// Floor 2: the device.
 	{dir: "internal/device/origin", floor: 2, side: device,
-		allowedImports: []string{"load", "internal/ratelimit", "tftp"}},
+		allowedImports: []string{"load", "internal/ratelimit", "internal/device/background", "tftp"}},
 	{dir: "internal/device/spread", floor: 2, side: device,
 		allowedImports: []string{"load", "internal/pieces", "internal/device/origin"}},
 	{dir: "internal/device/peernet", floor: 2, side: device, allowedImports: []string{"pdp/wire"},
@@ -121,7 +122,7 @@ var packages = []rule{
 	{dir: "internal/device/feed", floor: 2, side: device, allowedImports: []string{"internal/order", "internal/durable",
 		"internal/device/seal", "internal/device/slot", "internal/device/inbox"}},
 	{dir: "internal/device/teller", floor: 2, side: device, allowedImports: []string{"report", "internal/order",
-		"internal/live"}},
+		"pdp/wire", "internal/live"}},
 	{dir: "internal/device/relay", floor: 2, side: device, allowedImports: []string{"internal/order", "pdp/wire",
 		"internal/device/peernet", "internal/device/engine", "internal/device/carrier", "internal/device/feed",
 		"internal/device/teller"}},

@@ -179,7 +179,7 @@ func TestEveryModelHasEverySetting(t *testing.T) {
 // TestChecks has for each setting what it takes and what it refuses.
 func TestChecks(t *testing.T) {
 	good := map[string][]string{
-		PeerSharing: {On, Off}, Unsigned: {On, Off}, Timing: {TimingLAN, TimingClassic},
+		PeerSharing: {On, Off}, Unsigned: {On, Off}, Foreground: {On, Off}, Timing: {TimingLAN, TimingClassic},
 		LoadServer: {"", "10.0.0.5", "10.0.0.5:8080", "fw.example/loads", "https://fw.example/loads/",
 			"tftp://10.0.0.5"},
 		LogServer:         {"", "10.0.0.5", "log.example:5514", "[2001:db8::1]", "[2001:db8::1]:514"},
@@ -188,7 +188,7 @@ func TestChecks(t *testing.T) {
 		LANLimit:          {"0", "5m"}, Retention: {"0", "512M"},
 	}
 	bad := map[string][]string{
-		PeerSharing: {"", "1", "ON"}, Unsigned: {"yes"}, Timing: {"", "wan"},
+		PeerSharing: {"", "1", "ON"}, Unsigned: {"yes"}, Foreground: {"fore"}, Timing: {"", "wan"},
 		LoadServer: {"ftp://10.0.0.5", "http://", "/loads", "a b", "a\nb", strings.Repeat("a", maxAddress+1)},
 		LogServer: {"log.example:0", "log.example:port", ":514", "udp://log.example", "a b", "log.example:65536",
 			"a/b", "a@b", "a?b", "a#b", "a\x7f", strings.Repeat("a", maxAddress+1)},

@@ -54,6 +54,9 @@ const (
 	// WANLimit is the most bytes per second that a device downloads from
 	// servers; suffixes k, M and G are powers of 1,024. "0" means no limit.
 	WANLimit = "wan-limit"
+	// Foreground has downloads from servers take what they get; otherwise they give way
+	// to everything else on the line: "on" and "off".
+	Foreground = "foreground"
 	// LANLimit is the most bytes per second that a device sends to its peers,
 	// written likewise.
 	LANLimit = "lan-limit"
@@ -107,6 +110,10 @@ func Settings() []Setting {
 			Label: "WAN limit", LabelJA: "WAN 帯域上限",
 			Help:   "Most bytes a second that a device downloads from servers: 48k, 2M; 0 for no limit.",
 			HelpJA: "サーバからのダウンロード速度の上限(バイト/秒)。例: 48k、2M。0 は無制限。"},
+		{Name: Foreground, Kind: KindSwitch, Default: Off, Element: "wanForeground",
+			Label: "Downloads in the foreground", LabelJA: "フォアグラウンドでのダウンロード",
+			Help:   "Downloads from servers take what they get. off: they give way to everything else on the line.",
+			HelpJA: "サーバからのダウンロードで帯域を譲りません。off の場合は回線上のほかの通信に帯域を譲ります。"},
 		{Name: LANLimit, Kind: KindSize, Default: "0", Element: "lanLimit", NeedsSharing: true,
 			Label: "LAN limit", LabelJA: "LAN 帯域上限",
 			Help:   "Most bytes a second that a device sends to its peers: 2M; 0 for no limit.",

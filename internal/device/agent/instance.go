@@ -27,7 +27,8 @@ type instanceKey struct {
 	sharing  bool
 	timing   string
 	wan, lan int64
-	width    int // most connections to servers
+	width    int  // most connections to servers
+	front    bool // downloads do not give way to what else is on the line
 	address  netip.Prefix
 	iface    string
 	port     uint16
@@ -130,7 +131,7 @@ func (k instanceKey) network() peernet.Config {
 }
 
 func newOrigin(key instanceKey) (*origin.Mux, error) {
-	cfg := origin.Config{StallTimeout: origin.RootStallTimeout, LimitRate: key.wan}
+	cfg := origin.Config{StallTimeout: origin.RootStallTimeout, LimitRate: key.wan, Background: !key.front}
 	if a := key.address.Addr(); a.IsLoopback() {
 		cfg.LocalAddr = a // several devices on one host; elsewhere the route says from where
 	}
@@ -272,6 +273,7 @@ func keyOf(c Config, set settings, group string) instanceKey {
 			k.servers += urls[0].Hostname() + " "
 		}
 	}
+	k.front = set.value(policy.Foreground) == policy.On
 	k.wan, _ = parse.Size(set.value(policy.WANLimit))
 	k.lan, _ = parse.Size(set.value(policy.LANLimit))
 	width, _ := parse.Size(set.value(policy.OriginConnections)) // "1" to "16", as the policy has checked

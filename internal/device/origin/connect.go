@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/peerload/peerload/internal/device/background"
 )
 
 const (
@@ -41,7 +43,11 @@ type connections struct {
 }
 
 func newConnections(cfg Config) *connections {
-	c := &connections{own: cfg.transport(true, nil), proxied: cfg.transport(false, nil),
+	var group *background.Group
+	if cfg.Background {
+		group = &background.Group{}
+	}
+	c := &connections{own: cfg.transport(true, nil, group), proxied: cfg.transport(false, nil, group),
 		prepared: map[string][]*http.ClientConn{}, at: map[string]place{}}
 	dial := c.own.DialContext
 	c.own.DialContext = func(ctx context.Context, network, to string) (net.Conn, error) {
@@ -52,7 +58,7 @@ func newConnections(cfg Config) *connections {
 		return conn, err
 	}
 	for from := range c.foreign {
-		c.foreign[from] = cfg.transport(false, dialling(place(from)))
+		c.foreign[from] = cfg.transport(false, dialling(place(from)), group)
 	}
 	return c
 }

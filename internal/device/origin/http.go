@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/peerload/peerload/internal/device/background"
 )
 
 // httpOrigin asks HTTP and HTTPS servers.
@@ -304,12 +306,16 @@ func (c *Config) dial(ctx context.Context, network, to string, control dialContr
 type dialControl = func(network, address string, conn syscall.RawConn) error
 
 // transport returns net/http's transport in our configuration.
-func (c *Config) transport(withCert bool, control dialControl) *http.Transport {
+func (c *Config) transport(withCert bool, control dialControl, group *background.Group) *http.Transport {
 	var one http.Protocols
 	one.SetHTTP1(true) // one body at a time needs no streams
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, network, to string) (net.Conn, error) {
-			return c.dial(ctx, network, to, control)
+			conn, err := c.dial(ctx, network, to, control)
+			if err == nil {
+				group.Join(conn)
+			}
+			return conn, err
 		}, TLSClientConfig: c.tlsConfig(withCert), TLSHandshakeTimeout: c.ConnectTimeout,
 		DisableCompression: true, MaxIdleConns: mostIdle, MaxIdleConnsPerHost: mostIdle, IdleConnTimeout: idleConnection,
 		ResponseHeaderTimeout: c.StallTimeout, MaxResponseHeaderBytes: 64 << 10, Protocols: &one,

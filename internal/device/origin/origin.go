@@ -135,6 +135,9 @@ type Config struct {
 	// LimitRate is the most bytes in a second, all bodies together. 0: no
 	// limit, because a site's line is shared best by one root at full rate.
 	LimitRate int64
+	// Background has downloads over HTTP give way to everything else on the line. False:
+	// they take what TCP gives them.
+	Background bool
 	// LocalAddr is the address to connect from, to servers that have an address
 	// of its family. Zero: the system's choice.
 	LocalAddr netip.Addr

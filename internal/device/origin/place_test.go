@@ -126,7 +126,8 @@ func TestConfig(t *testing.T) {
 	zero := limits.AtLeast(0)
 	limits.Test(t, Config{}, func(c Config) error { return c.Validate() }, map[string]limits.Range{
 		"Headers": limits.Any("below"), "UserAgent": limits.Any("any text"), "CACert": limits.Any("nil: the system's"),
-		"ClientCert": limits.Any("nil: none"), "NoProxyEnv": limits.Any("both ways work"), "LocalAddr": limits.Any("any"),
+		"ClientCert": limits.Any("nil: none"), "NoProxyEnv": limits.Any("both ways work"),
+		"Background": limits.Any("both ways work"), "LocalAddr": limits.Any("any"),
 		"MaxRedirects": limits.Any("a negative number is that of none"), "ConnectTimeout": zero, "StallTimeout": zero,
 		"LimitRate": zero, "BlockSize": limits.Any("0, or the range of RFC 2348: see below"),
 		"WindowSize": limits.AtLeast(0), "Slide": limits.Any("a negative number means none"),
