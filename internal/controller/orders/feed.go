@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
@@ -14,8 +15,9 @@ import (
 
 const (
 	// lookEvery is how often it is looked for orders of other processes, while there
-	// are feeds.
+	// are feeds; whoever is told of them looks each toldEvery times only.
 	lookEvery = 500 * time.Millisecond
+	toldEvery = 20
 	// BeatEvery is how often a feed says that it lives.
 	BeatEvery = time.Minute
 	// FeedLife is how long a feed lasts at most: what changes between a device and its
@@ -40,6 +42,8 @@ type waiting struct {
 	mine  map[string][]*feed // by device
 	// mark is what was open when it was last looked at.
 	mark string
+	// told says that somebody tells of orders of other processes.
+	told atomic.Bool
 }
 
 func newWaiting() *waiting {
@@ -120,6 +124,16 @@ func (w *waiting) leave(device string, f *feed) {
 	}
 }
 
+// Told has it looked now for orders of other processes. Until Untold, it is looked less
+// often without that.
+func (s *Service) Told() {
+	s.wait.told.Store(true)
+	s.wait.changed(false)
+}
+
+// Untold says that nobody tells of orders of other processes now.
+func (s *Service) Untold() { s.wait.told.Store(false) }
+
 // Run looks for orders, those of other processes too, until ctx ends. Then all feeds
 // end, so that a server does not wait for them. It is called once.
 func (s *Service) Run(ctx context.Context, log *slog.Logger) {
@@ -130,11 +144,14 @@ func (s *Service) Run(ctx context.Context, log *slog.Logger) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	said := ""
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			if s.wait.told.Load() && n%toldEvery != 0 {
+				continue
+			}
 		case <-s.wait.kick:
 		}
 		err := s.look(ctx)

@@ -40,7 +40,8 @@ func TestRealm(t *testing.T) {
 	realmsuite.Add(f.Samples, sent.Order.ID, both.Order.ID)
 	realmsuite.Add(f.Samples, Request{Kind: kind, All: true}, Request{Kind: kind, Site: realmsuite.Osaka},
 		Request{Kind: kind, Profile: "desks"}, Request{Kind: kind, Devices: []string{realmsuite.Outside, realmsuite.Own}})
-	realmsuite.Run(t, f, func(cfg domain.Config) any { return of(cfg) }, "Answer", "Carries", "Feed", "Prune", "Run")
+	realmsuite.Run(t, f, func(cfg domain.Config) any { return of(cfg) }, "Answer", "Carries", "Feed", "Prune", "Run",
+		"Told", "Untold")
 }
 
 // TestLimitedLater: who is limited to a site after he has sent an order sees how its

@@ -77,7 +77,14 @@ type Services struct {
 	Files cnf.Maker
 
 	queue *jobs.Queue
-	log   *slog.Logger
+	// news tells what other controllers do; nil: nobody does.
+	news listener
+	log  *slog.Logger
+}
+
+// listener tells of the orders of all controllers of a database.
+type listener interface {
+	Listen(ctx context.Context, changed, lost func())
 }
 
 // New returns the use cases over the store, which it does not close.
@@ -91,6 +98,7 @@ func New(ctx context.Context, cfg Config) (s Services, err error) {
 	if s.queue, err = jobs.Open(ctx, cfg.Domain.Store); err != nil {
 		return s, err
 	}
+	s.news, _ = cfg.Domain.Store.(listener)
 	kept := rollouts.New(cfg.Domain.Store, s.queue, time.Now)
 	var roll *rollouts.Service
 	cfg.Domain.Removed = kept.Removed
@@ -143,6 +151,9 @@ func (s Services) Run(ctx context.Context) {
 	wg.Go(func() { s.Orders.Run(ctx, s.log) })
 	wg.Go(func() { s.Jobs.Run(ctx) })
 	wg.Go(func() { s.Live.Run(ctx) })
+	if s.news != nil {
+		wg.Go(func() { s.news.Listen(ctx, s.Orders.Told, s.Orders.Untold) })
+	}
 	wg.Wait()
 }
 

@@ -14,8 +14,11 @@ import (
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/rollouts"
 	"github.com/peerload/peerload/internal/controller/services"
+	"github.com/peerload/peerload/internal/controller/store/postgres"
 	"github.com/peerload/peerload/internal/order"
+	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/freshdb"
+	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
 // TestConfig: what is missing, or is for New to set, is refused, each by itself.
@@ -152,3 +155,48 @@ func ok(t *testing.T, err error) {
 }
 
 func drop[T any](_ T, err error) error { return err }
+
+// TestOrderOfAnotherReplica: an order that is sent at one replica reaches a device that
+// is connected to another one.
+func TestOrderOfAnotherReplica(t *testing.T) {
+	const phone = "SEP0000000000A1"
+	at, _, err := storesuite.PostgresFor(t, foreign.Missing).NewDatabase()
+	ok(t, err)
+	var both [2]services.Services
+	for i := range both {
+		store, err := postgres.Open(t.Context(), postgres.Config{URL: at})
+		ok(t, err)
+		t.Cleanup(func() { store.Close() })
+		both[i], err = services.New(t.Context(), services.Config{Keys: t.TempDir(), Domain: domain.Config{Store: store}})
+		ok(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan bool)
+		go func() { defer close(ended); both[i].Run(ctx) }()
+		t.Cleanup(func() { stop(); <-ended })
+	}
+	model := "7961"
+	_, err = both[0].Controller.CreateDevice(t.Context(), domain.Local("root"), phone, domain.DeviceChange{Model: &model})
+	ok(t, err)
+	device := domain.Actor{Kind: domain.ActorDevice, Name: phone, Role: domain.RoleDevice, From: "10.0.0.7"}
+	came, connected := make(chan []byte, 1), make(chan bool, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- both[0].Orders.Feed(ctx, device, order.Hello{Wait: 600}, func(l order.Line) error {
+			if l.Beat != nil {
+				connected <- true
+			}
+			if l.Order != nil {
+				came <- l.Order
+			}
+			return nil
+		})
+	}()
+	<-connected
+	_, err = both[1].Orders.Send(t.Context(), domain.Local("root"), orders.Request{Kind: string(order.CheckIn),
+		Devices: []string{phone}}, false)
+	ok(t, err)
+	<-came
+	stop()
+	ok(t, <-ended)
+}

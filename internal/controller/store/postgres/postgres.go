@@ -123,6 +123,9 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		if _, err := db.ExecContext(ctx, sharedTable); err != nil {
 			return fmt.Errorf("postgres: %w", err)
 		}
+		if err := tell(ctx, db); err != nil {
+			return err
+		}
 		return indexTexts(ctx, db)
 	})
 }
