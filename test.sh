@@ -24,6 +24,9 @@ for word in "$@"; do
 	esac
 done
 
+if [ -n "$full" ]; then
+	export PEERLOAD_UPDATERS=1
+fi
 missing=$(.ci/foreign.sh --missing)
 if [ -n "$missing" ]; then
 	printf 'These Debian packages are missing, and will be installed with apt-get:\n\n%s\n\n' "$missing"

@@ -9,6 +9,9 @@
 #   .ci/foreign.sh             install what is missing
 #   .ci/foreign.sh --missing   only say what is missing, one package a line
 #
+# With PEERLOAD_UPDATERS=1 also the updaters of docs/UPDATERS.md that ./test.sh full
+# runs: SWUpdate, RAUC, casync, OSTree and Mender.
+#
 # The directory is ${XDG_CACHE_HOME:-$HOME/.cache}/peerload-foreign; the tests
 # look there and in PATH with /usr/sbin. No service is started. Running it again
 # does nothing and is quick. It needs Debian or Ubuntu and, if something is
@@ -68,6 +71,13 @@ missing() {
 	have mkfs.vfat || echo dosfstools
 	have mkfs.exfat || echo exfatprogs
 	have mount.exfat-fuse || echo exfat-fuse
+	[ -n "${PEERLOAD_UPDATERS:-}" ] || return 0
+	have swupdate || echo swupdate
+	have rauc || echo rauc
+	have mksquashfs || echo squashfs-tools
+	have casync || echo casync
+	have ostree || echo ostree
+	have mender || echo mender-client
 }
 
 # What is to be unpacked into the directory.
