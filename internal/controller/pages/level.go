@@ -130,6 +130,9 @@ func value(v *frame.Visit, is string) string {
 func changeSettings(v *frame.Visit, t client.Target, f frame.Form, now client.LevelSettings) error {
 	change := client.SettingsChange{Set: map[string]string{}}
 	for _, s := range now.Settings {
+		if !v.R.PostForm.Has(s.Name) {
+			continue // a form from before there was this setting
+		}
 		is := v.Form(s.Name)
 		set := is != notSet
 		if len(s.Choices) == 0 && s.Kind != "switch" {

@@ -23,7 +23,7 @@ func orderList(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	p := listing{Title: v.T("Orders"), Tabs: []tab{{v.T("all"), "/orders"}, {v.T("open"), "/orders?open=true"}},
+	p := listing{Title: v.T("Orders"), Tabs: []tab{{v.T("all"), "/orders"}, {v.T("still open"), "/orders?open=true"}},
 		Actions: only(v.May("devices"), action{Text: v.T("Order to devices"), Path: "/orders/new"}),
 		Empty:   v.T("No order yet. An order tells devices to do something now: to check in, to try again, to restart."),
 		Table: table{Head: []string{v.T("Order"), v.T("Sent"), v.T("By"), v.T("Devices"), v.T("Waiting"), v.T("Done"),
@@ -45,7 +45,7 @@ func orderState(v *frame.Visit, o client.OrderState) cell {
 	case o.Expires.Before(v.Now()):
 		return cell{Text: v.T("over"), State: "unknown"}
 	}
-	return cell{Text: v.T("open"), State: "running"}
+	return cell{Text: v.T("still open"), State: "running"}
 }
 
 func orderThing(v *frame.Visit) error {

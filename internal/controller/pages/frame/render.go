@@ -178,6 +178,9 @@ func Bytes(n int64) string {
 
 // Ago is a time that has passed, for people.
 func Ago(ja bool, d time.Duration) string {
+	if d < -time.Minute {
+		return words.Say(ja, "in %s", Span(ja, -d))
+	}
 	if d < time.Minute {
 		return words.Say(ja, "just now")
 	}
