@@ -108,6 +108,7 @@ step 'tests' tests
 # campaigns have commands of their own in CONTRIBUTING.md.
 if [ -n "$full" ]; then
 	step 'whole processes under the race detector' env PEERLOAD_FULL=1 go test -race -timeout 15m ./e2e
+	step 'pages in a browser' env PEERLOAD_FULL=1 go test -timeout 15m ./internal/controller/pages
 	step "other people's updaters" env PEERLOAD_FULL=1 go test -timeout 15m ./internal/lab/updaters
 	step 'random sites, 20,000' go run ./cmd/peerload-lab sim --seed 10001 --runs 20000
 	step 'random upgrades, 100,000' env PEERLOAD_UPGRADE_RUNS=100000 go test -timeout 30m ./internal/device/upgrade -run RandomDevices

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the foreign programs that the tests speak with: tftpd-hpa, tftp-hpa,
 # atftp, dnsmasq, nginx, curl, wget, xz, aria2, uftp, PostgreSQL, the shells zsh and fish,
-# and what makes file systems, from the distribution. atftpd conflicts with
+# Chromium, and what makes file systems, from the distribution. atftpd conflicts with
 # tftpd-hpa, so atftpd and, where another in.tftpd is installed, tftpd-hpa are
 # unpacked into a directory of their own instead; so is prometheus, of which the
 # tests need promtool only.
@@ -64,6 +64,7 @@ missing() {
 	have uftp || echo uftp
 	have zsh || echo zsh
 	have fish || echo fish
+	have chromium || echo chromium
 	have_postgres || echo postgresql
 	have mkfs.ext4 || echo e2fsprogs
 	have mkfs.xfs || echo xfsprogs

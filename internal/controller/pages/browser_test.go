@@ -7,8 +7,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
 	"github.com/peerload/peerload/internal/testkit/browser"
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/report"
 )
 
 // heavy skips what takes a browser long, unless all tests are to run.
@@ -32,7 +36,8 @@ func (s *rig) session(role string) string {
 
 // TestLooks loads every page in both languages, both looks and two widths: nothing is
 // refused by the policy, nothing is cut off, and axe-core finds no barrier. With
-// PEERLOAD_SHOTS it leaves a picture of each in that folder.
+// PEERLOAD_SHOTS it leaves a picture of each in that folder, of every combination; else
+// each pair of the three is met once.
 func TestLooks(t *testing.T) {
 	heavy(t)
 	s := newRig(t)
@@ -45,6 +50,9 @@ func TestLooks(t *testing.T) {
 			b.Cookie(s.url, "peerload_language", lang)
 			b.Cookie(s.url, "peerload_look", look)
 			for _, px := range []int64{1280, 390} {
+				if shots == "" && (lang == "en") != ((look == "light") == (px == 1280)) {
+					continue
+				}
 				b.Width(px)
 				for _, path := range everyPage {
 					if only != "" && !strings.HasPrefix(path, only) {
@@ -69,5 +77,54 @@ func TestLooks(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestKeyboard goes from the set-up link to a device with the keyboard alone, and sees a
+// page renew itself.
+func TestKeyboard(t *testing.T) {
+	heavy(t)
+	s := newRig(t)
+	secret := must(s.all.Controller.BeginSetup(t.Context()))
+	b := browser.Open(t, foreign.Program(t, "chromium"))
+	b.Go(s.url + "/setup?secret=" + secret)
+	focus := func(want string) {
+		t.Helper()
+		for range 100 {
+			if browser.Run(b, chromedp.Evaluate[bool](`document.activeElement.matches("`+want+`")`)) {
+				outline := browser.Run(b, chromedp.Evaluate[string](`getComputedStyle(document.activeElement).outlineStyle`))
+				if outline == "none" {
+					t.Errorf("the focus on %s is not seen", want)
+				}
+				return
+			}
+			browser.Run(b, chromedp.KeyEvent(kb.Tab))
+		}
+		t.Fatalf("no way to %s by the keyboard", want)
+	}
+	focus("input[name=name]")
+	browser.Run(b, chromedp.KeyEvent("alice"))
+	focus("input[name=password]")
+	browser.Run(b, chromedp.KeyEvent(password+kb.Enter))
+	browser.Run(b, chromedp.WaitVisible("#live"))
+	if text := b.Text(); !strings.Contains(text, "No device is known yet") || !strings.Contains(text, "alice") {
+		t.Errorf("the set-up ends with %s", text)
+	}
+	s.fleetOf("")
+	focus(".skip")
+	focus("a[href='/devices']")
+	browser.Run(b, chromedp.KeyEvent(kb.Enter))
+	browser.Run(b, chromedp.WaitVisible("a[href='/devices/SEP000000000002']"))
+	focus("a[href='/devices/SEP000000000002']")
+	browser.Run(b, chromedp.KeyEvent(kb.Enter))
+	browser.Run(b, chromedp.WaitVisible("#live progress"))
+	s.report("SEP000000000002", report.Device{Schema: report.Schema, State: report.StateDownloading, Active: "edge-1.0",
+		Wanted: "edge-2.0", Percent: 77})
+	browser.Run(b, chromedp.Poll[bool](`document.querySelector("#live").textContent.includes("77 %")`))
+	focus("a[lang=ja]")
+	browser.Run(b, chromedp.KeyEvent(kb.Enter))
+	browser.Run(b, chromedp.WaitVisible("html[lang=ja]"))
+	if told := b.Told(); len(told) > 0 {
+		t.Error(told)
 	}
 }
